@@ -1,0 +1,203 @@
+"""Checkpoints on disk: published whole or not at all, verified before use, ordered, never changed. Free of torch.
+
+    <root>/<job>/<epoch>/   generator.safetensors, discriminator.safetensors, samples.png, manifest.json
+    <root>/latest.json      what `latest` names
+
+The manifest is written last and makes the checkpoint exist; the pointer moves after it, and only forwards.
+"""
+
+import fcntl
+import hashlib
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, NamedTuple, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from models.config import TrainingConfig
+from models.files import sync_folder, write_durably
+from models.history import EpochLosses
+
+GENERATOR = "generator.safetensors"
+DISCRIMINATOR = "discriminator.safetensors"
+SAMPLES = "samples.png"
+MANIFEST = "manifest.json"
+POINTER = "latest.json"
+
+
+class CheckpointNotFound(Exception):
+    """No checkpoint has this id."""
+
+
+class CheckpointDamaged(Exception):
+    """A file of the checkpoint is not what its manifest says. The message says which and how."""
+
+
+class CheckpointId(NamedTuple):
+    """Orders by run, then epoch: job ids begin with the time at which they were accepted."""
+
+    job: str
+    epoch: int
+
+    def __str__(self) -> str:
+        return f"{self.job}-e{self.epoch:03d}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Raises CheckpointNotFound where the text cannot be an id."""
+        match = re.fullmatch(r"([0-9a-z][0-9a-z-]{0,63})-e(\d{3,4})", text)
+        if match is None:
+            raise CheckpointNotFound(f"there is no checkpoint {text[:80]!r}: ids look like 20260131-120000-1a2b3c-e005")
+        return cls(match[1], int(match[2]))
+
+
+def _check_id(text: str) -> str:
+    CheckpointId.parse(text)
+    return text
+
+
+class FileRecord(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    sha256: str
+    size: int = Field(description="In bytes.")
+
+    @classmethod
+    def of(cls, data: bytes) -> Self:
+        return cls(sha256=hashlib.sha256(data).hexdigest(), size=len(data))
+
+
+class Manifest(BaseModel):
+    """What a checkpoint is and where it comes from."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    id: Annotated[str, AfterValidator(_check_id)] = Field(examples=["20260131-120000-1a2b3c-e005"])
+    job: str
+    epoch: int
+    created_at: datetime
+    config: TrainingConfig
+    losses: EpochLosses
+    metrics: dict[str, float] = Field({}, description="Quality figures; empty where none were computed.")
+    dataset_checksum: str
+    device: str
+    code_version: str
+    fence: int = Field(description="The fence token under which the job's worker wrote this.")
+    files: dict[str, FileRecord]
+
+    @property
+    def checkpoint(self) -> CheckpointId:
+        return CheckpointId(self.job, self.epoch)
+
+    @property
+    def size(self) -> int:
+        return sum(file.size for file in self.files.values())
+
+
+class Pointer(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    checkpoint: str
+    published_at: datetime
+
+
+class CheckpointStore:
+    """All checkpoints under one folder. Safe for many readers and writers at once."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    # ----------------------------------------------------------------------------
+    # Writing.
+
+    def publish(self, manifest: Manifest, files: Mapping[str, bytes]) -> Manifest:
+        """Write a checkpoint and let `latest` name it, unless a later one was published already.
+
+        The manifest comes without file records; they are taken from `files`. Publishing the same id again keeps what
+        stands. Raises OSError where the disk is full or not writable; nothing is then published.
+        """
+        folder = self.folder(manifest.checkpoint)
+        if (folder / MANIFEST).exists():
+            manifest = self.manifest(manifest.checkpoint)
+        else:
+            records = {name: FileRecord.of(data) for name, data in files.items()}
+            manifest = manifest.model_copy(update={"files": records})
+            for name, data in files.items():
+                write_durably(folder / name, data)
+            sync_folder(folder.parent)
+            write_durably(folder / MANIFEST, manifest.model_dump_json(indent=2).encode())
+        self._advance(manifest)
+        return manifest
+
+    def _advance(self, manifest: Manifest) -> None:
+        with self._locked():
+            current = self.latest()
+            if current is None or current < manifest.checkpoint:
+                pointer = Pointer(checkpoint=manifest.id, published_at=manifest.created_at)
+                write_durably(self.root / POINTER, pointer.model_dump_json(indent=2).encode())
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        self.root.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self.root / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    # ----------------------------------------------------------------------------
+    # Reading.
+
+    def latest(self) -> CheckpointId | None:
+        """What was published last, or None before the first publication."""
+        try:
+            pointer = Pointer.model_validate_json((self.root / POINTER).read_bytes())
+            return CheckpointId.parse(pointer.checkpoint)
+        except FileNotFoundError:
+            return None
+        except (ValidationError, CheckpointNotFound):
+            # Only a hand or a broken disk can do this: fall back on what stands.
+            return max((manifest.checkpoint for manifest in self.manifests()), default=None)
+
+    def manifests(self) -> list[Manifest]:
+        """Every checkpoint that stands, oldest first; what cannot be read is left out."""
+        found = []
+        for path in self.root.glob(f"*/*/{MANIFEST}"):
+            try:
+                found.append(Manifest.model_validate_json(path.read_bytes()))
+            except (OSError, ValidationError):
+                continue
+        return sorted(found, key=lambda manifest: manifest.checkpoint)
+
+    def manifest(self, checkpoint: CheckpointId) -> Manifest:
+        """Raises CheckpointNotFound, or CheckpointDamaged where the manifest cannot be read."""
+        try:
+            manifest = Manifest.model_validate_json((self.folder(checkpoint) / MANIFEST).read_bytes())
+        except (FileNotFoundError, NotADirectoryError):
+            raise CheckpointNotFound(f"there is no checkpoint {checkpoint}: see GET /checkpoints") from None
+        except ValidationError as error:
+            reason = error.errors()[0]["msg"]
+            raise CheckpointDamaged(f"the manifest of {checkpoint} cannot be read: {reason}") from error
+        if manifest.checkpoint != checkpoint:
+            raise CheckpointDamaged(f"the manifest of {checkpoint} is that of {manifest.checkpoint}")
+        return manifest
+
+    def read(self, manifest: Manifest, name: str) -> bytes:
+        """Return a file's bytes, checked against size and SHA-256. Raises CheckpointNotFound or CheckpointDamaged."""
+        if name not in manifest.files:
+            raise CheckpointDamaged(f"the manifest of {manifest.id} lists no {name}")
+        try:
+            data = (self.folder(manifest.checkpoint) / name).read_bytes()
+        except FileNotFoundError:
+            raise CheckpointDamaged(f"{name} of {manifest.id} is gone") from None
+        if FileRecord.of(data) != manifest.files[name]:
+            raise CheckpointDamaged(f"{name} of {manifest.id} is not what was published: its checksum differs")
+        return data
+
+    def folder(self, checkpoint: CheckpointId) -> Path:
+        return self.root / checkpoint.job / f"{checkpoint.epoch:03d}"

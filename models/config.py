@@ -1,0 +1,61 @@
+"""The one table of hyperparameters, with the seed script's defaults. Free of torch."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+NUM_CLASSES = 10
+IMAGE_SIZE = 28
+
+DatasetName = Literal["mnist", "printed"]
+Precision = Literal["auto", "fp32", "bf16"]
+
+
+class TrainingConfig(BaseModel):
+    """What one run computes. An empty body is the seed's recipe."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    epochs: Annotated[int, Field(ge=1, le=1000)] = Field(
+        100, description="Passes over the training images. Reasonable digits after about 5, good ones after about 15."
+    )
+    batch_size: Annotated[int, Field(ge=2, le=1000)] = Field(
+        100, description="Real images per iteration; the generator step draws twice as many fakes."
+    )
+    latent_size: Annotated[int, Field(ge=1, le=1000)] = Field(
+        100, description="Length of the noise vector z, uniform in [-1, 1]."
+    )
+    adam_lr: Annotated[float, Field(gt=0, le=1)] = Field(
+        2e-4, description="Adam's learning rate, for both networks (Radford et al. 2015)."
+    )
+    adam_beta_1: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.5, description="Adam's decay of the first moment (Radford et al. 2015)."
+    )
+    seed: Annotated[int, Field(ge=0, lt=2**53)] = Field(
+        1337, description="Seeds weights, noise, drawn labels and dropout: the same seed is the same run."
+    )
+    dataset: DatasetName = Field(
+        "mnist", description="`mnist`, or `printed`: digits drawn from a font on the spot, for a try without network."
+    )
+    train_examples: Annotated[int, Field(ge=2, le=60_000)] | None = Field(
+        None, description="Train on the first N images only, for a quick try. At least a batch."
+    )
+    test_examples: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
+        None, description="Compute test losses on the first N images only."
+    )
+    precision: Precision = Field(
+        "auto",
+        description="`auto` is settled when the run first starts: bf16 where the processor computes it natively.",
+    )
+    name: Annotated[str, Field(min_length=1, max_length=100)] | None = Field(
+        None, description="A label of your own, shown beside the job."
+    )
+
+    @model_validator(mode="after")
+    def check_that_an_epoch_has_a_batch(self) -> Self:
+        if self.train_examples is not None and self.train_examples < self.batch_size:
+            raise ValueError(
+                f"train_examples is {self.train_examples}, less than one batch of {self.batch_size}: "
+                "raise train_examples or lower batch_size"
+            )
+        return self

@@ -1,0 +1,61 @@
+"""What a run tells of itself while it goes: progress within an epoch, and the losses an epoch leaves. Free of torch."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Loss(Record):
+    """One row of the seed's table, in nats."""
+
+    loss: float = Field(description="The sum of the two terms, which is what is minimised.")
+    generation_loss: float = Field(description="Binary cross-entropy of real against fake.")
+    auxiliary_loss: float = Field(description="Cross-entropy of the class.")
+
+    @classmethod
+    def of(cls, row: list[float]) -> "Loss":
+        loss, generation, auxiliary = row
+        return cls(loss=loss, generation_loss=generation, auxiliary_loss=auxiliary)
+
+
+class SplitLosses(Record):
+    train: Loss = Field(description="Mean over the epoch's iterations, dropout and batch statistics active.")
+    test: Loss = Field(description="On the test images and as many fakes, both networks in inference mode.")
+
+
+class EpochLosses(Record):
+    generator: SplitLosses
+    discriminator: SplitLosses
+
+    def table(self) -> str:
+        """Lay the four rows out as the seed prints them."""
+        header = "{:<22s} | {:4s} | {:15s} | {:5s}".format("component", "loss", "generation_loss", "auxiliary_loss")
+        lines = [header, "-" * 65]
+        for component, split in (("generator", self.generator), ("discriminator", self.discriminator)):
+            for name, row in (("train", split.train), ("test", split.test)):
+                lines.append(
+                    f"{component + f' ({name})':<22s} | {row.loss:<4.2f} | "
+                    f"{row.generation_loss:<15.4f} | {row.auxiliary_loss:<5.4f}"
+                )
+        return "\n".join(lines)
+
+
+class Progress(Record):
+    """Where a run stands."""
+
+    epoch: int = Field(description="The epoch being trained, from 1.")
+    epochs: int
+    batch: int = Field(description="Iterations done in this epoch.")
+    batches: int = Field(description="Iterations an epoch.")
+    images_per_second: float = Field(description="Real images consumed a second, lately.")
+    eta_seconds: float = Field(description="Seconds until the run ends, at that rate.")
+
+
+class EpochResult(Record):
+    """What one finished epoch leaves behind."""
+
+    epoch: int = Field(description="From 1.")
+    seconds: float = Field(description="Training and evaluation together.")
+    losses: EpochLosses

@@ -1,0 +1,59 @@
+"""How fast a run goes, and when it will be done."""
+
+import time
+
+from models.history import Progress
+
+REPORT_SECONDS = 1.0
+REPORT_ITERATIONS = 2
+AVERAGED_SECONDS = 10.0
+
+
+class Pace:
+    """Measures iterations and epoch ends as they happen; times are monotonic seconds.
+
+    The rate is that of the last ten seconds or so; the end of an epoch (evaluation, plot, checkpoint) counts as long as
+    the last one took, and nothing before the first one was seen.
+    """
+
+    def __init__(self, epochs: int, batches: int, batch_size: int) -> None:
+        self.epochs = epochs
+        self.batches = batches
+        self.batch_size = batch_size
+        self.epoch = 0
+        self.batch = 0
+        self.iteration_seconds = 0.0
+        self.epoch_end_seconds = 0.0
+        self._reported_at = self._iterated_at = time.monotonic()
+        self._reported_batch = 0
+
+    def epoch_begins(self, epoch: int) -> None:
+        now = time.monotonic()
+        if self.epoch:
+            self.epoch_end_seconds = now - self._iterated_at
+        self.epoch, self.batch = epoch, 0
+        self._reported_at, self._reported_batch = now, 0
+
+    def iteration_done(self, batch: int) -> bool:
+        """Count an iteration; say whether it is time to report."""
+        self.batch = batch
+        self._iterated_at = time.monotonic()
+        elapsed, iterations = self._iterated_at - self._reported_at, batch - self._reported_batch
+        if batch < self.batches and (elapsed < REPORT_SECONDS or iterations < REPORT_ITERATIONS):
+            return False
+        weight = min(1.0, elapsed / AVERAGED_SECONDS) if self.iteration_seconds else 1.0
+        self.iteration_seconds += weight * (elapsed / iterations - self.iteration_seconds)
+        self._reported_at, self._reported_batch = self._iterated_at, batch
+        return True
+
+    def progress(self) -> Progress:
+        epochs_to_come = self.epochs - self.epoch
+        iterations = self.batches - self.batch + epochs_to_come * self.batches
+        return Progress(
+            epoch=self.epoch,
+            epochs=self.epochs,
+            batch=self.batch,
+            batches=self.batches,
+            images_per_second=self.batch_size / max(self.iteration_seconds, 1e-9),
+            eta_seconds=iterations * self.iteration_seconds + (epochs_to_come + 1) * self.epoch_end_seconds,
+        )

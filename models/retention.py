@@ -1,0 +1,40 @@
+"""A budget of bytes for checkpoints: beyond it the oldest runs are thinned to the epoch they ended with."""
+
+import shutil
+import time
+from itertools import groupby
+
+from models.checkpoints import MANIFEST, CheckpointStore, Manifest
+
+GRACE_SECONDS = 600  # a checkpoint this young may just be being read
+
+
+def thin_out(store: CheckpointStore, limit: int) -> list[str]:
+    """Delete checkpoints, oldest run first, until all together take at most `limit` bytes or nothing may go.
+
+    The last epoch of every run stays, and so does what `latest` names. Returns the ids of what went.
+    """
+    manifests = store.manifests()
+    total = sum(manifest.size for manifest in manifests)
+    deleted = []
+    for _job, run in groupby(manifests, key=lambda manifest: manifest.job):
+        for manifest in list(run)[:-1]:
+            if total <= limit:
+                return deleted
+            if _may_go(store, manifest):
+                _delete(store, manifest)
+                deleted.append(manifest.id)
+                total -= manifest.size
+    return deleted
+
+
+def _may_go(store: CheckpointStore, manifest: Manifest) -> bool:
+    age = time.time() - manifest.created_at.timestamp()
+    return age > GRACE_SECONDS and manifest.checkpoint != store.latest()
+
+
+def _delete(store: CheckpointStore, manifest: Manifest) -> None:
+    """Remove the manifest first: without it the checkpoint does not exist."""
+    folder = store.folder(manifest.checkpoint)
+    (folder / MANIFEST).unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,199 @@
+"""Training, as the seed does it. Knows nothing of jobs: it yields what each epoch leaves and calls back while it goes.
+
+Randomness is a function of (seed, purpose, epoch, iteration): whatever was drawn before an iteration, it draws the same.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from enum import IntEnum
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.optim import Adam
+
+from models.acceleration import autocast, lay_out, settle_precision
+from models.config import NUM_CLASSES, TrainingConfig
+from models.data import Dataset, to_unit_range
+from models.history import EpochLosses, EpochResult, Loss, Progress, SplitLosses
+from models.losses import Objective, discriminator_objective, discriminator_test_objective, generator_objective
+from models.networks import Discriminator, Generator, initialize
+from models.pace import Pace
+
+OnProgress = Callable[[Progress], None]
+
+EVALUATION_BATCH = 500
+
+
+class Purpose(IntEnum):
+    """What random numbers are drawn for; part of the key, so that streams never meet. The values are for ever."""
+
+    GENERATOR_WEIGHTS = 1
+    DISCRIMINATOR_WEIGHTS = 2
+    TRAINING = 3
+    EVALUATION = 4
+
+
+def derive_seed(seed: int, purpose: Purpose, epoch: int = 0, iteration: int = 0) -> int:
+    """Hash a place in the run to the 63-bit seed of everything that is drawn there."""
+    key = np.random.SeedSequence([seed, purpose, epoch, iteration])
+    return int(key.generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+class Trainer:
+    """One run: two networks, their optimizers, and the data set on one device.
+
+    Raises ValueError where the data set holds less than one batch.
+    """
+
+    def __init__(self, config: TrainingConfig, dataset: Dataset, device: torch.device) -> None:
+        self.precision = settle_precision(config.precision, device)
+        self.config = config.model_copy(update={"precision": self.precision})
+        self.device = device
+        self.dataset = dataset.to(device)
+        self.batches = len(dataset.train_labels) // config.batch_size  # the remainder is dropped, as the seed does
+        if self.batches == 0:
+            raise ValueError(f"{len(dataset.train_labels)} training images are no batch of {config.batch_size}")
+
+        self.generator = Generator(config.latent_size)
+        self.discriminator = Discriminator()
+        for network, purpose in (
+            (self.generator, Purpose.GENERATOR_WEIGHTS),
+            (self.discriminator, Purpose.DISCRIMINATOR_WEIGHTS),
+        ):
+            initialize(network, torch.Generator().manual_seed(derive_seed(config.seed, purpose)))
+            lay_out(network.to(device))
+        self.generator_adam = self._adam(self.generator)
+        self.discriminator_adam = self._adam(self.discriminator)
+
+        self.generator_losses = torch.zeros(3, device=device)  # running sums of this epoch: loss, generation, auxiliary
+        self.discriminator_losses = torch.zeros(3, device=device)
+
+    def _adam(self, network: torch.nn.Module) -> Adam:
+        """Keras' Adam, but for epsilon: Keras adds it before the bias correction, PyTorch after."""
+        betas = (self.config.adam_beta_1, 0.999)
+        return Adam(network.parameters(), lr=self.config.adam_lr, betas=betas, eps=1e-7, fused=True)
+
+    # ----------------------------------------------------------------------------
+    # The run.
+
+    def run(self, on_progress: OnProgress | None = None) -> Iterator[EpochResult]:
+        """Train epoch after epoch, yielding after each.
+
+        `on_progress` is called after an iteration, at most every second and every second iteration. Whatever it raises
+        ends the run there.
+        """
+        pace = Pace(self.config.epochs, self.batches, self.config.batch_size)
+        for epoch in range(1, self.config.epochs + 1):
+            started = time.monotonic()
+            train = self.train_epoch(epoch, pace, on_progress)
+            test = self.evaluate(epoch)
+            losses = EpochLosses(
+                generator=SplitLosses(train=train[0], test=test[0]),
+                discriminator=SplitLosses(train=train[1], test=test[1]),
+            )
+            yield EpochResult(epoch=epoch, seconds=time.monotonic() - started, losses=losses)
+
+    def train_epoch(self, epoch: int, pace: Pace, on_progress: OnProgress | None = None) -> tuple[Loss, Loss]:
+        """Train one epoch, in file order. Returns the mean losses of generator and discriminator."""
+        self.generator_losses.zero_()
+        self.discriminator_losses.zero_()
+        pace.epoch_begins(epoch)
+        for iteration in range(self.batches):
+            self.step(epoch, iteration)
+            if pace.iteration_done(iteration + 1) and on_progress is not None:
+                on_progress(pace.progress())
+        return (
+            Loss.of((self.generator_losses / self.batches).tolist()),
+            Loss.of((self.discriminator_losses / self.batches).tolist()),
+        )
+
+    # ----------------------------------------------------------------------------
+    # One iteration: a discriminator step on B real images and B fakes, a generator step on 2B fakes.
+
+    def step(self, epoch: int, iteration: int) -> None:
+        """Train both networks on the iteration's batch; the losses are added to the running sums."""
+        torch.manual_seed(derive_seed(self.config.seed, Purpose.TRAINING, epoch, iteration))
+        batch = self.config.batch_size
+        here = slice(iteration * batch, (iteration + 1) * batch)
+        images = to_unit_range(self.dataset.train_images[here])  # (B, 1, 28, 28)
+        labels = self.dataset.train_labels[here].long()  # (B,)
+
+        self.discriminator_losses += self.discriminator_step(images, labels, *self.draw_latents(batch)).row()
+        self.generator_losses += self.generator_step(*self.draw_latents(2 * batch)).row()
+
+    def draw_latents(self, n: int) -> tuple[Tensor, Tensor]:
+        """Draw fresh noise (n, L), uniform in [-1, 1), and labels (n,), uniform over the ten classes."""
+        noise = torch.rand(n, self.config.latent_size, device=self.device) * 2 - 1
+        return noise, torch.randint(NUM_CLASSES, (n,), device=self.device)
+
+    def discriminator_step(self, images: Tensor, labels: Tensor, noise: Tensor, fake_labels: Tensor) -> Objective:
+        """Teach the discriminator B real images and their classes against B fakes, whose classes it is not taught."""
+        # Fakes, as `generator.predict` makes them: moving statistics, no gradient.
+        self.generator.eval()
+        with torch.no_grad(), self.autocast():
+            fakes = self.generator(noise, fake_labels)
+
+        # Update.
+        self.discriminator.train()
+        self.discriminator_adam.zero_grad()
+        with self.autocast():
+            real_logits, class_logits = self.discriminator(torch.cat((images, fakes.float())))
+        objective = discriminator_objective(real_logits, class_logits, labels)
+        objective.loss.backward()
+        self.discriminator_adam.step()
+        return objective
+
+    def generator_step(self, noise: Tensor, labels: Tensor) -> Objective:
+        """Teach the generator to pass for real and for its class; the discriminator stands still, its dropout does not."""
+        self.generator.train()
+        self.discriminator.train().requires_grad_(False)
+        self.generator_adam.zero_grad()
+        with self.autocast():
+            real_logits, class_logits = self.discriminator(self.generator(noise, labels))
+        objective = generator_objective(real_logits, class_logits, labels)
+        objective.loss.backward()
+        self.generator_adam.step()
+        self.discriminator.requires_grad_(True)
+        return objective
+
+    def autocast(self) -> torch.autocast:
+        return autocast(self.precision, self.device)
+
+    # ----------------------------------------------------------------------------
+    # The end of an epoch (seed: 'Testing for epoch'): n test images and n fakes for the discriminator, 2n fakes for the
+    # generator.
+
+    @torch.inference_mode()
+    def evaluate(self, epoch: int) -> tuple[Loss, Loss]:
+        """Compute the test losses of generator and discriminator, both in inference mode."""
+        torch.manual_seed(derive_seed(self.config.seed, Purpose.EVALUATION, epoch))
+        self.generator.eval()
+        self.discriminator.eval()
+        discriminator = self.evaluate_discriminator(self.dataset.test_images, self.dataset.test_labels)
+        return self.evaluate_generator(2 * len(self.dataset.test_labels)), discriminator
+
+    def evaluate_discriminator(self, images: Tensor, labels: Tensor) -> Loss:
+        """Judge n real images, target 1, and n fakes, target 0; the class counts for all of them."""
+        sums = torch.zeros(3, device=self.device)
+        for done in range(0, len(labels), EVALUATION_BATCH):
+            real_images = to_unit_range(images[done : done + EVALUATION_BATCH])
+            real_labels = labels[done : done + EVALUATION_BATCH].long()
+            noise, fake_labels = self.draw_latents(len(real_labels))
+            with self.autocast():
+                fakes = self.generator(noise, fake_labels).float()
+                real_logits, class_logits = self.discriminator(torch.cat((real_images, fakes)))
+            classes = torch.cat((real_labels, fake_labels))
+            is_real = torch.arange(len(classes), device=self.device) < len(real_labels)
+            sums += discriminator_test_objective(real_logits, class_logits, classes, is_real).row() * len(classes)
+        return Loss.of((sums / (2 * len(labels))).tolist())
+
+    def evaluate_generator(self, n: int) -> Loss:
+        """Judge n fakes against target 1 and the classes they were drawn for."""
+        sums = torch.zeros(3, device=self.device)
+        for done in range(0, n, EVALUATION_BATCH):
+            noise, labels = self.draw_latents(min(EVALUATION_BATCH, n - done))
+            with self.autocast():
+                real_logits, class_logits = self.discriminator(self.generator(noise, labels))
+            sums += generator_objective(real_logits, class_logits, labels, target=1.0).row() * len(labels)
+        return Loss.of((sums / n).tolist())

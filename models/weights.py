@@ -1,0 +1,59 @@
+"""Networks to safetensors bytes and back. What comes back has been checked: names, shapes, finite values."""
+
+from typing import TypeVar
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from models.config import NUM_CLASSES
+from models.networks import Discriminator, Generator
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+class InvalidWeights(Exception):
+    """The bytes are not the weights of the network that was asked for. The message says what is wrong with them."""
+
+
+def to_bytes(network: nn.Module) -> bytes:
+    """Serialise all weights and moving statistics as float32 safetensors."""
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    return save(state, metadata={"format": "pt", "network": type(network).__name__})
+
+
+def generator_from_bytes(data: bytes) -> Generator:
+    """Rebuild a generator, of whatever latent size it was trained with, in inference mode. Raises InvalidWeights."""
+    state = _parse(data)
+    embedding = state.get("embedding.weight")
+    if embedding is None or embedding.ndim != 2 or embedding.shape[0] != NUM_CLASSES:
+        raise InvalidWeights("these are not the weights of a generator: the embedding of the ten classes is missing")
+    return _fill(Generator(latent_size=embedding.shape[1]), state)
+
+
+def discriminator_from_bytes(data: bytes) -> Discriminator:
+    """Rebuild a discriminator in inference mode. Raises InvalidWeights."""
+    return _fill(Discriminator(), _parse(data))
+
+
+def _parse(data: bytes) -> dict[str, Tensor]:
+    try:
+        return load(data)
+    except SafetensorError as error:
+        raise InvalidWeights(f"not a safetensors file: {error}") from error
+
+
+def _fill(network: Network, state: dict[str, Tensor]) -> Network:
+    expected = network.state_dict()
+    if missing := expected.keys() - state.keys():
+        raise InvalidWeights(f"weights are missing: {', '.join(sorted(missing))}")
+    if unexpected := state.keys() - expected.keys():
+        raise InvalidWeights(f"unexpected weights: {', '.join(sorted(unexpected))}")
+    for name, tensor in state.items():
+        if tensor.shape != expected[name].shape:
+            raise InvalidWeights(f"{name} has shape {tuple(tensor.shape)}, expected {tuple(expected[name].shape)}")
+        if not torch.isfinite(tensor).all():
+            raise InvalidWeights(f"{name} holds values that are not finite")
+    network.load_state_dict(state)
+    return network.eval()

@@ -1,0 +1,39 @@
+"""Celery, set up so that it can lose or double messages without harm: a message carries no job, it only knocks."""
+
+from celery import Celery
+
+from worker.settings import WorkerSettings
+
+TRAIN = "acgan.train"
+
+
+def make_celery(settings: WorkerSettings) -> Celery:
+    celery = Celery("acgan", broker=settings.redis_url, include=["worker.tasks"])
+    celery.conf.update(
+        task_default_queue="acgan-training",
+        task_ignore_result=True,  # results live in the job's record
+        task_serializer="json",
+        accept_content=["json"],
+        task_acks_late=False,
+        worker_concurrency=1,  # one training at a time: it takes all of a machine
+        worker_pool_start_method="spawn",  # CUDA and OpenMP do not survive a fork
+        worker_prefetch_multiplier=1,
+        worker_disable_prefetch=True,  # a busy worker must not hoard what an idle one could do
+        worker_hijack_root_logger=False,
+        worker_send_task_events=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_transport_options={
+            "global_keyprefix": "acgan:celery:",
+            "socket_timeout": 10.0,
+            "socket_connect_timeout": 2.0,
+            "socket_keepalive": True,
+            "health_check_interval": 10,
+        },
+    )
+    return celery
+
+
+def knock(celery: Celery) -> None:
+    """Tell the workers that a job waits. Raises kombu's OperationalError where Redis is gone."""
+    celery.send_task(TRAIN, retry=False)

@@ -1,0 +1,59 @@
+"""Everything the worker can be told from outside. The only reader of the environment on this floor."""
+
+from pathlib import Path
+from typing import Self
+
+from pydantic import ByteSize, Field, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from models.mnist import MIRRORS
+
+
+class WorkerSettings(BaseSettings):
+    """Read once, from variables that begin with ACGAN_."""
+
+    model_config = SettingsConfigDict(env_prefix="ACGAN_", frozen=True, extra="ignore")
+
+    home: Path = Field(Path(".acgan"), description="Folder for checkpoints, the embedded Redis and caches.")
+    redis_url: str = Field(
+        "redis://127.0.0.1:6379/0",
+        description="Redis or Valkey 7 or newer. `acgan up` starts its own where this is not set.",
+    )
+    store: Path | None = Field(None, description="Folder for checkpoints; by default `checkpoints` in the home.")
+    store_limit: ByteSize = Field(
+        ByteSize(20_000_000_000),
+        description="Bytes of checkpoints to keep, as in `20GB`. Beyond it the oldest runs are thinned to their last epoch.",
+    )
+    data_dir: Path | None = Field(None, description="Folder where the four IDX files of MNIST lie, gzipped or not.")
+    mnist_mirrors: str = Field(
+        " ".join(MIRRORS), description="Where MNIST is downloaded from when it lies nowhere, separated by spaces."
+    )
+    device: str = Field("auto", description="`auto`, `cpu`, `cuda` or `cuda:1`: where training and drawing happen.")
+
+    @field_validator("redis_url")
+    @classmethod
+    def speak_redis(cls, url: str) -> str:
+        """Celery knows Valkey by its protocol's name only."""
+        return url.replace("valkey://", "redis://", 1).replace("valkeys://", "rediss://", 1)
+
+    @field_validator("store")
+    @classmethod
+    def refuse_urls(cls, store: Path | None) -> Path | None:
+        if store is not None and ":/" in str(store):
+            raise ValueError(f"{store} is not a folder: object storage is not supported yet")
+        return store
+
+    @property
+    def store_dir(self) -> Path:
+        return self.store or self.home / "checkpoints"
+
+    @property
+    def cache_dir(self) -> Path:
+        return self.home / "cache" / "mnist"
+
+    @property
+    def mirrors(self) -> list[str]:
+        return self.mnist_mirrors.split()
+
+    def with_home(self, home: Path | None) -> Self:
+        return self if home is None else self.model_copy(update={"home": home})

@@ -1,0 +1,111 @@
+"""A job's way from claimed to ended: binds the trainer, which knows no jobs, to the record and the checkpoints."""
+
+import importlib.metadata
+import logging
+from datetime import UTC, datetime
+
+import redis
+
+from models.acceleration import DeviceUnavailable, describe, find_device
+from models.checkpoints import DISCRIMINATOR, GENERATOR, SAMPLES, CheckpointId, CheckpointStore, Manifest
+from models.data import Dataset, DatasetUnavailable, load_dataset
+from models.history import EpochResult, Progress
+from models.images import encode_png, epoch_plot
+from models.retention import thin_out
+from models.trainer import Trainer
+from models.weights import to_bytes
+from worker.jobs import EpochRecord, JobStatus
+from worker.settings import WorkerSettings
+from worker.store import Claim, JobBench, JobLost
+
+logger = logging.getLogger(__name__)
+
+
+def run_next_job(settings: WorkerSettings) -> None:
+    """Claim the job that has waited longest, run it, and write how it ended."""
+    bench = JobBench.connect(settings.redis_url)
+    try:
+        claim = bench.claim()
+        if claim is None:
+            logger.info("knocked, but no job waits")
+            return
+        try:
+            end(bench, claim, settings)
+        except JobLost:
+            logger.warning("job %s belongs to somebody else now; leaving it", claim.job.id)
+    finally:
+        bench.close()
+
+
+def end(bench: JobBench, claim: Claim, settings: WorkerSettings) -> None:
+    """Run a claimed job to its end, whichever that is. Raises JobLost."""
+    logger.info("job %s starts", claim.job.id)
+    try:
+        train(bench, claim, settings)
+    except (DatasetUnavailable, DeviceUnavailable, OSError, ValueError) as error:
+        logger.error("job %s failed: %s", claim.job.id, error)
+        bench.finish(claim, JobStatus.FAILED, str(error))
+    except (JobLost, redis.RedisError):
+        raise
+    except Exception as error:
+        logger.exception("job %s failed unexpectedly", claim.job.id)
+        bench.finish(claim, JobStatus.FAILED, f"{type(error).__name__}: {error}. The worker's log has the details.")
+    else:
+        logger.info("job %s succeeded", claim.job.id)
+        bench.finish(claim, JobStatus.SUCCEEDED)
+
+
+def train(bench: JobBench, claim: Claim, settings: WorkerSettings) -> None:
+    """Train all epochs, publishing a checkpoint after each before the record tells of it."""
+    device = find_device(settings.device)
+    dataset = load_dataset(claim.job.config, settings.data_dir, settings.cache_dir, settings.mirrors)
+    trainer = Trainer(claim.job.config, dataset, device)
+    bench.settle(claim, trainer.config, describe(device))
+    publisher = Publisher(claim, trainer, dataset, CheckpointStore(settings.store_dir))
+
+    def report(progress: Progress) -> None:
+        try:
+            bench.report(claim, progress)
+        except redis.RedisError as error:  # progress is not worth a run
+            logger.warning("job %s: progress not told: %s", claim.job.id, error)
+
+    for result in trainer.run(report):
+        checkpoint = publisher.publish(result)
+        bench.add_epoch(claim, EpochRecord(**dict(result), checkpoint=checkpoint))
+        thin_out(publisher.store, settings.store_limit)
+        logger.info("job %s: epoch %d\n%s", claim.job.id, result.epoch, result.losses.table())
+
+
+class Publisher:
+    """Turns the trainer's networks into checkpoints of one job."""
+
+    def __init__(self, claim: Claim, trainer: Trainer, dataset: Dataset, store: CheckpointStore) -> None:
+        self.claim = claim
+        self.trainer = trainer
+        self.dataset = dataset
+        self.store = store
+        self.dataset_checksum = dataset.checksum
+
+    def publish(self, result: EpochResult) -> str:
+        """Write the epoch's checkpoint and return its id."""
+        job_id = self.claim.job.id
+        plot = epoch_plot(self.trainer.generator.eval(), self.dataset, result.epoch, self.trainer.config.seed)
+        manifest = Manifest(
+            id=str(CheckpointId(job_id, result.epoch)),
+            job=job_id,
+            epoch=result.epoch,
+            created_at=datetime.now(UTC),
+            config=self.trainer.config,
+            losses=result.losses,
+            dataset_checksum=self.dataset_checksum,
+            device=describe(self.trainer.device),
+            code_version=importlib.metadata.version("acgan"),
+            fence=self.claim.fence,
+            files={},
+        )
+        files = {
+            GENERATOR: to_bytes(self.trainer.generator),
+            DISCRIMINATOR: to_bytes(self.trainer.discriminator),
+            SAMPLES: encode_png(plot),
+        }
+        return self.store.publish(manifest, files).id
