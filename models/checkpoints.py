@@ -94,7 +94,7 @@ class Manifest(BaseModel):
         return CheckpointId(self.job, self.epoch)
 
     @property
-    def size(self) -> int:
+    def total_size(self) -> int:
         return sum(file.size for file in self.files.values())
 
 

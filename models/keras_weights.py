@@ -23,7 +23,7 @@ class KerasWeightsError(Exception):
 
 
 class KerasWeight(NamedTuple):
-    """Where one of our tensors lives in Keras: layer, kind, and its axes in ours, so that ours = theirs.transpose(axes)."""
+    """Where one of our tensors lives in Keras, and how its axes turn: ours = theirs.transpose(axes)."""
 
     ours: str
     layer: str
@@ -96,7 +96,7 @@ def from_keras(network: Network, weights: Iterable[tuple[str, np.ndarray]]) -> N
         array = arrays.get((weight.kind, shape))
         if array is None:
             raise KerasWeightsError(
-                f"no {weight.kind} of shape {shape} (for {weight.ours}): not a {type(network).__name__} of the seed script"
+                f"no {weight.kind} of shape {shape} for {weight.ours}: this is no {type(network).__name__} of the seed"
             )
         state[weight.ours] = torch.from_numpy(np.ascontiguousarray(array.transpose(weight.axes)))
     network.load_state_dict(state)

@@ -42,14 +42,14 @@ class Generator(nn.Module):
         """
         h = noise * self.embedding(labels)  # (N, L)
         h = F.relu(self.dense(h))  # (N, 3*3*384)
-        h = h.view(-1, 3, 3, 384).permute(0, 3, 1, 2)  # (N, 384, 3, 3); Keras' Reshape is channels last
+        h = h.view(-1, 3, 3, 384).permute(0, 3, 1, 2)  # (N, 384, 3, 3), channels last as in Keras
         h = self.norm_7(F.relu(self.upsample_7(h)))  # (N, 192, 7, 7)
         h = self.norm_14(F.relu(crop(self.upsample_14(h))))  # (N, 96, 14, 14)
         return torch.tanh(crop(self.upsample_28(h)))  # (N, 1, 28, 28)
 
 
 def crop(x: Tensor) -> Tensor:
-    """Finish a Keras `same` transposed convolution of kernel 5, stride 2: it cuts 1 left and top, 2 right and bottom."""
+    """Finish a Keras `same` transposed convolution of kernel 5, stride 2: cut 1 left and above, 2 right and below."""
     return x[:, :, :-1, :-1]
 
 
@@ -118,7 +118,7 @@ class Dropout(nn.Dropout):
 
 
 def initialize(network: nn.Module, generator: torch.Generator) -> None:
-    """Draw fresh weights in place: truncated normal for embeddings and transposed convolutions, uniform for the rest."""
+    """Draw fresh weights in place: a cut normal for embeddings and transposed convolutions, else uniform."""
     for module in network.modules():
         match module:
             case nn.Embedding() | nn.ConvTranspose2d():
@@ -132,7 +132,7 @@ def initialize(network: nn.Module, generator: torch.Generator) -> None:
 
 
 def glorot_normal_(weight: Tensor, generator: torch.Generator) -> None:
-    """Keras' `glorot_normal`: variance 2 / (fan_in + fan_out), cut at two standard deviations and widened to make up."""
+    """Keras' `glorot_normal`: variance 2 / (fan_in + fan_out), cut at two deviations and widened to make up."""
     receptive_field = math.prod(weight.shape[2:])
     std = math.sqrt(2 / (receptive_field * (weight.shape[0] + weight.shape[1])))
     std /= 0.87962566103423978  # standard deviation of a unit normal cut at +-2

@@ -15,8 +15,8 @@ def thin_out(store: CheckpointStore, limit: int) -> list[str]:
     The last epoch of every run stays, and so does what `latest` names. Returns the ids of what went.
     """
     manifests = store.manifests()
-    total = sum(manifest.size for manifest in manifests)
-    deleted = []
+    total = sum(manifest.total_size for manifest in manifests)
+    deleted: list[str] = []
     for _job, run in groupby(manifests, key=lambda manifest: manifest.job):
         for manifest in list(run)[:-1]:
             if total <= limit:
@@ -24,7 +24,7 @@ def thin_out(store: CheckpointStore, limit: int) -> list[str]:
             if _may_go(store, manifest):
                 _delete(store, manifest)
                 deleted.append(manifest.id)
-                total -= manifest.size
+                total -= manifest.total_size
     return deleted
 
 

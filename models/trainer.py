@@ -1,6 +1,6 @@
-"""Training, as the seed does it. Knows nothing of jobs: it yields what each epoch leaves and calls back while it goes.
+"""Training, as the seed does it. Knows nothing of jobs: it yields what an epoch leaves, and calls back as it goes.
 
-Randomness is a function of (seed, purpose, epoch, iteration): whatever was drawn before an iteration, it draws the same.
+Randomness is a function of (seed, purpose, epoch, iteration), whatever was drawn before.
 """
 
 import time
@@ -21,6 +21,7 @@ from models.networks import Discriminator, Generator, initialize
 from models.pace import Pace
 
 OnProgress = Callable[[Progress], None]
+Check = Callable[[], None]
 
 EVALUATION_BATCH = 500
 
@@ -68,6 +69,7 @@ class Trainer:
 
         self.generator_losses = torch.zeros(3, device=device)  # running sums of this epoch: loss, generation, auxiliary
         self.discriminator_losses = torch.zeros(3, device=device)
+        self.check: Check = lambda: None
 
     def _adam(self, network: torch.nn.Module) -> Adam:
         """Keras' Adam, but for epsilon: Keras adds it before the bias correction, PyTorch after."""
@@ -77,12 +79,13 @@ class Trainer:
     # ----------------------------------------------------------------------------
     # The run.
 
-    def run(self, on_progress: OnProgress | None = None) -> Iterator[EpochResult]:
+    def run(self, on_progress: OnProgress | None = None, check: Check | None = None) -> Iterator[EpochResult]:
         """Train epoch after epoch, yielding after each.
 
-        `on_progress` is called after an iteration, at most every second and every second iteration. Whatever it raises
-        ends the run there.
+        `on_progress` is called after an iteration, at most every second and every second iteration; `check` after every
+        iteration and every batch of an evaluation. Whatever they raise ends the run there.
         """
+        self.check = check or self.check
         pace = Pace(self.config.epochs, self.batches, self.config.batch_size)
         for epoch in range(1, self.config.epochs + 1):
             started = time.monotonic()
@@ -101,6 +104,7 @@ class Trainer:
         pace.epoch_begins(epoch)
         for iteration in range(self.batches):
             self.step(epoch, iteration)
+            self.check()
             if pace.iteration_done(iteration + 1) and on_progress is not None:
                 on_progress(pace.progress())
         return (
@@ -145,7 +149,7 @@ class Trainer:
         return objective
 
     def generator_step(self, noise: Tensor, labels: Tensor) -> Objective:
-        """Teach the generator to pass for real and for its class; the discriminator stands still, its dropout does not."""
+        """Teach the generator to pass for real and for its class; of the discriminator only the dropout moves."""
         self.generator.train()
         self.discriminator.train().requires_grad_(False)
         self.generator_adam.zero_grad()
@@ -186,6 +190,7 @@ class Trainer:
             classes = torch.cat((real_labels, fake_labels))
             is_real = torch.arange(len(classes), device=self.device) < len(real_labels)
             sums += discriminator_test_objective(real_logits, class_logits, classes, is_real).row() * len(classes)
+            self.check()
         return Loss.of((sums / (2 * len(labels))).tolist())
 
     def evaluate_generator(self, n: int) -> Loss:
@@ -196,4 +201,5 @@ class Trainer:
             with self.autocast():
                 real_logits, class_logits = self.discriminator(self.generator(noise, labels))
             sums += generator_objective(real_logits, class_logits, labels, target=1.0).row() * len(labels)
+            self.check()
         return Loss.of((sums / n).tolist())

@@ -17,12 +17,12 @@ class WorkerSettings(BaseSettings):
     home: Path = Field(Path(".acgan"), description="Folder for checkpoints, the embedded Redis and caches.")
     redis_url: str = Field(
         "redis://127.0.0.1:6379/0",
-        description="Redis or Valkey 7 or newer. `acgan up` starts its own where this is not set.",
+        description="Redis or Valkey, 7 or newer. Where this is not set, `acgan up` starts its own.",
     )
     store: Path | None = Field(None, description="Folder for checkpoints; by default `checkpoints` in the home.")
     store_limit: ByteSize = Field(
         ByteSize(20_000_000_000),
-        description="Bytes of checkpoints to keep, as in `20GB`. Beyond it the oldest runs are thinned to their last epoch.",
+        description="Bytes of checkpoints to keep, as in `20GB`; beyond it the oldest runs keep their last epoch only.",
     )
     data_dir: Path | None = Field(None, description="Folder where the four IDX files of MNIST lie, gzipped or not.")
     mnist_mirrors: str = Field(

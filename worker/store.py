@@ -12,7 +12,7 @@ None of them expires: a job's record lives as long as its checkpoints may. A hun
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import redis
 import redis.asyncio
@@ -84,7 +84,8 @@ end
 """
 )
 
-# KEYS: job, epochs. ARGV: fence, epoch number or '', epoch record, then field, value, ... Write, if the job is still ours.
+# KEYS: job, epochs. ARGV: fence, epoch number or '', epoch record, then field, value, ...
+# Write, if the job is still the caller's.
 WRITE = """
 local held = redis.call('HMGET', KEYS[1], 'status', 'fence')
 if held[2] ~= ARGV[1] or (held[1] ~= 'running' and held[1] ~= 'cancelling') then return 0 end
@@ -93,7 +94,7 @@ if #ARGV > 3 then redis.call('HSET', KEYS[1], unpack(ARGV, 4)) end
 return 1
 """
 
-# KEYS: job, queue, sequence. ARGV: id, fence, status, error or ''. End the job, or put it back in front of the queue.
+# KEYS: job, queue. ARGV: id, fence, status, error or ''. End the job, or put it back in front of the queue.
 FINISH = (
     NOW
     + """
@@ -115,7 +116,10 @@ return 1
 # Between hashes and records.
 
 
-def decode_job(job_id: str, fields: Mapping[str, str], epochs: Mapping[str, str]) -> Job:
+Hash = Mapping[str, str]
+
+
+def decode_job(job_id: str, fields: Hash, epochs: Hash) -> Job:
     return Job(
         id=job_id,
         status=JobStatus(fields["status"]),
@@ -178,7 +182,7 @@ class JobDesk:
 
     async def newest(self, limit: int) -> list[Job]:
         """List the jobs accepted last, newest first."""
-        job_ids: list[str] = await self.redis.zrevrange(JOBS, 0, limit - 1)
+        job_ids = [str(job_id) for job_id in await self.redis.zrevrange(JOBS, 0, limit - 1)]
         async with self.redis.pipeline(transaction=False) as pipeline:
             for job_id in job_ids:
                 pipeline.hgetall(job_key(job_id))
@@ -225,8 +229,8 @@ class JobBench:
         if answer is None:
             return None
         job_id, fence = answer
-        fields: dict[str, str] = self.redis.hgetall(job_key(job_id))
-        return Claim(decode_job(job_id, fields, self.redis.hgetall(epochs_key(job_id))), int(fence))
+        fields, epochs = self.redis.hgetall(job_key(job_id)), self.redis.hgetall(epochs_key(job_id))
+        return Claim(decode_job(job_id, cast(Hash, fields), cast(Hash, epochs)), int(fence))
 
     def settle(self, claim: Claim, config: TrainingConfig, device: str) -> None:
         """Store what was settled when the run started. Raises JobLost."""
@@ -242,7 +246,7 @@ class JobBench:
 
     def finish(self, claim: Claim, status: JobStatus, error: str = "") -> None:
         """End the job, or hand it back as `queued`. Raises JobLost."""
-        keys = [job_key(claim.job.id), QUEUE, SEQUENCE]
+        keys = [job_key(claim.job.id), QUEUE]
         if not self._finish(keys=keys, args=[claim.job.id, claim.fence, status.value, error]):
             raise JobLost(claim.job.id)
 

@@ -2,8 +2,9 @@
 
 import logging
 
-from celery.signals import worker_ready
+from celery.signals import worker_process_init, worker_ready, worker_shutting_down
 
+from worker import interruption
 from worker.queue import TRAIN, knock, make_celery
 from worker.settings import WorkerSettings
 from worker.store import JobBench
@@ -30,3 +31,13 @@ def knock_for_those_that_wait(**_: object) -> None:
             knock(celery)
     finally:
         bench.close()
+
+
+@worker_process_init.connect  # type: ignore[untyped-decorator]
+def listen_for_the_end(**_: object) -> None:
+    interruption.listen()
+
+
+@worker_shutting_down.connect  # type: ignore[untyped-decorator]
+def hand_the_job_back(**_: object) -> None:
+    interruption.pass_on()

@@ -14,6 +14,7 @@ from models.images import encode_png, epoch_plot
 from models.retention import thin_out
 from models.trainer import Trainer
 from models.weights import to_bytes
+from worker import interruption
 from worker.jobs import EpochRecord, JobStatus
 from worker.settings import WorkerSettings
 from worker.store import Claim, JobBench, JobLost
@@ -30,18 +31,21 @@ def run_next_job(settings: WorkerSettings) -> None:
             logger.info("knocked, but no job waits")
             return
         try:
-            end(bench, claim, settings)
+            carry_out(bench, claim, settings)
         except JobLost:
             logger.warning("job %s belongs to somebody else now; leaving it", claim.job.id)
     finally:
         bench.close()
 
 
-def end(bench: JobBench, claim: Claim, settings: WorkerSettings) -> None:
+def carry_out(bench: JobBench, claim: Claim, settings: WorkerSettings) -> None:
     """Run a claimed job to its end, whichever that is. Raises JobLost."""
     logger.info("job %s starts", claim.job.id)
     try:
         train(bench, claim, settings)
+    except interruption.Interrupted:
+        logger.info("job %s goes back to the queue: this worker stops", claim.job.id)
+        bench.finish(claim, JobStatus.QUEUED)
     except (DatasetUnavailable, DeviceUnavailable, OSError, ValueError) as error:
         logger.error("job %s failed: %s", claim.job.id, error)
         bench.finish(claim, JobStatus.FAILED, str(error))
@@ -69,7 +73,7 @@ def train(bench: JobBench, claim: Claim, settings: WorkerSettings) -> None:
         except redis.RedisError as error:  # progress is not worth a run
             logger.warning("job %s: progress not told: %s", claim.job.id, error)
 
-    for result in trainer.run(report):
+    for result in trainer.run(report, interruption.check):
         checkpoint = publisher.publish(result)
         bench.add_epoch(claim, EpochRecord(**dict(result), checkpoint=checkpoint))
         thin_out(publisher.store, settings.store_limit)

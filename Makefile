@@ -1,0 +1,47 @@
+# The verbs of the house. `make up` and `make test` need Python >= 3.11 with venv, and nothing else.
+PYTHON ?= python3
+# Another package index for torch, e.g. PyTorch's own CPU one: make up TORCH_INDEX=...
+TORCH_INDEX ?=
+BIN := .venv/bin
+
+.PHONY: up test lint format bench image clean
+
+up: .venv/.local
+	$(BIN)/acgan up
+
+test: .venv/.dev
+	$(BIN)/pytest
+
+lint: .venv/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: .venv/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: .venv/.local
+	$(BIN)/python -m benchmarks.training
+	$(BIN)/python -m benchmarks.drawing
+
+image:
+	docker build --build-arg TORCH_INDEX="$(TORCH_INDEX)" --tag acgan .
+
+clean:
+	rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+
+.venv/bin/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "acgan needs Python 3.11 or newer; name one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+
+.venv/.local: .venv/bin/pip pyproject.toml constraints.txt
+	$(BIN)/pip install --quiet $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) -c constraints.txt torch
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[local]'
+	@touch $@
+
+.venv/.dev: .venv/.local
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[local,dev]'
+	@touch $@

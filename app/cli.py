@@ -1,0 +1,177 @@
+"""The command line. Heavy modules are imported by the command that needs them, so that `--help` is quick."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+
+from app.settings import AppSettings
+from models.config import TrainingConfig
+
+cli = typer.Typer(
+    name="acgan",
+    help="Train and serve a class-conditional digit generator.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+console = Console()
+errors = Console(stderr=True)
+
+Home = Annotated[Path | None, typer.Option(help="Folder for checkpoints, Redis and caches [ACGAN_HOME, or .acgan].")]
+Host = Annotated[str | None, typer.Option(help="Address to listen on [ACGAN_HOST, or 127.0.0.1].")]
+Port = Annotated[int | None, typer.Option(help="Port to listen on [ACGAN_PORT, or 8000].")]
+
+
+def option(field: str) -> Any:
+    """An option that says of a hyperparameter what its one table says."""
+    return typer.Option(help=TrainingConfig.model_fields[field].description)
+
+
+@cli.command()
+def up(host: Host = None, port: Port = None, home: Home = None) -> None:
+    """Start everything on this machine: Redis, one worker, the API. Ctrl-C ends all."""
+    from app.embedded_redis import NoRedisServer
+    from app.up import CannotStart
+    from app.up import up as run
+
+    def announce(address: str) -> None:
+        console.print(f"\n[bold green]acgan is up[/] at [link]{address}[/link]   (Ctrl-C ends everything)\n")
+        console.print(f"  start a run     curl -X POST {address}/train", highlight=False)
+        console.print(f"  watch it        curl {address}/jobs", highlight=False)
+        console.print(f"  draw 40 sevens  curl -o sevens.png '{address}/digits/7?n=40'", highlight=False)
+        console.print(f"  everything      {address}/docs\n", highlight=False)
+
+    settings = read_settings(host=host, port=port, home=home)
+    log_to_stderr()
+    with mistakes_in_a_sentence(CannotStart, NoRedisServer):
+        run(settings, announce)
+
+
+@cli.command()
+def serve(host: Host = None, port: Port = None, home: Home = None) -> None:
+    """Run the API alone; jobs go to the Redis at ACGAN_REDIS_URL."""
+    import uvicorn
+
+    from app.main import create_app
+
+    settings = read_settings(host=host, port=port, home=home)
+    log_to_stderr()
+    uvicorn.run(
+        create_app(settings),
+        host=settings.host,
+        port=settings.port,
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=5,
+    )
+
+
+@cli.command()
+def worker(home: Home = None) -> None:
+    """Run one worker alone; it takes jobs from the Redis at ACGAN_REDIS_URL."""
+    settings = read_settings(home=home)
+    os.environ["ACGAN_HOME"] = str(settings.home.resolve())  # the training process reads it again
+    log_to_stderr()
+    from worker.tasks import celery
+
+    celery.worker_main(["worker", "--loglevel", "INFO", "--without-gossip", "--without-mingle"])
+
+
+@cli.command()
+def train(
+    out: Annotated[Path, typer.Option(help="Folder for plots, weights and history.")] = Path(),
+    epochs: Annotated[int | None, option("epochs")] = None,
+    batch_size: Annotated[int | None, option("batch_size")] = None,
+    latent_size: Annotated[int | None, option("latent_size")] = None,
+    adam_lr: Annotated[float | None, option("adam_lr")] = None,
+    adam_beta_1: Annotated[float | None, option("adam_beta_1")] = None,
+    seed: Annotated[int | None, option("seed")] = None,
+    dataset: Annotated[str | None, option("dataset")] = None,
+    train_examples: Annotated[int | None, option("train_examples")] = None,
+    test_examples: Annotated[int | None, option("test_examples")] = None,
+    precision: Annotated[str | None, option("precision")] = None,
+    home: Home = None,
+) -> None:
+    """Train here, with no server, as the seed script does: a table, a plot and the weights each epoch."""
+    given = {name: value for name, value in locals().items() if name in TrainingConfig.model_fields}
+    with mistakes_in_a_sentence(ValidationError):
+        config = TrainingConfig(**{name: value for name, value in given.items() if value is not None})
+    settings = read_settings(home=home)
+
+    from app.local_training import train_here
+    from models.acceleration import DeviceUnavailable
+    from models.mnist import DatasetUnavailable
+
+    with mistakes_in_a_sentence(DatasetUnavailable, DeviceUnavailable, OSError, ValueError):
+        train_here(config, settings, out, console)
+
+
+@cli.command()
+def digits(
+    label: Annotated[int, typer.Argument(min=0, max=9, help="Which digit.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The PNG to write.")],
+    n: Annotated[int, typer.Option("-n", min=1, max=1000, help="How many.")] = 1,
+    seed: Annotated[int | None, typer.Option(min=0, help="The hand that writes; a fresh one if left out.")] = None,
+    index: Annotated[int, typer.Option(min=0, help="The first digit's number within the seed.")] = 0,
+    checkpoint: Annotated[
+        str, typer.Option(help="`latest`, a checkpoint's id, or a generator's .safetensors file.")
+    ] = "latest",
+    columns: Annotated[int | None, typer.Option(min=1, help="Digits a row.")] = None,
+    scale: Annotated[int, typer.Option(min=1, max=10, help="Pixels of the picture a pixel of the digit.")] = 1,
+    home: Home = None,
+) -> None:
+    """Draw digits into a PNG, with no server, from a checkpoint in the home or from a file."""
+    settings = read_settings(home=home)
+
+    from app.local_drawing import NoGenerator, draw_here
+    from models.checkpoints import CheckpointDamaged, CheckpointNotFound
+    from models.weights import InvalidWeights
+
+    with mistakes_in_a_sentence(NoGenerator, CheckpointDamaged, CheckpointNotFound, InvalidWeights, OSError):
+        drawn = draw_here(settings.store_dir, checkpoint, label, n, seed, index, columns, scale)
+        out.write_bytes(drawn.png)
+    digit = "digit" if n == 1 else "digits"
+    console.print(f"{n} {digit} of {label} by {drawn.checkpoint}, seed {drawn.seed}, in {out}", highlight=False)
+
+
+def read_settings(**given: Any) -> AppSettings:
+    """Read the environment once; what was said on the command line wins."""
+    with mistakes_in_a_sentence(ValidationError):
+        return AppSettings(**{name: value for name, value in given.items() if value is not None})
+
+
+@contextmanager
+def mistakes_in_a_sentence(*kinds: type[Exception]) -> Iterator[None]:
+    """End the command with a sentence and exit code 2 where the user can mend what went wrong."""
+    try:
+        yield
+    except kinds as error:
+        errors.print(f"acgan: {describe_mistake(error)}", style="red", highlight=False, soft_wrap=True, markup=False)
+        raise typer.Exit(2) from None
+
+
+def describe_mistake(error: Exception) -> str:
+    if not isinstance(error, ValidationError):
+        return str(error)
+    found = error.errors()[0]
+    where = ".".join(str(part) for part in found["loc"])
+    message = found["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    return f"{where} {message} (it is {found['input']!r})" if where else message
+
+
+def log_to_stderr() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+
+def main() -> None:
+    cli()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+"""Every error's way to HTTP, in one table: RFC 9457 problems with a sentence that says what to do."""
+
+import logging
+from http import HTTPStatus
+from typing import Any
+
+import redis
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+from app.gallery import NothingPublished
+from models.checkpoints import CheckpointDamaged, CheckpointNotFound
+from models.weights import InvalidWeights
+from worker.store import JobNotFound
+
+logger = logging.getLogger(__name__)
+
+STATUS: dict[type[Exception], int] = {
+    JobNotFound: 404,
+    CheckpointNotFound: 404,
+    NothingPublished: 503,
+    CheckpointDamaged: 503,
+    InvalidWeights: 503,
+    redis.RedisError: 503,
+}
+
+RETRY_AFTER = {429: "5", 503: "5"}  # seconds
+
+
+class Mistake(BaseModel):
+    """One thing that is wrong with a request."""
+
+    field: str = Field(description="Where, as in `body.epochs` or `query.n`.")
+    message: str
+
+
+class Problem(BaseModel):
+    """The body of every error (RFC 9457)."""
+
+    type: str = "about:blank"
+    title: str = Field(examples=["Not Found"])
+    status: int = Field(examples=[404])
+    detail: str = Field(description="What went wrong and what to do about it.")
+    errors: list[Mistake] | None = Field(None, description="Each mistake by itself, where a request had some.")
+
+
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    "4XX": {
+        "description": "A mistake in the request.",
+        "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    },
+    503: {
+        "model": Problem,
+        "description": "A part is missing just now; `Retry-After` says when to ask again.",
+        "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    },
+}
+
+
+def problem(
+    status: int, detail: str, mistakes: list[Mistake] | None = None, headers: dict[str, str] | None = None
+) -> JSONResponse:
+    body = Problem(title=HTTPStatus(status).phrase, status=status, detail=detail, errors=mistakes)
+    headers = dict(headers or {})
+    if status in RETRY_AFTER:
+        headers.setdefault("Retry-After", RETRY_AFTER[status])
+    return JSONResponse(
+        body.model_dump(exclude_none=True), status, headers=headers, media_type="application/problem+json"
+    )
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    for error in STATUS:
+        app.add_exception_handler(error, answer_known)
+    app.add_exception_handler(RequestValidationError, answer_invalid)
+    app.add_exception_handler(HTTPException, answer_http)
+
+
+async def answer_known(request: Request, error: Exception) -> JSONResponse:
+    known = next(kind for kind in type(error).__mro__ if kind in STATUS)
+    if known is redis.RedisError:
+        logger.warning("%s %s: Redis: %s", request.method, request.url.path, error)
+        return problem(
+            503, "Redis does not answer, and the jobs live there. Digits are still served; ask again shortly."
+        )
+    return problem(STATUS[known], sentence(str(error)))
+
+
+async def answer_invalid(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    mistakes = [mistake(found) for found in error.errors()]
+    detail = " ".join(sentence(f"{each.field}: {each.message}") for each in mistakes)
+    return problem(422, detail, mistakes)
+
+
+async def answer_http(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    detail = HINTS.get(error.status_code, str(error.detail))
+    return problem(error.status_code, sentence(detail), headers=dict(error.headers or {}))
+
+
+HINTS = {
+    404: "there is nothing at this address: GET /docs shows what there is",
+    405: "this address does not take this method: GET /docs shows what it takes",
+    413: "the body is too long: a training request is a small JSON object, see GET /docs",
+}
+
+
+def mistake(found: dict[str, Any]) -> Mistake:
+    """Say one of pydantic's findings in the caller's terms."""
+    field = ".".join(str(part) for part in found["loc"])
+    message, value = str(found["msg"]), found.get("input")
+    match found["type"]:
+        case "json_invalid":
+            reason = found.get("ctx", {}).get("error", "")
+            return Mistake(field="body", message=f'this is not JSON ({reason}): send an object such as {{"epochs": 5}}')
+        case "extra_forbidden":
+            return Mistake(field=field, message="there is no such field: GET /docs lists those there are")
+        case "model_attributes_type" | "dict_type" | "model_type":
+            return Mistake(
+                field="body",
+                message='send a JSON object such as {"epochs": 5}, with the header Content-Type: application/json',
+            )
+    message = message.removeprefix("Value error, ").removeprefix("Input ")
+    if isinstance(value, str | int | float) and not message.startswith("train_examples"):
+        message += f", not {str(value)[:80]!r}" if isinstance(value, str) else f", not {value}"
+    return Mistake(field=field, message=message)
+
+
+def sentence(text: str) -> str:
+    text = text.strip()
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "?", "!")) else ".")

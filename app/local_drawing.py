@@ -1,0 +1,45 @@
+"""`acgan digits`: drawing with no server."""
+
+import secrets
+from pathlib import Path
+from typing import NamedTuple
+
+from models.checkpoints import GENERATOR, CheckpointId, CheckpointStore
+from models.drawing import draw_digits
+from models.images import encode_png, sheet
+from models.networks import Generator
+from models.weights import generator_from_bytes
+
+
+class NoGenerator(Exception):
+    """There is nothing to draw with. The message says how to get something."""
+
+
+class Drawn(NamedTuple):
+    png: bytes
+    checkpoint: str
+    seed: int
+
+
+def draw_here(
+    store_dir: Path, checkpoint: str, label: int, n: int, seed: int | None, index: int, columns: int | None, scale: int
+) -> Drawn:
+    """Draw a sheet. Raises NoGenerator, CheckpointNotFound, CheckpointDamaged, InvalidWeights, OSError."""
+    generator, name = find_generator(store_dir, checkpoint)
+    seed = secrets.randbits(53) if seed is None else seed
+    return Drawn(encode_png(sheet(draw_digits(generator, label, n, seed, index), columns, scale)), name, seed)
+
+
+def find_generator(store_dir: Path, name: str) -> tuple[Generator, str]:
+    """Load what `name` says: a file, `latest` of the store, or the id of one of its checkpoints."""
+    if name.endswith(".safetensors"):
+        if not Path(name).is_file():
+            raise NoGenerator(f"there is no file {name}")
+        return generator_from_bytes(Path(name).read_bytes()), name
+    store = CheckpointStore(store_dir)
+    checkpoint = store.latest() if name == "latest" else CheckpointId.parse(name)
+    if checkpoint is None:
+        raise NoGenerator(
+            f"nothing has been published in {store_dir} yet: start a run, or name a generator's file with --checkpoint"
+        )
+    return generator_from_bytes(store.read(store.manifest(checkpoint), GENERATOR)), str(checkpoint)

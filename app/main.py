@@ -1,0 +1,43 @@
+"""The HTTP face, put together: settings, what lives as long as the process, errors, routes."""
+
+import asyncio
+import importlib.metadata
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from app.dependencies import Services
+from app.errors import PROBLEMS, add_error_handlers
+from app.gallery import Gallery
+from app.routes import checkpoints, digits, operations, training
+from app.settings import AppSettings
+from models.checkpoints import CheckpointStore
+from worker.queue import make_celery
+from worker.store import JobDesk
+
+
+def create_app(settings: AppSettings) -> FastAPI:
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        store = CheckpointStore(settings.store_dir)
+        gallery = Gallery(store, settings.device, settings.cached_checkpoints)
+        desk = JobDesk.connect(settings.redis_url)
+        app.state.services = Services(desk, make_celery(settings), store, gallery)
+        following = asyncio.create_task(gallery.follow())
+        yield
+        following.cancel()
+        await desk.close()
+
+    app = FastAPI(
+        title="acgan",
+        summary="Train and serve a class-conditional digit generator.",
+        version=importlib.metadata.version("acgan"),
+        lifespan=lifespan,
+        responses=PROBLEMS,
+        max_body_size=settings.max_body_bytes,
+    )
+    add_error_handlers(app)
+    for room in (training, digits, checkpoints, operations):
+        app.include_router(room.router)
+    return app

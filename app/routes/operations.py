@@ -1,0 +1,41 @@
+"""Probes, and the way in."""
+
+import redis
+from fastapi import APIRouter, Response
+from fastapi.responses import RedirectResponse
+
+from app.dependencies import ServicesDep
+from app.schemas import Readiness
+
+router = APIRouter(tags=["operations"])
+
+
+@router.get("/", include_in_schema=False)
+async def home() -> RedirectResponse:
+    return RedirectResponse("/docs")
+
+
+@router.get("/livez")
+async def livez() -> dict[str, str]:
+    """Answer as long as the process lives."""
+    return {"status": "alive"}
+
+
+@router.get("/readyz", responses={503: {"model": Readiness}})
+async def readyz(services: ServicesDep, response: Response) -> Readiness:
+    """Say whether to send requests here, and which parts are missing.
+
+    Digits need no Redis, and jobs no generator, so one of the two is enough.
+    """
+    gallery = services.gallery
+    try:
+        await services.desk.ping()
+        redis_state = "up"
+    except redis.RedisError as error:
+        redis_state = f"down: {error}"
+    ready = redis_state == "up" or gallery.newest is not None
+    if not ready:
+        response.status_code = 503
+        response.headers["Retry-After"] = "5"
+    serving = gallery.newest.id if gallery.newest else None
+    return Readiness(ready=ready, redis=redis_state, serving=serving, trouble=gallery.trouble)

@@ -1,0 +1,84 @@
+"""What goes over the wire, where it is more than a record."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from models.checkpoints import Manifest
+from models.history import Record
+from worker.jobs import EpochRecord, Job
+
+MAX_SEED = 2**53 - 1  # what every JSON reader keeps exactly
+
+
+class EpochView(EpochRecord):
+    samples: str = Field(description="Address of the epoch's plot.")
+
+
+class JobLinks(Record):
+    self: str
+    digits: str | None = Field(
+        description="Address of digits by this run's last checkpoint; `{label}` is to be filled in."
+    )
+
+
+class JobView(Job):
+    epochs: list[EpochView] = Field([], description="One entry a finished epoch, in order.")  # type: ignore[assignment]
+    links: JobLinks
+
+    @classmethod
+    def of(cls, job: Job) -> "JobView":
+        here = f"/jobs/{job.id}"
+        epochs = [EpochView(**dict(epoch), samples=f"{here}/epochs/{epoch.epoch}/samples.png") for epoch in job.epochs]
+        digits = f"/digits/{{label}}?n=40&checkpoint={epochs[-1].checkpoint}" if epochs else None
+        return cls(**{**dict(job), "epochs": epochs}, links=JobLinks(self=here, digits=digits))
+
+
+class JobList(BaseModel):
+    jobs: list[JobView] = Field(description="Newest first.")
+
+
+class CheckpointView(Manifest):
+    size: int = Field(description="All files together, in bytes.")
+    links: dict[str, str]
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> "CheckpointView":
+        links = {
+            "self": f"/checkpoints/{manifest.id}",
+            "job": f"/jobs/{manifest.job}",
+            "samples": f"/jobs/{manifest.job}/epochs/{manifest.epoch}/samples.png",
+            "digits": f"/digits/{{label}}?n=40&checkpoint={manifest.id}",
+        }
+        return cls(**dict(manifest), size=manifest.total_size, links=links)
+
+
+class CheckpointList(BaseModel):
+    serving: str | None = Field(description="The checkpoint that `latest` names in this process.")
+    checkpoints: list[CheckpointView] = Field(description="Newest first.")
+
+
+class DigitsQuery(BaseModel):
+    """How digits are asked for."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    n: Annotated[int, Field(ge=1, le=1000)] = Field(1, description="How many digits.")
+    seed: Annotated[int, Field(ge=0, le=MAX_SEED)] | None = Field(
+        None, description="The hand that writes: the same seed draws the same digits. A fresh one where it is left out."
+    )
+    index: Annotated[int, Field(ge=0, le=2**40)] = Field(0, description="The first digit's number within the seed.")
+    checkpoint: Annotated[str, Field(max_length=100)] = Field(
+        "latest", description="Which generator draws: `latest`, or the id of a checkpoint."
+    )
+    columns: Annotated[int, Field(ge=1, le=1000)] | None = Field(
+        None, description="Digits a row; 10 where it is left out, or as many as there are."
+    )
+    scale: Annotated[int, Field(ge=1, le=10)] = Field(1, description="Pixels of the picture a pixel of the digit.")
+
+
+class Readiness(BaseModel):
+    ready: bool = Field(description="Whether this process can do anything for anybody: serve digits, or take jobs.")
+    redis: str = Field(description="`up`, or why not.")
+    serving: str | None = Field(description="The checkpoint being served.")
+    trouble: str | None = Field(None, description="Why a newer checkpoint is not being served.")

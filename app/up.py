@@ -1,0 +1,182 @@
+"""`acgan up`: everything on one machine. Redis, a worker and the API as processes of its own, which end with it."""
+
+import contextlib
+import ctypes
+import fcntl
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import redis
+
+from app.embedded_redis import prepare
+from app.settings import AppSettings
+
+logger = logging.getLogger(__name__)
+
+PATIENCE_SECONDS = 60.0  # for a part to come up
+GRACE_SECONDS = 4.0  # for a part to go down before it is killed
+RESTART_SECONDS = 2.0  # between a part's unexpected end and its next start
+PR_SET_PDEATHSIG = 1
+
+
+class CannotStart(Exception):
+    """Something stands in the way. The message says what, and what to do."""
+
+
+class Part:
+    """One child process, in a session of its own so that Ctrl-C reaches only us."""
+
+    def __init__(self, name: str, command: list[str], environment: Mapping[str, str], log: Path | None = None) -> None:
+        self.name = name
+        self.command = command
+        self.environment = {**os.environ, **environment}
+        self.log = log
+        self.process = self._start()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        output = None if self.log is None else self.log.open("ab")
+        try:
+            return subprocess.Popen(  # noqa: S603
+                self.command,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT if output else None,
+                start_new_session=True,
+                preexec_fn=die_with_parent,
+            )
+        finally:
+            if output:
+                output.close()
+
+    def has_ended(self) -> bool:
+        return self.process.poll() is not None
+
+    def restart(self) -> None:
+        self.process = self._start()
+
+    def stop(self) -> None:
+        """Ask for an end, then insist. Whatever it started itself ends with it."""
+        if not self.has_ended():
+            self.process.terminate()
+            try:
+                self.process.wait(GRACE_SECONDS)
+            except subprocess.TimeoutExpired:
+                logger.warning("%s does not end by itself; killing it", self.name)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+def die_with_parent() -> None:
+    """Let the kernel end this child when its parent is killed outright (Linux only)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def up(settings: AppSettings, announce: Callable[[str], None]) -> None:
+    """Run everything until SIGINT or SIGTERM. Raises CannotStart, or NoRedisServer."""
+    home = settings.home.resolve()
+    (home / "logs").mkdir(parents=True, exist_ok=True)
+    lock = hold(home)
+    check_port(settings.host, settings.port)
+    stopping = threading.Event()
+    for sign in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(sign, lambda *_: stopping.set())
+
+    parts: list[Part] = []
+    environment = {"ACGAN_HOME": str(home), "ACGAN_HOST": settings.host, "ACGAN_PORT": str(settings.port)}
+    environment["ACGAN_REDIS_URL"] = settings.redis_url
+    try:
+        if "redis_url" not in settings.model_fields_set:
+            server = prepare(home / "redis")
+            environment["ACGAN_REDIS_URL"] = server.url
+            parts.append(Part("redis", server.command, {}, home / "logs" / "redis.log"))
+            wait_for("Redis", lambda: answers(server.url), parts, stopping)
+        ourselves = [sys.executable, "-m", "app.cli"]
+        parts.append(Part("worker", [*ourselves, "worker"], environment, home / "logs" / "worker.log"))
+        parts.append(Part("api", [*ourselves, "serve"], environment))
+        wait_for("the API", lambda: listens(settings.host, settings.port), parts, stopping)
+        if not stopping.is_set():
+            announce(f"http://{'localhost' if settings.host in LOCAL else settings.host}:{settings.port}")
+        watch(parts, stopping)
+    finally:
+        for part in reversed(parts):
+            part.stop()
+        os.close(lock)
+
+
+LOCAL = ("127.0.0.1", "0.0.0.0", "::")  # noqa: S104
+
+
+def watch(parts: list[Part], stopping: threading.Event) -> None:
+    """Start again whatever ends, until we are asked to stop."""
+    while not stopping.wait(0.2):
+        for part in parts:
+            if part.has_ended():
+                logger.error("%s ended with code %s; starting it again", part.name, part.process.returncode)
+                if not stopping.wait(RESTART_SECONDS):
+                    part.restart()
+
+
+def wait_for(what: str, ready: Callable[[], bool], parts: list[Part], stopping: threading.Event) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not stopping.is_set() and not ready():
+        for part in parts:
+            if part.has_ended():
+                where = f": see {part.log}" if part.log else ""
+                raise CannotStart(f"{part.name} ended with code {part.process.returncode} while starting{where}")
+        if time.monotonic() > deadline:
+            raise CannotStart(f"{what} did not answer within {PATIENCE_SECONDS:.0f} seconds")
+        time.sleep(0.05)
+
+
+def hold(home: Path) -> int:
+    """Keep the home for this process alone. Returns the lock's file descriptor."""
+    descriptor = os.open(home / "up.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise CannotStart(
+            f"another `acgan up` runs on {home}: stop it first, or give this one a home of its own with --home"
+        ) from None
+    return descriptor
+
+
+def check_port(host: str, port: int) -> None:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise CannotStart(
+                f"cannot listen on {host}:{port} ({error.strerror}): choose another with --port"
+            ) from None
+
+
+def listens(host: str, port: int) -> bool:
+    target = "127.0.0.1" if host in LOCAL else host
+    try:
+        socket.create_connection((target, port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def answers(url: str) -> bool:
+    client = redis.Redis.from_url(url, socket_timeout=1)
+    try:
+        return bool(client.ping())
+    except redis.RedisError:  # not yet up, or still reading its append-only file
+        return False
+    finally:
+        client.close()
