@@ -1,5 +1,6 @@
 """What the routes need, named once."""
 
+import re
 from typing import Annotated, NamedTuple
 
 from celery import Celery
@@ -8,7 +9,7 @@ from fastapi import Depends, Path, Request
 from app.gallery import Gallery
 from models.checkpoints import CheckpointStore
 from worker.jobs import JOB_ID_PATTERN
-from worker.store import JobDesk
+from worker.store import JobDesk, JobNotFound
 
 
 class Services(NamedTuple):
@@ -26,4 +27,14 @@ def services(request: Request) -> Services:
 
 
 ServicesDep = Annotated[Services, Depends(services)]
-JobId = Annotated[str, Path(pattern=JOB_ID_PATTERN, examples=["20260131-120000-1a2b3c"])]
+
+
+def job_id(job_id: Annotated[str, Path(examples=["20260131-120000-1a2b3c"])]) -> str:
+    if not re.match(JOB_ID_PATTERN, job_id):
+        raise JobNotFound(
+            f"there is no job {job_id[:80]!r}: ids look like 20260131-120000-1a2b3c, and GET /jobs lists them"
+        )
+    return job_id
+
+
+JobId = Annotated[str, Depends(job_id)]

@@ -92,7 +92,7 @@ async def answer_known(request: Request, error: Exception) -> JSONResponse:
 async def answer_invalid(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     mistakes = [mistake(found) for found in error.errors()]
-    detail = " ".join(sentence(f"{each.field}: {each.message}") for each in mistakes)
+    detail = " ".join(f"{each.field}: {full_stop(each.message)}" for each in mistakes)
     return problem(422, detail, mistakes)
 
 
@@ -102,7 +102,12 @@ async def answer_http(_request: Request, error: Exception) -> JSONResponse:
     return problem(error.status_code, sentence(detail), headers=dict(error.headers or {}))
 
 
+def answer_too_long() -> JSONResponse:
+    return problem(413, sentence(HINTS[413]), headers={"Connection": "close"})
+
+
 HINTS = {
+    400: 'the body cannot be read: send a JSON object such as {"epochs": 5}',
     404: "there is nothing at this address: GET /docs shows what there is",
     405: "this address does not take this method: GET /docs shows what it takes",
     413: "the body is too long: a training request is a small JSON object, see GET /docs",
@@ -131,5 +136,8 @@ def mistake(found: dict[str, Any]) -> Mistake:
 
 
 def sentence(text: str) -> str:
-    text = text.strip()
-    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "?", "!")) else ".")
+    return full_stop(text[:1].upper() + text[1:])
+
+
+def full_stop(text: str) -> str:
+    return text if text.endswith((".", "?", "!")) else f"{text}."

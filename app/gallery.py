@@ -62,13 +62,17 @@ class Gallery:
     async def follow(self) -> None:
         """Look for a new publication every second, for ever."""
         while True:
-            try:
-                await anyio.to_thread.run_sync(self.refresh)
-            except Exception:
-                logger.exception("looking for a new generator failed; the one being served stays")
             await asyncio.sleep(FOLLOW_SECONDS)
+            await self.refresh()
 
-    def refresh(self) -> None:
+    async def refresh(self) -> None:
+        """Look once. Whatever goes wrong, what is being served stays."""
+        try:
+            await anyio.to_thread.run_sync(self._refresh)
+        except Exception:
+            logger.exception("looking for a new generator failed")
+
+    def _refresh(self) -> None:
         """Serve the latest checkpoint. Where it is damaged, what is served stays, or at first the one before."""
         latest = self.store.latest()
         if latest is None or (self.newest and self.newest.manifest.checkpoint == latest):

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
+from app.body_limit import BodyLimit
 from app.dependencies import Services
 from app.errors import PROBLEMS, add_error_handlers
 from app.gallery import Gallery
@@ -24,6 +25,7 @@ def create_app(settings: AppSettings) -> FastAPI:
         gallery = Gallery(store, settings.device, settings.cached_checkpoints)
         desk = JobDesk.connect(settings.redis_url)
         app.state.services = Services(desk, make_celery(settings), store, gallery)
+        await gallery.refresh()
         following = asyncio.create_task(gallery.follow())
         yield
         following.cancel()
@@ -35,9 +37,9 @@ def create_app(settings: AppSettings) -> FastAPI:
         version=importlib.metadata.version("acgan"),
         lifespan=lifespan,
         responses=PROBLEMS,
-        max_body_size=settings.max_body_bytes,
     )
     add_error_handlers(app)
+    app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
     for room in (training, digits, checkpoints, operations):
         app.include_router(room.router)
     return app

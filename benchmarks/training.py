@@ -16,7 +16,7 @@ from models.trainer import Trainer
 def iterations(precision: Precision, count: int) -> list[float]:
     """Time `count` iterations of the seed's recipe in milliseconds, after a third as many that are not counted."""
     device = find_device("auto")
-    images, labels = draw_split(0, 1000)
+    images, labels = (torch.from_numpy(array) for array in draw_split(0, 1000))
     trainer = Trainer(TrainingConfig(precision=precision), Dataset("printed", images, labels, images, labels), device)
     times = []
     for iteration in range(count + count // 3):

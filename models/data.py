@@ -53,7 +53,7 @@ def load_dataset(
         splits = load_printed(config.train_examples, config.test_examples)
     else:
         splits = load_mnist(data_dir, cache, mirrors)
-    train_images, train_labels, test_images, test_labels = splits
+    train_images, train_labels, test_images, test_labels = (torch.from_numpy(array) for array in splits)
     return Dataset(
         config.dataset,
         train_images[: config.train_examples],

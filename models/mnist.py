@@ -5,12 +5,12 @@ What identifies its files is the checksum of the *unpacked* bytes, since every m
 
 import gzip
 import hashlib
+import math
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from models.files import write_durably
 
@@ -35,16 +35,16 @@ class DatasetUnavailable(Exception):
 # IDX, the format of the MNIST files: magic 0x00 0x00 0x08 ndim, ndim big-endian sizes, then bytes.
 
 
-def read_idx(data: bytes) -> Tensor:
+def read_idx(data: bytes) -> np.ndarray:
     """Parse an IDX file of unsigned bytes, of one or three dimensions. Raises ValueError where it is not one."""
     if len(data) < 4 or data[:3] != b"\x00\x00\x08" or data[3] not in (1, 3):
         raise ValueError("not an IDX file of unsigned bytes")
     header = 4 + 4 * data[3]
     shape = [int.from_bytes(data[at : at + 4], "big") for at in range(4, header, 4)]
-    body = torch.frombuffer(bytearray(data), dtype=torch.uint8)[header:]
-    if len(data) < header or body.numel() != torch.Size(shape).numel():
+    body = np.frombuffer(bytearray(data), dtype=np.uint8)[header:]
+    if len(data) < header or body.size != math.prod(shape):
         raise ValueError(f"an IDX file of shape {tuple(shape)} cannot have {len(data)} bytes")
-    return body.view(shape)
+    return body.reshape(shape)
 
 
 # ----------------------------------------------------------------------------
@@ -53,7 +53,7 @@ def read_idx(data: bytes) -> Tensor:
 
 def load_mnist(
     data_dir: Path | None, cache: Path, mirrors: Sequence[str] = MIRRORS
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Find MNIST and check every byte of it.
 
     Returns:

@@ -7,9 +7,7 @@ import math
 from functools import cache
 
 import numpy as np
-import torch
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
-from torch import Tensor
 
 from models.config import IMAGE_SIZE, NUM_CLASSES
 
@@ -20,7 +18,9 @@ GLYPH_SIZE = 4 * IMAGE_SIZE  # drawn large, so that turning and shrinking stay s
 STROKE_WIDTHS = (0, 2, 4)
 
 
-def load_printed(train_examples: int | None, test_examples: int | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def load_printed(
+    train_examples: int | None, test_examples: int | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Draw both splits, or as many of their first examples as are asked for.
 
     Returns:
@@ -31,12 +31,12 @@ def load_printed(train_examples: int | None, test_examples: int | None) -> tuple
     return train_images, train_labels, test_images, test_labels
 
 
-def draw_split(split: int, examples: int) -> tuple[Tensor, Tensor]:
+def draw_split(split: int, examples: int) -> tuple[np.ndarray, np.ndarray]:
     """Draw the first examples of split 0 (train) or 1 (test)."""
     labels = np.random.Generator(np.random.Philox(key=[split, 0])).integers(NUM_CLASSES, size=examples, dtype=np.uint8)
     shapes = np.random.Generator(np.random.Philox(key=[split, 1])).random((examples, 7))
     images = np.stack([draw_digit(int(label), shape) for label, shape in zip(labels, shapes, strict=True)])
-    return torch.from_numpy(images), torch.from_numpy(labels)
+    return images, labels
 
 
 def draw_digit(label: int, shape: np.ndarray) -> np.ndarray:

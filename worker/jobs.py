@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from models.config import TrainingConfig
 from models.history import EpochResult, Progress
 
-JOB_ID_PATTERN = r"^\d{8}-\d{6}-[0-9a-f]{6}$"
+JOB_ID_PATTERN = r"^\d{8}-\d{6}-[0-9a-f]{6}\Z"
 
 
 class JobStatus(StrEnum):

@@ -1,0 +1,42 @@
+"""The API in this process, over a real Redis, with a generator published that has learned nothing."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from starlette.testclient import TestClient
+
+from app.main import create_app
+from app.settings import AppSettings
+from models.checkpoints import GENERATOR, SAMPLES, CheckpointStore
+from models.images import encode_png
+from models.networks import Generator, initialize
+from models.weights import to_bytes
+from tests.models.test_checkpoints import NEW, OLD, manifest
+
+
+def publish(store: CheckpointStore, job: str, epoch: int, seed: int) -> str:
+    """Publish a generator with fresh weights. Returns its id."""
+    generator = Generator()
+    initialize(generator, torch.Generator().manual_seed(seed))
+    samples = encode_png(torch.zeros(1120, 588, dtype=torch.uint8))
+    return store.publish(manifest(job, epoch), {GENERATOR: to_bytes(generator), SAMPLES: samples}).id
+
+
+@pytest.fixture
+def settings(redis_url: str) -> AppSettings:
+    return AppSettings(redis_url=redis_url)
+
+
+@pytest.fixture
+def store(settings: AppSettings) -> CheckpointStore:
+    store = CheckpointStore(settings.store_dir)
+    publish(store, OLD, 1, seed=1)
+    publish(store, NEW, 1, seed=2)
+    return store
+
+
+@pytest.fixture
+def client(settings: AppSettings, store: CheckpointStore) -> Iterator[TestClient]:
+    with TestClient(create_app(settings), raise_server_exceptions=False) as client:
+        yield client

@@ -1,0 +1,111 @@
+"""The command line as a user meets it: real processes, exit codes, sentences."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from models.config import DatasetName
+from models.weights import discriminator_from_bytes, generator_from_bytes
+
+
+def acgan(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "app.cli", *words], capture_output=True, text=True, check=False)
+
+
+def test_train_leaves_what_the_seed_leaves(tmp_path: Path, dataset_name: DatasetName) -> None:
+    out = tmp_path / "run"
+    words = [
+        "--epochs",
+        "2",
+        "--batch-size",
+        "20",
+        "--train-examples",
+        "60",
+        "--test-examples",
+        "20",
+        "--latent-size",
+        "30",
+    ]
+    told = acgan("train", "--out", str(out), "--dataset", dataset_name, *words)
+    assert told.returncode == 0, told.stderr
+    assert told.stdout.count("component              | loss | generation_loss | auxiliary_loss") == 2
+    assert told.stdout.count("discriminator (test)") == 2
+    names = {"history.json"} | {
+        name
+        for epoch in ("001", "002")
+        for name in (
+            f"plot_epoch_{epoch}_generated.png",
+            f"params_generator_epoch_{epoch}.safetensors",
+            f"params_discriminator_epoch_{epoch}.safetensors",
+        )
+    }
+    assert {path.name for path in out.iterdir()} == names
+    with Image.open(out / "plot_epoch_002_generated.png") as plot:
+        assert plot.size == (588, 1120)
+    assert generator_from_bytes((out / "params_generator_epoch_002.safetensors").read_bytes()).latent_size == 30
+    discriminator_from_bytes((out / "params_discriminator_epoch_001.safetensors").read_bytes())
+    history = json.loads((out / "history.json").read_text())
+    assert history["config"]["latent_size"] == 30
+    assert [epoch["epoch"] for epoch in history["epochs"]] == [1, 2]
+
+    drawn = acgan(
+        "digits",
+        "7",
+        "-n",
+        "5",
+        "-o",
+        str(tmp_path / "7.png"),
+        "--checkpoint",
+        str(out / "params_generator_epoch_002.safetensors"),
+    )
+    assert drawn.returncode == 0, drawn.stderr
+    with Image.open(tmp_path / "7.png") as sheet:
+        assert sheet.size == (140, 28)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["train", "--epochs", "0"], "epochs should be greater than or equal to 1"),
+        (["train", "--dataset", "cifar"], "'mnist' or 'printed'"),
+        (["train", "--train-examples", "50"], "raise train_examples or lower batch_size"),
+        (["digits", "7", "-o", "x.png"], "nothing has been published"),
+        (["digits", "7", "-o", "x.png", "--checkpoint", "none.safetensors"], "there is no file none.safetensors"),
+        (["digits", "7", "-o", "x.png", "--checkpoint", "nonsense"], "ids look like"),
+        (["digits", "10", "-o", "x.png"], "less than or equal to 9"),
+        (["digits", "7"], "--out"),
+        (["serve", "--port", "99999"], "port should be less than or equal to 65535"),
+        (["nonsense"], "No such command"),
+    ],
+)
+def test_a_mistake_is_a_sentence_and_exit_code_2(words: list[str], said: str, tmp_path: Path) -> None:
+    told = acgan(*words)
+    assert told.returncode == 2
+    assert said in told.stderr.replace("\n", " ")
+    assert "Traceback" not in told.stderr
+
+
+def test_a_data_set_that_cannot_be_had_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACGAN_DATA_DIR", str(tmp_path))
+    told = acgan("train", "--out", str(tmp_path / "run"))
+    assert told.returncode == 2
+    assert "the public mirrors" in told.stderr
+    assert "Traceback" not in told.stderr
+
+
+def test_a_device_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("ACGAN_DEVICE", "cuda:63")
+    told = acgan("train", "--dataset", "printed", "--out", str(tmp_path))
+    assert told.returncode == 2
+    assert "ACGAN_DEVICE=cuda:63" in told.stderr
+
+
+def test_help_names_every_command() -> None:
+    told = acgan("--help")
+    assert told.returncode == 0
+    for command in ("up", "serve", "worker", "train", "digits"):
+        assert f" {command} " in told.stdout

@@ -1,0 +1,133 @@
+"""Every mistake a caller can make: a 4xx problem with a sentence that says what to do, and nothing enqueued."""
+
+from typing import Any
+
+import pytest
+import redis
+from starlette.testclient import TestClient
+
+from app.main import create_app
+from app.settings import AppSettings
+from models.checkpoints import CheckpointStore
+
+JSON = {"Content-Type": "application/json"}
+
+MISTAKES: list[tuple[str, str, dict[str, Any], int, str]] = [
+    ("GET", "/digits/10", {}, 422, "path.label: should be less than or equal to 9, not '10'"),
+    ("GET", "/digits/-1", {}, 422, "path.label"),
+    ("GET", "/digits/x", {}, 422, "path.label: should be a valid integer"),
+    ("GET", "/digits/7?n=0", {}, 422, "query.n: should be greater than or equal to 1, not '0'"),
+    ("GET", "/digits/7?n=1001", {}, 422, "query.n: should be less than or equal to 1000"),
+    ("GET", "/digits/7?n=4.5", {}, 422, "query.n: should be a valid integer"),
+    ("GET", "/digits/7?seed=-1", {}, 422, "query.seed"),
+    ("GET", f"/digits/7?seed={2**53}", {}, 422, "query.seed"),
+    ("GET", "/digits/7?index=-1", {}, 422, "query.index"),
+    ("GET", "/digits/7?scale=11", {}, 422, "query.scale"),
+    ("GET", "/digits/7?count=40", {}, 422, "query.count: there is no such field"),
+    ("GET", "/digits/7?checkpoint=nonsense", {}, 404, "ids look like"),
+    ("GET", "/digits/7?checkpoint=../../etc/passwd", {}, 404, "ids look like"),
+    ("GET", "/digits/7?checkpoint=20200101-000000-aaaaaa-e001", {}, 404, "GET /checkpoints"),
+    ("POST", "/train", {"json": {"epochs": 0}}, 422, "body.epochs: should be greater than or equal to 1, not 0"),
+    ("POST", "/train", {"json": {"epochs": -1}}, 422, "body.epochs"),
+    ("POST", "/train", {"json": {"epochs": 1e9}}, 422, "body.epochs"),
+    ("POST", "/train", {"json": {"epochs": "many"}}, 422, "body.epochs: should be a valid integer, not 'many'"),
+    ("POST", "/train", {"json": {"epoch": 5}}, 422, "body.epoch: there is no such field"),
+    ("POST", "/train", {"json": {"dataset": "cifar"}}, 422, "'mnist' or 'printed'"),
+    ("POST", "/train", {"json": {"train_examples": 99}}, 422, "raise train_examples or lower batch_size"),
+    ("POST", "/train", {"json": [1, 2]}, 422, "send a JSON object"),
+    ("POST", "/train", {"content": '{"epochs": ', "headers": JSON}, 422, "this is not JSON"),
+    ("POST", "/train", {"content": '{"adam_lr": NaN}', "headers": JSON}, 422, "adam_lr"),
+    ("POST", "/train", {"content": b"\xff\xfe", "headers": JSON}, 422, "this is not JSON"),
+    (
+        "POST",
+        "/train",
+        {"content": '{"epochs": 5}', "headers": {"Content-Type": "text/plain"}},
+        422,
+        "application/json",
+    ),
+    ("POST", "/train", {"content": "[" * 60_000, "headers": JSON}, 400, "cannot be read"),
+    ("POST", "/train", {"content": b" " * 1_000_000, "headers": JSON}, 413, "too long"),
+    ("GET", "/jobs/20200101-000000-aaaaaa", {}, 404, "GET /jobs"),
+    ("GET", "/jobs/nonsense", {}, 404, "ids look like"),
+    ("GET", "/jobs?limit=0", {}, 422, "query.limit"),
+    ("GET", "/jobs/20200101-000000-aaaaaa/epochs/1/samples.png", {}, 404, "checkpoint"),
+    ("GET", "/jobs/20200101-000000-aaaaaa/epochs/0/samples.png", {}, 422, "path.epoch"),
+    ("GET", "/checkpoints/nonsense", {}, 404, "ids look like"),
+    ("GET", "/checkpoints/20200101-000000-aaaaaa-e001", {}, 404, "GET /checkpoints"),
+    ("GET", "/nowhere", {}, 404, "GET /docs"),
+    ("DELETE", "/train", {}, 405, "GET /docs"),
+]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "request_", "status", "said"),
+    MISTAKES,
+    ids=[f"{m[0]} {m[1][:40]} {i}" for i, m in enumerate(MISTAKES)],
+)
+def test_a_mistake_is_told_in_a_sentence(
+    client: TestClient, redis_url: str, method: str, path: str, request_: dict[str, Any], status: int, said: str
+) -> None:
+    answer = client.request(method, path, **request_)
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem = answer.json()
+    assert problem["status"] == status
+    assert problem["title"]
+    assert said in problem["detail"]
+    assert problem["detail"].endswith((".", "?"))
+    with redis.Redis.from_url(redis_url) as connection:
+        assert connection.dbsize() == 0
+
+
+def test_a_body_without_a_declared_length_is_bounded_too(client: TestClient) -> None:
+    answer = client.post("/train", content=(b" " * 10_000 for _ in range(100)), headers=JSON)
+    assert answer.status_code == 413
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_several_mistakes_are_told_at_once(client: TestClient) -> None:
+    problem = client.post("/train", json={"epochs": 0, "batch_size": "x"}).json()
+    assert [mistake["field"] for mistake in problem["errors"]] == ["body.epochs", "body.batch_size"]
+
+
+@pytest.mark.usefixtures("store")
+def test_without_redis_digits_are_served_and_the_rest_says_when_to_come_back() -> None:
+    settings = AppSettings(redis_url="redis://127.0.0.1:9/0")
+    with TestClient(create_app(settings), raise_server_exceptions=False) as client:
+        for method, path in (("POST", "/train"), ("GET", "/jobs"), ("GET", "/jobs/20200101-000000-aaaaaa")):
+            answer = client.request(method, path)
+            assert answer.status_code == 503
+            assert int(answer.headers["Retry-After"]) > 0
+            assert answer.headers["content-type"] == "application/problem+json"
+            assert "Redis" in answer.json()["detail"]
+        assert client.get("/digits/7?n=40").status_code == 200
+        assert client.get("/livez").status_code == 200
+        ready = client.get("/readyz")
+        assert ready.status_code == 200
+        assert ready.json()["redis"].startswith("down")
+
+
+def test_with_neither_redis_nor_a_generator_the_process_is_not_ready() -> None:
+    with TestClient(create_app(AppSettings(redis_url="redis://127.0.0.1:9/0"))) as client:
+        answer = client.get("/readyz")
+    assert answer.status_code == 503
+    assert "Retry-After" in answer.headers
+    assert answer.json()["ready"] is False
+
+
+def test_the_openapi_page_documents_every_address(client: TestClient, store: CheckpointStore) -> None:
+    assert client.get("/docs").status_code == 200
+    assert client.get("/", follow_redirects=False).headers["Location"] == "/docs"
+    described = client.get("/openapi.json").json()
+    assert {f"{method.upper()} {path}" for path, methods in described["paths"].items() for method in methods} == {
+        "POST /train",
+        "GET /jobs",
+        "GET /jobs/{job_id}",
+        "GET /jobs/{job_id}/epochs/{epoch}/samples.png",
+        "GET /digits/{label}",
+        "GET /checkpoints",
+        "GET /checkpoints/{checkpoint}",
+        "GET /livez",
+        "GET /readyz",
+    }
+    assert "Problem" in described["components"]["schemas"]

@@ -1,0 +1,102 @@
+"""What every floor's tests share: a real Valkey, a data set, a small run. Nothing here stands in for a real part."""
+
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from app.embedded_redis import EmbeddedRedis, prepare
+from models.config import DatasetName, TrainingConfig
+from models.data import Dataset, load_dataset
+
+DATA_DIR = os.environ.get("ACGAN_DATA_DIR")
+NOWHERE = "http://127.0.0.1:9/"  # a mirror that refuses at once: tests ask nothing of the network
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Every test has a home of its own and no variables of the developer's, but for where MNIST lies."""
+    for name in [name for name in os.environ if name.startswith("ACGAN_")]:
+        monkeypatch.delenv(name)
+    if DATA_DIR:
+        monkeypatch.setenv("ACGAN_DATA_DIR", str(Path(DATA_DIR).resolve()))
+    monkeypatch.setenv("ACGAN_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("ACGAN_MNIST_MIRRORS", NOWHERE)
+
+
+@pytest.fixture(scope="session")
+def dataset_name() -> DatasetName:
+    """Real MNIST where it is there, printed digits where it is not."""
+    return "mnist" if DATA_DIR else "printed"
+
+
+def small(dataset: DatasetName, **changes: Any) -> TrainingConfig:
+    """Two epochs of three iterations: everything happens, nothing is learned."""
+    fields: dict[str, Any] = {"epochs": 2, "batch_size": 20, "train_examples": 60, "test_examples": 40}
+    return TrainingConfig(**{**fields, "dataset": dataset, **changes})
+
+
+@pytest.fixture(scope="session")
+def config(dataset_name: DatasetName) -> TrainingConfig:
+    return small(dataset_name)
+
+
+@pytest.fixture(scope="session")
+def dataset(config: TrainingConfig, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return load_dataset(config, Path(DATA_DIR) if DATA_DIR else None, tmp_path_factory.mktemp("cache"), [NOWHERE])
+
+
+class RunningRedis:
+    """A real server that tests may stop, kill and start again; its data stays."""
+
+    def __init__(self, folder: Path) -> None:
+        self.server: EmbeddedRedis = prepare(folder)
+        self.url = self.server.url
+        self.start()
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(self.server.command, stdout=subprocess.DEVNULL)
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            try:
+                with self.client() as client:
+                    client.ping()
+                return
+            except redis.RedisError:
+                time.sleep(0.02)
+        raise TimeoutError("the test's Redis does not answer")
+
+    def client(self) -> "redis.Redis":
+        return redis.Redis.from_url(self.url, decode_responses=True, socket_timeout=2)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+@pytest.fixture(scope="session")
+def shared_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningRedis]:
+    running = RunningRedis(tmp_path_factory.mktemp("redis"))
+    yield running
+    running.kill()
+
+
+@pytest.fixture
+def redis_url(shared_redis: RunningRedis) -> str:
+    """The address of a server of the tests' own, empty."""
+    with shared_redis.client() as client:
+        client.flushdb()
+    return shared_redis.url
+
+
+@pytest.fixture
+def mortal_redis(tmp_path: Path) -> Iterator[RunningRedis]:
+    """A server for one test, which may kill it."""
+    running = RunningRedis(tmp_path / "redis")
+    yield running
+    running.kill()

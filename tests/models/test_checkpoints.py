@@ -1,0 +1,178 @@
+import threading
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from models.checkpoints import (
+    GENERATOR,
+    MANIFEST,
+    CheckpointDamaged,
+    CheckpointId,
+    CheckpointNotFound,
+    CheckpointStore,
+    Manifest,
+)
+from models.config import TrainingConfig
+from models.history import EpochLosses, Loss, SplitLosses
+from models.retention import thin_out
+
+OLD, NEW = "20260101-000000-aaaaaa", "20260102-000000-aaaaaa"
+FILES = {GENERATOR: b"g" * 600, "discriminator.safetensors": b"d" * 300, "samples.png": b"p" * 100}
+
+
+def manifest(job: str = OLD, epoch: int = 1, age_seconds: float = 0) -> Manifest:
+    row = Loss(loss=2.0, generation_loss=1.0, auxiliary_loss=1.0)
+    split = SplitLosses(train=row, test=row)
+    return Manifest(
+        id=str(CheckpointId(job, epoch)),
+        job=job,
+        epoch=epoch,
+        created_at=datetime.now(UTC) - timedelta(seconds=age_seconds),
+        config=TrainingConfig(),
+        losses=EpochLosses(generator=split, discriminator=split),
+        dataset_checksum="sha256:0",
+        device="cpu",
+        code_version="test",
+        fence=1,
+        files={},
+    )
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> CheckpointStore:
+    return CheckpointStore(tmp_path / "checkpoints")
+
+
+def test_a_published_checkpoint_comes_back_whole(store: CheckpointStore) -> None:
+    published = store.publish(manifest(epoch=7), FILES)
+    found = store.manifest(CheckpointId(OLD, 7))
+    assert found == published
+    assert {name: store.read(found, name) for name in FILES} == FILES
+    assert found.total_size == 1000
+    assert store.latest() == CheckpointId(OLD, 7)
+    assert [m.id for m in store.manifests()] == [f"{OLD}-e007"]
+
+
+def test_latest_moves_forwards_only(store: CheckpointStore) -> None:
+    assert store.latest() is None
+    for job, epoch in ((OLD, 2), (NEW, 1), (OLD, 3), (NEW, 2), (NEW, 1)):
+        store.publish(manifest(job, epoch), FILES)
+    assert store.latest() == CheckpointId(NEW, 2)
+
+
+def test_a_checkpoint_never_changes(store: CheckpointStore) -> None:
+    first = store.publish(manifest(), FILES)
+    again = store.publish(manifest(), {name: data + b"other" for name, data in FILES.items()})
+    assert again == first
+    assert store.read(again, GENERATOR) == FILES[GENERATOR]
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "grow", "remove"])
+def test_damaged_files_are_found_out(store: CheckpointStore, damage: str) -> None:
+    found = store.publish(manifest(), FILES)
+    path = store.folder(found.checkpoint) / GENERATOR
+    data = path.read_bytes()
+    match damage:
+        case "flip":
+            path.write_bytes(data[:300] + bytes([data[300] ^ 1]) + data[301:])
+        case "cut":
+            path.write_bytes(data[:-1])
+        case "grow":
+            path.write_bytes(data + b"\0")
+        case "remove":
+            path.unlink()
+    with pytest.raises(CheckpointDamaged, match=GENERATOR):
+        store.read(found, GENERATOR)
+
+
+def test_a_manifest_that_is_cut_or_anothers_is_found_out(store: CheckpointStore) -> None:
+    store.publish(manifest(epoch=1), FILES)
+    store.publish(manifest(epoch=2), FILES)
+    one, two = (store.folder(CheckpointId(OLD, epoch)) / MANIFEST for epoch in (1, 2))
+    two.write_bytes(one.read_bytes())
+    with pytest.raises(CheckpointDamaged, match="is that of"):
+        store.manifest(CheckpointId(OLD, 2))
+    one.write_bytes(one.read_bytes()[:100])
+    with pytest.raises(CheckpointDamaged, match="cannot be read"):
+        store.manifest(CheckpointId(OLD, 1))
+
+
+def test_a_pointer_that_cannot_be_read_falls_back_on_what_stands(store: CheckpointStore) -> None:
+    store.publish(manifest(epoch=1), FILES)
+    store.publish(manifest(epoch=2), FILES)
+    (store.root / "latest.json").write_text("{")
+    assert store.latest() == CheckpointId(OLD, 2)
+
+
+def test_without_its_manifest_a_checkpoint_does_not_exist(
+    store: CheckpointStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full_disk(path: Path, data: bytes) -> None:
+        if path.name == MANIFEST:
+            raise OSError(28, "No space left on device")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+
+    store.publish(manifest(epoch=1), FILES)
+    monkeypatch.setattr("models.checkpoints.write_durably", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        store.publish(manifest(epoch=2), FILES)
+    assert store.latest() == CheckpointId(OLD, 1)
+    with pytest.raises(CheckpointNotFound):
+        store.manifest(CheckpointId(OLD, 2))
+
+
+def test_no_temporary_files_stay(store: CheckpointStore) -> None:
+    store.publish(manifest(), FILES)
+    names = {path.name for path in store.root.rglob("*") if path.is_file()}
+    assert names == {*FILES, MANIFEST, "latest.json", ".lock"}
+
+
+def test_many_publishers_at_once_agree(store: CheckpointStore) -> None:
+    threads = [
+        threading.Thread(target=store.publish, args=(manifest(job, epoch), FILES))
+        for epoch in range(1, 9)
+        for job in (OLD, NEW)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert store.latest() == CheckpointId(NEW, 8)
+    assert len(store.manifests()) == 16
+
+
+@pytest.mark.parametrize(
+    "text", ["", "latest", "../../etc-e001", f"{OLD}", f"{OLD}-e1", f"{OLD}/001", "A-e001", "x" * 99]
+)
+def test_what_is_no_id_names_no_checkpoint(text: str) -> None:
+    with pytest.raises(CheckpointNotFound):
+        CheckpointId.parse(text)
+
+
+def test_ids_come_back() -> None:
+    for checkpoint in (CheckpointId(OLD, 1), CheckpointId(OLD, 1000)):
+        assert CheckpointId.parse(str(checkpoint)) == checkpoint
+
+
+# ----------------------------------------------------------------------------
+# Retention.
+
+
+def test_beyond_the_budget_the_oldest_runs_keep_their_last_epoch(store: CheckpointStore) -> None:
+    for job in (OLD, NEW):
+        for epoch in (1, 2, 3):
+            store.publish(manifest(job, epoch, age_seconds=3600), FILES)
+    assert thin_out(store, 6000) == []
+    assert thin_out(store, 4500) == [f"{OLD}-e001", f"{OLD}-e002"]
+    assert [m.id for m in store.manifests()] == [f"{OLD}-e003", f"{NEW}-e001", f"{NEW}-e002", f"{NEW}-e003"]
+    assert not store.folder(CheckpointId(OLD, 1)).exists()
+    thin_out(store, 0)
+    assert [m.id for m in store.manifests()] == [f"{OLD}-e003", f"{NEW}-e003"]
+
+
+def test_what_was_published_just_now_stays(store: CheckpointStore) -> None:
+    for epoch in (1, 2, 3):
+        store.publish(manifest(OLD, epoch, age_seconds=10), FILES)
+    assert thin_out(store, 0) == []

@@ -1,0 +1,47 @@
+import pytest
+from pydantic import ValidationError
+
+from models.config import TrainingConfig
+
+
+def test_an_empty_recipe_is_the_seeds() -> None:
+    config = TrainingConfig()
+    assert (config.epochs, config.batch_size, config.latent_size, config.seed) == (100, 100, 100, 1337)
+    assert (config.adam_lr, config.adam_beta_1) == (0.0002, 0.5)
+    assert (config.dataset, config.train_examples, config.test_examples) == ("mnist", None, None)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"epochs": 0},
+        {"epochs": -1},
+        {"epochs": 1001},
+        {"epochs": 1e9},
+        {"epochs": "5"},
+        {"epochs": True},
+        {"batch_size": 1},
+        {"latent_size": 0},
+        {"adam_lr": 0.0},
+        {"adam_lr": float("nan")},
+        {"adam_beta_1": 1.0},
+        {"seed": -1},
+        {"seed": 2**53},
+        {"dataset": "cifar"},
+        {"precision": "fp8"},
+        {"train_examples": 60_001},
+        {"test_examples": 0},
+        {"name": ""},
+        {"name": "x" * 101},
+        {"epoch": 5},
+    ],
+)
+def test_what_cannot_be_meant_is_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        TrainingConfig(**wrong)  # type: ignore[arg-type]
+
+
+def test_an_epoch_holds_at_least_one_batch() -> None:
+    with pytest.raises(ValidationError, match="less than one batch of 100"):
+        TrainingConfig(train_examples=99)
+    assert TrainingConfig(train_examples=99, batch_size=99).train_examples == 99

@@ -1,0 +1,69 @@
+import math
+
+import pytest
+import torch
+
+from models.networks import Discriminator, Dropout, Generator, initialize
+
+
+def test_parameters_are_as_many_as_the_seeds() -> None:
+    """Keras' `summary()` of the seed's models, moving statistics aside."""
+    assert (
+        sum(p.numel() for p in Generator(100).parameters()) == 1000 + 349_056 + 1_843_392 + 384 + 460_896 + 192 + 2401
+    )
+    assert sum(p.numel() for p in Discriminator().parameters()) == 320 + 18_496 + 73_856 + 295_168 + 12_545 + 125_450
+
+
+@pytest.mark.parametrize("n", [1, 7])
+@pytest.mark.parametrize("latent_size", [1, 100])
+def test_shapes_and_range(n: int, latent_size: int) -> None:
+    images = Generator(latent_size).eval()(torch.rand(n, latent_size) * 2 - 1, torch.arange(n))
+    assert images.shape == (n, 1, 28, 28)
+    assert images.abs().max() <= 1
+    real_logits, class_logits = Discriminator()(images)
+    assert (real_logits.shape, class_logits.shape) == ((n,), (n, 10))
+
+
+def test_initial_weights_are_glorots() -> None:
+    generator, discriminator = Generator(100), Discriminator()
+    for network in (generator, discriminator):
+        initialize(network, torch.Generator().manual_seed(1))
+
+    std = math.sqrt(2 / (25 * (384 + 192)))
+    weight = generator.upsample_7.weight.detach()
+    assert weight.std().item() == pytest.approx(std, rel=0.01)
+    assert weight.abs().max().item() <= 2 * std / 0.8796 * 1.001  # cut at two deviations
+    assert (weight.abs() > 1.9 * std / 0.8796).any()
+
+    limit = math.sqrt(6 / (9 * (128 + 256)))
+    weight = discriminator.conv_4.weight.detach()
+    assert 0.99 * limit < weight.abs().max().item() <= limit
+    assert weight.std().item() == pytest.approx(limit / math.sqrt(3), rel=0.01)
+    assert all((p == 0).all() for name, p in discriminator.named_parameters() if name.endswith("bias"))
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_dropout_keeps_the_expectation(memory_format: torch.memory_format, dtype: torch.dtype) -> None:
+    dropout = Dropout(0.3)
+    x = torch.ones(50, 32, 14, 13, dtype=dtype).contiguous(memory_format=memory_format).requires_grad_()
+    dropped = dropout(x)
+    kept = (dropped != 0).float()
+    assert kept.mean().item() == pytest.approx(0.7, abs=0.003)
+    assert dropped.max().item() == pytest.approx(1 / 0.7, rel=0.01)
+    assert (kept.mean((1, 2, 3)) - 0.7).abs().max() < 0.03  # every image
+    assert (kept.mean((0, 2, 3)) - 0.7).abs().max() < 0.03  # every channel
+
+    dropped.sum().backward()
+    assert x.grad is not None
+    assert torch.equal(x.grad != 0, dropped != 0)
+    assert torch.equal(dropout.eval()(x), x)
+
+
+def test_dropout_follows_torchs_seed() -> None:
+    x = torch.ones(1000)
+    torch.manual_seed(5)
+    first, second = Dropout(0.3)(x), Dropout(0.3)(x)
+    torch.manual_seed(5)
+    assert torch.equal(Dropout(0.3)(x), first)
+    assert not torch.equal(first, second)

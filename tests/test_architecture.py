@@ -1,0 +1,58 @@
+"""What the house promises about itself."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from app.settings import AppSettings
+
+ROOT = Path(__file__).parents[1]
+FLOORS = ("app", "worker", "models")
+SOURCES = sorted(path for floor in FLOORS for path in (ROOT / floor).rglob("*.py"))
+
+
+@pytest.mark.parametrize("module", ["worker.tasks", "app.cli", "worker.store", "models.checkpoints", "models.config"])
+def test_what_must_start_quickly_or_fork_loads_no_torch(module: str) -> None:
+    loaded = f"import {module}, sys; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", loaded], check=False).returncode == 0
+
+
+def test_the_task_that_is_sent_is_the_task_that_is_registered() -> None:
+    from worker.queue import TRAIN
+    from worker.tasks import celery
+
+    assert TRAIN in celery.tasks
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_rooms_and_functions_stay_small(path: Path) -> None:
+    text = path.read_text()
+    assert text.count("\n") <= 350
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert node.end_lineno is not None
+            assert node.end_lineno - node.lineno + 1 <= 60, node.name
+
+
+def test_only_the_settings_read_the_environment() -> None:
+    readers = [
+        path
+        for path in SOURCES
+        if re.search(r"os\.(environ\.get|getenv)|os\.environ\[[^\]]+\](?! =)", path.read_text())
+    ]
+    assert readers == []
+
+
+def test_nothing_is_pickled() -> None:
+    banned = re.compile(r"\b(import pickle|torch\.load\(|torch\.save\(|joblib|allow_pickle=True|yaml\.load)")
+    assert [path for path in SOURCES if banned.search(path.read_text())] == []
+
+
+@pytest.mark.parametrize("name", list(AppSettings.model_fields))
+def test_every_setting_is_documented(name: str) -> None:
+    assert AppSettings.model_fields[name].description
+    assert f"`ACGAN_{name.upper()}`" in (ROOT / "docs" / "operations.md").read_text()
