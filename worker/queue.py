@@ -36,4 +36,5 @@ def make_celery(settings: WorkerSettings) -> Celery:
 
 def knock(celery: Celery) -> None:
     """Tell the workers that a job waits. Raises kombu's OperationalError where Redis is gone."""
-    celery.send_task(TRAIN, retry=False)
+    once_more = {"max_retries": 1, "interval_start": 0.0}  # a connection from before Redis' restart fails once
+    celery.send_task(TRAIN, retry=True, retry_policy=once_more)

@@ -105,7 +105,9 @@ def test_runs_wait_for_each_other_in_order(service: Service, recipe: dict[str, A
     assert all(before["ended_at"] <= after["started_at"] for before, after in pairwise(ended))
 
 
-def test_redis_killed_costs_no_digit_and_no_job(service: Service, finished: dict[str, Any]) -> None:
+def test_redis_killed_costs_no_digit_and_no_job(
+    service: Service, finished: dict[str, Any], recipe: dict[str, Any]
+) -> None:
     os.kill(service.find("-server 127.0.0.1"), signal.SIGKILL)
     assert service.client.get("/digits/7?n=4").status_code == 200
     refused = service.client.get("/jobs")
@@ -113,6 +115,7 @@ def test_redis_killed_costs_no_digit_and_no_job(service: Service, finished: dict
     assert int(refused.headers["Retry-After"]) > 0
     service.until("Redis is back", lambda: service.client.get("/jobs").status_code == 200, 20)
     assert service.job(finished["id"]) == finished
+    assert service.until_ended(service.train(**{**recipe, "epochs": 1}))["status"] == "succeeded"
 
 
 def test_a_second_up_on_the_same_home_is_refused_in_a_sentence(service: Service) -> None:
