@@ -22,17 +22,19 @@ class Pace:
         self.batch_size = batch_size
         self.epoch = 0
         self.batch = 0
+        self.epoch_ended = False
         self.iteration_seconds = 0.0
         self.epoch_end_seconds = 0.0
         self._reported_at = self._iterated_at = time.monotonic()
         self._reported_batch = 0
 
     def epoch_begins(self, epoch: int) -> None:
-        now = time.monotonic()
-        if self.epoch:
-            self.epoch_end_seconds = now - self._iterated_at
-        self.epoch, self.batch = epoch, 0
-        self._reported_at, self._reported_batch = now, 0
+        self.epoch, self.batch, self.epoch_ended = epoch, 0, False
+        self._reported_at, self._reported_batch = time.monotonic(), 0
+
+    def epoch_ends(self) -> None:
+        self.epoch_ended = True
+        self.epoch_end_seconds = time.monotonic() - self._iterated_at
 
     def iteration_done(self, batch: int) -> bool:
         """Count an iteration; say whether it is time to report."""
@@ -49,11 +51,12 @@ class Pace:
     def progress(self) -> Progress:
         epochs_to_come = self.epochs - self.epoch
         iterations = self.batches - self.batch + epochs_to_come * self.batches
+        ends = epochs_to_come + (0 if self.epoch_ended else 1)
         return Progress(
             epoch=self.epoch,
             epochs=self.epochs,
             batch=self.batch,
             batches=self.batches,
             images_per_second=self.batch_size / max(self.iteration_seconds, 1e-9),
-            eta_seconds=iterations * self.iteration_seconds + (epochs_to_come + 1) * self.epoch_end_seconds,
+            eta_seconds=iterations * self.iteration_seconds + ends * self.epoch_end_seconds,
         )

@@ -82,8 +82,9 @@ class Trainer:
     def run(self, on_progress: OnProgress | None = None, check: Check | None = None) -> Iterator[EpochResult]:
         """Train epoch after epoch, yielding after each.
 
-        `on_progress` is called after an iteration, at most every second and every second iteration; `check` after every
-        iteration and every batch of an evaluation. Whatever they raise ends the run there.
+        `on_progress` is called after an iteration, at most every second and every second iteration, and when an epoch's
+        result has been taken; `check` after every iteration and every batch of an evaluation. Whatever they raise ends
+        the run there.
         """
         self.check = check or self.check
         pace = Pace(self.config.epochs, self.batches, self.config.batch_size)
@@ -96,6 +97,9 @@ class Trainer:
                 discriminator=SplitLosses(train=train[1], test=test[1]),
             )
             yield EpochResult(epoch=epoch, seconds=time.monotonic() - started, losses=losses)
+            pace.epoch_ends()
+            if on_progress is not None:
+                on_progress(pace.progress())
 
     def train_epoch(self, epoch: int, pace: Pace, on_progress: OnProgress | None = None) -> tuple[Loss, Loss]:
         """Train one epoch, in file order. Returns the mean losses of generator and discriminator."""

@@ -54,6 +54,7 @@ def test_a_run_succeeds_and_tells_twelve_losses_an_epoch(finished: dict[str, Any
     assert finished["config"]["precision"] in ("fp32", "bf16")
     assert finished["device"].startswith(("cpu", "cuda"))
     assert finished["progress"]["batch"] == finished["progress"]["batches"] == 6
+    assert finished["progress"]["eta_seconds"] == 0
     assert finished["created_at"] <= finished["started_at"] <= finished["ended_at"]
 
 

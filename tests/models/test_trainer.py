@@ -129,8 +129,9 @@ def test_a_check_that_raises_ends_the_run_there(config: TrainingConfig, dataset:
 def test_progress_is_told_at_the_end_of_an_epoch_at_least(config: TrainingConfig, dataset: Dataset) -> None:
     told: list[Progress] = []
     list(Trainer(config, dataset, CPU).run(told.append))
-    assert [(p.epoch, p.batch) for p in told if p.batch == p.batches] == [(1, 3), (2, 3)]
-    assert all(p.images_per_second > 0 and p.eta_seconds >= 0 for p in told)
+    assert [(p.epoch, p.batch) for p in told if p.batch == p.batches] == [(1, 3), (1, 3), (2, 3), (2, 3)]
+    assert all(p.images_per_second > 0 and p.eta_seconds > 0 for p in told[:-1])
+    assert told[-1].eta_seconds == 0
 
 
 def test_the_pace_counts_iterations_and_the_ends_of_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,6 +147,7 @@ def test_the_pace_counts_iterations_and_the_ends_of_epochs(monkeypatch: pytest.M
         assert [batch for batch, due in enumerate(reports, 1) if due] == [2, 4, 6, 8, 10]
         if epoch == 1:
             now += 5.0  # evaluation and checkpoint
+            pace.epoch_ends()
     assert pace.progress().images_per_second == pytest.approx(125)
     assert pace.progress().eta_seconds == pytest.approx(5 + 10 * 0.8 + 5)
 
