@@ -65,7 +65,7 @@ class Service:
         return log.read_text() if log.exists() else ""
 
     def processes(self) -> dict[int, str]:
-        """Every living process of this service, known by its home: on its command line, in its environment, its folder."""
+        """Every living process of this service, known by its home: in its command, its environment or its folder."""
         found = {}
         for entry in Path("/proc").iterdir():
             try:
