@@ -5,12 +5,12 @@ Shapes: N batch, L latent size, 10 classes, images (N, 1, 28, 28) in [-1, 1].
 
 import math
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.config import NUM_CLASSES
+from models.layers import Dropout, UpsampleSame, UpsampleValid
 
 # ----------------------------------------------------------------------------
 # Generator (seed: build_generator).
@@ -24,11 +24,11 @@ class Generator(nn.Module):
         self.latent_size = latent_size
         self.embedding = nn.Embedding(NUM_CLASSES, latent_size)
         self.dense = nn.Linear(latent_size, 3 * 3 * 384)
-        self.upsample_7 = nn.ConvTranspose2d(384, 192, 5)
+        self.upsample_7 = UpsampleValid(384, 192)
         self.norm_7 = nn.BatchNorm2d(192, eps=1e-3, momentum=0.01)
-        self.upsample_14 = nn.ConvTranspose2d(192, 96, 5, stride=2, padding=1)
+        self.upsample_14 = UpsampleSame(192, 96)
         self.norm_14 = nn.BatchNorm2d(96, eps=1e-3, momentum=0.01)
-        self.upsample_28 = nn.ConvTranspose2d(96, 1, 5, stride=2, padding=1)
+        self.upsample_28 = UpsampleSame(96, 1)
 
     def forward(self, noise: Tensor, labels: Tensor) -> Tensor:
         """Draw one image for each latent.
@@ -44,13 +44,8 @@ class Generator(nn.Module):
         h = F.relu(self.dense(h))  # (N, 3*3*384)
         h = h.view(-1, 3, 3, 384).permute(0, 3, 1, 2)  # (N, 384, 3, 3), channels last as in Keras
         h = self.norm_7(F.relu(self.upsample_7(h)))  # (N, 192, 7, 7)
-        h = self.norm_14(F.relu(crop(self.upsample_14(h))))  # (N, 96, 14, 14)
-        return torch.tanh(crop(self.upsample_28(h)))  # (N, 1, 28, 28)
-
-
-def crop(x: Tensor) -> Tensor:
-    """Finish a Keras `same` transposed convolution of kernel 5, stride 2: cut 1 left and above, 2 right and below."""
-    return x[:, :, :-1, :-1]
+        h = self.norm_14(F.relu(self.upsample_14(h)))  # (N, 96, 14, 14)
+        return torch.tanh(self.upsample_28(h))  # (N, 1, 28, 28)
 
 
 # ----------------------------------------------------------------------------
@@ -94,23 +89,6 @@ class Discriminator(nn.Module):
 def pad(x: Tensor) -> Tensor:
     """Prepare a Keras `same` convolution of stride 2 on an even size: it pads right and bottom only."""
     return F.pad(x, (0, 1, 0, 1))
-
-
-class Dropout(nn.Dropout):
-    """Dropout that draws its masks in bulk on the CPU, 16 bits an element.
-
-    torch's `bernoulli_` is serial on many processors and then takes a fifth of an iteration. Here torch's generator
-    yields one seed a call, so `torch.manual_seed` still governs everything, and SFC64 expands it fifty times faster.
-    The probability is p to within 2**-17.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training or self.p == 0 or x.device.type != "cpu":
-            return super().forward(x)
-        bits = np.random.SFC64(int(torch.randint(2**63 - 1, ()))).random_raw(math.ceil(x.numel() / 4))
-        draws = torch.from_numpy(bits.view(np.int16)[: x.numel()])  # uniform over -32768 ... 32767
-        keep = (draws >= round(self.p * 65536) - 32768).to(x.dtype).div_(1 - self.p)
-        return x * keep.as_strided(x.shape, torch.empty_like(x, device="meta").stride())
 
 
 # ----------------------------------------------------------------------------

@@ -2,8 +2,10 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 
-from models.networks import Discriminator, Dropout, Generator, initialize
+from models.layers import Dropout, UpsampleSame, UpsampleValid, conv_transpose
+from models.networks import Discriminator, Generator, initialize
 
 
 def test_parameters_are_as_many_as_the_seeds() -> None:
@@ -67,3 +69,38 @@ def test_dropout_follows_torchs_seed() -> None:
     torch.manual_seed(5)
     assert torch.equal(Dropout(0.3)(x), first)
     assert not torch.equal(first, second)
+
+
+def relative(a: torch.Tensor, b: torch.Tensor) -> float:
+    return float((a.detach().double() - b.detach().double()).norm() / b.detach().double().norm())
+
+
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.float64, 1e-12), (torch.float32, 1e-5), (torch.bfloat16, 2e-2)])
+def test_the_gradients_by_matrix_products_are_torchs(dtype: torch.dtype, bound: float) -> None:
+    x = torch.randn(5, 6, 3, 4, dtype=torch.float64).to(dtype).requires_grad_()
+    weight = torch.randn(6, 7, 5, 5, dtype=torch.float64).to(dtype).requires_grad_()
+    expected = F.conv_transpose2d(x.double(), weight.double())
+    ours = conv_transpose(x, weight)
+    assert relative(ours, expected) < bound
+    gradient = torch.randn_like(expected)
+    for mine, torchs in zip(
+        torch.autograd.grad(ours, (x, weight), gradient.to(dtype)),
+        torch.autograd.grad(expected, (x, weight), gradient),
+        strict=True,
+    ):
+        assert mine.dtype == dtype
+        assert relative(mine, torchs) < bound
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_upsampling_is_a_transposed_convolution_with_a_bias(precision: str) -> None:
+    x = torch.randn(4, 6, 3, 3)
+    same, valid = UpsampleSame(6, 5), UpsampleValid(6, 5)
+    bound = 1e-5 if precision == "fp32" else 2e-2
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+        doubled, widened = same(x), valid(x)
+    expected = F.conv_transpose2d(x, same.weight, same.bias, stride=2, padding=1)[:, :, :-1, :-1]
+    assert doubled.shape == (4, 5, 6, 6)
+    assert relative(doubled, expected) < bound
+    assert widened.shape == (4, 5, 7, 7)
+    assert relative(widened, F.conv_transpose2d(x, valid.weight, valid.bias)) < bound
