@@ -11,7 +11,7 @@ WORKDIR /srv/acgan
 
 # Torch by itself: it is large and seldom changes.
 COPY constraints.txt ./
-RUN pip install ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} -c constraints.txt torch
+RUN pip install ${TORCH_INDEX:+--no-deps --index-url "$TORCH_INDEX"} -c constraints.txt torch
 
 COPY pyproject.toml README.md LICENSE ./
 COPY models models

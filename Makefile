@@ -38,10 +38,10 @@ clean:
 	$(PYTHON) -m venv .venv
 
 .venv/.local: .venv/bin/pip pyproject.toml constraints.txt
-	$(BIN)/pip install --quiet $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) -c constraints.txt torch
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[local]'
+	$(if $(TORCH_INDEX),$(BIN)/pip install --quiet --no-deps --index-url $(TORCH_INDEX) -c constraints.txt torch)
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[local,keras]'
 	@touch $@
 
 .venv/.dev: .venv/.local
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[local,dev]'
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[local,keras,dev]'
 	@touch $@

@@ -1,4 +1,7 @@
-"""A bound on request bodies, said or not said in advance, answered as every other problem is."""
+"""A bound on request bodies, whether their length is declared or not.
+
+FastAPI's own `max_body_size` does the same, but answers in plain text where every other error here is a problem.
+"""
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException

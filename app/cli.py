@@ -59,16 +59,20 @@ def serve(host: Host = None, port: Port = None, home: Home = None) -> None:
     import uvicorn
 
     from app.main import create_app
+    from models.acceleration import DeviceUnavailable
 
     settings = read_settings(host=host, port=port, home=home)
     log_to_stderr()
+    with mistakes_in_a_sentence(DeviceUnavailable):
+        app = create_app(settings)
+    errors.print(f"acgan serves at http://{settings.host}:{settings.port}", highlight=False)
     uvicorn.run(
-        create_app(settings),
+        app,
         host=settings.host,
         port=settings.port,
         log_level="warning",
         access_log=False,
-        timeout_graceful_shutdown=5,
+        timeout_graceful_shutdown=3,
     )
 
 
@@ -106,9 +110,10 @@ def train(
 
     from app.local_training import train_here
     from models.acceleration import DeviceUnavailable
+    from models.history import Diverged
     from models.mnist import DatasetUnavailable
 
-    with mistakes_in_a_sentence(DatasetUnavailable, DeviceUnavailable, OSError, ValueError):
+    with mistakes_in_a_sentence(DatasetUnavailable, DeviceUnavailable, Diverged, OSError):
         train_here(config, settings, out, console)
 
 
@@ -130,11 +135,13 @@ def digits(
     settings = read_settings(home=home)
 
     from app.local_drawing import NoGenerator, draw_here
+    from models.acceleration import DeviceUnavailable
     from models.checkpoints import CheckpointDamaged, CheckpointNotFound
     from models.weights import InvalidWeights
 
-    with mistakes_in_a_sentence(NoGenerator, CheckpointDamaged, CheckpointNotFound, InvalidWeights, OSError):
-        drawn = draw_here(settings.store_dir, checkpoint, label, n, seed, index, columns, scale)
+    kinds = (NoGenerator, CheckpointDamaged, CheckpointNotFound, DeviceUnavailable, InvalidWeights, OSError)
+    with mistakes_in_a_sentence(*kinds):
+        drawn = draw_here(settings, checkpoint, label, n, seed, index, columns, scale)
         out.write_bytes(drawn.png)
     digit = "digit" if n == 1 else "digits"
     console.print(f"{n} {digit} of {label} by {drawn.checkpoint}, seed {drawn.seed}, in {out}", highlight=False)

@@ -11,7 +11,7 @@ bind 127.0.0.1
 port {port}
 protected-mode yes
 requirepass {password}
-dir {folder}
+dir "{folder}"
 appendonly yes
 appendfsync everysec
 save ""
@@ -55,8 +55,12 @@ def prepare(folder: Path) -> EmbeddedRedis:
     port, password = free_port(), secrets.token_urlsafe(24)
     config = folder / "redis.conf"
     config.touch(mode=0o600)
-    config.write_text(CONFIG.format(port=port, password=password, folder=folder.resolve()))
+    config.write_text(CONFIG.format(port=port, password=password, folder=quoted(folder.resolve())))
     return EmbeddedRedis([find_server(), str(config.resolve())], f"redis://:{password}@127.0.0.1:{port}/0")
+
+
+def quoted(path: Path) -> str:
+    return str(path).replace("\\", "\\\\").replace('"', '\\"')
 
 
 def free_port() -> int:

@@ -25,6 +25,7 @@ STATUS: dict[type[Exception], int] = {
     CheckpointDamaged: 503,
     InvalidWeights: 503,
     redis.RedisError: 503,
+    OSError: 503,
 }
 
 RETRY_AFTER = {429: "5", 503: "5"}  # seconds
@@ -77,6 +78,7 @@ def add_error_handlers(app: FastAPI) -> None:
         app.add_exception_handler(error, answer_known)
     app.add_exception_handler(RequestValidationError, answer_invalid)
     app.add_exception_handler(HTTPException, answer_http)
+    app.add_exception_handler(Exception, answer_unexpected)
 
 
 async def answer_known(request: Request, error: Exception) -> JSONResponse:
@@ -86,6 +88,9 @@ async def answer_known(request: Request, error: Exception) -> JSONResponse:
         return problem(
             503, "Redis does not answer, and the jobs live there. Digits are still served; ask again shortly."
         )
+    if known is OSError:
+        logger.error("%s %s: %s", request.method, request.url.path, error)
+        return problem(503, "The checkpoints' folder cannot be read just now: ask again shortly, or tell the operator.")
     return problem(STATUS[known], sentence(str(error)))
 
 
@@ -100,6 +105,11 @@ async def answer_http(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     detail = HINTS.get(error.status_code, str(error.detail))
     return problem(error.status_code, sentence(detail), headers=dict(error.headers or {}))
+
+
+async def answer_unexpected(_request: Request, _error: Exception) -> JSONResponse:
+    """Uvicorn logs the traceback; the caller is told no more than that."""
+    return problem(500, "Something went wrong that should not: the log has the details. Please report it.")
 
 
 def answer_too_long() -> JSONResponse:
@@ -130,7 +140,7 @@ def mistake(found: dict[str, Any]) -> Mistake:
                 message='send a JSON object such as {"epochs": 5}, with the header Content-Type: application/json',
             )
     message = message.removeprefix("Value error, ").removeprefix("Input ")
-    if isinstance(value, str | int | float) and not message.startswith("train_examples"):
+    if isinstance(value, str | int | float):
         message += f", not {str(value)[:80]!r}" if isinstance(value, str) else f", not {value}"
     return Mistake(field=field, message=message)
 

@@ -3,16 +3,15 @@
 import asyncio
 import logging
 from collections import OrderedDict
-from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import anyio
 import anyio.to_thread
-from torch import Tensor
+import torch
 
-from models.acceleration import find_device, lay_out
 from models.checkpoints import GENERATOR, CheckpointDamaged, CheckpointId, CheckpointNotFound, CheckpointStore, Manifest
-from models.drawing import draw_digits
+from models.drawing import draw_digits, prepare
+from models.images import encode_png, sheet
 from models.networks import Generator
 from models.weights import InvalidWeights, generator_from_bytes
 
@@ -41,13 +40,22 @@ class Exhibit(NamedTuple):
         return self.manifest.files[GENERATOR].sha256
 
 
+class Wanted(Protocol):
+    """What a caller says of a sheet."""
+
+    n: int
+    index: int
+    columns: int | None
+    scale: int
+
+
 class Gallery:
     """Holds the newest generator, and a few others that were asked for by id.
 
-    Torch runs on a thread of its own, one drawing at a time, so that the event loop stays free.
+    Whatever is heavy runs off the event loop, one thing at a time: loading, drawing, encoding.
     """
 
-    def __init__(self, store: CheckpointStore, device: str, cached: int) -> None:
+    def __init__(self, store: CheckpointStore, device: torch.device, cached: int) -> None:
         self.store = store
         self.device = device
         self.cached = cached
@@ -68,7 +76,7 @@ class Gallery:
     async def refresh(self) -> None:
         """Look once. Whatever goes wrong, what is being served stays."""
         try:
-            await anyio.to_thread.run_sync(self._refresh)
+            await anyio.to_thread.run_sync(self._refresh, limiter=self._limiter)
         except Exception:
             logger.exception("looking for a new generator failed")
 
@@ -95,8 +103,7 @@ class Gallery:
 
     def _load(self, checkpoint: CheckpointId) -> Exhibit:
         manifest = self.store.manifest(checkpoint)
-        generator = generator_from_bytes(self.store.read(manifest, GENERATOR)).to(find_device(self.device))
-        lay_out(generator)
+        generator = prepare(generator_from_bytes(self.store.read(manifest, GENERATOR)), self.device)
         draw_digits(generator, label=0, n=1, seed=0)  # the first drawing is slow: let nobody wait for it
         return Exhibit(manifest, generator)
 
@@ -110,6 +117,8 @@ class Gallery:
         """
         newest = self.newest
         if name == "latest":
+            if newest is None and self.trouble:
+                raise NothingPublished(f"no generator can be served: {self.trouble}")
             if newest is None:
                 raise NothingPublished(
                     "no generator has been published yet: start a run with POST /train and ask again after an epoch"
@@ -118,15 +127,20 @@ class Gallery:
         checkpoint = CheckpointId.parse(name)
         if newest and newest.manifest.checkpoint == checkpoint:
             return newest
-        if checkpoint not in self._others:
-            self._others[checkpoint] = await anyio.to_thread.run_sync(self._load, checkpoint)
-            while len(self._others) > self.cached:
-                self._others.popitem(last=False)
-        exhibit = self._others[checkpoint]
-        self._others.move_to_end(checkpoint)
+        return await anyio.to_thread.run_sync(self._recall, checkpoint, limiter=self._limiter)
+
+    def _recall(self, checkpoint: CheckpointId) -> Exhibit:
+        """Take a generator from the cache, or load it into it."""
+        exhibit = self._others.pop(checkpoint, None) or self._load(checkpoint)
+        self._others[checkpoint] = exhibit
+        while len(self._others) > self.cached:
+            self._others.popitem(last=False)
         return exhibit
 
-    async def draw(self, exhibit: Exhibit, label: int, n: int, seed: int, index: int) -> Tensor:
-        """Draw uint8 digits (n, 28, 28)."""
-        drawing = partial(draw_digits, exhibit.generator, label, n, seed, index)
-        return await anyio.to_thread.run_sync(drawing, limiter=self._limiter)
+    async def draw(self, exhibit: Exhibit, label: int, seed: int, wanted: Wanted) -> bytes:
+        """Draw a sheet of digits, as PNG."""
+        return await anyio.to_thread.run_sync(self._draw, exhibit, label, seed, wanted, limiter=self._limiter)
+
+    def _draw(self, exhibit: Exhibit, label: int, seed: int, wanted: Wanted) -> bytes:
+        digits = draw_digits(exhibit.generator, label, wanted.n, seed, wanted.index)
+        return encode_png(sheet(digits, wanted.columns, wanted.scale))

@@ -4,8 +4,10 @@ import secrets
 from pathlib import Path
 from typing import NamedTuple
 
+from app.settings import AppSettings
+from models.acceleration import find_device
 from models.checkpoints import GENERATOR, CheckpointId, CheckpointStore
-from models.drawing import draw_digits
+from models.drawing import draw_digits, prepare
 from models.images import encode_png, sheet
 from models.networks import Generator
 from models.weights import generator_from_bytes
@@ -22,10 +24,18 @@ class Drawn(NamedTuple):
 
 
 def draw_here(
-    store_dir: Path, checkpoint: str, label: int, n: int, seed: int | None, index: int, columns: int | None, scale: int
+    settings: AppSettings,
+    checkpoint: str,
+    label: int,
+    n: int,
+    seed: int | None,
+    index: int,
+    columns: int | None,
+    scale: int,
 ) -> Drawn:
-    """Draw a sheet. Raises NoGenerator, CheckpointNotFound, CheckpointDamaged, InvalidWeights, OSError."""
-    generator, name = find_generator(store_dir, checkpoint)
+    """Draw a sheet. Raises NoGenerator, DeviceUnavailable, OSError, and what a bad checkpoint raises."""
+    generator, name = find_generator(settings.store_dir, checkpoint)
+    prepare(generator, find_device(settings.device))
     seed = secrets.randbits(53) if seed is None else seed
     return Drawn(encode_png(sheet(draw_digits(generator, label, n, seed, index), columns, scale)), name, seed)
 

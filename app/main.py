@@ -13,16 +13,20 @@ from app.errors import PROBLEMS, add_error_handlers
 from app.gallery import Gallery
 from app.routes import checkpoints, digits, operations, training
 from app.settings import AppSettings
+from models.acceleration import find_device
 from models.checkpoints import CheckpointStore
 from worker.queue import make_celery
 from worker.store import JobDesk
 
 
 def create_app(settings: AppSettings) -> FastAPI:
+    """Raises DeviceUnavailable."""
+    device = find_device(settings.device)
+
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         store = CheckpointStore(settings.store_dir)
-        gallery = Gallery(store, settings.device, settings.cached_checkpoints)
+        gallery = Gallery(store, device, settings.cached_checkpoints)
         desk = JobDesk.connect(settings.redis_url)
         app.state.services = Services(desk, make_celery(settings), store, gallery)
         await gallery.refresh()

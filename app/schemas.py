@@ -1,13 +1,14 @@
 """What goes over the wire, where it is more than a record."""
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from models.checkpoints import Manifest
 from models.history import Record
 from worker.jobs import EpochRecord, Job
 
+MAX_SCALED_DIGITS = 10_000  # n * scale**2: pictures of up to 8 megapixels
 MAX_SEED = 2**53 - 1  # what every JSON reader keeps exactly
 
 
@@ -75,6 +76,12 @@ class DigitsQuery(BaseModel):
         None, description="Digits a row; 10 where it is left out, or as many as there are."
     )
     scale: Annotated[int, Field(ge=1, le=10)] = Field(1, description="Pixels of the picture a pixel of the digit.")
+
+    @model_validator(mode="after")
+    def bound_the_picture(self) -> Self:
+        if self.n * self.scale**2 > MAX_SCALED_DIGITS:
+            raise ValueError(f"{self.n} digits at scale {self.scale} make too large a picture: lower n or scale")
+        return self
 
 
 class Readiness(BaseModel):

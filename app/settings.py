@@ -7,6 +7,6 @@ from worker.settings import WorkerSettings
 
 class AppSettings(WorkerSettings):
     host: str = Field("127.0.0.1", description="Address to listen on; `0.0.0.0` for all of this machine's.")
-    port: int = Field(8000, ge=0, le=65535, description="Port to listen on.")
+    port: int = Field(8000, ge=1, le=65535, description="Port to listen on.")
     max_body_bytes: int = Field(65536, ge=1024, description="The longest request body that is read.")
     cached_checkpoints: int = Field(4, ge=1, description="Generators kept in memory beside the one being served.")

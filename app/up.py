@@ -22,7 +22,8 @@ from app.settings import AppSettings
 logger = logging.getLogger(__name__)
 
 PATIENCE_SECONDS = 60.0  # for a part to come up
-GRACE_SECONDS = 4.0  # for a part to go down before it is killed
+GRACE_SECONDS = 7.0  # for worker and API to go down before they are killed; all together take less than ten
+REDIS_GRACE_SECONDS = 2.0
 RESTART_SECONDS = 2.0  # between a part's unexpected end and its next start
 PR_SET_PDEATHSIG = 1
 
@@ -63,14 +64,16 @@ class Part:
     def restart(self) -> None:
         self.process = self._start()
 
-    def stop(self) -> None:
-        """Ask for an end, then insist. Whatever it started itself ends with it."""
+    def ask_to_end(self) -> None:
         if not self.has_ended():
             self.process.terminate()
-            try:
-                self.process.wait(GRACE_SECONDS)
-            except subprocess.TimeoutExpired:
-                logger.warning("%s does not end by itself; killing it", self.name)
+
+    def end_by(self, deadline: float) -> None:
+        """Wait for the end, then insist. Whatever it started itself ends with it."""
+        try:
+            self.process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            logger.warning("%s does not end by itself; killing it", self.name)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
@@ -83,13 +86,13 @@ def die_with_parent() -> None:
 
 
 def up(settings: AppSettings, announce: Callable[[str], None]) -> None:
-    """Run everything until SIGINT or SIGTERM. Raises CannotStart, or NoRedisServer."""
+    """Run everything until SIGINT, SIGTERM or SIGHUP. Raises CannotStart, or NoRedisServer."""
     home = settings.home.resolve()
     (home / "logs").mkdir(parents=True, exist_ok=True)
     lock = hold(home)
     check_port(settings.host, settings.port)
     stopping = threading.Event()
-    for sign in (signal.SIGINT, signal.SIGTERM):
+    for sign in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(sign, lambda *_: stopping.set())
 
     parts: list[Part] = []
@@ -109,12 +112,25 @@ def up(settings: AppSettings, announce: Callable[[str], None]) -> None:
             announce(f"http://{'localhost' if settings.host in LOCAL else settings.host}:{settings.port}")
         watch(parts, stopping)
     finally:
-        for part in reversed(parts):
-            part.stop()
+        stop(parts)
         os.close(lock)
 
 
 LOCAL = ("127.0.0.1", "0.0.0.0", "::")  # noqa: S104
+
+
+def stop(parts: list[Part]) -> None:
+    """End worker and API together, and Redis after them: the worker still has to hand its job back."""
+    users = [part for part in parts if part.name != "redis"]
+    for part in users:
+        part.ask_to_end()
+    deadline = time.monotonic() + GRACE_SECONDS
+    for part in users:
+        part.end_by(deadline)
+    for part in parts:
+        if part.name == "redis":
+            part.ask_to_end()
+            part.end_by(time.monotonic() + REDIS_GRACE_SECONDS)
 
 
 def watch(parts: list[Part], stopping: threading.Event) -> None:

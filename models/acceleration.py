@@ -1,5 +1,6 @@
 """What this machine does fast: its device, its precision, the memory layout of its convolutions."""
 
+import re
 from typing import Literal
 
 import torch
@@ -19,10 +20,9 @@ def find_device(name: str) -> torch.device:
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "auto":
         return torch.device("cuda" if gpus else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise DeviceUnavailable(f"ACGAN_DEVICE={name} is none of auto, cpu, cuda, cuda:0, cuda:1, ...") from None
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+        raise DeviceUnavailable(f"ACGAN_DEVICE={name} is none of auto, cpu, cuda, cuda:0, cuda:1, ...")
+    device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= gpus:
         raise DeviceUnavailable(f"ACGAN_DEVICE={name}, but this machine has {gpus} CUDA devices: use auto or cpu")
     return device

@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import os
 import re
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -126,9 +127,11 @@ class CheckpointStore:
         else:
             records = {name: FileRecord.of(data) for name, data in files.items()}
             manifest = manifest.model_copy(update={"files": records})
+            shutil.rmtree(folder, ignore_errors=True)  # what a publisher that was killed left behind
             for name, data in files.items():
                 write_durably(folder / name, data)
             sync_folder(folder.parent)
+            sync_folder(self.root)
             write_durably(folder / MANIFEST, manifest.model_dump_json(indent=2).encode())
         self._advance(manifest)
         return manifest
@@ -169,7 +172,7 @@ class CheckpointStore:
         found = []
         for path in self.root.glob(f"*/*/{MANIFEST}"):
             try:
-                found.append(Manifest.model_validate_json(path.read_bytes()))
+                found.append(Manifest.model_validate_json(path.read_bytes(), extra="ignore"))
             except (OSError, ValidationError):
                 continue
         return sorted(found, key=lambda manifest: manifest.checkpoint)
@@ -177,7 +180,7 @@ class CheckpointStore:
     def manifest(self, checkpoint: CheckpointId) -> Manifest:
         """Raises CheckpointNotFound, or CheckpointDamaged where the manifest cannot be read."""
         try:
-            manifest = Manifest.model_validate_json((self.folder(checkpoint) / MANIFEST).read_bytes())
+            manifest = Manifest.model_validate_json((self.folder(checkpoint) / MANIFEST).read_bytes(), extra="ignore")
         except (FileNotFoundError, NotADirectoryError):
             raise CheckpointNotFound(f"there is no checkpoint {checkpoint}: see GET /checkpoints") from None
         except ValidationError as error:

@@ -47,7 +47,7 @@ def load_dataset(
     """Load the data set that `config` names, cut to its first `train_examples` and `test_examples`.
 
     Raises:
-        DatasetUnavailable: where it cannot be had, or holds less than one batch.
+        DatasetUnavailable: where it cannot be had.
     """
     if config.dataset == "printed":
         splits = load_printed(config.train_examples, config.test_examples)

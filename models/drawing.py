@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from models.acceleration import lay_out
 from models.networks import Generator
 
 DRAWING_BATCH = 8  # digits are always drawn in batches of this shape, so that rounding cannot depend on how many
@@ -28,6 +29,13 @@ def latents(seed: int, index: int, n: int, latent_size: int) -> Tensor:
 def to_pixels(images: Tensor) -> Tensor:
     """Turn images (N, 1, 28, 28) in [-1, 1] into uint8 (N, 28, 28), rounding to nearest."""
     return (images.float() * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8).squeeze(1)
+
+
+def prepare(generator: Generator, device: torch.device) -> Generator:
+    """Make a generator ready to draw: everybody who serves the same addresses prepares it in the same way."""
+    generator.to(device).eval()
+    lay_out(generator)
+    return generator
 
 
 @torch.inference_mode()

@@ -1,22 +1,31 @@
 """What a run tells of itself while it goes: progress within an epoch, and the losses an epoch leaves. Free of torch."""
 
-from pydantic import BaseModel, ConfigDict, Field
+import math
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 
 class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
+class Diverged(Exception):
+    """The losses are no longer finite."""
+
+
 class Loss(Record):
     """One row of the seed's table, in nats."""
 
-    loss: float = Field(description="The sum of the two terms, which is what is minimised.")
-    generation_loss: float = Field(description="Binary cross-entropy of real against fake.")
-    auxiliary_loss: float = Field(description="Cross-entropy of the class.")
+    loss: FiniteFloat = Field(description="The sum of the two terms, which is what is minimised.")
+    generation_loss: FiniteFloat = Field(description="Binary cross-entropy of real against fake.")
+    auxiliary_loss: FiniteFloat = Field(description="Cross-entropy of the class.")
 
     @classmethod
     def of(cls, row: list[float]) -> "Loss":
+        """Raises Diverged where a loss is not finite."""
         loss, generation, auxiliary = row
+        if not all(map(math.isfinite, row)):
+            raise Diverged("the losses are no longer finite: the run has diverged; try again with a lower adam_lr")
         return cls(loss=loss, generation_loss=generation, auxiliary_loss=auxiliary)
 
 

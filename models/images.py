@@ -22,7 +22,7 @@ def sheet(digits: Tensor, columns: int | None = None, scale: int = 1) -> Tensor:
         uint8 (rows * 28 * scale, columns * 28 * scale).
     """
     n = len(digits)
-    columns = columns or min(n, 10)
+    columns = min(n, columns or 10)
     rows = -(-n // columns)
     cells = digits.new_zeros(rows * columns, IMAGE_SIZE, IMAGE_SIZE)
     cells[:n] = digits

@@ -68,7 +68,7 @@ def conv_transpose(x: Tensor, weight: Tensor) -> Tensor:
 
 
 class ConvTransposeByGemm(torch.autograd.Function):
-    """On a 3 x 3 input four of five taps of oneDNN's dense kernel meet nothing; gathered windows hold only those that do."""
+    """On a 3 x 3 input four of five taps of oneDNN's dense kernel meet nothing; gathered windows hold those that do."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:

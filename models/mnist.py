@@ -118,8 +118,9 @@ def _from_mirrors(cache: Path, name: str, mirrors: Sequence[str]) -> Iterator[by
                 path=cache / "downloads",
                 downloader=pooch.HTTPDownloader(timeout=10),
             )
-            data = gzip.decompress(Path(fetched).read_bytes())
-            Path(fetched).unlink()
+            packed = Path(fetched).read_bytes()
+            Path(fetched).unlink()  # whatever it is: a cached error page would be taken for the file for ever
+            data = gzip.decompress(packed)
         except (OSError, EOFError, ValueError, zlib.error) as error:
             errors.append(_first_line(error))
             continue

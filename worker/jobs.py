@@ -1,7 +1,6 @@
 """The job: its record, its states, and which may follow which. Pure: no Redis, no Celery, no torch."""
 
-import secrets
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -20,10 +19,6 @@ class JobStatus(StrEnum):
     FAILED = "failed"  # `error` says why
     CANCELLED = "cancelled"  # stopped on request
 
-    @property
-    def has_ended(self) -> bool:
-        return self in (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED)
-
 
 TRANSITIONS: dict[JobStatus, frozenset[JobStatus]] = {
     JobStatus.QUEUED: frozenset({JobStatus.RUNNING, JobStatus.CANCELLED}),
@@ -33,6 +28,11 @@ TRANSITIONS: dict[JobStatus, frozenset[JobStatus]] = {
     JobStatus.FAILED: frozenset({JobStatus.QUEUED}),
     JobStatus.CANCELLED: frozenset({JobStatus.QUEUED}),
 }
+
+
+def before(status: JobStatus) -> list[JobStatus]:
+    """The states from which `status` may follow."""
+    return [earlier for earlier, following in TRANSITIONS.items() if status in following]
 
 
 class EpochRecord(EpochResult):
@@ -59,7 +59,10 @@ class Job(BaseModel):
     error: str | None = Field(None, description="Why it failed, in a sentence.")
 
 
-def new_job_id(now: datetime | None = None) -> str:
-    """Make an id that sorts by time and is safe in paths and addresses, like 20260131-120000-1a2b3c."""
-    now = now or datetime.now(UTC)
-    return f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+def job_id_of(accepted_at: datetime, place: int) -> str:
+    """Make an id that sorts by acceptance and is safe in paths and addresses, like 20260131-120000-00001c.
+
+    `place` numbers the jobs a Redis has accepted; together with the time an id is given once, also by a Redis that lost
+    its memory.
+    """
+    return f"{accepted_at:%Y%m%d-%H%M%S}-{place % 16**6:06x}"

@@ -1,7 +1,6 @@
 """Everything the worker can be told from outside. The only reader of the environment on this floor."""
 
 from pathlib import Path
-from typing import Self
 
 from pydantic import ByteSize, Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -12,7 +11,7 @@ from models.mnist import MIRRORS
 class WorkerSettings(BaseSettings):
     """Read once, from variables that begin with ACGAN_."""
 
-    model_config = SettingsConfigDict(env_prefix="ACGAN_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="ACGAN_", env_ignore_empty=True, frozen=True, extra="ignore")
 
     home: Path = Field(Path(".acgan"), description="Folder for checkpoints, the embedded Redis and caches.")
     redis_url: str = Field(
@@ -54,6 +53,3 @@ class WorkerSettings(BaseSettings):
     @property
     def mirrors(self) -> list[str]:
         return self.mnist_mirrors.split()
-
-    def with_home(self, home: Path | None) -> Self:
-        return self if home is None else self.model_copy(update={"home": home})

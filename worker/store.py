@@ -2,7 +2,7 @@
 
     acgan:jobs               sorted set: every job id, by the order of acceptance
     acgan:queue              sorted set: the ids that wait for a worker, first come first served
-    acgan:sequence           counter behind both orders
+    acgan:sequence           counter of accepted jobs, behind both orders and the ids
     acgan:fence              counter of claims: every claim gets a token higher than all before
     acgan:job:{id}           hash: status, config, created_at, started_at, ended_at, progress, device, error, fence
     acgan:job:{id}:epochs    hash: epoch number -> its record, so that an epoch told twice is there once
@@ -10,18 +10,18 @@
 None of them expires: a job's record lives as long as its checkpoints may. A hundred epochs take about 60 KB.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import redis
 import redis.asyncio
-from redis.backoff import ExponentialBackoff, NoBackoff
+from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from models.config import TrainingConfig
 from models.history import Progress
-from worker.jobs import EpochRecord, Job, JobStatus, new_job_id
+from worker.jobs import EpochRecord, Job, JobStatus, before, job_id_of
 
 JOBS = "acgan:jobs"
 QUEUE = "acgan:queue"
@@ -53,20 +53,22 @@ local time = redis.call('TIME')
 local now = time[1] .. '.' .. string.format('%06d', time[2])
 """
 
-# KEYS: job, jobs, queue, sequence. ARGV: id, config. Accept a job: record and place in the queue, together.
+# KEYS: job, jobs, queue. ARGV: id, config, place. Accept a job: record and place in the queue, together.
+# Asked twice, since an answer may be lost, it does it once. Returns the time of acceptance.
 CREATE = (
     NOW
     + """
-if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
-local place = redis.call('INCR', KEYS[4])
-redis.call('HSET', KEYS[1], 'status', 'queued', 'config', ARGV[2], 'created_at', now)
-redis.call('ZADD', KEYS[2], place, ARGV[1])
-redis.call('ZADD', KEYS[3], place, ARGV[1])
-return 1
+if redis.call('EXISTS', KEYS[1]) == 0 then
+  redis.call('HSET', KEYS[1], 'status', 'queued', 'config', ARGV[2], 'created_at', now)
+  redis.call('ZADD', KEYS[2], ARGV[3], ARGV[1])
+  redis.call('ZADD', KEYS[3], ARGV[3], ARGV[1])
+end
+return redis.call('HGET', KEYS[1], 'created_at')
 """
 )
 
 # KEYS: queue, fence. ARGV: prefix of job keys. Take the job that has waited longest, and a token that only grows.
+# Returns its id, the token, its record and its epochs.
 CLAIM = (
     NOW
     + """
@@ -78,7 +80,7 @@ while true do
     local fence = redis.call('INCR', KEYS[2])
     redis.call('HSET', job, 'status', 'running', 'fence', fence, 'started_at', now)
     redis.call('HDEL', job, 'ended_at', 'error', 'progress')
-    return {head[1], fence}
+    return {head[1], fence, redis.call('HGETALL', job), redis.call('HGETALL', job .. ':epochs')}
   end
 end
 """
@@ -94,12 +96,15 @@ if #ARGV > 3 then redis.call('HSET', KEYS[1], unpack(ARGV, 4)) end
 return 1
 """
 
-# KEYS: job, queue. ARGV: id, fence, status, error or ''. End the job, or put it back in front of the queue.
+# KEYS: job, queue. ARGV: id, fence, status, error or '', then the states it may follow.
+# End the job, or put it back in front of the queue.
 FINISH = (
     NOW
     + """
 local held = redis.call('HMGET', KEYS[1], 'status', 'fence')
-if held[2] ~= ARGV[2] or (held[1] ~= 'running' and held[1] ~= 'cancelling') then return 0 end
+local legal = false
+for i = 5, #ARGV do legal = legal or held[1] == ARGV[i] end
+if held[2] ~= ARGV[2] or not legal then return 0 end
 redis.call('HSET', KEYS[1], 'status', ARGV[3])
 if ARGV[4] ~= '' then redis.call('HSET', KEYS[1], 'error', ARGV[4]) end
 if ARGV[3] == 'queued' then
@@ -123,7 +128,9 @@ def decode_job(job_id: str, fields: Hash, epochs: Hash) -> Job:
     return Job(
         id=job_id,
         status=JobStatus(fields["status"]),
-        config=TrainingConfig.model_validate_json(fields["config"]),
+        config=TrainingConfig.model_validate_json(
+            fields["config"], extra="ignore"
+        ),  # a newer version may have written it
         created_at=_time(fields["created_at"]),
         started_at=_time(fields["started_at"]) if "started_at" in fields else None,
         ended_at=_time(fields["ended_at"]) if "ended_at" in fields else None,
@@ -132,6 +139,10 @@ def decode_job(job_id: str, fields: Hash, epochs: Hash) -> Job:
         device=fields.get("device"),
         error=fields.get("error"),
     )
+
+
+def pairs(flat: Sequence[str]) -> Hash:
+    return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
 def _time(seconds: str) -> datetime:
@@ -164,11 +175,14 @@ class JobDesk:
 
     async def create(self, config: TrainingConfig) -> Job:
         """Accept a run: from here on it is queued, whatever dies."""
-        while True:
-            job_id = new_job_id()
-            keys = [job_key(job_id), JOBS, QUEUE, SEQUENCE]
-            if await self._create(keys=keys, args=[job_id, config.model_dump_json()]):
-                return await self.get(job_id)
+        async with self.redis.pipeline(transaction=True) as pipeline:
+            pipeline.time()
+            pipeline.incr(SEQUENCE)
+            (seconds, _), place = await pipeline.execute()
+        job_id = job_id_of(datetime.fromtimestamp(seconds, UTC), place)
+        keys = [job_key(job_id), JOBS, QUEUE]
+        created_at = await self._create(keys=keys, args=[job_id, config.model_dump_json(), place])
+        return Job(id=job_id, status=JobStatus.QUEUED, config=config, created_at=_time(created_at))
 
     async def get(self, job_id: str) -> Job:
         """Raises JobNotFound."""
@@ -207,6 +221,8 @@ class Claim(NamedTuple):
 
 
 class JobBench:
+    """Calls raise redis.RedisError where Redis does not answer within two seconds; nothing is sent twice by itself."""
+
     def __init__(self, client: "redis.Redis") -> None:
         self.redis = client
         self._claim = client.register_script(CLAIM)
@@ -215,9 +231,10 @@ class JobBench:
 
     @classmethod
     def connect(cls, url: str) -> "JobBench":
-        """Connect lazily; a Redis that is gone for less than half a minute is waited for."""
-        retry = Retry(ExponentialBackoff(cap=4.0, base=0.2), 10)
-        return cls(redis.Redis.from_url(url, decode_responses=True, socket_timeout=5.0, retry=retry))
+        client = redis.Redis.from_url(
+            url, decode_responses=True, socket_timeout=2.0, socket_connect_timeout=2.0, retry=Retry(NoBackoff(), 0)
+        )
+        return cls(client)
 
     def waiting(self) -> int:
         """How many jobs wait for a worker."""
@@ -228,9 +245,8 @@ class JobBench:
         answer = self._claim(keys=[QUEUE, FENCE], args=[job_key("")])
         if answer is None:
             return None
-        job_id, fence = answer
-        fields, epochs = self.redis.hgetall(job_key(job_id)), self.redis.hgetall(epochs_key(job_id))
-        return Claim(decode_job(job_id, cast(Hash, fields), cast(Hash, epochs)), int(fence))
+        job_id, fence, fields, epochs = answer
+        return Claim(decode_job(job_id, pairs(fields), pairs(epochs)), int(fence))
 
     def settle(self, claim: Claim, config: TrainingConfig, device: str) -> None:
         """Store what was settled when the run started. Raises JobLost."""
@@ -247,7 +263,7 @@ class JobBench:
     def finish(self, claim: Claim, status: JobStatus, error: str = "") -> None:
         """End the job, or hand it back as `queued`. Raises JobLost."""
         keys = [job_key(claim.job.id), QUEUE]
-        if not self._finish(keys=keys, args=[claim.job.id, claim.fence, status.value, error]):
+        if not self._finish(keys=keys, args=[claim.job.id, claim.fence, status.value, error, *before(status)]):
             raise JobLost(claim.job.id)
 
     def _store(self, claim: Claim, **fields: str) -> None:

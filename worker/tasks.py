@@ -16,10 +16,11 @@ logger = logging.getLogger(__name__)
 
 @celery.task(name=TRAIN)  # type: ignore[untyped-decorator]
 def train() -> None:
-    """Run the job that has waited longest, if one waits."""
+    """Run the job that has waited longest, if one waits; where it is handed back, tell the other workers."""
     from worker.training import run_next_job  # here, so that the parent process stays free of torch
 
-    run_next_job(settings)
+    if run_next_job(settings):
+        knock(celery)
 
 
 @worker_ready.connect  # type: ignore[untyped-decorator]

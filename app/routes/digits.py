@@ -4,13 +4,12 @@ import hashlib
 import secrets
 from typing import Annotated
 
-import anyio.to_thread
+import torch
 from fastapi import APIRouter, Header, Path, Query, Response
 
 from app.dependencies import ServicesDep
 from app.gallery import Exhibit
 from app.schemas import DigitsQuery
-from models.images import encode_png, sheet
 
 router = APIRouter(tags=["digits"])
 
@@ -46,13 +45,13 @@ async def digits(
         headers["Cache-Control"] = "public, max-age=31536000, immutable" if fixed else "no-cache"
         if if_none_match and headers["ETag"] in if_none_match:
             return Response(status_code=304, headers=headers)
-    drawn = await services.gallery.draw(exhibit, label, query.n, seed, query.index)
-    png = await anyio.to_thread.run_sync(lambda: encode_png(sheet(drawn, query.columns, query.scale)))
+    png = await services.gallery.draw(exhibit, label, seed, query)
     return Response(png, media_type="image/png", headers=headers)
 
 
 def etag(exhibit: Exhibit, label: int, query: DigitsQuery) -> str:
     """Name the answer before it is drawn, by all that decides its bytes."""
     shown = query.model_dump_json(exclude={"checkpoint"})
-    key = f"{DRAWING_VERSION} {exhibit.checksum} {exhibit.generator.dense.weight.device.type} {label} {shown}"
+    build = f"{DRAWING_VERSION} {torch.__version__} {exhibit.generator.dense.weight.device.type}"
+    key = f"{build} {exhibit.checksum} {label} {shown}"
     return f'"{hashlib.sha256(key.encode()).hexdigest()[:32]}"'

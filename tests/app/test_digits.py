@@ -1,7 +1,8 @@
 import io
+import time
+from collections.abc import Callable
 
 import numpy as np
-import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
@@ -15,6 +16,14 @@ def pixels(png: bytes) -> np.ndarray:
     with Image.open(io.BytesIO(png)) as image:
         assert image.format == "PNG"
         return np.asarray(image)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for the gallery, which looks for news once a second."""
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_forty_sevens_are_one_sheet(client: TestClient) -> None:
@@ -46,6 +55,7 @@ def test_a_digit_is_the_same_in_any_company(client: TestClient) -> None:
 
 def test_columns_and_scale(client: TestClient) -> None:
     assert pixels(client.get("/digits/3?n=7&columns=3&scale=2").content).shape == (3 * 56, 3 * 56)
+    assert pixels(client.get("/digits/3?n=2&columns=1000").content).shape == (28, 56)
 
 
 def test_seeded_answers_are_named_before_they_are_drawn(client: TestClient) -> None:
@@ -74,10 +84,7 @@ def test_another_checkpoint_draws_other_digits(client: TestClient) -> None:
 
 def test_the_newest_publication_is_served_without_a_restart(client: TestClient, store: CheckpointStore) -> None:
     newer = publish(store, NEW, 2, seed=3)
-    for _ in range(1000):
-        if client.get("/digits/3").headers["X-Checkpoint"] == newer:
-            return
-    pytest.fail("the newer generator was never served")
+    until(lambda: client.get("/digits/3").headers["X-Checkpoint"] == newer)
 
 
 def test_a_damaged_publication_leaves_the_old_one_serving(client: TestClient, store: CheckpointStore) -> None:
@@ -85,10 +92,7 @@ def test_a_damaged_publication_leaves_the_old_one_serving(client: TestClient, st
     generator = store.folder(CheckpointId(NEW, 2)) / GENERATOR
     publish(store, NEW, 2, seed=3)
     generator.write_bytes(generator.read_bytes()[:-7] + b"garbage")
-    for _ in range(1000):
-        if trouble := client.get("/readyz").json().get("trouble"):
-            break
-    assert "checksum" in trouble
+    until(lambda: "checksum" in (client.get("/readyz").json()["trouble"] or ""))
     assert client.get("/digits/3").headers["X-Checkpoint"] == serving
     damaged = client.get(f"/digits/3?checkpoint={NEW}-e002")
     assert damaged.status_code == 503

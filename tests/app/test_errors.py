@@ -23,6 +23,7 @@ MISTAKES: list[tuple[str, str, dict[str, Any], int, str]] = [
     ("GET", f"/digits/7?seed={2**53}", {}, 422, "query.seed"),
     ("GET", "/digits/7?index=-1", {}, 422, "query.index"),
     ("GET", "/digits/7?scale=11", {}, 422, "query.scale"),
+    ("GET", "/digits/7?n=1000&scale=10", {}, 422, "lower n or scale"),
     ("GET", "/digits/7?count=40", {}, 422, "query.count: there is no such field"),
     ("GET", "/digits/7?checkpoint=nonsense", {}, 404, "ids look like"),
     ("GET", "/digits/7?checkpoint=../../etc/passwd", {}, 404, "ids look like"),

@@ -17,13 +17,13 @@ from models.config import DatasetName
 from tests.conftest import DATA_DIR, NOWHERE
 from tests.e2e.service import Service, running
 
+DATA = {"ACGAN_MNIST_MIRRORS": NOWHERE, **({"ACGAN_DATA_DIR": str(Path(DATA_DIR).resolve())} if DATA_DIR else {})}
 ROWS = [(network, split) for network in ("generator", "discriminator") for split in ("train", "test")]
 
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    data = {"ACGAN_DATA_DIR": str(Path(DATA_DIR).resolve())} if DATA_DIR else {}
-    with running(tmp_path_factory.mktemp("service") / "home", ACGAN_MNIST_MIRRORS=NOWHERE, **data) as service:
+    with running(tmp_path_factory.mktemp("service") / "a home", **DATA) as service:
         yield service
 
 
@@ -147,10 +147,8 @@ def test_a_data_set_that_cannot_be_had_fails_the_job_with_the_way_out(tmp_path: 
         assert service.client.get("/digits/7").status_code == 503
 
 
-def test_ctrl_c_ends_everything_and_the_next_start_goes_on(
-    tmp_path: Path, recipe: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with running(tmp_path / "home") as service:
+def test_ctrl_c_ends_everything_and_the_next_start_goes_on(tmp_path: Path, recipe: dict[str, Any]) -> None:
+    with running(tmp_path / "home", **DATA) as service:
         done = service.until_ended(service.train(**{**recipe, "epochs": 1, "train_examples": 100}))
         long = service.train(**{**recipe, "epochs": 3, "train_examples": 2000})
         waiting = service.train(**{**recipe, "epochs": 1, "train_examples": 100})
@@ -158,7 +156,7 @@ def test_ctrl_c_ends_everything_and_the_next_start_goes_on(
         assert service.stop() < 10
         assert service.processes() == {}
 
-    with running(tmp_path / "home") as service:
+    with running(tmp_path / "home", **DATA) as service:
         assert service.job(done["id"]) == done
         assert service.client.get("/digits/7").status_code == 200
         ended = [service.until_ended(job_id) for job_id in (long, waiting)]
@@ -168,7 +166,7 @@ def test_ctrl_c_ends_everything_and_the_next_start_goes_on(
 
 
 def test_a_supervisor_killed_outright_leaves_nothing_behind(tmp_path: Path) -> None:
-    with running(tmp_path / "home") as service:
+    with running(tmp_path / "home", **DATA) as service:
         before = service.processes()
         assert len(before) >= 4
         service.process.kill()

@@ -3,7 +3,7 @@ import torch
 
 from models.config import DatasetName, TrainingConfig
 from models.data import Dataset
-from models.history import EpochLosses, Loss, Progress, SplitLosses
+from models.history import Diverged, EpochLosses, Loss, Progress, SplitLosses
 from models.pace import Pace
 from models.trainer import Purpose, Trainer, derive_seed
 from tests.conftest import small
@@ -124,6 +124,14 @@ def test_a_check_that_raises_ends_the_run_there(config: TrainingConfig, dataset:
     with pytest.raises(Enough):
         list(Trainer(config, dataset, CPU).run(check=check))
     assert calls == 2
+
+
+def test_a_run_that_diverges_ends_with_a_sentence(dataset_name: DatasetName, dataset: Dataset) -> None:
+    trainer = Trainer(small(dataset_name), dataset, CPU)
+    with torch.no_grad():
+        trainer.discriminator.generation.weight.fill_(float("inf"))
+    with pytest.raises(Diverged, match="lower adam_lr"):
+        list(trainer.run())
 
 
 def test_progress_is_told_at_the_end_of_an_epoch_at_least(config: TrainingConfig, dataset: Dataset) -> None:

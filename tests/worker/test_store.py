@@ -5,6 +5,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 import pytest
+import redis
 
 from models.config import TrainingConfig
 from models.history import EpochLosses, Loss, Progress, SplitLosses
@@ -53,6 +54,29 @@ def test_an_accepted_job_is_queued_and_complete(ask: Ask[Job]) -> None:
     assert job == ask(lambda desk: desk.get(job.id))
     assert (job.status, job.config.epochs, job.config.name) == (JobStatus.QUEUED, 3, "mine")
     assert (job.started_at, job.progress, job.epochs, job.error) == (None, None, [], None)
+
+
+def test_a_job_accepted_twice_since_an_answer_was_lost_is_there_once(ask: Ask[Any], redis_url: str) -> None:
+    async def create_twice(desk: JobDesk) -> Job:
+        create = desk._create
+
+        async def answer_lost_once(**call: Any) -> str:
+            await create(**call)
+            return str(await create(**call))
+
+        desk._create = answer_lost_once  # type: ignore[assignment]
+        return await desk.create(TrainingConfig())
+
+    job = ask(create_twice)
+    assert [found.id for found in ask(lambda desk: desk.newest(10))] == [job.id]
+    assert JobBench.connect(redis_url).waiting() == 1
+
+
+def test_a_record_of_a_newer_version_is_still_read(ask: Ask[Job], redis_url: str) -> None:
+    job = accept(ask, epochs=7)
+    with redis.Redis.from_url(redis_url) as client:
+        client.hset(f"acgan:job:{job.id}", "config", '{"epochs": 7, "recipe": "of tomorrow"}')
+    assert ask(lambda desk: desk.get(job.id)).config.epochs == 7
 
 
 def test_an_unknown_job_is_told_so(ask: Ask[Job]) -> None:

@@ -1,0 +1,159 @@
+"""How a job ends: the worker's own code on a real Redis, called as the Celery task calls it."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from models.checkpoints import CheckpointId, CheckpointStore
+from models.config import TrainingConfig
+from models.data import load_dataset
+from tests.conftest import RunningRedis
+from worker import interruption, training
+from worker.jobs import Job, JobStatus
+from worker.settings import WorkerSettings
+from worker.store import JobBench, JobDesk
+from worker.training import persist, run_next_job
+
+
+@pytest.fixture
+def settings(redis_url: str) -> WorkerSettings:
+    return WorkerSettings(redis_url=redis_url)
+
+
+@pytest.fixture(autouse=True)
+def nobody_interrupts() -> Iterator[None]:
+    interruption._requested.clear()
+    yield
+    interruption._requested.clear()
+
+
+def accept(settings: WorkerSettings, config: TrainingConfig) -> str:
+    async def create() -> str:
+        desk = JobDesk.connect(settings.redis_url)
+        try:
+            return (await desk.create(config)).id
+        finally:
+            await desk.close()
+
+    return asyncio.run(create())
+
+
+def found(settings: WorkerSettings, job_id: str) -> Job:
+    async def get() -> Job:
+        desk = JobDesk.connect(settings.redis_url)
+        try:
+            return await desk.get(job_id)
+        finally:
+            await desk.close()
+
+    return asyncio.run(get())
+
+
+def test_a_knock_where_nothing_waits_does_nothing(settings: WorkerSettings) -> None:
+    assert run_next_job(settings) is False
+
+
+def test_a_job_succeeds_with_a_checkpoint_an_epoch(settings: WorkerSettings, config: TrainingConfig) -> None:
+    job_id = accept(settings, config)
+    run_next_job(settings)
+    job = found(settings, job_id)
+    assert job.status == JobStatus.SUCCEEDED
+    store = CheckpointStore(settings.store_dir)
+    for epoch in job.epochs:
+        manifest = store.manifest(CheckpointId.parse(epoch.checkpoint))
+        assert manifest.losses == epoch.losses
+        assert manifest.config == job.config
+        assert manifest.fence > 0
+        assert all(store.read(manifest, name) for name in manifest.files)
+    assert store.latest() == CheckpointId(job_id, 2)
+
+
+def test_a_disk_that_refuses_fails_the_job_with_the_reason(
+    settings: WorkerSettings, config: TrainingConfig, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    settings = settings.model_copy(update={"store": tmp_path / "file" / "checkpoints"})
+    job_id = accept(settings, config)
+    run_next_job(settings)
+    job = found(settings, job_id)
+    assert (job.status, job.epochs) == (JobStatus.FAILED, [])
+    assert "Not a directory" in str(job.error)
+
+
+def test_a_device_that_is_not_there_fails_the_job_with_the_reason(
+    settings: WorkerSettings, config: TrainingConfig
+) -> None:
+    job_id = accept(settings, config)
+    run_next_job(settings.model_copy(update={"device": "cuda:63"}))
+    assert "ACGAN_DEVICE=cuda:63" in str(found(settings, job_id).error)
+
+
+def test_what_nobody_expected_fails_the_job_too(
+    settings: WorkerSettings, config: TrainingConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("out of luck")
+
+    monkeypatch.setattr(training, "epoch_plot", broken)
+    job_id = accept(settings, config)
+    run_next_job(settings)
+    job = found(settings, job_id)
+    assert job.status == JobStatus.FAILED
+    assert str(job.error).startswith("RuntimeError: out of luck")
+
+
+def test_a_worker_that_is_to_stop_hands_its_job_back(settings: WorkerSettings, config: TrainingConfig) -> None:
+    job_id = accept(settings, config)
+    interruption._requested.set()
+    assert run_next_job(settings) is True
+    assert found(settings, job_id).status == JobStatus.QUEUED
+    interruption._requested.clear()
+    assert run_next_job(settings) is False
+    assert found(settings, job_id).status == JobStatus.SUCCEEDED
+
+
+def test_a_job_that_somebody_else_claimed_is_left_alone(
+    settings: WorkerSettings, config: TrainingConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a worker sees it that was stopped for a while: by its next write the record has another token."""
+    bench = JobBench.connect(settings.redis_url)
+
+    def stolen(*arguments: object) -> object:
+        bench.redis.hset(f"acgan:job:{job_id}", "fence", 999)
+        return load(*arguments)
+
+    load: Callable[..., object] = load_dataset
+    monkeypatch.setattr(training, "load_dataset", stolen)
+    job_id = accept(settings, config)
+    assert run_next_job(settings) is False
+    job = found(settings, job_id)
+    assert (job.status, job.epochs, job.device) == (JobStatus.RUNNING, [], None)
+
+
+def test_what_must_not_be_lost_waits_for_redis(mortal_redis: RunningRedis) -> None:
+    tries = []
+
+    def write() -> None:
+        tries.append(1)
+        if len(tries) == 2:
+            mortal_redis.start()
+        with mortal_redis.client() as client:
+            client.set("told", "yes")
+
+    mortal_redis.kill()
+    persist(write)
+    assert len(tries) == 2
+    with mortal_redis.client() as client:
+        assert client.get("told") == "yes"
+
+
+def test_waiting_for_redis_hears_that_the_worker_stops() -> None:
+    def write() -> None:
+        raise redis.ConnectionError
+
+    interruption._requested.set()
+    with pytest.raises(interruption.Interrupted):
+        persist(write, interruption.check)
