@@ -1,6 +1,7 @@
 """Checkpoints on disk: published whole or not at all, verified before use, ordered, never changed. Free of torch.
 
     <root>/<job>/<epoch>/   generator.safetensors, discriminator.safetensors, samples.png, manifest.json
+    <root>/<job>/resume.json, resume-*.safetensors    where the run stands, until it has succeeded
     <root>/latest.json      what `latest` names
 
 The manifest is written last and makes the checkpoint exist; the pointer moves after it, and only forwards.
@@ -28,6 +29,7 @@ DISCRIMINATOR = "discriminator.safetensors"
 SAMPLES = "samples.png"
 MANIFEST = "manifest.json"
 POINTER = "latest.json"
+RESUME = "resume.json"
 
 
 class CheckpointNotFound(Exception):
@@ -202,5 +204,41 @@ class CheckpointStore:
             raise CheckpointDamaged(f"{name} of {manifest.id} is not what was published: its checksum differs")
         return data
 
+    # ----------------------------------------------------------------------------
+    # Resume states: one a job, the last one.
+
+    def save_state(self, job: str, data: bytes) -> None:
+        """Keep a run's state instead of the one before. Raises OSError; the one before then stands."""
+        folder, record = self.root / job, FileRecord.of(data)
+        write_durably(folder / _state_name(record), data)
+        write_durably(folder / RESUME, record.model_dump_json().encode())
+        self._delete_states(job, but=_state_name(record))
+
+    def load_state(self, job: str) -> bytes | None:
+        """Return the state kept last, or None where there is none. Raises CheckpointDamaged."""
+        try:
+            record = FileRecord.model_validate_json((self.root / job / RESUME).read_bytes())
+            data = (self.root / job / _state_name(record)).read_bytes()
+        except FileNotFoundError:
+            return None
+        except ValidationError as error:
+            raise CheckpointDamaged(f"the resume state of {job} cannot be found: {RESUME} is damaged") from error
+        if FileRecord.of(data) != record:
+            raise CheckpointDamaged(f"the resume state of {job} is not what was kept: its checksum differs")
+        return data
+
+    def drop_state(self, job: str) -> None:
+        (self.root / job / RESUME).unlink(missing_ok=True)
+        self._delete_states(job)
+
+    def _delete_states(self, job: str, but: str = "") -> None:
+        for path in (self.root / job).glob("resume-*.safetensors"):
+            if path.name != but:
+                path.unlink(missing_ok=True)
+
     def folder(self, checkpoint: CheckpointId) -> Path:
         return self.root / checkpoint.job / f"{checkpoint.epoch:03d}"
+
+
+def _state_name(record: FileRecord) -> str:
+    return f"resume-{record.sha256[:16]}.safetensors"

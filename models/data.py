@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -23,7 +24,7 @@ class Dataset:
     test_images: Tensor
     test_labels: Tensor
 
-    @property
+    @cached_property
     def checksum(self) -> str:
         """SHA-256 over images and labels of both splits: it names exactly the bytes that are trained on."""
         digest = hashlib.sha256()

@@ -28,9 +28,10 @@ class Pace:
         self._reported_at = self._iterated_at = time.monotonic()
         self._reported_batch = 0
 
-    def epoch_begins(self, epoch: int) -> None:
-        self.epoch, self.batch, self.epoch_ended = epoch, 0, False
-        self._reported_at, self._reported_batch = time.monotonic(), 0
+    def epoch_begins(self, epoch: int, batch: int = 0) -> None:
+        """Begin an epoch, of which `batch` iterations were done before."""
+        self.epoch, self.batch, self.epoch_ended = epoch, batch, False
+        self._reported_at, self._reported_batch = time.monotonic(), batch
 
     def epoch_ends(self) -> None:
         self.epoch_ended = True
@@ -57,6 +58,6 @@ class Pace:
             epochs=self.epochs,
             batch=self.batch,
             batches=self.batches,
-            images_per_second=self.batch_size / max(self.iteration_seconds, 1e-9),
+            images_per_second=self.batch_size / self.iteration_seconds if self.iteration_seconds else 0.0,
             eta_seconds=iterations * self.iteration_seconds + ends * self.epoch_end_seconds,
         )

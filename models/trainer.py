@@ -9,7 +9,7 @@ from enum import IntEnum
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Adam
 
 from models.acceleration import autocast, lay_out, settle_precision
@@ -19,6 +19,7 @@ from models.history import EpochLosses, EpochResult, Loss, Progress, SplitLosses
 from models.losses import Objective, discriminator_objective, discriminator_test_objective, generator_objective
 from models.networks import Discriminator, Generator, initialize
 from models.pace import Pace
+from models.resume import InvalidState, Position, State
 
 OnProgress = Callable[[Progress], None]
 Check = Callable[[], None]
@@ -70,51 +71,118 @@ class Trainer:
         self.generator_losses = torch.zeros(3, device=device)  # running sums of this epoch: loss, generation, auxiliary
         self.discriminator_losses = torch.zeros(3, device=device)
         self.check: Check = lambda: None
+        self.begin_epoch(1)
 
-    def _adam(self, network: torch.nn.Module) -> Adam:
-        """Keras' Adam, but for epsilon: Keras adds it before the bias correction, PyTorch after."""
+    def _adam(self, network: nn.Module) -> Adam:
+        """Keras' Adam, but for epsilon: Keras adds it before the bias correction, PyTorch after.
+
+        The moments are there from the start, so that a state can be loaded into them.
+        """
         betas = (self.config.adam_beta_1, 0.999)
-        return Adam(network.parameters(), lr=self.config.adam_lr, betas=betas, eps=1e-7, fused=True)
+        adam = Adam(network.parameters(), lr=self.config.adam_lr, betas=betas, eps=1e-7, fused=True)
+        for parameter in network.parameters():
+            adam.state[parameter] = {
+                "step": torch.zeros((), device=self.device),
+                "exp_avg": torch.zeros_like(parameter),
+                "exp_avg_sq": torch.zeros_like(parameter),
+            }
+        return adam
 
     # ----------------------------------------------------------------------------
     # The run.
 
     def run(self, on_progress: OnProgress | None = None, check: Check | None = None) -> Iterator[EpochResult]:
-        """Train epoch after epoch, yielding after each.
+        """Train epoch after epoch from where the run stands, yielding after each.
 
         `on_progress` is called after an iteration, at most every second and every second iteration, and when an epoch's
         result has been taken; `check` after every iteration and every batch of an evaluation. Whatever they raise ends
-        the run there.
+        the run there; `state` may be called in either, and between epochs. Raises Diverged.
         """
         self.check = check or self.check
         pace = Pace(self.config.epochs, self.batches, self.config.batch_size)
-        for epoch in range(1, self.config.epochs + 1):
-            started = time.monotonic()
-            train = self.train_epoch(epoch, pace, on_progress)
-            test = self.evaluate(epoch)
-            losses = EpochLosses(
-                generator=SplitLosses(train=train[0], test=test[0]),
-                discriminator=SplitLosses(train=train[1], test=test[1]),
+        while self.epoch <= self.config.epochs:
+            self.began = time.monotonic() - self.seconds
+            train = self.train_epoch(pace, on_progress)
+            test = self.evaluate(self.epoch)
+            result = EpochResult(
+                epoch=self.epoch,
+                seconds=time.monotonic() - self.began,
+                losses=EpochLosses(
+                    generator=SplitLosses(train=train[0], test=test[0]),
+                    discriminator=SplitLosses(train=train[1], test=test[1]),
+                ),
             )
-            yield EpochResult(epoch=epoch, seconds=time.monotonic() - started, losses=losses)
+            self.begin_epoch(self.epoch + 1)
+            yield result
             pace.epoch_ends()
             if on_progress is not None:
                 on_progress(pace.progress())
 
-    def train_epoch(self, epoch: int, pace: Pace, on_progress: OnProgress | None = None) -> tuple[Loss, Loss]:
-        """Train one epoch, in file order. Returns the mean losses of generator and discriminator."""
+    def begin_epoch(self, epoch: int) -> None:
+        self.epoch, self.iteration, self.seconds = epoch, 0, 0.0
+        self.began = time.monotonic()
         self.generator_losses.zero_()
         self.discriminator_losses.zero_()
-        pace.epoch_begins(epoch)
-        for iteration in range(self.batches):
-            self.step(epoch, iteration)
+
+    def train_epoch(self, pace: Pace, on_progress: OnProgress | None = None) -> tuple[Loss, Loss]:
+        """Train what is left of the epoch, in file order. Returns the mean losses of generator and discriminator."""
+        pace.epoch_begins(self.epoch, self.iteration)
+        while self.iteration < self.batches:
+            self.step(self.epoch, self.iteration)
+            self.iteration += 1
             self.check()
-            if pace.iteration_done(iteration + 1) and on_progress is not None:
-                on_progress(pace.progress())
-        return (
-            Loss.of((self.generator_losses / self.batches).tolist()),
-            Loss.of((self.discriminator_losses / self.batches).tolist()),
+            if pace.iteration_done(self.iteration):
+                self.mean_losses()  # raises where the run has diverged
+                if on_progress is not None:
+                    on_progress(pace.progress())
+        return self.mean_losses()
+
+    def mean_losses(self) -> tuple[Loss, Loss]:
+        """Mean losses of generator and discriminator over this epoch's iterations so far. Raises Diverged."""
+        rows = torch.stack((self.generator_losses, self.discriminator_losses)) / self.iteration
+        generator, discriminator = rows.tolist()
+        return Loss.of(generator), Loss.of(discriminator)
+
+    # ----------------------------------------------------------------------------
+    # Stopping and going on: a resumed run is the run, bit for bit, on the same build, device and number of threads.
+
+    def state(self) -> State:
+        """Copy all that the run's future depends on. The copy is on the CPU and stays as it is."""
+        seconds = self.seconds if self.iteration == 0 else time.monotonic() - self.began
+        position = Position(epoch=self.epoch, iteration=self.iteration, seconds=seconds)
+        tensors = {name: tensor.detach().to("cpu", copy=True) for name, tensor in self.tensors().items()}
+        return State(position, self.config, self.dataset.checksum, tensors)
+
+    def load_state(self, state: State) -> None:
+        """Go on from there. Raises InvalidState where the state is another recipe's, or another data set's."""
+        apart_from = {"epochs", "name"}
+        if state.config.model_dump(exclude=apart_from) != self.config.model_dump(exclude=apart_from):
+            raise InvalidState("this state belongs to a run with another recipe")
+        if state.dataset_checksum != self.dataset.checksum:
+            raise InvalidState("this state belongs to a run on other data")
+        ours = self.tensors()
+        if {name: tensor.shape for name, tensor in ours.items()} != {n: t.shape for n, t in state.tensors.items()}:
+            raise InvalidState("this state belongs to other networks")
+        with torch.no_grad():
+            for name, tensor in ours.items():
+                tensor.copy_(state.tensors[name])
+        self.epoch, self.iteration, self.seconds = (
+            state.position.epoch,
+            state.position.iteration,
+            state.position.seconds,
         )
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Name every tensor that training changes; they are changed in place."""
+        named = {"generator_losses": self.generator_losses, "discriminator_losses": self.discriminator_losses}
+        for name, network, adam in (
+            ("generator", self.generator, self.generator_adam),
+            ("discriminator", self.discriminator, self.discriminator_adam),
+        ):
+            named |= {f"{name}.{key}": tensor for key, tensor in network.state_dict().items()}
+            for key, parameter in network.named_parameters():
+                named |= {f"{name}_adam.{key}.{part}": value for part, value in adam.state[parameter].items()}
+        return named
 
     # ----------------------------------------------------------------------------
     # One iteration: a discriminator step on B real images and B fakes, a generator step on 2B fakes.

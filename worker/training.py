@@ -1,24 +1,21 @@
 """A job's way from claimed to ended: binds the trainer, which knows no jobs, to the record and the checkpoints."""
 
-import importlib.metadata
 import logging
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from functools import partial
 
 import redis
 
 from models.acceleration import DeviceUnavailable, describe, find_device
-from models.checkpoints import DISCRIMINATOR, GENERATOR, SAMPLES, CheckpointId, CheckpointStore, Manifest
-from models.data import Dataset, DatasetUnavailable, load_dataset
-from models.history import Diverged, EpochResult, Progress
-from models.images import encode_png, epoch_plot
+from models.checkpoints import CheckpointStore
+from models.data import DatasetUnavailable, load_dataset
+from models.history import Diverged, Progress
 from models.retention import thin_out
 from models.trainer import Trainer
-from models.weights import to_bytes
 from worker import interruption
 from worker.jobs import EpochRecord, JobStatus
+from worker.keeper import Keeper
 from worker.settings import WorkerSettings
 from worker.store import Claim, JobBench, JobLost
 
@@ -73,19 +70,26 @@ def train(bench: JobBench, claim: Claim, settings: WorkerSettings) -> None:
     interruption.check()
     trainer = Trainer(claim.job.config, dataset, device)
     persist(lambda: bench.settle(claim, trainer.config, describe(device)), interruption.check)
-    publisher = Publisher(claim, trainer, dataset, CheckpointStore(settings.store_dir))
+    keeper = Keeper(claim, trainer, CheckpointStore(settings.store_dir))
+    keeper.restore()
 
     def report(progress: Progress) -> None:
+        keeper.save_now_and_then()
         try:
             bench.report(claim, progress)
         except redis.RedisError as error:  # progress is not worth a run
             logger.warning("job %s: progress not told: %s", claim.job.id, error)
 
-    for result in trainer.run(report, interruption.check):
-        record = EpochRecord(**dict(result), checkpoint=publisher.publish(result))
-        persist(partial(bench.add_epoch, claim, record), interruption.check)
-        logger.info("job %s: epoch %d\n%s", claim.job.id, result.epoch, result.losses.table())
-        keep_within_budget(publisher.store, settings.store_limit)
+    try:
+        for result in trainer.run(report, interruption.check):
+            record = EpochRecord(**dict(result), checkpoint=keeper.publish(result))
+            persist(partial(bench.add_epoch, claim, record), interruption.check)
+            logger.info("job %s: epoch %d\n%s", claim.job.id, result.epoch, result.losses.table())
+            keep_within_budget(keeper.store, settings.store_limit)
+    except interruption.Interrupted:
+        keeper.save()
+        raise
+    keeper.store.drop_state(claim.job.id)
 
 
 def persist(write: Callable[[], None], check: Callable[[], None] = lambda: None) -> None:
@@ -108,38 +112,3 @@ def keep_within_budget(store: CheckpointStore, limit: int) -> None:
             logger.info("deleted %s: beyond ACGAN_STORE_LIMIT", checkpoint)
     except OSError as error:  # housekeeping is not worth a run
         logger.warning("checkpoints beyond ACGAN_STORE_LIMIT stay: %s", error)
-
-
-class Publisher:
-    """Turns the trainer's networks into checkpoints of one job."""
-
-    def __init__(self, claim: Claim, trainer: Trainer, dataset: Dataset, store: CheckpointStore) -> None:
-        self.claim = claim
-        self.trainer = trainer
-        self.dataset = dataset
-        self.store = store
-        self.dataset_checksum = dataset.checksum
-
-    def publish(self, result: EpochResult) -> str:
-        """Write the epoch's checkpoint and return its id."""
-        job_id = self.claim.job.id
-        plot = epoch_plot(self.trainer.generator.eval(), self.dataset, result.epoch, self.trainer.config.seed)
-        manifest = Manifest(
-            id=str(CheckpointId(job_id, result.epoch)),
-            job=job_id,
-            epoch=result.epoch,
-            created_at=datetime.now(UTC),
-            config=self.trainer.config,
-            losses=result.losses,
-            dataset_checksum=self.dataset_checksum,
-            device=describe(self.trainer.device),
-            code_version=importlib.metadata.version("acgan"),
-            fence=self.claim.fence,
-            files={},
-        )
-        files = {
-            GENERATOR: to_bytes(self.trainer.generator),
-            DISCRIMINATOR: to_bytes(self.trainer.discriminator),
-            SAMPLES: encode_png(plot),
-        }
-        return self.store.publish(manifest, files).id

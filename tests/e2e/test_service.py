@@ -161,6 +161,7 @@ def test_ctrl_c_ends_everything_and_the_next_start_goes_on(tmp_path: Path, recip
         assert service.client.get("/digits/7").status_code == 200
         ended = [service.until_ended(job_id) for job_id in (long, waiting)]
         assert [job["status"] for job in ended] == ["succeeded", "succeeded"]
+        assert f"job {long} goes on after iteration" in service.worker_log()
         assert [epoch["epoch"] for epoch in ended[0]["epochs"]] == [1, 2, 3]
         assert ended[0]["started_at"] < ended[1]["started_at"]
 

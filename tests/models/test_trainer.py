@@ -55,7 +55,7 @@ def test_training_losses_are_the_mean_of_the_iterations(config: TrainingConfig, 
     trainer = Trainer(config, dataset, CPU)
     sums = []
     trainer.check = lambda: sums.append(trainer.generator_losses.clone())
-    generator, _ = trainer.train_epoch(1, Pace(2, trainer.batches, config.batch_size))
+    generator, _ = trainer.train_epoch(Pace(2, trainer.batches, config.batch_size))
     assert len(sums) == 3
     assert (sums[0] < sums[1]).all()
     assert generator.loss == pytest.approx(sums[2][0].item() / 3)

@@ -97,7 +97,7 @@ def test_what_nobody_expected_fails_the_job_too(
     def broken(*_: object) -> None:
         raise RuntimeError("out of luck")
 
-    monkeypatch.setattr(training, "epoch_plot", broken)
+    monkeypatch.setattr("worker.keeper.epoch_plot", broken)
     job_id = accept(settings, config)
     run_next_job(settings)
     job = found(settings, job_id)

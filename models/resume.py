@@ -1,0 +1,62 @@
+"""The state of a run between two iterations, as bytes: what it takes to go on as if it had never stopped.
+
+Random numbers are not in it: what an iteration draws follows from the seed and the iteration's place.
+"""
+
+import json
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from models.config import TrainingConfig
+from models.history import Record
+
+
+class InvalidState(Exception):
+    """The bytes are not the state of this run. The message says why."""
+
+
+class Position(Record):
+    """Where a run stands: so many iterations of this epoch are done."""
+
+    epoch: int
+    iteration: int
+    seconds: float  # spent in this epoch so far
+
+
+@dataclass(frozen=True)
+class State:
+    """Weights, moments, step counts, moving statistics and running loss sums, by name, and what they belong to."""
+
+    position: Position
+    config: TrainingConfig
+    dataset_checksum: str
+    tensors: dict[str, Tensor]
+
+
+def to_bytes(state: State) -> bytes:
+    about = {
+        "position": state.position.model_dump_json(),
+        "config": state.config.model_dump_json(),
+        "dataset_checksum": state.dataset_checksum,
+    }
+    return save({name: tensor.detach().cpu().contiguous() for name, tensor in state.tensors.items()}, metadata=about)
+
+
+def from_bytes(data: bytes) -> State:
+    """Raises InvalidState."""
+    try:
+        tensors = load(data)
+        size = int.from_bytes(data[:8], "little")
+        about = json.loads(data[8 : 8 + size])["__metadata__"]
+        return State(
+            Position.model_validate_json(about["position"]),
+            TrainingConfig.model_validate_json(about["config"], extra="ignore"),
+            about["dataset_checksum"],
+            tensors,
+        )
+    except (SafetensorError, ValidationError, KeyError, ValueError) as error:
+        raise InvalidState(f"not the state of a run: {error}") from error

@@ -1,0 +1,141 @@
+"""A resumed run is the run: the same weights, moments and losses, to the bit, wherever it stopped."""
+
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from models import resume
+from models.checkpoints import RESUME, CheckpointDamaged, CheckpointStore
+from models.config import DatasetName, TrainingConfig
+from models.data import Dataset
+from models.history import EpochLosses
+from models.resume import InvalidState
+from models.trainer import Trainer
+from tests.conftest import DATA_DIR, small
+from tests.models.resumable import JOB
+
+CPU = torch.device("cpu")
+
+
+class Stopped(Exception):
+    pass
+
+
+def run_with_stops(config: TrainingConfig, dataset: Dataset, stops: set[int]) -> tuple[list[EpochLosses], Trainer]:
+    """Stop after the checks that `stops` counts, each time going on in a new trainer from the state as bytes."""
+    losses: list[EpochLosses] = []
+    trainer, checks = Trainer(config, dataset, CPU), 0
+
+    def check() -> None:
+        nonlocal checks
+        checks += 1
+        if checks in stops:
+            raise Stopped
+
+    while True:
+        try:
+            losses += [result.losses for result in trainer.run(check=check)]
+            return losses, trainer
+        except Stopped:
+            losses = losses[: trainer.epoch - 1]
+            state = resume.to_bytes(trainer.state())
+            torch.manual_seed(checks)  # a new process would have drawn other numbers before
+            trainer = Trainer(config, dataset, CPU)
+            trainer.load_state(resume.from_bytes(state))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_run_stopped_anywhere_is_the_undisturbed_run(
+    dataset_name: DatasetName, dataset: Dataset, precision: str
+) -> None:
+    config = small(dataset_name, epochs=3, precision=precision)
+    expected_losses, expected = run_with_stops(config, dataset, set())
+    # An epoch makes three checks while it trains and two while it is evaluated.
+    losses, trainer = run_with_stops(config, dataset, {1, 3, 4, 8, 12, 14, 17})
+    assert losses[-1] == expected_losses[-1]
+    tensors = trainer.tensors()
+    assert len(tensors) == 2 + (19 + 12) + 3 * (13 + 12)  # loss sums, networks, step and two moments a parameter
+    for name, tensor in expected.tensors().items():
+        assert torch.equal(tensors[name], tensor), name
+
+
+def test_a_state_stays_as_it_was_taken(config: TrainingConfig, dataset: Dataset) -> None:
+    trainer = Trainer(config, dataset, CPU)
+    before = trainer.state()
+    weight = before.tensors["generator.dense.weight"].clone()
+    next(iter(trainer.run()))
+    assert torch.equal(before.tensors["generator.dense.weight"], weight)
+    assert not torch.equal(trainer.generator.dense.weight, weight)
+    assert (trainer.epoch, trainer.iteration) == (2, 0)
+
+
+def test_another_runs_state_is_refused(dataset_name: DatasetName, dataset: Dataset) -> None:
+    state = Trainer(small(dataset_name), dataset, CPU).state()
+    Trainer(small(dataset_name, epochs=9, name="longer"), dataset, CPU).load_state(state)
+    with pytest.raises(InvalidState, match="another recipe"):
+        Trainer(small(dataset_name, seed=2), dataset, CPU).load_state(state)
+    other = Dataset(dataset_name, 255 - dataset.train_images, *list(vars(dataset).values())[2:5])
+    with pytest.raises(InvalidState, match="other data"):
+        Trainer(small(dataset_name), other, CPU).load_state(state)
+    for data in (b"", b"\x80\x04", resume.to_bytes(state)[:-1]):
+        with pytest.raises(InvalidState):
+            resume.from_bytes(data)
+
+
+def test_a_state_is_kept_whole_or_the_one_before(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path)
+    assert store.load_state(JOB) is None
+    store.save_state(JOB, b"first")
+    store.save_state(JOB, b"second")
+    assert store.load_state(JOB) == b"second"
+    assert len(list((tmp_path / JOB).glob("resume-*"))) == 1
+    state = next((tmp_path / JOB).glob("resume-*"))
+    state.write_bytes(b"secont")
+    with pytest.raises(CheckpointDamaged, match="checksum"):
+        store.load_state(JOB)
+    (tmp_path / JOB / RESUME).write_text("{")
+    with pytest.raises(CheckpointDamaged):
+        store.load_state(JOB)
+    store.drop_state(JOB)
+    assert list((tmp_path / JOB).iterdir()) == []
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_run_killed_outright_a_few_times_is_the_undisturbed_run(
+    dataset_name: DatasetName, tmp_path: Path, precision: str
+) -> None:
+    config = small(dataset_name, epochs=3, train_examples=120, precision=precision)
+    seed = random.randrange(10**6)
+    expected, _ = run_process(config, tmp_path / "straight", [])
+    came_to, resumed = run_process(config, tmp_path / "killed", [random.Random(seed + i).random() for i in range(4)])
+    assert came_to == expected, f"kill moments of seed {seed}"
+    assert resumed > 0
+
+
+def run_process(config: TrainingConfig, folder: Path, kills: list[float], every: int = 2) -> tuple[str, int]:
+    """Run to the end in processes of which each but the last is killed, at a random moment after it began to train.
+
+    Returns the hash of what it came to, and how many processes went on from a state.
+    """
+    folder.mkdir(exist_ok=True)
+    data = [str(Path(DATA_DIR).resolve())] if config.dataset == "mnist" and DATA_DIR else []
+    command = [sys.executable, "-m", "tests.models.resumable", str(folder), config.model_dump_json(), str(every), *data]
+    resumed = 0
+    while True:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        if kills:
+            try:
+                process.wait(2.5 + 3 * kills.pop())
+            except subprocess.TimeoutExpired:
+                process.kill()
+        told = process.stdout.read()
+        process.wait()
+        process.stdout.close()
+        resumed += told.count("resumed")
+        if "done" in told:
+            return told.split("done ")[1].strip(), resumed

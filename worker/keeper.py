@@ -1,0 +1,84 @@
+"""What a job's run leaves on disk: a checkpoint an epoch, and its state, to go on from after a stop."""
+
+import importlib.metadata
+import logging
+import time
+from datetime import UTC, datetime
+
+from models import resume, weights
+from models.acceleration import describe
+from models.checkpoints import (
+    DISCRIMINATOR,
+    GENERATOR,
+    SAMPLES,
+    CheckpointDamaged,
+    CheckpointId,
+    CheckpointStore,
+    Manifest,
+)
+from models.history import EpochResult
+from models.images import encode_png, epoch_plot
+from models.trainer import Trainer
+from worker.store import Claim
+
+logger = logging.getLogger(__name__)
+
+SAVE_SECONDS = 60.0
+
+
+class Keeper:
+    def __init__(self, claim: Claim, trainer: Trainer, store: CheckpointStore) -> None:
+        self.claim = claim
+        self.job_id = claim.job.id
+        self.trainer = trainer
+        self.store = store
+        self.saved_at = time.monotonic()
+
+    def publish(self, result: EpochResult) -> str:
+        """Write the epoch's checkpoint and return its id."""
+        trainer = self.trainer
+        plot = epoch_plot(trainer.generator.eval(), trainer.dataset, result.epoch, trainer.config.seed)
+        manifest = Manifest(
+            id=str(CheckpointId(self.job_id, result.epoch)),
+            job=self.job_id,
+            epoch=result.epoch,
+            created_at=datetime.now(UTC),
+            config=trainer.config,
+            losses=result.losses,
+            dataset_checksum=trainer.dataset.checksum,
+            device=describe(trainer.device),
+            code_version=importlib.metadata.version("acgan"),
+            fence=self.claim.fence,
+            files={},
+        )
+        files = {
+            GENERATOR: weights.to_bytes(trainer.generator),
+            DISCRIMINATOR: weights.to_bytes(trainer.discriminator),
+            SAMPLES: encode_png(plot),
+        }
+        return self.store.publish(manifest, files).id
+
+    def restore(self) -> None:
+        """Go on where an earlier attempt stopped. A state that cannot be used is left, and the run begins anew."""
+        try:
+            data = self.store.load_state(self.job_id)
+            if data is None:
+                return
+            state = resume.from_bytes(data)
+            self.trainer.load_state(state)
+            where = state.position
+            logger.info("job %s goes on after iteration %d of epoch %d", self.job_id, where.iteration, where.epoch)
+        except (CheckpointDamaged, resume.InvalidState, OSError) as error:
+            logger.warning("job %s begins anew: %s", self.job_id, error)
+
+    def save_now_and_then(self) -> None:
+        if time.monotonic() - self.saved_at >= SAVE_SECONDS:
+            self.save()
+
+    def save(self) -> None:
+        """Keep where the run stands. A disk that refuses costs no more than having to do again what was done since."""
+        try:
+            self.store.save_state(self.job_id, resume.to_bytes(self.trainer.state()))
+        except OSError as error:
+            logger.warning("job %s: its state could not be kept: %s", self.job_id, error)
+        self.saved_at = time.monotonic()
