@@ -4,7 +4,7 @@ PYTHON ?= python3
 TORCH_INDEX ?=
 BIN := .venv/bin
 
-.PHONY: up test lint format bench image clean
+.PHONY: up test lint format bench bench-train image clean
 
 up: .venv/.local
 	$(BIN)/acgan up
@@ -22,9 +22,12 @@ format: .venv/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: .venv/.local
-	$(BIN)/python -m benchmarks.training
+bench: bench-train
 	$(BIN)/python -m benchmarks.drawing
+
+# With a command to be timed in turn: make bench-train PEER="python keras_iteration.py tensorflow 30 mnist"
+bench-train: .venv/.local
+	$(BIN)/python -m benchmarks.training $(if $(PEER),--peer '$(PEER)')
 
 image:
 	docker build --build-arg TORCH_INDEX="$(TORCH_INDEX)" --tag acgan .
