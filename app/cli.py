@@ -1,5 +1,6 @@
 """The command line. Heavy modules are imported by the command that needs them, so that `--help` is quick."""
 
+import importlib.metadata
 import logging
 import os
 from collections.abc import Iterator
@@ -30,7 +31,24 @@ Port = Annotated[int | None, typer.Option(help="Port to listen on [ACGAN_PORT, o
 
 def option(field: str) -> Any:
     """An option that says of a hyperparameter what its one table says."""
-    return typer.Option(help=TrainingConfig.model_fields[field].description)
+    described = TrainingConfig.model_fields[field]
+    default = "all" if described.default is None else described.default
+    return typer.Option(help=f"{described.description} (default: {default})")
+
+
+def tell_version(wanted: bool) -> None:
+    if wanted:
+        console.print(importlib.metadata.version("acgan"), highlight=False)
+        raise typer.Exit
+
+
+@cli.callback()
+def acgan(
+    version: Annotated[
+        bool, typer.Option("--version", help="Tell the version.", callback=tell_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
 
 
 @cli.command()
@@ -42,7 +60,8 @@ def up(host: Host = None, port: Port = None, home: Home = None) -> None:
 
     def announce(address: str) -> None:
         console.print(f"\n[bold green]acgan is up[/] at [link]{address}[/link]   (Ctrl-C ends everything)\n")
-        console.print(f"  start a run     curl -X POST {address}/train", highlight=False)
+        body = """-H 'Content-Type: application/json' -d '{"epochs": 2}'"""
+        console.print(f"  start a run     curl {address}/train {body}", highlight=False, markup=False, soft_wrap=True)
         console.print(f"  watch it        curl {address}/jobs", highlight=False)
         console.print(f"  draw 40 sevens  curl -o sevens.png '{address}/digits/7?n=40'", highlight=False)
         console.print(f"  everything      {address}/docs\n", highlight=False)
@@ -59,11 +78,13 @@ def serve(host: Host = None, port: Port = None, home: Home = None) -> None:
     import uvicorn
 
     from app.main import create_app
+    from app.up import CannotStart, check_port
     from models.acceleration import DeviceUnavailable
 
     settings = read_settings(host=host, port=port, home=home)
     log_to_stderr()
-    with mistakes_in_a_sentence(DeviceUnavailable):
+    with mistakes_in_a_sentence(DeviceUnavailable, CannotStart):
+        check_port(settings.host, settings.port)
         app = create_app(settings)
     errors.print(f"acgan serves at http://{settings.host}:{settings.port}", highlight=False)
     uvicorn.run(
@@ -82,8 +103,13 @@ def worker(home: Home = None) -> None:
     settings = read_settings(home=home)
     os.environ["ACGAN_HOME"] = str(settings.home.resolve())  # the training process reads it again
     log_to_stderr()
+    from app.up import answers
     from worker.tasks import celery
 
+    if not answers(settings.redis_url):
+        errors.print(
+            "acgan: no Redis answers yet: start one, or name it in ACGAN_REDIS_URL; waiting for it", style="red"
+        )
     celery.worker_main(["worker", "--loglevel", "INFO", "--without-gossip", "--without-mingle"])
 
 
@@ -108,13 +134,17 @@ def train(
         config = TrainingConfig(**{name: value for name, value in given.items() if value is not None})
     settings = read_settings(home=home)
 
-    from app.local_training import train_here
+    from app.local_training import FolderTaken, train_here
     from models.acceleration import DeviceUnavailable
     from models.history import Diverged
     from models.mnist import DatasetUnavailable
 
-    with mistakes_in_a_sentence(DatasetUnavailable, DeviceUnavailable, Diverged, OSError):
-        train_here(config, settings, out, console)
+    with mistakes_in_a_sentence(DatasetUnavailable, DeviceUnavailable, Diverged, FolderTaken, OSError):
+        try:
+            train_here(config, settings, out, console)
+        except KeyboardInterrupt:
+            errors.print(f"acgan: stopped; what its finished epochs left is in {out}/", style="red", highlight=False)
+            raise typer.Exit(130) from None
 
 
 @cli.command()
@@ -168,6 +198,8 @@ def describe_mistake(error: Exception) -> str:
         return str(error)
     found = error.errors()[0]
     where = ".".join(str(part) for part in found["loc"])
+    if error.title == AppSettings.__name__:
+        where += f" (ACGAN_{where.upper()})"
     message = found["msg"].removeprefix("Value error, ").removeprefix("Input ")
     return f"{where} {message} (it is {found['input']!r})" if where else message
 

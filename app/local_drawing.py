@@ -46,6 +46,8 @@ def find_generator(store_dir: Path, name: str) -> tuple[Generator, str]:
         if not Path(name).is_file():
             raise NoGenerator(f"there is no file {name}")
         return generator_from_bytes(Path(name).read_bytes()), name
+    if Path(name).exists():
+        raise NoGenerator(f"{name} is not a generator: its name does not end in .safetensors")
     store = CheckpointStore(store_dir)
     checkpoint = store.latest() if name == "latest" else CheckpointId.parse(name)
     if checkpoint is None:

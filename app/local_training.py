@@ -18,11 +18,17 @@ from models.trainer import Trainer
 from models.weights import to_bytes
 
 
+class FolderTaken(Exception):
+    """Another run's files are there already."""
+
+
 def train_here(config: TrainingConfig, settings: AppSettings, out: Path, console: Console) -> None:
     """Train all epochs, leaving in `out` what the seed leaves: plots, weights and the history.
 
-    Raises DatasetUnavailable, DeviceUnavailable, OSError.
+    Raises FolderTaken, DatasetUnavailable, DeviceUnavailable, Diverged, OSError.
     """
+    if (out / "history.json").exists():
+        raise FolderTaken(f"{out}/ already holds a run (history.json): choose another folder with --out")
     device = find_device(settings.device)
     dataset = load_dataset(config, settings.data_dir, settings.cache_dir, settings.mirrors)
     trainer = Trainer(config, dataset, device)

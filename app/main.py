@@ -11,6 +11,7 @@ from app.body_limit import BodyLimit
 from app.dependencies import Services
 from app.errors import PROBLEMS, add_error_handlers
 from app.gallery import Gallery
+from app.head import HeadAsGet
 from app.routes import checkpoints, digits, operations, training
 from app.settings import AppSettings
 from models.acceleration import find_device
@@ -43,6 +44,7 @@ def create_app(settings: AppSettings) -> FastAPI:
         responses=PROBLEMS,
     )
     add_error_handlers(app)
+    app.add_middleware(HeadAsGet)
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
     for room in (training, digits, checkpoints, operations):
         app.include_router(room.router)

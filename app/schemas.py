@@ -59,6 +59,12 @@ class CheckpointList(BaseModel):
     checkpoints: list[CheckpointView] = Field(description="Newest first.")
 
 
+class JobsQuery(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    limit: Annotated[int, Field(ge=1, le=100)] = Field(20, description="How many.")
+
+
 class DigitsQuery(BaseModel):
     """How digits are asked for."""
 

@@ -81,7 +81,7 @@ def _find(name: str, data_dir: Path | None, cache: Path, mirrors: Sequence[str])
         places.insert(0, (f"ACGAN_DATA_DIR={data_dir}", lambda: _from_folder(data_dir, name)))
 
     for place, candidates in places:
-        reason = "not there"
+        reason = "the files are not there"
         try:
             for data in candidates():
                 if hashlib.sha256(data).hexdigest() == SHA256[name]:
@@ -94,11 +94,13 @@ def _find(name: str, data_dir: Path | None, cache: Path, mirrors: Sequence[str])
     raise DatasetUnavailable(
         f"MNIST cannot be had: {name} was looked for in {'; in '.join(tried)}. "
         "Put the four IDX files (gzipped or not) in a folder and name it in ACGAN_DATA_DIR, "
-        'or train with "dataset": "printed", which needs no files.'
+        'or train on printed digits, which need no files: "dataset": "printed", or --dataset printed.'
     )
 
 
 def _from_folder(folder: Path, name: str) -> Iterator[bytes]:
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError("not a folder")
     if (plain := folder / name).is_file():
         yield plain.read_bytes()
     if (packed := folder / f"{name}.gz").is_file():
@@ -109,6 +111,7 @@ def _from_mirrors(cache: Path, name: str, mirrors: Sequence[str]) -> Iterator[by
     """Download into the cache, unpacked, so that the checksum of what lies there can be checked again."""
     import pooch  # here, since only a download needs it
 
+    pooch.get_logger().setLevel("WARNING")
     errors = []
     for mirror in mirrors:
         try:
@@ -122,7 +125,7 @@ def _from_mirrors(cache: Path, name: str, mirrors: Sequence[str]) -> Iterator[by
             Path(fetched).unlink()  # whatever it is: a cached error page would be taken for the file for ever
             data = gzip.decompress(packed)
         except (OSError, EOFError, ValueError, zlib.error) as error:
-            errors.append(_first_line(error))
+            errors.append(type(error).__name__)  # their texts are nests of exceptions
             continue
         if hashlib.sha256(data).hexdigest() == SHA256[name]:
             write_durably(cache / name, data)

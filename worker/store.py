@@ -78,8 +78,9 @@ while true do
   local job = ARGV[1] .. head[1]
   if redis.call('HGET', job, 'status') == 'queued' then
     local fence = redis.call('INCR', KEYS[2])
-    redis.call('HSET', job, 'status', 'running', 'fence', fence, 'started_at', now)
-    redis.call('HDEL', job, 'ended_at', 'error', 'progress')
+    redis.call('HSET', job, 'status', 'running', 'fence', fence)
+    redis.call('HSETNX', job, 'started_at', now)
+    redis.call('HDEL', job, 'ended_at', 'error')
     return {head[1], fence, redis.call('HGETALL', job), redis.call('HGETALL', job .. ':epochs')}
   end
 end

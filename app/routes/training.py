@@ -8,7 +8,7 @@ from fastapi import APIRouter, Body, Path, Query, Response
 from kombu.exceptions import OperationalError
 
 from app.dependencies import JobId, ServicesDep
-from app.schemas import JobList, JobView
+from app.schemas import JobList, JobsQuery, JobView
 from models.checkpoints import SAMPLES, CheckpointId
 from models.config import TrainingConfig
 from worker.queue import knock
@@ -40,11 +40,9 @@ async def train(
 
 
 @router.get("/jobs")
-async def jobs(
-    services: ServicesDep, limit: Annotated[int, Query(ge=1, le=100, description="How many.")] = 20
-) -> JobList:
+async def jobs(services: ServicesDep, query: Annotated[JobsQuery, Query()]) -> JobList:
     """List the runs accepted last, newest first."""
-    return JobList(jobs=[JobView.of(job) for job in await services.desk.newest(limit)])
+    return JobList(jobs=[JobView.of(job) for job in await services.desk.newest(query.limit)])
 
 
 @router.get("/jobs/{job_id}")

@@ -52,6 +52,10 @@ def test_train_leaves_what_the_seed_leaves(tmp_path: Path, dataset_name: Dataset
     assert history["config"]["latent_size"] == 30
     assert [epoch["epoch"] for epoch in history["epochs"]] == [1, 2]
 
+    again = acgan("train", "--out", str(out), "--dataset", dataset_name, *words)
+    assert again.returncode == 2
+    assert "choose another folder with --out" in again.stderr.replace("\n", " ")
+
     drawn = acgan(
         "digits",
         "7",
@@ -78,7 +82,8 @@ def test_train_leaves_what_the_seed_leaves(tmp_path: Path, dataset_name: Dataset
         (["digits", "7", "-o", "x.png", "--checkpoint", "nonsense"], "ids look like"),
         (["digits", "10", "-o", "x.png"], "less than or equal to 9"),
         (["digits", "7"], "--out"),
-        (["serve", "--port", "99999"], "port should be less than or equal to 65535"),
+        (["serve", "--port", "99999"], "port (ACGAN_PORT) should be less than or equal to 65535"),
+        (["digits", "7", "-o", "x.png", "--checkpoint", "README.md"], "does not end in .safetensors"),
         (["nonsense"], "No such command"),
     ],
 )

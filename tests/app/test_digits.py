@@ -117,3 +117,11 @@ def test_before_the_first_publication_the_answer_says_what_to_do(settings: AppSe
     assert answer.status_code == 503
     assert int(answer.headers["Retry-After"]) > 0
     assert "POST /train" in answer.json()["detail"]
+
+
+def test_head_shows_the_headers_of_get(client: TestClient) -> None:
+    asked, shown = client.get("/digits/3?seed=4"), client.head("/digits/3?seed=4")
+    assert (shown.status_code, shown.content) == (200, b"")
+    assert shown.headers == asked.headers
+    assert client.head("/livez").status_code == 200
+    assert client.head("/train").status_code == 405

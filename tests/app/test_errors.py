@@ -50,6 +50,7 @@ MISTAKES: list[tuple[str, str, dict[str, Any], int, str]] = [
     ("POST", "/train", {"content": b" " * 1_000_000, "headers": JSON}, 413, "too long"),
     ("GET", "/jobs/20200101-000000-aaaaaa", {}, 404, "GET /jobs"),
     ("GET", "/jobs/nonsense", {}, 404, "ids look like"),
+    ("GET", "/jobs?page=2", {}, 422, "query.page: there is no such field"),
     ("GET", "/jobs?limit=0", {}, 422, "query.limit"),
     ("GET", "/jobs/20200101-000000-aaaaaa/epochs/1/samples.png", {}, 404, "checkpoint"),
     ("GET", "/jobs/20200101-000000-aaaaaa/epochs/0/samples.png", {}, 422, "path.epoch"),

@@ -70,14 +70,14 @@ def test_mnist_that_cannot_be_had_names_the_three_places_and_the_way_out(tmp_pat
         load_mnist(tmp_path / "mine", tmp_path / "cache", [NOWHERE])
     told = str(caught.value)
     assert f"ACGAN_DATA_DIR={tmp_path / 'mine'} (there, but its checksum is wrong)" in told
-    assert f"the cache {tmp_path / 'cache'} (not there)" in told
+    assert f"the cache {tmp_path / 'cache'} (the files are not there)" in told
     assert NOWHERE in told
     assert '"dataset": "printed"' in told
 
 
 def test_a_broken_archive_is_told_apart(tmp_path: Path) -> None:
     (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(b"\x1f\x8bnonsense")
-    with pytest.raises(DatasetUnavailable, match=r"ACGAN_DATA_DIR=\S+ \((?!not there)"):
+    with pytest.raises(DatasetUnavailable, match=r"ACGAN_DATA_DIR=\S+ \((?!the files)"):
         load_mnist(tmp_path, tmp_path / "cache", [NOWHERE])
 
 
