@@ -1,6 +1,5 @@
 """The command line. Heavy modules are imported by the command that needs them, so that `--help` is quick."""
 
-import importlib.metadata
 import logging
 import os
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from rich.console import Console
 
 from app.settings import AppSettings
 from models.config import TrainingConfig
+from models.version import code_version
 
 cli = typer.Typer(
     name="acgan",
@@ -38,7 +38,7 @@ def option(field: str) -> Any:
 
 def tell_version(wanted: bool) -> None:
     if wanted:
-        console.print(importlib.metadata.version("acgan"), highlight=False)
+        console.print(code_version(), highlight=False)
         raise typer.Exit
 
 

@@ -1,7 +1,6 @@
 """The HTTP face, put together: settings, what lives as long as the process, errors, routes."""
 
 import asyncio
-import importlib.metadata
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -16,6 +15,7 @@ from app.routes import checkpoints, digits, operations, training
 from app.settings import AppSettings
 from models.acceleration import find_device
 from models.checkpoints import CheckpointStore
+from models.version import code_version
 from worker.queue import make_celery
 from worker.store import JobDesk
 
@@ -39,7 +39,7 @@ def create_app(settings: AppSettings) -> FastAPI:
     app = FastAPI(
         title="acgan",
         summary="Train and serve a class-conditional digit generator.",
-        version=importlib.metadata.version("acgan"),
+        version=code_version(),
         lifespan=lifespan,
         responses=PROBLEMS,
     )

@@ -1,6 +1,5 @@
 """What a job's run leaves on disk: a checkpoint an epoch, and its state, to go on from after a stop."""
 
-import importlib.metadata
 import logging
 import time
 from datetime import UTC, datetime
@@ -19,6 +18,7 @@ from models.checkpoints import (
 from models.history import EpochResult
 from models.images import encode_png, epoch_plot
 from models.trainer import Trainer
+from models.version import code_version
 from worker.store import Claim
 
 logger = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ class Keeper:
             losses=result.losses,
             dataset_checksum=trainer.dataset.checksum,
             device=describe(trainer.device),
-            code_version=importlib.metadata.version("acgan"),
+            code_version=code_version(),
             fence=self.claim.fence,
             files={},
         )

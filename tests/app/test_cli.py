@@ -109,6 +109,12 @@ def test_a_device_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch, tmp
     assert "ACGAN_DEVICE=cuda:63" in told.stderr
 
 
+def test_the_version_is_told() -> None:
+    told = acgan("--version")
+    assert told.returncode == 0
+    assert told.stdout.strip()
+
+
 def test_help_names_every_command() -> None:
     told = acgan("--help")
     assert told.returncode == 0
