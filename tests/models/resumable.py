@@ -33,6 +33,7 @@ def main() -> None:
     def keep_state() -> None:
         if trainer.iteration % every == 0:
             store.save_state(JOB, resume.to_bytes(trainer.state()))
+            print("kept", trainer.epoch, trainer.iteration, flush=True)  # noqa: T201
 
     history = folder / "history"
     history.mkdir(exist_ok=True)

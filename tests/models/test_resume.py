@@ -3,6 +3,7 @@
 import random
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -111,13 +112,15 @@ def test_a_run_killed_outright_a_few_times_is_the_undisturbed_run(
     config = small(dataset_name, epochs=3, train_examples=120, precision=precision)
     seed = random.randrange(10**6)
     expected, _ = run_process(config, tmp_path / "straight", [])
-    came_to, resumed = run_process(config, tmp_path / "killed", [random.Random(seed + i).random() for i in range(4)])
+    came_to, resumed = run_process(
+        config, tmp_path / "killed", [random.Random(seed + i).random() for i in range(4)]
+    )  # seconds
     assert came_to == expected, f"kill moments of seed {seed}"
-    assert resumed > 0
+    assert resumed == 4
 
 
 def run_process(config: TrainingConfig, folder: Path, kills: list[float], every: int = 2) -> tuple[str, int]:
-    """Run to the end in processes of which each but the last is killed, at a random moment after it began to train.
+    """Run to the end in processes of which each but the last is killed, some seconds after it first kept its state.
 
     Returns the hash of what it came to, and how many processes went on from a state.
     """
@@ -126,16 +129,14 @@ def run_process(config: TrainingConfig, folder: Path, kills: list[float], every:
     command = [sys.executable, "-m", "tests.models.resumable", str(folder), config.model_dump_json(), str(every), *data]
     resumed = 0
     while True:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert process.stdout is not None
-        if kills:
-            try:
-                process.wait(2.5 + 3 * kills.pop())
-            except subprocess.TimeoutExpired:
-                process.kill()
-        told = process.stdout.read()
-        process.wait()
-        process.stdout.close()
-        resumed += told.count("resumed")
-        if "done" in told:
-            return told.split("done ")[1].strip(), resumed
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                word, *rest = line.split()
+                resumed += word == "resumed"
+                if word == "done":
+                    return rest[0], resumed
+                if word == "kept" and kills:
+                    time.sleep(kills.pop())
+                    process.kill()
+                    break
