@@ -83,7 +83,7 @@ def train(bench: JobBench, claim: Claim, settings: WorkerSettings) -> None:
     try:
         for result in trainer.run(report, interruption.check):
             record = EpochRecord(**dict(result), checkpoint=keeper.publish(result))
-            persist(partial(bench.add_epoch, claim, record), interruption.check)
+            persist(partial(bench.add_epoch, claim, record))  # uninterrupted: the state is past this epoch already
             logger.info("job %s: epoch %d\n%s", claim.job.id, result.epoch, result.losses.table())
             keep_within_budget(keeper.store, settings.store_limit)
     except interruption.Interrupted:
