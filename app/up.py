@@ -26,6 +26,7 @@ GRACE_SECONDS = 7.0  # for worker and API to go down before they are killed; all
 REDIS_GRACE_SECONDS = 2.0
 RESTART_SECONDS = 2.0  # between a part's unexpected end and its next start
 PR_SET_PDEATHSIG = 1
+LOCAL = ("127.0.0.1", "0.0.0.0", "::")  # noqa: S104
 
 
 class CannotStart(Exception):
@@ -96,8 +97,12 @@ def up(settings: AppSettings, announce: Callable[[str], None]) -> None:
         signal.signal(sign, lambda *_: stopping.set())
 
     parts: list[Part] = []
-    environment = {"ACGAN_HOME": str(home), "ACGAN_HOST": settings.host, "ACGAN_PORT": str(settings.port)}
-    environment["ACGAN_REDIS_URL"] = settings.redis_url
+    environment = {
+        "ACGAN_HOME": str(home),
+        "ACGAN_HOST": settings.host,
+        "ACGAN_PORT": str(settings.port),
+        "ACGAN_REDIS_URL": settings.redis_url,
+    }
     try:
         if "redis_url" not in settings.model_fields_set:
             server = prepare(home / "redis")
@@ -114,9 +119,6 @@ def up(settings: AppSettings, announce: Callable[[str], None]) -> None:
     finally:
         stop(parts)
         os.close(lock)
-
-
-LOCAL = ("127.0.0.1", "0.0.0.0", "::")  # noqa: S104
 
 
 def stop(parts: list[Part]) -> None:

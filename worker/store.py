@@ -12,7 +12,7 @@ None of them expires: a job's record lives as long as its checkpoints may. A hun
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import redis
 import redis.asyncio
@@ -126,12 +126,11 @@ Hash = Mapping[str, str]
 
 
 def decode_job(job_id: str, fields: Hash, epochs: Hash) -> Job:
+    """Fields that this version does not know are left out: a newer one may have written the record."""
     return Job(
         id=job_id,
         status=JobStatus(fields["status"]),
-        config=TrainingConfig.model_validate_json(
-            fields["config"], extra="ignore"
-        ),  # a newer version may have written it
+        config=TrainingConfig.model_validate_json(fields["config"], extra="ignore"),
         created_at=_time(fields["created_at"]),
         started_at=_time(fields["started_at"]) if "started_at" in fields else None,
         ended_at=_time(fields["ended_at"]) if "ended_at" in fields else None,
@@ -251,15 +250,15 @@ class JobBench:
 
     def settle(self, claim: Claim, config: TrainingConfig, device: str) -> None:
         """Store what was settled when the run started. Raises JobLost."""
-        self._store(claim, config=config.model_dump_json(), device=device)
+        self._put(claim, "config", config.model_dump_json(), "device", device)
 
     def report(self, claim: Claim, progress: Progress) -> None:
         """Raises JobLost."""
-        self._store(claim, progress=progress.model_dump_json())
+        self._put(claim, "progress", progress.model_dump_json())
 
     def add_epoch(self, claim: Claim, epoch: EpochRecord) -> None:
         """Raises JobLost."""
-        self._call(self._write, claim, [claim.fence, epoch.epoch, epoch.model_dump_json()])
+        self._put(claim, number=epoch.epoch, record=epoch.model_dump_json())
 
     def finish(self, claim: Claim, status: JobStatus, error: str = "") -> None:
         """End the job, or hand it back as `queued`. Raises JobLost."""
@@ -267,12 +266,9 @@ class JobBench:
         if not self._finish(keys=keys, args=[claim.job.id, claim.fence, status.value, error, *before(status)]):
             raise JobLost(claim.job.id)
 
-    def _store(self, claim: Claim, **fields: str) -> None:
-        flat = [part for field in fields.items() for part in field]
-        self._call(self._write, claim, [claim.fence, "", "", *flat])
-
-    def _call(self, script: Any, claim: Claim, args: list[Any]) -> None:
-        if not script(keys=[job_key(claim.job.id), epochs_key(claim.job.id)], args=args):
+    def _put(self, claim: Claim, *fields_and_values: str, number: int | str = "", record: str = "") -> None:
+        keys = [job_key(claim.job.id), epochs_key(claim.job.id)]
+        if not self._write(keys=keys, args=[claim.fence, number, record, *fields_and_values]):
             raise JobLost(claim.job.id)
 
     def close(self) -> None:
