@@ -25,7 +25,7 @@ from torch.profiler import ProfilerActivity, profile
 from models.acceleration import describe, find_device
 from models.config import Precision, TrainingConfig
 from models.data import Dataset
-from models.layers import Dropout, UpsampleSame, UpsampleValid
+from models.layers import Convolution, Dropout, UpsampleSame, UpsampleValid
 from models.printed import draw_split
 from models.trainer import Trainer
 
@@ -41,6 +41,7 @@ def plain() -> Iterator[None]:
 
     with (
         mock.patch.object(Dropout, "forward", nn.Dropout.forward),
+        mock.patch.object(Convolution, "forward", nn.Conv2d.forward),
         mock.patch.object(UpsampleValid, "forward", nn.ConvTranspose2d.forward),
         mock.patch.object(UpsampleSame, "forward", same),
     ):

@@ -1,12 +1,19 @@
-"""Layers that compute what torch's own do, and on the CPU sooner. benchmarks/README.md has the figures."""
+"""Layers that compute what torch's own do, and on the CPU sooner. benchmarks/README.md has the figures.
+
+Maps are (N, C, H, W) for everyone. In memory what `fourier` makes has its positions first, (H, W, N, C), and goes so
+through everything that works element by element.
+"""
 
 import math
-from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from models import fourier
+
+MANY = 64  # images that make the Fourier transforms of a kernel worth their while
 
 
 class Dropout(nn.Dropout):
@@ -22,23 +29,35 @@ class Dropout(nn.Dropout):
             return super().forward(x)
         bits = np.random.SFC64(int(torch.randint(2**63 - 1, ()))).random_raw(math.ceil(x.numel() / 4))
         draws = torch.from_numpy(bits.view(np.int16)[: x.numel()])  # uniform over -32768 ... 32767
-        keep = (draws >= round(self.p * 65536) - 32768).to(x.dtype).div_(1 - self.p)
+        keep = torch.empty(x.numel(), dtype=x.dtype)
+        torch.ge(draws, round(self.p * 65536) - 32768, out=keep).div_(1 - self.p)
         return x * keep.as_strided(x.shape, torch.empty_like(x, device="meta").stride())
 
 
-class UpsampleSame(nn.ConvTranspose2d):
-    """Keras' `same` transposed convolution of kernel 5, stride 2: (N, C, H, W) -> (N, C', 2H, 2W).
+class BatchNorm(nn.BatchNorm2d):
+    """Batch normalisation of maps of either layout."""
 
-    Keras cuts 1 left and above, 2 right and below. The bias is added after: with it inside, oneDNN computes bf16 three
-    times slower.
-    """
+    def forward(self, x: Tensor) -> Tensor:
+        if not x.permute(2, 3, 0, 1).is_contiguous():
+            return super().forward(x)
+        rows: Tensor = super().forward(x.permute(2, 3, 0, 1).reshape(-1, x.shape[1], 1, 1))
+        return from_positions(rows.view(-1, *x.shape[:2]), x.shape[2])
+
+
+class Convolution(nn.Conv2d):
+    """Keras' `same` convolution of kernel 3, stride 1: (N, C, H, W) -> (N, C', H, W)."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__(in_channels, out_channels, kernel_size=5, stride=2, padding=1)
+        super().__init__(in_channels, out_channels, kernel_size=3, padding=1)
 
-    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
-        h = F.conv_transpose2d(x, self.weight, stride=2, padding=1)[:, :, :-1, :-1]
-        return add_bias(h, self.bias)
+    def forward(self, x: Tensor) -> Tensor:
+        if not pays(x):
+            return super().forward(x)
+        x, weight = cast(x, self.weight)
+        size = x.shape[2]
+        plan = fourier.plan(size + 1, size, size, (((0, 1), (1, 0), (2, -1)),), x.dtype)
+        y = fourier.convolve(positions(x), weight.permute(2, 3, 1, 0).flatten(0, 1), plan)
+        return add_bias(from_positions(y[0], size), self.bias)
 
 
 class UpsampleValid(nn.ConvTranspose2d):
@@ -48,48 +67,61 @@ class UpsampleValid(nn.ConvTranspose2d):
         super().__init__(in_channels, out_channels, kernel_size=5)
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
-        if x.device.type != "cpu":
+        if not pays(x):
             return super().forward(x)
-        if torch.is_autocast_enabled("cpu"):
-            dtype = torch.get_autocast_dtype("cpu")
-            return add_bias(conv_transpose(x.to(dtype), self.weight.to(dtype)), self.bias)
-        return add_bias(conv_transpose(x, self.weight), self.bias)
+        x, weight = cast(x, self.weight)
+        size = x.shape[2]
+        plan = fourier.plan(size + 4, size, size + 4, (tuple((tap, tap) for tap in range(5)),), x.dtype)
+        y = fourier.convolve(positions(x), weight.permute(2, 3, 0, 1).flatten(0, 1), plan)
+        return add_bias(from_positions(y[0], size + 4), self.bias)
+
+
+class UpsampleSame(nn.ConvTranspose2d):
+    """Keras' `same` transposed convolution of kernel 5, stride 2: (N, C, H, W) -> (N, C', 2H, 2W).
+
+    Keras cuts 1 left and above, 2 right and below.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(in_channels, out_channels, kernel_size=5, stride=2, padding=1)
+
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        size = x.shape[2]
+        if not pays(x):  # the bias is added after: with it inside, oneDNN computes bf16 three times slower
+            return add_bias(F.conv_transpose2d(x, self.weight, stride=2, padding=1)[:, :, :-1, :-1], self.bias)
+        x, weight = cast(x, self.weight)
+        if self.out_channels == 1:
+            columns = positions(x) @ weight.flatten(1)  # (H*W, N, 25)
+            y = F.fold(columns.permute(1, 2, 0), (2 * size + 1, 2 * size + 1), 5, padding=1, stride=2)
+            return add_bias(y[:, :, :-1, :-1], self.bias)
+        plan = fourier.plan(size + 1, size, size, (((1, 0), (3, 1)), ((0, -1), (2, 0), (4, 1))), x.dtype)
+        phases = fourier.convolve(positions(x), weight.permute(2, 3, 0, 1).flatten(0, 1), plan)
+        phases = phases.view(2, 2, size, size, len(x), -1)
+        y = phases.permute(2, 0, 3, 1, 4, 5).reshape(4 * size**2, len(x), -1)
+        return add_bias(from_positions(y, 2 * size), self.bias)
+
+
+def pays(x: Tensor) -> bool:
+    return x.device.type == "cpu" and len(x) >= MANY
+
+
+def cast(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """Convert to the precision of autocast, where it is on, as torch's own convolutions do."""
+    if not torch.is_autocast_enabled("cpu"):
+        return tensors
+    return tuple(tensor.to(torch.get_autocast_dtype("cpu")) for tensor in tensors)
+
+
+def positions(x: Tensor) -> Tensor:
+    """(N, C, H, W) -> (H*W, N, C), without a copy where that is its layout."""
+    return x.permute(2, 3, 0, 1).flatten(0, 1)
+
+
+def from_positions(x: Tensor, size: int) -> Tensor:
+    """(H*W, N, C) -> (N, C, H, W), as it lies."""
+    return x.view(size, size, *x.shape[1:]).permute(2, 3, 0, 1)
 
 
 def add_bias(x: Tensor, bias: Tensor | None) -> Tensor:
     assert bias is not None
     return x + bias.to(x.dtype).view(1, -1, 1, 1)
-
-
-def conv_transpose(x: Tensor, weight: Tensor) -> Tensor:
-    """Apply a transposed convolution of stride 1 without padding, whose gradients are matrix products."""
-    h: Tensor = ConvTransposeByGemm.apply(x, weight)  # type: ignore[no-untyped-call]
-    return h
-
-
-class ConvTransposeByGemm(torch.autograd.Function):
-    """On a 3 x 3 input four of five taps of oneDNN's dense kernel meet nothing; gathered windows hold those that do."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        return F.conv_transpose2d(x, weight)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        x, weight = ctx.saved_tensors  # (N, C, H, W), (C, C', k, k)
-        n, c, height, width = x.shape
-        k = weight.shape[-1]
-
-        # What each input pixel spread to: one window of the output's gradient a pixel.
-        windows = gradients[0].permute(0, 2, 3, 1).unfold(1, k, 1).unfold(2, k, 1)  # (N, H, W, C', k, k)
-        windows = windows.permute(0, 1, 2, 4, 5, 3).reshape(n * height * width, -1)  # (NHW, kkC')
-
-        by_input = by_weight = None
-        if ctx.needs_input_grad[0]:
-            taps = weight.permute(0, 2, 3, 1).reshape(c, -1)  # (C, kkC')
-            by_input = (windows @ taps.t()).view(n, height, width, c).permute(0, 3, 1, 2)
-        if ctx.needs_input_grad[1]:
-            pixels = x.permute(0, 2, 3, 1).reshape(-1, c)  # (NHW, C)
-            by_weight = (pixels.t() @ windows).view(c, k, k, -1).permute(0, 3, 1, 2)
-        return by_input, by_weight

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.config import NUM_CLASSES
-from models.layers import Dropout, UpsampleSame, UpsampleValid
+from models.layers import BatchNorm, Convolution, Dropout, UpsampleSame, UpsampleValid
 
 # ----------------------------------------------------------------------------
 # Generator (seed: build_generator).
@@ -25,9 +25,9 @@ class Generator(nn.Module):
         self.embedding = nn.Embedding(NUM_CLASSES, latent_size)
         self.dense = nn.Linear(latent_size, 3 * 3 * 384)
         self.upsample_7 = UpsampleValid(384, 192)
-        self.norm_7 = nn.BatchNorm2d(192, eps=1e-3, momentum=0.01)
+        self.norm_7 = BatchNorm(192, eps=1e-3, momentum=0.01)
         self.upsample_14 = UpsampleSame(192, 96)
-        self.norm_14 = nn.BatchNorm2d(96, eps=1e-3, momentum=0.01)
+        self.norm_14 = BatchNorm(96, eps=1e-3, momentum=0.01)
         self.upsample_28 = UpsampleSame(96, 1)
 
     def forward(self, noise: Tensor, labels: Tensor) -> Tensor:
@@ -60,7 +60,7 @@ class Discriminator(nn.Module):
         self.conv_1 = nn.Conv2d(1, 32, 3, stride=2)
         self.conv_2 = nn.Conv2d(32, 64, 3, padding=1)
         self.conv_3 = nn.Conv2d(64, 128, 3, stride=2)
-        self.conv_4 = nn.Conv2d(128, 256, 3, padding=1)
+        self.conv_4 = Convolution(128, 256)
         self.dropout = Dropout(0.3)
         self.generation = nn.Linear(7 * 7 * 256, 1)
         self.auxiliary = nn.Linear(7 * 7 * 256, NUM_CLASSES)

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from models.layers import Dropout, UpsampleSame, UpsampleValid, conv_transpose
+from models.layers import BatchNorm, Convolution, Dropout, UpsampleSame, UpsampleValid
 from models.networks import Discriminator, Generator, initialize
 
 
@@ -75,32 +75,31 @@ def relative(a: torch.Tensor, b: torch.Tensor) -> float:
     return float((a.detach().double() - b.detach().double()).norm() / b.detach().double().norm())
 
 
-@pytest.mark.parametrize(("dtype", "bound"), [(torch.float64, 1e-12), (torch.float32, 1e-5), (torch.bfloat16, 2e-2)])
-def test_the_gradients_by_matrix_products_are_torchs(dtype: torch.dtype, bound: float) -> None:
-    x = torch.randn(5, 6, 3, 4, dtype=torch.float64).to(dtype).requires_grad_()
-    weight = torch.randn(6, 7, 5, 5, dtype=torch.float64).to(dtype).requires_grad_()
-    expected = F.conv_transpose2d(x.double(), weight.double())
-    ours = conv_transpose(x, weight)
-    assert relative(ours, expected) < bound
-    gradient = torch.randn_like(expected)
-    for mine, torchs in zip(
-        torch.autograd.grad(ours, (x, weight), gradient.to(dtype)),
-        torch.autograd.grad(expected, (x, weight), gradient),
-        strict=True,
-    ):
-        assert mine.dtype == dtype
-        assert relative(mine, torchs) < bound
-
-
+@pytest.mark.usefixtures("path")
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_upsampling_is_a_transposed_convolution_with_a_bias(precision: str) -> None:
+def test_convolutions_are_torchs(precision: str) -> None:
     x = torch.randn(4, 6, 3, 3)
-    same, valid = UpsampleSame(6, 5), UpsampleValid(6, 5)
+    same, valid, convolution = UpsampleSame(6, 5), UpsampleValid(6, 5), Convolution(6, 5)
     bound = 1e-5 if precision == "fp32" else 2e-2
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-        doubled, widened = same(x), valid(x)
+        doubled, widened, filtered = same(x), valid(x), convolution(x)
     expected = F.conv_transpose2d(x, same.weight, same.bias, stride=2, padding=1)[:, :, :-1, :-1]
     assert doubled.shape == (4, 5, 6, 6)
     assert relative(doubled, expected) < bound
     assert widened.shape == (4, 5, 7, 7)
     assert relative(widened, F.conv_transpose2d(x, valid.weight, valid.bias)) < bound
+    assert filtered.shape == (4, 5, 3, 3)
+    assert relative(filtered, F.conv2d(x, convolution.weight, convolution.bias, padding=1)) < bound
+
+
+def test_batch_normalisation_does_not_depend_on_the_layout() -> None:
+    x = torch.randn(4, 6, 3, 3)
+    results = []
+    for layout in (x, x.permute(2, 3, 0, 1).contiguous().permute(2, 3, 0, 1)):
+        norm, maps = BatchNorm(6), layout.detach().requires_grad_()
+        normal = norm(maps)
+        (normal * x).sum().backward()
+        results.append((normal, maps.grad, norm.running_var))
+        assert torch.allclose(norm.eval()(maps), torch.nn.BatchNorm2d.forward(norm, x), atol=1e-6)
+    for ours, torchs in zip(*results, strict=True):
+        assert torch.allclose(ours, torchs, atol=1e-6)

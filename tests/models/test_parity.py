@@ -19,6 +19,8 @@ from models.losses import Objective, discriminator_test_objective, generator_obj
 from models.networks import Discriminator, Generator
 from models.trainer import Trainer
 
+pytestmark = pytest.mark.usefixtures("path")
+
 PARITY = np.load(Path(__file__).parents[1] / "fixtures" / "keras_parity.npz")
 NETWORKS = {"generator": 0, "discriminator": 1}
 
