@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam
 
-from models.acceleration import autocast, lay_out, settle_precision
+from models.acceleration import Replay, autocast, be_exact, lay_out, settle_precision
 from models.config import NUM_CLASSES, TrainingConfig
 from models.data import Dataset, to_unit_range
 from models.history import EpochLosses, EpochResult, Loss, Progress, SplitLosses
@@ -49,6 +49,7 @@ class Trainer:
     """
 
     def __init__(self, config: TrainingConfig, dataset: Dataset, device: torch.device) -> None:
+        be_exact(device)
         self.precision = settle_precision(config.precision, device)
         self.config = config.model_copy(update={"precision": self.precision})
         self.device = device
@@ -70,6 +71,9 @@ class Trainer:
 
         self.generator_losses = torch.zeros(3, device=device)  # running sums of this epoch: loss, generation, auxiliary
         self.discriminator_losses = torch.zeros(3, device=device)
+        self.iterate: Callable[[Tensor, Tensor], None] = self.iteration_on
+        if device.type == "cuda":
+            self.iterate = Replay(self.iteration_on, self.tensors().values(), device)
         self.check: Check = lambda: None
         self.begin_epoch(1)
 
@@ -78,8 +82,8 @@ class Trainer:
 
         The moments are there from the start, so that a state can be loaded into them.
         """
-        betas = (self.config.adam_beta_1, 0.999)
-        adam = Adam(network.parameters(), lr=self.config.adam_lr, betas=betas, eps=1e-7, fused=True)
+        betas, on_gpu = (self.config.adam_beta_1, 0.999), self.device.type == "cuda"
+        adam = Adam(network.parameters(), lr=self.config.adam_lr, betas=betas, eps=1e-7, fused=True, capturable=on_gpu)
         for parameter in network.parameters():
             adam.state[parameter] = {
                 "step": torch.zeros((), device=self.device),
@@ -190,11 +194,12 @@ class Trainer:
     def step(self, epoch: int, iteration: int) -> None:
         """Train both networks on the iteration's batch; the losses are added to the running sums."""
         torch.manual_seed(derive_seed(self.config.seed, Purpose.TRAINING, epoch, iteration))
-        batch = self.config.batch_size
-        here = slice(iteration * batch, (iteration + 1) * batch)
-        images = to_unit_range(self.dataset.train_images[here])  # (B, 1, 28, 28)
-        labels = self.dataset.train_labels[here].long()  # (B,)
+        here = slice(iteration * self.config.batch_size, (iteration + 1) * self.config.batch_size)
+        self.iterate(self.dataset.train_images[here], self.dataset.train_labels[here])
 
+    def iteration_on(self, pixels: Tensor, classes: Tensor) -> None:
+        """Train both networks on real digits, uint8 (B, 28, 28), of these classes, uint8 (B,)."""
+        images, labels, batch = to_unit_range(pixels), classes.long(), len(classes)
         self.discriminator_losses += self.discriminator_step(images, labels, *self.draw_latents(batch)).row()
         self.generator_losses += self.generator_step(*self.draw_latents(2 * batch)).row()
 

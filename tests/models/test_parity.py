@@ -54,7 +54,7 @@ def to_keras(network: nn.Module, name: str) -> list[np.ndarray]:
     """List a network's tensors in the fixture's order and Keras' layouts."""
     state = network.state_dict()
     unordered = [
-        (weight.kind, state[weight.ours].numpy().transpose(np.argsort(weight.axes)))
+        (weight.kind, state[weight.ours].cpu().numpy().transpose(np.argsort(weight.axes)))
         for weight in (GENERATOR if name == "generator" else DISCRIMINATOR)
     ]
     arrays = {(kind, array.shape): array for kind, array in unordered}
@@ -84,12 +84,20 @@ def discriminator() -> Discriminator:
     return from_keras(Discriminator(), keras_weights("discriminator"))
 
 
+ON_GPU = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")]
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=ON_GPU)])
+def device(request: pytest.FixtureRequest) -> torch.device:
+    return torch.device(request.param)
+
+
 @pytest.fixture
-def trainer(generator: Generator, discriminator: Discriminator) -> Trainer:
+def trainer(device: torch.device, generator: Generator, discriminator: Discriminator) -> Trainer:
     """A trainer of batch 20, in float32, with the fixture's weights and no dropout."""
     empty, labels = torch.zeros(20, 28, 28, dtype=torch.uint8), torch.zeros(20, dtype=torch.uint8)
     config = TrainingConfig(batch_size=20, precision="fp32")
-    trainer = Trainer(config, Dataset("printed", empty, labels, empty, labels), torch.device("cpu"))
+    trainer = Trainer(config, Dataset("printed", empty, labels, empty, labels), device)
     trainer.generator.load_state_dict(generator.state_dict())
     trainer.discriminator.load_state_dict(discriminator.state_dict())
     trainer.discriminator.dropout.p = 0.0
@@ -127,13 +135,15 @@ def test_evaluation_losses(generator: Generator, discriminator: Discriminator) -
     assert losses(objective) == pytest.approx(PARITY["evaluate_gen_losses"], abs=1e-5)
 
 
-def test_training_step(trainer: Trainer) -> None:
-    objective = trainer.discriminator_step(
-        images("images"), integers("image_labels"), integers("z"), integers("labels")
-    )
+def test_training_step(trainer: Trainer, device: torch.device) -> None:
+    def given(*tensors: torch.Tensor) -> list[torch.Tensor]:
+        return [tensor.to(device) for tensor in tensors]
+
+    real, fake = given(images("images"), integers("image_labels")), given(integers("z"), integers("labels"))
+    objective = trainer.discriminator_step(*real, *fake)
     assert losses(objective) == pytest.approx(PARITY["step_disc_losses"], abs=1e-5)
 
-    objective = trainer.generator_step(integers("z_step"), integers("labels_step"))
+    objective = trainer.generator_step(*given(integers("z_step"), integers("labels_step")))
     assert losses(objective) == pytest.approx(PARITY["step_gen_losses"], abs=2e-4)
 
     for name, network in (("generator", trainer.generator), ("discriminator", trainer.discriminator)):

@@ -49,6 +49,7 @@ def run_with_stops(config: TrainingConfig, dataset: Dataset, stops: set[int]) ->
             trainer.load_state(resume.from_bytes(state))
 
 
+@pytest.mark.usefixtures("path")
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_run_stopped_anywhere_is_the_undisturbed_run(
     dataset_name: DatasetName, dataset: Dataset, precision: str
