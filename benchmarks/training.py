@@ -1,8 +1,9 @@
-"""Training on this machine: python -m benchmarks.training [--iterations N] [--rounds R] [--peer COMMAND]
+"""Training on this machine: python -m benchmarks.training [--rounds R] [--peer COMMAND] [--epochs E]
 
-Prints, in turn and round after round, the median milliseconds of one iteration of the seed's recipe at batch 100:
-with torch's own layers in float32 (plain), with this project's layers in float32 and bf16, and the peer's, a command
-whose output holds `tot N ms/iter`. Then the share of this machine's matrix product peak, and where the time goes.
+Prints, in turn and round after round, the median milliseconds of one iteration of the seed's recipe at batch 100. On a
+CPU: with torch's own layers in float32 (plain), with this project's in float32 and bf16, and the peer's, a command
+whose output holds `tot N ms/iter`. On a GPU: kernel by kernel (eager), compiled, and either captured as a graph. Then
+the share of this machine's matrix product peak and where the time goes. With --epochs, the wall time of `acgan train`.
 """
 
 import argparse
@@ -12,8 +13,11 @@ import resource
 import shlex
 import statistics
 import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Iterator
+from typing import NamedTuple
 from unittest import mock
 
 import torch
@@ -29,7 +33,31 @@ from models.layers import Convolution, Dropout, UpsampleSame, UpsampleValid
 from models.printed import draw_split
 from models.trainer import Trainer
 
-GFLOP = 100.0  # an iteration: 34 in the discriminator step, 66 in the generator step
+GFLOP = 100.0  # an iteration, convolved by position: 34 in the discriminator step, 66 in the generator step
+
+
+class Way(NamedTuple):
+    """One of the ways to compute an iteration."""
+
+    precision: Precision
+    plain: bool = False  # torch's own layers
+    compiled: bool = False
+    captured: bool = False
+
+
+ON_CPU = {
+    "plain fp32": Way("fp32", plain=True),
+    "fast fp32": Way("fp32"),
+    "fast bf16": Way("bf16"),
+}
+ON_GPU = {
+    "eager fp32": Way("fp32"),
+    "graph fp32": Way("fp32", captured=True),
+    "eager bf16": Way("bf16"),
+    "compiled bf16": Way("bf16", compiled=True),
+    "graph bf16": Way("bf16", captured=True),
+    "compiled graph bf16": Way("bf16", compiled=True, captured=True),
+}
 
 
 @contextlib.contextmanager
@@ -48,22 +76,30 @@ def plain() -> Iterator[None]:
         yield
 
 
-def make_trainer(precision: Precision) -> Trainer:
+def make_trainer(way: Way) -> Trainer:
     images, labels = (torch.from_numpy(array) for array in draw_split(0, 6000))
     dataset = Dataset("printed", images, labels, images[:500], labels[:500])
-    return Trainer(TrainingConfig(precision=precision), dataset, find_device("auto"))
+    trainer = Trainer(TrainingConfig(precision=way.precision), dataset, find_device("auto"))
+    if way.compiled:
+        trainer.generator.compile()
+        trainer.discriminator.compile()
+    if not way.captured:
+        trainer.iterate = trainer.iteration_on
+    return trainer
 
 
-def iterations(precision: Precision, count: int) -> list[float]:
-    """Time `count` iterations in milliseconds, after a third as many that are not counted."""
-    trainer = make_trainer(precision)
-    times = []
-    for iteration in range(count + count // 3):
-        started = time.perf_counter()
-        trainer.step(1, iteration % trainer.batches)
-        if trainer.device.type == "cuda":
-            torch.cuda.synchronize()
-        times.append(1e3 * (time.perf_counter() - started))
+def iterations(way: Way, count: int) -> list[float]:
+    """Time `count` iterations in milliseconds, after a third as many that are not counted; on a GPU blocks of 20."""
+    with plain() if way.plain else contextlib.nullcontext():
+        trainer, times = make_trainer(way), []
+        block = 20 if trainer.device.type == "cuda" else 1
+        for turn in range(count + count // 3):
+            started = time.perf_counter()
+            for iteration in range(block):
+                trainer.step(1, (turn * block + iteration) % trainer.batches)
+            if trainer.device.type == "cuda":
+                torch.cuda.synchronize()
+            times.append(1e3 * (time.perf_counter() - started) / block)
     return times[count // 3 :]
 
 
@@ -86,60 +122,82 @@ def gemm_peak(dtype: torch.dtype) -> float:
     return 2 * 2048**3 / statistics.median(times) / 1e9
 
 
-def where_the_time_goes() -> Table:
-    trainer = make_trainer("auto")
+def where_the_time_goes(way: Way) -> Table:
+    trainer = make_trainer(way)
+    on_gpu = trainer.device.type == "cuda"
     for iteration in range(3):
         trainer.step(1, iteration)
-    with profile(activities=[ProfilerActivity.CPU]) as profiler:
+    with profile(activities=[ProfilerActivity.CUDA if on_gpu else ProfilerActivity.CPU]) as profiler:
         for iteration in range(3, 8):
             trainer.step(1, iteration)
-    spent = sorted(profiler.key_averages(), key=lambda entry: -entry.self_cpu_time_total)
-    total = sum(entry.self_cpu_time_total for entry in spent)
+        if on_gpu:
+            torch.cuda.synchronize()
+    times = {
+        entry.key: entry.self_device_time_total if on_gpu else entry.self_cpu_time_total
+        for entry in profiler.key_averages()
+    }
     table = Table("operation", "ms", "share", title=f"Where the time goes ({trainer.precision})")
-    for entry in spent[:10]:
-        share = entry.self_cpu_time_total / total
-        table.add_row(entry.key, f"{entry.self_cpu_time_total / 5e3:.1f}", f"{share:.0%}")
+    for key, spent in sorted(times.items(), key=lambda item: -item[1])[:12]:
+        table.add_row(key[:80], f"{spent / 5e3:.2f}", f"{spent / sum(times.values()):.0%}")
+    return table
+
+
+def whole_run(epochs: int, dataset: str) -> float:
+    """Time `acgan train` in seconds: start, training, evaluation, plots, checkpoints."""
+    with tempfile.TemporaryDirectory() as folder:
+        options = ["--epochs", str(epochs), "--dataset", dataset, "--out", folder]
+        started = time.monotonic()
+        subprocess.run([sys.executable, "-m", "app.cli", "train", *options], check=True)  # noqa: S603
+        return time.monotonic() - started
+
+
+def summary(times: dict[str, list[list[float]]], peak: float, device: torch.device) -> Table:
+    title = f"{describe(device)}, torch {torch.__version__}, bf16 matrix products {peak:.0f} GFLOP/s"
+    table = Table(
+        "", "ms an iteration, each round", "median", "spread", "images/s", "s an epoch", "of peak", title=title
+    )
+    for name, rounds in times.items():
+        ms = statistics.median(statistics.median(each) for each in rounds)
+        every = sorted(one for each in rounds for one in each)
+        table.add_row(
+            name,
+            " ".join(f"{statistics.median(each):.4g}" for each in rounds),
+            f"{ms:.4g}",
+            f"{every[len(every) // 10]:.4g}-{every[-1 - len(every) // 10]:.4g}",
+            f"{1e5 / ms:.0f}",
+            f"{0.6 * ms:.3g}",
+            f"{GFLOP / (ms / 1e3) / peak:.0%}",
+        )
     return table
 
 
 def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__)
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--iterations", type=int, default=16)
     options.add_argument("--rounds", type=int, default=2)
     options.add_argument("--peer", help="a command to be timed in turn with ours")
+    options.add_argument("--epochs", type=int, default=0, help="also time a whole `acgan train` of so many")
+    options.add_argument("--dataset", default="printed", help="for that: mnist is looked for in ACGAN_DATA_DIR")
     given = options.parse_args()
 
-    medians: dict[str, list[float]] = {}
+    device, console = find_device("auto"), Console(width=140)
+    ways = ON_GPU if device.type == "cuda" else ON_CPU
+    times: dict[str, list[list[float]]] = {}
     peaks = []
     for _ in range(given.rounds):
         peaks.append(gemm_peak(torch.bfloat16))
-        with plain():
-            medians.setdefault("plain fp32", []).append(statistics.median(iterations("fp32", given.iterations)))
-        for precision in ("fp32", "bf16"):
-            times = iterations(precision, given.iterations)
-            medians.setdefault(f"fast {precision}", []).append(statistics.median(times))
+        for name, way in ways.items():
+            times.setdefault(name, []).append(iterations(way, given.iterations))
         if given.peer:
-            medians.setdefault("peer", []).append(peer(given.peer))
-
-    device = find_device("auto")
-    peak = statistics.median(peaks)
-    title = f"{describe(device)}, torch {torch.__version__}, bf16 matrix products {peak:.0f} GFLOP/s"
-    table = Table(
-        "", "ms an iteration, each round", "median", "images/s", "s an epoch", "share of the peak", title=title
-    )
-    for name, each in medians.items():
-        ms = statistics.median(each)
-        rounds = " ".join(f"{one:.0f}" for one in each)
-        table.add_row(
-            name, rounds, f"{ms:.0f}", f"{1e5 / ms:.0f}", f"{0.6 * ms:.0f}", f"{GFLOP / (ms / 1e3) / peak:.0%}"
-        )
-    console = Console(width=120)
-    console.print(table)
-    if "peer" in medians:
-        ratio = statistics.median(medians["fast bf16"]) / statistics.median(medians["peer"])
-        console.print(f"fast bf16 takes {ratio:.2f} of the peer's time")
-    console.print(where_the_time_goes())
+            times.setdefault("peer", []).append([peer(given.peer)])
+    console.print(summary(times, statistics.median(peaks), device))
+    if given.peer:
+        fast, theirs = (statistics.median(map(statistics.median, times[name])) for name in ("fast bf16", "peer"))
+        console.print(f"fast bf16 takes {fast / theirs:.2f} of the peer's time")
+    console.print(where_the_time_goes(ways["graph bf16" if device.type == "cuda" else "fast bf16"]))
     console.print(f"Most memory resident: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")
+    if given.epochs:
+        console.print(f"acgan train, {given.epochs} epochs: {whole_run(given.epochs, given.dataset):.1f} s in all")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,10 @@ class Record(BaseModel):
 
 
 class Diverged(Exception):
-    """The losses are no longer finite."""
+    """Losses or weights are no longer finite."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"the {what} are no longer finite: the run has diverged; try again with a lower adam_lr")
 
 
 class Loss(Record):
@@ -25,7 +28,7 @@ class Loss(Record):
         """Raises Diverged where a loss is not finite."""
         loss, generation, auxiliary = row
         if not all(map(math.isfinite, row)):
-            raise Diverged("the losses are no longer finite: the run has diverged; try again with a lower adam_lr")
+            raise Diverged("losses")
         return cls(loss=loss, generation_loss=generation, auxiliary_loss=auxiliary)
 
 

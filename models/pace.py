@@ -13,18 +13,19 @@ class Pace:
     """Measures iterations and epoch ends as they happen; times are monotonic seconds.
 
     The rate is that of the last ten seconds or so; the end of an epoch (evaluation, plot, checkpoint) counts as long as
-    the last one took, and nothing before the first one was seen.
+    the last one took, and before the first one as many iterations as `ending` says.
     """
 
-    def __init__(self, epochs: int, batches: int, batch_size: int) -> None:
+    def __init__(self, epochs: int, batches: int, batch_size: int, ending: float = 0.0) -> None:
         self.epochs = epochs
         self.batches = batches
         self.batch_size = batch_size
+        self.ending = ending
         self.epoch = 0
         self.batch = 0
         self.epoch_ended = False
         self.iteration_seconds = 0.0
-        self.epoch_end_seconds = 0.0
+        self.epoch_end_seconds: float | None = None
         self._reported_at = self._iterated_at = time.monotonic()
         self._reported_batch = 0
 
@@ -53,11 +54,14 @@ class Pace:
         epochs_to_come = self.epochs - self.epoch
         iterations = self.batches - self.batch + epochs_to_come * self.batches
         ends = epochs_to_come + (0 if self.epoch_ended else 1)
+        end_seconds = self.epoch_end_seconds
+        if end_seconds is None:
+            end_seconds = self.ending * self.iteration_seconds
         return Progress(
             epoch=self.epoch,
             epochs=self.epochs,
             batch=self.batch,
             batches=self.batches,
             images_per_second=self.batch_size / self.iteration_seconds if self.iteration_seconds else 0.0,
-            eta_seconds=iterations * self.iteration_seconds + ends * self.epoch_end_seconds,
+            eta_seconds=iterations * self.iteration_seconds + ends * end_seconds,
         )

@@ -15,7 +15,7 @@ from torch.optim import Adam
 from models.acceleration import Replay, autocast, be_exact, lay_out, settle_precision
 from models.config import NUM_CLASSES, TrainingConfig
 from models.data import Dataset, to_unit_range
-from models.history import EpochLosses, EpochResult, Loss, Progress, SplitLosses
+from models.history import Diverged, EpochLosses, EpochResult, Loss, Progress, SplitLosses
 from models.losses import Objective, discriminator_objective, discriminator_test_objective, generator_objective
 from models.networks import Discriminator, Generator, initialize
 from models.pace import Pace
@@ -25,6 +25,7 @@ OnProgress = Callable[[Progress], None]
 Check = Callable[[], None]
 
 EVALUATION_BATCH = 500
+EVALUATION_COST = 0.4  # of a test image, measured in training images: the multiplications of three fakes, judged
 
 
 class Purpose(IntEnum):
@@ -103,7 +104,8 @@ class Trainer:
         the run there; `state` may be called in either, and between epochs. Raises Diverged.
         """
         self.check = check or self.check
-        pace = Pace(self.config.epochs, self.batches, self.config.batch_size)
+        evaluation = EVALUATION_COST * len(self.dataset.test_labels) / self.config.batch_size
+        pace = Pace(self.config.epochs, self.batches, self.config.batch_size, ending=evaluation)
         while self.epoch <= self.config.epochs:
             self.began = time.monotonic() - self.seconds
             train = self.train_epoch(pace, on_progress)
@@ -151,10 +153,15 @@ class Trainer:
     # Stopping and going on: a resumed run is the run, bit for bit, on the same build, device and number of threads.
 
     def state(self) -> State:
-        """Copy all that the run's future depends on. The copy is on the CPU and stays as it is."""
+        """Copy all that the run's future depends on. The copy is on the CPU and stays as it is.
+
+        Raises Diverged: what is no longer finite is no state to go on from.
+        """
         seconds = self.seconds if self.iteration == 0 else time.monotonic() - self.began
         position = Position(epoch=self.epoch, iteration=self.iteration, seconds=seconds)
         tensors = {name: tensor.detach().to("cpu", copy=True) for name, tensor in self.tensors().items()}
+        if not all(tensor.isfinite().all() for tensor in tensors.values()):
+            raise Diverged("weights")
         return State(position, self.config, self.dataset.checksum, tensors)
 
     def load_state(self, state: State) -> None:

@@ -145,7 +145,7 @@ def test_progress_is_told_at_the_end_of_an_epoch_at_least(config: TrainingConfig
 def test_the_pace_counts_iterations_and_the_ends_of_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     monkeypatch.setattr("time.monotonic", lambda: now)
-    pace = Pace(epochs=3, batches=10, batch_size=100)
+    pace = Pace(epochs=3, batches=10, batch_size=100, ending=4)
     for epoch in (1, 2):
         pace.epoch_begins(epoch)
         reports = []
@@ -154,6 +154,7 @@ def test_the_pace_counts_iterations_and_the_ends_of_epochs(monkeypatch: pytest.M
             reports.append(pace.iteration_done(batch))
         assert [batch for batch, due in enumerate(reports, 1) if due] == [2, 4, 6, 8, 10]
         if epoch == 1:
+            assert pace.progress().eta_seconds == pytest.approx(2 * 10 * 0.8 + 3 * 4 * 0.8)
             now += 5.0  # evaluation and checkpoint
             pace.epoch_ends()
     assert pace.progress().images_per_second == pytest.approx(125)

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 import redis
 
+from models import resume
 from models.checkpoints import CheckpointId, CheckpointStore
 from models.config import TrainingConfig
 from models.data import load_dataset
+from models.trainer import Trainer
 from tests.conftest import RunningRedis
 from worker import interruption, training
 from worker.jobs import Job, JobStatus
@@ -89,6 +91,36 @@ def test_a_device_that_is_not_there_fails_the_job_with_the_reason(
     job_id = accept(settings, config)
     run_next_job(settings.model_copy(update={"device": "cuda:63"}))
     assert "ACGAN_DEVICE=cuda:63" in str(found(settings, job_id).error)
+
+
+@pytest.mark.parametrize("poisoned", ["generator.dense.weight", "discriminator_losses"])
+def test_a_run_that_diverges_keeps_its_last_good_state(
+    settings: WorkerSettings, config: TrainingConfig, monkeypatch: pytest.MonkeyPatch, poisoned: str
+) -> None:
+    """A number turns infinite in the middle of the second epoch; states are kept at every tick until then."""
+
+    def step(self: Trainer, epoch: int, iteration: int) -> None:
+        healthy(self, epoch, iteration)
+        if (epoch, iteration) == (2, 1):
+            self.tensors()[poisoned].detach().flatten()[0] = float("inf")
+
+    healthy = Trainer.step
+    monkeypatch.setattr(Trainer, "step", step)
+    monkeypatch.setattr("worker.keeper.SAVE_SECONDS", 0.0)
+    monkeypatch.setattr("models.pace.REPORT_SECONDS", 0.0)
+    job_id = accept(settings, config)
+    run_next_job(settings)
+
+    job = found(settings, job_id)
+    assert job.status == JobStatus.FAILED
+    assert "the run has diverged; try again with a lower adam_lr" in str(job.error)
+    store = CheckpointStore(settings.store_dir)
+    assert store.latest() == CheckpointId(job_id, 1)
+    data = store.load_state(job_id)
+    assert data is not None
+    state = resume.from_bytes(data)
+    assert (state.position.epoch, state.position.iteration) == (2, 0)
+    assert all(tensor.isfinite().all() for tensor in state.tensors.values())
 
 
 def test_what_nobody_expected_fails_the_job_too(
