@@ -104,12 +104,17 @@ def worker(home: Home = None) -> None:
     os.environ["ACGAN_HOME"] = str(settings.home.resolve())  # the training process reads it again
     log_to_stderr()
     from app.up import answers
+    from worker.bench import JobBench
+    from worker.store import Unsuitable
     from worker.tasks import celery
 
     if not answers(settings.redis_url):
         errors.print(
             "acgan: no Redis answers yet: start one, or name it in ACGAN_REDIS_URL; waiting for it", style="red"
         )
+    else:
+        with mistakes_in_a_sentence(Unsuitable):
+            JobBench.connect(settings.redis_url).check_eviction()
     celery.worker_main(["worker", "--loglevel", "INFO", "--without-gossip", "--without-mingle"])
 
 

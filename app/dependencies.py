@@ -6,6 +6,7 @@ from typing import Annotated, NamedTuple
 from celery import Celery
 from fastapi import Depends, Path, Request
 
+from app.events import Events
 from app.gallery import Gallery
 from models.checkpoints import CheckpointStore
 from worker.jobs import JOB_ID_PATTERN
@@ -19,6 +20,7 @@ class Services(NamedTuple):
     celery: Celery
     store: CheckpointStore
     gallery: Gallery
+    events: Events
 
 
 def services(request: Request) -> Services:

@@ -11,16 +11,22 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
+from app.events import TooManyFollowers
 from app.gallery import NothingPublished
 from models.checkpoints import CheckpointDamaged, CheckpointNotFound
 from models.weights import InvalidWeights
-from worker.store import JobNotFound
+from worker.store import JobNotFound, KeyReused, NotNow, QueueFull, Unsuitable
 
 logger = logging.getLogger(__name__)
 
 STATUS: dict[type[Exception], int] = {
     JobNotFound: 404,
     CheckpointNotFound: 404,
+    NotNow: 409,
+    KeyReused: 422,
+    QueueFull: 429,
+    TooManyFollowers: 503,
+    Unsuitable: 503,
     NothingPublished: 503,
     CheckpointDamaged: 503,
     InvalidWeights: 503,

@@ -9,9 +9,10 @@ from fastapi import FastAPI
 from app.body_limit import BodyLimit
 from app.dependencies import Services
 from app.errors import PROBLEMS, add_error_handlers
+from app.events import Events
 from app.gallery import Gallery
 from app.head import HeadAsGet
-from app.routes import checkpoints, digits, operations, training
+from app.routes import checkpoints, digits, jobs, operations, training
 from app.settings import AppSettings
 from models.acceleration import find_device
 from models.checkpoints import CheckpointStore
@@ -28,12 +29,15 @@ def create_app(settings: AppSettings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         store = CheckpointStore(settings.store_dir)
         gallery = Gallery(store, device, settings.cached_checkpoints)
-        desk = JobDesk.connect(settings.redis_url)
-        app.state.services = Services(desk, make_celery(settings), store, gallery)
+        desk = JobDesk.connect(settings.redis_url, settings.queue_limit)
+        events = Events(settings.redis_url, desk, settings.event_streams)
+        app.state.services = Services(desk, make_celery(settings), store, gallery, events)
         await gallery.refresh()
-        following = asyncio.create_task(gallery.follow())
+        background = [asyncio.create_task(gallery.follow()), asyncio.create_task(events.read())]
         yield
-        following.cancel()
+        for task in background:
+            task.cancel()
+        await events.close()
         await desk.close()
 
     app = FastAPI(
@@ -46,6 +50,6 @@ def create_app(settings: AppSettings) -> FastAPI:
     add_error_handlers(app)
     app.add_middleware(HeadAsGet)
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
-    for room in (training, digits, checkpoints, operations):
+    for room in (training, jobs, digits, checkpoints, operations):
         app.include_router(room.router)
     return app

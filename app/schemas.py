@@ -5,8 +5,9 @@ from typing import Annotated, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from models.checkpoints import Manifest
+from models.config import TrainingConfig
 from models.history import Record
-from worker.jobs import EpochRecord, Job
+from worker.jobs import EpochRecord, Job, JobStatus
 
 MAX_SCALED_DIGITS = 10_000  # n * scale**2: pictures of up to 8 megapixels
 MAX_SEED = 2**53 - 1  # what every JSON reader keeps exactly
@@ -16,8 +17,21 @@ class EpochView(EpochRecord):
     samples: str = Field(description="Address of the epoch's plot.")
 
 
+class TrainingOrder(TrainingConfig):
+    """A recipe, and when it is to be run."""
+
+    priority: Annotated[int, Field(ge=0, le=9)] = Field(
+        0, description="Runs of a higher priority are started first; among equals, the one accepted first."
+    )
+
+    @property
+    def config(self) -> TrainingConfig:
+        return TrainingConfig(**self.model_dump(exclude={"priority"}))
+
+
 class JobLinks(Record):
     self: str
+    events: str
     digits: str | None = Field(
         description="Address of digits by this run's last checkpoint; `{label}` is to be filled in."
     )
@@ -32,11 +46,21 @@ class JobView(Job):
         here = f"/jobs/{job.id}"
         epochs = [EpochView(**dict(epoch), samples=f"{here}/epochs/{epoch.epoch}/samples.png") for epoch in job.epochs]
         digits = f"/digits/{{label}}?n=40&checkpoint={epochs[-1].checkpoint}" if epochs else None
-        return cls(**{**dict(job), "epochs": epochs}, links=JobLinks(self=here, digits=digits))
+        return cls(**{**dict(job), "epochs": epochs}, links=JobLinks(self=here, events=f"{here}/events", digits=digits))
 
 
 class JobList(BaseModel):
     jobs: list[JobView] = Field(description="Newest first.")
+    next: str | None = Field(description="Address of those accepted before; null where there are none.")
+
+    @classmethod
+    def of(cls, found: list[Job], query: "JobsQuery") -> "JobList":
+        """List at most as many as were asked for; one more that was found means that there is a next page."""
+        page, following = [JobView.of(job) for job in found[: query.limit]], None
+        if len(found) > query.limit:
+            status = f"&status={query.status}" if query.status else ""
+            following = f"/jobs?limit={query.limit}{status}&before={page[-1].id}"
+        return cls(jobs=page, next=following)
 
 
 class CheckpointView(Manifest):
@@ -63,6 +87,10 @@ class JobsQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     limit: Annotated[int, Field(ge=1, le=100)] = Field(20, description="How many.")
+    status: JobStatus | None = Field(None, description="Only those in this state.")
+    before: Annotated[str, Field(max_length=100)] | None = Field(
+        None, description="Only those accepted before this job: the last one of the page before."
+    )
 
 
 class DigitsQuery(BaseModel):

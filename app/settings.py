@@ -10,3 +10,5 @@ class AppSettings(WorkerSettings):
     port: int = Field(8000, ge=1, le=65535, description="Port to listen on.")
     max_body_bytes: int = Field(65536, ge=1024, description="The longest request body that is read.")
     cached_checkpoints: int = Field(4, ge=1, description="Generators kept in memory beside the one being served.")
+    queue_limit: int = Field(100, ge=1, description="Jobs that may wait; more are refused with 429.")
+    event_streams: int = Field(100, ge=1, description="Followers of jobs' events that one process streams to.")

@@ -2,9 +2,11 @@
 
     <root>/<job>/<epoch>/   generator.safetensors, discriminator.safetensors, samples.png, manifest.json
     <root>/<job>/resume.json, resume-*.safetensors    where the run stands, until it has succeeded
+    <root>/<job>/fence, <root>/fence    the highest token that was given out to write for the job, and of all
     <root>/latest.json      what `latest` names
 
-The manifest is written last and makes the checkpoint exist; the pointer moves after it, and only forwards.
+A checkpoint is written beside its place, manifest last, and renamed into it; the pointer moves after it, and only
+forwards. Both only as long as the writer's token is the job's highest.
 """
 
 import fcntl
@@ -12,8 +14,9 @@ import hashlib
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, NamedTuple, Self
@@ -30,6 +33,8 @@ SAMPLES = "samples.png"
 MANIFEST = "manifest.json"
 POINTER = "latest.json"
 RESUME = "resume.json"
+FENCE = "fence"
+LOCK_SECONDS = 10.0
 
 
 class CheckpointNotFound(Exception):
@@ -38,6 +43,10 @@ class CheckpointNotFound(Exception):
 
 class CheckpointDamaged(Exception):
     """A file of the checkpoint is not what its manifest says. The message says which and how."""
+
+
+class Superseded(Exception):
+    """Another has taken over to write for this job."""
 
 
 class CheckpointId(NamedTuple):
@@ -117,40 +126,85 @@ class CheckpointStore:
     # ----------------------------------------------------------------------------
     # Writing.
 
+    def take(self, job: str, fence: int) -> None:
+        """Let nobody with a lower token write for the job any more, and clear away what they left half done.
+
+        Raises Superseded where a higher one was given out already, and OSError.
+        """
+        with self._locked():
+            self._check_fence(job, fence)
+            write_durably(self.root / job / FENCE, str(fence).encode())
+            if fence > self.highest_fence():
+                write_durably(self.root / FENCE, str(fence).encode())
+            for leftover in (self.root / job).glob(".*"):
+                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink(missing_ok=True)
+
+    def highest_fence(self) -> int:
+        """The highest token that was ever given out to write here: 0 before the first."""
+        try:
+            return _read_fence(self.root / FENCE)
+        except ValueError:  # only a broken disk can do this
+            return max((manifest.fence for manifest in self.manifests()), default=0)
+
     def publish(self, manifest: Manifest, files: Mapping[str, bytes]) -> Manifest:
         """Write a checkpoint and let `latest` name it, unless a later one was published already.
 
         The manifest comes without file records; they are taken from `files`. Publishing the same id again keeps what
-        stands. Raises OSError where the disk is full or not writable; nothing is then published.
+        stands. Raises OSError where the disk is full or not writable, and Superseded; nothing is then published.
         """
-        folder = self.folder(manifest.checkpoint)
-        if (folder / MANIFEST).exists():
-            manifest = self.manifest(manifest.checkpoint)
-        else:
+        folder, fence = self.folder(manifest.checkpoint), manifest.fence
+        beside = folder.with_name(f".{folder.name}.{fence}")
+        if not (folder / MANIFEST).exists():
             records = {name: FileRecord.of(data) for name, data in files.items()}
             manifest = manifest.model_copy(update={"files": records})
-            shutil.rmtree(folder, ignore_errors=True)  # what a publisher that was killed left behind
-            for name, data in files.items():
-                write_durably(folder / name, data)
-            sync_folder(folder.parent)
-            sync_folder(self.root)
-            write_durably(folder / MANIFEST, manifest.model_dump_json(indent=2).encode())
-        self._advance(manifest)
+            shutil.rmtree(beside, ignore_errors=True)
+            try:
+                for name, data in files.items():
+                    write_durably(beside / name, data)
+                write_durably(beside / MANIFEST, manifest.model_dump_json(indent=2).encode())
+            except OSError:
+                shutil.rmtree(beside, ignore_errors=True)  # the room may be what the next try lacks
+                raise
+        with self._locked():
+            self._check_fence(manifest.job, fence)
+            if (folder / MANIFEST).exists():
+                manifest = self.manifest(manifest.checkpoint)
+                shutil.rmtree(beside, ignore_errors=True)
+            else:
+                shutil.rmtree(folder, ignore_errors=True)  # without a manifest, it is none
+                os.rename(beside, folder)
+                sync_folder(folder.parent)
+                sync_folder(self.root)
+            self._advance(manifest)
         return manifest
 
     def _advance(self, manifest: Manifest) -> None:
-        with self._locked():
-            current = self.latest()
-            if current is None or current < manifest.checkpoint:
-                pointer = Pointer(checkpoint=manifest.id, published_at=manifest.created_at)
-                write_durably(self.root / POINTER, pointer.model_dump_json(indent=2).encode())
+        current = self.latest()
+        if current is None or current < manifest.checkpoint:
+            pointer = Pointer(checkpoint=manifest.id, published_at=manifest.created_at)
+            write_durably(self.root / POINTER, pointer.model_dump_json(indent=2).encode())
+
+    def _check_fence(self, job: str, fence: int) -> None:
+        with suppress(ValueError):
+            if _read_fence(self.root / job / FENCE) <= fence:
+                return
+            raise Superseded(f"another worker has taken job {job} over")
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
+        """Hold the store's lock. Raises TimeoutError where somebody who was stopped holds it."""
         self.root.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self.root / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        deadline = time.monotonic() + LOCK_SECONDS
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            while True:
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > deadline:
+                        raise TimeoutError(f"{self.root / '.lock'} has been held for {LOCK_SECONDS:.0f} s") from None
+                    time.sleep(0.01)
             yield
         finally:
             os.close(descriptor)
@@ -172,7 +226,7 @@ class CheckpointStore:
     def manifests(self) -> list[Manifest]:
         """Every checkpoint that stands, oldest first; what cannot be read is left out."""
         found = []
-        for path in self.root.glob(f"*/*/{MANIFEST}"):
+        for path in self.root.glob(f"*/[!.]*/{MANIFEST}"):
             try:
                 found.append(Manifest.model_validate_json(path.read_bytes(), extra="ignore"))
             except (OSError, ValidationError):
@@ -242,3 +296,10 @@ class CheckpointStore:
 
 def _state_name(record: FileRecord) -> str:
     return f"resume-{record.sha256[:16]}.safetensors"
+
+
+def _read_fence(path: Path) -> int:
+    try:
+        return int(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return 0

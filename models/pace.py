@@ -34,6 +34,13 @@ class Pace:
         self.epoch, self.batch, self.epoch_ended = epoch, batch, False
         self._reported_at, self._reported_batch = time.monotonic(), batch
 
+    def due(self) -> bool:
+        """Say whether it is time to report again, outside of iterations."""
+        if time.monotonic() - self._reported_at < REPORT_SECONDS:
+            return False
+        self._reported_at = time.monotonic()
+        return True
+
     def epoch_ends(self) -> None:
         self.epoch_ended = True
         self.epoch_end_seconds = time.monotonic() - self._iterated_at
@@ -53,15 +60,18 @@ class Pace:
     def progress(self) -> Progress:
         epochs_to_come = self.epochs - self.epoch
         iterations = self.batches - self.batch + epochs_to_come * self.batches
-        ends = epochs_to_come + (0 if self.epoch_ended else 1)
         end_seconds = self.epoch_end_seconds
         if end_seconds is None:
             end_seconds = self.ending * self.iteration_seconds
+        ends = epochs_to_come * end_seconds
+        if not self.epoch_ended:
+            begun = time.monotonic() - self._iterated_at if self.batch == self.batches else 0.0
+            ends += max(0.0, end_seconds - begun)
         return Progress(
             epoch=self.epoch,
             epochs=self.epochs,
             batch=self.batch,
             batches=self.batches,
             images_per_second=self.batch_size / self.iteration_seconds if self.iteration_seconds else 0.0,
-            eta_seconds=iterations * self.iteration_seconds + ends * end_seconds,
+            eta_seconds=iterations * self.iteration_seconds + ends,
         )

@@ -24,7 +24,7 @@ from models.resume import InvalidState, Position, State
 OnProgress = Callable[[Progress], None]
 Check = Callable[[], None]
 
-EVALUATION_BATCH = 500
+EVALUATION_BATCH = 200
 EVALUATION_COST = 0.4  # of a test image, measured in training images: the multiplications of three fakes, judged
 
 
@@ -99,8 +99,8 @@ class Trainer:
     def run(self, on_progress: OnProgress | None = None, check: Check | None = None) -> Iterator[EpochResult]:
         """Train epoch after epoch from where the run stands, yielding after each.
 
-        `on_progress` is called after an iteration, at most every second and every second iteration, and when an epoch's
-        result has been taken; `check` after every iteration and every batch of an evaluation. Whatever they raise ends
+        `on_progress` is called at most every second and every second iteration, and when an epoch's result has been
+        taken; `check` after every iteration and every batch of an evaluation. Whatever they raise ends
         the run there; `state` may be called in either, and between epochs. Raises Diverged.
         """
         self.check = check or self.check
@@ -109,7 +109,7 @@ class Trainer:
         while self.epoch <= self.config.epochs:
             self.began = time.monotonic() - self.seconds
             train = self.train_epoch(pace, on_progress)
-            test = self.evaluate(self.epoch)
+            test = self.evaluate(self.epoch, lambda: self._tell(pace, on_progress))
             result = EpochResult(
                 epoch=self.epoch,
                 seconds=time.monotonic() - self.began,
@@ -123,6 +123,11 @@ class Trainer:
             pace.epoch_ends()
             if on_progress is not None:
                 on_progress(pace.progress())
+
+    def _tell(self, pace: Pace, on_progress: OnProgress | None) -> None:
+        self.check()
+        if on_progress is not None and pace.due():
+            on_progress(pace.progress())
 
     def begin_epoch(self, epoch: int) -> None:
         self.epoch, self.iteration, self.seconds = epoch, 0, 0.0
@@ -253,15 +258,15 @@ class Trainer:
     # generator.
 
     @torch.inference_mode()
-    def evaluate(self, epoch: int) -> tuple[Loss, Loss]:
-        """Compute the test losses of generator and discriminator, both in inference mode."""
+    def evaluate(self, epoch: int, each: Check = lambda: None) -> tuple[Loss, Loss]:
+        """Compute the test losses of generator and discriminator, both in inference mode. Calls `each` a batch."""
         torch.manual_seed(derive_seed(self.config.seed, Purpose.EVALUATION, epoch))
         self.generator.eval()
         self.discriminator.eval()
-        discriminator = self.evaluate_discriminator(self.dataset.test_images, self.dataset.test_labels)
-        return self.evaluate_generator(2 * len(self.dataset.test_labels)), discriminator
+        discriminator = self.evaluate_discriminator(self.dataset.test_images, self.dataset.test_labels, each)
+        return self.evaluate_generator(2 * len(self.dataset.test_labels), each), discriminator
 
-    def evaluate_discriminator(self, images: Tensor, labels: Tensor) -> Loss:
+    def evaluate_discriminator(self, images: Tensor, labels: Tensor, each: Check) -> Loss:
         """Judge n real images, target 1, and n fakes, target 0; the class counts for all of them."""
         sums = torch.zeros(3, device=self.device)
         for done in range(0, len(labels), EVALUATION_BATCH):
@@ -274,10 +279,10 @@ class Trainer:
             classes = torch.cat((real_labels, fake_labels))
             is_real = torch.arange(len(classes), device=self.device) < len(real_labels)
             sums += discriminator_test_objective(real_logits, class_logits, classes, is_real).row() * len(classes)
-            self.check()
+            each()
         return Loss.of((sums / (2 * len(labels))).tolist())
 
-    def evaluate_generator(self, n: int) -> Loss:
+    def evaluate_generator(self, n: int, each: Check) -> Loss:
         """Judge n fakes against target 1 and the classes they were drawn for."""
         sums = torch.zeros(3, device=self.device)
         for done in range(0, n, EVALUATION_BATCH):
@@ -285,5 +290,5 @@ class Trainer:
             with self.autocast():
                 real_logits, class_logits = self.discriminator(self.generator(noise, labels))
             sums += generator_objective(real_logits, class_logits, labels, target=1.0).row() * len(labels)
-            self.check()
+            each()
         return Loss.of((sums / n).tolist())

@@ -30,6 +30,9 @@ TRANSITIONS: dict[JobStatus, frozenset[JobStatus]] = {
 }
 
 
+ENDED = frozenset({JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED})
+
+
 def before(status: JobStatus) -> list[JobStatus]:
     """The states from which `status` may follow."""
     return [earlier for earlier, following in TRANSITIONS.items() if status in following]
@@ -56,7 +59,11 @@ class Job(BaseModel):
     progress: Progress | None = Field(None, description="Where the run stands; null before its first iterations.")
     epochs: list[EpochRecord] = Field([], description="One entry a finished epoch, in order.")
     device: str | None = Field(None, description="What it runs or ran on.")
+    worker: str | None = Field(None, description="Host and process that run it or ran it last.")
     error: str | None = Field(None, description="Why it failed, in a sentence.")
+    trouble: str | None = Field(None, description="What keeps it from going on at the moment, like a full disk.")
+    priority: int = Field(0, description="Jobs of a higher one are run first.")
+    retry_of: str | None = Field(None, description="The job whose recipe this one runs once more.")
 
 
 def job_id_of(accepted_at: datetime, place: int) -> str:

@@ -4,6 +4,8 @@ import logging
 import time
 from datetime import UTC, datetime
 
+import redis
+
 from models import resume, weights
 from models.acceleration import describe
 from models.checkpoints import (
@@ -19,17 +21,20 @@ from models.history import EpochResult
 from models.images import encode_png, epoch_plot
 from models.trainer import Trainer
 from models.version import code_version
-from worker.store import Claim
+from worker.bench import JobBench
+from worker.lease import Lease
 
 logger = logging.getLogger(__name__)
 
-SAVE_SECONDS = 60.0
-
 
 class Keeper:
-    def __init__(self, claim: Claim, trainer: Trainer, store: CheckpointStore) -> None:
-        self.claim = claim
-        self.job_id = claim.job.id
+    def __init__(
+        self, bench: JobBench, lease: Lease, trainer: Trainer, store: CheckpointStore, save_seconds: float
+    ) -> None:
+        self.save_seconds = save_seconds
+        self.bench = bench
+        self.lease = lease
+        self.job_id = lease.claim.job.id
         self.trainer = trainer
         self.store = store
         self.saved_at = time.monotonic()
@@ -48,7 +53,7 @@ class Keeper:
             dataset_checksum=trainer.dataset.checksum,
             device=describe(trainer.device),
             code_version=code_version(),
-            fence=self.claim.fence,
+            fence=self.lease.claim.fence,
             files={},
         )
         files = {
@@ -56,6 +61,7 @@ class Keeper:
             DISCRIMINATOR: weights.to_bytes(trainer.discriminator),
             SAMPLES: encode_png(plot),
         }
+        self.lease.check_held()
         return self.store.publish(manifest, files).id
 
     def restore(self) -> None:
@@ -72,13 +78,21 @@ class Keeper:
             logger.warning("job %s begins anew: %s", self.job_id, error)
 
     def save_now_and_then(self) -> None:
-        if time.monotonic() - self.saved_at >= SAVE_SECONDS:
+        if time.monotonic() - self.saved_at >= self.save_seconds:
             self.save()
 
     def save(self) -> None:
-        """Keep where the run stands. A disk that refuses costs no more than having to do again what was done since."""
+        """Keep where the run stands. A disk that refuses costs no more than having to do again what was done since.
+
+        Raises JobLost.
+        """
+        state = self.trainer.state()
+        self.lease.check_held()
         try:
-            self.store.save_state(self.job_id, resume.to_bytes(self.trainer.state()))
+            self.store.save_state(self.job_id, resume.to_bytes(state))
+            self.bench.saved(self.lease.claim, state.position.epoch, state.position.iteration)
         except OSError as error:
             logger.warning("job %s: its state could not be kept: %s", self.job_id, error)
+        except redis.RedisError as error:
+            logger.warning("job %s: its state is kept, but Redis could not be told: %s", self.job_id, error)
         self.saved_at = time.monotonic()

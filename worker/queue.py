@@ -5,12 +5,15 @@ from celery import Celery
 from worker.settings import WorkerSettings
 
 TRAIN = "acgan.train"
+QUEUE = "acgan-training"
+KEY_PREFIX = "acgan:celery:"
+KNOCKS = KEY_PREFIX + QUEUE  # the list of messages that no worker has taken
 
 
 def make_celery(settings: WorkerSettings) -> Celery:
     celery = Celery("acgan", broker=settings.redis_url, include=["worker.tasks"])
     celery.conf.update(
-        task_default_queue="acgan-training",
+        task_default_queue=QUEUE,
         task_ignore_result=True,  # results live in the job's record
         task_serializer="json",
         accept_content=["json"],
@@ -24,7 +27,7 @@ def make_celery(settings: WorkerSettings) -> Celery:
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_transport_options={
-            "global_keyprefix": "acgan:celery:",
+            "global_keyprefix": KEY_PREFIX,
             "socket_timeout": 10.0,
             "socket_connect_timeout": 2.0,
             "socket_keepalive": True,

@@ -27,6 +27,16 @@ class WorkerSettings(BaseSettings):
     mnist_mirrors: str = Field(
         " ".join(MIRRORS), description="Where MNIST is downloaded from when it lies nowhere, separated by spaces."
     )
+    lease_seconds: float = Field(
+        30.0, ge=1, description="How long a worker may run a job without word from Redis before another takes it over."
+    )
+    save_seconds: float = Field(
+        60.0, gt=0, description="How often a run's state is kept: what a lost worker costs at most."
+    )
+    reconcile_seconds: float = Field(15.0, gt=0, description="How often each worker looks for jobs that nobody runs.")
+    backoff_seconds: float = Field(
+        10.0, gt=0, description="How long a job waits after its worker was lost; twice as long each time in a row."
+    )
     device: str = Field("auto", description="`auto`, `cpu`, `cuda` or `cuda:1`: where training and drawing happen.")
 
     @field_validator("redis_url")

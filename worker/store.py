@@ -1,32 +1,42 @@
-"""Every Redis key and script. The record is the truth; the Celery message is a knock on the door.
+"""Every Redis key, and the API's side of the job record: it accepts jobs, reads them, and tells them what to do.
 
     acgan:jobs               sorted set: every job id, by the order of acceptance
-    acgan:queue              sorted set: the ids that wait for a worker, first come first served
+    acgan:queue              sorted set: the ids that wait for a worker, by priority and order of acceptance
+    acgan:delayed            sorted set: the ids that wait until a time, after their worker was lost
+    acgan:leases             sorted set: the ids that a worker runs, and until when it may
     acgan:sequence           counter of accepted jobs, behind both orders and the ids
     acgan:fence              counter of claims: every claim gets a token higher than all before
-    acgan:job:{id}           hash: status, config, created_at, started_at, ended_at, progress, device, error, fence
+    acgan:events             stream: the last ten thousand changes of all jobs
+    acgan:idempotency:{key}  hash: fingerprint of a request and the job it became; for a day
+    acgan:job:{id}           hash: status, config, priority, retry_of, created_at, started_at, ended_at, progress,
+                             device, worker, error, trouble, fence; saved, lost, saved_when_lost count lost workers
     acgan:job:{id}:epochs    hash: epoch number -> its record, so that an epoch told twice is there once
 
-None of them expires: a job's record lives as long as its checkpoints may. A hundred epochs take about 60 KB.
+A job's record does not expire: it lives as long as its checkpoints may. A hundred epochs take about 60 KB.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import redis
 import redis.asyncio
 from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from models.config import TrainingConfig
 from models.history import Progress
-from worker.jobs import EpochRecord, Job, JobStatus, before, job_id_of
+from worker import scripts
+from worker.jobs import EpochRecord, Job, JobStatus, job_id_of
 
 JOBS = "acgan:jobs"
 QUEUE = "acgan:queue"
+DELAYED = "acgan:delayed"
+LEASES = "acgan:leases"
 SEQUENCE = "acgan:sequence"
 FENCE = "acgan:fence"
+EVENTS = "acgan:events"
+PRIORITY_WEIGHT = 2**40  # places in the queue that one step of priority jumps: all of them
 
 
 def job_key(job_id: str) -> str:
@@ -41,81 +51,30 @@ class JobNotFound(Exception):
     """No job has this id."""
 
 
-class JobLost(Exception):
-    """The record no longer belongs to this worker: another claimed it since, or it has ended."""
+class QueueFull(Exception):
+    """No more jobs may wait."""
 
 
-# ----------------------------------------------------------------------------
-# Scripts. Each is one step: nobody sees it half done.
+class KeyReused(Exception):
+    """An idempotency key came with another request than before."""
 
-NOW = """
-local time = redis.call('TIME')
-local now = time[1] .. '.' .. string.format('%06d', time[2])
-"""
 
-# KEYS: job, jobs, queue. ARGV: id, config, place. Accept a job: record and place in the queue, together.
-# Asked twice, since an answer may be lost, it does it once. Returns the time of acceptance.
-CREATE = (
-    NOW
-    + """
-if redis.call('EXISTS', KEYS[1]) == 0 then
-  redis.call('HSET', KEYS[1], 'status', 'queued', 'config', ARGV[2], 'created_at', now)
-  redis.call('ZADD', KEYS[2], ARGV[3], ARGV[1])
-  redis.call('ZADD', KEYS[3], ARGV[3], ARGV[1])
-end
-return redis.call('HGET', KEYS[1], 'created_at')
-"""
-)
+class NotNow(Exception):
+    """The job's state does not allow what was asked. The message says which does."""
 
-# KEYS: queue, fence. ARGV: prefix of job keys. Take the job that has waited longest, and a token that only grows.
-# Returns its id, the token, its record and its epochs.
-CLAIM = (
-    NOW
-    + """
-while true do
-  local head = redis.call('ZPOPMIN', KEYS[1])
-  if #head == 0 then return false end
-  local job = ARGV[1] .. head[1]
-  if redis.call('HGET', job, 'status') == 'queued' then
-    local fence = redis.call('INCR', KEYS[2])
-    redis.call('HSET', job, 'status', 'running', 'fence', fence)
-    redis.call('HSETNX', job, 'started_at', now)
-    redis.call('HDEL', job, 'ended_at', 'error')
-    return {head[1], fence, redis.call('HGETALL', job), redis.call('HGETALL', job .. ':epochs')}
-  end
-end
-"""
-)
 
-# KEYS: job, epochs. ARGV: fence, epoch number or '', epoch record, then field, value, ...
-# Write, if the job is still the caller's.
-WRITE = """
-local held = redis.call('HMGET', KEYS[1], 'status', 'fence')
-if held[2] ~= ARGV[1] or (held[1] ~= 'running' and held[1] ~= 'cancelling') then return 0 end
-if ARGV[2] ~= '' then redis.call('HSET', KEYS[2], ARGV[2], ARGV[3]) end
-if #ARGV > 3 then redis.call('HSET', KEYS[1], unpack(ARGV, 4)) end
-return 1
-"""
+class Unsuitable(Exception):
+    """This Redis may lose jobs. The message says how to set it."""
 
-# KEYS: job, queue. ARGV: id, fence, status, error or '', then the states it may follow.
-# End the job, or put it back in front of the queue.
-FINISH = (
-    NOW
-    + """
-local held = redis.call('HMGET', KEYS[1], 'status', 'fence')
-local legal = false
-for i = 5, #ARGV do legal = legal or held[1] == ARGV[i] end
-if held[2] ~= ARGV[2] or not legal then return 0 end
-redis.call('HSET', KEYS[1], 'status', ARGV[3])
-if ARGV[4] ~= '' then redis.call('HSET', KEYS[1], 'error', ARGV[4]) end
-if ARGV[3] == 'queued' then
-  redis.call('ZADD', KEYS[2], 0, ARGV[1])
-else
-  redis.call('HSET', KEYS[1], 'ended_at', now)
-end
-return 1
-"""
-)
+
+def check_eviction(info: Mapping[str, object]) -> None:
+    """Raises Unsuitable where `INFO memory` tells of a Redis that deletes keys when it is short of memory."""
+    policy = str(info.get("maxmemory_policy", ""))
+    if policy.startswith("allkeys"):
+        raise Unsuitable(
+            f"Redis may delete jobs when it is short of memory (maxmemory-policy {policy}): "
+            "set maxmemory-policy to noeviction"
+        )
 
 
 # ----------------------------------------------------------------------------
@@ -138,6 +97,10 @@ def decode_job(job_id: str, fields: Hash, epochs: Hash) -> Job:
         epochs=[EpochRecord.model_validate_json(epochs[number]) for number in sorted(epochs, key=int)],
         device=fields.get("device"),
         error=fields.get("error"),
+        trouble=fields.get("trouble") or None,
+        worker=fields.get("worker"),
+        priority=int(fields.get("priority", 0)),
+        retry_of=fields.get("retry_of"),
     )
 
 
@@ -150,16 +113,36 @@ def _time(seconds: str) -> datetime:
 
 
 # ----------------------------------------------------------------------------
-# The API's side, asynchronous: it accepts jobs and reads them.
+# The API's side, asynchronous.
+
+
+class Order(NamedTuple):
+    """A run as it is asked for."""
+
+    config: TrainingConfig
+    priority: int = 0
+    retry_of: str | None = None
+    idempotency_key: str | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        about = f"{self.config.model_dump_json()} {self.priority} {self.retry_of}"
+        return hashlib.sha256(about.encode()).hexdigest() if self.idempotency_key else ""
 
 
 class JobDesk:
-    def __init__(self, client: "redis.asyncio.Redis") -> None:
+    """Calls raise redis.RedisError where Redis does not answer within about a second."""
+
+    def __init__(self, client: "redis.asyncio.Redis", queue_limit: int = 100) -> None:
         self.redis = client
-        self._create = client.register_script(CREATE)
+        self.queue_limit = queue_limit
+        self._create = client.register_script(scripts.CREATE)
+        self._cancel = client.register_script(scripts.CANCEL)
+        self._resume = client.register_script(scripts.RESUME)
+        self._front = client.register_script(scripts.FRONT)
 
     @classmethod
-    def connect(cls, url: str) -> "JobDesk":
+    def connect(cls, url: str, queue_limit: int = 100) -> "JobDesk":
         """Connect lazily; a Redis that is gone makes calls fail within about a second, not hang."""
         client = redis.asyncio.Redis.from_url(
             url,
@@ -168,21 +151,44 @@ class JobDesk:
             socket_connect_timeout=1.0,
             retry=redis.asyncio.retry.Retry(NoBackoff(), 1),
         )
-        return cls(client)
+        return cls(client, queue_limit)
 
     async def ping(self) -> None:
-        await self.redis.ping()
+        """Raises Unsuitable where this Redis may lose jobs."""
+        check_eviction(await self.redis.info("memory"))
 
-    async def create(self, config: TrainingConfig) -> Job:
-        """Accept a run: from here on it is queued, whatever dies."""
+    async def create(self, order: Order) -> Job:
+        """Accept a run: from here on it is queued, whatever dies. Raises QueueFull, KeyReused."""
         async with self.redis.pipeline(transaction=True) as pipeline:
             pipeline.time()
             pipeline.incr(SEQUENCE)
             (seconds, _), place = await pipeline.execute()
         job_id = job_id_of(datetime.fromtimestamp(seconds, UTC), place)
-        keys = [job_key(job_id), JOBS, QUEUE]
-        created_at = await self._create(keys=keys, args=[job_id, config.model_dump_json(), place])
-        return Job(id=job_id, status=JobStatus.QUEUED, config=config, created_at=_time(created_at))
+        config, priority, retry_of, key = order
+        score = place - priority * PRIORITY_WEIGHT
+        outcome, *about = await self._create(
+            keys=[job_key(job_id), JOBS, QUEUE, DELAYED, f"acgan:idempotency:{key}"],
+            args=[
+                *(job_id, config.model_dump_json(), place, score, self.queue_limit),
+                *(order.fingerprint, priority, retry_of or ""),
+            ],
+        )
+        match outcome:
+            case "full":
+                raise QueueFull(f"{self.queue_limit} jobs wait already: try again when some have run")
+            case "other":
+                raise KeyReused(f"this Idempotency-Key came with another request before, which became job {about[0]}")
+            case "known":
+                return await self.get(about[0])
+        created_at = _time(about[1])
+        return Job(
+            id=job_id,
+            status=JobStatus.QUEUED,
+            config=config,
+            created_at=created_at,
+            priority=priority,
+            retry_of=retry_of,
+        )
 
     async def get(self, job_id: str) -> Job:
         """Raises JobNotFound."""
@@ -194,9 +200,24 @@ class JobDesk:
             raise JobNotFound(f"there is no job {job_id}: see GET /jobs")
         return decode_job(job_id, fields, epochs)
 
-    async def newest(self, limit: int) -> list[Job]:
-        """List the jobs accepted last, newest first."""
-        job_ids = [str(job_id) for job_id in await self.redis.zrevrange(JOBS, 0, limit - 1)]
+    async def newest(self, limit: int, status: JobStatus | None = None, before: str | None = None) -> list[Job]:
+        """List the jobs accepted last, newest first: of one status, and before that job, where these are given."""
+        start = 0
+        if before is not None:
+            rank: Any = await self.redis.zrevrank(JOBS, before)
+            if rank is None:
+                raise JobNotFound(f"there is no job {before}: see GET /jobs")
+            start = rank + 1
+        found: list[Job] = []
+        while len(found) < limit:
+            job_ids = [str(job_id) for job_id in await self.redis.zrevrange(JOBS, start, start + limit - 1)]
+            if not job_ids:
+                break
+            start += len(job_ids)
+            found += [job for job in await self._read(job_ids) if status in (None, job.status)]
+        return found[:limit]
+
+    async def _read(self, job_ids: list[str]) -> list[Job]:
         async with self.redis.pipeline(transaction=False) as pipeline:
             for job_id in job_ids:
                 pipeline.hgetall(job_key(job_id))
@@ -205,71 +226,30 @@ class JobDesk:
         records = zip(job_ids, answers[::2], answers[1::2], strict=True)
         return [decode_job(job_id, fields, epochs) for job_id, fields, epochs in records if fields]
 
+    async def cancel(self, job_id: str) -> Job:
+        """Ask a job to end. Raises JobNotFound, and NotNow where it has ended otherwise."""
+        status = await self._cancel(keys=[job_key(job_id), QUEUE, DELAYED], args=[job_id])
+        if status in (JobStatus.SUCCEEDED, JobStatus.FAILED):
+            raise NotNow(f"job {job_id} has {status} already: there is nothing to cancel")
+        return await self.get(job_id)
+
+    async def resume(self, job_id: str) -> Job:
+        """Let a job that failed or was cancelled go on. Raises JobNotFound, QueueFull, NotNow."""
+        job = await self.get(job_id)
+        score = (await self.redis.zscore(JOBS, job_id) or 0) - job.priority * PRIORITY_WEIGHT
+        status = await self._resume(keys=[job_key(job_id), QUEUE, DELAYED], args=[job_id, score, self.queue_limit])
+        if status == "full":
+            raise QueueFull(f"{self.queue_limit} jobs wait already: try again when some have run")
+        if status != JobStatus.QUEUED:
+            raise NotNow(f"job {job_id} is {status}: only a failed or cancelled one can be resumed")
+        return await self.get(job_id)
+
+    async def move_to_front(self, job_id: str) -> Job:
+        """Let a waiting job be the next. Raises JobNotFound, NotNow."""
+        status = await self._front(keys=[job_key(job_id), QUEUE, DELAYED], args=[job_id])
+        if status is not None and status != JobStatus.QUEUED:
+            raise NotNow(f"job {job_id} is {status}: only one that waits can be moved to the front")
+        return await self.get(job_id)
+
     async def close(self) -> None:
         await self.redis.aclose()
-
-
-# ----------------------------------------------------------------------------
-# The worker's side, synchronous: it claims a job and is then the only one to write it.
-
-
-class Claim(NamedTuple):
-    """The right to run a job. Writes under a lower fence than the record's do nothing."""
-
-    job: Job
-    fence: int
-
-
-class JobBench:
-    """Calls raise redis.RedisError where Redis does not answer within two seconds; nothing is sent twice by itself."""
-
-    def __init__(self, client: "redis.Redis") -> None:
-        self.redis = client
-        self._claim = client.register_script(CLAIM)
-        self._write = client.register_script(WRITE)
-        self._finish = client.register_script(FINISH)
-
-    @classmethod
-    def connect(cls, url: str) -> "JobBench":
-        client = redis.Redis.from_url(
-            url, decode_responses=True, socket_timeout=2.0, socket_connect_timeout=2.0, retry=Retry(NoBackoff(), 0)
-        )
-        return cls(client)
-
-    def waiting(self) -> int:
-        """How many jobs wait for a worker."""
-        return int(self.redis.zcard(QUEUE))
-
-    def claim(self) -> Claim | None:
-        """Take the job that has waited longest, or None where none waits."""
-        answer = self._claim(keys=[QUEUE, FENCE], args=[job_key("")])
-        if answer is None:
-            return None
-        job_id, fence, fields, epochs = answer
-        return Claim(decode_job(job_id, pairs(fields), pairs(epochs)), int(fence))
-
-    def settle(self, claim: Claim, config: TrainingConfig, device: str) -> None:
-        """Store what was settled when the run started. Raises JobLost."""
-        self._put(claim, "config", config.model_dump_json(), "device", device)
-
-    def report(self, claim: Claim, progress: Progress) -> None:
-        """Raises JobLost."""
-        self._put(claim, "progress", progress.model_dump_json())
-
-    def add_epoch(self, claim: Claim, epoch: EpochRecord) -> None:
-        """Raises JobLost."""
-        self._put(claim, number=epoch.epoch, record=epoch.model_dump_json())
-
-    def finish(self, claim: Claim, status: JobStatus, error: str = "") -> None:
-        """End the job, or hand it back as `queued`. Raises JobLost."""
-        keys = [job_key(claim.job.id), QUEUE]
-        if not self._finish(keys=keys, args=[claim.job.id, claim.fence, status.value, error, *before(status)]):
-            raise JobLost(claim.job.id)
-
-    def _put(self, claim: Claim, *fields_and_values: str, number: int | str = "", record: str = "") -> None:
-        keys = [job_key(claim.job.id), epochs_key(claim.job.id)]
-        if not self._write(keys=keys, args=[claim.fence, number, record, *fields_and_values]):
-            raise JobLost(claim.job.id)
-
-    def close(self) -> None:
-        self.redis.close()

@@ -1,17 +1,18 @@
 """What the worker process runs: `celery -A worker.tasks worker`, or `acgan worker`."""
 
-import logging
+from functools import partial
 
 from celery.signals import worker_process_init, worker_ready, worker_shutting_down
+from celery.worker import state
 
 from worker import interruption
+from worker.bench import JobBench
 from worker.queue import TRAIN, knock, make_celery
+from worker.reconciler import Reconciler
 from worker.settings import WorkerSettings
-from worker.store import JobBench
 
 settings = WorkerSettings()
 celery = make_celery(settings)
-logger = logging.getLogger(__name__)
 
 
 @celery.task(name=TRAIN)  # type: ignore[untyped-decorator]
@@ -23,15 +24,18 @@ def train() -> None:
         knock(celery)
 
 
+reconciler = Reconciler(
+    JobBench.connect(settings.redis_url),
+    knock=partial(knock, celery),
+    idle=lambda: not state.active_requests,
+    seconds=settings.reconcile_seconds,
+    backoff_seconds=settings.backoff_seconds,
+)
+
+
 @worker_ready.connect  # type: ignore[untyped-decorator]
-def knock_for_those_that_wait(**_: object) -> None:
-    """Jobs handed back by a worker that was stopped have no message: knock once for each."""
-    bench = JobBench.connect(settings.redis_url)
-    try:
-        for _job in range(bench.waiting()):
-            knock(celery)
-    finally:
-        bench.close()
+def begin_to_reconcile(**_: object) -> None:
+    reconciler.start()
 
 
 @worker_process_init.connect  # type: ignore[untyped-decorator]
@@ -41,4 +45,5 @@ def listen_for_the_end(**_: object) -> None:
 
 @worker_shutting_down.connect  # type: ignore[untyped-decorator]
 def hand_the_job_back(**_: object) -> None:
+    reconciler.stop()
     interruption.pass_on()

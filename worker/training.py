@@ -1,5 +1,6 @@
 """A job's way from claimed to ended: binds the trainer, which knows no jobs, to the record and the checkpoints."""
 
+import errno
 import logging
 import time
 from collections.abc import Callable
@@ -8,69 +9,93 @@ from functools import partial
 import redis
 
 from models.acceleration import DeviceUnavailable, describe, find_device
-from models.checkpoints import CheckpointStore
+from models.checkpoints import CheckpointStore, Superseded
 from models.data import DatasetUnavailable, load_dataset
-from models.history import Diverged, Progress
+from models.history import Diverged, EpochResult, Progress
 from models.retention import thin_out
 from models.trainer import Trainer
 from worker import interruption
+from worker.bench import Claim, JobBench, JobLost
 from worker.jobs import EpochRecord, JobStatus
 from worker.keeper import Keeper
+from worker.lease import Cancelled, Lease
 from worker.settings import WorkerSettings
-from worker.store import Claim, JobBench, JobLost
 
 logger = logging.getLogger(__name__)
 
 PATIENCE_SECONDS = 600.0
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+DISK_SECONDS = 5.0  # between two tries to write to a full disk
 
 
 def run_next_job(settings: WorkerSettings) -> bool:
-    """Claim the job that has waited longest, run it, and write how it ended. Says whether it was handed back."""
-    bench = JobBench.connect(settings.redis_url)
+    """Claim the job that is next, run it, and write how it ended. Says whether it was handed back."""
+    bench, store = JobBench.connect(settings.redis_url), CheckpointStore(settings.store_dir)
     try:
-        claim = bench.claim()
+        claim = bench.claim(settings.lease_seconds, store.highest_fence())
         if claim is None:
             logger.info("knocked, but no job waits")
             return False
-        status, error = carry_out(bench, claim, settings)
-        persist(lambda: bench.finish(claim, status, error))
+        with Lease(bench, claim, settings.lease_seconds) as lease:
+            status, error = carry_out(bench, lease, store, settings)
+            persist(lambda: bench.finish(claim, status, error), lease.check_held)
         return status == JobStatus.QUEUED
-    except JobLost as lost:
+    except (JobLost, Superseded) as lost:
         logger.warning("job %s belongs to somebody else now; leaving it", lost)
         return False
     finally:
         bench.close()
 
 
-def carry_out(bench: JobBench, claim: Claim, settings: WorkerSettings) -> tuple[JobStatus, str]:
-    """Run a claimed job to its end, whichever that is, and say which and why. Raises JobLost."""
-    logger.info("job %s starts", claim.job.id)
+def carry_out(bench: JobBench, lease: Lease, store: CheckpointStore, settings: WorkerSettings) -> tuple[JobStatus, str]:
+    """Run a claimed job to its end, whichever that is, and say which and why. Raises JobLost, Superseded."""
+    job_id = lease.claim.job.id
+    logger.info("job %s starts", job_id)
     try:
-        train(bench, claim, settings)
+        take_over(store, lease.claim)
+        train(bench, lease, store, settings)
     except interruption.Interrupted:
-        logger.info("job %s goes back to the queue: this worker stops", claim.job.id)
+        logger.info("job %s goes back to the queue: this worker stops", job_id)
         return JobStatus.QUEUED, ""
+    except Cancelled:
+        logger.info("job %s is cancelled", job_id)
+        return JobStatus.CANCELLED, ""
     except (DatasetUnavailable, DeviceUnavailable, Diverged, OSError) as error:
-        logger.error("job %s failed: %s", claim.job.id, error)
+        logger.error("job %s failed: %s", job_id, error)
         return JobStatus.FAILED, str(error)
-    except JobLost:
+    except (JobLost, Superseded):
         raise
     except Exception as error:
-        logger.exception("job %s failed unexpectedly", claim.job.id)
+        logger.exception("job %s failed unexpectedly", job_id)
         return JobStatus.FAILED, f"{type(error).__name__}: {error}. The worker's log has the details."
-    logger.info("job %s succeeded", claim.job.id)
+    logger.info("job %s succeeded", job_id)
     return JobStatus.SUCCEEDED, ""
 
 
-def train(bench: JobBench, claim: Claim, settings: WorkerSettings) -> None:
+def take_over(store: CheckpointStore, claim: Claim) -> None:
+    """Raises JobLost where somebody who hangs locks the store: the lease runs out, and the job is tried again."""
+    try:
+        store.take(claim.job.id, claim.fence)
+    except TimeoutError as error:
+        logger.error("job %s: %s", claim.job.id, error)
+        raise JobLost(claim.job.id) from error
+
+
+def train(bench: JobBench, lease: Lease, store: CheckpointStore, settings: WorkerSettings) -> None:
     """Train all epochs, publishing a checkpoint after each before the record tells of it."""
-    interruption.check()
+
+    def check() -> None:
+        lease.check()
+        interruption.check()
+
+    check()
+    claim = lease.claim
     device = find_device(settings.device)
     dataset = load_dataset(claim.job.config, settings.data_dir, settings.cache_dir, settings.mirrors)
-    interruption.check()
+    check()
     trainer = Trainer(claim.job.config, dataset, device)
-    persist(lambda: bench.settle(claim, trainer.config, describe(device)), interruption.check)
-    keeper = Keeper(claim, trainer, CheckpointStore(settings.store_dir))
+    persist(lambda: bench.settle(claim, trainer.config, describe(device)), check)
+    keeper = Keeper(bench, lease, trainer, store, settings.save_seconds)
     keeper.restore()
 
     def report(progress: Progress) -> None:
@@ -81,15 +106,47 @@ def train(bench: JobBench, claim: Claim, settings: WorkerSettings) -> None:
             logger.warning("job %s: progress not told: %s", claim.job.id, error)
 
     try:
-        for result in trainer.run(report, interruption.check):
-            record = EpochRecord(**dict(result), checkpoint=keeper.publish(result))
-            persist(partial(bench.add_epoch, claim, record))  # uninterrupted: the state is past this epoch already
+        for result in trainer.run(report, check):
+            checkpoint = publish(bench, keeper, result, check)
+            record = EpochRecord(**dict(result), checkpoint=checkpoint)
+            persist(partial(bench.add_epoch, claim, record), lease.check_held)  # the state is past this epoch already
             logger.info("job %s: epoch %d\n%s", claim.job.id, result.epoch, result.losses.table())
-            keep_within_budget(keeper.store, settings.store_limit)
-    except interruption.Interrupted:
+            keep_within_budget(store, settings.store_limit)
+    except (interruption.Interrupted, Cancelled):
         keeper.save()
         raise
-    keeper.store.drop_state(claim.job.id)
+    store.drop_state(claim.job.id)
+
+
+def publish(bench: JobBench, keeper: Keeper, result: EpochResult, check: Callable[[], None]) -> str:
+    """Publish an epoch's checkpoint, waiting for room where the disk is full. Returns its id."""
+    claim, waited = keeper.lease.claim, False
+    while True:
+        try:
+            checkpoint = keeper.publish(result)
+            break
+        except OSError as error:
+            if error.errno in DISK_FULL:
+                trouble = f"the disk is full: epoch {result.epoch} cannot be published before there is room"
+            elif isinstance(error, TimeoutError):
+                trouble = f"epoch {result.epoch} cannot be published: {error}"
+            else:
+                raise
+            waited = True
+            logger.error("job %s: %s (%s)", keeper.job_id, trouble, error)
+            persist(partial(bench.tell_trouble, claim, trouble), check)
+        pause(DISK_SECONDS, check)
+    if waited:
+        persist(partial(bench.tell_trouble, claim, ""), check)
+    return checkpoint
+
+
+def pause(seconds: float, check: Callable[[], None]) -> None:
+    """Wait, but not longer than `check` allows."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        check()
+        time.sleep(0.1)
 
 
 def persist(write: Callable[[], None], check: Callable[[], None] = lambda: None) -> None:

@@ -6,6 +6,7 @@ from fastapi.responses import RedirectResponse
 
 from app.dependencies import ServicesDep
 from app.schemas import Readiness
+from worker.store import Unsuitable
 
 router = APIRouter(tags=["operations"])
 
@@ -31,7 +32,7 @@ async def readyz(services: ServicesDep, response: Response) -> Readiness:
     try:
         await services.desk.ping()
         redis_state = "up"
-    except redis.RedisError as error:
+    except (redis.RedisError, Unsuitable) as error:
         redis_state = f"down: {error}"
     ready = redis_state == "up" or gallery.newest is not None
     if not ready:

@@ -1,17 +1,17 @@
-"""Runs: start one, watch it."""
+"""Runs: start one, stop it, let it go on, run it once more."""
 
 import logging
 from typing import Annotated
 
 import anyio.to_thread
-from fastapi import APIRouter, Body, Path, Query, Response
+from fastapi import APIRouter, Body, Header, Response
 from kombu.exceptions import OperationalError
 
-from app.dependencies import JobId, ServicesDep
-from app.schemas import JobList, JobsQuery, JobView
-from models.checkpoints import SAMPLES, CheckpointId
-from models.config import TrainingConfig
+from app.dependencies import JobId, Services, ServicesDep
+from app.schemas import JobView, TrainingOrder
+from worker.jobs import Job
 from worker.queue import knock
+from worker.store import Order
 
 router = APIRouter(tags=["training"])
 logger = logging.getLogger(__name__)
@@ -22,46 +22,61 @@ EXAMPLES = {
     "without any files": {"value": {"epochs": 2, "dataset": "printed", "train_examples": 6000}},
 }
 
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        min_length=1,
+        max_length=200,
+        pattern=r"^[\x21-\x7e]+$",
+        description="Sent again within a day, with the same body, it is answered with the job that it made then.",
+    ),
+]
+
 
 @router.post("/train", status_code=202)
 async def train(
     services: ServicesDep,
     response: Response,
-    config: Annotated[TrainingConfig | None, Body(openapi_examples=EXAMPLES)] = None,
+    wanted: Annotated[TrainingOrder | None, Body(openapi_examples=EXAMPLES)] = None,
+    idempotency_key: IdempotencyKey = None,
 ) -> JobView:
     """Start a run. An empty body is the seed's recipe: 100 epochs on MNIST."""
-    job = await services.desk.create(config or TrainingConfig())
+    wanted = wanted or TrainingOrder()
+    order = Order(wanted.config, wanted.priority, idempotency_key=idempotency_key)
+    return await accepted(await services.desk.create(order), services, response)
+
+
+@router.post("/jobs/{job_id}/cancel", status_code=202)
+async def cancel(services: ServicesDep, job_id: JobId) -> JobView:
+    """Stop a run within a second or an iteration. Its checkpoints stay, and it can be resumed from where it stopped."""
+    return JobView.of(await services.desk.cancel(job_id))
+
+
+@router.post("/jobs/{job_id}/resume", status_code=202)
+async def resume(services: ServicesDep, response: Response, job_id: JobId) -> JobView:
+    """Let a run that failed or was cancelled go on from where it stopped, as if it had not."""
+    return await accepted(await services.desk.resume(job_id), services, response)
+
+
+@router.post("/jobs/{job_id}/retry", status_code=202)
+async def retry(services: ServicesDep, response: Response, job_id: JobId) -> JobView:
+    """Run a job's recipe once more, from the start, as a new job that names the old one in `retry_of`."""
+    job = await services.desk.get(job_id)
+    again = await services.desk.create(Order(job.config, job.priority, retry_of=job.id))
+    return await accepted(again, services, response)
+
+
+@router.post("/jobs/{job_id}/front", status_code=202)
+async def move_to_front(services: ServicesDep, job_id: JobId) -> JobView:
+    """Let a waiting run be the next, whatever its priority."""
+    return JobView.of(await services.desk.move_to_front(job_id))
+
+
+async def accepted(job: Job, services: Services, response: Response) -> JobView:
+    """Tell the workers of a job that waits, and the caller where it is."""
     try:
         await anyio.to_thread.run_sync(knock, services.celery)
-    except OperationalError as error:  # the job is stored: the next knock, or a worker that starts, finds it
+    except OperationalError as error:  # the job is stored: the next knock, or a worker's next round, finds it
         logger.warning("job %s waits, but no worker could be told: %s", job.id, error)
     response.headers["Location"] = f"/jobs/{job.id}"
     return JobView.of(job)
-
-
-@router.get("/jobs")
-async def jobs(services: ServicesDep, query: Annotated[JobsQuery, Query()]) -> JobList:
-    """List the runs accepted last, newest first."""
-    return JobList(jobs=[JobView.of(job) for job in await services.desk.newest(query.limit)])
-
-
-@router.get("/jobs/{job_id}")
-async def job(services: ServicesDep, job_id: JobId) -> JobView:
-    """Tell where a run stands: its progress and each finished epoch's losses."""
-    return JobView.of(await services.desk.get(job_id))
-
-
-@router.get(
-    "/jobs/{job_id}/epochs/{epoch}/samples.png",
-    response_class=Response,
-    responses={200: {"content": {"image/png": {}}, "description": "588 x 1120 pixels."}},
-)
-async def samples(services: ServicesDep, job_id: JobId, epoch: Annotated[int, Path(ge=1, le=1000)]) -> Response:
-    """Show an epoch's plot: ten columns of generated digits, a white one, ten columns of real ones."""
-
-    def read() -> bytes:
-        manifest = services.store.manifest(CheckpointId(job_id, epoch))
-        return services.store.read(manifest, SAMPLES)
-
-    png = await anyio.to_thread.run_sync(read)
-    return Response(png, media_type="image/png", headers={"Cache-Control": "public, max-age=31536000, immutable"})

@@ -14,9 +14,10 @@ from models.data import load_dataset
 from models.trainer import Trainer
 from tests.conftest import RunningRedis
 from worker import interruption, training
+from worker.bench import JobBench
 from worker.jobs import Job, JobStatus
 from worker.settings import WorkerSettings
-from worker.store import JobBench, JobDesk
+from worker.store import JobDesk, Order
 from worker.training import persist, run_next_job
 
 
@@ -36,7 +37,7 @@ def accept(settings: WorkerSettings, config: TrainingConfig) -> str:
     async def create() -> str:
         desk = JobDesk.connect(settings.redis_url)
         try:
-            return (await desk.create(config)).id
+            return (await desk.create(Order(config))).id
         finally:
             await desk.close()
 
@@ -106,10 +107,9 @@ def test_a_run_that_diverges_keeps_its_last_good_state(
 
     healthy = Trainer.step
     monkeypatch.setattr(Trainer, "step", step)
-    monkeypatch.setattr("worker.keeper.SAVE_SECONDS", 0.0)
     monkeypatch.setattr("models.pace.REPORT_SECONDS", 0.0)
     job_id = accept(settings, config)
-    run_next_job(settings)
+    run_next_job(settings.model_copy(update={"save_seconds": 1e-9}))
 
     job = found(settings, job_id)
     assert job.status == JobStatus.FAILED

@@ -1,0 +1,73 @@
+"""Runs, watched."""
+
+import hashlib
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+import anyio.to_thread
+from fastapi import APIRouter, Depends, Header, Path, Query, Response
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+
+from app.dependencies import JobId, ServicesDep
+from app.events import Event
+from app.schemas import JobList, JobsQuery, JobView
+from models.checkpoints import SAMPLES, CheckpointId
+
+router = APIRouter(tags=["jobs"])
+
+
+@router.get("/jobs")
+async def jobs(services: ServicesDep, query: Annotated[JobsQuery, Query()]) -> JobList:
+    """List the runs accepted last, newest first."""
+    found = await services.desk.newest(query.limit + 1, query.status, query.before)
+    return JobList.of(found, query)
+
+
+@router.get("/jobs/{job_id}", response_model=JobView, responses={304: {"description": "As it was."}})
+async def job(
+    services: ServicesDep, job_id: JobId, if_none_match: Annotated[str | None, Header(max_length=1000)] = None
+) -> Response:
+    """Tell where a run stands: its progress and each finished epoch's losses."""
+    body = JobView.of(await services.desk.get(job_id)).model_dump_json().encode()
+    tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+    headers = {"ETag": tag, "Cache-Control": "no-cache"}
+    if if_none_match is not None and tag in (one.strip().removeprefix("W/") for one in if_none_match.split(",")):
+        return Response(status_code=304, headers=headers)
+    return Response(body, media_type="application/json", headers=headers)
+
+
+async def followed(
+    services: ServicesDep, job_id: JobId, last_event_id: Annotated[str | None, Header(max_length=50)] = None
+) -> AsyncIterator[AsyncIterator[Event]]:
+    async with services.events.follow(job_id, last_event_id) as events:
+        yield events
+
+
+@router.get("/jobs/{job_id}/events", response_class=EventSourceResponse)
+async def events(
+    stream: Annotated[AsyncIterator[Event], Depends(followed)],
+) -> AsyncIterator[ServerSentEvent]:
+    """Follow a run as server-sent events: first `job`, the whole record; then `progress`, `epoch`, `status`, `trouble`.
+
+    The stream ends with the run, and after ten minutes. Come again with `Last-Event-ID`, as browsers do by themselves,
+    to get what was missed.
+    """
+    async for event in stream:
+        data = JobView.of(event.data) if event.kind == "job" else event.data
+        yield ServerSentEvent(data=data, event=event.kind, id=event.id)
+
+
+@router.get(
+    "/jobs/{job_id}/epochs/{epoch}/samples.png",
+    response_class=Response,
+    responses={200: {"content": {"image/png": {}}, "description": "588 x 1120 pixels."}},
+)
+async def samples(services: ServicesDep, job_id: JobId, epoch: Annotated[int, Path(ge=1, le=1000)]) -> Response:
+    """Show an epoch's plot: ten columns of generated digits, a white one, ten columns of real ones."""
+
+    def read() -> bytes:
+        manifest = services.store.manifest(CheckpointId(job_id, epoch))
+        return services.store.read(manifest, SAMPLES)
+
+    png = await anyio.to_thread.run_sync(read)
+    return Response(png, media_type="image/png", headers={"Cache-Control": "public, max-age=31536000, immutable"})

@@ -1,0 +1,133 @@
+"""The worker's side of the job record, synchronous: it claims a job and is then the only one to write it."""
+
+import os
+import socket
+from typing import NamedTuple
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from models.config import TrainingConfig
+from models.history import Progress
+from worker import scripts
+from worker.jobs import EpochRecord, Job, JobStatus, before
+from worker.queue import KNOCKS
+from worker.store import DELAYED, FENCE, LEASES, QUEUE, check_eviction, decode_job, epochs_key, job_key, pairs
+
+LOSSES = 3  # workers lost in a row, without progress that was saved, that end a job
+GIVEN_UP = (
+    f"{LOSSES} workers in a row were lost while they ran it, and none had saved any progress (out of memory, or a "
+    "crash?): see the worker's log, then POST /jobs/{id}/resume"
+)
+LONGEST_BACKOFF_SECONDS = 360.0
+
+
+class JobLost(Exception):
+    """The record no longer belongs to this worker: another claimed it since, or it has ended."""
+
+
+class Claim(NamedTuple):
+    """The right to run a job. Writes under a lower fence than the record's do nothing."""
+
+    job: Job
+    fence: int
+
+
+class JobBench:
+    """Calls raise redis.RedisError where Redis does not answer within two seconds; nothing is sent twice by itself."""
+
+    def __init__(self, client: "redis.Redis") -> None:
+        self.redis = client
+        self._claim = client.register_script(scripts.CLAIM)
+        self._renew = client.register_script(scripts.RENEW)
+        self._write = client.register_script(scripts.WRITE)
+        self._finish = client.register_script(scripts.FINISH)
+        self._reconcile = client.register_script(scripts.RECONCILE)
+
+    @classmethod
+    def connect(cls, url: str) -> "JobBench":
+        client = redis.Redis.from_url(
+            url, decode_responses=True, socket_timeout=2.0, socket_connect_timeout=2.0, retry=Retry(NoBackoff(), 0)
+        )
+        return cls(client)
+
+    def check_eviction(self) -> None:
+        """Raises Unsuitable where this Redis may lose jobs."""
+        check_eviction(self.redis.info("memory"))
+
+    def waiting(self) -> int:
+        """How many jobs a worker could claim now."""
+        return int(self.redis.zcard(QUEUE))
+
+    def knocks(self) -> int:
+        """How many knocks no worker has heard yet."""
+        return int(self.redis.llen(KNOCKS))
+
+    def claims(self) -> int:
+        """How many claims there ever were."""
+        return int(self.redis.get(FENCE) or 0)
+
+    def claim(self, lease_seconds: float = 30.0, lowest_fence: int = 0) -> Claim | None:
+        """Take the job that is next, or None where none waits. Its token is higher than `lowest_fence`."""
+        ourselves = f"{socket.gethostname()}:{os.getpid()}"
+        answer = self._claim(keys=[QUEUE, FENCE, LEASES], args=[job_key(""), lowest_fence, lease_seconds, ourselves])
+        if answer is None:
+            return None
+        job_id, fence, fields, epochs = answer
+        return Claim(decode_job(job_id, pairs(fields), pairs(epochs)), int(fence))
+
+    def renew(self, claim: Claim, lease_seconds: float) -> JobStatus:
+        """Hold the job for so much longer, and hear how it is wanted. Raises JobLost."""
+        keys = [job_key(claim.job.id), LEASES]
+        return self._still_ours(claim, self._renew(keys=keys, args=[claim.job.id, claim.fence, lease_seconds]))
+
+    def settle(self, claim: Claim, config: TrainingConfig, device: str) -> None:
+        """Store what was settled when the run started. Raises JobLost."""
+        self._put(claim, "config", config.model_dump_json(), "device", device)
+
+    def report(self, claim: Claim, progress: Progress) -> None:
+        """Raises JobLost."""
+        told = progress.model_dump_json()
+        self._put(claim, "progress", told, kind="progress", data=told)
+
+    def saved(self, claim: Claim, epoch: int, iteration: int) -> None:
+        """Note that the run's state is kept up to there. Raises JobLost."""
+        self._put(claim, "saved", f"{epoch}:{iteration}")
+
+    def tell_trouble(self, claim: Claim, trouble: str) -> None:
+        """Say what keeps the run from going on; nothing, where it goes on. Raises JobLost."""
+        self._put(claim, "trouble", trouble, kind="trouble", data=trouble)
+
+    def add_epoch(self, claim: Claim, epoch: EpochRecord) -> None:
+        """Raises JobLost."""
+        self._put(claim, kind="epoch", data=epoch.model_dump_json(), number=epoch.epoch)
+
+    def finish(self, claim: Claim, status: JobStatus, error: str = "") -> None:
+        """End the job, or hand it back as `queued`. Raises JobLost."""
+        keys = [job_key(claim.job.id), QUEUE, LEASES]
+        if not self._finish(keys=keys, args=[claim.job.id, claim.fence, status.value, error, *before(status)]):
+            raise JobLost(claim.job.id)
+
+    def reconcile(self, backoff_seconds: float) -> list[tuple[str, str]]:
+        """Queue what nobody runs any more. Returns pairs (job id, `queued`, `failed`, `cancelled` or `due`)."""
+        keys = [LEASES, QUEUE, DELAYED]
+        told = self._reconcile(
+            keys=keys, args=[job_key(""), LOSSES, backoff_seconds, LONGEST_BACKOFF_SECONDS, GIVEN_UP]
+        )
+        return list(zip(told[::2], told[1::2], strict=True))
+
+    def _put(
+        self, claim: Claim, *fields_and_values: str, kind: str = "", data: str = "", number: int | str = ""
+    ) -> None:
+        keys = [job_key(claim.job.id), epochs_key(claim.job.id)]
+        args = (claim.job.id, claim.fence, kind, data, number, *fields_and_values)
+        self._still_ours(claim, self._write(keys=keys, args=args))
+
+    def _still_ours(self, claim: Claim, status: str | None) -> JobStatus:
+        if status is None:
+            raise JobLost(claim.job.id)
+        return JobStatus(status)
+
+    def close(self) -> None:
+        self.redis.close()

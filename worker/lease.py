@@ -1,0 +1,102 @@
+"""The right to run a job, held as long as it is renewed: a thread beside the training renews it, and listens.
+
+Who does not hear from Redis for as long as the lease lasts must believe that another runs the job by now, and stops. So
+does who hears that it lost the job, and who makes no progress. Training stops at its next `check`; where that does not
+come within a second, the process ends.
+"""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+
+import redis
+
+from worker.bench import Claim, JobBench, JobLost
+from worker.jobs import JobStatus
+
+logger = logging.getLogger(__name__)
+
+LISTEN_SECONDS = 1.0  # how often, at least, the thread asks whether the job is wanted: what it takes to cancel one
+GRACE_SECONDS = 1.0
+STALLED_SECONDS = 900.0  # without a check: a download, an iteration and a checkpoint all take less
+EXIT_CODE = 75  # EX_TEMPFAIL
+
+
+class Cancelled(Exception):
+    """Somebody asked for the job to end."""
+
+
+def clock() -> float:
+    """Seconds that also pass while the machine sleeps."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
+
+
+class Lease:
+    """A context: inside it, `check` says whether to go on. One process may hold one lease."""
+
+    def __init__(
+        self, bench: JobBench, claim: Claim, seconds: float, end_process: Callable[[int], None] = os._exit
+    ) -> None:
+        self.bench = bench
+        self.claim = claim
+        self.seconds = seconds
+        self.renewed = self.checked = clock()
+        self.end_process = end_process
+        self._cancelled = threading.Event()
+        self._lost = threading.Event()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
+
+    def __enter__(self) -> "Lease":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def check_held(self) -> None:
+        """Raises JobLost where the job is no longer ours."""
+        self.checked = clock()
+        if self._lost.is_set() or self.checked - self.renewed > self.seconds:
+            raise JobLost(self.claim.job.id)
+
+    def check(self) -> None:
+        """Raises JobLost where the job is no longer ours, and Cancelled where it is no longer wanted."""
+        self.check_held()
+        if self._cancelled.is_set():
+            raise Cancelled
+
+    def _keep(self) -> None:
+        while not self._over.wait(min(LISTEN_SECONDS, self.seconds / 6)):
+            if clock() - self.checked > STALLED_SECONDS:
+                logger.error("job %s has made no progress for %.0f s", self.claim.job.id, STALLED_SECONDS)
+                break
+            if not self._renew():
+                break
+        else:
+            return
+        self._lost.set()
+        if not self._over.wait(GRACE_SECONDS):
+            logger.error("job %s is lost and its training does not stop: ending the process", self.claim.job.id)
+            self.end_process(EXIT_CODE)
+
+    def _renew(self) -> bool:
+        """Renew the lease, and say whether it still holds."""
+        asked = clock()
+        try:
+            status = self.bench.renew(self.claim, self.seconds)
+        except JobLost:
+            logger.warning("job %s belongs to somebody else now", self.claim.job.id)
+            return False
+        except redis.RedisError as error:
+            if clock() - self.renewed > self.seconds:
+                logger.error("job %s: no word from Redis while the lease lasted: %s", self.claim.job.id, error)
+                return False
+            return True
+        self.renewed = asked  # before the call: Redis began to count later
+        if status == JobStatus.CANCELLING:
+            self._cancelled.set()
+        return True

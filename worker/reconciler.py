@@ -1,0 +1,80 @@
+"""What makes lost messages, workers and answers cost seconds and nothing else: a thread in each Celery parent.
+
+It queues the jobs that nobody runs any more, knocks where jobs wait and no message says so, and ends a worker that is
+alive and hears no knocks.
+"""
+
+import logging
+import os
+import threading
+from collections.abc import Callable
+
+import redis
+from kombu.exceptions import OperationalError
+
+from worker.bench import JobBench
+
+logger = logging.getLogger(__name__)
+
+DEAF_ROUNDS = 4  # in a row in which jobs waited, we knocked, and an idle worker took none
+EXIT_CODE = 75  # EX_TEMPFAIL: whoever supervises the worker starts it again
+
+
+class Reconciler:
+    """`knock` tells the workers that a job waits; `idle` says whether this worker runs nothing."""
+
+    def __init__(
+        self,
+        bench: JobBench,
+        knock: Callable[[], None],
+        idle: Callable[[], bool],
+        seconds: float,
+        backoff_seconds: float,
+        end_process: Callable[[int], None] = os._exit,
+    ) -> None:
+        self.bench = bench
+        self.knock = knock
+        self.idle = idle
+        self.seconds = seconds
+        self.backoff_seconds = backoff_seconds
+        self.end_process = end_process
+        self.deaf_rounds = 0
+        self.claims_seen = 0
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name="reconciler", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._over.set()
+
+    def _keep(self) -> None:
+        while not self._over.wait(self.seconds):
+            try:
+                self.once()
+            except (redis.RedisError, OperationalError, OSError) as error:
+                self.deaf_rounds = 0
+                logger.warning("Redis does not answer: %s", error)
+
+    def once(self) -> None:
+        """One round."""
+        for job_id, became in self.bench.reconcile(self.backoff_seconds):
+            match became:
+                case "queued":
+                    logger.warning("job %s: its worker was lost; it is queued again, after a while", job_id)
+                case "due":
+                    logger.info("job %s waits for a worker again", job_id)
+                case _:
+                    logger.error("job %s: its worker was lost; it is %s", job_id, became)
+        waiting, claims = self.bench.waiting(), self.bench.claims()
+        if waiting:
+            for _ in range(waiting - self.bench.knocks()):
+                self.knock()
+        heard_nothing = waiting > 0 and self.idle() and claims == self.claims_seen
+        self.deaf_rounds = self.deaf_rounds + 1 if heard_nothing else 0
+        self.claims_seen = claims
+        if self.deaf_rounds > DEAF_ROUNDS:
+            logger.error("jobs wait and this worker is idle, but hears no knocks: ending it, to be started again")
+            self._over.set()
+            self.end_process(EXIT_CODE)
