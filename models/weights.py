@@ -18,9 +18,9 @@ class InvalidWeights(Exception):
 
 
 def to_bytes(network: nn.Module) -> bytes:
-    """Serialise all weights and moving statistics as float32 safetensors."""
+    """Serialise all weights and moving statistics as float32 safetensors; the same weights are the same bytes."""
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    return save(state, metadata={"format": "pt", "network": type(network).__name__})
+    return save(state, metadata={"format": "pt"})
 
 
 def generator_from_bytes(data: bytes) -> Generator:

@@ -34,3 +34,8 @@ def test_weights_that_are_not_a_generators_are_refused() -> None:
     for reason, data in wrong.items():
         with pytest.raises(InvalidWeights, match=reason):
             generator_from_bytes(data)
+
+
+def test_the_same_weights_are_the_same_bytes() -> None:
+    generator = Generator(10)
+    assert len({to_bytes(generator) for _ in range(20)}) == 1

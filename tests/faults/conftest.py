@@ -1,0 +1,22 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.world import World, outcome, world
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[World]:
+    """A world with one worker."""
+    with world(tmp_path) as made:
+        made.start_worker()
+        yield made
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What the tiny run comes to when nobody disturbs it."""
+    with world(tmp_path_factory.mktemp("undisturbed")) as made:
+        made.start_worker()
+        return outcome(made.store, made.until_ended(made.accept()))

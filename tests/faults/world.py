@@ -1,0 +1,281 @@
+"""One machine's worth of the service as plain processes, in times shortened tenfold, with what happened written down.
+
+Leases last 3 s, reconcilers run every second, a lost worker costs half a second of back-off the first time: whatever is
+lost, a job must be running again within ten seconds.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import redis
+
+from models import weights
+from models.checkpoints import GENERATOR, CheckpointId, CheckpointStore
+from models.config import TrainingConfig
+from tests.conftest import RunningRedis
+from worker.jobs import ENDED, Job, JobStatus
+from worker.store import JobDesk, Order
+
+Answer = TypeVar("Answer")
+
+RECOVERY_SECONDS = 10.0
+TIMES = {
+    "ACGAN_LEASE_SECONDS": "3",
+    "ACGAN_RECONCILE_SECONDS": "1",
+    "ACGAN_BACKOFF_SECONDS": "0.5",
+    "ACGAN_SAVE_SECONDS": "0.3",
+}
+TINY: dict[str, Any] = {
+    "dataset": "printed",
+    "epochs": 6,
+    "batch_size": 4,
+    "train_examples": 32,
+    "test_examples": 8,
+    "precision": "fp32",
+}
+
+
+class World:
+    """Redis, a store, and workers that may be killed; `history` is what was done and seen, in order."""
+
+    def __init__(self, folder: Path, store: Path | None = None, environment: dict[str, str] | None = None) -> None:
+        self.folder = folder
+        self.home = folder / "home"
+        self.home.mkdir(parents=True)
+        self.redis = RunningRedis(folder / "redis")
+        self.store = CheckpointStore(store or self.home / "checkpoints")
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("ACGAN_")},
+            **TIMES,
+            "ACGAN_HOME": str(self.home),
+            "ACGAN_STORE": str(self.store.root),
+            "ACGAN_REDIS_URL": self.redis.url,
+            "ACGAN_DEVICE": "cpu",
+            "OMP_NUM_THREADS": "1",
+            **(environment or {}),
+        }
+        self.log = folder / "worker.log"
+        self.workers: list[subprocess.Popen[bytes]] = []
+        self.history: list[tuple[float, str, Any]] = []
+        self.violations: list[str] = []
+        self._over = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, daemon=True)
+        self._watcher.start()
+
+    # ----------------------------------------------------------------------------
+    # Doing.
+
+    def note(self, what: str, about: Any = None) -> None:
+        self.history.append((time.monotonic(), what, about))
+
+    def start_worker(self) -> subprocess.Popen[bytes]:
+        with self.log.open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "app.cli", "worker"],
+                env=self.environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self.workers.append(process)
+        self.note("worker started", process.pid)
+        return process
+
+    def ask(self, question: Callable[[JobDesk], Coroutine[Any, Any, Answer]]) -> Answer:
+        async def answer() -> Answer:
+            desk = JobDesk.connect(self.redis.url)
+            try:
+                return await question(desk)
+            finally:
+                await desk.close()
+
+        return asyncio.run(answer())
+
+    def accept(self, **fields: Any) -> str:
+        order = Order(TrainingConfig(**{**TINY, **fields}))
+        job_id = self.ask(lambda desk: desk.create(order)).id
+        self.note("accepted", job_id)
+        return job_id
+
+    def job(self, job_id: str) -> Job:
+        return self.ask(lambda desk: desk.get(job_id))
+
+    def trainer(self, job_id: str) -> int | None:
+        """The process that trains the job, where one does."""
+        job = self.job(job_id)
+        if job.status not in (JobStatus.RUNNING, JobStatus.CANCELLING) or job.worker is None:
+            return None
+        pid = int(job.worker.rpartition(":")[2])
+        return pid if is_alive(pid) else None
+
+    def kill(self, pid: int, sign: signal.Signals = signal.SIGKILL) -> None:
+        """Only what this world started: a worker of its own, or a worker's child."""
+        ours = {process.pid for process in self.workers}
+        assert pid in ours or parent(pid) in ours, f"{pid} is not ours"
+        self.note("signal", (sign.name, pid))
+        os.kill(pid, sign)
+
+    def until(self, what: str, answer: Callable[[], Answer | None], seconds: float = 60.0) -> Answer:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            with contextlib.suppress(redis.RedisError):
+                if found := answer():
+                    return found
+            time.sleep(0.05)
+        raise AssertionError(f"{what}: not within {seconds} s\n{self.story()}")
+
+    def until_running(self, job_id: str, seconds: float = RECOVERY_SECONDS) -> int:
+        return self.until(f"{job_id} runs", lambda: self.trainer(job_id), seconds)
+
+    def until_ended(self, job_id: str, seconds: float = 120.0) -> Job:
+        def ended() -> Job | None:
+            job = self.job(job_id)
+            return job if job.status in ENDED else None
+
+        job = self.until(f"{job_id} ends", ended, seconds)
+        self.note("ended", (job_id, job.status.value))
+        return job
+
+    def saved(self, job_id: str) -> str | None:
+        """How far the job's state was kept, as the record tells it."""
+        with self.redis.client() as client:
+            return client.hget(f"acgan:job:{job_id}", "saved")
+
+    def disturb(self, job_id: str, times: int, seed: int, disturb: Callable[[int], None]) -> int:
+        """Disturb the job's training process at random moments, but never three times without progress in between.
+
+        Returns how often it was done before the job had ended.
+        """
+        moments, without_progress, kept = random.Random(seed), 0, self.saved(job_id)
+        self.note("seed", seed)
+        for done in range(times):
+            if self.until(f"{job_id} runs", lambda: self.trainer(job_id) or self.ended(job_id), RECOVERY_SECONDS) == -1:
+                return done
+            time.sleep(moments.uniform(0, 1.0))
+            if without_progress == 2:
+                self.until("progress", lambda: self.saved(job_id) != kept or self.ended(job_id))
+            pid = self.trainer(job_id)
+            if pid is None:
+                return done
+            without_progress = without_progress + 1 if self.saved(job_id) == kept else 1
+            kept = self.saved(job_id)
+            disturb(pid)
+            self.until("it is noticed", lambda pid=pid: self.trainer(job_id) != pid or None, RECOVERY_SECONDS)
+        return times
+
+    def ended(self, job_id: str) -> int:
+        return -1 if self.job(job_id).status in ENDED else 0
+
+    def close(self) -> None:
+        self._over.set()
+        self._watcher.join()
+        for process in self.workers:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        self.redis.kill()
+
+    def story(self) -> str:
+        """What happened, for whoever reads a failure."""
+        begun = self.history[0][0] if self.history else 0.0
+        lines = [f"{when - begun:7.2f} {what} {about}" for when, what, about in self.history]
+        return "\n".join([*self.violations, *lines, *self.log.read_text(errors="replace").splitlines()[-40:]])
+
+    # ----------------------------------------------------------------------------
+    # Watching: ten times a second, what a loader would find behind `latest`.
+
+    def _watch(self) -> None:
+        seen, verified = CheckpointId("", 0), set()
+        while not self._over.wait(0.1):
+            latest = self.store.latest()
+            if latest is None or latest in verified:
+                continue
+            try:
+                manifest = self.store.manifest(latest)
+                weights.generator_from_bytes(self.store.read(manifest, GENERATOR))
+            except Exception as error:  # whatever it is, a loader would have met it
+                self.violations.append(f"latest names {latest}: {error!r}")
+            if latest < seen:
+                self.violations.append(f"latest went back from {seen} to {latest}")
+            seen = max(seen, latest)
+            verified.add(latest)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def parent(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
+
+
+@contextlib.contextmanager
+def world(folder: Path, **options: Any) -> Iterator[World]:
+    made = World(folder, **options)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+# ----------------------------------------------------------------------------
+# Judging.
+
+
+def outcome(store: CheckpointStore, job: Job) -> str:
+    """Everything a run came to, but for times and tokens: losses as told, files by their sums."""
+    told = []
+    for epoch in job.epochs:
+        manifest = store.manifest(CheckpointId(job.id, epoch.epoch))
+        files = {name: record.sha256 for name, record in manifest.files.items()}
+        told.append({"epoch": epoch.epoch, "losses": epoch.losses.model_dump(), "files": files})
+    return json.dumps(told, sort_keys=True)
+
+
+def check(world: World, jobs: list[str], undisturbed: str, status: JobStatus = JobStatus.SUCCEEDED) -> None:
+    """The invariants that hold after every fault."""
+    assert world.violations == [], world.story()
+    for job_id in jobs:
+        job = world.job(job_id)
+        assert job.status == status, world.story()
+        assert [epoch.epoch for epoch in job.epochs] == list(range(1, len(job.epochs) + 1))
+        fences = [world.store.manifest(CheckpointId(job_id, epoch.epoch)).fence for epoch in job.epochs]
+        assert fences == sorted(fences), f"tokens went back: {fences}"
+        assert max(fences, default=0) <= world.store.highest_fence()
+        if status == JobStatus.SUCCEEDED:
+            assert outcome(world.store, job) == undisturbed
+    leftovers = [path for path in world.store.root.glob("*/.*") if path.name != ".lock"]
+    assert leftovers == [] or status != JobStatus.SUCCEEDED, leftovers
+    with world.redis.client() as client:
+        assert client.zcard("acgan:leases") == 0
+        assert_legal(client)
+
+
+def assert_legal(client: "redis.Redis") -> None:
+    """No job went from one state to another that may not follow."""
+    from worker.jobs import TRANSITIONS
+
+    states: dict[str, JobStatus] = {}
+    events: Any = client.xrange("acgan:events")
+    for _, event in events:
+        if event["kind"] == "status":
+            new, old = JobStatus(event["data"]), states.get(event["job"])
+            assert old is None or new in TRANSITIONS[old], f"{event['job']}: {old} -> {new}"
+            states[event["job"]] = new
