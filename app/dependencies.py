@@ -31,12 +31,17 @@ def services(request: Request) -> Services:
 ServicesDep = Annotated[Services, Depends(services)]
 
 
-def job_id(job_id: Annotated[str, Path(examples=["20260131-120000-1a2b3c"])]) -> str:
+def checked(job_id: str) -> str:
+    """Raises JobNotFound where this cannot be a job's id."""
     if not re.match(JOB_ID_PATTERN, job_id):
         raise JobNotFound(
             f"there is no job {job_id[:80]!r}: ids look like 20260131-120000-1a2b3c, and GET /jobs lists them"
         )
     return job_id
+
+
+def job_id(job_id: Annotated[str, Path(examples=["20260131-120000-1a2b3c"])]) -> str:
+    return checked(job_id)
 
 
 JobId = Annotated[str, Depends(job_id)]

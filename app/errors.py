@@ -5,13 +5,13 @@ from http import HTTPStatus
 from typing import Any
 
 import redis
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from app.events import TooManyFollowers
+from app.events import NothingFollows, TooManyFollowers
 from app.gallery import NothingPublished
 from models.checkpoints import CheckpointDamaged, CheckpointNotFound
 from models.weights import InvalidWeights
@@ -82,6 +82,7 @@ def problem(
 def add_error_handlers(app: FastAPI) -> None:
     for error in STATUS:
         app.add_exception_handler(error, answer_known)
+    app.add_exception_handler(NothingFollows, answer_nothing)
     app.add_exception_handler(RequestValidationError, answer_invalid)
     app.add_exception_handler(HTTPException, answer_http)
     app.add_exception_handler(Exception, answer_unexpected)
@@ -98,6 +99,11 @@ async def answer_known(request: Request, error: Exception) -> JSONResponse:
         logger.error("%s %s: %s", request.method, request.url.path, error)
         return problem(503, "The checkpoints' folder cannot be read just now: ask again shortly, or tell the operator.")
     return problem(STATUS[known], sentence(str(error)))
+
+
+async def answer_nothing(_request: Request, _error: Exception) -> Response:
+    """No mistake: it tells browsers not to come again, which they would do after any other end of a stream."""
+    return Response(status_code=204)
 
 
 async def answer_invalid(_request: Request, error: Exception) -> JSONResponse:
@@ -138,6 +144,8 @@ def mistake(found: dict[str, Any]) -> Mistake:
         case "json_invalid":
             reason = found.get("ctx", {}).get("error", "")
             return Mistake(field="body", message=f'this is not JSON ({reason}): send an object such as {{"epochs": 5}}')
+        case "string_pattern_mismatch":
+            return Mistake(field=field, message="should be visible ASCII characters, without spaces")
         case "extra_forbidden":
             return Mistake(field=field, message="there is no such field: GET /docs lists those there are")
         case "model_attributes_type" | "dict_type" | "model_type":
@@ -145,7 +153,7 @@ def mistake(found: dict[str, Any]) -> Mistake:
                 field="body",
                 message='send a JSON object such as {"epochs": 5}, with the header Content-Type: application/json',
             )
-    message = message.removeprefix("Value error, ").removeprefix("Input ")
+    message = message.removeprefix("Value error, ").removeprefix("Input ").removeprefix("String ")
     if isinstance(value, str | int | float):
         message += f", not {str(value)[:80]!r}" if isinstance(value, str) else f", not {value}"
     return Mistake(field=field, message=message)

@@ -12,7 +12,7 @@ import redis
 import redis.asyncio
 
 from worker.jobs import ENDED
-from worker.store import EVENTS, JobDesk
+from worker.store import EVENTS, JobDesk, decode_job, epochs_key, job_key
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +26,10 @@ class TooManyFollowers(Exception):
     """This process streams to as many as it may."""
 
 
+class NothingFollows(Exception):
+    """The job has ended, and whoever asks was told so."""
+
+
 class Event(NamedTuple):
     """A change of one job: `status`, `progress`, `epoch` or `trouble`; `job` is the whole record."""
 
@@ -34,49 +38,58 @@ class Event(NamedTuple):
     data: Any
 
 
-Inbox = asyncio.Queue[tuple[str, Event] | None]
+Inbox = asyncio.Queue[Event | None]
 
 
 class Events:
     def __init__(self, url: str, desk: JobDesk, limit: int) -> None:
         self.redis: Any = redis.asyncio.Redis.from_url(url, decode_responses=True, socket_timeout=BLOCK_SECONDS + 5)
         self.desk = desk
+        self.asking: Any = desk.redis  # gives up sooner than the reader's connection, which waits for news
         self.limit = limit
-        self.inboxes: set[Inbox] = set()
-        self.position = "$"
+        self.streams = 0
+        self.inboxes: dict[Inbox, str] = {}  # and the job that each is about
+        self.position: str | None = None  # of the last entry that was handed out
 
     async def read(self) -> None:
-        """Read the stream for ever, and hand what comes to everybody."""
+        """Read the stream for ever, and hand what comes to whom it concerns."""
         while True:
             try:
-                if self.position == "$":
-                    self.position = await self.newest_id()
-                answer = await self.redis.xread({EVENTS: self.position}, block=int(1e3 * BLOCK_SECONDS), count=500)
+                position = await self._position()
+                answer = await self.redis.xread({EVENTS: position}, block=int(1e3 * BLOCK_SECONDS), count=100)
                 entries: list[Any] = answer[0][1] if answer else []
                 for entry_id, fields in entries:
                     self.position = entry_id
-                    self._hand_out(decode(entry_id, fields))
+                    self._hand_out(*decode(entry_id, fields))
             except redis.RedisError as error:
                 logger.warning("events: Redis does not answer: %s", error)
                 self._let_go()
-                self.position = "$"  # followers come again, and ask for what they missed
                 await asyncio.sleep(AGAIN_SECONDS)
 
-    def _hand_out(self, told: tuple[str, Event]) -> None:
-        for inbox in list(self.inboxes):
+    async def _position(self) -> str:
+        """Settle where reading begins, before anybody relies on it: the reader, or the first to follow."""
+        if self.position is None:
+            newest = await self._newest_id()
+            self.position = self.position or newest  # somebody may have been quicker
+        return self.position
+
+    def _hand_out(self, job_id: str, event: Event) -> None:
+        for inbox in [inbox for inbox, about in self.inboxes.items() if about == job_id]:
             if inbox.qsize() < BEHIND:
-                inbox.put_nowait(told)
+                inbox.put_nowait(event)
             else:
-                self.inboxes.discard(inbox)
+                del self.inboxes[inbox]
                 inbox.put_nowait(None)
 
     def _let_go(self) -> None:
-        for inbox in list(self.inboxes):
-            self.inboxes.discard(inbox)
+        """Followers come again, and ask for what they missed. Redis may come back older than it was: begin anew."""
+        for inbox in self.inboxes:
             inbox.put_nowait(None)
+        self.inboxes.clear()
+        self.position = None
 
-    async def newest_id(self) -> str:
-        newest: list[Any] = await self.redis.xrevrange(EVENTS, count=1)
+    async def _newest_id(self) -> str:
+        newest: list[Any] = await self.asking.xrevrange(EVENTS, count=1)
         return str(newest[0][0]) if newest else "0-0"
 
     @contextlib.asynccontextmanager
@@ -84,54 +97,77 @@ class Events:
         """Open the stream of one job's events: those after `last_id`, or the whole record and what comes then.
 
         It ends when the job has, after ten minutes, and where Redis or the follower does not keep up.
-        Raises TooManyFollowers, JobNotFound, RedisError.
+        Raises TooManyFollowers, NothingFollows, JobNotFound, RedisError.
         """
-        if len(self.inboxes) >= self.limit:
+        if self.streams >= self.limit:
             raise TooManyFollowers(
                 f"{self.limit} streams are open already: ask GET /jobs/{job_id} now and then instead"
             )
         inbox: Inbox = asyncio.Queue()
-        self.inboxes.add(inbox)
+        self.streams += 1
+        self.inboxes[inbox] = job_id  # before the past is read, so that nothing falls in between
         try:
+            await self._position()
             past = await self._past(job_id, last_id)
-            yield self._stream(job_id, past, inbox)
+            yield self._stream(past, inbox)
         finally:
-            self.inboxes.discard(inbox)
+            self.inboxes.pop(inbox, None)
+            self.streams -= 1
 
     async def _past(self, job_id: str, last_id: str | None) -> list[Event]:
-        now = await self.newest_id()
-        job = await self.desk.get(job_id)
-        if last_id is not None and re.fullmatch(r"\d{1,19}-\d{1,19}", last_id):
-            oldest: list[Any] = await self.redis.xrange(EVENTS, count=1)
-            if oldest and place(oldest[0][0]) <= place(last_id):
-                since: list[Any] = await self.redis.xrange(EVENTS, min=f"({last_id}")
-                told = [decode(entry_id, fields) for entry_id, fields in since]
-                return [event for about, event in told if about == job_id]
-        return [Event(now, "job", job)]
+        record = await self._record(job_id)
+        if last_id is None or re.fullmatch(r"\d{1,19}-\d{1,19}", last_id) is None:
+            return [record]
+        oldest: list[Any] = await self.asking.xrange(EVENTS, count=1)
+        if not oldest or place(oldest[0][0]) > place(last_id):
+            return [record]
+        since: list[Any] = await self.asking.xrange(EVENTS, min=f"({last_id}")
+        told = [decode(entry_id, fields) for entry_id, fields in since]
+        past = [event for about, event in told if about == job_id]
+        if not past and has_ended(record):
+            raise NothingFollows(job_id)
+        return past
 
-    async def _stream(self, job_id: str, past: list[Event], inbox: Inbox) -> AsyncIterator[Event]:
+    async def _record(self, job_id: str) -> Event:
+        """The whole record, and the last event that is in it already: read in one step, so that none is told twice."""
+        async with self.asking.pipeline(transaction=True) as pipeline:
+            pipeline.xrevrange(EVENTS, count=1)
+            pipeline.hgetall(job_key(job_id))
+            pipeline.hgetall(epochs_key(job_id))
+            newest, fields, epochs = await pipeline.execute()
+        if not fields:
+            await self.desk.get(job_id)  # which says so
+        return Event(newest[0][0] if newest else "0-0", "job", decode_job(job_id, fields, epochs))
+
+    async def _stream(self, past: list[Event], inbox: Inbox) -> AsyncIterator[Event]:
+        over = asyncio.get_running_loop().time() + LIFE_SECONDS
         reached = (0, 0)
         for event in past:
             reached = place(event.id)
             yield event
             if has_ended(event):
                 return
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LIFE_SECONDS):
-                while (told := await inbox.get()) is not None:
-                    about, event = told
-                    if about == job_id and place(event.id) > reached:
-                        yield event
-                        if has_ended(event):
-                            return
+        while True:
+            try:
+                async with asyncio.timeout_at(over):
+                    told = await inbox.get()
+            except TimeoutError:
+                return
+            if told is None:
+                return
+            if place(told.id) > reached:
+                yield told
+                if has_ended(told):
+                    return
 
     async def close(self) -> None:
         await self.redis.aclose()
 
 
 def decode(entry_id: str, fields: dict[str, str]) -> tuple[str, Event]:
+    """Tell an entry of the stream as the record would: trouble that is over is null there."""
     kind, data = fields["kind"], fields["data"]
-    told = json.loads(data) if kind in ("progress", "epoch") else {kind: data}
+    told = json.loads(data) if kind in ("progress", "epoch") else {kind: data or None}
     return fields["job"], Event(entry_id, kind, told)
 
 

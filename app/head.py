@@ -12,8 +12,9 @@ class HeadAsGet:
             return await self.app(scope, receive, send)
 
         async def send_no_body(message: Message) -> None:
-            if message["type"] == "http.response.body":
-                message = {**message, "body": b""}
-            await send(message)
+            """End with the headers: the server then tells whoever would stream on that nobody listens."""
+            if message["type"] == "http.response.start":
+                await send(message)
+                await send({"type": "http.response.body", "body": b""})
 
         return await self.app({**scope, "method": "GET"}, receive, send_no_body)

@@ -16,6 +16,10 @@ MAX_SEED = 2**53 - 1  # what every JSON reader keeps exactly
 class EpochView(EpochRecord):
     samples: str = Field(description="Address of the epoch's plot.")
 
+    @classmethod
+    def of(cls, job_id: str, epoch: EpochRecord) -> "EpochView":
+        return cls(**dict(epoch), samples=f"/jobs/{job_id}/epochs/{epoch.epoch}/samples.png")
+
 
 class TrainingOrder(TrainingConfig):
     """A recipe, and when it is to be run."""
@@ -44,7 +48,7 @@ class JobView(Job):
     @classmethod
     def of(cls, job: Job) -> "JobView":
         here = f"/jobs/{job.id}"
-        epochs = [EpochView(**dict(epoch), samples=f"{here}/epochs/{epoch.epoch}/samples.png") for epoch in job.epochs]
+        epochs = [EpochView.of(job.id, epoch) for epoch in job.epochs]
         digits = f"/digits/{{label}}?n=40&checkpoint={epochs[-1].checkpoint}" if epochs else None
         return cls(**{**dict(job), "epochs": epochs}, links=JobLinks(self=here, events=f"{here}/events", digits=digits))
 

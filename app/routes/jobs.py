@@ -2,16 +2,17 @@
 
 import hashlib
 from collections.abc import AsyncIterator
-from typing import Annotated
+from typing import Annotated, Any
 
 import anyio.to_thread
 from fastapi import APIRouter, Depends, Header, Path, Query, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from app.dependencies import JobId, ServicesDep
+from app.dependencies import JobId, ServicesDep, checked
 from app.events import Event
-from app.schemas import JobList, JobsQuery, JobView
+from app.schemas import EpochView, JobList, JobsQuery, JobView
 from models.checkpoints import SAMPLES, CheckpointId
+from worker.jobs import EpochRecord
 
 router = APIRouter(tags=["jobs"])
 
@@ -19,6 +20,8 @@ router = APIRouter(tags=["jobs"])
 @router.get("/jobs")
 async def jobs(services: ServicesDep, query: Annotated[JobsQuery, Query()]) -> JobList:
     """List the runs accepted last, newest first."""
+    if query.before is not None:
+        checked(query.before)
     found = await services.desk.newest(query.limit + 1, query.status, query.before)
     return JobList.of(found, query)
 
@@ -31,7 +34,8 @@ async def job(
     body = JobView.of(await services.desk.get(job_id)).model_dump_json().encode()
     tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
     headers = {"ETag": tag, "Cache-Control": "no-cache"}
-    if if_none_match is not None and tag in (one.strip().removeprefix("W/") for one in if_none_match.split(",")):
+    known = {one.strip().removeprefix("W/") for one in (if_none_match or "").split(",")}
+    if known & {tag, "*"}:
         return Response(status_code=304, headers=headers)
     return Response(body, media_type="application/json", headers=headers)
 
@@ -43,18 +47,32 @@ async def followed(
         yield events
 
 
-@router.get("/jobs/{job_id}/events", response_class=EventSourceResponse)
+@router.get(
+    "/jobs/{job_id}/events",
+    response_class=EventSourceResponse,
+    responses={204: {"description": "The run has ended, and `Last-Event-ID` says that you know."}},
+)
 async def events(
+    job_id: JobId,
     stream: Annotated[AsyncIterator[Event], Depends(followed)],
 ) -> AsyncIterator[ServerSentEvent]:
     """Follow a run as server-sent events: first `job`, the whole record; then `progress`, `epoch`, `status`, `trouble`.
 
     The stream ends with the run, and after ten minutes. Come again with `Last-Event-ID`, as browsers do by themselves,
-    to get what was missed.
+    to get what was missed; once it has ended and you know, the answer is 204.
     """
     async for event in stream:
-        data = JobView.of(event.data) if event.kind == "job" else event.data
-        yield ServerSentEvent(data=data, event=event.kind, id=event.id)
+        yield ServerSentEvent(data=view(job_id, event), event=event.kind, id=event.id)
+
+
+def view(job_id: str, event: Event) -> Any:
+    """Show an event's data as the record shows it."""
+    match event.kind:
+        case "job":
+            return JobView.of(event.data)
+        case "epoch":
+            return EpochView.of(job_id, EpochRecord.model_validate(event.data))
+    return event.data
 
 
 @router.get(

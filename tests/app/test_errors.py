@@ -12,6 +12,8 @@ from models.checkpoints import CheckpointStore
 
 JSON = {"Content-Type": "application/json"}
 
+VERBS = ("cancel", "resume", "retry", "front")
+
 MISTAKES: list[tuple[str, str, dict[str, Any], int, str]] = [
     ("GET", "/digits/10", {}, 422, "path.label: should be less than or equal to 9, not '10'"),
     ("GET", "/digits/-1", {}, 422, "path.label"),
@@ -35,6 +37,12 @@ MISTAKES: list[tuple[str, str, dict[str, Any], int, str]] = [
     ("POST", "/train", {"json": {"epoch": 5}}, 422, "body.epoch: there is no such field"),
     ("POST", "/train", {"json": {"dataset": "cifar"}}, 422, "'mnist' or 'printed'"),
     ("POST", "/train", {"json": {"train_examples": 99}}, 422, "raise train_examples or lower batch_size"),
+    ("POST", "/train", {"json": {"priority": 10}}, 422, "body.priority: should be less than or equal to 9, not 10"),
+    ("POST", "/train", {"json": {"priority": -1}}, 422, "body.priority"),
+    ("POST", "/train", {"json": {"priority": "high"}}, 422, "body.priority: should be a valid integer"),
+    ("POST", "/train", {"headers": {"Idempotency-Key": "a key"}}, 422, "visible ASCII characters, without spaces"),
+    ("POST", "/train", {"headers": {"Idempotency-Key": ""}}, 422, "header.idempotency-key"),
+    ("POST", "/train", {"headers": {"Idempotency-Key": 201 * "x"}}, 422, "should have at most 200 characters"),
     ("POST", "/train", {"json": [1, 2]}, 422, "send a JSON object"),
     ("POST", "/train", {"content": '{"epochs": ', "headers": JSON}, 422, "this is not JSON"),
     ("POST", "/train", {"content": '{"adam_lr": NaN}', "headers": JSON}, 422, "adam_lr"),
@@ -52,6 +60,16 @@ MISTAKES: list[tuple[str, str, dict[str, Any], int, str]] = [
     ("GET", "/jobs/nonsense", {}, 404, "ids look like"),
     ("GET", "/jobs?page=2", {}, 422, "query.page: there is no such field"),
     ("GET", "/jobs?limit=0", {}, 422, "query.limit"),
+    ("GET", "/jobs?limit=101", {}, 422, "query.limit"),
+    ("GET", "/jobs?status=done", {}, 422, "'queued', 'running'"),
+    ("GET", "/jobs?before=", {}, 404, "ids look like"),
+    ("GET", "/jobs?before=%00", {}, 404, "ids look like"),
+    ("GET", "/jobs?before=20200101-000000-aaaaaa", {}, 404, "GET /jobs"),
+    ("GET", "/jobs/20200101-000000-aaaaaa/events", {}, 404, "GET /jobs"),
+    ("GET", "/jobs/nonsense/events", {}, 404, "ids look like"),
+    ("GET", "/jobs/20200101-000000-aaaaaa/cancel", {}, 405, "GET /docs"),
+    *(("POST", f"/jobs/20200101-000000-aaaaaa/{verb}", {}, 404, "GET /jobs") for verb in VERBS),
+    *(("POST", f"/jobs/nonsense/{verb}", {}, 404, "ids look like") for verb in VERBS),
     ("GET", "/jobs/20200101-000000-aaaaaa/epochs/1/samples.png", {}, 404, "checkpoint"),
     ("GET", "/jobs/20200101-000000-aaaaaa/epochs/0/samples.png", {}, 422, "path.epoch"),
     ("GET", "/checkpoints/nonsense", {}, 404, "ids look like"),
@@ -96,7 +114,9 @@ def test_several_mistakes_are_told_at_once(client: TestClient) -> None:
 def test_without_redis_digits_are_served_and_the_rest_says_when_to_come_back() -> None:
     settings = AppSettings(redis_url="redis://127.0.0.1:9/0")
     with TestClient(create_app(settings), raise_server_exceptions=False) as client:
-        for method, path in (("POST", "/train"), ("GET", "/jobs"), ("GET", "/jobs/20200101-000000-aaaaaa")):
+        job = "/jobs/20200101-000000-aaaaaa"
+        calls = [("POST", "/train"), ("GET", "/jobs"), ("GET", job), ("GET", f"{job}/events")]
+        for method, path in calls + [("POST", f"{job}/{verb}") for verb in VERBS]:
             answer = client.request(method, path)
             assert answer.status_code == 503
             assert int(answer.headers["Retry-After"]) > 0
@@ -125,6 +145,8 @@ def test_the_openapi_page_documents_every_address(client: TestClient, store: Che
         "POST /train",
         "GET /jobs",
         "GET /jobs/{job_id}",
+        "GET /jobs/{job_id}/events",
+        *(f"POST /jobs/{{job_id}}/{verb}" for verb in VERBS),
         "GET /jobs/{job_id}/epochs/{epoch}/samples.png",
         "GET /digits/{label}",
         "GET /checkpoints",
