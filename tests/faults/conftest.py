@@ -1,3 +1,4 @@
+import random
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,12 @@ def here(tmp_path: Path) -> Iterator[World]:
     with world(tmp_path) as made:
         made.start_worker()
         yield made
+
+
+@pytest.fixture
+def seed() -> int:
+    """Of the random moments: another each time, and told by a test that fails."""
+    return random.randrange(10**6)
 
 
 @pytest.fixture(scope="session")

@@ -11,11 +11,6 @@ from tests.faults.world import RECOVERY_SECONDS, World, check, is_alive, parent
 from worker.jobs import JobStatus
 
 
-@pytest.fixture
-def seed() -> int:
-    return int(os.environ.get("ACGAN_FAULTS_SEED", random.randrange(10**6)))
-
-
 def test_the_training_process_is_killed(here: World, undisturbed: str, seed: int) -> None:
     job_id = here.accept(epochs=6)
     assert here.disturb(job_id, 5, seed, here.kill) >= 3

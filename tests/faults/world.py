@@ -69,6 +69,7 @@ class World:
         self.workers: list[subprocess.Popen[bytes]] = []
         self.history: list[tuple[float, str, Any]] = []
         self.violations: list[str] = []
+        self.supervised = False  # whether a worker that ends by itself is started again, as by `acgan up` or Compose
         self._over = threading.Event()
         self._watcher = threading.Thread(target=self._watch, daemon=True)
         self._watcher.start()
@@ -129,6 +130,8 @@ class World:
     def until(self, what: str, answer: Callable[[], Answer | None], seconds: float = 60.0) -> Answer:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
+            if self.supervised and all(process.poll() is not None for process in self.workers):
+                self.start_worker()
             with contextlib.suppress(redis.RedisError):
                 if found := answer():
                     return found
@@ -164,7 +167,7 @@ class World:
                 return done
             time.sleep(moments.uniform(0, 1.0))
             if without_progress == 2:
-                self.until("progress", lambda: self.saved(job_id) != kept or self.ended(job_id))
+                self.until("progress", lambda kept=kept: self.saved(job_id) != kept or self.ended(job_id))
             pid = self.trainer(job_id)
             if pid is None:
                 return done

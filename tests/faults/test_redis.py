@@ -1,0 +1,131 @@
+"""Redis that dies, forgets, is cut off or refuses: no job is lost, no epoch told twice, no token given twice."""
+
+import random
+import shutil
+import time
+from typing import Any
+
+import redis
+
+from tests.faults.world import RECOVERY_SECONDS, World, check
+from worker.jobs import JobStatus
+
+
+def test_redis_is_killed_while_a_job_runs(here: World, undisturbed: str, seed: int) -> None:
+    """Training goes on as long as the lease allows; afterwards somebody goes on where it stopped."""
+    job_id, moments = here.accept(), random.Random(seed)
+    here.note("seed", seed)
+    for down in (1.0, 6.0, 0.2):
+        here.until("it runs or has ended", lambda: here.trainer(job_id) or here.ended(job_id), 2 * RECOVERY_SECONDS)
+        time.sleep(moments.uniform(0, 1.0))
+        here.redis.kill()
+        here.note("redis killed")
+        time.sleep(down)
+        here.redis.start()
+        here.note("redis is back")
+    assert here.until_ended(job_id).status == JobStatus.SUCCEEDED
+    check(here, [job_id], undisturbed)
+
+
+def test_a_worker_that_is_asked_to_end_while_redis_is_down_loses_nothing(here: World, undisturbed: str) -> None:
+    job_id = here.accept()
+    here.until_running(job_id)
+    here.until("progress", lambda: here.saved(job_id))
+    here.redis.kill()
+    worker = here.workers[0]
+    worker.terminate()
+    time.sleep(1)
+    here.redis.start()
+    worker.wait(25)
+    here.start_worker()
+    assert here.until_ended(job_id).status == JobStatus.SUCCEEDED
+    check(here, [job_id], undisturbed)
+
+
+def test_the_brokers_keys_are_erased(here: World, undisturbed: str) -> None:
+    """Ten jobs are left without a message; nobody knocks but the reconciler."""
+    jobs = [here.accept(epochs=1) for _ in range(10)]
+    here.until_running(jobs[0])
+    with here.redis.client() as client:
+        keys: list[str] = client.keys("acgan:celery:*")
+        client.delete(*keys)
+        here.note("erased", keys)
+    for job_id in jobs:
+        assert here.until_ended(job_id).status == JobStatus.SUCCEEDED
+    assert not any("lost" in line for line in here.log.read_text().splitlines())
+
+
+def test_every_connection_is_cut_again_and_again(here: World, undisturbed: str) -> None:
+    job_id = here.accept()
+    here.until_running(job_id)
+    with here.redis.client() as client:
+        for _ in range(10):
+            client.client_kill_filter(_type="normal", skipme=True)
+            client.client_kill_filter(_type="pubsub", skipme=True)
+            here.note("cut")
+            time.sleep(0.5)
+    assert here.until_ended(job_id).status == JobStatus.SUCCEEDED
+    later = here.accept()
+    here.until_running(later, 15)
+    assert here.until_ended(later).status == JobStatus.SUCCEEDED
+    check(here, [job_id, later], undisturbed)
+
+
+def test_redis_comes_back_older_than_it_was(here: World, undisturbed: str) -> None:
+    """Its append-only file loses its tail: what it forgot was done already, under tokens that are on disk."""
+    first = here.accept()
+    here.until_running(first)
+    folder = here.folder / "redis" / "appendonlydir"
+    kept = here.folder / "kept"
+    with here.redis.client() as client:
+        client.bgrewriteaof()
+    time.sleep(0.5)
+    shutil.copytree(folder, kept)
+    second = here.accept()
+    assert here.until_ended(first).status == JobStatus.SUCCEEDED
+    here.until_running(second)
+    before = here.store.highest_fence()
+
+    here.redis.kill()
+    shutil.rmtree(folder)
+    shutil.copytree(kept, folder)
+    here.redis.start()
+    here.note("redis is back, older")
+
+    job = here.until("the first is done, again", lambda: succeeded(here, first), 60)
+    assert job
+    check(here, [first], undisturbed)
+    third = here.accept()
+    assert here.until_ended(third).status == JobStatus.SUCCEEDED
+    check(here, [first, third], undisturbed)
+    with here.redis.client() as client:
+        assert int(client.hget(f"acgan:job:{third}", "fence") or 0) > before
+
+
+def succeeded(here: World, job_id: str) -> bool:
+    return here.job(job_id).status == JobStatus.SUCCEEDED
+
+
+def test_redis_refuses_writes_for_a_while(here: World, undisturbed: str) -> None:
+    """Out of memory, it deletes nothing, and nobody is told that something was accepted. Celery may end over it."""
+    here.supervised = True
+    job_id = here.accept()
+    here.until_running(job_id)
+    with here.redis.client() as client:
+        memory: Any = client.info("memory")
+        client.config_set("maxmemory", max(1, memory["used_memory"] // 2))
+        here.note("no memory left")
+        refused = 0
+        for _ in range(20):
+            try:
+                here.accept()
+            except redis.RedisError:
+                refused += 1
+            time.sleep(0.2)
+        client.config_set("maxmemory", 0)
+        here.note("memory again")
+        stats: Any = client.info("stats")
+    assert refused == 20
+    assert stats["evicted_keys"] == 0
+    assert here.until_ended(job_id).status == JobStatus.SUCCEEDED
+    check(here, [job_id], undisturbed)
