@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from PIL import Image
 
 from models.config import DatasetName
+from tests.app.serving import following
 from tests.conftest import DATA_DIR, NOWHERE
 from tests.e2e.service import Service, running
 
@@ -104,6 +106,29 @@ def test_runs_wait_for_each_other_in_order(service: Service, recipe: dict[str, A
     starts = [job["started_at"] for job in ended]
     assert starts == sorted(starts)
     assert all(before["ended_at"] <= after["started_at"] for before, after in pairwise(ended))
+
+
+def test_a_running_job_is_cancelled_within_seconds_and_resumed_from_there(
+    service: Service, recipe: dict[str, Any]
+) -> None:
+    job_id = service.train(**{**recipe, "epochs": 5, "train_examples": 1000})
+    with following(str(service.client.base_url), job_id) as stream:
+        checkpoint = next(told for told in stream if told.kind == "epoch").data["checkpoint"]
+        asked = time.monotonic()
+        assert service.client.post(f"/jobs/{job_id}/cancel").json()["status"] in ("cancelling", "cancelled")
+        assert [told.data["status"] for told in stream if told.kind == "status"][-1] == "cancelled"
+    assert time.monotonic() - asked < 15
+    cancelled = service.job(job_id)
+    assert 1 <= len(cancelled["epochs"]) < 5
+    assert cancelled["epochs"][0]["checkpoint"] == checkpoint
+    assert service.client.get(f"/digits/7?checkpoint={cancelled['epochs'][-1]['checkpoint']}").status_code == 200
+
+    assert service.client.post(f"/jobs/{job_id}/resume").json()["ended_at"] is None
+    resumed = service.until_ended(job_id)
+    assert resumed["status"] == "succeeded"
+    assert [epoch["epoch"] for epoch in resumed["epochs"]] == [1, 2, 3, 4, 5]
+    assert resumed["epochs"][: len(cancelled["epochs"])] == cancelled["epochs"]
+    assert f"job {job_id} goes on after iteration" in service.worker_log()
 
 
 def test_redis_killed_costs_no_digit_and_no_job(
