@@ -153,7 +153,8 @@ class World:
     def saved(self, job_id: str) -> str | None:
         """How far the job's state was kept, as the record tells it."""
         with self.redis.client() as client:
-            return client.hget(f"acgan:job:{job_id}", "saved")
+            kept: str | None = client.hget(f"acgan:job:{job_id}", "saved")
+            return kept
 
     def disturb(self, job_id: str, times: int, seed: int, disturb: Callable[[int], None]) -> int:
         """Disturb the job's training process at random moments, but never three times without progress in between.
@@ -167,15 +168,21 @@ class World:
                 return done
             time.sleep(moments.uniform(0, 1.0))
             if without_progress == 2:
-                self.until("progress", lambda kept=kept: self.saved(job_id) != kept or self.ended(job_id))
+                self.until_saved(job_id, beyond=kept)
             pid = self.trainer(job_id)
             if pid is None:
                 return done
             without_progress = without_progress + 1 if self.saved(job_id) == kept else 1
             kept = self.saved(job_id)
             disturb(pid)
-            self.until("it is noticed", lambda pid=pid: self.trainer(job_id) != pid or None, RECOVERY_SECONDS)
+            self.until_left(job_id, pid)
         return times
+
+    def until_saved(self, job_id: str, beyond: str | None) -> None:
+        self.until("progress", lambda: self.saved(job_id) != beyond or self.ended(job_id))
+
+    def until_left(self, job_id: str, pid: int) -> None:
+        self.until(f"{pid} no longer runs {job_id}", lambda: self.trainer(job_id) != pid, RECOVERY_SECONDS)
 
     def ended(self, job_id: str) -> int:
         return -1 if self.job(job_id).status in ENDED else 0

@@ -1,0 +1,111 @@
+"""A publication interrupted at each of its system calls: killed there, or told that the disk fails or is full.
+
+`latest` is good each time, nobody is told of a success without a file, and the next publication succeeds and clears up.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from models.checkpoints import CheckpointId, CheckpointStore
+from tests.faults.publish_once import BEGIN, END, FILES, JOB, manifest
+
+CALLS = "openat,write,fsync,rename,mkdir,rmdir,unlink,unlinkat,flock,fchmod,newfstatat"
+
+pytestmark = [
+    pytest.mark.faults,
+    pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed"),
+]
+
+
+def publish(store: Path, trace: Path, inject: str | None = None) -> subprocess.CompletedProcess[str]:
+    """Publish epoch 2 under strace, which does what `inject` says."""
+    command = ["strace", "-o", str(trace), "-e", f"trace={CALLS}", *(["-e", f"inject={inject}"] if inject else [])]
+    return subprocess.run(
+        [*command, sys.executable, "-m", "tests.faults.publish_once", str(store), "2"],
+        env={**os.environ, "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def prepared(store: Path) -> CheckpointStore:
+    """A store where epoch 1 stands."""
+    made = CheckpointStore(store)
+    made.take(JOB, 1)
+    made.publish(manifest(1, fence=1), FILES)
+    return made
+
+
+def steps(trace: str) -> list[tuple[str, int]]:
+    """List the system calls between the marks: their names, and the how-manyth of its name each was."""
+    counts: dict[str, int] = {}
+    found, inside = [], False
+    for line in trace.splitlines():
+        if (match := re.match(r"(\w+)\(", line)) is None:
+            continue
+        name = match[1]
+        counts[name] = counts.get(name, 0) + 1
+        if END in line:
+            return found
+        if inside and name != "newfstatat":
+            found.append((name, counts[name]))
+        inside = inside or BEGIN in line
+    raise AssertionError("the trace shows no end of the publication")
+
+
+def verify(store: CheckpointStore, told: subprocess.CompletedProcess[str]) -> None:
+    latest = store.latest()
+    assert latest in (CheckpointId(JOB, 1), CheckpointId(JOB, 2))
+    found = store.manifest(latest)
+    assert {name: store.read(found, name) for name in found.files} == FILES
+    if "published" in told.stdout:
+        assert latest == CheckpointId(JOB, 2)
+
+
+def recover(store: CheckpointStore) -> None:
+    """What the worker does that takes the job over."""
+    store.take(JOB, 2)
+    store.publish(manifest(2, fence=2), FILES)
+    assert store.latest() == CheckpointId(JOB, 2)
+    found = store.manifest(CheckpointId(JOB, 2))
+    assert {name: store.read(found, name) for name in found.files} == FILES
+    assert [path.name for path in (store.root / JOB).iterdir() if path.name.startswith(".")] == []
+
+
+@pytest.fixture(scope="module")
+def all_steps(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, int]]:
+    folder = tmp_path_factory.mktemp("dry")
+    prepared(folder / "store")
+    for _ in range(2):  # the first run may still write bytecode
+        told = publish(folder / "store", folder / "trace")
+        shutil.rmtree(folder / "store" / JOB / "002")
+    assert "published" in told.stdout, told.stderr
+    found = steps((folder / "trace").read_text())
+    assert len(found) > 30
+    assert {"fsync", "rename", "write", "openat"} <= {name for name, _ in found}
+    return found
+
+
+@pytest.mark.parametrize("fault", ["signal=KILL", "error=EIO", "error=ENOSPC"])
+@pytest.mark.timeout(900)
+def test_whatever_interrupts_a_publication_latest_is_good(
+    fault: str, all_steps: list[tuple[str, int]], tmp_path: Path
+) -> None:
+    refused = 0
+    for name, number in all_steps:
+        store = prepared(tmp_path / f"{name}-{number}")
+        told = publish(store.root, tmp_path / "trace", f"{name}:{fault}:when={number}")
+        trace = (tmp_path / "trace").read_text()
+        assert "(INJECTED)" in trace or "killed by SIGKILL" in trace, f"nothing happened at {name} {number}"
+        assert BEGIN in trace, f"{name} {number} was before the publication"
+        verify(store, told)
+        refused += "published" not in told.stdout
+        recover(store)
+    assert refused > len(all_steps) / 2
