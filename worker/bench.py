@@ -106,8 +106,8 @@ class JobBench:
     def finish(self, claim: Claim, status: JobStatus, error: str = "") -> None:
         """End the job, or hand it back as `queued`. Raises JobLost."""
         keys = [job_key(claim.job.id), QUEUE, LEASES]
-        if not self._finish(keys=keys, args=[claim.job.id, claim.fence, status.value, error, *before(status)]):
-            raise JobLost(claim.job.id)
+        args = [claim.job.id, claim.fence, status.value, error, *before(status)]
+        self._still_ours(claim, self._finish(keys=keys, args=args))
 
     def reconcile(self, backoff_seconds: float) -> list[tuple[str, str]]:
         """Queue what nobody runs any more. Returns pairs (job id, `queued`, `failed`, `cancelled` or `due`)."""

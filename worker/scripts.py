@@ -99,14 +99,14 @@ return held[1]
 )
 
 # KEYS: job, queue, leases. ARGV: id, fence, status, error or '', then the states it may follow.
-# End the job, or put it back in front of the queue. Returns 1, or 0 where it is lost.
+# End the job, or put it back in front of the queue. Returns its new state, or nil where it is lost.
 FINISH = (
     NOW
+    + HELD
     + """
-local held = redis.call('HMGET', KEYS[1], 'status', 'fence')
 local legal = false
 for i = 5, #ARGV do legal = legal or held[1] == ARGV[i] end
-if held[2] ~= ARGV[2] or not legal then return 0 end
+if not legal then return false end
 redis.call('HSET', KEYS[1], 'status', ARGV[3])
 redis.call('HDEL', KEYS[1], 'lost', 'trouble')
 redis.call('ZREM', KEYS[3], ARGV[1])
@@ -117,7 +117,7 @@ else
   redis.call('HSET', KEYS[1], 'ended_at', now)
 end
 tell(ARGV[1], 'status', ARGV[3])
-return 1
+return ARGV[3]
 """
 )
 
