@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -75,9 +75,8 @@ def up(host: Host = None, port: Port = None, home: Home = None) -> None:
 @cli.command()
 def serve(host: Host = None, port: Port = None, home: Home = None) -> None:
     """Run the API alone; jobs go to the Redis at ACGAN_REDIS_URL."""
-    import uvicorn
-
     from app.main import create_app
+    from app.server import Server
     from app.up import CannotStart, check_port
     from models.acceleration import DeviceUnavailable
 
@@ -87,14 +86,8 @@ def serve(host: Host = None, port: Port = None, home: Home = None) -> None:
         check_port(settings.host, settings.port)
         app = create_app(settings)
     errors.print(f"acgan serves at http://{settings.host}:{settings.port}", highlight=False)
-    uvicorn.run(
-        app,
-        host=settings.host,
-        port=settings.port,
-        log_level="warning",
-        access_log=False,
-        timeout_graceful_shutdown=3,
-    )
+    with suppress(KeyboardInterrupt):
+        Server(app, host=settings.host, port=settings.port).run()
 
 
 @cli.command()

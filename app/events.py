@@ -63,7 +63,7 @@ class Events:
                     self._hand_out(*decode(entry_id, fields))
             except redis.RedisError as error:
                 logger.warning("events: Redis does not answer: %s", error)
-                self._let_go()
+                self.let_go()
                 await asyncio.sleep(AGAIN_SECONDS)
 
     async def _position(self) -> str:
@@ -81,7 +81,7 @@ class Events:
                 del self.inboxes[inbox]
                 inbox.put_nowait(None)
 
-    def _let_go(self) -> None:
+    def let_go(self) -> None:
         """Followers come again, and ask for what they missed. Redis may come back older than it was: begin anew."""
         for inbox in self.inboxes:
             inbox.put_nowait(None)

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import httpx2
-import uvicorn
 
 from app.embedded_redis import free_port
 from app.main import create_app
+from app.server import Server
 from app.settings import AppSettings
 
 
@@ -19,9 +19,7 @@ from app.settings import AppSettings
 def serving(settings: AppSettings) -> Iterator[str]:
     """Serve as `acgan serve` does, in a thread. Yields the address."""
     port = free_port()
-    server = uvicorn.Server(
-        uvicorn.Config(create_app(settings), port=port, log_level="warning", timeout_graceful_shutdown=3)
-    )
+    server = Server(create_app(settings), port=port)
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
