@@ -4,13 +4,22 @@ PYTHON ?= python3
 TORCH_INDEX ?=
 BIN := .venv/bin
 
-.PHONY: up test lint format bench bench-train image clean
+.PHONY: up test test-faults soak lint format bench bench-train image clean
 
 up: .venv/.local
 	$(BIN)/acgan up
 
 test: .venv/.dev
 	$(BIN)/pytest
+
+# What needs root or strace: system calls that fail, disks that fill up.
+test-faults: .venv/.dev
+	$(BIN)/pytest -m faults
+
+# Random faults for so long, and a tally: make soak MINUTES=30
+MINUTES ?= 10
+soak: .venv/.dev
+	$(BIN)/python -m tests.faults.soak --minutes $(MINUTES)
 
 lint: .venv/.dev
 	$(BIN)/ruff check .

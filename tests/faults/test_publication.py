@@ -46,7 +46,8 @@ def prepared(store: Path) -> CheckpointStore:
 def steps(trace: str) -> list[tuple[str, int]]:
     """List the system calls between the marks: their names, and the how-manyth of its name each was."""
     counts: dict[str, int] = {}
-    found, inside = [], False
+    found: list[tuple[str, int]] = []
+    inside = False
     for line in trace.splitlines():
         if (match := re.match(r"(\w+)\(", line)) is None:
             continue

@@ -1,0 +1,63 @@
+"""A disk that fills up during a run: nothing that stands is harmed, and the run goes on when there is room."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.world import World, check, world
+from worker.jobs import JobStatus
+
+pytestmark = pytest.mark.faults
+MEGABYTE = 2**20
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 220 MB of its own."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=220m", "acgan-test", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode != 0:
+        pytest.skip("mounting a file system needs root")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)  # noqa: S607
+
+
+@pytest.fixture
+def cramped(tmp_path: Path, small_disk: Path) -> Iterator[World]:
+    with world(tmp_path / "world", store=small_disk / "checkpoints") as made:
+        made.start_worker()
+        yield made
+
+
+def test_a_full_disk_delays_a_run_and_harms_nothing(cramped: World, small_disk: Path, undisturbed: str) -> None:
+    job_id = cramped.accept()
+    cramped.until("a first epoch", lambda: cramped.job(job_id).epochs)
+    filler = small_disk / "filler"
+    with filler.open("wb") as file:
+        try:
+            while True:
+                file.write(b"\0" * MEGABYTE)
+                file.flush()
+        except OSError:
+            cramped.note("the disk is full")
+    trouble = cramped.until("it tells of its trouble", lambda: cramped.job(job_id).trouble)
+    assert "disk is full" in trouble
+    job = cramped.job(job_id)
+    assert job.status == JobStatus.RUNNING
+    filler.unlink()
+    cramped.note("there is room")
+    assert cramped.until_ended(job_id).status == JobStatus.SUCCEEDED
+    assert cramped.job(job_id).trouble is None
+    check(cramped, [job_id], undisturbed)
+
+
+def test_a_job_on_a_full_disk_can_be_cancelled(cramped: World, small_disk: Path) -> None:
+    (small_disk / "filler").write_bytes(b"\0" * 215 * MEGABYTE)
+    job_id = cramped.accept()
+    cramped.until("it tells of its trouble", lambda: cramped.job(job_id).trouble)
+    cramped.ask(lambda desk: desk.cancel(job_id))
+    assert cramped.until_ended(job_id, 10).status == JobStatus.CANCELLED

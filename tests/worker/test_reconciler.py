@@ -1,0 +1,92 @@
+"""The reconciler's rounds, on a real Redis."""
+
+import asyncio
+
+import pytest
+import redis
+
+from models.config import TrainingConfig
+from worker.bench import JobBench
+from worker.queue import KNOCKS
+from worker.reconciler import DEAF_ROUNDS, EXIT_CODE, Reconciler
+from worker.store import JobDesk, Order
+
+
+class Parts:
+    """A reconciler, and what it did to the rest of its worker."""
+
+    def __init__(self, url: str) -> None:
+        self.bench = JobBench.connect(url)
+        self.url = url
+        self.idle = True
+        self.ends: list[int] = []
+        self.reconciler = Reconciler(self.bench, self.knock, lambda: self.idle, 1.0, 10.0, self.ends.append)
+
+    def knock(self) -> None:
+        self.bench.redis.lpush(KNOCKS, "knock")
+
+    def accept(self) -> None:
+        async def create() -> None:
+            desk = JobDesk.connect(self.url)
+            await desk.create(Order(TrainingConfig()))
+            await desk.close()
+
+        asyncio.run(create())
+
+
+@pytest.fixture
+def parts(redis_url: str) -> Parts:
+    return Parts(redis_url)
+
+
+def test_it_knocks_once_for_each_job_that_waits(parts: Parts) -> None:
+    for _ in range(3):
+        parts.accept()
+    parts.reconciler.once()
+    assert parts.bench.knocks() == 3
+    parts.reconciler.once()
+    assert parts.bench.knocks() == 3
+
+
+def test_it_is_silent_where_nothing_waits(parts: Parts) -> None:
+    parts.reconciler.once()
+    assert parts.bench.knocks() == 0
+    assert parts.ends == []
+
+
+def test_an_idle_worker_that_hears_no_knocks_is_ended(parts: Parts) -> None:
+    parts.accept()
+    for _ in range(DEAF_ROUNDS):
+        parts.reconciler.once()
+    assert parts.ends == []
+    parts.reconciler.once()
+    assert parts.ends == [EXIT_CODE]
+
+
+def test_a_busy_worker_is_not_deaf(parts: Parts) -> None:
+    parts.accept()
+    parts.idle = False
+    for _ in range(3 * DEAF_ROUNDS):
+        parts.reconciler.once()
+    assert parts.ends == []
+
+
+def test_a_worker_whose_fellows_take_jobs_is_not_deaf(parts: Parts) -> None:
+    """With many jobs and workers, a knock may always go to another."""
+    for _ in range(3 * DEAF_ROUNDS + 1):
+        parts.accept()
+    for _ in range(3 * DEAF_ROUNDS):
+        parts.bench.claim()
+        parts.reconciler.once()
+    assert parts.ends == []
+
+
+def test_a_redis_that_is_away_ends_no_worker(parts: Parts) -> None:
+    parts.accept()
+    parts.reconciler.bench = JobBench(redis.Redis(port=9, socket_timeout=0.2))
+    parts.reconciler.seconds = 0.01
+    parts.reconciler.start()
+    parts.reconciler._thread.join(0.5)
+    parts.reconciler.stop()
+    assert parts.ends == []
+    assert parts.reconciler.deaf_rounds == 0
