@@ -34,6 +34,11 @@ STATUS: dict[type[Exception], int] = {
     OSError: 503,
 }
 
+REDIS_IS_GONE = "Redis does not answer, and the jobs live there. Digits are still served; ask again shortly."
+REDIS_REFUSES = (
+    "Redis answers, but refuses: it is full, or read-only just now. Ask again shortly, or tell the operator."
+)
+
 RETRY_AFTER = {429: "5", 503: "5"}  # seconds
 
 
@@ -92,9 +97,7 @@ async def answer_known(request: Request, error: Exception) -> JSONResponse:
     known = next(kind for kind in type(error).__mro__ if kind in STATUS)
     if known is redis.RedisError:
         logger.warning("%s %s: Redis: %s", request.method, request.url.path, error)
-        return problem(
-            503, "Redis does not answer, and the jobs live there. Digits are still served; ask again shortly."
-        )
+        return problem(503, REDIS_REFUSES if isinstance(error, redis.ResponseError) else REDIS_IS_GONE)
     if known is OSError:
         logger.error("%s %s: %s", request.method, request.url.path, error)
         return problem(503, "The checkpoints' folder cannot be read just now: ask again shortly, or tell the operator.")

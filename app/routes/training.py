@@ -41,6 +41,7 @@ async def train(
     idempotency_key: IdempotencyKey = None,
 ) -> JobView:
     """Start a run. An empty body is the seed's recipe: 100 epochs on MNIST."""
+    await services.desk.ping()  # no worker would run it where Redis may lose it
     wanted = wanted or TrainingOrder()
     order = Order(wanted.config, wanted.priority, idempotency_key=idempotency_key)
     return await accepted(await services.desk.create(order), services, response)
@@ -55,12 +56,14 @@ async def cancel(services: ServicesDep, job_id: JobId) -> JobView:
 @router.post("/jobs/{job_id}/resume", status_code=202)
 async def resume(services: ServicesDep, response: Response, job_id: JobId) -> JobView:
     """Let a run that failed or was cancelled go on from where it stopped, as if it had not."""
+    await services.desk.ping()
     return await accepted(await services.desk.resume(job_id), services, response)
 
 
 @router.post("/jobs/{job_id}/retry", status_code=202)
 async def retry(services: ServicesDep, response: Response, job_id: JobId) -> JobView:
     """Run a job's recipe once more, from the start, as a new job that names the old one in `retry_of`."""
+    await services.desk.ping()
     job = await services.desk.get(job_id)
     again = await services.desk.create(Order(job.config, job.priority, retry_of=job.id))
     return await accepted(again, services, response)

@@ -9,6 +9,7 @@ from starlette.testclient import TestClient
 from app.main import create_app
 from app.settings import AppSettings
 from models.checkpoints import CheckpointStore
+from tests.conftest import RunningRedis
 
 JSON = {"Content-Type": "application/json"}
 
@@ -127,6 +128,35 @@ def test_without_redis_digits_are_served_and_the_rest_says_when_to_come_back() -
         ready = client.get("/readyz")
         assert ready.status_code == 200
         assert ready.json()["redis"].startswith("down")
+
+
+def test_a_redis_that_is_full_refuses_new_jobs_and_still_tells_of_the_old(mortal_redis: RunningRedis) -> None:
+    with TestClient(create_app(AppSettings(redis_url=mortal_redis.url)), raise_server_exceptions=False) as client:
+        job = client.post("/train").json()["links"]["self"]
+        client.post(f"{job}/cancel")
+        with mortal_redis.client() as connection:
+            connection.config_set("maxmemory", "1mb")
+        before = client.get(job).json()
+        for path in ("/train", f"{job}/resume", f"{job}/retry"):
+            refused = client.post(path)
+            assert refused.status_code == 503
+            assert int(refused.headers["Retry-After"]) > 0
+            assert "it is full" in refused.json()["detail"]
+        assert client.get("/jobs").json()["jobs"] == [before]
+
+
+def test_a_redis_that_may_lose_jobs_is_given_none(mortal_redis: RunningRedis) -> None:
+    with TestClient(create_app(AppSettings(redis_url=mortal_redis.url)), raise_server_exceptions=False) as client:
+        job = client.post("/train").json()["links"]["self"]
+        client.post(f"{job}/cancel")
+        with mortal_redis.client() as connection:
+            connection.config_set("maxmemory-policy", "allkeys-lru")
+        for path in ("/train", f"{job}/resume", f"{job}/retry"):
+            refused = client.post(path)
+            assert refused.status_code == 503
+            assert "set maxmemory-policy to noeviction" in refused.json()["detail"]
+        assert "noeviction" in client.get("/readyz").json()["redis"]
+        assert len(client.get("/jobs").json()["jobs"]) == 1
 
 
 def test_with_neither_redis_nor_a_generator_the_process_is_not_ready() -> None:
