@@ -1,0 +1,117 @@
+"""Files that change after they were published: what is served stays, and says what is wrong."""
+
+import asyncio
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from app.gallery import Gallery
+from models.checkpoints import GENERATOR, MANIFEST, POINTER, CheckpointStore
+from tests.app.conftest import publish
+from tests.models.test_checkpoints import NEW, OLD
+
+Bytes = bytearray
+RANDOM = random.Random(15)
+
+
+def flip(data: Bytes, at: int) -> Bytes:
+    data[at] ^= 1 << RANDOM.randrange(8)
+    return data
+
+
+def zero(data: Bytes, at: int) -> Bytes:
+    changed = Bytes(data)
+    changed[at : at + 512] = bytes(len(data[at : at + 512]))
+    return changed if changed != data else flip(data, at)
+
+
+def truncate(data: Bytes, at: int) -> Bytes:
+    return data[:at]
+
+
+def append(data: Bytes, _at: int) -> Bytes:
+    return data + b"more"
+
+
+def scramble(data: Bytes, at: int) -> Bytes:
+    data[at : at + 64] = RANDOM.randbytes(len(data[at : at + 64]))
+    return data
+
+
+CHANGES: list[Callable[[Bytes, int], Bytes]] = [flip, zero, truncate, append, scramble]
+
+REGIONS: dict[str, Callable[[int, int], int]] = {  # of a file of so many bytes, with a header of so many
+    "the header's length": lambda _size, _header: 3,
+    "the header's beginning": lambda _size, _header: 9,
+    "the header's middle": lambda _size, header: header // 2,
+    "the header's end": lambda _size, header: header + 7,
+    "the first tensor": lambda _size, header: header + 8,
+    "a tensor in the middle": lambda size, _header: size // 2,
+    "the last tensor": lambda size, _header: size - 100,
+    "the last byte": lambda size, _header: size - 1,
+}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> CheckpointStore:
+    store = CheckpointStore(tmp_path / "checkpoints")
+    publish(store, OLD, 1, seed=1)
+    return store
+
+
+@pytest.fixture
+def gallery(store: CheckpointStore) -> Gallery:
+    """A gallery that serves the old checkpoint."""
+    gallery = Gallery(store, torch.device("cpu"), cached=2)
+    asyncio.run(gallery.refresh())
+    return gallery
+
+
+@pytest.mark.parametrize("region", list(REGIONS))
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_changed_generator_is_never_served(
+    store: CheckpointStore, gallery: Gallery, region: str, change: Callable[[Bytes, int], Bytes]
+) -> None:
+    old = gallery.newest
+    publish(store, NEW, 1, seed=2)
+    path = store.root / NEW / "001" / GENERATOR
+    data = Bytes(path.read_bytes())
+    path.write_bytes(change(data, REGIONS[region](len(data), int.from_bytes(data[:8], "little"))))
+    asyncio.run(gallery.refresh())
+    assert gallery.newest is old
+    assert gallery.trouble is not None
+    assert NEW in gallery.trouble
+
+
+def test_another_checkpoints_generator_is_never_served(store: CheckpointStore, gallery: Gallery) -> None:
+    old = gallery.newest
+    publish(store, NEW, 1, seed=2)
+    (store.root / NEW / "001" / GENERATOR).write_bytes((store.root / OLD / "001" / GENERATOR).read_bytes())
+    asyncio.run(gallery.refresh())
+    assert gallery.newest is old
+    assert gallery.trouble is not None
+
+
+@pytest.mark.parametrize("part", [0.0, 0.3, 0.6, 0.9])
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("name", [MANIFEST, POINTER])
+def test_whatever_happens_to_manifest_or_pointer_a_whole_generator_is_served(
+    store: CheckpointStore, gallery: Gallery, name: str, change: Callable[[Bytes, int], Bytes], part: float
+) -> None:
+    assert gallery.newest is not None
+    sums = {gallery.newest.checksum}
+    publish(store, NEW, 1, seed=2)
+    fresh = Gallery(store, torch.device("cpu"), cached=2)
+    asyncio.run(fresh.refresh())
+    assert fresh.newest is not None
+    sums.add(fresh.newest.checksum)
+    path = store.root / POINTER if name == POINTER else store.root / NEW / "001" / MANIFEST
+    data = Bytes(path.read_bytes())
+    path.write_bytes(change(data, int(part * len(data))))
+    for each in (gallery, Gallery(store, torch.device("cpu"), cached=2)):
+        asyncio.run(each.refresh())
+        assert each.newest is not None, each.trouble
+        assert each.newest.checksum in sums
