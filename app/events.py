@@ -53,16 +53,20 @@ class Events:
 
     async def read(self) -> None:
         """Read the stream for ever, and hand what comes to whom it concerns."""
+        away = False
         while True:
             try:
                 position = await self._position()
+                away = False
                 answer = await self.redis.xread({EVENTS: position}, block=int(1e3 * BLOCK_SECONDS), count=100)
                 entries: list[Any] = answer[0][1] if answer else []
                 for entry_id, fields in entries:
                     self.position = entry_id
                     self._hand_out(*decode(entry_id, fields))
             except redis.RedisError as error:
-                logger.warning("events: Redis does not answer: %s", error)
+                if not away:  # said once, not every second
+                    logger.warning("no events are told before Redis answers: %s", error)
+                away = True
                 self.let_go()
                 await asyncio.sleep(AGAIN_SECONDS)
 

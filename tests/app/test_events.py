@@ -2,6 +2,7 @@
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -247,6 +248,16 @@ def test_a_server_that_is_stopped_ends_its_streams_instead_of_cutting_them_off(s
             streams = [all_of_them.enter_context(following(address, job_id)) for _ in range(3)]
             assert {next(stream).kind for stream in streams} == {"job"}
         assert [list(stream) for stream in streams] == [[], [], []]  # raises where the last chunk is missing
+
+
+def test_a_redis_that_stays_away_is_complained_of_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "AGAIN_SECONDS", 0.05)
+    with serving(AppSettings(redis_url="redis://127.0.0.1:9/0")):
+        until("it is complained of", lambda: bool(caplog.records))
+        time.sleep(1)
+    assert [record.name for record in caplog.records] == ["app.events"]
 
 
 def test_a_redis_that_was_away_costs_followers_no_event(mortal_redis: RunningRedis) -> None:
