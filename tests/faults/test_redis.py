@@ -9,6 +9,8 @@ import redis
 
 from tests.faults.world import RECOVERY_SECONDS, World, check
 from worker.jobs import JobStatus
+from worker.queue import knock, make_celery
+from worker.settings import WorkerSettings
 
 
 def test_redis_is_killed_while_a_job_runs(here: World, undisturbed: str, seed: int) -> None:
@@ -129,3 +131,16 @@ def test_redis_refuses_writes_for_a_while(here: World, undisturbed: str) -> None
     assert stats["evicted_keys"] == 0
     assert here.until_ended(job_id).status == JobStatus.SUCCEEDED
     check(here, [job_id], undisturbed)
+
+
+def test_knocks_that_are_doubled_run_every_job_once(here: World, undisturbed: str) -> None:
+    """As a broker does that believes its consumers are dead, because a clock was set."""
+    here.start_worker()
+    jobs = [here.accept(epochs=2) for _ in range(3)]
+    celery = make_celery(WorkerSettings(redis_url=here.redis.url))
+    for _ in range(40):
+        knock(celery)
+    for job_id in jobs:
+        assert here.until_ended(job_id).status == JobStatus.SUCCEEDED
+    with here.redis.client() as client:
+        assert int(client.get("acgan:fence") or 0) == len(jobs)
