@@ -13,7 +13,7 @@ protected-mode yes
 requirepass {password}
 dir "{folder}"
 appendonly yes
-appendfsync everysec
+appendfsync always
 save ""
 maxmemory-policy noeviction
 daemonize no
