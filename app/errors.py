@@ -39,7 +39,7 @@ REDIS_REFUSES = (
     "Redis answers, but refuses: it is full, or read-only just now. Ask again shortly, or tell the operator."
 )
 
-RETRY_AFTER = {429: "5", 503: "5"}  # seconds
+RETRY_AFTER = {429: "60", 503: "5"}  # seconds
 
 
 class Mistake(BaseModel):

@@ -8,7 +8,7 @@ from fastapi import FastAPI
 
 from app.events import Events
 
-GRACE_SECONDS = 3
+GRACE_SECONDS = 5
 
 
 class Server(uvicorn.Server):

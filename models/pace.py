@@ -6,13 +6,13 @@ from models.history import Progress
 
 REPORT_SECONDS = 1.0
 REPORT_ITERATIONS = 2
-AVERAGED_SECONDS = 10.0
+AVERAGED_SECONDS = 30.0
 
 
 class Pace:
     """Measures iterations and epoch ends as they happen; times are monotonic seconds.
 
-    The rate is that of the last ten seconds or so; the end of an epoch (evaluation, plot, checkpoint) counts as long as
+    The rate is that of the last half minute or so; the end of an epoch (evaluation, plot, checkpoint) counts as long as
     the last one took, and before the first one as many iterations as `ending` says.
     """
 

@@ -4,6 +4,8 @@ Times are Redis' own, so that they agree whatever the hosts' clocks say. A token
 grows, and a write counts as long as the record still has the writer's token.
 """
 
+NO_MEMORY_NEEDED = "#!lua flags=allow-oom"  # a Redis that is full must not cost a job its worker
+
 NOW = """
 local time = redis.call('TIME')
 local now = time[1] .. '.' .. string.format('%06d', time[2])
@@ -77,7 +79,8 @@ if held[2] ~= ARGV[2] or (held[1] ~= 'running' and held[1] ~= 'cancelling') then
 # KEYS: job, leases. ARGV: id, fence, seconds. Hold the job for so much longer.
 # Returns its state, or nil where it is lost.
 RENEW = (
-    NOW
+    NO_MEMORY_NEEDED
+    + NOW
     + HELD
     + """
 redis.call('ZADD', KEYS[2], now + ARGV[3], ARGV[1])
@@ -101,7 +104,8 @@ return held[1]
 # KEYS: job, queue, leases. ARGV: id, fence, status, error or '', then the states it may follow.
 # End the job, or put it back in front of the queue. Returns its new state, or nil where it is lost.
 FINISH = (
-    NOW
+    NO_MEMORY_NEEDED
+    + NOW
     + HELD
     + """
 local legal = false

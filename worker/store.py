@@ -130,6 +130,10 @@ class Order(NamedTuple):
         return hashlib.sha256(about.encode()).hexdigest() if self.idempotency_key else ""
 
 
+def wording(status: str) -> str:
+    return f"has {status} already" if status in (JobStatus.SUCCEEDED, JobStatus.FAILED) else f"is {status}"
+
+
 class JobDesk:
     """Calls raise redis.RedisError where Redis does not answer within about a second."""
 
@@ -177,7 +181,7 @@ class JobDesk:
             case "full":
                 raise QueueFull(f"{self.queue_limit} jobs wait already: try again when some have run")
             case "other":
-                raise KeyReused(f"this Idempotency-Key came with another request before, which became job {about[0]}")
+                raise KeyReused(f"this Idempotency-Key came with another request before, which became job {about[0]}: use a new one")
             case "known":
                 return await self.get(about[0])
         created_at = _time(about[1])
@@ -202,19 +206,20 @@ class JobDesk:
 
     async def newest(self, limit: int, status: JobStatus | None = None, before: str | None = None) -> list[Job]:
         """List the jobs accepted last, newest first: of one status, and before that job, where these are given."""
-        start = 0
+        client: Any = self.redis
+        below = "+inf"  # places, which unlike ranks stay what they are while jobs are accepted
         if before is not None:
-            rank: Any = await self.redis.zrevrank(JOBS, before)
-            if rank is None:
+            if (place := await client.zscore(JOBS, before)) is None:
                 raise JobNotFound(f"there is no job {before}: see GET /jobs")
-            start = rank + 1
+            below = f"({place:.0f}"
         found: list[Job] = []
         while len(found) < limit:
-            job_ids = [str(job_id) for job_id in await self.redis.zrevrange(JOBS, start, start + limit - 1)]
-            if not job_ids:
+            page = await client.zrevrangebyscore(JOBS, below, "-inf", start=0, num=limit, withscores=True)
+            if not page:
                 break
-            start += len(job_ids)
-            found += [job for job in await self._read(job_ids) if status in (None, job.status)]
+            below = f"({page[-1][1]:.0f}"
+            jobs = await self._read([job_id for job_id, _ in page])
+            found += [job for job in jobs if status in (None, job.status)]
         return found[:limit]
 
     async def _read(self, job_ids: list[str]) -> list[Job]:
@@ -241,14 +246,14 @@ class JobDesk:
         if status == "full":
             raise QueueFull(f"{self.queue_limit} jobs wait already: try again when some have run")
         if status != JobStatus.QUEUED:
-            raise NotNow(f"job {job_id} is {status}: only a failed or cancelled one can be resumed")
+            raise NotNow(f"job {job_id} {wording(status)}: only a failed or cancelled one can be resumed")
         return await self.get(job_id)
 
     async def move_to_front(self, job_id: str) -> Job:
         """Let a waiting job be the next. Raises JobNotFound, NotNow."""
         status = await self._front(keys=[job_key(job_id), QUEUE, DELAYED], args=[job_id])
         if status is not None and status != JobStatus.QUEUED:
-            raise NotNow(f"job {job_id} is {status}: only one that waits can be moved to the front")
+            raise NotNow(f"job {job_id} {wording(status)}: only one that waits can be moved to the front")
         return await self.get(job_id)
 
     async def close(self) -> None:
