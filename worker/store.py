@@ -181,7 +181,7 @@ class JobDesk:
             case "full":
                 raise QueueFull(f"{self.queue_limit} jobs wait already: try again when some have run")
             case "other":
-                raise KeyReused(f"this Idempotency-Key came with another request before, which became job {about[0]}: use a new one")
+                raise KeyReused(f"this Idempotency-Key is that of another request, now job {about[0]}: use a new one")
             case "known":
                 return await self.get(about[0])
         created_at = _time(about[1])

@@ -128,7 +128,7 @@ def test_higher_priorities_come_first_and_the_front_before_them(client: TestClie
         ("succeeded", "resume", "has succeeded"),
         ("succeeded", "front", "has succeeded"),
         ("failed", "cancel", "has failed already"),
-        ("failed", "front", "is failed"),
+        ("failed", "front", "has failed"),
         ("cancelled", "front", "is cancelled"),
     ],
 )

@@ -175,7 +175,7 @@ def test_a_key_is_one_job(ask: Ask[Any], redis_url: str) -> None:
         return {job.id for job in await asyncio.gather(*(desk.create(order) for _ in range(30)))}
 
     assert len(ask(send_often)) == 1
-    with pytest.raises(KeyReused, match="became job"):
+    with pytest.raises(KeyReused, match="use a new one"):
         ask(lambda desk: desk.create(order._replace(config=TrainingConfig(epochs=4))))
     with redis.Redis.from_url(redis_url) as client:
         assert 0 < client.ttl("acgan:idempotency:mine") <= 86400
