@@ -80,11 +80,11 @@ class World:
     def note(self, what: str, about: Any = None) -> None:
         self.history.append((time.monotonic(), what, about))
 
-    def start_worker(self) -> subprocess.Popen[bytes]:
+    def start_worker(self, environment: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "app.cli", "worker"],
-                env=self.environment,
+                env={**self.environment, **(environment or {})},
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,

@@ -1,0 +1,25 @@
+"""Hosts whose clocks are wrong: leases are counted by Redis' clock, and durations by none that can be set."""
+
+import glob
+
+import pytest
+
+from tests.faults.world import World, check
+from worker.jobs import JobStatus
+
+LIBRARY = next(iter(glob.glob("/usr/lib/*/faketime/libfaketimeMT.so.1")), None)
+
+pytestmark = [pytest.mark.faults, pytest.mark.skipif(LIBRARY is None, reason="libfaketime is not installed")]
+
+
+@pytest.mark.parametrize("offset", ["+3700s", "-1d"])
+def test_a_worker_whose_clock_is_wrong_takes_nobodys_job(here: World, undisturbed: str, offset: str) -> None:
+    """An hour ahead, kombu believes every message in hand elsewhere to be abandoned."""
+    assert LIBRARY is not None
+    here.start_worker({"LD_PRELOAD": LIBRARY, "FAKETIME": offset, "FAKETIME_DONT_FAKE_MONOTONIC": "1"})
+    jobs = [here.accept() for _ in range(3)]
+    for job_id in jobs:
+        assert here.until_ended(job_id).status == JobStatus.SUCCEEDED
+    check(here, jobs, undisturbed)
+    with here.redis.client() as client:
+        assert int(client.get("acgan:fence") or 0) == len(jobs), here.story()
