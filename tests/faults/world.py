@@ -194,6 +194,7 @@ class World:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+        self.workers.clear()
         self.redis.kill()
 
     def story(self) -> str:
