@@ -2,6 +2,8 @@
 
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import redis
@@ -38,6 +40,7 @@ class Keeper:
         self.trainer = trainer
         self.store = store
         self.saved_at = time.monotonic()
+        self.may_save = True
 
     def publish(self, result: EpochResult) -> str:
         """Write the epoch's checkpoint and return its id."""
@@ -81,11 +84,20 @@ class Keeper:
         if time.monotonic() - self.saved_at >= self.save_seconds:
             self.save()
 
+    @contextmanager
+    def not_saving(self) -> Iterator[None]:
+        """Whatever ends the block early leaves the state that was kept last."""
+        self.may_save = False
+        yield
+        self.may_save = True
+
     def save(self) -> None:
-        """Keep where the run stands. A disk that refuses costs no more than having to do again what was done since.
+        """Keep where the run stands, if it may be. A disk that refuses costs what was done since the last time.
 
         Raises JobLost.
         """
+        if not self.may_save:
+            return
         state = self.trainer.state()
         self.lease.check_held()
         try:

@@ -39,6 +39,8 @@ def run_next_job(settings: WorkerSettings) -> bool:
         with Lease(bench, claim, settings.lease_seconds) as lease:
             status, error = carry_out(bench, lease, store, settings)
             persist(lambda: bench.finish(claim, status, error), lease.check_held)
+        if status == JobStatus.SUCCEEDED:
+            store.drop_state(claim.job.id)  # not before: whoever has to do it again begins from there
         return status == JobStatus.QUEUED
     except (JobLost, Superseded) as lost:
         logger.warning("job %s belongs to somebody else now; leaving it", lost)
@@ -107,15 +109,15 @@ def train(bench: JobBench, lease: Lease, store: CheckpointStore, settings: Worke
 
     try:
         for result in trainer.run(report, check):
-            checkpoint = publish(bench, keeper, result, check)
-            record = EpochRecord(**dict(result), checkpoint=checkpoint)
-            persist(partial(bench.add_epoch, claim, record), lease.check_held)  # the state is past this epoch already
+            with keeper.not_saving():  # a state past an epoch that nobody was told of would lose it
+                checkpoint = publish(bench, keeper, result, check)
+                record = EpochRecord(**dict(result), checkpoint=checkpoint)
+                persist(partial(bench.add_epoch, claim, record), lease.check_held)
             logger.info("job %s: epoch %d\n%s", claim.job.id, result.epoch, result.losses.table())
             keep_within_budget(store, settings.store_limit)
     except (interruption.Interrupted, Cancelled):
         keeper.save()
         raise
-    store.drop_state(claim.job.id)
 
 
 def publish(bench: JobBench, keeper: Keeper, result: EpochResult, check: Callable[[], None]) -> str:

@@ -55,9 +55,13 @@ def test_a_full_disk_delays_a_run_and_harms_nothing(cramped: World, small_disk: 
     check(cramped, [job_id], undisturbed)
 
 
-def test_a_job_on_a_full_disk_can_be_cancelled(cramped: World, small_disk: Path) -> None:
+def test_a_job_on_a_full_disk_can_be_cancelled_and_resumed(cramped: World, small_disk: Path, undisturbed: str) -> None:
     (small_disk / "filler").write_bytes(b"\0" * 215 * MEGABYTE)
     job_id = cramped.accept()
     cramped.until("it tells of its trouble", lambda: cramped.job(job_id).trouble)
     cramped.ask(lambda desk: desk.cancel(job_id))
     assert cramped.until_ended(job_id, 10).status == JobStatus.CANCELLED
+    (small_disk / "filler").unlink()
+    cramped.ask(lambda desk: desk.resume(job_id))
+    assert cramped.until_ended(job_id).status == JobStatus.SUCCEEDED
+    check(cramped, [job_id], undisturbed)

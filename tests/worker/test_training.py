@@ -1,6 +1,7 @@
 """How a job ends: the worker's own code on a real Redis, called as the Celery task calls it."""
 
 import asyncio
+import errno
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,11 +12,13 @@ from models import resume
 from models.checkpoints import CheckpointId, CheckpointStore
 from models.config import TrainingConfig
 from models.data import load_dataset
+from models.history import EpochResult
 from models.trainer import Trainer
 from tests.conftest import RunningRedis
 from worker import interruption, training
-from worker.bench import JobBench
+from worker.bench import Claim, JobBench, JobLost
 from worker.jobs import Job, JobStatus
+from worker.keeper import Keeper
 from worker.settings import WorkerSettings
 from worker.store import JobDesk, Order
 from worker.training import persist, run_next_job
@@ -163,6 +166,45 @@ def test_a_job_that_somebody_else_claimed_is_left_alone(
     assert run_next_job(settings) is False
     job = found(settings, job_id)
     assert (job.status, job.epochs, job.device) == (JobStatus.RUNNING, [], None)
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_a_run_whose_end_could_not_be_told_keeps_its_state(
+    settings: WorkerSettings, config: TrainingConfig, monkeypatch: pytest.MonkeyPatch, lost: bool
+) -> None:
+    """Redis was away for longer than the lease: whoever runs the job next has only its tail to do again."""
+
+    def finish(self: JobBench, claim: Claim, status: JobStatus, error: str = "") -> None:
+        if lost:
+            raise JobLost(claim.job.id)
+        tell(self, claim, status, error)
+
+    tell = JobBench.finish
+    monkeypatch.setattr(JobBench, "finish", finish)
+    monkeypatch.setattr("models.pace.REPORT_SECONDS", 0.0)
+    job_id = accept(settings, config)
+    run_next_job(settings.model_copy(update={"save_seconds": 1e-9}))
+    assert (CheckpointStore(settings.store_dir).load_state(job_id) is not None) == lost
+
+
+def test_an_epoch_that_was_not_told_is_done_again(
+    settings: WorkerSettings, config: TrainingConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Interrupted while a checkpoint is published, the state that is kept is not past its epoch."""
+
+    def publish(self: Keeper, result: EpochResult) -> str:
+        interruption._requested.set()
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    monkeypatch.setattr(Keeper, "publish", publish)
+    job_id = accept(settings, config)
+    run_next_job(settings)
+    assert found(settings, job_id).status == JobStatus.QUEUED
+    monkeypatch.undo()
+    monkeypatch.setenv("ACGAN_HOME", str(settings.home))
+    interruption._requested.clear()
+    run_next_job(settings)
+    assert [epoch.epoch for epoch in found(settings, job_id).epochs] == [1, 2]
 
 
 def test_what_must_not_be_lost_waits_for_redis(mortal_redis: RunningRedis) -> None:
