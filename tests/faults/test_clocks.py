@@ -4,7 +4,7 @@ import glob
 
 import pytest
 
-from tests.faults.world import World, check
+from tests.faults.world import World
 from worker.jobs import JobStatus
 
 LIBRARY = next(iter(glob.glob("/usr/lib/*/faketime/libfaketimeMT.so.1")), None)
@@ -13,13 +13,12 @@ pytestmark = [pytest.mark.faults, pytest.mark.skipif(LIBRARY is None, reason="li
 
 
 @pytest.mark.parametrize("offset", ["+3700s", "-1d"])
-def test_a_worker_whose_clock_is_wrong_takes_nobodys_job(here: World, undisturbed: str, offset: str) -> None:
+def test_a_worker_whose_clock_is_wrong_takes_nobodys_job(here: World, offset: str) -> None:
     """An hour ahead, kombu believes every message in hand elsewhere to be abandoned."""
     assert LIBRARY is not None
     here.start_worker({"LD_PRELOAD": LIBRARY, "FAKETIME": offset, "FAKETIME_DONT_FAKE_MONOTONIC": "1"})
-    jobs = [here.accept() for _ in range(3)]
+    jobs = [here.accept(epochs=2) for _ in range(3)]
     for job_id in jobs:
         assert here.until_ended(job_id).status == JobStatus.SUCCEEDED
-    check(here, jobs, undisturbed)
     with here.redis.client() as client:
         assert int(client.get("acgan:fence") or 0) == len(jobs), here.story()
