@@ -16,6 +16,14 @@ def here(tmp_path: Path) -> Iterator[World]:
 
 
 @pytest.fixture
+def patient(tmp_path: Path) -> Iterator[World]:
+    """A world with one worker, whose leases do not run out because a machine is slow."""
+    with world(tmp_path, environment={"ACGAN_LEASE_SECONDS": "30"}) as made:
+        made.start_worker()
+        yield made
+
+
+@pytest.fixture
 def seed() -> int:
     """Of the random moments: another each time, and told by a test that fails."""
     return random.randrange(10**6)

@@ -13,12 +13,12 @@ pytestmark = [pytest.mark.faults, pytest.mark.skipif(LIBRARY is None, reason="li
 
 
 @pytest.mark.parametrize("offset", ["+3700s", "-1d"])
-def test_a_worker_whose_clock_is_wrong_takes_nobodys_job(here: World, offset: str) -> None:
+def test_a_worker_whose_clock_is_wrong_takes_nobodys_job(patient: World, offset: str) -> None:
     """An hour ahead, kombu believes every message in hand elsewhere to be abandoned."""
     assert LIBRARY is not None
-    here.start_worker({"LD_PRELOAD": LIBRARY, "FAKETIME": offset, "FAKETIME_DONT_FAKE_MONOTONIC": "1"})
-    jobs = [here.accept(epochs=2) for _ in range(3)]
+    patient.start_worker({"LD_PRELOAD": LIBRARY, "FAKETIME": offset, "FAKETIME_DONT_FAKE_MONOTONIC": "1"})
+    jobs = [patient.accept(epochs=2) for _ in range(3)]
     for job_id in jobs:
-        assert here.until_ended(job_id).status == JobStatus.SUCCEEDED
-    with here.redis.client() as client:
-        assert int(client.get("acgan:fence") or 0) == len(jobs), here.story()
+        assert patient.until_ended(job_id).status == JobStatus.SUCCEEDED
+    with patient.redis.client() as client:
+        assert int(client.get("acgan:fence") or 0) == len(jobs), patient.story()

@@ -133,14 +133,14 @@ def test_redis_refuses_writes_for_a_while(here: World, undisturbed: str) -> None
     check(here, [job_id], undisturbed)
 
 
-def test_knocks_that_are_doubled_run_every_job_once(here: World, undisturbed: str) -> None:
+def test_knocks_that_are_doubled_run_every_job_once(patient: World) -> None:
     """As a broker does that believes its consumers are dead, because a clock was set."""
-    here.start_worker()
-    jobs = [here.accept(epochs=2) for _ in range(3)]
-    celery = make_celery(WorkerSettings(redis_url=here.redis.url))
+    patient.start_worker()
+    jobs = [patient.accept(epochs=2) for _ in range(3)]
+    celery = make_celery(WorkerSettings(redis_url=patient.redis.url))
     for _ in range(40):
         knock(celery)
     for job_id in jobs:
-        assert here.until_ended(job_id).status == JobStatus.SUCCEEDED
-    with here.redis.client() as client:
+        assert patient.until_ended(job_id).status == JobStatus.SUCCEEDED
+    with patient.redis.client() as client:
         assert int(client.get("acgan:fence") or 0) == len(jobs)
