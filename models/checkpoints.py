@@ -16,7 +16,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, NamedTuple, Self
@@ -185,9 +185,11 @@ class CheckpointStore:
             write_durably(self.root / POINTER, pointer.model_dump_json(indent=2).encode())
 
     def _check_fence(self, job: str, fence: int) -> None:
-        with suppress(ValueError):
-            if _read_fence(self.root / job / FENCE) <= fence:
-                return
+        try:
+            taken = _read_fence(self.root / job / FENCE)
+        except ValueError:  # only a broken disk can do this
+            return
+        if taken > fence:
             raise Superseded(f"another worker has taken job {job} over")
 
     @contextmanager

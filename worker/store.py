@@ -54,6 +54,9 @@ class JobNotFound(Exception):
 class QueueFull(Exception):
     """No more jobs may wait."""
 
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"{limit} jobs wait already: try again when some have run")
+
 
 class KeyReused(Exception):
     """An idempotency key came with another request than before."""
@@ -179,7 +182,7 @@ class JobDesk:
         )
         match outcome:
             case "full":
-                raise QueueFull(f"{self.queue_limit} jobs wait already: try again when some have run")
+                raise QueueFull(self.queue_limit)
             case "other":
                 raise KeyReused(f"this Idempotency-Key is that of another request, now job {about[0]}: use a new one")
             case "known":
@@ -244,7 +247,7 @@ class JobDesk:
         score = (await self.redis.zscore(JOBS, job_id) or 0) - job.priority * PRIORITY_WEIGHT
         status = await self._resume(keys=[job_key(job_id), QUEUE, DELAYED], args=[job_id, score, self.queue_limit])
         if status == "full":
-            raise QueueFull(f"{self.queue_limit} jobs wait already: try again when some have run")
+            raise QueueFull(self.queue_limit)
         if status != JobStatus.QUEUED:
             raise NotNow(f"job {job_id} {wording(status)}: only a failed or cancelled one can be resumed")
         return await self.get(job_id)

@@ -1,5 +1,4 @@
 import threading
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -13,30 +12,15 @@ from models.checkpoints import (
     CheckpointStore,
     Manifest,
 )
-from models.config import TrainingConfig
-from models.history import EpochLosses, Loss, SplitLosses
 from models.retention import thin_out
+from tests import records
 
 OLD, NEW = "20260101-000000-aaaaaa", "20260102-000000-aaaaaa"
 FILES = {GENERATOR: b"g" * 600, "discriminator.safetensors": b"d" * 300, "samples.png": b"p" * 100}
 
 
 def manifest(job: str = OLD, epoch: int = 1, age_seconds: float = 0) -> Manifest:
-    row = Loss(loss=2.0, generation_loss=1.0, auxiliary_loss=1.0)
-    split = SplitLosses(train=row, test=row)
-    return Manifest(
-        id=str(CheckpointId(job, epoch)),
-        job=job,
-        epoch=epoch,
-        created_at=datetime.now(UTC) - timedelta(seconds=age_seconds),
-        config=TrainingConfig(),
-        losses=EpochLosses(generator=split, discriminator=split),
-        dataset_checksum="sha256:0",
-        device="cpu",
-        code_version="test",
-        fence=1,
-        files={},
-    )
+    return records.manifest(job, epoch, age_seconds)
 
 
 @pytest.fixture

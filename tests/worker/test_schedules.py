@@ -25,8 +25,7 @@ from hypothesis.stateful import (
 
 from models.checkpoints import CheckpointId, CheckpointStore, Superseded
 from models.config import TrainingConfig
-from models.history import EpochLosses, Loss, SplitLosses
-from tests.models.test_checkpoints import manifest
+from tests import records
 from worker import scripts
 from worker.bench import Claim, JobBench, JobLost
 from worker.jobs import ENDED, EpochRecord, JobStatus
@@ -87,7 +86,7 @@ class Schedule(RuleBasedStateMachine):
     def publish(self, data: st.DataObject, epoch: int) -> None:
         """A worker publishes, whatever it believes; the store knows who may."""
         claim = self.held(data)
-        wanted = manifest(claim.job.id, epoch).model_copy(update={"fence": claim.fence})
+        wanted = records.manifest(claim.job.id, epoch, fence=claim.fence)
         try:
             self.store.publish(wanted, FILES)
         except Superseded:
@@ -99,11 +98,8 @@ class Schedule(RuleBasedStateMachine):
     @rule(data=st.data(), epoch=st.integers(1, 3))
     def tell(self, data: st.DataObject, epoch: int) -> None:
         claim = self.held(data)
-        row = Loss(loss=1, generation_loss=0.5, auxiliary_loss=0.5)
-        split = SplitLosses(train=row, test=row)
-        losses = EpochLosses(generator=split, discriminator=split)
         with suppress(JobLost):
-            self.bench.add_epoch(claim, EpochRecord(epoch=epoch, seconds=1, losses=losses, checkpoint="x"))
+            self.bench.add_epoch(claim, EpochRecord(epoch=epoch, seconds=1, losses=records.losses(), checkpoint="x"))
             self.bench.saved(claim, epoch, 0)
 
     @precondition(lambda self: self.claims)

@@ -7,7 +7,8 @@ import pytest
 import redis
 
 from models.config import TrainingConfig
-from models.history import EpochLosses, Loss, Progress, SplitLosses
+from models.history import Progress
+from tests import records
 from tests.worker.conftest import Ask, accept
 from worker.bench import JobBench, JobLost
 from worker.jobs import EpochRecord, Job, JobStatus
@@ -15,10 +16,7 @@ from worker.store import JobDesk, JobNotFound, Order
 
 
 def epoch_record(epoch: int, loss: float = 1.0) -> EpochRecord:
-    row = Loss(loss=loss, generation_loss=loss / 2, auxiliary_loss=loss / 2)
-    split = SplitLosses(train=row, test=row)
-    losses = EpochLosses(generator=split, discriminator=split)
-    return EpochRecord(epoch=epoch, seconds=1.5, losses=losses, checkpoint=f"x-e{epoch:03d}")
+    return EpochRecord(epoch=epoch, seconds=1.5, losses=records.losses(loss), checkpoint=f"x-e{epoch:03d}")
 
 
 def test_an_accepted_job_is_queued_and_complete(ask: Ask[Job]) -> None:
