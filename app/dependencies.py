@@ -6,6 +6,7 @@ from typing import Annotated, NamedTuple
 from celery import Celery
 from fastapi import Depends, Path, Request
 
+from app.drawing import Drawing
 from app.events import Events
 from app.gallery import Gallery
 from models.checkpoints import CheckpointStore
@@ -20,6 +21,7 @@ class Services(NamedTuple):
     celery: Celery
     store: CheckpointStore
     gallery: Gallery
+    drawing: Drawing
     events: Events
 
 
