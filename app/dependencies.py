@@ -25,7 +25,8 @@ class Services(NamedTuple):
     events: Events
 
 
-def services(request: Request) -> Services:
+async def services(request: Request) -> Services:
+    """Asynchronous only so that FastAPI does not ask a thread for it."""
     found: Services = request.app.state.services
     return found
 
@@ -42,7 +43,7 @@ def checked(job_id: str) -> str:
     return job_id
 
 
-def job_id(job_id: Annotated[str, Path(examples=["20260131-120000-1a2b3c"])]) -> str:
+async def job_id(job_id: Annotated[str, Path(examples=["20260131-120000-1a2b3c"])]) -> str:
     return checked(job_id)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from app.batcher import Batcher, IdleWork
 from app.gallery import Exhibit, Gallery
+from app.memory import Memory
 from models.drawing import Series
 
 SMALL = 128  # digits that are encoded sooner than a thread is asked to
@@ -17,8 +18,9 @@ Encode = Callable[[Series, np.ndarray], bytes]
 
 
 class Drawing:
-    def __init__(self, gallery: Gallery, threads: int, patience_seconds: float) -> None:
+    def __init__(self, gallery: Gallery, threads: int, patience_seconds: float, file_bytes: int) -> None:
         self.gallery = gallery
+        self.files = Memory[str, bytes](file_bytes)  # drawn lately, by their ETag
         self.batcher = Batcher(threads, patience_seconds, self._idle_work)
 
     async def draw(self, exhibit: Exhibit, series: Series, encode: Encode) -> bytes:

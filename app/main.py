@@ -31,7 +31,7 @@ def create_app(settings: AppSettings) -> FastAPI:
         store = CheckpointStore(settings.store_dir)
         threads = settings.drawing_threads or (1 if device.type == "cuda" else processors())
         gallery = Gallery(store, device, settings.cached_checkpoints, settings.stock)
-        drawing = Drawing(gallery, threads, settings.drawing_wait_seconds)
+        drawing = Drawing(gallery, threads, settings.drawing_wait_seconds, settings.file_cache)
         desk = JobDesk.connect(settings.redis_url, settings.queue_limit)
         events = Events(settings.redis_url, desk, settings.event_streams)
         app.state.services = Services(desk, make_celery(settings), store, gallery, drawing, events)

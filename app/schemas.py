@@ -1,8 +1,8 @@
 """What goes over the wire, where it is more than a record."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from models.checkpoints import Manifest
 from models.config import TrainingConfig
@@ -10,7 +10,6 @@ from models.history import Record
 from models.serving import Choice
 from worker.jobs import EpochRecord, Job, JobStatus
 
-MAX_PIXELS = 8_000_000  # of a picture
 MAX_SEED = 2**53 - 1  # what every JSON reader keeps exactly
 
 
@@ -117,19 +116,9 @@ class SheetQuery(BaseModel):
     columns: Annotated[int, Field(ge=1, le=1000)] | None = Field(
         None, description="Digits a row; 10 where it is left out, or as many as there are."
     )
-    scale: Annotated[int, Field(ge=1, le=10)] = Field(1, description="Pixels of the picture a pixel of the digit.")
-    padding: Annotated[int, Field(ge=0, le=28)] = Field(0, description="Pixels around and between the digits.")
+    scale: Annotated[int, Field(ge=1, le=8)] = Field(1, description="Pixels of the picture a pixel of the digit.")
+    padding: Annotated[int, Field(ge=0, le=8)] = Field(0, description="Pixels around and between the digits.")
     invert: bool = Field(False, description="Black on white.")
-
-    @property
-    def digits(self) -> int:
-        return self.n
-
-    @model_validator(mode="after")
-    def bound_the_picture(self) -> Self:
-        if self.digits * (28 * self.scale + self.padding) ** 2 > MAX_PIXELS:
-            raise ValueError(f"{self.digits} digits of this size make too large a picture: lower n, scale or padding")
-        return self
 
 
 class DigitsQuery(SheetQuery):
@@ -139,10 +128,6 @@ class DigitsQuery(SheetQuery):
 class AllDigitsQuery(SheetQuery):
     n: Annotated[int, Field(ge=1, le=100)] = Field(1, description="How many digits of each class.")
 
-    @property
-    def digits(self) -> int:
-        return 10 * self.n
-
 
 class Serving(Choice):
     """What `latest` names."""
@@ -150,17 +135,24 @@ class Serving(Choice):
     serving: str | None = Field(description="The checkpoint being served by this process.")
 
 
-class ServingOrder(Choice):
-    policy: Literal["newest", "best", "pinned"] = Field(
-        description="Follow the newest publication, the best one, or stay at the one that `checkpoint` names."
-    )
-    checkpoint: Annotated[str, Field(max_length=100)] | None = Field(None, description="Where the policy is `pinned`.")
+class Follow(BaseModel):
+    """Follow the newest publication, or the best one."""
 
-    @model_validator(mode="after")
-    def name_what_is_pinned(self) -> Self:
-        if (self.policy == "pinned") != (self.checkpoint is not None):
-            raise ValueError("a checkpoint goes with the policy `pinned`, and only with it")
-        return self
+    model_config = ConfigDict(extra="forbid")
+
+    policy: Literal["newest", "best"]
+
+
+class Pin(BaseModel):
+    """Stay at one checkpoint."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    policy: Literal["pinned"]
+    checkpoint: Annotated[str, Field(max_length=100)]
+
+
+ServingOrder = Annotated[Follow | Pin, Field(discriminator="policy")]
 
 
 class Readiness(BaseModel):

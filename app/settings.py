@@ -1,6 +1,6 @@
 """Everything the HTTP face and the command line can be told from outside, on top of what the worker can."""
 
-from pydantic import Field
+from pydantic import ByteSize, Field
 
 from worker.settings import WorkerSettings
 
@@ -19,5 +19,8 @@ class AppSettings(WorkerSettings):
     )
     stock: int = Field(
         8192, ge=0, description="Digits of each class kept ready, at most, for requests without a seed: 784 bytes each."
+    )
+    file_cache: ByteSize = Field(
+        ByteSize(32_000_000), description="Bytes of files drawn lately to keep, for whoever asks for the same address."
     )
     event_streams: int = Field(100, ge=1, description="Followers of jobs' events that one process streams to.")

@@ -1,7 +1,9 @@
 """The registry of what has been published."""
 
+from typing import Annotated
+
 import anyio.to_thread
-from fastapi import APIRouter
+from fastapi import APIRouter, Body
 
 from app.dependencies import ServicesDep
 from app.schemas import CheckpointList, CheckpointView, Serving, ServingOrder
@@ -36,10 +38,10 @@ async def serving(services: ServicesDep) -> Serving:
 
 
 @router.put("/serving")
-async def serve(services: ServicesDep, order: ServingOrder) -> Serving:
+async def serve(services: ServicesDep, order: Annotated[ServingOrder, Body()]) -> Serving:
     """Serve the newest publication, the best one, or the one that is pinned; to roll back, pin the one before.
 
     Requests under way are answered by the generator that they began with. Other processes follow within a second.
     """
-    await services.gallery.choose(Choice(**dict(order)))
+    await services.gallery.choose(Choice(**order.model_dump()))
     return await serving(services)

@@ -1,21 +1,22 @@
 """Digits: drawn by the generator being served, or by any other."""
 
 import hashlib
+from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import torch
-from fastapi import APIRouter, Header, Path, Query, Response
+from fastapi import APIRouter, Header, Path, Query, Request, Response
+from fastapi.routing import APIRoute
 
-from app.dependencies import Services, ServicesDep
+from app.dependencies import Services, ServicesDep, services
 from app.drawing import fresh_seed
 from app.formats import MEDIA_TYPES, Format, negotiate, write
 from app.gallery import Exhibit
+from app.memory import Memory
 from app.schemas import AllDigitsQuery, DigitsQuery, SheetQuery
 from models.drawing import Series
 from models.images import ENCODER
-
-router = APIRouter(tags=["digits"])
 
 DRAWING_VERSION = 2  # part of every ETag; goes up when the same address comes to mean other bytes
 BUILD = f"{DRAWING_VERSION} {torch.__version__} {ENCODER}"
@@ -31,8 +32,41 @@ IfNoneMatch = Annotated[str | None, Header(max_length=1000)]
 Accept = Annotated[str, Header(max_length=1000)]
 
 
+class Question(NamedTuple):
+    """What was asked for, understood and found right."""
+
+    label: int | None
+    query: SheetQuery
+    form: Format
+
+
+class Understood(APIRoute):
+    """A route that understands the same words once: parsing and checking costs more than an answer from the stock."""
+
+    questions = Memory[tuple[str, bytes, str], Question](limit=4096)
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        ask = super().get_route_handler()
+
+        async def handle(request: Request) -> Response:
+            question = self.questions.get(words(request))
+            if question is None:
+                return await ask(request)
+            return await answer(await services(request), question, request.headers.get("if-none-match"))
+
+        return handle
+
+
+def words(request: Request) -> tuple[str, bytes, str]:
+    return request.scope["path"], request.scope["query_string"], request.headers.get("accept", "*/*")
+
+
+router = APIRouter(tags=["digits"], route_class=Understood)
+
+
 @router.get("/digits/{label}", response_class=Response, responses=ANSWERS)
 async def digits(
+    request: Request,
     services: ServicesDep,
     label: Annotated[int, Path(ge=0, le=9, description="Which digit.")],
     query: Annotated[DigitsQuery, Query()],
@@ -43,11 +77,14 @@ async def digits(
 
     `X-Checkpoint`, `X-Seed` and `X-Index` tell how to have the very same ones again.
     """
-    return await answer(services, label, query, if_none_match, accept)
+    question = Question(label, query, query.format or negotiate(accept))
+    Understood.questions.keep(words(request), question)
+    return await answer(services, question, if_none_match)
 
 
 @router.get("/digits", response_class=Response, responses=ANSWERS)
 async def all_digits(
+    request: Request,
     services: ServicesDep,
     query: Annotated[AllDigitsQuery, Query()],
     if_none_match: IfNoneMatch = None,
@@ -57,30 +94,34 @@ async def all_digits(
 
     As a numpy array they are (n, 10, 28, 28).
     """
-    return await answer(services, None, query, if_none_match, accept)
+    question = Question(None, query, query.format or negotiate(accept))
+    Understood.questions.keep(words(request), question)
+    return await answer(services, question, if_none_match)
 
 
-async def answer(
-    services: Services, label: int | None, query: SheetQuery, if_none_match: str | None, accept: str
-) -> Response:
-    form = query.format or negotiate(accept)
+async def answer(services: Services, question: Question, if_none_match: str | None) -> Response:
+    label, query, form = question
     exhibit = await services.gallery.find(query.checkpoint)
     encode = partial(write, form, query)
     if query.seed is None and query.index == 0 and label is not None:
         series, file = await services.drawing.draw_any(exhibit, label, query.n, encode)
         return respond(file, exhibit, series, form, {"Cache-Control": "no-store"})
+    if query.seed is None:
+        series = Series(label, query.n, fresh_seed(), query.index)
+        file = await services.drawing.draw(exhibit, series, encode)
+        return respond(file, exhibit, series, form, {"Cache-Control": "no-store"})
 
-    series = Series(label, query.n, fresh_seed() if query.seed is None else query.seed, query.index)
-    headers = {"Cache-Control": "no-store"}
-    if query.seed is not None:
-        fixed = query.checkpoint == exhibit.id
-        headers = {
-            "ETag": etag(exhibit, form, series, query),
-            "Cache-Control": "public, max-age=31536000, immutable" if fixed else "no-cache",
-        }
-        if if_none_match and matches(if_none_match, headers["ETag"]):
-            return Response(status_code=304, headers=headers)
-    return respond(await services.drawing.draw(exhibit, series, encode), exhibit, series, form, headers)
+    series = Series(label, query.n, query.seed, query.index)
+    tag = etag(exhibit, form, series, query)
+    fixed = query.checkpoint == exhibit.id
+    headers = {"ETag": tag, "Cache-Control": "public, max-age=31536000, immutable" if fixed else "no-cache"}
+    if if_none_match and matches(if_none_match, tag):
+        return Response(status_code=304, headers=headers)
+    drawn = services.drawing.files.get(tag)
+    if drawn is None:
+        drawn = await services.drawing.draw(exhibit, series, encode)
+        services.drawing.files.keep(tag, drawn, len(drawn))
+    return respond(drawn, exhibit, series, form, headers)
 
 
 def respond(file: bytes, exhibit: Exhibit, series: Series, form: Format, headers: dict[str, str]) -> Response:
