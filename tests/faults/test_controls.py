@@ -6,7 +6,7 @@ import pytest
 
 from models.checkpoints import CheckpointId, CheckpointStore, Superseded
 from tests.faults.publish_once import FILES, JOB, manifest
-from tests.faults.world import RECOVERY_SECONDS, outcome, world
+from tests.faults.world import RECOVERY_SECONDS, Outcome, is_alive, outcome, world
 from worker.jobs import JobStatus
 
 
@@ -23,7 +23,9 @@ def test_without_a_lease_that_runs_out_a_killed_run_stays_lost(tmp_path: Path) -
     with world(tmp_path, environment={"ACGAN_LEASE_SECONDS": "3600"}) as here:
         here.start_worker()
         job_id = here.accept()
-        here.kill(here.until_running(job_id))
+        killed = here.until_running(job_id)
+        here.kill(killed)
+        here.until("it is dead", lambda: not is_alive(killed))
         with pytest.raises(AssertionError, match="runs: not within"):
             here.until_running(job_id, RECOVERY_SECONDS)
         assert here.job(job_id).status == JobStatus.RUNNING
@@ -39,7 +41,7 @@ def test_without_tokens_on_disk_a_zombie_publishes(tmp_path: Path) -> None:
     assert open_to_all.latest() == CheckpointId(JOB, 1)
 
 
-def test_another_run_comes_to_something_else(tmp_path: Path, undisturbed: str) -> None:
+def test_another_run_comes_to_something_else(tmp_path: Path, undisturbed: Outcome) -> None:
     with world(tmp_path) as here:
         here.start_worker()
         same, other = here.accept(), here.accept(seed=1338)

@@ -7,11 +7,11 @@ import time
 
 import pytest
 
-from tests.faults.world import RECOVERY_SECONDS, World, check, is_alive, parent
+from tests.faults.world import RECOVERY_SECONDS, Outcome, World, check, is_alive, parent
 from worker.jobs import JobStatus
 
 
-def test_the_training_process_is_killed(here: World, undisturbed: str, seed: int) -> None:
+def test_the_training_process_is_killed(here: World, undisturbed: Outcome, seed: int) -> None:
     job_id = here.accept(epochs=6)
     assert here.disturb(job_id, 5, seed, here.kill) >= 3
     assert here.until_ended(job_id).status == JobStatus.SUCCEEDED
@@ -19,7 +19,7 @@ def test_the_training_process_is_killed(here: World, undisturbed: str, seed: int
 
 
 @pytest.mark.parametrize("group", [False, True])
-def test_the_whole_worker_is_killed(here: World, undisturbed: str, group: bool) -> None:
+def test_the_whole_worker_is_killed(here: World, undisturbed: Outcome, group: bool) -> None:
     """Its training process ends with it, or when the lease does; another worker goes on."""
     job_id = here.accept()
     trainer = here.until_running(job_id)
@@ -37,7 +37,9 @@ def test_the_whole_worker_is_killed(here: World, undisturbed: str, group: bool) 
     check(here, [job_id], undisturbed)
 
 
-def test_the_training_process_is_stopped_for_longer_than_its_lease(here: World, undisturbed: str, seed: int) -> None:
+def test_the_training_process_is_stopped_for_longer_than_its_lease(
+    here: World, undisturbed: Outcome, seed: int
+) -> None:
     """When it goes on, another runs the job: it publishes nothing more, and ends."""
     here.start_worker()
     job_id = here.accept()
@@ -61,7 +63,7 @@ def test_the_training_process_is_stopped_for_longer_than_its_lease(here: World, 
     assert here.store.manifest(latest).fence == here.store.highest_fence()
 
 
-def test_a_worker_is_asked_to_end(here: World, undisturbed: str, seed: int) -> None:
+def test_a_worker_is_asked_to_end(here: World, undisturbed: Outcome, seed: int) -> None:
     """It keeps the run's state and hands the job back; whoever comes next goes on from there."""
     job_id = here.accept()
     moments = random.Random(seed)
@@ -77,7 +79,7 @@ def test_a_worker_is_asked_to_end(here: World, undisturbed: str, seed: int) -> N
     check(here, [job_id], undisturbed)
 
 
-def test_a_job_that_kills_every_worker_is_given_up_and_the_next_is_run(here: World, undisturbed: str) -> None:
+def test_a_job_that_kills_every_worker_is_given_up_and_the_next_is_run(here: World, undisturbed: Outcome) -> None:
     poison = here.accept()
     healthy = here.accept()
     deaths = []
@@ -97,7 +99,7 @@ def test_a_job_that_kills_every_worker_is_given_up_and_the_next_is_run(here: Wor
     check(here, [poison, healthy], undisturbed)
 
 
-def test_a_running_job_is_cancelled_and_resumed(here: World, undisturbed: str, seed: int) -> None:
+def test_a_running_job_is_cancelled_and_resumed(here: World, undisturbed: Outcome, seed: int) -> None:
     job_id = here.accept()
     moments = random.Random(seed)
     for _ in range(3):

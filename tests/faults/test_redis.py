@@ -7,13 +7,13 @@ from typing import Any
 
 import redis
 
-from tests.faults.world import RECOVERY_SECONDS, World, check
+from tests.faults.world import RECOVERY_SECONDS, Outcome, World, check
 from worker.jobs import JobStatus
 from worker.queue import knock, make_celery
 from worker.settings import WorkerSettings
 
 
-def test_redis_is_killed_while_a_job_runs(here: World, undisturbed: str, seed: int) -> None:
+def test_redis_is_killed_while_a_job_runs(here: World, undisturbed: Outcome, seed: int) -> None:
     """Training goes on as long as the lease allows; afterwards somebody goes on where it stopped."""
     job_id, moments = here.accept(), random.Random(seed)
     here.note("seed", seed)
@@ -29,7 +29,7 @@ def test_redis_is_killed_while_a_job_runs(here: World, undisturbed: str, seed: i
     check(here, [job_id], undisturbed)
 
 
-def test_a_worker_that_is_asked_to_end_while_redis_is_down_loses_nothing(here: World, undisturbed: str) -> None:
+def test_a_worker_that_is_asked_to_end_while_redis_is_down_loses_nothing(here: World, undisturbed: Outcome) -> None:
     job_id = here.accept()
     here.until_running(job_id)
     here.until("progress", lambda: here.saved(job_id))
@@ -44,7 +44,7 @@ def test_a_worker_that_is_asked_to_end_while_redis_is_down_loses_nothing(here: W
     check(here, [job_id], undisturbed)
 
 
-def test_the_brokers_keys_are_erased(here: World, undisturbed: str) -> None:
+def test_the_brokers_keys_are_erased(here: World, undisturbed: Outcome) -> None:
     """Ten jobs are left without a message; nobody knocks but the reconciler."""
     jobs = [here.accept(epochs=1) for _ in range(10)]
     here.until_running(jobs[0])
@@ -57,7 +57,7 @@ def test_the_brokers_keys_are_erased(here: World, undisturbed: str) -> None:
     assert not any("lost" in line for line in here.log.read_text().splitlines())
 
 
-def test_every_connection_is_cut_again_and_again(here: World, undisturbed: str) -> None:
+def test_every_connection_is_cut_again_and_again(here: World, undisturbed: Outcome) -> None:
     job_id = here.accept()
     here.until_running(job_id)
     with here.redis.client() as client:
@@ -73,7 +73,7 @@ def test_every_connection_is_cut_again_and_again(here: World, undisturbed: str) 
     check(here, [job_id, later], undisturbed)
 
 
-def test_redis_comes_back_older_than_it_was(here: World, undisturbed: str) -> None:
+def test_redis_comes_back_older_than_it_was(here: World, undisturbed: Outcome) -> None:
     """Its append-only file loses its tail: what it forgot was done already, under tokens that are on disk."""
     first = here.accept()
     here.until_running(first)
@@ -108,7 +108,7 @@ def succeeded(here: World, job_id: str) -> bool:
     return here.job(job_id).status == JobStatus.SUCCEEDED
 
 
-def test_redis_refuses_writes_for_a_while(here: World, undisturbed: str) -> None:
+def test_redis_refuses_writes_for_a_while(here: World, undisturbed: Outcome) -> None:
     """Out of memory, it deletes nothing, and nobody is told that something was accepted. Celery may end over it."""
     here.supervised = True
     job_id = here.accept()
