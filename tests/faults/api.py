@@ -24,11 +24,12 @@ class Api:
         command = [sys.executable, "-m", "app.cli", "serve", "--port", str(self.port)]
         with self.here.log.open("ab") as log:
             self.process = subprocess.Popen(command, env=self.here.environment, stdout=log, stderr=log)
-        self.here.until("the API answers", self.answers)
+        with httpx2.Client(timeout=5) as client:  # one: to make it costs more than to ask
+            self.here.until("the API answers", lambda: self.answers(client))
 
-    def answers(self) -> bool:
+    def answers(self, client: httpx2.Client) -> bool:
         try:
-            return httpx2.get(f"{self.url}/livez", timeout=5).status_code == 200
+            return client.get(f"{self.url}/livez").status_code == 200
         except httpx2.TransportError:
             return False
 
