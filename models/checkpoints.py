@@ -93,6 +93,7 @@ class Manifest(BaseModel):
     epoch: int
     created_at: datetime
     config: TrainingConfig
+    seconds: float = Field(0.0, description="The epoch's training and evaluation together; 0 where it is not known.")
     losses: EpochLosses
     metrics: dict[str, float] = Field({}, description="Quality figures; empty where none were computed.")
     dataset_checksum: str

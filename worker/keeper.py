@@ -16,6 +16,7 @@ from models.checkpoints import (
     SAMPLES,
     CheckpointDamaged,
     CheckpointId,
+    CheckpointNotFound,
     CheckpointStore,
     Manifest,
 )
@@ -24,6 +25,7 @@ from models.images import encode_png, epoch_plot
 from models.trainer import Trainer
 from models.version import code_version
 from worker.bench import JobBench
+from worker.jobs import EpochRecord
 from worker.lease import Lease
 
 logger = logging.getLogger(__name__)
@@ -52,6 +54,7 @@ class Keeper:
             epoch=result.epoch,
             created_at=datetime.now(UTC),
             config=trainer.config,
+            seconds=result.seconds,
             losses=result.losses,
             dataset_checksum=trainer.dataset.checksum,
             device=describe(trainer.device),
@@ -67,18 +70,37 @@ class Keeper:
         self.lease.check_held()
         return self.store.publish(manifest, files).id
 
-    def restore(self) -> None:
-        """Go on where an earlier attempt stopped. A state that cannot be used is left, and the run begins anew."""
+    def restore(self) -> list[EpochRecord]:
+        """Go on where an earlier attempt stopped. Returns the epochs before that which the job's record has lost.
+
+        A state that cannot be used is left, and the run begins anew.
+        """
         try:
             data = self.store.load_state(self.job_id)
             if data is None:
-                return
+                return []
             state = resume.from_bytes(data)
-            self.trainer.load_state(state)
             where = state.position
+            lost = self.lost_before(where.epoch)
+            self.trainer.load_state(state)
             logger.info("job %s goes on after iteration %d of epoch %d", self.job_id, where.iteration, where.epoch)
-        except (CheckpointDamaged, resume.InvalidState, OSError) as error:
+            return lost
+        except (CheckpointDamaged, CheckpointNotFound, resume.InvalidState, OSError) as error:
             logger.warning("job %s begins anew: %s", self.job_id, error)
+            return []
+
+    def lost_before(self, epoch: int) -> list[EpochRecord]:
+        """Read from their checkpoints what a Redis that came back older no longer tells of earlier epochs.
+
+        Raises CheckpointDamaged, CheckpointNotFound.
+        """
+        told = self.lease.claim.told
+        lost = (CheckpointId(self.job_id, number) for number in range(1, epoch) if number not in told)
+        manifests = [self.store.manifest(checkpoint) for checkpoint in lost]
+        return [
+            EpochRecord(epoch=each.epoch, seconds=each.seconds, losses=each.losses, checkpoint=each.id)
+            for each in manifests
+        ]
 
     def save_now_and_then(self) -> None:
         if time.monotonic() - self.saved_at >= self.save_seconds:

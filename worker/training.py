@@ -52,7 +52,7 @@ def run_next_job(settings: WorkerSettings) -> bool:
 def carry_out(bench: JobBench, lease: Lease, store: CheckpointStore, settings: WorkerSettings) -> tuple[JobStatus, str]:
     """Run a claimed job to its end, whichever that is, and say which and why. Raises JobLost, Superseded."""
     job_id = lease.claim.job.id
-    logger.info("job %s starts", job_id)
+    logger.info("job %s starts, with token %d", job_id, lease.claim.fence)
     try:
         take_over(store, lease.claim)
         train(bench, lease, store, settings)
@@ -98,7 +98,8 @@ def train(bench: JobBench, lease: Lease, store: CheckpointStore, settings: Worke
     trainer = Trainer(claim.job.config, dataset, device)
     persist(lambda: bench.settle(claim, trainer.config, describe(device)), check)
     keeper = Keeper(bench, lease, trainer, store, settings.save_seconds)
-    keeper.restore()
+    for lost in keeper.restore():
+        persist(partial(bench.add_epoch, claim, lost), check)
 
     def report(progress: Progress) -> None:
         keeper.save_now_and_then()

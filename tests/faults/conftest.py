@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.world import World, outcome, world
+from tests.faults.world import Outcome, World, outcome, world
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def seed() -> int:
 
 
 @pytest.fixture(scope="session")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> str:
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     """What the tiny run comes to when nobody disturbs it."""
     with world(tmp_path_factory.mktemp("undisturbed")) as made:
         made.start_worker()
