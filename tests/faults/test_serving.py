@@ -17,7 +17,7 @@ from models.drawing import draw_digits, prepare
 from models.folding import FoldedGenerator
 from models.weights import generator_from_bytes
 from tests.app.conftest import publish
-from tests.faults.test_api import Api
+from tests.faults.api import Api
 from tests.faults.world import World, world
 from tests.models.test_checkpoints import OLD
 
