@@ -16,6 +16,7 @@ from models.drawing import BATCH, STEP, Series, draw_batch
 from models.folding import FoldedGenerator
 
 FAIR = 1.25  # seconds a batch may take for each second that it computes, before others need the processor more
+END_SECONDS = 5.0  # for a thread to end what it draws
 LOOK_SECONDS = 1.0  # how often idle work is looked for, where nothing happens
 PATIENCE = 10  # after such a batch, idle work waits this many times as long
 
@@ -85,7 +86,7 @@ class Batcher:
             self._closed = True
             self._changed.notify_all()
         for thread in self._running:
-            thread.join()
+            thread.join(END_SECONDS)
 
     def look(self) -> None:
         """Have idle work looked for."""
