@@ -5,6 +5,7 @@ from typing import Annotated, NamedTuple
 
 from celery import Celery
 from fastapi import Depends, Path, Request
+from structlog.contextvars import bind_contextvars
 
 from app.events import Events
 from app.gallery import Gallery
@@ -40,8 +41,9 @@ def checked(job_id: str) -> str:
     return job_id
 
 
-def job_id(job_id: Annotated[str, Path(examples=["20260131-120000-1a2b3c"])]) -> str:
-    return checked(job_id)
+async def job_id(job_id: Annotated[str, Path(examples=["20260131-120000-1a2b3c"])]) -> str:
+    bind_contextvars(job=checked(job_id))  # what is logged from here on is about this job
+    return job_id
 
 
 JobId = Annotated[str, Depends(job_id)]
