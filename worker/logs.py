@@ -64,7 +64,7 @@ def as_sentence(_logger: Any, _name: str, fields: Fields) -> str:
     time, level, logger, event, trace = (
         fields.pop(name, "") for name in ("timestamp", "level", "logger", "event", "exception")
     )
-    more = " ".join(f"{name}={value}" for name, value in fields.items() if not mentions(event, value))
+    more = " ".join(f"{name}={value}" for name, value in sorted(fields.items()) if not mentions(event, value))
     line = f"{time} {level.upper()} {logger}: {event}"
     return "\n".join(part for part in (f"{line}  [{more}]" if more else line, trace) if part)
 
