@@ -20,7 +20,7 @@ from worker.settings import WorkerSettings
 Fields = MutableMapping[str, Any]
 
 FIELDS = ("method", "route", "status", "milliseconds")  # of a record's `extra`; other libraries put other things there
-TALKATIVE = ("uvicorn", "uvicorn.error", "uvicorn.asgi", "asyncio")  # people need not hear that a server has started
+TALKATIVE = ("uvicorn", "uvicorn.error", "uvicorn.asgi", "asyncio", "multiprocessing")  # at info, only their warnings
 
 
 def configure(settings: WorkerSettings) -> None:
