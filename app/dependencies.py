@@ -7,6 +7,7 @@ from celery import Celery
 from fastapi import Depends, Path, Request
 from structlog.contextvars import bind_contextvars
 
+from app.drawing import Drawing
 from app.events import Events
 from app.gallery import Gallery
 from models.checkpoints import CheckpointStore
@@ -21,6 +22,7 @@ class Services(NamedTuple):
     celery: Celery
     store: CheckpointStore
     gallery: Gallery
+    drawing: Drawing
     events: Events
 
 

@@ -11,7 +11,9 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
+from app.batcher import Busy
 from app.events import NothingFollows, TooManyFollowers
+from app.formats import NotAcceptable
 from app.gallery import NothingPublished
 from models.checkpoints import CheckpointDamaged, CheckpointNotFound
 from models.weights import InvalidWeights
@@ -22,9 +24,11 @@ logger = logging.getLogger(__name__)
 STATUS: dict[type[Exception], int] = {
     JobNotFound: 404,
     CheckpointNotFound: 404,
+    NotAcceptable: 406,
     NotNow: 409,
     KeyReused: 422,
     QueueFull: 429,
+    Busy: 503,
     TooManyFollowers: 503,
     Unsuitable: 503,
     NothingPublished: 503,
@@ -101,7 +105,8 @@ async def answer_known(request: Request, error: Exception) -> JSONResponse:
     if known is OSError:
         logger.error("%s %s: %s", request.method, request.url.path, error)
         return problem(503, "The checkpoints' folder cannot be read just now: ask again shortly, or tell the operator.")
-    return problem(STATUS[known], sentence(str(error)))
+    headers = {"Retry-After": "1"} if known is Busy else None
+    return problem(STATUS[known], sentence(str(error)), headers=headers)
 
 
 async def answer_nothing(_request: Request, _error: Exception) -> Response:

@@ -9,6 +9,7 @@ from starlette.routing import Route
 
 from app.body_limit import BodyLimit
 from app.dependencies import Services
+from app.drawing import Drawing
 from app.errors import PROBLEMS, add_error_handlers
 from app.events import Events
 from app.gallery import Gallery
@@ -16,7 +17,7 @@ from app.head import HeadAsGet
 from app.observation import Observation
 from app.routes import checkpoints, digits, jobs, operations, training
 from app.settings import AppSettings
-from models.acceleration import find_device
+from models.acceleration import find_device, processors
 from models.checkpoints import CheckpointStore
 from models.version import code_version
 from worker.queue import make_celery
@@ -30,15 +31,18 @@ def create_app(settings: AppSettings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         store = CheckpointStore(settings.store_dir)
-        gallery = Gallery(store, device, settings.cached_checkpoints)
+        threads = settings.drawing_threads or (1 if device.type == "cuda" else processors())
+        gallery = Gallery(store, device, settings.cached_checkpoints, settings.stock)
+        drawing = Drawing(gallery, threads, settings.drawing_wait_seconds)
         desk = JobDesk.connect(settings.redis_url, settings.queue_limit)
         events = Events(settings.redis_url, desk, settings.event_streams)
-        app.state.services = Services(desk, make_celery(settings), store, gallery, events)
+        app.state.services = Services(desk, make_celery(settings), store, gallery, drawing, events)
         await gallery.refresh()
         background = [asyncio.create_task(gallery.follow()), asyncio.create_task(events.read())]
         yield
         for task in background:
             task.cancel()
+        drawing.batcher.close()
         await events.close()
         await desk.close()
 

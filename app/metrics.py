@@ -52,17 +52,14 @@ def answered(method: str, route: str, status: int, seconds: float) -> None:
 
 
 # ----------------------------------------------------------------------------
-# Drawing: fed by the gallery.
+# Drawing: fed as it happens. What can be looked up, like the stock, is asked for at the scrape: see app/scrape.py.
 
 DIGITS_DRAWN = Counter("acgan_digits_drawn", "Digits that a generator has drawn.", registry=REGISTRY)
 DRAWING_BATCH = Histogram("acgan_drawing_batch_digits", "Digits drawn at once.", buckets=DIGITS, registry=REGISTRY)
-DRAWING_QUEUE = Gauge("acgan_drawing_queue_requests", "Requests that wait for their digits.", registry=REGISTRY)
-PNG_BYTES = Counter("acgan_png_bytes", "Bytes of PNG encoded.", registry=REGISTRY)
-
-_stock = Gauge("acgan_stock_digits", "Digits drawn ahead.", ["label"], registry=REGISTRY)
-STOCK = [_stock.labels(str(label)) for label in range(10)]  # by label
 STOCK_HITS = Counter("acgan_stock_hits", "Requests that the stock had digits for.", registry=REGISTRY)
-STOCK_MISSES = Counter("acgan_stock_misses", "Requests that the stock had none for.", registry=REGISTRY)
+STOCK_MISSES = Counter("acgan_stock_misses", "Requests that the stock had too few for.", registry=REGISTRY)
 
+_bytes = Counter("acgan_drawing_bytes", "Bytes of digits' files.", ["format"], registry=REGISTRY)
+DRAWING_BYTES = {form: _bytes.labels(form) for form in ("png", "zip", "npy")}
 _loads = Counter("acgan_generator_loads", "Generators loaded, and not loaded.", ["outcome"], registry=REGISTRY)
 LOADS = {outcome: _loads.labels(outcome) for outcome in ("ok", "damaged", "missing", "invalid", "unreadable")}

@@ -10,6 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 
 from app import metrics
 from app.dependencies import Services
+from models.config import NUM_CLASSES
 from worker.store import Standing
 
 logger = logging.getLogger(__name__)
@@ -37,12 +38,21 @@ class Scrape:
     def collect(self) -> Iterator[Metric]:
         yield from metrics.REGISTRY.collect()
         yield GaugeMetricFamily("acgan_event_streams", "Followers of jobs' events.", self.services.events.streams)
-        newest = self.services.gallery.newest
-        serving = {"checkpoint": newest.id} if newest else None
-        yield InfoMetricFamily("acgan_serving", "The checkpoint that draws.", serving)
+        yield from drawing(self.services)
         yield GaugeMetricFamily("acgan_redis_up", "Whether Redis answers.", float(self.standing is not None))
         if self.standing is not None:
             yield from families(self.standing)
+
+
+def drawing(services: Services) -> Iterator[Metric]:
+    served, pending = services.gallery.served, services.drawing.batcher.pending
+    serving = {"checkpoint": served.exhibit.id} if served else None
+    yield InfoMetricFamily("acgan_serving", "The checkpoint that draws.", serving)
+    yield GaugeMetricFamily("acgan_drawing_queue_digits", "Digits that somebody waits for.", pending)
+    stock = GaugeMetricFamily("acgan_stock_digits", "Digits drawn ahead.", labels=["label"])
+    for label in range(NUM_CLASSES):
+        stock.add_metric([str(label)], served.stock.level(label) if served else 0)
+    yield stock
 
 
 def families(standing: Standing) -> Iterator[Metric]:

@@ -4,15 +4,13 @@ import time
 
 import torch
 
-from models.acceleration import lay_out
-from models.drawing import draw_digits
+from models.drawing import draw_digits, prepare
 from models.images import encode_png, sheet
 from models.networks import Generator
 
 
 def main() -> None:
-    generator = Generator().eval()
-    lay_out(generator)
+    generator = prepare(Generator(), torch.device("cpu"))
     for n in (1, 40, 1000):
         rounds, started = 0, time.perf_counter()
         while time.perf_counter() - started < 3:

@@ -38,12 +38,11 @@ async def readyz(services: ServicesDep, response: Response) -> Readiness:
         redis_state = "up"
     except (redis.RedisError, Unsuitable) as error:
         redis_state = f"down: {error}"
-    ready = redis_state == "up" or gallery.newest is not None
+    ready = redis_state == "up" or gallery.serving is not None
     if not ready:
         response.status_code = 503
         response.headers["Retry-After"] = "5"
-    serving = gallery.newest.id if gallery.newest else None
-    return Readiness(ready=ready, redis=redis_state, serving=serving, trouble=gallery.trouble)
+    return Readiness(ready=ready, redis=redis_state, serving=gallery.serving, trouble=gallery.trouble)
 
 
 @router.get(

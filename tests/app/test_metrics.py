@@ -17,6 +17,8 @@ from app.main import create_app
 from app.observation import UNMATCHED
 from app.settings import AppSettings
 from models.checkpoints import CheckpointStore
+from models.drawing import Series
+from tests.app.serving import until
 from tests.conftest import RunningRedis
 from worker import metrics as worker_metrics
 from worker.bench import JobBench
@@ -97,11 +99,11 @@ def test_addresses_and_methods_that_callers_make_up_make_no_series(client: TestC
 def test_an_answer_falls_into_the_bucket_of_the_time_it_took(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def slow(*_: object) -> bytes:
+    async def slow(*_: object) -> tuple[Series, bytes]:
         time.sleep(0.12)
-        return b""
+        return Series(7, 1, seed=0), b""
 
-    monkeypatch.setattr("app.gallery.Gallery.draw", slow)
+    monkeypatch.setattr("app.drawing.Drawing.draw_any", slow)
     before = Told(client)
     client.get("/digits/7")
     for bound, count in (("0.1", 0), ("1.0", 1)):
@@ -116,7 +118,7 @@ def test_what_goes_wrong_unexpectedly_is_counted_as_500_and_names_the_request(
     async def broken(*_: object) -> bytes:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("app.gallery.Gallery.draw", broken)
+    monkeypatch.setattr("app.drawing.Drawing.draw_any", broken)
     before = Told(client)
     answer = client.get("/digits/7", headers={"X-Request-ID": "mine-1"})
     assert answer.status_code == 500
@@ -141,10 +143,13 @@ def test_what_waits_and_runs_is_told_as_it_stands(client: TestClient, settings: 
     assert 1 <= told.value("acgan_oldest_queued_job_seconds") < 60
 
 
-def test_the_served_checkpoint_is_named(client: TestClient) -> None:
+def test_the_served_checkpoint_is_named_and_its_stock_told(client: TestClient) -> None:
     serving = client.get("/checkpoints").json()["serving"]
     assert serving
     assert Told(client).value("acgan_serving_info", checkpoint=serving) == 1
+    assert Told(client).values_of("label") == set("0123456789")
+    until("digits lie in stock", lambda: Told(client).value("acgan_stock_digits", label="7") > 0)
+    assert Told(client).value("acgan_drawing_queue_digits") == 0
 
 
 def test_whoever_asks_for_openmetrics_gets_them(client: TestClient) -> None:
