@@ -14,6 +14,7 @@ from rich.console import Console
 from app.settings import AppSettings
 from models.config import TrainingConfig
 from models.version import code_version
+from worker import logs
 
 cli = typer.Typer(
     name="acgan",
@@ -21,6 +22,7 @@ cli = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+logger = logging.getLogger(__name__)
 console = Console()
 errors = Console(stderr=True)
 
@@ -67,7 +69,7 @@ def up(host: Host = None, port: Port = None, home: Home = None) -> None:
         console.print(f"  everything      {address}/docs\n", highlight=False)
 
     settings = read_settings(host=host, port=port, home=home)
-    log_to_stderr()
+    logs.configure(settings)
     with mistakes_in_a_sentence(CannotStart, NoRedisServer):
         run(settings, announce)
 
@@ -81,11 +83,15 @@ def serve(host: Host = None, port: Port = None, home: Home = None) -> None:
     from models.acceleration import DeviceUnavailable
 
     settings = read_settings(host=host, port=port, home=home)
-    log_to_stderr()
+    logs.configure(settings)
     with mistakes_in_a_sentence(DeviceUnavailable, CannotStart):
         check_port(settings.host, settings.port)
         app = create_app(settings)
-    errors.print(f"acgan serves at http://{settings.host}:{settings.port}", highlight=False)
+    address = f"http://{settings.host}:{settings.port}"
+    if logs.wants_json(settings):
+        logger.info("acgan serves at %s", address)
+    else:
+        errors.print(f"acgan serves at {address}", highlight=False)
     with suppress(KeyboardInterrupt):
         Server(app, host=settings.host, port=settings.port).run()
 
@@ -95,7 +101,7 @@ def worker(home: Home = None) -> None:
     """Run one worker alone; it takes jobs from the Redis at ACGAN_REDIS_URL."""
     settings = read_settings(home=home)
     os.environ["ACGAN_HOME"] = str(settings.home.resolve())  # the training process reads it again
-    log_to_stderr()
+    logs.configure(settings)
     from app.up import answers
     from worker.bench import JobBench
     from worker.store import Unsuitable
@@ -108,7 +114,9 @@ def worker(home: Home = None) -> None:
     else:
         with mistakes_in_a_sentence(Unsuitable):
             JobBench.connect(settings.redis_url).check_eviction()
-    celery.worker_main(["worker", "--loglevel", "INFO", "--without-gossip", "--without-mingle"])
+    quiet = ["--quiet"] if logs.wants_json(settings) else []  # no banner between the lines
+    options = ["--loglevel", settings.log_level.upper(), "--without-gossip", "--without-mingle"]
+    celery.worker_main([*quiet, "worker", *options])
 
 
 @cli.command()
@@ -200,10 +208,6 @@ def describe_mistake(error: Exception) -> str:
         where += f" (ACGAN_{where.upper()})"
     message = found["msg"].removeprefix("Value error, ").removeprefix("Input ")
     return f"{where} {message} (it is {found['input']!r})" if where else message
-
-
-def log_to_stderr() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ from typing import Annotated, NamedTuple
 
 from celery import Celery
 from fastapi import Depends, Path, Request
+from structlog.contextvars import bind_contextvars
 
 from app.drawing import Drawing
 from app.events import Events
@@ -44,7 +45,8 @@ def checked(job_id: str) -> str:
 
 
 async def job_id(job_id: Annotated[str, Path(examples=["20260131-120000-1a2b3c"])]) -> str:
-    return checked(job_id)
+    bind_contextvars(job=checked(job_id))  # what is logged from here on is about this job
+    return job_id
 
 
 JobId = Annotated[str, Depends(job_id)]

@@ -127,9 +127,11 @@ async def answer_http(_request: Request, error: Exception) -> JSONResponse:
     return problem(error.status_code, sentence(detail), headers=dict(error.headers or {}))
 
 
-async def answer_unexpected(_request: Request, _error: Exception) -> JSONResponse:
-    """Uvicorn logs the traceback; the caller is told no more than that."""
-    return problem(500, "Something went wrong that should not: the log has the details. Please report it.")
+async def answer_unexpected(request: Request, _error: Exception) -> JSONResponse:
+    """Uvicorn logs the traceback; the caller is told no more than where to find it."""
+    name = request.scope["request_id"]  # by hand: this answer is made outside of every layer of ours
+    detail = f"Something went wrong that should not: the log has the details, under request {name}. Please report it."
+    return problem(500, detail, headers={"X-Request-ID": name})
 
 
 def answer_too_long() -> JSONResponse:

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from starlette.routing import Route
 
 from app.body_limit import BodyLimit
 from app.dependencies import Services
@@ -13,6 +14,7 @@ from app.errors import PROBLEMS, add_error_handlers
 from app.events import Events
 from app.gallery import Gallery
 from app.head import HeadAsGet
+from app.observation import Observation
 from app.routes import checkpoints, digits, jobs, operations, training
 from app.settings import AppSettings
 from models.acceleration import find_device, processors
@@ -51,9 +53,11 @@ def create_app(settings: AppSettings) -> FastAPI:
         lifespan=lifespan,
         responses=PROBLEMS,
     )
+    plain = {route.path for route in app.routes if isinstance(route, Route)}
     add_error_handlers(app)
     app.add_middleware(HeadAsGet)
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
+    app.add_middleware(Observation, plain=plain)  # the last to be added is the outermost
     for room in (training, jobs, digits, checkpoints, operations):
         app.include_router(room.router)
     return app

@@ -16,9 +16,7 @@ class Server(uvicorn.Server):
 
     def __init__(self, app: FastAPI, **options: Any) -> None:
         super().__init__(
-            uvicorn.Config(
-                app, log_level="warning", access_log=False, timeout_graceful_shutdown=GRACE_SECONDS, **options
-            )
+            uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=GRACE_SECONDS, **options)
         )
         self.app = app
 

@@ -24,6 +24,7 @@ from models.history import EpochResult
 from models.images import encode_png, epoch_plot
 from models.trainer import Trainer
 from models.version import code_version
+from worker import metrics
 from worker.bench import JobBench
 from worker.jobs import EpochRecord
 from worker.lease import Lease
@@ -46,7 +47,7 @@ class Keeper:
 
     def publish(self, result: EpochResult) -> str:
         """Write the epoch's checkpoint and return its id."""
-        trainer = self.trainer
+        trainer, began = self.trainer, time.monotonic()
         plot = epoch_plot(trainer.generator.eval(), trainer.dataset, result.epoch, trainer.config.seed)
         manifest = Manifest(
             id=str(CheckpointId(self.job_id, result.epoch)),
@@ -68,7 +69,9 @@ class Keeper:
             SAMPLES: encode_png(plot),
         }
         self.lease.check_held()
-        return self.store.publish(manifest, files).id
+        published = self.store.publish(manifest, files)
+        metrics.tell(metrics.PUBLISH_SECONDS, time.monotonic() - began)
+        return published.id
 
     def restore(self) -> list[EpochRecord]:
         """Go on where an earlier attempt stopped. Returns the epochs before that which the job's record has lost.
@@ -120,12 +123,15 @@ class Keeper:
         """
         if not self.may_save:
             return
+        began = time.monotonic()
         state = self.trainer.state()
         self.lease.check_held()
         try:
             self.store.save_state(self.job_id, resume.to_bytes(state))
+            metrics.tell(metrics.SAVE_SECONDS, time.monotonic() - began)
             self.bench.saved(self.lease.claim, state.position.epoch, state.position.iteration)
         except OSError as error:
+            metrics.tell(metrics.SAVES_FAILED)
             logger.warning("job %s: its state could not be kept: %s", self.job_id, error)
         except redis.RedisError as error:
             logger.warning("job %s: its state is kept, but Redis could not be told: %s", self.job_id, error)

@@ -186,5 +186,6 @@ def test_the_openapi_page_documents_every_address(client: TestClient, store: Che
         "GET /checkpoints/{checkpoint}",
         "GET /livez",
         "GET /readyz",
+        "GET /metrics",
     }
     assert "Problem" in described["components"]["schemas"]
