@@ -9,6 +9,7 @@ import torch
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 from fastapi.routing import APIRoute
 
+from app import metrics
 from app.dependencies import Services, ServicesDep, services
 from app.drawing import fresh_seed
 from app.formats import MEDIA_TYPES, Format, negotiate, write
@@ -125,6 +126,7 @@ async def answer(services: Services, question: Question, if_none_match: str | No
 
 
 def respond(file: bytes, exhibit: Exhibit, series: Series, form: Format, headers: dict[str, str]) -> Response:
+    metrics.DRAWING_BYTES[form].inc(len(file))
     told = {"X-Checkpoint": exhibit.id, "X-Seed": str(series.seed), "X-Index": str(series.index), "Vary": "Accept"}
     return Response(file, media_type=MEDIA_TYPES[form], headers={**headers, **told})
 
