@@ -142,12 +142,14 @@ class Driver:
         self.pending.add(task)
         task.add_done_callback(self.pending.discard)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         self.closing = True
         for task in self.pending:
             task.cancel()
-        for connection in self.connections:
+        for connection in list(self.connections):
             connection.transport.abort()
+        while self.connections:
+            await asyncio.sleep(0)
 
 
 def picture_size(body: bytes) -> tuple[int, int] | None:
@@ -187,7 +189,7 @@ async def closed_loop(port: int, ask: Ask, connections: int, seconds: float, war
     with measuring(tally, meter):
         await asyncio.sleep(seconds)
     driver.tally, driver.stopped = Tally(), True
-    driver.close()
+    await driver.close()
     return tally
 
 
@@ -202,7 +204,7 @@ async def burst(port: int, ask: Ask, connections: int, total: int, meter: Meter)
         for connection in list(driver.connections):
             driver.ready(connection)
         await driver.done
-    driver.close()
+    await driver.close()
     return driver.tally
 
 
@@ -255,7 +257,7 @@ async def open_loop(port: int, ask: Ask, connections: int, rate: float, seconds:
             await asyncio.sleep(0.005)
     if driver.unanswered:
         driver.tally.errors["unanswered"] += driver.unanswered
-    driver.close()
+    await driver.close()
     return driver.tally
 
 

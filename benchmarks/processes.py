@@ -112,13 +112,20 @@ def stop(process: "subprocess.Popen[bytes]") -> None:
     process.terminate()
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(STOP_SECONDS)
-    deadline = time.monotonic() + STOP_SECONDS / 4
-    while (left := {pid for pid in members if pid != process.pid and alive(pid)}) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    left = remaining(members - {process.pid}, STOP_SECONDS / 4)
     for pid in left | ({process.pid} if process.poll() is None else set()):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     process.wait()
+    remaining(left, STOP_SECONDS)
+
+
+def remaining(pids: set[int], seconds: float) -> set[int]:
+    """Wait until all have ended, but only so long; return who has not."""
+    deadline = time.monotonic() + seconds
+    while (left := {pid for pid in pids if alive(pid)}) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return left
 
 
 def alive(pid: int) -> bool:

@@ -49,6 +49,8 @@ def sheets(server: Server, n: int) -> Ask:
 def figures(tally: Tally, n: int) -> Figures:
     """Sum a measurement up; of a rate only what was accepted counts."""
     good, refused = len(tally.accepted), len(tally.rejected)
+    for what, times in tally.errors.items():
+        sys.stderr.write(f"  {times} times: {what}\n")
     return {
         "requests_per_s": good / tally.seconds,
         "images_per_s": n * good / tally.seconds,

@@ -57,7 +57,10 @@ def take(server: Server, given: argparse.Namespace, home: Path) -> dict[str, Fig
     """Start a server, measure it, end it."""
     port = free_port()
     more = dict(setting.split("=", 1) for setting in given.set)
-    command = [server.interpreter(given.peers_python), *(part.format(port=port) for part in server.command)]
+    command = [
+        server.interpreter(os.path.abspath(given.peers_python or "")),
+        *(part.format(port=port) for part in server.command),
+    ]
     env = server.environment(home, port, more)
     with running(command, env, home, port, server.request(0, 1)) as process:
         found = measure_all(Trial(server, process, given.seconds, given.warm_up), given.scenarios)
