@@ -28,7 +28,8 @@ class Server:
     def environment(self, home: Path, port: int, more: dict[str, str]) -> dict[str, str]:
         """What the server is told. No Redis is at the address that ours gets: drawing needs none."""
         if self.is_ours:
-            return {"PYTHONPATH": str(ROOT), "ACGAN_HOME": str(home), "ACGAN_REDIS_URL": "redis://127.0.0.1:1/0"}
+            told = {"HOME": str(home), "STORE": "", "DEVICE": "cpu", "REDIS_URL": "redis://127.0.0.1:1/0"}
+            return {"PYTHONPATH": str(ROOT), **{f"ACGAN_{name}": value for name, value in told.items()}}
         store = CheckpointStore(home / "checkpoints")
         latest = store.latest()
         assert latest is not None
@@ -48,7 +49,7 @@ def get(path: str, *headers: str) -> bytes:
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
-def post(path: str, body: dict[str, int]) -> bytes:
+def post(path: str, body: object) -> bytes:
     data = json.dumps(body).encode()
     head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {len(data)}"
     return head.encode() + b"\r\n\r\n" + data
@@ -58,8 +59,12 @@ def by_address(label: int, n: int) -> bytes:
     return get(f"/digits/{label}?n={n}")
 
 
-def by_body(path: str) -> Callable[[int, int], bytes]:
-    return lambda label, n: post(path, {"label": label, "n": n})
+def by_body(label: int, n: int) -> bytes:
+    return post("/predict", {"label": label, "n": n})
+
+
+def by_list(label: int, n: int) -> bytes:
+    return post("/digits", {"orders": [[label, n]]})
 
 
 HERE = ("--host", "127.0.0.1", "--port", "{port}")
@@ -83,9 +88,9 @@ BENTOML_BEST = {"PEER_WORKERS": "2", "PEER_THREADS": "1"}
 
 SERVERS = (
     Server("ours", OURS, by_address),
-    Server("litserve", LITSERVE, by_body("/predict"), LITSERVE_BEST),
-    Server("litserve with our drawing", LITSERVE, by_body("/predict"), {**LITSERVE_BEST, "PEER_DRAWING": "ours"}),
-    Server("bentoml", BENTOML, by_body("/digits"), BENTOML_BEST),
-    Server("bentoml with our drawing", BENTOML, by_body("/digits"), {**BENTOML_BEST, "PEER_DRAWING": "ours"}),
+    Server("litserve", LITSERVE, by_body, LITSERVE_BEST),
+    Server("litserve with our drawing", LITSERVE, by_body, {**LITSERVE_BEST, "PEER_DRAWING": "ours"}),
+    Server("bentoml", BENTOML, by_list, BENTOML_BEST),
+    Server("bentoml with our drawing", BENTOML, by_list, {**BENTOML_BEST, "PEER_DRAWING": "ours"}),
     Server("plain fastapi", PLAIN, by_address, {"PEER_PNG": "pillow"}),
 )

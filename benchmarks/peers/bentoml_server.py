@@ -1,50 +1,41 @@
 """The generator behind BentoML: python -m bentoml serve benchmarks.peers.bentoml_server:Digits
 
-Without batching one service draws and answers. With batching a second service draws what is asked for together: what
-a batchable method returns cannot be a picture, so the service that answers is another one, as BentoML's documentation
-has it.
+One service draws and answers, so that requests drawn together need no second process: a batchable method takes a list
+and returns one, and `Sheet` sends what it returned for one request as the picture that it is.
 """
 
 import secrets
-from typing import Annotated
+from typing import Any
 
 import bentoml
-from bentoml.validators import ContentType
+from starlette.responses import Response
 
 from benchmarks.peers import settings
-from benchmarks.peers.drawing import Order, draw_sheet, draw_sheets, load_engine
-
-Png = Annotated[bytes, ContentType("image/png")]
+from benchmarks.peers.drawing import Order, draw_sheets, load_engine
 
 
-@bentoml.service(workers=settings.WORKERS, threads=1, traffic={"timeout": 60})
-class Drawer:
-    def __init__(self) -> None:
-        load_engine()
-
-    @bentoml.api(batchable=True, max_batch_size=max(2, settings.BATCH), max_latency_ms=int(1000 * settings.WAIT) or 1)
-    def draw(self, orders: list[tuple[int, int, int]]) -> list[bytes]:
-        return draw_sheets([Order(*order) for order in orders])
+class Sheet(bentoml.IODescriptor):
+    @classmethod
+    async def to_http_response(cls, obj: list[bytes], serde: Any) -> Response:
+        return Response(obj[0], media_type="image/png")
 
 
 if settings.BATCH > 1:
-
-    @bentoml.service(workers=settings.FACES, traffic={"timeout": 60})
-    class Digits:
-        drawer = bentoml.depends(Drawer)
-
-        @bentoml.api
-        async def digits(self, label: int, n: int = 1) -> Png:
-            [png] = await self.drawer.to_async.draw([(label, n, secrets.randbits(53))])
-            return bytes(png)
-
+    api = bentoml.api(
+        batchable=True,
+        max_batch_size=settings.BATCH,
+        max_latency_ms=round(1000 * settings.WAIT) or 60_000,
+        output_spec=Sheet,
+    )
 else:
+    api = bentoml.api(output_spec=Sheet)
 
-    @bentoml.service(workers=settings.WORKERS, threads=1, traffic={"timeout": 60})
-    class Digits:  # type: ignore[no-redef]
-        def __init__(self) -> None:
-            load_engine()
 
-        @bentoml.api
-        def digits(self, label: int, n: int = 1) -> Png:
-            return draw_sheet(label, n, secrets.randbits(53))
+@bentoml.service(workers=settings.WORKERS, threads=1, traffic={"timeout": 60}, logging={"access": {"enabled": False}})
+class Digits:
+    def __init__(self) -> None:
+        load_engine()
+
+    @api
+    def digits(self, orders: list[tuple[int, int]]) -> list[bytes]:
+        return draw_sheets([Order(label, n, secrets.randbits(53)) for label, n in orders])
