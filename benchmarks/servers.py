@@ -83,8 +83,8 @@ BENTOML = (
 PLAIN = ("-m", "benchmarks.peers.plain_fastapi")
 
 # The best of what was tried: see README.md.
-LITSERVE_BEST = {"PEER_WORKERS": "2", "PEER_THREADS": "1"}
-BENTOML_BEST = {"PEER_WORKERS": "2", "PEER_THREADS": "1"}
+LITSERVE_BEST = {"PEER_WORKERS": "2", "PEER_THREADS": "1", "PEER_BATCH": "8", "PEER_WAIT": "0.001"}
+BENTOML_BEST = {"PEER_WORKERS": "2", "PEER_THREADS": "1", "PEER_BATCH": "32"}
 
 SERVERS = (
     Server("ours", OURS, by_address),
