@@ -159,7 +159,7 @@ def test_what_is_drawn_and_what_lay_ready_are_counted(client: TestClient, store:
     assert growth(client, before, "acgan_digits_drawn_total") >= 9
     assert growth(client, before, "acgan_drawing_batch_digits_count") == 1
     assert growth(client, before, "acgan_drawing_batch_digits_sum") == 9
-    until("digits lie in stock", lambda: Told(client).value("acgan_stock_digits", label="7") >= 64)
+    until("digits lie in stock", lambda: Told(client).value("acgan_stock_digits", label="7") >= 64, seconds=60)
     client.get("/digits/7?n=64")
     assert growth(client, before, "acgan_stock_hits_total") == 1
     answer = client.get("/digits/7?n=1000&format=npy")
