@@ -6,8 +6,10 @@ from typing import Annotated, NamedTuple
 from celery import Celery
 from fastapi import Depends, Path, Request
 
+from app.door import caller_of
 from app.events import Events
 from app.gallery import Gallery
+from app.rates import SharedRate
 from models.checkpoints import CheckpointStore
 from worker.jobs import JOB_ID_PATTERN
 from worker.store import JobDesk, JobNotFound
@@ -21,6 +23,7 @@ class Services(NamedTuple):
     store: CheckpointStore
     gallery: Gallery
     events: Events
+    work_rate: SharedRate | None = None
 
 
 def services(request: Request) -> Services:
@@ -29,6 +32,15 @@ def services(request: Request) -> Services:
 
 
 ServicesDep = Annotated[Services, Depends(services)]
+
+
+async def within_work_rate(request: Request, services: ServicesDep) -> None:
+    """Raises TooFast, RedisError."""
+    if services.work_rate is not None:
+        await services.work_rate.admit(caller_of(request.scope))
+
+
+WithinWorkRate = Depends(within_work_rate)
 
 
 def checked(job_id: str) -> str:

@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 
 from app.events import NothingFollows, TooManyFollowers
 from app.gallery import NothingPublished
+from app.rates import TooFast
 from models.checkpoints import CheckpointDamaged, CheckpointNotFound
 from models.weights import InvalidWeights
 from worker.store import JobNotFound, KeyReused, NotNow, QueueFull, Unsuitable
@@ -25,6 +26,7 @@ STATUS: dict[type[Exception], int] = {
     NotNow: 409,
     KeyReused: 422,
     QueueFull: 429,
+    TooFast: 429,
     TooManyFollowers: 503,
     Unsuitable: 503,
     NothingPublished: 503,
@@ -101,6 +103,8 @@ async def answer_known(request: Request, error: Exception) -> JSONResponse:
     if known is OSError:
         logger.error("%s %s: %s", request.method, request.url.path, error)
         return problem(503, "The checkpoints' folder cannot be read just now: ask again shortly, or tell the operator.")
+    if isinstance(error, TooFast):
+        return too_fast(error)
     return problem(STATUS[known], sentence(str(error)))
 
 
@@ -125,6 +129,16 @@ async def answer_http(_request: Request, error: Exception) -> JSONResponse:
 async def answer_unexpected(_request: Request, _error: Exception) -> JSONResponse:
     """Uvicorn logs the traceback; the caller is told no more than that."""
     return problem(500, "Something went wrong that should not: the log has the details. Please report it.")
+
+
+def too_fast(error: TooFast) -> JSONResponse:
+    return problem(429, sentence(str(error)), headers={"Retry-After": str(error.retry_after)})
+
+
+def answer_no_key(was_wrong: bool) -> JSONResponse:
+    what = "This key is not known here" if was_wrong else "This needs a key"
+    detail = f"{what}: send `Authorization: Bearer KEY`; whoever runs the service makes keys with `acgan key NAME`."
+    return problem(401, detail, headers={"WWW-Authenticate": "Bearer"})
 
 
 def answer_too_long() -> JSONResponse:

@@ -1,8 +1,14 @@
 """Everything the HTTP face and the command line can be told from outside, on top of what the worker can."""
 
-from pydantic import Field
+from typing import TYPE_CHECKING, Self
 
+from pydantic import Field, SecretStr, field_validator, model_validator
+
+from app.keys import Keyring
 from worker.settings import WorkerSettings
+
+if TYPE_CHECKING:  # takes a while to load, and only the API needs it
+    from limits import RateLimitItem
 
 
 class AppSettings(WorkerSettings):
@@ -12,3 +18,46 @@ class AppSettings(WorkerSettings):
     cached_checkpoints: int = Field(4, ge=1, description="Generators kept in memory beside the one being served.")
     queue_limit: int = Field(100, ge=1, description="Jobs that may wait; more are refused with 429.")
     event_streams: int = Field(100, ge=1, description="Followers of jobs' events that one process streams to.")
+    api_keys: SecretStr | None = Field(
+        None, description="Whose keys open the API, as `acgan key` prints them; without any, it is open to everybody."
+    )
+    read_needs_key: bool = Field(False, description="Whether reading needs a key too; `/livez` and `/readyz` never do.")
+    read_rate: str = Field("off", description="How often one caller may read, as in `600/minute`, of each process.")
+    work_rate: str = Field("120/minute", description="How often one caller may start, retry or resume runs, in all.")
+
+    @field_validator("api_keys")
+    @classmethod
+    def check_keys(cls, keys: SecretStr | None) -> SecretStr | None:
+        if keys is not None:
+            Keyring.parse(keys.get_secret_value())
+        return keys
+
+    @field_validator("read_rate", "work_rate")
+    @classmethod
+    def check_rate(cls, rate: str) -> str:
+        from app.rates import read_rate
+
+        read_rate(rate)
+        return rate
+
+    @model_validator(mode="after")
+    def check_reading(self) -> Self:
+        if self.read_needs_key and self.api_keys is None:
+            raise ValueError("ACGAN_READ_NEEDS_KEY asks for keys, and ACGAN_API_KEYS names none: `acgan key` makes one")
+        return self
+
+    @property
+    def keyring(self) -> Keyring | None:
+        return Keyring.parse(self.api_keys.get_secret_value()) if self.api_keys else None
+
+    @property
+    def reads(self) -> "RateLimitItem | None":
+        from app.rates import read_rate
+
+        return read_rate(self.read_rate)
+
+    @property
+    def works(self) -> "RateLimitItem | None":
+        from app.rates import read_rate
+
+        return read_rate(self.work_rate)
