@@ -51,6 +51,7 @@ def create_app(settings: AppSettings) -> FastAPI:
         lifespan=lifespan,
         responses=PROBLEMS,
     )
+    app.state.bounds = settings.bounds
     add_error_handlers(app)
     app.add_middleware(HeadAsGet)
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)

@@ -10,11 +10,24 @@ from worker.settings import WorkerSettings
 if TYPE_CHECKING:  # takes a while to load, and only the API needs it
     from limits import RateLimitItem
 
+    from app.connections import Bounds
+
 
 class AppSettings(WorkerSettings):
     host: str = Field("127.0.0.1", description="Address to listen on; `0.0.0.0` for all of this machine's.")
     port: int = Field(8000, ge=1, le=65535, description="Port to listen on.")
     max_body_bytes: int = Field(65536, ge=1024, description="The longest request body that is read.")
+    max_header_bytes: int = Field(16384, ge=1024, description="The longest request line and headers that are read.")
+    max_headers: int = Field(100, ge=10, description="Headers that a request may have.")
+    request_seconds: float = Field(
+        10.0, gt=0, description="How long a request's head may take to arrive, and again its body."
+    )
+    send_seconds: float = Field(
+        30.0,
+        gt=0,
+        description="How long whoever asked may take none of an answer before being dropped.",
+    )
+    connections: int = Field(1000, ge=10, description="Connections that one process keeps at a time.")
     cached_checkpoints: int = Field(4, ge=1, description="Generators kept in memory beside the one being served.")
     queue_limit: int = Field(100, ge=1, description="Jobs that may wait; more are refused with 429.")
     event_streams: int = Field(100, ge=1, description="Followers of jobs' events that one process streams to.")
@@ -49,6 +62,19 @@ class AppSettings(WorkerSettings):
     @property
     def keyring(self) -> Keyring | None:
         return Keyring.parse(self.api_keys.get_secret_value()) if self.api_keys else None
+
+    @property
+    def bounds(self) -> "Bounds":
+        from app.connections import Bounds
+
+        return Bounds(
+            header_bytes=self.max_header_bytes,
+            headers=self.max_headers,
+            body_bytes=self.max_body_bytes,
+            request_seconds=self.request_seconds,
+            send_seconds=self.send_seconds,
+            connections=self.connections,
+        )
 
     @property
     def reads(self) -> "RateLimitItem | None":
