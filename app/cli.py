@@ -15,6 +15,7 @@ from rich.console import Console
 from app.settings import AppSettings
 from models.config import TrainingConfig
 from models.version import code_version
+from worker import logs
 
 cli = typer.Typer(
     name="acgan",
@@ -22,6 +23,7 @@ cli = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+logger = logging.getLogger(__name__)
 console = Console()
 SECRETS = {name for name, field in AppSettings.model_fields.items() if SecretStr in get_args(field.annotation)}
 errors = Console(stderr=True)
@@ -71,7 +73,7 @@ def up(host: Host = None, port: Port = None, home: Home = None) -> None:
         console.print(f"  everything      {address}/docs\n", highlight=False)
 
     settings = read_settings(host=host, port=port, home=home)
-    log_to_stderr()
+    logs.configure(settings)
     with mistakes_in_a_sentence(CannotStart, NoRedisServer):
         run(settings, announce)
 
@@ -85,15 +87,17 @@ def serve(host: Host = None, port: Port = None, home: Home = None) -> None:
     from models.acceleration import DeviceUnavailable
 
     settings = read_settings(host=host, port=port, home=home)
-    log_to_stderr()
+    logs.configure(settings)
     with mistakes_in_a_sentence(DeviceUnavailable, CannotStart):
         check_port(settings.host, settings.port)
         app = create_app(settings)
-    errors.print(f"acgan serves at http://{settings.host}:{settings.port}", highlight=False)
+    address = f"http://{settings.host}:{settings.port}"
+    if logs.wants_json(settings):
+        logger.info("acgan serves at %s", address)
+    else:
+        errors.print(f"acgan serves at {address}", highlight=False)
     if settings.api_keys is None and not is_loopback(settings.host):
-        errors.print(
-            "Whoever reaches it may train: ACGAN_API_KEYS has no keys. See `acgan key --help`.", style="yellow"
-        )
+        logger.warning("whoever reaches %s may train: no key is needed; see `acgan key --help`", address)
     with suppress(KeyboardInterrupt):
         Server(app, host=settings.host, port=settings.port).run()
 
@@ -103,7 +107,7 @@ def worker(home: Home = None) -> None:
     """Run one worker alone; it takes jobs from the Redis at ACGAN_REDIS_URL."""
     settings = read_settings(home=home)
     os.environ["ACGAN_HOME"] = str(settings.home.resolve())  # the training process reads it again
-    log_to_stderr()
+    logs.configure(settings)
     from app.up import answers
     from worker.bench import JobBench
     from worker.store import Unsuitable
@@ -116,7 +120,9 @@ def worker(home: Home = None) -> None:
     else:
         with mistakes_in_a_sentence(Unsuitable):
             JobBench.connect(settings.redis_url).check_eviction()
-    celery.worker_main(["worker", "--loglevel", "INFO", "--without-gossip", "--without-mingle"])
+    quiet = ["--quiet"] if logs.wants_json(settings) else []  # no banner between the lines
+    options = ["--loglevel", settings.log_level.upper(), "--without-gossip", "--without-mingle"]
+    celery.worker_main([*quiet, "worker", *options])
 
 
 @cli.command()
@@ -227,10 +233,6 @@ def describe_mistake(error: Exception) -> str:
     if error.title == AppSettings.__name__:
         where += f" (ACGAN_{where.upper()})"
     return f"{where} {message}" + ("" if found["loc"][0] in SECRETS else f" (it is {found['input']!r})")
-
-
-def log_to_stderr() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 
 
 def main() -> None:

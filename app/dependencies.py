@@ -5,8 +5,10 @@ from typing import Annotated, NamedTuple
 
 from celery import Celery
 from fastapi import Depends, Path, Request
+from structlog.contextvars import bind_contextvars
 
 from app.door import caller_of
+from app.drawing import Drawing
 from app.events import Events
 from app.gallery import Gallery
 from app.rates import SharedRate
@@ -22,11 +24,13 @@ class Services(NamedTuple):
     celery: Celery
     store: CheckpointStore
     gallery: Gallery
+    drawing: Drawing
     events: Events
     work_rate: SharedRate | None = None
 
 
-def services(request: Request) -> Services:
+async def services(request: Request) -> Services:
+    """Asynchronous only so that FastAPI does not ask a thread for it."""
     found: Services = request.app.state.services
     return found
 
@@ -52,8 +56,9 @@ def checked(job_id: str) -> str:
     return job_id
 
 
-def job_id(job_id: Annotated[str, Path(examples=["20260131-120000-1a2b3c"])]) -> str:
-    return checked(job_id)
+async def job_id(job_id: Annotated[str, Path(examples=["20260131-120000-1a2b3c"])]) -> str:
+    bind_contextvars(job=checked(job_id))  # what is logged from here on is about this job
+    return job_id
 
 
 JobId = Annotated[str, Depends(job_id)]

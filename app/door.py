@@ -5,6 +5,7 @@ from collections.abc import Iterable, MutableMapping
 from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
+from structlog.contextvars import bind_contextvars
 
 from app.errors import answer_no_key, too_fast
 from app.keys import Keyring
@@ -35,6 +36,7 @@ class Door:
             name = self.keyring.name_of(key) if key else None
             if name is not None:
                 scope[CALLER] = name
+                bind_contextvars(caller=name)
             elif self.read_needs_key or not reading:
                 return await answer_no_key(was_wrong=bool(key))(scope, receive, send)
         if reading and self.reads is not None:

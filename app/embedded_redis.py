@@ -1,6 +1,8 @@
 """A Valkey or Redis of our own for one machine: loopback only, behind a password, with an append-only file."""
 
+import re
 import secrets
+import shlex
 import shutil
 import socket
 from pathlib import Path
@@ -18,6 +20,13 @@ save ""
 maxmemory-policy noeviction
 daemonize no
 """
+
+
+APPENDED = "appendonlydir"
+LIST = "appendonly.aof.manifest"
+DAMAGED = re.compile(r"(?:reading the append only file|Checking RDB file|obtain the AOF file) ([\w.-]*\w)")
+LIST_DAMAGED = "AOF MANIFEST FILE ERROR"
+MENDABLE = ("Bad file format", "Unexpected end of file")
 
 
 class NoRedisServer(Exception):
@@ -57,6 +66,30 @@ def prepare(folder: Path) -> EmbeddedRedis:
     config.touch(mode=0o600)
     config.write_text(CONFIG.format(port=port, password=password, folder=quoted(folder.resolve())))
     return EmbeddedRedis([find_server(), str(config.resolve())], f"redis://:{password}@127.0.0.1:{port}/0")
+
+
+def explain(said: str, folder: Path) -> str | None:
+    """Say what to do where a server that `prepare` set up in `folder` says that it cannot read its data."""
+    found = DAMAGED.search(said)
+    if found is None and LIST_DAMAGED not in said:
+        return None
+    kept = folder.resolve() / APPENDED
+    path = kept / (found[1] if found else LIST)
+    damaged = f"Redis cannot start, because {path} is damaged:"
+    if not any(each in said for each in MENDABLE):
+        return f"{damaged} move {kept} away to begin without jobs; checkpoints stay"
+    return (
+        f"{damaged} copy it, then cut it off at the damage, which costs the jobs accepted after it, with "
+        f"`{checker()} --fix {shlex.quote(str(path))}`, or move {kept} away to begin without jobs; checkpoints stay"
+    )
+
+
+def checker() -> str:
+    """Find the tool that mends append-only files. Every server is one, too, when it is called by that name."""
+    server = Path(find_server())
+    name = f"{server.name.partition('-')[0]}-check-aof"
+    found = shutil.which(name) or shutil.which(name, path=str(server.parent))
+    return found or f'bash -c \'exec -a {name} "$0" "$@"\' {shlex.quote(str(server))}'
 
 
 def quoted(path: Path) -> str:

@@ -11,7 +11,9 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
+from app.batcher import Busy
 from app.events import NothingFollows, TooManyFollowers
+from app.formats import NotAcceptable
 from app.gallery import NothingPublished
 from app.rates import TooFast
 from models.checkpoints import CheckpointDamaged, CheckpointNotFound
@@ -23,10 +25,12 @@ logger = logging.getLogger(__name__)
 STATUS: dict[type[Exception], int] = {
     JobNotFound: 404,
     CheckpointNotFound: 404,
+    NotAcceptable: 406,
     NotNow: 409,
     KeyReused: 422,
     QueueFull: 429,
     TooFast: 429,
+    Busy: 503,
     TooManyFollowers: 503,
     Unsuitable: 503,
     NothingPublished: 503,
@@ -105,7 +109,8 @@ async def answer_known(request: Request, error: Exception) -> JSONResponse:
         return problem(503, "The checkpoints' folder cannot be read just now: ask again shortly, or tell the operator.")
     if isinstance(error, TooFast):
         return too_fast(error)
-    return problem(STATUS[known], sentence(str(error)))
+    headers = {"Retry-After": "1"} if known is Busy else None
+    return problem(STATUS[known], sentence(str(error)), headers=headers)
 
 
 async def answer_nothing(_request: Request, _error: Exception) -> Response:
@@ -126,9 +131,11 @@ async def answer_http(_request: Request, error: Exception) -> JSONResponse:
     return problem(error.status_code, sentence(detail), headers=dict(error.headers or {}))
 
 
-async def answer_unexpected(_request: Request, _error: Exception) -> JSONResponse:
-    """Uvicorn logs the traceback; the caller is told no more than that."""
-    return problem(500, "Something went wrong that should not: the log has the details. Please report it.")
+async def answer_unexpected(request: Request, _error: Exception) -> JSONResponse:
+    """Uvicorn logs the traceback; the caller is told no more than where to find it."""
+    name = request.scope["request_id"]  # by hand: this answer is made outside of every layer of ours
+    detail = f"Something went wrong that should not: the log has the details, under request {name}. Please report it."
+    return problem(500, detail, headers={"X-Request-ID": name})
 
 
 def too_fast(error: TooFast) -> JSONResponse:

@@ -1,18 +1,22 @@
-"""The generator being served: follows the newest publication, verifies it, swaps it in. Needs no Redis, no worker."""
+"""The generator being served: follows what is published, verifies it, swaps it in. Needs no Redis, no worker."""
 
 import asyncio
 import logging
 from collections import OrderedDict
-from typing import NamedTuple, Protocol
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
 
 import anyio
 import anyio.to_thread
 import torch
 
+from app import metrics
+from app.stock import Stock
 from models.checkpoints import GENERATOR, CheckpointDamaged, CheckpointId, CheckpointNotFound, CheckpointStore, Manifest
-from models.drawing import draw_digits, prepare
-from models.images import encode_png, sheet
-from models.networks import Generator
+from models.drawing import prepare
+from models.folding import FoldedGenerator
+from models.serving import Choice, best, chosen, read_choice, write_choice
 from models.weights import InvalidWeights, generator_from_bytes
 
 logger = logging.getLogger(__name__)
@@ -28,7 +32,7 @@ class Exhibit(NamedTuple):
     """A verified generator in memory. It stays whole for whoever draws from it, whatever is swapped in meanwhile."""
 
     manifest: Manifest
-    generator: Generator
+    generator: FoldedGenerator
 
     @property
     def id(self) -> str:
@@ -40,32 +44,35 @@ class Exhibit(NamedTuple):
         return self.manifest.files[GENERATOR].sha256
 
 
-class Wanted(Protocol):
-    """What a caller says of a sheet."""
+class Served(NamedTuple):
+    """What `latest` names, with digits of it in stock: swapped as one, for no digits may go by another's name."""
 
-    n: int
-    index: int
-    columns: int | None
-    scale: int
+    exhibit: Exhibit
+    stock: Stock
 
 
 class Gallery:
-    """Holds the newest generator, and a few others that were asked for by id.
+    """Holds the generator being served, and a few others that were asked for by id. Loading has a thread of its own."""
 
-    Whatever is heavy runs off the event loop, one thing at a time: loading, drawing, encoding.
-    """
-
-    def __init__(self, store: CheckpointStore, device: torch.device, cached: int) -> None:
+    def __init__(self, store: CheckpointStore, device: torch.device, cached: int = 4, stock: int = 0) -> None:
         self.store = store
         self.device = device
         self.cached = cached
-        self.newest: Exhibit | None = None
+        self.stock_limit = stock
+        self.served: Served | None = None
         self.trouble: str | None = None
         self._others: OrderedDict[CheckpointId, Exhibit] = OrderedDict()
+        self._latest: CheckpointId | None = None
+        self._best: CheckpointId | None = None
         self._limiter = anyio.CapacityLimiter(1)
 
+    @property
+    def serving(self) -> str | None:
+        """The id of the checkpoint being served."""
+        return self.served.exhibit.id if self.served else None
+
     # ----------------------------------------------------------------------------
-    # Following what is published.
+    # Following what is published and chosen.
 
     async def follow(self) -> None:
         """Look for a new publication every second, for ever."""
@@ -81,66 +88,101 @@ class Gallery:
             logger.exception("looking for a new generator failed")
 
     def _refresh(self) -> None:
-        """Serve the latest checkpoint. Where it is damaged, what is served stays, or at first the one before."""
-        latest = self.store.latest()
-        if latest is None or (self.newest and self.newest.manifest.checkpoint == latest):
+        """Serve what is chosen. Where it is damaged, what is served stays, or at first the one before."""
+        latest, served = self.store.latest(), self.served
+        if latest != self._latest:
+            self._best, self._latest = best(self.store), latest
+        wanted = self._best if read_choice(self.store).policy == "best" else chosen(self.store)
+        if wanted is None:
             return
-        candidates = [latest]
-        if self.newest is None:
-            candidates += [m.checkpoint for m in reversed(self.store.manifests()) if m.checkpoint < latest]
+        if served and served.exhibit.manifest.checkpoint == wanted:
+            self.trouble = None
+            return
+        candidates = [wanted]
+        if served is None:
+            candidates += [m.checkpoint for m in reversed(self.store.manifests()) if m.checkpoint < wanted]
         trouble = None
         for checkpoint in candidates:
             try:
-                self.newest = self._load(checkpoint)
+                exhibit = self._recall(checkpoint)
             except (CheckpointDamaged, CheckpointNotFound, InvalidWeights, OSError) as error:
                 trouble = trouble or str(error)
                 continue
+            self.served = Served(exhibit, Stock(self.stock_limit, served.stock if served else None))
             logger.info("serving %s", checkpoint)
             break
         if trouble and trouble != self.trouble:
-            logger.error("not serving %s: %s", latest, trouble)
+            logger.error("not serving %s: %s", wanted, trouble)
         self.trouble = trouble
 
-    def _load(self, checkpoint: CheckpointId) -> Exhibit:
-        manifest = self.store.manifest(checkpoint)
-        generator = prepare(generator_from_bytes(self.store.read(manifest, GENERATOR)), self.device)
-        draw_digits(generator, label=0, n=1, seed=0)  # the first drawing is slow: let nobody wait for it
-        return Exhibit(manifest, generator)
+    async def choose(self, choice: Choice) -> None:
+        """Serve something else from now on, here and in every process over the same store.
+
+        Raises CheckpointNotFound, CheckpointDamaged or InvalidWeights where what is pinned cannot be, and OSError.
+        """
+        if choice.checkpoint:
+            await self.find(choice.checkpoint)
+        await anyio.to_thread.run_sync(write_choice, self.store, choice)
+        await self.refresh()
+
+    async def choice(self) -> Choice:
+        return await anyio.to_thread.run_sync(read_choice, self.store)
 
     # ----------------------------------------------------------------------------
-    # Drawing.
+    # Finding generators.
 
     async def find(self, name: str) -> Exhibit:
-        """Return the generator that `latest` or a checkpoint's id names.
+        """Return the generator that `latest`, `best` or a checkpoint's id names.
 
         Raises NothingPublished, CheckpointNotFound, CheckpointDamaged or InvalidWeights.
         """
-        newest = self.newest
-        if name == "latest":
-            if newest is None and self.trouble:
-                raise NothingPublished(f"no generator can be served: {self.trouble}")
-            if newest is None:
-                raise NothingPublished(
-                    "no generator has been published yet: start a run with POST /train and ask again after an epoch"
-                )
-            return newest
-        checkpoint = CheckpointId.parse(name)
-        if newest and newest.manifest.checkpoint == checkpoint:
-            return newest
+        served = self._served() if name in ("latest", "best") else self.served
+        checkpoint = CheckpointId.parse(name) if name not in ("latest", "best") else self._best
+        if served and (name == "latest" or served.exhibit.manifest.checkpoint == checkpoint):
+            return served.exhibit
+        assert checkpoint is not None
         return await anyio.to_thread.run_sync(self._recall, checkpoint, limiter=self._limiter)
+
+    def _served(self) -> Served:
+        if self.served is None and self.trouble:
+            raise NothingPublished(f"no generator can be served: {self.trouble}")
+        if self.served is None:
+            raise NothingPublished(
+                "no generator has been published yet: start a run with POST /train and ask again after an epoch"
+            )
+        return self.served
 
     def _recall(self, checkpoint: CheckpointId) -> Exhibit:
         """Take a generator from the cache, or load it into it."""
-        exhibit = self._others.pop(checkpoint, None) or self._load(checkpoint)
+        exhibit = self._others.pop(checkpoint, None)
+        if exhibit is None:
+            with counted():
+                exhibit = self._load(checkpoint)
         self._others[checkpoint] = exhibit
         while len(self._others) > self.cached:
             self._others.popitem(last=False)
         return exhibit
 
-    async def draw(self, exhibit: Exhibit, label: int, seed: int, wanted: Wanted) -> bytes:
-        """Draw a sheet of digits, as PNG."""
-        return await anyio.to_thread.run_sync(self._draw, exhibit, label, seed, wanted, limiter=self._limiter)
+    def _load(self, checkpoint: CheckpointId) -> Exhibit:
+        torch.set_num_threads(1)  # the drawing threads keep theirs
+        manifest = self.store.manifest(checkpoint)
+        return Exhibit(manifest, prepare(generator_from_bytes(self.store.read(manifest, GENERATOR)), self.device))
 
-    def _draw(self, exhibit: Exhibit, label: int, seed: int, wanted: Wanted) -> bytes:
-        digits = draw_digits(exhibit.generator, label, wanted.n, seed, wanted.index)
-        return encode_png(sheet(digits, wanted.columns, wanted.scale))
+
+OUTCOMES: dict[type[Exception], str] = {
+    CheckpointDamaged: "damaged",
+    CheckpointNotFound: "missing",
+    InvalidWeights: "invalid",
+    OSError: "unreadable",
+}
+
+
+@contextmanager
+def counted() -> Iterator[None]:
+    """Count the outcome of a load."""
+    try:
+        yield
+    except tuple(OUTCOMES) as error:
+        metrics.LOADS[next(OUTCOMES[kind] for kind in type(error).__mro__ if kind in OUTCOMES)].inc()
+        raise
+    metrics.LOADS["ok"].inc()

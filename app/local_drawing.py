@@ -35,9 +35,9 @@ def draw_here(
 ) -> Drawn:
     """Draw a sheet. Raises NoGenerator, DeviceUnavailable, OSError, and what a bad checkpoint raises."""
     generator, name = find_generator(settings.store_dir, checkpoint)
-    prepare(generator, find_device(settings.device))
+    prepared = prepare(generator, find_device(settings.device))
     seed = secrets.randbits(53) if seed is None else seed
-    return Drawn(encode_png(sheet(draw_digits(generator, label, n, seed, index), columns, scale)), name, seed)
+    return Drawn(encode_png(sheet(draw_digits(prepared, label, n, seed, index), columns, scale)), name, seed)
 
 
 def find_generator(store_dir: Path, name: str) -> tuple[Generator, str]:

@@ -1,15 +1,15 @@
 """What goes over the wire, where it is more than a record."""
 
-from typing import Annotated, Self
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from models.checkpoints import Manifest
 from models.config import TrainingConfig
 from models.history import Record
+from models.serving import Choice
 from worker.jobs import EpochRecord, Job, JobStatus
 
-MAX_SCALED_DIGITS = 10_000  # n * scale**2: pictures of up to 8 megapixels
 MAX_SEED = 2**53 - 1  # what every JSON reader keeps exactly
 
 
@@ -97,29 +97,62 @@ class JobsQuery(BaseModel):
     )
 
 
-class DigitsQuery(BaseModel):
-    """How digits are asked for."""
+class SheetQuery(BaseModel):
+    """How digits are asked for, whichever they are."""
 
     model_config = ConfigDict(extra="forbid")
 
-    n: Annotated[int, Field(ge=1, le=1000)] = Field(1, description="How many digits.")
+    n: int
     seed: Annotated[int, Field(ge=0, le=MAX_SEED)] | None = Field(
         None, description="The hand that writes: the same seed draws the same digits. A fresh one where it is left out."
     )
     index: Annotated[int, Field(ge=0, le=2**40)] = Field(0, description="The first digit's number within the seed.")
     checkpoint: Annotated[str, Field(max_length=100)] = Field(
-        "latest", description="Which generator draws: `latest`, or the id of a checkpoint."
+        "latest", description="Which generator draws: `latest`, which is what is served, `best`, or a checkpoint's id."
+    )
+    format: Literal["png", "zip", "npy"] | None = Field(
+        None, description="One sheet, an archive of one PNG a digit, or a numpy array. Else `Accept` decides, else png."
     )
     columns: Annotated[int, Field(ge=1, le=1000)] | None = Field(
         None, description="Digits a row; 10 where it is left out, or as many as there are."
     )
-    scale: Annotated[int, Field(ge=1, le=10)] = Field(1, description="Pixels of the picture a pixel of the digit.")
+    scale: Annotated[int, Field(ge=1, le=8)] = Field(1, description="Pixels of the picture a pixel of the digit.")
+    padding: Annotated[int, Field(ge=0, le=8)] = Field(0, description="Pixels around and between the digits.")
+    invert: bool = Field(False, description="Black on white.")
 
-    @model_validator(mode="after")
-    def bound_the_picture(self) -> Self:
-        if self.n * self.scale**2 > MAX_SCALED_DIGITS:
-            raise ValueError(f"{self.n} digits at scale {self.scale} make too large a picture: lower n or scale")
-        return self
+
+class DigitsQuery(SheetQuery):
+    n: Annotated[int, Field(ge=1, le=1000)] = Field(1, description="How many digits.")
+
+
+class AllDigitsQuery(SheetQuery):
+    n: Annotated[int, Field(ge=1, le=100)] = Field(1, description="How many digits of each class.")
+
+
+class Serving(Choice):
+    """What `latest` names."""
+
+    serving: str | None = Field(description="The checkpoint being served by this process.")
+
+
+class Follow(BaseModel):
+    """Follow the newest publication, or the best one."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    policy: Literal["newest", "best"]
+
+
+class Pin(BaseModel):
+    """Stay at one checkpoint."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    policy: Literal["pinned"]
+    checkpoint: Annotated[str, Field(max_length=100)]
+
+
+ServingOrder = Annotated[Follow | Pin, Field(discriminator="policy")]
 
 
 class Readiness(BaseModel):

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from app.connections import BoundedProtocol, Line
 from app.events import Events
 
-GRACE_SECONDS = 5
+GRACE_SECONDS = 20  # for the requests in hand: a hundred sheets of digits take a slow machine that long
 FILES_BESIDE = 200  # that a process has open beside its callers' connections
 TICKS_A_LOOK = 5  # of uvicorn's tenths of a second
 
@@ -26,7 +26,7 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                log_level="warning",
+                log_config=None,
                 access_log=False,
                 timeout_graceful_shutdown=GRACE_SECONDS,
                 ws="none",

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Self
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import ByteSize, Field, SecretStr, field_validator, model_validator
 
 from app.keys import Keyring
 from worker.settings import WorkerSettings
@@ -30,6 +30,18 @@ class AppSettings(WorkerSettings):
     connections: int = Field(1000, ge=10, description="Connections that one process keeps at a time.")
     cached_checkpoints: int = Field(4, ge=1, description="Generators kept in memory beside the one being served.")
     queue_limit: int = Field(100, ge=1, description="Jobs that may wait; more are refused with 429.")
+    drawing_threads: int = Field(0, ge=0, description="Threads that draw; 0 for one a processor, and one on a GPU.")
+    drawing_wait_seconds: float = Field(
+        1.0,
+        gt=0,
+        description="How long digits may wait to be drawn: where it would be longer, 503.",
+    )
+    stock: int = Field(
+        8192, ge=0, description="Digits of each class kept ready, at most, for requests without a seed: 784 bytes each."
+    )
+    file_cache: ByteSize = Field(
+        ByteSize(32_000_000), description="Bytes of files drawn lately to keep, for whoever asks for the same address."
+    )
     event_streams: int = Field(100, ge=1, description="Followers of jobs' events that one process streams to.")
     api_keys: SecretStr | None = Field(
         None, description="Whose keys open the API, as `acgan key` prints them; without any, it is open to everybody."

@@ -12,11 +12,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import redis
 
-from app.embedded_redis import prepare
+from app.embedded_redis import explain, prepare
 from app.settings import AppSettings
 
 logger = logging.getLogger(__name__)
@@ -25,6 +26,7 @@ PATIENCE_SECONDS = 60.0  # for a part to come up
 GRACE_SECONDS = 7.0  # for worker and API to go down before they are killed; all together take less than ten
 REDIS_GRACE_SECONDS = 2.0
 RESTART_SECONDS = 2.0  # between a part's unexpected end and its next start
+LAST_WORDS = 16_384  # bytes of a part's log that may say why it ended
 PR_SET_PDEATHSIG = 1
 LOCAL = ("127.0.0.1", "0.0.0.0", "::")  # noqa: S104
 
@@ -36,15 +38,25 @@ class CannotStart(Exception):
 class Part:
     """One child process, in a session of its own so that Ctrl-C reaches only us."""
 
-    def __init__(self, name: str, command: list[str], environment: Mapping[str, str], log: Path | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        command: list[str],
+        environment: Mapping[str, str],
+        log: Path | None = None,
+        explain: Callable[[str], str | None] = lambda _said: None,
+    ) -> None:
         self.name = name
         self.command = command
         self.environment = {**os.environ, **environment}
         self.log = log
+        self.explain = explain
+        self.begun = 0  # how long the log was when this process began to write it
         self.process = self._start()
 
     def _start(self) -> subprocess.Popen[bytes]:
         output = None if self.log is None else self.log.open("ab")
+        self.begun = 0 if output is None else output.tell()
         try:
             return subprocess.Popen(  # noqa: S603
                 self.command,
@@ -61,6 +73,15 @@ class Part:
 
     def has_ended(self) -> bool:
         return self.process.poll() is not None
+
+    def how_it_ended(self) -> str:
+        """Say why it ended, where its last words tell it, and else with which code."""
+        if self.log is None:
+            return f"{self.name} ended with code {self.process.returncode}"
+        with self.log.open("rb") as log:
+            log.seek(max(self.begun, self.log.stat().st_size - LAST_WORDS))
+            said = log.read().decode(errors="replace")
+        return self.explain(said) or f"{self.name} ended with code {self.process.returncode}: see {self.log}"
 
     def restart(self) -> None:
         self.process = self._start()
@@ -107,7 +128,8 @@ def up(settings: AppSettings, announce: Callable[[str], None]) -> None:
         if "redis_url" not in settings.model_fields_set:
             server = prepare(home / "redis")
             environment["ACGAN_REDIS_URL"] = server.url
-            parts.append(Part("redis", server.command, {}, home / "logs" / "redis.log"))
+            log = home / "logs" / "redis.log"
+            parts.append(Part("redis", server.command, {}, log, partial(explain, folder=home / "redis")))
             wait_for("Redis", lambda: answers(server.url), parts, stopping)
         ourselves = [sys.executable, "-m", "app.cli"]
         parts.append(Part("worker", [*ourselves, "worker"], environment, home / "logs" / "worker.log"))
@@ -140,7 +162,7 @@ def watch(parts: list[Part], stopping: threading.Event) -> None:
     while not stopping.wait(0.2):
         for part in parts:
             if part.has_ended():
-                logger.error("%s ended with code %s; starting it again", part.name, part.process.returncode)
+                logger.error("%s; starting it again", part.how_it_ended())
                 if not stopping.wait(RESTART_SECONDS):
                     part.restart()
 
@@ -150,8 +172,7 @@ def wait_for(what: str, ready: Callable[[], bool], parts: list[Part], stopping: 
     while not stopping.is_set() and not ready():
         for part in parts:
             if part.has_ended():
-                where = f": see {part.log}" if part.log else ""
-                raise CannotStart(f"{part.name} ended with code {part.process.returncode} while starting{where}")
+                raise CannotStart(part.how_it_ended())
         if time.monotonic() > deadline:
             raise CannotStart(f"{what} did not answer within {PATIENCE_SECONDS:.0f} seconds")
         time.sleep(0.05)

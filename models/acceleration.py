@@ -1,6 +1,7 @@
 """What this machine does fast: its device, its precision, the layout of its convolutions, and iterations as graphs."""
 
 import contextlib
+import os
 import re
 from collections.abc import Callable, Collection, Iterator
 from typing import Literal
@@ -28,6 +29,11 @@ def find_device(name: str) -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= gpus:
         raise DeviceUnavailable(f"ACGAN_DEVICE={name}, but this machine has {gpus} CUDA devices: use auto or cpu")
     return device
+
+
+def processors() -> int:
+    """Count those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def describe(device: torch.device) -> str:

@@ -93,6 +93,7 @@ class Manifest(BaseModel):
     epoch: int
     created_at: datetime
     config: TrainingConfig
+    seconds: float = Field(0.0, description="The epoch's training and evaluation together; 0 where it is not known.")
     losses: EpochLosses
     metrics: dict[str, float] = Field({}, description="Quality figures; empty where none were computed.")
     dataset_checksum: str
@@ -150,11 +151,12 @@ class CheckpointStore:
         """Write a checkpoint and let `latest` name it, unless a later one was published already.
 
         The manifest comes without file records; they are taken from `files`. Publishing the same id again keeps what
-        stands. Raises OSError where the disk is full or not writable, and Superseded; nothing is then published.
+        stands, if its manifest can be read. Raises OSError where the disk is full or not writable, and Superseded;
+        nothing is then published.
         """
         folder, fence = self.folder(manifest.checkpoint), manifest.fence
         beside = folder.with_name(f".{folder.name}.{fence}")
-        if not (folder / MANIFEST).exists():
+        if self._standing(manifest.checkpoint) is None:
             records = {name: FileRecord.of(data) for name, data in files.items()}
             manifest = manifest.model_copy(update={"files": records})
             shutil.rmtree(beside, ignore_errors=True)
@@ -167,16 +169,23 @@ class CheckpointStore:
                 raise
         with self._locked():
             self._check_fence(manifest.job, fence)
-            if (folder / MANIFEST).exists():
-                manifest = self.manifest(manifest.checkpoint)
+            standing = self._standing(manifest.checkpoint)
+            if standing is not None:
+                manifest = standing
                 shutil.rmtree(beside, ignore_errors=True)
             else:
-                shutil.rmtree(folder, ignore_errors=True)  # without a manifest, it is none
+                shutil.rmtree(folder, ignore_errors=True)  # without a manifest that can be read, it is none
                 os.rename(beside, folder)
                 sync_folder(folder.parent)
                 sync_folder(self.root)
             self._advance(manifest)
         return manifest
+
+    def _standing(self, checkpoint: CheckpointId) -> Manifest | None:
+        try:
+            return self.manifest(checkpoint)
+        except (CheckpointNotFound, CheckpointDamaged):
+            return None
 
     def _advance(self, manifest: Manifest) -> None:
         current = self.latest()

@@ -3,14 +3,18 @@
 The latent depends on seed and index alone, so one seed is one hand: `index` 3 of label 4 and of label 8 share a style.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from models.acceleration import lay_out
+from models.config import NUM_CLASSES
+from models.folding import FoldedGenerator
 from models.networks import Generator
 
-DRAWING_BATCH = 8  # digits are always drawn in batches of this shape, so that rounding cannot depend on how many
+BATCH = 64  # digits drawn at once, at most
+STEP = 8  # batches of its multiples round alike on every processor seen so far; where they do not, all are BATCH long
 
 
 def latents(seed: int, index: int, n: int, latent_size: int) -> Tensor:
@@ -31,26 +35,71 @@ def to_pixels(images: Tensor) -> Tensor:
     return (images.float() * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8).squeeze(1)
 
 
-def prepare(generator: Generator, device: torch.device) -> Generator:
+@dataclass(frozen=True, slots=True)
+class Series:
+    """Digits of one seed in a row: those of one label, or for each index one of every label."""
+
+    label: int | None
+    n: int
+    seed: int
+    index: int = 0
+
+    @property
+    def digits(self) -> int:
+        return self.n if self.label is not None else self.n * NUM_CLASSES
+
+    def cut(self, start: int, stop: int, latent_size: int) -> tuple[Tensor, Tensor]:
+        """Return noise (stop - start, L) and labels (stop - start,) of that part of the series."""
+        if self.label is not None:
+            noise = latents(self.seed, self.index + start, stop - start, latent_size)
+            return noise, torch.full((stop - start,), self.label)
+        places = torch.arange(start, stop)
+        first = start // NUM_CLASSES
+        noise = latents(self.seed, self.index + first, (stop - 1) // NUM_CLASSES - first + 1, latent_size)
+        return noise[places // NUM_CLASSES - first], places % NUM_CLASSES
+
+
+# ----------------------------------------------------------------------------
+# Drawing. How digits are put together to batches must not show in their pixels.
+
+
+def prepare(generator: Generator, device: torch.device) -> FoldedGenerator:
     """Make a generator ready to draw: everybody who serves the same addresses prepares it in the same way."""
-    generator.to(device).eval()
-    lay_out(generator)
-    return generator
+    folded = FoldedGenerator(generator, device)
+    folded.step = STEP if is_steady(folded) else BATCH
+    return folded
 
 
-@torch.inference_mode()
-def draw(generator: Generator, noise: Tensor, labels: Tensor) -> Tensor:
-    """Draw uint8 digits (N, 28, 28) from noise (N, L) and labels (N,), on the generator's device, back on the CPU."""
-    device = generator.dense.weight.device
-    padding = -len(labels) % DRAWING_BATCH
-    noise = torch.cat((noise, noise.new_zeros(padding, noise.shape[1]))).to(device)
-    labels = torch.cat((labels, labels.new_zeros(padding))).to(device)
-    batches = zip(noise.split(DRAWING_BATCH), labels.split(DRAWING_BATCH), strict=True)
-    pixels = torch.cat([to_pixels(generator(z, y)) for z, y in batches])
-    return pixels[: len(pixels) - padding].cpu()
+def is_steady(generator: FoldedGenerator) -> bool:
+    """Find out whether digits drawn in batches of other lengths are the same to the last bit, as they ought to be."""
+    noise, labels = Series(None, BATCH, 0).cut(0, BATCH, generator.latent_size)
+    noise, labels = noise.to(generator.device), labels.to(generator.device)
+    together = generator(noise, labels)
+    return all(torch.equal(generator(noise[:n], labels[:n]), together[:n]) for n in (STEP, BATCH // 2 + STEP))
 
 
-def draw_digits(generator: Generator, label: int, n: int, seed: int, index: int = 0) -> Tensor:
+def draw(generator: FoldedGenerator, noise: Tensor, labels: Tensor) -> np.ndarray:
+    """Draw uint8 digits (N, 28, 28) from noise (N, L) and labels (N,)."""
+    batches = zip(noise.split(BATCH), labels.split(BATCH), strict=True)
+    return np.concatenate([draw_batch(generator, z, y) for z, y in batches])
+
+
+def draw_batch(generator: FoldedGenerator, noise: Tensor, labels: Tensor) -> np.ndarray:
+    """Draw at most BATCH digits."""
+    n, padding = len(labels), -len(labels) % generator.step
+    if padding:
+        noise = torch.cat((noise, noise.new_zeros(padding, noise.shape[1])))
+        labels = torch.cat((labels, labels.new_zeros(padding)))
+    pixels = to_pixels(generator(noise.to(generator.device), labels.to(generator.device)))
+    digits: np.ndarray = pixels[:n].cpu().numpy()
+    return digits
+
+
+def draw_series(generator: FoldedGenerator, series: Series) -> np.ndarray:
+    """Draw all of a series: uint8 (series.digits, 28, 28)."""
+    return draw(generator, *series.cut(0, series.digits, generator.latent_size))
+
+
+def draw_digits(generator: FoldedGenerator, label: int, n: int, seed: int, index: int = 0) -> np.ndarray:
     """Draw the digits index ... index + n - 1 of (label, seed): uint8 (n, 28, 28)."""
-    noise = latents(seed, index, n, generator.latent_size)
-    return draw(generator, noise, torch.full((n,), label))
+    return draw_series(generator, Series(label, n, seed, index))

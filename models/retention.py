@@ -5,6 +5,7 @@ import time
 from itertools import groupby
 
 from models.checkpoints import MANIFEST, CheckpointStore, Manifest
+from models.serving import best, chosen
 
 GRACE_SECONDS = 600  # a checkpoint this young may just be being read
 
@@ -12,25 +13,26 @@ GRACE_SECONDS = 600  # a checkpoint this young may just be being read
 def thin_out(store: CheckpointStore, limit: int) -> list[str]:
     """Delete checkpoints, oldest run first, until all together take at most `limit` bytes or nothing may go.
 
-    The last epoch of every run stays, and so does what `latest` names. Returns the ids of what went.
+    The last epoch of every run stays, and so do what is served, what `latest` names and the
+    best. Returns the ids of what went.
     """
     manifests = store.manifests()
+    kept = {store.latest(), chosen(store), best(store)}
     total = sum(manifest.total_size for manifest in manifests)
     deleted: list[str] = []
     for _job, run in groupby(manifests, key=lambda manifest: manifest.job):
         for manifest in list(run)[:-1]:
             if total <= limit:
                 return deleted
-            if _may_go(store, manifest):
+            if manifest.checkpoint not in kept and _is_old(manifest):
                 _delete(store, manifest)
                 deleted.append(manifest.id)
                 total -= manifest.total_size
     return deleted
 
 
-def _may_go(store: CheckpointStore, manifest: Manifest) -> bool:
-    age = time.time() - manifest.created_at.timestamp()
-    return age > GRACE_SECONDS and manifest.checkpoint != store.latest()
+def _is_old(manifest: Manifest) -> bool:
+    return time.time() - manifest.created_at.timestamp() > GRACE_SECONDS
 
 
 def _delete(store: CheckpointStore, manifest: Manifest) -> None:

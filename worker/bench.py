@@ -32,6 +32,7 @@ class Claim(NamedTuple):
 
     job: Job
     fence: int
+    told: dict[int, EpochRecord]  # what the record tells of epochs, unless Redis comes back older than it was
 
 
 class JobBench:
@@ -75,7 +76,8 @@ class JobBench:
         if answer is None:
             return None
         job_id, fence, fields, epochs = answer
-        return Claim(decode_job(job_id, pairs(fields), pairs(epochs)), int(fence))
+        job = decode_job(job_id, pairs(fields), pairs(epochs))
+        return Claim(job, int(fence), {each.epoch: each for each in job.epochs})
 
     def renew(self, claim: Claim, lease_seconds: float) -> JobStatus:
         """Hold the job for so much longer, and hear how it is wanted. Raises JobLost."""
@@ -101,10 +103,17 @@ class JobBench:
 
     def add_epoch(self, claim: Claim, epoch: EpochRecord) -> None:
         """Raises JobLost."""
+        claim.told[epoch.epoch] = epoch
         self._put(claim, kind="epoch", data=epoch.model_dump_json(), number=epoch.epoch)
 
     def finish(self, claim: Claim, status: JobStatus, error: str = "") -> None:
-        """End the job, or hand it back as `queued`. Raises JobLost."""
+        """End the job, or hand it back as `queued`. Raises JobLost.
+
+        A Redis that came back older than it was is told again of the epochs that it has forgotten.
+        """
+        known = self.redis.hkeys(epochs_key(claim.job.id))
+        for epoch in [each for each in claim.told.values() if str(each.epoch) not in known]:
+            self.add_epoch(claim, epoch)
         keys = [job_key(claim.job.id), QUEUE, LEASES]
         args = [claim.job.id, claim.fence, status.value, error, *before(status)]
         self._still_ours(claim, self._finish(keys=keys, args=args))

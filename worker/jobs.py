@@ -1,6 +1,6 @@
 """The job: its record, its states, and which may follow which. Pure: no Redis, no Celery, no torch."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -73,3 +73,8 @@ def job_id_of(accepted_at: datetime, place: int) -> str:
     its memory.
     """
     return f"{accepted_at:%Y%m%d-%H%M%S}-{place % 16**6:06x}"
+
+
+def accepted_at(job_id: str) -> datetime:
+    """When a job was accepted, to the second, as its id tells."""
+    return datetime.strptime(job_id[:15], "%Y%m%d-%H%M%S").replace(tzinfo=UTC)

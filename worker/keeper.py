@@ -16,6 +16,7 @@ from models.checkpoints import (
     SAMPLES,
     CheckpointDamaged,
     CheckpointId,
+    CheckpointNotFound,
     CheckpointStore,
     Manifest,
 )
@@ -23,7 +24,9 @@ from models.history import EpochResult
 from models.images import encode_png, epoch_plot
 from models.trainer import Trainer
 from models.version import code_version
+from worker import metrics
 from worker.bench import JobBench
+from worker.jobs import EpochRecord
 from worker.lease import Lease
 
 logger = logging.getLogger(__name__)
@@ -44,7 +47,7 @@ class Keeper:
 
     def publish(self, result: EpochResult) -> str:
         """Write the epoch's checkpoint and return its id."""
-        trainer = self.trainer
+        trainer, began = self.trainer, time.monotonic()
         plot = epoch_plot(trainer.generator.eval(), trainer.dataset, result.epoch, trainer.config.seed)
         manifest = Manifest(
             id=str(CheckpointId(self.job_id, result.epoch)),
@@ -52,6 +55,7 @@ class Keeper:
             epoch=result.epoch,
             created_at=datetime.now(UTC),
             config=trainer.config,
+            seconds=result.seconds,
             losses=result.losses,
             dataset_checksum=trainer.dataset.checksum,
             device=describe(trainer.device),
@@ -65,20 +69,41 @@ class Keeper:
             SAMPLES: encode_png(plot),
         }
         self.lease.check_held()
-        return self.store.publish(manifest, files).id
+        published = self.store.publish(manifest, files)
+        metrics.tell(metrics.PUBLISH_SECONDS, time.monotonic() - began)
+        return published.id
 
-    def restore(self) -> None:
-        """Go on where an earlier attempt stopped. A state that cannot be used is left, and the run begins anew."""
+    def restore(self) -> list[EpochRecord]:
+        """Go on where an earlier attempt stopped. Returns the epochs before that which the job's record has lost.
+
+        A state that cannot be used is left, and the run begins anew.
+        """
         try:
             data = self.store.load_state(self.job_id)
             if data is None:
-                return
+                return []
             state = resume.from_bytes(data)
-            self.trainer.load_state(state)
             where = state.position
+            lost = self.lost_before(where.epoch)
+            self.trainer.load_state(state)
             logger.info("job %s goes on after iteration %d of epoch %d", self.job_id, where.iteration, where.epoch)
-        except (CheckpointDamaged, resume.InvalidState, OSError) as error:
+            return lost
+        except (CheckpointDamaged, CheckpointNotFound, resume.InvalidState, OSError) as error:
             logger.warning("job %s begins anew: %s", self.job_id, error)
+            return []
+
+    def lost_before(self, epoch: int) -> list[EpochRecord]:
+        """Read from their checkpoints what a Redis that came back older no longer tells of earlier epochs.
+
+        Raises CheckpointDamaged, CheckpointNotFound.
+        """
+        told = self.lease.claim.told
+        lost = (CheckpointId(self.job_id, number) for number in range(1, epoch) if number not in told)
+        manifests = [self.store.manifest(checkpoint) for checkpoint in lost]
+        return [
+            EpochRecord(epoch=each.epoch, seconds=each.seconds, losses=each.losses, checkpoint=each.id)
+            for each in manifests
+        ]
 
     def save_now_and_then(self) -> None:
         if time.monotonic() - self.saved_at >= self.save_seconds:
@@ -98,12 +123,15 @@ class Keeper:
         """
         if not self.may_save:
             return
+        began = time.monotonic()
         state = self.trainer.state()
         self.lease.check_held()
         try:
             self.store.save_state(self.job_id, resume.to_bytes(state))
+            metrics.tell(metrics.SAVE_SECONDS, time.monotonic() - began)
             self.bench.saved(self.lease.claim, state.position.epoch, state.position.iteration)
         except OSError as error:
+            metrics.tell(metrics.SAVES_FAILED)
             logger.warning("job %s: its state could not be kept: %s", self.job_id, error)
         except redis.RedisError as error:
             logger.warning("job %s: its state is kept, but Redis could not be told: %s", self.job_id, error)

@@ -10,9 +10,11 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from contextvars import copy_context
 
 import redis
 
+from worker import metrics
 from worker.bench import Claim, JobBench, JobLost
 from worker.jobs import JobStatus
 
@@ -47,7 +49,7 @@ class Lease:
         self._cancelled = threading.Event()
         self._lost = threading.Event()
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
+        self._thread = threading.Thread(target=copy_context().run, args=(self._keep,), name="lease", daemon=True)
 
     def __enter__(self) -> "Lease":
         self._thread.start()
@@ -81,6 +83,7 @@ class Lease:
         self._lost.set()
         if not self._over.wait(GRACE_SECONDS):
             logger.error("job %s is lost and its training does not stop: ending the process", self.claim.job.id)
+            metrics.tell(metrics.LEASES_LOST)
             self.end_process(EXIT_CODE)
 
     def _renew(self) -> bool:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 import redis
 from kombu.exceptions import OperationalError
 
+from worker import metrics
 from worker.bench import JobBench
 
 logger = logging.getLogger(__name__)
@@ -60,8 +61,11 @@ class Reconciler:
     def once(self) -> None:
         """One round."""
         for job_id, became in self.bench.reconcile(self.backoff_seconds):
+            if became != "due":
+                metrics.tell(metrics.WORKERS_LOST)
             match became:
                 case "queued":
+                    metrics.tell(metrics.JOBS_REQUEUED)
                     logger.warning("job %s: its worker was lost; it is queued again, after a while", job_id)
                 case "due":
                     logger.info("job %s waits for a worker again", job_id)

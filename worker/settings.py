@@ -1,6 +1,7 @@
 """Everything the worker can be told from outside. The only reader of the environment on this floor."""
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import ByteSize, Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -38,6 +39,16 @@ class WorkerSettings(BaseSettings):
     reconcile_seconds: float = Field(15.0, gt=0, description="How often each worker looks for jobs that nobody runs.")
     backoff_seconds: float = Field(
         10.0, gt=0, description="How long a job waits after its worker was lost; twice as long each time in a row."
+    )
+    metrics_port: int = Field(
+        0, ge=0, le=65535, description="Port where a worker tells Prometheus its figures; 0 for none."
+    )
+    metrics_host: str = Field("127.0.0.1", description="Address where it does; `0.0.0.0` for all of this machine's.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="From where on lines are logged: `debug`, `info`, `warning` or `error`."
+    )
+    log_format: Literal["auto", "json", "text"] = Field(
+        "auto", description="`json`, one object a line; `text`, for people; `auto`, which is text on a terminal only."
     )
     device: str = Field("auto", description="`auto`, `cpu`, `cuda` or `cuda:1`: where training and drawing happen.")
 

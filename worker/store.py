@@ -28,7 +28,7 @@ from redis.backoff import NoBackoff
 from models.config import TrainingConfig
 from models.history import Progress
 from worker import scripts
-from worker.jobs import EpochRecord, Job, JobStatus, job_id_of
+from worker.jobs import EpochRecord, Job, JobStatus, accepted_at, job_id_of
 
 JOBS = "acgan:jobs"
 QUEUE = "acgan:queue"
@@ -38,6 +38,7 @@ SEQUENCE = "acgan:sequence"
 FENCE = "acgan:fence"
 EVENTS = "acgan:events"
 RATES = "acgan:rate"
+LOOKED_AT = 1000  # jobs that wait, at most, among which the oldest is looked for
 PRIORITY_WEIGHT = 2**40  # places in the queue that one step of priority jumps: all of them
 
 
@@ -137,6 +138,16 @@ class Order(NamedTuple):
 
 def wording(status: str) -> str:
     return f"has {status} already" if status in (JobStatus.SUCCEEDED, JobStatus.FAILED) else f"is {status}"
+
+
+class Standing(NamedTuple):
+    """How many jobs there are, of which kind. `oldest` are the seconds since the oldest that waits was accepted."""
+
+    accepted: int
+    ready: int
+    delayed: int
+    running: int
+    oldest: float
 
 
 class JobDesk:
@@ -260,6 +271,18 @@ class JobDesk:
         if status is not None and status != JobStatus.QUEUED:
             raise NotNow(f"job {job_id} {wording(status)}: only one that waits can be moved to the front")
         return await self.get(job_id)
+
+    async def standing(self) -> Standing:
+        """Count what waits and runs. Costs the same however many jobs there ever were."""
+        async with self.redis.pipeline(transaction=True) as pipeline:
+            pipeline.time()
+            for ids in (JOBS, QUEUE, DELAYED, LEASES):
+                pipeline.zcard(ids)
+            for ids in (QUEUE, DELAYED):
+                pipeline.zrange(ids, 0, LOOKED_AT - 1)
+            (seconds, _), accepted, ready, delayed, running, *waiting = await pipeline.execute()
+        oldest = min((accepted_at(job_id).timestamp() for ids in waiting for job_id in ids), default=seconds)
+        return Standing(accepted, ready, delayed, running, max(0.0, seconds - oldest))
 
     async def close(self) -> None:
         await self.redis.aclose()

@@ -1,11 +1,21 @@
 """What the worker process runs: `celery -A worker.tasks worker`, or `acgan worker`."""
 
+import os
 from functools import partial
 
-from celery.signals import worker_process_init, worker_ready, worker_shutting_down
+import billiard
+from billiard.exceptions import WorkerLostError
+from celery.signals import (
+    celeryd_after_setup,
+    setup_logging,
+    task_failure,
+    worker_process_init,
+    worker_ready,
+    worker_shutting_down,
+)
 from celery.worker import state
 
-from worker import interruption
+from worker import exporter, interruption, logs, metrics
 from worker.bench import JobBench
 from worker.queue import TRAIN, knock, make_celery
 from worker.reconciler import Reconciler
@@ -33,6 +43,28 @@ reconciler = Reconciler(
 )
 
 
+@setup_logging.connect  # type: ignore[untyped-decorator]
+def log_as_we_do(**_: object) -> None:
+    logs.configure(settings)
+    billiard.get_logger().propagate = True
+
+
+@celeryd_after_setup.connect  # type: ignore[untyped-decorator]
+def begin(**_: object) -> None:
+    os.environ["_MP_FORK_LOGLEVEL_"] = ""  # else billiard lets the training process log in a format of its own at first
+    metrics.BUSY.set_function(lambda: len(state.active_requests))
+    if settings.metrics_port:
+        exporter.export(settings.metrics_host, settings.metrics_port)
+
+
+@task_failure.connect  # type: ignore[untyped-decorator]
+def count_the_lost(exception: BaseException | None = None, **_: object) -> None:
+    """In the parent: a training process that was killed says nothing of itself any more."""
+    if isinstance(exception, WorkerLostError):
+        metrics.tell(metrics.PROCESSES_LOST)
+        metrics.tell(metrics.IMAGES_PER_SECOND, 0)
+
+
 @worker_ready.connect  # type: ignore[untyped-decorator]
 def begin_to_reconcile(**_: object) -> None:
     reconciler.start()
@@ -41,6 +73,8 @@ def begin_to_reconcile(**_: object) -> None:
 @worker_process_init.connect  # type: ignore[untyped-decorator]
 def listen_for_the_end(**_: object) -> None:
     interruption.listen()
+    if settings.metrics_port:
+        metrics.speak_to_parent(settings.metrics_port)
 
 
 @worker_shutting_down.connect  # type: ignore[untyped-decorator]

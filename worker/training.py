@@ -4,9 +4,11 @@ import errno
 import logging
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
 
 import redis
+from structlog.contextvars import bind_contextvars, bound_contextvars
 
 from models.acceleration import DeviceUnavailable, describe, find_device
 from models.checkpoints import CheckpointStore, Superseded
@@ -14,7 +16,7 @@ from models.data import DatasetUnavailable, load_dataset
 from models.history import Diverged, EpochResult, Progress
 from models.retention import thin_out
 from models.trainer import Trainer
-from worker import interruption
+from worker import interruption, metrics
 from worker.bench import Claim, JobBench, JobLost
 from worker.jobs import EpochRecord, JobStatus
 from worker.keeper import Keeper
@@ -36,23 +38,32 @@ def run_next_job(settings: WorkerSettings) -> bool:
         if claim is None:
             logger.info("knocked, but no job waits")
             return False
-        with Lease(bench, claim, settings.lease_seconds) as lease:
+        metrics.tell(metrics.JOBS_TAKEN)
+        with told_as(claim), Lease(bench, claim, settings.lease_seconds) as lease:
             status, error = carry_out(bench, lease, store, settings)
             persist(lambda: bench.finish(claim, status, error), lease.check_held)
+        metrics.tell(metrics.JOBS_ENDED, 1, status.value)
         if status == JobStatus.SUCCEEDED:
             store.drop_state(claim.job.id)  # not before: whoever has to do it again begins from there
         return status == JobStatus.QUEUED
     except (JobLost, Superseded) as lost:
+        metrics.tell(metrics.LEASES_LOST)
         logger.warning("job %s belongs to somebody else now; leaving it", lost)
         return False
     finally:
+        metrics.tell(metrics.IMAGES_PER_SECOND, 0)
         bench.close()
+
+
+def told_as(claim: Claim) -> AbstractContextManager[None]:
+    """Whatever is logged inside names the job, its epoch and its token."""
+    return bound_contextvars(job=claim.job.id, epoch=len(claim.job.epochs) + 1, fence=claim.fence)
 
 
 def carry_out(bench: JobBench, lease: Lease, store: CheckpointStore, settings: WorkerSettings) -> tuple[JobStatus, str]:
     """Run a claimed job to its end, whichever that is, and say which and why. Raises JobLost, Superseded."""
     job_id = lease.claim.job.id
-    logger.info("job %s starts", job_id)
+    logger.info("job %s starts, with token %d", job_id, lease.claim.fence)
     try:
         take_over(store, lease.claim)
         train(bench, lease, store, settings)
@@ -98,9 +109,13 @@ def train(bench: JobBench, lease: Lease, store: CheckpointStore, settings: Worke
     trainer = Trainer(claim.job.config, dataset, device)
     persist(lambda: bench.settle(claim, trainer.config, describe(device)), check)
     keeper = Keeper(bench, lease, trainer, store, settings.save_seconds)
-    keeper.restore()
+    for lost in keeper.restore():
+        persist(partial(bench.add_epoch, claim, lost), check)
+    meter = metrics.Meter((trainer.epoch - 1) * trainer.batches + trainer.iteration)
 
     def report(progress: Progress) -> None:
+        meter.progressed(progress)
+        bind_contextvars(epoch=progress.epoch)
         keeper.save_now_and_then()
         try:
             bench.report(claim, progress)
@@ -113,6 +128,7 @@ def train(bench: JobBench, lease: Lease, store: CheckpointStore, settings: Worke
                 checkpoint = publish(bench, keeper, result, check)
                 record = EpochRecord(**dict(result), checkpoint=checkpoint)
                 persist(partial(bench.add_epoch, claim, record), lease.check_held)
+            meter.epoch_ended(result)
             logger.info("job %s: epoch %d\n%s", claim.job.id, result.epoch, result.losses.table())
             keep_within_budget(store, settings.store_limit)
     except (interruption.Interrupted, Cancelled):

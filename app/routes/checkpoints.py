@@ -1,11 +1,14 @@
 """The registry of what has been published."""
 
+from typing import Annotated
+
 import anyio.to_thread
-from fastapi import APIRouter
+from fastapi import APIRouter, Body
 
 from app.dependencies import ServicesDep
-from app.schemas import CheckpointList, CheckpointView
+from app.schemas import CheckpointList, CheckpointView, Serving, ServingOrder
 from models.checkpoints import CheckpointId
+from models.serving import Choice
 
 router = APIRouter(tags=["checkpoints"])
 
@@ -14,9 +17,8 @@ router = APIRouter(tags=["checkpoints"])
 async def checkpoints(services: ServicesDep) -> CheckpointList:
     """List every checkpoint that stands, newest first, and say which one is being served."""
     manifests = await anyio.to_thread.run_sync(services.store.manifests)
-    newest = services.gallery.newest
     return CheckpointList(
-        serving=newest.id if newest else None,
+        serving=services.gallery.serving,
         checkpoints=[CheckpointView.of(manifest) for manifest in reversed(manifests)],
     )
 
@@ -26,3 +28,20 @@ async def checkpoint(services: ServicesDep, checkpoint: str) -> CheckpointView:
     """Tell what a checkpoint is: its recipe, its losses, its files and their checksums."""
     manifest = await anyio.to_thread.run_sync(services.store.manifest, CheckpointId.parse(checkpoint))
     return CheckpointView.of(manifest)
+
+
+@router.get("/serving")
+async def serving(services: ServicesDep) -> Serving:
+    """Tell what `latest` follows, and which checkpoint that is."""
+    choice = await services.gallery.choice()
+    return Serving(**dict(choice), serving=services.gallery.serving)
+
+
+@router.put("/serving")
+async def serve(services: ServicesDep, order: Annotated[ServingOrder, Body()]) -> Serving:
+    """Serve the newest publication, the best one, or the one that is pinned; to roll back, pin the one before.
+
+    Requests under way are answered by the generator that they began with. Other processes follow within a second.
+    """
+    await services.gallery.choose(Choice(**order.model_dump()))
+    return await serving(services)

@@ -1,57 +1,143 @@
-"""Digits: drawn by the newest generator, or by any other."""
+"""Digits: drawn by the generator being served, or by any other."""
 
 import hashlib
-import secrets
-from typing import Annotated
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Annotated, Any, NamedTuple
 
 import torch
-from fastapi import APIRouter, Header, Path, Query, Response
+from fastapi import APIRouter, Header, Path, Query, Request, Response
+from fastapi.routing import APIRoute
 
-from app.dependencies import ServicesDep
+from app import metrics
+from app.dependencies import Services, ServicesDep, services
+from app.drawing import fresh_seed
+from app.formats import MEDIA_TYPES, Format, negotiate, write
 from app.gallery import Exhibit
-from app.schemas import DigitsQuery
+from app.memory import Memory
+from app.schemas import AllDigitsQuery, DigitsQuery, SheetQuery
+from models.drawing import Series
+from models.images import ENCODER
 
-router = APIRouter(tags=["digits"])
+DRAWING_VERSION = 2  # part of every ETag; goes up when the same address comes to mean other bytes
+BUILD = f"{DRAWING_VERSION} {torch.__version__} {ENCODER}"
 
-DRAWING_VERSION = 1  # part of every ETag; goes up when the same address comes to mean other pixels
-
-
-@router.get(
-    "/digits/{label}",
-    response_class=Response,
-    responses={
-        200: {"content": {"image/png": {}}, "description": "One sheet of 28 x 28 pixel digits, row by row."},
-        304: {"description": "The digits have not changed."},
+ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "content": {media_type: {} for media_type in MEDIA_TYPES.values()},
+        "description": "One sheet of 28 x 28 pixel digits, row by row; or one file a digit; or their pixels.",
     },
-)
+    304: {"description": "The digits have not changed."},
+}
+IfNoneMatch = Annotated[str | None, Header(max_length=1000)]
+Accept = Annotated[str, Header(max_length=1000)]
+
+
+class Question(NamedTuple):
+    """What was asked for, understood and found right."""
+
+    label: int | None
+    query: SheetQuery
+    form: Format
+
+
+class Understood(APIRoute):
+    """A route that understands the same words once: parsing and checking costs more than an answer from the stock."""
+
+    questions = Memory[tuple[str, bytes, str], Question](limit=4096)
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        ask = super().get_route_handler()
+
+        async def handle(request: Request) -> Response:
+            question = self.questions.get(words(request))
+            if question is None:
+                return await ask(request)
+            return await answer(await services(request), question, request.headers.get("if-none-match"))
+
+        return handle
+
+
+def words(request: Request) -> tuple[str, bytes, str]:
+    return request.scope["path"], request.scope["query_string"], request.headers.get("accept", "*/*")
+
+
+router = APIRouter(tags=["digits"], route_class=Understood)
+
+
+@router.get("/digits/{label}", response_class=Response, responses=ANSWERS)
 async def digits(
+    request: Request,
     services: ServicesDep,
     label: Annotated[int, Path(ge=0, le=9, description="Which digit.")],
     query: Annotated[DigitsQuery, Query()],
-    if_none_match: Annotated[str | None, Header()] = None,
+    if_none_match: IfNoneMatch = None,
+    accept: Accept = "*/*",
 ) -> Response:
-    """Draw digits.
+    """Draw digits of one class.
 
     `X-Checkpoint`, `X-Seed` and `X-Index` tell how to have the very same ones again.
     """
+    question = Question(label, query, query.format or negotiate(accept))
+    Understood.questions.keep(words(request), question)
+    return await answer(services, question, if_none_match)
+
+
+@router.get("/digits", response_class=Response, responses=ANSWERS)
+async def all_digits(
+    request: Request,
+    services: ServicesDep,
+    query: Annotated[AllDigitsQuery, Query()],
+    if_none_match: IfNoneMatch = None,
+    accept: Accept = "*/*",
+) -> Response:
+    """Draw digits of every class: each row shows one hand write all ten, as in the plots of a run.
+
+    As a numpy array they are (n, 10, 28, 28).
+    """
+    question = Question(None, query, query.format or negotiate(accept))
+    Understood.questions.keep(words(request), question)
+    return await answer(services, question, if_none_match)
+
+
+async def answer(services: Services, question: Question, if_none_match: str | None) -> Response:
+    label, query, form = question
     exhibit = await services.gallery.find(query.checkpoint)
-    seed = secrets.randbits(53) if query.seed is None else query.seed
-    headers = {"X-Checkpoint": exhibit.id, "X-Seed": str(seed), "X-Index": str(query.index)}
+    encode = partial(write, form, query)
+    if query.seed is None and query.index == 0 and label is not None:
+        series, file = await services.drawing.draw_any(exhibit, label, query.n, encode)
+        return respond(file, exhibit, series, form, {"Cache-Control": "no-store"})
     if query.seed is None:
-        headers["Cache-Control"] = "no-store"
-    else:
-        headers["ETag"] = etag(exhibit, label, query)
-        fixed = query.checkpoint == exhibit.id
-        headers["Cache-Control"] = "public, max-age=31536000, immutable" if fixed else "no-cache"
-        if if_none_match and headers["ETag"] in if_none_match:
-            return Response(status_code=304, headers=headers)
-    png = await services.gallery.draw(exhibit, label, seed, query)
-    return Response(png, media_type="image/png", headers=headers)
+        series = Series(label, query.n, fresh_seed(), query.index)
+        file = await services.drawing.draw(exhibit, series, encode)
+        return respond(file, exhibit, series, form, {"Cache-Control": "no-store"})
+
+    series = Series(label, query.n, query.seed, query.index)
+    tag = etag(exhibit, form, series, query)
+    fixed = query.checkpoint == exhibit.id
+    headers = {"ETag": tag, "Cache-Control": "public, max-age=31536000, immutable" if fixed else "no-cache"}
+    if if_none_match and matches(if_none_match, tag):
+        return Response(status_code=304, headers=headers)
+    drawn = services.drawing.files.get(tag)
+    if drawn is None:
+        drawn = await services.drawing.draw(exhibit, series, encode)
+        services.drawing.files.keep(tag, drawn, len(drawn))
+    return respond(drawn, exhibit, series, form, headers)
 
 
-def etag(exhibit: Exhibit, label: int, query: DigitsQuery) -> str:
+def respond(file: bytes, exhibit: Exhibit, series: Series, form: Format, headers: dict[str, str]) -> Response:
+    metrics.DRAWING_BYTES[form].inc(len(file))
+    told = {"X-Checkpoint": exhibit.id, "X-Seed": str(series.seed), "X-Index": str(series.index), "Vary": "Accept"}
+    return Response(file, media_type=MEDIA_TYPES[form], headers={**headers, **told})
+
+
+def etag(exhibit: Exhibit, form: Format, series: Series, query: SheetQuery) -> str:
     """Name the answer before it is drawn, by all that decides its bytes."""
-    shown = query.model_dump_json(exclude={"checkpoint"})
-    build = f"{DRAWING_VERSION} {torch.__version__} {exhibit.generator.dense.weight.device.type}"
-    key = f"{build} {exhibit.checksum} {label} {shown}"
+    look = "" if form == "npy" else f"{query.columns} {query.scale} {query.padding} {query.invert}"
+    key = f"{BUILD} {exhibit.generator.device.type} {exhibit.checksum} {form} {series} {look}"
     return f'"{hashlib.sha256(key.encode()).hexdigest()[:32]}"'
+
+
+def matches(if_none_match: str, tag: str) -> bool:
+    known = {one.strip().removeprefix("W/") for one in if_none_match.split(",")}
+    return bool(known & {tag, "*"})

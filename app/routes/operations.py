@@ -1,11 +1,15 @@
 """Probes, and the way in."""
 
+from typing import Annotated
+
 import redis
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Header, Response
 from fastapi.responses import RedirectResponse
+from prometheus_client.exposition import choose_encoder
 
 from app.dependencies import ServicesDep
 from app.schemas import Readiness
+from app.scrape import Scrape
 from worker.store import Unsuitable
 
 router = APIRouter(tags=["operations"])
@@ -34,9 +38,19 @@ async def readyz(services: ServicesDep, response: Response) -> Readiness:
         redis_state = "up"
     except (redis.RedisError, Unsuitable) as error:
         redis_state = f"down: {error}"
-    ready = redis_state == "up" or gallery.newest is not None
+    ready = redis_state == "up" or gallery.serving is not None
     if not ready:
         response.status_code = 503
         response.headers["Retry-After"] = "5"
-    serving = gallery.newest.id if gallery.newest else None
-    return Readiness(ready=ready, redis=redis_state, serving=serving, trouble=gallery.trouble)
+    return Readiness(ready=ready, redis=redis_state, serving=gallery.serving, trouble=gallery.trouble)
+
+
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {}}, "description": "In Prometheus' format, or OpenMetrics'."}},
+)
+async def metrics(services: ServicesDep, accept: Annotated[str, Header()] = "") -> Response:
+    """Tell Prometheus the figures of this process and, where Redis answers, of the queue."""
+    encode, content_type = choose_encoder(accept)
+    return Response(encode(await Scrape.take(services)), headers={"Content-Type": content_type})

@@ -6,6 +6,7 @@ from typing import Annotated
 import anyio.to_thread
 from fastapi import APIRouter, Body, Header, Response
 from kombu.exceptions import OperationalError
+from structlog.contextvars import bind_contextvars
 
 from app.dependencies import JobId, Services, ServicesDep, WithinWorkRate
 from app.schemas import JobView, TrainingOrder
@@ -77,6 +78,7 @@ async def move_to_front(services: ServicesDep, job_id: JobId) -> JobView:
 
 async def accepted(job: Job, services: Services, response: Response) -> JobView:
     """Tell the workers of a job that waits, and the caller where it is."""
+    bind_contextvars(job=job.id)
     try:
         await anyio.to_thread.run_sync(knock, services.celery)
     except OperationalError as error:  # the job is stored: the next knock, or a worker's next round, finds it

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 import torch
 from starlette.testclient import TestClient
@@ -19,7 +20,7 @@ def publish(store: CheckpointStore, job: str, epoch: int, seed: int) -> str:
     """Publish a generator with fresh weights. Returns its id."""
     generator = Generator()
     initialize(generator, torch.Generator().manual_seed(seed))
-    samples = encode_png(torch.zeros(1120, 588, dtype=torch.uint8))
+    samples = encode_png(np.zeros((1120, 588), np.uint8))
     return store.publish(manifest(job, epoch), {GENERATOR: to_bytes(generator), SAMPLES: samples}).id
 
 

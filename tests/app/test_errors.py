@@ -27,7 +27,7 @@ MISTAKES: list[tuple[str, str, dict[str, Any], int, str]] = [
     ("GET", f"/digits/7?seed={2**53}", {}, 422, "query.seed"),
     ("GET", "/digits/7?index=-1", {}, 422, "query.index"),
     ("GET", "/digits/7?scale=11", {}, 422, "query.scale"),
-    ("GET", "/digits/7?n=1000&scale=10", {}, 422, "lower n or scale"),
+    ("GET", "/digits/7?n=1000&scale=9", {}, 422, "less than or equal to 8"),
     ("GET", "/digits/7?count=40", {}, 422, "query.count: there is no such field"),
     ("GET", "/digits/7?checkpoint=nonsense", {}, 404, "ids look like"),
     ("GET", "/digits/7?checkpoint=../../etc/passwd", {}, 404, "ids look like"),
@@ -180,9 +180,13 @@ def test_the_openapi_page_documents_every_address(client: TestClient, store: Che
         *(f"POST /jobs/{{job_id}}/{verb}" for verb in VERBS),
         "GET /jobs/{job_id}/epochs/{epoch}/samples.png",
         "GET /digits/{label}",
+        "GET /digits",
+        "GET /serving",
+        "PUT /serving",
         "GET /checkpoints",
         "GET /checkpoints/{checkpoint}",
         "GET /livez",
         "GET /readyz",
+        "GET /metrics",
     }
     assert "Problem" in described["components"]["schemas"]

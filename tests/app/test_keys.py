@@ -183,7 +183,7 @@ def test_openapi_says_which_calls_take_a_key(redis_url: str) -> None:
             if "401" in called["responses"] or "security" in called
         }
 
-    changes = {f"post {path}" for path in ("/train", *(f"/jobs/{{job_id}}/{verb}" for verb in VERBS))}
+    changes = {"post /train", *(f"post /jobs/{{job_id}}/{verb}" for verb in VERBS), "put /serving"}
     needed: list[dict[str, list[str]]] = [{"bearer": []}, {"key": []}]
     assert described() == {call: [{}, *needed] for call in changes}
     entry = SecretStr(str(ANAS_ENTRY))

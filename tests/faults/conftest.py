@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.world import World, outcome, world
+from tests.faults.api import Api
+from tests.faults.world import Outcome, World, outcome, world
 
 
 @pytest.fixture
@@ -24,13 +25,21 @@ def patient(tmp_path: Path) -> Iterator[World]:
 
 
 @pytest.fixture
+def api(here: World) -> Iterator[Api]:
+    """The API of that world."""
+    made = Api(here)
+    yield made
+    made.end()
+
+
+@pytest.fixture
 def seed() -> int:
     """Of the random moments: another each time, and told by a test that fails."""
     return random.randrange(10**6)
 
 
 @pytest.fixture(scope="session")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> str:
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     """What the tiny run comes to when nobody disturbs it."""
     with world(tmp_path_factory.mktemp("undisturbed")) as made:
         made.start_worker()

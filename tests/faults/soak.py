@@ -21,14 +21,14 @@ from rich.console import Console
 from rich.table import Table
 
 from models.checkpoints import FENCE
-from tests.faults.world import RECOVERY_SECONDS, World, outcome, parent, world
+from tests.faults.world import RECOVERY_SECONDS, Outcome, World, outcome, parent, world
 from worker.jobs import JobStatus
 
 QUIET_SECONDS = (0.0, 2.0)  # between a job's being run and the next fault
 
 
 class Soak:
-    def __init__(self, here: World, undisturbed: str, seed: int) -> None:
+    def __init__(self, here: World, undisturbed: Outcome, seed: int) -> None:
         self.here = here
         self.undisturbed = undisturbed
         self.random = random.Random(seed)

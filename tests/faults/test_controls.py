@@ -1,13 +1,23 @@
 """With a protection switched off, what it protects from must happen: else the other tests would prove nothing."""
 
+import os
+import subprocess
+from collections import Counter
 from pathlib import Path
 
+import httpx2
 import pytest
 
-from models.checkpoints import CheckpointId, CheckpointStore, Superseded
+from app.embedded_redis import APPENDED
+from models import weights
+from models.checkpoints import GENERATOR, CheckpointDamaged, CheckpointId, CheckpointStore, Superseded
+from tests.app.conftest import publish
+from tests.faults.api import Api, outcomes_of_requests_in_flight
 from tests.faults.publish_once import FILES, JOB, manifest
-from tests.faults.world import RECOVERY_SECONDS, outcome, world
+from tests.faults.world import RECOVERY_SECONDS, TINY, Outcome, is_alive, outcome, world
+from tests.models.test_checkpoints import OLD
 from worker.jobs import JobStatus
+from worker.store import JobNotFound
 
 
 def test_without_a_reconciler_a_lost_job_stays_lost(tmp_path: Path) -> None:
@@ -23,7 +33,9 @@ def test_without_a_lease_that_runs_out_a_killed_run_stays_lost(tmp_path: Path) -
     with world(tmp_path, environment={"ACGAN_LEASE_SECONDS": "3600"}) as here:
         here.start_worker()
         job_id = here.accept()
-        here.kill(here.until_running(job_id))
+        killed = here.until_running(job_id)
+        here.kill(killed)
+        here.until("it is dead", lambda: not is_alive(killed))
         with pytest.raises(AssertionError, match="runs: not within"):
             here.until_running(job_id, RECOVERY_SECONDS)
         assert here.job(job_id).status == JobStatus.RUNNING
@@ -39,9 +51,58 @@ def test_without_tokens_on_disk_a_zombie_publishes(tmp_path: Path) -> None:
     assert open_to_all.latest() == CheckpointId(JOB, 1)
 
 
-def test_another_run_comes_to_something_else(tmp_path: Path, undisturbed: str) -> None:
+def test_another_run_comes_to_something_else(tmp_path: Path, undisturbed: Outcome) -> None:
     with world(tmp_path) as here:
         here.start_worker()
-        same, other = here.accept(), here.accept(seed=1338)
-        assert outcome(here.store, here.until_ended(same)) == undisturbed
-        assert outcome(here.store, here.until_ended(other)) != undisturbed
+        same, other = here.accept(epochs=1), here.accept(epochs=1, seed=1338)
+        assert outcome(here.store, here.until_ended(same)) == undisturbed[:1]
+        assert outcome(here.store, here.until_ended(other)) != undisturbed[:1]
+
+
+def test_without_an_append_only_file_accepted_jobs_are_gone_with_redis(tmp_path: Path) -> None:
+    with world(tmp_path) as here:
+        with here.redis.client() as client:
+            client.config_set("appendonly", "no")
+        job_id = here.accept()
+        here.redis.kill()
+        here.redis.start()
+        with pytest.raises(JobNotFound):
+            here.job(job_id)
+
+
+def test_without_leave_to_cut_off_what_is_half_written_redis_does_not_come_back(tmp_path: Path) -> None:
+    with world(tmp_path) as here:
+        here.accept()
+        here.redis.kill()
+        (appended,) = (here.folder / "redis" / APPENDED).glob("*.incr.aof")
+        os.truncate(appended, appended.stat().st_size - 3)
+        strict = [*here.redis.server.command, "--aof-load-truncated", "no"]
+        assert subprocess.run(strict, capture_output=True, timeout=20, check=False).returncode != 0
+        here.redis.start()
+
+
+def test_without_its_sum_a_changed_weight_is_taken_for_good(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path)
+    found = store.manifest(CheckpointId.parse(publish(store, OLD, 1, seed=1)))
+    path = store.folder(found.checkpoint) / GENERATOR
+    data = bytearray(path.read_bytes())
+    data[-4] ^= 1
+    path.write_bytes(data)
+    weights.generator_from_bytes(bytes(data))
+    with pytest.raises(CheckpointDamaged, match="its checksum differs"):
+        store.read(found, GENERATOR)
+
+
+def test_without_bound_key_and_graceful_end_a_burst_doubles_and_cut_answers_happen(tmp_path: Path) -> None:
+    with world(tmp_path, environment={"ACGAN_QUEUE_LIMIT": "100000"}) as here:
+        publish(here.store, OLD, 1, seed=1)
+        api = Api(here)
+        try:
+            with httpx2.Client(base_url=api.url) as client:
+                answers = [client.post("/train", json=TINY) for _ in range(150)]
+            assert Counter(answer.status_code for answer in answers) == {202: 150}
+            assert len({answer.json()["id"] for answer in answers}) == 150
+            outcomes = outcomes_of_requests_in_flight(api, 30, api.process.kill)
+            assert outcomes["200"] < 30
+        finally:
+            api.end()

@@ -75,23 +75,23 @@ def gallery(store: CheckpointStore) -> Gallery:
 def test_a_changed_generator_is_never_served(
     store: CheckpointStore, gallery: Gallery, region: str, change: Callable[[Bytes, int], Bytes]
 ) -> None:
-    old = gallery.newest
+    old = gallery.served
     publish(store, NEW, 1, seed=2)
     path = store.root / NEW / "001" / GENERATOR
     data = Bytes(path.read_bytes())
     path.write_bytes(change(data, REGIONS[region](len(data), int.from_bytes(data[:8], "little"))))
     asyncio.run(gallery.refresh())
-    assert gallery.newest is old
+    assert gallery.served is old
     assert gallery.trouble is not None
     assert NEW in gallery.trouble
 
 
 def test_another_checkpoints_generator_is_never_served(store: CheckpointStore, gallery: Gallery) -> None:
-    old = gallery.newest
+    old = gallery.served
     publish(store, NEW, 1, seed=2)
     (store.root / NEW / "001" / GENERATOR).write_bytes((store.root / OLD / "001" / GENERATOR).read_bytes())
     asyncio.run(gallery.refresh())
-    assert gallery.newest is old
+    assert gallery.served is old
     assert gallery.trouble is not None
 
 
@@ -101,17 +101,17 @@ def test_another_checkpoints_generator_is_never_served(store: CheckpointStore, g
 def test_whatever_happens_to_manifest_or_pointer_a_whole_generator_is_served(
     store: CheckpointStore, gallery: Gallery, name: str, change: Callable[[Bytes, int], Bytes], part: float
 ) -> None:
-    assert gallery.newest is not None
-    sums = {gallery.newest.checksum}
+    assert gallery.served is not None
+    sums = {gallery.served.exhibit.checksum}
     publish(store, NEW, 1, seed=2)
     fresh = Gallery(store, torch.device("cpu"), cached=2)
     asyncio.run(fresh.refresh())
-    assert fresh.newest is not None
-    sums.add(fresh.newest.checksum)
+    assert fresh.served is not None
+    sums.add(fresh.served.exhibit.checksum)
     path = store.root / POINTER if name == POINTER else store.root / NEW / "001" / MANIFEST
     data = Bytes(path.read_bytes())
     path.write_bytes(change(data, int(part * len(data))))
     for each in (gallery, Gallery(store, torch.device("cpu"), cached=2)):
         asyncio.run(each.refresh())
-        assert each.newest is not None, each.trouble
-        assert each.newest.checksum in sums
+        assert each.served is not None, each.trouble
+        assert each.served.exhibit.checksum in sums

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.world import World, check, world
+from tests.faults.world import Outcome, World, check, world
 from worker.jobs import JobStatus
 
 pytestmark = pytest.mark.faults
@@ -33,8 +33,8 @@ def cramped(tmp_path: Path, small_disk: Path) -> Iterator[World]:
         yield made
 
 
-def test_a_full_disk_delays_a_run_and_harms_nothing(cramped: World, small_disk: Path, undisturbed: str) -> None:
-    job_id = cramped.accept()
+def test_a_full_disk_delays_a_run_and_harms_nothing(cramped: World, small_disk: Path, undisturbed: Outcome) -> None:
+    job_id = cramped.accept(epochs=3)
     cramped.until("a first epoch", lambda: cramped.job(job_id).epochs)
     filler = small_disk / "filler"
     with filler.open("wb") as file:
@@ -55,9 +55,11 @@ def test_a_full_disk_delays_a_run_and_harms_nothing(cramped: World, small_disk: 
     check(cramped, [job_id], undisturbed)
 
 
-def test_a_job_on_a_full_disk_can_be_cancelled_and_resumed(cramped: World, small_disk: Path, undisturbed: str) -> None:
+def test_a_job_on_a_full_disk_can_be_cancelled_and_resumed(
+    cramped: World, small_disk: Path, undisturbed: Outcome
+) -> None:
     (small_disk / "filler").write_bytes(b"\0" * 215 * MEGABYTE)
-    job_id = cramped.accept()
+    job_id = cramped.accept(epochs=2)
     cramped.until("it tells of its trouble", lambda: cramped.job(job_id).trouble)
     cramped.ask(lambda desk: desk.cancel(job_id))
     assert cramped.until_ended(job_id, 10).status == JobStatus.CANCELLED

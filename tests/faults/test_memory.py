@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.world import World, check
+from tests.faults.world import Outcome, World, check
 from worker.jobs import JobStatus
 
 pytestmark = pytest.mark.faults
@@ -33,11 +33,11 @@ def group() -> Iterator[Path]:
 
 
 def test_a_run_too_large_for_the_machine_is_given_up_and_the_next_is_run(
-    here: World, group: Path, undisturbed: str
+    here: World, group: Path, undisturbed: Outcome
 ) -> None:
     (group / "cgroup.procs").write_text(str(here.workers[0].pid))
     poison = here.accept(batch_size=1000, train_examples=1000)
-    healthy = here.accept()
+    healthy = here.accept(epochs=1)
     job = here.until_ended(poison)
     assert job.status == JobStatus.FAILED
     assert "3 workers in a row" in str(job.error)

@@ -1,17 +1,22 @@
 """Processes that die or stop: whatever is killed, a job accepted is a job that ends, once, with the same weights."""
 
+import contextlib
 import os
 import random
 import signal
 import time
+from collections import Counter
+from typing import Any
 
 import pytest
 
-from tests.faults.world import RECOVERY_SECONDS, World, check, is_alive, parent
-from worker.jobs import JobStatus
+from models.checkpoints import CheckpointId
+from tests.faults.world import RECOVERY_SECONDS, Outcome, World, assert_legal, check, is_alive, parent
+from worker.jobs import ENDED, JobStatus
+from worker.store import NotNow
 
 
-def test_the_training_process_is_killed(here: World, undisturbed: str, seed: int) -> None:
+def test_the_training_process_is_killed(here: World, undisturbed: Outcome, seed: int) -> None:
     job_id = here.accept(epochs=6)
     assert here.disturb(job_id, 5, seed, here.kill) >= 3
     assert here.until_ended(job_id).status == JobStatus.SUCCEEDED
@@ -19,9 +24,9 @@ def test_the_training_process_is_killed(here: World, undisturbed: str, seed: int
 
 
 @pytest.mark.parametrize("group", [False, True])
-def test_the_whole_worker_is_killed(here: World, undisturbed: str, group: bool) -> None:
+def test_the_whole_worker_is_killed(here: World, undisturbed: Outcome, group: bool) -> None:
     """Its training process ends with it, or when the lease does; another worker goes on."""
-    job_id = here.accept()
+    job_id = here.accept(epochs=3)
     trainer = here.until_running(job_id)
     here.until("progress", lambda: here.saved(job_id))
     worker = here.workers[0]
@@ -37,31 +42,58 @@ def test_the_whole_worker_is_killed(here: World, undisturbed: str, group: bool) 
     check(here, [job_id], undisturbed)
 
 
-def test_the_training_process_is_stopped_for_longer_than_its_lease(here: World, undisturbed: str, seed: int) -> None:
-    """When it goes on, another runs the job: it publishes nothing more, and ends."""
+def test_the_training_process_is_stopped_for_longer_than_its_lease(
+    here: World, undisturbed: Outcome, seed: int
+) -> None:
+    """When it goes on, another runs the job: it publishes nothing more, and lets go. Once it was about to publish."""
     here.start_worker()
-    job_id = here.accept()
-    zombie = here.until_running(job_id)
-    time.sleep(random.Random(seed).uniform(0, 1.5))
-    here.kill(zombie, signal.SIGSTOP)
-    try:
-        successor = here.until(
-            "another runs it", lambda: (here.trainer(job_id) or zombie) != zombie, 2 * RECOVERY_SECONDS
-        )
-        assert successor
-        told = len(here.job(job_id).epochs)
-    finally:
-        here.kill(zombie, signal.SIGCONT)
-    here.until("the zombie lets go", lambda: not is_alive(zombie) or here.until_ended(job_id), 60)
-    assert here.until_ended(job_id).status == JobStatus.SUCCEEDED
-    assert len(here.job(job_id).epochs) >= told
-    check(here, [job_id], undisturbed)
+    moments, jobs = random.Random(seed), []
+    here.note("seed", seed)
+    for stop in ("at random", "about to publish", "at random", "at random"):
+        job_id = here.accept(epochs=2)
+        zombie = here.until_running(job_id)
+        if stop == "about to publish":
+            stop_about_to_publish(here, job_id, zombie)
+        else:
+            time.sleep(moments.uniform(0, 1.5))
+            here.kill(zombie, signal.SIGSTOP)
+        let_another_finish_what_it_began(here, job_id, zombie)
+        assert here.until_ended(job_id).status == JobStatus.SUCCEEDED
+        jobs.append(job_id)
+    check(here, jobs, undisturbed)
     latest = here.store.latest()
     assert latest is not None
     assert here.store.manifest(latest).fence == here.store.highest_fence()
 
 
-def test_a_worker_is_asked_to_end(here: World, undisturbed: str, seed: int) -> None:
+def stop_about_to_publish(here: World, job_id: str, trainer: int) -> None:
+    """Stop it while the checkpoint that it writes lies beside its place."""
+    folder, deadline = here.store.root / job_id, time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if not (beside := list(folder.glob(".[0-9]*"))):
+            time.sleep(0.001)
+            continue
+        here.kill(trainer, signal.SIGSTOP)
+        if beside[0].exists():
+            here.note("stopped with this beside its place", beside[0].name)
+            return
+        here.kill(trainer, signal.SIGCONT)
+    raise AssertionError(f"nothing was about to be published\n{here.story()}")
+
+
+def let_another_finish_what_it_began(here: World, job_id: str, zombie: int) -> None:
+    """Wake the zombie when another runs the job; it has to let go, and nothing it publishes may count."""
+    leaving = "belongs to somebody else now; leaving it"
+    try:
+        here.until("another runs it", lambda: (here.trainer(job_id) or zombie) != zombie, 2 * RECOVERY_SECONDS)
+        told, left = len(here.job(job_id).epochs), here.log.read_text().count(leaving)
+    finally:
+        here.kill(zombie, signal.SIGCONT)
+    here.until("it lets go", lambda: not is_alive(zombie) or here.log.read_text().count(leaving) > left, 15)
+    assert len(here.job(job_id).epochs) >= told
+
+
+def test_a_worker_is_asked_to_end(here: World, undisturbed: Outcome, seed: int) -> None:
     """It keeps the run's state and hands the job back; whoever comes next goes on from there."""
     job_id = here.accept()
     moments = random.Random(seed)
@@ -77,9 +109,9 @@ def test_a_worker_is_asked_to_end(here: World, undisturbed: str, seed: int) -> N
     check(here, [job_id], undisturbed)
 
 
-def test_a_job_that_kills_every_worker_is_given_up_and_the_next_is_run(here: World, undisturbed: str) -> None:
+def test_a_job_that_kills_every_worker_is_given_up_and_the_next_is_run(here: World, undisturbed: Outcome) -> None:
     poison = here.accept()
-    healthy = here.accept()
+    healthy = here.accept(epochs=1)
     deaths = []
     while here.job(poison).status != JobStatus.FAILED:
         pid = here.until("somebody dares", lambda: here.trainer(poison) or here.ended(poison), 2 * RECOVERY_SECONDS)
@@ -97,22 +129,52 @@ def test_a_job_that_kills_every_worker_is_given_up_and_the_next_is_run(here: Wor
     check(here, [poison, healthy], undisturbed)
 
 
-def test_a_running_job_is_cancelled_and_resumed(here: World, undisturbed: str, seed: int) -> None:
+def test_a_running_job_is_cancelled_and_resumed(here: World, undisturbed: Outcome, seed: int) -> None:
     job_id = here.accept()
-    moments = random.Random(seed)
-    for _ in range(3):
+    moments, cancelled = random.Random(seed), 0
+    here.note("seed", seed)
+    for _ in range(5):
         pid = here.until("it runs or has ended", lambda: here.trainer(job_id) or here.ended(job_id), RECOVERY_SECONDS)
-        if pid == -1:
-            break
         time.sleep(moments.uniform(0, 1.0))
-        asked = here.ask(lambda desk: desk.get(job_id)).status
-        if asked != JobStatus.RUNNING:
+        if pid == -1 or here.job(job_id).status != JobStatus.RUNNING:
             break
-        here.ask(lambda desk: desk.cancel(job_id))
+        with contextlib.suppress(NotNow):
+            here.ask(lambda desk: desk.cancel(job_id))
         job = here.until_ended(job_id, 10)
         assert job.status in (JobStatus.CANCELLED, JobStatus.SUCCEEDED)
         if job.status == JobStatus.SUCCEEDED:
             break
+        cancelled += 1
         here.ask(lambda desk: desk.resume(job_id))
+    assert cancelled >= 3, here.story()
     assert here.until_ended(job_id).status == JobStatus.SUCCEEDED
     check(here, [job_id], undisturbed)
+
+
+def test_jobs_cancelled_just_as_they_end_end_once(here: World, seed: int) -> None:
+    """Whichever comes first; and the process that trained is free for the next, or gone."""
+    moments = random.Random(seed)
+    here.note("seed", seed)
+    jobs = [here.accept(epochs=1, train_examples=8) for _ in range(8)]
+    trainers = {cancel_about_the_end(here, job_id, moments, late=number % 2 == 0) for number, job_id in enumerate(jobs)}
+    fates = Counter(here.job(job_id).status for job_id in jobs)
+    here.note("fates", fates)
+    assert set(fates) <= {JobStatus.SUCCEEDED, JobStatus.CANCELLED}
+    with here.redis.client() as client:
+        assert_legal(client)
+        events: Any = client.xrange("acgan:events")
+    assert Counter(event["job"] for _, event in events if event["data"] in ENDED) == dict.fromkeys(jobs, 1)
+    ours = {worker.pid for worker in here.workers}
+    assert all(parent(pid) in ours for pid in trainers if is_alive(pid))
+
+
+def cancel_about_the_end(here: World, job_id: str, moments: random.Random, late: bool) -> int:
+    """Ask for its end within its second or two of running, or when all is published. Returns who trained it."""
+    trainer = here.until(f"{job_id} runs", lambda: here.trainer(job_id))
+    if late:
+        here.until("all is published", here.store.folder(CheckpointId(job_id, 1)).exists)
+    time.sleep(moments.uniform(0, 0.2 if late else 1.5))
+    with contextlib.suppress(NotNow):
+        here.ask(lambda desk: desk.cancel(job_id))
+    here.until_ended(job_id, 10)
+    return trainer

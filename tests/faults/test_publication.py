@@ -4,6 +4,7 @@
 """
 
 import os
+import random
 import re
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 from models.checkpoints import CheckpointId, CheckpointStore
 from tests.faults.publish_once import BEGIN, END, FILES, JOB, manifest
 
+MADE_AGAIN = ("openat", "write", "fsync", "flock", "fchmod")  # by Python, where a signal interrupts them (PEP 475)
 CALLS = "openat,write,fsync,rename,mkdir,rmdir,unlink,unlinkat,flock,fchmod,newfstatat"
 
 pytestmark = [
@@ -99,14 +101,70 @@ def all_steps(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, int]]
 def test_whatever_interrupts_a_publication_latest_is_good(
     fault: str, all_steps: list[tuple[str, int]], tmp_path: Path
 ) -> None:
-    refused = 0
-    for name, number in all_steps:
-        store = prepared(tmp_path / f"{name}-{number}")
-        told = publish(store.root, tmp_path / "trace", f"{name}:{fault}:when={number}")
-        trace = (tmp_path / "trace").read_text()
-        assert "(INJECTED)" in trace or "killed by SIGKILL" in trace, f"nothing happened at {name} {number}"
-        assert BEGIN in trace, f"{name} {number} was before the publication"
-        verify(store, told)
-        refused += "published" not in told.stdout
-        recover(store)
+    refused = sum(interrupt(tmp_path, name, number, fault, str(number)) for name, number in all_steps)
     assert refused > len(all_steps) / 2
+
+
+@pytest.mark.parametrize(
+    ("fault", "until"), [(f"error={name}", "+") for name in ("EIO", "ENOSPC", "EACCES")] + [("error=EACCES", "")]
+)
+def test_what_fails_again_and_again_is_refused_and_leaves_latest_good(
+    fault: str, until: str, all_steps: list[tuple[str, int]], tmp_path: Path, seed: int
+) -> None:
+    """One of each kind of system call, and from then on every one of that kind."""
+    chosen = one_of_each(all_steps, seed)
+    refused = sum(interrupt(tmp_path, name, number, fault, f"{number}{until}") for name, number in chosen)
+    assert refused > len(chosen) / 2
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_system_call_that_a_signal_interrupts_is_made_again_or_refused(
+    times: int, all_steps: list[tuple[str, int]], tmp_path: Path, seed: int
+) -> None:
+    """Python makes some of them again by itself, for ever if need be; those publish."""
+    for name, number in one_of_each(all_steps, seed):
+        refused = interrupt(tmp_path, name, number, "error=EINTR", f"{number}..{number + times - 1}")
+        assert not refused or name not in MADE_AGAIN, f"{name} {number}"
+
+
+def interrupt(folder: Path, name: str, number: int, fault: str, when: str) -> bool:
+    """Let the fault happen at one step of a publication, and say whether that was refused."""
+    store = prepared(folder / f"{name}-{number}")
+    told = publish(store.root, folder / "trace", f"{name}:{fault}:when={when}")
+    trace = (folder / "trace").read_text()
+    assert "(INJECTED)" in trace or "killed by SIGKILL" in trace, f"nothing happened at {name} {number}"
+    assert BEGIN in trace, f"{name} {number} was before the publication"
+    if "EINTR" not in fault:
+        assert synced_again(trace) == [], f"{name} {number}"
+    verify(store, told)
+    recover(store)
+    shutil.rmtree(store.root)
+    return "published" not in told.stdout
+
+
+def one_of_each(all_steps: list[tuple[str, int]], seed: int) -> list[tuple[str, int]]:
+    """Choose a step of each kind of system call."""
+    mixed = random.Random(seed).sample(all_steps, len(all_steps))
+    return list(dict(mixed).items())
+
+
+def synced_again(trace: str) -> list[str]:
+    """List the fsyncs of a file whose fsync failed before: the kernel may have dropped what it could not write."""
+    failed: set[str] = set()
+    found = []
+    for line in trace.splitlines():
+        if opened := re.match(r"openat\(.* = (\d+)$", line):
+            failed.discard(opened[1])
+        elif synced := re.match(r"fsync\((\d+)\)\s+= (-?\d+)", line):
+            if synced[1] in failed:
+                found.append(line)
+            if synced[2] != "0":
+                failed.add(synced[1])
+    return found
+
+
+def test_a_second_fsync_after_a_failed_one_would_be_seen() -> None:
+    failed, good = "fsync(3) = -1 EIO (Input/output error) (INJECTED)\n", "fsync(3)   = 0\n"
+    assert synced_again(failed + good) == [good.strip()]
+    assert synced_again(failed + 'openat(AT_FDCWD, "x", O_RDONLY) = 3\n' + good) == []
+    assert synced_again(good + good) == []

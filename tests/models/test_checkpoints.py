@@ -140,6 +140,14 @@ def test_ids_come_back() -> None:
         assert CheckpointId.parse(str(checkpoint)) == checkpoint
 
 
+def test_an_epoch_whose_manifest_was_damaged_is_published_anew(store: CheckpointStore) -> None:
+    published = store.publish(manifest(OLD, 1), FILES)
+    path = store.folder(published.checkpoint) / MANIFEST
+    path.write_bytes(path.read_bytes()[:100])
+    assert store.publish(manifest(OLD, 1), FILES).files == published.files
+    assert store.manifest(published.checkpoint).files == published.files
+
+
 # ----------------------------------------------------------------------------
 # Retention.
 

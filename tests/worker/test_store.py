@@ -12,7 +12,7 @@ from tests import records
 from tests.worker.conftest import Ask, accept
 from worker.bench import JobBench, JobLost
 from worker.jobs import EpochRecord, Job, JobStatus
-from worker.store import JobDesk, JobNotFound, Order
+from worker.store import JobDesk, JobNotFound, Order, epochs_key
 
 
 def epoch_record(epoch: int, loss: float = 1.0) -> EpochRecord:
@@ -68,6 +68,18 @@ def test_jobs_are_claimed_in_the_order_of_acceptance_and_once(ask: Ask[Job], ben
     fences = [claim.fence for claim in claims if claim]
     assert fences == sorted(set(fences))
     assert ask(lambda desk: desk.get(ids[0])).status == JobStatus.RUNNING
+
+
+def test_epochs_that_redis_forgot_while_the_job_ran_are_told_again_with_its_end(ask: Ask[Job], bench: JobBench) -> None:
+    """It came back without the last bytes of its append-only file: the claim is in it, what was told since is not."""
+    job_id = accept(ask).id
+    claim = bench.claim()
+    assert claim is not None
+    bench.add_epoch(claim, epoch_record(1))
+    bench.redis.delete(epochs_key(job_id))
+    bench.add_epoch(claim, epoch_record(2))
+    bench.finish(claim, JobStatus.SUCCEEDED)
+    assert ask(lambda desk: desk.get(job_id)).epochs == [epoch_record(1), epoch_record(2)]
 
 
 def test_what_the_worker_writes_is_what_the_api_reads(ask: Ask[Job], bench: JobBench) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from worker.bench import Claim, JobBench, JobLost
 from worker.jobs import Job, JobStatus
 from worker.keeper import Keeper
 from worker.settings import WorkerSettings
-from worker.store import JobDesk, Order
+from worker.store import QUEUE, JobDesk, Order, epochs_key, job_key
 from worker.training import persist, run_next_job
 
 
@@ -205,6 +206,35 @@ def test_an_epoch_that_was_not_told_is_done_again(
     interruption._requested.clear()
     run_next_job(settings)
     assert [epoch.epoch for epoch in found(settings, job_id).epochs] == [1, 2]
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_epochs_that_redis_has_lost_are_told_again_from_their_checkpoints(
+    settings: WorkerSettings, config: TrainingConfig, monkeypatch: pytest.MonkeyPatch, gone: bool
+) -> None:
+    """Redis came back older than the run's state. Where a checkpoint is gone, the run begins anew."""
+
+    def finish(self: JobBench, claim: Claim, status: JobStatus, error: str = "") -> None:
+        raise JobLost(claim.job.id)
+
+    monkeypatch.setattr(JobBench, "finish", finish)
+    monkeypatch.setattr("models.pace.REPORT_SECONDS", 0.0)
+    job_id = accept(settings, config)
+    run_next_job(settings.model_copy(update={"save_seconds": 1e-9}))
+    before = found(settings, job_id).epochs
+    monkeypatch.undo()
+    monkeypatch.setenv("ACGAN_HOME", str(settings.home))
+    with redis.Redis.from_url(settings.redis_url) as client:
+        client.delete(epochs_key(job_id))
+        client.hset(job_key(job_id), "status", "queued")
+        client.zadd(QUEUE, {job_id: 1})
+    if gone:
+        shutil.rmtree(CheckpointStore(settings.store_dir).folder(CheckpointId(job_id, 1)))
+    run_next_job(settings)
+    job = found(settings, job_id)
+    assert job.status == JobStatus.SUCCEEDED
+    assert [(epoch.epoch, epoch.losses) for epoch in job.epochs] == [(each.epoch, each.losses) for each in before]
+    assert (job.epochs[0] == before[0]) is not gone
 
 
 def test_what_must_not_be_lost_waits_for_redis(mortal_redis: RunningRedis) -> None:

@@ -1,0 +1,65 @@
+"""Digits as files: which one somebody would like, and its bytes."""
+
+from typing import Literal
+
+import numpy as np
+
+from app.schemas import SheetQuery
+from models.config import IMAGE_SIZE, NUM_CLASSES
+from models.drawing import Series
+from models.images import encode_npy, encode_png, encode_zip, sheet
+
+Format = Literal["png", "zip", "npy"]
+
+MEDIA_TYPES: dict[Format, str] = {"png": "image/png", "zip": "application/zip", "npy": "application/x-npy"}
+
+
+class NotAcceptable(Exception):
+    """None of the formats that somebody would accept is to be had."""
+
+
+def negotiate(accept: str) -> Format:
+    """Choose what a request's `Accept` likes best, the sheet where it likes several alike. Raises NotAcceptable."""
+    if accept == "*/*":
+        return "png"
+    liked = {form: quality(accept, media_type) for form, media_type in MEDIA_TYPES.items()}
+    best = max(liked, key=lambda form: liked[form])
+    if liked[best] == 0:
+        raise NotAcceptable(
+            f"digits come as {', '.join(MEDIA_TYPES.values())}: accept one of these, or name one with ?format="
+        )
+    return best
+
+
+def quality(accept: str, media_type: str) -> float:
+    """How much somebody likes a type (RFC 9110, section 12.5.1): the most specific range that fits it counts."""
+    fitting = {media_type: 3, f"{media_type.partition('/')[0]}/*": 2, "*/*": 1}
+    liked = [(0, 0.0)]
+    for one in accept.lower().split(","):
+        name, *parameters = (part.strip() for part in one.split(";"))
+        weights = [value for key, _, value in (part.partition("=") for part in parameters) if key.strip() == "q"]
+        try:
+            liked.append((fitting[name], float(weights[0]) if weights else 1.0))
+        except (KeyError, ValueError):
+            continue
+    return max(liked)[1]
+
+
+def write(form: Format, query: SheetQuery, series: Series, digits: np.ndarray) -> bytes:
+    """Encode digits (series.digits, 28, 28) as they were asked for."""
+    if form == "npy":
+        by_class = digits.reshape(-1, NUM_CLASSES, IMAGE_SIZE, IMAGE_SIZE) if series.label is None else digits
+        return encode_npy(by_class)
+    if form == "zip":
+        return encode_zip(
+            (name(series, place), sheet(digits[place : place + 1], 1, query.scale, query.padding, query.invert))
+            for place in range(len(digits))
+        )
+    return encode_png(sheet(digits, query.columns, query.scale, query.padding, query.invert))
+
+
+def name(series: Series, place: int) -> str:
+    """Name a digit of a series by its address."""
+    if series.label is not None:
+        return f"{series.label}-{series.seed}-{series.index + place}.png"
+    return f"{place % NUM_CLASSES}-{series.seed}-{series.index + place // NUM_CLASSES}.png"

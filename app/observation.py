@@ -1,0 +1,79 @@
+"""What is seen of every request from outside: its id, its time, its end; counted, and told where it matters."""
+
+import logging
+import re
+import secrets
+from collections.abc import Iterable
+from time import perf_counter
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.contextvars import bind_contextvars
+
+from app import metrics
+
+logger = logging.getLogger("app.requests")
+
+UNMATCHED = "unmatched"
+READING = ("GET", "HEAD", "OPTIONS")
+SANE = re.compile(rb"[\x21-\x7e]{1,128}")
+
+
+class Observation:
+    """The outermost layer. `plain` are addresses without parameters that FastAPI answers by itself, like /docs.
+
+    A request's time ends where its answer begins: streams and slow callers take as long as they like.
+    """
+
+    def __init__(self, app: ASGIApp, plain: Iterable[str] = ()) -> None:
+        self.app = app
+        self.plain = frozenset(plain)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        request_id = scope["request_id"] = find_id(scope["headers"])
+        bind_contextvars(request_id=request_id)  # for the server's task of this request, which ends with it
+        header = (b"x-request-id", request_id.encode())
+        status, answered_at = 500, 0.0
+
+        async def send_named(message: Message) -> None:
+            nonlocal status, answered_at
+            if message["type"] == "http.response.start":
+                status, answered_at = message["status"], perf_counter()
+                message = {**message, "headers": [*message["headers"], header]}
+            await send(message)
+
+        metrics.REQUESTS_IN_FLIGHT.inc()
+        began = perf_counter()
+        try:
+            await self.app(scope, receive, send_named)
+        finally:
+            seconds = (answered_at or perf_counter()) - began
+            metrics.REQUESTS_IN_FLIGHT.dec()
+            method, route = scope["method"], self.route_of(scope)
+            metrics.answered(method, route, status, seconds)
+            tell(method, route, status, seconds)
+
+    def route_of(self, scope: Scope) -> str:
+        """The route's template, never the address itself: there are few of the one, and any number of the other."""
+        route = scope.get("route")
+        if route is not None:
+            return str(route.path)
+        return scope["path"] if scope["path"] in self.plain else UNMATCHED
+
+
+def find_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """Take the caller's X-Request-ID where it is a sane one: visible ASCII, up to 128. Else make one."""
+    for name, value in headers:
+        if name == b"x-request-id" and SANE.fullmatch(value):
+            return value.decode()
+    return secrets.token_hex(8)
+
+
+def tell(method: str, route: str, status: int, seconds: float) -> None:
+    """A line for what changed something or went wrong; for what was read and went well only to whoever debugs."""
+    went_well = logging.DEBUG if method in READING else logging.INFO
+    level = went_well if status < 400 else logging.WARNING
+    if logger.isEnabledFor(level):
+        fields = {"method": method, "route": route, "status": status, "milliseconds": round(1e3 * seconds, 3)}
+        logger.log(level, "%s %s %d", method, route, status, extra=fields)

@@ -1,0 +1,70 @@
+"""One answer to Prometheus: the process' own figures, and those that are asked for just then, in Redis among others."""
+
+import asyncio
+import logging
+from collections.abc import Iterator
+
+import redis
+from prometheus_client import Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
+
+from app import metrics
+from app.dependencies import Services
+from models.config import NUM_CLASSES
+from worker.store import Standing
+
+logger = logging.getLogger(__name__)
+
+PATIENCE_SECONDS = 0.5
+
+
+class Scrape:
+    """A collector for once. Where Redis does not answer, its figures are left out, and `acgan_redis_up` is 0."""
+
+    def __init__(self, services: Services, standing: Standing | None) -> None:
+        self.services = services
+        self.standing = standing
+
+    @classmethod
+    async def take(cls, services: Services) -> "Scrape":
+        """Ask Redis, but not for longer than half a second."""
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                return cls(services, await services.desk.standing())
+        except (redis.RedisError, TimeoutError, OSError) as error:
+            logger.debug("figures without those of Redis: %s", error)
+            return cls(services, None)
+
+    def collect(self) -> Iterator[Metric]:
+        yield from metrics.REGISTRY.collect()
+        yield GaugeMetricFamily("acgan_event_streams", "Followers of jobs' events.", self.services.events.streams)
+        yield from drawing(self.services)
+        yield GaugeMetricFamily("acgan_redis_up", "Whether Redis answers.", float(self.standing is not None))
+        if self.standing is not None:
+            yield from families(self.standing)
+
+
+def drawing(services: Services) -> Iterator[Metric]:
+    served, pending = services.gallery.served, services.drawing.batcher.pending
+    serving = {"checkpoint": served.exhibit.id} if served else None
+    yield InfoMetricFamily("acgan_serving", "The checkpoint that draws.", serving)
+    yield GaugeMetricFamily("acgan_drawing_queue_digits", "Digits that somebody waits for.", pending)
+    stock = GaugeMetricFamily("acgan_stock_digits", "Digits drawn ahead.", labels=["label"])
+    for label in range(NUM_CLASSES):
+        stock.add_metric([str(label)], served.stock.level(label) if served else 0)
+    yield stock
+
+
+def families(standing: Standing) -> Iterator[Metric]:
+    jobs = GaugeMetricFamily("acgan_jobs", "Jobs that have not ended, by status.", labels=["status"])
+    jobs.add_metric(["queued"], standing.ready + standing.delayed)
+    jobs.add_metric(["running"], standing.running)
+    yield jobs
+    yield GaugeMetricFamily("acgan_queue_depth", "Jobs that a worker could take now.", standing.ready)
+    yield GaugeMetricFamily("acgan_jobs_delayed", "Jobs that wait since their worker was lost.", standing.delayed)
+    yield GaugeMetricFamily(
+        "acgan_oldest_queued_job_seconds",
+        "Since the oldest waiting job was accepted; 0 where none waits.",
+        standing.oldest,
+    )
+    yield CounterMetricFamily("acgan_jobs_accepted", "Jobs in Redis, whatever became of them.", standing.accepted)

@@ -1,0 +1,56 @@
+"""Which checkpoint `latest` names to whoever asks for digits: one small file beside the checkpoints, free of torch."""
+
+from contextlib import suppress
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from models.checkpoints import MANIFEST, CheckpointId, CheckpointNotFound, CheckpointStore, Manifest
+from models.files import write_durably
+
+CHOICE = "serving.json"
+FIGURE = "frechet_distance"  # what `best` is judged by: smaller is better
+
+
+class Choice(BaseModel):
+    """What to serve: the newest publication, the best one, or one that is pinned."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    policy: Literal["newest", "best", "pinned"] = "newest"
+    checkpoint: str | None = None
+
+
+def read_choice(store: CheckpointStore) -> Choice:
+    try:
+        return Choice.model_validate_json((store.root / CHOICE).read_bytes())
+    except (FileNotFoundError, ValidationError):  # damaged only by a hand or a broken disk
+        return Choice()
+
+
+def write_choice(store: CheckpointStore, choice: Choice) -> None:
+    """Raises OSError; the choice before then stands."""
+    write_durably(store.root / CHOICE, choice.model_dump_json().encode())
+
+
+def chosen(store: CheckpointStore) -> CheckpointId | None:
+    """Find what is to be served. Where nothing was judged yet, or the pinned one is gone, the newest stands in."""
+    choice = read_choice(store)
+    if choice.policy == "best":
+        return best(store)
+    if choice.policy == "pinned" and choice.checkpoint:
+        with suppress(CheckpointNotFound):
+            pinned = CheckpointId.parse(choice.checkpoint)
+            if (store.folder(pinned) / MANIFEST).exists():
+                return pinned
+    return store.latest()
+
+
+def best(store: CheckpointStore) -> CheckpointId | None:
+    """Find the best of those that carry quality figures; else the newest."""
+    judged = [manifest for manifest in store.manifests() if FIGURE in manifest.metrics]
+    return min(judged, key=_figure).checkpoint if judged else store.latest()
+
+
+def _figure(manifest: Manifest) -> float:
+    return manifest.metrics[FIGURE]

@@ -1,0 +1,118 @@
+"""Drawing by several threads at once: every digit at its place, errors told, and no more waiting than in good time."""
+
+import asyncio
+import random
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from app.batcher import Batcher, Busy, IdleWork
+from models.drawing import Series, draw_series, prepare
+from models.folding import FoldedGenerator
+from models.networks import Generator
+
+Result = TypeVar("Result")
+
+
+@pytest.fixture(scope="module")
+def generator() -> FoldedGenerator:
+    return prepare(Generator(10), torch.device("cpu"))
+
+
+def with_batcher(
+    use: Callable[[Batcher], Coroutine[Any, Any, Result]],
+    patience: float = 60.0,
+    idle_work: Callable[[], IdleWork | None] = lambda: None,
+) -> Result:
+    async def run() -> Result:
+        batcher = Batcher(2, patience, idle_work)
+        try:
+            return await use(batcher)
+        finally:
+            batcher.close()
+
+    return asyncio.run(run())
+
+
+def test_whatever_is_drawn_together_everybody_gets_their_own(generator: FoldedGenerator) -> None:
+    other = prepare(Generator(7), torch.device("cpu"))
+    chance = random.Random(4)
+    orders = [
+        (chance.choice([generator, other]), Series(chance.choice([None, 3, 7]), chance.choice([1, 2, 9, 40]), seed, 5))
+        for seed in range(40)
+    ]
+
+    async def use(batcher: Batcher) -> list[bytes]:
+        return await asyncio.gather(*(batcher.draw(*order, np.ndarray.tobytes) for order in orders))
+
+    for (drawer, series), answer in zip(orders, with_batcher(use), strict=True):
+        assert answer == draw_series(drawer, series).tobytes(), series
+
+
+def test_an_error_reaches_whoever_waits_and_nobody_else(generator: FoldedGenerator) -> None:
+    def fail(_digits: np.ndarray) -> bytes:
+        raise ValueError("no file of these")
+
+    class Broken(FoldedGenerator):
+        def __call__(self, noise: Tensor, labels: Tensor) -> Tensor:
+            raise RuntimeError("no digits of these")
+
+    async def use(batcher: Batcher) -> tuple[bytes | BaseException, ...]:
+        return await asyncio.gather(
+            batcher.draw(generator, Series(1, 9, 1), fail),
+            batcher.draw(Broken(Generator(10), torch.device("cpu")), Series(1, 100, 1), np.ndarray.tobytes),
+            batcher.draw(generator, Series(1, 9, 2), np.ndarray.tobytes),
+            return_exceptions=True,
+        )
+
+    unwritable, broken, good = with_batcher(use)
+    assert isinstance(unwritable, ValueError)
+    assert isinstance(broken, RuntimeError)
+    assert good == draw_series(generator, Series(1, 9, 2)).tobytes()
+
+
+def test_what_cannot_be_drawn_in_good_time_is_refused_and_all_else_is_answered(generator: FoldedGenerator) -> None:
+    async def use(batcher: Batcher) -> list[bytes | BaseException]:
+        await batcher.draw(generator, Series(1, 40, 1), np.ndarray.tobytes)  # now it knows how long a digit takes
+        return await asyncio.gather(
+            *(batcher.draw(generator, Series(1, 1000, seed), np.ndarray.tobytes) for seed in range(20)),
+            return_exceptions=True,
+        )
+
+    answers = with_batcher(use, patience=0.01)
+    assert not isinstance(answers[0], Exception)
+    refused = [answer for answer in answers if isinstance(answer, BaseException)]
+    assert 10 < len(refused) < 20
+    assert all(isinstance(answer, Busy) for answer in refused)
+
+
+def test_whoever_goes_away_holds_nobody_up(generator: FoldedGenerator) -> None:
+    async def use(batcher: Batcher) -> bytes:
+        gone = asyncio.create_task(batcher.draw(generator, Series(1, 1000, 1), np.ndarray.tobytes))
+        await asyncio.sleep(0.01)
+        gone.cancel()
+        return await batcher.draw(generator, Series(1, 9, 2), np.ndarray.tobytes)
+
+    assert with_batcher(use) == draw_series(generator, Series(1, 9, 2)).tobytes()
+
+
+def test_idle_work_is_done_one_at_a_time_and_in_order(generator: FoldedGenerator) -> None:
+    todo = [Series(4, 16, 9, index) for index in range(0, 160, 16)]
+    done: list[tuple[Series, np.ndarray]] = []
+
+    def idle_work() -> IdleWork | None:
+        return IdleWork(generator, todo[len(done)], lambda *drawn: done.append(drawn)) if len(done) < 10 else None
+
+    async def use(batcher: Batcher) -> None:
+        while len(done) < 10:
+            batcher.look()
+            await asyncio.sleep(0.05)
+
+    with_batcher(use, idle_work=idle_work)
+    assert [series for series, _ in done] == todo
+    for series, digits in done:
+        assert np.array_equal(digits, draw_series(generator, series))

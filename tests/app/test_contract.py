@@ -1,0 +1,41 @@
+"""The API keeps to what its own OpenAPI document says, whatever it is asked: schemathesis asks for a while."""
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from schemathesis.schemas import BaseSchema
+from starlette.testclient import TestClient
+
+from app.main import create_app
+from app.settings import AppSettings
+from models.checkpoints import CheckpointStore
+
+EXAMPLES = int(os.environ.get("EXAMPLES", "200"))  # of each operation
+
+OPERATIONS = [
+    (path, method) for path, methods in create_app(AppSettings()).openapi()["paths"].items() for method in methods
+]
+
+
+@pytest.fixture
+def described(settings: AppSettings, store: CheckpointStore) -> Iterator[BaseSchema]:
+    app = create_app(settings.model_copy(update={"work_rate": "off"}))
+    with TestClient(app):
+        yield schemathesis.openapi.from_asgi("/openapi.json", app)
+
+
+@pytest.mark.parametrize(("path", "method"), OPERATIONS)
+@pytest.mark.timeout(60 + 3 * EXAMPLES)
+def test_every_answer_is_as_described(described: BaseSchema, path: str, method: str) -> None:
+    operation = described[path][method.upper()]
+
+    @given(operation.as_strategy())
+    @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+    def ask(case: "schemathesis.Case[Any]") -> None:
+        case.call_and_validate()
+
+    ask()

@@ -1,0 +1,208 @@
+"""What Prometheus is told by the API, over a real Redis that is there, gone, or hangs."""
+
+import re
+import signal
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+from prometheus_client import Metric
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families
+from starlette.testclient import TestClient
+
+from app import metrics
+from app.main import create_app
+from app.observation import UNMATCHED
+from app.settings import AppSettings
+from models.checkpoints import GENERATOR, CheckpointId, CheckpointStore
+from models.drawing import Series
+from tests.app.serving import until
+from tests.conftest import RunningRedis
+from tests.models.test_checkpoints import OLD
+from worker import metrics as worker_metrics
+from worker.bench import JobBench
+
+OF_REDIS = {
+    "acgan_jobs",
+    "acgan_queue_depth",
+    "acgan_jobs_delayed",
+    "acgan_oldest_queued_job_seconds",
+    "acgan_jobs_accepted",
+}
+
+
+class Told:
+    """One scrape, parsed."""
+
+    def __init__(self, client: TestClient) -> None:
+        answer = client.get("/metrics")
+        assert answer.status_code == 200
+        self.families = list(text_string_to_metric_families(answer.text))
+
+    @property
+    def names(self) -> set[str]:
+        return {family.name for family in self.families}
+
+    def value(self, name: str, **labels: str) -> float:
+        return sum(
+            sample.value
+            for family in self.families
+            for sample in family.samples
+            if sample.name == name and labels.items() <= sample.labels.items()
+        )
+
+    def values_of(self, label: str) -> set[str]:
+        return {sample.labels[label] for f in self.families for sample in f.samples if label in sample.labels}
+
+
+def growth(client: TestClient, before: Told, name: str, **labels: str) -> float:
+    return Told(client).value(name, **labels) - before.value(name, **labels)
+
+
+def test_requests_are_counted_by_method_route_and_status(client: TestClient) -> None:
+    before = Told(client)
+    for _ in range(3):
+        client.get("/digits/7")
+    client.get("/digits/12")
+    client.head("/digits/7")
+    client.post("/digits/7")
+    client.post("/train", content=b"{" + b" " * 70000)
+    counted = {
+        ("GET", "/digits/{label}", "200"): 3,
+        ("GET", "/digits/{label}", "422"): 1,
+        ("HEAD", "/digits/{label}", "200"): 1,
+        ("POST", "/digits/{label}", "405"): 1,
+        ("POST", "unmatched", "413"): 1,  # before any route was looked for
+    }
+    for (method, route, status), count in counted.items():
+        labels = {"method": method, "route": route, "status": status}
+        assert growth(client, before, "acgan_http_requests_total", **labels) == count, labels
+    assert growth(client, before, "acgan_http_request_seconds_count", route="/digits/{label}") == 6
+
+
+def test_addresses_and_methods_that_callers_make_up_make_no_series(client: TestClient) -> None:
+    before = Told(client)
+    for place in range(20):
+        client.get(f"/nowhere/{place}")
+        client.get(f"/jobs/20260131-120000-{place:06x}")
+        client.request(f"MADEUP{place}", "/livez")
+    after = Told(client)
+    templates = {*client.get("/openapi.json").json()["paths"], "/", "/docs", "/openapi.json", UNMATCHED}
+    assert after.values_of("route") <= templates
+    assert after.values_of("method") <= metrics.METHODS | {"other"}
+    assert growth(client, before, "acgan_http_requests_total", route="unmatched", status="404") == 20
+    assert growth(client, before, "acgan_http_requests_total", route="/jobs/{job_id}", status="404") == 20
+    assert growth(client, before, "acgan_http_requests_total", method="other") == 20
+
+
+def test_an_answer_falls_into_the_bucket_of_the_time_it_took(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def slow(*_: object) -> tuple[Series, bytes]:
+        time.sleep(0.12)
+        return Series(7, 1, seed=0), b""
+
+    monkeypatch.setattr("app.drawing.Drawing.draw_any", slow)
+    before = Told(client)
+    client.get("/digits/7")
+    for bound, count in (("0.1", 0), ("1.0", 1)):
+        labels = {"route": "/digits/{label}", "le": bound}
+        assert growth(client, before, "acgan_http_request_seconds_bucket", **labels) == count
+    assert 0.12 <= growth(client, before, "acgan_http_request_seconds_sum", route="/digits/{label}") < 1
+
+
+def test_what_goes_wrong_unexpectedly_is_counted_as_500_and_names_the_request(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: object) -> bytes:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("app.drawing.Drawing.draw_any", broken)
+    before = Told(client)
+    answer = client.get("/digits/7", headers={"X-Request-ID": "mine-1"})
+    assert answer.status_code == 500
+    assert answer.headers["X-Request-ID"] == "mine-1"
+    assert "mine-1" in answer.json()["detail"]
+    assert growth(client, before, "acgan_http_requests_total", status="500") == 1
+    assert Told(client).value("acgan_http_requests_in_flight") == 1  # the scrape itself
+
+
+def test_what_waits_and_runs_is_told_as_it_stands(client: TestClient, settings: AppSettings) -> None:
+    for _ in range(3):
+        client.post("/train")
+    time.sleep(1.1)
+    bench = JobBench.connect(settings.redis_url)
+    assert bench.claim() is not None
+    told = Told(client)
+    bench.close()
+    assert told.value("acgan_redis_up") == 1
+    assert told.value("acgan_jobs", status="queued") == told.value("acgan_queue_depth") == 2
+    assert told.value("acgan_jobs", status="running") == 1
+    assert told.value("acgan_jobs_accepted_total") == 3
+    assert 1 <= told.value("acgan_oldest_queued_job_seconds") < 60
+
+
+def test_the_served_checkpoint_is_named_and_its_stock_told(client: TestClient) -> None:
+    serving = client.get("/checkpoints").json()["serving"]
+    assert serving
+    assert Told(client).value("acgan_serving_info", checkpoint=serving) == 1
+    assert Told(client).values_of("label") == set("0123456789")
+    until("digits lie in stock", lambda: Told(client).value("acgan_stock_digits", label="7") > 0)
+    assert Told(client).value("acgan_drawing_queue_digits") == 0
+
+
+def test_what_is_drawn_and_what_lay_ready_are_counted(client: TestClient, store: CheckpointStore) -> None:
+    before = Told(client)
+    client.get("/digits/3?n=9&seed=1")
+    assert growth(client, before, "acgan_digits_drawn_total") >= 9
+    assert growth(client, before, "acgan_drawing_batch_digits_count") == 1
+    assert growth(client, before, "acgan_drawing_batch_digits_sum") == 9
+    until("digits lie in stock", lambda: Told(client).value("acgan_stock_digits", label="7") >= 64)
+    client.get("/digits/7?n=64")
+    assert growth(client, before, "acgan_stock_hits_total") == 1
+    answer = client.get("/digits/7?n=1000&format=npy")
+    assert growth(client, before, "acgan_stock_misses_total") == 1
+    assert growth(client, before, "acgan_drawing_bytes_total", format="npy") == len(answer.content)
+    (store.folder(CheckpointId(OLD, 1)) / GENERATOR).write_bytes(b"rubbish")
+    assert client.get(f"/digits/7?checkpoint={OLD}-e001").status_code == 503
+    assert client.get(f"/digits/7?checkpoint={OLD}-e099").status_code == 404
+    for outcome in ("damaged", "missing"):
+        assert growth(client, before, "acgan_generator_loads_total", outcome=outcome) == 1
+
+
+def test_whoever_asks_for_openmetrics_gets_them(client: TestClient) -> None:
+    answer = client.get("/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
+    assert answer.headers["Content-Type"].startswith("application/openmetrics-text")
+    families = parse_openmetrics(answer.text)  # type: ignore[no-untyped-call]
+    assert {family.name for family in families} >= OF_REDIS
+
+
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGSTOP])
+def test_without_redis_the_rest_is_told_at_once(
+    mortal_redis: RunningRedis, store: CheckpointStore, sign: signal.Signals
+) -> None:
+    with TestClient(create_app(AppSettings(redis_url=mortal_redis.url))) as client:
+        assert Told(client).names >= OF_REDIS
+        mortal_redis.process.send_signal(sign)
+        began = time.monotonic()
+        told = Told(client)
+        assert time.monotonic() - began < 1.5
+        assert told.value("acgan_redis_up") == 0
+        assert not told.names & OF_REDIS
+        assert told.value("acgan_serving_info") == 1
+        mortal_redis.process.send_signal(signal.SIGCONT)
+        if sign == signal.SIGSTOP:
+            assert Told(client).value("acgan_redis_up") == 1
+
+
+def documented(families: Iterable[Metric]) -> set[str]:
+    suffixes = {"counter": "_total", "info": "_info"}
+    return {f"{family.name}{suffixes.get(family.type, '')}" for family in families if family.name.startswith("acgan_")}
+
+
+def test_the_documents_list_what_is_told_and_nothing_else(client: TestClient) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+    listed = re.findall(r"^\| `(acgan_\w+)`", text, re.MULTILINE)
+    assert sorted(listed) == sorted(documented(Told(client).families) | documented(worker_metrics.REGISTRY.collect()))

@@ -1,0 +1,98 @@
+"""What `latest` follows: the newest publication, the best one, or one that is pinned."""
+
+import pytest
+from starlette.testclient import TestClient
+
+from app.main import create_app
+from app.settings import AppSettings
+from models.checkpoints import GENERATOR, CheckpointId, CheckpointStore
+from models.networks import Generator
+from models.retention import thin_out
+from models.serving import CHOICE, FIGURE
+from models.weights import to_bytes
+from tests.app.conftest import publish
+from tests.app.test_digits import until
+from tests.models.test_checkpoints import NEW, OLD, manifest
+
+
+def judged(store: CheckpointStore, epoch: int, figure: float) -> str:
+    made = manifest(NEW, epoch, age_seconds=3600).model_copy(update={"metrics": {FIGURE: figure}})
+    return store.publish(made, {GENERATOR: to_bytes(Generator())}).id
+
+
+def served(client: TestClient) -> str:
+    checkpoint: str = client.get("/digits/3").headers["X-Checkpoint"]
+    return checkpoint
+
+
+def test_rolling_back_is_one_call(client: TestClient, store: CheckpointStore) -> None:
+    assert client.get("/serving").json() == {"policy": "newest", "checkpoint": None, "serving": f"{NEW}-e001"}
+    told = client.put("/serving", json={"policy": "pinned", "checkpoint": f"{OLD}-e001"})
+    assert told.json() == {"policy": "pinned", "checkpoint": f"{OLD}-e001", "serving": f"{OLD}-e001"}
+    assert served(client) == f"{OLD}-e001"
+    newer = publish(store, NEW, 2, seed=3)
+    assert client.get("/checkpoints").json()["serving"] == f"{OLD}-e001"
+    assert client.put("/serving", json={"policy": "newest"}).json()["serving"] == newer
+    assert served(client) == newer
+
+
+def test_the_choice_outlives_the_process_and_reaches_every_other(
+    client: TestClient, settings: AppSettings, store: CheckpointStore
+) -> None:
+    with TestClient(create_app(settings)) as other:
+        other.put("/serving", json={"policy": "pinned", "checkpoint": f"{OLD}-e001"})
+        until(lambda: served(client) == f"{OLD}-e001")
+    with TestClient(create_app(settings)) as later:
+        assert served(later) == f"{OLD}-e001"
+
+
+def test_the_best_is_served_where_that_is_asked_for(client: TestClient, store: CheckpointStore) -> None:
+    assert client.put("/serving", json={"policy": "best"}).json()["serving"] == f"{NEW}-e001"  # nothing was judged yet
+    good = judged(store, 2, figure=3.0)
+    until(lambda: served(client) == good)
+    judged(store, 3, figure=7.0)
+    better = judged(store, 4, figure=2.0)
+    until(lambda: served(client) == better)
+    client.put("/serving", json={"policy": "newest"})
+    newest = publish(store, NEW, 5, seed=1)
+    until(lambda: served(client) == newest)
+    assert client.get("/digits/3?checkpoint=best").headers["X-Checkpoint"] == better
+
+
+@pytest.mark.parametrize(
+    ("order", "status"),
+    [
+        ({"policy": "pinned", "checkpoint": f"{NEW}-e009"}, 404),
+        ({"policy": "pinned", "checkpoint": "nonsense"}, 404),
+        ({"policy": "pinned"}, 422),
+        ({"policy": "newest", "checkpoint": f"{OLD}-e001"}, 422),
+        ({"policy": "oldest"}, 422),
+        ({}, 422),
+    ],
+)
+def test_a_choice_that_cannot_be_is_refused(client: TestClient, order: dict[str, str], status: int) -> None:
+    answer = client.put("/serving", json=order)
+    assert answer.status_code == status
+    assert answer.json()["detail"]
+    assert client.get("/serving").json()["policy"] == "newest"
+
+
+def test_a_damaged_checkpoint_cannot_be_pinned(client: TestClient, store: CheckpointStore) -> None:
+    (store.folder(CheckpointId(OLD, 1)) / GENERATOR).write_bytes(b"rubbish")
+    answer = client.put("/serving", json={"policy": "pinned", "checkpoint": f"{OLD}-e001"})
+    assert answer.status_code == 503
+    assert "checksum" in answer.json()["detail"]
+    assert served(client) == f"{NEW}-e001"
+
+
+def test_a_damaged_choice_is_as_none(client: TestClient, store: CheckpointStore) -> None:
+    (store.root / CHOICE).write_bytes(b"{")
+    assert client.get("/serving").json()["policy"] == "newest"
+    assert served(client) == f"{NEW}-e001"
+
+
+def test_what_is_served_and_what_is_best_stay_whatever_they_weigh(client: TestClient, store: CheckpointStore) -> None:
+    for epoch in range(2, 6):
+        judged(store, epoch, figure=abs(epoch - 3))
+    client.put("/serving", json={"policy": "pinned", "checkpoint": f"{NEW}-e002"})
+    assert thin_out(store, 0) == [f"{NEW}-e004"]

@@ -1,0 +1,40 @@
+"""Redis' append-only file is damaged in its middle: `acgan up` says so in a sentence, and digits are served."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from app.embedded_redis import APPENDED
+from models.checkpoints import CheckpointStore
+from tests.app.conftest import publish
+from tests.app.test_embedded_redis import damage
+from tests.e2e.service import running
+from tests.faults.world import TINY
+from tests.models.test_checkpoints import OLD
+
+
+def test_a_damaged_append_only_file_is_told_and_costs_no_digit(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    publish(CheckpointStore(home / "checkpoints"), OLD, 1, seed=1)
+    with running(home) as service:
+        api = service.find("app.cli serve")
+        service.train(**TINY)
+        os.kill(service.find("-server 127.0.0.1"), signal.SIGKILL)
+        path = next((home / "redis" / APPENDED).glob("*.incr.aof"))
+        damage(path, b"\r\n*", b"\r\nZ")
+        told = f"Redis cannot start, because {path} is damaged: copy it, then cut it off at the damage"
+        service.until("it is told", lambda: told in service.log.read_text(), 30)
+        refused = service.client.post("/train", json=TINY)
+        assert refused.status_code == 503
+        assert int(refused.headers["Retry-After"]) > 0
+        assert service.client.get("/digits/7?n=4").status_code == 200
+        assert service.find("app.cli serve") == api
+        service.stop()
+
+    command = [sys.executable, "-m", "app.cli", "up", "--home", str(home), "--port", str(service.port)]
+    again = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert again.returncode == 2
+    assert again.stderr.startswith(f"acgan: {told}")
+    assert again.stderr.count("\n") == 1

@@ -1,0 +1,82 @@
+"""The API as a process of its own, to be killed and started again, and many who ask it at once."""
+
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+
+import httpx2
+
+from app.embedded_redis import free_port
+from tests.faults.world import World
+
+
+class Api:
+    def __init__(self, here: World) -> None:
+        self.here = here
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.start()
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "app.cli", "serve", "--port", str(self.port)]
+        with self.here.log.open("ab") as log:
+            self.process = subprocess.Popen(command, env=self.here.environment, stdout=log, stderr=log)
+        with httpx2.Client(timeout=5) as client:  # one: to make it costs more than to ask
+            self.here.until("the API answers", lambda: self.answers(client))
+
+    def answers(self, client: httpx2.Client) -> bool:
+        try:
+            return client.get(f"{self.url}/livez").status_code == 200
+        except httpx2.TransportError:
+            return False
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+def in_parallel(count: int, work: Callable[[int], None]) -> None:
+    """Do it so many times at once. What any of them raises, this raises."""
+    troubles: list[BaseException] = []
+
+    def try_to(number: int) -> None:
+        try:
+            work(number)
+        except BaseException as trouble:
+            troubles.append(trouble)
+
+    threads = [threading.Thread(target=try_to, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if troubles:
+        raise troubles[0]
+
+
+def outcomes_of_requests_in_flight(api: Api, count: int, then: Callable[[], None]) -> Counter[str]:
+    """Send so many requests at once over connections that stand, do something while they are answered, and count."""
+    outcomes: Counter[str] = Counter()
+    lock, begun = threading.Lock(), threading.Barrier(count + 1)
+
+    def ask(number: int) -> None:
+        if number == count:
+            begun.wait()
+            time.sleep(0.3)  # the requests are under way: all together take longer
+            then()
+            return
+        with httpx2.Client(timeout=60) as client:
+            client.get(f"{api.url}/livez")  # the connection stands
+            begun.wait()
+            try:
+                outcome = str(client.get(f"{api.url}/digits/7?n=40").status_code)
+            except httpx2.TransportError as error:
+                outcome = type(error).__name__
+        with lock:
+            outcomes[outcome] += 1
+
+    in_parallel(count + 1, ask)
+    return outcomes

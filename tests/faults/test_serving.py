@@ -1,0 +1,77 @@
+"""Digits while generators come and go, and while everything else is gone."""
+
+import io
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import numpy as np
+import pytest
+import torch
+
+from models.checkpoints import GENERATOR, CheckpointId
+from models.drawing import draw_digits, prepare
+from models.folding import FoldedGenerator
+from models.weights import generator_from_bytes
+from tests.app.conftest import publish
+from tests.faults.api import Api
+from tests.faults.world import World, world
+from tests.models.test_checkpoints import OLD
+
+PUBLICATIONS = int(os.environ.get("PUBLICATIONS", "12"))  # one a second
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[World]:
+    with world(tmp_path) as made:
+        publish(made.store, OLD, 1, seed=1)
+        yield made
+
+
+@pytest.mark.timeout(60 + 10 * PUBLICATIONS)
+def test_whatever_is_published_meanwhile_each_answer_is_by_one_generator(here: World, api: Api) -> None:
+    """Twenty requests a second: each is answered, and drawn again by the checkpoint that it names it is the same."""
+    answers: list[httpx2.Response] = []
+    over = threading.Event()
+
+    def ask() -> None:
+        with httpx2.Client(base_url=api.url, timeout=20) as client:
+            while not over.is_set():
+                answers.append(client.get(f"/digits/{len(answers) % 10}?n=4&format=npy"))
+                time.sleep(0.1)
+
+    askers = [threading.Thread(target=ask) for _ in range(2)]
+    for asker in askers:
+        asker.start()
+    for epoch in range(2, PUBLICATIONS + 2):
+        publish(here.store, OLD, epoch, seed=epoch)
+        time.sleep(1)
+    over.set()
+    for asker in askers:
+        asker.join()
+
+    assert {answer.status_code for answer in answers} == {200}
+    generators: dict[str, FoldedGenerator] = {}
+    for answer in answers:
+        name = answer.headers["X-Checkpoint"]
+        if name not in generators:
+            manifest = here.store.manifest(CheckpointId.parse(name))
+            weights = generator_from_bytes(here.store.read(manifest, GENERATOR))
+            generators[name] = prepare(weights, torch.device("cpu"))
+        seed, index = int(answer.headers["X-Seed"]), int(answer.headers["X-Index"])
+        label = int(answer.url.path.rpartition("/")[2])
+        assert np.array_equal(np.load(io.BytesIO(answer.content)), draw_digits(generators[name], label, 4, seed, index))
+    assert len(generators) > PUBLICATIONS / 2
+
+
+def test_digits_need_neither_redis_nor_a_worker(here: World, api: Api) -> None:
+    worker = here.start_worker()
+    here.until_running(here.accept(epochs=1000))
+    here.kill(worker.pid)
+    here.redis.kill()
+    with httpx2.Client(base_url=api.url, timeout=20) as client:
+        statuses = [client.get(f"/digits/{number % 10}?n={1 + number % 7}").status_code for number in range(1000)]
+    assert statuses == [200] * 1000

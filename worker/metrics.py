@@ -1,0 +1,132 @@
+"""Every figure that a worker tells Prometheus, and the way each takes from the process that trains to its parent.
+
+The parent keeps the figures and the port: it outlives its training process, so that one that is killed costs no count
+and no port. The training process tells the parent each change by a datagram over loopback, which waits for nobody.
+"""
+
+import contextlib
+import json
+import os
+import socket
+from collections.abc import Sequence
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+
+from models.history import EpochResult, Loss, Progress
+from worker.jobs import ENDED, JobStatus
+
+disable_created_metrics()  # type: ignore[no-untyped-call]
+
+Figure = Counter | Gauge | Histogram
+
+LOOPBACK = "127.0.0.1"
+REGISTRY = CollectorRegistry()
+
+JOBS_TAKEN = Counter("acgan_worker_jobs_taken", "Jobs claimed.", registry=REGISTRY)
+JOBS_ENDED = Counter(
+    "acgan_worker_jobs_ended", "Jobs ended, by how; `queued` were handed back.", ["status"], registry=REGISTRY
+)
+LEASES_LOST = Counter("acgan_worker_leases_lost", "Jobs that went to somebody else meanwhile.", registry=REGISTRY)
+BUSY = Gauge("acgan_worker_busy", "Whether a job is being run.", registry=REGISTRY)
+PROCESSES_LOST = Counter("acgan_worker_processes_lost", "Training processes that ended by force.", registry=REGISTRY)
+
+ITERATIONS = Counter("acgan_worker_iterations", "Iterations trained.", registry=REGISTRY)
+IMAGES_PER_SECOND = Gauge("acgan_worker_images_per_second", "Real images consumed a second, lately.", registry=REGISTRY)
+EPOCH_SECONDS = Histogram(
+    "acgan_worker_epoch_seconds",
+    "Seconds an epoch took, its evaluation included.",
+    buckets=(0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800),
+    registry=REGISTRY,
+)
+LAST_EPOCH_SECONDS = Gauge("acgan_worker_last_epoch_seconds", "Seconds the last epoch took.", registry=REGISTRY)
+LOSS = Gauge("acgan_worker_loss", "Losses of the last epoch, in nats.", ["network", "split", "loss"], registry=REGISTRY)
+
+WRITING = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+SAVE_SECONDS = Histogram("acgan_worker_save_seconds", "Seconds to keep a state.", buckets=WRITING, registry=REGISTRY)
+SAVES_FAILED = Counter("acgan_worker_saves_failed", "States that could not be kept.", registry=REGISTRY)
+PUBLISH_SECONDS = Histogram(
+    "acgan_worker_publish_seconds", "Seconds to make and write a checkpoint.", buckets=WRITING, registry=REGISTRY
+)
+
+JOBS_REQUEUED = Counter("acgan_worker_jobs_requeued", "Jobs queued again by this reconciler.", registry=REGISTRY)
+WORKERS_LOST = Counter("acgan_worker_workers_lost", "Lost workers found by this reconciler.", registry=REGISTRY)
+
+for _status in (*ENDED, JobStatus.QUEUED):
+    JOBS_ENDED.labels(_status.value)
+
+_FIGURES: dict[str, Figure] = {
+    figure._name: figure for figure in list(globals().values()) if isinstance(figure, Counter | Gauge | Histogram)
+}
+
+
+class Line:
+    """To the parent. Where nobody listens, nothing happens."""
+
+    def __init__(self, port: int) -> None:
+        self.parent = os.getppid()
+        self.address = (LOOPBACK, port)
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.setblocking(False)
+
+    def send(self, name: str, value: float, labels: Sequence[str]) -> None:
+        with contextlib.suppress(OSError):
+            self.socket.sendto(json.dumps([self.parent, name, value, labels]).encode(), self.address)
+
+
+_line: Line | None = None
+
+
+def speak_to_parent(port: int) -> None:
+    """In the training process: from here on, the parent counts."""
+    global _line
+    _line = Line(port)
+
+
+def tell(figure: Figure, value: float = 1, *labels: str) -> None:
+    """Add to a counter, set a gauge, or let a histogram observe; here, or in the parent."""
+    if _line is None:
+        apply(figure, value, labels)
+    else:
+        _line.send(figure._name, value, labels)
+
+
+def apply(figure: Figure, value: float, labels: Sequence[str]) -> None:
+    child = figure.labels(*labels) if labels else figure
+    match child:
+        case Counter():
+            child.inc(value)
+        case Gauge():
+            child.set(value)
+        case Histogram():
+            child.observe(value)
+
+
+def hear(datagram: bytes) -> None:
+    """In the parent: count what the training process told. Raises ValueError for anything else."""
+    try:
+        for_whom, name, value, labels = json.loads(datagram)
+        if for_whom == os.getpid():  # another worker's process may believe that this port is its parent's
+            apply(_FIGURES[name], float(value), labels)
+    except (TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"not from a training process: {datagram[:80]!r}") from error
+
+
+class Meter:
+    """Reads what a run tells of itself into figures. `position` is how many iterations it had behind it."""
+
+    def __init__(self, position: int) -> None:
+        self.position = position
+
+    def progressed(self, progress: Progress) -> None:
+        position = (progress.epoch - 1) * progress.batches + progress.batch
+        tell(ITERATIONS, max(0, position - self.position))
+        tell(IMAGES_PER_SECOND, progress.images_per_second)
+        self.position = position
+
+    def epoch_ended(self, result: EpochResult) -> None:
+        tell(EPOCH_SECONDS, result.seconds)
+        tell(LAST_EPOCH_SECONDS, result.seconds)
+        for network, splits in (("generator", result.losses.generator), ("discriminator", result.losses.discriminator)):
+            for split, losses in (("train", splits.train), ("test", splits.test)):
+                for loss in Loss.model_fields:
+                    tell(LOSS, getattr(losses, loss), network, split, loss)
