@@ -1,14 +1,15 @@
 """The command line. Heavy modules are imported by the command that needs them, so that `--help` is quick."""
 
+import json
 import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 from rich.console import Console
 
 from app.settings import AppSettings
@@ -24,6 +25,7 @@ cli = typer.Typer(
 )
 logger = logging.getLogger(__name__)
 console = Console()
+SECRETS = {name for name, field in AppSettings.model_fields.items() if SecretStr in get_args(field.annotation)}
 errors = Console(stderr=True)
 
 Home = Annotated[Path | None, typer.Option(help="Folder for checkpoints, Redis and caches [ACGAN_HOME, or .acgan].")]
@@ -66,6 +68,8 @@ def up(host: Host = None, port: Port = None, home: Home = None) -> None:
         console.print(f"  start a run     curl {address}/train {body}", highlight=False, markup=False, soft_wrap=True)
         console.print(f"  watch it        curl {address}/jobs", highlight=False)
         console.print(f"  draw 40 sevens  curl -o sevens.png '{address}/digits/7?n=40'", highlight=False)
+        if settings.api_keys is not None:
+            console.print("  with a key      curl -H 'Authorization: Bearer KEY' ...", highlight=False)
         console.print(f"  everything      {address}/docs\n", highlight=False)
 
     settings = read_settings(host=host, port=port, home=home)
@@ -79,7 +83,7 @@ def serve(host: Host = None, port: Port = None, home: Home = None) -> None:
     """Run the API alone; jobs go to the Redis at ACGAN_REDIS_URL."""
     from app.main import create_app
     from app.server import Server
-    from app.up import CannotStart, check_port
+    from app.up import CannotStart, check_port, is_loopback
     from models.acceleration import DeviceUnavailable
 
     settings = read_settings(host=host, port=port, home=home)
@@ -92,6 +96,8 @@ def serve(host: Host = None, port: Port = None, home: Home = None) -> None:
         logger.info("acgan serves at %s", address)
     else:
         errors.print(f"acgan serves at {address}", highlight=False)
+    if settings.api_keys is None and not is_loopback(settings.host):
+        logger.warning("whoever reaches %s may train: no key is needed; see `acgan key --help`", address)
     with suppress(KeyboardInterrupt):
         Server(app, host=settings.host, port=settings.port).run()
 
@@ -183,6 +189,23 @@ def digits(
     console.print(f"{n} {digit} of {label} by {drawn.checkpoint}, seed {drawn.seed}, in {out}", highlight=False)
 
 
+@cli.command()
+def key(
+    name: Annotated[str, typer.Argument(help="Whose key it is, as logs and limits will name it.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Tell it as JSON.")] = False,
+) -> None:
+    """Make a key to the API. It is shown once: only its entry for ACGAN_API_KEYS is to be kept by the service."""
+    from app.keys import make_key
+
+    with mistakes_in_a_sentence(ValueError):
+        made, entry = make_key(name)
+    if as_json:
+        typer.echo(json.dumps({"name": name, "key": made, "entry": str(entry)}))
+        return
+    typer.echo(f"The key, for whoever is to have it. It is not shown again:\n\n    {made}\n")
+    typer.echo(f"Its entry, for the service's ACGAN_API_KEYS, beside those that are there:\n\n    {entry}")
+
+
 def read_settings(**given: Any) -> AppSettings:
     """Read the environment once; what was said on the command line wins."""
     with mistakes_in_a_sentence(ValidationError):
@@ -203,11 +226,13 @@ def describe_mistake(error: Exception) -> str:
     if not isinstance(error, ValidationError):
         return str(error)
     found = error.errors()[0]
+    message = found["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    if not found["loc"]:
+        return message
     where = ".".join(str(part) for part in found["loc"])
     if error.title == AppSettings.__name__:
         where += f" (ACGAN_{where.upper()})"
-    message = found["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    return f"{where} {message} (it is {found['input']!r})" if where else message
+    return f"{where} {message}" + ("" if found["loc"][0] in SECRETS else f" (it is {found['input']!r})")
 
 
 def main() -> None:

@@ -7,9 +7,11 @@ from celery import Celery
 from fastapi import Depends, Path, Request
 from structlog.contextvars import bind_contextvars
 
+from app.door import caller_of
 from app.drawing import Drawing
 from app.events import Events
 from app.gallery import Gallery
+from app.rates import SharedRate
 from models.checkpoints import CheckpointStore
 from worker.jobs import JOB_ID_PATTERN
 from worker.store import JobDesk, JobNotFound
@@ -24,6 +26,7 @@ class Services(NamedTuple):
     gallery: Gallery
     drawing: Drawing
     events: Events
+    work_rate: SharedRate | None = None
 
 
 async def services(request: Request) -> Services:
@@ -33,6 +36,15 @@ async def services(request: Request) -> Services:
 
 
 ServicesDep = Annotated[Services, Depends(services)]
+
+
+async def within_work_rate(request: Request, services: ServicesDep) -> None:
+    """Raises TooFast, RedisError."""
+    if services.work_rate is not None:
+        await services.work_rate.admit(caller_of(request.scope))
+
+
+WithinWorkRate = Depends(within_work_rate)
 
 
 def checked(job_id: str) -> str:

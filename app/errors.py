@@ -15,6 +15,7 @@ from app.batcher import Busy
 from app.events import NothingFollows, TooManyFollowers
 from app.formats import NotAcceptable
 from app.gallery import NothingPublished
+from app.rates import TooFast
 from models.checkpoints import CheckpointDamaged, CheckpointNotFound
 from models.weights import InvalidWeights
 from worker.store import JobNotFound, KeyReused, NotNow, QueueFull, Unsuitable
@@ -28,6 +29,7 @@ STATUS: dict[type[Exception], int] = {
     NotNow: 409,
     KeyReused: 422,
     QueueFull: 429,
+    TooFast: 429,
     Busy: 503,
     TooManyFollowers: 503,
     Unsuitable: 503,
@@ -105,6 +107,8 @@ async def answer_known(request: Request, error: Exception) -> JSONResponse:
     if known is OSError:
         logger.error("%s %s: %s", request.method, request.url.path, error)
         return problem(503, "The checkpoints' folder cannot be read just now: ask again shortly, or tell the operator.")
+    if isinstance(error, TooFast):
+        return too_fast(error)
     headers = {"Retry-After": "1"} if known is Busy else None
     return problem(STATUS[known], sentence(str(error)), headers=headers)
 
@@ -132,6 +136,16 @@ async def answer_unexpected(request: Request, _error: Exception) -> JSONResponse
     name = request.scope["request_id"]  # by hand: this answer is made outside of every layer of ours
     detail = f"Something went wrong that should not: the log has the details, under request {name}. Please report it."
     return problem(500, detail, headers={"X-Request-ID": name})
+
+
+def too_fast(error: TooFast) -> JSONResponse:
+    return problem(429, sentence(str(error)), headers={"Retry-After": str(error.retry_after)})
+
+
+def answer_no_key(was_wrong: bool) -> JSONResponse:
+    what = "This key is not known here" if was_wrong else "This needs a key"
+    detail = f"{what}: send `Authorization: Bearer KEY`; whoever runs the service makes keys with `acgan key NAME`."
+    return problem(401, detail, headers={"WWW-Authenticate": "Bearer"})
 
 
 def answer_too_long() -> JSONResponse:

@@ -9,12 +9,15 @@ from starlette.routing import Route
 
 from app.body_limit import BodyLimit
 from app.dependencies import Services
+from app.door import Door
 from app.drawing import Drawing
 from app.errors import PROBLEMS, add_error_handlers
 from app.events import Events
 from app.gallery import Gallery
 from app.head import HeadAsGet
 from app.observation import Observation
+from app.openapi import describe_keys
+from app.rates import LocalRate, SharedRate
 from app.routes import checkpoints, digits, jobs, operations, training
 from app.settings import AppSettings
 from models.acceleration import find_device, processors
@@ -36,7 +39,8 @@ def create_app(settings: AppSettings) -> FastAPI:
         drawing = Drawing(gallery, threads, settings.drawing_wait_seconds, settings.file_cache)
         desk = JobDesk.connect(settings.redis_url, settings.queue_limit)
         events = Events(settings.redis_url, desk, settings.event_streams)
-        app.state.services = Services(desk, make_celery(settings), store, gallery, drawing, events)
+        work_rate = SharedRate(settings.works, desk.redis) if settings.works else None
+        app.state.services = Services(desk, make_celery(settings), store, gallery, drawing, events, work_rate)
         await gallery.refresh()
         background = [asyncio.create_task(gallery.follow()), asyncio.create_task(events.read())]
         yield
@@ -53,11 +57,16 @@ def create_app(settings: AppSettings) -> FastAPI:
         lifespan=lifespan,
         responses=PROBLEMS,
     )
+    app.state.bounds = settings.bounds
     plain = {route.path for route in app.routes if isinstance(route, Route)}
     add_error_handlers(app)
     app.add_middleware(HeadAsGet)
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
+    if settings.keyring or settings.reads:
+        reads = LocalRate(settings.reads) if settings.reads else None
+        app.add_middleware(Door, keyring=settings.keyring, read_needs_key=settings.read_needs_key, reads=reads)
     app.add_middleware(Observation, plain=plain)  # the last to be added is the outermost
     for room in (training, jobs, digits, checkpoints, operations):
         app.include_router(room.router)
+    describe_keys(app, needed=settings.keyring is not None, for_reading=settings.read_needs_key)
     return app

@@ -1,26 +1,58 @@
-"""Uvicorn, taught that streams do not end by themselves."""
+"""Uvicorn, taught that streams do not end by themselves, and that requests have bounds."""
 
+import functools
+import resource
 import socket
 from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
 
+from app.connections import BoundedProtocol, Line
 from app.events import Events
 
 GRACE_SECONDS = 20  # for the requests in hand: a hundred sheets of digits take a slow machine that long
+FILES_BESIDE = 200  # that a process has open beside its callers' connections
+TICKS_A_LOOK = 5  # of uvicorn's tenths of a second
 
 
 class Server(uvicorn.Server):
     """Ends whom it streams to before it ends itself: they would hold it up, only to be cut off after all."""
 
     def __init__(self, app: FastAPI, **options: Any) -> None:
-        super().__init__(
-            uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=GRACE_SECONDS, **options)
-        )
         self.app = app
+        self.line = Line(app.state.bounds)
+        options["http"] = functools.partial(BoundedProtocol, line=self.line)
+        super().__init__(
+            uvicorn.Config(
+                app,
+                log_config=None,
+                access_log=False,
+                timeout_graceful_shutdown=GRACE_SECONDS,
+                ws="none",
+                **options,
+            )
+        )
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        allow_files(self.line.bounds.connections + FILES_BESIDE)
+        await super().startup(sockets)
+
+    async def on_tick(self, counter: int) -> bool:
+        if counter % TICKS_A_LOOK == 0:
+            self.line.look(self.server_state.connections)
+        return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         events: Events = self.app.state.services.events
         events.let_go()
         await super().shutdown(sockets)
+
+
+def allow_files(wanted: int) -> None:
+    """Let this process open as many files, where its hard limit does: the usual soft one is 1024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

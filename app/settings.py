@@ -1,14 +1,33 @@
 """Everything the HTTP face and the command line can be told from outside, on top of what the worker can."""
 
-from pydantic import ByteSize, Field
+from typing import TYPE_CHECKING, Self
 
+from pydantic import ByteSize, Field, SecretStr, field_validator, model_validator
+
+from app.keys import Keyring
 from worker.settings import WorkerSettings
+
+if TYPE_CHECKING:  # takes a while to load, and only the API needs it
+    from limits import RateLimitItem
+
+    from app.connections import Bounds
 
 
 class AppSettings(WorkerSettings):
     host: str = Field("127.0.0.1", description="Address to listen on; `0.0.0.0` for all of this machine's.")
     port: int = Field(8000, ge=1, le=65535, description="Port to listen on.")
     max_body_bytes: int = Field(65536, ge=1024, description="The longest request body that is read.")
+    max_header_bytes: int = Field(16384, ge=1024, description="The longest request line and headers that are read.")
+    max_headers: int = Field(100, ge=10, description="Headers that a request may have.")
+    request_seconds: float = Field(
+        10.0, gt=0, description="How long a request's head may take to arrive, and again its body."
+    )
+    send_seconds: float = Field(
+        30.0,
+        gt=0,
+        description="How long whoever asked may take none of an answer before being dropped.",
+    )
+    connections: int = Field(1000, ge=10, description="Connections that one process keeps at a time.")
     cached_checkpoints: int = Field(4, ge=1, description="Generators kept in memory beside the one being served.")
     queue_limit: int = Field(100, ge=1, description="Jobs that may wait; more are refused with 429.")
     drawing_threads: int = Field(0, ge=0, description="Threads that draw; 0 for one a processor, and one on a GPU.")
@@ -24,3 +43,59 @@ class AppSettings(WorkerSettings):
         ByteSize(32_000_000), description="Bytes of files drawn lately to keep, for whoever asks for the same address."
     )
     event_streams: int = Field(100, ge=1, description="Followers of jobs' events that one process streams to.")
+    api_keys: SecretStr | None = Field(
+        None, description="Whose keys open the API, as `acgan key` prints them; without any, it is open to everybody."
+    )
+    read_needs_key: bool = Field(False, description="Whether reading needs a key too; `/livez` and `/readyz` never do.")
+    read_rate: str = Field("off", description="How often one caller may read, as in `600/minute`, of each process.")
+    work_rate: str = Field("120/minute", description="How often one caller may start, retry or resume runs, in all.")
+
+    @field_validator("api_keys")
+    @classmethod
+    def check_keys(cls, keys: SecretStr | None) -> SecretStr | None:
+        if keys is not None:
+            Keyring.parse(keys.get_secret_value())
+        return keys
+
+    @field_validator("read_rate", "work_rate")
+    @classmethod
+    def check_rate(cls, rate: str) -> str:
+        from app.rates import read_rate
+
+        read_rate(rate)
+        return rate
+
+    @model_validator(mode="after")
+    def check_reading(self) -> Self:
+        if self.read_needs_key and self.api_keys is None:
+            raise ValueError("ACGAN_READ_NEEDS_KEY asks for keys, and ACGAN_API_KEYS names none: `acgan key` makes one")
+        return self
+
+    @property
+    def keyring(self) -> Keyring | None:
+        return Keyring.parse(self.api_keys.get_secret_value()) if self.api_keys else None
+
+    @property
+    def bounds(self) -> "Bounds":
+        from app.connections import Bounds
+
+        return Bounds(
+            header_bytes=self.max_header_bytes,
+            headers=self.max_headers,
+            body_bytes=self.max_body_bytes,
+            request_seconds=self.request_seconds,
+            send_seconds=self.send_seconds,
+            connections=self.connections,
+        )
+
+    @property
+    def reads(self) -> "RateLimitItem | None":
+        from app.rates import read_rate
+
+        return read_rate(self.read_rate)
+
+    @property
+    def works(self) -> "RateLimitItem | None":
+        from app.rates import read_rate
+
+        return read_rate(self.work_rate)

@@ -202,6 +202,11 @@ def check_port(host: str, port: int) -> None:
             ) from None
 
 
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches what listens there."""
+    return host == "localhost" or host == "::1" or host.startswith("127.")
+
+
 def listens(host: str, port: int) -> bool:
     target = "127.0.0.1" if host in LOCAL else host
     try:

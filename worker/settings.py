@@ -12,7 +12,9 @@ from models.mnist import MIRRORS
 class WorkerSettings(BaseSettings):
     """Read once, from variables that begin with ACGAN_."""
 
-    model_config = SettingsConfigDict(env_prefix="ACGAN_", env_ignore_empty=True, frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="ACGAN_", env_ignore_empty=True, frozen=True, extra="ignore", hide_input_in_errors=True
+    )
 
     home: Path = Field(Path(".acgan"), description="Folder for checkpoints, the embedded Redis and caches.")
     redis_url: str = Field(

@@ -8,6 +8,7 @@
     acgan:fence              counter of claims: every claim gets a token higher than all before
     acgan:events             stream: the last ten thousand changes of all jobs
     acgan:idempotency:{key}  hash: fingerprint of a request and the job it became; for a day
+    acgan:rate:{...}         counters of how often each caller asked lately; for two windows of the rate
     acgan:job:{id}           hash: status, config, priority, retry_of, created_at, started_at, ended_at, progress,
                              device, worker, error, trouble, fence; saved, lost, saved_when_lost count lost workers
     acgan:job:{id}:epochs    hash: epoch number -> its record, so that an epoch told twice is there once
@@ -36,6 +37,7 @@ LEASES = "acgan:leases"
 SEQUENCE = "acgan:sequence"
 FENCE = "acgan:fence"
 EVENTS = "acgan:events"
+RATES = "acgan:rate"
 LOOKED_AT = 1000  # jobs that wait, at most, among which the oldest is looked for
 PRIORITY_WEIGHT = 2**40  # places in the queue that one step of priority jumps: all of them
 

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Body, Header, Response
 from kombu.exceptions import OperationalError
 from structlog.contextvars import bind_contextvars
 
-from app.dependencies import JobId, Services, ServicesDep
+from app.dependencies import JobId, Services, ServicesDep, WithinWorkRate
 from app.schemas import JobView, TrainingOrder
 from worker.jobs import Job
 from worker.queue import knock
@@ -34,7 +34,7 @@ IdempotencyKey = Annotated[
 ]
 
 
-@router.post("/train", status_code=202)
+@router.post("/train", status_code=202, dependencies=[WithinWorkRate])
 async def train(
     services: ServicesDep,
     response: Response,
@@ -54,14 +54,14 @@ async def cancel(services: ServicesDep, job_id: JobId) -> JobView:
     return JobView.of(await services.desk.cancel(job_id))
 
 
-@router.post("/jobs/{job_id}/resume", status_code=202)
+@router.post("/jobs/{job_id}/resume", status_code=202, dependencies=[WithinWorkRate])
 async def resume(services: ServicesDep, response: Response, job_id: JobId) -> JobView:
     """Let a run that failed or was cancelled go on from where it stopped, as if it had not."""
     await services.desk.ping()
     return await accepted(await services.desk.resume(job_id), services, response)
 
 
-@router.post("/jobs/{job_id}/retry", status_code=202)
+@router.post("/jobs/{job_id}/retry", status_code=202, dependencies=[WithinWorkRate])
 async def retry(services: ServicesDep, response: Response, job_id: JobId) -> JobView:
     """Run a job's recipe once more, from the start, as a new job that names the old one in `retry_of`."""
     await services.desk.ping()

@@ -6,14 +6,24 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 from PIL import Image
 
+from app.cli import read_settings
 from models.config import DatasetName
 from models.weights import discriminator_from_bytes, generator_from_bytes
 
 
 def acgan(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "app.cli", *words], capture_output=True, text=True, check=False)
+
+
+def why_nothing_starts(capsys: pytest.CaptureFixture[str]) -> str:
+    """What every command says of settings that it cannot take, before it ends."""
+    with pytest.raises(typer.Exit) as ended:
+        read_settings()
+    assert ended.value.exit_code == 2
+    return capsys.readouterr().err
 
 
 def test_train_leaves_what_the_seed_leaves(tmp_path: Path, dataset_name: DatasetName) -> None:
@@ -118,5 +128,5 @@ def test_the_version_is_told() -> None:
 def test_help_names_every_command() -> None:
     told = acgan("--help")
     assert told.returncode == 0
-    for command in ("up", "serve", "worker", "train", "digits"):
+    for command in ("up", "serve", "worker", "train", "digits", "key"):
         assert f" {command} " in told.stdout

@@ -23,7 +23,7 @@ OPERATIONS = [
 
 @pytest.fixture
 def described(settings: AppSettings, store: CheckpointStore) -> Iterator[BaseSchema]:
-    app = create_app(settings)
+    app = create_app(settings.model_copy(update={"work_rate": "off"}))
     with TestClient(app):
         yield schemathesis.openapi.from_asgi("/openapi.json", app)
 

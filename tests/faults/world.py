@@ -61,6 +61,7 @@ class World:
             "ACGAN_STORE": str(self.store.root),
             "ACGAN_REDIS_URL": self.redis.url,
             "ACGAN_DEVICE": "cpu",
+            "ACGAN_WORK_RATE": "off",
             "ACGAN_DRAWING_WAIT_SECONDS": "60",
             "OMP_NUM_THREADS": "1",
             **(environment or {}),

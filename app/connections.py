@@ -1,0 +1,217 @@
+"""Bounds on what one connection may send, and on how long it may take: uvicorn itself has none.
+
+Whoever is waited for stands in one line, in the order in which the wait began. One look a second at its head finds
+all that took too long; and when there are as many connections as may be, the one that has been waited for longest
+makes room for the next. A connection that is being answered, however long, is not in the line.
+"""
+
+import asyncio
+from enum import Enum, auto
+from typing import Any, NamedTuple
+
+import httptools
+from fastapi import Response
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from app.errors import problem
+
+CHUNKED_OVERHEAD = 8  # bytes on the wire for each of a body, at most: chunks of one byte take six
+
+
+class Bounds(NamedTuple):
+    header_bytes: int  # of a request's line and headers together
+    headers: int
+    body_bytes: int
+    request_seconds: float  # for a request's head to arrive, and again for its body
+    send_seconds: float  # for whoever asked to take anything of what is ready
+    connections: int
+
+
+class Phase(Enum):
+    IDLE = auto()  # nothing of a request has come yet
+    HEAD = auto()
+    BODY = auto()
+    RECEIVED = auto()
+
+
+class Refusals(NamedTuple):
+    """The answers to what is no proper request, ready to be sent."""
+
+    malformed: bytes
+    late: bytes
+    long_body: bytes
+    long_head: bytes
+    crowded: bytes
+
+    @classmethod
+    def of(cls, bounds: Bounds) -> "Refusals":
+        head = f"at most {bounds.headers} headers, and {bounds.header_bytes} bytes with the request line"
+        return cls(
+            malformed=on_the_wire(problem(400, "This is no proper HTTP/1.1 request. GET /docs shows what there is.")),
+            late=on_the_wire(problem(408, f"The request took more than {bounds.request_seconds:g} seconds to arrive.")),
+            long_body=on_the_wire(problem(413, "The body is too long: a training request is a small JSON object.")),
+            long_head=on_the_wire(problem(431, f"The headers are too many or too long: send {head}.")),
+            crowded=on_the_wire(problem(503, "There are too many connections just now: come again shortly.")),
+        )
+
+
+def on_the_wire(response: Response) -> bytes:
+    headers = [*response.raw_headers, (b"connection", b"close")]
+    lines = [name + b": " + value + b"\r\n" for name, value in headers]
+    return STATUS_LINE[response.status_code] + b"".join(lines) + b"\r\n" + bytes(response.body)
+
+
+class TooLong(Exception):
+    """A head that is beyond the bounds, as the parser's callbacks tell it."""
+
+
+class Line:
+    """Those who are waited for, since when, first come first."""
+
+    def __init__(self, bounds: Bounds) -> None:
+        self.bounds = bounds
+        self.refusals = Refusals.of(bounds)
+        self.waiting: dict[BoundedProtocol, float] = {}
+
+    def look(self, connections: "set[Any]") -> None:
+        """Send away who took too long, and drop who takes nothing of the answer."""
+        now = asyncio.get_running_loop().time()
+        while self.waiting:
+            first, since = next(iter(self.waiting.items()))
+            if now - since < self.bounds.request_seconds:
+                break
+            first.be_late()
+        for connection in list(connections):
+            connection.check_taken(now)
+
+    def make_room(self, for_whom: "BoundedProtocol") -> bool:
+        for waited_for in self.waiting:
+            if waited_for is not for_whom and not waited_for.is_answered():
+                waited_for.leave()
+                return True
+        return False
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """HTTP/1.1 within bounds. Other protocols that a request offers to go on with are declined: it is answered."""
+
+    def __init__(self, *args: Any, line: Line, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.line = line
+        self.phase = Phase.IDLE
+        self.refusal = line.refusals.malformed
+        self.piece = 0  # bytes that came together last
+        self.surely = self.at_most = 0  # bytes of this head, or of this body as it is sent
+        self.unsent = 0
+        self.unsent_since = self.loop.time()
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._wait()
+        if len(self.connections) > self.line.bounds.connections and not self.line.make_room(self):
+            self._refuse(self.line.refusals.crowded)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.line.waiting.pop(self, None)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        self._unset_keepalive_if_required()
+        self.piece = len(data)
+        self.surely += self.piece
+        self.at_most += self.piece
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            pass
+        except httptools.HttpParserError:
+            self._refuse(self.refusal)
+        else:
+            bounds, refusals = self.line.bounds, self.line.refusals
+            trails = self.phase is Phase.BODY and len(self.headers) > bounds.headers
+            if trails or (self.phase is Phase.HEAD and self.surely > bounds.header_bytes):
+                self._refuse(refusals.long_head)
+            elif self.phase is Phase.BODY and self.surely > bounds.header_bytes + CHUNKED_OVERHEAD * bounds.body_bytes:
+                self._refuse(refusals.long_body)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.phase = Phase.HEAD
+        self.surely, self.at_most = 0, self.piece
+        self._wait()
+
+    def on_headers_complete(self) -> None:
+        if len(self.headers) > self.line.bounds.headers or (
+            self.at_most > self.line.bounds.header_bytes and self._head_bytes() > self.line.bounds.header_bytes
+        ):
+            self.refusal = self.line.refusals.long_head
+            raise TooLong
+        super().on_headers_complete()
+        self.phase = Phase.BODY
+        self.surely = 0
+        self.headers = []  # what trails a chunked body comes here, and not into the headers that routes see
+        self._wait()
+
+    def on_message_complete(self) -> None:
+        self.phase = Phase.RECEIVED
+        self.line.waiting.pop(self, None)
+        super().on_message_complete()
+        self._rest()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._rest()
+
+    def _rest(self) -> None:
+        """Wait for the next request where this one has come and been answered, in whichever order."""
+        if self.phase is Phase.RECEIVED and self.cycle.response_complete and not self.transport.is_closing():
+            self.phase = Phase.IDLE
+            self._wait()
+
+    def _head_bytes(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+
+    def _wait(self) -> None:
+        """Go to the end of the line."""
+        self.line.waiting.pop(self, None)
+        self.line.waiting[self] = self.loop.time()
+
+    def is_answered(self) -> bool:
+        """Whether an answer to an earlier request is under way: its connection is not idle, whatever comes."""
+        return bool(self.pipeline) or (
+            self.phase is Phase.HEAD and self.cycle is not None and not self.cycle.response_complete
+        )
+
+    def be_late(self) -> None:
+        if self.is_answered() or self.flow.read_paused:  # it is we who do not listen
+            self._wait()
+        elif self.phase is Phase.IDLE:
+            self.leave()
+        else:
+            self._refuse(self.line.refusals.late)
+
+    def leave(self) -> None:
+        self.line.waiting.pop(self, None)
+        self.connections.discard(self)
+        self.transport.close()
+
+    def _refuse(self, answer: bytes) -> None:
+        """Answer where no other answer has begun, and close."""
+        cycle = self.cycle
+        begun = cycle is not None and cycle.response_started
+        over = cycle is not None and cycle.response_complete and self.phase is not Phase.BODY
+        if not self.transport.is_closing() and not self.pipeline and (over or not begun):
+            self.transport.write(answer)
+        if cycle is not None:
+            cycle.disconnected = True
+            cycle.message_event.set()
+        self.leave()
+
+    def check_taken(self, now: float) -> None:
+        """Drop the connection where nothing of what is ready to be sent has been taken for too long."""
+        unsent = self.transport.get_write_buffer_size()
+        if unsent == 0 or unsent < self.unsent:
+            self.unsent_since = now
+        self.unsent = unsent
+        if unsent and now - self.unsent_since >= self.line.bounds.send_seconds:
+            self.transport.abort()

@@ -1,0 +1,194 @@
+"""Keys: who may change things, who may read, and what is told to whoever may not."""
+
+import hmac
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from pydantic import SecretStr, ValidationError
+from starlette.testclient import TestClient
+
+from app.keys import Keyring, make_key
+from app.main import create_app
+from app.settings import AppSettings
+from models.checkpoints import CheckpointStore
+from tests.app.test_cli import acgan, why_nothing_starts
+
+ANA, ANAS_ENTRY = make_key("ana")
+BEN, BENS_ENTRY = make_key("ben")
+JOB = "/jobs/20200101-000000-aaaaaa"
+VERBS = ("cancel", "resume", "retry", "front")
+CHANGES = [("POST", "/train"), *(("POST", f"{JOB}/{verb}") for verb in VERBS)]
+OTHER_CHANGES = [("PUT", "/serving"), ("DELETE", "/train"), ("PATCH", JOB)]
+READS = ["/", "/digits/7", "/jobs", "/checkpoints", "/docs", "/openapi.json", "/metrics", "/nowhere"]
+PROBES = ["/livez", "/readyz"]
+
+
+@contextmanager
+def asking(redis_url: str, **settings: Any) -> Iterator[TestClient]:
+    made = AppSettings(redis_url=redis_url, **settings)
+    with TestClient(create_app(made), raise_server_exceptions=False) as client:
+        yield client
+
+
+@pytest.fixture
+def guarded(redis_url: str, store: CheckpointStore) -> Iterator[TestClient]:
+    with asking(redis_url, api_keys=SecretStr(f"{ANAS_ENTRY}, {BENS_ENTRY}")) as client:
+        yield client
+
+
+@pytest.mark.parametrize(
+    ("headers", "said"),
+    [
+        ({}, "This needs a key"),
+        ({"Authorization": f"Bearer {ANA}x"}, "not known here"),
+        ({"Authorization": "Bearer "}, "This needs a key"),
+        ({"Authorization": f"Basic {ANA}"}, "This needs a key"),
+        ({"Authorization": ANAS_ENTRY.digest.decode()}, "This needs a key"),
+        ({"Authorization": f"Bearer {ANAS_ENTRY.digest.decode()}"}, "not known here"),
+        ({"X-API-Key": "wrong"}, "not known here"),
+        ({"X-API-Key": "\xff"}, "not known here"),
+    ],
+)
+def test_nothing_changes_without_a_key(guarded: TestClient, headers: dict[str, str], said: str) -> None:
+    raw = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+    for method, path in CHANGES + OTHER_CHANGES:
+        answer = guarded.request(method, path, headers=raw)
+        assert answer.status_code == 401
+        assert answer.headers["WWW-Authenticate"] == "Bearer"
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert said in answer.json()["detail"]
+        assert "Authorization: Bearer" in answer.json()["detail"]
+    assert guarded.get("/jobs").json()["jobs"] == []
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Authorization": f"Bearer {ANA}"},
+        {"Authorization": f"bearer  {BEN}"},
+        {"X-API-Key": ANA},
+        {"X-API-Key": BEN, "Authorization": "Basic dXNlcjpwYXNz"},
+    ],
+)
+def test_every_key_opens_and_its_holder_may_choose_the_header(guarded: TestClient, headers: dict[str, str]) -> None:
+    job = guarded.post("/train", headers=headers).json()["links"]["self"]
+    assert guarded.post(f"{job}/cancel", headers=headers).json()["status"] == "cancelled"
+    assert guarded.put("/nowhere", headers=headers).status_code == 404
+
+
+def test_reading_needs_no_key_and_a_wrong_one_does_no_harm(guarded: TestClient) -> None:
+    for path in ("/jobs", "/digits/7", "/checkpoints", *PROBES):
+        assert guarded.get(path).status_code == 200
+        assert guarded.head(path, headers={"X-API-Key": "wrong"}).status_code == 200
+
+
+def test_reading_needs_a_key_where_that_is_set_and_probes_do_not(redis_url: str, store: CheckpointStore) -> None:
+    with asking(redis_url, api_keys=SecretStr(str(ANAS_ENTRY)), read_needs_key=True) as client:
+        for path in READS:
+            for method in ("GET", "HEAD", "OPTIONS"):
+                assert client.request(method, path).status_code == 401
+        for path in PROBES:
+            assert client.get(path).status_code == 200
+            assert client.head(path).status_code == 200
+            assert client.post(path).status_code == 401
+        assert client.get("/digits/7", headers={"X-API-Key": ANA}).status_code == 200
+
+
+def test_without_any_keys_everything_is_open(client: TestClient) -> None:
+    assert client.post("/train").status_code == 202
+    assert client.post("/train", headers={"Authorization": "Bearer anything"}).status_code == 202
+
+
+def test_a_key_is_compared_with_every_entry_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared = []
+
+    def compare(ours: bytes, theirs: bytes) -> bool:
+        compared.append(ours)
+        return hmac.compare_digest(ours, theirs)
+
+    ring = Keyring((ANAS_ENTRY, BENS_ENTRY))
+    monkeypatch.setattr("app.keys.hmac", SimpleNamespace(compare_digest=compare))
+    assert ring.name_of(ANA.encode()) == "ana"
+    assert compared == [ANAS_ENTRY.digest, BENS_ENTRY.digest]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ANA,
+        f"ana:{ANA}",
+        f"{ANAS_ENTRY} {ANA}",
+        f"ana={ANAS_ENTRY.digest.decode()}",
+        f"a b:{ANAS_ENTRY.digest.decode()}",
+        f"ana:{ANAS_ENTRY.digest.decode()[1:]}",
+        f":{ANAS_ENTRY.digest.decode()}",
+        ANAS_ENTRY.digest.decode(),
+        " , ",
+    ],
+)
+def test_malformed_keys_are_refused_at_start_in_a_sentence_that_shows_none(
+    text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ACGAN_API_KEYS", text)
+    told = why_nothing_starts(capsys)
+    assert "api_keys (ACGAN_API_KEYS) should" in told
+    assert "acgan key NAME" in told
+    assert ANA not in told
+    with pytest.raises(ValidationError) as refused:
+        AppSettings()
+    assert ANA not in str(refused.value)
+
+
+def test_reading_cannot_need_keys_that_nobody_has(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ACGAN_READ_NEEDS_KEY", "true")
+    assert "ACGAN_API_KEYS names none" in why_nothing_starts(capsys)
+
+
+def test_settings_do_not_show_their_keys() -> None:
+    settings = AppSettings(api_keys=SecretStr(str(ANAS_ENTRY)))
+    assert ANAS_ENTRY.digest.decode() not in repr(settings) + settings.model_dump_json()
+
+
+def test_the_command_line_makes_keys() -> None:
+    made = json.loads(acgan("key", "carol", "--json").stdout)
+    assert made["name"] == "carol"
+    assert len(made["key"]) >= 43
+    assert Keyring.parse(f"{ANAS_ENTRY} {made['entry']}").name_of(made["key"].encode()) == "carol"
+    told = acgan("key", "carol").stdout
+    assert made["key"] not in told
+    key, entry = [line.strip() for line in told.splitlines() if line.startswith("    ")]
+    assert Keyring.parse(entry).name_of(key.encode()) == "carol"
+    assert "carol" not in key
+    refused = acgan("key", "carol and ted")
+    assert refused.returncode == 2
+    assert "letters, digits" in refused.stderr
+
+
+def test_openapi_says_which_calls_take_a_key(redis_url: str) -> None:
+    def described(**settings: Any) -> dict[str, Any]:
+        with asking(redis_url, **settings) as client:
+            document: dict[str, Any] = client.get("/openapi.json", headers={"X-API-Key": ANA}).json()
+        assert document["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
+        assert document["components"]["securitySchemes"]["key"]["name"] == "X-API-Key"
+        return {
+            f"{method} {path}": called.get("security")
+            for path, methods in document["paths"].items()
+            for method, called in methods.items()
+            if "401" in called["responses"] or "security" in called
+        }
+
+    changes = {"post /train", *(f"post /jobs/{{job_id}}/{verb}" for verb in VERBS), "put /serving"}
+    needed: list[dict[str, list[str]]] = [{"bearer": []}, {"key": []}]
+    assert described() == {call: [{}, *needed] for call in changes}
+    entry = SecretStr(str(ANAS_ENTRY))
+    assert described(api_keys=entry) == dict.fromkeys(changes, needed)
+    reading = described(api_keys=entry, read_needs_key=True)
+    assert set(reading) > changes
+    assert "get /digits/{label}" in reading
+    assert "get /livez" not in reading
