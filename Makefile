@@ -4,7 +4,7 @@ PYTHON ?= python3
 TORCH_INDEX ?=
 BIN := .venv/bin
 
-.PHONY: up test test-faults soak lint format bench bench-train image clean
+.PHONY: up test test-faults soak lint format bench bench-train bench-serve image clean
 
 up: .venv/.local
 	$(BIN)/acgan up
@@ -38,11 +38,18 @@ bench: bench-train
 bench-train: .venv/.local
 	$(BIN)/python -m benchmarks.training $(if $(PEER),--peer '$(PEER)')
 
+# LitServe and BentoML live in an environment of their own. With a trained generator, and every figure kept:
+# make bench-serve STORE=.acgan/checkpoints JSON=serving.json ROUNDS=3
+ROUNDS ?= 3
+bench-serve: .venv/.local .venv-peers/.installed
+	$(BIN)/python -m benchmarks.serving --peers-python .venv-peers/bin/python --rounds $(ROUNDS) \
+		$(if $(STORE),--store '$(STORE)') $(if $(JSON),--json '$(JSON)')
+
 image:
 	docker build --build-arg TORCH_INDEX="$(TORCH_INDEX)" --tag acgan .
 
 clean:
-	rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .venv-peers build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
 .venv/bin/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -56,4 +63,10 @@ clean:
 
 .venv/.dev: .venv/.local
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[local,keras,dev]'
+	@touch $@
+
+.venv-peers/.installed: .venv/bin/pip benchmarks/peers/requirements.txt
+	.venv/bin/python -m venv .venv-peers
+	$(if $(TORCH_INDEX),.venv-peers/bin/pip install --quiet --no-deps --index-url $(TORCH_INDEX) -c constraints.txt torch)
+	.venv-peers/bin/pip install --quiet -r benchmarks/peers/requirements.txt
 	@touch $@

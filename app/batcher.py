@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from app import metrics
 from models.config import IMAGE_SIZE
 from models.drawing import BATCH, STEP, Series, draw_batch
 from models.folding import FoldedGenerator
@@ -156,6 +157,8 @@ class Batcher:
                 if wanted.missing == 0:
                     complete.append(wanted)
         self._hand_over([(wanted, wanted.encoded()) for wanted in complete])
+        metrics.DIGITS_DRAWN.inc(place)
+        metrics.DRAWING_BATCH.observe(place)
         each = (time.perf_counter() - begun) / place
         self.seconds_each += (each - self.seconds_each) * (0.1 if self.seconds_each else 1.0)
 
@@ -178,6 +181,7 @@ class Batcher:
         try:
             noise, labels = work.series.cut(0, work.series.digits, work.generator.latent_size)
             work.put(work.series, draw_batch(work.generator, noise, labels))
+            metrics.DIGITS_DRAWN.inc(work.series.digits)
         finally:
             took, computed = time.monotonic() - begun, time.thread_time() - computed
             with self._changed:

@@ -7,6 +7,7 @@ from functools import partial
 import anyio.to_thread
 import numpy as np
 
+from app import metrics
 from app.batcher import Batcher, IdleWork
 from app.gallery import Exhibit, Gallery
 from app.memory import Memory
@@ -31,6 +32,7 @@ class Drawing:
         """Draw any n digits of a label: out of the stock, or else of a fresh seed. Raises Busy."""
         served = self.gallery.served
         taken = served.stock.take(label, n) if served and served.exhibit is exhibit else None
+        (metrics.STOCK_MISSES if taken is None else metrics.STOCK_HITS).inc()
         if taken is None:
             series = Series(label, n, fresh_seed())
             return series, await self.draw(exhibit, series, encode)

@@ -3,12 +3,15 @@
 import asyncio
 import logging
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import anyio
 import anyio.to_thread
 import torch
 
+from app import metrics
 from app.stock import Stock
 from models.checkpoints import GENERATOR, CheckpointDamaged, CheckpointId, CheckpointNotFound, CheckpointStore, Manifest
 from models.drawing import prepare
@@ -151,7 +154,10 @@ class Gallery:
 
     def _recall(self, checkpoint: CheckpointId) -> Exhibit:
         """Take a generator from the cache, or load it into it."""
-        exhibit = self._others.pop(checkpoint, None) or self._load(checkpoint)
+        exhibit = self._others.pop(checkpoint, None)
+        if exhibit is None:
+            with counted():
+                exhibit = self._load(checkpoint)
         self._others[checkpoint] = exhibit
         while len(self._others) > self.cached:
             self._others.popitem(last=False)
@@ -161,3 +167,22 @@ class Gallery:
         torch.set_num_threads(1)  # the drawing threads keep theirs
         manifest = self.store.manifest(checkpoint)
         return Exhibit(manifest, prepare(generator_from_bytes(self.store.read(manifest, GENERATOR)), self.device))
+
+
+OUTCOMES: dict[type[Exception], str] = {
+    CheckpointDamaged: "damaged",
+    CheckpointNotFound: "missing",
+    InvalidWeights: "invalid",
+    OSError: "unreadable",
+}
+
+
+@contextmanager
+def counted() -> Iterator[None]:
+    """Count the outcome of a load."""
+    try:
+        yield
+    except tuple(OUTCOMES) as error:
+        metrics.LOADS[next(OUTCOMES[kind] for kind in type(error).__mro__ if kind in OUTCOMES)].inc()
+        raise
+    metrics.LOADS["ok"].inc()

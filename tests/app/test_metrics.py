@@ -15,10 +15,11 @@ from app import metrics
 from app.main import create_app
 from app.observation import UNMATCHED
 from app.settings import AppSettings
-from models.checkpoints import CheckpointStore
+from models.checkpoints import GENERATOR, CheckpointId, CheckpointStore
 from models.drawing import Series
 from tests.app.serving import until
 from tests.conftest import RunningRedis
+from tests.models.test_checkpoints import OLD
 from worker import metrics as worker_metrics
 from worker.bench import JobBench
 
@@ -149,6 +150,25 @@ def test_the_served_checkpoint_is_named_and_its_stock_told(client: TestClient) -
     assert Told(client).values_of("label") == set("0123456789")
     until("digits lie in stock", lambda: Told(client).value("acgan_stock_digits", label="7") > 0)
     assert Told(client).value("acgan_drawing_queue_digits") == 0
+
+
+def test_what_is_drawn_and_what_lay_ready_are_counted(client: TestClient, store: CheckpointStore) -> None:
+    before = Told(client)
+    client.get("/digits/3?n=9&seed=1")
+    assert growth(client, before, "acgan_digits_drawn_total") >= 9
+    assert growth(client, before, "acgan_drawing_batch_digits_count") == 1
+    assert growth(client, before, "acgan_drawing_batch_digits_sum") == 9
+    until("digits lie in stock", lambda: Told(client).value("acgan_stock_digits", label="7") >= 64, seconds=60)
+    client.get("/digits/7?n=64")
+    assert growth(client, before, "acgan_stock_hits_total") == 1
+    answer = client.get("/digits/7?n=1000&format=npy")
+    assert growth(client, before, "acgan_stock_misses_total") == 1
+    assert growth(client, before, "acgan_drawing_bytes_total", format="npy") == len(answer.content)
+    (store.folder(CheckpointId(OLD, 1)) / GENERATOR).write_bytes(b"rubbish")
+    assert client.get(f"/digits/7?checkpoint={OLD}-e001").status_code == 503
+    assert client.get(f"/digits/7?checkpoint={OLD}-e099").status_code == 404
+    for outcome in ("damaged", "missing"):
+        assert growth(client, before, "acgan_generator_loads_total", outcome=outcome) == 1
 
 
 @pytest.mark.parametrize("accept", ["*/*", "application/openmetrics-text; version=1.0.0", "text/plain; version=x.y"])

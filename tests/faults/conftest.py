@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.api import Api
 from tests.faults.world import Outcome, World, outcome, world
 
 
@@ -21,6 +22,14 @@ def patient(tmp_path: Path) -> Iterator[World]:
     with world(tmp_path, environment={"ACGAN_LEASE_SECONDS": "30"}) as made:
         made.start_worker()
         yield made
+
+
+@pytest.fixture
+def api(here: World) -> Iterator[Api]:
+    """The API of that world."""
+    made = Api(here)
+    yield made
+    made.end()
 
 
 @pytest.fixture

@@ -30,13 +30,6 @@ def here(tmp_path: Path) -> Iterator[World]:
         yield made
 
 
-@pytest.fixture
-def api(here: World) -> Iterator[Api]:
-    made = Api(here)
-    yield made
-    made.end()
-
-
 def test_whoever_is_being_answered_when_the_api_ends_gets_the_answer(api: Api) -> None:
     outcomes = outcomes_of_requests_in_flight(api, 100, lambda: api.process.send_signal(signal.SIGTERM))
     assert outcomes == {"200": 100}

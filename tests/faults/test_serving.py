@@ -31,13 +31,6 @@ def here(tmp_path: Path) -> Iterator[World]:
         yield made
 
 
-@pytest.fixture
-def api(here: World) -> Iterator[Api]:
-    made = Api(here)
-    yield made
-    made.end()
-
-
 @pytest.mark.timeout(60 + 10 * PUBLICATIONS)
 def test_whatever_is_published_meanwhile_each_answer_is_by_one_generator(here: World, api: Api) -> None:
     """Twenty requests a second: each is answered, and drawn again by the checkpoint that it names it is the same."""

@@ -1,0 +1,48 @@
+"""A home with one published checkpoint: a copy of a store's latest, or a fresh random generator of the seed's shape."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+
+from models.checkpoints import GENERATOR, CheckpointId, CheckpointStore, Manifest
+from models.config import TrainingConfig
+from models.history import EpochLosses, Loss, SplitLosses
+from models.networks import Generator, initialize
+from models.weights import to_bytes
+
+
+def publish(home: Path, origin: Path | None) -> str:
+    """Fill the home's store, and return the checkpoint's id. The store it comes from is only read."""
+    store = CheckpointStore(home / "checkpoints")
+    if origin is None:
+        return store.publish(invent(), {GENERATOR: draw_weights()}).id
+    source = CheckpointStore(origin)
+    latest = source.latest()
+    if latest is None:
+        raise SystemExit(f"{origin} holds no checkpoint: name a folder like .acgan/checkpoints")
+    manifest = source.manifest(latest)
+    return store.publish(manifest, {GENERATOR: source.read(manifest, GENERATOR)}).id
+
+
+def draw_weights() -> bytes:
+    generator = Generator()
+    initialize(generator, torch.Generator().manual_seed(1))
+    return to_bytes(generator)
+
+
+def invent() -> Manifest:
+    split = SplitLosses(**dict.fromkeys(("train", "test"), Loss(loss=2, generation_loss=1, auxiliary_loss=1)))
+    return Manifest(
+        id=str(CheckpointId("20260101-000000-random", 1)),
+        job="20260101-000000-random",
+        epoch=1,
+        created_at=datetime.now(UTC),
+        config=TrainingConfig(),
+        losses=EpochLosses(generator=split, discriminator=split),
+        dataset_checksum="none",
+        device="cpu",
+        code_version="benchmark",
+        fence=0,
+        files={},
+    )
