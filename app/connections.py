@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import httptools
 from fastapi import Response
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from app.errors import problem
 
@@ -41,6 +41,7 @@ class Refusals(NamedTuple):
     late: bytes
     long_body: bytes
     long_head: bytes
+    upgrade: bytes
     crowded: bytes
 
     @classmethod
@@ -51,6 +52,7 @@ class Refusals(NamedTuple):
             late=on_the_wire(problem(408, f"The request took more than {bounds.request_seconds:g} seconds to arrive.")),
             long_body=on_the_wire(problem(413, "The body is too long: a training request is a small JSON object.")),
             long_head=on_the_wire(problem(431, f"The headers are too many or too long: send {head}.")),
+            upgrade=on_the_wire(problem(400, "A request with a body cannot ask to go on in another protocol as well.")),
             crowded=on_the_wire(problem(503, "There are too many connections just now: come again shortly.")),
         )
 
@@ -61,8 +63,8 @@ def on_the_wire(response: Response) -> bytes:
     return STATUS_LINE[response.status_code] + b"".join(lines) + b"\r\n" + bytes(response.body)
 
 
-class TooLong(Exception):
-    """A head that is beyond the bounds, as the parser's callbacks tell it."""
+class Refused(Exception):
+    """What a callback of the parser's raises to end the connection with the answer of `self.refusal`."""
 
 
 class Line:
@@ -102,6 +104,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self.refusal = line.refusals.malformed
         self.piece = 0  # bytes that came together last
         self.surely = self.at_most = 0  # bytes of this head, or of this body as it is sent
+        self.answering: RequestResponseCycle | None = None
         self.unsent = 0
         self.unsent_since = self.loop.time()
 
@@ -113,6 +116,9 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.line.waiting.pop(self, None)
+        if self.answering is not None:  # uvicorn tells the last request only, where several were sent at once
+            self.answering.disconnected = True
+            self.answering.message_event.set()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -145,7 +151,10 @@ class BoundedProtocol(HttpToolsProtocol):
             self.at_most > self.line.bounds.header_bytes and self._head_bytes() > self.line.bounds.header_bytes
         ):
             self.refusal = self.line.refusals.long_head
-            raise TooLong
+            raise Refused
+        if self.parser.should_upgrade() and self._has_body():  # which the parser would take for the next request
+            self.refusal = self.line.refusals.upgrade
+            raise Refused
         super().on_headers_complete()
         self.phase = Phase.BODY
         self.surely = 0
@@ -168,8 +177,15 @@ class BoundedProtocol(HttpToolsProtocol):
             self.phase = Phase.IDLE
             self._wait()
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self.answering = cycle
+        super()._start_asgi_task(cycle, app)
+
     def _head_bytes(self) -> int:
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+
+    def _has_body(self) -> bool:
+        return any(name in (b"content-length", b"transfer-encoding") for name, _ in self.headers)
 
     def _wait(self) -> None:
         """Go to the end of the line."""

@@ -1,0 +1,61 @@
+"""Bytes over a socket, as no decent client would send them, and what comes back."""
+
+import re
+import socket
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+GET = b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+class Heard(NamedTuple):
+    """Everything that came back until the other side closed, or nothing more came."""
+
+    data: bytes
+    closed: bool
+    seconds: float
+
+    @property
+    def statuses(self) -> list[int]:
+        """Of every answer there is, whether or not it was asked for."""
+        return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d{3}) ", self.data)]
+
+
+@contextmanager
+def connected(address: str, small: bool = False) -> Iterator[socket.socket]:
+    there = urlsplit(address)
+    with socket.socket() as made:
+        if small:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        made.settimeout(10)
+        made.connect((there.hostname, there.port))
+        yield made
+
+
+def hear(connection: socket.socket, seconds: float = 5.0) -> Heard:
+    data, began = b"", time.monotonic()
+    connection.settimeout(seconds)
+    try:
+        while piece := connection.recv(65536):
+            data += piece
+    except TimeoutError:
+        return Heard(data, False, time.monotonic() - began)
+    except ConnectionError:
+        pass
+    return Heard(data, True, time.monotonic() - began)
+
+
+def say(address: str, sent: bytes | Iterable[bytes], pause: float = 0.0, seconds: float = 5.0) -> Heard:
+    """Send pieces, one after the other, for as long as the other side takes them; then listen."""
+    with connected(address) as connection:
+        try:
+            for piece in [sent] if isinstance(sent, bytes) else sent:
+                connection.sendall(piece)
+                if pause:
+                    time.sleep(pause)
+        except ConnectionError:
+            pass
+        return hear(connection, seconds)
