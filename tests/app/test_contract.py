@@ -5,8 +5,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import redis
 import schemathesis
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
+from hypothesis import settings as limits
 from schemathesis.schemas import BaseSchema
 from starlette.testclient import TestClient
 
@@ -30,12 +32,14 @@ def described(settings: AppSettings, store: CheckpointStore) -> Iterator[BaseSch
 
 @pytest.mark.parametrize(("path", "method"), OPERATIONS)
 @pytest.mark.timeout(60 + 3 * EXAMPLES)
-def test_every_answer_is_as_described(described: BaseSchema, path: str, method: str) -> None:
+def test_every_answer_is_as_described(described: BaseSchema, settings: AppSettings, path: str, method: str) -> None:
+    client = redis.Redis.from_url(settings.redis_url)
     operation = described[path][method.upper()]
 
     @given(operation.as_strategy())
-    @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+    @limits(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
     def ask(case: "schemathesis.Case[Any]") -> None:
         case.call_and_validate()
 
     ask()
+    client.close()
