@@ -1,6 +1,6 @@
 """Digits for whoever asks: out of the stock where any will do, else drawn."""
 
-import secrets
+import random
 from collections.abc import Callable
 from functools import partial
 
@@ -51,4 +51,4 @@ class Drawing:
 
 
 def fresh_seed() -> int:
-    return secrets.randbits(53)
+    return random.getrandbits(53)

@@ -26,6 +26,8 @@ class Memory(Generic[Key, Value]):
     def keep(self, key: Key, value: Value, weight: int = 1) -> None:
         if key in self._kept:
             self.weight -= self._kept.pop(key)[1]
+        if weight > self.limit:
+            return
         self._kept[key] = value, weight
         self.weight += weight
         while self.weight > self.limit:

@@ -33,6 +33,9 @@ IfNoneMatch = Annotated[str | None, Header(max_length=1000)]
 Accept = Annotated[str, Header(max_length=1000)]
 
 
+Words = tuple[str, bytes, str]  # path, query and `Accept`, as they came
+
+
 class Question(NamedTuple):
     """What was asked for, understood and found right."""
 
@@ -44,7 +47,7 @@ class Question(NamedTuple):
 class Understood(APIRoute):
     """A route that understands the same words once: parsing and checking costs more than an answer from the stock."""
 
-    questions = Memory[tuple[str, bytes, str], Question](limit=4096)
+    questions = Memory[Words, Question](limit=4_000_000)  # bytes, about
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         ask = super().get_route_handler()
@@ -57,8 +60,13 @@ class Understood(APIRoute):
 
         return handle
 
+    @classmethod
+    def keep(cls, request: Request, question: Question) -> None:
+        path, query, accept = words(request)
+        cls.questions.keep((path, query, accept), question, 500 + len(path) + 2 * len(query) + len(accept))
 
-def words(request: Request) -> tuple[str, bytes, str]:
+
+def words(request: Request) -> Words:
     return request.scope["path"], request.scope["query_string"], request.headers.get("accept", "*/*")
 
 
@@ -79,7 +87,7 @@ async def digits(
     `X-Checkpoint`, `X-Seed` and `X-Index` tell how to have the very same ones again.
     """
     question = Question(label, query, query.format or negotiate(accept))
-    Understood.questions.keep(words(request), question)
+    Understood.keep(request, question)
     return await answer(services, question, if_none_match)
 
 
@@ -96,7 +104,7 @@ async def all_digits(
     As a numpy array they are (n, 10, 28, 28).
     """
     question = Question(None, query, query.format or negotiate(accept))
-    Understood.questions.keep(words(request), question)
+    Understood.keep(request, question)
     return await answer(services, question, if_none_match)
 
 

@@ -1,11 +1,9 @@
 """Probes, and the way in."""
 
-from typing import Annotated
-
 import redis
-from fastapi import APIRouter, Header, Response
+from fastapi import APIRouter, Response
 from fastapi.responses import RedirectResponse
-from prometheus_client.exposition import choose_encoder
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
 from app.dependencies import ServicesDep
 from app.schemas import Readiness
@@ -48,9 +46,9 @@ async def readyz(services: ServicesDep, response: Response) -> Readiness:
 @router.get(
     "/metrics",
     response_class=Response,
-    responses={200: {"content": {"text/plain": {}}, "description": "In Prometheus' format, or OpenMetrics'."}},
+    responses={200: {"content": {"text/plain": {}}, "description": "In Prometheus' text format."}},
 )
-async def metrics(services: ServicesDep, accept: Annotated[str, Header()] = "") -> Response:
+async def metrics(services: ServicesDep) -> Response:
     """Tell Prometheus the figures of this process and, where Redis answers, of the queue."""
-    encode, content_type = choose_encoder(accept)
-    return Response(encode(await Scrape.take(services)), headers={"Content-Type": content_type})
+    told = generate_latest(await Scrape.take(services))
+    return Response(told, headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
