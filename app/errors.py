@@ -135,7 +135,8 @@ async def answer_unexpected(request: Request, _error: Exception) -> JSONResponse
     """Uvicorn logs the traceback; the caller is told no more than where to find it."""
     name = request.scope["request_id"]  # by hand: this answer is made outside of every layer of ours
     detail = f"Something went wrong that should not: the log has the details, under request {name}. Please report it."
-    return problem(500, detail, headers={"X-Request-ID": name})
+    headers = {"X-Request-ID": name, "Connection": "close"}  # uvicorn closes it: nobody should send another request
+    return problem(500, detail, headers=headers)
 
 
 def too_fast(error: TooFast) -> JSONResponse:

@@ -2,19 +2,28 @@
 
 import hmac
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import httpx2
 import pytest
 from pydantic import SecretStr, ValidationError
 from starlette.testclient import TestClient
 
+from app.embedded_redis import free_port
 from app.keys import Keyring, make_key
 from app.main import create_app
 from app.settings import AppSettings
+from app.up import listens
 from models.checkpoints import CheckpointStore
+from tests.app.raw import say
+from tests.app.serving import until
 from tests.app.test_cli import acgan, why_nothing_starts
 
 ANA, ANAS_ENTRY = make_key("ana")
@@ -192,3 +201,58 @@ def test_openapi_says_which_calls_take_a_key(redis_url: str) -> None:
     assert set(reading) > changes
     assert "get /digits/{label}" in reading
     assert "get /livez" not in reading
+
+
+CRASHING = """
+import app.gallery
+from app.cli import main
+
+async def find(self, checkpoint):
+    raise RuntimeError(f"crashed while {self.store} was asked")
+
+app.gallery.Gallery.find = find
+main()
+"""
+
+
+@pytest.mark.parametrize("log_format", ["json", "text"])
+def test_no_key_is_logged_at_debug_though_requests_crash(redis_url: str, tmp_path: Path, log_format: str) -> None:
+    unknown, port = "canary-unknown-key", free_port()
+    environment = {
+        "ACGAN_API_KEYS": f"{ANAS_ENTRY} {BENS_ENTRY}",
+        "ACGAN_READ_NEEDS_KEY": "true",
+        "ACGAN_READ_RATE": "10/minute",
+        "ACGAN_REDIS_URL": redis_url,
+        "ACGAN_LOG_LEVEL": "debug",
+        "ACGAN_LOG_FORMAT": log_format,
+    }
+    log = tmp_path / "log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-c", CRASHING, "serve", "--port", str(port)],
+            env={**os.environ, **environment},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        until("it listens", lambda: listens("127.0.0.1", port), 60)
+        with httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client:
+            seen = set()
+            for key in (ANA, BEN, unknown):
+                for header in ({"Authorization": f"Bearer {key}"}, {"X-API-Key": key}, {"X-Other": key, "Cookie": key}):
+                    for method, path in (("GET", "/digits/7"), ("POST", "/train"), ("GET", f"/jobs?key={key}")):
+                        seen.add(client.request(method, path, headers=header).status_code)
+                say(str(client.base_url), b"GET /jobs HTTP/1.1\r\nX-API-Key: %s\x00\r\n\r\n" % key.encode())
+                for _ in range(10):
+                    seen.add(client.get("/livez", headers={"X-API-Key": key}).status_code)
+                    seen.add(client.get("/jobs", headers={"X-API-Key": key}).status_code)
+    finally:
+        process.terminate()
+        process.wait()
+    assert seen == {200, 202, 401, 422, 429, 500}
+    told = log.read_text()
+    assert "crashed while" in told
+    assert "Traceback" in told
+    assert "ana" in told  # whose key it was, is
+    secrets = [ANA, BEN, unknown, *(entry.digest.decode() for entry in (ANAS_ENTRY, BENS_ENTRY))]
+    assert [secret for secret in secrets if secret in told] == []
