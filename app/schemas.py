@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from models.checkpoints import Manifest
-from models.config import TrainingConfig
+from models.config import WHOLE, TrainingConfig
 from models.history import Record
 from models.serving import Choice
 from worker.jobs import EpochRecord, Job, JobStatus
@@ -24,7 +24,7 @@ class EpochView(EpochRecord):
 class TrainingOrder(TrainingConfig):
     """A recipe, and when it is to be run."""
 
-    priority: Annotated[int, Field(ge=0, le=9)] = Field(
+    priority: Annotated[int, Field(ge=0, le=9), WHOLE] = Field(
         0, description="Runs of a higher priority are started first; among equals, the one accepted first."
     )
 

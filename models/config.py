@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 NUM_CLASSES = 10
 IMAGE_SIZE = 28
@@ -11,18 +11,26 @@ DatasetName = Literal["mnist", "printed"]
 Precision = Literal["auto", "fp32", "bf16"]
 
 
+def as_integer(value: object) -> object:
+    """2.0 is an integer to JSON Schema, and so to whoever goes by it; "2" and true are none."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+WHOLE = BeforeValidator(as_integer)
+
+
 class TrainingConfig(BaseModel):
     """What one run computes. An empty body is the seed's recipe."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
-    epochs: Annotated[int, Field(ge=1, le=1000)] = Field(
+    epochs: Annotated[int, Field(ge=1, le=1000), WHOLE] = Field(
         100, description="Passes over the training images. Reasonable digits after about 5, good ones after about 15."
     )
-    batch_size: Annotated[int, Field(ge=2, le=1000)] = Field(
+    batch_size: Annotated[int, Field(ge=2, le=1000), WHOLE] = Field(
         100, description="Real images per iteration; the generator step draws twice as many fakes."
     )
-    latent_size: Annotated[int, Field(ge=1, le=1000)] = Field(
+    latent_size: Annotated[int, Field(ge=1, le=1000), WHOLE] = Field(
         100, description="Length of the noise vector z, uniform in [-1, 1]."
     )
     adam_lr: Annotated[float, Field(gt=0, le=1)] = Field(
@@ -31,16 +39,16 @@ class TrainingConfig(BaseModel):
     adam_beta_1: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.5, description="Adam's decay of the first moment (Radford et al. 2015)."
     )
-    seed: Annotated[int, Field(ge=0, lt=2**53)] = Field(
+    seed: Annotated[int, Field(ge=0, lt=2**53), WHOLE] = Field(
         1337, description="Seeds weights, noise, drawn labels and dropout: the same seed is the same run."
     )
     dataset: DatasetName = Field(
         "mnist", description="`mnist`, or `printed`: digits drawn from a font on the spot, for a try without network."
     )
-    train_examples: Annotated[int, Field(ge=2, le=60_000)] | None = Field(
+    train_examples: Annotated[int, Field(ge=2, le=60_000), WHOLE] | None = Field(
         None, description="Train on the first N images only, for a quick try. At least a batch."
     )
-    test_examples: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
+    test_examples: Annotated[int, Field(ge=1, le=10_000), WHOLE] | None = Field(
         None, description="Compute test losses on the first N images only."
     )
     precision: Precision = Field(

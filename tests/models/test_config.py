@@ -45,3 +45,10 @@ def test_an_epoch_holds_at_least_one_batch() -> None:
     with pytest.raises(ValidationError, match="less than one batch of 100"):
         TrainingConfig(train_examples=99)
     assert TrainingConfig(train_examples=99, batch_size=99).train_examples == 99
+
+
+def test_a_whole_number_may_be_written_with_a_point() -> None:
+    assert TrainingConfig.model_validate_json('{"epochs": 2.0}') == TrainingConfig(epochs=2)
+    for value in ("2.5", '"2"', "true", "1e400"):
+        with pytest.raises(ValidationError):
+            TrainingConfig.model_validate_json(f'{{"epochs": {value}}}')
