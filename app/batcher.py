@@ -13,7 +13,7 @@ import torch
 
 from app import metrics
 from models.config import IMAGE_SIZE
-from models.drawing import BATCH, STEP, Series, draw_batch
+from models.drawing import BATCH, STEP, Series, draw_batch, draw_series
 from models.folding import FoldedGenerator
 
 FAIR = 1.25  # seconds a batch may take for each second that it computes, before others need the processor more
@@ -24,6 +24,8 @@ PATIENCE = 10  # after such a batch, idle work waits this many times as long
 
 class Busy(Exception):
     """More is waiting to be drawn than can be in good time."""
+
+    retry_after = 1
 
 
 class Wanted:
@@ -179,8 +181,7 @@ class Batcher:
         """Draw a batch; where others want the processor, do not come back soon."""
         begun, computed = time.monotonic(), time.thread_time()
         try:
-            noise, labels = work.series.cut(0, work.series.digits, work.generator.latent_size)
-            work.put(work.series, draw_batch(work.generator, noise, labels))
+            work.put(work.series, draw_series(work.generator, work.series))
             metrics.DIGITS_DRAWN.inc(work.series.digits)
         finally:
             took, computed = time.monotonic() - begun, time.thread_time() - computed

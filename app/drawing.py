@@ -1,6 +1,5 @@
 """Digits for whoever asks: out of the stock where any will do, else drawn."""
 
-import random
 from collections.abc import Callable
 from functools import partial
 
@@ -11,7 +10,7 @@ from app import metrics
 from app.batcher import Batcher, IdleWork
 from app.gallery import Exhibit, Gallery
 from app.memory import Memory
-from models.drawing import Series
+from models.drawing import Series, fresh_seed
 
 SMALL = 128  # digits that are encoded sooner than a thread is asked to
 
@@ -48,7 +47,3 @@ class Drawing:
         exhibit, stock = self.gallery.served
         series = stock.next()
         return IdleWork(exhibit.generator, series, stock.put) if series else None
-
-
-def fresh_seed() -> int:
-    return random.getrandbits(53)

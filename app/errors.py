@@ -107,10 +107,7 @@ async def answer_known(request: Request, error: Exception) -> JSONResponse:
     if known is OSError:
         logger.error("%s %s: %s", request.method, request.url.path, error)
         return problem(503, "The checkpoints' folder cannot be read just now: ask again shortly, or tell the operator.")
-    if isinstance(error, TooFast):
-        return too_fast(error)
-    headers = {"Retry-After": "1"} if known is Busy else None
-    return problem(STATUS[known], sentence(str(error)), headers=headers)
+    return problem(STATUS[known], sentence(str(error)), headers=when(error))
 
 
 async def answer_nothing(_request: Request, _error: Exception) -> Response:
@@ -140,7 +137,12 @@ async def answer_unexpected(request: Request, _error: Exception) -> JSONResponse
 
 
 def too_fast(error: TooFast) -> JSONResponse:
-    return problem(429, sentence(str(error)), headers={"Retry-After": str(error.retry_after)})
+    return problem(STATUS[TooFast], sentence(str(error)), headers=when(error))
+
+
+def when(error: Exception) -> dict[str, str]:
+    """When to ask again, where an error knows it better than its status does."""
+    return {"Retry-After": str(error.retry_after)} if isinstance(error, Busy | TooFast) else {}
 
 
 def answer_no_key(was_wrong: bool) -> JSONResponse:

@@ -16,7 +16,7 @@ from app.stock import Stock
 from models.checkpoints import GENERATOR, CheckpointDamaged, CheckpointId, CheckpointNotFound, CheckpointStore, Manifest
 from models.drawing import prepare
 from models.folding import FoldedGenerator
-from models.serving import Choice, best, chosen, read_choice, write_choice
+from models.serving import Choice, best, pinned, read_choice, write_choice
 from models.weights import InvalidWeights, generator_from_bytes
 
 logger = logging.getLogger(__name__)
@@ -88,11 +88,15 @@ class Gallery:
             logger.exception("looking for a new generator failed")
 
     def _refresh(self) -> None:
-        """Serve what is chosen. Where it is damaged, what is served stays, or at first the one before."""
+        """Serve what is chosen; the newest, where that is gone.
+
+        Where it is damaged, what is served stays, or at first the one before.
+        """
         latest, served = self.store.latest(), self.served
         if latest != self._latest:
             self._best, self._latest = best(self.store), latest
-        wanted = self._best if read_choice(self.store).policy == "best" else chosen(self.store)
+        choice = read_choice(self.store)
+        wanted = (self._best if choice.policy == "best" else pinned(self.store, choice)) or latest
         if wanted is None:
             return
         if served and served.exhibit.manifest.checkpoint == wanted:

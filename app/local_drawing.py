@@ -1,13 +1,12 @@
 """`acgan digits`: drawing with no server."""
 
-import secrets
 from pathlib import Path
 from typing import NamedTuple
 
 from app.settings import AppSettings
 from models.acceleration import find_device
 from models.checkpoints import GENERATOR, CheckpointId, CheckpointStore
-from models.drawing import draw_digits, prepare
+from models.drawing import draw_digits, fresh_seed, prepare
 from models.images import encode_png, sheet
 from models.networks import Generator
 from models.weights import generator_from_bytes
@@ -36,7 +35,7 @@ def draw_here(
     """Draw a sheet. Raises NoGenerator, DeviceUnavailable, OSError, and what a bad checkpoint raises."""
     generator, name = find_generator(settings.store_dir, checkpoint)
     prepared = prepare(generator, find_device(settings.device))
-    seed = secrets.randbits(53) if seed is None else seed
+    seed = fresh_seed() if seed is None else seed
     return Drawn(encode_png(sheet(draw_digits(prepared, label, n, seed, index), columns, scale)), name, seed)
 
 

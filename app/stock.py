@@ -3,7 +3,6 @@
 The digits of a label are a series of one seed, so that whatever is taken out of it has an address.
 """
 
-import secrets
 import threading
 from collections import deque
 from typing import NamedTuple
@@ -11,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from models.config import NUM_CLASSES
-from models.drawing import BATCH, Series
+from models.drawing import BATCH, Series, fresh_seed
 
 FEW = 4 * BATCH  # digits of every label, before anybody asked for more
 
@@ -21,7 +20,7 @@ class Shelf:
 
     def __init__(self, label: int, wanted: int) -> None:
         self.label = label
-        self.seed = secrets.randbits(53)
+        self.seed = fresh_seed()
         self.wanted = wanted  # how many ought to lie here
         self.begin = self.end = 0  # the indices that do
         self.batches: deque[np.ndarray] = deque()

@@ -9,6 +9,7 @@ import gc
 import math
 import re
 import time
+from abc import ABC, abstractmethod
 from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
@@ -86,7 +87,7 @@ class Connection(asyncio.Protocol):
         self.driver.lost(self)
 
 
-class Driver:
+class Driver(ABC):
     """Sends what is asked for over its connections, and keeps the tally."""
 
     def __init__(self, port: int, ask: Ask) -> None:
@@ -115,9 +116,9 @@ class Driver:
         self.connections.add(connection)
         return self.ready(connection)
 
+    @abstractmethod
     def ready(self, connection: Connection) -> None:
         """Take a connection that has nothing in flight."""
-        raise NotImplementedError
 
     def answered(self, connection: Connection, due: float, status: int, body: bytes) -> None:
         took = time.perf_counter() - due

@@ -64,13 +64,6 @@ def memory(root: int) -> Memory:
     return Memory(sum(process.rss for process in processes), pss)
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
-
-
 class Running(NamedTuple):
     pid: int
     port: int

@@ -19,8 +19,9 @@ from pathlib import Path
 
 import torch
 
+from app.embedded_redis import free_port
 from benchmarks.checkpoint import publish
-from benchmarks.processes import free_port, memory, running
+from benchmarks.processes import memory, running
 from benchmarks.scenarios import Figures, Trial, measure_all
 from benchmarks.servers import ROOT, SERVERS, Server
 from models.checkpoints import GENERATOR, CheckpointStore

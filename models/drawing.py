@@ -3,6 +3,7 @@
 The latent depends on seed and index alone, so one seed is one hand: `index` 3 of label 4 and of label 8 share a style.
 """
 
+import random
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +29,11 @@ def latents(seed: int, index: int, n: int, latent_size: int) -> Tensor:
     stream.advance(index * blocks)
     words = stream.random_raw(n * blocks * 4).reshape(n, blocks * 4)[:, :latent_size]
     return torch.from_numpy((words >> 40).astype(np.float32) * 2.0**-23 - 1)
+
+
+def fresh_seed() -> int:
+    """Draw a seed for whoever names none: 53 bits, which every JSON reader keeps exactly. It is no secret."""
+    return random.getrandbits(53)
 
 
 def to_pixels(images: Tensor) -> Tensor:

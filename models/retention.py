@@ -5,7 +5,7 @@ import time
 from itertools import groupby
 
 from models.checkpoints import MANIFEST, CheckpointStore, Manifest
-from models.serving import best, chosen
+from models.serving import best, pinned, read_choice
 
 GRACE_SECONDS = 600  # a checkpoint this young may just be being read
 
@@ -17,7 +17,7 @@ def thin_out(store: CheckpointStore, limit: int) -> list[str]:
     best. Returns the ids of what went.
     """
     manifests = store.manifests()
-    kept = {store.latest(), chosen(store), best(store)}
+    kept = {store.latest(), best(store), pinned(store, read_choice(store))}
     total = sum(manifest.total_size for manifest in manifests)
     deleted: list[str] = []
     for _job, run in groupby(manifests, key=lambda manifest: manifest.job):

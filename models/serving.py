@@ -33,17 +33,14 @@ def write_choice(store: CheckpointStore, choice: Choice) -> None:
     write_durably(store.root / CHOICE, choice.model_dump_json().encode())
 
 
-def chosen(store: CheckpointStore) -> CheckpointId | None:
-    """Find what is to be served. Where nothing was judged yet, or the pinned one is gone, the newest stands in."""
-    choice = read_choice(store)
-    if choice.policy == "best":
-        return best(store)
+def pinned(store: CheckpointStore, choice: Choice) -> CheckpointId | None:
+    """Find what is pinned, unless it is gone."""
     if choice.policy == "pinned" and choice.checkpoint:
         with suppress(CheckpointNotFound):
-            pinned = CheckpointId.parse(choice.checkpoint)
-            if (store.folder(pinned) / MANIFEST).exists():
-                return pinned
-    return store.latest()
+            checkpoint = CheckpointId.parse(choice.checkpoint)
+            if (store.folder(checkpoint) / MANIFEST).exists():
+                return checkpoint
+    return None
 
 
 def best(store: CheckpointStore) -> CheckpointId | None:

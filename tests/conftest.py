@@ -1,11 +1,12 @@
 """What every floor's tests share: a real Valkey, a data set, a small run. Nothing here stands in for a real part."""
 
+import asyncio
 import os
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import redis
@@ -13,6 +14,9 @@ import redis
 from app.embedded_redis import EmbeddedRedis, prepare
 from models.config import DatasetName, TrainingConfig
 from models.data import Dataset, load_dataset
+from worker.store import JobDesk
+
+Answer = TypeVar("Answer")
 
 DATA_DIR = os.environ.get("ACGAN_DATA_DIR")
 NOWHERE = "http://127.0.0.1:9/"  # a mirror that refuses at once: tests ask nothing of the network
@@ -73,6 +77,18 @@ class RunningRedis:
 
     def client(self) -> "redis.Redis":
         return redis.Redis.from_url(self.url, decode_responses=True, socket_timeout=2)
+
+    def ask(self, question: Callable[[JobDesk], Coroutine[Any, Any, Answer]]) -> Answer:
+        """Ask a desk over this server, whose connections last as long as the question."""
+
+        async def answer() -> Answer:
+            desk = JobDesk.connect(self.url)
+            try:
+                return await question(desk)
+            finally:
+                await desk.close()
+
+        return asyncio.run(answer())
 
     def kill(self) -> None:
         self.process.kill()

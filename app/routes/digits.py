@@ -1,6 +1,5 @@
 """Digits: drawn by the generator being served, or by any other."""
 
-import hashlib
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Annotated, Any, NamedTuple
@@ -9,14 +8,13 @@ import torch
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 from fastapi.routing import APIRoute
 
-from app import metrics
+from app import etags, metrics
 from app.dependencies import Services, ServicesDep, services
-from app.drawing import fresh_seed
 from app.formats import MEDIA_TYPES, Format, negotiate, write
 from app.gallery import Exhibit
 from app.memory import Memory
 from app.schemas import AllDigitsQuery, DigitsQuery, SheetQuery
-from models.drawing import Series
+from models.drawing import Series, fresh_seed
 from models.images import ENCODER
 
 DRAWING_VERSION = 2  # part of every ETag; goes up when the same address comes to mean other bytes
@@ -124,7 +122,7 @@ async def answer(services: Services, question: Question, if_none_match: str | No
     tag = etag(exhibit, form, series, query)
     fixed = query.checkpoint == exhibit.id
     headers = {"ETag": tag, "Cache-Control": "public, max-age=31536000, immutable" if fixed else "no-cache"}
-    if if_none_match and matches(if_none_match, tag):
+    if etags.is_known(tag, if_none_match):
         return Response(status_code=304, headers=headers)
     drawn = services.drawing.files.get(tag)
     if drawn is None:
@@ -143,9 +141,4 @@ def etag(exhibit: Exhibit, form: Format, series: Series, query: SheetQuery) -> s
     """Name the answer before it is drawn, by all that decides its bytes."""
     look = "" if form == "npy" else f"{query.columns} {query.scale} {query.padding} {query.invert}"
     key = f"{BUILD} {exhibit.generator.device.type} {exhibit.checksum} {form} {series} {look}"
-    return f'"{hashlib.sha256(key.encode()).hexdigest()[:32]}"'
-
-
-def matches(if_none_match: str, tag: str) -> bool:
-    known = {one.strip().removeprefix("W/") for one in if_none_match.split(",")}
-    return bool(known & {tag, "*"})
+    return etags.name(key.encode())

@@ -1,6 +1,5 @@
 """Runs, watched."""
 
-import hashlib
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
@@ -8,6 +7,7 @@ import anyio.to_thread
 from fastapi import APIRouter, Depends, Header, Path, Query, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
+from app import etags
 from app.dependencies import JobId, ServicesDep, checked
 from app.events import Event
 from app.schemas import EpochView, JobList, JobsQuery, JobView
@@ -32,10 +32,9 @@ async def job(
 ) -> Response:
     """Tell where a run stands: its progress and each finished epoch's losses."""
     body = JobView.of(await services.desk.get(job_id)).model_dump_json().encode()
-    tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+    tag = etags.name(body)
     headers = {"ETag": tag, "Cache-Control": "no-cache"}
-    known = {one.strip().removeprefix("W/") for one in (if_none_match or "").split(",")}
-    if known & {tag, "*"}:
+    if etags.is_known(tag, if_none_match):
         return Response(status_code=304, headers=headers)
     return Response(body, media_type="application/json", headers=headers)
 

@@ -4,7 +4,6 @@ Leases last 3 s, reconcilers run every second, a lost worker costs half a second
 lost, a job must be running again within ten seconds.
 """
 
-import asyncio
 import contextlib
 import os
 import random
@@ -95,14 +94,7 @@ class World:
         return process
 
     def ask(self, question: Callable[[JobDesk], Coroutine[Any, Any, Answer]]) -> Answer:
-        async def answer() -> Answer:
-            desk = JobDesk.connect(self.redis.url)
-            try:
-                return await question(desk)
-            finally:
-                await desk.close()
-
-        return asyncio.run(answer())
+        return self.redis.ask(question)
 
     def accept(self, **fields: Any) -> str:
         order = Order(TrainingConfig(**{**TINY, **fields}))

@@ -1,6 +1,5 @@
 """What a real worker tells Prometheus and its log, while it trains, is killed, and finds its port taken."""
 
-import asyncio
 import contextlib
 import json
 import os
@@ -10,7 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from models.config import TrainingConfig
 from tests.conftest import RunningRedis
 from worker import metrics
 from worker.jobs import ENDED, Job, JobStatus
-from worker.store import JobDesk, Order
+from worker.store import Order
 
 TINY = {"epochs": 2, "batch_size": 20, "train_examples": 60, "test_examples": 40, "dataset": "printed"}
 
@@ -52,21 +51,11 @@ class Worker:
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
-    def ask(self, question: Callable[[JobDesk], Coroutine[Any, Any, Job]]) -> Job:
-        async def answer() -> Job:
-            desk = JobDesk.connect(self.redis.url)
-            try:
-                return await question(desk)
-            finally:
-                await desk.close()
-
-        return asyncio.run(answer())
-
     def accept(self, **fields: Any) -> str:
-        return self.ask(lambda desk: desk.create(Order(TrainingConfig(**{**TINY, **fields})))).id
+        return self.redis.ask(lambda desk: desk.create(Order(TrainingConfig(**{**TINY, **fields})))).id
 
     def job(self, job_id: str) -> Job:
-        return self.ask(lambda desk: desk.get(job_id))
+        return self.redis.ask(lambda desk: desk.get(job_id))
 
     def until(self, what: str, true: Callable[[], bool], seconds: float = 60) -> None:
         deadline = time.monotonic() + seconds
@@ -176,7 +165,7 @@ def test_a_training_process_that_is_killed_costs_neither_counts_nor_port(worker:
     assert worker.figures()["acgan_worker_workers_lost_total"] == 1
     assert worker.figures()["acgan_worker_jobs_requeued_total"] == 1
     worker.until("it trains on", lambda: worker.figures()["acgan_worker_iterations_total"] > counted + 20)
-    worker.ask(lambda desk: desk.cancel(job_id))
+    worker.redis.ask(lambda desk: desk.cancel(job_id))
     worker.until("the end is told", lambda: worker.figures()["acgan_worker_jobs_ended_total{cancelled}"] == 1)
 
 
