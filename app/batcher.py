@@ -2,19 +2,24 @@
 
 import asyncio
 import contextlib
+import logging
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from app import metrics
+from app.stock import Stock, Taken
 from models.config import IMAGE_SIZE
-from models.drawing import BATCH, STEP, Series, draw_batch, draw_series
+from models.drawing import BATCH, STEP, Series, draw_batch
 from models.folding import FoldedGenerator
+
+logger = logging.getLogger(__name__)
 
 FAIR = 1.25  # seconds a batch may take for each second that it computes, before others need the processor more
 END_SECONDS = 5.0  # for a thread to end what it draws
@@ -53,29 +58,47 @@ class Slice(NamedTuple):
     stop: int
 
 
-class IdleWork(NamedTuple):
-    """A batch that nobody waits for, and what to do with its digits."""
+class Ordered:
+    """Digits that somebody waits for, of whichever series the stock has."""
+
+    def __init__(self, n: int, encode: Callable[[Series, np.ndarray], bytes]) -> None:
+        self.n = n
+        self.encode = encode
+        self.answer: asyncio.Future[tuple[Series, bytes]] = asyncio.get_running_loop().create_future()
+
+    def encoded(self, taken: Taken) -> tuple[Series, bytes] | Exception:
+        try:
+            return taken.series, self.encode(*taken)
+        except Exception as error:  # whatever it is, whoever waits must hear of it
+            return error
+
+
+class Shop(NamedTuple):
+    """A generator and the stock of its digits."""
 
     generator: FoldedGenerator
-    series: Series
-    put: Callable[[Series, np.ndarray], None]
+    stock: Stock
+
+
+Answer = tuple[asyncio.Future[Any], Any]  # and what is to become of it: a result, or an exception
 
 
 class Batcher:
-    """Draws what is waiting, oldest first; with nothing waiting, one of the threads does what `idle_work` finds.
+    """Draws what is waiting, oldest first; with nothing waiting, one of the threads fills the stock of `shop`.
 
     Belongs to the event loop that it was made in.
     """
 
-    def __init__(self, threads: int, patience_seconds: float, idle_work: Callable[[], IdleWork | None]) -> None:
+    def __init__(self, threads: int, patience_seconds: float, shop: Callable[[], Shop | None]) -> None:
         self.threads = threads
         self.patience_seconds = patience_seconds
-        self.idle_work = idle_work
+        self.shop = shop
         self.pending = 0  # digits that wait
         self.seconds_each = 0.0  # that a digit has lately taken a thread; 0 before the first
         self._loop = asyncio.get_running_loop()
-        self._waiting: deque[Wanted] = deque()
+        self._waiting: deque[Wanted | Shop] = deque()  # a shop that is short of what was ordered, once
         self._changed = threading.Condition()
+        self._short: set[Shop] = set()
         self._idling = False
         self._idle_from = 0.0
         self._closed = False
@@ -100,12 +123,32 @@ class Batcher:
         """Draw a series and encode it. Raises Busy where too much is waiting already."""
         wanted = Wanted(generator, series, encode)
         with self._changed:
-            if self.pending * self.seconds_each / self.threads > self.patience_seconds:
-                raise Busy("more digits are being asked for than can be drawn just now: ask again in a second")
-            self.pending += series.digits
+            self._admit(series.digits)
             self._waiting.append(wanted)
             self._changed.notify(self.threads if series.digits > STEP else 1)
         return await wanted.answer
+
+    async def order(
+        self, shop: Shop, label: int, n: int, encode: Callable[[Series, np.ndarray], bytes]
+    ) -> tuple[Series, bytes]:
+        """Have the stock filled until it has n digits for the caller, and encode them. Raises Busy as `draw` does."""
+        ordered = Ordered(n, encode)
+        with self._changed:
+            self._admit(n)
+            taken = shop.stock.order(label, n, ordered)
+            if taken is not None:
+                self.pending -= n
+                return taken.series, encode(*taken)
+            if shop not in self._short:
+                self._short.add(shop)
+                self._waiting.append(shop)
+            self._changed.notify()
+        return await ordered.answer
+
+    def _admit(self, digits: int) -> None:
+        if self.pending * self.seconds_each / self.threads > self.patience_seconds:
+            raise Busy("more digits are being asked for than can be drawn just now: ask again in a second")
+        self.pending += digits
 
     # ----------------------------------------------------------------------------
     # In the threads.
@@ -114,23 +157,48 @@ class Batcher:
         torch.set_num_threads(1)  # of each thread: together they have as many as there are processors
         while True:
             with self._changed:
-                while not (slices := self._take()) and not (idle := self._take_idle()) and not self._closed:
+                while (work := self._next()) is None and not self._closed:
                     self._changed.wait(LOOK_SECONDS)
                 if self._closed:
                     return
-            if slices:
-                self._draw(slices)
-            elif idle:
-                self._draw_idle(idle)
+            assert work is not None
+            work()
 
-    def _take(self) -> list[Slice]:
+    def _next(self) -> Callable[[], None] | None:
+        """Find a batch: from the front of what is waiting, or of what may be asked for later."""
+        while self._waiting:
+            first = self._waiting[0]
+            if isinstance(first, Wanted):
+                return partial(self._draw, self._take(first.generator))
+            self._waiting.popleft()
+            plan = first.stock.plan()
+            if first.stock.is_short():
+                self._waiting.append(first)  # behind the others
+            else:
+                self._short.discard(first)
+            if plan:
+                return partial(self._draw_plan, first, plan)
+        return self._find_idle_work()
+
+    def _find_idle_work(self) -> Callable[[], None] | None:
+        """Fill the stock, one batch at a time, where others can spare the processor or the stock is waited for."""
+        shop = self.shop()
+        if shop is None or self._idling:
+            return None
+        if time.monotonic() < self._idle_from and not shop.stock.is_waited_for():
+            return None
+        plan = shop.stock.plan_ahead()
+        self._idling = bool(plan)
+        return partial(self._draw_ahead, shop, plan) if plan else None
+
+    def _take(self, generator: FoldedGenerator) -> list[Slice]:
         """Take a batch from the front, all by one generator. Of a little, leave the other threads their share."""
         share = -(-self.pending // (self.threads * STEP)) * STEP
         slices: list[Slice] = []
         room = min(BATCH, max(2 * STEP, share))
         while self._waiting and room:
             wanted = self._waiting[0]
-            if slices and wanted.generator is not slices[0].wanted.generator:
+            if not isinstance(wanted, Wanted) or wanted.generator is not generator:
                 break
             stop = min(wanted.series.digits, wanted.taken + room)
             slices.append(Slice(wanted, wanted.taken, stop))
@@ -142,13 +210,11 @@ class Batcher:
         return slices
 
     def _draw(self, slices: list[Slice]) -> None:
-        begun, generator = time.perf_counter(), slices[0].wanted.generator
+        generator = slices[0].wanted.generator
         try:
-            parts = [part.wanted.series.cut(part.start, part.stop, generator.latent_size) for part in slices]
-            noise, labels = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
-            digits = draw_batch(generator, noise, labels)
+            digits = self._draw_parts(generator, [(part.wanted.series, part.start, part.stop) for part in slices])
         except Exception as error:  # whatever it is, whoever waits must hear of it
-            self._hand_over([(part.wanted, error) for part in slices])
+            self._hand_over([(part.wanted.answer, error) for part in slices])
             return
         place, complete = 0, []
         for wanted, start, stop in slices:
@@ -158,44 +224,61 @@ class Batcher:
                 wanted.missing -= stop - start
                 if wanted.missing == 0:
                     complete.append(wanted)
-        self._hand_over([(wanted, wanted.encoded()) for wanted in complete])
-        metrics.DIGITS_DRAWN.inc(place)
-        metrics.DRAWING_BATCH.observe(place)
-        each = (time.perf_counter() - begun) / place
-        self.seconds_each += (each - self.seconds_each) * (0.1 if self.seconds_each else 1.0)
+        self._hand_over([(wanted.answer, wanted.encoded()) for wanted in complete])
 
-    def _hand_over(self, answers: list[tuple[Wanted, bytes | Exception]]) -> None:
+    def _draw_plan(self, shop: Shop, plan: list[Series]) -> None:
+        """Draw digits for the stock, and hand over those that are waited for."""
+        try:
+            digits = self._draw_parts(shop.generator, [(series, 0, series.n) for series in plan])
+            met = shop.stock.put(plan, digits)
+        except Exception as error:  # whatever it is, whoever waits must hear of it
+            logger.exception("drawing for the stock failed")
+            waited = shop.stock.give_up(plan)
+            self._meet([(ordered, error) for ordered in waited])
+        else:
+            self._meet([(ordered, ordered.encoded(taken)) for ordered, taken in met])
+
+    def _draw_ahead(self, shop: Shop, plan: list[Series]) -> None:
+        """Draw a batch that nobody waits for; where others want the processor, do not come back soon."""
+        begun, computed = time.monotonic(), time.thread_time()
+        try:
+            self._draw_plan(shop, plan)
+        finally:
+            took, computed = time.monotonic() - begun, time.thread_time() - computed
+            with self._changed:
+                self._idling = False
+                if took > FAIR * computed and shop.generator.device.type == "cpu":
+                    self._idle_from = begun + PATIENCE * took
+
+    def _draw_parts(self, generator: FoldedGenerator, parts: list[tuple[Series, int, int]]) -> np.ndarray:
+        """Draw parts of series, from and to, in one batch: uint8 (N, 28, 28)."""
+        begun = time.perf_counter()
+        tensors = [series.cut(start, stop, generator.latent_size) for series, start, stop in parts]
+        noise, labels = (torch.cat(pieces) for pieces in zip(*tensors, strict=True))
+        digits = draw_batch(generator, noise, labels)
+        metrics.DIGITS_DRAWN.inc(len(digits))
+        metrics.DRAWING_BATCH.observe(len(digits))
+        each = (time.perf_counter() - begun) / len(digits)
+        self.seconds_each += (each - self.seconds_each) * (0.1 if self.seconds_each else 1.0)
+        return digits
+
+    def _meet(self, answers: list[tuple[Ordered, tuple[Series, bytes] | Exception]]) -> None:
+        with self._changed:
+            self.pending -= sum(ordered.n for ordered, _ in answers)
+        self._hand_over([(ordered.answer, found) for ordered, found in answers])
+
+    def _hand_over(self, answers: list[Answer]) -> None:
         """Give the event loop all answers at once: waking it up costs more than a digit's file."""
         if answers:
             with contextlib.suppress(RuntimeError):  # it has ended, and nobody waits
                 self._loop.call_soon_threadsafe(answer, answers)
 
-    def _take_idle(self) -> IdleWork | None:
-        if self._idling or self._closed or time.monotonic() < self._idle_from:
-            return None
-        work = self.idle_work()
-        self._idling = work is not None
-        return work
 
-    def _draw_idle(self, work: IdleWork) -> None:
-        """Draw a batch; where others want the processor, do not come back soon."""
-        begun, computed = time.monotonic(), time.thread_time()
-        try:
-            work.put(work.series, draw_series(work.generator, work.series))
-            metrics.DIGITS_DRAWN.inc(work.series.digits)
-        finally:
-            took, computed = time.monotonic() - begun, time.thread_time() - computed
-            with self._changed:
-                self._idling = False
-                if took > FAIR * computed and work.generator.device.type == "cpu":
-                    self._idle_from = begun + PATIENCE * took
-
-
-def answer(answers: list[tuple[Wanted, bytes | Exception]]) -> None:
-    for wanted, found in answers:
-        if wanted.answer.done():  # whoever asked has gone
+def answer(answers: list[Answer]) -> None:
+    for waiting, found in answers:
+        if waiting.done():  # whoever asked has gone
             continue
         if isinstance(found, Exception):
-            wanted.answer.set_exception(found)
+            waiting.set_exception(found)
         else:
-            wanted.answer.set_result(found)
+            waiting.set_result(found)

@@ -13,8 +13,10 @@ import httptools
 from fastapi import Response
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from app import metrics
 from app.errors import problem
 
+STATUS = slice(9, 12)  # where an answer's first line has it
 CHUNKED_OVERHEAD = 8  # bytes on the wire for each of a body, at most: chunks of one byte take six
 
 
@@ -218,6 +220,7 @@ class BoundedProtocol(HttpToolsProtocol):
         over = cycle is not None and cycle.response_complete and self.phase is not Phase.BODY
         if not self.transport.is_closing() and not self.pipeline and (over or not begun):
             self.transport.write(answer)
+            metrics.REFUSED[answer[STATUS].decode()].inc()
         if cycle is not None:
             cycle.disconnected = True
             cycle.message_event.set()

@@ -33,6 +33,14 @@ REQUESTS_IN_FLIGHT = Gauge(
     "acgan_http_requests_in_flight", "Requests being answered, streams among them.", registry=REGISTRY
 )
 
+_refused = Counter(
+    "acgan_http_refusals",
+    "Connections closed with an answer for what was no proper request, too large, too slow, or one too many.",
+    ["status"],
+    registry=REGISTRY,
+)
+REFUSED = {status: _refused.labels(status) for status in ("400", "408", "413", "431", "503")}
+
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 _answered: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}

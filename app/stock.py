@@ -1,18 +1,33 @@
 """Digits drawn before anybody asked for them: one generator's, for whoever gives no seed. Each is given out once.
 
-The digits of a label are a series of one seed, so that whatever is taken out of it has an address.
+The digits of a label are a series of one seed, so that whatever is taken out of it has an address. Whoever finds too
+few of them leaves an order, which is met by what is drawn next: a batch full of what the stock will need anyway costs
+less than a batch for each caller.
 """
 
+import itertools
 import threading
 from collections import deque
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from models.config import NUM_CLASSES
-from models.drawing import BATCH, Series, fresh_seed
+from models.drawing import BATCH, STEP, Series, fresh_seed
 
 FEW = 4 * BATCH  # digits of every label, before anybody asked for more
+AHEAD = 4  # digits drawn for one that is waited for, in a batch that has the room: who asks is seldom alone
+
+
+class Taken(NamedTuple):
+    series: Series
+    digits: np.ndarray
+
+
+class Order(NamedTuple):
+    number: int  # in the order in which they were left
+    n: int
+    who: Any
 
 
 class Shelf:
@@ -20,18 +35,44 @@ class Shelf:
 
     def __init__(self, label: int, wanted: int) -> None:
         self.label = label
-        self.seed = fresh_seed()
         self.wanted = wanted  # how many ought to lie here
-        self.begin = self.end = 0  # the indices that do
+        self.orders: deque[Order] = deque()
+        self.ordered = 0  # digits
+        self.clear()
+
+    def clear(self) -> None:
+        """Begin another series."""
+        self.seed = fresh_seed()
+        self.begin = self.end = self.planned = 0  # indices: what lies here, and what is being drawn
         self.batches: deque[np.ndarray] = deque()
+        self.early: dict[int, np.ndarray] = {}  # drawn before what comes before it
 
     @property
     def lacking(self) -> float:
         """The missing share of what is wanted; 0 where a batch more would be too many."""
-        missing = self.wanted - (self.end - self.begin)
+        missing = self.wanted - (self.planned - self.begin)
         return missing / self.wanted if missing >= BATCH else 0.0
 
-    def take(self, n: int) -> np.ndarray:
+    @property
+    def short(self) -> int:
+        """How many digits are ordered, and not even being drawn."""
+        return max(0, self.ordered - (self.planned - self.begin))
+
+    def plan(self, n: int) -> Series:
+        series = Series(self.label, n, self.seed, self.planned)
+        self.planned += n
+        return series
+
+    def lay(self, series: Series, digits: np.ndarray) -> None:
+        if series.seed != self.seed:  # of a series that was given up
+            return
+        self.early[series.index] = digits
+        while (batch := self.early.pop(self.end, None)) is not None:
+            self.batches.append(batch)
+            self.end += len(batch)
+
+    def take(self, n: int) -> Taken:
+        series = Series(self.label, n, self.seed, self.begin)
         self.begin += n
         parts = []
         while n:
@@ -40,12 +81,7 @@ class Shelf:
             if len(batch) > n:
                 self.batches.appendleft(batch[n:])
             n -= len(parts[-1])
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-
-class Taken(NamedTuple):
-    series: Series
-    digits: np.ndarray
+        return Taken(series, parts[0] if len(parts) == 1 else np.concatenate(parts))
 
 
 class Stock:
@@ -56,32 +92,84 @@ class Stock:
         self.shelves: list[Shelf]
         wanted = [shelf.wanted // 2 for shelf in before.shelves] if before else [0] * NUM_CLASSES
         self.shelves = [Shelf(label, min(limit, max(FEW, wanted[label]))) for label in range(NUM_CLASSES)]
+        self._numbers = itertools.count()
         self._lock = threading.Lock()
 
     def take(self, label: int, n: int) -> Taken | None:
-        """Take n digits; none where there are fewer."""
+        """Take n digits; none where there are fewer, or where others wait for theirs."""
         shelf = self.shelves[label]
         with self._lock:
-            if shelf.end - shelf.begin < n:
-                shelf.wanted = min(self.limit, 2 * shelf.wanted)
-                return None
-            series = Series(label, n, shelf.seed, shelf.begin)
-            return Taken(series, shelf.take(n))
-
-    def next(self) -> Series | None:
-        """Say what to draw next: a batch for the shelf that lacks most, or nothing where none lacks any."""
-        shelf = max(self.shelves, key=lambda shelf: shelf.lacking)
-        if shelf.lacking <= 0 or self.limit < BATCH:
+            if not shelf.orders and shelf.end - shelf.begin >= n:
+                return shelf.take(n)
+            shelf.wanted = min(self.limit, 2 * shelf.wanted)
             return None
-        return Series(shelf.label, BATCH, shelf.seed, shelf.end)
 
-    def put(self, series: Series, digits: np.ndarray) -> None:
-        """Lay what `next` asked for on its shelf. One thread at a time asks and puts."""
-        assert series.label is not None
-        shelf = self.shelves[series.label]
+    def takes_orders(self, n: int) -> bool:
+        """Whether so few digits are worth an order. More fill batches by themselves."""
+        return n <= BATCH // 4 and self.limit >= BATCH
+
+    def order(self, label: int, n: int, who: Any) -> Taken | None:
+        """Leave an order, to be met by `put`; or take the digits, where they came a moment ago."""
+        shelf = self.shelves[label]
         with self._lock:
-            shelf.batches.append(digits)
-            shelf.end += len(digits)
+            if not shelf.orders and shelf.end - shelf.begin >= n:
+                return shelf.take(n)
+            shelf.orders.append(Order(next(self._numbers), n, who))
+            shelf.ordered += n
+            return None
+
+    def is_waited_for(self) -> bool:
+        return any(shelf.orders for shelf in self.shelves)
+
+    def is_short(self) -> bool:
+        """Whether anything is ordered that is not even being drawn."""
+        return any(shelf.short for shelf in self.shelves)
+
+    def plan(self) -> list[Series]:
+        """Plan a batch of what is ordered, the oldest orders first, and of what else may be before long."""
+        with self._lock:
+            short = sorted((shelf for shelf in self.shelves if shelf.short), key=lambda shelf: shelf.orders[0].number)
+            needed = sum(shelf.short for shelf in short)
+            room = min(BATCH, -(-AHEAD * needed // STEP) * STEP)
+            plan = []
+            for place, shelf in enumerate(short):
+                share = min(room, max(shelf.short, room // (len(short) - place)))
+                if share:
+                    plan.append(shelf.plan(share))
+                room -= share
+            return plan
+
+    def plan_ahead(self) -> list[Series]:
+        """Plan a batch for the shelf that lacks most; nothing where none lacks any."""
+        with self._lock:
+            shelf = max(self.shelves, key=lambda shelf: shelf.lacking)
+            return [shelf.plan(BATCH)] if shelf.lacking > 0 and self.limit >= BATCH else []
+
+    def put(self, plan: list[Series], digits: np.ndarray) -> list[tuple[Any, Taken]]:
+        """Lay what was planned on the shelves, in whatever order it was drawn. Return what meets the orders."""
+        met, place = [], 0
+        with self._lock:
+            for series in plan:
+                assert series.label is not None
+                shelf = self.shelves[series.label]
+                shelf.lay(series, digits[place : place + series.n])
+                place += series.n
+                while shelf.orders and shelf.end - shelf.begin >= shelf.orders[0].n:
+                    _, n, who = shelf.orders.popleft()
+                    shelf.ordered -= n
+                    met.append((who, shelf.take(n)))
+        return met
+
+    def give_up(self, plan: list[Series]) -> list[Any]:
+        """Begin another series for each label of a plan that could not be drawn. Return who waited for any of them."""
+        with self._lock:
+            shelves = [self.shelves[series.label] for series in plan if series.label is not None]
+            waited = [order.who for shelf in shelves for order in shelf.orders]
+            for shelf in shelves:
+                shelf.orders.clear()
+                shelf.ordered = 0
+                shelf.clear()
+            return waited
 
     def level(self, label: int) -> int:
         """How many digits lie there."""

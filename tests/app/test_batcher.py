@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from app.batcher import Batcher, Busy, IdleWork
+from app.batcher import Batcher, Busy, Shop
+from app.stock import FEW, Stock
 from models.drawing import Series, draw_series, prepare
 from models.folding import FoldedGenerator
 from models.networks import Generator
@@ -26,10 +27,10 @@ def generator() -> FoldedGenerator:
 def with_batcher(
     use: Callable[[Batcher], Coroutine[Any, Any, Result]],
     patience: float = 60.0,
-    idle_work: Callable[[], IdleWork | None] = lambda: None,
+    shop: Callable[[], Shop | None] = lambda: None,
 ) -> Result:
     async def run() -> Result:
-        batcher = Batcher(2, patience, idle_work)
+        batcher = Batcher(2, patience, shop)
         try:
             return await use(batcher)
         finally:
@@ -100,19 +101,63 @@ def test_whoever_goes_away_holds_nobody_up(generator: FoldedGenerator) -> None:
     assert with_batcher(use) == draw_series(generator, Series(1, 9, 2)).tobytes()
 
 
-def test_idle_work_is_done_one_at_a_time_and_in_order(generator: FoldedGenerator) -> None:
-    todo = [Series(4, 16, 9, index) for index in range(0, 160, 16)]
-    done: list[tuple[Series, np.ndarray]] = []
-
-    def idle_work() -> IdleWork | None:
-        return IdleWork(generator, todo[len(done)], lambda *drawn: done.append(drawn)) if len(done) < 10 else None
+def test_the_stock_is_filled_while_nobody_asks(generator: FoldedGenerator) -> None:
+    stock = Stock(limit=1024)
 
     async def use(batcher: Batcher) -> None:
-        while len(done) < 10:
+        while sum(stock.level(label) for label in range(10)) < 10 * FEW:
             batcher.look()
             await asyncio.sleep(0.05)
 
-    with_batcher(use, idle_work=idle_work)
-    assert [series for series, _ in done] == todo
-    for series, digits in done:
-        assert np.array_equal(digits, draw_series(generator, series))
+    with_batcher(use, shop=lambda: Shop(generator, stock))
+    for label in range(10):
+        taken = stock.take(label, FEW)
+        assert taken is not None
+        assert np.array_equal(taken.digits, draw_series(generator, taken.series))
+
+
+def test_whoever_finds_the_stock_too_empty_gets_digits_of_it_all_the_same(generator: FoldedGenerator) -> None:
+    shop = Shop(generator, Stock(limit=1024))
+
+    def show(_series: Series, digits: np.ndarray) -> bytes:
+        return digits.tobytes()
+
+    async def use(batcher: Batcher) -> list[tuple[Series, bytes]]:
+        asked = [(label % 10, 1 + label % 16) for label in range(200)]
+        return await asyncio.gather(*(batcher.order(shop, label, n, show) for label, n in asked))
+
+    answers = with_batcher(use)
+    places: set[tuple[int | None, int]] = set()
+    for place, (series, answer) in enumerate(answers):
+        assert (series.label, series.n) == (place % 10, 1 + place % 16)
+        assert answer == draw_series(generator, series).tobytes()
+        its_places = {(series.label, series.index + index) for index in range(series.n)}
+        assert not its_places & places
+        places |= its_places
+
+
+def test_an_order_that_cannot_be_drawn_is_told_so_and_holds_nobody_up(generator: FoldedGenerator) -> None:
+    class Broken(FoldedGenerator):
+        def __call__(self, noise: Tensor, labels: Tensor) -> Tensor:
+            raise RuntimeError("no digits of these")
+
+    def fail(_series: Series, _digits: np.ndarray) -> bytes:
+        raise ValueError("no file of these")
+
+    broken = Shop(Broken(Generator(10), torch.device("cpu")), Stock(limit=1024))
+    good = Shop(generator, Stock(limit=1024))
+
+    async def use(batcher: Batcher) -> tuple[Any, ...]:
+        answers = await asyncio.gather(
+            batcher.order(broken, 3, 1, fail),
+            batcher.order(good, 3, 1, fail),
+            batcher.order(good, 3, 2, lambda series, digits: digits.tobytes()),
+            return_exceptions=True,
+        )
+        assert batcher.pending == 0
+        return tuple(answers)
+
+    undrawn, unwritten, (series, digits) = with_batcher(use)
+    assert isinstance(undrawn, RuntimeError)
+    assert isinstance(unwritten, ValueError)
+    assert digits == draw_series(generator, series).tobytes()

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -266,6 +267,27 @@ def test_what_has_no_end_is_cut_off(address: str, kind: str) -> None:
 def test_trailers_are_no_headers(address: str) -> None:
     body = b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\nIdempotency-Key: a b\r\n\r\n"
     assert say(address, POST + body, seconds=1).statuses == [202]
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"NO REQUEST\r\n\r\n", 400),
+        (HEAD + b"X: " + 100_000 * b"x" + b"\r\n\r\n", 431),
+        (POST + b"Transfer-Encoding: chunked\r\n\r\n" + 200_000 * b"1\r\n \r\n", 413),
+        (HEAD, 408),
+    ],
+)
+def test_refusals_are_counted(impatient: str, sent: bytes, status: int) -> None:
+    def counted() -> float:
+        figures = httpx2.get(f"{impatient}/metrics", timeout=10).text
+        found = re.search(rf'^acgan_http_refusals_total{{status="{status}"}} (\S+)', figures, re.MULTILINE)
+        assert found
+        return float(found[1])
+
+    before = counted()
+    assert say(impatient, sent).statuses == [status]
+    assert counted() == before + 1
 
 
 def test_a_body_of_a_hundred_megabytes_is_refused_unread(address: str) -> None:

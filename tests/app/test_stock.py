@@ -1,3 +1,6 @@
+from collections import deque
+from random import Random
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,10 +15,14 @@ def digits(series: Series) -> np.ndarray:
     return np.broadcast_to(numbers[:, None, None], (series.n, 28, 28)).astype(np.uint32)
 
 
+def drawn(plan: list[Series]) -> np.ndarray:
+    return np.concatenate([digits(series) for series in plan])
+
+
 def fill(stock: Stock) -> int:
     batches = 0
-    while (series := stock.next()) is not None:
-        stock.put(series, digits(series))
+    while plan := stock.plan_ahead():
+        assert stock.put(plan, drawn(plan)) == []
         batches += 1
     return batches
 
@@ -68,5 +75,72 @@ def test_another_generators_stock_has_another_seed_and_begins_with_half() -> Non
     assert following.shelves[3].seed != stock.shelves[3].seed
 
 
-def test_a_stock_of_nothing_is_never_filled() -> None:
-    assert fill(Stock(limit=0)) == 0
+def test_a_stock_of_nothing_is_never_filled_and_takes_no_orders() -> None:
+    stock = Stock(limit=0)
+    assert fill(stock) == 0
+    assert not stock.takes_orders(1)
+
+
+@given(
+    orders=st.lists(st.tuples(st.integers(0, 3), st.integers(1, 16)), min_size=1, max_size=60),
+    chance=st.randoms(use_true_random=False),
+)
+def test_orders_are_met_oldest_first_each_with_digits_of_its_own_whichever_batch_is_drawn_first(
+    orders: list[tuple[int, int]], chance: Random
+) -> None:
+    stock = Stock(limit=1024)
+    waiting: dict[int, deque[int]] = {label: deque() for label in range(10)}
+    planned: list[list[Series]] = []
+    given_out: set[tuple[int | None, int, int]] = set()
+
+    def draw_one() -> None:
+        plan = planned.pop(chance.randrange(len(planned)))
+        assert sum(series.n for series in plan) <= BATCH
+        for who, (series, pixels) in stock.put(plan, drawn(plan)):
+            label, n = orders[who]
+            assert waiting[label].popleft() == who
+            assert (series.label, series.n) == (label, n)
+            assert np.array_equal(pixels, digits(series))
+            addresses = {(series.label, series.seed, series.index + place) for place in range(n)}
+            assert not addresses & given_out
+            given_out.update(addresses)
+
+    for who, (label, n) in enumerate(orders):
+        if stock.order(label, n, who) is None:
+            waiting[label].append(who)
+        if chance.random() < 0.3 and (plan := stock.plan()):
+            planned.append(plan)
+        if planned and chance.random() < 0.3:
+            draw_one()
+    while plan := stock.plan():
+        planned.append(plan)
+    assert not stock.is_short()
+    while planned:
+        draw_one()
+    assert not any(waiting.values())
+    assert not stock.is_waited_for()
+
+
+def test_a_batch_has_what_is_waited_for_first_and_then_more_of_the_same() -> None:
+    stock = Stock(limit=1024)
+    stock.order(3, 1, "one")
+    assert [(series.label, series.n) for series in stock.plan()] == [(3, 8)]
+    stock.order(3, 12, "twelve")
+    stock.order(5, 12, "twelve")
+    assert [(series.label, series.n, series.index) for series in stock.plan()] == [(3, 32, 8), (5, 32, 0)]
+
+
+def test_whoever_waits_for_what_could_not_be_drawn_is_told_and_the_label_goes_on_with_another_series() -> None:
+    stock = Stock(limit=1024)
+    stock.order(3, 1, "one")
+    lost = stock.plan()
+    stock.order(3, 16, "two")
+    late = stock.plan()
+    assert stock.give_up(lost) == ["one", "two"]
+    assert stock.put(late, drawn(late)) == []
+    assert stock.level(3) == 0
+    stock.order(3, 1, "three")
+    plan = stock.plan()
+    ((who, taken),) = stock.put(plan, drawn(plan))
+    assert who == "three"
+    assert taken.series.seed not in (lost[0].seed, late[0].seed)
