@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import math
 import threading
 import time
 from collections import deque
@@ -99,8 +100,9 @@ class Batcher:
         self._waiting: deque[Wanted | Shop] = deque()  # a shop that is short of what was ordered, once
         self._changed = threading.Condition()
         self._short: set[Shop] = set()
-        self._idling = False
+        self._idling = 0  # threads that fill the stock
         self._idle_from = 0.0
+        self._ordered_at = -math.inf
         self._closed = False
         self._running = [threading.Thread(target=self._run, name=f"drawing-{n}", daemon=True) for n in range(threads)]
         for thread in self._running:
@@ -135,6 +137,7 @@ class Batcher:
         ordered = Ordered(n, encode)
         with self._changed:
             self._admit(n)
+            self._ordered_at = time.monotonic()
             taken = shop.stock.order(label, n, ordered)
             if taken is not None:
                 self.pending -= n
@@ -181,14 +184,12 @@ class Batcher:
         return self._find_idle_work()
 
     def _find_idle_work(self) -> Callable[[], None] | None:
-        """Fill the stock, one batch at a time, where others can spare the processor or the stock is waited for."""
-        shop = self.shop()
-        if shop is None or self._idling:
-            return None
-        if time.monotonic() < self._idle_from and not shop.stock.is_waited_for():
+        """Fill the stock: all threads while it is found too empty, else one, where others can spare the processor."""
+        shop, now = self.shop(), time.monotonic()
+        if shop is None or (now - self._ordered_at > LOOK_SECONDS and (self._idling or now < self._idle_from)):
             return None
         plan = shop.stock.plan_ahead()
-        self._idling = bool(plan)
+        self._idling += bool(plan)
         return partial(self._draw_ahead, shop, plan) if plan else None
 
     def _take(self, generator: FoldedGenerator) -> list[Slice]:
@@ -246,7 +247,7 @@ class Batcher:
         finally:
             took, computed = time.monotonic() - begun, time.thread_time() - computed
             with self._changed:
-                self._idling = False
+                self._idling -= 1
                 if took > FAIR * computed and shop.generator.device.type == "cpu":
                     self._idle_from = begun + PATIENCE * took
 

@@ -96,6 +96,32 @@ class Line:
         return False
 
 
+class Joined:
+    """A transport that sends together what is written in one turn of the loop: an answer's head with its body."""
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self.transport = transport
+        self.loop = loop
+        self.pieces: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        if not self.pieces:
+            self.loop.call_soon(self.send)
+        self.pieces.append(data)
+
+    def send(self) -> None:
+        if self.pieces:
+            self.transport.writelines(self.pieces)
+            self.pieces = []
+
+    def close(self) -> None:
+        self.send()
+        self.transport.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.transport, name)
+
+
 class BoundedProtocol(HttpToolsProtocol):
     """HTTP/1.1 within bounds. Other protocols that a request offers to go on with are declined: it is answered."""
 
@@ -111,7 +137,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self.unsent_since = self.loop.time()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        super().connection_made(Joined(transport, self.loop))  # type: ignore[arg-type]
         self._wait()
         if len(self.connections) > self.line.bounds.connections and not self.line.make_room(self):
             self._refuse(self.line.refusals.crowded)

@@ -20,6 +20,7 @@ from app.openapi import describe_keys
 from app.rates import LocalRate, SharedRate
 from app.routes import checkpoints, digits, jobs, operations, training
 from app.settings import AppSettings
+from app.shortcut import Shortcut
 from models.acceleration import find_device, processors
 from models.checkpoints import CheckpointStore
 from models.version import code_version
@@ -60,6 +61,7 @@ def create_app(settings: AppSettings) -> FastAPI:
     app.state.bounds = settings.bounds
     plain = {route.path for route in app.routes if isinstance(route, Route)}
     add_error_handlers(app)
+    app.add_middleware(Shortcut)
     app.add_middleware(HeadAsGet)
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
     if settings.keyring or settings.reads:

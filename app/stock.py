@@ -118,9 +118,6 @@ class Stock:
             shelf.ordered += n
             return None
 
-    def is_waited_for(self) -> bool:
-        return any(shelf.orders for shelf in self.shelves)
-
     def is_short(self) -> bool:
         """Whether anything is ordered that is not even being drawn."""
         return any(shelf.short for shelf in self.shelves)

@@ -1,19 +1,17 @@
 """Digits: drawn by the generator being served, or by any other."""
 
-from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Annotated, Any, NamedTuple
 
 import torch
 from fastapi import APIRouter, Header, Path, Query, Request, Response
-from fastapi.routing import APIRoute
 
 from app import etags, metrics
 from app.dependencies import Services, ServicesDep, services
 from app.formats import MEDIA_TYPES, Format, negotiate, write
 from app.gallery import Exhibit
-from app.memory import Memory
 from app.schemas import AllDigitsQuery, DigitsQuery, SheetQuery
+from app.shortcut import Shortcut
 from models.drawing import Series, fresh_seed
 from models.images import ENCODER
 
@@ -31,9 +29,6 @@ IfNoneMatch = Annotated[str | None, Header(max_length=1000)]
 Accept = Annotated[str, Header(max_length=1000)]
 
 
-Words = tuple[str, bytes, str]  # path, query and `Accept`, as they came
-
-
 class Question(NamedTuple):
     """What was asked for, understood and found right."""
 
@@ -42,33 +37,7 @@ class Question(NamedTuple):
     form: Format
 
 
-class Understood(APIRoute):
-    """A route that understands the same words once: parsing and checking costs more than an answer from the stock."""
-
-    questions = Memory[Words, Question](limit=4_000_000)  # bytes, about
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        ask = super().get_route_handler()
-
-        async def handle(request: Request) -> Response:
-            question = self.questions.get(words(request))
-            if question is None:
-                return await ask(request)
-            return await answer(await services(request), question, request.headers.get("if-none-match"))
-
-        return handle
-
-    @classmethod
-    def keep(cls, request: Request, question: Question) -> None:
-        path, query, accept = words(request)
-        cls.questions.keep((path, query, accept), question, 500 + len(path) + 2 * len(query) + len(accept))
-
-
-def words(request: Request) -> Words:
-    return request.scope["path"], request.scope["query_string"], request.headers.get("accept", "*/*")
-
-
-router = APIRouter(tags=["digits"], route_class=Understood)
+router = APIRouter(tags=["digits"])
 
 
 @router.get("/digits/{label}", response_class=Response, responses=ANSWERS)
@@ -85,7 +54,7 @@ async def digits(
     `X-Checkpoint`, `X-Seed` and `X-Index` tell how to have the very same ones again.
     """
     question = Question(label, query, query.format or negotiate(accept))
-    Understood.keep(request, question)
+    Shortcut.keep(request, partial(answer_again, question))
     return await answer(services, question, if_none_match)
 
 
@@ -102,8 +71,12 @@ async def all_digits(
     As a numpy array they are (n, 10, 28, 28).
     """
     question = Question(None, query, query.format or negotiate(accept))
-    Understood.keep(request, question)
+    Shortcut.keep(request, partial(answer_again, question))
     return await answer(services, question, if_none_match)
+
+
+async def answer_again(question: Question, request: Request) -> Response:
+    return await answer(await services(request), question, request.headers.get("if-none-match"))
 
 
 async def answer(services: Services, question: Question, if_none_match: str | None) -> Response:

@@ -358,3 +358,15 @@ def test_slow_callers_by_the_dozen_keep_nobody_from_an_answer(impatient: str) ->
     assert len(closed) >= 60
     assert all(was for was, _ in closed)
     assert max(seconds for _, seconds in closed) < 15
+
+
+def test_an_answer_comes_in_one_piece_and_a_stream_as_it_is_made(usual: AppSettings) -> None:
+    with serving(usual) as address:
+        with connected(address) as connection:
+            connection.sendall(b"GET /digits/3?seed=1 HTTP/1.1\r\n" + HOST + b"\r\n")
+            first = connection.recv(65536)
+            assert first.startswith(b"HTTP/1.1 200")
+            assert first.endswith(b"IEND\xaeB`\x82")
+        job = httpx2.post(f"{address}/train").json()["id"]
+        with following(address, job) as events:
+            assert next(events).kind == "job"

@@ -118,7 +118,7 @@ def test_orders_are_met_oldest_first_each_with_digits_of_its_own_whichever_batch
     while planned:
         draw_one()
     assert not any(waiting.values())
-    assert not stock.is_waited_for()
+    assert not any(shelf.orders for shelf in stock.shelves)
 
 
 def test_a_batch_has_what_is_waited_for_first_and_then_more_of_the_same() -> None:
