@@ -6,16 +6,18 @@ less than a batch for each caller.
 """
 
 import itertools
+import mmap
 import threading
 from collections import deque
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from models.config import NUM_CLASSES
+from models.config import IMAGE_SIZE, NUM_CLASSES
 from models.drawing import BATCH, STEP, Series, fresh_seed
 
 FEW = 4 * BATCH  # digits of every label, before anybody asked for more
+SURPLUS = 4 * BATCH  # that a shelf may hold beyond its limit: what was drawn along with orders
 AHEAD = 4  # digits drawn for one that is waited for, in a batch that has the room: who asks is seldom alone
 
 
@@ -33,9 +35,12 @@ class Order(NamedTuple):
 class Shelf:
     """The stock of one label."""
 
-    def __init__(self, label: int, wanted: int) -> None:
+    def __init__(self, label: int, wanted: int, limit: int) -> None:
         self.label = label
         self.wanted = wanted  # how many ought to lie here
+        self.capacity = limit + SURPLUS
+        pages = mmap.mmap(-1, self.capacity * IMAGE_SIZE**2)  # of its own: in the heap it would hold up all around it
+        self.digits = np.frombuffer(pages, np.uint8).reshape(-1, IMAGE_SIZE, IMAGE_SIZE)  # index i at i % capacity
         self.orders: deque[Order] = deque()
         self.ordered = 0  # digits
         self.clear()
@@ -44,7 +49,6 @@ class Shelf:
         """Begin another series."""
         self.seed = fresh_seed()
         self.begin = self.end = self.planned = 0  # indices: what lies here, and what is being drawn
-        self.batches: deque[np.ndarray] = deque()
         self.early: dict[int, np.ndarray] = {}  # drawn before what comes before it
 
     @property
@@ -63,25 +67,42 @@ class Shelf:
         self.planned += n
         return series
 
-    def lay(self, series: Series, digits: np.ndarray) -> None:
-        if series.seed != self.seed:  # of a series that was given up
-            return
-        self.early[series.index] = digits
-        while (batch := self.early.pop(self.end, None)) is not None:
-            self.batches.append(batch)
-            self.end += len(batch)
+    def accept(self, series: Series, digits: np.ndarray) -> None:
+        if series.seed == self.seed:  # else of a series that was given up
+            self.early[series.index] = digits
+
+    def lay(self) -> bool:
+        """Lay what comes next on the shelf, where it has been drawn."""
+        batch = self.early.pop(self.end, None)
+        if batch is None:
+            return False
+        for part, place in self.places(self.end, len(batch)):
+            self.digits[place] = batch[part]
+        self.end += len(batch)
+        return True
+
+    def meet(self) -> list[tuple[Any, Taken]]:
+        """Take what lies here for the oldest orders."""
+        met = []
+        while self.orders and self.end - self.begin >= self.orders[0].n:
+            _, n, who = self.orders.popleft()
+            self.ordered -= n
+            met.append((who, self.take(n)))
+        return met
 
     def take(self, n: int) -> Taken:
-        series = Series(self.label, n, self.seed, self.begin)
+        series, taken = Series(self.label, n, self.seed, self.begin), np.empty((n, IMAGE_SIZE, IMAGE_SIZE), np.uint8)
+        for part, place in self.places(self.begin, n):
+            taken[part] = self.digits[place]
         self.begin += n
-        parts = []
-        while n:
-            batch = self.batches.popleft()
-            parts.append(batch[:n])
-            if len(batch) > n:
-                self.batches.appendleft(batch[n:])
-            n -= len(parts[-1])
-        return Taken(series, parts[0] if len(parts) == 1 else np.concatenate(parts))
+        return Taken(series, taken)
+
+    def places(self, index: int, n: int) -> list[tuple[slice, slice]]:
+        """Say where n digits from an index on lie: parts of them, and the places of each."""
+        first = index % self.capacity
+        whole = min(n, self.capacity - first)
+        parts = [(slice(0, whole), slice(first, first + whole))]
+        return parts if whole == n else [*parts, (slice(whole, n), slice(0, n - whole))]
 
 
 class Stock:
@@ -91,7 +112,7 @@ class Stock:
         self.limit = limit
         self.shelves: list[Shelf]
         wanted = [shelf.wanted // 2 for shelf in before.shelves] if before else [0] * NUM_CLASSES
-        self.shelves = [Shelf(label, min(limit, max(FEW, wanted[label]))) for label in range(NUM_CLASSES)]
+        self.shelves = [Shelf(label, min(limit, max(FEW, wanted[label])), limit) for label in range(NUM_CLASSES)]
         self._numbers = itertools.count()
         self._lock = threading.Lock()
 
@@ -149,12 +170,10 @@ class Stock:
             for series in plan:
                 assert series.label is not None
                 shelf = self.shelves[series.label]
-                shelf.lay(series, digits[place : place + series.n])
+                shelf.accept(series, digits[place : place + series.n])
                 place += series.n
-                while shelf.orders and shelf.end - shelf.begin >= shelf.orders[0].n:
-                    _, n, who = shelf.orders.popleft()
-                    shelf.ordered -= n
-                    met.append((who, shelf.take(n)))
+                while shelf.lay():
+                    met += shelf.meet()
         return met
 
     def give_up(self, plan: list[Series]) -> list[Any]:
