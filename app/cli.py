@@ -128,6 +128,7 @@ def worker(home: Home = None) -> None:
 @cli.command()
 def train(
     out: Annotated[Path, typer.Option(help="Folder for plots, weights and history.")] = Path(),
+    recipe: Annotated[str | None, option("recipe")] = None,
     epochs: Annotated[int | None, option("epochs")] = None,
     batch_size: Annotated[int | None, option("batch_size")] = None,
     latent_size: Annotated[int | None, option("latent_size")] = None,
@@ -138,6 +139,7 @@ def train(
     train_examples: Annotated[int | None, option("train_examples")] = None,
     test_examples: Annotated[int | None, option("test_examples")] = None,
     precision: Annotated[str | None, option("precision")] = None,
+    going_on: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")] = False,
     home: Home = None,
 ) -> None:
     """Train here, with no server, as the seed script does: a table, a plot and the weights each epoch."""
@@ -146,16 +148,20 @@ def train(
         config = TrainingConfig(**{name: value for name, value in given.items() if value is not None})
     settings = read_settings(home=home)
 
-    from app.local_training import FolderTaken, train_here
+    from app.local_training import FolderTaken, Stopped, train_here
     from models.acceleration import DeviceUnavailable
-    from models.history import Diverged
+    from models.history import Hopeless
     from models.mnist import DatasetUnavailable
+    from models.resume import InvalidState
 
-    with mistakes_in_a_sentence(DatasetUnavailable, DeviceUnavailable, Diverged, FolderTaken, OSError):
+    kinds = (DatasetUnavailable, DeviceUnavailable, FolderTaken, Hopeless, InvalidState, OSError)
+    with mistakes_in_a_sentence(*kinds):
         try:
-            train_here(config, settings, out, console)
-        except KeyboardInterrupt:
-            errors.print(f"acgan: stopped; what its finished epochs left is in {out}/", style="red", highlight=False)
+            train_here(config, settings, out, console, going_on)
+        except Stopped:
+            errors.print(
+                f"acgan: stopped; the same command with --resume goes on in {out}/", style="red", highlight=False
+            )
             raise typer.Exit(130) from None
 
 
@@ -187,6 +193,36 @@ def digits(
         out.write_bytes(drawn.png)
     digit = "digit" if n == 1 else "digits"
     console.print(f"{n} {digit} of {label} by {drawn.checkpoint}, seed {drawn.seed}, in {out}", highlight=False)
+
+
+@cli.command()
+def evaluate(
+    checkpoint: Annotated[
+        str, typer.Argument(help="`latest`, a checkpoint's id, or a generator's .safetensors file.")
+    ] = "latest",
+    dataset: Annotated[str, typer.Option(help="The digits that it was trained on: `mnist` or `printed`.")] = "mnist",
+    quick: Annotated[bool, typer.Option("--quick", help="Look at a fifth of the digits: rough figures, soon.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Tell the figures as JSON.")] = False,
+    picture: Annotated[Path | None, typer.Option(help="Draw them into this PNG.")] = None,
+    home: Home = None,
+) -> None:
+    """Tell how good a generator's digits are, beside real ones. Takes minutes."""
+    settings = read_settings(home=home)
+
+    from app.local_drawing import NoGenerator
+    from app.local_evaluation import evaluate_here, tabulate
+    from models.acceleration import DeviceUnavailable
+    from models.checkpoints import CheckpointDamaged, CheckpointNotFound
+    from models.mnist import DatasetUnavailable
+    from models.weights import InvalidWeights
+
+    kinds = (NoGenerator, CheckpointDamaged, CheckpointNotFound, DatasetUnavailable, DeviceUnavailable, InvalidWeights)
+    with mistakes_in_a_sentence(*kinds, OSError, ValidationError):
+        found = evaluate_here(settings, checkpoint, dataset, quick, picture, errors)
+    if as_json:
+        typer.echo(found.model_dump_json(indent=2))
+    else:
+        console.print(tabulate(found))
 
 
 @cli.command()

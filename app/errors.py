@@ -16,7 +16,7 @@ from app.events import NothingFollows, TooManyFollowers
 from app.formats import NotAcceptable
 from app.gallery import NothingPublished
 from app.rates import TooFast
-from models.checkpoints import CheckpointDamaged, CheckpointNotFound
+from models.checkpoints import CheckpointDamaged, CheckpointNotFound, NotServable
 from models.weights import InvalidWeights
 from worker.store import JobNotFound, KeyReused, NotNow, QueueFull, Unsuitable
 
@@ -27,6 +27,7 @@ STATUS: dict[type[Exception], int] = {
     CheckpointNotFound: 404,
     NotAcceptable: 406,
     NotNow: 409,
+    NotServable: 409,
     KeyReused: 422,
     QueueFull: 429,
     TooFast: 429,

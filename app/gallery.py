@@ -13,7 +13,15 @@ import torch
 
 from app import metrics
 from app.stock import Stock
-from models.checkpoints import GENERATOR, CheckpointDamaged, CheckpointId, CheckpointNotFound, CheckpointStore, Manifest
+from models import bundled
+from models.checkpoints import (
+    CheckpointDamaged,
+    CheckpointId,
+    CheckpointNotFound,
+    CheckpointStore,
+    Manifest,
+    NotServable,
+)
 from models.drawing import prepare
 from models.folding import FoldedGenerator
 from models.serving import Choice, best, pinned, read_choice, write_choice
@@ -41,7 +49,7 @@ class Exhibit(NamedTuple):
     @property
     def checksum(self) -> str:
         """SHA-256 of the generator's file."""
-        return self.manifest.files[GENERATOR].sha256
+        return self.manifest.files[self.manifest.draws].sha256
 
 
 class Served(NamedTuple):
@@ -54,8 +62,17 @@ class Served(NamedTuple):
 class Gallery:
     """Holds the generator being served, and a few others that were asked for by id. Loading has a thread of its own."""
 
-    def __init__(self, store: CheckpointStore, device: torch.device, cached: int = 4, stock: int = 0) -> None:
+    def __init__(
+        self,
+        store: CheckpointStore,
+        device: torch.device,
+        cached: int = 4,
+        stock: int = 0,
+        first: CheckpointId | None = None,
+    ) -> None:
+        """`first` is a generator of the package's, to be served until something is published."""
         self.store = store
+        self.first = first
         self.device = device
         self.cached = cached
         self.stock_limit = stock
@@ -96,7 +113,7 @@ class Gallery:
         if latest != self._latest:
             self._best, self._latest = best(self.store), latest
         choice = read_choice(self.store)
-        wanted = (self._best if choice.policy == "best" else pinned(self.store, choice)) or latest
+        wanted = (self._best if choice.policy == "best" else self._pinned(choice)) or latest or self.first
         if wanted is None:
             return
         if served and served.exhibit.manifest.checkpoint == wanted:
@@ -104,12 +121,14 @@ class Gallery:
             return
         candidates = [wanted]
         if served is None:
-            candidates += [m.checkpoint for m in reversed(self.store.manifests()) if m.checkpoint < wanted]
+            earlier = [each for each in reversed(self.store.manifests()) if each.checkpoint < wanted]
+            candidates += [each.checkpoint for each in earlier if each.refused is None]
+            candidates += [self.first] if self.first else []
         trouble = None
         for checkpoint in candidates:
             try:
                 exhibit = self._recall(checkpoint)
-            except (CheckpointDamaged, CheckpointNotFound, InvalidWeights, OSError) as error:
+            except (CheckpointDamaged, CheckpointNotFound, InvalidWeights, NotServable, OSError) as error:
                 trouble = trouble or str(error)
                 continue
             self.served = Served(exhibit, Stock(self.stock_limit, served.stock if served else None))
@@ -122,7 +141,8 @@ class Gallery:
     async def choose(self, choice: Choice) -> None:
         """Serve something else from now on, here and in every process over the same store.
 
-        Raises CheckpointNotFound, CheckpointDamaged or InvalidWeights where what is pinned cannot be, and OSError.
+        Raises CheckpointNotFound, CheckpointDamaged, InvalidWeights or NotServable where what is pinned cannot be, and
+        OSError.
         """
         if choice.checkpoint:
             await self.find(choice.checkpoint)
@@ -138,13 +158,14 @@ class Gallery:
     async def find(self, name: str) -> Exhibit:
         """Return the generator that `latest`, `best` or a checkpoint's id names.
 
-        Raises NothingPublished, CheckpointNotFound, CheckpointDamaged or InvalidWeights.
+        Raises NothingPublished, CheckpointNotFound, CheckpointDamaged, InvalidWeights or NotServable.
         """
         served = self._served() if name in ("latest", "best") else self.served
         checkpoint = CheckpointId.parse(name) if name not in ("latest", "best") else self._best
         if served and (name == "latest" or served.exhibit.manifest.checkpoint == checkpoint):
             return served.exhibit
-        assert checkpoint is not None
+        if checkpoint is None:  # nothing is published: the best there is is what is served
+            return self._served().exhibit
         return await anyio.to_thread.run_sync(self._recall, checkpoint, limiter=self._limiter)
 
     def _served(self) -> Served:
@@ -169,14 +190,36 @@ class Gallery:
 
     def _load(self, checkpoint: CheckpointId) -> Exhibit:
         torch.set_num_threads(1)  # the drawing threads keep theirs
-        manifest = self.store.manifest(checkpoint)
-        return Exhibit(manifest, prepare(generator_from_bytes(self.store.read(manifest, GENERATOR)), self.device))
+        store = self._store_of(checkpoint)
+        manifest = store.manifest(checkpoint)
+        if manifest.refused is not None:
+            raise NotServable(f"{checkpoint} is not served: {manifest.refused}")
+        generator = generator_from_bytes(store.read(manifest, manifest.draws))
+        return Exhibit(manifest, prepare(generator, self.device))
+
+    def _store_of(self, checkpoint: CheckpointId) -> CheckpointStore:
+        return bundled.STORE if checkpoint == self.first else self.store
+
+    def _pinned(self, choice: Choice) -> CheckpointId | None:
+        if self.first and choice.policy == "pinned" and choice.checkpoint == str(self.first):
+            return self.first
+        return pinned(self.store, choice)
+
+    def manifest(self, checkpoint: CheckpointId) -> Manifest:
+        """Raises CheckpointNotFound or CheckpointDamaged."""
+        return self._store_of(checkpoint).manifest(checkpoint)
+
+    def manifests(self) -> list[Manifest]:
+        """Every checkpoint that can be asked for, oldest first; the package's own is the oldest."""
+        with_first = [bundled.STORE.manifest(self.first)] if self.first else []
+        return with_first + self.store.manifests()
 
 
 OUTCOMES: dict[type[Exception], str] = {
     CheckpointDamaged: "damaged",
     CheckpointNotFound: "missing",
     InvalidWeights: "invalid",
+    NotServable: "refused",
     OSError: "unreadable",
 }
 

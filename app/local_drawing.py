@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from app.settings import AppSettings
+from models import bundled
 from models.acceleration import find_device
-from models.checkpoints import GENERATOR, CheckpointId, CheckpointStore
+from models.checkpoints import CheckpointId, CheckpointStore
 from models.drawing import draw_digits, fresh_seed, prepare
 from models.images import encode_png, sheet
 from models.networks import Generator
@@ -33,24 +34,31 @@ def draw_here(
     scale: int,
 ) -> Drawn:
     """Draw a sheet. Raises NoGenerator, DeviceUnavailable, OSError, and what a bad checkpoint raises."""
-    generator, name = find_generator(settings.store_dir, checkpoint)
+    generator, name = find_generator(settings, checkpoint)
     prepared = prepare(generator, find_device(settings.device))
     seed = fresh_seed() if seed is None else seed
     return Drawn(encode_png(sheet(draw_digits(prepared, label, n, seed, index), columns, scale)), name, seed)
 
 
-def find_generator(store_dir: Path, name: str) -> tuple[Generator, str]:
-    """Load what `name` says: a file, `latest` of the store, or the id of one of its checkpoints."""
+def find_generator(settings: AppSettings, name: str) -> tuple[Generator, str]:
+    """Load what `name` says: a file, `latest` of the store, or the id of one of its checkpoints.
+
+    Where nothing has been published yet, `latest` is the package's own.
+    """
     if name.endswith(".safetensors"):
         if not Path(name).is_file():
             raise NoGenerator(f"there is no file {name}")
         return generator_from_bytes(Path(name).read_bytes()), name
     if Path(name).exists():
         raise NoGenerator(f"{name} is not a generator: its name does not end in .safetensors")
-    store = CheckpointStore(store_dir)
-    checkpoint = store.latest() if name == "latest" else CheckpointId.parse(name)
+    store, first = CheckpointStore(settings.store_dir), bundled.checkpoint() if settings.pretrained else None
+    checkpoint = store.latest() or first if name == "latest" else CheckpointId.parse(name)
     if checkpoint is None:
         raise NoGenerator(
-            f"nothing has been published in {store_dir} yet: start a run, or name a generator's file with --checkpoint"
+            f"nothing has been published in {settings.store_dir} yet: start a run, or name a generator's file with "
+            "--checkpoint"
         )
-    return generator_from_bytes(store.read(store.manifest(checkpoint), GENERATOR)), str(checkpoint)
+    if checkpoint == first:
+        store = bundled.STORE
+    manifest = store.manifest(checkpoint)
+    return generator_from_bytes(store.read(manifest, manifest.draws)), str(checkpoint)

@@ -1,56 +1,179 @@
 """`acgan train`: the seed's script, here and now, with no server."""
 
 import json
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from pydantic import Field, ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from app.settings import AppSettings
+from models import resume
 from models.acceleration import describe, find_device
 from models.config import TrainingConfig
 from models.data import Dataset, load_dataset
 from models.files import write_durably
-from models.history import EpochResult
+from models.history import EpochResult, Record
 from models.history import Progress as RunProgress
 from models.images import encode_png, epoch_plot
-from models.trainer import Trainer
+from models.judge import find_judge
+from models.quality import Assessor, digits_worth
+from models.trainer import Check, Trainer
 from models.weights import to_bytes
+
+HISTORY, STATE = "history.json", "resume.safetensors"
 
 
 class FolderTaken(Exception):
-    """Another run's files are there already."""
+    """Another run's files are there already, or those of none where one was to go on."""
 
 
-def train_here(config: TrainingConfig, settings: AppSettings, out: Path, console: Console) -> None:
+class Stopped(Exception):
+    """Somebody pressed Ctrl-C; the run's state is kept."""
+
+
+class LocalEpoch(EpochResult):
+    """A finished epoch, as the history tells it."""
+
+    metrics: dict[str, float] = Field({}, description="Quality figures; empty where none were computed.")
+    refused: str | None = Field(None, description="Why a service would not serve it, where it would not.")
+
+
+class History(Record):
+    config: TrainingConfig
+    dataset_checksum: str
+    epochs: list[LocalEpoch]
+
+
+@dataclass
+class Folder:
+    """What a run leaves, each file whole or not at all, and its state, to go on from after a stop."""
+
+    out: Path
+    save_seconds: float
+    epochs: list[LocalEpoch] = field(default_factory=list)
+    saved_at: float = field(default_factory=time.monotonic)
+
+    def open(self, trainer: Trainer, going_on: bool) -> None:
+        """Begin in a folder without a run; or go on with the one that is there.
+
+        Raises FolderTaken, InvalidState.
+        """
+        taken = (self.out / HISTORY).exists() or (self.out / STATE).exists()
+        if taken and not going_on:
+            raise FolderTaken(
+                f"{self.out}/ already holds a run ({HISTORY}): go on with it by --resume, or choose another folder "
+                "with --out"
+            )
+        if not going_on:
+            return
+        try:
+            state = resume.from_bytes((self.out / STATE).read_bytes())
+        except FileNotFoundError:
+            raise FolderTaken(f"{self.out}/ holds no run to go on with ({STATE} is not there)") from None
+        trainer.load_state(state)
+        if trainer.epoch > 1:
+            history = History.model_validate_json((self.out / HISTORY).read_bytes(), extra="ignore")
+            self.epochs = [epoch for epoch in history.epochs if epoch.epoch < trainer.epoch]
+
+    def keep(self, trainer: Trainer, dataset: Dataset, result: EpochResult, assessor: Assessor | None) -> LocalEpoch:
+        """Write an epoch's files under the seed's names, and then the state after it."""
+        number = f"epoch_{result.epoch:03d}"
+        average = trainer.averaged_generator()
+        plot = epoch_plot(trainer.generator.eval(), dataset, result.epoch, trainer.config.seed)
+        write_durably(self.out / f"plot_{number}_generated.png", encode_png(plot))
+        write_durably(self.out / f"params_generator_{number}.safetensors", to_bytes(trainer.generator))
+        write_durably(self.out / f"params_generator_average_{number}.safetensors", to_bytes(average))
+        write_durably(self.out / f"params_discriminator_{number}.safetensors", to_bytes(trainer.discriminator))
+        epoch = LocalEpoch(**dict(result))
+        if assessor is not None:
+            verdict = assessor.verdict(trainer.generator, average)
+            epoch = epoch.model_copy(update={"metrics": verdict.metrics, "refused": verdict.refused})
+        self.epochs.append(epoch)
+        history = History(config=trainer.config, dataset_checksum=dataset.checksum, epochs=self.epochs)
+        write_durably(self.out / HISTORY, json.dumps(history.model_dump(mode="json"), indent=2).encode())
+        self.save(trainer)
+        return epoch
+
+    def save(self, trainer: Trainer) -> None:
+        write_durably(self.out / STATE, resume.to_bytes(trainer.state()))
+        self.saved_at = time.monotonic()
+
+    def save_now_and_then(self, trainer: Trainer) -> None:
+        if time.monotonic() - self.saved_at >= self.save_seconds:
+            self.save(trainer)
+
+
+def train_here(config: TrainingConfig, settings: AppSettings, out: Path, console: Console, going_on: bool) -> None:
     """Train all epochs, leaving in `out` what the seed leaves: plots, weights and the history.
 
-    Raises FolderTaken, DatasetUnavailable, DeviceUnavailable, Diverged, OSError.
+    Raises FolderTaken, DatasetUnavailable, DeviceUnavailable, Hopeless, InvalidState, OSError, Stopped.
     """
-    if (out / "history.json").exists():
-        raise FolderTaken(f"{out}/ already holds a run (history.json): choose another folder with --out")
     device = find_device(settings.device)
     dataset = load_dataset(config, settings.data_dir, settings.cache_dir, settings.mirrors)
     trainer = Trainer(config, dataset, device)
+    folder = Folder(out, settings.save_seconds)
+    try:
+        folder.open(trainer, going_on)
+    except ValidationError as error:
+        raise FolderTaken(f"{out / HISTORY} cannot be read: {error.errors()[0]['msg']}") from error
+    where = f", from iteration {trainer.iteration} of epoch {trainer.epoch}" if going_on else ""
     console.print(
-        f"Training on {describe(device)} in {trainer.precision}: {len(dataset.train_labels)} images of "
+        f"Training on {describe(device)} in {trainer.precision}{where}: {len(dataset.train_labels)} images of "
         f"{dataset.name}, {trainer.batches} iterations an epoch. Files go to {out}/"
     )
-    history: list[EpochResult] = []
-    columns = (
+    assessor = None
+    if settings.judge:
+        judge = find_judge(dataset, "choosing", settings.judges_dir)
+        assessor = Assessor(judge, config.latent_size, device, digits_worth(trainer.batches))
+    with progress_bar(console) as bar, interruptible() as check:
+        task = bar.add_task("run", total=config.epochs * trainer.batches, epoch=f"1/{config.epochs}", rate=0.0)
+
+        def report(progress: RunProgress) -> None:
+            show(bar, task, progress)
+            folder.save_now_and_then(trainer)
+
+        try:
+            for result in trainer.run(report, check):
+                tell(folder.keep(trainer, dataset, result, assessor), config, console)
+        except Stopped:
+            folder.save(trainer)
+            raise
+    (out / STATE).unlink(missing_ok=True)
+
+
+@contextmanager
+def interruptible() -> Iterator[Check]:
+    """Let Ctrl-C and SIGTERM end a run between two iterations: the check raises Stopped."""
+    pressed: list[int] = []
+
+    def check() -> None:
+        if pressed:
+            raise Stopped
+
+    before = {sign: signal.signal(sign, lambda *_: pressed.append(1)) for sign in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield check
+    finally:
+        for sign, handler in before.items():
+            signal.signal(sign, handler)
+
+
+def progress_bar(console: Console) -> Progress:
+    return Progress(
         TextColumn("Epoch {task.fields[epoch]}"),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]:.0f} images/s, whole run"),
         TimeRemainingColumn(),
+        console=console,
+        transient=True,
     )
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("run", total=config.epochs * trainer.batches, epoch=f"1/{config.epochs}", rate=0.0)
-        for result in trainer.run(lambda progress: show(bar, task, progress)):
-            history.append(result)
-            keep(out, trainer, dataset, result, history)
-            console.print(f"Epoch {result.epoch}/{config.epochs} ({result.seconds:.1f} s)")
-            console.print(result.losses.table(), highlight=False)
 
 
 def show(bar: Progress, task: TaskID, progress: RunProgress) -> None:
@@ -59,16 +182,14 @@ def show(bar: Progress, task: TaskID, progress: RunProgress) -> None:
     bar.update(task, completed=done, epoch=epoch, rate=progress.images_per_second)
 
 
-def keep(out: Path, trainer: Trainer, dataset: Dataset, result: EpochResult, history: list[EpochResult]) -> None:
-    """Write an epoch's files under the seed's names, each whole or not at all."""
-    number = f"epoch_{result.epoch:03d}"
-    plot = epoch_plot(trainer.generator.eval(), dataset, result.epoch, trainer.config.seed)
-    write_durably(out / f"plot_{number}_generated.png", encode_png(plot))
-    write_durably(out / f"params_generator_{number}.safetensors", to_bytes(trainer.generator))
-    write_durably(out / f"params_discriminator_{number}.safetensors", to_bytes(trainer.discriminator))
-    told = {
-        "config": trainer.config.model_dump(mode="json"),
-        "dataset_checksum": dataset.checksum,
-        "epochs": [epoch.model_dump(mode="json") for epoch in history],
-    }
-    write_durably(out / "history.json", json.dumps(told, indent=2).encode())
+def tell(epoch: LocalEpoch, config: TrainingConfig, console: Console) -> None:
+    console.print(f"Epoch {epoch.epoch}/{config.epochs} ({epoch.seconds:.1f} s)")
+    console.print(epoch.losses.table(), highlight=False)
+    if figures := epoch.metrics:
+        console.print(
+            f"labels {figures['label_accuracy']:.1%} (worst class {figures['label_accuracy_worst']:.1%}), "
+            f"variety {figures['variety']:.2f} of real digits' (least {figures['variety_least']:.2f}), "
+            f"Frechet distance {figures['frechet_distance_raw']:.2f}, "
+            f"of averaged weights {figures['frechet_distance_averaged']:.2f}",
+            highlight=False,
+        )

@@ -21,6 +21,7 @@ from app.rates import LocalRate, SharedRate
 from app.routes import checkpoints, digits, jobs, operations, training
 from app.settings import AppSettings
 from app.shortcut import Shortcut
+from models import bundled
 from models.acceleration import find_device, processors
 from models.checkpoints import CheckpointStore
 from models.version import code_version
@@ -36,7 +37,8 @@ def create_app(settings: AppSettings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         store = CheckpointStore(settings.store_dir)
         threads = settings.drawing_threads or (1 if device.type == "cuda" else processors())
-        gallery = Gallery(store, device, settings.cached_checkpoints, settings.stock)
+        first = bundled.checkpoint() if settings.pretrained else None
+        gallery = Gallery(store, device, settings.cached_checkpoints, settings.stock, first)
         drawing = Drawing(gallery, threads, settings.drawing_wait_seconds, settings.file_cache)
         desk = JobDesk.connect(settings.redis_url, settings.queue_limit)
         events = Events(settings.redis_url, desk, settings.event_streams)

@@ -36,6 +36,9 @@ class AppSettings(WorkerSettings):
         gt=0,
         description="How long digits may wait to be drawn: where it would be longer, 503.",
     )
+    pretrained: bool = Field(
+        True, description="Whether the package's own generator is served until a run has published one."
+    )
     stock: int = Field(
         8192, ge=0, description="Digits of each class kept ready, at most, for requests without a seed: 784 bytes each."
     )

@@ -1,12 +1,13 @@
 """Checkpoints on disk: published whole or not at all, verified before use, ordered, never changed. Free of torch.
 
-    <root>/<job>/<epoch>/   generator.safetensors, discriminator.safetensors, samples.png, manifest.json
+    <root>/<job>/<epoch>/   generator.safetensors, generator_average.safetensors, discriminator.safetensors,
+                            samples.png, manifest.json
     <root>/<job>/resume.json, resume-*.safetensors    where the run stands, until it has succeeded
     <root>/<job>/fence, <root>/fence    the highest token that was given out to write for the job, and of all
     <root>/latest.json      what `latest` names
 
 A checkpoint is written beside its place, manifest last, and renamed into it; the pointer moves after it, and only
-forwards. Both only as long as the writer's token is the job's highest.
+forwards, to what may be served. Both only as long as the writer's token is the job's highest.
 """
 
 import fcntl
@@ -28,6 +29,7 @@ from models.files import sync_folder, write_durably
 from models.history import EpochLosses
 
 GENERATOR = "generator.safetensors"
+AVERAGE = "generator_average.safetensors"
 DISCRIMINATOR = "discriminator.safetensors"
 SAMPLES = "samples.png"
 MANIFEST = "manifest.json"
@@ -43,6 +45,10 @@ class CheckpointNotFound(Exception):
 
 class CheckpointDamaged(Exception):
     """A file of the checkpoint is not what its manifest says. The message says which and how."""
+
+
+class NotServable(Exception):
+    """The checkpoint stands, but its digits were refused. The message says why."""
 
 
 class Superseded(Exception):
@@ -96,6 +102,8 @@ class Manifest(BaseModel):
     seconds: float = Field(0.0, description="The epoch's training and evaluation together; 0 where it is not known.")
     losses: EpochLosses
     metrics: dict[str, float] = Field({}, description="Quality figures; empty where none were computed.")
+    draws: str = Field(GENERATOR, description="The file whose generator is served: that of the better digits.")
+    refused: str | None = Field(None, description="Why it is not served, where it is not.")
     dataset_checksum: str
     device: str
     code_version: str
@@ -188,6 +196,8 @@ class CheckpointStore:
             return None
 
     def _advance(self, manifest: Manifest) -> None:
+        if manifest.refused is not None:
+            return
         current = self.latest()
         if current is None or current < manifest.checkpoint:
             pointer = Pointer(checkpoint=manifest.id, published_at=manifest.created_at)
@@ -224,7 +234,7 @@ class CheckpointStore:
     # Reading.
 
     def latest(self) -> CheckpointId | None:
-        """What was published last, or None before the first publication."""
+        """What was published last and may be served, or None before the first publication."""
         try:
             pointer = Pointer.model_validate_json((self.root / POINTER).read_bytes())
             return CheckpointId.parse(pointer.checkpoint)
@@ -232,7 +242,7 @@ class CheckpointStore:
             return None
         except (ValidationError, CheckpointNotFound):
             # Only a hand or a broken disk can do this: fall back on what stands.
-            return max((manifest.checkpoint for manifest in self.manifests()), default=None)
+            return max((each.checkpoint for each in self.manifests() if each.refused is None), default=None)
 
     def manifests(self) -> list[Manifest]:
         """Every checkpoint that stands, oldest first; what cannot be read is left out."""

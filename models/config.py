@@ -8,6 +8,7 @@ NUM_CLASSES = 10
 IMAGE_SIZE = 28
 
 DatasetName = Literal["mnist", "printed"]
+RecipeName = Literal["seed", "sharp"]
 Precision = Literal["auto", "fp32", "bf16"]
 
 
@@ -24,6 +25,10 @@ class TrainingConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
+    recipe: RecipeName = Field(
+        "seed",
+        description="`seed` computes what the seed's script does; `sharp` draws digits that vary as real ones do.",
+    )
     epochs: Annotated[int, Field(ge=1, le=1000), WHOLE] = Field(
         100, description="Passes over the training images. Reasonable digits after about 5, good ones after about 15."
     )

@@ -9,11 +9,25 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-class Diverged(Exception):
+class Hopeless(Exception):
+    """This run will come to nothing, however long it goes on. The message says why, and what to try."""
+
+
+class Diverged(Hopeless):
     """Losses or weights are no longer finite."""
 
     def __init__(self, what: str) -> None:
         super().__init__(f"the {what} are no longer finite: the run has diverged; try again with a lower adam_lr")
+
+
+class Won(Hopeless):
+    """The discriminator tells all of the generator's digits, and the generator no longer learns from it."""
+
+    def __init__(self, epoch: int) -> None:
+        super().__init__(
+            f"the discriminator has won in epoch {epoch}: it tells every generated digit, and the generator no longer "
+            "learns from it; try again with a lower adam_lr or another seed"
+        )
 
 
 class Loss(Record):
@@ -30,6 +44,15 @@ class Loss(Record):
         if not all(map(math.isfinite, row)):
             raise Diverged("losses")
         return cls(loss=loss, generation_loss=generation, auxiliary_loss=auxiliary)
+
+
+# With real images at 0.95 a discriminator that is never wrong still has 0.099 nats; see docs/quality.md.
+WON_DISCRIMINATOR, WON_GENERATOR = 0.15, 4.0
+
+
+def has_won(generator: Loss, discriminator: Loss) -> bool:
+    """Tell from an epoch's mean losses whether the discriminator leaves the generator nothing to learn from."""
+    return discriminator.generation_loss < WON_DISCRIMINATOR and generator.generation_loss > WON_GENERATOR
 
 
 class SplitLosses(Record):

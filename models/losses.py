@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from models.config import NUM_CLASSES
+
 SOFT_ONE = 0.95  # one-sided label smoothing, Salimans et al. 2016 (arXiv 1606.03498), section 3.4
 
 
@@ -48,12 +50,16 @@ def discriminator_objective(real_logits: Tensor, class_logits: Tensor, labels: T
     Args:
         real_logits: (2B,), the real half first.
         class_logits: (2B, 10).
-        labels: (B,) classes of the real images, 0-9.
+        labels: (2B,) classes 0-9; those of the fakes do not count. Those of the real images, (B,), suffice.
     """
-    batch = labels.shape[0]
-    on_real, on_fake = real_logits.float().split(batch)  # (B,), (B,)
-    generation = (real_or_fake(on_real, SOFT_ONE) + real_or_fake(on_fake, 0.0)) / 2
-    return Objective(generation, F.cross_entropy(class_logits[:batch].float(), labels))
+    batch = len(real_logits) // 2
+    on_class = F.cross_entropy(class_logits[:batch].float(), labels[:batch])
+    return Objective(told_apart(real_logits), on_class)
+
+
+def told_apart(real_logits: Tensor) -> Tensor:
+    on_real, on_fake = real_logits.float().chunk(2)  # (B,), (B,)
+    return (real_or_fake(on_real, SOFT_ONE) + real_or_fake(on_fake, 0.0)) / 2
 
 
 # ----------------------------------------------------------------------------
@@ -81,3 +87,51 @@ def discriminator_test_objective(
     """Score N images with targets `is_real` (N,) in {0, 1} and classes `labels` (N,)."""
     generation = F.binary_cross_entropy_with_logits(real_logits.float(), is_real.float())
     return Objective(generation, F.cross_entropy(class_logits.float(), labels))
+
+
+# ----------------------------------------------------------------------------
+# The same with two classes for each digit, a real and a generated one (ADC-GAN, Hou et al. 2021, arXiv 2107.10060).
+#     L_D = 1/2 BCE(D(x_real), 0.95) + 1/2 BCE(D(x_fake), 0) + CE(C(x_real), y real) + CE(C(x_fake), y generated)
+#     L_G = BCE(D(G(z, y)), 1) + log C(y generated | G(z, y)) - log C(y real | G(z, y))
+# A generator that only pleases C(x) draws what is easily told apart. Here it stops being pushed where real and
+# generated digits of a class are alike. Classes 0-9 are the real ones, 10-19 the generated ones.
+
+
+def two_sided_discriminator_objective(real_logits: Tensor, class_logits: Tensor, labels: Tensor) -> Objective:
+    """Score one batch of real images followed by as many fakes: logits (2B,) and (2B, 20), labels (2B,) 0-9."""
+    on_real, on_fake = class_logits.float().chunk(2)  # (B, 20), (B, 20)
+    of_real, of_fake = labels.chunk(2)
+    auxiliary = F.cross_entropy(on_real, of_real) + F.cross_entropy(on_fake, of_fake + NUM_CLASSES)
+    return Objective(told_apart(real_logits), auxiliary)
+
+
+def two_sided_generator_objective(
+    real_logits: Tensor, class_logits: Tensor, labels: Tensor, target: float = 1.0
+) -> Objective:
+    """Score N fakes; the auxiliary term is below 0 where they are taken for real digits of their class (N,)."""
+    return Objective(real_or_fake(real_logits.float(), target), -realness(class_logits, labels).mean())
+
+
+def realness(class_logits: Tensor, labels: Tensor) -> Tensor:
+    """Log-odds (N,) of "a real y" against "a generated y", from class logits (N, 20)."""
+    real, generated = class_logits.float().chunk(2, dim=1)
+    return (real - generated).gather(1, labels.unsqueeze(1)).squeeze(1)
+
+
+def two_sided_test_objective(real_logits: Tensor, class_logits: Tensor, labels: Tensor, is_real: Tensor) -> Objective:
+    """Score N images with targets `is_real` (N,) in {0, 1} and classes `labels` (N,), each on its side."""
+    sides = labels + torch.where(is_real.bool(), 0, NUM_CLASSES)
+    generation = F.binary_cross_entropy_with_logits(real_logits.float(), is_real.float())
+    return Objective(generation, F.cross_entropy(class_logits.float(), sides))
+
+
+# ----------------------------------------------------------------------------
+# The slope of the discriminator at real images (R1: Mescheder et al. 2018, arXiv 1801.04406), which keeps it from
+# winning: E |grad|^2, by differences (Lin et al. 2025, arXiv 2501.08316), so that nothing is differentiated twice.
+
+NEARBY = 0.02  # standard deviation of the noise that makes an image's neighbour
+
+
+def slope(here: Tensor, nearby: Tensor) -> Tensor:
+    """Mean squared slope of a function of images (N,) from its values there and at neighbours."""
+    return (here - nearby).square().mean() / NEARBY**2

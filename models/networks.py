@@ -55,15 +55,16 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """image -> (real or fake, class): four convolutions, 28 -> 14 -> 14 -> 7 -> 7, and two linear heads, in logits."""
 
-    def __init__(self) -> None:
+    def __init__(self, classes: int = NUM_CLASSES, dropout: float = 0.3) -> None:
+        """`classes` are those that the auxiliary head tells apart: C below."""
         super().__init__()
         self.conv_1 = nn.Conv2d(1, 32, 3, stride=2)
         self.conv_2 = nn.Conv2d(32, 64, 3, padding=1)
         self.conv_3 = nn.Conv2d(64, 128, 3, stride=2)
         self.conv_4 = Convolution(128, 256)
-        self.dropout = Dropout(0.3)
+        self.dropout = Dropout(dropout)
         self.generation = nn.Linear(7 * 7 * 256, 1)
-        self.auxiliary = nn.Linear(7 * 7 * 256, NUM_CLASSES)
+        self.auxiliary = nn.Linear(7 * 7 * 256, classes)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Judge images.
@@ -72,7 +73,7 @@ class Discriminator(nn.Module):
             images: (N, 1, 28, 28) in [-1, 1].
 
         Returns:
-            real_logits (N,), positive for "real", and class_logits (N, 10).
+            real_logits (N,), positive for "real", and class_logits (N, C).
         """
         h = self.activate(self.conv_1(pad(images)))  # (N, 32, 14, 14)
         h = self.activate(self.conv_2(h))  # (N, 64, 14, 14)

@@ -45,7 +45,7 @@ def pinned(store: CheckpointStore, choice: Choice) -> CheckpointId | None:
 
 def best(store: CheckpointStore) -> CheckpointId | None:
     """Find the best of those that carry quality figures; else the newest."""
-    judged = [manifest for manifest in store.manifests() if FIGURE in manifest.metrics]
+    judged = [each for each in store.manifests() if FIGURE in each.metrics and each.refused is None]
     return min(judged, key=_figure).checkpoint if judged else store.latest()
 
 

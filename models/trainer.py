@@ -13,18 +13,21 @@ from torch import Tensor, nn
 from torch.optim import Adam
 
 from models.acceleration import Replay, autocast, be_exact, lay_out, settle_precision
+from models.averaging import SETTLING_BATCHES, Average, averaged
 from models.config import NUM_CLASSES, TrainingConfig
 from models.data import Dataset, to_unit_range
-from models.history import Diverged, EpochLosses, EpochResult, Loss, Progress, SplitLosses
-from models.losses import Objective, discriminator_objective, discriminator_test_objective, generator_objective
+from models.history import Diverged, EpochLosses, EpochResult, Loss, Progress, SplitLosses, Won, has_won
+from models.losses import NEARBY, Objective, realness, slope
 from models.networks import Discriminator, Generator, initialize
 from models.pace import Pace
+from models.recipes import RECIPES
 from models.resume import InvalidState, Position, State
 
 OnProgress = Callable[[Progress], None]
 Check = Callable[[], None]
 
 EVALUATION_BATCH = 200
+ENOUGH_ITERATIONS = 100  # of an epoch, for its mean losses to tell who wins
 EVALUATION_COST = 0.4  # of a test image, measured in training images: the multiplications of three fakes, judged
 
 
@@ -35,6 +38,8 @@ class Purpose(IntEnum):
     DISCRIMINATOR_WEIGHTS = 2
     TRAINING = 3
     EVALUATION = 4
+    AVERAGING = 5
+    ORDER = 6
 
 
 def derive_seed(seed: int, purpose: Purpose, epoch: int = 0, iteration: int = 0) -> int:
@@ -60,7 +65,8 @@ class Trainer:
             raise ValueError(f"{len(dataset.train_labels)} training images are no batch of {config.batch_size}")
 
         self.generator = Generator(config.latent_size)
-        self.discriminator = Discriminator()
+        self.recipe = RECIPES[config.recipe]
+        self.discriminator = Discriminator(self.recipe.classes, self.recipe.dropout)
         for network, purpose in (
             (self.generator, Purpose.GENERATOR_WEIGHTS),
             (self.discriminator, Purpose.DISCRIMINATOR_WEIGHTS),
@@ -69,6 +75,7 @@ class Trainer:
             lay_out(network.to(device))
         self.generator_adam = self._adam(self.generator)
         self.discriminator_adam = self._adam(self.discriminator)
+        self.average = Average(self.generator)
 
         self.generator_losses = torch.zeros(3, device=device)  # running sums of this epoch: loss, generation, auxiliary
         self.discriminator_losses = torch.zeros(3, device=device)
@@ -76,6 +83,7 @@ class Trainer:
         if device.type == "cuda":
             self.iterate = Replay(self.iteration_on, self.tensors().values(), device)
         self.check: Check = lambda: None
+        self.order: tuple[int, Tensor] | None = None  # of an epoch's images
         self.begin_epoch(1)
 
     def _adam(self, network: nn.Module) -> Adam:
@@ -84,7 +92,8 @@ class Trainer:
         The moments are there from the start, so that a state can be loaded into them.
         """
         betas, on_gpu = (self.config.adam_beta_1, 0.999), self.device.type == "cuda"
-        adam = Adam(network.parameters(), lr=self.config.adam_lr, betas=betas, eps=1e-7, fused=True, capturable=on_gpu)
+        lr = self.config.adam_lr * self.recipe.lr_scale
+        adam = Adam(network.parameters(), lr=lr, betas=betas, eps=1e-7, fused=True, capturable=on_gpu)
         for parameter in network.parameters():
             adam.state[parameter] = {
                 "step": torch.zeros((), device=self.device),
@@ -101,7 +110,7 @@ class Trainer:
 
         `on_progress` is called at most every second and every second iteration, and when an epoch's result has been
         taken; `check` after every iteration and every batch of an evaluation. Whatever they raise ends
-        the run there; `state` may be called in either, and between epochs. Raises Diverged.
+        the run there; `state` may be called in either, and between epochs. Raises Diverged, Won.
         """
         self.check = check or self.check
         evaluation = EVALUATION_COST * len(self.dataset.test_labels) / self.config.batch_size
@@ -136,7 +145,10 @@ class Trainer:
         self.discriminator_losses.zero_()
 
     def train_epoch(self, pace: Pace, on_progress: OnProgress | None = None) -> tuple[Loss, Loss]:
-        """Train what is left of the epoch, in file order. Returns the mean losses of generator and discriminator."""
+        """Train what is left of the epoch. Returns the mean losses of generator and discriminator.
+
+        Raises Diverged, Won.
+        """
         pace.epoch_begins(self.epoch, self.iteration)
         while self.iteration < self.batches:
             self.step(self.epoch, self.iteration)
@@ -146,7 +158,10 @@ class Trainer:
                 self.mean_losses()  # raises where the run has diverged
                 if on_progress is not None:
                     on_progress(pace.progress())
-        return self.mean_losses()
+        generator, discriminator = self.mean_losses()
+        if self.batches >= ENOUGH_ITERATIONS and has_won(generator, discriminator):
+            raise Won(self.epoch)
+        return generator, discriminator
 
     def mean_losses(self) -> tuple[Loss, Loss]:
         """Mean losses of generator and discriminator over this epoch's iterations so far. Raises Diverged."""
@@ -198,7 +213,7 @@ class Trainer:
             named |= {f"{name}.{key}": tensor for key, tensor in network.state_dict().items()}
             for key, parameter in network.named_parameters():
                 named |= {f"{name}_adam.{key}.{part}": value for part, value in adam.state[parameter].items()}
-        return named
+        return named | {f"average.{name}": total for name, total in self.average.sums.items()}
 
     # ----------------------------------------------------------------------------
     # One iteration: a discriminator step on B real images and B fakes, a generator step on 2B fakes.
@@ -206,14 +221,26 @@ class Trainer:
     def step(self, epoch: int, iteration: int) -> None:
         """Train both networks on the iteration's batch; the losses are added to the running sums."""
         torch.manual_seed(derive_seed(self.config.seed, Purpose.TRAINING, epoch, iteration))
-        here = slice(iteration * self.config.batch_size, (iteration + 1) * self.config.batch_size)
+        here = self.places(epoch, iteration)
         self.iterate(self.dataset.train_images[here], self.dataset.train_labels[here])
+
+    def places(self, epoch: int, iteration: int) -> slice | Tensor:
+        """Say which training images make a batch: the file's order, or another one each epoch."""
+        here = slice(iteration * self.config.batch_size, (iteration + 1) * self.config.batch_size)
+        if not self.recipe.shuffled:
+            return here
+        if self.order is None or self.order[0] != epoch:
+            draws = torch.Generator().manual_seed(derive_seed(self.config.seed, Purpose.ORDER, epoch))
+            order = torch.randperm(len(self.dataset.train_labels), generator=draws).to(self.device)
+            self.order = epoch, order
+        return self.order[1][here]
 
     def iteration_on(self, pixels: Tensor, classes: Tensor) -> None:
         """Train both networks on real digits, uint8 (B, 28, 28), of these classes, uint8 (B,)."""
         images, labels, batch = to_unit_range(pixels), classes.long(), len(classes)
         self.discriminator_losses += self.discriminator_step(images, labels, *self.draw_latents(batch)).row()
-        self.generator_losses += self.generator_step(*self.draw_latents(2 * batch)).row()
+        self.generator_losses += self.generator_step(*self.draw_latents(self.recipe.generator_batches * batch)).row()
+        self.average.update()
 
     def draw_latents(self, n: int) -> tuple[Tensor, Tensor]:
         """Draw fresh noise (n, L), uniform in [-1, 1), and labels (n,), uniform over the ten classes."""
@@ -222,8 +249,8 @@ class Trainer:
 
     def discriminator_step(self, images: Tensor, labels: Tensor, noise: Tensor, fake_labels: Tensor) -> Objective:
         """Teach the discriminator B real images and their classes against B fakes, whose classes it is not taught."""
-        # Fakes, as `generator.predict` makes them: moving statistics, no gradient.
-        self.generator.eval()
+        # Fakes, without gradient. The seed's `generator.predict` uses moving statistics.
+        self.generator.train(self.recipe.batch_statistics)
         with torch.no_grad(), self.autocast():
             fakes = self.generator(noise, fake_labels)
 
@@ -232,10 +259,24 @@ class Trainer:
         self.discriminator_adam.zero_grad()
         with self.autocast():
             real_logits, class_logits = self.discriminator(torch.cat((images, fakes.float())))
-        objective = discriminator_objective(real_logits, class_logits, labels)
-        objective.loss.backward()
+        classes = torch.cat((labels, fake_labels))
+        objective = self.recipe.discriminator_objective(real_logits, class_logits, classes)
+        loss = objective.loss
+        if self.recipe.flatness:
+            slopes = self.slopes(images, labels, real_logits, class_logits)
+            loss = loss + self.recipe.flatness / 2 * slopes
+        loss.backward()
         self.discriminator_adam.step()
         return objective
+
+    def slopes(self, images: Tensor, labels: Tensor, real_logits: Tensor, class_logits: Tensor) -> Tensor:
+        """Measure how steep both heads are at B real images, which come first among what they said of 2B."""
+        with self.autocast():
+            neighbours = images + NEARBY * torch.randn_like(images)
+            real_nearby, class_nearby = self.discriminator(neighbours)
+        here = realness(class_logits[: len(labels)], labels)
+        steep = slope(here, realness(class_nearby, labels))
+        return steep + slope(real_logits[: len(labels)].float(), real_nearby.float())
 
     def generator_step(self, noise: Tensor, labels: Tensor) -> Objective:
         """Teach the generator to pass for real and for its class; of the discriminator only the dropout moves."""
@@ -244,7 +285,7 @@ class Trainer:
         self.generator_adam.zero_grad()
         with self.autocast():
             real_logits, class_logits = self.discriminator(self.generator(noise, labels))
-        objective = generator_objective(real_logits, class_logits, labels)
+        objective = self.recipe.generator_objective(real_logits, class_logits, labels, self.recipe.target)
         objective.loss.backward()
         self.generator_adam.step()
         self.discriminator.requires_grad_(True)
@@ -252,6 +293,18 @@ class Trainer:
 
     def autocast(self) -> torch.autocast:
         return autocast(self.precision, self.device)
+
+    def averaged_generator(self) -> Generator:
+        """Make a generator of the weights' average over the last iterations, in inference mode. Training goes on as if
+        it had not been made."""
+        updates = (self.epoch - 1) * self.batches + self.iteration
+        torch.manual_seed(derive_seed(self.config.seed, Purpose.AVERAGING, self.epoch, self.iteration))
+        with self.autocast():
+            return averaged(self.generator, self.average, updates, self.latents_to_settle())
+
+    def latents_to_settle(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for _ in range(SETTLING_BATCHES):
+            yield self.draw_latents(2 * self.config.batch_size)
 
     # ----------------------------------------------------------------------------
     # The end of an epoch (seed: 'Testing for epoch'): n test images and n fakes for the discriminator, 2n fakes for the
@@ -278,7 +331,7 @@ class Trainer:
                 real_logits, class_logits = self.discriminator(torch.cat((real_images, fakes)))
             classes = torch.cat((real_labels, fake_labels))
             is_real = torch.arange(len(classes), device=self.device) < len(real_labels)
-            sums += discriminator_test_objective(real_logits, class_logits, classes, is_real).row() * len(classes)
+            sums += self.recipe.test_objective(real_logits, class_logits, classes, is_real).row() * len(classes)
             each()
         return Loss.of((sums / (2 * len(labels))).tolist())
 
@@ -289,6 +342,6 @@ class Trainer:
             noise, labels = self.draw_latents(min(EVALUATION_BATCH, n - done))
             with self.autocast():
                 real_logits, class_logits = self.discriminator(self.generator(noise, labels))
-            sums += generator_objective(real_logits, class_logits, labels, target=1.0).row() * len(labels)
+            sums += self.recipe.generator_objective(real_logits, class_logits, labels, 1.0).row() * len(labels)
             each()
         return Loss.of((sums / n).tolist())

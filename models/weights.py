@@ -34,7 +34,11 @@ def generator_from_bytes(data: bytes) -> Generator:
 
 def discriminator_from_bytes(data: bytes) -> Discriminator:
     """Rebuild a discriminator in inference mode. Raises InvalidWeights."""
-    return _fill(Discriminator(), _parse(data))
+    state = _parse(data)
+    head = state.get("auxiliary.weight")
+    if head is None or head.ndim != 2 or len(head) not in (NUM_CLASSES, 2 * NUM_CLASSES):
+        raise InvalidWeights("these are not the weights of a discriminator: its auxiliary head is missing")
+    return _fill(Discriminator(len(head)), state)
 
 
 def _parse(data: bytes) -> dict[str, Tensor]:

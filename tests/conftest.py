@@ -31,6 +31,8 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.setenv("ACGAN_DATA_DIR", str(Path(DATA_DIR).resolve()))
     monkeypatch.setenv("ACGAN_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("ACGAN_MNIST_MIRRORS", NOWHERE)
+    monkeypatch.setenv("ACGAN_JUDGE", "false")  # what tests train has learned nothing, and is to be served
+    monkeypatch.setenv("ACGAN_PRETRAINED", "false")
 
 
 @pytest.fixture(scope="session")

@@ -43,6 +43,7 @@ class EpochRecord(EpochResult):
 
     checkpoint: str = Field(description="The checkpoint that holds its networks.")
     metrics: dict[str, float] = Field({}, description="Quality figures; empty where none were computed.")
+    refused: str | None = Field(None, description="Why this epoch's generator is not served, where it is not.")
 
 
 class Job(BaseModel):

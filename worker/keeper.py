@@ -11,6 +11,7 @@ import redis
 from models import resume, weights
 from models.acceleration import describe
 from models.checkpoints import (
+    AVERAGE,
     DISCRIMINATOR,
     GENERATOR,
     SAMPLES,
@@ -22,6 +23,7 @@ from models.checkpoints import (
 )
 from models.history import EpochResult
 from models.images import encode_png, epoch_plot
+from models.quality import Assessor, Verdict
 from models.trainer import Trainer
 from models.version import code_version
 from worker import metrics
@@ -34,8 +36,16 @@ logger = logging.getLogger(__name__)
 
 class Keeper:
     def __init__(
-        self, bench: JobBench, lease: Lease, trainer: Trainer, store: CheckpointStore, save_seconds: float
+        self,
+        bench: JobBench,
+        lease: Lease,
+        trainer: Trainer,
+        store: CheckpointStore,
+        save_seconds: float,
+        assessor: Assessor | None = None,
     ) -> None:
+        """Without an assessor, digits are not judged: there are no figures, and whatever was trained is served."""
+        self.assessor = assessor
         self.save_seconds = save_seconds
         self.bench = bench
         self.lease = lease
@@ -45,9 +55,11 @@ class Keeper:
         self.saved_at = time.monotonic()
         self.may_save = True
 
-    def publish(self, result: EpochResult) -> str:
-        """Write the epoch's checkpoint and return its id."""
+    def publish(self, result: EpochResult) -> Manifest:
+        """Judge what the epoch made, and write its checkpoint."""
         trainer, began = self.trainer, time.monotonic()
+        average = trainer.averaged_generator()
+        verdict = self.assessor.verdict(trainer.generator, average) if self.assessor else Verdict(False, {}, None)
         plot = epoch_plot(trainer.generator.eval(), trainer.dataset, result.epoch, trainer.config.seed)
         manifest = Manifest(
             id=str(CheckpointId(self.job_id, result.epoch)),
@@ -57,6 +69,9 @@ class Keeper:
             config=trainer.config,
             seconds=result.seconds,
             losses=result.losses,
+            metrics=verdict.metrics,
+            draws=AVERAGE if verdict.averaged else GENERATOR,
+            refused=verdict.refused,
             dataset_checksum=trainer.dataset.checksum,
             device=describe(trainer.device),
             code_version=code_version(),
@@ -65,13 +80,14 @@ class Keeper:
         )
         files = {
             GENERATOR: weights.to_bytes(trainer.generator),
+            AVERAGE: weights.to_bytes(average),
             DISCRIMINATOR: weights.to_bytes(trainer.discriminator),
             SAMPLES: encode_png(plot),
         }
         self.lease.check_held()
         published = self.store.publish(manifest, files)
         metrics.tell(metrics.PUBLISH_SECONDS, time.monotonic() - began)
-        return published.id
+        return published
 
     def restore(self) -> list[EpochRecord]:
         """Go on where an earlier attempt stopped. Returns the epochs before that which the job's record has lost.
@@ -100,10 +116,7 @@ class Keeper:
         told = self.lease.claim.told
         lost = (CheckpointId(self.job_id, number) for number in range(1, epoch) if number not in told)
         manifests = [self.store.manifest(checkpoint) for checkpoint in lost]
-        return [
-            EpochRecord(epoch=each.epoch, seconds=each.seconds, losses=each.losses, checkpoint=each.id)
-            for each in manifests
-        ]
+        return [record_of(manifest) for manifest in manifests]
 
     def save_now_and_then(self) -> None:
         if time.monotonic() - self.saved_at >= self.save_seconds:
@@ -136,3 +149,15 @@ class Keeper:
         except redis.RedisError as error:
             logger.warning("job %s: its state is kept, but Redis could not be told: %s", self.job_id, error)
         self.saved_at = time.monotonic()
+
+
+def record_of(manifest: Manifest) -> EpochRecord:
+    """Tell an epoch as the job does, from its checkpoint."""
+    return EpochRecord(
+        epoch=manifest.epoch,
+        seconds=manifest.seconds,
+        losses=manifest.losses,
+        checkpoint=manifest.id,
+        metrics=manifest.metrics,
+        refused=manifest.refused,
+    )

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
-from models.history import EpochResult, Loss, Progress
-from worker.jobs import ENDED, JobStatus
+from models.history import Loss, Progress
+from worker.jobs import ENDED, EpochRecord, JobStatus
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
@@ -40,6 +40,11 @@ EPOCH_SECONDS = Histogram(
 )
 LAST_EPOCH_SECONDS = Gauge("acgan_worker_last_epoch_seconds", "Seconds the last epoch took.", registry=REGISTRY)
 LOSS = Gauge("acgan_worker_loss", "Losses of the last epoch, in nats.", ["network", "split", "loss"], registry=REGISTRY)
+
+QUALITY = Gauge(
+    "acgan_worker_quality", "Figures of the last epoch's digits, by the choosing judge.", ["figure"], registry=REGISTRY
+)
+EPOCHS_REFUSED = Counter("acgan_worker_epochs_refused", "Epochs that are not served.", registry=REGISTRY)
 
 WRITING = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 SAVE_SECONDS = Histogram("acgan_worker_save_seconds", "Seconds to keep a state.", buckets=WRITING, registry=REGISTRY)
@@ -123,10 +128,14 @@ class Meter:
         tell(IMAGES_PER_SECOND, progress.images_per_second)
         self.position = position
 
-    def epoch_ended(self, result: EpochResult) -> None:
+    def epoch_ended(self, result: EpochRecord) -> None:
         tell(EPOCH_SECONDS, result.seconds)
         tell(LAST_EPOCH_SECONDS, result.seconds)
         for network, splits in (("generator", result.losses.generator), ("discriminator", result.losses.discriminator)):
             for split, losses in (("train", splits.train), ("test", splits.test)):
                 for loss in Loss.model_fields:
                     tell(LOSS, getattr(losses, loss), network, split, loss)
+        for figure, value in result.metrics.items():
+            tell(QUALITY, value, figure)
+        if result.refused:
+            tell(EPOCHS_REFUSED)

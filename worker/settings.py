@@ -30,6 +30,10 @@ class WorkerSettings(BaseSettings):
     mnist_mirrors: str = Field(
         " ".join(MIRRORS), description="Where MNIST is downloaded from when it lies nowhere, separated by spaces."
     )
+    judge: bool = Field(
+        True,
+        description="Whether each epoch's digits are judged, and generators that cannot draw are not served.",
+    )
     lease_seconds: float = Field(
         30.0, ge=1, description="How long a worker may run a job without word from Redis before another takes it over."
     )
@@ -72,6 +76,10 @@ class WorkerSettings(BaseSettings):
     @property
     def cache_dir(self) -> Path:
         return self.home / "cache" / "mnist"
+
+    @property
+    def judges_dir(self) -> Path:
+        return self.home / "cache" / "judges"
 
     @property
     def mirrors(self) -> list[str]:

@@ -11,15 +11,17 @@ import redis
 from structlog.contextvars import bind_contextvars, bound_contextvars
 
 from models.acceleration import DeviceUnavailable, describe, find_device
-from models.checkpoints import CheckpointStore, Superseded
-from models.data import DatasetUnavailable, load_dataset
-from models.history import Diverged, EpochResult, Progress
+from models.checkpoints import CheckpointStore, Manifest, Superseded
+from models.data import Dataset, DatasetUnavailable, load_dataset
+from models.history import EpochResult, Hopeless, Progress
+from models.judge import find_judge
+from models.quality import Assessor, digits_worth
 from models.retention import thin_out
 from models.trainer import Trainer
 from worker import interruption, metrics
 from worker.bench import Claim, JobBench, JobLost
-from worker.jobs import EpochRecord, JobStatus
-from worker.keeper import Keeper
+from worker.jobs import JobStatus
+from worker.keeper import Keeper, record_of
 from worker.lease import Cancelled, Lease
 from worker.settings import WorkerSettings
 
@@ -73,7 +75,7 @@ def carry_out(bench: JobBench, lease: Lease, store: CheckpointStore, settings: W
     except Cancelled:
         logger.info("job %s is cancelled", job_id)
         return JobStatus.CANCELLED, ""
-    except (DatasetUnavailable, DeviceUnavailable, Diverged, OSError) as error:
+    except (DatasetUnavailable, DeviceUnavailable, Hopeless, OSError) as error:
         logger.error("job %s failed: %s", job_id, error)
         return JobStatus.FAILED, str(error)
     except (JobLost, Superseded):
@@ -108,7 +110,9 @@ def train(bench: JobBench, lease: Lease, store: CheckpointStore, settings: Worke
     check()
     trainer = Trainer(claim.job.config, dataset, device)
     persist(lambda: bench.settle(claim, trainer.config, describe(device)), check)
-    keeper = Keeper(bench, lease, trainer, store, settings.save_seconds)
+    assessor = find_assessor(trainer, dataset, settings) if settings.judge else None
+    check()
+    keeper = Keeper(bench, lease, trainer, store, settings.save_seconds, assessor)
     for lost in keeper.restore():
         persist(partial(bench.add_epoch, claim, lost), check)
     meter = metrics.Meter((trainer.epoch - 1) * trainer.batches + trainer.iteration)
@@ -125,10 +129,11 @@ def train(bench: JobBench, lease: Lease, store: CheckpointStore, settings: Worke
     try:
         for result in trainer.run(report, check):
             with keeper.not_saving():  # a state past an epoch that nobody was told of would lose it
-                checkpoint = publish(bench, keeper, result, check)
-                record = EpochRecord(**dict(result), checkpoint=checkpoint)
+                record = record_of(publish(bench, keeper, result, check))
                 persist(partial(bench.add_epoch, claim, record), lease.check_held)
-            meter.epoch_ended(result)
+            meter.epoch_ended(record)
+            if record.refused:
+                logger.warning("job %s: epoch %d is not served: %s", claim.job.id, result.epoch, record.refused)
             logger.info("job %s: epoch %d\n%s", claim.job.id, result.epoch, result.losses.table())
             keep_within_budget(store, settings.store_limit)
     except (interruption.Interrupted, Cancelled):
@@ -136,12 +141,18 @@ def train(bench: JobBench, lease: Lease, store: CheckpointStore, settings: Worke
         raise
 
 
-def publish(bench: JobBench, keeper: Keeper, result: EpochResult, check: Callable[[], None]) -> str:
-    """Publish an epoch's checkpoint, waiting for room where the disk is full. Returns its id."""
+def find_assessor(trainer: Trainer, dataset: Dataset, settings: WorkerSettings) -> Assessor:
+    """Find the judge of the data set; one that does not come with the package is trained here, once."""
+    judge = find_judge(dataset, "choosing", settings.judges_dir)
+    return Assessor(judge, trainer.config.latent_size, trainer.device, digits_worth(trainer.batches))
+
+
+def publish(bench: JobBench, keeper: Keeper, result: EpochResult, check: Callable[[], None]) -> Manifest:
+    """Publish an epoch's checkpoint, waiting for room where the disk is full."""
     claim, waited = keeper.lease.claim, False
     while True:
         try:
-            checkpoint = keeper.publish(result)
+            published = keeper.publish(result)
             break
         except OSError as error:
             if error.errno in DISK_FULL:
@@ -156,7 +167,7 @@ def publish(bench: JobBench, keeper: Keeper, result: EpochResult, check: Callabl
         pause(DISK_SECONDS, check)
     if waited:
         persist(partial(bench.tell_trouble, claim, ""), check)
-    return checkpoint
+    return published
 
 
 def pause(seconds: float, check: Callable[[], None]) -> None:

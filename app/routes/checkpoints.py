@@ -16,7 +16,7 @@ router = APIRouter(tags=["checkpoints"])
 @router.get("/checkpoints")
 async def checkpoints(services: ServicesDep) -> CheckpointList:
     """List every checkpoint that stands, newest first, and say which one is being served."""
-    manifests = await anyio.to_thread.run_sync(services.store.manifests)
+    manifests = await anyio.to_thread.run_sync(services.gallery.manifests)
     return CheckpointList(
         serving=services.gallery.serving,
         checkpoints=[CheckpointView.of(manifest) for manifest in reversed(manifests)],
@@ -26,7 +26,7 @@ async def checkpoints(services: ServicesDep) -> CheckpointList:
 @router.get("/checkpoints/{checkpoint}")
 async def checkpoint(services: ServicesDep, checkpoint: str) -> CheckpointView:
     """Tell what a checkpoint is: its recipe, its losses, its files and their checksums."""
-    manifest = await anyio.to_thread.run_sync(services.store.manifest, CheckpointId.parse(checkpoint))
+    manifest = await anyio.to_thread.run_sync(services.gallery.manifest, CheckpointId.parse(checkpoint))
     return CheckpointView.of(manifest)
 
 

@@ -23,7 +23,8 @@ class Service:
         self.port = free_port()
         self.log = home.parent / f"{home.name}.log"
         ours = {name: value for name, value in os.environ.items() if not name.startswith("ACGAN_")}
-        self.environment = {**ours, **environment}
+        untaught = {"ACGAN_JUDGE": "false", "ACGAN_PRETRAINED": "false"}  # what is trained has learned nothing
+        self.environment = {**ours, **untaught, **environment}
         self.client = httpx2.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=10)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(

@@ -61,6 +61,8 @@ class World:
             "ACGAN_REDIS_URL": self.redis.url,
             "ACGAN_DEVICE": "cpu",
             "ACGAN_WORK_RATE": "off",
+            "ACGAN_JUDGE": "false",  # what is trained has learned nothing
+            "ACGAN_PRETRAINED": "false",
             "ACGAN_DRAWING_WAIT_SECONDS": "60",
             "OMP_NUM_THREADS": "1",
             **(environment or {}),

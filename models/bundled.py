@@ -1,0 +1,13 @@
+"""The generator that comes with the package: trained by `acgan train`, served until a run has published another."""
+
+from pathlib import Path
+
+from models.checkpoints import CheckpointId, CheckpointStore
+
+JOB = "pretrained"
+STORE = CheckpointStore(Path(__file__).parent)  # its checkpoint lies in models/pretrained/<epoch>/
+
+
+def checkpoint() -> CheckpointId | None:
+    """Its id; None in a package that was built without it."""
+    return max((each.checkpoint for each in STORE.manifests() if each.job == JOB), default=None)

@@ -1,0 +1,100 @@
+"""Figures of quality, as pure functions of what a judge sees. Features are (N, F), distances Euclidean."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from models.config import NUM_CLASSES
+
+ROWS = 1000  # whose distances to all others are held at once
+
+
+class Moments(NamedTuple):
+    """Mean (F,) and covariance (F, F) of features, float64."""
+
+    mean: Tensor
+    covariance: Tensor
+
+    @classmethod
+    def of(cls, features: Tensor) -> "Moments":
+        x = features.double()
+        return cls(x.mean(0), torch.cov(x.t()))
+
+
+def frechet(a: Moments, b: Moments) -> float:
+    """Frechet distance of two Gaussians (Dowson and Landau 1982; Heusel et al. 2017, arXiv 1706.08500).
+
+    |m - n|^2 + tr(A + B - 2 (A B)^(1/2)). The eigenvalues of A B are those of A^(1/2) B A^(1/2), which is symmetric.
+    """
+    values, vectors = torch.linalg.eigh(a.covariance)
+    root = (vectors * values.clamp_min(0).sqrt()) @ vectors.t()
+    product = torch.linalg.eigvalsh(root @ b.covariance @ root).clamp_min(0).sqrt().sum()
+    apart = (a.mean - b.mean).square().sum()
+    return float(apart + a.covariance.trace() + b.covariance.trace() - 2 * product)
+
+
+def kernel_distance(a: Tensor, b: Tensor) -> float:
+    """Squared maximum mean discrepancy under (x.y / F + 1)^3, unbiased (Binkowski et al. 2018, arXiv 1801.01401)."""
+    a, b = a.double(), b.double()
+    n, m = len(a), len(b)
+
+    def kernel(x: Tensor, y: Tensor) -> Tensor:
+        return (x @ y.t() / x.shape[1] + 1) ** 3
+
+    def sums(x: Tensor, y: Tensor) -> Tensor:
+        return torch.stack([kernel(rows, y).sum() for rows in x.split(ROWS)]).sum()
+
+    def diagonal(x: Tensor) -> Tensor:
+        return ((x.square().sum(1) / x.shape[1] + 1) ** 3).sum()
+
+    within = (sums(a, a) - diagonal(a)) / (n * (n - 1)) + (sums(b, b) - diagonal(b)) / (m * (m - 1))
+    return float(within - 2 * sums(a, b) / (n * m))
+
+
+def density_and_coverage(real: Tensor, generated: Tensor, k: int = 5) -> tuple[float, float]:
+    """How full of generated digits the neighbourhoods of real ones are (Naeem et al. 2020, arXiv 2002.09797).
+
+    A real digit's neighbourhood reaches to its k-th nearest real one. Density is the mean number of neighbourhoods
+    that a generated digit is in, by k; coverage the share of neighbourhoods that hold a generated digit. Both are
+    near 1 where generated digits are distributed as real ones.
+    """
+    radius = torch.cat([torch.cdist(rows, real).kthvalue(k + 1, 1).values for rows in real.split(ROWS)])  # itself is 0
+    inside = [
+        torch.cdist(rows, generated) < reach[:, None] for rows, reach in zip(_cut(real), _cut(radius), strict=True)
+    ]
+    held = sum(int(part.sum()) for part in inside)
+    covered = sum(int(part.any(1).sum()) for part in inside)
+    return held / (k * len(generated)), covered / len(real)
+
+
+def _cut(x: Tensor) -> tuple[Tensor, ...]:
+    parts: tuple[Tensor, ...] = x.split(ROWS)
+    return parts
+
+
+def mean_distance(features: Tensor) -> float:
+    """Mean distance between two of them: how much they vary."""
+    n = len(features)
+    total = torch.stack([torch.cdist(rows, features).double().sum() for rows in features.split(ROWS)]).sum()
+    return float(total / (n * (n - 1)))
+
+
+def nearest(of: Tensor, among: Tensor) -> tuple[Tensor, Tensor]:
+    """Find for each of (N, F) the nearest among (M, F): distances (N,) and places (N,)."""
+    found = [torch.cdist(rows, among).min(1) for rows in of.split(ROWS)]
+    return torch.cat([each.values for each in found]), torch.cat([each.indices for each in found])
+
+
+def confusion(labels: Tensor, classes: Tensor) -> Tensor:
+    """Count what was asked for (rows) against what was recognised (columns): int64 (10, 10)."""
+    return torch.bincount(labels.long() * NUM_CLASSES + classes.long(), minlength=NUM_CLASSES**2).view(NUM_CLASSES, -1)
+
+
+def wilson(right: int, n: int, z: float = 1.96) -> tuple[float, float]:
+    """The interval that holds a share's true value, 95 times of 100 (Wilson 1927)."""
+    share, spread = right / n, z**2 / n
+    middle = (share + spread / 2) / (1 + spread)
+    half = z / (1 + spread) * math.sqrt(share * (1 - share) / n + spread / (4 * n))
+    return middle - half, middle + half

@@ -1,0 +1,110 @@
+"""Judges: small classifiers that no generator was ever trained with, and what they see in a data set's real digits.
+
+One reports, the other chooses: a figure that a choice was made by is no longer an honest one. A judge is trained once
+on a data set's training split; those of MNIST, and the one that chooses among printed digits, come with the package.
+"""
+
+import json
+import logging
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from models import classifier
+from models.classifier import Classifier, Role, look
+from models.config import NUM_CLASSES, DatasetName
+from models.data import Dataset
+from models.figures import Moments, mean_distance
+from models.files import write_durably
+
+logger = logging.getLogger(__name__)
+
+SEEDS: dict[Role, int] = {"reporting": 1, "choosing": 2}
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A classifier, and what it sees in the real test digits: moments of their features, and how they vary by class."""
+
+    classifier: Classifier
+    role: Role
+    real: Moments
+    distances: Tensor  # (10,) mean distance between two digits of a class
+    accuracy: float  # on the test split, 0-1
+
+    def to(self, device: torch.device) -> "Judge":
+        real = Moments(self.real.mean.to(device), self.real.covariance.to(device))
+        return Judge(self.classifier.to(device), self.role, real, self.distances, self.accuracy)
+
+
+def train_judge(dataset: Dataset, role: Role) -> Judge:
+    """Train a judge on the training split, on the device the data set is on; minutes on a CPU."""
+    student = Classifier(role)
+    classifier.train(student, dataset.train_images, dataset.train_labels, SEEDS[role])
+    return with_real(student, role, dataset)
+
+
+def with_real(student: Classifier, role: Role, dataset: Dataset) -> Judge:
+    """Let it look at the test split. It is rounded to what its file will hold first."""
+    for parameter in student.state_dict().values():
+        if parameter.is_floating_point():
+            parameter.copy_(parameter.half())
+    seen, labels = look(student, dataset.test_images), dataset.test_labels
+    distances = [mean_distance(seen.features[labels == label]) for label in range(NUM_CLASSES)]
+    accuracy = float((seen.classes == labels).float().mean())
+    return Judge(student, role, Moments.of(seen.features), torch.tensor(distances), accuracy)
+
+
+# ----------------------------------------------------------------------------
+# Finding one: in the package, in the cache, or by training it.
+
+
+def find_judge(dataset: Dataset, role: Role, cache: Path) -> Judge:
+    """Find the judge of a data set. Where none comes with the package, it is trained, and kept in the cache.
+
+    The package's are those of the data sets as a whole, whatever part of them is trained on.
+    """
+    if (bundled := bundled_judge(dataset.name, role)) is not None:
+        return bundled
+    path = cache / f"{dataset.checksum.removeprefix('sha256:')[:16]}-{role}.safetensors"
+    try:
+        return from_bytes(path.read_bytes(), role)
+    except FileNotFoundError:
+        logger.info("training a judge of %s digits, once", dataset.name)
+    except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
+        logger.warning("%s is damaged, and made anew: %s", path, error)
+    judge = train_judge(dataset, role)
+    write_durably(path, to_bytes(judge))
+    return judge
+
+
+def bundled_judge(name: DatasetName, role: Role) -> Judge | None:
+    file = resources.files("models") / "judges" / f"{name}-{role}.safetensors"
+    return from_bytes(file.read_bytes(), role) if file.is_file() else None
+
+
+def to_bytes(judge: Judge) -> bytes:
+    """Serialise in half precision but for what was measured."""
+    weights = {f"classifier.{name}": tensor.half() for name, tensor in judge.classifier.state_dict().items()}
+    measured = {
+        "real.mean": judge.real.mean,
+        "real.covariance": judge.real.covariance.float(),
+        "real.distances": judge.distances,
+    }
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in (weights | measured).items()}
+    return save(tensors, metadata={"accuracy": f"{judge.accuracy:.4f}"})
+
+
+def from_bytes(data: bytes, role: Role) -> Judge:
+    tensors = load(data)
+    about = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
+    student = Classifier(role)
+    prefix = "classifier."
+    student.load_state_dict({name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)})
+    real = Moments(tensors["real.mean"].double(), tensors["real.covariance"].double())
+    return Judge(student.eval(), role, real, tensors["real.distances"], float(about["accuracy"]))

@@ -1,0 +1,68 @@
+"""What is computed: the seed's recipe, exactly, and one whose digits vary as real ones do.
+
+An Auxiliary Classifier GAN draws what is easily told apart: labels are right almost at once, and each class is a few
+digits over and over. `docs/quality.md` has what each change brought.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from torch import Tensor
+
+from models import losses
+from models.config import NUM_CLASSES, RecipeName
+from models.losses import Objective
+
+# (real_logits (2B,), class_logits (2B, C), labels (2B,)), the real half first.
+DiscriminatorObjective = Callable[[Tensor, Tensor, Tensor], Objective]
+# (real_logits (N,), class_logits (N, C), labels (N,), target of "real").
+GeneratorObjective = Callable[[Tensor, Tensor, Tensor, float], Objective]
+# (real_logits (N,), class_logits (N, C), labels (N,), is_real (N,)).
+TestObjective = Callable[[Tensor, Tensor, Tensor, Tensor], Objective]
+
+
+class Recipe(NamedTuple):
+    """The choices of a training that are no hyperparameters of the seed's."""
+
+    discriminator_objective: DiscriminatorObjective
+    generator_objective: GeneratorObjective
+    test_objective: TestObjective
+    target: float  # for "real", in the generator's step
+    classes: int  # that the auxiliary head tells apart
+    dropout: float  # of the discriminator
+    generator_batches: int  # fakes of a generator step, in batches
+    batch_statistics: bool  # whether the discriminator's fakes are drawn as the generator's step draws them
+    shuffled: bool  # whether real images come in another order each epoch
+    flatness: float  # weight of the penalty on the discriminator's slope at real images
+    lr_scale: float  # of adam_lr
+
+
+SEED = Recipe(
+    discriminator_objective=losses.discriminator_objective,
+    generator_objective=losses.generator_objective,
+    test_objective=losses.discriminator_test_objective,
+    target=losses.SOFT_ONE,
+    classes=NUM_CLASSES,
+    dropout=0.3,
+    generator_batches=2,
+    batch_statistics=False,
+    shuffled=False,
+    flatness=0.0,
+    lr_scale=1.0,
+)
+
+SHARP = Recipe(
+    discriminator_objective=losses.two_sided_discriminator_objective,
+    generator_objective=losses.two_sided_generator_objective,
+    test_objective=losses.two_sided_test_objective,
+    target=1.0,
+    classes=2 * NUM_CLASSES,
+    dropout=0.0,
+    generator_batches=1,
+    batch_statistics=True,
+    shuffled=True,
+    flatness=0.1,
+    lr_scale=1.0,
+)
+
+RECIPES: dict[RecipeName, Recipe] = {"seed": SEED, "sharp": SHARP}

@@ -1,0 +1,91 @@
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from models import classifier, judge
+from models.classifier import Classifier, Role, accuracy, warp
+from models.config import TrainingConfig
+from models.data import Dataset, load_dataset, to_unit_range
+from models.judge import bundled_judge, find_judge, from_bytes, to_bytes, with_real
+
+JUDGES = Path(judge.__file__).parent / "judges"
+
+
+def test_the_packages_judges_are_small_and_good() -> None:
+    assert sum(file.stat().st_size for file in JUDGES.glob("*")) < 1_000_000
+    reporting = bundled_judge("mnist", "reporting")
+    choosing = bundled_judge("mnist", "choosing")
+    assert reporting
+    assert choosing
+    assert reporting.accuracy >= 0.995
+    assert choosing.accuracy >= 0.994
+    names = [set(each.classifier.state_dict()) for each in (reporting, choosing)]
+    assert names[0] != names[1], "the two should not be alike"
+
+
+@pytest.mark.skipif("ACGAN_DATA_DIR" not in os.environ, reason="real MNIST is not here")
+@pytest.mark.parametrize("role", ["reporting", "choosing"])
+def test_they_are_as_good_as_their_files_say(role: Role) -> None:
+    data = load_dataset(TrainingConfig(), Path(os.environ["ACGAN_DATA_DIR"]), Path("nowhere"), [])
+    found = bundled_judge("mnist", role)
+    assert found
+    assert accuracy(found.classifier, data.test_images, data.test_labels) == pytest.approx(found.accuracy, abs=2e-4)
+    again = with_real(found.classifier, role, data)
+    torch.testing.assert_close(again.real.covariance, found.real.covariance, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(again.distances, found.distances, rtol=1e-3, atol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def printed() -> Dataset:
+    config = TrainingConfig(dataset="printed", train_examples=1000, test_examples=300)
+    return load_dataset(config, None, Path("nowhere"), [])
+
+
+def test_a_judge_learns_the_same_twice(printed: Dataset) -> None:
+    students = [
+        classifier.train(Classifier("choosing"), printed.train_images, printed.train_labels, seed=1, epochs=4, batch=20)
+        for _ in range(2)
+    ]
+    assert accuracy(students[0], printed.test_images, printed.test_labels) > 0.9
+    for mine, other in zip(students[0].parameters(), students[1].parameters(), strict=True):
+        assert torch.equal(mine, other)
+
+
+def test_what_is_not_in_the_package_is_trained_once(
+    printed: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(classifier, "EPOCHS", 1)
+    first = find_judge(printed, "reporting", tmp_path)
+    (file,) = tmp_path.iterdir()
+    kept, written = file.read_bytes(), file.stat().st_mtime_ns
+    again = find_judge(printed, "reporting", tmp_path)
+    assert file.stat().st_mtime_ns == written
+    assert to_bytes(again) == to_bytes(first) == kept
+    file.write_bytes(kept[:1000])
+    assert to_bytes(find_judge(printed, "reporting", tmp_path)) == kept
+
+
+def test_a_judge_comes_back_from_its_bytes() -> None:
+    found = bundled_judge("printed", "choosing")
+    assert found
+    again = from_bytes(to_bytes(found), "choosing")
+    images = torch.randint(256, (5, 28, 28), dtype=torch.uint8)
+    for mine, other in zip(
+        found.classifier(to_unit_range(images)), again.classifier(to_unit_range(images)), strict=True
+    ):
+        assert torch.equal(mine, other)
+    assert again.accuracy == found.accuracy
+
+
+def test_warping_moves_ink_and_keeps_the_background() -> None:
+    images = torch.full((50, 1, 28, 28), -1.0)
+    images[:, :, 10:18, 10:18] = 1.0
+    warped = warp(images, torch.Generator().manual_seed(1))
+    assert (warped[:, :, 0] == -1).all()
+    assert warped.min() >= -1
+    assert warped.max() <= 1.00001
+    ink = (warped + 1).sum((1, 2, 3)) / (images + 1).sum((1, 2, 3))
+    assert 0.6 < ink.min() < ink.max() < 1.7
+    assert len({tuple(image.flatten().tolist()) for image in warped}) == 50
