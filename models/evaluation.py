@@ -60,7 +60,7 @@ class Figures(Record):
     kernel_distance: float = Field(description="The same by the kernel (x.y / F + 1)^3, unbiased.")
     density: float
     coverage: float
-    variety: list[float] = Field(description="Mean distance within each class, by that of real test digits.")
+    variety: list[float] = Field(description="Mean distance within each class, by that of real training digits.")
     nearest_distance: float = Field(description="Median distance in grey levels to the nearest training digit.")
     copies: float = Field(description=f"Share nearer to a training digit than {1 - CLOSE:.0%} of the test digits are.")
 
@@ -93,7 +93,7 @@ class Examiner:
         return self.examine(digits, by_class(digits), lessons, by_class(lessons))
 
     def examine_real(self) -> Figures:
-        """What real digits reach: training digits beside test digits, and for accuracy and copies the test digits."""
+        """What real digits reach: training beside test digits; test digits in accuracy, variety and copies."""
         train, labels = self.dataset.train_images, self.dataset.train_labels
         chosen = torch.cat(
             [(labels == label).nonzero().flatten()[: self.effort.digits] for label in range(NUM_CLASSES)]
@@ -104,11 +104,12 @@ class Examiner:
         compared, _ = self.examine(train[chosen], labels[chosen], train[taught], labels[taught])
         test = self.dataset.test_images, self.dataset.test_labels
         near, _ = self.nearest(test[0])
-        return compared.model_copy(update={**self.recognised(*test), **near})
+        return compared.model_copy(update={**self.recognised(*test), **self.varied(*test), **near})
 
     def examine(self, digits: Tensor, labels: Tensor, lessons: Tensor, taught: Tensor) -> tuple[Figures, Neighbours]:
         near, neighbours = self.nearest(digits)
-        told = self.recognised(digits, labels) | self.compared(digits, labels) | self.taught(lessons, taught) | near
+        told = self.recognised(digits, labels) | self.compared(digits) | self.varied(digits, labels) | near
+        told |= self.taught(lessons, taught)
         return Figures.model_validate(told), neighbours
 
     # ----------------------------------------------------------------------------
@@ -126,19 +127,23 @@ class Examiner:
             "confusion": counts.tolist(),
         }
 
-    def compared(self, digits: Tensor, labels: Tensor) -> dict[str, object]:
+    def compared(self, digits: Tensor) -> dict[str, object]:
         """Are they distributed as real ones are?"""
         self.told("comparing them with real digits")
         real, drawn = (look(self.judge.classifier, each).features for each in (self.dataset.test_images, digits))
         density, coverage = figures.density_and_coverage(real, drawn)
-        varied = [figures.mean_distance(drawn[labels == label]) for label in range(NUM_CLASSES)]
         return {
             "frechet_distance": figures.frechet(Moments.of(drawn), Moments.of(real)),
             "kernel_distance": figures.kernel_distance(drawn, real),
             "density": density,
             "coverage": coverage,
-            "variety": [mine / float(theirs) for mine, theirs in zip(varied, self.judge.distances, strict=True)],
         }
+
+    def varied(self, digits: Tensor, labels: Tensor) -> dict[str, object]:
+        """Do they vary as much?"""
+        seen = look(self.judge.classifier, digits).features
+        varied = [figures.mean_distance(seen[labels == label]) for label in range(NUM_CLASSES)]
+        return {"variety": [mine / float(theirs) for mine, theirs in zip(varied, self.judge.distances, strict=True)]}
 
     def taught(self, lessons: Tensor, labels: Tensor) -> dict[str, object]:
         """What does a classifier learn from them about real ones (Shmelkov et al. 2018; Ravuri and Vinyals 2019)?"""

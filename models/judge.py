@@ -29,12 +29,16 @@ SEEDS: dict[Role, int] = {"reporting": 1, "choosing": 2}
 
 @dataclass(frozen=True)
 class Judge:
-    """A classifier, and what it sees in the real test digits: moments of their features, and how they vary by class."""
+    """A classifier, and what it sees in real digits: moments of the test digits' features, and how each class varies.
+
+    Variety is that of the training digits, which are what a generator learns to draw: MNIST's judge that reports finds
+    5 % more of it in their ones than in the test split's.
+    """
 
     classifier: Classifier
     role: Role
     real: Moments
-    distances: Tensor  # (10,) mean distance between two digits of a class
+    distances: Tensor  # (10,) mean distance between two training digits of a class
     accuracy: float  # on the test split, 0-1
 
     def to(self, device: torch.device) -> "Judge":
@@ -50,12 +54,13 @@ def train_judge(dataset: Dataset, role: Role) -> Judge:
 
 
 def with_real(student: Classifier, role: Role, dataset: Dataset) -> Judge:
-    """Let it look at the test split. It is rounded to what its file will hold first."""
+    """Let it look at real digits. It is rounded to what its file will hold first."""
     for parameter in student.state_dict().values():
         if parameter.is_floating_point():
             parameter.copy_(parameter.half())
     seen, labels = look(student, dataset.test_images), dataset.test_labels
-    distances = [mean_distance(seen.features[labels == label]) for label in range(NUM_CLASSES)]
+    trained = look(student, dataset.train_images).features
+    distances = [mean_distance(trained[dataset.train_labels == label]) for label in range(NUM_CLASSES)]
     accuracy = float((seen.classes == labels).float().mean())
     return Judge(student, role, Moments.of(seen.features), torch.tensor(distances), accuracy)
 

@@ -71,6 +71,10 @@ class Verdict(NamedTuple):
     refused: str | None
 
 
+def is_finite(generator: Generator) -> bool:
+    return all(bool(tensor.isfinite().all()) for tensor in generator.state_dict().values())
+
+
 class Assessor:
     """Judges generators of one latent size on one device."""
 
@@ -82,6 +86,8 @@ class Assessor:
 
     def verdict(self, raw: Generator, averaged: Generator) -> Verdict:
         """Judge an epoch's generator and that of its averaged weights; the better one by Frechet distance counts."""
+        if not all(is_finite(generator) for generator in (raw, averaged)):
+            return Verdict(False, {}, "its weights are not finite")
         qualities = [self.assess(raw), self.assess(averaged)]
         better = min(range(2), key=lambda which: qualities[which].frechet_distance)
         metrics = qualities[better].metrics()

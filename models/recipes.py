@@ -62,7 +62,7 @@ SHARP = Recipe(
     batch_statistics=True,
     shuffled=True,
     flatness=0.1,
-    lr_scale=1.0,
+    lr_scale=2.0,
 )
 
 RECIPES: dict[RecipeName, Recipe] = {"seed": SEED, "sharp": SHARP}

@@ -16,7 +16,7 @@ from models.acceleration import Replay, autocast, be_exact, lay_out, settle_prec
 from models.averaging import SETTLING_BATCHES, Average, averaged
 from models.config import NUM_CLASSES, TrainingConfig
 from models.data import Dataset, to_unit_range
-from models.history import Diverged, EpochLosses, EpochResult, Loss, Progress, SplitLosses, Won, has_won
+from models.history import Diverged, EpochLosses, EpochResult, Loss, Progress, SplitLosses, check_hope
 from models.losses import NEARBY, Objective, realness, slope
 from models.networks import Discriminator, Generator, initialize
 from models.pace import Pace
@@ -110,7 +110,7 @@ class Trainer:
 
         `on_progress` is called at most every second and every second iteration, and when an epoch's result has been
         taken; `check` after every iteration and every batch of an evaluation. Whatever they raise ends
-        the run there; `state` may be called in either, and between epochs. Raises Diverged, Won.
+        the run there; `state` may be called in either, and between epochs. Raises Hopeless.
         """
         self.check = check or self.check
         evaluation = EVALUATION_COST * len(self.dataset.test_labels) / self.config.batch_size
@@ -147,7 +147,7 @@ class Trainer:
     def train_epoch(self, pace: Pace, on_progress: OnProgress | None = None) -> tuple[Loss, Loss]:
         """Train what is left of the epoch. Returns the mean losses of generator and discriminator.
 
-        Raises Diverged, Won.
+        Raises Hopeless.
         """
         pace.epoch_begins(self.epoch, self.iteration)
         while self.iteration < self.batches:
@@ -159,8 +159,8 @@ class Trainer:
                 if on_progress is not None:
                     on_progress(pace.progress())
         generator, discriminator = self.mean_losses()
-        if self.batches >= ENOUGH_ITERATIONS and has_won(generator, discriminator):
-            raise Won(self.epoch)
+        if self.batches >= ENOUGH_ITERATIONS:
+            check_hope(self.epoch, generator, discriminator)
         return generator, discriminator
 
     def mean_losses(self) -> tuple[Loss, Loss]:

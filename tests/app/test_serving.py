@@ -1,11 +1,17 @@
 """What `latest` follows: the newest publication, the best one, or one that is pinned."""
 
+import io
+
+import numpy as np
 import pytest
+import torch
 from starlette.testclient import TestClient
 
 from app.main import create_app
 from app.settings import AppSettings
-from models.checkpoints import GENERATOR, CheckpointId, CheckpointStore
+from models import bundled
+from models.checkpoints import AVERAGE, GENERATOR, CheckpointId, CheckpointStore
+from models.drawing import draw_digits, prepare
 from models.networks import Generator
 from models.retention import thin_out
 from models.serving import CHOICE, FIGURE
@@ -96,3 +102,47 @@ def test_what_is_served_and_what_is_best_stay_whatever_they_weigh(client: TestCl
         judged(store, epoch, figure=abs(epoch - 3))
     client.put("/serving", json={"policy": "pinned", "checkpoint": f"{NEW}-e002"})
     assert thin_out(store, 0) == [f"{NEW}-e004"]
+
+
+def test_what_was_refused_is_served_to_nobody(client: TestClient, store: CheckpointStore) -> None:
+    good = judged(store, 2, figure=3.0)
+    made = manifest(NEW, 3).model_copy(update={"metrics": {FIGURE: 1.0}, "refused": "its digits for 7 have collapsed"})
+    refused = store.publish(made, {GENERATOR: to_bytes(Generator())}).id
+    until(lambda: served(client) == good)
+    assert client.put("/serving", json={"policy": "best"}).json()["serving"] == good
+    for answer in (
+        client.get(f"/digits/3?checkpoint={refused}"),
+        client.put("/serving", json={"policy": "pinned", "checkpoint": refused}),
+    ):
+        assert answer.status_code == 409
+        assert "its digits for 7 have collapsed" in answer.json()["detail"]
+    listed = client.get(f"/checkpoints/{refused}").json()
+    assert listed["refused"] == "its digits for 7 have collapsed"
+    assert client.get("/readyz").json()["trouble"] is None
+
+
+def test_the_averaged_weights_are_served_where_they_draw_better(client: TestClient, store: CheckpointStore) -> None:
+    raw, average = Generator(), Generator()
+    made = manifest(NEW, 2).model_copy(update={"draws": AVERAGE})
+    published = store.publish(made, {GENERATOR: to_bytes(raw), AVERAGE: to_bytes(average)})
+    until(lambda: served(client) == published.id)
+    expected = draw_digits(prepare(average.eval(), torch.device("cpu")), 3, 5, seed=1)
+    answer = client.get("/digits/3?n=5&seed=1&format=npy")
+    assert np.array_equal(np.load(io.BytesIO(answer.content)), expected)
+
+
+def test_before_anything_is_published_the_packages_own_generator_draws(redis_url: str) -> None:
+    first = bundled.checkpoint()
+    assert first, "the package has no generator"
+    settings = AppSettings(redis_url=redis_url, pretrained=True)
+    with TestClient(create_app(settings)) as client:
+        assert served(client) == str(first)
+        for name in (str(first), "best", "latest"):
+            assert client.get(f"/digits/7?n=40&checkpoint={name}").headers["X-Checkpoint"] == str(first)
+        assert [each["id"] for each in client.get("/checkpoints").json()["checkpoints"]] == [str(first)]
+        newer = publish(CheckpointStore(settings.store_dir), OLD, 1, seed=1)
+        until(lambda: served(client) == newer)
+        assert client.get(f"/digits/7?checkpoint={first}").status_code == 200
+        pin = {"policy": "pinned", "checkpoint": str(first)}
+        assert client.put("/serving", json=pin).json()["serving"] == str(first)
+        assert served(client) == str(first)

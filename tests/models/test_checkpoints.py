@@ -168,3 +168,16 @@ def test_what_was_published_just_now_stays(store: CheckpointStore) -> None:
     for epoch in (1, 2, 3):
         store.publish(manifest(OLD, epoch, age_seconds=10), FILES)
     assert thin_out(store, 0) == []
+
+
+def test_what_is_refused_stands_and_is_never_latest(store: CheckpointStore) -> None:
+    store.publish(manifest(epoch=1), FILES)
+    refused = manifest(epoch=2).model_copy(update={"refused": "its sevens are not recognised"})
+    store.publish(refused, FILES)
+    assert store.latest() == CheckpointId(OLD, 1)
+    assert store.manifest(CheckpointId(OLD, 2)).refused == "its sevens are not recognised"
+    store.publish(manifest(epoch=3), FILES)
+    assert store.latest() == CheckpointId(OLD, 3)
+    store.publish(manifest(epoch=4).model_copy(update={"refused": "collapsed"}), FILES)
+    (store.root / "latest.json").write_text("damaged")
+    assert store.latest() == CheckpointId(OLD, 3)

@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from models.losses import discriminator_objective, discriminator_test_objective, generator_objective
+from models.losses import (
+    NEARBY,
+    discriminator_objective,
+    discriminator_test_objective,
+    generator_objective,
+    slope,
+    two_sided_discriminator_objective,
+    two_sided_generator_objective,
+    two_sided_test_objective,
+)
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
@@ -71,3 +80,44 @@ def test_the_evaluation_counts_every_class(judged: tuple[np.ndarray, np.ndarray]
 def test_confident_mistakes_stay_finite() -> None:
     logits, classes = torch.tensor([500.0, -500.0]), torch.tensor([[1e4] + [0.0] * 9] * 2)
     assert generator_objective(logits, classes, torch.tensor([0, 1])).loss.isfinite()
+
+
+@pytest.fixture
+def two_sided() -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(4)
+    return random.normal(size=12), random.normal(size=(12, 20))
+
+
+def test_two_sided_each_image_belongs_to_its_class_on_its_side(two_sided: tuple[np.ndarray, np.ndarray]) -> None:
+    real, classes = two_sided
+    labels = np.concatenate((LABELS, FAKE_LABELS))
+    y = np.array([0.95] * 6 + [0.0] * 6)
+    sides = np.concatenate((LABELS, FAKE_LABELS + 10))
+    by_image = -np.log(softmax(classes)[np.arange(12), sides])
+    generation = binary_crossentropy(y, sigmoid(real)).mean()
+    auxiliary = by_image[:6].mean() + by_image[6:].mean()
+    told = two_sided_discriminator_objective(torch.tensor(real), torch.tensor(classes), torch.tensor(labels))
+    assert told.row().tolist() == pytest.approx([generation + auxiliary, generation, auxiliary], rel=1e-6)
+
+    is_real = np.array([1.0] * 6 + [0.0] * 6)
+    tested = two_sided_test_objective(*(torch.tensor(each) for each in (real, classes, labels, is_real)))
+    generation = binary_crossentropy(is_real, sigmoid(real)).mean()
+    assert tested.row().tolist() == pytest.approx([generation + by_image.mean(), generation, by_image.mean()], rel=1e-6)
+
+
+def test_two_sided_the_generator_is_pushed_by_the_difference(two_sided: tuple[np.ndarray, np.ndarray]) -> None:
+    real, classes = two_sided
+    labels = np.concatenate((LABELS, FAKE_LABELS))
+    p, rows = softmax(classes), np.arange(12)
+    generation = binary_crossentropy(np.ones(12), sigmoid(real)).mean()
+    auxiliary = (np.log(p[rows, labels + 10]) - np.log(p[rows, labels])).mean()
+    told = two_sided_generator_objective(torch.tensor(real), torch.tensor(classes), torch.tensor(labels))
+    assert told.row().tolist() == pytest.approx([generation + auxiliary, generation, auxiliary], rel=1e-6)
+
+
+def test_a_slope_by_differences_is_that_of_the_gradient() -> None:
+    """Of a linear function the mean over neighbours is its squared gradient."""
+    draws = torch.Generator().manual_seed(1)
+    gradient, images = torch.randn(784, generator=draws), torch.randn(4000, 784, generator=draws)
+    nearby = images + NEARBY * torch.randn(4000, 784, generator=draws)
+    assert float(slope(images @ gradient, nearby @ gradient)) == pytest.approx(float(gradient.square().sum()), rel=0.1)

@@ -50,17 +50,18 @@ def run_with_stops(config: TrainingConfig, dataset: Dataset, stops: set[int]) ->
 
 
 @pytest.mark.usefixtures("path")
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize(("recipe", "precision"), [("seed", "fp32"), ("seed", "bf16"), ("sharp", "fp32")])
 def test_a_run_stopped_anywhere_is_the_undisturbed_run(
-    dataset_name: DatasetName, dataset: Dataset, precision: str
+    dataset_name: DatasetName, dataset: Dataset, recipe: str, precision: str
 ) -> None:
-    config = small(dataset_name, epochs=3, precision=precision)
+    config = small(dataset_name, epochs=3, recipe=recipe, precision=precision)
     expected_losses, expected = run_with_stops(config, dataset, set())
     # An epoch makes three checks while it trains and two while it is evaluated.
     losses, trainer = run_with_stops(config, dataset, {1, 3, 4, 8, 12, 14, 17})
     assert losses[-1] == expected_losses[-1]
     tensors = trainer.tensors()
-    assert len(tensors) == 2 + (19 + 12) + 3 * (13 + 12)  # loss sums, networks, step and two moments a parameter
+    # Loss sums, networks, step and two moments a parameter, the generator's average.
+    assert len(tensors) == 2 + (19 + 12) + 3 * (13 + 12) + 13
     for name, tensor in expected.tensors().items():
         assert torch.equal(tensors[name], tensor), name
 

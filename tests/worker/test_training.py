@@ -11,11 +11,11 @@ import redis
 
 from models import resume
 from models.checkpoints import CheckpointId, CheckpointStore
-from models.config import TrainingConfig
+from models.config import DatasetName, TrainingConfig
 from models.data import load_dataset
 from models.history import EpochResult
 from models.trainer import Trainer
-from tests.conftest import RunningRedis
+from tests.conftest import RunningRedis, small
 from worker import interruption, training
 from worker.bench import Claim, JobBench, JobLost
 from worker.jobs import Job, JobStatus
@@ -261,3 +261,43 @@ def test_waiting_for_redis_hears_that_the_worker_stops() -> None:
     interruption._requested.set()
     with pytest.raises(interruption.Interrupted):
         persist(write, interruption.check)
+
+
+def test_digits_are_judged_and_what_cannot_draw_is_not_served(settings: WorkerSettings, config: TrainingConfig) -> None:
+    job_id = accept(settings, config)
+    run_next_job(settings.model_copy(update={"judge": True}))
+    job, store = found(settings, job_id), CheckpointStore(settings.store_dir)
+    assert job.status == JobStatus.SUCCEEDED
+    assert store.latest() is None, "three iterations teach nobody to draw"
+    for epoch in job.epochs:
+        manifest = store.manifest(CheckpointId.parse(epoch.checkpoint))
+        assert (manifest.refused, manifest.metrics) == (epoch.refused, epoch.metrics)
+        assert "not served" in str(epoch.refused)
+        assert {"label_accuracy", "variety_least", "frechet_distance", "label_accuracy_7"} <= epoch.metrics.keys()
+        assert manifest.draws in manifest.files
+
+
+@pytest.mark.parametrize(("adam_lr", "generator_lr", "why"), [(1e-3, 0.0, "has won"), (0.2, 0.2, "have exploded")])
+def test_a_run_that_comes_to_nothing_ends_and_says_so(
+    settings: WorkerSettings,
+    dataset_name: DatasetName,
+    monkeypatch: pytest.MonkeyPatch,
+    adam_lr: float,
+    generator_lr: float,
+    why: str,
+) -> None:
+    """A generator that never learns loses; a rate a thousand times too high makes both networks burst."""
+
+    def begin(self: Trainer, epoch: int) -> None:
+        healthy(self, epoch)
+        self.generator_adam.param_groups[0]["lr"] = generator_lr
+
+    healthy = Trainer.begin_epoch
+    monkeypatch.setattr(Trainer, "begin_epoch", begin)
+    monkeypatch.setattr("models.trainer.ENOUGH_ITERATIONS", 40)
+    job_id = accept(settings, small(dataset_name, epochs=5, batch_size=10, train_examples=400, adam_lr=adam_lr))
+    run_next_job(settings)
+    job = found(settings, job_id)
+    assert job.status == JobStatus.FAILED
+    assert why in str(job.error)
+    assert len(job.epochs) < 5
