@@ -18,7 +18,7 @@ class InvalidWeights(Exception):
 
 
 def to_bytes(network: nn.Module) -> bytes:
-    """Serialise all weights and moving statistics as float32 safetensors; the same weights are the same bytes."""
+    """Serialise all weights and moving statistics as safetensors, in their own precision; equal ones to equal bytes."""
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     return save(state, metadata={"format": "pt"})
 

@@ -9,10 +9,11 @@ from starlette.testclient import TestClient
 
 from app.main import create_app
 from app.settings import AppSettings
+from models import bundled
 from models.checkpoints import GENERATOR, SAMPLES, CheckpointStore
 from models.images import encode_png
 from models.networks import Generator, initialize
-from models.weights import to_bytes
+from models.weights import generator_from_bytes, to_bytes
 from tests.models.test_checkpoints import NEW, OLD, manifest
 
 
@@ -22,6 +23,15 @@ def publish(store: CheckpointStore, job: str, epoch: int, seed: int) -> str:
     initialize(generator, torch.Generator().manual_seed(seed))
     samples = encode_png(np.zeros((1120, 588), np.uint8))
     return store.publish(manifest(job, epoch), {GENERATOR: to_bytes(generator), SAMPLES: samples}).id
+
+
+@pytest.fixture(scope="session")
+def good() -> Generator:
+    """The package's own generator."""
+    first = bundled.checkpoint()
+    assert first, "the package has no generator"
+    found = bundled.STORE.manifest(first)
+    return generator_from_bytes(bundled.STORE.read(found, found.draws))
 
 
 @pytest.fixture

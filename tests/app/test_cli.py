@@ -50,6 +50,7 @@ def test_train_leaves_what_the_seed_leaves(tmp_path: Path, dataset_name: Dataset
         for name in (
             f"plot_epoch_{epoch}_generated.png",
             f"params_generator_epoch_{epoch}.safetensors",
+            f"params_generator_average_epoch_{epoch}.safetensors",
             f"params_discriminator_epoch_{epoch}.safetensors",
         )
     }
@@ -94,6 +95,10 @@ def test_train_leaves_what_the_seed_leaves(tmp_path: Path, dataset_name: Dataset
         (["digits", "7"], "--out"),
         (["serve", "--port", "99999"], "port (ACGAN_PORT) should be less than or equal to 65535"),
         (["digits", "7", "-o", "x.png", "--checkpoint", "README.md"], "does not end in .safetensors"),
+        (["evaluate", "nonsense"], "ids look like"),
+        (["evaluate", "--dataset", "cifar"], "'mnist' or 'printed'"),
+        (["train", "--recipe", "blunt"], "'seed' or 'sharp'"),
+        (["train", "--resume", "--out", "tests"], "tests/ holds no run to go on with"),
         (["nonsense"], "No such command"),
     ],
 )
@@ -128,5 +133,5 @@ def test_the_version_is_told() -> None:
 def test_help_names_every_command() -> None:
     told = acgan("--help")
     assert told.returncode == 0
-    for command in ("up", "serve", "worker", "train", "digits", "key"):
+    for command in ("up", "serve", "worker", "train", "digits", "evaluate", "key"):
         assert f" {command} " in told.stdout

@@ -12,23 +12,14 @@ import pytest
 import torch
 
 from app.gallery import Gallery
-from models import bundled
 from models.checkpoints import AVERAGE, GENERATOR, MANIFEST, CheckpointId, CheckpointStore, Manifest
 from models.judge import bundled_judge
 from models.networks import Generator
 from models.quality import Assessor
-from models.weights import generator_from_bytes, to_bytes
+from models.weights import to_bytes
 from tests.models.test_checkpoints import NEW, OLD, manifest
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module")
-def good() -> Generator:
-    first = bundled.checkpoint()
-    assert first, "the package has no generator"
-    found = bundled.STORE.manifest(first)
-    return generator_from_bytes(bundled.STORE.read(found, found.draws))
 
 
 @pytest.fixture(scope="module")
