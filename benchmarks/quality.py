@@ -65,7 +65,8 @@ def main() -> None:
             for kind, path in files(Path(folder), epoch).items():
                 if path.exists():
                     generators[f"{name}, {epoch} epochs{kind}"] = str(path)
-    settings, console, told = AppSettings(), Console(stderr=True), {}
+    settings, console = AppSettings(), Console(stderr=True)
+    told: dict[str, object] = {}
     sys.stdout.write(f"| {' | '.join(HEADINGS)} |\n|{'---|' * len(HEADINGS)}\n")
     for name, generator in generators.items():
         found = evaluate_here(settings, generator, "mnist", asked.quick, None, console)
