@@ -15,7 +15,7 @@ SettledPrecision = Literal["fp32", "bf16"]
 
 
 class DeviceUnavailable(Exception):
-    """The device that was asked for is not there. The message says which are."""
+    """The device that was asked for is not there, or cannot do what it is to do. The message says what can be had."""
 
 
 def find_device(name: str) -> torch.device:
@@ -53,12 +53,22 @@ def be_exact(device: torch.device) -> None:
 
 
 def settle_precision(precision: Precision, device: torch.device) -> SettledPrecision:
-    """Settle `auto`: bf16 where the processor multiplies it natively, else float32."""
+    """Settle `auto`: bf16 where the processor multiplies it natively, else float32.
+
+    Raises DeviceUnavailable where bf16 was asked for and it does not: what takes minutes would take days.
+    """
+    native = multiplies_bf16(device)
+    if precision == "bf16" and not native:
+        raise DeviceUnavailable(f"precision bf16: {device} does not compute bfloat16 itself: use auto or fp32")
     if precision != "auto":
         return precision
+    return "bf16" if native else "fp32"
+
+
+def multiplies_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    return "bf16" if _cpu_multiplies_bf16() else "fp32"
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return _cpu_multiplies_bf16()
 
 
 def _cpu_multiplies_bf16() -> bool:

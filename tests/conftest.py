@@ -10,13 +10,20 @@ from typing import Any, TypeVar
 
 import pytest
 import redis
+import torch
 
 from app.embedded_redis import EmbeddedRedis, prepare
+from models.acceleration import multiplies_bf16
 from models.config import DatasetName, TrainingConfig
 from models.data import Dataset, load_dataset
 from worker.store import JobDesk
 
 Answer = TypeVar("Answer")
+
+NEEDS_BF16 = pytest.mark.skipif(
+    not multiplies_bf16(torch.device("cpu")), reason="this processor does not compute bfloat16 itself"
+)
+BF16 = pytest.param("bf16", marks=NEEDS_BF16)
 
 DATA_DIR = os.environ.get("ACGAN_DATA_DIR")
 NOWHERE = "http://127.0.0.1:9/"  # a mirror that refuses at once: tests ask nothing of the network

@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.acceleration import DeviceUnavailable, Replay, find_device, unchanged
+from models.acceleration import DeviceUnavailable, Replay, find_device, settle_precision, unchanged
 from models.config import DatasetName
 from models.data import Dataset
 from models.trainer import Trainer
-from tests.conftest import small
+from tests.conftest import BF16, small
 
 CPU = torch.device("cpu")
 
@@ -22,7 +22,7 @@ def trained(trainer: Trainer) -> dict[str, Tensor]:
     return trainer.tensors()
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", ["fp32", BF16])
 def test_a_replayed_run_is_the_plain_one(dataset_name: DatasetName, dataset: Dataset, precision: str) -> None:
     config = small(dataset_name, precision=precision)
     plain, replayed = Trainer(config, dataset, CPU), Trainer(config, dataset, CPU)
@@ -78,3 +78,10 @@ def test_every_tensor_that_training_changes_is_named(dataset_name: DatasetName, 
 def test_a_device_that_is_not_there_is_named(name: str) -> None:
     with pytest.raises(DeviceUnavailable, match=f"ACGAN_DEVICE={name}"):
         find_device(name)
+
+
+def test_bf16_is_refused_where_it_would_take_days(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("models.acceleration._cpu_multiplies_bf16", lambda: False)
+    with pytest.raises(DeviceUnavailable, match="use auto or fp32"):
+        settle_precision("bf16", CPU)
+    assert settle_precision("auto", CPU) == "fp32"

@@ -17,7 +17,7 @@ from models.data import Dataset
 from models.layers import Dropout
 from models.losses import Objective
 from models.trainer import Trainer
-from tests.conftest import small
+from tests.conftest import NEEDS_BF16, small
 
 BATCH = 20
 
@@ -113,6 +113,7 @@ def test_a_fast_step_in_float32_computes_what_the_plain_one_does(
     assert max(gradients.values()) < 1e-5
 
 
+@NEEDS_BF16
 @pytest.mark.usefixtures("path")
 def test_a_fast_step_in_bf16_is_as_near_as_torchs_own_is(
     learned: Trainer, expected: tuple[list[Objective], dict[str, Tensor]]

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 
 from models.layers import BatchNorm, Convolution, Dropout, UpsampleSame, UpsampleValid
 from models.networks import Discriminator, Generator, initialize
+from tests.conftest import BF16
 
 
 def test_parameters_are_as_many_as_the_seeds() -> None:
@@ -76,7 +77,7 @@ def relative(a: torch.Tensor, b: torch.Tensor) -> float:
 
 
 @pytest.mark.usefixtures("path")
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", ["fp32", BF16])
 def test_convolutions_are_torchs(precision: str) -> None:
     x = torch.randn(4, 6, 3, 3)
     same, valid, convolution = UpsampleSame(6, 5), UpsampleValid(6, 5), Convolution(6, 5)

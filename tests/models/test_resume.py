@@ -16,7 +16,7 @@ from models.data import Dataset
 from models.history import EpochLosses
 from models.resume import InvalidState
 from models.trainer import Trainer
-from tests.conftest import DATA_DIR, small
+from tests.conftest import BF16, DATA_DIR, NEEDS_BF16, small
 from tests.models.resumable import JOB
 
 CPU = torch.device("cpu")
@@ -50,7 +50,9 @@ def run_with_stops(config: TrainingConfig, dataset: Dataset, stops: set[int]) ->
 
 
 @pytest.mark.usefixtures("path")
-@pytest.mark.parametrize(("recipe", "precision"), [("seed", "fp32"), ("seed", "bf16"), ("sharp", "fp32")])
+@pytest.mark.parametrize(
+    ("recipe", "precision"), [("seed", "fp32"), pytest.param("seed", "bf16", marks=NEEDS_BF16), ("sharp", "fp32")]
+)
 def test_a_run_stopped_anywhere_is_the_undisturbed_run(
     dataset_name: DatasetName, dataset: Dataset, recipe: str, precision: str
 ) -> None:
@@ -107,7 +109,7 @@ def test_a_state_is_kept_whole_or_the_one_before(tmp_path: Path) -> None:
     assert list((tmp_path / JOB).iterdir()) == []
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", ["fp32", BF16])
 def test_a_run_killed_outright_a_few_times_is_the_undisturbed_run(
     dataset_name: DatasetName, tmp_path: Path, precision: str
 ) -> None:

@@ -6,7 +6,7 @@ from models.data import Dataset
 from models.history import Diverged, EpochLosses, Loss, Progress, SplitLosses
 from models.pace import Pace
 from models.trainer import Purpose, Trainer, derive_seed
-from tests.conftest import small
+from tests.conftest import NEEDS_BF16, small
 
 CPU = torch.device("cpu")
 
@@ -96,6 +96,7 @@ def test_evaluation_changes_nothing(config: TrainingConfig, dataset: Dataset) ->
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
+@NEEDS_BF16
 def test_bf16_computes_the_same_thing_roughly(dataset_name: DatasetName, dataset: Dataset) -> None:
     exact, _ = run(small(dataset_name, epochs=1, precision="fp32"), dataset)
     rough, _ = run(small(dataset_name, epochs=1, precision="bf16"), dataset)
