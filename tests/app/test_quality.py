@@ -26,7 +26,7 @@ CPU = torch.device("cpu")
 def assessor(good: Generator) -> Assessor:
     judge = bundled_judge("mnist", "choosing")
     assert judge
-    return Assessor(judge, good.latent_size, CPU, digits=50)
+    return Assessor(judge, good.latent_size, CPU, digits=25)
 
 
 @pytest.fixture

@@ -94,12 +94,12 @@ def test_convolutions_are_torchs(precision: str) -> None:
 
 
 def test_batch_normalisation_does_not_depend_on_the_layout() -> None:
-    x = torch.randn(4, 6, 3, 3)
+    x, upstream = torch.randn(4, 6, 3, 3), torch.randn(4, 6, 3, 3)
     results = []
     for layout in (x, x.permute(2, 3, 0, 1).contiguous().permute(2, 3, 0, 1)):
         norm, maps = BatchNorm(6), layout.detach().requires_grad_()
         normal = norm(maps)
-        (normal * x).sum().backward()
+        (normal * upstream).sum().backward()
         results.append((normal, maps.grad, norm.running_var))
         assert torch.allclose(norm.eval()(maps), torch.nn.BatchNorm2d.forward(norm, x), atol=1e-6)
     for ours, torchs in zip(*results, strict=True):
