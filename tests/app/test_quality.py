@@ -13,6 +13,8 @@ import torch
 
 from app.gallery import Gallery
 from models.checkpoints import AVERAGE, GENERATOR, MANIFEST, CheckpointId, CheckpointStore, Manifest
+from models.classifier import look
+from models.drawing import draw, latents, prepare
 from models.judge import bundled_judge
 from models.networks import Generator
 from models.quality import Assessor
@@ -175,3 +177,19 @@ def test_few_digits_are_judged_where_an_epoch_is_short(good: Generator) -> None:
     judge = bundled_judge("mnist", "choosing")
     assert judge
     assert len(Assessor(judge, good.latent_size, CPU, digits=7).labels) == 70
+
+
+def test_what_is_served_is_recognised_as_the_original_is(good: Generator) -> None:
+    """Folding and rounding to bytes cost at most one digit of a thousand; docs/quality.md has the figure of 10,000."""
+    judge = bundled_judge("mnist", "reporting")
+    assert judge
+    labels, noise = torch.arange(1000) % 10, latents(3, 0, 1000, good.latent_size)
+    served = torch.from_numpy(draw(prepare(good, CPU), noise, labels))
+    with torch.no_grad():
+        original = torch.cat([judge.classifier(good(*part))[1].argmax(1) for part in batches(noise, labels)])
+    recognised = look(judge.classifier, served).classes
+    assert abs(int((recognised == labels).sum()) - int((original == labels).sum())) <= 1
+
+
+def batches(noise: torch.Tensor, labels: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    return list(zip(noise.split(200), labels.split(200), strict=True))
