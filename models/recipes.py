@@ -61,7 +61,7 @@ SHARP = Recipe(
     generator_batches=1,
     batch_statistics=True,
     shuffled=True,
-    flatness=0.1,
+    flatness=0.01,
     lr_scale=2.0,
 )
 
