@@ -161,10 +161,13 @@ function hero(signal) {
   const picture = sheet();
   const by = h("figcaption", {});
   const figure = h("figure", { class: "hero" }, h("a", { href: "#/draw", "aria-label": "Draw digits" }, picture), by);
-  picture
-    .draw("/digits?n=3&seed=3&columns=10", "Three rows of the digits 0 to 9, each row in one hand", signal)
-    .then((headers) => by.append("Nobody wrote these. ", h("a", { href: "#/draw" }, "Draw your own"), ` with ${headers.get("X-Checkpoint")}.`))
-    .catch((problem) => figure.replaceChildren(h("p", { class: "hint" }, problem.status === 503 ? problem.message : "")));
+  const draw = async () => {
+    const { serving } = await get("/serving", signal);
+    if (serving === null) return figure.remove();
+    await picture.draw("/digits?n=3&seed=3", "Three rows of the digits 0 to 9, each row in one hand", signal);
+    by.append("Nobody wrote these. ", h("a", { href: "#/draw" }, "Draw your own"), ` with ${serving}.`);
+  };
+  draw().catch((problem) => figure.replaceChildren(h("p", { class: "hint" }, problem.message)));
   return figure;
 }
 

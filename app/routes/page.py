@@ -20,7 +20,9 @@ OWN = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' b
 NOWHERE_ELSE = "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 PAGE_POLICY = f"{OWN}{NOWHERE_ELSE}; require-trusted-types-for 'script'"
 # Swagger UI sets styles of its own, and draws icons from addresses that hold them.
-DOCS_POLICY = OWN.replace("style-src 'self'", "style-src 'self' 'unsafe-inline'").replace("blob:", "data:") + NOWHERE_ELSE
+DOCS_POLICY = (
+    OWN.replace("style-src 'self'", "style-src 'self' 'unsafe-inline'").replace("blob:", "data:") + NOWHERE_ELSE
+)
 
 
 class File(NamedTuple):
