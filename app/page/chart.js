@@ -18,11 +18,13 @@ export function ticks(low, high, most = 5) {
 /**
  * A figure that keeps itself up to date: `chart.draw(lines, epochs, epoch)`.
  * lines: [{ name, look: "accent" | "ink", dashed, points: [[epoch, value], ...] }].
- * `pick(epoch)` is called where somebody points at an epoch.
+ * `pick(epoch)` is called where somebody points at an epoch. With `told`, a line below says what the lines are and
+ * what they come to in that epoch.
  */
-export function chart(title, hint, pick, { format = figure, bounds = null } = {}) {
+export function chart(title, hint, pick, { format = figure, bounds = null, told = false } = {}) {
   const picture = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img" });
-  const element = h("figure", { class: "chart" }, h("figcaption", {}, h("b", {}, title), hint && h("span", {}, hint)), picture);
+  const values = h("div");
+  const element = h("figure", { class: "chart" }, h("figcaption", {}, h("b", {}, title), hint && h("span", {}, hint)), picture, values);
   let last = 1;
 
   const choose = (event) => {
@@ -39,10 +41,11 @@ export function chart(title, hint, pick, { format = figure, bounds = null } = {}
   element.draw = (lines, epochs, epoch) => {
     last = Math.max(1, epochs);
     lines = lines.filter((line) => line.points.length);
-    const values = lines.flatMap((line) => line.points.map((point) => point[1]));
+    const all = lines.flatMap((line) => line.points.map((point) => point[1]));
+    if (told) values.replaceChildren(legend(lines, (line) => value(line, epoch, format)));
     picture.setAttribute("aria-label", spoken(title, lines, epoch, format));
-    if (!values.length) return picture.replaceChildren();
-    const [low, high] = range(values, bounds);
+    if (!all.length) return picture.replaceChildren();
+    const [low, high] = range(all, bounds);
     const x = (at) => LEFT + (last === 1 ? 0.5 : (at - 1) / (last - 1)) * (WIDTH - LEFT - RIGHT);
     const y = (value) => TOP + (1 - (value - low) / (high - low)) * (HEIGHT - TOP - BOTTOM);
     picture.replaceChildren(
@@ -81,17 +84,19 @@ function curve(line, epoch, x, y) {
   ].filter(Boolean);
 }
 
+function value(line, epoch, format) {
+  const here = line.points.find(([at]) => at === epoch);
+  return here ? format(here[1]) : "unknown";
+}
+
 function spoken(title, lines, epoch, format) {
-  const told = lines.map((line) => {
-    const here = line.points.find(([at]) => at === epoch);
-    return `${line.name} ${here ? format(here[1]) : "unknown"}`;
-  });
+  const told = lines.map((line) => `${line.name} ${value(line, epoch, format)}`);
   return lines.length ? `${title}, in epoch ${epoch}: ${told.join(", ")}.` : `${title}: nothing yet.`;
 }
 
-/** What the lines are: [{ name, look, dashed }]. */
-export function legend(lines) {
+/** What the lines are: [{ name, look, dashed }], and what `of` says of each. */
+export function legend(lines, of = () => null) {
   return h("ul", { class: "legend" }, lines.map((line) => h("li", {},
     svg("svg", { viewBox: "0 0 28 8", "aria-hidden": "true" }, svg("line", { class: `${line.look}${line.dashed ? " dashed" : ""}`, x1: 0, x2: 28, y1: 4, y2: 4 })),
-    line.name)));
+    line.name, h("b", {}, of(line)))));
 }

@@ -1,7 +1,6 @@
 // What is drawn of a run's epochs: the seed's four rows of three losses, and the figures of quality.
 
 import { chart } from "/page/chart.js";
-import { percent } from "/page/words.js";
 
 export const ROWS = [
   { name: "generator (train)", network: "generator", split: "train", look: "accent" },
@@ -16,11 +15,11 @@ export const LOSSES = [
   { name: "auxiliary_loss", title: "Auxiliary loss", hint: "which digit it is" },
 ];
 
-const share = (value) => percent(value, value > 0.98 && value < 1 ? 1 : 0);
+const share = (value) => `${Number((100 * value).toFixed(1))} %`;
 
 export const FIGURES = [
   {
-    title: "Label accuracy", hint: "digits recognised for what they should be",
+    title: "Label accuracy", hint: "digits that are recognised",
     options: { format: share, bounds: [0, 1] },
     lines: [
       { name: "all digits", figure: "label_accuracy", look: "accent" },
@@ -32,11 +31,11 @@ export const FIGURES = [
     options: {},
     lines: [
       { name: "all digits", figure: "variety", look: "accent" },
-      { name: "the class that varies least", figure: "variety_least", look: "ink" },
+      { name: "the least varied class", figure: "variety_least", look: "ink" },
     ],
   },
   {
-    title: "Fréchet distance", hint: "to real digits; smaller is better",
+    title: "Fréchet distance", hint: "smaller is better",
     options: {},
     lines: [
       { name: "last weights", figure: "frechet_distance_raw", look: "ink" },
@@ -60,7 +59,7 @@ export function points(epochs, figure) {
 
 export function figureCharts(pick) {
   return FIGURES.map(({ title, hint, options, lines }) => {
-    const made = chart(title, hint, pick, options);
+    const made = chart(title, hint, pick, { ...options, told: true });
     made.show = (epochs, total, epoch) => made.draw(lines.map((line) => ({ ...line, points: points(epochs, line.figure) })), total, epoch);
     return made;
   });

@@ -44,7 +44,8 @@ export async function show(root, { query }, signal) {
   });
   const downloads = h("div", { class: "actions" }, "Download:", ["png", "zip", "npy"].map((form_) => button(form_.toUpperCase(), () => download(form_))));
   const fixed = h("div", { class: "field" }, h("label", { for: "address" }, "Its address: the same digits, for good"), h("div", { class: "row" }, told, copy));
-  root.append(title("Draw"), form, trouble, paper, by, fixed, downloads);
+  const drawn = h("div", { class: "drawn" }, paper, h("div", {}, fixed, downloads, by));
+  root.append(title("Draw"), form, trouble, drawn);
 
   fill(checkpoints, wanted.checkpoint, signal).catch(say);
   draw();
@@ -91,7 +92,7 @@ export async function show(root, { query }, signal) {
   }
 
   function ready(is) {
-    for (const each of [paper, by, fixed, downloads]) each.hidden = !is;
+    drawn.hidden = !is;
   }
 }
 

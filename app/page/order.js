@@ -22,7 +22,7 @@ export async function show(root, { query }, signal) {
   const send = h("button", { class: "primary big" }, "Start the run");
   const form = h("form", { novalidate: true }, h("div", {},
     h("fieldset", { class: "presets" }, h("legend", {}, "Begin with"),
-      Object.entries(presets).map(([text, { value }]) => h("button", { type: "button", onclick: () => preset(value) }, text))),
+      Object.entries(presets).map(([text, { value }]) => h("button", { type: "button", onclick: () => preset(value) }, text[0].toUpperCase() + text.slice(1)))),
     FIRST.map((key) => byName.get(key)?.element),
     h("details", { open: fields.some((each) => !FIRST.includes(each.key) && query.has(each.key)) },
       h("summary", {}, "Everything else"), h("div", { class: "fields" }, fields.filter((each) => !FIRST.includes(each.key)).map((each) => each.element)))),

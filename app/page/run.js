@@ -2,7 +2,7 @@
 
 import { ENDED, follow } from "/page/api.js";
 import { legend } from "/page/chart.js";
-import { FIGURES, LOSSES, ROWS, figureCharts, lossCharts } from "/page/curves.js";
+import { LOSSES, ROWS, figureCharts, lossCharts } from "/page/curves.js";
 import { facts, h, notice, prose, say, title, whisper } from "/page/dom.js";
 import { CLASSES, hands } from "/page/ink.js";
 import { name, note } from "/page/main.js";
@@ -141,7 +141,7 @@ function layout(root, id) {
     judged: h("div"), unjudged: h("p", { class: "hint" }, "Nobody judged these digits: figures of quality are turned off here (ACGAN_JUDGE)."),
     classes: h("div"), recipe: h("div"),
   };
-  view.judged.append(view.figures, figureLegends(), view.classes);
+  view.judged.append(view.figures, view.classes);
   view.learned.append(
     h("section", { "aria-labelledby": "epoch-title" },
       h("div", { class: "epoch" }, h("div", {}, view.epoch, view.took), view.slider, view.play),
@@ -154,10 +154,6 @@ function layout(root, id) {
   root.append(view.head, view.bar, view.standing, view.trouble, view.later, view.learned,
     h("section", {}, h("h2", {}, "Recipe"), view.recipe));
   return view;
-}
-
-function figureLegends() {
-  return h("div", { class: "charts legends" }, FIGURES.map(({ lines }) => legend(lines)));
 }
 
 function head(job, changed) {

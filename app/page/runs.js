@@ -164,7 +164,8 @@ function hero(signal) {
   const draw = async () => {
     const { serving } = await get("/serving", signal);
     if (serving === null) return figure.remove();
-    await picture.draw("/digits?n=3&seed=3", "Three rows of the digits 0 to 9, each row in one hand", signal);
+    const [n, columns] = innerWidth > 640 ? [6, 20] : [3, 10];
+    await picture.draw(`/digits?n=${n}&columns=${columns}&seed=3`, `The digits 0 to 9 in ${n} hands`, signal);
     by.append("Nobody wrote these. ", h("a", { href: "#/draw" }, "Draw your own"), ` with ${serving}.`);
   };
   draw().catch((problem) => figure.replaceChildren(h("p", { class: "hint" }, problem.message)));
