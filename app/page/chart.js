@@ -66,9 +66,11 @@ function range(values, bounds) {
 }
 
 function grid(low, high, last, x, y, format) {
-  const across = ticks(low, high).flatMap((at) => [
+  const steps = ticks(low, high);
+  const places = steps.length > 1 ? Math.max(0, Math.ceil(-Math.log10(steps[1] - steps[0]) - 1e-6)) : 2;
+  const across = steps.flatMap((at) => [
     svg("line", { class: "grid", x1: LEFT, x2: WIDTH - RIGHT, y1: y(at), y2: y(at) }),
-    svg("text", { x: LEFT - 6, y: y(at) + 4, "text-anchor": "end" }, format(at)),
+    svg("text", { x: LEFT - 6, y: y(at) + 4, "text-anchor": "end" }, format === figure ? at.toFixed(places) : format(at)),
   ]);
   const epochs = last < 3 ? Array.from({ length: last }, (_, i) => i + 1) : [...new Set([1, ...ticks(1, last, 4).filter((at) => Number.isInteger(at) && at > 1 + (last - 1) / 9)])];
   return [...across, ...epochs.map((at) => svg("text", { x: x(at), y: HEIGHT - 6, "text-anchor": "middle" }, at))];
