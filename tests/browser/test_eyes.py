@@ -120,6 +120,20 @@ def test_mistakes_are_told_in_a_sentence_beside_the_field(browser: Browser, sett
         page.close()
 
 
+def test_a_mistake_in_drawing_is_told_and_over_when_it_is_mended(
+    browser: Browser, settings: AppSettings, store: CheckpointStore
+) -> None:
+    with serving(settings) as address:
+        page = browser.new_page(base_url=address)
+        page.goto("/#/draw?label=3&n=2000&checkpoint=best")
+        expect(page.get_by_text("should be less than or equal to 1000")).to_be_visible()
+        expect(page.get_by_label("Its address")).to_be_hidden()
+        page.get_by_label("How many").fill("5")
+        expect(page.get_by_role("img", name="5 times the digit 3")).to_be_visible()
+        expect(page.get_by_text("should be less than or equal to 1000")).to_be_hidden()
+        page.close()
+
+
 def test_the_api_is_shown_without_a_network(browser: Browser, settings: AppSettings) -> None:
     with serving(settings) as address, visiting(browser, address) as page:
         page.goto("/docs")
