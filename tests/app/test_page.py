@@ -1,6 +1,7 @@
 """The page's files: what they are, how they are kept, and what a browser may do with them."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,13 @@ def test_browsers_may_ask_nobody_else_and_run_nothing_but_files(client: TestClie
 )
 def test_nothing_else_is_served(client: TestClient, address: str) -> None:
     assert client.get(address).status_code == 404
+
+
+def test_a_wheel_has_every_file() -> None:
+    project = tomllib.loads((FOLDER.parents[1] / "pyproject.toml").read_text())
+    globs = project["tool"]["setuptools"]["package-data"]["app"]
+    packed = {path for glob in globs for path in FOLDER.parent.glob(glob)}
+    assert packed == {path for path in FOLDER.rglob("*") if path.is_file()}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
