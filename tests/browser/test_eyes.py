@@ -15,6 +15,7 @@ from models.config import DatasetName
 from tests.app.serving import serving
 from tests.browser.conftest import visiting
 from tests.e2e.service import Service
+from tests.models.test_checkpoints import NEW, OLD, manifest
 
 pytestmark = pytest.mark.browser
 
@@ -133,6 +134,21 @@ def test_a_mistake_in_drawing_is_told_and_over_when_it_is_mended(
         expect(page.get_by_role("img", name="5 times the digit 3")).to_be_visible()
         expect(page.get_by_text("should be less than or equal to 1000")).to_be_hidden()
         page.close()
+
+
+def test_why_a_checkpoint_is_refused_is_told_and_it_cannot_be_served(
+    browser: Browser, settings: AppSettings, store: CheckpointStore
+) -> None:
+    refused = manifest(NEW, 2).model_copy(update={"refused": "its digits for 4 have collapsed"})
+    store.publish(refused, {})
+    with serving(settings) as address, visiting(browser, address) as page:
+        page.goto("/#/checkpoints")
+        entry = page.locator(f"[data-id='{NEW}-e002']")
+        expect(entry).to_contain_text("Not served: its digits for 4 have collapsed.")
+        expect(entry.get_by_role("button")).to_have_count(0)
+        expect(page.locator(".served")).to_contain_text(f"{NEW}-e001 draws")
+        page.get_by_role("button", name="Roll back").click()
+        expect(page.locator(".served")).to_contain_text(f"{OLD}-e001 draws")
 
 
 def test_the_api_is_shown_without_a_network(browser: Browser, settings: AppSettings) -> None:
