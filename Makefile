@@ -4,13 +4,17 @@ PYTHON ?= python3
 TORCH_INDEX ?=
 BIN := .venv/bin
 
-.PHONY: up test test-faults soak lint format bench bench-train bench-serve image clean
+.PHONY: up test test-browser test-faults soak lint format bench bench-train bench-serve image clean
 
 up: .venv/.local
 	$(BIN)/acgan up
 
 test: .venv/.dev
 	$(BIN)/pytest
+
+# The page in a real chromium, which is to be on PATH.
+test-browser: .venv/.dev
+	$(BIN)/pytest -m browser
 
 # What needs root or strace: system calls that fail, disks that fill up.
 test-faults: .venv/.dev

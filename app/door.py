@@ -13,6 +13,7 @@ from app.rates import LocalRate, TooFast
 
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 PROBES = frozenset({"/livez", "/readyz"})
+PAGE = ("/", "/page/")  # shows nothing before it was given a key, and asks for one
 CALLER = "acgan.caller"  # in the scope: the name of the key that a request came with
 
 
@@ -37,7 +38,7 @@ class Door:
             if name is not None:
                 scope[CALLER] = name
                 bind_contextvars(caller=name)
-            elif self.read_needs_key or not reading:
+            elif not reading or (self.read_needs_key and not is_page(scope["path"])):
                 return await answer_no_key(was_wrong=bool(key))(scope, receive, send)
         if reading and self.reads is not None:
             try:
@@ -45,6 +46,10 @@ class Door:
             except TooFast as error:
                 return await too_fast(error)(scope, receive, send)
         return await self.app(scope, receive, send)
+
+
+def is_page(path: str) -> bool:
+    return path == PAGE[0] or path.startswith(PAGE[1])
 
 
 def offered(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:

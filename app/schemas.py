@@ -60,10 +60,11 @@ class JobList(BaseModel):
     @classmethod
     def of(cls, found: list[Job], query: "JobsQuery") -> "JobList":
         """List at most as many as were asked for; one more that was found means that there is a next page."""
-        page, following = [JobView.of(job) for job in found[: query.limit]], None
+        page, following = [JobView.of(query.shorten(job)) for job in found[: query.limit]], None
         if len(found) > query.limit:
             status = f"&status={query.status}" if query.status else ""
-            following = f"/jobs?limit={query.limit}{status}&before={page[-1].id}"
+            epochs = "&epochs=last" if query.epochs == "last" else ""
+            following = f"/jobs?limit={query.limit}{status}{epochs}&before={page[-1].id}"
         return cls(jobs=page, next=following)
 
 
@@ -95,6 +96,12 @@ class JobsQuery(BaseModel):
     before: Annotated[str, Field(max_length=100)] | None = Field(
         None, description="Only those accepted before this job: the last one of the page before."
     )
+    epochs: Literal["all", "last"] = Field(
+        "all", description="Every epoch of each run, or the last one: a list of long runs is megabytes."
+    )
+
+    def shorten(self, job: Job) -> Job:
+        return job.model_copy(update={"epochs": job.epochs[-1:]}) if self.epochs == "last" else job
 
 
 class SheetQuery(BaseModel):

@@ -1,8 +1,7 @@
-"""Probes, and the way in."""
+"""Probes, and figures."""
 
 import redis
 from fastapi import APIRouter, Response
-from fastapi.responses import RedirectResponse
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
 from app.dependencies import ServicesDep
@@ -11,11 +10,6 @@ from app.scrape import Scrape
 from worker.store import Unsuitable
 
 router = APIRouter(tags=["operations"])
-
-
-@router.get("/", include_in_schema=False)
-async def home() -> RedirectResponse:
-    return RedirectResponse("/docs")
 
 
 @router.get("/livez")

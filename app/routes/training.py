@@ -19,6 +19,8 @@ logger = logging.getLogger(__name__)
 
 EXAMPLES = {
     "the seed's recipe": {"value": {}},
+    "reasonable digits": {"value": {"epochs": 5}},
+    "digits that vary as real ones do": {"value": {"recipe": "sharp", "epochs": 15}},
     "a quick try": {"value": {"epochs": 2, "train_examples": 6000, "test_examples": 1000, "name": "first try"}},
     "without any files": {"value": {"epochs": 2, "dataset": "printed", "train_examples": 6000}},
 }

@@ -251,3 +251,18 @@ def test_a_record_that_has_not_changed_is_not_sent_again(client: TestClient, ben
     assert changed.status_code == 200
     assert changed.headers["ETag"] != tag
     assert len(changed.json()["epochs"]) == 1
+
+
+def test_a_list_of_long_runs_may_be_had_with_their_last_epochs_alone(client: TestClient, bench: JobBench) -> None:
+    first, second = accept(client), accept(client)
+    held = claim(bench)
+    for number in (1, 2):
+        bench.add_epoch(held, epoch_record(number))
+    page = client.get("/jobs?limit=1&epochs=last").json()
+    assert page["jobs"][0]["id"] == second
+    assert page["next"] == f"/jobs?limit=1&epochs=last&before={second}"
+    (job,) = client.get(page["next"]).json()["jobs"]
+    assert job["id"] == first
+    assert [each["epoch"] for each in job["epochs"]] == [2]
+    assert len(client.get("/jobs").json()["jobs"][1]["epochs"]) == 2
+    assert "epochs" in refusal(client.get("/jobs?epochs=none"), 422)

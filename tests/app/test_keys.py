@@ -32,7 +32,7 @@ JOB = "/jobs/20200101-000000-aaaaaa"
 VERBS = ("cancel", "resume", "retry", "front")
 CHANGES = [("POST", "/train"), *(("POST", f"{JOB}/{verb}") for verb in VERBS)]
 OTHER_CHANGES = [("PUT", "/serving"), ("DELETE", "/train"), ("PATCH", JOB)]
-READS = ["/", "/digits/7", "/jobs", "/checkpoints", "/docs", "/openapi.json", "/metrics", "/nowhere"]
+READS = ["/digits/7", "/jobs", "/checkpoints", "/docs", "/openapi.json", "/metrics", "/nowhere"]
 PROBES = ["/livez", "/readyz"]
 
 
@@ -105,6 +105,7 @@ def test_reading_needs_a_key_where_that_is_set_and_probes_do_not(redis_url: str,
             assert client.head(path).status_code == 200
             assert client.post(path).status_code == 401
         assert client.get("/digits/7", headers={"X-API-Key": ANA}).status_code == 200
+        assert client.get("/").status_code == client.get("/page/main.js").status_code == 200  # which ask for the key
 
 
 def test_without_any_keys_everything_is_open(client: TestClient) -> None:

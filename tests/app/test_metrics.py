@@ -85,10 +85,19 @@ def test_addresses_and_methods_that_callers_make_up_make_no_series(client: TestC
     before = Told(client)
     for place in range(20):
         client.get(f"/nowhere/{place}")
+        client.get(f"/page/{place}.js")
         client.get(f"/jobs/20260131-120000-{place:06x}")
         client.request(f"MADEUP{place}", "/livez")
     after = Told(client)
-    templates = {*client.get("/openapi.json").json()["paths"], "/", "/docs", "/openapi.json", UNMATCHED}
+    templates = {
+        *client.get("/openapi.json").json()["paths"],
+        "/",
+        "/docs",
+        "/openapi.json",
+        "/page/{name}",
+        "/docs/{name}",
+        UNMATCHED,
+    }
     assert after.values_of("route") <= templates
     assert after.values_of("method") <= metrics.METHODS | {"other"}
     assert growth(client, before, "acgan_http_requests_total", route="unmatched", status="404") == 20

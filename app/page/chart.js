@@ -1,0 +1,104 @@
+// Curves over epochs, drawn as SVG. A chart is told as text to those who do not see it.
+
+import { h, svg } from "/page/dom.js";
+import { figure } from "/page/words.js";
+
+const WIDTH = 360, HEIGHT = 200, LEFT = 38, RIGHT = 10, TOP = 10, BOTTOM = 24;
+
+/** Round steps that cover low to high: at most `most` of them. */
+export function ticks(low, high, most = 5) {
+  const rough = (high - low) / most || 1;
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const step = power * [1, 2, 5, 10].find((each) => each * power >= rough);
+  const found = [];
+  for (let at = Math.ceil(low / step - 1e-9); at * step <= high + step * 1e-9; at++) found.push(at * step);
+  return found;
+}
+
+/**
+ * A figure that keeps itself up to date: `chart.draw(lines, epochs, epoch)`.
+ * lines: [{ name, look: "accent" | "ink", dashed, points: [[epoch, value], ...] }].
+ * `pick(epoch)` is called where somebody points at an epoch. With `told`, a line below says what the lines are and
+ * what they come to in that epoch.
+ */
+export function chart(title, hint, pick, { format = figure, bounds = null, told = false } = {}) {
+  const picture = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img" });
+  const values = h("div");
+  const element = h("figure", { class: "chart" }, h("figcaption", {}, h("b", {}, title), hint && h("span", {}, hint)), picture, values);
+  let last = 1;
+
+  const choose = (event) => {
+    const box = picture.getBoundingClientRect();
+    const share = ((event.clientX - box.left) / box.width * WIDTH - LEFT) / (WIDTH - LEFT - RIGHT);
+    pick(Math.max(1, Math.min(last, Math.round(1 + share * (last - 1)))));
+  };
+  picture.addEventListener("pointerdown", (event) => {
+    picture.setPointerCapture(event.pointerId);
+    choose(event);
+  });
+  picture.addEventListener("pointermove", (event) => event.buttons && choose(event));
+
+  element.draw = (lines, epochs, epoch) => {
+    last = Math.max(1, epochs);
+    lines = lines.filter((line) => line.points.length);
+    const all = lines.flatMap((line) => line.points.map((point) => point[1]));
+    if (told) values.replaceChildren(legend(lines, (line) => value(line, epoch, format)));
+    picture.setAttribute("aria-label", spoken(title, lines, epoch, format));
+    if (!all.length) return picture.replaceChildren();
+    const [low, high] = range(all, bounds);
+    const x = (at) => LEFT + (last === 1 ? 0.5 : (at - 1) / (last - 1)) * (WIDTH - LEFT - RIGHT);
+    const y = (value) => TOP + (1 - (value - low) / (high - low)) * (HEIGHT - TOP - BOTTOM);
+    picture.replaceChildren(
+      ...grid(low, high, last, x, y, format),
+      svg("line", { class: "cursor", x1: x(epoch), x2: x(epoch), y1: TOP, y2: HEIGHT - BOTTOM }),
+      ...lines.flatMap((line) => curve(line, epoch, x, y)),
+    );
+  };
+  return element;
+}
+
+function range(values, bounds) {
+  let low = Math.min(...values), high = Math.max(...values);
+  const room = (high - low) * 0.06 || Math.abs(high) * 0.1 || 0.1;
+  low = low >= 0 ? Math.max(0, low - room) : low - room;
+  high += room;
+  return bounds ? [Math.max(bounds[0], low), Math.min(bounds[1], high)] : [low, high];
+}
+
+function grid(low, high, last, x, y, format) {
+  const steps = ticks(low, high);
+  const places = steps.length > 1 ? Math.max(0, Math.ceil(-Math.log10(steps[1] - steps[0]) - 1e-6)) : 2;
+  const across = steps.flatMap((at) => [
+    svg("line", { class: "grid", x1: LEFT, x2: WIDTH - RIGHT, y1: y(at), y2: y(at) }),
+    svg("text", { x: LEFT - 6, y: y(at) + 4, "text-anchor": "end" }, format === figure ? at.toFixed(places) : format(at)),
+  ]);
+  const epochs = last < 3 ? Array.from({ length: last }, (_, i) => i + 1) : [...new Set([1, ...ticks(1, last, 4).filter((at) => Number.isInteger(at) && at > 1 + (last - 1) / 9)])];
+  return [...across, ...epochs.map((at) => svg("text", { x: x(at), y: HEIGHT - 6, "text-anchor": "middle" }, at))];
+}
+
+function curve(line, epoch, x, y) {
+  const look = `${line.look}${line.dashed ? " dashed" : ""}`;
+  const points = line.points.map(([at, value]) => `${x(at).toFixed(1)},${y(value).toFixed(1)}`).join(" ");
+  const here = line.points.find(([at]) => at === epoch);
+  return [
+    svg("polyline", { class: look, points }),
+    here && svg("circle", { class: look, cx: x(here[0]), cy: y(here[1]), r: 3.2 }),
+  ].filter(Boolean);
+}
+
+function value(line, epoch, format) {
+  const here = line.points.find(([at]) => at === epoch);
+  return here ? format(here[1]) : "unknown";
+}
+
+function spoken(title, lines, epoch, format) {
+  const told = lines.map((line) => `${line.name} ${value(line, epoch, format)}`);
+  return lines.length ? `${title}, in epoch ${epoch}: ${told.join(", ")}.` : `${title}: nothing yet.`;
+}
+
+/** What the lines are: [{ name, look, dashed }], and what `of` says of each. */
+export function legend(lines, of = () => null) {
+  return h("ul", { class: "legend" }, lines.map((line) => h("li", {},
+    svg("svg", { viewBox: "0 0 28 8", "aria-hidden": "true" }, svg("line", { class: `${line.look}${line.dashed ? " dashed" : ""}`, x1: 0, x2: 28, y1: 4, y2: 4 })),
+    line.name, h("b", {}, of(line)))));
+}

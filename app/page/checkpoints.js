@@ -1,0 +1,78 @@
+// What was published, what of it is served, and why something is not.
+
+import { get, put } from "/page/api.js";
+import { button, facts, h, notice, title, whisper } from "/page/dom.js";
+import { name } from "/page/main.js";
+import { ago, bytes, figure, percent } from "/page/words.js";
+
+const POLICIES = { newest: "Each new publication is served.", best: "The one with the best figures is served.", pinned: "One checkpoint is pinned: new publications are not served." };
+
+export async function show(root, _at, signal) {
+  name("Checkpoints");
+  const served = h("section", { class: "served", "aria-live": "polite" });
+  const list = h("div");
+  root.append(title("Checkpoints"), served, list);
+
+  const update = async () => {
+    const [choice, { checkpoints }] = await Promise.all([get("/serving", signal), get("/checkpoints", signal)]);
+    if (signal.aborted) return;
+    served.replaceChildren(...serving(choice, checkpoints, serve));
+    const open = new Set([...list.querySelectorAll("details[open]")].map((each) => each.dataset.job));
+    const groups = grouped(checkpoints).map(([job, found], at) => group(job, found, choice, serve, list.children.length ? open.has(job) : at === 0 || found.some((each) => each.id === choice.serving)));
+    list.replaceChildren(...(groups.length ? groups : [notice("Nothing was published yet. Each epoch of a run publishes one.", h("a", { class: "button primary", href: "#/new" }, "Start a run"))]));
+  };
+  const serve = async (order) => {
+    const now = await put("/serving", order);
+    whisper(`${now.serving} is served.`);
+    await update();
+  };
+  await update();
+}
+
+function serving(choice, checkpoints, serve) {
+  const now = checkpoints.find((each) => each.id === choice.serving);
+  const before = checkpoints.slice(checkpoints.indexOf(now) + 1).find((each) => each.refused === null);
+  const follow = (policy, text) => button(text, () => serve({ policy }), { "aria-pressed": String(choice.policy === policy), disabled: choice.policy === policy });
+  const back = now && before && button("Roll back", () => serve({ policy: "pinned", checkpoint: before.id }), { title: `Pin ${before.id}` });
+  return [
+    h("p", { class: "standing" }, choice.serving ? h("b", {}, choice.serving) : "Nothing is served yet", choice.serving ? " draws. " : ". ", POLICIES[choice.policy]),
+    h("div", { class: "actions" }, follow("newest", "Follow the newest"), follow("best", "Follow the best"), back),
+    before && h("p", { class: "hint" }, `Rolling back pins ${before.id}. Requests under way are not disturbed.`),
+  ].filter(Boolean);
+}
+
+function grouped(checkpoints) {
+  const runs = new Map();
+  for (const each of checkpoints) runs.set(each.job, [...(runs.get(each.job) ?? []), each]);
+  return [...runs];
+}
+
+function group(job, found, choice, serve, open) {
+  const own = job === "pretrained";
+  const told = own ? "comes with the package" : `${found[0].config.name ?? job}`;
+  const link = own ? null : h("p", {}, h("a", { href: `#/runs/${job}` }, "To the run"));
+  return h("details", { class: "group", open, "data-job": job },
+    h("summary", {}, h("b", {}, told), h("span", { class: "hint" }, ` ${found.length} · ${ago(found[0].created_at)}`)),
+    link, h("ol", {}, found.map((each) => entry(each, choice, serve))));
+}
+
+function entry(checkpoint, choice, serve) {
+  const isServed = checkpoint.id === choice.serving;
+  const isPinned = choice.policy === "pinned" && choice.checkpoint === checkpoint.id;
+  const { metrics } = checkpoint;
+  const state = isServed ? h("span", { class: "badge running" }, isPinned ? "served, pinned" : "served") : checkpoint.refused ? h("span", { class: "badge failed" }, "refused") : null;
+  const may = checkpoint.refused === null;
+  return h("li", { class: "checkpoint", "data-id": checkpoint.id },
+    h("div", { class: "what" },
+      h("h3", {}, `Epoch ${checkpoint.epoch} `, state), h("p", { class: "hint" }, h("code", {}, checkpoint.id)),
+      checkpoint.refused && h("p", {}, `Not served: ${checkpoint.refused}.`),
+      facts([
+        ["recognised", metrics.label_accuracy === undefined ? null : percent(metrics.label_accuracy)],
+        ["variety", metrics.variety === undefined ? null : figure(metrics.variety)],
+        ["Fréchet distance", metrics.frechet_distance === undefined ? null : figure(metrics.frechet_distance)],
+        ["size", bytes(checkpoint.size)],
+      ])),
+    h("div", { class: "actions" },
+      may && !isPinned && button(isServed ? "Pin" : "Serve this", () => serve({ policy: "pinned", checkpoint: checkpoint.id })),
+      may && h("a", { class: "button", href: `#/draw?checkpoint=${checkpoint.id}` }, "Draw")));
+}

@@ -1,0 +1,115 @@
+// Two runs beside each other: what they were told, and what became of it.
+
+import { follow, get } from "/page/api.js";
+import { chart, legend } from "/page/chart.js";
+import { FIGURES, LOSSES, ROWS, points } from "/page/curves.js";
+import { h, notice, say, title } from "/page/dom.js";
+import { hands } from "/page/ink.js";
+import { go, name, note } from "/page/main.js";
+import { badge } from "/page/runs.js";
+import { named, standing } from "/page/words.js";
+
+const LOOKS = ["accent", "ink"];
+
+export async function show(root, { query }, signal) {
+  name("Two runs");
+  const { jobs } = await get("/jobs?limit=100&epochs=last", signal);
+  const ids = ["a", "b"].map((side) => query.get(side) ?? "");
+  const choosers = ids.map((id, side) => chooser(jobs, id, side, (chosen) => {
+    const both = ids.map((each, at) => (at === side ? chosen : each));
+    go(`/compare?a=${both[0]}&b=${both[1]}`);
+  }));
+  root.append(title("Two runs"), h("div", { class: "pair" }, choosers));
+  if (ids.some((id) => !id)) return root.append(notice("Choose two runs to see them beside each other."));
+
+  const pair = [null, null];
+  let epoch = Number(query.get("epoch")) || null;
+  let row = ROWS.find((each) => each.name === query.get("row")) ?? ROWS[1];
+  const slider = h("input", { type: "range", min: 1, value: 1, "aria-label": "Epoch", oninput: () => choose(Number(slider.value)) });
+  const at = h("h2", { id: "epoch-title" });
+  const rows = h("select", { id: "row", onchange: () => {
+    row = ROWS.find((each) => each.name === rows.value);
+    note({ row: rows.value });
+    look();
+  } }, ROWS.map((each) => h("option", {}, each.name)));
+  rows.value = row.name;
+  const pictures = ids.map(() => hands(20));
+  const names = h("div");
+  const charts = h("div", { class: "charts" });
+  const told = h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "What differs" });
+  root.append(
+    names,
+    h("section", { "aria-labelledby": "epoch-title" }, h("div", { class: "epoch" }, at, slider),
+      h("div", { class: "pair" }, pictures.map((each) => h("div", { class: "paper" }, each)))),
+    h("section", {}, h("div", { class: "title" }, h("h2", {}, "Losses and quality"), h("span", { class: "filter" }, h("label", { for: "row" }, "Losses of the"), rows)), charts),
+    h("section", {}, h("h2", {}, "What differs"), told));
+
+  const choose = (wanted) => {
+    epoch = wanted;
+    note({ epoch });
+    look();
+  };
+  const curves = [
+    ...LOSSES.map((loss) => curve(loss.title, loss.hint, {}, (job) => job.epochs.map((each) => [each.epoch, each.losses[row.network][row.split][loss.name]]))),
+    ...FIGURES.map(({ title: text, hint, options, lines }) => {
+      const figure = lines[0].figure === "frechet_distance_raw" ? "frechet_distance" : lines[0].figure;
+      return curve(text, hint, options, (job) => points(job.epochs, figure));
+    }),
+  ];
+  function curve(text, hint, options, of) {
+    const made = chart(text, hint, choose, options);
+    made.show = (total, shown) => made.draw(pair.map((job, side) => ({ name: named(job), look: LOOKS[side], points: of(job) })), total, shown);
+    return made;
+  }
+  charts.append(...curves);
+
+  function look() {
+    if (pair.some((job) => job === null)) return;
+    const longest = Math.max(1, ...pair.map((job) => job.epochs.at(-1)?.epoch ?? 0));
+    const shown = Math.min(epoch ?? longest, longest);
+    slider.max = longest;
+    slider.value = shown;
+    slider.disabled = longest < 2;
+    at.textContent = `Epoch ${shown}`;
+    names.replaceChildren(legend(pair.map((job, side) => ({ name: named(job), look: LOOKS[side] }))));
+    for (const each of curves) each.show(longest, shown);
+    pair.forEach((job, side) => {
+      const found = job.epochs.find((each) => each.epoch === shown) ?? job.epochs.at(-1);
+      const text = found ? `Digits of ${named(job)}, epoch ${found.epoch}` : "";
+      if (found) pictures[side].draw(found.samples, { text }, signal).catch(say);
+    });
+    told.replaceChildren(differences(pair));
+  }
+
+  ids.forEach((id, side) => follow(id, (job) => {
+    const before = pair[side];
+    pair[side] = job;
+    choosers[side].state.replaceChildren(badge(job.status), " ", standing(job));
+    if (before?.epochs.length !== job.epochs.length || before?.status !== job.status) look();
+  }, signal).catch(say));
+}
+
+function chooser(jobs, id, side, chosen) {
+  const known = jobs.some((job) => job.id === id) || !id ? [] : [h("option", { value: id }, id)];
+  const options = jobs.map((job) => h("option", { value: job.id }, job.config.name ? `${job.config.name} (${job.id})` : job.id));
+  const select = h("select", { id: `run-${side}`, onchange: () => chosen(select.value) }, h("option", { value: "" }, "choose a run"), known, options);
+  select.value = id;
+  const state = h("p", { class: "hint" });
+  const label = h("label", { for: `run-${side}` }, side ? "and" : "Compare");
+  const element = h("div", { class: "field" }, label, select, id && h("p", {}, h("a", { href: `#/runs/${id}` }, "To this run")), state);
+  element.state = state;
+  return element;
+}
+
+/** Whatever of the recipes, the machines and the ends is not the same. */
+function differences(pair) {
+  const sides = pair.map((job) => ({
+    ...job.config, device: job.device, status: job.status, "epochs done": job.epochs.at(-1)?.epoch ?? 0,
+    "seconds an epoch": job.epochs.at(-1)?.seconds.toFixed(1),
+  }));
+  const names = Object.keys(sides[0]).filter((key) => key !== "name" && sides[0][key] !== sides[1][key]);
+  const cell = (value) => h("td", {}, value === null || value === undefined ? "–" : String(value));
+  const body = names.map((key) => h("tr", {}, h("th", { scope: "row" }, key.replaceAll("_", " ")), cell(sides[0][key]), cell(sides[1][key])));
+  if (!body.length) return h("p", { class: "hint" }, "Nothing: the same recipe on the same machine.");
+  return h("table", {}, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, ""), pair.map((job) => h("th", { scope: "col" }, named(job))))), h("tbody", {}, body));
+}

@@ -1,0 +1,66 @@
+// What is drawn of a run's epochs: the seed's four rows of three losses, and the figures of quality.
+
+import { chart } from "/page/chart.js";
+
+export const ROWS = [
+  { name: "generator (train)", network: "generator", split: "train", look: "accent" },
+  { name: "generator (test)", network: "generator", split: "test", look: "accent", dashed: true },
+  { name: "discriminator (train)", network: "discriminator", split: "train", look: "ink" },
+  { name: "discriminator (test)", network: "discriminator", split: "test", look: "ink", dashed: true },
+];
+
+export const LOSSES = [
+  { name: "loss", title: "Loss", hint: "the sum of the two, in nats" },
+  { name: "generation_loss", title: "Generation loss", hint: "real against fake" },
+  { name: "auxiliary_loss", title: "Auxiliary loss", hint: "which digit it is" },
+];
+
+const share = (value) => `${Number((100 * value).toFixed(1))} %`;
+
+export const FIGURES = [
+  {
+    title: "Label accuracy", hint: "digits that are recognised",
+    options: { format: share, bounds: [0, 1] },
+    lines: [
+      { name: "all digits", figure: "label_accuracy", look: "accent" },
+      { name: "the worst class", figure: "label_accuracy_worst", look: "ink" },
+    ],
+  },
+  {
+    title: "Variety", hint: "1 is that of real digits",
+    options: {},
+    lines: [
+      { name: "all digits", figure: "variety", look: "accent" },
+      { name: "the least varied class", figure: "variety_least", look: "ink" },
+    ],
+  },
+  {
+    title: "Fréchet distance", hint: "smaller is better",
+    options: {},
+    lines: [
+      { name: "last weights", figure: "frechet_distance_raw", look: "ink" },
+      { name: "averaged weights", figure: "frechet_distance_averaged", look: "accent" },
+    ],
+  },
+];
+
+export function lossCharts(pick) {
+  return LOSSES.map((loss) => {
+    const made = chart(loss.title, loss.hint, pick);
+    made.show = (epochs, total, epoch) =>
+      made.draw(ROWS.map((row) => ({ ...row, points: epochs.map((each) => [each.epoch, each.losses[row.network][row.split][loss.name]]) })), total, epoch);
+    return made;
+  });
+}
+
+export function points(epochs, figure) {
+  return epochs.filter((each) => each.metrics?.[figure] !== undefined).map((each) => [each.epoch, each.metrics[figure]]);
+}
+
+export function figureCharts(pick) {
+  return FIGURES.map(({ title, hint, options, lines }) => {
+    const made = chart(title, hint, pick, { ...options, told: true });
+    made.show = (epochs, total, epoch) => made.draw(lines.map((line) => ({ ...line, points: points(epochs, line.figure) })), total, epoch);
+    return made;
+  });
+}

@@ -1,0 +1,119 @@
+// The playground. Whatever is drawn has an address, and the address is all that is needed to have it again.
+
+import { file, get } from "/page/api.js";
+import { button, h, notice, say, title, whisper } from "/page/dom.js";
+import { sheet } from "/page/ink.js";
+import { name, note } from "/page/main.js";
+
+const MOST = { one: 1000, all: 100 };
+const SEEDS = 1e6;
+
+export async function show(root, { query }, signal) {
+  name("Draw");
+  const wanted = {
+    label: query.get("label") ?? "7",
+    n: query.get("n") ?? "40",
+    seed: query.get("seed") ?? fresh(),
+    checkpoint: query.get("checkpoint") ?? "latest",
+  };
+  let address = "";
+
+  const picture = sheet();
+  const trouble = h("div");
+  const paper = h("div", { class: "paper sheet" }, picture);
+  const by = h("p", { class: "hint" });
+  const told = h("input", { type: "text", id: "address", readonly: true, spellcheck: "false", onfocus: () => told.select() });
+  const labels = h("fieldset", { class: "digits" }, h("legend", {}, "Digit"),
+    [..."0123456789", "all"].map((label) => h("label", {}, h("input", { type: "radio", name: "label", value: label, checked: label === wanted.label, onchange: () => set({ label }) }), h("span", {}, label))));
+  const many = h("input", { type: "number", id: "n", min: 1, value: wanted.n, oninput: () => set({ n: many.value }) });
+  const seed = h("input", { type: "number", id: "seed", min: 0, max: Number.MAX_SAFE_INTEGER, value: wanted.seed, oninput: () => set({ seed: seed.value }) });
+  const checkpoints = h("select", { id: "checkpoint", onchange: () => set({ checkpoint: checkpoints.value }) },
+    ["latest", "best"].map((each) => h("option", { value: each }, each === "latest" ? "what is served" : "the best")));
+
+  const form = h("form", { class: "controls", onsubmit: (event) => event.preventDefault() },
+    labels,
+    h("div", { class: "field" }, h("label", { for: "n" }, "How many"), many),
+    h("div", { class: "field" }, h("label", { for: "seed" }, "Hand (seed)"), h("div", { class: "row" }, seed,
+      button("Another hand", () => { seed.value = fresh(); set({ seed: seed.value }); }))),
+    h("div", { class: "field" }, h("label", { for: "checkpoint" }, "Drawn by"), checkpoints));
+  const copy = button("Copy", async () => {
+    await copied(told);
+    copy.textContent = "Copied";
+    whisper("The address is copied.");
+    setTimeout(() => { copy.textContent = "Copy"; }, 2000);
+  });
+  const downloads = h("div", { class: "actions" }, "Download:", ["png", "zip", "npy"].map((form_) => button(form_.toUpperCase(), () => download(form_))));
+  const fixed = h("div", { class: "field" }, h("label", { for: "address" }, "Its address: the same digits, for good"), h("div", { class: "row" }, told, copy));
+  const drawn = h("div", { class: "drawn" }, paper, h("div", {}, fixed, downloads, by));
+  root.append(title("Draw"), form, trouble, drawn);
+
+  fill(checkpoints, wanted.checkpoint, signal).catch(say);
+  draw();
+
+  function set(changes) {
+    Object.assign(wanted, changes);
+    draw();
+  }
+
+  async function download(form_) {
+    const { blob } = await file(`${address}&format=${form_}`, signal);
+    const link = h("a", { href: URL.createObjectURL(blob), download: `${wanted.label === "all" ? "digits" : `${wanted.label}s`}-${wanted.seed}.${form_}` });
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 60000);
+  }
+
+  /** Draw what is wanted; of many wishes in a row, the last. */
+  async function draw() {
+    const { label, n, seed: hand, checkpoint } = wanted;
+    many.max = label === "all" ? MOST.all : MOST.one;
+    note({ label, n, seed: hand, checkpoint: checkpoint === "latest" ? null : checkpoint });
+    const mine = (draw.newest = Symbol("wish"));
+    await new Promise((resolve) => setTimeout(resolve, 120)); // whoever types a number is not done at its first figure
+    if (mine !== draw.newest || signal.aborted) return;
+    const path = label === "all" ? "/digits" : `/digits/${label}`;
+    const parameters = new URLSearchParams({ n, seed: hand });
+    const text = label === "all" ? `${n} times the digits 0 to 9, each row in one hand` : `${n} times the digit ${label}`;
+    try {
+      const headers = await picture.draw(`${path}?${parameters}&checkpoint=${encodeURIComponent(checkpoint)}`, text, signal);
+      if (mine !== draw.newest) return;
+      const drawnBy = headers.get("X-Checkpoint");
+      address = `${path}?n=${n}&seed=${headers.get("X-Seed")}&checkpoint=${drawnBy}`;
+      told.value = location.origin + address;
+      by.replaceChildren("Drawn by ", h("a", { href: "#/checkpoints" }, drawnBy), ".");
+      ready(true);
+      trouble.replaceChildren();
+      whisper(`${text}, drawn by ${drawnBy}.`);
+    } catch (problem) {
+      if (signal.aborted || mine !== draw.newest) return;
+      ready(false);
+      const start = problem.status === 503 ? h("a", { class: "button primary", href: "#/new" }, "Start a run") : null;
+      trouble.replaceChildren(notice(problem.message, start));
+    }
+  }
+
+  function ready(is) {
+    drawn.hidden = !is;
+  }
+}
+
+async function fill(select, chosen, signal) {
+  if (![...select.options].some((each) => each.value === chosen)) select.append(h("option", { value: chosen }, chosen));
+  select.value = chosen;
+  const { checkpoints } = await get("/checkpoints", signal);
+  const known = new Set([...select.options].map((each) => each.value));
+  const others = checkpoints.filter((each) => each.refused === null && !known.has(each.id));
+  select.append(...others.map((each) => h("option", { value: each.id }, each.id)));
+  select.value = chosen;
+}
+
+function fresh() {
+  return String(Math.floor(Math.random() * SEEDS));
+}
+
+/** The clipboard is there on safe origins only. */
+async function copied(input) {
+  if (navigator.clipboard) return navigator.clipboard.writeText(input.value);
+  input.focus();
+  input.select();
+  if (!document.execCommand("copy")) throw new Error("This browser does not let the page copy: press Ctrl-C.");
+}

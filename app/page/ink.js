@@ -1,0 +1,69 @@
+// Digits on paper: sheets as the service draws them, and epochs' plots laid out for the screen.
+
+import { file } from "/page/api.js";
+import { h } from "/page/dom.js";
+
+export const CLASSES = 10;
+const CELL = 28, PLOT_REAL = 11; // in cells: generated digits are columns 0 to 9, real ones 11 to 20
+
+/** An <img> that shows what an address draws: `await sheet.draw(path, text)` resolves to the answer's headers. */
+export function sheet() {
+  const picture = h("img", { class: "ink", alt: "" });
+  picture.draw = async (path, text, signal) => {
+    const { blob, headers } = await file(path, signal);
+    const address = URL.createObjectURL(blob);
+    picture.alt = text;
+    picture.src = address;
+    await picture.decode().catch(() => {});
+    URL.revokeObjectURL(address);
+    return headers;
+  };
+  return picture;
+}
+
+const KEPT = 120; // plots, of some 200 kB each
+const plots = new Map();
+
+async function plot(path, signal) {
+  if (!plots.has(path)) {
+    const { blob } = await file(path, signal);
+    plots.set(path, await createImageBitmap(blob));
+    if (plots.size > KEPT) {
+      const oldest = plots.keys().next().value;
+      plots.get(oldest).close();
+      plots.delete(oldest);
+    }
+  }
+  return plots.get(path);
+}
+
+/**
+ * The ten classes of an epoch's plot, one a row, and the same hand in each column.
+ * `await canvas.draw(path, { real, text }, signal)`: with `real`, the right half shows real digits.
+ */
+export function hands(most = 40) {
+  const canvas = h("canvas", { class: "ink", role: "img", width: 1, height: 1 });
+  let newest = 0;
+  canvas.draw = async (path, { real = false, text }, signal) => {
+    const mine = ++newest;
+    const bitmap = await plot(path, signal);
+    if (mine !== newest || signal.aborted) return;
+    const room = canvas.parentElement.clientWidth;
+    const columns = Math.max(8, Math.min(most, Math.floor(room / (room < 600 ? 24 : CELL))));
+    const generated = real ? Math.ceil(columns / 2) : columns;
+    canvas.width = columns * CELL + (real ? CELL / 2 : 0);
+    canvas.height = CLASSES * CELL;
+    const context = canvas.getContext("2d");
+    for (let hand = 0; hand < columns; hand++) {
+      const isReal = hand >= generated;
+      const from = isReal ? hand - generated : hand;
+      const left = hand * CELL + (isReal ? CELL / 2 : 0);
+      for (let label = 0; label < CLASSES; label++) {
+        const column = isReal ? PLOT_REAL + label : label;
+        context.drawImage(bitmap, column * CELL, from * CELL, CELL, CELL, left, label * CELL, CELL, CELL);
+      }
+    }
+    canvas.setAttribute("aria-label", text);
+  };
+  return canvas;
+}

@@ -1,0 +1,89 @@
+// The address says what is shown: #/runs/ID?epoch=3. Nothing else is remembered, so a reload loses nothing.
+
+import { key, wanted } from "/page/api.js";
+import { h, hush, notice, say } from "/page/dom.js";
+
+const VIEWS = { "": "runs", new: "order", runs: "run", compare: "compare", draw: "draw", checkpoints: "checkpoints" };
+
+export function place() {
+  const [path, query = ""] = location.hash.replace(/^#\/?/, "").split("?");
+  const [view = "", id = ""] = path.split("/").map(decodeURIComponent);
+  return { view, id, query: new URLSearchParams(query) };
+}
+
+/** Note something in the address without going anywhere; null takes it out. */
+export function note(changes) {
+  const { query } = place();
+  for (const [name, value] of Object.entries(changes)) {
+    if (value === null || value === undefined || value === "") query.delete(name);
+    else query.set(name, value);
+  }
+  const path = location.hash.split("?")[0] || "#/";
+  history.replaceState(null, "", query.size ? `${path}?${query}` : path);
+}
+
+export function go(address) {
+  location.hash = address;
+}
+
+let here = new AbortController();
+
+async function show() {
+  here.abort();
+  here = new AbortController();
+  const { signal } = here;
+  const at = place();
+  const main = document.getElementById("main");
+  mark(at.view);
+  hush();
+  if (!(at.view in VIEWS)) return main.replaceChildren(notice("There is no such page.", h("a", { href: "#/" }, "To the runs")));
+  try {
+    const view = await import(`/page/${VIEWS[at.view]}.js`);
+    if (signal.aborted) return;
+    const root = h("div", { class: `view ${VIEWS[at.view]}` });
+    main.replaceChildren(root);
+    scrollTo(0, 0);
+    await view.show(root, at, signal);
+  } catch (error) {
+    if (signal.aborted || error.name === "AbortError") return;
+    say(error);
+    const again = h("button", { type: "button", onclick: show }, "Try again");
+    main.replaceChildren(notice(error.message, again));
+  }
+}
+
+function mark(view) {
+  const current = view === "runs" || view === "compare" ? "" : view;
+  for (const link of document.querySelectorAll("header a[href^='#/']")) {
+    const target = link.getAttribute("href").slice(2);
+    if (target === current && !link.classList.contains("mark")) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+}
+
+/** Name the tab, and the page for those who listen. */
+export function name(text) {
+  document.title = text ? `${text} · acgan` : "acgan";
+}
+
+const button = document.getElementById("key");
+const showKey = () => {
+  button.hidden = key.get() === null;
+};
+button.addEventListener("click", async () => {
+  key.forget();
+  await wanted("The key in use was forgotten. Give another one, or none.");
+  showKey();
+});
+document.addEventListener("key", showKey);
+showKey();
+
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault(); // the address is ours
+  document.getElementById("main").focus();
+});
+addEventListener("hashchange", () => {
+  show();
+  document.getElementById("main").focus({ preventScroll: true });
+});
+show();

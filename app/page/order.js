@@ -1,0 +1,129 @@
+// A run is ordered: the form is made of the API's own schema, and says beforehand what it will cost in time.
+
+import { get, post } from "/page/api.js";
+import { h, notice, prose, say, title } from "/page/dom.js";
+import { go, name, note } from "/page/main.js";
+import { count, duration, number } from "/page/words.js";
+
+const FIRST = ["name", "recipe", "dataset", "epochs"]; // the rest is for those who look for it
+const ALL = { train_examples: 60000, test_examples: 10000 };
+const UNKNOWN_PACE = 400; // images a second, of two slow cores: docs say two to three minutes for an epoch of 60,000
+
+export async function show(root, { query }, signal) {
+  name("Start a run");
+  const [document_, recent] = await Promise.all([get("/openapi.json", signal), get("/jobs?limit=20&epochs=last", signal).catch(() => ({ jobs: [] }))]);
+  const { properties } = document_.components.schemas.TrainingOrder;
+  const presets = document_.paths["/train"].post.requestBody.content["application/json"].examples;
+
+  const fields = Object.entries(properties).map(([key, schema]) => field(key, schema, query.get(key)));
+  const byName = new Map(fields.map((each) => [each.key, each]));
+  const cost = h("p", { class: "cost", "aria-live": "polite" });
+  const wrong = h("div");
+  const send = h("button", { class: "primary big" }, "Start the run");
+  const form = h("form", { novalidate: true }, h("div", {},
+    h("fieldset", { class: "presets" }, h("legend", {}, "Begin with"),
+      Object.entries(presets).map(([text, { value }]) => h("button", { type: "button", onclick: () => preset(value) }, text[0].toUpperCase() + text.slice(1)))),
+    FIRST.map((key) => byName.get(key)?.element),
+    h("details", { open: fields.some((each) => !FIRST.includes(each.key) && query.has(each.key)) },
+      h("summary", {}, "Everything else"), h("div", { class: "fields" }, fields.filter((each) => !FIRST.includes(each.key)).map((each) => each.element)))),
+    h("div", { class: "bill" }, h("h2", {}, "What it will take"), cost, wrong, send));
+  root.append(title("Start a run"), form);
+
+  const body = () => Object.fromEntries(fields.map((each) => [each.key, each.read()]).filter(([, value]) => value !== undefined));
+  let once = random(); // an order that is sent twice is one run
+  const changed = () => {
+    once = random();
+    note(Object.fromEntries(fields.map((each) => [each.key, each.text()])));
+    cost.replaceChildren(...estimate({ ...defaults(properties), ...body() }, recent.jobs));
+  };
+  const preset = (values) => {
+    for (const each of fields) each.write(values[each.key]);
+    changed();
+  };
+  form.addEventListener("input", changed);
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    send.disabled = true;
+    fields.forEach((each) => each.complain(""));
+    wrong.replaceChildren();
+    try {
+      const job = await post("/train", body(), { "Idempotency-Key": once });
+      go(`/runs/${job.id}`);
+    } catch (problem) {
+      const named = (problem.mistakes ?? []).map((mistake) => [byName.get(mistake.field.split(".").at(-1)), mistake.message]).filter(([each]) => each);
+      for (const [each, message] of named) each.complain(message);
+      if (named.length) named[0][0].focus();
+      else wrong.replaceChildren(notice(problem.message));
+      say(problem);
+    } finally {
+      send.disabled = false;
+    }
+  });
+  changed();
+}
+
+function defaults(properties) {
+  return Object.fromEntries(Object.entries(properties).map(([key, schema]) => [key, schema.default ?? ALL[key]]));
+}
+
+/** One field of the schema: how it is shown, read and written. */
+function field(key, schema, given) {
+  const kind = schema.anyOf?.find((each) => each.type !== "null") ?? schema;
+  const id = `field-${key}`;
+  const common = { id, name: key, "aria-describedby": `${id}-about ${id}-wrong` };
+  const initial = given ?? (schema.default === undefined ? "" : String(schema.default));
+  let input;
+  if (kind.enum) {
+    input = h("select", common, kind.enum.map((each) => h("option", { value: each }, each)));
+  } else if (kind.type === "string") {
+    input = h("input", { ...common, type: "text", maxlength: kind.maxLength, autocomplete: "off" });
+  } else {
+    const step = kind.type === "integer" ? 1 : "any";
+    input = h("input", { ...common, type: "number", step, min: kind.minimum ?? kind.exclusiveMinimum, max: kind.maximum, placeholder: schema.default === undefined ? "all" : null, inputmode: step === 1 ? "numeric" : "decimal" });
+  }
+  input.value = initial;
+  const wrong = h("p", { class: "wrong", id: `${id}-wrong` });
+  const label = key === "adam_lr" ? "Learning rate" : key === "adam_beta_1" ? "Adam's beta 1" : key[0].toUpperCase() + key.slice(1).replaceAll("_", " ");
+  const element = h("div", { class: "field" }, h("label", { for: id }, label), input, h("p", { class: "hint", id: `${id}-about` }, prose(schema.description ?? "")), wrong);
+  const isDefault = () => (input.value === "" && !input.validity.badInput) || input.value === String(schema.default);
+  return {
+    key, element,
+    focus() {
+      element.closest("details")?.setAttribute("open", "");
+      input.focus();
+    },
+    text: () => (isDefault() ? null : input.value),
+    read() {
+      if (isDefault()) return undefined;
+      return input.type === "number" && input.value !== "" ? Number(input.value) : input.value;
+    },
+    write: (value) => { input.value = value ?? schema.default ?? ""; },
+    complain(message) {
+      wrong.textContent = message && `${label} ${message}.`;
+      input.setAttribute("aria-invalid", Boolean(message));
+    },
+  };
+}
+
+/** What it will cost in time, by what runs took here lately. */
+function estimate(config, jobs) {
+  const images = Math.min(config.train_examples, ALL.train_examples);
+  const total = config.epochs * images;
+  const timed = jobs.filter((job) => job.epochs.length).map((job) => {
+    const seen = job.config.train_examples ?? ALL.train_examples;
+    const whole = seen / job.epochs.at(-1).seconds; // with an epoch's end, which weighs less in longer epochs
+    const pace = seen >= images / 4 ? whole : Math.max(whole, 0.9 * (job.progress?.images_per_second ?? 0));
+    const like = (job.config.recipe === config.recipe) + (job.config.batch_size === config.batch_size) + (seen >= images / 4);
+    return { job, like, pace };
+  }).sort((a, b) => b.like - a.like);
+  const waiting = jobs.filter((job) => job.status === "queued" || job.status === "running").length;
+  const what = `${count(config.epochs, "epoch")} of ${number(images)} images`;
+  const ahead = waiting ? ` ${count(waiting, "run")} before it ${waiting === 1 ? "has" : "have"} not ended.` : "";
+  if (!timed.length) return [h("b", {}, `Perhaps ${duration(total / UNKNOWN_PACE)}`), `for ${what} on two processor cores; a GPU takes seconds. No run was timed here yet.${ahead}`];
+  const { job, pace } = timed[0];
+  return [h("b", {}, `About ${duration(total / pace)}`), `for ${what}, as fast as `, h("a", { href: `#/runs/${job.id}` }, job.config.name || job.id), ` (${number(Math.round(pace))} images a second).${ahead}`];
+}
+
+function random() {
+  return Array.from(crypto.getRandomValues(new Uint32Array(4)), (each) => each.toString(36)).join("-");
+}

@@ -1,0 +1,195 @@
+// One run, live. One epoch is looked at, everywhere on the page: its digits, its losses, its figures.
+
+import { ENDED, follow } from "/page/api.js";
+import { legend } from "/page/chart.js";
+import { LOSSES, ROWS, figureCharts, lossCharts } from "/page/curves.js";
+import { facts, h, notice, prose, say, title, whisper } from "/page/dom.js";
+import { CLASSES, hands } from "/page/ink.js";
+import { name, note } from "/page/main.js";
+import { badge, progress, verbs } from "/page/runs.js";
+import { done, duration, figure, named, number, percent, standing, when } from "/page/words.js";
+
+const STEP = 450; // milliseconds an epoch, played
+
+export async function show(root, { id, query }, signal) {
+  const view = layout(root, id);
+  let job = null;
+  let wanted = Number(query.get("epoch")) || null; // null follows the newest
+  let real = query.has("real");
+  view.real.checked = real;
+
+  const known = () => job?.epochs ?? [];
+  const epoch = () => Math.min(wanted ?? Infinity, known().at(-1)?.epoch ?? 0);
+  const choose = (at) => {
+    wanted = at >= (known().at(-1)?.epoch ?? 0) && !ENDED.includes(job.status) ? null : at;
+    note({ epoch: wanted });
+    look();
+  };
+  const charts = [...lossCharts(choose), ...figureCharts(choose)];
+  view.losses.append(...charts.slice(0, LOSSES.length));
+  view.figures.append(...charts.slice(LOSSES.length));
+
+  view.slider.addEventListener("input", () => choose(Number(view.slider.value)));
+  view.real.addEventListener("change", () => {
+    real = view.real.checked;
+    note({ real: real ? "1" : null });
+    look();
+  });
+  let playing = null;
+  const stop = () => {
+    clearInterval(playing);
+    playing = null;
+    view.play.textContent = "Play";
+  };
+  view.play.addEventListener("click", () => {
+    if (playing) return stop();
+    if (epoch() >= known().at(-1).epoch) choose(1);
+    view.play.textContent = "Pause";
+    playing = setInterval(() => {
+      if (epoch() >= known().at(-1).epoch) return stop();
+      choose(epoch() + 1);
+    }, STEP);
+  });
+  signal.addEventListener("abort", stop);
+  let width = 0;
+  const observer = new ResizeObserver(() => {
+    const now = view.picture.parentElement.clientWidth;
+    if (Math.abs(now - width) > 20 && job) draw();
+    width = now;
+  });
+  observer.observe(view.picture.parentElement);
+  signal.addEventListener("abort", () => observer.disconnect());
+
+  function draw() {
+    const at = known().find((each) => each.epoch === epoch());
+    if (!at) return;
+    const text = `Digits of epoch ${at.epoch}: the classes 0 to 9 from top to bottom, one hand a column${real ? "; on the right, real digits" : ""}.`;
+    view.picture.draw(at.samples, { real, text }, signal).catch(say);
+  }
+
+  /** Show the epoch that is looked at. */
+  function look() {
+    const epochs = known(), at = epoch(), shown = epochs.find((each) => each.epoch === at);
+    view.learned.hidden = !shown;
+    view.later.hidden = Boolean(shown);
+    view.later.textContent = ENDED.includes(job.status) ? "No epoch was finished." : "Curves and digits appear after the first epoch.";
+    if (!shown) return;
+    const total = Math.max(job.progress?.epochs ?? 0, job.config.epochs);
+    view.slider.max = epochs.at(-1).epoch;
+    view.slider.value = at;
+    view.slider.disabled = epochs.length < 2;
+    view.play.hidden = epochs.length < 2;
+    view.slider.setAttribute("aria-valuetext", `epoch ${at} of ${total}`);
+    view.epoch.textContent = `Epoch ${at}`;
+    view.took.textContent = `of ${total}, in ${duration(shown.seconds)}`;
+    view.plot.href = shown.samples;
+    view.draw.href = `#/draw?checkpoint=${shown.checkpoint}`;
+    view.draw.hidden = shown.refused !== null;
+    view.refused.replaceChildren(...(shown.refused ? [notice(`Epoch ${at} is not served: ${shown.refused}.`)] : []));
+    for (const each of charts) each.show(epochs, Math.min(total, Math.max(epochs.at(-1).epoch, 2)), at);
+    view.table.replaceChildren(table(shown));
+    const judged = epochs.some((each) => Object.keys(each.metrics).length);
+    view.judged.hidden = !judged;
+    view.unjudged.hidden = judged;
+    view.classes.replaceChildren(...(shown.metrics.label_accuracy === undefined ? [] : [classes(shown.metrics)]));
+    draw();
+  }
+
+  let status = "", seen = 0;
+  const told = (now) => {
+    job = now;
+    view.standing.textContent = standing(job);
+    view.bar.set(done(job), "Progress of the run");
+    const share = ENDED.includes(job.status) ? "" : `${Math.floor(100 * done(job))} % · `;
+    name(share + named(job));
+    const trouble = job.trouble ?? job.error;
+    view.trouble.replaceChildren(...(trouble ? [notice(trouble)] : []));
+    if (status !== job.status) {
+      view.head.replaceChildren(head(job, changed));
+      view.recipe.replaceChildren(about(job));
+      whisper(`The run is ${job.status}.`);
+    }
+    const last = known().at(-1)?.epoch ?? 0;
+    if (seen !== last && seen) whisper(`Epoch ${last} is done.`);
+    if (seen !== last || status !== job.status) look();
+    seen = last;
+    status = job.status;
+  };
+  const changed = (now) => {
+    const over = ENDED.includes(job.status) && !ENDED.includes(now.status);
+    told(now);
+    if (over) watch();
+  };
+  const watch = () => follow(id, told, signal).catch(say);
+  await new Promise((resolve, reject) => {
+    follow(id, (now) => (told(now), resolve()), signal).then(resolve, (error) => (job ? say(error) : reject(error)));
+  });
+}
+
+function layout(root, id) {
+  const view = {
+    head: h("div", { class: "head" }, title(`Run ${id}`)),
+    bar: progress(), standing: h("p", { class: "standing" }), trouble: h("div"), refused: h("div"),
+    later: h("p", { class: "hint" }), learned: h("div", { hidden: true }),
+    epoch: h("h2", { id: "epoch-title" }), took: h("span", { class: "hint" }),
+    picture: hands(), play: h("button", { type: "button" }, "Play"),
+    slider: h("input", { type: "range", min: 1, max: 1, value: 1, "aria-label": "Epoch" }),
+    real: h("input", { type: "checkbox", id: "real" }),
+    plot: h("a", {}, "The whole plot"), draw: h("a", {}, "Draw with it"),
+    losses: h("div", { class: "charts" }), figures: h("div", { class: "charts" }),
+    table: h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Losses of the epoch" }),
+    judged: h("div"), unjudged: h("p", { class: "hint" }, "Nobody judged these digits: figures of quality are turned off here (ACGAN_JUDGE)."),
+    classes: h("div"), recipe: h("div"),
+  };
+  view.judged.append(view.figures, view.classes);
+  view.learned.append(
+    h("section", { "aria-labelledby": "epoch-title" },
+      h("div", { class: "epoch" }, h("div", {}, view.epoch, view.took), view.slider, view.play),
+      h("div", { class: "paper" }, view.picture),
+      h("p", { class: "under" }, "The same hands in every epoch: watch them learn to write.",
+        h("label", { for: "real" }, view.real, " beside real digits"), view.draw, view.plot)),
+    view.refused,
+    h("section", {}, h("h2", {}, "Losses"), legend(ROWS), view.losses, view.table),
+    h("section", {}, h("h2", {}, "Quality"), view.judged, view.unjudged));
+  root.append(view.head, view.bar, view.standing, view.trouble, view.later, view.learned,
+    h("section", {}, h("h2", {}, "Recipe"), view.recipe));
+  return view;
+}
+
+function head(job, changed) {
+  const beside = h("a", { class: "button", href: `#/compare?a=${job.id}` }, "Compare");
+  return title(named(job), badge(job.status), h("div", { class: "actions" }, verbs(job, changed), beside));
+}
+
+/** The table as the seed prints it. */
+function table(epoch) {
+  const body = ROWS.map((row) => {
+    const losses = epoch.losses[row.network][row.split];
+    return h("tr", {}, h("th", { scope: "row" }, row.name), h("td", {}, losses.loss.toFixed(2)),
+      h("td", {}, losses.generation_loss.toFixed(4)), h("td", {}, losses.auxiliary_loss.toFixed(4)));
+  });
+  const columns = ["epoch " + epoch.epoch, ...LOSSES.map((loss) => loss.name)];
+  return h("table", {}, h("thead", {}, h("tr", {}, columns.map((column) => h("th", { scope: "col" }, column)))), h("tbody", {}, body));
+}
+
+/** Accuracy and variety of each class. */
+function classes(metrics) {
+  const row = (text, figures) => h("tr", {}, h("th", { scope: "row" }, text), figures.map((each) => h("td", {}, each)));
+  const labels = Array.from({ length: CLASSES }, (_, label) => label);
+  const of = (figure, format) => labels.map((label) => format(metrics[`${figure}_${label}`] ?? NaN));
+  return h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Figures of each class" },
+    h("table", {}, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "class"), labels.map((label) => h("th", { scope: "col" }, label)))),
+      h("tbody", {}, row("recognised", of("label_accuracy", (value) => percent(value))), row("variety", of("variety", figure)))),
+    h("p", { class: "hint" }, `Fréchet distance of what is served: ${figure(metrics.frechet_distance)}. `, prose("`best` goes by it.")));
+}
+
+function about(job) {
+  const config = job.config;
+  return h("div", {}, facts([
+    ["recipe", config.recipe], ["data", config.dataset], ["images", config.train_examples ? number(config.train_examples) : "all"],
+    ["batch", config.batch_size], ["latent size", config.latent_size], ["learning rate", config.adam_lr], ["beta 1", config.adam_beta_1],
+    ["seed", config.seed], ["precision", config.precision], ["device", job.device], ["worker", job.worker],
+    ["accepted", when(job.created_at)], ["ended", job.ended_at && when(job.ended_at)],
+    ["again of", job.retry_of && h("a", { href: `#/runs/${job.retry_of}` }, job.retry_of)],
+  ]), h("p", { class: "hint" }, "As JSON: ", h("a", { href: job.links.self }, job.links.self), ", and as events: ", h("a", { href: job.links.events }, job.links.events)));
+}

@@ -1,0 +1,178 @@
+// All runs, newest first, and what draws just now.
+
+import { ENDED, get, post } from "/page/api.js";
+import { button, h, pause, title } from "/page/dom.js";
+import { sheet } from "/page/ink.js";
+import { go, name, note } from "/page/main.js";
+import { ago, done, named, percent, recipe, standing } from "/page/words.js";
+
+const PAGE = 10, AGAIN = 2500;
+const STATES = ["queued", "running", "succeeded", "failed", "cancelled"];
+
+export async function show(root, { query }, signal) {
+  name("");
+  const chosen = new Set((query.get("compare") ?? "").split(",").filter(Boolean));
+  const list = h("ol", { class: "jobs" });
+  const more = h("div", { class: "actions" });
+  const compare = h("a", { class: "button", id: "compare" }, "Compare");
+  const filter = h("select", { id: "status", onchange: () => go(filter.value ? `/?status=${filter.value}` : "/") },
+    h("option", { value: "" }, "all"), STATES.map((state) => h("option", {}, state)));
+  filter.value = query.get("status") ?? "";
+  root.append(
+    hero(signal),
+    title("Runs", h("span", { class: "filter" }, h("label", { for: "status" }, "Show"), filter), compare),
+    list,
+    more,
+  );
+
+  const rows = new Map();
+  const pick = (id, box) => {
+    if (box.checked) chosen.add(id);
+    else chosen.delete(id);
+    for (const first of [...chosen].slice(0, -2)) {
+      chosen.delete(first);
+      const other = rows.get(first);
+      if (other) other.box.checked = false;
+    }
+    note({ compare: [...chosen].join(",") });
+    offer();
+  };
+  const offer = () => {
+    const [a, b] = [...chosen];
+    compare.textContent = b ? "Compare these two" : "Tick two to compare";
+    if (b) compare.href = `#/compare?a=${a}&b=${b}`;
+    else compare.removeAttribute("href");
+    compare.classList.toggle("primary", Boolean(b));
+  };
+  offer();
+
+  const status = query.get("status") ? `&status=${query.get("status")}` : "";
+  const first = `/jobs?limit=${PAGE}&epochs=last${status}`;
+  let older = [];
+  const update = async (answer) => {
+    const shown = [...answer.jobs, ...older];
+    const known = new Set(shown.map((job) => job.id));
+    for (const [id, row] of rows) if (!known.has(id)) row.remove(), rows.delete(id);
+    shown.forEach((job, at) => {
+      if (!rows.has(job.id)) rows.set(job.id, entry(job, chosen.has(job.id), pick));
+      const row = rows.get(job.id);
+      row.update(job);
+      if (list.children[at] !== row) list.insertBefore(row, list.children[at] ?? null);
+    });
+    if (!shown.length) list.replaceChildren(nothing(status));
+    else list.querySelector(".nothing")?.remove();
+  };
+  let next = null;
+  const offerMore = () => more.replaceChildren(...(next ? [button("Older runs", async () => {
+    const answer = await get(next, signal);
+    older.push(...answer.jobs);
+    next = answer.next;
+    await update({ jobs: newest });
+    offerMore();
+  })] : []));
+
+  let answer = await get(first, signal);
+  let newest = answer.jobs;
+  next = answer.next;
+  offerMore();
+  await update(answer);
+  keepUp();
+
+  async function keepUp() {
+    while (!signal.aborted) {
+      await pause(AGAIN, signal).catch(() => {});
+      if (signal.aborted || document.hidden) continue;
+      try {
+        answer = await get(first, signal);
+      } catch {
+        continue; // it is told where something was asked for; the list shows what was known
+      }
+      const fresh = new Set(answer.jobs.map((job) => job.id));
+      older = [...newest.filter((job) => !fresh.has(job.id) && older.length), ...older].filter((job) => !fresh.has(job.id));
+      newest = answer.jobs;
+      await update(answer);
+    }
+  }
+}
+
+function entry(job, chosen, pick) {
+  const box = h("input", { type: "checkbox", checked: chosen, "aria-label": `Compare ${named(job)}`, onchange: () => pick(job.id, box) });
+  const link = h("a", { href: `#/runs/${job.id}` }, named(job));
+  const state = h("span", { class: "state" });
+  const line = h("p", {});
+  const bar = progress();
+  const figures = h("p", { class: "hint" });
+  const actions = h("div", { class: "actions" });
+  const row = h("li", { class: "job" }, box, h("div", { class: "what" }, h("h2", {}, link, state), line, bar, figures), actions);
+  row.box = box;
+  let shown = "";
+  row.update = (now) => {
+    row.dataset.status = now.status;
+    if (state.dataset.status !== now.status) state.replaceChildren(badge(now.status));
+    state.dataset.status = now.status;
+    line.textContent = now.trouble ?? now.error ?? standing(now);
+    bar.set(done(now), `${named(now)}: progress`);
+    bar.hidden = ENDED.includes(now.status);
+    figures.textContent = [recipe(now.config), last(now), ago(now.created_at)].filter(Boolean).join(" · ");
+    if (shown !== now.status) actions.replaceChildren(...verbs(now, row.update));
+    shown = now.status;
+  };
+  return row;
+}
+
+function last(job) {
+  const metrics = job.epochs.at(-1)?.metrics;
+  return metrics?.label_accuracy === undefined ? null : `${percent(metrics.label_accuracy)} of its digits recognised`;
+}
+
+export function badge(status) {
+  return h("span", { class: `badge ${status}` }, status);
+}
+
+/** A bar that says how much is done. */
+export function progress() {
+  const bar = h("progress", { max: 1, value: 0 });
+  bar.set = (share, text) => {
+    bar.value = share;
+    bar.setAttribute("aria-label", text);
+  };
+  return bar;
+}
+
+/** What can be done with a run in its state; `changed` gets the new record. */
+export function verbs(job, changed) {
+  const tell = (verb, text, attributes = {}) => button(text, async () => changed(await post(`/jobs/${job.id}/${verb}`)), attributes);
+  const again = button("Run again", async () => go(`/runs/${(await post(`/jobs/${job.id}/retry`)).id}`), { title: "Its recipe once more, from the start, as a new run" });
+  switch (job.status) {
+    case "queued":
+      return [tell("front", "Next, please", { title: "It is run next, whatever its priority" }), tell("cancel", "Cancel")];
+    case "running":
+      return [tell("cancel", "Cancel")];
+    case "failed":
+    case "cancelled":
+      return [tell("resume", "Resume", { class: "primary" }), again];
+    case "succeeded":
+      return [again];
+  }
+  return [];
+}
+
+function hero(signal) {
+  const picture = sheet();
+  const by = h("figcaption", {});
+  const figure = h("figure", { class: "hero" }, h("a", { href: "#/draw", "aria-label": "Draw digits" }, picture), by);
+  const draw = async () => {
+    const { serving } = await get("/serving", signal);
+    if (serving === null) return figure.remove();
+    const [n, columns] = innerWidth > 640 ? [6, 20] : [3, 10];
+    await picture.draw(`/digits?n=${n}&columns=${columns}&seed=3`, `The digits 0 to 9 in ${n} hands`, signal);
+    by.append("Nobody wrote these. ", h("a", { href: "#/draw" }, "Draw your own"), ` with ${serving}.`);
+  };
+  draw().catch((problem) => figure.replaceChildren(h("p", { class: "hint" }, problem.message)));
+  return figure;
+}
+
+function nothing(status) {
+  const text = status ? "No run is in this state." : "Nothing was trained here yet. A first run takes minutes, and you can watch it learn.";
+  return h("li", { class: "nothing" }, h("p", {}, text), !status && h("a", { class: "button primary", href: "#/new" }, "Start a run"));
+}

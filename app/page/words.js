@@ -1,0 +1,86 @@
+// How things are put: numbers, times, names.
+
+const whole = new Intl.NumberFormat("en");
+
+export function count(number, noun) {
+  return `${whole.format(number)} ${noun}${number === 1 ? "" : "s"}`;
+}
+
+export function number(value) {
+  return whole.format(value);
+}
+
+/** Seconds, as people say them. */
+export function duration(seconds) {
+  if (seconds < 1) return "less than a second";
+  if (seconds < 90) return count(Math.round(seconds), "second");
+  if (seconds < 90 * 60) return count(Math.round(seconds / 60), "minute");
+  if (seconds < 36 * 3600) {
+    const hours = Math.floor(seconds / 3600);
+    const minutes = Math.round((seconds % 3600) / 60);
+    return minutes && hours < 10 ? `${hours} h ${minutes} min` : count(hours, "hour");
+  }
+  return count(Math.round(seconds / 86400), "day");
+}
+
+export function ago(time) {
+  const seconds = (Date.now() - new Date(time)) / 1000;
+  return seconds < 5 ? "just now" : `${duration(seconds)} ago`;
+}
+
+export function when(time) {
+  return new Date(time).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
+}
+
+export function bytes(size) {
+  return size >= 1e9 ? `${(size / 1e9).toFixed(1)} GB` : size >= 1e6 ? `${(size / 1e6).toFixed(0)} MB` : `${Math.ceil(size / 1e3)} kB`;
+}
+
+export function percent(share, digits = 1) {
+  return `${(100 * share).toFixed(digits)} %`;
+}
+
+export function figure(value) {
+  const size = Math.abs(value);
+  return size >= 100 ? value.toFixed(0) : size >= 10 ? value.toFixed(1) : size >= 0.1 || size === 0 ? value.toFixed(2) : value.toPrecision(2);
+}
+
+export function named(job) {
+  return job.config.name || `Run ${job.id}`;
+}
+
+/** What a run is, in a line. */
+export function recipe(config) {
+  const told = [count(config.epochs, "epoch"), config.dataset === "mnist" ? "MNIST" : "printed digits"];
+  if (config.recipe !== "seed") told.unshift(`recipe ${config.recipe}`);
+  if (config.train_examples) told.push(`${number(config.train_examples)} images`);
+  return told.join(" · ");
+}
+
+/** How much of a run is done, 0 to 1. */
+export function done(job) {
+  if (job.status === "succeeded") return 1;
+  const at = job.progress;
+  if (!at) return job.epochs.length ? job.epochs.at(-1).epoch / job.config.epochs : 0;
+  return Math.min(1, (at.epoch - 1 + at.batch / at.batches) / at.epochs);
+}
+
+/** Where a run stands, in a sentence. */
+export function standing(job) {
+  const at = job.progress;
+  if (job.status === "queued") return at ? "Waits for a worker to go on with it." : "Waits for a worker.";
+  if (job.status === "running" && !at) return "Begins.";
+  if (job.status === "running") {
+    const left = at.eta_seconds > 0.5 ? `about ${duration(at.eta_seconds)} left` : "nearly done";
+    const speed = at.images_per_second ? ` · ${number(Math.round(at.images_per_second))} images a second` : "";
+    return `Epoch ${at.epoch} of ${at.epochs} · ${number(at.batch)} of ${number(at.batches)} iterations${speed} · ${left}`;
+  }
+  const epochs = job.epochs.length ? job.epochs.at(-1).epoch : 0;
+  if (job.status === "succeeded") {
+    const took = (new Date(job.ended_at) - new Date(job.started_at)) / 1000;
+    return `All ${count(epochs, "epoch")} done, in ${duration(took)}.`;
+  }
+  const so = `${epochs} of ${count(job.config.epochs, "epoch")} done`;
+  if (job.status === "cancelling") return `Stops within seconds; ${so}.`;
+  return `${job.status === "failed" ? "Failed" : "Cancelled"} with ${so}; it can go on from there.`;
+}

@@ -1,0 +1,62 @@
+"""A real browser before a real service."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
+
+from tests.app.conftest import settings, store  # noqa: F401  # fixtures
+from tests.e2e.service import Service, running
+from tests.e2e.test_service import DATA
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+SLOW = 60_000  # milliseconds that a machine with two cores may take for what takes others one second
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        pytest.skip("there is no chromium: apt-get install chromium")
+    sandbox = [] if os.geteuid() else ["--no-sandbox"]  # which root may not use
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=sandbox)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def service(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with running(tmp_path_factory.mktemp("service") / "home", **DATA) as service:
+        yield service
+
+
+@contextmanager
+def visiting(browser: Browser, address: str, **options: object) -> Iterator[Page]:
+    """Open the page. What it may never do is asserted when it is left: complain, or ask somebody else."""
+    complaints: list[str] = []
+    elsewhere: list[str] = []
+
+    def hear(message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            complaints.append(message.text)
+
+    def see(request: Request) -> None:
+        target = urlsplit(request.url)
+        if target.scheme not in ("blob", "data") and target.hostname != "127.0.0.1":
+            elsewhere.append(request.url)
+
+    context = browser.new_context(base_url=address, **options)  # type: ignore[arg-type]
+    context.set_default_timeout(SLOW)
+    page = context.new_page()
+    page.on("console", hear)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("request", see)
+    page.goto("/")
+    yield page
+    context.close()
+    assert complaints == []
+    assert elsewhere == []

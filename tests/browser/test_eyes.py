@@ -1,0 +1,157 @@
+"""For every eye, hand and pocket: axe's rules, light and dark, wide and narrow; and a key where one is needed."""
+
+import re
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect
+from pydantic import SecretStr
+
+from app.keys import make_key
+from app.settings import AppSettings
+from models.checkpoints import CheckpointStore
+from models.config import DatasetName
+from tests.app.serving import serving
+from tests.browser.conftest import visiting
+from tests.e2e.service import Service
+from tests.models.test_checkpoints import NEW, OLD, manifest
+
+pytestmark = pytest.mark.browser
+
+LOOKS: dict[str, dict[str, Any]] = {
+    "light": {"viewport": {"width": 1200, "height": 900}, "color_scheme": "light"},
+    "dark": {"viewport": {"width": 1200, "height": 900}, "color_scheme": "dark"},
+    "phone": {"viewport": {"width": 375, "height": 800}, "color_scheme": "light", "has_touch": True},
+}
+
+
+@pytest.fixture(scope="module")
+def jobs(service: Service, dataset_name: DatasetName) -> list[str]:
+    recipe = {"epochs": 2, "batch_size": 20, "train_examples": 60, "test_examples": 40, "dataset": dataset_name}
+    made = [service.train(**recipe, name="one"), service.train(**recipe, seed=2)]
+    for job in made:
+        service.until_ended(job)
+    return made
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_axe_finds_nothing_serious_and_nothing_is_too_wide(
+    browser: Browser, service: Service, jobs: list[str], look: str
+) -> None:
+    views = {
+        "": ".job",
+        "new?batch_size=50": ".cost",
+        f"runs/{jobs[0]}?real=1": ".chart polyline",
+        f"compare?a={jobs[0]}&b={jobs[1]}": ".chart polyline",
+        "draw?label=all&n=4&seed=1": ".sheet img[src]",
+        "checkpoints": ".checkpoint",
+    }
+    with visiting(browser, str(service.client.base_url), **LOOKS[look]) as page:
+        for view, ready in views.items():
+            page.goto(f"/#/{view}")
+            expect(page.locator(ready).first).to_be_attached()
+            page.wait_for_timeout(300)
+            assert serious(page) == [], view
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{view} is too wide"
+
+
+def test_axe_would_find_something(browser: Browser, settings: AppSettings) -> None:
+    with serving(settings) as address:
+        page = browser.new_page(base_url=address)
+        page.goto("/")
+        expect(page.get_by_role("heading", name="Runs")).to_be_visible()
+        page.evaluate("document.querySelector('h1').style.color = '#dddddd'")
+        page.evaluate("document.querySelector('label').remove()")
+        assert {found.partition(":")[0] for found in serious(page)} == {"color-contrast", "select-name"}
+        page.close()
+
+
+def serious(page: Page) -> list[str]:
+    """What axe calls serious or critical: rule and place."""
+    found = Axe().run(page).response["violations"]
+    return [
+        f"{each['id']}: {node['html'][:160]}"
+        for each in found
+        if each["impact"] in ("serious", "critical")
+        for node in each["nodes"]
+    ]
+
+
+def test_a_key_is_asked_for_kept_for_the_tab_and_sent(
+    browser: Browser, settings: AppSettings, store: CheckpointStore
+) -> None:
+    key, entry = make_key("ana")
+    guarded = settings.model_copy(update={"api_keys": SecretStr(str(entry)), "read_needs_key": True})
+    with serving(guarded) as address:
+        context = browser.new_context(base_url=address)
+        page = context.new_page()
+        page.goto("/")
+        expect(page.get_by_role("dialog")).to_contain_text("This needs a key")
+        page.get_by_label("Key", exact=True).fill(f"{key}x")
+        page.get_by_role("button", name="Use it").click()
+        expect(page.get_by_role("dialog")).to_contain_text("This key is not known here")
+        page.get_by_label("Key", exact=True).fill(key)
+        page.get_by_role("button", name="Use it").click()
+        expect(page.get_by_text("Nothing was trained here yet")).to_be_visible()
+        expect(page.locator(".hero img[src]")).to_be_visible()  # pictures are fetched with the key too
+        page.goto("/#/new?epochs=1")
+        page.get_by_role("button", name="Start the run").click()
+        expect(page.get_by_text("Waits for a worker.")).to_be_visible()
+        page.reload()
+        expect(page.get_by_text("Waits for a worker.")).to_be_visible()
+        job = page.url.rpartition("/")[2]
+        page.request.post(f"/jobs/{job}/cancel", headers={"Authorization": f"Bearer {key}"})
+        expect(page.locator("h1 + .badge")).to_have_text("cancelled")  # it is followed by asking now and then
+        assert context.cookies() == []
+        assert page.evaluate("localStorage.length") == 0
+        context.close()
+
+
+def test_mistakes_are_told_in_a_sentence_beside_the_field(browser: Browser, settings: AppSettings) -> None:
+    with serving(settings) as address:
+        page = browser.new_page(base_url=address)
+        page.goto("/#/draw")
+        expect(page.get_by_role("main")).to_contain_text("No generator has been published yet")
+        page.goto("/#/new?epochs=2000")
+        page.get_by_role("button", name="Start the run").click()
+        expect(page.get_by_label("Epochs")).to_have_accessible_description(re.compile("less than or equal to 1000"))
+        expect(page.get_by_label("Epochs")).to_be_focused()
+        page.goto("/#/runs/20200101-000000-aaaaaa")
+        expect(page.get_by_role("main")).to_contain_text("There is no job")
+        page.close()
+
+
+def test_a_mistake_in_drawing_is_told_and_over_when_it_is_mended(
+    browser: Browser, settings: AppSettings, store: CheckpointStore
+) -> None:
+    with serving(settings) as address:
+        page = browser.new_page(base_url=address)
+        page.goto("/#/draw?label=3&n=2000&checkpoint=best")
+        expect(page.get_by_text("should be less than or equal to 1000")).to_be_visible()
+        expect(page.get_by_label("Its address")).to_be_hidden()
+        page.get_by_label("How many").fill("5")
+        expect(page.get_by_role("img", name="5 times the digit 3")).to_be_visible()
+        expect(page.get_by_text("should be less than or equal to 1000")).to_be_hidden()
+        page.close()
+
+
+def test_why_a_checkpoint_is_refused_is_told_and_it_cannot_be_served(
+    browser: Browser, settings: AppSettings, store: CheckpointStore
+) -> None:
+    refused = manifest(NEW, 2).model_copy(update={"refused": "its digits for 4 have collapsed"})
+    store.publish(refused, {})
+    with serving(settings) as address, visiting(browser, address) as page:
+        page.goto("/#/checkpoints")
+        entry = page.locator(f"[data-id='{NEW}-e002']")
+        expect(entry).to_contain_text("Not served: its digits for 4 have collapsed.")
+        expect(entry.get_by_role("button")).to_have_count(0)
+        expect(page.locator(".served")).to_contain_text(f"{NEW}-e001 draws")
+        page.get_by_role("button", name="Roll back").click()
+        expect(page.locator(".served")).to_contain_text(f"{OLD}-e001 draws")
+
+
+def test_the_api_is_shown_without_a_network(browser: Browser, settings: AppSettings) -> None:
+    with serving(settings) as address, visiting(browser, address) as page:
+        page.goto("/docs")
+        expect(page.get_by_text("/digits/{label}", exact=True)).to_be_visible()

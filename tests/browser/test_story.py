@@ -1,0 +1,158 @@
+"""The page as somebody uses it who has never seen it: from an empty service to digits, and back to older ones."""
+
+import re
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from models.config import DatasetName
+from tests.browser.conftest import SLOW, visiting
+from tests.e2e.service import Service
+
+pytestmark = pytest.mark.browser
+expect.set_options(timeout=SLOW)
+
+FIRST_PAINT = 100_000  # bytes
+TRANSFERRED = """() => performance.getEntriesByType("navigation").concat(performance.getEntriesByType("resource"))
+    .reduce((sum, entry) => sum + entry.transferSize, 0)"""
+
+
+@pytest.mark.timeout(600)
+def test_the_whole_story(browser: Browser, service: Service, dataset_name: DatasetName, tmp_path: Path) -> None:
+    with visiting(browser, str(service.client.base_url), viewport={"width": 1200, "height": 900}) as page:
+        expect(page.get_by_text("Nothing was trained here yet")).to_be_visible()
+        assert 5_000 < page.evaluate(TRANSFERRED) < FIRST_PAINT
+        job = start(page, dataset_name)
+        watch(page)
+        look_back(page)
+        stop_and_go_on(page, service, job)
+        draw(page, tmp_path)
+        choose(page, service, job)
+        again_and_compare(page, service)
+
+
+def start(page: Page, dataset: DatasetName) -> str:
+    """Fill in the form; it says what it will take, and a mistake in a sentence beside its field."""
+    page.get_by_role("link", name="Start a run").first.click()
+    page.get_by_role("button", name="a quick try").click()
+    expect(page.get_by_label("Epochs")).to_have_value("2")
+    expect(page.locator(".cost")).to_contain_text("2 epochs of 6,000 images")
+    page.get_by_label("Name").fill("a story")
+    page.get_by_label("Dataset").select_option(dataset)
+    page.get_by_label("Epochs").fill("40")
+    page.get_by_text("Everything else").click()
+    for label, value in (("Batch size", 20), ("Train examples", 60), ("Test examples", 40)):
+        page.get_by_label(label).fill(str(value))
+    page.reload()  # what was filled in is in the address
+    expect(page.get_by_label("Name")).to_have_value("a story")
+    expect(page.get_by_label("Train examples")).to_have_value("60")
+    page.get_by_role("button", name="Start the run").click()
+    page.wait_for_url("**/#/runs/**")
+    return page.url.rpartition("/")[2]
+
+
+def watch(page: Page) -> None:
+    """Curves grow by themselves; a reload in the middle of it loses nothing."""
+    expect(page.get_by_role("heading", level=1)).to_have_text("a story")
+    loss = page.get_by_role("img", name=re.compile("^Loss, in epoch"))
+    expect(loss).to_have_accessible_name(re.compile(r"in epoch 2: generator \(train\) \d"))
+    page.evaluate("window.same = true")
+    expect(loss).to_have_accessible_name(re.compile("in epoch 4"))
+    assert page.evaluate("window.same"), "the page was loaded anew: nothing was live"
+    for curve in page.locator(".charts").first.locator("polyline").all():
+        assert len((curve.get_attribute("points") or "").split()) >= 4
+    assert page.locator(".charts").first.locator("polyline").count() == 12  # four rows, three losses
+    assert page.title().endswith("a story · acgan")
+    expect(page.locator(".standing")).to_contain_text("left")
+    page.reload()
+    expect(loss).to_have_accessible_name(re.compile("in epoch [4-9]"))
+
+
+def look_back(page: Page) -> None:
+    """The slider, by keyboard: the digits, the curves and the table go to that epoch, and so does the address."""
+    slider = page.get_by_role("slider", name="Epoch")
+    digits = page.get_by_role("img", name=re.compile("^Digits of epoch"))
+    slider.press("Home")
+    expect(digits).to_have_accessible_name(re.compile("^Digits of epoch 1:"))
+    first = page.evaluate("document.querySelector('canvas').toDataURL()")
+    slider.press("ArrowRight")
+    slider.press("ArrowRight")
+    expect(digits).to_have_accessible_name(re.compile("^Digits of epoch 3:"))
+    assert page.evaluate("document.querySelector('canvas').toDataURL()") != first
+    expect(page.get_by_role("columnheader", name="epoch 3")).to_be_visible()
+    assert "epoch=3" in page.url
+    page.reload()
+    expect(digits).to_have_accessible_name(re.compile("^Digits of epoch 3:"))
+    page.get_by_label("beside real digits").check()
+    expect(digits).to_have_accessible_name(re.compile("real digits"))
+
+
+def stop_and_go_on(page: Page, service: Service, job: str) -> None:
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.locator("h1 + .badge")).to_have_text("cancelled")
+    stopped = len(service.job(job)["epochs"])
+    page.get_by_role("button", name="Resume").click()
+    expect(page.locator("h1 + .badge")).to_have_text("running")
+    expect(page.get_by_role("slider", name="Epoch")).to_have_attribute("max", str(stopped + 2))  # it is live again
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.locator("h1 + .badge")).to_have_text("cancelled")
+
+
+def draw(page: Page, folder: Path) -> None:
+    """Digits have an address, which draws the very same ones."""
+    page.get_by_role("navigation").get_by_role("link", name="Draw").click()
+    page.get_by_text("3", exact=True).click()
+    page.get_by_label("How many").fill("12")
+    picture = page.get_by_role("img", name="12 times the digit 3")
+    expect(picture).to_be_visible()
+    address = page.get_by_label("Its address")
+    expect(address).to_have_value(re.compile(r"/digits/3\?n=12&seed=\d+&checkpoint=.*-e\d{3}$"))
+    seed = page.get_by_label("Hand (seed)").input_value()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="PNG").click()
+    download.value.save_as(folder / "threes.png")
+    assert download.value.suggested_filename == f"3s-{seed}.png"
+    same = page.request.get(address.input_value()).body()
+    assert same == (folder / "threes.png").read_bytes()
+    page.get_by_role("button", name="Another hand").click()
+    expect(page.get_by_label("Hand (seed)")).not_to_have_value(seed)
+    page.go_back()
+    page.go_forward()
+    expect(page.get_by_label("How many")).to_have_value("12")
+
+
+def choose(page: Page, service: Service, job: str) -> None:
+    page.get_by_role("link", name="Checkpoints").click()
+    newest = service.client.get("/serving").json()["serving"]
+    number = int(newest.rpartition("-e")[2])
+    expect(page.locator(".served")).to_contain_text(f"{newest} draws")
+    page.get_by_role("button", name="Roll back").click()
+    before = f"{job}-e{number - 1:03d}"
+    expect(page.locator(".served")).to_contain_text(f"{before} draws")
+    assert service.client.get("/serving").json() == {"policy": "pinned", "checkpoint": before, "serving": before}
+    page.locator(f"[data-id='{job}-e001']").get_by_role("button", name="Serve this").click()
+    expect(page.locator(".served")).to_contain_text(f"{job}-e001 draws")
+    page.get_by_role("button", name="Follow the newest").click()
+    expect(page.locator(".served")).to_contain_text(f"{newest} draws")
+
+
+def again_and_compare(page: Page, service: Service) -> None:
+    page.get_by_role("navigation").get_by_role("link", name="Runs").click()
+    page.get_by_role("button", name="Run again").click()
+    page.wait_for_url("**/#/runs/**")
+    again = page.url.rpartition("/")[2]
+    expect(page.get_by_role("slider", name="Epoch")).to_have_attribute("max", "2")
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.locator("h1 + .badge")).to_have_text("cancelled")
+    assert service.job(again)["retry_of"]
+    page.get_by_role("navigation").get_by_role("link", name="Runs").click()
+    boxes = page.get_by_role("checkbox")
+    expect(boxes).to_have_count(2)
+    for box in boxes.all():
+        box.check()
+    page.get_by_role("link", name="Compare these two").click()
+    loss = page.get_by_role("img", name=re.compile("^Loss, in epoch"))
+    expect(loss).to_have_accessible_name(re.compile(r"in epoch [4-9]: a story unknown, a story [\d.]+"))
+    page.get_by_role("slider", name="Epoch").press("Home")
+    expect(loss).to_have_accessible_name(re.compile(r"in epoch 1: a story ([\d.]+), a story \1"))  # the same seed
