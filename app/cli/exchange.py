@@ -1,0 +1,5 @@
+"""Soon."""
+
+from app.cli.common import Commands
+
+COMMANDS: Commands = {}
