@@ -18,11 +18,11 @@ def in_characters(picture: np.ndarray, greys: bool) -> Text:
     if len(picture) % 2:
         picture = np.pad(picture, ((0, 1), (0, 0)))
     text = Text(no_wrap=True, overflow="ignore")
-    for upper, lower in zip(picture[::2], picture[1::2], strict=True):
-        append = append_greys if greys else append_ink
+    append = append_greys if greys else append_ink
+    for line, (upper, lower) in enumerate(zip(picture[::2], picture[1::2], strict=True)):
+        if line:
+            text.append("\n")
         append(text, upper, lower)
-        text.append("\n")
-    text.rstrip()
     return text
 
 

@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from pydantic import ValidationError
 
-from app.cli.common import AsJson, Commands, Home, console, errors, mistakes_in_a_sentence, read_settings, tell_json
+from app.cli.common import (
+    AsJson,
+    Commands,
+    Home,
+    console,
+    errors,
+    mistakes_in_a_sentence,
+    read_settings,
+    tell,
+    tell_json,
+)
 from app.cli.recipe import (
     AdamBeta1,
     AdamLr,
@@ -108,7 +118,7 @@ def digits(
         console.print(in_characters(picture, has_greys(console)), crop=False, soft_wrap=True)
     digit = "digit" if n == 1 else "digits"
     where = f", in {out}" if out else ""
-    console.print(f"{n} {digit} of {label} by {drawn.checkpoint}, seed {drawn.seed}{where}", highlight=False)
+    tell(f"{n} {digit} of {label} by {drawn.checkpoint}, seed {drawn.seed}{where}")
 
 
 def evaluate(
