@@ -24,9 +24,10 @@ from models.checkpoints import CheckpointStore
 from models.config import TrainingConfig
 from tests.app.serving import serving
 from tests.app.test_events import NOBODY, claim, progress
+from tests.conftest import RunningRedis
 from tests.models.test_checkpoints import NEW, OLD
 from tests.worker.test_store import epoch_record
-from worker.bench import JobBench
+from worker.bench import Claim, JobBench
 from worker.jobs import JobStatus
 
 
@@ -162,6 +163,31 @@ def test_following_goes_on_through_a_restart_of_the_service(settings: AppSetting
     assert not follower.is_alive()
     assert [change.epoch.epoch for change in changes if change.epoch] == [1, 2]
     assert changes[-1].job.status == JobStatus.SUCCEEDED
+
+
+def test_following_goes_on_through_a_loss_of_redis(mortal_redis: RunningRedis) -> None:
+    with serving(AppSettings(redis_url=mortal_redis.url)) as address, Client(address) as client:
+        job_id = client.train(epochs=2).id
+        bench = JobBench.connect(mortal_redis.url)
+        held = claim(bench)
+        follower = client.follow(job_id)
+        assert next(follower).job.status == JobStatus.RUNNING
+        mortal_redis.kill()
+        threading.Timer(2, mortal_redis.start).start()
+        waited = threading.Timer(4, lambda: work_on(mortal_redis.url, held))
+        waited.start()
+        changes = list(follower)
+        waited.join()
+        bench.close()
+    assert [change.epoch.epoch for change in changes if change.epoch] == [1]
+    assert changes[-1].job.status == JobStatus.SUCCEEDED
+
+
+def work_on(url: str, held: Claim) -> None:
+    bench = JobBench.connect(url)
+    bench.add_epoch(held, epoch_record(1))
+    bench.finish(held, JobStatus.SUCCEEDED)
+    bench.close()
 
 
 def test_a_service_that_stays_away_is_told(settings: AppSettings) -> None:

@@ -1,6 +1,8 @@
 """The seed's `.hdf5` files become checkpoints that are served, and go out again; ONNX draws what torch draws."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -165,3 +167,42 @@ def test_a_discriminator_that_the_seed_does_not_know_is_not_written_for_it(tmp_p
     assert told.returncode == 2
     assert "tells 20 classes apart" in told.stderr
     assert not (tmp_path / "d.hdf5").exists()
+
+
+@pytest.mark.parametrize(
+    ("library", "words", "said"),
+    [
+        ("onnxscript", ["export", "{weights}", "-o", "g.onnx"], "pip install 'acgan[onnx]'"),
+        ("h5py", ["export", "{weights}", "-o", "g.hdf5"], "pip install 'acgan[keras]'"),
+        ("h5py", ["import-keras", "."], "pip install 'acgan[keras]'"),
+    ],
+)
+def test_a_library_that_is_not_there_is_named(tmp_path: Path, library: str, words: list[str], said: str) -> None:
+    weights = tmp_path / "g.safetensors"
+    weights.write_bytes(to_safetensors(Generator(10)))
+    arguments = [word.format(weights=weights) for word in words]
+    without = (
+        f"import sys; sys.modules[{library!r}] = None; sys.argv[1:] = {arguments}; from app.cli import main; main()"
+    )
+    told = subprocess.run([sys.executable, "-c", without], capture_output=True, text=True, check=False)
+    assert told.returncode == 2, told.stderr
+    assert said in told.stderr
+    assert "Traceback" not in told.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["-o", "digits.png"], "say --format onnx or --format keras"),
+        (["-o", "x", "--format", "tflite"], "there is no format 'tflite'"),
+        (["-o", "x.onnx"], "nothing has been published"),
+        (["none.safetensors", "-o", "x.onnx"], "there is no file none.safetensors"),
+        (["-o", "x.onnx", "--discriminator"], "only generators are written as ONNX"),
+        (["nonsense", "-o", "x.hdf5", "--discriminator"], "ids look like"),
+    ],
+)
+def test_what_cannot_be_exported_is_told(words: list[str], said: str) -> None:
+    told = acgan("export", *words)
+    assert told.returncode == 2
+    assert said in told.stderr
+    assert "Traceback" not in told.stderr
