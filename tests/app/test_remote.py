@@ -108,7 +108,7 @@ def test_an_exit_code_says_how_a_followed_run_ended(
         if end == JobStatus.CANCELLED:
             assert told("cancel", job_id)["status"] == "cancelling"
         bench.finish(held, end, error)
-        shown, complaint = process.communicate(timeout=30)
+        shown, complaint = rest(process)
     assert process.returncode == code, complaint
     assert shown.count("component              | loss") == 1
     assert said in complaint
@@ -120,6 +120,17 @@ def test_an_exit_code_says_how_a_followed_run_ended(
     assert [event["event"] for event in events] == ["job", "epoch", "job"]
     assert events[-1]["data"]["status"] == end
     assert events[1]["data"]["losses"]["generator"]["train"]["loss"] == epoch_record(1).losses.generator.train.loss
+
+
+def rest(process: "subprocess.Popen[str]") -> tuple[str, str]:
+    """What else it says, until it ends: `communicate` would lose what `readline` has read ahead."""
+    assert process.stdout is not None
+    assert process.stderr is not None
+    shown, complaint = process.stdout.read(), process.stderr.read()
+    process.stdout.close()
+    process.stderr.close()
+    process.wait(30)
+    return shown, complaint
 
 
 def following(job_id: str) -> "subprocess.Popen[str]":
@@ -144,7 +155,7 @@ def test_following_lasts_through_a_restart_and_ends_by_ctrl_c(settings: AppSetti
     with serving(settings, port):
         assert "Epoch 1/100" in process.stdout.readline()
         process.send_signal(signal.SIGINT)
-        _, complaint = process.communicate(timeout=30)
+        _, complaint = rest(process)
         assert process.returncode == 130
         assert f"`acgan follow {job_id}` comes back" in complaint
         assert "Traceback" not in complaint
