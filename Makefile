@@ -66,7 +66,7 @@ clean:
 	@touch $@
 
 .venv/.dev: .venv/.local
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[local,keras,dev]'
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[local,keras,onnx,dev]'
 	@touch $@
 
 .venv-peers/.installed: .venv/bin/pip benchmarks/peers/requirements.txt

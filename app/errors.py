@@ -66,19 +66,6 @@ class Problem(BaseModel):
     errors: list[Mistake] | None = Field(None, description="Each mistake by itself, where a request had some.")
 
 
-PROBLEMS: dict[int | str, dict[str, Any]] = {
-    "4XX": {
-        "description": "A mistake in the request.",
-        "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
-    },
-    503: {
-        "model": Problem,
-        "description": "A part is missing just now; `Retry-After` says when to ask again.",
-        "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
-    },
-}
-
-
 def problem(
     status: int, detail: str, mistakes: list[Mistake] | None = None, headers: dict[str, str] | None = None
 ) -> JSONResponse:

@@ -3,12 +3,13 @@
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from app.settings import AppSettings
 from models import bundled
 from models.acceleration import find_device
 from models.checkpoints import CheckpointId, CheckpointStore
 from models.drawing import draw_digits, fresh_seed, prepare
-from models.images import encode_png, sheet
 from models.networks import Generator
 from models.weights import generator_from_bytes
 
@@ -18,26 +19,17 @@ class NoGenerator(Exception):
 
 
 class Drawn(NamedTuple):
-    png: bytes
+    digits: np.ndarray  # uint8 (n, 28, 28)
     checkpoint: str
     seed: int
 
 
-def draw_here(
-    settings: AppSettings,
-    checkpoint: str,
-    label: int,
-    n: int,
-    seed: int | None,
-    index: int,
-    columns: int | None,
-    scale: int,
-) -> Drawn:
-    """Draw a sheet. Raises NoGenerator, DeviceUnavailable, OSError, and what a bad checkpoint raises."""
+def draw_here(settings: AppSettings, checkpoint: str, label: int, n: int, seed: int | None, index: int) -> Drawn:
+    """Draw digits. Raises NoGenerator, DeviceUnavailable, OSError, and what a bad checkpoint raises."""
     generator, name = find_generator(settings, checkpoint)
     prepared = prepare(generator, find_device(settings.device))
     seed = fresh_seed() if seed is None else seed
-    return Drawn(encode_png(sheet(draw_digits(prepared, label, n, seed, index), columns, scale)), name, seed)
+    return Drawn(draw_digits(prepared, label, n, seed, index), name, seed)
 
 
 def find_generator(settings: AppSettings, name: str) -> tuple[Generator, str]:

@@ -3,22 +3,22 @@
 import json
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import Field, ValidationError
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from app.run_display import progress_bar, show, tell_epoch
 from app.settings import AppSettings
 from models import resume
 from models.acceleration import describe, find_device
 from models.config import TrainingConfig
 from models.data import Dataset, load_dataset
 from models.files import write_durably
-from models.history import EpochResult, Record
+from models.history import EpochResult, Record, to_csv
 from models.history import Progress as RunProgress
 from models.images import encode_png, epoch_plot
 from models.judge import find_judge
@@ -26,7 +26,7 @@ from models.quality import Assessor, digits_worth
 from models.trainer import Check, Trainer
 from models.weights import to_bytes
 
-HISTORY, STATE = "history.json", "resume.safetensors"
+HISTORY, TABLE, STATE = "history.json", "history.csv", "resume.safetensors"
 
 
 class FolderTaken(Exception):
@@ -97,6 +97,7 @@ class Folder:
         self.epochs.append(epoch)
         history = History(config=trainer.config, dataset_checksum=dataset.checksum, epochs=self.epochs)
         write_durably(self.out / HISTORY, json.dumps(history.model_dump(mode="json"), indent=2).encode())
+        write_durably(self.out / TABLE, to_csv(self.epochs).encode())
         self.save(trainer)
         return epoch
 
@@ -109,8 +110,17 @@ class Folder:
             self.save(trainer)
 
 
-def train_here(config: TrainingConfig, settings: AppSettings, out: Path, console: Console, going_on: bool) -> None:
+def train_here(
+    config: TrainingConfig,
+    settings: AppSettings,
+    out: Path,
+    console: Console,
+    going_on: bool,
+    told: Callable[[LocalEpoch], None] | None = None,
+) -> None:
     """Train all epochs, leaving in `out` what the seed leaves: plots, weights and the history.
+
+    What happens is shown on `console`, and each epoch told to `told` instead, where there is one.
 
     Raises FolderTaken, DatasetUnavailable, DeviceUnavailable, Hopeless, InvalidState, OSError, Stopped.
     """
@@ -140,7 +150,11 @@ def train_here(config: TrainingConfig, settings: AppSettings, out: Path, console
 
         try:
             for result in trainer.run(report, check):
-                tell(folder.keep(trainer, dataset, result, assessor), config, console)
+                epoch = folder.keep(trainer, dataset, result, assessor)
+                if told:
+                    told(epoch)
+                else:
+                    tell_epoch(epoch, config.epochs, console)
         except Stopped:
             folder.save(trainer)
             raise
@@ -162,34 +176,3 @@ def interruptible() -> Iterator[Check]:
     finally:
         for sign, handler in before.items():
             signal.signal(sign, handler)
-
-
-def progress_bar(console: Console) -> Progress:
-    return Progress(
-        TextColumn("Epoch {task.fields[epoch]}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]:.0f} images/s, whole run"),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-    )
-
-
-def show(bar: Progress, task: TaskID, progress: RunProgress) -> None:
-    done = (progress.epoch - 1) * progress.batches + progress.batch
-    epoch = f"{progress.epoch}/{progress.epochs}"
-    bar.update(task, completed=done, epoch=epoch, rate=progress.images_per_second)
-
-
-def tell(epoch: LocalEpoch, config: TrainingConfig, console: Console) -> None:
-    console.print(f"Epoch {epoch.epoch}/{config.epochs} ({epoch.seconds:.1f} s)")
-    console.print(epoch.losses.table(), highlight=False)
-    if figures := epoch.metrics:
-        console.print(
-            f"labels {figures['label_accuracy']:.1%} (worst class {figures['label_accuracy_worst']:.1%}), "
-            f"variety {figures['variety']:.2f} of real digits' (least {figures['variety_least']:.2f}), "
-            f"Frechet distance {figures['frechet_distance_raw']:.2f}, "
-            f"of averaged weights {figures['frechet_distance_averaged']:.2f}",
-            highlight=False,
-        )

@@ -11,12 +11,12 @@ from app.body_limit import BodyLimit
 from app.dependencies import Services
 from app.door import Door
 from app.drawing import Drawing
-from app.errors import PROBLEMS, add_error_handlers
+from app.errors import add_error_handlers
 from app.events import Events
 from app.gallery import Gallery
 from app.head import HeadAsGet
 from app.observation import Observation
-from app.openapi import describe_keys
+from app.openapi import describe
 from app.rates import LocalRate, SharedRate
 from app.routes import checkpoints, digits, jobs, operations, page, training
 from app.settings import AppSettings
@@ -58,7 +58,6 @@ def create_app(settings: AppSettings) -> FastAPI:
         summary="Train and serve a class-conditional digit generator.",
         version=code_version(),
         lifespan=lifespan,
-        responses=PROBLEMS,
         docs_url=None,  # FastAPI's own pages want a network: app/routes/page.py has one that does not
         redoc_url=None,
     )
@@ -74,5 +73,5 @@ def create_app(settings: AppSettings) -> FastAPI:
     app.add_middleware(Observation, plain=plain)  # the last to be added is the outermost
     for room in (training, jobs, digits, checkpoints, operations, page):
         app.include_router(room.router)
-    describe_keys(app, needed=settings.keyring is not None, for_reading=settings.read_needs_key)
+    describe(app, needed=settings.keyring is not None, for_reading=settings.read_needs_key)
     return app

@@ -1,36 +1,105 @@
-"""What OpenAPI says of keys: which calls take them, and what is answered without."""
+"""What OpenAPI says beside what FastAPI knows: which calls take keys, every error of each call, and examples."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from fastapi import FastAPI
 
 from app.door import PROBES, READING
+from app.errors import RETRY_AFTER, Problem
+from app.openapi_examples import ANSWERS, ERRORS, TEXTS, problem_of
 
 SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "A key, as `acgan key NAME` printed it."},
     "key": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same key, in a header alone."},
 }
 WAYS: list[dict[str, list[str]]] = [{name: []} for name in SCHEMES]
-NO_KEY = {
-    "description": "The service gives keys out, and this request came without one, or with an unknown one.",
-    "headers": {"WWW-Authenticate": {"schema": {"type": "string"}}},
-    "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
-}
+SCHEMAS = "#/components/schemas/"
+UNUSED = ("HTTPValidationError", "ValidationError")  # FastAPI's own, instead of which there are problems
+
+ANYWHERE = (400, 408, 431, 503)  # what a connection is told, whatever it asks for
 
 
-def describe_keys(app: FastAPI, needed: bool, for_reading: bool) -> None:
-    """Describe them in the app's own document; as something one may do without where this service has none."""
-    describe = app.openapi
+def describe(app: FastAPI, needed: bool, for_reading: bool) -> None:
+    """Describe keys and errors in the app's own document; keys as optional where this service has none."""
+    described = app.openapi
 
-    def described() -> dict[str, Any]:
+    def describe_all() -> dict[str, Any]:
         if app.openapi_schema is None:
-            document = describe()
-            document["components"]["securitySchemes"] = SCHEMES
+            document = described()
+            components = document["components"]
+            components["securitySchemes"] = SCHEMES
+            components["responses"] = {name(error.status): response_of(*error) for error in ERRORS}
+            problem = Problem.model_json_schema(ref_template=SCHEMAS + "{model}")
+            components["schemas"] |= {**problem.pop("$defs"), "Problem": problem}
+            for unused in UNUSED:
+                components["schemas"].pop(unused, None)
             for path, methods in document["paths"].items():
                 for method, operation in methods.items():
-                    if method.upper() not in READING or (for_reading and path not in PROBES):
+                    keys = method.upper() not in READING or (for_reading and path not in PROBES)
+                    if keys:
                         operation["security"] = WAYS if needed else [{}, *WAYS]
-                        operation["responses"]["401"] = NO_KEY
+                    add_errors(operation, {*errors_of(path, method, operation), *((401,) if keys else ())})
+                    add_examples(operation)
         return app.openapi_schema or {}
 
-    app.openapi = described  # type: ignore[method-assign]  # FastAPI's own way to add to the document
+    app.openapi = describe_all  # type: ignore[method-assign]  # FastAPI's own way to add to the document
+
+
+def errors_of(path: str, method: str, operation: dict[str, Any]) -> Iterator[int]:
+    """The statuses of the errors that a call can be answered with, but for missing keys."""
+    yield from ANYWHERE
+    digits, choosing = path.startswith("/digits"), (path, method) == ("/serving", "put")
+    if path not in PROBES:
+        yield 429
+    if "requestBody" in operation:
+        yield 413
+    if "requestBody" in operation or operation.get("parameters"):
+        yield 422
+    if "{" in path or digits or path == "/jobs" or choosing:
+        yield 404
+    if digits:
+        yield 406
+    if digits or (path.startswith("/jobs/") and method == "post") or choosing:
+        yield 409
+
+
+def name(status: int) -> str:
+    return f"Error{status}"
+
+
+def response_of(status: int, meaning: str, details: dict[str, str]) -> dict[str, Any]:
+    examples = {title: {"value": problem_of(status, detail)} for title, detail in details.items()}
+    response: dict[str, Any] = {
+        "description": meaning,
+        "content": {"application/problem+json": {"schema": {"$ref": f"{SCHEMAS}Problem"}, "examples": examples}},
+    }
+    if status in RETRY_AFTER:
+        seconds = {"schema": {"type": "integer"}, "description": "Seconds after which to come again."}
+        response["headers"] = {"Retry-After": seconds}
+    if status == 401:
+        response["headers"] = {"WWW-Authenticate": {"schema": {"type": "string"}}}
+    return response
+
+
+def add_errors(operation: dict[str, Any], statuses: set[int]) -> None:
+    responses = operation["responses"]
+    responses.pop("422", None)  # FastAPI's own
+    for status in sorted(statuses):
+        own = responses.get(str(status))
+        if own is None:
+            responses[str(status)] = {"$ref": f"#/components/responses/{name(status)}"}
+        else:  # which means something else as well
+            own["content"] |= {"application/problem+json": {"schema": {"$ref": f"{SCHEMAS}Problem"}}}
+
+
+def add_examples(operation: dict[str, Any]) -> None:
+    for status, response in operation["responses"].items():
+        if not status.startswith("2"):
+            continue
+        for media_type, content in response.get("content", {}).items():
+            known = ANSWERS.get(content.get("schema", {}).get("$ref", "").removeprefix(SCHEMAS))
+            if known is not None:
+                content["example"] = known
+            elif media_type in TEXTS:
+                content["example"] = TEXTS[media_type]

@@ -68,6 +68,18 @@ class JobList(BaseModel):
         return cls(jobs=page, next=following)
 
 
+class JobHistory(Record):
+    """What a run has come to, epoch by epoch."""
+
+    job: str
+    config: TrainingConfig
+    epochs: list[EpochRecord]
+
+    @classmethod
+    def of(cls, job: Job) -> "JobHistory":
+        return cls(job=job.id, config=job.config, epochs=job.epochs)
+
+
 class CheckpointView(Manifest):
     size: int = Field(description="All files together, in bytes.")
     links: dict[str, str]

@@ -14,6 +14,8 @@ if TYPE_CHECKING:  # takes a while to load, and only the API needs it
 
 
 class AppSettings(WorkerSettings):
+    url: str = Field("http://127.0.0.1:8000", description="Where commands that ask a running service find it.")
+    key: SecretStr | None = Field(None, description="The key that they show it, where it wants one.")
     host: str = Field("127.0.0.1", description="Address to listen on; `0.0.0.0` for all of this machine's.")
     port: int = Field(8000, ge=1, le=65535, description="Port to listen on.")
     max_body_bytes: int = Field(65536, ge=1024, description="The longest request body that is read.")
@@ -52,6 +54,11 @@ class AppSettings(WorkerSettings):
     read_needs_key: bool = Field(False, description="Whether reading needs a key too; `/livez` and `/readyz` never do.")
     read_rate: str = Field("off", description="How often one caller may read, as in `600/minute`, of each process.")
     work_rate: str = Field("120/minute", description="How often one caller may start, retry or resume runs, in all.")
+
+    @field_validator("url")
+    @classmethod
+    def complete_url(cls, url: str) -> str:
+        return url if "://" in url else f"http://{url}"
 
     @field_validator("api_keys")
     @classmethod

@@ -100,7 +100,7 @@ class Manifest(BaseModel):
     created_at: datetime
     config: TrainingConfig
     seconds: float = Field(0.0, description="The epoch's training and evaluation together; 0 where it is not known.")
-    losses: EpochLosses
+    losses: EpochLosses | None = Field(None, description="Null where they are not known: of weights from elsewhere.")
     metrics: dict[str, float] = Field({}, description="Quality figures; empty where none were computed.")
     draws: str = Field(GENERATOR, description="The file whose generator is served: that of the better digits.")
     refused: str | None = Field(None, description="Why it is not served, where it is not.")

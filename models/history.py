@@ -1,6 +1,9 @@
 """What a run tells of itself while it goes: progress within an epoch, and the losses an epoch leaves. Free of torch."""
 
+import csv
+import io
 import math
+from collections.abc import Iterator, Mapping, Sequence
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
@@ -105,3 +108,27 @@ class EpochResult(Record):
     epoch: int = Field(description="From 1.")
     seconds: float = Field(description="Training and evaluation together.")
     losses: EpochLosses
+
+
+# ----------------------------------------------------------------------------
+# As a table, for spreadsheets.
+
+
+def to_csv(epochs: Sequence[EpochResult]) -> str:
+    """Lay finished epochs out as CSV (RFC 4180): a header, and a line each; a figure that an epoch lacks is empty."""
+    rows = [dict(_flatten(epoch.model_dump(mode="json"))) for epoch in epochs]
+    columns = dict.fromkeys(name for row in rows for name in row)
+    written = io.StringIO()
+    writer = csv.DictWriter(written, list(columns) or ["epoch", "seconds"])
+    writer.writeheader()
+    writer.writerows(rows)
+    return written.getvalue()
+
+
+def _flatten(fields: Mapping[str, object], path: str = "") -> Iterator[tuple[str, object]]:
+    """Name a number by its way to it, as in `generator_test_loss`; `losses` and `metrics` go without saying."""
+    for name, value in fields.items():
+        if isinstance(value, Mapping):
+            yield from _flatten(value, path if name in ("losses", "metrics") else f"{path}{name}_")
+        else:
+            yield f"{path}{name}", value

@@ -6,13 +6,14 @@ neither names nor order can be trusted. What identifies a weight is its kind and
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import BinaryIO, NamedTuple, TypeVar
 
 import h5py
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from models.config import NUM_CLASSES
 from models.networks import Discriminator, Generator
 
 Network = TypeVar("Network", Generator, Discriminator)
@@ -117,8 +118,8 @@ def _read(path: str | Path) -> list[tuple[str, np.ndarray]]:
             file.visititems(visit)
     except FileNotFoundError:
         raise KerasWeightsError(f"{path} does not exist") from None
-    except OSError as error:
-        raise KerasWeightsError(f"{path} is not an HDF5 file: {error}") from error
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:  # what h5py raises of damaged files
+        raise KerasWeightsError(f"{path} is not an HDF5 file, or damaged: {error}") from error
     return found
 
 
@@ -126,8 +127,14 @@ def _read(path: str | Path) -> list[tuple[str, np.ndarray]]:
 # Writing, in the layout of Keras 2 `save_weights`: a group a layer, named in attributes.
 
 
-def save_weights(network: Network, path: str | Path) -> None:
-    """Write a file that the seed's `build_generator` or `build_discriminator` model loads with `load_weights`."""
+def save_weights(network: Generator | Discriminator, path: str | Path | BinaryIO) -> None:
+    """Write a file that the seed's `build_generator` or `build_discriminator` model loads with `load_weights`.
+
+    Raises KerasWeightsError for a discriminator that tells more classes apart than the seed's.
+    """
+    if isinstance(network, Discriminator) and network.auxiliary.out_features != NUM_CLASSES:
+        classes = network.auxiliary.out_features
+        raise KerasWeightsError(f"this discriminator tells {classes} classes apart, and the seed's {NUM_CLASSES}")
     with h5py.File(path, "w") as file:
         file.attrs["backend"] = b"tensorflow"
         file.attrs["keras_version"] = b"2.2.4"
@@ -142,7 +149,7 @@ def save_weights(network: Network, path: str | Path) -> None:
                 group.create_dataset(encoded.decode(), data=np.ascontiguousarray(array))
 
 
-def _keras_layers(network: Network) -> Iterator[tuple[str, list[tuple[KerasWeight, Tensor]]]]:
+def _keras_layers(network: Generator | Discriminator) -> Iterator[tuple[str, list[tuple[KerasWeight, Tensor]]]]:
     """Name the seed's model layers in order, the weightless ones too, since Keras pairs them by position."""
     weights = list(_pair(network, network.state_dict()))
     if isinstance(network, Generator):

@@ -15,7 +15,9 @@ FLOORS = ("app", "worker", "models")
 SOURCES = sorted(path for floor in FLOORS for path in (ROOT / floor).rglob("*.py"))
 
 
-@pytest.mark.parametrize("module", ["worker.tasks", "app.cli", "worker.store", "models.checkpoints", "models.config"])
+@pytest.mark.parametrize(
+    "module", ["worker.tasks", "app.cli", "app.client", "worker.store", "models.checkpoints", "models.config"]
+)
 def test_what_must_start_quickly_or_fork_loads_no_torch(module: str) -> None:
     loaded = f"import {module}, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", loaded], check=False).returncode == 0

@@ -153,6 +153,7 @@ class Keeper:
 
 def record_of(manifest: Manifest) -> EpochRecord:
     """Tell an epoch as the job does, from its checkpoint."""
+    assert manifest.losses is not None, "a job's own checkpoints have their losses"
     return EpochRecord(
         epoch=manifest.epoch,
         seconds=manifest.seconds,

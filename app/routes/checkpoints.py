@@ -4,6 +4,7 @@ from typing import Annotated
 
 import anyio.to_thread
 from fastapi import APIRouter, Body
+from fastapi.openapi.models import Example
 
 from app.dependencies import ServicesDep
 from app.schemas import CheckpointList, CheckpointView, Serving, ServingOrder
@@ -11,6 +12,12 @@ from models.checkpoints import CheckpointId
 from models.serving import Choice
 
 router = APIRouter(tags=["checkpoints"])
+
+EXAMPLES: dict[str, Example] = {
+    "the newest": {"value": {"policy": "newest"}},
+    "the best": {"value": {"policy": "best"}},
+    "this one": {"value": {"policy": "pinned", "checkpoint": "20260131-120000-00001c-e001"}},
+}
 
 
 @router.get("/checkpoints")
@@ -38,7 +45,7 @@ async def serving(services: ServicesDep) -> Serving:
 
 
 @router.put("/serving")
-async def serve(services: ServicesDep, order: Annotated[ServingOrder, Body()]) -> Serving:
+async def serve(services: ServicesDep, order: Annotated[ServingOrder, Body(openapi_examples=EXAMPLES)]) -> Serving:
     """Serve the newest publication, the best one, or the one that is pinned; to roll back, pin the one before.
 
     Requests under way are answered by the generator that they began with. Other processes follow within a second.

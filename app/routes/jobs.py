@@ -10,8 +10,9 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from app import etags
 from app.dependencies import JobId, ServicesDep, checked
 from app.events import Event
-from app.schemas import EpochView, JobList, JobsQuery, JobView
+from app.schemas import EpochView, JobHistory, JobList, JobsQuery, JobView
 from models.checkpoints import SAMPLES, CheckpointId
+from models.history import to_csv
 from worker.jobs import EpochRecord
 
 router = APIRouter(tags=["jobs"])
@@ -37,6 +38,22 @@ async def job(
     if etags.is_known(tag, if_none_match):
         return Response(status_code=304, headers=headers)
     return Response(body, media_type="application/json", headers=headers)
+
+
+@router.get("/jobs/{job_id}/history.json")
+async def history(services: ServicesDep, job_id: JobId) -> JobHistory:
+    """Tell a run's recipe and every finished epoch's losses and figures, as a file to keep."""
+    return JobHistory.of(await services.desk.get(job_id))
+
+
+@router.get(
+    "/jobs/{job_id}/history.csv",
+    response_class=Response,
+    responses={200: {"content": {"text/csv": {"schema": {"type": "string"}}}, "description": "A line an epoch."}},
+)
+async def history_csv(services: ServicesDep, job_id: JobId) -> Response:
+    """Tell every finished epoch's losses and figures as CSV, a line each, for spreadsheets and data frames."""
+    return Response(to_csv((await services.desk.get(job_id)).epochs), media_type="text/csv")
 
 
 async def followed(

@@ -16,9 +16,9 @@ from app.settings import AppSettings
 
 
 @contextmanager
-def serving(settings: AppSettings) -> Iterator[str]:
+def serving(settings: AppSettings, port: int | None = None) -> Iterator[str]:
     """Serve as `acgan serve` does, in a thread. Yields the address."""
-    port = free_port()
+    port = port or free_port()
     server = Server(create_app(settings), port=port)
     thread = threading.Thread(target=server.run)
     thread.start()

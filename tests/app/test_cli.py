@@ -10,8 +10,14 @@ import typer
 from PIL import Image
 
 from app.cli import read_settings
+from app.cli.exchange import COMMANDS as EXCHANGE
+from app.cli.local import COMMANDS as LOCAL
+from app.cli.remote import COMMANDS as REMOTE
+from app.cli.service import COMMANDS as SERVICE
 from models.config import DatasetName
 from models.weights import discriminator_from_bytes, generator_from_bytes
+
+COMMANDS = SERVICE | LOCAL | EXCHANGE | REMOTE
 
 
 def acgan(*words: str) -> subprocess.CompletedProcess[str]:
@@ -44,7 +50,7 @@ def test_train_leaves_what_the_seed_leaves(tmp_path: Path, dataset_name: Dataset
     assert told.returncode == 0, told.stderr
     assert told.stdout.count("component              | loss | generation_loss | auxiliary_loss") == 2
     assert told.stdout.count("discriminator (test)") == 2
-    names = {"history.json"} | {
+    names = {"history.json", "history.csv"} | {
         name
         for epoch in ("001", "002")
         for name in (
@@ -92,7 +98,7 @@ def test_train_leaves_what_the_seed_leaves(tmp_path: Path, dataset_name: Dataset
         (["digits", "7", "-o", "x.png", "--checkpoint", "none.safetensors"], "there is no file none.safetensors"),
         (["digits", "7", "-o", "x.png", "--checkpoint", "nonsense"], "ids look like"),
         (["digits", "10", "-o", "x.png"], "less than or equal to 9"),
-        (["digits", "7"], "--out"),
+        (["digits", "7"], "nothing has been published"),
         (["serve", "--port", "99999"], "port (ACGAN_PORT) should be less than or equal to 65535"),
         (["digits", "7", "-o", "x.png", "--checkpoint", "README.md"], "does not end in .safetensors"),
         (["evaluate", "nonsense"], "ids look like"),
@@ -133,5 +139,5 @@ def test_the_version_is_told() -> None:
 def test_help_names_every_command() -> None:
     told = acgan("--help")
     assert told.returncode == 0
-    for command in ("up", "serve", "worker", "train", "digits", "evaluate", "key"):
+    for command in COMMANDS:
         assert f" {command} " in told.stdout

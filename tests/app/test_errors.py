@@ -176,6 +176,7 @@ def test_the_openapi_page_documents_every_address(client: TestClient, store: Che
         "GET /jobs",
         "GET /jobs/{job_id}",
         "GET /jobs/{job_id}/events",
+        *(f"GET /jobs/{{job_id}}/history.{form}" for form in ("json", "csv")),
         *(f"POST /jobs/{{job_id}}/{verb}" for verb in VERBS),
         "GET /jobs/{job_id}/epochs/{epoch}/samples.png",
         "GET /digits/{label}",

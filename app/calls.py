@@ -1,0 +1,302 @@
+"""What the service can be asked, whoever asks and however: each request, how to read its answer, what may go wrong."""
+
+import io
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Generic, Literal, TypeVar
+from urllib.parse import quote
+from uuid import uuid4
+
+import httpx2
+import numpy as np
+from pydantic import BaseModel, ValidationError
+
+from app.schemas import CheckpointList, CheckpointView, EpochView, JobHistory, JobList, JobView, Readiness, Serving
+from models.config import TrainingConfig
+from models.history import Progress
+from worker.jobs import ENDED, JobStatus
+
+Answer = TypeVar("Answer")
+View = TypeVar("View", bound=BaseModel)
+
+TRIES, PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 3, 0.5, 10.0
+LATER = (429, 503)  # the statuses that say when to come again
+
+
+class ClientError(Exception):
+    """What is said in a sentence of anything that went wrong between here and the service."""
+
+
+class Unreachable(ClientError):
+    """No answer came."""
+
+
+class NotUnderstood(ClientError):
+    """What answered is no service of ours, or one that is newer than this client."""
+
+
+class Refused(ClientError):
+    """The service refuses: the message is its own sentence, `status` its code, `mistakes` says each by itself."""
+
+    def __init__(self, status: int, detail: str, mistakes: list[dict[str, Any]]) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.mistakes = mistakes
+
+
+class Unavailable(Refused):
+    """The service cannot just now, or not so often: come again after `retry_after` seconds."""
+
+    def __init__(self, status: int, detail: str, mistakes: list[dict[str, Any]], retry_after: float) -> None:
+        super().__init__(status, detail, mistakes)
+        self.retry_after = retry_after
+
+
+@dataclass(frozen=True)
+class Call(Generic[Answer]):
+    """A request, and how to read what is answered."""
+
+    method: str
+    path: str
+    read: Callable[[httpx2.Response], Answer]
+    query: Mapping[str, Any] = field(default_factory=dict)
+    body: Any = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    repeatable: bool = True  # whether asking twice is asking once
+
+    def options(self) -> dict[str, Any]:
+        query = {name: value for name, value in self.query.items() if value is not None}
+        return {"params": query, "json": self.body, "headers": dict(self.headers)}
+
+
+# ----------------------------------------------------------------------------
+# Reading answers.
+
+
+@contextmanager
+def in_a_sentence(url: str) -> Iterator[None]:
+    """Raises Unreachable and NotUnderstood instead of what httpx2 and pydantic raise."""
+    try:
+        yield
+    except httpx2.ConnectError as error:
+        raise Unreachable(f"nothing answers at {url}: start a service with `acgan up`, or name yours") from error
+    except (httpx2.InvalidURL, httpx2.UnsupportedProtocol) as error:
+        raise NotUnderstood(f"{url} is no address of a service: it should look like http://127.0.0.1:8000") from error
+    except httpx2.TimeoutException as error:
+        raise Unreachable(f"{url} did not answer in time") from error
+    except httpx2.HTTPError as error:
+        raise Unreachable(f"the connection to {url} was lost: {error or type(error).__name__}") from error
+    except ValidationError as error:
+        found = error.errors()[0]
+        where = ".".join(map(str, found["loc"])) or "the answer"
+        raise NotUnderstood(f"{url} answers what this client does not understand: {where}: {found['msg']}") from error
+    except ValueError as error:
+        raise NotUnderstood(f"{url} answers what this client does not understand: {error}") from error
+
+
+def check(response: httpx2.Response) -> None:
+    """Raises Refused, Unavailable, NotUnderstood. The response must have been read."""
+    if response.status_code < 300:
+        return
+    try:
+        problem = response.json()
+        detail, mistakes = str(problem["detail"]), list(problem.get("errors") or [])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        where = f"{response.url.scheme}://{response.url.netloc.decode()}"
+        raise NotUnderstood(f"{where} answers {response.status_code}, and not as an acgan service does") from None
+    if response.status_code in LATER:
+        after = response.headers.get("Retry-After", "")
+        seconds = float(after) if after.isdigit() else PAUSE_SECONDS
+        raise Unavailable(response.status_code, detail, mistakes, seconds)
+    raise Refused(response.status_code, detail, mistakes)
+
+
+def view(model: type[View], response: httpx2.Response) -> View:
+    """A service that is newer may tell more than this client knows."""
+    return model.model_validate_json(response.content, extra="ignore")
+
+
+def content(response: httpx2.Response) -> bytes:
+    return response.content
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A file of digits, and the address of the first: asking for it again gives the same pixels."""
+
+    file: bytes
+    media_type: str
+    checkpoint: str
+    seed: int
+    index: int
+
+    @classmethod
+    def of(cls, response: httpx2.Response) -> "Drawn":
+        told = response.headers
+        try:
+            checkpoint, seed, index = told["X-Checkpoint"], int(told["X-Seed"]), int(told["X-Index"])
+        except (KeyError, ValueError):
+            raise NotUnderstood(f"{response.url} answers, but not with digits") from None
+        return cls(response.content, told.get("Content-Type", ""), checkpoint, seed, index)
+
+
+def pixels(response: httpx2.Response) -> np.ndarray:
+    """Read digits as uint8 (n, 28, 28)."""
+    digits: np.ndarray = np.load(io.BytesIO(response.content), allow_pickle=False)
+    return digits
+
+
+# ----------------------------------------------------------------------------
+# The calls.
+
+
+def at(*parts: object) -> str:
+    return "/" + "/".join(quote(str(part), safe="") for part in parts)
+
+
+def start(order: TrainingConfig | None, key: str | None, fields: Mapping[str, Any]) -> Call[JobView]:
+    """Named by a key of its own, so that sending it again after a lost answer starts no second run."""
+    body = {**(order.model_dump(mode="json", exclude_unset=True) if order else {}), **fields}
+    return Call("POST", "/train", partial(view, JobView), body=body, headers={"Idempotency-Key": key or uuid4().hex})
+
+
+def jobs(limit: int, status: str | None, before: str | None) -> Call[JobList]:
+    return Call("GET", "/jobs", partial(view, JobList), {"limit": limit, "status": status, "before": before})
+
+
+def job(job_id: str) -> Call[JobView]:
+    return Call("GET", at("jobs", job_id), partial(view, JobView))
+
+
+def control(job_id: str, what: Literal["cancel", "resume", "retry", "front"]) -> Call[JobView]:
+    return Call("POST", at("jobs", job_id, what), partial(view, JobView), repeatable=what != "retry")
+
+
+def history(job_id: str) -> Call[JobHistory]:
+    return Call("GET", at("jobs", job_id, "history.json"), partial(view, JobHistory))
+
+
+def history_csv(job_id: str) -> Call[str]:
+    return Call("GET", at("jobs", job_id, "history.csv"), lambda response: response.text)
+
+
+def samples(job_id: str, epoch: int) -> Call[bytes]:
+    return Call("GET", at("jobs", job_id, "epochs", epoch, "samples.png"), content)
+
+
+def digits(label: int | None, query: Mapping[str, Any]) -> Call[Drawn]:
+    return Call("GET", "/digits" if label is None else at("digits", label), Drawn.of, query)
+
+
+def digit_pixels(label: int | None, query: Mapping[str, Any]) -> Call[np.ndarray]:
+    return Call("GET", "/digits" if label is None else at("digits", label), pixels, {**query, "format": "npy"})
+
+
+def checkpoints() -> Call[CheckpointList]:
+    return Call("GET", "/checkpoints", partial(view, CheckpointList))
+
+
+def checkpoint(name: str) -> Call[CheckpointView]:
+    return Call("GET", at("checkpoints", name), partial(view, CheckpointView))
+
+
+def serving() -> Call[Serving]:
+    return Call("GET", "/serving", partial(view, Serving))
+
+
+def serve(policy: str, name: str | None) -> Call[Serving]:
+    body = {"policy": policy, **({"checkpoint": name} if name else {})}
+    return Call("PUT", "/serving", partial(view, Serving), body=body)
+
+
+def readiness() -> Call[Readiness]:
+    return Call("GET", "/readyz", partial(view, Readiness))
+
+
+# ----------------------------------------------------------------------------
+# Following a run.
+
+
+@dataclass(frozen=True)
+class Change:
+    """What has changed about a run: `kind` says what, and `job` is the whole record as it stands now."""
+
+    kind: Literal["job", "status", "progress", "epoch", "trouble"]
+    job: JobView
+    epoch: EpochView | None = None  # that was finished, where one was
+
+
+class Follower:
+    """What is known of a run that is followed, and when to ask again. Does no asking itself."""
+
+    def __init__(self, job_id: str, patience_seconds: float) -> None:
+        self.job_id = job_id
+        self.patience_seconds = patience_seconds
+        self.job: JobView | None = None
+        self.last_id = ""
+        self.ended = False
+        self._told: set[int] = set()
+        self._pause = 0.0
+        self._failing_since: float | None = None
+
+    def call(self) -> Call[None]:
+        headers = {"Accept": "text/event-stream", **({"Last-Event-ID": self.last_id} if self.last_id else {})}
+        return Call("GET", at("jobs", self.job_id, "events"), lambda _: None, headers=headers)
+
+    def take(self, event: httpx2.ServerSentEvent) -> list[Change]:
+        """Enter what was told into the record. Each finished epoch is told once, those before this began too."""
+        self.last_id = event.id or self.last_id
+        self._pause, self._failing_since = 0.0, None
+        if event.event == "job":
+            self.job = JobView.model_validate_json(event.data, extra="ignore")
+            self.ended = self.job.status in ENDED
+            return [Change("job", self.job), *(self._finished(epoch) for epoch in self._untold(self.job))]
+        if self.job is None:
+            return []
+        data: Any = event.json()
+        match event.event:
+            case "status":
+                self.job = self.job.model_copy(update={"status": JobStatus(data["status"])})
+                self.ended = self.job.status in ENDED
+                return [Change("status", self.job)]
+            case "progress":
+                progress = Progress.model_validate(data)
+                self.job = self.job.model_copy(update={"progress": progress})
+                return [Change("progress", self.job)]
+            case "trouble":
+                self.job = self.job.model_copy(update={"trouble": data["trouble"]})
+                return [Change("trouble", self.job)]
+            case "epoch":
+                epoch = EpochView.model_validate(data)
+                others = [each for each in self.job.epochs if each.epoch != epoch.epoch]
+                epochs = sorted([*others, epoch], key=lambda each: each.epoch)
+                self.job = self.job.model_copy(update={"epochs": epochs})
+                return [self._finished(epoch)]
+        return []
+
+    def _untold(self, job: JobView) -> list[EpochView]:
+        return [epoch for epoch in job.epochs if epoch.epoch not in self._told]
+
+    def _finished(self, epoch: EpochView) -> Change:
+        assert self.job is not None
+        self._told.add(epoch.epoch)
+        return Change("epoch", self.job, epoch)
+
+    def wait(self, error: ClientError | None = None) -> float:
+        """Say in how many seconds to ask again, after a stream that ended, or an error.
+
+        Raises the error where there has been nothing else for longer than the patience.
+        """
+        self._pause = min(2 * self._pause or PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
+        if error is None:
+            return self._pause
+        now = time.monotonic()
+        if self._failing_since is None:
+            self._failing_since = now
+        if now - self._failing_since >= self.patience_seconds:
+            raise error
+        after = error.retry_after if isinstance(error, Unavailable) else 0.0
+        return min(max(after, self._pause), LONGEST_PAUSE_SECONDS)

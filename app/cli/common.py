@@ -1,0 +1,65 @@
+"""What all commands share: consoles, settings, and mistakes told in a sentence. Loads nothing heavy."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+import typer
+from pydantic import SecretStr, ValidationError
+from rich.console import Console
+
+from app.settings import AppSettings
+
+MISTAKE = 2  # the exit code of what a user can mend: docs/commands.md lists all
+
+console = Console()
+errors = Console(stderr=True)
+SECRETS = {name for name, field in AppSettings.model_fields.items() if SecretStr in get_args(field.annotation)}
+
+Commands = dict[str, Callable[..., None]]
+Home = Annotated[Path | None, typer.Option(help="Folder for checkpoints, Redis and caches [ACGAN_HOME, or .acgan].")]
+AsJson = Annotated[bool, typer.Option("--json", help="Tell it as JSON.")]
+
+
+def read_settings(**given: Any) -> AppSettings:
+    """Read the environment once; what was said on the command line wins."""
+    with mistakes_in_a_sentence(ValidationError):
+        return AppSettings(**{name: value for name, value in given.items() if value is not None})
+
+
+@contextmanager
+def mistakes_in_a_sentence(*kinds: type[Exception]) -> Iterator[None]:
+    """End the command with a sentence and exit code 2 where the user can mend what went wrong."""
+    try:
+        yield
+    except kinds as error:
+        complain(describe_mistake(error))
+        raise typer.Exit(MISTAKE) from None
+
+
+def complain(sentence: str) -> None:
+    errors.print(f"acgan: {sentence}", style="red", highlight=False, soft_wrap=True, markup=False)
+
+
+def tell(sentence: str) -> None:
+    console.print(sentence, highlight=False, soft_wrap=True, markup=False)
+
+
+def tell_json(value: Any) -> None:
+    """One line, so that `jq` and `while read` may take them as they come."""
+    typer.echo(json.dumps(value, ensure_ascii=False))
+
+
+def describe_mistake(error: Exception) -> str:
+    if not isinstance(error, ValidationError):
+        return str(error)
+    found = error.errors()[0]
+    message = found["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    if not found["loc"]:
+        return message
+    where = ".".join(str(part) for part in found["loc"])
+    if error.title == AppSettings.__name__:
+        where += f" (ACGAN_{where.upper()})"
+    return f"{where} {message}" + ("" if found["loc"][0] in SECRETS else f" (it is {found['input']!r})")

@@ -1,0 +1,290 @@
+"""What asks a running service: start, watch and steer runs, see their checkpoints, choose what is served."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from app.cli import recipe
+from app.cli.common import MISTAKE, AsJson, Commands, complain, console, read_settings, tell, tell_json
+
+if TYPE_CHECKING:  # takes a while to load
+    from app.calls import Change
+    from app.client import Client
+    from app.schemas import JobView
+
+FAILED, CANCELLED, UNAVAILABLE, INTERRUPTED = 1, 3, 4, 130  # exit codes: docs/commands.md
+
+Url = Annotated[str | None, typer.Option(help="Where the service is [ACGAN_URL, or http://127.0.0.1:8000].")]
+Key = Annotated[str | None, typer.Option(help="A key, where the service wants one [ACGAN_KEY].")]
+JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="The job's id; `acgan jobs` lists them.")]
+
+
+@contextmanager
+def service(url: str | None, key: str | None) -> Iterator["Client"]:
+    """A client of the service. What goes wrong ends the command with a sentence: 2 or, for another time, 4."""
+    settings = read_settings(url=url, key=key)
+
+    from app.client import Client, ClientError, Refused, Unavailable, Unreachable
+
+    secret = settings.key.get_secret_value() if settings.key else None
+    try:
+        with Client(settings.url, secret) as client:
+            yield client
+    except (Unreachable, Unavailable) as error:
+        again = f" (come again in {error.retry_after:.0f} s)" if isinstance(error, Unavailable) else ""
+        complain(f"{error}{again}")
+        raise typer.Exit(UNAVAILABLE) from None
+    except ClientError as error:
+        here = " Here: --key KEY, or ACGAN_KEY." if isinstance(error, Refused) and error.status == 401 else ""
+        complain(f"{error}{here}")
+        raise typer.Exit(MISTAKE) from None
+
+
+# ----------------------------------------------------------------------------
+# Runs.
+
+
+def start(
+    recipe_name: Annotated[str | None, typer.Option("--recipe", help="`seed` or `sharp`.")] = None,
+    epochs: recipe.Epochs = None,
+    batch_size: recipe.BatchSize = None,
+    latent_size: recipe.LatentSize = None,
+    adam_lr: recipe.AdamLr = None,
+    adam_beta_1: recipe.AdamBeta1 = None,
+    seed: recipe.Seed = None,
+    dataset: recipe.DatasetOption = None,
+    train_examples: recipe.TrainExamples = None,
+    test_examples: recipe.TestExamples = None,
+    precision: recipe.PrecisionOption = None,
+    name: Annotated[str | None, typer.Option(help="A label of your own.")] = None,
+    priority: Annotated[int, typer.Option(help="0 to 9: higher ones are run first.")] = 0,
+    watch: Annotated[bool, typer.Option("--follow", help="Follow the run to its end.")] = False,
+    as_json: AsJson = False,
+    url: Url = None,
+    key: Key = None,
+) -> None:
+    """Start a run on the service, which trains it. Without options: the seed's recipe."""
+    fields = recipe.given(locals() | {"recipe": recipe_name})
+    if priority:
+        fields["priority"] = priority
+    with service(url, key) as client:
+        job = client.train(**fields)
+        if watch:
+            follow_to_the_end(client, job.id, as_json)
+        tell_job(job, as_json, f"job {job.id} is accepted: follow it by `acgan follow {job.id}`")
+
+
+def jobs(
+    limit: Annotated[int, typer.Option(help="How many, 1 to 100.")] = 20,
+    status: Annotated[str | None, typer.Option(help="Only those in this state, as in `failed`.")] = None,
+    before: Annotated[str | None, typer.Option(help="Only those accepted before this job.")] = None,
+    as_json: AsJson = False,
+    url: Url = None,
+    key: Key = None,
+) -> None:
+    """List the runs of the service, newest first."""
+    with service(url, key) as client:
+        found = client.jobs(limit, status, before)
+    if as_json:
+        tell_json(found.model_dump(mode="json"))
+        return
+    if not found.jobs:
+        tell("no runs: start one by `acgan start`")
+        return
+
+    from app.cli.tables import jobs_table
+
+    console.print(jobs_table(found.jobs))
+    if found.next:
+        tell(f"there are more: acgan jobs --before {found.jobs[-1].id}")
+
+
+def follow(job_id: JobArgument, as_json: AsJson = False, url: Url = None, key: Key = None) -> None:
+    """Follow a run to its end: progress, and each epoch's table and figures.
+
+    It goes on through restarts of the service. Exit code 0 where the run succeeded, 1 where it failed, 3 where it was
+    cancelled. Ctrl-C ends the following, and not the run.
+    """
+    with service(url, key) as client:
+        follow_to_the_end(client, job_id, as_json)
+
+
+def cancel(job_id: JobArgument, as_json: AsJson = False, url: Url = None, key: Key = None) -> None:
+    """Stop a run; what it has published stays, and it can be resumed."""
+    with service(url, key) as client:
+        job = client.cancel(job_id)
+    tell_job(job, as_json, f"job {job.id} is {job.status.value}: `acgan resume {job.id}` lets it go on")
+
+
+def resume(job_id: JobArgument, as_json: AsJson = False, url: Url = None, key: Key = None) -> None:
+    """Let a run that failed or was cancelled go on from where it stopped."""
+    with service(url, key) as client:
+        job = client.resume(job_id)
+    tell_job(job, as_json, f"job {job.id} is {job.status.value}: follow it by `acgan follow {job.id}`")
+
+
+def retry(job_id: JobArgument, as_json: AsJson = False, url: Url = None, key: Key = None) -> None:
+    """Run a job's recipe once more, from the start, as a new job."""
+    with service(url, key) as client:
+        job = client.retry(job_id)
+    tell_job(job, as_json, f"job {job.id} runs it once more: follow it by `acgan follow {job.id}`")
+
+
+def front(job_id: JobArgument, as_json: AsJson = False, url: Url = None, key: Key = None) -> None:
+    """Let a waiting run be the next."""
+    with service(url, key) as client:
+        job = client.move_to_front(job_id)
+    tell_job(job, as_json, f"job {job.id} is the next")
+
+
+def history(
+    job_id: JobArgument,
+    csv: Annotated[bool, typer.Option("--csv", help="As CSV, a line an epoch; else as JSON.")] = False,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="The file to write; else it is printed.")] = None,
+    as_json: AsJson = False,
+    url: Url = None,
+    key: Key = None,
+) -> None:
+    """Tell a run's recipe and every epoch's losses and figures, as JSON or CSV."""
+    with service(url, key) as client:
+        text = client.history_csv(job_id) if csv and not as_json else client.history(job_id).model_dump_json(indent=2)
+    if out is None:
+        typer.echo(text.rstrip("\r\n"))
+        return
+    try:
+        out.write_text(text, newline="")
+    except OSError as error:
+        complain(f"{out} cannot be written: {error.strerror}")
+        raise typer.Exit(MISTAKE) from None
+
+
+def tell_job(job: "JobView", as_json: bool, sentence: str) -> None:
+    if as_json:
+        tell_json(job.model_dump(mode="json"))
+    else:
+        tell(sentence)
+
+
+# ----------------------------------------------------------------------------
+# Following.
+
+
+def follow_to_the_end(client: "Client", job_id: str, as_json: bool) -> None:
+    """Raises typer.Exit, with a code that says how the run ended, and what `follow` raises."""
+    from worker.jobs import JobStatus
+
+    try:
+        job = print_changes(client, job_id) if as_json else show_changes(client, job_id)
+    except KeyboardInterrupt:
+        complain(f"stopped following; the run goes on: `acgan follow {job_id}` comes back to it")
+        raise typer.Exit(INTERRUPTED) from None
+    match job.status:
+        case JobStatus.FAILED:
+            complain(f"job {job_id} failed: {job.error}")
+            raise typer.Exit(FAILED)
+        case JobStatus.CANCELLED:
+            complain(f"job {job_id} was cancelled: `acgan resume {job_id}` lets it go on")
+            raise typer.Exit(CANCELLED)
+    if not as_json:
+        drawn = f"; draw by its last generator: acgan digits 7 --checkpoint {job.epochs[-1].checkpoint}"
+        tell(f"job {job_id} succeeded: {len(job.epochs)} epochs" + (drawn if job.epochs else ""))
+    raise typer.Exit
+
+
+def print_changes(client: "Client", job_id: str) -> "JobView":
+    """One JSON object a line."""
+    for change in client.follow(job_id):
+        tell_json({"event": change.kind, "data": facts(change)})
+    return change.job
+
+
+def facts(change: "Change") -> object:
+    match change.kind:
+        case "job":
+            return change.job.model_dump(mode="json")
+        case "epoch":
+            return change.epoch.model_dump(mode="json") if change.epoch else None
+        case "progress":
+            return change.job.progress.model_dump(mode="json") if change.job.progress else None
+        case "status":
+            return change.job.status.value
+    return change.job.trouble
+
+
+def show_changes(client: "Client", job_id: str) -> "JobView":
+    from app.run_display import progress_bar, show, tell_epoch
+    from worker.jobs import ENDED
+
+    told = ""
+    with progress_bar(console) as bar:
+        task = bar.add_task("run", total=None, epoch="-", rate=0.0)
+        for change in client.follow(job_id):
+            job = change.job
+            if job.status.value != told and job.status not in ENDED:
+                told = job.status.value
+                what = f"{job.config.epochs} epochs of {job.config.dataset}, recipe {job.config.recipe}"
+                tell(f"job {job_id} is {told}: {what}" + (f", on {job.device}" if job.device else ""))
+            if change.kind == "trouble" and job.trouble:
+                complain(job.trouble)
+            if change.epoch:
+                tell_epoch(change.epoch, job.config.epochs, console)
+            if job.progress:
+                show(bar, task, job.progress)
+    return job
+
+
+# ----------------------------------------------------------------------------
+# Checkpoints, and what is served.
+
+
+def checkpoints(as_json: AsJson = False, url: Url = None, key: Key = None) -> None:
+    """List the checkpoints of the service, newest first, and say which one is served."""
+    with service(url, key) as client:
+        found = client.checkpoints()
+    if as_json:
+        tell_json(found.model_dump(mode="json"))
+        return
+
+    from app.cli.tables import checkpoints_table
+
+    console.print(checkpoints_table(found))
+
+
+def serving(
+    choice: Annotated[
+        str | None, typer.Argument(help="`newest`, `best`, or a checkpoint's id to stay at; else it is only told.")
+    ] = None,
+    as_json: AsJson = False,
+    url: Url = None,
+    key: Key = None,
+) -> None:
+    """Tell or choose which checkpoint is served. To roll back, name the one before."""
+    with service(url, key) as client:
+        match choice:
+            case None:
+                found = client.serving()
+            case "newest" | "best":
+                found = client.serve(choice)
+            case _:
+                found = client.serve("pinned", choice)
+    if as_json:
+        tell_json(found.model_dump(mode="json"))
+    else:
+        tell(f"{found.policy}: {found.serving or 'nothing'} is served")
+
+
+COMMANDS: Commands = {
+    "start": start,
+    "jobs": jobs,
+    "follow": follow,
+    "cancel": cancel,
+    "resume": resume,
+    "retry": retry,
+    "front": front,
+    "history": history,
+    "checkpoints": checkpoints,
+    "serving": serving,
+}

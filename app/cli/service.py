@@ -1,0 +1,102 @@
+"""What runs the service on this machine: `acgan up`, `serve`, `worker`, and `key`."""
+
+import logging
+import os
+from contextlib import suppress
+from typing import Annotated
+
+import typer
+
+from app.cli.common import AsJson, Commands, Home, console, errors, mistakes_in_a_sentence, read_settings, tell_json
+from worker import logs
+
+logger = logging.getLogger(__name__)
+
+Host = Annotated[str | None, typer.Option(help="Address to listen on [ACGAN_HOST, or 127.0.0.1].")]
+Port = Annotated[int | None, typer.Option(help="Port to listen on [ACGAN_PORT, or 8000].")]
+
+
+def up(host: Host = None, port: Port = None, home: Home = None) -> None:
+    """Start everything on this machine: Redis, one worker, the API. Ctrl-C ends all."""
+    from app.embedded_redis import NoRedisServer
+    from app.up import CannotStart
+    from app.up import up as run
+
+    def announce(address: str) -> None:
+        console.print(f"\n[bold green]acgan is up[/] at [link]{address}[/link]   (Ctrl-C ends everything)\n")
+        body = """-H 'Content-Type: application/json' -d '{"epochs": 2}'"""
+        console.print(f"  start a run     curl {address}/train {body}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"  watch it        curl {address}/jobs", highlight=False)
+        console.print(f"  draw 40 sevens  curl -o sevens.png '{address}/digits/7?n=40'", highlight=False)
+        if settings.api_keys is not None:
+            console.print("  with a key      curl -H 'Authorization: Bearer KEY' ...", highlight=False)
+        console.print(f"  everything      {address}/docs\n", highlight=False)
+
+    settings = read_settings(host=host, port=port, home=home)
+    logs.configure(settings)
+    with mistakes_in_a_sentence(CannotStart, NoRedisServer):
+        run(settings, announce)
+
+
+def serve(host: Host = None, port: Port = None, home: Home = None) -> None:
+    """Run the API alone; jobs go to the Redis at ACGAN_REDIS_URL."""
+    from app.main import create_app
+    from app.server import Server
+    from app.up import CannotStart, check_port, is_loopback
+    from models.acceleration import DeviceUnavailable
+
+    settings = read_settings(host=host, port=port, home=home)
+    logs.configure(settings)
+    with mistakes_in_a_sentence(DeviceUnavailable, CannotStart):
+        check_port(settings.host, settings.port)
+        app = create_app(settings)
+    address = f"http://{settings.host}:{settings.port}"
+    if logs.wants_json(settings):
+        logger.info("acgan serves at %s", address)
+    else:
+        errors.print(f"acgan serves at {address}", highlight=False)
+    if settings.api_keys is None and not is_loopback(settings.host):
+        logger.warning("whoever reaches %s may train: no key is needed; see `acgan key --help`", address)
+    with suppress(KeyboardInterrupt):
+        Server(app, host=settings.host, port=settings.port).run()
+
+
+def worker(home: Home = None) -> None:
+    """Run one worker alone; it takes jobs from the Redis at ACGAN_REDIS_URL."""
+    settings = read_settings(home=home)
+    os.environ["ACGAN_HOME"] = str(settings.home.resolve())  # the training process reads it again
+    logs.configure(settings)
+    from app.up import answers
+    from worker.bench import JobBench
+    from worker.store import Unsuitable
+    from worker.tasks import celery
+
+    if not answers(settings.redis_url):
+        errors.print(
+            "acgan: no Redis answers yet: start one, or name it in ACGAN_REDIS_URL; waiting for it", style="red"
+        )
+    else:
+        with mistakes_in_a_sentence(Unsuitable):
+            JobBench.connect(settings.redis_url).check_eviction()
+    quiet = ["--quiet"] if logs.wants_json(settings) else []  # no banner between the lines
+    options = ["--loglevel", settings.log_level.upper(), "--without-gossip", "--without-mingle"]
+    celery.worker_main([*quiet, "worker", *options])
+
+
+def key(
+    name: Annotated[str, typer.Argument(help="Whose key it is, as logs and limits will name it.")],
+    as_json: AsJson = False,
+) -> None:
+    """Make a key to the API. It is shown once: only its entry for ACGAN_API_KEYS is to be kept by the service."""
+    from app.keys import make_key
+
+    with mistakes_in_a_sentence(ValueError):
+        made, entry = make_key(name)
+    if as_json:
+        tell_json({"name": name, "key": made, "entry": str(entry)})
+        return
+    typer.echo(f"The key, for whoever is to have it. It is not shown again:\n\n    {made}\n")
+    typer.echo(f"Its entry, for the service's ACGAN_API_KEYS, beside those that are there:\n\n    {entry}")
+
+
+COMMANDS: Commands = {"up": up, "serve": serve, "worker": worker, "key": key}

@@ -1,0 +1,53 @@
+"""Jobs and checkpoints as tables."""
+
+from rich.table import Table
+
+from app.schemas import CheckpointList, CheckpointView, JobView
+from worker.jobs import JobStatus
+
+COLOURS = {JobStatus.SUCCEEDED: "green", JobStatus.FAILED: "red", JobStatus.RUNNING: "cyan"}
+
+
+def jobs_table(jobs: list[JobView]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for heading in ("job", "status", "epochs", "labels", "data", "name"):
+        table.add_column(heading, no_wrap=heading != "name", overflow="fold")
+    for job in jobs:
+        colour = COLOURS.get(job.status, "default")
+        table.add_row(
+            job.id,
+            f"[{colour}]{job.status.value}[/]",
+            f"{len(job.epochs)}/{job.config.epochs}",
+            accuracy(job.epochs[-1].metrics) if job.epochs else "-",
+            f"{job.config.dataset}, {job.config.recipe}",
+            (job.config.name or "").replace("[", r"\["),
+        )
+    return table
+
+
+def checkpoints_table(found: CheckpointList) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for heading in ("checkpoint", "labels", "variety", "Frechet", "MB", ""):
+        justify = "left" if heading in ("checkpoint", "") else "right"
+        table.add_column(heading, no_wrap=bool(heading), justify=justify)  # type: ignore[arg-type]
+    for each in found.checkpoints:
+        table.add_row(
+            each.id,
+            accuracy(each.metrics),
+            figure(each, "variety"),
+            figure(each, "frechet_distance"),
+            f"{each.size / 1e6:.1f}",
+            "served" if each.id == found.serving else "refused" if each.refused else "",
+        )
+    if found.serving not in {each.id for each in found.checkpoints}:
+        table.caption = f"{found.serving or 'nothing'} is served"
+        table.caption_justify = "left"
+    return table
+
+
+def accuracy(metrics: dict[str, float]) -> str:
+    return f"{metrics['label_accuracy']:.1%}" if "label_accuracy" in metrics else "-"
+
+
+def figure(checkpoint: CheckpointView, name: str) -> str:
+    return f"{checkpoint.metrics[name]:.2f}" if name in checkpoint.metrics else "-"

@@ -1,0 +1,172 @@
+"""Examples for the OpenAPI document: a run halfway, its checkpoint, and each error as it is answered."""
+
+from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
+from typing import Any, NamedTuple
+
+from app.errors import REDIS_IS_GONE
+from app.schemas import CheckpointList, CheckpointView, JobHistory, JobList, JobView, Readiness, Serving
+from models.checkpoints import DISCRIMINATOR, GENERATOR, SAMPLES, CheckpointId, FileRecord, Manifest
+from models.config import TrainingConfig
+from models.history import EpochLosses, Loss, Progress, SplitLosses, to_csv
+from worker.jobs import EpochRecord, Job, JobStatus
+
+JOB = "20260131-120000-00001c"
+CHECKPOINT = str(CheckpointId(JOB, 1))
+BEGAN = datetime(2026, 1, 31, 12, 0, 0, tzinfo=UTC)
+
+
+def loss(generation: float, auxiliary: float) -> Loss:
+    return Loss(loss=round(generation + auxiliary, 4), generation_loss=generation, auxiliary_loss=auxiliary)
+
+
+LOSSES = EpochLosses(
+    generator=SplitLosses(train=loss(0.9749, 0.0457), test=loss(0.7447, 0.0144)),
+    discriminator=SplitLosses(train=loss(0.6899, 0.1669), test=loss(0.7275, 0.0579)),
+)
+METRICS = {"label_accuracy": 0.9916, "label_accuracy_worst": 0.97, "variety": 0.84, "frechet_distance": 4.32}
+CONFIG = TrainingConfig(epochs=2, precision="fp32", name="first try")
+RUNNING = Job(
+    id=JOB,
+    status=JobStatus.RUNNING,
+    config=CONFIG,
+    created_at=BEGAN,
+    started_at=BEGAN + timedelta(seconds=1),
+    progress=Progress(epoch=2, epochs=2, batch=150, batches=600, images_per_second=410.0, eta_seconds=109.8),
+    epochs=[EpochRecord(epoch=1, seconds=161.3, losses=LOSSES, checkpoint=CHECKPOINT, metrics=METRICS)],
+    device="cpu (2 threads)",
+    worker="laptop:4711",
+)
+MANIFEST = Manifest(
+    id=CHECKPOINT,
+    job=JOB,
+    epoch=1,
+    created_at=BEGAN + timedelta(seconds=162),
+    config=CONFIG,
+    seconds=161.3,
+    losses=LOSSES,
+    metrics=METRICS,
+    dataset_checksum="sha256:06b0d1f124c4e5fa",
+    device="cpu (2 threads)",
+    code_version="0.1.0",
+    fence=7,
+    files={name: FileRecord.of(name.encode()) for name in (GENERATOR, DISCRIMINATOR, SAMPLES)},
+)
+
+ANSWERS = {  # by the name of the schema
+    type(model).__name__: model.model_dump(mode="json")
+    for model in (
+        JobView.of(RUNNING),
+        JobList(jobs=[JobView.of(RUNNING)], next=f"/jobs?limit=1&before={JOB}"),
+        JobHistory.of(RUNNING),
+        CheckpointView.of(MANIFEST),
+        CheckpointList(serving=CHECKPOINT, checkpoints=[CheckpointView.of(MANIFEST)]),
+        Serving(serving=CHECKPOINT),
+        Readiness(ready=True, redis="up", serving=CHECKPOINT),
+    )
+}
+TEXTS = {
+    "text/csv": to_csv(RUNNING.epochs),
+    "text/event-stream": 'event: progress\ndata: {"epoch": 2, "epochs": 2, "batch": 150, "batches": 600, '
+    '"images_per_second": 410.0, "eta_seconds": 109.8}\nid: 1769860900123-0\n\n',
+    "text/plain": 'acgan_jobs{status="running"} 1.0\n',
+}
+
+
+# ----------------------------------------------------------------------------
+# Errors.
+
+
+class ErrorExample(NamedTuple):
+    """A status, what it means here, and sentences that come with it."""
+
+    status: int
+    meaning: str
+    details: dict[str, str]
+
+
+ERRORS = (
+    ErrorExample(
+        400,
+        "The request, or its body, cannot be read.",
+        {
+            "no JSON object": 'The body cannot be read: send a JSON object such as {"epochs": 5}.',
+            "no HTTP": "This is no proper HTTP/1.1 request. GET /docs shows what there is.",
+        },
+    ),
+    ErrorExample(
+        401,
+        "The service gives keys out, and this request came without one, or with an unknown one.",
+        {
+            "no key": "This needs a key: send `Authorization: Bearer KEY`; whoever runs the service makes keys with "
+            "`acgan key NAME`."
+        },
+    ),
+    ErrorExample(
+        404,
+        "There is no such job or checkpoint.",
+        {
+            "no job": f"There is no job {JOB}: see GET /jobs.",
+            "no checkpoint": f"There is no checkpoint {CHECKPOINT}: see GET /checkpoints.",
+        },
+    ),
+    ErrorExample(
+        406,
+        "Digits are not to be had in any format that `Accept` names.",
+        {
+            "no format": "Digits come as image/png, application/zip, application/x-npy: accept one of these, or name "
+            "one with ?format=."
+        },
+    ),
+    ErrorExample(
+        408, "The request did not arrive in time.", {"late": "The request took more than 10 seconds to arrive."}
+    ),
+    ErrorExample(
+        409,
+        "The state of the job does not allow it, or the checkpoint is not served.",
+        {"ended": f"Job {JOB} has succeeded already: there is nothing to cancel."},
+    ),
+    ErrorExample(
+        413,
+        "The body is too long.",
+        {"long": "The body is too long: a training request is a small JSON object, see GET /docs."},
+    ),
+    ErrorExample(
+        422,
+        "A field, parameter or header is wrong; `errors` says each by itself.",
+        {"field": "body.epochs: should be greater than or equal to 1, not 0."},
+    ),
+    ErrorExample(
+        429,
+        "Too many jobs wait, or you ask too often: `Retry-After` says when to come again.",
+        {"queue": "100 jobs wait already: try again when some have run."},
+    ),
+    ErrorExample(
+        431,
+        "The headers are too many or too long.",
+        {
+            "headers": "The headers are too many or too long: send at most 100 headers, and 16384 bytes with the "
+            "request line."
+        },
+    ),
+    ErrorExample(
+        503,
+        "A part is missing just now, or all are busy: `Retry-After` says when to come again.",
+        {
+            "no Redis": REDIS_IS_GONE,
+            "crowded": "There are too many connections just now: come again shortly.",
+        },
+    ),
+)
+
+
+def problem_of(status: int, detail: str) -> dict[str, Any]:
+    field, _, message = detail.partition(": ")
+    mistakes = {"errors": [{"field": field, "message": message.rstrip(".")}]} if status == 422 else {}
+    return {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        **mistakes,
+    }

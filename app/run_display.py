@@ -1,0 +1,58 @@
+"""How a run looks on a terminal, here or followed from afar: a bar, and a table each epoch. Free of torch."""
+
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from models.history import EpochLosses
+from models.history import Progress as RunProgress
+
+
+class JudgedEpoch(Protocol):
+    """A finished epoch, wherever it was trained."""
+
+    @property
+    def epoch(self) -> int: ...
+    @property
+    def seconds(self) -> float: ...
+    @property
+    def losses(self) -> EpochLosses: ...
+    @property
+    def metrics(self) -> dict[str, float]: ...
+    @property
+    def refused(self) -> str | None: ...
+
+
+def progress_bar(console: Console) -> Progress:
+    return Progress(
+        TextColumn("Epoch {task.fields[epoch]}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]:.0f} images/s, whole run"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    )
+
+
+def show(bar: Progress, task: TaskID, progress: RunProgress) -> None:
+    done = (progress.epoch - 1) * progress.batches + progress.batch
+    epoch = f"{progress.epoch}/{progress.epochs}"
+    total = progress.epochs * progress.batches
+    bar.update(task, completed=done, total=total, epoch=epoch, rate=progress.images_per_second)
+
+
+def tell_epoch(epoch: JudgedEpoch, epochs: int, console: Console) -> None:
+    console.print(f"Epoch {epoch.epoch}/{epochs} ({epoch.seconds:.1f} s)")
+    console.print(epoch.losses.table(), highlight=False)
+    if (figures := epoch.metrics) and "frechet_distance_raw" in figures:
+        console.print(
+            f"labels {figures['label_accuracy']:.1%} (worst class {figures['label_accuracy_worst']:.1%}), "
+            f"variety {figures['variety']:.2f} of real digits' (least {figures['variety_least']:.2f}), "
+            f"Frechet distance {figures['frechet_distance_raw']:.2f}, "
+            f"of averaged weights {figures['frechet_distance_averaged']:.2f}",
+            highlight=False,
+        )
+    if epoch.refused:
+        console.print(f"not served: {epoch.refused}", highlight=False, markup=False)

@@ -1,0 +1,50 @@
+"""Digits on a terminal: two pixels a character, one above the other. Free of torch."""
+
+import numpy as np
+from rich.color import Color
+from rich.console import Console
+from rich.style import Style
+from rich.text import Text
+
+UPPER, LOWER, BOTH, NEITHER = "▀", "▄", "█", " "
+INK = 96  # from where on a pixel counts as ink where there are no greys
+
+
+def in_characters(picture: np.ndarray, greys: bool) -> Text:
+    """Draw a uint8 picture (height, width) with `width` columns and half as many lines as it is high.
+
+    With greys each character is a half block in the colours of its two pixels; without, ink or none.
+    """
+    if len(picture) % 2:
+        picture = np.pad(picture, ((0, 1), (0, 0)))
+    text = Text(no_wrap=True, overflow="ignore")
+    append = append_greys if greys else append_ink
+    for line, (upper, lower) in enumerate(zip(picture[::2], picture[1::2], strict=True)):
+        if line:
+            text.append("\n")
+        append(text, upper, lower)
+    return text
+
+
+def append_greys(text: Text, upper: np.ndarray, lower: np.ndarray) -> None:
+    """Append a line, a run of equal characters at a time."""
+    pairs = np.stack((upper, lower), axis=1)
+    changes = np.flatnonzero((pairs[1:] != pairs[:-1]).any(axis=1)) + 1
+    for run in np.split(pairs, changes):
+        above, below = (int(pixel) for pixel in run[0])
+        style = Style(color=Color.from_rgb(above, above, above), bgcolor=Color.from_rgb(below, below, below))
+        text.append(UPPER * len(run), style)
+
+
+def append_ink(text: Text, upper: np.ndarray, lower: np.ndarray) -> None:
+    characters = np.array([NEITHER, LOWER, UPPER, BOTH])
+    text.append("".join(characters[2 * (upper >= INK) + (lower >= INK)]))
+
+
+def columns_that_fit(console: Console, size: int = 28) -> int:
+    return max(1, min(10, console.width // size))
+
+
+def has_greys(console: Console) -> bool:
+    """A pipe has none, nor has a terminal that was told to do without (NO_COLOR), or that knows but eight colours."""
+    return console.color_system in ("256", "truecolor") and not console.no_color
