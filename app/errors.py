@@ -15,6 +15,7 @@ from app.batcher import Busy
 from app.events import NothingFollows, TooManyFollowers
 from app.formats import NotAcceptable
 from app.gallery import NothingPublished
+from app.queries import NUMBER
 from app.rates import TooFast
 from models.checkpoints import CheckpointDamaged, CheckpointNotFound, NotServable
 from models.weights import InvalidWeights
@@ -172,6 +173,8 @@ def mistake(found: dict[str, Any]) -> Mistake:
         case "json_invalid":
             reason = found.get("ctx", {}).get("error", "")
             return Mistake(field="body", message=f'this is not JSON ({reason}): send an object such as {{"epochs": 5}}')
+        case "string_pattern_mismatch" if found["ctx"]["pattern"] == NUMBER:
+            return Mistake(field=field, message="should be a number of 1 to 40 decimal digits")
         case "string_pattern_mismatch":
             return Mistake(field=field, message="should be visible ASCII characters, without spaces")
         case "extra_forbidden":

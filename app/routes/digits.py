@@ -3,20 +3,16 @@
 from functools import partial
 from typing import Annotated, Any, NamedTuple
 
-import torch
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 
 from app import etags, metrics
+from app.addresses import FOR_EVER, name_of
 from app.dependencies import Services, ServicesDep, services
 from app.formats import MEDIA_TYPES, Format, negotiate, write
 from app.gallery import Exhibit
 from app.schemas import AllDigitsQuery, DigitsQuery, SheetQuery
 from app.shortcut import Shortcut
 from models.drawing import Series, fresh_seed
-from models.images import ENCODER
-
-DRAWING_VERSION = 2  # part of every ETag; goes up when the same address comes to mean other bytes
-BUILD = f"{DRAWING_VERSION} {torch.__version__} {ENCODER}"
 
 ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {
@@ -94,7 +90,7 @@ async def answer(services: Services, question: Question, if_none_match: str | No
     series = Series(label, query.n, query.seed, query.index)
     tag = etag(exhibit, form, series, query)
     fixed = query.checkpoint == exhibit.id
-    headers = {"ETag": tag, "Cache-Control": "public, max-age=31536000, immutable" if fixed else "no-cache"}
+    headers = {"ETag": tag, "Cache-Control": FOR_EVER if fixed else "no-cache"}
     if etags.is_known(tag, if_none_match):
         return Response(status_code=304, headers=headers)
     drawn = services.drawing.files.get(tag)
@@ -113,5 +109,5 @@ def respond(file: bytes, exhibit: Exhibit, series: Series, form: Format, headers
 def etag(exhibit: Exhibit, form: Format, series: Series, query: SheetQuery) -> str:
     """Name the answer before it is drawn, by all that decides its bytes."""
     look = "" if form == "npy" else f"{query.columns} {query.scale} {query.padding} {query.invert}"
-    key = f"{BUILD} {exhibit.generator.device.type} {exhibit.checksum} {form} {series} {look}"
+    key = f"{name_of(exhibit)} {form} {series} {look}"
     return etags.name(key.encode())

@@ -184,6 +184,7 @@ def test_the_openapi_page_documents_every_address(client: TestClient, store: Che
         "GET /serving",
         "PUT /serving",
         "GET /checkpoints",
+        "GET /numbers/{number}",
         "GET /checkpoints/{checkpoint}",
         "GET /livez",
         "GET /readyz",
