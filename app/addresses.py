@@ -9,7 +9,7 @@ from fastapi import Response
 from app import etags
 from app.drawing import Drawing
 from app.gallery import Exhibit
-from app.queries import NumberQuery
+from app.queries import HandQuery
 from models.drawing import fresh_seed
 from models.images import ENCODER
 
@@ -29,9 +29,9 @@ class Address:
     fixed: bool  # whether the checkpoint was named by its id, so that it always means the same one
 
     @classmethod
-    def of(cls, exhibit: Exhibit, query: NumberQuery) -> "Address":
+    def of(cls, exhibit: Exhibit, query: HandQuery, checkpoint: str) -> "Address":
         named, seed = query.seed is not None, fresh_seed() if query.seed is None else query.seed
-        return cls(exhibit, seed, query.index, named, fixed=query.checkpoint == exhibit.id)
+        return cls(exhibit, seed, query.index, named, fixed=checkpoint == exhibit.id)
 
     @property
     def headers(self) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """How pictures made of digits are asked for, beyond sheets of them."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -28,3 +28,18 @@ class HandQuery(BaseModel):
 
 class NumberQuery(HandQuery):
     checkpoint: CheckpointName = "latest"
+
+
+class FilmQuery(HandQuery):
+    milliseconds: Annotated[int, Field(ge=20, le=1000, multiple_of=10)] = Field(
+        60, description="How long a film shows each digit."
+    )
+
+
+class MorphQuery(FilmQuery):
+    checkpoint: CheckpointName = "latest"
+    to_seed: Seed | None = Field(None, description="The hand that writes the last digit, where it is another.")
+    steps: Annotated[int, Field(ge=2, le=60)] = Field(16, description="Digits on the way, first and last among them.")
+    format: Literal["gif", "webp", "png"] = Field(
+        "gif", description="A film that goes there and back, over and over; or as `png` a strip of the way there."
+    )

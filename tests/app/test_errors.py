@@ -185,6 +185,7 @@ def test_the_openapi_page_documents_every_address(client: TestClient, store: Che
         "PUT /serving",
         "GET /checkpoints",
         "GET /numbers/{number}",
+        "GET /morph/{first}/{last}",
         "GET /checkpoints/{checkpoint}",
         "GET /livez",
         "GET /readyz",
