@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from fastapi import Response
@@ -33,13 +34,11 @@ class Address:
         named, seed = query.seed is not None, fresh_seed() if query.seed is None else query.seed
         return cls(exhibit, seed, query.index, named, fixed=checkpoint == exhibit.id)
 
-    @property
-    def headers(self) -> dict[str, str]:
-        return {"X-Checkpoint": self.exhibit.id, "X-Seed": str(self.seed), "X-Index": str(self.index)}
-
-    def tag(self, about: str) -> str:
-        """Name an answer before it is drawn; `about` is all else that decides its bytes."""
-        return etags.name(f"{name_of(self.exhibit)} {self.seed} {self.index} {about}".encode())
+    def told(self, media_type: str, about: str) -> "Told":
+        """What is told of an answer; `about` is all that decides its bytes beside the address."""
+        headers = {"X-Checkpoint": self.exhibit.id, "X-Seed": str(self.seed), "X-Index": str(self.index)}
+        key = f"{name_of(self.exhibit)} {self.seed} {self.index} {about}"
+        return Told(media_type, headers, etags.name(key.encode()) if self.named else None, self.fixed)
 
 
 def name_of(exhibit: Exhibit) -> str:
@@ -47,24 +46,27 @@ def name_of(exhibit: Exhibit) -> str:
     return f"{BUILD} {exhibit.generator.device.type} {exhibit.checksum}"
 
 
+class Told(NamedTuple):
+    """What is told of an answer before it is made."""
+
+    media_type: str
+    headers: dict[str, str]
+    tag: str | None  # none where nobody can ask for it again in the same words
+    fixed: bool = False
+
+
 async def answer(
-    drawing: Drawing,
-    address: Address,
-    media_type: str,
-    about: str,
-    if_none_match: str | None,
-    make: Callable[[], Awaitable[bytes]],
+    drawing: Drawing, told: Told, if_none_match: str | None, make: Callable[[], Awaitable[bytes]]
 ) -> Response:
     """Answer with what `make` makes; or say that somebody has it, or take what was made lately."""
-    if not address.named:
-        headers = {**address.headers, "Cache-Control": "no-store"}
-        return Response(await make(), media_type=media_type, headers=headers)
-    tag = address.tag(about)
-    headers = {"ETag": tag, "Cache-Control": FOR_EVER if address.fixed else "no-cache"}
+    media_type, headers, tag, fixed = told
+    if tag is None:
+        return Response(await make(), media_type=media_type, headers={**headers, "Cache-Control": "no-store"})
+    named = {"ETag": tag, "Cache-Control": FOR_EVER if fixed else "no-cache"}
     if etags.is_known(tag, if_none_match):
-        return Response(status_code=304, headers=headers)
+        return Response(status_code=304, headers=named)
     made = drawing.files.get(tag)
     if made is None:
         made = await make()
         drawing.files.keep(tag, made, len(made))
-    return Response(made, media_type=media_type, headers={**headers, **address.headers})
+    return Response(made, media_type=media_type, headers={**named, **headers})

@@ -13,6 +13,7 @@ from app.memory import Memory
 from app.studio import Studio
 from models.drawing import Series, fresh_seed
 
+FILMS_WAITING = 8  # a film takes some hundredths of a second
 SMALL = 128  # digits that are encoded sooner than a thread is asked to
 
 Encode = Callable[[Series, np.ndarray], bytes]
@@ -23,7 +24,7 @@ class Drawing:
         self.gallery = gallery
         self.files = Memory[str, bytes](file_bytes)  # drawn lately, by their ETag
         self.batcher = Batcher(threads, patience_seconds, self._shop)
-        self.studio = Studio()
+        self.studio = Studio(FILMS_WAITING)
 
     async def draw(self, exhibit: Exhibit, series: Series, encode: Encode) -> bytes:
         """Draw a series, as a file. Raises Busy."""

@@ -13,6 +13,7 @@ from app.door import Door
 from app.drawing import Drawing
 from app.errors import PROBLEMS, add_error_handlers
 from app.events import Events
+from app.evolution import Evolution
 from app.gallery import Gallery
 from app.head import HeadAsGet
 from app.observation import Observation
@@ -43,7 +44,8 @@ def create_app(settings: AppSettings) -> FastAPI:
         desk = JobDesk.connect(settings.redis_url, settings.queue_limit)
         events = Events(settings.redis_url, desk, settings.event_streams)
         work_rate = SharedRate(settings.works, desk.redis) if settings.works else None
-        app.state.services = Services(desk, make_celery(settings), store, gallery, drawing, events, work_rate)
+        evolution, celery = Evolution(store, device), make_celery(settings)
+        app.state.services = Services(desk, celery, store, gallery, drawing, events, evolution, work_rate)
         await gallery.refresh()
         background = [asyncio.create_task(gallery.follow()), asyncio.create_task(events.read())]
         yield

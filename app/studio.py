@@ -8,24 +8,24 @@ import anyio.to_thread
 
 from app.batcher import Busy
 
-WAITING = 4  # more than that would wait for too long
-
 Made = TypeVar("Made")
 
 
 class Studio:
     """Does one thing after the other. For one event loop."""
 
-    def __init__(self) -> None:
-        self.waiting = 0
+    def __init__(self, waiting: int) -> None:
+        """So many may wait."""
+        self.limit = waiting + 1
+        self.asked = 0
         self._limiter = anyio.CapacityLimiter(1)
 
     async def make(self, work: Callable[[], Made]) -> Made:
         """Raises Busy where too many wait already, and what the work raises."""
-        if self.waiting > WAITING:
+        if self.asked >= self.limit:
             raise Busy("more films and strips are being asked for than can be made just now: ask again in a second")
-        self.waiting += 1
+        self.asked += 1
         try:
             return await anyio.to_thread.run_sync(work, limiter=self._limiter)
         finally:
-            self.waiting -= 1
+            self.asked -= 1

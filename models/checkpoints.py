@@ -254,6 +254,11 @@ class CheckpointStore:
                 continue
         return sorted(found, key=lambda manifest: manifest.checkpoint)
 
+    def epochs(self, job: str) -> list[int]:
+        """The epochs of a job whose checkpoints stand, in order."""
+        paths = (self.root / job).glob(f"[!.]*/{MANIFEST}")
+        return sorted(int(path.parent.name) for path in paths if path.parent.name.isdecimal())
+
     def manifest(self, checkpoint: CheckpointId) -> Manifest:
         """Raises CheckpointNotFound, or CheckpointDamaged where the manifest cannot be read."""
         try:

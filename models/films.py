@@ -16,13 +16,14 @@ def back_and_forth(pictures: np.ndarray) -> np.ndarray:
     return np.concatenate((pictures, pictures[-2:0:-1]))
 
 
-def encode_film(pictures: np.ndarray, form: FilmFormat, milliseconds: int) -> bytes:
-    """Encode uint8 grey pictures (n, height, width), shown for so long each, over and over."""
+def encode_film(pictures: np.ndarray, form: FilmFormat, milliseconds: int, last_milliseconds: int = 0) -> bytes:
+    """Encode uint8 grey pictures (n, height, width), over and over; the last may stay for longer."""
     frames = [Image.fromarray(picture) for picture in pictures]
+    durations = [milliseconds] * (len(frames) - 1) + [max(milliseconds, last_milliseconds)]
     file = io.BytesIO()
     if form == "webp":
         kept = {"lossless": True, "quality": 0, "method": 0}  # of what is lossless, `quality` is the effort
-        frames[0].save(file, "WEBP", save_all=True, append_images=frames[1:], duration=milliseconds, loop=0, **kept)
+        frames[0].save(file, "WEBP", save_all=True, append_images=frames[1:], duration=durations, loop=0, **kept)
     else:
-        frames[0].save(file, "GIF", save_all=True, append_images=frames[1:], duration=milliseconds, loop=0)
+        frames[0].save(file, "GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0)
     return file.getvalue()

@@ -47,7 +47,7 @@ def morph(generator: FoldedGenerator, ends: Ends, steps: int) -> tuple[FoldedGen
     The generator that is returned shares its weights with the one given, but for the embedding.
     """
     there = copy.copy(generator)
-    there.embedding = straight(*(generator.embedding[label] for label in ends.labels), steps=steps)
+    there.embedding = straight(generator.embedding[ends.labels[0]], generator.embedding[ends.labels[1]], steps)
     first, last = (latents(seed, ends.index, 1, generator.latent_size)[0] for seed in ends.seeds)
     return there, Stations(spherical(first, last, steps))
 

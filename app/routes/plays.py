@@ -1,4 +1,4 @@
-"""What is made of digits: numbers in one hand, and digits that turn into others."""
+"""What is made of digits: numbers in one hand, digits that turn into others, and the epochs of a digit."""
 
 from functools import partial
 from typing import Annotated, Any
@@ -6,12 +6,13 @@ from typing import Annotated, Any
 import numpy as np
 from fastapi import APIRouter, Path, Query, Response
 
-from app.addresses import Address, answer
-from app.dependencies import ServicesDep
-from app.queries import NUMBER, MorphQuery, NumberQuery
+from app import etags
+from app.addresses import BUILD, Address, Told, answer
+from app.dependencies import JobId, ServicesDep
+from app.queries import NUMBER, EvolutionQuery, FilmQuery, MorphQuery, NumberQuery
 from app.routes.digits import IfNoneMatch
-from models.drawing import Series
-from models.films import ENCODER, back_and_forth, encode_film
+from models.drawing import Series, fresh_seed
+from models.films import back_and_forth, encode_film
 from models.images import encode_png, sheet
 from models.morphs import Ends, morph
 from models.numbers import set_number
@@ -47,7 +48,8 @@ async def numbers(
         every = Series(None, 1, address.seed, address.index)  # all ten by one hand: whichever are needed
         return await services.drawing.batcher.draw(address.exhibit.generator, every, encode)
 
-    return await answer(services.drawing, address, "image/png", f"number {number} {query.look}", if_none_match, make)
+    told = address.told("image/png", f"number {number} {query.look}")
+    return await answer(services.drawing, told, if_none_match, make)
 
 
 @router.get(
@@ -76,15 +78,63 @@ async def morphs(
     async def make() -> bytes:
         generator, stations = morph(address.exhibit.generator, ends, query.steps)
         digits = await services.drawing.batcher.draw(generator, stations, np.copy)
-        return await services.drawing.studio.make(partial(film, digits, query))
+        return await services.drawing.studio.make(partial(show_morph, digits, query))
 
-    about = f"morph {ends} {query.steps} {query.format} {query.milliseconds} {query.look} {ENCODER}"
-    return await answer(services.drawing, address, PICTURES[query.format], about, if_none_match, make)
+    about = f"morph {ends} {query.steps} {query.film} {query.look}"
+    return await answer(services.drawing, address.told(PICTURES[query.format], about), if_none_match, make)
 
 
-def film(digits: np.ndarray, query: MorphQuery) -> bytes:
-    """Show digits one after the other, there and back; or as PNG side by side."""
+def show_morph(digits: np.ndarray, query: MorphQuery) -> bytes:
+    """Show the way there and back; or as PNG the way there, side by side."""
     if query.format == "png":
         return encode_png(sheet(digits, len(digits), query.scale, query.padding, query.invert))
-    frames = [sheet(digit[None], 1, query.scale, query.padding, query.invert) for digit in digits]
-    return encode_film(back_and_forth(np.stack(frames)), query.format, query.milliseconds)
+    return encode_film(back_and_forth(frames(digits, query)), query.format, query.milliseconds)
+
+
+def frames(digits: np.ndarray, query: FilmQuery) -> np.ndarray:
+    return np.stack([sheet(digit[None], 1, query.scale, query.padding, query.invert) for digit in digits])
+
+
+@router.get(
+    "/jobs/{job_id}/evolution/{label}",
+    response_class=Response,
+    responses={
+        200: {"content": {media_type: {} for media_type in PICTURES.values()}, "description": "One digit an epoch."},
+        **UNCHANGED,
+    },
+)
+async def evolution(
+    services: ServicesDep,
+    job_id: JobId,
+    label: Annotated[int, Path(ge=0, le=9, description="Which digit.")],
+    query: Annotated[EvolutionQuery, Query()],
+    if_none_match: IfNoneMatch = None,
+) -> Response:
+    """Show one address at every epoch of a run, in order: how a digit came to be.
+
+    `X-Epochs` says which epochs they are. This is history, so epochs that were refused, and are not served, are shown
+    too; where their weights are not even finite, the digit is black.
+    """
+    epochs = await services.evolution.epochs(job_id, query.epochs)
+    seed = fresh_seed() if query.seed is None else query.seed
+
+    async def make() -> bytes:
+        digits = await services.evolution.draw(epochs, label, seed, query.index)
+        return await services.drawing.studio.make(partial(show_evolution, digits, query))
+
+    drawn_by = [epoch.files[epoch.draws].sha256 for epoch in epochs if epoch.draws in epoch.files]
+    about = f"{services.gallery.device.type} {drawn_by} {label} {seed} {query.index} {query.columns} {query.film}"
+    headers = {
+        "X-Epochs": ",".join(str(epoch.epoch) for epoch in epochs),
+        "X-Seed": str(seed),
+        "X-Index": str(query.index),
+    }
+    tag = None if query.seed is None else etags.name(f"evolution {BUILD} {about} {query.look}".encode())
+    return await answer(services.drawing, Told(PICTURES[query.format], headers, tag), if_none_match, make)
+
+
+def show_evolution(digits: np.ndarray, query: EvolutionQuery) -> bytes:
+    """Show the epochs one after the other, and the last one for longer; or as PNG row by row."""
+    if query.format == "png":
+        return encode_png(sheet(digits, query.columns, query.scale, query.padding, query.invert))
+    return encode_film(frames(digits, query), query.format, query.milliseconds, last_milliseconds=1000)

@@ -184,6 +184,7 @@ def test_the_openapi_page_documents_every_address(client: TestClient, store: Che
         "GET /serving",
         "PUT /serving",
         "GET /checkpoints",
+        "GET /jobs/{job_id}/evolution/{label}",
         "GET /numbers/{number}",
         "GET /morph/{first}/{last}",
         "GET /checkpoints/{checkpoint}",

@@ -1,4 +1,4 @@
-"""Numbers in one hand, and digits that turn into others."""
+"""Numbers in one hand, digits that turn into others, and the epochs of a digit."""
 
 import asyncio
 import io
@@ -6,13 +6,22 @@ import threading
 
 import numpy as np
 import pytest
+import torch
 from starlette.testclient import TestClient
 
 from app.batcher import Busy
-from app.studio import WAITING, Studio
+from app.evolution import thin
+from app.main import create_app
+from app.settings import AppSettings
+from app.studio import Studio
+from models.checkpoints import GENERATOR, CheckpointId, CheckpointStore
+from models.drawing import draw_digits, prepare
+from models.networks import Generator, initialize
 from models.numbers import set_number
+from models.weights import generator_from_bytes, to_bytes
+from tests.app.conftest import publish
 from tests.app.test_digits import pixels
-from tests.models.test_checkpoints import NEW, OLD
+from tests.models.test_checkpoints import NEW, OLD, manifest
 from tests.models.test_morphs import film
 
 
@@ -119,12 +128,98 @@ def test_morphs_are_named_before_they_are_drawn(client: TestClient, monkeypatch:
 
 def test_a_studio_that_has_enough_to_do_refuses_more() -> None:
     async def ask() -> list[int | BaseException]:
-        studio, done = Studio(), threading.Event()
-        asked = [asyncio.create_task(studio.make(lambda: int(done.wait(10)))) for _ in range(WAITING + 3)]
+        studio, done = Studio(waiting=4), threading.Event()
+        asked = [asyncio.create_task(studio.make(lambda: int(done.wait(10)))) for _ in range(7)]
         await asyncio.sleep(0.05)
         done.set()
         return await asyncio.gather(*asked, return_exceptions=True)
 
     answers = asyncio.run(ask())
-    assert [isinstance(each, Busy) for each in answers] == [False] * (WAITING + 1) + [True] * 2
-    assert answers[: WAITING + 1] == [1] * (WAITING + 1)
+    assert [isinstance(each, Busy) for each in answers] == [False] * 5 + [True] * 2
+    assert answers[:5] == [1] * 5
+
+
+# ----------------------------------------------------------------------------
+# The epochs of a digit.
+
+
+@pytest.fixture
+def run(store: CheckpointStore) -> CheckpointStore:
+    """Epochs 2 to 4 of a run whose first stands already: the third refused, the fourth not finite."""
+    publish(store, NEW, 2, seed=3)
+    for epoch, seed in ((3, 4), (4, 5)):
+        generator = Generator()
+        initialize(generator, torch.Generator().manual_seed(seed))
+        if epoch == 4:
+            generator.dense.weight.data[0, 0] = float("nan")
+        made = manifest(NEW, epoch).model_copy(update={"refused": "it has collapsed"})
+        store.publish(made, {GENERATOR: to_bytes(generator)})
+    return store
+
+
+def test_an_address_at_every_epoch_is_what_each_of_them_draws(run: CheckpointStore, client: TestClient) -> None:
+    answer = client.get(f"/jobs/{NEW}/evolution/3?seed=4&index=5")
+    assert answer.headers["content-type"] == "image/png"
+    assert [answer.headers[name] for name in ("X-Epochs", "X-Seed", "X-Index")] == ["1,2,3,4", "4", "5"]
+    strip = pixels(answer.content)
+    assert strip.shape == (28, 4 * 28)
+    for place, epoch in enumerate((1, 2)):
+        served = digits_of(client, f"/digits/3?seed=4&index=5&checkpoint={NEW}-e{epoch:03d}")
+        assert np.array_equal(strip[:, place * 28 :][:, :28], served[0])
+    refused = run.manifest(CheckpointId(NEW, 3))
+    generator = prepare(generator_from_bytes(run.read(refused, refused.draws)), torch.device("cpu"))
+    assert np.array_equal(strip[:, 56:84], draw_digits(generator, 3, 1, 4, 5)[0])
+    assert not strip[:, 84:].any()
+
+
+def test_an_evolution_is_a_film_too(run: CheckpointStore, client: TestClient) -> None:
+    strip = pixels(client.get(f"/jobs/{NEW}/evolution/3?seed=4&scale=2&columns=1").content)
+    for form in ("gif", "webp"):
+        answer = client.get(f"/jobs/{NEW}/evolution/3?seed=4&scale=2&format={form}&milliseconds=50")
+        assert answer.headers["content-type"] == f"image/{form}"
+        frames, durations = film(answer.content)
+        assert np.array_equal(frames.reshape(-1, 56), strip)
+        assert durations == [50, 50, 50, 1000]
+
+
+def test_evolutions_are_named_before_they_are_drawn(
+    run: CheckpointStore, client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = f"/jobs/{NEW}/evolution/3"
+    assert client.get(path).headers["Cache-Control"] == "no-store"
+    first = client.get(f"{path}?seed=4")
+    assert first.headers["Cache-Control"] == "no-cache"
+    know = {"If-None-Match": first.headers["ETag"]}
+    for other in ("seed=5", "seed=4&index=1", "seed=4&epochs=2", "seed=4&format=gif", "seed=4&invert=true"):
+        assert client.get(f"{path}?{other}", headers=know).status_code == 200
+    monkeypatch.setattr("app.evolution.Evolution.draw", None)
+    assert client.get(f"{path}?seed=4", headers=know).status_code == 304
+    monkeypatch.undo()
+    publish(run, NEW, 5, seed=6)
+    assert client.get(f"{path}?seed=4", headers=know).headers["X-Epochs"] == "1,2,3,4,5"
+
+
+def test_few_of_many_epochs_are_evenly_chosen() -> None:
+    assert thin(range(1, 101), 5) == [1, 26, 51, 75, 100]
+    assert thin([1, 2, 7], 3) == [1, 2, 7]
+    for most in range(2, 61):
+        chosen = thin(range(1, 62), most)
+        assert len(set(chosen)) == most
+        assert (chosen[0], chosen[-1]) == (1, 61)
+
+
+def test_a_run_without_epochs_and_damaged_epochs_are_told(run: CheckpointStore, client: TestClient) -> None:
+    none = client.get("/jobs/20260103-000000-aaaaaa/evolution/3")
+    assert none.status_code == 404
+    assert "its first epoch has not ended" in none.json()["detail"]
+    assert client.get("/jobs/../evolution/3").status_code == 404
+    path = run.folder(CheckpointId(NEW, 2)) / GENERATOR
+    path.write_bytes(path.read_bytes()[:-1])
+    damaged = client.get(f"/jobs/{NEW}/evolution/3")
+    assert damaged.status_code == 503
+    assert "checksum" in damaged.json()["detail"]
+
+
+def test_the_past_needs_no_redis(store: CheckpointStore) -> None:
+    with TestClient(create_app(AppSettings(redis_url="redis://127.0.0.1:9/0"))) as client:
+        assert client.get(f"/jobs/{NEW}/evolution/3").status_code == 200
