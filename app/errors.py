@@ -17,6 +17,7 @@ from app.formats import NotAcceptable
 from app.gallery import NothingPublished
 from app.queries import NUMBER
 from app.rates import TooFast
+from app.verified import NotVerified
 from models.checkpoints import CheckpointDamaged, CheckpointNotFound, NotServable
 from models.weights import InvalidWeights
 from worker.store import JobNotFound, KeyReused, NotNow, QueueFull, Unsuitable
@@ -29,6 +30,7 @@ STATUS: dict[type[Exception], int] = {
     NotAcceptable: 406,
     NotNow: 409,
     NotServable: 409,
+    NotVerified: 409,
     KeyReused: 422,
     QueueFull: 429,
     TooFast: 429,

@@ -132,6 +132,11 @@ class SheetQuery(BaseModel):
 
 class DigitsQuery(SheetQuery):
     n: Annotated[int, Field(ge=1, le=1000)] = Field(1, description="How many digits.")
+    verify: Annotated[float, Field(ge=0, le=1)] | None = Field(
+        None,
+        description="How probable the judge must find it that each digit is of its label; others are left out, and "
+        "later ones of the seed drawn instead.",
+    )
 
 
 class AllDigitsQuery(SheetQuery):
