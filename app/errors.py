@@ -15,6 +15,7 @@ from app.batcher import Busy
 from app.events import NothingFollows, TooManyFollowers
 from app.formats import NotAcceptable
 from app.gallery import NothingPublished
+from app.ordering import FILE_NAME
 from app.queries import NUMBER
 from app.rates import TooFast
 from app.verified import NotVerified
@@ -177,6 +178,8 @@ def mistake(found: dict[str, Any]) -> Mistake:
             return Mistake(field="body", message=f'this is not JSON ({reason}): send an object such as {{"epochs": 5}}')
         case "string_pattern_mismatch" if found["ctx"]["pattern"] == NUMBER:
             return Mistake(field=field, message="should be a number of 1 to 40 decimal digits")
+        case "string_pattern_mismatch" if found["ctx"]["pattern"] == FILE_NAME:
+            return Mistake(field=field, message="there is no such file: GET /datasets/{id} lists those there are")
         case "string_pattern_mismatch":
             return Mistake(field=field, message="should be visible ASCII characters, without spaces")
         case "extra_forbidden":

@@ -19,7 +19,7 @@ from app.head import HeadAsGet
 from app.observation import Observation
 from app.openapi import describe_keys
 from app.rates import LocalRate, SharedRate
-from app.routes import checkpoints, digits, jobs, operations, plays, training
+from app.routes import checkpoints, datasets, digits, jobs, operations, plays, training
 from app.settings import AppSettings
 from app.shortcut import Shortcut
 from models import bundled
@@ -72,7 +72,7 @@ def create_app(settings: AppSettings) -> FastAPI:
         reads = LocalRate(settings.reads) if settings.reads else None
         app.add_middleware(Door, keyring=settings.keyring, read_needs_key=settings.read_needs_key, reads=reads)
     app.add_middleware(Observation, plain=plain)  # the last to be added is the outermost
-    for room in (training, jobs, digits, plays, checkpoints, operations):
+    for room in (training, jobs, digits, plays, datasets, checkpoints, operations):
         app.include_router(room.router)
     describe_keys(app, needed=settings.keyring is not None, for_reading=settings.read_needs_key)
     return app

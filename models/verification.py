@@ -20,13 +20,13 @@ class Verifier:
         self.checksum = hashlib.sha256(to_bytes(judge)).hexdigest()
         self.classifier = judge.to(device).classifier
 
-    def probabilities(self, digits: np.ndarray, label: int) -> np.ndarray:
-        """Return how probable it finds it that digits, uint8 (n, 28, 28), are of a label: float32 (n,), 0-1."""
+    def probabilities(self, digits: np.ndarray, labels: int | np.ndarray) -> np.ndarray:
+        """Return how probable it finds it that digits, uint8 (n, 28, 28), are of labels (n,): float32 (n,), 0-1."""
         n = len(digits)
         padded = np.concatenate((digits, np.zeros((-n % TOGETHER, *digits.shape[1:]), np.uint8)))
         parts = torch.from_numpy(padded).split(TOGETHER)
-        seen = torch.cat([look(self.classifier, part).probabilities[:, label] for part in parts])
-        found: np.ndarray = seen[:n].cpu().numpy()
+        seen = torch.cat([look(self.classifier, part).probabilities for part in parts])
+        found: np.ndarray = seen[:n].cpu().numpy()[np.arange(n), labels]
         return found
 
 
