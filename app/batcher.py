@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -17,10 +17,12 @@ import torch
 from app import metrics
 from app.stock import Stock, Taken
 from models.config import IMAGE_SIZE
-from models.drawing import BATCH, STEP, Series, draw_batch
+from models.drawing import BATCH, STEP, Addresses, Series, draw_batch
 from models.folding import FoldedGenerator
 
 logger = logging.getLogger(__name__)
+
+File = TypeVar("File")
 
 FAIR = 1.25  # seconds a batch may take for each second that it computes, before others need the processor more
 END_SECONDS = 5.0  # for a thread to end what it draws
@@ -37,16 +39,16 @@ class Busy(Exception):
 class Wanted:
     """Digits that somebody waits for: drawn in slices, made a file of by the thread that draws the last."""
 
-    def __init__(self, generator: FoldedGenerator, series: Series, encode: Callable[[np.ndarray], bytes]) -> None:
+    def __init__(self, generator: FoldedGenerator, series: Addresses, encode: Callable[[np.ndarray], Any]) -> None:
         self.generator = generator
         self.series = series
         self.encode = encode
         self.digits = np.empty((series.digits, IMAGE_SIZE, IMAGE_SIZE), np.uint8)
         self.taken = 0
         self.missing = series.digits
-        self.answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self.answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
-    def encoded(self) -> bytes | Exception:
+    def encoded(self) -> Any:
         try:
             return self.encode(self.digits)
         except Exception as error:  # whatever it is, whoever waits must hear of it
@@ -121,14 +123,15 @@ class Batcher:
         with self._changed:
             self._changed.notify()
 
-    async def draw(self, generator: FoldedGenerator, series: Series, encode: Callable[[np.ndarray], bytes]) -> bytes:
+    async def draw(self, generator: FoldedGenerator, series: Addresses, encode: Callable[[np.ndarray], File]) -> File:
         """Draw a series and encode it. Raises Busy where too much is waiting already."""
         wanted = Wanted(generator, series, encode)
         with self._changed:
             self._admit(series.digits)
             self._waiting.append(wanted)
             self._changed.notify(self.threads if series.digits > STEP else 1)
-        return await wanted.answer
+        file: File = await wanted.answer
+        return file
 
     async def order(
         self, shop: Shop, label: int, n: int, encode: Callable[[Series, np.ndarray], bytes]
@@ -251,7 +254,7 @@ class Batcher:
                 if took > FAIR * computed and shop.generator.device.type == "cpu":
                     self._idle_from = begun + PATIENCE * took
 
-    def _draw_parts(self, generator: FoldedGenerator, parts: list[tuple[Series, int, int]]) -> np.ndarray:
+    def _draw_parts(self, generator: FoldedGenerator, parts: list[tuple[Addresses, int, int]]) -> np.ndarray:
         """Draw parts of series, from and to, in one batch: uint8 (N, 28, 28)."""
         begun = time.perf_counter()
         tensors = [series.cut(start, stop, generator.latent_size) for series, start, stop in parts]

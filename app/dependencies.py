@@ -10,6 +10,7 @@ from structlog.contextvars import bind_contextvars
 from app.door import caller_of
 from app.drawing import Drawing
 from app.events import Events
+from app.evolution import Evolution
 from app.gallery import Gallery
 from app.rates import SharedRate
 from models.checkpoints import CheckpointStore
@@ -26,6 +27,7 @@ class Services(NamedTuple):
     gallery: Gallery
     drawing: Drawing
     events: Events
+    evolution: Evolution
     work_rate: SharedRate | None = None
 
 

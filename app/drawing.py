@@ -10,8 +10,10 @@ from app import metrics
 from app.batcher import Batcher, Shop
 from app.gallery import Exhibit, Gallery
 from app.memory import Memory
+from app.studio import Studio
 from models.drawing import Series, fresh_seed
 
+FILMS_WAITING = 8  # a film takes some hundredths of a second
 SMALL = 128  # digits that are encoded sooner than a thread is asked to
 
 Encode = Callable[[Series, np.ndarray], bytes]
@@ -22,6 +24,7 @@ class Drawing:
         self.gallery = gallery
         self.files = Memory[str, bytes](file_bytes)  # drawn lately, by their ETag
         self.batcher = Batcher(threads, patience_seconds, self._shop)
+        self.studio = Studio(FILMS_WAITING)
 
     async def draw(self, exhibit: Exhibit, series: Series, encode: Encode) -> bytes:
         """Draw a series, as a file. Raises Busy."""

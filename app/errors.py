@@ -15,7 +15,10 @@ from app.batcher import Busy
 from app.events import NothingFollows, TooManyFollowers
 from app.formats import NotAcceptable
 from app.gallery import NothingPublished
+from app.ordering import FILE_NAME
+from app.queries import NUMBER
 from app.rates import TooFast
+from app.verified import NotVerified
 from models.checkpoints import CheckpointDamaged, CheckpointNotFound, NotServable
 from models.weights import InvalidWeights
 from worker.store import JobNotFound, KeyReused, NotNow, QueueFull, Unsuitable
@@ -28,6 +31,7 @@ STATUS: dict[type[Exception], int] = {
     NotAcceptable: 406,
     NotNow: 409,
     NotServable: 409,
+    NotVerified: 409,
     KeyReused: 422,
     QueueFull: 429,
     TooFast: 429,
@@ -159,6 +163,10 @@ def mistake(found: dict[str, Any]) -> Mistake:
         case "json_invalid":
             reason = found.get("ctx", {}).get("error", "")
             return Mistake(field="body", message=f'this is not JSON ({reason}): send an object such as {{"epochs": 5}}')
+        case "string_pattern_mismatch" if found["ctx"]["pattern"] == NUMBER:
+            return Mistake(field=field, message="should be a number of 1 to 40 decimal digits")
+        case "string_pattern_mismatch" if found["ctx"]["pattern"] == FILE_NAME:
+            return Mistake(field=field, message="there is no such file: GET /datasets/{id} lists those there are")
         case "string_pattern_mismatch":
             return Mistake(field=field, message="should be visible ASCII characters, without spaces")
         case "extra_forbidden":

@@ -1,5 +1,6 @@
 """Digits as files: which one somebody would like, and its bytes."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -45,21 +46,24 @@ def quality(accept: str, media_type: str) -> float:
     return max(liked)[1]
 
 
-def write(form: Format, query: SheetQuery, series: Series, digits: np.ndarray) -> bytes:
-    """Encode digits (series.digits, 28, 28) as they were asked for."""
+def write(
+    form: Format, query: SheetQuery, series: Series, digits: np.ndarray, indices: Sequence[int] | None = None
+) -> bytes:
+    """Encode digits (series.digits, 28, 28) as they were asked for; `indices` are theirs, where some were left out."""
     if form == "npy":
         by_class = digits.reshape(-1, NUM_CLASSES, IMAGE_SIZE, IMAGE_SIZE) if series.label is None else digits
         return encode_npy(by_class)
     if form == "zip":
+        names = [name(series, place, indices) for place in range(len(digits))]
         return encode_zip(
-            (name(series, place), sheet(digits[place : place + 1], 1, query.scale, query.padding, query.invert))
+            (names[place], sheet(digits[place : place + 1], 1, query.scale, query.padding, query.invert))
             for place in range(len(digits))
         )
     return encode_png(sheet(digits, query.columns, query.scale, query.padding, query.invert))
 
 
-def name(series: Series, place: int) -> str:
+def name(series: Series, place: int, indices: Sequence[int] | None = None) -> str:
     """Name a digit of a series by its address."""
     if series.label is not None:
-        return f"{series.label}-{series.seed}-{series.index + place}.png"
+        return f"{series.label}-{series.seed}-{indices[place] if indices else series.index + place}.png"
     return f"{place % NUM_CLASSES}-{series.seed}-{series.index + place // NUM_CLASSES}.png"

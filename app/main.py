@@ -13,12 +13,13 @@ from app.door import Door
 from app.drawing import Drawing
 from app.errors import add_error_handlers
 from app.events import Events
+from app.evolution import Evolution
 from app.gallery import Gallery
 from app.head import HeadAsGet
 from app.observation import Observation
 from app.openapi import describe
 from app.rates import LocalRate, SharedRate
-from app.routes import checkpoints, digits, jobs, operations, page, training
+from app.routes import checkpoints, datasets, digits, jobs, operations, page, plays, training
 from app.settings import AppSettings
 from app.shortcut import Shortcut
 from models import bundled
@@ -43,7 +44,8 @@ def create_app(settings: AppSettings) -> FastAPI:
         desk = JobDesk.connect(settings.redis_url, settings.queue_limit)
         events = Events(settings.redis_url, desk, settings.event_streams)
         work_rate = SharedRate(settings.works, desk.redis) if settings.works else None
-        app.state.services = Services(desk, make_celery(settings), store, gallery, drawing, events, work_rate)
+        evolution, celery = Evolution(store, device), make_celery(settings)
+        app.state.services = Services(desk, celery, store, gallery, drawing, events, evolution, work_rate)
         await gallery.refresh()
         background = [asyncio.create_task(gallery.follow()), asyncio.create_task(events.read())]
         yield
@@ -71,7 +73,7 @@ def create_app(settings: AppSettings) -> FastAPI:
         reads = LocalRate(settings.reads) if settings.reads else None
         app.add_middleware(Door, keyring=settings.keyring, read_needs_key=settings.read_needs_key, reads=reads)
     app.add_middleware(Observation, plain=plain)  # the last to be added is the outermost
-    for room in (training, jobs, digits, checkpoints, operations, page):
+    for room in (training, jobs, digits, plays, datasets, checkpoints, operations, page):
         app.include_router(room.router)
     describe(app, needed=settings.keyring is not None, for_reading=settings.read_needs_key)
     return app

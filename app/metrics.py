@@ -70,4 +70,6 @@ STOCK_MISSES = Counter("acgan_stock_misses", "Requests that the stock had too fe
 _bytes = Counter("acgan_drawing_bytes", "Bytes of digits' files.", ["format"], registry=REGISTRY)
 DRAWING_BYTES = {form: _bytes.labels(form) for form in ("png", "zip", "npy")}
 _loads = Counter("acgan_generator_loads", "Generators loaded, and not loaded.", ["outcome"], registry=REGISTRY)
-LOADS = {outcome: _loads.labels(outcome) for outcome in ("ok", "damaged", "missing", "invalid", "unreadable")}
+LOADS = {
+    outcome: _loads.labels(outcome) for outcome in ("ok", "damaged", "missing", "invalid", "refused", "unreadable")
+}

@@ -116,19 +116,28 @@ class JobsQuery(BaseModel):
         return job.model_copy(update={"epochs": job.epochs[-1:]}) if self.epochs == "last" else job
 
 
+Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
+Index = Annotated[int, Field(ge=0, le=2**40)]
+CheckpointName = Annotated[
+    str,
+    Field(
+        max_length=100,
+        description="Which generator draws: `latest`, which is what is served, `best`, or a checkpoint's id.",
+    ),
+]
+
+
 class SheetQuery(BaseModel):
     """How digits are asked for, whichever they are."""
 
     model_config = ConfigDict(extra="forbid")
 
     n: int
-    seed: Annotated[int, Field(ge=0, le=MAX_SEED)] | None = Field(
+    seed: Seed | None = Field(
         None, description="The hand that writes: the same seed draws the same digits. A fresh one where it is left out."
     )
-    index: Annotated[int, Field(ge=0, le=2**40)] = Field(0, description="The first digit's number within the seed.")
-    checkpoint: Annotated[str, Field(max_length=100)] = Field(
-        "latest", description="Which generator draws: `latest`, which is what is served, `best`, or a checkpoint's id."
-    )
+    index: Index = Field(0, description="The first digit's number within the seed.")
+    checkpoint: CheckpointName = "latest"
     format: Literal["png", "zip", "npy"] | None = Field(
         None, description="One sheet, an archive of one PNG a digit, or a numpy array. Else `Accept` decides, else png."
     )
@@ -142,6 +151,11 @@ class SheetQuery(BaseModel):
 
 class DigitsQuery(SheetQuery):
     n: Annotated[int, Field(ge=1, le=1000)] = Field(1, description="How many digits.")
+    verify: Annotated[float, Field(ge=0, le=1)] | None = Field(
+        None,
+        description="How probable the judge must find it that each digit is of its label; others are left out, and "
+        "later ones of the seed drawn instead.",
+    )
 
 
 class AllDigitsQuery(SheetQuery):

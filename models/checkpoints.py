@@ -3,6 +3,7 @@
     <root>/<job>/<epoch>/   generator.safetensors, generator_average.safetensors, discriminator.safetensors,
                             samples.png, manifest.json
     <root>/<job>/resume.json, resume-*.safetensors    where the run stands, until it has succeeded
+    <root>/<job>/dataset/   the files of a data set, where that is what the job made
     <root>/<job>/fence, <root>/fence    the highest token that was given out to write for the job, and of all
     <root>/latest.json      what `latest` names
 
@@ -247,12 +248,17 @@ class CheckpointStore:
     def manifests(self) -> list[Manifest]:
         """Every checkpoint that stands, oldest first; what cannot be read is left out."""
         found = []
-        for path in self.root.glob(f"*/[!.]*/{MANIFEST}"):
+        for path in self.root.glob(f"*/[0-9]*/{MANIFEST}"):
             try:
                 found.append(Manifest.model_validate_json(path.read_bytes(), extra="ignore"))
             except (OSError, ValidationError):
                 continue
         return sorted(found, key=lambda manifest: manifest.checkpoint)
+
+    def epochs(self, job: str) -> list[int]:
+        """The epochs of a job whose checkpoints stand, in order."""
+        paths = (self.root / job).glob(f"[0-9]*/{MANIFEST}")
+        return sorted(int(path.parent.name) for path in paths if path.parent.name.isdecimal())
 
     def manifest(self, checkpoint: CheckpointId) -> Manifest:
         """Raises CheckpointNotFound, or CheckpointDamaged where the manifest cannot be read."""
@@ -310,6 +316,9 @@ class CheckpointStore:
         for path in (self.root / job).glob("resume-*.safetensors"):
             if path.name != but:
                 path.unlink(missing_ok=True)
+
+    def dataset_folder(self, job: str) -> Path:
+        return self.root / job / "dataset"
 
     def folder(self, checkpoint: CheckpointId) -> Path:
         return self.root / checkpoint.job / f"{checkpoint.epoch:03d}"

@@ -5,6 +5,7 @@ The latent depends on seed and index alone, so one seed is one hand: `index` 3 o
 
 import random
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -39,6 +40,16 @@ def fresh_seed() -> int:
 def to_pixels(images: Tensor) -> Tensor:
     """Turn images (N, 1, 28, 28) in [-1, 1] into uint8 (N, 28, 28), rounding to nearest."""
     return (images.float() * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8).squeeze(1)
+
+
+class Addresses(Protocol):
+    """What can be drawn: so many digits, in parts and in any company."""
+
+    @property
+    def digits(self) -> int: ...
+
+    def cut(self, start: int, stop: int, latent_size: int) -> tuple[Tensor, Tensor]:
+        """Return noise (stop - start, L) and labels (stop - start,) of that part."""
 
 
 @dataclass(frozen=True, slots=True)

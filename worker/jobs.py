@@ -6,6 +6,7 @@ from enum import StrEnum
 from pydantic import BaseModel, ConfigDict, Field
 
 from models.config import TrainingConfig
+from models.datasets import DatasetOrder
 from models.history import EpochResult, Progress
 
 JOB_ID_PATTERN = r"^\d{8}-\d{6}-[0-9a-f]{6}\Z"
@@ -64,6 +65,9 @@ class Job(BaseModel):
     error: str | None = Field(None, description="Why it failed, in a sentence.")
     trouble: str | None = Field(None, description="What keeps it from going on at the moment, like a full disk.")
     priority: int = Field(0, description="Jobs of a higher one are run first.")
+    order: DatasetOrder | None = Field(
+        None, description="The data set that it makes; `config` is then the recipe of the generator that draws."
+    )
     retry_of: str | None = Field(None, description="The job whose recipe this one runs once more.")
 
 

@@ -19,8 +19,8 @@ end
 """
 
 # KEYS: job, jobs, queue, delayed, idempotency. ARGV: id, config, place, score, bound, fingerprint or '', priority,
-# retry_of or ''. Accept a job: record and place in the queue, together. Asked twice, since an answer may be lost, it
-# does it once. Returns what became of it, the job's id, and when it was accepted.
+# retry_of or '', order of a data set or ''. Accept a job: record and place in the queue, together. Asked twice, since
+# an answer may be lost, it does it once. Returns what became of it, the job's id, and when it was accepted.
 CREATE = (
     NOW
     + """
@@ -35,6 +35,7 @@ if redis.call('EXISTS', KEYS[1]) == 0 then
   if redis.call('ZCARD', KEYS[3]) + redis.call('ZCARD', KEYS[4]) >= tonumber(ARGV[5]) then return {'full'} end
   redis.call('HSET', KEYS[1], 'status', 'queued', 'config', ARGV[2], 'created_at', now, 'priority', ARGV[7])
   if ARGV[8] ~= '' then redis.call('HSET', KEYS[1], 'retry_of', ARGV[8]) end
+  if (ARGV[9] or '') ~= '' then redis.call('HSET', KEYS[1], 'order', ARGV[9]) end
   redis.call('ZADD', KEYS[2], ARGV[3], ARGV[1])
   redis.call('ZADD', KEYS[3], ARGV[4], ARGV[1])
   if ARGV[6] ~= '' then

@@ -9,8 +9,9 @@
     acgan:events             stream: the last ten thousand changes of all jobs
     acgan:idempotency:{key}  hash: fingerprint of a request and the job it became; for a day
     acgan:rate:{...}         counters of how often each caller asked lately; for two windows of the rate
-    acgan:job:{id}           hash: status, config, priority, retry_of, created_at, started_at, ended_at, progress,
-                             device, worker, error, trouble, fence; saved, lost, saved_when_lost count lost workers
+    acgan:job:{id}           hash: status, config, priority, order, retry_of, created_at, started_at, ended_at,
+                             progress, device, worker, error, trouble, fence; saved, lost, saved_when_lost count lost
+                             workers
     acgan:job:{id}:epochs    hash: epoch number -> its record, so that an epoch told twice is there once
 
 A job's record does not expire: it lives as long as its checkpoints may. A hundred epochs take about 60 KB.
@@ -26,6 +27,7 @@ import redis.asyncio
 from redis.backoff import NoBackoff
 
 from models.config import TrainingConfig
+from models.datasets import DatasetOrder
 from models.history import Progress
 from worker import scripts
 from worker.jobs import EpochRecord, Job, JobStatus, accepted_at, job_id_of
@@ -106,6 +108,7 @@ def decode_job(job_id: str, fields: Hash, epochs: Hash) -> Job:
         trouble=fields.get("trouble") or None,
         worker=fields.get("worker"),
         priority=int(fields.get("priority", 0)),
+        order=DatasetOrder.model_validate_json(fields["order"], extra="ignore") if "order" in fields else None,
         retry_of=fields.get("retry_of"),
     )
 
@@ -123,16 +126,19 @@ def _time(seconds: str) -> datetime:
 
 
 class Order(NamedTuple):
-    """A run as it is asked for."""
+    """A run as it is asked for; or a data set, by a generator that such a run has trained."""
 
     config: TrainingConfig
     priority: int = 0
     retry_of: str | None = None
     idempotency_key: str | None = None
+    dataset: DatasetOrder | None = None
 
     @property
     def fingerprint(self) -> str:
         about = f"{self.config.model_dump_json()} {self.priority} {self.retry_of}"
+        if self.dataset:
+            about += f" {self.dataset.model_dump_json()}"
         return hashlib.sha256(about.encode()).hexdigest() if self.idempotency_key else ""
 
 
@@ -184,13 +190,13 @@ class JobDesk:
             pipeline.incr(SEQUENCE)
             (seconds, _), place = await pipeline.execute()
         job_id = job_id_of(datetime.fromtimestamp(seconds, UTC), place)
-        config, priority, retry_of, key = order
+        config, priority, retry_of, key, dataset = order
         score = place - priority * PRIORITY_WEIGHT
         outcome, *about = await self._create(
             keys=[job_key(job_id), JOBS, QUEUE, DELAYED, f"acgan:idempotency:{key}"],
             args=[
                 *(job_id, config.model_dump_json(), place, score, self.queue_limit),
-                *(order.fingerprint, priority, retry_of or ""),
+                *(order.fingerprint, priority, retry_of or "", dataset.model_dump_json() if dataset else ""),
             ],
         )
         match outcome:
@@ -207,6 +213,7 @@ class JobDesk:
             config=config,
             created_at=created_at,
             priority=priority,
+            order=dataset,
             retry_of=retry_of,
         )
 
@@ -220,8 +227,13 @@ class JobDesk:
             raise JobNotFound(f"there is no job {job_id}: see GET /jobs")
         return decode_job(job_id, fields, epochs)
 
-    async def newest(self, limit: int, status: JobStatus | None = None, before: str | None = None) -> list[Job]:
-        """List the jobs accepted last, newest first: of one status, and before that job, where these are given."""
+    async def newest(
+        self, limit: int, status: JobStatus | None = None, before: str | None = None, datasets: bool = False
+    ) -> list[Job]:
+        """List the runs accepted last, or the data sets, newest first.
+
+        Only those of one status, and before that job, where these are given.
+        """
         client: Any = self.redis
         below = "+inf"  # places, which unlike ranks stay what they are while jobs are accepted
         if before is not None:
@@ -235,7 +247,7 @@ class JobDesk:
                 break
             below = f"({page[-1][1]:.0f}"
             jobs = await self._read([job_id for job_id, _ in page])
-            found += [job for job in jobs if status in (None, job.status)]
+            found += [job for job in jobs if status in (None, job.status) and (job.order is not None) == datasets]
         return found[:limit]
 
     async def _read(self, job_ids: list[str]) -> list[Job]:

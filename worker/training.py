@@ -2,7 +2,6 @@
 
 import errno
 import logging
-import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
@@ -11,23 +10,34 @@ import redis
 from structlog.contextvars import bind_contextvars, bound_contextvars
 
 from models.acceleration import DeviceUnavailable, describe, find_device
-from models.checkpoints import CheckpointStore, Manifest, Superseded
+from models.checkpoints import CheckpointDamaged, CheckpointNotFound, CheckpointStore, Manifest, Superseded
 from models.data import Dataset, DatasetUnavailable, load_dataset
 from models.history import EpochResult, Hopeless, Progress
 from models.judge import find_judge
 from models.quality import Assessor, digits_worth
 from models.retention import thin_out
 from models.trainer import Trainer
+from models.weights import InvalidWeights
 from worker import interruption, metrics
 from worker.bench import Claim, JobBench, JobLost
+from worker.dataset import make_dataset
 from worker.jobs import JobStatus
 from worker.keeper import Keeper, record_of
 from worker.lease import Cancelled, Lease
+from worker.patience import pause, persist
 from worker.settings import WorkerSettings
 
 logger = logging.getLogger(__name__)
 
-PATIENCE_SECONDS = 600.0
+FAILURES = (  # whose message says all there is to say
+    CheckpointDamaged,
+    CheckpointNotFound,
+    DatasetUnavailable,
+    DeviceUnavailable,
+    Hopeless,
+    InvalidWeights,
+    OSError,
+)
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 DISK_SECONDS = 5.0  # between two tries to write to a full disk
 
@@ -68,14 +78,14 @@ def carry_out(bench: JobBench, lease: Lease, store: CheckpointStore, settings: W
     logger.info("job %s starts, with token %d", job_id, lease.claim.fence)
     try:
         take_over(store, lease.claim)
-        train(bench, lease, store, settings)
+        (make_dataset if lease.claim.job.order else train)(bench, lease, store, settings)
     except interruption.Interrupted:
         logger.info("job %s goes back to the queue: this worker stops", job_id)
         return JobStatus.QUEUED, ""
     except Cancelled:
         logger.info("job %s is cancelled", job_id)
         return JobStatus.CANCELLED, ""
-    except (DatasetUnavailable, DeviceUnavailable, Hopeless, OSError) as error:
+    except FAILURES as error:
         logger.error("job %s failed: %s", job_id, error)
         return JobStatus.FAILED, str(error)
     except (JobLost, Superseded):
@@ -168,28 +178,6 @@ def publish(bench: JobBench, keeper: Keeper, result: EpochResult, check: Callabl
     if waited:
         persist(partial(bench.tell_trouble, claim, ""), check)
     return published
-
-
-def pause(seconds: float, check: Callable[[], None]) -> None:
-    """Wait, but not longer than `check` allows."""
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        check()
-        time.sleep(0.1)
-
-
-def persist(write: Callable[[], None], check: Callable[[], None] = lambda: None) -> None:
-    """Write what must not be lost, waiting ten minutes for a Redis that does not answer."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while True:
-        try:
-            return write()
-        except redis.RedisError as error:
-            if time.monotonic() > deadline:
-                raise
-            logger.warning("Redis does not take what must be told, trying again: %s", error)
-        check()
-        time.sleep(1.0)
 
 
 def keep_within_budget(store: CheckpointStore, limit: int) -> None:

@@ -3,20 +3,18 @@
 from functools import partial
 from typing import Annotated, Any, NamedTuple
 
-import torch
+import anyio.to_thread
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 
 from app import etags, metrics
+from app.addresses import FOR_EVER, name_of
 from app.dependencies import Services, ServicesDep, services
 from app.formats import MEDIA_TYPES, Format, negotiate, write
 from app.gallery import Exhibit
 from app.schemas import AllDigitsQuery, DigitsQuery, SheetQuery
 from app.shortcut import Shortcut
+from app.verified import draw_verified, verifier_of
 from models.drawing import Series, fresh_seed
-from models.images import ENCODER
-
-DRAWING_VERSION = 2  # part of every ETag; goes up when the same address comes to mean other bytes
-BUILD = f"{DRAWING_VERSION} {torch.__version__} {ENCODER}"
 
 ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {
@@ -51,7 +49,8 @@ async def digits(
 ) -> Response:
     """Draw digits of one class.
 
-    `X-Checkpoint`, `X-Seed` and `X-Index` tell how to have the very same ones again.
+    `X-Checkpoint`, `X-Seed` and `X-Index` tell how to have the very same ones again. With `verify`, `X-Refused` tells
+    how many were left out.
     """
     question = Question(label, query, query.format or negotiate(accept))
     Shortcut.keep(request, partial(answer_again, question))
@@ -82,6 +81,8 @@ async def answer_again(question: Question, request: Request) -> Response:
 async def answer(services: Services, question: Question, if_none_match: str | None) -> Response:
     label, query, form = question
     exhibit = await services.gallery.find(query.checkpoint)
+    if isinstance(query, DigitsQuery) and query.verify is not None:
+        return await answer_verified(services, exhibit, question, query.verify, if_none_match)
     encode = partial(write, form, query)
     if query.seed is None and query.index == 0 and label is not None:
         series, file = await services.drawing.draw_any(exhibit, label, query.n, encode)
@@ -94,7 +95,7 @@ async def answer(services: Services, question: Question, if_none_match: str | No
     series = Series(label, query.n, query.seed, query.index)
     tag = etag(exhibit, form, series, query)
     fixed = query.checkpoint == exhibit.id
-    headers = {"ETag": tag, "Cache-Control": "public, max-age=31536000, immutable" if fixed else "no-cache"}
+    headers = {"ETag": tag, "Cache-Control": FOR_EVER if fixed else "no-cache"}
     if etags.is_known(tag, if_none_match):
         return Response(status_code=304, headers=headers)
     drawn = services.drawing.files.get(tag)
@@ -104,14 +105,34 @@ async def answer(services: Services, question: Question, if_none_match: str | No
     return respond(drawn, exhibit, series, form, headers)
 
 
+async def answer_verified(
+    services: Services, exhibit: Exhibit, question: Question, least: float, if_none_match: str | None
+) -> Response:
+    """Answer with digits that the judge takes for what they are; `X-Refused` says how many it did not."""
+    label, query, form = question
+    verifier = await verifier_of(exhibit)
+    series = Series(label, query.n, fresh_seed() if query.seed is None else query.seed, query.index)
+    headers = {"Cache-Control": "no-store"}
+    if query.seed is not None:
+        tag = etag(exhibit, form, series, query, f" verify {least} {verifier.checksum}")
+        headers = {"ETag": tag, "Cache-Control": FOR_EVER if query.checkpoint == exhibit.id else "no-cache"}
+        if etags.is_known(tag, if_none_match):
+            return Response(status_code=304, headers=headers)
+    found = await draw_verified(services.drawing.batcher, exhibit, verifier, series, least)
+    encode = partial(write, form, query, series, found.digits, found.indices)
+    file = await anyio.to_thread.run_sync(encode)
+    first = Series(label, query.n, series.seed, found.indices[0])
+    return respond(file, exhibit, first, form, {**headers, "X-Refused": str(found.refused)})
+
+
 def respond(file: bytes, exhibit: Exhibit, series: Series, form: Format, headers: dict[str, str]) -> Response:
     metrics.DRAWING_BYTES[form].inc(len(file))
     told = {"X-Checkpoint": exhibit.id, "X-Seed": str(series.seed), "X-Index": str(series.index), "Vary": "Accept"}
     return Response(file, media_type=MEDIA_TYPES[form], headers={**headers, **told})
 
 
-def etag(exhibit: Exhibit, form: Format, series: Series, query: SheetQuery) -> str:
+def etag(exhibit: Exhibit, form: Format, series: Series, query: SheetQuery, more: str = "") -> str:
     """Name the answer before it is drawn, by all that decides its bytes."""
     look = "" if form == "npy" else f"{query.columns} {query.scale} {query.padding} {query.invert}"
-    key = f"{BUILD} {exhibit.generator.device.type} {exhibit.checksum} {form} {series} {look}"
+    key = f"{name_of(exhibit)} {form} {series} {look}{more}"
     return etags.name(key.encode())

@@ -68,7 +68,7 @@ async def retry(services: ServicesDep, response: Response, job_id: JobId) -> Job
     """Run a job's recipe once more, from the start, as a new job that names the old one in `retry_of`."""
     await services.desk.ping()
     job = await services.desk.get(job_id)
-    again = await services.desk.create(Order(job.config, job.priority, retry_of=job.id))
+    again = await services.desk.create(Order(job.config, job.priority, retry_of=job.id, dataset=job.order))
     return await accepted(again, services, response)
 
 

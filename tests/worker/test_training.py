@@ -20,9 +20,10 @@ from worker import interruption, training
 from worker.bench import Claim, JobBench, JobLost
 from worker.jobs import Job, JobStatus
 from worker.keeper import Keeper
+from worker.patience import persist
 from worker.settings import WorkerSettings
 from worker.store import QUEUE, JobDesk, Order, epochs_key, job_key
-from worker.training import persist, run_next_job
+from worker.training import run_next_job
 
 
 @pytest.fixture

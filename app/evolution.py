@@ -1,0 +1,85 @@
+"""The time machine: one address at every epoch of a run, whether or not its generator was ever served."""
+
+from collections.abc import Sequence
+
+import anyio.to_thread
+import numpy as np
+import torch
+
+from app.memory import Memory
+from app.studio import Studio
+from models.checkpoints import CheckpointId, CheckpointNotFound, CheckpointStore, Manifest
+from models.config import IMAGE_SIZE, NUM_CLASSES
+from models.drawing import BATCH, Series, draw_series
+from models.folding import FoldedGenerator
+from models.weights import InvalidWeights, generator_from_bytes
+
+WAITING = 2  # an epoch takes some tenths of a second
+KEPT = 8_000_000  # bytes: a thousand epochs, all ten digits of an address each
+
+
+class Evolution:
+    """Loads one generator after the other, in a thread of its own, and keeps no more of them than what they drew."""
+
+    def __init__(self, store: CheckpointStore, device: torch.device) -> None:
+        self.store = store
+        self.device = device
+        self.studio = Studio(WAITING)
+        self._drawn = Memory[tuple[str, int, int], np.ndarray](KEPT)  # of the studio's thread
+
+    async def epochs(self, job: str, most: int) -> list[Manifest]:
+        """Find a run's checkpoints, in order: all that stand, or so many of them, evenly, first and last among them.
+
+        Raises CheckpointNotFound where there are none, and CheckpointDamaged.
+        """
+        return await anyio.to_thread.run_sync(self._epochs, job, most)
+
+    def _epochs(self, job: str, most: int) -> list[Manifest]:
+        found = []
+        for epoch in thin(self.store.epochs(job), most):
+            try:
+                found.append(self.store.manifest(CheckpointId(job, epoch)))
+            except CheckpointNotFound:  # cleared away a moment ago
+                continue
+        if not found:
+            raise CheckpointNotFound(
+                f"no checkpoint of job {job} stands: its first epoch has not ended, or there is no such job: "
+                "see GET /jobs and GET /checkpoints"
+            )
+        return found
+
+    async def draw(self, epochs: Sequence[Manifest], label: int, seed: int, index: int) -> np.ndarray:
+        """Draw an address by each of them: uint8 (epochs, 28, 28), black where weights are not finite.
+
+        Raises Busy, CheckpointDamaged.
+        """
+
+        def work() -> np.ndarray:
+            torch.set_num_threads(1)  # the drawing threads keep theirs
+            return np.stack([self._hand(epoch, seed, index)[label] for epoch in epochs])
+
+        return await self.studio.make(work)
+
+    def _hand(self, epoch: Manifest, seed: int, index: int) -> np.ndarray:
+        """Draw all ten digits of an address: to load the generator costs more than they do."""
+        key = epoch.files[epoch.draws].sha256 if epoch.draws in epoch.files else epoch.id, seed, index
+        drawn = self._drawn.get(key)
+        if drawn is None:
+            drawn = self._draw_hand(epoch, Series(None, 1, seed, index))
+            self._drawn.keep(key, drawn, drawn.nbytes)
+        return drawn
+
+    def _draw_hand(self, epoch: Manifest, series: Series) -> np.ndarray:
+        try:
+            generator = FoldedGenerator(generator_from_bytes(self.store.read(epoch, epoch.draws)), self.device)
+        except InvalidWeights:
+            return np.zeros((NUM_CLASSES, IMAGE_SIZE, IMAGE_SIZE), np.uint8)
+        generator.step = BATCH  # gives the same pixels as what `prepare` finds out, and needs no finding out
+        return draw_series(generator, series)
+
+
+def thin(epochs: Sequence[int], most: int) -> list[int]:
+    """Choose at most so many (at least two), evenly, the first and the last among them."""
+    if len(epochs) <= most:
+        return list(epochs)
+    return [epochs[round(place * (len(epochs) - 1) / (most - 1))] for place in range(most)]

@@ -1,0 +1,91 @@
+"""Data sets, as they go over the wire."""
+
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import BaseModel, Field
+
+from app.schemas import JobsQuery
+from models.config import WHOLE
+from models.datasets import FILES, MANIFEST, DatasetOrder
+from models.history import Record
+from worker.jobs import Job, JobStatus
+
+FILE_NAME = f"^({'|'.join(name.replace('.', '[.]') for name in [*FILES, MANIFEST])})$"
+
+
+class WantedDataset(DatasetOrder):
+    """A data set, and when it is to be made."""
+
+    priority: Annotated[int, Field(ge=0, le=9), WHOLE] = Field(0, description="As of a run: both wait in one queue.")
+
+    def order(self, checkpoint: str) -> DatasetOrder:
+        """What is wanted, of a checkpoint that is settled."""
+        return DatasetOrder(**{**self.model_dump(exclude={"priority"}), "checkpoint": checkpoint})
+
+
+class DatasetProgress(Record):
+    drawn: int = Field(description="Digits drawn so far.")
+    digits: int
+    digits_per_second: float
+    eta_seconds: float
+
+
+class DatasetLinks(Record):
+    self: str
+    job: str = Field(description="The job that makes it: to be cancelled, resumed and followed like any other.")
+    events: str
+    checkpoint: str
+
+
+class DatasetView(Record):
+    """A data set, and where its making stands."""
+
+    id: str
+    status: JobStatus
+    order: DatasetOrder
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    progress: DatasetProgress | None = Field(description="Null before the first digits.")
+    error: str | None
+    links: DatasetLinks
+    files: dict[str, str] = Field(description="Each file's address, once all are made, and until they are deleted.")
+
+    @classmethod
+    def of(cls, job: Job, made: bool = False) -> "DatasetView":
+        """`made` says whether its files are there."""
+        assert job.order is not None
+        here, told = f"/datasets/{job.id}", job.progress
+        names = [name for name in FILES if job.order.verify is not None or "redraws" not in name]
+        return cls(
+            **job.model_dump(include={"id", "status", "created_at", "started_at", "ended_at", "error"}),
+            order=job.order,
+            progress=told
+            and DatasetProgress(
+                drawn=told.batch,
+                digits=told.batches,
+                digits_per_second=told.images_per_second,
+                eta_seconds=told.eta_seconds,
+            ),
+            links=DatasetLinks(
+                self=here,
+                job=f"/jobs/{job.id}",
+                events=f"/jobs/{job.id}/events",
+                checkpoint=f"/checkpoints/{job.order.checkpoint}",
+            ),
+            files={name: f"{here}/{name}" for name in [MANIFEST, *names]} if made else {},
+        )
+
+
+class DatasetList(BaseModel):
+    datasets: list[DatasetView] = Field(description="Newest first.")
+    next: str | None = Field(description="Address of those ordered before; null where there are none.")
+
+    @classmethod
+    def of(cls, page: list[DatasetView], more: bool, query: JobsQuery) -> "DatasetList":
+        following = None
+        if more:
+            status = f"&status={query.status}" if query.status else ""
+            following = f"/datasets?limit={query.limit}{status}&before={page[-1].id}"
+        return cls(datasets=page, next=following)

@@ -1,0 +1,140 @@
+"""What is made of digits: numbers in one hand, digits that turn into others, and the epochs of a digit."""
+
+from functools import partial
+from typing import Annotated, Any
+
+import numpy as np
+from fastapi import APIRouter, Path, Query, Response
+
+from app import etags
+from app.addresses import BUILD, Address, Told, answer
+from app.dependencies import JobId, ServicesDep
+from app.queries import NUMBER, EvolutionQuery, FilmQuery, MorphQuery, NumberQuery
+from app.routes.digits import IfNoneMatch
+from models.drawing import Series, fresh_seed
+from models.films import back_and_forth, encode_film
+from models.images import encode_png, sheet
+from models.morphs import Ends, morph
+from models.numbers import set_number
+
+router = APIRouter(tags=["digits"])
+
+PICTURES = {"png": "image/png", "gif": "image/gif", "webp": "image/webp"}
+UNCHANGED: dict[int | str, dict[str, Any]] = {304: {"description": "It has not changed."}}
+
+
+@router.get(
+    "/numbers/{number}",
+    response_class=Response,
+    responses={200: {"content": {"image/png": {}}, "description": "The number, white on black."}, **UNCHANGED},
+)
+async def numbers(
+    services: ServicesDep,
+    number: Annotated[str, Path(pattern=NUMBER, description="Up to 40 decimal digits.", examples=["31415"])],
+    query: Annotated[NumberQuery, Query()],
+    if_none_match: IfNoneMatch = None,
+) -> Response:
+    """Write a number in one hand: one latent for all of its digits, set side by side as their ink allows.
+
+    Each digit's pixels are those of `/digits/{label}` at the same `seed` and `index`.
+    """
+    address = Address.of(await services.gallery.find(query.checkpoint), query, query.checkpoint)
+    labels = [int(digit) for digit in number]
+
+    def encode(digits: np.ndarray) -> bytes:
+        return encode_png(set_number(digits[labels], query.scale, query.padding, query.invert))
+
+    async def make() -> bytes:
+        every = Series(None, 1, address.seed, address.index)  # all ten by one hand: whichever are needed
+        return await services.drawing.batcher.draw(address.exhibit.generator, every, encode)
+
+    told = address.told("image/png", f"number {number} {query.look}")
+    return await answer(services.drawing, told, if_none_match, make)
+
+
+@router.get(
+    "/morph/{first}/{last}",
+    response_class=Response,
+    responses={
+        200: {"content": {media_type: {} for media_type in PICTURES.values()}, "description": "The way, as a film."},
+        **UNCHANGED,
+    },
+)
+async def morphs(
+    services: ServicesDep,
+    first: Annotated[int, Path(ge=0, le=9, description="The digit that it begins as.")],
+    last: Annotated[int, Path(ge=0, le=9, description="The digit that it becomes.")],
+    query: Annotated[MorphQuery, Query()],
+    if_none_match: IfNoneMatch = None,
+) -> Response:
+    """Turn a digit into another: in one hand, or with `to_seed` from one hand to another.
+
+    The ends are digits of `/digits/{label}` at the same addresses, to the last pixel.
+    """
+    address = Address.of(await services.gallery.find(query.checkpoint), query, query.checkpoint)
+    to_seed = address.seed if query.to_seed is None else query.to_seed
+    ends = Ends((first, last), (address.seed, to_seed), address.index)
+
+    async def make() -> bytes:
+        generator, stations = morph(address.exhibit.generator, ends, query.steps)
+        digits = await services.drawing.batcher.draw(generator, stations, np.copy)
+        return await services.drawing.studio.make(partial(show_morph, digits, query))
+
+    about = f"morph {ends} {query.steps} {query.film} {query.look}"
+    return await answer(services.drawing, address.told(PICTURES[query.format], about), if_none_match, make)
+
+
+def show_morph(digits: np.ndarray, query: MorphQuery) -> bytes:
+    """Show the way there and back; or as PNG the way there, side by side."""
+    if query.format == "png":
+        return encode_png(sheet(digits, len(digits), query.scale, query.padding, query.invert))
+    return encode_film(back_and_forth(frames(digits, query)), query.format, query.milliseconds)
+
+
+def frames(digits: np.ndarray, query: FilmQuery) -> np.ndarray:
+    return np.stack([sheet(digit[None], 1, query.scale, query.padding, query.invert) for digit in digits])
+
+
+@router.get(
+    "/jobs/{job_id}/evolution/{label}",
+    response_class=Response,
+    responses={
+        200: {"content": {media_type: {} for media_type in PICTURES.values()}, "description": "One digit an epoch."},
+        **UNCHANGED,
+    },
+)
+async def evolution(
+    services: ServicesDep,
+    job_id: JobId,
+    label: Annotated[int, Path(ge=0, le=9, description="Which digit.")],
+    query: Annotated[EvolutionQuery, Query()],
+    if_none_match: IfNoneMatch = None,
+) -> Response:
+    """Show one address at every epoch of a run, in order: how a digit came to be.
+
+    `X-Epochs` says which epochs they are. This is history, so epochs that were refused, and are not served, are shown
+    too; where their weights are not even finite, the digit is black.
+    """
+    epochs = await services.evolution.epochs(job_id, query.epochs)
+    seed = fresh_seed() if query.seed is None else query.seed
+
+    async def make() -> bytes:
+        digits = await services.evolution.draw(epochs, label, seed, query.index)
+        return await services.drawing.studio.make(partial(show_evolution, digits, query))
+
+    drawn_by = [epoch.files[epoch.draws].sha256 for epoch in epochs if epoch.draws in epoch.files]
+    about = f"{services.gallery.device.type} {drawn_by} {label} {seed} {query.index} {query.columns} {query.film}"
+    headers = {
+        "X-Epochs": ",".join(str(epoch.epoch) for epoch in epochs),
+        "X-Seed": str(seed),
+        "X-Index": str(query.index),
+    }
+    tag = None if query.seed is None else etags.name(f"evolution {BUILD} {about} {query.look}".encode())
+    return await answer(services.drawing, Told(PICTURES[query.format], headers, tag), if_none_match, make)
+
+
+def show_evolution(digits: np.ndarray, query: EvolutionQuery) -> bytes:
+    """Show the epochs one after the other, and the last one for longer; or as PNG row by row."""
+    if query.format == "png":
+        return encode_png(sheet(digits, query.columns, query.scale, query.padding, query.invert))
+    return encode_film(frames(digits, query), query.format, query.milliseconds, last_milliseconds=1000)
