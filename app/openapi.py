@@ -47,20 +47,23 @@ def describe(app: FastAPI, needed: bool, for_reading: bool) -> None:
 
 
 def errors_of(path: str, method: str, operation: dict[str, Any]) -> Iterator[int]:
-    """The statuses of the errors that a call can be answered with, but for missing keys."""
+    """The statuses of the errors that a call can be answered with, but for missing keys.
+
+    They follow from what it takes and what it is about, so that a new route is described as it is added.
+    """
     yield from ANYWHERE
-    digits, choosing = path.startswith("/digits"), (path, method) == ("/serving", "put")
+    digits, changes = "digits" in operation.get("tags", ()), method.upper() not in READING
     if path not in PROBES:
         yield 429
     if "requestBody" in operation:
         yield 413
     if "requestBody" in operation or operation.get("parameters"):
         yield 422
-    if "{" in path or digits or path == "/jobs" or choosing:
+    if "{" in path or digits or path == "/jobs" or (changes and path == "/serving"):
         yield 404
-    if digits:
-        yield 406
-    if digits or (path.startswith("/jobs/") and method == "post") or choosing:
+    if path.startswith("/digits"):
+        yield 406  # these come in several formats
+    if digits or "datasets" in operation.get("tags", ()) or (changes and path != "/train"):
         yield 409
 
 
