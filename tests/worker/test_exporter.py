@@ -124,6 +124,9 @@ def test_the_losses_told_are_those_of_the_record(worker: Worker, finished: Job) 
     assert len(losses) == 12
     assert {name: told[name] for name in losses} == losses
     assert told["acgan_worker_last_epoch_seconds"] == last.seconds
+    assert last.metrics
+    assert {name: told[f"acgan_worker_quality{{{name}}}"] for name in last.metrics} == last.metrics
+    assert told["acgan_worker_epochs_refused_total"] == len(finished.epochs)
     assert told["acgan_worker_epoch_seconds_sum"] == pytest.approx(sum(epoch.seconds for epoch in finished.epochs))
 
 
@@ -145,7 +148,9 @@ def test_every_line_of_a_run_names_job_epoch_and_token(worker: Worker, finished:
     assert told == [(finished.id, 1), (finished.id, 2)]
     about = [line for line in lines if finished.id in line["event"]]
     assert {(line["job"], line["fence"]) for line in about} == {(finished.id, 1)}
-    assert {line["level"] for line in about} == {"info"}
+    warned = [line["event"] for line in about if line["level"] != "info"]
+    assert len(warned) == 2
+    assert all("is not served" in event for event in warned), "two iterations teach nobody to draw"
 
 
 def test_a_training_process_that_is_killed_costs_neither_counts_nor_port(worker: Worker, finished: Job) -> None:
