@@ -5,9 +5,11 @@ from http import HTTPStatus
 from typing import Any, NamedTuple
 
 from app.errors import REDIS_IS_GONE
+from app.ordering import DatasetList, DatasetView
 from app.schemas import CheckpointList, CheckpointView, JobHistory, JobList, JobView, Readiness, Serving
 from models.checkpoints import DISCRIMINATOR, GENERATOR, SAMPLES, CheckpointId, FileRecord, Manifest
 from models.config import TrainingConfig
+from models.datasets import DatasetOrder
 from models.history import EpochLosses, Loss, Progress, SplitLosses, to_csv
 from worker.jobs import EpochRecord, Job, JobStatus
 
@@ -53,6 +55,18 @@ MANIFEST = Manifest(
     files={name: FileRecord.of(name.encode()) for name in (GENERATOR, DISCRIMINATOR, SAMPLES)},
 )
 
+ORDERED = Job(
+    id="20260131-130000-00001d",
+    status=JobStatus.RUNNING,
+    config=CONFIG,
+    order=DatasetOrder(checkpoint=CHECKPOINT),
+    created_at=BEGAN + timedelta(hours=1),
+    started_at=BEGAN + timedelta(hours=1, seconds=1),
+    progress=Progress(epoch=1, epochs=1, batch=28000, batches=70000, images_per_second=3900.0, eta_seconds=10.8),
+    device="cpu (2 threads)",
+    worker="laptop:4711",
+)
+
 ANSWERS = {  # by the name of the schema
     type(model).__name__: model.model_dump(mode="json")
     for model in (
@@ -61,6 +75,8 @@ ANSWERS = {  # by the name of the schema
         JobHistory.of(RUNNING),
         CheckpointView.of(MANIFEST),
         CheckpointList(serving=CHECKPOINT, checkpoints=[CheckpointView.of(MANIFEST)]),
+        DatasetView.of(ORDERED),
+        DatasetList(datasets=[DatasetView.of(ORDERED)], next=None),
         Serving(serving=CHECKPOINT),
         Readiness(ready=True, redis="up", serving=CHECKPOINT),
     )

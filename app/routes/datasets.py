@@ -2,7 +2,7 @@
 
 import shutil
 from pathlib import Path as File
-from typing import Annotated
+from typing import Annotated, Any
 
 import anyio.to_thread
 from fastapi import APIRouter, Body, Path, Query, Response
@@ -18,8 +18,16 @@ from models.datasets import MANIFEST, read_manifest
 from worker.jobs import ENDED, Job
 from worker.store import JobNotFound, NotNow, Order
 
+TRAIN_IMAGES = "train-images-idx3-ubyte.gz"
+
 router = APIRouter(tags=["datasets"])
 
+CONTENT: dict[str, dict[str, Any]] = {
+    "application/gzip": {},
+    "application/json": {
+        "example": {"order": {"per_class": 6000, "seed": 1}, "files": {TRAIN_IMAGES: {"size": 9912422}}}
+    },
+}
 EXAMPLES = {
     "as large as MNIST": {"value": {}},
     "a quick try": {"value": {"per_class": 100, "test_per_class": 10, "seed": 4}},
@@ -85,18 +93,18 @@ async def found(services: Services, job_id: str) -> Job:
     response_class=FileResponse,
     responses={
         200: {
-            "content": {"application/gzip": {}, "application/json": {}},
+            "content": CONTENT,
             "description": "An IDX file, packed by gzip; or as `manifest.json` what all of them are.",
         },
         304: {"description": "You have it."},
-        206: {"content": {"application/gzip": {}, "application/json": {}}, "description": "Part of it, by `Range`."},
+        206: {"content": CONTENT, "description": "Part of it, by `Range`."},
         416: {"content": {"text/plain": {}}, "description": "There is no such `Range` of it."},
     },
 )
 async def dataset_file(
     services: ServicesDep,
     job_id: JobId,
-    file: Annotated[str, Path(pattern=FILE_NAME, examples=["train-images-idx3-ubyte.gz"])],
+    file: Annotated[str, Path(pattern=FILE_NAME, examples=[TRAIN_IMAGES])],
     if_none_match: IfNoneMatch = None,
 ) -> Response:
     """Download a file of a data set. `Range` goes on with a download that broke off."""
