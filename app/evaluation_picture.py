@@ -12,7 +12,7 @@ from models.images import sheet
 MARGIN, TITLE = 24, 56
 PANEL = 22 * IMAGE_SIZE // 2  # height and width of each panel
 CELL = PANEL // NUM_CLASSES
-PAIRS = 55  # of a digit and the training digit next to it
+PAIRS = 5  # a class, of a digit and the training digit next to it
 INK, GREY, ACCENT = (32, 33, 36), (150, 150, 155), (38, 99, 235)
 
 
@@ -24,9 +24,9 @@ def draw_evaluation(found: Evaluation, neighbours: Neighbours) -> bytes:
     lefts = [MARGIN, 2 * MARGIN + PANEL, 3 * MARGIN + 2 * PANEL + CELL]
     figures = found.generator
     titles = (
-        f"{found.checkpoint}: each digit, and the training digit nearest to it, closest first",
+        "the closest to any training digit, which stands beside",
         f"asked for (rows), recognised (columns): {figures.label_accuracy:.2%}",
-        f"variety beside real digits; GAN-train {figures.gan_train:.2%}",
+        f"variety by real digits'; GAN-train {figures.gan_train:.2%}",
     )
     for left, title in zip(lefts, titles, strict=True):
         pen.text((left, MARGIN), title, fill=INK, font=font(11))
@@ -43,11 +43,11 @@ def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 
 def pairs(neighbours: Neighbours) -> Image.Image:
-    """Ten digits and their neighbours a row: those that come closest to a training digit."""
-    digits, nearest = (each[:PAIRS].cpu().numpy() for each in neighbours)
-    both = np.stack((digits, nearest), 1).reshape(-1, IMAGE_SIZE, IMAGE_SIZE)
-    picture = Image.fromarray(sheet(both, columns=10, invert=True))
-    return picture.resize((PANEL, PANEL * picture.height // picture.width)).crop((0, 0, PANEL, PANEL))
+    """A row a class: the digits that come closest to a training digit, and that one."""
+    labels, digits, nearest = (each.cpu().numpy() for each in neighbours)
+    first = np.concatenate([np.flatnonzero(labels == label)[:PAIRS] for label in range(NUM_CLASSES)])
+    both = np.stack((digits[first], nearest[first]), 1).reshape(-1, IMAGE_SIZE, IMAGE_SIZE)
+    return Image.fromarray(sheet(both, columns=2 * PAIRS, invert=True)).resize((PANEL, PANEL))
 
 
 def draw_confusion(pen: ImageDraw.ImageDraw, counts: np.ndarray, left: int, top: int) -> None:

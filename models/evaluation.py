@@ -6,6 +6,7 @@ Digits are looked at as they are served, rounded to bytes. The judge that report
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -13,7 +14,7 @@ from pydantic import Field
 from torch import Tensor
 
 from models import classifier, figures
-from models.classifier import Classifier, look
+from models.classifier import Classifier, Looks, look
 from models.config import NUM_CLASSES
 from models.data import Dataset
 from models.drawing import draw_digits
@@ -66,8 +67,9 @@ class Figures(Record):
 
 
 class Neighbours(NamedTuple):
-    """Digits, and the training digits next to them: uint8 (N, 28, 28) each, nearest pair first."""
+    """Digits, and the training digits next to them: uint8 (N, 28, 28) each, class by class, nearest pair first."""
 
+    labels: Tensor  # (N,)
     digits: Tensor
     nearest: Tensor
 
@@ -103,34 +105,41 @@ class Examiner:
         )
         compared, _ = self.examine(train[chosen], labels[chosen], train[taught], labels[taught])
         test = self.dataset.test_images, self.dataset.test_labels
-        near, _ = self.nearest(test[0])
-        return compared.model_copy(update={**self.recognised(*test), **self.varied(*test), **near})
+        near, _ = self.nearest(*test)
+        of_test = self.recognised(self.real, test[1]) | self.varied(self.real, test[1]) | near
+        return compared.model_copy(update=of_test)
 
     def examine(self, digits: Tensor, labels: Tensor, lessons: Tensor, taught: Tensor) -> tuple[Figures, Neighbours]:
-        near, neighbours = self.nearest(digits)
-        told = self.recognised(digits, labels) | self.compared(digits) | self.varied(digits, labels) | near
-        told |= self.taught(lessons, taught)
+        near, neighbours = self.nearest(digits, labels)
+        seen = look(self.judge.classifier, digits)
+        told = self.recognised(seen, labels) | self.compared(seen) | self.varied(seen, labels)
+        told |= self.taught(lessons, taught) | near
         return Figures.model_validate(told), neighbours
 
     # ----------------------------------------------------------------------------
     # The figures.
 
-    def recognised(self, digits: Tensor, labels: Tensor) -> dict[str, object]:
+    @cached_property
+    def real(self) -> Looks:
+        """The real test digits, looked at."""
+        return look(self.judge.classifier, self.dataset.test_images)
+
+    def recognised(self, seen: Looks, labels: Tensor) -> dict[str, object]:
         """Are they what they were asked to be?"""
-        counts = figures.confusion(labels, look(self.judge.classifier, digits).classes.to(labels.device))
+        counts = figures.confusion(labels, seen.classes)
         right = counts.diagonal()
         return {
-            "digits": len(digits),
+            "digits": len(labels),
             "label_accuracy": float(right.sum() / counts.sum()),
             "label_accuracy_interval": figures.wilson(int(right.sum()), int(counts.sum())),
             "label_accuracies": (right / counts.sum(1)).tolist(),
             "confusion": counts.tolist(),
         }
 
-    def compared(self, digits: Tensor) -> dict[str, object]:
+    def compared(self, seen: Looks) -> dict[str, object]:
         """Are they distributed as real ones are?"""
         self.told("comparing them with real digits")
-        real, drawn = (look(self.judge.classifier, each).features for each in (self.dataset.test_images, digits))
+        real, drawn = self.real.features, seen.features
         density, coverage = figures.density_and_coverage(real, drawn)
         return {
             "frechet_distance": figures.frechet(Moments.of(drawn), Moments.of(real)),
@@ -139,10 +148,9 @@ class Examiner:
             "coverage": coverage,
         }
 
-    def varied(self, digits: Tensor, labels: Tensor) -> dict[str, object]:
+    def varied(self, seen: Looks, labels: Tensor) -> dict[str, object]:
         """Do they vary as much?"""
-        seen = look(self.judge.classifier, digits).features
-        varied = [figures.mean_distance(seen[labels == label]) for label in range(NUM_CLASSES)]
+        varied = [figures.mean_distance(seen.features[labels == label]) for label in range(NUM_CLASSES)]
         return {"variety": [mine / float(theirs) for mine, theirs in zip(varied, self.judge.distances, strict=True)]}
 
     def taught(self, lessons: Tensor, labels: Tensor) -> dict[str, object]:
@@ -155,20 +163,21 @@ class Examiner:
             scores.append(classifier.accuracy(pupil, self.dataset.test_images, self.dataset.test_labels))
         return {"gan_train": sum(scores) / len(scores), "gan_trains": scores, "lessons": len(lessons)}
 
-    def nearest(self, digits: Tensor) -> tuple[dict[str, object], Neighbours]:
+    def nearest(self, digits: Tensor, labels: Tensor) -> tuple[dict[str, object], Neighbours]:
         """Are they copies of what was trained on? Test digits, which are none, tell what is near."""
         self.told("looking for training digits that they resemble")
         train = self.dataset.train_images.flatten(1).float()
-        some = digits[torch.linspace(0, len(digits) - 1, min(NEIGHBOURS, len(digits)), device=digits.device).long()]
+        chosen = torch.linspace(0, len(digits) - 1, min(NEIGHBOURS, len(digits)), device=digits.device).long()
+        some, classes = digits[chosen], labels[chosen].long()
         distances, places = figures.nearest(some.flatten(1).float(), train)
         test = self.dataset.test_images[:NEIGHBOURS].flatten(1).float()
         usual = figures.nearest(test, train)[0].quantile(CLOSE)
-        order = distances.argsort()
+        order = (classes * 1e6 + distances).argsort()  # distances are below 28 * 255
         near: dict[str, object] = {
             "nearest_distance": float(distances.median()),
             "copies": float((distances < usual).float().mean()),
         }
-        return near, Neighbours(some[order], self.dataset.train_images[places[order]])
+        return near, Neighbours(classes[order], some[order], self.dataset.train_images[places[order]])
 
 
 def by_class(digits: Tensor) -> Tensor:
