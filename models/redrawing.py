@@ -1,12 +1,18 @@
 """Digits for a data set: those of their places, or where the judge refuses one, those that come for it."""
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
+import torch
 
+from models.acceleration import processors
 from models.config import NUM_CLASSES
 from models.datasets import DatasetOrder
-from models.drawing import Series, draw
+from models.drawing import BATCH, Series, draw_batch
 from models.folding import FoldedGenerator
 from models.history import Hopeless
 from models.verification import Verifier
@@ -25,6 +31,7 @@ class DatasetDrawer:
     generator: FoldedGenerator
     order: DatasetOrder
     verifier: Verifier | None
+    pool: ThreadPoolExecutor
 
     def __call__(self, n: int, first: int) -> tuple[np.ndarray, np.ndarray]:
         """Draw n indices, all ten classes of each: uint8 (n * 10, 28, 28), and redraws (n * 10,). Raises Unreadable."""
@@ -48,10 +55,28 @@ class DatasetDrawer:
     def draw(self, n: int, first: int, places: np.ndarray) -> np.ndarray:
         """Draw some of the n * 10 digits from an index on."""
         noise, labels = Series(None, n, self.order.seed, first).cut(0, n * NUM_CLASSES, self.generator.latent_size)
-        return draw(self.generator, noise[places], labels[places])
+        chosen = noise[places].split(BATCH), labels[places].split(BATCH)
+        return np.concatenate(list(self.pool.map(partial(draw_batch, self.generator), *chosen)))
 
     def refused(self, digits: np.ndarray, places: np.ndarray) -> np.ndarray:
         """Return the places whose digits are not found good."""
         if self.verifier is None or self.order.verify is None:
             return places[:0]
-        return places[self.verifier.probabilities(digits, places % NUM_CLASSES) < self.order.verify]
+        starts = range(BATCH, len(places), BATCH)
+        parts = np.split(digits, starts), np.split(places % NUM_CLASSES, starts)
+        found = np.concatenate(list(self.pool.map(self.verifier.probabilities, *parts)))
+        return places[found < self.order.verify]
+
+
+@contextmanager
+def drawing_threads(device: torch.device) -> Iterator[ThreadPoolExecutor]:
+    """Threads that draw batches beside each other, on a CPU one a processor.
+
+    Several threads to one small batch wait for each other: ten times as long, where others want the processors too.
+    """
+    before, threads = torch.get_num_threads(), processors() if device.type == "cpu" else 1
+    try:
+        with ThreadPoolExecutor(threads, initializer=partial(torch.set_num_threads, 1)) as pool:
+            yield pool
+    finally:
+        torch.set_num_threads(before)  # of threads yet to come: whatever this process trains next has all of them

@@ -13,7 +13,7 @@ from models.checkpoints import CheckpointId, CheckpointStore, Manifest
 from models.datasets import DatasetOrder, Origin, make
 from models.drawing import prepare
 from models.history import Hopeless, Progress
-from models.redrawing import DatasetDrawer
+from models.redrawing import DatasetDrawer, drawing_threads
 from models.verification import Verifier, find_verifier
 from models.version import code_version
 from models.weights import generator_from_bytes
@@ -45,14 +45,16 @@ def make_dataset(bench: JobBench, lease: Lease, store: CheckpointStore, settings
     shelf = bundled.STORE if checkpoint.job == bundled.JOB else store
     manifest = shelf.manifest(checkpoint)
     generator = prepare(generator_from_bytes(shelf.read(manifest, manifest.draws)), device)
-    drawer = DatasetDrawer(generator, order, verifier_for(manifest, order, device))
+    verifier = verifier_for(manifest, order, device)
     persist(lambda: bench.settle(claim, claim.job.config, describe(device)), check)
     sha256 = manifest.files[manifest.draws].sha256
     origin = Origin(generator_sha256=sha256, device=describe(device), code_version=code_version())
     report = reporter(bench, claim, order)
-    for done in make(store.dataset_folder(claim.job.id), order, origin, drawer):
-        report(done)
-        check()
+    with drawing_threads(device) as pool:
+        drawer = DatasetDrawer(generator, order, verifier, pool)
+        for done in make(store.dataset_folder(claim.job.id), order, origin, drawer):
+            report(done)
+            check()
 
 
 def verifier_for(manifest: Manifest, order: DatasetOrder, device: torch.device) -> Verifier | None:
