@@ -1,6 +1,6 @@
 """The generator that comes with the package: trained by `acgan train`, served until a run has published another.
 
-python -m models.bundled RUN EPOCH puts an epoch of a run of `acgan train --out RUN` in its place.
+python -m models.bundled RUN EPOCH [raw|averaged] puts an epoch of a run of `acgan train --out RUN` in its place.
 """
 
 import shutil
@@ -8,10 +8,15 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
+import torch
+
 from models import weights
 from models.checkpoints import GENERATOR, CheckpointId, CheckpointStore, Manifest
 from models.config import TrainingConfig
 from models.history import EpochLosses, Record
+from models.judge import bundled_judge
+from models.networks import Generator
+from models.quality import Assessor
 from models.version import code_version
 
 JOB = "pretrained"
@@ -44,12 +49,15 @@ class Run(Record):
     epochs: list[Epoch]
 
 
-def bundle(run: Path, number: int) -> Manifest:
-    """Put the better generator of an epoch into the package, in half precision, instead of the one before."""
+def bundle(run: Path, number: int, which: str | None = None) -> Manifest:
+    """Put a generator of an epoch into the package, in half precision, instead of the one before.
+
+    `which` is `raw` or `averaged`; where it is left out, the better one by Frechet distance.
+    """
     history = Run.model_validate_json((run / "history.json").read_bytes())
     epoch = history.epochs[number - 1]
-    averaged = epoch.metrics["frechet_distance_averaged"] <= epoch.metrics["frechet_distance_raw"]
-    name = f"params_generator_{'average_' if averaged else ''}epoch_{number:03d}.safetensors"
+    which = which or min(("averaged", "raw"), key=lambda each: epoch.metrics[f"frechet_distance_{each}"])
+    name = f"params_generator_{'average_' if which == 'averaged' else ''}epoch_{number:03d}.safetensors"
     generator = weights.generator_from_bytes((run / name).read_bytes())
     manifest = Manifest(
         id=str(CheckpointId(JOB, number)),
@@ -59,7 +67,7 @@ def bundle(run: Path, number: int) -> Manifest:
         config=history.config,
         seconds=epoch.seconds,
         losses=epoch.losses,
-        metrics=epoch.metrics,
+        metrics=judged(generator),
         dataset_checksum=history.dataset_checksum,
         device="cpu",
         code_version=code_version(),
@@ -73,5 +81,11 @@ def bundle(run: Path, number: int) -> Manifest:
     return published
 
 
+def judged(generator: Generator) -> dict[str, float]:
+    judge = bundled_judge("mnist", "choosing")
+    assert judge is not None
+    return Assessor(judge, generator.latent_size, torch.device("cpu")).assess(generator).metrics()
+
+
 if __name__ == "__main__":
-    bundle(Path(sys.argv[1]), int(sys.argv[2]))
+    bundle(Path(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:])

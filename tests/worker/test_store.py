@@ -45,7 +45,7 @@ def test_a_job_accepted_twice_since_an_answer_was_lost_is_there_once(ask: Ask[An
 def test_a_record_of_a_newer_version_is_still_read(ask: Ask[Job], redis_url: str) -> None:
     job = accept(ask, epochs=7)
     with redis.Redis.from_url(redis_url) as client:
-        client.hset(f"acgan:job:{job.id}", "config", '{"epochs": 7, "recipe": "of tomorrow"}')
+        client.hset(f"acgan:job:{job.id}", "config", '{"epochs": 7, "colour": "of tomorrow"}')
     assert ask(lambda desk: desk.get(job.id)).config.epochs == 7
 
 
