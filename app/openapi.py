@@ -59,7 +59,7 @@ def errors_of(path: str, method: str, operation: dict[str, Any]) -> Iterator[int
         yield 413
     if "requestBody" in operation or operation.get("parameters"):
         yield 422
-    if "{" in path or digits or path == "/jobs" or (changes and path == "/serving"):
+    if "{" in path or digits or path in ("/jobs", "/datasets") or (changes and path == "/serving"):
         yield 404
     if path.startswith("/digits"):
         yield 406  # these come in several formats

@@ -75,9 +75,8 @@ def test_an_evaluation_tells_every_figure_beside_real_digits(
     monkeypatch.setattr(local_evaluation, "QUICK", Effort(digits=40, lessons=60, pupils=1, epochs=1))
     file, picture = tmp_path / "good.safetensors", tmp_path / "quality.png"
     file.write_bytes(to_bytes(good))
-    console = Console(file=(tmp_path / "told").open("w"), width=120)
     for _ in range(2):  # the second time what real digits reach lies in the cache
-        found = evaluate_here(AppSettings(), str(file), "mnist", True, picture, console)
+        found = evaluate_here(AppSettings(), str(file), "mnist", True, picture, Console(quiet=True))
     assert found.generator.digits == 400
     assert sum(map(sum, found.generator.confusion)) == 400
     assert found.generator.label_accuracy > 0.9
