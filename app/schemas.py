@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from models import bundled
 from models.checkpoints import Manifest
 from models.config import WHOLE, TrainingConfig
 from models.history import Record
@@ -88,10 +89,11 @@ class CheckpointView(Manifest):
     def of(cls, manifest: Manifest) -> "CheckpointView":
         links = {
             "self": f"/checkpoints/{manifest.id}",
-            "job": f"/jobs/{manifest.job}",
-            "samples": f"/jobs/{manifest.job}/epochs/{manifest.epoch}/samples.png",
             "digits": f"/digits/{{label}}?n=40&checkpoint={manifest.id}",
         }
+        if manifest.job != bundled.JOB:  # the package's own comes of no job here
+            links["job"] = f"/jobs/{manifest.job}"
+            links["samples"] = f"/jobs/{manifest.job}/epochs/{manifest.epoch}/samples.png"
         return cls(**dict(manifest), size=manifest.total_size, links=links)
 
 

@@ -1,23 +1,8 @@
-"""The generator that comes with the package: trained by `acgan train`, served until a run has published another.
+"""The generator of the package (models/bundling.py), which is served until a run has published another. No torch."""
 
-python -m models.bundled RUN EPOCH [raw|averaged] puts an epoch of a run of `acgan train --out RUN` in its place.
-"""
-
-import shutil
-import sys
-from datetime import UTC, datetime
 from pathlib import Path
 
-import torch
-
-from models import weights
-from models.checkpoints import GENERATOR, CheckpointId, CheckpointStore, Manifest
-from models.config import TrainingConfig
-from models.history import EpochLosses, Record
-from models.judge import bundled_judge
-from models.networks import Generator
-from models.quality import Assessor
-from models.version import code_version
+from models.checkpoints import CheckpointId, CheckpointStore
 
 JOB = "pretrained"
 STORE = CheckpointStore(Path(__file__).parent)  # its checkpoint lies in models/pretrained/<epoch>/
@@ -26,66 +11,3 @@ STORE = CheckpointStore(Path(__file__).parent)  # its checkpoint lies in models/
 def checkpoint() -> CheckpointId | None:
     """Its id; None in a package that was built without it."""
     return max((each.checkpoint for each in STORE.manifests() if each.job == JOB), default=None)
-
-
-# ----------------------------------------------------------------------------
-# Making it.
-
-
-class Epoch(Record):
-    """What of an epoch goes into the manifest."""
-
-    epoch: int
-    seconds: float
-    losses: EpochLosses
-    metrics: dict[str, float]
-
-
-class Run(Record):
-    """The history that `acgan train` leaves."""
-
-    config: TrainingConfig
-    dataset_checksum: str
-    epochs: list[Epoch]
-
-
-def bundle(run: Path, number: int, which: str | None = None) -> Manifest:
-    """Put a generator of an epoch into the package, in half precision, instead of the one before.
-
-    `which` is `raw` or `averaged`; where it is left out, the better one by Frechet distance.
-    """
-    history = Run.model_validate_json((run / "history.json").read_bytes())
-    epoch = history.epochs[number - 1]
-    which = which or min(("averaged", "raw"), key=lambda each: epoch.metrics[f"frechet_distance_{each}"])
-    name = f"params_generator_{'average_' if which == 'averaged' else ''}epoch_{number:03d}.safetensors"
-    generator = weights.generator_from_bytes((run / name).read_bytes())
-    manifest = Manifest(
-        id=str(CheckpointId(JOB, number)),
-        job=JOB,
-        epoch=number,
-        created_at=datetime.now(UTC),
-        config=history.config,
-        seconds=epoch.seconds,
-        losses=epoch.losses,
-        metrics=judged(generator),
-        dataset_checksum=history.dataset_checksum,
-        device="cpu",
-        code_version=code_version(),
-        fence=0,
-        files={},
-    )
-    shutil.rmtree(STORE.root / JOB, ignore_errors=True)
-    published = STORE.publish(manifest, {GENERATOR: weights.to_bytes(generator.half())})
-    for leftover in ("latest.json", ".lock"):
-        (STORE.root / leftover).unlink(missing_ok=True)
-    return published
-
-
-def judged(generator: Generator) -> dict[str, float]:
-    judge = bundled_judge("mnist", "choosing")
-    assert judge is not None
-    return Assessor(judge, generator.latent_size, torch.device("cpu")).assess(generator).metrics()
-
-
-if __name__ == "__main__":
-    bundle(Path(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:])

@@ -139,7 +139,10 @@ def test_before_anything_is_published_the_packages_own_generator_draws(redis_url
         assert served(client) == str(first)
         for name in (str(first), "best", "latest"):
             assert client.get(f"/digits/7?n=40&checkpoint={name}").headers["X-Checkpoint"] == str(first)
-        assert [each["id"] for each in client.get("/checkpoints").json()["checkpoints"]] == [str(first)]
+        (listed,) = client.get("/checkpoints").json()["checkpoints"]
+        assert listed["id"] == str(first)
+        assert client.get(listed["links"]["self"]).status_code == 200
+        assert "job" not in listed["links"]
         newer = publish(CheckpointStore(settings.store_dir), OLD, 1, seed=1)
         until(lambda: served(client) == newer)
         assert client.get(f"/digits/7?checkpoint={first}").status_code == 200

@@ -1,0 +1,80 @@
+"""Makes the generator that comes with the package of a run that `acgan train --out RUN` has left.
+
+python -m models.bundling RUN EPOCH [raw|averaged]
+"""
+
+import shutil
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+
+from models import weights
+from models.bundled import JOB, STORE
+from models.checkpoints import GENERATOR, CheckpointId, Manifest
+from models.config import TrainingConfig
+from models.history import EpochLosses, Record
+from models.judge import bundled_judge
+from models.networks import Generator
+from models.quality import Assessor
+from models.version import code_version
+
+
+class Epoch(Record):
+    """What of an epoch goes into the manifest."""
+
+    epoch: int
+    seconds: float
+    losses: EpochLosses
+    metrics: dict[str, float]
+
+
+class Run(Record):
+    """The history that `acgan train` leaves."""
+
+    config: TrainingConfig
+    dataset_checksum: str
+    epochs: list[Epoch]
+
+
+def bundle(run: Path, number: int, which: str | None = None) -> Manifest:
+    """Put a generator of an epoch into the package, in half precision, instead of the one before.
+
+    `which` is `raw` or `averaged`; where it is left out, the better one by Frechet distance.
+    """
+    history = Run.model_validate_json((run / "history.json").read_bytes())
+    epoch = history.epochs[number - 1]
+    which = which or min(("averaged", "raw"), key=lambda each: epoch.metrics[f"frechet_distance_{each}"])
+    name = f"params_generator_{'average_' if which == 'averaged' else ''}epoch_{number:03d}.safetensors"
+    generator = weights.generator_from_bytes((run / name).read_bytes())
+    manifest = Manifest(
+        id=str(CheckpointId(JOB, number)),
+        job=JOB,
+        epoch=number,
+        created_at=datetime.now(UTC),
+        config=history.config,
+        seconds=epoch.seconds,
+        losses=epoch.losses,
+        metrics=judged(generator),
+        dataset_checksum=history.dataset_checksum,
+        device="cpu",
+        code_version=code_version(),
+        fence=0,
+        files={},
+    )
+    shutil.rmtree(STORE.root / JOB, ignore_errors=True)
+    published = STORE.publish(manifest, {GENERATOR: weights.to_bytes(generator.half())})
+    for leftover in ("latest.json", ".lock"):
+        (STORE.root / leftover).unlink(missing_ok=True)
+    return published
+
+
+def judged(generator: Generator) -> dict[str, float]:
+    judge = bundled_judge("mnist", "choosing")
+    assert judge is not None
+    return Assessor(judge, generator.latent_size, torch.device("cpu")).assess(generator).metrics()
+
+
+if __name__ == "__main__":
+    bundle(Path(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:])
