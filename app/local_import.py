@@ -14,10 +14,9 @@ from models.checkpoints import DISCRIMINATOR, GENERATOR, SAMPLES, CheckpointId, 
 from models.config import DatasetName, TrainingConfig
 from models.data import Dataset, load_dataset
 from models.images import encode_png, epoch_plot
-from models.judge import find_judge
 from models.keras_weights import KerasWeightsError, load_discriminator, load_generator
 from models.networks import Generator
-from models.quality import Assessor, Verdict, is_finite
+from models.quality import Verdict, find_assessor, is_finite
 from models.version import code_version
 from worker.jobs import job_id_of
 
@@ -83,8 +82,7 @@ class Importer:
         self.job = job_id_of(datetime.now(UTC), random.getrandbits(24))
         self.assessor = None
         if settings.judge:
-            judge = find_judge(dataset, "choosing", settings.judges_dir)
-            self.assessor = Assessor(judge, config.latent_size, self.device)
+            self.assessor = find_assessor(dataset, config.latent_size, self.device, settings.judges_dir)
 
     def publish(self, epoch: SeedEpoch) -> Manifest:
         """Judge an epoch's generator and publish it. Raises KerasWeightsError, OSError."""

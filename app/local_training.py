@@ -21,8 +21,7 @@ from models.files import write_durably
 from models.history import EpochResult, Record, to_csv
 from models.history import Progress as RunProgress
 from models.images import encode_png, epoch_plot
-from models.judge import find_judge
-from models.quality import Assessor, digits_worth
+from models.quality import Assessor, digits_worth, find_assessor
 from models.trainer import Check, Trainer
 from models.weights import to_bytes
 
@@ -139,8 +138,8 @@ def train_here(
     )
     assessor = None
     if settings.judge:
-        judge = find_judge(dataset, "choosing", settings.judges_dir)
-        assessor = Assessor(judge, config.latent_size, device, digits_worth(trainer.batches))
+        digits = digits_worth(trainer.batches)
+        assessor = find_assessor(dataset, config.latent_size, device, settings.judges_dir, digits)
     with progress_bar(console) as bar, interruptible() as check:
         task = bar.add_task("run", total=config.epochs * trainer.batches, epoch=f"1/{config.epochs}", rate=0.0)
 

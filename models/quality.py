@@ -3,6 +3,7 @@
 The judge looks at digits of the same addresses every epoch, drawn as they are served: folded, rounded to bytes.
 """
 
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -10,10 +11,11 @@ from torch import Tensor
 
 from models.classifier import look
 from models.config import NUM_CLASSES
+from models.data import Dataset
 from models.drawing import latents, to_pixels
 from models.figures import Moments, frechet, mean_distance
 from models.folding import FoldedGenerator
-from models.judge import Judge
+from models.judge import Judge, find_judge
 from models.networks import Generator
 
 SEED = 2**53 - 1  # of the addresses that are judged
@@ -112,3 +114,10 @@ class Assessor:
         folded = FoldedGenerator(generator, self.device)
         batches = zip(self.noise.split(DRAWN_AT_ONCE), self.labels.split(DRAWN_AT_ONCE), strict=True)
         return torch.cat([to_pixels(folded(noise, labels)) for noise, labels in batches])
+
+
+def find_assessor(
+    dataset: Dataset, latent_size: int, device: torch.device, cache: Path, digits: int = DIGITS
+) -> Assessor:
+    """Find the judge that chooses among generators of this data set; one that is missing is trained here, once."""
+    return Assessor(find_judge(dataset, "choosing", cache), latent_size, device, digits)

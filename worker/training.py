@@ -11,10 +11,9 @@ from structlog.contextvars import bind_contextvars, bound_contextvars
 
 from models.acceleration import DeviceUnavailable, describe, find_device
 from models.checkpoints import CheckpointDamaged, CheckpointNotFound, CheckpointStore, Manifest, Superseded
-from models.data import Dataset, DatasetUnavailable, load_dataset
+from models.data import DatasetUnavailable, load_dataset
 from models.history import EpochResult, Hopeless, Progress
-from models.judge import find_judge
-from models.quality import Assessor, digits_worth
+from models.quality import digits_worth, find_assessor
 from models.retention import thin_out
 from models.trainer import Trainer
 from models.weights import InvalidWeights
@@ -120,7 +119,10 @@ def train(bench: JobBench, lease: Lease, store: CheckpointStore, settings: Worke
     check()
     trainer = Trainer(claim.job.config, dataset, device)
     persist(lambda: bench.settle(claim, trainer.config, describe(device)), check)
-    assessor = find_assessor(trainer, dataset, settings) if settings.judge else None
+    assessor = None
+    if settings.judge:
+        digits = digits_worth(trainer.batches)
+        assessor = find_assessor(dataset, trainer.config.latent_size, device, settings.judges_dir, digits)
     check()
     keeper = Keeper(bench, lease, trainer, store, settings.save_seconds, assessor)
     for lost in keeper.restore():
@@ -149,12 +151,6 @@ def train(bench: JobBench, lease: Lease, store: CheckpointStore, settings: Worke
     except (interruption.Interrupted, Cancelled):
         keeper.save()
         raise
-
-
-def find_assessor(trainer: Trainer, dataset: Dataset, settings: WorkerSettings) -> Assessor:
-    """Find the judge of the data set; one that does not come with the package is trained here, once."""
-    judge = find_judge(dataset, "choosing", settings.judges_dir)
-    return Assessor(judge, trainer.config.latent_size, trainer.device, digits_worth(trainer.batches))
 
 
 def publish(bench: JobBench, keeper: Keeper, result: EpochResult, check: Callable[[], None]) -> Manifest:
