@@ -35,6 +35,12 @@ class Recipe(NamedTuple):
     shuffled: bool  # whether real images come in another order each epoch
     flatness: float  # weight of the penalty on the discriminator's slope at real images
     lr_scale: float  # of adam_lr
+    lr_falls: bool  # whether the rate falls, over the second half of a run, towards nothing at its end
+
+    def lr_factor(self, epoch: int, epochs: int) -> float:
+        """What adam_lr is multiplied by in an epoch, 1 to `epochs`."""
+        left = 1 - (epoch - 1) / epochs
+        return self.lr_scale * min(1.0, 2 * left) if self.lr_falls else self.lr_scale
 
 
 SEED = Recipe(
@@ -49,6 +55,7 @@ SEED = Recipe(
     shuffled=False,
     flatness=0.0,
     lr_scale=1.0,
+    lr_falls=False,
 )
 
 SHARP = Recipe(
@@ -63,6 +70,7 @@ SHARP = Recipe(
     shuffled=True,
     flatness=0.01,
     lr_scale=2.0,
+    lr_falls=True,
 )
 
 RECIPES: dict[RecipeName, Recipe] = {"seed": SEED, "sharp": SHARP}

@@ -9,8 +9,7 @@ from enum import IntEnum
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.optim import Adam
+from torch import Tensor
 
 from models.acceleration import Replay, autocast, be_exact, lay_out, settle_precision
 from models.averaging import SETTLING_BATCHES, Average, averaged
@@ -19,6 +18,7 @@ from models.data import Dataset, to_unit_range
 from models.history import Diverged, EpochLosses, EpochResult, Loss, Progress, SplitLosses, check_hope
 from models.losses import NEARBY, Objective, realness, slope
 from models.networks import Discriminator, Generator, initialize
+from models.optimizers import make_adam, set_rate
 from models.pace import Pace
 from models.recipes import RECIPES
 from models.resume import InvalidState, Position, State
@@ -73,8 +73,8 @@ class Trainer:
         ):
             initialize(network, torch.Generator().manual_seed(derive_seed(config.seed, purpose)))
             lay_out(network.to(device))
-        self.generator_adam = self._adam(self.generator)
-        self.discriminator_adam = self._adam(self.discriminator)
+        self.generator_adam = make_adam(self.generator, self.config, device)
+        self.discriminator_adam = make_adam(self.discriminator, self.config, device)
         self.average = Average(self.generator)
 
         self.generator_losses = torch.zeros(3, device=device)  # running sums of this epoch: loss, generation, auxiliary
@@ -85,22 +85,6 @@ class Trainer:
         self.check: Check = lambda: None
         self.order: tuple[int, Tensor] | None = None  # of an epoch's images
         self.begin_epoch(1)
-
-    def _adam(self, network: nn.Module) -> Adam:
-        """Keras' Adam, but for epsilon: Keras adds it before the bias correction, PyTorch after.
-
-        The moments are there from the start, so that a state can be loaded into them.
-        """
-        betas, on_gpu = (self.config.adam_beta_1, 0.999), self.device.type == "cuda"
-        lr = self.config.adam_lr * self.recipe.lr_scale
-        adam = Adam(network.parameters(), lr=lr, betas=betas, eps=1e-7, fused=True, capturable=on_gpu)
-        for parameter in network.parameters():
-            adam.state[parameter] = {
-                "step": torch.zeros((), device=self.device),
-                "exp_avg": torch.zeros_like(parameter),
-                "exp_avg_sq": torch.zeros_like(parameter),
-            }
-        return adam
 
     # ----------------------------------------------------------------------------
     # The run.
@@ -139,7 +123,7 @@ class Trainer:
             on_progress(pace.progress())
 
     def begin_epoch(self, epoch: int) -> None:
-        self.epoch, self.iteration, self.seconds = epoch, 0, 0.0
+        self.stand_at(Position(epoch=epoch, iteration=0, seconds=0.0))
         self.began = time.monotonic()
         self.generator_losses.zero_()
         self.discriminator_losses.zero_()
@@ -197,11 +181,14 @@ class Trainer:
         with torch.no_grad():
             for name, tensor in ours.items():
                 tensor.copy_(state.tensors[name])
-        self.epoch, self.iteration, self.seconds = (
-            state.position.epoch,
-            state.position.iteration,
-            state.position.seconds,
-        )
+        self.stand_at(state.position)
+
+    def stand_at(self, position: Position) -> None:
+        """Take the run's place, and the learning rate of its epoch."""
+        self.epoch, self.iteration, self.seconds = position.epoch, position.iteration, position.seconds
+        lr = self.config.adam_lr * self.recipe.lr_factor(self.epoch, self.config.epochs)
+        for adam in (self.generator_adam, self.discriminator_adam):
+            set_rate(adam, lr)
 
     def tensors(self) -> dict[str, Tensor]:
         """Name every tensor that training changes; they are changed in place."""

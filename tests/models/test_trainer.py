@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from models.config import DatasetName, TrainingConfig
+from models.config import DatasetName, RecipeName, TrainingConfig
 from models.data import Dataset
 from models.history import Diverged, EpochLosses, Loss, Progress, SplitLosses
 from models.pace import Pace
@@ -160,6 +160,19 @@ def test_the_pace_counts_iterations_and_the_ends_of_epochs(monkeypatch: pytest.M
             pace.epoch_ends()
     assert pace.progress().images_per_second == pytest.approx(125)
     assert pace.progress().eta_seconds == pytest.approx(5 + 10 * 0.8 + 5)
+
+
+def test_the_rate_falls_over_the_second_half_of_a_sharp_run(dataset_name: DatasetName, dataset: Dataset) -> None:
+    def rates(recipe: RecipeName) -> list[float]:
+        trainer = Trainer(small(dataset_name, epochs=4, recipe=recipe), dataset, CPU)
+        seen = []
+        trainer.check = lambda: seen.append(trainer.discriminator_adam.param_groups[0]["lr"] / trainer.config.adam_lr)
+        for _ in trainer.run():
+            pass
+        return seen[:: trainer.batches]
+
+    assert rates("seed") == [1.0, 1.0, 1.0, 1.0]
+    assert rates("sharp") == [2.0, 2.0, 2.0, 1.0]
 
 
 def test_seeds_never_meet() -> None:

@@ -1,0 +1,37 @@
+"""Adam, as the seed sets it, of tensors that a state can be loaded into and a CUDA graph can read."""
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Adam
+
+from models.config import TrainingConfig
+
+BETA_2 = 0.999
+EPSILON = 1e-7  # Keras'
+
+
+def make_adam(network: nn.Module, config: TrainingConfig, device: torch.device) -> Adam:
+    """Keras' Adam, but for epsilon: Keras adds it before the bias correction, PyTorch after.
+
+    The moments are there from the start, so that a state can be loaded into them.
+    """
+    on_gpu = device.type == "cuda"
+    lr = torch.tensor(config.adam_lr, device=device) if on_gpu else config.adam_lr
+    betas = config.adam_beta_1, BETA_2
+    adam = Adam(network.parameters(), lr=lr, betas=betas, eps=EPSILON, fused=True, capturable=on_gpu)
+    for parameter in network.parameters():
+        adam.state[parameter] = {
+            "step": torch.zeros((), device=device),
+            "exp_avg": torch.zeros_like(parameter),
+            "exp_avg_sq": torch.zeros_like(parameter),
+        }
+    return adam
+
+
+def set_rate(adam: Adam, lr: float) -> None:
+    """Set the learning rate; in place where it is a tensor, which a graph has captured."""
+    for group in adam.param_groups:
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(lr)
+        else:
+            group["lr"] = lr
