@@ -7,12 +7,12 @@ from celery import Celery
 from fastapi import Depends, Path, Request
 from structlog.contextvars import bind_contextvars
 
-from app.door import caller_of
-from app.drawing import Drawing
+from app.edge.door import caller_of
+from app.edge.rates import SharedRate
 from app.events import Events
-from app.evolution import Evolution
-from app.gallery import Gallery
-from app.rates import SharedRate
+from app.serving.drawing import Drawing
+from app.serving.evolution import Evolution
+from app.serving.gallery import Gallery
 from models.checkpoints import CheckpointStore
 from worker.jobs import JOB_ID_PATTERN
 from worker.store import JobDesk, JobNotFound

@@ -11,14 +11,14 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from app.batcher import Busy
+from app.edge.rates import TooFast
 from app.events import NothingFollows, TooManyFollowers
-from app.formats import NotAcceptable
-from app.gallery import NothingPublished
-from app.ordering import FILE_NAME
-from app.queries import NUMBER
-from app.rates import TooFast
-from app.verified import NotVerified
+from app.serving.batcher import Busy
+from app.serving.gallery import NothingPublished
+from app.serving.verified import NotVerified
+from app.wire.formats import NotAcceptable
+from app.wire.ordering import FILE_NAME
+from app.wire.queries import NUMBER
 from models.checkpoints import CheckpointDamaged, CheckpointNotFound, NotServable
 from models.weights import InvalidWeights
 from worker.store import JobNotFound, KeyReused, NotNow, QueueFull, Unsuitable

@@ -7,21 +7,21 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 from starlette.routing import Route
 
-from app.body_limit import BodyLimit
 from app.dependencies import Services
-from app.door import Door
-from app.drawing import Drawing
+from app.edge.body_limit import BodyLimit
+from app.edge.door import Door
+from app.edge.head import HeadAsGet
+from app.edge.observation import Observation
+from app.edge.rates import LocalRate, SharedRate
+from app.edge.shortcut import Shortcut
 from app.errors import add_error_handlers
 from app.events import Events
-from app.evolution import Evolution
-from app.gallery import Gallery
-from app.head import HeadAsGet
-from app.observation import Observation
 from app.openapi import describe
-from app.rates import LocalRate, SharedRate
 from app.routes import checkpoints, datasets, digits, jobs, operations, page, plays, training
+from app.serving.drawing import Drawing
+from app.serving.evolution import Evolution
+from app.serving.gallery import Gallery
 from app.settings import AppSettings
-from app.shortcut import Shortcut
 from models import bundled
 from models.acceleration import find_device, processors
 from models.checkpoints import CheckpointStore

@@ -19,7 +19,7 @@ SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 DIGITS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 # ----------------------------------------------------------------------------
-# Requests: see app/observation.py.
+# Requests: see app/edge/observation.py.
 
 REQUESTS = Counter("acgan_http_requests", "Requests answered.", ["method", "route", "status"], registry=REGISTRY)
 REQUEST_SECONDS = Histogram(

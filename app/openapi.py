@@ -5,7 +5,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from app.door import PROBES, READING
+from app.edge.door import PROBES, READING
 from app.errors import RETRY_AFTER, Problem
 from app.openapi_examples import ANSWERS, ERRORS, TEXTS, problem_of
 

@@ -5,8 +5,8 @@ from http import HTTPStatus
 from typing import Any, NamedTuple
 
 from app.errors import REDIS_IS_GONE
-from app.ordering import DatasetList, DatasetView
 from app.schemas import CheckpointList, CheckpointView, JobHistory, JobList, JobView, Readiness, Serving
+from app.wire.ordering import DatasetList, DatasetView
 from models.checkpoints import DISCRIMINATOR, GENERATOR, SAMPLES, CheckpointId, FileRecord, Manifest
 from models.config import TrainingConfig
 from models.datasets import DatasetOrder

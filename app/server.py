@@ -9,7 +9,7 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 
-from app.connections import BoundedProtocol, Line
+from app.edge.connections import BoundedProtocol, Line
 from app.events import Events
 
 GRACE_SECONDS = 20  # for the requests in hand: a hundred sheets of digits take a slow machine that long

@@ -4,13 +4,13 @@ from typing import TYPE_CHECKING, Self
 
 from pydantic import ByteSize, Field, SecretStr, field_validator, model_validator
 
-from app.keys import Keyring
+from app.edge.keys import Keyring
 from worker.settings import WorkerSettings
 
 if TYPE_CHECKING:  # takes a while to load, and only the API needs it
     from limits import RateLimitItem
 
-    from app.connections import Bounds
+    from app.edge.connections import Bounds
 
 
 class AppSettings(WorkerSettings):
@@ -70,7 +70,7 @@ class AppSettings(WorkerSettings):
     @field_validator("read_rate", "work_rate")
     @classmethod
     def check_rate(cls, rate: str) -> str:
-        from app.rates import read_rate
+        from app.edge.rates import read_rate
 
         read_rate(rate)
         return rate
@@ -87,7 +87,7 @@ class AppSettings(WorkerSettings):
 
     @property
     def bounds(self) -> "Bounds":
-        from app.connections import Bounds
+        from app.edge.connections import Bounds
 
         return Bounds(
             header_bytes=self.max_header_bytes,
@@ -100,12 +100,12 @@ class AppSettings(WorkerSettings):
 
     @property
     def reads(self) -> "RateLimitItem | None":
-        from app.rates import read_rate
+        from app.edge.rates import read_rate
 
         return read_rate(self.read_rate)
 
     @property
     def works(self) -> "RateLimitItem | None":
-        from app.rates import read_rate
+        from app.edge.rates import read_rate
 
         return read_rate(self.work_rate)

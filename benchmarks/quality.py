@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from app.local_evaluation import evaluate_here
+from app.local.evaluation import evaluate_here
 from app.settings import AppSettings
 from models.evaluation import Figures
 

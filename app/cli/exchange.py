@@ -35,8 +35,8 @@ def export(
     with mistakes_in_a_sentence(NoSuchForm):
         wanted = form_of(form, out)
 
-    from app.local_drawing import NoGenerator
-    from app.local_export import export_here
+    from app.local.drawing import NoGenerator
+    from app.local.export import export_here
     from models.checkpoints import CheckpointDamaged, CheckpointNotFound
     from models.interchange import OnnxMissing
     from models.weights import InvalidWeights
@@ -88,7 +88,7 @@ def import_keras(
     from pydantic import ValidationError
     from rich.progress import Progress
 
-    from app.local_import import NothingToImport, import_here
+    from app.local.keras_import import NothingToImport, import_here
     from models.acceleration import DeviceUnavailable
     from models.config import TrainingConfig
     from models.mnist import DatasetUnavailable

@@ -34,7 +34,7 @@ from app.cli.recipe import (
 from models.config import TrainingConfig
 
 if TYPE_CHECKING:  # takes a while to load
-    from app.local_training import LocalEpoch
+    from app.local.training import LocalEpoch
 
 
 def train(
@@ -60,7 +60,7 @@ def train(
         config = TrainingConfig(**options)
     settings = read_settings(home=home)
 
-    from app.local_training import FolderTaken, Stopped, train_here
+    from app.local.training import FolderTaken, Stopped, train_here
     from models.acceleration import DeviceUnavailable
     from models.history import Hopeless
     from models.mnist import DatasetUnavailable
@@ -97,8 +97,8 @@ def digits(
     """Draw digits on the terminal or into a PNG, with no service, from a checkpoint in the home or from a file."""
     settings = read_settings(home=home)
 
-    from app.local_drawing import NoGenerator, draw_here
-    from app.terminal import columns_that_fit, has_greys, in_characters
+    from app.cli.terminal import columns_that_fit, has_greys, in_characters
+    from app.local.drawing import NoGenerator, draw_here
     from models.acceleration import DeviceUnavailable
     from models.checkpoints import CheckpointDamaged, CheckpointNotFound
     from models.images import encode_png, sheet
@@ -134,8 +134,8 @@ def evaluate(
     """Tell how good a generator's digits are, beside real ones. Takes minutes."""
     settings = read_settings(home=home)
 
-    from app.local_drawing import NoGenerator
-    from app.local_evaluation import evaluate_here, tabulate
+    from app.local.drawing import NoGenerator
+    from app.local.evaluation import evaluate_here, tabulate
     from models.acceleration import DeviceUnavailable
     from models.checkpoints import CheckpointDamaged, CheckpointNotFound
     from models.mnist import DatasetUnavailable

@@ -11,8 +11,8 @@ from app.cli import recipe
 from app.cli.common import MISTAKE, AsJson, Commands, complain, console, read_settings, tell, tell_json
 
 if TYPE_CHECKING:  # takes a while to load
-    from app.calls import Change
     from app.client import Client
+    from app.client.calls import Change
     from app.schemas import JobView
 
 FAILED, CANCELLED, UNAVAILABLE, INTERRUPTED = 1, 3, 4, 130  # exit codes: docs/commands.md
@@ -215,7 +215,7 @@ def facts(change: "Change") -> object:
 
 
 def show_changes(client: "Client", job_id: str) -> "JobView":
-    from app.run_display import progress_bar, show, tell_epoch
+    from app.local.display import progress_bar, show, tell_epoch
     from worker.jobs import ENDED
 
     told = ""

@@ -88,7 +88,7 @@ def key(
     as_json: AsJson = False,
 ) -> None:
     """Make a key to the API. It is shown once: only its entry for ACGAN_API_KEYS is to be kept by the service."""
-    from app.keys import make_key
+    from app.edge.keys import make_key
 
     with mistakes_in_a_sentence(ValueError):
         made, entry = make_key(name)

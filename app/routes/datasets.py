@@ -8,12 +8,12 @@ import anyio.to_thread
 from fastapi import APIRouter, Body, Path, Query, Response
 from fastapi.responses import FileResponse
 
-from app import etags
 from app.dependencies import JobId, Services, ServicesDep, WithinWorkRate, checked
-from app.ordering import FILE_NAME, DatasetList, DatasetView, WantedDataset
 from app.routes.digits import IfNoneMatch
 from app.routes.training import IdempotencyKey, accepted
 from app.schemas import JobsQuery
+from app.wire import etags
+from app.wire.ordering import FILE_NAME, DatasetList, DatasetView, WantedDataset
 from models.datasets import MANIFEST, read_manifest
 from worker.jobs import ENDED, Job
 from worker.store import JobNotFound, NotNow, Order

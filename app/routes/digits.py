@@ -6,14 +6,15 @@ from typing import Annotated, Any, NamedTuple
 import anyio.to_thread
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 
-from app import etags, metrics
-from app.addresses import FOR_EVER, name_of
+from app import metrics
 from app.dependencies import Services, ServicesDep, services
-from app.formats import MEDIA_TYPES, Format, negotiate, write
-from app.gallery import Exhibit
+from app.edge.shortcut import Shortcut
 from app.schemas import AllDigitsQuery, DigitsQuery, SheetQuery
-from app.shortcut import Shortcut
-from app.verified import draw_verified, verifier_of
+from app.serving.gallery import Exhibit
+from app.serving.verified import draw_verified, verifier_of
+from app.wire import etags
+from app.wire.addresses import FOR_EVER, name_of
+from app.wire.formats import MEDIA_TYPES, Format, negotiate, write
 from models.drawing import Series, fresh_seed
 
 ANSWERS: dict[int | str, dict[str, Any]] = {

@@ -7,10 +7,10 @@ import anyio.to_thread
 from fastapi import APIRouter, Depends, Header, Path, Query, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from app import etags
 from app.dependencies import JobId, ServicesDep, checked
 from app.events import Event
 from app.schemas import EpochView, JobHistory, JobList, JobsQuery, JobView
+from app.wire import etags
 from models.checkpoints import SAMPLES, CheckpointId
 from models.history import to_csv
 from worker.jobs import EpochRecord

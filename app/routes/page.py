@@ -6,7 +6,7 @@ from typing import Annotated, NamedTuple
 from fastapi import APIRouter, Header, Response
 from starlette.exceptions import HTTPException
 
-from app import etags
+from app.wire import etags
 
 MEDIA_TYPES = {
     "css": "text/css; charset=utf-8",

@@ -6,11 +6,11 @@ from typing import Annotated, Any
 import numpy as np
 from fastapi import APIRouter, Path, Query, Response
 
-from app import etags
-from app.addresses import BUILD, Address, Told, answer
 from app.dependencies import JobId, ServicesDep
-from app.queries import NUMBER, EvolutionQuery, FilmQuery, MorphQuery, NumberQuery
 from app.routes.digits import IfNoneMatch
+from app.wire import etags
+from app.wire.addresses import BUILD, Address, Told, answer
+from app.wire.queries import NUMBER, EvolutionQuery, FilmQuery, MorphQuery, NumberQuery
 from models.drawing import Series, fresh_seed
 from models.films import back_and_forth, encode_film
 from models.images import encode_png, sheet

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from app.batcher import Batcher, Busy, Shop
-from app.stock import FEW, Stock
+from app.serving.batcher import Batcher, Busy, Shop
+from app.serving.stock import FEW, Stock
 from models.drawing import Series, draw_series, prepare
 from models.folding import FoldedGenerator
 from models.networks import Generator

@@ -16,8 +16,8 @@ import pytest
 from pydantic import SecretStr
 
 from app.client import AsyncClient, Change, Client, NotUnderstood, Refused, Unavailable, Unreachable
+from app.edge.keys import make_key
 from app.embedded_redis import free_port
-from app.keys import make_key
 from app.schemas import TrainingOrder
 from app.settings import AppSettings
 from models.checkpoints import CheckpointStore

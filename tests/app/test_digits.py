@@ -203,7 +203,7 @@ def test_a_format_that_is_not_to_be_had_is_refused(client: TestClient) -> None:
 
 def test_a_304_costs_no_drawing(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     first = client.get("/digits/3?n=1000&seed=4")
-    monkeypatch.setattr("app.batcher.Batcher.draw", None)
+    monkeypatch.setattr("app.serving.batcher.Batcher.draw", None)
     same = client.get("/digits/3?n=1000&seed=4", headers={"If-None-Match": f'W/"x", {first.headers["ETag"]}'})
     assert same.status_code == 304
 

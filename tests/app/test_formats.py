@@ -1,6 +1,6 @@
 import pytest
 
-from app.formats import NotAcceptable, negotiate
+from app.wire.formats import NotAcceptable, negotiate
 
 
 @pytest.mark.parametrize(

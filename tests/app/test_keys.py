@@ -16,8 +16,8 @@ import pytest
 from pydantic import SecretStr, ValidationError
 from starlette.testclient import TestClient
 
+from app.edge.keys import Keyring, make_key
 from app.embedded_redis import free_port
-from app.keys import Keyring, make_key
 from app.main import create_app
 from app.settings import AppSettings
 from app.up import listens
@@ -121,7 +121,7 @@ def test_a_key_is_compared_with_every_entry_to_its_end(monkeypatch: pytest.Monke
         return hmac.compare_digest(ours, theirs)
 
     ring = Keyring((ANAS_ENTRY, BENS_ENTRY))
-    monkeypatch.setattr("app.keys.hmac", SimpleNamespace(compare_digest=compare))
+    monkeypatch.setattr("app.edge.keys.hmac", SimpleNamespace(compare_digest=compare))
     assert ring.name_of(ANA.encode()) == "ana"
     assert compared == [ANAS_ENTRY.digest, BENS_ENTRY.digest]
 
@@ -206,13 +206,13 @@ def test_openapi_says_which_calls_take_a_key(redis_url: str) -> None:
 
 
 CRASHING = """
-import app.gallery
+import app.serving.gallery
 from app.cli import main
 
 async def find(self, checkpoint):
     raise RuntimeError(f"crashed while {self.store} was asked")
 
-app.gallery.Gallery.find = find
+app.serving.gallery.Gallery.find = find
 main()
 """
 

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from app import local_evaluation
-from app.local_evaluation import evaluate_here, tabulate
+from app.local import evaluation as local_evaluation
+from app.local.evaluation import evaluate_here, tabulate
 from app.settings import AppSettings
 from models.config import DatasetName
 from models.evaluation import Effort

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.memory import Memory
+from app.serving.memory import Memory
 
 
 def test_what_was_looked_up_longest_ago_is_forgotten_first() -> None:

@@ -12,8 +12,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
 from app import metrics
+from app.edge.observation import UNMATCHED
 from app.main import create_app
-from app.observation import UNMATCHED
 from app.settings import AppSettings
 from models.checkpoints import GENERATOR, CheckpointId, CheckpointStore
 from models.drawing import Series
@@ -112,7 +112,7 @@ def test_an_answer_falls_into_the_bucket_of_the_time_it_took(
         time.sleep(0.12)
         return Series(7, 1, seed=0), b""
 
-    monkeypatch.setattr("app.drawing.Drawing.draw_any", slow)
+    monkeypatch.setattr("app.serving.drawing.Drawing.draw_any", slow)
     before = Told(client)
     client.get("/digits/7")
     for bound, count in (("0.1", 0), ("1.0", 1)):
@@ -127,7 +127,7 @@ def test_what_goes_wrong_unexpectedly_is_counted_as_500_and_names_the_request(
     async def broken(*_: object) -> bytes:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("app.drawing.Drawing.draw_any", broken)
+    monkeypatch.setattr("app.serving.drawing.Drawing.draw_any", broken)
     before = Told(client)
     answer = client.get("/digits/7", headers={"X-Request-ID": "mine-1"})
     assert answer.status_code == 500

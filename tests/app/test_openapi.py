@@ -7,13 +7,14 @@ import pytest
 from pydantic import SecretStr
 from starlette.testclient import TestClient
 
-from app import ordering, schemas
-from app.connections import Refusals
+from app import schemas
+from app.edge.connections import Refusals
+from app.edge.keys import make_key
 from app.errors import STATUS, Problem
-from app.keys import make_key
 from app.main import create_app
 from app.openapi_examples import ANSWERS, CHECKPOINT, ERRORS, JOB
 from app.settings import AppSettings
+from app.wire import ordering
 from models.checkpoints import CheckpointStore
 from tests.app.test_client import work
 from worker.bench import JobBench

@@ -9,11 +9,11 @@ import pytest
 import torch
 from starlette.testclient import TestClient
 
-from app.batcher import Busy
-from app.evolution import thin
 from app.main import create_app
+from app.serving.batcher import Busy
+from app.serving.evolution import thin
+from app.serving.studio import Studio
 from app.settings import AppSettings
-from app.studio import Studio
 from models.checkpoints import GENERATOR, CheckpointId, CheckpointStore
 from models.drawing import draw_digits, prepare
 from models.networks import Generator, initialize
@@ -67,7 +67,7 @@ def test_numbers_are_named_before_they_are_drawn(client: TestClient, monkeypatch
         f"/numbers/31415?seed=4&checkpoint={OLD}-e001",
     ):
         assert client.get(other, headers=know).status_code == 200
-    monkeypatch.setattr("app.batcher.Batcher.draw", None)
+    monkeypatch.setattr("app.serving.batcher.Batcher.draw", None)
     assert client.get("/numbers/31415?seed=4", headers=know).status_code == 304
     assert client.get("/numbers/31415?seed=4").content == first.content
 
@@ -120,7 +120,7 @@ def test_morphs_are_named_before_they_are_drawn(client: TestClient, monkeypatch:
     for other in ("steps=17", "to_seed=9", "format=webp", "milliseconds=70", "index=1"):
         assert client.get(f"/morph/3/8?seed=4&{other}", headers=know).status_code == 200
     assert client.get("/morph/8/3?seed=4", headers=know).status_code == 200
-    monkeypatch.setattr("app.batcher.Batcher.draw", None)
+    monkeypatch.setattr("app.serving.batcher.Batcher.draw", None)
     assert client.get("/morph/3/8?seed=4", headers=know).status_code == 304
     assert client.get("/morph/3/8?seed=4").content == first.content
     assert "immutable" in client.get(f"/morph/3/8?seed=4&checkpoint={NEW}-e001").headers["Cache-Control"]
@@ -192,7 +192,7 @@ def test_evolutions_are_named_before_they_are_drawn(
     know = {"If-None-Match": first.headers["ETag"]}
     for other in ("seed=5", "seed=4&index=1", "seed=4&epochs=2", "seed=4&format=gif", "seed=4&invert=true"):
         assert client.get(f"{path}?{other}", headers=know).status_code == 200
-    monkeypatch.setattr("app.evolution.Evolution.draw", None)
+    monkeypatch.setattr("app.serving.evolution.Evolution.draw", None)
     assert client.get(f"{path}?seed=4", headers=know).status_code == 304
     monkeypatch.undo()
     publish(run, NEW, 5, seed=6)

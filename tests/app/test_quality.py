@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from app.gallery import Gallery
+from app.serving.gallery import Gallery
 from models.checkpoints import AVERAGE, GENERATOR, MANIFEST, CheckpointId, CheckpointStore, Manifest
 from models.classifier import look
 from models.drawing import draw, latents, prepare

@@ -10,10 +10,10 @@ import redis
 from pydantic import SecretStr
 from starlette.testclient import TestClient
 
-from app.door import caller_of
-from app.keys import make_key
+from app.edge.door import caller_of
+from app.edge.keys import make_key
+from app.edge.rates import CALLERS, LocalRate, TooFast, Window, read_rate
 from app.main import create_app
-from app.rates import CALLERS, LocalRate, TooFast, Window, read_rate
 from app.settings import AppSettings
 from models.checkpoints import CheckpointStore
 from tests.app.test_cli import why_nothing_starts

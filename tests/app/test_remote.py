@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from app.edge.keys import make_key
 from app.embedded_redis import free_port
-from app.keys import make_key
 from app.settings import AppSettings
 from models.checkpoints import CheckpointStore
 from tests.app.serving import serving

@@ -5,7 +5,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.stock import FEW, Stock
+from app.serving.stock import FEW, Stock
 from models.drawing import BATCH, Series
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from app.terminal import columns_that_fit, has_greys, in_characters
+from app.cli.terminal import columns_that_fit, has_greys, in_characters
 from models.networks import Generator
 from models.weights import to_bytes
 from tests.app.test_cli import acgan

@@ -8,7 +8,7 @@ import pytest
 import torch
 from starlette.testclient import TestClient
 
-from app.verified import MORE_TRIES
+from app.serving.verified import MORE_TRIES
 from models.verification import Verifier, find_verifier
 from tests.app.test_digits import pixels
 from tests.app.test_plays import digits_of
@@ -88,5 +88,5 @@ def test_verified_answers_have_names_of_their_own(client: TestClient, monkeypatc
     assert first.headers["ETag"] != plain
     know = {"If-None-Match": first.headers["ETag"]}
     assert client.get("/digits/7?seed=4&verify=1e-30", headers=know).headers["ETag"] != first.headers["ETag"]
-    monkeypatch.setattr("app.batcher.Batcher.draw", None)
+    monkeypatch.setattr("app.serving.batcher.Batcher.draw", None)
     assert client.get("/digits/7?seed=4&verify=0", headers=know).status_code == 304

@@ -8,7 +8,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 from pydantic import SecretStr
 
-from app.keys import make_key
+from app.edge.keys import make_key
 from app.settings import AppSettings
 from models.checkpoints import CheckpointStore
 from models.config import DatasetName

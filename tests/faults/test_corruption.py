@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from app.gallery import Gallery
+from app.serving.gallery import Gallery
 from models.checkpoints import GENERATOR, MANIFEST, POINTER, CheckpointStore
 from tests.app.conftest import publish
 from tests.models.test_checkpoints import NEW, OLD

@@ -5,8 +5,8 @@ from typing import NamedTuple
 import anyio.to_thread
 import numpy as np
 
-from app.batcher import Batcher
-from app.gallery import Exhibit
+from app.serving.batcher import Batcher
+from app.serving.gallery import Exhibit
 from models.drawing import BATCH, Series
 from models.verification import TOGETHER, Verifier, find_verifier
 

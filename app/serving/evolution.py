@@ -6,8 +6,8 @@ import anyio.to_thread
 import numpy as np
 import torch
 
-from app.memory import Memory
-from app.studio import Studio
+from app.serving.memory import Memory
+from app.serving.studio import Studio
 from models.checkpoints import CheckpointId, CheckpointNotFound, CheckpointStore, Manifest
 from models.config import IMAGE_SIZE, NUM_CLASSES
 from models.drawing import BATCH, Series, draw_series

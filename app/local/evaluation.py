@@ -8,8 +8,8 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from app.evaluation_picture import draw_evaluation
-from app.local_drawing import find_generator
+from app.local.drawing import find_generator
+from app.local.evaluation_picture import draw_evaluation
 from app.settings import AppSettings
 from models.acceleration import find_device
 from models.config import TrainingConfig

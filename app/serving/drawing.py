@@ -7,10 +7,10 @@ import anyio.to_thread
 import numpy as np
 
 from app import metrics
-from app.batcher import Batcher, Shop
-from app.gallery import Exhibit, Gallery
-from app.memory import Memory
-from app.studio import Studio
+from app.serving.batcher import Batcher, Shop
+from app.serving.gallery import Exhibit, Gallery
+from app.serving.memory import Memory
+from app.serving.studio import Studio
 from models.drawing import Series, fresh_seed
 
 FILMS_WAITING = 8  # a film takes some hundredths of a second

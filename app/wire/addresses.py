@@ -7,10 +7,10 @@ from typing import NamedTuple
 import torch
 from fastapi import Response
 
-from app import etags
-from app.drawing import Drawing
-from app.gallery import Exhibit
-from app.queries import HandQuery
+from app.serving.drawing import Drawing
+from app.serving.gallery import Exhibit
+from app.wire import etags
+from app.wire.queries import HandQuery
 from models.drawing import fresh_seed
 from models.images import ENCODER
 

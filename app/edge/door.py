@@ -7,9 +7,9 @@ from typing import Any
 from starlette.types import ASGIApp, Receive, Scope, Send
 from structlog.contextvars import bind_contextvars
 
+from app.edge.keys import Keyring
+from app.edge.rates import LocalRate, TooFast
 from app.errors import answer_no_key, too_fast
-from app.keys import Keyring
-from app.rates import LocalRate, TooFast
 
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 PROBES = frozenset({"/livez", "/readyz"})

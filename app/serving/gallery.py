@@ -12,7 +12,7 @@ import anyio.to_thread
 import torch
 
 from app import metrics
-from app.stock import Stock
+from app.serving.stock import Stock
 from models import bundled
 from models.checkpoints import (
     CheckpointDamaged,

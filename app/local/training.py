@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 from rich.console import Console
 
-from app.run_display import progress_bar, show, tell_epoch
+from app.local.display import progress_bar, show, tell_epoch
 from app.settings import AppSettings
 from models import resume
 from models.acceleration import describe, find_device

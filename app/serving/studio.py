@@ -6,7 +6,7 @@ from typing import TypeVar
 import anyio
 import anyio.to_thread
 
-from app.batcher import Busy
+from app.serving.batcher import Busy
 
 Made = TypeVar("Made")
 

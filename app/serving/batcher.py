@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from app import metrics
-from app.stock import Stock, Taken
+from app.serving.stock import Stock, Taken
 from models.config import IMAGE_SIZE
 from models.drawing import BATCH, STEP, Addresses, Series, draw_batch
 from models.folding import FoldedGenerator

@@ -1,16 +1,4 @@
-"""A client of the service, for programs: `Client`, and `AsyncClient` with the same calls to be awaited.
-
-    from app.client import Client
-
-    with Client("http://127.0.0.1:8000") as client:
-        job = client.train(epochs=2)
-        for change in client.follow(job.id):
-            print(change.job.status, change.job.progress)
-        sevens = client.pixels(7, n=40)                     # numpy, uint8 (40, 28, 28)
-
-Every call raises a ClientError that says in a sentence what went wrong: Refused for what the service does not do,
-Unavailable where it says when to come again, Unreachable where no answer comes.
-"""
+"""The two clients: one that waits, and one to be awaited. What is asked and how it is read is in calls.py."""
 
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -20,16 +8,13 @@ import anyio
 import httpx2
 import numpy as np
 
-from app import calls
-from app.calls import (
+from app.client import calls
+from app.client.calls import (
     Answer,
     Call,
     Change,
-    ClientError,
     Drawn,
     Follower,
-    NotUnderstood,
-    Refused,
     Unavailable,
     Unreachable,
     check,
@@ -39,19 +24,6 @@ from app.schemas import CheckpointList, CheckpointView, JobHistory, JobList, Job
 from models.config import TrainingConfig
 from models.version import code_version
 from worker.jobs import JobStatus
-
-__all__ = [
-    "AsyncClient",
-    "Change",
-    "Client",
-    "ClientError",
-    "Drawn",
-    "JobStatus",
-    "NotUnderstood",
-    "Refused",
-    "Unavailable",
-    "Unreachable",
-]
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 STREAM_SECONDS = 45.0  # the service says something every 15, so that after these a connection is dead

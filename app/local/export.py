@@ -4,7 +4,7 @@ import io
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from app.local_drawing import NoGenerator, find_generator
+from app.local.drawing import NoGenerator, find_generator
 from app.settings import AppSettings
 from models import bundled
 from models.checkpoints import DISCRIMINATOR, CheckpointId, CheckpointStore

@@ -7,7 +7,7 @@ from fastapi import Request, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.errors import STATUS, answer_known
-from app.memory import Memory
+from app.serving.memory import Memory
 
 Words = tuple[str, bytes, str]  # path, query and `Accept`, as they came
 KNOWN = tuple(STATUS)

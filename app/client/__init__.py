@@ -1,0 +1,30 @@
+"""A client of the service, for programs: `Client`, and `AsyncClient` with the same calls to be awaited.
+
+    from app.client import Client
+
+    with Client("http://127.0.0.1:8000") as client:
+        job = client.train(epochs=2)
+        for change in client.follow(job.id):
+            print(change.job.status, change.job.progress)
+        sevens = client.pixels(7, n=40)                     # numpy, uint8 (40, 28, 28)
+
+Every call raises a ClientError that says in a sentence what went wrong: Refused for what the service does not do,
+Unavailable where it says when to come again, Unreachable where no answer comes.
+"""
+
+from app.client.calls import Change, ClientError, Drawn, NotUnderstood, Refused, Unavailable, Unreachable
+from app.client.clients import AsyncClient, Client
+from worker.jobs import JobStatus
+
+__all__ = [
+    "AsyncClient",
+    "Change",
+    "Client",
+    "ClientError",
+    "Drawn",
+    "JobStatus",
+    "NotUnderstood",
+    "Refused",
+    "Unavailable",
+    "Unreachable",
+]

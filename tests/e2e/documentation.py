@@ -1,0 +1,53 @@
+"""What README and docs/ tell readers to type: lines indented by four, and commands in the first column of tables."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[2]
+PAGES = ("README.md", *(f"docs/{name}.md" for name in ("api", "commands", "operations", "quality")))
+PROGRAMS = ("curl", "make", "docker", "acgan", ".venv/bin/acgan", ".venv/bin/python", ".venv/bin/pip")
+
+
+class Command(NamedTuple):
+    page: str
+    line: int
+    text: str
+
+
+def commands() -> Iterator[Command]:
+    for page in PAGES:
+        lines = (ROOT / page).read_text().splitlines()
+        for number, line in enumerate(lines):
+            if line.startswith("| `acgan "):
+                yield from (Command(page, number + 1, text) for text in in_table(line))
+            elif line.startswith("    ") and line.split()[0] in PROGRAMS and "──>" not in line:
+                text = line.strip()
+                while text.endswith("\\"):
+                    number += 1
+                    text = f"{text[:-1]}{lines[number].strip()}"
+                yield Command(page, number + 1, re.sub(r"\s+#\s.*", "", text))
+
+
+def in_table(line: str) -> Iterator[str]:
+    """Read "`acgan cancel`, `resume`, `front JOB`" as three commands, each with what the last one ends with."""
+    first, *others = re.findall(r"`([^`]+)`", line.split("|")[1])
+    told = [first]
+    for other in others:
+        same = other if other.startswith("acgan ") else f"acgan serving {other}"
+        told.append(same if same.startswith("acgan serving") == first.startswith("acgan serving") else f"acgan {other}")
+    job = " JOB" if told[-1].endswith(" JOB") else ""
+    yield from (text if text.endswith(job) else text + job for text in told)
+
+
+def python_blocks(page: str) -> Iterator[str]:
+    """Code of a page, which begins with an import."""
+    block: list[str] = []
+    for line in [*(ROOT / page).read_text().splitlines(), "end"]:
+        if line.startswith("    ") or (block and not line):
+            block.append(line[4:])
+        elif block:
+            if block[0].startswith(("from ", "import ")):
+                yield "\n".join(block)
+            block = []

@@ -1,0 +1,152 @@
+"""Every command that the documents tell readers to type, typed, in order, beside a service as `acgan up` starts it."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import DATA_DIR
+from tests.e2e.documentation import Command, commands, python_blocks
+from tests.e2e.service import Service, running
+
+SMALL = {"dataset": "printed", "train_examples": 200, "test_examples": 100}
+SMALLER = "--epochs 1 --dataset printed --train-examples 200 --test-examples 100"
+NOT_TYPED = {
+    r"make up": "`acgan up`, which it starts when it has installed, runs beside all of these",
+    r"docker ": "needs Docker",
+    r".*acgan evaluate": "takes minutes: tests/app/test_local.py runs it",
+    r".*models.bundling": "changes the package",
+}
+REFUSED = {"curl 'localhost:8000/digits/7?n=1001'": 422}
+COMMANDS = list(commands())
+
+
+class Reader:
+    """Sits in a folder with a `.venv`, has a run and a data set of their own, and types."""
+
+    def __init__(self, service: Service, folder: Path) -> None:
+        self.service, self.folder = service, folder
+        (folder / ".venv").symlink_to(sys.prefix)
+        self.finished = service.train(epochs=2, **SMALL)
+        service.until_ended(self.finished)
+        ordered = service.client.post("/datasets", json={"per_class": 2, "test_per_class": 1}).raise_for_status().json()
+        self.dataset = ordered["id"]
+        service.until_ended(self.dataset)
+        self.checkpoint = service.client.get("/serving").raise_for_status().json()["checkpoint"]
+        self.environment = {
+            **service.environment,
+            "PATH": f"{Path(sys.prefix) / 'bin'}:{os.environ['PATH']}",
+            "ACGAN_HOME": str(service.home),
+            "ACGAN_URL": f"http://127.0.0.1:{service.port}",
+            "ACGAN_PRETRAINED": "true",
+            "JOB": self.finished,
+        }
+
+    def types(self, text: str) -> subprocess.CompletedProcess[str]:
+        told = self.translate(text)
+        if told.startswith("curl "):
+            told = told.replace("curl ", "curl -sS -w '\\nanswered with %{http_code}' ", 1)
+        return subprocess.run(
+            ["/bin/bash", "-o", "pipefail", "-c", told],
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=200,
+        )
+
+    def translate(self, text: str) -> str:
+        """Put the reader's own ids where the documents have examples, and less to compute."""
+        told = text.replace("localhost:8000", f"127.0.0.1:{self.service.port}")
+        told = re.sub(r"\d{8}-\d{6}-00001c-e\d{3}", self.checkpoint, told)
+        told = re.sub(r"\d{8}-\d{6}-00001d", self.dataset, told)
+        told = re.sub(r"\d{8}-\d{6}-00001c|\bJOB\b(?<!\$JOB)", lambda _: self.job_for(text), told)
+        told = told.replace('{"epochs": 2}', '{"epochs": 2, "dataset": "printed", "train_examples": 200}')
+        told = told.replace('{"per_class": 6000, "seed": 1}', '{"per_class": 2, "test_per_class": 1}')
+        told = re.sub(r"acgan start --epochs 2", f"acgan start {SMALLER}", told)
+        told = re.sub(
+            r"acgan train (--recipe sharp )?(--epochs \d+ )?--out run", rf"acgan train \1{SMALLER} --out run", told
+        )
+        told = told.replace("run/params_generator_epoch_100", "run/params_generator_epoch_001")
+        told = re.sub(r"import-keras (DIR|FOLDER)", f"import-keras --dataset printed {self.folder / 'seeds'}", told)
+        return told.replace("CHECKPOINT", self.checkpoint)
+
+    def job_for(self, text: str) -> str:
+        """A job in a state that allows what is to be done with it."""
+        if "cancel" in text:
+            self.long = self.service.train(**{**SMALL, "epochs": 1000, "train_examples": 2000})
+            return self.long
+        if "resume" in text:
+            self.service.until_ended(self.long)
+            return self.long
+        if "front" in text:
+            waiting = self.service.client.get("/jobs", params={"status": "queued"}).raise_for_status().json()["jobs"]
+            return str(waiting[0]["id"])
+        return self.finished
+
+    def prepare(self, text: str) -> None:
+        """What a command finds there, which the documents say in other words."""
+        if "--out run" in text:
+            shutil.rmtree(self.folder / "run", ignore_errors=True)
+        if "import-keras" in text:
+            (self.folder / "seeds").mkdir(exist_ok=True)
+            file = self.folder / "seeds" / "params_generator_epoch_001.hdf5"
+            assert self.types(f"acgan export {self.checkpoint} -o {file}").returncode == 0
+
+    def free_the_worker(self) -> None:
+        for status in ("queued", "running"):
+            for job in self.service.client.get("/jobs", params={"status": status}).raise_for_status().json()["jobs"]:
+                self.service.client.post(f"/jobs/{job['id']}/cancel")
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
+    """Everything as it comes: digits are judged, and the package's generator draws until a run has learned to."""
+    folder = tmp_path_factory.mktemp("reader")
+    given = {"ACGAN_DATA_DIR": str(Path(DATA_DIR).resolve())} if DATA_DIR else {}
+    with running(folder / "home", ACGAN_JUDGE="true", ACGAN_PRETRAINED="true", **given) as service:
+        yield Reader(service, folder)
+
+
+def name(command: Command) -> str:
+    return f"{command.page}:{command.line}"
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=name)
+def test_what_is_to_be_typed_works(reader: Reader, command: Command) -> None:
+    if reason := next((why for what, why in NOT_TYPED.items() if re.match(what, command.text)), None):
+        pytest.skip(reason)
+    reader.prepare(command.text)
+    done = reader.types(command.text)
+    assert done.returncode == 0, done.stderr
+    if command.text.startswith("curl "):
+        status = int(done.stdout.rsplit("answered with ", 1)[1])
+        wanted = REFUSED.get(command.text)
+        assert status == wanted if wanted else status < 400, done.stdout
+    if "front" in command.text:
+        reader.free_the_worker()
+
+
+def test_the_program_in_the_documents_runs(reader: Reader) -> None:
+    (program,) = python_blocks("docs/commands.md")
+    told = program.replace("http://127.0.0.1:8000", f"http://127.0.0.1:{reader.service.port}")
+    told = told.replace('dataset="printed"', 'dataset="printed", train_examples=200, test_examples=100')
+    scope: dict[str, Any] = {}
+    exec(compile(told, "docs/commands.md", "exec"), scope)  # noqa: S102
+    assert scope["sevens"].shape == (40, 28, 28)
+    assert scope["sheet"].checkpoint == reader.checkpoint
+
+
+def test_commands_are_found_at_all() -> None:
+    """A reader of documents that finds nothing would be content."""
+    texts = [command.text for command in COMMANDS]
+    assert len(texts) > 50
+    assert {"acgan cancel JOB", "acgan front JOB", "acgan serving best", "make up"} <= set(texts)
+    assert all(any(re.match(what, text) for text in texts) for what in NOT_TYPED)
