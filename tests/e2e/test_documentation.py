@@ -24,7 +24,7 @@ NOT_TYPED = {
     r".*models.bundling": "changes the package",
 }
 REFUSED = {"curl 'localhost:8000/digits/7?n=1001'": 422}
-COMMANDS = list(commands())
+COMMANDS = list({command.text.removeprefix(".venv/bin/"): command for command in commands()}.values())
 
 
 class Reader:
@@ -38,7 +38,7 @@ class Reader:
         ordered = service.client.post("/datasets", json={"per_class": 2, "test_per_class": 1}).raise_for_status().json()
         self.dataset = ordered["id"]
         service.until_ended(self.dataset)
-        self.checkpoint = service.client.get("/serving").raise_for_status().json()["checkpoint"]
+        self.checkpoint = service.client.get("/digits/7").raise_for_status().headers["x-checkpoint"]
         self.environment = {
             **service.environment,
             "PATH": f"{Path(sys.prefix) / 'bin'}:{os.environ['PATH']}",
@@ -68,7 +68,9 @@ class Reader:
         told = re.sub(r"\d{8}-\d{6}-00001c-e\d{3}", self.checkpoint, told)
         told = re.sub(r"\d{8}-\d{6}-00001d", self.dataset, told)
         told = re.sub(r"\d{8}-\d{6}-00001c|\bJOB\b(?<!\$JOB)", lambda _: self.job_for(text), told)
-        told = told.replace('{"epochs": 2}', '{"epochs": 2, "dataset": "printed", "train_examples": 200}')
+        told = told.replace(
+            '{"epochs": 2}', '{"epochs": 2, "dataset": "printed", "train_examples": 200, "test_examples": 100}'
+        )
         told = told.replace('{"per_class": 6000, "seed": 1}', '{"per_class": 2, "test_per_class": 1}')
         told = re.sub(r"acgan start --epochs 2", f"acgan start {SMALLER}", told)
         told = re.sub(
