@@ -65,6 +65,9 @@ def digits_worth(iterations: int) -> int:
     return DIGITS if iterations >= FEW_ITERATIONS else FEW_DIGITS
 
 
+NOT_FINITE = "its weights are not finite"
+
+
 class Verdict(NamedTuple):
     """What is said of an epoch: whose digits are better, their figures, and why they are not served, if so."""
 
@@ -86,15 +89,18 @@ class Assessor:
         self.labels = torch.arange(NUM_CLASSES, device=device).repeat_interleave(digits)
         self.noise = latents(SEED, 0, digits, latent_size).to(device).repeat(NUM_CLASSES, 1)
 
-    def verdict(self, raw: Generator, averaged: Generator) -> Verdict:
-        """Judge an epoch's generator and that of its averaged weights; the better one by Frechet distance counts."""
-        if not all(is_finite(generator) for generator in (raw, averaged)):
-            return Verdict(False, {}, "its weights are not finite")
-        qualities = [self.assess(raw), self.assess(averaged)]
-        better = min(range(2), key=lambda which: qualities[which].frechet_distance)
+    def verdict(self, raw: Generator, averaged: Generator | None = None) -> Verdict:
+        """Judge an epoch's generator and that of its averaged weights, where there is one; the better one by Frechet
+        distance counts."""
+        generators = [raw] if averaged is None else [raw, averaged]
+        if not all(is_finite(generator) for generator in generators):
+            return Verdict(False, {}, NOT_FINITE)
+        qualities = [self.assess(generator) for generator in generators]
+        better = min(range(len(qualities)), key=lambda which: qualities[which].frechet_distance)
         metrics = qualities[better].metrics()
-        for name, quality in zip(("raw", "averaged"), qualities, strict=True):
-            metrics[f"frechet_distance_{name}"] = round(quality.frechet_distance, 4)
+        if averaged is not None:
+            for name, quality in zip(("raw", "averaged"), qualities, strict=True):
+                metrics[f"frechet_distance_{name}"] = round(quality.frechet_distance, 4)
         return Verdict(better == 1, metrics, qualities[better].refusal())
 
     def assess(self, generator: Generator) -> Quality:

@@ -16,7 +16,7 @@ from models.data import Dataset, load_dataset
 from models.images import encode_png, epoch_plot
 from models.keras_weights import KerasWeightsError, load_discriminator, load_generator
 from models.networks import Generator
-from models.quality import Verdict, find_assessor, is_finite
+from models.quality import NOT_FINITE, Verdict, find_assessor, is_finite
 from models.version import code_version
 from worker.jobs import job_id_of
 
@@ -112,12 +112,9 @@ class Importer:
         return self.store.publish(manifest, files)
 
     def judge(self, generator: Generator) -> Verdict:
-        if not is_finite(generator):
-            return Verdict(False, {}, "its weights are not finite")
-        if self.assessor is None:
-            return Verdict(False, {}, None)
-        quality = self.assessor.assess(generator)
-        return Verdict(False, quality.metrics(), quality.refusal())
+        if self.assessor is not None:
+            return self.assessor.verdict(generator)
+        return Verdict(False, {}, None if is_finite(generator) else NOT_FINITE)
 
 
 def import_here(
