@@ -1,3 +1,5 @@
+from collections import Counter
+
 import pytest
 import torch
 
@@ -138,7 +140,9 @@ def test_a_run_that_diverges_ends_with_a_sentence(dataset_name: DatasetName, dat
 def test_progress_is_told_at_the_end_of_an_epoch_at_least(config: TrainingConfig, dataset: Dataset) -> None:
     told: list[Progress] = []
     list(Trainer(config, dataset, CPU).run(told.append))
-    assert [(p.epoch, p.batch) for p in told if p.batch == p.batches] == [(1, 3), (1, 3), (2, 3), (2, 3)]
+    ends = [(p.epoch, p.batch) for p in told if p.batch == p.batches]
+    assert list(dict.fromkeys(ends)) == [(1, 3), (2, 3)]
+    assert min(Counter(ends).values()) >= 2  # after the last iteration, after the evaluation; and each second of it
     assert all(p.images_per_second > 0 and p.eta_seconds > 0 for p in told[:-1])
     assert told[-1].eta_seconds == 0
 
@@ -165,11 +169,14 @@ def test_the_pace_counts_iterations_and_the_ends_of_epochs(monkeypatch: pytest.M
 def test_the_rate_falls_over_the_second_half_of_a_sharp_run(dataset_name: DatasetName, dataset: Dataset) -> None:
     def rates(recipe: RecipeName) -> list[float]:
         trainer = Trainer(small(dataset_name, epochs=4, recipe=recipe), dataset, CPU)
-        seen = []
-        trainer.check = lambda: seen.append(trainer.discriminator_adam.param_groups[0]["lr"] / trainer.config.adam_lr)
-        for _ in trainer.run():
+        seen: dict[int, float] = {}
+
+        def look() -> None:
+            seen[trainer.epoch] = trainer.discriminator_adam.param_groups[0]["lr"] / trainer.config.adam_lr
+
+        for _ in trainer.run(check=look):
             pass
-        return seen[:: trainer.batches]
+        return list(seen.values())
 
     assert rates("seed") == [1.0, 1.0, 1.0, 1.0]
     assert rates("sharp") == [2.0, 2.0, 2.0, 1.0]
