@@ -1,6 +1,7 @@
 """The API in this process, over a real Redis, with a generator published that has learned nothing."""
 
 from collections.abc import Iterator
+from functools import cache
 
 import numpy as np
 import pytest
@@ -17,12 +18,17 @@ from models.weights import generator_from_bytes, to_bytes
 from tests.models.test_checkpoints import NEW, OLD, manifest
 
 
-def publish(store: CheckpointStore, job: str, epoch: int, seed: int) -> str:
-    """Publish a generator with fresh weights. Returns its id."""
+@cache
+def fresh_weights(seed: int) -> bytes:
     generator = Generator()
     initialize(generator, torch.Generator().manual_seed(seed))
+    return to_bytes(generator)
+
+
+def publish(store: CheckpointStore, job: str, epoch: int, seed: int) -> str:
+    """Publish a generator with fresh weights. Returns its id."""
     samples = encode_png(np.zeros((1120, 588), np.uint8))
-    return store.publish(manifest(job, epoch), {GENERATOR: to_bytes(generator), SAMPLES: samples}).id
+    return store.publish(manifest(job, epoch), {GENERATOR: fresh_weights(seed), SAMPLES: samples}).id
 
 
 @pytest.fixture(scope="session")
