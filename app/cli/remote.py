@@ -11,8 +11,7 @@ from app.cli import recipe
 from app.cli.common import MISTAKE, AsJson, Commands, complain, console, read_settings, tell, tell_json
 
 if TYPE_CHECKING:  # takes a while to load
-    from app.client import Client
-    from app.client.calls import Change
+    from app.client import Change, Client
     from app.schemas import JobView
 
 FAILED, CANCELLED, UNAVAILABLE, INTERRUPTED = 1, 3, 4, 130  # exit codes: docs/commands.md

@@ -3,6 +3,7 @@
 from rich.table import Table
 
 from app.schemas import CheckpointList, CheckpointView, JobView
+from app.wire.ordering import DatasetView
 from worker.jobs import JobStatus
 
 COLOURS = {JobStatus.SUCCEEDED: "green", JobStatus.FAILED: "red", JobStatus.RUNNING: "cyan"}
@@ -21,6 +22,24 @@ def jobs_table(jobs: list[JobView]) -> Table:
             accuracy(job.epochs[-1].metrics) if job.epochs else "-",
             f"{job.config.dataset}, {job.config.recipe}",
             (job.config.name or "").replace("[", r"\["),
+        )
+    return table
+
+
+def datasets_table(found: list[DatasetView]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for heading in ("data set", "status", "drawn", "of each class", "seed", "checkpoint"):
+        table.add_column(heading, no_wrap=True, justify="right" if heading in ("drawn", "of each class") else "left")
+    for each in found:
+        of = 10 * (each.order.per_class + each.order.test_per_class)
+        drawn = of if each.status is JobStatus.SUCCEEDED else each.progress.drawn if each.progress else 0
+        table.add_row(
+            each.id,
+            f"[{COLOURS.get(each.status, 'default')}]{each.status.value}[/]",
+            f"{drawn:,}/{of:,}",
+            f"{each.order.per_class:,} + {each.order.test_per_class:,}",
+            str(each.order.seed),
+            each.order.checkpoint,
         )
     return table
 

@@ -12,8 +12,10 @@ Every call raises a ClientError that says in a sentence what went wrong: Refused
 Unavailable where it says when to come again, Unreachable where no answer comes.
 """
 
-from app.client.calls import Change, ClientError, Drawn, NotUnderstood, Refused, Unavailable, Unreachable
-from app.client.clients import AsyncClient, Client
+from app.client.awaited import AsyncClient
+from app.client.blocking import Client
+from app.client.calls import ClientError, Drawn, NotUnderstood, Refused, Unavailable, Unreachable
+from app.client.following import Change
 from worker.jobs import JobStatus
 
 __all__ = [

@@ -1,7 +1,6 @@
 """What the service can be asked, whoever asks and however: each request, how to read its answer, what may go wrong."""
 
 import io
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,14 +13,18 @@ import httpx2
 import numpy as np
 from pydantic import BaseModel, ValidationError
 
-from app.schemas import CheckpointList, CheckpointView, EpochView, JobHistory, JobList, JobView, Readiness, Serving
+from app.schemas import CheckpointList, CheckpointView, JobHistory, JobList, JobView, Readiness, Serving
+from app.wire.ordering import DatasetList, DatasetView
 from models.config import TrainingConfig
-from models.history import Progress
-from worker.jobs import ENDED, JobStatus
+from models.datasets import MANIFEST, DatasetManifest
+from models.version import code_version
 
 Answer = TypeVar("Answer")
 View = TypeVar("View", bound=BaseModel)
 
+DEFAULT_URL = "http://127.0.0.1:8000"
+STREAM_SECONDS = 45.0  # the service says something every 15, so that after these a connection is dead
+LONGEST_EVENT = 64_000_000  # bytes: the record of a thousand epochs is some millions
 TRIES, PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 3, 0.5, 10.0
 LATER = (429, 503)  # the statuses that say when to come again
 
@@ -152,6 +155,13 @@ def pixels(response: httpx2.Response) -> np.ndarray:
 # ----------------------------------------------------------------------------
 # The calls.
 
+Policy = Literal["newest", "best", "pinned"]
+
+
+def headers(key: str | None) -> dict[str, str]:
+    named = {"User-Agent": f"acgan/{code_version()}", "Accept": "*/*"}
+    return {**named, "Authorization": f"Bearer {key}"} if key else named
+
 
 def at(*parts: object) -> str:
     return "/" + "/".join(quote(str(part), safe="") for part in parts)
@@ -212,91 +222,35 @@ def serve(policy: str, name: str | None) -> Call[Serving]:
     return Call("PUT", "/serving", partial(view, Serving), body=body)
 
 
+def order(wanted: Mapping[str, Any], key: str | None) -> Call[DatasetView]:
+    return Call(
+        "POST", "/datasets", partial(view, DatasetView), body=wanted, headers={"Idempotency-Key": key or uuid4().hex}
+    )
+
+
+def datasets(limit: int, before: str | None) -> Call[DatasetList]:
+    return Call("GET", "/datasets", partial(view, DatasetList), {"limit": limit, "before": before})
+
+
+def dataset(name: str) -> Call[DatasetView]:
+    return Call("GET", at("datasets", name), partial(view, DatasetView))
+
+
+def manifest(name: str) -> Call[DatasetManifest]:
+    return Call("GET", at("datasets", name, MANIFEST), partial(view, DatasetManifest))
+
+
+def numbers(number: str, query: Mapping[str, Any]) -> Call[Drawn]:
+    return Call("GET", at("numbers", number), Drawn.of, query)
+
+
+def morph(first: int, last: int, query: Mapping[str, Any]) -> Call[Drawn]:
+    return Call("GET", at("morph", first, last), Drawn.of, query)
+
+
+def evolution(job_id: str, label: int, query: Mapping[str, Any]) -> Call[bytes]:
+    return Call("GET", at("jobs", job_id, "evolution", label), content, query)
+
+
 def readiness() -> Call[Readiness]:
     return Call("GET", "/readyz", partial(view, Readiness))
-
-
-# ----------------------------------------------------------------------------
-# Following a run.
-
-
-@dataclass(frozen=True)
-class Change:
-    """What has changed about a run: `kind` says what, and `job` is the whole record as it stands now."""
-
-    kind: Literal["job", "status", "progress", "epoch", "trouble"]
-    job: JobView
-    epoch: EpochView | None = None  # that was finished, where one was
-
-
-class Follower:
-    """What is known of a run that is followed, and when to ask again. Does no asking itself."""
-
-    def __init__(self, job_id: str, patience_seconds: float) -> None:
-        self.job_id = job_id
-        self.patience_seconds = patience_seconds
-        self.job: JobView | None = None
-        self.last_id = ""
-        self.ended = False
-        self._told: set[int] = set()
-        self._pause = 0.0
-        self._failing_since: float | None = None
-
-    def call(self) -> Call[None]:
-        headers = {"Accept": "text/event-stream", **({"Last-Event-ID": self.last_id} if self.last_id else {})}
-        return Call("GET", at("jobs", self.job_id, "events"), lambda _: None, headers=headers)
-
-    def take(self, event: httpx2.ServerSentEvent) -> list[Change]:
-        """Enter what was told into the record. Each finished epoch is told once, those before this began too."""
-        self.last_id = event.id or self.last_id
-        self._pause, self._failing_since = 0.0, None
-        if event.event == "job":
-            self.job = JobView.model_validate_json(event.data, extra="ignore")
-            self.ended = self.job.status in ENDED
-            return [Change("job", self.job), *(self._finished(epoch) for epoch in self._untold(self.job))]
-        if self.job is None:
-            return []
-        data: Any = event.json()
-        match event.event:
-            case "status":
-                self.job = self.job.model_copy(update={"status": JobStatus(data["status"])})
-                self.ended = self.job.status in ENDED
-                return [Change("status", self.job)]
-            case "progress":
-                progress = Progress.model_validate(data)
-                self.job = self.job.model_copy(update={"progress": progress})
-                return [Change("progress", self.job)]
-            case "trouble":
-                self.job = self.job.model_copy(update={"trouble": data["trouble"]})
-                return [Change("trouble", self.job)]
-            case "epoch":
-                epoch = EpochView.model_validate(data)
-                others = [each for each in self.job.epochs if each.epoch != epoch.epoch]
-                epochs = sorted([*others, epoch], key=lambda each: each.epoch)
-                self.job = self.job.model_copy(update={"epochs": epochs})
-                return [self._finished(epoch)]
-        return []
-
-    def _untold(self, job: JobView) -> list[EpochView]:
-        return [epoch for epoch in job.epochs if epoch.epoch not in self._told]
-
-    def _finished(self, epoch: EpochView) -> Change:
-        assert self.job is not None
-        self._told.add(epoch.epoch)
-        return Change("epoch", self.job, epoch)
-
-    def wait(self, error: ClientError | None = None) -> float:
-        """Say in how many seconds to ask again, after a stream that ended, or an error.
-
-        Raises the error where there has been nothing else for longer than the patience.
-        """
-        self._pause = min(2 * self._pause or PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
-        if error is None:
-            return self._pause
-        now = time.monotonic()
-        if self._failing_since is None:
-            self._failing_since = now
-        if now - self._failing_since >= self.patience_seconds:
-            raise error
-        after = error.retry_after if isinstance(error, Unavailable) else 0.0
-        return min(max(after, self._pause), LONGEST_PAUSE_SECONDS)

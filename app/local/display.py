@@ -36,6 +36,19 @@ def progress_bar(console: Console) -> Progress:
     )
 
 
+def digits_bar(console: Console) -> Progress:
+    return Progress(
+        TextColumn("Digits"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]:.0f} digits/s"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+
+
 def show(bar: Progress, task: TaskID, progress: RunProgress) -> None:
     done = (progress.epoch - 1) * progress.batches + progress.batch
     epoch = f"{progress.epoch}/{progress.epochs}"

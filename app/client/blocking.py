@@ -1,40 +1,34 @@
-"""The two clients: one that waits, and one to be awaited. What is asked and how it is read is in calls.py."""
+"""A client that waits for each answer."""
 
 import time
-from collections.abc import AsyncIterator, Iterator
-from typing import Any, Literal, Self
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self
 
-import anyio
 import httpx2
 import numpy as np
 
 from app.client import calls
 from app.client.calls import (
+    DEFAULT_URL,
+    LONGEST_EVENT,
+    STREAM_SECONDS,
     Answer,
     Call,
-    Change,
     Drawn,
-    Follower,
+    Policy,
     Unavailable,
     Unreachable,
     check,
+    headers,
     in_a_sentence,
 )
+from app.client.downloading import arriving, is_whole
+from app.client.following import Change, Follower
 from app.schemas import CheckpointList, CheckpointView, JobHistory, JobList, JobView, Readiness, Serving
+from app.wire.ordering import DatasetList, DatasetView
 from models.config import TrainingConfig
-from models.version import code_version
 from worker.jobs import JobStatus
-
-DEFAULT_URL = "http://127.0.0.1:8000"
-STREAM_SECONDS = 45.0  # the service says something every 15, so that after these a connection is dead
-LONGEST_EVENT = 64_000_000  # bytes: the record of a thousand epochs is some millions
-
-Policy = Literal["newest", "best", "pinned"]
-
-
-def headers(key: str | None) -> dict[str, str]:
-    named = {"User-Agent": f"acgan/{code_version()}", "Accept": "*/*"}
-    return {**named, "Authorization": f"Bearer {key}"} if key else named
 
 
 class Client:
@@ -146,6 +140,18 @@ class Client:
         """Draw digits as an array: uint8 (n, 28, 28), or of all ten classes (n, 10, 28, 28)."""
         return self._ask(calls.digit_pixels(label, query))
 
+    def numbers(self, number: str, **query: Any) -> Drawn:
+        """Write a number, up to 40 decimal digits, in one hand: a PNG."""
+        return self._ask(calls.numbers(number, query))
+
+    def morph(self, first: int, last: int, **query: Any) -> Drawn:
+        """Film one digit that turns into another; `format` is `gif`, `webp` or `png`."""
+        return self._ask(calls.morph(first, last, query))
+
+    def evolution(self, job_id: str, label: int, **query: Any) -> bytes:
+        """Fetch one address at every epoch of a run: a strip as PNG, or a film."""
+        return self._ask(calls.evolution(job_id, label, query))
+
     def checkpoints(self) -> CheckpointList:
         return self._ask(calls.checkpoints())
 
@@ -162,6 +168,39 @@ class Client:
     def readiness(self) -> Readiness:
         return self._ask(calls.readiness())
 
+    # ----------------------------------------------------------------------------
+    # Data sets on order.
+
+    def order(self, *, idempotency_key: str | None = None, **fields: Any) -> DatasetView:
+        """Order a data set, `per_class`, `seed` and so on as in `POST /datasets`; follow it by `dataset`."""
+        return self._ask(calls.order(fields, idempotency_key))
+
+    def dataset(self, name: str) -> DatasetView:
+        return self._ask(calls.dataset(name))
+
+    def datasets(self, limit: int = 20, before: str | None = None) -> DatasetList:
+        return self._ask(calls.datasets(limit, before))
+
+    def download(self, name: str, folder: Path) -> Iterator[Path]:
+        """Fetch the files of a data set into a folder, each checked against its SHA-256, and tell of each.
+
+        What lies there already is kept. Raises Refused before all are made, NotUnderstood where a file came damaged.
+        """
+        manifest = self._ask(calls.manifest(name))
+        for file, record in manifest.files.items():
+            if not is_whole(folder / file, record):
+                with (
+                    in_a_sentence(self.url),
+                    arriving(folder / file, record) as arrival,
+                    self.http.stream("GET", calls.at("datasets", name, file)) as response,
+                ):
+                    if response.status_code != 200:
+                        response.read()
+                        check(response)
+                    for data in response.iter_raw():
+                        arrival.take(data)
+            yield folder / file
+
     def _ask(self, call: Call[Answer]) -> Answer:
         for left in reversed(range(calls.TRIES if call.repeatable else 1)):
             try:
@@ -173,129 +212,4 @@ class Client:
                 if not left or isinstance(error.__cause__, httpx2.ConnectError):
                     raise
             time.sleep(calls.PAUSE_SECONDS)
-        raise AssertionError("the last try returns or raises")
-
-
-class AsyncClient:
-    """Client, to be awaited."""
-
-    def __init__(
-        self,
-        url: str = DEFAULT_URL,
-        key: str | None = None,
-        timeout_seconds: float = 30.0,
-        patience_seconds: float = 60.0,
-        transport: httpx2.AsyncBaseTransport | None = None,
-    ) -> None:
-        self.url = url.rstrip("/")
-        self.patience_seconds = patience_seconds
-        with in_a_sentence(url):
-            self.http = httpx2.AsyncClient(
-                base_url=self.url, headers=headers(key), timeout=timeout_seconds, transport=transport
-            )
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()
-
-    async def close(self) -> None:
-        await self.http.aclose()
-
-    # ----------------------------------------------------------------------------
-    # Runs.
-
-    async def train(
-        self, order: TrainingConfig | None = None, *, idempotency_key: str | None = None, **fields: Any
-    ) -> JobView:
-        return await self._ask(calls.start(order, idempotency_key, fields))
-
-    async def jobs(self, limit: int = 20, status: JobStatus | str | None = None, before: str | None = None) -> JobList:
-        return await self._ask(calls.jobs(limit, status, before))
-
-    async def job(self, job_id: str) -> JobView:
-        return await self._ask(calls.job(job_id))
-
-    async def cancel(self, job_id: str) -> JobView:
-        return await self._ask(calls.control(job_id, "cancel"))
-
-    async def resume(self, job_id: str) -> JobView:
-        return await self._ask(calls.control(job_id, "resume"))
-
-    async def retry(self, job_id: str) -> JobView:
-        return await self._ask(calls.control(job_id, "retry"))
-
-    async def move_to_front(self, job_id: str) -> JobView:
-        return await self._ask(calls.control(job_id, "front"))
-
-    async def history(self, job_id: str) -> JobHistory:
-        return await self._ask(calls.history(job_id))
-
-    async def history_csv(self, job_id: str) -> str:
-        return await self._ask(calls.history_csv(job_id))
-
-    async def samples(self, job_id: str, epoch: int) -> bytes:
-        return await self._ask(calls.samples(job_id, epoch))
-
-    async def follow(self, job_id: str) -> AsyncIterator[Change]:
-        follower = Follower(job_id, self.patience_seconds)
-        while True:
-            try:
-                if follower.ended:
-                    yield Change("job", await self.job(job_id))
-                    return
-                call = follower.call()
-                with in_a_sentence(self.url):
-                    async with self.http.stream(
-                        "GET", call.path, headers=call.headers, timeout=STREAM_SECONDS
-                    ) as response:
-                        if response.status_code != 200:
-                            await response.aread()
-                            check(response)
-                            follower.ended = True
-                            continue
-                        async for event in httpx2.EventSource(response, LONGEST_EVENT):
-                            for change in follower.take(event):
-                                yield change
-                pause = 0.0 if follower.ended else follower.wait()
-            except (Unavailable, Unreachable) as error:
-                pause = follower.wait(error)
-            await anyio.sleep(pause)
-
-    # ----------------------------------------------------------------------------
-    # Digits, and what draws them.
-
-    async def digits(self, label: int | None = None, **query: Any) -> Drawn:
-        return await self._ask(calls.digits(label, query))
-
-    async def pixels(self, label: int | None = None, **query: Any) -> np.ndarray:
-        return await self._ask(calls.digit_pixels(label, query))
-
-    async def checkpoints(self) -> CheckpointList:
-        return await self._ask(calls.checkpoints())
-
-    async def checkpoint(self, name: str) -> CheckpointView:
-        return await self._ask(calls.checkpoint(name))
-
-    async def serving(self) -> Serving:
-        return await self._ask(calls.serving())
-
-    async def serve(self, policy: Policy, checkpoint: str | None = None) -> Serving:
-        return await self._ask(calls.serve(policy, checkpoint))
-
-    async def readiness(self) -> Readiness:
-        return await self._ask(calls.readiness())
-
-    async def _ask(self, call: Call[Answer]) -> Answer:
-        for left in reversed(range(calls.TRIES if call.repeatable else 1)):
-            try:
-                with in_a_sentence(self.url):
-                    response = await self.http.request(call.method, call.path, **call.options())
-                    check(response)
-                    return call.read(response)
-            except Unreachable as error:
-                if not left or isinstance(error.__cause__, httpx2.ConnectError):
-                    raise
-            await anyio.sleep(calls.PAUSE_SECONDS)
         raise AssertionError("the last try returns or raises")
