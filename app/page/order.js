@@ -34,7 +34,7 @@ export async function show(root, { query }, signal) {
   const changed = () => {
     once = random();
     note(Object.fromEntries(fields.map((each) => [each.key, each.text()])));
-    cost.replaceChildren(...estimate({ ...defaults(properties), ...body() }, recent.jobs));
+    cost.replaceChildren(...(form.querySelector(":invalid") ? ["Not every field can be as it is."] : estimate({ ...defaults(properties), ...body() }, recent.jobs)));
   };
   const preset = (values) => {
     for (const each of fields) each.write(values[each.key]);
@@ -50,16 +50,24 @@ export async function show(root, { query }, signal) {
       const job = await post("/train", body(), { "Idempotency-Key": once });
       go(`/runs/${job.id}`);
     } catch (problem) {
-      const named = (problem.mistakes ?? []).map((mistake) => [byName.get(mistake.field.split(".").at(-1)), mistake.message]).filter(([each]) => each);
-      for (const [each, message] of named) each.complain(message);
+      const named = (problem.mistakes ?? []).map((mistake) => placed(mistake, byName)).filter(([each]) => each);
+      const told = named.map(([each, message]) => each.complain(message));
       if (named.length) named[0][0].focus();
       else wrong.replaceChildren(notice(problem.message));
-      say(problem);
+      say(told.length ? new Error(told.join(" ")) : problem);
     } finally {
       send.disabled = false;
     }
   });
   changed();
+}
+
+/** The field that a mistake is about; one between two fields says it of the first that it names. */
+function placed({ field: where, message }, byName) {
+  const own = byName.get(where.split(".").at(-1));
+  if (own) return [own, message];
+  const [first, ...rest] = message.split(" ");
+  return [byName.get(first), rest.join(" ")];
 }
 
 function defaults(properties) {
@@ -79,7 +87,7 @@ function field(key, schema, given) {
     input = h("input", { ...common, type: "text", maxlength: kind.maxLength, autocomplete: "off" });
   } else {
     const step = kind.type === "integer" ? 1 : "any";
-    input = h("input", { ...common, type: "number", step, min: kind.minimum ?? kind.exclusiveMinimum, max: kind.maximum, placeholder: schema.default === undefined ? "all" : null, inputmode: step === 1 ? "numeric" : "decimal" });
+    input = h("input", { ...common, type: "number", step, min: kind.minimum ?? kind.exclusiveMinimum, max: kind.maximum, placeholder: schema.default ?? "all", inputmode: step === 1 ? "numeric" : "decimal" });
   }
   input.value = initial;
   const wrong = h("p", { class: "wrong", id: `${id}-wrong` });
@@ -101,6 +109,7 @@ function field(key, schema, given) {
     complain(message) {
       wrong.textContent = message && `${label} ${message}.`;
       input.setAttribute("aria-invalid", Boolean(message));
+      return wrong.textContent;
     },
   };
 }
