@@ -50,7 +50,7 @@ def describe(app: FastAPI, needed: bool, for_reading: bool) -> None:
 
 def heading(description: str) -> str:
     """What a list of all calls shows of one: how its description begins, instead of its function's name."""
-    return re.split(r"[.:;](?: |$)", " ".join(description.split()))[0]
+    return re.split(r"[.:;](?: |$)", " ".join(description.split()))[0].replace("`", "")
 
 
 def errors_of(path: str, method: str, operation: dict[str, Any]) -> Iterator[int]:

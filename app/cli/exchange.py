@@ -22,7 +22,7 @@ def export(
     out: Annotated[Path, typer.Option("--out", "-o", help="The file to write, as in digits.onnx.")],
     checkpoint: Annotated[
         str,
-        typer.Argument(metavar="[CHECKPOINT]", help="`latest`, a checkpoint's id, or a .safetensors file of weights."),
+        typer.Argument(metavar="CHECKPOINT", help="`latest`, a checkpoint's id, or a .safetensors file of weights."),
     ] = "latest",
     form: Annotated[
         str | None, typer.Option("--format", help="`onnx` or `keras`; else by the file's name: .onnx, .hdf5.")

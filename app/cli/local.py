@@ -129,7 +129,7 @@ def digits(
 def evaluate(
     checkpoint: Annotated[
         str,
-        typer.Argument(metavar="[CHECKPOINT]", help="`latest`, a checkpoint's id, or a generator's .safetensors file."),
+        typer.Argument(metavar="CHECKPOINT", help="`latest`, a checkpoint's id, or a generator's .safetensors file."),
     ] = "latest",
     dataset: Annotated[str, typer.Option(help="The digits that it was trained on: `mnist` or `printed`.")] = "mnist",
     quick: Annotated[bool, typer.Option("--quick", help="Look at a fifth of the digits: rough figures, soon.")] = False,

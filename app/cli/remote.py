@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
 
 from app.cli import recipe
 from app.cli.common import MISTAKE, AsJson, Commands, complain, console, read_settings, tell, tell_json
@@ -113,8 +114,8 @@ def jobs(
 
     from app.cli.tables import jobs_table
 
-    width = None if console.is_terminal else WIDE  # a line a run, for grep and its like
-    console.print(jobs_table(found.jobs), width=width)
+    wide = console if console.is_terminal else Console(width=WIDE)  # a line a run, for grep and its like
+    wide.print(jobs_table(found.jobs))
     if found.next:
         tell(f"there are more: acgan jobs --before {found.jobs[-1].id}")
 
@@ -284,7 +285,7 @@ def serving(
     choice: Annotated[
         str | None,
         typer.Argument(
-            metavar="[newest|best|CHECKPOINT]",
+            metavar="newest|best|CHECKPOINT",
             help="`newest`, `best`, or a checkpoint's id to stay at; else it is only told.",
         ),
     ] = None,
