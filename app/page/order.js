@@ -20,9 +20,10 @@ export async function show(root, { query }, signal) {
   const cost = h("p", { class: "cost", "aria-live": "polite" });
   const wrong = h("div");
   const send = h("button", { class: "primary big" }, "Start the run");
+  const beginnings = Object.entries(presets).map(([text, { value }]) => ({ value, button: h("button", { type: "button", onclick: () => preset(value) }, text[0].toUpperCase() + text.slice(1)) }));
   const form = h("form", { novalidate: true }, h("div", {},
     h("fieldset", { class: "presets" }, h("legend", {}, "Begin with"),
-      Object.entries(presets).map(([text, { value }]) => h("button", { type: "button", onclick: () => preset(value) }, text[0].toUpperCase() + text.slice(1)))),
+      beginnings.map((each) => each.button)),
     FIRST.map((key) => byName.get(key)?.element),
     h("details", { open: fields.some((each) => !FIRST.includes(each.key) && query.has(each.key)) },
       h("summary", {}, "Everything else"), h("div", { class: "fields" }, fields.filter((each) => !FIRST.includes(each.key)).map((each) => each.element)))),
@@ -34,6 +35,7 @@ export async function show(root, { query }, signal) {
   const changed = () => {
     once = random();
     note(Object.fromEntries(fields.map((each) => [each.key, each.text()])));
+    for (const each of beginnings) each.button.setAttribute("aria-pressed", fields.every((own) => own.key === "name" || own.is(each.value[own.key])));
     cost.replaceChildren(...(form.querySelector(":invalid") ? ["Not every field can be as it is."] : estimate({ ...defaults(properties), ...body() }, recent.jobs)));
   };
   const preset = (values) => {
@@ -105,6 +107,7 @@ function field(key, schema, given) {
       if (isDefault()) return undefined;
       return input.type === "number" && input.value !== "" ? Number(input.value) : input.value;
     },
+    is: (value) => input.value === String(value ?? schema.default ?? ""),
     write: (value) => { input.value = value ?? schema.default ?? ""; },
     complain(message) {
       wrong.textContent = message && `${label} ${message}.`;
