@@ -4,7 +4,13 @@ PYTHON ?= python3
 TORCH_INDEX ?=
 BIN := .venv/bin
 
-.PHONY: up test test-browser test-faults soak lint format bench bench-train bench-serve image clean
+.DEFAULT_GOAL := help
+.PHONY: help up test test-browser test-faults soak lint format bench bench-train bench-serve image clean
+
+help:
+	@echo "make up            install into .venv, then start Redis, a worker and the API on port 8000 (ACGAN_PORT)"
+	@echo "make up TORCH_INDEX=...   the same, with torch from another index, as PyTorch's own for the CPU"
+	@echo "make test, lint    everything that is checked; CONTRIBUTING.md has the rest"
 
 up: .venv/.local
 	$(BIN)/acgan up
@@ -61,6 +67,7 @@ clean:
 	$(PYTHON) -m venv .venv
 
 .venv/.local: .venv/bin/pip pyproject.toml constraints.txt
+	@echo "Installing into .venv, PyTorch among it: this takes minutes, once, and tells nothing meanwhile."
 	$(if $(TORCH_INDEX),$(BIN)/pip install --quiet --no-deps --index-url $(TORCH_INDEX) -c constraints.txt torch)
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[local,keras]'
 	@touch $@

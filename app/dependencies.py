@@ -49,18 +49,28 @@ async def within_work_rate(request: Request, services: ServicesDep) -> None:
 WithinWorkRate = Depends(within_work_rate)
 
 
-def checked(job_id: str) -> str:
-    """Raises JobNotFound where this cannot be a job's id."""
+def checked(job_id: str, what: str = "job", listed: str = "/jobs") -> str:
+    """Raises JobNotFound where this cannot be the id of a job, or of whatever else it names."""
     if not re.match(JOB_ID_PATTERN, job_id):
         raise JobNotFound(
-            f"there is no job {job_id[:80]!r}: ids look like 20260131-120000-1a2b3c, and GET /jobs lists them"
+            f"there is no {what} {job_id[:80]!r}: ids look like 20260131-120000-1a2b3c, and GET {listed} lists them"
         )
     return job_id
 
 
-async def job_id(job_id: Annotated[str, Path(examples=["20260131-120000-1a2b3c"])]) -> str:
+IdInPath = Annotated[str, Path(examples=["20260131-120000-1a2b3c"])]
+
+
+async def job_id(job_id: IdInPath) -> str:
     bind_contextvars(job=checked(job_id))  # what is logged from here on is about this job
     return job_id
 
 
+async def dataset_id(job_id: IdInPath) -> str:
+    """A data set has the id of the job that makes it."""
+    bind_contextvars(job=checked(job_id, "data set", "/datasets"))
+    return job_id
+
+
 JobId = Annotated[str, Depends(job_id)]
+DatasetId = Annotated[str, Depends(dataset_id)]

@@ -1,6 +1,7 @@
 """Every error's way to HTTP, in one table: RFC 9457 problems with a sentence that says what to do."""
 
 import logging
+from difflib import get_close_matches
 from http import HTTPStatus
 from typing import Any
 
@@ -13,6 +14,7 @@ from starlette.exceptions import HTTPException
 
 from app.edge.rates import TooFast
 from app.events import NothingFollows, TooManyFollowers
+from app.schemas import POLICIES
 from app.serving.batcher import Busy
 from app.serving.gallery import NothingPublished
 from app.serving.verified import NotVerified
@@ -107,9 +109,9 @@ async def answer_nothing(_request: Request, _error: Exception) -> Response:
     return Response(status_code=204)
 
 
-async def answer_invalid(_request: Request, error: Exception) -> JSONResponse:
+async def answer_invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    mistakes = [mistake(found) for found in error.errors()]
+    mistakes = [mistake(found, request) for found in error.errors()]
     detail = " ".join(f"{each.field}: {full_stop(each.message)}" for each in mistakes)
     return problem(422, detail, mistakes)
 
@@ -155,9 +157,24 @@ HINTS = {
 }
 
 
-def mistake(found: dict[str, Any]) -> Mistake:
+def known_fields(request: Request) -> list[str]:
+    """The names that the call takes, in its query and in its body: a misspelt one is near one of them."""
+    document = request.app.openapi()
+    operations = document["paths"].get(getattr(request.scope.get("route"), "path", ""), {})
+    described, schemas = operations.get(request.method.lower(), {}), document["components"]["schemas"]
+    names = [each["name"] for each in described.get("parameters", ())]
+    for content in described.get("requestBody", {}).get("content", {}).values():
+        wanted = content["schema"]
+        for each in (wanted, *wanted.get("anyOf", ()), *wanted.get("oneOf", ())):
+            names += schemas.get(each.get("$ref", "").rpartition("/")[2], {}).get("properties", {})
+    return names
+
+
+def mistake(found: dict[str, Any], request: Request) -> Mistake:
     """Say one of pydantic's findings in the caller's terms."""
-    field = ".".join(str(part) for part in found["loc"])
+    loc = [str(part) for part in found["loc"]]
+    inner = [part for part in loc[1:-1] if part not in POLICIES]  # which of the ways to choose is no field
+    field = ".".join(loc[:1] + inner + loc[1:][-1:])
     message, value = str(found["msg"]), found.get("input")
     match found["type"]:
         case "json_invalid":
@@ -170,16 +187,28 @@ def mistake(found: dict[str, Any]) -> Mistake:
         case "string_pattern_mismatch":
             return Mistake(field=field, message="should be visible ASCII characters, without spaces")
         case "extra_forbidden":
-            return Mistake(field=field, message="there is no such field: GET /docs lists those there are")
+            near = get_close_matches(loc[-1], known_fields(request), n=1)
+            meant = f"do you mean {near[0]}?" if near else "GET /docs lists those there are"
+            return Mistake(field=field, message=f"there is no such field: {meant}")
+        case "missing":
+            return Mistake(field=field, message="is missing")
+        case "union_tag_invalid" | "union_tag_not_found":
+            return Mistake(field="body.policy", message="should be 'newest', 'best' or 'pinned'" + but_is(found))
         case "model_attributes_type" | "dict_type" | "model_type":
             return Mistake(
                 field="body",
                 message='send a JSON object such as {"epochs": 5}, with the header Content-Type: application/json',
             )
     message = message.removeprefix("Value error, ").removeprefix("Input ").removeprefix("String ")
+    message = message.partition(", unable to parse ")[0]
     if isinstance(value, str | int | float):
         message += f", not {str(value)[:80]!r}" if isinstance(value, str) else f", not {value}"
     return Mistake(field=field, message=message)
+
+
+def but_is(found: dict[str, Any]) -> str:
+    tag = found.get("ctx", {}).get("tag")
+    return "" if tag is None else f", not {str(tag)[:80]!r}"
 
 
 def sentence(text: str) -> str:

@@ -1,5 +1,6 @@
 """What OpenAPI says beside what FastAPI knows: which calls take keys, every error of each call, and examples."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -36,6 +37,7 @@ def describe(app: FastAPI, needed: bool, for_reading: bool) -> None:
                 components["schemas"].pop(unused, None)
             for path, methods in document["paths"].items():
                 for method, operation in methods.items():
+                    operation["summary"] = heading(operation.get("description", operation["summary"]))
                     keys = method.upper() not in READING or (for_reading and path not in PROBES)
                     if keys:
                         operation["security"] = WAYS if needed else [{}, *WAYS]
@@ -44,6 +46,11 @@ def describe(app: FastAPI, needed: bool, for_reading: bool) -> None:
         return app.openapi_schema or {}
 
     app.openapi = describe_all  # type: ignore[method-assign]  # FastAPI's own way to add to the document
+
+
+def heading(description: str) -> str:
+    """What a list of all calls shows of one: how its description begins, instead of its function's name."""
+    return re.split(r"[.:;](?: |$)", " ".join(description.split()))[0].replace("`", "")
 
 
 def errors_of(path: str, method: str, operation: dict[str, Any]) -> Iterator[int]:

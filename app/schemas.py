@@ -188,6 +188,7 @@ class Pin(BaseModel):
 
 
 ServingOrder = Annotated[Follow | Pin, Field(discriminator="policy")]
+POLICIES = ("newest", "best", "pinned")
 
 
 class Readiness(BaseModel):

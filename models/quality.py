@@ -53,7 +53,7 @@ class Quality(NamedTuple):
         for label in range(NUM_CLASSES):
             if not self.recognised[label] >= RECOGNISED:
                 share = f"{self.recognised[label]:.0%} of its digits for {label} are recognised"
-                return f"{share}, and less than {RECOGNISED:.0%} are not served"
+                return f"{share}, and it takes {RECOGNISED:.0%} to be served"
             if not self.variety[label] >= VARIED:
                 share = f"its digits for {label} vary {self.variety[label]:.2f} times as much as real ones"
                 return f"{share}: below {VARIED} it has collapsed, and is not served"

@@ -9,9 +9,11 @@ from typing import Annotated, Any, get_args
 import typer
 from pydantic import SecretStr, ValidationError
 from rich.console import Console
+from rich.table import Table
 
 from app.settings import AppSettings
 
+WIDE = 1000  # columns: as wide as may be
 MISTAKE = 2  # the exit code of what a user can mend: docs/commands.md lists all
 
 console = Console()
@@ -45,6 +47,11 @@ def complain(sentence: str) -> None:
 
 def tell(sentence: str) -> None:
     console.print(sentence, highlight=False, soft_wrap=True, markup=False)
+
+
+def tell_table(table: Table) -> None:
+    """In pipes as wide as its lines are long, for grep and its like."""
+    (console if console.is_terminal else Console(width=WIDE)).print(table)
 
 
 def tell_json(value: Any) -> None:

@@ -21,7 +21,8 @@ class LibraryMissing(Exception):
 def export(
     out: Annotated[Path, typer.Option("--out", "-o", help="The file to write, as in digits.onnx.")],
     checkpoint: Annotated[
-        str, typer.Argument(help="`latest`, a checkpoint's id, or a .safetensors file of weights.")
+        str,
+        typer.Argument(metavar="CHECKPOINT", help="`latest`, a checkpoint's id, or a .safetensors file of weights."),
     ] = "latest",
     form: Annotated[
         str | None, typer.Option("--format", help="`onnx` or `keras`; else by the file's name: .onnx, .hdf5.")
@@ -75,7 +76,9 @@ def keras_errors(needed: bool) -> tuple[type[Exception], ...]:
 
 
 def import_keras(
-    folder: Annotated[Path, typer.Argument(help="Where params_generator_epoch_001.hdf5 and its like lie.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="Where params_generator_epoch_001.hdf5 and its like lie.")
+    ],
     name: Annotated[str | None, typer.Option(help="A label of your own; else the folder's name.")] = None,
     dataset: Annotated[str, typer.Option(help="The digits that it was trained on: `mnist` or `printed`.")] = "mnist",
     as_json: Annotated[bool, typer.Option("--json", help="Tell each checkpoint as JSON, a line each.")] = False,

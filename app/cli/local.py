@@ -7,9 +7,11 @@ import typer
 from pydantic import ValidationError
 
 from app.cli.common import (
+    MISTAKE,
     AsJson,
     Commands,
     Home,
+    complain,
     console,
     errors,
     mistakes_in_a_sentence,
@@ -79,7 +81,7 @@ def train(
 
 
 def digits(
-    label: Annotated[int, typer.Argument(min=0, max=9, help="Which digit.")],
+    label: Annotated[int, typer.Argument(min=0, max=9, metavar="DIGIT", help="Which digit, 0 to 9.")],
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="The PNG to write; else they are drawn on the terminal.")
     ] = None,
@@ -96,6 +98,9 @@ def digits(
 ) -> None:
     """Draw digits on the terminal or into a PNG, with no service, from a checkpoint in the home or from a file."""
     settings = read_settings(home=home)
+    if out is not None and not out.parent.is_dir():  # said before a generator is loaded, which takes seconds
+        complain(f"there is no folder {out.parent} to write {out.name} into")
+        raise typer.Exit(MISTAKE)
 
     from app.cli.terminal import columns_that_fit, has_greys, in_characters
     from app.local.drawing import NoGenerator, draw_here
@@ -123,7 +128,8 @@ def digits(
 
 def evaluate(
     checkpoint: Annotated[
-        str, typer.Argument(help="`latest`, a checkpoint's id, or a generator's .safetensors file.")
+        str,
+        typer.Argument(metavar="CHECKPOINT", help="`latest`, a checkpoint's id, or a generator's .safetensors file."),
     ] = "latest",
     dataset: Annotated[str, typer.Option(help="The digits that it was trained on: `mnist` or `printed`.")] = "mnist",
     quick: Annotated[bool, typer.Option("--quick", help="Look at a fifth of the digits: rough figures, soon.")] = False,

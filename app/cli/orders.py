@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.common import MISTAKE, AsJson, Commands, complain, console, tell, tell_json
+from app.cli.common import MISTAKE, AsJson, Commands, complain, console, tell, tell_json, tell_table
 from app.cli.remote import CANCELLED, FAILED, INTERRUPTED, Key, Url, service
 
 if TYPE_CHECKING:  # takes a while to load
@@ -71,7 +71,7 @@ def datasets(
 
     from app.cli.tables import datasets_table
 
-    console.print(datasets_table(found.datasets))
+    tell_table(datasets_table(found.datasets))
     if found.next:
         tell(f"there are more: acgan datasets --before {found.datasets[-1].id}")
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app.cli import recipe
-from app.cli.common import MISTAKE, AsJson, Commands, complain, console, read_settings, tell, tell_json
+from app.cli.common import MISTAKE, AsJson, Commands, complain, console, read_settings, tell, tell_json, tell_table
 
 if TYPE_CHECKING:  # takes a while to load
-    from app.client import Change, Client
+    from app.client import Change, Client, Refused
     from app.schemas import JobView
 
 FAILED, CANCELLED, UNAVAILABLE, INTERRUPTED = 1, 3, 4, 130  # exit codes: docs/commands.md
@@ -37,9 +37,24 @@ def service(url: str | None, key: str | None) -> Iterator["Client"]:
         complain(f"{error}{again}")
         raise typer.Exit(UNAVAILABLE) from None
     except ClientError as error:
-        here = " Here: --key KEY, or ACGAN_KEY." if isinstance(error, Refused) and error.status == 401 else ""
-        complain(f"{error}{here}")
+        complain(in_options(error) if isinstance(error, Refused) else str(error))
         raise typer.Exit(MISTAKE) from None
+
+
+def in_options(error: "Refused") -> str:
+    """Say what the service says of fields and addresses in the words of the command line."""
+    if error.status == 401:
+        return f"{error} Here: --key KEY, or ACGAN_KEY."
+    said = str(error)
+    for mistake in error.mistakes:
+        where, _, field = mistake["field"].rpartition(".")
+        if where in ("body", "query"):
+            said = said.replace(f"{where}.{field}: ", f"--{field.replace('_', '-')} ")
+    said = said.removeprefix("body: ")
+    for address, command in (("/jobs", "jobs"), ("/checkpoints", "checkpoints")):
+        said = said.replace(f"see GET {address}", f"see `acgan {command}`")
+        said = said.replace(f"GET {address} lists", f"`acgan {command}` lists")
+    return said
 
 
 # ----------------------------------------------------------------------------
@@ -96,7 +111,7 @@ def jobs(
 
     from app.cli.tables import jobs_table
 
-    console.print(jobs_table(found.jobs))
+    tell_table(jobs_table(found.jobs))
     if found.next:
         tell(f"there are more: acgan jobs --before {found.jobs[-1].id}")
 
@@ -141,15 +156,18 @@ def front(job_id: JobArgument, as_json: AsJson = False, url: Url = None, key: Ke
 
 def history(
     job_id: JobArgument,
-    csv: Annotated[bool, typer.Option("--csv", help="As CSV, a line an epoch; else as JSON.")] = False,
+    csv: Annotated[
+        bool, typer.Option("--csv", help="As CSV, a line an epoch, as a file named .csv is anyway; else as JSON.")
+    ] = False,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="The file to write; else it is printed.")] = None,
     as_json: AsJson = False,
     url: Url = None,
     key: Key = None,
 ) -> None:
     """Tell a run's recipe and every epoch's losses and figures, as JSON or CSV."""
+    csv = (csv or (out is not None and out.suffix.lower() == ".csv")) and not as_json
     with service(url, key) as client:
-        text = client.history_csv(job_id) if csv and not as_json else client.history(job_id).model_dump_json(indent=2)
+        text = client.history_csv(job_id) if csv else client.history(job_id).model_dump_json(indent=2)
     if out is None:
         typer.echo(text.rstrip("\r\n"))
         return
@@ -158,6 +176,8 @@ def history(
     except OSError as error:
         complain(f"{out} cannot be written: {error.strerror}")
         raise typer.Exit(MISTAKE) from None
+    if not as_json:
+        tell(f"the history of {job_id} as {'CSV' if csv else 'JSON'} in {out}")
 
 
 def tell_job(job: "JobView", as_json: bool, sentence: str) -> None:
@@ -188,9 +208,14 @@ def follow_to_the_end(client: "Client", job_id: str, as_json: bool) -> None:
             complain(f"job {job_id} was cancelled: `acgan resume {job_id}` lets it go on")
             raise typer.Exit(CANCELLED)
     if not as_json:
-        drawn = f"; draw by its last generator: acgan digits 7 --checkpoint {job.epochs[-1].checkpoint}"
-        tell(f"job {job_id} succeeded: {len(job.epochs)} epochs" + (drawn if job.epochs else ""))
+        good = [epoch.checkpoint for epoch in job.epochs if epoch.refused is None]
+        drawn = f"draw by its last generator: acgan digits 7 --checkpoint {good[-1]}" if good else "none can draw yet"
+        tell(f"job {job_id} succeeded: {epochs_in_words(len(job.epochs))}; {drawn}")
     raise typer.Exit
+
+
+def epochs_in_words(count: int) -> str:
+    return f"{count} epoch" if count == 1 else f"{count} epochs"
 
 
 def print_changes(client: "Client", job_id: str) -> "JobView":
@@ -224,7 +249,7 @@ def show_changes(client: "Client", job_id: str) -> "JobView":
             job = change.job
             if job.status.value != told and job.status not in ENDED:
                 told = job.status.value
-                what = f"{job.config.epochs} epochs of {job.config.dataset}, recipe {job.config.recipe}"
+                what = f"{epochs_in_words(job.config.epochs)} of {job.config.dataset}, recipe {job.config.recipe}"
                 tell(f"job {job_id} is {told}: {what}" + (f", on {job.device}" if job.device else ""))
             if change.kind == "trouble" and job.trouble:
                 complain(job.trouble)
@@ -249,12 +274,16 @@ def checkpoints(as_json: AsJson = False, url: Url = None, key: Key = None) -> No
 
     from app.cli.tables import checkpoints_table
 
-    console.print(checkpoints_table(found))
+    tell_table(checkpoints_table(found))
 
 
 def serving(
     choice: Annotated[
-        str | None, typer.Argument(help="`newest`, `best`, or a checkpoint's id to stay at; else it is only told.")
+        str | None,
+        typer.Argument(
+            metavar="newest|best|CHECKPOINT",
+            help="`newest`, `best`, or a checkpoint's id to stay at; else it is only told.",
+        ),
     ] = None,
     as_json: AsJson = False,
     url: Url = None,

@@ -24,13 +24,16 @@ def up(host: Host = None, port: Port = None, home: Home = None) -> None:
 
     def announce(address: str) -> None:
         console.print(f"\n[bold green]acgan is up[/] at [link]{address}[/link]   (Ctrl-C ends everything)\n")
+        console.print(f"  in a browser    {address}/", highlight=False)
         body = """-H 'Content-Type: application/json' -d '{"epochs": 2}'"""
         console.print(f"  start a run     curl {address}/train {body}", highlight=False, markup=False, soft_wrap=True)
         console.print(f"  watch it        curl {address}/jobs", highlight=False)
         console.print(f"  draw 40 sevens  curl -o sevens.png '{address}/digits/7?n=40'", highlight=False)
         if settings.api_keys is not None:
             console.print("  with a key      curl -H 'Authorization: Bearer KEY' ...", highlight=False)
-        console.print(f"  everything      {address}/docs\n", highlight=False)
+        console.print(f"  everything      {address}/docs", highlight=False)
+        kept = f"{settings.home}/, the worker's log among it"
+        console.print(f"  what it keeps   {kept}\n", highlight=False, markup=False, soft_wrap=True)
 
     settings = read_settings(host=host, port=port, home=home)
     logs.configure(settings)
@@ -84,7 +87,7 @@ def worker(home: Home = None) -> None:
 
 
 def key(
-    name: Annotated[str, typer.Argument(help="Whose key it is, as logs and limits will name it.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Whose key it is, as logs and limits will name it.")],
     as_json: AsJson = False,
 ) -> None:
     """Make a key to the API. It is shown once: only its entry for ACGAN_API_KEYS is to be kept by the service."""

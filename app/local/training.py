@@ -1,6 +1,7 @@
 """`acgan train`: the seed's script, here and now, with no server."""
 
 import json
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -29,7 +30,7 @@ HISTORY, TABLE, STATE = "history.json", "history.csv", "resume.safetensors"
 
 
 class FolderTaken(Exception):
-    """Another run's files are there already, or those of none where one was to go on."""
+    """Another run's files are there already, or those of none where one was to go on; or none can be written."""
 
 
 class Stopped(Exception):
@@ -58,10 +59,10 @@ class Folder:
     epochs: list[LocalEpoch] = field(default_factory=list)
     saved_at: float = field(default_factory=time.monotonic)
 
-    def open(self, trainer: Trainer, going_on: bool) -> None:
-        """Begin in a folder without a run; or go on with the one that is there.
+    def check(self, going_on: bool) -> None:
+        """Find what stands in the way before anything is computed, which takes a while.
 
-        Raises FolderTaken, InvalidState.
+        Raises FolderTaken, OSError.
         """
         taken = (self.out / HISTORY).exists() or (self.out / STATE).exists()
         if taken and not going_on:
@@ -69,13 +70,18 @@ class Folder:
                 f"{self.out}/ already holds a run ({HISTORY}): go on with it by --resume, or choose another folder "
                 "with --out"
             )
-        if not going_on:
-            return
+        if going_on and not (self.out / STATE).exists():
+            raise FolderTaken(f"{self.out}/ holds no run to go on with ({STATE} is not there)")
         try:
-            state = resume.from_bytes((self.out / STATE).read_bytes())
-        except FileNotFoundError:
-            raise FolderTaken(f"{self.out}/ holds no run to go on with ({STATE} is not there)") from None
-        trainer.load_state(state)
+            self.out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise FolderTaken(f"{self.out}/ cannot be made: {error.strerror}") from None
+        if not os.access(self.out, os.W_OK):
+            raise FolderTaken(f"nothing may be written into {self.out}/")
+
+    def go_on(self, trainer: Trainer) -> None:
+        """Take up the run that is there. Raises InvalidState, OSError."""
+        trainer.load_state(resume.from_bytes((self.out / STATE).read_bytes()))
         if trainer.epoch > 1:
             history = History.model_validate_json((self.out / HISTORY).read_bytes(), extra="ignore")
             self.epochs = [epoch for epoch in history.epochs if epoch.epoch < trainer.epoch]
@@ -124,17 +130,20 @@ def train_here(
     Raises FolderTaken, DatasetUnavailable, DeviceUnavailable, Hopeless, InvalidState, OSError, Stopped.
     """
     device = find_device(settings.device)
+    folder = Folder(out, settings.save_seconds)
+    folder.check(going_on)
     dataset = load_dataset(config, settings.data_dir, settings.cache_dir, settings.mirrors)
     trainer = Trainer(config, dataset, device)
-    folder = Folder(out, settings.save_seconds)
     try:
-        folder.open(trainer, going_on)
+        if going_on:
+            folder.go_on(trainer)
     except ValidationError as error:
         raise FolderTaken(f"{out / HISTORY} cannot be read: {error.errors()[0]['msg']}") from error
     where = f", from iteration {trainer.iteration} of epoch {trainer.epoch}" if going_on else ""
+    iterations = "1 iteration" if trainer.batches == 1 else f"{trainer.batches} iterations"
     console.print(
         f"Training on {describe(device)} in {trainer.precision}{where}: {len(dataset.train_labels)} images of "
-        f"{dataset.name}, {trainer.batches} iterations an epoch. Files go to {out}/"
+        f"{dataset.name}, {iterations} an epoch. Files go to {out}/"
     )
     assessor = None
     if settings.judge:

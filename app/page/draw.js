@@ -7,6 +7,7 @@ import { name, note } from "/page/main.js";
 
 const MOST = { one: 1000, all: 100 };
 const SEEDS = 1e6;
+const FIELDS = { "query.n": "How many", "query.seed": "The seed" }; // as this page calls them
 
 export async function show(root, { query }, signal) {
   name("Draw");
@@ -87,7 +88,8 @@ export async function show(root, { query }, signal) {
       if (signal.aborted || mine !== draw.newest) return;
       ready(false);
       const start = problem.status === 503 ? h("a", { class: "button primary", href: "#/new" }, "Start a run") : null;
-      trouble.replaceChildren(notice(problem.message, start));
+      const mistakes = (problem.mistakes ?? []).map(({ field, message }) => `${FIELDS[field] ?? field} ${message}.`);
+      trouble.replaceChildren(notice(mistakes.join(" ") || problem.message, start));
     }
   }
 

@@ -1,7 +1,7 @@
 // The address says what is shown: #/runs/ID?epoch=3. Nothing else is remembered, so a reload loses nothing.
 
 import { key, wanted } from "/page/api.js";
-import { h, hush, notice, say } from "/page/dom.js";
+import { h, hush, notice, whisper } from "/page/dom.js";
 
 const VIEWS = { "": "runs", new: "order", runs: "run", compare: "compare", draw: "draw", checkpoints: "checkpoints" };
 
@@ -36,6 +36,7 @@ async function show() {
   const main = document.getElementById("main");
   mark(at.view);
   hush();
+  name("");
   if (!(at.view in VIEWS)) return main.replaceChildren(notice("There is no such page.", h("a", { href: "#/" }, "To the runs")));
   try {
     const view = await import(`/page/${VIEWS[at.view]}.js`);
@@ -46,7 +47,7 @@ async function show() {
     await view.show(root, at, signal);
   } catch (error) {
     if (signal.aborted || error.name === "AbortError") return;
-    say(error);
+    whisper(error.message);
     const again = h("button", { type: "button", onclick: show }, "Try again");
     main.replaceChildren(notice(error.message, again));
   }

@@ -20,9 +20,10 @@ export async function show(root, { query }, signal) {
   const cost = h("p", { class: "cost", "aria-live": "polite" });
   const wrong = h("div");
   const send = h("button", { class: "primary big" }, "Start the run");
+  const beginnings = Object.entries(presets).map(([text, { value }]) => ({ value, button: h("button", { type: "button", onclick: () => preset(value) }, text[0].toUpperCase() + text.slice(1)) }));
   const form = h("form", { novalidate: true }, h("div", {},
     h("fieldset", { class: "presets" }, h("legend", {}, "Begin with"),
-      Object.entries(presets).map(([text, { value }]) => h("button", { type: "button", onclick: () => preset(value) }, text[0].toUpperCase() + text.slice(1)))),
+      beginnings.map((each) => each.button)),
     FIRST.map((key) => byName.get(key)?.element),
     h("details", { open: fields.some((each) => !FIRST.includes(each.key) && query.has(each.key)) },
       h("summary", {}, "Everything else"), h("div", { class: "fields" }, fields.filter((each) => !FIRST.includes(each.key)).map((each) => each.element)))),
@@ -34,7 +35,8 @@ export async function show(root, { query }, signal) {
   const changed = () => {
     once = random();
     note(Object.fromEntries(fields.map((each) => [each.key, each.text()])));
-    cost.replaceChildren(...estimate({ ...defaults(properties), ...body() }, recent.jobs));
+    for (const each of beginnings) each.button.setAttribute("aria-pressed", fields.every((own) => own.key === "name" || own.is(each.value[own.key])));
+    cost.replaceChildren(...(form.querySelector(":invalid") ? ["Not every field can be as it is."] : estimate({ ...defaults(properties), ...body() }, recent.jobs)));
   };
   const preset = (values) => {
     for (const each of fields) each.write(values[each.key]);
@@ -50,16 +52,24 @@ export async function show(root, { query }, signal) {
       const job = await post("/train", body(), { "Idempotency-Key": once });
       go(`/runs/${job.id}`);
     } catch (problem) {
-      const named = (problem.mistakes ?? []).map((mistake) => [byName.get(mistake.field.split(".").at(-1)), mistake.message]).filter(([each]) => each);
-      for (const [each, message] of named) each.complain(message);
+      const named = (problem.mistakes ?? []).map((mistake) => placed(mistake, byName)).filter(([each]) => each);
+      const told = named.map(([each, message]) => each.complain(message));
       if (named.length) named[0][0].focus();
       else wrong.replaceChildren(notice(problem.message));
-      say(problem);
+      say(told.length ? new Error(told.join(" ")) : problem);
     } finally {
       send.disabled = false;
     }
   });
   changed();
+}
+
+/** The field that a mistake is about; one between two fields says it of the first that it names. */
+function placed({ field: where, message }, byName) {
+  const own = byName.get(where.split(".").at(-1));
+  if (own) return [own, message];
+  const [first, ...rest] = message.split(" ");
+  return [byName.get(first), rest.join(" ")];
 }
 
 function defaults(properties) {
@@ -79,7 +89,7 @@ function field(key, schema, given) {
     input = h("input", { ...common, type: "text", maxlength: kind.maxLength, autocomplete: "off" });
   } else {
     const step = kind.type === "integer" ? 1 : "any";
-    input = h("input", { ...common, type: "number", step, min: kind.minimum ?? kind.exclusiveMinimum, max: kind.maximum, placeholder: schema.default === undefined ? "all" : null, inputmode: step === 1 ? "numeric" : "decimal" });
+    input = h("input", { ...common, type: "number", step, min: kind.minimum ?? kind.exclusiveMinimum, max: kind.maximum, placeholder: schema.default ?? "all", inputmode: step === 1 ? "numeric" : "decimal" });
   }
   input.value = initial;
   const wrong = h("p", { class: "wrong", id: `${id}-wrong` });
@@ -97,10 +107,12 @@ function field(key, schema, given) {
       if (isDefault()) return undefined;
       return input.type === "number" && input.value !== "" ? Number(input.value) : input.value;
     },
+    is: (value) => input.value === String(value ?? schema.default ?? ""),
     write: (value) => { input.value = value ?? schema.default ?? ""; },
     complain(message) {
       wrong.textContent = message && `${label} ${message}.`;
       input.setAttribute("aria-invalid", Boolean(message));
+      return wrong.textContent;
     },
   };
 }

@@ -129,7 +129,7 @@ export async function show(root, { id, query }, signal) {
 function layout(root, id) {
   const view = {
     head: h("div", { class: "head" }, title(`Run ${id}`)),
-    bar: progress(), standing: h("p", { class: "standing" }), trouble: h("div"), refused: h("div"),
+    bar: progress(), standing: h("p", { class: "standing" }), trouble: h("div"), refused: h("div", { class: "refused" }),
     later: h("p", { class: "hint" }), learned: h("div", { hidden: true }),
     epoch: h("h2", { id: "epoch-title" }), took: h("span", { class: "hint" }),
     picture: hands(), play: h("button", { type: "button" }, "Play"),

@@ -25,7 +25,8 @@ export function duration(seconds) {
 
 export function ago(time) {
   const seconds = (Date.now() - new Date(time)) / 1000;
-  return seconds < 5 ? "just now" : `${duration(seconds)} ago`;
+  if (seconds < 5) return "just now";
+  return seconds >= 60 && seconds < 90 ? "a minute ago" : `${duration(seconds)} ago`;
 }
 
 export function when(time) {

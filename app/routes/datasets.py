@@ -8,7 +8,7 @@ import anyio.to_thread
 from fastapi import APIRouter, Body, Path, Query, Response
 from fastapi.responses import FileResponse
 
-from app.dependencies import JobId, Services, ServicesDep, WithinWorkRate, checked
+from app.dependencies import DatasetId, Services, ServicesDep, WithinWorkRate, checked
 from app.routes.digits import IfNoneMatch
 from app.routes.training import IdempotencyKey, accepted
 from app.schemas import JobsQuery
@@ -61,14 +61,14 @@ async def order(
 async def datasets(services: ServicesDep, query: Annotated[JobsQuery, Query()]) -> DatasetList:
     """List the data sets ordered last, newest first."""
     if query.before is not None:
-        checked(query.before)
+        checked(query.before, "data set", "/datasets")
     found = await services.desk.newest(query.limit + 1, query.status, query.before, datasets=True)
     page = await views(services, found[: query.limit])
     return DatasetList.of(page, len(found) > query.limit, query)
 
 
 @router.get("/datasets/{job_id}")
-async def dataset(services: ServicesDep, job_id: JobId) -> DatasetView:
+async def dataset(services: ServicesDep, job_id: DatasetId) -> DatasetView:
     """Tell where the making of a data set stands, and where its files are."""
     (view,) = await views(services, [await found(services, job_id)])
     return view
@@ -82,7 +82,10 @@ async def views(services: Services, jobs: list[Job]) -> list[DatasetView]:
 
 
 async def found(services: Services, job_id: str) -> Job:
-    job = await services.desk.get(job_id)
+    try:
+        job = await services.desk.get(job_id)
+    except JobNotFound:
+        raise JobNotFound(f"there is no data set {job_id}: see GET /datasets") from None
     if job.order is None:
         raise JobNotFound(f"job {job_id} is a run and no data set: see GET /jobs/{job_id}, or GET /datasets")
     return job
@@ -103,7 +106,7 @@ async def found(services: Services, job_id: str) -> Job:
 )
 async def dataset_file(
     services: ServicesDep,
-    job_id: JobId,
+    job_id: DatasetId,
     file: Annotated[str, Path(pattern=FILE_NAME, examples=[TRAIN_IMAGES])],
     if_none_match: IfNoneMatch = None,
 ) -> Response:
@@ -128,7 +131,7 @@ async def dataset_file(
 
 
 @router.delete("/datasets/{job_id}", status_code=204)
-async def delete(services: ServicesDep, job_id: JobId) -> None:
+async def delete(services: ServicesDep, job_id: DatasetId) -> None:
     """Delete a data set's files. The order stays on record, and a retry of its job makes them anew."""
     job = await found(services, job_id)
     if job.status not in ENDED:

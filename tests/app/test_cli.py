@@ -96,6 +96,8 @@ def test_train_leaves_what_the_seed_leaves(tmp_path: Path, dataset_name: Dataset
         (["train", "--train-examples", "50"], "raise train_examples or lower batch_size"),
         (["digits", "7", "-o", "x.png"], "nothing has been published"),
         (["digits", "7", "-o", "x.png", "--checkpoint", "none.safetensors"], "there is no file none.safetensors"),
+        (["digits", "7", "-o", "none/x.png"], "there is no folder none to write x.png into"),
+        (["train", "--out", "/proc/run"], "/proc/run/ cannot be made"),
         (["digits", "7", "-o", "x.png", "--checkpoint", "nonsense"], "ids look like"),
         (["digits", "10", "-o", "x.png"], "less than or equal to 9"),
         (["digits", "7"], "nothing has been published"),

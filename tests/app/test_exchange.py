@@ -85,7 +85,7 @@ def test_what_cannot_draw_is_imported_and_not_served(
     save_weights(broken, folder / "params_generator_epoch_002.hdf5")
     told = acgan("import-keras", str(folder), "--dataset", dataset_name)
     assert told.returncode == 0, told.stderr
-    assert "are recognised, and less than" in told.stdout
+    assert "are recognised, and it takes 50% to be served" in told.stdout
     assert "its weights are not finite" in told.stdout
     store = CheckpointStore(AppSettings().store_dir)
     assert store.latest() is None

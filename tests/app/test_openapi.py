@@ -34,6 +34,16 @@ def operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]
             yield f"{method} {path}", operation
 
 
+def test_every_call_is_listed_by_a_short_sentence_of_its_own(document: dict[str, Any]) -> None:
+    headings = {called: operation["summary"] for called, operation in operations(document)}
+    assert headings["post /train"] == "Start a run"
+    assert headings["post /jobs/{job_id}/front"] == "Let a waiting run be the next, whatever its priority"
+    assert len(set(headings.values())) == len(headings)
+    for called, heading in headings.items():
+        assert " " in heading, called
+        assert len(heading) < 110, called
+
+
 def test_every_answer_in_json_has_an_example(document: dict[str, Any]) -> None:
     without = [
         f"{called} {status} {media_type}"

@@ -59,15 +59,18 @@ def test_a_run_is_started_listed_steered_and_its_history_kept(address: str, benc
     again = told("retry", job_id)
     assert again["retry_of"] == job_id
     assert f"job {again['id']} is the next" in acgan("front", again["id"]).stdout
+    told("start", "--name", long := 20 * "long ")
     listed = acgan("jobs")
     assert listed.returncode == 0
+    assert long.strip() in listed.stdout  # in one line, for grep
     assert (job_id in listed.stdout, again["id"] in listed.stdout, "[mine]" in listed.stdout) == (True, True, True)
-    assert [each["id"] for each in told("jobs", "--limit", "1")["jobs"]] == [again["id"]]
-    assert f"acgan jobs --before {again['id']}" in acgan("jobs", "--limit", "1").stdout
+    assert [each["id"] for each in told("jobs", "--limit", "2")["jobs"]][1] == again["id"]
+    assert f"acgan jobs --before {again['id']}" in acgan("jobs", "--limit", "2").stdout
 
     work(bench, 2)  # the next is the one that was moved to the front
     assert [epoch["epoch"] for epoch in told("history", again["id"])["epochs"]] == [1, 2]
-    assert acgan("history", again["id"], "--csv", "-o", str(tmp_path / "history.csv")).returncode == 0
+    assert "as CSV in" in acgan("history", again["id"], "-o", str(tmp_path / "history.csv")).stdout  # by its name
+    assert acgan("history", again["id"], "--csv").stdout == (tmp_path / "history.csv").read_text()
     with (tmp_path / "history.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["1", "2"]
@@ -164,12 +167,13 @@ def test_following_lasts_through_a_restart_and_ends_by_ctrl_c(settings: AppSetti
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["start", "--epochs", "0"], "should be greater than or equal to 1"),
+        (["start", "--epochs", "0"], "acgan: --epochs should be greater than or equal to 1"),
+        (["start", "--train-examples", "50"], "acgan: train_examples is 50, less than one batch"),
         (["start", "--recipe", "blunt"], "'seed' or 'sharp'"),
-        (["follow", NOBODY], "There is no job"),
-        (["cancel", "nonsense"], "ids look like"),
-        (["jobs", "--status", "tired"], "query.status"),
-        (["jobs", "--limit", "0"], "query.limit"),
+        (["follow", NOBODY], "see `acgan jobs`"),
+        (["cancel", "nonsense"], "`acgan jobs` lists them"),
+        (["jobs", "--status", "tired"], "--status should be"),
+        (["jobs", "--limit", "0"], "--limit should be"),
         (["serving", "nonsense"], "ids look like"),
         (["history", NOBODY, "-o", "/nowhere/at/all"], "There is no job"),
         (["jobs", "--url", "ftp://somewhere"], "is no address of a service"),

@@ -66,20 +66,20 @@ def test_the_best_is_served_where_that_is_asked_for(client: TestClient, store: C
 
 
 @pytest.mark.parametrize(
-    ("order", "status"),
+    ("order", "status", "said"),
     [
-        ({"policy": "pinned", "checkpoint": f"{NEW}-e009"}, 404),
-        ({"policy": "pinned", "checkpoint": "nonsense"}, 404),
-        ({"policy": "pinned"}, 422),
-        ({"policy": "newest", "checkpoint": f"{OLD}-e001"}, 422),
-        ({"policy": "oldest"}, 422),
-        ({}, 422),
+        ({"policy": "pinned", "checkpoint": f"{NEW}-e009"}, 404, "There is no checkpoint"),
+        ({"policy": "pinned", "checkpoint": "nonsense"}, 404, "ids look like"),
+        ({"policy": "pinned"}, 422, "body.checkpoint: is missing."),
+        ({"policy": "newest", "checkpoint": f"{OLD}-e001"}, 422, "body.checkpoint: there is no such field"),
+        ({"policy": "oldest"}, 422, "body.policy: should be 'newest', 'best' or 'pinned', not 'oldest'."),
+        ({}, 422, "body.policy: should be 'newest', 'best' or 'pinned'."),
     ],
 )
-def test_a_choice_that_cannot_be_is_refused(client: TestClient, order: dict[str, str], status: int) -> None:
+def test_a_choice_that_cannot_be_is_refused(client: TestClient, order: dict[str, str], status: int, said: str) -> None:
     answer = client.put("/serving", json=order)
     assert answer.status_code == status
-    assert answer.json()["detail"]
+    assert said in answer.json()["detail"]
     assert client.get("/serving").json()["policy"] == "newest"
 
 

@@ -117,8 +117,31 @@ def test_mistakes_are_told_in_a_sentence_beside_the_field(browser: Browser, sett
         page.get_by_role("button", name="Start the run").click()
         expect(page.get_by_label("Epochs")).to_have_accessible_description(re.compile("less than or equal to 1000"))
         expect(page.get_by_label("Epochs")).to_be_focused()
+        page.goto("/#/new?epochs=1&train_examples=50")
+        page.get_by_role("button", name="Start the run").click()
+        images = page.get_by_label("Train examples")
+        expect(images).to_have_accessible_description(re.compile("Train examples is 50, less than one batch of 100"))
+        expect(images).to_be_focused()
+        page.goto("/#/new?epochs=0")
+        expect(page.locator(".cost")).to_have_text("Not every field can be as it is.")
+        page.get_by_label("Epochs").fill("")
+        expect(page.get_by_placeholder("100").and_(page.get_by_label("Epochs"))).to_be_visible()
+        expect(page.locator(".cost")).to_contain_text("for 100 epochs")
         page.goto("/#/runs/20200101-000000-aaaaaa")
         expect(page.get_by_role("main")).to_contain_text("There is no job")
+        expect(page).to_have_title("acgan")
+        page.close()
+
+
+def test_a_long_name_stays_on_the_page(browser: Browser, settings: AppSettings, store: CheckpointStore) -> None:
+    with serving(settings) as address:
+        page = browser.new_page(base_url=address, viewport={"width": 390, "height": 844})
+        name = 100 * "x"
+        job = page.request.post("/train", data={"name": name}).json()["id"]
+        for place in ("/#/", f"/#/runs/{job}"):
+            page.goto(place)
+            expect(page.get_by_role("heading", name=name)).to_be_visible()
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), place
         page.close()
 
 
