@@ -72,7 +72,9 @@ class Reader:
             '{"epochs": 2}', '{"epochs": 2, "dataset": "printed", "train_examples": 200, "test_examples": 100}'
         )
         told = told.replace('{"per_class": 6000, "seed": 1}', '{"per_class": 2, "test_per_class": 1}')
-        told = re.sub(r"acgan start --epochs 2", f"acgan start {SMALLER}", told)
+        told = re.sub(r"acgan start (--follow )?--epochs \d+( --dataset.*)?", rf"acgan start \1{SMALLER}", told)
+        told = told.replace("--recipe sharp --name", "--name")
+        told = told.replace("--per-class 6000", "--per-class 2 --test-per-class 1").replace("DATASET", self.dataset)
         told = re.sub(
             r"acgan train (--recipe sharp )?(--epochs \d+ )?--out run", rf"acgan train \1{SMALLER} --out run", told
         )
