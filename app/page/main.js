@@ -3,7 +3,7 @@
 import { key, wanted } from "/page/api.js";
 import { h, hush, notice, whisper } from "/page/dom.js";
 
-const VIEWS = { "": "runs", new: "order", runs: "run", compare: "compare", draw: "draw", checkpoints: "checkpoints" };
+const VIEWS = { "": "runs", new: "order", runs: "run", compare: "compare", draw: "draw", play: "play", datasets: "datasets", checkpoints: "checkpoints" };
 
 export function place() {
   const [path, query = ""] = location.hash.replace(/^#\/?/, "").split("?");

@@ -45,6 +45,8 @@ def test_axe_finds_nothing_serious_and_nothing_is_too_wide(
         f"runs/{jobs[0]}?real=1": ".chart polyline",
         f"compare?a={jobs[0]}&b={jobs[1]}": ".chart polyline",
         "draw?label=all&n=4&seed=1": ".sheet img[src]",
+        "play?number=2718&seed=1": ".drawing img[src]",
+        "datasets": ".nothing",
         "checkpoints": ".checkpoint",
     }
     with visiting(browser, str(service.client.base_url), **LOOKS[look]) as page:

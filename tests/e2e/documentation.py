@@ -6,7 +6,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("README.md", *(f"docs/{name}.md" for name in ("guide", "from-keras", "api", "commands", "operations", "quality")))
+PAGES = (
+    "README.md",
+    *(f"docs/{name}.md" for name in ("guide", "from-keras", "api", "commands", "operations", "quality")),
+)
 PROGRAMS = ("curl", "make", "docker", "acgan", ".venv/bin/acgan", ".venv/bin/python", ".venv/bin/pip")
 
 

@@ -1,0 +1,94 @@
+// Data sets on order: how many digits, and where the files are once a worker has made them.
+
+import { ENDED, get, key, post } from "/page/api.js";
+import { button, h, notice, pause, say, title, whisper } from "/page/dom.js";
+import { name, note } from "/page/main.js";
+import { ago, bytes, duration, number } from "/page/words.js";
+
+const CLASSES = 10, BYTES = 410, AGAIN = 1500; // bytes a digit takes, packed; milliseconds until it is asked again
+const SURE = { "": "as they come", 0.5: "those that the judge reads", 0.99: "those that the judge is sure of" };
+
+export async function show(root, { query }, signal) {
+  name("Data sets");
+  const many = field("per_class", "Training digits of each class", query.get("per_class") ?? "6000");
+  const tests = field("test_per_class", "Test digits of each class", query.get("test_per_class") ?? "1000");
+  const seed = field("seed", "Hand (seed)", query.get("seed") ?? "1", 0);
+  const sure = h("select", { id: "verify", onchange: changed }, Object.entries(SURE).map(([value, text]) => h("option", { value }, text)));
+  sure.value = query.get("verify") ?? "";
+  const size = h("p", { class: "hint", "aria-live": "polite" });
+  const send = h("button", { class: "primary" }, "Order it");
+  const form = h("form", { class: "controls", novalidate: true, oninput: changed, onsubmit: order },
+    many.element, tests.element, seed.element,
+    h("div", { class: "field" }, h("label", { for: "verify" }, "Digits"), sure), h("div", { class: "actions" }, send));
+  const list = h("div", { "aria-live": "polite" });
+  root.append(title("Data sets"),
+    h("p", {}, "Digits by the thousand, drawn by what is served, as the four files that every loader of MNIST reads."),
+    form, size, list);
+  changed();
+  await watch();
+
+  function changed() {
+    note({ per_class: many.input.value, test_per_class: tests.input.value, seed: seed.input.value, verify: sure.value });
+    const digits = CLASSES * (Number(many.input.value) + Number(tests.input.value));
+    size.textContent = `${number(digits)} digits, about ${bytes(digits * BYTES)}.`;
+  }
+
+  async function order(event) {
+    event.preventDefault();
+    send.disabled = true;
+    try {
+      const body = { per_class: Number(many.input.value), test_per_class: Number(tests.input.value), seed: Number(seed.input.value) };
+      const { id } = await post("/datasets", sure.value ? { ...body, verify: Number(sure.value) } : body);
+      whisper(`Data set ${id} is ordered.`);
+      await update();
+    } catch (problem) {
+      say(problem);
+    } finally {
+      send.disabled = false;
+    }
+  }
+
+  async function watch() {
+    for (;;) {
+      await update();
+      await pause(AGAIN, signal);
+    }
+  }
+
+  async function update() {
+    const { datasets } = await get("/datasets", signal);
+    const shown = JSON.stringify(datasets);
+    if (shown === update.shown) return;
+    update.shown = shown;
+    list.replaceChildren(...(datasets.length ? datasets.map((each) => entry(each, update)) : [h("p", { class: "nothing" }, "None was ordered yet.")]));
+  }
+}
+
+function field(id, text, value, least = 1) {
+  const input = h("input", { type: "number", id, min: least, value, inputmode: "numeric" });
+  return { input, element: h("div", { class: "field" }, h("label", { for: id }, text), input) };
+}
+
+function entry(dataset, update) {
+  const { id, order, status, progress } = dataset;
+  const control = (verb, text) => button(text, async () => { await post(`/jobs/${id}/${verb}`); await update(); });
+  const running = !ENDED.includes(status);
+  return h("article", { class: "job dataset", "data-id": id },
+    h("div", {},
+      h("h2", {}, `${number(CLASSES * (order.per_class + order.test_per_class))} digits `, h("span", { class: `badge ${status}` }, status)),
+      h("p", { class: "hint" }, `Seed ${order.seed}, drawn by `, h("code", {}, order.checkpoint), order.verify === null ? "" : `, verified to ${order.verify}`, `. Ordered ${ago(dataset.created_at)}.`),
+      running && progress && h("progress", { max: progress.digits, value: progress.drawn, "aria-label": "Drawn so far" }),
+      running && progress && h("p", { class: "hint" }, `${number(progress.drawn)} of ${number(progress.digits)}, about ${duration(progress.eta_seconds)} left.`),
+      dataset.error && notice(dataset.error),
+      files(dataset)),
+    h("div", { class: "actions" },
+      running && status !== "cancelling" && control("cancel", "Cancel"),
+      (status === "failed" || status === "cancelled") && control("resume", "Go on")));
+}
+
+/** A link sends no key; the command does. */
+function files({ id, files: made }) {
+  if (!Object.keys(made).length) return null;
+  if (key.readingNeedsIt()) return h("p", { class: "hint" }, "Its files: ", h("code", {}, `acgan download ${id}`));
+  return h("p", { class: "under" }, Object.entries(made).map(([file, address]) => h("a", { href: address, download: file }, file)));
+}

@@ -1,0 +1,90 @@
+// What one hand can do: write a number, and turn one digit into another. The address says which hand.
+
+import { button, h, notice, title, whisper } from "/page/dom.js";
+import { sheet } from "/page/ink.js";
+import { name, note } from "/page/main.js";
+
+const SEEDS = 1e6, SETTLE = 150; // milliseconds until whoever types is taken to be done
+const DIGITS = [..."0123456789"];
+
+export async function show(root, { query }, signal) {
+  name("Play");
+  const wanted = {
+    number: query.get("number") ?? "31415926",
+    first: query.get("first") ?? "3",
+    last: query.get("last") ?? "8",
+    seed: query.get("seed") ?? fresh(),
+  };
+  const number = h("input", { type: "text", id: "number", inputmode: "numeric", maxlength: 40, pattern: "[0-9]{1,40}", autocomplete: "off", value: wanted.number, oninput: () => set({ number: number.value.trim() }) });
+  const seed = h("input", { type: "number", id: "seed", min: 0, max: Number.MAX_SAFE_INTEGER, value: wanted.seed, oninput: () => set({ seed: seed.value }) });
+  const first = choice("first", "A digit", wanted.first, (value) => set({ first: value }));
+  const last = choice("last", "becomes", wanted.last, (value) => set({ last: value }));
+  const line = drawing(), film = drawing();
+
+  root.append(
+    title("Play"),
+    h("form", { class: "controls", onsubmit: (event) => event.preventDefault() },
+      h("div", { class: "field" }, h("label", { for: "seed" }, "Hand (seed)"), h("div", { class: "row" }, seed,
+        button("Another hand", () => { seed.value = fresh(); set({ seed: seed.value }); })))),
+    h("section", {}, h("h2", {}, "A number in one hand"),
+      h("div", { class: "field" }, h("label", { for: "number" }, "Up to 40 digits"), number), line.element),
+    h("section", {}, h("h2", {}, "A digit that becomes another"),
+      h("div", { class: "actions" }, first, last), film.element));
+  draw();
+
+  function set(changes) {
+    Object.assign(wanted, changes);
+    draw();
+  }
+
+  /** Draw both; of many wishes in a row, the last. */
+  async function draw() {
+    note(wanted);
+    const mine = (draw.newest = Symbol("wish"));
+    await new Promise((resolve) => setTimeout(resolve, SETTLE));
+    if (mine !== draw.newest || signal.aborted) return;
+    const hand = encodeURIComponent(wanted.seed);
+    await Promise.all([
+      line.draw(`/numbers/${encodeURIComponent(wanted.number || " ")}?seed=${hand}&scale=3`, `The number ${wanted.number}, written in one hand`, signal),
+      film.draw(`/morph/${wanted.first}/${wanted.last}?seed=${hand}&scale=6&format=webp`, `A ${wanted.first} that becomes a ${wanted.last} and comes back`, signal),
+    ]);
+    whisper(`Drawn by hand ${wanted.seed}.`);
+  }
+}
+
+/** A picture with its address beneath, or why there is none. */
+function drawing() {
+  const picture = sheet();
+  const paper = h("div", { class: "paper" }, picture);
+  const link = h("a", { target: "_blank", rel: "noopener" });
+  const under = h("p", { class: "hint" }, "Its address: ", link);
+  const trouble = h("div");
+  const element = h("div", { class: "drawing" }, paper, under, trouble);
+  return {
+    element,
+    async draw(path, text, signal) {
+      try {
+        const headers = await picture.draw(path, text, signal);
+        const fixed = `${path}&checkpoint=${headers.get("X-Checkpoint")}`;
+        link.href = fixed;
+        link.textContent = location.origin + fixed;
+        trouble.replaceChildren();
+        paper.hidden = under.hidden = false;
+      } catch (problem) {
+        if (signal.aborted) return;
+        paper.hidden = under.hidden = true;
+        trouble.replaceChildren(notice(problem.message));
+      }
+    },
+  };
+}
+
+function choice(id, text, chosen, chose) {
+  const select = h("select", { id, onchange: () => chose(select.value) }, DIGITS.map((each) => h("option", { value: each }, each)));
+  select.value = chosen;
+  return h("div", { class: "field" }, h("label", { for: id }, text), select);
+}
+
+function fresh() {
+  return String(Math.floor(Math.random() * SEEDS));
+}

@@ -1,0 +1,61 @@
+"""What a hand can do, and digits by the thousand, on the page."""
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from app.settings import AppSettings
+from models.checkpoints import CheckpointStore
+from tests.app.serving import serving
+from tests.browser.conftest import visiting
+from worker.training import run_next_job
+
+pytestmark = pytest.mark.browser
+
+
+def test_a_number_and_a_film_are_of_one_hand_and_have_addresses(
+    browser: Browser, settings: AppSettings, store: CheckpointStore
+) -> None:
+    with serving(settings) as address, visiting(browser, address) as page:
+        page.get_by_role("link", name="Play").click()
+        expect(page.get_by_role("img", name="The number 31415926")).to_be_visible()
+        page.get_by_label("Up to 40 digits").fill("0042")
+        page.get_by_label("Hand (seed)").fill("4")
+        page.get_by_label("becomes").select_option("5")
+        expect(page.get_by_role("img", name="The number 0042, written in one hand")).to_be_visible()
+        expect(page.get_by_role("img", name="A 3 that becomes a 5 and comes back")).to_be_visible()
+        link = page.get_by_role("link", name="/numbers/0042?seed=4")
+        assert page.request.get(str(link.get_attribute("href"))).headers["content-type"] == "image/png"
+        page.reload()
+        expect(page.get_by_role("img", name="The number 0042")).to_be_visible()
+
+
+def test_a_number_that_is_none_is_told(browser: Browser, settings: AppSettings, store: CheckpointStore) -> None:
+    with serving(settings) as address:
+        page = browser.new_page(base_url=address)
+        page.goto("/#/play?number=12x&seed=4")
+        expect(page.locator(".notice")).to_contain_text("number")
+        page.get_by_label("Up to 40 digits").fill("12")
+        expect(page.get_by_role("img", name="The number 12,")).to_be_visible()
+        expect(page.locator(".notice")).to_have_count(0)
+        page.close()
+
+
+def test_a_data_set_is_ordered_watched_cancelled_and_downloaded(
+    browser: Browser, settings: AppSettings, store: CheckpointStore
+) -> None:
+    with serving(settings) as address, visiting(browser, address) as page:
+        page.get_by_role("link", name="Data sets").click()
+        expect(page.get_by_text("70,000 digits, about 29 MB.")).to_be_visible()
+        page.get_by_label("Training digits of each class").fill("2")
+        page.get_by_label("Test digits of each class").fill("1")
+        page.get_by_role("button", name="Order it").click()
+        entry = page.locator(".dataset")
+        expect(entry).to_contain_text("30 digits queued")
+        entry.get_by_role("button", name="Cancel").click()
+        expect(entry).to_contain_text("cancelled")
+        entry.get_by_role("button", name="Go on").click()
+        expect(entry).to_contain_text("queued")
+        run_next_job(settings)
+        with page.expect_download() as download:
+            entry.get_by_role("link", name="train-images-idx3-ubyte.gz").click()
+        assert download.value.suggested_filename == "train-images-idx3-ubyte.gz"
