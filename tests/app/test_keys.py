@@ -34,6 +34,17 @@ CHANGES = [("POST", "/train"), *(("POST", f"{JOB}/{verb}") for verb in VERBS)]
 OTHER_CHANGES = [("PUT", "/serving"), ("DELETE", "/train"), ("PATCH", JOB)]
 READS = ["/digits/7", "/jobs", "/checkpoints", "/docs", "/openapi.json", "/metrics", "/nowhere"]
 PROBES = ["/livez", "/readyz"]
+MALFORMED = [  # names that are the same in every run, as keys are not
+    "a key",
+    "a name and a key",
+    "an entry and a key",
+    "an equals sign",
+    "a space in a name",
+    "a digest cut short",
+    "no name",
+    "a digest alone",
+    "commas alone",
+]
 
 
 @contextmanager
@@ -139,6 +150,7 @@ def test_a_key_is_compared_with_every_entry_to_its_end(monkeypatch: pytest.Monke
         ANAS_ENTRY.digest.decode(),
         " , ",
     ],
+    ids=MALFORMED,
 )
 def test_malformed_keys_are_refused_at_start_in_a_sentence_that_shows_none(
     text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
