@@ -97,7 +97,7 @@ def test_who_never_ends_a_request_keeps_nobody_else_out(house: House) -> None:
     served = outcomes["read"]["200"] + outcomes["order with a key"]["202"]
     asked = sum(told.total() for told in outcomes.values())
     print(f"{SLOW} slow callers, sent away {dict(callers.sent_away)}: {served} of {asked} served")  # noqa: T201
-    assert asked > 500
+    assert asked > 300
     assert served >= 0.999 * asked
     assert callers.sent_away["408"] >= SLOW
     assert refused(house) == before  # the API saw none of them
