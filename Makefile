@@ -22,7 +22,7 @@ test: .venv/.dev
 test-browser: .venv/.dev
 	$(BIN)/pytest -m browser
 
-# What needs root or strace: system calls that fail, disks that fill up.
+# What needs root, strace or haproxy: system calls that fail, disks that fill up, replicas behind a proxy.
 test-faults: .venv/.dev
 	$(BIN)/pytest -m faults
 

@@ -14,8 +14,9 @@ from tests.faults.world import World
 
 
 class Api:
-    def __init__(self, here: World) -> None:
+    def __init__(self, here: World, patience: float = 60.0) -> None:
         self.here = here
+        self.patience = patience  # for it to start: beside many others it takes its time
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.start()
@@ -25,7 +26,7 @@ class Api:
         with self.here.log.open("ab") as log:
             self.process = subprocess.Popen(command, env=self.here.environment, stdout=log, stderr=log)
         with httpx2.Client(timeout=5) as client:  # one: to make it costs more than to ask
-            self.here.until("the API answers", lambda: self.answers(client))
+            self.here.until("the API answers", lambda: self.answers(client), self.patience)
 
     def answers(self, client: httpx2.Client) -> bool:
         try:

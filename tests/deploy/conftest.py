@@ -1,0 +1,3 @@
+from tests.app.conftest import client, settings, store
+
+__all__ = ["client", "settings", "store"]

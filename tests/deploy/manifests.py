@@ -1,0 +1,82 @@
+"""What deploy/kubernetes says, file by file and, where kubectl or kustomize is there, put together."""
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parents[2]
+KUBERNETES = ROOT / "deploy" / "kubernetes"
+BUILDS = ("base", "overlays/gpu", "overlays/keda", "overlays/gpu-keda")
+PARTS = ("kustomization.yaml",)
+
+Manifest = dict[str, Any]
+
+
+def documents(path: Path) -> list[Manifest]:
+    return [document for document in yaml.safe_load_all(path.read_text()) if document]
+
+
+def files(folder: str) -> list[Path]:
+    """Those that kustomize reads, but for its own."""
+    return [path for path in sorted((KUBERNETES / folder).glob("*.yaml")) if path.name not in PARTS]
+
+
+def base() -> list[Manifest]:
+    return [document for path in files("base") for document in documents(path)]
+
+
+def of_kind(kind: str, manifests: list[Manifest]) -> list[Manifest]:
+    return [manifest for manifest in manifests if manifest["kind"] == kind]
+
+
+def pods(manifests: list[Manifest]) -> dict[str, Manifest]:
+    """The pods' templates, by the name of what makes them."""
+    return {
+        manifest["metadata"]["name"]: manifest["spec"]["template"]
+        for manifest in manifests
+        if "template" in manifest.get("spec", {})
+    }
+
+
+def containers(template: Manifest) -> list[Manifest]:
+    return [*template["spec"].get("initContainers", []), *template["spec"]["containers"]]
+
+
+def variables(container: Manifest) -> dict[str, str]:
+    return {entry["name"]: entry.get("value", "") for entry in container.get("env", [])}
+
+
+def settings_env() -> dict[str, str]:
+    """What API and workers share."""
+    lines = (KUBERNETES / "base" / "settings.env").read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+
+
+def renderer() -> list[str] | None:
+    if shutil.which("kubectl"):
+        return ["kubectl", "kustomize"]
+    return ["kustomize", "build"] if shutil.which("kustomize") else None
+
+
+def rendered(build: str) -> list[Manifest]:
+    command = renderer()
+    assert command is not None
+    done = subprocess.run([*command, str(KUBERNETES / build)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""  # no warning of anything outdated
+    return [document for document in yaml.safe_load_all(done.stdout) if document]
+
+
+def selected(selector: Manifest, templates: dict[str, Manifest]) -> Iterator[str]:
+    """The names of those whose pods a selector takes, by its labels and its expressions."""
+    for name, template in templates.items():
+        labels = template["metadata"]["labels"]
+        wanted = selector.get("matchLabels", {}) | {k: v for k, v in selector.items() if isinstance(v, str)}
+        expressions = selector.get("matchExpressions", [])
+        assert all(expression["operator"] == "In" for expression in expressions)
+        if wanted.items() <= labels.items() and all(labels.get(each["key"]) in each["values"] for each in expressions):
+            yield name

@@ -1,0 +1,307 @@
+"""The manifests against the schemas of Kubernetes, against each other, and against what they run."""
+
+import re
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import kubernetes_validate
+import pytest
+import redis
+from kubernetes_validate.utils import SchemaNotFoundError
+
+from app.embedded_redis import find_server, free_port
+from app.main import create_app
+from app.server import GRACE_SECONDS
+from app.settings import AppSettings
+from tests.deploy.manifests import (
+    BUILDS,
+    KUBERNETES,
+    ROOT,
+    Manifest,
+    base,
+    containers,
+    documents,
+    files,
+    of_kind,
+    pods,
+    rendered,
+    renderer,
+    selected,
+    settings_env,
+    variables,
+)
+
+VERSIONS = ("1.30", "1.37")  # the oldest that this is meant for, and the newest whose schemas we have
+OTHERS = {
+    "HOME",
+    "OMP_NUM_THREADS",
+    "REDIS_PASSWORD",
+    "REDISCLI_AUTH",
+}  # variables of other programs, and parts of ours
+SETTINGS = {f"ACGAN_{name.upper()}" for name in AppSettings.model_fields}
+PORTS = {"acgan-api": {"http": 8000}, "acgan-worker": {"metrics": 9108}, "acgan-redis": {"redis": 6379}}
+
+needs_kustomize = pytest.mark.skipif(renderer() is None, reason="needs kubectl or kustomize")
+
+
+def validate(manifest: Manifest, version: str) -> None:
+    kubernetes_validate.validate(manifest, version, strict=True)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("path", files("base"), ids=lambda path: path.name)
+def test_every_file_is_what_kubernetes_takes(path: Path, version: str) -> None:
+    for manifest in documents(path):
+        validate(manifest, version)
+
+
+def test_a_mistake_would_be_found() -> None:
+    deployment = of_kind("Deployment", base())[0]
+    deployment["spec"]["template"]["spec"]["containers"][0]["readynessProbe"] = {}
+    with pytest.raises(kubernetes_validate.ValidationError, match="readynessProbe"):
+        validate(deployment, VERSIONS[0])
+
+
+@needs_kustomize
+@pytest.mark.parametrize("build", BUILDS)
+def test_what_kustomize_makes_of_it_is_what_kubernetes_takes(build: str) -> None:
+    made = rendered(build)
+    for manifest in made:
+        assert manifest["kind"] == "Namespace" or manifest["metadata"]["namespace"] == "acgan"
+        try:
+            for version in VERSIONS:
+                validate(manifest, version)
+        except SchemaNotFoundError:
+            assert manifest["kind"] == "ScaledObject"  # KEDA's own
+    for template in pods(made).values():
+        assert all(":" in container["image"] for container in containers(template))  # a version, not whatever is newest
+    maps = {manifest["metadata"]["name"]: manifest["data"] for manifest in of_kind("ConfigMap", made)}
+    for template in pods(made).values():
+        for container in containers(template):
+            assert all(source["configMapRef"]["name"] in maps for source in container.get("envFrom", []))
+
+
+@needs_kustomize
+def test_the_gpu_overlay_gives_each_worker_a_gpu_and_the_api_none() -> None:
+    templates = pods(rendered("overlays/gpu"))
+    (worker,), (api,) = containers(templates["acgan-worker"]), containers(templates["acgan-api"])
+    assert worker["resources"]["limits"]["nvidia.com/gpu"] == 1
+    assert variables(worker)["ACGAN_DEVICE"] == "cuda"
+    assert "nvidia.com/gpu" not in api["resources"]["limits"]
+    names = list(variables(worker))
+    assert names.index("REDIS_PASSWORD") < names.index("ACGAN_REDIS_URL")  # which is made of it
+
+
+@needs_kustomize
+def test_with_keda_nobody_else_says_how_many_workers_there_are() -> None:
+    made = rendered("overlays/keda")
+    (worker,) = [each for each in of_kind("Deployment", made) if each["metadata"]["name"] == "acgan-worker"]
+    assert "replicas" not in worker["spec"]
+    (scaled,) = of_kind("ScaledObject", made)
+    assert scaled["spec"]["scaleTargetRef"] == {"name": "acgan-worker"}
+    names = [trigger["name"] for trigger in scaled["spec"]["triggers"]]
+    assert re.findall(r"\w+", scaled["spec"]["advanced"]["scalingModifiers"]["formula"]) == names
+    (service,) = [each for each in of_kind("Service", made) if each["metadata"]["name"] == "acgan-api"]
+    address = f"http://acgan-api.acgan.svc.cluster.local:{service['spec']['ports'][0]['port']}/metrics"
+    assert {trigger["metadata"]["url"] for trigger in scaled["spec"]["triggers"]} == {address}
+
+
+# ----------------------------------------------------------------------------
+# What a pod may do, and what it is told.
+
+
+@pytest.mark.parametrize("name", PORTS)
+def test_a_container_is_nobody_special_and_writes_where_it_is_meant_to(name: str) -> None:
+    template = pods(base())[name]
+    pod = template["spec"]
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["runAsUser"] == 10001
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["enableServiceLinks"] is False  # a Service called `acgan` would set ACGAN_PORT to no number
+    volumes = {volume["name"] for volume in pod["volumes"]} | {"data"}
+    for container in containers(template):
+        confined = container["securityContext"]
+        assert confined["readOnlyRootFilesystem"] is True
+        assert confined["allowPrivilegeEscalation"] is False
+        assert confined["capabilities"] == {"drop": ["ALL"]}
+        assert {mount["name"] for mount in container["volumeMounts"]} <= volumes
+        assert "/tmp" in {mount["mountPath"] for mount in container["volumeMounts"]}  # noqa: S108
+        assert {"cpu", "memory"} <= container["resources"]["requests"].keys()
+        assert "memory" in container["resources"]["limits"]
+
+
+def test_the_image_runs_as_the_user_that_the_manifests_name() -> None:
+    assert re.search(r"^USER 10001$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+
+
+def test_every_variable_is_a_setting() -> None:
+    named = set(settings_env())
+    for path in [*files("base"), KUBERNETES / "components" / "gpu" / "worker.yaml"]:
+        for template in pods(documents(path)).values():
+            for container in containers(template):
+                named |= variables(container).keys()
+    assert {name for name in named if not name.startswith("ACGAN_")} == OTHERS
+    assert {name for name in named if name.startswith("ACGAN_")} <= SETTINGS
+    assert {"ACGAN_REDIS_URL", "ACGAN_STORE", "ACGAN_DEVICE", "ACGAN_API_KEYS"} <= named
+
+
+@pytest.mark.parametrize("name", ["acgan-api", "acgan-worker"])
+def test_the_settings_are_taken_as_they_stand(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    (container,) = containers(pods(base())[name])
+    for variable, value in (settings_env() | variables(container)).items():
+        if variable.startswith("ACGAN_"):
+            monkeypatch.setenv(variable, value.replace("$(REDIS_PASSWORD)", "abc123"))
+    settings = AppSettings()
+    assert settings.redis_url == "redis://:abc123@acgan-redis:6379/0"
+    mounts = {mount["mountPath"] for mount in container["volumeMounts"]}
+    assert {str(settings.home), str(settings.store_dir)} <= mounts
+    (claim,) = of_kind("PersistentVolumeClaim", base())
+    assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
+    assert settings.store_limit < int(claim["spec"]["resources"]["requests"]["storage"].removesuffix("Gi")) * 2**30
+    if name == "acgan-api":
+        assert (settings.host, settings.port) == ("0.0.0.0", PORTS[name]["http"])  # noqa: S104
+    else:
+        assert (settings.metrics_host, settings.metrics_port) == ("0.0.0.0", PORTS[name]["metrics"])  # noqa: S104
+
+
+def test_no_secret_is_in_it() -> None:
+    assert of_kind("Secret", base()) == []
+    example = (KUBERNETES / "base" / "secret.example.env").read_text().splitlines()
+    keys = {line for line in example if line and not line.startswith("#")}
+    assert keys == {"redis-password=", "api-keys="}
+    asked = {
+        entry["valueFrom"]["secretKeyRef"]["key"] + "="
+        for template in pods(base()).values()
+        for container in containers(template)
+        for entry in container["env"]
+        if "secretKeyRef" in entry.get("valueFrom", {})
+    }
+    assert asked == keys
+
+
+# ----------------------------------------------------------------------------
+# Who finds whom.
+
+
+def test_ports_and_probes_are_those_that_there_are() -> None:
+    routes = set(create_app(AppSettings()).openapi()["paths"])
+    for name, template in pods(base()).items():
+        (container,) = containers(template)
+        assert {port["name"]: port["containerPort"] for port in container["ports"]} == PORTS[name]
+        assert "livenessProbe" in container
+        for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+            asked = container.get(probe, {}).get("httpGet")
+            if asked is not None:
+                assert asked["port"] in PORTS[name]
+                assert asked["path"] in (routes if name == "acgan-api" else {"/metrics"})
+        scraped = template["metadata"].get("annotations", {}).get("prometheus.io/port")
+        assert scraped is None or int(scraped) in PORTS[name].values()
+    for service in of_kind("Service", base()):
+        for port in service["spec"]["ports"]:
+            assert port["port"] == PORTS[service["metadata"]["name"]][port["targetPort"]]
+
+
+def test_selectors_take_the_pods_that_they_are_meant_for() -> None:
+    templates = pods(base())
+    for manifest in base():
+        name, spec = manifest["metadata"]["name"], manifest.get("spec", {})
+        if manifest["kind"] in ("Service", "Deployment", "StatefulSet", "PodDisruptionBudget"):
+            assert list(selected(spec["selector"], templates)) == [name], manifest["kind"]
+        if manifest["kind"] == "HorizontalPodAutoscaler":
+            assert spec["scaleTargetRef"]["name"] in templates
+            (scaled,) = [each for each in of_kind("Deployment", base()) if each["metadata"]["name"] == name]
+            assert "replicas" not in scaled["spec"]
+
+
+def test_the_network_lets_through_what_they_need_and_no_more() -> None:
+    templates, ways = pods(base()), set()
+    for policy in of_kind("NetworkPolicy", base()):
+        spec = policy["spec"]
+        for to in selected(spec["podSelector"], templates):
+            for rule in spec.get("ingress", []):
+                sources = [
+                    name
+                    for peer in rule.get("from", [])
+                    for name in selected(peer.get("podSelector", {"x": ""}), templates)
+                ]
+                ways |= {("in", source, to, port["port"]) for source in sources or ["*"] for port in rule["ports"]}
+            for rule in spec.get("egress", []):
+                peers = [peer["podSelector"] for peer in rule["to"] if "podSelector" in peer]
+                targets = [name for peer in peers for name in selected(peer, templates)]
+                ways |= {("out", to, target, port["port"]) for target in targets or ["*"] for port in rule["ports"]}
+    redis_port = PORTS["acgan-redis"]["redis"]
+    assert ways == {
+        ("in", "*", "acgan-api", 8000),
+        ("in", "*", "acgan-worker", 9108),
+        *(("in", each, "acgan-redis", redis_port) for each in ("acgan-api", "acgan-worker")),
+        *(("out", each, "acgan-redis", redis_port) for each in ("acgan-api", "acgan-worker")),
+        *(("out", each, "*", 53) for each in ("acgan-api", "acgan-worker")),
+        ("out", "acgan-worker", "*", 443),
+    }
+    closed = [policy["spec"] for policy in of_kind("NetworkPolicy", base()) if policy["spec"]["podSelector"] == {}]
+    assert closed == [{"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}]
+
+
+def test_a_rolling_update_drops_no_request() -> None:
+    (api,) = [each for each in of_kind("Deployment", base()) if each["metadata"]["name"] == "acgan-api"]
+    assert api["spec"]["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
+    pod = api["spec"]["template"]["spec"]
+    program, seconds = pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
+    assert program == "sleep"
+    readiness = pod["containers"][0]["readinessProbe"]
+    assert int(seconds) > readiness["periodSeconds"] * readiness["failureThreshold"]
+    assert pod["terminationGracePeriodSeconds"] > int(seconds) + GRACE_SECONDS
+
+
+# ----------------------------------------------------------------------------
+# What is run for real.
+
+
+def test_a_real_server_takes_the_configuration_of_redis(tmp_path: Path) -> None:
+    """Word for word, but for the folder of its data, which is not there before `dir` is read."""
+    port, password, configuration = free_port(), tmp_path / "password.conf", tmp_path / "valkey.conf"
+    password.write_text('requirepass "abc123"\n')
+    said = (KUBERNETES / "base" / "valkey.conf").read_text()
+    assert said.count("dir /data\n") == 1
+    configuration.write_text(said.replace("dir /data\n", f"dir {tmp_path}\n"))
+    here = ["--include", str(password), "--port", str(port), "--bind", "127.0.0.1"]
+    server = subprocess.Popen([find_server(), str(configuration), *here], stdout=subprocess.DEVNULL)
+    try:
+        with redis.Redis(port=port, password="abc123", decode_responses=True) as client:  # noqa: S106
+            until_answers(client, server)
+            wanted = {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction", "save": ""}
+            assert {name: client.config_get(name)[name] for name in wanted} == wanted
+            limit = int(client.config_get("maxmemory")["maxmemory"])
+        with redis.Redis(port=port) as stranger, pytest.raises(redis.AuthenticationError):
+            stranger.ping()
+    finally:
+        server.kill()
+        server.wait()
+    (container,) = containers(pods(base())["acgan-redis"])
+    assert container["resources"]["limits"]["memory"] == "1Gi"
+    assert limit * 2 <= 2**30
+
+
+def until_answers(client: "redis.Redis", server: "subprocess.Popen[bytes]") -> None:
+    deadline = time.monotonic() + 30
+    while server.poll() is None and time.monotonic() < deadline:
+        try:
+            client.ping()
+            return
+        except redis.ConnectionError:
+            time.sleep(0.05)
+    raise AssertionError("it does not start")
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="needs kubectl")
+def test_a_secret_can_be_made_as_the_example_says(tmp_path: Path) -> None:
+    filled = (KUBERNETES / "base" / "secret.example.env").read_text().replace("redis-password=", "redis-password=abc")
+    (tmp_path / "secret.env").write_text(filled)
+    command = ["kubectl", "create", "secret", "generic", "acgan", "--dry-run=client", "-o", "name"]
+    done = subprocess.run(
+        [*command, f"--from-env-file={tmp_path / 'secret.env'}"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "secret/acgan\n"), done.stderr

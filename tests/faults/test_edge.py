@@ -1,0 +1,172 @@
+"""Replicas behind the proxy of docker-compose.scale.yml: what a lost one costs, and what slow callers do to others."""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import httpx2
+import pytest
+
+from tests.app.conftest import publish
+from tests.app.raw import say
+from tests.faults.api import Api
+from tests.faults.edge import Edge, asking, slow, until_served
+from tests.faults.world import TINY, World, world
+from tests.models.test_checkpoints import OLD
+
+SLOW = int(os.environ.get("SLOWLORIS", "300"))
+
+pytestmark = [
+    pytest.mark.faults,
+    pytest.mark.timeout(500),  # a replica takes its time to start beside those who ask
+    pytest.mark.skipif(shutil.which("haproxy") is None, reason="needs haproxy"),
+]
+
+
+class House(NamedTuple):
+    here: World
+    replicas: list[Api]
+    edge: Edge
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """Two replicas, a Redis, no worker: what is accepted waits."""
+    folder = tmp_path_factory.mktemp("edge")
+    with world(folder, environment={"ACGAN_QUEUE_LIMIT": "1000000"}) as here:
+        publish(here.store, OLD, 1, seed=1)
+        replicas = [Api(here, patience=200), Api(here, patience=200)]
+        edge = Edge(folder, replicas)
+        try:
+            until_served(edge.url)
+            yield House(here, replicas, edge)
+        finally:
+            edge.end()
+            for replica in replicas:
+                replica.end()
+
+
+def problem_of(answer: httpx2.Response) -> str:
+    assert answer.headers["content-type"] == "application/problem+json"
+    told = answer.json()
+    assert told["status"] == answer.status_code
+    return str(told["detail"])
+
+
+def test_a_killed_replica_costs_no_request_but_those_on_its_connections(house: House) -> None:
+    replica = house.replicas[0]
+    with asking(house.edge.url, TINY, read=3, order=3, order_with_a_key=2) as outcomes:
+        time.sleep(3)
+        replica.end()
+        time.sleep(5)
+    print(outcomes)  # noqa: T201
+    replica.start()
+    lost = outcomes["order"].total() - outcomes["order"]["202"]
+    assert set(outcomes["read"]) == {"200"}
+    assert set(outcomes["order with a key"]) == {"202"}
+    assert set(outcomes["order"]) <= {"202", "502", "RemoteProtocolError"}  # told so, or cut off
+    assert lost <= 3  # no more than were under way
+    assert all(told.total() > 20 for told in outcomes.values())
+
+
+def test_a_replica_that_is_asked_to_end_costs_no_request(house: House) -> None:
+    replica = house.replicas[1]
+    time.sleep(3)  # the other one is found ready again
+    with asking(house.edge.url, TINY, read=3, order_with_a_key=2) as outcomes:
+        time.sleep(2)
+        replica.process.send_signal(signal.SIGTERM)
+        replica.process.wait(30)
+        time.sleep(3)
+    print(outcomes)  # noqa: T201
+    replica.start()
+    assert set(outcomes["read"]) == {"200"}
+    assert set(outcomes["order with a key"]) == {"202"}
+    assert all(told.total() > 20 for told in outcomes.values())
+
+
+def test_who_never_ends_a_request_keeps_nobody_else_out(house: House) -> None:
+    time.sleep(3)
+    before = refused(house)
+    with slow(house.edge.port, SLOW) as callers, asking(house.edge.url, TINY, read=4, order_with_a_key=2) as outcomes:
+        time.sleep(25)  # longer than a request may take to arrive, twice
+    served = outcomes["read"]["200"] + outcomes["order with a key"]["202"]
+    asked = sum(told.total() for told in outcomes.values())
+    print(f"{SLOW} slow callers, sent away {dict(callers.sent_away)}: {served} of {asked} served")  # noqa: T201
+    assert asked > 300
+    assert served >= 0.999 * asked
+    assert callers.sent_away["408"] >= SLOW
+    assert refused(house) == before  # the API saw none of them
+
+
+def refused(house: House) -> list[str]:
+    figures = [httpx2.get(f"{replica.url}/metrics").text.splitlines() for replica in house.replicas]
+    return [line for lines in figures for line in lines if line.startswith("acgan_http_refusals_total")]
+
+
+def test_one_address_has_a_hundred_connections_and_leaves_the_others_theirs(house: House) -> None:
+    with contextlib.ExitStack() as crowd:
+        made = [crowd.enter_context(socket.socket()) for _ in range(150)]
+        for connection in made:
+            connection.bind(("127.0.0.9", 0))
+            with contextlib.suppress(ConnectionResetError):
+                connection.connect(("127.0.0.1", house.edge.port))
+        time.sleep(0.5)
+        assert sum(stands(connection) for connection in made) == 100
+        assert httpx2.get(f"{house.edge.url}/livez").status_code == 200
+
+
+def stands(connection: socket.socket) -> bool:
+    connection.setblocking(False)
+    try:
+        return connection.recv(1) != b""
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+
+
+def test_what_is_too_large_or_no_request_is_answered_at_the_edge(house: House) -> None:
+    url = house.edge.url
+    long_head = httpx2.get(f"{url}/livez", headers={"X-Long": "a" * 20000})
+    assert long_head.status_code == 431
+    assert "16384" in problem_of(long_head)
+    long_body = httpx2.post(f"{url}/train", content=b"{" + b" " * 70000, headers={"Content-Type": "application/json"})
+    assert long_body.status_code == 413
+    assert "too long" in problem_of(long_body)
+    assert say(url, b"NONSENSE\r\n\r\n").statuses == [400]
+    lengths = b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n"
+    smuggled = b"POST /train HTTP/1.1\r\nHost: a\r\n" + lengths + b"\r\n0\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n"
+    assert len(say(url, smuggled, seconds=2).statuses) == 1  # two lengths: nothing behind it is a request
+
+
+def test_events_come_through_as_they_happen(house: House) -> None:
+    job = httpx2.post(f"{house.edge.url}/train", json=TINY).json()["id"]
+    began = time.monotonic()
+    with httpx2.stream("GET", f"{house.edge.url}/jobs/{job}/events", timeout=10) as answer:
+        assert next(line for line in answer.iter_lines() if line) == "event: job"
+    assert time.monotonic() - began < 3
+
+
+def test_nobody_may_say_that_he_is_somebody_else(house: House) -> None:
+    """The address that rates are counted for is the one that the connection comes from."""
+    environment = {"FORWARDED_ALLOW_IPS": "*", "ACGAN_READ_RATE": "3/hour"}
+    house.here.environment.update(environment)
+    replica = Api(house.here, patience=200)
+    edge = Edge(house.edge.log.parent, [replica])
+    try:
+        until_served(edge.url)  # probes are never counted
+        statuses = [
+            httpx2.get(f"{edge.url}/jobs", headers={"X-Forwarded-For": f"10.0.0.{number}"}).status_code
+            for number in range(5)
+        ]
+        assert statuses == [200, 200, 200, 429, 429]
+    finally:
+        edge.end()
+        replica.end()
+        for name in environment:
+            del house.here.environment[name]
