@@ -15,8 +15,10 @@ help:
 up: .venv/.local
 	$(BIN)/acgan up
 
+# Files of tests are shared out among processes; threads that wait leave the processor to the others.
+PROCESSES ?= 2
 test: .venv/.dev
-	$(BIN)/pytest
+	OMP_WAIT_POLICY=passive $(BIN)/pytest -n $(PROCESSES) --dist loadfile
 
 # The page in a real chromium, which is to be on PATH.
 test-browser: .venv/.dev
