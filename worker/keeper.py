@@ -24,6 +24,7 @@ from models.checkpoints import (
 from models.history import EpochResult
 from models.images import encode_png, epoch_plot
 from models.quality import Assessor, Verdict
+from models.storage.shelf import Unreachable
 from models.trainer import Trainer
 from models.version import code_version
 from worker import metrics
@@ -92,7 +93,7 @@ class Keeper:
     def restore(self) -> list[EpochRecord]:
         """Go on where an earlier attempt stopped. Returns the epochs before that which the job's record has lost.
 
-        A state that cannot be used is left, and the run begins anew.
+        A state that cannot be used is left, and the run begins anew. Raises Unreachable: whoever waits need not do so.
         """
         try:
             data = self.store.load_state(self.job_id)
@@ -104,6 +105,8 @@ class Keeper:
             self.trainer.load_state(state)
             logger.info("job %s goes on after iteration %d of epoch %d", self.job_id, where.iteration, where.epoch)
             return lost
+        except Unreachable:
+            raise
         except (CheckpointDamaged, CheckpointNotFound, resume.InvalidState, OSError) as error:
             logger.warning("job %s begins anew: %s", self.job_id, error)
             return []
