@@ -7,9 +7,8 @@
     fence            the highest token that was given out to write, of all jobs; each has its own too
     latest.json      what `latest` names
 
-A checkpoint is laid beside its place, manifest last, and placed in one step; the pointer moves after it, and only
-forwards, to what may be served. Both only as long as the writer's token is the job's highest. How a folder does these
-things, and how object storage does: `models/storage/`.
+A checkpoint is laid beside its place, manifest last, and placed in one step (models/storage/); the pointer moves after
+it, only forwards, to what may be served. Both only as long as the writer's token is the job's highest.
 """
 
 import hashlib
@@ -284,13 +283,19 @@ class CheckpointStore:
     # ----------------------------------------------------------------------------
     # Resume states: one a job, the last one.
 
-    def save_state(self, job: str, data: bytes) -> None:
-        """Keep a run's state instead of the one before. Raises OSError; the one before then stands."""
+    def save_state(self, job: str, data: bytes, fence: int | None = None) -> None:
+        """Keep a run's state instead of the one before. Raises OSError, Superseded; the one before then stands."""
         record = FileRecord.of(data)
         name = f"resume-{record.sha256[:16]}.safetensors"
         self.shelf.write(f"{job}/{name}", data)
-        self.shelf.write(f"{job}/{RESUME}", record.model_dump_json().encode())
-        self._delete_states(job, but=name)
+
+        def step() -> None:
+            if fence is not None:
+                self._held(job, fence)
+            self.shelf.write(f"{job}/{RESUME}", record.model_dump_json().encode())
+            self._delete_states(job, but=name)
+
+        self.shelf.alone(step)
 
     def load_state(self, job: str) -> bytes | None:
         """Return the state kept last, or None where there is none. Raises CheckpointDamaged."""

@@ -135,7 +135,7 @@ class Keeper:
     def save(self) -> None:
         """Keep where the run stands, if it may be. A disk that refuses costs what was done since the last time.
 
-        Raises JobLost.
+        Raises JobLost, Superseded.
         """
         if not self.may_save:
             return
@@ -143,7 +143,7 @@ class Keeper:
         state = self.trainer.state()
         self.lease.check_held()
         try:
-            self.store.save_state(self.job_id, resume.to_bytes(state))
+            self.store.save_state(self.job_id, resume.to_bytes(state), self.lease.claim.fence)
             metrics.tell(metrics.SAVE_SECONDS, time.monotonic() - began)
             self.bench.saved(self.lease.claim, state.position.epoch, state.position.iteration)
         except OSError as error:

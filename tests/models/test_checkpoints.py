@@ -12,6 +12,7 @@ from models.checkpoints import (
     CheckpointNotFound,
     CheckpointStore,
     Manifest,
+    Superseded,
 )
 from models.retention import thin_out
 from models.storage.objects import ObjectShelf
@@ -158,6 +159,16 @@ def test_many_publishers_at_once_agree(store: CheckpointStore) -> None:
 def test_what_is_no_id_names_no_checkpoint(text: str) -> None:
     with pytest.raises(CheckpointNotFound):
         CheckpointId.parse(text)
+
+
+def test_whoever_was_superseded_keeps_no_state(store: CheckpointStore) -> None:
+    store.take(OLD, 1)
+    store.save_state(OLD, b"first", fence=1)
+    store.take(OLD, 2)
+    store.save_state(OLD, b"the heir's", fence=2)
+    with pytest.raises(Superseded):
+        store.save_state(OLD, b"the zombie's", fence=1)
+    assert store.load_state(OLD) == b"the heir's"
 
 
 def test_ids_come_back() -> None:
