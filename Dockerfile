@@ -17,7 +17,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY models models
 COPY worker worker
 COPY app app
-RUN pip install -c constraints.txt .
+RUN pip install -c constraints.txt '.[cloud]'
 
 RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin acgan \
     && install -d -o acgan -g acgan /data

@@ -75,7 +75,7 @@ clean:
 	@touch $@
 
 .venv/.dev: .venv/.local
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[local,keras,onnx,dev]'
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[local,keras,onnx,cloud,dev]'
 	@touch $@
 
 .venv-peers/.installed: .venv/bin/pip benchmarks/peers/requirements.txt

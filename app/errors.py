@@ -21,6 +21,7 @@ from app.serving.verified import NotVerified
 from app.wire.formats import NotAcceptable
 from app.wire.ordering import FILE_NAME
 from app.wire.queries import NUMBER
+from app.wire.ranges import NoSuchRange
 from models.checkpoints import CheckpointDamaged, CheckpointNotFound, NotServable
 from models.weights import InvalidWeights
 from worker.store import JobNotFound, KeyReused, NotNow, QueueFull, Unsuitable
@@ -34,6 +35,7 @@ STATUS: dict[type[Exception], int] = {
     NotNow: 409,
     NotServable: 409,
     NotVerified: 409,
+    NoSuchRange: 416,
     KeyReused: 422,
     QueueFull: 429,
     TooFast: 429,
@@ -100,7 +102,7 @@ async def answer_known(request: Request, error: Exception) -> JSONResponse:
         return problem(503, REDIS_REFUSES if isinstance(error, redis.ResponseError) else REDIS_IS_GONE)
     if known is OSError:
         logger.error("%s %s: %s", request.method, request.url.path, error)
-        return problem(503, "The checkpoints' folder cannot be read just now: ask again shortly, or tell the operator.")
+        return problem(503, "The checkpoints cannot be read just now: ask again shortly, or tell the operator.")
     return problem(STATUS[known], sentence(str(error)), headers=when(error))
 
 
@@ -135,7 +137,9 @@ def too_fast(error: TooFast) -> JSONResponse:
 
 
 def when(error: Exception) -> dict[str, str]:
-    """When to ask again, where an error knows it better than its status does."""
+    """When to ask again, where an error knows it better than its status does; and how much there is of a file."""
+    if isinstance(error, NoSuchRange):
+        return {"Content-Range": f"bytes */{error.size}"}
     return {"Retry-After": str(error.retry_after)} if isinstance(error, Busy | TooFast) else {}
 
 

@@ -24,7 +24,6 @@ from app.serving.gallery import Gallery
 from app.settings import AppSettings
 from models import bundled
 from models.acceleration import find_device, processors
-from models.checkpoints import CheckpointStore
 from models.version import code_version
 from worker.queue import make_celery
 from worker.store import JobDesk
@@ -36,7 +35,7 @@ def create_app(settings: AppSettings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        store = CheckpointStore(settings.store_dir)
+        store = settings.open_store()
         threads = settings.drawing_threads or (1 if device.type == "cuda" else processors())
         first = bundled.checkpoint() if settings.pretrained else None
         gallery = Gallery(store, device, settings.cached_checkpoints, settings.stock, first)

@@ -68,6 +68,8 @@ def errors_of(path: str, method: str, operation: dict[str, Any]) -> Iterator[int
         yield 422
     if "{" in path or digits or path in ("/jobs", "/datasets") or (changes and path == "/serving"):
         yield 404
+    if path == "/datasets/{job_id}/{file}":
+        yield 416
     if path.startswith("/digits"):
         yield 406  # these come in several formats
     if digits or "datasets" in operation.get("tags", ()) or (changes and path != "/train"):

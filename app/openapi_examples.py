@@ -148,6 +148,11 @@ ERRORS = (
         {"long": "The body is too long: a training request is a small JSON object, see GET /docs."},
     ),
     ErrorExample(
+        416,
+        "The file is shorter than what `Range` asks for.",
+        {"beyond its end": "There is no such range: the file has 9912422 bytes."},
+    ),
+    ErrorExample(
         422,
         "A field, parameter or header is wrong; `errors` says each by itself.",
         {"field": "body.epochs: should be greater than or equal to 1, not 0."},

@@ -1,24 +1,20 @@
-"""Checkpoints on disk: published whole or not at all, verified before use, ordered, never changed. Free of torch.
+"""Checkpoints: published whole or not at all, verified before use, ordered, never changed. Free of torch.
 
-    <root>/<job>/<epoch>/   generator.safetensors, generator_average.safetensors, discriminator.safetensors,
-                            samples.png, manifest.json
-    <root>/<job>/resume.json, resume-*.safetensors    where the run stands, until it has succeeded
-    <root>/<job>/dataset/   the files of a data set, where that is what the job made
-    <root>/<job>/fence, <root>/fence    the highest token that was given out to write for the job, and of all
-    <root>/latest.json      what `latest` names
+    <job>/<epoch>/   generator.safetensors, generator_average.safetensors, discriminator.safetensors,
+                     samples.png, manifest.json
+    <job>/resume.json, resume-*.safetensors    where the run stands, until it has succeeded
+    <job>/dataset/   the files of a data set, where that is what the job made
+    fence            the highest token that was given out to write, of all jobs; each has its own too
+    latest.json      what `latest` names
 
-A checkpoint is written beside its place, manifest last, and renamed into it; the pointer moves after it, and only
-forwards, to what may be served. Both only as long as the writer's token is the job's highest.
+A checkpoint is laid beside its place, manifest last, and placed in one step (models/storage/); the pointer moves after
+it, only forwards, to what may be served. Both only as long as the writer's token is the job's highest.
 """
 
-import fcntl
 import hashlib
-import os
 import re
-import shutil
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, NamedTuple, Self
@@ -26,18 +22,20 @@ from typing import Annotated, NamedTuple, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from models.config import TrainingConfig
-from models.files import sync_folder, write_durably
 from models.history import EpochLosses
+from models.storage import shelf
+from models.storage.folder import FolderShelf
+from models.storage.shelf import Fence, Folder, Shelf
 
 GENERATOR = "generator.safetensors"
 AVERAGE = "generator_average.safetensors"
 DISCRIMINATOR = "discriminator.safetensors"
 SAMPLES = "samples.png"
-MANIFEST = "manifest.json"
+MANIFEST = shelf.MANIFEST
 POINTER = "latest.json"
 RESUME = "resume.json"
 FENCE = "fence"
-LOCK_SECONDS = 10.0
+DATASET = "dataset"
 
 
 class CheckpointNotFound(Exception):
@@ -72,6 +70,10 @@ class CheckpointId(NamedTuple):
         if match is None:
             raise CheckpointNotFound(f"there is no checkpoint {text[:80]!r}: ids look like 20260131-120000-1a2b3c-e005")
         return cls(match[1], int(match[2]))
+
+    @property
+    def folder(self) -> Folder:
+        return Folder(self.job, f"{self.epoch:03d}")
 
 
 def _check_id(text: str) -> str:
@@ -128,10 +130,10 @@ class Pointer(BaseModel):
 
 
 class CheckpointStore:
-    """All checkpoints under one folder. Safe for many readers and writers at once."""
+    """All checkpoints on one shelf. Safe for many readers and writers at once."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, place: Shelf | Path) -> None:
+        self.shelf: Shelf = FolderShelf(place) if isinstance(place, Path) else place
 
     # ----------------------------------------------------------------------------
     # Writing.
@@ -141,18 +143,24 @@ class CheckpointStore:
 
         Raises Superseded where a higher one was given out already, and OSError.
         """
-        with self._locked():
-            self._check_fence(job, fence)
-            write_durably(self.root / job / FENCE, str(fence).encode())
-            if fence > self.highest_fence():
-                write_durably(self.root / FENCE, str(fence).encode())
-            for leftover in (self.root / job).glob(".*"):
-                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink(missing_ok=True)
+
+        def step() -> None:
+            self.shelf.raise_fence(job, fence, self._held(job, fence))
+            self.shelf.change(FENCE, lambda old: str(fence).encode() if fence > self._highest_of(old) else None)
+            self.shelf.sweep(job)
+
+        self.shelf.alone(step)
 
     def highest_fence(self) -> int:
         """The highest token that was ever given out to write here: 0 before the first."""
         try:
-            return _read_fence(self.root / FENCE)
+            return self._highest_of(self.shelf.read(FENCE))
+        except FileNotFoundError:
+            return 0
+
+    def _highest_of(self, told: bytes | None) -> int:
+        try:
+            return int(told or 0)
         except ValueError:  # only a broken disk can do this
             return max((manifest.fence for manifest in self.manifests()), default=0)
 
@@ -163,32 +171,28 @@ class CheckpointStore:
         stands, if its manifest can be read. Raises OSError where the disk is full or not writable, and Superseded;
         nothing is then published.
         """
-        folder, fence = self.folder(manifest.checkpoint), manifest.fence
-        beside = folder.with_name(f".{folder.name}.{fence}")
-        if self._standing(manifest.checkpoint) is None:
+        checkpoint, staged = manifest.checkpoint, ""
+        if self._standing(checkpoint) is None:
             records = {name: FileRecord.of(data) for name, data in files.items()}
             manifest = manifest.model_copy(update={"files": records})
-            shutil.rmtree(beside, ignore_errors=True)
-            try:
-                for name, data in files.items():
-                    write_durably(beside / name, data)
-                write_durably(beside / MANIFEST, manifest.model_dump_json(indent=2).encode())
-            except OSError:
-                shutil.rmtree(beside, ignore_errors=True)  # the room may be what the next try lacks
-                raise
-        with self._locked():
-            self._check_fence(manifest.job, fence)
-            standing = self._standing(manifest.checkpoint)
-            if standing is not None:
-                manifest = standing
-                shutil.rmtree(beside, ignore_errors=True)
+            told = manifest.model_dump_json(indent=2).encode()
+            staged = self.shelf.stage(checkpoint.folder, manifest.fence, {**files, MANIFEST: told})
+
+        def step() -> Manifest:
+            fence = self._held(manifest.job, manifest.fence)
+            standing = self._standing(checkpoint)
+            if standing is None:
+                self.shelf.place(staged, checkpoint.folder, fence)
             else:
-                shutil.rmtree(folder, ignore_errors=True)  # without a manifest that can be read, it is none
-                os.rename(beside, folder)
-                sync_folder(folder.parent)
-                sync_folder(self.root)
-            self._advance(manifest)
-        return manifest
+                self.shelf.discard(staged)
+            self._advance(standing or manifest)
+            return standing or manifest
+
+        try:
+            return self.shelf.alone(step)
+        except Superseded:
+            self.shelf.discard(staged)
+            raise
 
     def _standing(self, checkpoint: CheckpointId) -> Manifest | None:
         try:
@@ -197,39 +201,22 @@ class CheckpointStore:
             return None
 
     def _advance(self, manifest: Manifest) -> None:
-        if manifest.refused is not None:
-            return
-        current = self.latest()
-        if current is None or current < manifest.checkpoint:
+        def later(old: bytes | None) -> bytes | None:
+            current = None if old is None else self._named(old)
+            if current is not None and current >= manifest.checkpoint:
+                return None
             pointer = Pointer(checkpoint=manifest.id, published_at=manifest.created_at)
-            write_durably(self.root / POINTER, pointer.model_dump_json(indent=2).encode())
+            return pointer.model_dump_json(indent=2).encode()
 
-    def _check_fence(self, job: str, fence: int) -> None:
-        try:
-            taken = _read_fence(self.root / job / FENCE)
-        except ValueError:  # only a broken disk can do this
-            return
-        if taken > fence:
+        if manifest.refused is None:
+            self.shelf.change(POINTER, later)
+
+    def _held(self, job: str, token: int) -> Fence:
+        """Raises Superseded where a higher token than this was given out to write for the job."""
+        fence = self.shelf.fence(job)
+        if fence.token > token:
             raise Superseded(f"another worker has taken job {job} over")
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Hold the store's lock. Raises TimeoutError where somebody who was stopped holds it."""
-        self.root.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self.root / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-        deadline = time.monotonic() + LOCK_SECONDS
-        try:
-            while True:
-                try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() > deadline:
-                        raise TimeoutError(f"{self.root / '.lock'} has been held for {LOCK_SECONDS:.0f} s") from None
-                    time.sleep(0.01)
-            yield
-        finally:
-            os.close(descriptor)
+        return fence
 
     # ----------------------------------------------------------------------------
     # Reading.
@@ -237,10 +224,13 @@ class CheckpointStore:
     def latest(self) -> CheckpointId | None:
         """What was published last and may be served, or None before the first publication."""
         try:
-            pointer = Pointer.model_validate_json((self.root / POINTER).read_bytes())
-            return CheckpointId.parse(pointer.checkpoint)
+            return self._named(self.shelf.read(POINTER))
         except FileNotFoundError:
             return None
+
+    def _named(self, pointer: bytes) -> CheckpointId | None:
+        try:
+            return CheckpointId.parse(Pointer.model_validate_json(pointer).checkpoint)
         except (ValidationError, CheckpointNotFound):
             # Only a hand or a broken disk can do this: fall back on what stands.
             return max((each.checkpoint for each in self.manifests() if each.refused is None), default=None)
@@ -248,23 +238,26 @@ class CheckpointStore:
     def manifests(self) -> list[Manifest]:
         """Every checkpoint that stands, oldest first; what cannot be read is left out."""
         found = []
-        for path in self.root.glob(f"*/[0-9]*/{MANIFEST}"):
-            try:
-                found.append(Manifest.model_validate_json(path.read_bytes(), extra="ignore"))
-            except (OSError, ValidationError):
-                continue
+        folders = [folder for folder in self.shelf.folders() if folder.name.isdecimal()]
+        for data in self.shelf.read_each(folders, MANIFEST):
+            with suppress(ValidationError):
+                found.append(Manifest.model_validate_json(data, extra="ignore"))
         return sorted(found, key=lambda manifest: manifest.checkpoint)
 
     def epochs(self, job: str) -> list[int]:
         """The epochs of a job whose checkpoints stand, in order."""
-        paths = (self.root / job).glob(f"[0-9]*/{MANIFEST}")
-        return sorted(int(path.parent.name) for path in paths if path.parent.name.isdecimal())
+        return sorted(int(folder.name) for folder in self.shelf.folders(job) if folder.name.isdecimal())
+
+    def stands(self, checkpoint: CheckpointId) -> bool:
+        """Whether there is such a checkpoint. Its files may be damaged."""
+        return checkpoint.folder in self.shelf.folders(checkpoint.job)
 
     def manifest(self, checkpoint: CheckpointId) -> Manifest:
         """Raises CheckpointNotFound, or CheckpointDamaged where the manifest cannot be read."""
         try:
-            manifest = Manifest.model_validate_json((self.folder(checkpoint) / MANIFEST).read_bytes(), extra="ignore")
-        except (FileNotFoundError, NotADirectoryError):
+            data = self.shelf.read(f"{checkpoint.folder}/{MANIFEST}")
+            manifest = Manifest.model_validate_json(data, extra="ignore")
+        except FileNotFoundError:
             raise CheckpointNotFound(f"there is no checkpoint {checkpoint}: see GET /checkpoints") from None
         except ValidationError as error:
             reason = error.errors()[0]["msg"]
@@ -278,7 +271,9 @@ class CheckpointStore:
         if name not in manifest.files:
             raise CheckpointDamaged(f"the manifest of {manifest.id} lists no {name}")
         try:
-            data = (self.folder(manifest.checkpoint) / name).read_bytes()
+            data = self.shelf.read(f"{manifest.checkpoint.folder}/{name}")
+            if FileRecord.of(data) != manifest.files[name]:
+                data = self.shelf.read_again(f"{manifest.checkpoint.folder}/{name}")
         except FileNotFoundError:
             raise CheckpointDamaged(f"{name} of {manifest.id} is gone") from None
         if FileRecord.of(data) != manifest.files[name]:
@@ -288,18 +283,25 @@ class CheckpointStore:
     # ----------------------------------------------------------------------------
     # Resume states: one a job, the last one.
 
-    def save_state(self, job: str, data: bytes) -> None:
-        """Keep a run's state instead of the one before. Raises OSError; the one before then stands."""
-        folder, record = self.root / job, FileRecord.of(data)
-        write_durably(folder / _state_name(record), data)
-        write_durably(folder / RESUME, record.model_dump_json().encode())
-        self._delete_states(job, but=_state_name(record))
+    def save_state(self, job: str, data: bytes, fence: int | None = None) -> None:
+        """Keep a run's state instead of the one before. Raises OSError, Superseded; the one before then stands."""
+        record = FileRecord.of(data)
+        name = f"resume-{record.sha256[:16]}.safetensors"
+        self.shelf.write(f"{job}/{name}", data)
+
+        def step() -> None:
+            if fence is not None:
+                self._held(job, fence)
+            self.shelf.write(f"{job}/{RESUME}", record.model_dump_json().encode())
+            self._delete_states(job, but=name)
+
+        self.shelf.alone(step)
 
     def load_state(self, job: str) -> bytes | None:
         """Return the state kept last, or None where there is none. Raises CheckpointDamaged."""
         try:
-            record = FileRecord.model_validate_json((self.root / job / RESUME).read_bytes())
-            data = (self.root / job / _state_name(record)).read_bytes()
+            record = FileRecord.model_validate_json(self.shelf.read(f"{job}/{RESUME}"))
+            data = self.shelf.read(f"{job}/resume-{record.sha256[:16]}.safetensors")
         except FileNotFoundError:
             return None
         except ValidationError as error:
@@ -309,27 +311,40 @@ class CheckpointStore:
         return data
 
     def drop_state(self, job: str) -> None:
-        (self.root / job / RESUME).unlink(missing_ok=True)
+        self.shelf.delete(f"{job}/{RESUME}")
         self._delete_states(job)
 
     def _delete_states(self, job: str, but: str = "") -> None:
-        for path in (self.root / job).glob("resume-*.safetensors"):
-            if path.name != but:
-                path.unlink(missing_ok=True)
+        for name in self.shelf.names(job):
+            if re.fullmatch(r"resume-.*\.safetensors", name) and name != but:
+                self.shelf.delete(f"{job}/{name}")
 
-    def dataset_folder(self, job: str) -> Path:
-        return self.root / job / "dataset"
+    # ----------------------------------------------------------------------------
+    # Data sets on order.
+
+    def dataset_workshop(self, job: str) -> Path:
+        """Where the files of a data set are made; whoever goes on with it on this machine finds what lies there."""
+        return self.shelf.workshop(Folder(job, DATASET))
+
+    def publish_dataset(self, job: str, fence: int) -> None:
+        """Let others have what was made in the workshop. Raises OSError, and Superseded."""
+        self.shelf.deliver(Folder(job, DATASET), fence, lambda: self._held(job, fence))
+
+    def has_dataset(self, job: str) -> bool:
+        return Folder(job, DATASET) in self.shelf.folders(job)
+
+    def read_dataset(self, job: str, name: str, start: int = 0, end: int | None = None) -> bytes:
+        """Read a file, or some of its bytes. Raises FileNotFoundError."""
+        return self.shelf.read(f"{job}/{DATASET}/{name}", start, end)
+
+    def delete_dataset(self, job: str) -> None:
+        self.shelf.remove(Folder(job, DATASET))
+
+    @property
+    def root(self) -> Path:
+        assert isinstance(self.shelf, FolderShelf), "object storage has no folder"
+        return self.shelf.root
 
     def folder(self, checkpoint: CheckpointId) -> Path:
-        return self.root / checkpoint.job / f"{checkpoint.epoch:03d}"
-
-
-def _state_name(record: FileRecord) -> str:
-    return f"resume-{record.sha256[:16]}.safetensors"
-
-
-def _read_fence(path: Path) -> int:
-    try:
-        return int(path.read_bytes())
-    except (FileNotFoundError, NotADirectoryError):
-        return 0
+        assert isinstance(self.shelf, FolderShelf), "object storage has no folder"
+        return self.shelf.path(checkpoint.folder)

@@ -1,10 +1,9 @@
 """A budget of bytes for checkpoints: beyond it the oldest runs are thinned to the epoch they ended with."""
 
-import shutil
 import time
 from itertools import groupby
 
-from models.checkpoints import MANIFEST, CheckpointStore, Manifest
+from models.checkpoints import CheckpointStore, Manifest
 from models.serving import best, pinned, read_choice
 
 GRACE_SECONDS = 600  # a checkpoint this young may just be being read
@@ -25,7 +24,7 @@ def thin_out(store: CheckpointStore, limit: int) -> list[str]:
             if total <= limit:
                 return deleted
             if manifest.checkpoint not in kept and _is_old(manifest):
-                _delete(store, manifest)
+                store.shelf.remove(manifest.checkpoint.folder)
                 deleted.append(manifest.id)
                 total -= manifest.total_size
     return deleted
@@ -33,10 +32,3 @@ def thin_out(store: CheckpointStore, limit: int) -> list[str]:
 
 def _is_old(manifest: Manifest) -> bool:
     return time.time() - manifest.created_at.timestamp() > GRACE_SECONDS
-
-
-def _delete(store: CheckpointStore, manifest: Manifest) -> None:
-    """Remove the manifest first: without it the checkpoint does not exist."""
-    folder = store.folder(manifest.checkpoint)
-    (folder / MANIFEST).unlink(missing_ok=True)
-    shutil.rmtree(folder, ignore_errors=True)

@@ -5,8 +5,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from models.checkpoints import MANIFEST, CheckpointId, CheckpointNotFound, CheckpointStore, Manifest
-from models.files import write_durably
+from models.checkpoints import CheckpointId, CheckpointNotFound, CheckpointStore, Manifest
 
 CHOICE = "serving.json"
 FIGURE = "frechet_distance"  # what `best` is judged by: smaller is better
@@ -23,14 +22,14 @@ class Choice(BaseModel):
 
 def read_choice(store: CheckpointStore) -> Choice:
     try:
-        return Choice.model_validate_json((store.root / CHOICE).read_bytes())
+        return Choice.model_validate_json(store.shelf.read(CHOICE))
     except (FileNotFoundError, ValidationError):  # damaged only by a hand or a broken disk
         return Choice()
 
 
 def write_choice(store: CheckpointStore, choice: Choice) -> None:
     """Raises OSError; the choice before then stands."""
-    write_durably(store.root / CHOICE, choice.model_dump_json().encode())
+    store.shelf.write(CHOICE, choice.model_dump_json().encode())
 
 
 def pinned(store: CheckpointStore, choice: Choice) -> CheckpointId | None:
@@ -38,7 +37,7 @@ def pinned(store: CheckpointStore, choice: Choice) -> CheckpointId | None:
     if choice.policy == "pinned" and choice.checkpoint:
         with suppress(CheckpointNotFound):
             checkpoint = CheckpointId.parse(choice.checkpoint)
-            if (store.folder(checkpoint) / MANIFEST).exists():
+            if store.stands(checkpoint):
                 return checkpoint
     return None
 

@@ -16,6 +16,7 @@ from app.embedded_redis import EmbeddedRedis, prepare
 from models.acceleration import multiplies_bf16
 from models.config import DatasetName, TrainingConfig
 from models.data import Dataset, load_dataset
+from tests.endpoint import Endpoint
 from worker.store import JobDesk
 
 Answer = TypeVar("Answer")
@@ -102,6 +103,22 @@ class RunningRedis:
     def kill(self) -> None:
         self.process.kill()
         self.process.wait()
+
+
+@pytest.fixture(scope="session")
+def shared_endpoint() -> Iterator[Endpoint]:
+    endpoint = Endpoint()
+    yield endpoint
+    endpoint.close()
+
+
+@pytest.fixture
+def endpoint(shared_endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> Endpoint:
+    """An S3 endpoint, which the environment names."""
+    for name, value in shared_endpoint.environment.items():
+        monkeypatch.setenv(name, value)
+    shared_endpoint.requests.clear()
+    return shared_endpoint
 
 
 @pytest.fixture(scope="session")

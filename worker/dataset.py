@@ -17,11 +17,11 @@ from models.redrawing import DatasetDrawer, drawing_threads
 from models.verification import Verifier, find_verifier
 from models.version import code_version
 from models.weights import generator_from_bytes
-from worker import interruption
 from worker.bench import Claim, JobBench
 from worker.lease import Lease
 from worker.patience import persist
 from worker.settings import WorkerSettings
+from worker.storing import Stubborn
 
 logger = logging.getLogger(__name__)
 
@@ -33,18 +33,19 @@ def make_dataset(bench: JobBench, lease: Lease, store: CheckpointStore, settings
     CheckpointDamaged, InvalidWeights, Hopeless, and OSError where the disk is full.
     """
 
-    def check() -> None:
-        lease.check()
-        interruption.check()
-
+    stubborn = Stubborn(bench, lease)
+    check = stubborn.check
     check()
     claim, order = lease.claim, lease.claim.job.order
     assert order is not None
+    if stubborn("the data set cannot be begun", lambda: store.has_dataset(claim.job.id)):
+        return
     device = find_device(settings.device)
     checkpoint = CheckpointId.parse(order.checkpoint)
     shelf = bundled.STORE if checkpoint.job == bundled.JOB else store
-    manifest = shelf.manifest(checkpoint)
-    generator = prepare(generator_from_bytes(shelf.read(manifest, manifest.draws)), device)
+    manifest = stubborn("the data set cannot be begun", lambda: shelf.manifest(checkpoint))
+    drawing = stubborn("the data set cannot be begun", lambda: shelf.read(manifest, manifest.draws))
+    generator = prepare(generator_from_bytes(drawing), device)
     verifier = verifier_for(manifest, order, device)
     persist(lambda: bench.settle(claim, claim.job.config, describe(device)), check)
     sha256 = manifest.files[manifest.draws].sha256
@@ -52,9 +53,10 @@ def make_dataset(bench: JobBench, lease: Lease, store: CheckpointStore, settings
     report = reporter(bench, claim, order)
     with drawing_threads(device) as pool:
         drawer = DatasetDrawer(generator, order, verifier, pool)
-        for done in make(store.dataset_folder(claim.job.id), order, origin, drawer):
+        for done in make(store.dataset_workshop(claim.job.id), order, origin, drawer):
             report(done)
             check()
+    stubborn("the data set cannot be published", lambda: store.publish_dataset(claim.job.id, claim.fence))
 
 
 def verifier_for(manifest: Manifest, order: DatasetOrder, device: torch.device) -> Verifier | None:

@@ -24,6 +24,7 @@ from models.checkpoints import (
 from models.history import EpochResult
 from models.images import encode_png, epoch_plot
 from models.quality import Assessor, Verdict
+from models.storage.shelf import Unreachable
 from models.trainer import Trainer
 from models.version import code_version
 from worker import metrics
@@ -92,7 +93,7 @@ class Keeper:
     def restore(self) -> list[EpochRecord]:
         """Go on where an earlier attempt stopped. Returns the epochs before that which the job's record has lost.
 
-        A state that cannot be used is left, and the run begins anew.
+        A state that cannot be used is left, and the run begins anew. Raises Unreachable: whoever waits need not do so.
         """
         try:
             data = self.store.load_state(self.job_id)
@@ -104,6 +105,8 @@ class Keeper:
             self.trainer.load_state(state)
             logger.info("job %s goes on after iteration %d of epoch %d", self.job_id, where.iteration, where.epoch)
             return lost
+        except Unreachable:
+            raise
         except (CheckpointDamaged, CheckpointNotFound, resume.InvalidState, OSError) as error:
             logger.warning("job %s begins anew: %s", self.job_id, error)
             return []
@@ -132,7 +135,7 @@ class Keeper:
     def save(self) -> None:
         """Keep where the run stands, if it may be. A disk that refuses costs what was done since the last time.
 
-        Raises JobLost.
+        Raises JobLost, Superseded.
         """
         if not self.may_save:
             return
@@ -140,7 +143,7 @@ class Keeper:
         state = self.trainer.state()
         self.lease.check_held()
         try:
-            self.store.save_state(self.job_id, resume.to_bytes(state))
+            self.store.save_state(self.job_id, resume.to_bytes(state), self.lease.claim.fence)
             metrics.tell(metrics.SAVE_SECONDS, time.monotonic() - began)
             self.bench.saved(self.lease.claim, state.position.epoch, state.position.iteration)
         except OSError as error:

@@ -1,12 +1,16 @@
 """Everything the worker can be told from outside. The only reader of the environment on this floor."""
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
 from pydantic import ByteSize, Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from models.checkpoints import CheckpointStore
 from models.mnist import MIRRORS
+
+OBJECT_STORAGE = ("s3://", "gs://", "az://")
 
 
 class WorkerSettings(BaseSettings):
@@ -21,7 +25,17 @@ class WorkerSettings(BaseSettings):
         "redis://127.0.0.1:6379/0",
         description="Redis or Valkey, 7 or newer. Where this is not set, `acgan up` starts its own.",
     )
-    store: Path | None = Field(None, description="Folder for checkpoints; by default `checkpoints` in the home.")
+    store: str | Path | None = Field(
+        None,
+        description="Where checkpoints lie: a folder, by default `checkpoints` in the home; or `s3://bucket/prefix`, "
+        "`gs://...`, `az://...`.",
+    )
+    store_cache: ByteSize = Field(
+        ByteSize(2_000_000_000), description="Bytes of what lies in object storage to keep on this machine."
+    )
+    store_seconds: float = Field(
+        30.0, ge=1, description="How long object storage may take to answer, and again to be asked anew."
+    )
     store_limit: ByteSize = Field(
         ByteSize(20_000_000_000),
         description="Bytes of checkpoints to keep, as in `20GB`; beyond it the oldest runs keep their last epoch only.",
@@ -62,16 +76,42 @@ class WorkerSettings(BaseSettings):
         """Celery knows Valkey by its protocol's name only."""
         return url.replace("valkey://", "redis://", 1).replace("valkeys://", "rediss://", 1)
 
-    @field_validator("store")
+    @field_validator("store", mode="before")
     @classmethod
-    def refuse_urls(cls, store: Path | None) -> Path | None:
-        if store is not None and ":/" in str(store):
-            raise ValueError(f"{store} is not a folder: object storage is not supported yet")
-        return store
+    def know_where(cls, store: str | Path | None) -> str | None:
+        where = None if store is None else str(store)
+        if where is not None and ":/" in where:
+            if not where.startswith(OBJECT_STORAGE):
+                raise ValueError(f"{where} is neither a folder nor one of {', '.join(OBJECT_STORAGE)}")
+            if find_spec("obstore") is None:
+                raise ValueError(f"{where} needs obstore: pip install 'acgan[cloud]'")
+        return where
+
+    def open_store(self) -> CheckpointStore:
+        """Object storage is not asked yet. Raises ValueError where its address has no bucket, or the like."""
+        if not self.is_far:
+            return CheckpointStore(self.store_dir)
+        from models.storage.cache import Cache
+        from models.storage.objects import ObjectShelf  # obstore is an extra
+
+        cache = Cache(self.home / "cache" / "store", self.store_cache)
+        address, workshops = self.store_name, self.home / "workshops"
+        return CheckpointStore(ObjectShelf.connect(address, self.store_seconds, cache, workshops))
+
+    @property
+    def is_far(self) -> bool:
+        """Whether checkpoints lie in object storage."""
+        return ":/" in str(self.store or "")
+
+    @property
+    def store_name(self) -> str:
+        return str(self.store or self.store_dir)
 
     @property
     def store_dir(self) -> Path:
-        return self.store or self.home / "checkpoints"
+        """The folder of checkpoints, where they lie in one."""
+        assert not self.is_far, f"{self.store} is no folder"
+        return Path(self.store) if self.store else self.home / "checkpoints"
 
     @property
     def cache_dir(self) -> Path:

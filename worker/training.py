@@ -1,8 +1,6 @@
 """A job's way from claimed to ended: binds the trainer, which knows no jobs, to the record and the checkpoints."""
 
-import errno
 import logging
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
 
@@ -10,11 +8,12 @@ import redis
 from structlog.contextvars import bind_contextvars, bound_contextvars
 
 from models.acceleration import DeviceUnavailable, describe, find_device
-from models.checkpoints import CheckpointDamaged, CheckpointNotFound, CheckpointStore, Manifest, Superseded
+from models.checkpoints import CheckpointDamaged, CheckpointNotFound, CheckpointStore, Superseded
 from models.data import DatasetUnavailable, load_dataset
-from models.history import EpochResult, Hopeless, Progress
+from models.history import Hopeless, Progress
 from models.quality import digits_worth, find_assessor
 from models.retention import thin_out
+from models.storage.shelf import Unreachable
 from models.trainer import Trainer
 from models.weights import InvalidWeights
 from worker import interruption, metrics
@@ -23,8 +22,9 @@ from worker.dataset import make_dataset
 from worker.jobs import JobStatus
 from worker.keeper import Keeper, record_of
 from worker.lease import Cancelled, Lease
-from worker.patience import pause, persist
+from worker.patience import persist
 from worker.settings import WorkerSettings
+from worker.storing import Stubborn
 
 logger = logging.getLogger(__name__)
 
@@ -37,13 +37,11 @@ FAILURES = (  # whose message says all there is to say
     InvalidWeights,
     OSError,
 )
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-DISK_SECONDS = 5.0  # between two tries to write to a full disk
 
 
 def run_next_job(settings: WorkerSettings) -> bool:
     """Claim the job that is next, run it, and write how it ended. Says whether it was handed back."""
-    bench, store = JobBench.connect(settings.redis_url), CheckpointStore(settings.store_dir)
+    bench, store = JobBench.connect(settings.redis_url), settings.open_store()
     try:
         claim = bench.claim(settings.lease_seconds, store.highest_fence())
         if claim is None:
@@ -55,8 +53,11 @@ def run_next_job(settings: WorkerSettings) -> bool:
             persist(lambda: bench.finish(claim, status, error), lease.check_held)
         metrics.tell(metrics.JOBS_ENDED, 1, status.value)
         if status == JobStatus.SUCCEEDED:
-            store.drop_state(claim.job.id)  # not before: whoever has to do it again begins from there
+            drop_state(store, claim)  # not before: whoever has to do it again begins from there
         return status == JobStatus.QUEUED
+    except Unreachable as away:
+        logger.error("no job is taken: %s", away)
+        return False
     except (JobLost, Superseded) as lost:
         metrics.tell(metrics.LEASES_LOST)
         logger.warning("job %s belongs to somebody else now; leaving it", lost)
@@ -76,7 +77,7 @@ def carry_out(bench: JobBench, lease: Lease, store: CheckpointStore, settings: W
     job_id = lease.claim.job.id
     logger.info("job %s starts, with token %d", job_id, lease.claim.fence)
     try:
-        take_over(store, lease.claim)
+        take_over(bench, lease, store)
         (make_dataset if lease.claim.job.order else train)(bench, lease, store, settings)
     except interruption.Interrupted:
         logger.info("job %s goes back to the queue: this worker stops", job_id)
@@ -96,22 +97,27 @@ def carry_out(bench: JobBench, lease: Lease, store: CheckpointStore, settings: W
     return JobStatus.SUCCEEDED, ""
 
 
-def take_over(store: CheckpointStore, claim: Claim) -> None:
+def take_over(bench: JobBench, lease: Lease, store: CheckpointStore) -> None:
     """Raises JobLost where somebody who hangs locks the store: the lease runs out, and the job is tried again."""
-    try:
-        store.take(claim.job.id, claim.fence)
-    except TimeoutError as error:
-        logger.error("job %s: %s", claim.job.id, error)
-        raise JobLost(claim.job.id) from error
+    claim = lease.claim
+
+    def take() -> None:
+        try:
+            store.take(claim.job.id, claim.fence)
+        except Unreachable:
+            raise
+        except TimeoutError as error:
+            logger.error("job %s: %s", claim.job.id, error)
+            raise JobLost(claim.job.id) from error
+
+    Stubborn(bench, lease)("the job cannot begin", take)
 
 
 def train(bench: JobBench, lease: Lease, store: CheckpointStore, settings: WorkerSettings) -> None:
     """Train all epochs, publishing a checkpoint after each before the record tells of it."""
 
-    def check() -> None:
-        lease.check()
-        interruption.check()
-
+    stubborn = Stubborn(bench, lease)
+    check = stubborn.check
     check()
     claim = lease.claim
     device = find_device(settings.device)
@@ -125,7 +131,7 @@ def train(bench: JobBench, lease: Lease, store: CheckpointStore, settings: Worke
         assessor = find_assessor(dataset, trainer.config.latent_size, device, settings.judges_dir, digits)
     check()
     keeper = Keeper(bench, lease, trainer, store, settings.save_seconds, assessor)
-    for lost in keeper.restore():
+    for lost in stubborn("the run cannot go on", keeper.restore):
         persist(partial(bench.add_epoch, claim, lost), check)
     meter = metrics.Meter((trainer.epoch - 1) * trainer.batches + trainer.iteration)
 
@@ -141,7 +147,8 @@ def train(bench: JobBench, lease: Lease, store: CheckpointStore, settings: Worke
     try:
         for result in trainer.run(report, check):
             with keeper.not_saving():  # a state past an epoch that nobody was told of would lose it
-                record = record_of(publish(bench, keeper, result, check))
+                published = stubborn(f"epoch {result.epoch} cannot be published", partial(keeper.publish, result))
+                record = record_of(published)
                 persist(partial(bench.add_epoch, claim, record), lease.check_held)
             meter.epoch_ended(record)
             if record.refused:
@@ -153,27 +160,11 @@ def train(bench: JobBench, lease: Lease, store: CheckpointStore, settings: Worke
         raise
 
 
-def publish(bench: JobBench, keeper: Keeper, result: EpochResult, check: Callable[[], None]) -> Manifest:
-    """Publish an epoch's checkpoint, waiting for room where the disk is full."""
-    claim, waited = keeper.lease.claim, False
-    while True:
-        try:
-            published = keeper.publish(result)
-            break
-        except OSError as error:
-            if error.errno in DISK_FULL:
-                trouble = f"the disk is full: epoch {result.epoch} cannot be published before there is room"
-            elif isinstance(error, TimeoutError):
-                trouble = f"epoch {result.epoch} cannot be published: {error}"
-            else:
-                raise
-            waited = True
-            logger.error("job %s: %s (%s)", keeper.job_id, trouble, error)
-            persist(partial(bench.tell_trouble, claim, trouble), check)
-        pause(DISK_SECONDS, check)
-    if waited:
-        persist(partial(bench.tell_trouble, claim, ""), check)
-    return published
+def drop_state(store: CheckpointStore, claim: Claim) -> None:
+    try:
+        store.drop_state(claim.job.id)
+    except OSError as error:  # the run has succeeded, whatever lies about
+        logger.warning("job %s: its state stays: %s", claim.job.id, error)
 
 
 def keep_within_budget(store: CheckpointStore, limit: int) -> None:

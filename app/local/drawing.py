@@ -8,7 +8,7 @@ import numpy as np
 from app.settings import AppSettings
 from models import bundled
 from models.acceleration import find_device
-from models.checkpoints import CheckpointId, CheckpointStore
+from models.checkpoints import CheckpointId
 from models.drawing import draw_digits, fresh_seed, prepare
 from models.networks import Generator
 from models.weights import generator_from_bytes
@@ -43,11 +43,11 @@ def find_generator(settings: AppSettings, name: str) -> tuple[Generator, str]:
         return generator_from_bytes(Path(name).read_bytes()), name
     if Path(name).exists():
         raise NoGenerator(f"{name} is not a generator: its name does not end in .safetensors")
-    store, first = CheckpointStore(settings.store_dir), bundled.checkpoint() if settings.pretrained else None
+    store, first = settings.open_store(), bundled.checkpoint() if settings.pretrained else None
     checkpoint = store.latest() or first if name == "latest" else CheckpointId.parse(name)
     if checkpoint is None:
         raise NoGenerator(
-            f"nothing has been published in {settings.store_dir} yet: start a run, or name a generator's file with "
+            f"nothing has been published in {settings.store_name} yet: start a run, or name a generator's file with "
             "--checkpoint"
         )
     if checkpoint == first:

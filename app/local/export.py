@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 from app.local.drawing import NoGenerator, find_generator
 from app.settings import AppSettings
 from models import bundled
-from models.checkpoints import DISCRIMINATOR, CheckpointId, CheckpointStore
+from models.checkpoints import DISCRIMINATOR, CheckpointId
 from models.files import write_durably
 from models.networks import Discriminator, Generator
 from models.weights import discriminator_from_bytes
@@ -57,7 +57,7 @@ def find_discriminator(settings: AppSettings, name: str) -> tuple[Discriminator,
         if not Path(name).is_file():
             raise NoGenerator(f"there is no file {name}")
         return discriminator_from_bytes(Path(name).read_bytes()), name
-    store = CheckpointStore(settings.store_dir)
+    store = settings.open_store()
     checkpoint = store.latest() if name == "latest" else CheckpointId.parse(name)
     if checkpoint is None or checkpoint.job == bundled.JOB:
         raise NoGenerator("the package's own generator comes without its discriminator: name another checkpoint")

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from app.settings import AppSettings
 from models import weights
 from models.acceleration import describe, find_device
-from models.checkpoints import DISCRIMINATOR, GENERATOR, SAMPLES, CheckpointId, CheckpointStore, Manifest
+from models.checkpoints import DISCRIMINATOR, GENERATOR, SAMPLES, CheckpointId, Manifest
 from models.config import DatasetName, TrainingConfig
 from models.data import Dataset, load_dataset
 from models.images import encode_png, epoch_plot
@@ -75,7 +75,7 @@ class Importer:
     """Publishes the epochs of one run of the seed's script, as a job of their own."""
 
     def __init__(self, settings: AppSettings, config: TrainingConfig, dataset: Dataset) -> None:
-        self.store = CheckpointStore(settings.store_dir)
+        self.store = settings.open_store()
         self.device = find_device(settings.device)
         self.config = config
         self.dataset = dataset

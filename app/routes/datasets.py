@@ -1,24 +1,25 @@
 """Data sets on order: digits by the thousand, as the files of MNIST."""
 
-import shutil
-from pathlib import Path as File
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import anyio.to_thread
-from fastapi import APIRouter, Body, Path, Query, Response
-from fastapi.responses import FileResponse
+from fastapi import APIRouter, Body, Header, Path, Query, Response
+from fastapi.responses import StreamingResponse
 
 from app.dependencies import DatasetId, Services, ServicesDep, WithinWorkRate, checked
 from app.routes.digits import IfNoneMatch
 from app.routes.training import IdempotencyKey, accepted
 from app.schemas import JobsQuery
-from app.wire import etags
+from app.wire import etags, ranges
 from app.wire.ordering import FILE_NAME, DatasetList, DatasetView, WantedDataset
-from models.datasets import MANIFEST, read_manifest
+from models.checkpoints import CheckpointStore
+from models.datasets import MANIFEST, DatasetManifest
 from worker.jobs import ENDED, Job
 from worker.store import JobNotFound, NotNow, Order
 
 TRAIN_IMAGES = "train-images-idx3-ubyte.gz"
+PIECE = 2**20  # bytes
 
 router = APIRouter(tags=["datasets"])
 
@@ -76,7 +77,7 @@ async def dataset(services: ServicesDep, job_id: DatasetId) -> DatasetView:
 
 async def views(services: Services, jobs: list[Job]) -> list[DatasetView]:
     def look() -> list[DatasetView]:
-        return [DatasetView.of(job, (services.store.dataset_folder(job.id) / MANIFEST).exists()) for job in jobs]
+        return [DatasetView.of(job, services.store.has_dataset(job.id)) for job in jobs]
 
     return await anyio.to_thread.run_sync(look)
 
@@ -93,7 +94,7 @@ async def found(services: Services, job_id: str) -> Job:
 
 @router.get(
     "/datasets/{job_id}/{file}",
-    response_class=FileResponse,
+    response_class=StreamingResponse,
     responses={
         200: {
             "content": CONTENT,
@@ -101,7 +102,6 @@ async def found(services: Services, job_id: str) -> Job:
         },
         304: {"description": "You have it."},
         206: {"content": CONTENT, "description": "Part of it, by `Range`."},
-        416: {"content": {"text/plain": {}}, "description": "There is no such `Range` of it."},
     },
 )
 async def dataset_file(
@@ -109,25 +109,63 @@ async def dataset_file(
     job_id: DatasetId,
     file: Annotated[str, Path(pattern=FILE_NAME, examples=[TRAIN_IMAGES])],
     if_none_match: IfNoneMatch = None,
+    range_: Annotated[str | None, Header(alias="Range", include_in_schema=False)] = None,
+    if_range: Annotated[str | None, Header(include_in_schema=False)] = None,
 ) -> Response:
     """Download a file of a data set. `Range` goes on with a download that broke off."""
-    folder = services.store.dataset_folder(job_id)
+    store = services.store
 
-    def look() -> str | None:
-        """Name what is there by its bytes."""
-        manifest = read_manifest(folder)
-        if manifest is None or not (folder / file).is_file():
+    def look() -> tuple[str, int] | None:
+        """Name what is there by its bytes, and say how many they are."""
+        try:
+            told = store.read_dataset(job_id, MANIFEST)
+        except FileNotFoundError:
             return None
-        return etags.name(manifest.model_dump_json().encode() + file.encode())
+        manifest = DatasetManifest.model_validate_json(told)
+        tag = etags.name(manifest.model_dump_json().encode() + file.encode())
+        if file == MANIFEST:
+            return tag, len(told)
+        return (tag, manifest.files[file].size) if file in manifest.files else None
 
-    tag = await anyio.to_thread.run_sync(look)
-    if tag is None:
+    there = await anyio.to_thread.run_sync(look)
+    if there is None:
         raise JobNotFound(f"there is no {file} of a data set {job_id}, or not yet: see GET /datasets/{job_id}")
-    headers = {"ETag": tag, "Cache-Control": "no-cache"}
+    tag, size = there
+    headers = {"ETag": tag, "Cache-Control": "no-cache", "Accept-Ranges": "bytes"}
     if etags.is_known(tag, if_none_match):
         return Response(status_code=304, headers=headers)
+    cut = ranges.wanted(range_, size) if if_range in (None, tag) else None
+    pieces = Pieces(store, job_id, file, cut or ranges.Cut(0, size))
+    first = await anyio.to_thread.run_sync(pieces.read)
+    headers |= {"Content-Length": str(pieces.length)} | ({"Content-Range": cut.told(size)} if cut else {})
     media_type = "application/json" if file == MANIFEST else "application/gzip"
-    return FileResponse(folder / file, media_type=media_type, headers=headers)
+    return StreamingResponse(pieces.after(first), 206 if cut else 200, headers, media_type)
+
+
+class Pieces:
+    """A file, or a cut of it, read piece by piece."""
+
+    def __init__(self, store: CheckpointStore, job_id: str, file: str, cut: ranges.Cut) -> None:
+        self.store = store
+        self.job_id = job_id
+        self.file = file
+        self.at, self.end = cut
+        self.length = self.end - self.at
+
+    def read(self) -> bytes:
+        """Read the next piece. Raises FileNotFoundError, and OSError where there is less than there should be."""
+        until = min(self.end, self.at + PIECE)
+        piece = self.store.read_dataset(self.job_id, self.file, self.at, until)
+        if len(piece) != until - self.at:
+            raise OSError(f"{self.file} of data set {self.job_id} is shorter than its manifest says")
+        self.at = until
+        return piece
+
+    def after(self, piece: bytes) -> Iterator[bytes]:
+        """Starlette asks for each in a thread."""
+        yield piece
+        while self.at < self.end:
+            yield self.read()
 
 
 @router.delete("/datasets/{job_id}", status_code=204)
@@ -136,10 +174,4 @@ async def delete(services: ServicesDep, job_id: DatasetId) -> None:
     job = await found(services, job_id)
     if job.status not in ENDED:
         raise NotNow(f"data set {job_id} is {job.status}: cancel it first, with POST /jobs/{job_id}/cancel")
-    await anyio.to_thread.run_sync(remove, services.store.dataset_folder(job_id))
-
-
-def remove(folder: File) -> None:
-    """The manifest goes first: without it there is no data set."""
-    (folder / MANIFEST).unlink(missing_ok=True)
-    shutil.rmtree(folder, ignore_errors=True)
+    await anyio.to_thread.run_sync(services.store.delete_dataset, job_id)

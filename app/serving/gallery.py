@@ -25,11 +25,13 @@ from models.checkpoints import (
 from models.drawing import prepare
 from models.folding import FoldedGenerator
 from models.serving import Choice, best, pinned, read_choice, write_choice
+from models.storage.shelf import Unreachable
 from models.weights import InvalidWeights, generator_from_bytes
 
 logger = logging.getLogger(__name__)
 
 FOLLOW_SECONDS = 1.0
+AWAY = "object storage does not answer, or cannot just now"
 
 
 class NothingPublished(Exception):
@@ -101,6 +103,10 @@ class Gallery:
         """Look once. Whatever goes wrong, what is being served stays."""
         try:
             await anyio.to_thread.run_sync(self._refresh, limiter=self._limiter)
+        except Unreachable as error:
+            if self.trouble != AWAY:
+                logger.error("%s: %s", AWAY, error)
+            self.trouble = AWAY
         except Exception:
             logger.exception("looking for a new generator failed")
 

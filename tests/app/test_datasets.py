@@ -66,7 +66,10 @@ def test_an_order_becomes_the_files_of_mnist(client: TestClient, settings: AppSe
             assert np.array_equal(images[label::10], drawn)
 
 
-def test_files_come_by_range_and_have_names(client: TestClient, settings: AppSettings) -> None:
+def test_files_come_by_range_and_have_names(
+    client: TestClient, settings: AppSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.routes.datasets.PIECE", 1000)
     data_set = ordered(client)
     run_next_job(settings)
     path = f"/datasets/{data_set}/train-images-idx3-ubyte.gz"
@@ -75,6 +78,10 @@ def test_files_come_by_range_and_have_names(client: TestClient, settings: AppSet
     assert rest.status_code == 206
     assert rest.content == whole.content[100:]
     assert client.get(path, headers={"If-None-Match": whole.headers["ETag"]}).status_code == 304
+    assert rest.headers["Content-Range"] == f"bytes 100-{len(whole.content) - 1}/{len(whole.content)}"
+    assert client.get(path, headers={"Range": "bytes=100-", "If-Range": '"another"'}).status_code == 200
+    beyond = client.get(path, headers={"Range": f"bytes={len(whole.content)}-"})
+    assert (beyond.status_code, beyond.headers["Content-Range"]) == (416, f"bytes */{len(whole.content)}")
     labels = client.get(f"/datasets/{data_set}/train-labels-idx1-ubyte.gz")
     assert labels.headers["ETag"] != whole.headers["ETag"]
 

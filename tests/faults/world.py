@@ -21,6 +21,7 @@ import redis
 from models import weights
 from models.checkpoints import GENERATOR, CheckpointId, CheckpointStore
 from models.config import TrainingConfig
+from models.storage.shelf import Unreachable
 from tests.conftest import RunningRedis
 from worker.jobs import ENDED, Job, JobStatus
 from worker.store import JobDesk, Order
@@ -204,12 +205,17 @@ class World:
     def _watch(self) -> None:
         seen, verified = CheckpointId("", 0), set()
         while not self._over.wait(0.1):
-            latest = self.store.latest()
+            try:
+                latest = self.store.latest()
+            except Unreachable:
+                continue
             if latest is None or latest in verified:
                 continue
             try:
                 manifest = self.store.manifest(latest)
                 weights.generator_from_bytes(self.store.read(manifest, GENERATOR))
+            except Unreachable:  # loaders wait, too
+                continue
             except Exception as error:  # whatever it is, a loader would have met it
                 self.violations.append(f"latest names {latest}: {error!r}")
             if latest < seen:

@@ -1,6 +1,7 @@
 import threading
 from pathlib import Path
 
+import obstore
 import pytest
 
 from models.checkpoints import (
@@ -11,9 +12,12 @@ from models.checkpoints import (
     CheckpointNotFound,
     CheckpointStore,
     Manifest,
+    Superseded,
 )
 from models.retention import thin_out
+from models.storage.objects import ObjectShelf
 from tests import records
+from tests.endpoint import open_store
 
 OLD, NEW = "20260101-000000-aaaaaa", "20260102-000000-aaaaaa"
 FILES = {GENERATOR: b"g" * 600, "discriminator.safetensors": b"d" * 300, "samples.png": b"p" * 100}
@@ -23,9 +27,30 @@ def manifest(job: str = OLD, epoch: int = 1, age_seconds: float = 0) -> Manifest
     return records.manifest(job, epoch, age_seconds)
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> CheckpointStore:
-    return CheckpointStore(tmp_path / "checkpoints")
+@pytest.fixture(params=["folder", "s3"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> CheckpointStore:
+    """In a folder, and in a bucket: what is promised is the same."""
+    if request.param == "folder":
+        return CheckpointStore(tmp_path / "checkpoints")
+    return open_store(request.getfixturevalue("endpoint").address(), tmp_path)
+
+
+def inside(store: CheckpointStore, name: str) -> bytes:
+    """What lies in the folder or bucket."""
+    if isinstance(store.shelf, ObjectShelf):
+        return bytes(obstore.get(store.shelf.objects, store.shelf._key(name)).bytes())
+    return (store.root / name).read_bytes()
+
+
+def damage_inside(store: CheckpointStore, name: str, data: bytes | None) -> None:
+    """Put something else there, or nothing, past the store."""
+    if isinstance(store.shelf, ObjectShelf):
+        objects, key = store.shelf.objects, store.shelf._key(name)
+        obstore.delete(objects, key) if data is None else obstore.put(objects, key, data)
+    elif data is None:
+        (store.root / name).unlink()
+    else:
+        (store.root / name).write_bytes(data)
 
 
 def test_a_published_checkpoint_comes_back_whole(store: CheckpointStore) -> None:
@@ -55,17 +80,17 @@ def test_a_checkpoint_never_changes(store: CheckpointStore) -> None:
 @pytest.mark.parametrize("damage", ["flip", "cut", "grow", "remove"])
 def test_damaged_files_are_found_out(store: CheckpointStore, damage: str) -> None:
     found = store.publish(manifest(), FILES)
-    path = store.folder(found.checkpoint) / GENERATOR
-    data = path.read_bytes()
+    name = f"{found.checkpoint.folder}/{GENERATOR}"
+    data = inside(store, name)
     match damage:
         case "flip":
-            path.write_bytes(data[:300] + bytes([data[300] ^ 1]) + data[301:])
+            damage_inside(store, name, data[:300] + bytes([data[300] ^ 1]) + data[301:])
         case "cut":
-            path.write_bytes(data[:-1])
+            damage_inside(store, name, data[:-1])
         case "grow":
-            path.write_bytes(data + b"\0")
+            damage_inside(store, name, data + b"\0")
         case "remove":
-            path.unlink()
+            damage_inside(store, name, None)
     with pytest.raises(CheckpointDamaged, match=GENERATOR):
         store.read(found, GENERATOR)
 
@@ -73,11 +98,11 @@ def test_damaged_files_are_found_out(store: CheckpointStore, damage: str) -> Non
 def test_a_manifest_that_is_cut_or_anothers_is_found_out(store: CheckpointStore) -> None:
     store.publish(manifest(epoch=1), FILES)
     store.publish(manifest(epoch=2), FILES)
-    one, two = (store.folder(CheckpointId(OLD, epoch)) / MANIFEST for epoch in (1, 2))
-    two.write_bytes(one.read_bytes())
+    one, two = (f"{CheckpointId(OLD, epoch).folder}/{MANIFEST}" for epoch in (1, 2))
+    damage_inside(store, two, inside(store, one))
     with pytest.raises(CheckpointDamaged, match="is that of"):
         store.manifest(CheckpointId(OLD, 2))
-    one.write_bytes(one.read_bytes()[:100])
+    damage_inside(store, one, inside(store, one)[:100])
     with pytest.raises(CheckpointDamaged, match="cannot be read"):
         store.manifest(CheckpointId(OLD, 1))
 
@@ -85,13 +110,13 @@ def test_a_manifest_that_is_cut_or_anothers_is_found_out(store: CheckpointStore)
 def test_a_pointer_that_cannot_be_read_falls_back_on_what_stands(store: CheckpointStore) -> None:
     store.publish(manifest(epoch=1), FILES)
     store.publish(manifest(epoch=2), FILES)
-    (store.root / "latest.json").write_text("{")
+    damage_inside(store, "latest.json", b"{")
     assert store.latest() == CheckpointId(OLD, 2)
 
 
-def test_without_its_manifest_a_checkpoint_does_not_exist(
-    store: CheckpointStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_its_manifest_a_checkpoint_does_not_exist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = CheckpointStore(tmp_path)
+
     def full_disk(path: Path, data: bytes) -> None:
         if path.name == MANIFEST:
             raise OSError(28, "No space left on device")
@@ -99,7 +124,7 @@ def test_without_its_manifest_a_checkpoint_does_not_exist(
         path.write_bytes(data)
 
     store.publish(manifest(epoch=1), FILES)
-    monkeypatch.setattr("models.checkpoints.write_durably", full_disk)
+    monkeypatch.setattr("models.storage.folder.write_durably", full_disk)
     with pytest.raises(OSError, match="No space left"):
         store.publish(manifest(epoch=2), FILES)
     assert store.latest() == CheckpointId(OLD, 1)
@@ -107,7 +132,8 @@ def test_without_its_manifest_a_checkpoint_does_not_exist(
         store.manifest(CheckpointId(OLD, 2))
 
 
-def test_no_temporary_files_stay(store: CheckpointStore) -> None:
+def test_no_temporary_files_stay(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path)
     store.publish(manifest(), FILES)
     names = {path.name for path in store.root.rglob("*") if path.is_file()}
     assert names == {*FILES, MANIFEST, "latest.json", ".lock"}
@@ -135,6 +161,16 @@ def test_what_is_no_id_names_no_checkpoint(text: str) -> None:
         CheckpointId.parse(text)
 
 
+def test_whoever_was_superseded_keeps_no_state(store: CheckpointStore) -> None:
+    store.take(OLD, 1)
+    store.save_state(OLD, b"first", fence=1)
+    store.take(OLD, 2)
+    store.save_state(OLD, b"the heir's", fence=2)
+    with pytest.raises(Superseded):
+        store.save_state(OLD, b"the zombie's", fence=1)
+    assert store.load_state(OLD) == b"the heir's"
+
+
 def test_ids_come_back() -> None:
     for checkpoint in (CheckpointId(OLD, 1), CheckpointId(OLD, 1000)):
         assert CheckpointId.parse(str(checkpoint)) == checkpoint
@@ -142,8 +178,8 @@ def test_ids_come_back() -> None:
 
 def test_an_epoch_whose_manifest_was_damaged_is_published_anew(store: CheckpointStore) -> None:
     published = store.publish(manifest(OLD, 1), FILES)
-    path = store.folder(published.checkpoint) / MANIFEST
-    path.write_bytes(path.read_bytes()[:100])
+    name = f"{published.checkpoint.folder}/{MANIFEST}"
+    damage_inside(store, name, inside(store, name)[:100])
     assert store.publish(manifest(OLD, 1), FILES).files == published.files
     assert store.manifest(published.checkpoint).files == published.files
 
@@ -159,7 +195,8 @@ def test_beyond_the_budget_the_oldest_runs_keep_their_last_epoch(store: Checkpoi
     assert thin_out(store, 6000) == []
     assert thin_out(store, 4500) == [f"{OLD}-e001", f"{OLD}-e002"]
     assert [m.id for m in store.manifests()] == [f"{OLD}-e003", f"{NEW}-e001", f"{NEW}-e002", f"{NEW}-e003"]
-    assert not store.folder(CheckpointId(OLD, 1)).exists()
+    with pytest.raises(FileNotFoundError):
+        inside(store, f"{CheckpointId(OLD, 1).folder}/{GENERATOR}")
     thin_out(store, 0)
     assert [m.id for m in store.manifests()] == [f"{OLD}-e003", f"{NEW}-e003"]
 
@@ -179,5 +216,5 @@ def test_what_is_refused_stands_and_is_never_latest(store: CheckpointStore) -> N
     store.publish(manifest(epoch=3), FILES)
     assert store.latest() == CheckpointId(OLD, 3)
     store.publish(manifest(epoch=4).model_copy(update={"refused": "collapsed"}), FILES)
-    (store.root / "latest.json").write_text("damaged")
+    damage_inside(store, "latest.json", b"damaged")
     assert store.latest() == CheckpointId(OLD, 3)

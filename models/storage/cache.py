@@ -1,0 +1,62 @@
+"""Copies of what lies far away, on this machine: within a budget of bytes, and never given where they are damaged."""
+
+import hashlib
+import os
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+SUM = 32  # bytes of SHA-256 before the data
+
+
+class Cache:
+    """A folder that many processes share. Whatever goes wrong with it, there is no copy and no error."""
+
+    def __init__(self, folder: Path, limit: int) -> None:
+        self.folder = folder
+        self.limit = limit
+
+    def get(self, key: str) -> bytes | None:
+        path = self._path(key)
+        with suppress(OSError):
+            kept = path.read_bytes()
+            data = kept[SUM:]
+            if hashlib.sha256(data).digest() == kept[:SUM]:
+                os.utime(path)  # what was asked for lately stays longest
+                return data
+            path.unlink(missing_ok=True)
+        return None
+
+    def keep(self, key: str, data: bytes) -> None:
+        """Keep a copy, unless it alone is beyond the budget, and let go of those that nobody asked for longest."""
+        if SUM + len(data) > self.limit:
+            return
+        with suppress(OSError):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            descriptor, temporary = tempfile.mkstemp(dir=self.folder, suffix=".tmp")
+            try:
+                with os.fdopen(descriptor, "wb") as file:
+                    file.write(hashlib.sha256(data).digest() + data)
+                os.replace(temporary, self._path(key))
+            except OSError:
+                os.unlink(temporary)
+                raise
+            self._make_room()
+
+    def forget(self, key: str) -> None:
+        with suppress(OSError):
+            self._path(key).unlink(missing_ok=True)
+
+    def _make_room(self) -> None:
+        with os.scandir(self.folder) as entries:
+            kept = sorted((entry.stat().st_mtime_ns, entry.stat().st_size, entry.path) for entry in entries)
+        total = sum(size for _, size, _ in kept)
+        for _, size, path in kept:
+            if total <= self.limit:
+                return
+            with suppress(FileNotFoundError):
+                os.unlink(path)
+            total -= size
+
+    def _path(self, key: str) -> Path:
+        return self.folder / hashlib.sha256(key.encode()).hexdigest()
