@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import httpx2
-from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from models.checkpoints import CheckpointStore
@@ -61,6 +60,8 @@ class Fault:
 
 class Endpoint:
     def __init__(self) -> None:
+        from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app  # takes a while
+
         self.app: Any = DomainDispatcherApplication(create_backend_app)
         self.faults: list[Fault] = []
         self.requests: list[tuple[str, str]] = []
