@@ -138,6 +138,7 @@ def up(settings: AppSettings, announce: Callable[[str], None]) -> None:
         if not stopping.is_set():
             announce(f"http://{'localhost' if settings.host in LOCAL else settings.host}:{settings.port}")
         watch(parts, stopping)
+        logger.info("ending everything; a run that is under way keeps its state first")
     finally:
         stop(parts)
         os.close(lock)

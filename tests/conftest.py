@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Coroutine, Iterator
@@ -20,6 +21,10 @@ from tests.endpoint import Endpoint
 from worker.store import JobDesk
 
 Answer = TypeVar("Answer")
+
+signal.signal(
+    signal.SIGINT, signal.default_int_handler
+)  # a shell's background jobs ignore it, and so would our children
 
 NEEDS_BF16 = pytest.mark.skipif(
     not multiplies_bf16(torch.device("cpu")), reason="this processor does not compute bfloat16 itself"

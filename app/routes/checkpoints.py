@@ -32,7 +32,9 @@ async def checkpoints(services: ServicesDep) -> CheckpointList:
 
 @router.get("/checkpoints/{checkpoint}")
 async def checkpoint(services: ServicesDep, checkpoint: str) -> CheckpointView:
-    """Tell what a checkpoint is: its recipe, its losses, its files and their checksums."""
+    """Tell what a checkpoint is, by its id or as `latest` or `best`: its recipe, its losses, its files' checksums."""
+    if checkpoint in ("latest", "best"):
+        return CheckpointView.of((await services.gallery.find(checkpoint)).manifest)
     manifest = await anyio.to_thread.run_sync(services.gallery.manifest, CheckpointId.parse(checkpoint))
     return CheckpointView.of(manifest)
 

@@ -64,7 +64,7 @@ def test_an_epoch_tells_its_figures_where_digits_are_judged(
     assert "Frechet distance" in told.stdout
     (epoch,) = json.loads((tmp_path / "run" / "history.json").read_text())["epochs"]
     assert epoch["metrics"]["frechet_distance"] > 1
-    assert "not served" in epoch["refused"]
+    assert "to be served" in epoch["refused"]
 
 
 def test_an_evaluation_tells_every_figure_beside_real_digits(
@@ -80,7 +80,7 @@ def test_an_evaluation_tells_every_figure_beside_real_digits(
     assert found.generator.digits == 400
     assert sum(map(sum, found.generator.confusion)) == 400
     assert found.generator.label_accuracy > 0.9
-    assert found.generator.frechet_distance > found.real.frechet_distance
+    assert 0 < found.generator.frechet_distance < 2 * found.real.frechet_distance
     assert found.real.copies == pytest.approx(0.01, abs=0.006)
     assert found.real.label_accuracy == pytest.approx(found.judge_accuracy)
     assert len(list((AppSettings().judges_dir).iterdir())) == 1

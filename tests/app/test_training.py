@@ -37,6 +37,7 @@ def test_checkpoints_are_listed_newest_first_and_told_one_by_one(client: TestCli
     assert listed["serving"] == listed["checkpoints"][0]["id"]
     one = client.get(listed["checkpoints"][1]["links"]["self"]).json()
     assert one == listed["checkpoints"][1]
+    assert client.get("/checkpoints/latest").json() == listed["checkpoints"][0]
     assert one["files"]["generator.safetensors"]["size"] > 10_000_000
     assert one["size"] == sum(file["size"] for file in one["files"].values())
 
