@@ -110,6 +110,6 @@ def test_whoever_stops_waiting_leaves_the_order_alone(address: str, tmp_path: Pa
 
 def test_mistakes_in_an_order_are_told_in_a_sentence(address: str) -> None:
     refused = acgan("order", "--per-class", "0")
-    assert (refused.returncode, "per_class" in refused.stderr) == (2, True)
+    assert (refused.returncode, "--per-class should be" in refused.stderr) == (2, True)
     unknown = acgan("download", "20260131-120000-1a2b3c")
     assert (unknown.returncode, "There is no data set" in unknown.stderr) == (2, True)
