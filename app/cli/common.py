@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import typer
-from pydantic import SecretStr, ValidationError
+from pydantic import BaseModel, SecretStr, ValidationError
 from rich.console import Console
 from rich.table import Table
 
@@ -41,6 +41,16 @@ def mistakes_in_a_sentence(*kinds: type[Exception]) -> Iterator[None]:
         raise typer.Exit(MISTAKE) from None
 
 
+@contextmanager
+def writing(out: Path) -> Iterator[None]:
+    """End the command with a sentence where what it has cannot be put there."""
+    try:
+        yield
+    except OSError as error:
+        complain(f"{out} cannot be written: {error.strerror}")
+        raise typer.Exit(MISTAKE) from None
+
+
 def complain(sentence: str) -> None:
     errors.print(f"acgan: {sentence}", style="red", highlight=False, soft_wrap=True, markup=False)
 
@@ -52,6 +62,13 @@ def tell(sentence: str) -> None:
 def tell_table(table: Table) -> None:
     """In pipes as wide as its lines are long, for grep and its like."""
     (console if console.is_terminal else Console(width=WIDE)).print(table)
+
+
+def tell_record(record: BaseModel, as_json: bool, sentence: str) -> None:
+    if as_json:
+        tell_json(record.model_dump(mode="json"))
+    else:
+        tell(sentence)
 
 
 def tell_json(value: Any) -> None:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.common import MISTAKE, AsJson, Commands, complain, console, tell, tell_json, tell_table
-from app.cli.remote import CANCELLED, FAILED, INTERRUPTED, Key, Url, service
+from app.cli.common import AsJson, Commands, complain, console, tell, tell_json, tell_record, tell_table, writing
+from app.cli.remote import INTERRUPTED, Key, Url, exit_unless_succeeded, service
 
 if TYPE_CHECKING:  # takes a while to load
     from app.client import Client
@@ -15,7 +15,6 @@ if TYPE_CHECKING:  # takes a while to load
 
 ASK_SECONDS = 1.0
 DatasetArgument = Annotated[str, typer.Argument(metavar="DATASET", help="Its id; `acgan datasets` lists them.")]
-Out = Annotated[Path, typer.Option("--out", "-o", help="The folder that the files go to.")]
 
 
 def order(
@@ -46,10 +45,10 @@ def order(
         )
         if out is not None:
             fetch(client, wait_until_made(client, found, as_json), out, as_json)
-        elif as_json:
-            tell_json(found.model_dump(mode="json"))
-        else:
-            tell(f"data set {found.id} is ordered: `acgan download {found.id}` waits for it and fetches it")
+            return
+    tell_record(
+        found, as_json, f"data set {found.id} is ordered: `acgan download {found.id}` waits for it and fetches it"
+    )
 
 
 def datasets(
@@ -78,7 +77,7 @@ def datasets(
 
 def download(
     dataset_id: DatasetArgument,
-    out: Out = Path(),
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder that the files go to.")] = Path(),
     as_json: AsJson = False,
     url: Url = None,
     key: Key = None,
@@ -92,7 +91,7 @@ def wait_until_made(client: "Client", found: "DatasetView", as_json: bool) -> "D
     """Show how far it is. Raises typer.Exit where it ends otherwise, and on Ctrl-C, which leaves the order alone."""
     try:
         from app.local.display import digits_bar
-        from worker.jobs import ENDED, JobStatus
+        from worker.jobs import ENDED
 
         if not as_json and found.status not in ENDED:
             tell(f"data set {found.id} is {found.status.value}: {found.order.digits:,} digits")
@@ -107,23 +106,15 @@ def wait_until_made(client: "Client", found: "DatasetView", as_json: bool) -> "D
     except KeyboardInterrupt:
         complain(f"stopped waiting; it is made all the same: `acgan download {found.id}` comes back to it")
         raise typer.Exit(INTERRUPTED) from None
-    if found.status is JobStatus.FAILED:
-        complain(f"data set {found.id} failed: {found.error}")
-        raise typer.Exit(FAILED)
-    if found.status is JobStatus.CANCELLED:
-        complain(f"data set {found.id} was cancelled: `acgan resume {found.id}` lets it go on")
-        raise typer.Exit(CANCELLED)
+    exit_unless_succeeded("data set", found)
     return found
 
 
 def fetch(client: "Client", found: "DatasetView", out: Path, as_json: bool) -> None:
-    try:
+    with writing(out):
         for path in client.download(found.id, out):
             if not as_json:
                 tell(str(path))
-    except OSError as error:
-        complain(f"{out} cannot be written: {error.strerror}")
-        raise typer.Exit(MISTAKE) from None
     if as_json:
         tell_json(found.model_dump(mode="json"))
 

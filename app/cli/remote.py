@@ -8,11 +8,24 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app.cli import recipe
-from app.cli.common import MISTAKE, AsJson, Commands, complain, console, read_settings, tell, tell_json, tell_table
+from app.cli.common import (
+    MISTAKE,
+    AsJson,
+    Commands,
+    complain,
+    console,
+    read_settings,
+    tell,
+    tell_json,
+    tell_record,
+    tell_table,
+    writing,
+)
 
 if TYPE_CHECKING:  # takes a while to load
     from app.client import Change, Client, Refused
     from app.schemas import JobView
+    from app.wire.ordering import DatasetView
 
 FAILED, CANCELLED, UNAVAILABLE, INTERRUPTED = 1, 3, 4, 130  # exit codes: docs/commands.md
 
@@ -88,7 +101,7 @@ def start(
         job = client.train(**fields)
         if watch:
             follow_to_the_end(client, job.id, as_json)
-        tell_job(job, as_json, f"job {job.id} is accepted: follow it by `acgan follow {job.id}`")
+        tell_record(job, as_json, f"job {job.id} is accepted: follow it by `acgan follow {job.id}`")
 
 
 def jobs(
@@ -130,28 +143,28 @@ def cancel(job_id: JobArgument, as_json: AsJson = False, url: Url = None, key: K
     """Stop a run; what it has published stays, and it can be resumed."""
     with service(url, key) as client:
         job = client.cancel(job_id)
-    tell_job(job, as_json, f"job {job.id} is {job.status.value}: `acgan resume {job.id}` lets it go on")
+    tell_record(job, as_json, f"job {job.id} is {job.status.value}: `acgan resume {job.id}` lets it go on")
 
 
 def resume(job_id: JobArgument, as_json: AsJson = False, url: Url = None, key: Key = None) -> None:
     """Let a run that failed or was cancelled go on from where it stopped."""
     with service(url, key) as client:
         job = client.resume(job_id)
-    tell_job(job, as_json, f"job {job.id} is {job.status.value}: follow it by `acgan follow {job.id}`")
+    tell_record(job, as_json, f"job {job.id} is {job.status.value}: follow it by `acgan follow {job.id}`")
 
 
 def retry(job_id: JobArgument, as_json: AsJson = False, url: Url = None, key: Key = None) -> None:
     """Run a job's recipe once more, from the start, as a new job."""
     with service(url, key) as client:
         job = client.retry(job_id)
-    tell_job(job, as_json, f"job {job.id} runs it once more: follow it by `acgan follow {job.id}`")
+    tell_record(job, as_json, f"job {job.id} runs it once more: follow it by `acgan follow {job.id}`")
 
 
 def front(job_id: JobArgument, as_json: AsJson = False, url: Url = None, key: Key = None) -> None:
     """Let a waiting run be the next."""
     with service(url, key) as client:
         job = client.move_to_front(job_id)
-    tell_job(job, as_json, f"job {job.id} is the next")
+    tell_record(job, as_json, f"job {job.id} is the next")
 
 
 def history(
@@ -171,20 +184,10 @@ def history(
     if out is None:
         typer.echo(text.rstrip("\r\n"))
         return
-    try:
+    with writing(out):
         out.write_text(text, newline="")
-    except OSError as error:
-        complain(f"{out} cannot be written: {error.strerror}")
-        raise typer.Exit(MISTAKE) from None
     if not as_json:
         tell(f"the history of {job_id} as {'CSV' if csv else 'JSON'} in {out}")
-
-
-def tell_job(job: "JobView", as_json: bool, sentence: str) -> None:
-    if as_json:
-        tell_json(job.model_dump(mode="json"))
-    else:
-        tell(sentence)
 
 
 # ----------------------------------------------------------------------------
@@ -193,25 +196,30 @@ def tell_job(job: "JobView", as_json: bool, sentence: str) -> None:
 
 def follow_to_the_end(client: "Client", job_id: str, as_json: bool) -> None:
     """Raises typer.Exit, with a code that says how the run ended, and what `follow` raises."""
-    from worker.jobs import JobStatus
-
     try:
         job = print_changes(client, job_id) if as_json else show_changes(client, job_id)
     except KeyboardInterrupt:
         complain(f"stopped following; the run goes on: `acgan follow {job_id}` comes back to it")
         raise typer.Exit(INTERRUPTED) from None
-    match job.status:
-        case JobStatus.FAILED:
-            complain(f"job {job_id} failed: {job.error}")
-            raise typer.Exit(FAILED)
-        case JobStatus.CANCELLED:
-            complain(f"job {job_id} was cancelled: `acgan resume {job_id}` lets it go on")
-            raise typer.Exit(CANCELLED)
+    exit_unless_succeeded("job", job)
     if not as_json:
         good = [epoch.checkpoint for epoch in job.epochs if epoch.refused is None]
         drawn = f"draw by its last generator: acgan digits 7 --checkpoint {good[-1]}" if good else "none can draw yet"
         tell(f"job {job_id} succeeded: {epochs_in_words(len(job.epochs))}; {drawn}")
     raise typer.Exit
+
+
+def exit_unless_succeeded(what: str, ended: "JobView | DatasetView") -> None:
+    """Raises typer.Exit, with a code that says how it ended, where that is not well."""
+    from worker.jobs import JobStatus
+
+    match ended.status:
+        case JobStatus.FAILED:
+            complain(f"{what} {ended.id} failed: {ended.error}")
+            raise typer.Exit(FAILED)
+        case JobStatus.CANCELLED:
+            complain(f"{what} {ended.id} was cancelled: `acgan resume {ended.id}` lets it go on")
+            raise typer.Exit(CANCELLED)
 
 
 def epochs_in_words(count: int) -> str:
@@ -298,10 +306,7 @@ def serving(
                 found = client.serve(choice)
             case _:
                 found = client.serve("pinned", choice)
-    if as_json:
-        tell_json(found.model_dump(mode="json"))
-    else:
-        tell(f"{found.policy}: {found.serving or 'nothing'} is served")
+    tell_record(found, as_json, f"{found.policy}: {found.serving or 'nothing'} is served")
 
 
 COMMANDS: Commands = {

@@ -25,24 +25,21 @@ class JudgedEpoch(Protocol):
 
 
 def progress_bar(console: Console) -> Progress:
-    return Progress(
-        TextColumn("Epoch {task.fields[epoch]}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]:.0f} images/s, whole run"),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
+    """Of a run; its tasks have the fields `epoch` and `rate`."""
+    return bar(console, "Epoch {task.fields[epoch]}", "images/s, whole run")
 
 
 def digits_bar(console: Console) -> Progress:
+    """Of a data set; its tasks have the field `rate`."""
+    return bar(console, "Digits", "digits/s")
+
+
+def bar(console: Console, what: str, unit: str) -> Progress:
     return Progress(
-        TextColumn("Digits"),
+        TextColumn(what),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]:.0f} digits/s"),
+        TextColumn(f"{{task.fields[rate]:.0f}} {unit}"),
         TimeRemainingColumn(),
         console=console,
         transient=True,

@@ -2,11 +2,10 @@
 
 import { file, get } from "/page/api.js";
 import { button, h, notice, say, title, whisper } from "/page/dom.js";
-import { sheet } from "/page/ink.js";
+import { freshSeed, handField, sheet } from "/page/ink.js";
 import { name, note } from "/page/main.js";
 
 const MOST = { one: 1000, all: 100 };
-const SEEDS = 1e6;
 const FIELDS = { "query.n": "How many", "query.seed": "The seed" }; // as this page calls them
 
 export async function show(root, { query }, signal) {
@@ -14,7 +13,7 @@ export async function show(root, { query }, signal) {
   const wanted = {
     label: query.get("label") ?? "7",
     n: query.get("n") ?? "40",
-    seed: query.get("seed") ?? fresh(),
+    seed: query.get("seed") ?? freshSeed(),
     checkpoint: query.get("checkpoint") ?? "latest",
   };
   let address = "";
@@ -27,15 +26,13 @@ export async function show(root, { query }, signal) {
   const labels = h("fieldset", { class: "digits" }, h("legend", {}, "Digit"),
     [..."0123456789", "all"].map((label) => h("label", {}, h("input", { type: "radio", name: "label", value: label, checked: label === wanted.label, onchange: () => set({ label }) }), h("span", {}, label))));
   const many = h("input", { type: "number", id: "n", min: 1, value: wanted.n, oninput: () => set({ n: many.value }) });
-  const seed = h("input", { type: "number", id: "seed", min: 0, max: Number.MAX_SAFE_INTEGER, value: wanted.seed, oninput: () => set({ seed: seed.value }) });
   const checkpoints = h("select", { id: "checkpoint", onchange: () => set({ checkpoint: checkpoints.value }) },
     ["latest", "best"].map((each) => h("option", { value: each }, each === "latest" ? "what is served" : "the best")));
 
   const form = h("form", { class: "controls", onsubmit: (event) => event.preventDefault() },
     labels,
     h("div", { class: "field" }, h("label", { for: "n" }, "How many"), many),
-    h("div", { class: "field" }, h("label", { for: "seed" }, "Hand (seed)"), h("div", { class: "row" }, seed,
-      button("Another hand", () => { seed.value = fresh(); set({ seed: seed.value }); }))),
+    handField(wanted.seed, (seed) => set({ seed })),
     h("div", { class: "field" }, h("label", { for: "checkpoint" }, "Drawn by"), checkpoints));
   const copy = button("Copy", async () => {
     await copied(told);
@@ -106,10 +103,6 @@ async function fill(select, chosen, signal) {
   const others = checkpoints.filter((each) => each.refused === null && !known.has(each.id));
   select.append(...others.map((each) => h("option", { value: each.id }, each.id)));
   select.value = chosen;
-}
-
-function fresh() {
-  return String(Math.floor(Math.random() * SEEDS));
 }
 
 /** The clipboard is there on safe origins only. */

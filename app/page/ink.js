@@ -1,9 +1,10 @@
 // Digits on paper: sheets as the service draws them, and epochs' plots laid out for the screen.
 
 import { file } from "/page/api.js";
-import { h } from "/page/dom.js";
+import { button, h } from "/page/dom.js";
 
 export const CLASSES = 10;
+const SEEDS = 1e6; // hands to come by chance; any other may be typed
 const CELL = 28, PLOT_REAL = 11; // in cells: generated digits are columns 0 to 9, real ones 11 to 20
 
 /** An <img> that shows what an address draws: `await sheet.draw(path, text)` resolves to the answer's headers. */
@@ -66,4 +67,15 @@ export function hands(most = 40) {
     canvas.setAttribute("aria-label", text);
   };
   return canvas;
+}
+
+/** A field for the hand that writes; `chosen` is told each seed that is typed, or comes by chance. */
+export function handField(seed, chosen) {
+  const input = h("input", { type: "number", id: "seed", min: 0, max: Number.MAX_SAFE_INTEGER, value: seed, oninput: () => chosen(input.value) });
+  const another = button("Another hand", () => { input.value = freshSeed(); chosen(input.value); });
+  return h("div", { class: "field" }, h("label", { for: "seed" }, "Hand (seed)"), h("div", { class: "row" }, input, another));
+}
+
+export function freshSeed() {
+  return String(Math.floor(Math.random() * SEEDS));
 }

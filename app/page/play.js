@@ -1,10 +1,10 @@
 // What one hand can do: write a number, and turn one digit into another. The address says which hand.
 
-import { button, h, notice, title, whisper } from "/page/dom.js";
-import { sheet } from "/page/ink.js";
+import { h, notice, title, whisper } from "/page/dom.js";
+import { freshSeed, handField, sheet } from "/page/ink.js";
 import { name, note } from "/page/main.js";
 
-const SEEDS = 1e6, SETTLE = 150; // milliseconds until whoever types is taken to be done
+const SETTLE = 150; // milliseconds until whoever types is taken to be done
 const DIGITS = [..."0123456789"];
 
 export async function show(root, { query }, signal) {
@@ -13,10 +13,9 @@ export async function show(root, { query }, signal) {
     number: query.get("number") ?? "31415926",
     first: query.get("first") ?? "3",
     last: query.get("last") ?? "8",
-    seed: query.get("seed") ?? fresh(),
+    seed: query.get("seed") ?? freshSeed(),
   };
   const number = h("input", { type: "text", id: "number", inputmode: "numeric", maxlength: 40, pattern: "[0-9]{1,40}", autocomplete: "off", value: wanted.number, oninput: () => set({ number: number.value.trim() }) });
-  const seed = h("input", { type: "number", id: "seed", min: 0, max: Number.MAX_SAFE_INTEGER, value: wanted.seed, oninput: () => set({ seed: seed.value }) });
   const first = choice("first", "A digit", wanted.first, (value) => set({ first: value }));
   const last = choice("last", "becomes", wanted.last, (value) => set({ last: value }));
   const line = drawing(), film = drawing();
@@ -24,8 +23,7 @@ export async function show(root, { query }, signal) {
   root.append(
     title("Play"),
     h("form", { class: "controls", onsubmit: (event) => event.preventDefault() },
-      h("div", { class: "field" }, h("label", { for: "seed" }, "Hand (seed)"), h("div", { class: "row" }, seed,
-        button("Another hand", () => { seed.value = fresh(); set({ seed: seed.value }); })))),
+      handField(wanted.seed, (seed) => set({ seed }))),
     h("section", {}, h("h2", {}, "A number in one hand"),
       h("div", { class: "field" }, h("label", { for: "number" }, "Up to 40 digits"), number), line.element),
     h("section", {}, h("h2", {}, "A digit that becomes another"),
@@ -83,8 +81,4 @@ function choice(id, text, chosen, chose) {
   const select = h("select", { id, onchange: () => chose(select.value) }, DIGITS.map((each) => h("option", { value: each }, each)));
   select.value = chosen;
   return h("div", { class: "field" }, h("label", { for: id }, text), select);
-}
-
-function fresh() {
-  return String(Math.floor(Math.random() * SEEDS));
 }

@@ -8,6 +8,7 @@ from fastapi.openapi.models import Example
 
 from app.dependencies import ServicesDep
 from app.schemas import CheckpointList, CheckpointView, Serving, ServingOrder
+from app.serving.gallery import ROLES
 from models.checkpoints import CheckpointId
 from models.serving import Choice
 
@@ -33,7 +34,7 @@ async def checkpoints(services: ServicesDep) -> CheckpointList:
 @router.get("/checkpoints/{checkpoint}")
 async def checkpoint(services: ServicesDep, checkpoint: str) -> CheckpointView:
     """Tell what a checkpoint is, by its id or as `latest` or `best`: its recipe, its losses, its files' checksums."""
-    if checkpoint in ("latest", "best"):
+    if checkpoint in ROLES:
         return CheckpointView.of((await services.gallery.find(checkpoint)).manifest)
     manifest = await anyio.to_thread.run_sync(services.gallery.manifest, CheckpointId.parse(checkpoint))
     return CheckpointView.of(manifest)

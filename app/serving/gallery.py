@@ -30,6 +30,7 @@ from models.weights import InvalidWeights, generator_from_bytes
 
 logger = logging.getLogger(__name__)
 
+ROLES = ("latest", "best")  # what is served, and the best there is; any other generator is named by its id
 FOLLOW_SECONDS = 1.0
 AWAY = "object storage does not answer, or cannot just now"
 
@@ -166,8 +167,8 @@ class Gallery:
 
         Raises NothingPublished, CheckpointNotFound, CheckpointDamaged, InvalidWeights or NotServable.
         """
-        served = self._served() if name in ("latest", "best") else self.served
-        checkpoint = CheckpointId.parse(name) if name not in ("latest", "best") else self._best
+        served = self._served() if name in ROLES else self.served
+        checkpoint = self._best if name in ROLES else CheckpointId.parse(name)
         if served and (name == "latest" or served.exhibit.manifest.checkpoint == checkpoint):
             return served.exhibit
         if checkpoint is None:  # nothing is published: the best there is is what is served
