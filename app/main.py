@@ -28,6 +28,8 @@ from models.version import code_version
 from worker.queue import make_celery
 from worker.store import JobDesk
 
+CANCEL_AGAIN_SECONDS = 0.1
+
 
 def create_app(settings: AppSettings) -> FastAPI:
     """Raises DeviceUnavailable."""
@@ -46,10 +48,12 @@ def create_app(settings: AppSettings) -> FastAPI:
         evolution, celery = Evolution(store, device), make_celery(settings)
         app.state.services = Services(desk, celery, store, gallery, drawing, events, evolution, work_rate)
         await gallery.refresh()
-        background = [asyncio.create_task(gallery.follow()), asyncio.create_task(events.read())]
+        background = {asyncio.create_task(gallery.follow()), asyncio.create_task(events.read())}
         yield
-        for task in background:
-            task.cancel()
+        while background:  # redis-py may lose a cancellation while it connects: it is said until it is heard
+            for task in background:
+                task.cancel()
+            _, background = await asyncio.wait(background, timeout=CANCEL_AGAIN_SECONDS)
         drawing.batcher.close()
         await events.close()
         await desk.close()
