@@ -7,7 +7,7 @@ from celery import Celery
 from fastapi import Depends, Path, Request
 from structlog.contextvars import bind_contextvars
 
-from app.edge.door import caller_of
+from app.edge.door import CALLER, caller_of
 from app.edge.rates import SharedRate
 from app.events import Events
 from app.serving.drawing import Drawing
@@ -46,6 +46,12 @@ async def within_work_rate(request: Request, services: ServicesDep) -> None:
         await services.work_rate.admit(caller_of(request.scope))
 
 
+async def caller(request: Request) -> str | None:
+    name: str | None = request.scope.get(CALLER)
+    return name
+
+
+Caller = Annotated[str | None, Depends(caller)]  # the name of the key that a request came with
 WithinWorkRate = Depends(within_work_rate)
 
 

@@ -12,7 +12,8 @@ import redis
 import redis.asyncio
 
 from worker.jobs import ENDED
-from worker.store import EVENTS, JobDesk, decode_job, epochs_key, job_key
+from worker.keys import EVENTS, epochs_key, job_key
+from worker.store import JobDesk, decode_job
 
 logger = logging.getLogger(__name__)
 

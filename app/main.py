@@ -23,7 +23,8 @@ from app.serving.evolution import Evolution
 from app.serving.gallery import Gallery
 from app.settings import AppSettings
 from models import bundled
-from models.acceleration import find_device, processors
+from models.acceleration import find_device
+from models.devices import processors
 from models.version import code_version
 from worker.queue import make_celery
 from worker.store import JobDesk

@@ -9,7 +9,7 @@ from models.checkpoints import Manifest
 from models.config import WHOLE, TrainingConfig
 from models.history import Record
 from models.serving import Choice
-from worker.jobs import EpochRecord, Job, JobStatus
+from worker.jobs import EpochRecord, Job, JobStatus, RunsOn
 
 MAX_SEED = 2**53 - 1  # what every JSON reader keeps exactly
 
@@ -26,12 +26,18 @@ class TrainingOrder(TrainingConfig):
     """A recipe, and when it is to be run."""
 
     priority: Annotated[int, Field(ge=0, le=9), WHOLE] = Field(
-        0, description="Runs of a higher priority are started first; among equals, the one accepted first."
+        0,
+        description="Runs of a higher priority are started first; among equals, the one accepted first. Where there "
+        "are several keys, each key's runs take turns with those of others.",
+    )
+
+    runs_on: RunsOn = Field(
+        "any", description="Which workers may take it: any, or only those without a GPU, or with one."
     )
 
     @property
     def config(self) -> TrainingConfig:
-        return TrainingConfig(**self.model_dump(exclude={"priority"}))
+        return TrainingConfig(**self.model_dump(exclude={"priority", "runs_on"}))
 
 
 class JobLinks(Record):

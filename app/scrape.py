@@ -57,10 +57,17 @@ def drawing(services: Services) -> Iterator[Metric]:
 
 def families(standing: Standing) -> Iterator[Metric]:
     jobs = GaugeMetricFamily("acgan_jobs", "Jobs that have not ended, by status.", labels=["status"])
-    jobs.add_metric(["queued"], standing.ready + standing.delayed)
+    jobs.add_metric(["queued"], sum(standing.ready.values()) + standing.delayed)
     jobs.add_metric(["running"], standing.running)
     yield jobs
-    yield GaugeMetricFamily("acgan_queue_depth", "Jobs that a worker could take now.", standing.ready)
+    depth = GaugeMetricFamily("acgan_queue_depth", "Jobs that such a worker could take now.", labels=["runs_on"])
+    for runs_on, number in standing.ready.items():
+        depth.add_metric([runs_on], number)
+    yield depth
+    workers = GaugeMetricFamily("acgan_workers", "Workers seen within a minute, by what they have.", labels=["kind"])
+    for kind, number in standing.workers.items():
+        workers.add_metric([kind], number)
+    yield workers
     yield GaugeMetricFamily("acgan_jobs_delayed", "Jobs that wait since their worker was lost.", standing.delayed)
     yield GaugeMetricFamily(
         "acgan_oldest_queued_job_seconds",

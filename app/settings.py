@@ -18,6 +18,9 @@ class AppSettings(WorkerSettings):
     key: SecretStr | None = Field(None, description="The key that they show it, where it wants one.")
     host: str = Field("127.0.0.1", description="Address to listen on; `0.0.0.0` for all of this machine's.")
     port: int = Field(8000, ge=1, le=65535, description="Port to listen on.")
+    workers: int = Field(
+        0, ge=0, description="Workers that `acgan up` starts; 0 for one a GPU, and one where there is none."
+    )
     max_body_bytes: int = Field(65536, ge=1024, description="The longest request body that is read.")
     max_header_bytes: int = Field(16384, ge=1024, description="The longest request line and headers that are read.")
     max_headers: int = Field(100, ge=10, description="Headers that a request may have.")

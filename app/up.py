@@ -19,6 +19,7 @@ import redis
 
 from app.embedded_redis import explain, prepare
 from app.settings import AppSettings
+from models.devices import count_gpus, processors, settle_device
 
 logger = logging.getLogger(__name__)
 
@@ -108,11 +109,12 @@ def die_with_parent() -> None:
 
 
 def up(settings: AppSettings, announce: Callable[[str], None]) -> None:
-    """Run everything until SIGINT, SIGTERM or SIGHUP. Raises CannotStart, or NoRedisServer."""
+    """Run everything until SIGINT, SIGTERM or SIGHUP. Raises CannotStart, DeviceUnavailable, or NoRedisServer."""
     home = settings.home.resolve()
     (home / "logs").mkdir(parents=True, exist_ok=True)
     lock = hold(home)
     check_port(settings.host, settings.port)
+    workers = environments(settings)
     stopping = threading.Event()
     for sign in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(sign, lambda *_: stopping.set())
@@ -132,7 +134,8 @@ def up(settings: AppSettings, announce: Callable[[str], None]) -> None:
             parts.append(Part("redis", server.command, {}, log, partial(explain, folder=home / "redis")))
             wait_for("Redis", lambda: answers(server.url), parts, stopping)
         ourselves = [sys.executable, "-m", "app.cli"]
-        parts.append(Part("worker", [*ourselves, "worker"], environment, home / "logs" / "worker.log"))
+        for name, own in workers.items():
+            parts.append(Part(name, [*ourselves, "worker"], environment | own, home / "logs" / f"{name}.log"))
         parts.append(Part("api", [*ourselves, "serve"], environment))
         wait_for("the API", lambda: listens(settings.host, settings.port), parts, stopping)
         if not stopping.is_set():
@@ -142,6 +145,25 @@ def up(settings: AppSettings, announce: Callable[[str], None]) -> None:
     finally:
         stop(parts)
         os.close(lock)
+
+
+def environments(settings: AppSettings) -> dict[str, dict[str, str]]:
+    """Name the workers, and share the machine out between them: to each its GPU, or its part of the processors.
+
+    Raises DeviceUnavailable.
+    """
+    device = settle_device(settings.device)
+    gpus = count_gpus() if device == "cuda" else 0  # `cuda:1` is one that was chosen, and `cpu` none
+    number = settings.workers or max(1, gpus)
+    shared: dict[str, dict[str, str]] = {}
+    for worker in range(number):
+        own = {"ACGAN_DEVICE": f"cuda:{worker % gpus}" if gpus else device}
+        if device == "cpu" and number > 1:
+            own["OMP_NUM_THREADS"] = str(max(1, processors() // number))
+        if settings.metrics_port:
+            own["ACGAN_METRICS_PORT"] = str(settings.metrics_port + worker)
+        shared["worker" if number == 1 else f"worker-{worker + 1}"] = own
+    return shared
 
 
 def stop(parts: list[Part]) -> None:

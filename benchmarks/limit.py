@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from models.acceleration import processors
+from models.devices import processors
 from models.drawing import BATCH, draw_digits, prepare
 from models.images import encode_png, sheet
 from models.weights import generator_from_bytes

@@ -1,8 +1,6 @@
 """What this machine does fast: its device, its precision, the layout of its convolutions, and iterations as graphs."""
 
 import contextlib
-import os
-import re
 from collections.abc import Callable, Collection, Iterator
 from typing import Literal
 
@@ -10,30 +8,21 @@ import torch
 from torch import Tensor, nn
 
 from models.config import Precision
+from models.devices import DeviceUnavailable, check_name
 
 SettledPrecision = Literal["fp32", "bf16"]
 
 
-class DeviceUnavailable(Exception):
-    """The device that was asked for is not there, or cannot do what it is to do. The message says what can be had."""
-
-
 def find_device(name: str) -> torch.device:
     """Turn `auto`, `cpu`, `cuda` or `cuda:1` into a device that exists. Raises DeviceUnavailable."""
+    check_name(name)
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "auto":
         return torch.device("cuda" if gpus else "cpu")
-    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
-        raise DeviceUnavailable(f"ACGAN_DEVICE={name} is none of auto, cpu, cuda, cuda:0, cuda:1, ...")
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= gpus:
         raise DeviceUnavailable(f"ACGAN_DEVICE={name}, but this machine has {gpus} CUDA devices: use auto or cpu")
     return device
-
-
-def processors() -> int:
-    """Count those that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def describe(device: torch.device) -> str:

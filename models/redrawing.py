@@ -9,9 +9,9 @@ from functools import partial
 import numpy as np
 import torch
 
-from models.acceleration import processors
 from models.config import NUM_CLASSES
 from models.datasets import DatasetOrder
+from models.devices import processors
 from models.drawing import BATCH, Series, draw_batch
 from models.folding import FoldedGenerator
 from models.history import Hopeless

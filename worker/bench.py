@@ -2,6 +2,7 @@
 
 import os
 import socket
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import redis
@@ -11,9 +12,10 @@ from redis.retry import Retry
 from models.config import TrainingConfig
 from models.history import Progress
 from worker import scripts
-from worker.jobs import EpochRecord, Job, JobStatus, before
-from worker.queue import KNOCKS
-from worker.store import DELAYED, FENCE, LEASES, QUEUE, check_eviction, decode_job, epochs_key, job_key, pairs
+from worker.jobs import RUNS_ON, EpochRecord, Job, JobStatus, RunsOn, before
+from worker.keys import FENCE, JOBS, epochs_key, index_key, queue_key
+from worker.queue import knocks_key
+from worker.store import check_eviction, decode_job, pairs
 
 LOSSES = 3  # workers lost in a row, without progress that was saved, that end a job
 GIVEN_UP = (
@@ -21,6 +23,7 @@ GIVEN_UP = (
     "crash?): see the worker's log, then POST /jobs/{id}/resume"
 )
 LONGEST_BACKOFF_SECONDS = 360.0
+MENDED_AT_ONCE = 500  # jobs: Redis does nothing else meanwhile
 
 
 class JobLost(Exception):
@@ -35,6 +38,10 @@ class Claim(NamedTuple):
     told: dict[int, EpochRecord]  # what the record tells of epochs, unless Redis comes back older than it was
 
 
+def ourselves() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
 class JobBench:
     """Calls raise redis.RedisError where Redis does not answer within two seconds; nothing is sent twice by itself."""
 
@@ -45,6 +52,8 @@ class JobBench:
         self._write = client.register_script(scripts.WRITE)
         self._finish = client.register_script(scripts.FINISH)
         self._reconcile = client.register_script(scripts.RECONCILE)
+        self._seen = client.register_script(scripts.SEEN)
+        self._index = client.register_script(scripts.INDEX)
 
     @classmethod
     def connect(cls, url: str) -> "JobBench":
@@ -57,22 +66,27 @@ class JobBench:
         """Raises Unsuitable where this Redis may lose jobs."""
         check_eviction(self.redis.info("memory"))
 
-    def waiting(self) -> int:
-        """How many jobs a worker could claim now."""
-        return int(self.redis.zcard(QUEUE))
+    def waiting(self, runs_on: RunsOn = "any") -> int:
+        """How many jobs of one queue a worker could claim now."""
+        return int(self.redis.zcard(queue_key(runs_on)))
 
-    def knocks(self) -> int:
+    def knocks(self, runs_on: RunsOn = "any") -> int:
         """How many knocks no worker has heard yet."""
-        return int(self.redis.llen(KNOCKS))
+        return int(self.redis.llen(knocks_key(runs_on)))
 
     def claims(self) -> int:
         """How many claims there ever were."""
         return int(self.redis.get(FENCE) or 0)
 
-    def claim(self, lease_seconds: float = 30.0, lowest_fence: int = 0) -> Claim | None:
-        """Take the job that is next, or None where none waits. Its token is higher than `lowest_fence`."""
-        ourselves = f"{socket.gethostname()}:{os.getpid()}"
-        answer = self._claim(keys=[QUEUE, FENCE, LEASES], args=[job_key(""), lowest_fence, lease_seconds, ourselves])
+    def seen(self, kind: RunsOn, seconds: float) -> None:
+        """Note that this worker is there, and forget those that were not for so long."""
+        self._seen(args=[f"{kind} {ourselves()}", seconds])
+
+    def claim(
+        self, lease_seconds: float = 30.0, lowest_fence: int = 0, takes: Sequence[RunsOn] = RUNS_ON
+    ) -> Claim | None:
+        """Take the job whose turn it is, or None where none waits. Its token is higher than `lowest_fence`."""
+        answer = self._claim(args=[lowest_fence, lease_seconds, ourselves(), *takes])
         if answer is None:
             return None
         job_id, fence, fields, epochs = answer
@@ -81,8 +95,7 @@ class JobBench:
 
     def renew(self, claim: Claim, lease_seconds: float) -> JobStatus:
         """Hold the job for so much longer, and hear how it is wanted. Raises JobLost."""
-        keys = [job_key(claim.job.id), LEASES]
-        return self._still_ours(claim, self._renew(keys=keys, args=[claim.job.id, claim.fence, lease_seconds]))
+        return self._still_ours(claim, self._renew(args=[claim.job.id, claim.fence, lease_seconds]))
 
     def settle(self, claim: Claim, config: TrainingConfig, device: str) -> None:
         """Store what was settled when the run started. Raises JobLost."""
@@ -114,24 +127,37 @@ class JobBench:
         known = self.redis.hkeys(epochs_key(claim.job.id))
         for epoch in [each for each in claim.told.values() if str(each.epoch) not in known]:
             self.add_epoch(claim, epoch)
-        keys = [job_key(claim.job.id), QUEUE, LEASES]
         args = [claim.job.id, claim.fence, status.value, error, *before(status)]
-        self._still_ours(claim, self._finish(keys=keys, args=args))
+        self._still_ours(claim, self._finish(args=args))
 
     def reconcile(self, backoff_seconds: float) -> list[tuple[str, str]]:
         """Queue what nobody runs any more. Returns pairs (job id, `queued`, `failed`, `cancelled` or `due`)."""
-        keys = [LEASES, QUEUE, DELAYED]
-        told = self._reconcile(
-            keys=keys, args=[job_key(""), LOSSES, backoff_seconds, LONGEST_BACKOFF_SECONDS, GIVEN_UP]
-        )
+        told = self._reconcile(args=[LOSSES, backoff_seconds, LONGEST_BACKOFF_SECONDS, GIVEN_UP])
         return list(zip(told[::2], told[1::2], strict=True))
+
+    def mend_lists(self) -> bool:
+        """Make the lists of jobs by kind and status anew where they tell of another number of jobs than there are.
+
+        As in a Redis that an older version filled. Returns whether they were.
+        """
+        kinds = [index_key(datasets) for datasets in (False, True)]
+        statuses = [index_key(datasets, status) for datasets in (False, True) for status in JobStatus]
+        with self.redis.pipeline(transaction=True) as pipeline:
+            for ids in (JOBS, *kinds, *statuses):
+                pipeline.zcard(ids)
+            jobs, *told = pipeline.execute()
+        if sum(told[: len(kinds)]) == sum(told[len(kinds) :]) == jobs:
+            return False
+        for first in range(0, jobs, MENDED_AT_ONCE):
+            listed: list[str] = self.redis.zrange(JOBS, first, first + MENDED_AT_ONCE - 1)  # type: ignore[assignment]
+            self._index(args=listed)
+        return True
 
     def _put(
         self, claim: Claim, *fields_and_values: str, kind: str = "", data: str = "", number: int | str = ""
     ) -> None:
-        keys = [job_key(claim.job.id), epochs_key(claim.job.id)]
         args = (claim.job.id, claim.fence, kind, data, number, *fields_and_values)
-        self._still_ours(claim, self._write(keys=keys, args=args))
+        self._still_ours(claim, self._write(args=args))
 
     def _still_ours(self, claim: Claim, status: str | None) -> JobStatus:
         if status is None:

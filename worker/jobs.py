@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -10,6 +11,21 @@ from models.datasets import DatasetOrder
 from models.history import EpochResult, Progress
 
 JOB_ID_PATTERN = r"^\d{8}-\d{6}-[0-9a-f]{6}\Z"
+
+
+# Which workers may take a job: any, or only those without or with a GPU. Each has a queue of its own.
+RunsOn = Literal["any", "cpu", "gpu"]
+RUNS_ON: tuple[RunsOn, ...] = get_args(RunsOn)
+
+
+def kind_of(device: str) -> RunsOn:
+    """What a worker is that has this device: `cpu`, or `gpu`."""
+    return "gpu" if device.startswith("cuda") else "cpu"
+
+
+def taken_by(kind: RunsOn) -> tuple[RunsOn, ...]:
+    """Which jobs a worker takes that is of this kind."""
+    return ("any", kind)
 
 
 class JobStatus(StrEnum):
@@ -65,6 +81,8 @@ class Job(BaseModel):
     error: str | None = Field(None, description="Why it failed, in a sentence.")
     trouble: str | None = Field(None, description="What keeps it from going on at the moment, like a full disk.")
     priority: int = Field(0, description="Jobs of a higher one are run first.")
+    runs_on: RunsOn = Field("any", description="Which workers may take it.")
+    caller: str | None = Field(None, description="Name of the key that it was ordered with.")
     order: DatasetOrder | None = Field(
         None, description="The data set that it makes; `config` is then the recipe of the generator that draws."
     )

@@ -1,19 +1,31 @@
 """Celery, set up so that it can lose or double messages without harm: a message carries no job, it only knocks."""
 
+from collections.abc import Sequence
+
 from celery import Celery
 
+from worker.jobs import RUNS_ON, RunsOn
 from worker.settings import WorkerSettings
 
 TRAIN = "acgan.train"
-QUEUE = "acgan-training"
 KEY_PREFIX = "acgan:celery:"
-KNOCKS = KEY_PREFIX + QUEUE  # the list of messages that no worker has taken
+
+
+def queue_name(runs_on: RunsOn) -> str:
+    """Celery's queue of the knocks for jobs that any worker takes, or those with or without a GPU."""
+    return "acgan-training" if runs_on == "any" else f"acgan-training-{runs_on}"
+
+
+def knocks_key(runs_on: RunsOn) -> str:
+    """The list in Redis of such knocks that no worker has heard."""
+    return KEY_PREFIX + queue_name(runs_on)
 
 
 def make_celery(settings: WorkerSettings) -> Celery:
     celery = Celery("acgan", broker=settings.redis_url, include=["worker.tasks"])
     celery.conf.update(
-        task_default_queue=QUEUE,
+        task_default_queue=queue_name("any"),
+        task_queues={queue_name(runs_on): {} for runs_on in RUNS_ON},
         task_ignore_result=True,  # results live in the job's record
         task_serializer="json",
         accept_content=["json"],
@@ -37,7 +49,12 @@ def make_celery(settings: WorkerSettings) -> Celery:
     return celery
 
 
-def knock(celery: Celery) -> None:
+def listen_for(celery: Celery, takes: Sequence[RunsOn]) -> None:
+    """Have the worker of this process hear the knocks for such jobs only."""
+    celery.amqp.queues.select([queue_name(runs_on) for runs_on in takes])
+
+
+def knock(celery: Celery, runs_on: RunsOn = "any") -> None:
     """Tell the workers that a job waits. Raises kombu's OperationalError where Redis is gone."""
     once_more = {"max_retries": 1, "interval_start": 0.0}  # a connection from before Redis' restart fails once
-    celery.send_task(TRAIN, retry=True, retry_policy=once_more)
+    celery.send_task(TRAIN, queue=queue_name(runs_on), retry=True, retry_policy=once_more)

@@ -14,23 +14,29 @@ from kombu.exceptions import OperationalError
 
 from worker import metrics
 from worker.bench import JobBench
+from worker.jobs import RunsOn, taken_by
 
 logger = logging.getLogger(__name__)
 
 DEAF_ROUNDS = 4  # in a row in which jobs waited, we knocked, and an idle worker took none
+UNSEEN_ROUNDS = 4  # after which a worker is forgotten
 EXIT_CODE = 75  # EX_TEMPFAIL: whoever supervises the worker starts it again
 
 
 class Reconciler:
-    """`knock` tells the workers that a job waits; `idle` says whether this worker runs nothing."""
+    """`knock` tells the workers that a job waits; `idle` says whether this worker runs nothing.
+
+    `kind` says what this worker is, `cpu` or `gpu`.
+    """
 
     def __init__(
         self,
         bench: JobBench,
-        knock: Callable[[], None],
+        knock: Callable[[RunsOn], None],
         idle: Callable[[], bool],
         seconds: float,
         backoff_seconds: float,
+        kind: RunsOn = "cpu",
         end_process: Callable[[int], None] = os._exit,
     ) -> None:
         self.bench = bench
@@ -38,6 +44,7 @@ class Reconciler:
         self.idle = idle
         self.seconds = seconds
         self.backoff_seconds = backoff_seconds
+        self.kind = kind
         self.end_process = end_process
         self.deaf_rounds = 0
         self.claims_seen = 0
@@ -51,12 +58,13 @@ class Reconciler:
         self._over.set()
 
     def _keep(self) -> None:
-        while not self._over.wait(self.seconds):
+        while not self._over.is_set():
             try:
                 self.once()
             except (redis.RedisError, OperationalError, OSError) as error:
                 self.deaf_rounds = 0
                 logger.warning("Redis does not answer: %s", error)
+            self._over.wait(self.seconds)
 
     def once(self) -> None:
         """One round."""
@@ -71,11 +79,15 @@ class Reconciler:
                     logger.info("job %s waits for a worker again", job_id)
                 case _:
                     logger.error("job %s: its worker was lost; it is %s", job_id, became)
-        waiting, claims = self.bench.waiting(), self.bench.claims()
-        if waiting:
-            for _ in range(waiting - self.bench.knocks()):
-                self.knock()
-        heard_nothing = waiting > 0 and self.idle() and claims == self.claims_seen
+        self.bench.seen(self.kind, UNSEEN_ROUNDS * self.seconds)
+        if self.bench.mend_lists():
+            logger.warning("the lists of jobs by status were not those of all jobs: they are made anew")
+        waiting = {runs_on: self.bench.waiting(runs_on) for runs_on in taken_by(self.kind)}
+        for runs_on, number in waiting.items():
+            for _ in range(number - self.bench.knocks(runs_on) if number else 0):
+                self.knock(runs_on)
+        claims = self.bench.claims()
+        heard_nothing = sum(waiting.values()) > 0 and self.idle() and claims == self.claims_seen
         self.deaf_rounds = self.deaf_rounds + 1 if heard_nothing else 0
         self.claims_seen = claims
         if self.deaf_rounds > DEAF_ROUNDS:

@@ -1,224 +1,305 @@
 """What happens in Redis in one step, in Lua: nobody sees it half done, and every write is checked before it is made.
 
 Times are Redis' own, so that they agree whatever the hosts' clocks say. A token (`fence`) names one claim: it only
-grows, and a write counts as long as the record still has the writer's token.
+grows, and a write counts as long as the record still has the writer's token. Keys are named in worker/keys.py; this is
+for one Redis and no cluster of them, so scripts make keys of ids.
 """
+
+from worker.keys import DELAYED, EVENTS, FENCE, JOBS, LEASES, QUEUE, TURNS, WORKERS
 
 NO_MEMORY_NEEDED = "#!lua flags=allow-oom"  # a Redis that is full must not cost a job its worker
 
-NOW = """
+# become: the one way to a status, so that the lists by status are true, and followers hear of it.
+# line_up: give a job its place among those that wait. Within one priority callers take turns: a job's turn is the one
+# after its caller's last, but none before the turn that is served (start-time fair queueing, Goyal et al. 1996). So
+# beside a caller's hundred jobs another's single one is next, and a lone caller's are run as they came.
+# leave: take it from there. go_first: put it before all that wait, on whatever.
+COMMON = (
+    f"""
+local JOBS, QUEUE, TURNS, DELAYED, LEASES = '{JOBS}', '{QUEUE}', '{TURNS}', '{DELAYED}', '{LEASES}'
+local FENCE, WORKERS, EVENTS = '{FENCE}', '{WORKERS}', '{EVENTS}'
+"""
+    + """
 local time = redis.call('TIME')
 local now = time[1] .. '.' .. string.format('%06d', time[2])
-local function tell(job, kind, data)
-  redis.call('XADD', 'acgan:events', 'MAXLEN', '~', 10000, '*', 'job', job, 'kind', kind, 'data', data)
-end
-local function front(queue)
-  local head = redis.call('ZRANGE', queue, 0, 0, 'WITHSCORES')
-  return head[2] and math.min(0, head[2] - 1) or 0
-end
-"""
+local QUEUES = {any = QUEUE, cpu = QUEUE .. ':cpu', gpu = QUEUE .. ':gpu'}
+local PRIORITY_WEIGHT = 2 ^ 40 -- turns that one step of priority jumps: all of them
 
-# KEYS: job, jobs, queue, delayed, idempotency. ARGV: id, config, place, score, bound, fingerprint or '', priority,
-# retry_of or '', order of a data set or ''. Accept a job: record and place in the queue, together. Asked twice, since
-# an answer may be lost, it does it once. Returns what became of it, the job's id, and when it was accepted.
-CREATE = (
-    NOW
-    + """
-if ARGV[6] ~= '' then
-  local known = redis.call('HMGET', KEYS[5], 'fingerprint', 'job')
-  if known[1] then
-    if known[1] ~= ARGV[6] then return {'other', known[2]} end
-    return {'known', known[2]}
-  end
+local function record(id)
+  return 'acgan:job:' .. id
 end
-if redis.call('EXISTS', KEYS[1]) == 0 then
-  if redis.call('ZCARD', KEYS[3]) + redis.call('ZCARD', KEYS[4]) >= tonumber(ARGV[5]) then return {'full'} end
-  redis.call('HSET', KEYS[1], 'status', 'queued', 'config', ARGV[2], 'created_at', now, 'priority', ARGV[7])
-  if ARGV[8] ~= '' then redis.call('HSET', KEYS[1], 'retry_of', ARGV[8]) end
-  if (ARGV[9] or '') ~= '' then redis.call('HSET', KEYS[1], 'order', ARGV[9]) end
-  redis.call('ZADD', KEYS[2], ARGV[3], ARGV[1])
-  redis.call('ZADD', KEYS[3], ARGV[4], ARGV[1])
-  if ARGV[6] ~= '' then
-    redis.call('HSET', KEYS[5], 'fingerprint', ARGV[6], 'job', ARGV[1])
-    redis.call('EXPIRE', KEYS[5], 86400)
-  end
-  tell(ARGV[1], 'status', 'queued')
+local function tell(id, kind, data)
+  redis.call('XADD', EVENTS, 'MAXLEN', '~', 10000, '*', 'job', id, 'kind', kind, 'data', data)
 end
-return {'created', ARGV[1], redis.call('HGET', KEYS[1], 'created_at')}
+local function list(id)
+  local kind = redis.call('HEXISTS', record(id), 'order') == 1 and 'datasets' or 'runs'
+  return JOBS .. ':' .. kind
+end
+local function become(id, status)
+  local place, before = redis.call('ZSCORE', JOBS, id), redis.call('HGET', record(id), 'status')
+  if before then redis.call('ZREM', list(id) .. ':' .. before, id) end
+  redis.call('HSET', record(id), 'status', status)
+  if place then redis.call('ZADD', list(id) .. ':' .. status, place, id) end
+  tell(id, 'status', status)
+end
+local function queue(id)
+  return QUEUES[redis.call('HGET', record(id), 'runs_on') or 'any']
+end
+local function line_up(id)
+  local job = redis.call('HMGET', record(id), 'priority', 'caller')
+  local priority, caller = job[1] or '0', job[2] or ''
+  local served, own = unpack(redis.call('HMGET', TURNS, priority, priority .. ':' .. caller))
+  local turn = math.max(tonumber(served or 0), tonumber(own or 0))
+  redis.call('HSET', TURNS, priority .. ':' .. caller, turn + 1)
+  redis.call('HSET', record(id), 'turn', turn)
+  redis.call('ZADD', queue(id), string.format('%.0f', turn - priority * PRIORITY_WEIGHT), id)
+end
+local function leave(id)
+  redis.call('ZREM', queue(id), id)
+  redis.call('ZREM', DELAYED, id)
+end
+local function go_first(id)
+  leave(id)
+  local first = 0
+  for _, key in pairs(QUEUES) do
+    local head = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')
+    if head[2] then first = math.min(first, head[2] - 1) end
+  end
+  redis.call('ZADD', queue(id), string.format('%.0f', first), id)
+end
+local function waiting()
+  local number = redis.call('ZCARD', DELAYED)
+  for _, key in pairs(QUEUES) do number = number + redis.call('ZCARD', key) end
+  return number
+end
 """
 )
 
-# KEYS: queue, fence, leases. ARGV: prefix of job keys, lowest token, seconds of the lease, worker. Take the job at the
-# head of the queue, and a token higher than all before: state, token and lease change together.
+# ARGV: id, place, bound, idempotency key or '', its fingerprint, then field, value, ... of the record. Accept a job:
+# record and place in the queue, together. Asked twice, since an answer may be lost, it does it once.
+# Returns what became of it, the job's id, and when it was accepted.
+CREATE = (
+    COMMON
+    + """
+local id, before = ARGV[1], ARGV[4]
+if before ~= '' then
+  local known = redis.call('HMGET', before, 'fingerprint', 'job')
+  if known[1] then
+    if known[1] ~= ARGV[5] then return {'other', known[2]} end
+    return {'known', known[2]}
+  end
+end
+if redis.call('EXISTS', record(id)) == 0 then
+  if waiting() >= tonumber(ARGV[3]) then return {'full'} end
+  redis.call('HSET', record(id), 'created_at', now, unpack(ARGV, 6))
+  redis.call('ZADD', JOBS, ARGV[2], id)
+  redis.call('ZADD', list(id), ARGV[2], id)
+  if before ~= '' then
+    redis.call('HSET', before, 'fingerprint', ARGV[5], 'job', id)
+    redis.call('EXPIRE', before, 86400)
+  end
+  become(id, 'queued')
+  line_up(id)
+end
+return {'created', id, redis.call('HGET', record(id), 'created_at')}
+"""
+)
+
+# ARGV: lowest token, seconds of the lease, worker, then what it takes: any, cpu, gpu. Take the job whose turn it is,
+# and a token higher than all before: state, token and lease change together.
 # Returns its id, the token, its record and its epochs.
 CLAIM = (
-    NOW
+    COMMON
     + """
 while true do
-  local head = redis.call('ZPOPMIN', KEYS[1])
-  if #head == 0 then return false end
-  local job = ARGV[1] .. head[1]
-  if redis.call('HGET', job, 'status') == 'queued' then
-    local fence = math.max(tonumber(redis.call('GET', KEYS[2]) or 0), tonumber(ARGV[2])) + 1
-    redis.call('SET', KEYS[2], string.format('%d', fence))
-    redis.call('HSET', job, 'status', 'running', 'fence', string.format('%d', fence), 'worker', ARGV[4])
-    redis.call('HSETNX', job, 'started_at', now)
-    redis.call('HDEL', job, 'ended_at', 'error', 'trouble')
-    redis.call('ZADD', KEYS[3], now + ARGV[3], head[1])
-    tell(head[1], 'status', 'running')
-    return {head[1], fence, redis.call('HGETALL', job), redis.call('HGETALL', job .. ':epochs')}
+  local id, score, from
+  for i = 4, #ARGV do
+    local head = redis.call('ZRANGE', QUEUES[ARGV[i]], 0, 0, 'WITHSCORES')
+    local at = tonumber(head[2])
+    if at and (not id or at < score or (at == score and head[1] < id)) then
+      id, score, from = head[1], at, QUEUES[ARGV[i]]
+    end
+  end
+  if not id then return false end
+  redis.call('ZREM', from, id)
+  local job = redis.call('HMGET', record(id), 'status', 'priority', 'turn')
+  if job[1] == 'queued' then
+    local priority, turn = job[2] or '0', tonumber(job[3] or 0)
+    if score == turn - priority * PRIORITY_WEIGHT then redis.call('HSET', TURNS, priority, turn) end
+    if waiting() == 0 then redis.call('DEL', TURNS) end
+    local fence = math.max(tonumber(redis.call('GET', FENCE) or 0), tonumber(ARGV[1])) + 1
+    redis.call('SET', FENCE, string.format('%d', fence))
+    redis.call('HSET', record(id), 'fence', string.format('%d', fence), 'worker', ARGV[3])
+    redis.call('HSETNX', record(id), 'started_at', now)
+    redis.call('HDEL', record(id), 'ended_at', 'error', 'trouble')
+    redis.call('ZADD', LEASES, now + ARGV[2], id)
+    become(id, 'running')
+    return {id, fence, redis.call('HGETALL', record(id)), redis.call('HGETALL', record(id) .. ':epochs')}
   end
 end
 """
 )
 
 HELD = """
-local held = redis.call('HMGET', KEYS[1], 'status', 'fence')
+local held = redis.call('HMGET', record(ARGV[1]), 'status', 'fence')
 if held[2] ~= ARGV[2] or (held[1] ~= 'running' and held[1] ~= 'cancelling') then return false end
 """
 
-# KEYS: job, leases. ARGV: id, fence, seconds. Hold the job for so much longer.
-# Returns its state, or nil where it is lost.
+# ARGV: id, fence, seconds. Hold the job for so much longer. Returns its state, or nil where it is lost.
 RENEW = (
     NO_MEMORY_NEEDED
-    + NOW
+    + COMMON
     + HELD
     + """
-redis.call('ZADD', KEYS[2], now + ARGV[3], ARGV[1])
+redis.call('ZADD', LEASES, now + ARGV[3], ARGV[1])
 return held[1]
 """
 )
 
-# KEYS: job, epochs. ARGV: id, fence, kind of event, its data, epoch number or '', then field, value, ...
+# ARGV: id, fence, kind of event, its data, epoch number or '', then field, value, ...
 # Write what the run tells. Returns the job's state, or nil where it is lost.
 WRITE = (
-    NOW
+    COMMON
     + HELD
     + """
-if ARGV[5] ~= '' then redis.call('HSET', KEYS[2], ARGV[5], ARGV[4]) end
-if #ARGV > 5 then redis.call('HSET', KEYS[1], unpack(ARGV, 6)) end
+if ARGV[5] ~= '' then redis.call('HSET', record(ARGV[1]) .. ':epochs', ARGV[5], ARGV[4]) end
+if #ARGV > 5 then redis.call('HSET', record(ARGV[1]), unpack(ARGV, 6)) end
 if ARGV[3] ~= '' then tell(ARGV[1], ARGV[3], ARGV[4]) end
 return held[1]
 """
 )
 
-# KEYS: job, queue, leases. ARGV: id, fence, status, error or '', then the states it may follow.
+# ARGV: id, fence, status, error or '', then the states it may follow.
 # End the job, or put it back in front of the queue. Returns its new state, or nil where it is lost.
 FINISH = (
     NO_MEMORY_NEEDED
-    + NOW
+    + COMMON
     + HELD
     + """
+local id, status = ARGV[1], ARGV[3]
 local legal = false
 for i = 5, #ARGV do legal = legal or held[1] == ARGV[i] end
 if not legal then return false end
-redis.call('HSET', KEYS[1], 'status', ARGV[3])
-redis.call('HDEL', KEYS[1], 'lost', 'trouble')
-redis.call('ZREM', KEYS[3], ARGV[1])
-if ARGV[4] ~= '' then redis.call('HSET', KEYS[1], 'error', ARGV[4]) end
-if ARGV[3] == 'queued' then
-  redis.call('ZADD', KEYS[2], front(KEYS[2]), ARGV[1])
-else
-  redis.call('HSET', KEYS[1], 'ended_at', now)
-end
-tell(ARGV[1], 'status', ARGV[3])
-return ARGV[3]
+redis.call('HDEL', record(id), 'lost', 'trouble')
+redis.call('ZREM', LEASES, id)
+if ARGV[4] ~= '' then redis.call('HSET', record(id), 'error', ARGV[4]) end
+if status == 'queued' then go_first(id) else redis.call('HSET', record(id), 'ended_at', now) end
+become(id, status)
+return status
 """
 )
 
-# KEYS: job, queue, delayed. ARGV: id. Ask a job to end: at once where it waits, through its worker where it runs.
+# ARGV: id. Ask a job to end: at once where it waits, through its worker where it runs.
 # Returns the state it is in now, or nil where there is no such job.
 CANCEL = (
-    NOW
+    COMMON
     + """
-local status = redis.call('HGET', KEYS[1], 'status')
+local id = ARGV[1]
+local status = redis.call('HGET', record(id), 'status')
 if status == 'queued' then
-  redis.call('ZREM', KEYS[2], ARGV[1])
-  redis.call('ZREM', KEYS[3], ARGV[1])
+  leave(id)
   status = 'cancelled'
-  redis.call('HSET', KEYS[1], 'status', status, 'ended_at', now)
-  tell(ARGV[1], 'status', status)
+  redis.call('HSET', record(id), 'ended_at', now)
+  become(id, status)
 elseif status == 'running' then
   status = 'cancelling'
-  redis.call('HSET', KEYS[1], 'status', status)
-  tell(ARGV[1], 'status', status)
+  become(id, status)
 end
 return status
 """
 )
 
-# KEYS: job, queue, delayed. ARGV: id, score, bound. Queue a job again that failed or was cancelled.
+# ARGV: id, bound. Queue a job again that failed or was cancelled.
 # Returns 'full', the state it is in now, or nil where there is no such job.
 RESUME = (
-    NOW
+    COMMON
     + """
-local status = redis.call('HGET', KEYS[1], 'status')
+local id = ARGV[1]
+local status = redis.call('HGET', record(id), 'status')
 if status == 'failed' or status == 'cancelled' then
-  if redis.call('ZCARD', KEYS[2]) + redis.call('ZCARD', KEYS[3]) >= tonumber(ARGV[3]) then return 'full' end
+  if waiting() >= tonumber(ARGV[2]) then return 'full' end
   status = 'queued'
-  redis.call('HSET', KEYS[1], 'status', status)
-  redis.call('HDEL', KEYS[1], 'ended_at', 'error', 'lost', 'trouble')
-  redis.call('ZADD', KEYS[2], ARGV[2], ARGV[1])
-  tell(ARGV[1], 'status', status)
+  redis.call('HDEL', record(id), 'ended_at', 'error', 'lost', 'trouble')
+  become(id, status)
+  line_up(id)
 end
 return status
 """
 )
 
-# KEYS: job, queue, delayed. ARGV: id. Let a waiting job be the next. Returns the job's state, or nil.
+# ARGV: id. Let a waiting job be the next. Returns the job's state, or nil.
 FRONT = (
-    NOW
+    COMMON
     + """
-local status = redis.call('HGET', KEYS[1], 'status')
-if status == 'queued' then
-  redis.call('ZREM', KEYS[3], ARGV[1])
-  redis.call('ZREM', KEYS[2], ARGV[1])
-  redis.call('ZADD', KEYS[2], front(KEYS[2]), ARGV[1])
-end
+local status = redis.call('HGET', record(ARGV[1]), 'status')
+if status == 'queued' then go_first(ARGV[1]) end
 return status
 """
 )
 
-# KEYS: leases, queue, delayed. ARGV: prefix of job keys, losses that are one too many, first back-off in seconds, the
-# longest, what to say of a job that is given up. Queue what nobody runs any more, and what has waited long enough.
-# Returns id, what became of it, ...
+# ARGV: losses that are one too many, first back-off in seconds, the longest, what to say of a job that is given up.
+# Queue what nobody runs any more, and what has waited long enough. Returns id, what became of it, ...
 RECONCILE = (
-    NOW
+    COMMON
     + """
 local told = {}
-for _, id in ipairs(redis.call('ZRANGE', KEYS[1], '-inf', '(' .. now, 'BYSCORE', 'LIMIT', 0, 100)) do
-  redis.call('ZREM', KEYS[1], id)
-  local job = ARGV[1] .. id
-  local record = redis.call('HMGET', job, 'status', 'lost', 'saved', 'saved_when_lost')
+for _, id in ipairs(redis.call('ZRANGE', LEASES, '-inf', '(' .. now, 'BYSCORE', 'LIMIT', 0, 100)) do
+  redis.call('ZREM', LEASES, id)
+  local job = redis.call('HMGET', record(id), 'status', 'lost', 'saved', 'saved_when_lost')
   local status = false
-  if record[1] == 'cancelling' then
+  if job[1] == 'cancelling' then
     status = 'cancelled'
-  elseif record[1] == 'running' then
-    local lost = (record[3] == record[4]) and tonumber(record[2] or 0) + 1 or 1
-    redis.call('HSET', job, 'lost', lost)
-    if record[3] then redis.call('HSET', job, 'saved_when_lost', record[3]) end
-    if lost >= tonumber(ARGV[2]) then
+  elseif job[1] == 'running' then
+    local lost = (job[3] == job[4]) and tonumber(job[2] or 0) + 1 or 1
+    redis.call('HSET', record(id), 'lost', lost)
+    if job[3] then redis.call('HSET', record(id), 'saved_when_lost', job[3]) end
+    if lost >= tonumber(ARGV[1]) then
       status = 'failed'
-      redis.call('HSET', job, 'error', ARGV[5])
+      redis.call('HSET', record(id), 'error', ARGV[4])
     else
       status = 'queued'
-      redis.call('ZADD', KEYS[3], now + math.min(ARGV[3] * 2 ^ (lost - 1), ARGV[4]), id)
+      redis.call('ZADD', DELAYED, now + math.min(ARGV[2] * 2 ^ (lost - 1), ARGV[3]), id)
     end
   end
   if status then
-    redis.call('HSET', job, 'status', status)
-    if status ~= 'queued' then redis.call('HSET', job, 'ended_at', now) end
-    tell(id, 'status', status)
+    if status ~= 'queued' then redis.call('HSET', record(id), 'ended_at', now) end
+    become(id, status)
     table.insert(told, id)
     table.insert(told, status)
   end
 end
-for _, id in ipairs(redis.call('ZRANGE', KEYS[3], '-inf', now, 'BYSCORE', 'LIMIT', 0, 100)) do
-  redis.call('ZREM', KEYS[3], id)
-  redis.call('ZADD', KEYS[2], front(KEYS[2]), id)
+for _, id in ipairs(redis.call('ZRANGE', DELAYED, '-inf', now, 'BYSCORE', 'LIMIT', 0, 100)) do
+  go_first(id)
   table.insert(told, id)
   table.insert(told, 'due')
 end
 return told
+"""
+)
+
+# ARGV: worker, seconds. Note that a worker is there, and forget those not seen for so long.
+SEEN = (
+    NO_MEMORY_NEEDED
+    + COMMON
+    + """
+redis.call('ZADD', WORKERS, now, ARGV[1])
+redis.call('ZREMRANGEBYSCORE', WORKERS, '-inf', now - ARGV[2])
+"""
+)
+
+# ARGV: ids. Put jobs into the lists that they belong in, and take them from all others.
+INDEX = (
+    COMMON
+    + """
+for _, id in ipairs(ARGV) do
+  local place, status = redis.call('ZSCORE', JOBS, id), redis.call('HGET', record(id), 'status')
+  for _, other in ipairs({'queued', 'running', 'cancelling', 'succeeded', 'failed', 'cancelled'}) do
+    redis.call('ZREM', list(id) .. ':' .. other, id)
+  end
+  if place and status then
+    redis.call('ZADD', list(id), place, id)
+    redis.call('ZADD', list(id) .. ':' .. status, place, id)
+  end
+end
 """
 )

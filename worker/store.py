@@ -1,23 +1,8 @@
-"""Every Redis key, and the API's side of the job record: it accepts jobs, reads them, and tells them what to do.
-
-    acgan:jobs               sorted set: every job id, by the order of acceptance
-    acgan:queue              sorted set: the ids that wait for a worker, by priority and order of acceptance
-    acgan:delayed            sorted set: the ids that wait until a time, after their worker was lost
-    acgan:leases             sorted set: the ids that a worker runs, and until when it may
-    acgan:sequence           counter of accepted jobs, behind both orders and the ids
-    acgan:fence              counter of claims: every claim gets a token higher than all before
-    acgan:events             stream: the last ten thousand changes of all jobs
-    acgan:idempotency:{key}  hash: fingerprint of a request and the job it became; for a day
-    acgan:rate:{...}         counters of how often each caller asked lately; for two windows of the rate
-    acgan:job:{id}           hash: status, config, priority, order, retry_of, created_at, started_at, ended_at,
-                             progress, device, worker, error, trouble, fence; saved, lost, saved_when_lost count lost
-                             workers
-    acgan:job:{id}:epochs    hash: epoch number -> its record, so that an epoch told twice is there once
-
-A job's record does not expire: it lives as long as its checkpoints may. A hundred epochs take about 60 KB.
-"""
+"""The API's side of the job record: it accepts jobs, reads them, and tells them what to do."""
 
 import hashlib
+import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -30,26 +15,21 @@ from models.config import TrainingConfig
 from models.datasets import DatasetOrder
 from models.history import Progress
 from worker import scripts
-from worker.jobs import EpochRecord, Job, JobStatus, accepted_at, job_id_of
+from worker.jobs import RUNS_ON, EpochRecord, Job, JobStatus, RunsOn, accepted_at, job_id_of
+from worker.keys import (
+    DELAYED,
+    JOBS,
+    LEASES,
+    SEQUENCE,
+    WORKERS,
+    epochs_key,
+    idempotency_key,
+    index_key,
+    job_key,
+    queue_key,
+)
 
-JOBS = "acgan:jobs"
-QUEUE = "acgan:queue"
-DELAYED = "acgan:delayed"
-LEASES = "acgan:leases"
-SEQUENCE = "acgan:sequence"
-FENCE = "acgan:fence"
-EVENTS = "acgan:events"
-RATES = "acgan:rate"
 LOOKED_AT = 1000  # jobs that wait, at most, among which the oldest is looked for
-PRIORITY_WEIGHT = 2**40  # places in the queue that one step of priority jumps: all of them
-
-
-def job_key(job_id: str) -> str:
-    return f"acgan:job:{job_id}"
-
-
-def epochs_key(job_id: str) -> str:
-    return f"acgan:job:{job_id}:epochs"
 
 
 class JobNotFound(Exception):
@@ -108,6 +88,8 @@ def decode_job(job_id: str, fields: Hash, epochs: Hash) -> Job:
         trouble=fields.get("trouble") or None,
         worker=fields.get("worker"),
         priority=int(fields.get("priority", 0)),
+        runs_on=fields.get("runs_on", "any"),
+        caller=fields.get("caller"),
         order=DatasetOrder.model_validate_json(fields["order"], extra="ignore") if "order" in fields else None,
         retry_of=fields.get("retry_of"),
     )
@@ -130,16 +112,24 @@ class Order(NamedTuple):
 
     config: TrainingConfig
     priority: int = 0
+    runs_on: RunsOn = "any"
+    caller: str | None = None
     retry_of: str | None = None
-    idempotency_key: str | None = None
     dataset: DatasetOrder | None = None
+    idempotency_key: str | None = None
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """What the record says from the start."""
+        fields = {"config": self.config.model_dump_json(), "priority": str(self.priority), "runs_on": self.runs_on}
+        if self.dataset:
+            fields["order"] = self.dataset.model_dump_json()
+        named = {"caller": self.caller, "retry_of": self.retry_of}
+        return fields | {name: value for name, value in named.items() if value}
 
     @property
     def fingerprint(self) -> str:
-        about = f"{self.config.model_dump_json()} {self.priority} {self.retry_of}"
-        if self.dataset:
-            about += f" {self.dataset.model_dump_json()}"
-        return hashlib.sha256(about.encode()).hexdigest() if self.idempotency_key else ""
+        return hashlib.sha256(json.dumps(self.fields).encode()).hexdigest()
 
 
 def wording(status: str) -> str:
@@ -150,10 +140,11 @@ class Standing(NamedTuple):
     """How many jobs there are, of which kind. `oldest` are the seconds since the oldest that waits was accepted."""
 
     accepted: int
-    ready: int
+    ready: dict[RunsOn, int]  # jobs that a worker could take now
     delayed: int
     running: int
     oldest: float
+    workers: dict[RunsOn, int]  # that were seen lately, by what they have
 
 
 class JobDesk:
@@ -190,15 +181,10 @@ class JobDesk:
             pipeline.incr(SEQUENCE)
             (seconds, _), place = await pipeline.execute()
         job_id = job_id_of(datetime.fromtimestamp(seconds, UTC), place)
-        config, priority, retry_of, key, dataset = order
-        score = place - priority * PRIORITY_WEIGHT
-        outcome, *about = await self._create(
-            keys=[job_key(job_id), JOBS, QUEUE, DELAYED, f"acgan:idempotency:{key}"],
-            args=[
-                *(job_id, config.model_dump_json(), place, score, self.queue_limit),
-                *(order.fingerprint, priority, retry_of or "", dataset.model_dump_json() if dataset else ""),
-            ],
-        )
+        before = idempotency_key(order.caller, order.idempotency_key) if order.idempotency_key else ""
+        fields = [word for field in order.fields.items() for word in field]
+        args: list[str | int] = [job_id, place, self.queue_limit, before, order.fingerprint, *fields]
+        outcome, *about = await self._create(args=args)
         match outcome:
             case "full":
                 raise QueueFull(self.queue_limit)
@@ -206,16 +192,7 @@ class JobDesk:
                 raise KeyReused(f"this Idempotency-Key is that of another request, now job {about[0]}: use a new one")
             case "known":
                 return await self.get(about[0])
-        created_at = _time(about[1])
-        return Job(
-            id=job_id,
-            status=JobStatus.QUEUED,
-            config=config,
-            created_at=created_at,
-            priority=priority,
-            order=dataset,
-            retry_of=retry_of,
-        )
+        return decode_job(job_id, {"status": JobStatus.QUEUED, "created_at": about[1]} | order.fields, {})
 
     async def get(self, job_id: str) -> Job:
         """Raises JobNotFound."""
@@ -242,12 +219,13 @@ class JobDesk:
             below = f"({place:.0f}"
         found: list[Job] = []
         while len(found) < limit:
-            page = await client.zrevrangebyscore(JOBS, below, "-inf", start=0, num=limit, withscores=True)
+            listed = index_key(datasets, status)
+            page = await client.zrevrangebyscore(listed, below, "-inf", start=0, num=limit, withscores=True)
             if not page:
                 break
             below = f"({page[-1][1]:.0f}"
             jobs = await self._read([job_id for job_id, _ in page])
-            found += [job for job in jobs if status in (None, job.status) and (job.order is not None) == datasets]
+            found += [job for job in jobs if status in (None, job.status)]  # it may just have changed
         return found[:limit]
 
     async def _read(self, job_ids: list[str]) -> list[Job]:
@@ -261,40 +239,49 @@ class JobDesk:
 
     async def cancel(self, job_id: str) -> Job:
         """Ask a job to end. Raises JobNotFound, and NotNow where it has ended otherwise."""
-        status = await self._cancel(keys=[job_key(job_id), QUEUE, DELAYED], args=[job_id])
+        status = await self._cancel(args=[job_id])
         if status in (JobStatus.SUCCEEDED, JobStatus.FAILED):
             raise NotNow(f"job {job_id} has {status} already: there is nothing to cancel")
         return await self.get(job_id)
 
     async def resume(self, job_id: str) -> Job:
         """Let a job that failed or was cancelled go on. Raises JobNotFound, QueueFull, NotNow."""
-        job = await self.get(job_id)
-        score = (await self.redis.zscore(JOBS, job_id) or 0) - job.priority * PRIORITY_WEIGHT
-        status = await self._resume(keys=[job_key(job_id), QUEUE, DELAYED], args=[job_id, score, self.queue_limit])
+        status = await self._resume(args=[job_id, self.queue_limit])
         if status == "full":
             raise QueueFull(self.queue_limit)
-        if status != JobStatus.QUEUED:
+        if status not in (None, JobStatus.QUEUED):
             raise NotNow(f"job {job_id} {wording(status)}: only a failed or cancelled one can be resumed")
         return await self.get(job_id)
 
     async def move_to_front(self, job_id: str) -> Job:
         """Let a waiting job be the next. Raises JobNotFound, NotNow."""
-        status = await self._front(keys=[job_key(job_id), QUEUE, DELAYED], args=[job_id])
-        if status is not None and status != JobStatus.QUEUED:
+        status = await self._front(args=[job_id])
+        if status not in (None, JobStatus.QUEUED):
             raise NotNow(f"job {job_id} {wording(status)}: only one that waits can be moved to the front")
         return await self.get(job_id)
 
     async def standing(self) -> Standing:
-        """Count what waits and runs. Costs the same however many jobs there ever were."""
+        """Count what waits and runs, and who could run it. Costs the same however many jobs there ever were."""
+        places = [queue_key(runs_on) for runs_on in RUNS_ON] + [DELAYED]
         async with self.redis.pipeline(transaction=True) as pipeline:
             pipeline.time()
-            for ids in (JOBS, QUEUE, DELAYED, LEASES):
+            for ids in (JOBS, LEASES, *places):
                 pipeline.zcard(ids)
-            for ids in (QUEUE, DELAYED):
+            pipeline.zrange(WORKERS, 0, -1)
+            for ids in places:
                 pipeline.zrange(ids, 0, LOOKED_AT - 1)
-            (seconds, _), accepted, ready, delayed, running, *waiting = await pipeline.execute()
+            (seconds, _), accepted, running, *told = await pipeline.execute()
+        (*ready, delayed), workers, waiting = told[: len(places)], told[len(places)], told[len(places) + 1 :]
         oldest = min((accepted_at(job_id).timestamp() for ids in waiting for job_id in ids), default=seconds)
-        return Standing(accepted, ready, delayed, running, max(0.0, seconds - oldest))
+        kinds = Counter(worker.partition(" ")[0] for worker in workers)
+        return Standing(
+            accepted=accepted,
+            ready=dict(zip(RUNS_ON, ready, strict=True)),
+            delayed=delayed,
+            running=running,
+            oldest=max(0.0, seconds - oldest),
+            workers={"cpu": kinds["cpu"], "gpu": kinds["gpu"]},
+        )
 
     async def close(self) -> None:
         await self.redis.aclose()

@@ -1,12 +1,14 @@
 """What the worker process runs: `celery -A worker.tasks worker`, or `acgan worker`."""
 
 import os
+import sys
 from functools import partial
 
 import billiard
 from billiard.exceptions import WorkerLostError
 from celery.signals import (
     celeryd_after_setup,
+    celeryd_init,
     setup_logging,
     task_failure,
     worker_process_init,
@@ -15,9 +17,11 @@ from celery.signals import (
 )
 from celery.worker import state
 
+from models.devices import DeviceUnavailable, settle_device
 from worker import exporter, interruption, logs, metrics
 from worker.bench import JobBench
-from worker.queue import TRAIN, knock, make_celery
+from worker.jobs import kind_of, taken_by
+from worker.queue import TRAIN, knock, listen_for, make_celery
 from worker.reconciler import Reconciler
 from worker.settings import WorkerSettings
 
@@ -30,8 +34,8 @@ def train() -> None:
     """Run the job that has waited longest, if one waits; where it is handed back, tell the other workers."""
     from worker.training import run_next_job  # here, so that the parent process stays free of torch
 
-    if run_next_job(settings):
-        knock(celery)
+    if (handed_back := run_next_job(settings)) is not None:
+        knock(celery, handed_back.runs_on)
 
 
 reconciler = Reconciler(
@@ -41,6 +45,18 @@ reconciler = Reconciler(
     seconds=settings.reconcile_seconds,
     backoff_seconds=settings.backoff_seconds,
 )
+
+
+@celeryd_init.connect  # type: ignore[untyped-decorator]
+def settle_what_it_takes(**_: object) -> None:
+    """A worker without the device that it is to have hears no knocks and takes no jobs: it does not start."""
+    try:
+        device = settle_device(settings.device)
+    except DeviceUnavailable as error:
+        sys.exit(f"acgan: {error}")
+    os.environ["ACGAN_DEVICE"] = device  # the training process reads it
+    reconciler.kind = kind_of(device)
+    listen_for(celery, taken_by(reconciler.kind))
 
 
 @setup_logging.connect  # type: ignore[untyped-decorator]

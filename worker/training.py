@@ -7,9 +7,10 @@ from functools import partial
 import redis
 from structlog.contextvars import bind_contextvars, bound_contextvars
 
-from models.acceleration import DeviceUnavailable, describe, find_device
+from models.acceleration import describe, find_device
 from models.checkpoints import CheckpointDamaged, CheckpointNotFound, CheckpointStore, Superseded
 from models.data import DatasetUnavailable, load_dataset
+from models.devices import DeviceUnavailable
 from models.history import Hopeless, Progress
 from models.quality import digits_worth, find_assessor
 from models.retention import thin_out
@@ -19,7 +20,7 @@ from models.weights import InvalidWeights
 from worker import interruption, metrics
 from worker.bench import Claim, JobBench, JobLost
 from worker.dataset import make_dataset
-from worker.jobs import JobStatus
+from worker.jobs import Job, JobStatus, kind_of, taken_by
 from worker.keeper import Keeper, record_of
 from worker.lease import Cancelled, Lease
 from worker.patience import persist
@@ -39,14 +40,18 @@ FAILURES = (  # whose message says all there is to say
 )
 
 
-def run_next_job(settings: WorkerSettings) -> bool:
-    """Claim the job that is next, run it, and write how it ended. Says whether it was handed back."""
+def run_next_job(settings: WorkerSettings) -> Job | None:
+    """Claim the job that is next, run it, and write how it ended. Returns it where it was handed back.
+
+    Raises DeviceUnavailable, and takes none, where this worker's device is gone.
+    """
+    takes = taken_by(kind_of(str(find_device(settings.device))))
     bench, store = JobBench.connect(settings.redis_url), settings.open_store()
     try:
-        claim = bench.claim(settings.lease_seconds, store.highest_fence())
+        claim = bench.claim(settings.lease_seconds, store.highest_fence(), takes)
         if claim is None:
             logger.info("knocked, but no job waits")
-            return False
+            return None
         metrics.tell(metrics.JOBS_TAKEN)
         with told_as(claim), Lease(bench, claim, settings.lease_seconds) as lease:
             status, error = carry_out(bench, lease, store, settings)
@@ -54,14 +59,14 @@ def run_next_job(settings: WorkerSettings) -> bool:
         metrics.tell(metrics.JOBS_ENDED, 1, status.value)
         if status == JobStatus.SUCCEEDED:
             drop_state(store, claim)  # not before: whoever has to do it again begins from there
-        return status == JobStatus.QUEUED
+        return claim.job if status == JobStatus.QUEUED else None
     except Unreachable as away:
         logger.error("no job is taken: %s", away)
-        return False
+        return None
     except (JobLost, Superseded) as lost:
         metrics.tell(metrics.LEASES_LOST)
         logger.warning("job %s belongs to somebody else now; leaving it", lost)
-        return False
+        return None
     finally:
         metrics.tell(metrics.IMAGES_PER_SECOND, 0)
         bench.close()

@@ -22,6 +22,9 @@ SECRETS = {name for name, field in AppSettings.model_fields.items() if SecretStr
 
 Commands = dict[str, Callable[..., None]]
 Home = Annotated[Path | None, typer.Option(help="Folder for checkpoints, Redis and caches [ACGAN_HOME, or .acgan].")]
+RunsOnOption = Annotated[
+    str, typer.Option("--runs-on", help="`any` worker, or only one without or with a GPU: `cpu`, `gpu`.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Tell it as JSON.")]
 
 

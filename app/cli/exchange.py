@@ -92,8 +92,8 @@ def import_keras(
     from rich.progress import Progress
 
     from app.local.keras_import import NothingToImport, import_here
-    from models.acceleration import DeviceUnavailable
     from models.config import TrainingConfig
+    from models.devices import DeviceUnavailable
     from models.mnist import DatasetUnavailable
 
     with mistakes_in_a_sentence(ValidationError):

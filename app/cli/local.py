@@ -63,7 +63,7 @@ def train(
     settings = read_settings(home=home)
 
     from app.local.training import FolderTaken, Stopped, train_here
-    from models.acceleration import DeviceUnavailable
+    from models.devices import DeviceUnavailable
     from models.history import Hopeless
     from models.mnist import DatasetUnavailable
     from models.resume import InvalidState
@@ -104,8 +104,8 @@ def digits(
 
     from app.cli.terminal import columns_that_fit, has_greys, in_characters
     from app.local.drawing import NoGenerator, draw_here
-    from models.acceleration import DeviceUnavailable
     from models.checkpoints import CheckpointDamaged, CheckpointNotFound
+    from models.devices import DeviceUnavailable
     from models.images import encode_png, sheet
     from models.weights import InvalidWeights
 
@@ -142,8 +142,8 @@ def evaluate(
 
     from app.local.drawing import NoGenerator
     from app.local.evaluation import evaluate_here, tabulate
-    from models.acceleration import DeviceUnavailable
     from models.checkpoints import CheckpointDamaged, CheckpointNotFound
+    from models.devices import DeviceUnavailable
     from models.mnist import DatasetUnavailable
     from models.weights import InvalidWeights
 

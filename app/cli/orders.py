@@ -6,7 +6,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.common import AsJson, Commands, complain, console, tell, tell_json, tell_record, tell_table, writing
+from app.cli.common import (
+    AsJson,
+    Commands,
+    RunsOnOption,
+    complain,
+    console,
+    tell,
+    tell_json,
+    tell_record,
+    tell_table,
+    writing,
+)
 from app.cli.remote import INTERRUPTED, Key, Url, exit_unless_succeeded, service
 
 if TYPE_CHECKING:  # takes a while to load
@@ -26,6 +37,7 @@ def order(
         float | None, typer.Option(help="0 to 1: how sure the judge must be of each digit; others are drawn again.")
     ] = None,
     priority: Annotated[int, typer.Option(help="0 to 9: higher ones are made first.")] = 0,
+    runs_on: RunsOnOption = "any",
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Wait until it is made, and download it into this folder.")
     ] = None,
@@ -42,6 +54,7 @@ def order(
             checkpoint=checkpoint,
             verify=verify,
             priority=priority,
+            runs_on=runs_on,
         )
         if out is not None:
             fetch(client, wait_until_made(client, found, as_json), out, as_json)

@@ -12,6 +12,7 @@ from app.cli.common import (
     MISTAKE,
     AsJson,
     Commands,
+    RunsOnOption,
     complain,
     console,
     read_settings,
@@ -88,6 +89,7 @@ def start(
     precision: recipe.PrecisionOption = None,
     name: Annotated[str | None, typer.Option(help="A label of your own.")] = None,
     priority: Annotated[int, typer.Option(help="0 to 9: higher ones are run first.")] = 0,
+    runs_on: RunsOnOption = "any",
     watch: Annotated[bool, typer.Option("--follow", help="Follow the run to its end.")] = False,
     as_json: AsJson = False,
     url: Url = None,
@@ -97,6 +99,8 @@ def start(
     fields = recipe.given(locals() | {"recipe": recipe_name})
     if priority:
         fields["priority"] = priority
+    if runs_on != "any":
+        fields["runs_on"] = runs_on
     with service(url, key) as client:
         job = client.train(**fields)
         if watch:

@@ -16,11 +16,20 @@ Host = Annotated[str | None, typer.Option(help="Address to listen on [ACGAN_HOST
 Port = Annotated[int | None, typer.Option(help="Port to listen on [ACGAN_PORT, or 8000].")]
 
 
-def up(host: Host = None, port: Port = None, home: Home = None) -> None:
-    """Start everything on this machine: Redis, one worker, the API. Ctrl-C ends all."""
+Workers = Annotated[
+    int | None, typer.Option(help="How many workers [ACGAN_WORKERS, or one a GPU; one where there is none].")
+]
+Device = Annotated[
+    str | None, typer.Option(help="`cpu`, `cuda`, `cuda:1` [ACGAN_DEVICE, or a GPU where there is one].")
+]
+
+
+def up(host: Host = None, port: Port = None, home: Home = None, workers: Workers = None) -> None:
+    """Start everything on this machine: Redis, workers, the API. Ctrl-C ends all."""
     from app.embedded_redis import NoRedisServer
     from app.up import CannotStart
     from app.up import up as run
+    from models.devices import DeviceUnavailable
 
     def announce(address: str) -> None:
         console.print(f"\n[bold green]acgan is up[/] at [link]{address}[/link]   (Ctrl-C ends everything)\n")
@@ -35,9 +44,9 @@ def up(host: Host = None, port: Port = None, home: Home = None) -> None:
         kept = f"{settings.home}/, the worker's log among it"
         console.print(f"  what it keeps   {kept}\n", highlight=False, markup=False, soft_wrap=True)
 
-    settings = read_settings(host=host, port=port, home=home)
+    settings = read_settings(host=host, port=port, home=home, workers=workers)
     logs.configure(settings)
-    with mistakes_in_a_sentence(CannotStart, NoRedisServer):
+    with mistakes_in_a_sentence(CannotStart, DeviceUnavailable, NoRedisServer):
         run(settings, announce)
 
 
@@ -46,7 +55,7 @@ def serve(host: Host = None, port: Port = None, home: Home = None) -> None:
     from app.main import create_app
     from app.server import Server
     from app.up import CannotStart, check_port, is_loopback
-    from models.acceleration import DeviceUnavailable
+    from models.devices import DeviceUnavailable
 
     settings = read_settings(host=host, port=port, home=home)
     logs.configure(settings)
@@ -64,10 +73,14 @@ def serve(host: Host = None, port: Port = None, home: Home = None) -> None:
         Server(app, host=settings.host, port=settings.port).run()
 
 
-def worker(home: Home = None) -> None:
-    """Run one worker alone; it takes jobs from the Redis at ACGAN_REDIS_URL."""
-    settings = read_settings(home=home)
-    os.environ["ACGAN_HOME"] = str(settings.home.resolve())  # the training process reads it again
+def worker(home: Home = None, device: Device = None) -> None:
+    """Run one worker alone; it takes jobs from the Redis at ACGAN_REDIS_URL. One a GPU: `--device cuda:0`, `cuda:1`."""
+    from models.devices import DeviceUnavailable, settle_device
+
+    settings = read_settings(home=home, device=device)
+    with mistakes_in_a_sentence(DeviceUnavailable):
+        os.environ["ACGAN_DEVICE"] = settle_device(settings.device)
+    os.environ["ACGAN_HOME"] = str(settings.home.resolve())  # the training process reads both again
     logs.configure(settings)
     from app.up import answers
     from worker.bench import JobBench

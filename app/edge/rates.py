@@ -11,7 +11,7 @@ from limits import RateLimitItem, parse_many
 from limits.aio.storage import RedisStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
 
-from worker.store import RATES
+from worker.keys import RATES
 
 LONGEST_WAIT = 120  # seconds that anybody is told to wait
 CALLERS = 10_000  # whom one process counts; beyond them, whoever was silent longest is counted anew

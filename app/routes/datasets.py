@@ -7,7 +7,7 @@ import anyio.to_thread
 from fastapi import APIRouter, Body, Header, Path, Query, Response
 from fastapi.responses import StreamingResponse
 
-from app.dependencies import DatasetId, Services, ServicesDep, WithinWorkRate, checked
+from app.dependencies import Caller, DatasetId, Services, ServicesDep, WithinWorkRate, checked
 from app.routes.digits import IfNoneMatch
 from app.routes.training import IdempotencyKey, accepted
 from app.schemas import JobsQuery
@@ -40,6 +40,7 @@ EXAMPLES = {
 async def order(
     services: ServicesDep,
     response: Response,
+    caller: Caller,
     wanted: Annotated[WantedDataset | None, Body(openapi_examples=EXAMPLES)] = None,
     idempotency_key: IdempotencyKey = None,
 ) -> DatasetView:
@@ -51,7 +52,8 @@ async def order(
     wanted = wanted or WantedDataset()
     exhibit = await services.gallery.find(wanted.checkpoint)
     dataset = wanted.order(exhibit.id)
-    entry = Order(exhibit.manifest.config, wanted.priority, idempotency_key=idempotency_key, dataset=dataset)
+    recipe = exhibit.manifest.config
+    entry = Order(recipe, wanted.priority, wanted.runs_on, caller, dataset=dataset, idempotency_key=idempotency_key)
     job = await services.desk.create(entry)
     await accepted(job, services, response)
     response.headers["Location"] = f"/datasets/{job.id}"

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Body, Header, Response
 from kombu.exceptions import OperationalError
 from structlog.contextvars import bind_contextvars
 
-from app.dependencies import JobId, Services, ServicesDep, WithinWorkRate
+from app.dependencies import Caller, JobId, Services, ServicesDep, WithinWorkRate
 from app.schemas import JobView, TrainingOrder
 from worker.jobs import Job
 from worker.queue import knock
@@ -40,13 +40,14 @@ IdempotencyKey = Annotated[
 async def train(
     services: ServicesDep,
     response: Response,
+    caller: Caller,
     wanted: Annotated[TrainingOrder | None, Body(openapi_examples=EXAMPLES)] = None,
     idempotency_key: IdempotencyKey = None,
 ) -> JobView:
     """Start a run. An empty body is the seed's recipe: 100 epochs on MNIST."""
     await services.desk.ping()  # no worker would run it where Redis may lose it
     wanted = wanted or TrainingOrder()
-    order = Order(wanted.config, wanted.priority, idempotency_key=idempotency_key)
+    order = Order(wanted.config, wanted.priority, wanted.runs_on, caller, idempotency_key=idempotency_key)
     return await accepted(await services.desk.create(order), services, response)
 
 
@@ -64,12 +65,12 @@ async def resume(services: ServicesDep, response: Response, job_id: JobId) -> Jo
 
 
 @router.post("/jobs/{job_id}/retry", status_code=202, dependencies=[WithinWorkRate])
-async def retry(services: ServicesDep, response: Response, job_id: JobId) -> JobView:
+async def retry(services: ServicesDep, response: Response, caller: Caller, job_id: JobId) -> JobView:
     """Run a job's recipe once more, from the start, as a new job that names the old one in `retry_of`."""
     await services.desk.ping()
     job = await services.desk.get(job_id)
-    again = await services.desk.create(Order(job.config, job.priority, retry_of=job.id, dataset=job.order))
-    return await accepted(again, services, response)
+    again = Order(job.config, job.priority, job.runs_on, caller, retry_of=job.id, dataset=job.order)
+    return await accepted(await services.desk.create(again), services, response)
 
 
 @router.post("/jobs/{job_id}/front", status_code=202)
@@ -82,7 +83,7 @@ async def accepted(job: Job, services: Services, response: Response) -> JobView:
     """Tell the workers of a job that waits, and the caller where it is."""
     bind_contextvars(job=job.id)
     try:
-        await anyio.to_thread.run_sync(knock, services.celery)
+        await anyio.to_thread.run_sync(knock, services.celery, job.runs_on)
     except OperationalError as error:  # the job is stored: the next knock, or a worker's next round, finds it
         logger.warning("job %s waits, but no worker could be told: %s", job.id, error)
     response.headers["Location"] = f"/jobs/{job.id}"

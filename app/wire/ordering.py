@@ -9,7 +9,7 @@ from app.schemas import JobsQuery
 from models.config import WHOLE
 from models.datasets import FILES, MANIFEST, DatasetOrder
 from models.history import Record
-from worker.jobs import Job, JobStatus
+from worker.jobs import Job, JobStatus, RunsOn
 
 FILE_NAME = f"^({'|'.join(name.replace('.', '[.]') for name in [*FILES, MANIFEST])})$"
 
@@ -18,10 +18,11 @@ class WantedDataset(DatasetOrder):
     """A data set, and when it is to be made."""
 
     priority: Annotated[int, Field(ge=0, le=9), WHOLE] = Field(0, description="As of a run: both wait in one queue.")
+    runs_on: RunsOn = Field("any", description="Which workers may take it.")
 
     def order(self, checkpoint: str) -> DatasetOrder:
         """What is wanted, of a checkpoint that is settled."""
-        return DatasetOrder(**{**self.model_dump(exclude={"priority"}), "checkpoint": checkpoint})
+        return DatasetOrder(**{**self.model_dump(exclude={"priority", "runs_on"}), "checkpoint": checkpoint})
 
 
 class DatasetProgress(Record):

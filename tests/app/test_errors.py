@@ -10,7 +10,7 @@ from app.main import create_app
 from app.settings import AppSettings
 from models.checkpoints import CheckpointStore
 from tests.conftest import RunningRedis
-from worker.store import RATES
+from worker.keys import RATES
 
 JSON = {"Content-Type": "application/json"}
 

@@ -18,7 +18,7 @@ from app.settings import AppSettings
 from models.checkpoints import CheckpointStore
 from tests.app.test_cli import why_nothing_starts
 from tests.conftest import RunningRedis
-from worker.store import RATES
+from worker.keys import RATES
 
 ANA, ANAS_ENTRY = make_key("ana")
 BEN, BENS_ENTRY = make_key("ben")

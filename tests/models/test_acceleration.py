@@ -4,9 +4,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.acceleration import DeviceUnavailable, Replay, find_device, settle_precision, unchanged
+from models.acceleration import Replay, find_device, settle_precision, unchanged
 from models.config import DatasetName
 from models.data import Dataset
+from models.devices import DeviceUnavailable
 from models.trainer import Trainer
 from tests.conftest import BF16, small
 

@@ -178,7 +178,7 @@ def test_a_key_is_one_job(ask: Ask[Any], redis_url: str) -> None:
     with pytest.raises(KeyReused, match="use a new one"):
         ask(lambda desk: desk.create(order._replace(config=TrainingConfig(epochs=4))))
     with redis.Redis.from_url(redis_url) as client:
-        assert 0 < client.ttl("acgan:idempotency:mine") <= 86400
+        assert 0 < client.ttl("acgan:idempotency::mine") <= 86400
 
 
 def test_jobs_are_listed_by_state_and_page_by_page(ask: Ask[Any], bench: JobBench) -> None:

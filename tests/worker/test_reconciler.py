@@ -7,7 +7,8 @@ import redis
 
 from models.config import TrainingConfig
 from worker.bench import JobBench
-from worker.queue import KNOCKS
+from worker.jobs import RunsOn
+from worker.queue import knocks_key
 from worker.reconciler import DEAF_ROUNDS, EXIT_CODE, Reconciler
 from worker.store import JobDesk, Order
 
@@ -20,10 +21,10 @@ class Parts:
         self.url = url
         self.idle = True
         self.ends: list[int] = []
-        self.reconciler = Reconciler(self.bench, self.knock, lambda: self.idle, 1.0, 10.0, self.ends.append)
+        self.reconciler = Reconciler(self.bench, self.knock, lambda: self.idle, 1.0, 10.0, "cpu", self.ends.append)
 
-    def knock(self) -> None:
-        self.bench.redis.lpush(KNOCKS, "knock")
+    def knock(self, runs_on: RunsOn) -> None:
+        self.bench.redis.lpush(knocks_key(runs_on), "knock")
 
     def accept(self) -> None:
         async def create() -> None:

@@ -29,7 +29,8 @@ from tests import records
 from worker import scripts
 from worker.bench import Claim, JobBench, JobLost
 from worker.jobs import ENDED, EpochRecord, JobStatus
-from worker.store import DELAYED, JOBS, LEASES, QUEUE, job_key
+from worker.keys import DELAYED, LEASES, QUEUE, index_key, job_key
+from worker.store import Order
 
 JOB_IDS = ["20260101-000000-000001", "20260101-000000-000002"]
 WORKERS = st.sampled_from(["one", "two", "three"])
@@ -52,12 +53,11 @@ class Schedule(RuleBasedStateMachine):
         self.latest = CheckpointId("", 0)
         self.snapshot: dict[str, bytes] | None = None
         for place, job_id in enumerate(JOB_IDS):
-            keys = [job_key(job_id), JOBS, QUEUE, DELAYED, "acgan:idempotency:None"]
-            config = TrainingConfig().model_dump_json()
-            self.script(scripts.CREATE, keys, [job_id, config, place, place, 100, "", 0, ""])
+            fields = [word for field in Order(TrainingConfig()).fields.items() for word in field]
+            self.script(scripts.CREATE, [job_id, place, 100, "", "", *fields])
 
-    def script(self, text: str, keys: list[str], args: list[Any]) -> Any:
-        return self.redis.register_script(text)(keys=keys, args=args)
+    def script(self, text: str, args: list[Any]) -> Any:
+        return self.redis.register_script(text)(args=args)
 
     # ----------------------------------------------------------------------------
     # What workers do.
@@ -132,15 +132,15 @@ class Schedule(RuleBasedStateMachine):
 
     @rule(job_id=JOB)
     def cancel(self, job_id: str) -> None:
-        self.script(scripts.CANCEL, [job_key(job_id), QUEUE, DELAYED], [job_id])
+        self.script(scripts.CANCEL, [job_id])
 
     @rule(job_id=JOB)
     def resume(self, job_id: str) -> None:
-        self.script(scripts.RESUME, [job_key(job_id), QUEUE, DELAYED], [job_id, 1, 100])
+        self.script(scripts.RESUME, [job_id, 100])
 
     @rule(job_id=JOB)
     def move_to_front(self, job_id: str) -> None:
-        self.script(scripts.FRONT, [job_key(job_id), QUEUE, DELAYED], [job_id])
+        self.script(scripts.FRONT, [job_id])
 
     @rule()
     def redis_is_copied(self) -> None:
@@ -183,6 +183,16 @@ class Schedule(RuleBasedStateMachine):
                 len([claim for claim in self.claims.values() if (claim.job.id, str(claim.fence)) == (job_id, fence)])
                 <= 1
             )
+
+    @invariant()
+    def every_job_is_in_the_list_of_its_status_and_in_no_other(self) -> None:
+        if not hasattr(self, "redis"):
+            return
+        listed = {status: set(self.redis.zrange(index_key(False, status), 0, -1)) for status in JobStatus}
+        for job_id in JOB_IDS:
+            status = JobStatus(self.redis.hget(job_key(job_id), "status"))
+            assert [named for named, ids in listed.items() if job_id in ids] == [status]
+        assert set(self.redis.zrange(index_key(False), 0, -1)) == set(JOB_IDS)
 
     @invariant()
     def latest_only_moves_forwards(self) -> None:

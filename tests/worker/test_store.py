@@ -12,7 +12,8 @@ from tests import records
 from tests.worker.conftest import Ask, accept
 from worker.bench import JobBench, JobLost
 from worker.jobs import EpochRecord, Job, JobStatus
-from worker.store import JobDesk, JobNotFound, Order, epochs_key
+from worker.keys import epochs_key
+from worker.store import JobDesk, JobNotFound, Order
 
 
 def epoch_record(epoch: int, loss: float = 1.0) -> EpochRecord:

@@ -13,6 +13,7 @@ from models import resume
 from models.checkpoints import CheckpointId, CheckpointStore
 from models.config import DatasetName, TrainingConfig
 from models.data import load_dataset
+from models.devices import DeviceUnavailable
 from models.history import EpochResult
 from models.trainer import Trainer
 from tests.conftest import RunningRedis, small
@@ -20,9 +21,10 @@ from worker import interruption, training
 from worker.bench import Claim, JobBench, JobLost
 from worker.jobs import Job, JobStatus
 from worker.keeper import Keeper
+from worker.keys import QUEUE, epochs_key, job_key
 from worker.patience import persist
 from worker.settings import WorkerSettings
-from worker.store import QUEUE, JobDesk, Order, epochs_key, job_key
+from worker.store import JobDesk, Order
 from worker.training import run_next_job
 
 
@@ -61,7 +63,7 @@ def found(settings: WorkerSettings, job_id: str) -> Job:
 
 
 def test_a_knock_where_nothing_waits_does_nothing(settings: WorkerSettings) -> None:
-    assert run_next_job(settings) is False
+    assert run_next_job(settings) is None
 
 
 def test_a_job_succeeds_with_a_checkpoint_an_epoch(settings: WorkerSettings, config: TrainingConfig) -> None:
@@ -91,12 +93,11 @@ def test_a_disk_that_refuses_fails_the_job_with_the_reason(
     assert "Not a directory" in str(job.error)
 
 
-def test_a_device_that_is_not_there_fails_the_job_with_the_reason(
-    settings: WorkerSettings, config: TrainingConfig
-) -> None:
+def test_a_worker_whose_device_is_gone_takes_no_job(settings: WorkerSettings, config: TrainingConfig) -> None:
     job_id = accept(settings, config)
-    run_next_job(settings.model_copy(update={"device": "cuda:63"}))
-    assert "ACGAN_DEVICE=cuda:63" in str(found(settings, job_id).error)
+    with pytest.raises(DeviceUnavailable, match="ACGAN_DEVICE=cuda:63"):
+        run_next_job(settings.model_copy(update={"device": "cuda:63"}))
+    assert found(settings, job_id).status == JobStatus.QUEUED
 
 
 @pytest.mark.parametrize("poisoned", ["generator.dense.weight", "discriminator_losses"])
@@ -145,10 +146,12 @@ def test_what_nobody_expected_fails_the_job_too(
 def test_a_worker_that_is_to_stop_hands_its_job_back(settings: WorkerSettings, config: TrainingConfig) -> None:
     job_id = accept(settings, config)
     interruption._requested.set()
-    assert run_next_job(settings) is True
+    handed_back = run_next_job(settings)
+    assert handed_back is not None
+    assert handed_back.id == job_id
     assert found(settings, job_id).status == JobStatus.QUEUED
     interruption._requested.clear()
-    assert run_next_job(settings) is False
+    assert run_next_job(settings) is None
     assert found(settings, job_id).status == JobStatus.SUCCEEDED
 
 
@@ -165,7 +168,7 @@ def test_a_job_that_somebody_else_claimed_is_left_alone(
     load: Callable[..., object] = load_dataset
     monkeypatch.setattr(training, "load_dataset", stolen)
     job_id = accept(settings, config)
-    assert run_next_job(settings) is False
+    assert run_next_job(settings) is None
     job = found(settings, job_id)
     assert (job.status, job.epochs, job.device) == (JobStatus.RUNNING, [], None)
 

@@ -1,0 +1,56 @@
+"""Every Redis key.
+
+    acgan:jobs               sorted set: every job id, by the order of acceptance
+    acgan:jobs:{kind}        sorted set: those of one kind, `runs` or `datasets`
+    acgan:jobs:{kind}:{st..} sorted set: those of one kind and status
+    acgan:queue, :cpu, :gpu  sorted sets: the ids that wait for any worker, or for one of a kind, by priority and turn
+    acgan:turns              hash: the turn that is served, and that each caller's next job gets (`line_up` in scripts)
+    acgan:delayed            sorted set: the ids that wait until a time, after their worker was lost
+    acgan:leases             sorted set: the ids that a worker runs, and until when it may
+    acgan:sequence           counter of accepted jobs, behind the order of acceptance and the ids
+    acgan:fence              counter of claims: every claim gets a token higher than all before
+    acgan:workers            sorted set: every worker, as `kind host:process`, and when it was seen last
+    acgan:events             stream: the last ten thousand changes of all jobs
+    acgan:idempotency:{...}  hash: fingerprint of a caller's request and the job it became; for a day
+    acgan:rate:{...}         counters of how often each caller asked lately; for two windows of the rate
+    acgan:job:{id}           hash: status, config, priority, runs_on, caller, turn, order, retry_of, created_at,
+                             started_at, ended_at, progress, device, worker, error, trouble, fence; saved, lost,
+                             saved_when_lost count lost workers
+    acgan:job:{id}:epochs    hash: epoch number -> its record, so that an epoch told twice is there once
+
+A job's record does not expire: it lives as long as its checkpoints may. A hundred epochs take about 60 KB.
+"""
+
+from worker.jobs import JobStatus, RunsOn
+
+JOBS = "acgan:jobs"
+QUEUE = "acgan:queue"
+TURNS = "acgan:turns"
+DELAYED = "acgan:delayed"
+LEASES = "acgan:leases"
+SEQUENCE = "acgan:sequence"
+FENCE = "acgan:fence"
+WORKERS = "acgan:workers"
+EVENTS = "acgan:events"
+RATES = "acgan:rate"
+
+
+def job_key(job_id: str) -> str:
+    return f"acgan:job:{job_id}"
+
+
+def epochs_key(job_id: str) -> str:
+    return f"acgan:job:{job_id}:epochs"
+
+
+def idempotency_key(caller: str | None, key: str) -> str:
+    return f"acgan:idempotency:{caller or ''}:{key}"
+
+
+def queue_key(runs_on: RunsOn) -> str:
+    return QUEUE if runs_on == "any" else f"{QUEUE}:{runs_on}"
+
+
+def index_key(datasets: bool, status: JobStatus | None = None) -> str:
+    kind = "datasets" if datasets else "runs"
+    return f"{JOBS}:{kind}:{status.value}" if status else f"{JOBS}:{kind}"
