@@ -12,8 +12,8 @@ import redis
 import redis.asyncio
 
 from worker.jobs import ENDED
-from worker.keys import EVENTS, epochs_key, job_key
-from worker.store import JobDesk, decode_job
+from worker.keys import EVENTS, WORKERS, epochs_key, job_key
+from worker.store import JobDesk, decode_job, with_what_it_lacks
 
 logger = logging.getLogger(__name__)
 
@@ -139,10 +139,12 @@ class Events:
             pipeline.xrevrange(EVENTS, count=1)
             pipeline.hgetall(job_key(job_id))
             pipeline.hgetall(epochs_key(job_id))
-            newest, fields, epochs = await pipeline.execute()
+            pipeline.zrange(WORKERS, 0, -1)
+            newest, fields, epochs, workers = await pipeline.execute()
         if not fields:
             await self.desk.get(job_id)  # which says so
-        return Event(newest[0][0] if newest else "0-0", "job", decode_job(job_id, fields, epochs))
+        job = with_what_it_lacks(decode_job(job_id, fields, epochs), workers)
+        return Event(newest[0][0] if newest else "0-0", "job", job)
 
     async def _stream(self, past: list[Event], inbox: Inbox) -> AsyncIterator[Event]:
         over = asyncio.get_running_loop().time() + LIFE_SECONDS

@@ -44,7 +44,10 @@ def settle_device(name: str) -> str:
     if name == "cpu" or (name == "auto" and count_gpus() == 0):
         return "cpu"
     asked = subprocess.run(  # noqa: S603
-        [sys.executable, "-m", "models.devices", name], capture_output=True, text=True, check=False
+        [sys.executable, "-c", "from models.devices import main; main()", name],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if asked.returncode:
         raise DeviceUnavailable(asked.stderr.strip().splitlines()[-1] if asked.stderr.strip() else f"no {name}")
@@ -58,7 +61,3 @@ def main() -> None:
         sys.stdout.write(str(find_device(sys.argv[1])))
     except DeviceUnavailable as error:
         sys.exit(str(error))
-
-
-if __name__ == "__main__":
-    main()

@@ -13,7 +13,7 @@ from models.config import TrainingConfig
 from models.history import Progress
 from worker import scripts
 from worker.jobs import RUNS_ON, EpochRecord, Job, JobStatus, RunsOn, before
-from worker.keys import FENCE, JOBS, epochs_key, index_key, queue_key
+from worker.keys import FENCE, JOBS, WORKERS, epochs_key, index_key, queue_key
 from worker.queue import knocks_key
 from worker.store import check_eviction, decode_job, pairs
 
@@ -81,6 +81,10 @@ class JobBench:
     def seen(self, kind: RunsOn, seconds: float) -> None:
         """Note that this worker is there, and forget those that were not for so long."""
         self._seen(args=[f"{kind} {ourselves()}", seconds])
+
+    def gone(self, kind: RunsOn) -> None:
+        """Note that this worker ends."""
+        self.redis.zrem(WORKERS, f"{kind} {ourselves()}")
 
     def claim(
         self, lease_seconds: float = 30.0, lowest_fence: int = 0, takes: Sequence[RunsOn] = RUNS_ON

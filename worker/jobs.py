@@ -79,7 +79,9 @@ class Job(BaseModel):
     device: str | None = Field(None, description="What it runs or ran on.")
     worker: str | None = Field(None, description="Host and process that run it or ran it last.")
     error: str | None = Field(None, description="Why it failed, in a sentence.")
-    trouble: str | None = Field(None, description="What keeps it from going on at the moment, like a full disk.")
+    trouble: str | None = Field(
+        None, description="What keeps it from going on at the moment, like a full disk, or that no worker is there."
+    )
     priority: int = Field(0, description="Jobs of a higher one are run first.")
     runs_on: RunsOn = Field("any", description="Which workers may take it.")
     caller: str | None = Field(None, description="Name of the key that it was ordered with.")

@@ -9,7 +9,7 @@
     acgan:leases             sorted set: the ids that a worker runs, and until when it may
     acgan:sequence           counter of accepted jobs, behind the order of acceptance and the ids
     acgan:fence              counter of claims: every claim gets a token higher than all before
-    acgan:workers            sorted set: every worker, as `kind host:process`, and when it was seen last
+    acgan:workers            sorted set: every worker, as `kind host:process`, and when it was seen; gone when none was
     acgan:events             stream: the last ten thousand changes of all jobs
     acgan:idempotency:{...}  hash: fingerprint of a caller's request and the job it became; for a day
     acgan:rate:{...}         counters of how often each caller asked lately; for two windows of the rate

@@ -8,6 +8,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 import redis
 from kombu.exceptions import OperationalError
@@ -65,6 +66,8 @@ class Reconciler:
                 self.deaf_rounds = 0
                 logger.warning("Redis does not answer: %s", error)
             self._over.wait(self.seconds)
+        with suppress(redis.RedisError):
+            self.bench.gone(self.kind)
 
     def once(self) -> None:
         """One round."""

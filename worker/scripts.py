@@ -77,7 +77,7 @@ end
 
 # ARGV: id, place, bound, idempotency key or '', its fingerprint, then field, value, ... of the record. Accept a job:
 # record and place in the queue, together. Asked twice, since an answer may be lost, it does it once.
-# Returns what became of it, the job's id, and when it was accepted.
+# Returns what became of it, the job's id, when it was accepted, and which workers are there.
 CREATE = (
     COMMON
     + """
@@ -101,7 +101,7 @@ if redis.call('EXISTS', record(id)) == 0 then
   become(id, 'queued')
   line_up(id)
 end
-return {'created', id, redis.call('HGET', record(id), 'created_at')}
+return {'created', id, redis.call('HGET', record(id), 'created_at'), redis.call('ZRANGE', WORKERS, 0, -1)}
 """
 )
 
@@ -284,6 +284,7 @@ SEEN = (
     + """
 redis.call('ZADD', WORKERS, now, ARGV[1])
 redis.call('ZREMRANGEBYSCORE', WORKERS, '-inf', now - ARGV[2])
+redis.call('EXPIRE', WORKERS, math.ceil(ARGV[2]))
 """
 )
 

@@ -29,6 +29,11 @@ from worker.keys import (
     queue_key,
 )
 
+LACKS: dict[RunsOn, str] = {
+    "any": "no worker is there: start one with `acgan worker`",
+    "cpu": "no worker without a GPU is there: start one with `acgan worker --device cpu`",
+    "gpu": "no worker with a GPU is there: start one with `acgan worker --device cuda`",
+}
 LOOKED_AT = 1000  # jobs that wait, at most, among which the oldest is looked for
 
 
@@ -93,6 +98,14 @@ def decode_job(job_id: str, fields: Hash, epochs: Hash) -> Job:
         order=DatasetOrder.model_validate_json(fields["order"], extra="ignore") if "order" in fields else None,
         retry_of=fields.get("retry_of"),
     )
+
+
+def with_what_it_lacks(job: Job, workers: Sequence[str]) -> Job:
+    """Say of a job that waits where no worker is there that takes it."""
+    kinds = {worker.partition(" ")[0] for worker in workers}
+    if job.status != JobStatus.QUEUED or (kinds if job.runs_on == "any" else job.runs_on in kinds):
+        return job
+    return job.model_copy(update={"trouble": LACKS[job.runs_on]})
 
 
 def pairs(flat: Sequence[str]) -> Hash:
@@ -192,17 +205,19 @@ class JobDesk:
                 raise KeyReused(f"this Idempotency-Key is that of another request, now job {about[0]}: use a new one")
             case "known":
                 return await self.get(about[0])
-        return decode_job(job_id, {"status": JobStatus.QUEUED, "created_at": about[1]} | order.fields, {})
+        job = decode_job(job_id, {"status": JobStatus.QUEUED, "created_at": about[1]} | order.fields, {})
+        return with_what_it_lacks(job, about[2])
 
     async def get(self, job_id: str) -> Job:
         """Raises JobNotFound."""
         async with self.redis.pipeline(transaction=True) as pipeline:
             pipeline.hgetall(job_key(job_id))
             pipeline.hgetall(epochs_key(job_id))
-            fields, epochs = await pipeline.execute()
+            pipeline.zrange(WORKERS, 0, -1)
+            fields, epochs, workers = await pipeline.execute()
         if not fields:
             raise JobNotFound(f"there is no job {job_id}: see GET /jobs")
-        return decode_job(job_id, fields, epochs)
+        return with_what_it_lacks(decode_job(job_id, fields, epochs), workers)
 
     async def newest(
         self, limit: int, status: JobStatus | None = None, before: str | None = None, datasets: bool = False
@@ -233,9 +248,11 @@ class JobDesk:
             for job_id in job_ids:
                 pipeline.hgetall(job_key(job_id))
                 pipeline.hgetall(epochs_key(job_id))
-            answers = await pipeline.execute()
+            pipeline.zrange(WORKERS, 0, -1)
+            *answers, workers = await pipeline.execute()
         records = zip(job_ids, answers[::2], answers[1::2], strict=True)
-        return [decode_job(job_id, fields, epochs) for job_id, fields, epochs in records if fields]
+        found = [decode_job(job_id, fields, epochs) for job_id, fields, epochs in records if fields]
+        return [with_what_it_lacks(job, workers) for job in found]
 
     async def cancel(self, job_id: str) -> Job:
         """Ask a job to end. Raises JobNotFound, and NotNow where it has ended otherwise."""

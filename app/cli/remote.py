@@ -263,7 +263,7 @@ def show_changes(client: "Client", job_id: str) -> "JobView":
                 told = job.status.value
                 what = f"{epochs_in_words(job.config.epochs)} of {job.config.dataset}, recipe {job.config.recipe}"
                 tell(f"job {job_id} is {told}: {what}" + (f", on {job.device}" if job.device else ""))
-            if change.kind == "trouble" and job.trouble:
+            if change.kind in ("job", "trouble") and job.trouble:
                 complain(job.trouble)
             if change.epoch:
                 tell_epoch(change.epoch, job.config.epochs, console)

@@ -51,7 +51,9 @@ class Follower:
         data: Any = event.json()
         match event.event:
             case "status":
-                self.job = self.job.model_copy(update={"status": JobStatus(data["status"])})
+                status = JobStatus(data["status"])
+                trouble = self.job.trouble if status == JobStatus.CANCELLING else None
+                self.job = self.job.model_copy(update={"status": status, "trouble": trouble})
                 self.ended = self.job.status in ENDED
                 return [Change("status", self.job)]
             case "progress":

@@ -127,7 +127,7 @@ function stream(id, told, signal) {
       });
     on("job", (data) => data);
     on("progress", (progress) => ({ ...job, progress }));
-    on("status", (data) => ({ ...job, ...data }));
+    on("status", ({ status }) => ({ ...job, status, trouble: status === "cancelling" ? job.trouble : null }));
     on("trouble", (data) => ({ ...job, ...data }));
     on("epoch", (epoch) => ({ ...job, epochs: [...job.epochs.filter((each) => each.epoch < epoch.epoch), epoch] }));
   });

@@ -13,7 +13,7 @@ from worker.jobs import Job, JobStatus, RunsOn, taken_by
 from worker.keys import TURNS, WORKERS, index_key
 from worker.queue import knocks_key
 from worker.reconciler import Reconciler
-from worker.store import JobDesk, JobNotFound, KeyReused, Order, QueueFull
+from worker.store import LACKS, JobDesk, JobNotFound, KeyReused, Order, QueueFull
 
 
 def order(ask: Ask[Job], name: str, caller: str | None = None, **fields: Any) -> str:
@@ -174,6 +174,29 @@ def test_a_worker_knocks_for_what_it_takes_and_says_that_it_is_there(ask: Ask[An
     assert knocks == ["gpu"]
     assert ask(lambda desk: desk.standing()).workers == {"cpu": 0, "gpu": 1}
     assert knocks_key("gpu") != knocks_key("any")
+
+
+def test_a_job_that_waits_says_so_where_no_worker_takes_it(ask: Ask[Any], bench: JobBench) -> None:
+    """And is silent of it where one is there, or it does not wait."""
+    job_id = order(ask, "on a gpu", runs_on="gpu")
+
+    def trouble() -> set[str | None]:
+        return {ask(lambda desk: desk.get(job_id)).trouble, *(job.trouble for job in ask(lambda desk: desk.newest(9)))}
+
+    bench.seen("cpu", 30)
+    assert trouble() == {"no worker with a GPU is there: start one with `acgan worker --device cuda`"}
+    bench.seen("gpu", 30)
+    assert trouble() == {None}
+    bench.gone("gpu")
+    assert trouble() != {None}
+    claim(bench, taken_by("gpu"))
+    assert trouble() == {None}
+
+
+def test_where_no_worker_is_left_none_is_remembered(ask: Ask[Any], bench: JobBench) -> None:
+    bench.seen("cpu", 0.1)
+    time.sleep(1.2)
+    assert ask(lambda desk: desk.create(Order(TrainingConfig()))).trouble == LACKS["any"]
 
 
 def test_a_worker_that_is_silent_is_forgotten(ask: Ask[Any], bench: JobBench) -> None:
