@@ -7,7 +7,7 @@ import { facts, h, notice, prose, say, title, whisper } from "/page/dom.js";
 import { CLASSES, hands } from "/page/ink.js";
 import { name, note } from "/page/main.js";
 import { badge, progress, verbs } from "/page/runs.js";
-import { done, duration, figure, named, number, percent, standing, when } from "/page/words.js";
+import { KINDS, done, duration, figure, named, number, percent, standing, when } from "/page/words.js";
 
 const STEP = 450; // milliseconds an epoch, played
 
@@ -188,7 +188,8 @@ function about(job) {
   return h("div", {}, facts([
     ["recipe", config.recipe], ["data", config.dataset], ["images", config.train_examples ? number(config.train_examples) : "all"],
     ["batch", config.batch_size], ["latent size", config.latent_size], ["learning rate", config.adam_lr], ["beta 1", config.adam_beta_1],
-    ["seed", config.seed], ["precision", config.precision], ["device", job.device], ["worker", job.worker],
+    ["seed", config.seed], ["precision", config.precision], ["waits for", job.runs_on === "any" ? null : KINDS[job.runs_on]],
+    ["device", job.device], ["worker", job.worker], ["ordered by", job.caller],
     ["accepted", when(job.created_at)], ["ended", job.ended_at && when(job.ended_at)],
     ["again of", job.retry_of && h("a", { href: `#/runs/${job.retry_of}` }, job.retry_of)],
   ]), h("p", { class: "hint" }, "As JSON: ", h("a", { href: job.links.self }, job.links.self), ", and as events: ", h("a", { href: job.links.events }, job.links.events)));

@@ -66,10 +66,13 @@ export function done(job) {
   return Math.min(1, (at.epoch - 1 + at.batch / at.batches) / at.epochs);
 }
 
+/** Who may run what is ordered, by its `runs_on`. */
+export const KINDS = { any: "a worker", cpu: "a worker without a GPU", gpu: "a worker with a GPU" };
+
 /** Where a run stands, in a sentence. */
 export function standing(job) {
   const at = job.progress;
-  if (job.status === "queued") return at ? "Waits for a worker to go on with it." : "Waits for a worker.";
+  if (job.status === "queued") return `Waits for ${KINDS[job.runs_on]}${at ? " to go on with it" : ""}.`;
   if (job.status === "running" && !at) return "Begins.";
   if (job.status === "running") {
     const left = at.eta_seconds > 0.5 ? `about ${duration(at.eta_seconds)} left` : "nearly done";
