@@ -5,6 +5,7 @@ from typing import Annotated, NamedTuple
 
 from celery import Celery
 from fastapi import Depends, Path, Request
+from fastapi.exceptions import RequestValidationError
 from structlog.contextvars import bind_contextvars
 
 from app.edge.door import CALLER, caller_of
@@ -53,6 +54,18 @@ async def caller(request: Request) -> str | None:
 
 Caller = Annotated[str | None, Depends(caller)]  # the name of the key that a request came with
 WithinWorkRate = Depends(within_work_rate)
+
+
+async def no_null(request: Request) -> None:
+    """Raises RequestValidationError where the body is `null`, which FastAPI takes for none at all.
+
+    Nobody asks for hours of work by it: it is what a program sends that has lost what it meant to ask for.
+    """
+    if (await request.body()).strip() == b"null":
+        raise RequestValidationError([{"type": "dict_type", "loc": ("body",), "msg": "should be an object"}])
+
+
+NoNull = Depends(no_null)
 
 
 def checked(job_id: str, what: str = "job", listed: str = "/jobs") -> str:

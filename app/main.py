@@ -11,6 +11,7 @@ from app.dependencies import Services
 from app.edge.body_limit import BodyLimit
 from app.edge.door import Door
 from app.edge.head import HeadAsGet
+from app.edge.last_line import LastLine
 from app.edge.observation import Observation
 from app.edge.rates import LocalRate, SharedRate
 from app.edge.shortcut import Shortcut
@@ -70,6 +71,7 @@ def create_app(settings: AppSettings) -> FastAPI:
     app.state.bounds = settings.bounds
     plain = {route.path for route in app.routes if isinstance(route, Route)}
     add_error_handlers(app)
+    app.add_middleware(LastLine)
     app.add_middleware(Shortcut)
     app.add_middleware(HeadAsGet)
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)

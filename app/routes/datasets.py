@@ -7,7 +7,7 @@ import anyio.to_thread
 from fastapi import APIRouter, Body, Header, Path, Query, Response
 from fastapi.responses import StreamingResponse
 
-from app.dependencies import Caller, DatasetId, Services, ServicesDep, WithinWorkRate, checked
+from app.dependencies import Caller, DatasetId, NoNull, Services, ServicesDep, WithinWorkRate, checked
 from app.routes.digits import IfNoneMatch
 from app.routes.training import IdempotencyKey, accepted
 from app.schemas import JobsQuery
@@ -29,6 +29,7 @@ CONTENT: dict[str, dict[str, Any]] = {
         "example": {"order": {"per_class": 6000, "seed": 1}, "files": {TRAIN_IMAGES: {"size": 9912422}}}
     },
 }
+AS_MANY_AS_MNIST = WantedDataset()
 EXAMPLES = {
     "as large as MNIST": {"value": {}},
     "a quick try": {"value": {"per_class": 100, "test_per_class": 10, "seed": 4}},
@@ -36,12 +37,12 @@ EXAMPLES = {
 }
 
 
-@router.post("/datasets", status_code=202, dependencies=[WithinWorkRate])
+@router.post("/datasets", status_code=202, dependencies=[WithinWorkRate, NoNull])
 async def order(
     services: ServicesDep,
     response: Response,
     caller: Caller,
-    wanted: Annotated[WantedDataset | None, Body(openapi_examples=EXAMPLES)] = None,
+    wanted: Annotated[WantedDataset, Body(openapi_examples=EXAMPLES)] = AS_MANY_AS_MNIST,
     idempotency_key: IdempotencyKey = None,
 ) -> DatasetView:
     """Order digits: so many of each class, by one seed, as the four files of MNIST. An empty body is as many as it has.
@@ -49,7 +50,6 @@ async def order(
     A worker makes them, as it does runs.
     """
     await services.desk.ping()
-    wanted = wanted or WantedDataset()
     exhibit = await services.gallery.find(wanted.checkpoint)
     dataset = wanted.order(exhibit.id)
     recipe = exhibit.manifest.config

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Body, Header, Response
 from kombu.exceptions import OperationalError
 from structlog.contextvars import bind_contextvars
 
-from app.dependencies import Caller, JobId, Services, ServicesDep, WithinWorkRate
+from app.dependencies import Caller, JobId, NoNull, Services, ServicesDep, WithinWorkRate
 from app.schemas import JobView, TrainingOrder
 from worker.jobs import Job
 from worker.queue import knock
@@ -17,6 +17,7 @@ from worker.store import Order
 router = APIRouter(tags=["training"])
 logger = logging.getLogger(__name__)
 
+SEEDS_RECIPE = TrainingOrder()
 EXAMPLES = {
     "the seed's recipe": {"value": {}},
     "reasonable digits": {"value": {"epochs": 5}},
@@ -36,17 +37,16 @@ IdempotencyKey = Annotated[
 ]
 
 
-@router.post("/train", status_code=202, dependencies=[WithinWorkRate])
+@router.post("/train", status_code=202, dependencies=[WithinWorkRate, NoNull])
 async def train(
     services: ServicesDep,
     response: Response,
     caller: Caller,
-    wanted: Annotated[TrainingOrder | None, Body(openapi_examples=EXAMPLES)] = None,
+    wanted: Annotated[TrainingOrder, Body(openapi_examples=EXAMPLES)] = SEEDS_RECIPE,
     idempotency_key: IdempotencyKey = None,
 ) -> JobView:
     """Start a run. An empty body is the seed's recipe: 100 epochs on MNIST."""
     await services.desk.ping()  # no worker would run it where Redis may lose it
-    wanted = wanted or TrainingOrder()
     order = Order(wanted.config, wanted.priority, wanted.runs_on, caller, idempotency_key=idempotency_key)
     return await accepted(await services.desk.create(order), services, response)
 

@@ -1,0 +1,36 @@
+"""A line's end after every JSON answer, for whoever reads it on a terminal: the prompt then has a line of its own."""
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+Headers = list[tuple[bytes, bytes]]
+JSON, LENGTH = (b"content-type", b"application/json"), b"content-length"
+
+
+class LastLine:
+    """Below the shortcut: what is answered often passes none of this. Errors end their line by themselves."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        adds = False
+
+        async def send_line(message: Message) -> None:
+            nonlocal adds
+            if message["type"] == "http.response.start":
+                headers = message["headers"]
+                if JSON in headers and (longer := with_one_more(headers)):
+                    adds, message["headers"] = True, longer
+            elif adds and not message.get("more_body"):
+                message["body"] = message.get("body", b"") + b"\n"
+            await send(message)
+
+        await self.app(scope, receive, send_line if scope["type"] == "http" else send)
+
+
+def with_one_more(headers: Headers) -> Headers | None:
+    """Count one more byte; None where the answer is a file, whose bytes are what they are, or has no length."""
+    told = dict(headers)
+    if LENGTH not in told or b"accept-ranges" in told:
+        return None
+    return [*(header for header in headers if header[0] != LENGTH), (LENGTH, b"%d" % (int(told[LENGTH]) + 1))]
