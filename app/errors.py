@@ -22,6 +22,7 @@ from app.wire.formats import NotAcceptable
 from app.wire.ordering import FILE_NAME
 from app.wire.queries import NUMBER
 from app.wire.ranges import NoSuchRange
+from app.wording import but_is, reason
 from models.checkpoints import CheckpointDamaged, CheckpointNotFound, NotServable
 from models.weights import InvalidWeights
 from worker.store import JobNotFound, KeyReused, NotNow, QueueFull, Unsuitable
@@ -74,6 +75,15 @@ class Problem(BaseModel):
     errors: list[Mistake] | None = Field(None, description="Each mistake by itself, where a request had some.")
 
 
+class ProblemResponse(JSONResponse):
+    """Ends its line, as JSON that is no error does (app/edge/last_line.py)."""
+
+    media_type = "application/problem+json"
+
+    def render(self, content: Any) -> bytes:
+        return super().render(content) + b"\n"
+
+
 def problem(
     status: int, detail: str, mistakes: list[Mistake] | None = None, headers: dict[str, str] | None = None
 ) -> JSONResponse:
@@ -81,9 +91,7 @@ def problem(
     headers = dict(headers or {})
     if status in RETRY_AFTER:
         headers.setdefault("Retry-After", RETRY_AFTER[status])
-    return JSONResponse(
-        body.model_dump(exclude_none=True), status, headers=headers, media_type="application/problem+json"
-    )
+    return ProblemResponse(body.model_dump(exclude_none=True), status, headers=headers)
 
 
 def add_error_handlers(app: FastAPI) -> None:
@@ -179,11 +187,10 @@ def mistake(found: dict[str, Any], request: Request) -> Mistake:
     loc = [str(part) for part in found["loc"]]
     inner = [part for part in loc[1:-1] if part not in POLICIES]  # which of the ways to choose is no field
     field = ".".join(loc[:1] + inner + loc[1:][-1:])
-    message, value = str(found["msg"]), found.get("input")
     match found["type"]:
         case "json_invalid":
-            reason = found.get("ctx", {}).get("error", "")
-            return Mistake(field="body", message=f'this is not JSON ({reason}): send an object such as {{"epochs": 5}}')
+            why = found.get("ctx", {}).get("error", "")
+            return Mistake(field="body", message=f'this is not JSON ({why}): send an object such as {{"epochs": 5}}')
         case "string_pattern_mismatch" if found["ctx"]["pattern"] == NUMBER:
             return Mistake(field=field, message="should be a number of 1 to 40 decimal digits")
         case "string_pattern_mismatch" if found["ctx"]["pattern"] == FILE_NAME:
@@ -197,22 +204,16 @@ def mistake(found: dict[str, Any], request: Request) -> Mistake:
         case "missing":
             return Mistake(field=field, message="is missing")
         case "union_tag_invalid" | "union_tag_not_found":
-            return Mistake(field="body.policy", message="should be 'newest', 'best' or 'pinned'" + but_is(found))
+            return Mistake(
+                field="body.policy",
+                message="should be 'newest', 'best' or 'pinned'" + but_is(found.get("ctx", {}).get("tag")),
+            )
         case "model_attributes_type" | "dict_type" | "model_type":
             return Mistake(
                 field="body",
                 message='send a JSON object such as {"epochs": 5}, with the header Content-Type: application/json',
             )
-    message = message.removeprefix("Value error, ").removeprefix("Input ").removeprefix("String ")
-    message = message.partition(", unable to parse ")[0]
-    if isinstance(value, str | int | float):
-        message += f", not {str(value)[:80]!r}" if isinstance(value, str) else f", not {value}"
-    return Mistake(field=field, message=message)
-
-
-def but_is(found: dict[str, Any]) -> str:
-    tag = found.get("ctx", {}).get("tag")
-    return "" if tag is None else f", not {str(tag)[:80]!r}"
+    return Mistake(field=field, message=reason(found) + but_is(found.get("input")))
 
 
 def sentence(text: str) -> str:

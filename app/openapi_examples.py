@@ -155,7 +155,7 @@ ERRORS = (
     ErrorExample(
         422,
         "A field, parameter or header is wrong; `errors` says each by itself.",
-        {"field": "body.epochs: should be greater than or equal to 1, not 0."},
+        {"field": "body.epochs: should be at least 1, not 0."},
     ),
     ErrorExample(
         429,

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Self
 
 from pydantic import ByteSize, Field, SecretStr, field_validator, model_validator
 
+from app.edge.frequency import read_frequency
 from app.edge.keys import Keyring
 from worker.settings import WorkerSettings
 
@@ -73,9 +74,7 @@ class AppSettings(WorkerSettings):
     @field_validator("read_rate", "work_rate")
     @classmethod
     def check_rate(cls, rate: str) -> str:
-        from app.edge.rates import read_rate
-
-        read_rate(rate)
+        read_frequency(rate)
         return rate
 
     @model_validator(mode="after")

@@ -7,6 +7,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 NUM_CLASSES = 10
 IMAGE_SIZE = 28
 
+MIRRORS = (  # of MNIST
+    "https://ossci-datasets.s3.amazonaws.com/mnist/",
+    "https://storage.googleapis.com/cvdf-datasets/mnist/",
+)
+
 DatasetName = Literal["mnist", "printed"]
 RecipeName = Literal["seed", "sharp"]
 Precision = Literal["auto", "fp32", "bf16"]

@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from models.config import DatasetName, TrainingConfig
-from models.mnist import MIRRORS, DatasetUnavailable, load_mnist
+from models.config import MIRRORS, DatasetName, TrainingConfig
+from models.mnist import DatasetUnavailable, load_mnist
 from models.printed import load_printed
 
 

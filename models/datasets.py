@@ -19,13 +19,15 @@ import zlib
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Annotated, BinaryIO, NamedTuple
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from models.config import IMAGE_SIZE, NUM_CLASSES, WHOLE
 from models.files import sync_folder, write_durably
+
+if TYPE_CHECKING:  # takes a while to load, and whoever orders needs none
+    import numpy as np
 
 MANIFEST = "manifest.json"
 PARTS = "parts"
@@ -37,7 +39,7 @@ GZIP_HEAD = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"  # no name, no time: the
 DEFLATE_END = b"\x03\x00"
 
 # (n, first index) -> n digits of each class, 0 to 9 in turn, uint8 (n * 10, 28, 28), and redraws of each (n * 10,)
-Draw = Callable[[int, int], tuple[np.ndarray, np.ndarray]]
+Draw = Callable[[int, int], "tuple[np.ndarray, np.ndarray]"]
 
 
 class DatasetOrder(BaseModel):
@@ -166,8 +168,7 @@ def make(folder: Path, order: DatasetOrder, origin: Origin, draw: Draw) -> Itera
     for split in order.splits:
         files[split.images] = write_images(folder, split)
         yield done
-        labels = np.tile(np.arange(NUM_CLASSES, dtype=np.uint8), split.n)
-        files[split.labels] = write_bytes(folder, split, split.labels, labels.tobytes())
+        files[split.labels] = write_bytes(folder, split, split.labels, bytes(range(NUM_CLASSES)) * split.n)
         if order.verify is not None:
             redraws = b"".join(kept_part(folder, part).redraws for part in split.parts)
             files[split.redraws] = write_bytes(folder, split, split.redraws, redraws)
@@ -189,9 +190,9 @@ def deflate(data: bytes) -> bytes:
     return stream.compress(data) + stream.flush(zlib.Z_FULL_FLUSH)
 
 
-def pack_part(digits: np.ndarray, redraws: np.ndarray) -> bytes:
+def pack_part(digits: "np.ndarray", redraws: "np.ndarray") -> bytes:
     """Lay a part out: a checksum of all, a byte a digit that tells its redraws, the deflated pixels."""
-    pixels, redrawn = digits.tobytes(), redraws.astype(np.uint8).tobytes()
+    pixels, redrawn = digits.tobytes(), redraws.astype("uint8").tobytes()
     return struct.pack("<I", zlib.crc32(pixels, zlib.crc32(redrawn))) + redrawn + deflate(pixels)
 
 

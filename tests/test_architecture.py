@@ -23,6 +23,39 @@ def test_what_must_start_quickly_or_fork_loads_no_torch(module: str) -> None:
     assert subprocess.run([sys.executable, "-c", loaded], check=False).returncode == 0
 
 
+SLOW_TO_LOAD = {"torch", "fastapi", "uvicorn", "celery", "redis", "limits", "structlog", "numpy", "PIL"}
+NOWHERE = ["--url", "http://127.0.0.1:9"]
+COMMAND = f"""
+import sys
+from app.cli import main
+import app.cli.tables, app.local.display  # what is loaded once a service has answered
+try:
+    main()
+finally:
+    print("loaded:", *{SLOW_TO_LOAD!r} & set(sys.modules))
+"""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--version"],
+        ["--help"],
+        ["jobs", *NOWHERE],
+        ["start", "--follow", *NOWHERE],
+        ["follow", "20260131-120000-1a2b3c", *NOWHERE],
+        ["order", "--out", "mine", *NOWHERE],
+        ["train", "--epochs", "0"],
+        ["train", "--out", "/proc/run"],
+        ["digits", "7", "-o", "none/x.png"],
+    ],
+    ids=" ".join,
+)
+def test_a_command_loads_only_what_it_needs(words: list[str]) -> None:
+    told = subprocess.run([sys.executable, "-c", COMMAND, *words], capture_output=True, text=True, check=False)
+    assert told.stdout.splitlines()[-1].split() == ["loaded:"], told.stderr
+
+
 def test_the_task_that_is_sent_is_the_task_that_is_registered() -> None:
     from worker.queue import TRAIN
     from worker.tasks import celery

@@ -8,7 +8,7 @@ from pydantic import ByteSize, Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from models.checkpoints import CheckpointStore
-from models.mnist import MIRRORS
+from models.config import MIRRORS
 
 OBJECT_STORAGE = ("s3://", "gs://", "az://")
 

@@ -27,7 +27,7 @@ cli = typer.Typer(
 
 def tell_version(wanted: bool) -> None:
     if wanted:
-        console.print(code_version(), highlight=False)
+        console.print(f"acgan {code_version()}", highlight=False)
         raise typer.Exit
 
 

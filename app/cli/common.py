@@ -1,24 +1,27 @@
 """What all commands share: consoles, settings, and mistakes told in a sentence. Loads nothing heavy."""
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 from pydantic import BaseModel, SecretStr, ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from app.settings import AppSettings
+from app.wording import but_is, reason
+
+if TYPE_CHECKING:  # takes a while to load
+    from app.settings import AppSettings
 
 WIDE = 1000  # columns: as wide as may be
 MISTAKE = 2  # the exit code of what a user can mend: docs/commands.md lists all
 
 console = Console()
 errors = Console(stderr=True)
-SECRETS = {name for name, field in AppSettings.model_fields.items() if SecretStr in get_args(field.annotation)}
 
 Commands = dict[str, Callable[..., None]]
 Home = Annotated[Path | None, typer.Option(help="Folder for checkpoints, Redis and caches [ACGAN_HOME, or .acgan].")]
@@ -28,8 +31,10 @@ RunsOnOption = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Tell it as JSON.")]
 
 
-def read_settings(**given: Any) -> AppSettings:
+def read_settings(**given: Any) -> "AppSettings":
     """Read the environment once; what was said on the command line wins."""
+    from app.settings import AppSettings
+
     with mistakes_in_a_sentence(ValidationError):
         return AppSettings(**{name: value for name, value in given.items() if value is not None})
 
@@ -42,6 +47,32 @@ def mistakes_in_a_sentence(*kinds: type[Exception]) -> Iterator[None]:
     except kinds as error:
         complain(describe_mistake(error))
         raise typer.Exit(MISTAKE) from None
+
+
+def check_place(file: Path | None) -> None:
+    """End the command where a file has no place to be written to, before what fills it is made: that takes a while."""
+    if file is None:
+        return
+    if not file.parent.is_dir():
+        complain(f"there is no folder {file.parent} to write {file.name} into")
+    elif file.is_dir():
+        complain(f"{file} is a folder: name a file to write")
+    elif not os.access(file if file.exists() else file.parent, os.W_OK):
+        complain(f"{file} may not be written")
+    else:
+        return
+    raise typer.Exit(MISTAKE)
+
+
+def check_folder(out: Path | None) -> None:
+    """The same of a folder, which need not be there yet."""
+    if out is None:
+        return
+    there = next(path for path in (out, *out.parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        why = f"{there} is no folder" if not there.is_dir() else f"nothing may be written into {there}/"
+        complain(f"{out}/ cannot be made: {why}" if there != out else why)
+        raise typer.Exit(MISTAKE)
 
 
 @contextmanager
@@ -83,10 +114,16 @@ def describe_mistake(error: Exception) -> str:
     if not isinstance(error, ValidationError):
         return str(error)
     found = error.errors()[0]
-    message = found["msg"].removeprefix("Value error, ").removeprefix("Input ")
     if not found["loc"]:
-        return message
+        return reason(found)
     where = ".".join(str(part) for part in found["loc"])
-    if error.title == AppSettings.__name__:
-        where += f" (ACGAN_{where.upper()})"
-    return f"{where} {message}" + ("" if found["loc"][0] in SECRETS else f" (it is {found['input']!r})")
+    if error.title == "AppSettings":
+        name = f"{where} (ACGAN_{where.upper()})"
+        return f"{name} {reason(found)}" + ("" if where in secrets() else but_is(found["input"]))
+    return f"--{where.replace('_', '-')} {reason(found)}{but_is(found['input'])}"
+
+
+def secrets() -> set[str]:
+    from app.settings import AppSettings
+
+    return {name for name, field in AppSettings.model_fields.items() if SecretStr in get_args(field.annotation)}

@@ -5,7 +5,17 @@ from typing import Annotated, Literal
 
 import typer
 
-from app.cli.common import AsJson, Commands, Home, errors, mistakes_in_a_sentence, read_settings, tell, tell_json
+from app.cli.common import (
+    AsJson,
+    Commands,
+    Home,
+    check_place,
+    errors,
+    mistakes_in_a_sentence,
+    read_settings,
+    tell,
+    tell_json,
+)
 
 SUFFIXES: dict[str, Literal["onnx", "keras"]] = {".onnx": "onnx", ".hdf5": "keras", ".h5": "keras"}
 
@@ -35,6 +45,7 @@ def export(
     settings = read_settings(home=home)
     with mistakes_in_a_sentence(NoSuchForm):
         wanted = form_of(form, out)
+    check_place(out)
 
     from app.local.drawing import NoGenerator
     from app.local.export import export_here

@@ -7,11 +7,10 @@ import typer
 from pydantic import ValidationError
 
 from app.cli.common import (
-    MISTAKE,
     AsJson,
     Commands,
     Home,
-    complain,
+    check_place,
     console,
     errors,
     mistakes_in_a_sentence,
@@ -62,7 +61,12 @@ def train(
         config = TrainingConfig(**options)
     settings = read_settings(home=home)
 
-    from app.local.training import FolderTaken, Stopped, train_here
+    from app.local.folder import FolderTaken, check_folder
+
+    with mistakes_in_a_sentence(FolderTaken):
+        check_folder(out, going_on)  # which needs nothing that takes a while to load
+
+    from app.local.training import Stopped, train_here
     from models.devices import DeviceUnavailable
     from models.history import Hopeless
     from models.mnist import DatasetUnavailable
@@ -98,9 +102,7 @@ def digits(
 ) -> None:
     """Draw digits on the terminal or into a PNG, with no service, from a checkpoint in the home or from a file."""
     settings = read_settings(home=home)
-    if out is not None and not out.parent.is_dir():  # said before a generator is loaded, which takes seconds
-        complain(f"there is no folder {out.parent} to write {out.name} into")
-        raise typer.Exit(MISTAKE)
+    check_place(out)
 
     from app.cli.terminal import columns_that_fit, has_greys, in_characters
     from app.local.drawing import NoGenerator, draw_here
@@ -139,6 +141,7 @@ def evaluate(
 ) -> None:
     """Tell how good a generator's digits are, beside real ones. Takes minutes."""
     settings = read_settings(home=home)
+    check_place(picture)
 
     from app.local.drawing import NoGenerator
     from app.local.evaluation import evaluate_here, tabulate

@@ -10,6 +10,7 @@ from app.cli.common import (
     AsJson,
     Commands,
     RunsOnOption,
+    check_folder,
     complain,
     console,
     tell,
@@ -46,6 +47,7 @@ def order(
     key: Key = None,
 ) -> None:
     """Order digits by the thousand, as the four files that every loader of MNIST reads."""
+    check_folder(out)
     with service(url, key) as client:
         found = client.order(
             per_class=per_class,
@@ -96,6 +98,7 @@ def download(
     key: Key = None,
 ) -> None:
     """Fetch a data set's files, each checked; one that is still being made is waited for. Ctrl-C ends the waiting."""
+    check_folder(out)
     with service(url, key) as client:
         fetch(client, wait_until_made(client, client.dataset(dataset_id), as_json), out, as_json)
 

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from app.cli.common import AsJson, Commands, Home, console, errors, mistakes_in_a_sentence, read_settings, tell_json
-from worker import logs
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +29,7 @@ def up(host: Host = None, port: Port = None, home: Home = None, workers: Workers
     from app.up import CannotStart
     from app.up import up as run
     from models.devices import DeviceUnavailable
+    from worker import logs
 
     def announce(address: str) -> None:
         console.print(f"\n[bold green]acgan is up[/] at [link]{address}[/link]   (Ctrl-C ends everything)\n")
@@ -56,6 +56,7 @@ def serve(host: Host = None, port: Port = None, home: Home = None) -> None:
     from app.server import Server
     from app.up import CannotStart, check_port, is_loopback
     from models.devices import DeviceUnavailable
+    from worker import logs
 
     settings = read_settings(host=host, port=port, home=home)
     logs.configure(settings)
@@ -76,6 +77,7 @@ def serve(host: Host = None, port: Port = None, home: Home = None) -> None:
 def worker(home: Home = None, device: Device = None) -> None:
     """Run one worker alone; it takes jobs from the Redis at ACGAN_REDIS_URL. One a GPU: `--device cuda:0`, `cuda:1`."""
     from models.devices import DeviceUnavailable, settle_device
+    from worker import logs
 
     settings = read_settings(home=home, device=device)
     with mistakes_in_a_sentence(DeviceUnavailable):

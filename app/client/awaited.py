@@ -2,11 +2,10 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import anyio
 import httpx2
-import numpy as np
 
 from app.client import calls
 from app.client.calls import (
@@ -29,6 +28,9 @@ from app.schemas import CheckpointList, CheckpointView, JobHistory, JobList, Job
 from app.wire.ordering import DatasetList, DatasetView
 from models.config import TrainingConfig
 from worker.jobs import JobStatus
+
+if TYPE_CHECKING:  # takes a while to load, and only `pixels` needs it
+    import numpy as np
 
 
 class AsyncClient:
@@ -124,7 +126,7 @@ class AsyncClient:
     async def digits(self, label: int | None = None, **query: Any) -> Drawn:
         return await self._ask(calls.digits(label, query))
 
-    async def pixels(self, label: int | None = None, **query: Any) -> np.ndarray:
+    async def pixels(self, label: int | None = None, **query: Any) -> "np.ndarray":
         return await self._ask(calls.digit_pixels(label, query))
 
     async def numbers(self, number: str, **query: Any) -> Drawn:

@@ -3,10 +3,9 @@
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import httpx2
-import numpy as np
 
 from app.client import calls
 from app.client.calls import (
@@ -29,6 +28,9 @@ from app.schemas import CheckpointList, CheckpointView, JobHistory, JobList, Job
 from app.wire.ordering import DatasetList, DatasetView
 from models.config import TrainingConfig
 from worker.jobs import JobStatus
+
+if TYPE_CHECKING:  # takes a while to load, and only `pixels` needs it
+    import numpy as np
 
 
 class Client:
@@ -136,7 +138,7 @@ class Client:
         """Draw digits of a label, or of all ten, as a file; `n`, `seed`, `format` and so on as in `GET /digits`."""
         return self._ask(calls.digits(label, query))
 
-    def pixels(self, label: int | None = None, **query: Any) -> np.ndarray:
+    def pixels(self, label: int | None = None, **query: Any) -> "np.ndarray":
         """Draw digits as an array: uint8 (n, 28, 28), or of all ten classes (n, 10, 28, 28)."""
         return self._ask(calls.digit_pixels(label, query))
 

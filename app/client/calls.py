@@ -5,12 +5,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 from urllib.parse import quote
 from uuid import uuid4
 
 import httpx2
-import numpy as np
 from pydantic import BaseModel, ValidationError
 
 from app.schemas import CheckpointList, CheckpointView, JobHistory, JobList, JobView, Readiness, Serving
@@ -18,6 +17,9 @@ from app.wire.ordering import DatasetList, DatasetView
 from models.config import TrainingConfig
 from models.datasets import MANIFEST, DatasetManifest
 from models.version import code_version
+
+if TYPE_CHECKING:  # takes a while to load, and only `pixels` needs it
+    import numpy as np
 
 Answer = TypeVar("Answer")
 View = TypeVar("View", bound=BaseModel)
@@ -146,8 +148,10 @@ class Drawn:
         return cls(response.content, told.get("Content-Type", ""), checkpoint, seed, index)
 
 
-def pixels(response: httpx2.Response) -> np.ndarray:
+def pixels(response: httpx2.Response) -> "np.ndarray":
     """Read digits as uint8 (n, 28, 28)."""
+    import numpy as np
+
     digits: np.ndarray = np.load(io.BytesIO(response.content), allow_pickle=False)
     return digits
 
@@ -201,7 +205,7 @@ def digits(label: int | None, query: Mapping[str, Any]) -> Call[Drawn]:
     return Call("GET", "/digits" if label is None else at("digits", label), Drawn.of, query)
 
 
-def digit_pixels(label: int | None, query: Mapping[str, Any]) -> Call[np.ndarray]:
+def digit_pixels(label: int | None, query: Mapping[str, Any]) -> "Call[np.ndarray]":
     return Call("GET", "/digits" if label is None else at("digits", label), pixels, {**query, "format": "npy"})
 
 

@@ -7,10 +7,12 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import redis.asyncio
-from limits import RateLimitItem, parse_many
+from limits import RateLimitItem
 from limits.aio.storage import RedisStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
+from limits.limits import GRANULARITIES
 
+from app.edge.frequency import read_frequency
 from worker.keys import RATES
 
 LONGEST_WAIT = 120  # seconds that anybody is told to wait
@@ -28,15 +30,8 @@ class TooFast(Exception):
 
 def read_rate(text: str) -> RateLimitItem | None:
     """Read `60/minute`, `5/10seconds` or `off`. Raises ValueError."""
-    if text.strip().lower() == "off":
-        return None
-    try:
-        rates = parse_many(text)
-    except ValueError:
-        rates = []
-    if len(rates) != 1 or rates[0].amount < 1 or rates[0].multiples < 1:
-        raise ValueError("should be a rate like 60/minute, 5/second or 1000/hour, or off")
-    return rates[0]
+    wanted = read_frequency(text)
+    return GRANULARITIES[wanted.unit](wanted.amount, wanted.multiples) if wanted else None
 
 
 class Window(NamedTuple):

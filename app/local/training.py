@@ -1,7 +1,6 @@
 """`acgan train`: the seed's script, here and now, with no server."""
 
 import json
-import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +12,7 @@ from pydantic import Field, ValidationError
 from rich.console import Console
 
 from app.local.display import progress_bar, show, tell_epoch
+from app.local.folder import HISTORY, STATE, TABLE, FolderTaken, check_folder
 from app.settings import AppSettings
 from models import resume
 from models.acceleration import describe, find_device
@@ -25,12 +25,6 @@ from models.images import encode_png, epoch_plot
 from models.quality import Assessor, digits_worth, find_assessor
 from models.trainer import Check, Trainer
 from models.weights import to_bytes
-
-HISTORY, TABLE, STATE = "history.json", "history.csv", "resume.safetensors"
-
-
-class FolderTaken(Exception):
-    """Another run's files are there already, or those of none where one was to go on; or none can be written."""
 
 
 class Stopped(Exception):
@@ -58,26 +52,6 @@ class Folder:
     save_seconds: float
     epochs: list[LocalEpoch] = field(default_factory=list)
     saved_at: float = field(default_factory=time.monotonic)
-
-    def check(self, going_on: bool) -> None:
-        """Find what stands in the way before anything is computed, which takes a while.
-
-        Raises FolderTaken, OSError.
-        """
-        taken = (self.out / HISTORY).exists() or (self.out / STATE).exists()
-        if taken and not going_on:
-            raise FolderTaken(
-                f"{self.out}/ already holds a run ({HISTORY}): go on with it by --resume, or choose another folder "
-                "with --out"
-            )
-        if going_on and not (self.out / STATE).exists():
-            raise FolderTaken(f"{self.out}/ holds no run to go on with ({STATE} is not there)")
-        try:
-            self.out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise FolderTaken(f"{self.out}/ cannot be made: {error.strerror}") from None
-        if not os.access(self.out, os.W_OK):
-            raise FolderTaken(f"nothing may be written into {self.out}/")
 
     def go_on(self, trainer: Trainer) -> None:
         """Take up the run that is there. Raises InvalidState, OSError."""
@@ -131,7 +105,7 @@ def train_here(
     """
     device = find_device(settings.device)
     folder = Folder(out, settings.save_seconds)
-    folder.check(going_on)
+    check_folder(out, going_on)
     dataset = load_dataset(config, settings.data_dir, settings.cache_dir, settings.mirrors)
     trainer = Trainer(config, dataset, device)
     try:

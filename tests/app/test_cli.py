@@ -1,6 +1,7 @@
 """The command line as a user meets it: real processes, exit codes, sentences."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -91,17 +92,22 @@ def test_train_leaves_what_the_seed_leaves(tmp_path: Path, dataset_name: Dataset
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["train", "--epochs", "0"], "epochs should be greater than or equal to 1"),
+        (["train", "--epochs", "0"], "acgan: --epochs should be at least 1, not 0"),
         (["train", "--dataset", "cifar"], "'mnist' or 'printed'"),
         (["train", "--train-examples", "50"], "raise train_examples or lower batch_size"),
         (["digits", "7", "-o", "x.png"], "nothing has been published"),
         (["digits", "7", "-o", "x.png", "--checkpoint", "none.safetensors"], "there is no file none.safetensors"),
         (["digits", "7", "-o", "none/x.png"], "there is no folder none to write x.png into"),
+        (["digits", "7", "-o", "tests"], "tests is a folder: name a file to write"),
+        (["evaluate", "--picture", "none/x.png"], "there is no folder none to write x.png into"),
+        (["export", "-o", "none/x.onnx"], "there is no folder none to write x.onnx into"),
+        (["order", "-o", "README.md"], "README.md is no folder"),
+        (["download", "20260131-120000-1a2b3c", "-o", "README.md/x"], "README.md/x/ cannot be made: README.md is no"),
         (["train", "--out", "/proc/run"], "/proc/run/ cannot be made"),
         (["digits", "7", "-o", "x.png", "--checkpoint", "nonsense"], "ids look like"),
         (["digits", "10", "-o", "x.png"], "less than or equal to 9"),
         (["digits", "7"], "nothing has been published"),
-        (["serve", "--port", "99999"], "port (ACGAN_PORT) should be less than or equal to 65535"),
+        (["serve", "--port", "99999"], "port (ACGAN_PORT) should be at most 65535, not 99999"),
         (["digits", "7", "-o", "x.png", "--checkpoint", "README.md"], "does not end in .safetensors"),
         (["evaluate", "nonsense"], "ids look like"),
         (["evaluate", "--dataset", "cifar"], "'mnist' or 'printed'"),
@@ -135,7 +141,7 @@ def test_a_device_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch, tmp
 def test_the_version_is_told() -> None:
     told = acgan("--version")
     assert told.returncode == 0
-    assert told.stdout.strip()
+    assert re.fullmatch(r"acgan (\d+[.]\d+[.]\d+|source)\n", told.stdout)
 
 
 def test_help_names_every_command() -> None:

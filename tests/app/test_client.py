@@ -245,7 +245,7 @@ def test_both_clients_offer_the_same_calls() -> None:
 
 
 def test_a_mistake_is_told_in_the_services_own_words(asked: Client) -> None:
-    with pytest.raises(Refused, match=r"body\.epochs: should be greater than or equal to 1, not 0") as refused:
+    with pytest.raises(Refused, match=r"body\.epochs: should be at least 1, not 0") as refused:
         asked.train(epochs=0)
     assert refused.value.status == 422
     assert [mistake["field"] for mistake in refused.value.mistakes] == ["body.epochs"]

@@ -17,32 +17,41 @@ JSON = {"Content-Type": "application/json"}
 VERBS = ("cancel", "resume", "retry", "front")
 
 MISTAKES: list[tuple[str, str, dict[str, Any], int, str]] = [
-    ("GET", "/digits/10", {}, 422, "path.label: should be less than or equal to 9, not '10'"),
+    ("GET", "/digits/10", {}, 422, "path.label: should be at most 9, not '10'"),
     ("GET", "/digits/-1", {}, 422, "path.label"),
-    ("GET", "/digits/x", {}, 422, "path.label: should be a valid integer, not 'x'"),
-    ("GET", "/digits/7?n=0", {}, 422, "query.n: should be greater than or equal to 1, not '0'"),
-    ("GET", "/digits/7?n=1001", {}, 422, "query.n: should be less than or equal to 1000"),
-    ("GET", "/digits/7?n=4.5", {}, 422, "query.n: should be a valid integer"),
+    ("GET", "/digits/x", {}, 422, "path.label: should be a whole number, not 'x'"),
+    ("GET", "/digits/7?n=0", {}, 422, "query.n: should be at least 1, not '0'"),
+    ("GET", "/digits/7?n=1001", {}, 422, "query.n: should be at most 1000"),
+    ("GET", "/digits/7?n=4.5", {}, 422, "query.n: should be a whole number"),
     ("GET", "/digits/7?seed=-1", {}, 422, "query.seed"),
     ("GET", f"/digits/7?seed={2**53}", {}, 422, "query.seed"),
     ("GET", "/digits/7?index=-1", {}, 422, "query.index"),
     ("GET", "/digits/7?scale=11", {}, 422, "query.scale"),
-    ("GET", "/digits/7?n=1000&scale=9", {}, 422, "less than or equal to 8"),
+    ("GET", "/digits/7?n=1000&scale=9", {}, 422, "at most 8"),
     ("GET", "/digits/7?count=40", {}, 422, "query.count: there is no such field"),
     ("GET", "/digits/7?checkpoint=nonsense", {}, 404, "ids look like"),
     ("GET", "/digits/7?checkpoint=../../etc/passwd", {}, 404, "ids look like"),
     ("GET", "/digits/7?checkpoint=20200101-000000-aaaaaa-e001", {}, 404, "GET /checkpoints"),
-    ("POST", "/train", {"json": {"epochs": 0}}, 422, "body.epochs: should be greater than or equal to 1, not 0"),
+    ("POST", "/train", {"json": {"epochs": 0}}, 422, "body.epochs: should be at least 1, not 0"),
+    ("POST", "/train", {"content": "null", "headers": JSON}, 422, "body: send a JSON object such as"),
+    ("POST", "/train", {"content": " null\n"}, 422, "body: send a JSON object such as"),
+    ("POST", "/datasets", {"content": "null", "headers": JSON}, 422, "body: send a JSON object such as"),
+    ("POST", "/train", {"json": {"epochs": 1.5}}, 422, "body.epochs: should be a whole number, not 1.5"),
+    ("POST", "/train", {"json": {"adam_lr": 0}}, 422, "body.adam_lr: should be more than 0, not 0"),
+    ("POST", "/train", {"json": {"adam_beta_1": 1}}, 422, "body.adam_beta_1: should be less than 1, not 1"),
+    ("POST", "/train", {"json": {"adam_lr": "fast"}}, 422, "body.adam_lr: should be a number, not 'fast'"),
+    ("POST", "/train", {"json": {"name": 7}}, 422, "body.name: should be text, not 7"),
+    ("GET", "/digits/7?invert=maybe", {}, 422, "query.invert: should be true or false, not 'maybe'"),
     ("POST", "/train", {"json": {"epochs": -1}}, 422, "body.epochs"),
     ("POST", "/train", {"json": {"epochs": 1e9}}, 422, "body.epochs"),
-    ("POST", "/train", {"json": {"epochs": "many"}}, 422, "body.epochs: should be a valid integer, not 'many'"),
+    ("POST", "/train", {"json": {"epochs": "many"}}, 422, "body.epochs: should be a whole number, not 'many'"),
     ("POST", "/train", {"json": {"epoch": 5}}, 422, "body.epoch: there is no such field: do you mean epochs?"),
     ("POST", "/train", {"json": {"zoom": 5}}, 422, "body.zoom: there is no such field: GET /docs lists those there"),
     ("POST", "/train", {"json": {"dataset": "cifar"}}, 422, "'mnist' or 'printed'"),
     ("POST", "/train", {"json": {"train_examples": 99}}, 422, "raise train_examples or lower batch_size"),
-    ("POST", "/train", {"json": {"priority": 10}}, 422, "body.priority: should be less than or equal to 9, not 10"),
+    ("POST", "/train", {"json": {"priority": 10}}, 422, "body.priority: should be at most 9, not 10"),
     ("POST", "/train", {"json": {"priority": -1}}, 422, "body.priority"),
-    ("POST", "/train", {"json": {"priority": "high"}}, 422, "body.priority: should be a valid integer"),
+    ("POST", "/train", {"json": {"priority": "high"}}, 422, "body.priority: should be a whole number"),
     ("POST", "/train", {"headers": {"Idempotency-Key": "a key"}}, 422, "visible ASCII characters, without spaces"),
     ("POST", "/train", {"headers": {"Idempotency-Key": ""}}, 422, "header.idempotency-key"),
     ("POST", "/train", {"headers": {"Idempotency-Key": 201 * "x"}}, 422, "should have at most 200 characters"),
@@ -101,6 +110,7 @@ def test_a_mistake_is_told_in_a_sentence(
     assert problem["title"]
     assert said in problem["detail"]
     assert problem["detail"].endswith((".", "?"))
+    assert answer.text.endswith("}\n")
     with redis.Redis.from_url(redis_url) as connection:
         assert [name for name in connection.scan_iter() if not name.startswith(RATES.encode())] == []
 

@@ -167,7 +167,7 @@ def test_following_lasts_through_a_restart_and_ends_by_ctrl_c(settings: AppSetti
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["start", "--epochs", "0"], "acgan: --epochs should be greater than or equal to 1"),
+        (["start", "--epochs", "0"], "acgan: --epochs should be at least 1"),
         (["start", "--train-examples", "50"], "acgan: train_examples is 50, less than one batch"),
         (["start", "--recipe", "blunt"], "'seed' or 'sharp'"),
         (["follow", NOBODY], "see `acgan jobs`"),

@@ -117,7 +117,7 @@ def test_mistakes_are_told_in_a_sentence_beside_the_field(browser: Browser, sett
         expect(page.get_by_role("main")).to_contain_text("No generator has been published yet")
         page.goto("/#/new?epochs=2000")
         page.get_by_role("button", name="Start the run").click()
-        expect(page.get_by_label("Epochs")).to_have_accessible_description(re.compile("less than or equal to 1000"))
+        expect(page.get_by_label("Epochs")).to_have_accessible_description(re.compile("at most 1000"))
         expect(page.get_by_label("Epochs")).to_be_focused()
         page.goto("/#/new?epochs=1&train_examples=50")
         page.get_by_role("button", name="Start the run").click()
@@ -153,11 +153,11 @@ def test_a_mistake_in_drawing_is_told_and_over_when_it_is_mended(
     with serving(settings) as address:
         page = browser.new_page(base_url=address)
         page.goto("/#/draw?label=3&n=2000&checkpoint=best")
-        expect(page.get_by_text("should be less than or equal to 1000")).to_be_visible()
+        expect(page.get_by_text("should be at most 1000")).to_be_visible()
         expect(page.get_by_label("Its address")).to_be_hidden()
         page.get_by_label("How many").fill("5")
         expect(page.get_by_role("img", name="5 times the digit 3")).to_be_visible()
-        expect(page.get_by_text("should be less than or equal to 1000")).to_be_hidden()
+        expect(page.get_by_text("should be at most 1000")).to_be_hidden()
         page.close()
 
 

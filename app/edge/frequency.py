@@ -1,0 +1,27 @@
+"""How often, as people write it: `60/minute`, `5/10seconds`, `off`. Free of what counts it, which loads slowly."""
+
+import re
+from typing import NamedTuple
+
+WRITTEN = re.compile(
+    r"\s*(\d{1,9})\s*(?:/|per)\s*(\d{1,9})?\s*(second|minute|hour|day|month|year)s?\s*", re.IGNORECASE | re.ASCII
+)
+
+
+class Frequency(NamedTuple):
+    """So many in so many seconds, minutes or whatever `unit` is."""
+
+    amount: int
+    multiples: int
+    unit: str
+
+
+def read_frequency(text: str) -> Frequency | None:
+    """None for `off`. Raises ValueError."""
+    if text.strip().lower() == "off":
+        return None
+    found = WRITTEN.fullmatch(text)
+    amount, multiples = (int(found[1]), int(found[2] or 1)) if found else (0, 0)
+    if not found or amount < 1 or multiples < 1:
+        raise ValueError("should be a rate like 60/minute, 5/second or 1000/hour, or off")
+    return Frequency(amount, multiples, found[3].lower())
