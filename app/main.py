@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
-from starlette.routing import Route
 
 from app.dependencies import Services
 from app.edge.body_limit import BodyLimit
@@ -65,11 +64,9 @@ def create_app(settings: AppSettings) -> FastAPI:
         summary="Train and serve a class-conditional digit generator.",
         version=code_version(),
         lifespan=lifespan,
-        docs_url=None,  # FastAPI's own pages want a network: app/routes/page.py has one that does not
-        redoc_url=None,
+        openapi_url=None,  # FastAPI sends it whole each time, and its pages want a network: app/routes/page.py
     )
     app.state.bounds = settings.bounds
-    plain = {route.path for route in app.routes if isinstance(route, Route)}
     add_error_handlers(app)
     app.add_middleware(LastLine)
     app.add_middleware(Shortcut)
@@ -78,7 +75,7 @@ def create_app(settings: AppSettings) -> FastAPI:
     if settings.keyring or settings.reads:
         reads = LocalRate(settings.reads) if settings.reads else None
         app.add_middleware(Door, keyring=settings.keyring, read_needs_key=settings.read_needs_key, reads=reads)
-    app.add_middleware(Observation, plain=plain)  # the last to be added is the outermost
+    app.add_middleware(Observation)  # the last to be added is the outermost
     for room in (training, jobs, digits, plays, datasets, checkpoints, operations, page):
         app.include_router(room.router)
     describe(app, needed=settings.keyring is not None, for_reading=settings.read_needs_key)

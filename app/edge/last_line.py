@@ -4,6 +4,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 Headers = list[tuple[bytes, bytes]]
 JSON, LENGTH = (b"content-type", b"application/json"), b"content-length"
+OF_FILES = {b"accept-ranges", b"vary"}  # what comes in parts or packed: its bytes are what they are
 
 
 class LastLine:
@@ -29,8 +30,8 @@ class LastLine:
 
 
 def with_one_more(headers: Headers) -> Headers | None:
-    """Count one more byte; None where the answer is a file, whose bytes are what they are, or has no length."""
+    """Count one more byte; None where the answer is a file, or has no length."""
     told = dict(headers)
-    if LENGTH not in told or b"accept-ranges" in told:
+    if LENGTH not in told or not OF_FILES.isdisjoint(told):
         return None
     return [*(header for header in headers if header[0] != LENGTH), (LENGTH, b"%d" % (int(told[LENGTH]) + 1))]

@@ -19,14 +19,13 @@ SANE = re.compile(rb"[\x21-\x7e]{1,128}")
 
 
 class Observation:
-    """The outermost layer. `plain` are addresses without parameters that FastAPI answers by itself, like /docs.
+    """The outermost layer.
 
     A request's time ends where its answer begins: streams and slow callers take as long as they like.
     """
 
-    def __init__(self, app: ASGIApp, plain: Iterable[str] = ()) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self.app = app
-        self.plain = frozenset(plain)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -50,16 +49,15 @@ class Observation:
         finally:
             seconds = (answered_at or perf_counter()) - began
             metrics.REQUESTS_IN_FLIGHT.dec()
-            method, route = scope["method"], self.route_of(scope)
+            method, route = scope["method"], route_of(scope)
             metrics.answered(method, route, status, seconds)
             tell(method, route, status, seconds)
 
-    def route_of(self, scope: Scope) -> str:
-        """The route's template, never the address itself: there are few of the one, and any number of the other."""
-        route = scope.get("route")
-        if route is not None:
-            return str(route.path)
-        return scope["path"] if scope["path"] in self.plain else UNMATCHED
+
+def route_of(scope: Scope) -> str:
+    """The route's template, never the address itself: there are few of the one, and any number of the other."""
+    route = scope.get("route")
+    return UNMATCHED if route is None else str(route.path)
 
 
 def find_id(headers: Iterable[tuple[bytes, bytes]]) -> str:

@@ -5,6 +5,9 @@ import { h, hush, notice, whisper } from "/page/dom.js";
 
 const VIEWS = { "": "runs", new: "order", runs: "run", compare: "compare", draw: "draw", play: "play", datasets: "datasets", checkpoints: "checkpoints" };
 
+// What a view is made of, beside what is loaded anyway: asked for all at once, since each round takes its time.
+const PARTS = { runs: ["ink"], run: ["chart", "curves", "ink", "runs"], compare: ["chart", "curves", "ink", "runs"], draw: ["ink"], play: ["ink"] };
+
 export function place() {
   const [path, query = ""] = location.hash.replace(/^#\/?/, "").split("?");
   const [view = "", id = ""] = path.split("/").map(decodeURIComponent);
@@ -39,6 +42,7 @@ async function show() {
   name("");
   if (!(at.view in VIEWS)) return main.replaceChildren(notice("There is no such page.", h("a", { href: "#/" }, "To the runs")));
   try {
+    for (const part of PARTS[VIEWS[at.view]] ?? []) import(`/page/${part}.js`).catch(() => {}); // the view says what is wrong
     const view = await import(`/page/${VIEWS[at.view]}.js`);
     if (signal.aborted) return;
     const root = h("div", { class: `view ${VIEWS[at.view]}` });

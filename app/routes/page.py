@@ -1,9 +1,18 @@
-"""The page, and Swagger UI: files that lie in packages, served as they are. Nothing is fetched from elsewhere."""
+"""The page, and Swagger UI: files that lie in packages, served as they are, and what describes the API to both.
 
+Nothing is fetched from elsewhere.
+"""
+
+import gzip
+import json
+import re
+from dataclasses import dataclass
+from functools import cached_property
 from importlib import resources
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
-from fastapi import APIRouter, Header, Response
+import anyio.to_thread
+from fastapi import APIRouter, Header, Request, Response
 from starlette.exceptions import HTTPException
 
 from app.wire import etags
@@ -18,6 +27,7 @@ MEDIA_TYPES = {
 
 OWN = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
 NOWHERE_ELSE = "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+NOTHING = "default-src 'none'; frame-ancestors 'none'"
 PAGE_POLICY = f"{OWN}{NOWHERE_ELSE}; require-trusted-types-for 'script'"
 # Swagger UI sets styles of its own, and draws icons from addresses that hold them.
 DOCS_POLICY = (
@@ -25,9 +35,32 @@ DOCS_POLICY = (
 )
 
 
-class File(NamedTuple):
+@dataclass(frozen=True)
+class File:
     data: bytes
     headers: dict[str, str]
+
+    @classmethod
+    def of(cls, data: bytes, media_type: str, policy: str) -> "File":
+        headers = {
+            "Content-Type": media_type,
+            "ETag": etags.name(data),
+            "Vary": "Accept-Encoding",
+            "Cache-Control": "no-cache",  # asked for again each time, and answered with 304
+            "Content-Security-Policy": policy,
+            "Referrer-Policy": "no-referrer",
+            "X-Content-Type-Options": "nosniff",
+        }
+        return cls(data, headers)
+
+    @cached_property
+    def packed(self) -> "File":
+        """The same for whoever takes gzip, packed when first asked for."""
+        data = gzip.compress(self.data, 9, mtime=0)
+        if len(data) >= len(self.data):
+            return self
+        named = {"Content-Encoding": "gzip", "ETag": f'{self.headers["ETag"][:-1]}-gzip"'}
+        return File(data, self.headers | named)
 
 
 def folder(package: str, part: str, policy: str) -> dict[str, File]:
@@ -36,18 +69,7 @@ def folder(package: str, part: str, policy: str) -> dict[str, File]:
     for entry in (resources.files(package) / part).iterdir():
         media_type = MEDIA_TYPES.get(entry.name.rpartition(".")[2])
         if media_type:
-            data = entry.read_bytes()
-            found[entry.name] = File(
-                data,
-                {
-                    "Content-Type": media_type,
-                    "ETag": etags.name(data),
-                    "Cache-Control": "no-cache",  # asked for again each time, and answered with 304
-                    "Content-Security-Policy": policy,
-                    "Referrer-Policy": "no-referrer",
-                    "X-Content-Type-Options": "nosniff",
-                },
-            )
+            found[entry.name] = File.of(entry.read_bytes(), media_type, policy)
     return found
 
 
@@ -57,32 +79,54 @@ DOCS = folder("app", "page/docs", DOCS_POLICY) | folder("fastapi_swagger", "reso
 router = APIRouter(include_in_schema=False)
 
 IfNoneMatch = Annotated[str | None, Header(max_length=1000)]
+AcceptEncoding = Annotated[str, Header(max_length=1000)]
+TAKES_GZIP = re.compile(r"(?:^|,)\s*gzip\s*(?:;\s*q=(?!0(?:[.]0*)?\s*(?:,|$))[^,]*)?(?:,|$)", re.IGNORECASE)
 
 
 @router.get("/")
-async def page(if_none_match: IfNoneMatch = None) -> Response:
-    return answer(PAGE, "index.html", if_none_match)
+async def page(if_none_match: IfNoneMatch = None, accept_encoding: AcceptEncoding = "") -> Response:
+    return await answer(PAGE.get("index.html"), if_none_match, accept_encoding)
 
 
 @router.get("/page/{name}")
-async def page_file(name: str, if_none_match: IfNoneMatch = None) -> Response:
-    return answer(PAGE, name, if_none_match)
+async def page_file(name: str, if_none_match: IfNoneMatch = None, accept_encoding: AcceptEncoding = "") -> Response:
+    return await answer(PAGE.get(name), if_none_match, accept_encoding)
 
 
 @router.get("/docs")
-async def docs(if_none_match: IfNoneMatch = None) -> Response:
-    return answer(DOCS, "docs.html", if_none_match)
+async def docs(if_none_match: IfNoneMatch = None, accept_encoding: AcceptEncoding = "") -> Response:
+    return await answer(DOCS.get("docs.html"), if_none_match, accept_encoding)
 
 
 @router.get("/docs/{name}")
-async def docs_file(name: str, if_none_match: IfNoneMatch = None) -> Response:
-    return answer(DOCS, name, if_none_match)
+async def docs_file(name: str, if_none_match: IfNoneMatch = None, accept_encoding: AcceptEncoding = "") -> Response:
+    return await answer(DOCS.get(name), if_none_match, accept_encoding)
 
 
-def answer(files: dict[str, File], name: str, if_none_match: str | None) -> Response:
-    if name not in files:
+@router.get("/openapi.json")
+async def openapi(
+    request: Request, if_none_match: IfNoneMatch = None, accept_encoding: AcceptEncoding = ""
+) -> Response:
+    """The form of the page is made of it: packed it is a tenth."""
+    state = request.app.state
+    if not hasattr(state, "openapi"):
+        told = json.dumps(request.app.openapi(), ensure_ascii=False, separators=(",", ":"))
+        state.openapi = File.of(f"{told}\n".encode(), "application/json", NOTHING)
+    return await answer(state.openapi, if_none_match, accept_encoding)
+
+
+async def answer(file: File | None, if_none_match: str | None, accept_encoding: str) -> Response:
+    if file is None:
         raise HTTPException(404)
-    file = files[name]
+    if TAKES_GZIP.search(accept_encoding):
+        file = await packed(file)
     if etags.is_known(file.headers["ETag"], if_none_match):
         return Response(status_code=304, headers=file.headers)
     return Response(file.data, headers=file.headers)
+
+
+async def packed(file: File) -> File:
+    """Pack in a thread what was not packed before: Swagger UI takes a twentieth of a second."""
+    if "packed" not in vars(file):
+        return await anyio.to_thread.run_sync(lambda: file.packed)
+    return file.packed
