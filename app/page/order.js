@@ -7,6 +7,7 @@ import { count, duration, number } from "/page/words.js";
 
 const FIRST = ["name", "recipe", "dataset", "epochs"]; // the rest is for those who look for it
 const ALL = { train_examples: 60000, test_examples: 10000 };
+const MOST = 5; // runs that an estimate goes by
 const UNKNOWN_PACE = 400; // images a second, of two slow cores: docs say two to three minutes for an epoch of 60,000
 
 export async function show(root, { query }, signal) {
@@ -82,6 +83,7 @@ function field(key, schema, given) {
   const id = `field-${key}`;
   const common = { id, name: key, "aria-describedby": `${id}-about ${id}-wrong` };
   const initial = given ?? (schema.default === undefined ? "" : String(schema.default));
+  const fallback = schema.default ?? "all";
   let input;
   if (kind.enum) {
     input = h("select", common, kind.enum.map((each) => h("option", { value: each }, each)));
@@ -89,12 +91,16 @@ function field(key, schema, given) {
     input = h("input", { ...common, type: "text", maxlength: kind.maxLength, autocomplete: "off" });
   } else {
     const step = kind.type === "integer" ? 1 : "any";
-    input = h("input", { ...common, type: "number", step, min: kind.minimum ?? kind.exclusiveMinimum, max: kind.maximum, placeholder: schema.default ?? "all", inputmode: step === 1 ? "numeric" : "decimal" });
+    input = h("input", { ...common, type: "number", step, min: kind.minimum ?? kind.exclusiveMinimum, max: kind.maximum, placeholder: fallback, inputmode: step === 1 ? "numeric" : "decimal" });
   }
+  const empty = h("span"); // what an emptied field means is said while it is empty
+  const tellEmpty = () => { empty.textContent = input.type === "number" && input.value === "" && !input.validity.badInput ? ` Empty means ${fallback}.` : ""; };
   input.value = initial;
+  input.addEventListener("input", tellEmpty);
+  tellEmpty();
   const wrong = h("p", { class: "wrong", id: `${id}-wrong` });
   const label = key === "adam_lr" ? "Learning rate" : key === "adam_beta_1" ? "Adam's beta 1" : key[0].toUpperCase() + key.slice(1).replaceAll("_", " ");
-  const element = h("div", { class: "field" }, h("label", { for: id }, label), input, h("p", { class: "hint", id: `${id}-about` }, prose(schema.description ?? "")), wrong);
+  const element = h("div", { class: "field" }, h("label", { for: id }, label), input, h("p", { class: "hint", id: `${id}-about` }, prose(schema.description ?? ""), empty), wrong);
   const isDefault = () => (input.value === "" && !input.validity.badInput) || input.value === String(schema.default);
   return {
     key, element,
@@ -108,7 +114,10 @@ function field(key, schema, given) {
       return input.type === "number" && input.value !== "" ? Number(input.value) : input.value;
     },
     is: (value) => input.value === String(value ?? schema.default ?? ""),
-    write: (value) => { input.value = value ?? schema.default ?? ""; },
+    write(value) {
+      input.value = value ?? schema.default ?? "";
+      tellEmpty();
+    },
     complain(message) {
       wrong.textContent = message && `${label} ${message}.`;
       input.setAttribute("aria-invalid", Boolean(message));
@@ -117,7 +126,7 @@ function field(key, schema, given) {
   };
 }
 
-/** What it will cost in time, by what runs took here lately. */
+/** What it will cost in time: the median of the last runs that were most like it, on the device of the newest of them. */
 function estimate(config, jobs) {
   const images = Math.min(config.train_examples, ALL.train_examples);
   const total = config.epochs * images;
@@ -132,8 +141,16 @@ function estimate(config, jobs) {
   const what = `${count(config.epochs, "epoch")} of ${number(images)} images`;
   const ahead = waiting ? ` ${count(waiting, "run")} before it ${waiting === 1 ? "has" : "have"} not ended.` : "";
   if (!timed.length) return [h("b", {}, `Perhaps ${duration(total / UNKNOWN_PACE)}`), `for ${what} on two processor cores; a GPU takes seconds. No run was timed here yet.${ahead}`];
-  const { job, pace } = timed[0];
-  return [h("b", {}, `About ${duration(total / pace)}`), `for ${what}, as fast as `, h("a", { href: `#/runs/${job.id}` }, job.config.name || job.id), ` (${number(Math.round(pace))} images a second).${ahead}`];
+  const { job, like } = timed[0];
+  const alike = timed.filter((each) => each.like === like && each.job.device === job.device).slice(0, MOST);
+  const pace = median(alike.map((each) => each.pace));
+  const by = alike.length === 1 ? ["as fast as ", h("a", { href: `#/runs/${job.id}` }, job.config.name || job.id)] : [`by the last ${alike.length} runs like it`];
+  return [h("b", {}, `About ${duration(total / pace)}`), `for ${what}, `, ...by, ` (${number(Math.round(pace))} images a second).${ahead}`];
+}
+
+function median(values) {
+  const sorted = [...values].sort((a, b) => a - b);
+  return (sorted[(sorted.length - 1) >> 1] + sorted[sorted.length >> 1]) / 2;
 }
 
 function random() {

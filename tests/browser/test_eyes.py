@@ -16,6 +16,9 @@ from tests.app.serving import serving
 from tests.browser.conftest import visiting
 from tests.e2e.service import Service
 from tests.models.test_checkpoints import NEW, OLD, manifest
+from tests.worker.test_store import epoch_record
+from worker.bench import JobBench
+from worker.jobs import JobStatus
 
 pytestmark = pytest.mark.browser
 
@@ -132,6 +135,41 @@ def test_mistakes_are_told_in_a_sentence_beside_the_field(browser: Browser, sett
         page.goto("/#/runs/20200101-000000-aaaaaa")
         expect(page.get_by_role("main")).to_contain_text("There is no job")
         expect(page).to_have_title("acgan")
+        page.close()
+
+
+def test_an_emptied_field_says_what_it_means_and_an_estimate_goes_by_several_runs(
+    browser: Browser, settings: AppSettings, store: CheckpointStore, redis_url: str
+) -> None:
+    with serving(settings) as address:
+        page = browser.new_page(base_url=address)
+        bench = JobBench.connect(redis_url)
+        took = (("seed", 600.0), ("seed", 660.0), ("sharp", 60.0), ("seed", 6000.0))  # the last one was disturbed
+        for recipe, seconds in took:
+            page.request.post("/train", data={"epochs": 1, "recipe": recipe})
+            claim = bench.claim()
+            assert claim
+            bench.add_epoch(claim, epoch_record(1).model_copy(update={"seconds": seconds}))
+            bench.finish(claim, JobStatus.SUCCEEDED)
+        bench.close()
+        page.goto("/#/new?epochs=10")
+        cost = page.locator(".cost")
+        expect(cost).to_contain_text("About 1 h 50 min")  # ten times 660 seconds
+        expect(cost).to_contain_text("by the last 3 runs like it (91 images a second)")
+        page.get_by_label("Recipe").select_option("sharp")
+        expect(cost).to_contain_text("About 10 minutes")
+        expect(cost.get_by_role("link")).to_be_visible()  # to the only one of its kind
+        epochs = page.get_by_label("Epochs")
+        expect(epochs).not_to_have_accessible_description(re.compile("Empty means"))
+        epochs.fill("")
+        expect(epochs).to_have_accessible_description(re.compile(r"Empty means 100\.$"))
+        expect(epochs).to_have_attribute("placeholder", "100")
+        expect(cost).to_contain_text("for 100 epochs of 60,000 images")
+        page.get_by_text("Everything else").click()
+        expect(page.get_by_label("Train examples")).to_have_accessible_description(re.compile("Empty means all"))
+        page.get_by_role("button", name="Start the run").click()
+        page.wait_for_url("**/#/runs/**")
+        assert page.request.get(f"/jobs/{page.url.rpartition('/')[2]}").json()["config"]["epochs"] == 100
         page.close()
 
 

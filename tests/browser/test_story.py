@@ -13,7 +13,7 @@ from tests.e2e.service import Service
 pytestmark = pytest.mark.browser
 expect.set_options(timeout=SLOW)
 
-FIRST_PAINT = 100_000  # bytes
+FIRST_PAINT = 50_000  # bytes
 TRANSFERRED = """() => performance.getEntriesByType("navigation").concat(performance.getEntriesByType("resource"))
     .reduce((sum, entry) => sum + entry.transferSize, 0)"""
 

@@ -1,0 +1,60 @@
+"""What the page weighs: requests and bytes, of a first visit and of the next. How to time it: benchmarks/page.py."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from playwright.sync_api import Browser
+from starlette.testclient import TestClient
+
+from app.main import create_app
+from app.settings import AppSettings
+from benchmarks.page import DESK, VIEWS, first_and_again
+from models.checkpoints import GENERATOR, SAMPLES, CheckpointStore
+from models.history import Progress
+from models.images import encode_png
+from tests.app.conftest import fresh_weights
+from tests.app.serving import serving
+from tests.models.test_checkpoints import manifest
+from tests.worker.test_store import epoch_record
+from worker.bench import JobBench
+
+pytestmark = pytest.mark.browser
+
+EPOCHS = 12
+BOUNDS = {  # requests, bytes of a first visit without the epoch's plot, bytes of the next visit
+    "runs": (14, 48_000, 16_000),
+    "a run": (17, 52_000, 28_000),
+    "the form": (12, 43_000, 15_000),
+}
+
+
+@pytest.fixture
+def address(settings: AppSettings, store: CheckpointStore) -> Iterator[str]:
+    """A service with a run that goes on, whose newest plot is empty and so weighs next to nothing."""
+    with TestClient(create_app(settings)) as client:
+        job = client.post("/train", json={"name": "twelve epochs so far"}).json()["id"]
+    bench = JobBench.connect(settings.redis_url)
+    claim = bench.claim()
+    assert claim
+    for epoch in range(1, EPOCHS + 1):
+        made = manifest(job, epoch).model_copy(update={"fence": claim.fence})
+        plot = encode_png(np.zeros((1120, 588), np.uint8))
+        store.publish(made, {GENERATOR: fresh_weights(2), SAMPLES: plot})
+        bench.add_epoch(claim, epoch_record(epoch).model_copy(update={"checkpoint": made.id}))
+    at = {"epoch": EPOCHS + 1, "epochs": 100, "batch": 5, "batches": 600}
+    bench.report(claim, Progress(**at, images_per_second=400.0, eta_seconds=9000.0))
+    bench.close()
+    with serving(settings) as found:
+        yield f"{found}/#/runs/{job}"
+
+
+def test_the_page_stays_light(browser: Browser, address: str) -> None:
+    url, _, job = address.partition("/#/runs/")
+    for view, (path, ready) in VIEWS.items():
+        first, again = first_and_again(browser, f"{url}/#/{path.format(job=job)}", ready, DESK)
+        requests, heaviest, heaviest_again = BOUNDS[view]
+        assert 5 < first.requests <= requests, (view, first)
+        assert 5_000 < first.bytes <= heaviest, (view, first)
+        assert again.requests <= requests, (view, again)
+        assert again.bytes <= heaviest_again, (view, again)
