@@ -1,9 +1,9 @@
 // Data sets on order: how many digits, and where the files are once a worker has made them.
 
 import { ENDED, get, key, post } from "/page/api.js";
-import { button, h, notice, pause, say, title, whisper } from "/page/dom.js";
+import { button, h, notice, pause, prose, say, title, whisper } from "/page/dom.js";
 import { name, note } from "/page/main.js";
-import { ago, bytes, duration, number } from "/page/words.js";
+import { ago, bytes, duration, number, sentence } from "/page/words.js";
 
 const CLASSES = 10, BYTES = 410, AGAIN = 1500; // bytes a digit takes, packed; milliseconds until it is asked again
 const SURE = { "": "as they come", 0.5: "those that the judge reads", 0.99: "those that the judge is sure of" };
@@ -79,7 +79,7 @@ function entry(dataset, update) {
       h("p", { class: "hint" }, `Seed ${order.seed}, drawn by `, h("code", {}, order.checkpoint), order.verify === null ? "" : `, verified to ${order.verify}`, `. Ordered ${ago(dataset.created_at)}.`),
       running && progress && h("progress", { max: progress.digits, value: progress.drawn, "aria-label": "Drawn so far" }),
       running && progress && h("p", { class: "hint" }, `${number(progress.drawn)} of ${number(progress.digits)}, about ${duration(progress.eta_seconds)} left.`),
-      dataset.error && notice(dataset.error),
+      dataset.error && notice(prose(sentence(dataset.error))),
       files(dataset)),
     h("div", { class: "actions" },
       running && status !== "cancelling" && control("cancel", "Cancel"),

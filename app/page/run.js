@@ -7,7 +7,7 @@ import { facts, h, notice, prose, say, title, whisper } from "/page/dom.js";
 import { CLASSES, hands } from "/page/ink.js";
 import { name, note } from "/page/main.js";
 import { badge, progress, verbs } from "/page/runs.js";
-import { KINDS, done, duration, figure, named, number, percent, standing, when } from "/page/words.js";
+import { KINDS, done, duration, figure, named, number, percent, sentence, standing, when } from "/page/words.js";
 
 const STEP = 450; // milliseconds an epoch, played
 
@@ -77,8 +77,7 @@ export async function show(root, { id, query }, signal) {
     const total = Math.max(job.progress?.epochs ?? 0, job.config.epochs);
     view.slider.max = epochs.at(-1).epoch;
     view.slider.value = at;
-    view.slider.disabled = epochs.length < 2;
-    view.play.hidden = epochs.length < 2;
+    view.slider.hidden = view.play.hidden = epochs.length < 2;
     view.slider.setAttribute("aria-valuetext", `epoch ${at} of ${total}`);
     view.epoch.textContent = `Epoch ${at}`;
     view.took.textContent = `of ${total}, in ${duration(shown.seconds)}`;
@@ -103,7 +102,7 @@ export async function show(root, { id, query }, signal) {
     const share = ENDED.includes(job.status) ? "" : `${Math.floor(100 * done(job))} % · `;
     name(share + named(job));
     const trouble = job.trouble ?? job.error;
-    view.trouble.replaceChildren(...(trouble ? [notice(trouble)] : []));
+    view.trouble.replaceChildren(...(trouble ? [notice(prose(sentence(trouble)))] : []));
     if (status !== job.status) {
       view.head.replaceChildren(head(job, changed));
       view.recipe.replaceChildren(about(job));

@@ -1,10 +1,10 @@
 // All runs, newest first, and what draws just now.
 
 import { ENDED, get, post } from "/page/api.js";
-import { button, h, pause, title } from "/page/dom.js";
+import { button, h, pause, prose, title } from "/page/dom.js";
 import { sheet } from "/page/ink.js";
 import { go, name, note } from "/page/main.js";
-import { ago, done, named, percent, recipe, standing } from "/page/words.js";
+import { ago, done, named, percent, recipe, sentence, standing } from "/page/words.js";
 
 const PAGE = 10, AGAIN = 2500;
 const STATES = ["queued", "running", "succeeded", "failed", "cancelled"];
@@ -110,7 +110,8 @@ function entry(job, chosen, pick) {
     row.dataset.status = now.status;
     if (state.dataset.status !== now.status) state.replaceChildren(badge(now.status));
     state.dataset.status = now.status;
-    line.textContent = now.trouble ?? now.error ?? standing(now);
+    const wrong = now.trouble ?? now.error;
+    line.replaceChildren(...(wrong ? prose(sentence(wrong)) : [standing(now)]));
     bar.set(done(now), `${named(now)}: progress`);
     bar.hidden = ENDED.includes(now.status);
     figures.textContent = [recipe(now.config), last(now), ago(now.created_at)].filter(Boolean).join(" · ");

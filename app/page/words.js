@@ -50,6 +50,11 @@ export function named(job) {
   return job.config.name || `Run ${job.id}`;
 }
 
+/** What a worker says of a run, as a sentence of its own. */
+export function sentence(text) {
+  return text[0].toUpperCase() + text.slice(1) + (/[.?!]$/.test(text) ? "" : ".");
+}
+
 /** What a run is, in a line. */
 export function recipe(config) {
   const told = [count(config.epochs, "epoch"), config.dataset === "mnist" ? "MNIST" : "printed digits"];
