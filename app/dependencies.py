@@ -62,7 +62,8 @@ async def no_null(request: Request) -> None:
     Nobody asks for hours of work by it: it is what a program sends that has lost what it meant to ask for.
     """
     if (await request.body()).strip() == b"null":
-        raise RequestValidationError([{"type": "dict_type", "loc": ("body",), "msg": "should be an object"}])
+        said = "should be a JSON object or left out, and is null"
+        raise RequestValidationError([{"type": "null", "loc": ("body",), "msg": said}])
 
 
 NoNull = Depends(no_null)

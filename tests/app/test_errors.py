@@ -16,6 +16,8 @@ JSON = {"Content-Type": "application/json"}
 
 VERBS = ("cancel", "resume", "retry", "front")
 
+NULL = "body: should be a JSON object or left out, and is null"
+
 MISTAKES: list[tuple[str, str, dict[str, Any], int, str]] = [
     ("GET", "/digits/10", {}, 422, "path.label: should be at most 9, not '10'"),
     ("GET", "/digits/-1", {}, 422, "path.label"),
@@ -33,9 +35,21 @@ MISTAKES: list[tuple[str, str, dict[str, Any], int, str]] = [
     ("GET", "/digits/7?checkpoint=../../etc/passwd", {}, 404, "ids look like"),
     ("GET", "/digits/7?checkpoint=20200101-000000-aaaaaa-e001", {}, 404, "GET /checkpoints"),
     ("POST", "/train", {"json": {"epochs": 0}}, 422, "body.epochs: should be at least 1, not 0"),
-    ("POST", "/train", {"content": "null", "headers": JSON}, 422, "body: send a JSON object such as"),
-    ("POST", "/train", {"content": " null\n"}, 422, "body: send a JSON object such as"),
-    ("POST", "/datasets", {"content": "null", "headers": JSON}, 422, "body: send a JSON object such as"),
+    (
+        "POST",
+        "/train",
+        {"content": "null", "headers": JSON},
+        422,
+        NULL,
+    ),
+    ("POST", "/train", {"content": " null\n"}, 422, NULL),
+    (
+        "POST",
+        "/datasets",
+        {"content": "null", "headers": JSON},
+        422,
+        NULL,
+    ),
     ("POST", "/train", {"json": {"epochs": 1.5}}, 422, "body.epochs: should be a whole number, not 1.5"),
     ("POST", "/train", {"json": {"adam_lr": 0}}, 422, "body.adam_lr: should be more than 0, not 0"),
     ("POST", "/train", {"json": {"adam_beta_1": 1}}, 422, "body.adam_beta_1: should be less than 1, not 1"),
