@@ -19,13 +19,13 @@ from typing import NamedTuple
 import redis
 
 from benchmarks.fleet import Drill, Fleet, Rounds, Tally, reconcile
-from benchmarks.listing import Listed, ask_all
+from benchmarks.listing import PATIENCE_SECONDS, Listed, ask_all
 from benchmarks.load import percentile
 from benchmarks.own_redis import OwnRedis, Work, connect, read
 from benchmarks.records import accept, fill, multiply
 from benchmarks.serving import markdown
 from benchmarks.telling import Told, tell_all
-from worker.store import EVENTS, QUEUE
+from worker.store import EVENTS, JOBS
 
 ACCEPTED = 50  # jobs; of the others that wait each is a copy of one of them
 HAMMERED = ("claim", "renew", "report")
@@ -90,7 +90,7 @@ def let_wait(url: str, count: int) -> None:
     accepted = min(ACCEPTED, count)
     accept(url, accepted)
     with connect(url) as client:
-        multiply(url, count - accepted, client.zrange(QUEUE, 0, -1))
+        multiply(url, count - accepted, client.zrevrange(JOBS, 0, accepted - 1))
 
 
 def rewrite(server: OwnRedis) -> float:
@@ -175,14 +175,17 @@ def reconciled(found: list[Measured]) -> Iterator[list[str]]:
         yield [str(workers), f"{ms(rounds.nothing, 0.5)}, {ms(rounds.nothing, 0.99)}", *after]
 
 
-def listed(found: list[Listed]) -> Iterator[list[str]]:
+def listed(found: dict[str, Listed | None]) -> Iterator[list[str]]:
     yield [
         *("question", "answers", "p50 ms", "p99 ms", "less waiting for a processor: p50, p99 ms"),
         *("the API's processor ms", "Redis'", "kB"),
     ]
-    for each in found:
+    for what, each in found.items():
+        if each is None:
+            yield [what, "0", f"> {1e3 * PATIENCE_SECONDS:.0f}", "-", "-", "-", "-", "-"]
+            continue
         yield [
-            *(each.what, str(each.answers), f"{each.p50:.1f}", f"{each.p99:.1f}"),
+            *(what, str(each.answers), f"{each.p50:.1f}", f"{each.p99:.1f}"),
             f"{each.undisturbed_p50:.1f}, {each.undisturbed_p99:.1f}",
             *(f"{each.server:.1f}", f"{each.redis:.2f}", f"{each.size / 1e3:.1f}"),
         ]
