@@ -19,6 +19,7 @@ from benchmarks.own_redis import Work, between, connect, read
 from benchmarks.records import ManyAtOnce, epoch_record, progress
 from worker.bench import Claim, JobBench
 from worker.jobs import JobStatus
+from worker.reconciler import Reconciler
 
 LEASE_SECONDS = 30.0
 FOREVER = 3600.0  # of leases that nobody is meant to lose
@@ -57,12 +58,17 @@ class Tally:
         return self
 
 
+def knock(_: str) -> None:
+    """Nobody listens, and so nobody is told."""
+
+
 class Worker:
     """One simulated worker: at most one job at a time, but where only claims are counted."""
 
     def __init__(self, url: str, number: int) -> None:
         self.url = url
         self.bench = JobBench.connect(url)
+        self.reconciler = Reconciler(self.bench, knock, lambda: False, RECONCILE_SECONDS, BACKOFF_SECONDS)
         self.chance = random.Random(number)
         self.tally = Tally()
         self.claims: list[Claim] = []
@@ -114,11 +120,7 @@ class Worker:
         self.claims = [claim] if claim else self.claims
 
     def reconcile(self) -> None:
-        """As worker/reconciler.py does, but for knocking."""
-        self.bench.reconcile(BACKOFF_SECONDS)
-        if self.bench.waiting():
-            self.bench.knocks()
-        self.bench.claims()
+        self.reconciler.once()
 
     def hammer(self, kind: str, until: float) -> None:
         act: Callable[[], None] = getattr(self, "take" if kind == "claim" else kind)

@@ -15,7 +15,7 @@ from benchmarks.load import percentile
 from benchmarks.own_redis import connect
 from benchmarks.processes import Running, running
 from benchmarks.servers import ROOT, get
-from worker.store import JOBS
+from worker.keys import JOBS
 
 PATIENCE_SECONDS = 60.0
 

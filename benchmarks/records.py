@@ -14,7 +14,8 @@ from models.config import TrainingConfig
 from models.history import EpochLosses, Loss, Progress, SplitLosses
 from worker.bench import Claim, JobBench
 from worker.jobs import EpochRecord, JobStatus, job_id_of
-from worker.store import JOBS, SEQUENCE, JobDesk, Order, job_key
+from worker.keys import JOBS, SEQUENCE, job_key
+from worker.store import JobDesk, Order
 
 EPOCHS = 15
 AT_ONCE = 16  # connections of a process that fills in

@@ -25,7 +25,7 @@ from benchmarks.own_redis import OwnRedis, Work, connect, read
 from benchmarks.records import accept, fill, multiply
 from benchmarks.serving import markdown
 from benchmarks.telling import Told, tell_all
-from worker.store import EVENTS, JOBS
+from worker.keys import EVENTS, JOBS
 
 ACCEPTED = 50  # jobs; of the others that wait each is a copy of one of them
 HAMMERED = ("claim", "renew", "report")
@@ -41,7 +41,7 @@ class Measured(NamedTuple):
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--records", type=int, default=100_000, help="jobs that have ended")
-    options.add_argument("--waiting", type=int, default=20_000, help="jobs that wait, for claims")
+    options.add_argument("--waiting", type=int, default=10_000, help="jobs that wait, for claims")
     options.add_argument("--workers", type=int, nargs="+", default=[10, 100, 1000])
     options.add_argument("--seconds", type=float, default=5.0, help="of each measurement")
     options.add_argument("--slower", type=float, default=1.0, help="than usual the workers' pace is; then multiplied")

@@ -11,6 +11,7 @@ from benchmarks.own_redis import OwnRedis, connect
 from benchmarks.processes import tree
 from benchmarks.records import EPOCHS, fill
 from tests.conftest import RunningRedis
+from worker.bench import JobBench
 from worker.jobs import JobStatus
 
 TINY = ["--records", "6", "--waiting", "30", "--workers", "3", "--seconds", "0.3", "--answers", "2"]
@@ -46,6 +47,9 @@ def test_copies_are_listed_as_what_they_are_copies_of(
     assert len({job.id for job in jobs}) == 6
     assert len({job.config.seed for job in jobs}) == 2
     assert [len(job.epochs) for job in jobs] == [EPOCHS] * 6
+    bench = JobBench.connect(redis_url)
+    assert not bench.mend_lists()
+    bench.close()
 
 
 def test_a_redis_that_is_killed_keeps_what_it_was_told(tmp_path: Path) -> None:
