@@ -229,6 +229,38 @@ def test_a_burst_of_other_jobs_events_loses_no_follower(address: str, bench: Job
         assert [told.data for told in stream] == [{"status": "running"}, {"status": "succeeded"}]
 
 
+PUSHED_OUT = """
+redis.call('HSET', 'acgan:job:' .. ARGV[1], 'status', 'succeeded', 'ended_at', '1')
+redis.call('XADD', 'acgan:events', '*', 'job', ARGV[1], 'kind', 'status', 'data', 'succeeded')
+for _ = 1, 10500 do
+  redis.call('XADD', 'acgan:events', 'MAXLEN', '~', 10000, '*', 'job', ARGV[2], 'kind', 'progress', 'data', '{}')
+end
+"""
+
+
+def test_what_was_pushed_out_before_it_was_read_is_told_by_the_record(address: str, bench: JobBench) -> None:
+    job_id = accept(address)
+    client: Any = bench.redis
+    with following(address, job_id) as stream:
+        last = next(stream)
+        client.eval(PUSHED_OUT, 0, job_id, NOBODY)
+        assert list(stream) == []
+    with following(address, job_id, last.id) as stream:
+        assert [(told.kind, told.data["status"]) for told in stream] == [("job", "succeeded")]
+
+
+def test_whoever_comes_again_after_a_thousand_events_of_others_gets_the_record(address: str, bench: JobBench) -> None:
+    job_id, client = accept(address), bench.redis
+    with following(address, job_id) as stream:
+        last = next(stream)
+    with client.pipeline(transaction=True) as others:
+        for _ in range(events.LOOKED_THROUGH):
+            others.xadd("acgan:events", {"job": NOBODY, "kind": "progress", "data": "{}"})
+        others.execute()
+    with following(address, job_id, last.id) as stream:
+        assert next(stream).kind == "job"
+
+
 def test_a_follower_that_does_not_keep_up_is_let_go_and_can_come_again(address: str, bench: JobBench) -> None:
     job_id = accept(address)
     held = claim(bench)

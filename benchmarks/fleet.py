@@ -1,0 +1,310 @@
+"""Workers of which only the way to Redis is real: each has a JobBench, and so a connection, and waits for its answers.
+
+They are threads, shared out among a few processes, since Redis answers quicker than one interpreter asks.
+"""
+
+import multiprocessing
+import random
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from typing import NamedTuple
+
+import redis
+
+from benchmarks.own_redis import Work, between, connect, read
+from benchmarks.records import ManyAtOnce, epoch_record, progress
+from worker.bench import Claim, JobBench
+from worker.jobs import JobStatus
+from worker.reconciler import Reconciler
+
+LEASE_SECONDS = 30.0
+FOREVER = 3600.0  # of leases that nobody is meant to lose
+RENEW_SECONDS = 1.0  # worker/lease.py asks as often, so that a cancellation is heard
+REPORT_SECONDS = 1.0  # models/pace.py tells as often
+SAVE_SECONDS = 60.0
+RECONCILE_SECONDS = 15.0
+EPOCH_SECONDS = 60.0
+JOB_SECONDS = 900.0
+BACKOFF_SECONDS = 10.0
+
+
+class Drill(NamedTuple):
+    """What each of the workers does for so long."""
+
+    kind: str  # claim, renew, report: as often as it can; or live: all of it when it is due
+    seconds: float
+    slower: float = 1.0  # than in earnest, `live` alone
+
+
+@dataclass
+class Tally:
+    """Seconds that each thing took, by its name; what Redis did not answer in time; lateness against the timetable."""
+
+    took: dict[str, list[float]] = field(default_factory=dict)
+    errors: int = 0
+    late: list[float] = field(default_factory=list)
+    cpu: float = 0.0  # seconds of the processes that asked
+
+    def __iadd__(self, other: "Tally") -> "Tally":
+        for name, times in other.took.items():
+            self.took.setdefault(name, []).extend(times)
+        self.errors += other.errors
+        self.late += other.late
+        self.cpu += other.cpu
+        return self
+
+
+def knock(_: str) -> None:
+    """Nobody listens, and so nobody is told."""
+
+
+class Worker:
+    """One simulated worker: at most one job at a time, but where only claims are counted."""
+
+    def __init__(self, url: str, number: int) -> None:
+        self.url = url
+        self.bench = JobBench.connect(url)
+        self.reconciler = Reconciler(self.bench, knock, lambda: False, RECONCILE_SECONDS, BACKOFF_SECONDS)
+        self.chance = random.Random(number)
+        self.tally = Tally()
+        self.claims: list[Claim] = []
+        self.batch = 0
+
+    def timed(self, name: str, act: Callable[[], object]) -> None:
+        began = time.monotonic()
+        try:
+            act()
+        except redis.RedisError:
+            self.tally.errors += 1
+            time.sleep(0.1)
+        else:
+            self.tally.took.setdefault(name, []).append(time.monotonic() - began)
+
+    def take(self, lease_seconds: float = FOREVER) -> None:
+        if claim := self.bench.claim(lease_seconds):
+            self.claims.append(claim)
+
+    def begin(self, kind: str) -> None:
+        """Connect, and hold a job where it takes one."""
+        while True:
+            with suppress(redis.RedisError):
+                if kind == "claim":
+                    self.bench.claims()
+                    return
+                self.take()
+                if self.claims:
+                    return
+            time.sleep(0.1)
+
+    def renew(self) -> None:
+        self.bench.renew(self.claims[0], FOREVER)
+
+    def report(self) -> None:
+        self.batch += 1
+        self.bench.report(self.claims[0], progress(1, self.batch % 600))
+
+    def save(self) -> None:
+        self.bench.saved(self.claims[0], 1, self.batch)
+
+    def end_epoch(self) -> None:
+        claim = self.claims[0]
+        self.bench.add_epoch(claim, epoch_record(claim.job.id, len(claim.told) % 100 + 1, self.chance))
+
+    def end_job(self) -> None:
+        self.bench.finish(self.claims[0], JobStatus.SUCCEEDED)
+        claim = self.bench.claim(FOREVER)
+        self.claims = [claim] if claim else self.claims
+
+    def reconcile(self) -> None:
+        self.reconciler.once()
+
+    def hammer(self, kind: str, until: float) -> None:
+        act: Callable[[], None] = getattr(self, "take" if kind == "claim" else kind)
+        while time.monotonic() < until:
+            held = len(self.claims)
+            self.timed(kind, act)
+            if kind == "claim" and len(self.claims) == held:
+                return  # no job waits
+
+    def live(self, until: float, slower: float) -> None:
+        """Do everything when it is due; each thing began at a time of its own."""
+        usual: list[tuple[Callable[[], None], float]] = [
+            (self.renew, RENEW_SECONDS),
+            (self.report, REPORT_SECONDS),
+            (self.save, SAVE_SECONDS),
+            (self.end_epoch, EPOCH_SECONDS),
+            (self.end_job, JOB_SECONDS),
+            (self.reconcile, RECONCILE_SECONDS),
+        ]
+        paces = [(act, slower * seconds) for act, seconds in usual]
+        now = time.monotonic()
+        due = [now + self.chance.random() * seconds for _, seconds in paces]
+        while (next_due := min(due)) < until:
+            time.sleep(max(0.0, next_due - time.monotonic()))
+            which = due.index(next_due)
+            act, seconds = paces[which]
+            self.tally.late.append(time.monotonic() - next_due)
+            self.timed(act.__name__, act)
+            due[which] += seconds
+
+    def hand_back(self) -> None:
+        with connect(self.url) as client, client.pipeline(transaction=False) as pipeline:
+            back = ManyAtOnce(pipeline)
+            for claim in self.claims:
+                claim.told.clear()
+                back.finish(claim, JobStatus.QUEUED)
+            pipeline.execute()
+        self.claims.clear()
+
+    def perform(self, drill: Drill) -> None:
+        until = time.monotonic() + drill.seconds
+        if drill.kind == "live":
+            self.live(until, drill.slower)
+        else:
+            self.hammer(drill.kind, until)
+
+
+# ----------------------------------------------------------------------------
+# Processes of them.
+
+
+def crew(url: str, first: int, count: int, pipe: Connection) -> None:
+    """Run workers `first` to `first + count`, drill after drill, until there is none."""
+    workers = [Worker(url, number) for number in range(first, first + count)]
+    while drill := pipe.recv():
+        pipe.send(exercise(workers, drill, pipe))
+        for worker in workers:
+            worker.hand_back()
+        pipe.send("over")
+
+
+def exercise(workers: list[Worker], drill: Drill, pipe: Connection) -> Tally:
+    """Say when all are ready, wait for the word, say what came of it."""
+    ready, go = threading.Barrier(len(workers) + 1), threading.Event()
+
+    def work(worker: Worker) -> None:
+        worker.begin(drill.kind)
+        worker.tally = Tally()
+        ready.wait()
+        go.wait()
+        worker.perform(drill)
+
+    threads = [threading.Thread(target=work, args=(worker,), daemon=True) for worker in workers]
+    for thread in threads:
+        thread.start()
+    ready.wait()
+    pipe.send("ready")
+    pipe.recv()
+    before, tally = time.process_time(), Tally()
+    go.set()
+    for thread in threads:
+        thread.join()
+    tally.cpu = time.process_time() - before
+    for worker in workers:
+        tally += worker.tally
+    return tally
+
+
+class Fleet:
+    """So many workers; a context, at whose end they are gone."""
+
+    def __init__(self, url: str, workers: int, processes: int = 2) -> None:
+        self.url, self.workers = url, workers
+        context = multiprocessing.get_context("spawn")
+        processes = min(processes, workers)
+        self.pipes: list[Connection] = []
+        self.crews = []
+        for number in range(processes):
+            first, end = (workers * each // processes for each in (number, number + 1))
+            ours, theirs = context.Pipe()
+            self.crews.append(context.Process(target=crew, args=(url, first, end - first, theirs), daemon=True))
+            self.crews[-1].start()
+            theirs.close()
+            self.pipes.append(ours)
+
+    def run(self, drill: Drill) -> tuple[Tally, Work]:
+        """Tell what the workers saw, and what Redis did meanwhile. What they held waits again afterwards.
+
+        Raises EOFError where a process of them has died.
+        """
+        tally = Tally()
+        with connect(self.url) as client:
+            self._tell(drill)
+            first = read(client)
+            self._tell("go", answered=False)
+            time.sleep(drill.seconds)
+            work = between(first, read(client))
+        for pipe in self.pipes:
+            tally += pipe.recv()
+        for pipe in self.pipes:
+            pipe.recv()
+        return tally, work
+
+    def _tell(self, word: Drill | str | None, answered: bool = True) -> None:
+        for pipe in self.pipes:
+            pipe.send(word)
+        for pipe in self.pipes if answered else ():
+            pipe.recv()
+
+    def __enter__(self) -> "Fleet":
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        for process, pipe in zip(self.crews, self.pipes, strict=True):
+            if failure[0] is None:
+                pipe.send(None)
+                process.join(10)
+            if process.is_alive():
+                process.kill()
+            process.join()
+            pipe.close()
+
+
+# ----------------------------------------------------------------------------
+# Workers that were lost.
+
+
+class Rounds(NamedTuple):
+    """Seconds that each round of reconciling took."""
+
+    nothing: list[float]  # found
+    lost: list[float]  # queued again, up to a hundred a round
+    due: list[float]  # the back-off was over, as many a round
+
+
+def reconcile(url: str, workers: int, idle_rounds: int = 50, backoff_seconds: float = 3.0) -> Rounds:
+    """Have so many workers hold jobs, then lose them all at once."""
+    bench = JobBench.connect(url)
+    claims: list[Claim] = []
+    while len(claims) < workers and (claim := bench.claim(FOREVER)):
+        claims.append(claim)
+    if len(claims) < workers:
+        raise RuntimeError("too few jobs wait")
+
+    def round_seconds() -> tuple[int, float]:
+        began = time.monotonic()
+        return len(bench.reconcile(backoff_seconds)), time.monotonic() - began
+
+    def until_done() -> list[float]:
+        rounds, found = [], 0
+        while found < workers:
+            told, seconds = round_seconds()
+            found += told
+            rounds.append(seconds)
+        return rounds
+
+    nothing = [round_seconds()[1] for _ in range(idle_rounds)]
+    with connect(url) as client, client.pipeline(transaction=False) as pipeline:
+        shorter = ManyAtOnce(pipeline)
+        for claim in claims:
+            shorter.renew(claim, 0.0)
+        pipeline.execute()
+    lost = until_done()
+    time.sleep(backoff_seconds + 0.1)
+    due = until_done()
+    bench.close()
+    return Rounds(nothing, lost, due)

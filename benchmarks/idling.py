@@ -1,0 +1,53 @@
+"""What a real `acgan worker` that has nothing to do asks of Redis."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks.own_redis import between, connect, read
+from benchmarks.processes import stop
+from benchmarks.servers import ROOT
+
+START_SECONDS = 120.0
+OURS = frozenset({"info", "client|list"})
+
+
+class Idle(NamedTuple):
+    connections: int
+    commands: float  # a second
+    scripts: float  # a second, among them
+    received: float  # bytes a second
+    sent: float
+    most: str  # the commands that come most often, and how often a second
+
+
+def idle(url: str, folder: Path, seconds: float) -> Idle:
+    """Run a worker for so long. No job may wait."""
+    told = {"HOME": str(folder / "worker"), "STORE": "", "DEVICE": "cpu", "REDIS_URL": url, "LOG_FORMAT": "json"}
+    env = {**os.environ, "PYTHONPATH": str(ROOT), **{f"ACGAN_{name}": value for name, value in told.items()}}
+    with connect(url) as client, (folder / "worker.log").open("wb") as log:
+        before, listening = len(client.client_list()), read(client).calls.get("brpop", 0)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "app.cli", "worker"],
+            env=env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
+        try:
+            deadline = time.monotonic() + START_SECONDS
+            while read(client).calls.get("brpop", 0) == listening:
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise SystemExit(f"the worker does not listen:\n{(folder / 'worker.log').read_text()[-2000:]}")
+                time.sleep(0.1)
+            first = read(client)
+            time.sleep(seconds)
+            work = between(first, read(client))
+            connections = len(client.client_list()) - before
+        finally:
+            stop(process)
+    calls = {name: count / work.seconds for name, count in work.calls.items() if name not in OURS}
+    often = sorted(calls, key=lambda name: -calls[name])[:4]
+    most = ", ".join(f"{name} {calls[name]:.2f}" for name in often)
+    rates = (work.scripts / work.seconds, work.received, work.sent)
+    return Idle(connections, sum(calls.values()), *rates, most)

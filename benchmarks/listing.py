@@ -1,0 +1,133 @@
+"""Lists of jobs over a real `acgan serve`, asked by one caller at a time: how long each answer takes, and its bytes."""
+
+import http.client
+import random
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from itertools import cycle
+from pathlib import Path
+from typing import NamedTuple
+
+from app.embedded_redis import free_port
+from benchmarks.load import percentile
+from benchmarks.own_redis import connect
+from benchmarks.processes import Running, running
+from benchmarks.servers import ROOT, get
+from worker.keys import JOBS
+
+PATIENCE_SECONDS = 60.0
+
+
+class Listed(NamedTuple):
+    """Answers to one question, in ms, but for the bytes of one."""
+
+    answers: int
+    p50: float
+    p99: float
+    undisturbed_p50: float  # less the time that client, server and Redis were ready to run and others ran
+    undisturbed_p99: float
+    server: float  # of processor time each, and of Redis
+    redis: float
+    size: int
+
+
+@contextmanager
+def serving(url: str, folder: Path) -> Iterator[Running]:
+    """`acgan serve` beside this Redis, without digits drawn ahead, which would take its processor at first."""
+    port = free_port()
+    told = {"HOME": str(folder / "home"), "STORE": "", "DEVICE": "cpu", "REDIS_URL": url, "STOCK": "0", "API_KEYS": ""}
+    env = {"PYTHONPATH": str(ROOT), **{f"ACGAN_{name}": value for name, value in told.items()}}
+    command = [sys.executable, "-m", "app.cli", "serve", "--host", "127.0.0.1", "--port", str(port)]
+    with running(command, env, folder, port, get("/jobs?limit=1")) as process:
+        yield process
+
+
+def questions(url: str) -> dict[str, list[str]]:
+    """Paths by what they ask for. Those of one kind differ in the job that they name."""
+    with connect(url) as client:
+        jobs = client.zrange(JOBS, 0, -1)
+    chance = random.Random(0)
+    older = jobs[: len(jobs) // 2 + 1]
+    return {
+        "`GET /jobs`": ["/jobs"],
+        "`GET /jobs?epochs=last`": ["/jobs?epochs=last"],
+        "`GET /jobs?limit=100&epochs=last`": ["/jobs?limit=100&epochs=last"],
+        "`GET /jobs?before=`, in the older half": [f"/jobs?before={chance.choice(older)}" for _ in range(50)],
+        "`GET /jobs/{id}`": [f"/jobs/{chance.choice(jobs)}" for _ in range(200)],
+        "`GET /jobs?status=failed`, one in a thousand": ["/jobs?status=failed"],
+        "`GET /jobs?status=cancelled`, none": ["/jobs?status=cancelled"],
+    }
+
+
+def ask_all(url: str, folder: Path, answers: int, seconds: float) -> dict[str, Listed | None]:
+    """Ask each question so often, or for so long, but once at least."""
+    with connect(url) as client:
+        redis_pid = int(client.info("server")["process_id"])
+    with serving(url, folder) as server:
+        caller = Caller(server, redis_pid)
+        with closing(caller.connection):
+            return {what: caller.ask(paths, answers, seconds) for what, paths in questions(url).items()}
+
+
+class Turns(NamedTuple):
+    """Of a process' first thread, which is all that matters here: seconds that it ran, and stood in line to run."""
+
+    ran: float
+    stood: float
+
+    @classmethod
+    def of(cls, pid: int | str) -> "Turns":
+        ran, stood, _ = Path(f"/proc/{pid}/schedstat").read_text().split()
+        return cls(int(ran) / 1e9, int(stood) / 1e9)
+
+
+class Taken(NamedTuple):
+    """One answer: seconds, and bytes."""
+
+    took: float
+    undisturbed: float
+    server: float
+    redis: float
+    size: int
+
+
+class Caller:
+    def __init__(self, server: Running, redis_pid: int) -> None:
+        self.connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE_SECONDS)
+        self.pids = (server.pid, redis_pid, "self")
+
+    def ask(self, paths: list[str], answers: int, seconds: float) -> Listed | None:
+        """None where even the first answer takes more than a minute."""
+        path, began = cycle(paths), time.monotonic()
+        try:
+            taken = [self.measure(next(path))]
+            while len(taken) <= answers and time.monotonic() - began < seconds:
+                taken.append(self.measure(next(path)))
+        except TimeoutError:
+            self.connection.close()
+            return None
+        taken = taken[1:] or taken  # the first makes what is made once
+        count = len(taken)
+        times, undisturbed = [[1e3 * each[n] for each in taken] for n in (0, 1)]
+        server, redis = (1e3 * sum(each[n] for each in taken) / count for n in (2, 3))
+        p50, p99 = (percentile(times, share) for share in (0.5, 0.99))
+        quiet50, quiet99 = (percentile(undisturbed, share) for share in (0.5, 0.99))
+        return Listed(count, p50, p99, quiet50, quiet99, server, redis, taken[-1].size)
+
+    def measure(self, path: str) -> Taken:
+        before, asked = [Turns.of(pid) for pid in self.pids], time.perf_counter()
+        size = self.take(path)
+        took, after = time.perf_counter() - asked, [Turns.of(pid) for pid in self.pids]
+        stood = sum(last.stood - first.stood for first, last in zip(before, after, strict=True))
+        server, redis, _ = (last.ran - first.ran for first, last in zip(before, after, strict=True))
+        return Taken(took, took - min(took, stood), server, redis, size)
+
+    def take(self, path: str) -> int:
+        self.connection.request("GET", path)
+        answer = self.connection.getresponse()
+        body = answer.read()
+        if answer.status != 200:
+            raise RuntimeError(f"{path} is answered with {answer.status}: {body[:200]!r}")
+        return len(body)

@@ -1,0 +1,147 @@
+"""A Redis of a benchmark's own, set as `acgan up` sets it, and what it tells of its work."""
+
+import subprocess
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import redis
+
+from app.embedded_redis import prepare
+from benchmarks.processes import stop
+
+START_SECONDS = 300.0  # a large file takes a while to be read
+
+
+class OwnRedis:
+    """A server on a free loopback port, whose every write reaches its file in `folder`; a context that ends it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.server = prepare(folder)
+        self.url = self.server.url
+        self.start()
+
+    @property
+    def version(self) -> str:
+        with connect(self.url) as client:
+            told: dict[str, Any] = client.info("server")
+        name = told.get("server_name", "redis")
+        return f"{name} {told.get(f'{name}_version')}"
+
+    def start(self) -> None:
+        with (self.folder / "redis.log").open("ab") as log:
+            self.process = subprocess.Popen(  # noqa: S603
+                self.server.command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            )
+        deadline = time.monotonic() + START_SECONDS
+        with connect(self.url) as client:
+            while not answers(client):
+                if self.process.poll() is not None or time.monotonic() > deadline:
+                    stop(self.process)
+                    raise SystemExit(f"Redis does not start:\n{(self.folder / 'redis.log').read_text()[-2000:]}")
+                time.sleep(0.02)
+
+    def restart(self) -> float:
+        """Kill it, and start it again; how many seconds later it answers."""
+        self.process.kill()
+        self.process.wait()
+        began = time.monotonic()
+        self.start()
+        return time.monotonic() - began
+
+    def __enter__(self) -> "OwnRedis":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        stop(self.process)
+
+
+def connect(url: str) -> "redis.Redis":
+    return redis.Redis.from_url(url, decode_responses=True, socket_timeout=60)
+
+
+def answers(client: "redis.Redis") -> bool:
+    try:
+        return bool(client.ping())
+    except redis.RedisError:
+        return False
+
+
+# ----------------------------------------------------------------------------
+# What it has done.
+
+
+class Reading(NamedTuple):
+    """Counters of a server, since its start, and when they were read."""
+
+    at: float
+    calls: dict[str, int]  # by command; what scripts call is among them
+    script_usec: float  # inside scripts
+    cpu: float  # seconds of the thread that runs commands, its system calls among them
+    busy: float  # seconds that this thread was not waiting for somebody to ask: its waits for the disk are in it
+    loops: int  # rounds of that thread, each of which writes to the disk once
+    received: int  # bytes
+    sent: int
+    memory: int
+    file: int  # bytes of the append-only file
+
+
+def read(client: "redis.Redis") -> Reading:
+    told: dict[str, Any] = client.info("everything")
+    commands = {name.removeprefix("cmdstat_"): each for name, each in told.items() if name.startswith("cmdstat_")}
+    return Reading(
+        time.monotonic(),
+        {name: int(each["calls"]) for name, each in commands.items()},
+        float(commands.get("evalsha", {}).get("usec", 0)),
+        float(told["used_cpu_user_main_thread"]) + float(told["used_cpu_sys_main_thread"]),
+        int(told["eventloop_duration_sum"]) / 1e6,
+        int(told["eventloop_cycles"]),
+        int(told["total_net_input_bytes"]),
+        int(told["total_net_output_bytes"]),
+        int(told["used_memory"]),
+        int(told["aof_current_size"]),
+    )
+
+
+class Work(NamedTuple):
+    """What a server did between two readings. Rates are a second, times an operation are µs."""
+
+    seconds: float
+    scripts: int
+    script_usec: float  # each, inside it
+    cpu_usec: float  # each script: all that the thread did, over how many scripts there were
+    busy_usec: float
+    cpu_share: float
+    busy_share: float
+    loops: float
+    received: float
+    sent: float
+    file: float
+    calls: dict[str, int]
+
+    @property
+    def capacity(self) -> float:
+        """Scripts a second that one processor of this kind would run, did it nothing else and its disk not wait."""
+        return 1e6 / self.cpu_usec if self.cpu_usec else 0.0
+
+
+def between(first: Reading, last: Reading) -> Work:
+    seconds = last.at - first.at
+    calls = {name: count - first.calls.get(name, 0) for name, count in last.calls.items()}
+    scripts = calls.get("evalsha", 0)
+    each = 1e6 / scripts if scripts else 0.0
+    return Work(
+        seconds,
+        scripts,
+        (last.script_usec - first.script_usec) * each / 1e6,
+        (last.cpu - first.cpu) * each,
+        (last.busy - first.busy) * each,
+        (last.cpu - first.cpu) / seconds,
+        (last.busy - first.busy) / seconds,
+        (last.loops - first.loops) / seconds,
+        (last.received - first.received) / seconds,
+        (last.sent - first.sent) / seconds,
+        (last.file - first.file) / seconds,
+        {name: count for name, count in calls.items() if count},
+    )

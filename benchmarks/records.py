@@ -1,0 +1,170 @@
+"""Job records by the hundred thousand: a thousand that JobDesk accepts and JobBench runs, and copies of these."""
+
+import asyncio
+import random
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from datetime import UTC, datetime
+from itertools import count as counting
+from multiprocessing import get_context
+
+from benchmarks.own_redis import connect
+from models.checkpoints import CheckpointId
+from models.config import TrainingConfig
+from models.history import EpochLosses, Loss, Progress, SplitLosses
+from worker.bench import Claim, JobBench
+from worker.jobs import EpochRecord, JobStatus, job_id_of
+from worker.keys import JOBS, SEQUENCE, job_key
+from worker.store import JobDesk, Order
+
+EPOCHS = 15
+AT_ONCE = 16  # connections of a process that fills in
+PROCESSES = 2
+NO_BOUND = 10**9  # of jobs that may wait
+ORIGINALS = 1000  # jobs that are run; the others are copies
+COPIED_AT_ONCE = 500
+FAILED_EVERY = 1000  # so that whoever lists those has to look far
+WORDS = ("baseline", "wider batch", "another seed", "slower", "sharp, again", "before the weekend")
+
+
+def recipe(chance: random.Random) -> TrainingConfig:
+    name = f"{chance.choice(WORDS)} {chance.randrange(1000)}" if chance.random() < 0.5 else None
+    return TrainingConfig(epochs=EPOCHS, seed=chance.randrange(2**31), name=name)
+
+
+def epoch_record(job_id: str, epoch: int, chance: random.Random) -> EpochRecord:
+    """An epoch's record, with as many figures and digits as a real one."""
+
+    def row() -> Loss:
+        generation, auxiliary = 0.6 + chance.random(), 0.01 + chance.random() / 10
+        return Loss(loss=generation + auxiliary, generation_loss=generation, auxiliary_loss=auxiliary)
+
+    def split() -> SplitLosses:
+        return SplitLosses(train=row(), test=row())
+
+    names = ["label_accuracy", "label_accuracy_worst", "variety", "variety_least", "frechet_distance"]
+    names += [f"{figure}_{label}" for label in range(10) for figure in ("label_accuracy", "variety")]
+    return EpochRecord(
+        epoch=epoch,
+        seconds=150 + 10 * chance.random(),
+        losses=EpochLosses(generator=split(), discriminator=split()),
+        checkpoint=str(CheckpointId(job_id, epoch)),
+        metrics={name: round(0.9 + chance.random() / 10, 4) for name in names},
+    )
+
+
+def progress(epoch: int, batch: int) -> Progress:
+    left = (EPOCHS - epoch + 1) * 156.25 - batch / 4
+    pace = 468.75 + batch / 7
+    return Progress(epoch=epoch, epochs=EPOCHS, batch=batch, batches=600, images_per_second=pace, eta_seconds=left)
+
+
+# ----------------------------------------------------------------------------
+# Accepted, as POST /train does.
+
+
+def accept(url: str, count: int, seed: int = 0) -> None:
+    """Let so many jobs wait, asked for over several connections at a time."""
+    recipes = [recipe(random.Random(f"{seed} {number}")) for number in range(count)]
+
+    async def one_after_another(desk: JobDesk, left: Iterator[TrainingConfig]) -> None:
+        for config in left:
+            await desk.create(Order(config))
+
+    async def together() -> None:
+        desk, left = JobDesk.connect(url, NO_BOUND), iter(recipes)
+        try:
+            await asyncio.gather(*(one_after_another(desk, left) for _ in range(AT_ONCE)))
+        finally:
+            await desk.close()
+
+    asyncio.run(together())
+
+
+# ----------------------------------------------------------------------------
+# Run, as a worker does, but for what it tells of the way from one epoch to the next.
+
+
+class ManyAtOnce(JobBench):
+    """Collects what is written in a pipeline, so that a run is one message. It cannot claim."""
+
+    def _still_ours(self, claim: Claim, status: str | None) -> JobStatus:
+        return JobStatus.RUNNING  # who executes the pipeline looks
+
+
+def run_through(bench: ManyAtOnce, claim: Claim, chance: random.Random) -> None:
+    settled = claim.job.config.model_copy(update={"precision": "bf16"})
+    bench.settle(claim, settled, "cpu (2 threads)")
+    for epoch in range(1, EPOCHS + 1):
+        bench.add_epoch(claim, epoch_record(claim.job.id, epoch, chance))
+    bench.saved(claim, EPOCHS, 600)
+    bench.report(claim, progress(EPOCHS, 600))
+    claim.told.clear()  # nothing was lost, so there is nothing to tell again
+    if claim.fence % FAILED_EVERY == 0:
+        bench.finish(claim, JobStatus.FAILED, "the losses are no longer finite: the run has diverged")
+    else:
+        bench.finish(claim, JobStatus.SUCCEEDED)
+
+
+def run_all(url: str, count: int) -> int:
+    """Run `count` of the jobs that wait, each with all its epochs; how many there were."""
+    turns = counting()
+
+    def one_after_another(_: int) -> int:
+        done = 0
+        with connect(url) as client, client.pipeline(transaction=False) as pipeline:
+            claims, writes = JobBench(client), ManyAtOnce(pipeline)
+            while next(turns) < count and (claim := claims.claim(600.0)):
+                run_through(writes, claim, random.Random(claim.fence))
+                if None in pipeline.execute():
+                    raise RuntimeError(f"job {claim.job.id} was lost while it was filled in")
+                done += 1
+        return done
+
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        return sum(threads.map(one_after_another, range(AT_ONCE)))
+
+
+# ----------------------------------------------------------------------------
+# Copied, inside Redis: a record of its own under an id of its own, in every list that has the one it is a copy of.
+
+# ARGV: place before the first copy, the first part of the copies' ids, how many lists, the lists, ids to be copied.
+COPY = """
+local lists = tonumber(ARGV[3])
+for n = 4 + lists, #ARGV do
+  local place = ARGV[1] + n - 3 - lists
+  local copy = ARGV[2] .. string.format('%06x', place)
+  redis.call('COPY', 'acgan:job:' .. ARGV[n], 'acgan:job:' .. copy)
+  redis.call('COPY', 'acgan:job:' .. ARGV[n] .. ':epochs', 'acgan:job:' .. copy .. ':epochs')
+  for l = 4, 3 + lists do
+    if redis.call('ZSCORE', ARGV[l], ARGV[n]) then redis.call('ZADD', ARGV[l], place, copy) end
+  end
+end
+"""
+
+
+def multiply(url: str, count: int, originals: list[str]) -> None:
+    """Make `count` copies of these jobs, in turn. What they tell names the checkpoints of the originals."""
+    with connect(url) as client:
+        copy = client.register_script(COPY)
+        lists = [key for key in client.scan_iter("acgan:*", _type="zset") if not key.startswith(job_key(""))]
+        (seconds, _) = client.time()
+        begin = job_id_of(datetime.fromtimestamp(seconds, UTC), 0)[:-6]
+        for done in range(0, count, COPIED_AT_ONCE):
+            many = min(COPIED_AT_ONCE, count - done)
+            last = client.incrby(SEQUENCE, many)
+            ids = [originals[(done + n) % len(originals)] for n in range(many)]
+            copy(args=[last - many, begin, len(lists), *lists, *ids])
+
+
+def fill(url: str, count: int) -> int:
+    """Make `count` jobs that have ended; how many of them were run."""
+    run = min(count, ORIGINALS)
+    shares = [run // PROCESSES + (n < run % PROCESSES) for n in range(PROCESSES)]
+    with ProcessPoolExecutor(PROCESSES, mp_context=get_context("spawn")) as pool:
+        list(pool.map(accept, [url] * PROCESSES, shares, range(PROCESSES)))
+        if sum(pool.map(run_all, [url] * PROCESSES, shares)) != run:
+            raise RuntimeError("not every job was filled in")
+    with connect(url) as client:
+        multiply(url, count - run, client.zrange(JOBS, 0, -1))
+    return run

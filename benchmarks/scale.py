@@ -1,0 +1,228 @@
+"""How far one Redis and one API carry: python -m benchmarks.scale [--records 100000] [--workers 10 100 1000]
+
+A Redis of its own, set as `acgan up` sets it, is filled with jobs that have ended. Simulated workers then use it by the
+service's own scripts: as often as they can, and at their usual pace. Lists of jobs are asked of a real `acgan serve`.
+Everything runs on the same processors; what Redis' own thread took for each script does not depend on who else did.
+"""
+
+import argparse
+import os
+import platform
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import redis
+
+from benchmarks.fleet import Drill, Fleet, Rounds, Tally, reconcile
+from benchmarks.listing import PATIENCE_SECONDS, Listed, ask_all
+from benchmarks.load import percentile
+from benchmarks.own_redis import OwnRedis, Work, connect, read
+from benchmarks.records import accept, fill, multiply
+from benchmarks.serving import markdown
+from benchmarks.telling import Told, tell_all
+from worker.keys import EVENTS, JOBS
+
+ACCEPTED = 50  # jobs; of the others that wait each is a copy of one of them
+HAMMERED = ("claim", "renew", "report")
+EVENT_RATES = [0.0, 100.0, 1000.0]
+
+
+class Measured(NamedTuple):
+    workers: int
+    drills: dict[str, tuple[Tally, Work]]
+    rounds: Rounds
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--records", type=int, default=100_000, help="jobs that have ended")
+    options.add_argument("--waiting", type=int, default=10_000, help="jobs that wait, for claims")
+    options.add_argument("--workers", type=int, nargs="+", default=[10, 100, 1000])
+    options.add_argument("--seconds", type=float, default=5.0, help="of each measurement")
+    options.add_argument("--slower", type=float, default=1.0, help="than usual the workers' pace is; then multiplied")
+    options.add_argument("--answers", type=int, default=200, help="of the API to each question")
+    options.add_argument("--answer-seconds", type=float, default=30.0, help="for each question at most, but for one")
+    options.add_argument(
+        "--folder", type=Path, help="where Redis keeps its file meanwhile; else where temporary files lie"
+    )
+    return options.parse_args(arguments)
+
+
+def progress(line: str) -> None:
+    sys.stderr.write(f"{time.strftime('%H:%M:%S')} {line}\n")
+
+
+# ----------------------------------------------------------------------------
+# The measurements.
+
+
+def fill_in(server: OwnRedis, records: int) -> Iterator[list[str]]:
+    """Fill in the jobs that have ended. The disk is asked for nothing until all are there."""
+    with connect(server.url) as client:
+        client.config_set("appendfsync", "no")
+        empty = read(client)
+        run = fill(server.url, records)
+        client.delete(EVENTS)
+        full = read(client)
+        rewriting = rewrite(server)
+        size = read(client).file
+    restarting = server.restart()
+    yield [
+        "jobs",
+        "of them run",
+        "bytes of memory each",
+        "memory, MB",
+        "file, MB",
+        "s to write it anew",
+        "s to restart",
+    ]
+    cells = [(full.memory - empty.memory) / records, full.memory / 1e6, size / 1e6]
+    yield [str(records), str(run), *(f"{cell:.0f}" for cell in cells), f"{rewriting:.1f}", f"{restarting:.1f}"]
+
+
+def let_wait(url: str, count: int) -> None:
+    """Let so many jobs wait for a worker."""
+    accepted = min(ACCEPTED, count)
+    accept(url, accepted)
+    with connect(url) as client:
+        multiply(url, count - accepted, client.zrevrange(JOBS, 0, accepted - 1))
+
+
+def rewrite(server: OwnRedis) -> float:
+    """Have Redis write its file anew; how many seconds that takes."""
+    with connect(server.url) as client:
+        while rewrites(client):
+            time.sleep(0.05)
+        began = time.monotonic()
+        client.bgrewriteaof()
+        while rewrites(client):
+            time.sleep(0.05)
+        return time.monotonic() - began
+
+
+def rewrites(client: "redis.Redis") -> bool:
+    told = client.info("persistence")
+    return bool(told["aof_rewrite_in_progress"] or told["aof_rewrite_scheduled"])
+
+
+def measure(url: str, workers: int, given: argparse.Namespace) -> Measured:
+    drills = {}
+    with Fleet(url, workers) as fleet:
+        for kind in (*HAMMERED, "live"):
+            progress(f"{workers} workers: {kind}")
+            drills[kind] = fleet.run(Drill(kind, given.seconds * (2 if kind == "live" else 1), given.slower))
+    progress(f"{workers} workers are lost")
+    return Measured(workers, drills, reconcile(url, workers))
+
+
+# ----------------------------------------------------------------------------
+# The tables.
+
+
+def ms(seconds: list[float], share: float) -> str:
+    return f"{1e3 * percentile(seconds, share):.1f}" if seconds else ""
+
+
+def hammered(found: list[Measured]) -> Iterator[list[str]]:
+    yield [
+        *("workers", "script", "a second", "p50 ms", "p99 ms", "given up", "µs inside", "µs of Redis' thread each"),
+        *("one processor's worth, a second", "Redis' share of one", "clients' share"),
+    ]
+    for workers, drills, _ in found:
+        for kind in HAMMERED:
+            tally, work = drills[kind]
+            times = tally.took.get(kind, [])
+            yield [
+                *(str(workers), kind, f"{work.scripts / work.seconds:.0f}", ms(times, 0.5), ms(times, 0.99)),
+                *(str(tally.errors), f"{work.script_usec:.0f}", f"{work.cpu_usec:.0f}", f"{work.capacity:.0f}"),
+                *(f"{work.cpu_share:.2f}", f"{tally.cpu / work.seconds:.2f}"),
+            ]
+
+
+def lived(found: list[Measured], slower: float) -> Iterator[list[str]]:
+    yield [
+        *("workers", "scripts a second", "events a second", "Redis' share of a processor", "kB/s in", "kB/s out"),
+        *("kB/s to the file", "renew p50, p99 ms", "late p50, p99 ms", "given up"),
+    ]
+    for workers, drills, _ in found:
+        tally, work = drills["live"]
+        scripts, events = (slower * count / work.seconds for count in (work.scripts, work.calls.get("xadd", 0)))
+        rates = (slower * rate / 1e3 for rate in (work.received, work.sent, work.file))
+        renewals = tally.took.get("renew", [])
+        yield [
+            *(str(workers), f"{scripts:.0f}", f"{events:.0f}", f"{slower * work.cpu_share:.3f}"),
+            *(f"{rate:.0f}" for rate in rates),
+            f"{ms(renewals, 0.5)}, {ms(renewals, 0.99)}",
+            f"{ms(tally.late, 0.5)}, {ms(tally.late, 0.99)}",
+            str(tally.errors),
+        ]
+
+
+def reconciled(found: list[Measured]) -> Iterator[list[str]]:
+    yield [
+        "workers",
+        "nothing lost: p50, p99 ms",
+        "all lost at once: rounds, ms together",
+        "back in the queue: the same",
+    ]
+    for workers, _, rounds in found:
+        after = (f"{len(times)}, {1e3 * sum(times):.1f}" for times in (rounds.lost, rounds.due))
+        yield [str(workers), f"{ms(rounds.nothing, 0.5)}, {ms(rounds.nothing, 0.99)}", *after]
+
+
+def listed(found: dict[str, Listed | None]) -> Iterator[list[str]]:
+    yield [
+        *("question", "answers", "p50 ms", "p99 ms", "less waiting for a processor: p50, p99 ms"),
+        *("the API's processor ms", "Redis'", "kB"),
+    ]
+    for what, each in found.items():
+        if each is None:
+            yield [what, "0", f"> {1e3 * PATIENCE_SECONDS:.0f}", "-", "-", "-", "-", "-"]
+            continue
+        yield [
+            *(what, str(each.answers), f"{each.p50:.1f}", f"{each.p99:.1f}"),
+            f"{each.undisturbed_p50:.1f}, {each.undisturbed_p99:.1f}",
+            *(f"{each.server:.1f}", f"{each.redis:.2f}", f"{each.size / 1e3:.1f}"),
+        ]
+
+
+def told(found: list[Told]) -> Iterator[list[str]]:
+    yield [
+        "events a second",
+        "reads of the stream a second",
+        "the API's share of a processor",
+        "Redis' share",
+        "kB/s out",
+    ]
+    for each in found:
+        yield [
+            *(f"{each.events:.0f}", f"{each.reads:.0f}", f"{each.server:.3f}", f"{each.redis:.3f}"),
+            f"{each.sent / 1e3:.0f}",
+        ]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    given = parse_arguments(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
+    with tempfile.TemporaryDirectory(dir=given.folder) as folder, OwnRedis(Path(folder)) as server:
+        about = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {server.version}"
+        progress(f"filling in {given.records} jobs")
+        records = markdown(fill_in(server, given.records))
+        progress("lists")
+        lists = markdown(listed(ask_all(server.url, Path(folder), given.answers, given.answer_seconds)))
+        let_wait(server.url, given.waiting)
+        found = [measure(server.url, workers, given) for workers in given.workers]
+        progress("events")
+        events = markdown(told(tell_all(server.url, Path(folder), EVENT_RATES, given.seconds)))
+    pace = f"; the workers' usual pace {given.slower:g} times slower, and multiplied" if given.slower != 1 else ""
+    tables = [records, markdown(hammered(found)), markdown(lived(found, given.slower)), markdown(reconciled(found))]
+    sys.stdout.write(f"{about}{pace}\n\n" + "\n\n".join([*tables, events, lists]) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""What events cost an API that reads them, whether anybody follows or not."""
+
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks.listing import Turns, serving
+from benchmarks.own_redis import between, connect, read
+from benchmarks.records import ManyAtOnce, progress
+from worker.bench import JobBench
+
+AT_ONCE = 5  # events written in one message
+SETTLING_SECONDS = 3.0
+
+
+class Told(NamedTuple):
+    events: float  # a second
+    reads: float  # a second, of the stream
+    server: float  # share of a processor
+    redis: float
+    sent: float  # bytes a second that Redis sent
+
+
+def tell_all(url: str, folder: Path, rates: list[float], seconds: float) -> list[Told]:
+    """Start an API, and write progress at each of these rates. A job has to wait."""
+    bench = JobBench.connect(url)
+    claim = bench.claim(3600.0)
+    if claim is None:
+        raise RuntimeError("no job waits")
+    with connect(url) as client, client.pipeline(transaction=False) as pipeline, serving(url, folder) as server:
+        redis_pid, writer = int(client.info("server")["process_id"]), ManyAtOnce(pipeline)
+        time.sleep(SETTLING_SECONDS)
+        found = []
+        for rate in rates:
+            first, before = read(client), [Turns.of(pid) for pid in (server.pid, redis_pid)]
+            began, written = time.monotonic(), 0
+            while (passed := time.monotonic() - began) < seconds:
+                while written < rate * passed:
+                    for _ in range(AT_ONCE):
+                        writer.report(claim, progress(1, written % 600))
+                        written += 1
+                    pipeline.execute()
+                time.sleep(0.001)
+            work, after = between(first, read(client)), [Turns.of(pid) for pid in (server.pid, redis_pid)]
+            api, redis = ((last.ran - one.ran) / work.seconds for one, last in zip(before, after, strict=True))
+            reads = work.calls.get("xread", 0) / work.seconds
+            found.append(Told(written / work.seconds, reads, api, redis, work.sent))
+    bench.close()
+    return found

@@ -1,0 +1,61 @@
+"""The simulation of many workers runs to its end, over the real scripts, and leaves nobody behind."""
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from benchmarks import scale
+from benchmarks.own_redis import OwnRedis, connect
+from benchmarks.processes import tree
+from benchmarks.records import EPOCHS, fill
+from tests.conftest import RunningRedis
+from worker.bench import JobBench
+from worker.jobs import JobStatus
+
+TINY = ["--records", "6", "--waiting", "30", "--workers", "3", "--seconds", "0.3", "--answers", "2"]
+
+
+def test_every_table_is_filled_in(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scale.main([*TINY, "--folder", str(tmp_path)])
+
+    told = capsys.readouterr().out
+    tables = [table.splitlines() for table in told.split("\n\n")[1:]]
+    assert [len(table) - 2 for table in tables] == [1, 3, 1, 1, 3, 7]
+    assert not re.search(r"\bnan\b|\|  \|", told)
+    left = [Path(f"/proc/{process.pid}/cmdline").read_text() for process in tree(os.getpid())]
+    assert not [command for command in left if "valkey" in command or "app.cli" in command or "spawn_main" in command]
+
+
+def test_records_are_as_the_service_makes_them(redis_url: str, shared_redis: RunningRedis) -> None:
+    fill(redis_url, 6)
+
+    jobs = shared_redis.ask(lambda desk: desk.newest(10))
+    assert [len(job.epochs) for job in jobs] == [EPOCHS] * 6
+    assert {job.status for job in jobs} == {JobStatus.SUCCEEDED}
+
+
+def test_copies_are_listed_as_what_they_are_copies_of(
+    redis_url: str, shared_redis: RunningRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("benchmarks.records.ORIGINALS", 2)
+
+    assert fill(redis_url, 6) == 2
+
+    jobs = shared_redis.ask(lambda desk: desk.newest(10, JobStatus.SUCCEEDED))
+    assert len({job.id for job in jobs}) == 6
+    assert len({job.config.seed for job in jobs}) == 2
+    assert [len(job.epochs) for job in jobs] == [EPOCHS] * 6
+    bench = JobBench.connect(redis_url)
+    assert not bench.mend_lists()
+    bench.close()
+
+
+def test_a_redis_that_is_killed_keeps_what_it_was_told(tmp_path: Path) -> None:
+    with OwnRedis(tmp_path) as server:
+        with connect(server.url) as client:
+            client.set("told", "kept")
+        server.restart()
+        with connect(server.url) as client:
+            assert client.get("told") == "kept"
