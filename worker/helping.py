@@ -2,8 +2,10 @@
 
 import contextlib
 import logging
+import os
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import redis
@@ -23,6 +25,7 @@ from worker import interruption, metrics
 from worker.bench import JobBench
 from worker.drawing import drawing, read_generator
 from worker.jobs import RunsOn
+from worker.lease import EXIT_CODE, STALLED_SECONDS
 from worker.settings import WorkerSettings
 from worker.sharing import Shared, Sharing
 
@@ -47,6 +50,7 @@ class Helper:
     settings: WorkerSettings
     takes: Sequence[RunsOn]  # the jobs that this worker may take, and so may help with
     knock: Callable[[RunsOn], None]  # tells the next idle worker that there is something to do
+    end_process: Callable[[int], None] = os._exit
 
     def help(self) -> bool:
         """Draw for whoever welcomes help. Says whether anything was drawn: a job may wait by now. Raises Interrupted.
@@ -83,7 +87,8 @@ class Helper:
                     self.call_another(shared, sharing)
                 part, begun = parts[taken], time.monotonic()
                 try:
-                    contributions.leave(part, pack_part(*draw(part.n, part.first)))
+                    with self.watched():
+                        contributions.leave(part, pack_part(*draw(part.n, part.first)))
                 except BaseException:
                     with contextlib.suppress(redis.RedisError):
                         sharing.give_back(shared, taken)
@@ -107,3 +112,14 @@ class Helper:
         if sharing.find([shared.runs_on]) and not self.bench.knocks(shared.runs_on):
             with contextlib.suppress(OperationalError):
                 self.knock(shared.runs_on)
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[None]:
+        """End the process where it has come to a halt: no lease does that here, and jobs may wait for this worker."""
+        timer = threading.Timer(STALLED_SECONDS, self.end_process, (EXIT_CODE,))
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()

@@ -82,7 +82,7 @@ class Host:
             if ours is None and time.monotonic() - since > took:
                 ours = next((name for name in missing if name in left), None)
             if ours is None:
-                pause(LOOK_SECONDS, self.check)
+                pause(LOOK_SECONDS if left else 0, self.check)
                 continue
             if ours in left:
                 begun = time.monotonic()

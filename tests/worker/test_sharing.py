@@ -4,6 +4,7 @@ A helper is called where an idle worker would be knocked: before the owner draws
 """
 
 import asyncio
+import dataclasses
 import hashlib
 import logging
 import threading
@@ -32,6 +33,7 @@ from worker.drawing import drawing, read_generator
 from worker.helping import Helper
 from worker.jobs import Job, JobStatus, RunsOn
 from worker.keys import HELPING, job_key, parts_key
+from worker.lease import EXIT_CODE
 from worker.settings import WorkerSettings
 from worker.sharing import Shared, Sharing
 from worker.store import JobDesk, Order
@@ -292,6 +294,20 @@ def test_a_helper_that_fails_gives_its_part_back(
     run_next_job(settings, knock)
     assert "no more help with a data set: no room" in caplog.text
     check(settings, job_id, alone, 0)
+
+
+def test_a_helper_that_comes_to_a_halt_ends(settings: WorkerSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To be started again: else jobs would wait for it."""
+    monkeypatch.setattr("worker.helping.STALLED_SECONDS", 0.2)
+    monkeypatch.setattr(Contributions, "leave", lambda *_: time.sleep(1))
+    accept(settings)
+    claim, ends = JobBench.connect(settings.redis_url).claim(), list[int]()
+    assert claim
+    settings.open_store().take(claim.job.id, claim.fence)
+    shared = Shared.of(claim, code_version())
+    Sharing(JobBench.connect(settings.redis_url).redis).welcome(shared, [ORDER.parts[0].name])
+    assert dataclasses.replace(helper(settings), end_process=ends.append).help() is True
+    assert ends == [EXIT_CODE]
 
 
 @pytest.mark.parametrize("how", ["in another folder", "of another version"])
