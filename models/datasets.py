@@ -41,6 +41,9 @@ DEFLATE_END = b"\x03\x00"
 # (n, first index) -> n digits of each class, 0 to 9 in turn, uint8 (n * 10, 28, 28), and redraws of each (n * 10,)
 Draw = Callable[[int, int], "tuple[np.ndarray, np.ndarray]"]
 
+# The parts that are missing -> each of them once, as soon as it is either ours to draw or drawn by somebody else
+Share = Callable[[list["Part"]], Iterator["Part"]]
+
 
 class DatasetOrder(BaseModel):
     """Which digits a data set is made of."""
@@ -62,6 +65,10 @@ class DatasetOrder(BaseModel):
     @property
     def splits(self) -> "list[Split]":
         return [Split("train", self.per_class, 0), Split("t10k", self.test_per_class, self.per_class)]
+
+    @property
+    def parts(self) -> "list[Part]":
+        return [part for split in self.splits for part in split.parts]
 
     @property
     def stride(self) -> int:
@@ -122,6 +129,7 @@ class Origin(BaseModel):
 
     generator_sha256: str
     device: str
+    helpers: dict[str, int] = Field({}, description="Devices of workers that helped, and how many parts each drew.")
     code_version: str
 
 
@@ -150,18 +158,23 @@ def read_manifest(folder: Path) -> DatasetManifest | None:
 # Making one.
 
 
-def make(folder: Path, order: DatasetOrder, origin: Origin, draw: Draw) -> Iterator[int]:
+def make(folder: Path, order: DatasetOrder, origin: Origin, draw: Draw, share: Share = iter) -> Iterator[int]:
     """Make a data set, or what is missing of it. Yields how many digits there are, after each part.
 
     Whoever takes no further step leaves what was made for the next one. Raises OSError where the disk is full.
     """
     if read_manifest(folder) is not None:
         return
-    done = 0
-    for part in (part for split in order.splits for part in split.parts):
-        path = folder / PARTS / part.name
-        if read_part(path, part) is None:
-            write_durably(path, pack_part(*draw(part.n, part.first)))
+    done, missing = 0, list[Part]()
+    for part in order.parts:
+        if read_part(part_path(folder, part), part) is None:
+            missing.append(part)
+        else:
+            done += part.digits
+            yield done
+    for part in share(missing):
+        if read_part(part_path(folder, part), part) is None:
+            write_durably(part_path(folder, part), pack_part(*draw(part.n, part.first)))
         done += part.digits
         yield done
     files: dict[str, DatasetFile] = {}
@@ -176,6 +189,10 @@ def make(folder: Path, order: DatasetOrder, origin: Origin, draw: Draw) -> Itera
     manifest = DatasetManifest(order=order, created_at=datetime.now(UTC), files=files, **dict(origin))
     write_durably(folder / MANIFEST, manifest.model_dump_json(indent=2).encode())
     shutil.rmtree(folder / PARTS, ignore_errors=True)
+
+
+def part_path(folder: Path, part: Part) -> Path:
+    return folder / PARTS / part.name
 
 
 class KeptPart(NamedTuple):
@@ -198,19 +215,26 @@ def pack_part(digits: "np.ndarray", redraws: "np.ndarray") -> bytes:
 
 def read_part(path: Path, part: Part) -> KeptPart | None:
     """Read a part; None where it is missing or damaged."""
-    size = part.digits * IMAGE_SIZE**2
     try:
-        data = path.read_bytes()
-        redraws, deflated = data[4 : 4 + part.digits], data[4 + part.digits :]
+        return unpack_part(path.read_bytes(), part)
+    except FileNotFoundError:
+        return None
+
+
+def unpack_part(data: bytes, part: Part) -> KeptPart | None:
+    """Take a part apart; None where it is damaged."""
+    size = part.digits * IMAGE_SIZE**2
+    redraws, deflated = data[4 : 4 + part.digits], data[4 + part.digits :]
+    try:
         pixels = zlib.decompressobj(-zlib.MAX_WBITS).decompress(deflated, size + 1)
-    except (FileNotFoundError, zlib.error):
+    except zlib.error:
         return None
     intact = len(pixels) == size and data[:4] == struct.pack("<I", zlib.crc32(pixels, zlib.crc32(redraws)))
     return KeptPart(redraws, deflated, pixels) if intact else None
 
 
 def kept_part(folder: Path, part: Part) -> KeptPart:
-    kept = read_part(folder / PARTS / part.name, part)
+    kept = read_part(part_path(folder, part), part)
     if kept is None:
         raise OSError(f"part {part.name} was damaged since it was drawn: resume the job to have it drawn again")
     return kept

@@ -5,32 +5,37 @@ import time
 from collections.abc import Callable
 
 import redis
-import torch
 
-from models import bundled
 from models.acceleration import describe, find_device
-from models.checkpoints import CheckpointId, CheckpointStore, Manifest
+from models.checkpoints import CheckpointStore
+from models.contributions import Contributions
 from models.datasets import DatasetOrder, Origin, make
-from models.drawing import prepare
-from models.history import Hopeless, Progress
-from models.redrawing import DatasetDrawer, drawing_threads
-from models.verification import Verifier, find_verifier
+from models.history import Progress
 from models.version import code_version
-from models.weights import generator_from_bytes
 from worker.bench import Claim, JobBench
+from worker.drawing import drawing, read_generator
+from worker.hosting import Host
+from worker.jobs import RunsOn
 from worker.lease import Lease
 from worker.patience import persist
 from worker.settings import WorkerSettings
+from worker.sharing import Shared, Sharing
 from worker.storing import Stubborn
 
 logger = logging.getLogger(__name__)
 
 
-def make_dataset(bench: JobBench, lease: Lease, store: CheckpointStore, settings: WorkerSettings) -> None:
-    """Draw what is ordered and not drawn yet, a part at a time.
+def make_dataset(
+    bench: JobBench,
+    lease: Lease,
+    store: CheckpointStore,
+    settings: WorkerSettings,
+    knock: Callable[[RunsOn], None] = lambda _: None,
+) -> None:
+    """Draw what is ordered and not drawn yet, a part at a time, with the help of whoever is idle.
 
     Raises JobLost, Cancelled and Interrupted between two parts, whose digits stay; CheckpointNotFound,
-    CheckpointDamaged, InvalidWeights, Hopeless, and OSError where the disk is full.
+    CheckpointDamaged, InvalidWeights, Hopeless, and OSError where the disk is full. `knock` tells an idle worker.
     """
 
     stubborn = Stubborn(bench, lease)
@@ -38,35 +43,36 @@ def make_dataset(bench: JobBench, lease: Lease, store: CheckpointStore, settings
     check()
     claim, order = lease.claim, lease.claim.job.order
     assert order is not None
-    if stubborn("the data set cannot be begun", lambda: store.has_dataset(claim.job.id)):
-        return
-    device = find_device(settings.device)
-    checkpoint = CheckpointId.parse(order.checkpoint)
-    shelf = bundled.STORE if checkpoint.job == bundled.JOB else store
-    manifest = stubborn("the data set cannot be begun", lambda: shelf.manifest(checkpoint))
-    drawing = stubborn("the data set cannot be begun", lambda: shelf.read(manifest, manifest.draws))
-    generator = prepare(generator_from_bytes(drawing), device)
-    verifier = verifier_for(manifest, order, device)
-    persist(lambda: bench.settle(claim, claim.job.config, describe(device)), check)
-    sha256 = manifest.files[manifest.draws].sha256
-    origin = Origin(generator_sha256=sha256, device=describe(device), code_version=code_version())
-    report = reporter(bench, claim, order)
-    with drawing_threads(device) as pool:
-        drawer = DatasetDrawer(generator, order, verifier, pool)
-        for done in make(store.dataset_workshop(claim.job.id), order, origin, drawer):
-            report(done)
-            check()
-    stubborn("the data set cannot be published", lambda: store.publish_dataset(claim.job.id, claim.fence))
-
-
-def verifier_for(manifest: Manifest, order: DatasetOrder, device: torch.device) -> Verifier | None:
-    """Raises Hopeless where there is no judge."""
-    if order.verify is None:
-        return None
-    verifier = find_verifier(manifest.config.dataset, device)
-    if verifier is None:
-        raise Hopeless(f"no judge of {manifest.config.dataset} digits comes with this package: order without verify")
-    return verifier
+    job, contributions = claim.job.id, Contributions(store, claim.job.id)
+    if not stubborn("the data set cannot be begun", lambda: store.has_dataset(job)):
+        device = find_device(settings.device)
+        manifest, weights = stubborn("the data set cannot be begun", lambda: read_generator(store, order))
+        sha256, version = manifest.files[manifest.draws].sha256, code_version()
+        origin = Origin(generator_sha256=sha256, device=describe(device), code_version=version)
+        report, workshop = reporter(bench, claim, order), store.dataset_workshop(job)
+        with (
+            drawing(order, manifest, weights, device) as draw,
+            Host(
+                bench=bench,
+                sharing=Sharing(bench.redis),
+                shared=Shared.of(claim, version),
+                contributions=contributions,
+                workshop=workshop,
+                origin=origin,
+                seconds=settings.lease_seconds,
+                check=check,
+                knock=knock,
+            ) as host,
+        ):
+            persist(lambda: bench.settle(claim, claim.job.config, origin.device), check)
+            for done in make(workshop, order, origin, draw, share=host):
+                report(done)
+                check()
+        stubborn("the data set cannot be published", lambda: store.publish_dataset(job, claim.fence))
+    try:
+        contributions.clear()
+    except OSError as error:  # the data set is there, whatever lies about
+        logger.warning("job %s: what helpers left stays: %s", job, error)
 
 
 def reporter(bench: JobBench, claim: Claim, order: DatasetOrder) -> Callable[[int], None]:

@@ -7,6 +7,7 @@
     acgan:turns              hash: the turn that is served, and that each caller's next job gets (`line_up` in scripts)
     acgan:delayed            sorted set: the ids that wait until a time, after their worker was lost
     acgan:leases             sorted set: the ids that a worker runs, and until when it may
+    acgan:helping            sorted set: the ids of data sets whose owners welcome help, by the tokens of their claims
     acgan:sequence           counter of accepted jobs, behind the order of acceptance and the ids
     acgan:fence              counter of claims: every claim gets a token higher than all before
     acgan:workers            sorted set: every worker, as `kind host:process`, and when it was seen; gone when none was
@@ -15,8 +16,10 @@
     acgan:rate:{...}         counters of how often each caller asked lately; for two windows of the rate
     acgan:job:{id}           hash: status, config, priority, runs_on, caller, turn, order, retry_of, created_at,
                              started_at, ended_at, progress, device, worker, error, trouble, fence; saved, lost,
-                             saved_when_lost count lost workers
+                             saved_when_lost count lost workers; of a data set also code, and helped:{device}
     acgan:job:{id}:epochs    hash: epoch number -> its record, so that an epoch told twice is there once
+    acgan:job:{id}:parts     sorted set: the parts of a data set that nobody has drawn, and until when somebody draws
+                             each; as long as help is welcome (worker/sharing.py)
 
 A job's record does not expire: it lives as long as its checkpoints may. A hundred epochs take about 60 KB.
 """
@@ -28,6 +31,7 @@ QUEUE = "acgan:queue"
 TURNS = "acgan:turns"
 DELAYED = "acgan:delayed"
 LEASES = "acgan:leases"
+HELPING = "acgan:helping"
 SEQUENCE = "acgan:sequence"
 FENCE = "acgan:fence"
 WORKERS = "acgan:workers"
@@ -41,6 +45,10 @@ def job_key(job_id: str) -> str:
 
 def epochs_key(job_id: str) -> str:
     return f"acgan:job:{job_id}:epochs"
+
+
+def parts_key(job_id: str) -> str:
+    return f"acgan:job:{job_id}:parts"
 
 
 def idempotency_key(caller: str | None, key: str) -> str:

@@ -27,7 +27,10 @@ JOBS_ENDED = Counter(
     "acgan_worker_jobs_ended", "Jobs ended, by how; `queued` were handed back.", ["status"], registry=REGISTRY
 )
 LEASES_LOST = Counter("acgan_worker_leases_lost", "Jobs that went to somebody else meanwhile.", registry=REGISTRY)
-BUSY = Gauge("acgan_worker_busy", "Whether a job is being run.", registry=REGISTRY)
+BUSY = Gauge("acgan_worker_busy", "Whether a job is being run, or another's data set drawn.", registry=REGISTRY)
+PARTS_HELPED = Counter(
+    "acgan_worker_parts_helped", "Parts drawn for other workers' data sets, of 5000 digits at most.", registry=REGISTRY
+)
 PROCESSES_LOST = Counter("acgan_worker_processes_lost", "Training processes that ended by force.", registry=REGISTRY)
 
 ITERATIONS = Counter("acgan_worker_iterations", "Iterations trained.", registry=REGISTRY)

@@ -1,7 +1,7 @@
 """What makes lost messages, workers and answers cost seconds and nothing else: a thread in each Celery parent.
 
-It queues the jobs that nobody runs any more, knocks where jobs wait and no message says so, and ends a worker that is
-alive and hears no knocks.
+It queues the jobs that nobody runs any more, knocks where jobs wait or help is welcome and no message says so, and ends
+a worker that is alive and hears no knocks.
 """
 
 import logging
@@ -16,6 +16,7 @@ from kombu.exceptions import OperationalError
 from worker import metrics
 from worker.bench import JobBench
 from worker.jobs import RunsOn, taken_by
+from worker.sharing import Sharing
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +42,7 @@ class Reconciler:
         end_process: Callable[[int], None] = os._exit,
     ) -> None:
         self.bench = bench
+        self.sharing = Sharing(bench.redis)
         self.knock = knock
         self.idle = idle
         self.seconds = seconds
@@ -89,6 +91,8 @@ class Reconciler:
         for runs_on, number in waiting.items():
             for _ in range(number - self.bench.knocks(runs_on) if number else 0):
                 self.knock(runs_on)
+        if not any(waiting.values()) and self.idle():
+            self.call_for_help()
         claims = self.bench.claims()
         heard_nothing = sum(waiting.values()) > 0 and self.idle() and claims == self.claims_seen
         self.deaf_rounds = self.deaf_rounds + 1 if heard_nothing else 0
@@ -97,3 +101,9 @@ class Reconciler:
             logger.error("jobs wait and this worker is idle, but hears no knocks: ending it, to be started again")
             self._over.set()
             self.end_process(EXIT_CODE)
+
+    def call_for_help(self) -> None:
+        """Knock for whoever is idle, where somebody welcomes help."""
+        shared = self.sharing.find(taken_by(self.kind))
+        if shared and not self.bench.knocks(shared.runs_on):
+            self.knock(shared.runs_on)

@@ -31,10 +31,10 @@ celery = make_celery(settings)
 
 @celery.task(name=TRAIN)  # type: ignore[untyped-decorator]
 def train() -> None:
-    """Run the job that has waited longest, if one waits; where it is handed back, tell the other workers."""
+    """Run the job that has waited longest, or help another; where it is handed back, tell the other workers."""
     from worker.training import run_next_job  # here, so that the parent process stays free of torch
 
-    if (handed_back := run_next_job(settings)) is not None:
+    if (handed_back := run_next_job(settings, partial(knock, celery))) is not None:
         knock(celery, handed_back.runs_on)
 
 

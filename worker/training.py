@@ -1,6 +1,7 @@
 """A job's way from claimed to ended: binds the trainer, which knows no jobs, to the record and the checkpoints."""
 
 import logging
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
 
@@ -20,7 +21,8 @@ from models.weights import InvalidWeights
 from worker import interruption, metrics
 from worker.bench import Claim, JobBench, JobLost
 from worker.dataset import make_dataset
-from worker.jobs import Job, JobStatus, kind_of, taken_by
+from worker.helping import Helper
+from worker.jobs import Job, JobStatus, RunsOn, kind_of, taken_by
 from worker.keeper import Keeper, record_of
 from worker.lease import Cancelled, Lease
 from worker.patience import persist
@@ -40,26 +42,30 @@ FAILURES = (  # whose message says all there is to say
 )
 
 
-def run_next_job(settings: WorkerSettings) -> Job | None:
+def run_next_job(settings: WorkerSettings, knock: Callable[[RunsOn], None] = lambda _: None) -> Job | None:
     """Claim the job that is next, run it, and write how it ended. Returns it where it was handed back.
 
+    Until one waits it helps whoever welcomes help. `knock` tells an idle worker that there is something to do.
     Raises DeviceUnavailable, and takes none, where this worker's device is gone.
     """
     takes = taken_by(kind_of(str(find_device(settings.device))))
     bench, store = JobBench.connect(settings.redis_url), settings.open_store()
     try:
-        claim = bench.claim(settings.lease_seconds, store.highest_fence(), takes)
-        if claim is None:
-            logger.info("knocked, but no job waits")
-            return None
+        while (claim := bench.claim(settings.lease_seconds, store.highest_fence(), takes)) is None:
+            if not Helper(bench, store, settings, takes, knock).help():
+                logger.info("knocked, but no job waits")
+                return None
         metrics.tell(metrics.JOBS_TAKEN)
         with told_as(claim), Lease(bench, claim, settings.lease_seconds) as lease:
-            status, error = carry_out(bench, lease, store, settings)
+            status, error = carry_out(bench, lease, store, settings, knock)
             persist(lambda: bench.finish(claim, status, error), lease.check_held)
         metrics.tell(metrics.JOBS_ENDED, 1, status.value)
         if status == JobStatus.SUCCEEDED:
             drop_state(store, claim)  # not before: whoever has to do it again begins from there
         return claim.job if status == JobStatus.QUEUED else None
+    except interruption.Interrupted:
+        logger.info("no more help: this worker stops")
+        return None
     except Unreachable as away:
         logger.error("no job is taken: %s", away)
         return None
@@ -77,13 +83,18 @@ def told_as(claim: Claim) -> AbstractContextManager[None]:
     return bound_contextvars(job=claim.job.id, epoch=len(claim.job.epochs) + 1, fence=claim.fence)
 
 
-def carry_out(bench: JobBench, lease: Lease, store: CheckpointStore, settings: WorkerSettings) -> tuple[JobStatus, str]:
+def carry_out(
+    bench: JobBench, lease: Lease, store: CheckpointStore, settings: WorkerSettings, knock: Callable[[RunsOn], None]
+) -> tuple[JobStatus, str]:
     """Run a claimed job to its end, whichever that is, and say which and why. Raises JobLost, Superseded."""
     job_id = lease.claim.job.id
     logger.info("job %s starts, with token %d", job_id, lease.claim.fence)
     try:
         take_over(bench, lease, store)
-        (make_dataset if lease.claim.job.order else train)(bench, lease, store, settings)
+        if lease.claim.job.order:
+            make_dataset(bench, lease, store, settings, knock)
+        else:
+            train(bench, lease, store, settings)
     except interruption.Interrupted:
         logger.info("job %s goes back to the queue: this worker stops", job_id)
         return JobStatus.QUEUED, ""

@@ -14,6 +14,7 @@ from app.schemas import JobsQuery
 from app.wire import etags, ranges
 from app.wire.ordering import FILE_NAME, DatasetList, DatasetView, WantedDataset
 from models.checkpoints import CheckpointStore
+from models.contributions import Contributions
 from models.datasets import MANIFEST, DatasetManifest
 from worker.jobs import ENDED, Job
 from worker.store import JobNotFound, NotNow, Order
@@ -177,3 +178,4 @@ async def delete(services: ServicesDep, job_id: DatasetId) -> None:
     if job.status not in ENDED:
         raise NotNow(f"data set {job_id} is {job.status}: cancel it first, with POST /jobs/{job_id}/cancel")
     await anyio.to_thread.run_sync(services.store.delete_dataset, job_id)
+    await anyio.to_thread.run_sync(Contributions(services.store, job_id).clear)

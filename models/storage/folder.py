@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import ClassVar
 
 from models.files import sync_folder, write_durably
 from models.storage.shelf import MANIFEST, Fence, Folder, Result
@@ -139,6 +140,8 @@ class FolderShelf:
 
     # ----------------------------------------------------------------------------
     # What is too large for memory is made in its place.
+
+    shares_workshops: ClassVar[bool] = True
 
     def workshop(self, folder: Folder) -> Path:
         return self.path(folder)

@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import obstore
 from obstore.store import from_url
@@ -267,6 +267,8 @@ class ObjectShelf:
 
     # ----------------------------------------------------------------------------
     # What is too large for memory is made here.
+
+    shares_workshops: ClassVar[bool] = False
 
     def workshop(self, folder: Folder) -> Path:
         return self.workshops / folder.job / folder.name

@@ -9,7 +9,7 @@ A job has a fence: the highest token that was given out to write for it.
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple, Protocol, TypeVar
+from typing import ClassVar, NamedTuple, Protocol, TypeVar
 
 Result = TypeVar("Result")
 
@@ -108,6 +108,8 @@ class Shelf(Protocol):
 
     # ----------------------------------------------------------------------------
     # Folders whose files are too large for memory: made on this machine, file by file, manifest last.
+
+    shares_workshops: ClassVar[bool]  # whether what lies in a workshop is found from every machine
 
     def workshop(self, folder: Folder) -> Path:
         """Say where to make them; what lies there stays for whoever goes on with it on this machine."""

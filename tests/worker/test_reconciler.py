@@ -6,10 +6,12 @@ import pytest
 import redis
 
 from models.config import TrainingConfig
+from models.datasets import DatasetOrder
 from worker.bench import JobBench
 from worker.jobs import RunsOn
 from worker.queue import knocks_key
 from worker.reconciler import DEAF_ROUNDS, EXIT_CODE, Reconciler
+from worker.sharing import Shared, Sharing
 from worker.store import JobDesk, Order
 
 
@@ -26,10 +28,10 @@ class Parts:
     def knock(self, runs_on: RunsOn) -> None:
         self.bench.redis.lpush(knocks_key(runs_on), "knock")
 
-    def accept(self) -> None:
+    def accept(self, dataset: DatasetOrder | None = None) -> None:
         async def create() -> None:
             desk = JobDesk.connect(self.url)
-            await desk.create(Order(TrainingConfig()))
+            await desk.create(Order(TrainingConfig(), dataset=dataset))
             await desk.close()
 
         asyncio.run(create())
@@ -91,3 +93,20 @@ def test_a_redis_that_is_away_ends_no_worker(parts: Parts) -> None:
     parts.reconciler.stop()
     assert parts.ends == []
     assert parts.reconciler.deaf_rounds == 0
+
+
+def test_it_knocks_where_help_is_welcome(parts: Parts) -> None:
+    """Once, and for nobody where this worker is busy: others have reconcilers of their own."""
+    order = DatasetOrder(checkpoint="pretrained-e012")
+    parts.accept(order)
+    claim = parts.bench.claim()
+    assert claim
+    Sharing(parts.bench.redis).welcome(Shared.of(claim, "1"), ["a", "b"])
+    parts.idle = False
+    parts.reconciler.once()
+    assert parts.bench.knocks() == 0
+    parts.idle = True
+    for _ in range(2 * DEAF_ROUNDS):
+        parts.reconciler.once()
+    assert parts.bench.knocks() == 1
+    assert parts.ends == []

@@ -1,0 +1,108 @@
+"""A data set drawn by one worker and by two: python -m benchmarks.sharing [--rounds R] [--per-class N]
+
+Each worker is pinned to a processor of its own and draws with one thread. Round after round, in turn, one and two make
+the same order; its seconds are the record's, from the claim to the end, with workers that have drawn before.
+"""
+
+import argparse
+import asyncio
+import hashlib
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from app.embedded_redis import prepare
+from benchmarks.processes import stop
+from models.checkpoints import CheckpointStore
+from models.config import TrainingConfig
+from models.datasets import MANIFEST, DatasetManifest, DatasetOrder
+from worker.jobs import ENDED, Job, JobStatus
+from worker.store import JobDesk, Order
+
+CHECKPOINT = "pretrained-e012"
+WARM_UP = DatasetOrder(per_class=50, test_per_class=1, checkpoint=CHECKPOINT)
+PATIENCE_SECONDS = 3600.0
+
+
+@contextmanager
+def started(command: list[str], env: dict[str, str], log: Path, processor: int | None = None) -> Iterator[None]:
+    with log.open("ab") as output:
+        process = subprocess.Popen(  # noqa: S603
+            command, env={**os.environ, **env}, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    if processor is not None:
+        os.sched_setaffinity(process.pid, {processor})  # before it has started any other
+    try:
+        yield
+    finally:
+        stop(process)
+
+
+def ask(url: str, question: Callable[[JobDesk], Coroutine[Any, Any, Job]]) -> Job:
+    async def answer() -> Job:
+        desk = JobDesk.connect(url)
+        try:
+            return await question(desk)
+        finally:
+            await desk.close()
+
+    return asyncio.run(answer())
+
+
+def made(url: str, *orders: DatasetOrder) -> list[Job]:
+    """Have data sets made, and return what the records say afterwards."""
+    jobs = [ask(url, lambda desk: desk.create(Order(TrainingConfig(), dataset=order))) for order in orders]  # noqa: B023
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while any(job.status not in ENDED for job in jobs):
+        if time.monotonic() > deadline:
+            raise SystemExit("the data set is not made")
+        time.sleep(0.2)
+        jobs = [ask(url, lambda desk: desk.get(job.id)) for job in jobs]  # noqa: B023
+    return jobs
+
+
+def measure(order: DatasetOrder, workers: int) -> tuple[float, str]:
+    """Return the seconds that so many workers take, and the sum of all files; tell how many parts helpers drew."""
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        home, server = Path(folder) / "home", prepare(Path(folder) / "redis")
+        env = {"ACGAN_HOME": str(home), "ACGAN_REDIS_URL": server.url, "ACGAN_DEVICE": "cpu", "OMP_NUM_THREADS": "1"}
+        stack.enter_context(started(server.command, {}, Path(folder) / "redis.log"))
+        time.sleep(1)
+        for processor in sorted(os.sched_getaffinity(0))[:workers]:
+            command = [sys.executable, "-m", "app.cli", "worker"]
+            stack.enter_context(started(command, env, Path(folder) / "worker.log", processor))
+        made(server.url, *[WARM_UP] * workers)
+        (job,) = made(server.url, order)
+        if job.status != JobStatus.SUCCEEDED or job.started_at is None or job.ended_at is None:
+            raise SystemExit(f"the data set is {job.status}: {job.error}\n{(Path(folder) / 'worker.log').read_text()}")
+        store = CheckpointStore(home / "checkpoints")
+        manifest = DatasetManifest.model_validate_json(store.read_dataset(job.id, MANIFEST))
+        sums = hashlib.sha256("".join(file.sha256 for file in manifest.files.values()).encode()).hexdigest()
+        seconds = (job.ended_at - job.started_at).total_seconds()
+        parts = sum(manifest.helpers.values())
+        print(f"{workers} worker(s): {seconds:.1f} s, {parts} of {len(order.parts)} parts by helpers", flush=True)  # noqa: T201
+        return seconds, sums
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--per-class", type=int, default=6000)
+    wanted = parser.parse_args()
+    order = DatasetOrder(per_class=wanted.per_class, checkpoint=CHECKPOINT)
+    rounds = [(measure(order, 1), measure(order, 2)) for _ in range(wanted.rounds)]
+    one, two = (statistics.median(each[which][0] for each in rounds) for which in (0, 1))
+    same = len({sums for each in rounds for _, sums in each}) == 1
+    print(f"{order.digits} digits, medians of {wanted.rounds}: {one:.1f} s by one worker, {two:.1f} s by two")  # noqa: T201
+    print(f"{one / two:.2f} times as fast; the files are {'the same' if same else 'NOT THE SAME'}")  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,162 @@
+"""Data sets drawn by two real workers, of whom one dies, hangs or leaves for a job: the files are the same."""
+
+import hashlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models.config import TrainingConfig
+from models.contributions import Contributions
+from models.datasets import MANIFEST, DatasetManifest, DatasetOrder
+from tests.faults.world import TINY, World, assert_legal, parent, world
+from worker.jobs import JobStatus
+from worker.keys import parts_key
+from worker.store import Order
+
+ORDER = DatasetOrder(per_class=900, test_per_class=100, seed=4, checkpoint="pretrained-e012")
+SMALL_PARTS = str(Path(__file__).parent / "small_parts")
+SETTINGS = {
+    "ACGAN_LEASE_SECONDS": "10",  # a part takes seconds where others work, too
+    "ACGAN_RECONCILE_SECONDS": "3",  # and a worker until it hears
+    "PYTHONPATH": os.pathsep.join([SMALL_PARTS, *filter(None, [os.environ.get("PYTHONPATH")])]),
+}
+
+Files = dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    """The sums of the files that one worker makes."""
+    with world(tmp_path_factory.mktemp("alone"), environment=SETTINGS) as here:
+        here.start_worker()
+        job_id = order(here)
+        assert here.until_ended(job_id).status == JobStatus.SUCCEEDED, here.story()
+        assert manifest(here, job_id).helpers == {}
+        return files(here, job_id)
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[World]:
+    """A world with two workers that are ready."""
+    with world(tmp_path, environment=SETTINGS) as made:
+        for _ in range(2):
+            made.start_worker()
+        made.until("both are ready", lambda: made.log.read_text().count(" ready.") == 2)
+        yield made
+
+
+def order(here: World) -> str:
+    wanted = Order(TrainingConfig(**TINY), dataset=ORDER)
+    job_id = here.ask(lambda desk: desk.create(wanted)).id
+    here.note("ordered", job_id)
+    return job_id
+
+
+def manifest(here: World, job_id: str) -> DatasetManifest:
+    return DatasetManifest.model_validate_json(here.store.read_dataset(job_id, MANIFEST))
+
+
+def files(here: World, job_id: str) -> Files:
+    return {
+        name: hashlib.sha256(here.store.read_dataset(job_id, name)).hexdigest() for name in manifest(here, job_id).files
+    }
+
+
+def helped(here: World, job_id: str) -> int:
+    """How many parts helpers have drawn."""
+    with here.redis.client() as client:
+        fields: Any = client.hgetall(f"acgan:job:{job_id}")
+    return sum(int(n) for name, n in fields.items() if name.startswith("helped:"))
+
+
+def both_draw(here: World) -> tuple[str, "subprocess.Popen[bytes]", "subprocess.Popen[bytes]"]:
+    """Order, and wait until a part has been handed over. Returns the job, its owner's worker, and the other."""
+    job_id = order(here)
+    here.until("somebody helps", lambda: helped(here, job_id))
+    owner = parent(here.until_running(job_id))
+    workers = sorted(here.workers, key=lambda worker: worker.pid != owner)
+    here.note("owner, helper", [worker.pid for worker in workers])
+    return job_id, workers[0], workers[1]
+
+
+def check(here: World, job_id: str, alone: Files, claims: int = 1) -> None:
+    job = here.until_ended(job_id)
+    assert job.status == JobStatus.SUCCEEDED, here.story()
+    assert files(here, job_id) == alone, here.story()
+    assert job.progress
+    assert job.progress.batch == ORDER.digits
+    assert sum(manifest(here, job_id).helpers.values()) == helped(here, job_id) > 0
+    here.until("nothing lies about", lambda: not Contributions(here.store, job_id).names(), 5)
+    with here.redis.client() as client:
+        assert int(str(client.get("acgan:fence"))) == claims
+        assert client.exists("acgan:helping", parts_key(job_id)) == 0
+        assert_legal(client)
+
+
+def test_an_idle_worker_helps_until_a_job_waits(here: World, alone: Files) -> None:
+    job_id, _owner, helper = both_draw(here)
+    run = here.accept(epochs=1)
+    trainer = here.until_running(run, 30)
+    assert parent(trainer) == helper.pid
+    assert here.job(job_id).status == JobStatus.RUNNING
+    check(here, job_id, alone, claims=2)
+    assert here.until_ended(run).status == JobStatus.SUCCEEDED
+
+
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGTERM])
+def test_a_helper_is_lost_or_asked_to_end(here: World, alone: Files, sign: signal.Signals) -> None:
+    """Its job is nobody's: nothing is queued again, and whoever owns the data set draws what is missing."""
+    job_id, _owner, helper = both_draw(here)
+    if sign == signal.SIGKILL:
+        os.killpg(helper.pid, sign)
+    else:
+        here.kill(helper.pid, sign)
+        assert helper.wait(25) == 0
+    check(here, job_id, alone)
+
+
+def test_the_owner_is_killed(here: World, alone: Files) -> None:
+    """Whoever helped takes the job over, and goes on with what both have drawn."""
+    job_id, owner, helper = both_draw(here)
+    os.killpg(owner.pid, signal.SIGKILL)
+    drawn = helped(here, job_id)
+    here.until("the other has it", lambda: parent(here.trainer(job_id) or 0) == helper.pid)
+    check(here, job_id, alone, claims=2)
+    assert helped(here, job_id) >= drawn
+
+
+def test_a_helper_that_hangs_is_waited_for_by_nobody(here: World, alone: Files) -> None:
+    job_id, owner, helper = both_draw(here)
+    (drawer,) = [pid for pid in children(helper.pid) if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    here.kill(drawer, signal.SIGSTOP)
+    try:
+        assert here.until_ended(job_id, 60).status == JobStatus.SUCCEEDED
+        assert here.job(job_id).worker is not None
+    finally:
+        here.kill(drawer, signal.SIGCONT)
+    here.until("it has left", lambda: here.log.read_text().count("helped with ") >= 1, 30)
+    check(here, job_id, alone)
+    assert owner.poll() is None
+
+
+def test_a_data_set_is_cancelled_while_both_draw_and_resumed(here: World, alone: Files) -> None:
+    job_id, *_ = both_draw(here)
+    here.ask(lambda desk: desk.cancel(job_id))
+    assert here.until_ended(job_id, 30).status == JobStatus.CANCELLED
+    here.until("the helper has left", lambda: here.log.read_text().count("helped with ") >= 1, 30)
+    drawn = here.job(job_id).progress
+    assert drawn
+    assert 0 < drawn.batch < ORDER.digits
+    time.sleep(0.5)
+    here.ask(lambda desk: desk.resume(job_id))
+    check(here, job_id, alone, claims=2)
+
+
+def children(pid: int) -> list[int]:
+    return [int(entry.name) for entry in Path("/proc").glob("[0-9]*") if parent(int(entry.name)) == pid]
