@@ -68,6 +68,7 @@ def create_app(settings: AppSettings) -> FastAPI:
         redoc_url=None,
     )
     app.state.bounds = settings.bounds
+    app.state.draining = False  # until app/server.py is asked to end
     plain = {route.path for route in app.routes if isinstance(route, Route)}
     add_error_handlers(app)
     app.add_middleware(Shortcut)
