@@ -90,7 +90,8 @@ class Fleet:
     def running(self, container: str) -> bool:
         """Whether this worker runs a job just now: the records name the container that does."""
         with self.redis() as client:
-            workers = [client.hget(f"acgan:job:{job}", "worker") or "" for job in client.zrange("acgan:leases", 0, -1)]
+            jobs: Any = client.zrange("acgan:leases", 0, -1)
+            workers = [client.hget(f"acgan:job:{job}", "worker") or "" for job in jobs]
         return any(inspect(container, "{{.Config.Hostname}}") in worker for worker in workers)
 
     def end(self) -> None:
