@@ -5,7 +5,7 @@ TORCH_INDEX ?=
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help up test test-browser test-faults soak lint format bench bench-train bench-serve image clean
+.PHONY: help up test test-browser test-faults test-containers soak lint format bench bench-train bench-serve image clean
 
 help:
 	@echo "make up            install into .venv, then start Redis, a worker and the API on port 8000 (ACGAN_PORT)"
@@ -27,6 +27,10 @@ test-browser: .venv/.dev
 # What needs root, strace or haproxy: system calls that fail, disks that fill up, replicas behind a proxy.
 test-faults: .venv/.dev
 	$(BIN)/pytest -m faults
+
+# The containers of docker-compose.scale.yml, built and killed: with Docker, docker-compose, and as root.
+test-containers: .venv/.dev
+	$(BIN)/pytest -s -m containers
 
 # Random faults for so long, and a tally: make soak MINUTES=30
 MINUTES ?= 10

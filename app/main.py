@@ -67,6 +67,7 @@ def create_app(settings: AppSettings) -> FastAPI:
         openapi_url=None,  # FastAPI sends it whole each time, and its pages want a network: app/routes/page.py
     )
     app.state.bounds = settings.bounds
+    app.state.draining = False  # until app/server.py is asked to end
     add_error_handlers(app)
     app.add_middleware(LastLine)
     app.add_middleware(Shortcut)

@@ -199,6 +199,7 @@ POLICIES = ("newest", "best", "pinned")
 
 class Readiness(BaseModel):
     ready: bool = Field(description="Whether this process can do anything for anybody: serve digits, or take jobs.")
+    draining: bool = Field(False, description="Whether it has been asked to end, and serves on for a while only.")
     redis: str = Field(description="`up`, or why not.")
     serving: str | None = Field(description="The checkpoint being served.")
     trouble: str | None = Field(None, description="Why a newer checkpoint is not being served.")

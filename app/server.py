@@ -2,8 +2,12 @@
 
 import functools
 import gc
+import logging
 import resource
+import signal
 import socket
+import time
+from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -12,16 +16,25 @@ from fastapi import FastAPI
 from app.edge.connections import BoundedProtocol, Line
 from app.events import Events
 
+logger = logging.getLogger(__name__)
+
 GRACE_SECONDS = 20  # for the requests in hand: a hundred sheets of digits take a slow machine that long
 FILES_BESIDE = 200  # that a process has open beside its callers' connections
 TICKS_A_LOOK = 5  # of uvicorn's tenths of a second
 
 
 class Server(uvicorn.Server):
-    """Ends whom it streams to before it ends itself: they would hold it up, only to be cut off after all."""
+    """Ends whom it streams to before it ends itself: they would hold it up, only to be cut off after all.
 
-    def __init__(self, app: FastAPI, **options: Any) -> None:
+    On SIGTERM it is no longer ready, and goes on serving for `drain_seconds`: time for whoever shares requests out to
+    hear of it. Every answer then closes its connection, so that the next request finds another replica. Ctrl-C, and
+    whoever asks twice, need not wait.
+    """
+
+    def __init__(self, app: FastAPI, drain_seconds: float = 0.0, **options: Any) -> None:
         self.app = app
+        self.drain_seconds = drain_seconds
+        self.asked_at: float | None = None
         self.line = Line(app.state.bounds)
         options["http"] = functools.partial(BoundedProtocol, line=self.line)
         super().__init__(
@@ -44,7 +57,23 @@ class Server(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         if counter % TICKS_A_LOOK == 0:
             self.line.look(self.server_state.connections)
-        return await super().on_tick(counter)
+        if not await super().on_tick(counter):
+            return False
+        if self.asked_at is None:
+            self.asked_at = time.monotonic()
+            self.stop_being_ready()
+        return time.monotonic() >= self.asked_at + self.drain_seconds
+
+    def stop_being_ready(self) -> None:
+        self.app.state.draining = True
+        self.config.encoded_headers.append((b"connection", b"close"))  # of every answer, from the next second on
+        if self.drain_seconds:
+            logger.info("asked to end: no longer ready, and serving for %g seconds more", self.drain_seconds)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self.should_exit or sig != signal.SIGTERM:
+            self.drain_seconds = 0.0
+        super().handle_exit(sig, frame)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         events: Events = self.app.state.services.events

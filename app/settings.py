@@ -33,6 +33,11 @@ class AppSettings(WorkerSettings):
         gt=0,
         description="How long whoever asked may take none of an answer before being dropped.",
     )
+    drain_seconds: float = Field(
+        0.0,
+        ge=0,
+        description="How long `acgan serve` goes on serving after SIGTERM, no longer ready, before it ends.",
+    )
     connections: int = Field(1000, ge=10, description="Connections that one process keeps at a time.")
     cached_checkpoints: int = Field(4, ge=1, description="Generators kept in memory beside the one being served.")
     queue_limit: int = Field(100, ge=1, description="Jobs that may wait; more are refused with 429.")

@@ -124,6 +124,7 @@ def up(settings: AppSettings, announce: Callable[[str], None]) -> None:
         "ACGAN_HOME": str(home),
         "ACGAN_HOST": settings.host,
         "ACGAN_PORT": str(settings.port),
+        "ACGAN_DRAIN_SECONDS": "0",  # nobody would take it out of anything meanwhile
         "ACGAN_REDIS_URL": settings.redis_url,
     }
     try:

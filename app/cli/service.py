@@ -71,7 +71,7 @@ def serve(host: Host = None, port: Port = None, home: Home = None) -> None:
     if settings.api_keys is None and not is_loopback(settings.host):
         logger.warning("whoever reaches %s may train: no key is needed; see `acgan key --help`", address)
     with suppress(KeyboardInterrupt):
-        Server(app, host=settings.host, port=settings.port).run()
+        Server(app, settings.drain_seconds, host=settings.host, port=settings.port).run()
 
 
 def worker(home: Home = None, device: Device = None) -> None:

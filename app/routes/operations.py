@@ -1,7 +1,7 @@
 """Probes, and figures."""
 
 import redis
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
 from app.dependencies import ServicesDep
@@ -19,22 +19,25 @@ async def livez() -> dict[str, str]:
 
 
 @router.get("/readyz", responses={503: {"model": Readiness}})
-async def readyz(services: ServicesDep, response: Response) -> Readiness:
+async def readyz(services: ServicesDep, request: Request, response: Response) -> Readiness:
     """Say whether to send requests here, and which parts are missing.
 
-    Digits need no Redis, and jobs no generator, so one of the two is enough.
+    Digits need no Redis, and jobs no generator, so one of the two is enough. A process that has been asked to end is
+    not ready, and answers everything until it ends.
     """
-    gallery = services.gallery
+    gallery, draining = services.gallery, request.app.state.draining
     try:
         await services.desk.ping()
         redis_state = "up"
     except (redis.RedisError, Unsuitable) as error:
         redis_state = f"down: {error}"
-    ready = redis_state == "up" or gallery.serving is not None
+    ready = not draining and (redis_state == "up" or gallery.serving is not None)
     if not ready:
         response.status_code = 503
         response.headers["Retry-After"] = "5"
-    return Readiness(ready=ready, redis=redis_state, serving=gallery.serving, trouble=gallery.trouble)
+    return Readiness(
+        ready=ready, draining=draining, redis=redis_state, serving=gallery.serving, trouble=gallery.trouble
+    )
 
 
 @router.get(

@@ -10,7 +10,7 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 KUBERNETES = ROOT / "deploy" / "kubernetes"
-BUILDS = ("base", "overlays/gpu", "overlays/keda", "overlays/gpu-keda")
+BUILDS = ("base", *(f"overlays/{name}" for name in ("gpu", "keda", "gpu-keda", "s3", "s3-gpu-keda")))
 PARTS = ("kustomization.yaml",)
 
 Manifest = dict[str, Any]
@@ -50,10 +50,21 @@ def variables(container: Manifest) -> dict[str, str]:
     return {entry["name"]: entry.get("value", "") for entry in container.get("env", [])}
 
 
-def settings_env() -> dict[str, str]:
+def settings_env(folder: str = "base", name: str = "settings.env") -> dict[str, str]:
     """What API and workers share."""
-    lines = (KUBERNETES / "base" / "settings.env").read_text().splitlines()
+    lines = (KUBERNETES / folder / name).read_text().splitlines()
     return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+
+
+def secrets(manifests: list[Manifest]) -> set[str]:
+    """The secret's keys that pods ask for."""
+    return {
+        entry["valueFrom"]["secretKeyRef"]["key"]
+        for template in pods(manifests).values()
+        for container in containers(template)
+        for entry in container["env"]
+        if "secretKeyRef" in entry.get("valueFrom", {})
+    }
 
 
 def renderer() -> list[str] | None:
@@ -62,7 +73,8 @@ def renderer() -> list[str] | None:
     return ["kustomize", "build"] if shutil.which("kustomize") else None
 
 
-def rendered(build: str) -> list[Manifest]:
+def rendered(build: str | Path) -> list[Manifest]:
+    """What kustomize makes of one of ours, or of a folder elsewhere."""
     command = renderer()
     assert command is not None
     done = subprocess.run([*command, str(KUBERNETES / build)], capture_output=True, text=True, check=False)
@@ -80,3 +92,21 @@ def selected(selector: Manifest, templates: dict[str, Manifest]) -> Iterator[str
         assert all(expression["operator"] == "In" for expression in expressions)
         if wanted.items() <= labels.items() and all(labels.get(each["key"]) in each["values"] for each in expressions):
             yield name
+
+
+Way = tuple[str, str, str, int]
+
+
+def ways(manifests: list[Manifest]) -> set[Way]:
+    """Who may speak to whom, as the policies have it: `*` is whoever is none of our pods."""
+    templates, found = pods(manifests), set[Way]()
+    for policy in of_kind("NetworkPolicy", manifests):
+        spec = policy["spec"]
+        for name in selected(spec["podSelector"], templates):
+            for direction, rules, peers in (("in", "ingress", "from"), ("out", "egress", "to")):
+                for rule in spec.get(rules, []):
+                    chosen = [peer["podSelector"] for peer in rule.get(peers, []) if "podSelector" in peer]
+                    others = [other for selector in chosen for other in selected(selector, templates)] or ["*"]
+                    ends = [(other, name) if direction == "in" else (name, other) for other in others]
+                    found |= {(direction, *pair, port["port"]) for pair in ends for port in rule["ports"]}
+    return found

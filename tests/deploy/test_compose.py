@@ -1,5 +1,6 @@
 """The files of Compose, each and put together as the documents say."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -14,13 +15,16 @@ from app.settings import AppSettings
 from tests.deploy.manifests import ROOT
 
 SETTINGS = {f"ACGAN_{name.upper()}" for name in AppSettings.model_fields}
-OTHERS = {"FORWARDED_ALLOW_IPS"}  # uvicorn's own
+AWS = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_ENDPOINT_URL"}
+OTHERS = {"FORWARDED_ALLOW_IPS", "OMP_NUM_THREADS"} | AWS  # uvicorn's, torch's and obstore's own
 FILES = {path.name: yaml.safe_load(path.read_text()) for path in sorted(ROOT.glob("docker-compose*.yml"))}
 TOGETHER = (
     ("docker-compose.yml", "docker-compose.override.yml"),
     ("docker-compose.yml", "docker-compose.override.yml", "docker-compose.gpu.yml"),
     ("docker-compose.yml", "docker-compose.scale.yml"),
     ("docker-compose.yml", "docker-compose.scale.yml", "docker-compose.gpu.yml"),
+    ("docker-compose.yml", "docker-compose.override.yml", "docker-compose.s3.yml"),
+    ("docker-compose.yml", "docker-compose.scale.yml", "docker-compose.gpu.yml", "docker-compose.s3.yml"),
 )
 HAPROXY = (ROOT / "deploy" / "haproxy" / "haproxy.cfg").read_text()
 
@@ -38,7 +42,7 @@ def services(*names: str) -> dict[str, dict[str, Any]]:
 
 
 def test_every_variable_is_a_setting() -> None:
-    assert len(FILES) == 4
+    assert len(FILES) == 5
     named = {name for said in services(*FILES).values() for name in said["environment"]}
     assert named - SETTINGS == OTHERS
 
@@ -62,8 +66,15 @@ def test_nobody_special_runs_it_on_a_file_system_that_is_read_only(service: str)
     assert "user" in said or user[1] == "10001"
 
 
-def test_whoever_has_to_end_is_given_the_time() -> None:
-    assert int(services(*FILES)["api"]["stop_grace_period"].removesuffix("s")) > GRACE_SECONDS
+@pytest.mark.parametrize("names", TOGETHER, ids="+".join)
+def test_whoever_has_to_end_is_given_the_time(names: tuple[str, ...]) -> None:
+    api = services(*names)["api"]
+    seconds = int(api["environment"].get("ACGAN_DRAIN_SECONDS", 0))
+    assert int(api["stop_grace_period"].removesuffix("s")) > seconds + GRACE_SECONDS
+    if "edge" in services(*names):  # by then it is found not ready, though it was slow to say so
+        (slow,) = re.findall(r"timeout check (\d+)s", HAPROXY)
+        ((every, again),) = re.findall(r" inter (\d+)s fastinter (\d+)ms .* fall 2 ", HAPROXY)
+        assert seconds > int(slow) + int(every) + int(again) / 1000
 
 
 def test_the_edge_is_as_strict_as_the_api_and_no_stricter() -> None:
@@ -88,15 +99,41 @@ def test_haproxy_takes_its_configuration() -> None:
     assert "WARNING" not in done.stdout + done.stderr
 
 
-@pytest.mark.skipif(shutil.which("docker-compose") is None, reason="needs docker-compose 1.29, which is a program")
-@pytest.mark.parametrize("names", TOGETHER, ids="+".join)
-def test_the_old_compose_takes_them_too(names: tuple[str, ...], tmp_path: Path) -> None:
+def composed(names: tuple[str, ...], where: Path, environment: dict[str, str]) -> "subprocess.CompletedProcess[str]":
+    """What the old Compose, which is a program, makes of the files in a shell where only this is set."""
     options = [option for name in names for option in ("-f", str(ROOT / name))]
-    done = subprocess.run(
-        ["docker-compose", "--project-directory", str(ROOT), *options, "config", "--quiet"],  # noqa: S607
+    return subprocess.run(
+        ["docker-compose", "--project-directory", str(ROOT), *options, "config"],  # noqa: S607
         capture_output=True,
         text=True,
         check=False,
-        cwd=tmp_path,
+        cwd=where,
+        env={"PATH": os.environ["PATH"], **environment},
     )
+
+
+needs_compose = pytest.mark.skipif(shutil.which("docker-compose") is None, reason="needs docker-compose 1.29")
+
+
+@needs_compose
+@pytest.mark.parametrize("names", TOGETHER, ids="+".join)
+def test_the_old_compose_takes_them_too(names: tuple[str, ...], tmp_path: Path) -> None:
+    done = composed(names, tmp_path, {"ACGAN_STORE": "s3://bucket/prefix"})
     assert done.returncode == 0, done.stderr
+
+
+@needs_compose
+def test_api_and_workers_are_told_of_the_bucket_and_of_what_opens_it(tmp_path: Path) -> None:
+    told = {"ACGAN_STORE": "s3://bucket/prefix", "AWS_ACCESS_KEY_ID": "me", "AWS_SECRET_ACCESS_KEY": "mine"}
+    made = yaml.safe_load(composed(TOGETHER[-1], tmp_path, told).stdout)
+    for service in ("api", "worker"):
+        environment = made["services"][service]["environment"]
+        assert environment.items() >= told.items()
+        assert all(environment[name] is None for name in AWS - told.keys())  # Docker sets none of them: a role may
+
+
+@needs_compose
+def test_without_a_bucket_it_says_what_is_missing(tmp_path: Path) -> None:
+    done = composed(TOGETHER[-1], tmp_path, {})
+    assert done.returncode != 0
+    assert "set it to s3://bucket/prefix" in done.stderr

@@ -28,9 +28,11 @@ from tests.deploy.manifests import (
     pods,
     rendered,
     renderer,
+    secrets,
     selected,
     settings_env,
     variables,
+    ways,
 )
 
 VERSIONS = ("1.30", "1.37")  # the oldest that this is meant for, and the newest whose schemas we have
@@ -39,6 +41,8 @@ OTHERS = {
     "OMP_NUM_THREADS",
     "REDIS_PASSWORD",
     "REDISCLI_AUTH",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
 }  # variables of other programs, and parts of ours
 SETTINGS = {f"ACGAN_{name.upper()}" for name in AppSettings.model_fields}
 PORTS = {"acgan-api": {"http": 8000}, "acgan-worker": {"metrics": 9108}, "acgan-redis": {"redis": 6379}}
@@ -139,7 +143,8 @@ def test_the_image_runs_as_the_user_that_the_manifests_name() -> None:
 
 def test_every_variable_is_a_setting() -> None:
     named = set(settings_env())
-    for path in [*files("base"), KUBERNETES / "components" / "gpu" / "worker.yaml"]:
+    parts = [KUBERNETES / "components" / name for name in ("gpu/worker.yaml", "s3/api.yaml", "s3/worker.yaml")]
+    for path in [*files("base"), *parts]:
         for template in pods(documents(path)).values():
             for container in containers(template):
                 named |= variables(container).keys()
@@ -169,17 +174,9 @@ def test_the_settings_are_taken_as_they_stand(name: str, monkeypatch: pytest.Mon
 
 def test_no_secret_is_in_it() -> None:
     assert of_kind("Secret", base()) == []
-    example = (KUBERNETES / "base" / "secret.example.env").read_text().splitlines()
-    keys = {line for line in example if line and not line.startswith("#")}
-    assert keys == {"redis-password=", "api-keys="}
-    asked = {
-        entry["valueFrom"]["secretKeyRef"]["key"] + "="
-        for template in pods(base()).values()
-        for container in containers(template)
-        for entry in container["env"]
-        if "secretKeyRef" in entry.get("valueFrom", {})
-    }
-    assert asked == keys
+    example = settings_env("base", "secret.example.env")
+    assert example == {"redis-password": "", "api-keys": ""}
+    assert secrets(base()) == example.keys()
 
 
 # ----------------------------------------------------------------------------
@@ -217,23 +214,8 @@ def test_selectors_take_the_pods_that_they_are_meant_for() -> None:
 
 
 def test_the_network_lets_through_what_they_need_and_no_more() -> None:
-    templates, ways = pods(base()), set()
-    for policy in of_kind("NetworkPolicy", base()):
-        spec = policy["spec"]
-        for to in selected(spec["podSelector"], templates):
-            for rule in spec.get("ingress", []):
-                sources = [
-                    name
-                    for peer in rule.get("from", [])
-                    for name in selected(peer.get("podSelector", {"x": ""}), templates)
-                ]
-                ways |= {("in", source, to, port["port"]) for source in sources or ["*"] for port in rule["ports"]}
-            for rule in spec.get("egress", []):
-                peers = [peer["podSelector"] for peer in rule["to"] if "podSelector" in peer]
-                targets = [name for peer in peers for name in selected(peer, templates)]
-                ways |= {("out", to, target, port["port"]) for target in targets or ["*"] for port in rule["ports"]}
     redis_port = PORTS["acgan-redis"]["redis"]
-    assert ways == {
+    assert ways(base()) == {
         ("in", "*", "acgan-api", 8000),
         ("in", "*", "acgan-worker", 9108),
         *(("in", each, "acgan-redis", redis_port) for each in ("acgan-api", "acgan-worker")),
@@ -249,11 +231,10 @@ def test_a_rolling_update_drops_no_request() -> None:
     (api,) = [each for each in of_kind("Deployment", base()) if each["metadata"]["name"] == "acgan-api"]
     assert api["spec"]["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
     pod = api["spec"]["template"]["spec"]
-    program, seconds = pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
-    assert program == "sleep"
+    seconds = int(variables(pod["containers"][0])["ACGAN_DRAIN_SECONDS"])
     readiness = pod["containers"][0]["readinessProbe"]
-    assert int(seconds) > readiness["periodSeconds"] * readiness["failureThreshold"]
-    assert pod["terminationGracePeriodSeconds"] > int(seconds) + GRACE_SECONDS
+    assert seconds > readiness["periodSeconds"] * readiness["failureThreshold"]
+    assert pod["terminationGracePeriodSeconds"] > seconds + GRACE_SECONDS
 
 
 # ----------------------------------------------------------------------------

@@ -1,0 +1,83 @@
+"""Replicas that are asked to end: not ready any more, serving on, and gone only when nobody sends them anything."""
+
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+import yaml
+
+from tests.app.conftest import publish
+from tests.faults.api import Api
+from tests.faults.edge import Edge, asking, until_served
+from tests.faults.world import TINY, World, world
+from tests.models.test_checkpoints import OLD
+
+SCALE = yaml.safe_load((Path(__file__).parents[2] / "docker-compose.scale.yml").read_text())
+SECONDS = float(SCALE["services"]["api"]["environment"]["ACGAN_DRAIN_SECONDS"])
+ENVIRONMENT = {"ACGAN_DRAIN_SECONDS": str(SECONDS), "ACGAN_QUEUE_LIMIT": "1000000", "ACGAN_STOCK": "100"}
+
+pytestmark = pytest.mark.timeout(1200)  # replicas take their time to start beside those who ask
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[World]:
+    with world(tmp_path, environment=ENVIRONMENT) as made:
+        publish(made.store, OLD, 1, seed=1)
+        yield made
+
+
+def test_an_api_that_is_asked_to_end_says_so_and_serves_on(api: Api) -> None:
+    with httpx2.Client(base_url=api.url, timeout=30) as client:
+        assert client.get("/readyz").json()["draining"] is False
+        asked = time.monotonic()
+        api.process.send_signal(signal.SIGTERM)
+        time.sleep(1.5)  # so long may it be before answers say that their connection ends
+        while time.monotonic() < asked + SECONDS - 2:
+            ready = client.get("/readyz")
+            assert (ready.status_code, ready.json()["draining"]) == (503, True)
+            assert int(ready.headers["Retry-After"]) > 0
+            for answer in (client.get("/digits/7?n=4"), client.post("/train", json=TINY)):
+                assert answer.status_code in (200, 202)
+                assert answer.headers["connection"] == "close"
+        api.process.wait(30)
+        assert time.monotonic() > asked + SECONDS
+
+
+@pytest.mark.parametrize("signs", [[signal.SIGINT], [signal.SIGTERM, signal.SIGTERM]], ids=["Ctrl-C", "asked twice"])
+def test_who_will_not_wait_need_not(api: Api, signs: list[signal.Signals]) -> None:
+    asked = time.monotonic()
+    for sign in signs:
+        api.process.send_signal(sign)
+        time.sleep(0.5)
+    api.process.wait(30)
+    assert time.monotonic() < asked + SECONDS - 2
+
+
+@pytest.mark.faults
+@pytest.mark.skipif(shutil.which("haproxy") is None, reason="needs haproxy")
+def test_replicas_that_are_restarted_in_turn_drop_no_request(here: World, tmp_path: Path) -> None:
+    """Orders without a key among them, which no proxy may send twice."""
+    replicas = [Api(here, patience=400), Api(here, patience=400)]
+    edge = Edge(tmp_path, replicas)
+    try:
+        until_served(edge.url)
+        with asking(edge.url, TINY, pause=0.3, read=3, order_with_a_key=2, order=2) as outcomes:
+            for replica in replicas:
+                time.sleep(5)  # the other one is found ready
+                replica.process.send_signal(signal.SIGTERM)
+                replica.process.wait(60)
+                replica.start()
+            time.sleep(3)
+        print(outcomes)  # noqa: T201
+    finally:
+        edge.end()
+        for replica in replicas:
+            replica.end()
+    assert set(outcomes["read"]) == {"200"}
+    assert set(outcomes["order with a key"]) == {"202"}
+    assert set(outcomes["order"]) == {"202"}
+    assert all(told.total() > 100 for told in outcomes.values())
