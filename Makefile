@@ -5,7 +5,7 @@ TORCH_INDEX ?=
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help up test test-browser test-faults soak lint format bench bench-train bench-serve image clean
+.PHONY: help up test test-browser test-bucket test-faults soak lint format bench bench-train bench-serve image clean
 
 help:
 	@echo "make up            install into .venv, then start Redis, a worker and the API on port 8000 (ACGAN_PORT)"
@@ -26,7 +26,11 @@ test-browser: .venv/.dev
 
 # What needs root, strace or haproxy: system calls that fail, disks that fill up, replicas behind a proxy.
 test-faults: .venv/.dev
-	$(BIN)/pytest -m faults
+	$(BIN)/pytest -m 'faults and not bucket'
+
+# The fault tests with checkpoints in a bucket, all of them: `make test` has some.
+test-bucket: .venv/.dev
+	OMP_WAIT_POLICY=passive $(BIN)/pytest -n $(PROCESSES) --dist loadfile -m 'not faults' -k bucket tests/faults
 
 # Random faults for so long, and a tally: make soak MINUTES=30
 MINUTES ?= 10
