@@ -24,7 +24,7 @@ test: .venv/.dev
 test-browser: .venv/.dev
 	$(BIN)/pytest -m browser
 
-# What needs root, strace or haproxy: system calls that fail, disks that fill up, replicas behind a proxy.
+# What needs root, strace or haproxy: system calls that fail, full disks, networks that are cut, replicas behind a proxy.
 test-faults: .venv/.dev
 	$(BIN)/pytest -m 'faults and not bucket'
 

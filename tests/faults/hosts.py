@@ -7,7 +7,9 @@ Needs root, `ip` and `nft`.
 import contextlib
 import ctypes
 import os
+import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -23,7 +25,7 @@ import httpx2
 
 from app.embedded_redis import EmbeddedRedis, prepare
 from tests.conftest import RunningRedis
-from tests.faults.world import World
+from tests.faults.world import World, is_alive
 
 How = Literal["unplugged", "deaf", "mute", "silent"]
 NETWORK = "10.203.77"
@@ -32,10 +34,11 @@ HOOK = "{ type filter hook ingress device %s priority 0; policy drop; }"
 DROP = f"add table netdev cut; add chain netdev cut arriving {HOOK}"
 
 
-def run(*command: str) -> None:
+def run(*command: str) -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     if done.returncode != 0:
         raise OSError(f"{' '.join(command)}: {done.stderr.strip()}")
+    return done.stdout
 
 
 class Network:
@@ -50,6 +53,7 @@ class Network:
     def __init__(self, *hosts: str) -> None:
         self.addresses = {host: f"{NETWORK}.{number}" for number, host in enumerate(hosts, 1)}
         self.switch = self.namespace("switch")
+        clear_up_after_the_dead()
         try:
             for namespace in (self.switch, *map(self.namespace, hosts)):
                 run("ip", "netns", "add", namespace)
@@ -99,7 +103,24 @@ class Network:
     def close(self) -> None:
         for namespace in (*map(self.namespace, self.addresses), self.switch):
             with contextlib.suppress(OSError):
-                run("ip", "netns", "delete", namespace)
+                clear_away(namespace)
+
+
+def clear_away(namespace: str) -> None:
+    """End whatever runs there still, and let the links go with it."""
+    for pid in run("ip", "netns", "pids", namespace).split():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(pid), signal.SIGKILL)
+    run("ip", "netns", "delete", namespace)
+
+
+def clear_up_after_the_dead() -> None:
+    """A test that was killed could not."""
+    for line in run("ip", "netns", "list").splitlines():
+        name = line.split()[0]
+        made_by = re.fullmatch(r"acgan-(\d+)-[a-z]+", name)
+        if made_by and not is_alive(int(made_by[1])):
+            clear_away(name)
 
 
 @contextmanager

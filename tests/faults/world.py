@@ -231,7 +231,7 @@ class World:
 
     def _watch(self) -> None:
         seen, verified = CheckpointId("", 0), set()
-        while not self._over.wait(0.1):
+        while not self._over.wait(0.1 * PACE):
             try:
                 latest = self.store.latest()
             except Unreachable:
