@@ -5,7 +5,7 @@ TORCH_INDEX ?=
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help up test test-browser test-faults test-containers soak lint format bench bench-train bench-serve image clean
+.PHONY: help up test test-browser test-bucket test-faults test-containers soak lint format bench bench-train bench-serve image clean
 
 help:
 	@echo "make up            install into .venv, then start Redis, a worker and the API on port 8000 (ACGAN_PORT)"
@@ -24,9 +24,13 @@ test: .venv/.dev
 test-browser: .venv/.dev
 	$(BIN)/pytest -m browser
 
-# What needs root, strace or haproxy: system calls that fail, disks that fill up, replicas behind a proxy.
+# What needs root, strace or haproxy: system calls that fail, full disks, networks that are cut, replicas behind a proxy.
 test-faults: .venv/.dev
-	$(BIN)/pytest -m faults
+	$(BIN)/pytest -m 'faults and not bucket'
+
+# The fault tests with checkpoints in a bucket, all of them: `make test` has some.
+test-bucket: .venv/.dev
+	OMP_WAIT_POLICY=passive $(BIN)/pytest -n $(PROCESSES) --dist loadfile -m 'not faults' -k bucket tests/faults
 
 # The containers of docker-compose.scale.yml, built and killed: with Docker, docker-compose, and as root.
 test-containers: .venv/.dev

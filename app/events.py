@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import redis
 import redis.asyncio
 
+from worker.connections import heedful
 from worker.jobs import ENDED
 from worker.keys import EVENTS, WORKERS, epochs_key, job_key
 from worker.store import JobDesk, decode_job, with_what_it_lacks
@@ -47,7 +48,8 @@ Inbox = asyncio.Queue[Event | None]
 
 class Events:
     def __init__(self, url: str, desk: JobDesk, limit: int) -> None:
-        self.redis: Any = redis.asyncio.Redis.from_url(url, decode_responses=True, socket_timeout=BLOCK_SECONDS + 5)
+        seconds = BLOCK_SECONDS + 5
+        self.redis: Any = heedful(redis.asyncio.Redis.from_url(url, decode_responses=True, socket_timeout=seconds))
         self.desk = desk
         self.asking: Any = desk.redis  # gives up sooner than the reader's connection, which waits for news
         self.limit = limit

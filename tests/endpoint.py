@@ -5,6 +5,8 @@ lose     it is done, and the answer is 503
 hang     nothing is done, and there is no answer while anybody waits for it
 tear     the request is read in part, or its answer is sent in part, and the connection cut
 hold     it is done when the test says so, and not before
+slow     it is done, after a while
+cut      nothing is done, and the connection is cut
 """
 
 import io
@@ -24,9 +26,10 @@ from models.checkpoints import CheckpointStore
 from models.storage.cache import Cache
 from models.storage.objects import ObjectShelf
 
-Kind = Literal["refuse", "lose", "hang", "tear", "hold"]
+Kind = Literal["refuse", "lose", "hang", "tear", "hold", "slow", "cut"]
 BUCKET = "digits"
 SECONDS = 2.0
+SLOW_SECONDS = 0.3
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "tests", "AWS_SECRET_ACCESS_KEY": "tests", "AWS_REGION": "us-east-1"}
 
 
@@ -46,6 +49,8 @@ class Fault:
     part: str = ""
     times: int = 10**9
     skip: int = 0  # so many first
+    every: int = 1  # the how-manyth each time
+    met: int = 0
     happened: int = 0
     began: threading.Event = field(default_factory=threading.Event)
     released: threading.Event = field(default_factory=threading.Event)
@@ -55,7 +60,8 @@ class Fault:
         if hit and self.skip:
             self.skip -= 1
             return False
-        return hit and self.happened < self.times
+        self.met += hit
+        return hit and self.happened < self.times and self.met % self.every == 0
 
 
 class Endpoint:
@@ -67,11 +73,18 @@ class Endpoint:
         self.requests: list[tuple[str, str]] = []
         self._one = threading.Lock()
         self._over = threading.Event()
-        self.server = make_server("127.0.0.1", 0, self.serve, threaded=True, request_handler=Quiet)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-        self._thread = threading.Thread(target=self.server.serve_forever, daemon=True)
-        self._thread.start()
+        self.servers: list[Any] = []
+        self.port = self.listen(0)
+        self.url = f"http://127.0.0.1:{self.port}"
         httpx2.put(f"{self.url}/{BUCKET}").raise_for_status()
+
+    def listen(self, port: int, listener: socket.socket | None = None) -> int:
+        """Answer at one more address: a port of this machine, or what somebody else listens at. Returns the port."""
+        given = None if listener is None else listener.fileno()
+        server = make_server("127.0.0.1", port, self.serve, threaded=True, request_handler=Quiet, fd=given)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        self.servers.append(server)
+        return int(server.port)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -83,12 +96,37 @@ class Endpoint:
 
     def close(self) -> None:
         self._over.set()
-        self.server.shutdown()
-        self.server.server_close()
+        for server in self.servers:
+            self.hush(server)
 
     @contextmanager
-    def fault(self, kind: Kind, method: str = "", part: str = "", times: int = 10**9, skip: int = 0) -> Iterator[Fault]:
-        fault = Fault(kind, method, part, times, skip)
+    def also_at(self, listener: socket.socket) -> Iterator[None]:
+        """Answer who comes to somebody's socket as well."""
+        self.listen(0, listener)
+        try:
+            yield
+        finally:
+            self.hush(self.servers.pop())
+
+    def hush(self, server: Any) -> None:
+        server.shutdown()
+        server.server_close()
+
+    @contextmanager
+    def gone(self) -> Iterator[None]:
+        """Nobody listens any more, and who is connected is cut off. What lies there stays."""
+        with self.fault("cut"):
+            self.hush(self.servers.pop(0))
+            try:
+                yield
+            finally:
+                self.listen(self.port)
+
+    @contextmanager
+    def fault(
+        self, kind: Kind, method: str = "", part: str = "", times: int = 10**9, skip: int = 0, every: int = 1
+    ) -> Iterator[Fault]:
+        fault = Fault(kind, method, part, times, skip, every)
         self.faults.append(fault)
         try:
             yield fault
@@ -119,6 +157,11 @@ class Endpoint:
             case "hold":
                 fault.released.wait(60)
                 return self.answer(environ, start)
+            case "slow":
+                self._over.wait(SLOW_SECONDS)
+                return self.answer(environ, start)
+            case "cut":
+                return cut(environ)
 
     def tear(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         if environ["REQUEST_METHOD"] == "PUT":

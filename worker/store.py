@@ -15,6 +15,7 @@ from models.config import TrainingConfig
 from models.datasets import DatasetOrder
 from models.history import Progress
 from worker import scripts
+from worker.connections import heedful
 from worker.jobs import RUNS_ON, EpochRecord, Job, JobStatus, RunsOn, accepted_at, job_id_of
 from worker.keys import (
     DELAYED,
@@ -181,7 +182,7 @@ class JobDesk:
             socket_connect_timeout=1.0,
             retry=redis.asyncio.retry.Retry(NoBackoff(), 1),
         )
-        return cls(client, queue_limit)
+        return cls(heedful(client), queue_limit)
 
     async def ping(self) -> None:
         """Raises Unsuitable where this Redis may lose jobs."""

@@ -177,8 +177,10 @@ def train(bench: JobBench, lease: Lease, store: CheckpointStore, settings: Worke
 
 
 def drop_state(store: CheckpointStore, claim: Claim) -> None:
+    """Clear away where the run stood, and what has come late from whoever lost it."""
     try:
         store.drop_state(claim.job.id)
+        store.shelf.sweep(claim.job.id)
     except OSError as error:  # the run has succeeded, whatever lies about
         logger.warning("job %s: its state stays: %s", claim.job.id, error)
 

@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from models.checkpoints import FENCE
-from tests.faults.world import RECOVERY_SECONDS, Outcome, World, outcome, parent, world
+from tests.faults.world import PACE, RECOVERY_SECONDS, Outcome, World, outcome, parent, world
 from worker.jobs import JobStatus
 
 QUIET_SECONDS = (0.0, 2.0)  # between a job's being run and the next fault
@@ -58,13 +58,13 @@ class Soak:
     def stop_trainer(self, job_id: str) -> None:
         if pid := self.here.trainer(job_id):
             self.here.kill(pid, signal.SIGSTOP)
-            time.sleep(self.random.uniform(3.5, 6.0))
+            self.here.pause(self.random.uniform(3.5, 6.0))
             with contextlib.suppress(ProcessLookupError):
                 self.here.kill(pid, signal.SIGCONT)
 
     def kill_redis(self, _job_id: str) -> None:
         self.here.redis.kill()
-        time.sleep(self.random.uniform(0.1, 5.0))
+        self.here.pause(self.random.uniform(0.1, 5.0))
         self.here.redis.start()
 
     def erase_broker(self, _job_id: str) -> None:
@@ -119,7 +119,7 @@ class Soak:
         trainer = self.here.until("it runs again", lambda: self.here.trainer(job_id) or self.here.ended(job_id), 60)
         took = time.monotonic() - since
         self.recoveries.append(took)
-        if took > RECOVERY_SECONDS:
+        if took > RECOVERY_SECONDS * PACE:
             self.tally["late recoveries"] += 1
             self.here.note("late", (job_id, took))
         return trainer != -1

@@ -13,6 +13,7 @@ import httpx2
 import pytest
 
 from tests.app.conftest import publish
+from tests.endpoint import Endpoint
 from tests.faults.api import Api, in_parallel, outcomes_of_requests_in_flight
 from tests.faults.world import TINY, World, world
 from tests.models.test_checkpoints import OLD
@@ -24,8 +25,8 @@ MEGABYTE = 2**20
 
 
 @pytest.fixture
-def here(tmp_path: Path) -> Iterator[World]:
-    with world(tmp_path) as made:
+def here(tmp_path: Path, place: Endpoint | None) -> Iterator[World]:
+    with world(tmp_path, endpoint=place) as made:
         publish(made.store, OLD, 1, seed=1)
         yield made
 

@@ -3,7 +3,6 @@
 import os
 import random
 import re
-import time
 
 from app.embedded_redis import APPENDED
 from models.checkpoints import CheckpointId
@@ -24,7 +23,7 @@ def test_a_tail_cut_off_anywhere_loses_no_job_and_gives_no_token_twice(
         jobs.append(here.accept(epochs=2))
         accepted = appended.stat().st_size
         here.until("one of them runs", lambda: any(here.trainer(job_id) for job_id in jobs), 2 * RECOVERY_SECONDS)
-        time.sleep(moments.uniform(0, 1.5))
+        here.pause(moments.uniform(0, 1.5))
         latest, tokens = here.store.latest(), here.store.highest_fence()
         here.redis.kill()
         written = appended.stat().st_size

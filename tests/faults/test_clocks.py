@@ -4,12 +4,13 @@ import glob
 
 import pytest
 
+from tests.faults.places import FOLDER
 from tests.faults.world import World
 from worker.jobs import JobStatus
 
 LIBRARY = next(iter(glob.glob("/usr/lib/*/faketime/libfaketimeMT.so.1")), None)
 
-pytestmark = [pytest.mark.faults, pytest.mark.skipif(LIBRARY is None, reason="libfaketime is not installed")]
+pytestmark = [pytest.mark.faults, FOLDER, pytest.mark.skipif(LIBRARY is None, reason="libfaketime is not installed")]
 
 
 @pytest.mark.parametrize("offset", ["+3700s", "-1d"])

@@ -1,4 +1,4 @@
-"""Files that change after they were published: what is served stays, and says what is wrong."""
+"""Files or objects that change after they were published: what is served stays, and says what is wrong."""
 
 import asyncio
 import random
@@ -11,7 +11,8 @@ import torch
 from app.serving.gallery import Gallery
 from models.checkpoints import GENERATOR, MANIFEST, POINTER, CheckpointStore
 from tests.app.conftest import publish
-from tests.models.test_checkpoints import NEW, OLD
+from tests.endpoint import Endpoint, open_store
+from tests.models.test_checkpoints import NEW, OLD, damage_inside, inside
 
 Bytes = bytearray
 RANDOM = random.Random(15)
@@ -56,8 +57,8 @@ REGIONS: dict[str, Callable[[int, int], int]] = {  # of a file of so many bytes,
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> CheckpointStore:
-    store = CheckpointStore(tmp_path / "checkpoints")
+def store(tmp_path: Path, place: Endpoint | None) -> CheckpointStore:
+    store = open_store(place.address(), tmp_path) if place else CheckpointStore(tmp_path / "checkpoints")
     publish(store, OLD, 1, seed=1)
     return store
 
@@ -77,9 +78,10 @@ def test_a_changed_generator_is_never_served(
 ) -> None:
     old = gallery.served
     publish(store, NEW, 1, seed=2)
-    path = store.root / NEW / "001" / GENERATOR
-    data = Bytes(path.read_bytes())
-    path.write_bytes(change(data, REGIONS[region](len(data), int.from_bytes(data[:8], "little"))))
+    name = f"{NEW}/001/{GENERATOR}"
+    data = Bytes(inside(store, name))
+    changed = change(data, REGIONS[region](len(data), int.from_bytes(data[:8], "little")))
+    damage_inside(store, name, bytes(changed))
     asyncio.run(gallery.refresh())
     assert gallery.served is old
     assert gallery.trouble is not None
@@ -89,7 +91,7 @@ def test_a_changed_generator_is_never_served(
 def test_another_checkpoints_generator_is_never_served(store: CheckpointStore, gallery: Gallery) -> None:
     old = gallery.served
     publish(store, NEW, 1, seed=2)
-    (store.root / NEW / "001" / GENERATOR).write_bytes((store.root / OLD / "001" / GENERATOR).read_bytes())
+    damage_inside(store, f"{NEW}/001/{GENERATOR}", inside(store, f"{OLD}/001/{GENERATOR}"))
     asyncio.run(gallery.refresh())
     assert gallery.served is old
     assert gallery.trouble is not None
@@ -108,9 +110,9 @@ def test_whatever_happens_to_manifest_or_pointer_a_whole_generator_is_served(
     asyncio.run(fresh.refresh())
     assert fresh.served is not None
     sums.add(fresh.served.exhibit.checksum)
-    path = store.root / POINTER if name == POINTER else store.root / NEW / "001" / MANIFEST
-    data = Bytes(path.read_bytes())
-    path.write_bytes(change(data, int(part * len(data))))
+    path = POINTER if name == POINTER else f"{NEW}/001/{MANIFEST}"
+    data = Bytes(inside(store, path))
+    damage_inside(store, path, bytes(change(data, int(part * len(data)))))
     for each in (gallery, Gallery(store, torch.device("cpu"), cached=2)):
         asyncio.run(each.refresh())
         assert each.served is not None, each.trouble

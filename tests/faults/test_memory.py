@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.places import FOLDER
 from tests.faults.world import Outcome, World, check
 from worker.jobs import JobStatus
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, FOLDER]
 LIMIT = 900 * 2**20
 
 

@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 
-from models.checkpoints import CheckpointId
-from tests.faults.world import RECOVERY_SECONDS, Outcome, World, assert_legal, check, is_alive, parent
+from models.checkpoints import MANIFEST, CheckpointId
+from tests.faults.places import BOTH
+from tests.faults.world import PACE, RECOVERY_SECONDS, Outcome, World, assert_legal, check, is_alive, parent
 from worker.jobs import ENDED, JobStatus
 from worker.store import NotNow
 
 
+@BOTH
 def test_the_training_process_is_killed(here: World, undisturbed: Outcome, seed: int) -> None:
     job_id = here.accept(epochs=6)
     assert here.disturb(job_id, 5, seed, here.kill) >= 3
@@ -42,6 +44,7 @@ def test_the_whole_worker_is_killed(here: World, undisturbed: Outcome, group: bo
     check(here, [job_id], undisturbed)
 
 
+@BOTH
 def test_the_training_process_is_stopped_for_longer_than_its_lease(
     here: World, undisturbed: Outcome, seed: int
 ) -> None:
@@ -55,7 +58,7 @@ def test_the_training_process_is_stopped_for_longer_than_its_lease(
         if stop == "about to publish":
             stop_about_to_publish(here, job_id, zombie)
         else:
-            time.sleep(moments.uniform(0, 1.5))
+            here.pause(moments.uniform(0, 1.5))
             here.kill(zombie, signal.SIGSTOP)
         let_another_finish_what_it_began(here, job_id, zombie)
         assert here.until_ended(job_id).status == JobStatus.SUCCEEDED
@@ -68,7 +71,13 @@ def test_the_training_process_is_stopped_for_longer_than_its_lease(
 
 def stop_about_to_publish(here: World, job_id: str, trainer: int) -> None:
     """Stop it while the checkpoint that it writes lies beside its place."""
-    folder, deadline = here.store.root / job_id, time.monotonic() + 60
+    if here.endpoint is not None:
+        with here.endpoint.fault("hold", "PUT", MANIFEST, times=1) as fault:
+            here.until("its manifest is on its way", fault.began.is_set)
+            here.kill(trainer, signal.SIGSTOP)
+        here.note("stopped while its manifest was on its way")
+        return
+    folder, deadline = here.store.root / job_id, time.monotonic() + 60 * PACE
     while time.monotonic() < deadline:
         if not (beside := list(folder.glob(".[0-9]*"))):
             time.sleep(0.001)
@@ -99,10 +108,10 @@ def test_a_worker_is_asked_to_end(here: World, undisturbed: Outcome, seed: int) 
     moments = random.Random(seed)
     for _ in range(3):
         here.until("it runs or has ended", lambda: here.trainer(job_id) or here.ended(job_id), RECOVERY_SECONDS)
-        time.sleep(moments.uniform(0, 1.5))
+        here.pause(moments.uniform(0, 1.5))
         worker = here.workers[-1]
         here.kill(worker.pid, signal.SIGTERM)
-        assert worker.wait(25) == 0
+        assert worker.wait(25 * PACE) == 0
         assert here.job(job_id).status in (JobStatus.QUEUED, JobStatus.SUCCEEDED)
         here.start_worker()
     assert here.until_ended(job_id).status == JobStatus.SUCCEEDED
@@ -135,7 +144,7 @@ def test_a_running_job_is_cancelled_and_resumed(here: World, undisturbed: Outcom
     here.note("seed", seed)
     for _ in range(5):
         pid = here.until("it runs or has ended", lambda: here.trainer(job_id) or here.ended(job_id), RECOVERY_SECONDS)
-        time.sleep(moments.uniform(0, 1.0))
+        here.pause(moments.uniform(0, 1.0))
         if pid == -1 or here.job(job_id).status != JobStatus.RUNNING:
             break
         with contextlib.suppress(NotNow):
@@ -172,8 +181,8 @@ def cancel_about_the_end(here: World, job_id: str, moments: random.Random, late:
     """Ask for its end within its second or two of running, or when all is published. Returns who trained it."""
     trainer = here.until(f"{job_id} runs", lambda: here.trainer(job_id))
     if late:
-        here.until("all is published", here.store.folder(CheckpointId(job_id, 1)).exists)
-    time.sleep(moments.uniform(0, 0.2 if late else 1.5))
+        here.until("all is published", lambda: here.store.stands(CheckpointId(job_id, 1)))
+    here.pause(moments.uniform(0, 0.2 if late else 1.5))
     with contextlib.suppress(NotNow):
         here.ask(lambda desk: desk.cancel(job_id))
     here.until_ended(job_id, 10)

@@ -7,22 +7,24 @@ from typing import Any
 
 import redis
 
-from tests.faults.world import RECOVERY_SECONDS, Outcome, World, check
+from tests.faults.places import BOTH
+from tests.faults.world import PACE, RECOVERY_SECONDS, Outcome, World, check
 from worker.jobs import JobStatus
 from worker.queue import knock, make_celery
 from worker.settings import WorkerSettings
 
 
+@BOTH
 def test_redis_is_killed_while_a_job_runs(here: World, undisturbed: Outcome, seed: int) -> None:
     """Training goes on as long as the lease allows; afterwards somebody goes on where it stopped."""
     job_id, moments = here.accept(), random.Random(seed)
     here.note("seed", seed)
     for down in (1.0, 6.0, 0.2):
         here.until("it runs or has ended", lambda: here.trainer(job_id) or here.ended(job_id), 2 * RECOVERY_SECONDS)
-        time.sleep(moments.uniform(0, 1.0))
+        here.pause(moments.uniform(0, 1.0))
         here.redis.kill()
         here.note("redis killed")
-        time.sleep(down)
+        here.pause(down)
         here.redis.start()
         here.note("redis is back")
     assert here.until_ended(job_id).status == JobStatus.SUCCEEDED
@@ -36,9 +38,9 @@ def test_a_worker_that_is_asked_to_end_while_redis_is_down_loses_nothing(here: W
     here.redis.kill()
     worker = here.workers[0]
     worker.terminate()
-    time.sleep(1)
+    here.pause(1)
     here.redis.start()
-    worker.wait(25)
+    worker.wait(25 * PACE)
     here.start_worker()
     assert here.until_ended(job_id).status == JobStatus.SUCCEEDED
     check(here, [job_id], undisturbed)
@@ -67,7 +69,7 @@ def test_every_connection_is_cut_again_and_again(here: World, undisturbed: Outco
             client.client_kill_filter(_type="normal", skipme=True)
             client.client_kill_filter(_type="pubsub", skipme=True)
             here.note("cut")
-            time.sleep(2)
+            here.pause(2)
     for job_id in jobs:
         assert here.until_ended(job_id).status == JobStatus.SUCCEEDED
     later = here.accept(epochs=1)

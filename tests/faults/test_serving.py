@@ -17,6 +17,7 @@ from models.drawing import draw_digits, prepare
 from models.folding import FoldedGenerator
 from models.weights import generator_from_bytes
 from tests.app.conftest import publish
+from tests.endpoint import Endpoint
 from tests.faults.api import Api
 from tests.faults.world import World, world
 from tests.models.test_checkpoints import OLD
@@ -25,8 +26,8 @@ PUBLICATIONS = int(os.environ.get("PUBLICATIONS", "12"))  # one a second
 
 
 @pytest.fixture
-def here(tmp_path: Path) -> Iterator[World]:
-    with world(tmp_path) as made:
+def here(tmp_path: Path, place: Endpoint | None) -> Iterator[World]:
+    with world(tmp_path, endpoint=place) as made:
         publish(made.store, OLD, 1, seed=1)
         yield made
 

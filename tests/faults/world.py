@@ -1,7 +1,8 @@
 """One machine's worth of the service as plain processes, in times shortened tenfold, with what happened written down.
 
 Leases last 3 s, reconcilers run every second, a lost worker costs half a second of back-off the first time: whatever is
-lost, a job must be running again within ten seconds.
+lost, a job must be running again within ten seconds. On a machine that has other things to do, `PACE=5` in the
+environment makes all of these five times as long, leases and bounds alike.
 """
 
 import contextlib
@@ -16,24 +17,30 @@ from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+import obstore
 import redis
 
 from models import weights
 from models.checkpoints import GENERATOR, CheckpointId, CheckpointStore
 from models.config import TrainingConfig
+from models.storage.objects import ObjectShelf
 from models.storage.shelf import Unreachable
 from tests.conftest import RunningRedis
+from tests.endpoint import Endpoint, open_store
 from worker.jobs import ENDED, Job, JobStatus
 from worker.store import JobDesk, Order
 
 Answer = TypeVar("Answer")
 
-RECOVERY_SECONDS = 10.0
+PACE = float(os.environ.get("PACE", "1"))
+RECOVERY_SECONDS = 10.0  # times PACE, like every time that `until` and `pause` are given
+LEASE_SECONDS = 3.0
 TIMES = {
-    "ACGAN_LEASE_SECONDS": "3",
-    "ACGAN_RECONCILE_SECONDS": "1",
-    "ACGAN_BACKOFF_SECONDS": "0.5",
-    "ACGAN_SAVE_SECONDS": "0.3",
+    "ACGAN_LEASE_SECONDS": str(LEASE_SECONDS * PACE),
+    "ACGAN_RECONCILE_SECONDS": str(1.0 * PACE),
+    "ACGAN_BACKOFF_SECONDS": str(0.5 * PACE),
+    "ACGAN_SAVE_SECONDS": str(0.3 * PACE),
+    "ACGAN_STORE_SECONDS": str(4.0 * PACE),
 }
 TINY: dict[str, Any] = {
     "dataset": "printed",
@@ -46,19 +53,31 @@ TINY: dict[str, Any] = {
 
 
 class World:
-    """Redis, a store, and workers that may be killed; `history` is what was done and seen, in order."""
+    """Redis, a store, and workers that may be killed; `history` is what was done and seen, in order.
 
-    def __init__(self, folder: Path, store: Path | None = None, environment: dict[str, str] | None = None) -> None:
+    The store is a folder, or lies in the bucket of an endpoint, which the environment is to name.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        store: Path | None = None,
+        environment: dict[str, str] | None = None,
+        endpoint: Endpoint | None = None,
+        server: RunningRedis | None = None,
+    ) -> None:
         self.folder = folder
         self.home = folder / "home"
         self.home.mkdir(parents=True)
-        self.redis = RunningRedis(folder / "redis")
-        self.store = CheckpointStore(store or self.home / "checkpoints")
+        self.redis = server or RunningRedis(folder / "redis")
+        self.endpoint = endpoint
+        address = endpoint.address() if endpoint else str(store or self.home / "checkpoints")
+        self.store = open_store(address, folder / "watcher", seconds=20) if endpoint else CheckpointStore(Path(address))
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("ACGAN_")},
             **TIMES,
             "ACGAN_HOME": str(self.home),
-            "ACGAN_STORE": str(self.store.root),
+            "ACGAN_STORE": address,
             "ACGAN_REDIS_URL": self.redis.url,
             "ACGAN_DEVICE": "cpu",
             "ACGAN_WORK_RATE": "off",
@@ -66,12 +85,14 @@ class World:
             "ACGAN_PRETRAINED": "false",
             "ACGAN_DRAWING_WAIT_SECONDS": "60",
             "OMP_NUM_THREADS": "1",
+            **({"ACGAN_SAVE_SECONDS": str(PACE)} if endpoint else {}),  # 50 MB each time
             **(environment or {}),
         }
         self.log = folder / "worker.log"
         self.workers: list[subprocess.Popen[bytes]] = []
         self.history: list[tuple[float, str, Any]] = []
         self.violations: list[str] = []
+        self.within: list[str] = []  # what starts a worker elsewhere than here
         self.supervised = False  # whether a worker that ends by itself is started again, as by `acgan up` or Compose
         self._over = threading.Event()
         self._watcher = threading.Thread(target=self._watch, daemon=True)
@@ -86,7 +107,7 @@ class World:
     def start_worker(self, environment: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "app.cli", "worker"],
+                [*self.within, sys.executable, "-m", "app.cli", "worker"],
                 env={**self.environment, **(environment or {})},
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -123,8 +144,11 @@ class World:
         self.note("signal", (sign.name, pid))
         os.kill(pid, sign)
 
+    def pause(self, seconds: float) -> None:
+        time.sleep(seconds * PACE)
+
     def until(self, what: str, answer: Callable[[], Answer | None], seconds: float = 60.0) -> Answer:
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + seconds * PACE
         while time.monotonic() < deadline:
             if self.supervised and all(process.poll() is not None for process in self.workers):
                 self.start_worker()
@@ -132,7 +156,7 @@ class World:
                 if found := answer():
                     return found
             time.sleep(0.05)
-        raise AssertionError(f"{what}: not within {seconds} s\n{self.story()}")
+        raise AssertionError(f"{what}: not within {seconds * PACE} s\n{self.story()}")
 
     def until_running(self, job_id: str, seconds: float = RECOVERY_SECONDS) -> int:
         return self.until(f"{job_id} runs", lambda: self.trainer(job_id), seconds)
@@ -162,7 +186,7 @@ class World:
         for done in range(times):
             if self.until(f"{job_id} runs", lambda: self.trainer(job_id) or self.ended(job_id), RECOVERY_SECONDS) == -1:
                 return done
-            time.sleep(moments.uniform(0, 1.0))
+            self.pause(moments.uniform(0, 1.0))
             if without_progress == 2:
                 self.until_saved(job_id, beyond=kept)
             pid = self.trainer(job_id)
@@ -192,6 +216,9 @@ class World:
             process.wait()
         self.workers.clear()
         self.redis.kill()
+        if isinstance(self.store.shelf, ObjectShelf):  # the endpoint has it in memory
+            for page in obstore.list(self.store.shelf.objects):
+                obstore.delete(self.store.shelf.objects, [meta["path"] for meta in page])
 
     def story(self) -> str:
         """What happened, for whoever reads a failure."""
@@ -204,7 +231,7 @@ class World:
 
     def _watch(self) -> None:
         seen, verified = CheckpointId("", 0), set()
-        while not self._over.wait(0.1):
+        while not self._over.wait(0.1 * PACE):
             try:
                 latest = self.store.latest()
             except Unreachable:
@@ -278,10 +305,18 @@ def check(world: World, jobs: list[str], undisturbed: Outcome, status: JobStatus
             assert len(job.epochs) == job.config.epochs, world.story()
             assert outcome(world.store, job) == undisturbed[: job.config.epochs]
     if status == JobStatus.SUCCEEDED:  # whoever took the job over last has cleared up
-        assert [path for job_id in jobs for path in (world.store.root / job_id).glob(".*")] == []
+        assert [each for job_id in jobs for each in half_done(world.store, job_id)] == [], world.story()
     with world.redis.client() as client:
         assert client.zcard("acgan:leases") == 0
         assert_legal(client)
+
+
+def half_done(store: CheckpointStore, job_id: str) -> list[str]:
+    """List what lies there of a job that was staged and never placed."""
+    if not isinstance(store.shelf, ObjectShelf):
+        return [str(path) for path in (store.root / job_id).glob(".*")]
+    placed = set(store.shelf._seen(job_id).ledger.folders.values())
+    return [place for place in store.shelf._list(job_id)[0] if place not in placed]
 
 
 def assert_legal(client: "redis.Redis") -> None:

@@ -1,0 +1,122 @@
+"""A bucket that is away, slow or unreliable while a job runs: what a full disk is to a folder, and what networks add.
+
+Nothing that stands is harmed, nothing is published twice or torn, and the run goes on when somebody answers.
+"""
+
+import contextlib
+import signal
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+import pytest
+
+from models.checkpoints import DISCRIMINATOR, GENERATOR, MANIFEST
+from tests.endpoint import Endpoint, Kind
+from tests.faults.world import Outcome, World, check, half_done, is_alive
+from worker.jobs import JobStatus
+
+pytestmark = pytest.mark.parametrize("place", ["bucket"], indirect=True)
+
+
+def away(endpoint: Endpoint, how: str) -> AbstractContextManager[object]:
+    match how:
+        case "gone":
+            return endpoint.gone()
+        case "hang":
+            return endpoint.fault("hang")
+        case _:
+            return endpoint.fault("refuse")
+
+
+OTHERS = [pytest.param(how, marks=pytest.mark.bucket) for how in ("hang", "gone")]
+
+
+@pytest.mark.parametrize("how", ["refuse", *OTHERS])
+def test_a_bucket_that_is_away_delays_a_run_and_harms_nothing(
+    here: World, endpoint: Endpoint, undisturbed: Outcome, how: str
+) -> None:
+    job_id = here.accept(epochs=3)
+    here.until("a first epoch", lambda: here.job(job_id).epochs)
+    with away(endpoint, how):
+        here.note("the bucket is away")
+        trouble = here.until("it tells of its trouble", lambda: here.job(job_id).trouble)
+        assert "cannot be published" in trouble
+        assert here.job(job_id).status == JobStatus.RUNNING
+    here.note("the bucket is back")
+    assert here.until_ended(job_id).status == JobStatus.SUCCEEDED
+    assert here.job(job_id).trouble is None
+    check(here, [job_id], undisturbed)
+
+
+@pytest.mark.bucket
+@pytest.mark.parametrize("how", ["refuse", "hang", "gone"])
+def test_a_job_whose_bucket_is_away_can_be_cancelled_and_resumed(
+    here: World, endpoint: Endpoint, undisturbed: Outcome, how: str
+) -> None:
+    job_id = here.accept(epochs=3)
+    here.until("a first epoch", lambda: here.job(job_id).epochs)
+    with away(endpoint, how):
+        here.until("it tells of its trouble", lambda: here.job(job_id).trouble)
+        here.ask(lambda desk: desk.cancel(job_id))
+        assert here.until_ended(job_id, 20).status == JobStatus.CANCELLED
+    here.ask(lambda desk: desk.resume(job_id))
+    assert here.until_ended(job_id).status == JobStatus.SUCCEEDED
+    check(here, [job_id], undisturbed)
+
+
+@pytest.mark.bucket
+@pytest.mark.parametrize("how", ["refuse", "hang", "gone"])
+def test_a_job_that_is_ordered_while_the_bucket_is_away_waits(
+    here: World, endpoint: Endpoint, undisturbed: Outcome, how: str
+) -> None:
+    here.supervised = True
+    with away(endpoint, how):
+        job_id = here.accept(epochs=1)
+        here.until("nobody can take it", lambda: "no job is taken" in here.log.read_text())
+        here.pause(5)
+        assert here.job(job_id).status == JobStatus.QUEUED
+    assert here.until_ended(job_id).status == JobStatus.SUCCEEDED
+    check(here, [job_id], undisturbed)
+
+
+@contextmanager
+def bad_line(endpoint: Endpoint) -> Iterator[None]:
+    """Requests that are refused, that are torn, whose answers are lost, that take long: every few of each."""
+    kinds: list[tuple[Kind, int]] = [("refuse", 7), ("lose", 9), ("tear", 11), ("cut", 13), ("slow", 3)]
+    with contextlib.ExitStack() as faults:
+        made = [faults.enter_context(endpoint.fault(kind, every=every)) for kind, every in kinds]
+        yield
+        assert all(fault.happened for fault in made)
+
+
+@pytest.mark.bucket
+def test_a_run_over_a_bad_line_comes_to_the_same(here: World, endpoint: Endpoint, undisturbed: Outcome) -> None:
+    with bad_line(endpoint):
+        job_id = here.accept()
+        assert here.until_ended(job_id).status == JobStatus.SUCCEEDED
+    check(here, [job_id], undisturbed)
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        MANIFEST,
+        *(pytest.param(part, marks=pytest.mark.bucket) for part in (GENERATOR, DISCRIMINATOR, "ledgers", "latest")),
+    ],
+)
+def test_what_a_killed_process_was_sending_arrives_when_another_has_the_job(
+    here: World, endpoint: Endpoint, undisturbed: Outcome, part: str
+) -> None:
+    """A network may keep a request for longer than its sender lives."""
+    job_id = here.accept(epochs=3)
+    here.until("a first epoch", lambda: here.job(job_id).epochs)
+    with endpoint.fault("hold", "PUT", part, times=1) as fault:
+        here.until("it is on its way", fault.began.is_set)
+        killed = here.until_running(job_id)
+        here.kill(killed, signal.SIGKILL)
+        here.until("it is dead", lambda: not is_alive(killed))
+        here.until("another runs it", lambda: (here.trainer(job_id) or killed) != killed, 30)
+    here.note("what was held arrives")
+    assert here.until_ended(job_id).status == JobStatus.SUCCEEDED
+    check(here, [job_id], undisturbed)
+    assert half_done(here.store, job_id) == []

@@ -1,0 +1,233 @@
+"""API, worker, and Redis with a bucket on three hosts, each cut off again and again, as a whole or in one direction.
+
+Whatever is cut, for however long: what was accepted ends, once; nobody is told anything but yes, or to come again; and
+when the line is whole the work goes on.
+"""
+
+import itertools
+import os
+import random
+import re
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import httpx2
+import pytest
+
+from tests.app.conftest import publish
+from tests.endpoint import Endpoint
+from tests.faults.hosts import HostedApi, HostedRedis, How, Network, listen, missing, network
+from tests.faults.world import LEASE_SECONDS, PACE, TINY, World, check, outcome, world
+from tests.models.test_checkpoints import OLD
+from worker.jobs import ENDED
+
+CUTS = int(os.environ.get("CUTS", "6"))  # in all; 24 are each host in each way, briefly and for long
+HOSTS = ("api", "worker", "store")
+WAYS: tuple[How, ...] = ("unplugged", "deaf", "mute", "silent")
+SPANS = {"briefly": (0.2, 2.0), "for long": (1.5 * LEASE_SECONDS, 2.5 * LEASE_SECONDS)}
+HEAL_SECONDS = 30.0  # until the API takes orders again, and a job goes on
+ORDER = {**TINY, "epochs": 2, "train_examples": 16}
+ASKERS = 2  # who order one job after the other
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout((120 + 15 * CUTS) * PACE)]
+
+
+class Cut(NamedTuple):
+    host: str
+    how: How
+    seconds: float
+
+
+def cuts_of(host: str, span: str, moments: random.Random) -> list[Cut]:
+    """Of four, no two are alike."""
+    ways = itertools.cycle(moments.sample(WAYS, len(WAYS)))
+    count = -(-CUTS // (len(HOSTS) * len(SPANS)))
+    return [Cut(host, how, moments.uniform(*SPANS[span])) for how in itertools.islice(ways, count)]
+
+
+class Callers:
+    """Upon the API's host: some order jobs with keys and follow them, one looks around. Every answer is judged."""
+
+    def __init__(self, here: World, api: HostedApi) -> None:
+        self.here, self.api = here, api
+        self.answers: Counter[tuple[str, int]] = Counter()
+        self.mistakes: list[str] = []
+        self.accepted: dict[str, str] = {}  # key -> job
+        self.heard_of_jobs = 0.0  # when Redis last had a part in an answer that was no refusal
+        self.over = threading.Event()
+        self.lock = threading.Lock()
+        self.threads = [threading.Thread(target=self.try_to, args=(self.order, number)) for number in range(ASKERS)]
+        self.threads.append(threading.Thread(target=self.try_to, args=(self.look_around, 0)))
+        for thread in self.threads:
+            thread.start()
+
+    def try_to(self, work: Any, number: int) -> None:
+        try:
+            self.api.network.enter(self.api.host)
+            with httpx2.Client(base_url=self.api.url, timeout=30 * PACE) as client:
+                work(client, number)
+        except Exception as trouble:  # told by the test, not by a thread
+            self.mistakes.append(f"a caller ended: {trouble!r}")
+
+    def order(self, client: httpx2.Client, number: int) -> None:
+        for count in itertools.count():
+            if self.over.is_set():
+                return
+            key = f"key-{number}-{count}"
+            self.accepted[key] = job = self.insist(client, "order", "POST", "/train", key)["id"]
+            self.here.note("accepted", (key, job))
+            if (again := self.insist(client, "order again", "POST", "/train", key)["id"]) != job:
+                self.mistakes.append(f"{key} became {job} and {again}")
+            deadline = time.monotonic() + 240 * PACE
+            while self.insist(client, "job", "GET", f"/jobs/{job}")["status"] not in ENDED:
+                time.sleep(0.2 * PACE)
+                if time.monotonic() > deadline:
+                    self.mistakes.append(f"{job} does not end")
+                    return
+
+    def insist(self, client: httpx2.Client, what: str, method: str, path: str, key: str | None = None) -> Any:
+        """Ask until the answer is no refusal."""
+        while True:
+            answer = (
+                client.post(path, json=ORDER, headers={"Idempotency-Key": key}) if key else client.request(method, path)
+            )
+            if self.judge(what, answer):
+                self.heard_of_jobs = time.monotonic()
+                return answer.json()
+            time.sleep(0.2 * PACE)
+
+    def look_around(self, client: httpx2.Client, _number: int) -> None:
+        while not self.over.wait(PACE):
+            for path in ("/digits/7?n=4", "/jobs?limit=3", "/checkpoints", "/readyz", "/metrics"):
+                self.judge(path.partition("?")[0], client.get(path))
+
+    def judge(self, what: str, answer: httpx2.Response) -> bool:
+        """Whether it is no refusal: those are 503, and say in a sentence what is wrong, and when to come again."""
+        with self.lock:
+            self.answers[what, answer.status_code] += 1
+        if answer.is_success:
+            return True
+        told = answer.text[:300]
+        polite = answer.status_code == 503 and int(answer.headers.get("Retry-After", 0)) > 0 and "detail" in told
+        if not polite or what.startswith("/digits"):
+            self.mistakes.append(f"{what}: {answer.status_code} {told}")
+        return False
+
+    def end(self) -> None:
+        self.over.set()
+        for thread in self.threads:
+            thread.join()
+
+
+class House(NamedTuple):
+    here: World
+    network: Network
+    api: HostedApi
+
+
+@pytest.fixture
+def house(tmp_path: Path, endpoint: Endpoint) -> Iterator[House]:
+    if (reason := missing()) is not None:
+        pytest.skip(reason)
+    with network(*HOSTS) as made, served_at(endpoint, made) as bucket:
+        redis = HostedRedis(tmp_path / "redis", made, "store")
+        given = {
+            "ACGAN_REDIS_URL": redis.address,
+            "AWS_ENDPOINT_URL": bucket,
+            "ACGAN_SAVE_SECONDS": str(2 * PACE),
+            "ACGAN_RECONCILE_SECONDS": str(2 * PACE),  # in four rounds a lost training process is to be replaced
+        }
+        with world(tmp_path / "world", environment=given, endpoint=endpoint, server=redis) as here:
+            here.supervised, here.within = True, made.within("worker")
+            publish(here.store, OLD, 1, seed=1)
+            api = HostedApi(here, made, "api", {"ACGAN_HOME": str(tmp_path / "api"), "ACGAN_STOCK": "0"})
+            try:
+                here.start_worker()
+                api.until_ready(60)
+                yield House(here, made, api)
+            finally:
+                api.end()
+
+
+@contextmanager
+def served_at(endpoint: Endpoint, network: Network) -> Iterator[str]:
+    """The endpoint at an address of the store's host, too."""
+    with listen(network, "store", 9000) as listener, endpoint.also_at(listener):
+        yield f"http://{network.addresses['store']}:9000"
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("span", SPANS)
+def test_what_is_cut_and_healed(house: House, host: str, span: str, seed: int) -> None:
+    here, healed, moments = house.here, list[tuple[float, Cut]](), random.Random(seed)
+    here.note("seed", seed)
+    callers = Callers(here, house.api)
+    try:
+        until_it_goes_on(here, callers, 120)
+        for cut in cuts_of(host, span, moments):
+            here.pause(moments.uniform(0, 1.0))
+            here.note("cut", cut)
+            house.network.cut(cut.host, cut.how)
+            here.pause(cut.seconds)
+            house.network.heal(cut.host)
+            here.note("healed")
+            healed.append((until_it_goes_on(here, callers), cut))
+            until_progress_is_kept(here)
+    finally:
+        callers.end()
+    print(f"seed {seed}: {len(healed)} cuts; {len(callers.accepted)} jobs; answers {dict(callers.answers)}")  # noqa: T201
+    for seconds, cut in sorted(healed, reverse=True):
+        print(f"{seconds:6.2f} s after {cut}")  # noqa: T201
+    assert callers.mistakes == [], unexpected(here)
+    jobs = list(callers.accepted.values())
+    newest = str(here.store.latest())
+    assert newest == f"{max(jobs)}-e{ORDER['epochs']:03d}"
+    judge(here, jobs)
+    house.api.until_ready(HEAL_SECONDS, str(here.store.latest()))
+
+
+def judge(here: World, jobs: list[str]) -> None:
+    """One job an order; all came to what one came to that nobody lost on the way."""
+    assert sorted(job.id for job in here.ask(lambda desk: desk.newest(1000))) == sorted(jobs)
+    starts = re.findall(r"job ([\w-]+) starts, with token (\d+)", here.log.read_text())
+    assert len(starts) == len({token for _, token in starts}) >= len(jobs), here.story()
+    often = Counter(job for job, _ in starts)
+    undisturbed = next((job for job in jobs if often[job] == 1), None) or here.accept(**ORDER)
+    check(here, jobs, outcome(here.store, here.until_ended(undisturbed)))
+
+
+def unexpected(here: World) -> str:
+    lines = here.log.read_text(errors="replace").splitlines()
+    return "\n".join([here.story(), *(line for line in lines if '"exception"' in line and "WorkerLost" not in line)])
+
+
+def until_it_goes_on(here: World, callers: Callers, seconds: float = HEAL_SECONDS) -> float:
+    """Wait until the API has spoken to Redis, and a worker has told it of progress. Returns how long that took."""
+    began, told = time.monotonic(), told_by_workers(here)
+    here.until("the API takes orders", lambda: callers.heard_of_jobs > began, seconds)
+    here.until("a job goes on", lambda: told_by_workers(here) > told, seconds)
+    return time.monotonic() - began
+
+
+def told_by_workers(here: World) -> str:
+    """Name the last event that only a worker tells."""
+    with here.redis.client() as client:
+        events: Any = client.xrevrange("acgan:events", count=100)
+    return next((name for name, event in events if event["kind"] in ("progress", "epoch")), "")
+
+
+def until_progress_is_kept(here: World) -> None:
+    """Three workers lost in a row, without any, would rightly end a job."""
+
+    def kept() -> list[str | None]:
+        with here.redis.client() as client:
+            jobs: Any = client.zrange("acgan:jobs", 0, -1)
+            return [client.hget(f"acgan:job:{job}", "saved") for job in jobs]
+
+    before = kept()
+    here.until("progress is kept", lambda: kept() != before)
