@@ -18,7 +18,6 @@ OURS = frozenset({"info", "client|list"})
 class Idle(NamedTuple):
     connections: int
     commands: float  # a second
-    scripts: float  # a second, among them
     received: float  # bytes a second
     sent: float
     most: str  # the commands that come most often, and how often a second
@@ -49,5 +48,4 @@ def idle(url: str, folder: Path, seconds: float) -> Idle:
     calls = {name: count / work.seconds for name, count in work.calls.items() if name not in OURS}
     often = sorted(calls, key=lambda name: -calls[name])[:4]
     most = ", ".join(f"{name} {calls[name]:.2f}" for name in often)
-    rates = (work.scripts / work.seconds, work.received, work.sent)
-    return Idle(connections, sum(calls.values()), *rates, most)
+    return Idle(connections, sum(calls.values()), work.received, work.sent, most)

@@ -19,6 +19,7 @@ from typing import NamedTuple
 import redis
 
 from benchmarks.fleet import Drill, Fleet, Rounds, Tally, reconcile
+from benchmarks.idling import Idle, idle
 from benchmarks.listing import PATIENCE_SECONDS, Listed, ask_all
 from benchmarks.load import percentile
 from benchmarks.own_redis import OwnRedis, Work, connect, read
@@ -29,6 +30,7 @@ from worker.keys import EVENTS, JOBS
 
 ACCEPTED = 50  # jobs; of the others that wait each is a copy of one of them
 HAMMERED = ("claim", "renew", "report")
+IDLE_PERIODS = 6  # as long as two rounds of its reconciler, where others take five seconds
 EVENT_RATES = [0.0, 100.0, 1000.0]
 
 
@@ -191,6 +193,12 @@ def listed(found: dict[str, Listed | None]) -> Iterator[list[str]]:
         ]
 
 
+def idled(found: Idle) -> Iterator[list[str]]:
+    yield ["a real worker, idle: connections", "commands a second", "bytes a second in", "out", "the most frequent"]
+    rates = (f"{each:.0f}" for each in (found.received, found.sent))
+    yield [str(found.connections), f"{found.commands:.1f}", *rates, found.most]
+
+
 def told(found: list[Told]) -> Iterator[list[str]]:
     yield [
         "events a second",
@@ -215,13 +223,15 @@ def main(arguments: list[str] | None = None) -> None:
         records = markdown(fill_in(server, given.records))
         progress("lists")
         lists = markdown(listed(ask_all(server.url, Path(folder), given.answers, given.answer_seconds)))
+        progress("a real worker that is idle")
+        idler = markdown(idled(idle(server.url, Path(folder), IDLE_PERIODS * given.seconds)))
         let_wait(server.url, given.waiting)
         found = [measure(server.url, workers, given) for workers in given.workers]
         progress("events")
         events = markdown(told(tell_all(server.url, Path(folder), EVENT_RATES, given.seconds)))
     pace = f"; the workers' usual pace {given.slower:g} times slower, and multiplied" if given.slower != 1 else ""
     tables = [records, markdown(hammered(found)), markdown(lived(found, given.slower)), markdown(reconciled(found))]
-    sys.stdout.write(f"{about}{pace}\n\n" + "\n\n".join([*tables, events, lists]) + "\n")
+    sys.stdout.write(f"{about}{pace}\n\n" + "\n\n".join([*tables, idler, events, lists]) + "\n")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@
     acgan:job:{id}:parts     sorted set: the parts of a data set that nobody has drawn, and until when somebody draws
                              each; as long as help is welcome (worker/sharing.py)
 
-A job's record does not expire: it lives as long as its checkpoints may. A hundred epochs take about 60 KB.
+A job's record does not expire: it lives as long as its checkpoints may. A hundred epochs take about 120 KB.
 """
 
 from worker.jobs import JobStatus, RunsOn
