@@ -1,7 +1,8 @@
 """A data set drawn by one worker and by two: python -m benchmarks.sharing [--rounds R] [--per-class N]
 
 Each worker is pinned to a processor of its own and draws with one thread. Round after round, in turn, one and two make
-the same order; its seconds are the record's, from the claim to the end, with workers that have drawn before.
+the same order; its seconds are the record's, from the claim to the end, with workers that have drawn before. Where
+others use the processors too, compare the processors' seconds: they are the work that there is.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from app.embedded_redis import prepare
-from benchmarks.processes import stop
+from benchmarks.processes import cpu_seconds, stop
 from models.checkpoints import CheckpointStore
 from models.config import TrainingConfig
 from models.datasets import MANIFEST, DatasetManifest, DatasetOrder
@@ -32,7 +33,8 @@ PATIENCE_SECONDS = 3600.0
 
 
 @contextmanager
-def started(command: list[str], env: dict[str, str], log: Path, processor: int | None = None) -> Iterator[None]:
+def started(command: list[str], env: dict[str, str], log: Path, processor: int | None = None) -> Iterator[int]:
+    """Yields its id."""
     with log.open("ab") as output:
         process = subprocess.Popen(  # noqa: S603
             command, env={**os.environ, **env}, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
@@ -40,7 +42,7 @@ def started(command: list[str], env: dict[str, str], log: Path, processor: int |
     if processor is not None:
         os.sched_setaffinity(process.pid, {processor})  # before it has started any other
     try:
-        yield
+        yield process.pid
     finally:
         stop(process)
 
@@ -68,27 +70,30 @@ def made(url: str, *orders: DatasetOrder) -> list[Job]:
     return jobs
 
 
-def measure(order: DatasetOrder, workers: int) -> tuple[float, str]:
-    """Return the seconds that so many workers take, and the sum of all files; tell how many parts helpers drew."""
+def measure(order: DatasetOrder, workers: int) -> tuple[float, float, str]:
+    """Return the seconds that so many workers take, the processors' seconds, and the sum of all files."""
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         home, server = Path(folder) / "home", prepare(Path(folder) / "redis")
         env = {"ACGAN_HOME": str(home), "ACGAN_REDIS_URL": server.url, "ACGAN_DEVICE": "cpu", "OMP_NUM_THREADS": "1"}
         stack.enter_context(started(server.command, {}, Path(folder) / "redis.log"))
         time.sleep(1)
-        for processor in sorted(os.sched_getaffinity(0))[:workers]:
-            command = [sys.executable, "-m", "app.cli", "worker"]
-            stack.enter_context(started(command, env, Path(folder) / "worker.log", processor))
+        command, log = [sys.executable, "-m", "app.cli", "worker"], Path(folder) / "worker.log"
+        processors = sorted(os.sched_getaffinity(0))[:workers]
+        pids = [stack.enter_context(started(command, env, log, processor)) for processor in processors]
         made(server.url, *[WARM_UP] * workers)
+        before = sum(map(cpu_seconds, pids))
         (job,) = made(server.url, order)
+        cpu = sum(map(cpu_seconds, pids)) - before
         if job.status != JobStatus.SUCCEEDED or job.started_at is None or job.ended_at is None:
-            raise SystemExit(f"the data set is {job.status}: {job.error}\n{(Path(folder) / 'worker.log').read_text()}")
+            raise SystemExit(f"the data set is {job.status}: {job.error}\n{log.read_text()}")
         store = CheckpointStore(home / "checkpoints")
         manifest = DatasetManifest.model_validate_json(store.read_dataset(job.id, MANIFEST))
         sums = hashlib.sha256("".join(file.sha256 for file in manifest.files.values()).encode()).hexdigest()
         seconds = (job.ended_at - job.started_at).total_seconds()
         parts = sum(manifest.helpers.values())
-        print(f"{workers} worker(s): {seconds:.1f} s, {parts} of {len(order.parts)} parts by helpers", flush=True)  # noqa: T201
-        return seconds, sums
+        by_helpers = f"{parts} of {len(order.parts)} parts by helpers"
+        print(f"{workers} worker(s): {seconds:.1f} s, {cpu:.1f} s of processors, {by_helpers}", flush=True)  # noqa: T201
+        return seconds, cpu, sums
 
 
 def main() -> None:
@@ -99,8 +104,10 @@ def main() -> None:
     order = DatasetOrder(per_class=wanted.per_class, checkpoint=CHECKPOINT)
     rounds = [(measure(order, 1), measure(order, 2)) for _ in range(wanted.rounds)]
     one, two = (statistics.median(each[which][0] for each in rounds) for which in (0, 1))
-    same = len({sums for each in rounds for _, sums in each}) == 1
+    cpu = [statistics.median(each[which][1] for each in rounds) for which in (0, 1)]
+    same = len({sums for each in rounds for *_, sums in each}) == 1
     print(f"{order.digits} digits, medians of {wanted.rounds}: {one:.1f} s by one worker, {two:.1f} s by two")  # noqa: T201
+    print(f"of the processors' time: {cpu[0]:.1f} s by one, {cpu[1]:.1f} s by two together")  # noqa: T201
     print(f"{one / two:.2f} times as fast; the files are {'the same' if same else 'NOT THE SAME'}")  # noqa: T201
 
 
