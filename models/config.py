@@ -63,7 +63,8 @@ class TrainingConfig(BaseModel):
     )
     precision: Precision = Field(
         "auto",
-        description="`auto` is settled when the run first starts: bf16 where the processor computes it natively.",
+        description="`fp32`, `bf16`, or `auto`, which is settled when the run first starts: bf16 where the processor "
+        "computes it natively.",
     )
     name: Annotated[str, Field(min_length=1, max_length=100)] | None = Field(
         None, description="A label of your own, shown beside the job."
