@@ -306,6 +306,8 @@ class ObjectShelf:
         except FileNotFoundError as error:
             if isinstance(mode, dict):
                 raise Changed(name) from error
+            if "NoSuchUpload" in str(error):  # it has ended, the answer was lost, and it was too late to call it off
+                raise Unreachable(f"{name} cannot be written: its upload ended, and nobody said how") from error
             raise OSError(errno.ENOENT, f"{name} cannot be written: there is no such bucket") from error
 
     def _list(self, job: str) -> tuple[list[str], list[str]]:
