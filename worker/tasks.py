@@ -41,7 +41,7 @@ def train() -> None:
 reconciler = Reconciler(
     JobBench.connect(settings.redis_url),
     knock=partial(knock, celery),
-    idle=lambda: not state.active_requests,
+    idle=lambda: not state.reserved_requests,  # those that run among them: a child takes a while to start
     seconds=settings.reconcile_seconds,
     backoff_seconds=settings.backoff_seconds,
 )
