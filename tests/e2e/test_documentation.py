@@ -19,6 +19,8 @@ SMALL = {"dataset": "printed", "train_examples": 200, "test_examples": 100}
 SMALLER = "--epochs 1 --dataset printed --train-examples 200 --test-examples 100"
 NOT_TYPED = {
     r"make up": "`acgan up`, which it starts when it has installed, runs beside all of these",
+    r"acgan up": "runs beside all of these",
+    r"acgan worker --device cuda": "needs a GPU",
     r"docker ": "needs Docker",
     r".*acgan evaluate": "takes minutes: tests/app/test_local.py runs it",
     r".*models.bundling": "changes the package",

@@ -26,7 +26,8 @@ MEGABYTE = 2**20
 
 @pytest.fixture
 def here(tmp_path: Path, place: Endpoint | None) -> Iterator[World]:
-    with world(tmp_path, endpoint=place) as made:
+    patient = {"ACGAN_DRAWING_WAIT_SECONDS": "60"}  # what is tried is who is answered, not how many can be
+    with world(tmp_path, endpoint=place, environment=patient) as made:
         publish(made.store, OLD, 1, seed=1)
         yield made
 

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -23,6 +24,8 @@ from worker.store import JobNotFound
 def test_without_a_reconciler_a_lost_job_stays_lost(tmp_path: Path) -> None:
     with world(tmp_path, environment={"ACGAN_RECONCILE_SECONDS": "3600"}) as here:
         here.start_worker()
+        here.until("it is there", lambda: any(here.ask(lambda desk: desk.standing()).workers.values()))
+        time.sleep(1)  # it looks once when it starts
         job_id = here.accept()
         with pytest.raises(AssertionError, match="runs: not within"):
             here.until_running(job_id, RECOVERY_SECONDS)
