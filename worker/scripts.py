@@ -5,7 +5,7 @@ grows, and a write counts as long as the record still has the writer's token. Ke
 for one Redis and no cluster of them, so scripts make keys of ids.
 """
 
-from worker.keys import DELAYED, EVENTS, FENCE, JOBS, LEASES, QUEUE, TURNS, WORKERS
+from worker.keys import DELAYED, EVENTS, FENCE, HELPING, JOBS, LEASES, QUEUE, TURNS, WORKERS
 
 NO_MEMORY_NEEDED = "#!lua flags=allow-oom"  # a Redis that is full must not cost a job its worker
 
@@ -17,7 +17,7 @@ NO_MEMORY_NEEDED = "#!lua flags=allow-oom"  # a Redis that is full must not cost
 COMMON = (
     f"""
 local JOBS, QUEUE, TURNS, DELAYED, LEASES = '{JOBS}', '{QUEUE}', '{TURNS}', '{DELAYED}', '{LEASES}'
-local FENCE, WORKERS, EVENTS = '{FENCE}', '{WORKERS}', '{EVENTS}'
+local FENCE, WORKERS, EVENTS, HELPING = '{FENCE}', '{WORKERS}', '{EVENTS}', '{HELPING}'
 """
     + """
 local time = redis.call('TIME')

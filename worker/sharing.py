@@ -13,85 +13,97 @@ import redis
 from models.datasets import DatasetOrder
 from worker.bench import Claim
 from worker.jobs import RUNS_ON, RunsOn
-from worker.keys import HELPING, job_key, parts_key
+from worker.keys import job_key, parts_key
+from worker.scripts import COMMON, HELD
 
 HELPED = "helped:"  # fields of a job's record: how many parts helpers on each kind of device drew
 
-NOW = """
-local time = redis.call('TIME')
-local now = time[1] + time[2] / 1000000
+RUNNING = """
+if held[1] ~= 'running' then return false end
 """
 
-HELD = """
-local held = redis.call('HMGET', KEYS[1], 'status', 'fence')
-if held[1] ~= 'running' or held[2] ~= ARGV[1] then return false end
+PARTS = """
+local function parts(id) return record(id) .. ':parts' end
 """
 
-# KEYS: job, helping, parts. ARGV: fence, id, code, then the names of the parts that are missing, in order.
+# ARGV: id, fence, code, then the names of the parts that are missing, in order.
 # Welcome help. Returns 1, or nil where the job is lost or no longer wanted.
 WELCOME = (
-    HELD
+    COMMON
+    + PARTS
+    + HELD
+    + RUNNING
     + """
-redis.call('DEL', KEYS[3])
-for i = 4, #ARGV do redis.call('ZADD', KEYS[3], i - 4, ARGV[i]) end
-redis.call('HSET', KEYS[1], 'code', ARGV[3])
-redis.call('ZADD', KEYS[2], ARGV[1], ARGV[2])
+local id = ARGV[1]
+redis.call('DEL', parts(id))
+for i = 4, #ARGV do redis.call('ZADD', parts(id), i - 4, ARGV[i]) end
+redis.call('HSET', record(id), 'code', ARGV[3])
+redis.call('ZADD', HELPING, ARGV[2], id)
 return 1
 """
 )
 
-# KEYS: helping, parts. ARGV: fence, id. Welcome no help any more, unless somebody else does meanwhile.
-DECLINE = """
-if tonumber(redis.call('ZSCORE', KEYS[1], ARGV[2]) or 0) == tonumber(ARGV[1]) then
-  redis.call('ZREM', KEYS[1], ARGV[2])
-  redis.call('DEL', KEYS[2])
+# ARGV: id, fence. Welcome no help any more, unless somebody else does meanwhile.
+DECLINE = (
+    COMMON
+    + PARTS
+    + """
+if tonumber(redis.call('ZSCORE', HELPING, ARGV[1]) or 0) == tonumber(ARGV[2]) then
+  redis.call('ZREM', HELPING, ARGV[1])
+  redis.call('DEL', parts(ARGV[1]))
 end
 """
+)
 
-# KEYS: helping. ARGV: prefix of job keys, then the queues that a helper takes jobs of. Look for somebody who welcomes
-# help and has a part that nobody draws, first whoever began first, and forget who no longer runs.
-# Returns id, fence, code, order and queue, or nil.
+# ARGV: the queues that a helper takes jobs of. Look for somebody who welcomes help and has a part that nobody draws,
+# first whoever began first, and forget who no longer runs. Returns id, fence, code, order and queue, or nil.
 FIND = (
-    NOW
+    COMMON
+    + PARTS
     + """
 local takes = {}
-for i = 2, #ARGV do takes[ARGV[i]] = true end
-local found = redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')
+for i = 1, #ARGV do takes[ARGV[i]] = true end
+local found = redis.call('ZRANGE', HELPING, 0, -1, 'WITHSCORES')
 for i = 1, #found, 2 do
-  local job = ARGV[1] .. found[i]
-  local record = redis.call('HMGET', job, 'status', 'fence', 'code', 'order', 'runs_on')
-  local runs_on = record[5] or 'any'
-  if record[1] ~= 'running' or tonumber(record[2]) ~= tonumber(found[i + 1]) then
-    redis.call('ZREM', KEYS[1], found[i])
-    redis.call('DEL', job .. ':parts')
+  local id = found[i]
+  local job = redis.call('HMGET', record(id), 'status', 'fence', 'code', 'order', 'runs_on')
+  local runs_on = job[5] or 'any'
+  if job[1] ~= 'running' or tonumber(job[2]) ~= tonumber(found[i + 1]) then
+    redis.call('ZREM', HELPING, id)
+    redis.call('DEL', parts(id))
   elseif takes[runs_on] then
-    local first = redis.call('ZRANGE', job .. ':parts', 0, 0, 'WITHSCORES')
-    if first[2] and tonumber(first[2]) <= now then return {found[i], record[2], record[3], record[4], runs_on} end
+    local first = redis.call('ZRANGE', parts(id), 0, 0, 'WITHSCORES')
+    if first[2] and tonumber(first[2]) <= tonumber(now) then return {id, job[2], job[3], job[4], runs_on} end
   end
 end
 return false
 """
 )
 
-# KEYS: job, parts. ARGV: fence, seconds. Take the first part that nobody draws, for so long.
+# ARGV: id, fence, seconds. Take the first part that nobody draws, for so long.
 # Returns its name, or nil where there is none or help is no longer wanted.
 TAKE = (
-    NOW
+    COMMON
+    + PARTS
     + HELD
+    + RUNNING
     + """
-local first = redis.call('ZRANGE', KEYS[2], 0, 0, 'WITHSCORES')
-if not first[2] or tonumber(first[2]) > now then return false end
-redis.call('ZADD', KEYS[2], now + ARGV[2], first[1])
+local first = redis.call('ZRANGE', parts(ARGV[1]), 0, 0, 'WITHSCORES')
+if not first[2] or tonumber(first[2]) > tonumber(now) then return false end
+redis.call('ZADD', parts(ARGV[1]), now + ARGV[3], first[1])
 return first[1]
 """
 )
 
-# KEYS: job, parts. ARGV: fence, part, field that counts. Say that a part lies where its owner finds it.
+# ARGV: id, fence, part, field that counts. Say that a part lies where its owner finds it.
 # Returns 1, or nil where nobody waits for it any more.
 HAND_OVER = (
-    HELD
+    COMMON
+    + PARTS
+    + HELD
+    + RUNNING
     + """
-if redis.call('ZREM', KEYS[2], ARGV[2]) == 1 then redis.call('HINCRBY', KEYS[1], ARGV[3], 1) end
+if redis.call('ZREM', parts(ARGV[1]), ARGV[3]) == 1 then redis.call('HINCRBY', record(ARGV[1]), ARGV[4], 1) end
 return 1
 """
 )
@@ -105,10 +117,6 @@ class Shared(NamedTuple):
     code: str  # the owner's version of it
     order: str  # JSON
     runs_on: RunsOn
-
-    @property
-    def keys(self) -> list[str]:
-        return [job_key(self.job), parts_key(self.job)]
 
     @classmethod
     def of(cls, claim: Claim, code: str) -> "Shared":
@@ -136,11 +144,10 @@ class Sharing:
 
     def welcome(self, shared: Shared, parts: Sequence[str]) -> bool:
         """Let others draw these parts. Says whether they may: not where the job is lost, or about to be cancelled."""
-        keys = [job_key(shared.job), HELPING, parts_key(shared.job)]
-        return bool(self._welcome(keys=keys, args=[shared.fence, shared.job, shared.code, *parts]))
+        return bool(self._welcome(args=[shared.job, shared.fence, shared.code, *parts]))
 
     def decline(self, shared: Shared) -> None:
-        self._decline(keys=[HELPING, parts_key(shared.job)], args=[shared.fence, shared.job])
+        self._decline(args=[shared.job, shared.fence])
 
     def missing(self, shared: Shared) -> list[str]:
         """List the parts that nobody has handed over, first those that were taken longest ago."""
@@ -160,17 +167,17 @@ class Sharing:
 
     def find(self, takes: Sequence[RunsOn] = RUNS_ON) -> Shared | None:
         """Look for a data set that has a part for a helper, who takes such jobs."""
-        found = self._find(keys=[HELPING], args=[job_key(""), *takes])
+        found = self._find(args=[*takes])
         return found and Shared(found[0], int(found[1]), *found[2:])
 
     def take(self, shared: Shared, seconds: float) -> str | None:
         """Take a part to draw within so many seconds; None where there is none, or no help is wanted any more."""
-        part: str | None = self._take(keys=shared.keys, args=[shared.fence, seconds])
+        part: str | None = self._take(args=[shared.job, shared.fence, seconds])
         return part
 
     def hand_over(self, shared: Shared, part: str, device: str) -> bool:
         """Say that a part lies where the owner finds it. Returns whether anybody waits for it."""
-        return bool(self._hand_over(keys=shared.keys, args=[shared.fence, part, HELPED + device]))
+        return bool(self._hand_over(args=[shared.job, shared.fence, part, HELPED + device]))
 
     def give_back(self, shared: Shared, part: str) -> None:
         """Let another draw it, at once."""
