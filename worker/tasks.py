@@ -25,6 +25,8 @@ from worker.queue import TRAIN, knock, listen_for, make_celery
 from worker.reconciler import Reconciler
 from worker.settings import WorkerSettings
 
+MISTAKE = 2  # the exit code of what a user can mend, as of every command
+
 settings = WorkerSettings()
 celery = make_celery(settings)
 
@@ -53,7 +55,8 @@ def settle_what_it_takes(**_: object) -> None:
     try:
         device = settle_device(settings.device)
     except DeviceUnavailable as error:
-        sys.exit(f"acgan: {error}")
+        sys.stderr.write(f"acgan: {error}\n")
+        sys.exit(MISTAKE)
     os.environ["ACGAN_DEVICE"] = device  # the training process reads it
     reconciler.kind = kind_of(device)
     listen_for(celery, taken_by(reconciler.kind))

@@ -76,12 +76,10 @@ def serve(host: Host = None, port: Port = None, home: Home = None) -> None:
 
 def worker(home: Home = None, device: Device = None) -> None:
     """Run one worker alone; it takes jobs from the Redis at ACGAN_REDIS_URL. One a GPU: `--device cuda:0`, `cuda:1`."""
-    from models.devices import DeviceUnavailable, settle_device
     from worker import logs
 
     settings = read_settings(home=home, device=device)
-    with mistakes_in_a_sentence(DeviceUnavailable):
-        os.environ["ACGAN_DEVICE"] = settle_device(settings.device)
+    os.environ["ACGAN_DEVICE"] = settings.device  # worker.tasks reads it, and refuses to start without it
     os.environ["ACGAN_HOME"] = str(settings.home.resolve())  # the training process reads both again
     logs.configure(settings)
     from app.up import answers
