@@ -37,7 +37,7 @@ class TrainingOrder(TrainingConfig):
 
     @property
     def config(self) -> TrainingConfig:
-        return TrainingConfig(**self.model_dump(exclude={"priority", "runs_on"}))
+        return TrainingConfig(**self.model_dump(include=set(TrainingConfig.model_fields)))
 
 
 class JobLinks(Record):

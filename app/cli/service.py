@@ -13,8 +13,6 @@ logger = logging.getLogger(__name__)
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on [ACGAN_HOST, or 127.0.0.1].")]
 Port = Annotated[int | None, typer.Option(help="Port to listen on [ACGAN_PORT, or 8000].")]
-
-
 Workers = Annotated[
     int | None, typer.Option(help="How many workers [ACGAN_WORKERS, or one a GPU; one where there is none].")
 ]

@@ -22,7 +22,7 @@ class WantedDataset(DatasetOrder):
 
     def order(self, checkpoint: str) -> DatasetOrder:
         """What is wanted, of a checkpoint that is settled."""
-        return DatasetOrder(**{**self.model_dump(exclude={"priority", "runs_on"}), "checkpoint": checkpoint})
+        return DatasetOrder(**{**self.model_dump(include=set(DatasetOrder.model_fields)), "checkpoint": checkpoint})
 
 
 class DatasetProgress(Record):
