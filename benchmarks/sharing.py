@@ -21,13 +21,14 @@ from typing import Any
 
 from app.embedded_redis import prepare
 from benchmarks.processes import cpu_seconds, stop
+from models import bundled
 from models.checkpoints import CheckpointStore
 from models.config import TrainingConfig
 from models.datasets import MANIFEST, DatasetManifest, DatasetOrder
 from worker.jobs import ENDED, Job, JobStatus
 from worker.store import JobDesk, Order
 
-CHECKPOINT = "pretrained-e012"
+CHECKPOINT = str(bundled.checkpoint())
 WARM_UP = DatasetOrder(per_class=50, test_per_class=1, checkpoint=CHECKPOINT)
 PATIENCE_SECONDS = 3600.0
 

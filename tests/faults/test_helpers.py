@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from models import bundled
 from models.config import TrainingConfig
 from models.contributions import Contributions
 from models.datasets import MANIFEST, DatasetManifest, DatasetOrder
@@ -19,7 +20,7 @@ from worker.jobs import JobStatus
 from worker.keys import parts_key
 from worker.store import Order
 
-ORDER = DatasetOrder(per_class=900, test_per_class=100, seed=4, checkpoint="pretrained-e012")
+ORDER = DatasetOrder(per_class=900, test_per_class=100, seed=4, checkpoint=str(bundled.checkpoint()))
 SMALL_PARTS = str(Path(__file__).parent / "small_parts")
 SETTINGS = {
     "ACGAN_LEASE_SECONDS": "10",  # a part takes seconds where others work, too

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 import redis
 
+from models import bundled
 from models.config import TrainingConfig
 from models.datasets import DatasetOrder
 from worker.bench import JobBench
@@ -97,7 +98,7 @@ def test_a_redis_that_is_away_ends_no_worker(parts: Parts) -> None:
 
 def test_it_knocks_where_help_is_welcome(parts: Parts) -> None:
     """Once, and for nobody where this worker is busy: others have reconcilers of their own."""
-    order = DatasetOrder(checkpoint="pretrained-e012")
+    order = DatasetOrder(checkpoint=str(bundled.checkpoint()))
     parts.accept(order)
     claim = parts.bench.claim()
     assert claim
