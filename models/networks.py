@@ -80,7 +80,9 @@ class Discriminator(nn.Module):
         h = self.activate(self.conv_3(pad(h)))  # (N, 128, 7, 7)
         h = self.activate(self.conv_4(h))  # (N, 256, 7, 7)
         h = h.permute(0, 2, 3, 1).flatten(1)  # (N, 12544); Keras' Flatten is channels last
-        return self.generation(h).squeeze(1), self.auxiliary(h)
+        with torch.autocast(h.device.type, enabled=False):  # bf16 would round away what tells neighbours apart
+            h = h.float()
+            return self.generation(h).squeeze(1), self.auxiliary(h)
 
     def activate(self, x: Tensor) -> Tensor:
         h: Tensor = self.dropout(F.leaky_relu(x, 0.2))
