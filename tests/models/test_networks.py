@@ -3,8 +3,11 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
+from models.config import NUM_CLASSES
 from models.layers import BatchNorm, Convolution, Dropout, UpsampleSame, UpsampleValid
+from models.losses import NEARBY, realness, slope
 from models.networks import Discriminator, Generator, initialize
 from tests.conftest import BF16
 
@@ -104,3 +107,20 @@ def test_batch_normalisation_does_not_depend_on_the_layout() -> None:
         assert torch.allclose(norm.eval()(maps), torch.nn.BatchNorm2d.forward(norm, x), atol=1e-6)
     for ours, torchs in zip(*results, strict=True):
         assert torch.allclose(ours, torchs, atol=1e-6)
+
+
+def test_bf16_tells_an_image_from_its_neighbour() -> None:
+    """Logits as large as a trained discriminator's, of which bf16 would keep steps of 1/32."""
+    torch.manual_seed(4)
+    discriminator = Discriminator(2 * NUM_CLASSES, dropout=0.0)
+    initialize(discriminator, torch.Generator().manual_seed(4))
+    nn.init.constant_(discriminator.auxiliary.bias, 4.0)
+    images, labels = torch.rand(100, 1, 28, 28) * 2 - 1, torch.randint(NUM_CLASSES, (100,))
+    neighbours = images + NEARBY * torch.randn_like(images)
+
+    def steepness(enabled: bool) -> float:
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            here, nearby = (realness(discriminator(each)[1], labels) for each in (images, neighbours))
+        return float(slope(here, nearby))
+
+    assert steepness(enabled=True) == pytest.approx(steepness(enabled=False), rel=0.1)
