@@ -1,6 +1,7 @@
 """The table of docs/quality.md: what `acgan evaluate` tells of runs that `acgan train` left, as Markdown.
 
 python -m benchmarks.quality seed=runs/seed sharp=runs/sharp --epochs 5 15 [--quick] [--json FILE]
+python -m benchmarks.quality [--json FILE]      # the package's own generator
 """
 
 import argparse
@@ -12,6 +13,7 @@ from rich.console import Console
 
 from app.local.evaluation import evaluate_here
 from app.settings import AppSettings
+from models import bundled
 from models.evaluation import Figures
 
 HEADINGS = (
@@ -58,7 +60,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
-    generators = {"bundled": "latest"}
+    generators = {} if asked.runs else {"the package's own": str(bundled.checkpoint())}
     for run in asked.runs:
         name, _, folder = run.partition("=")
         for epoch in asked.epochs:
