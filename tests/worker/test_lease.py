@@ -1,26 +1,20 @@
 """Who may go on: the lease's thread, on a real Redis."""
 
-import asyncio
 import time
 from collections.abc import Callable
 
 import pytest
 
 from models.config import TrainingConfig
-from tests.conftest import RunningRedis
+from tests.conftest import RunningRedis, ask_desk
 from worker.bench import Claim, JobBench, JobLost
 from worker.jobs import JobStatus
 from worker.lease import EXIT_CODE, Cancelled, Lease
-from worker.store import JobDesk, Order
+from worker.store import Order
 
 
 def claimed(url: str, seconds: float) -> tuple[JobBench, Claim]:
-    async def create() -> None:
-        desk = JobDesk.connect(url)
-        await desk.create(Order(TrainingConfig()))
-        await desk.close()
-
-    asyncio.run(create())
+    ask_desk(url, lambda desk: desk.create(Order(TrainingConfig())))
     bench = JobBench.connect(url)
     claim = bench.claim(seconds)
     assert claim is not None

@@ -1,18 +1,17 @@
 """The reconciler's rounds, on a real Redis."""
 
-import asyncio
-
 import pytest
 import redis
 
 from models.config import TrainingConfig
 from models.datasets import DatasetOrder
+from tests.conftest import ask_desk
 from worker.bench import JobBench
 from worker.jobs import RunsOn
 from worker.queue import knocks_key
 from worker.reconciler import DEAF_ROUNDS, EXIT_CODE, Reconciler
 from worker.sharing import Shared, Sharing
-from worker.store import JobDesk, Order
+from worker.store import Order
 
 
 class Parts:
@@ -29,12 +28,7 @@ class Parts:
         self.bench.redis.lpush(knocks_key(runs_on), "knock")
 
     def accept(self, dataset: DatasetOrder | None = None) -> None:
-        async def create() -> None:
-            desk = JobDesk.connect(self.url)
-            await desk.create(Order(TrainingConfig(), dataset=dataset))
-            await desk.close()
-
-        asyncio.run(create())
+        ask_desk(self.url, lambda desk: desk.create(Order(TrainingConfig(), dataset=dataset)))
 
 
 @pytest.fixture
