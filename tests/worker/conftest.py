@@ -1,5 +1,6 @@
 """Both sides of the job record, over a real Redis."""
 
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
 from typing import Any, TypeVar
@@ -37,3 +38,10 @@ def bench(redis_url: str) -> JobBench:
 
 def accept(ask: Ask[Job], **fields: Any) -> Job:
     return ask(lambda desk: desk.create(Order(TrainingConfig(**fields))))
+
+
+def until(true: Callable[[], bool], seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

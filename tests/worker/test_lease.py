@@ -1,12 +1,12 @@
 """Who may go on: the lease's thread, on a real Redis."""
 
 import time
-from collections.abc import Callable
 
 import pytest
 
 from models.config import TrainingConfig
 from tests.conftest import RunningRedis, ask_desk
+from tests.worker.conftest import until
 from worker.bench import Claim, JobBench, JobLost
 from worker.jobs import JobStatus
 from worker.lease import EXIT_CODE, Cancelled, Lease
@@ -89,10 +89,3 @@ def test_a_training_that_makes_no_progress_is_ended(redis_url: str, monkeypatch:
     bench, claim = claimed(redis_url, 3)
     with Lease(bench, claim, 3, end_process=ends.append):
         until(lambda: bool(ends))
-
-
-def until(true: Callable[[], bool], seconds: float = 10) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
