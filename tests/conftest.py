@@ -70,6 +70,19 @@ def dataset(config: TrainingConfig, tmp_path_factory: pytest.TempPathFactory) ->
     return load_dataset(config, Path(DATA_DIR) if DATA_DIR else None, tmp_path_factory.mktemp("cache"), [NOWHERE])
 
 
+def ask_desk(url: str, question: Callable[[JobDesk], Coroutine[Any, Any, Answer]]) -> Answer:
+    """Ask the API's side of the job record, over connections that last as long as the question."""
+
+    async def answer() -> Answer:
+        desk = JobDesk.connect(url)
+        try:
+            return await question(desk)
+        finally:
+            await desk.close()
+
+    return asyncio.run(answer())
+
+
 class RunningRedis:
     """A real server that tests may stop, kill and start again; its data stays."""
 
@@ -94,16 +107,7 @@ class RunningRedis:
         return redis.Redis.from_url(self.url, decode_responses=True, socket_timeout=2)
 
     def ask(self, question: Callable[[JobDesk], Coroutine[Any, Any, Answer]]) -> Answer:
-        """Ask a desk over this server, whose connections last as long as the question."""
-
-        async def answer() -> Answer:
-            desk = JobDesk.connect(self.url)
-            try:
-                return await question(desk)
-            finally:
-                await desk.close()
-
-        return asyncio.run(answer())
+        return ask_desk(self.url, question)
 
     def kill(self) -> None:
         self.process.kill()

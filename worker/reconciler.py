@@ -61,11 +61,16 @@ class Reconciler:
         self._over.set()
 
     def _keep(self) -> None:
+        lists_are_whole = False
         while not self._over.is_set():
             try:
                 self.once()
+                if not lists_are_whole:
+                    self.mend_lists()
+                    lists_are_whole = True
             except (redis.RedisError, OperationalError, OSError) as error:
                 self.deaf_rounds = 0
+                lists_are_whole = False  # another Redis may answer next, with what an older version kept
                 logger.warning("Redis does not answer: %s", error)
             self._over.wait(self.seconds)
         with suppress(redis.RedisError):
@@ -85,8 +90,6 @@ class Reconciler:
                 case _:
                     logger.error("job %s: its worker was lost; it is %s", job_id, became)
         self.bench.seen(self.kind, UNSEEN_ROUNDS * self.seconds)
-        if self.bench.mend_lists():
-            logger.warning("the lists of jobs by status were not those of all jobs: they are made anew")
         waiting = {runs_on: self.bench.waiting(runs_on) for runs_on in taken_by(self.kind)}
         for runs_on, number in waiting.items():
             for _ in range(number - self.bench.knocks(runs_on) if number else 0):
@@ -101,6 +104,10 @@ class Reconciler:
             logger.error("jobs wait and this worker is idle, but hears no knocks: ending it, to be started again")
             self._over.set()
             self.end_process(EXIT_CODE)
+
+    def mend_lists(self) -> None:
+        if self.bench.mend_lists():
+            logger.warning("the lists of jobs by status were not those of all jobs: they are made anew")
 
     def call_for_help(self) -> None:
         """Knock for whoever is idle, where somebody welcomes help."""

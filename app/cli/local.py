@@ -61,10 +61,10 @@ def train(
         config = TrainingConfig(**options)
     settings = read_settings(home=home)
 
-    from app.local.folder import FolderTaken, check_folder
+    from app.local.folder import FolderTaken, take_folder
 
     with mistakes_in_a_sentence(FolderTaken):
-        check_folder(out, going_on)  # which needs nothing that takes a while to load
+        take_folder(out, going_on)  # which needs nothing that takes a while to load
 
     from app.local.training import Stopped, train_here
     from models.devices import DeviceUnavailable

@@ -10,8 +10,8 @@ class FolderTaken(Exception):
     """Another run's files are there already, or those of none where one was to go on; or none can be written."""
 
 
-def check_folder(out: Path, going_on: bool) -> None:
-    """Make the folder where there is none. Raises FolderTaken."""
+def take_folder(out: Path, going_on: bool) -> None:
+    """Make the folder where there is none, for a new run or to go on with its own. Raises FolderTaken."""
     taken = (out / HISTORY).exists() or (out / STATE).exists()
     if taken and not going_on:
         raise FolderTaken(

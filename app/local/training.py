@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError
 from rich.console import Console
 
 from app.local.display import progress_bar, show, tell_epoch
-from app.local.folder import HISTORY, STATE, TABLE, FolderTaken, check_folder
+from app.local.folder import HISTORY, STATE, TABLE, FolderTaken
 from app.settings import AppSettings
 from models import resume
 from models.acceleration import describe, find_device
@@ -97,7 +97,7 @@ def train_here(
     going_on: bool,
     told: Callable[[LocalEpoch], None] | None = None,
 ) -> None:
-    """Train all epochs, leaving in `out` what the seed leaves: plots, weights and the history.
+    """Train all epochs, leaving in `out`, which `take_folder` has taken, what the seed leaves: plots, weights, history.
 
     What happens is shown on `console`, and each epoch told to `told` instead, where there is one.
 
@@ -105,7 +105,6 @@ def train_here(
     """
     device = find_device(settings.device)
     folder = Folder(out, settings.save_seconds)
-    check_folder(out, going_on)
     dataset = load_dataset(config, settings.data_dir, settings.cache_dir, settings.mirrors)
     trainer = Trainer(config, dataset, device)
     try:

@@ -1,12 +1,15 @@
 """Both sides of the job record, over a real Redis."""
 
-import asyncio
-from collections.abc import Callable, Coroutine
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from functools import partial
 from typing import Any, TypeVar
 
 import pytest
 
 from models.config import TrainingConfig
+from tests.conftest import ask_desk
+from worker import interruption
 from worker.bench import JobBench
 from worker.jobs import Job
 from worker.store import JobDesk, Order
@@ -15,21 +18,17 @@ Answer = TypeVar("Answer")
 Ask = Callable[[Callable[[JobDesk], Coroutine[Any, Any, Answer]]], Answer]
 
 
+@pytest.fixture(autouse=True)
+def nobody_interrupts() -> Iterator[None]:
+    interruption._requested.clear()
+    yield
+    interruption._requested.clear()
+
+
 @pytest.fixture
 def ask(redis_url: str) -> Ask[Any]:
     """Run one coroutine on the API's side."""
-
-    def run(question: Callable[[JobDesk], Coroutine[Any, Any, Any]]) -> Any:
-        async def answer() -> Any:
-            desk = JobDesk.connect(redis_url)
-            try:
-                return await question(desk)
-            finally:
-                await desk.close()
-
-        return asyncio.run(answer())
-
-    return run
+    return partial(ask_desk, redis_url)
 
 
 @pytest.fixture
@@ -39,3 +38,10 @@ def bench(redis_url: str) -> JobBench:
 
 def accept(ask: Ask[Job], **fields: Any) -> Job:
     return ask(lambda desk: desk.create(Order(TrainingConfig(**fields))))
+
+
+def until(true: Callable[[], bool], seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

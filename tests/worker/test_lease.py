@@ -1,26 +1,20 @@
 """Who may go on: the lease's thread, on a real Redis."""
 
-import asyncio
 import time
-from collections.abc import Callable
 
 import pytest
 
 from models.config import TrainingConfig
-from tests.conftest import RunningRedis
+from tests.conftest import RunningRedis, ask_desk
+from tests.worker.conftest import until
 from worker.bench import Claim, JobBench, JobLost
 from worker.jobs import JobStatus
 from worker.lease import EXIT_CODE, Cancelled, Lease
-from worker.store import JobDesk, Order
+from worker.store import Order
 
 
 def claimed(url: str, seconds: float) -> tuple[JobBench, Claim]:
-    async def create() -> None:
-        desk = JobDesk.connect(url)
-        await desk.create(Order(TrainingConfig()))
-        await desk.close()
-
-    asyncio.run(create())
+    ask_desk(url, lambda desk: desk.create(Order(TrainingConfig())))
     bench = JobBench.connect(url)
     claim = bench.claim(seconds)
     assert claim is not None
@@ -95,10 +89,3 @@ def test_a_training_that_makes_no_progress_is_ended(redis_url: str, monkeypatch:
     bench, claim = claimed(redis_url, 3)
     with Lease(bench, claim, 3, end_process=ends.append):
         until(lambda: bool(ends))
-
-
-def until(true: Callable[[], bool], seconds: float = 10) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)

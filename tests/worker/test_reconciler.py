@@ -1,6 +1,6 @@
 """The reconciler's rounds, on a real Redis."""
 
-import asyncio
+import time
 
 import pytest
 import redis
@@ -8,12 +8,15 @@ import redis
 from models import bundled
 from models.config import TrainingConfig
 from models.datasets import DatasetOrder
+from tests.conftest import RunningRedis, ask_desk
+from tests.worker.conftest import until
 from worker.bench import JobBench
-from worker.jobs import RunsOn
+from worker.jobs import JobStatus, RunsOn
+from worker.keys import index_key
 from worker.queue import knocks_key
 from worker.reconciler import DEAF_ROUNDS, EXIT_CODE, Reconciler
 from worker.sharing import Shared, Sharing
-from worker.store import JobDesk, Order
+from worker.store import Order
 
 
 class Parts:
@@ -30,12 +33,7 @@ class Parts:
         self.bench.redis.lpush(knocks_key(runs_on), "knock")
 
     def accept(self, dataset: DatasetOrder | None = None) -> None:
-        async def create() -> None:
-            desk = JobDesk.connect(self.url)
-            await desk.create(Order(TrainingConfig(), dataset=dataset))
-            await desk.close()
-
-        asyncio.run(create())
+        ask_desk(self.url, lambda desk: desk.create(Order(TrainingConfig(), dataset=dataset)))
 
 
 @pytest.fixture
@@ -94,6 +92,28 @@ def test_a_redis_that_is_away_ends_no_worker(parts: Parts) -> None:
     parts.reconciler.stop()
     assert parts.ends == []
     assert parts.reconciler.deaf_rounds == 0
+
+
+def test_lists_are_made_anew_in_a_redis_that_is_new_to_it(
+    mortal_redis: RunningRedis, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As it starts, and where Redis did not answer and another may have taken its place: no round counts them again."""
+    parts, queued = Parts(mortal_redis.url), index_key(False, JobStatus.QUEUED)
+    parts.accept()
+    parts.bench.redis.delete(queued)
+    parts.idle, parts.reconciler.seconds = False, 0.02
+    parts.reconciler.start()
+    until(lambda: parts.bench.redis.exists(queued) == 1)
+    until(lambda: "made anew" in caplog.text)
+    parts.bench.redis.delete(queued)
+    time.sleep(0.5)
+    assert parts.bench.redis.exists(queued) == 0
+    mortal_redis.kill()
+    until(lambda: "Redis does not answer" in caplog.text)
+    mortal_redis.start()
+    until(lambda: parts.bench.redis.exists(queued) == 1)
+    parts.reconciler.stop()
+    parts.reconciler._thread.join()
 
 
 def test_it_knocks_where_help_is_welcome(parts: Parts) -> None:

@@ -1,9 +1,8 @@
 """How a job ends: the worker's own code on a real Redis, called as the Celery task calls it."""
 
-import asyncio
 import errno
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,7 @@ from models.data import load_dataset
 from models.devices import DeviceUnavailable
 from models.history import EpochResult
 from models.trainer import Trainer
-from tests.conftest import RunningRedis, small
+from tests.conftest import RunningRedis, ask_desk, small
 from worker import interruption, training
 from worker.bench import Claim, JobBench, JobLost
 from worker.jobs import Job, JobStatus
@@ -24,7 +23,7 @@ from worker.keeper import Keeper
 from worker.keys import QUEUE, epochs_key, job_key
 from worker.patience import persist
 from worker.settings import WorkerSettings
-from worker.store import JobDesk, Order
+from worker.store import Order
 from worker.training import run_next_job
 
 
@@ -33,33 +32,12 @@ def settings(redis_url: str) -> WorkerSettings:
     return WorkerSettings(redis_url=redis_url)
 
 
-@pytest.fixture(autouse=True)
-def nobody_interrupts() -> Iterator[None]:
-    interruption._requested.clear()
-    yield
-    interruption._requested.clear()
-
-
 def accept(settings: WorkerSettings, config: TrainingConfig) -> str:
-    async def create() -> str:
-        desk = JobDesk.connect(settings.redis_url)
-        try:
-            return (await desk.create(Order(config))).id
-        finally:
-            await desk.close()
-
-    return asyncio.run(create())
+    return ask_desk(settings.redis_url, lambda desk: desk.create(Order(config))).id
 
 
 def found(settings: WorkerSettings, job_id: str) -> Job:
-    async def get() -> Job:
-        desk = JobDesk.connect(settings.redis_url)
-        try:
-            return await desk.get(job_id)
-        finally:
-            await desk.close()
-
-    return asyncio.run(get())
+    return ask_desk(settings.redis_url, lambda desk: desk.get(job_id))
 
 
 def test_a_knock_where_nothing_waits_does_nothing(settings: WorkerSettings) -> None:

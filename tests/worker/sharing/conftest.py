@@ -1,0 +1,89 @@
+"""A data set drawn by several workers, over a real Redis and a real store: the files are those that one would make.
+
+A helper is called where an idle worker would be knocked: before the owner draws its first part.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+
+from models import datasets
+from models.acceleration import describe
+from models.checkpoints import CheckpointStore
+from models.config import TrainingConfig
+from models.contributions import Contributions
+from models.datasets import FILES, MANIFEST, DatasetManifest, DatasetOrder, Origin, Part, make
+from tests.conftest import ask_desk
+from worker.bench import JobBench
+from worker.drawing import drawing, read_generator
+from worker.helping import Helper
+from worker.jobs import JobStatus, RunsOn
+from worker.keys import HELPING, parts_key
+from worker.settings import WorkerSettings
+from worker.store import Order
+
+CPU = torch.device("cpu")
+ORDER = DatasetOrder(per_class=20, test_per_class=4, seed=4, checkpoint="pretrained-e012", verify=0.5)
+PARTS = 6  # of four digits a class
+
+Knock = Callable[[RunsOn], None]
+TAKES: tuple[RunsOn, ...] = ("any", "cpu")
+
+
+@pytest.fixture(scope="package", autouse=True)
+def small_parts() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(datasets, "PART", 4)
+        yield
+
+
+@pytest.fixture(scope="package")
+def alone(tmp_path_factory: pytest.TempPathFactory, small_parts: None) -> dict[str, str]:
+    """The sums of the files that one worker makes."""
+    folder = tmp_path_factory.mktemp("alone")
+    origin = Origin(generator_sha256="", device="", code_version="")
+    with drawing(ORDER, *read_generator(CheckpointStore(folder), ORDER), CPU) as draw:
+        assert list(make(folder, ORDER, origin, draw))[-1] == ORDER.digits
+    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in FILES}
+
+
+@pytest.fixture
+def settings(redis_url: str) -> WorkerSettings:
+    return WorkerSettings(redis_url=redis_url, device="cpu")
+
+
+@pytest.fixture
+def left(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The parts that helpers left for the owner, in order."""
+    names, leave = list[str](), Contributions.leave
+
+    def note(self: Contributions, part: Part, data: bytes) -> None:
+        leave(self, part, data)
+        names.append(part.name)
+
+    monkeypatch.setattr(Contributions, "leave", note)
+    return names
+
+
+def accept(settings: WorkerSettings, order: DatasetOrder = ORDER) -> str:
+    return ask_desk(settings.redis_url, lambda desk: desk.create(Order(TrainingConfig(), dataset=order))).id
+
+
+def helper(settings: WorkerSettings, knock: Knock = lambda _: None) -> Helper:
+    return Helper(JobBench.connect(settings.redis_url), settings.open_store(), settings, TAKES, knock)
+
+
+def check(settings: WorkerSettings, job_id: str, alone: dict[str, str], helped: int) -> None:
+    """The files are what they should be, the record tells of all digits, and nothing lies about."""
+    job, store = ask_desk(settings.redis_url, lambda desk: desk.get(job_id)), settings.open_store()
+    assert (job.status, job.error) == (JobStatus.SUCCEEDED, None)
+    assert {name: hashlib.sha256(store.read_dataset(job_id, name)).hexdigest() for name in FILES} == alone
+    assert job.progress
+    assert (job.progress.batch, job.progress.batches) == (ORDER.digits, ORDER.digits)
+    manifest = DatasetManifest.model_validate_json(store.read_dataset(job_id, MANIFEST))
+    assert manifest.helpers == ({describe(CPU): helped} if helped else {})
+    assert Contributions(store, job_id).names() == set()
+    with JobBench.connect(settings.redis_url).redis as client:
+        assert client.exists(HELPING, parts_key(job_id)) == 0

@@ -1,0 +1,156 @@
+"""No data set is worse off for being helped: whoever is lost, fails or is in the way costs help alone."""
+
+import dataclasses
+import time
+from pathlib import Path
+
+import pytest
+
+from models.acceleration import describe
+from models.contributions import Contributions
+from models.files import write_durably
+from models.version import code_version
+from tests.conftest import RunningRedis
+from tests.endpoint import Endpoint
+from tests.worker.sharing.conftest import CPU, ORDER, PARTS, accept, check, helper
+from worker.bench import JobBench
+from worker.jobs import RunsOn
+from worker.keys import parts_key
+from worker.lease import EXIT_CODE
+from worker.settings import WorkerSettings
+from worker.sharing import Shared, Sharing
+from worker.training import run_next_job
+
+
+def take_one(settings: WorkerSettings, seconds: float) -> tuple[Sharing, Shared, str]:
+    sharing = Sharing(JobBench.connect(settings.redis_url).redis)
+    shared = sharing.find()
+    assert shared
+    name = sharing.take(shared, seconds)
+    assert name
+    return sharing, shared, name
+
+
+def test_the_owner_draws_what_lost_helpers_took(settings: WorkerSettings, alone: dict[str, str]) -> None:
+    """It does not wait for their time to be over."""
+    job_id, began = accept(settings), time.monotonic()
+
+    def knock(_: RunsOn) -> None:
+        for _turn in range(3):
+            take_one(settings, 600)
+
+    run_next_job(settings, knock)
+    check(settings, job_id, alone, 0)
+    assert time.monotonic() - began < 300
+
+
+@pytest.mark.parametrize("left_there", [b"", b"\0" * 2000, None])
+def test_the_owner_draws_what_helpers_handed_over_damaged(
+    settings: WorkerSettings, alone: dict[str, str], left_there: bytes | None
+) -> None:
+    job_id, parts = accept(settings), {part.name: part for part in ORDER.parts}
+
+    def knock(_: RunsOn) -> None:
+        for _turn in range(2):
+            sharing, shared, name = take_one(settings, 600)
+            if left_there is not None:
+                Contributions(settings.open_store(), job_id).leave(parts[name], left_there)
+            assert sharing.hand_over(shared, name, describe(CPU))
+
+    run_next_job(settings, knock)
+    check(settings, job_id, alone, 2)
+
+
+def test_a_helper_that_fails_gives_its_part_back(
+    settings: WorkerSettings, alone: dict[str, str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError("no room")
+
+    job_id = accept(settings)
+
+    def knock(_: RunsOn) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(Contributions, "leave", refuse)
+            assert helper(settings).help() is False
+        assert Sharing(JobBench.connect(settings.redis_url).redis).find()
+
+    run_next_job(settings, knock)
+    assert "no more help with a data set: no room" in caplog.text
+    check(settings, job_id, alone, 0)
+
+
+def test_a_helper_that_comes_to_a_halt_ends(settings: WorkerSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To be started again: else jobs would wait for it."""
+    monkeypatch.setattr("worker.helping.STALLED_SECONDS", 0.2)
+    monkeypatch.setattr(Contributions, "leave", lambda *_: time.sleep(1))
+    accept(settings)
+    claim, ends = JobBench.connect(settings.redis_url).claim(), list[int]()
+    assert claim
+    settings.open_store().take(claim.job.id, claim.fence)
+    shared = Shared.of(claim, code_version())
+    Sharing(JobBench.connect(settings.redis_url).redis).welcome(shared, [ORDER.parts[0].name])
+    assert dataclasses.replace(helper(settings), end_process=ends.append).help() is True
+    assert ends == [EXIT_CODE]
+
+
+@pytest.mark.parametrize("how", ["in another folder", "of another version"])
+def test_whoever_cannot_help_does_not(
+    settings: WorkerSettings, alone: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, how: str
+) -> None:
+    job_id, theirs = accept(settings), settings
+    if how == "in another folder":
+        theirs = settings.model_copy(update={"home": tmp_path / "elsewhere"})
+    else:
+        monkeypatch.setattr("worker.helping.code_version", lambda: "0.0.0")
+
+    def knock(_: RunsOn) -> None:
+        assert helper(theirs).help() is False
+
+    run_next_job(settings, knock)
+    check(settings, job_id, alone, 0)
+
+
+def test_a_redis_that_forgot_who_draws_what_costs_help_alone(settings: WorkerSettings, alone: dict[str, str]) -> None:
+    job_id = accept(settings)
+
+    def knock(_: RunsOn) -> None:
+        JobBench.connect(settings.redis_url).redis.delete(parts_key(job_id))
+
+    run_next_job(settings, knock)
+    check(settings, job_id, alone, 0)
+
+
+def test_a_redis_that_does_not_answer_costs_help_alone(
+    mortal_redis: RunningRedis, alone: dict[str, str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It goes away when the first part is drawn, and comes back when the third is."""
+    settings, written = WorkerSettings(redis_url=mortal_redis.url, device="cpu"), list[Path]()
+
+    def write(path: Path, data: bytes) -> None:
+        write_durably(path, data)
+        written.append(path)
+        if len(written) == 1:
+            mortal_redis.kill()
+        if len(written) == 3:
+            mortal_redis.start()
+
+    monkeypatch.setattr("models.datasets.write_durably", write)
+    job_id = accept(settings)
+    run_next_job(settings)
+    assert "nobody knows who draws what" in caplog.text
+    check(settings, job_id, alone, 0)
+
+
+def test_a_bucket_that_is_away_costs_help_alone(
+    settings: WorkerSettings, endpoint: Endpoint, alone: dict[str, str], tmp_path: Path
+) -> None:
+    settings = settings.model_copy(update={"store": endpoint.address(), "store_seconds": 1.0})
+    job_id, fault = accept(settings), endpoint.fault("refuse", "GET", "/part-")
+
+    def knock(_: RunsOn) -> None:
+        assert helper(settings.model_copy(update={"home": tmp_path / "helper"})).help() is True
+
+    with fault:
+        run_next_job(settings, knock)
+    check(settings, job_id, alone, PARTS)

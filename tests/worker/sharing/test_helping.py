@@ -1,0 +1,161 @@
+"""What comes of it where workers help with a data set: the files that one worker makes."""
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from models.contributions import Contributions
+from models.datasets import Part
+from models.storage.objects import ObjectShelf
+from tests.conftest import ask_desk
+from tests.endpoint import Endpoint
+from tests.worker.sharing.conftest import ORDER, PARTS, accept, check, helper
+from worker import interruption
+from worker.bench import JobBench
+from worker.jobs import JobStatus, RunsOn
+from worker.settings import WorkerSettings
+from worker.training import run_next_job
+
+
+def test_what_helpers_draw_is_what_one_worker_draws(
+    settings: WorkerSettings, alone: dict[str, str], left: list[str]
+) -> None:
+    job_id, knocks = accept(settings), list[RunsOn]()
+    another = helper(settings, knocks.append)
+
+    def knock(_: RunsOn) -> None:
+        assert another.help() is True
+
+    run_next_job(settings, knock)
+    assert left == [part.name for part in ORDER.parts]
+    assert knocks == ["any"], "whoever comes tells the next"
+    check(settings, job_id, alone, PARTS)
+    assert another.help() is False
+
+
+def test_both_draw_at_once(settings: WorkerSettings, alone: dict[str, str], left: list[str]) -> None:
+    """Whoever is quicker draws more, and nobody draws what the other does."""
+    settings = settings.model_copy(update={"lease_seconds": 120.0})
+    job_id, come = accept(settings), threading.Event()
+    another = threading.Thread(target=lambda: helper(settings, lambda _: come.set()).help())
+
+    def knock(_: RunsOn) -> None:
+        another.start()
+        assert come.wait(60)
+
+    run_next_job(settings, knock)
+    another.join()
+    assert 0 < len(left) <= PARTS
+    check(settings, job_id, alone, len(left))
+
+
+def test_a_small_order_is_drawn_by_one(settings: WorkerSettings) -> None:
+    few, knocks = ORDER.model_copy(update={"per_class": 8}), list[RunsOn]()
+    job_id = accept(settings, few)
+    run_next_job(settings, knocks.append)
+    assert knocks == []
+    assert ask_desk(settings.redis_url, lambda desk: desk.get(job_id)).status == JobStatus.SUCCEEDED
+
+
+def test_a_helper_leaves_for_a_job_that_waits(
+    settings: WorkerSettings, alone: dict[str, str], left: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id, other = accept(settings), list[str]()
+    after_two(left, monkeypatch, lambda: other.append(accept(settings)))
+
+    def knock(_: RunsOn) -> None:
+        assert helper(settings).help() is True
+        claim = JobBench.connect(settings.redis_url).claim()
+        assert claim
+        assert [claim.job.id] == other
+
+    run_next_job(settings, knock)
+    assert len(left) == 2
+    check(settings, job_id, alone, 2)
+
+
+def test_a_worker_that_is_to_end_helps_no_more(
+    settings: WorkerSettings, alone: dict[str, str], left: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = accept(settings)
+    after_two(left, monkeypatch, interruption._requested.set)
+
+    def knock(_: RunsOn) -> None:
+        assert run_next_job(settings) is None
+        interruption._requested.clear()
+
+    run_next_job(settings, knock)
+    assert len(left) == 2
+    check(settings, job_id, alone, 2)
+
+
+@pytest.mark.parametrize("how", ["cancelled", "queued"])
+def test_what_helpers_drew_stays_when_the_owner_stops(
+    settings: WorkerSettings, alone: dict[str, str], left: list[str], monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """A helper that is drawing then hears that nobody waits for its part."""
+    job_id = accept(settings)
+
+    def stop() -> None:
+        if how == "cancelled":
+            ask_desk(settings.redis_url, lambda desk: desk.cancel(job_id))
+        else:
+            interruption._requested.set()
+
+    after_two(left, monkeypatch, stop)
+
+    def knock(_: RunsOn) -> None:
+        try:
+            helper(settings).help()
+        except interruption.Interrupted:
+            assert how == "queued"
+        if how == "cancelled":
+            time.sleep(2)  # for the owner to hear of it
+
+    run_next_job(settings, knock)
+    assert ask_desk(settings.redis_url, lambda desk: desk.get(job_id)).status == how
+    assert len(left) == 2
+    interruption._requested.clear()
+    if how == "cancelled":
+        ask_desk(settings.redis_url, lambda desk: desk.resume(job_id))
+    run_next_job(settings)
+    check(settings, job_id, alone, 1 if how == "cancelled" else 2)
+
+
+def after_two(left: list[str], monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) -> None:
+    """Let something happen while a helper hands its second part over."""
+    leave = Contributions.leave
+
+    def leave_and_look(self: Contributions, part: Part, data: bytes) -> None:
+        leave(self, part, data)
+        if len(left) == 2:
+            happens()
+
+    monkeypatch.setattr(Contributions, "leave", leave_and_look)
+
+
+def test_helpers_on_other_hosts_hand_over_through_the_bucket(
+    settings: WorkerSettings, endpoint: Endpoint, alone: dict[str, str], left: list[str], tmp_path: Path
+) -> None:
+    """What they drew is there for the next owner, wherever that is, and gone when all is published."""
+    settings = settings.model_copy(update={"store": endpoint.address()})
+    hosts = [settings.model_copy(update={"home": tmp_path / name}) for name in ("first", "helper", "second")]
+    job_id = accept(settings)
+
+    def knock(_: RunsOn) -> None:
+        assert helper(hosts[1]).help() is True
+        interruption._requested.set()
+
+    run_next_job(hosts[0], knock)
+    interruption._requested.clear()
+    assert ask_desk(settings.redis_url, lambda desk: desk.get(job_id)).status == JobStatus.QUEUED
+    assert len(left) == PARTS
+    assert Contributions(settings.open_store(), job_id).names() == set(left)
+    run_next_job(hosts[2])
+    check(settings, job_id, alone, PARTS)
+    shelf = settings.open_store().shelf
+    assert isinstance(shelf, ObjectShelf)
+    assert shelf.names(job_id) == []

@@ -1,0 +1,101 @@
+"""Who draws what: the table of the parts of a data set, on a real Redis."""
+
+import logging
+import time
+
+import pytest
+
+from models.config import TrainingConfig
+from models.version import code_version
+from tests.conftest import ask_desk
+from tests.worker.sharing.conftest import ORDER, TAKES, accept, helper
+from worker.bench import Claim, JobBench
+from worker.jobs import JobStatus
+from worker.keys import HELPING, job_key, parts_key
+from worker.settings import WorkerSettings
+from worker.sharing import Shared, Sharing
+from worker.store import Order
+
+
+@pytest.fixture
+def claim(settings: WorkerSettings, bench: JobBench) -> Claim:
+    accept(settings)
+    claim = bench.claim()
+    assert claim
+    return claim
+
+
+def test_parts_are_taken_in_order_and_again_when_their_time_is_over(claim: Claim, bench: JobBench) -> None:
+    sharing, shared = Sharing(bench.redis), Shared.of(claim, code_version())
+    assert sharing.find() is None
+    assert sharing.welcome(shared, ["b", "a", "c"])
+    assert sharing.find() == shared
+    assert shared.read_order() == ORDER
+    assert [sharing.take(shared, seconds) for seconds in (60, 0.05, 60)] == ["b", "a", "c"]
+    time.sleep(0.1)
+    assert [sharing.take(shared, 60), sharing.take(shared, 60)] == ["a", None]
+    assert sharing.find() is None
+    assert sharing.hand_over(shared, "a", "cpu")
+    assert sharing.hand_over(shared, "a", "cpu"), "late: by whoever took it first"
+    sharing.give_back(shared, "a")
+    sharing.give_back(shared, "c")
+    assert sharing.missing(shared) == ["c", "b"]
+    sharing.done(shared, "c")
+    assert sharing.missing(shared) == ["b"]
+    assert sharing.helpers(claim.job.id) == {"cpu": 1}
+
+
+def test_only_workers_help_that_might_have_taken_the_job(settings: WorkerSettings, bench: JobBench) -> None:
+    ask_desk(settings.redis_url, lambda desk: desk.create(Order(TrainingConfig(), runs_on="gpu", dataset=ORDER)))
+    claim = bench.claim(takes=("any", "gpu"))
+    assert claim
+    sharing, shared = Sharing(bench.redis), Shared.of(claim, code_version())
+    assert sharing.welcome(shared, ["a", "b"])
+    assert sharing.find(TAKES) is None
+    assert helper(settings).help() is False
+    assert sharing.find(("any", "gpu")) == shared
+
+
+@pytest.mark.parametrize("fate", ["lost", "cancelled", "ended"])
+def test_nobody_helps_who_does_not_run_the_job(claim: Claim, bench: JobBench, fate: str) -> None:
+    sharing, shared = Sharing(bench.redis), Shared.of(claim, code_version())
+    assert sharing.welcome(shared, ["a", "b"])
+    assert sharing.take(shared, 60) == "a"
+    match fate:
+        case "lost":
+            bench.redis.hset(job_key(claim.job.id), "fence", claim.fence + 1)
+        case "cancelled":
+            bench.redis.hset(job_key(claim.job.id), "status", JobStatus.CANCELLING)
+        case "ended":
+            bench.finish(claim, JobStatus.FAILED, "trouble")
+    assert not sharing.hand_over(shared, "a", "cpu")
+    assert sharing.take(shared, 60) is None
+    assert sharing.find() is None
+    assert bench.redis.exists(HELPING, parts_key(claim.job.id)) == 0, "it is forgotten"
+    assert not sharing.welcome(shared, ["a", "b"])
+
+
+def test_an_owner_that_comes_late_declines_no_help_for_the_next(claim: Claim, bench: JobBench) -> None:
+    sharing, first = Sharing(bench.redis), Shared.of(claim, code_version())
+    assert sharing.welcome(first, ["a", "b", "c"])
+    bench.redis.hset(job_key(claim.job.id), "fence", claim.fence + 1)
+    second = first._replace(fence=claim.fence + 1)
+    assert sharing.welcome(second, ["b", "c"])
+    sharing.decline(first)
+    assert sharing.find() == second
+    assert sharing.missing(second) == ["b", "c"]
+    sharing.decline(second)
+    assert sharing.find() is None
+
+
+def test_what_cannot_be_helped_is_logged_as_a_sentence(
+    settings: WorkerSettings, claim: Claim, bench: JobBench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An order of tomorrow wants what we do not know."""
+    sharing, shared = Sharing(bench.redis), Shared.of(claim, code_version())
+    bench.redis.hset(job_key(claim.job.id), "order", '{"colour": "red"}')
+    assert sharing.welcome(shared, ["a"])
+    with caplog.at_level(logging.WARNING):
+        assert helper(settings).help() is False
+    assert "no more help with a data set" in caplog.text
+    assert "Traceback" not in caplog.text
