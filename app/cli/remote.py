@@ -123,14 +123,15 @@ def jobs(
         tell_json(found.model_dump(mode="json"))
         return
     if not found.jobs:
-        tell("no runs: start one by `acgan start`")
+        tell("no such runs" if status or before else "no runs: start one by `acgan start`")
         return
 
     from app.cli.tables import jobs_table
 
     tell_table(jobs_table(found.jobs))
     if found.next:
-        tell(f"there are more: acgan jobs --before {found.jobs[-1].id}")
+        asked = f" --status {status}" if status else ""
+        tell(f"there are more: acgan jobs{asked} --before {found.jobs[-1].id}")
 
 
 def follow(job_id: JobArgument, as_json: AsJson = False, url: Url = None, key: Key = None) -> None:

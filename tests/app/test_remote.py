@@ -66,6 +66,9 @@ def test_a_run_is_started_listed_steered_and_its_history_kept(address: str, benc
     assert (job_id in listed.stdout, again["id"] in listed.stdout, "[mine]" in listed.stdout) == (True, True, True)
     assert [each["id"] for each in told("jobs", "--limit", "2")["jobs"]][1] == again["id"]
     assert f"acgan jobs --before {again['id']}" in acgan("jobs", "--limit", "2").stdout
+    queued = acgan("jobs", "--limit", "2", "--status", "queued").stdout
+    assert f"acgan jobs --status queued --before {again['id']}" in queued
+    assert "no such runs" in acgan("jobs", "--status", "failed").stdout
 
     work(bench, 2)  # the next is the one that was moved to the front
     assert [epoch["epoch"] for epoch in told("history", again["id"])["epochs"]] == [1, 2]

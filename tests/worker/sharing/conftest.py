@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 
-from models import datasets
+from models import bundled, datasets
 from models.acceleration import describe
 from models.checkpoints import CheckpointStore
 from models.config import TrainingConfig
@@ -25,7 +25,7 @@ from worker.settings import WorkerSettings
 from worker.store import Order
 
 CPU = torch.device("cpu")
-ORDER = DatasetOrder(per_class=20, test_per_class=4, seed=4, checkpoint="pretrained-e012", verify=0.5)
+ORDER = DatasetOrder(per_class=20, test_per_class=4, seed=4, checkpoint=str(bundled.checkpoint()), verify=0.5)
 PARTS = 6  # of four digits a class
 
 Knock = Callable[[RunsOn], None]
