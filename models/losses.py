@@ -1,6 +1,6 @@
 """The two objectives of the Auxiliary Classifier GAN (Odena, Olah, Shlens 2016, arXiv 1610.09585), as pure functions.
 
-Both work on logits. D(x) is the probability that x is real, C(x) the distribution over its class.
+Both work on logits, in float32. D(x) is the probability that x is real, C(x) the distribution over its class.
 """
 
 from typing import NamedTuple
@@ -53,12 +53,12 @@ def discriminator_objective(real_logits: Tensor, class_logits: Tensor, labels: T
         labels: (2B,) classes 0-9; those of the fakes do not count. Those of the real images, (B,), suffice.
     """
     batch = len(real_logits) // 2
-    on_class = F.cross_entropy(class_logits[:batch].float(), labels[:batch])
+    on_class = F.cross_entropy(class_logits[:batch], labels[:batch])
     return Objective(told_apart(real_logits), on_class)
 
 
 def told_apart(real_logits: Tensor) -> Tensor:
-    on_real, on_fake = real_logits.float().chunk(2)  # (B,), (B,)
+    on_real, on_fake = real_logits.chunk(2)  # (B,), (B,)
     return (real_or_fake(on_real, SOFT_ONE) + real_or_fake(on_fake, 0.0)) / 2
 
 
@@ -74,7 +74,7 @@ def generator_objective(
 
     The target is 0.95 in training and 1 in evaluation (seed: `trick`).
     """
-    return Objective(real_or_fake(real_logits.float(), target), F.cross_entropy(class_logits.float(), labels))
+    return Objective(real_or_fake(real_logits, target), F.cross_entropy(class_logits, labels))
 
 
 # ----------------------------------------------------------------------------
@@ -85,8 +85,8 @@ def discriminator_test_objective(
     real_logits: Tensor, class_logits: Tensor, labels: Tensor, is_real: Tensor
 ) -> Objective:
     """Score N images with targets `is_real` (N,) in {0, 1} and classes `labels` (N,)."""
-    generation = F.binary_cross_entropy_with_logits(real_logits.float(), is_real.float())
-    return Objective(generation, F.cross_entropy(class_logits.float(), labels))
+    generation = F.binary_cross_entropy_with_logits(real_logits, is_real.float())
+    return Objective(generation, F.cross_entropy(class_logits, labels))
 
 
 # ----------------------------------------------------------------------------
@@ -99,7 +99,7 @@ def discriminator_test_objective(
 
 def two_sided_discriminator_objective(real_logits: Tensor, class_logits: Tensor, labels: Tensor) -> Objective:
     """Score one batch of real images followed by as many fakes: logits (2B,) and (2B, 20), labels (2B,) 0-9."""
-    on_real, on_fake = class_logits.float().chunk(2)  # (B, 20), (B, 20)
+    on_real, on_fake = class_logits.chunk(2)  # (B, 20), (B, 20)
     of_real, of_fake = labels.chunk(2)
     auxiliary = F.cross_entropy(on_real, of_real) + F.cross_entropy(on_fake, of_fake + NUM_CLASSES)
     return Objective(told_apart(real_logits), auxiliary)
@@ -109,20 +109,20 @@ def two_sided_generator_objective(
     real_logits: Tensor, class_logits: Tensor, labels: Tensor, target: float = 1.0
 ) -> Objective:
     """Score N fakes; the auxiliary term is below 0 where they are taken for real digits of their class (N,)."""
-    return Objective(real_or_fake(real_logits.float(), target), -realness(class_logits, labels).mean())
+    return Objective(real_or_fake(real_logits, target), -realness(class_logits, labels).mean())
 
 
 def realness(class_logits: Tensor, labels: Tensor) -> Tensor:
     """Log-odds (N,) of "a real y" against "a generated y", from class logits (N, 20)."""
-    real, generated = class_logits.float().chunk(2, dim=1)
+    real, generated = class_logits.chunk(2, dim=1)
     return (real - generated).gather(1, labels.unsqueeze(1)).squeeze(1)
 
 
 def two_sided_test_objective(real_logits: Tensor, class_logits: Tensor, labels: Tensor, is_real: Tensor) -> Objective:
     """Score N images with targets `is_real` (N,) in {0, 1} and classes `labels` (N,), each on its side."""
     sides = labels + torch.where(is_real.bool(), 0, NUM_CLASSES)
-    generation = F.binary_cross_entropy_with_logits(real_logits.float(), is_real.float())
-    return Objective(generation, F.cross_entropy(class_logits.float(), sides))
+    generation = F.binary_cross_entropy_with_logits(real_logits, is_real.float())
+    return Objective(generation, F.cross_entropy(class_logits, sides))
 
 
 # ----------------------------------------------------------------------------

@@ -263,7 +263,7 @@ class Trainer:
             real_nearby, class_nearby = self.discriminator(neighbours)
         here = realness(class_logits[: len(labels)], labels)
         steep = slope(here, realness(class_nearby, labels))
-        return steep + slope(real_logits[: len(labels)].float(), real_nearby.float())
+        return steep + slope(real_logits[: len(labels)], real_nearby)
 
     def generator_step(self, noise: Tensor, labels: Tensor) -> Objective:
         """Teach the generator to pass for real and for its class; of the discriminator only the dropout moves."""
