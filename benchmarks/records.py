@@ -2,11 +2,12 @@
 
 import asyncio
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from datetime import UTC, datetime
 from itertools import count as counting
 from multiprocessing import get_context
+from typing import Any, TypeVar
 
 from benchmarks.own_redis import connect
 from models.checkpoints import CheckpointId
@@ -25,6 +26,21 @@ ORIGINALS = 1000  # jobs that are run; the others are copies
 COPIED_AT_ONCE = 500
 FAILED_EVERY = 1000  # so that whoever lists those has to look far
 WORDS = ("baseline", "wider batch", "another seed", "slower", "sharp, again", "before the weekend")
+
+Answer = TypeVar("Answer")
+
+
+def ask_desk(url: str, question: Callable[[JobDesk], Coroutine[Any, Any, Answer]]) -> Answer:
+    """Ask the API's side of the job record, over connections that last as long as the question."""
+
+    async def answer() -> Answer:
+        desk = JobDesk.connect(url)
+        try:
+            return await question(desk)
+        finally:
+            await desk.close()
+
+    return asyncio.run(answer())
 
 
 def recipe(chance: random.Random) -> TrainingConfig:

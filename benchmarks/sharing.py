@@ -6,7 +6,6 @@ others use the processors too, compare the processors' seconds: they are the wor
 """
 
 import argparse
-import asyncio
 import hashlib
 import os
 import statistics
@@ -14,19 +13,19 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 from app.embedded_redis import prepare
 from benchmarks.processes import cpu_seconds, stop
+from benchmarks.records import ask_desk
 from models import bundled
 from models.checkpoints import CheckpointStore
 from models.config import TrainingConfig
 from models.datasets import MANIFEST, DatasetManifest, DatasetOrder
 from worker.jobs import ENDED, Job, JobStatus
-from worker.store import JobDesk, Order
+from worker.store import Order
 
 CHECKPOINT = str(bundled.checkpoint())
 WARM_UP = DatasetOrder(per_class=50, test_per_class=1, checkpoint=CHECKPOINT)
@@ -48,26 +47,15 @@ def started(command: list[str], env: dict[str, str], log: Path, processor: int |
         stop(process)
 
 
-def ask(url: str, question: Callable[[JobDesk], Coroutine[Any, Any, Job]]) -> Job:
-    async def answer() -> Job:
-        desk = JobDesk.connect(url)
-        try:
-            return await question(desk)
-        finally:
-            await desk.close()
-
-    return asyncio.run(answer())
-
-
 def made(url: str, *orders: DatasetOrder) -> list[Job]:
     """Have data sets made, and return what the records say afterwards."""
-    jobs = [ask(url, lambda desk: desk.create(Order(TrainingConfig(), dataset=order))) for order in orders]  # noqa: B023
+    jobs = [ask_desk(url, lambda desk: desk.create(Order(TrainingConfig(), dataset=order))) for order in orders]  # noqa: B023
     deadline = time.monotonic() + PATIENCE_SECONDS
     while any(job.status not in ENDED for job in jobs):
         if time.monotonic() > deadline:
             raise SystemExit("the data set is not made")
         time.sleep(0.2)
-        jobs = [ask(url, lambda desk: desk.get(job.id)) for job in jobs]  # noqa: B023
+        jobs = [ask_desk(url, lambda desk: desk.get(job.id)) for job in jobs]  # noqa: B023
     return jobs
 
 

@@ -1,26 +1,24 @@
 """What every floor's tests share: a real Valkey, a data set, a small run. Nothing here stands in for a real part."""
 
-import asyncio
 import os
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 import redis
 import torch
 
 from app.embedded_redis import EmbeddedRedis, prepare
+from benchmarks.records import Answer, ask_desk
 from models.acceleration import multiplies_bf16
 from models.config import DatasetName, TrainingConfig
 from models.data import Dataset, load_dataset
 from tests.endpoint import Endpoint
 from worker.store import JobDesk
-
-Answer = TypeVar("Answer")
 
 signal.signal(
     signal.SIGINT, signal.default_int_handler
@@ -68,19 +66,6 @@ def config(dataset_name: DatasetName) -> TrainingConfig:
 @pytest.fixture(scope="session")
 def dataset(config: TrainingConfig, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return load_dataset(config, Path(DATA_DIR) if DATA_DIR else None, tmp_path_factory.mktemp("cache"), [NOWHERE])
-
-
-def ask_desk(url: str, question: Callable[[JobDesk], Coroutine[Any, Any, Answer]]) -> Answer:
-    """Ask the API's side of the job record, over connections that last as long as the question."""
-
-    async def answer() -> Answer:
-        desk = JobDesk.connect(url)
-        try:
-            return await question(desk)
-        finally:
-            await desk.close()
-
-    return asyncio.run(answer())
 
 
 class RunningRedis:

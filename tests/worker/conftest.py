@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 import pytest
 
+from benchmarks.records import ask_desk
 from models.config import TrainingConfig
-from tests.conftest import ask_desk
 from worker import interruption
 from worker.bench import JobBench
 from worker.jobs import Job

@@ -4,8 +4,9 @@ import time
 
 import pytest
 
+from benchmarks.records import ask_desk
 from models.config import TrainingConfig
-from tests.conftest import RunningRedis, ask_desk
+from tests.conftest import RunningRedis
 from tests.worker.conftest import until
 from worker.bench import Claim, JobBench, JobLost
 from worker.jobs import JobStatus

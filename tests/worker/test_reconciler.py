@@ -5,10 +5,11 @@ import time
 import pytest
 import redis
 
+from benchmarks.records import ask_desk
 from models import bundled
 from models.config import TrainingConfig
 from models.datasets import DatasetOrder
-from tests.conftest import RunningRedis, ask_desk
+from tests.conftest import RunningRedis
 from tests.worker.conftest import until
 from worker.bench import JobBench
 from worker.jobs import JobStatus, RunsOn

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import redis
 
+from benchmarks.records import ask_desk
 from models import resume
 from models.checkpoints import CheckpointId, CheckpointStore
 from models.config import DatasetName, TrainingConfig
@@ -15,7 +16,7 @@ from models.data import load_dataset
 from models.devices import DeviceUnavailable
 from models.history import EpochResult
 from models.trainer import Trainer
-from tests.conftest import RunningRedis, ask_desk, small
+from tests.conftest import RunningRedis, small
 from worker import interruption, training
 from worker.bench import Claim, JobBench, JobLost
 from worker.jobs import Job, JobStatus

@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 
+from benchmarks.records import ask_desk
 from models import bundled, datasets
 from models.acceleration import describe
 from models.checkpoints import CheckpointStore
 from models.config import TrainingConfig
 from models.contributions import Contributions
 from models.datasets import FILES, MANIFEST, DatasetManifest, DatasetOrder, Origin, Part, make
-from tests.conftest import ask_desk
 from worker.bench import JobBench
 from worker.drawing import drawing, read_generator
 from worker.helping import Helper

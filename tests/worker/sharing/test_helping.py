@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.records import ask_desk
 from models.contributions import Contributions
 from models.datasets import Part
 from models.storage.objects import ObjectShelf
-from tests.conftest import ask_desk
 from tests.endpoint import Endpoint
 from tests.worker.sharing.conftest import ORDER, PARTS, accept, check, helper
 from worker import interruption

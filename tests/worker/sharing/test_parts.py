@@ -5,9 +5,9 @@ import time
 
 import pytest
 
+from benchmarks.records import ask_desk
 from models.config import TrainingConfig
 from models.version import code_version
-from tests.conftest import ask_desk
 from tests.worker.sharing.conftest import ORDER, TAKES, accept, helper
 from worker.bench import Claim, JobBench
 from worker.jobs import JobStatus
