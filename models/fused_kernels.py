@@ -28,6 +28,18 @@ class Kernels(Protocol):
             p: elements that are kept are divided by 1 - p.
         """
 
+    def fold(self, columns: Tensor, size: int, taps: int) -> Tensor:
+        """Add up the products of a transposed convolution of stride 1, each at the position it belongs to.
+
+        Args:
+            columns: (N, S*S, K*K, C): for each position of a map and each tap of a kernel.
+            size: S.
+            taps: K.
+
+        Returns:
+            (N, C, T, T) with T = S + K - 1.
+        """
+
     def score_discriminator(
         self, logits: Tensor, real: Tensor, fake: Tensor, gp_weight: float, adc: bool
     ) -> Score: ...  # as in fused_losses
@@ -65,6 +77,10 @@ class TorchKernels:
         keep = (bits >= threshold_of(p)).view(n, height, width, channels).permute(0, 3, 1, 2)
         return activated * keep.to(x.dtype).div_(1 - p)
 
+    def fold(self, columns: Tensor, size: int, taps: int) -> Tensor:
+        rows = columns.permute(0, 3, 2, 1).flatten(1, 2)  # (N, C*K*K, S*S)
+        return F.fold(rows, size + taps - 1, taps)
+
     score_discriminator = staticmethod(fused_losses.score_discriminator)
     score_generator = staticmethod(fused_losses.score_generator)
 
@@ -72,6 +88,10 @@ class TorchKernels:
 class TritonKernels:
     def activate(self, x: Tensor, bias: Tensor, bits: Tensor | None, slope: float, p: float) -> Tensor:
         y: Tensor = Activation.apply(x, bias, bits, slope, p)  # type: ignore[no-untyped-call]
+        return y
+
+    def fold(self, columns: Tensor, size: int, taps: int) -> Tensor:
+        y: Tensor = Fold.apply(columns, size, taps)  # type: ignore[no-untyped-call]
         return y
 
     def score_discriminator(self, logits: Tensor, real: Tensor, fake: Tensor, gp_weight: float, adc: bool) -> Score:
@@ -102,6 +122,19 @@ class Activation(torch.autograd.Function):
         return by_x, by_bias, None, None, None
 
 
+class Fold(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, columns: Tensor, size: int, taps: int) -> Tensor:
+        ctx.sizes = size, taps
+        y: Tensor = torch.ops.acgan.fold(columns.contiguous(), size, taps)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        gradient = gradients[0].contiguous(memory_format=torch.channels_last)
+        return torch.ops.acgan.unfold(gradient, *ctx.sizes), None, None
+
+
 # ----------------------------------------------------------------------------
 # Operators, so that torch knows their results' shapes without running them. Triton is imported by the first that runs.
 
@@ -118,6 +151,20 @@ def _activate_backward(gradient: Tensor, y: Tensor, slope: float, scale: float, 
     from models import triton_kernels
 
     return triton_kernels.activate_backward(gradient, y, slope, scale, dropout)
+
+
+@torch.library.custom_op("acgan::fold", mutates_args=())
+def _fold(columns: Tensor, size: int, taps: int) -> Tensor:
+    from models import triton_kernels
+
+    return triton_kernels.fold(columns, size, taps)
+
+
+@torch.library.custom_op("acgan::unfold", mutates_args=())
+def _unfold(y: Tensor, size: int, taps: int) -> Tensor:
+    from models import triton_kernels
+
+    return triton_kernels.unfold(y, size, taps)
 
 
 @torch.library.custom_op("acgan::score_discriminator", mutates_args=())
@@ -144,6 +191,17 @@ def _(x: Tensor, *_: Any) -> Tensor:
 @_activate_backward.register_fake
 def _(gradient: Tensor, y: Tensor, *_: Any) -> Tensor:
     return torch.empty_like(y)
+
+
+@_fold.register_fake
+def _(columns: Tensor, size: int, taps: int) -> Tensor:
+    total = size + taps - 1
+    return columns.new_empty(len(columns), total, total, columns.shape[-1]).permute(0, 3, 1, 2)
+
+
+@_unfold.register_fake
+def _(y: Tensor, size: int, taps: int) -> Tensor:
+    return y.new_empty(len(y), size**2, taps**2, y.shape[1])
 
 
 @_score_discriminator.register_fake

@@ -59,6 +59,58 @@ def activate_backward(gradient: Tensor, y: Tensor, slope: float, scale: float, d
 
 
 # ----------------------------------------------------------------------------
+# Adding up the products of a transposed convolution of stride 1, and the reverse. A map has S x S positions, the kernel
+# K x K taps, the result T x T positions with T = S + K - 1.
+
+
+@triton.jit
+def _fold(columns, y, n, channels, size: tl.constexpr, taps: tl.constexpr, block: tl.constexpr):
+    total: tl.constexpr = size + taps - 1
+    i = tl.program_id(0) * block + tl.arange(0, block)
+    inside = i < n
+    channel, position = i % channels, i // channels
+    across, down, image = position % total, (position // total) % total, position // (total * total)
+    value = tl.zeros((block,), tl.float32)
+    for row in tl.static_range(size):
+        for column in tl.static_range(size):
+            ky, kx = down - row, across - column
+            within = inside & (ky >= 0) & (ky < taps) & (kx >= 0) & (kx < taps)
+            source = ((image * size * size + row * size + column) * taps * taps + ky * taps + kx) * channels + channel
+            value += tl.load(columns + source, mask=within, other=0.0).to(tl.float32)
+    tl.store(y + i, value.to(y.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def _unfold(y, columns, n, channels, size: tl.constexpr, taps: tl.constexpr, block: tl.constexpr):
+    total: tl.constexpr = size + taps - 1
+    i = tl.program_id(0) * block + tl.arange(0, block)
+    inside = i < n
+    channel, tap, place = i % channels, (i // channels) % (taps * taps), i // (channels * taps * taps)
+    column, row, image = place % size, (place // size) % size, place // (size * size)
+    down, across = row + tap // taps, column + tap % taps
+    source = ((image * total + down) * total + across) * channels + channel
+    tl.store(columns + i, tl.load(y + source, mask=inside), mask=inside)
+
+
+def fold(columns: Tensor, size: int, taps: int) -> Tensor:
+    """See `fused_kernels.TorchKernels.fold`; columns must be contiguous. The result is channels last."""
+    images, channels, total = len(columns), columns.shape[-1], size + taps - 1
+    y = columns.new_empty(images, total, total, channels)
+    n = y.numel()
+    _fold[(triton.cdiv(n, BLOCK),)](columns, y, n, channels, size=size, taps=taps, block=BLOCK)
+    return y.permute(0, 3, 1, 2)
+
+
+def unfold(y: Tensor, size: int, taps: int) -> Tensor:
+    """The gradient of `fold`: y (N, C, T, T), channels last, becomes columns (N, S*S, K*K, C)."""
+    images, channels = y.shape[:2]
+    columns = y.new_empty(images, size**2, taps**2, channels)
+    n = columns.numel()
+    _unfold[(triton.cdiv(n, BLOCK),)](y, columns, n, channels, size=size, taps=taps, block=BLOCK)
+    return columns
+
+
+# ----------------------------------------------------------------------------
 # The objectives with their gradients (the equations are in `fused_losses`), in one program: a few hundred rows of at
 # most 21 logits.
 

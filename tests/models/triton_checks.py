@@ -35,6 +35,16 @@ def activations(kernels: TorchKernels | TritonKernels, dropout: bool) -> list[Te
     return [y.detach(), x.grad, bias.grad]
 
 
+def folds(kernels: TorchKernels | TritonKernels) -> list[Tensor]:
+    """The result and its gradient."""
+    random = torch.Generator().manual_seed(3)
+    columns = torch.randn(3, 9, 25, 40, generator=random, requires_grad=True)
+    y = kernels.fold(columns, size=3, taps=5)
+    y.backward(torch.randn(y.shape, generator=random))
+    assert columns.grad is not None
+    return [y.detach(), columns.grad]
+
+
 def scores(kernels: TorchKernels | TritonKernels, batch: int, adc: bool) -> list[Tensor]:
     """Loss rows and gradients of both steps."""
     random = torch.Generator().manual_seed(batch)
@@ -61,7 +71,7 @@ def iteration(kernels: TorchKernels | TritonKernels, recipe: str) -> list[Tensor
 
 def run() -> dict[str, float]:
     triton, torchs = TritonKernels(), TorchKernels()
-    found = {}
+    found = {"fold": difference(folds(triton), folds(torchs))}
     for dropout in (False, True):
         found[f"activate dropout={dropout}"] = difference(activations(triton, dropout), activations(torchs, dropout))
     for adc in (False, True):
@@ -89,6 +99,9 @@ def compile_all() -> dict[str, int]:
             constants = {"dropout": dropout, "block": kernels.BLOCK}
             signatures.append((kernels._activate, inputs | elementwise, constants))
             signatures.append((kernels._activate_backward, outputs | elementwise, constants))
+        sizes_of = {"channels": "i32", "n": "i32", "columns": dtype, "y": dtype}
+        constants = {"size": 3, "taps": 5, "block": kernels.BLOCK}
+        signatures += [(kernels._fold, sizes_of, constants), (kernels._unfold, sizes_of, constants)]
     common = dict.fromkeys(("logits", "row_out", "gradient"), "*fp32") | {"width": "i32", "rows": "i32"}
     discriminator = common | {
         "real": "*fp32",
