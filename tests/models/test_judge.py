@@ -97,14 +97,14 @@ def test_what_is_not_in_the_package_is_trained_once(
     printed: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(classifier, "EPOCHS", 1)
-    first = find_judge(printed, "reporting", tmp_path)
+    first = find_judge(printed, "reporting", tmp_path, CPU)
     (file,) = tmp_path.iterdir()
     kept, written = file.read_bytes(), file.stat().st_mtime_ns
-    again = find_judge(printed, "reporting", tmp_path)
+    again = find_judge(printed, "reporting", tmp_path, CPU)
     assert file.stat().st_mtime_ns == written
     assert to_bytes(again) == to_bytes(first) == kept
     file.write_bytes(kept[:1000])
-    assert to_bytes(find_judge(printed, "reporting", tmp_path)) == kept
+    assert to_bytes(find_judge(printed, "reporting", tmp_path, CPU)) == kept
 
 
 def test_a_judge_comes_back_from_its_bytes() -> None:
