@@ -191,9 +191,9 @@ class Looks:
 
 @torch.inference_mode()
 def look(classifier: Classifier, pixels: Tensor) -> Looks:
-    """Look at digits, uint8 (N, 28, 28), in float32, so that figures do not hang on a device's precision."""
+    """Classify digits, uint8 (N, 28, 28), on the classifier's device, in float32 on every device."""
     device = next(classifier.parameters()).device
-    seen = [classifier(to_unit_range(part.to(device))) for part in pixels.split(LOOKING_BATCH)]
+    seen = [classifier(to_unit_range(part)) for part in pixels.to(device).split(LOOKING_BATCH)]
     features, logits = (torch.cat(parts).float() for parts in zip(*seen, strict=True))
     return Looks(features, logits.softmax(1))
 

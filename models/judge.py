@@ -81,9 +81,9 @@ def find_judge(dataset: Dataset, role: Role, cache: Path, device: torch.device) 
     if (stored := stored_judge(path, role)) is not None:
         return stored.to(device)
     logger.info("training a judge of %s digits, once, on %s", dataset.name, device)
-    judge = train_judge(dataset.to(device), role)
-    write_durably(path, to_bytes(judge))
-    return judge
+    data = to_bytes(train_judge(dataset.to(device), role))
+    write_durably(path, data)
+    return from_bytes(data, role).to(device)  # as the next process reads it: both compute the same figures
 
 
 def stored_judge(path: Path, role: Role) -> Judge | None:

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 
 from models import classifier, judge
 from models.acceleration import autocast, settle_precision
-from models.classifier import PEAK_LR, Classifier, ClassifierTraining, Role, accuracy, initialize, warp
+from models.classifier import PEAK_LR, Classifier, ClassifierTraining, Role, accuracy, initialize, look, warp
 from models.config import TrainingConfig
 from models.data import Dataset, load_dataset, to_unit_range
 from models.judge import bundled_judge, find_judge, from_bytes, to_bytes, with_real
@@ -103,6 +103,9 @@ def test_what_is_not_in_the_package_is_trained_once(
     again = find_judge(printed, "reporting", tmp_path, CPU)
     assert file.stat().st_mtime_ns == written
     assert to_bytes(again) == to_bytes(first) == kept
+    seen = [look(found.classifier, printed.test_images).features for found in (first, again)]
+    assert torch.equal(*seen), "the process that trains a judge must compute the same figures as those that read it"
+    assert torch.equal(first.real.covariance, again.real.covariance)
     file.write_bytes(kept[:1000])
     assert to_bytes(find_judge(printed, "reporting", tmp_path, CPU)) == kept
 
