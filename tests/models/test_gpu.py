@@ -31,7 +31,7 @@ def config(request: pytest.FixtureRequest, dataset_name: DatasetName) -> Trainin
 
 def test_the_graph_computes_what_its_kernels_do_one_by_one(config: TrainingConfig, dataset: Dataset) -> None:
     captured, plain = Trainer(config, dataset, GPU), Trainer(config, dataset, GPU)
-    plain.iterate = plain.iteration_on
+    plain.iterate = plain.compute
     before = {name: tensor.clone() for name, tensor in captured.tensors().items()}
     captured.iterate(dataset.train_images[:20].cuda(), dataset.train_labels[:20].cuda())
     assert not torch.equal(before["generator.dense.weight"], captured.generator.dense.weight)
