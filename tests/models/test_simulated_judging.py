@@ -1,4 +1,4 @@
-"""Classifier training, judging and evaluation on the simulated CUDA device."""
+"""Classifier training, judging, evaluation and drawing on the simulated CUDA device."""
 
 import json
 import subprocess
@@ -54,4 +54,13 @@ def test_an_examination_reads_the_device_a_few_times(results: Results) -> None:
 
 
 def test_the_verifier_sends_digits_once_and_reads_once(results: Results) -> None:
-    assert found(results, "verifier") == {"transfers": 2, "reads": 1}
+    assert found(results, "verifier") == {"sent": 1, "reads": 1}
+
+
+def test_drawn_digits_are_read_once_a_batch(results: Results) -> None:
+    assert found(results, "drawn batch") == {"sent": 2, "reads": 1}
+    assert results["morph"]["error"] is None, results["morph"]
+
+
+def test_a_generated_data_set_is_read_once_a_batch_and_once_more_to_verify_it(results: Results) -> None:
+    assert found(results, "generated data set") == {"sent": 2 * 2 + 2, "reads": 2 + 2}

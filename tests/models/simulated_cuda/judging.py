@@ -1,10 +1,12 @@
-"""Classifier training, judging and evaluation on the simulated device."""
+"""Classifier training, judging, evaluation and drawing on the simulated device."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 from unittest import mock
 
 import numpy as np
@@ -15,9 +17,15 @@ from models import classifier, evaluation, judge
 from models.classifier import Classifier, ClassifierTraining, look
 from models.config import NUM_CLASSES
 from models.data import Dataset
+from models.datasets import DatasetOrder
+from models.drawing import Series, draw_batch, prepare
 from models.evaluation import Effort, Examiner, by_class
 from models.figures import Moments
+from models.folding import FoldedGenerator
 from models.judge import Judge, find_judge
+from models.morphs import Ends, morph
+from models.networks import Generator
+from models.redrawing import DatasetDrawer
 from models.verification import TOGETHER_ON_GPU, Verifier
 from tests.models.simulated_cuda.device import CUDA, OperationLog, simulated_cuda
 
@@ -27,15 +35,15 @@ FEATURES = 64
 
 
 class HostReads(OperationLog):
-    """Logs operations, and counts reads from the device: copies to the CPU, and values, each answered with one number.
+    """Logs operations, and counts copies to the device and reads from it: copies to the CPU, and values.
 
-    A list counts each of its elements.
+    A value is answered with one number; a list counts each of its elements.
     """
 
     def __init__(self, answer: int = EACH) -> None:
         super().__init__()
         self.answer = answer
-        self.reads = 0
+        self.reads = self.sent = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is torch.ops.aten._local_scalar_dense.default:
@@ -47,6 +55,7 @@ class HostReads(OperationLog):
         result = super().__torch_dispatch__(func, types, args, kwargs)
         if func is torch.ops.aten._to_copy.default:
             self.reads += args[0].device == CUDA and result.device == CPU
+            self.sent += args[0].device == CPU and result.device == CUDA
         return result
 
 
@@ -171,7 +180,57 @@ def check_verifier() -> dict[str, Any]:
         with HostReads() as log:
             verifier.probabilities(digits, 3)
     assert shapes == [(TOGETHER_ON_GPU, 28, 28)] * 2, shapes
-    return {"transfers": log.launched["aten._to_copy.default"], "reads": log.reads}
+    return {"sent": log.sent, "reads": log.reads}
+
+
+# ----------------------------------------------------------------------------
+# Drawing, as the API serves digits and as a worker makes a data set.
+
+
+@contextlib.contextmanager
+def drawing_generator() -> Iterator[FoldedGenerator]:
+    """A generator on the simulated device. Whatever is read from there is an array of ones."""
+
+    def ones(tensor: Tensor) -> np.ndarray:
+        return np.ones(tuple(tensor.shape), np.uint8)
+
+    with (
+        simulated_cuda(allow_non_fake_inputs=True),
+        mock.patch("models.verification.to_bytes", return_value=b""),
+        mock.patch.object(Tensor, "numpy", ones),
+    ):
+        with HostReads():
+            generator = prepare(Generator().eval(), CUDA)
+        yield generator
+
+
+def check_batch() -> dict[str, Any]:
+    """A batch of served digits: noise and labels go to the device, the pixels come back."""
+    with drawing_generator() as generator, HostReads() as log:
+        digits = draw_batch(generator, *Series(3, 20, seed=1).cut(0, 20, generator.latent_size))
+    assert digits.shape == (20, 28, 28)
+    return {"sent": log.sent, "reads": log.reads}
+
+
+def check_morph() -> None:
+    """A morph: its embedding is interpolated on the device."""
+    with drawing_generator() as generator, HostReads():
+        between, stations = morph(generator, Ends((1, 2), (3, 4)), 10)
+        assert between.embedding.device == CUDA
+        draw_batch(between, *stations.cut(0, 10, generator.latent_size))
+
+
+def check_generated_dataset() -> dict[str, Any]:
+    """A hundred digits of a data set, two batches, verified."""
+    order = DatasetOrder(per_class=10, test_per_class=10, seed=1, verify=0.5)
+    with drawing_generator() as generator:
+        verifier, same_thread = Verifier(make_judge(), CUDA), SimpleNamespace(map=map)
+        with HostReads() as log:
+            drawer = DatasetDrawer(generator, order, verifier, cast(ThreadPoolExecutor, same_thread))
+            digits, redraws = drawer(10, 0)
+    assert digits.shape == (100, 28, 28)
+    assert not redraws.any()
+    return {"sent": log.sent, "reads": log.reads}
 
 
 CHECKS: dict[str, Callable[[], Any]] = {
@@ -182,4 +241,7 @@ CHECKS: dict[str, Callable[[], Any]] = {
     "found judge": check_found_judge,
     "examination": check_examination,
     "verifier": check_verifier,
+    "drawn batch": check_batch,
+    "morph": check_morph,
+    "generated data set": check_generated_dataset,
 }
