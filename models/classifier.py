@@ -72,6 +72,7 @@ def train(
     training = ClassifierTraining(classifier, pixels, labels, seed, epochs or EPOCHS, batch, augment)
     for _ in range(training.epochs):
         training.train_epoch()
+    training.graphs.clear()  # else garbage collection frees this cycle's memory, perhaps during another capture
     return classifier.eval()
 
 
