@@ -189,7 +189,7 @@ def check_verifier() -> dict[str, Any]:
 
 @contextlib.contextmanager
 def drawing_generator() -> Iterator[FoldedGenerator]:
-    """A generator on the simulated device. Whatever is read from there is an array of ones."""
+    """A generator on the simulated device. Arrays that are read from the device hold ones."""
 
     def ones(tensor: Tensor) -> np.ndarray:
         return np.ones(tuple(tensor.shape), np.uint8)
