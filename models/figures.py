@@ -64,8 +64,8 @@ def density_and_coverage(real: Tensor, generated: Tensor, k: int = 5) -> tuple[f
     inside = [
         torch.cdist(rows, generated) < reach[:, None] for rows, reach in zip(_cut(real), _cut(radius), strict=True)
     ]
-    held = sum(int(part.sum()) for part in inside)
-    covered = sum(int(part.any(1).sum()) for part in inside)
+    counts = torch.stack([torch.stack((part.sum(), part.any(1).sum())) for part in inside]).sum(0)
+    held, covered = counts.tolist()
     return held / (k * len(generated)), covered / len(real)
 
 
@@ -89,7 +89,19 @@ def nearest(of: Tensor, among: Tensor) -> tuple[Tensor, Tensor]:
 
 def confusion(labels: Tensor, classes: Tensor) -> Tensor:
     """Count what was asked for (rows) against what was recognised (columns): int64 (10, 10)."""
-    return torch.bincount(labels.long() * NUM_CLASSES + classes.long(), minlength=NUM_CLASSES**2).view(NUM_CLASSES, -1)
+    return _count(labels.long() * NUM_CLASSES + classes.long(), NUM_CLASSES**2).view(NUM_CLASSES, -1)
+
+
+def split_by_class(features: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
+    """Split features (N, F) into those of each class, ten of (n, F), in their order. Reads the device once."""
+    sizes = _count(labels.long(), NUM_CLASSES)
+    parts: tuple[Tensor, ...] = features[labels.argsort(stable=True)].split(sizes.tolist())
+    return parts
+
+
+def _count(values: Tensor, n: int) -> Tensor:
+    """Count each of 0 ... n - 1 among int64 values: (n,). Unlike `bincount`, it does not make the host wait."""
+    return torch.zeros(n, dtype=torch.int64, device=values.device).scatter_add_(0, values, torch.ones_like(values))
 
 
 def wilson(right: int, n: int, z: float = 1.96) -> tuple[float, float]:

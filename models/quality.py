@@ -125,5 +125,5 @@ class Assessor:
 def find_assessor(
     dataset: Dataset, latent_size: int, device: torch.device, cache: Path, digits: int = DIGITS
 ) -> Assessor:
-    """Find the judge that chooses among generators of this data set; one that is missing is trained here, once."""
-    return Assessor(find_judge(dataset, "choosing", cache), latent_size, device, digits)
+    """Find the judge that chooses among this data set's generators; if there is none yet, train it on `device`."""
+    return Assessor(find_judge(dataset, "choosing", cache, device), latent_size, device, digits)
