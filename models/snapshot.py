@@ -1,5 +1,6 @@
 """What an epoch leaves, judged and copied to the host: it can be written while the device trains the next epoch."""
 
+import time
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +23,7 @@ class EpochSnapshot(NamedTuple):
     generator: dict[str, Tensor]
     average: dict[str, Tensor]
     discriminator: dict[str, Tensor]
+    seconds: float  # that this took
 
 
 def snapshot_epoch(trainer: Trainer, result: EpochResult, assessor: Assessor | None) -> EpochSnapshot:
@@ -29,10 +31,10 @@ def snapshot_epoch(trainer: Trainer, result: EpochResult, assessor: Assessor | N
 
     Call it before the trainer continues. Without an assessor the verdict has no figures and refuses nothing.
     """
+    began = time.monotonic()
     average = trainer.averaged_generator()
     folded = prepare(trainer.generator, trainer.device)
     verdict = assessor.verdict(folded, average) if assessor else Verdict(False, {}, None)
     plot = epoch_plot(folded, trainer.dataset, result.epoch, trainer.config.seed)
-    return EpochSnapshot(
-        result, verdict, plot, snapshot(trainer.generator), snapshot(average), snapshot(trainer.discriminator)
-    )
+    networks = snapshot(trainer.generator), snapshot(average), snapshot(trainer.discriminator)
+    return EpochSnapshot(result, verdict, plot, *networks, time.monotonic() - began)

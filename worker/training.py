@@ -15,6 +15,7 @@ from models.devices import DeviceUnavailable
 from models.history import Hopeless, Progress
 from models.quality import digits_worth, find_assessor
 from models.retention import thin_out
+from models.snapshot import EpochSnapshot
 from models.storage.shelf import Unreachable
 from models.trainer import Trainer
 from models.weights import InvalidWeights
@@ -130,7 +131,8 @@ def take_over(bench: JobBench, lease: Lease, store: CheckpointStore) -> None:
 
 
 def train(bench: JobBench, lease: Lease, store: CheckpointStore, settings: WorkerSettings) -> None:
-    """Train all epochs, publishing a checkpoint after each before the record tells of it."""
+    """Train all epochs. A writer thread publishes a checkpoint after each and then records it, while the next is
+    trained; when this returns or raises, nothing is being written any more."""
 
     stubborn = Stubborn(bench, lease)
     check = stubborn.check
@@ -160,20 +162,36 @@ def train(bench: JobBench, lease: Lease, store: CheckpointStore, settings: Worke
         except redis.RedisError as error:  # progress is not worth a run
             logger.warning("job %s: progress not told: %s", claim.job.id, error)
 
-    try:
-        for result in trainer.run(report, check):
-            with keeper.not_saving():  # a state past an epoch that nobody was told of would lose it
-                published = stubborn(f"epoch {result.epoch} cannot be published", partial(keeper.publish, result))
-                record = record_of(published)
-                persist(partial(bench.add_epoch, claim, record), lease.check_held)
-            meter.epoch_ended(record)
-            if record.refused:
-                logger.warning("job %s: epoch %d is not served: %s", claim.job.id, result.epoch, record.refused)
-            logger.info("job %s: epoch %d\n%s", claim.job.id, result.epoch, result.losses.table())
-            keep_within_budget(store, settings.store_limit)
-    except (interruption.Interrupted, Cancelled):
-        keeper.save()
-        raise
+    def check_both() -> None:
+        check()
+        keeper.writer.check()
+
+    publish = partial(publish_and_record, bench, keeper, stubborn, meter, settings.store_limit)
+    with keeper.writer:
+        try:
+            for result in trainer.run(report, check_both):
+                keeper.start_to_publish(result, publish)
+        except (interruption.Interrupted, Cancelled):
+            keeper.save()
+            raise
+
+
+def publish_and_record(
+    bench: JobBench, keeper: Keeper, stubborn: Stubborn, meter: metrics.Meter, limit: int, snapshot: EpochSnapshot
+) -> None:
+    """Publish an epoch's checkpoint before the record names it. Runs on the writer thread.
+
+    Raises JobLost, Superseded, Cancelled, Interrupted, OSError; the epoch is not recorded then.
+    """
+    claim, result = stubborn.lease.claim, snapshot.result
+    published = stubborn(f"epoch {result.epoch} cannot be published", partial(keeper.publish, snapshot))
+    record = record_of(published)
+    persist(partial(bench.add_epoch, claim, record), stubborn.lease.check_held)
+    meter.epoch_ended(record)
+    if record.refused:
+        logger.warning("job %s: epoch %d is not served: %s", claim.job.id, result.epoch, record.refused)
+    logger.info("job %s: epoch %d\n%s", claim.job.id, result.epoch, result.losses.table())
+    keep_within_budget(keeper.store, limit)
 
 
 def drop_state(store: CheckpointStore, claim: Claim) -> None:

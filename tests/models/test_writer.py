@@ -1,6 +1,8 @@
 """One write at a time beside the caller, and an error that nobody can miss."""
 
 import threading
+import time
+from collections.abc import Callable
 
 import pytest
 from structlog.contextvars import bound_contextvars, get_contextvars
@@ -27,33 +29,32 @@ def test_a_write_runs_beside_the_caller_and_the_next_waits_for_it() -> None:
     assert written == [1, 2]
 
 
+def full() -> None:
+    raise OSError(28, "No space left on device")
+
+
 def test_an_error_is_raised_by_every_later_call_and_nothing_more_is_written() -> None:
-    written = list[int]()
-
-    def full() -> None:
-        raise OSError(28, "No space left on device")
-
-    with pytest.raises(OSError, match="No space left") as caught, BackgroundWriter() as writer:
-        writer.start(full)
-        with pytest.raises(OSError, match="No space left"):
-            writer.wait()
-        with pytest.raises(OSError, match="No space left"):
-            writer.check()
-        with pytest.raises(OSError, match="No space left"):
-            writer.start(lambda: written.append(1))
-    assert caught.value.errno == 28
+    writer, written = BackgroundWriter(), list[int]()
+    writer.start(full)
+    for call in (writer.wait, writer.check, lambda: writer.start(lambda: written.append(1)), writer.wait):
+        with pytest.raises(OSError, match="No space left") as caught:
+            call()
+        assert caught.value.errno == 28
     assert written == []
 
 
-def test_an_error_of_the_last_write_is_raised_at_the_end_also_when_another_error_ends_the_block() -> None:
-    def full() -> None:
-        raise OSError(28, "No space left on device")
+def run_block(write: Callable[[], None], error: Exception | None) -> None:
+    with BackgroundWriter() as writer:
+        writer.start(write)
+        if error is not None:
+            raise error
 
-    with pytest.raises(OSError, match="No space left"), BackgroundWriter() as writer:
-        writer.start(full)
-    with pytest.raises(OSError, match="No space left") as caught, BackgroundWriter() as writer:
-        writer.start(full)
-        raise ValueError
+
+def test_an_error_of_the_last_write_is_raised_at_the_end_also_when_another_error_ends_the_block() -> None:
+    with pytest.raises(OSError, match="No space left"):
+        run_block(full, None)
+    with pytest.raises(OSError, match="No space left") as caught:
+        run_block(full, ValueError("stop"))
     assert isinstance(caught.value.__context__, ValueError)
 
 
@@ -61,12 +62,11 @@ def test_the_end_of_the_block_waits_for_the_last_write() -> None:
     written = list[int]()
 
     def slow() -> None:
-        threading.Event().wait(0.2)
+        time.sleep(0.2)
         written.append(1)
 
-    with pytest.raises(ValueError, match="stop"), BackgroundWriter() as writer:
-        writer.start(slow)
-        raise ValueError("stop")
+    with pytest.raises(ValueError, match="stop"):
+        run_block(slow, ValueError("stop"))
     assert written == [1]
 
 

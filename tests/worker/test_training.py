@@ -14,7 +14,7 @@ from models.checkpoints import CheckpointId, CheckpointStore
 from models.config import DatasetName, TrainingConfig
 from models.data import load_dataset
 from models.devices import DeviceUnavailable
-from models.history import EpochResult
+from models.snapshot import EpochSnapshot
 from models.trainer import Trainer
 from tests.conftest import RunningRedis, small
 from worker import interruption, training
@@ -114,7 +114,7 @@ def test_what_nobody_expected_fails_the_job_too(
     def broken(*_: object) -> None:
         raise RuntimeError("out of luck")
 
-    monkeypatch.setattr("worker.keeper.epoch_plot", broken)
+    monkeypatch.setattr("models.snapshot.epoch_plot", broken)
     job_id = accept(settings, config)
     run_next_job(settings)
     job = found(settings, job_id)
@@ -176,7 +176,7 @@ def test_an_epoch_that_was_not_told_is_done_again(
 ) -> None:
     """Interrupted while a checkpoint is published, the state that is kept is not past its epoch."""
 
-    def publish(self: Keeper, result: EpochResult) -> str:
+    def publish(self: Keeper, snapshot: EpochSnapshot) -> str:
         interruption._requested.set()
         raise OSError(errno.ENOSPC, "no space left on device")
 
