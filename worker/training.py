@@ -1,17 +1,18 @@
 """A job's way from claimed to ended: binds the trainer, which knows no jobs, to the record and the checkpoints."""
 
 import logging
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 
 import redis
 from structlog.contextvars import bind_contextvars, bound_contextvars
 
+from models import memory
 from models.acceleration import describe, find_device
 from models.checkpoints import CheckpointDamaged, CheckpointNotFound, CheckpointStore, Superseded
 from models.data import DatasetUnavailable, load_dataset
-from models.devices import DeviceUnavailable
+from models.devices import DeviceOutOfMemory, DeviceUnavailable
 from models.history import Hopeless, Progress
 from models.quality import digits_worth, find_assessor
 from models.retention import thin_out
@@ -36,6 +37,7 @@ FAILURES = (  # whose message says all there is to say
     CheckpointDamaged,
     CheckpointNotFound,
     DatasetUnavailable,
+    DeviceOutOfMemory,
     DeviceUnavailable,
     Hopeless,
     InvalidWeights,
@@ -49,7 +51,8 @@ def run_next_job(settings: WorkerSettings, knock: Callable[[RunsOn], None] = lam
     Until one waits it helps whoever welcomes help. `knock` tells an idle worker that there is something to do.
     Raises DeviceUnavailable, and takes none, where this worker's device is gone.
     """
-    takes = taken_by(kind_of(str(find_device(settings.device))))
+    device = find_device(settings.device)
+    takes = taken_by(kind_of(str(device)))
     bench, store = JobBench.connect(settings.redis_url), settings.open_store()
     try:
         while (claim := bench.claim(settings.lease_seconds, store.highest_fence(), takes)) is None:
@@ -77,6 +80,7 @@ def run_next_job(settings: WorkerSettings, knock: Callable[[RunsOn], None] = lam
     finally:
         metrics.tell(metrics.IMAGES_PER_SECOND, 0)
         bench.close()
+        memory.release(device)  # for the next job, and for other workers on this device
 
 
 def told_as(claim: Claim) -> AbstractContextManager[None]:
@@ -92,10 +96,11 @@ def carry_out(
     logger.info("job %s starts, with token %d", job_id, lease.claim.fence)
     try:
         take_over(bench, lease, store)
-        if lease.claim.job.order:
-            make_dataset(bench, lease, store, settings, knock)
-        else:
-            train(bench, lease, store, settings)
+        with measured_memory(lease.claim.job, settings):
+            if lease.claim.job.order:
+                make_dataset(bench, lease, store, settings, knock)
+            else:
+                train(bench, lease, store, settings)
     except interruption.Interrupted:
         logger.info("job %s goes back to the queue: this worker stops", job_id)
         return JobStatus.QUEUED, ""
@@ -103,7 +108,7 @@ def carry_out(
         logger.info("job %s is cancelled", job_id)
         return JobStatus.CANCELLED, ""
     except FAILURES as error:
-        logger.error("job %s failed: %s", job_id, error)
+        logger.error("job %s failed: %s", job_id, str(error))  # not the error: its frames hold the job's memory
         return JobStatus.FAILED, str(error)
     except (JobLost, Superseded):
         raise
@@ -112,6 +117,19 @@ def carry_out(
         return JobStatus.FAILED, f"{type(error).__name__}: {error}. The worker's log has the details."
     logger.info("job %s succeeded", job_id)
     return JobStatus.SUCCEEDED, ""
+
+
+@contextmanager
+def measured_memory(job: Job, settings: WorkerSettings) -> Iterator[None]:
+    """Log a job's peak memory on a GPU, however it ends. Raises DeviceOutOfMemory, DeviceUnavailable."""
+    device = find_device(settings.device)
+    memory.reset_peak(device)
+    try:
+        with memory.explain_out_of_memory(device, None if job.order else job.config.batch_size):
+            yield
+    finally:
+        if (peak := memory.describe_peak(device)) is not None:
+            logger.info("job %s: peak memory: %s", job.id, peak)
 
 
 def take_over(bench: JobBench, lease: Lease, store: CheckpointStore) -> None:

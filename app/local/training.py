@@ -23,6 +23,7 @@ from models.files import write_durably
 from models.history import EpochResult, Record, to_csv
 from models.history import Progress as RunProgress
 from models.images import encode_png
+from models.memory import explain_out_of_memory
 from models.quality import Assessor, digits_worth, find_assessor
 from models.snapshot import EpochSnapshot, snapshot_epoch
 from models.trainer import Check, Trainer
@@ -130,28 +131,30 @@ def train_here(
     Progress is shown on `console`. `on_epoch` is called, in this thread, once an epoch's files are on disk, which is
     while the next epoch is trained; by default the epoch is printed. All files are on disk when this returns or raises.
 
-    Raises FolderTaken, DatasetUnavailable, DeviceUnavailable, Hopeless, InvalidState, OSError, Stopped.
+    Raises FolderTaken, DatasetUnavailable, DeviceOutOfMemory, DeviceUnavailable, Hopeless, InvalidState, OSError,
+    Stopped.
     """
     device = find_device(settings.device)
     folder = Folder(out, settings.save_seconds, on_epoch or (lambda epoch: tell_epoch(epoch, config.epochs, console)))
     dataset = load_dataset(config, settings.data_dir, settings.cache_dir, settings.mirrors)
-    trainer = Trainer(config, dataset, device)
-    try:
-        if going_on:
-            folder.go_on(trainer)
-    except ValidationError as error:
-        raise FolderTaken(f"{out / HISTORY} cannot be read: {error.errors()[0]['msg']}") from error
-    where = f", from iteration {trainer.iteration} of epoch {trainer.epoch}" if going_on else ""
-    iterations = "1 iteration" if trainer.batches == 1 else f"{trainer.batches} iterations"
-    console.print(
-        f"Training on {describe(device)} in {trainer.precision}{where}: {len(dataset.train_labels)} images of "
-        f"{dataset.name}, {iterations} an epoch. Files go to {out}/"
-    )
-    assessor = None
-    if settings.judge:
-        digits = digits_worth(trainer.batches)
-        assessor = find_assessor(dataset, config.latent_size, device, settings.judges_dir, digits)
-    train_into(folder, trainer, assessor, console)
+    with explain_out_of_memory(device, config.batch_size):
+        trainer = Trainer(config, dataset, device)
+        try:
+            if going_on:
+                folder.go_on(trainer)
+        except ValidationError as error:
+            raise FolderTaken(f"{out / HISTORY} cannot be read: {error.errors()[0]['msg']}") from error
+        where = f", from iteration {trainer.iteration} of epoch {trainer.epoch}" if going_on else ""
+        iterations = "1 iteration" if trainer.batches == 1 else f"{trainer.batches} iterations"
+        console.print(
+            f"Training on {describe(device)} in {trainer.precision}{where}: {len(dataset.train_labels)} images of "
+            f"{dataset.name}, {iterations} an epoch. Files go to {out}/"
+        )
+        assessor = None
+        if settings.judge:
+            digits = digits_worth(trainer.batches)
+            assessor = find_assessor(dataset, config.latent_size, device, settings.judges_dir, digits)
+        train_into(folder, trainer, assessor, console)
     (out / STATE).unlink(missing_ok=True)
 
 
