@@ -20,14 +20,21 @@ class Moments(NamedTuple):
     @classmethod
     def of(cls, features: Tensor) -> "Moments":
         x = features.double()
-        return cls(x.mean(0), torch.cov(x.t()))
+        mean = x.mean(0)
+        centred = (x - mean).t()
+        return cls(mean, centred @ centred.t() / (len(x) - 1))  # torch.cov reads a value back from the device
+
+    def cpu(self) -> "Moments":
+        return Moments(self.mean.cpu(), self.covariance.cpu())
 
 
 def frechet(a: Moments, b: Moments) -> float:
     """Frechet distance of two Gaussians (Dowson and Landau 1982; Heusel et al. 2017, arXiv 1706.08500).
 
     |m - n|^2 + tr(A + B - 2 (A B)^(1/2)). The eigenvalues of A B are those of A^(1/2) B A^(1/2), which is symmetric.
+    They are computed on the CPU: a GPU takes longer for matrices this small.
     """
+    a, b = a.cpu(), b.cpu()
     values, vectors = torch.linalg.eigh(a.covariance)
     root = (vectors * values.clamp_min(0).sqrt()) @ vectors.t()
     product = torch.linalg.eigvalsh(root @ b.covariance @ root).clamp_min(0).sqrt().sum()
@@ -76,9 +83,14 @@ def _cut(x: Tensor) -> tuple[Tensor, ...]:
 
 def mean_distance(features: Tensor) -> float:
     """Mean distance between two of them: how much they vary."""
+    return float(pairwise_mean(features))
+
+
+def pairwise_mean(features: Tensor) -> Tensor:
+    """The same as a tensor on the features' device: float64 (). Nothing is read back."""
     n = len(features)
     total = torch.stack([torch.cdist(rows, features).double().sum() for rows in features.split(ROWS)]).sum()
-    return float(total / (n * (n - 1)))
+    return total / (n * (n - 1))
 
 
 def nearest(of: Tensor, among: Tensor) -> tuple[Tensor, Tensor]:
