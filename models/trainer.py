@@ -22,6 +22,7 @@ from models.pace import Pace
 from models.randomness import Purpose, derive_seed
 from models.recipes import RECIPES
 from models.resume import InvalidState, Position, State
+from models.weights import to_host
 
 OnProgress = Callable[[Progress], None]
 Check = Callable[[], None]
@@ -134,7 +135,7 @@ class Trainer:
         """
         seconds = self.seconds if self.iteration == 0 else time.monotonic() - self.began
         position = Position(epoch=self.epoch, iteration=self.iteration, seconds=seconds)
-        tensors = {name: tensor.detach().to("cpu", copy=True) for name, tensor in self.tensors().items()}
+        tensors = to_host(self.tensors())
         if not all(tensor.isfinite().all() for tensor in tensors.values()):
             raise Diverged("weights")
         return State(position, self.config, self.dataset.checksum, tensors)

@@ -37,6 +37,22 @@ def test_an_iteration_stays_on_the_device_and_reads_no_value(recipe: str, precis
     assert result["found"]["kernels"] < results[f"{recipe} {precision} plain"]["found"]["kernels"]
 
 
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_the_end_of_an_epoch_stays_on_the_device_and_reads_little(
+    recipe: str, precision: str, results: Results
+) -> None:
+    """The host waits for the device at each read."""
+    result = results[f"epoch end: {recipe} {precision}"]
+    assert result["error"] is None, result["found"]
+    reads = {part: counts["reads"] for part, counts in result["found"].items()}
+    assert reads["evaluation"] <= 2
+    assert reads["snapshot"] <= 12
+    assert reads["state"] <= 3
+    assert result["found"]["evaluation"]["sent"] == 0
+    assert result["found"]["snapshot"]["sent"] <= 16
+
+
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_planted_fault_is_found(fault: str, results: Results) -> None:
     error = results[f"fault: {fault}"]["error"]

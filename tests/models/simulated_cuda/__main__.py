@@ -4,9 +4,9 @@ import json
 import sys
 import traceback
 
-from tests.models.simulated_cuda import iteration, judging
+from tests.models.simulated_cuda import epoch_end, iteration, judging
 
-CHECKS = {**iteration.CHECKS, **judging.CHECKS}
+CHECKS = {**iteration.CHECKS, **judging.CHECKS, **epoch_end.CHECKS}
 
 
 def main() -> None:
@@ -14,8 +14,11 @@ def main() -> None:
         try:
             result = {"name": name, "error": None, "found": CHECKS[name]()}
         except Exception as error:
-            lines = traceback.format_exc().splitlines()
-            result = {"name": name, "error": f"{type(error).__name__}: {error}", "found": lines[-12:]}
+            frames = [
+                frame for frame in traceback.extract_tb(error.__traceback__) if "site-packages" not in frame.filename
+            ]
+            lines = [f"{frame.filename}:{frame.lineno} {frame.line}" for frame in frames]
+            result = {"name": name, "error": f"{type(error).__name__}: {error}", "found": lines}
         sys.stdout.write(json.dumps(result) + "\n")
 
 
