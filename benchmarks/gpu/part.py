@@ -1,0 +1,33 @@
+"""Runs one part: python -m benchmarks.gpu.part NAME --out DIR --seconds N [--tiny]. `benchmarks.gpu.runner` calls it."""
+
+import argparse
+import importlib
+import sys
+import time
+from pathlib import Path
+
+from benchmarks.gpu.plan import PARTS, RESULTS
+from benchmarks.gpu.results import ResultLog
+
+STARTED = time.monotonic()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("name", choices=[part.name for part in PARTS])
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seconds", type=float, required=True)
+    parser.add_argument("--tiny", action="store_true")
+    given = parser.parse_args()
+
+    from benchmarks.gpu.context import PartContext
+
+    log = ResultLog(given.out / RESULTS, given.name)
+    context = PartContext(given.out, log, STARTED, STARTED + given.seconds, given.tiny)
+    importlib.import_module(f"benchmarks.gpu.parts.{given.name}").run(context)
+    context.record_memory()
+    sys.exit(1 if context.failures else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,141 @@
+"""Does it run at all? Capture and replay of both recipes in both precisions, and the end of an epoch, step by step."""
+
+import time
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from benchmarks.gpu.context import PartContext, is_captured, run_eagerly
+from models import resume, weights
+from models.config import Precision, RecipeName
+from models.data import Dataset
+from models.images import encode_png, epoch_plot
+from models.quality import DIGITS, find_assessor
+from models.recipes import RECIPES
+from models.trainer import Trainer
+
+PRECISIONS: tuple[Precision, ...] = ("fp32", "auto")  # auto is bf16 on a GPU
+
+
+class DifferentResults(Exception):
+    """Two ways to compute the same iterations gave different tensors."""
+
+
+def run(context: PartContext) -> None:
+    dataset = context.load_dataset(6000)
+    for recipe in RECIPES:
+        for precision in PRECISIONS:
+            for name, check in CHECKS.items():
+                context.measure(f"{recipe} {precision}: {name}", partial(check, context, dataset, recipe, precision))
+        context.measure(f"{recipe}: end of an epoch", partial(end_of_epoch, context, dataset, recipe))
+
+
+def first_iterations(
+    context: PartContext, dataset: Dataset, recipe: RecipeName, precision: Precision
+) -> dict[str, object]:
+    """Train six iterations. Raises Diverged if the losses are not finite."""
+    trainer = context.make_trainer(dataset, recipe=recipe, precision=precision)
+    began = time.perf_counter()
+    trainer.step(1, 0)
+    context.synchronize()
+    seconds = time.perf_counter() - began
+    train(trainer, 1, 6)
+    trainer.iteration = 6
+    generator, discriminator = trainer.mean_losses()
+    return {
+        "first_s": round(seconds, 2),
+        "captured": is_captured(trainer),
+        "precision": trainer.precision,
+        "generator_loss": round(generator.loss, 4),
+        "discriminator_loss": round(discriminator.loss, 4),
+    }
+
+
+def captured_equals_eager(
+    context: PartContext, dataset: Dataset, recipe: RecipeName, precision: Precision
+) -> dict[str, object]:
+    """Compare the state after three iterations. Raises DifferentResults."""
+    captured, eager = (context.make_trainer(dataset, recipe=recipe, precision=precision) for _ in range(2))
+    run_eagerly(eager)
+    train(captured, 0, 3)
+    train(eager, 0, 3)
+    return compare(captured.tensors(), eager.tensors()) | {"captured": is_captured(captured)}
+
+
+def repeats(context: PartContext, dataset: Dataset, recipe: RecipeName, precision: Precision) -> dict[str, object]:
+    """Compare the states of two equal runs of ten iterations. Raises DifferentResults."""
+    states = []
+    for _ in range(2):
+        trainer = context.make_trainer(dataset, recipe=recipe, precision=precision)
+        train(trainer, 0, 10)
+        states.append({name: tensor.clone() for name, tensor in trainer.tensors().items()})
+    return compare(*states)
+
+
+def no_synchronization(
+    context: PartContext, dataset: Dataset, recipe: RecipeName, precision: Precision
+) -> dict[str, object]:
+    """Train two iterations in which every wait for the GPU raises."""
+    trainer = context.make_trainer(dataset, recipe=recipe, precision=precision)
+    train(trainer, 0, 1)
+    context.synchronize()
+    if context.on_gpu:
+        torch.cuda.set_sync_debug_mode("error")
+    try:
+        train(trainer, 1, 3)
+    finally:
+        if context.on_gpu:
+            torch.cuda.set_sync_debug_mode("default")
+    return {"checked": context.on_gpu}
+
+
+CHECKS = {
+    "first iterations": first_iterations,
+    "captured equals eager": captured_equals_eager,
+    "two equal runs": repeats,
+    "no synchronisation": no_synchronization,
+}
+
+
+def train(trainer: Trainer, first: int, stop: int) -> None:
+    for iteration in range(first, stop):
+        trainer.step(1, iteration % trainer.batches)
+
+
+def compare(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> dict[str, object]:
+    """Raises DifferentResults with the three largest differences if the tensors are not equal bit for bit."""
+    different = {
+        name: float((tensor.double() - theirs[name].double()).abs().max())
+        for name, tensor in ours.items()
+        if not torch.equal(tensor, theirs[name])
+    }
+    if different:
+        worst = sorted(different.items(), key=lambda item: -item[1])[:3]
+        raise DifferentResults(f"{len(different)} of {len(ours)} tensors differ, most of all {worst}")
+    return {"tensors": len(ours), "equal": "bit for bit"}
+
+
+def end_of_epoch(context: PartContext, dataset: Dataset, recipe: RecipeName) -> dict[str, object]:
+    """Time everything that happens once an epoch, in milliseconds. The second of two calls counts."""
+    trainer = context.make_trainer(dataset, recipe=recipe)
+    train(trainer, 0, 1)
+    trainer.iteration = 1
+    digits = 20 if context.tiny else DIGITS
+    assessor = find_assessor(trainer.dataset, trainer.config.latent_size, context.device, context.out / "cache", digits)
+    average, generator = trainer.averaged_generator(), trainer.generator
+    plot, state = epoch_plot(generator.eval(), trainer.dataset, 1, trainer.config.seed), trainer.state()
+    networks = (generator, average, trainer.discriminator)
+    steps: dict[str, Callable[[], object]] = {
+        "evaluation": lambda: trainer.evaluate(1),
+        "averaging": trainer.averaged_generator,
+        "verdict": lambda: assessor.verdict(generator.eval(), average),
+        "plot": lambda: epoch_plot(generator.eval(), trainer.dataset, 1, trainer.config.seed),
+        "png": lambda: encode_png(plot),
+        "weights as bytes": lambda: [weights.to_bytes(network) for network in networks],
+        "state copied": trainer.state,
+        "state as bytes": lambda: resume.to_bytes(state),
+    }
+    ms = {name: round(context.time_blocks(step, 2, 1)[-1], 1) for name, step in steps.items()}
+    return {"test_images": len(dataset.test_labels), "ms": ms, "sum_ms": round(sum(ms.values()), 1)}
