@@ -1,11 +1,9 @@
-"""What this machine does fast: its device, its precision, the layout of its convolutions, and iterations as graphs."""
+"""The device and how it computes: precision, determinism, memory layout of the convolutions' weights."""
 
-import contextlib
-from collections.abc import Callable, Collection, Iterator
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from models.config import Precision
 from models.devices import DeviceUnavailable, check_name
@@ -14,14 +12,20 @@ SettledPrecision = Literal["fp32", "bf16"]
 
 
 def find_device(name: str) -> torch.device:
-    """Turn `auto`, `cpu`, `cuda` or `cuda:1` into a device that exists. Raises DeviceUnavailable."""
+    """Choose a device: `auto`, `cpu`, `cuda` or `cuda:1`. A GPU is set to deterministic float32 arithmetic.
+
+    Everything that computes gets its device here, so results do not depend on what ran before in the process.
+
+    Raises DeviceUnavailable if the device does not exist.
+    """
     check_name(name)
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "auto":
-        return torch.device("cuda" if gpus else "cpu")
+        name = "cuda" if gpus else "cpu"
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= gpus:
         raise DeviceUnavailable(f"ACGAN_DEVICE={name}, but this machine has {gpus} CUDA devices: use auto or cpu")
+    set_deterministic(device)
     return device
 
 
@@ -32,8 +36,8 @@ def describe(device: torch.device) -> str:
     return f"{device} ({torch.get_num_threads()} threads)"
 
 
-def be_exact(device: torch.device) -> None:
-    """Have a GPU compute float32 as float32, and the same whenever it computes the same."""
+def set_deterministic(device: torch.device) -> None:
+    """Make a GPU compute float32 in IEEE precision (no TF32) and with the same kernels every time."""
     if device.type == "cuda":
         torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
         torch.backends.cuda.matmul.fp32_precision = "ieee"
@@ -78,60 +82,3 @@ def lay_out(network: nn.Module) -> None:
     for parameter in network.parameters():
         if parameter.ndim == 4:
             parameter.data = parameter.data.clone(memory_format=torch.channels_last)
-
-
-# ----------------------------------------------------------------------------
-# A GPU computes an iteration's kernels faster than Python launches them. Captured once as a CUDA graph, they are
-# launched all together.
-
-WARM_UP = 3  # before a capture, so that libraries have chosen their kernels and allocated their workspaces
-
-
-class Replay:
-    """A function of a batch, over buffers that stay where they are; on a GPU one CUDA graph, replayed.
-
-    The function may change the tensors that `changes` names, in place, and must not return anything or look at a
-    tensor's values. Preparing it leaves those tensors and the random state as they were. Seeds set between calls govern
-    what a replay draws.
-    """
-
-    def __init__(self, function: Callable[..., None], changes: Collection[Tensor], device: torch.device) -> None:
-        self.function = function
-        self.changes = changes
-        self.device = device
-        self.buffers: tuple[Tensor, ...] = ()
-        self.launch: Callable[[], None] | None = None
-
-    def __call__(self, *batch: Tensor) -> None:
-        if self.launch is None:
-            self.buffers = tuple(tensor.clone() for tensor in batch)
-            with unchanged(self.changes, self.device):
-                self.launch = self.prepare()
-        for buffer, tensor in zip(self.buffers, batch, strict=True):
-            buffer.copy_(tensor)
-        self.launch()
-
-    def prepare(self) -> Callable[[], None]:
-        if self.device.type != "cuda":
-            self.function(*self.buffers)
-            return lambda: self.function(*self.buffers)
-        stream, graph = torch.cuda.Stream(self.device), torch.cuda.CUDAGraph()
-        stream.wait_stream(torch.cuda.current_stream(self.device))
-        with torch.cuda.stream(stream):
-            for _ in range(WARM_UP):
-                self.function(*self.buffers)
-        torch.cuda.current_stream(self.device).wait_stream(stream)
-        with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
-            self.function(*self.buffers)
-        return graph.replay
-
-
-@contextlib.contextmanager
-def unchanged(tensors: Collection[Tensor], device: torch.device) -> Iterator[None]:
-    """Give the tensors back their values, in place, and the random generators their states."""
-    values = [tensor.detach().clone() for tensor in tensors]
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        yield
-    with torch.no_grad():
-        for tensor, value in zip(tensors, values, strict=True):
-            tensor.copy_(value)

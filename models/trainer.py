@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.acceleration import Replay, autocast, be_exact, lay_out, settle_precision
+from models.acceleration import autocast, lay_out, settle_precision
 from models.averaging import SETTLING_BATCHES, Average, averaged
 from models.config import NUM_CLASSES, TrainingConfig
+from models.cuda_graph import CudaGraphStep
 from models.data import Dataset, to_unit_range
 from models.history import Diverged, EpochLosses, EpochResult, Loss, Progress, SplitLosses, check_hope
 from models.losses import NEARBY, Objective, realness, slope
@@ -55,7 +56,6 @@ class Trainer:
     """
 
     def __init__(self, config: TrainingConfig, dataset: Dataset, device: torch.device) -> None:
-        be_exact(device)
         self.precision = settle_precision(config.precision, device)
         self.config = config.model_copy(update={"precision": self.precision})
         self.device = device
@@ -81,7 +81,7 @@ class Trainer:
         self.discriminator_losses = torch.zeros(3, device=device)
         self.iterate: Callable[[Tensor, Tensor], None] = self.iteration_on
         if device.type == "cuda":
-            self.iterate = Replay(self.iteration_on, self.tensors().values(), device)
+            self.iterate = CudaGraphStep(self.iteration_on, self.tensors().values(), device)
         self.check: Check = lambda: None
         self.order: tuple[int, Tensor] | None = None  # of an epoch's images
         self.begin_epoch(1)

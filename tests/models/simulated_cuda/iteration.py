@@ -1,0 +1,116 @@
+"""The captured iteration on the simulated device, and planted faults that must stop it."""
+
+import contextlib
+import io
+import logging
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+from unittest import mock
+
+import torch
+from torch import Tensor
+
+from models.config import Precision, RecipeName, TrainingConfig
+from models.cuda_graph import CudaGraphStep
+from models.data import Dataset
+from models.trainer import Trainer
+from tests.models.simulated_cuda.device import CUDA, OperationLog, simulated_cuda
+
+BATCH = 100
+Iterate = Callable[[Trainer, Tensor, Tensor], Any]
+
+
+def make_trainer(recipe: RecipeName, precision: Precision) -> Trainer:
+    """Make a trainer of tensors without values, on the simulated device."""
+    images, labels = torch.zeros(600, 28, 28, dtype=torch.uint8), torch.zeros(600, dtype=torch.uint8)
+    dataset = Dataset("mnist", images, labels, images[:400], labels[:400])
+    trainer = Trainer(TrainingConfig(recipe=recipe, precision=precision), dataset, CUDA)
+    trainer.iterate = trainer.iteration_on  # what the graph would capture
+    return trainer
+
+
+def first_batch(trainer: Trainer) -> tuple[Tensor, Tensor]:
+    return trainer.dataset.train_images[:BATCH], trainer.dataset.train_labels[:BATCH]
+
+
+def layout(trainer: Trainer) -> dict[str, Any]:
+    return {name: (x.shape, x.stride(), x.dtype, x.device) for name, x in trainer.tensors().items()}
+
+
+def check_iteration(recipe: RecipeName, precision: Precision) -> dict[str, Any]:
+    """One whole iteration: forward, backward, Adam, average and loss sums. Returns how many kernels it launches."""
+    with simulated_cuda():
+        trainer = make_trainer(recipe, precision)
+        before = layout(trainer)
+        trainer.iterate(*first_batch(trainer))  # state that the first iteration creates is not counted
+        with OperationLog() as log:
+            trainer.iterate(*first_batch(trainer))
+        assert log.devices == {CUDA}, log.devices
+        assert layout(trainer) == before
+        for network in (trainer.generator, trainer.discriminator):
+            for name, parameter in network.named_parameters():
+                assert parameter.grad is not None, name
+                assert parameter.grad.shape == parameter.shape, name
+    return {"kernels": log.kernels, "operations": dict(log.launched.most_common())}
+
+
+# ----------------------------------------------------------------------------
+# Faults that a CPU forgives and a GPU does not. Each is added to the end of an iteration.
+
+
+class Fault(NamedTuple):
+    """A fault, and the name of the error that must stop it."""
+
+    error: str
+    plant: Callable[[Trainer, Tensor], Any]
+
+
+READS_A_VALUE, MIXES_DEVICES = "DataDependentOutputException", "FakeTensorDeviceMismatchError"
+FAULTS = {
+    "item": Fault(READS_A_VALUE, lambda trainer, _: trainer.generator_losses[0].item()),
+    "bool": Fault(READS_A_VALUE, lambda trainer, _: bool(trainer.generator_losses.isfinite().all())),
+    "float": Fault(READS_A_VALUE, lambda trainer, _: float(trainer.generator_losses.sum())),
+    "cpu constant": Fault(MIXES_DEVICES, lambda trainer, _: trainer.generator_losses.add_(torch.ones(3))),
+    "boolean mask": Fault("DynamicOutputShapeException", lambda _, pixels: pixels[pixels.sum((1, 2)) > 0]),
+    "numpy": Fault("RuntimeError: .numpy()", lambda trainer, _: trainer.generator_losses.detach().cpu().numpy()),
+}
+
+
+def check_failed_capture() -> dict[str, Any]:
+    """A step of the trainer's, captured on a build without CUDA streams."""
+    logged = io.StringIO()
+    handler = logging.StreamHandler(logged)
+    logging.getLogger("models.cuda_graph").addHandler(handler)
+    with simulated_cuda(), mock.patch("torch.random.fork_rng", return_value=contextlib.nullcontext()):
+        trainer = make_trainer("seed", "fp32")
+        step = CudaGraphStep(trainer.iteration_on, trainer.tensors().values(), CUDA)
+        step(*first_batch(trainer))
+        with OperationLog() as log:
+            step(*first_batch(trainer))
+    return {"log": logged.getvalue(), "kernels": log.kernels}
+
+
+def check_fault(fault: Fault) -> None:
+    unharmed: Iterate = Trainer.iteration_on
+
+    def faulty(trainer: Trainer, pixels: Tensor, classes: Tensor) -> None:
+        unharmed(trainer, pixels, classes)
+        fault.plant(trainer, pixels)
+
+    with simulated_cuda(), mock.patch.object(Trainer, "iteration_on", faulty):
+        trainer = make_trainer("seed", "bf16")
+        trainer.iterate(*first_batch(trainer))
+
+
+RECIPES: tuple[RecipeName, ...] = ("seed", "sharp")
+PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
+CHECKS: dict[str, Callable[[], Any]] = {
+    "failed capture": check_failed_capture,
+    **{
+        f"{recipe} {precision}": partial(check_iteration, recipe, precision)
+        for recipe in RECIPES
+        for precision in PRECISIONS
+    },
+    **{f"fault: {name}": partial(check_fault, fault) for name, fault in FAULTS.items()},
+}
