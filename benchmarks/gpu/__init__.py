@@ -1,1 +1,1 @@
-"""All measurements that need a GPU, in one command: `python -m benchmarks.gpu`. README.md beside this file explains it."""
+"""All measurements that need a GPU, in one command: `python -m benchmarks.gpu`. README.md explains it."""

@@ -1,4 +1,4 @@
-"""Runs one part: python -m benchmarks.gpu.part NAME --out DIR --seconds N [--tiny]. `benchmarks.gpu.runner` calls it."""
+"""Runs one part: python -m benchmarks.gpu.part NAME --out DIR --seconds N [--tiny]. runner.py starts it."""
 
 import argparse
 import importlib

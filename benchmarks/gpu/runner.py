@@ -1,5 +1,6 @@
 """Runs the parts one after the other, each in its own process and within its own limit. Free of torch."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -27,14 +28,16 @@ class Runner:
 
     def run(self, parts: Sequence[Part]) -> bool:
         """Run the parts. Returns whether all of them ended with exit code 0."""
-        before = signal.signal(signal.SIGTERM, self.end)
+        before = {which: signal.signal(which, self.end) for which in (signal.SIGTERM, signal.SIGINT)}
         try:
-            return all([self.run_part(part) == 0 for part in parts])  # a list: all of them run
+            codes = [self.run_part(part) for part in parts]
         finally:
-            signal.signal(signal.SIGTERM, before)
+            for which, handler in before.items():
+                signal.signal(which, handler)
+        return all(code == 0 for code in codes)
 
     def end(self, _signal: int, _frame: FrameType | None) -> None:
-        """On SIGTERM: start no further part, and end the current one."""
+        """On SIGTERM or Ctrl-C: start no further part, and end the current one."""
         self.ends = time.monotonic()
         if self.process is not None:
             kill_group(self.process, signal.SIGKILL)
@@ -78,7 +81,5 @@ def wait(process: "subprocess.Popen[bytes]", ends: float) -> tuple[int, int]:
 
 
 def kill_group(process: "subprocess.Popen[bytes]", which: signal.Signals) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, which)
-    except ProcessLookupError:
-        pass

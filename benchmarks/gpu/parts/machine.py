@@ -11,7 +11,7 @@ import torch
 
 from benchmarks.gpu.context import PartContext, data_dir, dataset_name
 from models.acceleration import describe
-from models.version import version
+from models.version import code_version
 
 DISK_BYTES = 50 << 20  # about the state of a run
 
@@ -27,7 +27,7 @@ def run(context: PartContext) -> None:
 def versions(context: PartContext) -> dict[str, object]:
     found: dict[str, object] = {
         "device": describe(context.device),
-        "acgan": version(),
+        "acgan": code_version(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "cuda": torch.version.cuda,

@@ -18,7 +18,7 @@ def run(context: PartContext) -> None:
 
 
 def train(context: PartContext) -> dict[str, object]:
-    """Train. SIGTERM, which the runner sends before the limit, ends it after an iteration; what was done still counts."""
+    """Train. SIGTERM, which the runner sends before the limit, ends it early; the finished epochs still count."""
     config = context.config(epochs=2 if context.tiny else 100)
     home = context.out / "home"
     settings = AppSettings(home=home, data_dir=data_dir(), mnist_mirrors=NO_MIRROR, device=str(context.device))
@@ -50,7 +50,7 @@ def summarize(context: PartContext, epochs: list[LocalEpoch], wall: float, stopp
     for path in [out / "history.json", out / "history.csv", *plots[-1:]]:
         if path.exists():
             shutil.copy(path, context.out / f"original_{path.name}")
-    found = {
+    found: dict[str, object] = {
         "epochs": len(epochs),
         "stopped": stopped,
         "wall_s": round(wall, 2),

@@ -1,4 +1,4 @@
-"""A long run of `sharp`: as many epochs as fit, the best generator by the judge that chooses, evaluated by the other."""
+"""A long run of `sharp`: as many epochs as fit; the best generator by one judge, evaluated by the other."""
 
 import copy
 import json
@@ -7,6 +7,7 @@ from functools import partial
 from typing import NamedTuple
 
 from benchmarks.gpu.context import PartContext
+from benchmarks.gpu.results import Line
 from models import weights
 from models.data import Dataset
 from models.drawing import prepare
@@ -69,7 +70,7 @@ class Training:
         latent_size, cache = self.trainer.config.latent_size, context.out / "cache"
         self.assessor: Assessor = find_assessor(dataset, latent_size, context.device, cache, digits)
         self.best: Best | None = None
-        self.history: list[dict[str, object]] = []
+        self.history: list[Line] = []
 
     def run(self) -> Best | None:
         """Train until all epochs are done, or until only the time for the evaluation is left."""
@@ -89,7 +90,7 @@ class Training:
         verdict = self.assessor.verdict(self.trainer.generator.eval(), average)
         elapsed = round(time.monotonic() - self.context.started, 1)
         figures = {**verdict.metrics, "refused": verdict.refused, "averaged": verdict.averaged}
-        line = {"epoch": result.epoch, "seconds": round(result.seconds, 3), "elapsed": elapsed, **figures}
+        line: Line = {"epoch": result.epoch, "seconds": round(result.seconds, 3), "elapsed": elapsed, **figures}
         self.history.append(line)
         self.context.log.write("epoch", **line)
         (self.context.out / "sharp_history.json").write_text(json.dumps(self.history, indent=1))

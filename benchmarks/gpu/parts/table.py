@@ -125,7 +125,8 @@ def kernels(context: PartContext, dataset: Dataset, recipe: RecipeName) -> dict[
             trainer.step(1, iteration % trainer.batches)
         context.synchronize()
     spent = "self_device_time_total" if context.on_gpu else "self_cpu_time_total"
-    rows = [(round(getattr(row, spent) / steps, 2), row.count / steps, row.key[:200]) for row in profiler.key_averages()]
+    averages = profiler.key_averages()
+    rows = [(round(getattr(row, spent) / steps, 2), row.count / steps, row.key[:200]) for row in averages]
     rows.sort(reverse=True)
     keep_kernels(context, recipe, rows)
     return {

@@ -1,0 +1,154 @@
+"""Training on a GPU: the captured iteration against the plain one, and against the CPU."""
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor
+
+from models import resume
+from models.config import TrainingConfig
+from models.cuda_graph import CudaGraphStep
+from models.data import Dataset
+from models.trainer import Trainer
+from tests.gpu.conftest import CPU, small
+
+pytestmark = pytest.mark.gpu
+
+
+def train(trainer: Trainer, first: int, stop: int) -> dict[str, Tensor]:
+    """Train some iterations of epoch 1. Returns copies of all tensors that training changes."""
+    for iteration in range(first, stop):
+        trainer.step(1, iteration)
+    return {name: tensor.detach().to(CPU, copy=True) for name, tensor in trainer.tensors().items()}
+
+
+def train_eagerly(trainer: Trainer) -> None:
+    """Launch kernel by kernel what would be captured as a graph."""
+    trainer.iterate = getattr(trainer.iterate, "function", trainer.iterate)
+
+
+def assert_equal(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> None:
+    different = [name for name, tensor in ours.items() if not torch.equal(tensor, theirs[name])]
+    assert different == []
+
+
+@contextlib.contextmanager
+def no_synchronization() -> Iterator[None]:
+    """Every wait of the processor for the GPU raises RuntimeError inside this block."""
+    torch.cuda.synchronize()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch calls the mode a prototype
+        torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def test_a_captured_iteration_computes_what_its_kernels_do_one_by_one(
+    config: TrainingConfig, digits: Dataset, device: torch.device
+) -> None:
+    captured, eager = Trainer(config, digits, device), Trainer(config, digits, device)
+    before = captured.generator.dense.weight.detach().clone()
+    train_eagerly(eager)
+    results = train(captured, 0, 3)
+    assert not torch.equal(before, captured.generator.dense.weight)
+    assert_equal(results, train(eager, 0, 3))
+
+
+def test_the_iteration_is_captured(config: TrainingConfig, digits: Dataset, gpu: torch.device) -> None:
+    trainer = Trainer(config, digits, gpu)
+    trainer.step(1, 0)
+    assert isinstance(trainer.iterate, CudaGraphStep)
+    assert isinstance(getattr(trainer.iterate.launch, "__self__", None), torch.cuda.CUDAGraph)
+
+
+def test_the_same_run_twice_gives_the_same_bits(config: TrainingConfig, digits: Dataset, device: torch.device) -> None:
+    first, second = (train(Trainer(config, digits, device), 0, 3) for _ in range(2))
+    assert_equal(first, second)
+
+
+def test_a_run_resumed_in_a_new_graph_equals_the_undisturbed_run(
+    config: TrainingConfig, digits: Dataset, device: torch.device
+) -> None:
+    undisturbed = Trainer(config, digits, device)
+    expected = [result.losses for result in undisturbed.run()]
+    first = Trainer(config, digits, device)
+    first.step(1, 0)
+    first.iteration = 1
+    second = Trainer(config, digits, device)
+    second.load_state(resume.from_bytes(resume.to_bytes(first.state())))
+    assert [result.losses for result in second.run()] == expected
+    assert_equal(train(undisturbed, 0, 0), train(second, 0, 0))
+
+
+def test_a_loaded_state_is_what_the_graph_continues_from(
+    config: TrainingConfig, digits: Dataset, device: torch.device
+) -> None:
+    """The graph was captured before: loading must change tensors in place."""
+    other, trainer = Trainer(config, digits, device), Trainer(config, digits, device)
+    train(trainer, 0, 2)
+    train(other, 0, 1)
+    trainer.load_state(other.state())
+    assert_equal(train(trainer, 1, 3), train(other, 1, 3))
+
+
+def test_an_iteration_never_waits_for_the_gpu(config: TrainingConfig, digits: Dataset, gpu: torch.device) -> None:
+    trainer = Trainer(config, digits, gpu)
+    trainer.step(1, 0)
+    with no_synchronization():
+        trainer.step(1, 1)
+        trainer.step(1, 2)
+
+
+def test_the_check_for_synchronization_can_fail(gpu: torch.device) -> None:
+    value = torch.ones((), device=gpu)
+    with no_synchronization(), pytest.raises(RuntimeError):
+        value.item()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_if_the_capture_fails_training_continues_with_the_same_results(
+    digits: Dataset, gpu: torch.device, caplog: pytest.LogCaptureFixture
+) -> None:
+    failing, eager = Trainer(small(), digits, gpu), Trainer(small(), digits, gpu)
+    assert isinstance(failing.iterate, CudaGraphStep)
+    function = failing.iterate.function
+
+    def reads_a_value(pixels: Tensor, classes: Tensor) -> None:
+        function(pixels, classes)
+        failing.generator_losses.sum().item()
+
+    failing.iterate = CudaGraphStep(reads_a_value, failing.tensors().values(), gpu)
+    train_eagerly(eager)
+    with caplog.at_level(logging.WARNING):
+        assert_equal(train(failing, 0, 3), train(eager, 0, 3))
+    assert "capture failed" in caplog.text
+
+
+def test_gpu_and_cpu_agree_in_float32(digits: Dataset, device: torch.device) -> None:
+    """In inference mode; in training they draw different random numbers."""
+    config = small(precision="fp32")
+    noise, labels = torch.rand(20, 100) * 2 - 1, torch.arange(20) % 10
+    results = []
+    with torch.inference_mode():
+        for trainer in (Trainer(config, digits, CPU), Trainer(config, digits, device)):
+            trainer.generator.eval(), trainer.discriminator.eval()
+            images = trainer.generator(noise.to(trainer.device), labels.to(trainer.device))
+            results.append((images.cpu(), *(logits.cpu() for logits in trainer.discriminator(images))))
+    for cpu, gpu in zip(*results, strict=True):
+        assert (cpu - gpu).abs().max() < 1e-4
+
+
+def test_float32_is_not_rounded_to_tf32(gpu: torch.device) -> None:
+    """TF32 keeps 10 bits: a product would be off by about 1e-3."""
+    a = torch.rand(256, 256)
+    expected = a.double() @ a.double()
+    assert ((a.to(gpu) @ a.to(gpu)).cpu() / expected - 1).abs().max() < 1e-5
+    image, kernel = torch.rand(1, 64, 16, 16), torch.rand(64, 64, 3, 3)
+    exact = torch.nn.functional.conv2d(image.double(), kernel.double())
+    assert (torch.nn.functional.conv2d(image.to(gpu), kernel.to(gpu)).cpu() / exact - 1).abs().max() < 1e-5
