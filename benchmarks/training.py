@@ -84,7 +84,7 @@ def make_trainer(way: Way) -> Trainer:
         trainer.generator.compile()
         trainer.discriminator.compile()
     if not way.captured:
-        trainer.iterate = trainer.iteration_on
+        trainer.iterate = trainer.compute
     return trainer
 
 

@@ -66,7 +66,7 @@ def load_dataset(
 
 def to_unit_range(pixels: Tensor) -> Tensor:
     """Turn uint8 pixels (N, 28, 28) into the networks' images (N, 1, 28, 28) in [-1, 1] (seed: `/ 127.5`)."""
-    return pixels.unsqueeze(1).float().sub_(127.5).div_(127.5)
+    return (pixels.unsqueeze(1) - 127.5).div_(127.5)
 
 
 __all__ = ["MIRRORS", "Dataset", "DatasetUnavailable", "load_dataset", "to_unit_range"]

@@ -81,7 +81,7 @@ class Discriminator(nn.Module):
         h = self.activate(self.conv_4(h))  # (N, 256, 7, 7)
         h = h.permute(0, 2, 3, 1).flatten(1)  # (N, 12544); Keras' Flatten is channels last
         with torch.autocast(h.device.type, enabled=False):  # bf16 would round away what tells neighbours apart
-            h = h.float()
+            h = h.to(self.generation.weight.dtype)
             return self.generation(h).squeeze(1), self.auxiliary(h)
 
     def activate(self, x: Tensor) -> Tensor:

@@ -5,48 +5,30 @@ Randomness is a function of (seed, purpose, epoch, iteration), whatever was draw
 
 import time
 from collections.abc import Callable, Iterator
-from enum import IntEnum
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from models.acceleration import autocast, lay_out, settle_precision
-from models.averaging import SETTLING_BATCHES, Average, averaged
-from models.config import NUM_CLASSES, TrainingConfig
+from models.acceleration import settle_precision
+from models.averaging import SETTLING_BATCHES, averaged
+from models.config import TrainingConfig
 from models.cuda_graph import CudaGraphStep
 from models.data import Dataset, to_unit_range
+from models.fused_iteration import FusedIteration
 from models.history import Diverged, EpochLosses, EpochResult, Loss, Progress, SplitLosses, check_hope
-from models.losses import NEARBY, Objective, realness, slope
-from models.networks import Discriminator, Generator, initialize
-from models.optimizers import make_adam, set_rate
+from models.iteration import Iteration
+from models.networks import Generator
 from models.pace import Pace
+from models.randomness import Purpose, derive_seed
 from models.recipes import RECIPES
 from models.resume import InvalidState, Position, State
 
 OnProgress = Callable[[Progress], None]
 Check = Callable[[], None]
 
-EVALUATION_BATCH = 200
+EVALUATION_BATCH = {"cpu": 200, "cuda": 2000}  # images: a GPU is idle between small batches
 ENOUGH_ITERATIONS = 100  # of an epoch, for its mean losses to tell who wins
 EVALUATION_COST = 0.4  # of a test image, measured in training images: the multiplications of three fakes, judged
-
-
-class Purpose(IntEnum):
-    """What random numbers are drawn for; part of the key, so that streams never meet. The values are for ever."""
-
-    GENERATOR_WEIGHTS = 1
-    DISCRIMINATOR_WEIGHTS = 2
-    TRAINING = 3
-    EVALUATION = 4
-    AVERAGING = 5
-    ORDER = 6
-
-
-def derive_seed(seed: int, purpose: Purpose, epoch: int = 0, iteration: int = 0) -> int:
-    """Hash a place in the run to the 63-bit seed of everything that is drawn there."""
-    key = np.random.SeedSequence([seed, purpose, epoch, iteration])
-    return int(key.generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 class Trainer:
@@ -64,24 +46,13 @@ class Trainer:
         if self.batches == 0:
             raise ValueError(f"{len(dataset.train_labels)} training images are no batch of {config.batch_size}")
 
-        self.generator = Generator(config.latent_size)
         self.recipe = RECIPES[config.recipe]
-        self.discriminator = Discriminator(self.recipe.classes, self.recipe.dropout)
-        for network, purpose in (
-            (self.generator, Purpose.GENERATOR_WEIGHTS),
-            (self.discriminator, Purpose.DISCRIMINATOR_WEIGHTS),
-        ):
-            initialize(network, torch.Generator().manual_seed(derive_seed(config.seed, purpose)))
-            lay_out(network.to(device))
-        self.generator_adam = make_adam(self.generator, self.config, device)
-        self.discriminator_adam = make_adam(self.discriminator, self.config, device)
-        self.average = Average(self.generator)
-
-        self.generator_losses = torch.zeros(3, device=device)  # running sums of this epoch: loss, generation, auxiliary
-        self.discriminator_losses = torch.zeros(3, device=device)
-        self.iterate: Callable[[Tensor, Tensor], None] = self.iteration_on
+        kind = FusedIteration if device.type == "cuda" else Iteration
+        self.compute = kind(self.config, self.precision, device)
+        self.generator, self.discriminator = self.compute.generator, self.compute.discriminator
+        self.iterate: Callable[[Tensor, Tensor], None] = self.compute
         if device.type == "cuda":
-            self.iterate = CudaGraphStep(self.iteration_on, self.tensors().values(), device)
+            self.iterate = CudaGraphStep(self.compute, self.tensors().values(), device)
         self.check: Check = lambda: None
         self.order: tuple[int, Tensor] | None = None  # of an epoch's images
         self.begin_epoch(1)
@@ -125,8 +96,8 @@ class Trainer:
     def begin_epoch(self, epoch: int) -> None:
         self.stand_at(Position(epoch=epoch, iteration=0, seconds=0.0))
         self.began = time.monotonic()
-        self.generator_losses.zero_()
-        self.discriminator_losses.zero_()
+        self.compute.generator_losses.zero_()
+        self.compute.discriminator_losses.zero_()
 
     def train_epoch(self, pace: Pace, on_progress: OnProgress | None = None) -> tuple[Loss, Loss]:
         """Train what is left of the epoch. Returns the mean losses of generator and discriminator.
@@ -149,7 +120,7 @@ class Trainer:
 
     def mean_losses(self) -> tuple[Loss, Loss]:
         """Mean losses of generator and discriminator over this epoch's iterations so far. Raises Diverged."""
-        rows = torch.stack((self.generator_losses, self.discriminator_losses)) / self.iteration
+        rows = torch.stack((self.compute.generator_losses, self.compute.discriminator_losses)) / self.iteration
         generator, discriminator = rows.tolist()
         return Loss.of(generator), Loss.of(discriminator)
 
@@ -186,24 +157,14 @@ class Trainer:
     def stand_at(self, position: Position) -> None:
         """Take the run's place, and the learning rate of its epoch."""
         self.epoch, self.iteration, self.seconds = position.epoch, position.iteration, position.seconds
-        lr = self.config.adam_lr * self.recipe.lr_factor(self.epoch, self.config.epochs)
-        for adam in (self.generator_adam, self.discriminator_adam):
-            set_rate(adam, lr)
+        self.compute.set_rate(self.config.adam_lr * self.recipe.lr_factor(self.epoch, self.config.epochs))
 
     def tensors(self) -> dict[str, Tensor]:
         """Name every tensor that training changes; they are changed in place."""
-        named = {"generator_losses": self.generator_losses, "discriminator_losses": self.discriminator_losses}
-        for name, network, adam in (
-            ("generator", self.generator, self.generator_adam),
-            ("discriminator", self.discriminator, self.discriminator_adam),
-        ):
-            named |= {f"{name}.{key}": tensor for key, tensor in network.state_dict().items()}
-            for key, parameter in network.named_parameters():
-                named |= {f"{name}_adam.{key}.{part}": value for part, value in adam.state[parameter].items()}
-        return named | {f"average.{name}": total for name, total in self.average.sums.items()}
+        return self.compute.tensors()
 
     # ----------------------------------------------------------------------------
-    # One iteration: a discriminator step on B real images and B fakes, a generator step on 2B fakes.
+    # One iteration.
 
     def step(self, epoch: int, iteration: int) -> None:
         """Train both networks on the iteration's batch; the losses are added to the running sums."""
@@ -222,76 +183,17 @@ class Trainer:
             self.order = epoch, order
         return self.order[1][here]
 
-    def iteration_on(self, pixels: Tensor, classes: Tensor) -> None:
-        """Train both networks on real digits, uint8 (B, 28, 28), of these classes, uint8 (B,)."""
-        images, labels, batch = to_unit_range(pixels), classes.long(), len(classes)
-        self.discriminator_losses += self.discriminator_step(images, labels, *self.draw_latents(batch)).row()
-        self.generator_losses += self.generator_step(*self.draw_latents(self.recipe.generator_batches * batch)).row()
-        self.average.update()
-
-    def draw_latents(self, n: int) -> tuple[Tensor, Tensor]:
-        """Draw fresh noise (n, L), uniform in [-1, 1), and labels (n,), uniform over the ten classes."""
-        noise = torch.rand(n, self.config.latent_size, device=self.device) * 2 - 1
-        return noise, torch.randint(NUM_CLASSES, (n,), device=self.device)
-
-    def discriminator_step(self, images: Tensor, labels: Tensor, noise: Tensor, fake_labels: Tensor) -> Objective:
-        """Teach the discriminator B real images and their classes against B fakes, whose classes it is not taught."""
-        # Fakes, without gradient. The seed's `generator.predict` uses moving statistics.
-        self.generator.train(self.recipe.batch_statistics)
-        with torch.no_grad(), self.autocast():
-            fakes = self.generator(noise, fake_labels)
-
-        # Update.
-        self.discriminator.train()
-        self.discriminator_adam.zero_grad()
-        with self.autocast():
-            real_logits, class_logits = self.discriminator(torch.cat((images, fakes.float())))
-        classes = torch.cat((labels, fake_labels))
-        objective = self.recipe.discriminator_objective(real_logits, class_logits, classes)
-        loss = objective.loss
-        if self.recipe.flatness:
-            slopes = self.slopes(images, labels, real_logits, class_logits)
-            loss = loss + self.recipe.flatness / 2 * slopes
-        loss.backward()
-        self.discriminator_adam.step()
-        return objective
-
-    def slopes(self, images: Tensor, labels: Tensor, real_logits: Tensor, class_logits: Tensor) -> Tensor:
-        """Measure how steep both heads are at B real images, which come first among what they said of 2B."""
-        with self.autocast():
-            neighbours = images + NEARBY * torch.randn_like(images)
-            real_nearby, class_nearby = self.discriminator(neighbours)
-        here = realness(class_logits[: len(labels)], labels)
-        steep = slope(here, realness(class_nearby, labels))
-        return steep + slope(real_logits[: len(labels)], real_nearby)
-
-    def generator_step(self, noise: Tensor, labels: Tensor) -> Objective:
-        """Teach the generator to pass for real and for its class; of the discriminator only the dropout moves."""
-        self.generator.train()
-        self.discriminator.train().requires_grad_(False)
-        self.generator_adam.zero_grad()
-        with self.autocast():
-            real_logits, class_logits = self.discriminator(self.generator(noise, labels))
-        objective = self.recipe.generator_objective(real_logits, class_logits, labels, self.recipe.target)
-        objective.loss.backward()
-        self.generator_adam.step()
-        self.discriminator.requires_grad_(True)
-        return objective
-
-    def autocast(self) -> torch.autocast:
-        return autocast(self.precision, self.device)
-
     def averaged_generator(self) -> Generator:
         """Make a generator of the weights' average over the last iterations, in inference mode. Training goes on as if
         it had not been made."""
         updates = (self.epoch - 1) * self.batches + self.iteration
         torch.manual_seed(derive_seed(self.config.seed, Purpose.AVERAGING, self.epoch, self.iteration))
-        with self.autocast():
-            return averaged(self.generator, self.average, updates, self.latents_to_settle())
+        with self.compute.autocast():
+            return averaged(self.generator, self.compute.average, updates, self.latents_to_settle())
 
     def latents_to_settle(self) -> Iterator[tuple[Tensor, Tensor]]:
         for _ in range(SETTLING_BATCHES):
-            yield self.draw_latents(2 * self.config.batch_size)
+            yield self.compute.draw_latents(2 * self.config.batch_size)
 
     # ----------------------------------------------------------------------------
     # The end of an epoch (seed: 'Testing for epoch'): n test images and n fakes for the discriminator, 2n fakes for the
@@ -308,12 +210,12 @@ class Trainer:
 
     def evaluate_discriminator(self, images: Tensor, labels: Tensor, each: Check) -> Loss:
         """Judge n real images, target 1, and n fakes, target 0; the class counts for all of them."""
-        sums = torch.zeros(3, device=self.device)
-        for done in range(0, len(labels), EVALUATION_BATCH):
-            real_images = to_unit_range(images[done : done + EVALUATION_BATCH])
-            real_labels = labels[done : done + EVALUATION_BATCH].long()
-            noise, fake_labels = self.draw_latents(len(real_labels))
-            with self.autocast():
+        sums, batch = torch.zeros(3, device=self.device), EVALUATION_BATCH[self.device.type]
+        for done in range(0, len(labels), batch):
+            real_images = to_unit_range(images[done : done + batch])
+            real_labels = labels[done : done + batch].long()
+            noise, fake_labels = self.compute.draw_latents(len(real_labels))
+            with self.compute.autocast():
                 fakes = self.generator(noise, fake_labels).float()
                 real_logits, class_logits = self.discriminator(torch.cat((real_images, fakes)))
             classes = torch.cat((real_labels, fake_labels))
@@ -324,10 +226,10 @@ class Trainer:
 
     def evaluate_generator(self, n: int, each: Check) -> Loss:
         """Judge n fakes against target 1 and the classes they were drawn for."""
-        sums = torch.zeros(3, device=self.device)
-        for done in range(0, n, EVALUATION_BATCH):
-            noise, labels = self.draw_latents(min(EVALUATION_BATCH, n - done))
-            with self.autocast():
+        sums, batch = torch.zeros(3, device=self.device), EVALUATION_BATCH[self.device.type]
+        for done in range(0, n, batch):
+            noise, labels = self.compute.draw_latents(min(batch, n - done))
+            with self.compute.autocast():
                 real_logits, class_logits = self.discriminator(self.generator(noise, labels))
             sums += self.recipe.generator_objective(real_logits, class_logits, labels, 1.0).row() * len(labels)
             each()

@@ -26,7 +26,7 @@ def trained(trainer: Trainer) -> dict[str, Tensor]:
 def test_a_replayed_run_is_the_plain_one(dataset_name: DatasetName, dataset: Dataset, precision: str) -> None:
     config = small(dataset_name, precision=precision)
     plain, replayed = Trainer(config, dataset, CPU), Trainer(config, dataset, CPU)
-    replay = CudaGraphStep(replayed.iteration_on, replayed.tensors().values(), CPU)
+    replay = CudaGraphStep(replayed.compute, replayed.tensors().values(), CPU)
     replayed.iterate = replay
     expected = trained(plain)
     for name, tensor in trained(replayed).items():
@@ -38,7 +38,7 @@ def test_a_replayed_run_is_the_plain_one(dataset_name: DatasetName, dataset: Dat
 def test_a_state_is_loaded_into_what_is_replayed(dataset_name: DatasetName, dataset: Dataset) -> None:
     config = small(dataset_name)
     first, second = Trainer(config, dataset, CPU), Trainer(config, dataset, CPU)
-    second.iterate = CudaGraphStep(second.iteration_on, second.tensors().values(), CPU)
+    second.iterate = CudaGraphStep(second.compute, second.tensors().values(), CPU)
     second.step(1, 2)
     second.load_state(first.state())
     first.step(1, 0)
@@ -65,8 +65,8 @@ def test_every_tensor_that_training_changes_is_named(dataset_name: DatasetName, 
     trainer = Trainer(small(dataset_name), dataset, CPU)
     named = {tensor.data_ptr() for tensor in trainer.tensors().values()}
     for network, adam in (
-        (trainer.generator, trainer.generator_adam),
-        (trainer.discriminator, trainer.discriminator_adam),
+        (trainer.generator, trainer.compute.generator_adam),
+        (trainer.discriminator, trainer.compute.discriminator_adam),
     ):
         assert {tensor.data_ptr() for tensor in network.state_dict().values()} <= named
         assert {value.data_ptr() for state in adam.state.values() for value in state.values()} <= named

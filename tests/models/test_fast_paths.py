@@ -2,7 +2,7 @@
 
 import copy
 import statistics
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from unittest import mock
 
@@ -12,10 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.training import plain
+from models import layers
 from models.config import DatasetName
 from models.data import Dataset
+from models.fused_iteration import FusedIteration
+from models.iteration import Iteration
 from models.layers import Dropout
-from models.losses import Objective
 from models.trainer import Trainer
 from tests.conftest import NEEDS_BF16, small
 
@@ -51,22 +53,22 @@ def pieces(signs: list[Tensor], replay: bool) -> Iterator[None]:
         yield
 
 
-def steps(trainer: Trainer, draw: int = 3) -> tuple[list[Objective], dict[str, Tensor]]:
-    """Take one iteration with the noise of that draw. Returns both objectives and every gradient."""
+def steps(iteration: Iteration, draw: int = 3) -> tuple[list[Tensor], dict[str, Tensor]]:
+    """Take one iteration with the noise of that draw. Returns both loss rows and every gradient."""
     random = torch.Generator().manual_seed(draw)
     images = torch.rand(BATCH, 1, 28, 28, generator=random) * 2 - 1
     noise, labels = torch.rand(3 * BATCH, 100, generator=random) * 2 - 1, torch.arange(3 * BATCH) % 10
     with injected_dropout():
-        objectives = [
-            trainer.discriminator_step(images, labels[:BATCH], noise[:BATCH], labels[:BATCH]),
-            trainer.generator_step(noise[BATCH:], labels[BATCH:]),
+        losses = [
+            iteration.discriminator_step(images, labels[:BATCH], noise[:BATCH], labels[:BATCH]),
+            iteration.generator_step(noise[BATCH:], labels[BATCH:]),
         ]
     gradients = {}
-    for name, network in (("discriminator", trainer.discriminator), ("generator", trainer.generator)):
+    for name, network in (("discriminator", iteration.discriminator), ("generator", iteration.generator)):
         for key, parameter in network.named_parameters():
             assert parameter.grad is not None
             gradients[f"{name}.{key}"] = parameter.grad.clone()
-    return objectives, gradients
+    return losses, gradients
 
 
 def relative(fast: Tensor, exact: Tensor) -> float:
@@ -74,20 +76,37 @@ def relative(fast: Tensor, exact: Tensor) -> float:
 
 
 @pytest.fixture(scope="module")
-def learned(dataset: Dataset, dataset_name: DatasetName) -> Trainer:
+def learned(dataset: Dataset, dataset_name: DatasetName) -> Iteration:
     """Networks that have seen a few images, so that nothing is zero by symmetry."""
     trainer = Trainer(small(dataset_name, precision="fp32"), dataset, torch.device("cpu"))
     for iteration in range(3):
         trainer.step(1, iteration)
-    return trainer
+    return trainer.compute
+
+
+@pytest.fixture(params=["direct", "fourier", "fused"])
+def prepare(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[[Iteration], Iteration]:
+    """Turn a plain iteration into one of a fast path, with copies of its tensors."""
+    if request.param == "fused":
+        return fused
+    monkeypatch.setattr(layers, "MANY", 1 if request.param == "fourier" else 10**9)
+    return copy.deepcopy
+
+
+def fused(iteration: Iteration) -> Iteration:
+    made = FusedIteration(iteration.config, iteration.precision, iteration.device)
+    with torch.no_grad():
+        for name, tensor in made.tensors().items():
+            tensor.copy_(iteration.tensors()[name])
+    return made
 
 
 def distances(
-    trainer: Trainer, expected: tuple[list[Objective], dict[str, Tensor]], draw: int = 3
+    iteration: Iteration, expected: tuple[list[Tensor], dict[str, Tensor]], draw: int = 3
 ) -> tuple[list[float], dict[str, float]]:
-    objectives, gradients = steps(trainer, draw)
+    losses, gradients = steps(iteration, draw)
     return (
-        [relative(ours.row(), exact.row()) for ours, exact in zip(objectives, expected[0], strict=True)],
+        [relative(ours, exact) for ours, exact in zip(losses, expected[0], strict=True)],
         {name: relative(gradient, expected[1][name]) for name, gradient in gradients.items()},
     )
 
@@ -98,24 +117,27 @@ def signs() -> list[Tensor]:
 
 
 @pytest.fixture(scope="module")
-def expected(learned: Trainer, signs: list[Tensor]) -> tuple[list[Objective], dict[str, Tensor]]:
+def expected(learned: Iteration, signs: list[Tensor]) -> tuple[list[Tensor], dict[str, Tensor]]:
     with plain(), pieces(signs, replay=False):
         return steps(copy.deepcopy(learned))
 
 
-@pytest.mark.usefixtures("path")
 def test_a_fast_step_in_float32_computes_what_the_plain_one_does(
-    learned: Trainer, expected: tuple[list[Objective], dict[str, Tensor]], signs: list[Tensor]
+    learned: Iteration,
+    prepare: Callable[[Iteration], Iteration],
+    expected: tuple[list[Tensor], dict[str, Tensor]],
+    signs: list[Tensor],
 ) -> None:
     with pieces(signs, replay=True):
-        losses, gradients = distances(copy.deepcopy(learned), expected)
+        losses, gradients = distances(prepare(learned), expected)
     assert max(losses) < 1e-5
     assert max(gradients.values()) < 1e-5
 
 
 @NEEDS_BF16
-@pytest.mark.usefixtures("path")
-def test_a_fast_step_in_bf16_is_as_near_as_torchs_own_is(learned: Trainer) -> None:
+def test_a_fast_step_in_bf16_is_as_near_as_torchs_own_is(
+    learned: Iteration, prepare: Callable[[Iteration], Iteration]
+) -> None:
     """Rounding to bf16 alone moves some gradients by a tenth, whoever computes them; ours must add little to that.
 
     Judged by the mean over tensors and draws: what happens to a single number, as the last layer's bias, is chance.
@@ -123,8 +145,9 @@ def test_a_fast_step_in_bf16_is_as_near_as_torchs_own_is(learned: Trainer) -> No
     off: dict[str, list[float]] = {"generator": [], "discriminator": []}
     allowed: dict[str, list[float]] = {"generator": [], "discriminator": []}
     for draw in range(3):
-        exact, torchs, ours = (copy.deepcopy(learned) for _ in range(3))
-        torchs.precision = ours.precision = "bf16"
+        exact, torchs = copy.deepcopy(learned), copy.deepcopy(learned)
+        torchs.precision = "bf16"
+        ours = prepare(torchs)
         with plain():
             expected = steps(exact, draw)
             _, torchs_own = distances(torchs, expected, draw)

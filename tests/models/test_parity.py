@@ -13,11 +13,11 @@ import torch
 from torch import nn
 
 from models.config import TrainingConfig
-from models.data import Dataset
+from models.fused_iteration import FusedIteration
+from models.iteration import Iteration
 from models.keras_weights import DISCRIMINATOR, GENERATOR, from_keras
 from models.losses import Objective, discriminator_test_objective, generator_objective
 from models.networks import Discriminator, Generator
-from models.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("path")
 
@@ -92,16 +92,16 @@ def device(request: pytest.FixtureRequest) -> torch.device:
     return torch.device(request.param)
 
 
-@pytest.fixture
-def trainer(device: torch.device, generator: Generator, discriminator: Discriminator) -> Trainer:
-    """A trainer of batch 20, in float32, with the fixture's weights and no dropout."""
-    empty, labels = torch.zeros(20, 28, 28, dtype=torch.uint8), torch.zeros(20, dtype=torch.uint8)
-    config = TrainingConfig(batch_size=20, precision="fp32")
-    trainer = Trainer(config, Dataset("printed", empty, labels, empty, labels), device)
-    trainer.generator.load_state_dict(generator.state_dict())
-    trainer.discriminator.load_state_dict(discriminator.state_dict())
-    trainer.discriminator.dropout.p = 0.0
-    return trainer
+@pytest.fixture(params=[Iteration, FusedIteration], ids=["plain", "fused"])
+def iteration(
+    request: pytest.FixtureRequest, device: torch.device, generator: Generator, discriminator: Discriminator
+) -> Iteration:
+    """An iteration of batch 20, in float32, with the fixture's weights and no dropout."""
+    iteration: Iteration = request.param(TrainingConfig(batch_size=20), "fp32", device)
+    iteration.generator.load_state_dict(generator.state_dict())
+    iteration.discriminator.load_state_dict(discriminator.state_dict())
+    iteration.discriminator.dropout.p = 0.0
+    return iteration
 
 
 @torch.no_grad()
@@ -135,18 +135,18 @@ def test_evaluation_losses(generator: Generator, discriminator: Discriminator) -
     assert losses(objective) == pytest.approx(PARITY["evaluate_gen_losses"], abs=1e-5)
 
 
-def test_training_step(trainer: Trainer, device: torch.device) -> None:
+def test_training_step(iteration: Iteration, device: torch.device) -> None:
     def given(*tensors: torch.Tensor) -> list[torch.Tensor]:
         return [tensor.to(device) for tensor in tensors]
 
     real, fake = given(images("images"), integers("image_labels")), given(integers("z"), integers("labels"))
-    objective = trainer.discriminator_step(*real, *fake)
-    assert losses(objective) == pytest.approx(PARITY["step_disc_losses"], abs=1e-5)
+    row = iteration.discriminator_step(*real, *fake)
+    assert row.tolist() == pytest.approx(PARITY["step_disc_losses"], abs=1e-5)
 
-    objective = trainer.generator_step(*given(integers("z_step"), integers("labels_step")))
-    assert losses(objective) == pytest.approx(PARITY["step_gen_losses"], abs=2e-4)
+    row = iteration.generator_step(*given(integers("z_step"), integers("labels_step")))
+    assert row.tolist() == pytest.approx(PARITY["step_gen_losses"], abs=2e-4)
 
-    for name, network in (("generator", trainer.generator), ("discriminator", trainer.discriminator)):
+    for name, network in (("generator", iteration.generator), ("discriminator", iteration.discriminator)):
         kinds = [kind for kind, _ in keras_weights(name)]
         for index, (kind, array) in enumerate(zip(kinds, to_keras(network, name), strict=True)):
             recorded_sum = PARITY[f"after_{name}_{index:02d}_sum"][1]

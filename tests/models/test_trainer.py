@@ -7,7 +7,8 @@ from models.config import DatasetName, RecipeName, TrainingConfig
 from models.data import Dataset
 from models.history import Diverged, EpochLosses, Loss, Progress, SplitLosses
 from models.pace import Pace
-from models.trainer import Purpose, Trainer, derive_seed
+from models.randomness import Purpose, derive_seed
+from models.trainer import Trainer
 from tests.conftest import NEEDS_BF16, small
 
 CPU = torch.device("cpu")
@@ -56,7 +57,7 @@ def test_an_epoch_tells_twelve_finite_losses(config: TrainingConfig, dataset: Da
 def test_training_losses_are_the_mean_of_the_iterations(config: TrainingConfig, dataset: Dataset) -> None:
     trainer = Trainer(config, dataset, CPU)
     sums = []
-    trainer.check = lambda: sums.append(trainer.generator_losses.clone())
+    trainer.check = lambda: sums.append(trainer.compute.generator_losses.clone())
     generator, _ = trainer.train_epoch(Pace(2, trainer.batches, config.batch_size))
     assert len(sums) == 3
     assert (sums[0] < sums[1]).all()
@@ -73,7 +74,7 @@ def test_the_discriminators_step_leaves_the_generator_alone(config: TrainingConf
     trainer = Trainer(config, dataset, CPU)
     before = weights(trainer)
     images, labels = torch.rand(20, 1, 28, 28), torch.arange(20) % 10
-    trainer.discriminator_step(images, labels, *trainer.draw_latents(20))
+    trainer.compute.discriminator_step(images, labels, *trainer.compute.draw_latents(20))
     after = weights(trainer)
     assert all(torch.equal(before[name], after[name]) for name in before if name.startswith("generator"))
     assert not torch.equal(before["discriminator.conv_1.weight"], after["discriminator.conv_1.weight"])
@@ -82,7 +83,7 @@ def test_the_discriminators_step_leaves_the_generator_alone(config: TrainingConf
 def test_the_generators_step_leaves_the_discriminator_alone(config: TrainingConfig, dataset: Dataset) -> None:
     trainer = Trainer(config, dataset, CPU)
     before = weights(trainer)
-    trainer.generator_step(*trainer.draw_latents(40))
+    trainer.compute.generator_step(*trainer.compute.draw_latents(40))
     after = weights(trainer)
     assert all(torch.equal(before[name], after[name]) for name in before if name.startswith("discriminator"))
     for name in ("embedding.weight", "upsample_28.weight", "norm_7.running_mean"):
@@ -172,7 +173,7 @@ def test_the_rate_falls_over_the_second_half_of_a_sharp_run(dataset_name: Datase
         seen: dict[int, float] = {}
 
         def look() -> None:
-            seen[trainer.epoch] = trainer.discriminator_adam.param_groups[0]["lr"] / trainer.config.adam_lr
+            seen[trainer.epoch] = trainer.compute.discriminator_adam.param_groups[0]["lr"] / trainer.config.adam_lr
 
         for _ in trainer.run(check=look):
             pass

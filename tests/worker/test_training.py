@@ -273,7 +273,7 @@ def test_a_run_that_comes_to_nothing_ends_and_says_so(
 
     def begin(self: Trainer, epoch: int) -> None:
         healthy(self, epoch)
-        self.generator_adam.param_groups[0]["lr"] = generator_lr
+        self.compute.generator_adam.param_groups[0]["lr"] = generator_lr
 
     healthy = Trainer.begin_epoch
     monkeypatch.setattr(Trainer, "begin_epoch", begin)

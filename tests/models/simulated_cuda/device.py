@@ -47,14 +47,22 @@ def simulated_cuda(**options: Any) -> Iterator[None]:
         for target, replacement in (
             ("torch.nn.Module.to", _move),
             ("models.optimizers.Adam", _make_adam),
-            ("models.trainer.initialize", lambda *_: None),
+            ("models.iteration.initialize", lambda *_: None),
             ("models.acceleration.multiplies_bf16", lambda _: True),
             ("torch.cuda.amp.common.amp_definitely_not_available", lambda: False),
             ("torch.amp.autocast_mode.torch.cuda.amp.common.amp_definitely_not_available", lambda: False),
             ("torch.cuda.is_bf16_supported", lambda *_, **__: True),
+            ("torch._C._conv_determine_backend_memory_format", _cudnn_layout),
         ):
             stack.enter_context(mock.patch(target, replacement))
         yield
+
+
+def _cudnn_layout(images: Tensor, weight: Tensor, _: Any) -> torch.memory_format:
+    """cuDNN's rule: channels last if the images or the weight are. A build without CUDA selects other kernels."""
+    last = torch._prims_common.suggest_memory_format
+    either = torch.channels_last in (last(images), last(weight))
+    return torch.channels_last if either else torch.contiguous_format
 
 
 def _move(module: nn.Module, device: Any = None, *_: Any, **__: Any) -> nn.Module:

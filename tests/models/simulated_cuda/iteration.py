@@ -14,11 +14,11 @@ from torch import Tensor
 from models.config import Precision, RecipeName, TrainingConfig
 from models.cuda_graph import CudaGraphStep
 from models.data import Dataset
+from models.iteration import Iteration
 from models.trainer import Trainer
 from tests.models.simulated_cuda.device import CUDA, OperationLog, simulated_cuda
 
 BATCH = 100
-Iterate = Callable[[Trainer, Tensor, Tensor], Any]
 
 
 def make_trainer(recipe: RecipeName, precision: Precision) -> Trainer:
@@ -26,7 +26,7 @@ def make_trainer(recipe: RecipeName, precision: Precision) -> Trainer:
     images, labels = torch.zeros(600, 28, 28, dtype=torch.uint8), torch.zeros(600, dtype=torch.uint8)
     dataset = Dataset("mnist", images, labels, images[:400], labels[:400])
     trainer = Trainer(TrainingConfig(recipe=recipe, precision=precision), dataset, CUDA)
-    trainer.iterate = trainer.iteration_on  # what the graph would capture
+    trainer.iterate = trainer.compute  # what the graph would capture
     return trainer
 
 
@@ -38,17 +38,24 @@ def layout(trainer: Trainer) -> dict[str, Any]:
     return {name: (x.shape, x.stride(), x.dtype, x.device) for name, x in trainer.tensors().items()}
 
 
-def check_iteration(recipe: RecipeName, precision: Precision) -> dict[str, Any]:
+def check_iteration(
+    recipe: RecipeName, precision: Precision, plain: bool = False, fault: "Fault | None" = None
+) -> dict[str, Any]:
     """One whole iteration: forward, backward, Adam, average and loss sums. Returns how many kernels it launches."""
     with simulated_cuda():
         trainer = make_trainer(recipe, precision)
+        if plain:
+            trainer.compute = Iteration(trainer.config, trainer.precision, CUDA)
+            trainer.iterate = trainer.compute
+        if fault is not None:
+            trainer.iterate = partial(iterate_with, fault, trainer)
         before = layout(trainer)
         trainer.iterate(*first_batch(trainer))  # state that the first iteration creates is not counted
         with OperationLog() as log:
             trainer.iterate(*first_batch(trainer))
         assert log.devices == {CUDA}, log.devices
         assert layout(trainer) == before
-        for network in (trainer.generator, trainer.discriminator):
+        for network in (trainer.compute.generator, trainer.compute.discriminator):
             for name, parameter in network.named_parameters():
                 assert parameter.grad is not None, name
                 assert parameter.grad.shape == parameter.shape, name
@@ -56,7 +63,7 @@ def check_iteration(recipe: RecipeName, precision: Precision) -> dict[str, Any]:
 
 
 # ----------------------------------------------------------------------------
-# Faults that a CPU forgives and a GPU does not. Each is added to the end of an iteration.
+# Faults that a CPU forgives and a GPU does not. Each is the end of an iteration.
 
 
 class Fault(NamedTuple):
@@ -68,13 +75,20 @@ class Fault(NamedTuple):
 
 READS_A_VALUE, MIXES_DEVICES = "DataDependentOutputException", "FakeTensorDeviceMismatchError"
 FAULTS = {
-    "item": Fault(READS_A_VALUE, lambda trainer, _: trainer.generator_losses[0].item()),
-    "bool": Fault(READS_A_VALUE, lambda trainer, _: bool(trainer.generator_losses.isfinite().all())),
-    "float": Fault(READS_A_VALUE, lambda trainer, _: float(trainer.generator_losses.sum())),
-    "cpu constant": Fault(MIXES_DEVICES, lambda trainer, _: trainer.generator_losses.add_(torch.ones(3))),
+    "item": Fault(READS_A_VALUE, lambda trainer, _: trainer.compute.generator_losses[0].item()),
+    "bool": Fault(READS_A_VALUE, lambda trainer, _: bool(trainer.compute.generator_losses.isfinite().all())),
+    "float": Fault(READS_A_VALUE, lambda trainer, _: float(trainer.compute.generator_losses.sum())),
+    "cpu constant": Fault(MIXES_DEVICES, lambda trainer, _: trainer.compute.generator_losses.add_(torch.ones(3))),
     "boolean mask": Fault("DynamicOutputShapeException", lambda _, pixels: pixels[pixels.sum((1, 2)) > 0]),
-    "numpy": Fault("RuntimeError: .numpy()", lambda trainer, _: trainer.generator_losses.detach().cpu().numpy()),
+    "numpy": Fault(
+        "RuntimeError: .numpy()", lambda trainer, _: trainer.compute.generator_losses.detach().cpu().numpy()
+    ),
 }
+
+
+def iterate_with(fault: Fault, trainer: Trainer, pixels: Tensor, classes: Tensor) -> None:
+    trainer.compute(pixels, classes)
+    fault.plant(trainer, pixels)
 
 
 def check_failed_capture() -> dict[str, Any]:
@@ -84,33 +98,22 @@ def check_failed_capture() -> dict[str, Any]:
     logging.getLogger("models.cuda_graph").addHandler(handler)
     with simulated_cuda(), mock.patch("torch.random.fork_rng", return_value=contextlib.nullcontext()):
         trainer = make_trainer("seed", "fp32")
-        step = CudaGraphStep(trainer.iteration_on, trainer.tensors().values(), CUDA)
+        step = CudaGraphStep(trainer.compute, trainer.tensors().values(), CUDA)
         step(*first_batch(trainer))
         with OperationLog() as log:
             step(*first_batch(trainer))
     return {"log": logged.getvalue(), "kernels": log.kernels}
 
 
-def check_fault(fault: Fault) -> None:
-    unharmed: Iterate = Trainer.iteration_on
-
-    def faulty(trainer: Trainer, pixels: Tensor, classes: Tensor) -> None:
-        unharmed(trainer, pixels, classes)
-        fault.plant(trainer, pixels)
-
-    with simulated_cuda(), mock.patch.object(Trainer, "iteration_on", faulty):
-        trainer = make_trainer("seed", "bf16")
-        trainer.iterate(*first_batch(trainer))
-
-
 RECIPES: tuple[RecipeName, ...] = ("seed", "sharp")
 PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
+COMBINATIONS = [(recipe, precision) for recipe in RECIPES for precision in PRECISIONS]
 CHECKS: dict[str, Callable[[], Any]] = {
     "failed capture": check_failed_capture,
+    **{f"{recipe} {precision}": partial(check_iteration, recipe, precision) for recipe, precision in COMBINATIONS},
     **{
-        f"{recipe} {precision}": partial(check_iteration, recipe, precision)
-        for recipe in RECIPES
-        for precision in PRECISIONS
+        f"{recipe} {precision} plain": partial(check_iteration, recipe, precision, True)
+        for recipe, precision in COMBINATIONS
     },
-    **{f"fault: {name}": partial(check_fault, fault) for name, fault in FAULTS.items()},
+    **{f"fault: {name}": partial(check_iteration, "seed", "bf16", fault=fault) for name, fault in FAULTS.items()},
 }

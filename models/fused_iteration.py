@@ -1,0 +1,121 @@
+"""The training iteration for a GPU: the same numbers as `iteration`, up to rounding, from fewer and larger kernels.
+
+What differs from the plain iteration:
+    weights are converted once per step, not per use (`working_weights`);
+    strided layers pad their kernels instead of padding or cutting maps: a row and a column of zeros shift a kernel as
+    Keras' `same` does;
+    both heads are one product, and losses have their gradients in closed form (`fused_losses`);
+    the embedding is a product with one-hot labels, whose gradient needs no atomic additions;
+    the penalty's neighbours are judged together with the real images and the fakes.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from models.acceleration import SettledPrecision
+from models.config import IMAGE_SIZE, NUM_CLASSES, TrainingConfig
+from models.iteration import Iteration
+from models.layers import BatchNorm
+from models.losses import NEARBY
+from models.working_weights import WorkingWeights
+
+
+class FusedIteration(Iteration):
+    """Trains the same networks as `Iteration`, with the same draws."""
+
+    def __init__(self, config: TrainingConfig, precision: SettledPrecision, device: torch.device) -> None:
+        super().__init__(config, precision, device)
+        full = self.generator.dense.weight.dtype
+        self.dtype = torch.bfloat16 if precision == "bf16" else full
+        self.generator_weights = WorkingWeights(
+            self.generator,
+            self.dtype,
+            full_precision=("embedding", "norm_7", "norm_14"),
+            padded=("upsample_14", "upsample_28"),
+        )
+        self.discriminator_weights = WorkingWeights(
+            self.discriminator, self.dtype, padded=("conv_1", "conv_3"), joined=("generation", "auxiliary")
+        )
+        norms = self.generator.norm_7, self.generator.norm_14
+        self.batches_tracked = [norm.get_buffer("num_batches_tracked") for norm in norms]
+        self.one_hot = torch.eye(NUM_CLASSES, dtype=full, device=device)
+
+    def discriminator_step(self, images: Tensor, labels: Tensor, noise: Tensor, fake_labels: Tensor) -> Tensor:
+        self.generator_weights.refresh()
+        real, fake = self.one_hot[labels], self.one_hot[fake_labels]
+        judged = [images, images + NEARBY * torch.randn_like(images)] if self.recipe.flatness else [images]
+        with torch.no_grad():
+            judged.insert(1, self.generate(noise, fake, training=self.recipe.batch_statistics))
+            batch = self.join(judged)
+        self.discriminator.train()
+        self.discriminator_weights.refresh()
+        logits = self.judge(batch)
+        score = self.recipe.discriminator_score(logits.detach(), real, fake, self.recipe.flatness)
+        self.discriminator_weights.differentiate(logits, score.gradient)
+        self.discriminator_adam.step()
+        return score.row
+
+    def generator_step(self, noise: Tensor, labels: Tensor) -> Tensor:
+        """As in `Iteration`. The generator's parameters must be as they were in the discriminator step before."""
+        one_hot = self.one_hot[labels]
+        self.discriminator.train()
+        self.discriminator_weights.refresh()
+        logits = self.judge(self.generate(noise, one_hot, training=True))
+        score = self.recipe.generator_score(logits.detach(), one_hot, self.recipe.target)
+        self.generator_weights.differentiate(logits, score.gradient)
+        self.generator_adam.step()
+        return score.row
+
+    def join(self, images: list[Tensor]) -> Tensor:
+        """Put equally large batches of images (B, 1, 28, 28) into one, in the precision of the step."""
+        size = len(images[0])
+        batch = images[0].new_empty(len(images) * size, 1, IMAGE_SIZE, IMAGE_SIZE, dtype=self.dtype)
+        for part, source in zip(batch.split(size), images, strict=True):
+            part.copy_(source)
+        return batch
+
+    # ----------------------------------------------------------------------------
+    # The networks, layer by layer as in `networks`.
+
+    def generate(self, noise: Tensor, one_hot: Tensor, training: bool) -> Tensor:
+        """Draw images (N, 1, 28, 28) from noise (N, L) and one-hot labels (N, 10)."""
+        w, network = self.generator_weights, self.generator
+        h = noise * (one_hot @ w["embedding.weight"])  # (N, L)
+        h = F.relu(F.linear(h.to(self.dtype), w["dense.weight"], w["dense.bias"]))
+        h = h.view(-1, 3, 3, 384).permute(0, 3, 1, 2)  # (N, 384, 3, 3), channels last
+        h = F.relu(F.conv_transpose2d(h, w["upsample_7.weight"], w["upsample_7.bias"]))
+        h = self.normalize(h, network.norm_7, training)  # (N, 192, 7, 7)
+        h = F.relu(self.upsample(h, "upsample_14"))
+        h = self.normalize(h, network.norm_14, training)  # (N, 96, 14, 14)
+        if training:
+            torch._foreach_add_(self.batches_tracked, 1)
+        return torch.tanh(self.upsample_to_one_channel(h, "upsample_28"))
+
+    def upsample(self, h: Tensor, name: str) -> Tensor:
+        """Double a map's size. The padded kernel cuts 1 above and left, 2 below and right."""
+        w = self.generator_weights
+        return F.conv_transpose2d(h, w[f"{name}.weight"], w[f"{name}.bias"], stride=2, padding=2)
+
+    def upsample_to_one_channel(self, h: Tensor, name: str) -> Tensor:
+        """The same for one output channel: a product for every position, whose results `fold` adds up."""
+        w, (n, channels, height, width) = self.generator_weights, h.shape
+        columns = h.permute(0, 2, 3, 1).reshape(-1, channels) @ w[f"{name}.weight"].flatten(1)  # (N*H*W, 36)
+        columns = columns.view(n, height * width, -1).transpose(1, 2)
+        return F.fold(columns, (2 * height, 2 * width), 6, padding=2, stride=2) + w[f"{name}.bias"]
+
+    def normalize(self, h: Tensor, norm: BatchNorm, training: bool) -> Tensor:
+        return F.batch_norm(
+            h, norm.running_mean, norm.running_var, norm.weight, norm.bias, training, norm.momentum or 0.0, norm.eps
+        )
+
+    def judge(self, images: Tensor) -> Tensor:
+        """Judge images (N, 1, 28, 28): logits (N, 1 + C), D's and the classes', in full precision."""
+        w, activate = self.discriminator_weights, self.discriminator.activate
+        h = activate(F.conv2d(images, w["conv_1.weight"], w["conv_1.bias"], stride=2, padding=1))
+        h = activate(F.conv2d(h, w["conv_2.weight"], w["conv_2.bias"], padding=1))
+        h = activate(F.conv2d(h, w["conv_3.weight"], w["conv_3.bias"], stride=2, padding=1))
+        h = activate(F.conv2d(h, w["conv_4.weight"], w["conv_4.bias"], padding=1))
+        h = h.permute(0, 2, 3, 1).flatten(1)  # (N, 12544)
+        weight = w["joined.weight"]
+        return F.linear(h.to(weight.dtype), weight, w["joined.bias"])
