@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
+from unittest import mock
 
 import torch
 
@@ -16,6 +17,7 @@ from benchmarks.gpu.results import ResultLog
 from models.acceleration import find_device
 from models.config import DatasetName, TrainingConfig
 from models.data import Dataset, load_dataset
+from models.iteration import Iteration
 from models.mnist import SHA256
 from models.trainer import Trainer
 
@@ -60,8 +62,12 @@ class PartContext:
         config = self.config(train_examples=train_examples)
         return load_dataset(config, data_dir(), self.out / "cache", [])
 
-    def make_trainer(self, dataset: Dataset, **fields: Any) -> Trainer:
-        return Trainer(self.config(**fields), dataset, self.device)
+    def make_trainer(self, dataset: Dataset, kind: type[Iteration] | None = None, **fields: Any) -> Trainer:
+        """Make a trainer; `kind` is the class of its iteration if it is not the one that the trainer chooses."""
+        if kind is None:
+            return Trainer(self.config(**fields), dataset, self.device)
+        with mock.patch.multiple("models.trainer", Iteration=kind, FusedIteration=kind):
+            return Trainer(self.config(**fields), dataset, self.device)
 
     # ----------------------------------------------------------------------------
     # Measuring.
@@ -132,7 +138,7 @@ def dataset_name() -> DatasetName:
 
 def run_eagerly(trainer: Trainer) -> None:
     """Have the trainer launch kernel by kernel what it would capture as a graph."""
-    trainer.iterate = getattr(trainer.iterate, "function", trainer.iterate)
+    trainer.iterate = trainer.compute
 
 
 def is_captured(trainer: Trainer) -> bool:

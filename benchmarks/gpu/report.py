@@ -99,9 +99,8 @@ def ways(lines: Sequence[Line]) -> str:
 
 def way_name(way: Line) -> str:
     flags = " with cudnn.benchmark" * way["benchmark"] + " without determinism" * (not way["deterministic"])
-    wanted = way["how"] in ("graph", "compiled")
-    note = " (NOT captured)" if wanted and not way["captured"] else ""
-    return f"{way['how']}, {way['recipe']} {way['precision']}{flags}{note}"
+    note = " (NOT captured)" if "graph" in way["how"] and not way["captured"] else ""
+    return f"{way['how']}, {way['recipe']} {way['precision']}, {way['iteration']}{flags}{note}"
 
 
 def kernels(lines: Sequence[Line]) -> str:

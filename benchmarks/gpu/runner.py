@@ -50,26 +50,26 @@ class Runner:
             log.write("part skipped", reason="no time left")
             return None
         command = [sys.executable, "-m", "benchmarks.gpu.part", part.name]
-        command += ["--out", str(self.out), "--seconds", f"{limit - GRACE_SECONDS / 2:.0f}", *self.options]
+        command += ["--out", str(self.out), "--seconds", f"{max(1.0, limit - GRACE_SECONDS - 1):.0f}", *self.options]
         return self.run_command(command, limit, log)
 
     def run_command(self, command: list[str], limit: float, log: ResultLog) -> int:
         began = time.monotonic()
         self.process = process = subprocess.Popen(command, env=self.environment, start_new_session=True)  # noqa: S603
         log.write("part began", pid=process.pid, limit_seconds=round(limit, 1))
-        code, peak = wait(process, began + limit)
+        code, peak = wait(process, began + limit, min(GRACE_SECONDS, limit / 4))
         kill_group(process, signal.SIGKILL)  # what the part itself has started
         seconds = round(time.monotonic() - began, 1)
         log.write("part ended", exit=code, seconds=seconds, limit_seconds=round(limit, 1), peak_rss_mib=peak)
         return code
 
 
-def wait(process: "subprocess.Popen[bytes]", ends: float) -> tuple[int, int]:
-    """Wait for a process; SIGTERM comes GRACE_SECONDS before `ends`, SIGKILL at `ends`.
+def wait(process: "subprocess.Popen[bytes]", ends: float, grace: float) -> tuple[int, int]:
+    """Wait for a process. Its group gets SIGTERM `grace` seconds before `ends`, and SIGKILL at `ends`.
 
     Returns its exit code, negative if a signal ended it, and its peak resident memory in MiB.
     """
-    signals = [(ends - GRACE_SECONDS, signal.SIGTERM), (ends, signal.SIGKILL)]
+    signals = [(ends - grace, signal.SIGTERM), (ends, signal.SIGKILL)]
     while True:
         pid, status, usage = os.wait4(process.pid, os.WNOHANG)
         if pid:

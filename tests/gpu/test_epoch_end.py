@@ -74,7 +74,7 @@ def test_the_averaged_generator_is_on_the_device_and_disturbs_no_training(
     before = copied(trainer)
     average = trainer.averaged_generator()
     assert {parameter.device.type for parameter in average.parameters()} == {device.type}
-    for name, tensor in trainer.average.of(3).items():
+    for name, tensor in trainer.compute.average.of(3).items():
         assert torch.equal(average.state_dict()[name], tensor), name
     for name, tensor in trainer.averaged_generator().state_dict().items():
         assert torch.equal(average.state_dict()[name], tensor), name

@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 
 from models import resume
-from models.config import TrainingConfig
+from models.config import RecipeName, TrainingConfig
 from models.cuda_graph import CudaGraphStep
 from models.data import Dataset
+from models.fused_iteration import FusedIteration
+from models.iteration import Iteration
 from models.trainer import Trainer
 from tests.gpu.conftest import CPU, small
 
@@ -28,7 +30,7 @@ def train(trainer: Trainer, first: int, stop: int) -> dict[str, Tensor]:
 
 def train_eagerly(trainer: Trainer) -> None:
     """Launch kernel by kernel what would be captured as a graph."""
-    trainer.iterate = getattr(trainer.iterate, "function", trainer.iterate)
+    trainer.iterate = trainer.compute
 
 
 def assert_equal(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> None:
@@ -116,18 +118,38 @@ def test_if_the_capture_fails_training_continues_with_the_same_results(
     digits: Dataset, gpu: torch.device, caplog: pytest.LogCaptureFixture
 ) -> None:
     failing, eager = Trainer(small(), digits, gpu), Trainer(small(), digits, gpu)
-    assert isinstance(failing.iterate, CudaGraphStep)
-    function = failing.iterate.function
 
     def reads_a_value(pixels: Tensor, classes: Tensor) -> None:
-        function(pixels, classes)
-        failing.generator_losses.sum().item()
+        failing.compute(pixels, classes)
+        failing.compute.generator_losses.sum().item()
 
     failing.iterate = CudaGraphStep(reads_a_value, failing.tensors().values(), gpu)
     train_eagerly(eager)
     with caplog.at_level(logging.WARNING):
         assert_equal(train(failing, 0, 3), train(eager, 0, 3))
     assert "capture failed" in caplog.text
+
+
+def test_the_fused_iteration_finds_the_plain_ones_losses(
+    recipe: RecipeName, digits: Dataset, device: torch.device
+) -> None:
+    """In the first iteration, from the same draws, without dropout: later the runs part, since Adam amplifies rounding.
+
+    tests/models/test_fused_iteration.py compares them in float64.
+    """
+    config, rows = small(recipe=recipe, precision="fp32"), []
+    for kind in (Iteration, FusedIteration):
+        iteration = kind(config, "fp32", device)
+        for module in iteration.discriminator.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+        torch.manual_seed(3)
+        iteration(
+            digits.train_images[: config.batch_size].to(device), digits.train_labels[: config.batch_size].to(device)
+        )
+        rows.append(torch.cat((iteration.discriminator_losses, iteration.generator_losses)))
+    plain, fused = rows
+    assert (fused / plain - 1).abs().max() < 1e-3
 
 
 def test_gpu_and_cpu_agree_in_float32(digits: Dataset, device: torch.device) -> None:

@@ -6,7 +6,7 @@ from benchmarks.gpu.context import PartContext
 from benchmarks.gpu.parts.machine import bf16_product
 from benchmarks.gpu.parts.table import Way, measure_way
 
-WAYS = (Way("compiled", "seed"), Way("compiled", "sharp"))
+WAYS = (Way("compiled graph", "seed"), Way("compiled graph", "seed", iteration="plain"))
 
 
 def run(context: PartContext) -> None:

@@ -15,35 +15,42 @@ from benchmarks.gpu.context import PartContext, is_captured, run_eagerly
 from benchmarks.gpu.parts.machine import bf16_product
 from models.config import Precision, RecipeName
 from models.data import Dataset
+from models.fused_iteration import FusedIteration
+from models.iteration import Iteration
 from models.recipes import RECIPES
 from models.trainer import Trainer
 
 GFLOP: dict[RecipeName, float] = {"seed": 99.7, "sharp": 80.3}  # an iteration at batch 100, convolved by position
 BATCH = 100
 EPOCH_ITERATIONS = 600  # of 60,000 images
+KINDS: dict[str, type[Iteration]] = {"fused": FusedIteration, "plain": Iteration}
 KERNELS_FILE = "kernels.json"
 
 
 class Way(NamedTuple):
     """One way to compute an iteration."""
 
-    how: str  # graph, eager, compiled
+    how: str  # graph, eager, compiled graph
     recipe: RecipeName
     precision: Precision = "auto"
+    iteration: str = "fused"  # or plain: by the networks' own layers, as on a CPU
     benchmark: bool = False  # cuDNN tries its kernels and takes the fastest
     deterministic: bool = True
 
     @property
     def name(self) -> str:
         flags = " cudnn.benchmark" * self.benchmark + " not deterministic" * (not self.deterministic)
-        return f"{self.how} {self.recipe} {self.precision}{flags}"
+        return f"{self.how} {self.recipe} {self.precision} {self.iteration}{flags}"
 
 
 WAYS = (
     Way("graph", "seed"),
     Way("graph", "sharp"),
     Way("eager", "seed"),
+    Way("graph", "seed", iteration="plain"),
     Way("eager", "sharp"),
+    Way("graph", "sharp", iteration="plain"),
+    Way("eager", "seed", iteration="plain"),
     Way("graph", "seed", "fp32"),
     Way("graph", "sharp", "fp32"),
     Way("graph", "seed", deterministic=False),
@@ -56,7 +63,7 @@ def run(context: PartContext) -> None:
     dataset = context.load_dataset(6000)
     peak = context.measure("bf16 product", partial(bf16_product, context))
     tflops = peak["tflops"] if peak else None
-    for way in WAYS[:4] if context.tiny else WAYS:
+    for way in WAYS[:5] if context.tiny else WAYS:
         context.measure(way.name, partial(measure_way, context, dataset, way, tflops))
     context.measure("host time", partial(host_time, context, dataset))
     for recipe in RECIPES:
@@ -65,7 +72,7 @@ def run(context: PartContext) -> None:
 
 def measure_way(context: PartContext, dataset: Dataset, way: Way, peak_tflops: float | None) -> dict[str, object]:
     """Time iterations in blocks. Returns the median and the range in ms, TFLOP/s and its share of the peak."""
-    trainer = context.make_trainer(dataset, recipe=way.recipe, precision=way.precision)
+    trainer = context.make_trainer(dataset, KINDS[way.iteration], recipe=way.recipe, precision=way.precision)
     torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = way.benchmark, way.deterministic
     prepare(trainer, way)
     iterations = itertools.count()
@@ -96,7 +103,10 @@ def measure_way(context: PartContext, dataset: Dataset, way: Way, peak_tflops: f
 def prepare(trainer: Trainer, way: Way) -> None:
     if way.how == "eager":
         run_eagerly(trainer)
-    if way.how == "compiled":
+    elif way.how.startswith("compiled") and isinstance(trainer.compute, FusedIteration):
+        for name in ("generate", "judge"):
+            setattr(trainer.compute, name, torch.compile(getattr(trainer.compute, name), dynamic=False))
+    elif way.how.startswith("compiled"):
         trainer.generator.compile(dynamic=False)
         trainer.discriminator.compile(dynamic=False)
 
