@@ -17,7 +17,6 @@ from app.local.training import LocalEpoch, Stopped, train_here
 from app.settings import AppSettings
 from models import classifier, quality
 from models.classifier import Classifier
-from models.config import RecipeName
 from models.data import Dataset, load_dataset
 from models.drawing import prepare
 from models.evaluation import Effort, Examiner
@@ -41,10 +40,10 @@ def folder(path: Path) -> Path:
 
 
 def test_a_training_that_was_stopped_and_resumed_leaves_the_files_of_an_undisturbed_one(
-    recipe: RecipeName, settings: AppSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    settings: AppSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(quality, "FEW_DIGITS", 10)
-    config, straight, stopped = small(recipe=recipe), folder(tmp_path / "straight"), folder(tmp_path / "stopped")
+    config, straight, stopped = small(recipe="sharp"), folder(tmp_path / "straight"), folder(tmp_path / "stopped")
     train_here(config, settings, straight, QUIET, False)
     with pytest.raises(Stopped):
         train_here(config, settings, stopped, QUIET, False, stop)
