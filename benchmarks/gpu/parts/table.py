@@ -13,6 +13,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.gpu.context import PartContext, is_captured, run_eagerly
 from benchmarks.gpu.parts.machine import bf16_product
+from benchmarks.training import compile_networks
 from models.config import Precision, RecipeName
 from models.data import Dataset
 from models.fused_iteration import FusedIteration
@@ -103,12 +104,8 @@ def measure_way(context: PartContext, dataset: Dataset, way: Way, peak_tflops: f
 def prepare(trainer: Trainer, way: Way) -> None:
     if way.how == "eager":
         run_eagerly(trainer)
-    elif way.how.startswith("compiled") and isinstance(trainer.compute, FusedIteration):
-        for name in ("generate", "judge"):
-            setattr(trainer.compute, name, torch.compile(getattr(trainer.compute, name), dynamic=False))
     elif way.how.startswith("compiled"):
-        trainer.generator.compile(dynamic=False)
-        trainer.discriminator.compile(dynamic=False)
+        compile_networks(trainer)
 
 
 def host_time(context: PartContext, dataset: Dataset) -> dict[str, object]:
