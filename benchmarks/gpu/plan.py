@@ -17,7 +17,7 @@ PARTS = (
     Part("tests", 75, "pytest -m gpu"),
     Part("table", 80, "milliseconds an iteration, captured and eager; kernels by time"),
     Part("original", 100, "100 epochs of the original recipe, as `acgan train` runs them"),
-    Part("sharp", 150, "as many epochs of `sharp` as fit; the best generator, and its evaluation"),
+    Part("sharp", 150, "`sharp` for the epochs that fit; the best generator, and its evaluation"),
     Part("compiled", 45, "the captured iteration under torch.compile"),
 )
 TOTAL_SECONDS = 540

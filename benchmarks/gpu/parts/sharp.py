@@ -1,4 +1,4 @@
-"""A long run of `sharp`: as many epochs as fit; the best generator by one judge, evaluated by the other."""
+"""A long run of `sharp`, of the epochs that fit: the best generator by one judge, evaluated by the other."""
 
 import copy
 import json
