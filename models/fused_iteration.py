@@ -4,10 +4,15 @@ What differs from the plain iteration:
     weights are converted once per step, not per use (`working_weights`);
     strided layers pad their kernels instead of padding or cutting maps: a row and a column of zeros shift a kernel as
     Keras' `same` does;
-    both heads are one product, and losses have their gradients in closed form (`fused_losses`);
+    bias, leaky ReLU and dropout are one kernel (`fused_kernels`); both heads are one product, and losses have their
+    gradients in closed form (`fused_losses`);
+    3 x 3 maps are upsampled by one product, without the convolution's products with padding;
     the embedding is a product with one-hot labels, whose gradient needs no atomic additions;
     the penalty's neighbours are judged together with the real images and the fakes.
 """
+
+import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -15,10 +20,13 @@ from torch import Tensor
 
 from models.acceleration import SettledPrecision
 from models.config import IMAGE_SIZE, NUM_CLASSES, TrainingConfig
+from models.fused_kernels import select_kernels
 from models.iteration import Iteration
 from models.layers import BatchNorm
 from models.losses import NEARBY
 from models.working_weights import WorkingWeights
+
+MAPS = ((32, 14), (64, 14), (128, 7), (256, 7))  # channels and size of the discriminator's maps
 
 
 class FusedIteration(Iteration):
@@ -39,6 +47,7 @@ class FusedIteration(Iteration):
         )
         norms = self.generator.norm_7, self.generator.norm_14
         self.batches_tracked = [norm.get_buffer("num_batches_tracked") for norm in norms]
+        self.kernels = select_kernels(device, self.dtype)
         self.one_hot = torch.eye(NUM_CLASSES, dtype=full, device=device)
 
     def discriminator_step(self, images: Tensor, labels: Tensor, noise: Tensor, fake_labels: Tensor) -> Tensor:
@@ -51,7 +60,7 @@ class FusedIteration(Iteration):
         self.discriminator.train()
         self.discriminator_weights.refresh()
         logits = self.judge(batch)
-        score = self.recipe.discriminator_score(logits.detach(), real, fake, self.recipe.flatness)
+        score = self.kernels.score_discriminator(logits.detach(), real, fake, self.recipe.flatness, self.recipe.adc)
         self.discriminator_weights.differentiate(logits, score.gradient)
         self.discriminator_adam.step()
         return score.row
@@ -62,7 +71,7 @@ class FusedIteration(Iteration):
         self.discriminator.train()
         self.discriminator_weights.refresh()
         logits = self.judge(self.generate(noise, one_hot, training=True))
-        score = self.recipe.generator_score(logits.detach(), one_hot, self.recipe.target)
+        score = self.kernels.score_generator(logits.detach(), one_hot, self.recipe.target, self.recipe.adc)
         self.generator_weights.differentiate(logits, score.gradient)
         self.generator_adam.step()
         return score.row
@@ -83,22 +92,28 @@ class FusedIteration(Iteration):
         w, network = self.generator_weights, self.generator
         h = noise * (one_hot @ w["embedding.weight"])  # (N, L)
         h = F.relu(F.linear(h.to(self.dtype), w["dense.weight"], w["dense.bias"]))
-        h = h.view(-1, 3, 3, 384).permute(0, 3, 1, 2)  # (N, 384, 3, 3), channels last
-        h = F.relu(F.conv_transpose2d(h, w["upsample_7.weight"], w["upsample_7.bias"]))
+        h = self.rectify(self.upsample_to_seven(h.view(-1, 384), w["upsample_7.weight"]), "upsample_7")
         h = self.normalize(h, network.norm_7, training)  # (N, 192, 7, 7)
-        h = F.relu(self.upsample(h, "upsample_14"))
+        # The padded kernel cuts 1 above and left, 2 below and right.
+        h = self.rectify(F.conv_transpose2d(h, w["upsample_14.weight"], stride=2, padding=2), "upsample_14")
         h = self.normalize(h, network.norm_14, training)  # (N, 96, 14, 14)
         if training:
             torch._foreach_add_(self.batches_tracked, 1)
         return torch.tanh(self.upsample_to_one_channel(h, "upsample_28"))
 
-    def upsample(self, h: Tensor, name: str) -> Tensor:
-        """Double a map's size. The padded kernel cuts 1 above and left, 2 below and right."""
-        w = self.generator_weights
-        return F.conv_transpose2d(h, w[f"{name}.weight"], w[f"{name}.bias"], stride=2, padding=2)
+    def upsample_to_seven(self, h: Tensor, weight: Tensor) -> Tensor:
+        """Turn maps (N*9, 384) of 3 x 3 into (N, 192, 7, 7), by one product for all positions and taps.
+
+        A convolution would multiply 49 positions by 25 taps, most of which see only its padding; here 9 are.
+        """
+        columns = h @ weight.permute(0, 2, 3, 1).flatten(1)  # (N*9, 25*192)
+        return self.kernels.fold(columns.view(-1, 9, 25, weight.shape[1]), size=3, taps=5)
+
+    def rectify(self, h: Tensor, name: str) -> Tensor:
+        return self.kernels.activate(h, self.generator_weights[f"{name}.bias"], None, slope=0.0, p=0.0)
 
     def upsample_to_one_channel(self, h: Tensor, name: str) -> Tensor:
-        """The same for one output channel: a product for every position, whose results `fold` adds up."""
+        """Double a map's size, for one output channel: a product for every position, whose results `fold` adds up."""
         w, (n, channels, height, width) = self.generator_weights, h.shape
         columns = h.permute(0, 2, 3, 1).reshape(-1, channels) @ w[f"{name}.weight"].flatten(1)  # (N*H*W, 36)
         columns = columns.view(n, height * width, -1).transpose(1, 2)
@@ -111,11 +126,24 @@ class FusedIteration(Iteration):
 
     def judge(self, images: Tensor) -> Tensor:
         """Judge images (N, 1, 28, 28): logits (N, 1 + C), D's and the classes', in full precision."""
-        w, activate = self.discriminator_weights, self.discriminator.activate
-        h = activate(F.conv2d(images, w["conv_1.weight"], w["conv_1.bias"], stride=2, padding=1))
-        h = activate(F.conv2d(h, w["conv_2.weight"], w["conv_2.bias"], padding=1))
-        h = activate(F.conv2d(h, w["conv_3.weight"], w["conv_3.bias"], stride=2, padding=1))
-        h = activate(F.conv2d(h, w["conv_4.weight"], w["conv_4.bias"], padding=1))
+        w, bits = self.discriminator_weights, self.draw_bits(len(images))
+
+        def activate(h: Tensor, layer: int) -> Tensor:
+            return self.kernels.activate(h, w[f"conv_{layer}.bias"], bits[layer - 1], 0.2, self.discriminator.dropout.p)
+
+        h = activate(F.conv2d(images, w["conv_1.weight"], stride=2, padding=1), 1)
+        h = activate(F.conv2d(h, w["conv_2.weight"], padding=1), 2)
+        h = activate(F.conv2d(h, w["conv_3.weight"], stride=2, padding=1), 3)
+        h = activate(F.conv2d(h, w["conv_4.weight"], padding=1), 4)
         h = h.permute(0, 2, 3, 1).flatten(1)  # (N, 12544)
         weight = w["joined.weight"]
         return F.linear(h.to(weight.dtype), weight, w["joined.bias"])
+
+    def draw_bits(self, n: int) -> Sequence[Tensor | None]:
+        """Draw 16 random bits for each element of the four layers' maps of n images, if there is dropout."""
+        if self.discriminator.dropout.p == 0:
+            return [None] * len(MAPS)
+        sizes = [n * channels * size**2 for channels, size in MAPS]
+        words = torch.empty(math.ceil(sum(sizes) / 4), dtype=torch.int64, device=self.device).random_(-(2**63), None)
+        parts: Sequence[Tensor] = words.view(torch.int16)[: sum(sizes)].split(sizes)
+        return parts

@@ -9,9 +9,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from models import fused_losses, losses
+from models import losses
 from models.config import NUM_CLASSES, RecipeName
-from models.fused_losses import Score
 from models.losses import Objective
 
 # (real_logits (2B,), class_logits (2B, C), labels (2B,)), the real half first.
@@ -20,10 +19,6 @@ DiscriminatorObjective = Callable[[Tensor, Tensor, Tensor], Objective]
 GeneratorObjective = Callable[[Tensor, Tensor, Tensor, float], Objective]
 # (real_logits (N,), class_logits (N, C), labels (N,), is_real (N,)).
 TestObjective = Callable[[Tensor, Tensor, Tensor, Tensor], Objective]
-# The same for a GPU: (logits (2B or 3B, 1 + C), one-hot labels (B, 10) of real images and of fakes, penalty's weight).
-DiscriminatorScore = Callable[[Tensor, Tensor, Tensor, float], Score]
-# (logits (N, 1 + C), one-hot labels (N, 10), target of "real").
-GeneratorScore = Callable[[Tensor, Tensor, float], Score]
 
 
 class Recipe(NamedTuple):
@@ -32,8 +27,6 @@ class Recipe(NamedTuple):
     discriminator_objective: DiscriminatorObjective
     generator_objective: GeneratorObjective
     test_objective: TestObjective
-    discriminator_score: DiscriminatorScore
-    generator_score: GeneratorScore
     target: float  # for "real", in the generator's step
     classes: int  # that the auxiliary head tells apart
     dropout: float  # of the discriminator
@@ -43,6 +36,11 @@ class Recipe(NamedTuple):
     flatness: float  # weight of the penalty on the discriminator's slope at real images
     lr_scale: float  # of adam_lr
     lr_falls: bool  # whether the rate falls, over the second half of a run, towards nothing at its end
+
+    @property
+    def adc(self) -> bool:
+        """Whether the auxiliary head has two classes for each digit (ADC-GAN)."""
+        return self.classes == 2 * NUM_CLASSES
 
     def lr_factor(self, epoch: int, epochs: int) -> float:
         """What adam_lr is multiplied by in an epoch, 1 to `epochs`."""
@@ -54,8 +52,6 @@ SEED = Recipe(
     discriminator_objective=losses.discriminator_objective,
     generator_objective=losses.generator_objective,
     test_objective=losses.discriminator_test_objective,
-    discriminator_score=fused_losses.discriminator_score,
-    generator_score=fused_losses.generator_score,
     target=losses.SOFT_ONE,
     classes=NUM_CLASSES,
     dropout=0.3,
@@ -71,8 +67,6 @@ SHARP = Recipe(
     discriminator_objective=losses.two_sided_discriminator_objective,
     generator_objective=losses.two_sided_generator_objective,
     test_objective=losses.two_sided_test_objective,
-    discriminator_score=fused_losses.adc_discriminator_score,
-    generator_score=fused_losses.adc_generator_score,
     target=1.0,
     classes=2 * NUM_CLASSES,
     dropout=0.0,

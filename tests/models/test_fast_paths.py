@@ -15,7 +15,7 @@ from benchmarks.training import plain
 from models import layers
 from models.config import DatasetName
 from models.data import Dataset
-from models.fused_iteration import FusedIteration
+from models.fused_iteration import MAPS, FusedIteration
 from models.iteration import Iteration
 from models.layers import Dropout
 from models.trainer import Trainer
@@ -32,7 +32,12 @@ def injected_dropout() -> Iterator[None]:
     def forward(self: Dropout, x: Tensor) -> Tensor:
         return x * (torch.rand(x.shape, generator=masks) >= self.p).to(x.dtype) / (1 - self.p)
 
-    with mock.patch.object(Dropout, "forward", forward):
+    def draw_bits(self: FusedIteration, n: int) -> list[Tensor | None]:
+        p = self.discriminator.dropout.p
+        keeps = [torch.rand(n, channels, size, size, generator=masks) >= p for channels, size in MAPS if p]
+        return [torch.where(keep.permute(0, 2, 3, 1), 32767, -32768).short() for keep in keeps] or [None] * len(MAPS)
+
+    with mock.patch.object(Dropout, "forward", forward), mock.patch.object(FusedIteration, "draw_bits", draw_bits):
         yield
 
 
