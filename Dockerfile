@@ -20,7 +20,11 @@ COPY worker worker
 COPY app app
 RUN pip install -c constraints.txt '.[cloud]'
 
-# Its home is /data, the one folder that is writable in a container: CUDA keeps its cache there.
+# A torch with CUDA comes with Triton, which compiles its kernels with the C compiler when a training starts.
+RUN if python -c 'import importlib.util as u, sys; sys.exit(u.find_spec("triton") is None)'; then \
+        apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*; fi
+
+# Its home is /data, the one folder that is writable in a container: CUDA and Triton keep their caches there.
 RUN useradd --uid 10001 --no-create-home --home-dir /data --shell /usr/sbin/nologin acgan \
     && install -d -o acgan -g acgan /data
 USER 10001

@@ -17,6 +17,8 @@ from benchmarks.gpu.results import ResultLog
 from models.acceleration import find_device
 from models.config import DatasetName, TrainingConfig
 from models.data import Dataset, load_dataset
+from models.fused_iteration import FusedIteration
+from models.fused_kernels import TritonKernels
 from models.iteration import Iteration
 from models.mnist import SHA256
 from models.trainer import Trainer
@@ -139,6 +141,11 @@ def dataset_name() -> DatasetName:
 def run_eagerly(trainer: Trainer) -> None:
     """Have the trainer launch kernel by kernel what it would capture as a graph."""
     trainer.iterate = trainer.compute
+
+
+def uses_triton(trainer: Trainer) -> bool:
+    """Return whether the trainer's iterations have Triton kernels; without a C compiler they have torch's."""
+    return isinstance(trainer.compute, FusedIteration) and isinstance(trainer.compute.kernels, TritonKernels)
 
 
 def is_captured(trainer: Trainer) -> bool:

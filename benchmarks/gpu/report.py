@@ -46,7 +46,9 @@ def machine(lines: Sequence[Line]) -> str:
     known = next((line for line in of_part(lines, "machine") if line["name"] == "versions"), {})
     product, copy = found(lines, "machine", "bf16 product"), found(lines, "machine", "copy")
     title = f"### {known.get('device', 'a machine that was not described')}, torch {known.get('torch', '?')}"
-    versions = ", ".join(f"{name} {known[name]}" for name in ("cuda", "cudnn", "python", "cores") if known.get(name))
+    versions = ", ".join(
+        f"{name} {known[name]}" for name in ("cuda", "cudnn", "triton", "python", "cores") if known.get(name)
+    )
     data = "MNIST" if known.get("dataset") == "mnist" else "printed digits, because MNIST was not there"
     text = f"`python -m benchmarks.gpu`; {versions}. Training data: {data}."
     if product and copy:
@@ -100,6 +102,7 @@ def ways(lines: Sequence[Line]) -> str:
 def way_name(way: Line) -> str:
     flags = " with cudnn.benchmark" * way["benchmark"] + " without determinism" * (not way["deterministic"])
     note = " (NOT captured)" if "graph" in way["how"] and not way["captured"] else ""
+    note += " (NO Triton)" if way["iteration"] == "fused" and not way["triton"] else ""
     return f"{way['how']}, {way['recipe']} {way['precision']}, {way['iteration']}{flags}{note}"
 
 

@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 
 from models import resume
+from models.acceleration import settle_precision
 from models.config import RecipeName, TrainingConfig
 from models.cuda_graph import CudaGraphStep
 from models.data import Dataset
 from models.fused_iteration import FusedIteration
+from models.fused_kernels import TorchKernels, TritonKernels
 from models.iteration import Iteration
 from models.trainer import Trainer
 from tests.gpu.conftest import CPU, small
@@ -130,6 +132,32 @@ def test_if_the_capture_fails_training_continues_with_the_same_results(
     assert "capture failed" in caplog.text
 
 
+def test_the_iteration_has_triton_kernels(config: TrainingConfig, gpu: torch.device) -> None:
+    """They need a C compiler on the machine. Without one the log says why, and training is slower."""
+    iteration = FusedIteration(config, settle_precision(config.precision, gpu), gpu)
+    assert isinstance(iteration.kernels, TritonKernels)
+
+
+def test_triton_kernels_find_the_losses_of_their_reference(
+    recipe: RecipeName, digits: Dataset, device: torch.device
+) -> None:
+    """Dropout included: both get the same random bits."""
+    config, rows = small(recipe=recipe, precision="fp32"), []
+    for kernels in (None, TorchKernels()):
+        iteration = FusedIteration(config, "fp32", device)
+        iteration.kernels = kernels or iteration.kernels
+        rows.append(losses_of_one_iteration(iteration, digits))
+    triton, reference = rows
+    assert (triton / reference - 1).abs().max() < 1e-3
+
+
+def losses_of_one_iteration(iteration: Iteration, digits: Dataset) -> Tensor:
+    torch.manual_seed(3)
+    batch = iteration.config.batch_size
+    iteration(digits.train_images[:batch].to(iteration.device), digits.train_labels[:batch].to(iteration.device))
+    return torch.cat((iteration.discriminator_losses, iteration.generator_losses))
+
+
 def test_the_fused_iteration_finds_the_plain_ones_losses(
     recipe: RecipeName, digits: Dataset, device: torch.device
 ) -> None:
@@ -143,11 +171,7 @@ def test_the_fused_iteration_finds_the_plain_ones_losses(
         for module in iteration.discriminator.modules():
             if isinstance(module, torch.nn.Dropout):
                 module.p = 0.0
-        torch.manual_seed(3)
-        iteration(
-            digits.train_images[: config.batch_size].to(device), digits.train_labels[: config.batch_size].to(device)
-        )
-        rows.append(torch.cat((iteration.discriminator_losses, iteration.generator_losses)))
+        rows.append(losses_of_one_iteration(iteration, digits))
     plain, fused = rows
     assert (fused / plain - 1).abs().max() < 1e-3
 

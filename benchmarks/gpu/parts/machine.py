@@ -6,6 +6,8 @@ import shutil
 import subprocess
 import sys
 import time
+from importlib import metadata
+from importlib.util import find_spec
 
 import torch
 
@@ -31,6 +33,8 @@ def versions(context: PartContext) -> dict[str, object]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "cuda": torch.version.cuda,
+        "triton": metadata.version("triton") if find_spec("triton") else None,
+        "c_compiler": next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None),  # Triton needs one
         "cores": len(os.sched_getaffinity(0)),
         "dataset": dataset_name(),
     }

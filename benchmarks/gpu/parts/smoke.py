@@ -7,7 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from benchmarks.gpu.context import PartContext, is_captured, run_eagerly
+from benchmarks.gpu.context import PartContext, is_captured, run_eagerly, uses_triton
 from models import resume, weights
 from models.config import Precision, RecipeName
 from models.data import Dataset
@@ -48,6 +48,7 @@ def first_iterations(
     return {
         "first_s": round(seconds, 2),
         "captured": is_captured(trainer),
+        "triton": uses_triton(trainer),
         "precision": trainer.precision,
         "generator_loss": round(generator.loss, 4),
         "discriminator_loss": round(discriminator.loss, 4),

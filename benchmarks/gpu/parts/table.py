@@ -11,12 +11,14 @@ from typing import NamedTuple
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.gpu.context import PartContext, is_captured, run_eagerly
+from benchmarks.gpu.context import PartContext, is_captured, run_eagerly, uses_triton
 from benchmarks.gpu.parts.machine import bf16_product
 from benchmarks.training import compile_networks
-from models.config import Precision, RecipeName
+from models.acceleration import SettledPrecision
+from models.config import Precision, RecipeName, TrainingConfig
 from models.data import Dataset
 from models.fused_iteration import FusedIteration
+from models.fused_kernels import TorchKernels
 from models.iteration import Iteration
 from models.recipes import RECIPES
 from models.trainer import Trainer
@@ -24,8 +26,18 @@ from models.trainer import Trainer
 GFLOP: dict[RecipeName, float] = {"seed": 99.7, "sharp": 80.3}  # an iteration at batch 100, convolved by position
 BATCH = 100
 EPOCH_ITERATIONS = 600  # of 60,000 images
-KINDS: dict[str, type[Iteration]] = {"fused": FusedIteration, "plain": Iteration}
 KERNELS_FILE = "kernels.json"
+
+
+class WithoutTriton(FusedIteration):
+    """The fused iteration with its reference kernels, in torch operations."""
+
+    def __init__(self, config: TrainingConfig, precision: SettledPrecision, device: torch.device) -> None:
+        super().__init__(config, precision, device)
+        self.kernels = TorchKernels()
+
+
+KINDS: dict[str, type[Iteration]] = {"fused": FusedIteration, "fused without Triton": WithoutTriton, "plain": Iteration}
 
 
 class Way(NamedTuple):
@@ -34,7 +46,7 @@ class Way(NamedTuple):
     how: str  # graph, eager, compiled graph
     recipe: RecipeName
     precision: Precision = "auto"
-    iteration: str = "fused"  # or plain: by the networks' own layers, as on a CPU
+    iteration: str = "fused"  # of KINDS; plain is by the networks' own layers, as on a CPU
     benchmark: bool = False  # cuDNN tries its kernels and takes the fastest
     deterministic: bool = True
 
@@ -49,7 +61,9 @@ WAYS = (
     Way("graph", "sharp"),
     Way("eager", "seed"),
     Way("graph", "seed", iteration="plain"),
+    Way("graph", "seed", iteration="fused without Triton"),
     Way("eager", "sharp"),
+    Way("graph", "sharp", iteration="fused without Triton"),
     Way("graph", "sharp", iteration="plain"),
     Way("eager", "seed", iteration="plain"),
     Way("graph", "seed", "fp32"),
@@ -64,7 +78,7 @@ def run(context: PartContext) -> None:
     dataset = context.load_dataset(6000)
     peak = context.measure("bf16 product", partial(bf16_product, context))
     tflops = peak["tflops"] if peak else None
-    for way in WAYS[:5] if context.tiny else WAYS:
+    for way in WAYS[:6] if context.tiny else WAYS:
         context.measure(way.name, partial(measure_way, context, dataset, way, tflops))
     context.measure("host time", partial(host_time, context, dataset))
     for recipe in RECIPES:
@@ -92,6 +106,7 @@ def measure_way(context: PartContext, dataset: Dataset, way: Way, peak_tflops: f
         **way._asdict(),
         "precision": trainer.precision,
         "captured": is_captured(trainer),
+        "triton": uses_triton(trainer),
         "first_s": round(first, 2),
         "ms": round(ms, 4),
         "ms_range": [round(min(times), 4), round(max(times), 4)],
