@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.gpu.plan import PARTS, RESULTS, SUMMARY, TOTAL_SECONDS
+from benchmarks.gpu.plan import LOG, PARTS, RESULTS, SUMMARY, TOTAL_SECONDS
 from benchmarks.gpu.report import summarize
 from benchmarks.gpu.results import read_results
 from benchmarks.gpu.runner import Runner
@@ -53,7 +53,8 @@ def main(words: Sequence[str] | None = None) -> int:
     given = parse(words)
     out = given.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
-    (out / RESULTS).unlink(missing_ok=True)
+    for name in (RESULTS, LOG):
+        (out / name).unlink(missing_ok=True)
     try:
         python_path = [str(package_folder(given.wheels, out))] if given.wheels else []
         python_path.append(str(ROOT))
@@ -66,7 +67,7 @@ def main(words: Sequence[str] | None = None) -> int:
     succeeded = runner.run([part for part in PARTS if not given.only or part.name in given.only])
     summary = summarize(read_results(out / RESULTS))
     (out / SUMMARY).write_text(summary)
-    sys.stdout.write(f"\n{summary}\nAll results: {out}\n")
+    sys.stdout.write(f"\n{summary}\nAll results are in {out}; {LOG} has what the parts printed.\n")
     return 0 if succeeded else 1
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import logging
 import sys
 import time
 from pathlib import Path
@@ -10,6 +11,17 @@ from benchmarks.gpu.plan import PARTS, RESULTS
 from benchmarks.gpu.results import ResultLog
 
 STARTED = time.monotonic()
+
+
+class WarningLines(logging.Handler):
+    """Writes what is logged, such as why a capture failed, among the results."""
+
+    def __init__(self, log: ResultLog) -> None:
+        super().__init__(logging.WARNING)
+        self.log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.log.write("warning", logger=record.name, message=record.getMessage()[:500])
 
 
 def main() -> None:
@@ -23,6 +35,7 @@ def main() -> None:
     from benchmarks.gpu.context import PartContext
 
     log = ResultLog(given.out / RESULTS, given.name)
+    logging.getLogger().addHandler(WarningLines(log))
     context = PartContext(given.out, log, STARTED, STARTED + given.seconds, given.tiny)
     importlib.import_module(f"benchmarks.gpu.parts.{given.name}").run(context)
     context.record_memory()

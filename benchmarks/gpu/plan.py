@@ -24,3 +24,4 @@ TOTAL_SECONDS = 540
 GRACE_SECONDS = 8  # between SIGTERM and SIGKILL, both within the part's limit
 RESULTS = "results.jsonl"
 SUMMARY = "summary.md"
+LOG = "log.txt"  # everything that the parts print

@@ -10,7 +10,7 @@ FEW_KERNELS = 12
 
 def summarize(lines: Sequence[Line]) -> str:
     """Write the summary. A part that left no results is missing from it, apart from its row in the table of parts."""
-    blocks = [machine(lines), parts(lines), failures(lines), ways(lines), kernels(lines)]
+    blocks = [machine(lines), parts(lines), failures(lines), warnings(lines), ways(lines), kernels(lines)]
     blocks += [epoch_end(lines), tests(lines), original(lines), sharp(lines)]
     return "\n\n".join(block for block in blocks if block) + "\n"
 
@@ -77,6 +77,12 @@ def failures(lines: Sequence[Line]) -> str:
     failed = [line for line in lines if line.get("ok") is False or line.get("outcome") == "failed"]
     rows = [f"- {line['part']}, {line.get('test', line['name'])}: {reason(line)}" for line in failed]
     return titled("Failed:", "\n".join(rows))
+
+
+def warnings(lines: Sequence[Line]) -> str:
+    """What was logged, such as a capture that failed; each message once."""
+    messages = dict.fromkeys(line["message"].splitlines()[0] for line in lines if line["name"] == "warning")
+    return titled("Warnings:", "\n".join(f"- {message}" for message in messages))
 
 
 def reason(line: Line) -> str:

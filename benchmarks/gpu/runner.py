@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
-from benchmarks.gpu.plan import GRACE_SECONDS, RESULTS, Part
+from benchmarks.gpu.plan import GRACE_SECONDS, LOG, RESULTS, Part
 from benchmarks.gpu.results import ResultLog
 
 SHORTEST_SECONDS = 5.0  # a part that has less is not started
@@ -55,7 +55,10 @@ class Runner:
 
     def run_command(self, command: list[str], limit: float, log: ResultLog) -> int:
         began = time.monotonic()
-        self.process = process = subprocess.Popen(command, env=self.environment, start_new_session=True)  # noqa: S603
+        with (self.out / LOG).open("ab") as output:
+            self.process = process = subprocess.Popen(  # noqa: S603
+                command, env=self.environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+            )
         log.write("part began", pid=process.pid, limit_seconds=round(limit, 1))
         code, peak = wait(process, began + limit, min(GRACE_SECONDS, limit / 4))
         kill_group(process, signal.SIGKILL)  # what the part itself has started

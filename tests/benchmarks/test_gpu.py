@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.gpu import wheels
-from benchmarks.gpu.plan import PARTS, RESULTS, SUMMARY, TOTAL_SECONDS
+from benchmarks.gpu.plan import LOG, PARTS, RESULTS, SUMMARY, TOTAL_SECONDS
 from benchmarks.gpu.report import summarize
 from benchmarks.gpu.results import Line, ResultLog, read_results
 from benchmarks.gpu.runner import Runner
@@ -76,7 +76,7 @@ def test_the_limits_of_all_parts_fit_into_nine_minutes() -> None:
 def test_every_part_succeeds_and_leaves_its_results(tmp_path: Path) -> None:
     out = tmp_path / "results"
     output, _ = (process := start(out)).communicate(timeout=280)
-    assert process.returncode == 0, output[-3000:]
+    assert process.returncode == 0, output + (out / LOG).read_text()[-3000:]
     lines = read_results(out / RESULTS)
     assert exits(lines) == {part.name: 0 for part in PARTS}
     for part in PARTS:
@@ -148,6 +148,16 @@ def test_half_a_line_and_missing_results_leave_a_summary(tmp_path: Path) -> None
         file.write('{"part": "smoke", "na')
     assert len(read_results(path)) == 1
     assert "| machine | not run |" in summarize(read_results(path))
+
+
+def test_the_summary_repeats_failures_and_warnings(tmp_path: Path) -> None:
+    log = ResultLog(tmp_path / RESULTS, "smoke")
+    log.write("seed fp32: first iterations", ok=False, error="RuntimeError: no memory")
+    for _ in range(2):
+        log.write("warning", logger="models.cuda_graph", message="the CUDA graph capture failed")
+    summary = summarize(read_results(tmp_path / RESULTS))
+    assert "- smoke, seed fp32: first iterations: RuntimeError: no memory\n" in summary
+    assert summary.count("- the CUDA graph capture failed\n") == 1
 
 
 # ----------------------------------------------------------------------------
