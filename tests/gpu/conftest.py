@@ -3,7 +3,6 @@
 `pytest -m gpu tests/gpu` runs them; with `--rehearse` they run on the CPU of a machine without a GPU.
 """
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +10,13 @@ import pytest
 import torch
 
 from app.settings import AppSettings
+from benchmarks.gpu.context import data_dir
 from models.acceleration import find_device
 from models.config import RecipeName, TrainingConfig
 from models.data import Dataset, load_dataset
 
 CPU = torch.device("cpu")
 NO_MIRROR = "http://127.0.0.1:9/"  # nothing is downloaded here
-DATA_DIR = os.environ.get("ACGAN_DATA_DIR")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -66,10 +65,9 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 @pytest.fixture
 def settings(device: torch.device, tmp_path: Path) -> AppSettings:
-    data_dir = Path(DATA_DIR) if DATA_DIR else None
     home = tmp_path / "home"
     return AppSettings(
-        home=home, data_dir=data_dir, mnist_mirrors=NO_MIRROR, device=str(device), judge=True, pretrained=True
+        home=home, data_dir=data_dir(), mnist_mirrors=NO_MIRROR, device=str(device), judge=True, pretrained=True
     )
 
 

@@ -15,6 +15,7 @@ from app.local.drawing import draw_here
 from app.local.evaluation import evaluate_here
 from app.local.training import LocalEpoch, Stopped, train_here
 from app.settings import AppSettings
+from benchmarks.gpu.context import data_dir
 from models import classifier, quality
 from models.classifier import Classifier
 from models.data import Dataset, load_dataset
@@ -22,7 +23,7 @@ from models.drawing import prepare
 from models.evaluation import Effort, Examiner
 from models.judge import with_real
 from models.networks import Generator
-from tests.gpu.conftest import DATA_DIR, small
+from tests.gpu.conftest import small
 
 pytestmark = pytest.mark.gpu
 
@@ -98,7 +99,7 @@ def test_an_evaluation_finds_every_figure(student: Classifier, printed: Dataset,
     assert neighbours.nearest.shape == neighbours.digits.shape
 
 
-@pytest.mark.skipif(not DATA_DIR, reason="real MNIST is not here")
+@pytest.mark.skipif(data_dir() is None, reason="real MNIST is not here")
 def test_acgan_evaluate_finds_the_packages_generator_good(
     settings: AppSettings, gpu: torch.device, monkeypatch: pytest.MonkeyPatch
 ) -> None:

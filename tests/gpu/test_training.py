@@ -1,12 +1,15 @@
 """Training on a GPU: the captured iteration against the plain one, and against the CPU."""
 
 import contextlib
-import logging
+import subprocess
+import sys
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from models import resume
@@ -21,6 +24,8 @@ from models.trainer import Trainer
 from tests.gpu.conftest import CPU, small
 
 pytestmark = pytest.mark.gpu
+
+ROOT = Path(__file__).parents[2]
 
 
 def train(trainer: Trainer, first: int, stop: int) -> dict[str, Tensor]:
@@ -115,21 +120,12 @@ def test_the_check_for_synchronization_can_fail(gpu: torch.device) -> None:
         value.item()
 
 
-@pytest.mark.filterwarnings("ignore")
-def test_if_the_capture_fails_training_continues_with_the_same_results(
-    digits: Dataset, gpu: torch.device, caplog: pytest.LogCaptureFixture
-) -> None:
-    failing, eager = Trainer(small(), digits, gpu), Trainer(small(), digits, gpu)
-
-    def reads_a_value(pixels: Tensor, classes: Tensor) -> None:
-        failing.compute(pixels, classes)
-        failing.compute.generator_losses.sum().item()
-
-    failing.iterate = CudaGraphStep(reads_a_value, failing.tensors().values(), gpu)
-    train_eagerly(eager)
-    with caplog.at_level(logging.WARNING):
-        assert_equal(train(failing, 0, 3), train(eager, 0, 3))
-    assert "capture failed" in caplog.text
+def test_if_the_capture_fails_training_continues_with_the_same_results(device: torch.device) -> None:
+    """The iteration reads a value, which a capture forbids. On the CPU, without a capture, only equality is tested."""
+    command = [sys.executable, "-W", "ignore", "-m", "tests.gpu.failed_capture"]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert ("capture failed" in ran.stderr) == (device.type == "cuda")
 
 
 def test_the_iteration_has_triton_kernels(config: TrainingConfig, gpu: torch.device) -> None:
@@ -191,10 +187,9 @@ def test_gpu_and_cpu_agree_in_float32(digits: Dataset, device: torch.device) -> 
 
 
 def test_float32_is_not_rounded_to_tf32(gpu: torch.device) -> None:
-    """TF32 keeps 10 bits: a product would be off by about 1e-3."""
-    a = torch.rand(256, 256)
-    expected = a.double() @ a.double()
-    assert ((a.to(gpu) @ a.to(gpu)).cpu() / expected - 1).abs().max() < 1e-5
-    image, kernel = torch.rand(1, 64, 16, 16), torch.rand(64, 64, 3, 3)
-    exact = torch.nn.functional.conv2d(image.double(), kernel.double())
-    assert (torch.nn.functional.conv2d(image.to(gpu), kernel.to(gpu)).cpu() / exact - 1).abs().max() < 1e-5
+    """TF32 keeps 10 bits: with eight terms a sum would be off by about 2e-4."""
+    a, b = torch.rand(256, 8), torch.rand(8, 256)
+    assert ((a.to(gpu) @ b.to(gpu)).cpu() / (a.double() @ b.double()) - 1).abs().max() < 3e-5
+    image, kernel = torch.rand(8, 4, 16, 16), torch.rand(64, 4, 3, 3)
+    exact = F.conv2d(image.double(), kernel.double())
+    assert (F.conv2d(image.to(gpu), kernel.to(gpu)).cpu() / exact - 1).abs().max() < 3e-5
