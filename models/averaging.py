@@ -51,9 +51,10 @@ def averaged(
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None  # of all batches alike
     settled.train()
-    for noise, labels in batches:
+    for number, (noise, labels) in enumerate(batches, 1):
+        for norm in norms:  # all batches count alike, as with momentum=None, which reads its counter from the device
+            norm.momentum = 1 / number
         settled(noise, labels)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum

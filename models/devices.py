@@ -13,6 +13,10 @@ class DeviceUnavailable(Exception):
     """The device that was asked for is not there, or cannot do what it is to do. The message says what can be had."""
 
 
+class DeviceOutOfMemory(Exception):
+    """A job needs more memory than its device has left. The message says how much that was and what to do."""
+
+
 def check_name(name: str) -> None:
     """Raises DeviceUnavailable where no device could have this name."""
     if not NAME.fullmatch(name):

@@ -92,24 +92,31 @@ def is_steady(generator: FoldedGenerator) -> bool:
     noise, labels = Series(None, BATCH, 0).cut(0, BATCH, generator.latent_size)
     noise, labels = noise.to(generator.device), labels.to(generator.device)
     together = generator(noise, labels)
-    return all(torch.equal(generator(noise[:n], labels[:n]), together[:n]) for n in (STEP, BATCH // 2 + STEP))
+    equal = [(generator(noise[:n], labels[:n]) == together[:n]).all() for n in (STEP, BATCH // 2 + STEP)]
+    return bool(torch.stack(equal).all())
 
 
 def draw(generator: FoldedGenerator, noise: Tensor, labels: Tensor) -> np.ndarray:
     """Draw uint8 digits (N, 28, 28) from noise (N, L) and labels (N,)."""
+    noise, labels = noise.to(generator.device), labels.to(generator.device)
     batches = zip(noise.split(BATCH), labels.split(BATCH), strict=True)
-    return np.concatenate([draw_batch(generator, z, y) for z, y in batches])
+    digits: np.ndarray = torch.cat([pixels_of_batch(generator, z, y) for z, y in batches]).cpu().numpy()
+    return digits
 
 
 def draw_batch(generator: FoldedGenerator, noise: Tensor, labels: Tensor) -> np.ndarray:
     """Draw at most BATCH digits."""
+    digits: np.ndarray = pixels_of_batch(generator, noise, labels).cpu().numpy()
+    return digits
+
+
+def pixels_of_batch(generator: FoldedGenerator, noise: Tensor, labels: Tensor) -> Tensor:
+    """Draw at most BATCH digits: uint8 (N, 28, 28) on the generator's device."""
     n, padding = len(labels), -len(labels) % generator.step
     if padding:
         noise = torch.cat((noise, noise.new_zeros(padding, noise.shape[1])))
         labels = torch.cat((labels, labels.new_zeros(padding)))
-    pixels = to_pixels(generator(noise.to(generator.device), labels.to(generator.device)))
-    digits: np.ndarray = pixels[:n].cpu().numpy()
-    return digits
+    return to_pixels(generator(noise.to(generator.device), labels.to(generator.device)))[:n]
 
 
 def draw_series(generator: FoldedGenerator, series: Series) -> np.ndarray:

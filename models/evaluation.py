@@ -126,7 +126,7 @@ class Examiner:
 
     def recognised(self, seen: Looks, labels: Tensor) -> dict[str, object]:
         """Are they what they were asked to be?"""
-        counts = figures.confusion(labels, seen.classes)
+        counts = figures.confusion(labels, seen.classes).cpu()
         right = counts.diagonal()
         return {
             "digits": len(labels),
@@ -150,7 +150,7 @@ class Examiner:
 
     def varied(self, seen: Looks, labels: Tensor) -> dict[str, object]:
         """Do they vary as much?"""
-        varied = [figures.mean_distance(seen.features[labels == label]) for label in range(NUM_CLASSES)]
+        varied = [figures.mean_distance(features) for features in figures.split_by_class(seen.features, labels)]
         return {"variety": [mine / float(theirs) for mine, theirs in zip(varied, self.judge.distances, strict=True)]}
 
     def taught(self, lessons: Tensor, labels: Tensor) -> dict[str, object]:
@@ -170,14 +170,18 @@ class Examiner:
         chosen = torch.linspace(0, len(digits) - 1, min(NEIGHBOURS, len(digits)), device=digits.device).long()
         some, classes = digits[chosen], labels[chosen].long()
         distances, places = figures.nearest(some.flatten(1).float(), train)
-        test = self.dataset.test_images[:NEIGHBOURS].flatten(1).float()
-        usual = figures.nearest(test, train)[0].quantile(CLOSE)
         order = (classes * 1e6 + distances).argsort()  # distances are below 28 * 255
         near: dict[str, object] = {
             "nearest_distance": float(distances.median()),
-            "copies": float((distances < usual).float().mean()),
+            "copies": float((distances < self.close).float().mean()),
         }
         return near, Neighbours(classes[order], some[order], self.dataset.train_images[places[order]])
+
+    @cached_property
+    def close(self) -> Tensor:
+        """The distance below which a digit counts as a copy: a share CLOSE of test digits are as near by chance."""
+        train, test = (images.flatten(1).float() for images in (self.dataset.train_images, self.dataset.test_images))
+        return figures.nearest(test[:NEIGHBOURS], train)[0].quantile(CLOSE)
 
 
 def by_class(digits: Tensor) -> Tensor:

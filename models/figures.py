@@ -20,14 +20,21 @@ class Moments(NamedTuple):
     @classmethod
     def of(cls, features: Tensor) -> "Moments":
         x = features.double()
-        return cls(x.mean(0), torch.cov(x.t()))
+        mean = x.mean(0)
+        centred = (x - mean).t()
+        return cls(mean, centred @ centred.t() / (len(x) - 1))  # torch.cov reads a value back from the device
+
+    def cpu(self) -> "Moments":
+        return Moments(self.mean.cpu(), self.covariance.cpu())
 
 
 def frechet(a: Moments, b: Moments) -> float:
     """Frechet distance of two Gaussians (Dowson and Landau 1982; Heusel et al. 2017, arXiv 1706.08500).
 
     |m - n|^2 + tr(A + B - 2 (A B)^(1/2)). The eigenvalues of A B are those of A^(1/2) B A^(1/2), which is symmetric.
+    They are computed on the CPU: a GPU takes longer for matrices this small.
     """
+    a, b = a.cpu(), b.cpu()
     values, vectors = torch.linalg.eigh(a.covariance)
     root = (vectors * values.clamp_min(0).sqrt()) @ vectors.t()
     product = torch.linalg.eigvalsh(root @ b.covariance @ root).clamp_min(0).sqrt().sum()
@@ -64,8 +71,8 @@ def density_and_coverage(real: Tensor, generated: Tensor, k: int = 5) -> tuple[f
     inside = [
         torch.cdist(rows, generated) < reach[:, None] for rows, reach in zip(_cut(real), _cut(radius), strict=True)
     ]
-    held = sum(int(part.sum()) for part in inside)
-    covered = sum(int(part.any(1).sum()) for part in inside)
+    counts = torch.stack([torch.stack((part.sum(), part.any(1).sum())) for part in inside]).sum(0)
+    held, covered = counts.tolist()
     return held / (k * len(generated)), covered / len(real)
 
 
@@ -76,9 +83,14 @@ def _cut(x: Tensor) -> tuple[Tensor, ...]:
 
 def mean_distance(features: Tensor) -> float:
     """Mean distance between two of them: how much they vary."""
+    return float(pairwise_mean(features))
+
+
+def pairwise_mean(features: Tensor) -> Tensor:
+    """The same as a tensor on the features' device: float64 (). Nothing is read back."""
     n = len(features)
     total = torch.stack([torch.cdist(rows, features).double().sum() for rows in features.split(ROWS)]).sum()
-    return float(total / (n * (n - 1)))
+    return total / (n * (n - 1))
 
 
 def nearest(of: Tensor, among: Tensor) -> tuple[Tensor, Tensor]:
@@ -89,7 +101,19 @@ def nearest(of: Tensor, among: Tensor) -> tuple[Tensor, Tensor]:
 
 def confusion(labels: Tensor, classes: Tensor) -> Tensor:
     """Count what was asked for (rows) against what was recognised (columns): int64 (10, 10)."""
-    return torch.bincount(labels.long() * NUM_CLASSES + classes.long(), minlength=NUM_CLASSES**2).view(NUM_CLASSES, -1)
+    return _count(labels.long() * NUM_CLASSES + classes.long(), NUM_CLASSES**2).view(NUM_CLASSES, -1)
+
+
+def split_by_class(features: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
+    """Split features (N, F) into those of each class, ten of (n, F), in their order. Reads the device once."""
+    sizes = _count(labels.long(), NUM_CLASSES)
+    parts: tuple[Tensor, ...] = features[labels.argsort(stable=True)].split(sizes.tolist())
+    return parts
+
+
+def _count(values: Tensor, n: int) -> Tensor:
+    """Count each of 0 ... n - 1 among int64 values: (n,). Unlike `bincount`, it does not make the host wait."""
+    return torch.zeros(n, dtype=torch.int64, device=values.device).scatter_add_(0, values, torch.ones_like(values))
 
 
 def wilson(right: int, n: int, z: float = 1.96) -> tuple[float, float]:

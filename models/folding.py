@@ -7,6 +7,8 @@ the exact one, a twentieth of a grey level.
 """
 
 import math
+from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.layers import BatchNorm, UpsampleSame
+from models.layers import UpsampleSame
 from models.networks import Generator
 
 SEVEN = (0, 1, -1, 2, -2, 1 / 2, -1 / 2)
@@ -23,24 +25,28 @@ PHASES = (((1, 0), (3, 1)), ((0, -1), (2, 0), (4, 1)))  # of an axis, even and o
 
 
 class FoldedGenerator:
-    """(z, y) -> image, as the generator does in inference mode. Its weights are copies."""
+    """(z, y) -> image, as the generator does in inference mode. Its weights are copies.
+
+    Folding computes on `device` and reads nothing back from it.
+    """
 
     def __init__(self, generator: Generator, device: torch.device) -> None:
-        with torch.no_grad():
-            scale_7, shift_7 = affine(generator.norm_7)
-            scale_14, shift_14 = affine(generator.norm_14)
-            first = first_layer(generator.upsample_7.weight)
-            second = second_layer(generator.upsample_14.weight * scale_7.view(-1, 1, 1, 1))
-            bias_14 = bias_map(generator.upsample_14, shift_7, 7)  # (96, 14, 14)
-            bias_28 = bias_map(generator.upsample_28, shift_14, 14)  # (1, 28, 28)
-            last = (generator.upsample_28.weight * scale_14.view(-1, 1, 1, 1)).flatten(1)  # (96, 25)
+        weights = {name: tensor.detach().to(device) for name, tensor in generator.state_dict().items()}
+        self.finite = all_finite(weights.values())  # (), bool, on the device
+        scale_7, shift_7 = affine(weights, "norm_7", generator.norm_7.eps)
+        scale_14, shift_14 = affine(weights, "norm_14", generator.norm_14.eps)
+        first = first_layer(weights["upsample_7.weight"])
+        second = second_layer(weights["upsample_14.weight"] * scale_7.view(-1, 1, 1, 1))
+        bias_14 = bias_map(generator.upsample_14, weights, "upsample_14", shift_7, 7)  # (96, 14, 14)
+        bias_28 = bias_map(generator.upsample_28, weights, "upsample_28", shift_14, 14)  # (1, 28, 28)
+        last = (weights["upsample_28.weight"] * scale_14.view(-1, 1, 1, 1)).flatten(1)  # (96, 25)
         self.device = device
         self.latent_size = generator.latent_size
         self.step = 1  # what lengths of batches must be multiples of
-        self.embedding = place(generator.embedding.weight, device)
-        self.dense = place(generator.dense.weight.t(), device), place(generator.dense.bias, device)
+        self.embedding = place(weights["embedding.weight"], device)
+        self.dense = place(weights["dense.weight"].t(), device), place(weights["dense.bias"], device)
         self.first = Interpolation(*(place(matrix, device) for matrix in first))
-        self.first_bias = place(generator.upsample_7.bias, device)
+        self.first_bias = place(weights["upsample_7.bias"], device)
         self.second = Interpolation(*(place(matrix, device) for matrix in second))
         by_phase = bias_14.view(-1, 7, 2, 7, 2).permute(1, 3, 2, 4, 0)
         self.second_bias = place(by_phase.reshape(49, 1, -1), device)
@@ -61,9 +67,14 @@ class FoldedGenerator:
         return torch.tanh(images + self.last_bias)
 
 
-def place(tensor: Tensor | None, device: torch.device) -> Tensor:
-    assert tensor is not None
-    return tensor.detach().to(device, torch.float32, copy=True).contiguous()
+def place(tensor: Tensor, device: torch.device) -> Tensor:
+    return tensor.to(device, torch.float32, copy=True).contiguous()
+
+
+def all_finite(tensors: Iterable[Tensor]) -> Tensor:
+    """Compute on the tensors' device whether all their numbers are finite: bool ()."""
+    largest = torch._foreach_norm([tensor for tensor in tensors if tensor.is_floating_point()], math.inf)
+    return torch.stack([each.float() for each in largest]).isfinite().all()
 
 
 # ----------------------------------------------------------------------------
@@ -71,17 +82,17 @@ def place(tensor: Tensor | None, device: torch.device) -> Tensor:
 # bias becomes a map of biases.
 
 
-def affine(norm: BatchNorm) -> tuple[Tensor, Tensor]:
+def affine(weights: Mapping[str, Tensor], norm: str, eps: float) -> tuple[Tensor, Tensor]:
     """Return the scale and the shift (C,) of a batch normalisation in inference mode."""
-    assert norm.running_var is not None
-    assert norm.running_mean is not None
-    scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
-    return scale, norm.bias - norm.running_mean * scale
+    scale = weights[f"{norm}.weight"] / torch.sqrt(weights[f"{norm}.running_var"] + eps)
+    return scale, weights[f"{norm}.bias"] - weights[f"{norm}.running_mean"] * scale
 
 
-def bias_map(layer: UpsampleSame, shift: Tensor, size: int) -> Tensor:
+def bias_map(layer: UpsampleSame, weights: Mapping[str, Tensor], name: str, shift: Tensor, size: int) -> Tensor:
     """Compute what a layer makes of `shift` (C,) at every position of its input: (C', 2 * size, 2 * size)."""
-    mapped: Tensor = layer(shift.view(1, -1, 1, 1).expand(1, -1, size, size).contiguous())
+    everywhere = shift.view(1, -1, 1, 1).expand(1, -1, size, size).contiguous()
+    own = {part: weights[f"{name}.{part}"] for part in ("weight", "bias")}
+    mapped: Tensor = torch.func.functional_call(layer, own, everywhere)
     return mapped[0]
 
 
@@ -106,20 +117,39 @@ class Interpolation(NamedTuple):
 
 def first_layer(weight: Tensor) -> Interpolation:
     """3 x 3 by a kernel of 5 x 5, weight (C, C', 5, 5): all 7 x 7 of the product."""
-    values, scales = evaluation(SEVEN, 3)
+    values, kernel, result = (copy_to(weight.device, matrix) for matrix in first_matrices())
     taps = weight.permute(2, 3, 0, 1).flatten(0, 1).double()  # (25, C, C')
-    kernel = torch.einsum("pk,kcd->pcd", both_axes(evaluation(SEVEN, 5, scaled=False)[0]), taps)
-    return Interpolation(both_axes(values), kernel, both_axes(interpolation(SEVEN) * scales))
+    return Interpolation(values, torch.einsum("pk,kcd->pcd", kernel, taps), result)
 
 
 def second_layer(weight: Tensor) -> Interpolation:
     """7 x 7 by the four phases of a kernel of 5 x 5 and stride 2, which are 3 x 3: the middle 7 x 7 of each product."""
-    values, scales = evaluation(NINE, 7)
+    values, phases, result = (copy_to(weight.device, matrix) for matrix in second_matrices())
     taps = weight.permute(2, 3, 0, 1).flatten(0, 1).double()
+    kernels = [torch.einsum("pk,kcd->pcd", phase, taps) for phase in phases]
+    return Interpolation(values, torch.cat(kernels, 2), result)
+
+
+def copy_to(device: torch.device, matrix: np.ndarray) -> Tensor:
+    return torch.from_numpy(matrix).to(device, non_blocking=True)
+
+
+@cache
+def first_matrices() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Make the matrices of the first layer, float64: values (49, 9), kernel (49, 25), result (49, 49)."""
+    values, scales = evaluation(SEVEN, 3)
+    kernel = both_axes(evaluation(SEVEN, 5, scaled=False)[0])
+    return both_axes(values), kernel, both_axes(interpolation(SEVEN) * scales)
+
+
+@cache
+def second_matrices() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Make the matrices of the second layer, float64: values (81, 49), kernels (4, 81, 25), result (49, 81)."""
+    values, scales = evaluation(NINE, 7)
     at_points = evaluation(NINE, 3, scaled=False)[0]
     phases = [at_points @ placement(phase) for phase in PHASES]
-    kernels = [torch.einsum("pk,kcd->pcd", kronecker(rows, columns), taps) for rows in phases for columns in phases]
-    return Interpolation(both_axes(values), torch.cat(kernels, 2), both_axes(interpolation(NINE)[1:8] * scales))
+    kernels = np.stack([np.kron(rows, columns) for rows in phases for columns in phases])
+    return both_axes(values), kernels, both_axes(interpolation(NINE)[1:8] * scales)
 
 
 def evaluation(points: tuple[float, ...], length: int, scaled: bool = True) -> tuple[np.ndarray, np.ndarray]:
@@ -145,9 +175,5 @@ def placement(phase: tuple[tuple[int, int], ...]) -> np.ndarray:
     return matrix
 
 
-def kronecker(rows: np.ndarray, columns: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.kron(rows, columns))
-
-
-def both_axes(matrix: np.ndarray) -> Tensor:
-    return kronecker(matrix, matrix)
+def both_axes(matrix: np.ndarray) -> np.ndarray:
+    return np.kron(matrix, matrix)

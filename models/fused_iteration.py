@@ -6,7 +6,8 @@ What differs from the plain iteration:
     Keras' `same` does;
     bias, leaky ReLU and dropout are one kernel (`fused_kernels`); both heads are one product, and losses have their
     gradients in closed form (`fused_losses`);
-    3 x 3 maps are upsampled by one product, without the convolution's products with padding;
+    3 x 3 maps are upsampled by one product, without the convolution's products with padding; layers of one channel,
+    for which cuDNN has no fast convolution, are products too;
     the embedding is a product with one-hot labels, whose gradient needs no atomic additions;
     the penalty's neighbours are judged together with the real images and the fakes.
 """
@@ -131,13 +132,19 @@ class FusedIteration(Iteration):
         def activate(h: Tensor, layer: int) -> Tensor:
             return self.kernels.activate(h, w[f"conv_{layer}.bias"], bits[layer - 1], 0.2, self.discriminator.dropout.p)
 
-        h = activate(F.conv2d(images, w["conv_1.weight"], stride=2, padding=1), 1)
+        h = activate(self.convolve_one_channel(images, w["conv_1.weight"]), 1)
         h = activate(F.conv2d(h, w["conv_2.weight"], padding=1), 2)
         h = activate(F.conv2d(h, w["conv_3.weight"], stride=2, padding=1), 3)
         h = activate(F.conv2d(h, w["conv_4.weight"], padding=1), 4)
         h = h.permute(0, 2, 3, 1).flatten(1)  # (N, 12544)
         weight = w["joined.weight"]
         return F.linear(h.to(weight.dtype), weight, w["joined.bias"])
+
+    def convolve_one_channel(self, images: Tensor, weight: Tensor) -> Tensor:
+        """Halve images (N, 1, 28, 28) to (N, 32, 14, 14), by one product for all positions."""
+        columns = F.unfold(images, 4, padding=1, stride=2).transpose(1, 2)  # (N, 196, 16)
+        h = columns.reshape(-1, 16) @ weight.flatten(1).t()  # (N*196, 32)
+        return h.view(-1, 14, 14, len(weight)).permute(0, 3, 1, 2)
 
     def draw_bits(self, n: int) -> Sequence[Tensor | None]:
         """Draw 16 random bits for each element of the four layers' maps of n images, if there is dropout."""

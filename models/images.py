@@ -11,6 +11,7 @@ import torch
 from models.config import IMAGE_SIZE, NUM_CLASSES
 from models.data import Dataset
 from models.drawing import Series, draw_series, prepare
+from models.folding import FoldedGenerator
 from models.networks import Generator
 
 try:
@@ -95,12 +96,15 @@ def encode_zip(pictures: Iterable[tuple[str, np.ndarray]]) -> bytes:
 # same 40 latents in each; a white column; ten columns of real images in the order of their labels.
 
 
-def epoch_plot(generator: Generator, dataset: Dataset, epoch: int, seed: int) -> np.ndarray:
+def epoch_plot(generator: Generator | FoldedGenerator, dataset: Dataset, epoch: int, seed: int) -> np.ndarray:
     """Draw the plot of an epoch, counted from 1: uint8 (1120, 588), with the generator in inference mode.
 
-    The latents are the first 40 addresses of `seed`, so that the plots of a run show the same hands growing.
+    The latents are the first 40 addresses of `seed`, so that the plots of a run show the same hands growing. A folded
+    generator must come from `prepare`: then the plot has the pixels of the digits that are served.
     """
-    folded = prepare(generator, generator.dense.weight.device)
+    folded = generator
+    if not isinstance(folded, FoldedGenerator):
+        folded = prepare(folded, folded.dense.weight.device)
     generated = draw_series(folded, Series(None, PLOT_ROWS, seed)).reshape(PLOT_ROWS, NUM_CLASSES, IMAGE_SIZE, -1)
     white = np.full((PLOT_ROWS, 1, IMAGE_SIZE, IMAGE_SIZE), 255, np.uint8)
     real = real_columns(dataset, epoch).reshape(NUM_CLASSES, PLOT_ROWS, IMAGE_SIZE, -1).swapaxes(0, 1)
@@ -111,8 +115,8 @@ def epoch_plot(generator: Generator, dataset: Dataset, epoch: int, seed: int) ->
 def real_columns(dataset: Dataset, epoch: int) -> np.ndarray:
     """The epoch's 400 training images, (epoch - 1) * 400 and on, wrapping around, stably sorted by label."""
     shown = PLOT_ROWS * NUM_CLASSES
-    indices = torch.arange((epoch - 1) * shown, epoch * shown) % len(dataset.train_labels)
-    indices = indices.to(dataset.train_labels.device)
+    device = dataset.train_labels.device
+    indices = torch.arange((epoch - 1) * shown, epoch * shown, device=device) % len(dataset.train_labels)
     order = torch.argsort(dataset.train_labels[indices], stable=True)
     images: np.ndarray = dataset.train_images[indices[order]].cpu().numpy()
     return images

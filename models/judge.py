@@ -17,9 +17,9 @@ from torch import Tensor
 
 from models import classifier
 from models.classifier import Classifier, Role, look
-from models.config import NUM_CLASSES, DatasetName
+from models.config import DatasetName
 from models.data import Dataset
-from models.figures import Moments, mean_distance
+from models.figures import Moments, mean_distance, split_by_class
 from models.files import write_durably
 
 logger = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ class Judge:
 
 
 def train_judge(dataset: Dataset, role: Role) -> Judge:
-    """Train a judge on the training split, on the device the data set is on; minutes on a CPU."""
+    """Train a judge on the training split, on the data set's device; minutes on a CPU."""
     student = Classifier(role)
     classifier.train(student, dataset.train_images, dataset.train_labels, SEEDS[role])
     return with_real(student, role, dataset)
@@ -60,7 +60,7 @@ def with_real(student: Classifier, role: Role, dataset: Dataset) -> Judge:
             parameter.copy_(parameter.half())
     seen, labels = look(student, dataset.test_images), dataset.test_labels
     trained = look(student, dataset.train_images).features
-    distances = [mean_distance(trained[dataset.train_labels == label]) for label in range(NUM_CLASSES)]
+    distances = [mean_distance(features) for features in split_by_class(trained, dataset.train_labels)]
     accuracy = float((seen.classes == labels).float().mean())
     return Judge(student, role, Moments.of(seen.features), torch.tensor(distances), accuracy)
 
@@ -69,23 +69,32 @@ def with_real(student: Classifier, role: Role, dataset: Dataset) -> Judge:
 # Finding one: in the package, in the cache, or by training it.
 
 
-def find_judge(dataset: Dataset, role: Role, cache: Path) -> Judge:
-    """Find the judge of a data set. Where none comes with the package, it is trained, and kept in the cache.
+def find_judge(dataset: Dataset, role: Role, cache: Path, device: torch.device) -> Judge:
+    """Return the judge of a data set, on `device`. If the package has none, train it there and store it in the cache.
 
-    The package's are those of the data sets as a whole, whatever part of them is trained on.
+    The data set may be on any device; it is moved once, if a judge is trained. The package's judges are those of whole
+    data sets, and are used for parts of them too.
     """
     if (bundled := bundled_judge(dataset.name, role)) is not None:
-        return bundled
+        return bundled.to(device)
     path = cache / f"{dataset.checksum.removeprefix('sha256:')[:16]}-{role}.safetensors"
+    if (stored := stored_judge(path, role)) is not None:
+        return stored.to(device)
+    logger.info("training a judge of %s digits, once, on %s", dataset.name, device)
+    data = to_bytes(train_judge(dataset.to(device), role))
+    write_durably(path, data)
+    return from_bytes(data, role).to(device)  # as the next process reads it: both compute the same figures
+
+
+def stored_judge(path: Path, role: Role) -> Judge | None:
+    """Read a judge's file; None if it is missing or damaged."""
     try:
         return from_bytes(path.read_bytes(), role)
     except FileNotFoundError:
-        logger.info("training a judge of %s digits, once", dataset.name)
+        return None
     except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
-        logger.warning("%s is damaged, and made anew: %s", path, error)
-    judge = train_judge(dataset, role)
-    write_durably(path, to_bytes(judge))
-    return judge
+        logger.warning("%s is damaged and will be replaced: %s", path, error)
+        return None
 
 
 def bundled_judge(name: DatasetName, role: Role) -> Judge | None:

@@ -13,8 +13,8 @@ from models.classifier import look
 from models.config import NUM_CLASSES
 from models.data import Dataset
 from models.drawing import latents, to_pixels
-from models.figures import Moments, frechet, mean_distance
-from models.folding import FoldedGenerator
+from models.figures import Moments, frechet, pairwise_mean
+from models.folding import FoldedGenerator, all_finite
 from models.judge import Judge, find_judge
 from models.networks import Generator
 
@@ -77,23 +77,24 @@ class Verdict(NamedTuple):
 
 
 def is_finite(generator: Generator) -> bool:
-    return all(bool(tensor.isfinite().all()) for tensor in generator.state_dict().values())
+    return bool(all_finite(generator.state_dict().values()))
 
 
 class Assessor:
-    """Judges generators of one latent size on one device."""
+    """Judges generators of one latent size on one device. What is folded already is not folded again."""
 
     def __init__(self, judge: Judge, latent_size: int, device: torch.device, digits: int = DIGITS) -> None:
         self.judge = judge.to(device)
+        self.real = judge.real.cpu()
         self.device = device
         self.labels = torch.arange(NUM_CLASSES, device=device).repeat_interleave(digits)
         self.noise = latents(SEED, 0, digits, latent_size).to(device).repeat(NUM_CLASSES, 1)
 
-    def verdict(self, raw: Generator, averaged: Generator | None = None) -> Verdict:
-        """Judge an epoch's generator and that of its averaged weights, where there is one; the better one by Frechet
-        distance counts."""
-        generators = [raw] if averaged is None else [raw, averaged]
-        if not all(is_finite(generator) for generator in generators):
+    def verdict(self, raw: Generator | FoldedGenerator, averaged: Generator | FoldedGenerator | None = None) -> Verdict:
+        """Judge an epoch's generator and, if given, that of its averaged weights; the better one by Frechet distance
+        counts."""
+        generators = [self.fold(generator) for generator in (raw, averaged) if generator is not None]
+        if not bool(torch.stack([generator.finite for generator in generators]).all()):
             return Verdict(False, {}, NOT_FINITE)
         qualities = [self.assess(generator) for generator in generators]
         better = min(range(len(qualities)), key=lambda which: qualities[which].frechet_distance)
@@ -103,27 +104,32 @@ class Assessor:
                 metrics[f"frechet_distance_{name}"] = round(quality.frechet_distance, 4)
         return Verdict(better == 1, metrics, qualities[better].refusal())
 
-    def assess(self, generator: Generator) -> Quality:
-        """Draw the addresses and look at them."""
-        seen = look(self.judge.classifier, self.draw(generator))
-        right = seen.classes == self.labels
-        classes = range(NUM_CLASSES)
-        distances = [mean_distance(seen.features[self.labels == label]) for label in classes]
+    def assess(self, generator: Generator | FoldedGenerator) -> Quality:
+        """Draw the addresses and compute their figures, which are read from the device all at once."""
+        seen = look(self.judge.classifier, self.draw(self.fold(generator)))
+        recognised = (seen.classes == self.labels).view(NUM_CLASSES, -1).float().mean(1)
+        by_class = seen.features.view(NUM_CLASSES, -1, seen.features.shape[1])  # the labels are in order
+        distances = torch.stack([pairwise_mean(features) for features in by_class])
+        figures = (recognised.double(), distances, *Moments.of(seen.features))
+        read = torch.cat([figure.flatten() for figure in figures]).cpu()
+        shares, varied, mean, covariance = read.split([figure.numel() for figure in figures])
         return Quality(
-            [float(right[self.labels == label].float().mean()) for label in classes],
-            [distance / float(real) for distance, real in zip(distances, self.judge.distances, strict=True)],
-            frechet(Moments.of(seen.features), self.judge.real),
+            shares.tolist(),
+            [distance / float(real) for distance, real in zip(varied.tolist(), self.judge.distances, strict=True)],
+            frechet(Moments(mean, covariance.view(len(mean), -1)), self.real),
         )
 
-    def draw(self, generator: Generator) -> Tensor:
-        """Draw what is judged: uint8 (N, 28, 28)."""
-        folded = FoldedGenerator(generator, self.device)
+    def draw(self, generator: FoldedGenerator) -> Tensor:
+        """Draw the digits that are judged: uint8 (N, 28, 28)."""
         batches = zip(self.noise.split(DRAWN_AT_ONCE), self.labels.split(DRAWN_AT_ONCE), strict=True)
-        return torch.cat([to_pixels(folded(noise, labels)) for noise, labels in batches])
+        return torch.cat([to_pixels(generator(noise, labels)) for noise, labels in batches])
+
+    def fold(self, generator: Generator | FoldedGenerator) -> FoldedGenerator:
+        return generator if isinstance(generator, FoldedGenerator) else FoldedGenerator(generator, self.device)
 
 
 def find_assessor(
     dataset: Dataset, latent_size: int, device: torch.device, cache: Path, digits: int = DIGITS
 ) -> Assessor:
-    """Find the judge that chooses among generators of this data set; one that is missing is trained here, once."""
-    return Assessor(find_judge(dataset, "choosing", cache), latent_size, device, digits)
+    """Find the judge that chooses among this data set's generators; if there is none yet, train it on `device`."""
+    return Assessor(find_judge(dataset, "choosing", cache, device), latent_size, device, digits)

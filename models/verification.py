@@ -10,7 +10,9 @@ from models.classifier import look
 from models.config import DatasetName
 from models.judge import Judge, bundled_judge, to_bytes
 
-TOGETHER = 16  # digits looked at together, always: in batches of other lengths sums may round otherwise
+# Digits are classified in batches of one fixed length: in batches of other lengths sums may be rounded differently.
+TOGETHER = 16
+TOGETHER_ON_GPU = 64  # takes a GPU no longer than 16
 
 
 class Verifier:
@@ -19,15 +21,21 @@ class Verifier:
     def __init__(self, judge: Judge, device: torch.device) -> None:
         self.checksum = hashlib.sha256(to_bytes(judge)).hexdigest()
         self.classifier = judge.to(device).classifier
+        self.device = device
+        self.batch = TOGETHER if device.type == "cpu" else TOGETHER_ON_GPU
 
     def probabilities(self, digits: np.ndarray, labels: int | np.ndarray) -> np.ndarray:
-        """Return how probable it finds it that digits, uint8 (n, 28, 28), are of labels (n,): float32 (n,), 0-1."""
+        """Return the probabilities, float32 (n,), 0-1, that digits, uint8 (n, 28, 28), are of labels (n,).
+
+        They do not depend on which digits are passed together. The digits go to the device once and the result returns
+        once.
+        """
         n = len(digits)
-        padded = np.concatenate((digits, np.zeros((-n % TOGETHER, *digits.shape[1:]), np.uint8)))
-        parts = torch.from_numpy(padded).split(TOGETHER)
-        seen = torch.cat([look(self.classifier, part).probabilities for part in parts])
-        found: np.ndarray = seen[:n].cpu().numpy()[np.arange(n), labels]
-        return found
+        padded = np.concatenate((digits, np.zeros((-n % self.batch, *digits.shape[1:]), np.uint8)))
+        parts = torch.from_numpy(padded).to(self.device).split(self.batch)
+        probabilities = torch.cat([look(self.classifier, part).probabilities for part in parts])
+        of_labels: np.ndarray = probabilities[:n].cpu().numpy()[np.arange(n), labels]
+        return of_labels
 
 
 @functools.cache

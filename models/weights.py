@@ -1,5 +1,6 @@
 """Networks to safetensors bytes and back. What comes back has been checked: names, shapes, finite values."""
 
+from collections.abc import Mapping
 from typing import TypeVar
 
 import torch
@@ -19,8 +20,28 @@ class InvalidWeights(Exception):
 
 def to_bytes(network: nn.Module) -> bytes:
     """Serialise all weights and moving statistics as safetensors, in their own precision; equal ones to equal bytes."""
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    return save(state, metadata={"format": "pt"})
+    return state_to_bytes(snapshot(network))
+
+
+def state_to_bytes(state: Mapping[str, Tensor]) -> bytes:
+    """Serialise what `snapshot` returned: the bytes of `to_bytes` at that time. Uses no device."""
+    return save(dict(state), metadata={"format": "pt"})
+
+
+def snapshot(network: nn.Module) -> dict[str, Tensor]:
+    """Copy all weights and moving statistics to the host, by name. Later training does not change the copies."""
+    return to_host(network.state_dict())
+
+
+def to_host(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copy tensors of one device to the host, contiguous, in one transfer for each dtype."""
+    copies: dict[str, Tensor] = {}
+    for dtype in {tensor.dtype for tensor in tensors.values()}:
+        named = {name: tensor.detach() for name, tensor in tensors.items() if tensor.dtype == dtype}
+        flat = torch.cat([tensor.reshape(-1) for tensor in named.values()]).cpu()
+        parts = flat.split([tensor.numel() for tensor in named.values()])
+        copies |= {name: part.view(named[name].shape) for name, part in zip(named, parts, strict=True)}
+    return {name: copies[name] for name in tensors}
 
 
 def generator_from_bytes(data: bytes) -> Generator:

@@ -1,14 +1,18 @@
-"""What a job's run leaves on disk: a checkpoint an epoch, and its state, to go on from after a stop."""
+"""What a job's run leaves on disk: a checkpoint an epoch, and its state, to resume from after a stop.
+
+A thread writes the checkpoint while the next epoch is trained. A state is saved only when every epoch before it is
+published and recorded: a state past an epoch that is not would lose that epoch.
+"""
 
 import logging
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 
 import redis
 
-from models import resume, weights
+from models import resume
 from models.acceleration import describe
 from models.checkpoints import (
     AVERAGE,
@@ -22,11 +26,14 @@ from models.checkpoints import (
     Manifest,
 )
 from models.history import EpochResult
-from models.images import encode_png, epoch_plot
-from models.quality import Assessor, Verdict
+from models.images import encode_png
+from models.quality import Assessor
+from models.snapshot import EpochSnapshot, snapshot_epoch
 from models.storage.shelf import Unreachable
 from models.trainer import Trainer
 from models.version import code_version
+from models.weights import state_to_bytes
+from models.writer import BackgroundWriter
 from worker import metrics
 from worker.bench import JobBench
 from worker.jobs import EpochRecord
@@ -54,15 +61,27 @@ class Keeper:
         self.trainer = trainer
         self.store = store
         self.saved_at = time.monotonic()
-        self.may_save = True
+        self.writer = BackgroundWriter()
 
-    def publish(self, result: EpochResult) -> Manifest:
-        """Judge what the epoch made, and write its checkpoint."""
-        trainer, began = self.trainer, time.monotonic()
-        average = trainer.averaged_generator()
-        verdict = self.assessor.verdict(trainer.generator, average) if self.assessor else Verdict(False, {}, None)
-        plot = epoch_plot(trainer.generator.eval(), trainer.dataset, result.epoch, trainer.config.seed)
-        manifest = Manifest(
+    def start_to_publish(self, result: EpochResult, publish: Callable[[EpochSnapshot], None]) -> None:
+        """Judge what the epoch made, and call `publish` on the writer thread. Raises what an earlier `publish` raised.
+
+        `publish` must also record the epoch: when it has returned, states past the epoch may be saved.
+        """
+        self.writer.start(partial(publish, snapshot_epoch(self.trainer, result, self.assessor)))
+
+    def publish(self, snapshot: EpochSnapshot) -> Manifest:
+        """Write an epoch's checkpoint. Uses no device. Raises JobLost, Superseded, OSError."""
+        began = time.monotonic()
+        manifest, files = self.manifest(snapshot), files_of(snapshot)
+        self.lease.check_held()
+        published = self.store.publish(manifest, files)
+        metrics.tell(metrics.PUBLISH_SECONDS, snapshot.seconds + time.monotonic() - began)
+        return published
+
+    def manifest(self, snapshot: EpochSnapshot) -> Manifest:
+        trainer, result, verdict = self.trainer, snapshot.result, snapshot.verdict
+        return Manifest(
             id=str(CheckpointId(self.job_id, result.epoch)),
             job=self.job_id,
             epoch=result.epoch,
@@ -79,16 +98,6 @@ class Keeper:
             fence=self.lease.claim.fence,
             files={},
         )
-        files = {
-            GENERATOR: weights.to_bytes(trainer.generator),
-            AVERAGE: weights.to_bytes(average),
-            DISCRIMINATOR: weights.to_bytes(trainer.discriminator),
-            SAMPLES: encode_png(plot),
-        }
-        self.lease.check_held()
-        published = self.store.publish(manifest, files)
-        metrics.tell(metrics.PUBLISH_SECONDS, time.monotonic() - began)
-        return published
 
     def restore(self) -> list[EpochRecord]:
         """Go on where an earlier attempt stopped. Returns the epochs before that which the job's record has lost.
@@ -125,20 +134,13 @@ class Keeper:
         if time.monotonic() - self.saved_at >= self.save_seconds:
             self.save()
 
-    @contextmanager
-    def not_saving(self) -> Iterator[None]:
-        """Whatever ends the block early leaves the state that was kept last."""
-        self.may_save = False
-        yield
-        self.may_save = True
-
     def save(self) -> None:
-        """Keep where the run stands, if it may be. A disk that refuses costs what was done since the last time.
+        """Save the run's state after every epoch before it was recorded. A disk that refuses costs what was done since
+        the last time.
 
-        Raises JobLost, Superseded.
+        Raises JobLost, Superseded, and what publishing raised: no state is saved after that.
         """
-        if not self.may_save:
-            return
+        self.writer.wait()
         began = time.monotonic()
         state = self.trainer.state()
         self.lease.check_held()
@@ -152,6 +154,15 @@ class Keeper:
         except redis.RedisError as error:
             logger.warning("job %s: its state is kept, but Redis could not be told: %s", self.job_id, error)
         self.saved_at = time.monotonic()
+
+
+def files_of(snapshot: EpochSnapshot) -> dict[str, bytes]:
+    return {
+        GENERATOR: state_to_bytes(snapshot.generator),
+        AVERAGE: state_to_bytes(snapshot.average),
+        DISCRIMINATOR: state_to_bytes(snapshot.discriminator),
+        SAMPLES: encode_png(snapshot.plot),
+    }
 
 
 def record_of(manifest: Manifest) -> EpochRecord:

@@ -1,20 +1,22 @@
 """A job's way from claimed to ended: binds the trainer, which knows no jobs, to the record and the checkpoints."""
 
 import logging
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 
 import redis
 from structlog.contextvars import bind_contextvars, bound_contextvars
 
+from models import memory
 from models.acceleration import describe, find_device
 from models.checkpoints import CheckpointDamaged, CheckpointNotFound, CheckpointStore, Superseded
 from models.data import DatasetUnavailable, load_dataset
-from models.devices import DeviceUnavailable
+from models.devices import DeviceOutOfMemory, DeviceUnavailable
 from models.history import Hopeless, Progress
 from models.quality import digits_worth, find_assessor
 from models.retention import thin_out
+from models.snapshot import EpochSnapshot
 from models.storage.shelf import Unreachable
 from models.trainer import Trainer
 from models.weights import InvalidWeights
@@ -35,6 +37,7 @@ FAILURES = (  # whose message says all there is to say
     CheckpointDamaged,
     CheckpointNotFound,
     DatasetUnavailable,
+    DeviceOutOfMemory,
     DeviceUnavailable,
     Hopeless,
     InvalidWeights,
@@ -48,7 +51,8 @@ def run_next_job(settings: WorkerSettings, knock: Callable[[RunsOn], None] = lam
     Until one waits it helps whoever welcomes help. `knock` tells an idle worker that there is something to do.
     Raises DeviceUnavailable, and takes none, where this worker's device is gone.
     """
-    takes = taken_by(kind_of(str(find_device(settings.device))))
+    device = find_device(settings.device)
+    takes = taken_by(kind_of(str(device)))
     bench, store = JobBench.connect(settings.redis_url), settings.open_store()
     try:
         while (claim := bench.claim(settings.lease_seconds, store.highest_fence(), takes)) is None:
@@ -76,6 +80,7 @@ def run_next_job(settings: WorkerSettings, knock: Callable[[RunsOn], None] = lam
     finally:
         metrics.tell(metrics.IMAGES_PER_SECOND, 0)
         bench.close()
+        memory.release(device)  # for the next job, and for other workers on this device
 
 
 def told_as(claim: Claim) -> AbstractContextManager[None]:
@@ -91,10 +96,11 @@ def carry_out(
     logger.info("job %s starts, with token %d", job_id, lease.claim.fence)
     try:
         take_over(bench, lease, store)
-        if lease.claim.job.order:
-            make_dataset(bench, lease, store, settings, knock)
-        else:
-            train(bench, lease, store, settings)
+        with measured_memory(lease.claim.job, settings):
+            if lease.claim.job.order:
+                make_dataset(bench, lease, store, settings, knock)
+            else:
+                train(bench, lease, store, settings)
     except interruption.Interrupted:
         logger.info("job %s goes back to the queue: this worker stops", job_id)
         return JobStatus.QUEUED, ""
@@ -102,7 +108,7 @@ def carry_out(
         logger.info("job %s is cancelled", job_id)
         return JobStatus.CANCELLED, ""
     except FAILURES as error:
-        logger.error("job %s failed: %s", job_id, error)
+        logger.error("job %s failed: %s", job_id, str(error))  # not the error: its frames hold the job's memory
         return JobStatus.FAILED, str(error)
     except (JobLost, Superseded):
         raise
@@ -111,6 +117,19 @@ def carry_out(
         return JobStatus.FAILED, f"{type(error).__name__}: {error}. The worker's log has the details."
     logger.info("job %s succeeded", job_id)
     return JobStatus.SUCCEEDED, ""
+
+
+@contextmanager
+def measured_memory(job: Job, settings: WorkerSettings) -> Iterator[None]:
+    """Log a job's peak memory on a GPU, however it ends. Raises DeviceOutOfMemory, DeviceUnavailable."""
+    device = find_device(settings.device)
+    memory.reset_peak(device)
+    try:
+        with memory.explain_out_of_memory(device, None if job.order else job.config.batch_size):
+            yield
+    finally:
+        if (peak := memory.describe_peak(device)) is not None:
+            logger.info("job %s: peak memory: %s", job.id, peak)
 
 
 def take_over(bench: JobBench, lease: Lease, store: CheckpointStore) -> None:
@@ -130,7 +149,8 @@ def take_over(bench: JobBench, lease: Lease, store: CheckpointStore) -> None:
 
 
 def train(bench: JobBench, lease: Lease, store: CheckpointStore, settings: WorkerSettings) -> None:
-    """Train all epochs, publishing a checkpoint after each before the record tells of it."""
+    """Train all epochs. A writer thread publishes a checkpoint after each and then records it, while the next is
+    trained; when this returns or raises, nothing is being written any more."""
 
     stubborn = Stubborn(bench, lease)
     check = stubborn.check
@@ -160,20 +180,36 @@ def train(bench: JobBench, lease: Lease, store: CheckpointStore, settings: Worke
         except redis.RedisError as error:  # progress is not worth a run
             logger.warning("job %s: progress not told: %s", claim.job.id, error)
 
-    try:
-        for result in trainer.run(report, check):
-            with keeper.not_saving():  # a state past an epoch that nobody was told of would lose it
-                published = stubborn(f"epoch {result.epoch} cannot be published", partial(keeper.publish, result))
-                record = record_of(published)
-                persist(partial(bench.add_epoch, claim, record), lease.check_held)
-            meter.epoch_ended(record)
-            if record.refused:
-                logger.warning("job %s: epoch %d is not served: %s", claim.job.id, result.epoch, record.refused)
-            logger.info("job %s: epoch %d\n%s", claim.job.id, result.epoch, result.losses.table())
-            keep_within_budget(store, settings.store_limit)
-    except (interruption.Interrupted, Cancelled):
-        keeper.save()
-        raise
+    def check_both() -> None:
+        check()
+        keeper.writer.check()
+
+    publish = partial(publish_and_record, bench, keeper, stubborn, meter, settings.store_limit)
+    with keeper.writer:
+        try:
+            for result in trainer.run(report, check_both):
+                keeper.start_to_publish(result, publish)
+        except (interruption.Interrupted, Cancelled):
+            keeper.save()
+            raise
+
+
+def publish_and_record(
+    bench: JobBench, keeper: Keeper, stubborn: Stubborn, meter: metrics.Meter, limit: int, snapshot: EpochSnapshot
+) -> None:
+    """Publish an epoch's checkpoint before the record names it. Runs on the writer thread.
+
+    Raises JobLost, Superseded, Cancelled, Interrupted, OSError; the epoch is not recorded then.
+    """
+    claim, result = stubborn.lease.claim, snapshot.result
+    published = stubborn(f"epoch {result.epoch} cannot be published", partial(keeper.publish, snapshot))
+    record = record_of(published)
+    persist(partial(bench.add_epoch, claim, record), stubborn.lease.check_held)
+    meter.epoch_ended(record)
+    if record.refused:
+        logger.warning("job %s: epoch %d is not served: %s", claim.job.id, result.epoch, record.refused)
+    logger.info("job %s: epoch %d\n%s", claim.job.id, result.epoch, result.losses.table())
+    keep_within_budget(keeper.store, limit)
 
 
 def drop_state(store: CheckpointStore, claim: Claim) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # takes a while to load
     from app.settings import AppSettings
 
 WIDE = 1000  # columns: as wide as may be
+FAILED = 1  # the exit code if a run fails
 MISTAKE = 2  # the exit code of what a user can mend: docs/commands.md lists all
 
 console = Console()

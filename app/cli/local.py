@@ -7,10 +7,12 @@ import typer
 from pydantic import ValidationError
 
 from app.cli.common import (
+    FAILED,
     AsJson,
     Commands,
     Home,
     check_place,
+    complain,
     console,
     errors,
     mistakes_in_a_sentence,
@@ -67,7 +69,7 @@ def train(
         take_folder(out, going_on)  # which needs nothing that takes a while to load
 
     from app.local.training import Stopped, train_here
-    from models.devices import DeviceUnavailable
+    from models.devices import DeviceOutOfMemory, DeviceUnavailable
     from models.history import Hopeless
     from models.mnist import DatasetUnavailable
     from models.resume import InvalidState
@@ -82,6 +84,9 @@ def train(
                 f"acgan: stopped; the same command with --resume goes on in {out}/", style="red", highlight=False
             )
             raise typer.Exit(130) from None
+        except DeviceOutOfMemory as error:
+            complain(str(error))
+            raise typer.Exit(FAILED) from None
 
 
 def digits(

@@ -9,6 +9,7 @@ import typer
 
 from app.cli import recipe
 from app.cli.common import (
+    FAILED,
     MISTAKE,
     AsJson,
     Commands,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:  # takes a while to load
     from app.schemas import JobView
     from app.wire.ordering import DatasetView
 
-FAILED, CANCELLED, UNAVAILABLE, INTERRUPTED = 1, 3, 4, 130  # exit codes: docs/commands.md
+CANCELLED, UNAVAILABLE, INTERRUPTED = 3, 4, 130  # exit codes: docs/commands.md
 
 Url = Annotated[str | None, typer.Option(help="Where the service is [ACGAN_URL, or http://127.0.0.1:8000].")]
 Key = Annotated[str | None, typer.Option(help="A key, where the service wants one [ACGAN_KEY].")]

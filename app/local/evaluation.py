@@ -36,7 +36,7 @@ def evaluate_here(
     with console.status("loading") as status:
         data = load_dataset(config, settings.data_dir, settings.cache_dir, settings.mirrors).to(device)
         status.update(f"finding the judge of {dataset} digits; where there is none yet, it is trained: some minutes")
-        judge = find_judge(data, "reporting", settings.judges_dir).to(device)
+        judge = find_judge(data, "reporting", settings.judges_dir, device)
         examiner = Examiner(data, judge, QUICK if quick else FULL, status.update)
         real = find_real(examiner, settings.judges_dir)
         found, neighbours = evaluate(name, prepare(generator, device), examiner, real)

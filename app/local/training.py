@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from pydantic import Field, ValidationError
@@ -17,14 +18,17 @@ from app.settings import AppSettings
 from models import resume
 from models.acceleration import describe, find_device
 from models.config import TrainingConfig
-from models.data import Dataset, load_dataset
+from models.data import load_dataset
 from models.files import write_durably
 from models.history import EpochResult, Record, to_csv
 from models.history import Progress as RunProgress
-from models.images import encode_png, epoch_plot
+from models.images import encode_png
+from models.memory import explain_out_of_memory
 from models.quality import Assessor, digits_worth, find_assessor
+from models.snapshot import EpochSnapshot, snapshot_epoch
 from models.trainer import Check, Trainer
-from models.weights import to_bytes
+from models.weights import state_to_bytes
+from models.writer import BackgroundWriter
 
 
 class Stopped(Exception):
@@ -46,46 +50,71 @@ class History(Record):
 
 @dataclass
 class Folder:
-    """What a run leaves, each file whole or not at all, and its state, to go on from after a stop."""
+    """What a run leaves, each file whole or not at all, and its state, to resume from after a stop.
+
+    An epoch's files are written while the next epoch is trained, all of them before those of the next epoch. A state is
+    only saved when the files of every epoch before it are on disk.
+    """
 
     out: Path
     save_seconds: float
+    on_epoch: Callable[[LocalEpoch], None]
     epochs: list[LocalEpoch] = field(default_factory=list)
-    saved_at: float = field(default_factory=time.monotonic)
+    reported: int = 0  # epochs that `on_epoch` was called for, or that an earlier process trained
+    saved_at: float | None = None
+    writer: BackgroundWriter = field(default_factory=BackgroundWriter)
 
     def go_on(self, trainer: Trainer) -> None:
         """Take up the run that is there. Raises InvalidState, OSError."""
         trainer.load_state(resume.from_bytes((self.out / STATE).read_bytes()))
+        self.saved_at = time.monotonic()
         if trainer.epoch > 1:
             history = History.model_validate_json((self.out / HISTORY).read_bytes(), extra="ignore")
             self.epochs = [epoch for epoch in history.epochs if epoch.epoch < trainer.epoch]
+            self.reported = len(self.epochs)
 
-    def keep(self, trainer: Trainer, dataset: Dataset, result: EpochResult, assessor: Assessor | None) -> LocalEpoch:
-        """Write an epoch's files under the seed's names, and then the state after it."""
-        number = f"epoch_{result.epoch:03d}"
-        average = trainer.averaged_generator()
-        plot = epoch_plot(trainer.generator.eval(), dataset, result.epoch, trainer.config.seed)
-        write_durably(self.out / f"plot_{number}_generated.png", encode_png(plot))
-        write_durably(self.out / f"params_generator_{number}.safetensors", to_bytes(trainer.generator))
-        write_durably(self.out / f"params_generator_average_{number}.safetensors", to_bytes(average))
-        write_durably(self.out / f"params_discriminator_{number}.safetensors", to_bytes(trainer.discriminator))
-        epoch = LocalEpoch(**dict(result))
-        if assessor is not None:
-            verdict = assessor.verdict(trainer.generator, average)
-            epoch = epoch.model_copy(update={"metrics": verdict.metrics, "refused": verdict.refused})
-        self.epochs.append(epoch)
-        history = History(config=trainer.config, dataset_checksum=dataset.checksum, epochs=self.epochs)
+    def keep(self, trainer: Trainer, result: EpochResult, assessor: Assessor | None) -> None:
+        """Judge an epoch and start to write its files. Raises OSError if those of an earlier epoch failed."""
+        epoch = snapshot_epoch(trainer, result, assessor)
+        self.writer.start(partial(self.write, epoch, trainer.config, trainer.dataset.checksum))
+
+    def write(self, snapshot: EpochSnapshot, config: TrainingConfig, checksum: str) -> None:
+        """Write an epoch's files under the names of the original example, then history and table. Raises OSError."""
+        number, verdict = f"epoch_{snapshot.result.epoch:03d}", snapshot.verdict
+        write_durably(self.out / f"plot_{number}_generated.png", encode_png(snapshot.plot))
+        for name, state in (
+            ("generator", snapshot.generator),
+            ("generator_average", snapshot.average),
+            ("discriminator", snapshot.discriminator),
+        ):
+            write_durably(self.out / f"params_{name}_{number}.safetensors", state_to_bytes(state))
+        epoch = LocalEpoch(**dict(snapshot.result), metrics=verdict.metrics, refused=verdict.refused)
+        history = History(config=config, dataset_checksum=checksum, epochs=[*self.epochs, epoch])
         write_durably(self.out / HISTORY, json.dumps(history.model_dump(mode="json"), indent=2).encode())
-        write_durably(self.out / TABLE, to_csv(self.epochs).encode())
-        self.save(trainer)
-        return epoch
+        write_durably(self.out / TABLE, to_csv(history.epochs).encode())
+        self.epochs = history.epochs
+
+    def report(self) -> None:
+        """Call `on_epoch` for each epoch whose files are on disk by now. Raises OSError if they cannot be written."""
+        self.writer.check()
+        for epoch in self.epochs[self.reported :]:
+            self.reported += 1
+            self.on_epoch(epoch)
+
+    def finish_writing(self) -> None:
+        """Wait until all files of finished epochs are on disk. Raises OSError."""
+        self.writer.wait()
+        self.report()
 
     def save(self, trainer: Trainer) -> None:
+        """Save the run's state after the files of the epochs before it. Raises Diverged, OSError."""
+        self.finish_writing()
         write_durably(self.out / STATE, resume.to_bytes(trainer.state()))
         self.saved_at = time.monotonic()
 
     def save_now_and_then(self, trainer: Trainer) -> None:
-        if time.monotonic() - self.saved_at >= self.save_seconds:
+        """Save the state if none was saved for `save_seconds`, or ever: a run that is killed can then be resumed."""
+        if self.saved_at is None or time.monotonic() - self.saved_at >= self.save_seconds:
             self.save(trainer)
 
 
@@ -95,35 +124,49 @@ def train_here(
     out: Path,
     console: Console,
     going_on: bool,
-    told: Callable[[LocalEpoch], None] | None = None,
+    on_epoch: Callable[[LocalEpoch], None] | None = None,
 ) -> None:
-    """Train all epochs, leaving in `out`, which `take_folder` has taken, what the seed leaves: plots, weights, history.
+    """Train all epochs, leaving in `out`, which `take_folder` has taken, the files of the original example.
 
-    What happens is shown on `console`, and each epoch told to `told` instead, where there is one.
+    Progress is shown on `console`. `on_epoch` is called, in this thread, once an epoch's files are on disk, which is
+    while the next epoch is trained; by default the epoch is printed. All files are on disk when this returns or raises.
 
-    Raises FolderTaken, DatasetUnavailable, DeviceUnavailable, Hopeless, InvalidState, OSError, Stopped.
+    Raises FolderTaken, DatasetUnavailable, DeviceOutOfMemory, DeviceUnavailable, Hopeless, InvalidState, OSError,
+    Stopped.
     """
     device = find_device(settings.device)
-    folder = Folder(out, settings.save_seconds)
+    folder = Folder(out, settings.save_seconds, on_epoch or (lambda epoch: tell_epoch(epoch, config.epochs, console)))
     dataset = load_dataset(config, settings.data_dir, settings.cache_dir, settings.mirrors)
-    trainer = Trainer(config, dataset, device)
-    try:
-        if going_on:
-            folder.go_on(trainer)
-    except ValidationError as error:
-        raise FolderTaken(f"{out / HISTORY} cannot be read: {error.errors()[0]['msg']}") from error
-    where = f", from iteration {trainer.iteration} of epoch {trainer.epoch}" if going_on else ""
-    iterations = "1 iteration" if trainer.batches == 1 else f"{trainer.batches} iterations"
-    console.print(
-        f"Training on {describe(device)} in {trainer.precision}{where}: {len(dataset.train_labels)} images of "
-        f"{dataset.name}, {iterations} an epoch. Files go to {out}/"
-    )
-    assessor = None
-    if settings.judge:
-        digits = digits_worth(trainer.batches)
-        assessor = find_assessor(dataset, config.latent_size, device, settings.judges_dir, digits)
-    with progress_bar(console) as bar, interruptible() as check:
-        task = bar.add_task("run", total=config.epochs * trainer.batches, epoch=f"1/{config.epochs}", rate=0.0)
+    with explain_out_of_memory(device, config.batch_size):
+        trainer = Trainer(config, dataset, device)
+        try:
+            if going_on:
+                folder.go_on(trainer)
+        except ValidationError as error:
+            raise FolderTaken(f"{out / HISTORY} cannot be read: {error.errors()[0]['msg']}") from error
+        where = f", from iteration {trainer.iteration} of epoch {trainer.epoch}" if going_on else ""
+        iterations = "1 iteration" if trainer.batches == 1 else f"{trainer.batches} iterations"
+        console.print(
+            f"Training on {describe(device)} in {trainer.precision}{where}: {len(dataset.train_labels)} images of "
+            f"{dataset.name}, {iterations} an epoch. Files go to {out}/"
+        )
+        assessor = None
+        if settings.judge:
+            digits = digits_worth(trainer.batches)
+            assessor = find_assessor(dataset, config.latent_size, device, settings.judges_dir, digits)
+        train_into(folder, trainer, assessor, console)
+    (out / STATE).unlink(missing_ok=True)
+
+
+def train_into(folder: Folder, trainer: Trainer, assessor: Assessor | None, console: Console) -> None:
+    """Train all epochs that are left. Raises Hopeless, OSError, Stopped; all files are on disk by then."""
+    epochs = trainer.config.epochs
+    with progress_bar(console) as bar, interruptible() as stop_check, folder.writer:
+        task = bar.add_task("run", total=epochs * trainer.batches, epoch=f"1/{epochs}", rate=0.0)
+
+        def check() -> None:
+            stop_check()
+            folder.report()
 
         def report(progress: RunProgress) -> None:
             show(bar, task, progress)
@@ -131,15 +174,11 @@ def train_here(
 
         try:
             for result in trainer.run(report, check):
-                epoch = folder.keep(trainer, dataset, result, assessor)
-                if told:
-                    told(epoch)
-                else:
-                    tell_epoch(epoch, config.epochs, console)
+                folder.keep(trainer, result, assessor)
+            folder.finish_writing()
         except Stopped:
             folder.save(trainer)
             raise
-    (out / STATE).unlink(missing_ok=True)
 
 
 @contextmanager

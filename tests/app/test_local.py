@@ -13,12 +13,15 @@ from rich.console import Console
 
 from app.local import evaluation as local_evaluation
 from app.local.evaluation import evaluate_here, tabulate
+from app.local.training import LocalEpoch, train_here
 from app.settings import AppSettings
+from models import resume
 from models.config import DatasetName
 from models.evaluation import Effort
 from models.networks import Generator
 from models.weights import to_bytes
 from tests.app.test_cli import acgan
+from tests.conftest import small
 
 
 def words_of(out: Path, dataset: DatasetName) -> list[str]:
@@ -46,13 +49,69 @@ def test_a_run_that_is_stopped_goes_on_where_it_was(tmp_path: Path, dataset_name
     assert told.returncode == 0, told.stderr
     assert "of epoch 2" in told.stdout.replace("\n", " ")
     assert not (stopped / "resume.safetensors").exists()
-    for path in straight.glob("*.safetensors"):
-        assert (stopped / path.name).read_bytes() == path.read_bytes(), path.name
-    histories = [json.loads((folder / "history.json").read_text()) for folder in (straight, stopped)]
+    check_same_run(straight, stopped)
+
+
+def check_same_run(straight: Path, resumed: Path) -> None:
+    """Both folders hold the same files but for times, and no state."""
+    names = [sorted(path.name for path in folder.iterdir()) for folder in (straight, resumed)]
+    assert names[0] == names[1]
+    for path in [*straight.glob("*.safetensors"), *straight.glob("*.png")]:
+        assert (resumed / path.name).read_bytes() == path.read_bytes(), path.name
+    histories = [json.loads((folder / "history.json").read_text()) for folder in (straight, resumed)]
     for history in histories:
         for epoch in history["epochs"]:
             del epoch["seconds"]
     assert histories[0] == histories[1]
+
+
+def test_a_run_that_is_killed_resumes_from_its_last_state_to_the_same_files(
+    tmp_path: Path, dataset_name: DatasetName
+) -> None:
+    """Killed in its second epoch; the only state was saved in the first one, before any file was there."""
+    straight, killed = tmp_path / "straight", tmp_path / "killed"
+    assert acgan(*words_of(straight, dataset_name)).returncode == 0
+    command = [sys.executable, "-m", "app.cli", *words_of(killed, dataset_name)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 120
+        while not (killed / "history.json").exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        time.sleep(0.2)
+        process.kill()
+    state = resume.from_bytes((killed / "resume.safetensors").read_bytes())
+    assert state.position.epoch == 1
+    resumed = acgan(*words_of(killed, dataset_name), "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    check_same_run(straight, killed)
+
+
+def test_a_file_that_cannot_be_written_ends_the_run_with_a_sentence(tmp_path: Path, dataset_name: DatasetName) -> None:
+    """It is a file of the first epoch, written while the second is trained."""
+    out = tmp_path / "run"
+    (out / "params_discriminator_epoch_001.safetensors").mkdir(parents=True)
+    ended = acgan(*words_of(out, dataset_name), "--epochs", "3")
+    assert ended.returncode == 2
+    assert "acgan: [Errno 21] Is a directory" in ended.stderr
+    assert "Epoch 1/3" not in ended.stdout
+    assert not (out / "history.json").exists()
+    assert not (out / "plot_epoch_002_generated.png").exists()
+    assert resume.from_bytes((out / "resume.safetensors").read_bytes()).position.epoch == 1
+
+
+def test_an_epoch_is_reported_once_its_files_are_on_disk(tmp_path: Path, dataset_name: DatasetName) -> None:
+    reported = list[tuple[int, list[str], int]]()
+
+    def on_epoch(epoch: LocalEpoch) -> None:
+        files = sorted(path.name for path in tmp_path.glob(f"*epoch_{epoch.epoch:03d}*"))
+        recorded = json.loads((tmp_path / "history.json").read_text())["epochs"]
+        reported.append((epoch.epoch, files, len(recorded)))
+
+    train_here(small(dataset_name, epochs=3), AppSettings(), tmp_path, Console(quiet=True), False, on_epoch)
+    assert [epoch for epoch, _, _ in reported] == [1, 2, 3]
+    for epoch, files, recorded in reported:
+        assert len(files) == 4
+        assert recorded >= epoch
+    assert not (tmp_path / "resume.safetensors").exists()
 
 
 def test_an_epoch_tells_its_figures_where_digits_are_judged(

@@ -17,6 +17,7 @@ from models.figures import (
     kernel_distance,
     mean_distance,
     nearest,
+    split_by_class,
     wilson,
 )
 
@@ -95,6 +96,12 @@ def test_confusion_counts_what_was_asked_for_by_rows() -> None:
     counts = confusion(torch.tensor([3, 3, 3, 7]), torch.tensor([3, 8, 8, 7]))
     assert counts[3].tolist() == [0, 0, 0, 1, 0, 0, 0, 0, 2, 0]
     assert counts.sum() == 4
+
+
+def test_features_are_split_by_class_in_their_order() -> None:
+    labels = torch.tensor([2, 0, 2, 9, 0, 2], dtype=torch.uint8)
+    parts = split_by_class(torch.arange(6.0)[:, None], labels)
+    assert [part.flatten().tolist() for part in parts] == [[1, 4], [], [0, 2, 5], [], [], [], [], [], [], [3]]
 
 
 @pytest.mark.parametrize(("right", "n"), [(0, 50), (50, 50), (9950, 10_000), (3, 4)])

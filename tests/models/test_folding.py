@@ -1,7 +1,9 @@
 """A folded generator draws what the generator does, to within a grey level."""
 
 import copy
+import math
 
+import pytest
 import torch
 
 from models.drawing import Series, to_pixels
@@ -47,3 +49,15 @@ def test_folding_leaves_the_generator_as_it_was_and_follows_it_no_more() -> None
     for parameter in generator.parameters():
         parameter.data.zero_()
     assert torch.equal(folded(noise, labels), drawn)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_folded_generator_knows_whether_every_weight_was_finite(value: float) -> None:
+    generator = Generator(10)
+    assert bool(FoldedGenerator(generator, torch.device("cpu")).finite)
+    for name, tensor in generator.state_dict().items():
+        if tensor.is_floating_point():
+            number = tensor.view(-1)[-1].clone()
+            tensor.view(-1)[-1] = value
+            assert not bool(FoldedGenerator(generator, torch.device("cpu")).finite), name
+            tensor.view(-1)[-1] = number

@@ -3,13 +3,16 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from models import classifier, judge
-from models.classifier import Classifier, Role, accuracy, warp
+from models.acceleration import autocast, settle_precision
+from models.classifier import PEAK_LR, Classifier, ClassifierTraining, Role, accuracy, initialize, look, warp
 from models.config import TrainingConfig
 from models.data import Dataset, load_dataset, to_unit_range
 from models.judge import bundled_judge, find_judge, from_bytes, to_bytes, with_real
 
+CPU = torch.device("cpu")
 JUDGES = Path(judge.__file__).parent / "judges"
 
 
@@ -53,18 +56,58 @@ def test_a_judge_learns_the_same_twice(printed: Dataset) -> None:
         assert torch.equal(mine, other)
 
 
+def train_plainly(data: Dataset, epochs: int, batch: int, augment: bool) -> Classifier:
+    """The training recipe as PyTorch's documentation would write it."""
+    student, draws, n = Classifier("choosing"), torch.Generator().manual_seed(5), len(data.train_labels)
+    initialize(student, 5)
+    student.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    adam = torch.optim.AdamW(student.parameters(), lr=PEAK_LR, weight_decay=0.01, fused=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(adam, PEAK_LR, total_steps=epochs * -(-n // batch), pct_start=0.2)
+    for _ in range(epochs):
+        order = torch.randperm(n, generator=draws).split(batch)
+        distortions = [torch.rand(6, len(part), generator=draws) * 2 - 1 for part in order] if augment else []
+        for number, part in enumerate(order):
+            images = to_unit_range(data.train_images[part])
+            images = warp(images, distortions[number]) if augment else images
+            with autocast(settle_precision("auto", CPU), CPU):
+                _, logits = student(images.contiguous(memory_format=torch.channels_last))
+            adam.zero_grad()
+            F.cross_entropy(logits.float(), data.train_labels[part].long()).backward()
+            adam.step()
+            schedule.step()
+    return student
+
+
+@pytest.mark.parametrize("augment", [True, False])
+@pytest.mark.parametrize("graphs", [True, False])
+def test_training_in_graphs_is_plain_training_bit_for_bit(printed: Dataset, graphs: bool, augment: bool) -> None:
+    """On a CPU a graph's function runs uncaptured, over the graph's buffers. The last batch of an epoch is shorter."""
+    pixels, labels = printed.train_images, printed.train_labels
+    training = ClassifierTraining(Classifier("choosing"), pixels, labels, 5, epochs=2, batch=60, augment=augment)
+    training.uses_graphs = graphs
+    training.train_epoch()
+    training.train_epoch()
+    assert set(training.graphs) == ({60, 40} if graphs else set())
+    expected = train_plainly(printed, 2, 60, augment).state_dict()
+    for name, tensor in training.classifier.state_dict().items():
+        assert torch.equal(tensor, expected[name]), name
+
+
 def test_what_is_not_in_the_package_is_trained_once(
     printed: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(classifier, "EPOCHS", 1)
-    first = find_judge(printed, "reporting", tmp_path)
+    first = find_judge(printed, "reporting", tmp_path, CPU)
     (file,) = tmp_path.iterdir()
     kept, written = file.read_bytes(), file.stat().st_mtime_ns
-    again = find_judge(printed, "reporting", tmp_path)
+    again = find_judge(printed, "reporting", tmp_path, CPU)
     assert file.stat().st_mtime_ns == written
     assert to_bytes(again) == to_bytes(first) == kept
+    seen = [look(found.classifier, printed.test_images).features for found in (first, again)]
+    assert torch.equal(*seen), "the process that trains a judge must compute the same figures as those that read it"
+    assert torch.equal(first.real.covariance, again.real.covariance)
     file.write_bytes(kept[:1000])
-    assert to_bytes(find_judge(printed, "reporting", tmp_path)) == kept
+    assert to_bytes(find_judge(printed, "reporting", tmp_path, CPU)) == kept
 
 
 def test_a_judge_comes_back_from_its_bytes() -> None:
@@ -82,7 +125,7 @@ def test_a_judge_comes_back_from_its_bytes() -> None:
 def test_warping_moves_ink_and_keeps_the_background() -> None:
     images = torch.full((50, 1, 28, 28), -1.0)
     images[:, :, 10:18, 10:18] = 1.0
-    warped = warp(images, torch.Generator().manual_seed(1))
+    warped = warp(images, torch.rand(6, 50, generator=torch.Generator().manual_seed(1)) * 2 - 1)
     assert (warped[:, :, 0] == -1).all()
     assert warped.min() >= -1
     assert warped.max() <= 1.00001

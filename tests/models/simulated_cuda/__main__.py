@@ -4,9 +4,9 @@ import json
 import sys
 import traceback
 
-from tests.models.simulated_cuda import iteration
+from tests.models.simulated_cuda import iteration, judging
 
-CHECKS = iteration.CHECKS
+CHECKS = {**iteration.CHECKS, **judging.CHECKS}
 
 
 def main() -> None:

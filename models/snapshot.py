@@ -1,0 +1,40 @@
+"""What an epoch leaves, judged and copied to the host: it can be written while the device trains the next epoch."""
+
+import time
+from typing import NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+from models.drawing import prepare
+from models.history import EpochResult
+from models.images import epoch_plot
+from models.quality import Assessor, Verdict
+from models.trainer import Trainer
+from models.weights import snapshot
+
+
+class EpochSnapshot(NamedTuple):
+    """A finished epoch on the host. Later training does not change it."""
+
+    result: EpochResult
+    verdict: Verdict
+    plot: np.ndarray  # uint8 (1120, 588)
+    generator: dict[str, Tensor]
+    average: dict[str, Tensor]
+    discriminator: dict[str, Tensor]
+    seconds: float  # that this took
+
+
+def snapshot_epoch(trainer: Trainer, result: EpochResult, assessor: Assessor | None) -> EpochSnapshot:
+    """Judge and draw an epoch's generator, which is folded once for both, and copy the networks to the host.
+
+    Call it before the trainer continues. Without an assessor the verdict has no figures and refuses nothing.
+    """
+    began = time.monotonic()
+    average = trainer.averaged_generator()
+    folded = prepare(trainer.generator, trainer.device)
+    verdict = assessor.verdict(folded, average) if assessor else Verdict(False, {}, None)
+    plot = epoch_plot(folded, trainer.dataset, result.epoch, trainer.config.seed)
+    networks = snapshot(trainer.generator), snapshot(average), snapshot(trainer.discriminator)
+    return EpochSnapshot(result, verdict, plot, *networks, time.monotonic() - began)
