@@ -129,7 +129,7 @@ def epoch_end(lines: Sequence[Line]) -> str:
     names = dict.fromkeys(name for end in ends.values() for name in end["ms"])
     rows: list[list[object]] = [[name, *(end["ms"].get(name) for end in ends.values())] for name in names]
     if rows:
-        rows.append(["sum", *(end["sum_ms"] for end in ends.values())])
+        rows.append(["training waits for", *(end["training_waits_ms"] for end in ends.values())])
     return table(["end of an epoch", *(f"`{recipe}`, ms" for recipe in ends)], rows)
 
 

@@ -11,9 +11,10 @@ import torch
 from rich.console import Console
 
 from app.local import evaluation as local_evaluation
+from app.local import training as local_training
 from app.local.drawing import draw_here
 from app.local.evaluation import evaluate_here
-from app.local.training import LocalEpoch, Stopped, train_here
+from app.local.training import Folder, LocalEpoch, Stopped, train_here
 from app.settings import AppSettings
 from benchmarks.gpu.context import data_dir
 from models import classifier, quality
@@ -21,8 +22,11 @@ from models.classifier import Classifier
 from models.data import Dataset, load_dataset
 from models.drawing import prepare
 from models.evaluation import Effort, Examiner
+from models.history import EpochResult
 from models.judge import with_real
 from models.networks import Generator
+from models.quality import Assessor
+from models.trainer import Trainer
 from tests.gpu.conftest import small
 
 pytestmark = pytest.mark.gpu
@@ -31,8 +35,16 @@ QUIET = Console(quiet=True)
 
 
 def stop(_: LocalEpoch) -> None:
-    """Press Ctrl-C at the end of an epoch."""
+    """Press Ctrl-C when an epoch is reported."""
     signal.raise_signal(signal.SIGINT)
+
+
+class PatientFolder(Folder):
+    """Reports an epoch before the next one begins, which then cannot end before the stop."""
+
+    def keep(self, trainer: Trainer, result: EpochResult, assessor: Assessor | None) -> None:
+        super().keep(trainer, result, assessor)
+        self.finish_writing()
 
 
 def folder(path: Path) -> Path:
@@ -46,8 +58,10 @@ def test_a_training_that_was_stopped_and_resumed_leaves_the_files_of_an_undistur
     monkeypatch.setattr(quality, "FEW_DIGITS", 10)
     config, straight, stopped = small(recipe="sharp"), folder(tmp_path / "straight"), folder(tmp_path / "stopped")
     train_here(config, settings, straight, QUIET, False)
-    with pytest.raises(Stopped):
-        train_here(config, settings, stopped, QUIET, False, stop)
+    with monkeypatch.context() as patient:
+        patient.setattr(local_training, "Folder", PatientFolder)
+        with pytest.raises(Stopped):
+            train_here(config, settings, stopped, QUIET, False, stop)
     train_here(config, settings, stopped, QUIET, True)
     files = sorted(path.name for path in straight.glob("*.safetensors"))
     assert len(files) == 6

@@ -85,7 +85,7 @@ def test_a_generator_folded_on_the_gpu_is_the_one_folded_on_the_cpu(good: Genera
     on_cpu, on_device = FoldedGenerator(good, CPU), FoldedGenerator(moved(good, device), device)
     for expected, part in zip(parts_of(on_cpu), parts_of(on_device), strict=True):
         assert part.device.type == device.type
-        assert (part.cpu() - expected).abs().max() < 1e-4 * expected.abs().max()
+        assert (part.cpu().double() - expected.double()).abs().max() < 1e-4 * expected.double().abs().max()
 
 
 def test_a_folded_generator_draws_the_same_on_the_gpu(good: Generator, device: torch.device) -> None:

@@ -17,9 +17,11 @@ from models.acceleration import settle_precision
 from models.config import RecipeName, TrainingConfig
 from models.cuda_graph import CudaGraphStep
 from models.data import Dataset
+from models.devices import DeviceOutOfMemory
 from models.fused_iteration import FusedIteration
 from models.fused_kernels import TorchKernels, TritonKernels
 from models.iteration import Iteration
+from models.memory import describe_peak, explain_out_of_memory, release, reset_peak
 from models.trainer import Trainer
 from tests.gpu.conftest import CPU, small
 
@@ -126,6 +128,16 @@ def test_if_the_capture_fails_training_continues_with_the_same_results(device: t
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert ran.returncode == 0, ran.stderr
     assert ("capture failed" in ran.stderr) == (device.type == "cuda")
+
+
+def test_too_little_memory_is_a_sentence_and_the_gpu_stays_usable(gpu: torch.device) -> None:
+    sentence = "too little memory for a training with batches of 100 images: .* GiB were free"
+    with pytest.raises(DeviceOutOfMemory, match=sentence), explain_out_of_memory(gpu, 100):
+        torch.empty(1 << 50, dtype=torch.uint8, device=gpu)
+    release(gpu)
+    reset_peak(gpu)
+    assert torch.ones(1 << 28, device=gpu).sum() == 1 << 28
+    assert "1.00 GiB allocated" in str(describe_peak(gpu))
 
 
 def test_the_iteration_has_triton_kernels(config: TrainingConfig, gpu: torch.device) -> None:

@@ -113,7 +113,7 @@ class Training:
 def evaluate(context: PartContext, dataset: Dataset, best: Best, name: str, effort: Effort) -> dict[str, object]:
     """Examine the best generator as `acgan evaluate` does, by the judge that reports."""
     data = dataset.to(context.device)
-    judge = find_judge(data, "reporting", context.out / "cache").to(context.device)
+    judge = find_judge(data, "reporting", context.out / "cache", context.device)
     figures, _ = Examiner(data, judge, effort).examine_generator(prepare(best.generator, context.device))
     found = figures.model_dump(mode="json", exclude={"confusion"})
     (context.out / f"sharp_evaluation_{name}.json").write_text(json.dumps(found, indent=1))
