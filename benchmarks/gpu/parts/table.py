@@ -81,7 +81,7 @@ def run(context: PartContext) -> None:
     for way in WAYS[:6] if context.tiny else WAYS:
         context.measure(way.name, partial(measure_way, context, dataset, way, tflops))
     context.measure("host time", partial(host_time, context, dataset))
-    for recipe in RECIPES:
+    for recipe in RECIPES:  # of the trainer's own choice
         context.measure(f"kernels {recipe}", partial(kernels, context, dataset, recipe))
 
 
