@@ -66,6 +66,30 @@ def test_nobody_special_runs_it_on_a_file_system_that_is_read_only(service: str)
     assert "user" in said or user[1] == "10001"
 
 
+def test_only_the_worker_gets_a_gpu_and_does_not_start_without_it() -> None:
+    made = services("docker-compose.yml", "docker-compose.gpu.yml")
+    (device,) = made["worker"]["deploy"]["resources"]["reservations"]["devices"]
+    assert device == {"driver": "nvidia", "count": 1, "capabilities": ["gpu", "compute", "utility"]}
+    assert made["worker"]["environment"]["ACGAN_DEVICE"] == "cuda"  # not `auto`, which would train on the CPU
+    assert "ACGAN_DEVICE" not in made["api"]["environment"]
+    assert "deploy" not in made["api"]
+
+
+def test_the_image_asks_for_cuda_and_assigns_no_gpu() -> None:
+    """With NVIDIA_VISIBLE_DEVICES=all in the image, the API would see every GPU too."""
+    text = (ROOT / "Dockerfile").read_text()
+    variables = dict(re.findall(r"(NVIDIA_\w+)=(\S+)", text))
+    assert variables == {"NVIDIA_DRIVER_CAPABILITIES": "compute,utility"}
+    assert not any("NVIDIA_VISIBLE_DEVICES" in path.read_text() for path in ROOT.glob("docker-compose*.yml"))
+
+
+def test_the_image_gives_its_user_a_home_that_is_writable() -> None:
+    """CUDA keeps its cache in the home, and the rest of the file system is read-only."""
+    text = (ROOT / "Dockerfile").read_text()
+    (home,) = re.findall(r"useradd .*--home-dir (\S+)", text)
+    assert f"VOLUME {home}\n" in text
+
+
 @pytest.mark.parametrize("names", TOGETHER, ids="+".join)
 def test_whoever_has_to_end_is_given_the_time(names: tuple[str, ...]) -> None:
     api = services(*names)["api"]
@@ -120,6 +144,15 @@ needs_compose = pytest.mark.skipif(shutil.which("docker-compose") is None, reaso
 def test_the_old_compose_takes_them_too(names: tuple[str, ...], tmp_path: Path) -> None:
     done = composed(names, tmp_path, {"ACGAN_STORE": "s3://bucket/prefix"})
     assert done.returncode == 0, done.stderr
+
+
+@needs_compose
+def test_the_old_compose_keeps_the_workers_gpu(tmp_path: Path) -> None:
+    made = yaml.safe_load(composed(TOGETHER[1], tmp_path, {}).stdout)["services"]
+    (device,) = made["worker"]["deploy"]["resources"]["reservations"]["devices"]
+    assert (device["driver"], device["count"]) == ("nvidia", 1)
+    assert made["worker"]["environment"]["ACGAN_DEVICE"] == "cuda"
+    assert "deploy" not in made["api"]
 
 
 @needs_compose

@@ -94,6 +94,11 @@ def test_the_gpu_overlay_gives_each_worker_a_gpu_and_the_api_none() -> None:
     assert worker["resources"]["limits"]["nvidia.com/gpu"] == 1
     assert variables(worker)["ACGAN_DEVICE"] == "cuda"
     assert "nvidia.com/gpu" not in api["resources"]["limits"]
+    assert variables(api).get("ACGAN_DEVICE", "auto") == "auto"
+    assert "NVIDIA_VISIBLE_DEVICES" not in variables(worker) | variables(api)  # the device plugin chooses the GPU
+    (toleration,) = templates["acgan-worker"]["spec"]["tolerations"]
+    assert toleration["key"] == "nvidia.com/gpu"
+    assert "tolerations" not in templates["acgan-api"]["spec"]
     names = list(variables(worker))
     assert names.index("REDIS_PASSWORD") < names.index("ACGAN_REDIS_URL")  # which is made of it
 

@@ -45,9 +45,25 @@ def test_a_worker_without_the_device_it_is_to_have_does_not_start(
     ended = subprocess.run(
         [sys.executable, "-m", *WITHOUT_IT[command]], capture_output=True, text=True, timeout=120, check=False
     )
-    assert ended.returncode != 0
+    assert ended.returncode == 2
     assert "acgan: ACGAN_DEVICE=cuda:63, but this machine has" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.skipif(count_gpus() > 0, reason="this machine has a GPU")
+@pytest.mark.parametrize("command", ["worker", "serve"])
+def test_without_any_gpu_a_command_that_must_have_one_names_what_is_missing(
+    command: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker of docker-compose.gpu.yml and of the Kubernetes overlay starts like this."""
+    monkeypatch.setenv("ACGAN_REDIS_URL", redis_url)
+    monkeypatch.setenv("ACGAN_DEVICE", "cuda")
+    ended = subprocess.run(
+        [sys.executable, "-m", "app.cli", command], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert ended.returncode == 2
+    sentence = "acgan: ACGAN_DEVICE=cuda, but this machine has 0 CUDA devices: use auto or cpu"
+    assert " ".join(ended.stderr.split()) == sentence
 
 
 def test_up_without_the_device_it_is_to_use_does_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,35 @@
+"""The file of results: one JSON object a line, written when it is measured. Free of torch."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+Line = dict[str, Any]
+
+
+class ResultLog:
+    """Appends lines about one part to a file. Each line is written before the next measurement begins."""
+
+    def __init__(self, path: Path, part: str) -> None:
+        self.path = path
+        self.part = part
+
+    def write(self, name: str, **fields: object) -> None:
+        """Append one line and print it. Values that JSON does not know are written as text."""
+        line = json.dumps({"part": self.part, "name": name, **fields}, default=str)
+        with self.path.open("a") as file:
+            file.write(line + "\n")
+        sys.stdout.write(line[:1000] + "\n")
+        sys.stdout.flush()
+
+
+def read_results(path: Path) -> list[Line]:
+    """Read all complete lines; a process that is killed may leave half a line at the end of what it wrote."""
+    lines = []
+    for text in path.read_text().splitlines() if path.exists() else []:
+        try:
+            lines.append(json.loads(text))
+        except json.JSONDecodeError:
+            continue
+    return lines

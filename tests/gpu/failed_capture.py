@@ -1,0 +1,42 @@
+"""Trains with an iteration that cannot be captured, beside one that is not captured: python -m tests.gpu.failed_capture
+
+A process of its own, since CUDA may be unusable after a failed capture. The exit code is 0 if the states are equal.
+"""
+
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from models.acceleration import find_device
+from models.cuda_graph import CudaGraphStep
+from models.data import load_dataset
+from models.trainer import Trainer
+from tests.gpu.conftest import small
+
+
+def main() -> None:
+    device, config = find_device("auto"), small()
+    with tempfile.TemporaryDirectory() as cache:
+        digits = load_dataset(config, None, Path(cache), [])
+    failing, eager = Trainer(config, digits, device), Trainer(config, digits, device)
+
+    def reads_a_value(pixels: Tensor, classes: Tensor) -> None:
+        failing.compute(pixels, classes)
+        failing.compute.generator_losses.sum().item()
+
+    failing.iterate = CudaGraphStep(reads_a_value, failing.tensors().values(), device)
+    eager.iterate = eager.compute
+    for iteration in range(3):
+        failing.step(1, iteration)
+        eager.step(1, iteration)
+    expected = eager.tensors()
+    different = [name for name, tensor in failing.tensors().items() if not torch.equal(tensor, expected[name])]
+    if different:
+        sys.exit(f"these tensors differ: {', '.join(different)}")
+
+
+if __name__ == "__main__":
+    main()
