@@ -48,7 +48,7 @@ def test_the_end_of_an_epoch_stays_on_the_device_and_reads_little(
     reads = {part: counts["reads"] for part, counts in result["found"].items()}
     assert reads["evaluation"] <= 2
     assert reads["snapshot"] <= 12
-    assert reads["state"] <= 3
+    assert reads["state"] <= 6
     assert result["found"]["evaluation"]["sent"] == 0
     assert result["found"]["snapshot"]["sent"] <= 16
 

@@ -1,4 +1,4 @@
-"""Everything between two epochs on the simulated device: evaluation, averaging, folding, judging, plot, copies, state."""
+"""Everything between two epochs on the simulated device: evaluation, averaging, judging, plot, copies and state."""
 
 from collections.abc import Callable
 from functools import partial
