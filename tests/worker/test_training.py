@@ -2,8 +2,6 @@
 
 import errno
 import shutil
-import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +10,7 @@ import redis
 
 from benchmarks.records import ask_desk
 from models import resume
-from models.checkpoints import CheckpointId, CheckpointStore, Manifest
+from models.checkpoints import CheckpointId, CheckpointStore
 from models.config import DatasetName, TrainingConfig
 from models.data import load_dataset
 from models.devices import DeviceUnavailable
@@ -21,7 +19,7 @@ from models.trainer import Trainer
 from tests.conftest import RunningRedis, small
 from worker import interruption, training
 from worker.bench import Claim, JobBench, JobLost
-from worker.jobs import EpochRecord, Job, JobStatus
+from worker.jobs import Job, JobStatus
 from worker.keeper import Keeper
 from worker.keys import QUEUE, epochs_key, job_key
 from worker.patience import persist
@@ -286,77 +284,3 @@ def test_a_run_that_comes_to_nothing_ends_and_says_so(
     assert job.status == JobStatus.FAILED
     assert why in str(job.error)
     assert len(job.epochs) < 5
-
-
-def test_an_epoch_is_published_while_the_next_one_is_trained(
-    settings: WorkerSettings, config: TrainingConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The first publication ends only once the second epoch has been trained a little."""
-    trained = threading.Event()
-
-    def step(self: Trainer, epoch: int, iteration: int) -> None:
-        train(self, epoch, iteration)
-        if epoch == 2:
-            trained.set()
-
-    def publish(self: Keeper, snapshot: EpochSnapshot) -> Manifest:
-        assert trained.wait(30), "training waits for the publication"
-        return really_publish(self, snapshot)
-
-    train, really_publish = Trainer.step, Keeper.publish
-    monkeypatch.setattr(Trainer, "step", step)
-    monkeypatch.setattr(Keeper, "publish", publish)
-    job_id = accept(settings, config)
-    run_next_job(settings)
-    job = found(settings, job_id)
-    assert job.status == JobStatus.SUCCEEDED
-    assert [epoch.epoch for epoch in job.epochs] == [1, 2]
-
-
-def test_no_state_is_saved_past_an_epoch_that_is_not_recorded(
-    settings: WorkerSettings, dataset_name: DatasetName, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """States are saved at every tick, and recording an epoch takes longer than training the next one begins."""
-    saved = list[tuple[int, int]]()
-
-    def save_state(self: CheckpointStore, job: str, data: bytes, fence: int | None = None) -> None:
-        saved.append((resume.from_bytes(data).position.epoch, len(found(settings, job).epochs)))
-        really_save(self, job, data, fence)
-
-    def add_epoch(self: JobBench, claim: Claim, epoch: EpochRecord) -> None:
-        time.sleep(0.3)
-        really_add(self, claim, epoch)
-
-    really_save, really_add = CheckpointStore.save_state, JobBench.add_epoch
-    monkeypatch.setattr(CheckpointStore, "save_state", save_state)
-    monkeypatch.setattr(JobBench, "add_epoch", add_epoch)
-    monkeypatch.setattr("models.pace.REPORT_SECONDS", 0.0)
-    job_id = accept(settings, small(dataset_name, epochs=3))
-    run_next_job(settings.model_copy(update={"save_seconds": 1e-9}))
-    assert found(settings, job_id).status == JobStatus.SUCCEEDED
-    assert {epoch for epoch, _ in saved} == {1, 2, 3, 4}
-    assert all(recorded == epoch - 1 for epoch, recorded in saved)
-
-
-def test_a_job_that_is_cancelled_while_its_epoch_cannot_be_published_does_that_epoch_again(
-    settings: WorkerSettings, config: TrainingConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The disk is full, and the second epoch is being trained: no state past the first epoch may be saved."""
-
-    def publish(self: Keeper, snapshot: EpochSnapshot) -> Manifest:
-        ask_desk(settings.redis_url, lambda desk: desk.cancel(job_id))
-        raise OSError(errno.ENOSPC, "no space left on device")
-
-    monkeypatch.setattr(Keeper, "publish", publish)
-    job_id = accept(settings, config)
-    run_next_job(settings)
-    assert found(settings, job_id).status == JobStatus.CANCELLED
-    data = CheckpointStore(settings.store_dir).load_state(job_id)
-    assert data is None or resume.from_bytes(data).position.epoch == 1
-    monkeypatch.undo()
-    monkeypatch.setenv("ACGAN_HOME", str(settings.home))
-    ask_desk(settings.redis_url, lambda desk: desk.resume(job_id))
-    run_next_job(settings)
-    job = found(settings, job_id)
-    assert job.status == JobStatus.SUCCEEDED
-    assert [epoch.epoch for epoch in job.epochs] == [1, 2]
