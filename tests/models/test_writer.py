@@ -1,4 +1,4 @@
-"""One write at a time beside the caller, and an error that nobody can miss."""
+"""One write at a time beside the caller, and no error is lost."""
 
 import threading
 import time

@@ -48,7 +48,7 @@ def test_a_job_without_memory_fails_alone(tmp_path: Path, monkeypatch: pytest.Mo
         assert job.status == JobStatus.FAILED
         assert re.match(SENTENCE.format(4), str(job.error))
         assert [epoch.epoch for epoch in job.epochs] == [1]
-        assert here.job(other).status == JobStatus.RUNNING, "the other job was to run at the same time"
+        assert here.job(other).status == JobStatus.RUNNING, "the other job does not run at the same time"
         assert all(trainer() is None for trainer in trainers), "the memory of the failed job is not free"
 
         monkeypatch.setattr(Trainer, "step", train)
