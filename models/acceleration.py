@@ -24,7 +24,8 @@ def find_device(name: str) -> torch.device:
         name = "cuda" if gpus else "cpu"
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= gpus:
-        raise DeviceUnavailable(f"ACGAN_DEVICE={name}, but this machine has {gpus} CUDA devices: use auto or cpu")
+        found = f"this machine has {gpus} CUDA devices" if torch.version.cuda else "PyTorch is installed without CUDA"
+        raise DeviceUnavailable(f"ACGAN_DEVICE={name}, but {found}: use auto or cpu")
     set_deterministic(device)
     return device
 
