@@ -13,7 +13,7 @@ What differs from the plain iteration:
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -60,7 +60,7 @@ class FusedIteration(Iteration):
             batch = self.join(judged)
         self.discriminator.train()
         self.discriminator_weights.refresh()
-        logits = self.judge(batch)
+        logits = self.judge(batch, self.discriminator_weights.tensors)
         score = self.kernels.score_discriminator(logits.detach(), real, fake, self.recipe.flatness, self.recipe.adc)
         self.discriminator_weights.differentiate(logits, score.gradient)
         self.discriminator_adam.step()
@@ -71,7 +71,8 @@ class FusedIteration(Iteration):
         one_hot = self.one_hot[labels]
         self.discriminator.train()
         self.discriminator_weights.refresh()
-        logits = self.judge(self.generate(noise, one_hot, training=True))
+        images = self.generate(noise, one_hot, training=True)
+        logits = self.judge(images, self.discriminator_weights.detached())
         score = self.kernels.score_generator(logits.detach(), one_hot, self.recipe.target, self.recipe.adc)
         self.generator_weights.differentiate(logits, score.gradient)
         self.generator_adam.step()
@@ -125,9 +126,9 @@ class FusedIteration(Iteration):
             h, norm.running_mean, norm.running_var, norm.weight, norm.bias, training, norm.momentum or 0.0, norm.eps
         )
 
-    def judge(self, images: Tensor) -> Tensor:
+    def judge(self, images: Tensor, w: Mapping[str, Tensor]) -> Tensor:
         """Judge images (N, 1, 28, 28): logits (N, 1 + C), D's and the classes', in full precision."""
-        w, bits = self.discriminator_weights, self.draw_bits(len(images))
+        bits = self.draw_bits(len(images))
 
         def activate(h: Tensor, layer: int) -> Tensor:
             return self.kernels.activate(h, w[f"conv_{layer}.bias"], bits[layer - 1], 0.2, self.discriminator.dropout.p)

@@ -4,10 +4,28 @@ Each replaces a handful of kernels that only move memory. They are compiled at t
 compiler on the host. With TRITON_INTERPRET=1 they run on a CPU.
 """
 
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+
+Launch = TypeVar("Launch", bound=Callable[..., Any])
+
+
+def on_its_device(launch: Launch) -> Launch:
+    """Triton launches on the current device: make that the device of the first tensor."""
+
+    @functools.wraps(launch)
+    def launched(first: Tensor, *others: Any, **options: Any) -> Any:
+        with torch.cuda.device_of(first):
+            return launch(first, *others, **options)
+
+    return cast(Launch, launched)
+
 
 BLOCK = 1024  # elements of one program
 ROWS, COLUMNS = 64, 32  # of logits that are scored together; COLUMNS is at least 1 + C
@@ -41,6 +59,7 @@ def _activate_backward(gradient, y, result, n, slope, scale, dropout: tl.constex
     tl.store(result + i, product.to(result.dtype.element_ty), mask=inside)
 
 
+@on_its_device
 def activate(x: Tensor, bias: Tensor, bits: Tensor | None, slope: float, scale: float, threshold: int) -> Tensor:
     """See `fused_kernels.TorchKernels.activate`; x must be channels last."""
     y, n = torch.empty_like(x), x.numel()
@@ -51,6 +70,7 @@ def activate(x: Tensor, bias: Tensor, bits: Tensor | None, slope: float, scale: 
     return y
 
 
+@on_its_device
 def activate_backward(gradient: Tensor, y: Tensor, slope: float, scale: float, dropout: bool) -> Tensor:
     """See `fused_kernels.TorchKernels.activate_backward`; both tensors must have the same layout."""
     result, n = torch.empty_like(y), y.numel()
@@ -92,6 +112,7 @@ def _unfold(y, columns, n, channels, size: tl.constexpr, taps: tl.constexpr, blo
     tl.store(columns + i, tl.load(y + source, mask=inside), mask=inside)
 
 
+@on_its_device
 def fold(columns: Tensor, size: int, taps: int) -> Tensor:
     """See `fused_kernels.TorchKernels.fold`; columns must be contiguous. The result is channels last."""
     images, channels, total = len(columns), columns.shape[-1], size + taps - 1
@@ -101,6 +122,7 @@ def fold(columns: Tensor, size: int, taps: int) -> Tensor:
     return y.permute(0, 3, 1, 2)
 
 
+@on_its_device
 def unfold(y: Tensor, size: int, taps: int) -> Tensor:
     """The gradient of `fold`: y (N, C, T, T), channels last, becomes columns (N, S*S, K*K, C)."""
     images, channels = y.shape[:2]
@@ -220,6 +242,7 @@ def _score_generator(
     tl.store(row_out + 2, a)
 
 
+@on_its_device
 def score_discriminator(
     logits: Tensor, real: Tensor, fake: Tensor, soft_one: float, slope_weight: float, adc: bool
 ) -> tuple[Tensor, Tensor]:
@@ -232,6 +255,7 @@ def score_discriminator(
     return row, gradient
 
 
+@on_its_device
 def score_generator(logits: Tensor, labels: Tensor, target: float, adc: bool) -> tuple[Tensor, Tensor]:
     row, gradient = logits.new_empty(3), torch.empty_like(logits)
     rows, width = logits.shape

@@ -73,6 +73,10 @@ class WorkingWeights:
     def __getitem__(self, name: str) -> Tensor:
         return self.tensors[name]
 
+    def detached(self) -> dict[str, Tensor]:
+        """The working tensors as constants, for a step that does not train this network."""
+        return {name: tensor.detach() for name, tensor in self.tensors.items()}
+
     @torch.no_grad()
     def refresh(self) -> None:
         """Copy the parameters' values into the working tensors."""
