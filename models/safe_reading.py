@@ -72,19 +72,23 @@ def read_bounded(path: Path, limit: int) -> bytes:
     A pipe, a socket, a device or a folder is refused at once instead of blocking. Raises FileMissing, FileUnreadable
     or FileTooLarge.
     """
+    if (size := file_size(path)) <= limit:
+        data = read_head(path, limit + 1)
+        if (size := len(data)) <= limit:
+            return data
+    raise FileTooLarge(f"{printable(path)} has {size:,} bytes, and such a file has at most {limit:,}")
+
+
+def read_head(path: Path, length: int) -> bytes:
+    """Read the first `length` bytes of a regular file, or all if it is shorter. Raises FileMissing, FileUnreadable."""
     file_size(path)  # a device is not even opened
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
     try:
         with os.fdopen(os.open(path, flags), "rb") as file:
-            size = _regular_size(path, os.fstat(file.fileno()))
-            data = b"" if size > limit else file.read(limit + 1)
+            _regular_size(path, os.fstat(file.fileno()))
+            return file.read(length)
     except OSError as error:
         raise _fault(path, error) from error
-    if max(size, len(data)) > limit:
-        raise FileTooLarge(
-            f"{printable(path)} has {max(size, len(data)):,} bytes, and such a file has at most {limit:,}"
-        )
-    return data
 
 
 def _regular_size(path: Path, status: os.stat_result) -> int:
