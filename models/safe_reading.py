@@ -176,7 +176,7 @@ def foreign_kind(head: bytes) -> str | None:
     if head.startswith(HDF5):
         return "an HDF5 file, as Keras writes them: import-keras reads these"
     if head.startswith(ZIP):
-        return "a zip archive (Keras' .keras, or one to unpack first)"
+        return "a zip archive: unpack it first (a .keras file holds model.weights.h5)"
     if head.startswith(GZIP):
         return "a gzip archive: unpack it first"
     if head.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
