@@ -23,8 +23,12 @@ from models.history import EpochResult, Record, to_csv
 from models.history import Progress as RunProgress
 from models.images import encode_png, epoch_plot
 from models.quality import Assessor, digits_worth, find_assessor
+from models.safe_reading import printable, read_bounded
 from models.trainer import Check, Trainer
 from models.weights import to_bytes
+
+STATE_LIMIT = 512 << 20  # bytes; that of the largest latents has some 150 MB
+HISTORY_LIMIT = 64 << 20  # bytes; a thousand epochs have some 2 MB
 
 
 class Stopped(Exception):
@@ -54,10 +58,13 @@ class Folder:
     saved_at: float = field(default_factory=time.monotonic)
 
     def go_on(self, trainer: Trainer) -> None:
-        """Take up the run that is there. Raises InvalidState, OSError."""
-        trainer.load_state(resume.from_bytes((self.out / STATE).read_bytes()))
+        """Resume the run in the folder. Raises InvalidState, FolderTaken, OSError; each names the file."""
+        try:
+            trainer.load_state(resume.from_bytes(read_bounded(self.out / STATE, STATE_LIMIT)))
+        except resume.InvalidState as error:
+            raise resume.InvalidState(f"{printable(self.out / STATE)}: {error}") from error
         if trainer.epoch > 1:
-            history = History.model_validate_json((self.out / HISTORY).read_bytes(), extra="ignore")
+            history = History.model_validate_json(read_bounded(self.out / HISTORY, HISTORY_LIMIT), extra="ignore")
             self.epochs = [epoch for epoch in history.epochs if epoch.epoch < trainer.epoch]
 
     def keep(self, trainer: Trainer, dataset: Dataset, result: EpochResult, assessor: Assessor | None) -> LocalEpoch:
