@@ -72,7 +72,7 @@ def open_arrays(path: Path, skip: Callable[[str], bool]) -> Iterator[ArrayFile]:
     if not head.startswith(HDF5) and ((kind := foreign_kind(head)) or not h5py.is_hdf5(path)):
         raise FileNotUnderstood(f"{printable(path)} is {kind or 'not an HDF5 file'}")
     with _faults(path):
-        file = h5py.File(path, "r")
+        file = h5py.File(path, "r", locking=False)  # a network file system may have no locks
     with file:
         with _faults(path):
             arrays = ArrayFile(path, file, skip)

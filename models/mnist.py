@@ -74,12 +74,12 @@ def load_mnist(
 def _from_named_folder(folder: Path) -> dict[str, bytes] | None:
     """Return the four files; None if the folder is empty, as one that Compose mounts. Raises DatasetUnavailable."""
     place = f"ACGAN_DATA_DIR={printable(folder)}"
-    if not folder.exists():
-        raise DatasetUnavailable(f"{place}: there is no such folder. {WAYS_OUT}")
-    if not folder.is_dir():
-        raise DatasetUnavailable(f"{place} is a file: name its folder. {WAYS_OUT}")
     try:
         search = search_folder(folder)
+    except FileNotFoundError:
+        raise DatasetUnavailable(f"{place}: there is no such folder. {WAYS_OUT}") from None
+    except NotADirectoryError:
+        raise DatasetUnavailable(f"{place} is a file: name its folder. {WAYS_OUT}") from None
     except OSError as error:
         raise DatasetUnavailable(f"{place} cannot be read: {error.strerror}. {WAYS_OUT}") from error
     if len(search.found) == len(KNOWN):

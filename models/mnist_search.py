@@ -114,11 +114,18 @@ def _files(folder: Path, search: Search) -> Iterator[Path]:
         below = list[Path]()
         for parent in level:
             for entry in _entries(parent, folder, search):
-                if entry.is_dir():
+                if _is_folder(entry):
                     below.append(parent / entry.name)
                 else:
                     yield parent / entry.name
         level = below
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to a place that may not be entered
+        return False
 
 
 def _entries(parent: Path, folder: Path, search: Search) -> list[os.DirEntry[str]]:

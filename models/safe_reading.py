@@ -16,7 +16,11 @@ import re
 import stat
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+Record = TypeVar("Record", bound=BaseModel)
 
 GZIP = b"\x1f\x8b"
 ZIP = b"PK\x03\x04"
@@ -163,6 +167,22 @@ def parse_json(data: bytes, limit: int, name: str) -> Any:
         return json.loads(data)
     except (ValueError, RecursionError) as error:
         raise FileTorn(f"{printable(name)} is not JSON, or damaged: {printable(error)[:200]}") from error
+
+
+def parse_record(model: type[Record], data: bytes, limit: int, name: str) -> Record:
+    """Parse JSON into a record; fields that the model does not have are ignored.
+
+    Raises FileTooLarge, FileTorn if it is not JSON, or FileNotUnderstood if it is JSON of another version or kind.
+    """
+    parse_json(data, limit, name)
+    try:
+        return model.model_validate_json(data, extra="ignore")
+    except ValidationError as error:
+        reason = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, reason["loc"]))
+        raise FileNotUnderstood(
+            f"{printable(name)} is not understood: {printable(place)[:80]}: {printable(reason['msg'])[:200]}"
+        ) from error
 
 
 def foreign_kind(head: bytes) -> str | None:

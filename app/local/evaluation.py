@@ -4,7 +4,6 @@ import logging
 from importlib import resources
 from pathlib import Path
 
-from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
@@ -18,7 +17,7 @@ from models.drawing import prepare
 from models.evaluation import FULL, QUICK, Evaluation, Examiner, Figures, evaluate
 from models.files import write_durably
 from models.judge import find_judge
-from models.safe_reading import FileFault, FileMissing, read_bounded
+from models.safe_reading import FileFault, FileMissing, parse_record, read_bounded
 
 logger = logging.getLogger(__name__)
 
@@ -56,11 +55,11 @@ def find_real(examiner: Examiner, cache: Path) -> Figures:
     if bundled.is_file():
         return Figures.model_validate_json(bundled.read_bytes())
     try:
-        return Figures.model_validate_json(read_bounded(cache / name, FIGURES_LIMIT))
+        return parse_record(Figures, read_bounded(cache / name, FIGURES_LIMIT), FIGURES_LIMIT, str(cache / name))
     except FileMissing:
         pass
-    except (FileFault, ValidationError) as error:
-        logger.warning("%s cannot be used and will be replaced: %s", cache / name, error)
+    except FileFault as error:
+        logger.warning("figures of real digits will be computed again: %s", error)
     examiner.told("looking at real digits first, once")
     real = examiner.examine_real()
     write_durably(cache / name, real.model_dump_json(indent=2).encode())

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 from rich.console import Console
 
 from app.local.display import progress_bar, show, tell_epoch
-from app.local.folder import HISTORY, STATE, TABLE, FolderTaken
+from app.local.folder import HISTORY, STATE, TABLE
 from app.settings import AppSettings
 from models import resume
 from models.acceleration import describe, find_device
@@ -23,7 +23,7 @@ from models.history import EpochResult, Record, to_csv
 from models.history import Progress as RunProgress
 from models.images import encode_png, epoch_plot
 from models.quality import Assessor, digits_worth, find_assessor
-from models.safe_reading import printable, read_bounded
+from models.safe_reading import parse_record, printable, read_bounded
 from models.trainer import Check, Trainer
 from models.weights import to_bytes
 
@@ -58,13 +58,14 @@ class Folder:
     saved_at: float = field(default_factory=time.monotonic)
 
     def go_on(self, trainer: Trainer) -> None:
-        """Resume the run in the folder. Raises InvalidState, FolderTaken, OSError; each names the file."""
+        """Resume the run in the folder. Raises InvalidState or OSError, which name the file."""
         try:
             trainer.load_state(resume.from_bytes(read_bounded(self.out / STATE, STATE_LIMIT)))
         except resume.InvalidState as error:
             raise resume.InvalidState(f"{printable(self.out / STATE)}: {error}") from error
         if trainer.epoch > 1:
-            history = History.model_validate_json(read_bounded(self.out / HISTORY, HISTORY_LIMIT), extra="ignore")
+            data = read_bounded(self.out / HISTORY, HISTORY_LIMIT)
+            history = parse_record(History, data, HISTORY_LIMIT, str(self.out / HISTORY))
             self.epochs = [epoch for epoch in history.epochs if epoch.epoch < trainer.epoch]
 
     def keep(self, trainer: Trainer, dataset: Dataset, result: EpochResult, assessor: Assessor | None) -> LocalEpoch:
@@ -108,17 +109,14 @@ def train_here(
 
     What happens is shown on `console`, and each epoch told to `told` instead, where there is one.
 
-    Raises FolderTaken, DatasetUnavailable, DeviceUnavailable, Hopeless, InvalidState, OSError, Stopped.
+    Raises DatasetUnavailable, DeviceUnavailable, Hopeless, InvalidState, OSError, Stopped.
     """
     device = find_device(settings.device)
     folder = Folder(out, settings.save_seconds)
     dataset = load_dataset(config, settings.data_dir, settings.cache_dir, settings.mirrors)
     trainer = Trainer(config, dataset, device)
-    try:
-        if going_on:
-            folder.go_on(trainer)
-    except ValidationError as error:
-        raise FolderTaken(f"{out / HISTORY} cannot be read: {error.errors()[0]['msg']}") from error
+    if going_on:
+        folder.go_on(trainer)
     where = f", from iteration {trainer.iteration} of epoch {trainer.epoch}" if going_on else ""
     iterations = "1 iteration" if trainer.batches == 1 else f"{trainer.batches} iterations"
     console.print(

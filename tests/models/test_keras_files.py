@@ -1,5 +1,6 @@
 """Files of Keras 3, of combined models, of older scripts, and hostile ones: read exactly, or refused by name."""
 
+import fcntl
 import os
 import time
 from collections.abc import Callable
@@ -124,6 +125,13 @@ def test_pairs_that_differ_are_refused() -> None:
     pairs = [*keras_weights("generator"), ("bias", np.ones(1, np.float32))]
     with pytest.raises(KerasWeightsError, match=r"two different bias of shape \(1,\)"):
         from_keras(Generator(100), pairs)
+
+
+def test_a_lock_of_another_program_or_no_locks_at_all_do_not_matter(tmp_path: Path) -> None:
+    save_weights(Generator(10), tmp_path / "g.hdf5")
+    with (tmp_path / "g.hdf5").open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert load_generator(tmp_path / "g.hdf5").latent_size == 10
 
 
 # ----------------------------------------------------------------------------

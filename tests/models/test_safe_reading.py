@@ -9,11 +9,13 @@ import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel
 from safetensors.torch import save
 
 from models.safe_reading import (
@@ -25,6 +27,7 @@ from models.safe_reading import (
     foreign_kind,
     gunzip_bounded,
     parse_json,
+    parse_record,
     read_bounded,
 )
 from models.safetensors_header import HEADER_LIMIT, read_header
@@ -96,7 +99,7 @@ def test_a_million_members_are_unpacked_in_linear_time() -> None:
 
 
 @pytest.mark.parametrize("packed", [gzip.compress(b"digits" * 99)[:-3], gzip.compress(b"digits")[:4] + b"\xff" * 30])
-def test_torn_gzip_is_told_from_what_is_no_gzip(packed: bytes) -> None:
+def test_torn_gzip_is_distinguished_from_what_is_no_gzip(packed: bytes) -> None:
     with pytest.raises(FileTorn, match=r"x\.gz"):
         gunzip_bounded(packed, 1000, "x.gz")
     with pytest.raises(FileNotUnderstood, match=r"x\.gz is not a gzip file"):
@@ -112,6 +115,20 @@ def test_json_that_does_not_parse_is_torn(data: bytes) -> None:
     with pytest.raises(FileTooLarge):
         parse_json(b"[1, 2, 3]", 4, "x.json")
     assert parse_json(b"[1, 2, 3]", 9, "x.json") == [1, 2, 3]
+
+
+class Version1(BaseModel):
+    recipe: Literal["seed", "sharp"]
+
+
+def test_a_record_that_is_torn_is_distinguished_from_one_of_a_newer_version() -> None:
+    assert parse_record(Version1, b'{"recipe": "seed", "more": 1}', 100, "x.json").recipe == "seed"
+    with pytest.raises(FileNotUnderstood, match=r"x\.json is not understood: recipe: Input should be"):
+        parse_record(Version1, b'{"recipe": "newer"}', 100, "x.json")
+    with pytest.raises(FileTorn, match=r"x\.json is not JSON"):
+        parse_record(Version1, b'{"recipe": "ne', 100, "x.json")
+    with pytest.raises(FileTooLarge):
+        parse_record(Version1, b'{"recipe": "seed"}', 10, "x.json")
 
 
 def header(**tensors: object) -> bytes:
