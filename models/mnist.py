@@ -89,8 +89,8 @@ def _from_named_folder(folder: Path) -> dict[str, bytes] | None:
         return None
     there = [*sorted(search.found), *([search.describe()] if search.others else [])]
     raise DatasetUnavailable(
-        f"{place} does not hold MNIST: {_missing(search.found)} was looked for, under any name, packed or not, there "
-        f"and up to {LEVELS} levels below. The folder holds: {', '.join(there)}. {WAYS_OUT}"
+        f"{place} does not hold MNIST. Missing: {_missing(search.found)}; searched by content, under any name, packed "
+        f"or not, in this folder and up to {LEVELS} levels below. It holds: {', '.join(there)}. {WAYS_OUT}"
     )
 
 

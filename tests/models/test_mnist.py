@@ -172,7 +172,7 @@ def test_a_named_folder_is_not_completed_from_elsewhere(mnist: Files, tmp_path: 
     put(tmp_path / "mine" / "labels", mnist["train-labels-idx1-ubyte"])
     with pytest.raises(DatasetUnavailable, match="train-images-idx3-ubyte, t10k-images") as caught:
         load_mnist(tmp_path / "mine", tmp_path / "cache", [NOWHERE])
-    assert "holds: train-labels-idx1-ubyte." in str(caught.value)
+    assert "It holds: train-labels-idx1-ubyte." in str(caught.value)
 
 
 @needs_mnist
