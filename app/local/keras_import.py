@@ -43,8 +43,9 @@ def find_epochs(folder: Path) -> list[SeedEpoch]:
     """List the epochs in a folder, in order, from 1 even if the files count from 000. Raises NothingToImport."""
     generators, discriminators = _weights_files(folder, "generator"), _weights_files(folder, "discriminator")
     if not generators:
-        others = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in (".hdf5", ".h5"))
-        there = f"; it holds {printable(', '.join(others[:5]))}" if others else ""
+        others = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+        more = f" and {len(others) - 5} more" if len(others) > 5 else ""
+        there = f"; it holds {printable(', '.join(others[:5]))}{more}" if others else ""
         raise NothingToImport(
             f"{printable(folder)} holds no weights of the original script: its files are called {NAMES}{there}"
         )
