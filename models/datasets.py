@@ -25,11 +25,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from models.config import IMAGE_SIZE, NUM_CLASSES, WHOLE
 from models.files import sync_folder, write_durably
+from models.safe_reading import FileMissing, FileTooLarge, read_bounded
 
 if TYPE_CHECKING:  # takes a while to load, and whoever orders needs none
     import numpy as np
 
 MANIFEST = "manifest.json"
+MANIFEST_LIMIT = 1 << 20  # bytes; one has 3 KB
 PARTS = "parts"
 PART = 500  # digits of each class in a part: about a second's drawing
 MOST = 500_000  # of each class: five million in all
@@ -149,7 +151,7 @@ FILES = [name for split in DatasetOrder().splits for name in (split.images, spli
 def read_manifest(folder: Path) -> DatasetManifest | None:
     """Read the manifest of a data set; None where it has not been made yet."""
     try:
-        return DatasetManifest.model_validate_json((folder / MANIFEST).read_bytes())
+        return DatasetManifest.model_validate_json(read_bounded(folder / MANIFEST, MANIFEST_LIMIT))
     except FileNotFoundError:
         return None
 
@@ -216,9 +218,14 @@ def pack_part(digits: "np.ndarray", redraws: "np.ndarray") -> bytes:
 def read_part(path: Path, part: Part) -> KeptPart | None:
     """Read a part; None where it is missing or damaged."""
     try:
-        return unpack_part(path.read_bytes(), part)
-    except FileNotFoundError:
+        return unpack_part(read_bounded(path, part_limit(part)), part)
+    except (FileMissing, FileTooLarge):
         return None
+
+
+def part_limit(part: Part) -> int:
+    """The most bytes a part can have: pixels that do not compress grow by less than a thousandth."""
+    return 1024 + part.digits * (IMAGE_SIZE**2 + 2)
 
 
 def unpack_part(data: bytes, part: Part) -> KeptPart | None:

@@ -21,9 +21,11 @@ from models.config import DatasetName
 from models.data import Dataset
 from models.figures import Moments, mean_distance, split_by_class
 from models.files import write_durably
+from models.safe_reading import FileFault, FileMissing, read_bounded
 
 logger = logging.getLogger(__name__)
 
+FILE_LIMIT = 16 << 20  # bytes; a judge has 0.24 million
 SEEDS: dict[Role, int] = {"reporting": 1, "choosing": 2}
 
 
@@ -89,10 +91,10 @@ def find_judge(dataset: Dataset, role: Role, cache: Path, device: torch.device) 
 def stored_judge(path: Path, role: Role) -> Judge | None:
     """Read a judge's file; None if it is missing or damaged."""
     try:
-        return from_bytes(path.read_bytes(), role)
-    except FileNotFoundError:
+        return from_bytes(read_bounded(path, FILE_LIMIT), role)
+    except FileMissing:
         return None
-    except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
+    except (FileFault, SafetensorError, KeyError, ValueError, RuntimeError) as error:
         logger.warning("%s is damaged and will be replaced: %s", path, error)
         return None
 

@@ -1,73 +1,43 @@
-"""The seed's `.hdf5` weight files (Keras 2 `save_weights`), both ways.
-
-Keras numbers its layers anew in every process, nests them in models and lists trainable weights first or not, so
-neither names nor order can be trusted. What identifies a weight is its kind and its shape: no two share both.
-"""
+"""The weights files of the original Keras script: those of Keras 2 and 3 are read, those of Keras 2 are written."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, TypeVar
+from typing import BinaryIO, TypeVar
 
 import h5py
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from models.config import NUM_CLASSES
+from models.hdf5 import ArrayFile, StoredArray, open_arrays
+from models.keras_layers import (
+    DISCRIMINATOR,
+    GENERATOR,
+    KerasWeight,
+    Stored,
+    embedding_shape,
+    explain,
+    keras_shape,
+    layers_of,
+    match,
+    pair,
+)
 from models.networks import Discriminator, Generator
+from models.safe_reading import FileFault, printable
+from models.weights import LATENT_LIMIT
 
 Network = TypeVar("Network", Generator, Discriminator)
 
 
+DENSE_UNITS = 3 * 3 * 384  # of the generator's dense layer
+DEFAULT_LATENT_SIZE = 100
+COPIES_LIMIT = 8  # of the same network in a file
+
+
 class KerasWeightsError(Exception):
-    """The file is not what the seed writes. The message says what is missing."""
-
-
-class KerasWeight(NamedTuple):
-    """Where one of our tensors lives in Keras, and how its axes turn: ours = theirs.transpose(axes)."""
-
-    ours: str
-    layer: str
-    kind: str
-    axes: tuple[int, ...]
-
-
-DENSE = (1, 0)  # (in, out) -> (out, in)
-CONV = (3, 2, 0, 1)  # (height, width, in, out) -> (out, in, height, width)
-CONV_TRANSPOSE = (3, 2, 0, 1)  # (height, width, out, in) -> (in, out, height, width)
-VECTOR = (0,)
-
-
-def _layer(ours: str, keras: str, kernel_axes: tuple[int, ...]) -> list[KerasWeight]:
-    return [
-        KerasWeight(f"{ours}.weight", keras, "kernel", kernel_axes),
-        KerasWeight(f"{ours}.bias", keras, "bias", VECTOR),
-    ]
-
-
-def _norm(ours: str, keras: str) -> list[KerasWeight]:
-    names = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
-    return [KerasWeight(f"{ours}.{name}", keras, kind, VECTOR) for name, kind in names.items()]
-
-
-GENERATOR = [
-    KerasWeight("embedding.weight", "embedding_1", "embeddings", (0, 1)),
-    *_layer("dense", "dense_1", DENSE),
-    *_layer("upsample_7", "conv2d_transpose_1", CONV_TRANSPOSE),
-    *_norm("norm_7", "batch_normalization_1"),
-    *_layer("upsample_14", "conv2d_transpose_2", CONV_TRANSPOSE),
-    *_norm("norm_14", "batch_normalization_2"),
-    *_layer("upsample_28", "conv2d_transpose_3", CONV_TRANSPOSE),
-]
-
-DISCRIMINATOR = [
-    *_layer("conv_1", "conv2d_1", CONV),
-    *_layer("conv_2", "conv2d_2", CONV),
-    *_layer("conv_3", "conv2d_3", CONV),
-    *_layer("conv_4", "conv2d_4", CONV),
-    *_layer("generation", "generation", DENSE),
-    *_layer("auxiliary", "auxiliary", DENSE),
-]
+    """The file is not one that the original script writes. The message names the file and says what it is."""
 
 
 # ----------------------------------------------------------------------------
@@ -75,52 +45,98 @@ DISCRIMINATOR = [
 
 
 def load_generator(path: str | Path) -> Generator:
-    """Read `params_generator_epoch_*.hdf5`, of any latent size, in inference mode. Raises KerasWeightsError."""
-    weights = _read(path)
-    latent_sizes = [array.shape[1] for kind, array in weights if kind == "embeddings" and array.ndim == 2]
-    if not latent_sizes:
-        raise KerasWeightsError(f"{path} holds no class embedding: it is not a generator of the seed script")
-    return from_keras(Generator(latent_sizes[0]), weights)
+    """Read a generator of the original script, of latents of 1 to 1000 numbers, in inference mode.
+
+    Takes `save_weights` and `save` of Keras 2 and 3, also of the combined model. Raises KerasWeightsError, which names
+    the file.
+    """
+    with _open(path) as (file, groups):
+        generator = Generator(_latent_size(file, groups))
+        return _fill(generator, file, groups)
 
 
 def load_discriminator(path: str | Path) -> Discriminator:
-    """Read `params_discriminator_epoch_*.hdf5`, in inference mode. Raises KerasWeightsError."""
-    return from_keras(Discriminator(), _read(path))
+    """Read a discriminator of the original script, in inference mode; otherwise as `load_generator`."""
+    with _open(path) as (file, groups):
+        return _fill(Discriminator(), file, groups)
 
 
 def from_keras(network: Network, weights: Iterable[tuple[str, np.ndarray]]) -> Network:
-    """Fill a network from (kind, array) pairs in Keras' layouts, in any order; kind as in `kernel`, `moving_mean`."""
-    arrays = {(kind, array.shape): array for kind, array in weights}
+    """Fill a network from (kind, array) pairs in Keras' layouts, in any order; kind as in `kernel`, `moving_mean`.
+
+    Raises KerasWeightsError if a pair is missing, or if two of the same kind and shape differ.
+    """
+    arrays: dict[tuple[str, tuple[int, ...]], np.ndarray] = {}
+    for kind, array in weights:
+        if not np.array_equal(arrays.setdefault((kind, array.shape), array), array, equal_nan=True):
+            raise KerasWeightsError(f"there are two different {kind} of shape {array.shape}")
     state = network.state_dict()
-    for weight, tensor in _pair(network, state):
-        shape = _keras_shape(weight, tensor)
-        array = arrays.get((weight.kind, shape))
-        if array is None:
-            raise KerasWeightsError(
-                f"no {weight.kind} of shape {shape} for {weight.ours}: this is no {type(network).__name__} of the seed"
-            )
-        state[weight.ours] = torch.from_numpy(np.ascontiguousarray(array.transpose(weight.axes)))
+    for weight, tensor in pair(network, state):
+        shape = keras_shape(weight, tensor)
+        if (weight.kind, shape) not in arrays:
+            raise KerasWeightsError(f"there is no {weight.kind} of shape {shape} for {weight.ours}")
+        state[weight.ours] = _to_torch(weight, arrays[weight.kind, shape])
     network.load_state_dict(state)
     return network.eval()
 
 
-def _read(path: str | Path) -> list[tuple[str, np.ndarray]]:
-    """List every (kind, array) in the file, wherever Keras nested it."""
-    found: list[tuple[str, np.ndarray]] = []
-
-    def visit(name: str, item: h5py.Dataset | h5py.Group) -> None:
-        if isinstance(item, h5py.Dataset) and "optimizer_weights" not in name:
-            kind = name.rsplit("/", 1)[-1].split(":")[0]
-            found.append((kind, np.asarray(item, dtype=np.float32)))
-
+@contextmanager
+def _open(path: str | Path) -> Iterator[tuple[ArrayFile, list[Stored]]]:
     try:
-        with h5py.File(path) as file:
-            file.visititems(visit)
-    except FileNotFoundError:
-        raise KerasWeightsError(f"{path} does not exist") from None
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:  # what h5py raises of damaged files
-        raise KerasWeightsError(f"{path} is not an HDF5 file, or damaged: {error}") from error
-    return found
+        with open_arrays(Path(path), skip=lambda name: name.startswith("optimizer")) as file:
+            groups: dict[str, Stored] = {}
+            for array in file.arrays:
+                if groups.setdefault(array.group, {}).setdefault(array.name.split(":")[0], array) != array:
+                    raise KerasWeightsError(f"{printable(path)} holds two {printable(array.name)} in one layer")
+            yield file, [groups[name] for name in sorted(groups)]
+    except FileFault as error:
+        raise KerasWeightsError(str(error)) from error
+
+
+def _fill(network: Network, file: ArrayFile, groups: list[Stored]) -> Network:
+    """Fill a network layer by layer. Checks all shapes before any array is read."""
+    layers = layers_of(network)
+    matches = {layer: [found for group in groups if (found := match(layer, group))] for layer in layers}
+    if missing := [layer for layer in layers if not matches[layer]]:
+        raise KerasWeightsError(f"{printable(file.path)} {explain(network, missing, groups)}")
+    state = network.state_dict()
+    for layer, candidates in matches.items():
+        for number, expected in enumerate(layer):
+            array = _read_same(file, [candidate[number] for candidate in candidates])
+            state[expected.weight.ours] = _to_torch(expected.weight, array)
+    network.load_state_dict(state)
+    return network.eval()
+
+
+def _read_same(file: ArrayFile, stored: list[StoredArray]) -> np.ndarray:
+    """Read an array that the file may hold several times. Raises KerasWeightsError if the values differ."""
+    first, *others = stored
+    array = file.read(first)
+    for other in others:
+        if len(others) > COPIES_LIMIT or not np.array_equal(array, file.read(other), equal_nan=True):
+            raise KerasWeightsError(
+                f"{printable(file.path)} holds several networks of one kind: {printable(first.path)} and "
+                f"{printable(other.path)}"
+            )
+    return array
+
+
+def _latent_size(file: ArrayFile, groups: list[Stored]) -> int:
+    """Find the latent size: that of an embedding of ten classes, and of the dense layer behind it."""
+    embeddings = {shape[1] for group in groups if (shape := embedding_shape(group)) and shape[0] == NUM_CLASSES}
+    dense = {array.shape[0] for group in groups for array in group.values() if array.shape[1:] == (DENSE_UNITS,)}
+    sizes = sorted(embeddings & dense or embeddings) or [DEFAULT_LATENT_SIZE]  # which then turns out to be missing
+    if len(embeddings & dense) > 1:
+        raise KerasWeightsError(f"{printable(file.path)} holds two generators, of latents of {sizes[0]} and {sizes[1]}")
+    if not 1 <= sizes[0] <= LATENT_LIMIT:
+        raise KerasWeightsError(
+            f"{printable(file.path)} holds latents of {sizes[0]:,} numbers, instead of 1 to {LATENT_LIMIT:,}"
+        )
+    return sizes[0]
+
+
+def _to_torch(weight: KerasWeight, array: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array.transpose(weight.axes)))
 
 
 # ----------------------------------------------------------------------------
@@ -151,7 +167,7 @@ def save_weights(network: Generator | Discriminator, path: str | Path | BinaryIO
 
 def _keras_layers(network: Generator | Discriminator) -> Iterator[tuple[str, list[tuple[KerasWeight, Tensor]]]]:
     """Name the seed's model layers in order, the weightless ones too, since Keras pairs them by position."""
-    weights = list(_pair(network, network.state_dict()))
+    weights = list(pair(network, network.state_dict()))
     if isinstance(network, Generator):
         nested = [pair for pair in weights if pair[0].layer != "embedding_1"]
         still = ("moving_mean", "moving_variance")
@@ -169,14 +185,12 @@ def _keras_layers(network: Generator | Discriminator) -> Iterator[tuple[str, lis
         yield "auxiliary", [pair for pair in weights if pair[0].layer == "auxiliary"]
 
 
-# ----------------------------------------------------------------------------
-# What both directions share.
-
-
-def _pair(network: nn.Module, state: dict[str, Tensor]) -> Iterator[tuple[KerasWeight, Tensor]]:
-    for weight in GENERATOR if isinstance(network, Generator) else DISCRIMINATOR:
-        yield weight, state[weight.ours]
-
-
-def _keras_shape(weight: KerasWeight, tensor: Tensor) -> tuple[int, ...]:
-    return tuple(tensor.shape[axis] for axis in np.argsort(weight.axes))
+__all__ = [
+    "DISCRIMINATOR",
+    "GENERATOR",
+    "KerasWeightsError",
+    "from_keras",
+    "load_discriminator",
+    "load_generator",
+    "save_weights",
+]

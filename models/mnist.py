@@ -1,30 +1,32 @@
-"""MNIST (LeCun, Cortes, Burges): the user's folder, the cache, the public mirrors, in this order.
+"""MNIST (LeCun, Cortes, Burges): the user's folder, else the cache, else the public mirrors.
 
 What identifies its files is the checksum of the *unpacked* bytes, since every mirror packs them differently.
 """
 
-import gzip
-import hashlib
+import logging
 import math
-import zlib
-from collections.abc import Callable, Iterator, Sequence
+import tempfile
+from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
 from models.config import MIRRORS
 from models.files import write_durably
+from models.mnist_search import KNOWN, LEVELS, UNPACKED_LIMIT, Search, search_folder
+from models.safe_reading import FileFault, FileTooLarge, printable
 
-SHA256 = {  # of the unpacked files
-    "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-    "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-    "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-    "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-}
+logger = logging.getLogger(__name__)
+
+WAYS_OUT = (
+    "Put the four IDX files (gzipped or not), or Keras' mnist.npz, in a folder and name it in ACGAN_DATA_DIR, or train "
+    'on printed digits, which need no files: "dataset": "printed", or --dataset printed.'
+)
 
 
 class DatasetUnavailable(Exception):
-    """The data set cannot be had. The message says where it was looked for and what to do."""
+    """The data set was not found. The message names the places that were searched and what to do."""
 
 
 # ----------------------------------------------------------------------------
@@ -32,7 +34,7 @@ class DatasetUnavailable(Exception):
 
 
 def read_idx(data: bytes) -> np.ndarray:
-    """Parse an IDX file of unsigned bytes, of one or three dimensions. Raises ValueError where it is not one."""
+    """Parse an IDX file of unsigned bytes, of one or three dimensions. Raises ValueError if it is not one."""
     if len(data) < 4 or data[:3] != b"\x00\x00\x08" or data[3] not in (1, 3):
         raise ValueError("not an IDX file of unsigned bytes")
     header = 4 + 4 * data[3]
@@ -52,83 +54,123 @@ def load_mnist(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Find MNIST and check every byte of it.
 
+    A folder that the user named is used alone, unless it is empty: files of another data set never fall back to MNIST
+    from the cache or a mirror.
+
     Returns:
         uint8 train images (60000, 28, 28), train labels (60000,), test images (10000, 28, 28), test labels (10000,).
 
     Raises:
-        DatasetUnavailable: naming each place that was tried.
+        DatasetUnavailable: the message names each place, what was looked for and what is there.
     """
-    train_images, train_labels, test_images, test_labels = (
-        read_idx(_find(name, data_dir, cache, mirrors)) for name in SHA256
-    )
+    files = None if data_dir is None else _from_named_folder(data_dir)
+    if files is None:
+        place = "ACGAN_DATA_DIR (not set)" if data_dir is None else f"ACGAN_DATA_DIR={printable(data_dir)} (empty)"
+        files = _from_cache_or_mirrors(place, cache, mirrors)
+    train_images, train_labels, test_images, test_labels = (read_idx(files[name]) for name in KNOWN)
     return train_images, train_labels, test_images, test_labels
 
 
-def _find(name: str, data_dir: Path | None, cache: Path, mirrors: Sequence[str]) -> bytes:
-    """Return the unpacked bytes of one file from the first place that has them intact."""
-    places: list[tuple[str, Callable[[], Iterator[bytes]]]] = [
-        (f"the cache {cache}", lambda: _from_folder(cache, name)),
-        (f"the public mirrors ({', '.join(mirrors)})", lambda: _from_mirrors(cache, name, mirrors)),
-    ]
-    if data_dir is None:
-        tried = ["ACGAN_DATA_DIR (not set)"]
-    else:
-        tried = []
-        places.insert(0, (f"ACGAN_DATA_DIR={data_dir}", lambda: _from_folder(data_dir, name)))
-
-    for place, candidates in places:
-        reason = "the files are not there"
-        try:
-            for data in candidates():
-                if hashlib.sha256(data).hexdigest() == SHA256[name]:
-                    return data
-                reason = "there, but its checksum is wrong"
-        except (OSError, EOFError, ValueError, zlib.error) as error:
-            reason = _first_line(error)
-        tried.append(f"{place} ({reason})")
-
+def _from_named_folder(folder: Path) -> dict[str, bytes] | None:
+    """Return the four files; None if the folder is empty, as one that Compose mounts. Raises DatasetUnavailable."""
+    place = f"ACGAN_DATA_DIR={printable(folder)}"
+    try:
+        search = search_folder(folder)
+    except FileNotFoundError:
+        raise DatasetUnavailable(f"{place}: there is no such folder. {WAYS_OUT}") from None
+    except NotADirectoryError:
+        raise DatasetUnavailable(f"{place} is a file: name its folder. {WAYS_OUT}") from None
+    except OSError as error:
+        raise DatasetUnavailable(f"{place} cannot be read: {error.strerror}. {WAYS_OUT}") from error
+    if len(search.found) == len(KNOWN):
+        return search.found
+    if search.is_empty:
+        logger.info("%s is empty: MNIST comes from the cache or a mirror", place)
+        return None
+    there = [*sorted(search.found), *([search.describe()] if search.others else [])]
     raise DatasetUnavailable(
-        f"MNIST cannot be had: {name} was looked for in {'; in '.join(tried)}. "
-        "Put the four IDX files (gzipped or not) in a folder and name it in ACGAN_DATA_DIR, "
-        'or train on printed digits, which need no files: "dataset": "printed", or --dataset printed.'
+        f"{place} does not hold MNIST. Missing: {_missing(search.found)}; searched by content, under any name, packed "
+        f"or not, in this folder and up to {LEVELS} levels below. It holds: {', '.join(there)}. {WAYS_OUT}"
     )
 
 
-def _from_folder(folder: Path, name: str) -> Iterator[bytes]:
-    if folder.exists() and not folder.is_dir():
-        raise NotADirectoryError("not a folder")
-    if (plain := folder / name).is_file():
-        yield plain.read_bytes()
-    if (packed := folder / f"{name}.gz").is_file():
-        yield gzip.decompress(packed.read_bytes())
+def _missing(found: Collection[str]) -> str:
+    return ", ".join(name for name in KNOWN if name not in found)
 
 
-def _from_mirrors(cache: Path, name: str, mirrors: Sequence[str]) -> Iterator[bytes]:
-    """Download into the cache, unpacked, so that the checksum of what lies there can be checked again."""
-    import pooch  # here, since only a download needs it
+def _from_cache_or_mirrors(place: str, cache: Path, mirrors: Sequence[str]) -> dict[str, bytes]:
+    """Return the four files, each from the cache, or downloaded into it. Raises DatasetUnavailable."""
+    reason = "the files are not there"
+    search = Search()
+    try:
+        if cache.is_dir():
+            search = search_folder(cache)
+            reason = search.describe() or reason
+    except OSError as error:
+        reason = f"it cannot be read: {error.strerror}"
+    files = search.found
+    for name in KNOWN:
+        if name not in files:
+            try:
+                files[name] = _from_mirrors(cache, name, mirrors)
+            except OSError as error:
+                raise DatasetUnavailable(
+                    f"MNIST was not found: {name} was looked for in {place}; "
+                    f"in the cache {printable(cache)} ({reason}); "
+                    f"in the public mirrors ({printable(', '.join(mirrors))}: {_first_line(error)}). {WAYS_OUT}"
+                ) from error
+    return files
 
-    pooch.get_logger().setLevel("WARNING")
+
+def _from_mirrors(cache: Path, name: str, mirrors: Sequence[str]) -> bytes:
+    """Download a file into the cache, unpacked, so that its checksum can be checked again. Raises OSError."""
     errors = []
     for mirror in mirrors:
         try:
-            fetched = pooch.retrieve(
-                f"{mirror.rstrip('/')}/{name}.gz",
-                known_hash=None,  # of the packed file, which differs between mirrors
-                path=cache / "downloads",
-                downloader=pooch.HTTPDownloader(timeout=10),
-            )
-            packed = Path(fetched).read_bytes()
-            Path(fetched).unlink()  # whatever it is: a cached error page would be taken for the file for ever
-            data = gzip.decompress(packed)
-        except (OSError, EOFError, ValueError, zlib.error) as error:
-            errors.append(type(error).__name__)  # their texts are nests of exceptions
+            with tempfile.TemporaryDirectory(dir=_made(cache), prefix=".download-") as folder:
+                _download(f"{mirror.rstrip('/')}/{name}.gz", Path(folder))
+                search = search_folder(Path(folder), [name])
+        except (OSError, ValueError) as error:
+            errors.append(_first_line(error) if isinstance(error, FileFault) else type(error).__name__)
             continue
-        if hashlib.sha256(data).hexdigest() == SHA256[name]:
-            write_durably(cache / name, data)
-        yield data
-    if errors:
-        raise OSError("; ".join(errors))
+        if name in search.found:
+            write_durably(cache / name, search.found[name])
+            return search.found[name]
+        errors.append(search.describe())
+    raise OSError("; ".join(errors) or "there are none")
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _download(address: str, folder: Path) -> None:
+    """Download into a file `download` in the folder, of at most LARGEST bytes. Raises OSError or ValueError."""
+    import pooch  # here, since only a download needs it
+
+    pooch.get_logger().setLevel("WARNING")
+    with (folder / "download").open("wb") as file:
+        pooch.HTTPDownloader(timeout=10)(address, BoundedFile(file, UNPACKED_LIMIT, address), None)
+
+
+class BoundedFile:
+    """A file for writing that raises FileTooLarge beyond a number of bytes."""
+
+    def __init__(self, file: BinaryIO, limit: int, name: str) -> None:
+        self.file = file
+        self.left = limit
+        self.name = name
+
+    def write(self, data: bytes) -> int:
+        self.left -= len(data)
+        if self.left < 0:
+            raise FileTooLarge(f"{printable(self.name)} is larger than MNIST")
+        return self.file.write(data)
+
+    def flush(self) -> None:
+        self.file.flush()
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+    return printable((str(error).splitlines() or [type(error).__name__])[0][:200])

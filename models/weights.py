@@ -1,15 +1,24 @@
 """Networks to safetensors bytes and back. What comes back has been checked: names, shapes, finite values."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TypeVar
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from torch import Tensor, nn
+from torch import nn
 
 from models.config import NUM_CLASSES
 from models.networks import Discriminator, Generator
+from models.safe_reading import FileFault, printable, read_bounded
+from models.safetensors_header import Header, read_header
+
+FILE_LIMIT = 64 << 20  # bytes; a generator of the largest latents in double precision has 47 MB
+LATENT_LIMIT = 1000  # numbers, as in TrainingConfig
+LISTED = 300  # characters of a list of names in a message
+FLOATS = ("F16", "BF16", "F32", "F64")
+INTEGERS = ("I32", "I64", "U32", "U64")
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -44,41 +53,72 @@ def to_host(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: copies[name] for name in tensors}
 
 
-def generator_from_bytes(data: bytes) -> Generator:
-    """Rebuild a generator, of whatever latent size it was trained with, in inference mode. Raises InvalidWeights."""
-    state = _parse(data)
-    embedding = state.get("embedding.weight")
-    if embedding is None or embedding.ndim != 2 or embedding.shape[0] != NUM_CLASSES:
-        raise InvalidWeights("these are not the weights of a generator: the embedding of the ten classes is missing")
-    return _fill(Generator(latent_size=embedding.shape[1]), state)
+def load_generator(path: Path) -> Generator:
+    """Read a generator's file, in inference mode. Raises InvalidWeights or FileFault, both naming the file."""
+    return generator_from_bytes(read_bounded(path, FILE_LIMIT), str(path))
 
 
-def discriminator_from_bytes(data: bytes) -> Discriminator:
-    """Rebuild a discriminator in inference mode. Raises InvalidWeights."""
-    state = _parse(data)
-    head = state.get("auxiliary.weight")
-    if head is None or head.ndim != 2 or len(head) not in (NUM_CLASSES, 2 * NUM_CLASSES):
-        raise InvalidWeights("these are not the weights of a discriminator: its auxiliary head is missing")
-    return _fill(Discriminator(len(head)), state)
+def load_discriminator(path: Path) -> Discriminator:
+    """Read a discriminator's file, in inference mode. Raises InvalidWeights or FileFault, both naming the file."""
+    return discriminator_from_bytes(read_bounded(path, FILE_LIMIT), str(path))
 
 
-def _parse(data: bytes) -> dict[str, Tensor]:
+def generator_from_bytes(data: bytes, name: str = "the file") -> Generator:
+    """Rebuild a generator of any latent size from 1 to 1000, in inference mode; `name` is the file's, for messages.
+
+    Raises InvalidWeights.
+    """
+    header = _read_header(data, name)
+    embedding = header.tensors.get("embedding.weight")
+    if embedding is None or len(embedding.shape) != 2 or embedding.shape[0] != NUM_CLASSES:
+        raise InvalidWeights(f"{printable(name)} holds no generator: the embedding of the ten classes is missing")
+    latent_size = embedding.shape[1]
+    if not 1 <= latent_size <= LATENT_LIMIT:
+        raise InvalidWeights(
+            f"{printable(name)} holds no generator: its latents have {latent_size:,} numbers, instead of 1 to "
+            f"{LATENT_LIMIT:,}"
+        )
+    return _fill(lambda: Generator(latent_size), data, header, name)
+
+
+def discriminator_from_bytes(data: bytes, name: str = "the file") -> Discriminator:
+    """Rebuild a discriminator in inference mode; `name` is the file's, for messages. Raises InvalidWeights."""
+    header = _read_header(data, name)
+    head = header.tensors.get("auxiliary.weight")
+    if head is None or len(head.shape) != 2 or head.shape[0] not in (NUM_CLASSES, 2 * NUM_CLASSES):
+        raise InvalidWeights(f"{printable(name)} holds no discriminator: its auxiliary head is missing")
+    classes = head.shape[0]
+    return _fill(lambda: Discriminator(classes), data, header, name)
+
+
+def _read_header(data: bytes, name: str) -> Header:
     try:
-        return load(data)
-    except SafetensorError as error:
-        raise InvalidWeights(f"not a safetensors file: {error}") from error
+        return read_header(data, name)
+    except FileFault as error:
+        raise InvalidWeights(str(error)) from error
 
 
-def _fill(network: Network, state: dict[str, Tensor]) -> Network:
+def _fill(make: Callable[[], Network], data: bytes, header: Header, name: str) -> Network:
+    """Check names, types and shapes against the network before any tensor is read, and the values afterwards."""
+    network = make()
     expected = network.state_dict()
-    if missing := expected.keys() - state.keys():
-        raise InvalidWeights(f"weights are missing: {', '.join(sorted(missing))}")
-    if unexpected := state.keys() - expected.keys():
-        raise InvalidWeights(f"unexpected weights: {', '.join(sorted(unexpected))}")
-    for name, tensor in state.items():
-        if tensor.shape != expected[name].shape:
-            raise InvalidWeights(f"{name} has shape {tuple(tensor.shape)}, expected {tuple(expected[name].shape)}")
+    if missing := expected.keys() - header.tensors.keys():
+        raise InvalidWeights(f"{printable(name)}: weights are missing: {', '.join(sorted(missing))}")
+    if unexpected := sorted(header.tensors.keys() - expected.keys()):
+        listed = printable(", ".join(unexpected))[:LISTED]
+        raise InvalidWeights(f"{printable(name)}: {len(unexpected)} unexpected weights: {listed}")
+    for key, entry in header.tensors.items():
+        if entry.shape != tuple(expected[key].shape):
+            raise InvalidWeights(
+                f"{printable(name)}: {key} has shape {entry.shape}, expected {tuple(expected[key].shape)}"
+            )
+        if entry.dtype not in (FLOATS if expected[key].is_floating_point() else INTEGERS):
+            raise InvalidWeights(f"{printable(name)}: {key} has numbers of type {entry.dtype}")
+    try:
+        network.load_state_dict(load(data))
+    except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
+        raise InvalidWeights(f"{printable(name)} is not a safetensors file: {printable(error)}") from error
+    for key, tensor in network.state_dict().items():  # in its own precision, which may be less than the file's
         if not torch.isfinite(tensor).all():
-            raise InvalidWeights(f"{name} holds values that are not finite")
-    network.load_state_dict(state)
+            raise InvalidWeights(f"{printable(name)}: {key} holds values that are not finite")
     return network.eval()

@@ -40,7 +40,10 @@ class WorkerSettings(BaseSettings):
         ByteSize(20_000_000_000),
         description="Bytes of checkpoints to keep, as in `20GB`; beyond it the oldest runs keep their last epoch only.",
     )
-    data_dir: Path | None = Field(None, description="Folder where the four IDX files of MNIST lie, gzipped or not.")
+    data_dir: Path | None = Field(
+        None,
+        description="Folder that holds MNIST, found by content: four IDX files, gzipped or not, or Keras' mnist.npz.",
+    )
     mnist_mirrors: str = Field(
         " ".join(MIRRORS), description="Where MNIST is downloaded from when it lies nowhere, separated by spaces."
     )

@@ -88,21 +88,22 @@ def keras_errors(needed: bool) -> tuple[type[Exception], ...]:
 
 def import_keras(
     folder: Annotated[
-        Path, typer.Argument(metavar="FOLDER", help="Where params_generator_epoch_001.hdf5 and its like lie.")
+        Path,
+        typer.Argument(metavar="FOLDER", help="The folder of params_generator_epoch_001.hdf5 (.h5, .weights.h5), ..."),
     ],
     name: Annotated[str | None, typer.Option(help="A label of your own; else the folder's name.")] = None,
     dataset: Annotated[str, typer.Option(help="The digits that it was trained on: `mnist` or `printed`.")] = "mnist",
     as_json: Annotated[bool, typer.Option("--json", help="Tell each checkpoint as JSON, a line each.")] = False,
     home: Home = None,
 ) -> None:
-    """Make checkpoints of the seed's `.hdf5` weights: judged, published, and the last good one is served."""
+    """Make checkpoints of the original script's weights (Keras 2 and 3), and serve the last good one."""
     settings = read_settings(home=home)
     kinds = keras_errors(needed=True)
 
     from pydantic import ValidationError
     from rich.progress import Progress
 
-    from app.local.keras_import import NothingToImport, import_here
+    from app.local.keras_import import NothingToImport, counts_from_zero, import_here
     from models.config import TrainingConfig
     from models.devices import DeviceUnavailable
     from models.mnist import DatasetUnavailable
@@ -110,6 +111,9 @@ def import_keras(
     with mistakes_in_a_sentence(ValidationError):
         label = TrainingConfig.model_validate({"dataset": dataset, "name": name or folder.resolve().name[:100] or None})
     kinds += (NothingToImport, DatasetUnavailable, DeviceUnavailable, OSError)
+    with mistakes_in_a_sentence(*kinds):
+        if counts_from_zero(folder):
+            errors.print("The files count their epochs from 000: file 000 becomes epoch 1, and so on.", highlight=False)
     with mistakes_in_a_sentence(*kinds), Progress(console=errors, transient=True) as bar:
         reading, writing = bar.add_task("reading", total=None), bar.add_task("judging and publishing", total=None)
 

@@ -1,5 +1,6 @@
 """`acgan digits`: drawing with no server."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,10 +9,13 @@ import numpy as np
 from app.settings import AppSettings
 from models import bundled
 from models.acceleration import find_device
-from models.checkpoints import CheckpointId
+from models.checkpoints import CheckpointId, CheckpointNotFound
 from models.drawing import draw_digits, fresh_seed, prepare
 from models.networks import Generator
-from models.weights import generator_from_bytes
+from models.weights import generator_from_bytes, load_generator
+
+LATEST = "latest"
+WEIGHTS_SUFFIXES = (".safetensors", ".hdf5", ".h5", ".pt", ".pth")
 
 
 class NoGenerator(Exception):
@@ -33,18 +37,15 @@ def draw_here(settings: AppSettings, checkpoint: str, label: int, n: int, seed: 
 
 
 def find_generator(settings: AppSettings, name: str) -> tuple[Generator, str]:
-    """Load what `name` says: a file, `latest` of the store, or the id of one of its checkpoints.
+    """Load a generator by name: `latest`, the id of a checkpoint in the store, or a file of weights.
 
-    Where nothing has been published yet, `latest` is the package's own.
+    `latest` is the package's own generator until something is published. Raises NoGenerator, and what a bad file or
+    checkpoint raises.
     """
-    if name.endswith(".safetensors"):
-        if not Path(name).is_file():
-            raise NoGenerator(f"there is no file {name}")
-        return generator_from_bytes(Path(name).read_bytes()), name
-    if Path(name).exists():
-        raise NoGenerator(f"{name} is not a generator: its name does not end in .safetensors")
+    if (path := weights_file(name)) is not None:
+        return load_generator(path), name
     store, first = settings.open_store(), bundled.checkpoint() if settings.pretrained else None
-    checkpoint = store.latest() or first if name == "latest" else CheckpointId.parse(name)
+    checkpoint = store.latest() or first if name == LATEST else CheckpointId.parse(name)
     if checkpoint is None:
         raise NoGenerator(
             f"nothing has been published in {settings.store_name} yet: start a run, or name a generator's file with "
@@ -53,4 +54,21 @@ def find_generator(settings: AppSettings, name: str) -> tuple[Generator, str]:
     if checkpoint == first:
         store = bundled.STORE
     manifest = store.manifest(checkpoint)
-    return generator_from_bytes(store.read(manifest, manifest.draws)), str(checkpoint)
+    data = store.read(manifest, manifest.draws)
+    return generator_from_bytes(data, f"{manifest.draws} of {checkpoint}"), str(checkpoint)
+
+
+def weights_file(name: str) -> Path | None:
+    """Return the path if a user's CHECKPOINT names a file, and None if it is `latest` or can be an id.
+
+    A file is recognized by its content, not by its name: `x.bin` may hold safetensors, and `x.safetensors` a pickle.
+    """
+    if name == LATEST:
+        return None
+    path = Path(name)
+    if name.endswith(WEIGHTS_SUFFIXES) or path.name != name:
+        return path
+    with suppress(CheckpointNotFound):
+        CheckpointId.parse(name)
+        return None
+    return path if path.exists() else None

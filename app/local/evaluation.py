@@ -4,7 +4,6 @@ import logging
 from importlib import resources
 from pathlib import Path
 
-from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
@@ -18,8 +17,11 @@ from models.drawing import prepare
 from models.evaluation import FULL, QUICK, Evaluation, Examiner, Figures, evaluate
 from models.files import write_durably
 from models.judge import find_judge
+from models.safe_reading import FileFault, FileMissing, parse_record, read_bounded
 
 logger = logging.getLogger(__name__)
+
+FIGURES_LIMIT = 1 << 20  # bytes; the figures of real digits have 2 KB
 
 
 def evaluate_here(
@@ -49,13 +51,15 @@ def find_real(examiner: Examiner, cache: Path) -> Figures:
     """Find what real digits reach, in the package or the cache; else examine them, once."""
     effort = examiner.effort
     name = f"{examiner.dataset.checksum.removeprefix('sha256:')[:16]}-real-{effort.lessons}-{effort.pupils}.json"
-    places = [resources.files("models") / "judges" / name, cache / name]
-    for place in places:
-        if place.is_file():
-            try:
-                return Figures.model_validate_json(place.read_bytes())
-            except ValidationError:
-                logger.warning("%s is damaged, and made anew", place)
+    bundled = resources.files("models") / "judges" / name
+    if bundled.is_file():
+        return Figures.model_validate_json(bundled.read_bytes())
+    try:
+        return parse_record(Figures, read_bounded(cache / name, FIGURES_LIMIT), FIGURES_LIMIT, str(cache / name))
+    except FileMissing:
+        pass
+    except FileFault as error:
+        logger.warning("figures of real digits will be computed again: %s", error)
     examiner.told("looking at real digits first, once")
     real = examiner.examine_real()
     write_durably(cache / name, real.model_dump_json(indent=2).encode())

@@ -4,13 +4,13 @@ import io
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from app.local.drawing import NoGenerator, find_generator
+from app.local.drawing import NoGenerator, find_generator, weights_file
 from app.settings import AppSettings
 from models import bundled
 from models.checkpoints import DISCRIMINATOR, CheckpointId
 from models.files import write_durably
 from models.networks import Discriminator, Generator
-from models.weights import discriminator_from_bytes
+from models.weights import discriminator_from_bytes, load_discriminator
 
 Form = Literal["onnx", "keras"]
 
@@ -52,11 +52,9 @@ def to_hdf5(network: Generator | Discriminator) -> bytes:
 
 
 def find_discriminator(settings: AppSettings, name: str) -> tuple[Discriminator, str]:
-    """Load a file's, or that of `latest` or of a checkpoint by its id."""
-    if name.endswith(".safetensors"):
-        if not Path(name).is_file():
-            raise NoGenerator(f"there is no file {name}")
-        return discriminator_from_bytes(Path(name).read_bytes()), name
+    """Load a discriminator by name: `latest`, the id of a checkpoint, or a file of weights."""
+    if (path := weights_file(name)) is not None:
+        return load_discriminator(path), name
     store = settings.open_store()
     checkpoint = store.latest() if name == "latest" else CheckpointId.parse(name)
     if checkpoint is None or checkpoint.job == bundled.JOB:
@@ -64,4 +62,5 @@ def find_discriminator(settings: AppSettings, name: str) -> tuple[Discriminator,
     manifest = store.manifest(checkpoint)
     if DISCRIMINATOR not in manifest.files:
         raise NoGenerator(f"{manifest.id} was imported without a discriminator")
-    return discriminator_from_bytes(store.read(manifest, DISCRIMINATOR)), manifest.id
+    data = store.read(manifest, DISCRIMINATOR)
+    return discriminator_from_bytes(data, f"{DISCRIMINATOR} of {manifest.id}"), manifest.id

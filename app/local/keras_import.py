@@ -1,4 +1,4 @@
-"""`acgan import-keras`: the seed's `.hdf5` files become checkpoints, judged as a worker judges, that can be served."""
+"""`acgan import-keras`: weights of the original script become checkpoints, judged as a worker judges."""
 
 import random
 import re
@@ -17,19 +17,22 @@ from models.images import encode_png, epoch_plot
 from models.keras_weights import KerasWeightsError, load_discriminator, load_generator
 from models.networks import Generator
 from models.quality import NOT_FINITE, Verdict, find_assessor, is_finite
+from models.safe_reading import printable
 from models.version import code_version
 from worker.jobs import job_id_of
 
-NAMES = "params_generator_epoch_NNN.hdf5"
+NAMES = "params_generator_epoch_NNN.hdf5, .h5 or .weights.h5"
+NAME = re.compile(r"params_(generator|discriminator)_epoch_(\d{1,4})(?:\.weights)?\.(?:hdf5|h5)", re.IGNORECASE)
+LAST_EPOCH = 1000
 Told = Callable[[int, int], None]
 
 
 class NothingToImport(Exception):
-    """The folder holds no weights of the seed's script. The message says what was looked for."""
+    """The folder holds no run of the original script, or not one alone. The message names the folder or the file."""
 
 
 class SeedEpoch(NamedTuple):
-    """What the seed's script left of an epoch."""
+    """The files of an epoch that the original script wrote."""
 
     number: int
     generator: Path
@@ -37,22 +40,43 @@ class SeedEpoch(NamedTuple):
 
 
 def find_epochs(folder: Path) -> list[SeedEpoch]:
-    """List the epochs in a folder, in order. Raises NothingToImport."""
+    """List the epochs in a folder, in order, from 1 even if the files count from 000. Raises NothingToImport."""
+    generators, discriminators = _weights_files(folder, "generator"), _weights_files(folder, "discriminator")
+    if not generators:
+        others = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+        more = f" and {len(others) - 5} more" if len(others) > 5 else ""
+        there = f"; it holds {printable(', '.join(others[:5]))}{more}" if others else ""
+        raise NothingToImport(
+            f"{printable(folder)} holds no weights of the original script: its files are called {NAMES}{there}"
+        )
+    first = 1 if 0 in generators else 0  # the number of files' epoch 0
+    if max(generators) + first > LAST_EPOCH:
+        raise NothingToImport(f"{printable(generators[max(generators)])}: a run has at most {LAST_EPOCH} epochs")
+    return [SeedEpoch(epoch + first, path, discriminators.get(epoch)) for epoch, path in sorted(generators.items())]
+
+
+def counts_from_zero(folder: Path) -> bool:
+    """Whether the first epoch's files are called 000, as older versions of the script do. Raises NothingToImport."""
+    return 0 in _weights_files(folder, "generator")
+
+
+def _weights_files(folder: Path, network: str) -> dict[int, Path]:
+    """List the files of `generator` or `discriminator` by the number in their names. Raises NothingToImport."""
+    if folder.exists() and not folder.is_dir():
+        raise NothingToImport(f"{printable(folder)} is a file: name its folder")
     if not folder.is_dir():
-        raise NothingToImport(f"there is no folder {folder}")
-    found = []
-    for path in folder.iterdir():
-        match = re.fullmatch(r"params_generator_epoch_(\d{3,4})\.hdf5", path.name)
-        if match and 1 <= int(match[1]) <= 1000:
-            other = folder / path.name.replace("generator", "discriminator", 1)
-            found.append(SeedEpoch(int(match[1]), path, other if other.exists() else None))
-    if not found:
-        raise NothingToImport(f"{folder} holds no weights of the seed's script: its files are called {NAMES}")
-    return sorted(found)
+        raise NothingToImport(f"there is no folder {printable(folder)}")
+    files: dict[int, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if (match := NAME.fullmatch(path.name)) and match[1].lower() == network:
+            other = files.setdefault(int(match[2]), path)
+            if other != path:
+                raise NothingToImport(f"{printable(path)} and {other.name} are of the same epoch: keep one of them")
+    return files
 
 
 def check_files(epochs: list[SeedEpoch], told: Told) -> int:
-    """Read every file, so that a damaged one is told before anything is published. Returns the latent size.
+    """Read every file, so that a damaged one is reported before anything is published. Returns the latent size.
 
     Raises KerasWeightsError.
     """

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 from rich.console import Console
 
 from app.local.display import progress_bar, show, tell_epoch
-from app.local.folder import HISTORY, STATE, TABLE, FolderTaken
+from app.local.folder import HISTORY, STATE, TABLE
 from app.settings import AppSettings
 from models import resume
 from models.acceleration import describe, find_device
@@ -25,10 +25,14 @@ from models.history import Progress as RunProgress
 from models.images import encode_png
 from models.memory import explain_out_of_memory
 from models.quality import Assessor, digits_worth, find_assessor
+from models.safe_reading import parse_record, printable, read_bounded
 from models.snapshot import EpochSnapshot, snapshot_epoch
 from models.trainer import Check, Trainer
 from models.weights import state_to_bytes
 from models.writer import BackgroundWriter
+
+STATE_LIMIT = 512 << 20  # bytes; that of the largest latents has some 150 MB
+HISTORY_LIMIT = 64 << 20  # bytes; a thousand epochs have some 2 MB
 
 
 class Stopped(Exception):
@@ -65,11 +69,15 @@ class Folder:
     writer: BackgroundWriter = field(default_factory=BackgroundWriter)
 
     def go_on(self, trainer: Trainer) -> None:
-        """Take up the run that is there. Raises InvalidState, OSError."""
-        trainer.load_state(resume.from_bytes((self.out / STATE).read_bytes()))
+        """Resume the run in the folder. Raises InvalidState or OSError, which name the file."""
+        try:
+            trainer.load_state(resume.from_bytes(read_bounded(self.out / STATE, STATE_LIMIT)))
+        except resume.InvalidState as error:
+            raise resume.InvalidState(f"{printable(self.out / STATE)}: {error}") from error
         self.saved_at = time.monotonic()
         if trainer.epoch > 1:
-            history = History.model_validate_json((self.out / HISTORY).read_bytes(), extra="ignore")
+            data = read_bounded(self.out / HISTORY, HISTORY_LIMIT)
+            history = parse_record(History, data, HISTORY_LIMIT, str(self.out / HISTORY))
             self.epochs = [epoch for epoch in history.epochs if epoch.epoch < trainer.epoch]
             self.reported = len(self.epochs)
 
@@ -131,7 +139,7 @@ def train_here(
     Progress is shown on `console`. `on_epoch` is called, in this thread, once an epoch's files are on disk, which is
     while the next epoch is trained; by default the epoch is printed. All files are on disk when this returns or raises.
 
-    Raises FolderTaken, DatasetUnavailable, DeviceOutOfMemory, DeviceUnavailable, Hopeless, InvalidState, OSError,
+    Raises DatasetUnavailable, DeviceOutOfMemory, DeviceUnavailable, Hopeless, InvalidState, OSError,
     Stopped.
     """
     device = find_device(settings.device)
@@ -139,11 +147,8 @@ def train_here(
     dataset = load_dataset(config, settings.data_dir, settings.cache_dir, settings.mirrors)
     with explain_out_of_memory(device, config.batch_size):
         trainer = Trainer(config, dataset, device)
-        try:
-            if going_on:
-                folder.go_on(trainer)
-        except ValidationError as error:
-            raise FolderTaken(f"{out / HISTORY} cannot be read: {error.errors()[0]['msg']}") from error
+        if going_on:
+            folder.go_on(trainer)
         where = f", from iteration {trainer.iteration} of epoch {trainer.epoch}" if going_on else ""
         iterations = "1 iteration" if trainer.batches == 1 else f"{trainer.batches} iterations"
         console.print(

@@ -1,6 +1,6 @@
 """Everything that needs a GPU, measured in one command of at most nine minutes; README.md beside this file explains it.
 
-    python -m benchmarks.gpu [--out DIR] [--seconds 540] [--wheels DIR] [--only PART ...] [--tiny]
+    python -m benchmarks.gpu [--out DIR] [--seconds 540] [--wheels DIR] [--only PART ...] [--tiny] [--stretch X]
 
 Each part runs in its own process, within its own limit; one that fails or is killed does not stop the others. Results
 are written to results.jsonl line by line. The exit code is 0 if all parts succeeded, else 1; 2 if none could start.
@@ -36,6 +36,9 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--wheels", type=Path, help="folder with wheels of packages that this machine lacks")
     parser.add_argument("--only", nargs="+", choices=[part.name for part in PARTS], help="run only these parts")
     parser.add_argument("--tiny", action="store_true", help="rehearse: all steps at tiny sizes, also without a GPU")
+    parser.add_argument(
+        "--stretch", type=float, default=1.0, help="multiply all limits: for a machine that is busy [1]"
+    )
     return parser.parse_args(words)
 
 
@@ -63,7 +66,9 @@ def main(words: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"benchmarks.gpu: {error}\n")
         return 2
     options = ["--tiny"] if given.tiny else []
-    runner = Runner(out, ends + given.seconds, options, child_environment(python_path, out))
+    runner = Runner(
+        out, ends + given.stretch * given.seconds, given.stretch, options, child_environment(python_path, out)
+    )
     succeeded = runner.run([part for part in PARTS if not given.only or part.name in given.only])
     summary = summarize(read_results(out / RESULTS))
     (out / SUMMARY).write_text(summary)

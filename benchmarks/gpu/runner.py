@@ -19,9 +19,12 @@ SHORTEST_SECONDS = 5.0  # a part that has less is not started
 class Runner:
     """Runs parts until `ends`, a time of time.monotonic(). A part that fails or is killed does not stop the others."""
 
-    def __init__(self, out: Path, ends: float, options: Sequence[str], environment: dict[str, str]) -> None:
+    def __init__(
+        self, out: Path, ends: float, stretch: float, options: Sequence[str], environment: dict[str, str]
+    ) -> None:
         self.out = out
         self.ends = ends
+        self.stretch = stretch  # multiplies the parts' limits
         self.options = options  # for every part
         self.environment = environment
         self.process: subprocess.Popen[bytes] | None = None
@@ -45,7 +48,7 @@ class Runner:
     def run_part(self, part: Part) -> int | None:
         """Run one part. Returns its exit code, negative if a signal ended it, or None if no time was left."""
         log = ResultLog(self.out / RESULTS, part.name)
-        limit = min(float(part.seconds), self.ends - time.monotonic())
+        limit = min(self.stretch * part.seconds, self.ends - time.monotonic())
         if limit < SHORTEST_SECONDS:
             log.write("part skipped", reason="no time left")
             return None

@@ -1,16 +1,19 @@
 """The seed's `.hdf5` files become checkpoints that are served, and go out again; ONNX draws what torch draws."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import h5py
 import numpy as np
 import onnxruntime
 import pytest
 import torch
 from starlette.testclient import TestClient
 
+from app.local.keras_import import NothingToImport, find_epochs
 from app.main import create_app
 from app.settings import AppSettings
 from models.checkpoints import DISCRIMINATOR, GENERATOR, CheckpointId, CheckpointStore
@@ -21,6 +24,7 @@ from models.networks import Discriminator, Generator
 from models.weights import discriminator_from_bytes, generator_from_bytes
 from models.weights import to_bytes as to_safetensors
 from tests.app.test_cli import acgan
+from tests.models.test_keras_files import NO_NORM, weights_of, write_keras_3, write_shapes
 from tests.models.test_keras_weights import write_like_keras
 from tests.models.test_parity import images, integers, keras_weights
 
@@ -206,3 +210,81 @@ def test_what_cannot_be_exported_is_told(words: list[str], said: str) -> None:
     assert told.returncode == 2
     assert said in told.stderr
     assert "Traceback" not in told.stderr
+
+
+def test_every_suffix_and_both_versions_of_keras_are_found(tmp_path: Path) -> None:
+    for name in (
+        "params_generator_epoch_001.hdf5",
+        "params_generator_epoch_002.h5",
+        "params_generator_epoch_003.weights.h5",
+        "params_generator_epoch_1000.HDF5",
+        "params_discriminator_epoch_002.weights.h5",
+        "params_generator_epoch_002.h5.bak",
+        "params_combined_epoch_002.h5",
+    ):
+        (tmp_path / name).touch()
+    epochs = find_epochs(tmp_path)
+    assert [epoch.number for epoch in epochs] == [1, 2, 3, 1000]
+    assert [epoch.discriminator and epoch.discriminator.name for epoch in epochs] == [
+        None,
+        "params_discriminator_epoch_002.weights.h5",
+        None,
+        None,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (["params_generator_epoch_1001.hdf5"], "params_generator_epoch_1001.hdf5: a run has at most 1000 epochs"),
+        (["params_generator_epoch_000.h5", "params_generator_epoch_1000.h5"], "params_generator_epoch_1000.h5: a run"),
+        (["params_generator_epoch_001.h5", "params_generator_epoch_001.hdf5"], "are of the same epoch: keep one"),
+        (
+            ["combined.hdf5", "notes.txt"],
+            "called params_generator_epoch_NNN.hdf5, .h5 or .weights.h5; it holds combined",
+        ),
+    ],
+)
+def test_a_folder_that_is_not_one_run_is_refused_by_the_files_name(
+    names: list[str], words: str, tmp_path: Path
+) -> None:
+    for name in names:
+        (tmp_path / name).touch()
+    with pytest.raises(NothingToImport, match=re.escape(words)):
+        find_epochs(tmp_path)
+
+
+def test_a_file_instead_of_its_folder_is_refused_with_what_to_do(folder: Path) -> None:
+    refused = acgan("import-keras", str(folder / "params_generator_epoch_001.hdf5"))
+    assert (refused.returncode, "params_generator_epoch_001.hdf5 is a file: name its folder" in refused.stderr) == (
+        2,
+        True,
+    )
+
+
+def test_keras_3_files_that_count_from_000_become_epochs_from_1(tmp_path: Path, dataset_name: DatasetName) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    for epoch in ("000", "001"):
+        with h5py.File(folder / f"params_generator_epoch_{epoch}.weights.h5", "w") as file:
+            write_keras_3(file, weights_of("generator"))
+    imported = acgan("import-keras", str(folder), "--dataset", dataset_name, "--json")
+    assert imported.returncode == 0, imported.stderr
+    assert [json.loads(line)["epoch"] for line in imported.stdout.splitlines()] == [1, 2]
+    assert "file 000 becomes epoch 1" in imported.stderr
+
+
+def test_a_refused_file_is_named_and_nothing_is_published(folder: Path, dataset_name: DatasetName) -> None:
+    with h5py.File(folder / "params_generator_epoch_012.hdf5", "w") as file:
+        write_shapes(file, NO_NORM)
+    for path, data, words in (
+        (folder / "params_generator_epoch_012.hdf5", None, "an older version of the script (no batch normalisation)"),
+        (folder / "params_discriminator_epoch_001.hdf5", b"version https://git-lfs.github.com/spec/v1", "git lfs pull"),
+    ):
+        if data:
+            path.write_bytes(data)
+        refused = acgan("import-keras", str(folder), "--dataset", dataset_name)
+        assert refused.returncode == 2
+        assert path.name in refused.stderr
+        assert words in refused.stderr
+    assert CheckpointStore(AppSettings().store_dir).manifests() == []

@@ -1,6 +1,7 @@
 """`acgan train` stopped and gone on with, and `acgan evaluate`: real processes, and real figures of few digits."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -112,6 +113,21 @@ def test_an_epoch_is_reported_once_its_files_are_on_disk(tmp_path: Path, dataset
         assert len(files) == 4
         assert recorded >= epoch
     assert not (tmp_path / "resume.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [(0, "not the state of a run"), (6 << 30, "has 6,442,450,944 bytes, and such a file has at most")],
+)
+def test_a_state_that_cannot_be_resumed_is_named(size: int, words: str, tmp_path: Path) -> None:
+    for name in ("history.json", "resume.safetensors"):
+        (tmp_path / name).touch()
+    os.truncate(tmp_path / "resume.safetensors", size)
+    refused = acgan(*words_of(tmp_path, "printed"), "--resume")
+    assert refused.returncode == 2
+    assert "resume.safetensors" in refused.stderr
+    assert words in refused.stderr
+    assert "Traceback" not in refused.stderr
 
 
 def test_an_epoch_tells_its_figures_where_digits_are_judged(

@@ -76,7 +76,7 @@ def test_the_limits_of_all_parts_fit_into_nine_minutes() -> None:
 @pytest.mark.timeout(600)  # a minute of one idle processor
 def test_every_part_succeeds_and_leaves_its_results(tmp_path: Path) -> None:
     out = tmp_path / "results"
-    output, _ = (process := start(out)).communicate(timeout=580)
+    output, _ = (process := start(out, "--stretch", "4")).communicate(timeout=580)
     assert process.returncode == 0, output + (out / LOG).read_text()[-3000:]
     lines = read_results(out / RESULTS)
     assert exits(lines) == {part.name: 0 for part in PARTS}
@@ -124,7 +124,7 @@ def test_a_part_that_does_not_end_is_killed_at_its_limit_with_all_it_started(tmp
     """Only the limit is tested: the part's program stands for any that hangs."""
     hangs = "import signal, subprocess, sys; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
     hangs += "child = subprocess.Popen(['sleep', '60']); print(child.pid, file=open('child', 'w')); child.wait()"
-    runner = Runner(tmp_path, time.monotonic() + 60, [], {**os.environ})
+    runner = Runner(tmp_path, time.monotonic() + 60, 1.0, [], {**os.environ})
     log = ResultLog(tmp_path / RESULTS, "machine")
     command = [sys.executable, "-c", f"import os; os.chdir({str(tmp_path)!r}); {hangs}"]
     started = time.monotonic()
@@ -137,7 +137,7 @@ def test_a_part_that_does_not_end_is_killed_at_its_limit_with_all_it_started(tmp
 
 
 def test_a_part_that_has_no_time_left_is_not_started(tmp_path: Path) -> None:
-    assert not Runner(tmp_path, time.monotonic() + 1, [], {**os.environ}).run(PARTS[:1])
+    assert not Runner(tmp_path, time.monotonic() + 1, 1.0, [], {**os.environ}).run(PARTS[:1])
     (line,) = read_results(tmp_path / RESULTS)
     assert (line["name"], line["reason"]) == ("part skipped", "no time left")
 

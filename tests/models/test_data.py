@@ -1,6 +1,4 @@
-import gzip
 import hashlib
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,11 +10,9 @@ from hypothesis import strategies as st
 
 from models.config import TrainingConfig
 from models.data import load_dataset, to_unit_range
-from models.mnist import SHA256, DatasetUnavailable, load_mnist, read_idx
+from models.mnist import read_idx
 from models.printed import load_printed
 from tests.conftest import NOWHERE
-
-MNIST = os.environ.get("ACGAN_DATA_DIR")
 
 
 def idx(array: np.ndarray) -> bytes:
@@ -48,37 +44,6 @@ def test_pixels_become_the_unit_range() -> None:
     images = to_unit_range(torch.tensor([[[0, 255, 51]]], dtype=torch.uint8))
     assert images.shape == (1, 1, 1, 3)
     assert images.flatten().tolist() == pytest.approx([-1.0, 1.0, -0.6])
-
-
-@pytest.mark.skipif(MNIST is None, reason="ACGAN_DATA_DIR names no folder with MNIST")
-@pytest.mark.parametrize("packed", [True, False])
-def test_mnist_is_found_gzipped_or_not(tmp_path: Path, packed: bool) -> None:
-    for name in SHA256:
-        data = (Path(str(MNIST)) / f"{name}.gz").read_bytes()
-        (tmp_path / (f"{name}.gz" if packed else name)).write_bytes(data if packed else gzip.decompress(data))
-    train_images, train_labels, test_images, test_labels = load_mnist(tmp_path, tmp_path / "cache", [NOWHERE])
-    assert train_images.shape == (60_000, 28, 28)
-    assert test_images.shape == (10_000, 28, 28)
-    assert train_labels[:8].tolist() == [5, 0, 4, 1, 9, 2, 1, 3]
-    assert test_labels[:4].tolist() == [7, 2, 1, 0]
-
-
-def test_mnist_that_cannot_be_had_names_the_three_places_and_the_way_out(tmp_path: Path) -> None:
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "train-images-idx3-ubyte").write_bytes(b"not these")
-    with pytest.raises(DatasetUnavailable) as caught:
-        load_mnist(tmp_path / "mine", tmp_path / "cache", [NOWHERE])
-    told = str(caught.value)
-    assert f"ACGAN_DATA_DIR={tmp_path / 'mine'} (there, but its checksum is wrong)" in told
-    assert f"the cache {tmp_path / 'cache'} (the files are not there)" in told
-    assert NOWHERE in told
-    assert '"dataset": "printed"' in told
-
-
-def test_a_broken_archive_is_told_apart(tmp_path: Path) -> None:
-    (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(b"\x1f\x8bnonsense")
-    with pytest.raises(DatasetUnavailable, match=r"ACGAN_DATA_DIR=\S+ \((?!the files)"):
-        load_mnist(tmp_path, tmp_path / "cache", [NOWHERE])
 
 
 def test_printed_digits_are_the_same_for_everyone() -> None:

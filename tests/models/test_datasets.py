@@ -1,6 +1,8 @@
 import gzip
 import hashlib
 import itertools
+import os
+import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -90,6 +92,18 @@ def test_a_damaged_part_is_drawn_again(made: Path, tmp_path: Path, damage: bytes
     part.write_bytes(bytes([data[0] ^ 1]) + data[1:] if damage is None else damage)
     second = Drawer()
     list(make(tmp_path / "again", ORDER, ORIGIN, second))
+    assert (PART, PART) in second.drawn
+    assert contents(tmp_path / "again") == contents(made)
+
+
+def test_a_sparse_file_in_place_of_a_part_is_drawn_again_unread(made: Path, tmp_path: Path) -> None:
+    list(itertools.islice(make(tmp_path / "again", ORDER, ORIGIN, Drawer()), 3))
+    os.truncate(sorted((tmp_path / "again" / PARTS).iterdir())[1], 6 << 30)
+    second = Drawer()
+    tracemalloc.start()
+    list(make(tmp_path / "again", ORDER, ORIGIN, second))
+    assert tracemalloc.get_traced_memory()[1] < 1 << 28
+    tracemalloc.stop()
     assert (PART, PART) in second.drawn
     assert contents(tmp_path / "again") == contents(made)
 

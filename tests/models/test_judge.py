@@ -10,7 +10,7 @@ from models.acceleration import autocast, settle_precision
 from models.classifier import PEAK_LR, Classifier, ClassifierTraining, Role, accuracy, initialize, look, warp
 from models.config import TrainingConfig
 from models.data import Dataset, load_dataset, to_unit_range
-from models.judge import bundled_judge, find_judge, from_bytes, to_bytes, with_real
+from models.judge import bundled_judge, find_judge, from_bytes, stored_judge, to_bytes, with_real
 
 CPU = torch.device("cpu")
 JUDGES = Path(judge.__file__).parent / "judges"
@@ -38,6 +38,15 @@ def test_they_are_as_good_as_their_files_say(role: Role) -> None:
     again = with_real(found.classifier, role, data)
     torch.testing.assert_close(again.real.covariance, found.real.covariance, rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(again.distances, found.distances, rtol=1e-3, atol=1e-4)
+
+
+def test_a_judges_file_that_is_not_one_is_replaced_unread(tmp_path: Path) -> None:
+    for path, data in ((tmp_path / "torn", b"{"), (tmp_path / "sparse", b"")):
+        path.write_bytes(data)
+    os.truncate(tmp_path / "sparse", 6 << 30)
+    assert stored_judge(tmp_path / "torn", "reporting") is None
+    assert stored_judge(tmp_path / "sparse", "reporting") is None
+    assert stored_judge(JUDGES / "mnist-reporting.safetensors", "reporting") is not None
 
 
 @pytest.fixture(scope="module")

@@ -58,12 +58,12 @@ def test_weights_written_for_keras_come_back(tmp_path: Path) -> None:
 def test_a_file_of_something_else_is_refused_in_a_sentence(tmp_path: Path) -> None:
     write_like_keras(tmp_path / "d.hdf5", "discriminator", "")
     (tmp_path / "text.hdf5").write_text("hello")
-    with pytest.raises(KerasWeightsError, match="not a generator of the seed script"):
+    with pytest.raises(KerasWeightsError, match=r"d\.hdf5 is not a generator of the original script"):
         load_generator(tmp_path / "d.hdf5")
-    with pytest.raises(KerasWeightsError, match="not an HDF5 file"):
+    with pytest.raises(KerasWeightsError, match=r"text\.hdf5 is not an HDF5 file"):
         load_generator(tmp_path / "text.hdf5")
-    with pytest.raises(KerasWeightsError, match="does not exist"):
+    with pytest.raises(KerasWeightsError, match=r"there is no file .*none\.hdf5"):
         load_discriminator(tmp_path / "none.hdf5")
     save_weights(Generator(100), tmp_path / "g.hdf5")
-    with pytest.raises(KerasWeightsError, match="this is no Discriminator"):
+    with pytest.raises(KerasWeightsError, match=r"g\.hdf5 is not a discriminator"):
         load_discriminator(tmp_path / "g.hdf5")
