@@ -7,7 +7,7 @@ from typing import TypeVar
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from torch import nn
+from torch import Tensor, nn
 
 from models.config import NUM_CLASSES
 from models.networks import Discriminator, Generator

@@ -36,9 +36,7 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--wheels", type=Path, help="folder with wheels of packages that this machine lacks")
     parser.add_argument("--only", nargs="+", choices=[part.name for part in PARTS], help="run only these parts")
     parser.add_argument("--tiny", action="store_true", help="rehearse: all steps at tiny sizes, also without a GPU")
-    parser.add_argument(
-        "--stretch", type=float, default=1.0, help="multiply all limits: for a machine that is busy [1]"
-    )
+    parser.add_argument("--stretch", type=float, default=1.0, help="multiply all limits, on a busy machine [1]")
     return parser.parse_args(words)
 
 

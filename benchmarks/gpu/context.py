@@ -20,7 +20,7 @@ from models.data import Dataset, load_dataset
 from models.fused_iteration import FusedIteration
 from models.fused_kernels import TritonKernels
 from models.iteration import Iteration
-from models.mnist import SHA256
+from models.mnist_search import KNOWN
 from models.trainer import Trainer
 
 Measured = TypeVar("Measured")
@@ -130,7 +130,7 @@ class PartContext:
 def data_dir() -> Path | None:
     """The folder that ACGAN_DATA_DIR names, if MNIST's four files are in it."""
     folder = Path(os.environ.get("ACGAN_DATA_DIR", ""))
-    complete = all((folder / name).exists() or (folder / f"{name}.gz").exists() for name in SHA256)
+    complete = all((folder / name).exists() or (folder / f"{name}.gz").exists() for name in KNOWN)
     return folder if complete else None
 
 
