@@ -4,13 +4,15 @@ import logging
 from difflib import get_close_matches
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import quote
 
 import redis
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, RedirectResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from app.edge.rates import TooFast
 from app.events import NothingFollows, TooManyFollowers
@@ -54,6 +56,8 @@ REDIS_IS_GONE = "Redis does not answer, and the jobs live there. Digits are stil
 REDIS_REFUSES = (
     "Redis answers, but refuses: it is full, or read-only just now. Ask again shortly, or tell the operator."
 )
+
+FOREIGN_ORIGIN = "A web page of another origin asked for this change, and that is refused: use the page of this service, or a program."
 
 RETRY_AFTER = {429: "60", 503: "5"}  # seconds
 
@@ -126,10 +130,24 @@ async def answer_invalid(request: Request, error: Exception) -> JSONResponse:
     return problem(422, detail, mistakes)
 
 
-async def answer_http(_request: Request, error: Exception) -> JSONResponse:
+async def answer_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    if error.status_code == 404 and (path := without_slash(request)):
+        return RedirectResponse(path)
     detail = HINTS.get(error.status_code, str(error.detail))
     return problem(error.status_code, sentence(detail), headers=dict(error.headers or {}))
+
+
+def without_slash(request: Request) -> str | None:
+    """The relative address of a route that is asked for with a slash too many at its end; None if there is none."""
+    path = request.scope["path"].rstrip("/")
+    if not path or path == request.scope["path"] or path.startswith("//") or "route" in request.scope:
+        return None
+    scope = {**request.scope, "path": path}
+    if all(route.matches(scope)[0] is Match.NONE for route in request.app.router.routes):
+        return None
+    query = f"?{request.url.query}" if request.url.query else ""
+    return quote(request.scope.get("root_path", "") + path) + query
 
 
 async def answer_unexpected(request: Request, _error: Exception) -> JSONResponse:
@@ -155,6 +173,23 @@ def answer_no_key(was_wrong: bool) -> JSONResponse:
     what = "This key is not known here" if was_wrong else "This needs a key"
     detail = f"{what}: send `Authorization: Bearer KEY`; whoever runs the service makes keys with `acgan key NAME`."
     return problem(401, detail, headers={"WWW-Authenticate": "Bearer"})
+
+
+def answer_bad_host() -> JSONResponse:
+    detail = "A request names its host in exactly one Host header, as a name or an address with an optional port."
+    return problem(400, detail, headers={"Connection": "close"})
+
+
+def answer_wrong_host(name: str) -> JSONResponse:
+    detail = (
+        f"This service is not called {name[:100]!r}: ask for localhost or for its IP address, or add the name to "
+        "ACGAN_ALLOWED_HOSTS and restart the service."
+    )
+    return problem(421, detail)
+
+
+def answer_foreign_origin() -> JSONResponse:
+    return problem(403, FOREIGN_ORIGIN)
 
 
 def answer_too_long() -> JSONResponse:

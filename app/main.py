@@ -9,9 +9,11 @@ from fastapi import FastAPI
 from app.dependencies import Services
 from app.edge.body_limit import BodyLimit
 from app.edge.door import Door
+from app.edge.forwarded import ForwardedHeaders
 from app.edge.head import HeadAsGet
 from app.edge.last_line import LastLine
 from app.edge.observation import Observation
+from app.edge.origin import OriginCheck
 from app.edge.rates import LocalRate, SharedRate
 from app.edge.shortcut import Shortcut
 from app.errors import add_error_handlers
@@ -64,6 +66,7 @@ def create_app(settings: AppSettings) -> FastAPI:
         summary="Train and serve a class-conditional digit generator.",
         version=code_version(),
         lifespan=lifespan,
+        redirect_slashes=False,  # its redirects name the caller's Host: app/errors.py has relative ones
         openapi_url=None,  # FastAPI sends it whole each time, and its pages want a network: app/routes/page.py
     )
     app.state.bounds = settings.bounds
@@ -76,7 +79,9 @@ def create_app(settings: AppSettings) -> FastAPI:
     if settings.keyring or settings.reads:
         reads = LocalRate(settings.reads) if settings.reads else None
         app.add_middleware(Door, keyring=settings.keyring, read_needs_key=settings.read_needs_key, reads=reads)
-    app.add_middleware(Observation)  # the last to be added is the outermost
+    app.add_middleware(OriginCheck, allowed=settings.hosts)
+    app.add_middleware(Observation)
+    app.add_middleware(ForwardedHeaders, proxies=settings.proxies)  # the last to be added is the outermost
     for room in (training, jobs, digits, plays, datasets, checkpoints, operations, page):
         app.include_router(room.router)
     describe(app, needed=settings.keyring is not None, for_reading=settings.read_needs_key)

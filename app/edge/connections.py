@@ -17,6 +17,8 @@ from app import metrics
 from app.errors import problem
 
 STATUS = slice(9, 12)  # where an answer's first line has it
+MALFORMED = "This is no proper HTTP/1.1 request with exactly one Host. GET /docs shows what there is."
+VERSIONS = ("1.0", "1.1")
 CHUNKED_OVERHEAD = 8  # bytes on the wire for each of a body, at most: chunks of one byte take six
 
 
@@ -50,7 +52,7 @@ class Refusals(NamedTuple):
     def of(cls, bounds: Bounds) -> "Refusals":
         head = f"at most {bounds.headers} headers, and {bounds.header_bytes} bytes with the request line"
         return cls(
-            malformed=on_the_wire(problem(400, "This is no proper HTTP/1.1 request. GET /docs shows what there is.")),
+            malformed=on_the_wire(problem(400, MALFORMED)),
             late=on_the_wire(problem(408, f"The request took more than {bounds.request_seconds:g} seconds to arrive.")),
             long_body=on_the_wire(problem(413, "The body is too long: a training request is a small JSON object.")),
             long_head=on_the_wire(problem(431, f"The headers are too many or too long: send {head}.")),
@@ -180,6 +182,9 @@ class BoundedProtocol(HttpToolsProtocol):
         ):
             self.refusal = self.line.refusals.long_head
             raise Refused
+        if self.parser.get_http_version() not in VERSIONS or not self._names_its_host():
+            self.refusal = self.line.refusals.malformed
+            raise Refused
         if self.parser.should_upgrade() and self._has_body():  # which the parser would take for the next request
             self.refusal = self.line.refusals.upgrade
             raise Refused
@@ -211,6 +216,13 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _head_bytes(self) -> int:
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+
+    def _names_its_host(self) -> bool:
+        """Whether there is one `Host`, which is also the one of a whole address in the request line."""
+        hosts = [value for name, value in self.headers if name == b"host"]
+        if len(hosts) != 1 or self.url[:1] in (b"/", b"*"):
+            return len(hosts) == 1
+        return self.url.partition(b"://")[2].partition(b"/")[0].lower() == hosts[0].strip().lower()
 
     def _has_body(self) -> bool:
         return any(name in (b"content-length", b"transfer-encoding") for name, _ in self.headers)

@@ -9,7 +9,6 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from starlette.testclient import TestClient
 
 from app.main import create_app
 from app.settings import AppSettings
@@ -20,6 +19,7 @@ from models.keras_weights import from_keras, load_discriminator, load_generator,
 from models.networks import Discriminator, Generator
 from models.weights import discriminator_from_bytes, generator_from_bytes
 from models.weights import to_bytes as to_safetensors
+from tests.app.clients import local_client
 from tests.app.test_cli import acgan
 from tests.models.test_keras_weights import write_like_keras
 from tests.models.test_parity import images, integers, keras_weights
@@ -59,7 +59,7 @@ def test_a_folder_of_the_seeds_is_imported_served_and_goes_out_as_it_came(
     before = load_discriminator(folder / "params_discriminator_epoch_012.hdf5").state_dict()
     assert all(torch.equal(tensor, before[name]) for name, tensor in discriminator.state_dict().items())
 
-    with TestClient(create_app(settings)) as client:
+    with local_client(create_app(settings)) as client:
         assert client.get("/serving").json()["serving"] == last["id"]
         assert client.get("/digits/7").headers["X-Checkpoint"] == last["id"]
         assert client.get(f"/checkpoints/{last['id']}").json()["losses"] is None

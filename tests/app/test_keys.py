@@ -22,6 +22,7 @@ from app.main import create_app
 from app.settings import AppSettings
 from app.up import listens
 from models.checkpoints import CheckpointStore
+from tests.app.clients import local_client
 from tests.app.raw import say
 from tests.app.serving import until
 from tests.app.test_cli import acgan, why_nothing_starts
@@ -50,7 +51,7 @@ MALFORMED = [  # names that are the same in every run, as keys are not
 @contextmanager
 def asking(redis_url: str, **settings: Any) -> Iterator[TestClient]:
     made = AppSettings(redis_url=redis_url, **settings)
-    with TestClient(create_app(made), raise_server_exceptions=False) as client:
+    with local_client(create_app(made), raise_server_exceptions=False) as client:
         yield client
 
 

@@ -16,6 +16,7 @@ from app.edge.rates import CALLERS, LocalRate, TooFast, Window, read_rate
 from app.main import create_app
 from app.settings import AppSettings
 from models.checkpoints import CheckpointStore
+from tests.app.clients import local_client
 from tests.app.test_cli import why_nothing_starts
 from tests.conftest import RunningRedis
 from worker.keys import RATES
@@ -28,7 +29,7 @@ KEYS = SecretStr(f"{ANAS_ENTRY} {BENS_ENTRY}")
 @contextmanager
 def asking(redis_url: str, client: tuple[str, int] = ("192.0.2.1", 1), **settings: Any) -> Iterator[TestClient]:
     app = create_app(AppSettings(redis_url=redis_url, **settings))
-    with TestClient(app, raise_server_exceptions=False, client=client) as made:
+    with local_client(app, raise_server_exceptions=False, client=client) as made:
         yield made
 
 
