@@ -57,7 +57,9 @@ REDIS_REFUSES = (
     "Redis answers, but refuses: it is full, or read-only just now. Ask again shortly, or tell the operator."
 )
 
-FOREIGN_ORIGIN = "A web page of another origin asked for this change, and that is refused: use the page of this service, or a program."
+FOREIGN_ORIGIN = (
+    "A web page of another origin asked for this change, which is refused: use the page of this service or a program."
+)
 
 RETRY_AFTER = {429: "60", 503: "5"}  # seconds
 

@@ -1,4 +1,4 @@
-"""What a configured proxy says of the caller: address, scheme and host. Of everybody else these headers are ignored."""
+"""What a configured proxy says of the caller: address, scheme and host. From other peers these headers are ignored."""
 
 import ipaddress
 

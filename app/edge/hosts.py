@@ -1,4 +1,4 @@
-"""Host names as requests and settings write them: parsed, compared without case, and told apart from IP literals."""
+"""Host names as requests and settings write them: parsed into name and port, in lower case."""
 
 import ipaddress
 import re

@@ -17,8 +17,8 @@ NULL = b"null"
 class OriginCheck:
     """Answers 421 to a `Host` that is not ours, and 403 to a change that another origin's page asks for.
 
-    Browsers say where a request comes from in `Sec-Fetch-Site`, which pages cannot set; older ones in `Origin` only.
-    Programs send neither, and pass. `allowed` is None if every host name is welcome.
+    Browsers name the relation of page and service in `Sec-Fetch-Site`, which pages cannot set; older browsers send
+    `Origin` only. Programs send neither, and pass. `allowed` is None if every host name is welcome.
     """
 
     def __init__(self, app: ASGIApp, allowed: AllowedHosts | None, trusted_origins: Iterable[str] = ()) -> None:

@@ -188,7 +188,7 @@ def test_with_keys_every_name_is_answered_until_some_are_set(redis_url: str, sto
 
 
 def test_the_host_that_a_configured_proxy_was_asked_for_counts(redis_url: str, store: CheckpointStore) -> None:
-    settings = {"allowed_hosts": "digits.example.com api", "forwarded_allow_ips": "127.0.0.1"}
+    settings: dict[str, Any] = {"allowed_hosts": "digits.example.com api", "forwarded_allow_ips": "127.0.0.1"}
     with serving(AppSettings(redis_url=redis_url, **settings)) as address:
         proxied = {"Host": "api:8000", "X-Forwarded-Host": "digits.example.com"}
         assert ask(address, "POST", "/train", proxied | {"Origin": "https://digits.example.com"}) == 202
@@ -247,7 +247,7 @@ def test_hosts_are_read_as_they_are_written() -> None:
 @pytest.mark.parametrize(
     ("proxies", "peer", "chain", "client"),
     [
-        ("", "127.0.0.1", "192.0.2.9", "127.0.0.1"),  # nobody is a proxy unless configured
+        ("", "127.0.0.1", "192.0.2.9", "127.0.0.1"),  # there is no proxy unless one is configured
         ("10.0.0.1", "10.0.0.2", "192.0.2.9", "10.0.0.2"),
         ("10.0.0.1", "10.0.0.1", "192.0.2.9", "192.0.2.9"),
         ("10.0.0.0/8", "10.0.0.1", "198.51.100.1, 192.0.2.9, 10.0.0.3", "192.0.2.9"),
