@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
+from app.edge.access import NotAllowed
 from app.edge.rates import TooFast
 from app.events import NothingFollows, TooManyFollowers
 from app.schemas import POLICIES
@@ -24,7 +25,7 @@ from app.wire.formats import NotAcceptable
 from app.wire.ordering import FILE_NAME
 from app.wire.queries import NUMBER
 from app.wire.ranges import NoSuchRange
-from app.wording import but_is, reason
+from app.wording import but_is, reason, shown
 from models.checkpoints import CheckpointDamaged, CheckpointNotFound, NotServable
 from models.weights import InvalidWeights
 from worker.store import JobNotFound, KeyReused, NotNow, QueueFull, Unsuitable
@@ -32,6 +33,7 @@ from worker.store import JobNotFound, KeyReused, NotNow, QueueFull, Unsuitable
 logger = logging.getLogger(__name__)
 
 STATUS: dict[type[Exception], int] = {
+    NotAllowed: 403,
     JobNotFound: 404,
     CheckpointNotFound: 404,
     NotAcceptable: 406,
@@ -61,6 +63,7 @@ FOREIGN_ORIGIN = (
     "A web page of another origin asked for this change, which is refused: use the page of this service or a program."
 )
 
+MISTAKES = 10  # that one answer explains
 RETRY_AFTER = {429: "60", 503: "5"}  # seconds
 
 
@@ -127,8 +130,11 @@ async def answer_nothing(_request: Request, _error: Exception) -> Response:
 
 async def answer_invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    mistakes = [mistake(found, request) for found in error.errors()]
+    errors = error.errors()
+    mistakes = [mistake(found, request) for found in errors[:MISTAKES]]
     detail = " ".join(f"{each.field}: {full_stop(each.message)}" for each in mistakes)
+    if len(errors) > MISTAKES:
+        detail += f" There are {len(errors) - MISTAKES} more mistakes."
     return problem(422, detail, mistakes)
 
 
@@ -164,6 +170,10 @@ def too_fast(error: TooFast) -> JSONResponse:
     return problem(STATUS[TooFast], sentence(str(error)), headers=when(error))
 
 
+def not_allowed(error: NotAllowed) -> JSONResponse:
+    return problem(STATUS[NotAllowed], sentence(str(error)))
+
+
 def when(error: Exception) -> dict[str, str]:
     """When to ask again, where an error knows it better than its status does; and how much there is of a file."""
     if isinstance(error, NoSuchRange):
@@ -194,6 +204,10 @@ def answer_foreign_origin() -> JSONResponse:
     return problem(403, FOREIGN_ORIGIN)
 
 
+def answer_too_many_parameters(limit: int) -> JSONResponse:
+    return problem(422, f"The query has more than {limit} parameters: GET /docs lists those there are.")
+
+
 def answer_too_long() -> JSONResponse:
     return problem(413, sentence(HINTS[413]), headers={"Connection": "close"})
 
@@ -221,7 +235,7 @@ def known_fields(request: Request) -> list[str]:
 
 def mistake(found: dict[str, Any], request: Request) -> Mistake:
     """Say one of pydantic's findings in the caller's terms."""
-    loc = [str(part) for part in found["loc"]]
+    loc = [shown(str(part)) for part in found["loc"]]
     inner = [part for part in loc[1:-1] if part not in POLICIES]  # which of the ways to choose is no field
     field = ".".join(loc[:1] + inner + loc[1:][-1:])
     match found["type"]:

@@ -120,8 +120,14 @@ ERRORS = (
     ),
     ErrorExample(
         403,
-        "A web page of another origin asked for a change.",
-        {"another origin": FOREIGN_ORIGIN},
+        "The key does not allow it, or a web page of another origin asked for a change.",
+        {
+            "role": "The key 'ana' has the role read, and this needs the role train: ask the operator of the service "
+            "for such a key.",
+            "not your job": f"Job {JOB} was started with the key 'ben': only that key, or one of the role admin, "
+            "changes it.",
+            "another origin": FOREIGN_ORIGIN,
+        },
     ),
     ErrorExample(
         404,

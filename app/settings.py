@@ -77,7 +77,10 @@ class AppSettings(WorkerSettings):
     api_keys: SecretStr | None = Field(
         None, description="Whose keys open the API, as `acgan key` prints them; without any, it is open to everybody."
     )
-    read_needs_key: bool = Field(False, description="Whether reading needs a key too; `/livez` and `/readyz` never do.")
+    read_needs_key: bool | None = Field(
+        None,
+        description="Whether reading needs a key too; if unset, it does if there are keys. Probes never need one.",
+    )
     read_rate: str = Field("off", description="How often one caller may read, as in `600/minute`, of each process.")
     work_rate: str = Field("120/minute", description="How often one caller may start, retry or resume runs, in all.")
 
@@ -118,6 +121,10 @@ class AppSettings(WorkerSettings):
         if self.read_needs_key and self.api_keys is None:
             raise ValueError("ACGAN_READ_NEEDS_KEY asks for keys, and ACGAN_API_KEYS names none: `acgan key` makes one")
         return self
+
+    @property
+    def reading_needs_key(self) -> bool:
+        return self.api_keys is not None if self.read_needs_key is None else self.read_needs_key
 
     @property
     def keyring(self) -> Keyring | None:

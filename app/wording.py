@@ -32,6 +32,11 @@ def plain(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
+def shown(text: str) -> str:
+    """The beginning of a text from outside, with control characters and the like written as escapes."""
+    return text[:80] if text[:80].isprintable() else repr(text[:80])[1:-1]
+
+
 def but_is(value: Any) -> str:
     """Say what it is instead, where that is short enough to be told."""
     if isinstance(value, str):

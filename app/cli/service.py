@@ -3,7 +3,7 @@
 import logging
 import os
 from contextlib import suppress
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -99,15 +99,19 @@ def worker(home: Home = None, device: Device = None) -> None:
 
 def key(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Whose key it is, as logs and limits will name it.")],
+    role: Annotated[
+        Literal["read", "train", "admin"],
+        typer.Option(help="`read`; `train` may start work and change its own jobs; `admin` may do everything."),
+    ] = "train",
     as_json: AsJson = False,
 ) -> None:
     """Make a key to the API. It is shown once: only its entry for ACGAN_API_KEYS is to be kept by the service."""
-    from app.edge.keys import make_key
+    from app.edge.keys import Role, make_key
 
     with mistakes_in_a_sentence(ValueError):
-        made, entry = make_key(name)
+        made, entry = make_key(name, Role(role))
     if as_json:
-        tell_json({"name": name, "key": made, "entry": str(entry)})
+        tell_json({"name": name, "role": role, "key": made, "entry": str(entry)})
         return
     typer.echo(f"The key, for whoever is to have it. It is not shown again:\n\n    {made}\n")
     typer.echo(f"Its entry, for the service's ACGAN_API_KEYS, beside those that are there:\n\n    {entry}")

@@ -5,11 +5,12 @@ from fastapi import APIRouter, Request, Response
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
 from app.dependencies import ServicesDep
+from app.routes.guarded import GuardedRoute
 from app.schemas import Readiness
 from app.scrape import Scrape
 from worker.store import Unsuitable
 
-router = APIRouter(tags=["operations"])
+router = APIRouter(tags=["operations"], route_class=GuardedRoute)
 
 
 @router.get("/livez")
