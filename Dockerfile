@@ -20,7 +20,7 @@ COPY app app
 RUN pip install -c constraints.txt '.[cloud]'
 
 RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin acgan \
-    && install -d -o acgan -g acgan /data
+    && install -d -m 0700 -o acgan -g acgan /data
 USER 10001
 WORKDIR /data
 VOLUME /data

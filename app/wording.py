@@ -32,9 +32,9 @@ def plain(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def shown(text: str) -> str:
+def shown(text: str, length: int = 80) -> str:
     """The beginning of a text from outside, with control characters and the like written as escapes."""
-    return text[:80] if text[:80].isprintable() else repr(text[:80])[1:-1]
+    return text[:length] if text[:length].isprintable() else repr(text[:length])[1:-1]
 
 
 def but_is(value: Any) -> str:

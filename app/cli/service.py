@@ -55,19 +55,23 @@ def serve(host: Host = None, port: Port = None, home: Home = None) -> None:
     from app.up import CannotStart, check_port, is_loopback
     from models.devices import DeviceUnavailable
     from worker import logs
+    from worker.addresses import host_port, http_address
 
     settings = read_settings(host=host, port=port, home=home)
     logs.configure(settings)
     with mistakes_in_a_sentence(DeviceUnavailable, CannotStart):
         check_port(settings.host, settings.port)
         app = create_app(settings)
-    address = f"http://{settings.host}:{settings.port}"
+    address = http_address(settings.host, settings.port)
     if logs.wants_json(settings):
         logger.info("acgan serves at %s", address)
     else:
         errors.print(f"acgan serves at {address}", highlight=False)
     if settings.api_keys is None and not is_loopback(settings.host):
-        logger.warning("whoever reaches %s may train: no key is needed; see `acgan key --help`", address)
+        logger.warning(
+            "authentication is disabled: everyone who can reach %s can start runs; see `acgan key --help`",
+            host_port(settings.host, settings.port),
+        )
     with suppress(KeyboardInterrupt):
         Server(app, settings.drain_seconds, host=settings.host, port=settings.port).run()
 

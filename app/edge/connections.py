@@ -14,7 +14,9 @@ from fastapi import Response
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from app import metrics
+from app.edge.observation import PATH, logger
 from app.errors import problem
+from app.wording import shown
 
 STATUS = slice(9, 12)  # where an answer's first line has it
 MALFORMED = "This is no proper HTTP/1.1 request with exactly one Host. GET /docs shows what there is."
@@ -258,11 +260,17 @@ class BoundedProtocol(HttpToolsProtocol):
         over = cycle is not None and cycle.response_complete and self.phase is not Phase.BODY
         if not self.transport.is_closing() and not self.pipeline and (over or not begun):
             self.transport.write(answer)
-            metrics.REFUSED[answer[STATUS].decode()].inc()
+            self._log_refusal(answer[STATUS].decode())
         if cycle is not None:
             cycle.disconnected = True
             cycle.message_event.set()
         self.leave()
+
+    def _log_refusal(self, status: str) -> None:
+        metrics.REFUSED[status].inc()
+        path = shown(self.url.partition(b"?")[0].decode("latin-1"), PATH) if self.phase is not Phase.IDLE else ""
+        peer = str(self.client[0]) if self.client else "unknown"
+        logger.warning("connection refused: %s", status, extra={"status": int(status), "peer": peer, "path": path})
 
     def check_taken(self, now: float) -> None:
         """Drop the connection where nothing of what is ready to be sent has been taken for too long."""

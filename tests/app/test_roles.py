@@ -271,3 +271,18 @@ def test_a_mistake_shows_the_beginning_of_what_was_sent(client: TestClient) -> N
 
 
 JSON = {"Content-Type": "application/json"}
+
+
+# ----------------------------------------------------------------------------
+# What everyone may see.
+
+
+def test_probes_show_no_addresses(store: CheckpointStore) -> None:
+    settings = AppSettings(redis_url="redis://:secret@redis.internal.example:6379/0", api_keys=RING)
+    with local_client(create_app(settings)) as client:
+        client.app.state.services.gallery.trouble = (  # type: ignore[attr-defined]
+            "s3://bucket/prefix at https://minio.example:9000/x, 10.0.0.7:6379, [fd00::7]:80 and redis:6379 are away"
+        )
+        told = client.get("/readyz").json()
+    assert told["redis"] == "down: it does not answer"
+    assert told["trouble"] == " and ".join(["(address) at (address), (address), (address)", "(address) are away"])
