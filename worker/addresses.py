@@ -9,5 +9,5 @@ def host_port(host: str, port: int) -> str:
 
 
 def http_address(host: str, port: int) -> str:
-    """Where a server that listens on `host` can be opened from this machine."""
+    """The address at which this machine can open a server that listens on `host`."""
     return f"http://{host_port(OPENABLE.get(host, host), port)}"

@@ -60,7 +60,7 @@ class Keyring(NamedTuple):
         return cls(tuple(entries))
 
     def entry_of(self, key: bytes) -> Entry | None:
-        """Find a key's entry. Every entry is compared to its end, whichever matches."""
+        """Find a key's entry, in the same time for every key: all entries are compared to their ends."""
         digest, matching = digest_of(key), None
         for entry in self.entries:
             if hmac.compare_digest(entry.digest, digest):

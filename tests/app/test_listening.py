@@ -1,4 +1,4 @@
-"""Where the service listens and says so; who can read its home; and variables that are another program's."""
+"""The addresses that the service prints, the mode of its home, and variables of other programs."""
 
 import os
 import stat

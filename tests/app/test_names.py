@@ -1,4 +1,4 @@
-"""A label that somebody gives a run: one line of text that a terminal can show."""
+"""The label of a run: one line of text that a terminal can show."""
 
 import json
 from typing import Any
@@ -31,7 +31,7 @@ def test_control_characters_and_changes_of_direction_are_refused(client: TestCli
         ("", None),
         ("   ", None),
         (None, None),
-        ("[bold]\\[/] <b>", "[bold]\\[/] <b>"),  # text, whatever it means elsewhere
+        ("[bold]\\[/] <b>", "[bold]\\[/] <b>"),  # text, though it means something to a terminal
         ("Zahl \u00fc \u05d0 \U0001f468\u200d\U0001f469", "Zahl \u00fc \u05d0 \U0001f468\u200d\U0001f469"),
     ],
 )
