@@ -87,7 +87,8 @@ def create_app(settings: AppSettings) -> FastAPI:
         logger.warning("keys without a role may do everything: %s; `acgan key NAME --role` has roles", ", ".join(names))
     app.add_middleware(OriginCheck, allowed=settings.hosts)
     app.add_middleware(Observation)
-    app.add_middleware(ForwardedHeaders, proxies=settings.proxies)  # the last to be added is the outermost
+    if settings.forwarded_allow_ips:
+        app.add_middleware(ForwardedHeaders, proxies=settings.proxies)  # the last to be added is the outermost
     for room in (training, jobs, digits, plays, datasets, checkpoints, operations, page):
         app.include_router(room.router)
     describe(app, needed=keyring is not None, for_reading=settings.reading_needs_key)

@@ -1,6 +1,7 @@
 """What a configured proxy says of the caller: address, scheme and host. From other peers these headers are ignored."""
 
 import ipaddress
+from functools import lru_cache
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -74,6 +75,7 @@ def values(headers: list[tuple[bytes, bytes]], wanted: bytes) -> list[str]:
     return [value.strip() for value in joined.split(",") if value.strip()]
 
 
+@lru_cache(maxsize=4096)
 def plain_address(text: str) -> Address | None:
     """Read an address; an IPv4 one that is written as IPv6 (`::ffff:192.0.2.1`) is the IPv4 one."""
     address = read_address(text)

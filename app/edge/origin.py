@@ -1,8 +1,10 @@
 """Web pages of other origins change nothing here, and names that this service does not have get no answer."""
 
 from collections.abc import Iterable
+from functools import lru_cache
 from urllib.parse import urlsplit
 
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.edge.door import PROBES, READING
@@ -25,21 +27,38 @@ class OriginCheck:
         self.app = app
         self.allowed = allowed
         self.trusted_origins = frozenset(origin.lower().encode() for origin in trusted_origins) - {NULL}
+        self.is_welcome = lru_cache(maxsize=1024)(self._is_welcome)  # every request asks, mostly for the same host
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
+        reading, forwarded = scope["method"] in READING, scope.get(FORWARDED_HOST)
+        host = b""
+        for name, value in scope["headers"]:
+            if name == b"host":
+                host = value
+                break
+        if not (reading and forwarded is None and self.is_welcome(host)) and (refusal := self.refusal(scope)):
+            return await refusal(scope, receive, send)
+        return await self.app(scope, receive, send)
+
+    def _is_welcome(self, written: bytes) -> bool:
+        host = read_host(written.decode("latin-1"))
+        return host is not None and (self.allowed is None or host in self.allowed)
+
+    def refusal(self, scope: Scope) -> Response | None:
+        """The answer to a request that does not pass; None if it passes."""
         hosts = named_hosts(scope)
-        if not hosts or None in hosts:
-            return await answer_bad_host()(scope, receive, send)
         named = [host for host in hosts if host is not None]
+        if not hosts or len(named) < len(hosts):
+            return answer_bad_host()
         if self.allowed is not None and scope["path"] not in PROBES:
             for host in named:
                 if host not in self.allowed:
-                    return await answer_wrong_host(host.name)(scope, receive, send)
+                    return answer_wrong_host(host.name)
         if scope["method"] not in READING and self.is_foreign(scope["headers"], named):
-            return await answer_foreign_origin()(scope, receive, send)
-        return await self.app(scope, receive, send)
+            return answer_foreign_origin()
+        return None
 
     def is_foreign(self, headers: Iterable[tuple[bytes, bytes]], hosts: list[Host]) -> bool:
         sites = [value.strip().lower() for name, value in headers if name == b"sec-fetch-site"]

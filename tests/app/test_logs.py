@@ -172,16 +172,18 @@ def test_a_refusal_is_one_line_with_peer_path_and_key(redis_url: str, tmp_path: 
         client.post("/train", headers={"Authorization": f"Bearer {key}"})
         client.post("/train", headers={"Sec-Fetch-Site": "cross-site"})
         client.get("/a%0aforged%1b[31mline")
+        client.get("/etc/passwd")  # no word for a secret hides the fields behind it
         with socket.create_connection((client.base_url.host, client.base_url.port)) as stranger:
             stranger.sendall(b"GET /no/host?token=secret HTTP/1.1\r\n\r\n")
             stranger.recv(65536)
-        until("the lines are there", lambda: len(process.lines(logger="app.requests")) == 5)
+        until("the lines are there", lambda: len(process.lines(logger="app.requests")) == 6)
     told = process.lines(logger="app.requests")
     assert [(line["status"], line["path"], line.get("key_digest")) for line in told] == [
         (401, "/jobs", digest[:8]),
         (403, "/train", entry.digest.decode()[:8]),
         (403, "/train", None),
         (401, "/a\\nforged\\x1b[31mline", None),
+        (401, "/etc/passwd", None),
         (400, "/no/host", None),
     ]
     assert {line["peer"] for line in told} == {"127.0.0.1"}
