@@ -85,13 +85,16 @@ def test_a_page_of_another_origin_starts_and_reads_nothing(
         assert httpx2.get(f"{address}/jobs", headers={"X-API-Key": KEY}).json()["jobs"] == []
 
 
-def test_a_rebound_name_starts_and_reads_nothing(redis_url: str, store: CheckpointStore) -> None:
-    with serving(AppSettings(redis_url=redis_url)) as address:
+@pytest.mark.parametrize(("keys", "refused"), [(None, 421), (SecretStr(str(ENTRY)), 401)])
+def test_a_rebound_name_starts_and_reads_nothing(
+    redis_url: str, store: CheckpointStore, keys: SecretStr | None, refused: int
+) -> None:
+    with serving(AppSettings(redis_url=redis_url, api_keys=keys)) as address:
         with page_at(f"http://rebind.test:{urlsplit(address).port}/livez") as page:
             status, text = page.evaluate(READ)
-            assert status == page.evaluate(START) == 421
-            assert "jobs" not in text
-        assert httpx2.get(f"{address}/jobs").json()["jobs"] == []
+            assert status == page.evaluate(START) == refused
+            assert '"jobs"' not in text
+        assert httpx2.get(f"{address}/jobs", headers={"X-API-Key": KEY}).json()["jobs"] == []
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
