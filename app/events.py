@@ -122,7 +122,7 @@ class Events:
     async def follow(self, job_id: str, last_id: str | None, caller: str = "") -> AsyncIterator[AsyncIterator[Event]]:
         """Open the stream of one job's events: those after `last_id`, or the whole record and what comes then.
 
-        With shares, one caller has at most as many streams as are still free.
+        With shares, a caller never has more streams than are still free.
 
         It ends when the job has, after ten minutes, and where Redis or the follower does not keep up.
         Raises TooManyFollowers, NothingFollows, JobNotFound, RedisError.
@@ -133,7 +133,7 @@ class Events:
             )
         if self.has_shares and self.streams_of[caller] >= self.limit - self.streams:
             raise TooManyFollowers(
-                f"too many of the {self.limit} streams are your own: one caller may have as many as are still free. "
+                f"too many of the {self.limit} streams are your own: a caller never has more than are still free. "
                 f"Ask GET /jobs/{job_id} now and then instead"
             )
         inbox: Inbox = asyncio.Queue()

@@ -82,8 +82,8 @@ end
 """
 )
 
-# Whether one more job of a caller exceeds its share: as many waiting jobs as places stay free. So one caller never
-# fills the queue, and several share it evenly with one part left over (dynamic thresholds, Choudhury and Hahne 1998).
+# Whether one more job of a caller exceeds its share: never more waiting jobs than free places. So no caller fills the
+# queue, and several share it evenly with one part left over (dynamic thresholds, Choudhury and Hahne 1998).
 SHARE = """
 local function exceeds_share(caller, bound)
   local ids, own = waiting_jobs(), 0

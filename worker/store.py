@@ -50,13 +50,13 @@ class QueueFull(Exception):
 
 
 class ShareTaken(QueueFull):
-    """This caller has as many waiting jobs as one caller may have."""
+    """This caller has its share of waiting jobs."""
 
     def __init__(self, limit: int) -> None:
         Exception.__init__(
             self,
-            f"too many of the {limit} places for waiting jobs are taken by your own jobs: one caller may have as many "
-            "as are still free, so that others find room. Try again when some have run",
+            f"too many of the {limit} places for waiting jobs are taken by your own jobs: a caller never has more "
+            "than are still free, so that others find room. Try again when some have run",
         )
 
 
@@ -178,7 +178,7 @@ class JobDesk:
     def __init__(self, client: "redis.asyncio.Redis", queue_limit: int = 100, has_shares: bool = False) -> None:
         self.redis = client
         self.queue_limit = queue_limit
-        self.has_shares = has_shares  # whether callers share the queue: only keys tell them apart
+        self.has_shares = has_shares  # whether callers share the queue: only keys identify them
         self._create = client.register_script(scripts.CREATE)
         self._cancel = client.register_script(scripts.CANCEL)
         self._resume = client.register_script(scripts.RESUME)

@@ -69,7 +69,7 @@ def serve(host: Host = None, port: Port = None, home: Home = None) -> None:
         errors.print(f"acgan serves at {address}", highlight=False)
     if settings.api_keys is None and not is_loopback(settings.host):
         logger.warning(
-            "authentication is disabled: everyone who can reach %s can start runs; see `acgan key --help`",
+            "authentication is disabled: anyone with access to %s can start runs; see `acgan key --help`",
             host_port(settings.host, settings.port),
         )
     with suppress(KeyboardInterrupt):

@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import answer_too_long, answer_too_many_parameters
 
-PARAMETERS = 40  # no call takes half as many
+PARAMETERS = 40  # more than twice those of any call
 
 
 class BodyLimit:

@@ -55,7 +55,7 @@ class Observation:
             metrics.REQUESTS_IN_FLIGHT.dec()
             method, route = scope["method"], route_of(scope)
             metrics.answered(method, route, status, seconds)
-            tell(scope, route, status, seconds)
+            log_request(scope, route, status, seconds)
 
 
 def route_of(scope: Scope) -> str:
@@ -72,7 +72,7 @@ def find_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
     return f"{random.getrandbits(64):016x}"
 
 
-def tell(scope: Scope, route: str, status: int, seconds: float) -> None:
+def log_request(scope: Scope, route: str, status: int, seconds: float) -> None:
     """Log a line for each change and each refusal; successful reads are logged at debug only."""
     method = scope["method"]
     went_well = logging.DEBUG if method in READING else logging.INFO
@@ -85,7 +85,7 @@ def tell(scope: Scope, route: str, status: int, seconds: float) -> None:
 
 
 def audit(scope: Scope) -> dict[str, str]:
-    """Who was refused what: the caller's address, the path without its query, and the digest of its key, shortened."""
+    """The subject of a refusal: the caller's address, the path without its query, the digest of its key."""
     client, key = scope.get("client"), offered(scope["headers"])
     found = {"peer": str(client[0]) if client else "unknown", "path": shown(scope["path"], PATH)}
     return found | ({"key_digest": digest_of(key)[:PREFIX].decode()} if key else {})

@@ -177,8 +177,8 @@ def test_a_refusal_is_one_line_with_peer_path_and_key(redis_url: str, tmp_path: 
             stranger.sendall(b"GET /no/host?token=secret HTTP/1.1\r\n\r\n")
             stranger.recv(65536)
         until("the lines are there", lambda: len(process.lines(logger="app.requests")) == 6)
-    told = process.lines(logger="app.requests")
-    assert [(line["status"], line["path"], line.get("key_digest")) for line in told] == [
+    refusals = process.lines(logger="app.requests")
+    assert [(line["status"], line["path"], line.get("key_digest")) for line in refusals] == [
         (401, "/jobs", digest[:8]),
         (403, "/train", entry.digest.decode()[:8]),
         (403, "/train", None),
@@ -186,13 +186,13 @@ def test_a_refusal_is_one_line_with_peer_path_and_key(redis_url: str, tmp_path: 
         (401, "/etc/passwd", None),
         (400, "/no/host", None),
     ]
-    assert {line["peer"] for line in told} == {"127.0.0.1"}
+    assert {line["peer"] for line in refusals} == {"127.0.0.1"}
     assert [word for word in (CANARY, key, digest, "secret") if word in process.text] == []
 
 
 def test_logs_are_kept_within_bounds(tmp_path: Path) -> None:
     log = tmp_path / "worker.log"
-    with log.open("ab") as writer:  # which goes on writing, as a part of `acgan up` does
+    with log.open("ab") as writer:  # which stays open, as that of a part of `acgan up`
         for number in range(6):
             writer.write(b"%d" % number * 100)
             writer.flush()

@@ -140,9 +140,9 @@ def test_what_is_no_host_is_refused(open_address: str, host: str) -> None:
     ],
 )
 def test_a_request_names_one_host_once(open_address: str, sent: bytes) -> None:
-    heard = say(open_address, sent + b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
-    assert heard.closed
-    assert heard.statuses == [400]
+    answered = say(open_address, sent + b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert answered.closed
+    assert answered.statuses == [400]
 
 
 def test_a_whole_address_in_the_request_line_is_answered(open_address: str) -> None:

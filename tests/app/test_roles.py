@@ -209,17 +209,17 @@ def test_what_needs_a_key_is_private(redis_url: str, store: CheckpointStore, rea
         fixed = f"/digits/7?seed=4&checkpoint={checkpoint}"
         paths = [fixed, fixed, "/digits/7?seed=4", f"/jobs/{NEW}/epochs/2/samples.png", f"/jobs/{job}", "/jobs"]
         paths += ["/digits/7", f"/jobs/{job}/history.csv", "/metrics", "/nowhere", "/openapi.json", "/docs", "/"]
-        told = {path: client.get(path, headers=key("ana")).headers.get("cache-control") for path in paths}
+        controls = {path: client.get(path, headers=key("ana")).headers.get("cache-control") for path in paths}
     kept = "max-age=31536000, immutable"
     records = [f"/jobs/{job}", "/jobs", "/digits/7", f"/jobs/{job}/history.csv", "/metrics", "/nowhere"]
     if read_needs_key is None:
-        assert told[fixed] == told[f"/jobs/{NEW}/epochs/2/samples.png"] == f"private, {kept}"
-        assert told["/digits/7?seed=4"] == told["/docs"] == told["/openapi.json"] == "private, no-cache"
-        assert {told[path] for path in records} == {"no-store"}
+        assert controls[fixed] == controls[f"/jobs/{NEW}/epochs/2/samples.png"] == f"private, {kept}"
+        assert controls["/digits/7?seed=4"] == controls["/docs"] == controls["/openapi.json"] == "private, no-cache"
+        assert {controls[path] for path in records} == {"no-store"}
     else:
-        assert told[fixed] == f"public, {kept}"
-        assert told[f"/jobs/{job}"] == "no-cache"
-    assert told["/"] == "no-cache"  # the page's own files hold nothing
+        assert controls[fixed] == f"public, {kept}"
+        assert controls[f"/jobs/{job}"] == "no-cache"
+    assert controls["/"] == "no-cache"  # the page's own files hold nothing
 
 
 # ----------------------------------------------------------------------------
@@ -283,6 +283,6 @@ def test_probes_show_no_addresses(store: CheckpointStore) -> None:
         client.app.state.services.gallery.trouble = (  # type: ignore[attr-defined]
             "s3://bucket/prefix at https://minio.example:9000/x, 10.0.0.7:6379, [fd00::7]:80 and redis:6379 are away"
         )
-        told = client.get("/readyz").json()
-    assert told["redis"] == "down: it does not answer"
-    assert told["trouble"] == " and ".join(["(address) at (address), (address), (address)", "(address) are away"])
+        readiness = client.get("/readyz").json()
+    assert readiness["redis"] == "down: it does not answer"
+    assert readiness["trouble"] == " and ".join(["(address) at (address), (address), (address)", "(address) are away"])

@@ -76,11 +76,11 @@ def test_a_page_of_another_origin_starts_and_reads_nothing(
 ) -> None:
     with serving(AppSettings(redis_url=redis_url, api_keys=keys)) as address:
         with page_at(f"http://{host}:{evil_port}/") as page:
-            told = page.evaluate(ATTACK, address)
+            learned = page.evaluate(ATTACK, address)
             with page.expect_navigation():
                 page.evaluate(FORM, address)
             refused = page.inner_text("body")
-        assert set(told) == {0, "none"}  # it learns nothing, not even a status
+        assert set(learned) == {0, "none"}  # it learns nothing, not even a status
         assert "another origin" in refused
         assert httpx2.get(f"{address}/jobs", headers={"X-API-Key": KEY}).json()["jobs"] == []
 
