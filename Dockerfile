@@ -26,7 +26,7 @@ RUN if python -c 'import importlib.util as u, sys; sys.exit(u.find_spec("triton"
 
 # Its home is /data, the one folder that is writable in a container: CUDA and Triton keep their caches there.
 RUN useradd --uid 10001 --no-create-home --home-dir /data --shell /usr/sbin/nologin acgan \
-    && install -d -o acgan -g acgan /data
+    && install -d -m 0700 -o acgan -g acgan /data
 USER 10001
 WORKDIR /data
 VOLUME /data

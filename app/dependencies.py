@@ -8,7 +8,9 @@ from fastapi import Depends, Path, Request
 from fastapi.exceptions import RequestValidationError
 from structlog.contextvars import bind_contextvars
 
-from app.edge.door import CALLER, caller_of
+from app.edge.access import CALLER, require, require_own, role_of
+from app.edge.door import caller_of
+from app.edge.keys import Role
 from app.edge.rates import SharedRate
 from app.events import Events
 from app.serving.drawing import Drawing
@@ -52,6 +54,19 @@ async def caller(request: Request) -> str | None:
     return name
 
 
+async def may_start(request: Request) -> None:
+    """Raises NotAllowed if the key of this request may not start work."""
+    require(request.scope, Role.TRAIN)
+
+
+async def owns_job(request: Request, services: ServicesDep) -> None:
+    """Raises NotAllowed if the job in the path was started with another key, JobNotFound, RedisError."""
+    if role_of(request.scope) is not Role.ADMIN:
+        job = await services.desk.get(checked(request.path_params["job_id"]))
+        require_own(request.scope, job.id, job.caller)
+
+
+MayStart, OwnsJob = Depends(may_start), Depends(owns_job)
 Caller = Annotated[str | None, Depends(caller)]  # the name of the key that a request came with
 WithinWorkRate = Depends(within_work_rate)
 

@@ -8,6 +8,8 @@ import socket
 from pathlib import Path
 from typing import NamedTuple
 
+from models.files import make_private
+
 CONFIG = """\
 bind 127.0.0.1
 port {port}
@@ -60,7 +62,7 @@ def find_server() -> str:
 
 def prepare(folder: Path) -> EmbeddedRedis:
     """Write a configuration into `folder`, which keeps the data from one start to the next."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_private(folder)
     port, password = free_port(), secrets.token_urlsafe(24)
     config = folder / "redis.conf"
     config.touch(mode=0o600)

@@ -4,14 +4,17 @@ import logging
 from difflib import get_close_matches
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import quote
 
 import redis
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, RedirectResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
+from app.edge.access import NotAllowed
 from app.edge.rates import TooFast
 from app.events import NothingFollows, TooManyFollowers
 from app.schemas import POLICIES
@@ -22,7 +25,7 @@ from app.wire.formats import NotAcceptable
 from app.wire.ordering import FILE_NAME
 from app.wire.queries import NUMBER
 from app.wire.ranges import NoSuchRange
-from app.wording import but_is, reason
+from app.wording import but_is, reason, shown
 from models.checkpoints import CheckpointDamaged, CheckpointNotFound, NotServable
 from models.weights import InvalidWeights
 from worker.store import JobNotFound, KeyReused, NotNow, QueueFull, Unsuitable
@@ -30,6 +33,7 @@ from worker.store import JobNotFound, KeyReused, NotNow, QueueFull, Unsuitable
 logger = logging.getLogger(__name__)
 
 STATUS: dict[type[Exception], int] = {
+    NotAllowed: 403,
     JobNotFound: 404,
     CheckpointNotFound: 404,
     NotAcceptable: 406,
@@ -55,6 +59,11 @@ REDIS_REFUSES = (
     "Redis answers, but refuses: it is full, or read-only just now. Ask again shortly, or tell the operator."
 )
 
+FOREIGN_ORIGIN = (
+    "A web page of another origin asked for this change, which is refused: use the page of this service or a program."
+)
+
+MISTAKES = 10  # that one answer explains
 RETRY_AFTER = {429: "60", 503: "5"}  # seconds
 
 
@@ -121,15 +130,32 @@ async def answer_nothing(_request: Request, _error: Exception) -> Response:
 
 async def answer_invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    mistakes = [mistake(found, request) for found in error.errors()]
+    errors = error.errors()
+    mistakes = [mistake(found, request) for found in errors[:MISTAKES]]
     detail = " ".join(f"{each.field}: {full_stop(each.message)}" for each in mistakes)
+    if len(errors) > MISTAKES:
+        detail += f" There are {len(errors) - MISTAKES} more mistakes."
     return problem(422, detail, mistakes)
 
 
-async def answer_http(_request: Request, error: Exception) -> JSONResponse:
+async def answer_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    if error.status_code == 404 and (path := without_slash(request)):
+        return RedirectResponse(path)
     detail = HINTS.get(error.status_code, str(error.detail))
     return problem(error.status_code, sentence(detail), headers=dict(error.headers or {}))
+
+
+def without_slash(request: Request) -> str | None:
+    """The relative address of a route that is asked for with a slash too many at its end; None if there is none."""
+    path = request.scope["path"].rstrip("/")
+    if not path or path == request.scope["path"] or path.startswith("//") or "route" in request.scope:
+        return None
+    scope = {**request.scope, "path": path}
+    if all(route.matches(scope)[0] is Match.NONE for route in request.app.router.routes):
+        return None
+    query = f"?{request.url.query}" if request.url.query else ""
+    return quote(request.scope.get("root_path", "") + path) + query
 
 
 async def answer_unexpected(request: Request, _error: Exception) -> JSONResponse:
@@ -144,6 +170,10 @@ def too_fast(error: TooFast) -> JSONResponse:
     return problem(STATUS[TooFast], sentence(str(error)), headers=when(error))
 
 
+def not_allowed(error: NotAllowed) -> JSONResponse:
+    return problem(STATUS[NotAllowed], sentence(str(error)))
+
+
 def when(error: Exception) -> dict[str, str]:
     """When to ask again, where an error knows it better than its status does; and how much there is of a file."""
     if isinstance(error, NoSuchRange):
@@ -155,6 +185,27 @@ def answer_no_key(was_wrong: bool) -> JSONResponse:
     what = "This key is not known here" if was_wrong else "This needs a key"
     detail = f"{what}: send `Authorization: Bearer KEY`; whoever runs the service makes keys with `acgan key NAME`."
     return problem(401, detail, headers={"WWW-Authenticate": "Bearer"})
+
+
+def answer_bad_host() -> JSONResponse:
+    detail = "A request names its host in exactly one Host header, as a name or an address with an optional port."
+    return problem(400, detail, headers={"Connection": "close"})
+
+
+def answer_wrong_host(name: str) -> JSONResponse:
+    detail = (
+        f"This service is not called {name[:100]!r}: ask for localhost or for its IP address, or add the name to "
+        "ACGAN_ALLOWED_HOSTS and restart the service."
+    )
+    return problem(421, detail)
+
+
+def answer_foreign_origin() -> JSONResponse:
+    return problem(403, FOREIGN_ORIGIN)
+
+
+def answer_too_many_parameters(limit: int) -> JSONResponse:
+    return problem(422, f"The query has more than {limit} parameters: GET /docs lists those there are.")
 
 
 def answer_too_long() -> JSONResponse:
@@ -184,7 +235,7 @@ def known_fields(request: Request) -> list[str]:
 
 def mistake(found: dict[str, Any], request: Request) -> Mistake:
     """Say one of pydantic's findings in the caller's terms."""
-    loc = [str(part) for part in found["loc"]]
+    loc = [shown(str(part)) for part in found["loc"]]
     inner = [part for part in loc[1:-1] if part not in POLICIES]  # which of the ways to choose is no field
     field = ".".join(loc[:1] + inner + loc[1:][-1:])
     match found["type"]:

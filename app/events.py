@@ -5,6 +5,7 @@ import contextlib
 import json
 import logging
 import re
+from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any, NamedTuple
 
@@ -47,13 +48,15 @@ Inbox = asyncio.Queue[Event | None]
 
 
 class Events:
-    def __init__(self, url: str, desk: JobDesk, limit: int) -> None:
+    def __init__(self, url: str, desk: JobDesk, limit: int, has_shares: bool = False) -> None:
         seconds = BLOCK_SECONDS + 5
         self.redis: Any = heedful(redis.asyncio.Redis.from_url(url, decode_responses=True, socket_timeout=seconds))
         self.desk = desk
         self.asking: Any = desk.redis  # gives up sooner than the reader's connection, which waits for news
         self.limit = limit
+        self.has_shares = has_shares
         self.streams = 0
+        self.streams_of: Counter[str] = Counter()  # each caller
         self.inboxes: dict[Inbox, str] = {}  # and the job that each is about
         self.position: str | None = None  # of the last entry that was handed out
 
@@ -116,8 +119,10 @@ class Events:
         return not oldest or place(oldest[0][0]) > place(entry_id)
 
     @contextlib.asynccontextmanager
-    async def follow(self, job_id: str, last_id: str | None) -> AsyncIterator[AsyncIterator[Event]]:
+    async def follow(self, job_id: str, last_id: str | None, caller: str = "") -> AsyncIterator[AsyncIterator[Event]]:
         """Open the stream of one job's events: those after `last_id`, or the whole record and what comes then.
+
+        With shares, a caller never has more streams than are still free.
 
         It ends when the job has, after ten minutes, and where Redis or the follower does not keep up.
         Raises TooManyFollowers, NothingFollows, JobNotFound, RedisError.
@@ -126,8 +131,14 @@ class Events:
             raise TooManyFollowers(
                 f"{self.limit} streams are open already: ask GET /jobs/{job_id} now and then instead"
             )
+        if self.has_shares and self.streams_of[caller] >= self.limit - self.streams:
+            raise TooManyFollowers(
+                f"too many of the {self.limit} streams are your own: a caller never has more than are still free. "
+                f"Ask GET /jobs/{job_id} now and then instead"
+            )
         inbox: Inbox = asyncio.Queue()
         self.streams += 1
+        self.streams_of[caller] += 1
         self.inboxes[inbox] = job_id  # before the past is read, so that nothing falls in between
         try:
             await self._position()
@@ -136,6 +147,7 @@ class Events:
         finally:
             self.inboxes.pop(inbox, None)
             self.streams -= 1
+            self.streams_of -= Counter({caller: 1})  # which drops a caller without any
 
     async def _past(self, job_id: str, last_id: str | None) -> list[Event]:
         record = await self._record(job_id)

@@ -1,6 +1,7 @@
 """The HTTP face, put together: settings, what lives as long as the process, errors, routes."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -9,9 +10,11 @@ from fastapi import FastAPI
 from app.dependencies import Services
 from app.edge.body_limit import BodyLimit
 from app.edge.door import Door
+from app.edge.forwarded import ForwardedHeaders
 from app.edge.head import HeadAsGet
 from app.edge.last_line import LastLine
 from app.edge.observation import Observation
+from app.edge.origin import OriginCheck
 from app.edge.rates import LocalRate, SharedRate
 from app.edge.shortcut import Shortcut
 from app.errors import add_error_handlers
@@ -29,12 +32,14 @@ from models.version import code_version
 from worker.queue import make_celery
 from worker.store import JobDesk
 
+logger = logging.getLogger(__name__)
+
 CANCEL_AGAIN_SECONDS = 0.1
 
 
 def create_app(settings: AppSettings) -> FastAPI:
     """Raises DeviceUnavailable."""
-    device = find_device(settings.device)
+    device, keyring = find_device(settings.device), settings.keyring
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -43,8 +48,9 @@ def create_app(settings: AppSettings) -> FastAPI:
         first = bundled.checkpoint() if settings.pretrained else None
         gallery = Gallery(store, device, settings.cached_checkpoints, settings.stock, first)
         drawing = Drawing(gallery, threads, settings.drawing_wait_seconds, settings.file_cache)
-        desk = JobDesk.connect(settings.redis_url, settings.queue_limit)
-        events = Events(settings.redis_url, desk, settings.event_streams)
+        has_shares = keyring is not None and len(keyring.names) > 1
+        desk = JobDesk.connect(settings.redis_url, settings.queue_limit, has_shares)
+        events = Events(settings.redis_url, desk, settings.event_streams, has_shares)
         work_rate = SharedRate(settings.works, desk.redis) if settings.works else None
         evolution, celery = Evolution(store, device), make_celery(settings)
         app.state.services = Services(desk, celery, store, gallery, drawing, events, evolution, work_rate)
@@ -64,6 +70,7 @@ def create_app(settings: AppSettings) -> FastAPI:
         summary="Train and serve a class-conditional digit generator.",
         version=code_version(),
         lifespan=lifespan,
+        redirect_slashes=False,  # its redirects name the caller's Host: app/errors.py has relative ones
         openapi_url=None,  # FastAPI sends it whole each time, and its pages want a network: app/routes/page.py
     )
     app.state.bounds = settings.bounds
@@ -73,11 +80,16 @@ def create_app(settings: AppSettings) -> FastAPI:
     app.add_middleware(Shortcut)
     app.add_middleware(HeadAsGet)
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
-    if settings.keyring or settings.reads:
+    if keyring or settings.reads:
         reads = LocalRate(settings.reads) if settings.reads else None
-        app.add_middleware(Door, keyring=settings.keyring, read_needs_key=settings.read_needs_key, reads=reads)
-    app.add_middleware(Observation)  # the last to be added is the outermost
+        app.add_middleware(Door, keyring=keyring, read_needs_key=settings.reading_needs_key, reads=reads)
+    if keyring and (names := keyring.without_role):
+        logger.warning("keys without a role may do everything: %s; `acgan key NAME --role` has roles", ", ".join(names))
+    app.add_middleware(OriginCheck, allowed=settings.hosts)
+    app.add_middleware(Observation)
+    if settings.forwarded_allow_ips:
+        app.add_middleware(ForwardedHeaders, proxies=settings.proxies)  # the last to be added is the outermost
     for room in (training, jobs, digits, plays, datasets, checkpoints, operations, page):
         app.include_router(room.router)
-    describe(app, needed=settings.keyring is not None, for_reading=settings.read_needs_key)
+    describe(app, needed=keyring is not None, for_reading=settings.reading_needs_key)
     return app

@@ -8,6 +8,8 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
+import worker.prometheus  # noqa: F401  # before the first figure
+
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a series more for each counter, which nobody asks for
 
 REGISTRY = CollectorRegistry()

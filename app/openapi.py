@@ -61,7 +61,10 @@ def errors_of(path: str, method: str, operation: dict[str, Any]) -> Iterator[int
     yield from ANYWHERE
     digits, changes = "digits" in operation.get("tags", ()), method.upper() not in READING
     if path not in PROBES:
+        yield 421
         yield 429
+    if changes:
+        yield 403
     if "requestBody" in operation:
         yield 413
     if "requestBody" in operation or operation.get("parameters"):

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
-from app.errors import REDIS_IS_GONE
+from app.errors import FOREIGN_ORIGIN, REDIS_IS_GONE
 from app.schemas import CheckpointList, CheckpointView, JobHistory, JobList, JobView, Readiness, Serving
 from app.wire.ordering import DatasetList, DatasetView
 from models.checkpoints import DISCRIMINATOR, GENERATOR, SAMPLES, CheckpointId, FileRecord, Manifest
@@ -107,7 +107,7 @@ ERRORS = (
         "The request, or its body, cannot be read.",
         {
             "no JSON object": 'The body cannot be read: send a JSON object such as {"epochs": 5}.',
-            "no HTTP": "This is no proper HTTP/1.1 request. GET /docs shows what there is.",
+            "no HTTP": "This is no proper HTTP/1.1 request with exactly one Host. GET /docs shows what there is.",
         },
     ),
     ErrorExample(
@@ -116,6 +116,17 @@ ERRORS = (
         {
             "no key": "This needs a key: send `Authorization: Bearer KEY`; whoever runs the service makes keys with "
             "`acgan key NAME`."
+        },
+    ),
+    ErrorExample(
+        403,
+        "The key does not allow it, or a web page of another origin asked for a change.",
+        {
+            "role": "The key 'ana' has the role read, and this needs the role train: ask the operator of the service "
+            "for such a key.",
+            "not your job": f"Job {JOB} was started with the key 'ben': only that key, or one of the role admin, "
+            "changes it.",
+            "another origin": FOREIGN_ORIGIN,
         },
     ),
     ErrorExample(
@@ -151,6 +162,14 @@ ERRORS = (
         416,
         "The file is shorter than what `Range` asks for.",
         {"beyond its end": "There is no such range: the file has 9912422 bytes."},
+    ),
+    ErrorExample(
+        421,
+        "The service does not answer to the host name that was asked for.",
+        {
+            "no such name": "This service is not called 'rebind.test': ask for localhost or for its IP address, or add "
+            "the name to ACGAN_ALLOWED_HOSTS and restart the service."
+        },
     ),
     ErrorExample(
         422,

@@ -1,8 +1,9 @@
 """What goes over the wire, where it is more than a record."""
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from models import bundled
 from models.checkpoints import Manifest
@@ -12,6 +13,22 @@ from models.serving import Choice
 from worker.jobs import EpochRecord, Job, JobStatus, RunsOn
 
 MAX_SEED = 2**53 - 1  # what every JSON reader keeps exactly
+
+
+HIDDEN = (  # control characters, line and paragraph separators, and what changes the direction of text
+    "\\u0000-\\u001f\\u007f-\\u009f\\u061c\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069"
+)
+CLEAN = f"^[^{HIDDEN}]*$"
+
+
+def clean(label: str) -> str | None:
+    """Strip a label; a blank one is none. Raises ValueError."""
+    if re.search(f"[{HIDDEN}]", label):
+        raise ValueError("should be one line of text without control characters")
+    return label.strip() or None
+
+
+Label = Annotated[str, Field(max_length=100, json_schema_extra={"pattern": CLEAN}), AfterValidator(clean)]
 
 
 class EpochView(EpochRecord):
@@ -24,6 +41,10 @@ class EpochView(EpochRecord):
 
 class TrainingOrder(TrainingConfig):
     """A recipe, and when it is to be run."""
+
+    name: Label | None = Field(
+        None, description="A label of your own, shown beside the job: one line of text. A blank one is left out."
+    )
 
     priority: Annotated[int, Field(ge=0, le=9), WHOLE] = Field(
         0,

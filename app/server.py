@@ -44,6 +44,7 @@ class Server(uvicorn.Server):
                 access_log=False,
                 timeout_graceful_shutdown=GRACE_SECONDS,
                 ws="none",
+                proxy_headers=False,  # app/edge/forwarded.py reads them
                 **options,
             )
         )

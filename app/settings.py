@@ -2,9 +2,11 @@
 
 from typing import TYPE_CHECKING, Self
 
-from pydantic import ByteSize, Field, SecretStr, field_validator, model_validator
+from pydantic import AliasChoices, ByteSize, Field, SecretStr, field_validator, model_validator
+from pydantic_settings import SettingsConfigDict
 
 from app.edge.frequency import read_frequency
+from app.edge.hosts import read_names
 from app.edge.keys import Keyring
 from worker.settings import WorkerSettings
 
@@ -12,15 +14,30 @@ if TYPE_CHECKING:  # takes a while to load, and only the API needs it
     from limits import RateLimitItem
 
     from app.edge.connections import Bounds
+    from app.edge.forwarded import Proxies
+    from app.edge.hosts import AllowedHosts
 
 
 class AppSettings(WorkerSettings):
+    model_config = SettingsConfigDict(validate_by_name=True, validate_by_alias=True)
+
     url: str = Field("http://127.0.0.1:8000", description="Where commands that ask a running service find it.")
     key: SecretStr | None = Field(None, description="The key that they show it, where it wants one.")
     host: str = Field("127.0.0.1", description="Address to listen on; `0.0.0.0` for all of this machine's.")
     port: int = Field(8000, ge=1, le=65535, description="Port to listen on.")
     workers: int = Field(
         0, ge=0, description="Workers that `acgan up` starts; 0 for one a GPU, and one where there is none."
+    )
+    allowed_hosts: str = Field(
+        "",
+        description="Host names that the API answers to, beside IP addresses and localhost, separated by spaces or "
+        "commas; `*.example.com` is every name below. With keys, every name is allowed while this is empty.",
+    )
+    forwarded_allow_ips: str = Field(
+        "",
+        validation_alias=AliasChoices("ACGAN_FORWARDED_ALLOW_IPS", "FORWARDED_ALLOW_IPS"),
+        description="Addresses or networks of proxies whose `X-Forwarded-For`, `-Proto` and `-Host` headers count, "
+        "separated by commas; `*` for every address. Without any, these headers are ignored.",
     )
     max_body_bytes: int = Field(65536, ge=1024, description="The longest request body that is read.")
     max_header_bytes: int = Field(16384, ge=1024, description="The longest request line and headers that are read.")
@@ -60,7 +77,10 @@ class AppSettings(WorkerSettings):
     api_keys: SecretStr | None = Field(
         None, description="Whose keys open the API, as `acgan key` prints them; without any, it is open to everybody."
     )
-    read_needs_key: bool = Field(False, description="Whether reading needs a key too; `/livez` and `/readyz` never do.")
+    read_needs_key: bool | None = Field(
+        None,
+        description="Whether reading needs a key too; if unset, it does if there are keys. Probes never need one.",
+    )
     read_rate: str = Field("off", description="How often one caller may read, as in `600/minute`, of each process.")
     work_rate: str = Field("120/minute", description="How often one caller may start, retry or resume runs, in all.")
 
@@ -68,6 +88,20 @@ class AppSettings(WorkerSettings):
     @classmethod
     def complete_url(cls, url: str) -> str:
         return url if "://" in url else f"http://{url}"
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def check_names(cls, names: str) -> str:
+        read_names(names)
+        return names
+
+    @field_validator("forwarded_allow_ips")
+    @classmethod
+    def check_proxies(cls, addresses: str) -> str:
+        from app.edge.forwarded import Proxies
+
+        Proxies.parse(addresses)
+        return addresses
 
     @field_validator("api_keys")
     @classmethod
@@ -89,8 +123,26 @@ class AppSettings(WorkerSettings):
         return self
 
     @property
+    def reading_needs_key(self) -> bool:
+        return self.api_keys is not None if self.read_needs_key is None else self.read_needs_key
+
+    @property
     def keyring(self) -> Keyring | None:
         return Keyring.parse(self.api_keys.get_secret_value()) if self.api_keys else None
+
+    @property
+    def hosts(self) -> "AllowedHosts | None":
+        """The host names that the API answers to; None if every name is allowed."""
+        from app.edge.hosts import AllowedHosts
+
+        names = read_names(self.allowed_hosts)
+        return AllowedHosts(names) if names or self.api_keys is None else None
+
+    @property
+    def proxies(self) -> "Proxies":
+        from app.edge.forwarded import Proxies
+
+        return Proxies.parse(self.forwarded_allow_ips)
 
     @property
     def bounds(self) -> "Bounds":

@@ -18,8 +18,10 @@ from pathlib import Path
 import redis
 
 from app.embedded_redis import explain, prepare
+from app.log_rotation import rotate
 from app.settings import AppSettings
 from models.devices import count_gpus, processors, settle_device
+from worker.addresses import OPENABLE, host_port, http_address
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +31,7 @@ REDIS_GRACE_SECONDS = 2.0
 RESTART_SECONDS = 2.0  # between a part's unexpected end and its next start
 LAST_WORDS = 16_384  # bytes of a part's log that may say why it ended
 PR_SET_PDEATHSIG = 1
-LOCAL = ("127.0.0.1", "0.0.0.0", "::")  # noqa: S104
+LOCAL = ("127.0.0.1", "0.0.0.0")  # noqa: S104
 
 
 class CannotStart(Exception):
@@ -80,7 +82,8 @@ class Part:
         if self.log is None:
             return f"{self.name} ended with code {self.process.returncode}"
         with self.log.open("rb") as log:
-            log.seek(max(self.begun, self.log.stat().st_size - LAST_WORDS))
+            size = self.log.stat().st_size
+            log.seek(max(self.begun if self.begun <= size else 0, size - LAST_WORDS))
             said = log.read().decode(errors="replace")
         return self.explain(said) or f"{self.name} ended with code {self.process.returncode}: see {self.log}"
 
@@ -111,6 +114,7 @@ def die_with_parent() -> None:
 def up(settings: AppSettings, announce: Callable[[str], None]) -> None:
     """Run everything until SIGINT, SIGTERM or SIGHUP. Raises CannotStart, DeviceUnavailable, or NoRedisServer."""
     home = settings.home.resolve()
+    settings.protect_home()
     (home / "logs").mkdir(parents=True, exist_ok=True)
     lock = hold(home)
     check_port(settings.host, settings.port)
@@ -140,7 +144,7 @@ def up(settings: AppSettings, announce: Callable[[str], None]) -> None:
         parts.append(Part("api", [*ourselves, "serve"], environment))
         wait_for("the API", lambda: listens(settings.host, settings.port), parts, stopping)
         if not stopping.is_set():
-            announce(f"http://{'localhost' if settings.host in LOCAL else settings.host}:{settings.port}")
+            announce(http_address("localhost" if settings.host in LOCAL else settings.host, settings.port))
         watch(parts, stopping)
         logger.info("ending everything; a run that is under way keeps its state first")
     finally:
@@ -185,6 +189,8 @@ def watch(parts: list[Part], stopping: threading.Event) -> None:
     """Start again whatever ends, until we are asked to stop."""
     while not stopping.wait(0.2):
         for part in parts:
+            if part.log is not None:
+                rotate(part.log)
             if part.has_ended():
                 logger.error("%s; starting it again", part.how_it_ended())
                 if not stopping.wait(RESTART_SECONDS):
@@ -222,7 +228,7 @@ def check_port(host: str, port: int) -> None:
             probe.bind((host, port))
         except OSError as error:
             raise CannotStart(
-                f"cannot listen on {host}:{port} ({error.strerror}): choose another with --port"
+                f"cannot listen on {host_port(host, port)} ({error.strerror}): choose another with --port"
             ) from None
 
 
@@ -232,7 +238,7 @@ def is_loopback(host: str) -> bool:
 
 
 def listens(host: str, port: int) -> bool:
-    target = "127.0.0.1" if host in LOCAL else host
+    target = OPENABLE.get(host, host)
     try:
         socket.create_connection((target, port), timeout=1).close()
     except OSError:

@@ -32,6 +32,11 @@ def plain(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
+def shown(text: str, length: int = 80) -> str:
+    """The beginning of a text from outside, with control characters and the like written as escapes."""
+    return text[:length] if text[:length].isprintable() else repr(text[:length])[1:-1]
+
+
 def but_is(value: Any) -> str:
     """Say what it is instead, where that is short enough to be told."""
     if isinstance(value, str):

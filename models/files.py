@@ -1,6 +1,7 @@
 """Files that are there whole or not at all, also after a power cut."""
 
 import os
+import stat
 import tempfile
 from pathlib import Path
 
@@ -23,6 +24,21 @@ def write_durably(path: Path, data: bytes) -> None:
         os.unlink(temporary)
         raise
     sync_folder(path.parent)
+
+
+def make_private(folder: Path) -> None:
+    """Create a folder that only its owner can enter, or take others' access from one that exists.
+
+    What is shared stays as it is: a folder of another user, one like /tmp, the user's home, and the current folder
+    with those above it.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found, here = folder.stat(), Path.cwd()
+    is_shared = found.st_uid != os.geteuid() or bool(found.st_mode & stat.S_ISVTX)
+    if is_shared or folder.resolve() in (here, *here.parents, Path(os.path.expanduser("~")).resolve()):
+        return
+    if found.st_mode & 0o077:
+        folder.chmod(stat.S_IMODE(found.st_mode) & ~0o077)
 
 
 def sync_folder(folder: Path) -> None:

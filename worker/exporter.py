@@ -11,6 +11,7 @@ import threading
 from prometheus_client import start_http_server
 
 from worker import metrics
+from worker.addresses import host_port, http_address
 
 logger = logging.getLogger(__name__)
 
@@ -24,15 +25,14 @@ def export(host: str, port: int) -> bool:
     except OSError as error:
         ear.close()
         logger.error(
-            "no figures for Prometheus: cannot listen on %s:%d (%s); the worker goes on without. "
+            "no figures for Prometheus: cannot listen on %s (%s); the worker goes on without. "
             "Choose another ACGAN_METRICS_PORT, a port for each worker of a machine",
-            host,
-            port,
+            host_port(host, port),
             error.strerror,
         )
         return False
     threading.Thread(target=listen, args=(ear,), name="figures", daemon=True).start()
-    logger.info("figures for Prometheus at http://%s:%d/metrics", host, port)
+    logger.info("figures for Prometheus at %s/metrics", http_address(host, port))
     return True
 
 

@@ -19,7 +19,8 @@ from worker.settings import WorkerSettings
 
 Fields = MutableMapping[str, Any]
 
-FIELDS = ("method", "route", "status", "milliseconds")  # of a record's `extra`; other libraries put other things there
+# Of a record's `extra`; other libraries put other things there.
+FIELDS = ("method", "route", "status", "milliseconds", "peer", "path", "key_digest")
 TALKATIVE = ("uvicorn", "uvicorn.error", "uvicorn.asgi", "asyncio", "multiprocessing")  # at info, only their warnings
 
 

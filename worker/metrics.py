@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
+import worker.prometheus  # noqa: F401  # before the first figure
 from models.history import Loss, Progress
 from worker.jobs import ENDED, EpochRecord, JobStatus
 

@@ -67,6 +67,13 @@ local function go_first(id)
   end
   redis.call('ZADD', queue(id), string.format('%.0f', first), id)
 end
+local function waiting_jobs()
+  local ids = redis.call('ZRANGE', DELAYED, 0, -1)
+  for _, key in pairs(QUEUES) do
+    for _, id in ipairs(redis.call('ZRANGE', key, 0, -1)) do table.insert(ids, id) end
+  end
+  return ids
+end
 local function waiting()
   local number = redis.call('ZCARD', DELAYED)
   for _, key in pairs(QUEUES) do number = number + redis.call('ZCARD', key) end
@@ -75,11 +82,25 @@ end
 """
 )
 
-# ARGV: id, place, bound, idempotency key or '', its fingerprint, then field, value, ... of the record. Accept a job:
-# record and place in the queue, together. Asked twice, since an answer may be lost, it does it once.
+# Whether one more job of a caller exceeds its share: never more waiting jobs than free places. So no caller fills the
+# queue, and several share it evenly with one part left over (dynamic thresholds, Choudhury and Hahne 1998).
+SHARE = """
+local function exceeds_share(caller, bound)
+  local ids, own = waiting_jobs(), 0
+  for _, id in ipairs(ids) do
+    if redis.call('HGET', record(id), 'caller') == caller then own = own + 1 end
+  end
+  return own >= bound - #ids
+end
+"""
+
+# ARGV: id, place, bound, idempotency key or '', its fingerprint, the caller or '' if shares do not count, then field,
+# value, ... of the record. Accept a job: record and place in the queue, together. Asked twice, since an answer may be
+# lost, it does it once.
 # Returns what became of it, the job's id, when it was accepted, and which workers are there.
 CREATE = (
     COMMON
+    + SHARE
     + """
 local id, before = ARGV[1], ARGV[4]
 if before ~= '' then
@@ -91,7 +112,8 @@ if before ~= '' then
 end
 if redis.call('EXISTS', record(id)) == 0 then
   if waiting() >= tonumber(ARGV[3]) then return {'full'} end
-  redis.call('HSET', record(id), 'created_at', now, unpack(ARGV, 6))
+  if ARGV[6] ~= '' and exceeds_share(ARGV[6], tonumber(ARGV[3])) then return {'share'} end
+  redis.call('HSET', record(id), 'created_at', now, unpack(ARGV, 7))
   redis.call('ZADD', JOBS, ARGV[2], id)
   redis.call('ZADD', list(id), ARGV[2], id)
   if before ~= '' then
@@ -209,15 +231,18 @@ return status
 """
 )
 
-# ARGV: id, bound. Queue a job again that failed or was cancelled.
-# Returns 'full', the state it is in now, or nil where there is no such job.
+# ARGV: id, bound, 1 if shares count. Queue a job again that failed or was cancelled.
+# Returns 'full', 'share', the state it is in now, or nil where there is no such job.
 RESUME = (
     COMMON
+    + SHARE
     + """
 local id = ARGV[1]
 local status = redis.call('HGET', record(id), 'status')
 if status == 'failed' or status == 'cancelled' then
   if waiting() >= tonumber(ARGV[2]) then return 'full' end
+  local caller = redis.call('HGET', record(id), 'caller')
+  if ARGV[3] == '1' and caller and exceeds_share(caller, tonumber(ARGV[2])) then return 'share' end
   status = 'queued'
   redis.call('HDEL', record(id), 'ended_at', 'error', 'lost', 'trouble')
   become(id, status)

@@ -17,7 +17,7 @@ WITH_NAME = re.compile(
     r"(\\?[\"']?\s*[:=]\s*|\\?[\"']\s*,\s*)"  # name: value, name=value, "name": "value", (b'name', b'value')
     r"(b?\\?[\"'])?"
     r"((?:bearer|basic|digest|token)\s+)?"
-    r"[^\s\"',;&)}\]\\]+",
+    r"[^\s\"',;&)}\]\\]++(?!\\?[\"']\s*:)",  # but no key of JSON: `"path": "/etc/passwd", "level": ...`
     re.IGNORECASE,
 )
 BEARER = re.compile(r"\b(bearer|basic)\s+[\w.~+/=-]{8,}", re.IGNORECASE)

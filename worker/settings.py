@@ -1,5 +1,6 @@
 """Everything the worker can be told from outside. The only reader of the environment on this floor."""
 
+import contextlib
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
@@ -9,6 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from models.checkpoints import CheckpointStore
 from models.config import MIRRORS
+from models.files import make_private
 
 OBJECT_STORAGE = ("s3://", "gs://", "az://")
 
@@ -90,8 +92,14 @@ class WorkerSettings(BaseSettings):
                 raise ValueError(f"{where} needs obstore: pip install 'acgan[cloud]'")
         return where
 
+    def protect_home(self) -> None:
+        """Create the home for its owner only, and close one that others can enter. A home that cannot be stays open."""
+        with contextlib.suppress(OSError):
+            make_private(self.home)
+
     def open_store(self) -> CheckpointStore:
         """Object storage is not asked yet. Raises ValueError where its address has no bucket, or the like."""
+        self.protect_home()
         if not self.is_far:
             return CheckpointStore(self.store_dir)
         from models.storage.cache import Cache

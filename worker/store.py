@@ -49,6 +49,17 @@ class QueueFull(Exception):
         super().__init__(f"{limit} jobs wait already: try again when some have run")
 
 
+class ShareTaken(QueueFull):
+    """This caller has its share of waiting jobs."""
+
+    def __init__(self, limit: int) -> None:
+        Exception.__init__(
+            self,
+            f"too many of the {limit} places for waiting jobs are taken by your own jobs: a caller never has more "
+            "than are still free, so that others find room. Try again when some have run",
+        )
+
+
 class KeyReused(Exception):
     """An idempotency key came with another request than before."""
 
@@ -164,16 +175,17 @@ class Standing(NamedTuple):
 class JobDesk:
     """Calls raise redis.RedisError where Redis does not answer within about a second."""
 
-    def __init__(self, client: "redis.asyncio.Redis", queue_limit: int = 100) -> None:
+    def __init__(self, client: "redis.asyncio.Redis", queue_limit: int = 100, has_shares: bool = False) -> None:
         self.redis = client
         self.queue_limit = queue_limit
+        self.has_shares = has_shares  # whether callers share the queue: only keys identify them
         self._create = client.register_script(scripts.CREATE)
         self._cancel = client.register_script(scripts.CANCEL)
         self._resume = client.register_script(scripts.RESUME)
         self._front = client.register_script(scripts.FRONT)
 
     @classmethod
-    def connect(cls, url: str, queue_limit: int = 100) -> "JobDesk":
+    def connect(cls, url: str, queue_limit: int = 100, has_shares: bool = False) -> "JobDesk":
         """Connect lazily; a Redis that is gone makes calls fail within about a second, not hang."""
         client = redis.asyncio.Redis.from_url(
             url,
@@ -182,7 +194,7 @@ class JobDesk:
             socket_connect_timeout=1.0,
             retry=redis.asyncio.retry.Retry(NoBackoff(), 1),
         )
-        return cls(heedful(client), queue_limit)
+        return cls(heedful(client), queue_limit, has_shares)
 
     async def ping(self) -> None:
         """Raises Unsuitable where this Redis may lose jobs."""
@@ -197,11 +209,14 @@ class JobDesk:
         job_id = job_id_of(datetime.fromtimestamp(seconds, UTC), place)
         before = idempotency_key(order.caller, order.idempotency_key) if order.idempotency_key else ""
         fields = [word for field in order.fields.items() for word in field]
-        args: list[str | int] = [job_id, place, self.queue_limit, before, order.fingerprint, *fields]
+        share = order.caller if self.has_shares and order.caller else ""
+        args: list[str | int] = [job_id, place, self.queue_limit, before, order.fingerprint, share, *fields]
         outcome, *about = await self._create(args=args)
         match outcome:
             case "full":
                 raise QueueFull(self.queue_limit)
+            case "share":
+                raise ShareTaken(self.queue_limit)
             case "other":
                 raise KeyReused(f"this Idempotency-Key is that of another request, now job {about[0]}: use a new one")
             case "known":
@@ -264,9 +279,9 @@ class JobDesk:
 
     async def resume(self, job_id: str) -> Job:
         """Let a job that failed or was cancelled go on. Raises JobNotFound, QueueFull, NotNow."""
-        status = await self._resume(args=[job_id, self.queue_limit])
-        if status == "full":
-            raise QueueFull(self.queue_limit)
+        status = await self._resume(args=[job_id, self.queue_limit, int(self.has_shares)])
+        if status in ("full", "share"):
+            raise QueueFull(self.queue_limit) if status == "full" else ShareTaken(self.queue_limit)
         if status not in (None, JobStatus.QUEUED):
             raise NotNow(f"job {job_id} {wording(status)}: only a failed or cancelled one can be resumed")
         return await self.get(job_id)

@@ -62,6 +62,7 @@ def train(
     with mistakes_in_a_sentence(ValidationError):
         config = TrainingConfig(**options)
     settings = read_settings(home=home)
+    settings.protect_home()  # data that it downloads is kept there
 
     from app.local.folder import FolderTaken, take_folder
 

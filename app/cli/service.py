@@ -3,7 +3,7 @@
 import logging
 import os
 from contextlib import suppress
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -55,19 +55,23 @@ def serve(host: Host = None, port: Port = None, home: Home = None) -> None:
     from app.up import CannotStart, check_port, is_loopback
     from models.devices import DeviceUnavailable
     from worker import logs
+    from worker.addresses import host_port, http_address
 
     settings = read_settings(host=host, port=port, home=home)
     logs.configure(settings)
     with mistakes_in_a_sentence(DeviceUnavailable, CannotStart):
         check_port(settings.host, settings.port)
         app = create_app(settings)
-    address = f"http://{settings.host}:{settings.port}"
+    address = http_address(settings.host, settings.port)
     if logs.wants_json(settings):
         logger.info("acgan serves at %s", address)
     else:
         errors.print(f"acgan serves at {address}", highlight=False)
     if settings.api_keys is None and not is_loopback(settings.host):
-        logger.warning("whoever reaches %s may train: no key is needed; see `acgan key --help`", address)
+        logger.warning(
+            "authentication is disabled: anyone with access to %s can start runs; see `acgan key --help`",
+            host_port(settings.host, settings.port),
+        )
     with suppress(KeyboardInterrupt):
         Server(app, settings.drain_seconds, host=settings.host, port=settings.port).run()
 
@@ -99,15 +103,19 @@ def worker(home: Home = None, device: Device = None) -> None:
 
 def key(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Whose key it is, as logs and limits will name it.")],
+    role: Annotated[
+        Literal["read", "train", "admin"],
+        typer.Option(help="`read`; `train` may start work and change its own jobs; `admin` may do everything."),
+    ] = "train",
     as_json: AsJson = False,
 ) -> None:
     """Make a key to the API. It is shown once: only its entry for ACGAN_API_KEYS is to be kept by the service."""
-    from app.edge.keys import make_key
+    from app.edge.keys import Role, make_key
 
     with mistakes_in_a_sentence(ValueError):
-        made, entry = make_key(name)
+        made, entry = make_key(name, Role(role))
     if as_json:
-        tell_json({"name": name, "key": made, "entry": str(entry)})
+        tell_json({"name": name, "role": role, "key": made, "entry": str(entry)})
         return
     typer.echo(f"The key, for whoever is to have it. It is not shown again:\n\n    {made}\n")
     typer.echo(f"Its entry, for the service's ACGAN_API_KEYS, beside those that are there:\n\n    {entry}")

@@ -14,9 +14,13 @@ from fastapi import Response
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from app import metrics
+from app.edge.observation import PATH, logger
 from app.errors import problem
+from app.wording import shown
 
 STATUS = slice(9, 12)  # where an answer's first line has it
+MALFORMED = "This is no proper HTTP/1.1 request with exactly one Host. GET /docs shows what there is."
+VERSIONS = ("1.0", "1.1")
 CHUNKED_OVERHEAD = 8  # bytes on the wire for each of a body, at most: chunks of one byte take six
 
 
@@ -50,7 +54,7 @@ class Refusals(NamedTuple):
     def of(cls, bounds: Bounds) -> "Refusals":
         head = f"at most {bounds.headers} headers, and {bounds.header_bytes} bytes with the request line"
         return cls(
-            malformed=on_the_wire(problem(400, "This is no proper HTTP/1.1 request. GET /docs shows what there is.")),
+            malformed=on_the_wire(problem(400, MALFORMED)),
             late=on_the_wire(problem(408, f"The request took more than {bounds.request_seconds:g} seconds to arrive.")),
             long_body=on_the_wire(problem(413, "The body is too long: a training request is a small JSON object.")),
             long_head=on_the_wire(problem(431, f"The headers are too many or too long: send {head}.")),
@@ -180,6 +184,9 @@ class BoundedProtocol(HttpToolsProtocol):
         ):
             self.refusal = self.line.refusals.long_head
             raise Refused
+        if self.parser.get_http_version() not in VERSIONS or not self._names_its_host():
+            self.refusal = self.line.refusals.malformed
+            raise Refused
         if self.parser.should_upgrade() and self._has_body():  # which the parser would take for the next request
             self.refusal = self.line.refusals.upgrade
             raise Refused
@@ -211,6 +218,13 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _head_bytes(self) -> int:
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+
+    def _names_its_host(self) -> bool:
+        """Whether there is one `Host`, which is also the one of a whole address in the request line."""
+        hosts = [value for name, value in self.headers if name == b"host"]
+        if len(hosts) != 1 or self.url[:1] in (b"/", b"*"):
+            return len(hosts) == 1
+        return self.url.partition(b"://")[2].partition(b"/")[0].lower() == hosts[0].strip().lower()
 
     def _has_body(self) -> bool:
         return any(name in (b"content-length", b"transfer-encoding") for name, _ in self.headers)
@@ -246,11 +260,17 @@ class BoundedProtocol(HttpToolsProtocol):
         over = cycle is not None and cycle.response_complete and self.phase is not Phase.BODY
         if not self.transport.is_closing() and not self.pipeline and (over or not begun):
             self.transport.write(answer)
-            metrics.REFUSED[answer[STATUS].decode()].inc()
+            self._log_refusal(answer[STATUS].decode())
         if cycle is not None:
             cycle.disconnected = True
             cycle.message_event.set()
         self.leave()
+
+    def _log_refusal(self, status: str) -> None:
+        metrics.REFUSED[status].inc()
+        path = shown(self.url.partition(b"?")[0].decode("latin-1"), PATH) if self.phase is not Phase.IDLE else ""
+        peer = str(self.client[0]) if self.client else "unknown"
+        logger.warning("connection refused: %s", status, extra={"status": int(status), "peer": peer, "path": path})
 
     def check_taken(self, now: float) -> None:
         """Drop the connection where nothing of what is ready to be sent has been taken for too long."""

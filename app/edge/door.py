@@ -1,4 +1,4 @@
-"""The door: who asks, whether they may, and whether it is too often. Everything behind it may rely on that."""
+"""Authentication: which key a request has, whether it may pass, and whether the caller asks too often."""
 
 import ipaddress
 from collections.abc import Iterable, MutableMapping
@@ -7,14 +7,16 @@ from typing import Any
 from starlette.types import ASGIApp, Receive, Scope, Send
 from structlog.contextvars import bind_contextvars
 
-from app.edge.keys import Keyring
+from app.edge.access import CALLER, KEYED, ROLE, NotAllowed, require
+from app.edge.forwarded import plain_address
+from app.edge.keys import Keyring, Role
+from app.edge.private import keep_private
 from app.edge.rates import LocalRate, TooFast
-from app.errors import answer_no_key, too_fast
+from app.errors import answer_no_key, not_allowed, too_fast
 
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 PROBES = frozenset({"/livez", "/readyz"})
 PAGE = ("/", "/page/")  # shows nothing before it was given a key, and asks for one
-CALLER = "acgan.caller"  # in the scope: the name of the key that a request came with
 
 
 class Door:
@@ -29,23 +31,29 @@ class Door:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        reading = scope["method"] in READING
-        if reading and scope["path"] in PROBES:
+        reading, path = scope["method"] in READING, scope["path"]
+        if reading and path in PROBES:
             return await self.app(scope, receive, send)
         if self.keyring is not None:
+            scope[KEYED] = True
             key = offered(scope["headers"])
-            name = self.keyring.name_of(key) if key else None
-            if name is not None:
-                scope[CALLER] = name
-                bind_contextvars(caller=name)
-            elif not reading or (self.read_needs_key and not is_page(scope["path"])):
+            entry = self.keyring.entry_of(key) if key else None
+            if entry is not None:
+                scope[CALLER], scope[ROLE] = entry.name, entry.role
+                bind_contextvars(caller=entry.name)
+            elif not reading or (self.read_needs_key and not is_page(path)):
                 return await answer_no_key(was_wrong=bool(key))(scope, receive, send)
-        if reading and self.reads is not None:
-            try:
+        try:
+            if not reading:
+                require(scope, Role.TRAIN)
+            elif self.reads is not None:
                 self.reads.admit(caller_of(scope))
-            except TooFast as error:
-                return await too_fast(error)(scope, receive, send)
-        return await self.app(scope, receive, send)
+        except NotAllowed as error:
+            return await not_allowed(error)(scope, receive, send)
+        except TooFast as error:
+            return await too_fast(error)(scope, receive, send)
+        is_private = self.read_needs_key and not is_page(path)
+        return await self.app(scope, receive, keep_private(send, path) if is_private else send)
 
 
 def is_page(path: str) -> bool:
@@ -64,14 +72,11 @@ def offered(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
 
 
 def caller_of(scope: MutableMapping[str, Any]) -> str:
-    """Whom to count a request for: its key's name, or else its address; of IPv6 its /64, which one host has whole."""
+    """Whom to count a request for: `key:NAME`, or `ip:ADDRESS`; of IPv6 the /64, which one host has whole."""
     if name := scope.get(CALLER):
         return f"key:{name}"
-    address = str((scope.get("client") or ("unknown",))[0])
-    if ":" in address:
-        try:
-            network = ipaddress.ip_network((address.partition("%")[0], 64), strict=False)
-        except ValueError:
-            return address
-        return str(network.network_address)
-    return address
+    client = scope.get("client")
+    address = plain_address(str(client[0]) if client else "")
+    if isinstance(address, ipaddress.IPv6Address):
+        return f"ip:{ipaddress.ip_network((address, 64), strict=False)}"
+    return f"ip:{address or 'unknown'}"

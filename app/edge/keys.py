@@ -1,23 +1,42 @@
-"""Keys to the API: told apart by name, kept as digests, compared in a time that tells nothing."""
+"""Keys to the API: kept as digests, compared in constant time, each with a name and a role."""
 
 import hashlib
 import hmac
 import re
 import secrets
+from enum import StrEnum
 from typing import NamedTuple
 
 NAME = r"[A-Za-z0-9._-]{1,64}"
-ENTRY = re.compile(rf"({NAME}):([0-9a-fA-F]{{64}})")
+ENTRY = re.compile(rf"({NAME}):(?:(read|train|admin):)?([0-9a-fA-F]{{64}})")
+PREFIX = 8  # hexadecimal digits of a key's digest that logs show
+
+
+class Role(StrEnum):
+    """What a key may do; each role includes the ones before it."""
+
+    READ = "read"  # every GET
+    TRAIN = "train"  # start work, and change what it started
+    ADMIN = "admin"  # everything
+
+    def includes(self, other: "Role") -> bool:
+        order = list(Role)
+        return order.index(self) >= order.index(other)
 
 
 class Entry(NamedTuple):
-    """A key's place in ACGAN_API_KEYS."""
+    """A key's place in ACGAN_API_KEYS. An entry of a release without roles has none: it is an admin's."""
 
     name: str
+    written_role: Role | None
     digest: bytes
 
+    @property
+    def role(self) -> Role:
+        return self.written_role or Role.ADMIN
+
     def __str__(self) -> str:
-        return f"{self.name}:{self.digest.decode()}"
+        return ":".join(filter(None, (self.name, self.written_role, self.digest.decode())))
 
 
 class Keyring(NamedTuple):
@@ -31,30 +50,39 @@ class Keyring(NamedTuple):
         for number, word in enumerate(words, 1):
             if not (found := ENTRY.fullmatch(word)):
                 raise ValueError(
-                    f"should be entries like NAME:SHA256, separated by spaces or commas, and entry {number} is not: "
-                    "`acgan key NAME` makes one; the key itself does not belong here"
+                    "should be entries like NAME:ROLE:SHA256, separated by spaces or commas, with the role read, train "
+                    f"or admin, and entry {number} is not: `acgan key NAME` makes one; the key itself does not belong "
+                    "here"
                 )
-            entries.append(Entry(found[1], found[2].lower().encode()))
+            entries.append(Entry(found[1], Role(found[2]) if found[2] else None, found[3].lower().encode()))
         if not entries:
             raise ValueError("should name at least one key: `acgan key NAME` makes one; unset it to have none")
         return cls(tuple(entries))
 
-    def name_of(self, key: bytes) -> str | None:
-        """Whose key this is. Every entry is compared to its end, whichever matches."""
-        digest, name = digest_of(key), None
+    def entry_of(self, key: bytes) -> Entry | None:
+        """Find a key's entry, in the same time for every key: all entries are compared to their ends."""
+        digest, matching = digest_of(key), None
         for entry in self.entries:
             if hmac.compare_digest(entry.digest, digest):
-                name = entry.name
-        return name
+                matching = entry
+        return matching
+
+    @property
+    def names(self) -> set[str]:
+        return {entry.name for entry in self.entries}
+
+    @property
+    def without_role(self) -> list[str]:
+        return sorted({entry.name for entry in self.entries if entry.written_role is None})
 
 
 def digest_of(key: bytes) -> bytes:
     return hashlib.sha256(key).hexdigest().encode()
 
 
-def make_key(name: str) -> tuple[str, Entry]:
+def make_key(name: str, role: Role = Role.TRAIN) -> tuple[str, Entry]:
     """Make a fresh key of 256 random bits, and its entry. Raises ValueError."""
     if not re.fullmatch(NAME, name):
         raise ValueError("a key's name is 1 to 64 letters, digits, dots, dashes and underscores")
     key = secrets.token_urlsafe(32)
-    return key, Entry(name, digest_of(key.encode()))
+    return key, Entry(name, role, digest_of(key.encode()))

@@ -10,11 +10,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bind_contextvars
 
 from app import metrics
+from app.edge.door import offered
+from app.edge.keys import PREFIX, digest_of
+from app.wording import shown
 
 logger = logging.getLogger("app.requests")
 
 UNMATCHED = "unmatched"
 READING = ("GET", "HEAD", "OPTIONS")
+PATH = 200  # characters of a path that a line shows
 SANE = re.compile(rb"[\x21-\x7e]{1,128}")
 
 
@@ -51,7 +55,7 @@ class Observation:
             metrics.REQUESTS_IN_FLIGHT.dec()
             method, route = scope["method"], route_of(scope)
             metrics.answered(method, route, status, seconds)
-            tell(method, route, status, seconds)
+            log_request(scope, route, status, seconds)
 
 
 def route_of(scope: Scope) -> str:
@@ -68,10 +72,20 @@ def find_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
     return f"{random.getrandbits(64):016x}"
 
 
-def tell(method: str, route: str, status: int, seconds: float) -> None:
-    """A line for what changed something or went wrong; for what was read and went well only to whoever debugs."""
+def log_request(scope: Scope, route: str, status: int, seconds: float) -> None:
+    """Log a line for each change and each refusal; successful reads are logged at debug only."""
+    method = scope["method"]
     went_well = logging.DEBUG if method in READING else logging.INFO
     level = went_well if status < 400 else logging.WARNING
     if logger.isEnabledFor(level):
         fields = {"method": method, "route": route, "status": status, "milliseconds": round(1e3 * seconds, 3)}
+        if status >= 400:
+            fields |= audit(scope)
         logger.log(level, "%s %s %d", method, route, status, extra=fields)
+
+
+def audit(scope: Scope) -> dict[str, str]:
+    """The subject of a refusal: the caller's address, the path without its query, the digest of its key."""
+    client, key = scope.get("client"), offered(scope["headers"])
+    found = {"peer": str(client[0]) if client else "unknown", "path": shown(scope["path"], PATH)}
+    return found | ({"key_digest": digest_of(key)[:PREFIX].decode()} if key else {})

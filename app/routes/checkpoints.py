@@ -7,12 +7,13 @@ from fastapi import APIRouter, Body
 from fastapi.openapi.models import Example
 
 from app.dependencies import ServicesDep
+from app.routes.guarded import GuardedRoute
 from app.schemas import CheckpointList, CheckpointView, Serving, ServingOrder
 from app.serving.gallery import ROLES
 from models.checkpoints import CheckpointId
 from models.serving import Choice
 
-router = APIRouter(tags=["checkpoints"])
+router = APIRouter(tags=["checkpoints"], route_class=GuardedRoute)
 
 EXAMPLES: dict[str, Example] = {
     "the newest": {"value": {"policy": "newest"}},

@@ -7,8 +7,19 @@ import anyio.to_thread
 from fastapi import APIRouter, Body, Header, Path, Query, Response
 from fastapi.responses import StreamingResponse
 
-from app.dependencies import Caller, DatasetId, NoNull, Services, ServicesDep, WithinWorkRate, checked
+from app.dependencies import (
+    Caller,
+    DatasetId,
+    MayStart,
+    NoNull,
+    OwnsJob,
+    Services,
+    ServicesDep,
+    WithinWorkRate,
+    checked,
+)
 from app.routes.digits import IfNoneMatch
+from app.routes.guarded import GuardedRoute
 from app.routes.training import IdempotencyKey, accepted
 from app.schemas import JobsQuery
 from app.wire import etags, ranges
@@ -22,7 +33,7 @@ from worker.store import JobNotFound, NotNow, Order
 TRAIN_IMAGES = "train-images-idx3-ubyte.gz"
 PIECE = 2**20  # bytes
 
-router = APIRouter(tags=["datasets"])
+router = APIRouter(tags=["datasets"], route_class=GuardedRoute)
 
 CONTENT: dict[str, dict[str, Any]] = {
     "application/gzip": {},
@@ -38,7 +49,7 @@ EXAMPLES = {
 }
 
 
-@router.post("/datasets", status_code=202, dependencies=[WithinWorkRate, NoNull])
+@router.post("/datasets", status_code=202, dependencies=[MayStart, WithinWorkRate, NoNull])
 async def order(
     services: ServicesDep,
     response: Response,
@@ -171,7 +182,7 @@ class Pieces:
             yield self.read()
 
 
-@router.delete("/datasets/{job_id}", status_code=204)
+@router.delete("/datasets/{job_id}", status_code=204, dependencies=[OwnsJob])
 async def delete(services: ServicesDep, job_id: DatasetId) -> None:
     """Delete a data set's files. The order stays on record, and a retry of its job makes them anew."""
     job = await found(services, job_id)

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Header, Path, Query, Request, Response
 from app import metrics
 from app.dependencies import Services, ServicesDep, services
 from app.edge.shortcut import Shortcut
+from app.routes.guarded import GuardedRoute
 from app.schemas import AllDigitsQuery, DigitsQuery, SheetQuery
 from app.serving.gallery import Exhibit
 from app.serving.verified import draw_verified, verifier_of
@@ -36,7 +37,7 @@ class Question(NamedTuple):
     form: Format
 
 
-router = APIRouter(tags=["digits"])
+router = APIRouter(tags=["digits"], route_class=GuardedRoute)
 
 
 @router.get("/digits/{label}", response_class=Response, responses=ANSWERS)

@@ -4,18 +4,20 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 import anyio.to_thread
-from fastapi import APIRouter, Depends, Header, Path, Query, Response
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from app.dependencies import JobId, ServicesDep, checked
+from app.edge.door import caller_of
 from app.events import Event
+from app.routes.guarded import GuardedRoute
 from app.schemas import EpochView, JobHistory, JobList, JobsQuery, JobView
 from app.wire import etags
 from models.checkpoints import SAMPLES, CheckpointId
 from models.history import to_csv
 from worker.jobs import EpochRecord
 
-router = APIRouter(tags=["jobs"])
+router = APIRouter(tags=["jobs"], route_class=GuardedRoute)
 
 
 @router.get("/jobs")
@@ -57,9 +59,12 @@ async def history_csv(services: ServicesDep, job_id: JobId) -> Response:
 
 
 async def followed(
-    services: ServicesDep, job_id: JobId, last_event_id: Annotated[str | None, Header(max_length=50)] = None
+    request: Request,
+    services: ServicesDep,
+    job_id: JobId,
+    last_event_id: Annotated[str | None, Header(max_length=50)] = None,
 ) -> AsyncIterator[AsyncIterator[Event]]:
-    async with services.events.follow(job_id, last_event_id) as events:
+    async with services.events.follow(job_id, last_event_id, caller_of(request.scope)) as events:
         yield events
 
 

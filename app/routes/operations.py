@@ -1,15 +1,29 @@
 """Probes, and figures."""
 
+import logging
+import re
+
 import redis
 from fastapi import APIRouter, Request, Response
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
 from app.dependencies import ServicesDep
+from app.routes.guarded import GuardedRoute
 from app.schemas import Readiness
 from app.scrape import Scrape
 from worker.store import Unsuitable
 
-router = APIRouter(tags=["operations"])
+logger = logging.getLogger(__name__)
+
+ADDRESS = re.compile(
+    r"[a-z][a-z0-9+.-]*://[^\s'\",;)]+"  # of a bucket or a server
+    r"|\[?[0-9a-f:]*:[0-9a-f:.]*:[0-9a-f:.]*\]?(?::\d+)?"  # IPv6
+    r"|\b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?"
+    r"|(?<![\w/.])[\w-]+(?:\.[\w-]+)*:\d{2,5}\b",
+    re.IGNORECASE,
+)
+
+router = APIRouter(tags=["operations"], route_class=GuardedRoute)
 
 
 @router.get("/livez")
@@ -29,15 +43,24 @@ async def readyz(services: ServicesDep, request: Request, response: Response) ->
     try:
         await services.desk.ping()
         redis_state = "up"
-    except (redis.RedisError, Unsuitable) as error:
+    except Unsuitable as error:
         redis_state = f"down: {error}"
+    except redis.ResponseError:
+        redis_state = "down: it answers, but refuses"
+    except redis.RedisError as error:
+        logger.debug("Redis does not answer: %s", error)
+        redis_state = "down: it does not answer"
     ready = not draining and (redis_state == "up" or gallery.serving is not None)
     if not ready:
         response.status_code = 503
         response.headers["Retry-After"] = "5"
-    return Readiness(
-        ready=ready, draining=draining, redis=redis_state, serving=gallery.serving, trouble=gallery.trouble
-    )
+    trouble = without_addresses(gallery.trouble)
+    return Readiness(ready=ready, draining=draining, redis=redis_state, serving=gallery.serving, trouble=trouble)
+
+
+def without_addresses(text: str | None) -> str | None:
+    """Leave out addresses of hosts and stores: everyone may ask whether this service is ready."""
+    return text and ADDRESS.sub("(address)", text)
 
 
 @router.get(

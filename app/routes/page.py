@@ -15,6 +15,7 @@ import anyio.to_thread
 from fastapi import APIRouter, Header, Request, Response
 from starlette.exceptions import HTTPException
 
+from app.routes.guarded import GuardedRoute
 from app.wire import etags
 
 MEDIA_TYPES = {
@@ -76,7 +77,7 @@ def folder(package: str, part: str, policy: str) -> dict[str, File]:
 PAGE = folder("app", "page", PAGE_POLICY)
 DOCS = folder("app", "page/docs", DOCS_POLICY) | folder("fastapi_swagger", "resources", DOCS_POLICY)
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(include_in_schema=False, route_class=GuardedRoute)
 
 IfNoneMatch = Annotated[str | None, Header(max_length=1000)]
 AcceptEncoding = Annotated[str, Header(max_length=1000)]

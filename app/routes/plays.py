@@ -8,6 +8,7 @@ from fastapi import APIRouter, Path, Query, Response
 
 from app.dependencies import JobId, ServicesDep
 from app.routes.digits import IfNoneMatch
+from app.routes.guarded import GuardedRoute
 from app.wire import etags
 from app.wire.addresses import BUILD, Address, Told, answer
 from app.wire.queries import NUMBER, EvolutionQuery, FilmQuery, MorphQuery, NumberQuery
@@ -17,7 +18,7 @@ from models.images import encode_png, sheet
 from models.morphs import Ends, morph
 from models.numbers import set_number
 
-router = APIRouter(tags=["digits"])
+router = APIRouter(tags=["digits"], route_class=GuardedRoute)
 
 PICTURES = {"png": "image/png", "gif": "image/gif", "webp": "image/webp"}
 UNCHANGED: dict[int | str, dict[str, Any]] = {304: {"description": "It has not changed."}}

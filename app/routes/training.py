@@ -8,13 +8,14 @@ from fastapi import APIRouter, Body, Header, Response
 from kombu.exceptions import OperationalError
 from structlog.contextvars import bind_contextvars
 
-from app.dependencies import Caller, JobId, NoNull, Services, ServicesDep, WithinWorkRate
+from app.dependencies import Caller, JobId, MayStart, NoNull, OwnsJob, Services, ServicesDep, WithinWorkRate
+from app.routes.guarded import GuardedRoute
 from app.schemas import JobView, TrainingOrder
 from worker.jobs import Job
 from worker.queue import knock
 from worker.store import Order
 
-router = APIRouter(tags=["training"])
+router = APIRouter(tags=["training"], route_class=GuardedRoute)
 logger = logging.getLogger(__name__)
 
 SEEDS_RECIPE = TrainingOrder()
@@ -37,7 +38,7 @@ IdempotencyKey = Annotated[
 ]
 
 
-@router.post("/train", status_code=202, dependencies=[WithinWorkRate, NoNull])
+@router.post("/train", status_code=202, dependencies=[MayStart, WithinWorkRate, NoNull])
 async def train(
     services: ServicesDep,
     response: Response,
@@ -51,20 +52,20 @@ async def train(
     return await accepted(await services.desk.create(order), services, response)
 
 
-@router.post("/jobs/{job_id}/cancel", status_code=202)
+@router.post("/jobs/{job_id}/cancel", status_code=202, dependencies=[OwnsJob])
 async def cancel(services: ServicesDep, job_id: JobId) -> JobView:
     """Stop a run within a second or an iteration. Its checkpoints stay, and it can be resumed from where it stopped."""
     return JobView.of(await services.desk.cancel(job_id))
 
 
-@router.post("/jobs/{job_id}/resume", status_code=202, dependencies=[WithinWorkRate])
+@router.post("/jobs/{job_id}/resume", status_code=202, dependencies=[OwnsJob, WithinWorkRate])
 async def resume(services: ServicesDep, response: Response, job_id: JobId) -> JobView:
     """Let a run that failed or was cancelled go on from where it stopped, as if it had not."""
     await services.desk.ping()
     return await accepted(await services.desk.resume(job_id), services, response)
 
 
-@router.post("/jobs/{job_id}/retry", status_code=202, dependencies=[WithinWorkRate])
+@router.post("/jobs/{job_id}/retry", status_code=202, dependencies=[OwnsJob, WithinWorkRate])
 async def retry(services: ServicesDep, response: Response, caller: Caller, job_id: JobId) -> JobView:
     """Run a job's recipe once more, from the start, as a new job that names the old one in `retry_of`."""
     await services.desk.ping()
@@ -73,7 +74,7 @@ async def retry(services: ServicesDep, response: Response, caller: Caller, job_i
     return await accepted(await services.desk.create(again), services, response)
 
 
-@router.post("/jobs/{job_id}/front", status_code=202)
+@router.post("/jobs/{job_id}/front", status_code=202, dependencies=[OwnsJob])
 async def move_to_front(services: ServicesDep, job_id: JobId) -> JobView:
     """Let a waiting run be the next, whatever its priority."""
     return JobView.of(await services.desk.move_to_front(job_id))

@@ -15,6 +15,7 @@ from models.checkpoints import GENERATOR, SAMPLES, CheckpointStore
 from models.images import encode_png
 from models.networks import Generator, initialize
 from models.weights import generator_from_bytes, to_bytes
+from tests.app.clients import local_client
 from tests.models.test_checkpoints import NEW, OLD, manifest
 
 
@@ -55,5 +56,5 @@ def store(settings: AppSettings) -> CheckpointStore:
 
 @pytest.fixture
 def client(settings: AppSettings, store: CheckpointStore) -> Iterator[TestClient]:
-    with TestClient(create_app(settings), raise_server_exceptions=False) as client:
+    with local_client(create_app(settings), raise_server_exceptions=False) as client:
         yield client

@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 Make = Callable[[random.Random], bytes]
 
-HOST = b"Host: a\r\nConnection: close\r\n"
+HOST = b"Host: localhost\r\nConnection: close\r\n"
 NUMBERS = ["0", "-1", "1001", "1e9", str(2**63), str(2**200), "40 x", "0x28", "", "NaN", "4.5", "1&n=2&n=x", "true"]
 LABELS = ["10", "-1", "x", "7.5", "\u0667x", str(10**400)]
 ASTRAY = ["../../etc/passwd", "..%2f..%2fetc%2fpasswd", "%00", "....//x", "/etc/passwd", "~root", "%c0%ae%c0%ae", "%5c"]

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-HOST = b"Host: a\r\n"
+HOST = b"Host: localhost\r\n"
 HEAD = b"GET /livez HTTP/1.1\r\n" + HOST
 GET = HEAD + b"\r\n"
 POST = b"POST /train HTTP/1.1\r\n" + HOST + b"Content-Type: application/json\r\n"

@@ -11,14 +11,15 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as limits
 from schemathesis.schemas import BaseSchema
 from schemathesis.specs.openapi.checks import positive_data_acceptance
-from starlette.testclient import TestClient
 
 from app.main import create_app
 from app.settings import AppSettings
 from models.checkpoints import CheckpointStore
+from tests.app.clients import local_client
 
 EXAMPLES = int(os.environ.get("EXAMPLES", "200"))  # of each operation
 
+SCHEMATHESIS_HOST = "testserver"  # that its client asks for
 BEYOND_A_SCHEMA = b"less than one batch of"  # a rule between two numbers
 
 OPERATIONS = [
@@ -28,8 +29,8 @@ OPERATIONS = [
 
 @pytest.fixture
 def described(settings: AppSettings, store: CheckpointStore) -> Iterator[BaseSchema]:
-    app = create_app(settings.model_copy(update={"work_rate": "off"}))
-    with TestClient(app):
+    app = create_app(settings.model_copy(update={"work_rate": "off", "allowed_hosts": SCHEMATHESIS_HOST}))
+    with local_client(app):
         yield schemathesis.openapi.from_asgi("/openapi.json", app)
 
 

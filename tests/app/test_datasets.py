@@ -18,6 +18,7 @@ from models.datasets import FILES
 from models.files import write_durably
 from models.mnist import read_idx
 from models.verification import find_verifier
+from tests.app.clients import local_client
 from tests.app.test_plays import digits_of
 from tests.models.test_checkpoints import NEW, OLD
 from worker import interruption
@@ -202,6 +203,6 @@ def test_orders_that_cannot_be_met_are_refused(
 def test_what_is_made_needs_no_redis(client: TestClient, settings: AppSettings) -> None:
     data_set = ordered(client)
     run_next_job(settings)
-    with TestClient(create_app(settings.model_copy(update={"redis_url": "redis://127.0.0.1:9/0"}))) as alone:
+    with local_client(create_app(settings.model_copy(update={"redis_url": "redis://127.0.0.1:9/0"}))) as alone:
         manifest = json.loads(alone.get(f"/datasets/{data_set}/manifest.json").content)
         assert set(manifest["files"]) == set(FOUR)

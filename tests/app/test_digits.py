@@ -14,6 +14,7 @@ from starlette.testclient import TestClient
 
 from app.settings import AppSettings
 from models.checkpoints import GENERATOR, CheckpointId, CheckpointStore
+from tests.app.clients import local_client
 from tests.app.conftest import publish
 from tests.app.serving import serving
 from tests.models.test_checkpoints import NEW, OLD
@@ -181,14 +182,14 @@ def test_a_process_that_starts_on_a_damaged_checkpoint_serves_the_one_before(
     from app.main import create_app
 
     (store.folder(CheckpointId(NEW, 1)) / GENERATOR).write_bytes(b"")
-    with TestClient(create_app(settings)) as client:
+    with local_client(create_app(settings)) as client:
         assert client.get("/digits/3").headers["X-Checkpoint"] == f"{OLD}-e001"
 
 
 def test_before_the_first_publication_the_answer_says_what_to_do(settings: AppSettings) -> None:
     from app.main import create_app
 
-    with TestClient(create_app(settings)) as client:
+    with local_client(create_app(settings)) as client:
         answer = client.get("/digits/3")
     assert answer.status_code == 503
     assert int(answer.headers["Retry-After"]) > 0

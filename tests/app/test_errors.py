@@ -9,6 +9,7 @@ from starlette.testclient import TestClient
 from app.main import create_app
 from app.settings import AppSettings
 from models.checkpoints import CheckpointStore
+from tests.app.clients import local_client
 from tests.conftest import RunningRedis
 from worker.keys import RATES
 
@@ -131,7 +132,7 @@ def test_several_mistakes_are_told_at_once(client: TestClient) -> None:
 @pytest.mark.usefixtures("store")
 def test_without_redis_digits_are_served_and_the_rest_says_when_to_come_back() -> None:
     settings = AppSettings(redis_url="redis://127.0.0.1:9/0")
-    with TestClient(create_app(settings), raise_server_exceptions=False) as client:
+    with local_client(create_app(settings), raise_server_exceptions=False) as client:
         job = "/jobs/20200101-000000-aaaaaa"
         calls = [("POST", "/train"), ("GET", "/jobs"), ("GET", job), ("GET", f"{job}/events")]
         for method, path in calls + [("POST", f"{job}/{verb}") for verb in VERBS]:
@@ -148,7 +149,7 @@ def test_without_redis_digits_are_served_and_the_rest_says_when_to_come_back() -
 
 
 def test_a_redis_that_is_full_refuses_new_jobs_and_still_tells_of_the_old(mortal_redis: RunningRedis) -> None:
-    with TestClient(create_app(AppSettings(redis_url=mortal_redis.url)), raise_server_exceptions=False) as client:
+    with local_client(create_app(AppSettings(redis_url=mortal_redis.url)), raise_server_exceptions=False) as client:
         job = client.post("/train").json()["links"]["self"]
         client.post(f"{job}/cancel")
         with mortal_redis.client() as connection:
@@ -163,7 +164,7 @@ def test_a_redis_that_is_full_refuses_new_jobs_and_still_tells_of_the_old(mortal
 
 
 def test_a_redis_that_may_lose_jobs_is_given_none(mortal_redis: RunningRedis) -> None:
-    with TestClient(create_app(AppSettings(redis_url=mortal_redis.url)), raise_server_exceptions=False) as client:
+    with local_client(create_app(AppSettings(redis_url=mortal_redis.url)), raise_server_exceptions=False) as client:
         job = client.post("/train").json()["links"]["self"]
         client.post(f"{job}/cancel")
         with mortal_redis.client() as connection:
@@ -177,7 +178,7 @@ def test_a_redis_that_may_lose_jobs_is_given_none(mortal_redis: RunningRedis) ->
 
 
 def test_with_neither_redis_nor_a_generator_the_process_is_not_ready() -> None:
-    with TestClient(create_app(AppSettings(redis_url="redis://127.0.0.1:9/0"))) as client:
+    with local_client(create_app(AppSettings(redis_url="redis://127.0.0.1:9/0"))) as client:
         answer = client.get("/readyz")
     assert answer.status_code == 503
     assert "Retry-After" in answer.headers

@@ -10,13 +10,13 @@ from typing import Any
 
 import httpx2
 import pytest
-from starlette.testclient import TestClient
 
 from app import events
 from app.main import create_app
 from app.settings import AppSettings
 from models.checkpoints import CheckpointStore
 from models.history import Progress
+from tests.app.clients import local_client
 from tests.app.serving import Told, following, serving, until
 from tests.conftest import RunningRedis
 from tests.worker.test_store import epoch_record
@@ -340,6 +340,6 @@ def test_a_service_ends_also_where_its_reader_did_not_hear_at_first(
                 heard += 1
 
     monkeypatch.setattr(events.Events, "read", read)
-    with TestClient(create_app(settings)) as client:
+    with local_client(create_app(settings)) as client:
         assert client.get("/livez").status_code == 200
     assert heard == 3

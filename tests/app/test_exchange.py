@@ -11,7 +11,6 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from starlette.testclient import TestClient
 
 from app.local.keras_import import NothingToImport, find_epochs
 from app.main import create_app
@@ -23,6 +22,7 @@ from models.keras_weights import from_keras, load_discriminator, load_generator,
 from models.networks import Discriminator, Generator
 from models.weights import discriminator_from_bytes, generator_from_bytes
 from models.weights import to_bytes as to_safetensors
+from tests.app.clients import local_client
 from tests.app.test_cli import acgan
 from tests.models.test_keras_files import NO_NORM, weights_of, write_keras_3, write_shapes
 from tests.models.test_keras_weights import write_like_keras
@@ -63,7 +63,7 @@ def test_a_folder_of_the_seeds_is_imported_served_and_goes_out_as_it_came(
     before = load_discriminator(folder / "params_discriminator_epoch_012.hdf5").state_dict()
     assert all(torch.equal(tensor, before[name]) for name, tensor in discriminator.state_dict().items())
 
-    with TestClient(create_app(settings)) as client:
+    with local_client(create_app(settings)) as client:
         assert client.get("/serving").json()["serving"] == last["id"]
         assert client.get("/digits/7").headers["X-Checkpoint"] == last["id"]
         assert client.get(f"/checkpoints/{last['id']}").json()["losses"] is None

@@ -10,6 +10,7 @@ from starlette.testclient import TestClient
 
 from app.main import create_app
 from app.settings import AppSettings
+from tests.app.clients import local_client
 from tests.app.serving import serving
 from tests.worker.test_store import epoch_record
 from worker.bench import Claim, JobBench
@@ -156,7 +157,7 @@ def test_what_a_jobs_state_does_not_allow_is_refused_and_changes_nothing(
 
 def test_a_full_queue_refuses_what_would_wait_and_says_when_to_come_again(redis_url: str, bench: JobBench) -> None:
     settings = AppSettings(redis_url=redis_url, queue_limit=2)
-    with TestClient(create_app(settings), raise_server_exceptions=False) as client:
+    with local_client(create_app(settings), raise_server_exceptions=False) as client:
         gone = accept(client)
         tell(client, gone, "cancel")
         known = client.post("/train", headers={"Idempotency-Key": "mine"}).json()["id"]

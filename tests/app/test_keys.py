@@ -16,18 +16,19 @@ import pytest
 from pydantic import SecretStr, ValidationError
 from starlette.testclient import TestClient
 
-from app.edge.keys import Keyring, make_key
+from app.edge.keys import Keyring, Role, make_key
 from app.embedded_redis import free_port
 from app.main import create_app
 from app.settings import AppSettings
 from app.up import listens
 from models.checkpoints import CheckpointStore
+from tests.app.clients import local_client
 from tests.app.raw import say
 from tests.app.serving import until
 from tests.app.test_cli import acgan, why_nothing_starts
 
-ANA, ANAS_ENTRY = make_key("ana")
-BEN, BENS_ENTRY = make_key("ben")
+ANA, ANAS_ENTRY = make_key("ana", Role.ADMIN)
+BEN, BENS_ENTRY = make_key("ben", Role.ADMIN)
 JOB = "/jobs/20200101-000000-aaaaaa"
 VERBS = ("cancel", "resume", "retry", "front")
 CHANGES = [("POST", "/train"), *(("POST", f"{JOB}/{verb}") for verb in VERBS)]
@@ -50,13 +51,13 @@ MALFORMED = [  # names that are the same in every run, as keys are not
 @contextmanager
 def asking(redis_url: str, **settings: Any) -> Iterator[TestClient]:
     made = AppSettings(redis_url=redis_url, **settings)
-    with TestClient(create_app(made), raise_server_exceptions=False) as client:
+    with local_client(create_app(made), raise_server_exceptions=False) as client:
         yield client
 
 
 @pytest.fixture
 def guarded(redis_url: str, store: CheckpointStore) -> Iterator[TestClient]:
-    with asking(redis_url, api_keys=SecretStr(f"{ANAS_ENTRY}, {BENS_ENTRY}")) as client:
+    with asking(redis_url, api_keys=SecretStr(f"{ANAS_ENTRY}, {BENS_ENTRY}"), read_needs_key=False) as client:
         yield client
 
 
@@ -100,14 +101,17 @@ def test_every_key_opens_and_its_holder_may_choose_the_header(guarded: TestClien
     assert guarded.put("/nowhere", headers=headers).status_code == 404
 
 
-def test_reading_needs_no_key_and_a_wrong_one_does_no_harm(guarded: TestClient) -> None:
+def test_reading_can_be_open_and_a_wrong_key_then_does_no_harm(guarded: TestClient) -> None:
     for path in ("/jobs", "/digits/7", "/checkpoints", *PROBES):
         assert guarded.get(path).status_code == 200
         assert guarded.head(path, headers={"X-API-Key": "wrong"}).status_code == 200
 
 
-def test_reading_needs_a_key_where_that_is_set_and_probes_do_not(redis_url: str, store: CheckpointStore) -> None:
-    with asking(redis_url, api_keys=SecretStr(str(ANAS_ENTRY)), read_needs_key=True) as client:
+@pytest.mark.parametrize("read_needs_key", [None, True])
+def test_with_keys_reading_needs_one_and_probes_do_not(
+    redis_url: str, store: CheckpointStore, read_needs_key: bool | None
+) -> None:
+    with asking(redis_url, api_keys=SecretStr(str(ANAS_ENTRY)), read_needs_key=read_needs_key) as client:
         for path in READS:
             for method in ("GET", "HEAD", "OPTIONS"):
                 assert client.request(method, path).status_code == 401
@@ -133,7 +137,7 @@ def test_a_key_is_compared_with_every_entry_to_its_end(monkeypatch: pytest.Monke
 
     ring = Keyring((ANAS_ENTRY, BENS_ENTRY))
     monkeypatch.setattr("app.edge.keys.hmac", SimpleNamespace(compare_digest=compare))
-    assert ring.name_of(ANA.encode()) == "ana"
+    assert ring.entry_of(ANA.encode()) == ANAS_ENTRY
     assert compared == [ANAS_ENTRY.digest, BENS_ENTRY.digest]
 
 
@@ -181,11 +185,16 @@ def test_the_command_line_makes_keys() -> None:
     made = json.loads(acgan("key", "carol", "--json").stdout)
     assert made["name"] == "carol"
     assert len(made["key"]) >= 43
-    assert Keyring.parse(f"{ANAS_ENTRY} {made['entry']}").name_of(made["key"].encode()) == "carol"
-    told = acgan("key", "carol").stdout
+    entry = Keyring.parse(f"{ANAS_ENTRY} {made['entry']}").entry_of(made["key"].encode())
+    assert entry is not None
+    assert (entry.name, entry.role, made["role"]) == ("carol", "train", "train")
+    told = acgan("key", "carol", "--role", "admin").stdout
     assert made["key"] not in told
-    key, entry = [line.strip() for line in told.splitlines() if line.startswith("    ")]
-    assert Keyring.parse(entry).name_of(key.encode()) == "carol"
+    key, written = [line.strip() for line in told.splitlines() if line.startswith("    ")]
+    entry = Keyring.parse(written).entry_of(key.encode())
+    assert entry is not None
+    assert (entry.name, entry.role) == ("carol", "admin")
+    assert acgan("key", "carol", "--role", "king").returncode == 2
     assert "carol" not in key
     refused = acgan("key", "carol and ted")
     assert refused.returncode == 2
@@ -210,8 +219,8 @@ def test_openapi_says_which_calls_take_a_key(redis_url: str) -> None:
     needed: list[dict[str, list[str]]] = [{"bearer": []}, {"key": []}]
     assert described() == {call: [{}, *needed] for call in changes}
     entry = SecretStr(str(ANAS_ENTRY))
-    assert described(api_keys=entry) == dict.fromkeys(changes, needed)
-    reading = described(api_keys=entry, read_needs_key=True)
+    assert described(api_keys=entry, read_needs_key=False) == dict.fromkeys(changes, needed)
+    reading = described(api_keys=entry)
     assert set(reading) > changes
     assert "get /digits/{label}" in reading
     assert "get /livez" not in reading
@@ -234,7 +243,6 @@ def test_no_key_is_logged_at_debug_though_requests_crash(redis_url: str, tmp_pat
     unknown, port = "canary-unknown-key", free_port()
     environment = {
         "ACGAN_API_KEYS": f"{ANAS_ENTRY} {BENS_ENTRY}",
-        "ACGAN_READ_NEEDS_KEY": "true",
         "ACGAN_READ_RATE": "10/minute",
         "ACGAN_REDIS_URL": redis_url,
         "ACGAN_LOG_LEVEL": "debug",

@@ -1,10 +1,12 @@
 """The log of a real `acgan serve` and a real `acgan worker`: who did what, and no secret, whatever goes wrong."""
 
 import contextlib
+import hashlib
 import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,7 +18,9 @@ import httpx2
 import pytest
 from starlette.testclient import TestClient
 
+from app.edge.keys import Role, make_key
 from app.embedded_redis import free_port
+from app.log_rotation import rotate
 from tests.app.serving import until
 from tests.conftest import RunningRedis
 
@@ -158,3 +162,44 @@ def test_a_wrong_password_is_not_told_either(mortal_redis: RunningRedis, tmp_pat
     with running(tmp_path, "worker", **said) as worker:
         until("the worker complains", lambda: "invalid" in worker.text.lower(), 60)
     assert CANARY not in worker.text
+
+
+def test_a_refusal_is_one_line_with_peer_path_and_key(redis_url: str, tmp_path: Path) -> None:
+    key, entry = make_key("rita", Role.READ)
+    digest = hashlib.sha256(CANARY.encode()).hexdigest()
+    with serving(tmp_path, REDIS_URL=redis_url, API_KEYS=str(entry)) as (process, client):
+        client.get("/jobs?token=secret", headers={"X-API-Key": CANARY})
+        client.post("/train", headers={"Authorization": f"Bearer {key}"})
+        client.post("/train", headers={"Sec-Fetch-Site": "cross-site"})
+        client.get("/a%0aforged%1b[31mline")
+        client.get("/etc/passwd")  # no word for a secret hides the fields behind it
+        with socket.create_connection((client.base_url.host, client.base_url.port)) as stranger:
+            stranger.sendall(b"GET /no/host?token=secret HTTP/1.1\r\n\r\n")
+            stranger.recv(65536)
+        until("the lines are there", lambda: len(process.lines(logger="app.requests")) == 6)
+    refusals = process.lines(logger="app.requests")
+    assert [(line["status"], line["path"], line.get("key_digest")) for line in refusals] == [
+        (401, "/jobs", digest[:8]),
+        (403, "/train", entry.digest.decode()[:8]),
+        (403, "/train", None),
+        (401, "/a\\nforged\\x1b[31mline", None),
+        (401, "/etc/passwd", None),
+        (400, "/no/host", None),
+    ]
+    assert {line["peer"] for line in refusals} == {"127.0.0.1"}
+    assert [word for word in (CANARY, key, digest, "secret") if word in process.text] == []
+
+
+def test_logs_are_kept_within_bounds(tmp_path: Path) -> None:
+    log = tmp_path / "worker.log"
+    with log.open("ab") as writer:  # which stays open, as that of a part of `acgan up`
+        for number in range(6):
+            writer.write(b"%d" % number * 100)
+            writer.flush()
+            rotate(log, limit=99)
+            assert log.stat().st_size == 0
+        writer.write(b"new")
+    rotate(log, limit=99)
+    assert log.read_bytes() == b"new"
+    older = {path.name: path.read_bytes() for path in tmp_path.glob("worker.log.*")}
+    assert older == {f"worker.log.{age}": b"%d" % (6 - age) * 100 for age in (1, 2, 3)}

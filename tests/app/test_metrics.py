@@ -17,6 +17,7 @@ from app.main import create_app
 from app.settings import AppSettings
 from models.checkpoints import GENERATOR, CheckpointId, CheckpointStore
 from models.drawing import Series
+from tests.app.clients import local_client
 from tests.app.serving import until
 from tests.conftest import RunningRedis
 from tests.models.test_checkpoints import OLD
@@ -193,7 +194,7 @@ def test_whatever_somebody_would_accept_the_answer_is_prometheus_text(client: Te
 def test_without_redis_the_rest_is_told_at_once(
     mortal_redis: RunningRedis, store: CheckpointStore, sign: signal.Signals
 ) -> None:
-    with TestClient(create_app(AppSettings(redis_url=mortal_redis.url))) as client:
+    with local_client(create_app(AppSettings(redis_url=mortal_redis.url))) as client:
         assert Told(client).names >= OF_REDIS
         mortal_redis.process.send_signal(sign)
         began = time.monotonic()

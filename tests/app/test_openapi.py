@@ -16,6 +16,7 @@ from app.openapi_examples import ANSWERS, CHECKPOINT, ERRORS, JOB
 from app.settings import AppSettings
 from app.wire import ordering
 from models.checkpoints import CheckpointStore
+from tests.app.clients import local_client
 from tests.app.test_client import work
 from worker.bench import JobBench
 
@@ -73,7 +74,7 @@ def test_every_body_has_examples_that_are_accepted(client: TestClient, document:
 
 
 def test_every_error_is_described_with_its_own_examples(document: dict[str, Any]) -> None:
-    assert {*STATUS.values(), 400, 401, 408, 413, 431} == set(EXAMPLES)
+    assert {*STATUS.values(), 400, 401, 403, 408, 413, 421, 431} == set(EXAMPLES)
     for error in ERRORS:
         described = document["components"]["responses"][f"Error{error.status}"]
         examples = described["content"]["application/problem+json"]["examples"]
@@ -96,6 +97,10 @@ def test_the_sentences_are_those_that_are_answered(client: TestClient, settings:
 
     json = {"Content-Type": "application/json"}
     assert said(400, "POST", "/train", content="[" * 60_000, headers=json) == EXAMPLES[400]["no JSON object"]
+    foreign = {"Sec-Fetch-Site": "cross-site"}
+    assert said(403, "POST", "/train", headers=foreign) == EXAMPLES[403]["another origin"]
+    rebound = {"Host": "rebind.test"}
+    assert said(421, "GET", "/jobs", headers=rebound) == EXAMPLES[421]["no such name"]
     assert said(404, "GET", f"/jobs/{JOB}") == EXAMPLES[404]["no job"]
     assert said(404, "GET", f"/checkpoints/{CHECKPOINT}") == EXAMPLES[404]["no checkpoint"]
     assert said(406, "GET", "/digits/7", headers={"Accept": "text/html"}) == EXAMPLES[406]["no format"]
@@ -121,5 +126,5 @@ def test_the_sentences_are_those_that_are_answered(client: TestClient, settings:
 
 def test_the_sentence_of_a_missing_key_is_the_one_that_is_answered(redis_url: str, store: CheckpointStore) -> None:
     _, entry = make_key("ana")
-    with TestClient(create_app(AppSettings(redis_url=redis_url, api_keys=SecretStr(str(entry))))) as client:
+    with local_client(create_app(AppSettings(redis_url=redis_url, api_keys=SecretStr(str(entry))))) as client:
         assert client.post("/train").json()["detail"] == EXAMPLES[401]["no key"]

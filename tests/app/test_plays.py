@@ -19,6 +19,7 @@ from models.drawing import draw_digits, prepare
 from models.networks import Generator, initialize
 from models.numbers import set_number
 from models.weights import generator_from_bytes, to_bytes
+from tests.app.clients import local_client
 from tests.app.conftest import publish
 from tests.app.test_digits import pixels
 from tests.models.test_checkpoints import NEW, OLD, manifest
@@ -221,5 +222,5 @@ def test_a_run_without_epochs_and_damaged_epochs_are_told(run: CheckpointStore, 
 
 
 def test_the_past_needs_no_redis(store: CheckpointStore) -> None:
-    with TestClient(create_app(AppSettings(redis_url="redis://127.0.0.1:9/0"))) as client:
+    with local_client(create_app(AppSettings(redis_url="redis://127.0.0.1:9/0"))) as client:
         assert client.get(f"/jobs/{NEW}/evolution/3").status_code == 200

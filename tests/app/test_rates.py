@@ -16,6 +16,7 @@ from app.edge.rates import CALLERS, LocalRate, TooFast, Window, read_rate
 from app.main import create_app
 from app.settings import AppSettings
 from models.checkpoints import CheckpointStore
+from tests.app.clients import local_client
 from tests.app.test_cli import why_nothing_starts
 from tests.conftest import RunningRedis
 from worker.keys import RATES
@@ -28,7 +29,7 @@ KEYS = SecretStr(f"{ANAS_ENTRY} {BENS_ENTRY}")
 @contextmanager
 def asking(redis_url: str, client: tuple[str, int] = ("192.0.2.1", 1), **settings: Any) -> Iterator[TestClient]:
     app = create_app(AppSettings(redis_url=redis_url, **settings))
-    with TestClient(app, raise_server_exceptions=False, client=client) as made:
+    with local_client(app, raise_server_exceptions=False, client=client) as made:
         yield made
 
 
@@ -67,6 +68,20 @@ def test_keys_are_counted_by_name_wherever_they_come_from(redis_url: str) -> Non
         assert here.post("/train").status_code == 401
 
 
+def test_an_address_is_never_counted_as_a_key(redis_url: str) -> None:
+    headers = {"X-Forwarded-For": "key:ana"}
+    with asking(redis_url, api_keys=KEYS, work_rate="1/hour", forwarded_allow_ips="192.0.2.1") as client:
+        for _ in range(3):
+            assert client.post("/train", headers=headers).status_code == 401
+        assert client.post("/train", headers={"X-API-Key": ANA}).status_code == 202
+
+
+def test_who_claims_another_address_each_time_is_counted_as_one(redis_url: str) -> None:
+    with asking(redis_url, read_rate="3/minute") as client:
+        answers = [client.get("/jobs", headers={"X-Forwarded-For": f"10.0.0.{number}"}) for number in range(5)]
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 429, 429]
+
+
 def test_what_counts_calls_in_redis_goes_by_itself(redis_url: str) -> None:
     with asking(redis_url, work_rate="5/minute") as client:
         client.post("/train")
@@ -100,7 +115,7 @@ def test_a_redis_that_is_gone_is_told_as_ever(mortal_redis: RunningRedis) -> Non
 
 
 def test_reading_is_bounded_where_that_is_set_and_probes_are_not(redis_url: str, store: CheckpointStore) -> None:
-    with asking(redis_url, read_rate="5/minute", api_keys=KEYS) as client:
+    with asking(redis_url, read_rate="5/minute", api_keys=KEYS, read_needs_key=False) as client:
         assert [client.get("/digits/7").status_code for _ in range(3)] == 3 * [200]
         assert [client.head("/jobs").status_code for _ in range(2)] == 2 * [200]
         assert is_too_fast(client.get("/digits/7"))
@@ -161,12 +176,15 @@ def test_only_so_many_callers_are_remembered() -> None:
 @pytest.mark.parametrize(
     ("client", "caller"),
     [
-        (("192.0.2.7", 80), "192.0.2.7"),
-        (("2001:db8::1:2", 80), "2001:db8::"),
-        (("2001:db8::ffff", 80), "2001:db8::"),
-        (("fe80::1%eth0", 80), "fe80::"),
-        (("a:strange:one", 80), "a:strange:one"),
-        (None, "unknown"),
+        (("192.0.2.7", 80), "ip:192.0.2.7"),
+        (("::ffff:192.0.2.7", 80), "ip:192.0.2.7"),  # each IPv4 address has a bucket of its own
+        (("::ffff:192.0.2.8", 80), "ip:192.0.2.8"),
+        (("2001:db8::1:2", 80), "ip:2001:db8::/64"),
+        (("2001:db8::ffff", 80), "ip:2001:db8::/64"),
+        (("fe80::1%eth0", 80), "ip:fe80::/64"),
+        (("key:ana", 80), "ip:unknown"),
+        (("a:strange:one", 80), "ip:unknown"),
+        (None, "ip:unknown"),
     ],
 )
 def test_callers_are_told_apart_by_address_and_in_ipv6_by_network(client: tuple[str, int] | None, caller: str) -> None:

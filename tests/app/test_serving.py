@@ -16,6 +16,7 @@ from models.networks import Generator
 from models.retention import thin_out
 from models.serving import CHOICE, FIGURE
 from models.weights import to_bytes
+from tests.app.clients import local_client
 from tests.app.conftest import publish
 from tests.app.test_digits import until
 from tests.models.test_checkpoints import NEW, OLD, manifest
@@ -45,10 +46,10 @@ def test_rolling_back_is_one_call(client: TestClient, store: CheckpointStore) ->
 def test_the_choice_outlives_the_process_and_reaches_every_other(
     client: TestClient, settings: AppSettings, store: CheckpointStore
 ) -> None:
-    with TestClient(create_app(settings)) as other:
+    with local_client(create_app(settings)) as other:
         other.put("/serving", json={"policy": "pinned", "checkpoint": f"{OLD}-e001"})
         until(lambda: served(client) == f"{OLD}-e001")
-    with TestClient(create_app(settings)) as later:
+    with local_client(create_app(settings)) as later:
         assert served(later) == f"{OLD}-e001"
 
 
@@ -135,7 +136,7 @@ def test_before_anything_is_published_the_packages_own_generator_draws(redis_url
     first = bundled.checkpoint()
     assert first, "the package has no generator"
     settings = AppSettings(redis_url=redis_url, pretrained=True)
-    with TestClient(create_app(settings)) as client:
+    with local_client(create_app(settings)) as client:
         assert served(client) == str(first)
         for name in (str(first), "best", "latest"):
             assert client.get(f"/digits/7?n=40&checkpoint={name}").headers["X-Checkpoint"] == str(first)

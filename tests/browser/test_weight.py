@@ -5,7 +5,6 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from playwright.sync_api import Browser
-from starlette.testclient import TestClient
 
 from app.main import create_app
 from app.settings import AppSettings
@@ -13,6 +12,7 @@ from benchmarks.page import DESK, VIEWS, first_and_again
 from models.checkpoints import GENERATOR, SAMPLES, CheckpointStore
 from models.history import Progress
 from models.images import encode_png
+from tests.app.clients import local_client
 from tests.app.conftest import fresh_weights
 from tests.app.serving import serving
 from tests.models.test_checkpoints import manifest
@@ -32,7 +32,7 @@ BOUNDS = {  # requests, bytes of a first visit without the epoch's plot, bytes o
 @pytest.fixture
 def address(settings: AppSettings, store: CheckpointStore) -> Iterator[str]:
     """A service with a run that goes on, whose newest plot is empty and so weighs next to nothing."""
-    with TestClient(create_app(settings)) as client:
+    with local_client(create_app(settings)) as client:
         job = client.post("/train", json={"name": "twelve epochs so far"}).json()["id"]
     bench = JobBench.connect(settings.redis_url)
     claim = bench.claim()

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -13,7 +14,8 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
-from tests.deploy.manifests import KUBERNETES, ROOT, documents
+from app.edge.hosts import AllowedHosts, read_host, read_names
+from tests.deploy.manifests import KUBERNETES, ROOT, documents, settings_env
 from worker import metrics as worker_metrics
 
 DASHBOARD = ROOT / "deploy" / "grafana" / "dashboard.json"
@@ -72,6 +74,21 @@ def in_scaling() -> Iterator[str]:
 
 
 EXPRESSIONS = sorted({*in_dashboard(), *(rule["expr"] for rule in alerts()), *in_scaling()})
+
+
+def test_what_scales_shows_a_key_that_the_secret_has() -> None:
+    folder = KUBERNETES / "components" / "keda"
+    (authentication,) = documents(folder / "triggerauthentication.yaml")
+    (secret,) = authentication["spec"]["secretTargetRef"]
+    assert (secret["parameter"], secret["name"]) == ("token", "acgan")
+    assert f"{secret['key']}=\n" in (folder / "secret.example.env").read_text()
+    for manifest in documents(folder / "scaledobject.yaml"):
+        for trigger in manifest["spec"]["triggers"]:
+            assert trigger["metadata"]["authMode"] == "bearer"
+            assert trigger["authenticationRef"]["name"] == authentication["metadata"]["name"]
+            host = read_host(urlsplit(trigger["metadata"]["url"]).netloc)
+            assert host is not None
+            assert host in AllowedHosts(read_names(settings_env()["ACGAN_ALLOWED_HOSTS"]))
 
 
 @pytest.fixture

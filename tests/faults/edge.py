@@ -15,6 +15,7 @@ from pathlib import Path
 import httpx2
 
 from app.embedded_redis import free_port
+from tests.app.raw import HOST, POST
 from tests.faults.api import Api
 
 CONFIGURATION = Path(__file__).parents[2] / "deploy" / "haproxy" / "haproxy.cfg"
@@ -96,8 +97,8 @@ def asking(url: str, body: dict[str, object], pause: float = 0.05, **counts: int
 
 
 HALF = {
-    "head": b"GET /digits/7 HTTP/1.1\r\nHost: a\r\n",
-    "body": b"POST /train HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 4000\r\n\r\n{",
+    "head": b"GET /digits/7 HTTP/1.1\r\n" + HOST,
+    "body": POST + b"Content-Length: 4000\r\n\r\n{",
 }
 DRIP = {"head": b"X-More: a\r\n", "body": b" "}
 

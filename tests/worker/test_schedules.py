@@ -54,7 +54,7 @@ class Schedule(RuleBasedStateMachine):
         self.snapshot: dict[str, bytes] | None = None
         for place, job_id in enumerate(JOB_IDS):
             fields = [word for field in Order(TrainingConfig()).fields.items() for word in field]
-            self.script(scripts.CREATE, [job_id, place, 100, "", "", *fields])
+            self.script(scripts.CREATE, [job_id, place, 100, "", "", "", *fields])
 
     def script(self, text: str, args: list[Any]) -> Any:
         return self.redis.register_script(text)(args=args)
@@ -136,7 +136,7 @@ class Schedule(RuleBasedStateMachine):
 
     @rule(job_id=JOB)
     def resume(self, job_id: str) -> None:
-        self.script(scripts.RESUME, [job_id, 100])
+        self.script(scripts.RESUME, [job_id, 100, 0])
 
     @rule(job_id=JOB)
     def move_to_front(self, job_id: str) -> None:

@@ -1,0 +1,82 @@
+"""What a configured proxy says of the caller: address, scheme and host. From other peers these headers are ignored."""
+
+import ipaddress
+from functools import lru_cache
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.edge.hosts import Address, read_address, read_host
+
+FORWARDED_HOST = "acgan.forwarded_host"  # in the scope: the host that the proxy was asked for
+SCHEMES = ("http", "https")
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class Proxies:
+    """The addresses whose `X-Forwarded-*` headers count."""
+
+    def __init__(self, networks: list[Network] | None) -> None:
+        self.networks = networks  # None: every address
+
+    @classmethod
+    def parse(cls, text: str) -> "Proxies":
+        """Read addresses and networks separated by commas or spaces, or `*`. Raises ValueError."""
+        words = text.replace(",", " ").split()
+        if "*" in words:
+            return cls(None)
+        try:
+            return cls([ipaddress.ip_network(word, strict=False) for word in words])
+        except ValueError:
+            raise ValueError("should be addresses or networks like 10.0.0.0/8, separated by commas, or *") from None
+
+    def __contains__(self, address: Address | None) -> bool:
+        if self.networks is None:
+            return True
+        return address is not None and any(address in network for network in self.networks)
+
+
+class ForwardedHeaders:
+    """Replaces `client` and `scheme` of requests that come from a configured proxy. Belongs before all other layers."""
+
+    def __init__(self, app: ASGIApp, proxies: Proxies) -> None:
+        self.app = app
+        self.proxies = proxies
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        peer = scope.get("client")
+        if scope["type"] == "http" and plain_address(peer[0] if peer else "") in self.proxies:
+            headers = scope["headers"]
+            if caller := self.caller(values(headers, b"x-forwarded-for")):
+                scope["client"] = (str(caller), 0)
+            schemes = values(headers, b"x-forwarded-proto")
+            if schemes and schemes[-1] in SCHEMES:
+                scope["scheme"] = schemes[-1]
+            if hosts := values(headers, b"x-forwarded-host"):
+                scope[FORWARDED_HOST] = hosts[-1]
+        await self.app(scope, receive, send)
+
+    def caller(self, chain: list[str]) -> Address | None:
+        """The last address of the chain that is not a proxy's; each proxy appends the one that it saw.
+
+        Returns None if there is none or if it cannot be read: the proxy's own address then counts.
+        """
+        caller = None
+        for written in reversed(chain):
+            host = read_host(written)
+            caller = plain_address(host.name if host else written)
+            if caller is None or self.proxies.networks is None or caller not in self.proxies:
+                break
+        return caller
+
+
+def values(headers: list[tuple[bytes, bytes]], wanted: bytes) -> list[str]:
+    joined = b",".join(value for name, value in headers if name == wanted).decode("latin-1")
+    return [value.strip() for value in joined.split(",") if value.strip()]
+
+
+@lru_cache(maxsize=4096)
+def plain_address(text: str) -> Address | None:
+    """Read an address; an IPv4 one that is written as IPv6 (`::ffff:192.0.2.1`) is the IPv4 one."""
+    address = read_address(text)
+    return getattr(address, "ipv4_mapped", None) or address

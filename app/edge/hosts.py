@@ -1,0 +1,76 @@
+"""Host names as requests and settings write them: parsed into name and port, in lower case."""
+
+import ipaddress
+import re
+from functools import lru_cache
+from typing import NamedTuple
+
+LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
+NAME = re.compile(rf"{LABEL}(?:\.{LABEL})*")
+WRITTEN = re.compile(r"(\[[^\]]*\]|[^:\[\]]*)(?::(\d{0,5}))?")
+LONGEST = 262  # characters of a name, its final dot, a colon and a port
+PORTS = {"http": 80, "https": 443}
+LOCALHOST = "localhost"
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+class Host(NamedTuple):
+    """A host and its port; `port` is None if none was written."""
+
+    name: str  # in lower case, without brackets and without the final dot
+    port: int | None
+    is_address: bool
+
+
+@lru_cache(maxsize=1024)
+def read_host(text: str) -> Host | None:
+    """Read `name`, `name:8000`, `192.0.2.1:8000` or `[::1]:8000`. Returns None if it is none of these."""
+    found = WRITTEN.fullmatch(text.lower()) if len(text) <= LONGEST else None
+    if found is None:
+        return None
+    name, port = found[1], int(found[2]) if found[2] else None
+    if port is not None and port > 65535:
+        return None
+    address = read_address(name[1:-1] if name.startswith("[") else name)
+    if address is not None and (address.version == 6) == name.startswith("["):
+        return Host(str(address), port, True)
+    name = name.removesuffix(".")
+    return Host(name, port, False) if NAME.fullmatch(name) else None
+
+
+def read_address(text: str) -> Address | None:
+    """Read an IP address, an IPv6 one without its zone. Returns None if it is none."""
+    try:
+        return ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+
+
+class AllowedHosts:
+    """Which host names this service answers to: IP literals, localhost, and names that the settings add.
+
+    A web page can let its own name resolve to 127.0.0.1 (DNS rebinding), but it cannot choose another `Host`.
+    """
+
+    def __init__(self, names: list[str]) -> None:
+        self.names = frozenset(name for name in names if not name.startswith("*."))
+        self.suffixes = tuple(name[1:] for name in names if name.startswith("*."))
+
+    def __contains__(self, host: Host) -> bool:
+        if host.is_address or host.name == LOCALHOST or host.name.endswith(f".{LOCALHOST}"):
+            return True
+        return host.name in self.names or host.name.endswith(self.suffixes)
+
+
+def read_names(text: str) -> list[str]:
+    """Read names separated by spaces or commas; `*.example.com` is every name below. Raises ValueError."""
+    names = [name.lower().removesuffix(".") for name in text.replace(",", " ").split()]
+    for name in names:
+        host = read_host(name.removeprefix("*."))
+        if host is None or host.is_address or host.port is not None:
+            raise ValueError(
+                "should be host names without ports, separated by spaces or commas, as in "
+                f"`digits.example.com *.example.net`, and {name[:80]!r} is none"
+            )
+    return names

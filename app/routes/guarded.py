@@ -1,0 +1,56 @@
+"""Routes that change something: for admins unless they say otherwise, and with bounded bodies."""
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
+
+from app.dependencies import may_start, owns_job
+from app.edge.access import require
+from app.edge.door import READING
+from app.edge.keys import Role
+
+MAX_FIELDS = 200  # names and values in a body, at every depth together
+FOR_TRAINERS = frozenset({may_start, owns_job})
+
+
+class GuardedRoute(APIRoute):
+    """The route class of every router. A new route that changes something needs the role admin until it names
+    `MayStart` or `OwnsJob` among its dependencies.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+        if READING.issuperset(self.methods or ()):
+            return handle
+        for_trainers = any(dependency.call in FOR_TRAINERS for dependency in self.dependant.dependencies)
+        needed = Role.TRAIN if for_trainers else Role.ADMIN
+
+        async def guarded(request: Request) -> Response:
+            require(request.scope, needed)
+            return await handle(BoundedRequest(request.scope, request.receive))
+
+        return guarded
+
+
+class BoundedRequest(Request):
+    """Reads a JSON body only if it has few members: to explain thousands of unknown fields takes long."""
+
+    async def json(self) -> Any:
+        body = await super().json()
+        if count_members(body, MAX_FIELDS) > MAX_FIELDS:
+            raise HTTPException(422, f"the body has more than {MAX_FIELDS} members: GET /docs lists the fields")
+        return body
+
+
+def count_members(value: Any, limit: int) -> int:
+    """Count the members of objects and lists at every depth, and stop soon after `limit`."""
+    count, rest = 0, [value]
+    while rest and count <= limit:
+        current = rest.pop()
+        if isinstance(current, dict | list):
+            count += len(current)
+            rest += list(current.values() if isinstance(current, dict) else current)[: limit + 1]
+    return count

@@ -1,0 +1,105 @@
+"""A real browser on a page of another origin, and on a name that was rebound to this machine."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx2
+import pytest
+from playwright.sync_api import Page, sync_playwright
+from pydantic import SecretStr
+
+from app.edge.keys import make_key
+from app.settings import AppSettings
+from models.checkpoints import CheckpointStore
+from tests.app.serving import serving
+from tests.browser.conftest import CHROMIUM, launch
+
+pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium")]
+
+KEY, ENTRY = make_key("ana")
+ATTACK = """async (address) => {
+    const said = []
+    for (const path of ['/train', '/datasets', '/jobs/20200101-000000-aaaaaa/cancel'])
+        for (const mode of ['no-cors', 'cors'])
+            await fetch(address + path, {method: 'POST', mode}).then(a => said.push(a.status), () => said.push('none'))
+    for (const body of ['{}', new Blob(['{}'], {type: 'text/plain'})]) navigator.sendBeacon(address + '/train', body)
+    await fetch(address + '/jobs').then(a => a.text()).then(text => said.push(text), () => said.push('none'))
+    return said
+}"""
+FORM = """(address) => {
+    document.body.innerHTML = `<form method=POST target=_self action="${address}/train"></form>`
+    document.forms[0].submit()
+}"""
+READ = "() => fetch('/jobs').then(async a => [a.status, await a.text()])"
+START = "() => fetch('/train', {method: 'POST'}).then(a => a.status)"
+
+
+class Blank(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.end_headers()
+        self.wfile.write(b"<!doctype html><title>evil</title><body>")
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def evil_port() -> Iterator[int]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Blank)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server.server_port
+    server.shutdown()
+    server.server_close()
+
+
+@contextmanager
+def page_at(address: str) -> Iterator[Page]:
+    """Open an address in a browser for which `rebind.test` is this machine."""
+    with sync_playwright() as playwright:
+        browser = launch(playwright, "--host-resolver-rules=MAP rebind.test 127.0.0.1")
+        page = browser.new_page()
+        page.goto(address)
+        yield page
+        browser.close()
+
+
+@pytest.mark.parametrize("keys", [None, SecretStr(str(ENTRY))], ids=["without keys", "with keys"])
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "rebind.test"])
+def test_a_page_of_another_origin_starts_and_reads_nothing(
+    redis_url: str, store: CheckpointStore, evil_port: int, host: str, keys: SecretStr | None
+) -> None:
+    with serving(AppSettings(redis_url=redis_url, api_keys=keys)) as address:
+        with page_at(f"http://{host}:{evil_port}/") as page:
+            learned = page.evaluate(ATTACK, address)
+            with page.expect_navigation():
+                page.evaluate(FORM, address)
+            refused = page.inner_text("body")
+        assert set(learned) == {0, "none"}  # it learns nothing, not even a status
+        assert "another origin" in refused
+        assert httpx2.get(f"{address}/jobs", headers={"X-API-Key": KEY}).json()["jobs"] == []
+
+
+@pytest.mark.parametrize(("keys", "refused"), [(None, 421), (SecretStr(str(ENTRY)), 401)])
+def test_a_rebound_name_starts_and_reads_nothing(
+    redis_url: str, store: CheckpointStore, keys: SecretStr | None, refused: int
+) -> None:
+    with serving(AppSettings(redis_url=redis_url, api_keys=keys)) as address:
+        with page_at(f"http://rebind.test:{urlsplit(address).port}/livez") as page:
+            status, text = page.evaluate(READ)
+            assert status == page.evaluate(START) == refused
+            assert '"jobs"' not in text
+        assert httpx2.get(f"{address}/jobs", headers={"X-API-Key": KEY}).json()["jobs"] == []
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_the_own_page_starts_a_run(redis_url: str, store: CheckpointStore, host: str) -> None:
+    with serving(AppSettings(redis_url=redis_url)) as address:
+        with page_at(f"http://{host}:{urlsplit(address).port}/") as page:
+            assert page.evaluate(START) == 202
+        assert len(httpx2.get(f"{address}/jobs").json()["jobs"]) == 1
