@@ -23,7 +23,7 @@ from app.wire.ordering import FILE_NAME
 from app.wire.queries import NUMBER
 from app.wire.ranges import NoSuchRange
 from app.wording import but_is, reason
-from models.checkpoints import CheckpointDamaged, CheckpointNotFound, NotServable
+from models.checkpoints import CheckpointDamaged, CheckpointNotFound, CheckpointNotUnderstood, NotServable
 from models.weights import InvalidWeights
 from worker.store import JobNotFound, KeyReused, NotNow, QueueFull, Unsuitable
 
@@ -35,6 +35,7 @@ STATUS: dict[type[Exception], int] = {
     NotAcceptable: 406,
     NotNow: 409,
     NotServable: 409,
+    CheckpointNotUnderstood: 409,
     NotVerified: 409,
     NoSuchRange: 416,
     KeyReused: 422,

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Body
 from fastapi.openapi.models import Example
 
 from app.dependencies import ServicesDep
-from app.schemas import CheckpointList, CheckpointView, Serving, ServingOrder
+from app.schemas import CheckpointList, CheckpointView, Serving, ServingOrder, UnusableCheckpoint
 from app.serving.gallery import ROLES
 from models.checkpoints import CheckpointId
 from models.serving import Choice
@@ -23,11 +23,12 @@ EXAMPLES: dict[str, Example] = {
 
 @router.get("/checkpoints")
 async def checkpoints(services: ServicesDep) -> CheckpointList:
-    """List every checkpoint that stands, newest first, and say which one is being served."""
-    manifests = await anyio.to_thread.run_sync(services.gallery.manifests)
+    """List every checkpoint that exists, newest first, and which one is served; and those that cannot be used."""
+    manifests, unusable = await anyio.to_thread.run_sync(services.gallery.survey)
     return CheckpointList(
         serving=services.gallery.serving,
         checkpoints=[CheckpointView.of(manifest) for manifest in reversed(manifests)],
+        unusable=[UnusableCheckpoint.of(found) for found in unusable],
     )
 
 
