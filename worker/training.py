@@ -10,10 +10,18 @@ from structlog.contextvars import bind_contextvars, bound_contextvars
 
 from models import memory
 from models.acceleration import describe, find_device
-from models.checkpoints import CheckpointDamaged, CheckpointNotFound, CheckpointStore, Superseded
+from models.checkpoints import (
+    CheckpointDamaged,
+    CheckpointNotFound,
+    CheckpointStore,
+    JobConflict,
+    StateDeleted,
+    Superseded,
+)
 from models.data import DatasetUnavailable, load_dataset
 from models.devices import DeviceOutOfMemory, DeviceUnavailable
 from models.history import Hopeless, Progress
+from models.job_entry import fingerprint
 from models.quality import digits_worth, find_assessor
 from models.retention import thin_out
 from models.snapshot import EpochSnapshot
@@ -41,7 +49,9 @@ FAILURES = (  # whose message says all there is to say
     DeviceUnavailable,
     Hopeless,
     InvalidWeights,
+    JobConflict,
     OSError,
+    StateDeleted,
 )
 
 
@@ -138,7 +148,8 @@ def take_over(bench: JobBench, lease: Lease, store: CheckpointStore) -> None:
 
     def take() -> None:
         try:
-            store.take(claim.job.id, claim.fence)
+            computes = fingerprint(claim.job.config, claim.job.order)
+            store.take(claim.job.id, claim.fence, computes, has_results=bool(claim.told))
         except Unreachable:
             raise
         except TimeoutError as error:
