@@ -7,7 +7,7 @@ from models.checkpoint_reader import CheckpointReader
 from models.job_entry import ENTRY, IDENTITY, Identity, JobEntry, fingerprint
 from models.manifest import JobConflict, Superseded
 from models.pointer import POINTER, Latest, Pointer
-from models.storage.reading import BadRecord, parse_token, read_record, read_token, seal
+from models.storage.reading import BadRecord, parse_token, read_bytes, read_record, read_token, seal
 from models.storage.shelf import Fence, FenceDamaged, Shelf, StoreReplaced
 
 FENCE = "fence"
@@ -96,6 +96,12 @@ class JobClaims(CheckpointReader):
             raise StoreReplaced(f"the store {what}, or something else is mounted in its place")
         self._identity = found
 
+    def _has_identity(self) -> bool:
+        try:
+            return bool(read_bytes(self.shelf, IDENTITY))
+        except FileNotFoundError:
+            return False
+
     def _is_new(self, job: str, held: Fence) -> bool:
         return held.token == 0 and not self.shelf.folders(job)
 
@@ -150,13 +156,15 @@ class JobClaims(CheckpointReader):
         self.shelf.change(POINTER, change)
 
     def _held(self, job: str, token: int) -> Fence:
-        """Raises Superseded if another took the job over, and StoreReplaced if this store does not know the token."""
+        """Raises Superseded if the job has to be claimed again, and StoreReplaced while there is no such store."""
         try:
             fence = self.shelf.fence(job)
         except FenceDamaged as error:
             raise Superseded(f"job {job} has to be claimed again: {error}") from error
         if fence.token > token:
             raise Superseded(f"another worker has taken job {job} over")
+        if fence.token < token and self._has_identity():
+            raise Superseded(f"the store knows token {fence.token} of job {job} and not {token}: it has been replaced")
         if fence.token < token:
             raise StoreReplaced(
                 f"the store's fence of job {job} is {fence.token} and should be {token}: the store was emptied, "
