@@ -17,6 +17,7 @@ from app.serving.gallery import Gallery
 from models.checkpoints import CheckpointStore
 from worker.jobs import JOB_ID_PATTERN
 from worker.store import JobDesk, JobNotFound
+from worker.unfinished import read_unfinished
 
 
 class Services(NamedTuple):
@@ -47,6 +48,11 @@ async def within_work_rate(request: Request, services: ServicesDep) -> None:
         await services.work_rate.admit(caller_of(request.scope))
 
 
+async def within_budget(services: ServicesDep) -> None:
+    """Raises StoreFull, RedisError."""
+    await services.gallery.budget.check(await read_unfinished(services.desk.redis))
+
+
 async def caller(request: Request) -> str | None:
     name: str | None = request.scope.get(CALLER)
     return name
@@ -54,6 +60,7 @@ async def caller(request: Request) -> str | None:
 
 Caller = Annotated[str | None, Depends(caller)]  # the name of the key that a request came with
 WithinWorkRate = Depends(within_work_rate)
+WithinBudget = Depends(within_budget)
 
 
 async def no_null(request: Request) -> None:

@@ -1,6 +1,10 @@
 """Reading checkpoints: the newest one, every manifest, and files that are checked before use. Free of torch."""
 
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import NamedTuple
 
 from models.manifest import (
@@ -37,6 +41,19 @@ class Unusable(NamedTuple):
 class CheckpointReader:
     def __init__(self, place: Shelf | Path) -> None:
         self.shelf: Shelf = FolderShelf(place) if isinstance(place, Path) else place
+        self.being_read: Counter[CheckpointId] = Counter()  # by this process, at the moment
+        self._counting = Lock()
+
+    @contextmanager
+    def _reading(self, checkpoint: CheckpointId) -> Iterator[None]:
+        with self._counting:
+            self.being_read[checkpoint] += 1
+        try:
+            yield
+        finally:
+            with self._counting:
+                self.being_read[checkpoint] -= 1
+                self.being_read += Counter()  # forgets the zeros
 
     def latest(self) -> CheckpointId | None:
         """The newest checkpoint that may be served, or None before the first publication."""
@@ -104,6 +121,10 @@ class CheckpointReader:
         """
         if name not in manifest.files:
             raise CheckpointDamaged(f"the manifest of {manifest.id} lists no {name}")
+        with self._reading(manifest.checkpoint):
+            return self._read_checked(manifest, name)
+
+    def _read_checked(self, manifest: Manifest, name: str) -> bytes:
         path, record = f"{manifest.checkpoint.folder}/{name}", manifest.files[name]
         try:
             data = read_bytes(self.shelf, path, record.size)

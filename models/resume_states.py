@@ -42,14 +42,9 @@ class ResumeStates(JobClaims):
 
     def load_state(self, job: str) -> bytes | None:
         """Return the state kept last, None if there is none. Raises CheckpointDamaged, StateDeleted, Unreadable."""
-        record = self._state_record(job)
+        record = self.check_state(job)
         if record is None:
             return None
-        if record.deleted:
-            raise StateDeleted(
-                f"the resume state of {job} was deleted to stay within ACGAN_STORE_LIMIT: start the run again with "
-                "POST /jobs/{id}/retry"
-            )
         try:
             data = read_bytes(self.shelf, f"{job}/resume-{record.sha256[:16]}.safetensors", record.size)
         except FileNotFoundError:
@@ -60,10 +55,15 @@ class ResumeStates(JobClaims):
             raise CheckpointDamaged(f"the resume state of {job} is not what was kept: its checksum differs")
         return data
 
-    def state_is_deleted(self, job: str) -> bool:
-        """Whether the job had a state that was deleted to stay in the budget. Raises CheckpointDamaged, OSError."""
+    def check_state(self, job: str) -> StateRecord | None:
+        """Return what is recorded of the state, None if there is none. Raises StateDeleted, CheckpointDamaged."""
         record = self._state_record(job)
-        return record is not None and record.deleted
+        if record is not None and record.deleted:
+            raise StateDeleted(
+                f"the resume state of {job} was deleted to stay within ACGAN_STORE_LIMIT: run its recipe again with "
+                f"POST /jobs/{job}/retry"
+            )
+        return record
 
     def _state_record(self, job: str) -> StateRecord | None:
         try:

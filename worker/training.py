@@ -38,6 +38,7 @@ from worker.lease import Cancelled, Lease
 from worker.patience import persist
 from worker.settings import WorkerSettings
 from worker.storing import Stubborn
+from worker.unfinished import unfinished
 
 logger = logging.getLogger(__name__)
 
@@ -220,7 +221,7 @@ def publish_and_record(
     if record.refused:
         logger.warning("job %s: epoch %d is not served: %s", claim.job.id, result.epoch, record.refused)
     logger.info("job %s: epoch %d\n%s", claim.job.id, result.epoch, result.losses.table())
-    keep_within_budget(keeper.store, limit)
+    keep_within_budget(bench, keeper.store, limit)
 
 
 def drop_state(store: CheckpointStore, claim: Claim) -> None:
@@ -232,9 +233,9 @@ def drop_state(store: CheckpointStore, claim: Claim) -> None:
         logger.warning("job %s: its state stays: %s", claim.job.id, error)
 
 
-def keep_within_budget(store: CheckpointStore, limit: int) -> None:
+def keep_within_budget(bench: JobBench, store: CheckpointStore, limit: int) -> None:
     try:
-        for checkpoint in thin_out(store, limit):
-            logger.info("deleted %s: beyond ACGAN_STORE_LIMIT", checkpoint)
-    except OSError as error:  # housekeeping is not worth a run
+        for deleted in thin_out(store, limit, unfinished(bench.redis)):
+            logger.info("deleted %s: beyond ACGAN_STORE_LIMIT", deleted)
+    except (OSError, redis.RedisError) as error:  # housekeeping is not worth a run
         logger.warning("checkpoints beyond ACGAN_STORE_LIMIT stay: %s", error)

@@ -8,9 +8,11 @@ from fastapi.openapi.models import Example
 
 from app.dependencies import ServicesDep
 from app.schemas import CheckpointList, CheckpointView, Serving, ServingOrder, UnusableCheckpoint
+from app.serving.deletion import delete_checkpoint
 from app.serving.gallery import ROLES
 from models.checkpoints import CheckpointId
 from models.serving import Choice
+from worker.unfinished import read_unfinished
 
 router = APIRouter(tags=["checkpoints"])
 
@@ -39,6 +41,14 @@ async def checkpoint(services: ServicesDep, checkpoint: str) -> CheckpointView:
         return CheckpointView.of((await services.gallery.find(checkpoint)).manifest)
     manifest = await anyio.to_thread.run_sync(services.gallery.manifest, CheckpointId.parse(checkpoint))
     return CheckpointView.of(manifest)
+
+
+@router.delete("/checkpoints/{checkpoint}", status_code=204)
+async def delete(services: ServicesDep, checkpoint: str) -> None:
+    """Delete a checkpoint's files. 409 if it is served, pinned, the newest or being read, or if a job needs it."""
+    ids = await read_unfinished(services.desk.redis)
+    jobs = [await services.desk.get(job_id) for job_id in ids]
+    await delete_checkpoint(services.gallery, CheckpointId.parse(checkpoint), jobs)
 
 
 @router.get("/serving")

@@ -16,8 +16,10 @@ from app.wire.ordering import FILE_NAME, DatasetList, DatasetView, WantedDataset
 from models.checkpoints import CheckpointStore
 from models.contributions import Contributions
 from models.datasets import MANIFEST, DatasetManifest
+from models.retention import BYTES_A_DIGIT
 from worker.jobs import ENDED, Job
 from worker.store import JobNotFound, NotNow, Order
+from worker.unfinished import read_unfinished
 
 TRAIN_IMAGES = "train-images-idx3-ubyte.gz"
 PIECE = 2**20  # bytes
@@ -53,6 +55,8 @@ async def order(
     await services.desk.ping()
     exhibit = await services.gallery.find(wanted.checkpoint)
     dataset = wanted.order(exhibit.id)
+    ids = await read_unfinished(services.desk.redis)
+    await services.gallery.budget.check(ids, dataset.digits * BYTES_A_DIGIT)
     recipe = exhibit.manifest.config
     entry = Order(recipe, wanted.priority, wanted.runs_on, caller, dataset=dataset, idempotency_key=idempotency_key)
     job = await services.desk.create(entry)

@@ -13,6 +13,7 @@ import anyio.to_thread
 import torch
 
 from app import metrics
+from app.serving.budget import Budget
 from app.serving.loads import Loads
 from app.serving.stock import Stock
 from app.serving.target import TargetFinder
@@ -81,8 +82,13 @@ class Gallery:
         cached: int = 4,
         stock: int = 0,
         first: CheckpointId | None = None,
+        store_limit: int | None = None,
     ) -> None:
-        """`first` is a generator of the package's, to be served until something is published."""
+        """`first` is a generator of the package's, to be served until something is published.
+
+        `store_limit` is the budget of the store in bytes; None for no limit.
+        """
+        self.budget = Budget(store, store_limit)
         self.store = store
         self.first = first
         self.device = device
@@ -148,7 +154,7 @@ class Gallery:
             if exhibit is not None:
                 self.served = Served(exhibit, Stock(self.stock_limit, served.stock if served else None))
                 logger.info("serving %s", exhibit.id)
-        self._report("; ".join(problems) or None)
+        self._report("; ".join(problems + self.budget.problems()) or None)
 
     def _candidates(self, wanted: CheckpointId) -> Iterator[CheckpointId]:
         """What to try at the start: what is wanted, then the newest that may be served, then the package's own."""
@@ -240,6 +246,11 @@ class Gallery:
 
     def _store_of(self, checkpoint: CheckpointId) -> CheckpointStore:
         return bundled.STORE if checkpoint == self.first else self.store
+
+    def forget(self, checkpoint: CheckpointId) -> None:
+        """Let go of the generator of a checkpoint that was deleted."""
+        with self._lock:
+            self._others.pop(checkpoint, None)
 
     def manifest(self, checkpoint: CheckpointId) -> Manifest:
         """Raises CheckpointNotFound or CheckpointDamaged."""
