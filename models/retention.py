@@ -21,7 +21,7 @@ from models.storage.shelf import StoredFile
 
 GRACE_SECONDS = 600  # a checkpoint this young may just be being read
 TEMPORARY_SECONDS = 3600  # after which no writer is still at it
-BYTES_A_DIGIT = 250  # of a generated data set
+BYTES_A_DIGIT = 400  # of a generated data set
 
 
 class StoreFull(Exception):

@@ -25,6 +25,7 @@ from models.job_entry import fingerprint
 from models.quality import digits_worth, find_assessor
 from models.retention import thin_out
 from models.snapshot import EpochSnapshot
+from models.storage.reading import Unreadable
 from models.storage.shelf import Unreachable
 from models.trainer import Trainer
 from models.weights import InvalidWeights
@@ -66,7 +67,7 @@ def run_next_job(settings: WorkerSettings, knock: Callable[[RunsOn], None] = lam
     takes = taken_by(kind_of(str(device)))
     bench, store = JobBench.connect(settings.redis_url), settings.open_store()
     try:
-        while (claim := bench.claim(settings.lease_seconds, store.highest_fence(), takes)) is None:
+        while (claim := bench.claim(settings.lease_seconds, lowest_fence(store), takes)) is None:
             if not Helper(bench, store, settings, takes, knock).help():
                 logger.info("knocked, but no job waits")
                 return None
@@ -92,6 +93,18 @@ def run_next_job(settings: WorkerSettings, knock: Callable[[RunsOn], None] = lam
         metrics.tell(metrics.IMAGES_PER_SECOND, 0)
         bench.close()
         memory.release(device)  # for the next job, and for other workers on this device
+
+
+def lowest_fence(store: CheckpointStore) -> int:
+    """The store's highest token; 0 if it cannot be read: the job is then claimed, and its record says why it waits.
+
+    Raises Unreachable.
+    """
+    try:
+        return store.highest_fence()
+    except Unreadable as error:
+        logger.error("the store's fence: %s", error)
+        return 0
 
 
 def told_as(claim: Claim) -> AbstractContextManager[None]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,7 @@ from models.checkpoints import (
 )
 from models.config import TrainingConfig
 from models.job_entry import fingerprint
+from models.serving import pinned, read_choice
 from models.storage.deadline import Deadline
 from models.storage.folder import FolderShelf
 from models.storage.reading import Damaged, Torn, Unreadable, parse, read_bytes, seal
@@ -120,47 +122,59 @@ def test_what_is_refused_counts_and_is_never_newest(store: CheckpointStore) -> N
 
 
 # ----------------------------------------------------------------------------
-# A store of the release before: no numbers, no entries, no identity, no checksums.
+# A store that the release before left: no numbers, no entries, no identity, no checksums.
 
-OF_THIS_RELEASE = ("number", "job_number", "checksum")
-
-
-def make_old(store: CheckpointStore) -> None:
-    """Rewrite a folder as the release before left it."""
-    for path in [*store.root.rglob(MANIFEST), store.root / POINTER]:
-        fields = {name: value for name, value in json.loads(path.read_bytes()).items() if name not in OF_THIS_RELEASE}
-        path.write_text(json.dumps(fields, indent=2))
-    for path in [*store.root.rglob("job.json"), store.root / "store.json"]:
-        path.unlink(missing_ok=True)
+FIXTURE = Path(__file__).parents[1] / "fixtures" / "store_before_counters"
+FIRST, AHEAD_OF_TIME, REFUSED = "20261127-120000-000001", "20361127-120100-000002", "20261127-120200-000003"
 
 
 @pytest.fixture
 def old(tmp_path: Path) -> CheckpointStore:
-    made = CheckpointStore(tmp_path / "store")
-    run(made, EARLY, 1, 1)
-    run(made, AHEAD, 2, 1, 2)
-    make_old(made)
-    return CheckpointStore(made.root)
+    """Two runs, the second with a clock ten years ahead, and one whose only epoch was refused."""
+    return CheckpointStore(shutil.copytree(FIXTURE, tmp_path / "store"))
+
+
+def test_an_upgraded_store_has_what_it_had(old: CheckpointStore) -> None:
+    latest = old.find_latest()
+    assert (latest.checkpoint, latest.trouble) == (CheckpointId(AHEAD_OF_TIME, 2), None)
+    usable, unusable = old.survey()
+    assert [manifest.id[9:] for manifest in usable] == [
+        *(f"120000-000001-e00{epoch}" for epoch in (1, 2)),
+        "120200-000003-e001",
+        *(f"120100-000002-e00{epoch}" for epoch in (1, 2)),
+    ]
+    assert unusable == []
+    assert {name: old.read(manifest, name) for manifest in usable for name in manifest.files}
+    assert old.highest_fence() == 3
+    assert old.load_state(FIRST) == b"a state"
+    assert pinned(old, read_choice(old)) == CheckpointId(FIRST, 2)
 
 
 def test_an_upgraded_store_keeps_its_order_and_every_file(old: CheckpointStore) -> None:
     before = {path: path.read_bytes() for path in old.root.rglob("*") if path.parent.name.isdecimal()}
-    assert old.find_latest()[:2] == (CheckpointId(AHEAD, 2), (0, AHEAD, 2))
-    assert old.find_latest().trouble is None
-    run(old, EARLY, 3, 2)
-    assert old.latest() == CheckpointId(AHEAD, 2), "it was the older one before the upgrade"
-    run(old, AHEAD, 4, 3)
-    assert old.latest() == CheckpointId(AHEAD, 3)
-    run(old, LATE, 5, 1)
-    assert old.latest() == CheckpointId(LATE, 1)
-    run(old, AHEAD, 6, 4)
-    assert old.latest() == CheckpointId(LATE, 1)
+    run(old, FIRST, 4, 3)
+    assert old.latest() == CheckpointId(AHEAD_OF_TIME, 2), "it was the older one before the upgrade"
+    run(old, AHEAD_OF_TIME, 5, 3)
+    assert old.latest() == CheckpointId(AHEAD_OF_TIME, 3)
+    run(old, "20261128-120000-000004", 6, 1)
+    assert old.latest() == CheckpointId("20261128-120000-000004", 1), "accepted when the clock was right again"
+    run(old, AHEAD_OF_TIME, 7, 4)
+    assert old.latest() == CheckpointId("20261128-120000-000004", 1)
     assert {path: path.read_bytes() for path in before} == before
 
 
 def test_in_an_upgraded_store_a_job_with_another_config_is_refused(old: CheckpointStore) -> None:
     with pytest.raises(JobConflict, match="its config differs"):
-        old.take(EARLY, 9, fingerprint(TrainingConfig(seed=2)))
+        old.take(FIRST, 9, fingerprint(TrainingConfig(seed=2)))
+
+
+def test_a_store_that_an_older_version_wrote_to_meanwhile_goes_on_counting(old: CheckpointStore) -> None:
+    run(old, LATE, 4, 1)
+    numbers = [manifest.number or 0 for manifest in old.manifests()]
+    pointer = {"checkpoint": f"{LATE}-e001", "published_at": "2026-11-28T12:00:00Z"}
+    (old.root / POINTER).write_text(json.dumps(pointer))
+    assert (publish(old, LATE, 2, 4).number or 0) > max(numbers)
+    assert old.latest() == CheckpointId(LATE, 2)
 
 
 # ----------------------------------------------------------------------------
