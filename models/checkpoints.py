@@ -106,9 +106,13 @@ class CheckpointStore(ResumeStates):
             return now
 
         try:
-            return self.shelf.alone(step)
-        finally:
+            published = self.shelf.alone(step)
+        except BaseException:
             self.shelf.discard(staged)
+            raise
+        if published.files is not records:  # what existed stays
+            self.shelf.discard(staged)
+        return published
 
     def _intact(self, checkpoint: CheckpointId) -> Manifest | None:
         """Verify what stands: its manifest if every file is what that says, None if one is damaged."""

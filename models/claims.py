@@ -20,7 +20,7 @@ class JobClaims(CheckpointReader):
         self._entries: dict[str, JobEntry] = {}
 
     def take(self, job: str, fence: int, computes: str | None = None, has_results: bool = False) -> None:
-        """Let nobody with a lower token write for the job any more, and clear away what they left half done.
+        """Claim the job: writes with a lower token are rejected from now on, and what they left unfinished is deleted.
 
         `computes` is the job's fingerprint. `has_results` says that the job's record names checkpoints or a state: a
         store that knows nothing of the job is then not initialised.
@@ -92,7 +92,11 @@ class JobClaims(CheckpointReader):
             self.shelf.change(IDENTITY, lambda old: seal(Identity()) if old is None else None)
             found = read_record(self.shelf, IDENTITY, Identity).id
         if self._identity is not None and found != self._identity:
-            what = "has no identity any more: it was emptied" if found is None else "has another identity"
+            what = (
+                "has no identity any more: it was emptied"
+                if found is None
+                else "has another identity (restart to use it)"
+            )
             raise StoreReplaced(f"the store {what}, or something else is mounted in its place")
         self._identity = found
 

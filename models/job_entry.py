@@ -51,5 +51,5 @@ def fingerprint(config: TrainingConfig, order: BaseModel | None = None) -> str:
     fields: dict[str, Any] = config.model_dump(
         mode="json", exclude=LABELS | SETTLED_LATER, exclude_defaults=True, warnings=False
     )
-    told = {"config": fields, "order": order and order.model_dump(mode="json", exclude_defaults=True)}
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+    content = {"config": fields, "order": order and order.model_dump(mode="json", exclude_defaults=True)}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -54,7 +54,7 @@ class CheckpointId(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Raises CheckpointNotFound where the text cannot be an id."""
+        """Raises CheckpointNotFound if the text cannot be an id."""
         match = re.fullmatch(r"([0-9a-z][0-9a-z-]{0,63})-e(\d{3,4})", text)
         if match is None:
             raise CheckpointNotFound(f"there is no checkpoint {text[:80]!r}: ids look like 20260131-120000-1a2b3c-e005")
@@ -96,7 +96,7 @@ class FileRecord(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What a checkpoint is and where it comes from."""
+    """What a checkpoint is, and what made it."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -105,11 +105,11 @@ class Manifest(BaseModel):
     epoch: int
     created_at: datetime
     config: TrainingConfig
-    seconds: float = Field(0.0, description="The epoch's training and evaluation together; 0 where it is not known.")
-    losses: EpochLosses | None = Field(None, description="Null where they are not known: of weights from elsewhere.")
-    metrics: dict[str, float] = Field({}, description="Quality figures; empty where none were computed.")
+    seconds: float = Field(0.0, description="The epoch's training and evaluation together; 0 if it is not known.")
+    losses: EpochLosses | None = Field(None, description="Null if they are not known, as of imported weights.")
+    metrics: dict[str, float] = Field({}, description="Quality figures; empty if none were computed.")
     draws: FileName = Field(GENERATOR, description="The file whose generator is served: that of the better digits.")
-    refused: str | None = Field(None, description="Why it is not served, where it is not.")
+    refused: str | None = Field(None, description="Why it is not served; null if it may be.")
     dataset_checksum: str
     device: str
     code_version: str

@@ -1,5 +1,6 @@
 """The registry of what has been published."""
 
+from contextlib import suppress
 from typing import Annotated
 
 import anyio.to_thread
@@ -12,6 +13,7 @@ from app.serving.deletion import delete_checkpoint
 from app.serving.gallery import ROLES
 from models.checkpoints import CheckpointId
 from models.serving import Choice
+from worker.store import JobNotFound
 from worker.unfinished import read_unfinished
 
 router = APIRouter(tags=["checkpoints"])
@@ -47,7 +49,10 @@ async def checkpoint(services: ServicesDep, checkpoint: str) -> CheckpointView:
 async def delete(services: ServicesDep, checkpoint: str) -> None:
     """Delete a checkpoint's files. 409 if it is served, pinned, the newest or being read, or if a job needs it."""
     ids = await read_unfinished(services.desk.redis)
-    jobs = [await services.desk.get(job_id) for job_id in ids]
+    jobs = []
+    for job_id in ids:
+        with suppress(JobNotFound):  # it was deleted a moment ago
+            jobs.append(await services.desk.get(job_id))
     await delete_checkpoint(services.gallery, CheckpointId.parse(checkpoint), jobs)
 
 

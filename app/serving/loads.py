@@ -15,7 +15,7 @@ Key = TypeVar("Key")
 Value = TypeVar("Value")
 
 AT_ONCE = 8  # threads
-LOAD_SECONDS = 10.0  # that a caller waits; the load itself goes on
+LOAD_SECONDS = 10.0  # that a caller waits; the load itself is not stopped
 REMEMBERED_SECONDS = 60.0
 MOST_PROBLEMS = 4
 

@@ -36,7 +36,7 @@ class Known(NamedTuple):
 
 
 def stored_file(meta: "ObjectMeta", places: Mapping[tuple[str, str], str]) -> StoredFile:
-    """Describe an object. `places` maps (job, where a folder's objects are) to the folder's name."""
+    """Describe an object. `places` maps (job, prefix of a folder's objects) to the folder's name."""
     path = str(meta["path"])
     age = time.time() - meta["last_modified"].timestamp()
     parts = path.split("/")

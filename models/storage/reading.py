@@ -1,4 +1,4 @@
-"""The only way to read a record of the store: it tells apart five ways in which a file can fail.
+"""The only way to read a record of the store, with one error for each of five ways in which a file can fail.
 
     FileNotFoundError   it does not exist
     Unreadable          the disk refuses (permissions, I/O error, not a regular file)

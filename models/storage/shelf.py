@@ -139,7 +139,7 @@ class Shelf(Protocol):
         ...
 
     def fence(self, job: str) -> Fence:
-        """Return the job's fence; token 0 if nobody has taken the job. Raises FenceDamaged, OSError."""
+        """Return the job's fence; token 0 if the job was never claimed. Raises FenceDamaged, OSError."""
         ...
 
     def raise_fence(self, job: str, token: int, fence: Fence) -> None:

@@ -17,8 +17,8 @@ from models.serving import CHOICE
 from tests.app.conftest import publish
 from tests.app.test_digits import until
 from tests.app.test_serving import served
+from tests.models.stores import of_a_newer_version
 from tests.models.test_checkpoints import NEW, OLD
-from tests.models.test_store_faults import of_a_newer_version
 
 NEWEST = f"{NEW}-e001"
 
@@ -141,3 +141,15 @@ def test_a_checkpoint_of_another_version_is_listed_with_the_reason(client: TestC
     assert answer.status_code == 409
     assert "another version" in answer.json()["detail"]
     assert Path(store.folder(CheckpointId(OLD, 1)) / MANIFEST).exists()
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b'{"order": 1}', b"{" + b" " * 2**21 + b"}"])
+def test_a_data_set_whose_manifest_is_damaged_is_a_503_that_says_so(
+    client: TestClient, store: CheckpointStore, content: bytes
+) -> None:
+    folder = store.dataset_workshop(OLD)
+    folder.mkdir(parents=True)
+    (folder / MANIFEST).write_bytes(content)
+    answer = client.get(f"/datasets/{OLD}/{MANIFEST}")
+    assert (answer.status_code, "Retry-After" in answer.headers) == (503, True)
+    assert "manifest" in answer.json()["detail"]

@@ -24,7 +24,7 @@ def store(tmp_path: Path) -> CheckpointStore:
 
 
 def job(name: str = NEW, epochs: int = 2, **changes: object) -> Job:
-    told = [
+    records_of = [
         EpochRecord(epoch=n, seconds=1, losses=records.losses(), checkpoint=str(CheckpointId(name, n)))
         for n in range(1, epochs + 1)
     ]
@@ -33,7 +33,7 @@ def job(name: str = NEW, epochs: int = 2, **changes: object) -> Job:
         status=JobStatus.SUCCEEDED,
         config=TrainingConfig(),
         created_at=datetime.now(UTC),
-        epochs=told,
+        epochs=records_of,
     )
     return made.model_copy(update={"config": TrainingConfig(epochs=2), **changes})
 

@@ -24,7 +24,7 @@ FILES = {GENERATOR: b"g" * 600, "discriminator.safetensors": b"d" * 300, "sample
 
 
 def manifest(job: str = OLD, epoch: int = 1, age_seconds: float = 0) -> Manifest:
-    return records.manifest(job, epoch, age_seconds, fence=0)  # nobody took the job
+    return records.manifest(job, epoch, age_seconds, fence=0)  # the job was never claimed
 
 
 @pytest.fixture(params=["folder", "s3"])

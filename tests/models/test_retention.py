@@ -10,8 +10,8 @@ from models.checkpoints import GENERATOR, CheckpointId, CheckpointStore, StateDe
 from models.retention import StoreFull, Usage, check_room, thin_out
 from models.serving import CHOICE
 from tests import records
+from tests.models.stores import of_a_newer_version
 from tests.models.test_checkpoints import FILES, NEW, OLD
-from tests.models.test_store_faults import of_a_newer_version
 
 ENDED, RUNNING = "20260103-000000-aaaaaa", "20260104-000000-aaaaaa"
 
