@@ -19,6 +19,7 @@ from app.serving.gallery import Gallery
 from models.checkpoints import CheckpointStore
 from worker.jobs import JOB_ID_PATTERN
 from worker.store import JobDesk, JobNotFound
+from worker.unfinished import read_unfinished
 
 
 class Services(NamedTuple):
@@ -49,6 +50,11 @@ async def within_work_rate(request: Request, services: ServicesDep) -> None:
         await services.work_rate.admit(caller_of(request.scope))
 
 
+async def within_budget(services: ServicesDep) -> None:
+    """Raises StoreFull, RedisError."""
+    await services.gallery.budget.check(await read_unfinished(services.desk.redis))
+
+
 async def caller(request: Request) -> str | None:
     name: str | None = request.scope.get(CALLER)
     return name
@@ -69,6 +75,7 @@ async def owns_job(request: Request, services: ServicesDep) -> None:
 MayStart, OwnsJob = Depends(may_start), Depends(owns_job)
 Caller = Annotated[str | None, Depends(caller)]  # the name of the key that a request came with
 WithinWorkRate = Depends(within_work_rate)
+WithinBudget = Depends(within_budget)
 
 
 async def no_null(request: Request) -> None:

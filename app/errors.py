@@ -19,6 +19,7 @@ from app.edge.rates import TooFast
 from app.events import NothingFollows, TooManyFollowers
 from app.schemas import POLICIES
 from app.serving.batcher import Busy
+from app.serving.deletion import CheckpointInUse
 from app.serving.gallery import NothingPublished
 from app.serving.verified import NotVerified
 from app.wire.formats import NotAcceptable
@@ -26,7 +27,9 @@ from app.wire.ordering import FILE_NAME
 from app.wire.queries import NUMBER
 from app.wire.ranges import NoSuchRange
 from app.wording import but_is, reason, shown
-from models.checkpoints import CheckpointDamaged, CheckpointNotFound, NotServable
+from models.checkpoints import CheckpointDamaged, CheckpointNotFound, CheckpointNotUnderstood, NotServable, StateDeleted
+from models.retention import StoreFull
+from models.storage.reading import BadRecord
 from models.weights import InvalidWeights
 from worker.store import JobNotFound, KeyReused, NotNow, QueueFull, Unsuitable
 
@@ -39,6 +42,11 @@ STATUS: dict[type[Exception], int] = {
     NotAcceptable: 406,
     NotNow: 409,
     NotServable: 409,
+    CheckpointNotUnderstood: 409,
+    CheckpointInUse: 409,
+    StateDeleted: 409,
+    StoreFull: 409,
+    BadRecord: 503,
     NotVerified: 409,
     NoSuchRange: 416,
     KeyReused: 422,

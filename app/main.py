@@ -46,7 +46,7 @@ def create_app(settings: AppSettings) -> FastAPI:
         store = settings.open_store()
         threads = settings.drawing_threads or (1 if device.type == "cuda" else processors())
         first = bundled.checkpoint() if settings.pretrained else None
-        gallery = Gallery(store, device, settings.cached_checkpoints, settings.stock, first)
+        gallery = Gallery(store, device, settings.cached_checkpoints, settings.stock, first, settings.store_limit)
         drawing = Drawing(gallery, threads, settings.drawing_wait_seconds, settings.file_cache)
         has_shares = keyring is not None and len(keyring.names) > 1
         desk = JobDesk.connect(settings.redis_url, settings.queue_limit, has_shares)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from models import bundled
-from models.checkpoints import Manifest
+from models.checkpoints import Manifest, Unusable
 from models.config import WHOLE, TrainingConfig
 from models.history import Record
 from models.serving import Choice
@@ -124,9 +124,33 @@ class CheckpointView(Manifest):
         return cls(**dict(manifest), size=manifest.total_size, links=links)
 
 
+class UnusableCheckpoint(BaseModel):
+    """A checkpoint that exists and cannot be used."""
+
+    id: str
+    job: str
+    epoch: int
+    reason: str = Field(description="What is wrong with its manifest.")
+    written_by_another_version: bool = Field(
+        description="If true, it is whole and is never deleted; another version of the program can use it."
+    )
+
+    @classmethod
+    def of(cls, found: Unusable) -> "UnusableCheckpoint":
+        job, epoch = found.checkpoint
+        return cls(
+            id=str(found.checkpoint),
+            job=job,
+            epoch=epoch,
+            reason=found.reason,
+            written_by_another_version=not found.understood,
+        )
+
+
 class CheckpointList(BaseModel):
     serving: str | None = Field(description="The checkpoint that `latest` names in this process.")
     checkpoints: list[CheckpointView] = Field(description="Newest first.")
+    unusable: list[UnusableCheckpoint] = Field([], description="Those that exist and cannot be used, and why.")
 
 
 class JobsQuery(BaseModel):

@@ -10,8 +10,11 @@ from pathlib import Path
 from models.checkpoints import CheckpointStore
 from models.datasets import Part, part_path, unpack_part
 from models.files import write_durably
+from models.storage.reading import RECORD_BYTES, Damaged, read_bytes
+from models.storage.shelf import FenceDamaged
 
 PREFIX = "part-"
+BYTES_A_DIGIT = 1000  # at most: 784 pixels, which compression may enlarge a little, and a byte of redraws
 
 
 class Contributions:
@@ -23,7 +26,10 @@ class Contributions:
 
     def reach(self, fence: int) -> bool:
         """Say whether whoever has this token finds what is left here: not so where each has a folder of its own."""
-        return self.shelf.fence(self.job).token == fence
+        try:
+            return self.shelf.fence(self.job).token == fence
+        except FenceDamaged:
+            return False
 
     def names(self) -> set[str]:
         """List the parts that lie here, intact or not."""
@@ -35,8 +41,8 @@ class Contributions:
     def bring(self, part: Part, workshop: Path) -> bool:
         """Bring a part into the workshop. Says whether it was here, and intact."""
         try:
-            data = self.shelf.read(self._name(part.name))
-        except FileNotFoundError:
+            data = read_bytes(self.shelf, self._name(part.name), part.digits * BYTES_A_DIGIT + RECORD_BYTES)
+        except (FileNotFoundError, Damaged):
             return False
         if unpack_part(data, part) is None:
             return False

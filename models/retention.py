@@ -1,33 +1,127 @@
-"""A budget of bytes for checkpoints: beyond it the oldest runs are thinned to the epoch they ended with."""
+"""A budget of bytes over everything in the store, and what is deleted to stay in it. Free of torch.
 
+In this order: temporary files, resume states of ended jobs, epochs of the oldest runs but the last of each run.
+Training data, generated data sets, and what is served, pinned, best or being read are never deleted. JSON records, a
+few kB each, are not counted.
+"""
+
+import re
 import time
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator
 from itertools import groupby
+from typing import NamedTuple
 
-from models.checkpoints import CheckpointStore, Manifest
+from models.checkpoints import DATASET, CheckpointId, CheckpointStore, Manifest
+from models.contributions import PREFIX
+from models.resume_states import STATE_FILE
 from models.serving import best, pinned, read_choice
+from models.storage.reading import BadRecord
+from models.storage.shelf import StoredFile
 
 GRACE_SECONDS = 600  # a checkpoint this young may just be being read
+TEMPORARY_SECONDS = 3600  # after which no writer is still at it
+BYTES_A_DIGIT = 400  # of a generated data set
 
 
-def thin_out(store: CheckpointStore, limit: int) -> list[str]:
-    """Delete checkpoints, oldest run first, until all together take at most `limit` bytes or nothing may go.
+class StoreFull(Exception):
+    """What may not be deleted exceeds the budget. The message names the bytes."""
 
-    The last epoch of every run stays, and so do what is served, what `latest` names and the
-    best. Returns the ids of what went.
+
+class Deletion(NamedTuple):
+    what: str  # the checkpoint's id, or a sentence
+    size: int  # bytes
+    delete: Callable[[], None]
+
+
+class Usage:
+    """The bytes in the store by what they are."""
+
+    def __init__(self, files: list[StoredFile]) -> None:
+        self.temporary = [file for file in files if not file.placed]
+        self.states: defaultdict[str, list[StoredFile]] = defaultdict(list)
+        self.checkpoints: defaultdict[CheckpointId, int] = defaultdict(int)
+        self.datasets = 0
+        for file in files:
+            if file.placed:
+                self._add(file)
+
+    def _add(self, file: StoredFile) -> None:
+        match file.name.split("/"):
+            case [job, name] if STATE_FILE.fullmatch(name):
+                self.states[job].append(file)
+            case [_, name] if name.startswith(PREFIX):
+                self.datasets += file.size
+            case [_, folder, *_] if folder == DATASET:
+                self.datasets += file.size
+            case [job, folder, name] if re.fullmatch(r"\d{3,4}", folder) and not name.endswith(".json"):
+                self.checkpoints[CheckpointId(job, int(folder))] += file.size
+
+    @property
+    def total(self) -> int:
+        states = sum(file.size for files in self.states.values() for file in files)
+        return states + self.datasets + sum(self.checkpoints.values()) + sum(file.size for file in self.temporary)
+
+
+def thin_out(store: CheckpointStore, limit: int, unfinished: Collection[str] | None = None) -> list[str]:
+    """Delete in the order above until all together take at most `limit` bytes or nothing may go.
+
+    `unfinished` are the jobs that have not ended; if they are not known, no state is deleted. Returns the ids of the
+    checkpoints and the descriptions of the states that went. Raises OSError.
     """
-    manifests = store.manifests()
-    kept = {store.latest(), best(store), pinned(store, read_choice(store))}
-    total = sum(manifest.total_size for manifest in manifests)
-    deleted: list[str] = []
-    for _job, run in groupby(manifests, key=lambda manifest: manifest.job):
-        for manifest in list(run)[:-1]:
-            if total <= limit:
-                return deleted
-            if manifest.checkpoint not in kept and _is_old(manifest):
-                store.shelf.remove(manifest.checkpoint.folder)
-                deleted.append(manifest.id)
-                total -= manifest.total_size
+    usage = Usage(store.shelf.files())
+    total, deleted = usage.total, []
+    if old := [file for file in usage.temporary if file.age > TEMPORARY_SECONDS]:
+        store.shelf.clear(old)
+        total -= sum(file.size for file in old)
+    for deletion in deletions(store, usage, unfinished) if total > limit else ():
+        if total <= limit:
+            break
+        deletion.delete()
+        deleted.append(deletion.what)
+        total -= deletion.size
     return deleted
+
+
+def check_room(store: CheckpointStore, limit: int, unfinished: Collection[str], needed: int = 0) -> None:
+    """Raises StoreFull if `needed` more bytes do not fit even after everything that may go has gone, and OSError."""
+    usage = Usage(store.shelf.files())
+    total = usage.total - sum(file.size for file in usage.temporary if file.age > TEMPORARY_SECONDS)
+    if total + needed <= limit:
+        return
+    rest = total - sum(deletion.size for deletion in deletions(store, usage, unfinished))
+    if rest + needed <= limit:
+        return
+    wanted = f" and this needs about {needed:,} more" if needed else ""
+    raise StoreFull(
+        f"the store holds {rest:,} bytes that are not deleted automatically{wanted}, and ACGAN_STORE_LIMIT is "
+        f"{limit:,}: delete data sets, jobs or checkpoints, or raise the limit"
+    )
+
+
+def deletions(store: CheckpointStore, usage: Usage, unfinished: Collection[str] | None) -> Iterator[Deletion]:
+    """What may be deleted, in order."""
+    if unfinished is not None:
+        for job, files in sorted(usage.states.items(), key=lambda item: -max(file.age for file in item[1])):
+            if job not in unfinished:
+                size = sum(file.size for file in files)
+                yield Deletion(f"the resume state of {job}", size, lambda job=job: store.delete_state(job))  # type: ignore[misc]
+    for manifest in old_epochs(store):
+        size = usage.checkpoints[manifest.checkpoint]
+        yield Deletion(manifest.id, size, lambda gone=manifest: store.shelf.remove(gone.checkpoint.folder))  # type: ignore[misc]
+
+
+def old_epochs(store: CheckpointStore) -> Iterator[Manifest]:
+    """Checkpoints that may go, oldest run first: none while it cannot be read what is served."""
+    try:
+        choice = read_choice(store)
+    except BadRecord:
+        return
+    kept = {store.latest(), best(store), pinned(store, choice), *store.being_read}
+    for _job, run in groupby(store.manifests(), key=lambda manifest: manifest.job):
+        for manifest in list(run)[:-1]:
+            if manifest.checkpoint not in kept and _is_old(manifest):
+                yield manifest
 
 
 def _is_old(manifest: Manifest) -> bool:

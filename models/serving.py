@@ -1,11 +1,12 @@
-"""Which checkpoint `latest` names to whoever asks for digits: one small file beside the checkpoints, free of torch."""
+"""Which checkpoint `latest` names to a caller that asks for digits: one small file beside the checkpoints, no torch."""
 
 from contextlib import suppress
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from models.checkpoints import CheckpointId, CheckpointNotFound, CheckpointStore, Manifest
+from models.storage.reading import read_record
 
 CHOICE = "serving.json"
 FIGURE = "frechet_distance"  # what `best` is judged by: smaller is better
@@ -20,11 +21,12 @@ class Choice(BaseModel):
     checkpoint: str | None = None
 
 
-def read_choice(store: CheckpointStore) -> Choice:
+def read_choice(store: CheckpointStore) -> Choice | None:
+    """Return what was chosen, None if nothing ever was. Raises BadRecord, Unreadable and Unreachable."""
     try:
-        return Choice.model_validate_json(store.shelf.read(CHOICE))
-    except (FileNotFoundError, ValidationError):  # damaged only by a hand or a broken disk
-        return Choice()
+        return read_record(store.shelf, CHOICE, Choice)
+    except FileNotFoundError:
+        return None
 
 
 def write_choice(store: CheckpointStore, choice: Choice) -> None:
@@ -32,9 +34,9 @@ def write_choice(store: CheckpointStore, choice: Choice) -> None:
     store.shelf.write(CHOICE, choice.model_dump_json().encode())
 
 
-def pinned(store: CheckpointStore, choice: Choice) -> CheckpointId | None:
+def pinned(store: CheckpointStore, choice: Choice | None) -> CheckpointId | None:
     """Find what is pinned, unless it is gone."""
-    if choice.policy == "pinned" and choice.checkpoint:
+    if choice and choice.policy == "pinned" and choice.checkpoint:
         with suppress(CheckpointNotFound):
             checkpoint = CheckpointId.parse(choice.checkpoint)
             if store.stands(checkpoint):

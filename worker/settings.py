@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from models.checkpoints import CheckpointStore
 from models.config import MIRRORS
 from models.files import make_private
+from models.storage.folder import FolderShelf
 
 OBJECT_STORAGE = ("s3://", "gs://", "az://")
 
@@ -101,7 +102,7 @@ class WorkerSettings(BaseSettings):
         """Object storage is not asked yet. Raises ValueError where its address has no bucket, or the like."""
         self.protect_home()
         if not self.is_far:
-            return CheckpointStore(self.store_dir)
+            return CheckpointStore(FolderShelf(self.store_dir, self.store_seconds))
         from models.storage.cache import Cache
         from models.storage.objects import ObjectShelf  # obstore is an extra
 

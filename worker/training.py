@@ -10,13 +10,22 @@ from structlog.contextvars import bind_contextvars, bound_contextvars
 
 from models import memory
 from models.acceleration import describe, find_device
-from models.checkpoints import CheckpointDamaged, CheckpointNotFound, CheckpointStore, Superseded
+from models.checkpoints import (
+    CheckpointDamaged,
+    CheckpointNotFound,
+    CheckpointStore,
+    JobConflict,
+    StateDeleted,
+    Superseded,
+)
 from models.data import DatasetUnavailable, load_dataset
 from models.devices import DeviceOutOfMemory, DeviceUnavailable
 from models.history import Hopeless, Progress
+from models.job_entry import fingerprint
 from models.quality import digits_worth, find_assessor
 from models.retention import thin_out
 from models.snapshot import EpochSnapshot
+from models.storage.reading import Unreadable
 from models.storage.shelf import Unreachable
 from models.trainer import Trainer
 from models.weights import InvalidWeights
@@ -30,6 +39,7 @@ from worker.lease import Cancelled, Lease
 from worker.patience import persist
 from worker.settings import WorkerSettings
 from worker.storing import Stubborn
+from worker.unfinished import unfinished
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +51,9 @@ FAILURES = (  # whose message says all there is to say
     DeviceUnavailable,
     Hopeless,
     InvalidWeights,
+    JobConflict,
     OSError,
+    StateDeleted,
 )
 
 
@@ -55,7 +67,7 @@ def run_next_job(settings: WorkerSettings, knock: Callable[[RunsOn], None] = lam
     takes = taken_by(kind_of(str(device)))
     bench, store = JobBench.connect(settings.redis_url), settings.open_store()
     try:
-        while (claim := bench.claim(settings.lease_seconds, store.highest_fence(), takes)) is None:
+        while (claim := bench.claim(settings.lease_seconds, lowest_fence(store), takes)) is None:
             if not Helper(bench, store, settings, takes, knock).help():
                 logger.info("knocked, but no job waits")
                 return None
@@ -81,6 +93,18 @@ def run_next_job(settings: WorkerSettings, knock: Callable[[RunsOn], None] = lam
         metrics.tell(metrics.IMAGES_PER_SECOND, 0)
         bench.close()
         memory.release(device)  # for the next job, and for other workers on this device
+
+
+def lowest_fence(store: CheckpointStore) -> int:
+    """The store's highest token; 0 if it cannot be read: the job is then claimed, and its record says why it waits.
+
+    Raises Unreachable.
+    """
+    try:
+        return store.highest_fence()
+    except Unreadable as error:
+        logger.error("the store's fence: %s", error)
+        return 0
 
 
 def told_as(claim: Claim) -> AbstractContextManager[None]:
@@ -138,7 +162,8 @@ def take_over(bench: JobBench, lease: Lease, store: CheckpointStore) -> None:
 
     def take() -> None:
         try:
-            store.take(claim.job.id, claim.fence)
+            computes = fingerprint(claim.job.config, claim.job.order)
+            store.take(claim.job.id, claim.fence, computes, has_results=bool(claim.told))
         except Unreachable:
             raise
         except TimeoutError as error:
@@ -209,7 +234,7 @@ def publish_and_record(
     if record.refused:
         logger.warning("job %s: epoch %d is not served: %s", claim.job.id, result.epoch, record.refused)
     logger.info("job %s: epoch %d\n%s", claim.job.id, result.epoch, result.losses.table())
-    keep_within_budget(keeper.store, limit)
+    keep_within_budget(bench, keeper.store, limit)
 
 
 def drop_state(store: CheckpointStore, claim: Claim) -> None:
@@ -221,9 +246,9 @@ def drop_state(store: CheckpointStore, claim: Claim) -> None:
         logger.warning("job %s: its state stays: %s", claim.job.id, error)
 
 
-def keep_within_budget(store: CheckpointStore, limit: int) -> None:
+def keep_within_budget(bench: JobBench, store: CheckpointStore, limit: int) -> None:
     try:
-        for checkpoint in thin_out(store, limit):
-            logger.info("deleted %s: beyond ACGAN_STORE_LIMIT", checkpoint)
-    except OSError as error:  # housekeeping is not worth a run
+        for deleted in thin_out(store, limit, unfinished(bench.redis)):
+            logger.info("deleted %s: beyond ACGAN_STORE_LIMIT", deleted)
+    except (OSError, redis.RedisError) as error:  # housekeeping is not worth a run
         logger.warning("checkpoints beyond ACGAN_STORE_LIMIT stay: %s", error)

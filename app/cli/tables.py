@@ -58,6 +58,9 @@ def checkpoints_table(found: CheckpointList) -> Table:
             f"{each.size / 1e6:.1f}",
             "served" if each.id == found.serving else "refused" if each.refused else "",
         )
+    for other in found.unusable:
+        what = "of another version" if other.written_by_another_version else "damaged"
+        table.add_row(other.id, "-", "-", "-", "-", what)
     if found.serving not in {each.id for each in found.checkpoints}:
         table.caption = f"{found.serving or 'nothing'} is served"
         table.caption_justify = "left"

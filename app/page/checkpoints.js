@@ -14,12 +14,13 @@ export async function show(root, _at, signal) {
   root.append(title("Checkpoints"), served, list);
 
   const update = async () => {
-    const [choice, { checkpoints }] = await Promise.all([get("/serving", signal), get("/checkpoints", signal)]);
+    const [choice, { checkpoints, unusable = [] }] = await Promise.all([get("/serving", signal), get("/checkpoints", signal)]);
     if (signal.aborted) return;
     served.replaceChildren(...serving(choice, checkpoints, serve));
     const open = new Set([...list.querySelectorAll("details[open]")].map((each) => each.dataset.job));
     const groups = grouped(checkpoints).map(([job, found], at) => group(job, found, choice, serve, list.children.length ? open.has(job) : at === 0 || found.some((each) => each.id === choice.serving)));
-    list.replaceChildren(...(groups.length ? groups : [notice("Nothing was published yet. Each epoch of a run publishes one.", h("a", { class: "button primary", href: "#/new" }, "Start a run"))]));
+    const others = unusable.map((each) => notice(`${each.id} cannot be used: ${each.reason}`));
+    list.replaceChildren(...others, ...(groups.length ? groups : [notice("Nothing was published yet. Each epoch of a run publishes one.", h("a", { class: "button primary", href: "#/new" }, "Start a run"))]));
   };
   const serve = async (order) => {
     const now = await put("/serving", order);

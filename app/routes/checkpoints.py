@@ -1,5 +1,6 @@
 """The registry of what has been published."""
 
+from contextlib import suppress
 from typing import Annotated
 
 import anyio.to_thread
@@ -8,10 +9,13 @@ from fastapi.openapi.models import Example
 
 from app.dependencies import ServicesDep
 from app.routes.guarded import GuardedRoute
-from app.schemas import CheckpointList, CheckpointView, Serving, ServingOrder
+from app.schemas import CheckpointList, CheckpointView, Serving, ServingOrder, UnusableCheckpoint
+from app.serving.deletion import delete_checkpoint
 from app.serving.gallery import ROLES
 from models.checkpoints import CheckpointId
 from models.serving import Choice
+from worker.store import JobNotFound
+from worker.unfinished import read_unfinished
 
 router = APIRouter(tags=["checkpoints"], route_class=GuardedRoute)
 
@@ -24,11 +28,12 @@ EXAMPLES: dict[str, Example] = {
 
 @router.get("/checkpoints")
 async def checkpoints(services: ServicesDep) -> CheckpointList:
-    """List every checkpoint that stands, newest first, and say which one is being served."""
-    manifests = await anyio.to_thread.run_sync(services.gallery.manifests)
+    """List every checkpoint that exists, newest first, and which one is served; and those that cannot be used."""
+    manifests, unusable = await anyio.to_thread.run_sync(services.gallery.survey)
     return CheckpointList(
         serving=services.gallery.serving,
         checkpoints=[CheckpointView.of(manifest) for manifest in reversed(manifests)],
+        unusable=[UnusableCheckpoint.of(found) for found in unusable],
     )
 
 
@@ -39,6 +44,17 @@ async def checkpoint(services: ServicesDep, checkpoint: str) -> CheckpointView:
         return CheckpointView.of((await services.gallery.find(checkpoint)).manifest)
     manifest = await anyio.to_thread.run_sync(services.gallery.manifest, CheckpointId.parse(checkpoint))
     return CheckpointView.of(manifest)
+
+
+@router.delete("/checkpoints/{checkpoint}", status_code=204)
+async def delete(services: ServicesDep, checkpoint: str) -> None:
+    """Delete a checkpoint's files. 409 if it is served, pinned, the newest or being read, or if a job needs it."""
+    ids = await read_unfinished(services.desk.redis)
+    jobs = []
+    for job_id in ids:
+        with suppress(JobNotFound):  # it was deleted a moment ago
+            jobs.append(await services.desk.get(job_id))
+    await delete_checkpoint(services.gallery, CheckpointId.parse(checkpoint), jobs)
 
 
 @router.get("/serving")

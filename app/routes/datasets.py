@@ -24,11 +24,14 @@ from app.routes.training import IdempotencyKey, accepted
 from app.schemas import JobsQuery
 from app.wire import etags, ranges
 from app.wire.ordering import FILE_NAME, DatasetList, DatasetView, WantedDataset
-from models.checkpoints import CheckpointStore
+from models.checkpoints import DATASET, CheckpointStore
 from models.contributions import Contributions
 from models.datasets import MANIFEST, DatasetManifest
+from models.retention import BYTES_A_DIGIT
+from models.storage.reading import parse, read_bytes
 from worker.jobs import ENDED, Job
 from worker.store import JobNotFound, NotNow, Order
+from worker.unfinished import read_unfinished
 
 TRAIN_IMAGES = "train-images-idx3-ubyte.gz"
 PIECE = 2**20  # bytes
@@ -64,6 +67,8 @@ async def order(
     await services.desk.ping()
     exhibit = await services.gallery.find(wanted.checkpoint)
     dataset = wanted.order(exhibit.id)
+    ids = await read_unfinished(services.desk.redis)
+    await services.gallery.budget.check(ids, dataset.digits * BYTES_A_DIGIT)
     recipe = exhibit.manifest.config
     entry = Order(recipe, wanted.priority, wanted.runs_on, caller, dataset=dataset, idempotency_key=idempotency_key)
     job = await services.desk.create(entry)
@@ -132,10 +137,10 @@ async def dataset_file(
     def look() -> tuple[str, int] | None:
         """Name what is there by its bytes, and say how many they are."""
         try:
-            told = store.read_dataset(job_id, MANIFEST)
+            told = read_bytes(store.shelf, f"{job_id}/{DATASET}/{MANIFEST}")
         except FileNotFoundError:
             return None
-        manifest = DatasetManifest.model_validate_json(told)
+        manifest = parse(told, DatasetManifest, f"the manifest of data set {job_id}")
         tag = etags.name(manifest.model_dump_json().encode() + file.encode())
         if file == MANIFEST:
             return tag, len(told)

@@ -1,6 +1,7 @@
 """Runs: start one, stop it, let it go on, run it once more."""
 
 import logging
+from contextlib import suppress
 from typing import Annotated
 
 import anyio.to_thread
@@ -8,9 +9,20 @@ from fastapi import APIRouter, Body, Header, Response
 from kombu.exceptions import OperationalError
 from structlog.contextvars import bind_contextvars
 
-from app.dependencies import Caller, JobId, MayStart, NoNull, OwnsJob, Services, ServicesDep, WithinWorkRate
+from app.dependencies import (
+    Caller,
+    JobId,
+    MayStart,
+    NoNull,
+    OwnsJob,
+    Services,
+    ServicesDep,
+    WithinBudget,
+    WithinWorkRate,
+)
 from app.routes.guarded import GuardedRoute
 from app.schemas import JobView, TrainingOrder
+from models.checkpoints import CheckpointDamaged, CheckpointStore
 from worker.jobs import Job
 from worker.queue import knock
 from worker.store import Order
@@ -38,7 +50,7 @@ IdempotencyKey = Annotated[
 ]
 
 
-@router.post("/train", status_code=202, dependencies=[MayStart, WithinWorkRate, NoNull])
+@router.post("/train", status_code=202, dependencies=[MayStart, WithinWorkRate, NoNull, WithinBudget])
 async def train(
     services: ServicesDep,
     response: Response,
@@ -58,14 +70,21 @@ async def cancel(services: ServicesDep, job_id: JobId) -> JobView:
     return JobView.of(await services.desk.cancel(job_id))
 
 
-@router.post("/jobs/{job_id}/resume", status_code=202, dependencies=[OwnsJob, WithinWorkRate])
+@router.post("/jobs/{job_id}/resume", status_code=202, dependencies=[OwnsJob, WithinWorkRate, WithinBudget])
 async def resume(services: ServicesDep, response: Response, job_id: JobId) -> JobView:
     """Let a run that failed or was cancelled go on from where it stopped, as if it had not."""
     await services.desk.ping()
+    await anyio.to_thread.run_sync(check_state, services.store, job_id)
     return await accepted(await services.desk.resume(job_id), services, response)
 
 
-@router.post("/jobs/{job_id}/retry", status_code=202, dependencies=[OwnsJob, WithinWorkRate])
+def check_state(store: CheckpointStore, job_id: str) -> None:
+    """Raises StateDeleted if the run could only begin from its start. What cannot be read, its worker reports."""
+    with suppress(OSError, CheckpointDamaged):
+        store.check_state(job_id)
+
+
+@router.post("/jobs/{job_id}/retry", status_code=202, dependencies=[OwnsJob, WithinWorkRate, WithinBudget])
 async def retry(services: ServicesDep, response: Response, caller: Caller, job_id: JobId) -> JobView:
     """Run a job's recipe once more, from the start, as a new job that names the old one in `retry_of`."""
     await services.desk.ping()

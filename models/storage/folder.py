@@ -1,26 +1,35 @@
 """A folder on a disk as shelf: durable by fsync, whole by rename, one after the other by a lock."""
 
+import errno
 import fcntl
 import os
 import shutil
+import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
 from models.files import sync_folder, write_durably
-from models.storage.shelf import MANIFEST, Fence, Folder, Result
+from models.storage.deadline import READ_SECONDS, Deadline
+from models.storage.reading import Damaged, read_bytes, read_token
+from models.storage.shelf import MANIFEST, Fence, Folder, Result, StoredFile, StoreReplaced, TooLarge
 
 FENCE = "fence"
 LOCK_SECONDS = 10.0
+AT_ONCE = 64  # files that are read within one time limit
 
 
 class FolderShelf:
     """Folders are staged as `<job>/.<folder>.<token>`, and placed by a rename."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, seconds: float = READ_SECONDS) -> None:
+        """`seconds` is how long one read may take."""
         self.root = root
+        self._within = Deadline(seconds)
+        self._existed = False  # whether this process has seen the root
 
     def path(self, folder: Folder) -> Path:
         return self.root / folder.job / folder.name
@@ -28,32 +37,61 @@ class FolderShelf:
     # ----------------------------------------------------------------------------
     # Files.
 
-    def read(self, name: str, start: int = 0, end: int | None = None) -> bytes:
+    def read(self, name: str, start: int = 0, end: int | None = None, limit: int | None = None) -> bytes:
+        length = None if end is None else end - start
+        return self._within(f"{name} cannot be read", partial(self._read, name, start, length, limit))
+
+    def _read(self, name: str, start: int = 0, length: int | None = None, limit: int | None = None) -> bytes:
         try:
-            with (self.root / name).open("rb") as file:
-                file.seek(start)
-                return file.read(-1 if end is None else end - start)
-        except NotADirectoryError as error:
+            with open_regular(self.root / name) as descriptor:
+                size = os.fstat(descriptor).st_size
+                if limit is not None and size > limit:
+                    raise TooLarge(errno.EFBIG, f"has {size} bytes and may have {limit}", name)
+                self._existed = True
+                return pread(descriptor, start, size - start if length is None else min(length, size - start))
+        except (FileNotFoundError, NotADirectoryError) as error:
+            self._check_root()
             raise FileNotFoundError(*error.args) from error
 
-    def read_again(self, name: str) -> bytes:
-        return self.read(name)
+    def _check_root(self) -> None:
+        """Raises StoreReplaced if the root has gone since this process saw it: an absent store is not an empty one."""
+        if self.root.is_dir():
+            self._existed = True
+        elif self._existed:
+            raise StoreReplaced(f"the store {self.root} is gone: it was renamed, deleted or is no longer mounted")
 
-    def read_each(self, folders: list[Folder], name: str) -> list[bytes]:
-        found = []
+    def read_again(self, name: str, limit: int | None = None) -> bytes:
+        return self.read(name, limit=limit)
+
+    def read_each(self, folders: list[Folder], name: str, limit: int) -> list[tuple[Folder, bytes | OSError]]:
+        found: list[tuple[Folder, bytes | OSError]] = []
+        for first in range(0, len(folders), AT_ONCE):
+            some = folders[first : first + AT_ONCE]
+            found += self._within(f"{name} of {some[0]} cannot be read", partial(self._read_some, some, name, limit))
+        return found
+
+    def _read_some(self, folders: list[Folder], name: str, limit: int) -> list[tuple[Folder, bytes | OSError]]:
+        found: list[tuple[Folder, bytes | OSError]] = []
         for folder in folders:
-            with suppress(OSError):
-                found.append(self.read(f"{folder}/{name}"))
+            try:
+                found.append((folder, self._read(f"{folder}/{name}", limit=limit)))
+            except (FileNotFoundError, StoreReplaced):
+                self._check_root()
+            except OSError as error:
+                found.append((folder, error))
         return found
 
     def write(self, name: str, data: bytes) -> None:
+        self._check_root()
         write_durably(self.root / name, data)
 
     def change(self, name: str, change: Callable[[bytes | None], bytes | None]) -> None:
         try:
-            old = self.read(name)
+            old = read_bytes(self, name)
         except FileNotFoundError:
             old = None
+        except Damaged:
+            old = b""  # too large: of no use
         new = change(old)
         if new is not None:
             self.write(name, new)
@@ -62,18 +100,47 @@ class FolderShelf:
         (self.root / name).unlink(missing_ok=True)
 
     def names(self, job: str) -> list[str]:
-        folder = self.root / job
-        return [path.name for path in folder.iterdir() if path.is_file()] if folder.is_dir() else []
+        def look() -> list[str]:
+            folder = self.root / job
+            return [path.name for path in folder.iterdir() if path.is_file()] if folder.is_dir() else []
+
+        return self._within(f"{job} cannot be listed", look)
+
+    def files(self) -> list[StoredFile]:
+        return self._within(f"the store {self.root} cannot be listed", lambda: list(self._walk()))
+
+    def _walk(self) -> Iterator[StoredFile]:
+        now = time.time()
+        for parent, _, names in os.walk(self.root):
+            place = Path(parent).relative_to(self.root)
+            staged = any(part.startswith(".") for part in place.parts)
+            for name in names:
+                with suppress(FileNotFoundError):
+                    found = (self.root / place / name).lstat()
+                    temporary = staged or (name.startswith(".") and name.endswith(".tmp"))
+                    yield StoredFile(str(place / name), found.st_size, now - found.st_mtime, not temporary)
+
+    def clear(self, files: list[StoredFile]) -> None:
+        for path in [self.root / file.name for file in files if not file.placed]:
+            path.unlink(missing_ok=True)
+            with suppress(OSError):  # a folder of several files goes with its last one
+                if path.parent.name.startswith("."):
+                    path.parent.rmdir()
 
     # ----------------------------------------------------------------------------
     # Folders.
 
     def folders(self, job: str | None = None) -> list[Folder]:
+        return self._within("the checkpoints cannot be listed", partial(self._folders, job))
+
+    def _folders(self, job: str | None) -> list[Folder]:
+        self._check_root()
         found = self.root.glob(f"*/*/{MANIFEST}") if job is None else (self.root / job).glob(f"*/{MANIFEST}")
         places = [path.parent for path in found]
         return [Folder(place.parent.name, place.name) for place in places if not place.name.startswith(".")]
 
     def stage(self, folder: Folder, token: int, files: Mapping[str, bytes]) -> str:
+        self._check_root()
         beside = self.path(folder).with_name(f".{folder.name}.{token}")
         shutil.rmtree(beside, ignore_errors=True)
         try:
@@ -84,12 +151,19 @@ class FolderShelf:
             raise
         return str(beside)
 
+    def complete(self, staged: str, name: str, data: bytes) -> None:
+        write_durably(Path(staged) / name, data)
+
     def place(self, staged: str, folder: Folder, fence: Fence) -> None:
         place = self.path(folder)
-        shutil.rmtree(place, ignore_errors=True)  # without a manifest that can be read, it is none
+        damaged = place.with_name(f".{folder.name}.damaged")
+        shutil.rmtree(damaged, ignore_errors=True)
+        with suppress(FileNotFoundError):
+            os.rename(place, damaged)
         os.rename(staged, place)
         sync_folder(place.parent)
         sync_folder(self.root)
+        shutil.rmtree(damaged, ignore_errors=True)
 
     def discard(self, staged: str) -> None:
         if staged:
@@ -113,6 +187,7 @@ class FolderShelf:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """Hold the folder's lock. Raises TimeoutError where somebody who was stopped holds it."""
+        self._check_root()
         self.root.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self.root / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
         deadline = time.monotonic() + LOCK_SECONDS
@@ -131,8 +206,8 @@ class FolderShelf:
 
     def fence(self, job: str) -> Fence:
         try:
-            return Fence(int(self.read(f"{job}/{FENCE}")))
-        except (FileNotFoundError, ValueError):  # only a broken disk can make it something else than a number
+            return Fence(read_token(self, f"{job}/{FENCE}"))
+        except FileNotFoundError:
             return Fence(0)
 
     def raise_fence(self, job: str, token: int, fence: Fence) -> None:
@@ -147,4 +222,26 @@ class FolderShelf:
         return self.path(folder)
 
     def deliver(self, folder: Folder, token: int, held: Callable[[], Fence]) -> None:
-        """It lies there already."""
+        """It is in its place already."""
+        held()
+
+
+@contextmanager
+def open_regular(path: Path) -> Iterator[int]:
+    """Open a regular file to read it; never waits for the other end of a pipe. Raises OSError for anything else."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "is not a regular file", str(path))
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def pread(descriptor: int, start: int, length: int) -> bytes:
+    """Read `length` bytes, or fewer if the file ends before."""
+    pieces = []
+    while length > 0 and (piece := os.pread(descriptor, length, start)):
+        pieces.append(piece)
+        start, length = start + len(piece), length - len(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)

@@ -19,47 +19,27 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import obstore
 from obstore.store import from_url
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from models.storage.asking import Changed, asking
 from models.storage.cache import Cache
-from models.storage.shelf import MANIFEST, Fence, Folder, Result, Unreachable
+from models.storage.ledger import LEDGERS, Known, Ledger, Seen, stored_file
+from models.storage.reading import RECORD_BYTES, Unreadable
+from models.storage.shelf import MANIFEST, Fence, Folder, Result, StoredFile, TooLarge, Unreachable
 
 if TYPE_CHECKING:
     from obstore import PutMode, UpdateVersion
     from obstore.store import ObjectStore
 
-LEDGERS = "ledgers"
 AT_ONCE = 8  # requests
 PARTS_AT_ONCE = 4  # of 5 MB each: all of them share the line, and each has its time
 PATIENCE_SECONDS = 60.0  # for others who change the same
 FRESH_SECONDS = 1.0  # that a ledger is good for reading: nothing that it names changes
 PAUSE_SECONDS = 0.02  # at most, before the first new try where others changed the same; doubled each time
-
-
-class Ledger(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    revision: int = 0  # two ledgers never have the same bytes, and so never the same ETag
-    token: int = 0
-    folders: dict[str, str] = {}  # name -> where its objects are
-
-
-class Seen(NamedTuple):
-    ledger: Ledger
-    mode: "PutMode"
-
-
-class Known(NamedTuple):
-    """A ledger as it was read last."""
-
-    tag: str | None  # ETag
-    ledger: Ledger
-    at: float
 
 
 class ObjectShelf:
@@ -96,33 +76,40 @@ class ObjectShelf:
     # ----------------------------------------------------------------------------
     # Files.
 
-    def read(self, name: str, start: int = 0, end: int | None = None) -> bytes:
+    def read(self, name: str, start: int = 0, end: int | None = None, limit: int | None = None) -> bytes:
         whole = start == 0 and end is None
         key = self._key(name, FRESH_SECONDS if whole else math.inf)
-        kept = self.cache.get(key) if whole and _is_in_folder(name) else None
-        return self._fetch(name, key, start, end) if kept is None else kept
+        kept = self.cache.get(key, limit) if whole and _is_in_folder(name) else None
+        return self._fetch(name, key, start, end, limit) if kept is None else kept
 
-    def read_each(self, folders: list[Folder], name: str) -> list[bytes]:
-        def read(folder: Folder) -> bytes | None:
+    def read_each(self, folders: list[Folder], name: str, limit: int) -> list[tuple[Folder, bytes | OSError]]:
+        def read(folder: Folder) -> tuple[Folder, bytes | OSError] | None:
             try:
-                return self.read(f"{folder}/{name}")
+                return folder, self.read(f"{folder}/{name}", limit=limit)
             except Unreachable:  # that it cannot be read just now does not mean that it is not there
                 raise
-            except OSError:
-                return None
+            except FileNotFoundError as error:  # removed meanwhile, unless its ledger still names it
+                return (folder, error) if folder in self.folders(folder.job) else None
+            except OSError as error:
+                return folder, error
 
-        return [data for data in self._threads.map(read, folders) if data is not None]
+        return [found for found in self._threads.map(read, folders) if found is not None]
 
-    def read_again(self, name: str) -> bytes:
+    def read_again(self, name: str, limit: int | None = None) -> bytes:
         key = self._key(name)
         self.cache.forget(key)
-        return self._fetch(name, key)
+        return self._fetch(name, key, limit=limit)
 
-    def _fetch(self, name: str, key: str, start: int = 0, end: int | None = None) -> bytes:
+    def _fetch(self, name: str, key: str, start: int = 0, end: int | None = None, limit: int | None = None) -> bytes:
         with asking(f"{name} cannot be read"):
             if end is not None:
                 return bytes(obstore.get_range(self.objects, key, start=start, end=end))
-            data = bytes(obstore.get(self.objects, key).bytes())
+            found = obstore.get(self.objects, key)
+        size = found.meta["size"]
+        if limit is not None and size > limit:
+            raise TooLarge(errno.EFBIG, f"has {size} bytes and may have {limit}", name)
+        with asking(f"{name} cannot be read"):
+            data = bytes(found.bytes())
         if start == 0 and _is_in_folder(name):
             self.cache.keep(key, data)
         return data[start:]
@@ -144,6 +131,19 @@ class ObjectShelf:
 
     def names(self, job: str) -> list[str]:
         return self._list(job)[1]
+
+    def files(self) -> list[StoredFile]:
+        with asking("the store cannot be listed"):
+            listed = [meta for page in obstore.list(self.objects) for meta in page]
+        places = {(folder.job, place): folder.name for folder, place in self._placed().items()}
+        return [stored_file(meta, places) for meta in listed]
+
+    def _placed(self) -> dict[Folder, str]:
+        ledgers = {job: self._seen(job).ledger for job in {folder.job for folder in self.folders()}}
+        return {Folder(job, name): place for job, ledger in ledgers.items() for name, place in ledger.folders.items()}
+
+    def clear(self, files: list[StoredFile]) -> None:
+        self._delete([file.name for file in files if not file.placed])
 
     # ----------------------------------------------------------------------------
     # Folders.
@@ -170,11 +170,15 @@ class ObjectShelf:
         try:
             others = [(f"{staged}/{name}", data) for name, data in files.items() if name != MANIFEST]
             list(self._threads.map(lambda each: self._put(*each), others))
-            self._put(f"{staged}/{MANIFEST}", files[MANIFEST])
+            if MANIFEST in files:
+                self._put(f"{staged}/{MANIFEST}", files[MANIFEST])
         except OSError:
             self.discard(staged)
             raise
         return staged
+
+    def complete(self, staged: str, name: str, data: bytes) -> None:
+        self._put(f"{staged}/{name}", data)
 
     def place(self, staged: str, folder: Folder, fence: Fence) -> None:
         folders, place = _seen_by(fence).ledger.folders, staged.partition("/")[2]
@@ -242,8 +246,8 @@ class ObjectShelf:
         data, mode, tag = self._look(f"{LEDGERS}/{job}.json")
         try:
             ledger = Ledger() if data is None else Ledger.model_validate_json(data)
-        except ValidationError as error:  # only a hand can do this
-            raise OSError(f"{LEDGERS}/{job}.json of the object storage is damaged") from error
+        except ValidationError as error:
+            raise Unreadable(f"{LEDGERS}/{job}.json cannot be read: {error.errors()[0]['msg']}") from error
         self._known[job] = Known(tag, ledger, time.monotonic())
         return Seen(ledger, mode)
 
@@ -288,7 +292,8 @@ class ObjectShelf:
         try:
             with asking(f"{name} cannot be read"):
                 found = obstore.get(self.objects, name)
-                meta, data = found.meta, bytes(found.bytes())
+                meta = found.meta
+                data = bytes(found.bytes()) if meta["size"] <= RECORD_BYTES else b""  # too large: of no use
         except FileNotFoundError:
             return None, "create", None
         mode: UpdateVersion = {}

@@ -20,12 +20,33 @@ class Unreachable(TimeoutError):
     """Object storage does not answer, or cannot just now: whoever has something to write waits for it."""
 
 
+class StoreReplaced(Unreachable):
+    """The store is not the one that this process knows: renamed, emptied, replaced, or no longer mounted."""
+
+
+class TooLarge(OSError):
+    """A file has more bytes than it may have. At most one byte more than that was read."""
+
+
+class FenceDamaged(Exception):
+    """A job's fence exists and holds no number. The message names the file."""
+
+
 class Folder(NamedTuple):
     job: str
     name: str
 
     def __str__(self) -> str:
         return f"{self.job}/{self.name}"
+
+
+class StoredFile(NamedTuple):
+    """One file of the store, for the byte budget."""
+
+    name: str  # as `read` takes it, or `job/folder/name` of what was staged and never placed
+    size: int
+    age: float  # seconds since it was last written
+    placed: bool = True  # False for temporary files and for what was staged and never placed
 
 
 class Fence(NamedTuple):
@@ -39,14 +60,19 @@ class Shelf(Protocol):
     # ----------------------------------------------------------------------------
     # Files.
 
-    def read(self, name: str, start: int = 0, end: int | None = None) -> bytes: ...
+    def read(self, name: str, start: int = 0, end: int | None = None, limit: int | None = None) -> bytes:
+        """Raises TooLarge if the file has more than `limit` bytes: it is not read then."""
+        ...
 
-    def read_again(self, name: str) -> bytes:
+    def read_again(self, name: str, limit: int | None = None) -> bytes:
         """Read past whatever copy may be kept nearby: that may be what is damaged."""
         ...
 
-    def read_each(self, folders: list[Folder], name: str) -> list[bytes]:
-        """Read the file of that name of each folder; what cannot be read is left out. Raises Unreachable."""
+    def read_each(self, folders: list[Folder], name: str, limit: int) -> list[tuple[Folder, bytes | OSError]]:
+        """Read the file of that name of each folder, or say why it cannot be read. Raises Unreachable.
+
+        A folder that was removed meanwhile is left out.
+        """
         ...
 
     def write(self, name: str, data: bytes) -> None:
@@ -63,6 +89,14 @@ class Shelf(Protocol):
         """List the files of a job that lie in none of its folders."""
         ...
 
+    def files(self) -> list[StoredFile]:
+        """List every file of the store with its size in bytes."""
+        ...
+
+    def clear(self, files: list[StoredFile]) -> None:
+        """Delete files that `files` listed as not placed."""
+        ...
+
     # ----------------------------------------------------------------------------
     # Folders.
 
@@ -72,6 +106,10 @@ class Shelf(Protocol):
 
     def stage(self, folder: Folder, token: int, files: Mapping[str, bytes]) -> str:
         """Lay files beside a folder's place. Returns what to call them; where it raises, none are left."""
+        ...
+
+    def complete(self, staged: str, name: str, data: bytes) -> None:
+        """Add the last file to what was staged, or replace it."""
         ...
 
     def place(self, staged: str, folder: Folder, fence: Fence) -> None:
@@ -100,7 +138,9 @@ class Shelf(Protocol):
         """
         ...
 
-    def fence(self, job: str) -> Fence: ...
+    def fence(self, job: str) -> Fence:
+        """Return the job's fence; token 0 if the job was never claimed. Raises FenceDamaged, OSError."""
+        ...
 
     def raise_fence(self, job: str, token: int, fence: Fence) -> None:
         """Only in `alone`, with the fence read there."""

@@ -18,7 +18,7 @@ class Api:
         self.here = here
         self.patience = patience  # for it to start: beside many others it takes its time
         self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = here.api_url = f"http://127.0.0.1:{self.port}"
         self.start()
 
     def start(self) -> None:
@@ -35,6 +35,7 @@ class Api:
             return False
 
     def end(self) -> None:
+        self.here.api_url = None
         self.process.kill()
         self.process.wait()
 

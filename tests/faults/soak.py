@@ -20,7 +20,7 @@ import redis
 from rich.console import Console
 from rich.table import Table
 
-from models.checkpoints import FENCE
+from models.checkpoints import FENCE, POINTER
 from tests.faults.world import PACE, RECOVERY_SECONDS, Outcome, World, outcome, parent, world
 from worker.jobs import JobStatus
 
@@ -79,6 +79,18 @@ class Soak:
         self.here.ask(lambda desk: desk.cancel(job_id))
         if self.here.until_ended(job_id).status == JobStatus.CANCELLED:
             self.here.ask(lambda desk: desk.resume(job_id))
+
+    def rename_store(self, _job_id: str) -> None:
+        """It is away for some seconds, as a mount may be, and what was made in its place is put aside."""
+        root = self.here.store.root
+        away = root.rename(root.with_name("away"))
+        self.here.pause(self.random.uniform(0.5, 4.0))
+        if root.exists():
+            root.rename(root.with_name(f"aside-{time.monotonic_ns()}"))
+        away.rename(root)
+
+    def remove_pointer(self, _job_id: str) -> None:
+        (self.here.store.root / POINTER).unlink(missing_ok=True)
 
     # ----------------------------------------------------------------------------
 
@@ -145,8 +157,16 @@ class Soak:
 FAULTS = [
     *("kill_trainer", "kill_worker", "end_worker", "stop_trainer"),
     *("kill_redis", "erase_broker", "cut_connections", "cancel_and_resume"),
+    *("rename_store", "remove_pointer"),
 ]
-BAD = ["jobs lost", "epochs doubled or missing", "other weights or losses", "zombie publications", "late recoveries"]
+BAD = [
+    "broken invariants",
+    "jobs lost",
+    "epochs doubled or missing",
+    "other weights or losses",
+    "zombie publications",
+    "late recoveries",
+]
 
 
 def main() -> int:
@@ -171,6 +191,9 @@ def main() -> int:
             except (AssertionError, redis.RedisError) as error:
                 soak.tally["jobs lost"] += 1
                 sys.stderr.write(f"{error}\n")
+            for sentence in here.broken_invariants():
+                soak.tally["broken invariants"] += 1
+                here.note("broken", sentence)
             soak.tally["bad checkpoints behind latest"] = len(here.violations)
             told = here.story() if any(soak.tally[each] for each in BAD) else ""
     table = Table("what", "how often", title=f"Soak, seed {given.seed}")

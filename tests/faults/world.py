@@ -17,16 +17,19 @@ from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+import httpx2
 import obstore
 import redis
 
 from models import weights
 from models.checkpoints import GENERATOR, CheckpointId, CheckpointStore
 from models.config import TrainingConfig
+from models.manifest import Order as PublicationOrder
 from models.storage.objects import ObjectShelf
 from models.storage.shelf import Unreachable
 from tests.conftest import RunningRedis
 from tests.endpoint import Endpoint, open_store
+from tests.faults.invariants import Serving, violations
 from worker.jobs import ENDED, Job, JobStatus
 from worker.store import JobDesk, Order
 
@@ -93,6 +96,7 @@ class World:
         self.history: list[tuple[float, str, Any]] = []
         self.violations: list[str] = []
         self.within: list[str] = []  # what starts a worker elsewhere than here
+        self.api_url: str | None = None  # of an API over this store, if one was started
         self.supervised = False  # whether a worker that ends by itself is started again, as by `acgan up` or Compose
         self._over = threading.Event()
         self._watcher = threading.Thread(target=self._watch, daemon=True)
@@ -207,6 +211,17 @@ class World:
     def ended(self, job_id: str) -> int:
         return -1 if self.job(job_id).status in ENDED else 0
 
+    def broken_invariants(self) -> list[str]:
+        """Check every job of this world, and what its API serves, if it has one."""
+        jobs = self.ask(lambda desk: desk.newest(100))
+        return violations(self.store, [job for job in jobs if isinstance(job, Job)], self.serving())
+
+    def serving(self) -> Serving | None:
+        if self.api_url is None:
+            return None
+        with httpx2.Client(base_url=self.api_url, timeout=20) as client:
+            return Serving.of(client.get("/readyz").json(), client.get("/serving").json())
+
     def close(self) -> None:
         self._over.set()
         self._watcher.join()
@@ -230,7 +245,7 @@ class World:
     # Watching: ten times a second, what a loader would find behind `latest`.
 
     def _watch(self) -> None:
-        seen, verified = CheckpointId("", 0), set()
+        seen, verified = PublicationOrder(0, "", 0), set()
         while not self._over.wait(0.1 * PACE):
             try:
                 latest = self.store.latest()
@@ -245,9 +260,10 @@ class World:
                 continue
             except Exception as error:  # whatever it is, a loader would have met it
                 self.violations.append(f"latest names {latest}: {error!r}")
-            if latest < seen:
+                continue
+            if manifest.order < seen:
                 self.violations.append(f"latest went back from {seen} to {latest}")
-            seen = max(seen, latest)
+            seen = max(seen, manifest.order)
             verified.add(latest)
 
 
@@ -307,6 +323,7 @@ def check(world: World, jobs: list[str], undisturbed: Outcome, status: JobStatus
     if status == JobStatus.SUCCEEDED:  # whoever ended it clears up, once that is told
         cleared = "nothing is left that was half done"
         world.until(cleared, lambda: not any(half_done(world.store, job_id) for job_id in jobs), RECOVERY_SECONDS)
+    assert world.broken_invariants() == [], world.story()
     with world.redis.client() as client:
         assert client.zcard("acgan:leases") == 0
         assert_legal(client)

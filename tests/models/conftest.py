@@ -1,8 +1,13 @@
-"""The ways that this machine can compute the same thing."""
+"""The ways that this machine can compute the same thing, and the kinds of store."""
+
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from models import layers
+from models.checkpoints import CheckpointStore
+from tests.endpoint import Endpoint, open_store
 
 
 @pytest.fixture(params=["direct", "fourier"])
@@ -11,3 +16,13 @@ def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
     monkeypatch.setattr(layers, "MANY", 1 if request.param == "fourier" else 10**9)
     name: str = request.param
     return name
+
+
+@pytest.fixture(params=["folder", "s3"])
+def open_it(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], CheckpointStore]:
+    """Opens the same store again and again, as several processes do."""
+    if request.param == "folder":
+        return lambda: CheckpointStore(tmp_path / "store")
+    endpoint: Endpoint = request.getfixturevalue("endpoint")
+    address = endpoint.address()
+    return lambda: open_store(address, tmp_path)

@@ -24,7 +24,7 @@ FILES = {GENERATOR: b"g" * 600, "discriminator.safetensors": b"d" * 300, "sample
 
 
 def manifest(job: str = OLD, epoch: int = 1, age_seconds: float = 0) -> Manifest:
-    return records.manifest(job, epoch, age_seconds)
+    return records.manifest(job, epoch, age_seconds, fence=0)  # the job was never claimed
 
 
 @pytest.fixture(params=["folder", "s3"])
@@ -136,13 +136,15 @@ def test_no_temporary_files_stay(tmp_path: Path) -> None:
     store = CheckpointStore(tmp_path)
     store.publish(manifest(), FILES)
     names = {path.name for path in store.root.rglob("*") if path.is_file()}
-    assert names == {*FILES, MANIFEST, "latest.json", ".lock"}
+    assert names == {*FILES, MANIFEST, "latest.json", "job.json", ".lock"}
 
 
 def test_many_publishers_at_once_agree(store: CheckpointStore) -> None:
+    for job in (OLD, NEW):
+        store.publish(manifest(job, 1), FILES)
     threads = [
         threading.Thread(target=store.publish, args=(manifest(job, epoch), FILES))
-        for epoch in range(1, 9)
+        for epoch in range(2, 9)
         for job in (OLD, NEW)
     ]
     for thread in threads:

@@ -58,13 +58,13 @@ def test_nothing_lies_there_but_what_is_published(store: CheckpointStore) -> Non
     store.take(JOB, 1)
     store.publish(records.manifest(JOB, 1), FILES)
     names = [name for name in objects(store) if not name.startswith(f"{JOB}/001.1.")]
-    assert names == ["fence", "latest.json", f"ledgers/{JOB}.json"]
+    assert names == [f"{JOB}/job.json", "fence", "latest.json", f"ledgers/{JOB}.json", "store.json"]
     assert len(objects(store)) == len(names) + len(FILES) + 1
 
 
 def test_what_is_beyond_the_budget_goes(store: CheckpointStore) -> None:
     for epoch in (1, 2):
-        store.publish(records.manifest(JOB, epoch, age_seconds=3600), FILES)
+        store.publish(records.manifest(JOB, epoch, age_seconds=3600, fence=0), FILES)
     assert thin_out(store, 0) == [str(ONE)]
     assert not [name for name in objects(store) if name.startswith(f"{JOB}/001")]
     with pytest.raises(CheckpointNotFound):
@@ -98,7 +98,7 @@ def test_another_machine_resumes(store: CheckpointStore, address: str, tmp_path:
 def test_without_credentials_that_fit_it_says_so(address: str, tmp_path: Path, endpoint: Endpoint) -> None:
     elsewhere = open_store(address.replace("digits", "nobodys"), tmp_path)
     with pytest.raises(OSError, match="there is no such bucket"):
-        elsewhere.publish(records.manifest(JOB, 1), FILES)
+        elsewhere.publish(records.manifest(JOB, 1, fence=0), FILES)
 
 
 # ----------------------------------------------------------------------------
@@ -106,7 +106,7 @@ def test_without_credentials_that_fit_it_says_so(address: str, tmp_path: Path, e
 
 
 def test_files_are_fetched_once(store: CheckpointStore, endpoint: Endpoint) -> None:
-    found = store.publish(records.manifest(JOB, 1), FILES)
+    found = store.publish(records.manifest(JOB, 1, fence=0), FILES)
     store.read(found, GENERATOR)
     endpoint.requests.clear()
     assert store.read(found, GENERATOR) == FILES[GENERATOR]
@@ -114,7 +114,7 @@ def test_files_are_fetched_once(store: CheckpointStore, endpoint: Endpoint) -> N
 
 
 def test_a_damaged_copy_is_fetched_again(store: CheckpointStore, tmp_path: Path) -> None:
-    found = store.publish(records.manifest(JOB, 1), FILES)
+    found = store.publish(records.manifest(JOB, 1, fence=0), FILES)
     store.read(found, GENERATOR)
     for copy in (tmp_path / "here" / "cache").iterdir():
         data = copy.read_bytes()
@@ -124,7 +124,7 @@ def test_a_damaged_copy_is_fetched_again(store: CheckpointStore, tmp_path: Path)
 
 def test_a_damaged_object_that_was_copied_may_be_mended(store: CheckpointStore) -> None:
     assert isinstance(store.shelf, ObjectShelf)
-    found = store.publish(records.manifest(JOB, 1), FILES)
+    found = store.publish(records.manifest(JOB, 1, fence=0), FILES)
     key = store.shelf._key(f"{ONE.folder}/{GENERATOR}")
     obstore.put(store.shelf.objects, key, b"rubbish")
     for _ in range(2):
@@ -174,7 +174,7 @@ def test_a_request_that_fails_once_is_repeated(store: CheckpointStore, endpoint:
         assert fault.happened == 1
         assert store.latest() == checkpoint
         check_whole(store, checkpoint)
-    assert len(objects(store)) == 3 + len(store.epochs(JOB)) * (len(FILES) + 1)
+    assert len(objects(store)) == 5 + len(store.epochs(JOB)) * (len(FILES) + 1)
 
 
 @pytest.mark.parametrize("kind", ["refuse", "lose", "hang", "tear"])
@@ -193,7 +193,7 @@ def test_an_outage_in_the_middle_leaves_latest_good(
     assert store.latest() == TWO
     check_whole(store, ONE, TWO)
     store.take(JOB, 2)
-    assert len(objects(store)) == 3 + 2 * (len(FILES) + 1)
+    assert len(objects(store)) == 5 + 2 * (len(FILES) + 1)
 
 
 @pytest.mark.parametrize("ask", [CheckpointStore.latest, CheckpointStore.manifests, CheckpointStore.highest_fence])
@@ -217,7 +217,7 @@ def test_an_upload_whose_end_is_not_confirmed_is_made_again(store: CheckpointSto
 
 
 def test_a_torn_answer_is_no_file(store: CheckpointStore, endpoint: Endpoint) -> None:
-    found = store.publish(records.manifest(JOB, 1), {GENERATOR: bytes(2_000_000)})
+    found = store.publish(records.manifest(JOB, 1, fence=0), {GENERATOR: bytes(2_000_000)})
     with endpoint.fault("tear", "GET", GENERATOR, times=1) as fault:
         assert store.read(found, GENERATOR) == bytes(2_000_000)
         assert fault.happened == 1
@@ -296,7 +296,7 @@ def test_some_that_take_over_at_once_agree_who_did(address: str, endpoint: Endpo
         with pytest.raises(Superseded):
             stores[token - 1].publish(records.manifest(JOB, 1, fence=token), FILES)
     stores[3].publish(records.manifest(JOB, 1, fence=4), FILES)
-    assert len(objects(stores[0])) == 3 + len(FILES) + 1
+    assert len(objects(stores[0])) == 5 + len(FILES) + 1
 
 
 # ----------------------------------------------------------------------------
@@ -320,7 +320,7 @@ def test_what_is_no_address_is_refused(nowhere: str) -> None:
 
 def test_many_manifests_are_asked_for_once(store: CheckpointStore, endpoint: Endpoint) -> None:
     for epoch in range(1, 6):
-        store.publish(records.manifest(JOB, epoch), FILES)
+        store.publish(records.manifest(JOB, epoch, fence=0), FILES)
     store.manifests()
     endpoint.requests.clear()
     assert [found.epoch for found in store.manifests()] == [1, 2, 3, 4, 5]

@@ -1,0 +1,81 @@
+"""Decides which checkpoint to serve, from the pointer, the choice and what is served now. Loads nothing.
+
+What is served stays served until something better was found: a pointer, a choice or a store that is missing or damaged
+is a problem to report, never a reason to serve less.
+"""
+
+from typing import NamedTuple
+
+from models.checkpoints import CheckpointId, CheckpointStore, Manifest
+from models.pointer import Latest
+from models.serving import CHOICE, Choice, best, pinned, read_choice
+from models.storage.reading import BadRecord, Unreadable
+
+
+class Target(NamedTuple):
+    """What should be served, and what is wrong with the store. None: nothing was ever published."""
+
+    checkpoint: CheckpointId | None
+    problems: list[str]
+
+
+class TargetFinder:
+    def __init__(self, store: CheckpointStore, first: CheckpointId | None) -> None:
+        """`first` is the package's own checkpoint."""
+        self.store = store
+        self.first = first
+        self.best: CheckpointId | None = None
+        self._latest: CheckpointId | None = None
+        self._choice: Choice | None = None
+
+    @property
+    def choice(self) -> Choice:
+        """The choice as it was read last."""
+        return self._choice or Choice()
+
+    def find(self, served: Manifest | None) -> Target:
+        """Raises Unreachable if the store does not answer, and StoreReplaced if it is another one."""
+        problems: list[str] = []
+        self.store.check_identity()
+        latest = self.store.find_latest()
+        if latest.trouble:
+            problems.append(latest.trouble)
+        self.read_choice(problems)
+        self._follow_best(latest)
+        return Target(self._wanted(latest, served, problems), problems)
+
+    def read_choice(self, problems: list[str]) -> Choice:
+        """Read the choice; if that fails, the one before stays in force."""
+        try:
+            found = read_choice(self.store)
+        except (BadRecord, Unreadable) as error:
+            problems.append(str(error))
+            return self.choice
+        if found is None and self._choice is not None:
+            problems.append(f"{CHOICE} is gone: {self._choice.policy} stays in force")
+        self._choice = found or self._choice
+        return self.choice
+
+    def _follow_best(self, latest: Latest) -> None:
+        gone = self.best is not None and not self.store.stands(self.best)
+        if latest.checkpoint != self._latest or gone:
+            self.best, self._latest = best(self.store), latest.checkpoint
+
+    def _wanted(self, latest: Latest, served: Manifest | None, problems: list[str]) -> CheckpointId | None:
+        choice = self.choice
+        own = served.checkpoint if served and served.checkpoint != self.first else None  # of the store
+        if choice.policy == "pinned":
+            found = self._pinned(choice)
+            if found is None:
+                problems.append(f"{choice.checkpoint} is pinned and does not exist")
+            return found or own or latest.checkpoint or self.first
+        wanted = self.best if choice.policy == "best" else latest.checkpoint
+        if wanted is None and own:
+            problems.append(f"the store holds no checkpoint any more: {own} stays served from memory")
+        went_back = latest.trouble and served and latest.order and latest.order < served.order
+        return own if own and (wanted is None or went_back) else wanted or self.first
+
+    def _pinned(self, choice: Choice) -> CheckpointId | None:
+        if self.first and choice.checkpoint == str(self.first):
+            return self.first
+        return pinned(self.store, choice)

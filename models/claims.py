@@ -1,0 +1,177 @@
+"""The right to write for a job: its fence, its entry, and the store's identity. Free of torch."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from models.checkpoint_reader import CheckpointReader
+from models.job_entry import ENTRY, IDENTITY, Identity, JobEntry, fingerprint
+from models.manifest import JobConflict, Superseded
+from models.pointer import POINTER, Latest, Pointer
+from models.storage.reading import BadRecord, parse_token, read_bytes, read_record, read_token, seal
+from models.storage.shelf import Fence, FenceDamaged, Shelf, StoreReplaced
+
+FENCE = "fence"
+
+
+class JobClaims(CheckpointReader):
+    def __init__(self, place: Shelf | Path) -> None:
+        super().__init__(place)
+        self._identity: str | None = None
+        self._entries: dict[str, JobEntry] = {}
+
+    def take(self, job: str, fence: int, computes: str | None = None, has_results: bool = False) -> None:
+        """Claim the job: writes with a lower token are rejected from now on, and what they left unfinished is deleted.
+
+        `computes` is the job's fingerprint. `has_results` says that the job's record names checkpoints or a state: a
+        store that knows nothing of the job is then not initialised.
+        Raises Superseded, JobConflict, Unreadable, StoreReplaced and other OSErrors.
+        """
+
+        def step() -> None:
+            held = self._fence_to_raise(job, fence)
+            if has_results and self._is_new(job, held):
+                raise StoreReplaced(
+                    f"the store holds nothing of job {job}, whose record names checkpoints: it was emptied, replaced, "
+                    "or is not mounted"
+                )
+            self.check_identity(create=True)
+            self._enter(job, held, computes)
+            self.shelf.raise_fence(job, fence, held)
+            self._raise_highest(fence)
+            self.shelf.sweep(job)
+
+        self.shelf.alone(step)
+
+    def _fence_to_raise(self, job: str, token: int) -> Fence:
+        try:
+            held = self.shelf.fence(job)
+        except FenceDamaged:
+            held = Fence(max((each.fence for each in self.manifests(job)), default=0))
+        if held.token > token:
+            self._raise_highest(held.token)  # the next claim gets a higher one
+            raise Superseded(f"another worker has taken job {job} over")
+        return held
+
+    def _raise_highest(self, fence: int) -> None:
+        self.shelf.change(FENCE, lambda old: str(fence).encode() if fence > self._highest_of(old) else None)
+
+    def highest_fence(self) -> int:
+        """The highest token that was ever given out to write here: 0 before the first. Raises Unreadable."""
+        try:
+            return read_token(self.shelf, FENCE)
+        except FileNotFoundError:
+            return self._highest_of(None)
+        except FenceDamaged:
+            return self._highest_of(b"")
+
+    def _highest_of(self, data: bytes | None) -> int:
+        """Without a readable fence of the store, the fences of its jobs say it."""
+        try:
+            if data is not None:
+                return parse_token(data, FENCE)
+        except FenceDamaged:
+            pass
+        manifests = self.manifests()
+        tokens = [manifest.fence for manifest in manifests]
+        for job in {folder.job for folder in self.shelf.folders()}:
+            try:
+                tokens.append(self.shelf.fence(job).token)
+            except FenceDamaged:
+                continue
+        return max(tokens, default=0)
+
+    def check_identity(self, create: bool = False) -> None:
+        """Raises StoreReplaced if this is not the store that this object saw before, and OSError."""
+        try:
+            found = read_record(self.shelf, IDENTITY, Identity).id
+        except FileNotFoundError:
+            found = None
+        except BadRecord:
+            return
+        if found is None and self._identity is None and create:
+            self.shelf.change(IDENTITY, lambda old: seal(Identity()) if old is None else None)
+            found = read_record(self.shelf, IDENTITY, Identity).id
+        if self._identity is not None and found != self._identity:
+            what = (
+                "has no identity any more: it was emptied"
+                if found is None
+                else "has another identity (restart to use it)"
+            )
+            raise StoreReplaced(f"the store {what}, or something else is mounted in its place")
+        self._identity = found
+
+    def _has_identity(self) -> bool:
+        try:
+            return bool(read_bytes(self.shelf, IDENTITY))
+        except FileNotFoundError:
+            return False
+
+    def _is_new(self, job: str, held: Fence) -> bool:
+        return held.token == 0 and not self.shelf.folders(job)
+
+    def _enter(self, job: str, held: Fence, computes: str | None, checksum: str | None = None) -> JobEntry:
+        """Find or make the job's entry. Raises JobConflict if the job's results would not be those of its config."""
+        known = self._entry(job)
+        before = known or self._first_entry(job, held)
+        after = before.completed(computes, checksum)
+        if computes not in (None, after.fingerprint):
+            raise JobConflict(f"another job has the id {job}: its config differs from what the store holds for this id")
+        if checksum not in (None, after.dataset_checksum):
+            raise JobConflict(
+                f"job {job} began with training data of checksum {after.dataset_checksum} and now has {checksum}: give "
+                "it the data it began with, or start a new run"
+            )
+        if after != known:
+            self.shelf.change(f"{job}/{ENTRY}", lambda old: seal(after) if known or old is None else None)
+            if known is None:
+                self._move_pointer(lambda latest: latest.pointer(max(self._number_of(latest), after.number)))
+                return self._enter(job, held, computes, checksum)  # another may have made it meanwhile
+        self._entries[job] = after
+        return after
+
+    def _entry(self, job: str) -> JobEntry | None:
+        try:
+            return self._entries.get(job) or read_record(self.shelf, f"{job}/{ENTRY}", JobEntry)
+        except FileNotFoundError:
+            return None
+        except BadRecord:
+            self.shelf.delete(f"{job}/{ENTRY}")
+            return None
+
+    def _first_entry(self, job: str, held: Fence) -> JobEntry:
+        """What a job is that has no entry yet: new, or begun under an earlier version."""
+        if self._is_new(job, held):
+            return JobEntry(number=self._number_of(self.find_latest()) + 1)
+        for manifest in self.manifests(job):
+            return JobEntry(
+                number=manifest.job_number or 0,
+                fingerprint=fingerprint(manifest.config),
+                dataset_checksum=manifest.dataset_checksum,
+            )
+        return JobEntry()
+
+    def _move_pointer(self, move: Callable[[Latest], Pointer]) -> None:
+        def change(old: bytes | None) -> bytes | None:
+            latest = self._interpret(old)
+            pointer = move(latest)
+            is_same = latest.trouble is None and latest.number == pointer.number
+            return None if is_same and pointer == latest.pointer(pointer.number) else seal(pointer)
+
+        self.shelf.change(POINTER, change)
+
+    def _held(self, job: str, token: int) -> Fence:
+        """Raises Superseded if the job has to be claimed again, and StoreReplaced while there is no such store."""
+        try:
+            fence = self.shelf.fence(job)
+        except FenceDamaged as error:
+            raise Superseded(f"job {job} has to be claimed again: {error}") from error
+        if fence.token > token:
+            raise Superseded(f"another worker has taken job {job} over")
+        if fence.token < token and self._has_identity():
+            raise Superseded(f"the store knows token {fence.token} of job {job} and not {token}: it has been replaced")
+        if fence.token < token:
+            raise StoreReplaced(
+                f"the store's fence of job {job} is {fence.token} and should be {token}: the store was emptied, "
+                "replaced, or is not mounted"
+            )
+        return fence

@@ -1,0 +1,102 @@
+"""The invariant checker finds each kind of fault. Without these tests it could find nothing and look the same."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from models.checkpoints import GENERATOR, POINTER, CheckpointId, CheckpointStore
+from models.config import TrainingConfig
+from tests import records
+from tests.faults.invariants import Serving, violations
+from tests.models.test_checkpoints import FILES, NEW, OLD
+from worker.jobs import EpochRecord, Job, JobStatus
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> CheckpointStore:
+    store = CheckpointStore(tmp_path / "store")
+    for job, fence in ((OLD, 1), (NEW, 2)):
+        store.take(job, fence)
+        for epoch in (1, 2):
+            store.publish(records.manifest(job, epoch, fence=fence), FILES)
+    return store
+
+
+def job(name: str = NEW, epochs: int = 2, **changes: object) -> Job:
+    records_of = [
+        EpochRecord(epoch=n, seconds=1, losses=records.losses(), checkpoint=str(CheckpointId(name, n)))
+        for n in range(1, epochs + 1)
+    ]
+    made = Job(
+        id=name,
+        status=JobStatus.SUCCEEDED,
+        config=TrainingConfig(),
+        created_at=datetime.now(UTC),
+        epochs=records_of,
+    )
+    return made.model_copy(update={"config": TrainingConfig(epochs=2), **changes})
+
+
+@pytest.fixture
+def good(store: CheckpointStore) -> tuple[CheckpointStore, Job]:
+    config = TrainingConfig(epochs=2)
+    store.take(NEW + "0", 3)
+    for epoch in (1, 2):
+        made = records.manifest(NEW + "0", epoch, fence=3).model_copy(update={"config": config})
+        store.publish(made, FILES)
+    return store, job(NEW + "0")
+
+
+SERVED = f"{NEW}0-e002"
+
+
+def test_nothing_is_found_where_nothing_is_wrong(good: tuple[CheckpointStore, Job]) -> None:
+    store, mine = good
+    assert violations(store, [mine], Serving(SERVED, None), [f"{OLD}-e001", f"{NEW}-e002"]) == []
+
+
+def test_lost_epochs_behind_a_success_are_found(good: tuple[CheckpointStore, Job]) -> None:
+    store, mine = good
+    (store.folder(CheckpointId(mine.id, 1)) / GENERATOR).write_bytes(b"damaged")
+    store.shelf.remove(CheckpointId(mine.id, 2).folder)
+    assert len(violations(store, [mine])) == 2
+    assert violations(store, [mine.model_copy(update={"trouble": "the store is away"})]) == []
+    fewer = mine.model_copy(update={"epochs": mine.epochs[:1]})
+    assert any("succeeded with the epochs [1] of 2" in found for found in violations(store, [fewer]))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"config": TrainingConfig(epochs=2, seed=2)},
+        {"epochs": job(OLD).epochs},
+        {"epochs": [each.model_copy(update={"losses": records.losses(9.0)}) for each in job(NEW + "0").epochs]},
+    ],
+    ids=["another config", "another job's epochs", "other losses"],
+)
+def test_a_result_of_another_job_is_found(good: tuple[CheckpointStore, Job], changes: dict[str, object]) -> None:
+    store, mine = good
+    assert any(found.startswith("e") for found in violations(store, [mine.model_copy(update=changes)]))
+
+
+@pytest.mark.parametrize("served", [None, "pretrained-e015", f"{OLD}-e001"])
+def test_serving_less_than_the_newest_in_silence_is_found(
+    good: tuple[CheckpointStore, Job], served: str | None
+) -> None:
+    store, _ = good
+    assert violations(store, [], Serving(served, None)) != []
+    assert violations(store, [], Serving(served, "it says why")) == []
+
+
+def test_going_back_is_found_even_with_trouble(good: tuple[CheckpointStore, Job]) -> None:
+    store, _ = good
+    assert violations(store, [], Serving(f"{OLD}-e001", "why"), [SERVED]) != []
+    assert violations(store, [], Serving(None, "why"), [SERVED]) != []
+
+
+def test_a_pointer_without_use_is_found(good: tuple[CheckpointStore, Job]) -> None:
+    store, _ = good
+    (store.root / POINTER).unlink()
+    assert violations(store, [], Serving(SERVED, None)) != []
+    assert violations(store, [], Serving(SERVED, "it is missing")) == []
