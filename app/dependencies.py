@@ -17,6 +17,7 @@ from app.serving.gallery import Gallery
 from models.checkpoints import CheckpointStore
 from worker.jobs import JOB_ID_PATTERN
 from worker.store import JobDesk, JobNotFound
+from worker.supervision import Supervisor
 
 
 class Services(NamedTuple):
@@ -29,6 +30,7 @@ class Services(NamedTuple):
     drawing: Drawing
     events: Events
     evolution: Evolution
+    supervisor: Supervisor
     work_rate: SharedRate | None = None
 
 

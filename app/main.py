@@ -1,6 +1,5 @@
 """The HTTP face, put together: settings, what lives as long as the process, errors, routes."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -28,6 +27,7 @@ from models.devices import processors
 from models.version import code_version
 from worker.queue import make_celery
 from worker.store import JobDesk
+from worker.supervision import Supervisor
 
 CANCEL_AGAIN_SECONDS = 0.1
 
@@ -42,19 +42,18 @@ def create_app(settings: AppSettings) -> FastAPI:
         threads = settings.drawing_threads or (1 if device.type == "cuda" else processors())
         first = bundled.checkpoint() if settings.pretrained else None
         gallery = Gallery(store, device, settings.cached_checkpoints, settings.stock, first)
-        drawing = Drawing(gallery, threads, settings.drawing_wait_seconds, settings.file_cache)
+        supervisor = Supervisor()
+        drawing = Drawing(gallery, threads, settings.drawing_wait_seconds, settings.file_cache, supervisor)
         desk = JobDesk.connect(settings.redis_url, settings.queue_limit)
         events = Events(settings.redis_url, desk, settings.event_streams)
         work_rate = SharedRate(settings.works, desk.redis) if settings.works else None
         evolution, celery = Evolution(store, device), make_celery(settings)
-        app.state.services = Services(desk, celery, store, gallery, drawing, events, evolution, work_rate)
+        app.state.services = Services(desk, celery, store, gallery, drawing, events, evolution, supervisor, work_rate)
         await gallery.refresh()
-        background = {asyncio.create_task(gallery.follow()), asyncio.create_task(events.read())}
+        supervisor.start_task("model following", gallery.follow)
+        supervisor.start_task("events", events.read)
         yield
-        while background:  # redis-py may lose a cancellation while it connects: it is said until it is heard
-            for task in background:
-                task.cancel()
-            _, background = await asyncio.wait(background, timeout=CANCEL_AGAIN_SECONDS)
+        await supervisor.cancel_tasks(CANCEL_AGAIN_SECONDS)
         drawing.batcher.close()
         await events.close()
         await desk.close()

@@ -36,7 +36,12 @@ async def readyz(services: ServicesDep, request: Request, response: Response) ->
         response.status_code = 503
         response.headers["Retry-After"] = "5"
     return Readiness(
-        ready=ready, draining=draining, redis=redis_state, serving=gallery.serving, trouble=gallery.trouble
+        ready=ready,
+        draining=draining,
+        redis=redis_state,
+        serving=gallery.serving,
+        trouble=gallery.trouble,
+        loops=services.supervisor.report(),
     )
 
 

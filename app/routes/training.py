@@ -9,7 +9,7 @@ from kombu.exceptions import OperationalError
 from structlog.contextvars import bind_contextvars
 
 from app.dependencies import Caller, JobId, NoNull, Services, ServicesDep, WithinWorkRate
-from app.schemas import JobView, TrainingOrder
+from app.schemas import AnyJobView, JobView, TrainingOrder, view_of
 from worker.jobs import Job
 from worker.queue import knock
 from worker.store import Order
@@ -52,9 +52,9 @@ async def train(
 
 
 @router.post("/jobs/{job_id}/cancel", status_code=202)
-async def cancel(services: ServicesDep, job_id: JobId) -> JobView:
+async def cancel(services: ServicesDep, job_id: JobId) -> AnyJobView:
     """Stop a run within a second or an iteration. Its checkpoints stay, and it can be resumed from where it stopped."""
-    return JobView.of(await services.desk.cancel(job_id))
+    return view_of(await services.desk.cancel(job_id))
 
 
 @router.post("/jobs/{job_id}/resume", status_code=202, dependencies=[WithinWorkRate])
@@ -74,9 +74,9 @@ async def retry(services: ServicesDep, response: Response, caller: Caller, job_i
 
 
 @router.post("/jobs/{job_id}/front", status_code=202)
-async def move_to_front(services: ServicesDep, job_id: JobId) -> JobView:
+async def move_to_front(services: ServicesDep, job_id: JobId) -> AnyJobView:
     """Let a waiting run be the next, whatever its priority."""
-    return JobView.of(await services.desk.move_to_front(job_id))
+    return view_of(await services.desk.move_to_front(job_id))
 
 
 async def accepted(job: Job, services: Services, response: Response) -> JobView:
