@@ -9,6 +9,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from models.checkpoints import CheckpointStore
 from models.config import MIRRORS
+from worker.redis_address import normalize_address
 
 OBJECT_STORAGE = ("s3://", "gs://", "az://")
 
@@ -23,7 +24,8 @@ class WorkerSettings(BaseSettings):
     home: Path = Field(Path(".acgan"), description="Folder for checkpoints, the embedded Redis and caches.")
     redis_url: str = Field(
         "redis://127.0.0.1:6379/0",
-        description="Redis or Valkey, 7 or newer. Where this is not set, `acgan up` starts its own.",
+        description="Redis or Valkey, 7 or newer: `redis://`, `rediss://` (TLS), or `unix://` and a path. If it is not "
+        "set, `acgan up` starts its own.",
     )
     store: str | Path | None = Field(
         None,
@@ -72,9 +74,8 @@ class WorkerSettings(BaseSettings):
 
     @field_validator("redis_url")
     @classmethod
-    def speak_redis(cls, url: str) -> str:
-        """Celery knows Valkey by its protocol's name only."""
-        return url.replace("valkey://", "redis://", 1).replace("valkeys://", "rediss://", 1)
+    def check_redis_url(cls, url: str) -> str:
+        return normalize_address(url)
 
     @field_validator("store", mode="before")
     @classmethod

@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 from functools import partial
+from typing import Any
 
 import billiard
 import redis
@@ -35,6 +36,16 @@ MISTAKE = 2  # the exit code of what a user can mend, as of every command
 
 settings = WorkerSettings()
 celery = make_celery(settings)
+
+
+class Worker(celery.Worker):  # type: ignore[misc, name-defined]
+    def install_platform_tweaks(self, worker: Any) -> None:
+        """Set Celery's signal handlers, but for its restart on SIGHUP."""
+        super().install_platform_tweaks(worker)
+        interruption.end_on_hangup()
+
+
+celery.Worker = Worker
 
 
 @celery.task(name=TRAIN)  # type: ignore[untyped-decorator]
@@ -105,7 +116,6 @@ def release_ended() -> None:
 
 @worker_ready.connect  # type: ignore[untyped-decorator]
 def begin_to_reconcile(**_: object) -> None:
-    interruption.end_on_hangup()  # Celery has set its own handler by now
     reconciler.start()
 
 
