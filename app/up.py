@@ -205,7 +205,7 @@ def stop(parts: list[Part]) -> None:
 
 
 def watch(parts: list[Part], stopping: threading.Event, lost: Callable[[int], None] = lambda _pid: None) -> None:
-    """Restart each part that ends, until we are asked to stop. `lost` is called with the process id of a lost worker."""
+    """Restart each part that ends, until we are asked to stop. Calls `lost` with the process id of a lost worker."""
     while not stopping.wait(0.2):
         for part in parts:
             if part.has_ended():

@@ -16,7 +16,7 @@ from models.datasets import DatasetOrder
 from worker import scripts
 from worker.codec import AnyJob, UnreadableJob, decode, with_trouble
 from worker.connections import heedful
-from worker.jobs import RUNS_ON, Job, JobStatus, RunsOn, accepted_at, job_id_of
+from worker.jobs import ENDED, RUNS_ON, Job, JobStatus, RunsOn, accepted_at, job_id_of
 from worker.keys import (
     DELAYED,
     JOBS,
@@ -131,6 +131,7 @@ class JobDesk:
         self._cancel = client.register_script(scripts.CANCEL)
         self._resume = client.register_script(scripts.RESUME)
         self._front = client.register_script(scripts.FRONT)
+        self._delete = client.register_script(scripts.DELETE)
 
     @classmethod
     def connect(cls, url: str, queue_limit: int = 100) -> "JobDesk":
@@ -240,6 +241,14 @@ class JobDesk:
         if status not in (None, JobStatus.QUEUED):
             raise NotNow(f"job {job_id} {wording(status)}: only one that waits can be moved to the front")
         return await self.read(job_id)
+
+    async def delete(self, job_id: str) -> None:
+        """Delete the record of a job that has ended. Raises JobNotFound, NotNow."""
+        status = await self._delete(args=[job_id])
+        if status is None:
+            raise JobNotFound(f"there is no job {job_id}: see GET /jobs")
+        if status not in ENDED:
+            raise NotNow(f"job {job_id} is {status}: only a job that has ended can be deleted, so cancel it first")
 
     async def standing(self) -> Standing:
         """Count what waits and runs, and who could run it. Costs the same however many jobs there ever were."""

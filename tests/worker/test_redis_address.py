@@ -5,10 +5,11 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
-from kombu import Connection
+from kombu.connection import Connection
 from pydantic import ValidationError
 
 from app.embedded_redis import find_server
@@ -37,7 +38,7 @@ def test_every_spelling_names_the_same_database_for_both_libraries(given: str, u
     url = WorkerSettings(redis_url=given).redis_url
     assert url == used
     ours = redis.Redis.from_url(url).connection_pool.connection_kwargs
-    theirs = Connection(celery_address(url))
+    theirs: Any = Connection(celery_address(url))  # type: ignore[no-untyped-call]
     database = theirs.virtual_host
     if url.startswith("unix"):
         assert theirs.transport_cls == "redis+socket" or theirs.as_uri().startswith("redis+socket")
