@@ -110,6 +110,7 @@ class Manifest(BaseModel):
     dataset_checksum: str
     device: str
     code_version: str
+    warnings: list[str] = Field([], description="Why it may differ from that of an uninterrupted run; usually empty.")
     fence: int = Field(description="The fence token under which the job's worker wrote this.")
     files: dict[str, FileRecord]
 
