@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 
 from app.edge.rates import TooFast
 from app.events import NothingFollows, TooManyFollowers
+from app.redis_trouble import explain_error
 from app.schemas import POLICIES
 from app.serving.batcher import Busy
 from app.serving.gallery import NothingPublished
@@ -49,11 +50,6 @@ STATUS: dict[type[Exception], int] = {
     redis.RedisError: 503,
     OSError: 503,
 }
-
-REDIS_IS_GONE = "Redis does not answer, and the jobs live there. Digits are still served; ask again shortly."
-REDIS_REFUSES = (
-    "Redis answers, but refuses: it is full, or read-only just now. Ask again shortly, or tell the operator."
-)
 
 RETRY_AFTER = {429: "60", 503: "5"}  # seconds
 
@@ -107,7 +103,8 @@ async def answer_known(request: Request, error: Exception) -> JSONResponse:
     known = next(kind for kind in type(error).__mro__ if kind in STATUS)
     if known is redis.RedisError:
         logger.warning("%s %s: Redis: %s", request.method, request.url.path, error)
-        return problem(503, REDIS_REFUSES if isinstance(error, redis.ResponseError) else REDIS_IS_GONE)
+        assert isinstance(error, redis.RedisError)
+        return problem(503, explain_error(error, request.app.state.redis_folder))
     if known is OSError:
         logger.error("%s %s: %s", request.method, request.url.path, error)
         return problem(503, "The checkpoints cannot be read just now: ask again shortly, or tell the operator.")

@@ -66,6 +66,7 @@ def create_app(settings: AppSettings) -> FastAPI:
         openapi_url=None,  # FastAPI sends it whole each time, and its pages want a network: app/routes/page.py
     )
     app.state.bounds = settings.bounds
+    app.state.redis_folder = settings.home / "redis"  # of a server that `acgan up` starts
     app.state.draining = False  # until app/server.py is asked to end
     add_error_handlers(app)
     app.add_middleware(LastLine)

@@ -5,6 +5,7 @@ from fastapi import APIRouter, Request, Response
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
 from app.dependencies import ServicesDep
+from app.redis_trouble import DISK_FULL, explain_error
 from app.schemas import Readiness
 from app.scrape import Scrape
 from worker.store import Unsuitable
@@ -29,8 +30,11 @@ async def readyz(services: ServicesDep, request: Request, response: Response) ->
     try:
         await services.desk.ping()
         redis_state = "up"
-    except (redis.RedisError, Unsuitable) as error:
+    except Unsuitable as error:
         redis_state = f"down: {error}"
+    except redis.RedisError as error:
+        has_room = explain_error(error, request.app.state.redis_folder) != DISK_FULL
+        redis_state = f"down: {error}" if has_room else f"down: {DISK_FULL}"
     ready = not draining and (redis_state == "up" or gallery.serving is not None)
     if not ready:
         response.status_code = 503
