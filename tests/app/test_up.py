@@ -61,6 +61,23 @@ def test_an_ipv6_address_has_brackets() -> None:
     assert address_of("localhost", 8000) == "http://localhost:8000"
 
 
+WITHOUT_POSIX = """
+import runpy, sys
+for name in ("fcntl", "resource", "pwd", "grp", "termios"):
+    sys.modules[name] = None
+sys.argv[0] = "acgan"
+runpy.run_module("app.cli", run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("command", ["up", "serve", "worker"])
+def test_a_system_without_posix_gets_a_sentence(command: str) -> None:
+    told = subprocess.run([sys.executable, "-c", WITHOUT_POSIX, command], capture_output=True, text=True, check=False)
+    assert told.returncode == 2
+    assert "Linux and macOS" in told.stderr
+    assert "Traceback" not in told.stderr
+
+
 @pytest.fixture
 def serve_with_few_files(redis_url: str, tmp_path: Path) -> Iterator[tuple[int, "subprocess.Popen[bytes]", Path]]:
     port, log = free_port(), tmp_path / "serve.log"
