@@ -6,7 +6,7 @@ from pathlib import Path
 import redis
 
 GONE = "Redis does not answer, and the jobs live there. Digits are still served; ask again shortly."
-REFUSES = "Redis answers, but refuses: it is full, or read-only just now. Ask again shortly, or tell the operator."
+REFUSES = "Redis answers, but refuses: it is full or read-only. Ask again shortly, or inform the operator."
 DISK_FULL = (
     "The disk that Redis writes to is full: jobs are accepted again when there is room. Digits are still served."
 )

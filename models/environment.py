@@ -13,7 +13,7 @@ START_THREADS = torch.get_num_threads()
 
 
 class ComputeEnvironment(Record):
-    """Where a run began. A resumed run equals the uninterrupted one if none of this has changed."""
+    """The machine on which a run began. A resumed run equals the uninterrupted one if none of this has changed."""
 
     code: str
     torch_version: str
@@ -57,11 +57,11 @@ WORDS = {
 
 
 def use_threads(number: int) -> None:
-    """Compute with so many threads from now on, as the run did when it began."""
+    """Compute with this number of threads from now on."""
     if number != torch.get_num_threads():
         torch.set_num_threads(number)
 
 
 def reset_threads() -> None:
-    """Compute with as many threads as this process started with."""
+    """Compute with the number of threads that this process started with."""
     use_threads(START_THREADS)

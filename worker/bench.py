@@ -129,7 +129,7 @@ class JobBench:
         self._pulse(args=[ourselves()])
 
     def last_pulse(self, process: str) -> float | None:
-        """Return when a training process, `host:pid`, was last heard of in seconds by Redis' clock, or None."""
+        """Return when a training process, `host:pid`, was last seen in seconds by Redis' clock, or None."""
         score: float | None = self.redis.zscore(PULSES, process)
         return score
 

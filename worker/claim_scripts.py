@@ -66,7 +66,7 @@ local fence = redis.call('GET', FENCE)
 redis.call('HSET', record(id), 'fence', fence, 'claim', name, 'worker', ARGV[5], 'parent', ARGV[6], 'lease', ARGV[4])
 redis.call('HSETNX', record(id), 'started_at', now)
 if redis.call('HDEL', record(id), 'trouble') == 1 then tell(id, 'trouble', '') end
-redis.call('HDEL', record(id), 'ended_at', 'error', 'heard')
+redis.call('HDEL', record(id), 'ended_at', 'error', 'seen_at')
 redis.call('ZADD', LEASES, now + ARGV[4], id)
 become(id, 'running')
 return answer(fence)
@@ -90,26 +90,26 @@ local held = redis.call('HMGET', record(ARGV[1]), 'status', 'fence')
 if held[2] ~= ARGV[2] or (held[1] ~= 'running' and held[1] ~= 'cancelling') then return false end
 """
 
-# ARGV: id, fence, seconds. Hold the job for so much longer, and note when its worker was heard of.
-# Returns its state, or nil where it is lost.
+# ARGV: id, fence, seconds. Extend the lease by that time from now, and note when the worker was seen.
+# Returns the job's state, or nil if the job is lost.
 RENEW = (
     NO_MEMORY_NEEDED
     + COMMON
     + HELD
     + """
 redis.call('ZADD', LEASES, now + ARGV[3], ARGV[1])
-redis.call('HSET', record(ARGV[1]), 'heard', now, 'lease', ARGV[3])
+redis.call('HSET', record(ARGV[1]), 'seen_at', now, 'lease', ARGV[3])
 return held[1]
 """
 )
 
 # ARGV: id, fence, kind of event, its data, epoch number or '', then field, value, ...
-# Write what the run tells. Returns the job's state, or nil where it is lost.
+# Write what the run reports. Returns the job's state, or nil if the job is lost.
 WRITE = (
     COMMON
     + HELD
     + """
-redis.call('HSET', record(ARGV[1]), 'heard', now)
+redis.call('HSET', record(ARGV[1]), 'seen_at', now)
 if ARGV[5] ~= '' then redis.call('HSET', record(ARGV[1]) .. ':epochs', ARGV[5], ARGV[4]) end
 if #ARGV > 5 then redis.call('HSET', record(ARGV[1]), unpack(ARGV, 6)) end
 if ARGV[3] ~= '' then tell(ARGV[1], ARGV[3], ARGV[4]) end
@@ -118,7 +118,7 @@ return held[1]
 )
 
 # ARGV: id, fence, status, error or '', then the states it may follow.
-# End the job, or put it back in front of the jobs of its priority. Returns its new state, or nil where it is lost.
+# End the job, or put it back in front of the jobs of its priority. Returns its new state, or nil if the job is lost.
 FINISH = (
     NO_MEMORY_NEEDED
     + COMMON
@@ -128,7 +128,7 @@ local id, status = ARGV[1], ARGV[3]
 local legal = false
 for i = 5, #ARGV do legal = legal or held[1] == ARGV[i] end
 if not legal then return false end
-redis.call('HDEL', record(id), 'lost', 'trouble', 'heard')
+redis.call('HDEL', record(id), 'lost', 'trouble', 'seen_at')
 redis.call('ZREM', LEASES, id)
 if ARGV[4] ~= '' then redis.call('HSET', record(id), 'error', ARGV[4]) end
 if status == 'queued' then go_to_front(id) else redis.call('HSET', record(id), 'ended_at', now) end

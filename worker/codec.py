@@ -45,7 +45,7 @@ class UnreadableJob(BaseModel):
     order: dict[str, Any] | None = None
     retry_of: str | None = None
     warnings: list[str] = []
-    last_heard_at: datetime | None = None
+    last_seen_at: datetime | None = None
 
 
 AnyJob = Job | UnreadableJob
@@ -83,7 +83,7 @@ def decode_job(job_id: str, fields: Hash, epochs: Hash) -> Job:
         order=DatasetOrder.model_validate_json(fields["order"], extra="ignore") if "order" in fields else None,
         retry_of=fields.get("retry_of"),
         warnings=json.loads(fields.get("warnings", "[]")),
-        last_heard_at=_time(fields["heard"]) if "heard" in fields else None,
+        last_seen_at=_time(fields["seen_at"]) if "seen_at" in fields else None,
     )
 
 
@@ -96,11 +96,11 @@ def with_trouble(job: AnyJob, workers: Sequence[str], now: float) -> AnyJob:
             kinds = {worker.partition(" ")[0] for worker in workers}
             has_worker = kinds if job.runs_on == "any" else job.runs_on in kinds
             return job if has_worker else job.model_copy(update={"trouble": LACKS[job.runs_on]})
-        case JobStatus.RUNNING | JobStatus.CANCELLING if job.last_heard_at is not None:
-            if datetime.fromtimestamp(now, UTC) - job.last_heard_at > timedelta(seconds=SILENT_SECONDS):
-                silent = f"its worker does not answer: it was last heard of at {job.last_heard_at:%Y-%m-%dT%H:%M:%SZ}"
+        case JobStatus.RUNNING | JobStatus.CANCELLING if job.last_seen_at is not None:
+            if datetime.fromtimestamp(now, UTC) - job.last_seen_at > timedelta(seconds=SILENT_SECONDS):
+                silent = f"its worker does not answer: its last message came at {job.last_seen_at:%Y-%m-%dT%H:%M:%SZ}"
                 return job.model_copy(update={"trouble": silent})
-    return job.model_copy(update={"last_heard_at": None})
+    return job.model_copy(update={"last_seen_at": None})
 
 
 def pairs(flat: Sequence[str]) -> Hash:
@@ -133,7 +133,7 @@ def _unreadable(job_id: str, fields: Hash, epochs: Hash, reason: str) -> Unreada
         caller=fields.get("caller"),
         order=_object(fields.get("order")),
         retry_of=fields.get("retry_of"),
-        last_heard_at=None,
+        last_seen_at=None,
     )
 
 

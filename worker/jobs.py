@@ -97,8 +97,8 @@ class Job(BaseModel):
         description="Why the result may differ from that of an uninterrupted run: for example that a run started again "
         "from its beginning, or was resumed with another version of torch.",
     )
-    last_heard_at: datetime | None = Field(
-        None, description="When its worker was last heard of, if it does not answer any more; else null."
+    last_seen_at: datetime | None = Field(
+        None, description="When its worker was last seen, if it does not answer any more; else null."
     )
 
 

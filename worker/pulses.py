@@ -1,4 +1,4 @@
-"""Whether a training process is alive and not stopped: a thread in it tells Redis, and its parent process looks.
+"""Whether a training process is alive and not stopped: a thread in it reports to Redis, and its parent process checks.
 
 A process that was stopped, or hangs as a whole, keeps the worker's only place for a job and renews nothing. Its lease
 has run out by the time its parent ends it, so another process takes the job.
@@ -23,7 +23,7 @@ LEAST_SILENT_ROUNDS = 3  # a parent process that was stopped itself must not bla
 
 
 def start_pulse(bench: JobBench, seconds: float = PULSE_SECONDS) -> None:
-    """In the training process: tell Redis once a second that it is alive."""
+    """In the training process: report to Redis once a second."""
 
     def run(beat: Beat) -> None:
         wait = threading.Event()
@@ -52,9 +52,9 @@ def kill(pid: int) -> None:
 
 
 class Pulses:
-    """Ends training processes of this worker that have told Redis nothing for `rounds` looks in a row.
+    """Ends training processes of this worker that have not reported to Redis for `rounds` checks in a row.
 
-    Only a process that was heard of before is judged. Looks that Redis does not answer do not count.
+    Only a process that has reported before is judged. Checks that Redis does not answer do not count.
     """
 
     def __init__(
@@ -68,10 +68,12 @@ class Pulses:
         self.children = children
         self.rounds = rounds
         self.end = end
-        self._last: dict[int, tuple[float, int]] = {}  # the last pulse of each, and for how many looks it has been so
+        self._last: dict[
+            int, tuple[float, int]
+        ] = {}  # the last pulse of each, and for how many checks it has not changed
 
     def end_silent_children(self) -> None:
-        """Look once. Raises RedisError."""
+        """Check once. Raises RedisError."""
         pulses = {pid: self.bench.last_pulse(process_name(pid)) for pid in self.children()}
         seen: dict[int, tuple[float, int]] = {}
         for pid, pulse in pulses.items():

@@ -10,7 +10,7 @@ from worker.scripts import COMMON, NO_MEMORY_NEEDED
 RECONCILE = (
     COMMON
     + """
-local told = {}
+local changed = {}
 local function each_beyond(key, seconds, handle)
   for _, id in ipairs(redis.call('ZRANGE', key, '(' .. string.format('%.6f', now + seconds), '+inf', 'BYSCORE')) do
     handle(id)
@@ -24,7 +24,7 @@ end)
 each_beyond(DELAYED, ARGV[3] + 1, function(id) redis.call('ZADD', DELAYED, now, id) end)
 for _, id in ipairs(redis.call('ZRANGE', LEASES, '-inf', '(' .. now, 'BYSCORE', 'LIMIT', 0, 100)) do
   redis.call('ZREM', LEASES, id)
-  local job = redis.call('HMGET', record(id), 'status', 'lost', 'saved', 'saved_when_lost', 'heard')
+  local job = redis.call('HMGET', record(id), 'status', 'lost', 'saved', 'saved_when_lost', 'seen_at')
   local status = false
   if job[1] == 'cancelling' then
     status = 'cancelled'
@@ -54,20 +54,20 @@ for _, id in ipairs(redis.call('ZRANGE', LEASES, '-inf', '(' .. now, 'BYSCORE', 
   if status then
     if status ~= 'queued' then redis.call('HSET', record(id), 'ended_at', now) end
     become(id, status)
-    table.insert(told, id)
-    table.insert(told, status)
+    table.insert(changed, id)
+    table.insert(changed, status)
   end
 end
 for _, id in ipairs(redis.call('ZRANGE', DELAYED, '-inf', now, 'BYSCORE', 'LIMIT', 0, 100)) do
   go_to_front(id)
-  table.insert(told, id)
-  table.insert(told, 'due')
+  table.insert(changed, id)
+  table.insert(changed, 'due')
 end
-return told
+return changed
 """
 )
 
-# ARGV: worker, seconds. Note that a worker is there, and forget those not seen for so long. One that was seen in the
+# ARGV: worker, seconds. Note that a worker is there, and forget those not seen for that time. One that was seen in the
 # future was seen by a clock that has been put right since.
 SEEN = (
     NO_MEMORY_NEEDED
@@ -82,7 +82,7 @@ redis.call('EXPIRE', WORKERS, math.ceil(ARGV[2]))
 """
 )
 
-# ARGV: process. Note that a training process is alive; those not heard of for an hour are forgotten.
+# ARGV: process. Note that a training process is alive; those not seen for an hour are forgotten.
 PULSE = (
     NO_MEMORY_NEEDED
     + COMMON

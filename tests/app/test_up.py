@@ -106,7 +106,7 @@ def test_with_few_files_callers_are_refused_in_a_sentence_and_not_reset(
             outcomes.append(connection.getresponse().status)
         except OSError as error:
             outcomes.append(type(error).__name__)
-        together.wait()  # nobody leaves before all have been answered
+        together.wait()  # all keep their connections until each has an answer
         connection.close()
 
     threads = [threading.Thread(target=ask) for _ in range(CALLERS)]

@@ -156,7 +156,7 @@ def test_a_claim_that_is_repeated_gets_the_same_token(ask: Ask[Any], bench: JobB
 def test_claims_whose_answers_are_lost_fail_no_job(ask: Ask[Any], bench: JobBench) -> None:
     job_id = accept(ask).id
     for _ in range(3 * LOSSES):
-        assert bench.claim() is not None  # and its worker never hears of it
+        assert bench.claim() is not None  # and the answer never reaches the worker
         expire_leases(bench)
         assert bench.reconcile(10) == [(job_id, "queued")]
     assert ask(lambda desk: desk.get(job_id)).status == JobStatus.QUEUED
@@ -270,20 +270,20 @@ def test_the_lease_of_a_process_that_has_ended_is_released_and_no_other(ask: Ask
     assert bench.reconcile(10) == [(ended, "queued")]
     assert bench.renew(claims[alive], 30) == JobStatus.RUNNING
     lost = ask(lambda desk: desk.get(ended))
-    assert lost.last_heard_at is not None
+    assert lost.last_seen_at is not None
 
 
 def test_a_running_job_whose_worker_is_silent_says_since_when(ask: Ask[Any], bench: JobBench) -> None:
     job_id = accept(ask).id
     take(bench)
-    assert (ask(lambda desk: desk.get(job_id)).trouble, ask(lambda desk: desk.get(job_id)).last_heard_at) == (
+    assert (ask(lambda desk: desk.get(job_id)).trouble, ask(lambda desk: desk.get(job_id)).last_seen_at) == (
         None,
         None,
     )
-    bench.redis.hset(job_key(job_id), "heard", time.time() - 60)
+    bench.redis.hset(job_key(job_id), "seen_at", time.time() - 60)
     silent = ask(lambda desk: desk.get(job_id))
     assert "its worker does not answer" in str(silent.trouble)
-    assert silent.last_heard_at is not None
+    assert silent.last_seen_at is not None
     expire_leases(bench)
     bench.reconcile(10)
     bench.seen("cpu", 30)

@@ -1,4 +1,4 @@
-"""Whatever the address of Redis looks like, redis-py and Celery's transport use the same server and database."""
+"""For each spelling of the address of Redis, redis-py and Celery's transport use the same server and database."""
 
 import subprocess
 import sys
