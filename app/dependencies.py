@@ -19,6 +19,7 @@ from app.serving.gallery import Gallery
 from models.checkpoints import CheckpointStore
 from worker.jobs import JOB_ID_PATTERN
 from worker.store import JobDesk, JobNotFound
+from worker.supervision import Supervisor
 from worker.unfinished import read_unfinished
 
 
@@ -32,6 +33,7 @@ class Services(NamedTuple):
     drawing: Drawing
     events: Events
     evolution: Evolution
+    supervisor: Supervisor
     work_rate: SharedRate | None = None
 
 
@@ -91,16 +93,19 @@ async def no_null(request: Request) -> None:
 NoNull = Depends(no_null)
 
 
+EXAMPLE_ID = "20260131-120000123-00001c-9f3a61c2d4e58b07"
+
+
 def checked(job_id: str, what: str = "job", listed: str = "/jobs") -> str:
     """Raises JobNotFound where this cannot be the id of a job, or of whatever else it names."""
     if not re.match(JOB_ID_PATTERN, job_id):
         raise JobNotFound(
-            f"there is no {what} {job_id[:80]!r}: ids look like 20260131-120000-1a2b3c, and GET {listed} lists them"
+            f"there is no {what} {job_id[:80]!r}: ids look like {EXAMPLE_ID}, and GET {listed} lists them"
         )
     return job_id
 
 
-IdInPath = Annotated[str, Path(examples=["20260131-120000-1a2b3c"])]
+IdInPath = Annotated[str, Path(examples=[EXAMPLE_ID])]
 
 
 async def job_id(job_id: IdInPath) -> str:

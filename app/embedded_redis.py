@@ -8,6 +8,7 @@ import socket
 from pathlib import Path
 from typing import NamedTuple
 
+from app.redis_trouble import NO_ROOM
 from models.files import make_private
 
 CONFIG = """\
@@ -27,6 +28,7 @@ daemonize no
 APPENDED = "appendonlydir"
 LIST = "appendonly.aof.manifest"
 DAMAGED = re.compile(r"(?:reading the append only file|Checking RDB file|obtain the AOF file) ([\w.-]*\w)")
+FEW_FILES = re.compile(r"'ulimit -n' of (\d+) is not enough")
 LIST_DAMAGED = "AOF MANIFEST FILE ERROR"
 MENDABLE = ("Bad file format", "Unexpected end of file")
 
@@ -71,7 +73,11 @@ def prepare(folder: Path) -> EmbeddedRedis:
 
 
 def explain(said: str, folder: Path) -> str | None:
-    """Say what to do where a server that `prepare` set up in `folder` says that it cannot read its data."""
+    """Say what to do if a server that `prepare` set up in `folder` says that it cannot read or write its data."""
+    if any(reason in said for reason in NO_ROOM):
+        return f"Redis has ended, because the disk of {folder.resolve()} is full: make room, and it starts again"
+    if (limit := FEW_FILES.search(said)) is not None:
+        return f"Redis cannot start with a limit of {limit[1]} open files: raise it (`ulimit -n`, LimitNOFILE=)"
     found = DAMAGED.search(said)
     if found is None and LIST_DAMAGED not in said:
         return None

@@ -17,6 +17,7 @@ from starlette.routing import Match
 from app.edge.access import NotAllowed
 from app.edge.rates import TooFast
 from app.events import NothingFollows, TooManyFollowers
+from app.redis_trouble import explain_error
 from app.schemas import POLICIES
 from app.serving.batcher import Busy
 from app.serving.deletion import CheckpointInUse
@@ -61,11 +62,6 @@ STATUS: dict[type[Exception], int] = {
     redis.RedisError: 503,
     OSError: 503,
 }
-
-REDIS_IS_GONE = "Redis does not answer, and the jobs live there. Digits are still served; ask again shortly."
-REDIS_REFUSES = (
-    "Redis answers, but refuses: it is full, or read-only just now. Ask again shortly, or tell the operator."
-)
 
 FOREIGN_ORIGIN = (
     "A web page of another origin asked for this change, which is refused: use the page of this service or a program."
@@ -124,7 +120,8 @@ async def answer_known(request: Request, error: Exception) -> JSONResponse:
     known = next(kind for kind in type(error).__mro__ if kind in STATUS)
     if known is redis.RedisError:
         logger.warning("%s %s: Redis: %s", request.method, request.url.path, error)
-        return problem(503, REDIS_REFUSES if isinstance(error, redis.ResponseError) else REDIS_IS_GONE)
+        assert isinstance(error, redis.RedisError)
+        return problem(503, explain_error(error, request.app.state.redis_folder))
     if known is OSError:
         logger.error("%s %s: %s", request.method, request.url.path, error)
         return problem(503, "The checkpoints cannot be read just now: ask again shortly, or tell the operator.")

@@ -2,20 +2,22 @@
 
 import asyncio
 import contextlib
-import json
 import logging
 import re
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any, NamedTuple
 
 import redis
 import redis.asyncio
 
+from models.history import Progress
+from worker.codec import decode as decode_record
+from worker.codec import with_trouble
 from worker.connections import heedful
-from worker.jobs import ENDED
+from worker.jobs import ENDED, EpochRecord
 from worker.keys import EVENTS, WORKERS, epochs_key, job_key
-from worker.store import JobDesk, decode_job, with_what_it_lacks
+from worker.store import JobDesk
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +28,13 @@ AT_ONCE = 100  # events that are asked of Redis
 GATHERING_SECONDS = 0.05  # in which events gather: to ask for each alone costs more than all else about it
 LOOKED_THROUGH = 1000  # events of all jobs, for whoever comes again: where there were more, the record says it sooner
 AGAIN_SECONDS = 1.0  # before Redis is asked again that did not answer
+
+
+def connect(url: str, socket_timeout: float) -> "redis.asyncio.Redis":
+    """Connect lazily. Bytes that are not UTF-8 are replaced: one entry must not end the reading of all others."""
+    return redis.asyncio.Redis.from_url(
+        url, decode_responses=True, encoding_errors="replace", socket_timeout=socket_timeout
+    )
 
 
 class TooManyFollowers(Exception):
@@ -50,7 +59,7 @@ Inbox = asyncio.Queue[Event | None]
 class Events:
     def __init__(self, url: str, desk: JobDesk, limit: int, has_shares: bool = False) -> None:
         seconds = BLOCK_SECONDS + 5
-        self.redis: Any = heedful(redis.asyncio.Redis.from_url(url, decode_responses=True, socket_timeout=seconds))
+        self.redis: Any = heedful(connect(url, seconds))
         self.desk = desk
         self.asking: Any = desk.redis  # gives up sooner than the reader's connection, which waits for news
         self.limit = limit
@@ -60,10 +69,11 @@ class Events:
         self.inboxes: dict[Inbox, str] = {}  # and the job that each is about
         self.position: str | None = None  # of the last entry that was handed out
 
-    async def read(self) -> None:
-        """Read the stream for ever, and hand what comes to whom it concerns."""
+    async def read(self, beat: Callable[[], None] = lambda: None) -> None:
+        """Read the stream for ever and hand each event to the followers of its job. Calls `beat` after each round."""
         away = False
         while True:
+            beat()
             try:
                 position = await self._position()
                 away = False
@@ -76,8 +86,8 @@ class Events:
                 followed = set(self.inboxes.values())
                 for entry_id, fields in entries:
                     self.position = entry_id
-                    if fields["job"] in followed:
-                        self._hand_out(*decode(entry_id, fields))
+                    if fields.get("job") in followed and (event := decode(entry_id, fields)) is not None:
+                        self._hand_out(fields["job"], event)
                 if not behind:
                     await asyncio.sleep(GATHERING_SECONDS)
             except redis.RedisError as error:
@@ -158,7 +168,8 @@ class Events:
         since: list[Any] = await self.asking.xrange(EVENTS, min=f"({last_id}", count=LOOKED_THROUGH)
         if len(since) == LOOKED_THROUGH or await self._is_forgotten(last_id):  # meanwhile
             return [record]
-        past = [decode(entry_id, fields)[1] for entry_id, fields in since if fields["job"] == job_id]
+        ours = [decode(entry_id, fields) for entry_id, fields in since if fields.get("job") == job_id]
+        past = [event for event in ours if event is not None]
         if not past and has_ended(record):
             raise NothingFollows(job_id)
         return past
@@ -170,10 +181,11 @@ class Events:
             pipeline.hgetall(job_key(job_id))
             pipeline.hgetall(epochs_key(job_id))
             pipeline.zrange(WORKERS, 0, -1)
-            newest, fields, epochs, workers = await pipeline.execute()
+            pipeline.time()
+            newest, fields, epochs, workers, (seconds, _) = await pipeline.execute()
         if not fields:
-            await self.desk.get(job_id)  # which says so
-        job = with_what_it_lacks(decode_job(job_id, fields, epochs), workers)
+            await self.desk.read(job_id)  # which raises JobNotFound
+        job = with_trouble(decode_record(job_id, fields, epochs), workers, seconds)
         return Event(newest[0][0] if newest else "0-0", "job", job)
 
     async def _stream(self, past: list[Event], inbox: Inbox) -> AsyncIterator[Event]:
@@ -201,11 +213,22 @@ class Events:
         await self.redis.aclose()
 
 
-def decode(entry_id: str, fields: dict[str, str]) -> tuple[str, Event]:
-    """Tell an entry of the stream as the record would: trouble that is over is null there."""
-    kind, data = fields["kind"], fields["data"]
-    told = json.loads(data) if kind in ("progress", "epoch") else {kind: data or None}
-    return fields["job"], Event(entry_id, kind, told)
+def decode(entry_id: str, fields: dict[str, str]) -> Event | None:
+    """Return an entry of the stream as the record shows it, or None if this version does not understand it.
+
+    Trouble that is over is null there. An entry that is skipped is logged.
+    """
+    try:
+        kind, data = fields["kind"], fields["data"]
+        match kind:
+            case "progress":
+                return Event(entry_id, kind, Progress.model_validate_json(data).model_dump())
+            case "epoch":
+                return Event(entry_id, kind, EpochRecord.model_validate_json(data, extra="ignore").model_dump())
+        return Event(entry_id, kind, {kind: data or None})
+    except (KeyError, ValueError) as error:
+        logger.warning("event %s of job %s is skipped: it cannot be decoded: %s", entry_id, fields.get("job"), error)
+        return None
 
 
 def has_ended(event: Event) -> bool:

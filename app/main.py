@@ -1,6 +1,5 @@
 """The HTTP face, put together: settings, what lives as long as the process, errors, routes."""
 
-import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -31,6 +30,7 @@ from models.devices import processors
 from models.version import code_version
 from worker.queue import make_celery
 from worker.store import JobDesk
+from worker.supervision import Supervisor
 
 logger = logging.getLogger(__name__)
 
@@ -47,20 +47,19 @@ def create_app(settings: AppSettings) -> FastAPI:
         threads = settings.drawing_threads or (1 if device.type == "cuda" else processors())
         first = bundled.checkpoint() if settings.pretrained else None
         gallery = Gallery(store, device, settings.cached_checkpoints, settings.stock, first, settings.store_limit)
-        drawing = Drawing(gallery, threads, settings.drawing_wait_seconds, settings.file_cache)
+        supervisor = Supervisor()
+        drawing = Drawing(gallery, threads, settings.drawing_wait_seconds, settings.file_cache, supervisor)
         has_shares = keyring is not None and len(keyring.names) > 1
         desk = JobDesk.connect(settings.redis_url, settings.queue_limit, has_shares)
         events = Events(settings.redis_url, desk, settings.event_streams, has_shares)
         work_rate = SharedRate(settings.works, desk.redis) if settings.works else None
         evolution, celery = Evolution(store, device), make_celery(settings)
-        app.state.services = Services(desk, celery, store, gallery, drawing, events, evolution, work_rate)
+        app.state.services = Services(desk, celery, store, gallery, drawing, events, evolution, supervisor, work_rate)
         await gallery.refresh()
-        background = {asyncio.create_task(gallery.follow()), asyncio.create_task(events.read())}
+        supervisor.start_task("model following", gallery.follow)
+        supervisor.start_task("events", events.read)
         yield
-        while background:  # redis-py may lose a cancellation while it connects: it is said until it is heard
-            for task in background:
-                task.cancel()
-            _, background = await asyncio.wait(background, timeout=CANCEL_AGAIN_SECONDS)
+        await supervisor.cancel_tasks(CANCEL_AGAIN_SECONDS)
         drawing.batcher.close()
         await events.close()
         await desk.close()
@@ -74,6 +73,7 @@ def create_app(settings: AppSettings) -> FastAPI:
         openapi_url=None,  # FastAPI sends it whole each time, and its pages want a network: app/routes/page.py
     )
     app.state.bounds = settings.bounds
+    app.state.redis_folder = settings.home / "redis"  # of a server that `acgan up` starts
     app.state.draining = False  # until app/server.py is asked to end
     add_error_handlers(app)
     app.add_middleware(LastLine)

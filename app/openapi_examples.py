@@ -4,7 +4,8 @@ from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
-from app.errors import FOREIGN_ORIGIN, REDIS_IS_GONE
+from app.errors import FOREIGN_ORIGIN
+from app.redis_trouble import GONE
 from app.schemas import CheckpointList, CheckpointView, JobHistory, JobList, JobView, Readiness, Serving
 from app.wire.ordering import DatasetList, DatasetView
 from models.checkpoints import DISCRIMINATOR, GENERATOR, SAMPLES, CheckpointId, FileRecord, Manifest
@@ -193,7 +194,7 @@ ERRORS = (
         503,
         "A part is missing just now, or all are busy: `Retry-After` says when to come again.",
         {
-            "no Redis": REDIS_IS_GONE,
+            "no Redis": GONE,
             "crowded": "There are too many connections just now: come again shortly.",
         },
     ),

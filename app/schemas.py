@@ -10,6 +10,7 @@ from models.checkpoints import Manifest, Unusable
 from models.config import WHOLE, TrainingConfig
 from models.history import Record
 from models.serving import Choice
+from worker.codec import AnyJob, UnreadableJob
 from worker.jobs import EpochRecord, Job, JobStatus, RunsOn
 
 MAX_SEED = 2**53 - 1  # what every JSON reader keeps exactly
@@ -81,14 +82,30 @@ class JobView(Job):
         return cls(**{**dict(job), "epochs": epochs}, links=JobLinks(self=here, events=f"{here}/events", digits=digits))
 
 
+class UnreadableJobView(UnreadableJob):
+    links: JobLinks
+
+    @classmethod
+    def of(cls, job: UnreadableJob) -> "UnreadableJobView":
+        here = f"/jobs/{job.id}"
+        return cls(**dict(job), links=JobLinks(self=here, events=f"{here}/events", digits=None))
+
+
+AnyJobView = JobView | UnreadableJobView
+
+
+def view_of(job: AnyJob) -> AnyJobView:
+    return UnreadableJobView.of(job) if isinstance(job, UnreadableJob) else JobView.of(job)
+
+
 class JobList(BaseModel):
-    jobs: list[JobView] = Field(description="Newest first.")
+    jobs: list[Annotated[AnyJobView, Field(union_mode="left_to_right")]] = Field(description="Newest first.")
     next: str | None = Field(description="Address of those accepted before; null where there are none.")
 
     @classmethod
-    def of(cls, found: list[Job], query: "JobsQuery") -> "JobList":
+    def of(cls, found: list[AnyJob], query: "JobsQuery") -> "JobList":
         """List at most as many as were asked for; one more that was found means that there is a next page."""
-        page, following = [JobView.of(query.shorten(job)) for job in found[: query.limit]], None
+        page, following = [view_of(query.shorten(job)) for job in found[: query.limit]], None
         if len(found) > query.limit:
             status = f"&status={query.status}" if query.status else ""
             epochs = "&epochs=last" if query.epochs == "last" else ""
@@ -165,7 +182,7 @@ class JobsQuery(BaseModel):
         "all", description="Every epoch of each run, or the last one: a list of long runs is megabytes."
     )
 
-    def shorten(self, job: Job) -> Job:
+    def shorten(self, job: AnyJob) -> AnyJob:
         return job.model_copy(update={"epochs": job.epochs[-1:]}) if self.epochs == "last" else job
 
 
@@ -248,3 +265,6 @@ class Readiness(BaseModel):
     redis: str = Field(description="`up`, or why not.")
     serving: str | None = Field(description="The checkpoint being served.")
     trouble: str | None = Field(None, description="Why a newer checkpoint is not being served.")
+    loops: dict[str, str] = Field(
+        {}, description="This process' background loops by name: `running`, or why one does not do its work."
+    )

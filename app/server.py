@@ -3,7 +3,6 @@
 import functools
 import gc
 import logging
-import resource
 import signal
 import socket
 import time
@@ -16,10 +15,16 @@ from fastapi import FastAPI
 from app.edge.connections import BoundedProtocol, Line
 from app.events import Events
 
+try:
+    import resource
+except ImportError:  # not on this system
+    resource = None  # type: ignore[assignment]
+
 logger = logging.getLogger(__name__)
 
 GRACE_SECONDS = 20  # for the requests in hand: a hundred sheets of digits take a slow machine that long
 FILES_BESIDE = 200  # that a process has open beside its callers' connections
+FILES_AT_REST = 32  # of these, what it has open when there is nothing to do
 TICKS_A_LOOK = 5  # of uvicorn's tenths of a second
 
 
@@ -50,10 +55,27 @@ class Server(uvicorn.Server):
         )
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        allow_files(self.line.bounds.connections + FILES_BESIDE)
+        self.bound_connections(allow_files(self.line.bounds.connections + FILES_BESIDE))
+        if hasattr(signal, "SIGHUP"):  # a closed terminal: end like on SIGTERM, instead of at once
+            signal.signal(signal.SIGHUP, lambda _sig, frame: self.handle_exit(signal.SIGTERM, frame))
         await super().startup(sockets)
         gc.collect()
         gc.freeze()  # what was loaded by now stays: to look through it again and again took a third of the time
+
+    def bound_connections(self, files: int) -> None:
+        """Keep as many connections as the limit of open files has room for, beside what else is open."""
+        bounds = self.line.bounds
+        room = max(4, files - FILES_BESIDE if files > 2 * FILES_BESIDE else (files - FILES_AT_REST) // 2)
+        if room < bounds.connections:
+            logger.warning(
+                "this process may have %d files open, so it keeps %d connections at a time instead of %d: raise the "
+                "limit of open files (`ulimit -n`, LimitNOFILE=)",
+                files,
+                room,
+                bounds.connections,
+            )
+            self.line.bounds = bounds._replace(connections=room)
+            self.config.backlog = max(1, room // 2)  # asyncio accepts as many at once before it refuses any
 
     async def on_tick(self, counter: int) -> bool:
         if counter % TICKS_A_LOOK == 0:
@@ -82,10 +104,14 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def allow_files(wanted: int) -> None:
-    """Let this process open as many files, where its hard limit does: the usual soft one is 1024."""
+def allow_files(wanted: int) -> int:
+    """Raise the limit of open files of this process, usually 1024, as far as needed and allowed. Returns the limit."""
+    if resource is None:
+        return wanted
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY:
         wanted = min(wanted, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return wanted
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return wanted

@@ -3,12 +3,14 @@
 import contextlib
 import ctypes
 import fcntl
+import hashlib
 import logging
 import os
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -22,6 +24,8 @@ from app.log_rotation import rotate
 from app.settings import AppSettings
 from models.devices import count_gpus, processors, settle_device
 from worker.addresses import OPENABLE, host_port, http_address
+from worker.bench import JobBench
+from worker.pulses import is_alive
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +92,13 @@ class Part:
         return self.explain(said) or f"{self.name} ended with code {self.process.returncode}: see {self.log}"
 
     def restart(self) -> None:
+        self.end_children()
         self.process = self._start()
+
+    def end_children(self) -> None:
+        """End what a process that has ended itself left behind: it would go on without its parent."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGKILL)
 
     def ask_to_end(self) -> None:
         if not self.has_ended():
@@ -145,11 +155,24 @@ def up(settings: AppSettings, announce: Callable[[str], None]) -> None:
         wait_for("the API", lambda: listens(settings.host, settings.port), parts, stopping)
         if not stopping.is_set():
             announce(http_address("localhost" if settings.host in LOCAL else settings.host, settings.port))
-        watch(parts, stopping)
+        watch(parts, stopping, partial(release, environment["ACGAN_REDIS_URL"], settings.backoff_seconds))
         logger.info("ending everything; a run that is under way keeps its state first")
     finally:
         stop(parts)
-        os.close(lock)
+        lock.close()
+
+
+def release(url: str, backoff_seconds: float, worker: int) -> None:
+    """Queue at once what a worker held that has ended, with all its processes, instead of when its lease runs out."""
+    bench = JobBench.connect(url)
+    try:
+        if released := bench.release_ended(worker, is_alive):
+            logger.warning("job %s: its worker has ended; it is queued again", ", ".join(released))
+            bench.reconcile(backoff_seconds)
+    except redis.RedisError as error:
+        logger.warning("the lease of the lost worker stays until it runs out: %s", error)
+    finally:
+        bench.close()
 
 
 def environments(settings: AppSettings) -> dict[str, dict[str, str]]:
@@ -185,14 +208,17 @@ def stop(parts: list[Part]) -> None:
             part.end_by(time.monotonic() + REDIS_GRACE_SECONDS)
 
 
-def watch(parts: list[Part], stopping: threading.Event) -> None:
-    """Start again whatever ends, until we are asked to stop."""
+def watch(parts: list[Part], stopping: threading.Event, lost: Callable[[int], None] = lambda _pid: None) -> None:
+    """Restart each part that ends, until we are asked to stop. Calls `lost` with the process id of a lost worker."""
     while not stopping.wait(0.2):
         for part in parts:
             if part.log is not None:
                 rotate(part.log)
             if part.has_ended():
                 logger.error("%s; starting it again", part.how_it_ended())
+                part.end_children()
+                if part.name.startswith("worker"):
+                    lost(part.process.pid)
                 if not stopping.wait(RESTART_SECONDS):
                     part.restart()
 
@@ -208,17 +234,25 @@ def wait_for(what: str, ready: Callable[[], bool], parts: list[Part], stopping: 
         time.sleep(0.05)
 
 
-def hold(home: Path) -> int:
-    """Keep the home for this process alone. Returns the lock's file descriptor."""
-    descriptor = os.open(home / "up.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        raise CannotStart(
-            f"another `acgan up` runs on {home}: stop it first, or give this one a home of its own with --home"
-        ) from None
-    return descriptor
+def hold(home: Path) -> contextlib.ExitStack:
+    """Keep the home for this process alone, by its folder and by its path.
+
+    A lock inside the folder moves with a folder that is renamed, while this process' parts still use the path: the
+    second lock keeps another `acgan up` from a new folder there. Returns what releases both. Raises CannotStart.
+    """
+    path = hashlib.sha256(str(home).encode()).hexdigest()[:16]
+    locks = contextlib.ExitStack()
+    for lock in (home / "up.lock", Path(tempfile.gettempdir()) / f"acgan-up-{os.getuid()}-{path}.lock"):
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        locks.callback(os.close, descriptor)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            locks.close()
+            raise CannotStart(
+                f"another `acgan up` runs on {home}: stop it first, or give this one a home of its own with --home"
+            ) from None
+    return locks
 
 
 def check_port(host: str, port: int) -> None:

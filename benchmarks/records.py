@@ -14,7 +14,7 @@ from models.checkpoints import CheckpointId
 from models.config import TrainingConfig
 from models.history import EpochLosses, Loss, Progress, SplitLosses
 from worker.bench import Claim, JobBench
-from worker.jobs import EpochRecord, JobStatus, job_id_of
+from worker.jobs import EpochRecord, JobStatus
 from worker.keys import JOBS, SEQUENCE, job_key
 from worker.store import JobDesk, Order
 
@@ -165,7 +165,7 @@ def multiply(url: str, count: int, originals: list[str]) -> None:
         copy = client.register_script(COPY)
         lists = [key for key in client.scan_iter("acgan:*", _type="zset") if not key.startswith(job_key(""))]
         (seconds, _) = client.time()
-        begin = job_id_of(datetime.fromtimestamp(seconds, UTC), 0)[:-6]
+        begin = f"{datetime.fromtimestamp(seconds, UTC):%Y%m%d-%H%M%S}-"  # ids of the older form: Lua counts them
         for done in range(0, count, COPIED_AT_ONCE):
             many = min(COPIED_AT_ONCE, count - done)
             last = client.incrby(SEQUENCE, many)

@@ -113,6 +113,7 @@ class Manifest(BaseModel):
     dataset_checksum: str
     device: str
     code_version: str
+    warnings: list[str] = Field([], description="Why it may differ from that of an uninterrupted run; usually empty.")
     fence: int = Field(description="The fence token under which the job's worker wrote this.")
     number: int | None = Field(
         None, description="Its place in the store's order of publication; null for one that an earlier version wrote."

@@ -12,6 +12,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from models.config import TrainingConfig
+from models.environment import ComputeEnvironment
 from models.history import Record
 
 
@@ -35,6 +36,8 @@ class State:
     config: TrainingConfig
     dataset_checksum: str
     tensors: dict[str, Tensor]
+    environment: ComputeEnvironment | None = None  # where the run began; None of a state that an older version saved
+    warnings: tuple[str, ...] = ()  # why the run may differ from an uninterrupted one
 
 
 def to_bytes(state: State) -> bytes:
@@ -42,7 +45,10 @@ def to_bytes(state: State) -> bytes:
         "position": state.position.model_dump_json(),
         "config": state.config.model_dump_json(),
         "dataset_checksum": state.dataset_checksum,
+        "warnings": json.dumps(state.warnings),
     }
+    if state.environment is not None:
+        about["environment"] = state.environment.model_dump_json()
     return save({name: tensor.detach().cpu().contiguous() for name, tensor in state.tensors.items()}, metadata=about)
 
 
@@ -57,6 +63,8 @@ def from_bytes(data: bytes) -> State:
             TrainingConfig.model_validate_json(about["config"], extra="ignore"),
             about["dataset_checksum"],
             tensors,
+            ComputeEnvironment.model_validate_json(about["environment"]) if "environment" in about else None,
+            tuple(json.loads(about.get("warnings", "[]"))),
         )
     except (SafetensorError, ValidationError, KeyError, ValueError) as error:
         raise InvalidState(f"not the state of a run: {error}") from error

@@ -14,6 +14,7 @@ from models.averaging import SETTLING_BATCHES, averaged
 from models.config import TrainingConfig
 from models.cuda_graph import CudaGraphStep
 from models.data import Dataset, to_unit_range
+from models.environment import OF_A_STATE_WITHOUT, ComputeEnvironment, use_threads
 from models.fused_iteration import FusedIteration
 from models.history import Diverged, EpochLosses, EpochResult, Loss, Progress, SplitLosses, check_hope
 from models.iteration import Iteration
@@ -54,6 +55,8 @@ class Trainer:
         self.iterate: Callable[[Tensor, Tensor], None] = self.compute
         if device.type == "cuda":
             self.iterate = CudaGraphStep(self.compute, self.tensors().values(), device)
+        self.environment = ComputeEnvironment.current(device)  # where the run began
+        self.warnings: list[str] = []  # why the result may differ from an uninterrupted run's
         self.check: Check = lambda: None
         self.order: tuple[int, Tensor] | None = None  # of an epoch's images
         self.begin_epoch(1)
@@ -138,10 +141,14 @@ class Trainer:
         tensors = to_host(self.tensors())
         if not all(tensor.isfinite().all() for tensor in tensors.values()):
             raise Diverged("weights")
-        return State(position, self.config, self.dataset.checksum, tensors)
+        return State(position, self.config, self.dataset.checksum, tensors, self.environment, tuple(self.warnings))
 
     def load_state(self, state: State) -> None:
-        """Go on from there. Raises InvalidState where the state is another recipe's, or another data set's."""
+        """Continue from a state, with the number of threads that the run began with.
+
+        `warnings` names what else is different now. Raises InvalidState if the state belongs to another recipe or other
+        data.
+        """
         apart_from = {"epochs", "name"}
         if state.config.model_dump(exclude=apart_from) != self.config.model_dump(exclude=apart_from):
             raise InvalidState("this state belongs to a run with another recipe")
@@ -154,6 +161,18 @@ class Trainer:
             for name, tensor in ours.items():
                 tensor.copy_(state.tensors[name])
         self.stand_at(state.position)
+        self._restore_environment(state)
+
+    def _restore_environment(self, state: State) -> None:
+        self.warnings = list(state.warnings)
+        if state.environment is None:
+            self.warnings.append(OF_A_STATE_WITHOUT)
+            return
+        if self.device.type == "cpu" and state.environment.device == "cpu":
+            use_threads(state.environment.threads)
+        new = state.environment.differences(ComputeEnvironment.current(self.device))
+        self.warnings += [warning for warning in new if warning not in self.warnings]
+        self.environment = state.environment
 
     def stand_at(self, position: Position) -> None:
         """Take the run's place, and the learning rate of its epoch."""

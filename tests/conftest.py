@@ -71,13 +71,14 @@ def dataset(config: TrainingConfig, tmp_path_factory: pytest.TempPathFactory) ->
 class RunningRedis:
     """A real server that tests may stop, kill and start again; its data stays."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, stdout: int = subprocess.DEVNULL) -> None:
         self.server: EmbeddedRedis = prepare(folder)
+        self.stdout = stdout
         self.url = self.server.url
         self.start()
 
     def start(self) -> None:
-        self.process = subprocess.Popen(self.server.command, stdout=subprocess.DEVNULL)
+        self.process = subprocess.Popen(self.server.command, stdout=self.stdout)
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:
             try:

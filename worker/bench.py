@@ -1,9 +1,13 @@
 """The worker's side of the job record, synchronous: it claims a job and is then the only one to write it."""
 
+import json
+import logging
 import os
 import socket
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
+from uuid import uuid4
 
 import redis
 from redis.backoff import NoBackoff
@@ -11,18 +15,24 @@ from redis.retry import Retry
 
 from models.config import TrainingConfig
 from models.history import Progress
-from worker import scripts
+from worker import claim_scripts, reconcile_scripts
+from worker.codec import UnreadableJob, decode, decode_job, pairs
 from worker.jobs import RUNS_ON, EpochRecord, Job, JobStatus, RunsOn, before
-from worker.keys import FENCE, JOBS, WORKERS, epochs_key, index_key, queue_key
+from worker.keys import FENCE, JOBS, PULSES, WORKERS, epochs_key, index_key, queue_key
 from worker.queue import knocks_key
-from worker.store import check_eviction, decode_job, pairs
+from worker.store import check_eviction
+
+logger = logging.getLogger(__name__)
 
 LOSSES = 3  # workers lost in a row, without progress that was saved, that end a job
 GIVEN_UP = (
     f"{LOSSES} workers in a row were lost while they ran it, and none had saved any progress (out of memory, or a "
     "crash?): see the worker's log, then POST /jobs/{id}/resume"
 )
+LOST = "its worker does not answer: the run continues from its last saved state when a worker takes it"
 LONGEST_BACKOFF_SECONDS = 360.0
+CLAIM_ATTEMPTS = 3
+CLAIM_SECONDS = 8.0  # for the answer to a claim: a Redis that is slow must not cost a job its worker
 MENDED_AT_ONCE = 500  # jobs: Redis does nothing else meanwhile
 
 
@@ -36,31 +46,59 @@ class Claim(NamedTuple):
     job: Job
     fence: int
     told: dict[int, EpochRecord]  # what the record tells of epochs, unless Redis comes back older than it was
+    asked_at: float = 0.0  # by `clock`: the lease began later than this
+
+
+def clock() -> float:
+    """Seconds that also pass while the machine sleeps."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
+
+
+def process_name(pid: int) -> str:
+    return f"{socket.gethostname()}:{pid}"
+
+
+def pid_of(process: str) -> int:
+    return int(process.rpartition(":")[2])
 
 
 def ourselves() -> str:
-    return f"{socket.gethostname()}:{os.getpid()}"
+    return process_name(os.getpid())
 
 
 class JobBench:
-    """Calls raise redis.RedisError where Redis does not answer within two seconds; nothing is sent twice by itself."""
+    """Calls raise redis.RedisError if Redis does not answer within two seconds. Claims wait longer and are repeated."""
 
-    def __init__(self, client: "redis.Redis") -> None:
+    def __init__(self, client: "redis.Redis", patient: "redis.Redis | None" = None) -> None:
+        """`patient` is a client that waits longer for an answer: claims are sent through it."""
         self.redis = client
-        self._claim = client.register_script(scripts.CLAIM)
-        self._renew = client.register_script(scripts.RENEW)
-        self._write = client.register_script(scripts.WRITE)
-        self._finish = client.register_script(scripts.FINISH)
-        self._reconcile = client.register_script(scripts.RECONCILE)
-        self._seen = client.register_script(scripts.SEEN)
-        self._index = client.register_script(scripts.INDEX)
+        self.patient = patient or client
+        self._next = client.register_script(claim_scripts.NEXT)
+        self._claim = client.register_script(claim_scripts.CLAIM)
+        self._leave_alone = client.register_script(claim_scripts.LEAVE_ALONE)
+        self._renew = client.register_script(claim_scripts.RENEW)
+        self._write = client.register_script(claim_scripts.WRITE)
+        self._finish = client.register_script(claim_scripts.FINISH)
+        self._reconcile = client.register_script(reconcile_scripts.RECONCILE)
+        self._seen = client.register_script(reconcile_scripts.SEEN)
+        self._pulse = client.register_script(reconcile_scripts.PULSE)
+        self._held_by = client.register_script(reconcile_scripts.HELD_BY)
+        self._release = client.register_script(reconcile_scripts.RELEASE)
+        self._index = client.register_script(reconcile_scripts.INDEX)
 
     @classmethod
     def connect(cls, url: str) -> "JobBench":
-        client = redis.Redis.from_url(
-            url, decode_responses=True, socket_timeout=2.0, socket_connect_timeout=2.0, retry=Retry(NoBackoff(), 0)
-        )
-        return cls(client)
+        def client(seconds: float) -> "redis.Redis":
+            return redis.Redis.from_url(
+                url,
+                decode_responses=True,
+                encoding_errors="replace",
+                socket_timeout=seconds,
+                socket_connect_timeout=2.0,
+                retry=Retry(NoBackoff(), 0),
+            )
+
+        return cls(client(2.0), client(CLAIM_SECONDS))
 
     def check_eviction(self) -> None:
         """Raises Unsuitable where this Redis may lose jobs."""
@@ -86,16 +124,67 @@ class JobBench:
         """Note that this worker ends."""
         self.redis.zrem(WORKERS, f"{kind} {ourselves()}")
 
+    def pulse(self) -> None:
+        """Note that this training process is alive."""
+        self._pulse(args=[ourselves()])
+
+    def last_pulse(self, process: str) -> float | None:
+        """Return when a training process, `host:pid`, was last seen in seconds by Redis' clock, or None."""
+        score: float | None = self.redis.zscore(PULSES, process)
+        return score
+
+    def release_ended(self, parent: int, is_alive: Callable[[int], bool]) -> list[str]:
+        """End the leases of the training processes of a worker on this machine that do not live any more.
+
+        `parent` is the process id of the worker, the Celery parent process. Returns the ids of their jobs.
+        """
+        held: list[str] = self._held_by(args=[process_name(parent)])
+        ended = [(job_id, worker) for job_id, worker in pairs(held).items() if not is_alive(pid_of(worker))]
+        return [job_id for job_id, worker in ended if self._release(args=[job_id, worker])]
+
     def claim(
         self, lease_seconds: float = 30.0, lowest_fence: int = 0, takes: Sequence[RunsOn] = RUNS_ON
     ) -> Claim | None:
-        """Take the job whose turn it is, or None where none waits. Its token is higher than `lowest_fence`."""
-        answer = self._claim(args=[lowest_fence, lease_seconds, ourselves(), *takes])
+        """Take the job whose turn it is, or return None if none waits. Its token is higher than `lowest_fence`.
+
+        A job whose record this version does not understand is not taken; its `trouble` says why.
+        """
+        left_alone: list[str] = []
+        while (found := self._next(args=[len(takes), *takes, *left_alone])) is not None:
+            job_id, fields, epochs = found
+            left_alone.append(job_id)  # one that another worker took first is looked for again by its next claim
+            job = decode(job_id, pairs(fields), pairs(epochs))
+            if isinstance(job, UnreadableJob):
+                logger.warning("job %s is not taken: %s", job_id, job.trouble)
+                self._leave_alone(args=[job_id, job.trouble])
+            elif (claimed := self._take(job_id, lease_seconds, lowest_fence)) is not None:
+                return claimed
+        return None
+
+    def _take(self, job_id: str, lease_seconds: float, lowest_fence: int) -> Claim | None:
+        """Claim one job; ask again under the same name if the answer does not come in time."""
+        name, asked_at = uuid4().hex, clock()
+        args: list[str | int | float] = [
+            job_id,
+            name,
+            lowest_fence,
+            lease_seconds,
+            ourselves(),
+            process_name(os.getppid()),
+        ]
+        for attempt in range(1, CLAIM_ATTEMPTS + 1):
+            try:
+                answer = self._claim(args=args, client=self.patient)
+                break
+            except (redis.TimeoutError, redis.ConnectionError) as error:
+                if attempt == CLAIM_ATTEMPTS:
+                    raise
+                logger.warning("job %s: the claim was not answered, asking again: %s", job_id, error)
         if answer is None:
             return None
-        job_id, fence, fields, epochs = answer
+        fence, fields, epochs = answer
         job = decode_job(job_id, pairs(fields), pairs(epochs))
-        return Claim(job, int(fence), {each.epoch: each for each in job.epochs})
+        return Claim(job, int(fence), {each.epoch: each for each in job.epochs}, asked_at)
 
     def renew(self, claim: Claim, lease_seconds: float) -> JobStatus:
         """Hold the job for so much longer, and hear how it is wanted. Raises JobLost."""
@@ -134,9 +223,17 @@ class JobBench:
         args = [claim.job.id, claim.fence, status.value, error, *before(status)]
         self._still_ours(claim, self._finish(args=args))
 
-    def reconcile(self, backoff_seconds: float) -> list[tuple[str, str]]:
-        """Queue what nobody runs any more. Returns pairs (job id, `queued`, `failed`, `cancelled` or `due`)."""
-        told = self._reconcile(args=[LOSSES, backoff_seconds, LONGEST_BACKOFF_SECONDS, GIVEN_UP])
+    def reconcile(self, backoff_seconds: float, lease_seconds: float = 30.0) -> list[tuple[str, str]]:
+        """Queue what no worker runs any more. Returns pairs (job id, `queued`, `failed`, `cancelled` or `due`)."""
+        args: list[str | int | float] = [
+            LOSSES,
+            backoff_seconds,
+            LONGEST_BACKOFF_SECONDS,
+            GIVEN_UP,
+            lease_seconds,
+            LOST,
+        ]
+        told = self._reconcile(args=args)
         return list(zip(told[::2], told[1::2], strict=True))
 
     def mend_lists(self) -> bool:
@@ -157,6 +254,12 @@ class JobBench:
             self._index(args=listed)
         return True
 
+    def add_warning(self, claim: Claim, warning: str) -> None:
+        """Note on the record why the run's result may differ from an uninterrupted one's. Raises JobLost."""
+        if warning not in claim.job.warnings:
+            claim.job.warnings.append(warning)
+            self._put(claim, "warnings", json.dumps(claim.job.warnings))
+
     def _put(
         self, claim: Claim, *fields_and_values: str, kind: str = "", data: str = "", number: int | str = ""
     ) -> None:
@@ -170,3 +273,4 @@ class JobBench:
 
     def close(self) -> None:
         self.redis.close()
+        self.patient.close()

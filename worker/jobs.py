@@ -1,5 +1,6 @@
 """The job: its record, its states, and which may follow which. Pure: no Redis, no Celery, no torch."""
 
+import secrets
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Literal, get_args
@@ -10,7 +11,9 @@ from models.config import TrainingConfig
 from models.datasets import DatasetOrder
 from models.history import EpochResult, Progress
 
-JOB_ID_PATTERN = r"^\d{8}-\d{6}-[0-9a-f]{6}\Z"
+# Ids as before 64 random bits were added, and as they are made now: they stay valid side by side.
+JOB_ID_PATTERN = r"^\d{8}-(\d{6}-[0-9a-f]{6}|\d{9}-[0-9a-f]{6}-[0-9a-f]{16})\Z"
+RANDOM_BITS = 64
 
 
 # Which workers may take a job: any, or only those without or with a GPU. Each has a queue of its own.
@@ -89,17 +92,32 @@ class Job(BaseModel):
         None, description="The data set that it makes; `config` is then the recipe of the generator that draws."
     )
     retry_of: str | None = Field(None, description="The job whose recipe this one runs once more.")
+    warnings: list[str] = Field(
+        [],
+        description="Why the result may differ from that of an uninterrupted run: for example that a run started again "
+        "from its beginning, or was resumed with another version of torch.",
+    )
+    last_seen_at: datetime | None = Field(
+        None, description="When its worker was last seen, if it does not answer any more; else null."
+    )
 
 
-def job_id_of(accepted_at: datetime, place: int) -> str:
-    """Make an id that sorts by acceptance and is safe in paths and addresses, like 20260131-120000-00001c.
+def job_id_of(accepted_at: datetime, place: int, random_bits: int | None = None) -> str:
+    """Make an id that sorts by acceptance and is safe in paths and addresses.
 
-    `place` numbers the jobs a Redis has accepted; together with the time an id is given once, also by a Redis that lost
-    its memory.
+    It looks like 20260131-120000123-00001c-9f3a61c2d4e58b07: the time in milliseconds, a counter (`place`, the number
+    of jobs that this Redis has accepted) and 64 random bits, so that two Redis over one store never make the same id.
+    In one second it sorts after every id of the older form, like 20260131-120000-00001c. `random_bits` is drawn if it
+    is not given.
     """
-    return f"{accepted_at:%Y%m%d-%H%M%S}-{place % 16**6:06x}"
+    bits = secrets.randbits(RANDOM_BITS) if random_bits is None else random_bits % 2**RANDOM_BITS
+    milliseconds = accepted_at.microsecond // 1000
+    return f"{accepted_at:%Y%m%d-%H%M%S}{milliseconds:03d}-{place % 16**6:06x}-{bits:016x}"
 
 
-def accepted_at(job_id: str) -> datetime:
-    """When a job was accepted, to the second, as its id tells."""
-    return datetime.strptime(job_id[:15], "%Y%m%d-%H%M%S").replace(tzinfo=UTC)
+def accepted_at(job_id: str) -> datetime | None:
+    """Read from a job's id when it was accepted, to the second; None if the id has another form."""
+    try:
+        return datetime.strptime(job_id[:15], "%Y%m%d-%H%M%S").replace(tzinfo=UTC)
+    except ValueError:
+        return None

@@ -95,6 +95,7 @@ class Keeper:
             dataset_checksum=trainer.dataset.checksum,
             device=describe(trainer.device),
             code_version=code_version(),
+            warnings=list(trainer.warnings),
             fence=self.lease.claim.fence,
             files={},
         )
@@ -102,7 +103,8 @@ class Keeper:
     def restore(self) -> list[EpochRecord]:
         """Go on where an earlier attempt stopped. Returns the epochs before that which the job's record has lost.
 
-        A state that cannot be used is left, and the run begins anew. Raises Unreachable: whoever waits need not do so.
+        If the state cannot be used, the run starts again from its beginning, and its warnings say so.
+        Raises Unreachable.
         """
         try:
             data = self.store.load_state(self.job_id)
@@ -117,7 +119,9 @@ class Keeper:
         except Unreachable:
             raise
         except (CheckpointDamaged, CheckpointNotFound, resume.InvalidState, OSError) as error:
-            logger.warning("job %s begins anew: %s", self.job_id, error)
+            again = f"started again from the beginning, because its saved state cannot be used: {error}"
+            logger.warning("job %s %s", self.job_id, again)
+            self.trainer.warnings.append(again)
             return []
 
     def lost_before(self, epoch: int) -> list[EpochRecord]:

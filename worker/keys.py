@@ -11,12 +11,15 @@
     acgan:sequence           counter of accepted jobs, behind the order of acceptance and the ids
     acgan:fence              counter of claims: every claim gets a token higher than all before
     acgan:workers            sorted set: every worker, as `kind host:process`, and when it was seen; gone when none was
+    acgan:pulses             sorted set: every training process, as `host:process`, and when it was last seen
     acgan:events             stream: the last ten thousand changes of all jobs
     acgan:idempotency:{...}  hash: fingerprint of a caller's request and the job it became; for a day
     acgan:rate:{...}         counters of how often each caller asked lately; for two windows of the rate
     acgan:job:{id}           hash: status, config, priority, runs_on, caller, turn, order, retry_of, created_at,
-                             started_at, ended_at, progress, device, worker, error, trouble, fence; saved, lost,
-                             saved_when_lost count lost workers; of a data set also code, and helped:{device}
+                             started_at, ended_at, progress, device, worker, error, trouble, warnings, fence; claim,
+                             parent, lease, seen_at (name, parent process and length of the lease of the claim, and when
+                             its worker was last seen); saved, lost, saved_when_lost count lost workers; of a data
+                             set also code, and helped:{device}
     acgan:job:{id}:epochs    hash: epoch number -> its record, so that an epoch told twice is there once
     acgan:job:{id}:parts     sorted set: the parts of a data set that nobody has drawn, and until when somebody draws
                              each; as long as help is welcome (worker/sharing.py)
@@ -35,6 +38,7 @@ HELPING = "acgan:helping"
 SEQUENCE = "acgan:sequence"
 FENCE = "acgan:fence"
 WORKERS = "acgan:workers"
+PULSES = "acgan:pulses"
 EVENTS = "acgan:events"
 RATES = "acgan:rate"
 

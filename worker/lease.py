@@ -8,14 +8,13 @@ come within a second, the process ends.
 import logging
 import os
 import threading
-import time
 from collections.abc import Callable
 from contextvars import copy_context
 
 import redis
 
 from worker import metrics
-from worker.bench import Claim, JobBench, JobLost
+from worker.bench import Claim, JobBench, JobLost, clock
 from worker.jobs import JobStatus
 
 logger = logging.getLogger(__name__)
@@ -30,11 +29,6 @@ class Cancelled(Exception):
     """Somebody asked for the job to end."""
 
 
-def clock() -> float:
-    """Seconds that also pass while the machine sleeps."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
-
-
 class Lease:
     """A context: inside it, `check` says whether to go on. One process may hold one lease."""
 
@@ -44,7 +38,8 @@ class Lease:
         self.bench = bench
         self.claim = claim
         self.seconds = seconds
-        self.renewed = self.checked = clock()
+        self.checked = clock()
+        self.renewed = claim.asked_at or self.checked
         self.end_process = end_process
         self._cancelled = threading.Event()
         self._lost = threading.Event()
@@ -52,6 +47,8 @@ class Lease:
         self._thread = threading.Thread(target=copy_context().run, args=(self._keep,), name="lease", daemon=True)
 
     def __enter__(self) -> "Lease":
+        if not self._renew():  # at once: from here on a worker that is lost counts as lost
+            self._lost.set()
         self._thread.start()
         return self
 
@@ -94,7 +91,9 @@ class Lease:
         except JobLost:
             logger.warning("job %s belongs to somebody else now", self.claim.job.id)
             return False
-        except redis.RedisError as error:
+        except Exception as error:  # RedisError usually; whatever it is, this thread must not end unnoticed
+            if not isinstance(error, redis.RedisError):
+                logger.exception("job %s: renewing the lease failed", self.claim.job.id)
             if clock() - self.renewed > self.seconds:
                 logger.error("job %s: no word from Redis while the lease lasted: %s", self.claim.job.id, error)
                 return False

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from celery import Celery
 
 from worker.jobs import RUNS_ON, RunsOn
+from worker.redis_address import celery_address
 from worker.settings import WorkerSettings
 
 TRAIN = "acgan.train"
@@ -22,7 +23,7 @@ def knocks_key(runs_on: RunsOn) -> str:
 
 
 def make_celery(settings: WorkerSettings) -> Celery:
-    celery = Celery("acgan", broker=settings.redis_url, include=["worker.tasks"])
+    celery = Celery("acgan", broker=celery_address(settings.redis_url), include=["worker.tasks"])
     celery.conf.update(
         task_default_queue=queue_name("any"),
         task_queues={queue_name(runs_on): {} for runs_on in RUNS_ON},

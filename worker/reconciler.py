@@ -7,8 +7,9 @@ a worker that is alive and hears no knocks.
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from math import ceil
 
 import redis
 from kombu.exceptions import OperationalError
@@ -16,7 +17,9 @@ from kombu.exceptions import OperationalError
 from worker import metrics
 from worker.bench import JobBench
 from worker.jobs import RunsOn, taken_by
+from worker.pulses import LEAST_SILENT_ROUNDS, Pulses
 from worker.sharing import Sharing
+from worker.supervision import Beat, Supervisor
 
 logger = logging.getLogger(__name__)
 
@@ -40,8 +43,14 @@ class Reconciler:
         backoff_seconds: float,
         kind: RunsOn = "cpu",
         end_process: Callable[[int], None] = os._exit,
+        lease_seconds: float = 30.0,
+        children: Callable[[], Sequence[int]] = lambda: (),
+        supervisor: Supervisor | None = None,
     ) -> None:
         self.bench = bench
+        self.lease_seconds = lease_seconds
+        self.pulses = Pulses(bench, children, rounds=max(LEAST_SILENT_ROUNDS, ceil(lease_seconds / seconds)))
+        self.supervisor = supervisor or Supervisor()
         self.sharing = Sharing(bench.redis)
         self.knock = knock
         self.idle = idle
@@ -52,17 +61,22 @@ class Reconciler:
         self.deaf_rounds = 0
         self.claims_seen = 0
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._keep, name="reconciler", daemon=True)
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        self._thread.start()
+        self._thread = self.supervisor.start_thread("reconciler", self._keep)
 
     def stop(self) -> None:
         self._over.set()
 
-    def _keep(self) -> None:
+    def join(self, seconds: float | None = None) -> None:
+        if self._thread is not None:
+            self._thread.join(seconds)
+
+    def _keep(self, beat: Beat = lambda: None) -> None:
         lists_are_whole = False
         while not self._over.is_set():
+            beat()
             try:
                 self.once()
                 if not lists_are_whole:
@@ -78,18 +92,19 @@ class Reconciler:
 
     def once(self) -> None:
         """One round."""
-        for job_id, became in self.bench.reconcile(self.backoff_seconds):
+        for job_id, became in self.bench.reconcile(self.backoff_seconds, self.lease_seconds):
             if became != "due":
                 metrics.tell(metrics.WORKERS_LOST)
             match became:
                 case "queued":
                     metrics.tell(metrics.JOBS_REQUEUED)
-                    logger.warning("job %s: its worker was lost; it is queued again, after a while", job_id)
+                    logger.warning("job %s: its worker was lost; it is queued again", job_id)
                 case "due":
                     logger.info("job %s waits for a worker again", job_id)
                 case _:
                     logger.error("job %s: its worker was lost; it is %s", job_id, became)
         self.bench.seen(self.kind, UNSEEN_ROUNDS * self.seconds)
+        self.pulses.end_silent_children()
         waiting = {runs_on: self.bench.waiting(runs_on) for runs_on in taken_by(self.kind)}
         for runs_on, number in waiting.items():
             for _ in range(number - self.bench.knocks(runs_on) if number else 0):

@@ -12,6 +12,7 @@ from models.checkpoints import CheckpointStore
 from models.config import MIRRORS
 from models.files import make_private
 from models.storage.folder import FolderShelf
+from worker.redis_address import normalize_address
 
 OBJECT_STORAGE = ("s3://", "gs://", "az://")
 
@@ -26,7 +27,8 @@ class WorkerSettings(BaseSettings):
     home: Path = Field(Path(".acgan"), description="Folder for checkpoints, the embedded Redis and caches.")
     redis_url: str = Field(
         "redis://127.0.0.1:6379/0",
-        description="Redis or Valkey, 7 or newer. Where this is not set, `acgan up` starts its own.",
+        description="Redis or Valkey, 7 or newer: `redis://`, `rediss://` (TLS), or `unix://` and a path. If it is not "
+        "set, `acgan up` starts its own.",
     )
     store: str | Path | None = Field(
         None,
@@ -78,9 +80,8 @@ class WorkerSettings(BaseSettings):
 
     @field_validator("redis_url")
     @classmethod
-    def speak_redis(cls, url: str) -> str:
-        """Celery knows Valkey by its protocol's name only."""
-        return url.replace("valkey://", "redis://", 1).replace("valkeys://", "rediss://", 1)
+    def check_redis_url(cls, url: str) -> str:
+        return normalize_address(url)
 
     @field_validator("store", mode="before")
     @classmethod

@@ -12,9 +12,10 @@ import redis
 
 from models.datasets import DatasetOrder
 from worker.bench import Claim
+from worker.claim_scripts import HELD
 from worker.jobs import RUNS_ON, RunsOn
 from worker.keys import job_key, parts_key
-from worker.scripts import COMMON, HELD
+from worker.scripts import COMMON
 
 HELPED = "helped:"  # fields of a job's record: how many parts helpers on each kind of device drew
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -13,10 +13,10 @@ from redis.backoff import NoBackoff
 
 from models.config import TrainingConfig
 from models.datasets import DatasetOrder
-from models.history import Progress
 from worker import scripts
+from worker.codec import AnyJob, UnreadableJob, decode, with_trouble
 from worker.connections import heedful
-from worker.jobs import RUNS_ON, EpochRecord, Job, JobStatus, RunsOn, accepted_at, job_id_of
+from worker.jobs import ENDED, RUNS_ON, Job, JobStatus, RunsOn, accepted_at, job_id_of
 from worker.keys import (
     DELAYED,
     JOBS,
@@ -30,11 +30,6 @@ from worker.keys import (
     queue_key,
 )
 
-LACKS: dict[RunsOn, str] = {
-    "any": "no worker is there: start one with `acgan worker`",
-    "cpu": "no worker without a GPU is there: start one with `acgan worker --device cpu`",
-    "gpu": "no worker with a GPU is there: start one with `acgan worker --device cuda`",
-}
 LOOKED_AT = 1000  # jobs that wait, at most, among which the oldest is looked for
 
 
@@ -68,6 +63,10 @@ class NotNow(Exception):
     """The job's state does not allow what was asked. The message says which does."""
 
 
+class NotUnderstood(NotNow):
+    """This version does not understand the job's record. The message says why."""
+
+
 class Unsuitable(Exception):
     """This Redis may lose jobs. The message says how to set it."""
 
@@ -80,52 +79,6 @@ def check_eviction(info: Mapping[str, object]) -> None:
             f"Redis may delete jobs when it is short of memory (maxmemory-policy {policy}): "
             "set maxmemory-policy to noeviction"
         )
-
-
-# ----------------------------------------------------------------------------
-# Between hashes and records.
-
-
-Hash = Mapping[str, str]
-
-
-def decode_job(job_id: str, fields: Hash, epochs: Hash) -> Job:
-    """Fields that this version does not know are left out: a newer one may have written the record."""
-    return Job(
-        id=job_id,
-        status=JobStatus(fields["status"]),
-        config=TrainingConfig.model_validate_json(fields["config"], extra="ignore"),
-        created_at=_time(fields["created_at"]),
-        started_at=_time(fields["started_at"]) if "started_at" in fields else None,
-        ended_at=_time(fields["ended_at"]) if "ended_at" in fields else None,
-        progress=Progress.model_validate_json(fields["progress"]) if "progress" in fields else None,
-        epochs=[EpochRecord.model_validate_json(epochs[number]) for number in sorted(epochs, key=int)],
-        device=fields.get("device"),
-        error=fields.get("error"),
-        trouble=fields.get("trouble") or None,
-        worker=fields.get("worker"),
-        priority=int(fields.get("priority", 0)),
-        runs_on=fields.get("runs_on", "any"),
-        caller=fields.get("caller"),
-        order=DatasetOrder.model_validate_json(fields["order"], extra="ignore") if "order" in fields else None,
-        retry_of=fields.get("retry_of"),
-    )
-
-
-def with_what_it_lacks(job: Job, workers: Sequence[str]) -> Job:
-    """Say of a job that waits where no worker is there that takes it."""
-    kinds = {worker.partition(" ")[0] for worker in workers}
-    if job.status != JobStatus.QUEUED or (kinds if job.runs_on == "any" else job.runs_on in kinds):
-        return job
-    return job.model_copy(update={"trouble": LACKS[job.runs_on]})
-
-
-def pairs(flat: Sequence[str]) -> Hash:
-    return dict(zip(flat[::2], flat[1::2], strict=True))
-
-
-def _time(seconds: str) -> datetime:
-    return datetime.fromtimestamp(float(seconds), UTC)
 
 
 # ----------------------------------------------------------------------------
@@ -157,6 +110,13 @@ class Order(NamedTuple):
         return hashlib.sha256(json.dumps(self.fields).encode()).hexdigest()
 
 
+def understood(job: AnyJob) -> Job:
+    """Raises NotUnderstood."""
+    if isinstance(job, UnreadableJob):
+        raise NotUnderstood(f"job {job.id}: {job.trouble}")
+    return job
+
+
 def wording(status: str) -> str:
     return f"has {status} already" if status in (JobStatus.SUCCEEDED, JobStatus.FAILED) else f"is {status}"
 
@@ -183,6 +143,7 @@ class JobDesk:
         self._cancel = client.register_script(scripts.CANCEL)
         self._resume = client.register_script(scripts.RESUME)
         self._front = client.register_script(scripts.FRONT)
+        self._delete = client.register_script(scripts.DELETE)
 
     @classmethod
     def connect(cls, url: str, queue_limit: int = 100, has_shares: bool = False) -> "JobDesk":
@@ -190,6 +151,7 @@ class JobDesk:
         client = redis.asyncio.Redis.from_url(
             url,
             decode_responses=True,
+            encoding_errors="replace",
             socket_timeout=1.0,
             socket_connect_timeout=1.0,
             retry=redis.asyncio.retry.Retry(NoBackoff(), 1),
@@ -205,8 +167,8 @@ class JobDesk:
         async with self.redis.pipeline(transaction=True) as pipeline:
             pipeline.time()
             pipeline.incr(SEQUENCE)
-            (seconds, _), place = await pipeline.execute()
-        job_id = job_id_of(datetime.fromtimestamp(seconds, UTC), place)
+            (seconds, microseconds), place = await pipeline.execute()
+        job_id = job_id_of(datetime.fromtimestamp(seconds, UTC).replace(microsecond=microseconds), place)
         before = idempotency_key(order.caller, order.idempotency_key) if order.idempotency_key else ""
         fields = [word for field in order.fields.items() for word in field]
         share = order.caller if self.has_shares and order.caller else ""
@@ -221,23 +183,23 @@ class JobDesk:
                 raise KeyReused(f"this Idempotency-Key is that of another request, now job {about[0]}: use a new one")
             case "known":
                 return await self.get(about[0])
-        job = decode_job(job_id, {"status": JobStatus.QUEUED, "created_at": about[1]} | order.fields, {})
-        return with_what_it_lacks(job, about[2])
+        job = decode(job_id, {"status": JobStatus.QUEUED, "created_at": about[1]} | order.fields, {})
+        return understood(with_trouble(job, about[2], float(about[1])))
 
     async def get(self, job_id: str) -> Job:
-        """Raises JobNotFound."""
-        async with self.redis.pipeline(transaction=True) as pipeline:
-            pipeline.hgetall(job_key(job_id))
-            pipeline.hgetall(epochs_key(job_id))
-            pipeline.zrange(WORKERS, 0, -1)
-            fields, epochs, workers = await pipeline.execute()
-        if not fields:
+        """Raises JobNotFound, and NotUnderstood if this version does not understand the record."""
+        return understood(await self.read(job_id))
+
+    async def read(self, job_id: str) -> AnyJob:
+        """Return a job, also one that this version does not understand. Raises JobNotFound."""
+        jobs = await self._read([job_id])
+        if not jobs:
             raise JobNotFound(f"there is no job {job_id}: see GET /jobs")
-        return with_what_it_lacks(decode_job(job_id, fields, epochs), workers)
+        return jobs[0]
 
     async def newest(
         self, limit: int, status: JobStatus | None = None, before: str | None = None, datasets: bool = False
-    ) -> list[Job]:
+    ) -> list[AnyJob]:
         """List the runs accepted last, or the data sets, newest first.
 
         Only those of one status, and before that job, where these are given.
@@ -248,7 +210,7 @@ class JobDesk:
             if (place := await client.zscore(JOBS, before)) is None:
                 raise JobNotFound(f"there is no job {before}: see GET /jobs")
             below = f"({place:.0f}"
-        found: list[Job] = []
+        found: list[AnyJob] = []
         while len(found) < limit:
             listed = index_key(datasets, status)
             page = await client.zrevrangebyscore(listed, below, "-inf", start=0, num=limit, withscores=True)
@@ -259,26 +221,28 @@ class JobDesk:
             found += [job for job in jobs if status in (None, job.status)]  # it may just have changed
         return found[:limit]
 
-    async def _read(self, job_ids: list[str]) -> list[Job]:
-        async with self.redis.pipeline(transaction=False) as pipeline:
+    async def _read(self, job_ids: list[str]) -> list[AnyJob]:
+        async with self.redis.pipeline(transaction=True) as pipeline:
             for job_id in job_ids:
                 pipeline.hgetall(job_key(job_id))
                 pipeline.hgetall(epochs_key(job_id))
             pipeline.zrange(WORKERS, 0, -1)
-            *answers, workers = await pipeline.execute()
+            pipeline.time()
+            *answers, workers, (seconds, _) = await pipeline.execute()
         records = zip(job_ids, answers[::2], answers[1::2], strict=True)
-        found = [decode_job(job_id, fields, epochs) for job_id, fields, epochs in records if fields]
-        return [with_what_it_lacks(job, workers) for job in found]
+        found = [decode(job_id, fields, epochs) for job_id, fields, epochs in records if fields]
+        return [with_trouble(job, workers, seconds) for job in found]
 
-    async def cancel(self, job_id: str) -> Job:
+    async def cancel(self, job_id: str) -> AnyJob:
         """Ask a job to end. Raises JobNotFound, and NotNow where it has ended otherwise."""
         status = await self._cancel(args=[job_id])
         if status in (JobStatus.SUCCEEDED, JobStatus.FAILED):
             raise NotNow(f"job {job_id} has {status} already: there is nothing to cancel")
-        return await self.get(job_id)
+        return await self.read(job_id)
 
     async def resume(self, job_id: str) -> Job:
-        """Let a job that failed or was cancelled go on. Raises JobNotFound, QueueFull, NotNow."""
+        """Queue a failed or cancelled job again. Raises JobNotFound, QueueFull, NotNow, NotUnderstood."""
+        await self.get(job_id)  # no worker of this version would run a record that it does not understand
         status = await self._resume(args=[job_id, self.queue_limit, int(self.has_shares)])
         if status in ("full", "share"):
             raise QueueFull(self.queue_limit) if status == "full" else ShareTaken(self.queue_limit)
@@ -286,12 +250,20 @@ class JobDesk:
             raise NotNow(f"job {job_id} {wording(status)}: only a failed or cancelled one can be resumed")
         return await self.get(job_id)
 
-    async def move_to_front(self, job_id: str) -> Job:
+    async def move_to_front(self, job_id: str) -> AnyJob:
         """Let a waiting job be the next. Raises JobNotFound, NotNow."""
         status = await self._front(args=[job_id])
         if status not in (None, JobStatus.QUEUED):
             raise NotNow(f"job {job_id} {wording(status)}: only one that waits can be moved to the front")
-        return await self.get(job_id)
+        return await self.read(job_id)
+
+    async def delete(self, job_id: str) -> None:
+        """Delete the record of a job that has ended. Raises JobNotFound, NotNow."""
+        status = await self._delete(args=[job_id])
+        if status is None:
+            raise JobNotFound(f"there is no job {job_id}: see GET /jobs")
+        if status not in ENDED:
+            raise NotNow(f"job {job_id} is {status}: only a job that has ended can be deleted, so cancel it first")
 
     async def standing(self) -> Standing:
         """Count what waits and runs, and who could run it. Costs the same however many jobs there ever were."""
@@ -305,7 +277,8 @@ class JobDesk:
                 pipeline.zrange(ids, 0, LOOKED_AT - 1)
             (seconds, _), accepted, running, *told = await pipeline.execute()
         (*ready, delayed), workers, waiting = told[: len(places)], told[len(places)], told[len(places) + 1 :]
-        oldest = min((accepted_at(job_id).timestamp() for ids in waiting for job_id in ids), default=seconds)
+        accepted_times = (accepted_at(job_id) for ids in waiting for job_id in ids)
+        oldest = min((time.timestamp() for time in accepted_times if time is not None), default=seconds)
         kinds = Counter(worker.partition(" ")[0] for worker in workers)
         return Standing(
             accepted=accepted,

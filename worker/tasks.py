@@ -1,10 +1,13 @@
 """What the worker process runs: `celery -A worker.tasks worker`, or `acgan worker`."""
 
+import logging
 import os
 import sys
 from functools import partial
+from typing import Any
 
 import billiard
+import redis
 from billiard.exceptions import WorkerLostError
 from celery.signals import (
     celeryd_after_setup,
@@ -16,19 +19,33 @@ from celery.signals import (
     worker_shutting_down,
 )
 from celery.worker import state
+from kombu.exceptions import OperationalError
 
 from models.devices import DeviceUnavailable, settle_device
 from worker import exporter, interruption, logs, metrics
 from worker.bench import JobBench
 from worker.jobs import kind_of, taken_by
+from worker.pulses import is_alive, start_pulse
 from worker.queue import TRAIN, knock, listen_for, make_celery
 from worker.reconciler import Reconciler
 from worker.settings import WorkerSettings
+
+logger = logging.getLogger(__name__)
 
 MISTAKE = 2  # the exit code of what a user can mend, as of every command
 
 settings = WorkerSettings()
 celery = make_celery(settings)
+
+
+class Worker(celery.Worker):  # type: ignore[misc, name-defined]
+    def install_platform_tweaks(self, worker: Any) -> None:
+        """Set Celery's signal handlers, but for its restart on SIGHUP."""
+        super().install_platform_tweaks(worker)
+        interruption.end_on_hangup()
+
+
+celery.Worker = Worker
 
 
 @celery.task(name=TRAIN)  # type: ignore[untyped-decorator]
@@ -46,6 +63,8 @@ reconciler = Reconciler(
     idle=lambda: not state.reserved_requests,  # those that run among them: a child takes a while to start
     seconds=settings.reconcile_seconds,
     backoff_seconds=settings.backoff_seconds,
+    lease_seconds=settings.lease_seconds,
+    children=interruption.children,
 )
 
 
@@ -82,6 +101,17 @@ def count_the_lost(exception: BaseException | None = None, **_: object) -> None:
     if isinstance(exception, WorkerLostError):
         metrics.tell(metrics.PROCESSES_LOST)
         metrics.tell(metrics.IMAGES_PER_SECOND, 0)
+        release_ended()
+
+
+def release_ended() -> None:
+    """Queue at once what a training process of this worker held that has ended, instead of when its lease runs out."""
+    try:
+        if released := reconciler.bench.release_ended(os.getpid(), is_alive):
+            logger.warning("job %s: its training process has ended", ", ".join(released))
+            reconciler.once()
+    except (redis.RedisError, OperationalError) as error:
+        logger.warning("the lease of a lost training process stays until it runs out: %s", error)
 
 
 @worker_ready.connect  # type: ignore[untyped-decorator]
@@ -92,6 +122,7 @@ def begin_to_reconcile(**_: object) -> None:
 @worker_process_init.connect  # type: ignore[untyped-decorator]
 def listen_for_the_end(**_: object) -> None:
     interruption.listen()
+    start_pulse(JobBench.connect(settings.redis_url))
     if settings.metrics_port:
         metrics.speak_to_parent(settings.metrics_port)
 

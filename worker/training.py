@@ -20,6 +20,7 @@ from models.checkpoints import (
 )
 from models.data import DatasetUnavailable, load_dataset
 from models.devices import DeviceOutOfMemory, DeviceUnavailable
+from models.environment import reset_threads
 from models.history import Hopeless, Progress
 from models.job_entry import fingerprint
 from models.quality import digits_worth, find_assessor
@@ -182,6 +183,7 @@ def train(bench: JobBench, lease: Lease, store: CheckpointStore, settings: Worke
     check()
     claim = lease.claim
     device = find_device(settings.device)
+    reset_threads()
     dataset = load_dataset(claim.job.config, settings.data_dir, settings.cache_dir, settings.mirrors)
     check()
     trainer = Trainer(claim.job.config, dataset, device)
@@ -194,6 +196,9 @@ def train(bench: JobBench, lease: Lease, store: CheckpointStore, settings: Worke
     keeper = Keeper(bench, lease, trainer, store, settings.save_seconds, assessor)
     for lost in stubborn("the run cannot go on", keeper.restore):
         persist(partial(bench.add_epoch, claim, lost), check)
+    for warning in trainer.warnings:
+        persist(partial(bench.add_warning, claim, warning), check)
+    persist(lambda: bench.settle(claim, trainer.config, describe(device)), check)  # threads are those of the beginning
     meter = metrics.Meter((trainer.epoch - 1) * trainer.batches + trainer.iteration)
 
     def report(progress: Progress) -> None:

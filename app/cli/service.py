@@ -3,6 +3,7 @@
 import logging
 import os
 from contextlib import suppress
+from importlib import import_module
 from typing import Annotated, Literal
 
 import typer
@@ -21,8 +22,25 @@ Device = Annotated[
 ]
 
 
+OTHER_SYSTEM = (
+    "acgan: the service runs on Linux and macOS (on Windows, in WSL): this system has no {name}. Commands that ask a "
+    "running service work here too."
+)
+
+
+def require_posix() -> None:
+    """End with a sentence on a system whose processes cannot be run as the service needs them."""
+    for name in ("fcntl", "resource"):
+        try:
+            import_module(name)
+        except ImportError:
+            errors.print(OTHER_SYSTEM.format(name=name), style="red", highlight=False)
+            raise typer.Exit(2) from None
+
+
 def up(host: Host = None, port: Port = None, home: Home = None, workers: Workers = None) -> None:
     """Start everything on this machine: Redis, workers, the API. Ctrl-C ends all."""
+    require_posix()
     from app.embedded_redis import NoRedisServer
     from app.up import CannotStart
     from app.up import up as run
@@ -50,6 +68,7 @@ def up(host: Host = None, port: Port = None, home: Home = None, workers: Workers
 
 def serve(host: Host = None, port: Port = None, home: Home = None) -> None:
     """Run the API alone; jobs go to the Redis at ACGAN_REDIS_URL."""
+    require_posix()
     from app.main import create_app
     from app.server import Server
     from app.up import CannotStart, check_port, is_loopback
@@ -78,6 +97,7 @@ def serve(host: Host = None, port: Port = None, home: Home = None) -> None:
 
 def worker(home: Home = None, device: Device = None) -> None:
     """Run one worker alone; it takes jobs from the Redis at ACGAN_REDIS_URL. One a GPU: `--device cuda:0`, `cuda:1`."""
+    require_posix()
     from worker import logs
 
     settings = read_settings(home=home, device=device)

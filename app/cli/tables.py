@@ -1,19 +1,23 @@
 """Jobs and checkpoints as tables."""
 
+from rich.markup import escape
 from rich.table import Table
 
-from app.schemas import CheckpointList, CheckpointView, JobView
+from app.schemas import AnyJobView, CheckpointList, CheckpointView, UnreadableJobView
 from app.wire.ordering import DatasetView
 from worker.jobs import JobStatus
 
 COLOURS = {JobStatus.SUCCEEDED: "green", JobStatus.FAILED: "red", JobStatus.RUNNING: "cyan"}
 
 
-def jobs_table(jobs: list[JobView]) -> Table:
+def jobs_table(jobs: list[AnyJobView]) -> Table:
     table = Table(box=None, pad_edge=False)
     for heading in ("job", "status", "epochs", "labels", "data", "name"):
         table.add_column(heading, no_wrap=heading != "name", overflow="fold")
     for job in jobs:
+        if isinstance(job, UnreadableJobView):
+            table.add_row(job.id, escape(job.status), str(len(job.epochs)), "-", "-", escape(job.trouble))
+            continue
         colour = COLOURS.get(job.status, "default")
         table.add_row(
             job.id,
@@ -26,11 +30,14 @@ def jobs_table(jobs: list[JobView]) -> Table:
     return table
 
 
-def datasets_table(found: list[DatasetView]) -> Table:
+def datasets_table(found: list[DatasetView | UnreadableJobView]) -> Table:
     table = Table(box=None, pad_edge=False)
     for heading in ("data set", "status", "drawn", "of each class", "seed", "checkpoint"):
         table.add_column(heading, no_wrap=True, justify="right" if heading in ("drawn", "of each class") else "left")
     for each in found:
+        if isinstance(each, UnreadableJobView):
+            table.add_row(each.id, escape(each.status), "-", "-", "-", escape(each.trouble))
+            continue
         of = 10 * (each.order.per_class + each.order.test_per_class)
         drawn = of if each.status is JobStatus.SUCCEEDED else each.progress.drawn if each.progress else 0
         table.add_row(

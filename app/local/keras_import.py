@@ -1,6 +1,5 @@
 """`acgan import-keras`: weights of the original script become checkpoints, judged as a worker judges."""
 
-import random
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -103,7 +102,7 @@ class Importer:
         self.device = find_device(settings.device)
         self.config = config
         self.dataset = dataset
-        self.job = job_id_of(datetime.now(UTC), random.getrandbits(24))
+        self.job = job_id_of(datetime.now(UTC), 0)
         self.assessor = None
         if settings.judge:
             self.assessor = find_assessor(dataset, config.latent_size, self.device, settings.judges_dir)

@@ -21,7 +21,7 @@ from app.dependencies import (
 from app.routes.digits import IfNoneMatch
 from app.routes.guarded import GuardedRoute
 from app.routes.training import IdempotencyKey, accepted
-from app.schemas import JobsQuery
+from app.schemas import JobsQuery, UnreadableJobView
 from app.wire import etags, ranges
 from app.wire.ordering import FILE_NAME, DatasetList, DatasetView, WantedDataset
 from models.checkpoints import DATASET, CheckpointStore
@@ -29,6 +29,7 @@ from models.contributions import Contributions
 from models.datasets import MANIFEST, DatasetManifest
 from models.retention import BYTES_A_DIGIT
 from models.storage.reading import parse, read_bytes
+from worker.codec import AnyJob, UnreadableJob
 from worker.jobs import ENDED, Job
 from worker.store import JobNotFound, NotNow, Order
 from worker.unfinished import read_unfinished
@@ -90,15 +91,17 @@ async def datasets(services: ServicesDep, query: Annotated[JobsQuery, Query()]) 
 @router.get("/datasets/{job_id}")
 async def dataset(services: ServicesDep, job_id: DatasetId) -> DatasetView:
     """Tell where the making of a data set stands, and where its files are."""
-    (view,) = await views(services, [await found(services, job_id)])
-    return view
+    job = await found(services, job_id)
+    return DatasetView.of(job, await anyio.to_thread.run_sync(services.store.has_dataset, job.id))
 
 
-async def views(services: Services, jobs: list[Job]) -> list[DatasetView]:
-    def look() -> list[DatasetView]:
-        return [DatasetView.of(job, services.store.has_dataset(job.id)) for job in jobs]
+async def views(services: Services, jobs: list[AnyJob]) -> list[DatasetView | UnreadableJobView]:
+    def look(job: AnyJob) -> DatasetView | UnreadableJobView:
+        if isinstance(job, UnreadableJob):
+            return UnreadableJobView.of(job)
+        return DatasetView.of(job, services.store.has_dataset(job.id))
 
-    return await anyio.to_thread.run_sync(look)
+    return await anyio.to_thread.run_sync(lambda: [look(job) for job in jobs])
 
 
 async def found(services: Services, job_id: str) -> Job:

@@ -11,7 +11,7 @@ from app.dependencies import JobId, ServicesDep, checked
 from app.edge.door import caller_of
 from app.events import Event
 from app.routes.guarded import GuardedRoute
-from app.schemas import EpochView, JobHistory, JobList, JobsQuery, JobView
+from app.schemas import AnyJobView, EpochView, JobHistory, JobList, JobsQuery, view_of
 from app.wire import etags
 from models.checkpoints import SAMPLES, CheckpointId
 from models.history import to_csv
@@ -29,12 +29,12 @@ async def jobs(services: ServicesDep, query: Annotated[JobsQuery, Query()]) -> J
     return JobList.of(found, query)
 
 
-@router.get("/jobs/{job_id}", response_model=JobView, responses={304: {"description": "As it was."}})
+@router.get("/jobs/{job_id}", response_model=AnyJobView, responses={304: {"description": "As it was."}})
 async def job(
     services: ServicesDep, job_id: JobId, if_none_match: Annotated[str | None, Header(max_length=1000)] = None
 ) -> Response:
     """Tell where a run stands: its progress and each finished epoch's losses."""
-    body = JobView.of(await services.desk.get(job_id)).model_dump_json().encode()
+    body = view_of(await services.desk.read(job_id)).model_dump_json().encode()
     tag = etags.name(body)
     headers = {"ETag": tag, "Cache-Control": "no-cache"}
     if etags.is_known(tag, if_none_match):
@@ -90,7 +90,7 @@ def view(job_id: str, event: Event) -> Any:
     """Show an event's data as the record shows it."""
     match event.kind:
         case "job":
-            return JobView.of(event.data)
+            return view_of(event.data)
         case "epoch":
             return EpochView.of(job_id, EpochRecord.model_validate(event.data))
     return event.data

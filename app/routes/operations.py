@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request, Response
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
 from app.dependencies import ServicesDep
+from app.redis_trouble import DISK_FULL, explain_error
 from app.routes.guarded import GuardedRoute
 from app.schemas import Readiness
 from app.scrape import Scrape
@@ -45,17 +46,21 @@ async def readyz(services: ServicesDep, request: Request, response: Response) ->
         redis_state = "up"
     except Unsuitable as error:
         redis_state = f"down: {error}"
-    except redis.ResponseError:
-        redis_state = "down: it answers, but refuses"
     except redis.RedisError as error:
-        logger.debug("Redis does not answer: %s", error)
-        redis_state = "down: it does not answer"
+        has_room = explain_error(error, request.app.state.redis_folder) != DISK_FULL
+        redis_state = f"down: {ADDRESS.sub('(address)', str(error))}" if has_room else f"down: {DISK_FULL}"
     ready = not draining and (redis_state == "up" or gallery.serving is not None)
     if not ready:
         response.status_code = 503
         response.headers["Retry-After"] = "5"
-    trouble = without_addresses(gallery.trouble)
-    return Readiness(ready=ready, draining=draining, redis=redis_state, serving=gallery.serving, trouble=trouble)
+    return Readiness(
+        ready=ready,
+        draining=draining,
+        redis=redis_state,
+        serving=gallery.serving,
+        trouble=without_addresses(gallery.trouble),
+        loops=services.supervisor.report(),
+    )
 
 
 def without_addresses(text: str | None) -> str | None:

@@ -21,11 +21,12 @@ from app.dependencies import (
     WithinWorkRate,
 )
 from app.routes.guarded import GuardedRoute
-from app.schemas import JobView, TrainingOrder
-from models.checkpoints import CheckpointDamaged, CheckpointStore
+from app.schemas import AnyJobView, JobView, TrainingOrder, view_of
+from models.checkpoints import CheckpointDamaged, CheckpointId, CheckpointStore
+from models.removal import delete_run
 from worker.jobs import Job
 from worker.queue import knock
-from worker.store import Order
+from worker.store import NotNow, Order
 
 router = APIRouter(tags=["training"], route_class=GuardedRoute)
 logger = logging.getLogger(__name__)
@@ -65,9 +66,9 @@ async def train(
 
 
 @router.post("/jobs/{job_id}/cancel", status_code=202, dependencies=[OwnsJob])
-async def cancel(services: ServicesDep, job_id: JobId) -> JobView:
+async def cancel(services: ServicesDep, job_id: JobId) -> AnyJobView:
     """Stop a run within a second or an iteration. Its checkpoints stay, and it can be resumed from where it stopped."""
-    return JobView.of(await services.desk.cancel(job_id))
+    return view_of(await services.desk.cancel(job_id))
 
 
 @router.post("/jobs/{job_id}/resume", status_code=202, dependencies=[OwnsJob, WithinWorkRate, WithinBudget])
@@ -94,9 +95,37 @@ async def retry(services: ServicesDep, response: Response, caller: Caller, job_i
 
 
 @router.post("/jobs/{job_id}/front", status_code=202, dependencies=[OwnsJob])
-async def move_to_front(services: ServicesDep, job_id: JobId) -> JobView:
+async def move_to_front(services: ServicesDep, job_id: JobId) -> AnyJobView:
     """Let a waiting run be the next, whatever its priority."""
-    return JobView.of(await services.desk.move_to_front(job_id))
+    return view_of(await services.desk.move_to_front(job_id))
+
+
+@router.delete("/jobs/{job_id}", status_code=204, dependencies=[OwnsJob])
+async def delete(services: ServicesDep, job_id: JobId) -> None:
+    """Delete a job that has ended, with its checkpoints and its resume state. Neither can be brought back.
+
+    A job whose checkpoint is served, pinned or the newest publication is kept: 409.
+    """
+    if (use := await use_of(services, job_id)) is not None:
+        raise NotNow(f"job {job_id} is kept, because {use}: serve another checkpoint first, with PUT /serving")
+    await services.desk.delete(job_id)
+    count = await anyio.to_thread.run_sync(delete_run, services.store, job_id)
+    logger.info("deleted job %s with %d checkpoints", job_id, count)
+
+
+async def use_of(services: Services, job_id: str) -> str | None:
+    """Say what a job's checkpoints are used for, or None."""
+    choice = await services.gallery.choice()
+    latest = await anyio.to_thread.run_sync(services.store.latest)
+    uses = {
+        "served": services.gallery.serving,
+        "pinned": choice.checkpoint,
+        "the newest publication": str(latest) if latest else None,
+    }
+    for use, checkpoint in uses.items():
+        if checkpoint and CheckpointId.parse(checkpoint).job == job_id:
+            return f"its checkpoint {checkpoint} is {use}"
+    return None
 
 
 async def accepted(job: Job, services: Services, response: Response) -> JobView:

@@ -19,6 +19,7 @@ from app.serving.stock import Stock, Taken
 from models.config import IMAGE_SIZE
 from models.drawing import BATCH, STEP, Addresses, Series, draw_batch
 from models.folding import FoldedGenerator
+from worker.supervision import Beat, Supervisor
 
 logger = logging.getLogger(__name__)
 
@@ -92,7 +93,13 @@ class Batcher:
     Belongs to the event loop that it was made in.
     """
 
-    def __init__(self, threads: int, patience_seconds: float, shop: Callable[[], Shop | None]) -> None:
+    def __init__(
+        self,
+        threads: int,
+        patience_seconds: float,
+        shop: Callable[[], Shop | None],
+        supervisor: Supervisor | None = None,
+    ) -> None:
         self.threads = threads
         self.patience_seconds = patience_seconds
         self.shop = shop
@@ -106,9 +113,8 @@ class Batcher:
         self._idle_from = 0.0
         self._ordered_at = -math.inf
         self._closed = False
-        self._running = [threading.Thread(target=self._run, name=f"drawing-{n}", daemon=True) for n in range(threads)]
-        for thread in self._running:
-            thread.start()
+        start = (supervisor or Supervisor()).start_thread
+        self._running = [start(f"drawing-{n}", self._run) for n in range(threads)]
 
     def close(self) -> None:
         """Let the threads end what they draw, and nothing else."""
@@ -159,12 +165,14 @@ class Batcher:
     # ----------------------------------------------------------------------------
     # In the threads.
 
-    def _run(self) -> None:
+    def _run(self, beat: Beat) -> None:
         torch.set_num_threads(1)  # of each thread: together they have as many as there are processors
         while True:
+            beat()
             with self._changed:
                 while (work := self._next()) is None and not self._closed:
                     self._changed.wait(LOOK_SECONDS)
+                    beat()
                 if self._closed:
                     return
             assert work is not None

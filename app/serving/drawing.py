@@ -12,6 +12,7 @@ from app.serving.gallery import Exhibit, Gallery
 from app.serving.memory import Memory
 from app.serving.studio import Studio
 from models.drawing import Series, fresh_seed
+from worker.supervision import Supervisor
 
 FILMS_WAITING = 8  # a film takes some hundredths of a second
 SMALL = 128  # digits that are encoded sooner than a thread is asked to
@@ -20,10 +21,17 @@ Encode = Callable[[Series, np.ndarray], bytes]
 
 
 class Drawing:
-    def __init__(self, gallery: Gallery, threads: int, patience_seconds: float, file_bytes: int) -> None:
+    def __init__(
+        self,
+        gallery: Gallery,
+        threads: int,
+        patience_seconds: float,
+        file_bytes: int,
+        supervisor: Supervisor | None = None,
+    ) -> None:
         self.gallery = gallery
         self.files = Memory[str, bytes](file_bytes)  # drawn lately, by their ETag
-        self.batcher = Batcher(threads, patience_seconds, self._shop)
+        self.batcher = Batcher(threads, patience_seconds, self._shop, supervisor)
         self.studio = Studio(FILMS_WAITING)
 
     async def draw(self, exhibit: Exhibit, series: Series, encode: Encode) -> bytes:

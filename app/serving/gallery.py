@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from threading import Lock
 from typing import NamedTuple
@@ -116,11 +116,12 @@ class Gallery:
     # ----------------------------------------------------------------------------
     # Following what is published and chosen.
 
-    async def follow(self) -> None:
-        """Look for a new publication every second, for ever."""
+    async def follow(self, beat: Callable[[], None] = lambda: None) -> None:
+        """Check for a new publication every second, for ever. Calls `beat` after each check."""
         while True:
             await asyncio.sleep(FOLLOW_SECONDS)
             await self.refresh()
+            beat()
 
     async def refresh(self) -> None:
         """Look once. Whatever goes wrong, what is being served stays."""

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from app.schemas import JobsQuery
+from app.schemas import JobsQuery, UnreadableJobView
 from models.config import WHOLE
 from models.datasets import FILES, MANIFEST, DatasetOrder
 from models.history import Record
@@ -80,11 +80,13 @@ class DatasetView(Record):
 
 
 class DatasetList(BaseModel):
-    datasets: list[DatasetView] = Field(description="Newest first.")
+    datasets: list[Annotated[DatasetView | UnreadableJobView, Field(union_mode="left_to_right")]] = Field(
+        description="Newest first."
+    )
     next: str | None = Field(description="Address of those ordered before; null where there are none.")
 
     @classmethod
-    def of(cls, page: list[DatasetView], more: bool, query: JobsQuery) -> "DatasetList":
+    def of(cls, page: list[DatasetView | UnreadableJobView], more: bool, query: JobsQuery) -> "DatasetList":
         following = None
         if more:
             status = f"&status={query.status}" if query.status else ""

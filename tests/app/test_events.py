@@ -331,7 +331,7 @@ def test_a_service_ends_also_where_its_reader_did_not_hear_at_first(
     """redis-py loses a cancellation now and then, while it connects; seen on busy machines, once in hundreds."""
     heard = 0
 
-    async def read(_: events.Events) -> None:
+    async def read(_: events.Events, _beat: object) -> None:
         nonlocal heard
         while heard < 3:
             try:

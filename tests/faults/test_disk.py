@@ -1,12 +1,17 @@
 """A disk that fills up during a run: nothing that stands is harmed, and the run goes on when there is room."""
 
+import contextlib
 import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import redis
 
+from app.embedded_redis import explain
+from app.redis_trouble import DISK_FULL, explain_error
+from tests.conftest import RunningRedis
 from tests.faults.world import Outcome, World, check, world
 from worker.jobs import JobStatus
 
@@ -67,3 +72,26 @@ def test_a_job_on_a_full_disk_can_be_cancelled_and_resumed(
     cramped.ask(lambda desk: desk.resume(job_id))
     assert cramped.until_ended(job_id).status == JobStatus.SUCCEEDED
     check(cramped, [job_id], undisturbed)
+
+
+def test_an_embedded_redis_whose_disk_is_full_says_so(small_disk: Path) -> None:
+    """It ends over it, since every write is to be on the disk; its last words and the error name the reason."""
+    running = RunningRedis(small_disk / "redis", stdout=subprocess.PIPE)
+    folder = small_disk / "redis"
+    try:
+        fill(small_disk)
+        with running.client() as client, pytest.raises(redis.RedisError) as refused:
+            client.mset({str(number): "x" * 100_000 for number in range(40)})
+        assert explain_error(refused.value, folder) == DISK_FULL
+        last_words = running.process.communicate(timeout=10)[0].decode()
+        assert "is full" in str(explain(last_words, folder))
+        assert f"{folder.resolve()}" in str(explain(last_words, folder))
+    finally:
+        running.kill()
+
+
+def fill(disk: Path) -> None:
+    with (disk / "filler").open("wb") as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(MEGABYTE))
+            file.flush()

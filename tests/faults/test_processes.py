@@ -97,9 +97,78 @@ def let_another_finish_what_it_began(here: World, job_id: str, zombie: int) -> N
         here.until("another runs it", lambda: (here.trainer(job_id) or zombie) != zombie, 2 * RECOVERY_SECONDS)
         told, left = len(here.job(job_id).epochs), here.log.read_text().count(leaving)
     finally:
-        here.kill(zombie, signal.SIGCONT)
+        if is_alive_or_stopped(zombie):  # else its worker has ended it
+            here.kill(zombie, signal.SIGCONT)
     here.until("it lets go", lambda: not is_alive(zombie) or here.log.read_text().count(leaving) > left, 15)
     assert len(here.job(job_id).epochs) >= told
+
+
+def is_alive_or_stopped(pid: int) -> bool:
+    return is_alive(pid) and parent(pid) != 0
+
+
+def test_the_only_training_process_is_stopped_for_good(here: World, undisturbed: Outcome) -> None:
+    """Its parent ends it when its lease was taken away; meanwhile the record says that it does not answer."""
+    job_id = here.accept(epochs=3)
+    zombie = here.until_running(job_id)
+    here.until("progress", lambda: here.saved(job_id))
+    here.kill(zombie, signal.SIGSTOP)
+    here.until("the record says so", lambda: "does not answer" in str(here.job(job_id).trouble), 2 * RECOVERY_SECONDS)
+    here.until("its parent ends it", lambda: not is_alive(zombie), 2 * RECOVERY_SECONDS)
+    assert here.until_running(job_id, 4 * RECOVERY_SECONDS) != zombie
+    assert here.until_ended(job_id).status == JobStatus.SUCCEEDED
+    check(here, [job_id], undisturbed)
+
+
+def test_an_idle_training_process_that_is_stopped_is_replaced(here: World, undisturbed: Outcome) -> None:
+    first = here.accept(epochs=1)
+    idle = here.until_running(first)
+    here.until_ended(first)
+    here.kill(idle, signal.SIGSTOP)
+    second = here.accept(epochs=1)
+    assert here.until_running(second, 5 * RECOVERY_SECONDS) != idle
+    assert here.until_ended(second).status == JobStatus.SUCCEEDED
+    check(here, [first, second], undisturbed)
+
+
+@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_to_the_whole_group_hands_the_job_back(
+    here: World, undisturbed: Outcome, sign: signal.Signals
+) -> None:
+    """As systemd, Ctrl-C and a closed terminal send it: no worker counts as lost."""
+    job_id = here.accept()
+    here.until_running(job_id)
+    here.until("progress", lambda: here.saved(job_id))
+    worker = here.workers[-1]
+    here.note("signal to the group", sign.name)
+    os.killpg(worker.pid, sign)
+    assert worker.wait(25 * PACE) == 0
+    assert here.job(job_id).status in (JobStatus.QUEUED, JobStatus.SUCCEEDED), here.story()
+    with here.redis.client() as client:
+        assert client.hget(f"acgan:job:{job_id}", "lost") is None
+    here.start_worker()
+    assert here.until_ended(job_id).status == JobStatus.SUCCEEDED
+    assert "was lost" not in here.log.read_text()
+    check(here, [job_id], undisturbed)
+
+
+def test_an_interrupted_run_is_next_before_the_lease_of_its_dead_process_runs_out(
+    patient: World, undisturbed: Outcome
+) -> None:
+    """Other runs wait; the lease of the process lasts thirty times as long as this takes."""
+    interrupted, waiting = patient.accept(epochs=3), patient.accept(epochs=1)
+    trainer = patient.until_running(interrupted, 2 * RECOVERY_SECONDS)
+    patient.until("progress", lambda: patient.saved(interrupted))
+    patient.kill(trainer)
+    assert patient.until("it runs again", lambda: other(patient.trainer(interrupted), trainer), 2 * RECOVERY_SECONDS)
+    assert patient.job(waiting).started_at is None
+    for job_id in (interrupted, waiting):
+        assert patient.until_ended(job_id).status == JobStatus.SUCCEEDED
+    check(patient, [interrupted, waiting], undisturbed)
+
+
+def other(found: int | None, pid: int) -> int | None:
+    return found if found != pid else None
 
 
 def test_a_worker_is_asked_to_end(here: World, undisturbed: Outcome, seed: int) -> None:

@@ -89,7 +89,7 @@ def test_a_redis_that_is_away_ends_no_worker(parts: Parts) -> None:
     parts.reconciler.bench = JobBench(redis.Redis(port=9, socket_timeout=0.2))
     parts.reconciler.seconds = 0.01
     parts.reconciler.start()
-    parts.reconciler._thread.join(0.5)
+    parts.reconciler.join(0.5)
     parts.reconciler.stop()
     assert parts.ends == []
     assert parts.reconciler.deaf_rounds == 0
@@ -114,7 +114,7 @@ def test_lists_are_made_anew_in_a_redis_that_is_new_to_it(
     mortal_redis.start()
     until(lambda: parts.bench.redis.exists(queued) == 1)
     parts.reconciler.stop()
-    parts.reconciler._thread.join()
+    parts.reconciler.join()
 
 
 def test_it_knocks_where_help_is_welcome(parts: Parts) -> None:

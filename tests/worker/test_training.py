@@ -195,7 +195,7 @@ def test_an_epoch_that_was_not_told_is_done_again(
 def test_epochs_that_redis_has_lost_are_told_again_from_their_checkpoints(
     settings: WorkerSettings, config: TrainingConfig, monkeypatch: pytest.MonkeyPatch, gone: bool
 ) -> None:
-    """Redis came back older than the run's state. Where a checkpoint is gone, the run begins anew."""
+    """Redis came back older than the state of the run. If a checkpoint is gone, the run starts again and says so."""
 
     def finish(self: JobBench, claim: Claim, status: JobStatus, error: str = "") -> None:
         raise JobLost(claim.job.id)
@@ -218,6 +218,9 @@ def test_epochs_that_redis_has_lost_are_told_again_from_their_checkpoints(
     assert job.status == JobStatus.SUCCEEDED
     assert [(epoch.epoch, epoch.losses) for epoch in job.epochs] == [(each.epoch, each.losses) for each in before]
     assert (job.epochs[0] == before[0]) is not gone
+    assert ["started again from the beginning" in warning for warning in job.warnings] == [True] * gone
+    manifest = CheckpointStore(settings.store_dir).manifest(CheckpointId(job_id, 2))
+    assert manifest.warnings == ([] if gone else job.warnings)  # a checkpoint that exists is kept as it is
 
 
 def test_what_must_not_be_lost_waits_for_redis(mortal_redis: RunningRedis) -> None:

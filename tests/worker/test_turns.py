@@ -9,11 +9,12 @@ import pytest
 from models.config import TrainingConfig
 from tests.worker.conftest import Ask
 from worker.bench import Claim, JobBench
+from worker.codec import LACKS
 from worker.jobs import Job, JobStatus, RunsOn, taken_by
 from worker.keys import TURNS, WORKERS, index_key
 from worker.queue import knocks_key
 from worker.reconciler import Reconciler
-from worker.store import LACKS, JobDesk, JobNotFound, KeyReused, Order, QueueFull
+from worker.store import JobDesk, JobNotFound, KeyReused, Order, QueueFull
 
 
 def order(ask: Ask[Job], name: str, caller: str | None = None, **fields: Any) -> str:

@@ -1,0 +1,33 @@
+"""Why Redis does not answer or refuses, in a sentence for a caller or an operator: what can be found out about it."""
+
+import shutil
+from pathlib import Path
+
+import redis
+
+GONE = "Redis does not answer, and the jobs live there. Digits are still served; ask again shortly."
+REFUSES = "Redis answers, but refuses: it is full or read-only. Ask again shortly, or inform the operator."
+DISK_FULL = (
+    "The disk that Redis writes to is full: jobs are accepted again when there is room. Digits are still served."
+)
+LEAST_ROOM = 2**20  # bytes: the append-only file grows by more than this in a busy minute
+NO_ROOM = ("No space left on device", "Disk quota exceeded")
+
+
+def explain_error(error: redis.RedisError, folder: Path) -> str:
+    """Name the cause of an error. `folder` is that of the server that `acgan up` starts; it need not exist."""
+    if any(reason in str(error) for reason in NO_ROOM) or (has_no_room(folder) and not _is_memory(error)):
+        return DISK_FULL
+    return REFUSES if isinstance(error, redis.ResponseError) else GONE
+
+
+def has_no_room(folder: Path) -> bool:
+    """Whether an embedded server has run in this folder and its disk is full."""
+    try:
+        return shutil.disk_usage(folder).free < LEAST_ROOM
+    except OSError:
+        return False
+
+
+def _is_memory(error: redis.RedisError) -> bool:
+    return isinstance(error, redis.exceptions.OutOfMemoryError) or str(error).startswith("OOM")

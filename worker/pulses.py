@@ -1,0 +1,89 @@
+"""Whether a training process is alive and not stopped: a thread in it reports to Redis, and its parent process checks.
+
+A process that was stopped, or hangs as a whole, keeps the worker's only place for a job and renews nothing. Its lease
+has run out by the time its parent ends it, so another process takes the job.
+"""
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+import redis
+
+from worker.bench import JobBench, process_name
+from worker.supervision import Beat, Supervisor
+
+logger = logging.getLogger(__name__)
+
+PULSE_SECONDS = 1.0
+LEAST_SILENT_ROUNDS = 3  # a parent process that was stopped itself must not blame its child for it
+
+
+def start_pulse(bench: JobBench, seconds: float = PULSE_SECONDS) -> None:
+    """In the training process: report to Redis once a second."""
+
+    def run(beat: Beat) -> None:
+        wait = threading.Event()
+        while not wait.wait(seconds):
+            beat()
+            with suppress(redis.RedisError):
+                bench.pulse()
+
+    Supervisor().start_thread("pulse", run)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process of this machine lives. One of another user counts as alive."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def kill(pid: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+class Pulses:
+    """Ends training processes of this worker that have not reported to Redis for `rounds` checks in a row.
+
+    Only a process that has reported before is judged. Checks that Redis does not answer do not count.
+    """
+
+    def __init__(
+        self,
+        bench: JobBench,
+        children: Callable[[], Sequence[int]],
+        rounds: int,
+        end: Callable[[int], None] = kill,
+    ) -> None:
+        self.bench = bench
+        self.children = children
+        self.rounds = rounds
+        self.end = end
+        self._last: dict[
+            int, tuple[float, int]
+        ] = {}  # the last pulse of each, and for how many checks it has not changed
+
+    def end_silent_children(self) -> None:
+        """Check once. Raises RedisError."""
+        pulses = {pid: self.bench.last_pulse(process_name(pid)) for pid in self.children()}
+        seen: dict[int, tuple[float, int]] = {}
+        for pid, pulse in pulses.items():
+            if pulse is None:
+                continue
+            before, silent = self._last.get(pid, (None, 0))
+            silent = silent + 1 if pulse == before else 0
+            seen[pid] = (pulse, silent)
+            if silent >= self.rounds:
+                logger.error("training process %d does not answer: it is ended, and another takes its place", pid)
+                self.end(pid)
+                del seen[pid]
+        self._last = seen
