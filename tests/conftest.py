@@ -18,7 +18,10 @@ from models.acceleration import multiplies_bf16
 from models.config import DatasetName, TrainingConfig
 from models.data import Dataset, load_dataset
 from tests.endpoint import Endpoint
+from tests.support.skips import pytest_addoption, pytest_configure
 from worker.store import JobDesk
+
+__all__ = ["pytest_addoption", "pytest_configure"]  # hooks
 
 signal.signal(
     signal.SIGINT, signal.default_int_handler
