@@ -25,7 +25,7 @@ from tests.conftest import small
 
 
 def words_of(out: Path, dataset: DatasetName) -> list[str]:
-    sizes = ["--batch-size", "20", "--train-examples", "400", "--test-examples", "40", "--epochs", "2"]
+    sizes = ["--batch-size", "4", "--train-examples", "80", "--test-examples", "8", "--epochs", "2"]
     return ["train", "--recipe", "sharp", "--dataset", dataset, "--out", str(out), *sizes]
 
 
@@ -126,6 +126,7 @@ def test_an_epoch_tells_its_figures_where_digits_are_judged(
     assert "to be served" in epoch["refused"]
 
 
+@pytest.mark.long
 def test_an_evaluation_tells_every_figure_beside_real_digits(
     tmp_path: Path, dataset_name: DatasetName, monkeypatch: pytest.MonkeyPatch, good: Generator
 ) -> None:

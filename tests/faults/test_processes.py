@@ -45,6 +45,7 @@ def test_the_whole_worker_is_killed(here: World, undisturbed: Outcome, group: bo
 
 
 @BOTH
+@pytest.mark.long
 def test_the_training_process_is_stopped_for_longer_than_its_lease(
     here: World, undisturbed: Outcome, seed: int
 ) -> None:
@@ -102,6 +103,7 @@ def let_another_finish_what_it_began(here: World, job_id: str, zombie: int) -> N
     assert len(here.job(job_id).epochs) >= told
 
 
+@pytest.mark.long
 def test_a_worker_is_asked_to_end(here: World, undisturbed: Outcome, seed: int) -> None:
     """It keeps the run's state and hands the job back; whoever comes next goes on from there."""
     job_id = here.accept()
@@ -118,6 +120,7 @@ def test_a_worker_is_asked_to_end(here: World, undisturbed: Outcome, seed: int) 
     check(here, [job_id], undisturbed)
 
 
+@pytest.mark.long
 def test_a_job_that_kills_every_worker_is_given_up_and_the_next_is_run(here: World, undisturbed: Outcome) -> None:
     poison = here.accept()
     healthy = here.accept(epochs=1)

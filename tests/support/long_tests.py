@@ -30,6 +30,7 @@ def pytest_report_header(config: pytest.Config) -> str:
     return f"tests marked long: {chosen}"
 
 
+@pytest.hookimpl(trylast=True)  # after `-m` has deselected tests
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     every: int = config.option.long_sample
     long = [item.nodeid for item in items if item.get_closest_marker("long")]
