@@ -18,7 +18,7 @@ from models.data import Dataset
 from models.history import EpochLosses
 from models.resume import InvalidState
 from models.trainer import Trainer
-from tests.conftest import BF16, DATA_DIR, small
+from tests.conftest import BF16, DATA_DIR, NEEDS_BF16, small
 from tests.models.resumable import JOB
 
 CPU = torch.device("cpu")
@@ -127,14 +127,14 @@ def in_memory(tmp_path: Path) -> Iterator[Path]:
         yield Path(folder)
 
 
-@pytest.mark.parametrize("precision", ["fp32", BF16])
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=[NEEDS_BF16, pytest.mark.long])])
 def test_a_run_killed_outright_a_few_times_is_the_undisturbed_run(
     dataset_name: DatasetName, in_memory: Path, precision: str
 ) -> None:
     config = small(dataset_name, epochs=3, train_examples=36, precision=precision)
     seed = random.randrange(10**6)
     expected, _ = run_process(config, in_memory / "straight", [])
-    kills = [0.3 * random.Random(seed + i).random() for i in range(4)]  # seconds: several iterations, or one save
+    kills = [0.2 * random.Random(seed + i).random() for i in range(4)]  # seconds: two iterations and a save at most
     came_to, resumed = run_process(config, in_memory / "killed", kills)
     assert came_to == expected, f"kill moments of seed {seed}"
     assert resumed == 4
