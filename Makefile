@@ -15,18 +15,26 @@ help:
 up: .venv/.local
 	$(BIN)/acgan up
 
-# Files of tests are shared out among processes; threads that wait leave the processor to the others.
+# Each of PROCESSES test processes runs whole files. One thread each: with small batches, more threads cost processor
+# time and save none. PYTEST_FLAGS adds options to pytest: `.ci/run` passes --allowed-skips. Of the tests marked `long`
+# one in LONG runs, others each day; `make test LONG=1` runs all of them.
 PROCESSES ?= 2
+PYTEST_FLAGS ?=
+LONG ?= 6
+ONE_THREAD := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive
 test: .venv/.dev
-	OMP_WAIT_POLICY=passive $(BIN)/pytest -n $(PROCESSES) --dist loadfile
+	$(ONE_THREAD) $(BIN)/pytest -n $(PROCESSES) --dist loadfile --long-sample $(LONG) $(PYTEST_FLAGS)
 
 # The page in a real chromium, which is to be on PATH.
 test-browser: .venv/.dev
-	$(BIN)/pytest -m browser
+	$(ONE_THREAD) $(BIN)/pytest -m browser $(PYTEST_FLAGS)
 
 # What needs root, strace or haproxy: system calls that fail, full disks, networks that are cut, replicas behind a proxy.
+# And every test marked `long`; `.ci/run` sets FAULTS and LONG, because its `make test` has run a sample.
+FAULTS ?= faults or long
+test-faults: LONG := $(if $(filter command line,$(origin LONG)),$(LONG),1)
 test-faults: .venv/.dev
-	$(BIN)/pytest -m 'faults and not bucket'
+	$(ONE_THREAD) $(BIN)/pytest -m '($(FAULTS)) and not bucket' --long-sample $(LONG) $(PYTEST_FLAGS)
 
 # The fault tests with checkpoints in a bucket, all of them: `make test` has some.
 test-bucket: .venv/.dev

@@ -18,7 +18,12 @@ from models.acceleration import multiplies_bf16
 from models.config import DatasetName, TrainingConfig
 from models.data import Dataset, load_dataset
 from tests.endpoint import Endpoint
+from tests.support import failures, long_tests, skips
 from worker.store import JobDesk
+
+PLUGINS = (failures, long_tests, skips)
+DATA_DIR = os.environ.get("ACGAN_DATA_DIR")
+NOWHERE = "http://127.0.0.1:9/"  # a mirror that refuses at once: tests ask nothing of the network
 
 signal.signal(
     signal.SIGINT, signal.default_int_handler
@@ -29,8 +34,10 @@ NEEDS_BF16 = pytest.mark.skipif(
 )
 BF16 = pytest.param("bf16", marks=NEEDS_BF16)
 
-DATA_DIR = os.environ.get("ACGAN_DATA_DIR")
-NOWHERE = "http://127.0.0.1:9/"  # a mirror that refuses at once: tests ask nothing of the network
+
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
+    for plugin in PLUGINS:
+        pluginmanager.register(plugin)
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +61,7 @@ def dataset_name() -> DatasetName:
 
 def small(dataset: DatasetName, **changes: Any) -> TrainingConfig:
     """Two epochs of three iterations: everything happens, nothing is learned."""
-    fields: dict[str, Any] = {"epochs": 2, "batch_size": 20, "train_examples": 60, "test_examples": 40}
+    fields: dict[str, Any] = {"epochs": 2, "batch_size": 6, "train_examples": 18, "test_examples": 12}
     return TrainingConfig(**{**fields, "dataset": dataset, **changes})
 
 
@@ -95,6 +102,9 @@ class RunningRedis:
     def ask(self, question: Callable[[JobDesk], Coroutine[Any, Any, Answer]]) -> Answer:
         return ask_desk(self.url, question)
 
+    def explain(self) -> str:
+        return failures.describe_jobs(self.url)
+
     def kill(self) -> None:
         self.process.kill()
         self.process.wait()
@@ -124,16 +134,18 @@ def shared_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningRe
 
 
 @pytest.fixture
-def redis_url(shared_redis: RunningRedis) -> str:
+def redis_url(shared_redis: RunningRedis) -> Iterator[str]:
     """The address of a server of the tests' own, empty."""
     with shared_redis.client() as client:
         client.flushdb()
-    return shared_redis.url
+    with failures.explained(shared_redis):
+        yield shared_redis.url
 
 
 @pytest.fixture
 def mortal_redis(tmp_path: Path) -> Iterator[RunningRedis]:
     """A server for one test, which may kill it."""
     running = RunningRedis(tmp_path / "redis")
-    yield running
+    with failures.explained(running):
+        yield running
     running.kill()

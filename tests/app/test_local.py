@@ -26,15 +26,26 @@ from tests.conftest import small
 
 
 def words_of(out: Path, dataset: DatasetName) -> list[str]:
-    sizes = ["--batch-size", "20", "--train-examples", "400", "--test-examples", "40", "--epochs", "2"]
+    sizes = ["--batch-size", "4", "--train-examples", "120", "--test-examples", "8", "--epochs", "2"]
     return ["train", "--recipe", "sharp", "--dataset", dataset, "--out", str(out), *sizes]
 
 
-def test_a_run_that_is_stopped_goes_on_where_it_was(tmp_path: Path, dataset_name: DatasetName) -> None:
-    straight, stopped = tmp_path / "straight", tmp_path / "stopped"
-    told = acgan(*words_of(straight, dataset_name))
-    assert told.returncode == 0, told.stderr
+@pytest.fixture(scope="module")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("straight") / "run"
 
+
+@pytest.fixture
+def straight(shared_folder: Path, dataset_name: DatasetName) -> Path:
+    """A run to its end without a stop, once for this file."""
+    if not shared_folder.exists():
+        trained = acgan(*words_of(shared_folder, dataset_name))
+        assert trained.returncode == 0, trained.stderr
+    return shared_folder
+
+
+def test_a_run_that_is_stopped_goes_on_where_it_was(tmp_path: Path, dataset_name: DatasetName, straight: Path) -> None:
+    stopped = tmp_path / "stopped"
     command = [sys.executable, "-m", "app.cli", *words_of(stopped, dataset_name)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         deadline = time.monotonic() + 120
@@ -67,11 +78,10 @@ def check_same_run(straight: Path, resumed: Path) -> None:
 
 
 def test_a_run_that_is_killed_resumes_from_its_last_state_to_the_same_files(
-    tmp_path: Path, dataset_name: DatasetName
+    tmp_path: Path, dataset_name: DatasetName, straight: Path
 ) -> None:
     """Killed in its second epoch; the only state was saved in the first one, before any file was there."""
-    straight, killed = tmp_path / "straight", tmp_path / "killed"
-    assert acgan(*words_of(straight, dataset_name)).returncode == 0
+    killed = tmp_path / "killed"
     command = [sys.executable, "-m", "app.cli", *words_of(killed, dataset_name)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         deadline = time.monotonic() + 120
@@ -142,6 +152,7 @@ def test_an_epoch_tells_its_figures_where_digits_are_judged(
     assert "to be served" in epoch["refused"]
 
 
+@pytest.mark.long
 def test_an_evaluation_tells_every_figure_beside_real_digits(
     tmp_path: Path, dataset_name: DatasetName, monkeypatch: pytest.MonkeyPatch, good: Generator
 ) -> None:

@@ -64,7 +64,6 @@ def test_an_ipv6_address_has_brackets() -> None:
 
 WITHOUT_POSIX = """
 import runpy, sys
-from worker.addresses import http_address
 for name in ("fcntl", "resource", "pwd", "grp", "termios"):
     sys.modules[name] = None
 sys.argv[0] = "acgan"

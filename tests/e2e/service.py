@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import httpx2
 
 from app.embedded_redis import free_port
+from tests.support.failures import describe_job, explained, last_lines
 
 Answer = TypeVar("Answer")
 
@@ -45,7 +46,7 @@ class Service:
                 pass
             assert self.process.poll() is None, f"acgan up ended:\n{self.log.read_text()}"
             time.sleep(0.1)
-        raise AssertionError(f"{what}: not within {seconds} s\n{self.log.read_text()}\n{self.worker_log()}")
+        raise AssertionError(f"{what}: not within {seconds} s")
 
     def job(self, job_id: str) -> dict[str, Any]:
         job: dict[str, Any] = self.client.get(f"/jobs/{job_id}").raise_for_status().json()
@@ -65,6 +66,15 @@ class Service:
     def worker_log(self) -> str:
         log = self.home / "logs" / "worker.log"
         return log.read_text() if log.exists() else ""
+
+    def explain(self) -> str:
+        """Each job with its error and trouble as the API has them, then the ends of the logs."""
+        try:
+            jobs = self.client.get("/jobs").raise_for_status().json()["jobs"]
+            described = [describe_job(job) for job in jobs]
+        except (httpx2.HTTPError, RuntimeError) as error:  # the latter of a client that is closed
+            described = [f"GET /jobs: {error!r}"]
+        return "\n".join([*described, last_lines(self.log), last_lines(self.home / "logs" / "worker.log")])
 
     def processes(self) -> dict[int, str]:
         """Every living process of this service, known by its home: in its command, its environment or its folder."""
@@ -96,8 +106,9 @@ class Service:
 def running(home: Path, **environment: str) -> Iterator[Service]:
     service = Service(home, environment)
     try:
-        service.until("the API answers", lambda: service.client.get("/livez").status_code == 200)
-        yield service
+        with explained(service):
+            service.until("the API answers", lambda: service.client.get("/livez").status_code == 200)
+            yield service
     finally:
         service.client.close()
         if service.process.poll() is None:

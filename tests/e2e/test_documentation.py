@@ -1,5 +1,6 @@
 """Every command that the documents tell readers to type, typed, in order, beside a service as `acgan up` starts it."""
 
+import json
 import os
 import re
 import shutil
@@ -15,8 +16,8 @@ from tests.conftest import DATA_DIR
 from tests.e2e.documentation import Command, commands, python_blocks
 from tests.e2e.service import Service, running
 
-SMALL = {"dataset": "printed", "train_examples": 200, "test_examples": 100}
-SMALLER = "--epochs 1 --dataset printed --train-examples 200 --test-examples 100"
+SMALL = {"dataset": "printed", "batch_size": 10, "train_examples": 20, "test_examples": 10}
+SMALLER = "--epochs 1 --dataset printed --batch-size 10 --train-examples 20 --test-examples 10"
 NOT_TYPED = {
     r"make up": "`acgan up`, which it starts when it has installed, runs beside all of these",
     r"acgan up": "runs beside all of these",
@@ -70,9 +71,7 @@ class Reader:
         told = re.sub(r"\d{8}-\d{6}-00001c-e\d{3}", self.checkpoint, told)
         told = re.sub(r"\d{8}-\d{6}-00001d", self.dataset, told)
         told = re.sub(r"\d{8}-\d{6}-00001c|\bJOB\b(?<!\$JOB)", lambda _: self.job_for(text), told)
-        told = told.replace(
-            '{"epochs": 2}', '{"epochs": 2, "dataset": "printed", "train_examples": 200, "test_examples": 100}'
-        )
+        told = told.replace('{"epochs": 2}', json.dumps({"epochs": 2, **SMALL}))
         told = told.replace('{"per_class": 6000, "seed": 1}', '{"per_class": 2, "test_per_class": 1}')
         told = re.sub(r"acgan start (--follow )?--epochs \d+( --dataset.*)?", rf"acgan start \1{SMALLER}", told)
         told = told.replace("--recipe sharp --name", "--name")
@@ -87,7 +86,7 @@ class Reader:
     def job_for(self, text: str) -> str:
         """A job in a state that allows what is to be done with it."""
         if "cancel" in text:
-            self.long = self.service.train(**{**SMALL, "epochs": 1000, "train_examples": 2000})
+            self.long = self.service.train(**{**SMALL, "epochs": 1000, "train_examples": 200})
             return self.long
         if "resume" in text:
             self.service.until_ended(self.long)
@@ -143,7 +142,7 @@ def test_what_is_to_be_typed_works(reader: Reader, command: Command) -> None:
 def test_the_program_in_the_documents_runs(reader: Reader) -> None:
     (program,) = python_blocks("docs/commands.md")
     told = program.replace("http://127.0.0.1:8000", f"http://127.0.0.1:{reader.service.port}")
-    told = told.replace('dataset="printed"', 'dataset="printed", train_examples=200, test_examples=100')
+    told = told.replace('dataset="printed"', 'dataset="printed", batch_size=10, train_examples=20, test_examples=10')
     scope: dict[str, Any] = {}
     exec(compile(told, "docs/commands.md", "exec"), scope)  # noqa: S102
     assert scope["sevens"].shape == (40, 28, 28)

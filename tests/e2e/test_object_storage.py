@@ -65,6 +65,7 @@ def test_a_run_and_a_data_set_are_made_and_served_from_a_bucket(
         assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
 
 
+@pytest.mark.long
 def test_a_run_goes_on_upon_another_host_and_waits_for_the_bucket(endpoint: Endpoint, tmp_path: Path) -> None:
     """Hosts share Redis and the bucket alone; a killed worker's run comes to what an undisturbed one came to."""
     address = endpoint.address()

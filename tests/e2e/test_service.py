@@ -31,7 +31,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 @pytest.fixture(scope="module")
 def recipe(dataset_name: DatasetName) -> dict[str, Any]:
-    return {"epochs": 2, "dataset": dataset_name, "train_examples": 600, "test_examples": 100}
+    return {"epochs": 2, "dataset": dataset_name, "batch_size": 10, "train_examples": 60, "test_examples": 20}
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +100,7 @@ def test_the_process_that_hears_celery_has_not_loaded_torch(service: Service, fi
 
 
 def test_runs_wait_for_each_other_in_order(service: Service, recipe: dict[str, Any]) -> None:
-    ids = [service.train(**{**recipe, "epochs": 1, "train_examples": 100}) for _ in range(3)]
+    ids = [service.train(**{**recipe, "epochs": 1, "train_examples": 20}) for _ in range(3)]
     ended = [service.until_ended(job_id) for job_id in ids]
     assert [job["status"] for job in ended] == ["succeeded"] * 3
     starts = [job["started_at"] for job in ended]
@@ -111,7 +111,7 @@ def test_runs_wait_for_each_other_in_order(service: Service, recipe: dict[str, A
 def test_a_running_job_is_cancelled_within_seconds_and_resumed_from_there(
     service: Service, recipe: dict[str, Any]
 ) -> None:
-    job_id = service.train(**{**recipe, "epochs": 5, "train_examples": 1000})
+    job_id = service.train(**{**recipe, "epochs": 5, "train_examples": 300})
     with following(str(service.client.base_url), job_id) as stream:
         checkpoint = next(told for told in stream if told.kind == "epoch").data["checkpoint"]
         asked = time.monotonic()
@@ -174,9 +174,9 @@ def test_a_data_set_that_cannot_be_had_fails_the_job_with_the_way_out(tmp_path: 
 
 def test_ctrl_c_ends_everything_and_the_next_start_goes_on(tmp_path: Path, recipe: dict[str, Any]) -> None:
     with running(tmp_path / "home", **DATA) as service:
-        done = service.until_ended(service.train(**{**recipe, "epochs": 1, "train_examples": 100}))
-        long = service.train(**{**recipe, "epochs": 3, "train_examples": 2000})
-        waiting = service.train(**{**recipe, "epochs": 1, "train_examples": 100})
+        done = service.until_ended(service.train(**{**recipe, "epochs": 1, "train_examples": 20}))
+        long = service.train(**{**recipe, "epochs": 3, "train_examples": 300})
+        waiting = service.train(**{**recipe, "epochs": 1, "train_examples": 20})
         service.until("the run makes progress", lambda: service.job(long)["progress"])
         assert service.stop() < 10
         assert service.processes() == {}

@@ -38,6 +38,7 @@ def test_whoever_is_being_answered_when_the_api_ends_gets_the_answer(api: Api) -
     assert api.process.wait(10) in (0, -signal.SIGTERM)
 
 
+@pytest.mark.long
 def test_a_key_makes_one_job_though_the_api_is_killed_again_and_again(here: World, api: Api, seed: int) -> None:
     """Whoever gets no answer sends the request once more, as it was. Two are killed in turn, to be quicker."""
     both, seen, fates = [api, Api(here)], set(), Counter[str]()

@@ -4,6 +4,8 @@ import os
 import random
 import re
 
+import pytest
+
 from app.embedded_redis import APPENDED
 from models.checkpoints import CheckpointId
 from tests.faults.world import RECOVERY_SECONDS, Outcome, World, check
@@ -12,6 +14,7 @@ from worker.jobs import JobStatus
 CUTS = 5
 
 
+@pytest.mark.long
 def test_a_tail_cut_off_anywhere_loses_no_job_and_gives_no_token_twice(
     here: World, undisturbed: Outcome, seed: int
 ) -> None:

@@ -122,6 +122,7 @@ def test_a_helper_is_lost_or_asked_to_end(here: World, alone: Files, sign: signa
     check(here, job_id, alone)
 
 
+@pytest.mark.long
 def test_the_owner_is_killed(here: World, alone: Files) -> None:
     """Whoever helped takes the job over, and goes on with what both have drawn."""
     job_id, owner, helper = both_draw(here)
@@ -132,6 +133,7 @@ def test_the_owner_is_killed(here: World, alone: Files) -> None:
     assert helped(here, job_id) >= drawn
 
 
+@pytest.mark.long
 def test_a_helper_that_hangs_is_waited_for_by_nobody(here: World, alone: Files) -> None:
     job_id, owner, helper = both_draw(here)
     (drawer,) = [pid for pid in children(helper.pid) if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
@@ -146,6 +148,7 @@ def test_a_helper_that_hangs_is_waited_for_by_nobody(here: World, alone: Files) 
     assert owner.poll() is None
 
 
+@pytest.mark.long
 def test_a_data_set_is_cancelled_while_both_draw_and_resumed(here: World, alone: Files) -> None:
     job_id, *_ = both_draw(here)
     here.ask(lambda desk: desk.cancel(job_id))

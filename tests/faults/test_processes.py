@@ -45,6 +45,7 @@ def test_the_whole_worker_is_killed(here: World, undisturbed: Outcome, group: bo
 
 
 @BOTH
+@pytest.mark.long
 def test_the_training_process_is_stopped_for_longer_than_its_lease(
     here: World, undisturbed: Outcome, seed: int
 ) -> None:
@@ -171,6 +172,7 @@ def other(found: int | None, pid: int) -> int | None:
     return found if found != pid else None
 
 
+@pytest.mark.long
 def test_a_worker_is_asked_to_end(here: World, undisturbed: Outcome, seed: int) -> None:
     """It keeps the run's state and hands the job back; whoever comes next goes on from there."""
     job_id = here.accept()
@@ -187,6 +189,7 @@ def test_a_worker_is_asked_to_end(here: World, undisturbed: Outcome, seed: int) 
     check(here, [job_id], undisturbed)
 
 
+@pytest.mark.long
 def test_a_job_that_kills_every_worker_is_given_up_and_the_next_is_run(here: World, undisturbed: Outcome) -> None:
     poison = here.accept()
     healthy = here.accept(epochs=1)

@@ -5,6 +5,7 @@ import shutil
 import time
 from typing import Any
 
+import pytest
 import redis
 
 from tests.faults.places import BOTH
@@ -31,6 +32,7 @@ def test_redis_is_killed_while_a_job_runs(here: World, undisturbed: Outcome, see
     check(here, [job_id], undisturbed)
 
 
+@pytest.mark.long
 def test_a_worker_that_is_asked_to_end_while_redis_is_down_loses_nothing(here: World, undisturbed: Outcome) -> None:
     job_id = here.accept(epochs=3)
     here.until_running(job_id)
@@ -46,6 +48,7 @@ def test_a_worker_that_is_asked_to_end_while_redis_is_down_loses_nothing(here: W
     check(here, [job_id], undisturbed)
 
 
+@pytest.mark.long
 def test_the_brokers_keys_are_erased(here: World, undisturbed: Outcome) -> None:
     """Ten jobs are left without a message; nobody knocks but the reconciler."""
     jobs = [here.accept(epochs=1, train_examples=8) for _ in range(10)]
@@ -59,6 +62,7 @@ def test_the_brokers_keys_are_erased(here: World, undisturbed: Outcome) -> None:
     assert not any("lost" in line for line in here.log.read_text().splitlines())
 
 
+@pytest.mark.long
 def test_every_connection_is_cut_again_and_again(here: World, undisturbed: Outcome) -> None:
     """A worker may end over it and be started again."""
     here.supervised = True
@@ -139,6 +143,7 @@ def test_redis_refuses_writes_for_a_while(here: World, undisturbed: Outcome) -> 
     check(here, [job_id], undisturbed)
 
 
+@pytest.mark.long
 def test_knocks_that_are_doubled_run_every_job_once(patient: World) -> None:
     """As a broker does that believes its consumers are dead, because a clock was set."""
     patient.start_worker()

@@ -4,6 +4,7 @@ import copy
 import statistics
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from unittest import mock
 
 import pytest
@@ -14,12 +15,12 @@ from torch import Tensor
 from benchmarks.training import plain
 from models import layers
 from models.config import DatasetName
-from models.data import Dataset
+from models.data import load_dataset
 from models.fused_iteration import MAPS, FusedIteration
 from models.iteration import Iteration
 from models.layers import Dropout
 from models.trainer import Trainer
-from tests.conftest import NEEDS_BF16, small
+from tests.conftest import DATA_DIR, NEEDS_BF16, NOWHERE, small
 
 BATCH = 20
 
@@ -81,9 +82,12 @@ def relative(fast: Tensor, exact: Tensor) -> float:
 
 
 @pytest.fixture(scope="module")
-def learned(dataset: Dataset, dataset_name: DatasetName) -> Iteration:
+def learned(dataset_name: DatasetName, tmp_path_factory: pytest.TempPathFactory) -> Iteration:
     """Networks that have seen a few images, so that nothing is zero by symmetry."""
-    trainer = Trainer(small(dataset_name, precision="fp32"), dataset, torch.device("cpu"))
+    config = small(dataset_name, precision="fp32", batch_size=BATCH, train_examples=3 * BATCH)
+    data_dir = Path(DATA_DIR) if DATA_DIR else None
+    dataset = load_dataset(config, data_dir, tmp_path_factory.mktemp("cache"), [NOWHERE])
+    trainer = Trainer(config, dataset, torch.device("cpu"))
     for iteration in range(3):
         trainer.step(1, iteration)
     return trainer.compute

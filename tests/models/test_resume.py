@@ -3,7 +3,9 @@
 import random
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,10 +18,11 @@ from models.data import Dataset
 from models.history import EpochLosses
 from models.resume import InvalidState
 from models.trainer import Trainer
-from tests.conftest import BF16, DATA_DIR, small
+from tests.conftest import BF16, DATA_DIR, NEEDS_BF16, small
 from tests.models.resumable import JOB
 
 CPU = torch.device("cpu")
+MEMORY = Path("/dev/shm")  # noqa: S108
 
 
 class Stopped(Exception):
@@ -114,16 +117,25 @@ def test_a_state_is_kept_whole_or_the_one_before(tmp_path: Path) -> None:
     assert list((tmp_path / JOB).iterdir()) == []
 
 
-@pytest.mark.parametrize("precision", ["fp32", BF16])
+@pytest.fixture
+def in_memory(tmp_path: Path) -> Iterator[Path]:
+    """A folder in memory if there is one: each state is 60 MB, and the disk is not what is tested."""
+    if not MEMORY.is_dir():
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
+        yield Path(folder)
+
+
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=[NEEDS_BF16, pytest.mark.long])])
 def test_a_run_killed_outright_a_few_times_is_the_undisturbed_run(
-    dataset_name: DatasetName, tmp_path: Path, precision: str
+    dataset_name: DatasetName, in_memory: Path, precision: str
 ) -> None:
-    config = small(dataset_name, epochs=3, train_examples=120, precision=precision)
+    config = small(dataset_name, epochs=3, train_examples=36, precision=precision)
     seed = random.randrange(10**6)
-    expected, _ = run_process(config, tmp_path / "straight", [])
-    came_to, resumed = run_process(
-        config, tmp_path / "killed", [random.Random(seed + i).random() for i in range(4)]
-    )  # seconds
+    expected, _ = run_process(config, in_memory / "straight", [])
+    kills = [0.2 * random.Random(seed + i).random() for i in range(4)]  # seconds: two iterations and a save at most
+    came_to, resumed = run_process(config, in_memory / "killed", kills)
     assert came_to == expected, f"kill moments of seed {seed}"
     assert resumed == 4
 

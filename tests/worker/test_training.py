@@ -281,7 +281,7 @@ def test_a_run_that_comes_to_nothing_ends_and_says_so(
     healthy = Trainer.begin_epoch
     monkeypatch.setattr(Trainer, "begin_epoch", begin)
     monkeypatch.setattr("models.trainer.ENOUGH_ITERATIONS", 40)
-    job_id = accept(settings, small(dataset_name, epochs=5, batch_size=10, train_examples=400, adam_lr=adam_lr))
+    job_id = accept(settings, small(dataset_name, epochs=5, batch_size=4, train_examples=160, adam_lr=adam_lr))
     run_next_job(settings)
     job = found(settings, job_id)
     assert job.status == JobStatus.FAILED

@@ -1,0 +1,73 @@
+"""A pytest plugin: a test that fails shows why its jobs failed, and the last lines of its workers' logs.
+
+An object that runs jobs for tests has a method `explain()` and is used inside `explained(...)`. The text becomes a note
+of an exception that leaves the block; while a fixture keeps the block open, a section of the failed test's report.
+"""
+
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import pytest
+import redis
+
+LOG_LINES = 40
+JOBS = 20
+
+
+class Explains(Protocol):
+    def explain(self) -> str:
+        """Describe its jobs and logs, for a reader of a failure. Empty if there is nothing to say."""
+
+
+Owner = TypeVar("Owner", bound=Explains)
+live: list[Explains] = []
+
+
+@contextmanager
+def explained(owner: Owner) -> Iterator[Owner]:
+    live.append(owner)
+    try:
+        yield owner
+    except BaseException as error:
+        error.add_note(explanation(owner))
+        raise
+    finally:
+        live.remove(owner)
+
+
+def explanation(owner: Explains) -> str:
+    try:
+        return owner.explain()
+    except Exception as error:  # it must not hide the failure that it is to explain
+        return f"{type(owner).__name__} could not explain itself: {error!r}"
+
+
+def describe_job(job: dict[str, Any]) -> str:
+    """One line: id, status, and the job's `error` and `trouble` if it has them."""
+    reasons = [f"{name}: {job[name]}" for name in ("error", "trouble") if job.get(name)]
+    return ", ".join([f"job {job.get('id')} is {job.get('status')}", *reasons])
+
+
+def describe_jobs(url: str) -> str:
+    """Describe the newest jobs in Redis, one a line."""
+    with redis.Redis.from_url(url, decode_responses=True, socket_timeout=2) as client:
+        keys = sorted(client.scan_iter("acgan:job:*", _type="hash"))[-JOBS:]
+        jobs = [{**client.hgetall(key), "id": key.removeprefix("acgan:job:")} for key in keys]
+    return "\n".join(describe_job(job) for job in jobs)
+
+
+def last_lines(path: Path) -> str:
+    """The last lines of a log, or nothing if there is no such file."""
+    lines = path.read_text(errors="replace").splitlines()[-LOG_LINES:] if path.exists() else []
+    return "\n".join([f"--- {path.name}, its last {len(lines)} lines", *lines]) if lines else ""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.failed:
+        texts = [(type(owner).__name__, explanation(owner)) for owner in live]
+        report.sections += [(f"jobs and logs of {name}", text) for name, text in texts if text]
+    return report
