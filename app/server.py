@@ -5,6 +5,7 @@ import gc
 import logging
 import signal
 import socket
+import threading
 import time
 from types import FrameType
 from typing import Any
@@ -56,7 +57,9 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self.bound_connections(allow_files(self.line.bounds.connections + FILES_BESIDE))
-        if hasattr(signal, "SIGHUP"):  # a closed terminal: end like on SIGTERM, instead of at once
+        if (
+            hasattr(signal, "SIGHUP") and threading.current_thread() is threading.main_thread()
+        ):  # a closed terminal: end like on SIGTERM, instead of at once
             signal.signal(signal.SIGHUP, lambda _sig, frame: self.handle_exit(signal.SIGTERM, frame))
         await super().startup(sockets)
         gc.collect()

@@ -206,6 +206,7 @@ def test_the_openapi_page_documents_every_address(client: TestClient, store: Che
         "GET /datasets",
         "GET /datasets/{job_id}",
         "DELETE /datasets/{job_id}",
+        "DELETE /jobs/{job_id}",
         "GET /datasets/{job_id}/{file}",
         "GET /numbers/{number}",
         "GET /morph/{first}/{last}",

@@ -38,6 +38,10 @@ def record(settings: WorkerSettings, job_id: str) -> Job:
     return ask_desk(settings.redis_url, lambda desk: desk.get(job_id))
 
 
+def until_trouble(settings: WorkerSettings, job_id: str, text: str) -> None:
+    until(lambda: text in str(record(settings, job_id).trouble), 60)
+
+
 @contextmanager
 def running(settings: WorkerSettings, config: TrainingConfig) -> Iterator[str]:
     """A worker in a thread runs the job, until it ends."""
@@ -59,8 +63,7 @@ def test_a_file_that_cannot_be_read_delays_the_run_and_is_named(
     (store.root / name).unlink()
     (store.root / name).mkdir()
     with running(settings, config) as job_id:
-        until(lambda: bool(record(settings, job_id).trouble), 60)
-        assert f"{name} cannot be read: is not a regular file" in str(record(settings, job_id).trouble)
+        until_trouble(settings, job_id, f"{name} cannot be read: is not a regular file")
         assert record(settings, job_id).status == JobStatus.RUNNING
         (store.root / name).rmdir()
         (store.root / name).write_bytes(kept)
@@ -78,8 +81,7 @@ def test_a_store_that_is_renamed_away_loses_no_epoch(
         until(lambda: bool(record(settings, job_id).epochs), 60)
         store.root.rename(away)
         store.root.mkdir()
-        until(lambda: bool(record(settings, job_id).trouble), 60)
-        assert "the store" in str(record(settings, job_id).trouble)
+        until_trouble(settings, job_id, "the store was emptied, replaced, or is not mounted")
         shutil.rmtree(store.root)
         away.rename(store.root)
     job = record(settings, job_id)
@@ -109,8 +111,7 @@ def test_an_empty_store_is_not_initialised_behind_a_record_with_checkpoints(
     ask_desk(settings.redis_url, lambda desk: desk.resume(job_id))
     worker = threading.Thread(target=run_next_job, args=(settings,))
     worker.start()
-    until(lambda: bool(record(settings, job_id).trouble), 60)
-    assert "whose record names checkpoints" in str(record(settings, job_id).trouble)
+    until_trouble(settings, job_id, "whose record names checkpoints")
     shutil.rmtree(settings.store_dir)
     away.rename(settings.store_dir)
     worker.join(120)
