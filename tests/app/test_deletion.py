@@ -11,6 +11,7 @@ from app.settings import AppSettings
 from models.checkpoints import CheckpointId, CheckpointStore
 from models.config import TrainingConfig
 from models.datasets import DatasetOrder
+from tests.app.clients import local_client
 from tests.app.conftest import publish
 from tests.models.test_checkpoints import NEW, OLD
 from worker.store import JobDesk, Order
@@ -60,7 +61,7 @@ def test_what_does_not_exist_cannot_be_deleted(client: TestClient, name: str) ->
 def test_work_without_room_is_refused_and_trouble_says_so(settings: AppSettings, store: CheckpointStore) -> None:
     publish(store, NEW, 2, seed=3)
     cramped = settings.model_copy(update={"store_limit": 1000})
-    with TestClient(create_app(cramped), raise_server_exceptions=False) as client:
+    with local_client(create_app(cramped), raise_server_exceptions=False) as client:
         for path, body in (("/train", {}), ("/datasets", {"per_class": 10})):
             answer = client.post(path, json=body)
             assert answer.status_code == 409

@@ -8,6 +8,7 @@ from starlette.testclient import TestClient
 from app.main import create_app
 from app.settings import AppSettings
 from models.checkpoints import CheckpointId, CheckpointStore
+from tests.app.clients import local_client
 from tests.app.conftest import publish
 from worker.bench import JobBench
 from worker.jobs import JobStatus
@@ -16,7 +17,7 @@ from worker.keys import JOBS, epochs_key, index_key, job_key
 
 @pytest.fixture
 def client(settings: AppSettings) -> Iterator[TestClient]:
-    with TestClient(create_app(settings), raise_server_exceptions=False) as client:
+    with local_client(create_app(settings), raise_server_exceptions=False) as client:
         yield client
 
 

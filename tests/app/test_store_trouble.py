@@ -14,6 +14,7 @@ from app.serving import loads
 from app.settings import AppSettings
 from models.checkpoints import GENERATOR, MANIFEST, POINTER, CheckpointId, CheckpointStore
 from models.serving import CHOICE
+from tests.app.clients import local_client
 from tests.app.conftest import publish
 from tests.app.test_digits import until
 from tests.app.test_serving import served
@@ -32,7 +33,7 @@ def trouble(client: TestClient) -> str:
 def own(settings: AppSettings, store: CheckpointStore) -> Iterator[TestClient]:
     """An API that may also serve the package's own generator."""
     assert store.latest()
-    with TestClient(create_app(settings.model_copy(update={"pretrained": True}))) as client:
+    with local_client(create_app(settings.model_copy(update={"pretrained": True}))) as client:
         assert served(client) == NEWEST
         yield client
 
@@ -70,7 +71,7 @@ def test_an_api_starts_on_what_verifies(
     """None stands for a file that cannot be read."""
     (store.root / name).unlink(missing_ok=True)
     (store.root / name).mkdir() if content is None else (store.root / name).write_bytes(content)
-    with TestClient(create_app(settings)) as client:
+    with local_client(create_app(settings)) as client:
         assert served(client) == NEWEST
         assert name in trouble(client)
         time.sleep(2.5)
@@ -119,7 +120,7 @@ def test_a_read_that_hangs_delays_no_other(
 
     monkeypatch.setattr(CheckpointStore, "read", read)
     monkeypatch.setattr(loads, "LOAD_SECONDS", 3.0)
-    with TestClient(create_app(settings), raise_server_exceptions=False) as client:
+    with local_client(create_app(settings), raise_server_exceptions=False) as client:
         answer = client.get(f"/digits/3?checkpoint={OLD}-e001")
         assert (answer.status_code, "Retry-After" in answer.headers) == (503, True)
         assert f"{OLD}-e001" in trouble(client)
