@@ -46,9 +46,11 @@ async def readyz(services: ServicesDep, request: Request, response: Response) ->
         redis_state = "up"
     except Unsuitable as error:
         redis_state = f"down: {error}"
-    except redis.RedisError as error:
-        has_room = explain_error(error, request.app.state.redis_folder) != DISK_FULL
-        redis_state = f"down: {ADDRESS.sub('(address)', str(error))}" if has_room else f"down: {DISK_FULL}"
+    except redis.RedisError as error:  # its text may hold an address
+        logger.debug("Redis failed: %s", error)
+        refuses = "it answers, but refuses" if isinstance(error, redis.ResponseError) else "it does not answer"
+        full = explain_error(error, request.app.state.redis_folder) == DISK_FULL
+        redis_state = f"down: {DISK_FULL if full else refuses}"
     ready = not draining and (redis_state == "up" or gallery.serving is not None)
     if not ready:
         response.status_code = 503
