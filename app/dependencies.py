@@ -17,10 +17,10 @@ from app.serving.drawing import Drawing
 from app.serving.evolution import Evolution
 from app.serving.gallery import Gallery
 from models.checkpoints import CheckpointStore
+from worker.job_lists import read_unfinished
 from worker.jobs import JOB_ID_PATTERN
 from worker.store import JobDesk, JobNotFound
 from worker.supervision import Supervisor
-from worker.unfinished import read_unfinished
 
 
 class Services(NamedTuple):

@@ -1,6 +1,6 @@
 """The right to write for a job: its fence, its entry, and the store's identity. Free of torch."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from models.checkpoint_reader import CheckpointReader
@@ -19,11 +19,19 @@ class JobClaims(CheckpointReader):
         self._identity: str | None = None
         self._entries: dict[str, JobEntry] = {}
 
-    def take(self, job: str, fence: int, computes: str | None = None, has_results: bool = False) -> None:
+    def take(
+        self,
+        job: str,
+        fence: int,
+        computes: str | None = None,
+        has_results: bool = False,
+        accepted_later: Sequence[str] = (),
+    ) -> None:
         """Claim the job: writes with a lower token are rejected from now on, and what they left unfinished is deleted.
 
         `computes` is the job's fingerprint. `has_results` says that the job's record names checkpoints or a state: a
-        store that knows nothing of the job is then not initialised.
+        store that knows nothing of the job is then not initialised. `accepted_later` are jobs that were accepted after
+        this one: it does not become newer than one of them by being claimed later.
         Raises Superseded, JobConflict, Unreadable, StoreReplaced and other OSErrors.
         """
 
@@ -35,7 +43,7 @@ class JobClaims(CheckpointReader):
                     "or is not mounted"
                 )
             self.check_identity(create=True)
-            self._enter(job, held, computes)
+            self._enter(job, held, computes, accepted_later=accepted_later)
             self.shelf.raise_fence(job, fence, held)
             self._raise_highest(fence)
             self.shelf.sweep(job)
@@ -109,10 +117,17 @@ class JobClaims(CheckpointReader):
     def _is_new(self, job: str, held: Fence) -> bool:
         return held.token == 0 and not self.shelf.folders(job)
 
-    def _enter(self, job: str, held: Fence, computes: str | None, checksum: str | None = None) -> JobEntry:
+    def _enter(
+        self,
+        job: str,
+        held: Fence,
+        computes: str | None,
+        checksum: str | None = None,
+        accepted_later: Sequence[str] = (),
+    ) -> JobEntry:
         """Find or make the job's entry. Raises JobConflict if the job's results would not be those of its config."""
         known = self._entry(job)
-        before = known or self._first_entry(job, held)
+        before = known or self._first_entry(job, held, accepted_later)
         after = before.completed(computes, checksum)
         if computes not in (None, after.fingerprint):
             raise JobConflict(f"another job has the id {job}: its config differs from what the store holds for this id")
@@ -138,10 +153,18 @@ class JobClaims(CheckpointReader):
             self.shelf.delete(f"{job}/{ENTRY}")
             return None
 
-    def _first_entry(self, job: str, held: Fence) -> JobEntry:
+    def _number_of_job(self, job: str) -> int | None:
+        """The number of a job that was claimed here, 0 for one of an earlier version; None if it never was."""
+        entry = self._entry(job)
+        if entry is None:
+            return 0 if self.shelf.folders(job) else None
+        return entry.number
+
+    def _first_entry(self, job: str, held: Fence, accepted_later: Sequence[str]) -> JobEntry:
         """What a job is that has no entry yet: new, or begun under an earlier version."""
         if self._is_new(job, held):
-            return JobEntry(number=self._number_of(self.find_latest()) + 1)
+            claimed = [number for later in accepted_later if (number := self._number_of_job(later)) is not None]
+            return JobEntry(number=min(claimed, default=self._number_of(self.find_latest()) + 1))
         for manifest in self.manifests(job):
             return JobEntry(
                 number=manifest.job_number or 0,

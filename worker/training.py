@@ -34,13 +34,13 @@ from worker import interruption, metrics
 from worker.bench import Claim, JobBench, JobLost
 from worker.dataset import make_dataset
 from worker.helping import Helper
+from worker.job_lists import accepted_after, unfinished
 from worker.jobs import Job, JobStatus, RunsOn, kind_of, taken_by
 from worker.keeper import Keeper, record_of
 from worker.lease import Cancelled, Lease
 from worker.patience import persist
 from worker.settings import WorkerSettings
 from worker.storing import Stubborn
-from worker.unfinished import unfinished
 
 logger = logging.getLogger(__name__)
 
@@ -160,17 +160,22 @@ def measured_memory(job: Job, settings: WorkerSettings) -> Iterator[None]:
 def take_over(bench: JobBench, lease: Lease, store: CheckpointStore) -> None:
     """Raises JobLost where somebody who hangs locks the store: the lease runs out, and the job is tried again."""
     claim = lease.claim
+    later: list[str] = []
+
+    def ask() -> None:
+        later[:] = accepted_after(bench.redis, claim.job.id)
 
     def take() -> None:
         try:
             computes = fingerprint(claim.job.config, claim.job.order)
-            store.take(claim.job.id, claim.fence, computes, has_results=bool(claim.told))
+            store.take(claim.job.id, claim.fence, computes, bool(claim.told), later)
         except Unreachable:
             raise
         except TimeoutError as error:
             logger.error("job %s: %s", claim.job.id, error)
             raise JobLost(claim.job.id) from error
 
+    persist(ask, lease.check_held)
     Stubborn(bench, lease)("the job cannot begin", take)
 
 

@@ -14,8 +14,8 @@ from app.serving.deletion import delete_checkpoint
 from app.serving.gallery import ROLES
 from models.checkpoints import CheckpointId
 from models.serving import Choice
+from worker.job_lists import read_unfinished
 from worker.store import JobNotFound
-from worker.unfinished import read_unfinished
 
 router = APIRouter(tags=["checkpoints"], route_class=GuardedRoute)
 

@@ -30,9 +30,9 @@ from models.datasets import MANIFEST, DatasetManifest
 from models.retention import BYTES_A_DIGIT
 from models.storage.reading import parse, read_bytes
 from worker.codec import AnyJob, UnreadableJob
+from worker.job_lists import read_unfinished
 from worker.jobs import ENDED, Job
 from worker.store import JobNotFound, NotNow, Order
-from worker.unfinished import read_unfinished
 
 TRAIN_IMAGES = "train-images-idx3-ubyte.gz"
 PIECE = 2**20  # bytes

@@ -49,6 +49,17 @@ def test_a_run_that_was_claimed_first_and_publishes_last_is_still_the_older(stor
     assert store.latest() == CheckpointId(EARLY, 1)
 
 
+@pytest.mark.parametrize("later", [LATE, AHEAD])
+def test_a_job_that_was_accepted_first_and_claimed_last_is_still_the_older(store: CheckpointStore, later: str) -> None:
+    """The other one had a higher priority, or was moved to the front."""
+    run(store, later, 1, 1)
+    store.take(EARLY, 2, accepted_later=[later, "20260103-000000-never"])
+    publish(store, EARLY, 1, 2)
+    assert store.latest() == CheckpointId(later, 1)
+    run(store, "20260104-000000-aaaaaa", 3, 1)
+    assert store.latest() == CheckpointId("20260104-000000-aaaaaa", 1)
+
+
 def test_two_redis_and_an_import_over_one_store_agree(open_it: Callable[[], CheckpointStore]) -> None:
     """The second Redis has a clock ten years ahead and gives the same tokens as the first."""
     here, there = open_it(), open_it()

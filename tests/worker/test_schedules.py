@@ -28,6 +28,7 @@ from models.config import TrainingConfig
 from tests import records
 from worker import scripts
 from worker.bench import Claim, JobBench, JobLost
+from worker.job_lists import accepted_after
 from worker.jobs import ENDED, EpochRecord, JobStatus
 from worker.keys import DELAYED, LEASES, QUEUE, index_key, job_key
 from worker.store import Order
@@ -68,7 +69,7 @@ class Schedule(RuleBasedStateMachine):
         if claim is None or not answer_arrives:
             return
         with suppress(Superseded):
-            self.store.take(claim.job.id, claim.fence)
+            self.store.take(claim.job.id, claim.fence, accepted_later=accepted_after(self.redis, claim.job.id))
             assert claim.fence not in self.tokens, "a token was handed out twice"
             assert claim.fence > self.taken.get(claim.job.id, 0)
             self.tokens.add(claim.fence)

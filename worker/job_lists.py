@@ -1,10 +1,12 @@
-"""The ids of the jobs that have not ended: what they need of the store may not be deleted."""
+"""Lists of jobs that the store needs: those that have not ended, and those that were accepted after another."""
 
 import redis
 import redis.asyncio
 
 from worker.jobs import ENDED, JobStatus
-from worker.keys import index_key
+from worker.keys import JOBS, index_key
+
+MOST_LATER = 1000  # jobs accepted after another that are looked at
 
 
 def index_keys() -> list[str]:
@@ -27,3 +29,10 @@ async def read_unfinished(client: "redis.asyncio.Redis") -> set[str]:
         for key in index_keys():
             pipeline.zrange(key, 0, -1)
         return {str(job_id) for found in await pipeline.execute() for job_id in found}
+
+
+def accepted_after(client: "redis.Redis", job_id: str) -> list[str]:
+    """The ids of the jobs that were accepted after this one, in order. Raises redis.RedisError."""
+    place = client.zscore(JOBS, job_id)
+    found = [] if place is None else client.zrangebyscore(JOBS, f"({place:.0f}", "+inf", start=0, num=MOST_LATER)
+    return [str(later) for later in found]
