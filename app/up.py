@@ -25,7 +25,6 @@ from app.settings import AppSettings
 from models.devices import count_gpus, processors, settle_device
 from worker.addresses import OPENABLE, host_port, http_address
 from worker.bench import JobBench
-from worker.pulses import is_alive
 
 logger = logging.getLogger(__name__)
 
@@ -163,10 +162,13 @@ def up(settings: AppSettings, announce: Callable[[str], None]) -> None:
 
 
 def release(url: str, backoff_seconds: float, worker: int) -> None:
-    """Queue at once what a worker held that has ended, with all its processes, instead of when its lease runs out."""
+    """Queue at once what a worker held that has ended, instead of when its lease runs out.
+
+    Its other processes have been killed with it, but may still be zombies.
+    """
     bench = JobBench.connect(url)
     try:
-        if released := bench.release_ended(worker, is_alive):
+        if released := bench.release_ended(worker, lambda _pid: False):
             logger.warning("job %s: its worker has ended; it is queued again", ", ".join(released))
             bench.reconcile(backoff_seconds)
     except redis.RedisError as error:

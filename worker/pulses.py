@@ -10,6 +10,7 @@ import signal
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 
 import redis
 
@@ -36,7 +37,10 @@ def start_pulse(bench: JobBench, seconds: float = PULSE_SECONDS) -> None:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process of this machine lives. One of another user counts as alive."""
+    """Whether a process of this machine lives. One of another user counts as alive, and a zombie does not."""
+    with suppress(OSError, IndexError):
+        if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX":
+            return False
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
