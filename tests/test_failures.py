@@ -71,5 +71,5 @@ def test_only_the_end_of_a_log_is_shown(tmp_path: Path) -> None:
 def test_jobs_in_redis_are_described(shared_redis: RunningRedis) -> None:
     with shared_redis.client() as client:
         client.hset("acgan:job:20260131-120000-000001", mapping={"status": "failed", "error": "out of luck"})
-        client.rpush("acgan:job:20260131-120000-000001:epochs", "{}")
+        client.hset("acgan:job:20260131-120000-000001:epochs", "1", "{}")
     assert shared_redis.explain() == "job 20260131-120000-000001 is failed, error: out of luck"

@@ -111,7 +111,7 @@ def test_runs_wait_for_each_other_in_order(service: Service, recipe: dict[str, A
 def test_a_running_job_is_cancelled_within_seconds_and_resumed_from_there(
     service: Service, recipe: dict[str, Any]
 ) -> None:
-    job_id = service.train(**{**recipe, "epochs": 5, "train_examples": 300})
+    job_id = service.train(**{**recipe, "epochs": 5, "train_examples": 150})
     with following(str(service.client.base_url), job_id) as stream:
         checkpoint = next(told for told in stream if told.kind == "epoch").data["checkpoint"]
         asked = time.monotonic()
@@ -175,7 +175,7 @@ def test_a_data_set_that_cannot_be_had_fails_the_job_with_the_way_out(tmp_path: 
 def test_ctrl_c_ends_everything_and_the_next_start_goes_on(tmp_path: Path, recipe: dict[str, Any]) -> None:
     with running(tmp_path / "home", **DATA) as service:
         done = service.until_ended(service.train(**{**recipe, "epochs": 1, "train_examples": 20}))
-        long = service.train(**{**recipe, "epochs": 3, "train_examples": 300})
+        long = service.train(**{**recipe, "epochs": 3, "train_examples": 150})
         waiting = service.train(**{**recipe, "epochs": 1, "train_examples": 20})
         service.until("the run makes progress", lambda: service.job(long)["progress"])
         assert service.stop() < 10

@@ -30,6 +30,7 @@ from models.storage.shelf import Unreachable
 from tests.conftest import RunningRedis
 from tests.endpoint import Endpoint, open_store
 from tests.faults.invariants import Serving, violations
+from tests.support.failures import HasJobs, explained
 from worker.jobs import ENDED, Job, JobStatus
 from worker.store import JobDesk, Order
 
@@ -55,7 +56,7 @@ TINY: dict[str, Any] = {
 }
 
 
-class World:
+class World(HasJobs):
     """Redis, a store, and workers that may be killed; `history` is what was done and seen, in order.
 
     The store is a folder, or lies in the bucket of an endpoint, which the environment is to name.
@@ -283,11 +284,8 @@ def parent(pid: int) -> int:
 
 @contextlib.contextmanager
 def world(folder: Path, **options: Any) -> Iterator[World]:
-    made = World(folder, **options)
-    try:
+    with contextlib.closing(World(folder, **options)) as made, explained(made):
         yield made
-    finally:
-        made.close()
 
 
 # ----------------------------------------------------------------------------

@@ -53,8 +53,9 @@ def describe_job(job: dict[str, Any]) -> str:
 def describe_jobs(url: str) -> str:
     """Describe the newest jobs in Redis, one a line."""
     with redis.Redis.from_url(url, decode_responses=True, socket_timeout=2) as client:
-        keys = sorted(client.scan_iter("acgan:job:*", _type="hash"))[-JOBS:]
-        jobs = [{**client.hgetall(key), "id": key.removeprefix("acgan:job:")} for key in keys]
+        ids = {key.removeprefix("acgan:job:") for key in client.scan_iter("acgan:job:*")}
+        newest = sorted(job_id for job_id in ids if ":" not in job_id)[-JOBS:]
+        jobs = [{**client.hgetall(f"acgan:job:{job_id}"), "id": job_id} for job_id in newest]
     return "\n".join(describe_job(job) for job in jobs)
 
 
@@ -62,6 +63,25 @@ def last_lines(path: Path) -> str:
     """The last lines of a log, or nothing if there is no such file."""
     lines = path.read_text(errors="replace").splitlines()[-LOG_LINES:] if path.exists() else []
     return "\n".join([f"--- {path.name}, its last {len(lines)} lines", *lines]) if lines else ""
+
+
+class HasUrl(Protocol):
+    url: str
+
+
+class HasRedisAndLog(Protocol):
+    @property
+    def redis(self) -> HasUrl: ...
+
+    @property
+    def log(self) -> Path: ...
+
+
+class HasJobs:
+    """Explains failures by the jobs in its Redis and the log of its workers."""
+
+    def explain(self: HasRedisAndLog) -> str:
+        return f"{describe_jobs(self.redis.url)}\n{last_lines(self.log)}"
 
 
 @pytest.hookimpl(wrapper=True)

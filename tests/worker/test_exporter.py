@@ -20,6 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from app.embedded_redis import free_port
 from models.config import TrainingConfig
 from tests.conftest import RunningRedis
+from tests.support.failures import HasJobs, explained
 from worker import metrics
 from worker.jobs import ENDED, Job, JobStatus
 from worker.store import Order
@@ -27,7 +28,7 @@ from worker.store import Order
 TINY = {"epochs": 2, "batch_size": 20, "train_examples": 60, "test_examples": 40, "dataset": "printed"}
 
 
-class Worker:
+class Worker(HasJobs):
     """`acgan worker` as a process, over a Redis of its own."""
 
     def __init__(self, folder: Path, server: RunningRedis, port: int, **environment: str) -> None:
@@ -86,7 +87,8 @@ def labelled(labels: dict[str, str]) -> str:
 def working(folder: Path, server: RunningRedis, port: int, **environment: str) -> Iterator[Worker]:
     worker = Worker(folder, server, port, **environment)
     try:
-        yield worker
+        with explained(worker):
+            yield worker
     finally:
         worker.stop()
 
