@@ -108,7 +108,7 @@ def test_train_leaves_what_the_seed_leaves(tmp_path: Path, dataset_name: Dataset
         (["digits", "10", "-o", "x.png"], "less than or equal to 9"),
         (["digits", "7"], "nothing has been published"),
         (["serve", "--port", "99999"], "port (ACGAN_PORT) should be at most 65535, not 99999"),
-        (["digits", "7", "-o", "x.png", "--checkpoint", "README.md"], "does not end in .safetensors"),
+        (["digits", "7", "-o", "x.png", "--checkpoint", "README.md"], "README.md is not a safetensors file"),
         (["evaluate", "nonsense"], "ids look like"),
         (["evaluate", "--dataset", "cifar"], "'mnist' or 'printed'"),
         (["train", "--recipe", "blunt"], "'seed' or 'sharp'"),

@@ -211,6 +211,7 @@ def test_the_openapi_page_documents_every_address(client: TestClient, store: Che
         "GET /numbers/{number}",
         "GET /morph/{first}/{last}",
         "GET /checkpoints/{checkpoint}",
+        "DELETE /checkpoints/{checkpoint}",
         "GET /livez",
         "GET /readyz",
         "GET /metrics",

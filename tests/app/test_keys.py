@@ -215,7 +215,12 @@ def test_openapi_says_which_calls_take_a_key(redis_url: str) -> None:
         }
 
     changes = {"post /train", *(f"post /jobs/{{job_id}}/{verb}" for verb in VERBS), "put /serving"}
-    changes |= {"post /datasets", "delete /datasets/{job_id}"}
+    changes |= {
+        "post /datasets",
+        "delete /datasets/{job_id}",
+        "delete /jobs/{job_id}",
+        "delete /checkpoints/{checkpoint}",
+    }
     needed: list[dict[str, list[str]]] = [{"bearer": []}, {"key": []}]
     assert described() == {call: [{}, *needed] for call in changes}
     entry = SecretStr(str(ANAS_ENTRY))
