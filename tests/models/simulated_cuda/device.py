@@ -52,6 +52,7 @@ def simulated_cuda(**options: Any) -> Iterator[None]:
             ("torch.cuda.amp.common.amp_definitely_not_available", lambda: False),
             ("torch.amp.autocast_mode.torch.cuda.amp.common.amp_definitely_not_available", lambda: False),
             ("torch.cuda.is_bf16_supported", lambda *_, **__: True),
+            ("torch.cuda.get_device_name", lambda _: "simulated"),
             ("torch._C._conv_determine_backend_memory_format", _cudnn_layout),
             ("torch.Tensor.__deepcopy__", lambda tensor, _: tensor.detach().clone()),  # the original copies memory
         ):
