@@ -14,8 +14,8 @@ if TYPE_CHECKING:  # takes a while to load, and only the API needs it
     from limits import RateLimitItem
 
     from app.edge.connections import Bounds
-    from app.edge.forwarded import Proxies
     from app.edge.hosts import AllowedHosts
+    from app.edge.proxies import Proxies
 
 
 class AppSettings(WorkerSettings):
@@ -98,7 +98,7 @@ class AppSettings(WorkerSettings):
     @field_validator("forwarded_allow_ips")
     @classmethod
     def check_proxies(cls, addresses: str) -> str:
-        from app.edge.forwarded import Proxies
+        from app.edge.proxies import Proxies
 
         Proxies.parse(addresses)
         return addresses
@@ -140,7 +140,7 @@ class AppSettings(WorkerSettings):
 
     @property
     def proxies(self) -> "Proxies":
-        from app.edge.forwarded import Proxies
+        from app.edge.proxies import Proxies
 
         return Proxies.parse(self.forwarded_allow_ips)
 

@@ -8,10 +8,11 @@ import httpx2
 import pytest
 from pydantic import SecretStr
 
-from app.edge.forwarded import FORWARDED_HOST, ForwardedHeaders, Proxies
+from app.edge.forwarded import FORWARDED_HOST, ForwardedHeaders
 from app.edge.hosts import AllowedHosts, Host, read_host, read_names
 from app.edge.keys import make_key
 from app.edge.origin import OriginCheck
+from app.edge.proxies import Proxies
 from app.settings import AppSettings
 from models.checkpoints import CheckpointStore
 from tests.app.raw import say
