@@ -1,4 +1,4 @@
-"""The proxies in front of the API. Free of any web framework: commands without a server check their settings with it."""
+"""The proxies in front of the API. Free of any web framework: commands without a server check their settings too."""
 
 import ipaddress
 
