@@ -37,20 +37,22 @@ def test_without_a_lease_that_runs_out_a_killed_run_stays_lost(tmp_path: Path) -
         here.start_worker()
         job_id = here.accept()
         killed = here.until_running(job_id)
+        here.kill(here.workers[-1].pid)  # it would release the lease of its training process
         here.kill(killed)
         here.until("it is dead", lambda: not is_alive(killed))
+        here.start_worker()
         with pytest.raises(AssertionError, match="runs: not within"):
             here.until_running(job_id, RECOVERY_SECONDS)
         assert here.job(job_id).status == JobStatus.RUNNING
 
 
-def test_without_tokens_on_disk_a_zombie_publishes(tmp_path: Path) -> None:
+def test_without_a_token_anyone_publishes(tmp_path: Path) -> None:
     guarded, open_to_all = CheckpointStore(tmp_path / "guarded"), CheckpointStore(tmp_path / "open")
     guarded.take(JOB, 2)
     with pytest.raises(Superseded):
         guarded.publish(manifest(1, fence=1), FILES)
     assert guarded.latest() is None
-    open_to_all.publish(manifest(1, fence=1), FILES)
+    open_to_all.publish(manifest(1, fence=0), FILES)  # as an import does: no token, no check
     assert open_to_all.latest() == CheckpointId(JOB, 1)
 
 

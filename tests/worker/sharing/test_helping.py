@@ -158,4 +158,4 @@ def test_helpers_on_other_hosts_hand_over_through_the_bucket(
     check(settings, job_id, alone, PARTS)
     shelf = settings.open_store().shelf
     assert isinstance(shelf, ObjectShelf)
-    assert shelf.names(job_id) == []
+    assert shelf.names(job_id) == ["job.json"]
