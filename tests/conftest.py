@@ -78,6 +78,8 @@ def dataset(config: TrainingConfig, tmp_path_factory: pytest.TempPathFactory) ->
 class RunningRedis:
     """A real server that tests may stop, kill and start again; its data stays."""
 
+    stdout: int = subprocess.DEVNULL
+
     def __init__(self, folder: Path, stdout: int = subprocess.DEVNULL) -> None:
         self.server: EmbeddedRedis = prepare(folder)
         self.stdout = stdout
