@@ -10,6 +10,8 @@ import torch
 from models.devices import count_gpus
 from tests.e2e.service import running
 
+MISSING = "this machine has" if torch.version.cuda else "PyTorch is installed without CUDA"
+
 RECIPE = {"dataset": "printed", "epochs": 400, "batch_size": 100, "train_examples": 100, "test_examples": 1}
 WITHOUT_IT = {
     "acgan worker": ["app.cli", "worker", "--device", "cuda:63"],
@@ -47,7 +49,7 @@ def test_a_worker_without_the_device_it_is_to_have_does_not_start(
         [sys.executable, "-m", *WITHOUT_IT[command]], capture_output=True, text=True, timeout=120, check=False
     )
     assert ended.returncode == 2
-    assert "acgan: ACGAN_DEVICE=cuda:63, but this machine has" in ended.stderr
+    assert f"acgan: ACGAN_DEVICE=cuda:63, but {MISSING}" in ended.stderr
     assert "Traceback" not in ended.stderr
 
 
@@ -63,7 +65,7 @@ def test_without_any_gpu_a_command_that_must_have_one_names_what_is_missing(
         [sys.executable, "-m", "app.cli", command], capture_output=True, text=True, timeout=120, check=False
     )
     assert ended.returncode == 2
-    missing = "this machine has 0 CUDA devices" if torch.version.cuda else "PyTorch is installed without CUDA"
+    missing = "this machine has 0 CUDA devices" if torch.version.cuda else MISSING
     sentence = f"acgan: ACGAN_DEVICE=cuda, but {missing}: use auto or cpu"
     assert " ".join(ended.stderr.split()) == sentence
 
@@ -78,4 +80,4 @@ def test_up_without_the_device_it_is_to_use_does_not_start(tmp_path: Path, monke
         check=False,
     )
     assert ended.returncode == 2
-    assert "acgan: ACGAN_DEVICE=cuda:63, but this machine has" in ended.stderr
+    assert f"acgan: ACGAN_DEVICE=cuda:63, but {MISSING}" in ended.stderr
