@@ -279,11 +279,14 @@ class Rounds(NamedTuple):
 def reconcile(url: str, workers: int, idle_rounds: int = 50, backoff_seconds: float = 3.0) -> Rounds:
     """Have so many workers hold jobs, then lose them all at once."""
     bench = JobBench.connect(url)
-    claims: list[Claim] = []
-    while len(claims) < workers and (claim := bench.claim(FOREVER)):
-        claims.append(claim)
-    if len(claims) < workers:
-        raise RuntimeError("too few jobs wait")
+
+    def hold() -> list[Claim]:
+        claims: list[Claim] = []
+        while len(claims) < workers and (claim := bench.claim(FOREVER)):
+            claims.append(claim)
+        if len(claims) < workers:
+            raise RuntimeError("too few jobs wait")
+        return claims
 
     def round_seconds() -> tuple[int, float]:
         began = time.monotonic()
@@ -297,13 +300,18 @@ def reconcile(url: str, workers: int, idle_rounds: int = 50, backoff_seconds: fl
             rounds.append(seconds)
         return rounds
 
+    def lose(claims: list[Claim]) -> list[float]:
+        with connect(url) as client, client.pipeline(transaction=False) as pipeline:
+            shorter = ManyAtOnce(pipeline)
+            for claim in claims:
+                shorter.renew(claim, 0.0)
+            pipeline.execute()
+        return until_done()
+
+    claims = hold()
     nothing = [round_seconds()[1] for _ in range(idle_rounds)]
-    with connect(url) as client, client.pipeline(transaction=False) as pipeline:
-        shorter = ManyAtOnce(pipeline)
-        for claim in claims:
-            shorter.renew(claim, 0.0)
-        pipeline.execute()
-    lost = until_done()
+    lost = lose(claims)
+    lose(hold())  # only a second loss costs a back-off
     time.sleep(backoff_seconds + 0.1)
     due = until_done()
     bench.close()

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, Playwright, Request, sync_playwright
+from playwright.sync_api import Browser, BrowserType, ConsoleMessage, Page, Request, sync_playwright
 
 from tests.app.conftest import settings, store  # noqa: F401  # fixtures
 from tests.e2e.service import Service, running
@@ -22,14 +22,14 @@ def browser() -> Iterator[Browser]:
     if CHROMIUM is None:
         pytest.skip("there is no chromium: apt-get install chromium")
     with sync_playwright() as playwright:
-        browser = launch(playwright)
+        browser = launch(playwright.chromium)
         yield browser
         browser.close()
 
 
-def launch(playwright: Playwright, *options: str) -> Browser:
+def launch(chromium: BrowserType, *options: str) -> Browser:
     sandbox = [] if os.geteuid() else ["--no-sandbox"]  # which root may not use
-    return playwright.chromium.launch(executable_path=CHROMIUM, args=[*sandbox, *options])
+    return chromium.launch(executable_path=CHROMIUM, args=[*sandbox, *options])
 
 
 @pytest.fixture(scope="module")

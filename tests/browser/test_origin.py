@@ -9,16 +9,16 @@ from urllib.parse import urlsplit
 
 import httpx2
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page
 from pydantic import SecretStr
 
 from app.edge.keys import make_key
 from app.settings import AppSettings
 from models.checkpoints import CheckpointStore
 from tests.app.serving import serving
-from tests.browser.conftest import CHROMIUM, launch
+from tests.browser.conftest import launch
 
-pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium")]
+pytestmark = [pytest.mark.browser]
 
 KEY, ENTRY = make_key("ana")
 ATTACK = """async (address) => {
@@ -59,23 +59,22 @@ def evil_port() -> Iterator[int]:
 
 
 @contextmanager
-def page_at(address: str) -> Iterator[Page]:
-    """Open an address in a browser for which `rebind.test` is this machine."""
-    with sync_playwright() as playwright:
-        browser = launch(playwright, "--host-resolver-rules=MAP rebind.test 127.0.0.1")
-        page = browser.new_page()
-        page.goto(address)
-        yield page
-        browser.close()
+def page_at(browser: Browser, address: str) -> Iterator[Page]:
+    """Open an address in another browser, for which `rebind.test` is this machine."""
+    rebound = launch(browser.browser_type, "--host-resolver-rules=MAP rebind.test 127.0.0.1")
+    page = rebound.new_page()
+    page.goto(address)
+    yield page
+    rebound.close()
 
 
 @pytest.mark.parametrize("keys", [None, SecretStr(str(ENTRY))], ids=["without keys", "with keys"])
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "rebind.test"])
 def test_a_page_of_another_origin_starts_and_reads_nothing(
-    redis_url: str, store: CheckpointStore, evil_port: int, host: str, keys: SecretStr | None
+    browser: Browser, redis_url: str, store: CheckpointStore, evil_port: int, host: str, keys: SecretStr | None
 ) -> None:
     with serving(AppSettings(redis_url=redis_url, api_keys=keys)) as address:
-        with page_at(f"http://{host}:{evil_port}/") as page:
+        with page_at(browser, f"http://{host}:{evil_port}/") as page:
             learned = page.evaluate(ATTACK, address)
             with page.expect_navigation():
                 page.evaluate(FORM, address)
@@ -87,10 +86,10 @@ def test_a_page_of_another_origin_starts_and_reads_nothing(
 
 @pytest.mark.parametrize(("keys", "refused"), [(None, 421), (SecretStr(str(ENTRY)), 401)])
 def test_a_rebound_name_starts_and_reads_nothing(
-    redis_url: str, store: CheckpointStore, keys: SecretStr | None, refused: int
+    browser: Browser, redis_url: str, store: CheckpointStore, keys: SecretStr | None, refused: int
 ) -> None:
     with serving(AppSettings(redis_url=redis_url, api_keys=keys)) as address:
-        with page_at(f"http://rebind.test:{urlsplit(address).port}/livez") as page:
+        with page_at(browser, f"http://rebind.test:{urlsplit(address).port}/livez") as page:
             status, text = page.evaluate(READ)
             assert status == page.evaluate(START) == refused
             assert '"jobs"' not in text
@@ -98,8 +97,8 @@ def test_a_rebound_name_starts_and_reads_nothing(
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-def test_the_own_page_starts_a_run(redis_url: str, store: CheckpointStore, host: str) -> None:
+def test_the_own_page_starts_a_run(browser: Browser, redis_url: str, store: CheckpointStore, host: str) -> None:
     with serving(AppSettings(redis_url=redis_url)) as address:
-        with page_at(f"http://{host}:{urlsplit(address).port}/") as page:
+        with page_at(browser, f"http://{host}:{urlsplit(address).port}/") as page:
             assert page.evaluate(START) == 202
         assert len(httpx2.get(f"{address}/jobs").json()["jobs"]) == 1

@@ -37,6 +37,7 @@ def address(settings: AppSettings, store: CheckpointStore) -> Iterator[str]:
     bench = JobBench.connect(settings.redis_url)
     claim = bench.claim()
     assert claim
+    store.take(job, claim.fence)
     for epoch in range(1, EPOCHS + 1):
         made = manifest(job, epoch).model_copy(update={"fence": claim.fence})
         plot = encode_png(np.zeros((1120, 588), np.uint8))
