@@ -165,6 +165,14 @@ def _binary_cross_entropy(z, target):
 
 
 @triton.jit
+def _store_row(row, generation, auxiliary):
+    """Store loss, generation and auxiliary."""
+    tl.store(row, generation + auxiliary)
+    tl.store(row + 1, generation)
+    tl.store(row + 2, auxiliary)
+
+
+@triton.jit
 def _score_discriminator(
     logits, real, fake, row_out, gradient, batch, width, rows, soft_one, slope_weight,
     adc: tl.constexpr, block: tl.constexpr, columns: tl.constexpr,
@@ -204,11 +212,7 @@ def _score_discriminator(
             log_odds = tl.sum(difference * signs, axis=1)[:, None]
             by_x += slope_weight * tl.where(column == 0, difference, log_odds * signs)
         tl.store(gradient + row * width + column, by_x, mask=(row < rows) & (column < width))
-    g = tl.sum(generation, axis=0) / (2 * batch)
-    a = tl.sum(auxiliary, axis=0) / batch
-    tl.store(row_out, g + a)
-    tl.store(row_out + 1, g)
-    tl.store(row_out + 2, a)
+    _store_row(row_out, tl.sum(generation, axis=0) / (2 * batch), tl.sum(auxiliary, axis=0) / batch)
 
 
 @triton.jit
@@ -235,11 +239,7 @@ def _score_generator(
         auxiliary += tl.where(r < rows, loss, 0.0)
         by_x = tl.where(column == 0, slope[:, None], by_class) / rows
         tl.store(gradient + row * width + column, by_x, mask=here)
-    g = tl.sum(generation, axis=0) / rows
-    a = tl.sum(auxiliary, axis=0) / rows
-    tl.store(row_out, g + a)
-    tl.store(row_out + 1, g)
-    tl.store(row_out + 2, a)
+    _store_row(row_out, tl.sum(generation, axis=0) / rows, tl.sum(auxiliary, axis=0) / rows)
 
 
 @on_its_device
