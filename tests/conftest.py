@@ -40,6 +40,11 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
         pluginmanager.register(plugin)
 
 
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Name bytes by their length: two processes of xdist may build other bytes, as gzip's time stamp."""
+    return f"{len(val)} bytes" if isinstance(val, bytes) else None
+
+
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Every test has a home of its own and no variables of the developer's, but for where MNIST lies."""
