@@ -25,7 +25,7 @@ class Contributions:
         self.job = job
 
     def reach(self, fence: int) -> bool:
-        """Return whether the worker with this fence token reads the same store: false if each has a separate folder."""
+        """Return whether the worker with this fence token reads the same store. It does not if each has a folder."""
         try:
             return self.shelf.fence(self.job).token == fence
         except FenceDamaged:

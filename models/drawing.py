@@ -16,7 +16,7 @@ from models.folding import FoldedGenerator
 from models.networks import Generator
 
 BATCH = 64  # digits drawn at once, at most
-STEP = 8  # batch lengths that are its multiples round alike on every processor seen so far; if not, all are BATCH long
+STEP = 8  # multiples of it as batch lengths round alike on every processor seen so far; otherwise all are BATCH long
 
 
 def latents(seed: int, index: int, n: int, latent_size: int) -> Tensor:

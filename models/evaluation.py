@@ -179,7 +179,7 @@ class Examiner:
 
     @cached_property
     def close(self) -> Tensor:
-        """Distance below which a digit counts as a copy: a share CLOSE of the test digits is as near by chance."""
+        """Distance below which a digit counts as a copy. By chance, a share CLOSE of the test digits is that near."""
         train, test = (images.flatten(1).float() for images in (self.dataset.train_images, self.dataset.test_images))
         return figures.nearest(test[:NEIGHBOURS], train)[0].quantile(CLOSE)
 

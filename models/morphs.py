@@ -1,4 +1,4 @@
-"""Morphs: the interpolation from one digit to another. Each step is a class of a copy of the generator.
+"""Morphs: interpolations from one digit to another. The steps are the classes of a copy of the generator.
 
 Between two labels, the rows of the embedding are interpolated linearly, since their distribution is unknown. Between
 two latents, every step has the distribution of latents. If z is uniform in [-1, 1), then g with (1 + z) / 2 = Phi(g) is

@@ -45,7 +45,7 @@ def pinned(store: CheckpointStore, choice: Choice | None) -> CheckpointId | None
 
 
 def best(store: CheckpointStore) -> CheckpointId | None:
-    """Return the best checkpoint with quality figures; if none has figures, the newest."""
+    """Return the best checkpoint that has quality figures and is not refused; if there is none, the newest."""
     judged = [each for each in store.manifests() if FIGURE in each.metrics and each.refused is None]
     return min(judged, key=_figure).checkpoint if judged else store.latest()
 

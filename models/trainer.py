@@ -1,4 +1,4 @@
-"""The training loop of the original Keras script. It is independent of jobs: it yields results and calls callbacks.
+"""The training loop, as in the original Keras script. Independent of jobs: it yields results and calls callbacks.
 
 Random numbers are a function of (seed, purpose, epoch, iteration), independent of earlier draws.
 """
@@ -193,7 +193,7 @@ class Trainer:
         self.iterate(self.dataset.train_images[here], self.dataset.train_labels[here])
 
     def places(self, epoch: int, iteration: int) -> slice | Tensor:
-        """Return the indices of a batch's training images: in the file's order, or in a new random order each epoch."""
+        """Return a batch's training images, as a slice of the file's order or indices of the epoch's random order."""
         here = slice(iteration * self.config.batch_size, (iteration + 1) * self.config.batch_size)
         if not self.recipe.shuffled:
             return here
