@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, also after a power cut."""
+"""Atomic and durable file writes: after a power cut a file is complete or absent."""
 
 import os
 import stat
@@ -7,9 +7,9 @@ from pathlib import Path
 
 
 def write_durably(path: Path, data: bytes) -> None:
-    """Put `data` at `path` in one step: a reader sees the old file, the new one, or none.
+    """Write `data` to `path` in one step: a reader sees the old file, the new one, or none.
 
-    Raises OSError where the disk is full or not writable; the old file then stands as it was.
+    Raises OSError if the disk is full or not writable; the old file is then unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
@@ -27,10 +27,10 @@ def write_durably(path: Path, data: bytes) -> None:
 
 
 def make_private(folder: Path) -> None:
-    """Create a folder that only its owner can enter, or take others' access from one that exists.
+    """Create a folder that only its owner can enter, or remove others' access to an existing one.
 
-    What is shared stays as it is: a folder of another user, one like /tmp, the user's home, and the current folder
-    with those above it.
+    Shared folders are not changed: those of another user, one like /tmp, the user's home, and the current folder with
+    its parents.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     found, here = folder.stat(), Path.cwd()
