@@ -138,13 +138,11 @@ class Events:
         Raises TooManyFollowers, NothingFollows, JobNotFound, RedisError.
         """
         if self.streams >= self.limit:
-            raise TooManyFollowers(
-                f"{self.limit} streams are open already: ask GET /jobs/{job_id} now and then instead"
-            )
+            raise TooManyFollowers(f"{self.limit} streams are open already: poll GET /jobs/{job_id} instead")
         if self.has_shares and self.streams_of[caller] >= self.limit - self.streams:
             raise TooManyFollowers(
-                f"too many of the {self.limit} streams are your own: a caller never has more than are still free. "
-                f"Ask GET /jobs/{job_id} now and then instead"
+                f"you use too many of the {self.limit} streams: a caller never gets more than are still free. "
+                f"Poll GET /jobs/{job_id} instead"
             )
         inbox: Inbox = asyncio.Queue()
         self.streams += 1

@@ -19,7 +19,7 @@ from app.errors import problem
 from app.wording import shown
 
 STATUS = slice(9, 12)  # where an answer's first line has it
-MALFORMED = "This is no proper HTTP/1.1 request with exactly one Host. GET /docs shows what there is."
+MALFORMED = "This is not a valid HTTP/1.1 request with exactly one Host. GET /docs describes the API."
 VERSIONS = ("1.0", "1.1")
 CHUNKED_OVERHEAD = 8  # bytes on the wire for each of a body, at most: chunks of one byte take six
 
@@ -58,8 +58,8 @@ class Refusals(NamedTuple):
             late=on_the_wire(problem(408, f"The request took more than {bounds.request_seconds:g} seconds to arrive.")),
             long_body=on_the_wire(problem(413, "The body is too long: a training request is a small JSON object.")),
             long_head=on_the_wire(problem(431, f"The headers are too many or too long: send {head}.")),
-            upgrade=on_the_wire(problem(400, "A request with a body cannot ask to go on in another protocol as well.")),
-            crowded=on_the_wire(problem(503, "There are too many connections just now: come again shortly.")),
+            upgrade=on_the_wire(problem(400, "A request with a body cannot request an upgrade to another protocol.")),
+            crowded=on_the_wire(problem(503, "The service has too many connections: retry later.")),
         )
 
 

@@ -159,7 +159,7 @@ class Batcher:
 
     def _admit(self, digits: int) -> None:
         if self.pending * self.seconds_each / self.threads > self.patience_seconds:
-            raise Busy("more digits are being asked for than can be drawn just now: ask again in a second")
+            raise Busy("the service is overloaded with requests for digits: retry after 1 second")
         self.pending += digits
 
     # ----------------------------------------------------------------------------

@@ -43,7 +43,7 @@ class Evolution:
                 continue
         if not found:
             raise CheckpointNotFound(
-                f"no checkpoint of job {job} stands: its first epoch has not ended, or there is no such job: "
+                f"job {job} has no checkpoint: its first epoch has not ended, or the job does not exist: "
                 "see GET /jobs and GET /checkpoints"
             )
         return found

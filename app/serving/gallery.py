@@ -218,7 +218,7 @@ class Gallery:
             raise NothingPublished(f"no generator can be served: {self.trouble}")
         if self.served is None:
             raise NothingPublished(
-                "no generator has been published yet: start a run with POST /train and ask again after an epoch"
+                "no generator has been published yet: start a run with POST /train and retry after its first epoch"
             )
         return self.served
 

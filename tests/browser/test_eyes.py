@@ -95,7 +95,7 @@ def test_a_key_is_asked_for_kept_for_the_tab_and_sent(
         expect(page.get_by_role("dialog")).to_contain_text("This needs a key")
         page.get_by_label("Key", exact=True).fill(f"{key}x")
         page.get_by_role("button", name="Use it").click()
-        expect(page.get_by_role("dialog")).to_contain_text("This key is not known here")
+        expect(page.get_by_role("dialog")).to_contain_text("This key is unknown")
         page.get_by_label("Key", exact=True).fill(key)
         page.get_by_role("button", name="Use it").click()
         expect(page.get_by_text("Nothing was trained here yet")).to_be_visible()
