@@ -173,7 +173,7 @@ def test_reading_cannot_need_keys_that_nobody_has(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("ACGAN_READ_NEEDS_KEY", "true")
-    assert "ACGAN_API_KEYS names none" in why_nothing_starts(capsys)
+    assert "ACGAN_READ_NEEDS_KEY requires ACGAN_API_KEYS" in why_nothing_starts(capsys)
 
 
 def test_settings_do_not_show_their_keys() -> None:
