@@ -29,7 +29,7 @@ class TooFast(Exception):
 
 
 def read_rate(text: str) -> RateLimitItem | None:
-    """Read `60/minute`, `5/10seconds` or `off`. Raises ValueError."""
+    """Parse `60/minute`, `5/10seconds` or `off`. Raises ValueError."""
     wanted = read_frequency(text)
     return GRANULARITIES[wanted.unit](wanted.amount, wanted.multiples) if wanted else None
 
