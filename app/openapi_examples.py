@@ -161,7 +161,7 @@ ERRORS = (
     ),
     ErrorExample(
         416,
-        "The requested `Range` lies outside of the file.",
+        "The requested `Range` is outside of the file.",
         {"beyond its end": "The requested range is outside of the file, which has 9912422 bytes."},
     ),
     ErrorExample(

@@ -32,7 +32,7 @@ class TrainingConfig(BaseModel):
 
     recipe: RecipeName = Field(
         "seed",
-        description="`seed` is the original recipe; `sharp` gives digits that vary as much as real ones.",
+        description="`seed` is the original recipe; `sharp` gives digits with the variety of real ones.",
     )
     epochs: Annotated[int, Field(ge=1, le=1000), WHOLE] = Field(
         100, description="Passes over the training data. Digits are reasonable after about 5, good after about 15."

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 
 class NoSuchRange(Exception):
-    """The requested range lies outside of the file. The message gives the size of the file."""
+    """The requested range is outside of the file. The message gives the size of the file."""
 
     def __init__(self, size: int) -> None:
         super().__init__(f"the requested range is outside of the file, which has {size} bytes")
