@@ -1,4 +1,4 @@
-"""Hyperparameters of a run, with the defaults of the original Keras script. Does not import torch."""
+"""The one table of hyperparameters, with the defaults of the original Keras script. Free of torch."""
 
 from typing import Annotated, Literal, Self
 
@@ -18,7 +18,7 @@ Precision = Literal["auto", "fp32", "bf16"]
 
 
 def as_integer(value: object) -> object:
-    """Convert 2.0 to 2, because JSON Schema accepts it as an integer; reject "2" and true."""
+    """Convert 2.0 to 2, since JSON Schema counts it as an integer. "2" and true are no integers."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
@@ -26,19 +26,19 @@ WHOLE = BeforeValidator(as_integer)
 
 
 class TrainingConfig(BaseModel):
-    """The configuration of a run. The defaults are the original recipe."""
+    """Settings of one run. An empty body is the original recipe."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     recipe: RecipeName = Field(
         "seed",
-        description="`seed` is the original recipe; `sharp` gives digits with the variety of real ones.",
+        description="`seed` is the original Keras script's recipe; `sharp` draws digits that vary as real ones do.",
     )
     epochs: Annotated[int, Field(ge=1, le=1000), WHOLE] = Field(
-        100, description="Passes over the training data. Digits are reasonable after about 5, good after about 15."
+        100, description="Passes over the training images. Digits are readable after about 5, good after about 15."
     )
     batch_size: Annotated[int, Field(ge=2, le=1000), WHOLE] = Field(
-        100, description="Real images per iteration. The generator step draws twice this number of fakes."
+        100, description="Real images per iteration; the generator step draws twice as many fakes."
     )
     latent_size: Annotated[int, Field(ge=1, le=1000), WHOLE] = Field(
         100, description="Length of the noise vector z, uniform in [-1, 1]."
@@ -50,24 +50,24 @@ class TrainingConfig(BaseModel):
         0.5, description="Adam's decay of the first moment (Radford et al. 2015)."
     )
     seed: Annotated[int, Field(ge=0, lt=2**53), WHOLE] = Field(
-        1337, description="Random seed of weights, noise, drawn labels and dropout. The same seed gives the same run."
+        1337, description="Random seed of weights, noise, drawn labels and dropout: the same seed gives the same run."
     )
     dataset: DatasetName = Field(
-        "mnist", description="Training data: `mnist`, or `printed` (digits rendered from a font; needs no download)."
+        "mnist", description="Training data: `mnist`, or `printed`, digits drawn from a font, which needs no network."
     )
     train_examples: Annotated[int, Field(ge=2, le=60_000), WHOLE] | None = Field(
-        None, description="Train on the first N images only, for a quick test. At least `batch_size`."
+        None, description="Train on the first N images only, for a quick test. At least one batch."
     )
     test_examples: Annotated[int, Field(ge=1, le=10_000), WHOLE] | None = Field(
         None, description="Compute test losses on the first N images only."
     )
     precision: Precision = Field(
         "auto",
-        description="`fp32`, `bf16` or `auto`. With `auto`, the run chooses when it first starts: `bf16` if the "
-        "processor supports it natively, else `fp32`.",
+        description="`fp32`, `bf16`, or `auto`, which is resolved when the run first starts: bf16 if the processor "
+        "computes it natively, else fp32.",
     )
     name: Annotated[str, Field(min_length=1, max_length=100)] | None = Field(
-        None, description="A label shown next to the job."
+        None, description="A name for the run, shown beside the job."
     )
 
     @model_validator(mode="after")

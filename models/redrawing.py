@@ -47,8 +47,8 @@ class DatasetDrawer:
         if len(places):
             label = places[0] % NUM_CLASSES
             raise Unreadable(
-                f"none of {TRIES + 1} digits drawn for {label} is a {label} with a probability of at least "
-                f"{self.order.verify:g}: order with a lower verify, or another checkpoint"
+                f"none of {TRIES + 1} digits drawn for a {label} is taken for a {label} with a probability of "
+                f"{self.order.verify:g} or more: order with a lower verify, or another checkpoint"
             )
         return digits, redraws
 

@@ -111,7 +111,7 @@ def test_a_bar_that_no_digit_reaches_ends_with_a_sentence(client: TestClient, se
     run_next_job(settings)
     made = client.get(f"/datasets/{data_set}").json()
     assert made["status"] == "failed"
-    assert "with a probability of at least 1: order with a lower verify" in made["error"]
+    assert "with a probability of 1 or more: order with a lower verify" in made["error"]
 
 
 @pytest.mark.parametrize("how", ["cancelled", "queued"])
