@@ -219,7 +219,7 @@ def answer_too_long() -> JSONResponse:
 
 HINTS = {
     400: 'the body cannot be read: send a JSON object such as {"epochs": 5}',
-    404: "nothing was found at this path: GET /docs lists all paths",
+    404: "there is nothing at this path: GET /docs lists all paths",
     405: "this path does not support this method: GET /docs lists the methods",
     413: "the body is too long: a training request is a small JSON object, see GET /docs",
 }

@@ -110,6 +110,6 @@ function differences(pair) {
   const names = Object.keys(sides[0]).filter((key) => key !== "name" && sides[0][key] !== sides[1][key]);
   const cell = (value) => h("td", {}, value === null || value === undefined ? "–" : String(value));
   const body = names.map((key) => h("tr", {}, h("th", { scope: "row" }, key.replaceAll("_", " ")), cell(sides[0][key]), cell(sides[1][key])));
-  if (!body.length) return h("p", { class: "hint" }, "None: both runs have the same configuration, device and result.");
+  if (!body.length) return h("p", { class: "hint" }, "None.");
   return h("table", {}, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, ""), pair.map((job) => h("th", { scope: "col" }, named(job))))), h("tbody", {}, body));
 }

@@ -140,7 +140,7 @@ function estimate(config, jobs) {
   const waiting = jobs.filter((job) => job.status === "queued" || job.status === "running").length;
   const what = `${count(config.epochs, "epoch")} of ${number(images)} images`;
   const ahead = waiting ? ` ${count(waiting, "unfinished run")} ${waiting === 1 ? "is" : "are"} ahead of it.` : "";
-  if (!timed.length) return [h("b", {}, `Perhaps ${duration(total / UNKNOWN_PACE)}`), `for ${what} on two processor cores. A GPU is faster. No finished epoch to measure yet.${ahead}`];
+  if (!timed.length) return [h("b", {}, `Perhaps ${duration(total / UNKNOWN_PACE)}`), `for ${what} on two processor cores. A GPU is faster. No run has finished an epoch yet.${ahead}`];
   const { job, like } = timed[0];
   const alike = timed.filter((each) => each.like === like && each.job.device === job.device).slice(0, MOST);
   const pace = median(alike.map((each) => each.pace));
