@@ -131,11 +131,11 @@ class CheckpointReader:
             if FileRecord.of(data) != record:
                 data = self.shelf.read_again(path, record.size)
         except FileNotFoundError:
-            raise CheckpointDamaged(f"{name} of {manifest.id} is gone") from None
+            raise CheckpointDamaged(f"{name} of {manifest.id} is missing") from None
         except (Damaged, TooLarge) as error:
-            raise CheckpointDamaged(f"{name} of {manifest.id} is not what was published: its size differs") from error
+            raise CheckpointDamaged(f"{name} of {manifest.id} is damaged: its size differs") from error
         if FileRecord.of(data) != record:
-            raise CheckpointDamaged(f"{name} of {manifest.id} is not what was published: its checksum differs")
+            raise CheckpointDamaged(f"{name} of {manifest.id} is damaged: its checksum differs")
         return data
 
     def _number_of(self, latest: Latest) -> int:
@@ -154,5 +154,5 @@ def check_manifest(data: bytes | OSError, checkpoint: CheckpointId) -> Manifest:
     except BadRecord as error:
         raise CheckpointDamaged(f"the manifest of {checkpoint} cannot be read: {error}") from error
     if manifest.checkpoint != checkpoint:
-        raise CheckpointDamaged(f"the manifest of {checkpoint} is that of {manifest.checkpoint}")
+        raise CheckpointDamaged(f"the manifest of {checkpoint} belongs to {manifest.checkpoint}")
     return manifest

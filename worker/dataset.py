@@ -44,9 +44,9 @@ def make_dataset(
     claim, order = lease.claim, lease.claim.job.order
     assert order is not None
     job, contributions = claim.job.id, Contributions(store, claim.job.id)
-    if not stubborn("the data set cannot be begun", lambda: store.has_dataset(job)):
+    if not stubborn("the data set cannot be started", lambda: store.has_dataset(job)):
         device = find_device(settings.device)
-        manifest, weights = stubborn("the data set cannot be begun", lambda: read_generator(store, order))
+        manifest, weights = stubborn("the data set cannot be started", lambda: read_generator(store, order))
         sha256, version = manifest.files[manifest.draws].sha256, code_version()
         origin = Origin(generator_sha256=sha256, device=describe(device), code_version=version)
         report, workshop = reporter(bench, claim, order), store.dataset_workshop(job)

@@ -41,7 +41,7 @@ class QueueFull(Exception):
     """No more jobs may wait."""
 
     def __init__(self, limit: int) -> None:
-        super().__init__(f"{limit} jobs wait already: try again when some have run")
+        super().__init__(f"{limit} jobs wait already: retry when some of them have run")
 
 
 class ShareTaken(QueueFull):
@@ -50,8 +50,8 @@ class ShareTaken(QueueFull):
     def __init__(self, limit: int) -> None:
         Exception.__init__(
             self,
-            f"too many of the {limit} places for waiting jobs are taken by your own jobs: a caller never has more "
-            "than are still free, so that others find room. Try again when some have run",
+            f"your jobs take too many of the {limit} places for waiting jobs: a caller never gets more places than "
+            "are still free, so that others can queue jobs. Retry when some of your jobs have run",
         )
 
 
@@ -180,7 +180,7 @@ class JobDesk:
             case "share":
                 raise ShareTaken(self.queue_limit)
             case "other":
-                raise KeyReused(f"this Idempotency-Key is that of another request, now job {about[0]}: use a new one")
+                raise KeyReused(f"this Idempotency-Key was used for another request, now job {about[0]}: use a new one")
             case "known":
                 return await self.get(about[0])
         job = decode(job_id, {"status": JobStatus.QUEUED, "created_at": about[1]} | order.fields, {})
@@ -247,14 +247,14 @@ class JobDesk:
         if status in ("full", "share"):
             raise QueueFull(self.queue_limit) if status == "full" else ShareTaken(self.queue_limit)
         if status not in (None, JobStatus.QUEUED):
-            raise NotNow(f"job {job_id} {wording(status)}: only a failed or cancelled one can be resumed")
+            raise NotNow(f"job {job_id} {wording(status)}: only a failed or cancelled job can be resumed")
         return await self.get(job_id)
 
     async def move_to_front(self, job_id: str) -> AnyJob:
         """Let a waiting job be the next. Raises JobNotFound, NotNow."""
         status = await self._front(args=[job_id])
         if status not in (None, JobStatus.QUEUED):
-            raise NotNow(f"job {job_id} {wording(status)}: only one that waits can be moved to the front")
+            raise NotNow(f"job {job_id} {wording(status)}: only a waiting job can be moved to the front")
         return await self.read(job_id)
 
     async def delete(self, job_id: str) -> None:

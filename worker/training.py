@@ -176,7 +176,7 @@ def take_over(bench: JobBench, lease: Lease, store: CheckpointStore) -> None:
             raise JobLost(claim.job.id) from error
 
     persist(ask, lease.check_held)
-    Stubborn(bench, lease)("the job cannot begin", take)
+    Stubborn(bench, lease)("the job cannot start", take)
 
 
 def train(bench: JobBench, lease: Lease, store: CheckpointStore, settings: WorkerSettings) -> None:
@@ -199,7 +199,7 @@ def train(bench: JobBench, lease: Lease, store: CheckpointStore, settings: Worke
         assessor = find_assessor(dataset, trainer.config.latent_size, device, settings.judges_dir, digits)
     check()
     keeper = Keeper(bench, lease, trainer, store, settings.save_seconds, assessor)
-    for lost in stubborn("the run cannot go on", keeper.restore):
+    for lost in stubborn("the run cannot continue", keeper.restore):
         persist(partial(bench.add_epoch, claim, lost), check)
     for warning in trainer.warnings:
         persist(partial(bench.add_warning, claim, warning), check)
