@@ -85,7 +85,7 @@ def protect_streams() -> None:
     for stream, errors in ((sys.stdout, "replace"), (sys.stderr, "backslashreplace")):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors=errors)
-    Console.on_broken_pipe = _end_printing  # type: ignore[method-assign]  # of typer's help, too
+    Console.on_broken_pipe = _end_printing  # type: ignore[assignment, method-assign]  # of typer's help, too
 
 
 def _end_printing(_console: Console) -> None:
