@@ -59,7 +59,8 @@ def make_formatter(json: bool) -> logging.Formatter:
 class Formatter(ProcessorFormatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the line: without secrets, and with control characters of foreign text escaped."""
-        return "\n".join(map(printable, mask(super().format(record)).split("\n")))
+        line = mask(super().format(record)).replace("\x7f", "\\u007f")  # all that JSON leaves as it is
+        return "\n".join(map(printable, line.split("\n")))
 
 
 def as_sentence(_logger: Any, _name: str, fields: Fields) -> str:

@@ -101,8 +101,8 @@ def in_a_sentence(route: Route) -> Iterator[None]:
         raise NotUnderstood(f"{strange}: {error}") from error
 
 
-def check(response: httpx2.Response) -> None:
-    """Raises Refused, Unavailable, NotUnderstood. The response must have been read."""
+def check(response: httpx2.Response, by: str = "") -> None:
+    """Raises Refused, Unavailable, NotUnderstood. The response must have been read; `by` names a proxy in sentences."""
     if response.status_code < 300:
         return
     try:
@@ -112,7 +112,7 @@ def check(response: httpx2.Response) -> None:
             raise TypeError
         named = [each for each in mistakes if isinstance(each, dict) and {"field", "message"} <= each.keys()]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        where = f"{response.url.scheme}://{response.url.netloc.decode(errors='replace')}"
+        where = f"{response.url.scheme}://{response.url.netloc.decode(errors='replace')}{by}"
         raise NotUnderstood(f"{where} answers {response.status_code}, and not as an acgan service does") from None
     if response.status_code in LATER:
         raise Unavailable(response.status_code, detail, named, retry_after(response.headers.get("Retry-After", "")))

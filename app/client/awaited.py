@@ -103,7 +103,7 @@ class AsyncClient:
                         "GET", call.path, headers=call.headers, timeout=STREAM_SECONDS
                     ) as response:
                         if response.status_code != 200:
-                            check(await self._read(response))
+                            check(await self._read(response), self.route.by)
                             follower.ended = True
                             continue
                         async for event in follower.events(response):
@@ -166,7 +166,7 @@ class AsyncClient:
                     async with self.http.stream("GET", calls.at("datasets", name, file)) as response:
                         arrival.expect(response)
                         if response.status_code != 200:
-                            check(await self._read(response))
+                            check(await self._read(response), self.route.by)
                         async for data in response.aiter_raw():
                             arrival.take(data)
             yield folder / file
@@ -177,7 +177,7 @@ class AsyncClient:
                 with in_a_sentence(self.route):
                     async with self.http.stream(call.method, call.path, **call.options()) as response:
                         whole = await self._read(response, call.limit)
-                    check(whole)
+                    check(whole, self.route.by)
                     return call.read(whole)
             except Unreachable as error:
                 if not left or calls.is_hopeless(error):

@@ -115,7 +115,7 @@ class Client:
                     self.http.stream("GET", call.path, headers=call.headers, timeout=STREAM_SECONDS) as response,
                 ):
                     if response.status_code != 200:
-                        check(self._read(response))
+                        check(self._read(response), self.route.by)
                         follower.ended = True  # 204: there is no more to come
                         continue
                     for event in follower.events(response):
@@ -192,7 +192,7 @@ class Client:
                 ):
                     arrival.expect(response)
                     if response.status_code != 200:
-                        check(self._read(response))
+                        check(self._read(response), self.route.by)
                     for data in response.iter_raw():
                         arrival.take(data)
             yield folder / file
@@ -205,7 +205,7 @@ class Client:
                     self.http.stream(call.method, call.path, **call.options()) as response,
                 ):
                     whole = self._read(response, call.limit)
-                    check(whole)
+                    check(whole, self.route.by)
                     return call.read(whole)
             except Unreachable as error:
                 if not left or calls.is_hopeless(error):

@@ -60,8 +60,8 @@ class Route:
             )
         if "SSL" in str(error) or "CERTIFICATE" in str(error).upper():
             return Unreachable(
-                f"{self.url} answers, but not with a certificate that is trusted here ({error}): name the file of its "
-                "authority in SSL_CERT_FILE, or write http://"
+                f"{self.url} answers, but there is no TLS connection that is trusted here ({error}): name the file of "
+                "its authority in SSL_CERT_FILE, or write http:// if it has no TLS"
             )
         return Unreachable(f"nothing answers at {self.url}: start a service with `acgan up`, or name yours")
 

@@ -56,8 +56,11 @@ class Hostile:
     def answer(self, connection: socket.socket) -> None:
         with suppress(OSError), connection:
             head = b""
-            while b"\r\n\r\n" not in head and (piece := connection.recv(65536)):
+            while not head.startswith(b"\x16") and b"\r\n\r\n" not in head and (piece := connection.recv(65536)):
                 head += piece
+            if head.startswith(b"\x16"):  # TLS
+                connection.sendall(http(b"", "400 Bad Request"))
+                return
             self.requests.append(head.decode(errors="replace"))
             found = self.answers.get(head.split(b" ")[1].decode().partition("?")[0], http(b"{}", "404 Not Found"))
             found = found() if callable(found) else found
