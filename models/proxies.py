@@ -1,6 +1,6 @@
 """Which proxy a request goes through, by the variables that all programs read: http_proxy, HTTPS_PROXY, NO_PROXY, ...
 
-Requests to this machine never go through a proxy, whatever the variables say. Free of libraries.
+Requests to this machine never go through a proxy: no variable changes that. Free of libraries.
 """
 
 import ipaddress

@@ -1,8 +1,8 @@
 """Every figure that a worker tells Prometheus, and the way each takes from the process that trains to its parent.
 
 The parent keeps the figures and the port: it outlives its training process, so that one that is killed costs no count
-and no port. The training process reports each change to the parent over a pair of sockets that it inherits, and waits
-for nobody.
+and no port. The training process reports each change to the parent over a pair of sockets that it inherits, and
+does not wait.
 """
 
 import json

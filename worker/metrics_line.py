@@ -46,7 +46,7 @@ class Sender:
         self.socket.setblocking(False)
 
     def send(self, datagram: bytes) -> None:
-        """Send, and wait for nobody: a figure that the parent cannot take is lost."""
+        """Send without waiting: a figure that the parent cannot take is lost."""
         with contextlib.suppress(OSError):
             self.socket.send(datagram)
 

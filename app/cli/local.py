@@ -82,7 +82,7 @@ def train(
             tell_epoch = tell_json_of if as_json else None
             train_here(config, settings, out, errors if as_json else console, going_on, tell_epoch)
         except Stopped:
-            complain(f"stopped; the same command with --resume goes on in {out}/")
+            complain(f"stopped; the same command with --resume continues in {out}/")
             raise typer.Exit(130) from None
         except DeviceOutOfMemory as error:
             complain(str(error))

@@ -42,7 +42,7 @@ def in_lines(text: str) -> str:
 
 
 def cell(value: object, style: str = "") -> Text:
-    """A cell of a table: one line of text, whatever it contains."""
+    """A cell of a table: one line of text, without markup."""
     return Text(printable(value), style)
 
 
@@ -93,7 +93,7 @@ def _end_printing(_console: Console) -> None:
 
 
 def end_quietly() -> NoReturn:
-    """End the command: nobody reads its output any more. Raises SystemExit."""
+    """End the command, since the reader of its output has gone. Raises SystemExit."""
     for stream in (sys.stdout, sys.stderr):
         if not _can_flush(stream):
             _discard(stream)

@@ -35,8 +35,7 @@ Device = Annotated[
 
 
 OTHER_SYSTEM = (
-    "the service runs on Linux and macOS (on Windows, in WSL): this system has no {name}. Commands that ask a "
-    "running service work here too."
+    "the service runs on Linux and macOS (on Windows, in WSL): this system has no {name}. All other commands work here."
 )
 
 

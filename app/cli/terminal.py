@@ -10,7 +10,7 @@ from app.cli.output import can_encode
 
 UPPER, LOWER, BOTH, NEITHER = "▀", "▄", "█", " "
 BLOCKS = NEITHER + LOWER + UPPER + BOTH
-ASCII = " .'#"  # the same where there are no blocks
+ASCII = " .'#"  # the same for encodings without blocks
 INK = 96  # from where on a pixel counts as ink where there are no greys
 
 

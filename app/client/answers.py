@@ -30,7 +30,7 @@ LONGEST_RETRY = 86_400.0
 PAUSE_SECONDS = 0.5
 LARGEST_INTEGER = 2**63
 MOST_DIGITS = 1000
-LATER = (429, 503)  # the statuses that say when to come again
+LATER = (429, 503)  # the statuses that say when to try again
 RETRY_AFTER = re.compile(r"[0-9]{1,9}")
 NUMBER = re.compile(r"[0-9]{1,16}")
 CHECKPOINT = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,99}")
@@ -154,7 +154,7 @@ def _bounded(digits: str) -> int:
 
 
 def text(response: httpx2.Response) -> str:
-    """Read UTF-8, whatever the answer names as its encoding."""
+    """Read UTF-8. The encoding that the answer names is ignored."""
     return response.content.decode("utf-8")
 
 

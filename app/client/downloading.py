@@ -46,7 +46,7 @@ class Arrival:
         self._body: Body | None = None
 
     def expect(self, response: httpx2.Response) -> None:
-        """Prepare for the bytes of this answer: as many as the record says, and not too slowly."""
+        """Prepare for the bytes of this answer: at most those that the record says, and not too slowly."""
         self._body = Body(response, self.record.size, PATIENCE_SECONDS + self.record.size / SLOWEST, keeps=False)
 
     def take(self, data: bytes) -> None:

@@ -10,7 +10,7 @@ MOST_MISTAKES = 100
 
 
 class ClientError(Exception):
-    """The message is a sentence. Whatever of it comes from a server is cut, with its control characters escaped."""
+    """The message is a sentence, of bounded length, with the control characters of a server's text escaped."""
 
     def __init__(self, message: object) -> None:
         text = printable(message)
@@ -41,7 +41,7 @@ class Refused(ClientError):
 
 
 class Unavailable(Refused):
-    """The service cannot just now, or not so often: come again after `retry_after` seconds."""
+    """The service cannot answer now, or not so often: try again after `retry_after` seconds."""
 
     def __init__(self, status: int, detail: str, mistakes: Iterable[Mapping[str, Any]], retry_after: float) -> None:
         super().__init__(status, detail, mistakes)

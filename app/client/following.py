@@ -16,7 +16,7 @@ from models.history import Progress
 from worker.jobs import ENDED, JobStatus
 
 EVENT_ID = re.compile(r"[0-9]{1,20}-[0-9]{1,20}")
-MOST_EPOCHS = 10_000  # ten times as many as a run can have
+MOST_EPOCHS = 10_000  # ten times the most that a run can have
 
 
 class StatusEvent(BaseModel):
@@ -54,7 +54,7 @@ class Follower:
         return Call("GET", at("jobs", self.job_id, "events"), lambda _: None, headers=headers)
 
     def events(self, response: httpx2.Response) -> httpx2.EventSource:
-        """Read a stream as UTF-8, whatever it names as its encoding. Raises NotUnderstood if it is compressed."""
+        """Read a stream as UTF-8; the encoding that it names is ignored. Raises NotUnderstood if it is compressed."""
         if "Content-Encoding" in response.headers:
             raise NotUnderstood(
                 f"the events of {response.url.host} are compressed, and this client did not ask for that"

@@ -1,4 +1,4 @@
-"""A server that answers whatever a test wants, well formed or not, over real sockets."""
+"""A server with the answers of a test, well formed or not, over real sockets."""
 
 import json
 import socket

@@ -1,4 +1,4 @@
-"""No text from a server, a file or a record is printed raw, in whichever encoding, and no pipe ends a command badly."""
+"""No text from a server, a file or a record is printed raw; no encoding and no pipe ends a command badly."""
 
 import json
 import os

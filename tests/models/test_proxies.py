@@ -126,7 +126,7 @@ def test_libraries_that_read_the_variables_themselves_are_told(monkeypatch: pyte
 
 @contextmanager
 def sending(*pieces: bytes, pause: float = 0.0) -> Iterator[str]:
-    """A server that sends these pieces to everybody, and repeats the last one for ever if there is a pause."""
+    """A server that sends these pieces, and repeats the last one until the test ends if there is a pause."""
     over = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as server:
 

@@ -1,4 +1,4 @@
-"""The figures of a worker: nothing that comes stops them, and nobody but its training process sends any."""
+"""The figures of a worker: nothing that comes stops them, and only its training process sends any."""
 
 import json
 import math
@@ -118,7 +118,7 @@ def test_the_figures_of_an_epoch_arrive_all_at_once(line: Line) -> None:
 
 
 def test_no_port_takes_figures(line: Line, port: int) -> None:
-    """Neither UDP, where they went before, nor HTTP."""
+    """Neither UDP, as before, nor HTTP."""
     before = figure()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
         other.connect(("127.0.0.1", port))
