@@ -14,7 +14,7 @@ import httpx2
 from pydantic import BaseModel, ValidationError
 
 from app.client.connecting import Route
-from app.client.errors import NotUnderstood, Refused, Unavailable, Unreachable
+from app.client.errors import Misconfigured, NotUnderstood, Refused, Unavailable, Unreachable
 from models.config import IMAGE_SIZE, NUM_CLASSES
 
 if TYPE_CHECKING:  # takes a while to load, and only `pixels` needs it
@@ -97,6 +97,8 @@ def in_a_sentence(route: Route) -> Iterator[None]:
         found = error.errors(include_input=False)[0]
         where = ".".join(map(str, found["loc"])) or "the answer"
         raise NotUnderstood(f"{strange}: {where}: {found['msg']}") from error
+    except UnicodeEncodeError as error:
+        raise Misconfigured("an argument is not text in the encoding of this system: see PYTHONUTF8") from error
     except (ValueError, RecursionError) as error:
         raise NotUnderstood(f"{strange}: {error}") from error
 

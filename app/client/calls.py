@@ -10,6 +10,7 @@ from uuid import uuid4
 import httpx2
 
 from app.client.answers import LIST_LIMIT, RECORD_LIMIT, Drawn, content, pixels, text, view
+from app.client.errors import Misconfigured
 from app.schemas import CheckpointList, CheckpointView, JobHistory, JobList, JobView, Readiness, Serving
 from app.wire.ordering import DatasetList, DatasetView
 from models.config import TrainingConfig
@@ -56,6 +57,9 @@ Policy = Literal["newest", "best", "pinned"]
 
 
 def headers(key: str | None) -> dict[str, str]:
+    """Return what every request has. Raises Misconfigured, without showing the key, if it is none that can be sent."""
+    if key and not (key.isascii() and key.isprintable()):
+        raise Misconfigured("the key has line breaks or other characters that no key has: see --key and ACGAN_KEY")
     named = {"User-Agent": f"acgan/{code_version()}", "Accept": "*/*", "Accept-Encoding": "identity"}
     return {**named, "Authorization": f"Bearer {key}"} if key else named
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.client import AsyncClient, Client, NotUnderstood, Refused, Unavailable
+from app.client import AsyncClient, Client, Misconfigured, NotUnderstood, Refused, Unavailable
 from app.client.answers import PROBLEM_LIMIT
 from tests.app.hostile import (
     EVIL,
@@ -176,6 +176,18 @@ def test_mistakes_of_any_form_end_no_command_in_a_traceback(errors: Any) -> None
     assert told.returncode == 2
     assert told.stderr.count("\n") == 1
     assert "Traceback" not in told.stderr
+
+
+@pytest.mark.parametrize("key", ["secret\n", "secret\r\nX-Other: 1", "sécret", "secret\x00"])
+def test_a_key_that_cannot_be_sent_is_not_shown(key: str) -> None:
+    with hostile({}) as server, pytest.raises(Misconfigured, match="ACGAN_KEY") as error:
+        Client(server.url, key)
+    assert "cret" not in str(error.value)
+
+
+def test_an_argument_that_is_not_text_is_not_the_mistake_of_the_service() -> None:
+    with hostile({}) as server, Client(server.url) as client, pytest.raises(Misconfigured, match="PYTHONUTF8"):
+        client.train(name="\udcff")
 
 
 def test_what_a_refusal_says_is_one_line_of_bounded_length() -> None:
