@@ -15,7 +15,8 @@ def write_durably(path: Path, data: bytes) -> None:
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
         with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(file.fileno(), 0o644)
+            if hasattr(os, "fchmod"):  # Windows has no such permissions
+                os.fchmod(file.fileno(), 0o644)
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -34,7 +35,7 @@ def make_private(folder: Path) -> None:
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     found, here = folder.stat(), Path.cwd()
-    is_shared = found.st_uid != os.geteuid() or bool(found.st_mode & stat.S_ISVTX)
+    is_shared = not hasattr(os, "geteuid") or found.st_uid != os.geteuid() or bool(found.st_mode & stat.S_ISVTX)
     if is_shared or folder.resolve() in (here, *here.parents, Path(os.path.expanduser("~")).resolve()):
         return
     if found.st_mode & 0o077:
@@ -42,7 +43,9 @@ def make_private(folder: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make renames inside `folder` survive a power cut."""
+    """Make renames inside `folder` survive a power cut. Windows does so without being asked."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

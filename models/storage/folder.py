@@ -1,7 +1,6 @@
 """A folder on a disk as shelf: durable by fsync, whole by rename, one after the other by a lock."""
 
 import errno
-import fcntl
 import os
 import shutil
 import stat
@@ -13,12 +12,16 @@ from pathlib import Path
 from typing import ClassVar
 
 from models.files import sync_folder, write_durably
+from models.locks import try_lock
 from models.storage.deadline import READ_SECONDS, Deadline
 from models.storage.reading import Damaged, read_bytes, read_token
 from models.storage.shelf import MANIFEST, Fence, Folder, Result, StoredFile, StoreReplaced, TooLarge
 
 FENCE = "fence"
 LOCK_SECONDS = 10.0
+READING = os.O_RDONLY
+for _flag in ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY"):  # as far as the system has them
+    READING |= getattr(os, _flag, 0)
 AT_ONCE = 64  # files that are read within one time limit
 
 
@@ -192,14 +195,10 @@ class FolderShelf:
         descriptor = os.open(self.root / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
         deadline = time.monotonic() + LOCK_SECONDS
         try:
-            while True:
-                try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() > deadline:
-                        raise TimeoutError(f"{self.root / '.lock'} has been held for {LOCK_SECONDS:.0f} s") from None
-                    time.sleep(0.01)
+            while not try_lock(descriptor):
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"{self.root / '.lock'} has been held for {LOCK_SECONDS:.0f} s")
+                time.sleep(0.01)
             yield
         finally:
             os.close(descriptor)
@@ -229,7 +228,7 @@ class FolderShelf:
 @contextmanager
 def open_regular(path: Path) -> Iterator[int]:
     """Open a regular file to read it; never waits for the other end of a pipe. Raises OSError for anything else."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    descriptor = os.open(path, READING)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(errno.EINVAL, "is not a regular file", str(path))
@@ -241,7 +240,8 @@ def open_regular(path: Path) -> Iterator[int]:
 def pread(descriptor: int, start: int, length: int) -> bytes:
     """Read `length` bytes, or fewer if the file ends before."""
     pieces = []
-    while length > 0 and (piece := os.pread(descriptor, length, start)):
+    os.lseek(descriptor, start, os.SEEK_SET)
+    while length > 0 and (piece := os.read(descriptor, length)):
         pieces.append(piece)
-        start, length = start + len(piece), length - len(piece)
+        length -= len(piece)
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
