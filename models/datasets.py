@@ -46,6 +46,9 @@ Draw = Callable[[int, int], "tuple[np.ndarray, np.ndarray]"]
 # The parts that are missing -> each of them once, as soon as it is either ours to draw or drawn by somebody else
 Share = Callable[[list["Part"]], Iterator["Part"]]
 
+# Calls a function that makes the data set visible, if the job is still held.
+Place = Callable[[Callable[[], None]], None]
+
 
 class DatasetOrder(BaseModel):
     """Which digits a data set is made of."""
@@ -160,10 +163,18 @@ def read_manifest(folder: Path) -> DatasetManifest | None:
 # Making one.
 
 
-def make(folder: Path, order: DatasetOrder, origin: Origin, draw: Draw, share: Share = iter) -> Iterator[int]:
+def make(
+    folder: Path,
+    order: DatasetOrder,
+    origin: Origin,
+    draw: Draw,
+    share: Share = iter,
+    place: Place = lambda write: write(),
+) -> Iterator[int]:
     """Make a data set, or what is missing of it. Yields how many digits there are, after each part.
 
-    Whoever takes no further step leaves what was made for the next one. Raises OSError where the disk is full.
+    `place` is called with a function that writes the manifest, and may raise instead of calling it.
+    If the caller takes no further step, the next call uses what was made. Raises OSError if the disk is full.
     """
     if read_manifest(folder) is not None:
         return
@@ -189,7 +200,7 @@ def make(folder: Path, order: DatasetOrder, origin: Origin, draw: Draw, share: S
             files[split.redraws] = write_bytes(folder, split, split.redraws, redraws)
         yield done
     manifest = DatasetManifest(order=order, created_at=datetime.now(UTC), files=files, **dict(origin))
-    write_durably(folder / MANIFEST, manifest.model_dump_json(indent=2).encode())
+    place(lambda: write_durably(folder / MANIFEST, manifest.model_dump_json(indent=2).encode()))
     shutil.rmtree(folder / PARTS, ignore_errors=True)
 
 
