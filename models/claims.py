@@ -94,7 +94,8 @@ class JobClaims(CheckpointReader):
     def hide_deleted(self, job: str, token: int) -> None:
         """Let nothing of a job exist any more, and reject its claims. Only in `alone`. Raises OSError.
 
-        `token` is that of the job's last claim. A worker that still holds this claim or an older one is rejected: the store keeps no file of the job, but the highest token of all deleted ones.
+        `token` is that of the job's last claim. A worker that still holds this claim or an older one is rejected: the
+        store keeps no file of the job, but the highest token of all deleted ones.
         """
         try:
             token = max(token, self.shelf.fence(job).token)
