@@ -20,7 +20,7 @@ from app.events import NothingFollows, TooManyFollowers
 from app.redis_trouble import explain_error
 from app.schemas import POLICIES
 from app.serving.batcher import Busy
-from app.serving.deletion import CheckpointInUse
+from app.serving.deletion import InUse
 from app.serving.gallery import NothingPublished
 from app.serving.verified import NotVerified
 from app.wire.formats import NotAcceptable
@@ -44,7 +44,7 @@ STATUS: dict[type[Exception], int] = {
     NotNow: 409,
     NotServable: 409,
     CheckpointNotUnderstood: 409,
-    CheckpointInUse: 409,
+    InUse: 409,
     StateDeleted: 409,
     StoreFull: 409,
     BadRecord: 503,

@@ -47,6 +47,9 @@ Draw = Callable[[int, int], "tuple[np.ndarray, np.ndarray]"]
 # The missing parts -> each of them once, as soon as this worker is to draw it or another worker has drawn it
 Share = Callable[[list["Part"]], Iterator["Part"]]
 
+# Calls a function that makes the data set visible, if the job is still held.
+Place = Callable[[Callable[[], None]], None]
+
 
 class DatasetOrder(BaseModel):
     """Which digits to generate."""
@@ -191,11 +194,18 @@ def read_manifest(folder: Path) -> DatasetManifest | None:
 # Making a data set.
 
 
-def make(folder: Path, order: DatasetOrder, origin: Origin, draw: Draw, share: Share = iter) -> Iterator[int]:
+def make(
+    folder: Path,
+    order: DatasetOrder,
+    origin: Origin,
+    draw: Draw,
+    share: Share = iter,
+    place: Place = lambda write: write(),
+) -> Iterator[int]:
     """Make a data set, or its missing files. Yields the number of digits so far after each part.
 
-    The caller may stop at any step: a later call continues with the parts that exist. Raises OSError, for example if
-    the disk is full.
+    `place` is called with a function that writes the manifest, and may raise instead of calling it.
+    If the caller takes no further step, the next call uses what was made. Raises OSError if the disk is full.
     """
     if read_manifest(folder) is not None:
         return
@@ -221,7 +231,7 @@ def make(folder: Path, order: DatasetOrder, origin: Origin, draw: Draw, share: S
             files[split.redraws] = write_bytes(folder, split, split.redraws, redraws)
         yield done
     manifest = DatasetManifest(order=order, created_at=datetime.now(UTC), files=files, **dict(origin))
-    write_durably(folder / MANIFEST, manifest.model_dump_json(indent=2).encode())
+    place(lambda: write_durably(folder / MANIFEST, manifest.model_dump_json(indent=2).encode()))
     shutil.rmtree(folder / PARTS, ignore_errors=True)
 
 

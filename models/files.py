@@ -1,9 +1,15 @@
 """Atomic and durable file writes: after a power cut a file is complete or absent."""
 
 import os
+import shutil
 import stat
 import tempfile
+import time
+from contextlib import suppress
 from pathlib import Path
+
+TEMPORARY, DELETED = ".tmp", ".deleted"  # how the names of hidden files and folders end that a process is to remove
+OLD_SECONDS = 3600  # after which no process still works at them
 
 
 def write_durably(path: Path, data: bytes) -> None:
@@ -12,7 +18,7 @@ def write_durably(path: Path, data: bytes) -> None:
     Raises OSError if the disk is full or not writable; the old file is then unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=TEMPORARY)
     try:
         with os.fdopen(descriptor, "wb") as file:
             if hasattr(os, "fchmod"):  # Windows has no such permissions
@@ -25,6 +31,29 @@ def write_durably(path: Path, data: bytes) -> None:
         os.unlink(temporary)
         raise
     sync_folder(path.parent)
+
+
+def remove_old_temporary(folder: Path, seconds: float = OLD_SECONDS) -> list[str]:
+    """Delete what a killed process left directly in `folder`: hidden temporary files, and folders half deleted.
+
+    Only what was not changed for `seconds`. Returns the names of what was removed. Raises OSError if the folder cannot
+    be listed; what cannot be removed stays.
+    """
+    removed = []
+    for path in folder.iterdir() if folder.is_dir() else ():
+        with suppress(OSError):
+            found = path.lstat()
+            is_old = time.time() - max(found.st_mtime, found.st_ctime) > seconds
+            if not path.name.startswith(".") or not is_old:
+                continue
+            if path.name.endswith(TEMPORARY) and stat.S_ISREG(found.st_mode):
+                path.unlink()
+            elif path.name.endswith(DELETED) and stat.S_ISDIR(found.st_mode):
+                shutil.rmtree(path)
+            else:
+                continue
+            removed.append(path.name)
+    return removed
 
 
 def make_private(folder: Path) -> None:

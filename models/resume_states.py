@@ -38,7 +38,8 @@ class ResumeStates(JobClaims):
             self.shelf.write(f"{job}/{RESUME}", record.model_dump_json().encode())
             self._delete_states(job, but=name)
 
-        self.shelf.alone(step)
+        with self._cleared(job):
+            self.shelf.alone(step)
 
     def load_state(self, job: str) -> bytes | None:
         """Return the state kept last, None if there is none. Raises CheckpointDamaged, StateDeleted, Unreadable."""

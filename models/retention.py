@@ -117,10 +117,11 @@ def old_epochs(store: CheckpointStore) -> Iterator[Manifest]:
         choice = read_choice(store)
     except BadRecord:
         return
-    kept = {store.latest(), best(store), pinned(store, choice), *store.being_read}
+    kept = {store.latest(), best(store), pinned(store, choice)}
     for _job, run in groupby(store.manifests(), key=lambda manifest: manifest.job):
         for manifest in list(run)[:-1]:
-            if manifest.checkpoint not in kept and _is_old(manifest):
+            is_read = manifest.checkpoint.folder in store.being_read
+            if manifest.checkpoint not in kept and not is_read and _is_old(manifest):
                 yield manifest
 
 

@@ -29,9 +29,18 @@ def read_choice(store: CheckpointStore) -> Choice | None:
         return None
 
 
-def write_choice(store: CheckpointStore, choice: Choice) -> None:
-    """Store a choice. Raises OSError; the previous choice then remains."""
-    store.shelf.write(CHOICE, choice.model_dump_json().encode())
+def write_choice(store: CheckpointStore, choice: Choice, must_exist: bool = True) -> None:
+    """Store what to serve. Raises CheckpointNotFound if what is pinned was deleted, and OSError; nothing changes then.
+
+    `must_exist` is False for a checkpoint of another store, as the package's own.
+    """
+
+    def step() -> None:
+        if choice.checkpoint and must_exist and not store.stands(CheckpointId.parse(choice.checkpoint)):
+            raise CheckpointNotFound(f"there is no checkpoint {choice.checkpoint}: see GET /checkpoints")
+        store.shelf.write(CHOICE, choice.model_dump_json().encode())
+
+    store.shelf.alone(step)
 
 
 def pinned(store: CheckpointStore, choice: Choice | None) -> CheckpointId | None:

@@ -20,6 +20,9 @@ LACKS: dict[RunsOn, str] = {
     "cpu": "no worker without a GPU is available: start one with `acgan worker --device cpu`",
     "gpu": "no worker with a GPU is available: start one with `acgan worker --device cuda`",
 }
+BEING_DELETED = (
+    "it is being deleted: if it stays listed, the deletion was interrupted, and DELETE /jobs/{id} finishes it"
+)
 
 
 class UnreadableJob(BaseModel):
@@ -75,7 +78,7 @@ def decode_job(job_id: str, fields: Hash, epochs: Hash) -> Job:
         epochs=[EpochRecord.model_validate_json(epochs[number]) for number in sorted(epochs, key=int)],
         device=fields.get("device"),
         error=fields.get("error"),
-        trouble=fields.get("trouble") or None,
+        trouble=BEING_DELETED if "deleting" in fields else fields.get("trouble") or None,
         worker=fields.get("worker"),
         priority=int(fields.get("priority", 0)),
         runs_on=fields.get("runs_on", "any"),

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 
 import redis
 
@@ -65,7 +66,12 @@ def make_dataset(
             ) as host,
         ):
             persist(lambda: bench.settle(claim, claim.job.config, origin.device), check)
-            for done in make(workshop, order, origin, draw, share=host):
+
+            def place(write: Callable[[], None]) -> None:
+                held = partial(store.write_held, job, claim.fence, write)
+                stubborn("the data set cannot be published", held)
+
+            for done in make(workshop, order, origin, draw, share=host, place=place):
                 report(done)
                 check()
         stubborn("the data set cannot be published", lambda: store.publish_dataset(job, claim.fence))

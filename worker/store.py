@@ -14,7 +14,7 @@ from redis.backoff import NoBackoff
 from models.config import TrainingConfig
 from models.datasets import DatasetOrder
 from worker import scripts
-from worker.codec import AnyJob, UnreadableJob, decode, with_trouble
+from worker.codec import BEING_DELETED, AnyJob, UnreadableJob, decode, with_trouble
 from worker.connections import heedful
 from worker.jobs import ENDED, RUNS_ON, Job, JobStatus, RunsOn, accepted_at, job_id_of
 from worker.keys import (
@@ -244,6 +244,8 @@ class JobDesk:
         """Queue a failed or cancelled job again. Raises JobNotFound, QueueFull, NotNow, NotUnderstood."""
         await self.get(job_id)  # no worker of this version would run a record that it does not understand
         status = await self._resume(args=[job_id, self.queue_limit, int(self.has_shares)])
+        if status == "deleting":
+            raise NotNow(f"job {job_id} cannot be resumed: {BEING_DELETED}")
         if status in ("full", "share"):
             raise QueueFull(self.queue_limit) if status == "full" else ShareTaken(self.queue_limit)
         if status not in (None, JobStatus.QUEUED):
@@ -257,13 +259,30 @@ class JobDesk:
             raise NotNow(f"job {job_id} {wording(status)}: only a waiting job can be moved to the front")
         return await self.read(job_id)
 
-    async def delete(self, job_id: str) -> None:
+    async def begin_deletion(self, job_id: str) -> int:
+        """Mark a job that has ended as being deleted: it cannot be resumed. Returns the token of its last claim.
+
+        The record stays until `end_deletion`, so that a deletion that was interrupted can be repeated. 0 if the job was
+        never claimed. Raises JobNotFound, NotNow.
+        """
+        return await self._delete_step(job_id, "begin")
+
+    async def keep_after_all(self, job_id: str) -> None:
+        """Take the mark away: the job turned out to be in use. Raises JobNotFound, NotNow."""
+        await self._delete_step(job_id, "keep")
+
+    async def end_deletion(self, job_id: str) -> None:
         """Delete the record of a job that has ended. Raises JobNotFound, NotNow."""
-        status = await self._delete(args=[job_id])
-        if status is None:
+        await self._delete_step(job_id, "end")
+
+    async def _delete_step(self, job_id: str, step: str) -> int:
+        answer = await self._delete(args=[job_id, step])
+        if answer is None:
             raise JobNotFound(f"there is no job {job_id}: see GET /jobs")
+        status, token = answer
         if status not in ENDED:
             raise NotNow(f"job {job_id} is {status}: only a job that has ended can be deleted, so cancel it first")
+        return int(token)
 
     async def standing(self) -> Standing:
         """Count what waits and runs, and who could run it. Costs the same however many jobs there ever were."""

@@ -67,6 +67,7 @@ def run_next_job(settings: WorkerSettings, knock: Callable[[RunsOn], None] = lam
     device = find_device(settings.device)
     takes = taken_by(kind_of(str(device)))
     bench, store = JobBench.connect(settings.redis_url), settings.open_store()
+    claim: Claim | None = None
     try:
         while (claim := bench.claim(settings.lease_seconds, lowest_fence(store), takes)) is None:
             if not Helper(bench, store, settings, takes, knock).help():
@@ -89,6 +90,8 @@ def run_next_job(settings: WorkerSettings, knock: Callable[[RunsOn], None] = lam
     except (JobLost, Superseded) as lost:
         metrics.tell(metrics.LEASES_LOST)
         logger.warning("job %s belongs to somebody else now; leaving it", lost)
+        if claim is not None:
+            clear_leftovers(store, claim.job.id)
         return None
     finally:
         metrics.tell(metrics.IMAGES_PER_SECOND, 0)
@@ -254,6 +257,14 @@ def drop_state(store: CheckpointStore, claim: Claim) -> None:
         store.shelf.sweep(claim.job.id)
     except OSError as error:  # the run has succeeded, whatever lies about
         logger.warning("job %s: its state stays: %s", claim.job.id, error)
+
+
+def clear_leftovers(store: CheckpointStore, job: str) -> None:
+    """Delete what this worker wrote late for a job that was deleted meanwhile."""
+    try:
+        store.clear_unknown(job)
+    except OSError as error:
+        logger.warning("what was written late for job %s stays: %s", job, error)
 
 
 def keep_within_budget(bench: JobBench, store: CheckpointStore, limit: int) -> None:

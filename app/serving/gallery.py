@@ -190,7 +190,8 @@ class Gallery:
         """
         if choice.checkpoint:
             await self.find(choice.checkpoint)
-        await anyio.to_thread.run_sync(write_choice, self.store, choice)
+        in_package = self.first is not None and choice.checkpoint == str(self.first)
+        await anyio.to_thread.run_sync(write_choice, self.store, choice, not in_package)
         await self.refresh()
 
     async def choice(self) -> Choice:
@@ -248,10 +249,11 @@ class Gallery:
     def _store_of(self, checkpoint: CheckpointId) -> CheckpointStore:
         return bundled.STORE if checkpoint == self.first else self.store
 
-    def forget(self, checkpoint: CheckpointId) -> None:
-        """Remove the generator of a deleted checkpoint from the cache."""
+    def forget(self, job: str, epoch: int | None = None) -> None:
+        """Drop the generator of a checkpoint that was deleted, or those of all of a job's."""
         with self._lock:
-            self._others.pop(checkpoint, None)
+            for checkpoint in [each for each in self._others if each.job == job and epoch in (None, each.epoch)]:
+                del self._others[checkpoint]
 
     def manifest(self, checkpoint: CheckpointId) -> Manifest:
         """Raises CheckpointNotFound or CheckpointDamaged."""

@@ -29,8 +29,9 @@ class Loads(Generic[Key, Value]):
         self._problems: dict[Key, tuple[float, str]] = {}
         self._limiter: anyio.CapacityLimiter | None = None
 
-    def is_loading(self, key: Key) -> bool:
-        return key in self._tasks
+    def loading(self) -> list[Key]:
+        """What is being loaded."""
+        return list(self._tasks)
 
     def problems(self) -> list[str]:
         """Return the failures of the last minute, at most four."""

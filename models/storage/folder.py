@@ -2,6 +2,7 @@
 
 import errno
 import os
+import secrets
 import shutil
 import stat
 import time
@@ -11,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
-from models.files import sync_folder, write_durably
+from models.files import DELETED, sync_folder, write_durably
 from models.locks import try_lock
 from models.storage.deadline import READ_SECONDS, Deadline
 from models.storage.reading import Damaged, read_bytes, read_token
@@ -100,7 +101,11 @@ class FolderShelf:
             self.write(name, new)
 
     def delete(self, name: str) -> None:
-        (self.root / name).unlink(missing_ok=True)
+        path = self.root / name
+        path.unlink(missing_ok=True)
+        if path.parent != self.root:
+            with suppress(OSError):  # a job whose last file this was leaves no folder
+                path.parent.rmdir()
 
     def names(self, job: str) -> list[str]:
         def look() -> list[str]:
@@ -127,8 +132,9 @@ class FolderShelf:
         for path in [self.root / file.name for file in files if not file.placed]:
             path.unlink(missing_ok=True)
             with suppress(OSError):  # a folder of several files goes with its last one
-                if path.parent.name.startswith("."):
-                    path.parent.rmdir()
+                while any(part.startswith(".") for part in path.parent.relative_to(self.root).parts):
+                    path = path.parent
+                    path.rmdir()
 
     # ----------------------------------------------------------------------------
     # Folders.
@@ -139,8 +145,8 @@ class FolderShelf:
     def _folders(self, job: str | None) -> list[Folder]:
         self._check_root()
         found = self.root.glob(f"*/*/{MANIFEST}") if job is None else (self.root / job).glob(f"*/{MANIFEST}")
-        places = [path.parent for path in found]
-        return [Folder(place.parent.name, place.name) for place in places if not place.name.startswith(".")]
+        folders = [Folder(path.parent.parent.name, path.parent.name) for path in found]
+        return [folder for folder in folders if not (folder.job.startswith(".") or folder.name.startswith("."))]
 
     def stage(self, folder: Folder, token: int, files: Mapping[str, bytes]) -> str:
         self._check_root()
@@ -173,8 +179,23 @@ class FolderShelf:
             shutil.rmtree(staged, ignore_errors=True)
 
     def remove(self, folder: Folder) -> None:
-        (self.path(folder) / MANIFEST).unlink(missing_ok=True)
-        shutil.rmtree(self.path(folder), ignore_errors=True)
+        place = self.path(folder)
+        hidden = place.with_name(f".{folder.name}.{secrets.token_hex(4)}{DELETED}")
+        with suppress(FileNotFoundError):
+            os.rename(place, hidden)
+            sync_folder(place.parent)
+        shutil.rmtree(hidden, ignore_errors=True)  # what stays is a temporary file
+
+    def hide_job(self, job: str) -> None:
+        self._check_root()
+        with suppress(FileNotFoundError):
+            os.rename(self.root / job, self.root / f".{job}.{secrets.token_hex(4)}{DELETED}")
+            sync_folder(self.root)
+
+    def clear_job(self, job: str) -> None:
+        for hidden in self.root.glob(f".{job}.*{DELETED}"):
+            with suppress(FileNotFoundError):
+                hidden.unlink() if hidden.is_symlink() else shutil.rmtree(hidden)
 
     def sweep(self, job: str) -> None:
         for leftover in (self.root / job).glob(".*"):
