@@ -15,10 +15,11 @@ from redis.retry import Retry
 
 from models.config import TrainingConfig
 from models.history import Progress
+from models.manifest import CheckpointId
 from worker import claim_scripts, reconcile_scripts
 from worker.codec import UnreadableJob, decode, decode_job, pairs
 from worker.jobs import RUNS_ON, EpochRecord, Job, JobStatus, RunsOn, before
-from worker.keys import FENCE, JOBS, PULSES, WORKERS, epochs_key, index_key, queue_key
+from worker.keys import FENCE, JOBS, PULSES, WORKERS, epochs_key, index_key, job_key, queue_key
 from worker.queue import knocks_key
 from worker.store import check_eviction
 
@@ -33,6 +34,7 @@ LOST = "its worker does not answer: the run continues from its last saved state 
 LONGEST_BACKOFF_SECONDS = 360.0
 CLAIM_ATTEMPTS = 3
 CLAIM_SECONDS = 8.0  # for the answer to a claim: a Redis that is slow must not cost a job its worker
+THINNED = "thinned:"  # fields of a record, one for each epoch
 MENDED_AT_ONCE = 500  # jobs: Redis does nothing else meanwhile
 
 
@@ -79,6 +81,7 @@ class JobBench:
         self._renew = client.register_script(claim_scripts.RENEW)
         self._write = client.register_script(claim_scripts.WRITE)
         self._finish = client.register_script(claim_scripts.FINISH)
+        self._thinned = client.register_script(claim_scripts.THINNED)
         self._reconcile = client.register_script(reconcile_scripts.RECONCILE)
         self._seen = client.register_script(reconcile_scripts.SEEN)
         self._pulse = client.register_script(reconcile_scripts.PULSE)
@@ -212,15 +215,25 @@ class JobBench:
         claim.told[epoch.epoch] = epoch
         self._put(claim, kind="epoch", data=epoch.model_dump_json(), number=epoch.epoch)
 
-    def finish(self, claim: Claim, status: JobStatus, error: str = "") -> None:
-        """End the job, or hand it back as `queued`. Raises JobLost.
+    def note_thinned(self, checkpoints: Sequence[CheckpointId]) -> None:
+        """Note in the records of their jobs that checkpoints were deleted to stay within the store's budget."""
+        if checkpoints:
+            self._thinned(args=[part for checkpoint in checkpoints for part in checkpoint])
+
+    def thinned(self, job_id: str) -> set[int]:
+        """Return the epochs whose checkpoints were deleted to stay within the store's budget."""
+        fields: Sequence[str] = self.redis.hkeys(job_key(job_id))
+        return {int(name.removeprefix(THINNED)) for name in fields if name.startswith(THINNED)}
+
+    def finish(self, claim: Claim, status: JobStatus, error: str = "", trouble: str = "") -> None:
+        """End the job, or hand it back as `queued`. `trouble` is what is wrong with its results. Raises JobLost.
 
         A Redis that came back older than it was is told again of the epochs that it has forgotten.
         """
         known = self.redis.hkeys(epochs_key(claim.job.id))
         for epoch in [each for each in claim.told.values() if str(each.epoch) not in known]:
             self.add_epoch(claim, epoch)
-        args = [claim.job.id, claim.fence, status.value, error, *before(status)]
+        args = [claim.job.id, claim.fence, status.value, error, trouble, *before(status)]
         self._still_ours(claim, self._finish(args=args))
 
     def reconcile(self, backoff_seconds: float, lease_seconds: float = 30.0) -> list[tuple[str, str]]:
