@@ -268,3 +268,8 @@ class Readiness(BaseModel):
     loops: dict[str, str] = Field(
         {}, description="This process' background loops by name: `running`, or why one does not do its work."
     )
+    worker_loops: dict[str, str] = Field(
+        {},
+        description="The background loops of all workers by name: `running`, or why one does not do its work. Empty "
+        "without a worker, or if Redis does not answer.",
+    )

@@ -6,7 +6,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 import redis
@@ -19,7 +19,7 @@ from models.manifest import CheckpointId
 from worker import claim_scripts, reconcile_scripts
 from worker.codec import UnreadableJob, decode, decode_job, pairs
 from worker.jobs import RUNS_ON, EpochRecord, Job, JobStatus, RunsOn, before
-from worker.keys import FENCE, JOBS, PULSES, WORKERS, epochs_key, index_key, job_key, queue_key
+from worker.keys import FENCE, JOBS, LOOPS, PULSES, WORKERS, epochs_key, index_key, job_key, queue_key
 from worker.queue import knocks_key
 from worker.store import check_eviction
 
@@ -85,6 +85,7 @@ class JobBench:
         self._reconcile = client.register_script(reconcile_scripts.RECONCILE)
         self._seen = client.register_script(reconcile_scripts.SEEN)
         self._pulse = client.register_script(reconcile_scripts.PULSE)
+        self._loop_states = client.register_script(reconcile_scripts.LOOP_STATES)
         self._held_by = client.register_script(reconcile_scripts.HELD_BY)
         self._release = client.register_script(reconcile_scripts.RELEASE)
         self._index = client.register_script(reconcile_scripts.INDEX)
@@ -126,10 +127,20 @@ class JobBench:
     def gone(self, kind: RunsOn) -> None:
         """Note that this worker ends."""
         self.redis.zrem(WORKERS, f"{kind} {ourselves()}")
+        self.redis.hdel(LOOPS, ourselves())
 
-    def pulse(self) -> None:
-        """Note that this training process is alive."""
-        self._pulse(args=[ourselves()])
+    def pulse(self, states: str = "{}") -> None:
+        """Note that this training process is alive. `states` are those of its background loops, as JSON."""
+        self._pulse(args=[ourselves(), states])
+
+    def report_loops(self, states: str) -> None:
+        """Note the states of this process' background loops, as JSON."""
+        self._loop_states(args=[ourselves(), states])
+
+    def held_by(self, parent: int) -> dict[str, str]:
+        """Return the jobs that training processes of a worker on this machine hold: id -> `host:pid`."""
+        held: list[str] = self._held_by(args=[process_name(parent)])
+        return dict(pairs(held))
 
     def last_pulse(self, process: str) -> float | None:
         """Return when a training process, `host:pid`, was last seen in seconds by Redis' clock, or None."""
@@ -141,8 +152,7 @@ class JobBench:
 
         `parent` is the process id of the worker, the Celery parent process. Returns the ids of their jobs.
         """
-        held: list[str] = self._held_by(args=[process_name(parent)])
-        ended = [(job_id, worker) for job_id, worker in pairs(held).items() if not is_alive(pid_of(worker))]
+        ended = [(job_id, worker) for job_id, worker in self.held_by(parent).items() if not is_alive(pid_of(worker))]
         return [job_id for job_id, worker in ended if self._release(args=[job_id, worker])]
 
     def claim(
@@ -222,7 +232,7 @@ class JobBench:
 
     def thinned(self, job_id: str) -> set[int]:
         """Return the epochs whose checkpoints were deleted to stay within the store's budget."""
-        fields: Sequence[str] = self.redis.hkeys(job_key(job_id))
+        fields: Any = self.redis.hkeys(job_key(job_id))
         return {int(name.removeprefix(THINNED)) for name in fields if name.startswith(THINNED)}
 
     def finish(self, claim: Claim, status: JobStatus, error: str = "", trouble: str = "") -> None:

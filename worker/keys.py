@@ -12,6 +12,7 @@
     acgan:fence              counter of claims: every claim gets a token higher than all before
     acgan:workers            sorted set: every worker, as `kind host:process`, and when it was seen; gone when none was
     acgan:pulses             sorted set: every training process, as `host:process`, and when it was last seen
+    acgan:loops              hash: process, as `host:process`, -> when it reported, and the states of its loops
     acgan:events             stream: the last ten thousand changes of all jobs
     acgan:idempotency:{...}  hash: fingerprint of a caller's request and the job it became; for a day
     acgan:rate:{...}         counters of how often each caller asked lately; for two windows of the rate
@@ -40,6 +41,7 @@ SEQUENCE = "acgan:sequence"
 FENCE = "acgan:fence"
 WORKERS = "acgan:workers"
 PULSES = "acgan:pulses"
+LOOPS = "acgan:loops"
 EVENTS = "acgan:events"
 RATES = "acgan:rate"
 

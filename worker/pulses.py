@@ -15,6 +15,8 @@ from pathlib import Path
 import redis
 
 from worker.bench import JobBench, process_name
+from worker.loop_reports import LoopReporter
+from worker.loop_states import encode
 from worker.supervision import Beat, Supervisor
 
 logger = logging.getLogger(__name__)
@@ -24,14 +26,15 @@ LEAST_SILENT_ROUNDS = 3  # a parent process that was stopped itself must not bla
 
 
 def start_pulse(bench: JobBench, seconds: float = PULSE_SECONDS) -> None:
-    """In the training process: report to Redis once a second."""
+    """In the training process: report to Redis once a second that it lives, and how its background loops are."""
+    reporter = LoopReporter(bench)
 
     def run(beat: Beat) -> None:
         wait = threading.Event()
         while not wait.wait(seconds):
             beat()
             with suppress(redis.RedisError):
-                bench.pulse()
+                bench.pulse(encode(reporter.states()))
 
     Supervisor().start_thread("pulse", run)
 
@@ -58,7 +61,8 @@ def kill(pid: int) -> None:
 class Pulses:
     """Ends training processes of this worker that have not reported to Redis for `rounds` checks in a row.
 
-    Only a process that has reported before is judged. Checks that Redis does not answer do not count.
+    Only a process that has reported before is judged, and none that still renews the lease of a job: then it is the
+    report that fails. Checks that Redis does not answer do not count.
     """
 
     def __init__(
@@ -86,7 +90,7 @@ class Pulses:
             before, silent = self._last.get(pid, (None, 0))
             silent = silent + 1 if pulse == before else 0
             seen[pid] = (pulse, silent)
-            if silent >= self.rounds:
+            if silent >= self.rounds and process_name(pid) not in self.bench.held_by(os.getpid()).values():
                 logger.error("training process %d does not answer: it is ended, and another takes its place", pid)
                 self.end(pid)
                 del seen[pid]

@@ -21,6 +21,7 @@ from worker.keys import (
     DELAYED,
     JOBS,
     LEASES,
+    LOOPS,
     SEQUENCE,
     WORKERS,
     epochs_key,
@@ -29,6 +30,7 @@ from worker.keys import (
     job_key,
     queue_key,
 )
+from worker.loop_states import summarize
 
 LOOKED_AT = 1000  # jobs that wait, at most, among which the oldest is looked for
 
@@ -288,6 +290,15 @@ class JobDesk:
             oldest=max(0.0, seconds - oldest),
             workers={"cpu": kinds["cpu"], "gpu": kinds["gpu"]},
         )
+
+    async def worker_loops(self) -> dict[str, str]:
+        """Return the state of the workers' background loops by name: `running`, or why one does not work."""
+        async with self.redis.pipeline(transaction=True) as pipeline:
+            pipeline.hgetall(LOOPS)
+            pipeline.zrange(WORKERS, 0, -1)
+            pipeline.time()
+            reports, workers, (seconds, _) = await pipeline.execute()
+        return summarize(reports, workers, seconds)
 
     async def close(self) -> None:
         await self.redis.aclose()

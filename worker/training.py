@@ -223,7 +223,7 @@ def train(bench: JobBench, lease: Lease, store: CheckpointStore, settings: Worke
         keeper.writer.check()
 
     publish = partial(publish_and_record, bench, keeper, stubborn, meter, settings.store_limit)
-    with keeper.writer:
+    with keeper, keeper.writer:
         try:
             for result in trainer.run(report, check_both):
                 keeper.start_to_publish(result, publish)
