@@ -18,7 +18,7 @@ from worker import metrics
 from worker.bench import JobBench
 from worker.jobs import RunsOn, taken_by
 from worker.loop_reports import LoopReporter
-from worker.pulses import LEAST_SILENT_ROUNDS, Pulses
+from worker.pulses import LEAST_SILENT_ROUNDS, START_SECONDS, Pulses
 from worker.sharing import Sharing
 from worker.supervision import STUCK_SECONDS, Beat, Supervisor
 
@@ -50,7 +50,12 @@ class Reconciler:
     ) -> None:
         self.bench = bench
         self.lease_seconds = lease_seconds
-        self.pulses = Pulses(bench, children, rounds=max(LEAST_SILENT_ROUNDS, ceil(lease_seconds / seconds)))
+        self.pulses = Pulses(
+            bench,
+            children,
+            rounds=max(LEAST_SILENT_ROUNDS, ceil(lease_seconds / seconds)),
+            start_rounds=max(LEAST_SILENT_ROUNDS, ceil(START_SECONDS / seconds)),
+        )
         self.supervisor = supervisor or Supervisor()
         self.reporter = LoopReporter(bench)
         self.sharing = Sharing(bench.redis)

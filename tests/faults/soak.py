@@ -27,6 +27,7 @@ from tests.faults.world import PACE, RECOVERY_SECONDS, Outcome, World, outcome, 
 from worker.jobs import Job, JobStatus
 
 QUIET_SECONDS = (0.0, 2.0)  # between the start of training and the next fault
+MOST_FAULTS = 10  # in one job, so that every job ends
 FOLLOWED_SECONDS = 20.0  # after a job's end, until its follower must know of every epoch
 
 
@@ -48,7 +49,9 @@ class Soak(Disturbances):
         self.tally["jobs accepted"] += 1
         self.losses_in_a_row, self.kept = 0, None
         follower = Follower(self.api_url, job_id)
-        while self.mended(job_id, time.monotonic()):
+        for _ in range(MOST_FAULTS):
+            if not self.mended(job_id, time.monotonic()):
+                break
             time.sleep(self.random.uniform(*QUIET_SECONDS))
             if self.losses_in_a_row >= 2:  # a third loss without progress would rightly end the job
                 self.here.until_saved(job_id, beyond=self.kept)

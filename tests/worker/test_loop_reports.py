@@ -15,7 +15,7 @@ from tests.worker.conftest import Ask, accept, until
 from worker import loop_reports, supervision
 from worker.bench import JobBench, ourselves
 from worker.jobs import Job, JobStatus
-from worker.keys import LOOPS
+from worker.keys import LOOPS, PULSES
 from worker.lease import Lease
 from worker.loop_reports import LoopReporter
 from worker.loop_states import REPORTER, SILENT_SECONDS, encode, summarize
@@ -175,6 +175,29 @@ def test_an_exception_of_the_epoch_writer_reaches_the_trainer() -> None:
     with pytest.raises(KeyError):
         writer.wait()
     assert writing.is_idle
+
+
+def test_a_stopped_process_is_ended_even_if_redis_lost_its_report(bench: JobBench) -> None:
+    """As when a clock that was behind is set right: keys with a time limit expire at once."""
+    ended: list[int] = []
+    pulses = Pulses(bench, lambda: [os.getpid()], rounds=3, start_rounds=100, end=ended.append)
+    bench.pulse()
+    pulses.end_silent_children()
+    bench.redis.delete(PULSES)
+    for _ in range(3):
+        assert ended == []
+        pulses.end_silent_children()
+    assert ended == [os.getpid()]
+
+
+def test_a_process_that_never_reports_has_longer(bench: JobBench) -> None:
+    ended: list[int] = []
+    pulses = Pulses(bench, lambda: [os.getpid()], rounds=2, start_rounds=5, end=ended.append)
+    for _ in range(5):
+        pulses.end_silent_children()
+        assert ended == []
+    pulses.end_silent_children()
+    assert ended == [os.getpid()]
 
 
 # ----------------------------------------------------------------------------
