@@ -96,7 +96,7 @@ class JobBench:
             return redis.Redis.from_url(
                 url,
                 decode_responses=True,
-                encoding_errors="replace",
+                encoding_errors="surrogateescape",  # bytes that are not UTF-8 name the same key when they are sent back
                 socket_timeout=seconds,
                 socket_connect_timeout=2.0,
                 retry=Retry(NoBackoff(), 0),

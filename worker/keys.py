@@ -20,8 +20,8 @@
                              started_at, ended_at, progress, device, worker, error, trouble, warnings, fence; claim,
                              parent, lease, seen_at (name, parent process and length of the lease of the claim, and when
                              its worker was last seen); saved, lost, saved_when_lost count lost workers; of a data
-                             set also code, and helped:{device}; thinned:{epoch}, when its checkpoint was deleted to
-                             stay within the store's budget
+                             set also code, part_seconds, and helped:{device}; thinned:{epoch}, when its checkpoint
+                             was deleted to stay within the store's budget
     acgan:job:{id}:epochs    hash: epoch number -> its record, so that an epoch told twice is there once
     acgan:job:{id}:parts     sorted set: the parts of a data set that nobody has drawn, and until when somebody draws
                              each; as long as help is welcome (worker/sharing.py)

@@ -80,9 +80,8 @@ class Pulses:
         self.rounds = rounds
         self.start_rounds = start_rounds
         self.end = end
-        self._last: dict[
-            int, tuple[float | None, int]
-        ] = {}  # the pulse of each, and how many checks have not changed it
+        # The pulse of each, and how many checks in a row found it unchanged.
+        self._last: dict[int, tuple[float | None, int]] = {}
 
     def end_silent_children(self) -> None:
         """Check once. Raises RedisError."""
