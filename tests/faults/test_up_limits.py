@@ -99,7 +99,7 @@ def ask_at_once(url: str, count: int) -> Counter[str]:
             try:
                 answer = str(client.get("/livez").status_code)
             except httpx2.TransportError as error:
-                answer = type(error).__name__
+                answer = f"{type(error).__name__}: {error}"
             with lock:
                 answers[answer] += 1
 
