@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import httpx2
 import redis
 from rich.console import Console
 from rich.table import Table
@@ -28,6 +29,7 @@ from worker.jobs import Job, JobStatus
 
 QUIET_SECONDS = (0.0, 2.0)  # between the start of training and the next fault
 MOST_FAULTS = 10  # in one job, so that every job ends
+LOOP_SECONDS = 40.0  # for a loop that failed to be restarted: the pause grows to 30 s
 FOLLOWED_SECONDS = 20.0  # after a job's end, until its follower must know of every epoch
 
 
@@ -147,7 +149,20 @@ class Soak(Disturbances):
             self.wrong("broken invariants", sentence)
         self.report.add(found)
 
+    def check_loops(self) -> None:
+        """When all faults are over, every background loop of the API and the workers runs again."""
+        deadline, troubles = time.monotonic() + LOOP_SECONDS * PACE, ["not asked yet"]
+        while troubles and time.monotonic() < deadline:
+            time.sleep(1)
+            ready = httpx2.get(f"{self.api_url}/readyz", timeout=20).json()
+            states = {**ready["loops"], **ready["worker_loops"]}
+            troubles = [f"{name}: {state}" for name, state in states.items() if state != "running"]
+            troubles += [] if "reconciler" in states else ["no worker reports its loops"]
+        for trouble in troubles:
+            self.wrong("loops in trouble", trouble)
+
     def end(self) -> None:
+        self.check_loops()
         self.caller.stop()
         self.here.served.series.append(self.caller.series)
         self.check_invariants()
@@ -159,7 +174,7 @@ class Soak(Disturbances):
 
 BAD = [
     *("broken invariants", "jobs lost", "epochs doubled or missing", "other weights or losses", "trouble is not true"),
-    *("zombie publications", "late recoveries", "wrong answers", "bad checkpoints behind latest"),
+    *("zombie publications", "late recoveries", "wrong answers", "loops in trouble", "bad checkpoints behind latest"),
 ]
 
 
