@@ -13,7 +13,7 @@ import redis.asyncio
 
 from models.history import Progress
 from worker.codec import decode as decode_record
-from worker.codec import with_trouble
+from worker.codec import present, with_trouble
 from worker.connections import heedful
 from worker.jobs import ENDED, EpochRecord
 from worker.keys import EVENTS, WORKERS, epochs_key, job_key
@@ -181,12 +181,12 @@ class Events:
             pipeline.xrevrange(EVENTS, count=1)
             pipeline.hgetall(job_key(job_id))
             pipeline.hgetall(epochs_key(job_id))
-            pipeline.zrange(WORKERS, 0, -1)
+            pipeline.zrange(WORKERS, 0, -1, withscores=True)
             pipeline.time()
             newest, fields, epochs, workers, (seconds, _) = await pipeline.execute()
         if not fields:
             await self.desk.read(job_id)  # which raises JobNotFound
-        job = with_trouble(decode_record(job_id, fields, epochs), workers, seconds)
+        job = with_trouble(decode_record(job_id, fields, epochs), present(workers, seconds), seconds)
         return Event(newest[0][0] if newest else "0-0", "job", job)
 
     async def _stream(self, past: list[Event], inbox: Inbox) -> AsyncIterator[Event]:

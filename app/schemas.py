@@ -270,3 +270,8 @@ class Readiness(BaseModel):
     loops: dict[str, str] = Field(
         {}, description="Background loops of this process by name: `running`, or the reason why a loop has stopped."
     )
+    worker_loops: dict[str, str] = Field(
+        {},
+        description="The background loops of all workers by name: `running`, or why one does not do its work. Empty "
+        "without a worker, or if Redis does not answer.",
+    )

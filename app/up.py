@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import errno
 import hashlib
 import logging
 import os
@@ -12,7 +13,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -123,9 +124,10 @@ def die_with_parent() -> None:
 def up(settings: AppSettings, announce: Callable[[str], None]) -> None:
     """Run everything until SIGINT, SIGTERM or SIGHUP. Raises CannotStart, DeviceUnavailable, or NoRedisServer."""
     home = settings.home.resolve()
-    settings.protect_home()
-    (home / "logs").mkdir(parents=True, exist_ok=True)
-    lock = hold(home)
+    with naming_what_is_refused(home):
+        settings.protect_home()
+        (home / "logs").mkdir(parents=True, exist_ok=True)
+        lock = hold(home)
     check_port(settings.host, settings.port)
     workers = environments(settings)
     stopping = threading.Event()
@@ -141,16 +143,17 @@ def up(settings: AppSettings, announce: Callable[[str], None]) -> None:
         "ACGAN_REDIS_URL": settings.redis_url,
     }
     try:
-        if "redis_url" not in settings.model_fields_set:
-            server = prepare(home / "redis")
-            environment["ACGAN_REDIS_URL"] = server.url
-            log = home / "logs" / "redis.log"
-            parts.append(Part("redis", server.command, {}, log, partial(explain, folder=home / "redis")))
-            wait_for("Redis", lambda: answers(server.url), parts, stopping)
-        ourselves = [sys.executable, "-m", "app.cli"]
-        for name, own in workers.items():
-            parts.append(Part(name, [*ourselves, "worker"], environment | own, home / "logs" / f"{name}.log"))
-        parts.append(Part("api", [*ourselves, "serve"], environment))
+        with naming_what_is_refused(home):
+            if "redis_url" not in settings.model_fields_set:
+                server = prepare(home / "redis")
+                environment["ACGAN_REDIS_URL"] = server.url
+                log = home / "logs" / "redis.log"
+                parts.append(Part("redis", server.command, {}, log, partial(explain, folder=home / "redis")))
+                wait_for("Redis", lambda: answers(server.url), parts, stopping)
+            ourselves = [sys.executable, "-m", "app.cli"]
+            for name, own in workers.items():
+                parts.append(Part(name, [*ourselves, "worker"], environment | own, home / "logs" / f"{name}.log"))
+            parts.append(Part("api", [*ourselves, "serve"], environment))
         wait_for("the API", lambda: listens(settings.host, settings.port), parts, stopping)
         if not stopping.is_set():
             announce(http_address("localhost" if settings.host in LOCAL else settings.host, settings.port))
@@ -222,7 +225,32 @@ def watch(parts: list[Part], stopping: threading.Event, lost: Callable[[int], No
                 if part.name.startswith("worker"):
                     lost(part.process.pid)
                 if not stopping.wait(RESTART_SECONDS):
-                    part.restart()
+                    restart(part)
+
+
+def restart(part: Part) -> None:
+    """Start a part that has ended again. If the system refuses, log it: `watch` tries again."""
+    try:
+        part.restart()
+    except OSError as error:
+        logger.error("%s cannot be started: %s", part.name, error)
+
+
+@contextlib.contextmanager
+def naming_what_is_refused(home: Path) -> Iterator[None]:
+    """Raises CannotStart, with what to do, for an error of the system inside."""
+    try:
+        yield
+    except OSError as error:
+        match error.errno:
+            case errno.ENOSPC | errno.EDQUOT:
+                reason = f"the disk of {home} is full: make room"
+            case errno.EMFILE | errno.ENFILE:
+                reason = "too few files may be open: raise the limit (`ulimit -n`, LimitNOFILE=)"
+            case _:
+                refused = error.strerror or type(error).__name__
+                reason = f"{error.filename or home} cannot be used ({refused}): choose another home with --home"
+        raise CannotStart(reason) from error
 
 
 def wait_for(what: str, ready: Callable[[], bool], parts: list[Part], stopping: threading.Event) -> None:

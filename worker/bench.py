@@ -6,7 +6,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 import redis
@@ -15,10 +15,11 @@ from redis.retry import Retry
 
 from models.config import TrainingConfig
 from models.history import Progress
+from models.manifest import CheckpointId
 from worker import claim_scripts, reconcile_scripts
 from worker.codec import UnreadableJob, decode, decode_job, pairs
 from worker.jobs import RUNS_ON, EpochRecord, Job, JobStatus, RunsOn, before
-from worker.keys import FENCE, JOBS, PULSES, WORKERS, epochs_key, index_key, queue_key
+from worker.keys import FENCE, JOBS, LOOPS, PULSES, WORKERS, epochs_key, index_key, job_key, queue_key
 from worker.queue import knocks_key
 from worker.store import check_eviction
 
@@ -33,6 +34,7 @@ LOST = "its worker does not answer: the run continues from its last saved state 
 LONGEST_BACKOFF_SECONDS = 360.0
 CLAIM_ATTEMPTS = 3
 CLAIM_SECONDS = 8.0  # for the answer to a claim: a Redis that is slow must not cost a job its worker
+THINNED = "thinned:"  # fields of a record, one for each epoch
 MENDED_AT_ONCE = 500  # jobs: Redis does nothing else meanwhile
 
 
@@ -79,9 +81,11 @@ class JobBench:
         self._renew = client.register_script(claim_scripts.RENEW)
         self._write = client.register_script(claim_scripts.WRITE)
         self._finish = client.register_script(claim_scripts.FINISH)
+        self._thinned = client.register_script(claim_scripts.THINNED)
         self._reconcile = client.register_script(reconcile_scripts.RECONCILE)
         self._seen = client.register_script(reconcile_scripts.SEEN)
         self._pulse = client.register_script(reconcile_scripts.PULSE)
+        self._loop_states = client.register_script(reconcile_scripts.LOOP_STATES)
         self._held_by = client.register_script(reconcile_scripts.HELD_BY)
         self._release = client.register_script(reconcile_scripts.RELEASE)
         self._index = client.register_script(reconcile_scripts.INDEX)
@@ -92,7 +96,7 @@ class JobBench:
             return redis.Redis.from_url(
                 url,
                 decode_responses=True,
-                encoding_errors="replace",
+                encoding_errors="surrogateescape",  # bytes that are not UTF-8 name the same key when they are sent back
                 socket_timeout=seconds,
                 socket_connect_timeout=2.0,
                 retry=Retry(NoBackoff(), 0),
@@ -123,10 +127,20 @@ class JobBench:
     def gone(self, kind: RunsOn) -> None:
         """Note that this worker ends."""
         self.redis.zrem(WORKERS, f"{kind} {ourselves()}")
+        self.redis.hdel(LOOPS, ourselves())
 
-    def pulse(self) -> None:
-        """Note that this training process is alive."""
-        self._pulse(args=[ourselves()])
+    def pulse(self, states: str = "{}") -> None:
+        """Note that this training process is alive. `states` are those of its background loops, as JSON."""
+        self._pulse(args=[ourselves(), states])
+
+    def report_loops(self, states: str) -> None:
+        """Note the states of this process' background loops, as JSON."""
+        self._loop_states(args=[ourselves(), states])
+
+    def held_by(self, parent: int) -> dict[str, str]:
+        """Return the jobs that training processes of a worker on this machine hold: id -> `host:pid`."""
+        held: list[str] = self._held_by(args=[process_name(parent)])
+        return dict(pairs(held))
 
     def last_pulse(self, process: str) -> float | None:
         """Return when a training process, `host:pid`, was last seen in seconds by Redis' clock, or None."""
@@ -138,8 +152,7 @@ class JobBench:
 
         `parent` is the process id of the worker, the Celery parent process. Returns the ids of their jobs.
         """
-        held: list[str] = self._held_by(args=[process_name(parent)])
-        ended = [(job_id, worker) for job_id, worker in pairs(held).items() if not is_alive(pid_of(worker))]
+        ended = [(job_id, worker) for job_id, worker in self.held_by(parent).items() if not is_alive(pid_of(worker))]
         return [job_id for job_id, worker in ended if self._release(args=[job_id, worker])]
 
     def claim(
@@ -212,15 +225,25 @@ class JobBench:
         claim.told[epoch.epoch] = epoch
         self._put(claim, kind="epoch", data=epoch.model_dump_json(), number=epoch.epoch)
 
-    def finish(self, claim: Claim, status: JobStatus, error: str = "") -> None:
-        """End the job, or hand it back as `queued`. Raises JobLost.
+    def note_thinned(self, checkpoints: Sequence[CheckpointId]) -> None:
+        """Note in the records of their jobs that checkpoints were deleted to stay within the store's budget."""
+        if checkpoints:
+            self._thinned(args=[part for checkpoint in checkpoints for part in checkpoint])
+
+    def thinned(self, job_id: str) -> set[int]:
+        """Return the epochs whose checkpoints were deleted to stay within the store's budget."""
+        fields: Any = self.redis.hkeys(job_key(job_id))
+        return {int(name.removeprefix(THINNED)) for name in fields if name.startswith(THINNED)}
+
+    def finish(self, claim: Claim, status: JobStatus, error: str = "", trouble: str = "") -> None:
+        """End the job, or hand it back as `queued`. `trouble` is what is wrong with its results. Raises JobLost.
 
         A Redis that came back older than it was is told again of the epochs that it has forgotten.
         """
         known = self.redis.hkeys(epochs_key(claim.job.id))
         for epoch in [each for each in claim.told.values() if str(each.epoch) not in known]:
             self.add_epoch(claim, epoch)
-        args = [claim.job.id, claim.fence, status.value, error, *before(status)]
+        args = [claim.job.id, claim.fence, status.value, error, trouble, *before(status)]
         self._still_ours(claim, self._finish(args=args))
 
     def reconcile(self, backoff_seconds: float, lease_seconds: float = 30.0) -> list[tuple[str, str]]:

@@ -117,7 +117,7 @@ return held[1]
 """
 )
 
-# ARGV: id, fence, status, error or '', then the states it may follow.
+# ARGV: id, fence, status, error or '', trouble that stays or '', then the states it may follow.
 # End the job, or put it back in front of the jobs of its priority. Returns its new state, or nil if the job is lost.
 FINISH = (
     NO_MEMORY_NEEDED
@@ -126,13 +126,30 @@ FINISH = (
     + """
 local id, status = ARGV[1], ARGV[3]
 local legal = false
-for i = 5, #ARGV do legal = legal or held[1] == ARGV[i] end
+for i = 6, #ARGV do legal = legal or held[1] == ARGV[i] end
 if not legal then return false end
 redis.call('HDEL', record(id), 'lost', 'trouble', 'seen_at')
 redis.call('ZREM', LEASES, id)
 if ARGV[4] ~= '' then redis.call('HSET', record(id), 'error', ARGV[4]) end
+if ARGV[5] ~= '' then
+  redis.call('HSET', record(id), 'trouble', ARGV[5])
+  tell(id, 'trouble', ARGV[5])
+end
 if status == 'queued' then go_to_front(id) else redis.call('HSET', record(id), 'ended_at', now) end
 become(id, status)
 return status
+"""
+)
+
+# ARGV: id, epoch, id, epoch, ... Note checkpoints that were deleted to stay within the store's budget.
+THINNED = (
+    NO_MEMORY_NEEDED
+    + COMMON
+    + """
+for i = 1, #ARGV, 2 do
+  if redis.call('EXISTS', record(ARGV[i])) == 1 then
+    redis.call('HSET', record(ARGV[i]), 'thinned:' .. ARGV[i + 1], now)
+  end
+end
 """
 )

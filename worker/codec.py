@@ -90,6 +90,14 @@ def decode_job(job_id: str, fields: Hash, epochs: Hash) -> Job:
     )
 
 
+def present(workers: Sequence[tuple[str, float]], now: float) -> list[str]:
+    """Return the workers that were seen, from pairs of worker and time; one seen in the future is not there.
+
+    A clock that was ahead wrote that time: a worker that runs is seen again within a round of its reconciler.
+    """
+    return [worker for worker, seen in workers if seen <= now + 1]
+
+
 def with_trouble(job: AnyJob, workers: Sequence[str], now: float) -> AnyJob:
     """Add what the record itself cannot say: that no worker takes the job, or that its worker does not answer."""
     if isinstance(job, UnreadableJob):

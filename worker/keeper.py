@@ -8,7 +8,6 @@ import logging
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import partial
 
 import redis
 
@@ -38,8 +37,12 @@ from worker import metrics
 from worker.bench import JobBench
 from worker.jobs import EpochRecord
 from worker.lease import Lease
+from worker.supervision import Supervisor
 
 logger = logging.getLogger(__name__)
+
+EPOCH_WRITER = "epoch writer"
+WRITE_SECONDS = 120.0  # for one epoch to be published; after that the writer counts as stuck
 
 
 class Keeper:
@@ -62,13 +65,28 @@ class Keeper:
         self.store = store
         self.saved_at = time.monotonic()
         self.writer = BackgroundWriter()
+        self.supervisor = Supervisor()
+        self.writing = self.supervisor.watch(EPOCH_WRITER, WRITE_SECONDS)
+
+    def __enter__(self) -> "Keeper":
+        """Inside, the report of the process shows the writer thread."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.supervisor.stop()
 
     def start_to_publish(self, result: EpochResult, publish: Callable[[EpochSnapshot], None]) -> None:
         """Judge what the epoch made, and call `publish` on the writer thread. Raises what an earlier `publish` raised.
 
         `publish` must also record the epoch: when it has returned, states past the epoch may be saved.
         """
-        self.writer.start(partial(publish, snapshot_epoch(self.trainer, result, self.assessor)))
+        snapshot = snapshot_epoch(self.trainer, result, self.assessor)
+
+        def write() -> None:
+            with self.writing.working():
+                publish(snapshot)
+
+        self.writer.start(write)
 
     def publish(self, snapshot: EpochSnapshot) -> Manifest:
         """Write an epoch's checkpoint. Uses no device. Raises JobLost, Superseded, OSError."""

@@ -12,6 +12,7 @@
     acgan:fence              counter of claims: every claim gets a token higher than all before
     acgan:workers            sorted set: every worker, as `kind host:process`, and when it was seen; gone when none was
     acgan:pulses             sorted set: every training process, as `host:process`, and when it was last seen
+    acgan:loops              hash: process, as `host:process`, -> when it reported, and the states of its loops
     acgan:events             stream: the last ten thousand changes of all jobs
     acgan:idempotency:{...}  hash: fingerprint of a caller's request and the job it became; for a day
     acgan:rate:{...}         counters of how often each caller asked lately; for two windows of the rate
@@ -19,8 +20,9 @@
                              started_at, ended_at, progress, device, worker, error, trouble, warnings, fence; claim,
                              parent, lease, seen_at (name, parent process and length of the lease of the claim, and when
                              its worker was last seen); deleting (since when its files are being deleted);
-                             saved, lost, saved_when_lost count lost workers; of a data set also code, and
-                             helped:{device}
+                             saved, lost, saved_when_lost count lost workers; of a data set also code, part_seconds,
+                             and helped:{device}; thinned:{epoch}, when its checkpoint was deleted to stay within the
+                             store's budget
     acgan:job:{id}:epochs    hash: epoch number -> its record, so that an epoch told twice is there once
     acgan:job:{id}:parts     sorted set: the parts of a data set that nobody has drawn, and until when somebody draws
                              each; as long as help is welcome (worker/sharing.py)
@@ -40,6 +42,7 @@ SEQUENCE = "acgan:sequence"
 FENCE = "acgan:fence"
 WORKERS = "acgan:workers"
 PULSES = "acgan:pulses"
+LOOPS = "acgan:loops"
 EVENTS = "acgan:events"
 RATES = "acgan:rate"
 

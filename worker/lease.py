@@ -9,18 +9,19 @@ import logging
 import os
 import threading
 from collections.abc import Callable
-from contextvars import copy_context
 
 import redis
 
 from worker import metrics
 from worker.bench import Claim, JobBench, JobLost, clock
 from worker.jobs import JobStatus
+from worker.supervision import Beat, Supervisor
 
 logger = logging.getLogger(__name__)
 
 LISTEN_SECONDS = 1.0  # how often, at least, the thread asks whether the job is wanted: what it takes to cancel one
 GRACE_SECONDS = 1.0
+END_SECONDS = 10.0  # for the thread to end: an answer of Redis takes less
 STALLED_SECONDS = 900.0  # without a check: a download, an iteration and a checkpoint all take less
 EXIT_CODE = 75  # EX_TEMPFAIL
 
@@ -44,17 +45,20 @@ class Lease:
         self._cancelled = threading.Event()
         self._lost = threading.Event()
         self._over = threading.Event()
-        self._thread = threading.Thread(target=copy_context().run, args=(self._keep,), name="lease", daemon=True)
+        self._supervisor = Supervisor()
+        self._thread: threading.Thread | None = None
 
     def __enter__(self) -> "Lease":
         if not self._renew():  # at once: from here on a worker that is lost counts as lost
             self._lost.set()
-        self._thread.start()
+        self._thread = self._supervisor.start_thread("lease", self._keep)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._over.set()
-        self._thread.join()
+        self._supervisor.stop()
+        if self._thread is not None:
+            self._thread.join(END_SECONDS)
 
     def check_held(self) -> None:
         """Raises JobLost where the job is no longer ours."""
@@ -68,8 +72,9 @@ class Lease:
         if self._cancelled.is_set():
             raise Cancelled
 
-    def _keep(self) -> None:
+    def _keep(self, beat: Beat) -> None:
         while not self._over.wait(min(LISTEN_SECONDS, self.seconds / 6)):
+            beat()
             if clock() - self.checked > STALLED_SECONDS:
                 logger.error("job %s has made no progress for %.0f s", self.claim.job.id, STALLED_SECONDS)
                 break

@@ -15,23 +15,27 @@ from pathlib import Path
 import redis
 
 from worker.bench import JobBench, process_name
+from worker.loop_reports import LoopReporter
+from worker.loop_states import encode
 from worker.supervision import Beat, Supervisor
 
 logger = logging.getLogger(__name__)
 
 PULSE_SECONDS = 1.0
+START_SECONDS = 300.0  # for a process to report for the first time
 LEAST_SILENT_ROUNDS = 3  # a parent process that was stopped itself must not blame its child for it
 
 
 def start_pulse(bench: JobBench, seconds: float = PULSE_SECONDS) -> None:
-    """In the training process: report to Redis once a second."""
+    """In the training process: report to Redis once a second that it lives, and how its background loops are."""
+    reporter = LoopReporter(bench)
 
     def run(beat: Beat) -> None:
         wait = threading.Event()
         while not wait.wait(seconds):
             beat()
             with suppress(redis.RedisError):
-                bench.pulse()
+                bench.pulse(encode(reporter.states()))
 
     Supervisor().start_thread("pulse", run)
 
@@ -58,7 +62,9 @@ def kill(pid: int) -> None:
 class Pulses:
     """Ends training processes of this worker that have not reported to Redis for `rounds` checks in a row.
 
-    Only a process that has reported before is judged. Checks that Redis does not answer do not count.
+    A process that has not reported yet has more time: `start_rounds`. One that still renews the lease of a job is not
+    judged: only its report fails. A report that Redis has lost counts as unchanged. Checks that Redis does not answer
+    do not count.
     """
 
     def __init__(
@@ -66,27 +72,27 @@ class Pulses:
         bench: JobBench,
         children: Callable[[], Sequence[int]],
         rounds: int,
+        start_rounds: int = 1000,
         end: Callable[[int], None] = kill,
     ) -> None:
         self.bench = bench
         self.children = children
         self.rounds = rounds
+        self.start_rounds = start_rounds
         self.end = end
-        self._last: dict[
-            int, tuple[float, int]
-        ] = {}  # the last pulse of each, and for how many checks it has not changed
+        # The pulse of each, and how many checks in a row found it unchanged.
+        self._last: dict[int, tuple[float | None, int]] = {}
 
     def end_silent_children(self) -> None:
         """Check once. Raises RedisError."""
         pulses = {pid: self.bench.last_pulse(process_name(pid)) for pid in self.children()}
-        seen: dict[int, tuple[float, int]] = {}
+        seen: dict[int, tuple[float | None, int]] = {}
         for pid, pulse in pulses.items():
-            if pulse is None:
-                continue
-            before, silent = self._last.get(pid, (None, 0))
-            silent = silent + 1 if pulse == before else 0
-            seen[pid] = (pulse, silent)
-            if silent >= self.rounds:
+            before, silent = self._last.get(pid, (None, -1))
+            silent = silent + 1 if pulse in (before, None) else 0
+            seen[pid] = (pulse or before, silent)
+            rounds = self.start_rounds if seen[pid][0] is None else self.rounds
+            if silent >= rounds and process_name(pid) not in self.bench.held_by(os.getpid()).values():
                 logger.error("training process %d does not answer: it is ended, and another takes its place", pid)
                 self.end(pid)
                 del seen[pid]

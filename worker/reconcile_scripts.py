@@ -1,6 +1,17 @@
 """What the reconciler and the supervisor of a worker do in Redis in one step, in Lua (see worker/scripts.py)."""
 
+from worker.keys import LOOPS
 from worker.scripts import COMMON, NO_MEMORY_NEEDED
+
+REPORT = (
+    f"local LOOPS = '{LOOPS}'"
+    + """
+local function report(process, states)
+  redis.call('HSET', LOOPS, process, now .. ' ' .. states)
+  redis.call('EXPIRE', LOOPS, 3600)
+end
+"""
+)
 
 # ARGV: losses that are one too many, first back-off in seconds, the longest, what to say of a job that is given up, the
 # usual seconds of a lease, what to say of a job that is queued again.
@@ -82,11 +93,30 @@ redis.call('EXPIRE', WORKERS, math.ceil(ARGV[2]))
 """
 )
 
-# ARGV: process. Note that a training process is alive; those not seen for an hour are forgotten.
+# ARGV: process, the states of its loops as JSON. Note them; those of processes that have not reported for an hour are
+# forgotten, as are those that a clock wrote that was ahead.
+LOOP_STATES = (
+    NO_MEMORY_NEEDED
+    + COMMON
+    + REPORT
+    + """
+report(ARGV[1], ARGV[2])
+local all = redis.call('HGETALL', LOOPS)
+for i = 1, #all, 2 do
+  local at = tonumber(string.match(all[i + 1], '^[%d.]+'))
+  if not at or at > now + 1 or at < now - 3600 then redis.call('HDEL', LOOPS, all[i]) end
+end
+"""
+)
+
+# ARGV: process, the states of its loops as JSON. Note that a training process is alive; those not seen for an hour are
+# forgotten.
 PULSE = (
     NO_MEMORY_NEEDED
     + COMMON
+    + REPORT
     + """
+report(ARGV[1], ARGV[2])
 redis.call('ZADD', PULSES, now, ARGV[1])
 redis.call('ZREMRANGEBYSCORE', PULSES, '-inf', now - 3600)
 redis.call('EXPIRE', PULSES, 3600)

@@ -17,9 +17,10 @@ from kombu.exceptions import OperationalError
 from worker import metrics
 from worker.bench import JobBench
 from worker.jobs import RunsOn, taken_by
-from worker.pulses import LEAST_SILENT_ROUNDS, Pulses
+from worker.loop_reports import LoopReporter
+from worker.pulses import LEAST_SILENT_ROUNDS, START_SECONDS, Pulses
 from worker.sharing import Sharing
-from worker.supervision import Beat, Supervisor
+from worker.supervision import STUCK_SECONDS, Beat, Supervisor
 
 logger = logging.getLogger(__name__)
 
@@ -49,8 +50,14 @@ class Reconciler:
     ) -> None:
         self.bench = bench
         self.lease_seconds = lease_seconds
-        self.pulses = Pulses(bench, children, rounds=max(LEAST_SILENT_ROUNDS, ceil(lease_seconds / seconds)))
+        self.pulses = Pulses(
+            bench,
+            children,
+            rounds=max(LEAST_SILENT_ROUNDS, ceil(lease_seconds / seconds)),
+            start_rounds=max(LEAST_SILENT_ROUNDS, ceil(START_SECONDS / seconds)),
+        )
         self.supervisor = supervisor or Supervisor()
+        self.reporter = LoopReporter(bench)
         self.sharing = Sharing(bench.redis)
         self.knock = knock
         self.idle = idle
@@ -64,19 +71,21 @@ class Reconciler:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        self._thread = self.supervisor.start_thread("reconciler", self._keep)
+        self._thread = self.supervisor.start_thread("reconciler", self._keep, STUCK_SECONDS + 2 * self.seconds)
+        self.reporter.start(self.supervisor)
 
     def stop(self) -> None:
+        self.reporter.stop()
         self._over.set()
 
     def join(self, seconds: float | None = None) -> None:
         if self._thread is not None:
             self._thread.join(seconds)
 
-    def _keep(self, beat: Beat = lambda: None) -> None:
+    def _keep(self, beat: Beat) -> None:
         lists_are_whole = False
         while not self._over.is_set():
-            beat()
+            trouble = None
             try:
                 self.once()
                 if not lists_are_whole:
@@ -86,6 +95,8 @@ class Reconciler:
                 self.deaf_rounds = 0
                 lists_are_whole = False  # another Redis may answer next, with what an older version kept
                 logger.warning("Redis does not answer: %s", error)
+                trouble = f"Redis: {error}"
+            beat(trouble)
             self._over.wait(self.seconds)
         with suppress(redis.RedisError):
             self.bench.gone(self.kind)

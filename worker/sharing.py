@@ -25,6 +25,14 @@ if held[1] ~= 'running' then return false end
 
 PARTS = """
 local function parts(id) return record(id) .. ':parts' end
+local function first_part(id) -- the one that is free, or free soonest, and when
+  local longest = number(redis.call('HGET', record(id), 'part_seconds'))
+  local ahead = '(' .. string.format('%.6f', now + longest + 1)
+  for _, part in ipairs(redis.call('ZRANGE', parts(id), ahead, '+inf', 'BYSCORE')) do
+    redis.call('ZADD', parts(id), 0, part) -- a clock that was ahead set this deadline: it has passed
+  end
+  return redis.call('ZRANGE', parts(id), 0, 0, 'WITHSCORES')
+end
 """
 
 # ARGV: id, fence, code, then the names of the parts that are missing, in order.
@@ -73,7 +81,7 @@ for i = 1, #found, 2 do
     redis.call('ZREM', HELPING, id)
     redis.call('DEL', parts(id))
   elseif takes[runs_on] then
-    local first = redis.call('ZRANGE', parts(id), 0, 0, 'WITHSCORES')
+    local first = first_part(id)
     if first[2] and tonumber(first[2]) <= tonumber(now) then return {id, job[2], job[3], job[4], runs_on} end
   end
 end
@@ -89,8 +97,11 @@ TAKE = (
     + HELD
     + RUNNING
     + """
-local first = redis.call('ZRANGE', parts(ARGV[1]), 0, 0, 'WITHSCORES')
+local first = first_part(ARGV[1])
 if not first[2] or tonumber(first[2]) > tonumber(now) then return false end
+if number(redis.call('HGET', record(ARGV[1]), 'part_seconds')) < tonumber(ARGV[3]) then
+  redis.call('HSET', record(ARGV[1]), 'part_seconds', ARGV[3]) -- the longest time that anybody was given
+end
 redis.call('ZADD', parts(ARGV[1]), now + ARGV[3], first[1])
 return first[1]
 """

@@ -14,13 +14,14 @@ from redis.backoff import NoBackoff
 from models.config import TrainingConfig
 from models.datasets import DatasetOrder
 from worker import scripts
-from worker.codec import BEING_DELETED, AnyJob, UnreadableJob, decode, with_trouble
+from worker.codec import BEING_DELETED, AnyJob, UnreadableJob, decode, present, with_trouble
 from worker.connections import heedful
 from worker.jobs import ENDED, RUNS_ON, Job, JobStatus, RunsOn, accepted_at, job_id_of
 from worker.keys import (
     DELAYED,
     JOBS,
     LEASES,
+    LOOPS,
     SEQUENCE,
     WORKERS,
     epochs_key,
@@ -29,6 +30,7 @@ from worker.keys import (
     job_key,
     queue_key,
 )
+from worker.loop_states import summarize
 
 LOOKED_AT = 1000  # jobs that wait, at most, among which the oldest is looked for
 
@@ -226,12 +228,12 @@ class JobDesk:
             for job_id in job_ids:
                 pipeline.hgetall(job_key(job_id))
                 pipeline.hgetall(epochs_key(job_id))
-            pipeline.zrange(WORKERS, 0, -1)
+            pipeline.zrange(WORKERS, 0, -1, withscores=True)
             pipeline.time()
             *answers, workers, (seconds, _) = await pipeline.execute()
         records = zip(job_ids, answers[::2], answers[1::2], strict=True)
         found = [decode(job_id, fields, epochs) for job_id, fields, epochs in records if fields]
-        return [with_trouble(job, workers, seconds) for job in found]
+        return [with_trouble(job, present(workers, seconds), seconds) for job in found]
 
     async def cancel(self, job_id: str) -> AnyJob:
         """Ask a job to end. Raises JobNotFound, and NotNow where it has ended otherwise."""
@@ -291,14 +293,14 @@ class JobDesk:
             pipeline.time()
             for ids in (JOBS, LEASES, *places):
                 pipeline.zcard(ids)
-            pipeline.zrange(WORKERS, 0, -1)
+            pipeline.zrange(WORKERS, 0, -1, withscores=True)
             for ids in places:
                 pipeline.zrange(ids, 0, LOOKED_AT - 1)
             (seconds, _), accepted, running, *told = await pipeline.execute()
         (*ready, delayed), workers, waiting = told[: len(places)], told[len(places)], told[len(places) + 1 :]
         accepted_times = (accepted_at(job_id) for ids in waiting for job_id in ids)
         oldest = min((time.timestamp() for time in accepted_times if time is not None), default=seconds)
-        kinds = Counter(worker.partition(" ")[0] for worker in workers)
+        kinds = Counter(worker.partition(" ")[0] for worker in present(workers, seconds))
         return Standing(
             accepted=accepted,
             ready=dict(zip(RUNS_ON, ready, strict=True)),
@@ -307,6 +309,15 @@ class JobDesk:
             oldest=max(0.0, seconds - oldest),
             workers={"cpu": kinds["cpu"], "gpu": kinds["gpu"]},
         )
+
+    async def worker_loops(self) -> dict[str, str]:
+        """Return the state of the workers' background loops by name: `running`, or why one does not work."""
+        async with self.redis.pipeline(transaction=True) as pipeline:
+            pipeline.hgetall(LOOPS)
+            pipeline.zrange(WORKERS, 0, -1, withscores=True)
+            pipeline.time()
+            reports, workers, (seconds, _) = await pipeline.execute()
+        return summarize(reports, present(workers, seconds), seconds)
 
     async def close(self) -> None:
         await self.redis.aclose()

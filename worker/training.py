@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 
 import redis
@@ -12,6 +12,7 @@ from models import memory
 from models.acceleration import describe, find_device
 from models.checkpoints import (
     CheckpointDamaged,
+    CheckpointId,
     CheckpointNotFound,
     CheckpointStore,
     JobConflict,
@@ -41,6 +42,7 @@ from worker.lease import Cancelled, Lease
 from worker.patience import persist
 from worker.settings import WorkerSettings
 from worker.storing import Stubborn
+from worker.verifying import find_damage
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +78,8 @@ def run_next_job(settings: WorkerSettings, knock: Callable[[RunsOn], None] = lam
         metrics.tell(metrics.JOBS_TAKEN)
         with told_as(claim), Lease(bench, claim, settings.lease_seconds) as lease:
             status, error = carry_out(bench, lease, store, settings, knock)
-            persist(lambda: bench.finish(claim, status, error), lease.check_held)
+            trouble = trouble_of(bench, lease, store, status)
+            persist(lambda: bench.finish(claim, status, error, trouble), lease.check_held)
         metrics.tell(metrics.JOBS_ENDED, 1, status.value)
         if status == JobStatus.SUCCEEDED:
             drop_state(store, claim)  # not before: whoever has to do it again begins from there
@@ -223,7 +226,7 @@ def train(bench: JobBench, lease: Lease, store: CheckpointStore, settings: Worke
         keeper.writer.check()
 
     publish = partial(publish_and_record, bench, keeper, stubborn, meter, settings.store_limit)
-    with keeper.writer:
+    with keeper, keeper.writer:
         try:
             for result in trainer.run(report, check_both):
                 keeper.start_to_publish(result, publish)
@@ -267,9 +270,29 @@ def clear_leftovers(store: CheckpointStore, job: str) -> None:
         logger.warning("what was written late for job %s stays: %s", job, error)
 
 
+def trouble_of(bench: JobBench, lease: Lease, store: CheckpointStore, status: JobStatus) -> str:
+    """Find out what is wrong with the checkpoints that the record of an ended job names. Raises JobLost."""
+    if status == JobStatus.QUEUED:
+        return ""
+    claim, thinned = lease.claim, set[int]()
+    persist(lambda: thinned.update(bench.thinned(claim.job.id)), lease.check_held)
+    return find_damage(store, claim.job.id, claim.told.keys() - thinned, lease.check_held)
+
+
+def checkpoints_among(deleted: list[str]) -> list[CheckpointId]:
+    """The other texts describe resume states."""
+    found = []
+    for text in deleted:
+        with suppress(CheckpointNotFound):
+            found.append(CheckpointId.parse(text))
+    return found
+
+
 def keep_within_budget(bench: JobBench, store: CheckpointStore, limit: int) -> None:
     try:
-        for deleted in thin_out(store, limit, unfinished(bench.redis)):
-            logger.info("deleted %s: beyond ACGAN_STORE_LIMIT", deleted)
+        deleted = thin_out(store, limit, unfinished(bench.redis))
+        for name in deleted:
+            logger.info("deleted %s: beyond ACGAN_STORE_LIMIT", name)
+        bench.note_thinned(checkpoints_among(deleted))
     except (OSError, redis.RedisError) as error:  # housekeeping is not worth a run
         logger.warning("checkpoints beyond ACGAN_STORE_LIMIT stay: %s", error)

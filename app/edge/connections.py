@@ -96,7 +96,7 @@ class Line:
     def make_room(self, for_whom: "BoundedProtocol") -> bool:
         for waited_for in self.waiting:
             if waited_for is not for_whom and not waited_for.is_answered():
-                waited_for.leave()
+                waited_for.make_way()
                 return True
         return False
 
@@ -248,6 +248,13 @@ class BoundedProtocol(HttpToolsProtocol):
             self.leave()
         else:
             self._refuse(self.line.refusals.late)
+
+    def make_way(self) -> None:
+        """Close, to make room for another. A client whose first request may be on its way is given the reason."""
+        if self.cycle is None or self.phase is not Phase.IDLE:
+            self._refuse(self.line.refusals.crowded)
+        else:
+            self.leave()
 
     def leave(self) -> None:
         self.line.waiting.pop(self, None)

@@ -2,6 +2,7 @@
 
 import logging
 import re
+from contextlib import suppress
 
 import redis
 from fastapi import APIRouter, Request, Response
@@ -41,9 +42,12 @@ async def readyz(services: ServicesDep, request: Request, response: Response) ->
     ready, but answers requests until it exits.
     """
     gallery, draining = services.gallery, request.app.state.draining
+    worker_loops: dict[str, str] = {}
     try:
         await services.desk.ping()
         redis_state = "up"
+        with suppress(redis.RedisError):  # a report that cannot be read makes no difference to callers
+            worker_loops = await services.desk.worker_loops()
     except Unsuitable as error:
         redis_state = f"down: {error}"
     except redis.RedisError as error:  # not shown, because its text may contain an address
@@ -61,13 +65,18 @@ async def readyz(services: ServicesDep, request: Request, response: Response) ->
         redis=redis_state,
         serving=gallery.serving,
         trouble=without_addresses(gallery.trouble),
-        loops=services.supervisor.report(),
+        loops=without_addresses_in(services.supervisor.report()),
+        worker_loops=without_addresses_in(worker_loops),
     )
 
 
 def without_addresses(text: str | None) -> str | None:
     """Replace addresses of hosts and stores, because probes need no key."""
     return text and ADDRESS.sub("(address)", text)
+
+
+def without_addresses_in(states: dict[str, str]) -> dict[str, str]:
+    return {name: without_addresses(state) or "" for name, state in states.items()}
 
 
 @router.get(

@@ -7,6 +7,7 @@ d  what was served stays served
 e  every accepted job ends with the result of its own config
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -29,37 +30,84 @@ class Serving(NamedTuple):
         return cls(readiness["serving"], readiness["trouble"], choice["policy"])
 
 
+INVARIANTS = {
+    "a": "every checkpoint of a record verifies",
+    "b": "the newest is served",
+    "c": "trouble is null only if nothing is wrong",
+    "d": "what was served stays served",
+    "e": "every job has its own result",
+}
+
+
+class Report:
+    """How often each invariant was checked, and one sentence for each violation. Each begins with its invariants."""
+
+    def __init__(self) -> None:
+        self.checks: Counter[str] = Counter()
+        self.violations: list[str] = []
+
+    def check(self, invariants: str, violation: str | None) -> None:
+        """Count a check of these invariants, as `bc`; `violation` is None if they hold."""
+        self.checks.update(invariants)
+        if violation is not None:
+            self.violations.append(f"{', '.join(invariants)}: {violation}")
+
+    def add(self, other: "Report") -> None:
+        self.checks += other.checks
+        self.violations += other.violations
+
+    def count(self, invariant: str) -> int:
+        """How many violations of one invariant there are."""
+        return sum(invariant in found.partition(":")[0].split(", ") for found in self.violations)
+
+
 def violations(
     store: CheckpointStore, jobs: Sequence[Job], serving: Serving | None = None, served_before: Sequence[str] = ()
 ) -> list[str]:
     """Return one sentence for each violation. `served_before` is what was served, oldest first."""
-    found = [violation for job in jobs for violation in of_job(store, job)]
+    return check_all(store, jobs, serving, [served_before]).violations
+
+
+def check_all(
+    store: CheckpointStore,
+    jobs: Sequence[Job],
+    serving: Serving | None = None,
+    series: Sequence[Sequence[str]] = (),
+) -> Report:
+    """Check everything. Each of `series` is what one API process served, oldest first; the last still serves."""
+    report = Report()
+    for job in jobs:
+        check_job(store, job, report)
     if serving is not None:
-        found += of_serving(store, serving) + of_what_was_served(store, serving, served_before)
-    return found
+        check_serving(store, serving, report)
+        check_still_served(serving, series[-1] if series else (), report)
+        if serving.policy == "newest" and serving.served and series:
+            series = [*series[:-1], [*series[-1], serving.served]]
+    check_order_of_serving(store, series, report)
+    return report
 
 
-def of_job(store: CheckpointStore, job: Job) -> list[str]:
+def check_job(store: CheckpointStore, job: Job, report: Report) -> None:
     """a, c and e for one job. A trouble in the record excuses what is missing, and nothing that is wrong."""
-    found = []
     for epoch in job.epochs:
         try:
             manifest = verified(store, CheckpointId.parse(epoch.checkpoint))
         except (CheckpointNotFound, CheckpointDamaged) as error:
-            if job.trouble is None:
-                found.append(f"a, c: job {job.id} names {epoch.checkpoint}, trouble is null, and: {error}")
+            excused = job.trouble is not None
+            report.check("ac", None if excused else f"job {job.id} names {epoch.checkpoint}, trouble is null: {error}")
             continue
-        if (manifest.job, manifest.epoch) != (job.id, epoch.epoch):
-            found.append(f"e: epoch {epoch.epoch} of job {job.id} names {manifest.id}")
-        if fingerprint(manifest.config) != fingerprint(job.config):
-            found.append(f"e: {manifest.id} has another config than job {job.id}")
-        if manifest.losses != epoch.losses:
-            found.append(f"e: {manifest.id} has other losses than the record of job {job.id}")
+        report.check("ac", None)
+        is_own = (manifest.job, manifest.epoch) == (job.id, epoch.epoch)
+        report.check("e", None if is_own else f"epoch {epoch.epoch} of job {job.id} names {manifest.id}")
+        has_config = fingerprint(manifest.config) == fingerprint(job.config)
+        report.check("e", None if has_config else f"{manifest.id} has another config than job {job.id}")
+        has_losses = manifest.losses == epoch.losses
+        report.check("e", None if has_losses else f"{manifest.id} has other losses than the record of job {job.id}")
     if job.status == JobStatus.SUCCEEDED and job.order is None:
         numbers = [epoch.epoch for epoch in job.epochs]
-        if numbers != list(range(1, job.config.epochs + 1)):
-            found.append(f"e: job {job.id} succeeded with the epochs {numbers} of {job.config.epochs}")
-    return found
+        is_whole = numbers == list(range(1, job.config.epochs + 1))
+        wrong = f"job {job.id} succeeded with the epochs {numbers} of {job.config.epochs}"
+        report.check("e", None if is_whole else wrong)
 
 
 def verified(store: CheckpointStore, checkpoint: CheckpointId) -> Manifest:
@@ -70,25 +118,31 @@ def verified(store: CheckpointStore, checkpoint: CheckpointId) -> Manifest:
     return manifest
 
 
-def of_serving(store: CheckpointStore, serving: Serving) -> list[str]:
+def check_serving(store: CheckpointStore, serving: Serving, report: Report) -> None:
     """b and c, for the policy `newest`."""
-    if serving.trouble is not None or serving.policy != "newest":
-        return []
+    if serving.policy != "newest":
+        return
+    has_trouble = serving.trouble is not None
     latest, should_be = store.find_latest(), newest(store.manifests())
-    found = [f"c: trouble is null, and {latest.trouble}"] if latest.trouble else []
-    if latest.checkpoint != should_be.checkpoint:
-        found.append(f"b: latest names {latest.checkpoint}, and {should_be.checkpoint} is newer")
-    if should_be.checkpoint is not None and serving.served != str(should_be.checkpoint):
-        found.append(f"b, c: {serving.served} is served, not {should_be.checkpoint}, and trouble is null")
-    return found
+    report.check("c", f"trouble is null, and {latest.trouble}" if latest.trouble and not has_trouble else None)
+    is_behind = latest.checkpoint != should_be.checkpoint and not has_trouble
+    report.check("b", f"latest names {latest.checkpoint}, and {should_be.checkpoint} is newer" if is_behind else None)
+    wanted = str(should_be.checkpoint) if should_be.checkpoint is not None else serving.served
+    is_other = serving.served != wanted and not has_trouble
+    report.check("bc", f"{serving.served} is served, not {wanted}, and trouble is null" if is_other else None)
 
 
-def of_what_was_served(store: CheckpointStore, serving: Serving, served_before: Sequence[str]) -> list[str]:
-    """d: never nothing after something, and never an older one without being asked to."""
+def check_still_served(serving: Serving, before: Sequence[str], report: Report) -> None:
+    """d: never nothing after something."""
+    is_gone = bool(before) and not serving.served
+    report.check("d", f"{before[-1]} was served, and nothing is" if is_gone else None)
+
+
+def check_order_of_serving(store: CheckpointStore, series: Sequence[Sequence[str]], report: Report) -> None:
+    """d: never an older one after a newer one, unless another policy was chosen. Trouble is no excuse."""
     orders = {manifest.id: manifest.order for manifest in store.manifests()}
-    series = [name for name in [*served_before, serving.served] if name in orders]
-    found = [f"d: {served_before[-1]} was served, and nothing is"] if served_before and not serving.served else []
-    if serving.policy == "newest":
-        pairs = pairwise(series)
-        found += [f"d: {after} followed {before}" for before, after in pairs if orders[after] < orders[before]]
-    return found
+    for served in series:
+        known = [name for name in served if name in orders]
+        for before, after in pairwise(known):
+            went_back = orders[after] < orders[before]
+            report.check("d", f"{after} was served after {before}" if went_back else None)

@@ -1,178 +1,187 @@
 """Random faults for as long as asked, and a tally: python -m tests.faults.soak --minutes 30 [--faults NAME ...]
 
-Jobs run one after another in a world of two workers; every few seconds something is killed, stopped, cut off or erased.
-At the end nothing may be lost, doubled or late, and every run must have come to what an undisturbed one comes to. Ends
-with 1 where something was.
+Jobs run one after another in a world of two workers and an API; every few seconds something is killed, stopped, cut
+off, damaged or erased. A caller and a follower of events check each answer of the API. At the end nothing may be lost,
+doubled or late, and every run must have the result of an undisturbed one. Exits with 1 if anything is wrong.
 """
 
 import argparse
-import contextlib
-import os
 import random
-import signal
 import sys
 import tempfile
 import time
 from collections import Counter
 from pathlib import Path
 
+import httpx2
 import redis
 from rich.console import Console
 from rich.table import Table
 
-from models.checkpoints import FENCE, POINTER
-from tests.faults.world import PACE, RECOVERY_SECONDS, Outcome, World, outcome, parent, world
-from worker.jobs import JobStatus
+from models.checkpoints import FENCE, CheckpointDamaged, CheckpointId, CheckpointNotFound
+from tests.faults.api import Api
+from tests.faults.disturbances import FAULTS, Disturbances, NotPossible
+from tests.faults.invariants import INVARIANTS, Report, verified
+from tests.faults.set_clock import LIBRARY, RedisWithClock
+from tests.faults.witness import Caller, Follower
+from tests.faults.world import PACE, RECOVERY_SECONDS, Outcome, World, outcome, world
+from worker.jobs import Job, JobStatus
 
-QUIET_SECONDS = (0.0, 2.0)  # between a job's being run and the next fault
+QUIET_SECONDS = (0.0, 2.0)  # between the start of training and the next fault
+MOST_FAULTS = 10  # in one job, so that every job ends
+LOOP_SECONDS = 40.0  # for a loop that failed to be restarted: the pause grows to 30 s
+FOLLOWED_SECONDS = 20.0  # after a job's end, until its follower must know of every epoch
 
 
-class Soak:
-    def __init__(self, here: World, undisturbed: Outcome, seed: int) -> None:
-        self.here = here
+class Soak(Disturbances):
+    def __init__(self, here: World, undisturbed: Outcome, seed: int, api_url: str) -> None:
+        super().__init__(here, seed)
         self.undisturbed = undisturbed
-        self.random = random.Random(seed)
+        self.api_url = api_url
+        self.caller = Caller(api_url)
         self.faults: Counter[str] = Counter()
         self.tally: Counter[str] = Counter()
+        self.report = Report()
         self.recoveries: list[float] = []
         self.losses_in_a_row = 0
         self.kept: str | None = None
-
-    # ----------------------------------------------------------------------------
-    # Faults. Each returns when what it broke is whole again, but for what the service has to mend itself.
-
-    def kill_trainer(self, job_id: str) -> None:
-        if pid := self.here.trainer(job_id):
-            self.here.kill(pid)
-
-    def kill_worker(self, job_id: str) -> None:
-        worker = self.working(job_id)
-        os.killpg(worker, signal.SIGKILL)
-        self.replace(worker)
-
-    def end_worker(self, job_id: str) -> None:
-        worker = self.working(job_id)
-        os.kill(worker, signal.SIGTERM)
-        self.replace(worker)
-
-    def stop_trainer(self, job_id: str) -> None:
-        if pid := self.here.trainer(job_id):
-            self.here.kill(pid, signal.SIGSTOP)
-            self.here.pause(self.random.uniform(3.5, 6.0))
-            with contextlib.suppress(ProcessLookupError):
-                self.here.kill(pid, signal.SIGCONT)
-
-    def kill_redis(self, _job_id: str) -> None:
-        self.here.redis.kill()
-        self.here.pause(self.random.uniform(0.1, 5.0))
-        self.here.redis.start()
-
-    def erase_broker(self, _job_id: str) -> None:
-        with self.here.redis.client() as client:
-            client.delete(*client.keys("acgan:celery:*") or ["nothing"])
-
-    def cut_connections(self, _job_id: str) -> None:
-        with self.here.redis.client() as client:
-            client.client_kill_filter(_type="normal", skipme=True)
-
-    def cancel_and_resume(self, job_id: str) -> None:
-        self.here.ask(lambda desk: desk.cancel(job_id))
-        if self.here.until_ended(job_id).status == JobStatus.CANCELLED:
-            self.here.ask(lambda desk: desk.resume(job_id))
-
-    def rename_store(self, _job_id: str) -> None:
-        """It is away for some seconds, as a mount may be, and what was made in its place is put aside."""
-        root = self.here.store.root
-        away = root.rename(root.with_name("away"))
-        self.here.pause(self.random.uniform(0.5, 4.0))
-        if root.exists():
-            root.rename(root.with_name(f"aside-{time.monotonic_ns()}"))
-        away.rename(root)
-
-    def remove_pointer(self, _job_id: str) -> None:
-        (self.here.store.root / POINTER).unlink(missing_ok=True)
-
-    # ----------------------------------------------------------------------------
-
-    def working(self, job_id: str) -> int:
-        """The worker that runs the job, or any."""
-        alive = [process.pid for process in self.here.workers if process.poll() is None]
-        return next((pid for pid in alive if pid == parent(self.here.trainer(job_id) or 0)), alive[0])
-
-    def replace(self, pid: int) -> None:
-        process = next(process for process in self.here.workers if process.pid == pid)
-        process.wait(30)
-        self.here.workers.remove(process)
-        self.here.start_worker()
 
     def one_job(self, faults: list[str]) -> None:
         job_id = self.here.accept()
         self.tally["jobs accepted"] += 1
         self.losses_in_a_row, self.kept = 0, None
-        while True:
+        follower = Follower(self.api_url, job_id)
+        for _ in range(MOST_FAULTS):
             if not self.mended(job_id, time.monotonic()):
                 break
             time.sleep(self.random.uniform(*QUIET_SECONDS))
             if self.losses_in_a_row >= 2:  # a third loss without progress would rightly end the job
                 self.here.until_saved(job_id, beyond=self.kept)
-            if self.here.ended(job_id):
+            if self.ended(job_id):
                 break
             self.losses_in_a_row = 1 if self.here.saved(job_id) != self.kept else self.losses_in_a_row + 1
             self.kept = self.here.saved(job_id)
-            fault = self.random.choice(faults)
-            self.here.note("fault", fault)
-            with contextlib.suppress(ProcessLookupError, AssertionError):
-                getattr(self, fault)(job_id)
-                self.faults[fault] += 1
-        self.judge(job_id)
+            self.disturb(self.random.choice(faults), job_id)
+        self.judge(job_id, follower)
+        follower.stop()
+
+    def ended(self, job_id: str) -> bool:
+        return self.here.until("Redis answers", lambda: 1 + abs(self.here.ended(job_id)), 20) == 2
+
+    def disturb(self, fault: str, job_id: str) -> None:
+        self.here.note("fault", fault)
+        try:
+            getattr(self, fault)(job_id)
+            self.faults[fault] += 1
+        except (NotPossible, ProcessLookupError) as reason:
+            self.here.note("not possible", reason)
 
     def mended(self, job_id: str, since: float) -> bool:
-        """Wait until the job runs, and note how long that took. False where it has ended."""
+        """Wait until the job runs, and note how long that took. False if it has ended."""
         trainer = self.here.until("it runs again", lambda: self.here.trainer(job_id) or self.here.ended(job_id), 60)
         took = time.monotonic() - since
         self.recoveries.append(took)
         if took > RECOVERY_SECONDS * PACE:
-            self.tally["late recoveries"] += 1
-            self.here.note("late", (job_id, took))
+            self.wrong("late recoveries", (job_id, took))
         return trainer != -1
 
-    def judge(self, job_id: str) -> None:
+    # ----------------------------------------------------------------------------
+    # Judging.
+
+    def wrong(self, what: str, about: object) -> None:
+        self.tally[what] += 1
+        self.here.note(what, about)
+
+    def judge(self, job_id: str, follower: Follower) -> None:
         job = self.here.until_ended(job_id, 180)
+        self.check_invariants(job_id)
         if job.status != JobStatus.SUCCEEDED:
-            self.tally["jobs lost"] += 1
-            self.here.note("lost", (job_id, job.status.value, job.error))
+            self.wrong("jobs lost", (job_id, job.status.value, job.error))
             return
         self.tally["jobs succeeded"] += 1
+        damaged = self.damaged_epochs(job)
         if [epoch.epoch for epoch in job.epochs] != list(range(1, job.config.epochs + 1)):
-            self.tally["epochs doubled or missing"] += 1
-        if outcome(self.here.store, job) != self.undisturbed:
-            self.tally["other weights or losses"] += 1
+            self.wrong("epochs doubled or missing", (job_id, [epoch.epoch for epoch in job.epochs]))
+        whole = job.model_copy(update={"epochs": [each for each in job.epochs if each.epoch not in damaged]})
+        expected = [each for each in self.undisturbed if each["epoch"] not in damaged]
+        if outcome(self.here.store, whole) != expected:
+            self.wrong("other weights or losses", job_id)
+        if bool(damaged) != (job.trouble is not None):
+            self.wrong("trouble is not true", (job_id, damaged, job.trouble))
+        self.look_for_zombies(job_id)
+        self.check_follower(job, follower)
+
+    def damaged_epochs(self, job: Job) -> set[int]:
+        """Those that a fault damaged and no later attempt replaced."""
+        damaged = set()
+        for epoch in job.epochs:
+            checkpoint = CheckpointId(job.id, epoch.epoch)
+            try:
+                verified(self.here.store, checkpoint)
+            except (CheckpointDamaged, CheckpointNotFound):
+                if checkpoint in self.here.damaged:
+                    damaged.add(epoch.epoch)
+        return damaged
+
+    def look_for_zombies(self, job_id: str) -> None:
         fence_file = self.here.store.root / job_id / FENCE
         for manifest in (each for each in self.here.store.manifests() if each.job == job_id):
             published = self.here.store.folder(manifest.checkpoint).stat().st_ctime
             if manifest.fence < int(fence_file.read_text()) and published > fence_file.stat().st_mtime:
-                self.tally["zombie publications"] += 1
+                self.wrong("zombie publications", manifest.id)
+
+    def check_follower(self, job: Job, follower: Follower) -> None:
+        expected = {epoch.epoch: epoch.losses.model_dump() for epoch in job.epochs}
+        deadline = time.monotonic() + FOLLOWED_SECONDS * PACE
+        while time.monotonic() < deadline and not (follower.epochs == expected and "succeeded" in follower.statuses):
+            time.sleep(0.1)
+        if follower.epochs != expected or "succeeded" not in follower.statuses:
+            self.wrong("wrong answers", f"follower of {job.id}: epochs {sorted(follower.epochs)}, {follower.statuses}")
+        for sentence in follower.wrong:
+            self.wrong("wrong answers", sentence)
+
+    def check_invariants(self, job_id: str | None = None) -> None:
+        """Check until they hold, as an API follows a publication within a second; what still does not is noted."""
+        deadline = time.monotonic() + RECOVERY_SECONDS * PACE
+        while (found := self.here.check_invariants(job_id)).violations and time.monotonic() < deadline:
+            time.sleep(0.5)
+        for sentence in found.violations:
+            self.wrong("broken invariants", sentence)
+        self.report.add(found)
+
+    def check_loops(self) -> None:
+        """When all faults are over, every background loop of the API and the workers runs again."""
+        deadline, troubles = time.monotonic() + LOOP_SECONDS * PACE, ["not asked yet"]
+        while troubles and time.monotonic() < deadline:
+            time.sleep(1)
+            ready = httpx2.get(f"{self.api_url}/readyz", timeout=20).json()
+            states = {**ready["loops"], **ready["worker_loops"]}
+            troubles = [f"{name}: {state}" for name, state in states.items() if state != "running"]
+            troubles += [] if "reconciler" in states else ["no worker reports its loops"]
+        for trouble in troubles:
+            self.wrong("loops in trouble", trouble)
+
+    def end(self) -> None:
+        self.check_loops()
+        self.caller.stop()
+        self.here.served.series.append(self.caller.series)
+        self.check_invariants()
+        for sentence in self.caller.wrong:
+            self.wrong("wrong answers", sentence)
+        for sentence in self.here.violations:
+            self.wrong("bad checkpoints behind latest", sentence)
 
 
-FAULTS = [
-    *("kill_trainer", "kill_worker", "end_worker", "stop_trainer"),
-    *("kill_redis", "erase_broker", "cut_connections", "cancel_and_resume"),
-    *("rename_store", "remove_pointer"),
-]
 BAD = [
-    "broken invariants",
-    "jobs lost",
-    "epochs doubled or missing",
-    "other weights or losses",
-    "zombie publications",
-    "late recoveries",
+    *("broken invariants", "jobs lost", "epochs doubled or missing", "other weights or losses", "trouble is not true"),
+    *("zombie publications", "late recoveries", "wrong answers", "loops in trouble", "bad checkpoints behind latest"),
 ]
 
 
 def main() -> int:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--minutes", type=float, default=0)
-    options.add_argument("--count", type=int, default=0, help="go on until there were so many faults")
+    options.add_argument("--count", type=int, default=0, help="continue until there were so many faults")
     options.add_argument("--faults", nargs="+", choices=FAULTS, default=FAULTS)
     options.add_argument("--seed", type=int, default=random.randrange(10**6))
     given = options.parse_args()
@@ -180,30 +189,49 @@ def main() -> int:
         with world(Path(folder) / "undisturbed") as made:
             made.start_worker()
             undisturbed = outcome(made.store, made.until_ended(made.accept()))
-        with world(Path(folder) / "soak") as here:
-            here.supervised = True
-            here.start_worker()
-            here.start_worker()
-            soak, ends = Soak(here, undisturbed, given.seed), time.monotonic() + 60 * given.minutes
-            try:
-                while time.monotonic() < ends or soak.faults.total() < given.count:
-                    soak.one_job(given.faults)
-            except (AssertionError, redis.RedisError) as error:
-                soak.tally["jobs lost"] += 1
-                sys.stderr.write(f"{error}\n")
-            for sentence in here.broken_invariants():
-                soak.tally["broken invariants"] += 1
-                here.note("broken", sentence)
-            soak.tally["bad checkpoints behind latest"] = len(here.violations)
-            told = here.story() if any(soak.tally[each] for each in BAD) else ""
+        server = RedisWithClock(Path(folder) / "soak" / "redis") if LIBRARY else None
+        with world(Path(folder) / "soak", server=server) as here:
+            soak, story = run(here, undisturbed, given)
+    console = Console()
+    console.print(tally_table(soak, given), invariants_table(soak.report), sep="\n")
+    sys.stdout.write(story)
+    return 1 if any(soak.tally[each] for each in BAD) else 0
+
+
+def run(here: World, undisturbed: Outcome, given: argparse.Namespace) -> tuple[Soak, str]:
+    """Returns the story of a soak in which something was wrong, else an empty one."""
+    here.supervised = True
+    here.start_worker()
+    here.start_worker()
+    api = Api(here)
+    soak, ends = Soak(here, undisturbed, given.seed, api.url), time.monotonic() + 60 * given.minutes
+    try:
+        while time.monotonic() < ends or soak.faults.total() < given.count:
+            soak.one_job(given.faults)
+    except (AssertionError, redis.RedisError) as error:
+        soak.wrong("jobs lost", error)
+    soak.end()
+    api.end()
+    return soak, here.story() if any(soak.tally[each] for each in BAD) else ""
+
+
+def tally_table(soak: Soak, given: argparse.Namespace) -> Table:
     table = Table("what", "how often", title=f"Soak, seed {given.seed}")
     for name in given.faults:
         table.add_row(name, str(soak.faults[name]))
-    for name in ["jobs accepted", "jobs succeeded", *BAD, "bad checkpoints behind latest"]:
+    for name in ["jobs accepted", "jobs succeeded", *BAD]:
         table.add_row(name, str(soak.tally[name]), style="red" if name in BAD and soak.tally[name] else "")
+    for name, count in sorted(soak.caller.answers.items()):
+        table.add_row(f"answers: {name}", str(count))
     table.add_row("slowest recovery", f"{max(soak.recoveries, default=0):.1f} s")
-    Console().print(table, told, sep="\n")
-    return 1 if any(soak.tally[each] for each in BAD) or soak.tally["bad checkpoints behind latest"] else 0
+    return table
+
+
+def invariants_table(report: Report) -> Table:
+    table = Table("invariant", "checks", "violations", title="Invariants")
+    for letter, sentence in INVARIANTS.items():
+        table.add_row(f"{letter}  {sentence}", str(report.checks[letter]), str(report.count(letter)))
+    return table
 
 
 if __name__ == "__main__":

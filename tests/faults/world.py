@@ -29,7 +29,10 @@ from models.storage.objects import ObjectShelf
 from models.storage.shelf import Unreachable
 from tests.conftest import RunningRedis
 from tests.endpoint import Endpoint, open_store
-from tests.faults.invariants import Serving, violations
+from tests.faults.invariants import Report, Serving, check_all
+from tests.faults.processes import is_alive as is_alive
+from tests.faults.processes import parent as parent
+from tests.faults.witness import ServedWatcher
 from tests.support.failures import HasJobs, explained
 from worker.jobs import ENDED, Job, JobStatus
 from worker.store import JobDesk, Order
@@ -99,6 +102,8 @@ class World(HasJobs):
         self.within: list[str] = []  # what starts a worker elsewhere than here
         self.api_url: str | None = None  # of an API over this store, if one was started
         self.supervised = False  # whether a worker that ends by itself is started again, as by `acgan up` or Compose
+        self.damaged: set[CheckpointId] = set()  # by a test, on purpose
+        self.served = ServedWatcher(lambda: self.api_url)
         self._over = threading.Event()
         self._watcher = threading.Thread(target=self._watch, daemon=True)
         self._watcher.start()
@@ -213,9 +218,13 @@ class World(HasJobs):
         return -1 if self.job(job_id).status in ENDED else 0
 
     def broken_invariants(self) -> list[str]:
-        """Check every job of this world, and what its API serves, if it has one."""
-        jobs = self.ask(lambda desk: desk.newest(100))
-        return violations(self.store, [job for job in jobs if isinstance(job, Job)], self.serving())
+        return self.check_invariants().violations
+
+    def check_invariants(self, job_id: str | None = None) -> Report:
+        """Check one job or every job of this world, and what its API serves and has served, if it has one."""
+        jobs = [self.job(job_id)] if job_id else self.ask(lambda desk: desk.newest(100))
+        known = [job for job in jobs if isinstance(job, Job)]
+        return check_all(self.store, known, self.serving(), self.served.series)
 
     def serving(self) -> Serving | None:
         if self.api_url is None:
@@ -226,6 +235,7 @@ class World(HasJobs):
     def close(self) -> None:
         self._over.set()
         self._watcher.join()
+        self.served.stop()
         for process in self.workers:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
@@ -260,26 +270,13 @@ class World(HasJobs):
             except Unreachable:  # loaders wait, too
                 continue
             except Exception as error:  # whatever it is, a loader would have met it
-                self.violations.append(f"latest names {latest}: {error!r}")
+                if latest not in self.damaged:
+                    self.violations.append(f"latest names {latest}: {error!r}")
                 continue
             if manifest.order < seen:
                 self.violations.append(f"latest went back from {seen} to {latest}")
             seen = max(seen, manifest.order)
             verified.add(latest)
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
-
-
-def parent(pid: int) -> int:
-    try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-    except OSError:
-        return 0
 
 
 @contextlib.contextmanager

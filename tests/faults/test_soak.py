@@ -1,0 +1,101 @@
+"""The soak's tables, its list of faults, and that it finds what is wrong."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.faults import disturbances
+from tests.faults.disturbances import FAULTS, Disturbances, NotPossible, replaced_by_folder
+from tests.faults.invariants import INVARIANTS, Report, Serving, check_all
+from tests.faults.set_clock import LIBRARY, RedisWithClock
+from tests.faults.soak import invariants_table
+from tests.faults.test_invariants import good, job, store
+from tests.faults.world import World, world
+from tests.models.test_checkpoints import NEW
+
+__all__ = ["good", "store"]  # fixtures
+
+
+def test_each_fault_exists_and_is_listed_once() -> None:
+    methods = [name for name, value in vars(Disturbances).items() if callable(value) and not name.startswith("_")]
+    helpers = {"training", "working", "replace", "flip", "pause_redis"}
+    assert sorted(FAULTS) == sorted(set(methods) - helpers)
+
+
+def test_checks_and_violations_are_counted_for_each_invariant(good: tuple[object, object]) -> None:
+    store, mine = good
+    report = check_all(store, [mine], Serving(f"{NEW}0-e002", None), [[f"{NEW}-e001", f"{NEW}0-e001"]])  # type: ignore[arg-type, list-item]
+    assert report.violations == []
+    assert all(report.checks[letter] > 0 for letter in INVARIANTS)
+    bad = Report()
+    bad.check("ac", "it is gone")
+    bad.check("d", None)
+    report.add(bad)
+    assert (report.count("a"), report.count("c"), report.count("d"), report.count("e")) == (1, 1, 0, 0)
+    assert invariants_table(report).row_count == len(INVARIANTS)
+
+
+def test_each_series_of_served_checkpoints_is_checked(good: tuple[object, object]) -> None:
+    store, _ = good
+    newer, older = f"{NEW}0-e002", f"{NEW}-e001"
+    assert check_all(store, [], Serving(newer, None), [[newer], [older, newer]]).violations == []  # type: ignore[arg-type]
+    assert check_all(store, [], Serving(newer, None), [[newer, older], [older]]).count("d") == 1  # type: ignore[arg-type]
+
+
+def test_a_record_that_names_a_damaged_checkpoint_is_found(good: tuple[object, object]) -> None:
+    store, _ = good
+    assert check_all(store, [job("missing-job")]).count("a") == 2  # type: ignore[arg-type]
+
+
+def test_one_bit_is_flipped(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(bytes(100))
+    with world(tmp_path / "world") as here:
+        Disturbances(here, seed=1).flip(path)
+        assert sum(byte.bit_count() for byte in path.read_bytes()) == 1
+        with pytest.raises(NotPossible):
+            Disturbances(here, seed=1).flip(tmp_path / "none")
+
+
+def test_a_hidden_file_comes_back(tmp_path: Path) -> None:
+    path = tmp_path / "fence"
+    path.write_text("7")
+    with replaced_by_folder(path):
+        assert path.is_dir()
+    assert path.read_text() == "7"
+
+
+@pytest.mark.skipif(LIBRARY is None, reason="libfaketime is not installed")
+def test_the_clock_of_redis_can_be_set_while_it_runs(tmp_path: Path) -> None:
+    server = RedisWithClock(tmp_path / "redis")
+    try:
+        with server.client() as client:
+            before = client.time()[0]
+            server.set_clock("+10y")
+            assert client.time()[0] - before > 9 * 365 * 86400
+            server.set_clock("+0")
+            assert client.time()[0] - before < 60
+    finally:
+        server.kill()
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("fault", ["flip_in_checkpoint", "add_undecodable_records", "stop_trainer_for_good"])
+def test_a_fault_of_the_soak_is_survived(tmp_path: Path, fault: str) -> None:
+    with world(tmp_path) as here:
+        survive(here, fault)
+
+
+def survive(here: World, fault: str) -> None:
+    here.start_worker()
+    job_id = here.accept()
+    here.until("a third epoch", lambda: len(here.job(job_id).epochs) >= 3)
+    getattr(Disturbances(here, seed=3), fault)(job_id)
+    ended = here.until_ended(job_id)
+    assert (fault == "flip_in_checkpoint") == (ended.trouble is not None)
+    assert here.broken_invariants() == []
+
+
+def test_undecodable_bytes_are_not_utf8() -> None:
+    with pytest.raises(UnicodeDecodeError):
+        disturbances.NOT_UTF8.decode()
