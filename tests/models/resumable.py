@@ -1,11 +1,7 @@
-"""A run that saves its state every second iteration and may be killed at any moment, in a process of its own.
-
-The processes are forked from a server that has loaded PyTorch and computed nothing, because to load it takes a second.
-"""
+"""A run that saves its state every second iteration and may be killed at any moment, in a process of its own."""
 
 import hashlib
 import json
-import multiprocessing
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -16,6 +12,7 @@ from models.checkpoints import CheckpointStore
 from models.config import TrainingConfig
 from models.data import load_dataset
 from models.trainer import Trainer
+from tests.support.forks import FORKS
 
 JOB = "20260131-120000-000001"
 
@@ -54,17 +51,13 @@ def digest(trainer: Trainer, history: Path) -> str:
     return sha256.hexdigest()
 
 
-SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload([__name__])
-
-
 class Run:
     """A process that trains. At the end of the `with` block it has ended or is killed."""
 
     def __init__(self, folder: Path, config: TrainingConfig, data_dir: Path | None) -> None:
         folder.mkdir(exist_ok=True)
-        self._lines, lines = SERVER.Pipe(duplex=False)
-        self.process = SERVER.Process(target=train, args=(folder, config, data_dir, lines))
+        self._lines, lines = FORKS.Pipe(duplex=False)
+        self.process = FORKS.Process(target=train, args=(folder, config, data_dir, lines))
         self.process.start()
         lines.close()
 
