@@ -15,15 +15,21 @@ help:
 up: .venv/.local
 	$(BIN)/acgan up
 
-# Each of PROCESSES test processes runs whole files with one thread: with small batches, more threads cost processor
-# time and save none. PYTEST_FLAGS adds options to pytest: `.ci/run` passes --allowed-skips. One in LONG of the tests
-# marked `long` runs, different ones each day; `make test LONG=1` runs all of them.
+# Each of PROCESSES test processes runs whole files, the slowest files first. PYTEST_FLAGS adds options to pytest:
+# `.ci/run` passes --allowed-skips. Of the tests marked `long` one in LONG runs, others each day; `make test LONG=1` runs
+# all of them.
+#
+# What saves processor time: one thread each, because with small batches more threads save no time; Python stores the
+# modules that it has compiled, because tests start many processes; glibc keeps the memory of freed tensors, because to
+# get the same pages back from the kernel costs as much as to copy the tensors.
 PROCESSES ?= 2
 PYTEST_FLAGS ?=
 LONG ?= 6
-ONE_THREAD := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive
+ONE_THREAD := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive PYTHONDONTWRITEBYTECODE=
+KEEP_MEMORY := MALLOC_ARENA_MAX=2 MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=268435456
+IN_PARALLEL := -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 test: .venv/.dev
-	$(ONE_THREAD) $(BIN)/pytest -n $(PROCESSES) --dist loadfile --long-sample $(LONG) $(PYTEST_FLAGS)
+	$(ONE_THREAD) $(KEEP_MEMORY) $(BIN)/pytest $(IN_PARALLEL) --long-sample $(LONG) $(PYTEST_FLAGS)
 
 # Tests of the page in a real Chromium, which must be on PATH.
 test-browser: .venv/.dev
@@ -34,11 +40,11 @@ test-browser: .venv/.dev
 FAULTS ?= faults or long
 test-faults: LONG := $(if $(filter command line,$(origin LONG)),$(LONG),1)
 test-faults: .venv/.dev
-	$(ONE_THREAD) $(BIN)/pytest -m '($(FAULTS)) and not bucket' --long-sample $(LONG) $(PYTEST_FLAGS)
+	$(ONE_THREAD) $(BIN)/pytest $(IN_PARALLEL) -m '($(FAULTS)) and not bucket' --long-sample $(LONG) $(PYTEST_FLAGS)
 
 # All fault tests with checkpoints in a bucket; `make test` runs some of them.
 test-bucket: .venv/.dev
-	OMP_WAIT_POLICY=passive $(BIN)/pytest -n $(PROCESSES) --dist loadfile -m 'not faults' -k bucket tests/faults
+	OMP_WAIT_POLICY=passive $(BIN)/pytest $(IN_PARALLEL) -m 'not faults' -k bucket tests/faults
 
 # Builds and kills the containers of docker-compose.scale.yml. Needs Docker, docker-compose and root.
 test-containers: .venv/.dev

@@ -18,10 +18,10 @@ from models.acceleration import multiplies_bf16
 from models.config import DatasetName, TrainingConfig
 from models.data import Dataset, load_dataset
 from tests.endpoint import Endpoint
-from tests.support import failures, long_tests, skips
+from tests.support import failures, long_tests, skips, slow_files
 from worker.store import JobDesk
 
-PLUGINS = (failures, long_tests, skips)
+PLUGINS = (failures, long_tests, skips, slow_files)
 DATA_DIR = os.environ.get("ACGAN_DATA_DIR")
 NOWHERE = "http://127.0.0.1:9/"  # a mirror that refuses at once: tests ask nothing of the network
 

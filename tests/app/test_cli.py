@@ -17,12 +17,12 @@ from app.cli.remote import COMMANDS as REMOTE
 from app.cli.service import COMMANDS as SERVICE
 from models.config import DatasetName
 from models.weights import discriminator_from_bytes, generator_from_bytes
+from tests.support.forks import run_acgan
 
 COMMANDS = SERVICE | LOCAL | EXCHANGE | REMOTE
 
 
-def acgan(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "app.cli", *words], capture_output=True, text=True, check=False)
+acgan = run_acgan
 
 
 def why_nothing_starts(capsys: pytest.CaptureFixture[str]) -> str:
@@ -136,6 +136,14 @@ def test_a_device_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch, tmp
     told = acgan("train", "--dataset", "printed", "--out", str(tmp_path))
     assert told.returncode == 2
     assert "ACGAN_DEVICE=cuda:63" in told.stderr
+
+
+def test_a_command_without_the_server_that_forks_does_the_same() -> None:
+    command = [sys.executable, "-m", "app.cli", "digits", "10", "-o", "x.png"]
+    plain = subprocess.run(command, capture_output=True, text=True, check=False)
+    forked = acgan("digits", "10", "-o", "x.png")
+    assert (plain.returncode, plain.stdout, plain.stderr) == (forked.returncode, forked.stdout, forked.stderr)
+    assert plain.returncode == 2
 
 
 def test_the_version_is_told() -> None:

@@ -44,6 +44,7 @@ def straight(shared_folder: Path, dataset_name: DatasetName) -> Path:
     return shared_folder
 
 
+@pytest.mark.long
 def test_a_run_that_is_stopped_goes_on_where_it_was(tmp_path: Path, dataset_name: DatasetName, straight: Path) -> None:
     stopped = tmp_path / "stopped"
     command = [sys.executable, "-m", "app.cli", *words_of(stopped, dataset_name)]

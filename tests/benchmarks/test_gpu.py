@@ -74,6 +74,7 @@ def test_the_limits_of_all_parts_fit_into_nine_minutes() -> None:
 
 
 @pytest.mark.timeout(600)  # a minute of one idle processor
+@pytest.mark.long
 def test_every_part_succeeds_and_leaves_its_results(tmp_path: Path) -> None:
     out = tmp_path / "results"
     output, _ = (process := start(out, "--stretch", "4")).communicate(timeout=580)

@@ -17,6 +17,7 @@ from worker.jobs import Job, JobStatus
 TINY = ["--records", "6", "--waiting", "30", "--workers", "3", "--seconds", "0.3", "--answers", "2"]
 
 
+@pytest.mark.long
 def test_every_table_is_filled_in(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = {process.pid for process in tree(os.getpid())}
     scale.main([*TINY, "--folder", str(tmp_path)])

@@ -108,6 +108,7 @@ def test_runs_wait_for_each_other_in_order(service: Service, recipe: dict[str, A
     assert all(before["ended_at"] <= after["started_at"] for before, after in pairwise(ended))
 
 
+@pytest.mark.long
 def test_a_running_job_is_cancelled_within_seconds_and_resumed_from_there(
     service: Service, recipe: dict[str, Any]
 ) -> None:
@@ -172,6 +173,7 @@ def test_a_data_set_that_cannot_be_had_fails_the_job_with_the_way_out(tmp_path: 
         assert service.client.get("/digits/7").status_code == 503
 
 
+@pytest.mark.long
 def test_ctrl_c_ends_everything_and_the_next_start_goes_on(tmp_path: Path, recipe: dict[str, Any]) -> None:
     with running(tmp_path / "home", **DATA) as service:
         done = service.until_ended(service.train(**{**recipe, "epochs": 1, "train_examples": 20}))

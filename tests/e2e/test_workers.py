@@ -19,6 +19,7 @@ WITHOUT_IT = {
 }
 
 
+@pytest.mark.long
 def test_two_workers_run_two_jobs_at_a_time_and_leave_what_wants_a_gpu(tmp_path: Path) -> None:
     with running(tmp_path / "home", ACGAN_WORKERS="2", ACGAN_DEVICE="cpu") as service:
         wants_gpu = service.train(**RECIPE, runs_on="gpu")

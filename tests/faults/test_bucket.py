@@ -31,7 +31,7 @@ def away(endpoint: Endpoint, how: str) -> AbstractContextManager[object]:
 OTHERS = [pytest.param(how, marks=pytest.mark.bucket) for how in ("hang", "gone")]
 
 
-@pytest.mark.parametrize("how", ["refuse", *OTHERS])
+@pytest.mark.parametrize("how", [pytest.param("refuse", marks=pytest.mark.long), *OTHERS])
 def test_a_bucket_that_is_away_delays_a_run_and_harms_nothing(
     here: World, endpoint: Endpoint, undisturbed: Outcome, how: str
 ) -> None:

@@ -21,6 +21,7 @@ from worker.jobs import JobStatus
 from worker.store import JobNotFound
 
 
+@pytest.mark.long
 def test_without_a_reconciler_a_lost_job_stays_lost(tmp_path: Path) -> None:
     with world(tmp_path, environment={"ACGAN_RECONCILE_SECONDS": "3600"}) as here:
         here.start_worker()
@@ -32,6 +33,7 @@ def test_without_a_reconciler_a_lost_job_stays_lost(tmp_path: Path) -> None:
         assert here.job(job_id).status == JobStatus.QUEUED
 
 
+@pytest.mark.long
 def test_without_a_lease_that_runs_out_a_killed_run_stays_lost(tmp_path: Path) -> None:
     with world(tmp_path, environment={"ACGAN_LEASE_SECONDS": "3600"}) as here:
         here.start_worker()
@@ -56,6 +58,7 @@ def test_without_a_token_anyone_publishes(tmp_path: Path) -> None:
     assert open_to_all.latest() == CheckpointId(JOB, 1)
 
 
+@pytest.mark.long
 def test_another_run_comes_to_something_else(tmp_path: Path, undisturbed: Outcome) -> None:
     with world(tmp_path) as here:
         here.start_worker()
@@ -98,6 +101,7 @@ def test_without_its_sum_a_changed_weight_is_taken_for_good(tmp_path: Path) -> N
         store.read(found, GENERATOR)
 
 
+@pytest.mark.long
 def test_without_bound_key_and_graceful_end_a_burst_doubles_and_cut_answers_happen(tmp_path: Path) -> None:
     with world(tmp_path, environment={"ACGAN_QUEUE_LIMIT": "100000"}) as here:
         publish(here.store, OLD, 1, seed=1)

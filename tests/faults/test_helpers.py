@@ -110,7 +110,7 @@ def test_an_idle_worker_helps_until_a_job_waits(here: World, alone: Files) -> No
     assert here.until_ended(run).status == JobStatus.SUCCEEDED
 
 
-@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("sign", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
 def test_a_helper_is_lost_or_asked_to_end(here: World, alone: Files, sign: signal.Signals) -> None:
     """Its job is nobody's: nothing is queued again, and whoever owns the data set draws what is missing."""
     job_id, _owner, helper = both_draw(here)

@@ -16,8 +16,11 @@ from tests.faults.world import PACE, RECOVERY_SECONDS, Outcome, World, assert_le
 from worker.jobs import ENDED, JobStatus
 from worker.store import NotNow
 
+OTHER_SIGNALS = (signal.SIGINT, signal.SIGHUP)
+
 
 @BOTH
+@pytest.mark.long
 def test_the_training_process_is_killed(here: World, undisturbed: Outcome, seed: int) -> None:
     job_id = here.accept(epochs=6)
     assert here.disturb(job_id, 5, seed, here.kill) >= 3
@@ -25,7 +28,7 @@ def test_the_training_process_is_killed(here: World, undisturbed: Outcome, seed:
     check(here, [job_id], undisturbed)
 
 
-@pytest.mark.parametrize("group", [False, True])
+@pytest.mark.parametrize("group", [pytest.param(False, marks=pytest.mark.long), True])
 def test_the_whole_worker_is_killed(here: World, undisturbed: Outcome, group: bool) -> None:
     """Its training process ends with it, or when the lease does; another worker goes on."""
     job_id = here.accept(epochs=3)
@@ -108,6 +111,7 @@ def is_alive_or_stopped(pid: int) -> bool:
     return is_alive(pid) and parent(pid) != 0
 
 
+@pytest.mark.long
 def test_the_only_training_process_is_stopped_for_good(here: World, undisturbed: Outcome) -> None:
     """Its parent ends it when its lease was taken away; meanwhile the record says that it does not answer."""
     job_id = here.accept(epochs=3)
@@ -121,6 +125,7 @@ def test_the_only_training_process_is_stopped_for_good(here: World, undisturbed:
     check(here, [job_id], undisturbed)
 
 
+@pytest.mark.long
 def test_an_idle_training_process_that_is_stopped_is_replaced(here: World, undisturbed: Outcome) -> None:
     first = here.accept(epochs=1)
     idle = here.until_running(first)
@@ -132,7 +137,7 @@ def test_an_idle_training_process_that_is_stopped_is_replaced(here: World, undis
     check(here, [first, second], undisturbed)
 
 
-@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("sign", [signal.SIGTERM, *(pytest.param(s, marks=pytest.mark.long) for s in OTHER_SIGNALS)])
 def test_a_signal_to_the_whole_group_hands_the_job_back(
     here: World, undisturbed: Outcome, sign: signal.Signals
 ) -> None:
@@ -153,6 +158,7 @@ def test_a_signal_to_the_whole_group_hands_the_job_back(
     check(here, [job_id], undisturbed)
 
 
+@pytest.mark.long
 def test_an_interrupted_run_is_next_before_the_lease_of_its_dead_process_runs_out(
     patient: World, undisturbed: Outcome
 ) -> None:
@@ -210,6 +216,7 @@ def test_a_job_that_kills_every_worker_is_given_up_and_the_next_is_run(here: Wor
     check(here, [poison, healthy], undisturbed)
 
 
+@pytest.mark.long
 def test_a_running_job_is_cancelled_and_resumed(here: World, undisturbed: Outcome, seed: int) -> None:
     job_id = here.accept()
     moments, cancelled = random.Random(seed), 0
@@ -232,6 +239,7 @@ def test_a_running_job_is_cancelled_and_resumed(here: World, undisturbed: Outcom
     check(here, [job_id], undisturbed)
 
 
+@pytest.mark.long
 def test_jobs_cancelled_just_as_they_end_end_once(here: World, seed: int) -> None:
     """Whichever comes first; and the process that trained is free for the next, or gone."""
     moments = random.Random(seed)

@@ -16,6 +16,7 @@ from worker.settings import WorkerSettings
 
 
 @BOTH
+@pytest.mark.long
 def test_redis_is_killed_while_a_job_runs(here: World, undisturbed: Outcome, seed: int) -> None:
     """Training goes on as long as the lease allows; afterwards somebody goes on where it stopped."""
     job_id, moments = here.accept(), random.Random(seed)
@@ -83,6 +84,7 @@ def test_every_connection_is_cut_again_and_again(here: World, undisturbed: Outco
     check(here, [*jobs, later], undisturbed)
 
 
+@pytest.mark.long
 def test_redis_comes_back_older_than_it_was(here: World, undisturbed: Outcome) -> None:
     """Its append-only file loses its tail: what it forgot was done already, under tokens that are on disk."""
     first = here.accept(epochs=2)

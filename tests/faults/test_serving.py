@@ -33,6 +33,7 @@ def here(tmp_path: Path, place: Endpoint | None) -> Iterator[World]:
 
 
 @pytest.mark.timeout(60 + 10 * PUBLICATIONS)
+@pytest.mark.long
 def test_whatever_is_published_meanwhile_each_answer_is_by_one_generator(here: World, api: Api) -> None:
     """Twenty requests a second: each is answered, and drawn again by the checkpoint that it names it is the same."""
     answers: list[httpx2.Response] = []

@@ -1,8 +1,7 @@
 """A resumed run is the run: the same weights, moments and losses, to the bit, wherever it stopped."""
 
 import random
-import subprocess
-import sys
+import signal
 import tempfile
 import time
 from collections.abc import Iterator
@@ -19,10 +18,11 @@ from models.history import EpochLosses
 from models.resume import InvalidState
 from models.trainer import Trainer
 from tests.conftest import BF16, DATA_DIR, NEEDS_BF16, small
-from tests.models.resumable import JOB
+from tests.models.resumable import JOB, Run
 
 CPU = torch.device("cpu")
 MEMORY = Path("/dev/shm")  # noqa: S108
+POSITIONS = [f"{epoch} {iteration}" for epoch in (1, 2) for iteration in (2, 4, 6)]  # where states are saved
 
 
 class Stopped(Exception):
@@ -131,33 +131,25 @@ def in_memory(tmp_path: Path) -> Iterator[Path]:
 def test_a_run_killed_outright_a_few_times_is_the_undisturbed_run(
     dataset_name: DatasetName, in_memory: Path, precision: str
 ) -> None:
+    """Each kill hits a process that has saved a state, at most 0.3 s later, and at least an epoch before the end."""
     config = small(dataset_name, epochs=3, train_examples=36, precision=precision)
+    with start_run(config, in_memory / "straight") as run:
+        expected = run.lines()[-1]
     seed = random.randrange(10**6)
-    expected, _ = run_process(config, in_memory / "straight", [])
-    kills = [0.2 * random.Random(seed + i).random() for i in range(4)]  # seconds: two iterations and a save at most
-    came_to, resumed = run_process(config, in_memory / "killed", kills)
-    assert came_to == expected, f"kill moments of seed {seed}"
-    assert resumed == 4
+    moments, folder = random.Random(seed), in_memory / "killed"
+    for number, position in enumerate(sorted(moments.sample(POSITIONS, 4))):
+        with start_run(config, folder) as run:
+            lines = run.lines_until(f"kept {position}")
+            assert lines[0].startswith("resumed" if number else "kept")
+            time.sleep(moments.uniform(0, 0.3))  # two iterations and a saved state
+            run.process.kill()
+            assert "done" not in " ".join(run.lines()), f"the run ended before kill {number} of seed {seed}"
+        assert run.process.exitcode == -signal.SIGKILL
+    with start_run(config, folder) as run:
+        resumed, *_, done = run.lines()
+    assert resumed.startswith("resumed")
+    assert done == expected, f"kill moments of seed {seed}"
 
 
-def run_process(config: TrainingConfig, folder: Path, kills: list[float], every: int = 2) -> tuple[str, int]:
-    """Run to the end in processes of which each but the last is killed, some seconds after it first kept its state.
-
-    Returns the hash of what it came to, and how many processes went on from a state.
-    """
-    folder.mkdir(exist_ok=True)
-    data = [str(Path(DATA_DIR).resolve())] if config.dataset == "mnist" and DATA_DIR else []
-    command = [sys.executable, "-m", "tests.models.resumable", str(folder), config.model_dump_json(), str(every), *data]
-    resumed = 0
-    while True:
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-            assert process.stdout is not None
-            for line in process.stdout:
-                word, *rest = line.split()
-                resumed += word == "resumed"
-                if word == "done":
-                    return rest[0], resumed
-                if word == "kept" and kills:
-                    time.sleep(kills.pop())
-                    process.kill()
-                    break
+def start_run(config: TrainingConfig, folder: Path) -> Run:
+    return Run(folder, config, Path(DATA_DIR).resolve() if config.dataset == "mnist" and DATA_DIR else None)

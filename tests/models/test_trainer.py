@@ -167,6 +167,7 @@ def test_the_pace_counts_iterations_and_the_ends_of_epochs(monkeypatch: pytest.M
     assert pace.progress().eta_seconds == pytest.approx(5 + 10 * 0.8 + 5)
 
 
+@pytest.mark.long
 def test_the_rate_falls_over_the_second_half_of_a_sharp_run(dataset_name: DatasetName, dataset: Dataset) -> None:
     def rates(recipe: RecipeName) -> list[float]:
         trainer = Trainer(small(dataset_name, epochs=4, recipe=recipe), dataset, CPU)

@@ -33,6 +33,7 @@ from worker.jobs import ENDED, EpochRecord, JobStatus
 from worker.keys import DELAYED, LEASES, QUEUE, index_key, job_key
 from worker.store import Order
 
+SCHEDULES = int(os.environ.get("SCHEDULES", "200"))
 JOB_IDS = ["20260101-000000-000001", "20260101-000000-000002"]
 WORKERS = st.sampled_from(["one", "two", "three"])
 JOB = st.sampled_from(JOB_IDS)
@@ -213,12 +214,13 @@ def raw(bench: JobBench) -> "redis.ConnectionPool":
 
 
 @pytest.mark.timeout(7200)
-def test_no_schedule_breaks_what_holds(redis_url: str) -> None:
+@pytest.mark.parametrize("count", [SCHEDULES // 4, pytest.param(SCHEDULES, marks=pytest.mark.long)])
+def test_no_schedule_breaks_what_holds(redis_url: str, count: int) -> None:
     Schedule.bench = JobBench.connect(redis_url)
     run_state_machine_as_test(
         Schedule,
         settings=settings(
-            max_examples=int(os.environ.get("SCHEDULES", "200")),
+            max_examples=count,
             stateful_step_count=30,
             deadline=None,
             suppress_health_check=list(HealthCheck),

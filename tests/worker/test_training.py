@@ -264,6 +264,7 @@ def test_digits_are_judged_and_what_cannot_draw_is_not_served(settings: WorkerSe
 
 
 @pytest.mark.parametrize(("adam_lr", "generator_lr", "why"), [(1e-3, 0.0, "has won"), (0.2, 0.2, "have exploded")])
+@pytest.mark.long
 def test_a_run_that_comes_to_nothing_ends_and_says_so(
     settings: WorkerSettings,
     dataset_name: DatasetName,
