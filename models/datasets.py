@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from models.config import IMAGE_SIZE, NUM_CLASSES, WHOLE
 from models.files import sync_folder, write_durably
-from models.safe_reading import FileMissing, FileTooLarge, read_bounded
+from models.safe_reading import FileMissing, FileTooLarge, parse_record, read_bounded
 
 if TYPE_CHECKING:  # takes a while to load, and whoever orders needs none
     import numpy as np
@@ -152,10 +152,11 @@ FILES = [name for split in DatasetOrder().splits for name in (split.images, spli
 
 
 def read_manifest(folder: Path) -> DatasetManifest | None:
-    """Read the manifest of a data set; None where it has not been made yet."""
+    """Read the manifest of a data set; None if it has not been made yet. Raises FileFault."""
     try:
-        return DatasetManifest.model_validate_json(read_bounded(folder / MANIFEST, MANIFEST_LIMIT))
-    except FileNotFoundError:
+        data = read_bounded(folder / MANIFEST, MANIFEST_LIMIT)
+        return parse_record(DatasetManifest, data, MANIFEST_LIMIT, str(folder / MANIFEST))
+    except FileMissing:
         return None
 
 

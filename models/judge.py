@@ -4,7 +4,6 @@ One reports, the other chooses: a figure that a choice was made by is no longer 
 on a data set's training split; those of MNIST, and the one that chooses among printed digits, come with the package.
 """
 
-import json
 import logging
 from dataclasses import dataclass
 from importlib import resources
@@ -22,6 +21,7 @@ from models.data import Dataset
 from models.figures import Moments, mean_distance, split_by_class
 from models.files import write_durably
 from models.safe_reading import FileFault, FileMissing, read_bounded
+from models.safetensors_header import read_header
 
 logger = logging.getLogger(__name__)
 
@@ -117,8 +117,9 @@ def to_bytes(judge: Judge) -> bytes:
 
 
 def from_bytes(data: bytes, role: Role) -> Judge:
+    """Raises FileInvalid, SafetensorError, KeyError, ValueError or RuntimeError if the bytes are not a judge."""
+    about = read_header(data, "the judge").metadata
     tensors = load(data)
-    about = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
     student = Classifier(role)
     prefix = "classifier."
     student.load_state_dict({name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)})

@@ -22,7 +22,7 @@ class Choice(BaseModel):
 
 
 def read_choice(store: CheckpointStore) -> Choice | None:
-    """Return what was chosen, None if nothing ever was. Raises BadRecord, Unreadable and Unreachable."""
+    """Return what was chosen, None if nothing ever was. Raises FileInvalid, Unreadable and Unreachable."""
     try:
         return read_record(store.shelf, CHOICE, Choice)
     except FileNotFoundError:

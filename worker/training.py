@@ -34,7 +34,7 @@ from worker import interruption, metrics
 from worker.bench import Claim, JobBench, JobLost
 from worker.dataset import make_dataset
 from worker.helping import Helper
-from worker.job_lists import accepted_after, unfinished
+from worker.job_lists import accepted_after, not_ended
 from worker.jobs import Job, JobStatus, RunsOn, kind_of, taken_by
 from worker.keeper import Keeper, record_of
 from worker.lease import Cancelled, Lease
@@ -269,7 +269,7 @@ def clear_leftovers(store: CheckpointStore, job: str) -> None:
 
 def keep_within_budget(bench: JobBench, store: CheckpointStore, limit: int) -> None:
     try:
-        for deleted in thin_out(store, limit, unfinished(bench.redis)):
+        for deleted in thin_out(store, limit, not_ended(bench.redis)):
             logger.info("deleted %s: beyond ACGAN_STORE_LIMIT", deleted)
     except (OSError, redis.RedisError) as error:  # housekeeping is not worth a run
         logger.warning("checkpoints beyond ACGAN_STORE_LIMIT stay: %s", error)

@@ -23,11 +23,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import obstore
 from pydantic import ValidationError
 
+from models.safe_reading import FileTooLarge
 from models.storage.asking import Changed, asking, connect
 from models.storage.cache import Cache
 from models.storage.ledger import LEDGERS, Known, Ledger, Seen, stored_file
 from models.storage.reading import RECORD_BYTES, Unreadable
-from models.storage.shelf import MANIFEST, Fence, Folder, Result, StoredFile, TooLarge, Unreachable
+from models.storage.shelf import MANIFEST, Fence, Folder, Result, StoredFile, Unreachable
 
 if TYPE_CHECKING:
     from obstore import PutMode, UpdateVersion
@@ -92,7 +93,7 @@ class ObjectShelf:
             found = obstore.get(self.objects, key)
         size = found.meta["size"]
         if limit is not None and size > limit:
-            raise TooLarge(errno.EFBIG, f"has {size} bytes and may have {limit}", name)
+            raise FileTooLarge(f"{name} has {size:,} bytes and may have {limit:,}")
         with asking(f"{name} cannot be read"):
             data = bytes(found.bytes())
         if start == 0 and _is_in_folder(name):

@@ -1,7 +1,7 @@
 """Redis and a store as the release before left them: this version shows, runs, resumes and follows every job.
 
-The fixture is the text of real records (tests/fixtures/record_release.py says how it was made). It has no weights and no
-pictures: the test puts a generator in their place, of which that release drew a digit.
+The fixture is the text of real records (tests/fixtures/record_release.py says how it was made). It has no weights and
+no pictures: the test puts a generator in their place, of which that release drew a digit.
 """
 
 import base64
