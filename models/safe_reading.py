@@ -198,8 +198,8 @@ def parse_record(model: type[Record], data: bytes, limit: int, name: str) -> Rec
         reason = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, reason["loc"])) or "it"
         raise FileNotUnderstood(
-            f"{printable(name)} is not understood; another version may have written it: {printable(place)[:80]}: "
-            f"{printable(reason['msg'])[:200]}"
+            f"{printable(name)} is not understood: {printable(place)[:80]}: {printable(reason['msg'])[:200]}. "
+            "Perhaps another version wrote it"
         ) from error
 
 

@@ -48,7 +48,7 @@ class FolderShelf:
             with open_regular(self.root / name) as descriptor:
                 size = os.fstat(descriptor).st_size
                 if limit is not None and size > limit:
-                    raise FileTooLarge(f"{name} has {size:,} bytes and may have {limit:,}")
+                    raise FileTooLarge(f"{name} has {size:,} bytes, more than the {limit:,} that it may have")
                 self._existed = True
                 return pread(descriptor, start, size - start if length is None else min(length, size - start))
         except (FileNotFoundError, NotADirectoryError) as error:

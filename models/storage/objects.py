@@ -93,7 +93,7 @@ class ObjectShelf:
             found = obstore.get(self.objects, key)
         size = found.meta["size"]
         if limit is not None and size > limit:
-            raise FileTooLarge(f"{name} has {size:,} bytes and may have {limit:,}")
+            raise FileTooLarge(f"{name} has {size:,} bytes, more than the {limit:,} that it may have")
         with asking(f"{name} cannot be read"):
             data = bytes(found.bytes())
         if start == 0 and _is_in_folder(name):
