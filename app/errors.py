@@ -30,7 +30,7 @@ from app.wire.ranges import NoSuchRange
 from app.wording import but_is, reason, shown
 from models.checkpoints import CheckpointDamaged, CheckpointNotFound, CheckpointNotUnderstood, NotServable, StateDeleted
 from models.retention import StoreFull
-from models.storage.reading import BadRecord
+from models.safe_reading import FileInvalid
 from models.weights import InvalidWeights
 from worker.store import JobNotFound, KeyReused, NotNow, QueueFull, Unsuitable
 
@@ -47,7 +47,7 @@ STATUS: dict[type[Exception], int] = {
     InUse: 409,
     StateDeleted: 409,
     StoreFull: 409,
-    BadRecord: 503,
+    FileInvalid: 503,
     NotVerified: 409,
     NoSuchRange: 416,
     KeyReused: 422,

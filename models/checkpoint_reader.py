@@ -16,18 +16,16 @@ from models.manifest import (
     Manifest,
 )
 from models.pointer import POINTER, Latest, interpret, newest
+from models.safe_reading import FileInvalid, FileNotUnderstood
 from models.storage.folder import FolderShelf
 from models.storage.reading import (
     RECORD_BYTES,
-    BadRecord,
-    Damaged,
-    NotUnderstood,
     Unreadable,
     parse,
     read_bytes,
     reason,
 )
-from models.storage.shelf import MANIFEST, Folder, Shelf, TooLarge
+from models.storage.shelf import MANIFEST, Folder, Shelf
 
 
 class Unusable(NamedTuple):
@@ -69,7 +67,7 @@ class CheckpointReader:
             return self._interpret(read_bytes(self.shelf, POINTER))
         except FileNotFoundError:
             return self._interpret(None)
-        except Damaged:
+        except FileInvalid:
             return self._interpret(b"")
         except Unreadable as error:
             return newest(self.manifests())._replace(trouble=str(error))
@@ -111,7 +109,7 @@ class CheckpointReader:
             data = read_bytes(self.shelf, f"{checkpoint.folder}/{MANIFEST}")
         except FileNotFoundError:
             raise CheckpointNotFound(f"there is no checkpoint {checkpoint}: see GET /checkpoints") from None
-        except Damaged as error:
+        except FileInvalid as error:
             raise CheckpointDamaged(f"the manifest of {checkpoint} cannot be read: {error}") from error
         return check_manifest(data, checkpoint)
 
@@ -135,7 +133,7 @@ class CheckpointReader:
             if not self.stands(manifest.checkpoint):
                 raise CheckpointNotFound(f"{manifest.id} was deleted while it was read: see GET /checkpoints") from None
             raise CheckpointDamaged(f"{name} of {manifest.id} is missing") from None
-        except (Damaged, TooLarge) as error:
+        except FileInvalid as error:
             raise CheckpointDamaged(f"{name} of {manifest.id} is damaged: its size differs") from error
         if FileRecord.of(data) != record:
             raise CheckpointDamaged(f"{name} of {manifest.id} is damaged: its checksum differs")
@@ -152,9 +150,9 @@ def check_manifest(data: bytes | OSError, checkpoint: CheckpointId) -> Manifest:
         raise CheckpointDamaged(f"the manifest of {checkpoint} cannot be read: {reason(data)}")
     try:
         manifest = parse(data, Manifest, f"the manifest of {checkpoint}")
-    except NotUnderstood as error:
+    except FileNotUnderstood as error:
         raise CheckpointNotUnderstood(str(error)) from error
-    except BadRecord as error:
+    except FileInvalid as error:
         raise CheckpointDamaged(f"the manifest of {checkpoint} cannot be read: {error}") from error
     if manifest.checkpoint != checkpoint:
         raise CheckpointDamaged(f"the manifest of {checkpoint} belongs to {manifest.checkpoint}")

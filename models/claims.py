@@ -8,7 +8,8 @@ from models.checkpoint_reader import CheckpointReader
 from models.job_entry import ENTRY, IDENTITY, Identity, JobEntry, fingerprint
 from models.manifest import JobConflict, Superseded
 from models.pointer import POINTER, Latest, Pointer
-from models.storage.reading import TOKEN_BYTES, BadRecord, Damaged, parse_token, read_bytes, read_record, seal
+from models.safe_reading import FileInvalid, FileTooLarge
+from models.storage.reading import HIGHEST_TOKEN, TOKEN_BYTES, parse_token, read_bytes, read_record, seal
 from models.storage.shelf import Fence, FenceDamaged, Shelf, StoreReplaced
 
 FENCE = "fence"
@@ -77,7 +78,7 @@ class JobClaims(CheckpointReader):
             return read_bytes(self.shelf, name, TOKEN_BYTES)
         except FileNotFoundError:
             return None
-        except Damaged:
+        except FileTooLarge:
             return b""
 
     def _deleted_of(self, data: bytes | None) -> int:
@@ -144,7 +145,7 @@ class JobClaims(CheckpointReader):
                 tokens.append(self.shelf.fence(job).token)
             except FenceDamaged:
                 continue
-        return max(tokens, default=0)
+        return max((token for token in tokens if token <= HIGHEST_TOKEN), default=0)
 
     def check_identity(self, create: bool = False) -> None:
         """Raises StoreReplaced if this is not the store that this object saw before, and OSError."""
@@ -152,7 +153,7 @@ class JobClaims(CheckpointReader):
             found = read_record(self.shelf, IDENTITY, Identity).id
         except FileNotFoundError:
             found = None
-        except BadRecord:
+        except FileInvalid:
             return
         if found is None and self._identity is None and create:
             self.shelf.change(IDENTITY, lambda old: seal(Identity()) if old is None else None)
@@ -207,7 +208,7 @@ class JobClaims(CheckpointReader):
             return self._entries.get(job) or read_record(self.shelf, f"{job}/{ENTRY}", JobEntry)
         except FileNotFoundError:
             return None
-        except BadRecord:
+        except FileInvalid:
             self.shelf.delete(f"{job}/{ENTRY}")
             return None
 

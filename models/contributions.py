@@ -10,7 +10,8 @@ from pathlib import Path
 from models.checkpoints import CheckpointStore
 from models.datasets import Part, part_path, unpack_part
 from models.files import write_durably
-from models.storage.reading import RECORD_BYTES, Damaged, read_bytes
+from models.safe_reading import FileTooLarge
+from models.storage.reading import RECORD_BYTES, read_bytes
 from models.storage.shelf import FenceDamaged
 
 PREFIX = "part-"
@@ -42,7 +43,7 @@ class Contributions:
         """Copy a part into the workshop. Returns whether it was stored and intact."""
         try:
             data = read_bytes(self.shelf, self._name(part.name), part.digits * BYTES_A_DIGIT + RECORD_BYTES)
-        except (FileNotFoundError, Damaged):
+        except (FileNotFoundError, FileTooLarge):
             return False
         if unpack_part(data, part) is None:
             return False

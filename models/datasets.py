@@ -26,7 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from models.config import IMAGE_SIZE, NUM_CLASSES, WHOLE
 from models.files import sync_folder, write_durably
-from models.safe_reading import FileMissing, FileTooLarge, printable, read_bounded
+from models.safe_reading import FileMissing, FileTooLarge, parse_record, printable, read_bounded
 
 if TYPE_CHECKING:  # numpy is slow to import, and code that only orders a data set does not need it
     import numpy as np
@@ -183,10 +183,11 @@ def file_limit(split: Split, name: str) -> int:
 
 
 def read_manifest(folder: Path) -> DatasetManifest | None:
-    """Read the manifest of a data set; None if the data set is not finished."""
+    """Read the manifest of a data set; None if the data set is not finished. Raises FileFault."""
     try:
-        return DatasetManifest.model_validate_json(read_bounded(folder / MANIFEST, MANIFEST_LIMIT))
-    except FileNotFoundError:
+        data = read_bounded(folder / MANIFEST, MANIFEST_LIMIT)
+        return parse_record(DatasetManifest, data, MANIFEST_LIMIT, str(folder / MANIFEST))
+    except FileMissing:
         return None
 
 

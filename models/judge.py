@@ -5,7 +5,6 @@ choice is biased. A judge is trained once on the training split. The package inc
 choosing judge of printed digits.
 """
 
-import json
 import logging
 from dataclasses import dataclass
 from importlib import resources
@@ -23,6 +22,7 @@ from models.data import Dataset
 from models.figures import Moments, mean_distance, split_by_class
 from models.files import write_durably
 from models.safe_reading import FileFault, FileMissing, read_bounded
+from models.safetensors_header import read_header
 
 logger = logging.getLogger(__name__)
 
@@ -118,8 +118,9 @@ def to_bytes(judge: Judge) -> bytes:
 
 
 def from_bytes(data: bytes, role: Role) -> Judge:
+    """Raises FileInvalid, SafetensorError, KeyError, ValueError or RuntimeError if the bytes are not a judge."""
+    about = read_header(data, "the judge").metadata
     tensors = load(data)
-    about = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
     student = Classifier(role)
     prefix = "classifier."
     student.load_state_dict({name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)})

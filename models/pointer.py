@@ -11,7 +11,8 @@ from typing import NamedTuple
 from pydantic import BaseModel, ConfigDict
 
 from models.manifest import CheckpointId, CheckpointNotFound, Manifest, Order
-from models.storage.reading import BadRecord, Damaged, parse
+from models.safe_reading import FileDamaged, FileInvalid
+from models.storage.reading import parse
 
 POINTER = "latest.json"
 
@@ -71,8 +72,8 @@ def interpret(
         pointer = parse(data, Pointer, POINTER)
         checkpoint = None if pointer.checkpoint is None else CheckpointId.parse(pointer.checkpoint)
         if checkpoint is not None and not stands(checkpoint):
-            raise Damaged(f"{POINTER} names {checkpoint}, which does not exist")
-    except (BadRecord, CheckpointNotFound) as error:
+            raise FileDamaged(f"{POINTER} names {checkpoint}, which does not exist")
+    except (FileInvalid, CheckpointNotFound) as error:
         return newest(manifests())._replace(trouble=str(error))
     order = checkpoint and Order(pointer.job_number or 0, *checkpoint)
     return Latest(checkpoint, order, pointer.number, published_at=pointer.published_at)

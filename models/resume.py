@@ -14,6 +14,8 @@ from torch import Tensor
 from models.config import TrainingConfig
 from models.environment import ComputeEnvironment
 from models.history import Record
+from models.safe_reading import FileInvalid
+from models.safetensors_header import read_header
 
 
 class InvalidState(Exception):
@@ -55,9 +57,8 @@ def to_bytes(state: State) -> bytes:
 def from_bytes(data: bytes) -> State:
     """Raises InvalidState."""
     try:
+        about = read_header(data, "the resume state").metadata
         tensors = load(data)
-        size = int.from_bytes(data[:8], "little")
-        about = json.loads(data[8 : 8 + size])["__metadata__"]
         return State(
             Position.model_validate_json(about["position"]),
             TrainingConfig.model_validate_json(about["config"], extra="ignore"),
@@ -66,5 +67,5 @@ def from_bytes(data: bytes) -> State:
             ComputeEnvironment.model_validate_json(about["environment"]) if "environment" in about else None,
             tuple(json.loads(about.get("warnings", "[]"))),
         )
-    except (SafetensorError, ValidationError, KeyError, ValueError) as error:
+    except (FileInvalid, SafetensorError, ValidationError, KeyError, ValueError) as error:
         raise InvalidState(f"not the state of a run: {error}") from error

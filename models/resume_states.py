@@ -6,7 +6,8 @@ from pydantic import BaseModel, ConfigDict
 
 from models.claims import JobClaims
 from models.manifest import CheckpointDamaged, FileRecord, StateDeleted
-from models.storage.reading import BadRecord, Damaged, read_bytes, read_record
+from models.safe_reading import FileInvalid
+from models.storage.reading import read_bytes, read_record
 
 RESUME = "resume.json"
 STATE_FILE = re.compile(r"resume-.*\.safetensors")
@@ -50,7 +51,7 @@ class ResumeStates(JobClaims):
             data = read_bytes(self.shelf, f"{job}/resume-{record.sha256[:16]}.safetensors", record.size)
         except FileNotFoundError:
             raise CheckpointDamaged(f"the resume state of {job} is missing, although {RESUME} refers to it") from None
-        except Damaged as error:
+        except FileInvalid as error:
             raise CheckpointDamaged(f"the resume state of {job} is damaged: {error}") from error
         if FileRecord.of(data) != FileRecord(sha256=record.sha256, size=record.size):
             raise CheckpointDamaged(f"the resume state of {job} is damaged: its checksum differs")
@@ -71,7 +72,7 @@ class ResumeStates(JobClaims):
             return read_record(self.shelf, f"{job}/{RESUME}", StateRecord)
         except FileNotFoundError:
             return None
-        except BadRecord as error:
+        except FileInvalid as error:
             raise CheckpointDamaged(f"the resume state of {job} cannot be found: {RESUME} is damaged") from error
 
     def drop_state(self, job: str) -> None:

@@ -15,8 +15,8 @@ from typing import NamedTuple
 from models.checkpoints import DATASET, CheckpointId, CheckpointStore, Manifest
 from models.contributions import PREFIX
 from models.resume_states import STATE_FILE
+from models.safe_reading import FileInvalid
 from models.serving import best, pinned, read_choice
-from models.storage.reading import BadRecord
 from models.storage.shelf import StoredFile
 
 GRACE_SECONDS = 600  # a younger checkpoint may be in use by a reader
@@ -115,7 +115,7 @@ def old_epochs(store: CheckpointStore) -> Iterator[Manifest]:
     """Yield the checkpoints that may be deleted, oldest run first; none if the serving record is unreadable."""
     try:
         choice = read_choice(store)
-    except BadRecord:
+    except FileInvalid:
         return
     kept = {store.latest(), best(store), pinned(store, choice)}
     for _job, run in groupby(store.manifests(), key=lambda manifest: manifest.job):

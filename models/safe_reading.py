@@ -1,15 +1,20 @@
-"""Reads of files that came from elsewhere: each has a bound, and each failure has its own class. Free of torch.
+"""Reads of files and records: each has a bound, and each failure has its own class. Free of torch.
 
-    FileMissing         there is no such file
-    FileUnreadable      it exists, but it is a folder, a pipe or a device, or the system refuses to read it
-    FileTooLarge        it is larger, or unpacks to more, than such a file can be
-    FileTorn            it ends early, or its bytes are damaged
-    FileNotUnderstood   it is whole, but another kind of file, or of a version that this one does not read
+    FileFault
+        FileMissing             there is no such file
+        FileUnreadable          it exists, but it is a folder, a pipe or a device, or the system refuses to read it
+        FileInvalid             it was read and is of no use
+            FileTooLarge        it is larger, or unpacks to more, than such a file can be
+            FileTorn            it ends early, or is not of its format: cut off or overwritten
+            FileDamaged         it has its format, but is not what was written: a checksum or its parts do not match
+            FileNotUnderstood   it is whole, but another kind of file, or of a version that this one does not read
 
-All are OSErrors whose message is a sentence that names the file.
+All are OSErrors whose message is a sentence that names the file. The records of the store (models/storage/reading.py)
+are read by the same functions and fail with the same classes.
 """
 
 import errno
+import hashlib
 import json
 import os
 import re
@@ -22,6 +27,7 @@ from pydantic import BaseModel, ValidationError
 
 Record = TypeVar("Record", bound=BaseModel)
 
+CHECKSUM = "checksum"  # the field of a record that holds it
 GZIP = b"\x1f\x8b"
 ZIP = b"PK\x03\x04"
 HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -45,15 +51,23 @@ class FileUnreadable(FileFault):
     """The file exists but cannot be read."""
 
 
-class FileTooLarge(FileFault):
+class FileInvalid(FileFault):
+    """The file was read and is of no use. The message names the file and the reason."""
+
+
+class FileTooLarge(FileInvalid):
     """The file is larger, or unpacks to more, than such a file can be."""
 
 
-class FileTorn(FileFault):
-    """The file ends early or is damaged."""
+class FileTorn(FileInvalid):
+    """The file ends early or is not of its format."""
 
 
-class FileNotUnderstood(FileFault):
+class FileDamaged(FileInvalid):
+    """The file has its format, but it is not what was written: a checksum or its parts do not match."""
+
+
+class FileNotUnderstood(FileInvalid):
     """The file is whole, but it is another kind of file, or of a version that this one does not read."""
 
 
@@ -172,17 +186,27 @@ def parse_json(data: bytes, limit: int, name: str) -> Any:
 def parse_record(model: type[Record], data: bytes, limit: int, name: str) -> Record:
     """Parse JSON into a record; fields that the model does not have are ignored.
 
-    Raises FileTooLarge, FileTorn if it is not JSON, or FileNotUnderstood if it is JSON of another version or kind.
+    A record that has a checksum of its other fields is compared with it. Raises FileTooLarge, FileTorn if it is not
+    JSON, FileDamaged if its checksum differs, or FileNotUnderstood if it is JSON of another version or kind.
     """
-    parse_json(data, limit, name)
+    fields = parse_json(data, limit, name)
+    if isinstance(fields, dict) and CHECKSUM in fields and fields[CHECKSUM] != checksum_of(fields):
+        raise FileDamaged(f"{printable(name)} does not match its own checksum")
     try:
         return model.model_validate_json(data, extra="ignore")
     except ValidationError as error:
         reason = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(map(str, reason["loc"]))
+        place = ".".join(map(str, reason["loc"])) or "it"
         raise FileNotUnderstood(
-            f"{printable(name)} is not understood: {printable(place)[:80]}: {printable(reason['msg'])[:200]}"
+            f"{printable(name)} is not understood: {printable(place)[:80]}: {printable(reason['msg'])[:200]}. "
+            "Perhaps another version wrote it"
         ) from error
+
+
+def checksum_of(fields: dict[str, Any]) -> str:
+    """SHA-256 of all fields but the checksum, as JSON with sorted keys."""
+    others = {name: value for name, value in fields.items() if name != CHECKSUM}
+    return hashlib.sha256(json.dumps(others, sort_keys=True).encode()).hexdigest()
 
 
 def foreign_kind(head: bytes) -> str | None:

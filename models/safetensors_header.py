@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from models.safe_reading import (
     HEAD,
+    FileDamaged,
     FileNotUnderstood,
     FileTooLarge,
     FileTorn,
@@ -44,7 +45,7 @@ def read_header(data: bytes, name: str, size: int | None = None) -> Header:
     """Parse and check a header: lengths, types, shapes, and that the tensors fill the file exactly.
 
     `data` begins with the whole header; `size` is the file's in bytes, by default that of `data`; `name` is the file's,
-    for messages. Raises FileTorn, FileTooLarge or FileNotUnderstood.
+    for messages. Raises FileInvalid.
     """
     size = len(data) if size is None else size
     if data[8:9] != b"{":
@@ -76,7 +77,7 @@ def _entry(fields: Any, key: str, name: str) -> TensorEntry:
     if not whole or dtype not in ITEM_SIZES or len(shape) > DIMENSIONS_LIMIT:
         raise FileNotUnderstood(f"{printable(name)} describes its tensor {printable(key)[:80]} in an unknown way")
     if end - begin != math.prod(shape) * ITEM_SIZES[dtype]:
-        raise FileNotUnderstood(
+        raise FileDamaged(
             f"{printable(name)} is damaged: {printable(key)[:80]} has shape {tuple(shape)} and {end - begin:,} bytes"
         )
     return TensorEntry(dtype, tuple(shape), begin, end)
@@ -87,9 +88,9 @@ def _check_layout(tensors: dict[str, TensorEntry], size: int, name: str) -> None
     position = 0
     for entry in sorted(tensors.values(), key=lambda entry: (entry.begin, entry.end)):
         if entry.begin != position:
-            raise FileNotUnderstood(f"{printable(name)} is damaged: its tensors overlap, or leave gaps")
+            raise FileDamaged(f"{printable(name)} is damaged: its tensors overlap, or leave gaps")
         position = entry.end
     if position > size:
         raise FileTorn(f"{printable(name)} ends early: {size:,} of {position:,} bytes of tensors are there")
     if position < size:
-        raise FileNotUnderstood(f"{printable(name)} is damaged: {size - position:,} bytes follow its last tensor")
+        raise FileDamaged(f"{printable(name)} is damaged: {size - position:,} bytes follow its last tensor")

@@ -22,7 +22,7 @@ class Choice(BaseModel):
 
 
 def read_choice(store: CheckpointStore) -> Choice | None:
-    """Return the stored choice; None if there is none. Raises BadRecord, Unreadable or Unreachable."""
+    """Return the stored choice; None if there is none. Raises FileInvalid, Unreadable or Unreachable."""
     try:
         return read_record(store.shelf, CHOICE, Choice)
     except FileNotFoundError:

@@ -35,7 +35,7 @@ from worker import interruption, metrics
 from worker.bench import Claim, JobBench, JobLost
 from worker.dataset import make_dataset
 from worker.helping import Helper
-from worker.job_lists import accepted_after, unfinished
+from worker.job_lists import accepted_after, not_ended
 from worker.jobs import Job, JobStatus, RunsOn, kind_of, taken_by
 from worker.keeper import Keeper, record_of
 from worker.lease import Cancelled, Lease
@@ -290,7 +290,7 @@ def checkpoints_among(deleted: list[str]) -> list[CheckpointId]:
 
 def keep_within_budget(bench: JobBench, store: CheckpointStore, limit: int) -> None:
     try:
-        deleted = thin_out(store, limit, unfinished(bench.redis))
+        deleted = thin_out(store, limit, not_ended(bench.redis))
         for name in deleted:
             logger.info("deleted %s: beyond ACGAN_STORE_LIMIT", name)
         bench.note_thinned(checkpoints_among(deleted))

@@ -8,7 +8,6 @@ import anyio.to_thread
 
 from models.checkpoints import CheckpointStore
 from models.retention import StoreFull, check_room
-from models.storage.reading import BadRecord
 
 logger = logging.getLogger(__name__)
 
@@ -28,11 +27,11 @@ class Budget:
             return
         try:
             await anyio.to_thread.run_sync(check_room, self.store, self.limit, unfinished, needed)
-        except (OSError, BadRecord) as error:
+        except OSError as error:
             logger.warning("cannot check whether the store has room: %s", error)
 
     def problems(self) -> list[str]:
-        """Return why new work is refused, from a check at most a minute old. Raises OSError, BadRecord."""
+        """Return why new work is refused, from a check at most a minute old. Raises OSError."""
         if self.limit is not None and time.monotonic() >= self._next:
             self._next = time.monotonic() + CHECK_SECONDS
             self._problem = self._look(self.limit)

@@ -53,7 +53,7 @@ def refuse_used(uses: list[Use], job: str, folder: str | None = None) -> None:
 
 
 async def find_uses(gallery: Gallery, desk: JobDesk) -> list[Use]:
-    """Everything that may not be deleted now. Raises RedisError, BadRecord and OSError."""
+    """Everything that may not be deleted now. Raises RedisError and OSError."""
     return await find_job_uses(desk) + await anyio.to_thread.run_sync(find_store_uses, gallery)
 
 
@@ -87,7 +87,7 @@ def drawing_checkpoint(job: AnyJob) -> str | None:
 
 
 def find_store_uses(gallery: Gallery) -> list[Use]:
-    """What is served, pinned, newest, loaded or read. Raises BadRecord and OSError."""
+    """What is served, pinned, newest, loaded or read. Raises OSError."""
     store = gallery.store
     uses = [
         (parsed(gallery.serving), "is served: serve another checkpoint first, with PUT /serving"),
@@ -117,8 +117,8 @@ async def delete_job(gallery: Gallery, desk: JobDesk, job_id: str) -> int:
     """Delete a job that has ended, with everything it left. Returns the number of checkpoints.
 
     First the record is marked, then the files are deleted, then the record is. If this is interrupted, the record
-    stays, says so in `trouble`, and the call can be repeated. Raises InUse, JobNotFound, NotNow, RedisError, BadRecord
-    and OSError.
+    stays, says so in `trouble`, and the call can be repeated. Raises InUse, JobNotFound, NotNow, RedisError and
+    OSError.
     """
     await desk.read(job_id)
     refuse_used(await find_uses(gallery, desk), job_id)
@@ -136,7 +136,7 @@ async def delete_job(gallery: Gallery, desk: JobDesk, job_id: str) -> int:
 async def delete_checkpoint(gallery: Gallery, desk: JobDesk, checkpoint: CheckpointId) -> None:
     """Delete a checkpoint's files, also if they are damaged.
 
-    Raises InUse, CheckpointNotFound, CheckpointNotUnderstood, RedisError, BadRecord and OSError.
+    Raises InUse, CheckpointNotFound, CheckpointNotUnderstood, RedisError and OSError.
     """
     uses = await find_uses(gallery, desk)
     refuse_used([use for use in uses if use.job == (gallery.first and gallery.first.job)], *checkpoint.folder)
@@ -159,7 +159,7 @@ def check_exists(gallery: Gallery, checkpoint: CheckpointId) -> None:
 
 
 async def delete_dataset(gallery: Gallery, desk: JobDesk, job_id: str) -> None:
-    """Delete the files of a data set whose job has ended. Raises InUse, RedisError, BadRecord and OSError."""
+    """Delete the files of a data set whose job has ended. Raises InUse, RedisError and OSError."""
     refuse_used(await find_uses(gallery, desk), job_id, DATASET)
     folder, check = Folder(job_id, DATASET), check_of(gallery, job_id, DATASET)
     await anyio.to_thread.run_sync(delete_folder, gallery.store, folder, check)

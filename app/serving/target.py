@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 from models.checkpoints import CheckpointId, CheckpointStore, Manifest
 from models.pointer import Latest
+from models.safe_reading import FileInvalid
 from models.serving import CHOICE, Choice, best, pinned, read_choice
-from models.storage.reading import BadRecord, Unreadable
+from models.storage.reading import Unreadable
 
 
 class Target(NamedTuple):
@@ -48,7 +49,7 @@ class TargetFinder:
         """Read the policy; if that fails, the last one stays in effect."""
         try:
             found = read_choice(self.store)
-        except (BadRecord, Unreadable) as error:
+        except (FileInvalid, Unreadable) as error:
             problems.append(str(error))
             return self.choice
         if found is None and self._choice is not None:

@@ -14,9 +14,10 @@ from typing import ClassVar
 
 from models.files import DELETED, sync_folder, write_durably
 from models.locks import try_lock
+from models.safe_reading import FileTooLarge
 from models.storage.deadline import READ_SECONDS, Deadline
-from models.storage.reading import Damaged, read_bytes, read_token
-from models.storage.shelf import MANIFEST, Fence, Folder, Result, StoredFile, StoreReplaced, TooLarge
+from models.storage.reading import read_bytes, read_token
+from models.storage.shelf import MANIFEST, Fence, Folder, Result, StoredFile, StoreReplaced
 
 FENCE = "fence"
 LOCK_SECONDS = 10.0
@@ -50,7 +51,7 @@ class FolderShelf:
             with open_regular(self.root / name) as descriptor:
                 size = os.fstat(descriptor).st_size
                 if limit is not None and size > limit:
-                    raise TooLarge(errno.EFBIG, f"has {size} bytes and may have {limit}", name)
+                    raise FileTooLarge(f"{name} has {size:,} bytes, more than the {limit:,} that it may have")
                 self._existed = True
                 return pread(descriptor, start, size - start if length is None else min(length, size - start))
         except (FileNotFoundError, NotADirectoryError) as error:
@@ -94,7 +95,7 @@ class FolderShelf:
             old = read_bytes(self, name)
         except FileNotFoundError:
             old = None
-        except Damaged:
+        except FileTooLarge:
             old = b""  # too large: of no use
         new = change(old)
         if new is not None:
@@ -109,6 +110,7 @@ class FolderShelf:
 
     def names(self, job: str) -> list[str]:
         def look() -> list[str]:
+            self._check_root()
             folder = self.root / job
             return [path.name for path in folder.iterdir() if path.is_file()] if folder.is_dir() else []
 
@@ -119,7 +121,8 @@ class FolderShelf:
 
     def _walk(self) -> Iterator[StoredFile]:
         now = time.time()
-        for parent, _, names in os.walk(self.root):
+        self._check_root()
+        for parent, _, names in os.walk(self.root, onerror=raise_unless_missing):
             place = Path(parent).relative_to(self.root)
             staged = any(part.startswith(".") for part in place.parts)
             for name in names:
@@ -244,6 +247,12 @@ class FolderShelf:
     def deliver(self, folder: Folder, token: int, held: Callable[[], Fence]) -> None:
         """It is in its place already."""
         held()
+
+
+def raise_unless_missing(error: OSError) -> None:
+    """A folder that was removed meanwhile holds nothing; one that cannot be listed is a fault."""
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 @contextmanager

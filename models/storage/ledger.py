@@ -4,8 +4,9 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
+from models.storage.reading import HIGHEST_TOKEN
 from models.storage.shelf import StoredFile
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ class Ledger(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow")  # a newer version may have added fields
 
     revision: int = 0  # two ledgers never have the same bytes, and so never the same ETag
-    token: int = 0
+    token: int = Field(0, ge=0, le=HIGHEST_TOKEN)
     folders: dict[str, str] = {}  # name -> where its objects are
 
 

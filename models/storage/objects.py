@@ -24,11 +24,12 @@ import obstore
 from pydantic import ValidationError
 
 from models.proxies import exempt_this_machine
+from models.safe_reading import FileTooLarge
 from models.storage.asking import Changed, asking, connect
 from models.storage.cache import Cache
 from models.storage.ledger import LEDGERS, Known, Ledger, Seen, stored_file
 from models.storage.reading import RECORD_BYTES, Unreadable
-from models.storage.shelf import MANIFEST, Fence, Folder, Result, StoredFile, TooLarge, Unreachable
+from models.storage.shelf import MANIFEST, Fence, Folder, Result, StoredFile, Unreachable
 
 if TYPE_CHECKING:
     from obstore import PutMode, UpdateVersion
@@ -94,7 +95,7 @@ class ObjectShelf:
             found = obstore.get(self.objects, key)
         size = found.meta["size"]
         if limit is not None and size > limit:
-            raise TooLarge(errno.EFBIG, f"has {size} bytes and may have {limit}", name)
+            raise FileTooLarge(f"{name} has {size:,} bytes, more than the {limit:,} that it may have")
         with asking(f"{name} cannot be read"):
             data = bytes(found.bytes())
         if start == 0 and _is_in_folder(name):

@@ -24,10 +24,6 @@ class StoreReplaced(Unreachable):
     """The store is not the one that this process knows: renamed, emptied, replaced, or no longer mounted."""
 
 
-class TooLarge(OSError):
-    """A file has more bytes than it may have. At most one byte more than that was read."""
-
-
 class FenceDamaged(Exception):
     """A job's fence exists and holds no number. The message names the file."""
 
@@ -61,7 +57,7 @@ class Shelf(Protocol):
     # Files.
 
     def read(self, name: str, start: int = 0, end: int | None = None, limit: int | None = None) -> bytes:
-        """Raises TooLarge if the file has more than `limit` bytes: it is not read then."""
+        """Raises FileTooLarge if the file has more than `limit` bytes: it is not read then."""
         ...
 
     def read_again(self, name: str, limit: int | None = None) -> bytes:

@@ -19,6 +19,7 @@ from pydantic import BaseModel
 from safetensors.torch import save
 
 from models.safe_reading import (
+    FileDamaged,
     FileMissing,
     FileNotUnderstood,
     FileTooLarge,
@@ -154,19 +155,19 @@ def test_a_header_says_what_a_file_holds() -> None:
     [
         (GOOD[:-1], FileTorn),
         (GOOD[:20], FileTorn),
-        (GOOD + b"x", FileNotUnderstood),
+        (GOOD + b"x", FileDamaged),
         (struct.pack("<Q", 58_000_000_000) + b"{", FileTooLarge),
         (struct.pack("<Q", HEADER_LIMIT + 1) + b"{" + b" " * HEADER_LIMIT, FileTooLarge),
         (struct.pack("<Q", 200_000) + b'{"a":' + b"[" * 199_995, FileTorn),
-        (header(a=f32([10**9], 0, 4)) + bytes(4), FileNotUnderstood),
-        (header(a=f32([2**62, 2**62], 0, 4)) + bytes(4), FileNotUnderstood),
+        (header(a=f32([10**9], 0, 4)) + bytes(4), FileDamaged),
+        (header(a=f32([2**62, 2**62], 0, 4)) + bytes(4), FileDamaged),
         (header(a=f32([-1], 0, -4)), FileNotUnderstood),
         (header(a=f32([True], 0, 4)) + bytes(4), FileNotUnderstood),
         (header(a=f32(["1"], 0, 4)) + bytes(4), FileNotUnderstood),
         (header(a=f32([1] * 33, 0, 4)) + bytes(4), FileNotUnderstood),
-        (header(a=f32([1], 0, 4), b=f32([1], 0, 4)) + bytes(4), FileNotUnderstood),
-        (header(a=f32([1], 4, 8)) + bytes(8), FileNotUnderstood),
-        (header(a=f32([1], 0, 4), b=f32([1], 8, 12)) + bytes(12), FileNotUnderstood),
+        (header(a=f32([1], 0, 4), b=f32([1], 0, 4)) + bytes(4), FileDamaged),
+        (header(a=f32([1], 4, 8)) + bytes(8), FileDamaged),
+        (header(a=f32([1], 0, 4), b=f32([1], 8, 12)) + bytes(12), FileDamaged),
         (header(a=[1]) + bytes(4), FileNotUnderstood),
         (header(a={"dtype": "pickle", "shape": [1], "data_offsets": [0, 4]}) + bytes(4), FileNotUnderstood),
         (header(__metadata__={"a": 1}), FileNotUnderstood),

@@ -20,9 +20,10 @@ from models.checkpoints import (
     Superseded,
 )
 from models.config import TrainingConfig
+from models.safe_reading import FileDamaged, FileTorn
 from models.storage.deadline import Deadline
 from models.storage.folder import FolderShelf
-from models.storage.reading import Damaged, Torn, Unreadable, parse, read_bytes, seal
+from models.storage.reading import Unreadable, parse, read_bytes, seal
 from models.storage.shelf import StoreReplaced, Unreachable
 from tests.models.stores import EARLY, LATE, of_a_newer_version, publish, run, whole
 from tests.models.test_checkpoints import damage_inside, inside
@@ -267,9 +268,9 @@ def test_five_ways_in_which_a_file_fails_are_told_apart(folder: CheckpointStore)
     (folder.root / "it").mkdir()
     with pytest.raises(Unreadable, match="it cannot be read: is not a regular file"):
         read_bytes(folder.shelf, "it")
-    with pytest.raises(Torn):
+    with pytest.raises(FileTorn):
         parse(b'{"seed": 1', TrainingConfig, "it")
     sealed = seal(TrainingConfig(seed=1))
     assert parse(sealed, TrainingConfig, "it") == TrainingConfig(seed=1)
-    with pytest.raises(Damaged):
+    with pytest.raises(FileDamaged):
         parse(sealed.replace(b'"seed": 1', b'"seed": 3'), TrainingConfig, "it")
