@@ -9,8 +9,9 @@ from tests.faults.disturbances import FAULTS, Disturbances, NotPossible, replace
 from tests.faults.invariants import INVARIANTS, Report, Serving, check_all
 from tests.faults.set_clock import LIBRARY, RedisWithClock
 from tests.faults.soak import invariants_table
-from tests.faults.test_invariants import NEW, good, job, store
+from tests.faults.test_invariants import good, job, store
 from tests.faults.world import World, world
+from tests.models.test_checkpoints import NEW
 
 __all__ = ["good", "store"]  # fixtures
 
