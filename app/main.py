@@ -1,4 +1,4 @@
-"""The HTTP face, put together: settings, what lives as long as the process, errors, routes."""
+"""Creates the API: services, error handlers, middleware and routes."""
 
 import logging
 from collections.abc import AsyncIterator
@@ -38,7 +38,7 @@ CANCEL_AGAIN_SECONDS = 0.1
 
 
 def create_app(settings: AppSettings) -> FastAPI:
-    """Raises DeviceUnavailable."""
+    """Create the API application. Raises DeviceUnavailable."""
     device, keyring = find_device(settings.device), settings.keyring
 
     @asynccontextmanager
@@ -69,12 +69,12 @@ def create_app(settings: AppSettings) -> FastAPI:
         summary="Train and serve a class-conditional digit generator.",
         version=code_version(),
         lifespan=lifespan,
-        redirect_slashes=False,  # its redirects name the caller's Host: app/errors.py has relative ones
-        openapi_url=None,  # FastAPI sends it whole each time, and its pages want a network: app/routes/page.py
+        redirect_slashes=False,  # FastAPI's redirects contain the client's Host; those of app/errors.py are relative
+        openapi_url=None,  # app/routes/page.py serves it with an ETag, and its pages load nothing from the network
     )
     app.state.bounds = settings.bounds
-    app.state.redis_folder = settings.home / "redis"  # of a server that `acgan up` starts
-    app.state.draining = False  # until app/server.py is asked to end
+    app.state.redis_folder = settings.home / "redis"  # of the server that `acgan up` starts
+    app.state.draining = False  # set by app/server.py after SIGTERM
     add_error_handlers(app)
     app.add_middleware(LastLine)
     app.add_middleware(Shortcut)
@@ -84,11 +84,13 @@ def create_app(settings: AppSettings) -> FastAPI:
         reads = LocalRate(settings.reads) if settings.reads else None
         app.add_middleware(Door, keyring=keyring, read_needs_key=settings.reading_needs_key, reads=reads)
     if keyring and (names := keyring.without_role):
-        logger.warning("keys without a role may do everything: %s; `acgan key NAME --role` has roles", ", ".join(names))
+        logger.warning(
+            "keys without a role have the role admin: %s; `acgan key NAME --role` sets a role", ", ".join(names)
+        )
     app.add_middleware(OriginCheck, allowed=settings.hosts)
     app.add_middleware(Observation)
     if settings.forwarded_allow_ips:
-        app.add_middleware(ForwardedHeaders, proxies=settings.proxies)  # the last to be added is the outermost
+        app.add_middleware(ForwardedHeaders, proxies=settings.proxies)  # the last one added is the outermost
     for room in (training, jobs, digits, plays, datasets, checkpoints, operations, page):
         app.include_router(room.router)
     describe(app, needed=keyring is not None, for_reading=settings.reading_needs_key)

@@ -1,6 +1,6 @@
-"""Every figure that the API tells Prometheus, and the children with labels that are fed on every request.
+"""The Prometheus metrics of the API, with the labelled children that are updated on every request.
 
-Whoever feeds one calls `inc`, `set` or `observe` of what is named here; none of them waits for anything but a lock.
+Other modules call `inc`, `set` or `observe` on the names in this module. These calls take only a short lock.
 """
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
@@ -8,9 +8,9 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
-import worker.prometheus  # noqa: F401  # before the first figure
+import worker.prometheus  # noqa: F401  # must be imported before the first metric
 
-disable_created_metrics()  # type: ignore[no-untyped-call]  # a series more for each counter, which nobody asks for
+disable_created_metrics()  # type: ignore[no-untyped-call]  # they double the series of counters and have no use here
 
 REGISTRY = CollectorRegistry()
 ProcessCollector(registry=REGISTRY)
@@ -26,18 +26,18 @@ DIGITS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 REQUESTS = Counter("acgan_http_requests", "Requests answered.", ["method", "route", "status"], registry=REGISTRY)
 REQUEST_SECONDS = Histogram(
     "acgan_http_request_seconds",
-    "Seconds until an answer began.",
+    "Seconds from the arrival of a request to the start of its response.",
     ["route"],
     buckets=SECONDS,
     registry=REGISTRY,
 )
 REQUESTS_IN_FLIGHT = Gauge(
-    "acgan_http_requests_in_flight", "Requests being answered, streams among them.", registry=REGISTRY
+    "acgan_http_requests_in_flight", "Requests in progress, including streams.", registry=REGISTRY
 )
 
 _refused = Counter(
     "acgan_http_refusals",
-    "Connections closed with an answer for what was no proper request, too large, too slow, or one too many.",
+    "Connections closed with an error because a request was malformed, too large or too slow, or there were too many.",
     ["status"],
     registry=REGISTRY,
 )
@@ -49,7 +49,7 @@ _answered: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
 
 def answered(method: str, route: str, status: int, seconds: float) -> None:
-    """Count an answer. `route` is one of the house's templates, of which there are few."""
+    """Count a response. `route` is the template of the route, so the number of series is bounded."""
     key = (method, route, status)
     children = _answered.get(key)
     if children is None:
@@ -62,16 +62,18 @@ def answered(method: str, route: str, status: int, seconds: float) -> None:
 
 
 # ----------------------------------------------------------------------------
-# Drawing: fed as it happens. What can be looked up, like the stock, is asked for at the scrape: see app/scrape.py.
+# Drawing: updated by the drawing code. Gauges such as the stock are read when Prometheus scrapes: see app/scrape.py.
 
-DIGITS_DRAWN = Counter("acgan_digits_drawn", "Digits that a generator has drawn.", registry=REGISTRY)
-DRAWING_BATCH = Histogram("acgan_drawing_batch_digits", "Digits drawn at once.", buckets=DIGITS, registry=REGISTRY)
-STOCK_HITS = Counter("acgan_stock_hits", "Requests that the stock had digits for.", registry=REGISTRY)
-STOCK_MISSES = Counter("acgan_stock_misses", "Requests that the stock had too few for.", registry=REGISTRY)
+DIGITS_DRAWN = Counter("acgan_digits_drawn", "Digits drawn.", registry=REGISTRY)
+DRAWING_BATCH = Histogram("acgan_drawing_batch_digits", "Digits per batch.", buckets=DIGITS, registry=REGISTRY)
+STOCK_HITS = Counter("acgan_stock_hits", "Requests served from pre-generated digits.", registry=REGISTRY)
+STOCK_MISSES = Counter(
+    "acgan_stock_misses", "Requests for which there were too few pre-generated digits.", registry=REGISTRY
+)
 
-_bytes = Counter("acgan_drawing_bytes", "Bytes of digits' files.", ["format"], registry=REGISTRY)
+_bytes = Counter("acgan_drawing_bytes", "Bytes of files of digits returned.", ["format"], registry=REGISTRY)
 DRAWING_BYTES = {form: _bytes.labels(form) for form in ("png", "zip", "npy")}
-_loads = Counter("acgan_generator_loads", "Generators loaded, and not loaded.", ["outcome"], registry=REGISTRY)
+_loads = Counter("acgan_generator_loads", "Attempts to load a generator, by outcome.", ["outcome"], registry=REGISTRY)
 LOADS = {
     outcome: _loads.labels(outcome) for outcome in ("ok", "damaged", "missing", "invalid", "refused", "unreadable")
 }

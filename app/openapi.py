@@ -1,4 +1,4 @@
-"""What OpenAPI says beside what FastAPI knows: which calls take keys, every error of each call, and examples."""
+"""Additions to FastAPI's OpenAPI document: which operations need keys, the errors of each operation, and examples."""
 
 import re
 from collections.abc import Iterator
@@ -11,18 +11,18 @@ from app.errors import RETRY_AFTER, Problem
 from app.openapi_examples import ANSWERS, ERRORS, TEXTS, problem_of
 
 SCHEMES = {
-    "bearer": {"type": "http", "scheme": "bearer", "description": "A key, as `acgan key NAME` printed it."},
-    "key": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same key, in a header alone."},
+    "bearer": {"type": "http", "scheme": "bearer", "description": "A key, as printed by `acgan key NAME`."},
+    "key": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same key, in another header."},
 }
 WAYS: list[dict[str, list[str]]] = [{name: []} for name in SCHEMES]
 SCHEMAS = "#/components/schemas/"
-UNUSED = ("HTTPValidationError", "ValidationError")  # FastAPI's own, instead of which there are problems
+UNUSED = ("HTTPValidationError", "ValidationError")  # FastAPI's error schemas; this API returns problems instead
 
-ANYWHERE = (400, 408, 431, 503)  # what a connection is told, whatever it asks for
+ANYWHERE = (400, 408, 431, 503)  # returned by the server for any request
 
 
 def describe(app: FastAPI, needed: bool, for_reading: bool) -> None:
-    """Describe keys and errors in the app's own document; keys as optional where this service has none."""
+    """Add keys and errors to the app's OpenAPI document. Keys are optional if this service has none."""
     described = app.openapi
 
     def describe_all() -> dict[str, Any]:
@@ -45,18 +45,18 @@ def describe(app: FastAPI, needed: bool, for_reading: bool) -> None:
                     add_examples(operation)
         return app.openapi_schema or {}
 
-    app.openapi = describe_all  # type: ignore[method-assign]  # FastAPI's own way to add to the document
+    app.openapi = describe_all  # type: ignore[method-assign]  # the documented way to extend FastAPI's document
 
 
 def heading(description: str) -> str:
-    """What a list of all calls shows of one: how its description begins, instead of its function's name."""
+    """Return the summary of an operation: the first clause of its description."""
     return re.split(r"[.:;](?: |$)", " ".join(description.split()))[0].replace("`", "")
 
 
 def errors_of(path: str, method: str, operation: dict[str, Any]) -> Iterator[int]:
-    """The statuses of the errors that a call can be answered with, but for missing keys.
+    """Yield the error statuses that an operation can return, except 401.
 
-    They follow from what it takes and what it is about, so that a new route is described as it is added.
+    They are derived from its path, parameters and tags, so a new route needs no entry here.
     """
     yield from ANYWHERE
     digits, changes = "digits" in operation.get("tags", ()), method.upper() not in READING
@@ -74,8 +74,8 @@ def errors_of(path: str, method: str, operation: dict[str, Any]) -> Iterator[int
     if path == "/datasets/{job_id}/{file}":
         yield 416
     if path.startswith("/digits"):
-        yield 406  # these come in several formats
-    is_history = path.startswith("/jobs/{job_id}/history")  # of a record that is not understood
+        yield 406  # these have several formats
+    is_history = path.startswith("/jobs/{job_id}/history")  # 409 if another version wrote the record
     if digits or is_history or "datasets" in operation.get("tags", ()) or (changes and path != "/train"):
         yield 409
 
@@ -91,7 +91,7 @@ def response_of(status: int, meaning: str, details: dict[str, str]) -> dict[str,
         "content": {"application/problem+json": {"schema": {"$ref": f"{SCHEMAS}Problem"}, "examples": examples}},
     }
     if status in RETRY_AFTER:
-        seconds = {"schema": {"type": "integer"}, "description": "Seconds after which to come again."}
+        seconds = {"schema": {"type": "integer"}, "description": "Seconds to wait before a retry."}
         response["headers"] = {"Retry-After": seconds}
     if status == 401:
         response["headers"] = {"WWW-Authenticate": {"schema": {"type": "string"}}}
@@ -100,12 +100,12 @@ def response_of(status: int, meaning: str, details: dict[str, str]) -> dict[str,
 
 def add_errors(operation: dict[str, Any], statuses: set[int]) -> None:
     responses = operation["responses"]
-    responses.pop("422", None)  # FastAPI's own
+    responses.pop("422", None)  # FastAPI's default
     for status in sorted(statuses):
         own = responses.get(str(status))
         if own is None:
             responses[str(status)] = {"$ref": f"#/components/responses/{name(status)}"}
-        else:  # which means something else as well
+        else:  # the route documents this status itself
             own["content"] |= {"application/problem+json": {"schema": {"$ref": f"{SCHEMAS}Problem"}}}
 
 
@@ -115,7 +115,7 @@ def add_examples(operation: dict[str, Any]) -> None:
             continue
         for media_type, content in response.get("content", {}).items():
             schema = content.get("schema", {})
-            usual = schema.get("anyOf", [schema])[0]  # the others are of what this version does not understand
+            usual = schema.get("anyOf", [schema])[0]  # the others are records that another version wrote
             known = ANSWERS.get(usual.get("$ref", "").removeprefix(SCHEMAS))
             if known is not None:
                 content["example"] = known

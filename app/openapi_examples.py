@@ -1,4 +1,4 @@
-"""Examples for the OpenAPI document: a run halfway, its checkpoint, and each error as it is answered."""
+"""Examples for the OpenAPI document: a running job, its checkpoint, and each error response."""
 
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
@@ -95,7 +95,7 @@ TEXTS = {
 
 
 class ErrorExample(NamedTuple):
-    """A status, what it means here, and sentences that come with it."""
+    """A status, its meaning, and examples of the problem's detail."""
 
     status: int
     meaning: str
@@ -108,31 +108,31 @@ ERRORS = (
         "The request, or its body, cannot be read.",
         {
             "no JSON object": 'The body cannot be read: send a JSON object such as {"epochs": 5}.',
-            "no HTTP": "This is no proper HTTP/1.1 request with exactly one Host. GET /docs shows what there is.",
+            "no HTTP": "This is not a valid HTTP/1.1 request with exactly one Host. GET /docs describes the API.",
         },
     ),
     ErrorExample(
         401,
-        "The service gives keys out, and this request came without one, or with an unknown one.",
+        "The request has no key or an unknown one, and the service requires keys.",
         {
-            "no key": "This needs a key: send `Authorization: Bearer KEY`; whoever runs the service makes keys with "
+            "no key": "This needs a key: send `Authorization: Bearer KEY`. The operator of the service makes keys with "
             "`acgan key NAME`."
         },
     ),
     ErrorExample(
         403,
-        "The key does not allow it, or a web page of another origin asked for a change.",
+        "The role of the key does not allow it, or a web page of another origin sent the request.",
         {
             "role": "The key 'ana' has the role read, and this needs the role train: ask the operator of the service "
             "for such a key.",
-            "not your job": f"Job {JOB} was started with the key 'ben': only that key, or one of the role admin, "
-            "changes it.",
+            "not your job": f"Job {JOB} was started with the key 'ben': only that key, or a key with the role admin, "
+            "can change it.",
             "another origin": FOREIGN_ORIGIN,
         },
     ),
     ErrorExample(
         404,
-        "There is no such job or checkpoint.",
+        "The job, checkpoint or file does not exist.",
         {
             "no job": f"There is no job {JOB}: see GET /jobs.",
             "no checkpoint": f"There is no checkpoint {CHECKPOINT}: see GET /checkpoints.",
@@ -140,10 +140,10 @@ ERRORS = (
     ),
     ErrorExample(
         406,
-        "Digits are not to be had in any format that `Accept` names.",
+        "The service supports none of the formats in `Accept`.",
         {
-            "no format": "Digits come as image/png, application/zip, application/x-npy: accept one of these, or name "
-            "one with ?format=."
+            "no format": "Supported formats are image/png, application/zip, application/x-npy: accept one of them, or "
+            "set ?format=."
         },
     ),
     ErrorExample(
@@ -151,7 +151,7 @@ ERRORS = (
     ),
     ErrorExample(
         409,
-        "The state of the job does not allow it, or the checkpoint is not served.",
+        "The state of the job or checkpoint does not allow it.",
         {"ended": f"Job {JOB} has succeeded already: there is nothing to cancel."},
     ),
     ErrorExample(
@@ -161,26 +161,26 @@ ERRORS = (
     ),
     ErrorExample(
         416,
-        "The file is shorter than what `Range` asks for.",
-        {"beyond its end": "There is no such range: the file has 9912422 bytes."},
+        "The requested `Range` is outside of the file.",
+        {"beyond its end": "The requested range is outside of the file, which has 9912422 bytes."},
     ),
     ErrorExample(
         421,
-        "The service does not answer to the host name that was asked for.",
+        "The host name of the request is not allowed.",
         {
-            "no such name": "This service is not called 'rebind.test': ask for localhost or for its IP address, or add "
-            "the name to ACGAN_ALLOWED_HOSTS and restart the service."
+            "no such name": "The host name 'rebind.test' is not allowed: use localhost or the IP address of the "
+            "service, or add the name to ACGAN_ALLOWED_HOSTS and restart the service."
         },
     ),
     ErrorExample(
         422,
-        "A field, parameter or header is wrong; `errors` says each by itself.",
+        "A field, parameter or header is invalid; `errors` lists each error.",
         {"field": "body.epochs: should be at least 1, not 0."},
     ),
     ErrorExample(
         429,
-        "Too many jobs wait, or you ask too often: `Retry-After` says when to come again.",
-        {"queue": "100 jobs wait already: try again when some have run."},
+        "Too many jobs wait, or you send too many requests. Retry after the seconds in `Retry-After`.",
+        {"queue": "100 jobs wait already: retry when some of them have run."},
     ),
     ErrorExample(
         431,
@@ -192,10 +192,10 @@ ERRORS = (
     ),
     ErrorExample(
         503,
-        "A part is missing just now, or all are busy: `Retry-After` says when to come again.",
+        "A part of the service is unavailable or overloaded. Retry after the seconds in `Retry-After`.",
         {
             "no Redis": GONE,
-            "crowded": "There are too many connections just now: come again shortly.",
+            "crowded": "The service has too many connections: retry later.",
         },
     ),
 )

@@ -1,28 +1,28 @@
-"""Why Redis does not answer or refuses, in a sentence for a caller or an operator: what can be found out about it."""
+"""Explains errors of Redis in a sentence for a caller or an operator."""
 
 import shutil
 from pathlib import Path
 
 import redis
 
-GONE = "Redis does not answer, and the jobs live there. Digits are still served; ask again shortly."
-REFUSES = "Redis answers, but refuses: it is full or read-only. Ask again shortly, or inform the operator."
+GONE = "Redis does not answer. It stores the jobs; digits are still served. Retry later."
+REFUSES = "Redis refuses commands: it is full or read-only. Retry later, or inform the operator."
 DISK_FULL = (
-    "The disk that Redis writes to is full: jobs are accepted again when there is room. Digits are still served."
+    "The disk that Redis writes to is full. Jobs are accepted again when it has free space. Digits are still served."
 )
 LEAST_ROOM = 2**20  # bytes: the append-only file grows by more than this in a busy minute
 NO_ROOM = ("No space left on device", "Disk quota exceeded")
 
 
 def explain_error(error: redis.RedisError, folder: Path) -> str:
-    """Name the cause of an error. `folder` is that of the server that `acgan up` starts; it need not exist."""
+    """Return the cause of an error. `folder` is the data folder of the server that `acgan up` starts, if any."""
     if any(reason in str(error) for reason in NO_ROOM) or (has_no_room(folder) and not _is_memory(error)):
         return DISK_FULL
     return REFUSES if isinstance(error, redis.ResponseError) else GONE
 
 
 def has_no_room(folder: Path) -> bool:
-    """Whether an embedded server has run in this folder and its disk is full."""
+    """Return whether an embedded server has run in this folder and its disk is full."""
     try:
         return shutil.disk_usage(folder).free < LEAST_ROOM
     except OSError:

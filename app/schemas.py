@@ -1,4 +1,4 @@
-"""What goes over the wire, where it is more than a record."""
+"""Request and response bodies that differ from the stored records."""
 
 import re
 from typing import Annotated, Literal
@@ -13,17 +13,17 @@ from models.serving import Choice
 from worker.codec import AnyJob, UnreadableJob
 from worker.jobs import EpochRecord, Job, JobStatus, RunsOn
 
-MAX_SEED = 2**53 - 1  # what every JSON reader keeps exactly
+MAX_SEED = 2**53 - 1  # the largest integer that every JSON parser represents exactly
 
 
-HIDDEN = (  # control characters, line and paragraph separators, and what changes the direction of text
+HIDDEN = (  # control characters, line and paragraph separators, and marks that change the direction of text
     "\\u0000-\\u001f\\u007f-\\u009f\\u061c\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069"
 )
 CLEAN = f"^[^{HIDDEN}]*$"
 
 
 def clean(label: str) -> str | None:
-    """Strip a label; a blank one is none. Raises ValueError."""
+    """Strip a label and return None if it is blank. Raises ValueError if it has control characters."""
     if re.search(f"[{HIDDEN}]", label):
         raise ValueError("should be one line of text without control characters")
     return label.strip() or None
@@ -33,7 +33,7 @@ Label = Annotated[str, Field(max_length=100, json_schema_extra={"pattern": CLEAN
 
 
 class EpochView(EpochRecord):
-    samples: str = Field(description="Address of the epoch's plot.")
+    samples: str = Field(description="URL of the epoch's plot.")
 
     @classmethod
     def of(cls, job_id: str, epoch: EpochRecord) -> "EpochView":
@@ -41,20 +41,20 @@ class EpochView(EpochRecord):
 
 
 class TrainingOrder(TrainingConfig):
-    """A recipe, and when it is to be run."""
+    """The configuration of a run, its priority and the workers that may run it."""
 
     name: Label | None = Field(
-        None, description="A label of your own, shown beside the job: one line of text. A blank one is left out."
+        None, description="A label shown next to the job: one line of text. A blank label is ignored."
     )
 
     priority: Annotated[int, Field(ge=0, le=9), WHOLE] = Field(
         0,
-        description="Runs of a higher priority are started first; among equals, the one accepted first. Where there "
-        "are several keys, each key's runs take turns with those of others.",
+        description="Runs with a higher priority start first; among equals, the oldest starts first. If several keys "
+        "exist, the runs of different keys take turns.",
     )
 
     runs_on: RunsOn = Field(
-        "any", description="Which workers may take it: any, or only those without a GPU, or with one."
+        "any", description="Workers that may run it: any worker, only those without a GPU, or only those with one."
     )
 
     @property
@@ -66,12 +66,12 @@ class JobLinks(Record):
     self: str
     events: str
     digits: str | None = Field(
-        description="Address of digits by this run's last checkpoint; `{label}` is to be filled in."
+        description="URL of digits drawn by this run's last checkpoint. Replace `{label}` with a digit."
     )
 
 
 class JobView(Job):
-    epochs: list[EpochView] = Field([], description="One entry a finished epoch, in order.")  # type: ignore[assignment]
+    epochs: list[EpochView] = Field([], description="One entry per finished epoch.")  # type: ignore[assignment]
     links: JobLinks
 
     @classmethod
@@ -100,11 +100,11 @@ def view_of(job: AnyJob) -> AnyJobView:
 
 class JobList(BaseModel):
     jobs: list[Annotated[AnyJobView, Field(union_mode="left_to_right")]] = Field(description="Newest first.")
-    next: str | None = Field(description="Address of those accepted before; null where there are none.")
+    next: str | None = Field(description="URL of the next page, with older jobs; null on the last page.")
 
     @classmethod
     def of(cls, found: list[AnyJob], query: "JobsQuery") -> "JobList":
-        """List at most as many as were asked for; one more that was found means that there is a next page."""
+        """List the first `query.limit` jobs. If `found` has one more, there is a next page."""
         page, following = [view_of(query.shorten(job)) for job in found[: query.limit]], None
         if len(found) > query.limit:
             status = f"&status={query.status}" if query.status else ""
@@ -114,7 +114,7 @@ class JobList(BaseModel):
 
 
 class JobHistory(Record):
-    """What a run has come to, epoch by epoch."""
+    """The configuration of a run and the results of each epoch."""
 
     job: str
     config: TrainingConfig
@@ -126,7 +126,7 @@ class JobHistory(Record):
 
 
 class CheckpointView(Manifest):
-    size: int = Field(description="All files together, in bytes.")
+    size: int = Field(description="Size of all files, in bytes.")
     links: dict[str, str]
 
     @classmethod
@@ -135,7 +135,7 @@ class CheckpointView(Manifest):
             "self": f"/checkpoints/{manifest.id}",
             "digits": f"/digits/{{label}}?n=40&checkpoint={manifest.id}",
         }
-        if manifest.job != bundled.JOB:  # the package's own comes of no job here
+        if manifest.job != bundled.JOB:  # the bundled checkpoint belongs to no job of this service
             links["job"] = f"/jobs/{manifest.job}"
             links["samples"] = f"/jobs/{manifest.job}/epochs/{manifest.epoch}/samples.png"
         return cls(**dict(manifest), size=manifest.total_size, links=links)
@@ -147,9 +147,9 @@ class UnusableCheckpoint(BaseModel):
     id: str
     job: str
     epoch: int
-    reason: str = Field(description="What is wrong with its manifest.")
+    reason: str = Field(description="The error in its manifest.")
     written_by_another_version: bool = Field(
-        description="If true, it is whole and is never deleted; another version of the program can use it."
+        description="If true, the checkpoint is intact and is never deleted. Another version of acgan can use it."
     )
 
     @classmethod
@@ -165,21 +165,21 @@ class UnusableCheckpoint(BaseModel):
 
 
 class CheckpointList(BaseModel):
-    serving: str | None = Field(description="The checkpoint that `latest` names in this process.")
+    serving: str | None = Field(description="Id of the checkpoint that `latest` refers to in this process.")
     checkpoints: list[CheckpointView] = Field(description="Newest first.")
-    unusable: list[UnusableCheckpoint] = Field([], description="Those that exist and cannot be used, and why.")
+    unusable: list[UnusableCheckpoint] = Field([], description="Checkpoints that cannot be used, with the reason.")
 
 
 class JobsQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    limit: Annotated[int, Field(ge=1, le=100)] = Field(20, description="How many.")
-    status: JobStatus | None = Field(None, description="Only those in this state.")
+    limit: Annotated[int, Field(ge=1, le=100)] = Field(20, description="Maximum number of entries.")
+    status: JobStatus | None = Field(None, description="List only jobs with this status.")
     before: Annotated[str, Field(max_length=100)] | None = Field(
-        None, description="Only those accepted before this job: the last one of the page before."
+        None, description="List only jobs accepted before this one, the last job of the previous page."
     )
     epochs: Literal["all", "last"] = Field(
-        "all", description="Every epoch of each run, or the last one: a list of long runs is megabytes."
+        "all", description="All epochs of each run, or only the last one. A list of long runs takes megabytes."
     )
 
     def shorten(self, job: AnyJob) -> AnyJob:
@@ -192,54 +192,56 @@ CheckpointName = Annotated[
     str,
     Field(
         max_length=100,
-        description="Which generator draws: `latest`, which is what is served, `best`, or a checkpoint's id.",
+        description="The generator: `latest` (the one being served), `best`, or a checkpoint's id.",
     ),
 ]
 
 
 class SheetQuery(BaseModel):
-    """How digits are asked for, whichever they are."""
+    """Query parameters of every endpoint that returns sheets of digits."""
 
     model_config = ConfigDict(extra="forbid")
 
     n: int
     seed: Seed | None = Field(
-        None, description="The hand that writes: the same seed draws the same digits. A fresh one where it is left out."
+        None, description="Random seed. The same seed always draws the same digits. If omitted, a new seed is chosen."
     )
-    index: Index = Field(0, description="The first digit's number within the seed.")
+    index: Index = Field(0, description="Index of the first digit within the seed.")
     checkpoint: CheckpointName = "latest"
     format: Literal["png", "zip", "npy"] | None = Field(
-        None, description="One sheet, an archive of one PNG a digit, or a numpy array. Else `Accept` decides, else png."
+        None,
+        description="`png` (one sheet), `zip` (one PNG per digit) or `npy` (numpy array). If omitted, `Accept` "
+        "decides; without it, `png`.",
     )
     columns: Annotated[int, Field(ge=1, le=1000)] | None = Field(
-        None, description="Digits a row; 10 where it is left out, or as many as there are."
+        None, description="Digits per row of the sheet. If omitted, 10, or `n` if that is smaller."
     )
-    scale: Annotated[int, Field(ge=1, le=8)] = Field(1, description="Pixels of the picture a pixel of the digit.")
+    scale: Annotated[int, Field(ge=1, le=8)] = Field(1, description="Scale factor of the picture.")
     padding: Annotated[int, Field(ge=0, le=8)] = Field(0, description="Pixels around and between the digits.")
-    invert: bool = Field(False, description="Black on white.")
+    invert: bool = Field(False, description="Draw black on white.")
 
 
 class DigitsQuery(SheetQuery):
-    n: Annotated[int, Field(ge=1, le=1000)] = Field(1, description="How many digits.")
+    n: Annotated[int, Field(ge=1, le=1000)] = Field(1, description="Number of digits.")
     verify: Annotated[float, Field(ge=0, le=1)] | None = Field(
         None,
-        description="How probable the judge must find it that each digit is of its label; others are left out, and "
-        "later ones of the seed drawn instead.",
+        description="Least probability that the judge must give to each digit's label. Digits below it are replaced "
+        "by later ones of the same seed.",
     )
 
 
 class AllDigitsQuery(SheetQuery):
-    n: Annotated[int, Field(ge=1, le=100)] = Field(1, description="How many digits of each class.")
+    n: Annotated[int, Field(ge=1, le=100)] = Field(1, description="Number of digits of each class.")
 
 
 class Serving(Choice):
-    """What `latest` names."""
+    """The serving policy, and the checkpoint that `latest` refers to."""
 
-    serving: str | None = Field(description="The checkpoint being served by this process.")
+    serving: str | None = Field(description="Id of the checkpoint being served by this process.")
 
 
 class Follow(BaseModel):
-    """Follow the newest publication, or the best one."""
+    """Follow the newest or the best publication."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -247,7 +249,7 @@ class Follow(BaseModel):
 
 
 class Pin(BaseModel):
-    """Stay at one checkpoint."""
+    """Serve one checkpoint permanently."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -260,13 +262,13 @@ POLICIES = ("newest", "best", "pinned")
 
 
 class Readiness(BaseModel):
-    ready: bool = Field(description="Whether this process can do anything for anybody: serve digits, or take jobs.")
-    draining: bool = Field(False, description="Whether it has been asked to end, and serves on for a while only.")
-    redis: str = Field(description="`up`, or why not.")
-    serving: str | None = Field(description="The checkpoint being served.")
+    ready: bool = Field(description="Whether this process can serve digits or accept jobs.")
+    draining: bool = Field(False, description="Whether the process received SIGTERM and will stop soon.")
+    redis: str = Field(description="`up`, or `down` with the reason.")
+    serving: str | None = Field(description="Id of the checkpoint being served.")
     trouble: str | None = Field(None, description="Why a newer checkpoint is not being served.")
     loops: dict[str, str] = Field(
-        {}, description="This process' background loops by name: `running`, or why one does not do its work."
+        {}, description="Background loops of this process by name: `running`, or the reason why a loop has stopped."
     )
     worker_loops: dict[str, str] = Field(
         {},

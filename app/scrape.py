@@ -1,4 +1,4 @@
-"""One answer to Prometheus: the process' own figures, and those that are asked for just then, in Redis among others."""
+"""Collects the metrics for one Prometheus scrape: those of the process, and those read from Redis on demand."""
 
 import asyncio
 import logging
@@ -19,7 +19,7 @@ PATIENCE_SECONDS = 0.5
 
 
 class Scrape:
-    """A collector for once. Where Redis does not answer, its figures are left out, and `acgan_redis_up` is 0."""
+    """A collector for one scrape. If Redis does not answer, its metrics are omitted and `acgan_redis_up` is 0."""
 
     def __init__(self, services: Services, standing: Standing | None) -> None:
         self.services = services
@@ -27,17 +27,17 @@ class Scrape:
 
     @classmethod
     async def take(cls, services: Services) -> "Scrape":
-        """Ask Redis, but not for longer than half a second."""
+        """Read the state of the queue from Redis, with a timeout of half a second."""
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 return cls(services, await services.desk.standing())
         except (redis.RedisError, TimeoutError, OSError) as error:
-            logger.debug("figures without those of Redis: %s", error)
+            logger.debug("the metrics of Redis are omitted: %s", error)
             return cls(services, None)
 
     def collect(self) -> Iterator[Metric]:
         yield from metrics.REGISTRY.collect()
-        yield GaugeMetricFamily("acgan_event_streams", "Followers of jobs' events.", self.services.events.streams)
+        yield GaugeMetricFamily("acgan_event_streams", "Open event streams.", self.services.events.streams)
         yield from drawing(self.services)
         yield GaugeMetricFamily("acgan_redis_up", "Whether Redis answers.", float(self.standing is not None))
         if self.standing is not None:
@@ -47,9 +47,9 @@ class Scrape:
 def drawing(services: Services) -> Iterator[Metric]:
     served, pending = services.gallery.served, services.drawing.batcher.pending
     serving = {"checkpoint": served.exhibit.id} if served else None
-    yield InfoMetricFamily("acgan_serving", "The checkpoint that draws.", serving)
-    yield GaugeMetricFamily("acgan_drawing_queue_digits", "Digits that somebody waits for.", pending)
-    stock = GaugeMetricFamily("acgan_stock_digits", "Digits drawn ahead.", labels=["label"])
+    yield InfoMetricFamily("acgan_serving", "The checkpoint being served.", serving)
+    yield GaugeMetricFamily("acgan_drawing_queue_digits", "Requested digits that wait to be drawn.", pending)
+    stock = GaugeMetricFamily("acgan_stock_digits", "Pre-generated digits.", labels=["label"])
     for label in range(NUM_CLASSES):
         stock.add_metric([str(label)], served.stock.level(label) if served else 0)
     yield stock
@@ -60,18 +60,20 @@ def families(standing: Standing) -> Iterator[Metric]:
     jobs.add_metric(["queued"], sum(standing.ready.values()) + standing.delayed)
     jobs.add_metric(["running"], standing.running)
     yield jobs
-    depth = GaugeMetricFamily("acgan_queue_depth", "Jobs that such a worker could take now.", labels=["runs_on"])
+    depth = GaugeMetricFamily("acgan_queue_depth", "Jobs ready to be claimed, by kind of worker.", labels=["runs_on"])
     for runs_on, number in standing.ready.items():
         depth.add_metric([runs_on], number)
     yield depth
-    workers = GaugeMetricFamily("acgan_workers", "Workers seen within a minute, by what they have.", labels=["kind"])
+    workers = GaugeMetricFamily("acgan_workers", "Workers seen in the last minute, by kind.", labels=["kind"])
     for kind, number in standing.workers.items():
         workers.add_metric([kind], number)
     yield workers
-    yield GaugeMetricFamily("acgan_jobs_delayed", "Jobs that wait since their worker was lost.", standing.delayed)
+    yield GaugeMetricFamily(
+        "acgan_jobs_delayed", "Jobs that wait for a retry after their worker was lost.", standing.delayed
+    )
     yield GaugeMetricFamily(
         "acgan_oldest_queued_job_seconds",
-        "Since the oldest waiting job was accepted; 0 where none waits.",
+        "Seconds since the oldest waiting job was accepted; 0 if none waits.",
         standing.oldest,
     )
-    yield CounterMetricFamily("acgan_jobs_accepted", "Jobs in Redis, whatever became of them.", standing.accepted)
+    yield CounterMetricFamily("acgan_jobs_accepted", "Jobs in Redis, in any state.", standing.accepted)

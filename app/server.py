@@ -1,4 +1,4 @@
-"""Uvicorn, taught that streams do not end by themselves, and that requests have bounds."""
+"""The uvicorn server, extended by limits on requests, a drain period and an early end of event streams."""
 
 import functools
 import gc
@@ -23,18 +23,18 @@ except ImportError:  # not on this system
 
 logger = logging.getLogger(__name__)
 
-GRACE_SECONDS = 20  # for the requests in hand: a hundred sheets of digits take a slow machine that long
-FILES_BESIDE = 200  # that a process has open beside its callers' connections
-FILES_AT_REST = 32  # of these, what it has open when there is nothing to do
-TICKS_A_LOOK = 5  # of uvicorn's tenths of a second
+GRACE_SECONDS = 20  # for the requests in progress: a hundred sheets of digits take this long on a slow machine
+FILES_BESIDE = 200  # open files besides the connections of clients
+FILES_AT_REST = 32  # of these, the open files of an idle process
+TICKS_A_LOOK = 5  # ticks of uvicorn, 0.1 s each, between two checks of the connections
 
 
 class Server(uvicorn.Server):
-    """Ends whom it streams to before it ends itself: they would hold it up, only to be cut off after all.
+    """Closes event streams before it shuts down, because they would delay the shutdown.
 
-    On SIGTERM it is no longer ready, and goes on serving for `drain_seconds`: time for whoever shares requests out to
-    hear of it. Every answer then closes its connection, so that the next request finds another replica. Ctrl-C, and
-    whoever asks twice, need not wait.
+    After SIGTERM it reports not to be ready and serves requests for `drain_seconds`, so that load balancers notice.
+    Every response then closes its connection, so that the next request goes to another replica. Ctrl-C or a second
+    signal skips the wait.
     """
 
     def __init__(self, app: FastAPI, drain_seconds: float = 0.0, **options: Any) -> None:
@@ -59,26 +59,26 @@ class Server(uvicorn.Server):
         self.bound_connections(allow_files(self.line.bounds.connections + FILES_BESIDE))
         if (
             hasattr(signal, "SIGHUP") and threading.current_thread() is threading.main_thread()
-        ):  # a closed terminal: end like on SIGTERM, instead of at once
+        ):  # when the terminal is closed, shut down as on SIGTERM
             signal.signal(signal.SIGHUP, lambda _sig, frame: self.handle_exit(signal.SIGTERM, frame))
         await super().startup(sockets)
         gc.collect()
-        gc.freeze()  # what was loaded by now stays: to look through it again and again took a third of the time
+        gc.freeze()  # excludes the loaded modules from garbage collection, which took a third of the time
 
     def bound_connections(self, files: int) -> None:
-        """Keep as many connections as the limit of open files has room for, beside what else is open."""
+        """Lower the maximum number of connections to fit the limit of open files."""
         bounds = self.line.bounds
         room = max(4, files - FILES_BESIDE if files > 2 * FILES_BESIDE else (files - FILES_AT_REST) // 2)
         if room < bounds.connections:
             logger.warning(
-                "this process may have %d files open, so it keeps %d connections at a time instead of %d: raise the "
-                "limit of open files (`ulimit -n`, LimitNOFILE=)",
+                "this process may have %d files open, which limits it to %d connections instead of %d: raise the limit "
+                "of open files (`ulimit -n`, LimitNOFILE=)",
                 files,
                 room,
                 bounds.connections,
             )
             self.line.bounds = bounds._replace(connections=room)
-            self.config.backlog = max(1, room // 2)  # asyncio accepts as many at once before it refuses any
+            self.config.backlog = max(1, room // 2)  # asyncio accepts this number at once
 
     async def on_tick(self, counter: int) -> bool:
         if counter % TICKS_A_LOOK == 0:
@@ -92,9 +92,9 @@ class Server(uvicorn.Server):
 
     def stop_being_ready(self) -> None:
         self.app.state.draining = True
-        self.config.encoded_headers.append((b"connection", b"close"))  # of every answer, from the next second on
+        self.config.encoded_headers.append((b"connection", b"close"))  # of every response, within a second
         if self.drain_seconds:
-            logger.info("asked to end: no longer ready, and serving for %g seconds more", self.drain_seconds)
+            logger.info("shutting down: not ready any more, serving requests for %g seconds", self.drain_seconds)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self.should_exit or sig != signal.SIGTERM:
@@ -108,7 +108,7 @@ class Server(uvicorn.Server):
 
 
 def allow_files(wanted: int) -> int:
-    """Raise the limit of open files of this process, usually 1024, as far as needed and allowed. Returns the limit."""
+    """Raise this process' limit of open files, usually 1024, up to `wanted` and the hard limit. Returns the limit."""
     if resource is None:
         return wanted
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

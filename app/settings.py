@@ -1,4 +1,4 @@
-"""Everything the HTTP face and the command line can be told from outside, on top of what the worker can."""
+"""Settings of the API and the command line, in addition to those of the worker."""
 
 from typing import TYPE_CHECKING, Self
 
@@ -10,7 +10,7 @@ from app.edge.hosts import read_names
 from app.edge.keys import Keyring
 from worker.settings import WorkerSettings
 
-if TYPE_CHECKING:  # takes a while to load, and only the API needs it
+if TYPE_CHECKING:  # slow imports that only the API needs
     from limits import RateLimitItem
 
     from app.edge.connections import Bounds
@@ -21,68 +21,72 @@ if TYPE_CHECKING:  # takes a while to load, and only the API needs it
 class AppSettings(WorkerSettings):
     model_config = SettingsConfigDict(validate_by_name=True, validate_by_alias=True)
 
-    url: str = Field("http://127.0.0.1:8000", description="Where commands that ask a running service find it.")
-    key: SecretStr | None = Field(None, description="The key that they show it, where it wants one.")
-    host: str = Field("127.0.0.1", description="Address to listen on; `0.0.0.0` for all of this machine's.")
+    url: str = Field("http://127.0.0.1:8000", description="URL of the service that client commands use.")
+    key: SecretStr | None = Field(None, description="API key that client commands send.")
+    host: str = Field("127.0.0.1", description="Address to listen on; `0.0.0.0` for all interfaces.")
     port: int = Field(8000, ge=1, le=65535, description="Port to listen on.")
     workers: int = Field(
-        0, ge=0, description="Workers that `acgan up` starts; 0 for one a GPU, and one where there is none."
+        0, ge=0, description="Workers that `acgan up` starts; 0 for one per GPU, or one without a GPU."
     )
     allowed_hosts: str = Field(
         "",
-        description="Host names that the API answers to, beside IP addresses and localhost, separated by spaces or "
-        "commas; `*.example.com` is every name below. With keys, every name is allowed while this is empty.",
+        description="Host names that requests may use, besides IP addresses and localhost, separated by spaces or "
+        "commas; `*.example.com` allows all subdomains. If this is empty and API keys are set, every name is allowed.",
     )
     forwarded_allow_ips: str = Field(
         "",
         validation_alias=AliasChoices("ACGAN_FORWARDED_ALLOW_IPS", "FORWARDED_ALLOW_IPS"),
-        description="Addresses or networks of proxies whose `X-Forwarded-For`, `-Proto` and `-Host` headers count, "
-        "separated by commas; `*` for every address. Without any, these headers are ignored.",
+        description="Addresses or networks of trusted proxies, separated by commas; `*` for every address. The API "
+        "reads `X-Forwarded-For`, `-Proto` and `-Host` only in requests from them.",
     )
-    max_body_bytes: int = Field(65536, ge=1024, description="The longest request body that is read.")
-    max_header_bytes: int = Field(16384, ge=1024, description="The longest request line and headers that are read.")
-    max_headers: int = Field(100, ge=10, description="Headers that a request may have.")
+    max_body_bytes: int = Field(65536, ge=1024, description="Maximum size of a request body, in bytes.")
+    max_header_bytes: int = Field(
+        16384, ge=1024, description="Maximum size of the request line and headers together, in bytes."
+    )
+    max_headers: int = Field(100, ge=10, description="Maximum number of headers in a request.")
     request_seconds: float = Field(
-        10.0, gt=0, description="How long a request's head may take to arrive, and again its body."
+        10.0, gt=0, description="Seconds in which the headers of a request must arrive, and again its body."
     )
     send_seconds: float = Field(
         30.0,
         gt=0,
-        description="How long whoever asked may take none of an answer before being dropped.",
+        description="Seconds a client may read nothing of a response before the connection is closed.",
     )
     drain_seconds: float = Field(
         0.0,
         ge=0,
-        description="How long `acgan serve` goes on serving after SIGTERM, no longer ready, before it ends.",
+        description="Seconds that `acgan serve` serves requests after SIGTERM while it reports not to be ready.",
     )
-    connections: int = Field(1000, ge=10, description="Connections that one process keeps at a time.")
-    cached_checkpoints: int = Field(4, ge=1, description="Generators kept in memory beside the one being served.")
-    queue_limit: int = Field(100, ge=1, description="Jobs that may wait; more are refused with 429.")
-    drawing_threads: int = Field(0, ge=0, description="Threads that draw; 0 for one a processor, and one on a GPU.")
+    connections: int = Field(1000, ge=10, description="Maximum number of open connections per process.")
+    cached_checkpoints: int = Field(4, ge=1, description="Generators kept in memory besides the one being served.")
+    queue_limit: int = Field(100, ge=1, description="Maximum number of waiting jobs; further ones get 429.")
+    drawing_threads: int = Field(0, ge=0, description="Threads that draw; 0 for one per processor, or one on a GPU.")
     drawing_wait_seconds: float = Field(
         1.0,
         gt=0,
-        description="How long digits may wait to be drawn: where it would be longer, 503.",
+        description="Seconds that a request may wait for digits. If it would wait longer, the API returns 503.",
     )
     pretrained: bool = Field(
-        True, description="Whether the package's own generator is served until a run has published one."
+        True, description="Whether the bundled generator is served until a run has published a checkpoint."
     )
     stock: int = Field(
-        8192, ge=0, description="Digits of each class kept ready, at most, for requests without a seed: 784 bytes each."
+        8192,
+        ge=0,
+        description="Maximum number of pre-generated digits per class, for requests without a seed; 784 bytes each.",
     )
-    file_cache: ByteSize = Field(
-        ByteSize(32_000_000), description="Bytes of files drawn lately to keep, for whoever asks for the same address."
-    )
-    event_streams: int = Field(100, ge=1, description="Followers of jobs' events that one process streams to.")
+    file_cache: ByteSize = Field(ByteSize(32_000_000), description="Size of the cache of drawn files, in bytes.")
+    event_streams: int = Field(100, ge=1, description="Maximum number of event streams per process.")
     api_keys: SecretStr | None = Field(
-        None, description="Whose keys open the API, as `acgan key` prints them; without any, it is open to everybody."
+        None, description="Entries of API keys, as `acgan key` prints them. If unset, the API needs no keys."
     )
     read_needs_key: bool | None = Field(
         None,
-        description="Whether reading needs a key too; if unset, it does if there are keys. Probes never need one.",
+        description="Whether read requests need a key. If unset, they do if `ACGAN_API_KEYS` is set. Probes never do.",
     )
-    read_rate: str = Field("off", description="How often one caller may read, as in `600/minute`, of each process.")
-    work_rate: str = Field("120/minute", description="How often one caller may start, retry or resume runs, in all.")
+    read_rate: str = Field("off", description="Read requests allowed per caller and process, as in `600/minute`.")
+    work_rate: str = Field(
+        "120/minute", description="Requests to start, retry or resume jobs allowed per caller, over all processes."
+    )
 
     @field_validator("url")
     @classmethod
@@ -119,7 +123,7 @@ class AppSettings(WorkerSettings):
     @model_validator(mode="after")
     def check_reading(self) -> Self:
         if self.read_needs_key and self.api_keys is None:
-            raise ValueError("ACGAN_READ_NEEDS_KEY asks for keys, and ACGAN_API_KEYS names none: `acgan key` makes one")
+            raise ValueError("ACGAN_READ_NEEDS_KEY requires ACGAN_API_KEYS, which is not set: `acgan key` makes a key")
         return self
 
     @property
@@ -132,7 +136,7 @@ class AppSettings(WorkerSettings):
 
     @property
     def hosts(self) -> "AllowedHosts | None":
-        """The host names that the API answers to; None if every name is allowed."""
+        """The allowed host names; None if every name is allowed."""
         from app.edge.hosts import AllowedHosts
 
         names = read_names(self.allowed_hosts)

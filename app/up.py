@@ -3,7 +3,6 @@
 import contextlib
 import ctypes
 import errno
-import fcntl
 import hashlib
 import logging
 import os
@@ -24,6 +23,7 @@ from app.embedded_redis import explain, prepare
 from app.log_rotation import rotate
 from app.settings import AppSettings
 from models.devices import count_gpus, processors, settle_device
+from models.locks import try_lock
 from worker.addresses import OPENABLE, host_port, http_address
 from worker.bench import JobBench
 
@@ -275,13 +275,11 @@ def hold(home: Path) -> contextlib.ExitStack:
     for lock in (home / "up.lock", Path(tempfile.gettempdir()) / f"acgan-up-{os.getuid()}-{path}.lock"):
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         locks.callback(os.close, descriptor)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not try_lock(descriptor):
             locks.close()
             raise CannotStart(
                 f"another `acgan up` runs on {home}: stop it first, or give this one a home of its own with --home"
-            ) from None
+            )
     return locks
 
 

@@ -1,4 +1,4 @@
-"""What is wrong with a value, in words for people: pydantic's findings, as an API and a command line tell them."""
+"""Messages for pydantic's validation errors, shared by the API and the command line."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -20,7 +20,7 @@ SHOULD = {
 
 
 def reason(found: Mapping[str, Any]) -> str:
-    """Say one finding after the name of what it is about: `should be at least 1`."""
+    """Return the message of one error, to follow the name of a field: `should be at least 1`."""
     if found["type"] in SHOULD:
         bounds = {name: plain(value) for name, value in found.get("ctx", {}).items()}
         return f"should {SHOULD[found['type']].format(**bounds)}"
@@ -33,12 +33,12 @@ def plain(value: Any) -> Any:
 
 
 def shown(text: str, length: int = 80) -> str:
-    """The beginning of a text from outside, with control characters and the like written as escapes."""
+    """Return the first `length` characters of an untrusted text, with unprintable characters escaped."""
     return text[:length] if text[:length].isprintable() else repr(text[:length])[1:-1]
 
 
 def but_is(value: Any) -> str:
-    """Say what it is instead, where that is short enough to be told."""
+    """Return `, not VALUE` for a string or a number, else an empty string."""
     if isinstance(value, str):
         return f", not {value[:80]!r}"
     return f", not {value}" if isinstance(value, int | float) else ""

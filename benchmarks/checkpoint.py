@@ -1,4 +1,4 @@
-"""A home with one published checkpoint: a copy of a store's latest, or a fresh random generator of the seed's shape."""
+"""A home with one checkpoint: a copy of a store's latest, or a random generator of the original recipe's shape."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,14 +13,14 @@ from models.weights import to_bytes
 
 
 def publish(home: Path, origin: Path | None) -> str:
-    """Fill the home's store, and return the checkpoint's id. The store it comes from is only read."""
+    """Publish a checkpoint in the home's store, and return its id. The store `origin` is only read."""
     store = CheckpointStore(home / "checkpoints")
     if origin is None:
         return store.publish(invent(), {GENERATOR: draw_weights()}).id
     source = CheckpointStore(origin)
     latest = source.latest()
     if latest is None:
-        raise SystemExit(f"{origin} holds no checkpoint: name a folder like .acgan/checkpoints")
+        raise SystemExit(f"{origin} contains no checkpoint: name a folder such as .acgan/checkpoints")
     manifest = source.manifest(latest)
     return store.publish(manifest, {GENERATOR: source.read(manifest, GENERATOR)}).id
 

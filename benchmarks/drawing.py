@@ -1,4 +1,4 @@
-"""What a digit costs one thread of this processor, drawn and encoded: python -m benchmarks.drawing"""
+"""Time to draw and encode a digit on one thread of this processor: python -m benchmarks.drawing"""
 
 import io
 import time
@@ -21,7 +21,7 @@ def main() -> None:
     generator = Generator().eval()
     lay_out(generator)
     folded = prepare(generator, torch.device("cpu"))
-    print("digits at once | torch's layers | folded | ms a digit, of one thread's time, best of several")  # noqa: T201
+    print("digits a batch | torch's layers | folded | ms per digit, one thread, best of several")  # noqa: T201
     for n in (1, 8, 16, 40, 64, 128):
         noise, labels = Series(7, n, seed=0).cut(0, n, 100)
         plain = seconds(lambda: generator(noise, labels)) / n  # noqa: B023
@@ -42,7 +42,7 @@ def by_pillow(picture: np.ndarray) -> bytes:
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """Measure the processor's time that one call takes this thread: the best of several rounds."""
+    """Measure this thread's processor time of one call: the best of several rounds."""
     work()
     best = float("inf")
     for _ in range(ROUNDS):

@@ -1,6 +1,6 @@
-"""Workers of which only the way to Redis is real: each has a JobBench, and so a connection, and waits for its answers.
+"""Simulated workers with a real Redis client: each has a JobBench, and so a connection, and waits for replies.
 
-They are threads, shared out among a few processes, since Redis answers quicker than one interpreter asks.
+They are threads in a few processes, since Redis replies faster than one interpreter can send requests.
 """
 
 import multiprocessing
@@ -22,9 +22,9 @@ from worker.jobs import JobStatus
 from worker.reconciler import Reconciler
 
 LEASE_SECONDS = 30.0
-FOREVER = 3600.0  # of leases that nobody is meant to lose
-RENEW_SECONDS = 1.0  # worker/lease.py asks as often, so that a cancellation is heard
-REPORT_SECONDS = 1.0  # models/pace.py tells as often
+FOREVER = 3600.0  # for leases that must not expire
+RENEW_SECONDS = 1.0  # as in worker/lease.py, which also detects a cancellation this way
+REPORT_SECONDS = 1.0  # as in models/pace.py
 SAVE_SECONDS = 60.0
 RECONCILE_SECONDS = 15.0
 EPOCH_SECONDS = 60.0
@@ -33,21 +33,21 @@ BACKOFF_SECONDS = 10.0
 
 
 class Drill(NamedTuple):
-    """What each of the workers does for so long."""
+    """The operations of every worker during one measurement."""
 
-    kind: str  # claim, renew, report: as often as it can; or live: all of it when it is due
+    kind: str  # claim, renew, report: as often as possible; or live: all of them at their usual rate
     seconds: float
-    slower: float = 1.0  # than in earnest, `live` alone
+    slower: float = 1.0  # factor by which `live` is slower than a real worker
 
 
 @dataclass
 class Tally:
-    """Seconds that each thing took, by its name; what Redis did not answer in time; lateness against the timetable."""
+    """Seconds of each operation, by name; requests without a timely reply; delays against the schedule."""
 
     took: dict[str, list[float]] = field(default_factory=dict)
     errors: int = 0
     late: list[float] = field(default_factory=list)
-    cpu: float = 0.0  # seconds of the processes that asked
+    cpu: float = 0.0  # processor seconds of the clients
 
     def __iadd__(self, other: "Tally") -> "Tally":
         for name, times in other.took.items():
@@ -59,11 +59,11 @@ class Tally:
 
 
 def knock(_: str) -> None:
-    """Nobody listens, and so nobody is told."""
+    """Do nothing, because no Celery worker runs."""
 
 
 class Worker:
-    """One simulated worker: at most one job at a time, but where only claims are counted."""
+    """One simulated worker. It holds at most one job, except if only claims are measured."""
 
     def __init__(self, url: str, number: int) -> None:
         self.url = url
@@ -89,7 +89,7 @@ class Worker:
             self.claims.append(claim)
 
     def begin(self, kind: str) -> None:
-        """Connect, and hold a job where it takes one."""
+        """Connect, and claim a job if the drill needs one."""
         while True:
             with suppress(redis.RedisError):
                 if kind == "claim":
@@ -128,10 +128,10 @@ class Worker:
             held = len(self.claims)
             self.timed(kind, act)
             if kind == "claim" and len(self.claims) == held:
-                return  # no job waits
+                return  # no job is waiting
 
     def live(self, until: float, slower: float) -> None:
-        """Do everything when it is due; each thing began at a time of its own."""
+        """Run every operation at its usual rate, starting at a random time."""
         usual: list[tuple[Callable[[], None], float]] = [
             (self.renew, RENEW_SECONDS),
             (self.report, REPORT_SECONDS),
@@ -169,11 +169,11 @@ class Worker:
 
 
 # ----------------------------------------------------------------------------
-# Processes of them.
+# Processes with simulated workers.
 
 
 def crew(url: str, first: int, count: int, pipe: Connection) -> None:
-    """Run workers `first` to `first + count`, drill after drill, until there is none."""
+    """Run workers `first` to `first + count - 1`, one drill after the other, until the pipe sends None."""
     workers = [Worker(url, number) for number in range(first, first + count)]
     while drill := pipe.recv():
         pipe.send(exercise(workers, drill, pipe))
@@ -183,7 +183,7 @@ def crew(url: str, first: int, count: int, pipe: Connection) -> None:
 
 
 def exercise(workers: list[Worker], drill: Drill, pipe: Connection) -> Tally:
-    """Say when all are ready, wait for the word, say what came of it."""
+    """Report when all are ready, wait for the start signal, and return the tally."""
     ready, go = threading.Barrier(len(workers) + 1), threading.Event()
 
     def work(worker: Worker) -> None:
@@ -210,7 +210,7 @@ def exercise(workers: list[Worker], drill: Drill, pipe: Connection) -> Tally:
 
 
 class Fleet:
-    """So many workers; a context, at whose end they are gone."""
+    """Context manager that runs simulated workers and ends them."""
 
     def __init__(self, url: str, workers: int, processes: int = 2) -> None:
         self.url, self.workers = url, workers
@@ -227,9 +227,9 @@ class Fleet:
             self.pipes.append(ours)
 
     def run(self, drill: Drill) -> tuple[Tally, Work]:
-        """Tell what the workers saw, and what Redis did meanwhile. What they held waits again afterwards.
+        """Return the workers' tally and the work of Redis in that time. The workers hand their jobs back afterwards.
 
-        Raises EOFError where a process of them has died.
+        Raises EOFError if one of the processes has died.
         """
         tally = Tally()
         with connect(self.url) as client:
@@ -265,19 +265,19 @@ class Fleet:
 
 
 # ----------------------------------------------------------------------------
-# Workers that were lost.
+# Lost workers.
 
 
 class Rounds(NamedTuple):
-    """Seconds that each round of reconciling took."""
+    """Seconds of each round of the reconciler."""
 
-    nothing: list[float]  # found
-    lost: list[float]  # queued again, up to a hundred a round
-    due: list[float]  # the back-off was over, as many a round
+    nothing: list[float]  # no job was lost
+    lost: list[float]  # lost jobs were queued again, at most a hundred per round
+    due: list[float]  # jobs whose back-off was over were queued again, at most a hundred per round
 
 
 def reconcile(url: str, workers: int, idle_rounds: int = 50, backoff_seconds: float = 3.0) -> Rounds:
-    """Have so many workers hold jobs, then lose them all at once."""
+    """Let this number of workers claim jobs, then lose all of them at once."""
     bench = JobBench.connect(url)
 
     def hold() -> list[Claim]:
@@ -285,7 +285,7 @@ def reconcile(url: str, workers: int, idle_rounds: int = 50, backoff_seconds: fl
         while len(claims) < workers and (claim := bench.claim(FOREVER)):
             claims.append(claim)
         if len(claims) < workers:
-            raise RuntimeError("too few jobs wait")
+            raise RuntimeError("too few jobs are waiting")
         return claims
 
     def round_seconds() -> tuple[int, float]:
@@ -311,7 +311,7 @@ def reconcile(url: str, workers: int, idle_rounds: int = 50, backoff_seconds: fl
     claims = hold()
     nothing = [round_seconds()[1] for _ in range(idle_rounds)]
     lost = lose(claims)
-    lose(hold())  # only a second loss costs a back-off
+    lose(hold())  # a back-off starts only after a second loss
     time.sleep(backoff_seconds + 0.1)
     due = until_done()
     bench.close()

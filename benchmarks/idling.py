@@ -1,4 +1,4 @@
-"""What a real `acgan worker` that has nothing to do asks of Redis."""
+"""The requests to Redis of a real, idle `acgan worker`."""
 
 import os
 import subprocess
@@ -17,14 +17,14 @@ OURS = frozenset({"info", "client|list"})
 
 class Idle(NamedTuple):
     connections: int
-    commands: float  # a second
-    received: float  # bytes a second
+    commands: float  # per second
+    received: float  # bytes per second
     sent: float
-    most: str  # the commands that come most often, and how often a second
+    most: str  # the most frequent commands, with their number per second
 
 
 def idle(url: str, folder: Path, seconds: float) -> Idle:
-    """Run a worker for so long. No job may wait."""
+    """Run a worker for this time. No job may be waiting."""
     told = {"HOME": str(folder / "worker"), "STORE": "", "DEVICE": "cpu", "REDIS_URL": url, "LOG_FORMAT": "json"}
     env = {**os.environ, "PYTHONPATH": str(ROOT), **{f"ACGAN_{name}": value for name, value in told.items()}}
     with connect(url) as client, (folder / "worker.log").open("wb") as log:

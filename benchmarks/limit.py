@@ -1,4 +1,4 @@
-"""The limit, with no server: this project's drawing alone, and drawing and encoding, on all cores.
+"""The upper bound without a server: this project's drawing alone, and drawing and encoding, on all cores.
 
 python -m benchmarks.limit GENERATOR [SECONDS] prints JSON.
 """
@@ -19,7 +19,7 @@ from models.weights import generator_from_bytes
 
 
 def measure(work: Callable[[int], object], n: int, seconds: float) -> dict[str, float]:
-    """Do the work for so long, seed after seed, with a thread a core."""
+    """Call `work` with increasing seeds for this time, on one thread for each core."""
     rounds: list[int] = []
     deadline = time.perf_counter() + seconds
 

@@ -1,4 +1,4 @@
-"""Lists of jobs over a real `acgan serve`, asked by one caller at a time: how long each answer takes, and its bytes."""
+"""Lists of jobs from a real `acgan serve`, requested by one client at a time: time and size of each response."""
 
 import http.client
 import random
@@ -21,21 +21,21 @@ PATIENCE_SECONDS = 60.0
 
 
 class Listed(NamedTuple):
-    """Answers to one question, in ms, but for the bytes of one."""
+    """Responses to one kind of request. Times are in ms, `size` is the bytes of one response."""
 
     answers: int
     p50: float
     p99: float
-    undisturbed_p50: float  # less the time that client, server and Redis were ready to run and others ran
+    undisturbed_p50: float  # without the time in which client, server or Redis waited for a processor
     undisturbed_p99: float
-    server: float  # of processor time each, and of Redis
+    server: float  # processor time for each response; `redis` likewise
     redis: float
     size: int
 
 
 @contextmanager
 def serving(url: str, folder: Path) -> Iterator[Running]:
-    """`acgan serve` beside this Redis, without digits drawn ahead, which would take its processor at first."""
+    """Run `acgan serve` with this Redis, without pre-generated digits, whose drawing would take its processor first."""
     port = free_port()
     told = {"HOME": str(folder / "home"), "STORE": "", "DEVICE": "cpu", "REDIS_URL": url, "STOCK": "0", "API_KEYS": ""}
     env = {"PYTHONPATH": str(ROOT), **{f"ACGAN_{name}": value for name, value in told.items()}}
@@ -45,7 +45,7 @@ def serving(url: str, folder: Path) -> Iterator[Running]:
 
 
 def questions(url: str) -> dict[str, list[str]]:
-    """Paths by what they ask for. Those of one kind differ in the job that they name."""
+    """Return paths by kind of request. Those of one kind name different jobs."""
     with connect(url) as client:
         jobs = client.zrange(JOBS, 0, -1)
     chance = random.Random(0)
@@ -62,7 +62,7 @@ def questions(url: str) -> dict[str, list[str]]:
 
 
 def ask_all(url: str, folder: Path, answers: int, seconds: float) -> dict[str, Listed | None]:
-    """Ask each question so often, or for so long, but once at least."""
+    """Send each kind of request `answers` times or for `seconds`, and at least once."""
     with connect(url) as client:
         redis_pid = int(client.info("server")["process_id"])
     with serving(url, folder) as server:
@@ -72,7 +72,7 @@ def ask_all(url: str, folder: Path, answers: int, seconds: float) -> dict[str, L
 
 
 class Turns(NamedTuple):
-    """Of a process' first thread, which is all that matters here: seconds that it ran, and stood in line to run."""
+    """Seconds in which a process' first thread, the only one that matters here, ran and waited for a processor."""
 
     ran: float
     stood: float
@@ -84,7 +84,7 @@ class Turns(NamedTuple):
 
 
 class Taken(NamedTuple):
-    """One answer: seconds, and bytes."""
+    """One response: seconds, and bytes."""
 
     took: float
     undisturbed: float
@@ -99,7 +99,7 @@ class Caller:
         self.pids = (server.pid, redis_pid, "self")
 
     def ask(self, paths: list[str], answers: int, seconds: float) -> Listed | None:
-        """None where even the first answer takes more than a minute."""
+        """Measure one kind of request; None if even the first response takes more than a minute."""
         path, began = cycle(paths), time.monotonic()
         try:
             taken = [self.measure(next(path))]
@@ -108,7 +108,7 @@ class Caller:
         except TimeoutError:
             self.connection.close()
             return None
-        taken = taken[1:] or taken  # the first makes what is made once
+        taken = taken[1:] or taken  # the first one includes one-time work
         count = len(taken)
         times, undisturbed = [[1e3 * each[n] for each in taken] for n in (0, 1)]
         server, redis = (1e3 * sum(each[n] for each in taken) / count for n in (2, 3))
@@ -129,5 +129,5 @@ class Caller:
         answer = self.connection.getresponse()
         body = answer.read()
         if answer.status != 200:
-            raise RuntimeError(f"{path} is answered with {answer.status}: {body[:200]!r}")
+            raise RuntimeError(f"{path} returned {answer.status}: {body[:200]!r}")
         return len(body)

@@ -1,7 +1,7 @@
-"""Load on a server of this machine: raw HTTP/1.1 over sockets that stay open, as cheap as asyncio lets it be.
+"""Load generator for a server on this machine: raw HTTP/1.1 over persistent sockets, as cheap as asyncio permits.
 
-A closed loop keeps so many requests in flight. An open loop sends at a constant rate, whatever the answers do, and
-counts an answer's time from the moment at which its request was due: a server that stalls cannot hide it.
+A closed loop keeps a fixed number of requests in flight. An open loop sends at a constant rate, independent of the
+responses, and counts a response's time from the moment when its request was due, so a stalled server is noticed.
 """
 
 import asyncio
@@ -20,14 +20,14 @@ import uvloop
 
 T = TypeVar("T")
 
-CHECKED = 16  # of so many pictures one is looked into
+CHECKED = 16  # one picture in this number is checked
 REJECTIONS = (429, 503)
 PATIENCE_SECONDS = 30.0
 LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
 
 class Ask(NamedTuple):
-    """What is asked for, in turn, and what a good answer is."""
+    """The requests, sent in turn, and the expected response."""
 
     requests: tuple[bytes, ...]
     status: int = 200
@@ -36,7 +36,7 @@ class Ask(NamedTuple):
 
 @dataclass
 class Tally:
-    """The answers of one measurement."""
+    """The responses of one measurement."""
 
     seconds: float = 0.0
     server_cpu: float = 0.0
@@ -47,18 +47,18 @@ class Tally:
 
 
 def percentile(times: list[float], share: float) -> float:
-    """The smallest time that so large a share of them do not exceed."""
+    """Return the smallest time that this share of the times does not exceed."""
     return sorted(times)[max(0, math.ceil(share * len(times)) - 1)] if times else math.nan
 
 
 class Connection(asyncio.Protocol):
-    """One socket, with at most one request in flight."""
+    """One socket with at most one request in flight."""
 
     def __init__(self, driver: "Driver") -> None:
         self.driver = driver
-        self.due: float | None = None  # when the request in flight was to be sent
+        self.due: float | None = None  # when the request in flight was due
         self.buffer = bytearray()
-        self.end = 0  # of the answer, once its head is known
+        self.end = 0  # end of the response, once its head is known
         self.body = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -88,7 +88,7 @@ class Connection(asyncio.Protocol):
 
 
 class Driver(ABC):
-    """Sends what is asked for over its connections, and keeps the tally."""
+    """Sends the requests over its connections, and counts the responses."""
 
     def __init__(self, port: int, ask: Ask) -> None:
         self.port = port
@@ -118,7 +118,7 @@ class Driver(ABC):
 
     @abstractmethod
     def ready(self, connection: Connection) -> None:
-        """Take a connection that has nothing in flight."""
+        """Use a connection that has no request in flight."""
 
     def answered(self, connection: Connection, due: float, status: int, body: bytes) -> None:
         took = time.perf_counter() - due
@@ -154,18 +154,18 @@ class Driver(ABC):
 
 
 def picture_size(body: bytes) -> tuple[int, int] | None:
-    """Width and height of a PNG that has a beginning and an end."""
+    """Return width and height of a PNG; None if it has no valid beginning and end."""
     if body[:8] != b"\x89PNG\r\n\x1a\n" or body[-8:-4] != b"IEND":
         return None
     return int.from_bytes(body[16:20], "big"), int.from_bytes(body[20:24], "big")
 
 
 # ----------------------------------------------------------------------------
-# Closed: the next request goes when an answer has come.
+# Closed loop: the next request is sent after a response.
 
 
 class Closed(Driver):
-    """Ends at a given time, or after so many answers."""
+    """Ends at a given time, or after a number of responses."""
 
     limit = math.inf
     stopped = False
@@ -182,7 +182,7 @@ Meter = Callable[[], float]
 
 
 async def closed_loop(port: int, ask: Ask, connections: int, seconds: float, warm_up: float, meter: Meter) -> Tally:
-    """Keep `connections` requests in flight; count what is answered in `seconds` after the warm-up."""
+    """Keep `connections` requests in flight; count the responses in `seconds` after the warm-up."""
     driver = Closed(port, ask)
     await driver.connect(connections)
     await asyncio.sleep(warm_up)
@@ -195,7 +195,7 @@ async def closed_loop(port: int, ask: Ask, connections: int, seconds: float, war
 
 
 async def burst(port: int, ask: Ask, connections: int, total: int, meter: Meter) -> Tally:
-    """Ask `total` times as fast as `connections` sockets, opened before, let it happen."""
+    """Send `total` requests as fast as possible over `connections` sockets that are opened before."""
     driver = Closed(port, ask)
     driver.limit = 0
     await driver.connect(connections)
@@ -210,7 +210,7 @@ async def burst(port: int, ask: Ask, connections: int, total: int, meter: Meter)
 
 
 # ----------------------------------------------------------------------------
-# Open: requests go when they are due.
+# Open loop: each request is sent when it is due.
 
 
 class Open(Driver):
@@ -242,7 +242,7 @@ class Open(Driver):
 
 
 async def open_loop(port: int, ask: Ask, connections: int, rate: float, seconds: float, meter: Meter) -> Tally:
-    """Send `rate` requests a second for so long, over so many connections; what is never answered is an error."""
+    """Send `rate` requests per second for `seconds` over `connections`; a request without a response is an error."""
     driver, total, sent = Open(port, ask), int(rate * seconds), 0
     await driver.connect(connections)
     with measuring(driver.tally, meter):
@@ -263,7 +263,7 @@ async def open_loop(port: int, ask: Ask, connections: int, rate: float, seconds:
 
 
 class measuring:  # noqa: N801
-    """Tell a tally how long the block took, and how much processor time the server and this client."""
+    """Store the duration of the block and the processor time of server and client in a tally."""
 
     def __init__(self, tally: Tally, meter: Meter) -> None:
         self.tally, self.meter = tally, meter
@@ -280,6 +280,6 @@ class measuring:  # noqa: N801
 
 
 def run(measurement: Coroutine[Any, Any, T]) -> T:
-    """Run a measurement on the fastest event loop there is."""
+    """Run a measurement on the fastest available event loop."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(measurement)

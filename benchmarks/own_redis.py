@@ -1,4 +1,4 @@
-"""A Redis of a benchmark's own, set as `acgan up` sets it, and what it tells of its work."""
+"""A separate Redis for a benchmark, with the settings of `acgan up`, and its counters."""
 
 import subprocess
 import time
@@ -10,11 +10,11 @@ import redis
 from app.embedded_redis import prepare
 from benchmarks.processes import stop
 
-START_SECONDS = 300.0  # a large file takes a while to be read
+START_SECONDS = 300.0  # reading a large file takes a while
 
 
 class OwnRedis:
-    """A server on a free loopback port, whose every write reaches its file in `folder`; a context that ends it."""
+    """Context manager for a server on a free loopback port that writes every change to its file in `folder`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -39,11 +39,11 @@ class OwnRedis:
             while not answers(client):
                 if self.process.poll() is not None or time.monotonic() > deadline:
                     stop(self.process)
-                    raise SystemExit(f"Redis does not start:\n{(self.folder / 'redis.log').read_text()[-2000:]}")
+                    raise SystemExit(f"Redis did not start:\n{(self.folder / 'redis.log').read_text()[-2000:]}")
                 time.sleep(0.02)
 
     def restart(self) -> float:
-        """Kill it, and start it again; how many seconds later it answers."""
+        """Kill the server and start it again. Returns the seconds until it replies."""
         self.process.kill()
         self.process.wait()
         began = time.monotonic()
@@ -69,18 +69,18 @@ def answers(client: "redis.Redis") -> bool:
 
 
 # ----------------------------------------------------------------------------
-# What it has done.
+# Counters of its work.
 
 
 class Reading(NamedTuple):
-    """Counters of a server, since its start, and when they were read."""
+    """Counters of a server since its start, and the time at which they were read."""
 
     at: float
-    calls: dict[str, int]  # by command; what scripts call is among them
+    calls: dict[str, int]  # by command, including calls by scripts
     script_usec: float  # inside scripts
-    cpu: float  # seconds of the thread that runs commands, its system calls among them
-    busy: float  # seconds that this thread was not waiting for somebody to ask: its waits for the disk are in it
-    loops: int  # rounds of that thread, each of which writes to the disk once
+    cpu: float  # processor seconds of the thread that runs commands, including its system calls
+    busy: float  # seconds in which this thread did not wait for requests; includes its waits for the disk
+    loops: int  # rounds of this thread; each writes to the disk once
     received: int  # bytes
     sent: int
     memory: int
@@ -105,12 +105,12 @@ def read(client: "redis.Redis") -> Reading:
 
 
 class Work(NamedTuple):
-    """What a server did between two readings. Rates are a second, times an operation are µs."""
+    """Work of a server between two readings. Rates are per second, times per operation are in µs."""
 
     seconds: float
     scripts: int
-    script_usec: float  # each, inside it
-    cpu_usec: float  # each script: all that the thread did, over how many scripts there were
+    script_usec: float  # inside each script
+    cpu_usec: float  # processor time of the thread, divided by the number of scripts
     busy_usec: float
     cpu_share: float
     busy_share: float
@@ -122,7 +122,7 @@ class Work(NamedTuple):
 
     @property
     def capacity(self) -> float:
-        """Scripts a second that one processor of this kind would run, did it nothing else and its disk not wait."""
+        """Scripts per second that one such processor could run with no other work and no waits for the disk."""
         return 1e6 / self.cpu_usec if self.cpu_usec else 0.0
 
 

@@ -1,7 +1,7 @@
-"""What opening the page costs: requests, bytes on the wire, and when there is something to see.
+"""Cost of opening the page: requests, bytes on the wire, and the time until the content is shown.
 
-python -m benchmarks.page [--url http://127.0.0.1:8000] [--rounds 3] asks a running service by a chromium on PATH, and
-prints a table. What it looks at are the runs, the newest run that has an epoch, and the form for another.
+python -m benchmarks.page [--url http://127.0.0.1:8000] [--rounds 3] opens the page of a running service in a Chromium
+on PATH, and prints a table. The views are the runs, the newest run with an epoch, and the form for a new run.
 """
 
 import argparse
@@ -20,21 +20,21 @@ QUIET_SECONDS, LONGEST_SECONDS = 1.0, 120.0
 
 
 class Profile(NamedTuple):
-    """A screen, and what is between it and the service, as Chrome's own throttling has it."""
+    """A screen, and the network and processor speed that Chrome's throttling simulates."""
 
     name: str
     width: int
     height: int
-    latency: float = 0.0  # ms, of each request
-    down: float = -1.0  # bytes a second; -1 as many as there are
+    latency: float = 0.0  # ms added to each request
+    down: float = -1.0  # bytes per second; -1 for no limit
     up: float = -1.0
-    slower: float = 1.0  # than this machine's processor
+    slower: float = 1.0  # factor, compared with this machine's processor
 
 
 DESK = Profile("desktop", 1200, 900)
 PHONE = Profile("phone, slow 4G, processor 4 times slower", 390, 844, 562.5, 180_000, 84_375, 4.0)
 
-VIEWS = {  # address, and what is to be seen there
+VIEWS = {  # address, and the element that shows its content
     "runs": ("", ".job"),
     "a run": ("runs/{job}", ".charts polyline"),
     "the form": ("new", ".cost b"),
@@ -43,14 +43,14 @@ VIEWS = {  # address, and what is to be seen there
 
 class Visit(NamedTuple):
     requests: int
-    bytes: int  # headers too
+    bytes: int  # including headers
     first_paint: float  # ms since the address was opened
     ready: float
 
 
 @dataclass
 class Wire:
-    """What the browser's own account says of the network. A stream of events counts as far as it has come."""
+    """Network traffic as the browser reports it. An event stream counts with the bytes received so far."""
 
     requests: int = 0
     bytes: int = 0
@@ -103,7 +103,7 @@ PAINTED = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime 
 
 
 def visit(page: Page, address: str, ready: str, profile: Profile) -> Visit:
-    """Open an address of the page, and wait until what is to be seen there is, and nothing more comes."""
+    """Open an address of the page, and wait until its content is shown and the network is quiet."""
     wire, session = Wire(), page.context.new_cdp_session(page)
     wire.hear(session.on)
     session.send("Network.enable")
@@ -115,14 +115,14 @@ def visit(page: Page, address: str, ready: str, profile: Profile) -> Visit:
     deadline = time.monotonic() + LONGEST_SECONDS
     while not (seen := page.evaluate("window.seenAt ?? 0")) or not wire.is_quiet():
         if time.monotonic() > deadline:
-            raise TimeoutError(f"{address}: {ready} is not to be seen within {LONGEST_SECONDS:.0f} s")
+            raise TimeoutError(f"{address}: {ready} is not shown within {LONGEST_SECONDS:.0f} s")
         page.wait_for_timeout(50)
     session.detach()
     return Visit(wire.requests, wire.bytes, page.evaluate(PAINTED), seen)
 
 
 def first_and_again(browser: Browser, address: str, ready: str, profile: Profile) -> tuple[Visit, Visit]:
-    """Visit as somebody who never was here, and once more."""
+    """Visit with an empty cache, then once more."""
     with browser.new_context(viewport={"width": profile.width, "height": profile.height}) as context:
         first = visit(context.new_page(), address, ready, profile)
         return first, visit(context.new_page(), address, ready, profile)
@@ -133,7 +133,7 @@ def first_and_again(browser: Browser, address: str, ready: str, profile: Profile
 
 
 def newest_run(url: str) -> str:
-    with urlopen(f"{url}/jobs?epochs=last&limit=100") as answer:  # noqa: S310  # what the caller named
+    with urlopen(f"{url}/jobs?epochs=last&limit=100") as answer:  # noqa: S310  # the URL from the command line
         jobs = json.load(answer)["jobs"]
     found: str = next(job["id"] for job in jobs if job["epochs"])
     return found
@@ -150,7 +150,7 @@ def main() -> None:
     asked.add_argument("--rounds", type=int, default=3)
     given = asked.parse_args()
     job = newest_run(given.url)
-    lines = ["| view | | requests | kB | first paint, ms | there, ms |", "|---|---|---|---|---|---|"]
+    lines = ["| view | | requests | kB | first paint, ms | shown, ms |", "|---|---|---|---|---|---|"]
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         for profile in (DESK, PHONE):

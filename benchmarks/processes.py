@@ -1,4 +1,4 @@
-"""A server as a process and all its children: started, waited for, measured, ended."""
+"""Starts, measures and ends a server: a process with all its children."""
 
 import contextlib
 import os
@@ -20,7 +20,7 @@ class Process(NamedTuple):
     pid: int
     parent: int
     session: int
-    cpu: float  # seconds, of children that have ended too
+    cpu: float  # seconds, including children that have ended
     rss: float  # MiB
 
 
@@ -39,7 +39,7 @@ def read_process(folder: Path) -> Process | None:
 
 
 def tree(root: int) -> list[Process]:
-    """A process, its descendants, and whoever is in the session of one of them."""
+    """Return a process, its descendants, and all processes in their sessions."""
     everybody = [found for path in Path("/proc").glob("[0-9]*") if (found := read_process(path))]
     members = {root}
     while True:
@@ -67,12 +67,12 @@ def memory(root: int) -> Memory:
 class Running(NamedTuple):
     pid: int
     port: int
-    ready_after: float  # seconds from its start to its first good answer
+    ready_after: float  # seconds from its start to its first good response
 
 
 @contextlib.contextmanager
 def running(command: list[str], env: dict[str, str], folder: Path, port: int, first: bytes) -> Iterator[Running]:
-    """Run a server, in a session of its own, from its first answer with 200 to the end of the block."""
+    """Run a server in a new session. The block starts after its first response with 200; the server ends with it."""
     log = folder / "server.log"
     with log.open("wb") as output:
         started = time.monotonic()
@@ -82,7 +82,7 @@ def running(command: list[str], env: dict[str, str], folder: Path, port: int, fi
     try:
         while not answers(port, first):
             if process.poll() is not None or time.monotonic() - started > START_SECONDS:
-                raise SystemExit(f"{' '.join(command)} does not serve:\n{log.read_text()[-3000:]}")
+                raise SystemExit(f"{' '.join(command)} did not start to serve:\n{log.read_text()[-3000:]}")
             time.sleep(0.02)
         yield Running(process.pid, port, time.monotonic() - started)
     finally:
@@ -90,7 +90,7 @@ def running(command: list[str], env: dict[str, str], folder: Path, port: int, fi
 
 
 def answers(port: int, request: bytes) -> bool:
-    """Whether a request is answered with 200."""
+    """Return whether the response to a request is 200."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
             connection.sendall(request)
@@ -100,7 +100,7 @@ def answers(port: int, request: bytes) -> bool:
 
 
 def stop(process: "subprocess.Popen[bytes]") -> None:
-    """End a server kindly, and after a while whoever is left of it."""
+    """Send SIGTERM to a server, and after a while SIGKILL to its remaining processes."""
     members = {member.pid for member in tree(process.pid)}
     process.terminate()
     with contextlib.suppress(subprocess.TimeoutExpired):
@@ -114,7 +114,7 @@ def stop(process: "subprocess.Popen[bytes]") -> None:
 
 
 def remaining(pids: set[int], seconds: float) -> set[int]:
-    """Wait until all have ended, but only so long; return who has not."""
+    """Wait until all have ended, at most for this time. Returns those that have not."""
     deadline = time.monotonic() + seconds
     while (left := {pid for pid in pids if alive(pid)}) and time.monotonic() < deadline:
         time.sleep(0.05)

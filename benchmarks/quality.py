@@ -1,4 +1,4 @@
-"""The table of docs/quality.md: what `acgan evaluate` tells of runs that `acgan train` left, as Markdown.
+"""The table of docs/quality.md: figures of `acgan evaluate` for runs of `acgan train`, as Markdown.
 
 python -m benchmarks.quality seed=runs/seed sharp=runs/sharp --epochs 5 15 [--quick] [--json FILE]
 python -m benchmarks.quality [--json FILE]      # the package's own generator
@@ -55,7 +55,7 @@ def files(run: Path, epoch: int) -> dict[str, Path]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("runs", nargs="*", help="name=folder of `acgan train --out`, each")
+    parser.add_argument("runs", nargs="*", help="runs, as name=folder of `acgan train --out`")
     parser.add_argument("--epochs", type=int, nargs="+", default=[5, 15])
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--json", type=Path)

@@ -1,4 +1,4 @@
-"""Job records by the hundred thousand: a thousand that JobDesk accepts and JobBench runs, and copies of these."""
+"""Makes a hundred thousand job records: a thousand that JobDesk accepts and JobBench runs, and copies of these."""
 
 import asyncio
 import random
@@ -19,19 +19,19 @@ from worker.keys import JOBS, SEQUENCE, job_key
 from worker.store import JobDesk, Order
 
 EPOCHS = 15
-AT_ONCE = 16  # connections of a process that fills in
+AT_ONCE = 16  # connections of a process that creates jobs
 PROCESSES = 2
-NO_BOUND = 10**9  # of jobs that may wait
+NO_BOUND = 10**9  # limit on waiting jobs
 ORIGINALS = 1000  # jobs that are run; the others are copies
 COPIED_AT_ONCE = 500
-FAILED_EVERY = 1000  # so that whoever lists those has to look far
+FAILED_EVERY = 1000  # so that listing failed jobs has to search far
 WORDS = ("baseline", "wider batch", "another seed", "slower", "sharp, again", "before the weekend")
 
 Answer = TypeVar("Answer")
 
 
 def ask_desk(url: str, question: Callable[[JobDesk], Coroutine[Any, Any, Answer]]) -> Answer:
-    """Ask the API's side of the job record, over connections that last as long as the question."""
+    """Call a method of the API's job client, with connections that are closed afterwards."""
 
     async def answer() -> Answer:
         desk = JobDesk.connect(url)
@@ -49,7 +49,7 @@ def recipe(chance: random.Random) -> TrainingConfig:
 
 
 def epoch_record(job_id: str, epoch: int, chance: random.Random) -> EpochRecord:
-    """An epoch's record, with as many figures and digits as a real one."""
+    """Make an epoch's record with the same number of figures and digits as a real one."""
 
     def row() -> Loss:
         generation, auxiliary = 0.6 + chance.random(), 0.01 + chance.random() / 10
@@ -76,11 +76,11 @@ def progress(epoch: int, batch: int) -> Progress:
 
 
 # ----------------------------------------------------------------------------
-# Accepted, as POST /train does.
+# Accepting jobs as POST /train does.
 
 
 def accept(url: str, count: int, seed: int = 0) -> None:
-    """Let so many jobs wait, asked for over several connections at a time."""
+    """Submit this number of jobs, over several connections at a time."""
     recipes = [recipe(random.Random(f"{seed} {number}")) for number in range(count)]
 
     async def one_after_another(desk: JobDesk, left: Iterator[TrainingConfig]) -> None:
@@ -98,14 +98,14 @@ def accept(url: str, count: int, seed: int = 0) -> None:
 
 
 # ----------------------------------------------------------------------------
-# Run, as a worker does, but for what it tells of the way from one epoch to the next.
+# Running jobs as a worker does, except for progress within an epoch.
 
 
 class ManyAtOnce(JobBench):
-    """Collects what is written in a pipeline, so that a run is one message. It cannot claim."""
+    """Collects the writes of a run in a pipeline, so that they are one message. It cannot claim."""
 
     def _still_ours(self, claim: Claim, status: str | None) -> JobStatus:
-        return JobStatus.RUNNING  # who executes the pipeline looks
+        return JobStatus.RUNNING  # the caller checks the pipeline's results
 
 
 def run_through(bench: ManyAtOnce, claim: Claim, chance: random.Random) -> None:
@@ -115,7 +115,7 @@ def run_through(bench: ManyAtOnce, claim: Claim, chance: random.Random) -> None:
         bench.add_epoch(claim, epoch_record(claim.job.id, epoch, chance))
     bench.saved(claim, EPOCHS, 600)
     bench.report(claim, progress(EPOCHS, 600))
-    claim.told.clear()  # nothing was lost, so there is nothing to tell again
+    claim.told.clear()  # nothing was lost, so nothing is reported again
     if claim.fence % FAILED_EVERY == 0:
         bench.finish(claim, JobStatus.FAILED, "the losses are no longer finite: the run has diverged")
     else:
@@ -123,7 +123,7 @@ def run_through(bench: ManyAtOnce, claim: Claim, chance: random.Random) -> None:
 
 
 def run_all(url: str, count: int) -> int:
-    """Run `count` of the jobs that wait, each with all its epochs; how many there were."""
+    """Run up to `count` waiting jobs, each with all its epochs. Returns their number."""
     turns = counting()
 
     def one_after_another(_: int) -> int:
@@ -133,7 +133,7 @@ def run_all(url: str, count: int) -> int:
             while next(turns) < count and (claim := claims.claim(600.0)):
                 run_through(writes, claim, random.Random(claim.fence))
                 if None in pipeline.execute():
-                    raise RuntimeError(f"job {claim.job.id} was lost while it was filled in")
+                    raise RuntimeError(f"job {claim.job.id} was lost while its record was written")
                 done += 1
         return done
 
@@ -142,9 +142,9 @@ def run_all(url: str, count: int) -> int:
 
 
 # ----------------------------------------------------------------------------
-# Copied, inside Redis: a record of its own under an id of its own, in every list that has the one it is a copy of.
+# Copying inside Redis: each copy is a separate record with a new id, in every list that has the original.
 
-# ARGV: place before the first copy, the first part of the copies' ids, how many lists, the lists, ids to be copied.
+# ARGV: position before the first copy, prefix of the copies' ids, number of lists, the lists, ids to copy.
 COPY = """
 local lists = tonumber(ARGV[3])
 for n = 4 + lists, #ARGV do
@@ -160,12 +160,12 @@ end
 
 
 def multiply(url: str, count: int, originals: list[str]) -> None:
-    """Make `count` copies of these jobs, in turn. What they tell names the checkpoints of the originals."""
+    """Make `count` copies of these jobs, in turn. They name the checkpoints of the originals."""
     with connect(url) as client:
         copy = client.register_script(COPY)
         lists = [key for key in client.scan_iter("acgan:*", _type="zset") if not key.startswith(job_key(""))]
         (seconds, _) = client.time()
-        begin = f"{datetime.fromtimestamp(seconds, UTC):%Y%m%d-%H%M%S}-"  # ids of the older form: Lua counts them
+        begin = f"{datetime.fromtimestamp(seconds, UTC):%Y%m%d-%H%M%S}-"  # ids of the older form, numbered by Lua
         for done in range(0, count, COPIED_AT_ONCE):
             many = min(COPIED_AT_ONCE, count - done)
             last = client.incrby(SEQUENCE, many)
@@ -174,13 +174,13 @@ def multiply(url: str, count: int, originals: list[str]) -> None:
 
 
 def fill(url: str, count: int) -> int:
-    """Make `count` jobs that have ended; how many of them were run."""
+    """Make `count` ended jobs. Returns how many of them were run."""
     run = min(count, ORIGINALS)
     shares = [run // PROCESSES + (n < run % PROCESSES) for n in range(PROCESSES)]
     with ProcessPoolExecutor(PROCESSES, mp_context=get_context("spawn")) as pool:
         list(pool.map(accept, [url] * PROCESSES, shares, range(PROCESSES)))
         if sum(pool.map(run_all, [url] * PROCESSES, shares)) != run:
-            raise RuntimeError("not every job was filled in")
+            raise RuntimeError("not every job was created")
     with connect(url) as client:
         multiply(url, count - run, client.zrange(JOBS, 0, -1))
     return run

@@ -1,8 +1,8 @@
-"""How far one Redis and one API carry: python -m benchmarks.scale [--records 100000] [--workers 10 100 1000]
+"""Capacity of one Redis and one API: python -m benchmarks.scale [--records 100000] [--workers 10 100 1000]
 
-A Redis of its own, set as `acgan up` sets it, is filled with jobs that have ended. Simulated workers then use it by the
-service's own scripts: as often as they can, and at their usual pace. Lists of jobs are asked of a real `acgan serve`.
-Everything runs on the same processors; what Redis' own thread took for each script does not depend on who else did.
+A separate Redis with the settings of `acgan up` is filled with ended jobs. Simulated workers then use it with the
+service's own scripts, at full speed and at their usual rate. A real `acgan serve` returns lists of jobs. Everything
+runs on the same processors; the processor time of Redis' thread for each script does not depend on other processes.
 """
 
 import argparse
@@ -28,9 +28,9 @@ from benchmarks.serving import markdown
 from benchmarks.telling import Told, tell_all
 from worker.keys import EVENTS, JOBS
 
-ACCEPTED = 50  # jobs; of the others that wait each is a copy of one of them
+ACCEPTED = 50  # jobs that are submitted; the other waiting jobs are copies of them
 HAMMERED = ("claim", "renew", "report")
-IDLE_PERIODS = 6  # as long as two rounds of its reconciler, where others take five seconds
+IDLE_PERIODS = 6  # times --seconds; at five seconds this covers two rounds of the reconciler
 EVENT_RATES = [0.0, 100.0, 1000.0]
 
 
@@ -42,16 +42,16 @@ class Measured(NamedTuple):
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--records", type=int, default=100_000, help="jobs that have ended")
-    options.add_argument("--waiting", type=int, default=10_000, help="jobs that wait, for claims")
+    options.add_argument("--records", type=int, default=100_000, help="number of ended jobs")
+    options.add_argument("--waiting", type=int, default=10_000, help="number of waiting jobs, for claims")
     options.add_argument("--workers", type=int, nargs="+", default=[10, 100, 1000])
-    options.add_argument("--seconds", type=float, default=5.0, help="of each measurement")
-    options.add_argument("--slower", type=float, default=1.0, help="than usual the workers' pace is; then multiplied")
-    options.add_argument("--answers", type=int, default=200, help="of the API to each question")
-    options.add_argument("--answer-seconds", type=float, default=30.0, help="for each question at most, but for one")
+    options.add_argument("--seconds", type=float, default=5.0, help="duration of each measurement")
+    options.add_argument("--slower", type=float, default=1.0, help="slow the usual rate down; results are multiplied")
+    options.add_argument("--answers", type=int, default=200, help="responses to each kind of request")
     options.add_argument(
-        "--folder", type=Path, help="where Redis keeps its file meanwhile; else where temporary files lie"
+        "--answer-seconds", type=float, default=30.0, help="limit for each kind, after its first response"
     )
+    options.add_argument("--folder", type=Path, help="folder for Redis' file; default: the folder of temporary files")
     return options.parse_args(arguments)
 
 
@@ -64,7 +64,7 @@ def progress(line: str) -> None:
 
 
 def fill_in(server: OwnRedis, records: int) -> Iterator[list[str]]:
-    """Fill in the jobs that have ended. The disk is asked for nothing until all are there."""
+    """Create the ended jobs. Redis does not wait for the disk until all exist."""
     with connect(server.url) as client:
         client.config_set("appendfsync", "no")
         empty = read(client)
@@ -77,10 +77,10 @@ def fill_in(server: OwnRedis, records: int) -> Iterator[list[str]]:
     yield [
         "jobs",
         "of them run",
-        "bytes of memory each",
+        "bytes of memory per job",
         "memory, MB",
         "file, MB",
-        "s to write it anew",
+        "s to rewrite it",
         "s to restart",
     ]
     cells = [(full.memory - empty.memory) / records, full.memory / 1e6, size / 1e6]
@@ -88,7 +88,7 @@ def fill_in(server: OwnRedis, records: int) -> Iterator[list[str]]:
 
 
 def let_wait(url: str, count: int) -> None:
-    """Let so many jobs wait for a worker."""
+    """Create this number of waiting jobs."""
     accepted = min(ACCEPTED, count)
     accept(url, accepted)
     with connect(url) as client:
@@ -96,7 +96,7 @@ def let_wait(url: str, count: int) -> None:
 
 
 def rewrite(server: OwnRedis) -> float:
-    """Have Redis write its file anew; how many seconds that takes."""
+    """Let Redis rewrite its file. Returns the seconds that it takes."""
     with connect(server.url) as client:
         while rewrites(client):
             time.sleep(0.05)
@@ -132,8 +132,8 @@ def ms(seconds: list[float], share: float) -> str:
 
 def hammered(found: list[Measured]) -> Iterator[list[str]]:
     yield [
-        *("workers", "script", "a second", "p50 ms", "p99 ms", "given up", "µs inside", "µs of Redis' thread each"),
-        *("one processor's worth, a second", "Redis' share of one", "clients' share"),
+        *("workers", "script", "per second", "p50 ms", "p99 ms", "timeouts", "µs inside", "µs of Redis' thread each"),
+        *("capacity of one processor, per second", "Redis' share of one", "clients' share"),
     ]
     for workers, drills, _ in found:
         for kind in HAMMERED:
@@ -148,8 +148,8 @@ def hammered(found: list[Measured]) -> Iterator[list[str]]:
 
 def lived(found: list[Measured], slower: float) -> Iterator[list[str]]:
     yield [
-        *("workers", "scripts a second", "events a second", "Redis' share of a processor", "kB/s in", "kB/s out"),
-        *("kB/s to the file", "renew p50, p99 ms", "late p50, p99 ms", "given up"),
+        *("workers", "scripts per second", "events per second", "Redis' share of a processor", "kB/s in", "kB/s out"),
+        *("kB/s to the file", "renew p50, p99 ms", "late p50, p99 ms", "timeouts"),
     ]
     for workers, drills, _ in found:
         tally, work = drills["live"]
@@ -169,8 +169,8 @@ def reconciled(found: list[Measured]) -> Iterator[list[str]]:
     yield [
         "workers",
         "nothing lost: p50, p99 ms",
-        "all lost at once: rounds, ms together",
-        "back in the queue: the same",
+        "all lost at once: rounds, ms in total",
+        "queued again after the back-off: rounds, ms in total",
     ]
     for workers, _, rounds in found:
         after = (f"{len(times)}, {1e3 * sum(times):.1f}" for times in (rounds.lost, rounds.due))
@@ -179,7 +179,7 @@ def reconciled(found: list[Measured]) -> Iterator[list[str]]:
 
 def listed(found: dict[str, Listed | None]) -> Iterator[list[str]]:
     yield [
-        *("question", "answers", "p50 ms", "p99 ms", "less waiting for a processor: p50, p99 ms"),
+        *("request", "responses", "p50 ms", "p99 ms", "without waiting for a processor: p50, p99 ms"),
         *("the API's processor ms", "Redis'", "kB"),
     ]
     for what, each in found.items():
@@ -194,15 +194,15 @@ def listed(found: dict[str, Listed | None]) -> Iterator[list[str]]:
 
 
 def idled(found: Idle) -> Iterator[list[str]]:
-    yield ["a real worker, idle: connections", "commands a second", "bytes a second in", "out", "the most frequent"]
+    yield ["a real worker, idle: connections", "commands per second", "bytes per second in", "out", "the most frequent"]
     rates = (f"{each:.0f}" for each in (found.received, found.sent))
     yield [str(found.connections), f"{found.commands:.1f}", *rates, found.most]
 
 
 def told(found: list[Told]) -> Iterator[list[str]]:
     yield [
-        "events a second",
-        "reads of the stream a second",
+        "events per second",
+        "reads of the stream per second",
         "the API's share of a processor",
         "Redis' share",
         "kB/s out",
@@ -216,20 +216,20 @@ def told(found: list[Told]) -> Iterator[list[str]]:
 
 def main(arguments: list[str] | None = None) -> None:
     given = parse_arguments(arguments)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that child processes are ended
     with tempfile.TemporaryDirectory(dir=given.folder) as folder, OwnRedis(Path(folder)) as server:
         about = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {server.version}"
-        progress(f"filling in {given.records} jobs")
+        progress(f"creating {given.records} jobs")
         records = markdown(fill_in(server, given.records))
         progress("lists")
         lists = markdown(listed(ask_all(server.url, Path(folder), given.answers, given.answer_seconds)))
-        progress("a real worker that is idle")
+        progress("a real idle worker")
         idler = markdown(idled(idle(server.url, Path(folder), IDLE_PERIODS * given.seconds)))
         let_wait(server.url, given.waiting)
         found = [measure(server.url, workers, given) for workers in given.workers]
         progress("events")
         events = markdown(told(tell_all(server.url, Path(folder), EVENT_RATES, given.seconds)))
-    pace = f"; the workers' usual pace {given.slower:g} times slower, and multiplied" if given.slower != 1 else ""
+    pace = f"; usual rate slowed down {given.slower:g} times, results multiplied" if given.slower != 1 else ""
     tables = [records, markdown(hammered(found)), markdown(lived(found, given.slower)), markdown(reconciled(found))]
     sys.stdout.write(f"{about}{pace}\n\n" + "\n\n".join([*tables, idler, events, lists]) + "\n")
 

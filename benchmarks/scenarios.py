@@ -1,4 +1,4 @@
-"""What is asked of a server, and what is told of its answers."""
+"""The loads that are put on a server, and the figures that are computed from its responses."""
 
 import asyncio
 import re
@@ -14,7 +14,7 @@ from benchmarks.processes import Running, cpu_seconds
 from benchmarks.servers import Server, get
 
 LABELS = range(10)
-SEEDS = 100_000  # as many addresses as a measurement can ask for once each
+SEEDS = 100_000  # different seeds, more than a measurement can request
 CONNECTIONS = 16
 BURST = (200, 50)  # requests, connections
 IDLE_SECONDS = 10.0
@@ -26,7 +26,7 @@ Figures = dict[str, float]
 
 @dataclass(frozen=True)
 class Trial:
-    """One server that is running, and how long each measurement takes."""
+    """One running server, and the duration of each measurement."""
 
     server: Server
     running: Running
@@ -47,7 +47,7 @@ def sheets(server: Server, n: int) -> Ask:
 
 
 def figures(tally: Tally, n: int) -> Figures:
-    """Sum a measurement up; of a rate only what was accepted counts."""
+    """Summarise a measurement. Rates count accepted requests only."""
     good, refused = len(tally.accepted), len(tally.rejected)
     for what, times in tally.errors.items():
         sys.stderr.write(f"  {times} times: {what}\n")
@@ -84,7 +84,7 @@ def burst_after_idleness(trial: Trial) -> Figures:
 
 
 def at_share(trial: Trial, capacity: float, share: float) -> Figures:
-    """Answer an open loop at a share of what the closed loop reached."""
+    """Measure an open loop at a share of the rate that the closed loop reached."""
     ask = sheets(trial.server, 40)
     return figures(run(open_loop(trial.port, ask, 128, share * capacity, trial.seconds, trial.cpu)), 40)
 
@@ -104,7 +104,7 @@ def not_modified(trial: Trial) -> Figures:
     with socket.create_connection(("127.0.0.1", trial.port), timeout=30) as connection:
         connection.sendall(get(path))
         found = re.search(r'etag: (".*?")', connection.recv(65536).decode("latin1"), re.IGNORECASE)
-    assert found, "a seeded answer has an ETag"
+    assert found, "a response to a request with a seed has an ETag"
     return closed(trial, Ask((get(path, f"If-None-Match: {found[1]}"),), status=304), 0, CONNECTIONS)
 
 
@@ -113,7 +113,7 @@ def empty(trial: Trial) -> Figures:
 
 
 def overload(trial: Trial, capacity: float) -> Figures:
-    """Ask for three times what it can do, and look beside it whether the process still answers."""
+    """Send three times the server's capacity, and measure at the same time whether /livez still responds."""
 
     async def both() -> tuple[Tally, Tally]:
         asked = open_loop(
@@ -132,18 +132,18 @@ def overload(trial: Trial, capacity: float) -> Figures:
 SUSTAINED = "n=40, 16 connections"
 FOR_ALL: dict[
     str, Callable[[Trial], Figures]
-] = {  # light loads first: BentoML's batching learns to wait from heavy ones
+] = {  # light loads first, because BentoML's batching waits longer after heavy ones
     "n=1, 1 connection": partial(sustained, n=1, connections=1),
     "n=1, 64 connections": partial(sustained, n=1, connections=64),
     SUSTAINED: partial(sustained, n=40, connections=CONNECTIONS),
-    "burst of 200 n=40 after 10 s of rest": burst_after_idleness,
+    "burst of 200 n=40 after 10 s without requests": burst_after_idleness,
 }
 AT_RATE: dict[str, Callable[[Trial, float], Figures]] = {
     "n=40, open loop at 50 % of capacity": partial(at_share, share=0.5),
 }
 FOR_OURS: dict[str, Callable[[Trial], Figures]] = {
-    "seeded n=40, each another": partial(seeded, different=True),
-    "seeded n=40, always the same": partial(seeded, different=False),
+    "seeded n=40, all different": partial(seeded, different=True),
+    "seeded n=40, all the same": partial(seeded, different=False),
     "304": not_modified,
     "/livez": empty,
 }
@@ -158,7 +158,7 @@ def told(name: str, found: Figures) -> Figures:
 
 
 def measure_all(trial: Trial, wanted: str) -> dict[str, Figures]:
-    """Take every measurement whose name holds what is wanted; what needs the capacity goes last."""
+    """Run every measurement whose name contains `wanted`; those that need the capacity run last."""
     found: dict[str, Figures] = {}
     plain = {**FOR_ALL, **(FOR_OURS if trial.server.is_ours else {})}
     paced = {**AT_RATE, **(FOR_OURS_AT_RATE if trial.server.is_ours else {})}

@@ -1,4 +1,4 @@
-"""The servers that are compared: how each is started, and how it is asked for digits."""
+"""The compared servers: how to start each one, and how to request digits from it."""
 
 import json
 import sys
@@ -14,8 +14,8 @@ ROOT = Path(__file__).parents[1]
 @dataclass(frozen=True)
 class Server:
     name: str
-    command: tuple[str, ...]  # what follows the interpreter; {port} is to be filled in
-    request: Callable[[int, int], bytes]  # label, n -> what goes over the wire
+    command: tuple[str, ...]  # arguments of the interpreter; {port} is replaced
+    request: Callable[[int, int], bytes]  # label, n -> bytes of the request
     settings: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -26,7 +26,7 @@ class Server:
         return sys.executable if self.is_ours else peers_python
 
     def environment(self, home: Path, port: int, more: dict[str, str]) -> dict[str, str]:
-        """What the server is told. No Redis is at the address that ours gets: drawing needs none."""
+        """Return the server's environment variables. Ours gets an address without a Redis: drawing needs none."""
         if self.is_ours:
             told = {"HOME": str(home), "STORE": "", "DEVICE": "cpu", "REDIS_URL": "redis://127.0.0.1:1/0"}
             return {"PYTHONPATH": str(ROOT), **{f"ACGAN_{name}": value for name, value in told.items()}}
@@ -82,7 +82,7 @@ BENTOML = (
 )
 PLAIN = ("-m", "benchmarks.peers.plain_fastapi")
 
-# The best of what was tried: see README.md.
+# The best settings that were tried: see README.md.
 LITSERVE_BEST = {"PEER_WORKERS": "2", "PEER_THREADS": "1", "PEER_BATCH": "8", "PEER_WAIT": "0.001"}
 BENTOML_BEST = {"PEER_WORKERS": "2", "PEER_THREADS": "1", "PEER_BATCH": "32"}
 

@@ -1,7 +1,7 @@
-"""Serving on this machine, beside others: python -m benchmarks.serving [--rounds R] [--peers-python PATH] [--json FILE]
+"""Serving compared with other servers: python -m benchmarks.serving [--rounds R] [--peers-python PATH] [--json FILE]
 
-Servers of the same generator run in turn, round after round, each under the same loads; the table holds medians over
-the rounds. The client runs on the cores that the server runs on.
+Servers of the same generator run one after the other in every round, each under the same loads; the table has medians
+over the rounds. The client runs on the server's cores.
 """
 
 import argparse
@@ -26,21 +26,21 @@ from benchmarks.scenarios import Figures, Trial, measure_all
 from benchmarks.servers import ROOT, SERVERS, Server
 from models.checkpoints import GENERATOR, CheckpointStore
 
-Rounds = dict[str, dict[str, list[Figures]]]  # server -> measurement -> one entry a round
+Rounds = dict[str, dict[str, list[Figures]]]  # server -> measurement -> one entry for each round
 PROCESS = "the process"
 
 
 def parse_arguments() -> argparse.Namespace:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--rounds", type=int, default=3)
-    options.add_argument("--seconds", type=float, default=10.0, help="of each measurement")
+    options.add_argument("--seconds", type=float, default=10.0, help="duration of each measurement")
     options.add_argument("--warm-up", type=float, default=3.0, help="seconds before each that are not counted")
-    options.add_argument("--store", type=Path, help="folder of checkpoints whose latest is served; else a random one")
-    options.add_argument("--peers-python", help="interpreter with LitServe and BentoML; without it only ours runs")
-    options.add_argument("--only", default="", help="servers, by commas: ours,litserve")
-    options.add_argument("--scenarios", default="", help="only measurements whose name holds this")
-    options.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="of peers: PEER_BATCH=4")
-    options.add_argument("--json", type=Path, help="write every round's figures here")
+    options.add_argument("--store", type=Path, help="folder of checkpoints; serves the latest; default: a random one")
+    options.add_argument("--peers-python", help="interpreter with LitServe and BentoML; default: measure ours only")
+    options.add_argument("--only", default="", help="servers, separated by commas: ours,litserve")
+    options.add_argument("--scenarios", default="", help="only measurements whose name contains this")
+    options.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="peer setting: PEER_BATCH=4")
+    options.add_argument("--json", type=Path, help="file for the figures of every round")
     return options.parse_args()
 
 
@@ -49,13 +49,13 @@ def choose(given: argparse.Namespace) -> list[Server]:
     known = [server.name for server in SERVERS]
     families = {name.split(" with ")[0] for name in known} | set(known)
     if unknown := set(wanted) - families:
-        raise SystemExit(f"no server is called {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+        raise SystemExit(f"unknown server {', '.join(sorted(unknown))}; the servers are {', '.join(known)}")
     chosen = [server for server in SERVERS if not wanted or server.name in wanted]
     return [server for server in chosen if server.is_ours or given.peers_python]
 
 
 def take(server: Server, given: argparse.Namespace, home: Path) -> dict[str, Figures]:
-    """Start a server, measure it, end it."""
+    """Start a server, measure it, and end it."""
     port = free_port()
     more = dict(setting.split("=", 1) for setting in given.set)
     command = [
@@ -71,7 +71,7 @@ def take(server: Server, given: argparse.Namespace, home: Path) -> dict[str, Fig
 
 
 def limit(home: Path, seconds: float) -> dict[str, Figures]:
-    """Measure drawing without a server, in a process of its own."""
+    """Measure drawing without a server, in a separate process."""
     store = CheckpointStore(home / "checkpoints")
     latest = store.latest()
     assert latest is not None
@@ -145,7 +145,7 @@ def markdown(lines: Iterator[list[str]]) -> str:
 def main() -> None:
     given = parse_arguments()
     servers = choose(given)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that child processes are ended
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = publish(Path(folder), given.store)
         rounds = measure(servers, given, Path(folder))
@@ -155,7 +155,7 @@ def main() -> None:
         "checkpoint": checkpoint,
         "rounds": given.rounds,
         "seconds": given.seconds,
-        "client": "on the server's cores, pinned to none",
+        "client": "on the server's cores, not pinned",
         "settings": {server.name: server.settings for server in servers},
         "set": given.set,
     }

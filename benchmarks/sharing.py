@@ -1,8 +1,8 @@
-"""A data set drawn by one worker and by two: python -m benchmarks.sharing [--rounds R] [--per-class N]
+"""A generated data set by one worker and by two: python -m benchmarks.sharing [--rounds R] [--per-class N]
 
-Each worker is pinned to a processor of its own and draws with one thread. Round after round, in turn, one and two make
-the same order; its seconds are the record's, from the claim to the end, with workers that have drawn before. Where
-others use the processors too, compare the processors' seconds: they are the work that there is.
+Each worker is pinned to one processor and draws with one thread. In every round, first one worker and then two make
+the same data set. The seconds are those of the job record, from the claim to the end, after a warm-up. If other
+programs use the processors too, compare the processor seconds.
 """
 
 import argparse
@@ -34,13 +34,13 @@ PATIENCE_SECONDS = 3600.0
 
 @contextmanager
 def started(command: list[str], env: dict[str, str], log: Path, processor: int | None = None) -> Iterator[int]:
-    """Yields its id."""
+    """Run a command. Yields its process id."""
     with log.open("ab") as output:
         process = subprocess.Popen(  # noqa: S603
             command, env={**os.environ, **env}, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
         )
     if processor is not None:
-        os.sched_setaffinity(process.pid, {processor})  # before it has started any other
+        os.sched_setaffinity(process.pid, {processor})  # before it starts any child
     try:
         yield process.pid
     finally:
@@ -48,19 +48,19 @@ def started(command: list[str], env: dict[str, str], log: Path, processor: int |
 
 
 def made(url: str, *orders: DatasetOrder) -> list[Job]:
-    """Have data sets made, and return what the records say afterwards."""
+    """Order data sets, wait until they are made, and return their job records."""
     jobs = [ask_desk(url, lambda desk: desk.create(Order(TrainingConfig(), dataset=order))) for order in orders]  # noqa: B023
     deadline = time.monotonic() + PATIENCE_SECONDS
     while any(job.status not in ENDED for job in jobs):
         if time.monotonic() > deadline:
-            raise SystemExit("the data set is not made")
+            raise SystemExit("the data set was not made in time")
         time.sleep(0.2)
         jobs = [ask_desk(url, lambda desk: desk.get(job.id)) for job in jobs]  # noqa: B023
     return jobs
 
 
 def measure(order: DatasetOrder, workers: int) -> tuple[float, float, str]:
-    """Return the seconds that so many workers take, the processors' seconds, and the sum of all files."""
+    """Return the seconds that this number of workers takes, the processor seconds, and a checksum of all files."""
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         home, server = Path(folder) / "home", prepare(Path(folder) / "redis")
         env = {"ACGAN_HOME": str(home), "ACGAN_REDIS_URL": server.url, "ACGAN_DEVICE": "cpu", "OMP_NUM_THREADS": "1"}
@@ -81,7 +81,7 @@ def measure(order: DatasetOrder, workers: int) -> tuple[float, float, str]:
         seconds = (job.ended_at - job.started_at).total_seconds()
         parts = sum(manifest.helpers.values())
         by_helpers = f"{parts} of {len(order.parts)} parts by helpers"
-        print(f"{workers} worker(s): {seconds:.1f} s, {cpu:.1f} s of processors, {by_helpers}", flush=True)  # noqa: T201
+        print(f"{workers} worker(s): {seconds:.1f} s, {cpu:.1f} s of processor time, {by_helpers}", flush=True)  # noqa: T201
         return seconds, cpu, sums
 
 
@@ -96,7 +96,7 @@ def main() -> None:
     cpu = [statistics.median(each[which][1] for each in rounds) for which in (0, 1)]
     same = len({sums for each in rounds for *_, sums in each}) == 1
     print(f"{order.digits} digits, medians of {wanted.rounds}: {one:.1f} s by one worker, {two:.1f} s by two")  # noqa: T201
-    print(f"of the processors' time: {cpu[0]:.1f} s by one, {cpu[1]:.1f} s by two together")  # noqa: T201
+    print(f"processor time: {cpu[0]:.1f} s by one, {cpu[1]:.1f} s by two together")  # noqa: T201
     print(f"{one / two:.2f} times as fast; the files are {'the same' if same else 'NOT THE SAME'}")  # noqa: T201
 
 

@@ -1,4 +1,4 @@
-"""What events cost an API that reads them, whether anybody follows or not."""
+"""Cost of events for an API, which reads them with or without followers."""
 
 import time
 from pathlib import Path
@@ -9,24 +9,24 @@ from benchmarks.own_redis import between, connect, read
 from benchmarks.records import ManyAtOnce, progress
 from worker.bench import JobBench
 
-AT_ONCE = 5  # events written in one message
+AT_ONCE = 5  # events in one message
 SETTLING_SECONDS = 3.0
 
 
 class Told(NamedTuple):
-    events: float  # a second
-    reads: float  # a second, of the stream
+    events: float  # per second
+    reads: float  # of the stream, per second
     server: float  # share of a processor
     redis: float
-    sent: float  # bytes a second that Redis sent
+    sent: float  # bytes per second that Redis sent
 
 
 def tell_all(url: str, folder: Path, rates: list[float], seconds: float) -> list[Told]:
-    """Start an API, and write progress at each of these rates. A job has to wait."""
+    """Start an API, and write progress events at each of these rates. Needs a waiting job."""
     bench = JobBench.connect(url)
     claim = bench.claim(3600.0)
     if claim is None:
-        raise RuntimeError("no job waits")
+        raise RuntimeError("no job is waiting")
     with connect(url) as client, client.pipeline(transaction=False) as pipeline, serving(url, folder) as server:
         redis_pid, writer = int(client.info("server")["process_id"]), ManyAtOnce(pipeline)
         time.sleep(SETTLING_SECONDS)

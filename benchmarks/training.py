@@ -1,9 +1,10 @@
 """Training on this machine: python -m benchmarks.training [--rounds R] [--peer COMMAND] [--epochs E]
 
-Prints, in turn and round after round, the median milliseconds of one iteration of the seed's recipe at batch 100. On a
-CPU: with torch's own layers in float32 (plain), with this project's in float32 and bf16, and the peer's, a command
-whose output holds `tot N ms/iter`. On a GPU: kernel by kernel (eager), compiled, and either captured as a graph. Then
-the share of this machine's matrix product peak and where the time goes. With --epochs, the wall time of `acgan train`.
+Prints the median milliseconds of one iteration of the original recipe at batch 100, alternating between variants in
+every round. On a CPU: torch's own layers in float32 (plain), this project's in float32 and bf16, and the peer, a
+command whose output contains `tot N ms/iter`. On a GPU: kernel by kernel (eager), compiled, and both captured as a
+graph. Then the share of this machine's matrix product peak, and the time by operation. With --epochs, the time of
+`acgan train`.
 """
 
 import argparse
@@ -34,11 +35,11 @@ from models.layers import Convolution, Dropout, UpsampleSame, UpsampleValid
 from models.printed import draw_split
 from models.trainer import Trainer
 
-GFLOP = 100.0  # an iteration, convolved by position: 34 in the discriminator step, 66 in the generator step
+GFLOP = 100.0  # per iteration with direct convolutions: 34 in the discriminator step, 66 in the generator step
 
 
 class Way(NamedTuple):
-    """One of the ways to compute an iteration."""
+    """One variant of the iteration."""
 
     precision: Precision
     plain: bool = False  # torch's own layers
@@ -63,7 +64,7 @@ ON_GPU = {
 
 @contextlib.contextmanager
 def plain() -> Iterator[None]:
-    """Let torch's own layers do the work of ours."""
+    """Replace this project's layers with torch's own."""
 
     def same(self: UpsampleSame, x: Tensor) -> Tensor:
         return nn.ConvTranspose2d.forward(self, x)[:, :, :-1, :-1]
@@ -89,7 +90,7 @@ def make_trainer(way: Way) -> Trainer:
 
 
 def compile_networks(trainer: Trainer) -> None:
-    """Compile both networks as the iteration computes them, for fixed shapes; the first call of each compiles."""
+    """Compile both networks for the iteration's fixed shapes. Their first calls compile."""
     if isinstance(trainer.compute, FusedIteration):
         for name in ("generate", "judge"):
             setattr(trainer.compute, name, torch.compile(getattr(trainer.compute, name), dynamic=False))
@@ -99,7 +100,7 @@ def compile_networks(trainer: Trainer) -> None:
 
 
 def iterations(way: Way, count: int) -> list[float]:
-    """Time `count` iterations in milliseconds, after a third as many that are not counted; on a GPU blocks of 20."""
+    """Time `count` iterations in milliseconds, after `count / 3` that are not counted; on a GPU in blocks of 20."""
     with plain() if way.plain else contextlib.nullcontext():
         trainer, times = make_trainer(way), []
         block = 20 if trainer.device.type == "cuda" else 1
@@ -117,15 +118,15 @@ def peer(command: str) -> float:
     told = subprocess.run(shlex.split(command), capture_output=True, text=True, check=True).stdout  # noqa: S603
     found = re.search(r"tot (\d+) ms/iter", told)
     if found is None:
-        raise SystemExit(f"the peer did not tell its milliseconds an iteration: {told}")
+        raise SystemExit(f"the peer did not print its milliseconds per iteration: {told}")
     return float(found[1])
 
 
 def gemm_peak(dtype: torch.dtype) -> float:
-    """Measured GFLOP/s of a product of two 2048 x 2048 matrices."""
+    """Measure the GFLOP/s of a product of two 2048 x 2048 matrices."""
     device = find_device("auto")
     a, times = torch.randn(2048, 2048, device=device).to(dtype), []
-    block = 20 if device.type == "cuda" else 1  # a GPU is waited for once a block
+    block = 20 if device.type == "cuda" else 1  # wait for a GPU once per block
     for _ in range(15):
         started = time.perf_counter()
         for _ in range(block):
@@ -150,7 +151,7 @@ def where_the_time_goes(way: Way) -> Table:
         entry.key: entry.self_device_time_total if on_gpu else entry.self_cpu_time_total
         for entry in profiler.key_averages()
     }
-    table = Table("operation", "ms", "share", title=f"Where the time goes ({trainer.precision})")
+    table = Table("operation", "ms", "share", title=f"Time by operation ({trainer.precision})")
     for key, spent in sorted(times.items(), key=lambda item: -item[1])[:12]:
         table.add_row(key[:80], f"{spent / 5e3:.2f}", f"{spent / sum(times.values()):.0%}")
     return table
@@ -168,7 +169,7 @@ def whole_run(epochs: int, dataset: str) -> float:
 def summary(times: dict[str, list[list[float]]], peak: float, device: torch.device) -> Table:
     title = f"{describe(device)}, torch {torch.__version__}, bf16 matrix products {peak:.0f} GFLOP/s"
     table = Table(
-        "", "ms an iteration, each round", "median", "spread", "images/s", "s an epoch", "of peak", title=title
+        "", "ms per iteration, each round", "median", "spread", "images/s", "s per epoch", "of peak", title=title
     )
     for name, rounds in times.items():
         ms = statistics.median(statistics.median(each) for each in rounds)
@@ -189,9 +190,9 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--iterations", type=int, default=16)
     options.add_argument("--rounds", type=int, default=2)
-    options.add_argument("--peer", help="a command to be timed in turn with ours")
-    options.add_argument("--epochs", type=int, default=0, help="also time a whole `acgan train` of so many")
-    options.add_argument("--dataset", default="printed", help="for that: mnist is looked for in ACGAN_DATA_DIR")
+    options.add_argument("--peer", help="a command to time alternately with ours")
+    options.add_argument("--epochs", type=int, default=0, help="also time `acgan train` with this number of epochs")
+    options.add_argument("--dataset", default="printed", help="its training data; mnist is read from ACGAN_DATA_DIR")
     given = options.parse_args()
 
     device, console = find_device("auto"), Console(width=140)
@@ -209,9 +210,9 @@ def main() -> None:
         fast, theirs = (statistics.median(map(statistics.median, times[name])) for name in ("fast bf16", "peer"))
         console.print(f"fast bf16 takes {fast / theirs:.2f} of the peer's time")
     console.print(where_the_time_goes(ways["graph bf16" if device.type == "cuda" else "fast bf16"]))
-    console.print(f"Most memory resident: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")
+    console.print(f"Peak resident memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")
     if given.epochs:
-        console.print(f"acgan train, {given.epochs} epochs: {whole_run(given.epochs, given.dataset):.1f} s in all")
+        console.print(f"acgan train, {given.epochs} epochs: {whole_run(given.epochs, given.dataset):.1f} s in total")
 
 
 if __name__ == "__main__":

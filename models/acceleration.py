@@ -1,4 +1,4 @@
-"""The device and how it computes: precision, determinism, memory layout of the convolutions' weights."""
+"""Choice of the device, its precision and determinism, and the memory layout of the convolutions' weights."""
 
 from typing import Literal
 
@@ -12,9 +12,9 @@ SettledPrecision = Literal["fp32", "bf16"]
 
 
 def find_device(name: str) -> torch.device:
-    """Choose a device: `auto`, `cpu`, `cuda` or `cuda:1`. A GPU is set to deterministic float32 arithmetic.
+    """Choose a device: `auto`, `cpu`, `cuda` or `cuda:1`. Sets a GPU to deterministic float32 arithmetic.
 
-    Everything that computes gets its device here, so results do not depend on what ran before in the process.
+    All code gets its device here, so results do not depend on what ran earlier in the process.
 
     Raises DeviceUnavailable if the device does not exist.
     """
@@ -31,7 +31,7 @@ def find_device(name: str) -> torch.device:
 
 
 def describe(device: torch.device) -> str:
-    """Name a device for people."""
+    """Return a readable name of a device."""
     if device.type == "cuda":
         return f"{device} ({torch.cuda.get_device_name(device)})"
     return f"{device} ({torch.get_num_threads()} threads)"
@@ -47,13 +47,13 @@ def set_deterministic(device: torch.device) -> None:
 
 
 def settle_precision(precision: Precision, device: torch.device) -> SettledPrecision:
-    """Settle `auto`: bf16 where the processor multiplies it natively, else float32.
+    """Resolve `auto`: bf16 if the processor multiplies it natively, else float32.
 
-    Raises DeviceUnavailable where bf16 was asked for and it does not: what takes minutes would take days.
+    Raises DeviceUnavailable if bf16 was requested and the processor would emulate it: minutes would become days.
     """
     native = multiplies_bf16(device)
     if precision == "bf16" and not native:
-        raise DeviceUnavailable(f"precision bf16: {device} does not compute bfloat16 itself: use auto or fp32")
+        raise DeviceUnavailable(f"precision bf16: {device} does not compute bfloat16 natively: use auto or fp32")
     if precision != "auto":
         return precision
     return "bf16" if native else "fp32"
@@ -71,14 +71,15 @@ def _cpu_multiplies_bf16() -> bool:
 
 
 def autocast(precision: SettledPrecision, device: torch.device) -> torch.autocast:
-    """Compute convolutions and products in bf16 inside this context; weights and losses stay float32."""
+    """Return a context that computes convolutions and products in bf16; weights and losses stay float32."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
 def lay_out(network: nn.Module) -> None:
-    """Keep the convolutions' weights channels last, which both oneDNN and cuDNN compute faster.
+    """Store the convolutions' weights channels last, which both oneDNN and cuDNN compute faster.
 
-    Cloned, because only so a weight of one channel tells its layout, and what it computes follows.
+    They are cloned, because only a clone records the layout of a weight with one channel, and the layout of the
+    results follows from that of the weights.
     """
     for parameter in network.parameters():
         if parameter.ndim == 4:

@@ -1,7 +1,7 @@
-"""An average of the generator's weights over its last iterations, which draws better than the weights of any one.
+"""Average of the generator's weights over its last iterations. It draws better than the weights of any one iteration.
 
-It is exponential (Yazici et al. 2018, arXiv 1806.04498) and begins at zero, like Adam's moments, so that what it lacks
-at the start is known and divided out (Kingma and Ba 2014, section 3). The training never looks at it.
+The average is exponential (Yazici et al. 2018, arXiv 1806.04498). It starts at zero, like Adam's moments, so its bias
+is known and is divided out (Kingma and Ba 2014, section 3). Training does not use it.
 """
 
 import copy
@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from models.networks import Generator
 
-DECAY = 0.998  # an iteration; the average reaches back over the last 500 or so
-SETTLING_BATCHES = 10  # that settle the moving statistics
+DECAY = 0.998  # per iteration; the average covers about the last 500
+SETTLING_BATCHES = 10  # batches from which the moving statistics are computed
 
 
 class Average:
-    """The running average of a network's parameters, in place, beside them on their device."""
+    """Running average of a network's parameters, updated in place on their device."""
 
     def __init__(self, network: nn.Module, decay: float = DECAY) -> None:
         self.decay = decay
@@ -26,13 +26,13 @@ class Average:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Take in the network as it is now."""
+        """Add the network's current parameters."""
         torch._foreach_lerp_(
             list(self.sums.values()), list(self.parameters.values()), 1 - self.decay
         )  # as swa_utils does
 
     def of(self, updates: int) -> dict[str, Tensor]:
-        """Return the averaged parameters by name, after so many updates."""
+        """Return the averaged parameters by name, after this number of updates."""
         return {name: total / (1 - self.decay**updates) for name, total in self.sums.items()}
 
 
@@ -40,10 +40,10 @@ class Average:
 def averaged(
     generator: Generator, average: Average, updates: int, batches: Iterable[tuple[Tensor, Tensor]]
 ) -> Generator:
-    """Make a generator of averaged weights, in inference mode.
+    """Return a generator with the averaged weights, in inference mode.
 
-    The moving statistics belong to other weights, and with them it draws nothing at all: they are taken anew from
-    batches of noise (N, L) and labels (N,).
+    The moving statistics of `generator` belong to other weights and make the average draw nothing recognisable, so they
+    are recomputed from batches of noise (N, L) and labels (N,).
     """
     settled = copy.deepcopy(generator)
     settled.load_state_dict(average.of(updates), strict=False)
@@ -53,7 +53,7 @@ def averaged(
         norm.reset_running_stats()
     settled.train()
     for number, (noise, labels) in enumerate(batches, 1):
-        for norm in norms:  # all batches count alike, as with momentum=None, which reads its counter from the device
+        for norm in norms:  # equal weight for all batches; momentum=None does that too, but reads from the device
             norm.momentum = 1 / number
         settled(noise, labels)
     for norm, momentum in zip(norms, momenta, strict=True):

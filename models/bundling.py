@@ -1,4 +1,4 @@
-"""Makes the generator that comes with the package of a run that `acgan train --out RUN` has left.
+"""Makes the generator that comes with the package, from a run that `acgan train --out RUN` wrote.
 
 python -m models.bundling RUN EPOCH [raw|averaged]
 """
@@ -22,7 +22,7 @@ from models.version import code_version
 
 
 class Epoch(Record):
-    """What of an epoch goes into the manifest."""
+    """The fields of an epoch that go into the manifest."""
 
     epoch: int
     seconds: float
@@ -31,7 +31,7 @@ class Epoch(Record):
 
 
 class Run(Record):
-    """The history that `acgan train` leaves."""
+    """The history file that `acgan train` writes."""
 
     config: TrainingConfig
     dataset_checksum: str
@@ -39,9 +39,9 @@ class Run(Record):
 
 
 def bundle(run: Path, number: int, which: str | None = None) -> Manifest:
-    """Put a generator of an epoch into the package, in half precision, instead of the one before.
+    """Put the generator of an epoch into the package, in half precision. It replaces the previous one.
 
-    `which` is `raw` or `averaged`; where it is left out, the better one by Frechet distance.
+    `which` is `raw` or `averaged`; the default is the one with the smaller Frechet distance.
     """
     history = Run.model_validate_json((run / "history.json").read_bytes())
     epoch = history.epochs[number - 1]

@@ -27,7 +27,7 @@ from models.storage.reading import (
     read_bytes,
     reason,
 )
-from models.storage.shelf import MANIFEST, Shelf, TooLarge
+from models.storage.shelf import MANIFEST, Folder, Shelf, TooLarge
 
 
 class Unusable(NamedTuple):
@@ -41,18 +41,19 @@ class Unusable(NamedTuple):
 class CheckpointReader:
     def __init__(self, place: Shelf | Path) -> None:
         self.shelf: Shelf = FolderShelf(place) if isinstance(place, Path) else place
-        self.being_read: Counter[CheckpointId] = Counter()  # by this process, at the moment
+        self.being_read: Counter[Folder] = Counter()  # by this process, at the moment
         self._counting = Lock()
 
     @contextmanager
-    def _reading(self, checkpoint: CheckpointId) -> Iterator[None]:
+    def reading(self, folder: Folder) -> Iterator[None]:
+        """Count a checkpoint or a data set as being read: this process then refuses to delete it."""
         with self._counting:
-            self.being_read[checkpoint] += 1
+            self.being_read[folder] += 1
         try:
             yield
         finally:
             with self._counting:
-                self.being_read[checkpoint] -= 1
+                self.being_read[folder] -= 1
                 self.being_read += Counter()  # forgets the zeros
 
     def latest(self) -> CheckpointId | None:
@@ -121,7 +122,7 @@ class CheckpointReader:
         """
         if name not in manifest.files:
             raise CheckpointDamaged(f"the manifest of {manifest.id} lists no {name}")
-        with self._reading(manifest.checkpoint):
+        with self.reading(manifest.checkpoint.folder):
             return self._read_checked(manifest, name)
 
     def _read_checked(self, manifest: Manifest, name: str) -> bytes:
@@ -131,11 +132,13 @@ class CheckpointReader:
             if FileRecord.of(data) != record:
                 data = self.shelf.read_again(path, record.size)
         except FileNotFoundError:
-            raise CheckpointDamaged(f"{name} of {manifest.id} is gone") from None
+            if not self.stands(manifest.checkpoint):
+                raise CheckpointNotFound(f"{manifest.id} was deleted while it was read: see GET /checkpoints") from None
+            raise CheckpointDamaged(f"{name} of {manifest.id} is missing") from None
         except (Damaged, TooLarge) as error:
-            raise CheckpointDamaged(f"{name} of {manifest.id} is not what was published: its size differs") from error
+            raise CheckpointDamaged(f"{name} of {manifest.id} is damaged: its size differs") from error
         if FileRecord.of(data) != record:
-            raise CheckpointDamaged(f"{name} of {manifest.id} is not what was published: its checksum differs")
+            raise CheckpointDamaged(f"{name} of {manifest.id} is damaged: its checksum differs")
         return data
 
     def _number_of(self, latest: Latest) -> int:
@@ -154,5 +157,5 @@ def check_manifest(data: bytes | OSError, checkpoint: CheckpointId) -> Manifest:
     except BadRecord as error:
         raise CheckpointDamaged(f"the manifest of {checkpoint} cannot be read: {error}") from error
     if manifest.checkpoint != checkpoint:
-        raise CheckpointDamaged(f"the manifest of {checkpoint} is that of {manifest.checkpoint}")
+        raise CheckpointDamaged(f"the manifest of {checkpoint} belongs to {manifest.checkpoint}")
     return manifest

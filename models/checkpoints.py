@@ -6,6 +6,7 @@
     <job>/resume.json, resume-*.safetensors    where the run stands, until it has succeeded
     <job>/dataset/   the files of a data set, where that is what the job made
     fence            the highest token that was given out to write, of all jobs; each has its own too
+    deleted          the highest token of the jobs that were deleted: none of their workers writes any more
     latest.json      what `latest` names, and the publication counter
     store.json       the store's identity
 
@@ -14,7 +15,7 @@ moves after it, only forwards, to what may be served. Both only if the writer's 
 means that another took the job over, a lower one that this is not the store in which the job was claimed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from models.checkpoint_reader import Unusable
@@ -106,7 +107,8 @@ class CheckpointStore(ResumeStates):
             return now
 
         try:
-            published = self.shelf.alone(step)
+            with self._cleared(manifest.job):
+                published = self.shelf.alone(step)
         except BaseException:
             self.shelf.discard(staged)
             raise
@@ -135,7 +137,18 @@ class CheckpointStore(ResumeStates):
 
     def publish_dataset(self, job: str, fence: int) -> None:
         """Let others have what was made in the workshop. Raises OSError, and Superseded."""
-        self.shelf.deliver(Folder(job, DATASET), fence, lambda: self._held(job, fence))
+        with self._cleared(job):
+            self.shelf.deliver(Folder(job, DATASET), fence, lambda: self._held(job, fence))
+
+    def write_held(self, job: str, fence: int, write: Callable[[], None]) -> None:
+        """Write what makes a data set visible, unless another worker has the job. Raises OSError, Superseded."""
+
+        def step() -> None:
+            self._held(job, fence)
+            write()
+
+        with self._cleared(job):
+            self.shelf.alone(step)
 
     def has_dataset(self, job: str) -> bool:
         return Folder(job, DATASET) in self.shelf.folders(job)

@@ -1,16 +1,18 @@
 """The right to write for a job: its fence, its entry, and the store's identity. Free of torch."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from models.checkpoint_reader import CheckpointReader
 from models.job_entry import ENTRY, IDENTITY, Identity, JobEntry, fingerprint
 from models.manifest import JobConflict, Superseded
 from models.pointer import POINTER, Latest, Pointer
-from models.storage.reading import BadRecord, parse_token, read_bytes, read_record, read_token, seal
+from models.storage.reading import TOKEN_BYTES, BadRecord, Damaged, parse_token, read_bytes, read_record, seal
 from models.storage.shelf import Fence, FenceDamaged, Shelf, StoreReplaced
 
 FENCE = "fence"
+DELETED = "deleted"
 
 
 class JobClaims(CheckpointReader):
@@ -37,6 +39,8 @@ class JobClaims(CheckpointReader):
 
         def step() -> None:
             held = self._fence_to_raise(job, fence)
+            if self._is_new(job, held) and 0 < fence <= self._deleted_of(self._read_root(DELETED)):
+                raise Superseded(f"job {job} has to be claimed again, if it was not deleted: token {fence} is too old")
             if has_results and self._is_new(job, held):
                 raise StoreReplaced(
                     f"the store holds nothing of job {job}, whose record names checkpoints: it was emptied, replaced, "
@@ -65,12 +69,66 @@ class JobClaims(CheckpointReader):
 
     def highest_fence(self) -> int:
         """The highest token that was ever given out to write here: 0 before the first. Raises Unreadable."""
+        return self._highest_of(self._read_root(FENCE))
+
+    def _read_root(self, name: str) -> bytes | None:
+        """Read a file of tokens: None if it does not exist, empty if it is too large. Raises Unreadable."""
         try:
-            return read_token(self.shelf, FENCE)
+            return read_bytes(self.shelf, name, TOKEN_BYTES)
         except FileNotFoundError:
-            return self._highest_of(None)
+            return None
+        except Damaged:
+            return b""
+
+    def _deleted_of(self, data: bytes | None) -> int:
+        """The highest token of all deleted jobs. If it is not readable, no token that was ever given out is higher."""
+        try:
+            return 0 if data is None else parse_token(data, DELETED)
         except FenceDamaged:
-            return self._highest_of(b"")
+            return self.highest_fence()
+
+    def _deleted_with(self, token: int, old: bytes | None) -> bytes | None:
+        new = str(max(token, self._deleted_of(old))).encode()
+        return None if new in (b"0", old) else new
+
+    def hide_deleted(self, job: str, token: int) -> None:
+        """Let nothing of a job exist any more, and reject its claims. Only in `alone`. Raises OSError.
+
+        `token` is that of the job's last claim. A worker that still holds this claim or an older one is rejected: the
+        store keeps no file of the job, but the highest token of all deleted ones.
+        """
+        try:
+            token = max(token, self.shelf.fence(job).token)
+        except FenceDamaged:
+            token = max([token, *(each.fence for each in self.manifests(job))])
+        self._raise_highest(token)
+        self.shelf.change(DELETED, lambda old: self._deleted_with(token, old))
+        self._entries.pop(job, None)
+        self.shelf.hide_job(job)
+
+    @contextmanager
+    def _cleared(self, job: str) -> Iterator[None]:
+        """If a late writer is rejected inside, delete what it wrote for a job that was deleted meanwhile."""
+        try:
+            yield
+        except Superseded:
+            with suppress(OSError):  # the worker tries again when it leaves the job
+                self.clear_unknown(job)
+            raise
+
+    def clear_unknown(self, job: str) -> None:
+        """Delete what a late writer left of a job that was deleted. Does nothing for a job that the store knows."""
+
+        def step() -> bool:
+            names = self.shelf.names(job)
+            is_known = ENTRY in names or FENCE in names or not self._is_new(job, self.shelf.fence(job))
+            if not is_known:
+                self._entries.pop(job, None)
+                self.shelf.hide_job(job)
+            return is_known
+
+        if not self.shelf.alone(step):
+            self.shelf.clear_job(job)
 
     def _highest_of(self, data: bytes | None) -> int:
         """Without a readable fence of the store, the fences of its jobs say it."""

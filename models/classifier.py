@@ -1,4 +1,4 @@
-"""A small classifier of digits: what judges are, and the pupils that a generator's digits teach."""
+"""A small classifier of digits. Judges are such classifiers, and so are the pupils trained on generated digits."""
 
 import math
 from collections.abc import Callable
@@ -30,7 +30,7 @@ LOOKING_BATCH = 500
 
 
 class Classifier(nn.Module):
-    """images (N, 1, 28, 28) in [-1, 1] -> features (N, F), after the last ReLU, and class logits (N, 10)."""
+    """Maps images (N, 1, 28, 28) in [-1, 1] to features (N, F), after the last ReLU, and class logits (N, 10)."""
 
     def __init__(self, role: Role = "reporting") -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class Classifier(nn.Module):
 
 
 # ----------------------------------------------------------------------------
-# Training. The same recipe makes the judges from real digits and a generator's pupils from its own (GAN-train).
+# Training. The same recipe trains judges on real digits and pupils on generated ones (GAN-train).
 
 
 def train(
@@ -66,13 +66,13 @@ def train(
 ) -> Classifier:
     """Train a classifier on digits, uint8 (N, 28, 28), and their classes (N,), on the device of the digits.
 
-    AdamW with a learning rate that rises and falls once (Smith and Topin 2017, arXiv 1708.07120). With `augment`, each
-    digit is rotated, scaled, slanted and shifted a little. Weights and random numbers start from `seed`.
+    Uses AdamW with a learning rate that rises and falls once (Smith and Topin 2017, arXiv 1708.07120). With `augment`,
+    each digit is rotated, scaled, slanted and shifted a little. `seed` determines weights and random numbers.
     """
     training = ClassifierTraining(classifier, pixels, labels, seed, epochs or EPOCHS, batch, augment)
     for _ in range(training.epochs):
         training.train_epoch()
-    training.graphs.clear()  # else garbage collection frees this cycle's memory, perhaps during another capture
+    training.graphs.clear()  # otherwise garbage collection frees this cycle, possibly during another capture
     return classifier.eval()
 
 
@@ -80,7 +80,7 @@ class ClassifierTraining:
     """The training of one classifier; see `train`.
 
     On a GPU the forward and backward passes of a batch are one CUDA graph, one for each length of batch. AdamW's step
-    follows the graph as a kernel of its own: the schedule changes learning rate and momentum at every step, and a graph
+    follows the graph as a separate kernel: the schedule changes learning rate and momentum at every step, and a graph
     would keep the momentum of its capture.
     """
 
@@ -175,12 +175,12 @@ def warp(images: Tensor, distortions: Tensor) -> Tensor:
 
 
 # ----------------------------------------------------------------------------
-# Looking.
+# Classification.
 
 
 @dataclass(frozen=True)
 class Looks:
-    """What a classifier sees: features float32 (N, F) and the probabilities of the classes (N, 10)."""
+    """Output of a classifier: features, float32 (N, F), and the probabilities of the classes (N, 10)."""
 
     features: Tensor
     probabilities: Tensor
@@ -192,7 +192,7 @@ class Looks:
 
 @torch.inference_mode()
 def look(classifier: Classifier, pixels: Tensor) -> Looks:
-    """Classify digits, uint8 (N, 28, 28), on the classifier's device, in float32 on every device."""
+    """Classify digits, uint8 (N, 28, 28), on the classifier's device, always in float32."""
     device = next(classifier.parameters()).device
     seen = [classifier(to_unit_range(part)) for part in pixels.to(device).split(LOOKING_BATCH)]
     features, logits = (torch.cat(parts).float() for parts in zip(*seen, strict=True))

@@ -1,4 +1,4 @@
-"""The one table of hyperparameters, with the seed script's defaults. Free of torch."""
+"""The one table of hyperparameters, with the defaults of the original Keras script. Free of torch."""
 
 from typing import Annotated, Literal, Self
 
@@ -18,7 +18,7 @@ Precision = Literal["auto", "fp32", "bf16"]
 
 
 def as_integer(value: object) -> object:
-    """2.0 is an integer to JSON Schema, and so to whoever goes by it; "2" and true are none."""
+    """Convert 2.0 to 2, since JSON Schema counts it as an integer. "2" and true are no integers."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
@@ -26,16 +26,16 @@ WHOLE = BeforeValidator(as_integer)
 
 
 class TrainingConfig(BaseModel):
-    """What one run computes. An empty body is the seed's recipe."""
+    """Settings of one run. An empty body is the original recipe."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     recipe: RecipeName = Field(
         "seed",
-        description="`seed` computes what the seed's script does; `sharp` draws digits that vary as real ones do.",
+        description="`seed` is the original Keras script's recipe; `sharp` draws digits that vary as real ones do.",
     )
     epochs: Annotated[int, Field(ge=1, le=1000), WHOLE] = Field(
-        100, description="Passes over the training images. Reasonable digits after about 5, good ones after about 15."
+        100, description="Passes over the training images. Digits are readable after about 5, good after about 15."
     )
     batch_size: Annotated[int, Field(ge=2, le=1000), WHOLE] = Field(
         100, description="Real images per iteration; the generator step draws twice as many fakes."
@@ -50,24 +50,24 @@ class TrainingConfig(BaseModel):
         0.5, description="Adam's decay of the first moment (Radford et al. 2015)."
     )
     seed: Annotated[int, Field(ge=0, lt=2**53), WHOLE] = Field(
-        1337, description="Seeds weights, noise, drawn labels and dropout: the same seed is the same run."
+        1337, description="Random seed of weights, noise, drawn labels and dropout: the same seed gives the same run."
     )
     dataset: DatasetName = Field(
-        "mnist", description="`mnist`, or `printed`: digits drawn from a font on the spot, for a try without network."
+        "mnist", description="Training data: `mnist`, or `printed`, digits drawn from a font, which needs no network."
     )
     train_examples: Annotated[int, Field(ge=2, le=60_000), WHOLE] | None = Field(
-        None, description="Train on the first N images only, for a quick try. At least a batch."
+        None, description="Train on the first N images only, for a quick test. At least one batch."
     )
     test_examples: Annotated[int, Field(ge=1, le=10_000), WHOLE] | None = Field(
         None, description="Compute test losses on the first N images only."
     )
     precision: Precision = Field(
         "auto",
-        description="`fp32`, `bf16`, or `auto`, which is settled when the run first starts: bf16 where the processor "
-        "computes it natively.",
+        description="`fp32`, `bf16`, or `auto`, which is resolved when the run first starts: bf16 if the processor "
+        "computes it natively, else fp32.",
     )
     name: Annotated[str, Field(min_length=1, max_length=100)] | None = Field(
-        None, description="A label of your own, shown beside the job."
+        None, description="A name for the run, shown beside the job."
     )
 
     @model_validator(mode="after")

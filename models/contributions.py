@@ -1,8 +1,8 @@
-"""Parts of a data set on their way to whoever makes it, drawn by others: files of the job, wherever checkpoints lie.
+"""Parts of a generated data set that helping workers drew for the worker that makes it. They are files in the store.
 
-    <job>/part-<name>      as it will lie in the workshop
+    <job>/part-<name>      same bytes as in the workshop (the folder in which the data set is made)
 
-What helpers drew is there for whoever goes on with the data set, also on another machine, until it is published.
+The parts stay in the store until the data set is published, so any worker on any machine can continue with them.
 """
 
 from pathlib import Path
@@ -14,32 +14,32 @@ from models.storage.reading import RECORD_BYTES, Damaged, read_bytes
 from models.storage.shelf import FenceDamaged
 
 PREFIX = "part-"
-BYTES_A_DIGIT = 1000  # at most: 784 pixels, which compression may enlarge a little, and a byte of redraws
+BYTES_A_DIGIT = 1000  # upper limit: 784 pixels, which compression may enlarge a little, and a byte of redraws
 
 
 class Contributions:
-    """Every verb raises OSError."""
+    """The stored parts of one job. Every method raises OSError."""
 
     def __init__(self, store: CheckpointStore, job: str) -> None:
         self.shelf = store.shelf
         self.job = job
 
     def reach(self, fence: int) -> bool:
-        """Say whether whoever has this token finds what is left here: not so where each has a folder of its own."""
+        """Return whether the worker with this fence token reads the same store. It does not if each has a folder."""
         try:
             return self.shelf.fence(self.job).token == fence
         except FenceDamaged:
             return False
 
     def names(self) -> set[str]:
-        """List the parts that lie here, intact or not."""
+        """List the stored parts, intact or not."""
         return {name.removeprefix(PREFIX) for name in self.shelf.names(self.job) if name.startswith(PREFIX)}
 
     def leave(self, part: Part, data: bytes) -> None:
         self.shelf.write(self._name(part.name), data)
 
     def bring(self, part: Part, workshop: Path) -> bool:
-        """Bring a part into the workshop. Says whether it was here, and intact."""
+        """Copy a part into the workshop. Returns whether it was stored and intact."""
         try:
             data = read_bytes(self.shelf, self._name(part.name), part.digits * BYTES_A_DIGIT + RECORD_BYTES)
         except (FileNotFoundError, Damaged):
@@ -47,7 +47,7 @@ class Contributions:
         if unpack_part(data, part) is None:
             return False
         write_durably(part_path(workshop, part), data)
-        if self.shelf.shares_workshops:  # elsewhere whoever goes on upon another machine wants it again
+        if self.shelf.shares_workshops:  # otherwise a worker that continues on another machine needs it
             self.drop(part.name)
         return True
 

@@ -1,4 +1,4 @@
-"""CUDA graphs: one launch for all kernels of a training step. A GPU computes them faster than Python launches them."""
+"""CUDA graphs: one launch for all kernels of a training step. A GPU runs kernels faster than Python launches them."""
 
 import contextlib
 import logging
@@ -9,17 +9,17 @@ from torch import Tensor
 
 logger = logging.getLogger(__name__)
 
-WARM_UP = 3  # calls before a capture, in which libraries choose their kernels and allocate their workspaces
+WARM_UP = 3  # calls before a capture, during which libraries choose their kernels and allocate their workspaces
 
 
 class CudaGraphStep:
-    """A function of a batch, over buffers with fixed addresses; on a GPU one captured CUDA graph that is replayed.
+    """A function of a batch, over buffers with fixed addresses; on a GPU a CUDA graph, captured once and replayed.
 
     The function may change, in place, only the tensors in `changes`. It must return nothing and must not read the value
-    of a tensor. The first call prepares the graph and leaves these tensors and the random state as they were. Seeds set
-    between calls determine the random numbers of a replay. All calls take tensors of the shapes of the first.
+    of a tensor. The first call captures the graph and restores these tensors and the random state. Seeds set between
+    calls determine the random numbers of a replay. All calls take tensors of the same shapes as the first.
 
-    If the capture fails, the reason is logged and the function runs uncaptured: same results, slower.
+    If the capture fails, the reason is logged and the function runs without a graph: same results, slower.
     """
 
     def __init__(self, function: Callable[..., None], changes: Collection[Tensor], device: torch.device) -> None:

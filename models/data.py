@@ -1,4 +1,4 @@
-"""A data set as the trainer wants it: bytes on one device, 28 x 28 grey digits, 0 background to 255 ink."""
+"""Training data: bytes on one device, 28 x 28 grey digits, 0 (background) to 255 (ink)."""
 
 import hashlib
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ class Dataset:
 
     @cached_property
     def checksum(self) -> str:
-        """SHA-256 over images and labels of both splits: it names exactly the bytes that are trained on."""
+        """SHA-256 over images and labels of both splits: it identifies exactly the bytes that the run trains on."""
         digest = hashlib.sha256()
         for tensor in (self.train_images, self.train_labels, self.test_images, self.test_labels):
             digest.update(tensor.cpu().contiguous().numpy().data)
@@ -48,7 +48,7 @@ def load_dataset(
     """Load the data set that `config` names, cut to its first `train_examples` and `test_examples`.
 
     Raises:
-        DatasetUnavailable: where it cannot be had.
+        DatasetUnavailable: if it cannot be read or downloaded.
     """
     if config.dataset == "printed":
         splits = load_printed(config.train_examples, config.test_examples)
@@ -65,7 +65,7 @@ def load_dataset(
 
 
 def to_unit_range(pixels: Tensor) -> Tensor:
-    """Turn uint8 pixels (N, 28, 28) into the networks' images (N, 1, 28, 28) in [-1, 1] (seed: `/ 127.5`)."""
+    """Turn uint8 pixels (N, 28, 28) into the networks' images (N, 1, 28, 28) in [-1, 1] (original: `/ 127.5`)."""
     return (pixels.unsqueeze(1) - 127.5).div_(127.5)
 
 

@@ -1,18 +1,19 @@
-"""Data sets on order: digits as the four files that every loader of MNIST reads. Free of torch.
+"""Generated data sets: digits in the four files that every loader of MNIST reads. Free of torch.
 
     <folder>/{train,t10k}-images-idx3-ubyte.gz, {train,t10k}-labels-idx1-ubyte.gz
-    <folder>/{train,t10k}-redraws-idx1-ubyte.gz     where digits are verified
-    <folder>/manifest.json      what they are, with their checksums; it comes last
-    <folder>/parts/             what is drawn so far, until then
+    <folder>/{train,t10k}-redraws-idx1-ubyte.gz     if digits are verified
+    <folder>/manifest.json      description and checksums; written last
+    <folder>/parts/             the digits drawn so far; deleted after the manifest is written
 
-Digits come in turn, 0 to 9, so that each has an address: example k of a split is digit `first + k // 10` of label
-k % 10. One that the judge refuses is drawn again `stride` indices further, where no other example has its place; how
-often is in the file of redraws. Images are drawn and kept part by part: whoever goes on after a stop draws the parts
-that are missing or damaged, and the files are the same.
+Labels repeat from 0 to 9, so each digit has an address: example k of a split is digit `first + k // 10` of label
+k % 10. A digit that the judge refuses is drawn again `stride` indices further, at an index that no other example uses;
+the redraws file holds how often. Images are drawn and stored part by part: after an interruption only the parts that
+are missing or damaged are drawn, and the files are the same.
 """
 
 import hashlib
 import os
+import re
 import shutil
 import struct
 import zlib
@@ -25,43 +26,48 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from models.config import IMAGE_SIZE, NUM_CLASSES, WHOLE
 from models.files import sync_folder, write_durably
-from models.safe_reading import FileMissing, FileTooLarge, read_bounded
+from models.safe_reading import FileMissing, FileTooLarge, printable, read_bounded
 
-if TYPE_CHECKING:  # takes a while to load, and whoever orders needs none
+if TYPE_CHECKING:  # numpy is slow to import, and code that only orders a data set does not need it
     import numpy as np
 
 MANIFEST = "manifest.json"
 MANIFEST_LIMIT = 1 << 20  # bytes; one has 3 KB
 PARTS = "parts"
-PART = 500  # digits of each class in a part: about a second's drawing
-MOST = 500_000  # of each class: five million in all
+PART = 500  # digits of each class in a part: about a second of drawing
+MOST = 500_000  # digits of each class: five million in total
 
-# An IDX file is one gzip member (RFC 1952), whose deflate stream is that of the parts, each flushed to a byte's end.
+# An IDX file is one gzip member (RFC 1952). Its deflate stream joins those of the parts, each flushed to a whole byte.
 GZIP_HEAD = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"  # no name, no time: the same digits are the same bytes
 DEFLATE_END = b"\x03\x00"
 
-# (n, first index) -> n digits of each class, 0 to 9 in turn, uint8 (n * 10, 28, 28), and redraws of each (n * 10,)
+# (n, first index) -> n digits of each class, labels 0 to 9 repeated, uint8 (n * 10, 28, 28), and redraws (n * 10,)
 Draw = Callable[[int, int], "tuple[np.ndarray, np.ndarray]"]
 
-# The parts that are missing -> each of them once, as soon as it is either ours to draw or drawn by somebody else
+# The missing parts -> each of them once, as soon as this worker is to draw it or another worker has drawn it
 Share = Callable[[list["Part"]], Iterator["Part"]]
+
+# Calls a function that makes the data set visible, if the job is still held.
+Place = Callable[[Callable[[], None]], None]
 
 
 class DatasetOrder(BaseModel):
-    """Which digits a data set is made of."""
+    """Which digits to generate."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     per_class: Annotated[int, Field(ge=1, le=MOST), WHOLE] = Field(6000, description="Training digits of each class.")
     test_per_class: Annotated[int, Field(ge=1, le=MOST), WHOLE] = Field(
-        1000, description="Test digits of each class: those whose indices come next."
+        1000, description="Test digits of each class. Their indices follow those of the training digits."
     )
-    seed: Annotated[int, Field(ge=0, lt=2**53), WHOLE] = Field(1, description="The hand that writes.")
+    seed: Annotated[int, Field(ge=0, lt=2**53), WHOLE] = Field(
+        1, description="Random seed. The same seed always gives the same digits."
+    )
     checkpoint: Annotated[str, Field(max_length=100)] = Field(
-        "latest", description="Which generator draws: `latest`, `best`, or an id. Settled when the order is taken."
+        "latest", description="Checkpoint that draws: `latest`, `best`, or an id. Resolved when the order is accepted."
     )
     verify: Annotated[float, Field(ge=0, le=1)] | None = Field(
-        None, description="How probable the judge must find it that each digit is of its label; others are drawn again."
+        None, description="Least probability that the judge must give to the label of a digit; others are drawn again."
     )
 
     @property
@@ -74,7 +80,7 @@ class DatasetOrder(BaseModel):
 
     @property
     def stride(self) -> int:
-        """Indices between a digit and the one that is drawn in its place."""
+        """Distance between the index of a digit and that of its first redraw."""
         return self.per_class + self.test_per_class
 
     @property
@@ -116,27 +122,27 @@ class Part(NamedTuple):
 
 
 class DatasetFile(BaseModel):
-    sha256: str = Field(description="Of the file as it lies here.")
+    sha256: str = Field(description="Of the file as stored.")
     size: int = Field(description="In bytes.")
-    unpacked_sha256: str = Field(description="Of what is in it, which does not depend on who packed it.")
+    unpacked_sha256: str = Field(description="Of the uncompressed content, which does not depend on the compressor.")
     examples: int
     first_index: int = Field(
-        description="Example k is digit first_index + k // 10 of label k % 10; where it was drawn again r times, "
-        "r * (per_class + test_per_class) further."
+        description="Example k is digit first_index + k // 10 of label k % 10; if it was drawn again r times, "
+        "its index is r * (per_class + test_per_class) higher."
     )
 
 
 class Origin(BaseModel):
-    """Who draws."""
+    """The generator, devices and code that drew a data set."""
 
     generator_sha256: str
     device: str
-    helpers: dict[str, int] = Field({}, description="Devices of workers that helped, and how many parts each drew.")
+    helpers: dict[str, int] = Field({}, description="Devices of helping workers: parts drawn on each.")
     code_version: str
 
 
 class DatasetManifest(Origin):
-    """What a data set is, and where it comes from."""
+    """Description of a generated data set: its order, origin and files."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -148,8 +154,36 @@ class DatasetManifest(Origin):
 FILES = [name for split in DatasetOrder().splits for name in (split.images, split.labels, split.redraws)]
 
 
+class InvalidFiles(ValueError):
+    """A manifest names files, sizes or checksums that no data set can have. The message says which."""
+
+
+def check_files(manifest: DatasetManifest) -> dict[str, DatasetFile]:
+    """Return the files of a manifest from elsewhere: only the names above, and sizes that its order can lead to.
+
+    Raises InvalidFiles.
+    """
+    for name, file in manifest.files.items():
+        split = next((split for split in manifest.order.splits if name.startswith(f"{split.name}-")), None)
+        if split is None or name not in FILES:
+            raise InvalidFiles(f"a file {printable(name[:100])!r}")
+        if not 0 <= file.size <= file_limit(split, name):
+            raise InvalidFiles(f"{name} of {file.size:,} bytes")
+        if re.fullmatch(r"[0-9a-f]{64}", file.sha256) is None:
+            raise InvalidFiles(f"{name} with a checksum that is no SHA-256")
+    if not manifest.files:
+        raise InvalidFiles("no files")
+    return manifest.files
+
+
+def file_limit(split: Split, name: str) -> int:
+    """The most bytes that a file of a split can have, packed."""
+    parts = sum(part_limit(part) for part in split.parts)
+    return 1024 + (parts if name == split.images else 2 * split.n * NUM_CLASSES)
+
+
 def read_manifest(folder: Path) -> DatasetManifest | None:
-    """Read the manifest of a data set; None where it has not been made yet."""
+    """Read the manifest of a data set; None if the data set is not finished."""
     try:
         return DatasetManifest.model_validate_json(read_bounded(folder / MANIFEST, MANIFEST_LIMIT))
     except FileNotFoundError:
@@ -157,13 +191,21 @@ def read_manifest(folder: Path) -> DatasetManifest | None:
 
 
 # ----------------------------------------------------------------------------
-# Making one.
+# Making a data set.
 
 
-def make(folder: Path, order: DatasetOrder, origin: Origin, draw: Draw, share: Share = iter) -> Iterator[int]:
-    """Make a data set, or what is missing of it. Yields how many digits there are, after each part.
+def make(
+    folder: Path,
+    order: DatasetOrder,
+    origin: Origin,
+    draw: Draw,
+    share: Share = iter,
+    place: Place = lambda write: write(),
+) -> Iterator[int]:
+    """Make a data set, or its missing files. Yields the number of digits so far after each part.
 
-    Whoever takes no further step leaves what was made for the next one. Raises OSError where the disk is full.
+    `place` is called with a function that writes the manifest, and may raise instead of calling it.
+    If the caller takes no further step, the next call uses what was made. Raises OSError if the disk is full.
     """
     if read_manifest(folder) is not None:
         return
@@ -189,7 +231,7 @@ def make(folder: Path, order: DatasetOrder, origin: Origin, draw: Draw, share: S
             files[split.redraws] = write_bytes(folder, split, split.redraws, redraws)
         yield done
     manifest = DatasetManifest(order=order, created_at=datetime.now(UTC), files=files, **dict(origin))
-    write_durably(folder / MANIFEST, manifest.model_dump_json(indent=2).encode())
+    place(lambda: write_durably(folder / MANIFEST, manifest.model_dump_json(indent=2).encode()))
     shutil.rmtree(folder / PARTS, ignore_errors=True)
 
 
@@ -204,19 +246,19 @@ class KeptPart(NamedTuple):
 
 
 def deflate(data: bytes) -> bytes:
-    """Compress to a piece of a raw deflate stream that ends with a byte (RFC 1951), and needs nothing before it."""
+    """Compress to a piece of a raw deflate stream that ends on a byte (RFC 1951) and refers to no earlier data."""
     stream = zlib.compressobj(6, zlib.DEFLATED, -zlib.MAX_WBITS)
     return stream.compress(data) + stream.flush(zlib.Z_FULL_FLUSH)
 
 
 def pack_part(digits: "np.ndarray", redraws: "np.ndarray") -> bytes:
-    """Lay a part out: a checksum of all, a byte a digit that tells its redraws, the deflated pixels."""
+    """Serialise a part: a checksum of the rest, one byte for each digit (its redraws), the deflated pixels."""
     pixels, redrawn = digits.tobytes(), redraws.astype("uint8").tobytes()
     return struct.pack("<I", zlib.crc32(pixels, zlib.crc32(redrawn))) + redrawn + deflate(pixels)
 
 
 def read_part(path: Path, part: Part) -> KeptPart | None:
-    """Read a part; None where it is missing or damaged."""
+    """Read a part; None if it is missing or damaged."""
     try:
         return unpack_part(read_bounded(path, part_limit(part)), part)
     except (FileMissing, FileTooLarge):
@@ -224,12 +266,12 @@ def read_part(path: Path, part: Part) -> KeptPart | None:
 
 
 def part_limit(part: Part) -> int:
-    """The most bytes a part can have: pixels that do not compress grow by less than a thousandth."""
+    """Return the largest size of a part in bytes: incompressible pixels grow by less than a thousandth."""
     return 1024 + part.digits * (IMAGE_SIZE**2 + 2)
 
 
 def unpack_part(data: bytes, part: Part) -> KeptPart | None:
-    """Take a part apart; None where it is damaged."""
+    """Parse a part; None if it is damaged."""
     size = part.digits * IMAGE_SIZE**2
     redraws, deflated = data[4 : 4 + part.digits], data[4 + part.digits :]
     try:
@@ -243,7 +285,7 @@ def unpack_part(data: bytes, part: Part) -> KeptPart | None:
 def kept_part(folder: Path, part: Part) -> KeptPart:
     kept = read_part(part_path(folder, part), part)
     if kept is None:
-        raise OSError(f"part {part.name} was damaged since it was drawn: resume the job to have it drawn again")
+        raise OSError(f"part {part.name} was damaged after it was drawn: resume the job to draw it again")
     return kept
 
 
@@ -257,7 +299,7 @@ def write_images(folder: Path, split: Split) -> DatasetFile:
 
 
 def write_bytes(folder: Path, split: Split, name: str, data: bytes) -> DatasetFile:
-    """Write a byte an example."""
+    """Write an IDX file with one byte for each example."""
     with Packed(folder / name) as file:
         file.add(struct.pack(">II", 0x0801, split.n * NUM_CLASSES))
         file.add(data)
@@ -265,7 +307,7 @@ def write_bytes(folder: Path, split: Split, name: str, data: bytes) -> DatasetFi
 
 
 class Packed:
-    """A gzip file in the making, there whole or not at all. A context."""
+    """Context manager that writes a gzip file. The file appears only when it is complete."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -280,7 +322,7 @@ class Packed:
         return self
 
     def add(self, data: bytes, deflated: bytes | None = None) -> None:
-        """Add bytes, which may be deflated already."""
+        """Append bytes; `deflated` is their compressed form, if it exists already."""
         self.unpacked.update(data)
         self.crc = zlib.crc32(data, self.crc)
         self.length += len(data)

@@ -1,4 +1,4 @@
-"""Which devices there are, told without torch: whoever starts a worker need not wait for it to load."""
+"""Finds the devices of this machine without importing torch, so a worker's start does not wait for that import."""
 
 import ctypes
 import os
@@ -10,26 +10,26 @@ NAME = re.compile(r"auto|cpu|cuda(:\d+)?")
 
 
 class DeviceUnavailable(Exception):
-    """The device that was asked for is not there, or cannot do what it is to do. The message says what can be had."""
+    """The requested device does not exist or lacks a feature. The message names the alternatives."""
 
 
 class DeviceOutOfMemory(Exception):
-    """A job needs more memory than its device has left. The message says how much that was and what to do."""
+    """A job needs more memory than its device has free. The message gives the free memory and a remedy."""
 
 
 def check_name(name: str) -> None:
-    """Raises DeviceUnavailable where no device could have this name."""
+    """Raise DeviceUnavailable if `name` is not a valid device name."""
     if not NAME.fullmatch(name):
-        raise DeviceUnavailable(f"ACGAN_DEVICE={name} is none of auto, cpu, cuda, cuda:0, cuda:1, ...")
+        raise DeviceUnavailable(f"ACGAN_DEVICE={name} is not one of auto, cpu, cuda, cuda:0, cuda:1, ...")
 
 
 def processors() -> int:
-    """Count those that this process may use."""
+    """Return the number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def count_gpus() -> int:
-    """Ask NVIDIA's driver, where there is one, how many GPUs this process may use (CUDA_VISIBLE_DEVICES)."""
+    """Return the number of GPUs that this process may use (CUDA_VISIBLE_DEVICES); 0 without NVIDIA's driver."""
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError:
@@ -42,7 +42,7 @@ def count_gpus() -> int:
 def settle_device(name: str) -> str:
     """Turn `auto`, `cpu`, `cuda` or `cuda:1` into a device that exists. Raises DeviceUnavailable.
 
-    Where there may be a GPU, torch is asked, in a process of its own: one built for processors only has none.
+    If there may be a GPU, a separate process asks torch, because a CPU-only build of torch cannot use one.
     """
     check_name(name)
     if name == "cpu" or (name == "auto" and count_gpus() == 0):

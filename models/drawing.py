@@ -1,6 +1,6 @@
-"""A digit is an address: number `index` of (generator, label, seed) is the same pixels, whoever draws it.
+"""A digit is an address: digit `index` of (generator, label, seed) has the same pixels on every machine.
 
-The latent depends on seed and index alone, so one seed is one hand: `index` 3 of label 4 and of label 8 share a style.
+The latent depends on seed and index only, so `index` 3 of label 4 and of label 8 share a handwriting style.
 """
 
 import random
@@ -16,16 +16,16 @@ from models.folding import FoldedGenerator
 from models.networks import Generator
 
 BATCH = 64  # digits drawn at once, at most
-STEP = 8  # batches of its multiples round alike on every processor seen so far; where they do not, all are BATCH long
+STEP = 8  # multiples of it as batch lengths round alike on every processor seen so far; otherwise all are BATCH long
 
 
 def latents(seed: int, index: int, n: int, latent_size: int) -> Tensor:
     """Return the latents of the addresses index ... index + n - 1, float32 (n, latent_size), uniform in [-1, 1).
 
-    They are read at their place from the counter-based generator Philox (Salmon et al. 2011), so no address needs its
-    predecessors. Seeds are 0 ... 2**64 - 1, indices 0 ... 2**53.
+    Philox (Salmon et al. 2011) is a counter-based generator, so the latent of an address is computed without those
+    before it. Seeds are 0 ... 2**64 - 1, indices 0 ... 2**53.
     """
-    blocks = -(-latent_size // 4)  # Philox yields four 64-bit words a step of its counter
+    blocks = -(-latent_size // 4)  # Philox yields four 64-bit words for each step of its counter
     stream = np.random.Philox(key=seed)
     stream.advance(index * blocks)
     words = stream.random_raw(n * blocks * 4).reshape(n, blocks * 4)[:, :latent_size]
@@ -33,7 +33,7 @@ def latents(seed: int, index: int, n: int, latent_size: int) -> Tensor:
 
 
 def fresh_seed() -> int:
-    """Draw a seed for whoever names none: 53 bits, which every JSON reader keeps exactly. It is no secret."""
+    """Draw a random seed of 53 bits, which every JSON reader keeps exactly. It is not a secret."""
     return random.getrandbits(53)
 
 
@@ -43,18 +43,18 @@ def to_pixels(images: Tensor) -> Tensor:
 
 
 class Addresses(Protocol):
-    """What can be drawn: so many digits, in parts and in any company."""
+    """Digits that can be drawn in parts, and together with other digits."""
 
     @property
     def digits(self) -> int: ...
 
     def cut(self, start: int, stop: int, latent_size: int) -> tuple[Tensor, Tensor]:
-        """Return noise (stop - start, L) and labels (stop - start,) of that part."""
+        """Return noise (stop - start, L) and labels (stop - start,) of the digits start ... stop - 1."""
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """Digits of one seed in a row: those of one label, or for each index one of every label."""
+    """Digits of one seed at consecutive indices: of one label, or for each index one digit of every label."""
 
     label: int | None
     n: int
@@ -66,7 +66,7 @@ class Series:
         return self.n if self.label is not None else self.n * NUM_CLASSES
 
     def cut(self, start: int, stop: int, latent_size: int) -> tuple[Tensor, Tensor]:
-        """Return noise (stop - start, L) and labels (stop - start,) of that part of the series."""
+        """Return noise (stop - start, L) and labels (stop - start,) of the digits start ... stop - 1 of the series."""
         if self.label is not None:
             noise = latents(self.seed, self.index + start, stop - start, latent_size)
             return noise, torch.full((stop - start,), self.label)
@@ -77,18 +77,18 @@ class Series:
 
 
 # ----------------------------------------------------------------------------
-# Drawing. How digits are put together to batches must not show in their pixels.
+# Drawing. The pixels of a digit must not depend on the batch in which it is drawn.
 
 
 def prepare(generator: Generator, device: torch.device) -> FoldedGenerator:
-    """Make a generator ready to draw: everybody who serves the same addresses prepares it in the same way."""
+    """Make a generator ready to draw. All processes do it in the same way, so an address has the same pixels in all."""
     folded = FoldedGenerator(generator, device)
     folded.step = STEP if is_steady(folded) else BATCH
     return folded
 
 
 def is_steady(generator: FoldedGenerator) -> bool:
-    """Find out whether digits drawn in batches of other lengths are the same to the last bit, as they ought to be."""
+    """Return whether digits drawn in batches of different lengths are equal to the last bit."""
     noise, labels = Series(None, BATCH, 0).cut(0, BATCH, generator.latent_size)
     noise, labels = noise.to(generator.device), labels.to(generator.device)
     together = generator(noise, labels)
@@ -105,7 +105,7 @@ def draw(generator: FoldedGenerator, noise: Tensor, labels: Tensor) -> np.ndarra
 
 
 def draw_batch(generator: FoldedGenerator, noise: Tensor, labels: Tensor) -> np.ndarray:
-    """Draw at most BATCH digits."""
+    """Draw at most BATCH digits: uint8 (N, 28, 28)."""
     digits: np.ndarray = pixels_of_batch(generator, noise, labels).cpu().numpy()
     return digits
 
@@ -120,7 +120,7 @@ def pixels_of_batch(generator: FoldedGenerator, noise: Tensor, labels: Tensor) -
 
 
 def draw_series(generator: FoldedGenerator, series: Series) -> np.ndarray:
-    """Draw all of a series: uint8 (series.digits, 28, 28)."""
+    """Draw all digits of a series: uint8 (series.digits, 28, 28)."""
     return draw(generator, *series.cut(0, series.digits, generator.latent_size))
 
 

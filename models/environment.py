@@ -1,4 +1,4 @@
-"""What a run's numbers depend on beside recipe and data: on another machine they may differ in the last bits."""
+"""The environment that the results of a run depend on: on another machine they may differ in the last bits."""
 
 import torch
 
@@ -7,13 +7,13 @@ from models.history import Record
 from models.version import code_version
 
 OF_A_STATE_WITHOUT = (
-    "resumed from a state that does not say on what it was computed: the result may differ from an uninterrupted run's"
+    "resumed from a state without a record of its environment: the result may differ from an uninterrupted run's"
 )
 START_THREADS = torch.get_num_threads()
 
 
 class ComputeEnvironment(Record):
-    """The machine on which a run began. A resumed run equals the uninterrupted one if none of this has changed."""
+    """The environment in which a run began. A resumed run equals the uninterrupted one if none of it has changed."""
 
     code: str
     torch_version: str
@@ -34,7 +34,7 @@ class ComputeEnvironment(Record):
         )
 
     def differences(self, now: "ComputeEnvironment") -> list[str]:
-        """Say in a sentence each what is different now. On a GPU, threads and the processor do not matter."""
+        """Return one sentence for each difference. On a GPU, threads and the processor do not matter."""
         names = ["code", "torch_version", "build", "device"]
         if self.device == "cpu" == now.device:
             names += ["cpu", "threads"]
@@ -57,11 +57,11 @@ WORDS = {
 
 
 def use_threads(number: int) -> None:
-    """Compute with this number of threads from now on."""
+    """Set the number of threads that torch computes with."""
     if number != torch.get_num_threads():
         torch.set_num_threads(number)
 
 
 def reset_threads() -> None:
-    """Compute with the number of threads that this process started with."""
+    """Restore the number of threads that this process started with."""
     use_threads(START_THREADS)

@@ -1,6 +1,6 @@
-"""How good a generator is, told in minutes: each figure beside what real digits of the same data set reach.
+"""Full evaluation of a generator, in minutes: each figure beside the one that real digits of the same data reach.
 
-Digits are looked at as they are served, rounded to bytes. The judge that reports has chosen nothing before.
+Digits are evaluated as they are served, rounded to bytes. The reporting judge is never used to choose a generator.
 """
 
 import time
@@ -23,17 +23,17 @@ from models.folding import FoldedGenerator
 from models.history import Record
 from models.judge import Judge
 
-SEED = 2**52  # of the digits that are looked at
-TAUGHT_SEED = 2**52 + 1  # of those that pupils learn from
-NEIGHBOURS = 1000  # digits whose nearest training digit is looked for
-CLOSE = 0.01  # share of test digits that count as copies: what chance leaves
+SEED = 2**52  # of the evaluated digits
+TAUGHT_SEED = 2**52 + 1  # of the digits that pupils learn from
+NEIGHBOURS = 1000  # digits whose nearest training digit is searched
+CLOSE = 0.01  # share of test digits that count as copies by chance
 
 
 Told = Callable[[str], None]
 
 
 class Effort(NamedTuple):
-    """How much is looked at, a class, and how long pupils learn."""
+    """Evaluated digits and training digits for each class, number of pupils, and epochs that each pupil trains."""
 
     digits: int = 1000
     lessons: int = 6000
@@ -45,29 +45,29 @@ FULL, QUICK = Effort(), Effort(digits=200, lessons=1000, pupils=1, epochs=4)
 
 
 class Figures(Record):
-    """What is told of digits. Accuracies, shares and their intervals are 0-1."""
+    """Quality figures of digits. Accuracies, shares and their intervals are 0-1."""
 
-    digits: int = Field(description="How many were looked at.")
-    label_accuracy: float = Field(description="Share that the judge takes for what was asked.")
-    label_accuracy_interval: tuple[float, float] = Field(description="Wilson's, 95 %.")
+    digits: int = Field(description="Number of evaluated digits.")
+    label_accuracy: float = Field(description="Share of digits that the judge recognises as their label.")
+    label_accuracy_interval: tuple[float, float] = Field(description="Wilson's 95 % interval.")
     label_accuracies: list[float] = Field(description="Of each class.")
-    confusion: list[list[int]] = Field(description="Asked for (rows) against recognised (columns).")
+    confusion: list[list[int]] = Field(description="Requested label (rows) against recognised class (columns).")
     gan_train: float = Field(
-        description="Accuracy on real test digits of classifiers that learned from these; the mean."
+        description="Mean accuracy, on real test digits, of classifiers (pupils) trained on these digits."
     )
     gan_trains: list[float] = Field(description="Of each pupil.")
-    lessons: int = Field(description="Digits that each pupil learned from.")
-    frechet_distance: float = Field(description="To the real test digits, in the judge's features.")
-    kernel_distance: float = Field(description="The same by the kernel (x.y / F + 1)^3, unbiased.")
+    lessons: int = Field(description="Digits that each pupil was trained on.")
+    frechet_distance: float = Field(description="Distance to the real test digits, in the judge's features.")
+    kernel_distance: float = Field(description="Distance to them by the kernel (x.y / F + 1)^3, unbiased.")
     density: float
     coverage: float
-    variety: list[float] = Field(description="Mean distance within each class, by that of real training digits.")
+    variety: list[float] = Field(description="Mean distance within each class, divided by that of training digits.")
     nearest_distance: float = Field(description="Median distance in grey levels to the nearest training digit.")
     copies: float = Field(description=f"Share nearer to a training digit than {1 - CLOSE:.0%} of the test digits are.")
 
 
 class Neighbours(NamedTuple):
-    """Digits, and the training digits next to them: uint8 (N, 28, 28) each, class by class, nearest pair first."""
+    """Digits and their nearest training digits: uint8 (N, 28, 28) each, class by class, nearest pair first."""
 
     labels: Tensor  # (N,)
     digits: Tensor
@@ -76,7 +76,7 @@ class Neighbours(NamedTuple):
 
 @dataclass(frozen=True)
 class Examiner:
-    """Looks at digits of a data set's kind. `told` hears what is being done."""
+    """Computes the quality figures of digits. `told` is called with a sentence for each step."""
 
     dataset: Dataset
     judge: Judge
@@ -88,14 +88,14 @@ class Examiner:
             drawn = [draw_digits(generator, label, n, seed) for label in range(NUM_CLASSES)]
             return torch.cat([torch.from_numpy(digits) for digits in drawn]).to(self.dataset.test_images.device)
 
-        self.told(f"drawing {self.effort.digits * NUM_CLASSES} digits to look at")
+        self.told(f"drawing {self.effort.digits * NUM_CLASSES} digits to evaluate")
         digits = draw(self.effort.digits, SEED)
-        self.told(f"drawing {self.effort.lessons * NUM_CLASSES} digits to learn from")
+        self.told(f"drawing {self.effort.lessons * NUM_CLASSES} digits to train pupils on")
         lessons = draw(self.effort.lessons, TAUGHT_SEED)
         return self.examine(digits, by_class(digits), lessons, by_class(lessons))
 
     def examine_real(self) -> Figures:
-        """What real digits reach: training beside test digits; test digits in accuracy, variety and copies."""
+        """Evaluate the real digits: test digits for accuracy, variety and copies; else training against test digits."""
         train, labels = self.dataset.train_images, self.dataset.train_labels
         chosen = torch.cat(
             [(labels == label).nonzero().flatten()[: self.effort.digits] for label in range(NUM_CLASSES)]
@@ -121,11 +121,11 @@ class Examiner:
 
     @cached_property
     def real(self) -> Looks:
-        """The real test digits, looked at."""
+        """The judge's output for the real test digits."""
         return look(self.judge.classifier, self.dataset.test_images)
 
     def recognised(self, seen: Looks, labels: Tensor) -> dict[str, object]:
-        """Are they what they were asked to be?"""
+        """Measure how many digits are recognised as their label."""
         counts = figures.confusion(labels, seen.classes).cpu()
         right = counts.diagonal()
         return {
@@ -137,8 +137,8 @@ class Examiner:
         }
 
     def compared(self, seen: Looks) -> dict[str, object]:
-        """Are they distributed as real ones are?"""
-        self.told("comparing them with real digits")
+        """Compare the distribution of the features with that of real digits."""
+        self.told("comparing the digits with real ones")
         real, drawn = self.real.features, seen.features
         density, coverage = figures.density_and_coverage(real, drawn)
         return {
@@ -149,23 +149,23 @@ class Examiner:
         }
 
     def varied(self, seen: Looks, labels: Tensor) -> dict[str, object]:
-        """Do they vary as much?"""
+        """Measure how much the digits of each class vary, compared with real ones."""
         varied = [figures.mean_distance(features) for features in figures.split_by_class(seen.features, labels)]
         return {"variety": [mine / float(theirs) for mine, theirs in zip(varied, self.judge.distances, strict=True)]}
 
     def taught(self, lessons: Tensor, labels: Tensor) -> dict[str, object]:
-        """What does a classifier learn from them about real ones (Shmelkov et al. 2018; Ravuri and Vinyals 2019)?"""
+        """Train classifiers on the digits, test them on real ones (Shmelkov et al. 2018; Ravuri and Vinyals 2019)."""
         scores = []
         for number in range(1, self.effort.pupils + 1):
-            self.told(f"teaching pupil {number} of {self.effort.pupils} from {len(lessons)} digits")
+            self.told(f"training pupil {number} of {self.effort.pupils} on {len(lessons)} digits")
             pupil = Classifier("reporting")
             classifier.train(pupil, lessons, labels, seed=100 + number, epochs=self.effort.epochs, augment=False)
             scores.append(classifier.accuracy(pupil, self.dataset.test_images, self.dataset.test_labels))
         return {"gan_train": sum(scores) / len(scores), "gan_trains": scores, "lessons": len(lessons)}
 
     def nearest(self, digits: Tensor, labels: Tensor) -> tuple[dict[str, object], Neighbours]:
-        """Are they copies of what was trained on? Test digits, which are none, tell what is near."""
-        self.told("looking for training digits that they resemble")
+        """Measure how many digits are copies of training digits. Test digits, which are no copies, set the scale."""
+        self.told("searching the nearest training digits")
         train = self.dataset.train_images.flatten(1).float()
         chosen = torch.linspace(0, len(digits) - 1, min(NEIGHBOURS, len(digits)), device=digits.device).long()
         some, classes = digits[chosen], labels[chosen].long()
@@ -179,29 +179,29 @@ class Examiner:
 
     @cached_property
     def close(self) -> Tensor:
-        """The distance below which a digit counts as a copy: a share CLOSE of test digits are as near by chance."""
+        """Distance below which a digit counts as a copy. By chance, a share CLOSE of the test digits is that near."""
         train, test = (images.flatten(1).float() for images in (self.dataset.train_images, self.dataset.test_images))
         return figures.nearest(test[:NEIGHBOURS], train)[0].quantile(CLOSE)
 
 
 def by_class(digits: Tensor) -> Tensor:
-    """The labels of digits that lie class by class, as many of each."""
+    """Return the labels of digits that are sorted by class, with equally many of each."""
     return torch.arange(NUM_CLASSES, device=digits.device).repeat_interleave(len(digits) // NUM_CLASSES)
 
 
 class Evaluation(Record):
-    """A generator's figures beside real digits'."""
+    """Figures of a generator and of real digits."""
 
     checkpoint: str
     dataset: str
-    judge_accuracy: float = Field(description="Of the judge that reports, on the real test digits.")
+    judge_accuracy: float = Field(description="Accuracy of the reporting judge on the real test digits.")
     generator: Figures
     real: Figures
     seconds: float
 
 
 def evaluate(name: str, generator: FoldedGenerator, examiner: Examiner, real: Figures) -> tuple[Evaluation, Neighbours]:
-    """Examine a generator. Minutes on a CPU."""
+    """Evaluate a generator. Takes minutes on a CPU."""
     began = time.monotonic()
     told, neighbours = examiner.examine_generator(generator)
     evaluation = Evaluation(

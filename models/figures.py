@@ -1,4 +1,4 @@
-"""Figures of quality, as pure functions of what a judge sees. Features are (N, F), distances Euclidean."""
+"""Quality figures, as pure functions of a judge's output. Features are (N, F), distances are Euclidean."""
 
 import math
 from typing import NamedTuple
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from models.config import NUM_CLASSES
 
-ROWS = 1000  # whose distances to all others are held at once
+ROWS = 1000  # rows whose distances to all others are in memory at once
 
 
 class Moments(NamedTuple):
@@ -61,13 +61,13 @@ def kernel_distance(a: Tensor, b: Tensor) -> float:
 
 
 def density_and_coverage(real: Tensor, generated: Tensor, k: int = 5) -> tuple[float, float]:
-    """How full of generated digits the neighbourhoods of real ones are (Naeem et al. 2020, arXiv 2002.09797).
+    """Return density and coverage of the generated digits (Naeem et al. 2020, arXiv 2002.09797).
 
-    A real digit's neighbourhood reaches to its k-th nearest real one. Density is the mean number of neighbourhoods
-    that a generated digit is in, by k; coverage the share of neighbourhoods that hold a generated digit. Both are
-    near 1 where generated digits are distributed as real ones.
+    A real digit's neighbourhood reaches to its k-th nearest real digit. Density is the mean number of neighbourhoods
+    that a generated digit is in, divided by k; coverage is the share of neighbourhoods with at least one of them.
+    Both are near 1 if generated digits are distributed like real ones.
     """
-    radius = torch.cat([torch.cdist(rows, real).kthvalue(k + 1, 1).values for rows in real.split(ROWS)])  # itself is 0
+    radius = torch.cat([torch.cdist(rows, real).kthvalue(k + 1, 1).values for rows in real.split(ROWS)])  # 0 to itself
     inside = [
         torch.cdist(rows, generated) < reach[:, None] for rows, reach in zip(_cut(real), _cut(radius), strict=True)
     ]
@@ -82,30 +82,30 @@ def _cut(x: Tensor) -> tuple[Tensor, ...]:
 
 
 def mean_distance(features: Tensor) -> float:
-    """Mean distance between two of them: how much they vary."""
+    """Return the mean distance between two of the features, a measure of how much they vary."""
     return float(pairwise_mean(features))
 
 
 def pairwise_mean(features: Tensor) -> Tensor:
-    """The same as a tensor on the features' device: float64 (). Nothing is read back."""
+    """Compute `mean_distance` as a tensor, float64 (), without reading it back from the features' device."""
     n = len(features)
     total = torch.stack([torch.cdist(rows, features).double().sum() for rows in features.split(ROWS)]).sum()
     return total / (n * (n - 1))
 
 
 def nearest(of: Tensor, among: Tensor) -> tuple[Tensor, Tensor]:
-    """Find for each of (N, F) the nearest among (M, F): distances (N,) and places (N,)."""
+    """Find for each row of (N, F) the nearest row of (M, F): distances (N,) and indices (N,)."""
     found = [torch.cdist(rows, among).min(1) for rows in of.split(ROWS)]
     return torch.cat([each.values for each in found]), torch.cat([each.indices for each in found])
 
 
 def confusion(labels: Tensor, classes: Tensor) -> Tensor:
-    """Count what was asked for (rows) against what was recognised (columns): int64 (10, 10)."""
+    """Count requested labels (rows) against recognised classes (columns): int64 (10, 10)."""
     return _count(labels.long() * NUM_CLASSES + classes.long(), NUM_CLASSES**2).view(NUM_CLASSES, -1)
 
 
 def split_by_class(features: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
-    """Split features (N, F) into those of each class, ten of (n, F), in their order. Reads the device once."""
+    """Split features (N, F) by class into ten tensors (n, F) that keep the order. Reads from the device once."""
     sizes = _count(labels.long(), NUM_CLASSES)
     parts: tuple[Tensor, ...] = features[labels.argsort(stable=True)].split(sizes.tolist())
     return parts
@@ -117,7 +117,7 @@ def _count(values: Tensor, n: int) -> Tensor:
 
 
 def wilson(right: int, n: int, z: float = 1.96) -> tuple[float, float]:
-    """The interval that holds a share's true value, 95 times of 100 (Wilson 1927)."""
+    """Return the interval that contains the true share with a probability of 95 % (Wilson 1927)."""
     share, spread = right / n, z**2 / n
     middle = (share + spread / 2) / (1 + spread)
     half = z / (1 + spread) * math.sqrt(share * (1 - share) / n + spread / (4 * n))

@@ -1,21 +1,28 @@
-"""Files that are there whole or not at all, also after a power cut."""
+"""Atomic and durable file writes: after a power cut a file is complete or absent."""
 
 import os
+import shutil
 import stat
 import tempfile
+import time
+from contextlib import suppress
 from pathlib import Path
+
+TEMPORARY, DELETED = ".tmp", ".deleted"  # how the names of hidden files and folders end that a process is to remove
+OLD_SECONDS = 3600  # after which no process still works at them
 
 
 def write_durably(path: Path, data: bytes) -> None:
-    """Put `data` at `path` in one step: a reader sees the old file, the new one, or none.
+    """Write `data` to `path` in one step: a reader sees the old file, the new one, or none.
 
-    Raises OSError where the disk is full or not writable; the old file then stands as it was.
+    Raises OSError if the disk is full or not writable; the old file is then unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=TEMPORARY)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(file.fileno(), 0o644)
+            if hasattr(os, "fchmod"):  # Windows has no such permissions
+                os.fchmod(file.fileno(), 0o644)
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -26,15 +33,38 @@ def write_durably(path: Path, data: bytes) -> None:
     sync_folder(path.parent)
 
 
-def make_private(folder: Path) -> None:
-    """Create a folder that only its owner can enter, or take others' access from one that exists.
+def remove_old_temporary(folder: Path, seconds: float = OLD_SECONDS) -> list[str]:
+    """Delete what a killed process left directly in `folder`: hidden temporary files, and folders half deleted.
 
-    What is shared stays as it is: a folder of another user, one like /tmp, the user's home, and the current folder
-    with those above it.
+    Only what was not changed for `seconds`. Returns the names of what was removed. Raises OSError if the folder cannot
+    be listed; what cannot be removed stays.
+    """
+    removed = []
+    for path in folder.iterdir() if folder.is_dir() else ():
+        with suppress(OSError):
+            found = path.lstat()
+            is_old = time.time() - max(found.st_mtime, found.st_ctime) > seconds
+            if not path.name.startswith(".") or not is_old:
+                continue
+            if path.name.endswith(TEMPORARY) and stat.S_ISREG(found.st_mode):
+                path.unlink()
+            elif path.name.endswith(DELETED) and stat.S_ISDIR(found.st_mode):
+                shutil.rmtree(path)
+            else:
+                continue
+            removed.append(path.name)
+    return removed
+
+
+def make_private(folder: Path) -> None:
+    """Create a folder that only its owner can enter, or remove others' access to an existing one.
+
+    Shared folders are not changed: those of another user, one like /tmp, the user's home, and the current folder with
+    its parents.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     found, here = folder.stat(), Path.cwd()
-    is_shared = found.st_uid != os.geteuid() or bool(found.st_mode & stat.S_ISVTX)
+    is_shared = not hasattr(os, "geteuid") or found.st_uid != os.geteuid() or bool(found.st_mode & stat.S_ISVTX)
     if is_shared or folder.resolve() in (here, *here.parents, Path(os.path.expanduser("~")).resolve()):
         return
     if found.st_mode & 0o077:
@@ -42,7 +72,9 @@ def make_private(folder: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make renames inside `folder` survive a power cut."""
+    """Make renames inside `folder` survive a power cut. Windows does so without being asked."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""Films of pictures, as GIF or WebP. Nothing is lost in either: their pixels are those of the digits."""
+"""Animations as GIF or WebP. Both are lossless here: their pixels are those of the digits."""
 
 import io
 from typing import Literal
@@ -12,17 +12,17 @@ ENCODER = f"pillow {pillow}"
 
 
 def back_and_forth(pictures: np.ndarray) -> np.ndarray:
-    """Put the way back behind the way there, (n, ...) -> (2n - 2, ...), so that a film of it runs round and round."""
+    """Append the frames in reverse order, (n, ...) -> (2n - 2, ...), so that the animation loops smoothly."""
     return np.concatenate((pictures, pictures[-2:0:-1]))
 
 
 def encode_film(pictures: np.ndarray, form: FilmFormat, milliseconds: int, last_milliseconds: int = 0) -> bytes:
-    """Encode uint8 grey pictures (n, height, width), over and over; the last may stay for longer."""
+    """Encode uint8 grey pictures (n, height, width) as an endless loop; the last one may be shown for longer."""
     frames = [Image.fromarray(picture) for picture in pictures]
     durations = [milliseconds] * (len(frames) - 1) + [max(milliseconds, last_milliseconds)]
     file = io.BytesIO()
     if form == "webp":
-        kept = {"lossless": True, "quality": 0, "method": 0}  # of what is lossless, `quality` is the effort
+        kept = {"lossless": True, "quality": 0, "method": 0}  # for lossless WebP, `quality` is the effort
         frames[0].save(file, "WEBP", save_all=True, append_images=frames[1:], duration=durations, loop=0, **kept)
     else:
         frames[0].save(file, "GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0)

@@ -1,9 +1,9 @@
-"""A generator for drawing only: what training no longer changes is computed once.
+"""A generator for inference only, with everything that depends on the weights alone computed in advance.
 
-Batch normalisation is an affine map by then and goes into the layer after it. The two large transposed convolutions are
-products of polynomials, computed by their values at a few points (Toom 1963, Cook 1966; for maps Lavin and Gray 2016):
-49 products of matrices where the 3 -> 7 layer has 225, and 4 x 81 where 7 -> 14 has 1225. The result is within 4e-4 of
-the exact one, a twentieth of a grey level.
+Batch normalisation is an affine map in inference and is folded into the next layer. The two large transposed
+convolutions are products of polynomials, computed from their values at a few points (Toom 1963, Cook 1966; for maps
+Lavin and Gray 2016): 49 matrix products instead of 225 for the 3 -> 7 layer, and 4 x 81 instead of 1225 for 7 -> 14.
+The result is within 4e-4 of the exact one, a twentieth of a grey level.
 """
 
 import math
@@ -21,11 +21,11 @@ from models.networks import Generator
 
 SEVEN = (0, 1, -1, 2, -2, 1 / 2, -1 / 2)
 NINE = (*SEVEN, -3 / 4, math.inf)
-PHASES = (((1, 0), (3, 1)), ((0, -1), (2, 0), (4, 1)))  # of an axis, even and odd results: (tap, shift) of its inputs
+PHASES = (((1, 0), (3, 1)), ((0, -1), (2, 0), (4, 1)))  # along one axis, even and odd results: (tap, shift) of inputs
 
 
 class FoldedGenerator:
-    """(z, y) -> image, as the generator does in inference mode. Its weights are copies.
+    """(z, y) -> image, as the generator computes it in inference mode. The weights are copies.
 
     Folding computes on `device` and reads nothing back from it.
     """
@@ -42,7 +42,7 @@ class FoldedGenerator:
         last = (weights["upsample_28.weight"] * scale_14.view(-1, 1, 1, 1)).flatten(1)  # (96, 25)
         self.device = device
         self.latent_size = generator.latent_size
-        self.step = 1  # what lengths of batches must be multiples of
+        self.step = 1  # the length of every batch must be a multiple of it
         self.embedding = place(weights["embedding.weight"], device)
         self.dense = place(weights["dense.weight"].t(), device), place(weights["dense.bias"], device)
         self.first = Interpolation(*(place(matrix, device) for matrix in first))
@@ -63,7 +63,7 @@ class FoldedGenerator:
         h = self.second(h).add_(self.second_bias).relu_()  # (49, N, 2*2*96)
         columns = (h.view(49 * n * 4, -1) @ self.last).view(7, 7, n, 2, 2, 25)
         columns = columns.permute(2, 5, 0, 3, 1, 4).reshape(n, 25, 196)
-        images = F.fold(columns, (29, 29), 5, padding=1, stride=2)[:, :, :-1, :-1]  # Keras cuts right and below
+        images = F.fold(columns, (29, 29), 5, padding=1, stride=2)[:, :, :-1, :-1]  # Keras cuts bottom and right
         return torch.tanh(images + self.last_bias)
 
 
@@ -72,13 +72,13 @@ def place(tensor: Tensor, device: torch.device) -> Tensor:
 
 
 def all_finite(tensors: Iterable[Tensor]) -> Tensor:
-    """Compute on the tensors' device whether all their numbers are finite: bool ()."""
+    """Compute on the tensors' device whether all their values are finite: bool ()."""
     largest = torch._foreach_norm([tensor for tensor in tensors if tensor.is_floating_point()], math.inf)
     return torch.stack([each.float() for each in largest]).isfinite().all()
 
 
 # ----------------------------------------------------------------------------
-# Batch normalisation, folded into what follows it. What it adds reaches a border less often than the middle, so a
+# Batch normalisation, folded into the next layer. Fewer taps carry its shift to the border than to the middle, so the
 # bias becomes a map of biases.
 
 
@@ -89,7 +89,7 @@ def affine(weights: Mapping[str, Tensor], norm: str, eps: float) -> tuple[Tensor
 
 
 def bias_map(layer: UpsampleSame, weights: Mapping[str, Tensor], name: str, shift: Tensor, size: int) -> Tensor:
-    """Compute what a layer makes of `shift` (C,) at every position of its input: (C', 2 * size, 2 * size)."""
+    """Apply a layer to an input that is `shift` (C,) at every position: (C', 2 * size, 2 * size)."""
     everywhere = shift.view(1, -1, 1, 1).expand(1, -1, size, size).contiguous()
     own = {part: weights[f"{name}.{part}"] for part in ("weight", "bias")}
     mapped: Tensor = torch.func.functional_call(layer, own, everywhere)
@@ -98,11 +98,11 @@ def bias_map(layer: UpsampleSame, weights: Mapping[str, Tensor], name: str, shif
 
 # ----------------------------------------------------------------------------
 # Products of polynomials. Along an axis a map is the polynomial x(t) = sum over i of x_i t^i; a transposed convolution
-# multiplies it with its kernel's. A product of degree d is known from its values at d + 1 points, infinity among them.
+# multiplies it by that of its kernel. The values at d + 1 points, infinity included, determine a product of degree d.
 
 
 class Interpolation(NamedTuple):
-    """result @ ((values @ x) * kernel): one matrix product for each pair of points."""
+    """Computes result @ ((values @ x) * kernel): one matrix product for each pair of points."""
 
     values: Tensor  # (P, H*W)
     kernel: Tensor  # (P, C, C')
@@ -116,14 +116,14 @@ class Interpolation(NamedTuple):
 
 
 def first_layer(weight: Tensor) -> Interpolation:
-    """3 x 3 by a kernel of 5 x 5, weight (C, C', 5, 5): all 7 x 7 of the product."""
+    """Multiply 3 x 3 by a kernel of 5 x 5, weight (C, C', 5, 5), and keep all 7 x 7 coefficients of the product."""
     values, kernel, result = (copy_to(weight.device, matrix) for matrix in first_matrices())
     taps = weight.permute(2, 3, 0, 1).flatten(0, 1).double()  # (25, C, C')
     return Interpolation(values, torch.einsum("pk,kcd->pcd", kernel, taps), result)
 
 
 def second_layer(weight: Tensor) -> Interpolation:
-    """7 x 7 by the four phases of a kernel of 5 x 5 and stride 2, which are 3 x 3: the middle 7 x 7 of each product."""
+    """Multiply 7 x 7 by the four phases, 3 x 3, of a kernel of 5 x 5 and stride 2; keep the middle 7 x 7 of each."""
     values, phases, result = (copy_to(weight.device, matrix) for matrix in second_matrices())
     taps = weight.permute(2, 3, 0, 1).flatten(0, 1).double()
     kernels = [torch.einsum("pk,kcd->pcd", phase, taps) for phase in phases]
@@ -153,7 +153,7 @@ def second_matrices() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def evaluation(points: tuple[float, ...], length: int, scaled: bool = True) -> tuple[np.ndarray, np.ndarray]:
-    """Make the matrix of a polynomial's values at points, its rows scaled to alike sizes: (P, length) and (P,)."""
+    """Make the matrix that evaluates a polynomial at points, rows scaled to similar sizes: (P, length) and (P,)."""
     powers = np.arange(length)
     rows = [(powers == length - 1) * 1.0 if math.isinf(point) else float(point) ** powers for point in points]
     matrix = np.array(rows)
@@ -162,13 +162,13 @@ def evaluation(points: tuple[float, ...], length: int, scaled: bool = True) -> t
 
 
 def interpolation(points: tuple[float, ...]) -> np.ndarray:
-    """Make the matrix of the coefficients of a polynomial from its values: (P, P)."""
+    """Make the matrix that computes the coefficients of a polynomial from its values: (P, P)."""
     inverse: np.ndarray = np.linalg.inv(evaluation(points, len(points), scaled=False)[0])
     return inverse
 
 
 def placement(phase: tuple[tuple[int, int], ...]) -> np.ndarray:
-    """Make the matrix that puts a phase's taps where their shifts want them: (3, 5)."""
+    """Make the matrix that moves a phase's taps to the positions of their shifts: (3, 5)."""
     matrix = np.zeros((3, 5))
     for tap, shift in phase:
         matrix[shift + 1, tap] = 1

@@ -1,12 +1,12 @@
-"""Convolutions of small maps by way of their Fourier transforms: the same result with a third of the multiplications.
+"""Convolutions of small maps by Fourier transform: the same result with a third of the multiplications.
 
-What a convolution mixes by position is a product by frequency. A transform of 8 x 8 holds a 7 x 7 map with room for
-its border; of real numbers it has 4 real frequencies and 30 pairs of complex ones, and a complex product takes three
-real ones (Gauss). That makes 94 products of (N, C) by (C, C') matrices; by position, a kernel of 3 x 3 on 7 x 7 takes
-441. Transforms are themselves products with small constant matrices. In float32 the result is nearer to the exact one
-than a direct convolution's.
+A convolution over positions is a product over frequencies. A transform of 8 x 8 holds a 7 x 7 map and its border. For
+real numbers it has 4 real frequencies and 30 pairs of complex ones, and a complex product takes three real ones
+(Gauss). This gives 94 products of (N, C) by (C, C') matrices; a direct convolution of 7 x 7 by a kernel of 3 x 3 takes
+441. The transforms are products with small constant matrices. In float32 the result is nearer to the exact one than
+that of a direct convolution.
 
-Maps are (H*W, N, C) here, position first, which makes every step one matrix product without any copying.
+Maps are (H*W, N, C) here, position first, so that every step is one matrix product without copying.
 """
 
 import itertools
@@ -18,13 +18,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-Phase = tuple[tuple[int, int], ...]  # along one axis, pairs (tap, shift): the tap moves its input by that much
+Phase = tuple[tuple[int, int], ...]  # along one axis, pairs (tap, shift): the tap moves its input by the shift
 
 
 class Plan(NamedTuple):
     """One bilinear algorithm with P products: result @ ((image @ x) * (kernel @ w)).
 
-    A kernel may have several phases, each with a result of its own: a convolution of stride 2, transposed, has four.
+    A kernel may have several phases, each with a separate result: a transposed convolution of stride 2 has four.
     """
 
     image: Tensor  # (P, H*W)
@@ -34,18 +34,18 @@ class Plan(NamedTuple):
 
 @cache
 def plan(length: int, size: int, result_size: int, phases: tuple[Phase, ...], dtype: torch.dtype) -> Plan:
-    """Prepare y[j] = sum over (tap, shift) of w[tap] x[j - shift], along both axes.
+    """Make the plan of y[j] = sum over (tap, shift) of w[tap] x[j - shift], along both axes.
 
     Args:
-        length: points of the transform along an axis: enough that what wraps around meets nothing that is looked at.
+        length: points of the transform along an axis, enough that wrap-around does not reach the result.
         size: of the input map, which is square.
         result_size: of each phase of the result.
-        phases: along one axis; a pair of them makes a phase of the plan.
+        phases: along one axis; each pair of them is a phase of the plan.
         dtype: of the matrices. They are computed in float64.
     """
     half = [(u, v) for u in range(length) for v in range(length) if (u, v) <= (-u % length, -v % length)]
-    frequencies = np.array(half)  # (F, 2); the other half is conjugate
-    real = (frequencies == -frequencies % length).all(1)  # conjugates of themselves
+    frequencies = np.array(half)  # (F, 2); the other half are their conjugates
+    real = (frequencies == -frequencies % length).all(1)  # these are their own conjugates
 
     def waves(positions: np.ndarray) -> np.ndarray:
         turns: np.ndarray = frequencies @ positions.T / length
@@ -53,7 +53,7 @@ def plan(length: int, size: int, result_size: int, phases: tuple[Phase, ...], dt
 
     x = waves(grid(size))  # (F, H*W)
     y = waves(grid(result_size)).conj() / length**2  # (F, H'*W')
-    y[~real] *= 2  # the conjugates' share
+    y[~real] *= 2  # for the conjugates
     taps = 1 + max(tap for phase in phases for tap, _ in phase)
     kernels = np.zeros((len(phases) ** 2, len(frequencies), taps, taps), complex)
     for of_pair, (rows, columns) in zip(kernels, itertools.product(phases, phases), strict=True):
@@ -87,7 +87,7 @@ def convolve(x: Tensor, w: Tensor, plan: Plan) -> Tensor:
 
 
 class Bilinear(torch.autograd.Function):
-    """A plan is linear in both its arguments, so its gradients are the same matrices, transposed."""
+    """Applies a plan. It is linear in both arguments, so the gradients use the same matrices, transposed."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, w: Tensor, plan: Plan) -> Tensor:

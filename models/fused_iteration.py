@@ -1,6 +1,6 @@
 """The training iteration for a GPU: the same numbers as `iteration`, up to rounding, from fewer and larger kernels.
 
-What differs from the plain iteration:
+Differences from the plain iteration:
     weights are converted once per step, not per use (`working_weights`);
     strided layers pad their kernels instead of padding or cutting maps: a row and a column of zeros shift a kernel as
     Keras' `same` does;
@@ -31,7 +31,7 @@ MAPS = ((32, 14), (64, 14), (128, 7), (256, 7))  # channels and size of the disc
 
 
 class FusedIteration(Iteration):
-    """Trains the same networks as `Iteration`, with the same draws."""
+    """Trains the same networks as `Iteration`, with the same random numbers."""
 
     def __init__(self, config: TrainingConfig, precision: SettledPrecision, device: torch.device) -> None:
         super().__init__(config, precision, device)
@@ -67,7 +67,7 @@ class FusedIteration(Iteration):
         return score.row
 
     def generator_step(self, noise: Tensor, labels: Tensor) -> Tensor:
-        """As in `Iteration`. The generator's parameters must be as they were in the discriminator step before."""
+        """As in `Iteration`. The generator must not have changed since the previous discriminator step."""
         one_hot = self.one_hot[labels]
         self.discriminator.train()
         self.discriminator_weights.refresh()
@@ -79,7 +79,7 @@ class FusedIteration(Iteration):
         return score.row
 
     def join(self, images: list[Tensor]) -> Tensor:
-        """Put equally large batches of images (B, 1, 28, 28) into one, in the precision of the step."""
+        """Concatenate equally large batches of images (B, 1, 28, 28), in the precision of the step."""
         size = len(images[0])
         batch = images[0].new_empty(len(images) * size, 1, IMAGE_SIZE, IMAGE_SIZE, dtype=self.dtype)
         for part, source in zip(batch.split(size), images, strict=True):
@@ -96,7 +96,7 @@ class FusedIteration(Iteration):
         h = F.relu(F.linear(h.to(self.dtype), w["dense.weight"], w["dense.bias"]))
         h = self.rectify(self.upsample_to_seven(h.view(-1, 384), w["upsample_7.weight"]), "upsample_7")
         h = self.normalize(h, network.norm_7, training)  # (N, 192, 7, 7)
-        # The padded kernel cuts 1 above and left, 2 below and right.
+        # The padded kernel cuts 1 at the top and on the left, 2 at the bottom and on the right.
         h = self.rectify(F.conv_transpose2d(h, w["upsample_14.weight"], stride=2, padding=2), "upsample_14")
         h = self.normalize(h, network.norm_14, training)  # (N, 96, 14, 14)
         if training:
@@ -106,7 +106,7 @@ class FusedIteration(Iteration):
     def upsample_to_seven(self, h: Tensor, weight: Tensor) -> Tensor:
         """Turn maps (N*9, 384) of 3 x 3 into (N, 192, 7, 7), by one product for all positions and taps.
 
-        A convolution would multiply 49 positions by 25 taps, most of which see only its padding; here 9 are.
+        A convolution would multiply 49 positions by 25 taps, mostly on its padding; this multiplies 9 positions.
         """
         columns = h @ weight.permute(0, 2, 3, 1).flatten(1)  # (N*9, 25*192)
         return self.kernels.fold(columns.view(-1, 9, 25, weight.shape[1]), size=3, taps=5)
@@ -115,7 +115,7 @@ class FusedIteration(Iteration):
         return self.kernels.activate(h, self.generator_weights[f"{name}.bias"], None, slope=0.0, p=0.0)
 
     def upsample_to_one_channel(self, h: Tensor, name: str) -> Tensor:
-        """Double a map's size, for one output channel: a product for every position, whose results `fold` adds up."""
+        """Double a map's size, for one output channel: one product for each position; `fold` adds up the results."""
         w, (n, channels, height, width) = self.generator_weights, h.shape
         columns = h.permute(0, 2, 3, 1).reshape(-1, channels) @ w[f"{name}.weight"].flatten(1)  # (N*H*W, 36)
         columns = columns.view(n, height * width, -1).transpose(1, 2)
@@ -127,7 +127,7 @@ class FusedIteration(Iteration):
         )
 
     def judge(self, images: Tensor, w: Mapping[str, Tensor]) -> Tensor:
-        """Judge images (N, 1, 28, 28): logits (N, 1 + C), D's and the classes', in full precision."""
+        """Return logits (N, 1 + C) of images (N, 1, 28, 28), D's and the classes', in full precision."""
         bits = self.draw_bits(len(images))
 
         def activate(h: Tensor, layer: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Kernels of the fused iteration: Triton's on a GPU, and the same in torch operations as reference and fallback."""
+"""Kernels of the fused iteration: Triton's on a GPU, and torch operations as reference and fallback."""
 
 import logging
 from typing import Any, Protocol
@@ -22,14 +22,14 @@ class Kernels(Protocol):
         Args:
             x: (N, C, H, W).
             bias: (C,).
-            bits: random int16 of any shape, one for each element of x in the order (N, H, W, C). Without bits nothing
+            bits: random int16 of any shape, one for each element of x in the order (N, H, W, C). If None, no element
                 is dropped.
             slope: of the leaky ReLU below zero.
             p: elements that are kept are divided by 1 - p.
         """
 
     def fold(self, columns: Tensor, size: int, taps: int) -> Tensor:
-        """Add up the products of a transposed convolution of stride 1, each at the position it belongs to.
+        """Add up the products of a transposed convolution of stride 1, each at its position in the result.
 
         Args:
             columns: (N, S*S, K*K, C): for each position of a map and each tap of a kernel.
@@ -55,19 +55,19 @@ def select_kernels(device: torch.device, dtype: torch.dtype) -> Kernels:
         x, one_hot = torch.zeros(1, 32, 2, 2, dtype=dtype, device=device), torch.zeros(2, NUM_CLASSES, device=device)
         TritonKernels().activate(x, x.new_zeros(32), None, 0.2, 0.0)
         TritonKernels().score_generator(torch.zeros(2, 1 + NUM_CLASSES, device=device), one_hot, 1.0, adc=False)
-    except Exception as error:  # missing Triton or C compiler, an unsupported GPU: none of them should stop a run
+    except Exception as error:  # a missing Triton or C compiler or an unsupported GPU must not stop a run
         logger.warning("Triton kernels are unavailable; training uses more and slower kernels: %s", error)
         return TorchKernels()
     return TritonKernels()
 
 
 def threshold_of(p: float) -> int:
-    """Elements whose 16 random bits, as a signed integer, are below it are dropped."""
+    """Return the threshold: elements whose 16 random bits, as a signed integer, are below it are dropped."""
     return round(p * 65536) - 32768
 
 
 class TorchKernels:
-    """The reference."""
+    """Reference implementation in torch operations."""
 
     def activate(self, x: Tensor, bias: Tensor, bits: Tensor | None, slope: float, p: float) -> Tensor:
         activated = F.leaky_relu(x + bias.view(1, -1, 1, 1), slope)
@@ -103,7 +103,7 @@ class TritonKernels:
 
 
 class Activation(torch.autograd.Function):
-    """The derivative follows from the result: it has the sign of the sum, and is exactly 0 where it was dropped."""
+    """Bias, leaky ReLU, dropout. The result gives the derivative: its sign is the sum's, and 0 marks a dropped one."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, bias: Tensor, bits: Tensor | None, slope: float, p: float) -> Tensor:
@@ -136,7 +136,7 @@ class Fold(torch.autograd.Function):
 
 
 # ----------------------------------------------------------------------------
-# Operators, so that torch knows their results' shapes without running them. Triton is imported by the first that runs.
+# Custom operators tell torch the shapes of results without running them. The first one that runs imports Triton.
 
 
 @torch.library.custom_op("acgan::activate", mutates_args=())

@@ -29,8 +29,8 @@ def score_discriminator(logits: Tensor, real: Tensor, fake: Tensor, gp_weight: f
     Args:
         logits: (2B, 11), or (3B, 21) if `adc`.
         real: one-hot labels of the real images, (B, 10).
-        fake: of the fakes, (B, 10). They do not count unless `adc`.
-        gp_weight: of the penalty on the slope at real images, which only `adc` has.
+        fake: of the fakes, (B, 10). Ignored unless `adc`.
+        gp_weight: of the penalty on the slope at real images; used with `adc` only.
         adc: whether there are two classes for each digit.
     """
     batch, gradient = len(real), torch.zeros_like(logits)
@@ -46,7 +46,7 @@ def score_discriminator(logits: Tensor, real: Tensor, fake: Tensor, gp_weight: f
 
 
 def score_generator(logits: Tensor, labels: Tensor, target: float, adc: bool) -> Score:
-    """Score N fakes that should pass for real, with this target, and for their class.
+    """Score N fakes by how real they look, with this target, and whether their class is recognised.
 
     Args:
         logits: (N, 11), or (N, 21) if `adc`.

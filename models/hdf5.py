@@ -1,7 +1,7 @@
-"""Arrays of numbers in an HDF5 file from elsewhere: listed with their shapes first, and read only if they are wanted.
+"""Reads arrays of numbers from an untrusted HDF5 file: lists them with their shapes, then reads those requested.
 
 HDF5 can refer to other files (external storage, virtual data sets, external and soft links), describe arrays of any
-size without storing them, and nest or link groups without end. All of these are refused before anything is read.
+size without storing them, and nest or link groups without end. All of these are refused before any array is read.
 """
 
 import math
@@ -25,10 +25,10 @@ from models.safe_reading import (
     read_head,
 )
 
-FILE_LIMIT = 512 << 20  # bytes; both networks with an optimizer's moments, of the largest latents, have some 200 MB
-CHUNK_LIMIT = 64 << 20  # bytes, of an array that is stored in chunks
+FILE_LIMIT = 512 << 20  # bytes; both networks with an optimizer's moments and the largest latents have some 200 MB
+CHUNK_LIMIT = 64 << 20  # bytes of one chunk of an array
 OBJECTS_LIMIT = 2000  # groups and arrays; both networks with an optimizer have about 250
-DEPTH_LIMIT = 16  # groups in groups; both networks have 8
+DEPTH_LIMIT = 16  # nested groups; both networks have 8
 DIMENSIONS_LIMIT = 4
 FILTERS = {1, 2, 3}  # deflate, shuffle, fletcher32: part of every HDF5 library, and bounded by the chunk
 
@@ -47,7 +47,7 @@ class StoredArray(NamedTuple):
 
 
 class ArrayFile:
-    """An open file: the arrays of floating-point numbers in it, and a way to read one."""
+    """An open file with a list of its arrays of floating-point numbers."""
 
     def __init__(self, path: Path, file: h5py.File, skip: Callable[[str], bool]) -> None:
         self.path = path
@@ -62,7 +62,7 @@ class ArrayFile:
 
 @contextmanager
 def open_arrays(path: Path, skip: Callable[[str], bool]) -> Iterator[ArrayFile]:
-    """Open a file and list its arrays, except in groups whose name `skip` returns true for.
+    """Open a file and list its arrays, except those in groups for whose name `skip` returns true.
 
     Raises FileMissing, FileUnreadable, FileTooLarge, FileTorn or FileNotUnderstood; all name the file.
     """
@@ -81,7 +81,7 @@ def open_arrays(path: Path, skip: Callable[[str], bool]) -> Iterator[ArrayFile]:
 
 @contextmanager
 def _faults(path: Path) -> Iterator[None]:
-    """Name the file in what goes wrong: h5py raises any of these for a damaged one."""
+    """Convert the errors that h5py raises for a damaged file to ones that name the file."""
     try:
         yield
     except _Refused as error:
@@ -91,7 +91,7 @@ def _faults(path: Path) -> Iterator[None]:
 
 
 class _Refused(Exception):
-    """The file holds something that no weights file holds."""
+    """The file contains something that a weights file never contains."""
 
 
 def _list_arrays(file: h5py.File, skip: Callable[[str], bool]) -> Iterator[StoredArray]:
@@ -101,7 +101,7 @@ def _list_arrays(file: h5py.File, skip: Callable[[str], bool]) -> Iterator[Store
         prefix, group, depth = pending.pop()
         objects += len(group)
         if objects > OBJECTS_LIMIT or depth > DEPTH_LIMIT:
-            raise _Refused(f"is no weights file: it nests or holds more than {OBJECTS_LIMIT:,} groups and arrays")
+            raise _Refused(f"is not a weights file: it nests or holds more than {OBJECTS_LIMIT:,} groups and arrays")
         for name in group:
             if skip(name):
                 continue
@@ -119,7 +119,7 @@ def _open(group: h5py.Group, name: str) -> h5py.HLObject:
 
 
 def _is_readable(item: h5py.Dataset, path: str) -> bool:
-    """Whether it is an array of floating-point numbers. Raises _Refused if it is stored elsewhere or without bound."""
+    """Return whether it is an array of floating-point numbers. Raises _Refused for external or unbounded storage."""
     if item.is_virtual or item.external:
         raise _Refused(f"is refused: the data of {printable(path)[:80]} are stored in another file")
     if item.shape is None or item.dtype.kind != "f" or not 1 <= len(item.shape) <= DIMENSIONS_LIMIT:

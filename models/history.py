@@ -1,4 +1,4 @@
-"""What a run tells of itself while it goes: progress within an epoch, and the losses an epoch leaves. Free of torch."""
+"""Records of a run: progress within an epoch, and the losses of finished epochs. Free of torch."""
 
 import csv
 import io
@@ -13,7 +13,7 @@ class Record(BaseModel):
 
 
 class Hopeless(Exception):
-    """This run will come to nothing, however long it goes on. The message says why, and what to try."""
+    """This run cannot succeed, however long it trains. The message gives the reason and a remedy."""
 
 
 class Diverged(Hopeless):
@@ -24,45 +24,46 @@ class Diverged(Hopeless):
 
 
 class Won(Hopeless):
-    """The discriminator tells all of the generator's digits, and the generator no longer learns from it."""
+    """The discriminator recognises every generated digit, and the generator no longer learns from it."""
 
     def __init__(self, epoch: int) -> None:
         super().__init__(
-            f"the discriminator has won in epoch {epoch}: it tells every generated digit, and the generator no longer "
-            "learns from it; try again with a lower adam_lr or another seed"
+            f"the discriminator has won in epoch {epoch}: it recognises every generated digit, and the generator no "
+            "longer learns from it; try again with a lower adam_lr or another seed"
         )
 
 
 class Exploded(Hopeless):
-    """Losses are finite, and beyond all measure."""
+    """Losses are finite but far too large."""
 
     def __init__(self, epoch: int) -> None:
-        super().__init__(f"the losses have exploded in epoch {epoch}: the run comes to nothing; try a lower adam_lr")
+        super().__init__(f"the losses have exploded in epoch {epoch}; try again with a lower adam_lr")
 
 
 class Loss(Record):
-    """One row of the seed's table, in nats."""
+    """One row of the original script's table, in nats."""
 
-    loss: FiniteFloat = Field(description="The sum of the two terms, which is what is minimised.")
+    loss: FiniteFloat = Field(description="Sum of the two terms, the quantity that is minimised.")
     generation_loss: FiniteFloat = Field(description="Binary cross-entropy of real against fake.")
     auxiliary_loss: FiniteFloat = Field(description="Cross-entropy of the class.")
 
     @classmethod
     def of(cls, row: list[float]) -> "Loss":
-        """Raises Diverged where a loss is not finite."""
+        """Make a loss from a row (loss, generation loss, auxiliary loss). Raises Diverged if one is not finite."""
         loss, generation, auxiliary = row
         if not all(map(math.isfinite, row)):
             raise Diverged("losses")
         return cls(loss=loss, generation_loss=generation, auxiliary_loss=auxiliary)
 
 
-# With real images at 0.95 a discriminator that is never wrong still has 0.099 nats, and one that guesses 0.69. Runs
-# that learn stay above 0.2; beside a generator that was kept from learning it came to 0.104 to 0.116, that to 4.7.
+# With a target of 0.95 for real images, a discriminator that is never wrong has a loss of 0.099 nats, one that guesses
+# 0.69. Runs that learn stay above 0.2. With a generator that was kept from learning, the discriminator's loss fell to
+# 0.104 to 0.116 and the generator's rose to 4.7.
 WON_DISCRIMINATOR, WON_GENERATOR, EXPLODED = 0.15, 4.0, 20.0
 
 
 def check_hope(epoch: int, generator: Loss, discriminator: Loss) -> None:
-    """Tell from an epoch's mean losses whether there is anything left to learn. Raises Won, Exploded."""
+    """Check from an epoch's mean losses that the run can still learn. Raises Won or Exploded."""
     if discriminator.generation_loss < WON_DISCRIMINATOR and generator.generation_loss > WON_GENERATOR:
         raise Won(epoch)
     if discriminator.generation_loss > EXPLODED:
@@ -70,8 +71,8 @@ def check_hope(epoch: int, generator: Loss, discriminator: Loss) -> None:
 
 
 class SplitLosses(Record):
-    train: Loss = Field(description="Mean over the epoch's iterations, dropout and batch statistics active.")
-    test: Loss = Field(description="On the test images and as many fakes, both networks in inference mode.")
+    train: Loss = Field(description="Mean over the epoch's iterations, with dropout and batch statistics.")
+    test: Loss = Field(description="On the test images and equally many fakes, both networks in inference mode.")
 
 
 class EpochLosses(Record):
@@ -79,7 +80,7 @@ class EpochLosses(Record):
     discriminator: SplitLosses
 
     def table(self) -> str:
-        """Lay the four rows out as the seed prints them."""
+        """Format the four rows as the original script prints them."""
         header = "{:<22s} | {:4s} | {:15s} | {:5s}".format("component", "loss", "generation_loss", "auxiliary_loss")
         lines = [header, "-" * 65]
         for component, split in (("generator", self.generator), ("discriminator", self.discriminator)):
@@ -92,18 +93,18 @@ class EpochLosses(Record):
 
 
 class Progress(Record):
-    """Where a run stands."""
+    """Progress of a run."""
 
     epoch: int = Field(description="The epoch being trained, from 1.")
     epochs: int
     batch: int = Field(description="Iterations done in this epoch.")
-    batches: int = Field(description="Iterations an epoch.")
-    images_per_second: float = Field(description="Real images consumed a second, lately.")
-    eta_seconds: float = Field(description="Seconds until the run ends, at that rate.")
+    batches: int = Field(description="Iterations per epoch.")
+    images_per_second: float = Field(description="Real images per second, averaged over about half a minute.")
+    eta_seconds: float = Field(description="Estimated seconds until the run ends.")
 
 
 class EpochResult(Record):
-    """What one finished epoch leaves behind."""
+    """Result of one finished epoch."""
 
     epoch: int = Field(description="From 1.")
     seconds: float = Field(description="Training and evaluation together.")
@@ -115,7 +116,7 @@ class EpochResult(Record):
 
 
 def to_csv(epochs: Sequence[EpochResult]) -> str:
-    """Lay finished epochs out as CSV (RFC 4180): a header, and a line each; a figure that an epoch lacks is empty."""
+    """Format finished epochs as CSV (RFC 4180): a header and one line for each. Missing figures are empty fields."""
     rows = [dict(_flatten(epoch.model_dump(mode="json"))) for epoch in epochs]
     columns = dict.fromkeys(name for row in rows for name in row)
     written = io.StringIO()
@@ -126,7 +127,7 @@ def to_csv(epochs: Sequence[EpochResult]) -> str:
 
 
 def _flatten(fields: Mapping[str, object], path: str = "") -> Iterator[tuple[str, object]]:
-    """Name a number by its way to it, as in `generator_test_loss`; `losses` and `metrics` go without saying."""
+    """Name each number by its path, as in `generator_test_loss`, without `losses` and `metrics`."""
     for name, value in fields.items():
         if isinstance(value, Mapping):
             yield from _flatten(value, path if name in ("losses", "metrics") else f"{path}{name}_")

@@ -1,4 +1,4 @@
-"""Pictures of digits: sheets, the epoch's plot, and files of them."""
+"""Pictures of digits: sheets and the plot of an epoch, and their file formats."""
 
 import io
 import struct
@@ -31,15 +31,15 @@ PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 def sheet(
     digits: np.ndarray, columns: int | None = None, scale: int = 1, padding: int = 0, invert: bool = False
 ) -> np.ndarray:
-    """Lay uint8 digits (n, 28, 28) out row by row; by default nearly square, and at most 10 wide.
+    """Arrange uint8 digits (n, 28, 28) row by row; by default nearly square, and at most 10 wide.
 
     Args:
-        scale: pixels of the picture a pixel of the digit.
+        scale: pixels of the picture for each pixel of a digit, along an axis.
         padding: pixels of background around and between the digits.
-        invert: black on white, rather than white on black.
+        invert: black on white instead of white on black.
 
     Returns:
-        uint8 (rows * cell + padding, columns * cell + padding), where a cell is 28 * scale + padding.
+        uint8 (rows * cell + padding, columns * cell + padding), with cell = 28 * scale + padding.
     """
     n, size = len(digits), IMAGE_SIZE * scale
     columns = min(n, columns or 10)
@@ -55,13 +55,13 @@ def sheet(
 
 
 # ----------------------------------------------------------------------------
-# Files. Nothing in them tells the time, so the same digits are the same bytes.
+# Files. They contain no time, so the same digits give the same bytes.
 
 
 def encode_png(picture: np.ndarray) -> bytes:
-    """Encode uint8 grey (height, width) as PNG. A tenth of the time that Pillow takes: benchmarks/README.md."""
+    """Encode uint8 grey (height, width) as PNG, in a tenth of the time that Pillow takes (benchmarks/README.md)."""
     height, width = picture.shape
-    rows = np.zeros((height, width + 1), np.uint8)  # each row begins with its filter, and none is 0
+    rows = np.zeros((height, width + 1), np.uint8)  # each row begins with its filter; 0 is none
     rows[:, 1:] = picture
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)  # 8 bits of grey
     return PNG_SIGNATURE + b"".join(
@@ -81,7 +81,7 @@ def encode_npy(digits: np.ndarray) -> bytes:
 
 
 def encode_zip(pictures: Iterable[tuple[str, np.ndarray]]) -> bytes:
-    """Put named pictures into one archive, each as PNG."""
+    """Write pictures, each with its name, into one archive of PNG files."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, picture in pictures:
@@ -92,15 +92,15 @@ def encode_zip(pictures: Iterable[tuple[str, np.ndarray]]) -> bytes:
 
 
 # ----------------------------------------------------------------------------
-# The epoch's plot (seed: end of the epoch loop): 40 rows; ten columns of generated digits, one class a column and the
-# same 40 latents in each; a white column; ten columns of real images in the order of their labels.
+# The epoch's plot (original: end of the epoch loop) has 40 rows: ten columns of generated digits, one for each class,
+# with the same 40 latents in each; a white column; ten columns of real images sorted by label.
 
 
 def epoch_plot(generator: Generator | FoldedGenerator, dataset: Dataset, epoch: int, seed: int) -> np.ndarray:
     """Draw the plot of an epoch, counted from 1: uint8 (1120, 588), with the generator in inference mode.
 
-    The latents are the first 40 addresses of `seed`, so that the plots of a run show the same hands growing. A folded
-    generator must come from `prepare`: then the plot has the pixels of the digits that are served.
+    The latents are the first 40 addresses of `seed`, so all plots of a run show the same latents. A folded generator
+    must come from `prepare`: then the plot has the pixels of the digits that are served.
     """
     folded = generator
     if not isinstance(folded, FoldedGenerator):
@@ -113,7 +113,7 @@ def epoch_plot(generator: Generator | FoldedGenerator, dataset: Dataset, epoch: 
 
 
 def real_columns(dataset: Dataset, epoch: int) -> np.ndarray:
-    """The epoch's 400 training images, (epoch - 1) * 400 and on, wrapping around, stably sorted by label."""
+    """Return the epoch's 400 training images, from (epoch - 1) * 400, wrapping around, stably sorted by label."""
     shown = PLOT_ROWS * NUM_CLASSES
     device = dataset.train_labels.device
     indices = torch.arange((epoch - 1) * shown, epoch * shown, device=device) % len(dataset.train_labels)

@@ -1,4 +1,4 @@
-"""The generator for other runtimes: an ONNX graph that draws what torch draws."""
+"""Exports the generator as ONNX, for other runtimes. It draws the same digits as torch."""
 
 import contextlib
 import io
@@ -22,14 +22,14 @@ class OnnxMissing(Exception):
 
 
 class Plain(nn.Module):
-    """A generator in inference mode, in operators that every runtime has: none that look at the batch's length."""
+    """A generator in inference mode, in operators that every runtime has. None depends on the length of the batch."""
 
     def __init__(self, generator: Generator) -> None:
         super().__init__()
         self.generator = generator
 
     def forward(self, noise: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, L), (N,) -> images (N, 1, 28, 28) in [-1, 1] and the same as uint8 pixels (N, 28, 28)."""
+        """Map (N, L), (N,) to images (N, 1, 28, 28) in [-1, 1] and the same as uint8 pixels (N, 28, 28)."""
         net = self.generator
         h = F.relu(net.dense(noise * net.embedding(labels)))
         h = h.view(-1, 3, 3, 384).permute(0, 3, 1, 2)
@@ -48,7 +48,7 @@ def normalise(x: Tensor, norm: nn.BatchNorm2d) -> Tensor:
 
 @contextlib.contextmanager
 def quietly() -> Iterator[None]:
-    """Torch's exporter has much to say of libraries that are not there and not needed."""
+    """Suppress the messages of torch's exporter about missing libraries that it does not need."""
     talkative = logging.getLogger("torch.onnx")
     level = talkative.level
     talkative.setLevel(logging.ERROR)
@@ -61,14 +61,14 @@ def quietly() -> Iterator[None]:
 
 
 def to_onnx(generator: Generator, name: str) -> bytes:
-    """Write the generator as ONNX.
+    """Return the generator as ONNX bytes.
 
-    Inputs: `noise`, float32 (N, L), uniform in [-1, 1); `labels`, int64 (N,), 0-9; of any N. Outputs: `images`, float32
-    (N, 1, 28, 28) in [-1, 1], and `pixels`, uint8 (N, 28, 28), as they are served. `name` is told in its metadata.
-    Raises OnnxMissing.
+    Inputs: `noise`, float32 (N, L), uniform in [-1, 1); `labels`, int64 (N,), 0-9; for any N. Outputs: `images`,
+    float32 (N, 1, 28, 28) in [-1, 1], and `pixels`, uint8 (N, 28, 28), as they are served. `name` goes into the
+    metadata. Raises OnnxMissing.
     """
     try:
-        import onnxscript  # noqa: F401  # torch's exporter needs it, and onnx with it
+        import onnxscript  # noqa: F401  # torch's exporter needs it, and onnx
     except ImportError:
         raise OnnxMissing("ONNX needs two more libraries: pip install 'acgan[onnx]'") from None
     example = (torch.zeros(2, generator.latent_size), torch.zeros(2, dtype=torch.int64))

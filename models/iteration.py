@@ -15,9 +15,9 @@ from models.recipes import RECIPES
 
 
 class Iteration:
-    """Both networks with their optimizers, and the iteration over them, computed by the networks' own layers.
+    """Both networks, their optimizers, and one training iteration, computed by the networks' own layers.
 
-    `tensors` names every tensor that an iteration changes. They are changed in place.
+    `tensors` names every tensor that an iteration changes. It changes them in place.
     """
 
     def __init__(self, config: TrainingConfig, precision: SettledPrecision, device: torch.device) -> None:
@@ -61,7 +61,7 @@ class Iteration:
     # The iteration.
 
     def __call__(self, pixels: Tensor, classes: Tensor) -> None:
-        """Train both networks on real digits, uint8 (B, 28, 28), of these classes, uint8 (B,)."""
+        """Train both networks on real digits, uint8 (B, 28, 28), and their classes, uint8 (B,)."""
         images, labels, batch = to_unit_range(pixels), classes.long(), len(classes)
         self.discriminator_losses += self.discriminator_step(images, labels, *self.draw_latents(batch))
         self.generator_losses += self.generator_step(*self.draw_latents(self.recipe.generator_batches * batch))
@@ -73,13 +73,13 @@ class Iteration:
         return noise, torch.randint(NUM_CLASSES, (n,), device=self.device)
 
     def discriminator_step(self, images: Tensor, labels: Tensor, noise: Tensor, fake_labels: Tensor) -> Tensor:
-        """Train the discriminator on B real images and their classes, and on B fakes, whose classes do not count.
+        """Train the discriminator on B real images and their classes, and on B fakes.
 
         Args:
             images: (B, 1, 28, 28) in [-1, 1].
             labels: of the images, (B,).
             noise: of the fakes, (B, L).
-            fake_labels: (B,).
+            fake_labels: (B,), the classes that the fakes are drawn for.
 
         Returns:
             (3,): loss, generation loss, auxiliary loss.
@@ -105,7 +105,7 @@ class Iteration:
         return objective.row()
 
     def slopes(self, images: Tensor, labels: Tensor, real_logits: Tensor, class_logits: Tensor) -> Tensor:
-        """Measure how steep both heads are at B real images, the first B of the 2B that the logits belong to."""
+        """Return the sum of both heads' mean squared slopes at B real images, whose logits are the first B of 2B."""
         with self.autocast():
             neighbours = images + NEARBY * torch.randn_like(images)
             real_nearby, class_nearby = self.discriminator(neighbours)
@@ -114,7 +114,7 @@ class Iteration:
         return steep + slope(real_logits[: len(labels)], real_nearby)
 
     def generator_step(self, noise: Tensor, labels: Tensor) -> Tensor:
-        """Train the generator to pass for real and for its class. In the discriminator only the dropout changes.
+        """Train the generator so that its images pass for real ones of their class. The discriminator is not trained.
 
         It takes noise (N, L) and labels (N,), and returns (3,): loss, generation loss, auxiliary loss.
         """

@@ -1,7 +1,8 @@
-"""Judges: small classifiers that no generator was ever trained with, and what they see in a data set's real digits.
+"""Judges: small classifiers, independent of every generator, with their statistics of a data set's real digits.
 
-One reports, the other chooses: a figure that a choice was made by is no longer an honest one. A judge is trained once
-on a data set's training split; those of MNIST, and the one that chooses among printed digits, come with the package.
+The choosing judge selects generators and the reporting judge measures them, because a figure that was used for a
+choice is biased. A judge is trained once on the training split. The package includes both judges of MNIST and the
+choosing judge of printed digits.
 """
 
 import json
@@ -25,16 +26,16 @@ from models.safe_reading import FileFault, FileMissing, read_bounded
 
 logger = logging.getLogger(__name__)
 
-FILE_LIMIT = 16 << 20  # bytes; a judge has 0.24 million
+FILE_LIMIT = 16 << 20  # bytes; a judge's file has 0.24 million
 SEEDS: dict[Role, int] = {"reporting": 1, "choosing": 2}
 
 
 @dataclass(frozen=True)
 class Judge:
-    """A classifier, and what it sees in real digits: moments of the test digits' features, and how each class varies.
+    """A classifier with statistics of real digits: moments of the test digits' features, and each class's variety.
 
-    Variety is that of the training digits, which are what a generator learns to draw: MNIST's judge that reports finds
-    5 % more of it in their ones than in the test split's.
+    The variety is that of the training digits, because a generator learns to draw those: MNIST's reporting judge finds
+    5 % more variety in their ones than in those of the test split.
     """
 
     classifier: Classifier
@@ -49,14 +50,14 @@ class Judge:
 
 
 def train_judge(dataset: Dataset, role: Role) -> Judge:
-    """Train a judge on the training split, on the data set's device; minutes on a CPU."""
+    """Train a judge on the training split, on the data set's device. Takes minutes on a CPU."""
     student = Classifier(role)
     classifier.train(student, dataset.train_images, dataset.train_labels, SEEDS[role])
     return with_real(student, role, dataset)
 
 
 def with_real(student: Classifier, role: Role, dataset: Dataset) -> Judge:
-    """Let it look at real digits. It is rounded to what its file will hold first."""
+    """Make a judge: round the classifier to the precision of its file, then measure the real digits with it."""
     for parameter in student.state_dict().values():
         if parameter.is_floating_point():
             parameter.copy_(parameter.half())
@@ -68,24 +69,24 @@ def with_real(student: Classifier, role: Role, dataset: Dataset) -> Judge:
 
 
 # ----------------------------------------------------------------------------
-# Finding one: in the package, in the cache, or by training it.
+# Finding a judge: in the package, in the cache, or by training it.
 
 
 def find_judge(dataset: Dataset, role: Role, cache: Path, device: torch.device) -> Judge:
     """Return the judge of a data set, on `device`. If the package has none, train it there and store it in the cache.
 
-    The data set may be on any device; it is moved once, if a judge is trained. The package's judges are those of whole
-    data sets, and are used for parts of them too.
+    The data set may be on any device; it is moved once, if a judge is trained. The package's judges were trained on
+    whole data sets and are used for parts of them too.
     """
     if (bundled := bundled_judge(dataset.name, role)) is not None:
         return bundled.to(device)
     path = cache / f"{dataset.checksum.removeprefix('sha256:')[:16]}-{role}.safetensors"
     if (stored := stored_judge(path, role)) is not None:
         return stored.to(device)
-    logger.info("training a judge of %s digits, once, on %s", dataset.name, device)
+    logger.info("training a judge of %s digits on %s; this happens once", dataset.name, device)
     data = to_bytes(train_judge(dataset.to(device), role))
     write_durably(path, data)
-    return from_bytes(data, role).to(device)  # as the next process reads it: both compute the same figures
+    return from_bytes(data, role).to(device)  # as the next process reads it, so both compute the same figures
 
 
 def stored_judge(path: Path, role: Role) -> Judge | None:
@@ -105,7 +106,7 @@ def bundled_judge(name: DatasetName, role: Role) -> Judge | None:
 
 
 def to_bytes(judge: Judge) -> bytes:
-    """Serialise in half precision but for what was measured."""
+    """Serialise a judge: weights in half precision, statistics in full precision."""
     weights = {f"classifier.{name}": tensor.half() for name, tensor in judge.classifier.state_dict().items()}
     measured = {
         "real.mean": judge.real.mean,

@@ -1,8 +1,8 @@
-"""The layers of the original script as Keras stores them, and how a file's groups of arrays are matched with them.
+"""The layers of the original Keras script as Keras stores them, and how a file's groups of arrays are matched to them.
 
-Keras numbers its layers again in every process, nests them in models and lists trainable weights first or not, so
-neither names nor order identify a layer. One group holds all weights of a layer, and no two layers have the same kinds
-and shapes. Keras 2, and `save` of Keras 3, name a layer's weights by kind (.../dense_1/kernel:0); `save_weights` of
+Keras numbers the layers of a process, nests them in models and lists trainable weights first or not, so neither names
+nor order identify a layer. But one group holds all weights of a layer, and no two layers have the same kinds and
+shapes. Keras 2, and `save` of Keras 3, name a layer's weights by kind (.../dense_1/kernel:0); `save_weights` of
 Keras 3 numbers them (.../dense/vars/0).
 """
 
@@ -74,12 +74,12 @@ Layer = tuple[Expected, ...]  # its weights in Keras' order
 Stored = dict[str, StoredArray]  # a group's arrays by kind, or by number
 
 OLDER = "is of an older version of the script"
-UPSAMPLING_UNITS = 1024  # of the first dense layer of Keras 1 to 2.1.1's script
+UPSAMPLING_UNITS = 1024  # of the first dense layer in the script of Keras 1 to 2.1.1
 SQUARES = ((3, 3), (5, 5))  # the script's kernels
 
 
 def pair(network: nn.Module, state: dict[str, Tensor]) -> Iterator[tuple[KerasWeight, Tensor]]:
-    """List a network's tensors with their places in Keras, in Keras' order."""
+    """List a network's tensors with their Keras weights, in Keras' order."""
     for weight in GENERATOR if isinstance(network, Generator) else DISCRIMINATOR:
         yield weight, state[weight.ours]
 
@@ -111,11 +111,11 @@ def embedding_shape(group: Stored) -> tuple[int, int] | None:
 
 
 # ----------------------------------------------------------------------------
-# Refusals.
+# Explanation of why a file is refused.
 
 
 def explain(network: nn.Module, missing: list[Layer], groups: list[Stored]) -> str:
-    """Say why a file's groups are not this network, in words that follow the file's name."""
+    """Return why a file's groups are not this network, as a phrase that follows the file's name."""
     shapes = {array.shape for group in groups for array in group.values()}
     kinds = {kind for group in groups for kind in group}
     name, other = ("generator", Discriminator()) if isinstance(network, Generator) else ("discriminator", Generator())

@@ -37,7 +37,7 @@ COPIES_LIMIT = 8  # of the same network in a file
 
 
 class KerasWeightsError(Exception):
-    """The file is not one that the original script writes. The message names the file and says what it is."""
+    """The original script does not write such a file. The message names the file and the reason."""
 
 
 # ----------------------------------------------------------------------------
@@ -45,10 +45,10 @@ class KerasWeightsError(Exception):
 
 
 def load_generator(path: str | Path) -> Generator:
-    """Read a generator of the original script, of latents of 1 to 1000 numbers, in inference mode.
+    """Read a generator of the original script, with latents of 1 to 1000 numbers. Returns it in inference mode.
 
-    Takes `save_weights` and `save` of Keras 2 and 3, also of the combined model. Raises KerasWeightsError, which names
-    the file.
+    Reads files of `save_weights` and `save` of Keras 2 and 3, also of the combined model. Raises KerasWeightsError,
+    which names the file.
     """
     with _open(path) as (file, groups):
         generator = Generator(_latent_size(file, groups))
@@ -122,10 +122,10 @@ def _read_same(file: ArrayFile, stored: list[StoredArray]) -> np.ndarray:
 
 
 def _latent_size(file: ArrayFile, groups: list[Stored]) -> int:
-    """Find the latent size: that of an embedding of ten classes, and of the dense layer behind it."""
+    """Find the latent size: that of an embedding of ten classes and of the dense layer after it."""
     embeddings = {shape[1] for group in groups if (shape := embedding_shape(group)) and shape[0] == NUM_CLASSES}
     dense = {array.shape[0] for group in groups for array in group.values() if array.shape[1:] == (DENSE_UNITS,)}
-    sizes = sorted(embeddings & dense or embeddings) or [DEFAULT_LATENT_SIZE]  # which then turns out to be missing
+    sizes = sorted(embeddings & dense or embeddings) or [DEFAULT_LATENT_SIZE]  # later reported as missing
     if len(embeddings & dense) > 1:
         raise KerasWeightsError(f"{printable(file.path)} holds two generators, of latents of {sizes[0]} and {sizes[1]}")
     if not 1 <= sizes[0] <= LATENT_LIMIT:
@@ -140,17 +140,17 @@ def _to_torch(weight: KerasWeight, array: np.ndarray) -> Tensor:
 
 
 # ----------------------------------------------------------------------------
-# Writing, in the layout of Keras 2 `save_weights`: a group a layer, named in attributes.
+# Writing, in the layout of Keras 2 `save_weights`: one group for each layer, named in attributes.
 
 
 def save_weights(network: Generator | Discriminator, path: str | Path | BinaryIO) -> None:
-    """Write a file that the seed's `build_generator` or `build_discriminator` model loads with `load_weights`.
+    """Write a file that the original script's `build_generator` or `build_discriminator` reads with `load_weights`.
 
-    Raises KerasWeightsError for a discriminator that tells more classes apart than the seed's.
+    Raises KerasWeightsError for a discriminator with more classes than that of the original script.
     """
     if isinstance(network, Discriminator) and network.auxiliary.out_features != NUM_CLASSES:
         classes = network.auxiliary.out_features
-        raise KerasWeightsError(f"this discriminator tells {classes} classes apart, and the seed's {NUM_CLASSES}")
+        raise KerasWeightsError(f"this discriminator has {classes} classes, that of the original script {NUM_CLASSES}")
     with h5py.File(path, "w") as file:
         file.attrs["backend"] = b"tensorflow"
         file.attrs["keras_version"] = b"2.2.4"
@@ -166,12 +166,12 @@ def save_weights(network: Generator | Discriminator, path: str | Path | BinaryIO
 
 
 def _keras_layers(network: Generator | Discriminator) -> Iterator[tuple[str, list[tuple[KerasWeight, Tensor]]]]:
-    """Name the seed's model layers in order, the weightless ones too, since Keras pairs them by position."""
+    """Name the original model's layers in order, also those without weights, since Keras pairs them by position."""
     weights = list(pair(network, network.state_dict()))
     if isinstance(network, Generator):
         nested = [pair for pair in weights if pair[0].layer != "embedding_1"]
         still = ("moving_mean", "moving_variance")
-        nested.sort(key=lambda pair: pair[0].kind in still)  # Keras lists what is not trained last
+        nested.sort(key=lambda pair: pair[0].kind in still)  # Keras lists untrained weights last
         yield "input_2", []
         yield "embedding_1", [pair for pair in weights if pair[0].layer == "embedding_1"]
         yield "input_1", []

@@ -1,7 +1,7 @@
-"""Layers that compute what torch's own do, and on the CPU sooner. benchmarks/README.md has the figures.
+"""Layers equivalent to torch's own, but faster on the CPU. benchmarks/README.md has the figures.
 
-Maps are (N, C, H, W) for everyone. In memory what `fourier` makes has its positions first, (H, W, N, C), and goes so
-through everything that works element by element.
+Maps always have the shape (N, C, H, W). In memory, the results of `fourier` have positions first, (H, W, N, C), and
+element-wise operations keep this layout.
 """
 
 import math
@@ -13,15 +13,15 @@ from torch import Tensor, nn
 
 from models import fourier
 
-MANY = 64  # images that make the Fourier transforms of a kernel worth their while
+MANY = 64  # images in a batch from which the Fourier transforms of a kernel pay off
 
 
 class Dropout(nn.Dropout):
-    """Dropout that draws its masks in bulk on the CPU, 16 bits an element.
+    """Dropout that draws its masks in bulk on the CPU, 16 bits for each element.
 
     torch's `bernoulli_` is serial on many processors and then takes a fifth of an iteration. Here torch's generator
-    yields one seed a call, so `torch.manual_seed` still governs everything, and SFC64 expands it fifty times faster.
-    The probability is p to within 2**-17.
+    yields one seed per call, so `torch.manual_seed` still determines all masks, and SFC64 expands it fifty times
+    faster. The probability is p to within 2**-17.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -79,7 +79,7 @@ class UpsampleValid(nn.ConvTranspose2d):
 class UpsampleSame(nn.ConvTranspose2d):
     """Keras' `same` transposed convolution of kernel 5, stride 2: (N, C, H, W) -> (N, C', 2H, 2W).
 
-    Keras cuts 1 left and above, 2 right and below.
+    Keras cuts 1 at the top and on the left, 2 at the bottom and on the right.
     """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
@@ -87,7 +87,7 @@ class UpsampleSame(nn.ConvTranspose2d):
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
         size = x.shape[2]
-        if not pays(x):  # the bias is added after: with it inside, oneDNN computes bf16 three times slower
+        if not pays(x):  # bias added afterwards: with it inside, oneDNN computes bf16 three times slower
             return add_bias(F.conv_transpose2d(x, self.weight, stride=2, padding=1)[:, :, :-1, :-1], self.bias)
         x, weight = cast(x, self.weight)
         if self.out_channels == 1:
@@ -106,19 +106,19 @@ def pays(x: Tensor) -> bool:
 
 
 def cast(*tensors: Tensor) -> tuple[Tensor, ...]:
-    """Convert to the precision of autocast, where it is on, as torch's own convolutions do."""
+    """Convert to the precision of autocast if it is enabled, as torch's own convolutions do."""
     if not torch.is_autocast_enabled("cpu"):
         return tensors
     return tuple(tensor.to(torch.get_autocast_dtype("cpu")) for tensor in tensors)
 
 
 def positions(x: Tensor) -> Tensor:
-    """(N, C, H, W) -> (H*W, N, C), without a copy where that is its layout."""
+    """(N, C, H, W) -> (H*W, N, C), without a copy if that is its layout in memory."""
     return x.permute(2, 3, 0, 1).flatten(0, 1)
 
 
 def from_positions(x: Tensor, size: int) -> Tensor:
-    """(H*W, N, C) -> (N, C, H, W), as it lies."""
+    """(H*W, N, C) -> (N, C, H, W), as a view."""
     return x.view(size, size, *x.shape[1:]).permute(2, 3, 0, 1)
 
 

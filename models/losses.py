@@ -15,7 +15,7 @@ SOFT_ONE = 0.95  # one-sided label smoothing, Salimans et al. 2016 (arXiv 1606.0
 
 
 class Objective(NamedTuple):
-    """The two terms of a loss, scalar tensors in nats; what is minimised is their sum."""
+    """The two terms of a loss, scalar tensors in nats. Training minimises their sum."""
 
     generation: Tensor
     auxiliary: Tensor
@@ -38,19 +38,19 @@ def real_or_fake(logits: Tensor, target: float) -> Tensor:
 
 
 # ----------------------------------------------------------------------------
-# Discriminator step: tell real from fake, and name the class of what is real.
+# Discriminator step: distinguish real from fake, and classify the real images.
 #     L_D = 1/2 BCE(D(x_real), 0.95) + 1/2 BCE(D(x_fake), 0) + CE(C(x_real), y)
-# The class of a fake has weight 0, that of a real image weight 2: over the whole
-# batch of 2B that is the mean over the B real images.
+# The class of a fake has weight 0, that of a real image weight 2: over the batch of 2B
+# this gives the mean over the B real images.
 
 
 def discriminator_objective(real_logits: Tensor, class_logits: Tensor, labels: Tensor) -> Objective:
-    """Score one batch of real images followed by as many fakes.
+    """Score one batch of real images followed by the same number of fakes.
 
     Args:
         real_logits: (2B,), the real half first.
         class_logits: (2B, 10).
-        labels: (2B,) classes 0-9; those of the fakes do not count. Those of the real images, (B,), suffice.
+        labels: (2B,) classes 0-9; those of the fakes are ignored. (B,), for the real images only, is enough.
     """
     batch = len(real_logits) // 2
     on_class = F.cross_entropy(class_logits[:batch], labels[:batch])
@@ -63,7 +63,7 @@ def told_apart(real_logits: Tensor) -> Tensor:
 
 
 # ----------------------------------------------------------------------------
-# Generator step: be taken for real, and be recognised as the class that was asked for.
+# Generator step: images pass for real, and are recognised as the requested class.
 #     L_G = BCE(D(G(z, y)), 0.95) + CE(C(G(z, y)), y)
 
 
@@ -72,7 +72,7 @@ def generator_objective(
 ) -> Objective:
     """Score N fakes by how real they look and whether their class (N,) is recognised.
 
-    The target is 0.95 in training and 1 in evaluation (seed: `trick`).
+    The target is 0.95 in training and 1 in evaluation (original: `trick`).
     """
     return Objective(real_or_fake(real_logits, target), F.cross_entropy(class_logits, labels))
 
@@ -90,15 +90,15 @@ def discriminator_test_objective(
 
 
 # ----------------------------------------------------------------------------
-# The same with two classes for each digit, a real and a generated one (ADC-GAN, Hou et al. 2021, arXiv 2107.10060).
+# Two classes for each digit, a real and a generated one (ADC-GAN, Hou et al. 2021, arXiv 2107.10060).
 #     L_D = 1/2 BCE(D(x_real), 0.95) + 1/2 BCE(D(x_fake), 0) + CE(C(x_real), y real) + CE(C(x_fake), y generated)
 #     L_G = BCE(D(G(z, y)), 1) + log C(y generated | G(z, y)) - log C(y real | G(z, y))
-# A generator that only pleases C(x) draws what is easily told apart. Here it stops being pushed where real and
-# generated digits of a class are alike. Classes 0-9 are the real ones, 10-19 the generated ones.
+# A generator that only maximises C(x) draws digits that are easy to classify. Here its gradient vanishes if
+# real and generated digits of a class are alike. Classes 0-9 are the real ones, 10-19 the generated ones.
 
 
 def two_sided_discriminator_objective(real_logits: Tensor, class_logits: Tensor, labels: Tensor) -> Objective:
-    """Score one batch of real images followed by as many fakes: logits (2B,) and (2B, 20), labels (2B,) 0-9."""
+    """Score B real images followed by B fakes: logits (2B,) and (2B, 20), labels (2B,) 0-9."""
     on_real, on_fake = class_logits.chunk(2)  # (B, 20), (B, 20)
     of_real, of_fake = labels.chunk(2)
     auxiliary = F.cross_entropy(on_real, of_real) + F.cross_entropy(on_fake, of_fake + NUM_CLASSES)
@@ -108,30 +108,30 @@ def two_sided_discriminator_objective(real_logits: Tensor, class_logits: Tensor,
 def two_sided_generator_objective(
     real_logits: Tensor, class_logits: Tensor, labels: Tensor, target: float = 1.0
 ) -> Objective:
-    """Score N fakes; the auxiliary term is below 0 where they are taken for real digits of their class (N,)."""
+    """Score N fakes; the auxiliary term is below 0 if they are classified as real digits of their class (N,)."""
     return Objective(real_or_fake(real_logits, target), -realness(class_logits, labels).mean())
 
 
 def realness(class_logits: Tensor, labels: Tensor) -> Tensor:
-    """Log-odds (N,) of "a real y" against "a generated y", from class logits (N, 20)."""
+    """Return the log-odds (N,) of "a real y" against "a generated y", from class logits (N, 20)."""
     real, generated = class_logits.chunk(2, dim=1)
     return (real - generated).gather(1, labels.unsqueeze(1)).squeeze(1)
 
 
 def two_sided_test_objective(real_logits: Tensor, class_logits: Tensor, labels: Tensor, is_real: Tensor) -> Objective:
-    """Score N images with targets `is_real` (N,) in {0, 1} and classes `labels` (N,), each on its side."""
+    """Score N images with targets `is_real` (N,) in {0, 1} and `labels` (N,) 0-9: fakes count as classes 10-19."""
     sides = labels + torch.where(is_real.bool(), 0, NUM_CLASSES)
     generation = F.binary_cross_entropy_with_logits(real_logits, is_real.float())
     return Objective(generation, F.cross_entropy(class_logits, sides))
 
 
 # ----------------------------------------------------------------------------
-# The slope of the discriminator at real images (R1: Mescheder et al. 2018, arXiv 1801.04406), which keeps it from
-# winning: E |grad|^2, by differences (Lin et al. 2025, arXiv 2501.08316), so that nothing is differentiated twice.
+# Penalty on the slope of the discriminator at real images (R1: Mescheder et al. 2018, arXiv 1801.04406), which keeps it
+# from winning: E |grad|^2, by differences (Lin et al. 2025, arXiv 2501.08316), without second derivatives.
 
-NEARBY = 0.02  # standard deviation of the noise that makes an image's neighbour
+NEARBY = 0.02  # standard deviation of the noise that is added to an image to make its neighbour
 
 
 def slope(here: Tensor, nearby: Tensor) -> Tensor:
-    """Mean squared slope of a function of images (N,) from its values there and at neighbours."""
+    """Return the mean squared slope of a function from its values (N,) at images and at their neighbours."""
     return (here - nearby).square().mean() / NEARBY**2

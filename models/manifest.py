@@ -1,4 +1,4 @@
-"""What a checkpoint is: its id, its manifest, and the ways in which one can fail. Free of torch."""
+"""The id and the manifest of a checkpoint, and the errors of checkpoints. Free of torch."""
 
 import hashlib
 import re
@@ -20,23 +20,23 @@ class CheckpointNotFound(Exception):
 
 
 class CheckpointDamaged(Exception):
-    """A file of the checkpoint is not what its manifest says. The message says which and how."""
+    """A file of the checkpoint does not match its manifest. The message names the file and the difference."""
 
 
 class CheckpointNotUnderstood(CheckpointDamaged):
-    """Another version of the program wrote its manifest: it is whole, and this version neither uses nor deletes it."""
+    """Another version of the program wrote the manifest. It is intact; this version neither uses nor deletes it."""
 
 
 class NotServable(Exception):
-    """The checkpoint stands, but its digits were refused. The message says why."""
+    """The checkpoint exists, but its digits were refused. The message gives the reason."""
 
 
 class Superseded(Exception):
-    """Another has taken over to write for this job."""
+    """Another worker now writes for this job, with a higher fence token."""
 
 
 class JobConflict(Exception):
-    """Another job has the same id, or the job has another config or other training data than before."""
+    """Another job has the same id, or the job's config or training data differ from before."""
 
 
 class StateDeleted(Exception):
@@ -44,7 +44,7 @@ class StateDeleted(Exception):
 
 
 class CheckpointId(NamedTuple):
-    """Orders by run, then epoch: job ids begin with the time at which they were accepted."""
+    """Id of a checkpoint. Sorts by job, then epoch; job ids begin with the time at which the job was accepted."""
 
     job: str
     epoch: int
@@ -54,7 +54,7 @@ class CheckpointId(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Raises CheckpointNotFound if the text cannot be an id."""
+        """Parse an id. Raises CheckpointNotFound if the text is not an id."""
         match = re.fullmatch(r"([0-9a-z][0-9a-z-]{0,63})-e(\d{3,4})", text)
         if match is None:
             raise CheckpointNotFound(f"there is no checkpoint {text[:80]!r}: ids look like 20260131-120000-1a2b3c-e005")
@@ -71,9 +71,9 @@ def _check_id(text: str) -> str:
 
 
 class Order(NamedTuple):
-    """Which of two checkpoints is newer. No clock decides.
+    """Sort key that puts newer checkpoints last. It uses no clock.
 
-    Jobs are ordered by when they were first claimed, as counted by the store; jobs from before that count (0) by id.
+    Jobs are sorted by when they were first claimed, as counted by the store; jobs older than that counter (0) by id.
     """
 
     job_number: int
@@ -96,7 +96,7 @@ class FileRecord(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What a checkpoint is, and what made it."""
+    """Description of a checkpoint: its job, config, figures and files."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -105,22 +105,22 @@ class Manifest(BaseModel):
     epoch: int
     created_at: datetime
     config: TrainingConfig
-    seconds: float = Field(0.0, description="The epoch's training and evaluation together; 0 if it is not known.")
-    losses: EpochLosses | None = Field(None, description="Null if they are not known, as of imported weights.")
+    seconds: float = Field(0.0, description="Duration of the epoch's training and evaluation; 0 if unknown.")
+    losses: EpochLosses | None = Field(None, description="Null if unknown, as for imported weights.")
     metrics: dict[str, float] = Field({}, description="Quality figures; empty if none were computed.")
-    draws: FileName = Field(GENERATOR, description="The file whose generator is served: that of the better digits.")
-    refused: str | None = Field(None, description="Why it is not served; null if it may be.")
+    draws: FileName = Field(GENERATOR, description="File of the served generator: the one with the better digits.")
+    refused: str | None = Field(None, description="Reason why it is not served; null if it may be served.")
     dataset_checksum: str
     device: str
     code_version: str
-    warnings: list[str] = Field([], description="Why it may differ from that of an uninterrupted run; usually empty.")
-    fence: int = Field(description="The fence token under which the job's worker wrote this.")
+    warnings: list[str] = Field([], description="Reasons why it may differ from an uninterrupted run's; usually empty.")
+    fence: int = Field(description="Fence token under which the worker wrote this checkpoint.")
     number: int | None = Field(
-        None, description="Its place in the store's order of publication; null for one that an earlier version wrote."
+        None, description="Position in the store's order of publication; null if an earlier version wrote it."
     )
     job_number: int | None = Field(
         None,
-        description="When its job was first claimed, in that order: later jobs' checkpoints replace earlier ones'.",
+        description="Position of its job in the order of first claims: checkpoints of later jobs replace earlier ones.",
     )
     files: dict[FileName, FileRecord]
 

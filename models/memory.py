@@ -1,4 +1,4 @@
-"""A device's memory: what a job needed at most, how to give it back, and one sentence for when there is too little."""
+"""A device's memory: the peak use of a job, the release of unused memory, and the message for out of memory."""
 
 import gc
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from models.acceleration import describe
 from models.devices import DeviceOutOfMemory
 
 GIB = 2**30
-ALLOCATION_FAILED = (  # in messages of errors that have no class of their own
+ALLOCATION_FAILED = (  # in messages of errors that torch raises as RuntimeError
     "DefaultCPUAllocator: can't allocate memory",
     "DefaultCPUAllocator: not enough memory",
     "CUDA error: out of memory",
@@ -22,7 +22,7 @@ ALLOCATION_FAILED = (  # in messages of errors that have no class of their own
 
 @contextmanager
 def explain_out_of_memory(device: torch.device, batch_size: int | None = None) -> Iterator[None]:
-    """Raises DeviceOutOfMemory if the block runs out of memory on `device`. `batch_size` is that of a training."""
+    """Raise DeviceOutOfMemory if the block runs out of memory on `device`. `batch_size` is that of a training."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
@@ -38,7 +38,7 @@ def is_out_of_memory(error: Exception) -> bool:
 
 
 def explanation(device: torch.device, batch_size: int | None) -> str:
-    """Say which device, how much of its memory was free, and what to do."""
+    """Return a sentence with the device, its free memory and a remedy."""
     task = f"a training with batches of {batch_size} images" if batch_size else "this job"
     remedy = "reduce the batch size, or " if batch_size else ""
     memory = free_and_total(device)
@@ -47,7 +47,7 @@ def explanation(device: torch.device, batch_size: int | None) -> str:
 
 
 def free_and_total(device: torch.device) -> tuple[int, int] | None:
-    """Return the free and the total memory of a device in bytes, or None if the system does not say."""
+    """Return the free and the total memory of a device in bytes, or None if the system does not report them."""
     with suppress(OSError, RuntimeError, KeyError, ValueError):
         if device.type == "cuda":
             return torch.cuda.mem_get_info(device)
@@ -58,13 +58,13 @@ def free_and_total(device: torch.device) -> tuple[int, int] | None:
 
 
 def reset_peak(device: torch.device) -> None:
-    """Begin to measure what `describe_peak` returns."""
+    """Start the measurement that `describe_peak` reports."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
 
 
 def describe_peak(device: torch.device) -> str | None:
-    """Say how much memory of a GPU this process used at most since `reset_peak`; None on a CPU."""
+    """Return a phrase with this process's peak use of GPU memory since `reset_peak`; None on a CPU."""
     if device.type != "cuda":
         return None
     allocated, reserved = torch.cuda.max_memory_allocated(device), torch.cuda.max_memory_reserved(device)
@@ -72,7 +72,7 @@ def describe_peak(device: torch.device) -> str | None:
 
 
 def release(device: torch.device) -> None:
-    """Return the memory of objects that nothing refers to any more, cycles included, to the device."""
+    """Return the memory of unreferenced objects, cycles included, to the device."""
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()

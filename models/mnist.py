@@ -8,14 +8,14 @@ import math
 import tempfile
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
 from models.config import MIRRORS
+from models.downloads import DownloadFailed, download
 from models.files import write_durably
 from models.mnist_search import KNOWN, LEVELS, UNPACKED_LIMIT, Search, search_folder
-from models.safe_reading import FileFault, FileTooLarge, printable
+from models.safe_reading import FileFault, printable
 
 logger = logging.getLogger(__name__)
 
@@ -128,10 +128,11 @@ def _from_mirrors(cache: Path, name: str, mirrors: Sequence[str]) -> bytes:
     for mirror in mirrors:
         try:
             with tempfile.TemporaryDirectory(dir=_made(cache), prefix=".download-") as folder:
-                _download(f"{mirror.rstrip('/')}/{name}.gz", Path(folder))
+                download(f"{mirror.rstrip('/')}/{name}.gz", Path(folder) / "download", UNPACKED_LIMIT)
                 search = search_folder(Path(folder), [name])
         except (OSError, ValueError) as error:
-            errors.append(_first_line(error) if isinstance(error, FileFault) else type(error).__name__)
+            is_sentence = isinstance(error, FileFault | DownloadFailed)
+            errors.append(_first_line(error) if is_sentence else type(error).__name__)
             continue
         if name in search.found:
             write_durably(cache / name, search.found[name])
@@ -143,33 +144,6 @@ def _from_mirrors(cache: Path, name: str, mirrors: Sequence[str]) -> bytes:
 def _made(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     return folder
-
-
-def _download(address: str, folder: Path) -> None:
-    """Download into a file `download` in the folder, of at most LARGEST bytes. Raises OSError or ValueError."""
-    import pooch  # here, since only a download needs it
-
-    pooch.get_logger().setLevel("WARNING")
-    with (folder / "download").open("wb") as file:
-        pooch.HTTPDownloader(timeout=10)(address, BoundedFile(file, UNPACKED_LIMIT, address), None)
-
-
-class BoundedFile:
-    """A file for writing that raises FileTooLarge beyond a number of bytes."""
-
-    def __init__(self, file: BinaryIO, limit: int, name: str) -> None:
-        self.file = file
-        self.left = limit
-        self.name = name
-
-    def write(self, data: bytes) -> int:
-        self.left -= len(data)
-        if self.left < 0:
-            raise FileTooLarge(f"{printable(self.name)} is larger than MNIST")
-        return self.file.write(data)
-
-    def flush(self) -> None:
-        self.file.flush()
 
 
 def _first_line(error: Exception) -> str:

@@ -1,10 +1,10 @@
-"""Morphs: one digit turning into another, by a generator whose classes are the stations on the way.
+"""Morphs: interpolations from one digit to another. The steps are the classes of a copy of the generator.
 
-Between two labels the rows of the embedding are interpolated: in a straight line, for nothing is known of how they are
-spread. Between two latents the way is one on which every station is distributed as latents are. Where z is uniform in
-[-1, 1), g with (1 + z) / 2 = Phi(g) is normal, and so is cos(a) g + sin(a) g' for any angle a: that is a spherical
-interpolation (White 2016, arXiv 1609.04468) where spheres are what latents lie on, mapped back by Phi. A straight line
-would lead through latents of half the variance, which no generator was trained to draw from.
+Between two labels, the rows of the embedding are interpolated linearly, since their distribution is unknown. Between
+two latents, every step has the distribution of latents. If z is uniform in [-1, 1), then g with (1 + z) / 2 = Phi(g) is
+normal, and so is cos(a) g + sin(a) g' for any angle a: a spherical interpolation (White 2016, arXiv 1609.04468) of
+normal latents, mapped back by Phi. Linear interpolation would pass through latents of half the variance, on which no
+generator was trained.
 """
 
 import copy
@@ -20,7 +20,7 @@ from models.folding import FoldedGenerator
 
 @dataclass(frozen=True, slots=True)
 class Ends:
-    """Two addresses: labels and seeds at the beginning and the end, and one index for both."""
+    """First and last address of a morph: two labels, two seeds, and one index for both."""
 
     labels: tuple[int, int]
     seeds: tuple[int, int]
@@ -29,7 +29,7 @@ class Ends:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Stations:
-    """What is drawn on the way, in order: a latent each, (N, L), and classes 0 ... N - 1."""
+    """The N steps of a morph, in order: latents (N, L) and classes 0 ... N - 1."""
 
     noise: Tensor
 
@@ -42,9 +42,9 @@ class Stations:
 
 
 def morph(generator: FoldedGenerator, ends: Ends, steps: int) -> tuple[FoldedGenerator, Stations]:
-    """Lay out a way of at least two steps. Its first and last digit are those of the addresses, to the last bit.
+    """Prepare a morph of at least two steps. Its first and last digit equal those of the addresses, to the last bit.
 
-    The generator that is returned shares its weights with the one given, but for the embedding.
+    The returned generator shares all weights with the given one except the embedding.
     """
     there = copy.copy(generator)
     there.embedding = straight(generator.embedding[ends.labels[0]], generator.embedding[ends.labels[1]], steps)
@@ -53,7 +53,7 @@ def morph(generator: FoldedGenerator, ends: Ends, steps: int) -> tuple[FoldedGen
 
 
 def straight(first: Tensor, last: Tensor, steps: int) -> Tensor:
-    """Interpolate two vectors (L,) in a line: (steps, L)."""
+    """Interpolate two vectors (L,) linearly: (steps, L)."""
     way = torch.linspace(0, 1, steps, device=first.device)[:, None]
     rows = first * (1 - way) + last * way
     rows[0], rows[-1] = first, last
@@ -61,7 +61,7 @@ def straight(first: Tensor, last: Tensor, steps: int) -> Tensor:
 
 
 def spherical(first: Tensor, last: Tensor, steps: int) -> Tensor:
-    """Interpolate two latents (L,), uniform in [-1, 1), so that each of (steps, L) is distributed as they are."""
+    """Interpolate two latents (L,), uniform in [-1, 1), so that all steps (steps, L) have their distribution."""
     if torch.equal(first, last):
         return first.repeat(steps, 1)
     angle = torch.linspace(0, math.pi / 2, steps, dtype=torch.float64)[:, None]
@@ -72,7 +72,7 @@ def spherical(first: Tensor, last: Tensor, steps: int) -> Tensor:
 
 
 def to_normal(latent: Tensor) -> Tensor:
-    """Map what is uniform in [-1, 1) to what is normal, finite everywhere."""
-    smallest = 2.0**-25  # half the distance of two latents' values, as a probability
+    """Map values that are uniform in [-1, 1) to values that are normal, and always finite."""
+    smallest = 2.0**-25  # half the distance of neighbouring values, as a probability
     normal: Tensor = torch.special.ndtri(((latent.double() + 1) / 2).clamp(smallest, 1 - smallest))
     return normal

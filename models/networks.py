@@ -1,4 +1,4 @@
-"""The seed's two networks, weight for weight. Keras' layouts are kept where they shape the computation.
+"""The two networks of the original Keras script, weight for weight. Keras' layouts are kept if they affect the result.
 
 Shapes: N batch, L latent size, 10 classes, images (N, 1, 28, 28) in [-1, 1].
 """
@@ -13,11 +13,11 @@ from models.config import NUM_CLASSES
 from models.layers import BatchNorm, Convolution, Dropout, UpsampleSame, UpsampleValid
 
 # ----------------------------------------------------------------------------
-# Generator (seed: build_generator).
+# Generator (original: build_generator).
 
 
 class Generator(nn.Module):
-    """(z, y) -> image: the noise is multiplied with the embedding of its class, then upsampled 3 -> 7 -> 14 -> 28."""
+    """(z, y) -> image: the noise is multiplied by the embedding of its class, then upsampled 3 -> 7 -> 14 -> 28."""
 
     def __init__(self, latent_size: int = 100) -> None:
         super().__init__()
@@ -49,14 +49,14 @@ class Generator(nn.Module):
 
 
 # ----------------------------------------------------------------------------
-# Discriminator (seed: build_discriminator).
+# Discriminator (original: build_discriminator).
 
 
 class Discriminator(nn.Module):
     """image -> (real or fake, class): four convolutions, 28 -> 14 -> 14 -> 7 -> 7, and two linear heads, in logits."""
 
     def __init__(self, classes: int = NUM_CLASSES, dropout: float = 0.3) -> None:
-        """`classes` are those that the auxiliary head tells apart: C below."""
+        """`classes` is the number of classes of the auxiliary head, C below."""
         super().__init__()
         self.conv_1 = nn.Conv2d(1, 32, 3, stride=2)
         self.conv_2 = nn.Conv2d(32, 64, 3, padding=1)
@@ -67,7 +67,7 @@ class Discriminator(nn.Module):
         self.auxiliary = nn.Linear(7 * 7 * 256, classes)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Judge images.
+        """Classify images as real or fake, and by class.
 
         Args:
             images: (N, 1, 28, 28) in [-1, 1].
@@ -80,7 +80,7 @@ class Discriminator(nn.Module):
         h = self.activate(self.conv_3(pad(h)))  # (N, 128, 7, 7)
         h = self.activate(self.conv_4(h))  # (N, 256, 7, 7)
         h = h.permute(0, 2, 3, 1).flatten(1)  # (N, 12544); Keras' Flatten is channels last
-        with torch.autocast(h.device.type, enabled=False):  # bf16 would round away what tells neighbours apart
+        with torch.autocast(h.device.type, enabled=False):  # bf16 would round away the difference of neighbours
             h = h.to(self.generation.weight.dtype)
             return self.generation(h).squeeze(1), self.auxiliary(h)
 
@@ -90,16 +90,16 @@ class Discriminator(nn.Module):
 
 
 def pad(x: Tensor) -> Tensor:
-    """Prepare a Keras `same` convolution of stride 2 on an even size: it pads right and bottom only."""
+    """Pad for a Keras `same` convolution of stride 2 on an even size: on the right and at the bottom only."""
     return F.pad(x, (0, 1, 0, 1))
 
 
 # ----------------------------------------------------------------------------
-# Initial weights, as Keras draws them: Glorot et al. 2010, biases 0.
+# Initial weights as in Keras: Glorot et al. 2010, biases 0.
 
 
 def initialize(network: nn.Module, generator: torch.Generator) -> None:
-    """Draw fresh weights in place: a cut normal for embeddings and transposed convolutions, else uniform."""
+    """Draw initial weights in place: truncated normal for embeddings and transposed convolutions, else uniform."""
     for module in network.modules():
         match module:
             case nn.Embedding() | nn.ConvTranspose2d():
@@ -113,8 +113,8 @@ def initialize(network: nn.Module, generator: torch.Generator) -> None:
 
 
 def glorot_normal_(weight: Tensor, generator: torch.Generator) -> None:
-    """Keras' `glorot_normal`: variance 2 / (fan_in + fan_out), cut at two deviations and widened to make up."""
+    """Keras' `glorot_normal`: variance 2 / (fan_in + fan_out), truncated at two deviations, widened to compensate."""
     receptive_field = math.prod(weight.shape[2:])
     std = math.sqrt(2 / (receptive_field * (weight.shape[0] + weight.shape[1])))
-    std /= 0.87962566103423978  # standard deviation of a unit normal cut at +-2
+    std /= 0.87962566103423978  # standard deviation of a unit normal truncated at +-2
     nn.init.trunc_normal_(weight, std=std, a=-2 * std, b=2 * std, generator=generator)

@@ -1,7 +1,7 @@
-"""Numbers: digits of one hand set side by side, as a hand would set them, and not cell by cell.
+"""Layout of numbers: digits of one handwriting side by side, spaced as in handwriting instead of cell by cell.
 
-Each digit's ink stands on one line, and two neighbours come as close as their ink lets them. Every digit is moved by
-whole pixels, so what is seen of it are the pixels of its address.
+The ink of all digits has the same baseline, and neighbours are as close as their ink permits. Digits are moved by whole
+pixels, so each shows the pixels of its address.
 """
 
 from itertools import pairwise
@@ -10,22 +10,22 @@ import numpy as np
 
 from models.config import IMAGE_SIZE
 
-INK = 64  # grey from which a pixel is ink, 0-255; what is fainter is the edge of a stroke
+INK = 64  # grey level, 0-255, from which a pixel is ink; fainter pixels are the edge of a stroke
 GAP = 4  # pixels between the ink of neighbours
-REACH = 2  # rows above and below in which neighbours may not touch either
-OVERLAP = 3  # pixels by which the boxes of neighbours may overlap, as of a 7 and a 4
+REACH = 2  # rows above and below a row in which its neighbour must keep the gap too
+OVERLAP = 3  # pixels by which the boxes of neighbours may overlap, such as those of a 7 and a 4
 MARGIN = 4  # pixels around the ink, as in MNIST's own cells
-HEIGHT = 20  # pixels of ink that MNIST's digits are high
-BLANK = 12  # pixels that a digit without ink is wide
+HEIGHT = 20  # height of the ink of MNIST's digits in pixels
+BLANK = 12  # width of a digit without ink in pixels
 
 
 def set_number(digits: np.ndarray, scale: int = 1, padding: int = 0, invert: bool = False) -> np.ndarray:
     """Set uint8 digits (n, 28, 28) side by side on one line.
 
     Args:
-        scale: pixels of the picture a pixel of the digit.
+        scale: pixels of the picture for each pixel of a digit, along an axis.
         padding: pixels of background around the number.
-        invert: black on white, rather than white on black.
+        invert: black on white instead of white on black.
 
     Returns:
         uint8 (height, width): the ink, 4 * scale pixels around it, and the padding.
@@ -34,7 +34,7 @@ def set_number(digits: np.ndarray, scale: int = 1, padding: int = 0, invert: boo
     starts = places(outlines)
     line = MARGIN + max(HEIGHT, *(bottom - top for top, bottom in boxes))  # the row below the ink
     width = MARGIN + max(start + int(ends.max()) for start, (_, ends) in zip(starts, outlines, strict=True)) + MARGIN
-    # Cells reach beyond what is shown, by the faint edges of their strokes: they are put together on a larger canvas.
+    # The faint edges of strokes extend beyond the picture, so the cells are drawn on a larger canvas.
     canvas = np.zeros((line + 2 * IMAGE_SIZE, width + 2 * IMAGE_SIZE), np.uint8)
     for digit, start, (_, bottom) in zip(digits, starts, boxes, strict=True):
         top, left = IMAGE_SIZE + line - bottom, IMAGE_SIZE + MARGIN + start
@@ -46,18 +46,18 @@ def set_number(digits: np.ndarray, scale: int = 1, padding: int = 0, invert: boo
 
 
 def ink_box(digit: np.ndarray) -> tuple[int, int]:
-    """Return the first row of a digit (28, 28) that has ink, and the first below its ink; of the middle without any."""
+    """Return the first row of a digit (28, 28) with ink, and the first row below its ink; without ink, the middle."""
     rows = np.flatnonzero((digit >= INK).any(1))
     return (int(rows[0]), int(rows[-1]) + 1) if len(rows) else (MARGIN, IMAGE_SIZE - MARGIN)
 
 
-Outline = tuple[np.ndarray, np.ndarray]  # of each row, standing on the line: where ink begins, and where it has ended
+Outline = tuple[np.ndarray, np.ndarray]  # for each row above the baseline: first column with ink, first one after it
 
 
 def outline(digit: np.ndarray) -> Outline:
-    """Return where a digit's ink begins and ends in each of 28 rows, counted upwards from the line.
+    """Return the columns in which a digit's ink begins and ends in each of 28 rows, counted upwards from the baseline.
 
-    Rows without ink are as far from any neighbour as can be: they begin at 28 and end at 0.
+    Rows without ink begin at 28 and end at 0, as far from any neighbour as possible.
     """
     ink = digit >= INK
     if not ink.any():
@@ -71,7 +71,7 @@ def outline(digit: np.ndarray) -> Outline:
 
 
 def places(outlines: list[Outline]) -> list[int]:
-    """Return each cell's left edge, so that the first ink begins at 0."""
+    """Return the left edge of each cell. The first ink is at 0."""
     starts = [-int(outlines[0][0].min())]
     for (_, ends), (begins, _) in pairwise(outlines):
         reached = np.array([ends[max(0, row - REACH) : row + REACH + 1].max() for row in range(IMAGE_SIZE)])

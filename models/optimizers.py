@@ -1,4 +1,4 @@
-"""Adam, as the seed sets it, of tensors that a state can be loaded into and a CUDA graph can read."""
+"""Adam with the original script's settings. A state can be loaded into its tensors, and CUDA graphs can read them."""
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +11,9 @@ EPSILON = 1e-7  # Keras'
 
 
 def make_adam(network: nn.Module, config: TrainingConfig, device: torch.device) -> Adam:
-    """Keras' Adam, but for epsilon: Keras adds it before the bias correction, PyTorch after.
+    """Make Keras' Adam, except that Keras adds epsilon before the bias correction and PyTorch after it.
 
-    The moments are there from the start, so that a state can be loaded into them.
+    The moments exist from the start, so that a state can be loaded into them.
     """
     on_gpu = device.type == "cuda"
     lr = torch.tensor(config.adam_lr, device=device) if on_gpu else config.adam_lr
@@ -29,7 +29,7 @@ def make_adam(network: nn.Module, config: TrainingConfig, device: torch.device) 
 
 
 def set_rate(adam: Adam, lr: float) -> None:
-    """Set the learning rate; in place where it is a tensor, which a graph has captured."""
+    """Set the learning rate; in place if it is a tensor, because a graph has captured it."""
     for group in adam.param_groups:
         if isinstance(group["lr"], Tensor):
             group["lr"].fill_(lr)

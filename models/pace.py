@@ -1,4 +1,4 @@
-"""How fast a run goes, and when it will be done."""
+"""Throughput of a run and the time until it ends."""
 
 import time
 
@@ -10,10 +10,10 @@ AVERAGED_SECONDS = 30.0
 
 
 class Pace:
-    """Measures iterations and epoch ends as they happen; times are monotonic seconds.
+    """Measures the duration of iterations and of epoch ends; times are monotonic seconds.
 
-    The rate is that of the last half minute or so; the end of an epoch (evaluation, plot, checkpoint) counts as long as
-    the last one took, and before the first one as many iterations as `ending` says.
+    The rate covers about the last half minute. The end of an epoch (evaluation, plot, checkpoint) is estimated by the
+    duration of the last one, and before the first one by `ending`, a number of iterations.
     """
 
     def __init__(self, epochs: int, batches: int, batch_size: int, ending: float = 0.0) -> None:
@@ -30,12 +30,12 @@ class Pace:
         self._reported_batch = 0
 
     def epoch_begins(self, epoch: int, batch: int = 0) -> None:
-        """Begin an epoch, of which `batch` iterations were done before."""
+        """Begin an epoch, of which `batch` iterations are done already."""
         self.epoch, self.batch, self.epoch_ended = epoch, batch, False
         self._reported_at, self._reported_batch = time.monotonic(), batch
 
     def due(self) -> bool:
-        """Say whether it is time to report again, outside of iterations."""
+        """Return whether a report is due, outside of iterations."""
         if time.monotonic() - self._reported_at < REPORT_SECONDS:
             return False
         self._reported_at = time.monotonic()
@@ -46,7 +46,7 @@ class Pace:
         self.epoch_end_seconds = time.monotonic() - self._iterated_at
 
     def iteration_done(self, batch: int) -> bool:
-        """Count an iteration; say whether it is time to report."""
+        """Count an iteration. Returns whether a report is due."""
         self.batch = batch
         self._iterated_at = time.monotonic()
         elapsed, iterations = self._iterated_at - self._reported_at, batch - self._reported_batch

@@ -1,6 +1,6 @@
-"""A stand-in for MNIST that needs no files: digits of Pillow's own font under random affine changes.
+"""A substitute for MNIST that needs no files: digits of Pillow's font under random affine transforms.
 
-Same sizes, same conventions, deterministic: example i is the same for everyone who has the same Pillow.
+It has MNIST's sizes and conventions and is deterministic: with the same Pillow, example i is always the same.
 """
 
 import math
@@ -14,14 +14,14 @@ from models.config import IMAGE_SIZE, NUM_CLASSES
 TRAIN_EXAMPLES = 60_000
 TEST_EXAMPLES = 10_000
 
-GLYPH_SIZE = 4 * IMAGE_SIZE  # drawn large, so that turning and shrinking stay smooth
+GLYPH_SIZE = 4 * IMAGE_SIZE  # drawn large, so that rotation and scaling stay smooth
 STROKE_WIDTHS = (0, 2, 4)
 
 
 def load_printed(
     train_examples: int | None, test_examples: int | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Draw both splits, or as many of their first examples as are asked for.
+    """Draw both splits, or only the requested number of first examples of each.
 
     Returns:
         uint8 train images (N, 28, 28), train labels (N,), test images (M, 28, 28), test labels (M,).
@@ -47,7 +47,7 @@ def draw_digit(label: int, shape: np.ndarray) -> np.ndarray:
     shift_x, shift_y = 4 * shape[4] - 2, 4 * shape[5] - 2  # in pixels of the result
     stroke = STROKE_WIDTHS[int(len(STROKE_WIDTHS) * shape[6])]
 
-    # Where each pixel of the result comes from in the large glyph: inverse of scale, shear and rotation, about centres.
+    # Source of each pixel of the result in the large glyph: inverse of scale, shear and rotation, about the centres.
     scale = GLYPH_SIZE / IMAGE_SIZE
     cos, sin = math.cos(angle), math.sin(angle)
     a, b = scale * (cos - shear * sin) / width, scale * (sin + shear * cos) / width
@@ -63,7 +63,7 @@ def draw_digit(label: int, shape: np.ndarray) -> np.ndarray:
 
 @cache
 def glyph(label: int, stroke: int) -> Image.Image:
-    """The large digit, centred by its box as MNIST's are by their mass, softened against aliasing."""
+    """Draw the large digit, centred by its box (MNIST's by their mass) and blurred against aliasing."""
     font = ImageFont.load_default(size=GLYPH_SIZE * 0.8)
     image = Image.new("L", (GLYPH_SIZE, GLYPH_SIZE))
     draw = ImageDraw.Draw(image)

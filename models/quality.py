@@ -1,6 +1,6 @@
-"""What an epoch's digits are worth, told in seconds: figures by the choosing judge, and whether they may be served.
+"""Quality of an epoch's digits, in seconds: figures by the choosing judge, and whether the generator may be served.
 
-The judge looks at digits of the same addresses every epoch, drawn as they are served: folded, rounded to bytes.
+The judge gets digits of the same addresses every epoch, drawn as they are served: folded, rounded to bytes.
 """
 
 from pathlib import Path
@@ -18,18 +18,18 @@ from models.folding import FoldedGenerator, all_finite
 from models.judge import Judge, find_judge
 from models.networks import Generator
 
-SEED = 2**53 - 1  # of the addresses that are judged
-DIGITS = 500  # of each class
-FEW_DIGITS, FEW_ITERATIONS = 100, 300  # where an epoch has fewer iterations, as many digits would take too long
+SEED = 2**53 - 1  # of the judged addresses
+DIGITS = 500  # judged digits of each class
+FEW_DIGITS, FEW_ITERATIONS = 100, 300  # digits of each class if an epoch has fewer iterations: 500 would take too long
 DRAWN_AT_ONCE = 500
 
-# Below these a generator is not served: see docs/quality.md for the runs that they were found with.
-RECOGNISED = 0.5  # share of a class's digits that are told to be of it
-VARIED = 0.35  # how much a class's digits vary, by how much real ones do
+# A generator below these limits is not served. docs/quality.md describes the runs from which they come.
+RECOGNISED = 0.5  # share of a class's digits that the judge recognises
+VARIED = 0.35  # variety of a class's digits, divided by that of real ones
 
 
 class Quality(NamedTuple):
-    """Figures of one generator. Accuracies 0-1, variety by that of real digits: 1 is theirs."""
+    """Figures of one generator. Accuracies are 0-1; variety is divided by that of real digits."""
 
     recognised: list[float]  # of each class
     variety: list[float]
@@ -49,19 +49,19 @@ class Quality(NamedTuple):
         return {name: round(figure, 4) for name, figure in figures.items()}
 
     def refusal(self) -> str | None:
-        """Say why a generator like this is not served, where it is not."""
+        """Return why the generator is not served; None if it may be served."""
         for label in range(NUM_CLASSES):
             if not self.recognised[label] >= RECOGNISED:
                 share = f"{self.recognised[label]:.0%} of its digits for {label} are recognised"
-                return f"{share}, and it takes {RECOGNISED:.0%} to be served"
+                return f"{share}, below the {RECOGNISED:.0%} that serving requires"
             if not self.variety[label] >= VARIED:
                 share = f"its digits for {label} vary {self.variety[label]:.2f} times as much as real ones"
-                return f"{share}: below {VARIED} it has collapsed, and is not served"
+                return f"{share}, below {VARIED}: it has collapsed and is not served"
         return None
 
 
 def digits_worth(iterations: int) -> int:
-    """How many digits of each class to judge after an epoch of so many iterations."""
+    """Return the number of digits of each class to judge after an epoch of this many iterations."""
     return DIGITS if iterations >= FEW_ITERATIONS else FEW_DIGITS
 
 
@@ -69,7 +69,7 @@ NOT_FINITE = "its weights are not finite"
 
 
 class Verdict(NamedTuple):
-    """What is said of an epoch: whose digits are better, their figures, and why they are not served, if so."""
+    """Result for an epoch: which weights draw better, their figures, and the reason if they are not served."""
 
     averaged: bool
     metrics: dict[str, float]
@@ -81,7 +81,7 @@ def is_finite(generator: Generator) -> bool:
 
 
 class Assessor:
-    """Judges generators of one latent size on one device. What is folded already is not folded again."""
+    """Judges generators of one latent size on one device. Folded generators are used as they are."""
 
     def __init__(self, judge: Judge, latent_size: int, device: torch.device, digits: int = DIGITS) -> None:
         self.judge = judge.to(device)
@@ -91,8 +91,8 @@ class Assessor:
         self.noise = latents(SEED, 0, digits, latent_size).to(device).repeat(NUM_CLASSES, 1)
 
     def verdict(self, raw: Generator | FoldedGenerator, averaged: Generator | FoldedGenerator | None = None) -> Verdict:
-        """Judge an epoch's generator and, if given, that of its averaged weights; the better one by Frechet distance
-        counts."""
+        """Judge an epoch's generator and, if given, the one with averaged weights. The verdict is that of the better
+        one by Frechet distance."""
         generators = [self.fold(generator) for generator in (raw, averaged) if generator is not None]
         if not bool(torch.stack([generator.finite for generator in generators]).all()):
             return Verdict(False, {}, NOT_FINITE)
@@ -105,7 +105,7 @@ class Assessor:
         return Verdict(better == 1, metrics, qualities[better].refusal())
 
     def assess(self, generator: Generator | FoldedGenerator) -> Quality:
-        """Draw the addresses and compute their figures, which are read from the device all at once."""
+        """Draw the addresses and compute their figures. Reads all figures from the device at once."""
         seen = look(self.judge.classifier, self.draw(self.fold(generator)))
         recognised = (seen.classes == self.labels).view(NUM_CLASSES, -1).float().mean(1)
         by_class = seen.features.view(NUM_CLASSES, -1, seen.features.shape[1])  # the labels are in order
@@ -120,7 +120,7 @@ class Assessor:
         )
 
     def draw(self, generator: FoldedGenerator) -> Tensor:
-        """Draw the digits that are judged: uint8 (N, 28, 28)."""
+        """Draw the judged digits: uint8 (N, 28, 28)."""
         batches = zip(self.noise.split(DRAWN_AT_ONCE), self.labels.split(DRAWN_AT_ONCE), strict=True)
         return torch.cat([to_pixels(generator(noise, labels)) for noise, labels in batches])
 
@@ -131,5 +131,5 @@ class Assessor:
 def find_assessor(
     dataset: Dataset, latent_size: int, device: torch.device, cache: Path, digits: int = DIGITS
 ) -> Assessor:
-    """Find the judge that chooses among this data set's generators; if there is none yet, train it on `device`."""
+    """Make an assessor with the choosing judge of this data set. If no judge exists, it is trained on `device`."""
     return Assessor(find_judge(dataset, "choosing", cache, device), latent_size, device, digits)

@@ -6,7 +6,7 @@ import numpy as np
 
 
 class Purpose(IntEnum):
-    """What random numbers are drawn for. Part of the key: no two streams are the same. Never change a value."""
+    """Purpose of random numbers. It is part of the key, so no two streams are the same. Never change a value."""
 
     GENERATOR_WEIGHTS = 1
     DISCRIMINATOR_WEIGHTS = 2
@@ -17,6 +17,6 @@ class Purpose(IntEnum):
 
 
 def derive_seed(seed: int, purpose: Purpose, epoch: int = 0, iteration: int = 0) -> int:
-    """Hash a position in a run to the 63-bit seed of everything that is drawn there."""
+    """Hash a position in a run to the 63-bit seed of all random numbers drawn there."""
     key = np.random.SeedSequence([seed, purpose, epoch, iteration])
     return int(key.generate_state(1, np.uint64)[0] >> np.uint64(1))

@@ -1,7 +1,7 @@
-"""What is computed: the seed's recipe, exactly, and one whose digits vary as real ones do.
+"""The training recipes: `seed`, exactly the original one, and `sharp`, whose digits vary as real ones do.
 
-An Auxiliary Classifier GAN draws what is easily told apart: labels are right almost at once, and each class is a few
-digits over and over. `docs/quality.md` has what each change brought.
+An Auxiliary Classifier GAN draws digits that are easy to classify: labels are right almost at once, and each class is a
+few digits repeated. `docs/quality.md` has the effect of each change.
 """
 
 from collections.abc import Callable
@@ -22,20 +22,20 @@ TestObjective = Callable[[Tensor, Tensor, Tensor, Tensor], Objective]
 
 
 class Recipe(NamedTuple):
-    """The choices of a training that are no hyperparameters of the seed's."""
+    """Choices of a training that are not hyperparameters of the original script."""
 
     discriminator_objective: DiscriminatorObjective
     generator_objective: GeneratorObjective
     test_objective: TestObjective
     target: float  # for "real", in the generator's step
-    classes: int  # that the auxiliary head tells apart
+    classes: int  # of the auxiliary head
     dropout: float  # of the discriminator
     generator_batches: int  # fakes of a generator step, in batches
-    batch_statistics: bool  # whether the discriminator's fakes are drawn as the generator's step draws them
-    shuffled: bool  # whether real images come in another order each epoch
+    batch_statistics: bool  # whether the discriminator's fakes use batch statistics, as in the generator's step
+    shuffled: bool  # whether the order of real images changes every epoch
     flatness: float  # weight of the penalty on the discriminator's slope at real images
     lr_scale: float  # of adam_lr
-    lr_falls: bool  # whether the rate falls, over the second half of a run, towards nothing at its end
+    lr_falls: bool  # whether the rate falls to about 0 over the second half of a run
 
     @property
     def adc(self) -> bool:
@@ -43,7 +43,7 @@ class Recipe(NamedTuple):
         return self.classes == 2 * NUM_CLASSES
 
     def lr_factor(self, epoch: int, epochs: int) -> float:
-        """What adam_lr is multiplied by in an epoch, 1 to `epochs`."""
+        """Return the factor of adam_lr in an epoch, 1 to `epochs`."""
         left = 1 - (epoch - 1) / epochs
         return self.lr_scale * min(1.0, 2 * left) if self.lr_falls else self.lr_scale
 

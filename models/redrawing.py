@@ -1,4 +1,4 @@
-"""Digits for a data set: those of their places, or where the judge refuses one, those that come for it."""
+"""Draws the digits of a generated data set, and redraws those that the judge refuses."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,16 +17,16 @@ from models.folding import FoldedGenerator
 from models.history import Hopeless
 from models.verification import Verifier
 
-TRIES = 20  # redraws of one digit, at most
+TRIES = 20  # largest number of redraws of one digit
 
 
 class Unreadable(Hopeless):
-    """The generator's digits for a label are not found good often enough."""
+    """The judge refuses too many of the generator's digits for a label."""
 
 
 @dataclass(frozen=True)
 class DatasetDrawer:
-    """Draws the digits of an order; without a verifier, whatever they look like."""
+    """Draws the digits of an order. Without a verifier, no digit is refused."""
 
     generator: FoldedGenerator
     order: DatasetOrder
@@ -34,7 +34,7 @@ class DatasetDrawer:
     pool: ThreadPoolExecutor
 
     def __call__(self, n: int, first: int) -> tuple[np.ndarray, np.ndarray]:
-        """Draw n indices, all ten classes of each: uint8 (n * 10, 28, 28), and redraws (n * 10,). Raises Unreadable."""
+        """Draw all ten classes of n indices: uint8 (n * 10, 28, 28), and redraws (n * 10,). Raises Unreadable."""
         everywhere = np.arange(n * NUM_CLASSES)
         digits, redraws = self.draw(n, first, everywhere), np.zeros(n * NUM_CLASSES, np.uint8)
         places = self.refused(digits, everywhere)
@@ -47,19 +47,19 @@ class DatasetDrawer:
         if len(places):
             label = places[0] % NUM_CLASSES
             raise Unreadable(
-                f"none of {TRIES + 1} digits drawn for a {label} is taken for a {label} with a probability of "
+                f"none of {TRIES + 1} digits drawn for a {label} is recognised as a {label} with a probability of "
                 f"{self.order.verify:g} or more: order with a lower verify, or another checkpoint"
             )
         return digits, redraws
 
     def draw(self, n: int, first: int, places: np.ndarray) -> np.ndarray:
-        """Draw some of the n * 10 digits from an index on."""
+        """Draw those of the n * 10 digits from index `first` whose positions are in `places`."""
         noise, labels = Series(None, n, self.order.seed, first).cut(0, n * NUM_CLASSES, self.generator.latent_size)
         chosen = noise[places].split(BATCH), labels[places].split(BATCH)
         return np.concatenate(list(self.pool.map(partial(draw_batch, self.generator), *chosen)))
 
     def refused(self, digits: np.ndarray, places: np.ndarray) -> np.ndarray:
-        """Return the places whose digits are not found good."""
+        """Return those of `places` whose digits the judge refuses."""
         if self.verifier is None or self.order.verify is None:
             return places[:0]
         starts = range(BATCH, len(places), BATCH)
@@ -70,13 +70,14 @@ class DatasetDrawer:
 
 @contextmanager
 def drawing_threads(device: torch.device) -> Iterator[ThreadPoolExecutor]:
-    """Threads that draw batches beside each other, on a CPU one a processor.
+    """Provide threads that draw batches in parallel, on a CPU one for each processor.
 
-    Several threads to one small batch wait for each other: ten times as long, where others want the processors too.
+    Several threads for one small batch would wait for each other: it takes ten times as long if other programs use the
+    processors too.
     """
     before, threads = torch.get_num_threads(), processors() if device.type == "cpu" else 1
     try:
         with ThreadPoolExecutor(threads, initializer=partial(torch.set_num_threads, 1)) as pool:
             yield pool
     finally:
-        torch.set_num_threads(before)  # of threads yet to come: whatever this process trains next has all of them
+        torch.set_num_threads(before)  # for new threads: the next training in this process uses all of them

@@ -38,7 +38,8 @@ class ResumeStates(JobClaims):
             self.shelf.write(f"{job}/{RESUME}", record.model_dump_json().encode())
             self._delete_states(job, but=name)
 
-        self.shelf.alone(step)
+        with self._cleared(job):
+            self.shelf.alone(step)
 
     def load_state(self, job: str) -> bytes | None:
         """Return the state kept last, None if there is none. Raises CheckpointDamaged, StateDeleted, Unreadable."""
@@ -48,11 +49,11 @@ class ResumeStates(JobClaims):
         try:
             data = read_bytes(self.shelf, f"{job}/resume-{record.sha256[:16]}.safetensors", record.size)
         except FileNotFoundError:
-            raise CheckpointDamaged(f"the resume state of {job} is gone, although {RESUME} names it") from None
+            raise CheckpointDamaged(f"the resume state of {job} is missing, although {RESUME} refers to it") from None
         except Damaged as error:
-            raise CheckpointDamaged(f"the resume state of {job} is not what was kept: {error}") from error
+            raise CheckpointDamaged(f"the resume state of {job} is damaged: {error}") from error
         if FileRecord.of(data) != FileRecord(sha256=record.sha256, size=record.size):
-            raise CheckpointDamaged(f"the resume state of {job} is not what was kept: its checksum differs")
+            raise CheckpointDamaged(f"the resume state of {job} is damaged: its checksum differs")
         return data
 
     def check_state(self, job: str) -> StateRecord | None:

@@ -1,8 +1,8 @@
-"""A budget of bytes over everything in the store, and what is deleted to stay in it. Free of torch.
+"""The byte budget of the store, and the deletions that keep it. Free of torch.
 
-In this order: temporary files, resume states of ended jobs, epochs of the oldest runs but the last of each run.
-Training data, generated data sets, and what is served, pinned, best or being read are never deleted. JSON records, a
-few kB each, are not counted.
+Deletes in this order: temporary files, resume states of ended jobs, epochs of the oldest runs except each run's last.
+Never deletes training data, generated data sets, and checkpoints that are served, pinned, best or being read. JSON
+records, a few kB each, are not counted.
 """
 
 import re
@@ -19,13 +19,13 @@ from models.serving import best, pinned, read_choice
 from models.storage.reading import BadRecord
 from models.storage.shelf import StoredFile
 
-GRACE_SECONDS = 600  # a checkpoint this young may just be being read
-TEMPORARY_SECONDS = 3600  # after which no writer is still at it
+GRACE_SECONDS = 600  # a younger checkpoint may be in use by a reader
+TEMPORARY_SECONDS = 3600  # an older temporary file has no writer any more
 BYTES_A_DIGIT = 400  # of a generated data set
 
 
 class StoreFull(Exception):
-    """What may not be deleted exceeds the budget. The message names the bytes."""
+    """Files that must not be deleted exceed the budget. The message gives the bytes."""
 
 
 class Deletion(NamedTuple):
@@ -35,7 +35,7 @@ class Deletion(NamedTuple):
 
 
 class Usage:
-    """The bytes in the store by what they are."""
+    """Bytes in the store by kind of file."""
 
     def __init__(self, files: list[StoredFile]) -> None:
         self.temporary = [file for file in files if not file.placed]
@@ -64,10 +64,10 @@ class Usage:
 
 
 def thin_out(store: CheckpointStore, limit: int, unfinished: Collection[str] | None = None) -> list[str]:
-    """Delete in the order above until all together take at most `limit` bytes or nothing may go.
+    """Delete in the order above until the store holds at most `limit` bytes or nothing more may be deleted.
 
-    `unfinished` are the jobs that have not ended; if they are not known, no state is deleted. Returns the ids of the
-    checkpoints and the descriptions of the states that went. Raises OSError.
+    `unfinished` are the jobs that have not ended; if they are unknown, no state is deleted. Returns the ids of the
+    deleted checkpoints and the descriptions of the deleted states. Raises OSError.
     """
     usage = Usage(store.shelf.files())
     total, deleted = usage.total, []
@@ -84,7 +84,7 @@ def thin_out(store: CheckpointStore, limit: int, unfinished: Collection[str] | N
 
 
 def check_room(store: CheckpointStore, limit: int, unfinished: Collection[str], needed: int = 0) -> None:
-    """Raises StoreFull if `needed` more bytes do not fit even after everything that may go has gone, and OSError."""
+    """Raise StoreFull if `needed` more bytes do not fit even after all permitted deletions. Raises OSError."""
     usage = Usage(store.shelf.files())
     total = usage.total - sum(file.size for file in usage.temporary if file.age > TEMPORARY_SECONDS)
     if total + needed <= limit:
@@ -100,7 +100,7 @@ def check_room(store: CheckpointStore, limit: int, unfinished: Collection[str], 
 
 
 def deletions(store: CheckpointStore, usage: Usage, unfinished: Collection[str] | None) -> Iterator[Deletion]:
-    """What may be deleted, in order."""
+    """Yield the permitted deletions, in order."""
     if unfinished is not None:
         for job, files in sorted(usage.states.items(), key=lambda item: -max(file.age for file in item[1])):
             if job not in unfinished:
@@ -112,15 +112,16 @@ def deletions(store: CheckpointStore, usage: Usage, unfinished: Collection[str] 
 
 
 def old_epochs(store: CheckpointStore) -> Iterator[Manifest]:
-    """Checkpoints that may go, oldest run first: none while it cannot be read what is served."""
+    """Yield the checkpoints that may be deleted, oldest run first; none if the serving record is unreadable."""
     try:
         choice = read_choice(store)
     except BadRecord:
         return
-    kept = {store.latest(), best(store), pinned(store, choice), *store.being_read}
+    kept = {store.latest(), best(store), pinned(store, choice)}
     for _job, run in groupby(store.manifests(), key=lambda manifest: manifest.job):
         for manifest in list(run)[:-1]:
-            if manifest.checkpoint not in kept and _is_old(manifest):
+            is_read = manifest.checkpoint.folder in store.being_read
+            if manifest.checkpoint not in kept and not is_read and _is_old(manifest):
                 yield manifest
 
 

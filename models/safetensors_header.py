@@ -17,7 +17,7 @@ from models.safe_reading import (
     printable,
 )
 
-HEADER_LIMIT = 1 << 20  # bytes; the largest that is written here, a run's state, has 20 KB
+HEADER_LIMIT = 1 << 20  # bytes; the largest header that acgan writes, of a run's state, has 20 KB
 TENSORS_LIMIT = 4096
 DIMENSIONS_LIMIT = 8
 ITEM_SIZES = {  # in bytes
@@ -31,7 +31,7 @@ ITEM_SIZES = {  # in bytes
 class TensorEntry(NamedTuple):
     dtype: str
     shape: tuple[int, ...]
-    begin: int  # of its bytes, counted from the end of the header
+    begin: int  # offset of its first byte from the end of the header
     end: int
 
 
@@ -57,10 +57,10 @@ def read_header(data: bytes, name: str, size: int | None = None) -> Header:
         raise FileTorn(f"{printable(name)} ends early: within its header")
     parsed = parse_json(data[8 : 8 + length], HEADER_LIMIT, f"the header of {name}")
     if not isinstance(parsed, dict) or len(parsed) > TENSORS_LIMIT:
-        raise FileNotUnderstood(f"{printable(name)} is not a safetensors file: its header is no list of tensors")
+        raise FileNotUnderstood(f"{printable(name)} is not a safetensors file: its header is not a table of tensors")
     metadata = parsed.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
-        raise FileNotUnderstood(f"{printable(name)} is not a safetensors file: its metadata is no table of texts")
+        raise FileNotUnderstood(f"{printable(name)} is not a safetensors file: its metadata is not a table of strings")
     tensors = {key: _entry(fields, key, name) for key, fields in parsed.items()}
     _check_layout(tensors, size - 8 - length, name)
     return Header(metadata, tensors)
@@ -83,7 +83,7 @@ def _entry(fields: Any, key: str, name: str) -> TensorEntry:
 
 
 def _check_layout(tensors: dict[str, TensorEntry], size: int, name: str) -> None:
-    """The tensors' bytes follow each other without a gap and end with the file."""
+    """Raise FileFault unless the tensors follow each other without a gap and end with the file."""
     position = 0
     for entry in sorted(tensors.values(), key=lambda entry: (entry.begin, entry.end)):
         if entry.begin != position:

@@ -1,4 +1,4 @@
-"""What an epoch leaves, judged and copied to the host: it can be written while the device trains the next epoch."""
+"""The results of an epoch, judged and copied to the host, so that they can be written while the next epoch trains."""
 
 import time
 from typing import NamedTuple
@@ -23,11 +23,11 @@ class EpochSnapshot(NamedTuple):
     generator: dict[str, Tensor]
     average: dict[str, Tensor]
     discriminator: dict[str, Tensor]
-    seconds: float  # that this took
+    seconds: float  # time to judge and copy
 
 
 def snapshot_epoch(trainer: Trainer, result: EpochResult, assessor: Assessor | None) -> EpochSnapshot:
-    """Judge and draw an epoch's generator, which is folded once for both, and copy the networks to the host.
+    """Judge an epoch's generator, draw its plot, and copy the networks to the host. Folds the generator once.
 
     Call it before the trainer continues. Without an assessor the verdict has no figures and refuses nothing.
     """

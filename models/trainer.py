@@ -1,6 +1,6 @@
-"""Training, as the seed does it. Knows nothing of jobs: it yields what an epoch leaves, and calls back as it goes.
+"""The training loop, as in the original Keras script. Independent of jobs: it yields results and calls callbacks.
 
-Randomness is a function of (seed, purpose, epoch, iteration), whatever was drawn before.
+Random numbers are a function of (seed, purpose, epoch, iteration), independent of earlier draws.
 """
 
 import time
@@ -29,14 +29,14 @@ OnProgress = Callable[[Progress], None]
 Check = Callable[[], None]
 
 EVALUATION_BATCH = {"cpu": 200, "cuda": 2000}  # images: a GPU is idle between small batches
-ENOUGH_ITERATIONS = 100  # of an epoch, for its mean losses to tell who wins
-EVALUATION_COST = 0.4  # of a test image, measured in training images: the multiplications of three fakes, judged
+ENOUGH_ITERATIONS = 100  # iterations of an epoch from which its mean losses are checked
+EVALUATION_COST = 0.4  # cost of a test image in training images: the multiplications to draw and judge three fakes
 
 
 class Trainer:
-    """One run: two networks, their optimizers, and the data set on one device.
+    """One run: two networks, their optimizers, and the training data on one device.
 
-    Raises ValueError where the data set holds less than one batch.
+    Raises ValueError if the training data hold less than one batch.
     """
 
     def __init__(self, config: TrainingConfig, dataset: Dataset, device: torch.device) -> None:
@@ -44,9 +44,9 @@ class Trainer:
         self.config = config.model_copy(update={"precision": self.precision})
         self.device = device
         self.dataset = dataset.to(device)
-        self.batches = len(dataset.train_labels) // config.batch_size  # the remainder is dropped, as the seed does
+        self.batches = len(dataset.train_labels) // config.batch_size  # the remainder is dropped, as in the original
         if self.batches == 0:
-            raise ValueError(f"{len(dataset.train_labels)} training images are no batch of {config.batch_size}")
+            raise ValueError(f"{len(dataset.train_labels)} training images: less than one batch of {config.batch_size}")
 
         self.recipe = RECIPES[config.recipe]
         kind = FusedIteration if device.type == "cuda" else Iteration
@@ -55,8 +55,8 @@ class Trainer:
         self.iterate: Callable[[Tensor, Tensor], None] = self.compute
         if device.type == "cuda":
             self.iterate = CudaGraphStep(self.compute, self.tensors().values(), device)
-        self.environment = ComputeEnvironment.current(device)  # where the run began
-        self.warnings: list[str] = []  # why the result may differ from an uninterrupted run's
+        self.environment = ComputeEnvironment.current(device)  # in which the run began
+        self.warnings: list[str] = []  # reasons why the result may differ from an uninterrupted run's
         self.check: Check = lambda: None
         self.order: tuple[int, Tensor] | None = None  # of an epoch's images
         self.begin_epoch(1)
@@ -65,11 +65,11 @@ class Trainer:
     # The run.
 
     def run(self, on_progress: OnProgress | None = None, check: Check | None = None) -> Iterator[EpochResult]:
-        """Train epoch after epoch from where the run stands, yielding after each.
+        """Train from the current position to the last epoch. Yields the result of each epoch.
 
-        `on_progress` is called at most every second and every second iteration, and when an epoch's result has been
-        taken; `check` after every iteration and every batch of an evaluation. Whatever they raise ends
-        the run there; `state` may be called in either, and between epochs. Raises Hopeless.
+        Calls `on_progress` at most once per second and once per two iterations, and after the caller has taken an
+        epoch's result. Calls `check` after every iteration and every batch of an evaluation. An exception in either
+        ends the run. `state` may be called in both, and between epochs. Raises Hopeless.
         """
         self.check = check or self.check
         evaluation = EVALUATION_COST * len(self.dataset.test_labels) / self.config.batch_size
@@ -104,7 +104,7 @@ class Trainer:
         self.compute.discriminator_losses.zero_()
 
     def train_epoch(self, pace: Pace, on_progress: OnProgress | None = None) -> tuple[Loss, Loss]:
-        """Train what is left of the epoch. Returns the mean losses of generator and discriminator.
+        """Train the remaining iterations of the epoch. Returns the mean losses of generator and discriminator.
 
         Raises Hopeless.
         """
@@ -114,7 +114,7 @@ class Trainer:
             self.iteration += 1
             self.check()
             if pace.iteration_done(self.iteration):
-                self.mean_losses()  # raises where the run has diverged
+                self.mean_losses()  # raises Diverged
                 if on_progress is not None:
                     on_progress(pace.progress())
         generator, discriminator = self.mean_losses()
@@ -123,18 +123,18 @@ class Trainer:
         return generator, discriminator
 
     def mean_losses(self) -> tuple[Loss, Loss]:
-        """Mean losses of generator and discriminator over this epoch's iterations so far. Raises Diverged."""
+        """Return the mean losses of generator and discriminator in this epoch so far. Raises Diverged."""
         rows = torch.stack((self.compute.generator_losses, self.compute.discriminator_losses)) / self.iteration
         generator, discriminator = rows.tolist()
         return Loss.of(generator), Loss.of(discriminator)
 
     # ----------------------------------------------------------------------------
-    # Stopping and going on: a resumed run is the run, bit for bit, on the same build, device and number of threads.
+    # State: a resumed run equals the uninterrupted one to the last bit, on the same build, device and thread count.
 
     def state(self) -> State:
-        """Copy all that the run's future depends on. The copy is on the CPU and stays as it is.
+        """Copy the complete state of the run to the CPU. Later training does not change the copy.
 
-        Raises Diverged: what is no longer finite is no state to go on from.
+        Raises Diverged if a value is not finite, because a run cannot resume from such a state.
         """
         seconds = self.seconds if self.iteration == 0 else time.monotonic() - self.began
         position = Position(epoch=self.epoch, iteration=self.iteration, seconds=seconds)
@@ -146,8 +146,8 @@ class Trainer:
     def load_state(self, state: State) -> None:
         """Continue from a state, with the number of threads that the run began with.
 
-        `warnings` names what else is different now. Raises InvalidState if the state belongs to another recipe or other
-        data.
+        Adds a sentence to `warnings` for each other difference in the environment. Raises InvalidState if the state
+        belongs to another recipe or other data.
         """
         apart_from = {"epochs", "name"}
         if state.config.model_dump(exclude=apart_from) != self.config.model_dump(exclude=apart_from):
@@ -175,25 +175,25 @@ class Trainer:
         self.environment = state.environment
 
     def stand_at(self, position: Position) -> None:
-        """Take the run's place, and the learning rate of its epoch."""
+        """Set the position in the run and the learning rate of its epoch."""
         self.epoch, self.iteration, self.seconds = position.epoch, position.iteration, position.seconds
         self.compute.set_rate(self.config.adam_lr * self.recipe.lr_factor(self.epoch, self.config.epochs))
 
     def tensors(self) -> dict[str, Tensor]:
-        """Name every tensor that training changes; they are changed in place."""
+        """Return every tensor that training changes, by name. Training changes them in place."""
         return self.compute.tensors()
 
     # ----------------------------------------------------------------------------
     # One iteration.
 
     def step(self, epoch: int, iteration: int) -> None:
-        """Train both networks on the iteration's batch; the losses are added to the running sums."""
+        """Train both networks on the iteration's batch and add the losses to the running sums."""
         torch.manual_seed(derive_seed(self.config.seed, Purpose.TRAINING, epoch, iteration))
         here = self.places(epoch, iteration)
         self.iterate(self.dataset.train_images[here], self.dataset.train_labels[here])
 
     def places(self, epoch: int, iteration: int) -> slice | Tensor:
-        """Say which training images make a batch: the file's order, or another one each epoch."""
+        """Return a batch's training images, as a slice of the file's order or indices of the epoch's random order."""
         here = slice(iteration * self.config.batch_size, (iteration + 1) * self.config.batch_size)
         if not self.recipe.shuffled:
             return here
@@ -204,8 +204,8 @@ class Trainer:
         return self.order[1][here]
 
     def averaged_generator(self) -> Generator:
-        """Make a generator of the weights' average over the last iterations, in inference mode. Training goes on as if
-        it had not been made."""
+        """Return a generator with the average weights of the last iterations, in inference mode. This does not affect
+        the training."""
         updates = (self.epoch - 1) * self.batches + self.iteration
         torch.manual_seed(derive_seed(self.config.seed, Purpose.AVERAGING, self.epoch, self.iteration))
         with self.compute.autocast():
@@ -216,12 +216,12 @@ class Trainer:
             yield self.compute.draw_latents(2 * self.config.batch_size)
 
     # ----------------------------------------------------------------------------
-    # The end of an epoch (seed: 'Testing for epoch'): n test images and n fakes for the discriminator, 2n fakes for the
-    # generator.
+    # The end of an epoch (original: 'Testing for epoch'): n test images and n fakes for the discriminator, 2n fakes for
+    # the generator.
 
     @torch.inference_mode()
     def evaluate(self, epoch: int, each: Check = lambda: None) -> tuple[Loss, Loss]:
-        """Compute the test losses of generator and discriminator, both in inference mode. Calls `each` a batch."""
+        """Compute the test losses of generator and discriminator in inference mode. Calls `each` after every batch."""
         torch.manual_seed(derive_seed(self.config.seed, Purpose.EVALUATION, epoch))
         self.generator.eval()
         self.discriminator.eval()
@@ -229,7 +229,7 @@ class Trainer:
         return self.evaluate_generator(2 * len(self.dataset.test_labels), each), discriminator
 
     def evaluate_discriminator(self, images: Tensor, labels: Tensor, each: Check) -> Loss:
-        """Judge n real images, target 1, and n fakes, target 0; the class counts for all of them."""
+        """Score n real images, target 1, and n fakes, target 0; the class counts for both."""
         sums, batch = torch.zeros(3, device=self.device), EVALUATION_BATCH[self.device.type]
         for done in range(0, len(labels), batch):
             real_images = to_unit_range(images[done : done + batch])
@@ -245,7 +245,7 @@ class Trainer:
         return Loss.of((sums / (2 * len(labels))).tolist())
 
     def evaluate_generator(self, n: int, each: Check) -> Loss:
-        """Judge n fakes against target 1 and the classes they were drawn for."""
+        """Score n fakes against target 1 and the classes they were drawn for."""
         sums, batch = torch.zeros(3, device=self.device), EVALUATION_BATCH[self.device.type]
         for done in range(0, n, batch):
             noise, labels = self.compute.draw_latents(min(batch, n - done))

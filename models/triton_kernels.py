@@ -1,6 +1,6 @@
 """Triton kernels of the fused iteration. Their reference, in torch operations, is `fused_kernels.TorchKernels`.
 
-Each replaces a handful of kernels that only move memory. They are compiled at the first launch, which needs a C
+Each replaces several kernels whose time is memory traffic. Triton compiles them at the first launch, which needs a C
 compiler on the host. With TRITON_INTERPRET=1 they run on a CPU.
 """
 
@@ -17,7 +17,7 @@ Launch = TypeVar("Launch", bound=Callable[..., Any])
 
 
 def on_its_device(launch: Launch) -> Launch:
-    """Triton launches on the current device: make that the device of the first tensor."""
+    """Make the device of the first tensor the current device, because Triton launches on the current one."""
 
     @functools.wraps(launch)
     def launched(first: Tensor, *others: Any, **options: Any) -> Any:
@@ -53,7 +53,7 @@ def _activate_backward(gradient, y, result, n, slope, scale, dropout: tl.constex
     inside = i < n
     value = tl.load(y + i, mask=inside).to(tl.float32)
     factor = tl.where(value > 0, scale, slope * scale)
-    if dropout:  # what was dropped is exactly 0
+    if dropout:  # dropped elements are exactly 0
         factor = tl.where(value == 0, 0.0, factor)
     product = tl.load(gradient + i, mask=inside).to(tl.float32) * factor
     tl.store(result + i, product.to(result.dtype.element_ty), mask=inside)
@@ -146,7 +146,7 @@ def _one_hot(labels, row, column, shift, mask):
 
 @triton.jit
 def _cross_entropy(logits, y, is_class):
-    """Sum of -y log q over each row, and q - y; columns that are no classes count nothing."""
+    """Sum of -y log q over each row, and q - y; columns that are not classes are ignored."""
     shifted = tl.where(is_class, logits, -float("inf"))
     shifted = tl.where(is_class, logits - tl.max(shifted, axis=1)[:, None], 0.0)
     exponential = tl.where(is_class, tl.exp(shifted), 0.0)
@@ -201,7 +201,7 @@ def _score_discriminator(
         auxiliary += tl.where(tl.sum(classified.to(tl.int32), axis=1) > 0, loss, 0.0)
         by_x = tl.where(column == 0, by_z, tl.where(classified, by_class / batch, 0.0))
 
-        if adc:  # a real image and its neighbour push each other's logits together
+        if adc:  # the penalty pulls the logits of a real image and its neighbour together
             paired = is_real | (row >= 2 * batch)
             partner = tl.where(is_real, row + 2 * batch, row - 2 * batch)
             difference = tl.where(

@@ -1,4 +1,4 @@
-"""Whether a digit can be read: what the choosing judge makes of each, whatever it is looked at with."""
+"""Verifies single digits: the probability of each label by the choosing judge, independent of the rest of a batch."""
 
 import functools
 import hashlib
@@ -12,11 +12,11 @@ from models.judge import Judge, bundled_judge, to_bytes
 
 # Digits are classified in batches of one fixed length: in batches of other lengths sums may be rounded differently.
 TOGETHER = 16
-TOGETHER_ON_GPU = 64  # takes a GPU no longer than 16
+TOGETHER_ON_GPU = 64  # as fast as 16 on a GPU
 
 
 class Verifier:
-    """The choosing judge of a data set, to look at single digits."""
+    """The choosing judge of a data set, used on single digits."""
 
     def __init__(self, judge: Judge, device: torch.device) -> None:
         self.checksum = hashlib.sha256(to_bytes(judge)).hexdigest()
@@ -27,8 +27,8 @@ class Verifier:
     def probabilities(self, digits: np.ndarray, labels: int | np.ndarray) -> np.ndarray:
         """Return the probabilities, float32 (n,), 0-1, that digits, uint8 (n, 28, 28), are of labels (n,).
 
-        They do not depend on which digits are passed together. The digits go to the device once and the result returns
-        once.
+        They do not depend on which digits are passed together. Copies the digits to the device once, and the result
+        back once.
         """
         n = len(digits)
         padded = np.concatenate((digits, np.zeros((-n % self.batch, *digits.shape[1:]), np.uint8)))
@@ -40,6 +40,6 @@ class Verifier:
 
 @functools.cache
 def find_verifier(name: DatasetName, device: torch.device) -> Verifier | None:
-    """Load the package's judge of a data set, once; none where there is none."""
+    """Load the package's judge of a data set, once per device; None if the package has none."""
     judge = bundled_judge(name, "choosing")
     return Verifier(judge, device) if judge else None

@@ -1,10 +1,10 @@
-"""Which code this is."""
+"""The version of the running code."""
 
 from importlib import metadata
 
 
 def code_version() -> str:
-    """The installed version, or `source` where the code runs uninstalled."""
+    """Return the installed version, or `source` if the package is not installed."""
     try:
         return metadata.version("acgan")
     except metadata.PackageNotFoundError:

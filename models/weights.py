@@ -1,4 +1,4 @@
-"""Networks to safetensors bytes and back. What comes back has been checked: names, shapes, finite values."""
+"""Converts networks to safetensors bytes and back. Loading checks names, shapes and finite values."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,9 +14,9 @@ from models.networks import Discriminator, Generator
 from models.safe_reading import FileFault, printable, read_bounded
 from models.safetensors_header import Header, read_header
 
-FILE_LIMIT = 64 << 20  # bytes; a generator of the largest latents in double precision has 47 MB
+FILE_LIMIT = 64 << 20  # bytes; a generator with the largest latents in double precision has 47 MB
 LATENT_LIMIT = 1000  # numbers, as in TrainingConfig
-LISTED = 300  # characters of a list of names in a message
+LISTED = 300  # maximum length of a list of names in a message, in characters
 FLOATS = ("F16", "BF16", "F32", "F64")
 INTEGERS = ("I32", "I64", "U32", "U64")
 
@@ -24,16 +24,16 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 class InvalidWeights(Exception):
-    """The bytes are not the weights of the network that was asked for. The message says what is wrong with them."""
+    """The bytes are not the weights of the requested network. The message gives the reason."""
 
 
 def to_bytes(network: nn.Module) -> bytes:
-    """Serialise all weights and moving statistics as safetensors, in their own precision; equal ones to equal bytes."""
+    """Serialise all weights and moving statistics as safetensors, in their precision. Equal weights, equal bytes."""
     return state_to_bytes(snapshot(network))
 
 
 def state_to_bytes(state: Mapping[str, Tensor]) -> bytes:
-    """Serialise what `snapshot` returned: the bytes of `to_bytes` at that time. Uses no device."""
+    """Serialise a result of `snapshot` to the bytes that `to_bytes` returns at that time. Uses no device."""
     return save(dict(state), metadata={"format": "pt"})
 
 
@@ -64,7 +64,7 @@ def load_discriminator(path: Path) -> Discriminator:
 
 
 def generator_from_bytes(data: bytes, name: str = "the file") -> Generator:
-    """Rebuild a generator of any latent size from 1 to 1000, in inference mode; `name` is the file's, for messages.
+    """Rebuild a generator with a latent size of 1 to 1000, in inference mode; `name` is the file's, for messages.
 
     Raises InvalidWeights.
     """
@@ -118,7 +118,7 @@ def _fill(make: Callable[[], Network], data: bytes, header: Header, name: str) -
         network.load_state_dict(load(data))
     except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
         raise InvalidWeights(f"{printable(name)} is not a safetensors file: {printable(error)}") from error
-    for key, tensor in network.state_dict().items():  # in its own precision, which may be less than the file's
+    for key, tensor in network.state_dict().items():  # in the network's precision, which may be less than the file's
         if not torch.isfinite(tensor).all():
             raise InvalidWeights(f"{printable(name)}: {key} holds values that are not finite")
     return network.eval()

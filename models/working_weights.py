@@ -1,4 +1,4 @@
-"""Parameters as a GPU's training step computes with them: in the step's precision, padded with zeros, or joined.
+"""Parameters in the form that a training step on a GPU uses: in its precision, padded with zeros, or joined.
 
 Autocast converts each weight whenever it is used, in 59 small kernels an iteration. Here one kernel converts all
 weights of a network after they have changed, and one kernel converts all gradients back.
@@ -34,7 +34,7 @@ class WorkingWeights:
         dtype: of the working tensors.
         full_precision: modules whose parameters are used as they are.
         padded: convolutions whose kernels (..., k, k) become (..., k + 1, k + 1), with zeros above and on the left.
-        joined: linear layers that become one layer, "joined", in full precision: their rows follow each other.
+        joined: linear layers that become one layer, "joined", in full precision, by concatenating their rows.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class WorkingWeights:
         return self.tensors[name]
 
     def detached(self) -> dict[str, Tensor]:
-        """The working tensors as constants, for a step that does not train this network."""
+        """Return the working tensors as constants, for a step that does not train this network."""
         return {name: tensor.detach() for name, tensor in self.tensors.items()}
 
     @torch.no_grad()
@@ -101,7 +101,7 @@ class WorkingWeights:
 
 
 def copy_all(pairs: Iterable[tuple[Tensor, Tensor]]) -> None:
-    """Copy each second tensor into the first, in one kernel for all pairs that have the same precisions and layouts."""
+    """Copy the second tensor of each pair into the first, in one kernel for pairs of the same precision and layout."""
     groups: dict[object, list[tuple[Tensor, Tensor]]] = defaultdict(list)
     for target, source in pairs:
         same_layout = target.stride() == source.stride()

@@ -1,4 +1,4 @@
-"""Files are written by a thread while training continues: one write at a time, and no failure is lost."""
+"""Writes files in a thread while training continues: one write at a time, and every failure is reported."""
 
 import threading
 from collections.abc import Callable
@@ -6,10 +6,10 @@ from contextvars import copy_context
 
 
 class BackgroundWriter:
-    """Runs one write at a time on a thread of its own. A context: leaving it waits for the last write.
+    """Context manager that runs one write at a time on a separate thread. Its exit waits for the last write.
 
-    If a write fails, every later call raises what it raised, and nothing more is written. The same error is raised when
-    the context is left, also if another error ends it.
+    If a write fails, every later call raises its error and nothing more is written. The exit raises the same error,
+    also if another error ends the context.
     """
 
     def __init__(self) -> None:
@@ -25,21 +25,21 @@ class BackgroundWriter:
             raise self._error
 
     def start(self, write: Callable[[], None]) -> None:
-        """Start a write as soon as the one before it has ended. Raises what an earlier one raised."""
+        """Wait for the previous write and start this one. Raises the error of an earlier write."""
         self.wait()
-        # Log lines of the thread carry the fields that are bound here. A daemon does not keep a killed process alive.
+        # Log lines of the thread have the fields that are bound here. A daemon thread does not keep a process alive.
         self._thread = threading.Thread(
             target=copy_context().run, args=(self._run, write), name="epoch-writer", daemon=True
         )
         self._thread.start()
 
     def check(self) -> None:
-        """Raises what a write has raised, if one failed. Waits for nothing."""
+        """Raise the error of a failed write, if there is one, without waiting for a running write."""
         if self._error is not None:
             self.wait()
 
     def wait(self) -> None:
-        """Wait until nothing is being written. Raises what a write raised, if one failed."""
+        """Wait until the running write has ended. Raises the error of a failed write."""
         self._join()
         if self._error is not None:
             raise self._error

@@ -16,10 +16,13 @@ Hash = Mapping[str, str]
 
 SILENT_SECONDS = 10.0  # a worker renews its lease about once a second
 LACKS: dict[RunsOn, str] = {
-    "any": "no worker is there: start one with `acgan worker`",
-    "cpu": "no worker without a GPU is there: start one with `acgan worker --device cpu`",
-    "gpu": "no worker with a GPU is there: start one with `acgan worker --device cuda`",
+    "any": "no worker is available: start one with `acgan worker`",
+    "cpu": "no worker without a GPU is available: start one with `acgan worker --device cpu`",
+    "gpu": "no worker with a GPU is available: start one with `acgan worker --device cuda`",
 }
+BEING_DELETED = (
+    "it is being deleted: if it stays listed, the deletion was interrupted, and DELETE /jobs/{id} finishes it"
+)
 
 
 class UnreadableJob(BaseModel):
@@ -28,7 +31,7 @@ class UnreadableJob(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     id: str
-    status: str = Field(description="As stored: it may be a status that this version does not know.")
+    status: str = Field(description="As stored. It may be a status that this version does not know.")
     config: dict[str, Any] = Field(description="As stored; empty if it is not a JSON object.")
     created_at: datetime | None = None
     started_at: datetime | None = None
@@ -38,7 +41,7 @@ class UnreadableJob(BaseModel):
     device: str | None = None
     worker: str | None = None
     error: str | None = None
-    trouble: str = Field(description="What this version does not understand.")
+    trouble: str = Field(description="Why this version cannot read the record.")
     priority: int = 0
     runs_on: str = "any"
     caller: str | None = None
@@ -75,7 +78,7 @@ def decode_job(job_id: str, fields: Hash, epochs: Hash) -> Job:
         epochs=[EpochRecord.model_validate_json(epochs[number]) for number in sorted(epochs, key=int)],
         device=fields.get("device"),
         error=fields.get("error"),
-        trouble=fields.get("trouble") or None,
+        trouble=BEING_DELETED if "deleting" in fields else fields.get("trouble") or None,
         worker=fields.get("worker"),
         priority=int(fields.get("priority", 0)),
         runs_on=fields.get("runs_on", "any"),
@@ -134,8 +137,8 @@ def _unreadable(job_id: str, fields: Hash, epochs: Hash, reason: str) -> Unreada
         device=fields.get("device"),
         worker=fields.get("worker"),
         error=fields.get("error"),
-        trouble=f"this version does not understand the record ({reason}): it neither runs nor resumes the job, which "
-        "stays as it is for the version that wrote it",
+        trouble=f"this version does not understand the record ({reason}): it does not run or resume the "
+        "job, and leaves it to the version that wrote it",
         priority=int(priority) if priority.lstrip("-").isdecimal() else 0,
         runs_on=fields.get("runs_on", "any"),
         caller=fields.get("caller"),

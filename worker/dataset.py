@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 
 import redis
 
@@ -44,9 +45,9 @@ def make_dataset(
     claim, order = lease.claim, lease.claim.job.order
     assert order is not None
     job, contributions = claim.job.id, Contributions(store, claim.job.id)
-    if not stubborn("the data set cannot be begun", lambda: store.has_dataset(job)):
+    if not stubborn("the data set cannot be started", lambda: store.has_dataset(job)):
         device = find_device(settings.device)
-        manifest, weights = stubborn("the data set cannot be begun", lambda: read_generator(store, order))
+        manifest, weights = stubborn("the data set cannot be started", lambda: read_generator(store, order))
         sha256, version = manifest.files[manifest.draws].sha256, code_version()
         origin = Origin(generator_sha256=sha256, device=describe(device), code_version=version)
         report, workshop = reporter(bench, claim, order), store.dataset_workshop(job)
@@ -65,7 +66,12 @@ def make_dataset(
             ) as host,
         ):
             persist(lambda: bench.settle(claim, claim.job.config, origin.device), check)
-            for done in make(workshop, order, origin, draw, share=host):
+
+            def place(write: Callable[[], None]) -> None:
+                held = partial(store.write_held, job, claim.fence, write)
+                stubborn("the data set cannot be published", held)
+
+            for done in make(workshop, order, origin, draw, share=host, place=place):
                 report(done)
                 check()
         stubborn("the data set cannot be published", lambda: store.publish_dataset(job, claim.fence))

@@ -1,43 +1,55 @@
-"""The worker's port for Prometheus: a thread that answers, and one that hears what the training process counts.
+"""The worker's port for Prometheus: a thread that answers, and one that counts what the training process reports.
 
-Both are the Celery parent's. Figures are worth no run: where the port is taken, the worker says so and works without.
+Both are the Celery parent's, and a supervisor restarts them if they fail. Figures are worth no run: if the port is
+taken, the worker logs that and works without.
 """
 
-import contextlib
 import logging
-import socket
-import threading
-
-from prometheus_client import start_http_server
+import time
+from collections.abc import Callable
 
 from worker import metrics
 from worker.addresses import host_port, http_address
+from worker.metrics_line import Line
+from worker.metrics_server import MetricsServer
+from worker.supervision import Beat, Supervisor
 
 logger = logging.getLogger(__name__)
 
+READ_SECONDS = 10.0
+QUIET_SECONDS = 60.0  # between two log lines about figures that are refused
 
-def export(host: str, port: int) -> bool:
-    """Serve the figures from now on, and say whether that is possible."""
-    ear = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+
+def export(host: str, port: int, supervisor: Supervisor) -> Line | None:
+    """Serve the figures from now on. Returns the line for the training process, or None if the port is taken."""
     try:
-        ear.bind((metrics.LOOPBACK, port))
-        start_http_server(port, host, metrics.REGISTRY)
+        server = MetricsServer(host, port, metrics.REGISTRY)
     except OSError as error:
-        ear.close()
         logger.error(
             "no figures for Prometheus: cannot listen on %s (%s); the worker goes on without. "
             "Choose another ACGAN_METRICS_PORT, a port for each worker of a machine",
             host_port(host, port),
             error.strerror,
         )
-        return False
-    threading.Thread(target=listen, args=(ear,), name="figures", daemon=True).start()
+        return None
+    line = Line()
+    supervisor.start_thread("figures", lambda beat: listen(line, beat))
+    supervisor.start_thread("metrics port", server.serve)
     logger.info("figures for Prometheus at %s/metrics", http_address(host, port))
-    return True
+    return line
 
 
-def listen(ear: socket.socket) -> None:
+def listen(line: Line, beat: Beat, clock: Callable[[], float] = time.monotonic) -> None:
+    """Count what comes, for ever. A datagram that cannot be counted is logged, and changes nothing."""
+    quiet_until = -QUIET_SECONDS
     while True:
-        datagram = ear.recv(4096)
-        with contextlib.suppress(ValueError):  # whatever else came to this port
-            metrics.hear(datagram)
+        datagram = line.read(READ_SECONDS)
+        beat()
+        if datagram is None:
+            continue
+        try:
+            metrics.count(datagram)
+        except metrics.InvalidFigure as error:
+            if clock() > quiet_until:
+                logger.warning("a figure is not counted: %s", error)
+                quiet_until = clock() + QUIET_SECONDS

@@ -59,15 +59,15 @@ def before(status: JobStatus) -> list[JobStatus]:
 
 
 class EpochRecord(EpochResult):
-    """A finished epoch, as the job tells it."""
+    """A finished epoch of a job."""
 
-    checkpoint: str = Field(description="The checkpoint that holds its networks.")
-    metrics: dict[str, float] = Field({}, description="Quality figures; empty where none were computed.")
-    refused: str | None = Field(None, description="Why this epoch's generator is not served, where it is not.")
+    checkpoint: str = Field(description="Id of the checkpoint with its networks.")
+    metrics: dict[str, float] = Field({}, description="Quality metrics; empty if none were computed.")
+    refused: str | None = Field(None, description="Why this epoch's generator is not served; null if it may be.")
 
 
 class Job(BaseModel):
-    """One accepted run. Times are Redis' own, so that they agree whatever the hosts' clocks say."""
+    """One accepted job. All times come from the clock of Redis, because the clocks of hosts may differ."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -77,28 +77,28 @@ class Job(BaseModel):
     created_at: datetime
     started_at: datetime | None = None
     ended_at: datetime | None = None
-    progress: Progress | None = Field(None, description="Where the run stands; null before its first iterations.")
-    epochs: list[EpochRecord] = Field([], description="One entry a finished epoch, in order.")
-    device: str | None = Field(None, description="What it runs or ran on.")
-    worker: str | None = Field(None, description="Host and process that run it or ran it last.")
+    progress: Progress | None = Field(None, description="Progress; null before the first iterations.")
+    epochs: list[EpochRecord] = Field([], description="One entry per finished epoch.")
+    device: str | None = Field(None, description="Device that the job runs on, or ran on last.")
+    worker: str | None = Field(None, description="Host and process id of its current or last worker.")
     error: str | None = Field(None, description="Why it failed, in a sentence.")
     trouble: str | None = Field(
-        None, description="What keeps it from going on at the moment, like a full disk, or that no worker is there."
+        None, description="Why it does not progress at the moment, such as a full disk or no available worker."
     )
-    priority: int = Field(0, description="Jobs of a higher one are run first.")
-    runs_on: RunsOn = Field("any", description="Which workers may take it.")
-    caller: str | None = Field(None, description="Name of the key that it was ordered with.")
+    priority: int = Field(0, description="Jobs with a higher priority start first.")
+    runs_on: RunsOn = Field("any", description="Workers that may run it.")
+    caller: str | None = Field(None, description="Name of the key that started it.")
     order: DatasetOrder | None = Field(
-        None, description="The data set that it makes; `config` is then the recipe of the generator that draws."
+        None, description="The data set that it generates; `config` is then the configuration of the generator."
     )
-    retry_of: str | None = Field(None, description="The job whose recipe this one runs once more.")
+    retry_of: str | None = Field(None, description="Id of the job whose configuration this one repeats.")
     warnings: list[str] = Field(
         [],
-        description="Why the result may differ from that of an uninterrupted run: for example that a run started again "
-        "from its beginning, or was resumed with another version of torch.",
+        description="Why the result may differ from that of an uninterrupted run: for example, the run restarted from "
+        "the beginning, or was resumed with another version of torch.",
     )
     last_seen_at: datetime | None = Field(
-        None, description="When its worker was last seen, if it does not answer any more; else null."
+        None, description="When its worker was last seen, if the worker does not respond any more; else null."
     )
 
 

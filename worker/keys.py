@@ -19,9 +19,9 @@
     acgan:job:{id}           hash: status, config, priority, runs_on, caller, turn, order, retry_of, created_at,
                              started_at, ended_at, progress, device, worker, error, trouble, warnings, fence; claim,
                              parent, lease, seen_at (name, parent process and length of the lease of the claim, and when
-                             its worker was last seen); saved, lost, saved_when_lost count lost workers; of a data
-                             set also code, part_seconds, and helped:{device}; thinned:{epoch}, when its checkpoint
-                             was deleted to stay within the store's budget
+                             its worker was last seen); deleting (since when its files are being deleted);
+                             saved, lost, saved_when_lost count lost workers; of a data set also code, part_seconds, and
+                             helped:{device}; thinned:{epoch}, when its checkpoint was deleted to stay within the budget
     acgan:job:{id}:epochs    hash: epoch number -> its record, so that an epoch told twice is there once
     acgan:job:{id}:parts     sorted set: the parts of a data set that nobody has drawn, and until when somebody draws
                              each; as long as help is welcome (worker/sharing.py)

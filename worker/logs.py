@@ -14,6 +14,7 @@ from structlog.contextvars import merge_contextvars
 from structlog.processors import JSONRenderer, TimeStamper, format_exc_info
 from structlog.stdlib import ExtraAdder, ProcessorFormatter, add_log_level, add_logger_name
 
+from models.safe_reading import printable
 from worker.secrets import hide_password_of, mask, mask_fields
 from worker.settings import WorkerSettings
 
@@ -57,7 +58,9 @@ def make_formatter(json: bool) -> logging.Formatter:
 
 class Formatter(ProcessorFormatter):
     def format(self, record: logging.LogRecord) -> str:
-        return mask(super().format(record))
+        """Return the line: without secrets, and with control characters of foreign text escaped."""
+        line = mask(super().format(record)).replace("\x7f", "\\u007f")  # all that JSON leaves as it is
+        return "\n".join(map(printable, line.split("\n")))
 
 
 def as_sentence(_logger: Any, _name: str, fields: Fields) -> str:
@@ -66,8 +69,9 @@ def as_sentence(_logger: Any, _name: str, fields: Fields) -> str:
         fields.pop(name, "") for name in ("timestamp", "level", "logger", "event", "exception")
     )
     more = " ".join(f"{name}={value}" for name, value in sorted(fields.items()) if not mentions(event, value))
-    line = f"{time} {level.upper()} {logger}: {event}"
-    return "\n".join(part for part in (f"{line}  [{more}]" if more else line, trace) if part)
+    sentence = printable(str(event).rstrip())  # one line, so that no text can forge another
+    line = f"{time} {level.upper()} {logger}: {sentence}"
+    return "\n".join(part for part in (f"{line}  [{printable(more)}]" if more else line, trace) if part)
 
 
 def mentions(sentence: str, value: object) -> bool:

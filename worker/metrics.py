@@ -1,13 +1,12 @@
 """Every figure that a worker tells Prometheus, and the way each takes from the process that trains to its parent.
 
 The parent keeps the figures and the port: it outlives its training process, so that one that is killed costs no count
-and no port. The training process tells the parent each change by a datagram over loopback, which waits for nobody.
+and no port. The training process reports each change to the parent over a pair of sockets that it inherits, and
+does not wait.
 """
 
-import contextlib
 import json
-import os
-import socket
+import math
 from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
@@ -15,12 +14,12 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 import worker.prometheus  # noqa: F401  # before the first figure
 from models.history import Loss, Progress
 from worker.jobs import ENDED, EpochRecord, JobStatus
+from worker.metrics_line import Sender
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 Figure = Counter | Gauge | Histogram
 
-LOOPBACK = "127.0.0.1"
 REGISTRY = CollectorRegistry()
 
 JOBS_TAKEN = Counter("acgan_worker_jobs_taken", "Jobs claimed.", registry=REGISTRY)
@@ -68,35 +67,25 @@ _FIGURES: dict[str, Figure] = {
 }
 
 
-class Line:
-    """To the parent. Where nobody listens, nothing happens."""
-
-    def __init__(self, port: int) -> None:
-        self.parent = os.getppid()
-        self.address = (LOOPBACK, port)
-        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.socket.setblocking(False)
-
-    def send(self, name: str, value: float, labels: Sequence[str]) -> None:
-        with contextlib.suppress(OSError):
-            self.socket.sendto(json.dumps([self.parent, name, value, labels]).encode(), self.address)
+class InvalidFigure(ValueError):
+    """A datagram is no figure of this worker. The message says why."""
 
 
-_line: Line | None = None
+_sender: Sender | None = None
 
 
-def speak_to_parent(port: int) -> None:
+def speak_to_parent(sender: Sender) -> None:
     """In the training process: from here on, the parent counts."""
-    global _line
-    _line = Line(port)
+    global _sender
+    _sender = sender
 
 
 def tell(figure: Figure, value: float = 1, *labels: str) -> None:
     """Add to a counter, set a gauge, or let a histogram observe; here, or in the parent."""
-    if _line is None:
+    if _sender is None:
         apply(figure, value, labels)
     else:
-        _line.send(figure._name, value, labels)
+        _sender.send(json.dumps([figure._name, value, labels]).encode())
 
 
 def apply(figure: Figure, value: float, labels: Sequence[str]) -> None:
@@ -110,14 +99,19 @@ def apply(figure: Figure, value: float, labels: Sequence[str]) -> None:
             child.observe(value)
 
 
-def hear(datagram: bytes) -> None:
-    """In the parent: count what the training process told. Raises ValueError for anything else."""
+def count(datagram: bytes) -> None:
+    """In the parent: count what the training process reports. Raises InvalidFigure, and then changes nothing."""
     try:
-        for_whom, name, value, labels = json.loads(datagram)
-        if for_whom == os.getpid():  # another worker's process may believe that this port is its parent's
-            apply(_FIGURES[name], float(value), labels)
-    except (TypeError, KeyError, AttributeError) as error:
-        raise ValueError(f"not from a training process: {datagram[:80]!r}") from error
+        name, value, labels = json.loads(datagram)
+        figure = _FIGURES[name]
+        is_valid = isinstance(labels, list) and all(isinstance(label, str) for label in labels)
+        if not is_valid or len(labels) != len(figure._labelnames) or isinstance(value, bool | str):
+            raise InvalidFigure(f"other labels or another value than {name} has: {datagram[:200]!r}")
+        if not math.isfinite(value) and not isinstance(figure, Gauge):
+            raise InvalidFigure(f"{name} cannot count {value}")
+        apply(figure, float(value), labels)
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
+        raise InvalidFigure(f"{error!r}, of {datagram[:200]!r}") from error
 
 
 class Meter:

@@ -63,14 +63,16 @@ local function leave(id)
   redis.call('ZREM', queue(id), id)
   redis.call('ZREM', DELAYED, id)
 end
-local function go_first(id)
+local function go_before(id, low, high, first) -- what waits with scores from low to high; first if nothing does
   leave(id)
-  local first = 0
   for _, key in pairs(QUEUES) do
-    local head = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')
+    local head = redis.call('ZRANGE', key, low, high, 'BYSCORE', 'LIMIT', 0, 1, 'WITHSCORES')
     if head[2] then first = math.min(first, head[2] - 1) end
   end
   redis.call('ZADD', queue(id), string.format('%.0f', first), id)
+end
+local function go_first(id)
+  go_before(id, '-inf', '+inf', 0)
 end
 local function waiting_jobs()
   local ids = redis.call('ZRANGE', DELAYED, 0, -1)
@@ -80,15 +82,8 @@ local function waiting_jobs()
   return ids
 end
 local function go_to_front(id) -- of its priority
-  leave(id)
-  local base = -number(redis.call('HGET', record(id), 'priority')) * PRIORITY_WEIGHT
-  local low, high = string.format('%.0f', base - PRIORITY_WEIGHT / 2), string.format('%.0f', base + PRIORITY_WEIGHT / 2)
-  local first = base
-  for _, key in pairs(QUEUES) do
-    local head = redis.call('ZRANGE', key, low, high, 'BYSCORE', 'LIMIT', 0, 1, 'WITHSCORES')
-    if head[2] then first = math.min(first, head[2]) end
-  end
-  redis.call('ZADD', queue(id), string.format('%.0f', first - 1), id)
+  local base, half = -number(redis.call('HGET', record(id), 'priority')) * PRIORITY_WEIGHT, PRIORITY_WEIGHT / 2
+  go_before(id, string.format('%.0f', base - half), string.format('%.0f', base + half), base - 1)
 end
 local function give_back_turn(id)
   local job = redis.call('HMGET', record(id), 'priority', 'caller', 'turn')
@@ -186,13 +181,14 @@ return status
 )
 
 # ARGV: id, bound, 1 if shares count. Queue a job again that failed or was cancelled.
-# Returns 'full', 'share', the state it is in now, or nil where there is no such job.
+# Returns 'full', 'share', 'deleting', the state it is in now, or nil if there is no such job.
 RESUME = (
     COMMON
     + SHARE
     + """
 local id = ARGV[1]
 local status = redis.call('HGET', record(id), 'status')
+if redis.call('HEXISTS', record(id), 'deleting') == 1 then return 'deleting' end
 if status == 'failed' or status == 'cancelled' then
   if waiting() >= tonumber(ARGV[2]) then return 'full' end
   local caller = redis.call('HGET', record(id), 'caller')
@@ -206,21 +202,31 @@ return status
 """
 )
 
-# ARGV: id. Delete the record of a job that has ended.
-# Returns its state: it is deleted if that is succeeded, failed or cancelled; nil if there is no such job.
+# ARGV: id, 'begin', 'keep' or 'end'. Delete the record of a job that has ended, in two steps with the deletion of its
+# files between them. A record that is being deleted stays listed and is not resumed: a deletion that was interrupted
+# can be repeated. Returns the job's state, which is deleted only if that is succeeded, failed or cancelled, and the
+# token of its last claim; nil if there is no such job.
 DELETE = (
     NO_MEMORY_NEEDED
     + COMMON
     + """
-local id = ARGV[1]
-local status = redis.call('HGET', record(id), 'status')
+local id, step = ARGV[1], ARGV[2]
+local job = redis.call('HMGET', record(id), 'status', 'fence')
+local status = job[1]
+if not status then return false end
 if status == 'succeeded' or status == 'failed' or status == 'cancelled' then
-  redis.call('ZREM', list(id) .. ':' .. status, id)
-  redis.call('ZREM', list(id), id)
-  redis.call('ZREM', JOBS, id)
-  redis.call('DEL', record(id), record(id) .. ':epochs', record(id) .. ':parts')
+  if step == 'begin' then
+    redis.call('HSETNX', record(id), 'deleting', now)
+  elseif step == 'keep' then
+    redis.call('HDEL', record(id), 'deleting')
+  else
+    leave(id)
+    local lists = {LEASES, HELPING, list(id) .. ':' .. status, list(id), JOBS}
+    for _, key in ipairs(lists) do redis.call('ZREM', key, id) end
+    redis.call('DEL', record(id), record(id) .. ':epochs', record(id) .. ':parts')
+  end
 end
-return status
+return {status, job[2] or '0'}
 """
 )
 

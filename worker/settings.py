@@ -10,7 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from models.checkpoints import CheckpointStore
 from models.config import MIRRORS
-from models.files import make_private
+from models.files import make_private, remove_old_temporary
 from models.storage.folder import FolderShelf
 from worker.redis_address import normalize_address
 
@@ -98,11 +98,14 @@ class WorkerSettings(BaseSettings):
         """Create the home for its owner only, and close one that others can enter. A home that cannot be stays open."""
         with contextlib.suppress(OSError):
             make_private(self.home)
+            remove_old_temporary(self.home)
 
     def open_store(self) -> CheckpointStore:
         """Object storage is not asked yet. Raises ValueError where its address has no bucket, or the like."""
         self.protect_home()
         if not self.is_far:
+            with contextlib.suppress(OSError):
+                remove_old_temporary(self.store_dir)
             return CheckpointStore(FolderShelf(self.store_dir, self.store_seconds))
         from models.storage.cache import Cache
         from models.storage.objects import ObjectShelf  # obstore is an extra

@@ -14,7 +14,7 @@ from redis.backoff import NoBackoff
 from models.config import TrainingConfig
 from models.datasets import DatasetOrder
 from worker import scripts
-from worker.codec import AnyJob, UnreadableJob, decode, present, with_trouble
+from worker.codec import BEING_DELETED, AnyJob, UnreadableJob, decode, present, with_trouble
 from worker.connections import heedful
 from worker.jobs import ENDED, RUNS_ON, Job, JobStatus, RunsOn, accepted_at, job_id_of
 from worker.keys import (
@@ -43,7 +43,7 @@ class QueueFull(Exception):
     """No more jobs may wait."""
 
     def __init__(self, limit: int) -> None:
-        super().__init__(f"{limit} jobs wait already: try again when some have run")
+        super().__init__(f"{limit} jobs wait already: retry when some of them have run")
 
 
 class ShareTaken(QueueFull):
@@ -52,8 +52,8 @@ class ShareTaken(QueueFull):
     def __init__(self, limit: int) -> None:
         Exception.__init__(
             self,
-            f"too many of the {limit} places for waiting jobs are taken by your own jobs: a caller never has more "
-            "than are still free, so that others find room. Try again when some have run",
+            f"your jobs take too many of the {limit} places for waiting jobs: a caller never gets more places than "
+            "are still free, so that others can queue jobs. Retry when some of your jobs have run",
         )
 
 
@@ -182,7 +182,7 @@ class JobDesk:
             case "share":
                 raise ShareTaken(self.queue_limit)
             case "other":
-                raise KeyReused(f"this Idempotency-Key is that of another request, now job {about[0]}: use a new one")
+                raise KeyReused(f"this Idempotency-Key was used for another request, now job {about[0]}: use a new one")
             case "known":
                 return await self.get(about[0])
         job = decode(job_id, {"status": JobStatus.QUEUED, "created_at": about[1]} | order.fields, {})
@@ -246,26 +246,45 @@ class JobDesk:
         """Queue a failed or cancelled job again. Raises JobNotFound, QueueFull, NotNow, NotUnderstood."""
         await self.get(job_id)  # no worker of this version would run a record that it does not understand
         status = await self._resume(args=[job_id, self.queue_limit, int(self.has_shares)])
+        if status == "deleting":
+            raise NotNow(f"job {job_id} cannot be resumed: {BEING_DELETED}")
         if status in ("full", "share"):
             raise QueueFull(self.queue_limit) if status == "full" else ShareTaken(self.queue_limit)
         if status not in (None, JobStatus.QUEUED):
-            raise NotNow(f"job {job_id} {wording(status)}: only a failed or cancelled one can be resumed")
+            raise NotNow(f"job {job_id} {wording(status)}: only a failed or cancelled job can be resumed")
         return await self.get(job_id)
 
     async def move_to_front(self, job_id: str) -> AnyJob:
         """Let a waiting job be the next. Raises JobNotFound, NotNow."""
         status = await self._front(args=[job_id])
         if status not in (None, JobStatus.QUEUED):
-            raise NotNow(f"job {job_id} {wording(status)}: only one that waits can be moved to the front")
+            raise NotNow(f"job {job_id} {wording(status)}: only a waiting job can be moved to the front")
         return await self.read(job_id)
 
-    async def delete(self, job_id: str) -> None:
+    async def begin_deletion(self, job_id: str) -> int:
+        """Mark a job that has ended as being deleted: it cannot be resumed. Returns the token of its last claim.
+
+        The record stays until `end_deletion`, so that a deletion that was interrupted can be repeated. 0 if the job was
+        never claimed. Raises JobNotFound, NotNow.
+        """
+        return await self._delete_step(job_id, "begin")
+
+    async def keep_after_all(self, job_id: str) -> None:
+        """Take the mark away: the job turned out to be in use. Raises JobNotFound, NotNow."""
+        await self._delete_step(job_id, "keep")
+
+    async def end_deletion(self, job_id: str) -> None:
         """Delete the record of a job that has ended. Raises JobNotFound, NotNow."""
-        status = await self._delete(args=[job_id])
-        if status is None:
+        await self._delete_step(job_id, "end")
+
+    async def _delete_step(self, job_id: str, step: str) -> int:
+        answer = await self._delete(args=[job_id, step])
+        if answer is None:
             raise JobNotFound(f"there is no job {job_id}: see GET /jobs")
+        status, token = answer
         if status not in ENDED:
             raise NotNow(f"job {job_id} is {status}: only a job that has ended can be deleted, so cancel it first")
+        return int(token)
 
     async def standing(self) -> Standing:
         """Count what waits and runs, and who could run it. Costs the same however many jobs there ever were."""

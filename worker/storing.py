@@ -39,7 +39,7 @@ class Stubborn:
                 done = step()
                 break
             except OSError as error:
-                trouble = f"the disk is full: {what} before there is room" if error.errno in DISK_FULL else None
+                trouble = f"the disk is full: {what} until space is freed" if error.errno in DISK_FULL else None
                 if isinstance(error, TimeoutError):
                     trouble = f"{what}: {error}"
                 if trouble is None:

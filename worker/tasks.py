@@ -9,6 +9,7 @@ from typing import Any
 import billiard
 import redis
 from billiard.exceptions import WorkerLostError
+from celery import current_app
 from celery.signals import (
     celeryd_after_setup,
     celeryd_init,
@@ -25,6 +26,8 @@ from models.devices import DeviceUnavailable, settle_device
 from worker import exporter, interruption, logs, metrics
 from worker.bench import JobBench
 from worker.jobs import kind_of, taken_by
+from worker.metrics_line import NAME as LINE
+from worker.metrics_line import Sender
 from worker.pulses import is_alive, start_pulse
 from worker.queue import TRAIN, knock, listen_for, make_celery
 from worker.reconciler import Reconciler
@@ -92,7 +95,8 @@ def begin(**_: object) -> None:
     os.environ["_MP_FORK_LOGLEVEL_"] = ""  # else billiard lets the training process log in a format of its own at first
     metrics.BUSY.set_function(lambda: len(state.active_requests))
     if settings.metrics_port:
-        exporter.export(settings.metrics_host, settings.metrics_port)
+        line = exporter.export(settings.metrics_host, settings.metrics_port, reconciler.supervisor)
+        celery.conf[LINE] = line  # billiard pickles the configuration for each training process
 
 
 @task_failure.connect  # type: ignore[untyped-decorator]
@@ -123,8 +127,8 @@ def begin_to_reconcile(**_: object) -> None:
 def listen_for_the_end(**_: object) -> None:
     interruption.listen()
     start_pulse(JobBench.connect(settings.redis_url))
-    if settings.metrics_port:
-        metrics.speak_to_parent(settings.metrics_port)
+    if isinstance(sender := current_app.conf.get(LINE), Sender):
+        metrics.speak_to_parent(sender)
 
 
 @worker_shutting_down.connect  # type: ignore[untyped-decorator]

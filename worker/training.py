@@ -69,6 +69,7 @@ def run_next_job(settings: WorkerSettings, knock: Callable[[RunsOn], None] = lam
     device = find_device(settings.device)
     takes = taken_by(kind_of(str(device)))
     bench, store = JobBench.connect(settings.redis_url), settings.open_store()
+    claim: Claim | None = None
     try:
         while (claim := bench.claim(settings.lease_seconds, lowest_fence(store), takes)) is None:
             if not Helper(bench, store, settings, takes, knock).help():
@@ -92,6 +93,8 @@ def run_next_job(settings: WorkerSettings, knock: Callable[[RunsOn], None] = lam
     except (JobLost, Superseded) as lost:
         metrics.tell(metrics.LEASES_LOST)
         logger.warning("job %s belongs to somebody else now; leaving it", lost)
+        if claim is not None:
+            clear_leftovers(store, claim.job.id)
         return None
     finally:
         metrics.tell(metrics.IMAGES_PER_SECOND, 0)
@@ -179,7 +182,7 @@ def take_over(bench: JobBench, lease: Lease, store: CheckpointStore) -> None:
             raise JobLost(claim.job.id) from error
 
     persist(ask, lease.check_held)
-    Stubborn(bench, lease)("the job cannot begin", take)
+    Stubborn(bench, lease)("the job cannot start", take)
 
 
 def train(bench: JobBench, lease: Lease, store: CheckpointStore, settings: WorkerSettings) -> None:
@@ -202,7 +205,7 @@ def train(bench: JobBench, lease: Lease, store: CheckpointStore, settings: Worke
         assessor = find_assessor(dataset, trainer.config.latent_size, device, settings.judges_dir, digits)
     check()
     keeper = Keeper(bench, lease, trainer, store, settings.save_seconds, assessor)
-    for lost in stubborn("the run cannot go on", keeper.restore):
+    for lost in stubborn("the run cannot continue", keeper.restore):
         persist(partial(bench.add_epoch, claim, lost), check)
     for warning in trainer.warnings:
         persist(partial(bench.add_warning, claim, warning), check)
@@ -275,6 +278,14 @@ def checkpoints_among(deleted: list[str]) -> list[CheckpointId]:
         with suppress(CheckpointNotFound):
             found.append(CheckpointId.parse(text))
     return found
+
+
+def clear_leftovers(store: CheckpointStore, job: str) -> None:
+    """Delete what this worker wrote late for a job that was deleted meanwhile."""
+    try:
+        store.clear_unknown(job)
+    except OSError as error:
+        logger.warning("what was written late for job %s stays: %s", job, error)
 
 
 def keep_within_budget(bench: JobBench, store: CheckpointStore, limit: int) -> None:

@@ -12,7 +12,8 @@ from typing import Annotated
 import typer
 
 from app.cli import exchange, local, orders, remote, service
-from app.cli.common import console, read_settings
+from app.cli.common import complain, console, read_settings
+from app.cli.output import OUTPUT_FAILED, finish_streams, is_output_failure, protect_streams
 from models.version import code_version
 
 __all__ = ["cli", "main", "read_settings"]
@@ -50,4 +51,14 @@ for panel, commands in (
 
 
 def main() -> None:
-    cli(prog_name="acgan")
+    """Run a command, with output that no reader, encoding or full disk turns into a traceback."""
+    protect_streams()
+    try:
+        cli(prog_name="acgan")
+    except OSError as error:
+        if not is_output_failure(error):
+            raise
+        complain(f"the output cannot be written: {error.strerror}")
+        raise SystemExit(OUTPUT_FAILED) from None
+    finally:
+        finish_streams()

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 from pydantic import BaseModel, SecretStr, ValidationError
-from rich.console import Console
 from rich.table import Table
 
+from app.cli.output import SafeConsole, escape_json, write_line
 from app.wording import but_is, reason
+from models.safe_reading import printable
 
 if TYPE_CHECKING:  # takes a while to load
     from app.settings import AppSettings
@@ -21,8 +22,8 @@ WIDE = 1000  # columns: as wide as may be
 FAILED = 1  # the exit code if a run fails
 MISTAKE = 2  # the exit code of what a user can mend: docs/commands.md lists all
 
-console = Console()
-errors = Console(stderr=True)
+console = SafeConsole()
+errors = SafeConsole(stderr=True)
 
 Commands = dict[str, Callable[..., None]]
 Home = Annotated[Path | None, typer.Option(help="Folder for checkpoints, Redis and caches [ACGAN_HOME, or .acgan].")]
@@ -87,16 +88,16 @@ def writing(out: Path) -> Iterator[None]:
 
 
 def complain(sentence: str) -> None:
-    errors.print(f"acgan: {sentence}", style="red", highlight=False, soft_wrap=True, markup=False)
+    errors.print(f"acgan: {printable(sentence)}", style="red", highlight=False, soft_wrap=True)
 
 
 def tell(sentence: str) -> None:
-    console.print(sentence, highlight=False, soft_wrap=True, markup=False)
+    console.print(printable(sentence), highlight=False, soft_wrap=True)
 
 
 def tell_table(table: Table) -> None:
     """In pipes as wide as its lines are long, for grep and its like."""
-    (console if console.is_terminal else Console(width=WIDE)).print(table)
+    (console if console.is_terminal else SafeConsole(width=WIDE)).print(table)
 
 
 def tell_record(record: BaseModel, as_json: bool, sentence: str) -> None:
@@ -108,7 +109,7 @@ def tell_record(record: BaseModel, as_json: bool, sentence: str) -> None:
 
 def tell_json(value: Any) -> None:
     """One line, so that `jq` and `while read` may take them as they come."""
-    typer.echo(json.dumps(value, ensure_ascii=False))
+    write_line(escape_json(json.dumps(value, ensure_ascii=False)))
 
 
 def describe_mistake(error: Exception) -> str:

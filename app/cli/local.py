@@ -20,6 +20,7 @@ from app.cli.common import (
     tell,
     tell_json,
 )
+from app.cli.output import escape_json, write_line
 from app.cli.recipe import (
     AdamBeta1,
     AdamLr,
@@ -81,9 +82,7 @@ def train(
             tell_epoch = tell_json_of if as_json else None
             train_here(config, settings, out, errors if as_json else console, going_on, tell_epoch)
         except Stopped:
-            errors.print(
-                f"acgan: stopped; the same command with --resume goes on in {out}/", style="red", highlight=False
-            )
+            complain(f"stopped; the same command with --resume continues in {out}/")
             raise typer.Exit(130) from None
         except DeviceOutOfMemory as error:
             complain(str(error))
@@ -110,7 +109,7 @@ def digits(
     settings = read_settings(home=home)
     check_place(out)
 
-    from app.cli.terminal import columns_that_fit, has_greys, in_characters
+    from app.cli.terminal import columns_that_fit, has_greys, in_characters, ink_for
     from app.local.drawing import NoGenerator, draw_here
     from models.checkpoints import CheckpointDamaged, CheckpointNotFound
     from models.devices import DeviceUnavailable
@@ -128,7 +127,8 @@ def digits(
         return
     if out is None:
         picture = sheet(drawn.digits, columns or columns_that_fit(console), scale)
-        console.print(in_characters(picture, has_greys(console)), crop=False, soft_wrap=True)
+        drawing = in_characters(picture, has_greys(console), ink_for(console.encoding))
+        console.print(drawing, crop=False, soft_wrap=True)
     digit = "digit" if n == 1 else "digits"
     where = f", in {out}" if out else ""
     tell(f"{n} {digit} of {label} by {drawn.checkpoint}, seed {drawn.seed}{where}")
@@ -160,7 +160,7 @@ def evaluate(
     with mistakes_in_a_sentence(*kinds, OSError, ValidationError):
         found = evaluate_here(settings, checkpoint, dataset, quick, picture, errors)
     if as_json:
-        typer.echo(found.model_dump_json(indent=2))
+        write_line(escape_json(found.model_dump_json(indent=2)))
     else:
         console.print(tabulate(found))
 

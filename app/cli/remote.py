@@ -23,6 +23,7 @@ from app.cli.common import (
     tell_table,
     writing,
 )
+from app.cli.output import escape_json, in_lines, write_line
 
 if TYPE_CHECKING:  # takes a while to load
     from app.client import Change, Client, Refused
@@ -188,10 +189,11 @@ def history(
     with service(url, key) as client:
         text = client.history_csv(job_id) if csv else client.history(job_id).model_dump_json(indent=2)
     if out is None:
-        typer.echo(text.rstrip("\r\n"))
+        lines = text.replace("\r\n", "\n").rstrip("\n")
+        write_line(in_lines(lines) if csv else escape_json(lines))
         return
     with writing(out):
-        out.write_text(text, newline="")
+        out.write_text(text, encoding="utf-8", newline="")
     if not as_json:
         tell(f"the history of {job_id} as {'CSV' if csv else 'JSON'} in {out}")
 

@@ -8,7 +8,19 @@ from typing import Annotated, Literal
 
 import typer
 
-from app.cli.common import AsJson, Commands, Home, console, errors, mistakes_in_a_sentence, read_settings, tell_json
+from app.cli.common import (
+    MISTAKE,
+    AsJson,
+    Commands,
+    Home,
+    complain,
+    console,
+    errors,
+    mistakes_in_a_sentence,
+    read_settings,
+    tell_json,
+)
+from app.cli.output import write_line
 
 logger = logging.getLogger(__name__)
 
@@ -23,8 +35,7 @@ Device = Annotated[
 
 
 OTHER_SYSTEM = (
-    "acgan: the service runs on Linux and macOS (on Windows, in WSL): this system has no {name}. Commands that ask a "
-    "running service work here too."
+    "the service runs on Linux and macOS (on Windows, in WSL): this system has no {name}. All other commands work here."
 )
 
 
@@ -34,8 +45,8 @@ def require_posix() -> None:
         try:
             import_module(name)
         except ImportError:
-            errors.print(OTHER_SYSTEM.format(name=name), style="red", highlight=False)
-            raise typer.Exit(2) from None
+            complain(OTHER_SYSTEM.format(name=name))
+            raise typer.Exit(MISTAKE) from None
 
 
 def up(host: Host = None, port: Port = None, home: Home = None, workers: Workers = None) -> None:
@@ -48,7 +59,9 @@ def up(host: Host = None, port: Port = None, home: Home = None, workers: Workers
     from worker import logs
 
     def announce(address: str) -> None:
-        console.print(f"\n[bold green]acgan is up[/] at [link]{address}[/link]   (Ctrl-C ends everything)\n")
+        console.print(
+            f"\n[bold green]acgan is up[/] at [link]{address}[/link]   (Ctrl-C ends everything)\n", markup=True
+        )
         console.print(f"  in a browser    {address}/", highlight=False)
         body = """-H 'Content-Type: application/json' -d '{"epochs": 2}'"""
         console.print(f"  start a run     curl {address}/train {body}", highlight=False, markup=False, soft_wrap=True)
@@ -110,9 +123,7 @@ def worker(home: Home = None, device: Device = None) -> None:
     from worker.tasks import celery
 
     if not answers(settings.redis_url):
-        errors.print(
-            "acgan: no Redis answers yet: start one, or name it in ACGAN_REDIS_URL; waiting for it", style="red"
-        )
+        complain("no Redis answers yet: start one, or name it in ACGAN_REDIS_URL; waiting for it")
     else:
         with mistakes_in_a_sentence(Unsuitable):
             JobBench.connect(settings.redis_url).check_eviction()
@@ -137,8 +148,8 @@ def key(
     if as_json:
         tell_json({"name": name, "role": role, "key": made, "entry": str(entry)})
         return
-    typer.echo(f"The key, for whoever is to have it. It is not shown again:\n\n    {made}\n")
-    typer.echo(f"Its entry, for the service's ACGAN_API_KEYS, beside those that are there:\n\n    {entry}")
+    write_line(f"The key. It is not shown again:\n\n    {made}\n")
+    write_line(f"Its entry, to be added to the ACGAN_API_KEYS of the service:\n\n    {entry}")
 
 
 COMMANDS: Commands = {"up": up, "serve": serve, "worker": worker, "key": key}

@@ -1,8 +1,8 @@
 """Jobs and checkpoints as tables."""
 
-from rich.markup import escape
 from rich.table import Table
 
+from app.cli.output import cell
 from app.schemas import AnyJobView, CheckpointList, CheckpointView, UnreadableJobView
 from app.wire.ordering import DatasetView
 from worker.jobs import JobStatus
@@ -16,16 +16,15 @@ def jobs_table(jobs: list[AnyJobView]) -> Table:
         table.add_column(heading, no_wrap=heading != "name", overflow="fold")
     for job in jobs:
         if isinstance(job, UnreadableJobView):
-            table.add_row(job.id, escape(job.status), str(len(job.epochs)), "-", "-", escape(job.trouble))
+            table.add_row(cell(job.id), cell(job.status), str(len(job.epochs)), "-", "-", cell(job.trouble))
             continue
-        colour = COLOURS.get(job.status, "default")
         table.add_row(
-            job.id,
-            f"[{colour}]{job.status.value}[/]",
+            cell(job.id),
+            cell(job.status.value, COLOURS.get(job.status, "default")),
             f"{len(job.epochs)}/{job.config.epochs}",
             accuracy(job.epochs[-1].metrics) if job.epochs else "-",
-            f"{job.config.dataset}, {job.config.recipe}",
-            (job.config.name or "").replace("[", r"\["),
+            cell(f"{job.config.dataset}, {job.config.recipe}"),
+            cell(job.config.name or ""),
         )
     return table
 
@@ -36,17 +35,17 @@ def datasets_table(found: list[DatasetView | UnreadableJobView]) -> Table:
         table.add_column(heading, no_wrap=True, justify="right" if heading in ("drawn", "of each class") else "left")
     for each in found:
         if isinstance(each, UnreadableJobView):
-            table.add_row(each.id, escape(each.status), "-", "-", "-", escape(each.trouble))
+            table.add_row(cell(each.id), cell(each.status), "-", "-", "-", cell(each.trouble))
             continue
         of = 10 * (each.order.per_class + each.order.test_per_class)
         drawn = of if each.status is JobStatus.SUCCEEDED else each.progress.drawn if each.progress else 0
         table.add_row(
-            each.id,
-            f"[{COLOURS.get(each.status, 'default')}]{each.status.value}[/]",
+            cell(each.id),
+            cell(each.status.value, COLOURS.get(each.status, "default")),
             f"{drawn:,}/{of:,}",
             f"{each.order.per_class:,} + {each.order.test_per_class:,}",
             str(each.order.seed),
-            each.order.checkpoint,
+            cell(each.order.checkpoint),
         )
     return table
 
@@ -58,7 +57,7 @@ def checkpoints_table(found: CheckpointList) -> Table:
         table.add_column(heading, no_wrap=bool(heading), justify=justify)  # type: ignore[arg-type]
     for each in found.checkpoints:
         table.add_row(
-            each.id,
+            cell(each.id),
             accuracy(each.metrics),
             figure(each, "variety"),
             figure(each, "frechet_distance"),
@@ -67,9 +66,9 @@ def checkpoints_table(found: CheckpointList) -> Table:
         )
     for other in found.unusable:
         what = "of another version" if other.written_by_another_version else "damaged"
-        table.add_row(other.id, "-", "-", "-", "-", what)
+        table.add_row(cell(other.id), "-", "-", "-", "-", what)
     if found.serving not in {each.id for each in found.checkpoints}:
-        table.caption = f"{found.serving or 'nothing'} is served"
+        table.caption = cell(f"{found.serving or 'nothing'} is served")
         table.caption_justify = "left"
     return table
 

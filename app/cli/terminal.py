@@ -6,11 +6,20 @@ from rich.console import Console
 from rich.style import Style
 from rich.text import Text
 
+from app.cli.output import can_encode
+
 UPPER, LOWER, BOTH, NEITHER = "▀", "▄", "█", " "
+BLOCKS = NEITHER + LOWER + UPPER + BOTH
+ASCII = " .'#"  # the same for encodings without blocks
 INK = 96  # from where on a pixel counts as ink where there are no greys
 
 
-def in_characters(picture: np.ndarray, greys: bool) -> Text:
+def ink_for(encoding: str) -> str:
+    """Choose the four characters of ink that an encoding has: neither pixel, the lower, the upper, both."""
+    return BLOCKS if can_encode(BLOCKS, encoding) else ASCII
+
+
+def in_characters(picture: np.ndarray, greys: bool, ink: str = BLOCKS) -> Text:
     """Draw a uint8 picture (height, width) with `width` columns and half as many lines as it is high.
 
     With greys each character is a half block in the colours of its two pixels; without, ink or none.
@@ -18,11 +27,13 @@ def in_characters(picture: np.ndarray, greys: bool) -> Text:
     if len(picture) % 2:
         picture = np.pad(picture, ((0, 1), (0, 0)))
     text = Text(no_wrap=True, overflow="ignore")
-    append = append_greys if greys else append_ink
     for line, (upper, lower) in enumerate(zip(picture[::2], picture[1::2], strict=True)):
         if line:
             text.append("\n")
-        append(text, upper, lower)
+        if greys:
+            append_greys(text, upper, lower)
+        else:
+            append_ink(text, upper, lower, ink)
     return text
 
 
@@ -36,9 +47,8 @@ def append_greys(text: Text, upper: np.ndarray, lower: np.ndarray) -> None:
         text.append(UPPER * len(run), style)
 
 
-def append_ink(text: Text, upper: np.ndarray, lower: np.ndarray) -> None:
-    characters = np.array([NEITHER, LOWER, UPPER, BOTH])
-    text.append("".join(characters[2 * (upper >= INK) + (lower >= INK)]))
+def append_ink(text: Text, upper: np.ndarray, lower: np.ndarray, ink: str) -> None:
+    text.append("".join(np.array(list(ink))[2 * (upper >= INK) + (lower >= INK)]))
 
 
 def columns_that_fit(console: Console, size: int = 28) -> int:
@@ -46,5 +56,5 @@ def columns_that_fit(console: Console, size: int = 28) -> int:
 
 
 def has_greys(console: Console) -> bool:
-    """A pipe has none, nor has a terminal that was told to do without (NO_COLOR), or that knows but eight colours."""
-    return console.color_system in ("256", "truecolor") and not console.no_color
+    """Whether a console shows greys: pipes, NO_COLOR, eight colours and encodings without blocks have none."""
+    return ink_for(console.encoding) == BLOCKS and console.color_system in ("256", "truecolor") and not console.no_color

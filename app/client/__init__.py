@@ -9,12 +9,14 @@
         sevens = client.pixels(7, n=40)                     # numpy, uint8 (40, 28, 28)
 
 Every call raises a ClientError that says in a sentence what went wrong: Refused for what the service does not do,
-Unavailable where it says when to come again, Unreachable where no answer comes.
+Unavailable where it says when to come again, Unreachable where no answer comes, NotUnderstood if an answer is not one
+that a service of ours gives, Misconfigured if a proxy or certificates that the environment names cannot be used.
 """
 
+from app.client.answers import Drawn
 from app.client.awaited import AsyncClient
 from app.client.blocking import Client
-from app.client.calls import ClientError, Drawn, NotUnderstood, Refused, Unavailable, Unreachable
+from app.client.errors import ClientError, Misconfigured, NotUnderstood, Refused, Unavailable, Unreachable
 from app.client.following import Change
 from worker.jobs import JobStatus
 
@@ -25,6 +27,7 @@ __all__ = [
     "ClientError",
     "Drawn",
     "JobStatus",
+    "Misconfigured",
     "NotUnderstood",
     "Refused",
     "Unavailable",

@@ -8,21 +8,11 @@ import anyio
 import httpx2
 
 from app.client import calls
-from app.client.calls import (
-    DEFAULT_URL,
-    LONGEST_EVENT,
-    STREAM_SECONDS,
-    Answer,
-    Call,
-    Drawn,
-    Policy,
-    Unavailable,
-    Unreachable,
-    check,
-    headers,
-    in_a_sentence,
-)
-from app.client.downloading import arriving, is_whole
+from app.client.answers import PAUSE_SECONDS, RECORD_LIMIT, Body, Drawn, check, in_a_sentence
+from app.client.calls import DEFAULT_URL, STREAM_SECONDS, Answer, Call, Policy, headers
+from app.client.connecting import Route
+from app.client.downloading import arriving, files_of, is_whole
+from app.client.errors import Unavailable, Unreachable
 from app.client.following import Change, Follower
 from app.schemas import CheckpointList, CheckpointView, JobHistory, JobList, JobView, Readiness, Serving
 from app.wire.ordering import DatasetList, DatasetView
@@ -46,9 +36,14 @@ class AsyncClient:
     ) -> None:
         self.url = url.rstrip("/")
         self.patience_seconds = patience_seconds
-        with in_a_sentence(url):
+        self.route = Route(self.url)
+        with in_a_sentence(self.route):
             self.http = httpx2.AsyncClient(
-                base_url=self.url, headers=headers(key), timeout=timeout_seconds, transport=transport
+                base_url=self.url,
+                headers=headers(key),
+                timeout=timeout_seconds,
+                transport=transport,
+                **self.route.options(),
             )
 
     async def __aenter__(self) -> Self:
@@ -103,16 +98,15 @@ class AsyncClient:
                     yield Change("job", await self.job(job_id))
                     return
                 call = follower.call()
-                with in_a_sentence(self.url):
+                with in_a_sentence(self.route):
                     async with self.http.stream(
                         "GET", call.path, headers=call.headers, timeout=STREAM_SECONDS
                     ) as response:
                         if response.status_code != 200:
-                            await response.aread()
-                            check(response)
+                            check(await self._read(response), self.route.by)
                             follower.ended = True
                             continue
-                        async for event in httpx2.EventSource(response, LONGEST_EVENT):
+                        async for event in follower.events(response):
                             for change in follower.take(event):
                                 yield change
                 pause = 0.0 if follower.ended else follower.wait()
@@ -166,14 +160,13 @@ class AsyncClient:
         return await self._ask(calls.datasets(limit, before))
 
     async def download(self, name: str, folder: Path) -> AsyncIterator[Path]:
-        manifest = await self._ask(calls.manifest(name))
-        for file, record in manifest.files.items():
+        for file, record in files_of(await self._ask(calls.manifest(name))).items():
             if not is_whole(folder / file, record):
-                with in_a_sentence(self.url), arriving(folder / file, record) as arrival:
+                with in_a_sentence(self.route), arriving(folder / file, record) as arrival:
                     async with self.http.stream("GET", calls.at("datasets", name, file)) as response:
+                        arrival.expect(response)
                         if response.status_code != 200:
-                            await response.aread()
-                            check(response)
+                            check(await self._read(response), self.route.by)
                         async for data in response.aiter_raw():
                             arrival.take(data)
             yield folder / file
@@ -181,12 +174,19 @@ class AsyncClient:
     async def _ask(self, call: Call[Answer]) -> Answer:
         for left in reversed(range(calls.TRIES if call.repeatable else 1)):
             try:
-                with in_a_sentence(self.url):
-                    response = await self.http.request(call.method, call.path, **call.options())
-                    check(response)
-                    return call.read(response)
+                with in_a_sentence(self.route):
+                    async with self.http.stream(call.method, call.path, **call.options()) as response:
+                        whole = await self._read(response, call.limit)
+                    check(whole, self.route.by)
+                    return call.read(whole)
             except Unreachable as error:
-                if not left or isinstance(error.__cause__, httpx2.ConnectError):
+                if not left or calls.is_hopeless(error):
                     raise
-            await anyio.sleep(calls.PAUSE_SECONDS)
+            await anyio.sleep(PAUSE_SECONDS)
         raise AssertionError("the last try returns or raises")
+
+    async def _read(self, response: httpx2.Response, limit: int = RECORD_LIMIT) -> httpx2.Response:
+        body = Body(response, limit)
+        async for data in response.aiter_raw():
+            body.take(data)
+        return body.whole()

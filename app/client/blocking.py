@@ -8,21 +8,11 @@ from typing import TYPE_CHECKING, Any, Self
 import httpx2
 
 from app.client import calls
-from app.client.calls import (
-    DEFAULT_URL,
-    LONGEST_EVENT,
-    STREAM_SECONDS,
-    Answer,
-    Call,
-    Drawn,
-    Policy,
-    Unavailable,
-    Unreachable,
-    check,
-    headers,
-    in_a_sentence,
-)
-from app.client.downloading import arriving, is_whole
+from app.client.answers import PAUSE_SECONDS, RECORD_LIMIT, Body, Drawn, check, in_a_sentence
+from app.client.calls import DEFAULT_URL, STREAM_SECONDS, Answer, Call, Policy, headers
+from app.client.connecting import Route
+from app.client.downloading import arriving, files_of, is_whole
+from app.client.errors import Unavailable, Unreachable
 from app.client.following import Change, Follower
 from app.schemas import CheckpointList, CheckpointView, JobHistory, JobList, JobView, Readiness, Serving
 from app.wire.ordering import DatasetList, DatasetView
@@ -50,9 +40,14 @@ class Client:
     ) -> None:
         self.url = url.rstrip("/")
         self.patience_seconds = patience_seconds
-        with in_a_sentence(url):
+        self.route = Route(self.url)
+        with in_a_sentence(self.route):
             self.http = httpx2.Client(
-                base_url=self.url, headers=headers(key), timeout=timeout_seconds, transport=transport
+                base_url=self.url,
+                headers=headers(key),
+                timeout=timeout_seconds,
+                transport=transport,
+                **self.route.options(),
             )
 
     def __enter__(self) -> Self:
@@ -116,15 +111,14 @@ class Client:
                     return
                 call = follower.call()
                 with (
-                    in_a_sentence(self.url),
+                    in_a_sentence(self.route),
                     self.http.stream("GET", call.path, headers=call.headers, timeout=STREAM_SECONDS) as response,
                 ):
                     if response.status_code != 200:
-                        response.read()
-                        check(response)
+                        check(self._read(response), self.route.by)
                         follower.ended = True  # 204: there is no more to come
                         continue
-                    for event in httpx2.EventSource(response, LONGEST_EVENT):
+                    for event in follower.events(response):
                         yield from follower.take(event)
                 pause = 0.0 if follower.ended else follower.wait()
             except (Unavailable, Unreachable) as error:
@@ -186,19 +180,19 @@ class Client:
     def download(self, name: str, folder: Path) -> Iterator[Path]:
         """Fetch the files of a data set into a folder, each checked against its SHA-256, and tell of each.
 
-        What lies there already is kept. Raises Refused before all are made, NotUnderstood where a file came damaged.
+        Whole files that exist there already are kept. Raises Refused before all are made, and NotUnderstood, without
+        leaving a part of a file, if a file came damaged or the service names other files than a data set has.
         """
-        manifest = self._ask(calls.manifest(name))
-        for file, record in manifest.files.items():
+        for file, record in files_of(self._ask(calls.manifest(name))).items():
             if not is_whole(folder / file, record):
                 with (
-                    in_a_sentence(self.url),
+                    in_a_sentence(self.route),
                     arriving(folder / file, record) as arrival,
                     self.http.stream("GET", calls.at("datasets", name, file)) as response,
                 ):
+                    arrival.expect(response)
                     if response.status_code != 200:
-                        response.read()
-                        check(response)
+                        check(self._read(response), self.route.by)
                     for data in response.iter_raw():
                         arrival.take(data)
             yield folder / file
@@ -206,12 +200,21 @@ class Client:
     def _ask(self, call: Call[Answer]) -> Answer:
         for left in reversed(range(calls.TRIES if call.repeatable else 1)):
             try:
-                with in_a_sentence(self.url):
-                    response = self.http.request(call.method, call.path, **call.options())
-                    check(response)
-                    return call.read(response)
+                with (
+                    in_a_sentence(self.route),
+                    self.http.stream(call.method, call.path, **call.options()) as response,
+                ):
+                    whole = self._read(response, call.limit)
+                    check(whole, self.route.by)
+                    return call.read(whole)
             except Unreachable as error:
-                if not left or isinstance(error.__cause__, httpx2.ConnectError):
+                if not left or calls.is_hopeless(error):
                     raise
-            time.sleep(calls.PAUSE_SECONDS)
+            time.sleep(PAUSE_SECONDS)
         raise AssertionError("the last try returns or raises")
+
+    def _read(self, response: httpx2.Response, limit: int = RECORD_LIMIT) -> httpx2.Response:
+        body = Body(response, limit)
+        for data in response.iter_raw():
+            body.take(data)
+        return body.whole()

@@ -1,8 +1,6 @@
 """What the service can be asked, whoever asks and however: each request, how to read its answer, what may go wrong."""
 
-import io
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
@@ -10,54 +8,23 @@ from urllib.parse import quote
 from uuid import uuid4
 
 import httpx2
-from pydantic import BaseModel, ValidationError
 
+from app.client.answers import LIST_LIMIT, RECORD_LIMIT, Drawn, content, pixels, text, view
+from app.client.errors import Misconfigured
 from app.schemas import CheckpointList, CheckpointView, JobHistory, JobList, JobView, Readiness, Serving
 from app.wire.ordering import DatasetList, DatasetView
 from models.config import TrainingConfig
-from models.datasets import MANIFEST, DatasetManifest
+from models.datasets import MANIFEST, MANIFEST_LIMIT, DatasetManifest
 from models.version import code_version
 
 if TYPE_CHECKING:  # takes a while to load, and only `pixels` needs it
     import numpy as np
 
 Answer = TypeVar("Answer")
-View = TypeVar("View", bound=BaseModel)
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 STREAM_SECONDS = 45.0  # the service says something every 15, so that after these a connection is dead
-LONGEST_EVENT = 64_000_000  # bytes: the record of a thousand epochs is some millions
-TRIES, PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 3, 0.5, 10.0
-LATER = (429, 503)  # the statuses that say when to come again
-
-
-class ClientError(Exception):
-    """What is said in a sentence of anything that went wrong between here and the service."""
-
-
-class Unreachable(ClientError):
-    """No answer came."""
-
-
-class NotUnderstood(ClientError):
-    """What answered is no service of ours, or one that is newer than this client."""
-
-
-class Refused(ClientError):
-    """The service refuses: the message is its own sentence, `status` its code, `mistakes` says each by itself."""
-
-    def __init__(self, status: int, detail: str, mistakes: list[dict[str, Any]]) -> None:
-        super().__init__(detail)
-        self.status = status
-        self.mistakes = mistakes
-
-
-class Unavailable(Refused):
-    """The service cannot just now, or not so often: come again after `retry_after` seconds."""
-
-    def __init__(self, status: int, detail: str, mistakes: list[dict[str, Any]], retry_after: float) -> None:
-        super().__init__(status, detail, mistakes)
-        self.retry_after = retry_after
+TRIES, LONGEST_PAUSE_SECONDS = 3, 10.0
 
 
 @dataclass(frozen=True)
@@ -71,89 +38,16 @@ class Call(Generic[Answer]):
     body: Any = None
     headers: Mapping[str, str] = field(default_factory=dict)
     repeatable: bool = True  # whether asking twice is asking once
+    limit: int = RECORD_LIMIT  # bytes of the answer
 
     def options(self) -> dict[str, Any]:
         query = {name: value for name, value in self.query.items() if value is not None}
         return {"params": query, "json": self.body, "headers": dict(self.headers)}
 
 
-# ----------------------------------------------------------------------------
-# Reading answers.
-
-
-@contextmanager
-def in_a_sentence(url: str) -> Iterator[None]:
-    """Raises Unreachable and NotUnderstood instead of what httpx2 and pydantic raise."""
-    try:
-        yield
-    except httpx2.ConnectError as error:
-        raise Unreachable(f"nothing answers at {url}: start a service with `acgan up`, or name yours") from error
-    except (httpx2.InvalidURL, httpx2.UnsupportedProtocol) as error:
-        raise NotUnderstood(f"{url} is no address of a service: it should look like http://127.0.0.1:8000") from error
-    except httpx2.TimeoutException as error:
-        raise Unreachable(f"{url} did not answer in time") from error
-    except httpx2.HTTPError as error:
-        raise Unreachable(f"the connection to {url} was lost: {error or type(error).__name__}") from error
-    except ValidationError as error:
-        found = error.errors()[0]
-        where = ".".join(map(str, found["loc"])) or "the answer"
-        raise NotUnderstood(f"{url} answers what this client does not understand: {where}: {found['msg']}") from error
-    except ValueError as error:
-        raise NotUnderstood(f"{url} answers what this client does not understand: {error}") from error
-
-
-def check(response: httpx2.Response) -> None:
-    """Raises Refused, Unavailable, NotUnderstood. The response must have been read."""
-    if response.status_code < 300:
-        return
-    try:
-        problem = response.json()
-        detail, mistakes = str(problem["detail"]), list(problem.get("errors") or [])
-    except (ValueError, KeyError, TypeError, AttributeError):
-        where = f"{response.url.scheme}://{response.url.netloc.decode()}"
-        raise NotUnderstood(f"{where} answers {response.status_code}, and not as an acgan service does") from None
-    if response.status_code in LATER:
-        after = response.headers.get("Retry-After", "")
-        seconds = float(after) if after.isdigit() else PAUSE_SECONDS
-        raise Unavailable(response.status_code, detail, mistakes, seconds)
-    raise Refused(response.status_code, detail, mistakes)
-
-
-def view(model: type[View], response: httpx2.Response) -> View:
-    """A service that is newer may tell more than this client knows."""
-    return model.model_validate_json(response.content, extra="ignore")
-
-
-def content(response: httpx2.Response) -> bytes:
-    return response.content
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """A file of digits, and the address of the first: asking for it again gives the same pixels."""
-
-    file: bytes
-    media_type: str
-    checkpoint: str
-    seed: int
-    index: int
-
-    @classmethod
-    def of(cls, response: httpx2.Response) -> "Drawn":
-        told = response.headers
-        try:
-            checkpoint, seed, index = told["X-Checkpoint"], int(told["X-Seed"]), int(told["X-Index"])
-        except (KeyError, ValueError):
-            raise NotUnderstood(f"{response.url} answers, but not with digits") from None
-        return cls(response.content, told.get("Content-Type", ""), checkpoint, seed, index)
-
-
-def pixels(response: httpx2.Response) -> "np.ndarray":
-    """Read digits as uint8 (n, 28, 28)."""
-    import numpy as np
-
-    digits: np.ndarray = np.load(io.BytesIO(response.content), allow_pickle=False)
-    return digits
+def is_hopeless(error: Exception) -> bool:
+    """Whether a second try cannot help: there is no connection to the service, or to its proxy."""
+    return isinstance(error.__cause__, httpx2.ConnectError | httpx2.ProxyError)
 
 
 # ----------------------------------------------------------------------------
@@ -163,7 +57,10 @@ Policy = Literal["newest", "best", "pinned"]
 
 
 def headers(key: str | None) -> dict[str, str]:
-    named = {"User-Agent": f"acgan/{code_version()}", "Accept": "*/*"}
+    """Return what every request has. Raises Misconfigured, without showing the key, if it is none that can be sent."""
+    if key and not (key.isascii() and key.isprintable()):
+        raise Misconfigured("the key has line breaks or other characters that no key has: see --key and ACGAN_KEY")
+    named = {"User-Agent": f"acgan/{code_version()}", "Accept": "*/*", "Accept-Encoding": "identity"}
     return {**named, "Authorization": f"Bearer {key}"} if key else named
 
 
@@ -178,7 +75,8 @@ def start(order: TrainingConfig | None, key: str | None, fields: Mapping[str, An
 
 
 def jobs(limit: int, status: str | None, before: str | None) -> Call[JobList]:
-    return Call("GET", "/jobs", partial(view, JobList), {"limit": limit, "status": status, "before": before})
+    query = {"limit": limit, "status": status, "before": before}
+    return Call("GET", "/jobs", partial(view, JobList), query, limit=LIST_LIMIT)
 
 
 def job(job_id: str) -> Call[JobView]:
@@ -194,7 +92,7 @@ def history(job_id: str) -> Call[JobHistory]:
 
 
 def history_csv(job_id: str) -> Call[str]:
-    return Call("GET", at("jobs", job_id, "history.csv"), lambda response: response.text)
+    return Call("GET", at("jobs", job_id, "history.csv"), text)
 
 
 def samples(job_id: str, epoch: int) -> Call[bytes]:
@@ -210,7 +108,7 @@ def digit_pixels(label: int | None, query: Mapping[str, Any]) -> "Call[np.ndarra
 
 
 def checkpoints() -> Call[CheckpointList]:
-    return Call("GET", "/checkpoints", partial(view, CheckpointList))
+    return Call("GET", "/checkpoints", partial(view, CheckpointList), limit=LIST_LIMIT)
 
 
 def checkpoint(name: str) -> Call[CheckpointView]:
@@ -241,7 +139,7 @@ def dataset(name: str) -> Call[DatasetView]:
 
 
 def manifest(name: str) -> Call[DatasetManifest]:
-    return Call("GET", at("datasets", name, MANIFEST), partial(view, DatasetManifest))
+    return Call("GET", at("datasets", name, MANIFEST), partial(view, DatasetManifest), limit=MANIFEST_LIMIT)
 
 
 def numbers(number: str, query: Mapping[str, Any]) -> Call[Drawn]:

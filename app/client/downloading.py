@@ -1,12 +1,29 @@
 """Files on their way into a folder: each is checked as it comes, and there once it is whole."""
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from app.client.calls import NotUnderstood
-from models.datasets import DatasetFile
+import httpx2
+
+from app.client.answers import Body
+from app.client.errors import NotUnderstood
+from models.datasets import DatasetFile, DatasetManifest, InvalidFiles, check_files
+
+SLOWEST = 10_000  # bytes a second
+PATIENCE_SECONDS = 300.0
+NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+
+
+def files_of(manifest: DatasetManifest) -> Mapping[str, DatasetFile]:
+    """Return the files that a server names, if a data set of ours can have them. Raises NotUnderstood."""
+    try:
+        return check_files(manifest)
+    except InvalidFiles as error:
+        raise NotUnderstood(f"the manifest of the data set names what no data set has: {error}") from None
 
 
 def is_whole(path: Path, record: DatasetFile) -> bool:
@@ -18,24 +35,36 @@ def is_whole(path: Path, record: DatasetFile) -> bool:
 
 
 class Arrival:
-    """What has come of a file so far."""
+    """What has come of a file so far, in a new file beside its place."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, record: DatasetFile) -> None:
         self.path = path
-        self.so_far = path.with_name(f".{path.name}.part")
+        self.record = record
+        self.so_far = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
         self.sha256 = hashlib.sha256()
-        self.file = self.so_far.open("wb")
+        self.file = os.fdopen(os.open(self.so_far, NEW, 0o666), "wb")
+        self._body: Body | None = None
+
+    def expect(self, response: httpx2.Response) -> None:
+        """Prepare for the bytes of this answer: at most those that the record says, and not too slowly."""
+        self._body = Body(response, self.record.size, PATIENCE_SECONDS + self.record.size / SLOWEST, keeps=False)
 
     def take(self, data: bytes) -> None:
+        """Raises NotUnderstood as soon as there is too much, Unreachable if it takes too long."""
+        assert self._body is not None
+        self._body.take(data)
         self.sha256.update(data)
         self.file.write(data)
 
 
 @contextmanager
 def arriving(path: Path, record: DatasetFile) -> Iterator[Arrival]:
-    """Take a file piece by piece; it is there when the block ends. Raises NotUnderstood where it came damaged."""
+    """Take a file piece by piece; it is there when the block ends, and nothing of it is if the block fails.
+
+    A link at its place is replaced, and never written through. Raises NotUnderstood if the file came damaged.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    arrival = Arrival(path)
+    arrival = Arrival(path, record)
     try:
         with arrival.file:
             yield arrival
@@ -43,4 +72,5 @@ def arriving(path: Path, record: DatasetFile) -> Iterator[Arrival]:
             raise NotUnderstood(f"{path.name} came damaged: ask for it again")
         arrival.so_far.replace(path)
     finally:
-        arrival.so_far.unlink(missing_ok=True)
+        with suppress(OSError):
+            arrival.so_far.unlink(missing_ok=True)

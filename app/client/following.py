@@ -1,15 +1,30 @@
 """What is known of a run that is followed, and when to ask again. Does no asking itself."""
 
+import re
 import time
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import httpx2
+from pydantic import BaseModel
 
-from app.client.calls import LONGEST_PAUSE_SECONDS, PAUSE_SECONDS, Call, ClientError, Unavailable, at
+from app.client.answers import PAUSE_SECONDS, RECORD_LIMIT, parse
+from app.client.calls import LONGEST_PAUSE_SECONDS, Call, at
+from app.client.errors import ClientError, NotUnderstood, Unavailable
 from app.schemas import EpochView, JobView
 from models.history import Progress
 from worker.jobs import ENDED, JobStatus
+
+EVENT_ID = re.compile(r"[0-9]{1,20}-[0-9]{1,20}")
+MOST_EPOCHS = 10_000  # ten times the most that a run can have
+
+
+class StatusEvent(BaseModel):
+    status: JobStatus
+
+
+class TroubleEvent(BaseModel):
+    trouble: str | None
 
 
 @dataclass(frozen=True)
@@ -38,35 +53,49 @@ class Follower:
         headers = {"Accept": "text/event-stream", **({"Last-Event-ID": self.last_id} if self.last_id else {})}
         return Call("GET", at("jobs", self.job_id, "events"), lambda _: None, headers=headers)
 
+    def events(self, response: httpx2.Response) -> httpx2.EventSource:
+        """Read a stream as UTF-8; the encoding that it names is ignored. Raises NotUnderstood if it is compressed."""
+        if "Content-Encoding" in response.headers:
+            raise NotUnderstood(
+                f"the events of {response.url.host} are compressed, and this client did not ask for that"
+            )
+        response.encoding = "utf-8"
+        return httpx2.EventSource(response, RECORD_LIMIT)
+
     def take(self, event: httpx2.ServerSentEvent) -> list[Change]:
-        """Enter what was told into the record. Each finished epoch is told once, those before this began too."""
-        self.last_id = event.id or self.last_id
+        """Enter what was told into the record. Each finished epoch is told once, those before this began too.
+
+        Raises ValueError or NotUnderstood for an event that no service of ours sends.
+        """
+        if EVENT_ID.fullmatch(event.id):
+            self.last_id = event.id
         self._pause, self._failing_since = 0.0, None
         if event.event == "job":
-            self.job = JobView.model_validate_json(event.data, extra="ignore")
+            self.job = parse(JobView, event.data)
             self.ended = self.job.status in ENDED
             return [Change("job", self.job), *(self._finished(epoch) for epoch in self._untold(self.job))]
         if self.job is None:
             return []
-        data: Any = event.json()
         match event.event:
             case "status":
-                status = JobStatus(data["status"])
+                status = parse(StatusEvent, event.data).status
                 trouble = self.job.trouble if status == JobStatus.CANCELLING else None
                 self.job = self.job.model_copy(update={"status": status, "trouble": trouble})
                 self.ended = self.job.status in ENDED
                 return [Change("status", self.job)]
             case "progress":
-                progress = Progress.model_validate(data)
+                progress = parse(Progress, event.data)
                 self.job = self.job.model_copy(update={"progress": progress})
                 return [Change("progress", self.job)]
             case "trouble":
-                self.job = self.job.model_copy(update={"trouble": data["trouble"]})
+                self.job = self.job.model_copy(update={"trouble": parse(TroubleEvent, event.data).trouble})
                 return [Change("trouble", self.job)]
             case "epoch":
-                epoch = EpochView.model_validate(data)
+                epoch = parse(EpochView, event.data)
                 others = [each for each in self.job.epochs if each.epoch != epoch.epoch]
                 epochs = sorted([*others, epoch], key=lambda each: each.epoch)
+                if len(epochs) > MOST_EPOCHS:
+                    raise NotUnderstood(f"a run of more than {MOST_EPOCHS:,} epochs: no service of ours has one")
                 self.job = self.job.model_copy(update={"epochs": epochs})
                 return [self._finished(epoch)]
         return []

@@ -1,21 +1,21 @@
-"""What the key of a request allows: its role, and which jobs are its own."""
+"""Authorization: the role of a request's key, and the jobs that it may change."""
 
 from collections.abc import MutableMapping
 from typing import Any
 
 from app.edge.keys import Role
 
-CALLER = "acgan.caller"  # in the scope: the name of the key that a request came with
+CALLER = "acgan.caller"  # in the scope: the name of the request's key
 ROLE = "acgan.role"  # in the scope: the role of that key
 KEYED = "acgan.keyed"  # in the scope: True if this service has keys
 
 
 class NotAllowed(Exception):
-    """The key of this request does not allow it. The message says which key would."""
+    """The role of the request's key does not allow it. The message names the required role."""
 
 
 def role_of(scope: MutableMapping[str, Any]) -> Role | None:
-    """The role of a request; without any keys every request is an admin's, and with keys one without a key has none."""
+    """Return the role of a request: admin if the service has no keys, None if it has keys and the request has none."""
     role: Role | None = scope.get(ROLE)
     return role if scope.get(KEYED) else Role.ADMIN
 
@@ -31,8 +31,12 @@ def require(scope: MutableMapping[str, Any], needed: Role) -> None:
 
 
 def require_own(scope: MutableMapping[str, Any], job_id: str, owner: str | None) -> None:
-    """Raises NotAllowed if a job was started with another key, and this one is no admin's."""
+    """Raises NotAllowed if the job was started with another key and this key does not have the role admin."""
     require(scope, Role.TRAIN)
     if role_of(scope) is not Role.ADMIN and (owner is None or owner != scope.get(CALLER)):
-        whose = f"the key {owner!r}" if owner else "no key that is known"
-        raise NotAllowed(f"job {job_id} was started with {whose}: only that key, or one of the role admin, changes it")
+        if owner is None:
+            raise NotAllowed(f"job {job_id} was started without a known key: only the role admin can change it")
+        raise NotAllowed(
+            f"job {job_id} was started with the key {owner!r}: only that key, or a key with the role admin, can "
+            "change it"
+        )

@@ -1,6 +1,6 @@
-"""A bound on request bodies, whether their length is declared or not, and on the number of query parameters.
+"""Limits on the size of request bodies, with or without a declared length, and on the number of query parameters.
 
-FastAPI's own `max_body_size` does the same, but answers in plain text where every other error here is a problem.
+FastAPI's `max_body_size` also limits bodies, but returns plain text instead of a problem.
 """
 
 from starlette.exceptions import HTTPException
@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import answer_too_long, answer_too_many_parameters
 
-PARAMETERS = 40  # more than twice those of any call
+PARAMETERS = 40  # more than twice the maximum of any route
 
 
 class BodyLimit:

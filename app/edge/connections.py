@@ -1,8 +1,9 @@
-"""Bounds on what one connection may send, and on how long it may take: uvicorn itself has none.
+"""Limits on the size and duration of requests of each connection, which uvicorn does not have.
 
-Whoever is waited for stands in one line, in the order in which the wait began. One look a second at its head finds
-all that took too long; and when there are as many connections as may be, the one that has been waited for longest
-makes room for the next. A connection that is being answered, however long, is not in the line.
+Connections that the server waits for are in one queue, in the order in which the wait began. A check of its first
+entries every half second finds all connections that took too long. When the maximum number of connections is
+reached, the server closes the one that it has waited for longest. A connection whose request is being processed is not
+in the queue.
 """
 
 import asyncio
@@ -18,30 +19,30 @@ from app.edge.observation import PATH, logger
 from app.errors import problem
 from app.wording import shown
 
-STATUS = slice(9, 12)  # where an answer's first line has it
-MALFORMED = "This is no proper HTTP/1.1 request with exactly one Host. GET /docs shows what there is."
+STATUS = slice(9, 12)  # position of the status in the first line of a response
+MALFORMED = "This is not a valid HTTP/1.1 request with exactly one Host. GET /docs describes the API."
 VERSIONS = ("1.0", "1.1")
-CHUNKED_OVERHEAD = 8  # bytes on the wire for each of a body, at most: chunks of one byte take six
+CHUNKED_OVERHEAD = 8  # maximum bytes on the wire per byte of a body: a chunk of one byte takes six
 
 
 class Bounds(NamedTuple):
-    header_bytes: int  # of a request's line and headers together
+    header_bytes: int  # of the request line and the headers together
     headers: int
     body_bytes: int
-    request_seconds: float  # for a request's head to arrive, and again for its body
-    send_seconds: float  # for whoever asked to take anything of what is ready
+    request_seconds: float  # for the headers of a request to arrive, and again for its body
+    send_seconds: float  # for a client to read anything of a response
     connections: int
 
 
 class Phase(Enum):
-    IDLE = auto()  # nothing of a request has come yet
+    IDLE = auto()  # no byte of a request has arrived
     HEAD = auto()
     BODY = auto()
     RECEIVED = auto()
 
 
 class Refusals(NamedTuple):
-    """The answers to what is no proper request, ready to be sent."""
+    """The encoded error responses to malformed, large and slow requests."""
 
     malformed: bytes
     late: bytes
@@ -58,8 +59,8 @@ class Refusals(NamedTuple):
             late=on_the_wire(problem(408, f"The request took more than {bounds.request_seconds:g} seconds to arrive.")),
             long_body=on_the_wire(problem(413, "The body is too long: a training request is a small JSON object.")),
             long_head=on_the_wire(problem(431, f"The headers are too many or too long: send {head}.")),
-            upgrade=on_the_wire(problem(400, "A request with a body cannot ask to go on in another protocol as well.")),
-            crowded=on_the_wire(problem(503, "There are too many connections just now: come again shortly.")),
+            upgrade=on_the_wire(problem(400, "A request with a body cannot request an upgrade to another protocol.")),
+            crowded=on_the_wire(problem(503, "The service has too many connections: retry later.")),
         )
 
 
@@ -70,11 +71,11 @@ def on_the_wire(response: Response) -> bytes:
 
 
 class Refused(Exception):
-    """What a callback of the parser's raises to end the connection with the answer of `self.refusal`."""
+    """Raised by a callback of the parser to close the connection with the response `self.refusal`."""
 
 
 class Line:
-    """Those who are waited for, since when, first come first."""
+    """The queue of connections that the server waits for, with the time at which the wait began, oldest first."""
 
     def __init__(self, bounds: Bounds) -> None:
         self.bounds = bounds
@@ -82,7 +83,7 @@ class Line:
         self.waiting: dict[BoundedProtocol, float] = {}
 
     def look(self, connections: "set[Any]") -> None:
-        """Send away who took too long, and drop who takes nothing of the answer."""
+        """Refuse connections that took too long, and drop those that do not read their response."""
         now = asyncio.get_running_loop().time()
         while self.waiting:
             first, since = next(iter(self.waiting.items()))
@@ -101,7 +102,7 @@ class Line:
 
 
 class Joined:
-    """A transport that sends together what is written in one turn of the loop: an answer's head with its body."""
+    """A transport that joins the writes of one iteration of the event loop, such as a response's headers and body."""
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self.transport = transport
@@ -127,15 +128,15 @@ class Joined:
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """HTTP/1.1 within bounds. Other protocols that a request offers to go on with are declined: it is answered."""
+    """HTTP/1.1 with limits. `Upgrade` is ignored: the request gets a normal response."""
 
     def __init__(self, *args: Any, line: Line, **options: Any) -> None:
         super().__init__(*args, **options)
         self.line = line
         self.phase = Phase.IDLE
         self.refusal = line.refusals.malformed
-        self.piece = 0  # bytes that came together last
-        self.surely = self.at_most = 0  # bytes of this head, or of this body as it is sent
+        self.piece = 0  # bytes of the last chunk received
+        self.surely = self.at_most = 0  # lower and upper bound on the bytes of these headers, or of this body
         self.answering: RequestResponseCycle | None = None
         self.unsent = 0
         self.unsent_since = self.loop.time()
@@ -148,7 +149,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.line.waiting.pop(self, None)
-        if self.answering is not None:  # uvicorn tells the last request only, where several were sent at once
+        if self.answering is not None:  # if requests are pipelined, uvicorn notifies only the last one
             self.answering.disconnected = True
             self.answering.message_event.set()
         super().connection_lost(exc)
@@ -187,13 +188,13 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.parser.get_http_version() not in VERSIONS or not self._names_its_host():
             self.refusal = self.line.refusals.malformed
             raise Refused
-        if self.parser.should_upgrade() and self._has_body():  # which the parser would take for the next request
+        if self.parser.should_upgrade() and self._has_body():  # the parser would read the body as the next request
             self.refusal = self.line.refusals.upgrade
             raise Refused
         super().on_headers_complete()
         self.phase = Phase.BODY
         self.surely = 0
-        self.headers = []  # what trails a chunked body comes here, and not into the headers that routes see
+        self.headers = []  # receives the trailers of a chunked body, which must not reach the routes
         self._wait()
 
     def on_message_complete(self) -> None:
@@ -207,7 +208,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._rest()
 
     def _rest(self) -> None:
-        """Wait for the next request where this one has come and been answered, in whichever order."""
+        """Wait for the next request if this one has been received and its response sent, in either order."""
         if self.phase is Phase.RECEIVED and self.cycle.response_complete and not self.transport.is_closing():
             self.phase = Phase.IDLE
             self._wait()
@@ -220,7 +221,7 @@ class BoundedProtocol(HttpToolsProtocol):
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
 
     def _names_its_host(self) -> bool:
-        """Whether there is one `Host`, which is also the one of a whole address in the request line."""
+        """Return whether there is exactly one `Host`, equal to that of an absolute URL in the request line."""
         hosts = [value for name, value in self.headers if name == b"host"]
         if len(hosts) != 1 or self.url[:1] in (b"/", b"*"):
             return len(hosts) == 1
@@ -230,18 +231,18 @@ class BoundedProtocol(HttpToolsProtocol):
         return any(name in (b"content-length", b"transfer-encoding") for name, _ in self.headers)
 
     def _wait(self) -> None:
-        """Go to the end of the line."""
+        """Move to the end of the queue."""
         self.line.waiting.pop(self, None)
         self.line.waiting[self] = self.loop.time()
 
     def is_answered(self) -> bool:
-        """Whether an answer to an earlier request is under way: its connection is not idle, whatever comes."""
+        """Return whether a response to an earlier request is in progress; the connection is then not idle."""
         return bool(self.pipeline) or (
             self.phase is Phase.HEAD and self.cycle is not None and not self.cycle.response_complete
         )
 
     def be_late(self) -> None:
-        if self.is_answered() or self.flow.read_paused:  # it is we who do not listen
+        if self.is_answered() or self.flow.read_paused:  # the server, not the client, causes the wait
             self._wait()
         elif self.phase is Phase.IDLE:
             self.leave()
@@ -261,7 +262,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self.transport.close()
 
     def _refuse(self, answer: bytes) -> None:
-        """Answer where no other answer has begun, and close."""
+        """Send `answer` unless another response has begun, and close the connection."""
         cycle = self.cycle
         begun = cycle is not None and cycle.response_started
         over = cycle is not None and cycle.response_complete and self.phase is not Phase.BODY
@@ -280,7 +281,7 @@ class BoundedProtocol(HttpToolsProtocol):
         logger.warning("connection refused: %s", status, extra={"status": int(status), "peer": peer, "path": path})
 
     def check_taken(self, now: float) -> None:
-        """Drop the connection where nothing of what is ready to be sent has been taken for too long."""
+        """Drop the connection if the client has read nothing of the response for too long."""
         unsent = self.transport.get_write_buffer_size()
         if unsent == 0 or unsent < self.unsent:
             self.unsent_since = now

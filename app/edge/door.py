@@ -1,4 +1,4 @@
-"""Authentication: which key a request has, whether it may pass, and whether the caller asks too often."""
+"""Authentication: finds the key of a request, rejects requests without a required key, and limits the read rate."""
 
 import ipaddress
 from collections.abc import Iterable, MutableMapping
@@ -16,7 +16,7 @@ from app.errors import answer_no_key, not_allowed, too_fast
 
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 PROBES = frozenset({"/livez", "/readyz"})
-PAGE = ("/", "/page/")  # shows nothing before it was given a key, and asks for one
+PAGE = ("/", "/page/")  # public: static files that ask the user for the key
 
 
 class Door:
@@ -61,7 +61,7 @@ def is_page(path: str) -> bool:
 
 
 def offered(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
-    """The key that a request shows: as a bearer, or else in a header of its own."""
+    """Return the key of a request, from `Authorization: Bearer` or else from `X-API-Key`."""
     key = None
     for name, value in headers:
         if name == b"authorization" and value[:7].lower() == b"bearer ":
@@ -72,7 +72,7 @@ def offered(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
 
 
 def caller_of(scope: MutableMapping[str, Any]) -> str:
-    """Whom to count a request for: `key:NAME`, or `ip:ADDRESS`; of IPv6 the /64, which one host has whole."""
+    """Return the name that rate limits count: `key:NAME` or `ip:ADDRESS`; for IPv6 the /64, assigned to one host."""
     if name := scope.get(CALLER):
         return f"key:{name}"
     client = scope.get("client")

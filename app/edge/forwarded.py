@@ -1,4 +1,4 @@
-"""What a configured proxy says of the caller: address, scheme and host. From other peers these headers are ignored."""
+"""Reads the client's address, scheme and host from the `X-Forwarded-*` headers of trusted proxies."""
 
 from functools import lru_cache
 
@@ -7,12 +7,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.edge.hosts import Address, read_address, read_host
 from app.edge.proxies import Proxies
 
-FORWARDED_HOST = "acgan.forwarded_host"  # in the scope: the host that the proxy was asked for
+FORWARDED_HOST = "acgan.forwarded_host"  # in the scope: the host in the client's request to the proxy
 SCHEMES = ("http", "https")
 
 
 class ForwardedHeaders:
-    """Replaces `client` and `scheme` of requests that come from a configured proxy. Belongs before all other layers."""
+    """Replaces `client` and `scheme` of requests from a trusted proxy. Must be the outermost middleware."""
 
     def __init__(self, app: ASGIApp, proxies: Proxies) -> None:
         self.app = app
@@ -32,9 +32,9 @@ class ForwardedHeaders:
         await self.app(scope, receive, send)
 
     def caller(self, chain: list[str]) -> Address | None:
-        """The last address of the chain that is not a proxy's; each proxy appends the one that it saw.
+        """Return the last address of the chain that is not a trusted proxy; each proxy appends its peer's address.
 
-        Returns None if there is none or if it cannot be read: the proxy's own address then counts.
+        Returns None if there is none or if it is malformed: the address of the proxy is then used.
         """
         caller = None
         for written in reversed(chain):
@@ -52,6 +52,6 @@ def values(headers: list[tuple[bytes, bytes]], wanted: bytes) -> list[str]:
 
 @lru_cache(maxsize=4096)
 def plain_address(text: str) -> Address | None:
-    """Read an address; an IPv4 one that is written as IPv6 (`::ffff:192.0.2.1`) is the IPv4 one."""
+    """Parse an address. An IPv4-mapped IPv6 address (`::ffff:192.0.2.1`) is returned as IPv4."""
     address = read_address(text)
     return getattr(address, "ipv4_mapped", None) or address

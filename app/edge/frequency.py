@@ -1,4 +1,4 @@
-"""How often, as people write it: `60/minute`, `5/10seconds`, `off`. Free of what counts it, which loads slowly."""
+"""Parses rates such as `60/minute`, `5/10seconds` or `off`, without the import of `limits`, which is slow."""
 
 import re
 from typing import NamedTuple
@@ -9,7 +9,7 @@ WRITTEN = re.compile(
 
 
 class Frequency(NamedTuple):
-    """So many in so many seconds, minutes or whatever `unit` is."""
+    """`amount` requests in `multiples` units of time."""
 
     amount: int
     multiples: int
@@ -17,7 +17,7 @@ class Frequency(NamedTuple):
 
 
 def read_frequency(text: str) -> Frequency | None:
-    """None for `off`. Raises ValueError."""
+    """Parse a rate; returns None for `off`. Raises ValueError."""
     if text.strip().lower() == "off":
         return None
     found = WRITTEN.fullmatch(text)

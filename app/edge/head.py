@@ -1,4 +1,4 @@
-"""HEAD for every address that takes GET: `curl -I` shows an answer's headers, as probes and caches expect."""
+"""Supports HEAD for every route that supports GET, for probes, caches and `curl -I`."""
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -12,7 +12,7 @@ class HeadAsGet:
             return await self.app(scope, receive, send)
 
         async def send_no_body(message: Message) -> None:
-            """End with the headers: the server then tells whoever would stream on that nobody listens."""
+            """Send the headers and an empty body. The server then reports a disconnect to streaming responses."""
             if message["type"] == "http.response.start":
                 await send(message)
                 await send({"type": "http.response.body", "body": b""})
@@ -21,4 +21,4 @@ class HeadAsGet:
         try:
             await self.app(as_get, receive, send_no_body)
         finally:
-            scope["route"] = as_get.get("route")  # for whoever counts by route
+            scope["route"] = as_get.get("route")  # for metrics

@@ -1,4 +1,4 @@
-"""Host names as requests and settings write them: parsed into name and port, in lower case."""
+"""Parses host names of requests and settings into name and port, in lower case."""
 
 import ipaddress
 import re
@@ -16,16 +16,16 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class Host(NamedTuple):
-    """A host and its port; `port` is None if none was written."""
+    """A host and its port; `port` is None if the text has none."""
 
-    name: str  # in lower case, without brackets and without the final dot
+    name: str  # in lower case, without brackets and the final dot
     port: int | None
     is_address: bool
 
 
 @lru_cache(maxsize=1024)
 def read_host(text: str) -> Host | None:
-    """Read `name`, `name:8000`, `192.0.2.1:8000` or `[::1]:8000`. Returns None if it is none of these."""
+    """Parse `name`, `name:8000`, `192.0.2.1:8000` or `[::1]:8000`. Returns None if the text is malformed."""
     found = WRITTEN.fullmatch(text.lower()) if len(text) <= LONGEST else None
     if found is None:
         return None
@@ -40,7 +40,7 @@ def read_host(text: str) -> Host | None:
 
 
 def read_address(text: str) -> Address | None:
-    """Read an IP address, an IPv6 one without its zone. Returns None if it is none."""
+    """Parse an IP address and ignore the zone of IPv6. Returns None if the text is malformed."""
     try:
         return ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
@@ -48,9 +48,9 @@ def read_address(text: str) -> Address | None:
 
 
 class AllowedHosts:
-    """Which host names this service answers to: IP literals, localhost, and names that the settings add.
+    """The host names that requests may use: IP addresses, localhost, and the names in the settings.
 
-    A web page can let its own name resolve to 127.0.0.1 (DNS rebinding), but it cannot choose another `Host`.
+    The check prevents DNS rebinding: a web page can make its own name resolve to 127.0.0.1, but cannot change `Host`.
     """
 
     def __init__(self, names: list[str]) -> None:
@@ -64,13 +64,13 @@ class AllowedHosts:
 
 
 def read_names(text: str) -> list[str]:
-    """Read names separated by spaces or commas; `*.example.com` is every name below. Raises ValueError."""
+    """Parse names separated by spaces or commas; `*.example.com` matches all subdomains. Raises ValueError."""
     names = [name.lower().removesuffix(".") for name in text.replace(",", " ").split()]
     for name in names:
         host = read_host(name.removeprefix("*."))
         if host is None or host.is_address or host.port is not None:
             raise ValueError(
                 "should be host names without ports, separated by spaces or commas, as in "
-                f"`digits.example.com *.example.net`, and {name[:80]!r} is none"
+                f"`digits.example.com *.example.net`, but {name[:80]!r} is not one"
             )
     return names

@@ -1,4 +1,4 @@
-"""Keys to the API: kept as digests, compared in constant time, each with a name and a role."""
+"""API keys: stored as digests, compared in constant time, each with a name and a role."""
 
 import hashlib
 import hmac
@@ -9,14 +9,14 @@ from typing import NamedTuple
 
 NAME = r"[A-Za-z0-9._-]{1,64}"
 ENTRY = re.compile(rf"({NAME}):(?:(read|train|admin):)?([0-9a-fA-F]{{64}})")
-PREFIX = 8  # hexadecimal digits of a key's digest that logs show
+PREFIX = 8  # hexadecimal digits of a key's digest in log lines
 
 
 class Role(StrEnum):
-    """What a key may do; each role includes the ones before it."""
+    """The permissions of a key; each role includes the ones before it."""
 
     READ = "read"  # every GET
-    TRAIN = "train"  # start work, and change what it started
+    TRAIN = "train"  # start jobs, and change the jobs that it started
     ADMIN = "admin"  # everything
 
     def includes(self, other: "Role") -> bool:
@@ -25,7 +25,7 @@ class Role(StrEnum):
 
 
 class Entry(NamedTuple):
-    """A key's place in ACGAN_API_KEYS. An entry of a release without roles has none: it is an admin's."""
+    """A key's entry in ACGAN_API_KEYS. An entry from a release without roles has the role admin."""
 
     name: str
     written_role: Role | None
@@ -44,23 +44,23 @@ class Keyring(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> "Keyring":
-        """Read ACGAN_API_KEYS. Raises ValueError, whose message shows nothing of what it read: it may be a key."""
+        """Parse ACGAN_API_KEYS. Raises ValueError. The message does not quote the text, which may contain a key."""
         entries = []
         words = text.replace(",", " ").split()
         for number, word in enumerate(words, 1):
             if not (found := ENTRY.fullmatch(word)):
                 raise ValueError(
                     "should be entries like NAME:ROLE:SHA256, separated by spaces or commas, with the role read, train "
-                    f"or admin, and entry {number} is not: `acgan key NAME` makes one; the key itself does not belong "
-                    "here"
+                    f"or admin, but entry {number} is malformed: `acgan key NAME` makes one; do not put the key "
+                    "itself here"
                 )
             entries.append(Entry(found[1], Role(found[2]) if found[2] else None, found[3].lower().encode()))
         if not entries:
-            raise ValueError("should name at least one key: `acgan key NAME` makes one; unset it to have none")
+            raise ValueError("should have at least one entry: `acgan key NAME` makes one; unset it to disable keys")
         return cls(tuple(entries))
 
     def entry_of(self, key: bytes) -> Entry | None:
-        """Find a key's entry, in the same time for every key: all entries are compared to their ends."""
+        """Find a key's entry. Compares all entries, so that the time does not depend on the key."""
         digest, matching = digest_of(key), None
         for entry in self.entries:
             if hmac.compare_digest(entry.digest, digest):
@@ -81,8 +81,8 @@ def digest_of(key: bytes) -> bytes:
 
 
 def make_key(name: str, role: Role = Role.TRAIN) -> tuple[str, Entry]:
-    """Make a fresh key of 256 random bits, and its entry. Raises ValueError."""
+    """Make a key of 256 random bits, and its entry. Raises ValueError."""
     if not re.fullmatch(NAME, name):
-        raise ValueError("a key's name is 1 to 64 letters, digits, dots, dashes and underscores")
+        raise ValueError("the name of a key must be 1 to 64 letters, digits, dots, dashes and underscores")
     key = secrets.token_urlsafe(32)
     return key, Entry(name, role, digest_of(key.encode()))

@@ -1,14 +1,14 @@
-"""A line's end after every JSON answer, for whoever reads it on a terminal: the prompt then has a line of its own."""
+"""Adds a newline to every JSON response, so that a terminal shows the prompt on a new line."""
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 Headers = list[tuple[bytes, bytes]]
 JSON, LENGTH = (b"content-type", b"application/json"), b"content-length"
-OF_FILES = {b"accept-ranges", b"vary"}  # what comes in parts or packed: its bytes are what they are
+OF_FILES = {b"accept-ranges", b"vary"}  # partial or compressed responses, whose bytes must not change
 
 
 class LastLine:
-    """Below the shortcut: what is answered often passes none of this. Errors end their line by themselves."""
+    """Inside `Shortcut`, so that cached routes skip it. Problems have a newline already."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -30,7 +30,7 @@ class LastLine:
 
 
 def with_one_more(headers: Headers) -> Headers | None:
-    """Count one more byte; None where the answer is a file, or has no length."""
+    """Increase Content-Length by one; None if the response is a file or has no length."""
     told = dict(headers)
     if LENGTH not in told or not OF_FILES.isdisjoint(told):
         return None

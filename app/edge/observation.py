@@ -1,4 +1,4 @@
-"""What is seen of every request from outside: its id, its time, its end; counted, and told where it matters."""
+"""Request ids, metrics and the request log."""
 
 import logging
 import random
@@ -18,14 +18,14 @@ logger = logging.getLogger("app.requests")
 
 UNMATCHED = "unmatched"
 READING = ("GET", "HEAD", "OPTIONS")
-PATH = 200  # characters of a path that a line shows
+PATH = 200  # characters of a path in a log line
 SANE = re.compile(rb"[\x21-\x7e]{1,128}")
 
 
 class Observation:
-    """The outermost layer.
+    """The outermost middleware.
 
-    A request's time ends where its answer begins: streams and slow callers take as long as they like.
+    The time of a request ends at the start of its response, so streams and slow clients do not count.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -35,7 +35,7 @@ class Observation:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         request_id = scope["request_id"] = find_id(scope["headers"])
-        bind_contextvars(request_id=request_id)  # for the server's task of this request, which ends with it
+        bind_contextvars(request_id=request_id)  # for the task of this request
         header = (b"x-request-id", request_id.encode())
         status, answered_at = 500, 0.0
 
@@ -59,13 +59,13 @@ class Observation:
 
 
 def route_of(scope: Scope) -> str:
-    """The route's template, never the address itself: there are few of the one, and any number of the other."""
+    """Return the template of the route, not the path, so that the number of metric series is bounded."""
     route = scope.get("route")
     return UNMATCHED if route is None else str(route.path)
 
 
 def find_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
-    """Take the caller's X-Request-ID where it is a sane one: visible ASCII, up to 128. Else make one."""
+    """Return the client's X-Request-ID if it is 1 to 128 visible ASCII characters, else a new id."""
     for name, value in headers:
         if name == b"x-request-id" and SANE.fullmatch(value):
             return value.decode()
@@ -73,7 +73,7 @@ def find_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
 
 
 def log_request(scope: Scope, route: str, status: int, seconds: float) -> None:
-    """Log a line for each change and each refusal; successful reads are logged at debug only."""
+    """Log each change at INFO and each error at WARNING; successful reads at DEBUG."""
     method = scope["method"]
     went_well = logging.DEBUG if method in READING else logging.INFO
     level = went_well if status < 400 else logging.WARNING
@@ -85,7 +85,7 @@ def log_request(scope: Scope, route: str, status: int, seconds: float) -> None:
 
 
 def audit(scope: Scope) -> dict[str, str]:
-    """The subject of a refusal: the caller's address, the path without its query, the digest of its key."""
+    """Return the log fields of a refused request: the client's address, the path without query, the key's digest."""
     client, key = scope.get("client"), offered(scope["headers"])
     found = {"peer": str(client[0]) if client else "unknown", "path": shown(scope["path"], PATH)}
     return found | ({"key_digest": digest_of(key)[:PREFIX].decode()} if key else {})

@@ -1,4 +1,4 @@
-"""Web pages of other origins change nothing here, and names that this service does not have get no answer."""
+"""Rejects changes by web pages of other origins (CSRF), and host names that are not allowed (DNS rebinding)."""
 
 from collections.abc import Iterable
 from functools import lru_cache
@@ -17,17 +17,17 @@ NULL = b"null"
 
 
 class OriginCheck:
-    """Answers 421 to a `Host` that is not ours, and 403 to a change that another origin's page asks for.
+    """Returns 421 if `Host` is not allowed, and 403 if a page of another origin sends a change.
 
-    Browsers name the relation of page and service in `Sec-Fetch-Site`, which pages cannot set; older browsers send
-    `Origin` only. Programs send neither, and pass. `allowed` is None if every host name is welcome.
+    Browsers send the relation of page and service in `Sec-Fetch-Site`, which pages cannot set; older browsers send
+    `Origin` only. Programs send neither and are accepted. `allowed` is None if every host name is allowed.
     """
 
     def __init__(self, app: ASGIApp, allowed: AllowedHosts | None, trusted_origins: Iterable[str] = ()) -> None:
         self.app = app
         self.allowed = allowed
         self.trusted_origins = frozenset(origin.lower().encode() for origin in trusted_origins) - {NULL}
-        self.is_welcome = lru_cache(maxsize=1024)(self._is_welcome)  # every request asks, mostly for the same host
+        self.is_welcome = lru_cache(maxsize=1024)(self._is_welcome)  # called for every request
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -47,7 +47,7 @@ class OriginCheck:
         return host is not None and (self.allowed is None or host in self.allowed)
 
     def refusal(self, scope: Scope) -> Response | None:
-        """The answer to a request that does not pass; None if it passes."""
+        """Return the error response to a request; None if it is accepted."""
         hosts = named_hosts(scope)
         named = [host for host in hosts if host is not None]
         if not hosts or len(named) < len(hosts):
@@ -73,7 +73,7 @@ class OriginCheck:
 
 
 def named_hosts(scope: Scope) -> list[Host | None]:
-    """The `Host` of a request, and the one that a configured proxy was asked for; None for what is no host."""
+    """Return `Host` and, from a trusted proxy, the forwarded host; None for a malformed one."""
     written = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
     if len(written) != 1:
         return []
@@ -82,7 +82,7 @@ def named_hosts(scope: Scope) -> list[Host | None]:
 
 
 def is_one_of(hosts: list[Host], origin: bytes) -> bool:
-    """Whether an origin, as `https://example.com:8443`, is that of one of these hosts."""
+    """Return whether an origin such as `https://example.com:8443` belongs to one of these hosts."""
     try:
         scheme, netloc, path, query, fragment = urlsplit(origin.decode("latin-1"))
     except ValueError:

@@ -1,4 +1,4 @@
-"""`Cache-Control` of what needs a key to be read: no shared cache keeps it, and nothing keeps a record."""
+"""`Cache-Control` of responses that need a key: shared caches must not store them, and no cache stores records."""
 
 from starlette.types import Message, Send
 
@@ -8,7 +8,7 @@ RECORDS = (b"application/json", b"application/problem+json", b"text/")  # jobs, 
 
 
 def keep_private(send: Send, path: str) -> Send:
-    """Send an answer to `path` with `private` in place of `public`, and records with `no-store`."""
+    """Wrap `send` to replace `public` with `private`, and to send records with `no-store`."""
 
     async def send_private(message: Message) -> None:
         if message["type"] == "http.response.start":

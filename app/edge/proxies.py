@@ -1,4 +1,4 @@
-"""The proxies in front of the API. Free of any web framework: commands without a server check their settings too."""
+"""The trusted proxies of the API. Imports no web framework, because every command validates the settings."""
 
 import ipaddress
 
@@ -8,14 +8,14 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class Proxies:
-    """The addresses whose `X-Forwarded-*` headers count."""
+    """The addresses whose `X-Forwarded-*` headers are trusted."""
 
     def __init__(self, networks: list[Network] | None) -> None:
         self.networks = networks  # None: every address
 
     @classmethod
     def parse(cls, text: str) -> "Proxies":
-        """Read addresses and networks separated by commas or spaces, or `*`. Raises ValueError."""
+        """Parse addresses and networks separated by commas or spaces, or `*`. Raises ValueError."""
         words = text.replace(",", " ").split()
         if "*" in words:
             return cls(None)

@@ -1,4 +1,4 @@
-"""How often a caller may ask: a window that slides, counted in this process or in Redis for all of them."""
+"""Rate limits: a sliding window for each caller, counted in this process or in Redis for all processes."""
 
 import math
 import time
@@ -15,27 +15,27 @@ from limits.limits import GRANULARITIES
 from app.edge.frequency import read_frequency
 from worker.keys import RATES
 
-LONGEST_WAIT = 120  # seconds that anybody is told to wait
-CALLERS = 10_000  # whom one process counts; beyond them, whoever was silent longest is counted anew
+LONGEST_WAIT = 120  # the largest Retry-After, in seconds
+CALLERS = 10_000  # counted in one process; beyond them, the least recent one is forgotten
 
 
 class TooFast(Exception):
-    """This caller asked more often than it may."""
+    """The caller exceeded its rate limit."""
 
     def __init__(self, rate: RateLimitItem, seconds: float) -> None:
         self.retry_after = min(math.floor(seconds) + 1, LONGEST_WAIT)
         period = rate.GRANULARITY.name if rate.multiples == 1 else f"{rate.multiples} {rate.GRANULARITY.name}s"
-        super().__init__(f"{rate.amount} such requests a {period} are allowed: ask again in {self.retry_after} seconds")
+        super().__init__(f"{rate.amount} such requests per {period} are allowed: retry in {self.retry_after} seconds")
 
 
 def read_rate(text: str) -> RateLimitItem | None:
-    """Read `60/minute`, `5/10seconds` or `off`. Raises ValueError."""
+    """Parse `60/minute`, `5/10seconds` or `off`. Raises ValueError."""
     wanted = read_frequency(text)
     return GRANULARITIES[wanted.unit](wanted.amount, wanted.multiples) if wanted else None
 
 
 class Window(NamedTuple):
-    """What was asked in the window before this one and in this one, and how long each still counts, in seconds."""
+    """The number of requests in the previous and the current window, and the seconds until each expires."""
 
     previous: int
     previous_left: float
@@ -43,7 +43,7 @@ class Window(NamedTuple):
     current_left: float
 
     def wait(self, rate: RateLimitItem) -> float:
-        """Seconds until one more is allowed, if none is asked before; 0 where it is now."""
+        """Return the seconds until the next request is allowed; 0 if it is allowed now."""
         seconds, room = rate.get_expiry(), rate.amount - self.current
         if room > 0:
             return max(0.0, self.previous_left - room * seconds / self.previous) if self.previous else 0.0
@@ -51,16 +51,16 @@ class Window(NamedTuple):
 
 
 class LocalRate:
-    """Counted in this process.
+    """A rate limit counted in this process.
 
-    The library's own memory walks everybody it knows at each request: 5 ms where twenty thousand addresses ask.
+    The in-memory storage of the library `limits` iterates over all callers on each request: 5 ms with 20,000 callers.
     """
 
     def __init__(self, rate: RateLimitItem, clock: Callable[[], float] = time.monotonic) -> None:
         self.rate = rate
         self.seconds = rate.get_expiry()
         self.clock = clock
-        self.counts: OrderedDict[str, tuple[int, int, int]] = OrderedDict()  # window, asked before it, asked in it
+        self.counts: OrderedDict[str, tuple[int, int, int]] = OrderedDict()  # window, requests before it and in it
 
     def admit(self, caller: str) -> None:
         """Raises TooFast."""
@@ -79,7 +79,7 @@ class LocalRate:
 
 
 class SharedRate:
-    """Counted in Redis, by its clock."""
+    """A rate limit counted in Redis, by the clock of Redis."""
 
     def __init__(self, rate: RateLimitItem, client: "redis.asyncio.Redis") -> None:
         self.rate = rate

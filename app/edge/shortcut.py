@@ -1,4 +1,4 @@
-"""A way past routing, parsing and checking for what was asked before in the same words: they cost more than answers."""
+"""Caches validated requests: routing, parsing and validation take longer than the response itself."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
@@ -9,21 +9,21 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.errors import STATUS, answer_known
 from app.serving.memory import Memory
 
-Words = tuple[str, bytes, str]  # path, query and `Accept`, as they came
+Words = tuple[str, bytes, str]  # path, query and `Accept`, unparsed
 KNOWN = tuple(STATUS)
 
 
 class Known(NamedTuple):
-    """What some words were found to mean: always the same question, to whichever answer just now."""
+    """The route of a request and the function that computes its current response."""
 
-    route: Any  # for whoever counts by route
+    route: Any  # for metrics
     answer: Callable[[Request], Awaitable[Response]]
 
 
 class Shortcut:
-    """The innermost layer: whoever is let in, counted and limited has been already."""
+    """An inner middleware: authentication, metrics and limits apply before it."""
 
-    known = Memory[Words, Known](limit=4_000_000)  # bytes, about
+    known = Memory[Words, Known](limit=4_000_000)  # bytes, approximately
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -44,7 +44,7 @@ class Shortcut:
 
     @classmethod
     def keep(cls, request: Request, answer: Callable[[Request], Awaitable[Response]]) -> None:
-        """Answer the words of this request so from now on."""
+        """Use `answer` for all later requests with the same path, query and `Accept`."""
         path, query, accept = words(request)
         weight = 600 + len(path) + 2 * len(query) + len(accept)
         cls.known.keep((path, query, accept), Known(request.scope["route"], answer), weight)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from app.local.drawing import find_generator
 from app.local.evaluation_picture import draw_evaluation
@@ -17,7 +18,7 @@ from models.drawing import prepare
 from models.evaluation import FULL, QUICK, Evaluation, Examiner, Figures, evaluate
 from models.files import write_durably
 from models.judge import find_judge
-from models.safe_reading import FileFault, FileMissing, parse_record, read_bounded
+from models.safe_reading import FileFault, FileMissing, parse_record, printable, read_bounded
 
 logger = logging.getLogger(__name__)
 
@@ -68,12 +69,13 @@ def find_real(examiner: Examiner, cache: Path) -> Figures:
 
 def tabulate(found: Evaluation) -> Table:
     """Lay the figures out beside real digits'."""
-    table = Table(title=f"{found.checkpoint}, {found.generator.digits} digits", title_justify="left")
-    for heading in ("", found.checkpoint, f"real {found.dataset}"):
+    name = Text(printable(found.checkpoint))
+    table = Table(title=name + f", {found.generator.digits} digits", title_justify="left")
+    for heading in ("", name, f"real {found.dataset}"):
         table.add_column(heading, justify="left" if not heading else "right")
     ours, real = rows(found.generator), rows(found.real)
-    for name in ours:
-        table.add_row(name, ours[name], real[name])
+    for figure in ours:
+        table.add_row(figure, ours[figure], real[figure])
     table.caption = (
         f"by a judge that tells {found.judge_accuracy:.2%} of real test digits right; in {found.seconds:.0f} s. "
         "Real: training digits beside test digits."

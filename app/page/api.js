@@ -1,7 +1,7 @@
-// The service, asked. Every mistake comes back as one sentence; where a key is needed, it is asked for once.
+// Calls of the API. Every error becomes a Problem with one sentence; if a key is needed, a dialog asks for it once.
 
 const KEY = "acgan.key";
-const READING = "acgan.reading"; // set where reading was found to need the key
+const READING = "acgan.reading"; // set if a read request was answered with 401
 
 export class Problem extends Error {
   constructor(status, detail, mistakes = []) {
@@ -26,11 +26,11 @@ async function ask(path, { method = "GET", body, headers = {}, signal } = {}) {
     answer = await fetch(path, { method, headers: sent, signal, body: body === undefined ? undefined : JSON.stringify(body) });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Problem(0, "The service does not answer: is it running, and is there a way to it?");
+    throw new Problem(0, "The service does not answer. Check that it is running and that this browser can reach it.");
   }
   if (answer.ok) return answer;
   const told = await answer.json().catch(() => ({}));
-  throw new Problem(answer.status, told.detail || `The service answered with ${answer.status}.`, told.errors);
+  throw new Problem(answer.status, told.detail || `The service returned the status ${answer.status}.`, told.errors);
 }
 
 async function call(path, options = {}) {
@@ -59,7 +59,7 @@ export async function put(path, body) {
   return (await call(path, { method: "PUT", body })).json();
 }
 
-/** Fetch a file. An <img> could not send the key, and does not tell the headers. */
+/** Fetch a file. An <img> cannot send the key and does not expose the headers. */
 export async function file(path, signal) {
   const answer = await call(path, { signal });
   return { blob: await answer.blob(), headers: answer.headers };
@@ -67,7 +67,7 @@ export async function file(path, signal) {
 
 let asking = null;
 
-/** Ask for a key. Resolves to whether one was given; however many calls need it, it is asked for once. */
+/** Open the key dialog. Resolves to true if a key was entered. Concurrent calls share one dialog. */
 export function wanted(why) {
   asking ??= new Promise((resolve) => {
     const dialog = document.getElementById("ask");
@@ -92,7 +92,7 @@ export function wanted(why) {
   return asking;
 }
 
-/** Follow a run: `told` gets the whole record at first and after every change. Ends with the run, or with `signal`. */
+/** Follow a run: calls `told` with the whole record now and after every change, until the run ends or `signal` aborts. */
 export async function follow(id, told, signal) {
   if (!key.readingNeedsIt() && (await stream(id, told, signal))) return;
   await poll(id, told, signal);
@@ -100,7 +100,7 @@ export async function follow(id, told, signal) {
 
 export const ENDED = ["succeeded", "failed", "cancelled"];
 
-/** Resolves to true when the run has ended, to false when there is no stream to be had. */
+/** Resolves to true when the run has ended, to false if the event stream is not available. */
 function stream(id, told, signal) {
   return new Promise((resolve) => {
     const source = new EventSource(`/jobs/${id}/events`);
@@ -118,7 +118,7 @@ function stream(id, told, signal) {
         if (!ENDED.includes(job.status)) return told(job);
         source.close();
         try {
-          if (kind !== "job") job = await get(`/jobs/${id}`, signal); // why it failed, and when it ended
+          if (kind !== "job") job = await get(`/jobs/${id}`, signal); // the error and the time of the end
           told(job);
           resolve(true);
         } catch {

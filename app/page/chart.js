@@ -1,11 +1,11 @@
-// Curves over epochs, drawn as SVG. A chart is told as text to those who do not see it.
+// Line charts over epochs as SVG, with a text alternative for screen readers.
 
 import { h, svg } from "/page/dom.js";
 import { figure } from "/page/words.js";
 
 const WIDTH = 360, HEIGHT = 200, LEFT = 38, RIGHT = 10, TOP = 10, BOTTOM = 24;
 
-/** Round steps that cover low to high: at most `most` of them. */
+/** Return round tick values from low to high, at most about `most`. */
 export function ticks(low, high, most = 5) {
   const rough = (high - low) / most || 1;
   const power = 10 ** Math.floor(Math.log10(rough));
@@ -16,10 +16,10 @@ export function ticks(low, high, most = 5) {
 }
 
 /**
- * A figure that keeps itself up to date: `chart.draw(lines, epochs, epoch)`.
+ * Create a chart; `chart.draw(lines, epochs, epoch)` updates it.
  * lines: [{ name, look: "accent" | "ink", dashed, points: [[epoch, value], ...] }].
- * `pick(epoch)` is called where somebody points at an epoch. With `told`, a line below says what the lines are and
- * what they come to in that epoch.
+ * `pick(epoch)` is called when the user clicks or drags to an epoch. With `told`, a legend below the chart shows the
+ * lines and their values in that epoch.
  */
 export function chart(title, hint, pick, { format = figure, bounds = null, told = false } = {}) {
   const picture = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img" });
@@ -93,10 +93,10 @@ function value(line, epoch, format) {
 
 function spoken(title, lines, epoch, format) {
   const told = lines.map((line) => `${line.name} ${value(line, epoch, format)}`);
-  return lines.length ? `${title}, in epoch ${epoch}: ${told.join(", ")}.` : `${title}: nothing yet.`;
+  return lines.length ? `${title}, in epoch ${epoch}: ${told.join(", ")}.` : `${title}: no data yet.`;
 }
 
-/** What the lines are: [{ name, look, dashed }], and what `of` says of each. */
+/** Create a legend of the lines [{ name, look, dashed }]; `of(line)` returns the text after each name. */
 export function legend(lines, of = () => null) {
   return h("ul", { class: "legend" }, lines.map((line) => h("li", {},
     svg("svg", { viewBox: "0 0 28 8", "aria-hidden": "true" }, svg("line", { class: `${line.look}${line.dashed ? " dashed" : ""}`, x1: 0, x2: 28, y1: 4, y2: 4 })),

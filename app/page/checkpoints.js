@@ -1,11 +1,11 @@
-// What was published, what of it is served, and why something is not.
+// Checkpoints: list them, show which one is served, and change it.
 
 import { get, put } from "/page/api.js";
 import { button, facts, h, notice, title, whisper } from "/page/dom.js";
 import { name } from "/page/main.js";
 import { ago, bytes, figure, percent } from "/page/words.js";
 
-const POLICIES = { newest: "Each new publication is served.", best: "The one with the best figures is served.", pinned: "One checkpoint is pinned: new publications are not served." };
+const POLICIES = { newest: "Every new checkpoint is served.", best: "The checkpoint with the best metrics is served.", pinned: "This checkpoint is pinned: new ones are not served." };
 
 export async function show(root, _at, signal) {
   name("Checkpoints");
@@ -20,7 +20,7 @@ export async function show(root, _at, signal) {
     const open = new Set([...list.querySelectorAll("details[open]")].map((each) => each.dataset.job));
     const groups = grouped(checkpoints).map(([job, found], at) => group(job, found, choice, serve, list.children.length ? open.has(job) : at === 0 || found.some((each) => each.id === choice.serving)));
     const others = unusable.map((each) => notice(`${each.id} cannot be used: ${each.reason}`));
-    list.replaceChildren(...others, ...(groups.length ? groups : [notice("Nothing was published yet. Each epoch of a run publishes one.", h("a", { class: "button primary", href: "#/new" }, "Start a run"))]));
+    list.replaceChildren(...others, ...(groups.length ? groups : [notice("No checkpoint has been published yet. A run publishes one after each epoch.", h("a", { class: "button primary", href: "#/new" }, "Start a run"))]));
   };
   const serve = async (order) => {
     const now = await put("/serving", order);
@@ -36,9 +36,9 @@ function serving(choice, checkpoints, serve) {
   const follow = (policy, text) => button(text, () => serve({ policy }), { "aria-pressed": String(choice.policy === policy), disabled: choice.policy === policy });
   const back = now && before && button("Roll back", () => serve({ policy: "pinned", checkpoint: before.id }), { title: `Pin ${before.id}` });
   return [
-    h("p", { class: "standing" }, choice.serving ? h("b", {}, choice.serving) : "Nothing is served yet", choice.serving ? " draws. " : ". ", POLICIES[choice.policy]),
+    h("p", { class: "standing" }, "Current model: ", choice.serving ? h("b", {}, choice.serving) : "none", ". ", POLICIES[choice.policy]),
     h("div", { class: "actions" }, follow("newest", "Follow the newest"), follow("best", "Follow the best"), back),
-    before && h("p", { class: "hint" }, `Rolling back pins ${before.id}. Requests under way are not disturbed.`),
+    before && h("p", { class: "hint" }, `Rolling back pins ${before.id}. Requests in progress are not interrupted.`),
   ].filter(Boolean);
 }
 
@@ -50,8 +50,8 @@ function grouped(checkpoints) {
 
 function group(job, found, choice, serve, open) {
   const own = job === "pretrained";
-  const told = own ? "comes with the package" : `${found[0].config.name ?? job}`;
-  const link = own ? null : h("p", {}, h("a", { href: `#/runs/${job}` }, "To the run"));
+  const told = own ? "Bundled model" : `${found[0].config.name ?? job}`;
+  const link = own ? null : h("p", {}, h("a", { href: `#/runs/${job}` }, "Show run"));
   return h("details", { class: "group", open, "data-job": job },
     h("summary", {}, h("b", {}, told), h("span", { class: "hint" }, ` ${found.length} · ${ago(found[0].created_at)}`)),
     link, h("ol", {}, found.map((each) => entry(each, choice, serve))));

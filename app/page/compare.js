@@ -1,4 +1,4 @@
-// Two runs beside each other: what they were told, and what became of it.
+// Two runs next to each other: their digits, losses, quality and differences.
 
 import { follow, get } from "/page/api.js";
 import { chart, legend } from "/page/chart.js";
@@ -12,15 +12,15 @@ import { named, standing } from "/page/words.js";
 const LOOKS = ["accent", "ink"];
 
 export async function show(root, { query }, signal) {
-  name("Two runs");
+  name("Compare runs");
   const { jobs } = await get("/jobs?limit=100&epochs=last", signal);
   const ids = ["a", "b"].map((side) => query.get(side) ?? "");
   const choosers = ids.map((id, side) => chooser(jobs, id, side, (chosen) => {
     const both = ids.map((each, at) => (at === side ? chosen : each));
     go(`/compare?a=${both[0]}&b=${both[1]}`);
   }));
-  root.append(title("Two runs"), h("div", { class: "pair" }, choosers));
-  if (ids.some((id) => !id)) return root.append(notice("Choose two runs to see them beside each other."));
+  root.append(title("Compare runs"), h("div", { class: "pair" }, choosers));
+  if (ids.some((id) => !id)) return root.append(notice("Select two runs to compare."));
 
   const pair = [null, null];
   let epoch = Number(query.get("epoch")) || null;
@@ -36,13 +36,13 @@ export async function show(root, { query }, signal) {
   const pictures = ids.map(() => hands(20));
   const names = h("div");
   const charts = h("div", { class: "charts" });
-  const told = h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "What differs" });
+  const told = h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Differences" });
   root.append(
     names,
     h("section", { "aria-labelledby": "epoch-title" }, h("div", { class: "epoch" }, at, slider),
       h("div", { class: "pair" }, pictures.map((each) => h("div", { class: "paper" }, each)))),
-    h("section", {}, h("div", { class: "title" }, h("h2", {}, "Losses and quality"), h("span", { class: "filter" }, h("label", { for: "row" }, "Losses of the"), rows)), charts),
-    h("section", {}, h("h2", {}, "What differs"), told));
+    h("section", {}, h("div", { class: "title" }, h("h2", {}, "Losses and quality"), h("span", { class: "filter" }, h("label", { for: "row" }, "Losses of"), rows)), charts),
+    h("section", {}, h("h2", {}, "Differences"), told));
 
   const choose = (wanted) => {
     epoch = wanted;
@@ -92,24 +92,24 @@ export async function show(root, { query }, signal) {
 function chooser(jobs, id, side, chosen) {
   const known = jobs.some((job) => job.id === id) || !id ? [] : [h("option", { value: id }, id)];
   const options = jobs.map((job) => h("option", { value: job.id }, job.config.name ? `${job.config.name} (${job.id})` : job.id));
-  const select = h("select", { id: `run-${side}`, onchange: () => chosen(select.value) }, h("option", { value: "" }, "choose a run"), known, options);
+  const select = h("select", { id: `run-${side}`, onchange: () => chosen(select.value) }, h("option", { value: "" }, "select a run"), known, options);
   select.value = id;
   const state = h("p", { class: "hint" });
   const label = h("label", { for: `run-${side}` }, side ? "and" : "Compare");
-  const element = h("div", { class: "field" }, label, select, id && h("p", {}, h("a", { href: `#/runs/${id}` }, "To this run")), state);
+  const element = h("div", { class: "field" }, label, select, id && h("p", {}, h("a", { href: `#/runs/${id}` }, "Show run")), state);
   element.state = state;
   return element;
 }
 
-/** Whatever of the recipes, the machines and the ends is not the same. */
+/** A table of the differences between two runs in configuration, device and outcome. */
 function differences(pair) {
   const sides = pair.map((job) => ({
     ...job.config, device: job.device, status: job.status, "epochs done": job.epochs.at(-1)?.epoch ?? 0,
-    "seconds an epoch": job.epochs.at(-1)?.seconds.toFixed(1),
+    "seconds per epoch": job.epochs.at(-1)?.seconds.toFixed(1),
   }));
   const names = Object.keys(sides[0]).filter((key) => key !== "name" && sides[0][key] !== sides[1][key]);
   const cell = (value) => h("td", {}, value === null || value === undefined ? "–" : String(value));
   const body = names.map((key) => h("tr", {}, h("th", { scope: "row" }, key.replaceAll("_", " ")), cell(sides[0][key]), cell(sides[1][key])));
-  if (!body.length) return h("p", { class: "hint" }, "Nothing: the same recipe on the same machine.");
+  if (!body.length) return h("p", { class: "hint" }, "None.");
   return h("table", {}, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, ""), pair.map((job) => h("th", { scope: "col" }, named(job))))), h("tbody", {}, body));
 }

@@ -1,4 +1,4 @@
-// What is drawn of a run's epochs: the seed's four rows of three losses, and the figures of quality.
+// Charts of a run's epochs: the three losses in the four rows of the original Keras script, and the quality metrics.
 
 import { chart } from "/page/chart.js";
 
@@ -10,16 +10,16 @@ export const ROWS = [
 ];
 
 export const LOSSES = [
-  { name: "loss", title: "Loss", hint: "the sum of the two, in nats" },
-  { name: "generation_loss", title: "Generation loss", hint: "real against fake" },
-  { name: "auxiliary_loss", title: "Auxiliary loss", hint: "which digit it is" },
+  { name: "loss", title: "Loss", hint: "sum of the two others, in nats" },
+  { name: "generation_loss", title: "Generation loss", hint: "real or fake" },
+  { name: "auxiliary_loss", title: "Auxiliary loss", hint: "class of the digit" },
 ];
 
 const share = (value) => `${Number((100 * value).toFixed(1))} %`;
 
 export const FIGURES = [
   {
-    title: "Label accuracy", hint: "digits that are recognised",
+    title: "Label accuracy", hint: "share of digits that are recognised",
     options: { format: share, bounds: [0, 1] },
     lines: [
       { name: "all digits", figure: "label_accuracy", look: "accent" },
@@ -27,7 +27,7 @@ export const FIGURES = [
     ],
   },
   {
-    title: "Variety", hint: "1 is that of real digits",
+    title: "Variety", hint: "1 for real digits",
     options: {},
     lines: [
       { name: "all digits", figure: "variety", look: "accent" },

@@ -1,28 +1,28 @@
-// Data sets on order: how many digits, and where the files are once a worker has made them.
+// Generated data sets: a form to order one, and a list with progress and files.
 
 import { ENDED, get, key, post } from "/page/api.js";
 import { button, h, notice, pause, prose, say, title, whisper } from "/page/dom.js";
 import { name, note } from "/page/main.js";
 import { ago, bytes, duration, number, sentence } from "/page/words.js";
 
-const CLASSES = 10, BYTES = 410, AGAIN = 1500; // bytes a digit takes, packed; milliseconds until it is asked again
-const SURE = { "": "as they come", 0.5: "those that the judge reads", 0.99: "those that the judge is sure of" };
+const CLASSES = 10, BYTES = 410, AGAIN = 1500; // bytes of a digit, compressed; milliseconds between requests
+const SURE = { "": "none", 0.5: "probability at least 0.5", 0.99: "probability at least 0.99" };
 
 export async function show(root, { query }, signal) {
   name("Data sets");
-  const many = field("per_class", "Training digits of each class", query.get("per_class") ?? "6000");
-  const tests = field("test_per_class", "Test digits of each class", query.get("test_per_class") ?? "1000");
-  const seed = field("seed", "Hand (seed)", query.get("seed") ?? "1", 0);
+  const many = field("per_class", "Training digits per class", query.get("per_class") ?? "6000");
+  const tests = field("test_per_class", "Test digits per class", query.get("test_per_class") ?? "1000");
+  const seed = field("seed", "Seed", query.get("seed") ?? "1", 0);
   const sure = h("select", { id: "verify", onchange: changed }, Object.entries(SURE).map(([value, text]) => h("option", { value }, text)));
   sure.value = query.get("verify") ?? "";
   const size = h("p", { class: "hint", "aria-live": "polite" });
-  const send = h("button", { class: "primary" }, "Order it");
+  const send = h("button", { class: "primary" }, "Generate data set");
   const form = h("form", { class: "controls", novalidate: true, oninput: changed, onsubmit: order },
     many.element, tests.element, seed.element,
-    h("div", { class: "field" }, h("label", { for: "verify" }, "Digits"), sure), h("div", { class: "actions" }, send));
+    h("div", { class: "field" }, h("label", { for: "verify" }, "Verification"), sure), h("div", { class: "actions" }, send));
   const list = h("div", { "aria-live": "polite" });
   root.append(title("Data sets"),
-    h("p", {}, "Digits by the thousand, drawn by what is served, as the four files that every loader of MNIST reads."),
+    h("p", {}, "Generate digits with the current model, as four files in the MNIST format, which every MNIST loader reads."),
     form, size, list);
   changed();
   await watch();
@@ -39,7 +39,7 @@ export async function show(root, { query }, signal) {
     try {
       const body = { per_class: Number(many.input.value), test_per_class: Number(tests.input.value), seed: Number(seed.input.value) };
       const { id } = await post("/datasets", sure.value ? { ...body, verify: Number(sure.value) } : body);
-      whisper(`Data set ${id} is ordered.`);
+      whisper(`Data set ${id} is queued.`);
       await update();
     } catch (problem) {
       say(problem);
@@ -60,7 +60,7 @@ export async function show(root, { query }, signal) {
     const shown = JSON.stringify(datasets);
     if (shown === update.shown) return;
     update.shown = shown;
-    list.replaceChildren(...(datasets.length ? datasets.map((each) => entry(each, update)) : [h("p", { class: "nothing" }, "None was ordered yet.")]));
+    list.replaceChildren(...(datasets.length ? datasets.map((each) => entry(each, update)) : [h("p", { class: "nothing" }, "No data sets yet.")]));
   }
 }
 
@@ -76,19 +76,19 @@ function entry(dataset, update) {
   return h("article", { class: "job dataset", "data-id": id },
     h("div", {},
       h("h2", {}, `${number(CLASSES * (order.per_class + order.test_per_class))} digits `, h("span", { class: `badge ${status}` }, status)),
-      h("p", { class: "hint" }, `Seed ${order.seed}, drawn by `, h("code", {}, order.checkpoint), order.verify === null ? "" : `, verified to ${order.verify}`, `. Ordered ${ago(dataset.created_at)}.`),
-      running && progress && h("progress", { max: progress.digits, value: progress.drawn, "aria-label": "Drawn so far" }),
+      h("p", { class: "hint" }, `Seed ${order.seed}, checkpoint `, h("code", {}, order.checkpoint), order.verify === null ? "" : `, verified with probability ${order.verify}`, `. Created ${ago(dataset.created_at)}.`),
+      running && progress && h("progress", { max: progress.digits, value: progress.drawn, "aria-label": "Digits drawn" }),
       running && progress && h("p", { class: "hint" }, `${number(progress.drawn)} of ${number(progress.digits)}, about ${duration(progress.eta_seconds)} left.`),
       dataset.error && notice(prose(sentence(dataset.error))),
       files(dataset)),
     h("div", { class: "actions" },
       running && status !== "cancelling" && control("cancel", "Cancel"),
-      (status === "failed" || status === "cancelled") && control("resume", "Go on")));
+      (status === "failed" || status === "cancelled") && control("resume", "Resume")));
 }
 
-/** A link sends no key; the command does. */
+/** Links to the files; if reading needs a key, which a link cannot send, the command that downloads them. */
 function files({ id, files: made }) {
   if (!Object.keys(made).length) return null;
-  if (key.readingNeedsIt()) return h("p", { class: "hint" }, "Its files: ", h("code", {}, `acgan download ${id}`));
+  if (key.readingNeedsIt()) return h("p", { class: "hint" }, "Download with ", h("code", {}, `acgan download ${id}`));
   return h("p", { class: "under" }, Object.entries(made).map(([file, address]) => h("a", { href: address, download: file }, file)));
 }

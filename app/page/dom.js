@@ -1,4 +1,4 @@
-// Elements, made in one expression. Text is always text: nothing here takes HTML.
+// Helpers that create elements. Strings become text nodes; no helper accepts HTML.
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -21,7 +21,7 @@ function fill(element, attributes, children) {
   return element;
 }
 
-/** Show `code` as the API's descriptions mark it. */
+/** Convert text with `backticks` to text nodes and <code> elements. */
 export function prose(text) {
   return text.split(/`([^`]+)`/).map((part, place) => (place % 2 ? h("code", {}, part) : part));
 }
@@ -43,7 +43,7 @@ export function button(text, onclick, attributes = {}) {
   return h("button", { type: "button", onclick: guarded(onclick), ...attributes }, text);
 }
 
-/** Whatever goes wrong in what was asked for is told in a sentence; meanwhile the button takes no second press. */
+/** Wrap a click handler: errors are shown as a message, and the button is marked busy until it finishes. */
 function guarded(action) {
   return async (event) => {
     const pressed = event.currentTarget;
@@ -60,7 +60,7 @@ function guarded(action) {
 
 let silence;
 
-/** Say what went wrong, where everybody sees and hears it. */
+/** Show an error as a message that screen readers announce. */
 export function say(error) {
   if (error.name === "AbortError") return;
   const close = h("button", { type: "button", class: "quiet", "aria-label": "Close", onclick: hush }, "×");
@@ -73,12 +73,12 @@ export function hush() {
   document.getElementById("said").replaceChildren();
 }
 
-/** Tell those who listen, and nobody else. */
+/** Announce a text to screen readers only. */
 export function whisper(text) {
   document.getElementById("whispered").textContent = text;
 }
 
-/** Wait, unless whoever waits leaves. */
+/** Wait; rejects with an AbortError if `signal` aborts. */
 export function pause(milliseconds, signal) {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(resolve, milliseconds);

@@ -1,4 +1,4 @@
-// The playground. Whatever is drawn has an address, and the address is all that is needed to have it again.
+// Draw digits. Every picture has a permanent link that returns the same digits.
 
 import { file, get } from "/page/api.js";
 import { button, h, notice, say, title, whisper } from "/page/dom.js";
@@ -6,7 +6,7 @@ import { freshSeed, handField, sheet } from "/page/ink.js";
 import { name, note } from "/page/main.js";
 
 const MOST = { one: 1000, all: 100 };
-const FIELDS = { "query.n": "How many", "query.seed": "The seed" }; // as this page calls them
+const FIELDS = { "query.n": "Number of digits", "query.seed": "Seed" }; // labels on this page
 
 export async function show(root, { query }, signal) {
   name("Draw");
@@ -27,21 +27,21 @@ export async function show(root, { query }, signal) {
     [..."0123456789", "all"].map((label) => h("label", {}, h("input", { type: "radio", name: "label", value: label, checked: label === wanted.label, onchange: () => set({ label }) }), h("span", {}, label))));
   const many = h("input", { type: "number", id: "n", min: 1, value: wanted.n, oninput: () => set({ n: many.value }) });
   const checkpoints = h("select", { id: "checkpoint", onchange: () => set({ checkpoint: checkpoints.value }) },
-    ["latest", "best"].map((each) => h("option", { value: each }, each === "latest" ? "what is served" : "the best")));
+    ["latest", "best"].map((each) => h("option", { value: each }, each === "latest" ? "Current model" : "Best model")));
 
   const form = h("form", { class: "controls", onsubmit: (event) => event.preventDefault() },
     labels,
-    h("div", { class: "field" }, h("label", { for: "n" }, "How many"), many),
+    h("div", { class: "field" }, h("label", { for: "n" }, "Number of digits"), many),
     handField(wanted.seed, (seed) => set({ seed })),
-    h("div", { class: "field" }, h("label", { for: "checkpoint" }, "Drawn by"), checkpoints));
+    h("div", { class: "field" }, h("label", { for: "checkpoint" }, "Checkpoint"), checkpoints));
   const copy = button("Copy", async () => {
     await copied(told);
     copy.textContent = "Copied";
-    whisper("The address is copied.");
+    whisper("The link is copied.");
     setTimeout(() => { copy.textContent = "Copy"; }, 2000);
   });
   const downloads = h("div", { class: "actions" }, "Download:", ["png", "zip", "npy"].map((form_) => button(form_.toUpperCase(), () => download(form_))));
-  const fixed = h("div", { class: "field" }, h("label", { for: "address" }, "Its address: the same digits, for good"), h("div", { class: "row" }, told, copy));
+  const fixed = h("div", { class: "field" }, h("label", { for: "address" }, "Permanent link to these digits"), h("div", { class: "row" }, told, copy));
   const drawn = h("div", { class: "drawn" }, paper, h("div", {}, fixed, downloads, by));
   root.append(title("Draw"), form, trouble, drawn);
 
@@ -60,17 +60,17 @@ export async function show(root, { query }, signal) {
     setTimeout(() => URL.revokeObjectURL(link.href), 60000);
   }
 
-  /** Draw what is wanted; of many wishes in a row, the last. */
+  /** Draw the current selection, after a short delay; a later call replaces an earlier one. */
   async function draw() {
     const { label, n, seed: hand, checkpoint } = wanted;
     many.max = label === "all" ? MOST.all : MOST.one;
     note({ label, n, seed: hand, checkpoint: checkpoint === "latest" ? null : checkpoint });
     const mine = (draw.newest = Symbol("wish"));
-    await new Promise((resolve) => setTimeout(resolve, 120)); // whoever types a number is not done at its first figure
+    await new Promise((resolve) => setTimeout(resolve, 120)); // until the user has typed the whole number
     if (mine !== draw.newest || signal.aborted) return;
     const path = label === "all" ? "/digits" : `/digits/${label}`;
     const parameters = new URLSearchParams({ n, seed: hand });
-    const text = label === "all" ? `${n} times the digits 0 to 9, each row in one hand` : `${n} times the digit ${label}`;
+    const text = label === "all" ? `${n} times the digits 0 to 9, one latent vector per row` : `${n} times the digit ${label}`;
     try {
       const headers = await picture.draw(`${path}?${parameters}&checkpoint=${encodeURIComponent(checkpoint)}`, text, signal);
       if (mine !== draw.newest) return;
@@ -105,10 +105,10 @@ async function fill(select, chosen, signal) {
   select.value = chosen;
 }
 
-/** The clipboard is there on safe origins only. */
+/** Copy the text of a field. `navigator.clipboard` exists on secure origins only. */
 async function copied(input) {
   if (navigator.clipboard) return navigator.clipboard.writeText(input.value);
   input.focus();
   input.select();
-  if (!document.execCommand("copy")) throw new Error("This browser does not let the page copy: press Ctrl-C.");
+  if (!document.execCommand("copy")) throw new Error("This browser does not allow the page to copy: press Ctrl-C.");
 }

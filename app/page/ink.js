@@ -1,13 +1,13 @@
-// Digits on paper: sheets as the service draws them, and epochs' plots laid out for the screen.
+// Pictures of digits: sheets from the API, and the plots of epochs rearranged for the screen.
 
 import { file } from "/page/api.js";
 import { button, h } from "/page/dom.js";
 
 export const CLASSES = 10;
-const SEEDS = 1e6; // hands to come by chance; any other may be typed
+const SEEDS = 1e6; // random seeds are below this; users can enter any other
 const CELL = 28, PLOT_REAL = 11; // in cells: generated digits are columns 0 to 9, real ones 11 to 20
 
-/** An <img> that shows what an address draws: `await sheet.draw(path, text)` resolves to the answer's headers. */
+/** Create an <img>. `await sheet.draw(path, text)` loads it with `text` as alt, and resolves to the response headers. */
 export function sheet() {
   const picture = h("img", { class: "ink", alt: "" });
   picture.draw = async (path, text, signal) => {
@@ -22,7 +22,7 @@ export function sheet() {
   return picture;
 }
 
-const KEPT = 120; // plots, of some 200 kB each
+const KEPT = 120; // plots, about 200 kB each
 const plots = new Map();
 
 async function plot(path, signal) {
@@ -39,7 +39,7 @@ async function plot(path, signal) {
 }
 
 /**
- * The ten classes of an epoch's plot, one a row, and the same hand in each column.
+ * Create a canvas of an epoch's plot: one class per row, one latent vector per column.
  * `await canvas.draw(path, { real, text }, signal)`: with `real`, the right half shows real digits.
  */
 export function hands(most = 40) {
@@ -69,11 +69,11 @@ export function hands(most = 40) {
   return canvas;
 }
 
-/** A field for the hand that writes; `chosen` is told each seed that is typed, or comes by chance. */
+/** Create a field for the seed; calls `chosen` with each seed that the user enters or generates. */
 export function handField(seed, chosen) {
   const input = h("input", { type: "number", id: "seed", min: 0, max: Number.MAX_SAFE_INTEGER, value: seed, oninput: () => chosen(input.value) });
-  const another = button("Another hand", () => { input.value = freshSeed(); chosen(input.value); });
-  return h("div", { class: "field" }, h("label", { for: "seed" }, "Hand (seed)"), h("div", { class: "row" }, input, another));
+  const another = button("New seed", () => { input.value = freshSeed(); chosen(input.value); });
+  return h("div", { class: "field" }, h("label", { for: "seed" }, "Seed"), h("div", { class: "row" }, input, another));
 }
 
 export function freshSeed() {

@@ -1,11 +1,11 @@
-// The address says what is shown: #/runs/ID?epoch=3. Nothing else is remembered, so a reload loses nothing.
+// The router. The URL holds the whole state of a view, as in #/runs/ID?epoch=3, so a reload loses nothing.
 
 import { key, wanted } from "/page/api.js";
 import { h, hush, notice, whisper } from "/page/dom.js";
 
 const VIEWS = { "": "runs", new: "order", runs: "run", compare: "compare", draw: "draw", play: "play", datasets: "datasets", checkpoints: "checkpoints" };
 
-// What a view is made of, beside what is loaded anyway: asked for all at once, since each round takes its time.
+// The modules of each view besides the common ones: loaded in parallel, because each round trip takes time.
 const PARTS = { runs: ["ink"], run: ["chart", "curves", "ink", "runs"], compare: ["chart", "curves", "ink", "runs"], draw: ["ink"], play: ["ink"] };
 
 export function place() {
@@ -14,7 +14,7 @@ export function place() {
   return { view, id, query: new URLSearchParams(query) };
 }
 
-/** Note something in the address without going anywhere; null takes it out. */
+/** Change query parameters of the URL without navigation; null removes one. */
 export function note(changes) {
   const { query } = place();
   for (const [name, value] of Object.entries(changes)) {
@@ -40,9 +40,9 @@ async function show() {
   mark(at.view);
   hush();
   name("");
-  if (!(at.view in VIEWS)) return main.replaceChildren(notice("There is no such page.", h("a", { href: "#/" }, "To the runs")));
+  if (!(at.view in VIEWS)) return main.replaceChildren(notice("This page does not exist.", h("a", { href: "#/" }, "Show runs")));
   try {
-    for (const part of PARTS[VIEWS[at.view]] ?? []) import(`/page/${part}.js`).catch(() => {}); // the view says what is wrong
+    for (const part of PARTS[VIEWS[at.view]] ?? []) import(`/page/${part}.js`).catch(() => {}); // importing the view reports the error
     const view = await import(`/page/${VIEWS[at.view]}.js`);
     if (signal.aborted) return;
     const root = h("div", { class: `view ${VIEWS[at.view]}` });
@@ -66,7 +66,7 @@ function mark(view) {
   }
 }
 
-/** Name the tab, and the page for those who listen. */
+/** Set the title of the document. */
 export function name(text) {
   document.title = text ? `${text} · acgan` : "acgan";
 }
@@ -77,14 +77,14 @@ const showKey = () => {
 };
 button.addEventListener("click", async () => {
   key.forget();
-  await wanted("The key in use was forgotten. Give another one, or none.");
+  await wanted("The key was removed. Enter another key, or cancel.");
   showKey();
 });
 document.addEventListener("key", showKey);
 showKey();
 
 document.querySelector(".skip").addEventListener("click", (event) => {
-  event.preventDefault(); // the address is ours
+  event.preventDefault(); // the router uses the hash
   document.getElementById("main").focus();
 });
 addEventListener("hashchange", () => {

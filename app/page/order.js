@@ -1,14 +1,14 @@
-// A run is ordered: the form is made of the API's own schema, and says beforehand what it will cost in time.
+// The form that starts a run. It is built from the API's schema and shows an estimate of the time.
 
 import { get, post } from "/page/api.js";
 import { h, notice, prose, say, title } from "/page/dom.js";
 import { go, name, note } from "/page/main.js";
 import { count, duration, number } from "/page/words.js";
 
-const FIRST = ["name", "recipe", "dataset", "epochs"]; // the rest is for those who look for it
+const FIRST = ["name", "recipe", "dataset", "epochs"]; // the others are under "More options"
 const ALL = { train_examples: 60000, test_examples: 10000 };
-const MOST = 5; // runs that an estimate goes by
-const UNKNOWN_PACE = 400; // images a second, of two slow cores: docs say two to three minutes for an epoch of 60,000
+const MOST = 5; // runs that an estimate is based on
+const UNKNOWN_PACE = 400; // images per second on two slow cores: docs say two to three minutes for an epoch of 60,000
 
 export async function show(root, { query }, signal) {
   name("Start a run");
@@ -23,21 +23,21 @@ export async function show(root, { query }, signal) {
   const send = h("button", { class: "primary big" }, "Start the run");
   const beginnings = Object.entries(presets).map(([text, { value }]) => ({ value, button: h("button", { type: "button", onclick: () => preset(value) }, text[0].toUpperCase() + text.slice(1)) }));
   const form = h("form", { novalidate: true }, h("div", {},
-    h("fieldset", { class: "presets" }, h("legend", {}, "Begin with"),
+    h("fieldset", { class: "presets" }, h("legend", {}, "Presets"),
       beginnings.map((each) => each.button)),
     FIRST.map((key) => byName.get(key)?.element),
     h("details", { open: fields.some((each) => !FIRST.includes(each.key) && query.has(each.key)) },
-      h("summary", {}, "Everything else"), h("div", { class: "fields" }, fields.filter((each) => !FIRST.includes(each.key)).map((each) => each.element)))),
-    h("div", { class: "bill" }, h("h2", {}, "What it will take"), cost, wrong, send));
+      h("summary", {}, "More options"), h("div", { class: "fields" }, fields.filter((each) => !FIRST.includes(each.key)).map((each) => each.element)))),
+    h("div", { class: "bill" }, h("h2", {}, "Estimated time"), cost, wrong, send));
   root.append(title("Start a run"), form);
 
   const body = () => Object.fromEntries(fields.map((each) => [each.key, each.read()]).filter(([, value]) => value !== undefined));
-  let once = random(); // an order that is sent twice is one run
+  let once = random(); // a request that is sent twice starts one run
   const changed = () => {
     once = random();
     note(Object.fromEntries(fields.map((each) => [each.key, each.text()])));
     for (const each of beginnings) each.button.setAttribute("aria-pressed", fields.every((own) => own.key === "name" || own.is(each.value[own.key])));
-    cost.replaceChildren(...(form.querySelector(":invalid") ? ["Not every field can be as it is."] : estimate({ ...defaults(properties), ...body() }, recent.jobs)));
+    cost.replaceChildren(...(form.querySelector(":invalid") ? ["Some fields are invalid."] : estimate({ ...defaults(properties), ...body() }, recent.jobs)));
   };
   const preset = (values) => {
     for (const each of fields) each.write(values[each.key]);
@@ -65,7 +65,7 @@ export async function show(root, { query }, signal) {
   changed();
 }
 
-/** The field that a mistake is about; one between two fields says it of the first that it names. */
+/** Return the field that an error refers to. An error about two fields starts with the name of the first. */
 function placed({ field: where, message }, byName) {
   const own = byName.get(where.split(".").at(-1));
   if (own) return [own, message];
@@ -77,7 +77,7 @@ function defaults(properties) {
   return Object.fromEntries(Object.entries(properties).map(([key, schema]) => [key, schema.default ?? ALL[key]]));
 }
 
-/** One field of the schema: how it is shown, read and written. */
+/** Create the form field of a schema property, with functions that read and write its value. */
 function field(key, schema, given) {
   const kind = schema.anyOf?.find((each) => each.type !== "null") ?? schema;
   const id = `field-${key}`;
@@ -93,7 +93,7 @@ function field(key, schema, given) {
     const step = kind.type === "integer" ? 1 : "any";
     input = h("input", { ...common, type: "number", step, min: kind.minimum ?? kind.exclusiveMinimum, max: kind.maximum, placeholder: fallback, inputmode: step === 1 ? "numeric" : "decimal" });
   }
-  const empty = h("span"); // what an emptied field means is said while it is empty
+  const empty = h("span"); // shows the default while the field is empty
   const tellEmpty = () => { empty.textContent = input.type === "number" && input.value === "" && !input.validity.badInput ? ` Empty means ${fallback}.` : ""; };
   input.value = initial;
   input.addEventListener("input", tellEmpty);
@@ -126,26 +126,26 @@ function field(key, schema, given) {
   };
 }
 
-/** What it will cost in time: the median of the last runs that were most like it, on the device of the newest of them. */
+/** Estimate the time: the median speed of the last runs that are most similar, on the device of the newest of them. */
 function estimate(config, jobs) {
   const images = Math.min(config.train_examples, ALL.train_examples);
   const total = config.epochs * images;
   const timed = jobs.filter((job) => job.epochs.length).map((job) => {
     const seen = job.config.train_examples ?? ALL.train_examples;
-    const whole = seen / job.epochs.at(-1).seconds; // with an epoch's end, which weighs less in longer epochs
+    const whole = seen / job.epochs.at(-1).seconds; // includes the work at the end of an epoch, a smaller share in longer epochs
     const pace = seen >= images / 4 ? whole : Math.max(whole, 0.9 * (job.progress?.images_per_second ?? 0));
     const like = (job.config.recipe === config.recipe) + (job.config.batch_size === config.batch_size) + (seen >= images / 4);
     return { job, like, pace };
   }).sort((a, b) => b.like - a.like);
   const waiting = jobs.filter((job) => job.status === "queued" || job.status === "running").length;
   const what = `${count(config.epochs, "epoch")} of ${number(images)} images`;
-  const ahead = waiting ? ` ${count(waiting, "run")} before it ${waiting === 1 ? "has" : "have"} not ended.` : "";
-  if (!timed.length) return [h("b", {}, `Perhaps ${duration(total / UNKNOWN_PACE)}`), `for ${what} on two processor cores. A GPU is faster. No run was timed here yet.${ahead}`];
+  const ahead = waiting ? ` ${count(waiting, "unfinished run")} ${waiting === 1 ? "is" : "are"} ahead of it.` : "";
+  if (!timed.length) return [h("b", {}, `Perhaps ${duration(total / UNKNOWN_PACE)}`), `for ${what} on two processor cores. A GPU is faster. No run has finished an epoch yet.${ahead}`];
   const { job, like } = timed[0];
   const alike = timed.filter((each) => each.like === like && each.job.device === job.device).slice(0, MOST);
   const pace = median(alike.map((each) => each.pace));
-  const by = alike.length === 1 ? ["as fast as ", h("a", { href: `#/runs/${job.id}` }, job.config.name || job.id)] : [`by the last ${alike.length} runs like it`];
-  return [h("b", {}, `About ${duration(total / pace)}`), `for ${what}, `, ...by, ` (${number(Math.round(pace))} images a second).${ahead}`];
+  const by = alike.length === 1 ? ["based on ", h("a", { href: `#/runs/${job.id}` }, job.config.name || job.id)] : [`based on the last ${alike.length} similar runs`];
+  return [h("b", {}, `About ${duration(total / pace)}`), `for ${what}, `, ...by, ` (${number(Math.round(pace))} images per second).${ahead}`];
 }
 
 function median(values) {

@@ -1,10 +1,10 @@
-// What one hand can do: write a number, and turn one digit into another. The address says which hand.
+// Draw a number, and morph one digit into another, with the latent vector of a seed. The URL holds the seed.
 
 import { h, notice, title, whisper } from "/page/dom.js";
 import { freshSeed, handField, sheet } from "/page/ink.js";
 import { name, note } from "/page/main.js";
 
-const SETTLE = 150; // milliseconds until whoever types is taken to be done
+const SETTLE = 150; // milliseconds after the last key press
 const DIGITS = [..."0123456789"];
 
 export async function show(root, { query }, signal) {
@@ -16,17 +16,17 @@ export async function show(root, { query }, signal) {
     seed: query.get("seed") ?? freshSeed(),
   };
   const number = h("input", { type: "text", id: "number", inputmode: "numeric", maxlength: 40, pattern: "[0-9]{1,40}", autocomplete: "off", value: wanted.number, oninput: () => set({ number: number.value.trim() }) });
-  const first = choice("first", "A digit", wanted.first, (value) => set({ first: value }));
-  const last = choice("last", "becomes", wanted.last, (value) => set({ last: value }));
+  const first = choice("first", "From", wanted.first, (value) => set({ first: value }));
+  const last = choice("last", "To", wanted.last, (value) => set({ last: value }));
   const line = drawing(), film = drawing();
 
   root.append(
     title("Play"),
     h("form", { class: "controls", onsubmit: (event) => event.preventDefault() },
       handField(wanted.seed, (seed) => set({ seed }))),
-    h("section", {}, h("h2", {}, "A number in one hand"),
+    h("section", {}, h("h2", {}, "Number"),
       h("div", { class: "field" }, h("label", { for: "number" }, "Up to 40 digits"), number), line.element),
-    h("section", {}, h("h2", {}, "A digit that becomes another"),
+    h("section", {}, h("h2", {}, "Morph"),
       h("div", { class: "actions" }, first, last), film.element));
   draw();
 
@@ -35,7 +35,7 @@ export async function show(root, { query }, signal) {
     draw();
   }
 
-  /** Draw both; of many wishes in a row, the last. */
+  /** Draw both pictures, after a short delay; a later call replaces an earlier one. */
   async function draw() {
     note(wanted);
     const mine = (draw.newest = Symbol("wish"));
@@ -43,19 +43,19 @@ export async function show(root, { query }, signal) {
     if (mine !== draw.newest || signal.aborted) return;
     const hand = encodeURIComponent(wanted.seed);
     await Promise.all([
-      line.draw(`/numbers/${encodeURIComponent(wanted.number || " ")}?seed=${hand}&scale=3`, `The number ${wanted.number}, written in one hand`, signal),
-      film.draw(`/morph/${wanted.first}/${wanted.last}?seed=${hand}&scale=6&format=webp`, `A ${wanted.first} that becomes a ${wanted.last} and comes back`, signal),
+      line.draw(`/numbers/${encodeURIComponent(wanted.number || " ")}?seed=${hand}&scale=3`, `The number ${wanted.number}, drawn with seed ${wanted.seed}`, signal),
+      film.draw(`/morph/${wanted.first}/${wanted.last}?seed=${hand}&scale=6&format=webp`, `A ${wanted.first} that changes into a ${wanted.last} and back`, signal),
     ]);
-    whisper(`Drawn by hand ${wanted.seed}.`);
+    whisper(`Drawn with seed ${wanted.seed}.`);
   }
 }
 
-/** A picture with its address beneath, or why there is none. */
+/** Create a picture with its permanent link below, or with the error message. */
 function drawing() {
   const picture = sheet();
   const paper = h("div", { class: "paper" }, picture);
   const link = h("a", { target: "_blank", rel: "noopener" });
-  const under = h("p", { class: "hint" }, "Its address: ", link);
+  const under = h("p", { class: "hint" }, "Permanent link: ", link);
   const trouble = h("div");
   const element = h("div", { class: "drawing" }, paper, under, trouble);
   return {

@@ -1,4 +1,4 @@
-// One run, live. One epoch is looked at, everywhere on the page: its digits, its losses, its figures.
+// One run, live. The selected epoch determines the digits, losses and metrics on the page.
 
 import { ENDED, follow } from "/page/api.js";
 import { legend } from "/page/chart.js";
@@ -9,7 +9,7 @@ import { name, note } from "/page/main.js";
 import { badge, progress, verbs } from "/page/runs.js";
 import { KINDS, done, duration, figure, named, number, percent, sentence, standing, when } from "/page/words.js";
 
-const STEP = 450; // milliseconds an epoch, played
+const STEP = 450; // milliseconds per epoch during playback
 
 export async function show(root, { id, query }, signal) {
   const view = layout(root, id);
@@ -63,16 +63,16 @@ export async function show(root, { id, query }, signal) {
   function draw() {
     const at = known().find((each) => each.epoch === epoch());
     if (!at) return;
-    const text = `Digits of epoch ${at.epoch}: the classes 0 to 9 from top to bottom, one hand a column${real ? "; on the right, real digits" : ""}.`;
+    const text = `Digits of epoch ${at.epoch}: the classes 0 to 9 from top to bottom, one latent vector per column${real ? "; on the right, real digits" : ""}.`;
     view.picture.draw(at.samples, { real, text }, signal).catch(say);
   }
 
-  /** Show the epoch that is looked at. */
+  /** Show the selected epoch. */
   function look() {
     const epochs = known(), at = epoch(), shown = epochs.find((each) => each.epoch === at);
     view.learned.hidden = !shown;
     view.later.hidden = Boolean(shown);
-    view.later.textContent = ENDED.includes(job.status) ? "No epoch was finished." : "Curves and digits appear after the first epoch.";
+    view.later.textContent = ENDED.includes(job.status) ? "No epoch has finished." : "Curves and digits appear after the first epoch.";
     if (!shown) return;
     const total = Math.max(job.progress?.epochs ?? 0, job.config.epochs);
     view.slider.max = epochs.at(-1).epoch;
@@ -134,10 +134,10 @@ function layout(root, id) {
     picture: hands(), play: h("button", { type: "button" }, "Play"),
     slider: h("input", { type: "range", min: 1, max: 1, value: 1, "aria-label": "Epoch" }),
     real: h("input", { type: "checkbox", id: "real" }),
-    plot: h("a", {}, "The whole plot"), draw: h("a", {}, "Draw with it"),
+    plot: h("a", {}, "Full plot"), draw: h("a", {}, "Draw with this checkpoint"),
     losses: h("div", { class: "charts" }), figures: h("div", { class: "charts" }),
     table: h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Losses of the epoch" }),
-    judged: h("div"), unjudged: h("p", { class: "hint" }, "Nobody judged these digits: figures of quality are turned off here (ACGAN_JUDGE)."),
+    judged: h("div"), unjudged: h("p", { class: "hint" }, "Quality metrics are disabled (ACGAN_JUDGE=false)."),
     classes: h("div"), recipe: h("div"),
   };
   view.judged.append(view.figures, view.classes);
@@ -145,13 +145,13 @@ function layout(root, id) {
     h("section", { "aria-labelledby": "epoch-title" },
       h("div", { class: "epoch" }, h("div", {}, view.epoch, view.took), view.slider, view.play),
       h("div", { class: "paper" }, view.picture),
-      h("p", { class: "under" }, "The same hands in every epoch: watch them learn to write.",
-        h("label", { for: "real" }, view.real, " beside real digits"), view.draw, view.plot)),
+      h("p", { class: "under" }, "The latent vectors are the same in every epoch, so you can watch the digits improve.",
+        h("label", { for: "real" }, view.real, " show real digits"), view.draw, view.plot)),
     view.refused,
     h("section", {}, h("h2", {}, "Losses"), legend(ROWS), view.losses, view.table),
     h("section", {}, h("h2", {}, "Quality"), view.judged, view.unjudged));
   root.append(view.head, view.bar, view.standing, view.trouble, view.later, view.learned,
-    h("section", {}, h("h2", {}, "Recipe"), view.recipe));
+    h("section", {}, h("h2", {}, "Configuration"), view.recipe));
   return view;
 }
 
@@ -160,7 +160,7 @@ function head(job, changed) {
   return title(named(job), badge(job.status), h("div", { class: "actions" }, verbs(job, changed), beside));
 }
 
-/** The table as the seed prints it. */
+/** The table of losses, as the original Keras script prints it. */
 function table(epoch) {
   const body = ROWS.map((row) => {
     const losses = epoch.losses[row.network][row.split];
@@ -176,10 +176,10 @@ function classes(metrics) {
   const row = (text, figures) => h("tr", {}, h("th", { scope: "row" }, text), figures.map((each) => h("td", {}, each)));
   const labels = Array.from({ length: CLASSES }, (_, label) => label);
   const of = (figure, format) => labels.map((label) => format(metrics[`${figure}_${label}`] ?? NaN));
-  return h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Figures of each class" },
+  return h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Metrics per class" },
     h("table", {}, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "class"), labels.map((label) => h("th", { scope: "col" }, label)))),
       h("tbody", {}, row("recognised", of("label_accuracy", (value) => percent(value))), row("variety", of("variety", figure)))),
-    h("p", { class: "hint" }, `Fréchet distance of what is served: ${figure(metrics.frechet_distance)}. `, prose("`best` goes by it.")));
+    h("p", { class: "hint" }, `Fréchet distance of the weights to serve: ${figure(metrics.frechet_distance)}. `, prose("The policy `best` serves the checkpoint with the smallest one.")));
 }
 
 function about(job) {
@@ -187,9 +187,9 @@ function about(job) {
   return h("div", {}, facts([
     ["recipe", config.recipe], ["data", config.dataset], ["images", config.train_examples ? number(config.train_examples) : "all"],
     ["batch", config.batch_size], ["latent size", config.latent_size], ["learning rate", config.adam_lr], ["beta 1", config.adam_beta_1],
-    ["seed", config.seed], ["precision", config.precision], ["waits for", job.runs_on === "any" ? null : KINDS[job.runs_on]],
-    ["device", job.device], ["worker", job.worker], ["ordered by", job.caller],
+    ["seed", config.seed], ["precision", config.precision], ["runs on", job.runs_on === "any" ? null : KINDS[job.runs_on]],
+    ["device", job.device], ["worker", job.worker], ["started by", job.caller],
     ["accepted", when(job.created_at)], ["ended", job.ended_at && when(job.ended_at)],
-    ["again of", job.retry_of && h("a", { href: `#/runs/${job.retry_of}` }, job.retry_of)],
-  ]), h("p", { class: "hint" }, "As JSON: ", h("a", { href: job.links.self }, job.links.self), ", and as events: ", h("a", { href: job.links.events }, job.links.events)));
+    ["duplicate of", job.retry_of && h("a", { href: `#/runs/${job.retry_of}` }, job.retry_of)],
+  ]), h("p", { class: "hint" }, "JSON: ", h("a", { href: job.links.self }, job.links.self), ", events: ", h("a", { href: job.links.events }, job.links.events)));
 }

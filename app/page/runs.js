@@ -1,4 +1,4 @@
-// All runs, newest first, and what draws just now.
+// All runs, newest first, and digits by the current model.
 
 import { ENDED, get, post } from "/page/api.js";
 import { button, h, pause, prose, title } from "/page/dom.js";
@@ -39,7 +39,7 @@ export async function show(root, { query }, signal) {
   };
   const offer = () => {
     const [a, b] = [...chosen];
-    compare.textContent = b ? "Compare these two" : "Tick two to compare";
+    compare.textContent = b ? "Compare selected runs" : "Select two runs to compare";
     if (b) compare.href = `#/compare?a=${a}&b=${b}`;
     else compare.removeAttribute("href");
     compare.classList.toggle("primary", Boolean(b));
@@ -85,7 +85,7 @@ export async function show(root, { query }, signal) {
       try {
         answer = await get(first, signal);
       } catch {
-        continue; // it is told where something was asked for; the list shows what was known
+        continue; // the list keeps its last state; the next action of the user reports the error
       }
       const fresh = new Set(answer.jobs.map((job) => job.id));
       older = [...newest.filter((job) => !fresh.has(job.id) && older.length), ...older].filter((job) => !fresh.has(job.id));
@@ -130,7 +130,7 @@ export function badge(status) {
   return h("span", { class: `badge ${status}` }, status);
 }
 
-/** A bar that says how much is done. */
+/** Create a progress bar. */
 export function progress() {
   const bar = h("progress", { max: 1, value: 0 });
   bar.set = (share, text) => {
@@ -140,13 +140,13 @@ export function progress() {
   return bar;
 }
 
-/** What can be done with a run in its state; `changed` gets the new record. */
+/** Create the buttons for a run in its status; `changed` is called with the new record. */
 export function verbs(job, changed) {
   const tell = (verb, text, attributes = {}) => button(text, async () => changed(await post(`/jobs/${job.id}/${verb}`)), attributes);
-  const again = button("Run again", async () => go(`/runs/${(await post(`/jobs/${job.id}/retry`)).id}`), { title: "Its recipe once more, from the start, as a new run" });
+  const again = button("Duplicate", async () => go(`/runs/${(await post(`/jobs/${job.id}/retry`)).id}`), { title: "Start a new run with the same configuration" });
   switch (job.status) {
     case "queued":
-      return [tell("front", "Next, please", { title: "It is run next, whatever its priority" }), tell("cancel", "Cancel")];
+      return [tell("front", "Move to front", { title: "Run this job next, regardless of its priority" }), tell("cancel", "Cancel")];
     case "running":
       return [tell("cancel", "Cancel")];
     case "failed":
@@ -166,7 +166,7 @@ function hero(signal) {
     const { serving } = await get("/serving", signal);
     if (serving === null) return figure.remove();
     const [n, columns] = innerWidth > 640 ? [6, 20] : [3, 10];
-    await picture.draw(`/digits?n=${n}&columns=${columns}&seed=3`, `The digits 0 to 9 in ${n} hands`, signal);
+    await picture.draw(`/digits?n=${n}&columns=${columns}&seed=3`, `The digits 0 to 9, each with ${n} latent vectors`, signal);
     by.append("Nobody wrote these. ", h("a", { href: "#/draw" }, "Draw your own"), ` with ${serving}.`);
   };
   draw().catch((problem) => figure.replaceChildren(h("p", { class: "hint" }, problem.message)));
@@ -174,6 +174,6 @@ function hero(signal) {
 }
 
 function nothing(status) {
-  const text = status ? "No run is in this state." : "Nothing was trained here yet. A first run takes minutes, and you can watch it learn.";
+  const text = status ? "No run has this status." : "No runs yet. A first run takes minutes, and you can watch it learn.";
   return h("li", { class: "nothing" }, h("p", {}, text), !status && h("a", { class: "button primary", href: "#/new" }, "Start a run"));
 }

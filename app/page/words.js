@@ -1,4 +1,4 @@
-// How things are put: numbers, times, names.
+// Formatting of numbers, times and names.
 
 const whole = new Intl.NumberFormat("en");
 
@@ -10,7 +10,7 @@ export function number(value) {
   return whole.format(value);
 }
 
-/** Seconds, as people say them. */
+/** Format seconds as a readable duration. */
 export function duration(seconds) {
   if (seconds < 1) return "less than a second";
   if (seconds < 90) return count(Math.round(seconds), "second");
@@ -50,12 +50,12 @@ export function named(job) {
   return job.config.name || `Run ${job.id}`;
 }
 
-/** What a worker says of a run, as a sentence of its own. */
+/** Convert a message to a sentence: a capital letter first, a full stop last. */
 export function sentence(text) {
   return text[0].toUpperCase() + text.slice(1) + (/[.?!]$/.test(text) ? "" : ".");
 }
 
-/** What a run is, in a line. */
+/** Summarize the configuration of a run in one line. */
 export function recipe(config) {
   const told = [count(config.epochs, "epoch"), config.dataset === "mnist" ? "MNIST" : "printed digits"];
   if (config.recipe !== "seed") told.unshift(`recipe ${config.recipe}`);
@@ -63,7 +63,7 @@ export function recipe(config) {
   return told.join(" · ");
 }
 
-/** How much of a run is done, 0 to 1. */
+/** Return the progress of a run, 0 to 1. */
 export function done(job) {
   if (job.status === "succeeded") return 1;
   const at = job.progress;
@@ -71,17 +71,17 @@ export function done(job) {
   return Math.min(1, (at.epoch - 1 + at.batch / at.batches) / at.epochs);
 }
 
-/** Who may run what is ordered, by its `runs_on`. */
+/** The workers that may run a job, by its `runs_on`. */
 export const KINDS = { any: "a worker", cpu: "a worker without a GPU", gpu: "a worker with a GPU" };
 
-/** Where a run stands, in a sentence. */
+/** Describe the state of a run in a sentence. */
 export function standing(job) {
   const at = job.progress;
-  if (job.status === "queued") return `Waits for ${KINDS[job.runs_on]}${at ? " to go on with it" : ""}.`;
-  if (job.status === "running" && !at) return "Begins.";
+  if (job.status === "queued") return `Waiting for ${KINDS[job.runs_on]}${at ? " to resume it" : ""}.`;
+  if (job.status === "running" && !at) return "Starting.";
   if (job.status === "running") {
     const left = at.eta_seconds > 0.5 ? `about ${duration(at.eta_seconds)} left` : "nearly done";
-    const speed = at.images_per_second ? ` · ${number(Math.round(at.images_per_second))} images a second` : "";
+    const speed = at.images_per_second ? ` · ${number(Math.round(at.images_per_second))} images per second` : "";
     return `Epoch ${at.epoch} of ${at.epochs} · ${number(at.batch)} of ${number(at.batches)} iterations${speed} · ${left}`;
   }
   const epochs = job.epochs.length ? job.epochs.at(-1).epoch : 0;
@@ -90,6 +90,6 @@ export function standing(job) {
     return `All ${count(epochs, "epoch")} done, in ${duration(took)}.`;
   }
   const so = `${epochs} of ${count(job.config.epochs, "epoch")} done`;
-  if (job.status === "cancelling") return `Stops within seconds; ${so}.`;
-  return `${job.status === "failed" ? "Failed" : "Cancelled"} with ${so}; it can go on from there.`;
+  if (job.status === "cancelling") return `Stopping within seconds; ${so}.`;
+  return `${job.status === "failed" ? "Failed" : "Cancelled"} with ${so}; you can resume it.`;
 }

@@ -1,6 +1,5 @@
 """The registry of what has been published."""
 
-from contextlib import suppress
 from typing import Annotated
 
 import anyio.to_thread
@@ -14,8 +13,6 @@ from app.serving.deletion import delete_checkpoint
 from app.serving.gallery import ROLES
 from models.checkpoints import CheckpointId
 from models.serving import Choice
-from worker.job_lists import read_unfinished
-from worker.store import JobNotFound
 
 router = APIRouter(tags=["checkpoints"], route_class=GuardedRoute)
 
@@ -49,12 +46,7 @@ async def checkpoint(services: ServicesDep, checkpoint: str) -> CheckpointView:
 @router.delete("/checkpoints/{checkpoint}", status_code=204)
 async def delete(services: ServicesDep, checkpoint: str) -> None:
     """Delete a checkpoint's files. 409 if it is served, pinned, the newest or being read, or if a job needs it."""
-    ids = await read_unfinished(services.desk.redis)
-    jobs = []
-    for job_id in ids:
-        with suppress(JobNotFound):  # it was deleted a moment ago
-            jobs.append(await services.desk.get(job_id))
-    await delete_checkpoint(services.gallery, CheckpointId.parse(checkpoint), jobs)
+    await delete_checkpoint(services.gallery, services.desk, CheckpointId.parse(checkpoint))
 
 
 @router.get("/serving")

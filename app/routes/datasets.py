@@ -1,11 +1,13 @@
 """Data sets on order: digits by the thousand, as the files of MNIST."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Annotated, Any
 
 import anyio.to_thread
 from fastapi import APIRouter, Body, Header, Path, Query, Response
 from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from app.dependencies import (
     Caller,
@@ -22,17 +24,18 @@ from app.routes.digits import IfNoneMatch
 from app.routes.guarded import GuardedRoute
 from app.routes.training import IdempotencyKey, accepted
 from app.schemas import JobsQuery, UnreadableJobView
+from app.serving.deletion import delete_dataset
 from app.wire import etags, ranges
 from app.wire.ordering import FILE_NAME, DatasetList, DatasetView, WantedDataset
 from models.checkpoints import DATASET, CheckpointStore
-from models.contributions import Contributions
 from models.datasets import MANIFEST, DatasetManifest
 from models.retention import BYTES_A_DIGIT
 from models.storage.reading import parse, read_bytes
+from models.storage.shelf import Folder
 from worker.codec import AnyJob, UnreadableJob
 from worker.job_lists import read_unfinished
-from worker.jobs import ENDED, Job
-from worker.store import JobNotFound, NotNow, Order
+from worker.jobs import Job
+from worker.store import JobNotFound, Order
 
 TRAIN_IMAGES = "train-images-idx3-ubyte.gz"
 PIECE = 2**20  # bytes
@@ -161,7 +164,19 @@ async def dataset_file(
     first = await anyio.to_thread.run_sync(pieces.read)
     headers |= {"Content-Length": str(pieces.length)} | ({"Content-Range": cut.told(size)} if cut else {})
     media_type = "application/json" if file == MANIFEST else "application/gzip"
-    return StreamingResponse(pieces.after(first), 206 if cut else 200, headers, media_type)
+    return Download(store, job_id, pieces.after(first), 206 if cut else 200, headers, media_type)
+
+
+class Download(StreamingResponse):
+    """Keeps the data set from being deleted until the last byte was sent."""
+
+    def __init__(self, store: CheckpointStore, job_id: str, *content: Any) -> None:
+        super().__init__(*content)
+        self.being_read = partial(store.reading, Folder(job_id, DATASET))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self.being_read():
+            await super().__call__(scope, receive, send)
 
 
 class Pieces:
@@ -192,9 +207,9 @@ class Pieces:
 
 @router.delete("/datasets/{job_id}", status_code=204, dependencies=[OwnsJob])
 async def delete(services: ServicesDep, job_id: DatasetId) -> None:
-    """Delete a data set's files. The order stays on record, and a retry of its job makes them anew."""
-    job = await found(services, job_id)
-    if job.status not in ENDED:
-        raise NotNow(f"data set {job_id} is {job.status}: cancel it first, with POST /jobs/{job_id}/cancel")
-    await anyio.to_thread.run_sync(services.store.delete_dataset, job_id)
-    await anyio.to_thread.run_sync(Contributions(services.store, job_id).clear)
+    """Delete a data set's files. The order stays on record, and a retry of its job draws them again.
+
+    409 while the data set is being drawn or downloaded.
+    """
+    await found(services, job_id)
+    await delete_dataset(services.gallery, services.desk, job_id)

@@ -1,4 +1,4 @@
-"""Digits: drawn by the generator being served, or by any other."""
+"""Routes that return digits, drawn by the generator being served or by any other checkpoint."""
 
 from functools import partial
 from typing import Annotated, Any, NamedTuple
@@ -21,7 +21,7 @@ from models.drawing import Series, fresh_seed
 ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {
         "content": {media_type: {} for media_type in MEDIA_TYPES.values()},
-        "description": "One sheet of 28 x 28 pixel digits, row by row; or one file a digit; or their pixels.",
+        "description": "A sheet of 28 x 28 pixel digits, row by row; an archive of one file per digit; or an array.",
     },
     304: {"description": "The digits have not changed."},
 }
@@ -30,7 +30,7 @@ Accept = Annotated[str, Header(max_length=1000)]
 
 
 class Question(NamedTuple):
-    """What was asked for, understood and found right."""
+    """A validated request."""
 
     label: int | None
     query: SheetQuery
@@ -44,15 +44,15 @@ router = APIRouter(tags=["digits"], route_class=GuardedRoute)
 async def digits(
     request: Request,
     services: ServicesDep,
-    label: Annotated[int, Path(ge=0, le=9, description="Which digit.")],
+    label: Annotated[int, Path(ge=0, le=9, description="The digit.")],
     query: Annotated[DigitsQuery, Query()],
     if_none_match: IfNoneMatch = None,
     accept: Accept = "*/*",
 ) -> Response:
     """Draw digits of one class.
 
-    `X-Checkpoint`, `X-Seed` and `X-Index` tell how to have the very same ones again. With `verify`, `X-Refused` tells
-    how many were left out.
+    The headers `X-Checkpoint`, `X-Seed` and `X-Index` identify the digits: a request with these values returns the
+    same ones. With `verify`, `X-Refused` is the number of rejected digits.
     """
     question = Question(label, query, query.format or negotiate(accept))
     Shortcut.keep(request, partial(answer_again, question))
@@ -67,9 +67,9 @@ async def all_digits(
     if_none_match: IfNoneMatch = None,
     accept: Accept = "*/*",
 ) -> Response:
-    """Draw digits of every class: each row shows one hand write all ten, as in the plots of a run.
+    """Draw digits of every class. Each row shows the ten classes with one latent vector, as in the plots of a run.
 
-    As a numpy array they are (n, 10, 28, 28).
+    The shape of the numpy array is (n, 10, 28, 28).
     """
     question = Question(None, query, query.format or negotiate(accept))
     Shortcut.keep(request, partial(answer_again, question))
@@ -110,7 +110,7 @@ async def answer(services: Services, question: Question, if_none_match: str | No
 async def answer_verified(
     services: Services, exhibit: Exhibit, question: Question, least: float, if_none_match: str | None
 ) -> Response:
-    """Answer with digits that the judge takes for what they are; `X-Refused` says how many it did not."""
+    """Return digits that pass the judge; `X-Refused` is the number of rejected ones."""
     label, query, form = question
     verifier = await verifier_of(exhibit)
     series = Series(label, query.n, fresh_seed() if query.seed is None else query.seed, query.index)
@@ -134,7 +134,7 @@ def respond(file: bytes, exhibit: Exhibit, series: Series, form: Format, headers
 
 
 def etag(exhibit: Exhibit, form: Format, series: Series, query: SheetQuery, more: str = "") -> str:
-    """Name the answer before it is drawn, by all that decides its bytes."""
+    """Return the ETag of a response before it is drawn, from everything that determines its bytes."""
     look = "" if form == "npy" else f"{query.columns} {query.scale} {query.padding} {query.invert}"
     key = f"{name_of(exhibit)} {form} {series} {look}{more}"
     return etags.name(key.encode())

@@ -1,4 +1,4 @@
-"""Routes that change something: for admins unless they say otherwise, and with bounded bodies."""
+"""The route class of all routers: changes require the role admin by default, and JSON bodies are bounded."""
 
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -12,13 +12,13 @@ from app.edge.access import require
 from app.edge.door import READING
 from app.edge.keys import Role
 
-MAX_FIELDS = 200  # names and values in a body, at every depth together
+MAX_FIELDS = 200  # members of all objects and lists in a body
 FOR_TRAINERS = frozenset({may_start, owns_job})
 
 
 class GuardedRoute(APIRoute):
-    """The route class of every router. A new route that changes something needs the role admin until it names
-    `MayStart` or `OwnsJob` among its dependencies.
+    """The route class of every router. A route that changes something requires the role admin, unless `MayStart` or
+    `OwnsJob` is among its dependencies.
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -36,7 +36,7 @@ class GuardedRoute(APIRoute):
 
 
 class BoundedRequest(Request):
-    """Reads a JSON body only if it has few members: to explain thousands of unknown fields takes long."""
+    """Rejects JSON bodies with more than `MAX_FIELDS` members: errors for thousands of unknown fields take long."""
 
     async def json(self) -> Any:
         body = await super().json()
@@ -46,7 +46,7 @@ class BoundedRequest(Request):
 
 
 def count_members(value: Any, limit: int) -> int:
-    """Count the members of objects and lists at every depth, and stop soon after `limit`."""
+    """Count the members of objects and lists at every depth, up to a little more than `limit`."""
     count, rest = 0, [value]
     while rest and count <= limit:
         current = rest.pop()

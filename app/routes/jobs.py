@@ -1,4 +1,4 @@
-"""Runs, watched."""
+"""Routes that read jobs: records, histories, events and plots."""
 
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
@@ -22,18 +22,18 @@ router = APIRouter(tags=["jobs"], route_class=GuardedRoute)
 
 @router.get("/jobs")
 async def jobs(services: ServicesDep, query: Annotated[JobsQuery, Query()]) -> JobList:
-    """List the runs accepted last, newest first."""
+    """List runs, newest first."""
     if query.before is not None:
         checked(query.before)
     found = await services.desk.newest(query.limit + 1, query.status, query.before)
     return JobList.of(found, query)
 
 
-@router.get("/jobs/{job_id}", response_model=AnyJobView, responses={304: {"description": "As it was."}})
+@router.get("/jobs/{job_id}", response_model=AnyJobView, responses={304: {"description": "Not modified."}})
 async def job(
     services: ServicesDep, job_id: JobId, if_none_match: Annotated[str | None, Header(max_length=1000)] = None
 ) -> Response:
-    """Tell where a run stands: its progress and each finished epoch's losses."""
+    """Return a run: its status, its progress and the losses of each finished epoch."""
     body = view_of(await services.desk.read(job_id)).model_dump_json().encode()
     tag = etags.name(body)
     headers = {"ETag": tag, "Cache-Control": "no-cache"}
@@ -44,17 +44,17 @@ async def job(
 
 @router.get("/jobs/{job_id}/history.json")
 async def history(services: ServicesDep, job_id: JobId) -> JobHistory:
-    """Tell a run's recipe and every finished epoch's losses and figures, as a file to keep."""
+    """Download a run's configuration, with the losses and metrics of each finished epoch, as JSON."""
     return JobHistory.of(await services.desk.get(job_id))
 
 
 @router.get(
     "/jobs/{job_id}/history.csv",
     response_class=Response,
-    responses={200: {"content": {"text/csv": {"schema": {"type": "string"}}}, "description": "A line an epoch."}},
+    responses={200: {"content": {"text/csv": {"schema": {"type": "string"}}}, "description": "One line per epoch."}},
 )
 async def history_csv(services: ServicesDep, job_id: JobId) -> Response:
-    """Tell every finished epoch's losses and figures as CSV, a line each, for spreadsheets and data frames."""
+    """Download the losses and metrics of each finished epoch as CSV, for spreadsheets and data frames."""
     return Response(to_csv((await services.desk.get(job_id)).epochs), media_type="text/csv")
 
 
@@ -71,7 +71,7 @@ async def followed(
 @router.get(
     "/jobs/{job_id}/events",
     response_class=EventSourceResponse,
-    responses={204: {"description": "The run has ended, and `Last-Event-ID` says that you know."}},
+    responses={204: {"description": "The run has ended, and `Last-Event-ID` is its last event."}},
 )
 async def events(
     job_id: JobId,
@@ -79,15 +79,15 @@ async def events(
 ) -> AsyncIterator[ServerSentEvent]:
     """Follow a run as server-sent events: first `job`, the whole record; then `progress`, `epoch`, `status`, `trouble`.
 
-    The stream ends with the run, and after ten minutes. Come again with `Last-Event-ID`, as browsers do by themselves,
-    to get what was missed; once it has ended and you know, the answer is 204.
+    The stream ends when the run ends, and after ten minutes. Reconnect with `Last-Event-ID`, as browsers do, to get the
+    events in between. If the run has ended and no event is left, the response is 204.
     """
     async for event in stream:
         yield ServerSentEvent(data=view(job_id, event), event=event.kind, id=event.id)
 
 
 def view(job_id: str, event: Event) -> Any:
-    """Show an event's data as the record shows it."""
+    """Convert an event's data to the form that it has in the job record."""
     match event.kind:
         case "job":
             return view_of(event.data)
@@ -102,7 +102,7 @@ def view(job_id: str, event: Event) -> Any:
     responses={200: {"content": {"image/png": {}}, "description": "588 x 1120 pixels."}},
 )
 async def samples(services: ServicesDep, job_id: JobId, epoch: Annotated[int, Path(ge=1, le=1000)]) -> Response:
-    """Show an epoch's plot: ten columns of generated digits, a white one, ten columns of real ones."""
+    """Return an epoch's plot: ten columns of generated digits, a white column, ten columns of real digits."""
 
     def read() -> bytes:
         manifest = services.store.manifest(CheckpointId(job_id, epoch))

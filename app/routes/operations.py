@@ -1,4 +1,4 @@
-"""Probes, and figures."""
+"""Health probes and metrics."""
 
 import logging
 import re
@@ -30,16 +30,16 @@ router = APIRouter(tags=["operations"], route_class=GuardedRoute)
 
 @router.get("/livez")
 async def livez() -> dict[str, str]:
-    """Answer as long as the process lives."""
+    """Return 200 as long as the process runs."""
     return {"status": "alive"}
 
 
 @router.get("/readyz", responses={503: {"model": Readiness}})
 async def readyz(services: ServicesDep, request: Request, response: Response) -> Readiness:
-    """Say whether to send requests here, and which parts are missing.
+    """Return whether this process is ready for requests, and which parts are unavailable.
 
-    Digits need no Redis, and jobs no generator, so one of the two is enough. A process that has been asked to end is
-    not ready, and answers everything until it ends.
+    Digits need no Redis, and jobs need no generator, so one of the two is enough. After SIGTERM the process is not
+    ready, but answers requests until it exits.
     """
     gallery, draining = services.gallery, request.app.state.draining
     worker_loops: dict[str, str] = {}
@@ -50,9 +50,9 @@ async def readyz(services: ServicesDep, request: Request, response: Response) ->
             worker_loops = await services.desk.worker_loops()
     except Unsuitable as error:
         redis_state = f"down: {error}"
-    except redis.RedisError as error:  # its text may hold an address
+    except redis.RedisError as error:  # not shown, because its text may contain an address
         logger.debug("Redis failed: %s", error)
-        refuses = "it answers, but refuses" if isinstance(error, redis.ResponseError) else "it does not answer"
+        refuses = "it refuses commands" if isinstance(error, redis.ResponseError) else "it does not answer"
         full = explain_error(error, request.app.state.redis_folder) == DISK_FULL
         redis_state = f"down: {DISK_FULL if full else refuses}"
     ready = not draining and (redis_state == "up" or gallery.serving is not None)
@@ -71,7 +71,7 @@ async def readyz(services: ServicesDep, request: Request, response: Response) ->
 
 
 def without_addresses(text: str | None) -> str | None:
-    """Leave out addresses of hosts and stores: everyone may ask whether this service is ready."""
+    """Replace addresses of hosts and stores, because probes need no key."""
     return text and ADDRESS.sub("(address)", text)
 
 
@@ -82,9 +82,9 @@ def without_addresses_in(states: dict[str, str]) -> dict[str, str]:
 @router.get(
     "/metrics",
     response_class=Response,
-    responses={200: {"content": {"text/plain": {}}, "description": "In Prometheus' text format."}},
+    responses={200: {"content": {"text/plain": {}}, "description": "Prometheus text format."}},
 )
 async def metrics(services: ServicesDep) -> Response:
-    """Tell Prometheus the figures of this process and, where Redis answers, of the queue."""
+    """Return the metrics of this process and, if Redis answers, of the queue."""
     told = generate_latest(await Scrape.take(services))
     return Response(told, headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})

@@ -1,6 +1,6 @@
-"""The page, and Swagger UI: files that lie in packages, served as they are, and what describes the API to both.
+"""Static files of the page and of Swagger UI, both part of Python packages, and the OpenAPI document.
 
-Nothing is fetched from elsewhere.
+Browsers load nothing from other hosts.
 """
 
 import gzip
@@ -30,7 +30,7 @@ OWN = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' b
 NOWHERE_ELSE = "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 NOTHING = "default-src 'none'; frame-ancestors 'none'"
 PAGE_POLICY = f"{OWN}{NOWHERE_ELSE}; require-trusted-types-for 'script'"
-# Swagger UI sets styles of its own, and draws icons from addresses that hold them.
+# Swagger UI needs inline styles, and data: URLs for its icons.
 DOCS_POLICY = (
     OWN.replace("style-src 'self'", "style-src 'self' 'unsafe-inline'").replace("blob:", "data:") + NOWHERE_ELSE
 )
@@ -47,7 +47,7 @@ class File:
             "Content-Type": media_type,
             "ETag": etags.name(data),
             "Vary": "Accept-Encoding",
-            "Cache-Control": "no-cache",  # asked for again each time, and answered with 304
+            "Cache-Control": "no-cache",  # browsers revalidate, and get 304
             "Content-Security-Policy": policy,
             "Referrer-Policy": "no-referrer",
             "X-Content-Type-Options": "nosniff",
@@ -56,7 +56,7 @@ class File:
 
     @cached_property
     def packed(self) -> "File":
-        """The same for whoever takes gzip, packed when first asked for."""
+        """The file compressed with gzip, on first use; the file itself if that is not smaller."""
         data = gzip.compress(self.data, 9, mtime=0)
         if len(data) >= len(self.data):
             return self
@@ -65,7 +65,7 @@ class File:
 
 
 def folder(package: str, part: str, policy: str) -> dict[str, File]:
-    """Read every file of a package's folder that browsers have a use for."""
+    """Read every file of a package's folder that has a known media type."""
     found = {}
     for entry in (resources.files(package) / part).iterdir():
         media_type = MEDIA_TYPES.get(entry.name.rpartition(".")[2])
@@ -108,7 +108,7 @@ async def docs_file(name: str, if_none_match: IfNoneMatch = None, accept_encodin
 async def openapi(
     request: Request, if_none_match: IfNoneMatch = None, accept_encoding: AcceptEncoding = ""
 ) -> Response:
-    """The form of the page is made of it: packed it is a tenth."""
+    """Return the OpenAPI document. The page builds its form from it; gzip reduces it to a tenth."""
     state = request.app.state
     if not hasattr(state, "openapi"):
         told = json.dumps(request.app.openapi(), ensure_ascii=False, separators=(",", ":"))
@@ -127,7 +127,7 @@ async def answer(file: File | None, if_none_match: str | None, accept_encoding: 
 
 
 async def packed(file: File) -> File:
-    """Pack in a thread what was not packed before: Swagger UI takes a twentieth of a second."""
+    """Compress a file in a thread on first use: Swagger UI takes a twentieth of a second."""
     if "packed" not in vars(file):
         return await anyio.to_thread.run_sync(lambda: file.packed)
     return file.packed

@@ -1,4 +1,4 @@
-"""What is made of digits: numbers in one hand, digits that turn into others, and the epochs of a digit."""
+"""Routes that return pictures made of digits: numbers, morphs and evolutions."""
 
 from functools import partial
 from typing import Annotated, Any
@@ -21,7 +21,7 @@ from models.numbers import set_number
 router = APIRouter(tags=["digits"], route_class=GuardedRoute)
 
 PICTURES = {"png": "image/png", "gif": "image/gif", "webp": "image/webp"}
-UNCHANGED: dict[int | str, dict[str, Any]] = {304: {"description": "It has not changed."}}
+UNCHANGED: dict[int | str, dict[str, Any]] = {304: {"description": "Not modified."}}
 
 
 @router.get(
@@ -35,9 +35,9 @@ async def numbers(
     query: Annotated[NumberQuery, Query()],
     if_none_match: IfNoneMatch = None,
 ) -> Response:
-    """Write a number in one hand: one latent for all of its digits, set side by side as their ink allows.
+    """Draw a number with one latent vector for all of its digits. The spacing follows the shapes of the digits.
 
-    Each digit's pixels are those of `/digits/{label}` at the same `seed` and `index`.
+    The digits have the same pixels as those of `/digits/{label}` with the same `seed` and `index`.
     """
     address = Address.of(await services.gallery.find(query.checkpoint), query, query.checkpoint)
     labels = [int(digit) for digit in number]
@@ -46,7 +46,7 @@ async def numbers(
         return encode_png(set_number(digits[labels], query.scale, query.padding, query.invert))
 
     async def make() -> bytes:
-        every = Series(None, 1, address.seed, address.index)  # all ten by one hand: whichever are needed
+        every = Series(None, 1, address.seed, address.index)  # all ten classes with one latent vector
         return await services.drawing.batcher.draw(address.exhibit.generator, every, encode)
 
     told = address.told("image/png", f"number {number} {query.look}")
@@ -57,20 +57,20 @@ async def numbers(
     "/morph/{first}/{last}",
     response_class=Response,
     responses={
-        200: {"content": {media_type: {} for media_type in PICTURES.values()}, "description": "The way, as a film."},
+        200: {"content": {media_type: {} for media_type in PICTURES.values()}, "description": "Animation or strip."},
         **UNCHANGED,
     },
 )
 async def morphs(
     services: ServicesDep,
-    first: Annotated[int, Path(ge=0, le=9, description="The digit that it begins as.")],
-    last: Annotated[int, Path(ge=0, le=9, description="The digit that it becomes.")],
+    first: Annotated[int, Path(ge=0, le=9, description="The first digit.")],
+    last: Annotated[int, Path(ge=0, le=9, description="The last digit.")],
     query: Annotated[MorphQuery, Query()],
     if_none_match: IfNoneMatch = None,
 ) -> Response:
-    """Turn a digit into another: in one hand, or with `to_seed` from one hand to another.
+    """Morph a digit into another, with the latent vector of one seed or, with `to_seed`, between those of two seeds.
 
-    The ends are digits of `/digits/{label}` at the same addresses, to the last pixel.
+    The first and the last digit have the same pixels as those of `/digits/{label}` with the same seed and index.
     """
     address = Address.of(await services.gallery.find(query.checkpoint), query, query.checkpoint)
     to_seed = address.seed if query.to_seed is None else query.to_seed
@@ -86,7 +86,7 @@ async def morphs(
 
 
 def show_morph(digits: np.ndarray, query: MorphQuery) -> bytes:
-    """Show the way there and back; or as PNG the way there, side by side."""
+    """Encode a morph: an animation to the last digit and back, or as PNG a strip one way."""
     if query.format == "png":
         return encode_png(sheet(digits, len(digits), query.scale, query.padding, query.invert))
     return encode_film(back_and_forth(frames(digits, query)), query.format, query.milliseconds)
@@ -100,21 +100,21 @@ def frames(digits: np.ndarray, query: FilmQuery) -> np.ndarray:
     "/jobs/{job_id}/evolution/{label}",
     response_class=Response,
     responses={
-        200: {"content": {media_type: {} for media_type in PICTURES.values()}, "description": "One digit an epoch."},
+        200: {"content": {media_type: {} for media_type in PICTURES.values()}, "description": "One digit per epoch."},
         **UNCHANGED,
     },
 )
 async def evolution(
     services: ServicesDep,
     job_id: JobId,
-    label: Annotated[int, Path(ge=0, le=9, description="Which digit.")],
+    label: Annotated[int, Path(ge=0, le=9, description="The digit.")],
     query: Annotated[EvolutionQuery, Query()],
     if_none_match: IfNoneMatch = None,
 ) -> Response:
-    """Show one address at every epoch of a run, in order: how a digit came to be.
+    """Draw one digit with the checkpoint of every epoch of a run, in order: how the run learned to write it.
 
-    `X-Epochs` says which epochs they are. This is history, so epochs that were refused, and are not served, are shown
-    too; where their weights are not even finite, the digit is black.
+    `X-Epochs` lists the epochs. They include refused epochs, which are not served otherwise. If an epoch's weights are
+    not finite, its digit is black.
     """
     epochs = await services.evolution.epochs(job_id, query.epochs)
     seed = fresh_seed() if query.seed is None else query.seed
@@ -135,7 +135,7 @@ async def evolution(
 
 
 def show_evolution(digits: np.ndarray, query: EvolutionQuery) -> bytes:
-    """Show the epochs one after the other, and the last one for longer; or as PNG row by row."""
+    """Encode an evolution: an animation that shows the last epoch longer, or as PNG a sheet, row by row."""
     if query.format == "png":
         return encode_png(sheet(digits, query.columns, query.scale, query.padding, query.invert))
     return encode_film(frames(digits, query), query.format, query.milliseconds, last_milliseconds=1000)

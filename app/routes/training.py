@@ -22,8 +22,8 @@ from app.dependencies import (
 )
 from app.routes.guarded import GuardedRoute
 from app.schemas import AnyJobView, JobView, TrainingOrder, view_of
-from models.checkpoints import CheckpointDamaged, CheckpointId, CheckpointStore
-from models.removal import delete_run
+from app.serving.deletion import delete_job
+from models.checkpoints import CheckpointDamaged, CheckpointId, CheckpointNotFound, CheckpointStore
 from worker.jobs import Job
 from worker.queue import knock
 from worker.store import NotNow, Order
@@ -76,6 +76,7 @@ async def resume(services: ServicesDep, response: Response, job_id: JobId) -> Jo
     """Let a run that failed or was cancelled go on from where it stopped, as if it had not."""
     await services.desk.ping()
     await anyio.to_thread.run_sync(check_state, services.store, job_id)
+    await check_drawing(services, await services.desk.get(job_id))
     return await accepted(await services.desk.resume(job_id), services, response)
 
 
@@ -85,11 +86,27 @@ def check_state(store: CheckpointStore, job_id: str) -> None:
         store.check_state(job_id)
 
 
+async def check_drawing(services: Services, job: Job) -> None:
+    """Raises NotNow if the checkpoint that draws a job's data set was deleted. The worker reports a damaged one."""
+    if job.order is None:
+        return
+    checkpoint = CheckpointId.parse(job.order.checkpoint)
+    try:
+        await anyio.to_thread.run_sync(services.gallery.manifest, checkpoint)
+    except CheckpointNotFound:
+        raise NotNow(
+            f"data set {job.id} cannot be drawn: its checkpoint {checkpoint} was deleted. Order it from another one"
+        ) from None
+    except (OSError, CheckpointDamaged) as error:
+        logger.warning("data set %s: %s", job.id, error)
+
+
 @router.post("/jobs/{job_id}/retry", status_code=202, dependencies=[OwnsJob, WithinWorkRate, WithinBudget])
 async def retry(services: ServicesDep, response: Response, caller: Caller, job_id: JobId) -> JobView:
     """Run a job's recipe once more, from the start, as a new job that names the old one in `retry_of`."""
     await services.desk.ping()
     job = await services.desk.get(job_id)
+    await check_drawing(services, job)
     again = Order(job.config, job.priority, job.runs_on, caller, retry_of=job.id, dataset=job.order)
     return await accepted(await services.desk.create(again), services, response)
 
@@ -104,28 +121,11 @@ async def move_to_front(services: ServicesDep, job_id: JobId) -> AnyJobView:
 async def delete(services: ServicesDep, job_id: JobId) -> None:
     """Delete a job that has ended, with its checkpoints and its resume state. Neither can be brought back.
 
-    A job whose checkpoint is served, pinned or the newest publication is kept: 409.
+    A job is kept, with 409, if one of its checkpoints is served, pinned, the newest publication or being read, or if a
+    job that has not ended needs one. If a deletion was interrupted, repeat it.
     """
-    if (use := await use_of(services, job_id)) is not None:
-        raise NotNow(f"job {job_id} is kept, because {use}: serve another checkpoint first, with PUT /serving")
-    await services.desk.delete(job_id)
-    count = await anyio.to_thread.run_sync(delete_run, services.store, job_id)
+    count = await delete_job(services.gallery, services.desk, job_id)
     logger.info("deleted job %s with %d checkpoints", job_id, count)
-
-
-async def use_of(services: Services, job_id: str) -> str | None:
-    """Say what a job's checkpoints are used for, or None."""
-    choice = await services.gallery.choice()
-    latest = await anyio.to_thread.run_sync(services.store.latest)
-    uses = {
-        "served": services.gallery.serving,
-        "pinned": choice.checkpoint,
-        "the newest publication": str(latest) if latest else None,
-    }
-    for use, checkpoint in uses.items():
-        if checkpoint and CheckpointId.parse(checkpoint).job == job_id:
-            return f"its checkpoint {checkpoint} is {use}"
-    return None
 
 
 async def accepted(job: Job, services: Services, response: Response) -> JobView:

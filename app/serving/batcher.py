@@ -1,4 +1,4 @@
-"""Threads that draw. Whatever waits when one of them becomes free is drawn together, and no timer holds anybody up."""
+"""Threads that draw digits. A free thread draws all waiting requests in one batch, without a timer that delays them."""
 
 import asyncio
 import contextlib
@@ -25,20 +25,20 @@ logger = logging.getLogger(__name__)
 
 File = TypeVar("File")
 
-FAIR = 1.25  # seconds a batch may take for each second that it computes, before others need the processor more
-END_SECONDS = 5.0  # for a thread to end what it draws
-LOOK_SECONDS = 1.0  # how often idle work is looked for, where nothing happens
-PATIENCE = 10  # after such a batch, idle work waits this many times as long
+FAIR = 1.25  # wall time divided by CPU time of a batch; above it, other programs need the processor
+END_SECONDS = 5.0  # for a thread to finish its batch at the end
+LOOK_SECONDS = 1.0  # between two searches for idle work
+PATIENCE = 10  # after a batch above FAIR, idle work pauses for this multiple of its wall time
 
 
 class Busy(Exception):
-    """More is waiting to be drawn than can be in good time."""
+    """The queue is too long: the request would wait longer than the limit."""
 
     retry_after = 1
 
 
 class Wanted:
-    """Digits that somebody waits for: drawn in slices, made a file of by the thread that draws the last."""
+    """A request for digits: drawn in slices, and encoded by the thread that draws the last slice."""
 
     def __init__(self, generator: FoldedGenerator, series: Addresses, encode: Callable[[np.ndarray], Any]) -> None:
         self.generator = generator
@@ -52,7 +52,7 @@ class Wanted:
     def encoded(self) -> Any:
         try:
             return self.encode(self.digits)
-        except Exception as error:  # whatever it is, whoever waits must hear of it
+        except Exception as error:  # delivered to the waiting request
             return error
 
 
@@ -63,7 +63,7 @@ class Slice(NamedTuple):
 
 
 class Ordered:
-    """Digits that somebody waits for, of whichever series the stock has."""
+    """A request for any digits of a label, served from the stock."""
 
     def __init__(self, n: int, encode: Callable[[Series, np.ndarray], bytes]) -> None:
         self.n = n
@@ -73,7 +73,7 @@ class Ordered:
     def encoded(self, taken: Taken) -> tuple[Series, bytes] | Exception:
         try:
             return taken.series, self.encode(*taken)
-        except Exception as error:  # whatever it is, whoever waits must hear of it
+        except Exception as error:  # delivered to the waiting request
             return error
 
 
@@ -84,13 +84,13 @@ class Shop(NamedTuple):
     stock: Stock
 
 
-Answer = tuple[asyncio.Future[Any], Any]  # and what is to become of it: a result, or an exception
+Answer = tuple[asyncio.Future[Any], Any]  # with its result or exception
 
 
 class Batcher:
-    """Draws what is waiting, oldest first; with nothing waiting, one of the threads fills the stock of `shop`.
+    """Draws waiting requests, oldest first. If none wait, one of the threads fills the stock of `shop`.
 
-    Belongs to the event loop that it was made in.
+    Belongs to the event loop in which it was created.
     """
 
     def __init__(
@@ -104,9 +104,9 @@ class Batcher:
         self.patience_seconds = patience_seconds
         self.shop = shop
         self.pending = 0  # digits that wait
-        self.seconds_each = 0.0  # that a digit has lately taken a thread; 0 before the first
+        self.seconds_each = 0.0  # moving average of a thread's time per digit; 0 before the first
         self._loop = asyncio.get_running_loop()
-        self._waiting: deque[Wanted | Shop] = deque()  # a shop that is short of what was ordered, once
+        self._waiting: deque[Wanted | Shop] = deque()  # a shop at most once, if its stock is short of ordered digits
         self._changed = threading.Condition()
         self._short: set[Shop] = set()
         self._idling = 0  # threads that fill the stock
@@ -117,7 +117,7 @@ class Batcher:
         self._running = [start(f"drawing-{n}", self._run) for n in range(threads)]
 
     def close(self) -> None:
-        """Let the threads end what they draw, and nothing else."""
+        """Stop the threads after their current batch."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -125,12 +125,12 @@ class Batcher:
             thread.join(END_SECONDS)
 
     def look(self) -> None:
-        """Have idle work looked for."""
+        """Wake a thread to search for idle work."""
         with self._changed:
             self._changed.notify()
 
     async def draw(self, generator: FoldedGenerator, series: Addresses, encode: Callable[[np.ndarray], File]) -> File:
-        """Draw a series and encode it. Raises Busy where too much is waiting already."""
+        """Draw a series and encode it. Raises Busy if the wait would be too long."""
         wanted = Wanted(generator, series, encode)
         with self._changed:
             self._admit(series.digits)
@@ -142,7 +142,7 @@ class Batcher:
     async def order(
         self, shop: Shop, label: int, n: int, encode: Callable[[Series, np.ndarray], bytes]
     ) -> tuple[Series, bytes]:
-        """Have the stock filled until it has n digits for the caller, and encode them. Raises Busy as `draw` does."""
+        """Wait until the stock has n digits for the caller, and encode them. Raises Busy like `draw`."""
         ordered = Ordered(n, encode)
         with self._changed:
             self._admit(n)
@@ -159,14 +159,14 @@ class Batcher:
 
     def _admit(self, digits: int) -> None:
         if self.pending * self.seconds_each / self.threads > self.patience_seconds:
-            raise Busy("more digits are being asked for than can be drawn just now: ask again in a second")
+            raise Busy("the service is overloaded with requests for digits: retry after 1 second")
         self.pending += digits
 
     # ----------------------------------------------------------------------------
     # In the threads.
 
     def _run(self, beat: Beat) -> None:
-        torch.set_num_threads(1)  # of each thread: together they have as many as there are processors
+        torch.set_num_threads(1)  # per drawing thread; there is one drawing thread per processor
         while True:
             beat()
             with self._changed:
@@ -179,7 +179,7 @@ class Batcher:
             work()
 
     def _next(self) -> Callable[[], None] | None:
-        """Find a batch: from the front of what is waiting, or of what may be asked for later."""
+        """Find a batch: of the oldest requests, or else of digits for the stock."""
         while self._waiting:
             first = self._waiting[0]
             if isinstance(first, Wanted):
@@ -195,7 +195,7 @@ class Batcher:
         return self._find_idle_work()
 
     def _find_idle_work(self) -> Callable[[], None] | None:
-        """Fill the stock: all threads while it is found too empty, else one, where others can spare the processor."""
+        """Fill the stock: with all threads soon after requests that exceeded it, else with one if the CPU is free."""
         shop, now = self.shop(), time.monotonic()
         if shop is None or (now - self._ordered_at > LOOK_SECONDS and (self._idling or now < self._idle_from)):
             return None
@@ -204,7 +204,7 @@ class Batcher:
         return partial(self._draw_ahead, shop, plan) if plan else None
 
     def _take(self, generator: FoldedGenerator) -> list[Slice]:
-        """Take a batch from the front, all by one generator. Of a little, leave the other threads their share."""
+        """Take a batch of the oldest requests for one generator; leave the other threads a share of a short queue."""
         share = -(-self.pending // (self.threads * STEP)) * STEP
         slices: list[Slice] = []
         room = min(BATCH, max(2 * STEP, share))
@@ -225,7 +225,7 @@ class Batcher:
         generator = slices[0].wanted.generator
         try:
             digits = self._draw_parts(generator, [(part.wanted.series, part.start, part.stop) for part in slices])
-        except Exception as error:  # whatever it is, whoever waits must hear of it
+        except Exception as error:  # delivered to the waiting requests
             self._hand_over([(part.wanted.answer, error) for part in slices])
             return
         place, complete = 0, []
@@ -239,11 +239,11 @@ class Batcher:
         self._hand_over([(wanted.answer, wanted.encoded()) for wanted in complete])
 
     def _draw_plan(self, shop: Shop, plan: list[Series]) -> None:
-        """Draw digits for the stock, and hand over those that are waited for."""
+        """Draw digits for the stock, and deliver those that requests wait for."""
         try:
             digits = self._draw_parts(shop.generator, [(series, 0, series.n) for series in plan])
             met = shop.stock.put(plan, digits)
-        except Exception as error:  # whatever it is, whoever waits must hear of it
+        except Exception as error:  # delivered to the waiting requests
             logger.exception("drawing for the stock failed")
             waited = shop.stock.give_up(plan)
             self._meet([(ordered, error) for ordered in waited])
@@ -251,7 +251,7 @@ class Batcher:
             self._meet([(ordered, ordered.encoded(taken)) for ordered, taken in met])
 
     def _draw_ahead(self, shop: Shop, plan: list[Series]) -> None:
-        """Draw a batch that nobody waits for; where others want the processor, do not come back soon."""
+        """Draw a batch for the stock without a request; pause idle work if other programs need the processor."""
         begun, computed = time.monotonic(), time.thread_time()
         try:
             self._draw_plan(shop, plan)
@@ -263,7 +263,7 @@ class Batcher:
                     self._idle_from = begun + PATIENCE * took
 
     def _draw_parts(self, generator: FoldedGenerator, parts: list[tuple[Addresses, int, int]]) -> np.ndarray:
-        """Draw parts of series, from and to, in one batch: uint8 (N, 28, 28)."""
+        """Draw parts (series, start, stop) in one batch. Returns uint8 of shape (N, 28, 28)."""
         begun = time.perf_counter()
         tensors = [series.cut(start, stop, generator.latent_size) for series, start, stop in parts]
         noise, labels = (torch.cat(pieces) for pieces in zip(*tensors, strict=True))
@@ -280,15 +280,15 @@ class Batcher:
         self._hand_over([(ordered.answer, found) for ordered, found in answers])
 
     def _hand_over(self, answers: list[Answer]) -> None:
-        """Give the event loop all answers at once: waking it up costs more than a digit's file."""
+        """Deliver all results to the event loop in one call: a wake-up costs more than the file of a digit."""
         if answers:
-            with contextlib.suppress(RuntimeError):  # it has ended, and nobody waits
+            with contextlib.suppress(RuntimeError):  # the loop is closed
                 self._loop.call_soon_threadsafe(answer, answers)
 
 
 def answer(answers: list[Answer]) -> None:
     for waiting, found in answers:
-        if waiting.done():  # whoever asked has gone
+        if waiting.done():  # the client has disconnected
             continue
         if isinstance(found, Exception):
             waiting.set_exception(found)

@@ -1,4 +1,4 @@
-"""Whether the store still has room within ACGAN_STORE_LIMIT, for requests and for `trouble`."""
+"""Checks whether the store has room within ACGAN_STORE_LIMIT, for new jobs and for `trouble`."""
 
 import logging
 import time
@@ -23,16 +23,16 @@ class Budget:
         self._next = 0.0
 
     async def check(self, unfinished: Collection[str], needed: int = 0) -> None:
-        """Raises StoreFull if new work has no room. A store that cannot be listed refuses nothing."""
+        """Raises StoreFull if the store has no room for new work. If it cannot be listed, new work is accepted."""
         if self.limit is None:
             return
         try:
             await anyio.to_thread.run_sync(check_room, self.store, self.limit, unfinished, needed)
         except (OSError, BadRecord) as error:
-            logger.warning("it is unknown whether the store has room: %s", error)
+            logger.warning("cannot check whether the store has room: %s", error)
 
     def problems(self) -> list[str]:
-        """Why new work is refused, as found at most a minute ago. Raises OSError, BadRecord."""
+        """Return why new work is refused, from a check at most a minute old. Raises OSError, BadRecord."""
         if self.limit is not None and time.monotonic() >= self._next:
             self._next = time.monotonic() + CHECK_SECONDS
             self._problem = self._look(self.limit)

@@ -1,4 +1,4 @@
-"""Digits for whoever asks: out of the stock where any will do, else drawn."""
+"""Serves requests for digits: from the stock if the request has no seed, else by drawing."""
 
 from collections.abc import Callable
 from functools import partial
@@ -14,8 +14,8 @@ from app.serving.studio import Studio
 from models.drawing import Series, fresh_seed
 from worker.supervision import Supervisor
 
-FILMS_WAITING = 8  # a film takes some hundredths of a second
-SMALL = 128  # digits that are encoded sooner than a thread is asked to
+FILMS_WAITING = 8  # an animation takes a few hundredths of a second
+SMALL = 128  # up to this number, digits are encoded directly, which is faster than a thread
 
 Encode = Callable[[Series, np.ndarray], bytes]
 
@@ -30,16 +30,16 @@ class Drawing:
         supervisor: Supervisor | None = None,
     ) -> None:
         self.gallery = gallery
-        self.files = Memory[str, bytes](file_bytes)  # drawn lately, by their ETag
+        self.files = Memory[str, bytes](file_bytes)  # recent files by ETag
         self.batcher = Batcher(threads, patience_seconds, self._shop, supervisor)
         self.studio = Studio(FILMS_WAITING)
 
     async def draw(self, exhibit: Exhibit, series: Series, encode: Encode) -> bytes:
-        """Draw a series, as a file. Raises Busy."""
+        """Draw a series and return its file. Raises Busy."""
         return await self.batcher.draw(exhibit.generator, series, partial(encode, series))
 
     async def draw_any(self, exhibit: Exhibit, label: int, n: int, encode: Encode) -> tuple[Series, bytes]:
-        """Draw any n digits of a label: out of the stock, or else of a fresh seed. Raises Busy."""
+        """Return any n digits of a label: from the stock, or else drawn with a new seed. Raises Busy."""
         served = self.gallery.served
         stock = served.stock if served and served.exhibit is exhibit else None
         taken = stock.take(label, n) if stock else None

@@ -1,4 +1,4 @@
-"""The time machine: one address at every epoch of a run, whether or not its generator was ever served."""
+"""Draws one digit with the generator of every epoch of a run, including refused ones."""
 
 from collections.abc import Sequence
 
@@ -14,23 +14,23 @@ from models.drawing import BATCH, Series, draw_series
 from models.folding import FoldedGenerator
 from models.weights import InvalidWeights, generator_from_bytes
 
-WAITING = 2  # an epoch takes some tenths of a second
-KEPT = 8_000_000  # bytes: a thousand epochs, all ten digits of an address each
+WAITING = 2  # an epoch takes a few tenths of a second
+KEPT = 8_000_000  # bytes: a thousand epochs with ten digits each
 
 
 class Evolution:
-    """Loads one generator after the other, in a thread of its own, and keeps no more of them than what they drew."""
+    """Loads one generator at a time, in a separate thread, and caches only the digits."""
 
     def __init__(self, store: CheckpointStore, device: torch.device) -> None:
         self.store = store
         self.device = device
         self.studio = Studio(WAITING)
-        self._drawn = Memory[tuple[str, int, int], np.ndarray](KEPT)  # of the studio's thread
+        self._drawn = Memory[tuple[str, int, int], np.ndarray](KEPT)  # used only in the studio's thread
 
     async def epochs(self, job: str, most: int) -> list[Manifest]:
-        """Find a run's checkpoints, in order: all that stand, or so many of them, evenly, first and last among them.
+        """Return at most `most` of a run's checkpoints in order, evenly spaced, including the first and the last.
 
-        Raises CheckpointNotFound where there are none, and CheckpointDamaged.
+        Raises CheckpointNotFound if there are none, and CheckpointDamaged.
         """
         return await anyio.to_thread.run_sync(self._epochs, job, most)
 
@@ -39,17 +39,17 @@ class Evolution:
         for epoch in thin(self.store.epochs(job), most):
             try:
                 found.append(self.store.manifest(CheckpointId(job, epoch)))
-            except CheckpointNotFound:  # cleared away a moment ago
+            except CheckpointNotFound:  # deleted since it was listed
                 continue
         if not found:
             raise CheckpointNotFound(
-                f"no checkpoint of job {job} stands: its first epoch has not ended, or there is no such job: "
+                f"job {job} has no checkpoint: its first epoch has not ended, or the job does not exist: "
                 "see GET /jobs and GET /checkpoints"
             )
         return found
 
     async def draw(self, epochs: Sequence[Manifest], label: int, seed: int, index: int) -> np.ndarray:
-        """Draw an address by each of them: uint8 (epochs, 28, 28), black where weights are not finite.
+        """Draw one digit by each epoch. Returns uint8 of shape (epochs, 28, 28), black if weights are not finite.
 
         Raises Busy, CheckpointDamaged.
         """
@@ -61,7 +61,7 @@ class Evolution:
         return await self.studio.make(work)
 
     def _hand(self, epoch: Manifest, seed: int, index: int) -> np.ndarray:
-        """Draw all ten digits of an address: to load the generator costs more than they do."""
+        """Draw all ten classes at once: loading the generator takes longer than drawing them."""
         key = epoch.files[epoch.draws].sha256 if epoch.draws in epoch.files else epoch.id, seed, index
         drawn = self._drawn.get(key)
         if drawn is None:
@@ -74,12 +74,12 @@ class Evolution:
             generator = FoldedGenerator(generator_from_bytes(self.store.read(epoch, epoch.draws)), self.device)
         except InvalidWeights:
             return np.zeros((NUM_CLASSES, IMAGE_SIZE, IMAGE_SIZE), np.uint8)
-        generator.step = BATCH  # gives the same pixels as what `prepare` finds out, and needs no finding out
+        generator.step = BATCH  # gives the same pixels as the value that `prepare` measures, without measuring
         return draw_series(generator, series)
 
 
 def thin(epochs: Sequence[int], most: int) -> list[int]:
-    """Choose at most so many (at least two), evenly, the first and the last among them."""
+    """Choose at most `most` epochs (2 or more), evenly spaced, including the first and the last."""
     if len(epochs) <= most:
         return list(epochs)
     return [epochs[round(place * (len(epochs) - 1) / (most - 1))] for place in range(most)]

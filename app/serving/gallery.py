@@ -1,4 +1,4 @@
-"""The generator being served: follows what is published, verifies it, swaps it in. Needs no Redis, no worker."""
+"""The generator being served: follows publications, verifies and loads them. Needs no Redis and no worker."""
 
 import asyncio
 import logging
@@ -36,9 +36,9 @@ from models.weights import InvalidWeights, generator_from_bytes
 
 logger = logging.getLogger(__name__)
 
-ROLES = ("latest", "best")  # what is served, and the best there is; any other generator is named by its id
+ROLES = ("latest", "best")  # the served and the best generator; requests name any other one by its id
 FOLLOW_SECONDS = 1.0
-MOST_HANGING = 2  # candidates that do not answer, before a start gives up
+MOST_HANGING = 2  # candidates without an answer of the store, before a start gives up
 AWAY = "the store does not answer"
 
 
@@ -47,7 +47,7 @@ class NothingPublished(Exception):
 
 
 class Exhibit(NamedTuple):
-    """A verified generator in memory. It stays whole for whoever draws from it, whatever is swapped in meanwhile."""
+    """A verified generator in memory. It is immutable, so requests can use it while another one becomes the current."""
 
     manifest: Manifest
     generator: FoldedGenerator
@@ -63,16 +63,16 @@ class Exhibit(NamedTuple):
 
 
 class Served(NamedTuple):
-    """What `latest` names, with digits of it in stock: swapped as one, for no digits may go by another's name."""
+    """The generator that `latest` refers to and its stock. Replaced together, so that digits match the checkpoint."""
 
     exhibit: Exhibit
     stock: Stock
 
 
 class Gallery:
-    """Holds the generator being served, and a few others that were asked for by id.
+    """Holds the generator being served, and a few others that were requested by id.
 
-    Following what is published has a thread of its own, and so has each load: a file that hangs delays no other.
+    Following publications and each load run in separate threads, so a file that hangs does not delay other loads.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Gallery:
         first: CheckpointId | None = None,
         store_limit: int | None = None,
     ) -> None:
-        """`first` is a generator of the package's, to be served until something is published.
+        """`first` is the bundled checkpoint, which is served until one is published.
 
         `store_limit` is the budget of the store in bytes; None for no limit.
         """
@@ -109,12 +109,12 @@ class Gallery:
 
     @property
     def trouble(self) -> str | None:
-        """Everything that is not as it should be with what is served, and with loads that failed lately."""
+        """The problems of the served generator, and of loads that failed in the last minute."""
         following = [self._trouble] if self._trouble else []
         return "; ".join(following + self.loads.problems()) or None
 
     # ----------------------------------------------------------------------------
-    # Following what is published and chosen.
+    # Following publications and the serving policy.
 
     async def follow(self, beat: Callable[[], None] = lambda: None) -> None:
         """Check for a new publication every second, for ever. Calls `beat` after each check."""
@@ -124,7 +124,7 @@ class Gallery:
             beat()
 
     async def refresh(self) -> None:
-        """Look once. Whatever goes wrong, what is being served stays."""
+        """Check once for a new publication. If the check fails, the current generator stays."""
         try:
             await anyio.to_thread.run_sync(self._refresh, limiter=self._limiter)
         except (Unreadable, StoreReplaced) as error:
@@ -132,11 +132,11 @@ class Gallery:
         except Unreachable as error:
             self._report(AWAY, f": {error}")
         except Exception as error:
-            if self._report(f"looking for a new generator failed: {type(error).__name__}: {error}"):
-                logger.exception("looking for a new generator failed")
+            if self._report(f"the check for a new generator failed: {type(error).__name__}: {error}"):
+                logger.exception("the check for a new generator failed")
 
     def _report(self, trouble: str | None, details: str = "") -> bool:
-        """Set the trouble; log it once. Returns whether it is new."""
+        """Set the trouble and log it once. Returns whether it is new."""
         is_new = trouble != self._trouble
         if is_new and trouble:
             logger.error("%s%s", trouble, details)
@@ -144,9 +144,9 @@ class Gallery:
         return is_new
 
     def _refresh(self) -> None:
-        """Serve what is chosen; the newest, where that is gone.
+        """Serve the checkpoint that the policy selects, or the newest if that is missing.
 
-        Where it is damaged, what is served stays, or at first the one before.
+        If it is damaged, the current generator stays; at the start, an older checkpoint is served.
         """
         served = self.served
         wanted, problems = self.target.find(served.exhibit.manifest if served else None)
@@ -158,7 +158,7 @@ class Gallery:
         self._report("; ".join(problems + self.budget.problems()) or None)
 
     def _candidates(self, wanted: CheckpointId) -> Iterator[CheckpointId]:
-        """What to try at the start: what is wanted, then the newest that may be served, then the package's own."""
+        """Yield the candidates at the start: the wanted one, then the others from the newest, then the bundled one."""
         yield wanted
         for manifest in reversed(self.store.manifests()):
             if manifest.refused is None and manifest.checkpoint != wanted:
@@ -167,7 +167,7 @@ class Gallery:
             yield self.first
 
     def _first_good(self, candidates: Iterable[CheckpointId], problems: list[str]) -> Exhibit | None:
-        """Load the first candidate that can be; `problems` gets the reason why not the first one."""
+        """Load the first usable candidate. If the first one fails, append the reason to `problems`."""
         exhibit, hanging = None, 0
         reasons: list[str] = []
         for checkpoint in candidates:
@@ -183,25 +183,26 @@ class Gallery:
         return exhibit
 
     async def choose(self, choice: Choice) -> None:
-        """Serve something else from now on, here and in every process over the same store.
+        """Change the serving policy in every process that uses the store.
 
-        Raises CheckpointNotFound, CheckpointDamaged, InvalidWeights or NotServable where what is pinned cannot be, and
-        OSError.
+        Raises CheckpointNotFound, CheckpointDamaged, InvalidWeights or NotServable if the pinned checkpoint cannot be
+        served, and OSError.
         """
         if choice.checkpoint:
             await self.find(choice.checkpoint)
-        await anyio.to_thread.run_sync(write_choice, self.store, choice)
+        in_package = self.first is not None and choice.checkpoint == str(self.first)
+        await anyio.to_thread.run_sync(write_choice, self.store, choice, not in_package)
         await self.refresh()
 
     async def choice(self) -> Choice:
-        """What was chosen; if that cannot be read, the choice that is in force."""
+        """Return the stored serving policy; if it cannot be read, the one in effect."""
         return await anyio.to_thread.run_sync(self.target.read_choice, [])
 
     # ----------------------------------------------------------------------------
     # Finding generators.
 
     async def find(self, name: str) -> Exhibit:
-        """Return the generator that `latest`, `best` or a checkpoint's id names.
+        """Return the generator for `latest`, `best` or a checkpoint's id.
 
         Raises NothingPublished, CheckpointNotFound, CheckpointDamaged, InvalidWeights, NotServable or OSError.
         """
@@ -209,7 +210,7 @@ class Gallery:
         checkpoint = self.target.best if name in ROLES else CheckpointId.parse(name)
         if served and (name == "latest" or served.exhibit.manifest.checkpoint == checkpoint):
             return served.exhibit
-        if checkpoint is None:  # nothing is published: the best there is is what is served
+        if checkpoint is None:  # nothing is published, so `best` is the served one
             return self._served().exhibit
         return await self.loads.get(checkpoint)
 
@@ -218,12 +219,12 @@ class Gallery:
             raise NothingPublished(f"no generator can be served: {self.trouble}")
         if self.served is None:
             raise NothingPublished(
-                "no generator has been published yet: start a run with POST /train and ask again after an epoch"
+                "no generator has been published yet: start a run with POST /train and retry after its first epoch"
             )
         return self.served
 
     def _recall(self, checkpoint: CheckpointId) -> Exhibit:
-        """Take a generator from the cache, or load it into it."""
+        """Return a generator from the cache; load it first if necessary."""
         with self._lock:
             exhibit = self._others.get(checkpoint)
         if exhibit is None:
@@ -248,17 +249,18 @@ class Gallery:
     def _store_of(self, checkpoint: CheckpointId) -> CheckpointStore:
         return bundled.STORE if checkpoint == self.first else self.store
 
-    def forget(self, checkpoint: CheckpointId) -> None:
-        """Let go of the generator of a checkpoint that was deleted."""
+    def forget(self, job: str, epoch: int | None = None) -> None:
+        """Drop the generator of a checkpoint that was deleted, or those of all of a job's."""
         with self._lock:
-            self._others.pop(checkpoint, None)
+            for checkpoint in [each for each in self._others if each.job == job and epoch in (None, each.epoch)]:
+                del self._others[checkpoint]
 
     def manifest(self, checkpoint: CheckpointId) -> Manifest:
         """Raises CheckpointNotFound or CheckpointDamaged."""
         return self._store_of(checkpoint).manifest(checkpoint)
 
     def survey(self) -> tuple[list[Manifest], list[Unusable]]:
-        """Every checkpoint that can be asked for, oldest first, the package's own as the oldest; and the others."""
+        """Return all usable checkpoints, oldest first, the bundled one as the oldest; and the unusable ones."""
         with_first = [bundled.STORE.manifest(self.first)] if self.first else []
         usable, others = self.store.survey()
         return with_first + usable, others

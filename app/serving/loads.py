@@ -1,4 +1,4 @@
-"""Loads by key, each at most once at a time, with a deadline for the caller; what failed lately is a problem."""
+"""Deduplicates concurrent loads of a key, with a deadline for callers, and remembers recent failures."""
 
 import asyncio
 import time
@@ -21,7 +21,7 @@ MOST_PROBLEMS = 4
 
 
 class Loads(Generic[Key, Value]):
-    """For one event loop."""
+    """Belongs to one event loop."""
 
     def __init__(self, load: Callable[[Key], Value]) -> None:
         self._load = load
@@ -29,16 +29,17 @@ class Loads(Generic[Key, Value]):
         self._problems: dict[Key, tuple[float, str]] = {}
         self._limiter: anyio.CapacityLimiter | None = None
 
-    def is_loading(self, key: Key) -> bool:
-        return key in self._tasks
+    def loading(self) -> list[Key]:
+        """What is being loaded."""
+        return list(self._tasks)
 
     def problems(self) -> list[str]:
-        """What could not be read within the last minute, at most four sentences."""
+        """Return the failures of the last minute, at most four."""
         since = time.monotonic() - REMEMBERED_SECONDS
         return [problem for when, problem in list(self._problems.values()) if when > since]
 
     async def get(self, key: Key) -> Value:
-        """Raises what the load raises, and Unreachable if it takes longer than ten seconds."""
+        """Load a key. Raises the error of the load, and Unreachable if it takes longer than ten seconds."""
         task = self._tasks.get(key) or self._start(key)
         done, _ = await asyncio.wait([task], timeout=LOAD_SECONDS)
         if not done:

@@ -1,4 +1,4 @@
-"""What was asked for lately, kept as long as there is room."""
+"""A least recently used cache, limited by total weight."""
 
 from collections import OrderedDict
 from collections.abc import Hashable
@@ -9,7 +9,7 @@ Value = TypeVar("Value")
 
 
 class Memory(Generic[Key, Value]):
-    """Forgets what was looked up longest ago, once all together weigh more than `limit`. For one event loop."""
+    """Drops the least recently used entries when the total weight exceeds `limit`. Belongs to one event loop."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit

@@ -1,8 +1,8 @@
-"""Digits drawn before anybody asked for them: one generator's, for whoever gives no seed. Each is given out once.
+"""Pre-generated digits of the current model, used for requests without a seed. Each digit is returned only once.
 
-The digits of a label are a series of one seed, so that whatever is taken out of it has an address. Whoever finds too
-few of them leaves an order, which is met by what is drawn next: a batch full of what the stock will need anyway costs
-less than a batch for each caller.
+The digits of a label are a series of one seed, so each one has an address. A request that finds too few digits leaves
+an order, which the next batch fills. One full batch, with digits that the stock needs anyway, costs less than a
+batch for each request.
 """
 
 import itertools
@@ -16,9 +16,9 @@ import numpy as np
 from models.config import IMAGE_SIZE, NUM_CLASSES
 from models.drawing import BATCH, STEP, Series, fresh_seed
 
-FEW = 4 * BATCH  # digits of every label, before anybody asked for more
-SURPLUS = 4 * BATCH  # that a shelf may hold beyond its limit: what was drawn along with orders
-AHEAD = 4  # digits drawn for one that is waited for, in a batch that has the room: who asks is seldom alone
+FEW = 4 * BATCH  # initial target per label, before any request needed more
+SURPLUS = 4 * BATCH  # digits that a shelf may hold beyond its limit: those drawn together with orders
+AHEAD = 4  # digits drawn per ordered digit if the batch has room, because requests often come in groups
 
 
 class Taken(NamedTuple):
@@ -27,7 +27,7 @@ class Taken(NamedTuple):
 
 
 class Order(NamedTuple):
-    number: int  # in the order in which they were left
+    number: int  # ascending in time
     n: int
     who: Any
 
@@ -37,29 +37,29 @@ class Shelf:
 
     def __init__(self, label: int, wanted: int, limit: int) -> None:
         self.label = label
-        self.wanted = wanted  # how many ought to lie here
+        self.wanted = wanted  # target number of digits
         self.capacity = limit + SURPLUS
-        pages = mmap.mmap(-1, self.capacity * IMAGE_SIZE**2)  # of its own: in the heap it would hold up all around it
+        pages = mmap.mmap(-1, self.capacity * IMAGE_SIZE**2)  # separate from the heap, which it would fragment
         self.digits = np.frombuffer(pages, np.uint8).reshape(-1, IMAGE_SIZE, IMAGE_SIZE)  # index i at i % capacity
         self.orders: deque[Order] = deque()
         self.ordered = 0  # digits
         self.clear()
 
     def clear(self) -> None:
-        """Begin another series."""
+        """Discard all digits and start a series with a new seed."""
         self.seed = fresh_seed()
-        self.begin = self.end = self.planned = 0  # indices: what lies here, and what is being drawn
-        self.early: dict[int, np.ndarray] = {}  # drawn before what comes before it
+        self.begin = self.end = self.planned = 0  # indices: available are begin to end, in progress end to planned
+        self.early: dict[int, np.ndarray] = {}  # batches that were finished before an earlier one
 
     @property
     def lacking(self) -> float:
-        """The missing share of what is wanted; 0 where a batch more would be too many."""
+        """The missing share of the target; 0 if a full batch would exceed the target."""
         missing = self.wanted - (self.planned - self.begin)
         return missing / self.wanted if missing >= BATCH else 0.0
 
     @property
     def short(self) -> int:
-        """How many digits are ordered, and not even being drawn."""
+        """The number of ordered digits that are neither available nor being drawn."""
         return max(0, self.ordered - (self.planned - self.begin))
 
     def plan(self, n: int) -> Series:
@@ -68,11 +68,11 @@ class Shelf:
         return series
 
     def accept(self, series: Series, digits: np.ndarray) -> None:
-        if series.seed == self.seed:  # else of a series that was given up
+        if series.seed == self.seed:  # otherwise it belongs to an abandoned series
             self.early[series.index] = digits
 
     def lay(self) -> bool:
-        """Lay what comes next on the shelf, where it has been drawn."""
+        """Append the next batch of the series if it has been drawn. Returns whether it has."""
         batch = self.early.pop(self.end, None)
         if batch is None:
             return False
@@ -82,7 +82,7 @@ class Shelf:
         return True
 
     def meet(self) -> list[tuple[Any, Taken]]:
-        """Take what lies here for the oldest orders."""
+        """Fill the oldest orders from the available digits. Returns the filled orders."""
         met = []
         while self.orders and self.end - self.begin >= self.orders[0].n:
             _, n, who = self.orders.popleft()
@@ -98,7 +98,7 @@ class Shelf:
         return Taken(series, taken)
 
     def places(self, index: int, n: int) -> list[tuple[slice, slice]]:
-        """Say where n digits from an index on lie: parts of them, and the places of each."""
+        """Return the positions of n digits in the ring buffer, as pairs of slices of the digits and of the buffer."""
         first = index % self.capacity
         whole = min(n, self.capacity - first)
         parts = [(slice(0, whole), slice(first, first + whole))]
@@ -106,7 +106,10 @@ class Shelf:
 
 
 class Stock:
-    """Ten shelves. Whoever finds one too empty has it made larger, up to `limit` digits; a new stock starts smaller."""
+    """One shelf per label. A request that finds too few digits doubles the target, up to `limit`.
+
+    A new stock starts with half of the targets of the one before.
+    """
 
     def __init__(self, limit: int, before: "Stock | None" = None) -> None:
         self.limit = limit
@@ -117,7 +120,7 @@ class Stock:
         self._lock = threading.Lock()
 
     def take(self, label: int, n: int) -> Taken | None:
-        """Take n digits; none where there are fewer, or where others wait for theirs."""
+        """Take n digits; returns None if there are fewer, or if other requests wait."""
         shelf = self.shelves[label]
         with self._lock:
             if not shelf.orders and shelf.end - shelf.begin >= n:
@@ -126,11 +129,11 @@ class Stock:
             return None
 
     def takes_orders(self, n: int) -> bool:
-        """Whether so few digits are worth an order. More fill batches by themselves."""
+        """Return whether a request for n digits should order them; a larger one fills a batch by itself."""
         return n <= BATCH // 4 and self.limit >= BATCH
 
     def order(self, label: int, n: int, who: Any) -> Taken | None:
-        """Leave an order, to be met by `put`; or take the digits, where they came a moment ago."""
+        """Leave an order, which `put` fills, and return None; or return the digits if they are available now."""
         shelf = self.shelves[label]
         with self._lock:
             if not shelf.orders and shelf.end - shelf.begin >= n:
@@ -140,11 +143,11 @@ class Stock:
             return None
 
     def is_short(self) -> bool:
-        """Whether anything is ordered that is not even being drawn."""
+        """Return whether ordered digits exist that are not being drawn."""
         return any(shelf.short for shelf in self.shelves)
 
     def plan(self) -> list[Series]:
-        """Plan a batch of what is ordered, the oldest orders first, and of what else may be before long."""
+        """Plan a batch for the orders, oldest first, and some more digits that may be requested soon."""
         with self._lock:
             short = sorted((shelf for shelf in self.shelves if shelf.short), key=lambda shelf: shelf.orders[0].number)
             needed = sum(shelf.short for shelf in short)
@@ -158,13 +161,13 @@ class Stock:
             return plan
 
     def plan_ahead(self) -> list[Series]:
-        """Plan a batch for the shelf that lacks most; nothing where none lacks any."""
+        """Plan a batch for the shelf with the largest missing share; empty if none is missing."""
         with self._lock:
             shelf = max(self.shelves, key=lambda shelf: shelf.lacking)
             return [shelf.plan(BATCH)] if shelf.lacking > 0 and self.limit >= BATCH else []
 
     def put(self, plan: list[Series], digits: np.ndarray) -> list[tuple[Any, Taken]]:
-        """Lay what was planned on the shelves, in whatever order it was drawn. Return what meets the orders."""
+        """Store the digits of a plan; plans may finish in any order. Returns the orders that are filled now."""
         met, place = [], 0
         with self._lock:
             for series in plan:
@@ -177,7 +180,7 @@ class Stock:
         return met
 
     def give_up(self, plan: list[Series]) -> list[Any]:
-        """Begin another series for each label of a plan that could not be drawn. Return who waited for any of them."""
+        """Start a new series for each label of a plan that failed. Returns the orders of these labels."""
         with self._lock:
             shelves = [self.shelves[series.label] for series in plan if series.label is not None]
             waited = [order.who for shelf in shelves for order in shelf.orders]
@@ -188,6 +191,6 @@ class Stock:
             return waited
 
     def level(self, label: int) -> int:
-        """How many digits lie there."""
+        """Return the number of available digits."""
         shelf = self.shelves[label]
         return shelf.end - shelf.begin

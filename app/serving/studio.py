@@ -1,4 +1,4 @@
-"""A thread for what takes longer than to draw a few digits: films, and digits of many generators."""
+"""A single thread with a bounded queue for slow work: animations, and digits of many generators."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -12,18 +12,18 @@ Made = TypeVar("Made")
 
 
 class Studio:
-    """Does one thing after the other. For one event loop."""
+    """Runs one call at a time. Belongs to one event loop."""
 
     def __init__(self, waiting: int) -> None:
-        """So many may wait."""
+        """`waiting` calls may wait for the one that runs."""
         self.limit = waiting + 1
         self.asked = 0
         self._limiter = anyio.CapacityLimiter(1)
 
     async def make(self, work: Callable[[], Made]) -> Made:
-        """Raises Busy where too many wait already, and what the work raises."""
+        """Return the result of `work`. Raises Busy if too many calls wait, and any error of `work`."""
         if self.asked >= self.limit:
-            raise Busy("more films and strips are being asked for than can be made just now: ask again in a second")
+            raise Busy("the service is overloaded with requests for animations and strips: retry after 1 second")
         self.asked += 1
         try:
             return await anyio.to_thread.run_sync(work, limiter=self._limiter)

@@ -1,7 +1,7 @@
-"""Decides which checkpoint to serve, from the pointer, the choice and what is served now. Loads nothing.
+"""Selects the checkpoint to serve, from the pointer, the policy and the checkpoint served now. Loads no weights.
 
-What is served stays served until something better was found: a pointer, a choice or a store that is missing or damaged
-is a problem to report, never a reason to serve less.
+The current checkpoint stays until a better one is found. A pointer, a policy or a store that is missing or damaged
+is reported as a problem, and does not stop the service.
 """
 
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from models.storage.reading import BadRecord, Unreadable
 
 
 class Target(NamedTuple):
-    """What should be served, and what is wrong with the store. None: nothing was ever published."""
+    """The checkpoint to serve, None if none was ever published, and the problems of the store."""
 
     checkpoint: CheckpointId | None
     problems: list[str]
@@ -21,7 +21,7 @@ class Target(NamedTuple):
 
 class TargetFinder:
     def __init__(self, store: CheckpointStore, first: CheckpointId | None) -> None:
-        """`first` is the package's own checkpoint."""
+        """`first` is the bundled checkpoint."""
         self.store = store
         self.first = first
         self.best: CheckpointId | None = None
@@ -30,11 +30,11 @@ class TargetFinder:
 
     @property
     def choice(self) -> Choice:
-        """The choice as it was read last."""
+        """The policy as last read."""
         return self._choice or Choice()
 
     def find(self, served: Manifest | None) -> Target:
-        """Raises Unreachable if the store does not answer, and StoreReplaced if it is another one."""
+        """Select the checkpoint. Raises Unreachable if the store does not answer, StoreReplaced if it was replaced."""
         problems: list[str] = []
         self.store.check_identity()
         latest = self.store.find_latest()
@@ -45,14 +45,14 @@ class TargetFinder:
         return Target(self._wanted(latest, served, problems), problems)
 
     def read_choice(self, problems: list[str]) -> Choice:
-        """Read the choice; if that fails, the one before stays in force."""
+        """Read the policy; if that fails, the last one stays in effect."""
         try:
             found = read_choice(self.store)
         except (BadRecord, Unreadable) as error:
             problems.append(str(error))
             return self.choice
         if found is None and self._choice is not None:
-            problems.append(f"{CHOICE} is gone: {self._choice.policy} stays in force")
+            problems.append(f"{CHOICE} is missing: the policy {self._choice.policy} stays in effect")
         self._choice = found or self._choice
         return self.choice
 
@@ -63,15 +63,15 @@ class TargetFinder:
 
     def _wanted(self, latest: Latest, served: Manifest | None, problems: list[str]) -> CheckpointId | None:
         choice = self.choice
-        own = served.checkpoint if served and served.checkpoint != self.first else None  # of the store
+        own = served.checkpoint if served and served.checkpoint != self.first else None  # from the store
         if choice.policy == "pinned":
             found = self._pinned(choice)
             if found is None:
-                problems.append(f"{choice.checkpoint} is pinned and does not exist")
+                problems.append(f"the pinned checkpoint {choice.checkpoint} does not exist")
             return found or own or latest.checkpoint or self.first
         wanted = self.best if choice.policy == "best" else latest.checkpoint
         if wanted is None and own:
-            problems.append(f"the store holds no checkpoint any more: {own} stays served from memory")
+            problems.append(f"the store has no checkpoint any more: {own} is still served from memory")
         went_back = latest.trouble and served and latest.order and latest.order < served.order
         return own if own and (wanted is None or went_back) else wanted or self.first
 

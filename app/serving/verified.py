@@ -1,4 +1,4 @@
-"""Digits that can be read: those that the judge refuses are left out, and the next of their seed drawn instead."""
+"""Verified digits: digits that the judge rejects are replaced by the next ones of their seed."""
 
 from typing import NamedTuple
 
@@ -10,34 +10,34 @@ from app.serving.gallery import Exhibit
 from models.drawing import BATCH, Series
 from models.verification import TOGETHER, Verifier, find_verifier
 
-TRIES, MORE_TRIES = 4, 64  # digits drawn, at most, for each that was asked for, and beyond
+TRIES, MORE_TRIES = 4, 64  # at most 4 n + 64 digits are drawn for n verified ones
 
 
 class NotVerified(Exception):
-    """Too few digits are found good. The message says how few, and what to do."""
+    """Too few digits passed, or there is no judge for the training data. The message says what to do."""
 
 
 class Verified(NamedTuple):
     digits: np.ndarray  # (n, 28, 28)
-    indices: list[int]  # within the seed, rising
-    refused: int  # how many were left out before the last of them
+    indices: list[int]  # within the seed, ascending
+    refused: int  # rejected digits before the last accepted one
 
 
 async def verifier_of(exhibit: Exhibit) -> Verifier:
-    """Find the judge of the digits that a generator was trained with. Raises NotVerified where there is none."""
+    """Return the judge for the training data of a generator. Raises NotVerified if there is none."""
     dataset = exhibit.manifest.config.dataset
     verifier = await anyio.to_thread.run_sync(find_verifier, dataset, exhibit.generator.device)
     if verifier is None:
-        raise NotVerified(f"no judge of {dataset} digits comes with this package: ask without verify")
+        raise NotVerified(f"this package has no judge for {dataset} digits: omit verify")
     return verifier
 
 
 async def draw_verified(
     batcher: Batcher, exhibit: Exhibit, verifier: Verifier, series: Series, least: float
 ) -> Verified:
-    """Draw the first n digits of a seed, from an index on, that the judge takes for their label, and surely enough.
+    """Draw `series.n` digits of a seed, from `series.index` on, whose label has at least the probability `least`.
 
-    What is drawn together does not decide it. Raises Busy, NotVerified.
+    The result does not depend on the size of the batches. Raises Busy, NotVerified.
     """
     label, n = series.label, series.n
     assert label is not None
@@ -58,7 +58,7 @@ async def draw_verified(
         tried += together
     if len(kept) < n:
         raise NotVerified(
-            f"of {tried} digits for {label}, {len(kept)} are taken for a {label} with a probability of {least:g} or "
-            f"more, and {n} were asked for: lower verify, name another seed, or ask without verify"
+            f"only {len(kept)} of {tried} digits drawn for {label} are a {label} with a probability of at least "
+            f"{least:g}, and {n} were requested: lower verify, use another seed, or omit verify"
         )
     return Verified(np.stack(kept), indices, indices[-1] + 1 - series.index - n)

@@ -1,4 +1,4 @@
-"""Answers that can be had again: what tells their address, and what names their bytes."""
+"""Responses that a client can request again: the headers that identify them, and their ETags."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -14,20 +14,20 @@ from app.wire.queries import HandQuery
 from models.drawing import fresh_seed
 from models.images import ENCODER
 
-DRAWING_VERSION = 2  # part of every ETag; goes up when the same address comes to mean other bytes
+DRAWING_VERSION = 2  # part of every ETag; incremented when the same address returns other bytes
 BUILD = f"{DRAWING_VERSION} {torch.__version__} {ENCODER}"
 FOR_EVER = "public, max-age=31536000, immutable"
 
 
 @dataclass(frozen=True)
 class Address:
-    """Whose hand draws, by which generator."""
+    """Generator, seed and index: together they identify a digit."""
 
     exhibit: Exhibit
     seed: int
     index: int
-    named: bool  # whether the seed was named; else any would have done
-    fixed: bool  # whether the checkpoint was named by its id, so that it always means the same one
+    named: bool  # whether the request has a seed; if not, the service chose one
+    fixed: bool  # whether the request has a checkpoint id, which always refers to the same checkpoint
 
     @classmethod
     def of(cls, exhibit: Exhibit, query: HandQuery, checkpoint: str) -> "Address":
@@ -35,30 +35,30 @@ class Address:
         return cls(exhibit, seed, query.index, named, fixed=checkpoint == exhibit.id)
 
     def told(self, media_type: str, about: str) -> "Told":
-        """What is told of an answer; `about` is all that decides its bytes beside the address."""
+        """Return the metadata of a response; `about` holds all that determines its bytes apart from the address."""
         headers = {"X-Checkpoint": self.exhibit.id, "X-Seed": str(self.seed), "X-Index": str(self.index)}
         key = f"{name_of(self.exhibit)} {self.seed} {self.index} {about}"
         return Told(media_type, headers, etags.name(key.encode()) if self.named else None, self.fixed)
 
 
 def name_of(exhibit: Exhibit) -> str:
-    """Name the pixels of a generator's digits."""
+    """Return a name that changes if the pixels of this generator's digits may change."""
     return f"{BUILD} {exhibit.generator.device.type} {exhibit.checksum}"
 
 
 class Told(NamedTuple):
-    """What is told of an answer before it is made."""
+    """The metadata of a response, known before its body."""
 
     media_type: str
     headers: dict[str, str]
-    tag: str | None  # none where nobody can ask for it again in the same words
+    tag: str | None  # None if the same request may return other bytes
     fixed: bool = False
 
 
 async def answer(
     drawing: Drawing, told: Told, if_none_match: str | None, make: Callable[[], Awaitable[bytes]]
 ) -> Response:
-    """Answer with what `make` makes; or say that somebody has it, or take what was made lately."""
+    """Return 304 if the client has this version, else the cached body or the result of `make`."""
     media_type, headers, tag, fixed = told
     if tag is None:
         return Response(await make(), media_type=media_type, headers={**headers, "Cache-Control": "no-store"})

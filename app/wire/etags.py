@@ -1,4 +1,4 @@
-"""Strong names of answers, and whether somebody has one already (RFC 9110, section 13.1.2)."""
+"""Strong ETags, and the comparison with `If-None-Match` (RFC 9110, section 13.1.2)."""
 
 import hashlib
 

@@ -1,4 +1,4 @@
-"""Digits as files: which one somebody would like, and its bytes."""
+"""Formats of digits: content negotiation and encoding."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -16,24 +16,27 @@ MEDIA_TYPES: dict[Format, str] = {"png": "image/png", "zip": "application/zip", 
 
 
 class NotAcceptable(Exception):
-    """None of the formats that somebody would accept is to be had."""
+    """The service supports none of the formats that the request accepts."""
 
 
 def negotiate(accept: str) -> Format:
-    """Choose what a request's `Accept` likes best, the sheet where it likes several alike. Raises NotAcceptable."""
+    """Choose the format that `Accept` weights highest, png if several are equal. Raises NotAcceptable."""
     if accept == "*/*":
         return "png"
     liked = {form: quality(accept, media_type) for form, media_type in MEDIA_TYPES.items()}
     best = max(liked, key=lambda form: liked[form])
     if liked[best] == 0:
         raise NotAcceptable(
-            f"digits come as {', '.join(MEDIA_TYPES.values())}: accept one of these, or name one with ?format="
+            f"supported formats are {', '.join(MEDIA_TYPES.values())}: accept one of them, or set ?format="
         )
     return best
 
 
 def quality(accept: str, media_type: str) -> float:
-    """How much somebody likes a type (RFC 9110, section 12.5.1): the most specific range that fits it counts."""
+    """Return the weight of a media type in `Accept`: that of the most specific range that matches it.
+
+    See RFC 9110, section 12.5.1.
+    """
     fitting = {media_type: 3, f"{media_type.partition('/')[0]}/*": 2, "*/*": 1}
     liked = [(0, 0.0)]
     for one in accept.lower().split(","):
@@ -49,7 +52,10 @@ def quality(accept: str, media_type: str) -> float:
 def write(
     form: Format, query: SheetQuery, series: Series, digits: np.ndarray, indices: Sequence[int] | None = None
 ) -> bytes:
-    """Encode digits (series.digits, 28, 28) as they were asked for; `indices` are theirs, where some were left out."""
+    """Encode digits of shape (series.digits, 28, 28) in a format.
+
+    `indices` are the digits' indices within the seed if they are not consecutive.
+    """
     if form == "npy":
         by_class = digits.reshape(-1, NUM_CLASSES, IMAGE_SIZE, IMAGE_SIZE) if series.label is None else digits
         return encode_npy(by_class)
@@ -63,7 +69,7 @@ def write(
 
 
 def name(series: Series, place: int, indices: Sequence[int] | None = None) -> str:
-    """Name a digit of a series by its address."""
+    """Return a digit's file name: label, seed and index."""
     if series.label is not None:
         return f"{series.label}-{series.seed}-{indices[place] if indices else series.index + place}.png"
     return f"{place % NUM_CLASSES}-{series.seed}-{series.index + place // NUM_CLASSES}.png"

@@ -1,4 +1,4 @@
-"""Data sets, as they go over the wire."""
+"""Request and response bodies of generated data sets."""
 
 from datetime import datetime
 from typing import Annotated
@@ -15,18 +15,20 @@ FILE_NAME = f"^({'|'.join(name.replace('.', '[.]') for name in [*FILES, MANIFEST
 
 
 class WantedDataset(DatasetOrder):
-    """A data set, and when it is to be made."""
+    """A data set to generate, its priority and the workers that may generate it."""
 
-    priority: Annotated[int, Field(ge=0, le=9), WHOLE] = Field(0, description="As of a run: both wait in one queue.")
-    runs_on: RunsOn = Field("any", description="Which workers may take it.")
+    priority: Annotated[int, Field(ge=0, le=9), WHOLE] = Field(
+        0, description="Jobs with a higher priority start first. Runs and data sets share one queue."
+    )
+    runs_on: RunsOn = Field("any", description="Workers that may generate it.")
 
     def order(self, checkpoint: str) -> DatasetOrder:
-        """What is wanted, of a checkpoint that is settled."""
+        """Return the order with the id of the checkpoint that `latest` or `best` refers to now."""
         return DatasetOrder(**{**self.model_dump(include=set(DatasetOrder.model_fields)), "checkpoint": checkpoint})
 
 
 class DatasetProgress(Record):
-    drawn: int = Field(description="Digits drawn so far.")
+    drawn: int = Field(description="Digits drawn until now.")
     digits: int
     digits_per_second: float
     eta_seconds: float
@@ -34,13 +36,13 @@ class DatasetProgress(Record):
 
 class DatasetLinks(Record):
     self: str
-    job: str = Field(description="The job that makes it: to be cancelled, resumed and followed like any other.")
+    job: str = Field(description="The job that generates it. Cancel, resume and follow it like any other job.")
     events: str
     checkpoint: str
 
 
 class DatasetView(Record):
-    """A data set, and where its making stands."""
+    """A generated data set and its progress."""
 
     id: str
     status: JobStatus
@@ -48,14 +50,14 @@ class DatasetView(Record):
     created_at: datetime
     started_at: datetime | None
     ended_at: datetime | None
-    progress: DatasetProgress | None = Field(description="Null before the first digits.")
+    progress: DatasetProgress | None = Field(description="Null until the first digits are drawn.")
     error: str | None
     links: DatasetLinks
-    files: dict[str, str] = Field(description="Each file's address, once all are made, and until they are deleted.")
+    files: dict[str, str] = Field(description="URL of each file. Empty until all files exist, and after deletion.")
 
     @classmethod
     def of(cls, job: Job, made: bool = False) -> "DatasetView":
-        """`made` says whether its files are there."""
+        """Return the view of a job; `made` is true if its files exist."""
         assert job.order is not None
         here, told = f"/datasets/{job.id}", job.progress
         names = [name for name in FILES if job.order.verify is not None or "redraws" not in name]
@@ -83,7 +85,7 @@ class DatasetList(BaseModel):
     datasets: list[Annotated[DatasetView | UnreadableJobView, Field(union_mode="left_to_right")]] = Field(
         description="Newest first."
     )
-    next: str | None = Field(description="Address of those ordered before; null where there are none.")
+    next: str | None = Field(description="URL of the next page, with older data sets; null on the last page.")
 
     @classmethod
     def of(cls, page: list[DatasetView | UnreadableJobView], more: bool, query: JobsQuery) -> "DatasetList":

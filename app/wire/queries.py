@@ -1,4 +1,4 @@
-"""How pictures made of digits are asked for, beyond sheets of them."""
+"""Query parameters of numbers, morphs and evolutions."""
 
 from typing import Annotated, Literal
 
@@ -11,19 +11,21 @@ NUMBER = r"^[0-9]{1,40}$"
 
 
 class HandQuery(BaseModel):
-    """Whose hand draws, and how large."""
+    """The address of a latent, and the look of the picture."""
 
     model_config = ConfigDict(extra="forbid")
 
-    seed: Seed | None = Field(None, description="The hand that writes. A fresh one where it is left out.")
-    index: Index = Field(0, description="Which of the seed's latents.")
-    scale: Annotated[int, Field(ge=1, le=8)] = Field(1, description="Pixels of the picture a pixel of the digit.")
+    seed: Seed | None = Field(
+        None, description="Random seed. The same seed always draws the same digits. If omitted, a new seed is chosen."
+    )
+    index: Index = Field(0, description="Index of the latent vector within the seed.")
+    scale: Annotated[int, Field(ge=1, le=8)] = Field(1, description="Scale factor of the picture.")
     padding: Annotated[int, Field(ge=0, le=8)] = Field(0, description="Pixels around the picture.")
-    invert: bool = Field(False, description="Black on white.")
+    invert: bool = Field(False, description="Draw black on white.")
 
     @property
     def look(self) -> str:
-        """All that decides a picture beside its pixels' address."""
+        """The parameters that determine a picture apart from its digits; part of the ETag."""
         return f"{self.scale} {self.padding} {self.invert}"
 
 
@@ -33,31 +35,31 @@ class NumberQuery(HandQuery):
 
 class FilmQuery(HandQuery):
     milliseconds: Annotated[int, Field(ge=20, le=1000, multiple_of=10)] = Field(
-        60, description="How long a film shows each digit."
+        60, description="Duration of each digit in an animation, in milliseconds."
     )
-    format: Literal["png", "gif", "webp"] = Field("gif", description="A strip, or a film.")
+    format: Literal["png", "gif", "webp"] = Field("gif", description="`png` (a strip), or `gif` or `webp` (animated).")
 
     @property
     def film(self) -> str:
-        """All that decides a film, or a strip, beside its pictures."""
+        """The parameters that determine an animation or strip apart from its pictures; part of the ETag."""
         return f"{self.format} {self.milliseconds} {ENCODER}"
 
 
 class MorphQuery(FilmQuery):
     checkpoint: CheckpointName = "latest"
-    to_seed: Seed | None = Field(None, description="The hand that writes the last digit, where it is another.")
-    steps: Annotated[int, Field(ge=2, le=60)] = Field(16, description="Digits on the way, first and last among them.")
+    to_seed: Seed | None = Field(None, description="Random seed of the last digit. If omitted, `seed`.")
+    steps: Annotated[int, Field(ge=2, le=60)] = Field(16, description="Number of digits, including both ends.")
     format: Literal["png", "gif", "webp"] = Field(
-        "gif", description="A film that goes there and back, over and over; or as `png` a strip of the way there."
+        "gif", description="`gif` or `webp`: an endless animation to the last digit and back. `png`: a strip, one way."
     )
 
 
 class EvolutionQuery(FilmQuery):
     milliseconds: Annotated[int, Field(ge=20, le=1000, multiple_of=10)] = Field(
-        200, description="How long a film shows each epoch; the last for a second at least."
+        200, description="Duration of each epoch in an animation, in milliseconds; at least 1000 for the last epoch."
     )
     epochs: Annotated[int, Field(ge=2, le=60)] = Field(
-        20, description="How many epochs, at most: evenly chosen, first and last among them."
+        20, description="Maximum number of epochs. They are evenly spaced and include the first and the last."
     )
-    format: Literal["png", "gif", "webp"] = Field("png", description="A strip, or a film.")
-    columns: Annotated[int, Field(ge=1, le=60)] = Field(10, description="Epochs a row of the strip.")
+    format: Literal["png", "gif", "webp"] = Field("png", description="`png` (a strip), or `gif` or `webp` (animated).")
+    columns: Annotated[int, Field(ge=1, le=60)] = Field(10, description="Epochs per row of the strip.")

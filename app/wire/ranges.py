@@ -1,19 +1,19 @@
-"""Parts of a file, as `Range` asks for them (RFC 9110, section 14)."""
+"""Partial content: the `Range` header (RFC 9110, section 14)."""
 
 import re
 from typing import NamedTuple
 
 
 class NoSuchRange(Exception):
-    """Nothing of the file is in the range that was asked for. The message says how long the file is."""
+    """The requested range is outside of the file. The message gives the size of the file."""
 
     def __init__(self, size: int) -> None:
-        super().__init__(f"there is no such range: the file has {size} bytes")
+        super().__init__(f"the requested range is outside of the file, which has {size} bytes")
         self.size = size
 
 
 class Cut(NamedTuple):
-    """Bytes `start` to `end`, which is not among them."""
+    """Bytes `start` up to but excluding `end`."""
 
     start: int
     end: int
@@ -23,9 +23,9 @@ class Cut(NamedTuple):
 
 
 def wanted(asked: str | None, size: int) -> Cut | None:
-    """Find what is to be sent; None where that is the whole file: what cannot be understood, or names several parts.
+    """Parse a `Range` header for a file of `size` bytes.
 
-    Raises NoSuchRange.
+    Returns None for the whole file: if the header is missing, malformed or has several ranges. Raises NoSuchRange.
     """
     match = re.fullmatch(r"\s*bytes\s*=\s*(\d{0,19})-(\d{0,19})\s*", asked or "", re.ASCII)
     if match is None or not (match[1] or match[2]):

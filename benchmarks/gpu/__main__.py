@@ -1,4 +1,4 @@
-"""Everything that needs a GPU, measured in one command of at most nine minutes; README.md beside this file explains it.
+"""All measurements that need a GPU, in one command of at most nine minutes; README.md beside this file explains it.
 
     python -m benchmarks.gpu [--out DIR] [--seconds 540] [--wheels DIR] [--only PART ...] [--tiny] [--stretch X]
 
@@ -20,7 +20,7 @@ from benchmarks.gpu.runner import Runner
 from benchmarks.gpu.wheels import CannotPrepare, check_packages, package_folder
 
 ROOT = Path(__file__).parents[2]
-REPORT_SECONDS = 3.0  # kept for the summary, of --seconds
+REPORT_SECONDS = 3.0  # part of --seconds that is reserved for the summary
 
 
 def parse(words: Sequence[str] | None) -> argparse.Namespace:
@@ -32,7 +32,7 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--out", type=Path, default=Path("gpu-results"), help="folder for the results [gpu-results]")
-    parser.add_argument("--seconds", type=float, default=TOTAL_SECONDS, help="when the command ends [540]")
+    parser.add_argument("--seconds", type=float, default=TOTAL_SECONDS, help="time limit of the command [540]")
     parser.add_argument("--wheels", type=Path, help="folder with wheels of packages that this machine lacks")
     parser.add_argument("--only", nargs="+", choices=[part.name for part in PARTS], help="run only these parts")
     parser.add_argument("--tiny", action="store_true", help="rehearse: all steps at tiny sizes, also without a GPU")
@@ -70,7 +70,7 @@ def main(words: Sequence[str] | None = None) -> int:
     succeeded = runner.run([part for part in PARTS if not given.only or part.name in given.only])
     summary = summarize(read_results(out / RESULTS))
     (out / SUMMARY).write_text(summary)
-    sys.stdout.write(f"\n{summary}\nAll results are in {out}; {LOG} has what the parts printed.\n")
+    sys.stdout.write(f"\n{summary}\nAll results are in {out}; {LOG} has the output of the parts.\n")
     return 0 if succeeded else 1
 
 

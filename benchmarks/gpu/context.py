@@ -1,4 +1,4 @@
-"""What every part needs: the device, the training data, a clock, and the file of results."""
+"""The device, the training data, the clock and the file of results that every part uses."""
 
 import gc
 import os
@@ -25,12 +25,12 @@ from models.trainer import Trainer
 
 Measured = TypeVar("Measured")
 
-TINY = {"batch_size": 4, "train_examples": 40, "test_examples": 20}  # the rehearsal's sizes: nothing is learned
+TINY = {"batch_size": 4, "train_examples": 40, "test_examples": 20}  # for the rehearsal: nothing is learned
 
 
 @dataclass
 class PartContext:
-    """The surroundings of one part. `ends` is the time of time.monotonic() at which it should have ended."""
+    """The context of one part. `ends` is the time of time.monotonic() at which it should end."""
 
     out: Path
     log: ResultLog
@@ -65,7 +65,7 @@ class PartContext:
         return load_dataset(config, data_dir(), self.out / "cache", [])
 
     def make_trainer(self, dataset: Dataset, kind: type[Iteration] | None = None, **fields: Any) -> Trainer:
-        """Make a trainer; `kind` is the class of its iteration if it is not the one that the trainer chooses."""
+        """Make a trainer; `kind` is the class of its iteration, by default the one that the trainer chooses."""
         if kind is None:
             return Trainer(self.config(**fields), dataset, self.device)
         with mock.patch.multiple("models.trainer", Iteration=kind, FusedIteration=kind):
@@ -80,7 +80,7 @@ class PartContext:
             torch.cuda.synchronize()
 
     def time_blocks(self, step: Callable[[], object], blocks: int, block: int) -> list[float]:
-        """Return milliseconds a step, one figure for each block of `block` steps."""
+        """Return milliseconds per step, one figure for each block of `block` steps."""
         times = []
         for _ in range(blocks):
             self.synchronize()
@@ -92,9 +92,9 @@ class PartContext:
         return times
 
     def measure(self, name: str, function: Callable[[], Measured]) -> Measured | None:
-        """Call the function and write a line with what it returns, or with its error, and the GPU memory it needed.
+        """Call the function and write a line with its result or its error, and the GPU memory that it needed.
 
-        An error is recorded, printed, and not raised.
+        An error is recorded and printed, not raised.
         """
         self.reset_memory()
         began = time.perf_counter()
@@ -117,7 +117,7 @@ class PartContext:
             torch.cuda.reset_peak_memory_stats()
 
     def gpu_memory(self) -> dict[str, int]:
-        """Peak memory of tensors, and memory that the whole GPU has in use now, the CUDA contexts included, in MiB."""
+        """Return the peak memory of tensors, and the memory in use on the whole GPU with CUDA contexts, in MiB."""
         if not self.on_gpu:
             return {}
         free, total = torch.cuda.mem_get_info()
@@ -128,7 +128,7 @@ class PartContext:
 
 
 def data_dir() -> Path | None:
-    """The folder that ACGAN_DATA_DIR names, if MNIST's four files are in it."""
+    """Return the folder that ACGAN_DATA_DIR names, if MNIST's four files are in it."""
     folder = Path(os.environ.get("ACGAN_DATA_DIR", ""))
     complete = all((folder / name).exists() or (folder / f"{name}.gz").exists() for name in KNOWN)
     return folder if complete else None
@@ -139,16 +139,16 @@ def dataset_name() -> DatasetName:
 
 
 def run_eagerly(trainer: Trainer) -> None:
-    """Have the trainer launch kernel by kernel what it would capture as a graph."""
+    """Make the trainer launch its kernels one by one instead of capturing a graph."""
     trainer.iterate = trainer.compute
 
 
 def uses_triton(trainer: Trainer) -> bool:
-    """Return whether the trainer's iterations have Triton kernels; without a C compiler they have torch's."""
+    """Return whether the trainer's iterations use Triton kernels; without a C compiler they use torch's."""
     return isinstance(trainer.compute, FusedIteration) and isinstance(trainer.compute.kernels, TritonKernels)
 
 
 def is_captured(trainer: Trainer) -> bool:
-    """Return whether the trainer's iterations are replays of a CUDA graph, which they are from the first one on."""
+    """Return whether the trainer's iterations are replays of a CUDA graph, from the first one on."""
     launch = getattr(trainer.iterate, "launch", None)
     return isinstance(getattr(launch, "__self__", None), torch.cuda.CUDAGraph)

@@ -14,7 +14,7 @@ STARTED = time.monotonic()
 
 
 class WarningLines(logging.Handler):
-    """Writes what is logged, such as why a capture failed, among the results."""
+    """Writes log messages, such as the reason of a failed capture, to the results."""
 
     def __init__(self, log: ResultLog) -> None:
         super().__init__(logging.WARNING)

@@ -1,10 +1,10 @@
-"""The parts of the benchmark, in the order in which they run, and the time that each may take. Free of torch."""
+"""The parts of the benchmark in the order in which they run, and the time limit of each. Free of torch."""
 
 from typing import NamedTuple
 
 
 class Part(NamedTuple):
-    """One part. It runs in a process of its own and is killed at its limit."""
+    """One part. It runs in a separate process and is killed at its limit."""
 
     name: str
     seconds: int  # its limit
@@ -12,10 +12,10 @@ class Part(NamedTuple):
 
 
 PARTS = (
-    Part("machine", 25, "versions, and the two ceilings: bf16 matrix products and memory bandwidth"),
+    Part("machine", 25, "versions, and the two upper bounds: bf16 matrix products and memory bandwidth"),
     Part("smoke", 65, "capture and replay of both recipes, and the end of an epoch, timed step by step"),
     Part("tests", 75, "pytest -m gpu"),
-    Part("table", 80, "milliseconds an iteration, captured and eager; kernels by time"),
+    Part("table", 80, "milliseconds per iteration, captured and eager; kernels by time"),
     Part("original", 100, "100 epochs of the original recipe, as `acgan train` runs them"),
     Part("sharp", 150, "`sharp` for the epochs that fit; the best generator, and its evaluation"),
     Part("compiled", 45, "the captured iteration under torch.compile"),
@@ -24,4 +24,4 @@ TOTAL_SECONDS = 540
 GRACE_SECONDS = 8  # between SIGTERM and SIGKILL, both within the part's limit
 RESULTS = "results.jsonl"
 SUMMARY = "summary.md"
-LOG = "log.txt"  # everything that the parts print
+LOG = "log.txt"  # output of all parts

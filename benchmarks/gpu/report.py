@@ -1,4 +1,4 @@
-"""The summary: what results.jsonl holds, as Markdown for benchmarks/README.md. Free of torch."""
+"""The summary of results.jsonl, as Markdown for benchmarks/README.md. Free of torch."""
 
 from collections.abc import Iterable, Sequence
 
@@ -9,14 +9,14 @@ FEW_KERNELS = 12
 
 
 def summarize(lines: Sequence[Line]) -> str:
-    """Write the summary. A part that left no results is missing from it, apart from its row in the table of parts."""
+    """Write the summary. A part without results appears only in the table of parts."""
     blocks = [machine(lines), parts(lines), failures(lines), warnings(lines), ways(lines), kernels(lines)]
     blocks += [epoch_end(lines), tests(lines), original(lines), sharp(lines)]
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Make a Markdown table; an empty text if there are no rows."""
+    """Make a Markdown table; an empty string if there are no rows."""
     lines = ["| " + " | ".join("" if cell is None else str(cell) for cell in row) + " |" for row in rows]
     return "\n".join(["| " + " | ".join(headings) + " |", "|" + "---|" * len(headings), *lines]) if lines else ""
 
@@ -26,7 +26,7 @@ def of_part(lines: Sequence[Line], *names: str) -> list[Line]:
 
 
 def found(lines: Sequence[Line], part: str, name: str) -> Line:
-    """Return what a measurement of this name found; nothing if it failed or did not run."""
+    """Return the result of a measurement; empty if it failed or did not run."""
     for line in of_part(lines, part):
         if line["name"] == name and line.get("ok"):
             value = line["found"]
@@ -45,15 +45,15 @@ def titled(title: str, block: str) -> str:
 def machine(lines: Sequence[Line]) -> str:
     known = next((line for line in of_part(lines, "machine") if line["name"] == "versions"), {})
     product, copy = found(lines, "machine", "bf16 product"), found(lines, "machine", "copy")
-    title = f"### {known.get('device', 'a machine that was not described')}, torch {known.get('torch', '?')}"
+    title = f"### {known.get('device', 'unknown machine')}, torch {known.get('torch', '?')}"
     versions = ", ".join(
         f"{name} {known[name]}" for name in ("cuda", "cudnn", "triton", "python", "cores") if known.get(name)
     )
-    data = "MNIST" if known.get("dataset") == "mnist" else "printed digits, because MNIST was not there"
+    data = "MNIST" if known.get("dataset") == "mnist" else "printed digits, because MNIST was missing"
     text = f"`python -m benchmarks.gpu`; {versions}. Training data: {data}."
     if product and copy:
         disk = found(lines, "machine", "50 MiB written and fsynced").get("ms", "?")
-        text += f" Ceilings: {product['tflops']} TFLOP/s (bf16 product), {copy['gb_per_s']} GB/s (copy)."
+        text += f" Upper bounds: {product['tflops']} TFLOP/s (bf16 product), {copy['gb_per_s']} GB/s (copy)."
         text += f" The disk takes {disk} ms for 50 MiB with fsync."
     return f"{title}\n\n{text}"
 
@@ -80,7 +80,7 @@ def failures(lines: Sequence[Line]) -> str:
 
 
 def warnings(lines: Sequence[Line]) -> str:
-    """What was logged, such as a capture that failed; each message once."""
+    """List logged warnings, such as a failed capture, each message once."""
     messages = dict.fromkeys(line["message"].splitlines()[0] for line in lines if line["name"] == "warning")
     return titled("Warnings:", "\n".join(f"- {message}" for message in messages))
 
@@ -99,8 +99,8 @@ def ways(lines: Sequence[Line]) -> str:
             share = "" if way["share_of_peak"] is None else f"{way['share_of_peak']:.1%}"
             figures = [f"{way['ms']:.4g}", f"{low:.4g}-{high:.4g}", way["s_per_epoch"], way["tflops"], share]
             rows.append([way_name(way), *figures, way["first_s"], line.get("gpu_peak_mib")])
-    headings = ["iteration", "ms", "range", "s an epoch, training only", "TFLOP/s", "of the measured peak"]
-    made = table([*headings, "first one, s", "GPU, MiB"], rows)
+    headings = ["iteration", "ms", "range", "s per epoch, training only", "TFLOP/s", "of the measured peak"]
+    made = table([*headings, "first iteration, s", "GPU, MiB"], rows)
     host = found(lines, "table", "host time")
     return made + (f"\n\nPython takes {host['ms']} ms to launch an iteration." if host else "")
 
@@ -150,8 +150,8 @@ def original(lines: Sequence[Line]) -> str:
     text = f"`acgan train`, the original recipe: {run['epochs']} epochs in {run['wall_s']} s{stopped}, "
     text += f"{run['with_imports_s']} s with imports and loading; {run['written_mb']} MB written. "
     if "s_per_epoch_with_everything" in run:
-        text += f"An epoch takes {run['s_per_epoch_with_everything']} s with everything, "
-        text += f"{run['s_per_epoch_training_and_evaluation']} s of it training and evaluation (median)."
+        text += f"An epoch takes {run['s_per_epoch_with_everything']} s in total, "
+        text += f"{run['s_per_epoch_training_and_evaluation']} s of them training and evaluation (median)."
     return text
 
 

@@ -1,4 +1,4 @@
-"""The file of results: one JSON object a line, written when it is measured. Free of torch."""
+"""The file of results: one JSON object per line, written immediately. Free of torch."""
 
 import json
 import sys
@@ -16,7 +16,7 @@ class ResultLog:
         self.part = part
 
     def write(self, name: str, **fields: object) -> None:
-        """Append one line and print it. Values that JSON does not know are written as text."""
+        """Append one line and print it. Values without a JSON type are written as text."""
         line = json.dumps({"part": self.part, "name": name, **fields}, default=str)
         with self.path.open("a") as file:
             file.write(line + "\n")
@@ -25,7 +25,7 @@ class ResultLog:
 
 
 def read_results(path: Path) -> list[Line]:
-    """Read all complete lines; a process that is killed may leave half a line at the end of what it wrote."""
+    """Read all complete lines. A killed process may have written an incomplete last line, which is skipped."""
     lines = []
     for text in path.read_text().splitlines() if path.exists() else []:
         try:

@@ -1,4 +1,4 @@
-"""Packages that the machine lacks, brought along as wheels. Free of torch."""
+"""Installs packages that the machine lacks from wheels. Free of torch."""
 
 import subprocess
 import sys
@@ -10,13 +10,13 @@ REQUIRED = ("torch", "numpy", "PIL", "pydantic", "pydantic_settings", "pytest", 
 
 
 class CannotPrepare(Exception):
-    """The benchmark cannot run here. The message says what is missing."""
+    """The benchmark cannot run on this machine. The message names what is missing."""
 
 
 def package_folder(wheels: Path, out: Path) -> Path:
     """Install the wheels of a folder below `out`, without a network, and return the folder for PYTHONPATH.
 
-    A folder without wheels is taken as one of unpacked packages. Raises CannotPrepare.
+    A folder without wheels is used as a folder of unpacked packages. Raises CannotPrepare.
     """
     files = sorted(wheels.glob("*.whl"))
     if not wheels.is_dir():
@@ -33,7 +33,7 @@ def package_folder(wheels: Path, out: Path) -> Path:
 
 
 def check_packages(python_path: Sequence[str]) -> None:
-    """Raises CannotPrepare if a package that every part needs cannot be found."""
+    """Raise CannotPrepare if a package that every part needs cannot be found."""
     before = sys.path[:]
     sys.path[:0] = python_path
     try:
@@ -41,4 +41,4 @@ def check_packages(python_path: Sequence[str]) -> None:
     finally:
         sys.path[:] = before
     if missing:
-        raise CannotPrepare(f"packages are missing: {', '.join(missing)}; name a folder with their wheels by --wheels")
+        raise CannotPrepare(f"packages are missing: {', '.join(missing)}; pass a folder with their wheels as --wheels")

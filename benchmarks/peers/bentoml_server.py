@@ -1,7 +1,7 @@
 """The generator behind BentoML: python -m bentoml serve benchmarks.peers.bentoml_server:Digits
 
-One service draws and answers, so that requests drawn together need no second process: a batchable method takes a list
-and returns one, and `Sheet` sends what it returned for one request as the picture that it is.
+One service draws and responds, so batched requests need no second process: a batchable method takes a list and returns
+a list, and `Sheet` sends the result for one request as a picture.
 """
 
 import secrets

@@ -31,7 +31,7 @@ def draw_sheet(label: int, n: int, seed: int) -> bytes:
 
 
 def draw_sheets(orders: list[Order]) -> list[bytes]:
-    """Draw several orders' digits together, each onto its own sheet."""
+    """Draw the digits of several orders in one batch, each on a separate sheet."""
     engine, latent_size = load_engine()
     noise = torch.cat([draw_noise(order, latent_size) for order in orders])
     labels = torch.cat([torch.full((order.n,), order.label) for order in orders])
@@ -48,7 +48,7 @@ def draw_noise(order: Order, latent_size: int) -> Tensor:
 
 @functools.cache
 def load_engine() -> tuple[Engine, int]:
-    """Load the generator on first use, warmed up: (noise, labels) -> digits, and its latent size."""
+    """Load and warm up the generator on first use: (noise, labels) -> digits, and its latent size."""
     if settings.THREADS:
         torch.set_num_threads(settings.THREADS)
     load = load_ours if settings.DRAWING == "ours" else load_plain

@@ -1,4 +1,4 @@
-"""The generator as one would write it in torch: its own layers, float32."""
+"""A straightforward generator in torch: its own layers, float32."""
 
 import torch
 import torch.nn.functional as F

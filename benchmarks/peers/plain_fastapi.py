@@ -1,4 +1,4 @@
-"""The naive server: FastAPI, a generator in plain torch, Pillow's PNG: python -m benchmarks.peers.plain_fastapi"""
+"""A simple server: FastAPI, a generator in plain torch, PNG by Pillow: python -m benchmarks.peers.plain_fastapi"""
 
 import secrets
 

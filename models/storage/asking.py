@@ -3,14 +3,37 @@
 import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from obstore import exceptions
+from obstore.store import from_url
 
 from models.storage.shelf import Unreachable
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore
 
 
 class Changed(Exception):
     """Somebody else changed it since it was read."""
+
+
+def connect(address: str, seconds: float) -> "ObjectStore":
+    """Open a bucket without asking it anything. A request ends, with its retries, after `seconds`."""
+    return from_url(
+        address,
+        client_options={
+            "timeout": timedelta(seconds=seconds),
+            "connect_timeout": timedelta(seconds=min(5.0, seconds)),
+            "allow_http": True,
+        },
+        retry_config={
+            "max_retries": 1000,  # only the time limits them
+            "retry_timeout": timedelta(seconds=seconds),
+            "backoff": {"init_backoff": timedelta(seconds=0.1), "max_backoff": timedelta(seconds=2), "base": 2},
+        },
+    )
 
 
 @contextmanager

@@ -1,8 +1,8 @@
 """A folder on a disk as shelf: durable by fsync, whole by rename, one after the other by a lock."""
 
 import errno
-import fcntl
 import os
+import secrets
 import shutil
 import stat
 import time
@@ -12,13 +12,17 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
-from models.files import sync_folder, write_durably
+from models.files import DELETED, sync_folder, write_durably
+from models.locks import try_lock
 from models.storage.deadline import READ_SECONDS, Deadline
 from models.storage.reading import Damaged, read_bytes, read_token
 from models.storage.shelf import MANIFEST, Fence, Folder, Result, StoredFile, StoreReplaced, TooLarge
 
 FENCE = "fence"
 LOCK_SECONDS = 10.0
+READING = os.O_RDONLY
+for _flag in ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY"):  # as far as the system has them
+    READING |= getattr(os, _flag, 0)
 AT_ONCE = 64  # files that are read within one time limit
 
 
@@ -97,7 +101,11 @@ class FolderShelf:
             self.write(name, new)
 
     def delete(self, name: str) -> None:
-        (self.root / name).unlink(missing_ok=True)
+        path = self.root / name
+        path.unlink(missing_ok=True)
+        if path.parent != self.root:
+            with suppress(OSError):  # a job whose last file this was leaves no folder
+                path.parent.rmdir()
 
     def names(self, job: str) -> list[str]:
         def look() -> list[str]:
@@ -124,8 +132,9 @@ class FolderShelf:
         for path in [self.root / file.name for file in files if not file.placed]:
             path.unlink(missing_ok=True)
             with suppress(OSError):  # a folder of several files goes with its last one
-                if path.parent.name.startswith("."):
-                    path.parent.rmdir()
+                while any(part.startswith(".") for part in path.parent.relative_to(self.root).parts):
+                    path = path.parent
+                    path.rmdir()
 
     # ----------------------------------------------------------------------------
     # Folders.
@@ -136,8 +145,8 @@ class FolderShelf:
     def _folders(self, job: str | None) -> list[Folder]:
         self._check_root()
         found = self.root.glob(f"*/*/{MANIFEST}") if job is None else (self.root / job).glob(f"*/{MANIFEST}")
-        places = [path.parent for path in found]
-        return [Folder(place.parent.name, place.name) for place in places if not place.name.startswith(".")]
+        folders = [Folder(path.parent.parent.name, path.parent.name) for path in found]
+        return [folder for folder in folders if not (folder.job.startswith(".") or folder.name.startswith("."))]
 
     def stage(self, folder: Folder, token: int, files: Mapping[str, bytes]) -> str:
         self._check_root()
@@ -170,8 +179,23 @@ class FolderShelf:
             shutil.rmtree(staged, ignore_errors=True)
 
     def remove(self, folder: Folder) -> None:
-        (self.path(folder) / MANIFEST).unlink(missing_ok=True)
-        shutil.rmtree(self.path(folder), ignore_errors=True)
+        place = self.path(folder)
+        hidden = place.with_name(f".{folder.name}.{secrets.token_hex(4)}{DELETED}")
+        with suppress(FileNotFoundError):
+            os.rename(place, hidden)
+            sync_folder(place.parent)
+        shutil.rmtree(hidden, ignore_errors=True)  # what stays is a temporary file
+
+    def hide_job(self, job: str) -> None:
+        self._check_root()
+        with suppress(FileNotFoundError):
+            os.rename(self.root / job, self.root / f".{job}.{secrets.token_hex(4)}{DELETED}")
+            sync_folder(self.root)
+
+    def clear_job(self, job: str) -> None:
+        for hidden in self.root.glob(f".{job}.*{DELETED}"):
+            with suppress(FileNotFoundError):
+                hidden.unlink() if hidden.is_symlink() else shutil.rmtree(hidden)
 
     def sweep(self, job: str) -> None:
         for leftover in (self.root / job).glob(".*"):
@@ -192,14 +216,10 @@ class FolderShelf:
         descriptor = os.open(self.root / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
         deadline = time.monotonic() + LOCK_SECONDS
         try:
-            while True:
-                try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() > deadline:
-                        raise TimeoutError(f"{self.root / '.lock'} has been held for {LOCK_SECONDS:.0f} s") from None
-                    time.sleep(0.01)
+            while not try_lock(descriptor):
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"{self.root / '.lock'} has been held for {LOCK_SECONDS:.0f} s")
+                time.sleep(0.01)
             yield
         finally:
             os.close(descriptor)
@@ -229,7 +249,7 @@ class FolderShelf:
 @contextmanager
 def open_regular(path: Path) -> Iterator[int]:
     """Open a regular file to read it; never waits for the other end of a pipe. Raises OSError for anything else."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    descriptor = os.open(path, READING)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(errno.EINVAL, "is not a regular file", str(path))
@@ -241,7 +261,8 @@ def open_regular(path: Path) -> Iterator[int]:
 def pread(descriptor: int, start: int, length: int) -> bytes:
     """Read `length` bytes, or fewer if the file ends before."""
     pieces = []
-    while length > 0 and (piece := os.pread(descriptor, length, start)):
+    os.lseek(descriptor, start, os.SEEK_SET)
+    while length > 0 and (piece := os.read(descriptor, length)):
         pieces.append(piece)
-        start, length = start + len(piece), length - len(piece)
+        length -= len(piece)
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)

@@ -17,15 +17,14 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import obstore
-from obstore.store import from_url
 from pydantic import ValidationError
 
-from models.storage.asking import Changed, asking
+from models.proxies import exempt_this_machine
+from models.storage.asking import Changed, asking, connect
 from models.storage.cache import Cache
 from models.storage.ledger import LEDGERS, Known, Ledger, Seen, stored_file
 from models.storage.reading import RECORD_BYTES, Unreadable
@@ -58,20 +57,8 @@ class ObjectShelf:
 
         A request is given up, and no longer repeated, after `seconds`.
         """
-        objects = from_url(
-            address,
-            client_options={
-                "timeout": timedelta(seconds=seconds),
-                "connect_timeout": timedelta(seconds=min(5.0, seconds)),
-                "allow_http": True,
-            },
-            retry_config={
-                "max_retries": 1000,  # the time alone is to end them
-                "retry_timeout": timedelta(seconds=seconds),
-                "backoff": {"init_backoff": timedelta(seconds=0.1), "max_backoff": timedelta(seconds=2), "base": 2},
-            },
-        )
-        return cls(objects, cache, workshops)
+        exempt_this_machine()  # an endpoint on this machine is never asked through a proxy
+        return cls(connect(address, seconds), cache, workshops)
 
     # ----------------------------------------------------------------------------
     # Files.
@@ -214,6 +201,16 @@ class ObjectShelf:
         if place is not None:
             self._delete_folder(f"{folder.job}/{place}")
         shutil.rmtree(self.workshop(folder), ignore_errors=True)
+
+    def hide_job(self, job: str) -> None:
+        fence = self.fence(job)
+        self._write_ledger(job, fence, folders={}, token=fence.token + 1)  # no claim has that token
+
+    def clear_job(self, job: str) -> None:
+        self._delete_folder(job)
+        shutil.rmtree(self.workshops / job, ignore_errors=True)
+        self._known.pop(job, None)
+        self._delete([f"{LEDGERS}/{job}.json"])
 
     def sweep(self, job: str) -> None:
         placed = set(self._seen(job).ledger.folders.values())

@@ -124,6 +124,14 @@ class Shelf(Protocol):
         """From here on the folder does not exist; then its files go."""
         ...
 
+    def hide_job(self, job: str) -> None:
+        """From here on nothing of the job exists, in one step. Only in `alone`; `clear_job` then deletes its files."""
+        ...
+
+    def clear_job(self, job: str) -> None:
+        """Delete the files of a job that `hide_job` hid. Can be repeated after an error."""
+        ...
+
     def sweep(self, job: str) -> None:
         """Clear away whatever was staged for a job and not placed."""
         ...

@@ -39,7 +39,7 @@ def test_what_is_served_pinned_or_newest_is_kept(client: TestClient, store: Chec
 def test_what_is_being_read_or_drawn_from_is_kept(
     client: TestClient, settings: AppSettings, store: CheckpointStore
 ) -> None:
-    with client.app.state.services.store._reading(CheckpointId(OLD, 1)):  # type: ignore[attr-defined]
+    with client.app.state.services.store.reading(CheckpointId(OLD, 1).folder):  # type: ignore[attr-defined]
         assert "being read" in client.delete(f"/checkpoints/{OLD}-e001").json()["detail"]
 
     async def order() -> None:

@@ -78,7 +78,7 @@ def test_what_cannot_be_mended_is_told_to_be_moved_away_and_then_the_server_star
     path = found(stopped)
     harm(path)
     assert refused(stopped) == (
-        f"Redis cannot start, because {path} is damaged: move {path.parent} away to begin without jobs; "
+        f"Redis cannot start, because {path} is damaged: move {path.parent} away to start without jobs; "
         "checkpoints stay"
     )
     path.parent.rename(path.parent.with_name("kept"))

@@ -17,7 +17,7 @@ JSON = {"Content-Type": "application/json"}
 
 VERBS = ("cancel", "resume", "retry", "front")
 
-NULL = "body: should be a JSON object or left out, and is null"
+NULL = "body: should be a JSON object or omitted, not null"
 
 MISTAKES: list[tuple[str, str, dict[str, Any], int, str]] = [
     ("GET", "/digits/10", {}, 422, "path.label: should be at most 9, not '10'"),
@@ -49,7 +49,7 @@ MISTAKES: list[tuple[str, str, dict[str, Any], int, str]] = [
     ("POST", "/train", {"json": {"epochs": 1e9}}, 422, "body.epochs"),
     ("POST", "/train", {"json": {"epochs": "many"}}, 422, "body.epochs: should be a whole number, not 'many'"),
     ("POST", "/train", {"json": {"epoch": 5}}, 422, "body.epoch: there is no such field: do you mean epochs?"),
-    ("POST", "/train", {"json": {"zoom": 5}}, 422, "body.zoom: there is no such field: GET /docs lists those there"),
+    ("POST", "/train", {"json": {"zoom": 5}}, 422, "body.zoom: there is no such field: GET /docs lists the"),
     ("POST", "/train", {"json": {"dataset": "cifar"}}, 422, "'mnist' or 'printed'"),
     ("POST", "/train", {"json": {"train_examples": 99}}, 422, "raise train_examples or lower batch_size"),
     ("POST", "/train", {"json": {"priority": 10}}, 422, "body.priority: should be at most 9, not 10"),

@@ -149,7 +149,7 @@ def test_an_epoch_tells_its_figures_where_digits_are_judged(
     assert "Frechet distance" in told.stdout
     (epoch,) = json.loads((tmp_path / "run" / "history.json").read_text())["epochs"]
     assert epoch["metrics"]["frechet_distance"] > 1
-    assert "to be served" in epoch["refused"]
+    assert "that serving requires" in epoch["refused"]
 
 
 @pytest.mark.long

@@ -132,7 +132,7 @@ def test_no_poisoned_checkpoint_is_ever_served(store: CheckpointStore, assessor:
         shutil.copy(store.folder(first.checkpoint) / MANIFEST, store.folder(foreign.checkpoint) / MANIFEST)
         gallery._refresh()
         assert gallery.serving == first.id
-        assert "not what was published" in str(gallery.trouble) or "is that of" in str(gallery.trouble)
+        assert "is damaged" in str(gallery.trouble) or "belongs to" in str(gallery.trouble)
     assert len(POISONS) + 2 * 4 == 40
 
 

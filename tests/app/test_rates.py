@@ -38,7 +38,7 @@ def is_too_fast(answer: Any) -> bool:
         return False
     assert 1 <= int(answer.headers["Retry-After"]) <= 120
     assert answer.headers["content-type"] == "application/problem+json"
-    assert "ask again in" in answer.json()["detail"]
+    assert "retry in" in answer.json()["detail"]
     return True
 
 

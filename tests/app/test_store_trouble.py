@@ -92,7 +92,7 @@ def test_the_choice_stays_in_force_when_its_file_is_gone(client: TestClient, sto
 def test_what_is_pinned_stays_served_when_it_is_gone(client: TestClient, store: CheckpointStore) -> None:
     client.put("/serving", json={"policy": "pinned", "checkpoint": f"{OLD}-e001"})
     (store.folder(CheckpointId(OLD, 1))).rename(store.root / "away")
-    until(lambda: "is pinned and does not exist" in trouble(client))
+    until(lambda: "the pinned checkpoint" in trouble(client))
     assert served(client) == f"{OLD}-e001"
 
 

@@ -71,8 +71,10 @@ def test_where_too_few_are_good_the_answer_says_so(client: TestClient) -> None:
     answer = client.get("/digits/7?n=2&seed=4&verify=1")
     assert answer.status_code == 409
     told = answer.json()["detail"]
-    assert told.startswith(f"Of {4 * 2 + MORE_TRIES} digits for 7, 0 are taken for a 7 with a probability of 1 or more")
-    assert "ask without verify" in told
+    assert told.startswith(
+        f"Only 0 of {4 * 2 + MORE_TRIES} digits drawn for 7 are a 7 with a probability of at least 1,"
+    )
+    assert "omit verify" in told
 
 
 @pytest.mark.parametrize("verify", ["1.01", "-0.1", "nan", "much"])

@@ -94,17 +94,17 @@ def test_a_key_is_asked_for_kept_for_the_tab_and_sent(
         page.goto("/")
         expect(page.get_by_role("dialog")).to_contain_text("This needs a key")
         page.get_by_label("Key", exact=True).fill(f"{key}x")
-        page.get_by_role("button", name="Use it").click()
-        expect(page.get_by_role("dialog")).to_contain_text("This key is not known here")
+        page.get_by_role("button", name="Use key").click()
+        expect(page.get_by_role("dialog")).to_contain_text("This key is unknown")
         page.get_by_label("Key", exact=True).fill(key)
-        page.get_by_role("button", name="Use it").click()
-        expect(page.get_by_text("Nothing was trained here yet")).to_be_visible()
+        page.get_by_role("button", name="Use key").click()
+        expect(page.get_by_text("No runs yet")).to_be_visible()
         expect(page.locator(".hero img[src]")).to_be_visible()  # pictures are fetched with the key too
         page.goto("/#/new?epochs=1")
         page.get_by_role("button", name="Start the run").click()
-        expect(page.get_by_text("Waits for a worker.")).to_be_visible()
+        expect(page.get_by_text("Waiting for a worker.")).to_be_visible()
         page.reload()
-        expect(page.get_by_text("Waits for a worker.")).to_be_visible()
+        expect(page.get_by_text("Waiting for a worker.")).to_be_visible()
         job = page.url.rpartition("/")[2]
         page.request.post(f"/jobs/{job}/cancel", headers={"Authorization": f"Bearer {key}"})
         expect(page.locator("h1 + .badge")).to_have_text("cancelled")  # it is followed by asking now and then
@@ -128,7 +128,7 @@ def test_mistakes_are_told_in_a_sentence_beside_the_field(browser: Browser, sett
         expect(images).to_have_accessible_description(re.compile("Train examples is 50, less than one batch of 100"))
         expect(images).to_be_focused()
         page.goto("/#/new?epochs=0")
-        expect(page.locator(".cost")).to_have_text("Not every field can be as it is.")
+        expect(page.locator(".cost")).to_have_text("Some fields are invalid.")
         page.get_by_label("Epochs").fill("")
         expect(page.get_by_placeholder("100").and_(page.get_by_label("Epochs"))).to_be_visible()
         expect(page.locator(".cost")).to_contain_text("for 100 epochs")
@@ -155,7 +155,7 @@ def test_an_emptied_field_says_what_it_means_and_an_estimate_goes_by_several_run
         page.goto("/#/new?epochs=10")
         cost = page.locator(".cost")
         expect(cost).to_contain_text("About 1 h 50 min")  # ten times 660 seconds
-        expect(cost).to_contain_text("by the last 3 runs like it (91 images a second)")
+        expect(cost).to_contain_text("based on the last 3 similar runs (91 images per second)")
         page.get_by_label("Recipe").select_option("sharp")
         expect(cost).to_contain_text("About 10 minutes")
         expect(cost.get_by_role("link")).to_be_visible()  # to the only one of its kind
@@ -165,7 +165,7 @@ def test_an_emptied_field_says_what_it_means_and_an_estimate_goes_by_several_run
         expect(epochs).to_have_accessible_description(re.compile(r"Empty means 100\.$"))
         expect(epochs).to_have_attribute("placeholder", "100")
         expect(cost).to_contain_text("for 100 epochs of 60,000 images")
-        page.get_by_text("Everything else").click()
+        page.get_by_text("More options").click()
         expect(page.get_by_label("Train examples")).to_have_accessible_description(re.compile("Empty means all"))
         page.get_by_role("button", name="Start the run").click()
         page.wait_for_url("**/#/runs/**")
@@ -192,8 +192,8 @@ def test_a_mistake_in_drawing_is_told_and_over_when_it_is_mended(
         page = browser.new_page(base_url=address)
         page.goto("/#/draw?label=3&n=2000&checkpoint=best")
         expect(page.get_by_text("should be at most 1000")).to_be_visible()
-        expect(page.get_by_label("Its address")).to_be_hidden()
-        page.get_by_label("How many").fill("5")
+        expect(page.get_by_label("Permanent link")).to_be_hidden()
+        page.get_by_label("Number of digits").fill("5")
         expect(page.get_by_role("img", name="5 times the digit 3")).to_be_visible()
         expect(page.get_by_text("should be at most 1000")).to_be_hidden()
         page.close()
@@ -209,9 +209,9 @@ def test_why_a_checkpoint_is_refused_is_told_and_it_cannot_be_served(
         entry = page.locator(f"[data-id='{NEW}-e002']")
         expect(entry).to_contain_text("Not served: its digits for 4 have collapsed.")
         expect(entry.get_by_role("button")).to_have_count(0)
-        expect(page.locator(".served")).to_contain_text(f"{NEW}-e001 draws")
+        expect(page.locator(".served")).to_contain_text(f"Current model: {NEW}-e001")
         page.get_by_role("button", name="Roll back").click()
-        expect(page.locator(".served")).to_contain_text(f"{OLD}-e001 draws")
+        expect(page.locator(".served")).to_contain_text(f"Current model: {OLD}-e001")
 
 
 def test_the_api_is_shown_without_a_network(browser: Browser, settings: AppSettings) -> None:

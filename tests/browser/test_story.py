@@ -21,7 +21,7 @@ TRANSFERRED = """() => performance.getEntriesByType("navigation").concat(perform
 @pytest.mark.timeout(600)
 def test_the_whole_story(browser: Browser, service: Service, dataset_name: DatasetName, tmp_path: Path) -> None:
     with visiting(browser, str(service.client.base_url), viewport={"width": 1200, "height": 900}) as page:
-        expect(page.get_by_text("Nothing was trained here yet")).to_be_visible()
+        expect(page.get_by_text("No runs yet")).to_be_visible()
         assert 5_000 < page.evaluate(TRANSFERRED) < FIRST_PAINT
         job = start(page, dataset_name)
         watch(page)
@@ -41,7 +41,7 @@ def start(page: Page, dataset: DatasetName) -> str:
     page.get_by_label("Name").fill("a story")
     page.get_by_label("Dataset").select_option(dataset)
     page.get_by_label("Epochs").fill("40")
-    page.get_by_text("Everything else").click()
+    page.get_by_text("More options").click()
     for label, value in (("Batch size", 20), ("Train examples", 60), ("Test examples", 40)):
         page.get_by_label(label).fill(str(value))
     page.reload()  # what was filled in is in the address
@@ -84,7 +84,7 @@ def look_back(page: Page) -> None:
     assert "epoch=3" in page.url
     page.reload()
     expect(digits).to_have_accessible_name(re.compile("^Digits of epoch 3:"))
-    page.get_by_label("beside real digits").check()
+    page.get_by_label("show real digits").check()
     expect(digits).to_have_accessible_name(re.compile("real digits"))
 
 
@@ -103,43 +103,43 @@ def draw(page: Page, folder: Path) -> None:
     """Digits have an address, which draws the very same ones."""
     page.get_by_role("navigation").get_by_role("link", name="Draw").click()
     page.get_by_text("3", exact=True).click()
-    page.get_by_label("How many").fill("12")
+    page.get_by_label("Number of digits").fill("12")
     picture = page.get_by_role("img", name="12 times the digit 3")
     expect(picture).to_be_visible()
-    address = page.get_by_label("Its address")
+    address = page.get_by_label("Permanent link")
     expect(address).to_have_value(re.compile(r"/digits/3\?n=12&seed=\d+&checkpoint=.*-e\d{3}$"))
-    seed = page.get_by_label("Hand (seed)").input_value()
+    seed = page.get_by_label("Seed", exact=True).input_value()
     with page.expect_download() as download:
         page.get_by_role("button", name="PNG").click()
     download.value.save_as(folder / "threes.png")
     assert download.value.suggested_filename == f"3s-{seed}.png"
     same = page.request.get(address.input_value()).body()
     assert same == (folder / "threes.png").read_bytes()
-    page.get_by_role("button", name="Another hand").click()
-    expect(page.get_by_label("Hand (seed)")).not_to_have_value(seed)
+    page.get_by_role("button", name="New seed").click()
+    expect(page.get_by_label("Seed", exact=True)).not_to_have_value(seed)
     page.go_back()
     page.go_forward()
-    expect(page.get_by_label("How many")).to_have_value("12")
+    expect(page.get_by_label("Number of digits")).to_have_value("12")
 
 
 def choose(page: Page, service: Service, job: str) -> None:
     page.get_by_role("link", name="Checkpoints").click()
     newest = service.client.get("/serving").json()["serving"]
     number = int(newest.rpartition("-e")[2])
-    expect(page.locator(".served")).to_contain_text(f"{newest} draws")
+    expect(page.locator(".served")).to_contain_text(f"Current model: {newest}")
     page.get_by_role("button", name="Roll back").click()
     before = f"{job}-e{number - 1:03d}"
-    expect(page.locator(".served")).to_contain_text(f"{before} draws")
+    expect(page.locator(".served")).to_contain_text(f"Current model: {before}")
     assert service.client.get("/serving").json() == {"policy": "pinned", "checkpoint": before, "serving": before}
     page.locator(f"[data-id='{job}-e001']").get_by_role("button", name="Serve this").click()
-    expect(page.locator(".served")).to_contain_text(f"{job}-e001 draws")
+    expect(page.locator(".served")).to_contain_text(f"Current model: {job}-e001")
     page.get_by_role("button", name="Follow the newest").click()
-    expect(page.locator(".served")).to_contain_text(f"{newest} draws")
+    expect(page.locator(".served")).to_contain_text(f"Current model: {newest}")
 
 
 def again_and_compare(page: Page, service: Service) -> None:
     page.get_by_role("navigation").get_by_role("link", name="Runs").click()
-    page.get_by_role("button", name="Run again").click()
+    page.get_by_role("button", name="Duplicate").click()
     page.wait_for_url("**/#/runs/**")
     again = page.url.rpartition("/")[2]
     expect(page.get_by_role("slider", name="Epoch")).to_have_attribute("max", "2")
@@ -151,7 +151,7 @@ def again_and_compare(page: Page, service: Service) -> None:
     expect(boxes).to_have_count(2)
     for box in boxes.all():
         box.check()
-    page.get_by_role("link", name="Compare these two").click()
+    page.get_by_role("link", name="Compare selected runs").click()
     loss = page.get_by_role("img", name=re.compile("^Loss, in epoch"))
     expect(loss).to_have_accessible_name(re.compile(r"in epoch [4-9]: a story unknown, a story [\d.]+"))
     page.get_by_role("slider", name="Epoch").press("Home")

@@ -20,6 +20,7 @@ SMALL = {"dataset": "printed", "batch_size": 10, "train_examples": 20, "test_exa
 SMALLER = "--epochs 1 --dataset printed --batch-size 10 --train-examples 20 --test-examples 10"
 NOT_TYPED = {
     r"make up": "`acgan up`, which it starts when it has installed, runs beside all of these",
+    r"make test": "runs these tests",
     r"acgan up": "runs beside all of these",
     r"acgan worker --device cuda": "needs a GPU",
     r"docker ": "needs Docker",

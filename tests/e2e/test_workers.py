@@ -29,7 +29,7 @@ def test_two_workers_run_two_jobs_at_a_time_and_leave_what_wants_a_gpu(tmp_path:
         assert len({record["worker"] for record in records}) == 2
         waiting = service.job(wants_gpu)
         assert (waiting["status"], waiting["runs_on"]) == ("queued", "gpu")
-        assert "no worker with a GPU is there" in waiting["trouble"]
+        assert "no worker with a GPU is available" in waiting["trouble"]
         for job in jobs:
             service.client.post(f"/jobs/{job}/cancel").raise_for_status()
         assert {service.until_ended(job)["status"] for job in jobs} == {"cancelled"}

@@ -100,7 +100,7 @@ def test_a_manifest_that_is_cut_or_anothers_is_found_out(store: CheckpointStore)
     store.publish(manifest(epoch=2), FILES)
     one, two = (f"{CheckpointId(OLD, epoch).folder}/{MANIFEST}" for epoch in (1, 2))
     damage_inside(store, two, inside(store, one))
-    with pytest.raises(CheckpointDamaged, match="is that of"):
+    with pytest.raises(CheckpointDamaged, match="belongs to"):
         store.manifest(CheckpointId(OLD, 2))
     damage_inside(store, one, inside(store, one)[:100])
     with pytest.raises(CheckpointDamaged, match="cannot be read"):

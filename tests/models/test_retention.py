@@ -75,7 +75,7 @@ def test_temporary_files_of_an_hour_ago_go_and_younger_ones_stay(store: Checkpoi
 
 def test_what_is_being_read_and_what_another_version_wrote_stay(store: CheckpointStore) -> None:
     of_a_newer_version(store, OLD, 2)
-    with store._reading(CheckpointId(OLD, 1)):
+    with store.reading(CheckpointId(OLD, 1).folder):
         thin_out(store, 0, {RUNNING})
         assert store.epochs(OLD) == [1, 2, 3]
     thin_out(store, 0, {RUNNING})

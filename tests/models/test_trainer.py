@@ -66,7 +66,7 @@ def test_training_losses_are_the_mean_of_the_iterations(config: TrainingConfig, 
 
 def test_the_remainder_of_a_batch_is_dropped(dataset_name: DatasetName, dataset: Dataset) -> None:
     assert Trainer(small(dataset_name, batch_size=8), dataset, CPU).batches == 2
-    with pytest.raises(ValueError, match="no batch of 19"):
+    with pytest.raises(ValueError, match="less than one batch of 19"):
         Trainer(small(dataset_name, batch_size=19, train_examples=None), dataset, CPU)
 
 

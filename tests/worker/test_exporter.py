@@ -21,7 +21,6 @@ from app.embedded_redis import free_port
 from models.config import TrainingConfig
 from tests.conftest import RunningRedis
 from tests.support.failures import HasJobs, explained
-from worker import metrics
 from worker.jobs import ENDED, Job, JobStatus
 from worker.store import Order
 
@@ -188,25 +187,3 @@ def test_a_taken_port_costs_the_figures_and_no_job(tmp_path: Path, server: Runni
     assert line["level"] == "error"
     assert f"127.0.0.1:{port}" in line["event"]
     assert "Choose another ACGAN_METRICS_PORT" in line["event"]
-
-
-@pytest.mark.parametrize(
-    "datagram", [b"", b"nonsense", b"[]", b"5", b'[1, "acgan_worker_iterations", 5]', b"\xff", b'{"a": 1}']
-)
-def test_what_else_comes_to_the_port_is_refused(datagram: bytes) -> None:
-    with pytest.raises(ValueError, match=r".+"):
-        metrics.hear(datagram)
-
-
-def told_to(parent: int, value: float) -> float:
-    def total() -> float:
-        return metrics.REGISTRY.get_sample_value("acgan_worker_iterations_total") or 0
-
-    before = total()
-    metrics.hear(json.dumps([parent, "acgan_worker_iterations", value, []]).encode())
-    return total() - before
-
-
-def test_what_another_workers_process_tells_is_not_counted() -> None:
-    assert told_to(os.getpid(), 5) == 5
-    assert told_to(os.getpid() + 1, 5) == 0

@@ -145,7 +145,7 @@ def test_what_has_ended_otherwise_is_neither_cancelled_nor_resumed(ask: Ask[Any]
     job_id = accept(ask).id
     claim = bench.claim()
     assert claim is not None
-    with pytest.raises(NotNow, match="only a failed or cancelled one"):
+    with pytest.raises(NotNow, match="only a failed or cancelled job"):
         ask(lambda desk: desk.resume(job_id))
     bench.finish(claim, JobStatus.SUCCEEDED)
     for question in (JobDesk.cancel, JobDesk.resume, JobDesk.move_to_front):

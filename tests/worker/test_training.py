@@ -258,7 +258,7 @@ def test_digits_are_judged_and_what_cannot_draw_is_not_served(settings: WorkerSe
     for epoch in job.epochs:
         manifest = store.manifest(CheckpointId.parse(epoch.checkpoint))
         assert (manifest.refused, manifest.metrics) == (epoch.refused, epoch.metrics)
-        assert "to be served" in str(epoch.refused)
+        assert "that serving requires" in str(epoch.refused)
         assert {"label_accuracy", "variety_least", "frechet_distance", "label_accuracy_7"} <= epoch.metrics.keys()
         assert manifest.draws in manifest.files
 

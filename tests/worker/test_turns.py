@@ -185,7 +185,7 @@ def test_a_job_that_waits_says_so_where_no_worker_takes_it(ask: Ask[Any], bench:
         return {ask(lambda desk: desk.get(job_id)).trouble, *(job.trouble for job in ask(lambda desk: desk.newest(9)))}
 
     bench.seen("cpu", 30)
-    assert trouble() == {"no worker with a GPU is there: start one with `acgan worker --device cuda`"}
+    assert trouble() == {"no worker with a GPU is available: start one with `acgan worker --device cuda`"}
     bench.seen("gpu", 30)
     assert trouble() == {None}
     bench.gone("gpu")

@@ -1,1 +1,1 @@
-"""The parts, a module each. Every one has `run(context)`, writes its results at once, and can run alone."""
+"""The parts, one module each. Every part has `run(context)`, writes its results immediately, and can run alone."""

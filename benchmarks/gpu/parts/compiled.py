@@ -1,4 +1,4 @@
-"""The captured iteration under torch.compile: last, because compiling may take as long as everything else."""
+"""The captured iteration under torch.compile. It runs last, because compiling may take as long as all other parts."""
 
 from functools import partial
 

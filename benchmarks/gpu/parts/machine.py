@@ -1,4 +1,4 @@
-"""The machine: versions, and the ceilings that everything else is compared with."""
+"""The machine: versions, and the upper bounds that other figures are compared with."""
 
 import os
 import platform
@@ -39,7 +39,7 @@ def versions(context: PartContext) -> dict[str, object]:
         "dataset": dataset_name(),
     }
     if data_dir() is None:
-        found["dataset_note"] = "ACGAN_DATA_DIR names no folder with MNIST: everything here used printed digits"
+        found["dataset_note"] = "ACGAN_DATA_DIR names no folder with MNIST: all parts used printed digits"
     if context.on_gpu:
         properties = torch.cuda.get_device_properties(context.device)
         found |= {"cudnn": torch.backends.cudnn.version(), "gpu_gib": properties.total_memory >> 30}
@@ -48,7 +48,7 @@ def versions(context: PartContext) -> dict[str, object]:
 
 
 def show_driver() -> None:
-    """Print what nvidia-smi prints, for the log."""
+    """Print the output of nvidia-smi, for the log."""
     if tool := shutil.which("nvidia-smi"):
         sys.stdout.write(subprocess.run([tool], capture_output=True, text=True, check=False).stdout)  # noqa: S603
 
@@ -63,7 +63,7 @@ def bf16_product(context: PartContext) -> dict[str, float]:
 
 
 def copy_bandwidth(context: PartContext) -> dict[str, float]:
-    """Measure a copy within the device's memory, in GB/s; bytes read and bytes written both count."""
+    """Measure a copy within the device's memory, in GB/s; bytes read and bytes written are added."""
     source = torch.zeros(1 << (30 if context.on_gpu else 20), device=context.device)
     target = torch.empty_like(source)
     ms = min(context.time_blocks(lambda: target.copy_(source), 5, 3))

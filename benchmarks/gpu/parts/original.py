@@ -12,11 +12,11 @@ from app.local.training import LocalEpoch, Stopped, train_here
 from app.settings import AppSettings
 from benchmarks.gpu.context import PartContext, data_dir
 
-NO_MIRROR = "http://127.0.0.1:9/"  # nothing is downloaded here
+NO_MIRROR = "http://127.0.0.1:9/"  # an address without a server, so that nothing is downloaded
 
 
 def run(context: PartContext) -> None:
-    with tempfile.TemporaryDirectory(prefix="acgan-") as folder:  # 100 epochs leave 1.3 GB
+    with tempfile.TemporaryDirectory(prefix="acgan-") as folder:  # 100 epochs write 1.3 GB
         context.measure("100 epochs", lambda: train(context, Path(folder)))
 
 
@@ -47,7 +47,7 @@ def train(context: PartContext, out: Path) -> dict[str, object]:
 def summarize(
     context: PartContext, out: Path, epochs: list[LocalEpoch], wall: float, stopped: bool
 ) -> dict[str, object]:
-    """Keep the history and the last plot. Returns the times, in seconds."""
+    """Copy the history and the last plot to the results. Returns the times, in seconds."""
     plots = sorted(out.glob("plot_epoch_*.png"))
     for path in [out / "history.json", out / "history.csv", *plots[-1:]]:
         if path.exists():

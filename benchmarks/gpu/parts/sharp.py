@@ -1,4 +1,4 @@
-"""A long run of `sharp`, of the epochs that fit: the best generator by one judge, evaluated by the other."""
+"""A run of `sharp` with the epochs that fit: the best generator by one judge, evaluated by the other."""
 
 import copy
 import json
@@ -18,9 +18,9 @@ from models.networks import Generator
 from models.quality import DIGITS, Assessor, find_assessor
 from models.trainer import Trainer
 
-EVALUATION_SECONDS = 45.0  # kept for the evaluation
+EVALUATION_SECONDS = 45.0  # reserved for the evaluation
 MOST_EPOCHS, FEWEST_EPOCHS = 200, 5
-LAST_EPOCHS = 3  # each of them is judged
+LAST_EPOCHS = 3  # each of the last epochs is judged
 TINY_EFFORT = Effort(digits=20, lessons=30, pupils=1, epochs=1)
 
 
@@ -46,7 +46,7 @@ def run(context: PartContext) -> None:
 
 
 def plan_epochs(context: PartContext, dataset: Dataset) -> int:
-    """Return how many epochs fit, by the time of some iterations. The rate's schedule needs the number beforehand."""
+    """Return how many epochs fit, by the time of some iterations. The learning rate's schedule needs the number."""
     trainer = context.make_trainer(dataset, recipe="sharp")
     trainer.step(1, 0)
     iterations = iter(range(1, 10**6))
@@ -60,7 +60,7 @@ def plan_epochs(context: PartContext, dataset: Dataset) -> int:
 
 
 class Training:
-    """One run. Some epochs are judged, and the best generator so far is in a file at any time."""
+    """One run. Some epochs are judged, and a file always contains the best generator so far."""
 
     def __init__(self, context: PartContext, dataset: Dataset, epochs: int) -> None:
         self.context = context
@@ -73,7 +73,7 @@ class Training:
         self.history: list[Line] = []
 
     def run(self) -> Best | None:
-        """Train until all epochs are done, or until only the time for the evaluation is left."""
+        """Train until all epochs are done, or until only the time for the evaluation remains."""
         judged = {*range(0, self.epochs, max(1, self.epochs // 10)), *range(self.epochs - LAST_EPOCHS, self.epochs + 1)}
         reserve = 0.0 if self.context.tiny else EVALUATION_SECONDS
         for result in self.trainer.run():
@@ -111,7 +111,7 @@ class Training:
 
 
 def evaluate(context: PartContext, dataset: Dataset, best: Best, name: str, effort: Effort) -> dict[str, object]:
-    """Examine the best generator as `acgan evaluate` does, by the judge that reports."""
+    """Evaluate the best generator as `acgan evaluate` does, with the reporting judge."""
     data = dataset.to(context.device)
     judge = find_judge(data, "reporting", context.out / "cache", context.device)
     figures, _ = Examiner(data, judge, effort).examine_generator(prepare(best.generator, context.device))

@@ -1,4 +1,4 @@
-"""Does it run at all? Capture and replay of both recipes in both precisions, and the end of an epoch, step by step."""
+"""Smoke test: capture and replay of both recipes in both precisions, and the end of an epoch, step by step."""
 
 import time
 from collections.abc import Callable
@@ -81,7 +81,7 @@ def repeats(context: PartContext, dataset: Dataset, recipe: RecipeName, precisio
 def no_synchronization(
     context: PartContext, dataset: Dataset, recipe: RecipeName, precision: Precision
 ) -> dict[str, object]:
-    """Train two iterations in which every wait for the GPU raises."""
+    """Train two iterations in a mode in which every wait for the GPU raises an error."""
     trainer = context.make_trainer(dataset, recipe=recipe, precision=precision)
     train(trainer, 0, 1)
     context.synchronize()
@@ -109,7 +109,7 @@ def train(trainer: Trainer, first: int, stop: int) -> None:
 
 
 def compare(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> dict[str, object]:
-    """Raises DifferentResults with the three largest differences if the tensors are not equal bit for bit."""
+    """Raise DifferentResults, with the three largest differences, unless the tensors are equal bit for bit."""
     different = {
         name: float((tensor.double() - theirs[name].double()).abs().max())
         for name, tensor in ours.items()
@@ -122,9 +122,9 @@ def compare(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> dict[str, obj
 
 
 def end_of_epoch(context: PartContext, dataset: Dataset, recipe: RecipeName) -> dict[str, object]:
-    """Time everything that happens once an epoch, in milliseconds. The second of two calls counts.
+    """Time all operations at the end of an epoch, in milliseconds. The second of two calls counts.
 
-    The training waits for the evaluation and the snapshot, and now and then for a state. Files are written beside it.
+    The training waits for the evaluation, the snapshot, and sometimes for a state. Files are written in parallel.
     """
     trainer = context.make_trainer(dataset, recipe=recipe)
     result = next(trainer.run())
@@ -144,8 +144,8 @@ def end_of_epoch(context: PartContext, dataset: Dataset, recipe: RecipeName) -> 
             weights.snapshot(each) for each in (trainer.generator, trainer.discriminator)
         ],
         "state to the host": trainer.state,
-        "written beside: png": lambda: encode_png(epoch.plot),
-        "written beside: weights": lambda: weights.state_to_bytes(epoch.discriminator),
+        "written in parallel: png": lambda: encode_png(epoch.plot),
+        "written in parallel: weights": lambda: weights.state_to_bytes(epoch.discriminator),
         "state as bytes": lambda: resume.to_bytes(state),
     }
     blocks = 1 if context.tiny else 2

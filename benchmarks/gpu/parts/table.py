@@ -1,4 +1,4 @@
-"""Milliseconds an iteration, captured and kernel by kernel, and the kernels of a captured one by time."""
+"""Milliseconds per iteration, captured and kernel by kernel, and the kernels of a captured one by time."""
 
 import itertools
 import json
@@ -23,14 +23,14 @@ from models.iteration import Iteration
 from models.recipes import RECIPES
 from models.trainer import Trainer
 
-GFLOP: dict[RecipeName, float] = {"seed": 99.7, "sharp": 80.3}  # an iteration at batch 100, convolved by position
+GFLOP: dict[RecipeName, float] = {"seed": 99.7, "sharp": 80.3}  # per iteration at batch 100, with direct convolutions
 BATCH = 100
 EPOCH_ITERATIONS = 600  # of 60,000 images
 KERNELS_FILE = "kernels.json"
 
 
 class WithoutTriton(FusedIteration):
-    """The fused iteration with its reference kernels, in torch operations."""
+    """The fused iteration with the reference kernels in torch operations."""
 
     def __init__(self, config: TrainingConfig, precision: SettledPrecision, device: torch.device) -> None:
         super().__init__(config, precision, device)
@@ -41,13 +41,13 @@ KINDS: dict[str, type[Iteration]] = {"fused": FusedIteration, "fused without Tri
 
 
 class Way(NamedTuple):
-    """One way to compute an iteration."""
+    """One variant of the iteration."""
 
     how: str  # graph, eager, compiled graph
     recipe: RecipeName
     precision: Precision = "auto"
-    iteration: str = "fused"  # of KINDS; plain is by the networks' own layers, as on a CPU
-    benchmark: bool = False  # cuDNN tries its kernels and takes the fastest
+    iteration: str = "fused"  # of KINDS; plain uses the networks' own layers, as on a CPU
+    benchmark: bool = False  # cuDNN tries its kernels and uses the fastest
     deterministic: bool = True
 
     @property
@@ -70,7 +70,7 @@ WAYS = (
     Way("graph", "sharp", "fp32"),
     Way("graph", "seed", deterministic=False),
     Way("graph", "seed", benchmark=True),
-    Way("graph", "seed"),  # once more: the difference to the first is noise
+    Way("graph", "seed"),  # again: the difference from the first is noise
 )
 
 
@@ -81,12 +81,12 @@ def run(context: PartContext) -> None:
     for way in WAYS[:6] if context.tiny else WAYS:
         context.measure(way.name, partial(measure_way, context, dataset, way, tflops))
     context.measure("host time", partial(host_time, context, dataset))
-    for recipe in RECIPES:  # of the trainer's own choice
+    for recipe in RECIPES:  # as the trainer chooses
         context.measure(f"kernels {recipe}", partial(kernels, context, dataset, recipe))
 
 
 def measure_way(context: PartContext, dataset: Dataset, way: Way, peak_tflops: float | None) -> dict[str, object]:
-    """Time iterations in blocks. Returns the median and the range in ms, TFLOP/s and its share of the peak."""
+    """Time iterations in blocks. Returns the median and the range in ms, TFLOP/s and their share of the peak."""
     trainer = context.make_trainer(dataset, KINDS[way.iteration], recipe=way.recipe, precision=way.precision)
     torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = way.benchmark, way.deterministic
     prepare(trainer, way)
@@ -124,7 +124,7 @@ def prepare(trainer: Trainer, way: Way) -> None:
 
 
 def host_time(context: PartContext, dataset: Dataset) -> dict[str, object]:
-    """Time what Python needs to launch one captured iteration. If the device needs less, it waits for Python."""
+    """Time Python's launch of one captured iteration. If the device is faster, it waits for Python."""
     trainer = context.make_trainer(dataset)
     trainer.step(1, 0)
     context.synchronize()
@@ -136,8 +136,8 @@ def host_time(context: PartContext, dataset: Dataset) -> dict[str, object]:
 
 
 def kernels(context: PartContext, dataset: Dataset, recipe: RecipeName) -> dict[str, object]:
-    """Profile five iterations. All kernels go to kernels.json and the first 25 are returned: microseconds an iteration,
-    launches an iteration, name."""
+    """Profile five iterations. Writes all kernels to kernels.json and returns the first 25: microseconds and launches
+    per iteration, name."""
     trainer, steps = context.make_trainer(dataset, recipe=recipe), 5
     for iteration in range(3):
         trainer.step(1, iteration)

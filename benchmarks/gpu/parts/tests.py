@@ -1,4 +1,4 @@
-"""`pytest -m gpu` over tests/gpu, in this process; on a machine without a GPU the same tests rehearse on the CPU."""
+"""`pytest -m gpu` over tests/gpu, in this process; on a machine without a GPU the same tests run on the CPU."""
 
 import os
 from collections import Counter
@@ -28,7 +28,7 @@ class Recorder:
 
 
 def run(context: PartContext) -> None:
-    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # the tests need no plugin, and the machine may have any
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # the tests need no plugin; installed ones may interfere
     recorder = Recorder(context)
     options = ["-q", "-m", "gpu", "--tb=short", "-p", "no:cacheprovider", f"--confcutdir={FOLDER}"]
     if not context.on_gpu:

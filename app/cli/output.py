@@ -1,0 +1,128 @@
+"""Where commands print: what comes from a server, a file or a record can neither steer a terminal nor end a command.
+
+Control characters are escaped, brackets are text, and what the encoding of the output lacks is replaced.
+"""
+
+import errno
+import os
+import sys
+from collections.abc import Iterable
+from contextlib import suppress
+from io import TextIOWrapper
+from typing import NoReturn, TextIO
+
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+from rich.text import Text
+
+from models.safe_reading import printable
+
+READER_GONE = 141  # the exit code of a program that SIGPIPE ends
+OUTPUT_FAILED = 1
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
+
+
+class SafeConsole(Console):
+    """A console that prints no control characters but its own. Markup is text unless a call asks for it."""
+
+    def __init__(self, stderr: bool = False, width: int | None = None) -> None:
+        super().__init__(stderr=stderr, width=width, markup=False)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            if segment.control or segment.text.isprintable():
+                yield segment
+            else:
+                yield Segment(in_lines(segment.text), segment.style)
+
+
+def in_lines(text: str) -> str:
+    """Return the text with control characters escaped, except for its line breaks."""
+    return "\n".join(printable(line) for line in text.split("\n"))
+
+
+def cell(value: object, style: str = "") -> Text:
+    """A cell of a table: one line of text, without markup."""
+    return Text(printable(value), style)
+
+
+def write_line(text: str) -> None:
+    """Print a line without styles, for other programs. The text has no control characters but line breaks."""
+    try:
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        end_quietly()
+
+
+def escape_json(text: str) -> str:
+    """Escape in JSON what a terminal would not print, or what the encoding of the output lacks."""
+    encoding = sys.stdout.encoding or "utf-8"
+    if text.isprintable() and can_encode(text, encoding):
+        return text
+    return "".join(c if c == "\n" or (c.isprintable() and can_encode(c, encoding)) else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    units = character.encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
+
+
+def can_encode(text: str, encoding: str) -> bool:
+    try:
+        text.encode(encoding)
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
+# ----------------------------------------------------------------------------
+# At the entry point of every command.
+
+
+def protect_streams() -> None:
+    """Replace what a stream cannot encode, and end quietly if the reader of a pipe has gone."""
+    for stream, errors in ((sys.stdout, "replace"), (sys.stderr, "backslashreplace")):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors=errors)
+    Console.on_broken_pipe = _end_printing  # type: ignore[assignment, method-assign]  # of typer's help, too
+
+
+def _end_printing(_console: Console) -> None:
+    end_quietly()
+
+
+def end_quietly() -> NoReturn:
+    """End the command, since the reader of its output has gone. Raises SystemExit."""
+    for stream in (sys.stdout, sys.stderr):
+        if not _can_flush(stream):
+            _discard(stream)
+    raise SystemExit(READER_GONE)
+
+
+def finish_streams() -> None:
+    """Write what is left, so that the interpreter has no error to report at its end. Raises SystemExit."""
+    if not _can_flush(sys.stdout):
+        end_quietly()
+
+
+def is_output_failure(error: OSError) -> bool:
+    """Whether standard output could not be written, as on a full disk."""
+    return error.filename is None and error.errno in FULL
+
+
+def _can_flush(stream: TextIO) -> bool:
+    try:
+        stream.flush()
+    except (BrokenPipeError, ValueError):
+        return False
+    except AttributeError:  # there is no such stream
+        return True
+    return True
+
+
+def _discard(stream: TextIO) -> None:
+    with suppress(OSError, ValueError, AttributeError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)

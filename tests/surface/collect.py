@@ -1,0 +1,142 @@
+"""The public surface as JSON, without wording: what callers, configurations and stored files depend on.
+
+`python -m tests.surface` writes it into tests/surface/frozen/. A change there is a change of the contract: it belongs
+into the CHANGELOG.
+"""
+
+import importlib
+import inspect
+import json
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import typer.main
+from prometheus_client import CollectorRegistry
+from prometheus_client.metrics import MetricWrapperBase
+from pydantic_settings import BaseSettings
+
+FROZEN = Path(__file__).with_name("frozen")
+WORDING = {"description", "summary", "title", "example", "examples", "version", "contact"}
+
+
+def openapi() -> dict[str, Any]:
+    """Paths, parameters, schemas and responses of the API."""
+    from app.main import create_app
+    from app.settings import AppSettings
+
+    document: dict[str, Any] = without_wording(create_app(AppSettings()).openapi())
+    return document
+
+
+def without_wording(node: Any, names_are_data: bool = False) -> Any:
+    """Drop descriptions and examples. The keys of `properties` are names of fields, and stay."""
+    if isinstance(node, list):
+        return [without_wording(each) for each in node]
+    if not isinstance(node, dict):
+        return node
+    return {
+        name: without_wording(child, name in ("properties", "schemas"))
+        for name, child in node.items()
+        if names_are_data or name not in WORDING
+    }
+
+
+def commands() -> dict[str, Any]:
+    """Each command with its arguments and options, as `--help` lists them."""
+    from app.cli import cli
+
+    group: Any = typer.main.get_command(cli)
+    return {name: [parameter(each) for each in command.params] for name, command in sorted(group.commands.items())}
+
+
+def parameter(param: Any) -> dict[str, Any]:
+    """An argument or option. Typer has its own classes for both."""
+    return {
+        "kind": type(param).__name__.removeprefix("Typer").lower(),
+        "names": sorted([*param.opts, *param.secondary_opts]),
+        "type": readable(param.type_descriptor.annotation),
+        "required": param.required,
+        "default": None if callable(param.default) else str(param.default),
+    }
+
+
+def settings() -> dict[str, str]:
+    """Each `ACGAN_*` variable with its type and default."""
+    from app.settings import AppSettings
+
+    prefix = AppSettings.model_config["env_prefix"]
+    return {
+        f"{prefix}{name}".upper(): f"{readable(field.annotation)} = {default(AppSettings, name)}"
+        for name, field in sorted(AppSettings.model_fields.items())
+    }
+
+
+def default(kind: type[BaseSettings], name: str) -> str:
+    value = kind.model_fields[name].get_default(call_default_factory=True, validated_data={})
+    return re.sub(re.escape(str(Path.home())), "~", str(value))
+
+
+def readable(annotation: object) -> str:
+    """A type without the module that defines it: modules may move."""
+    text = annotation.__name__ if isinstance(annotation, type) else str(annotation)
+    return re.sub(r"\b(?:[A-Za-z_]\w*\.)+", "", text)
+
+
+def metrics() -> dict[str, list[str]]:
+    """Name -> type and labels of each metric of the API and of the worker."""
+    found = {}
+    for module in ("app.metrics", "worker.metrics"):
+        registry = importlib.import_module(module).REGISTRY
+        for collector in collectors(registry):
+            found[collector._name] = [collector._type, *collector._labelnames]
+    return dict(sorted(found.items()))
+
+
+def collectors(registry: CollectorRegistry) -> Iterator[MetricWrapperBase]:
+    for collector in registry._collector_to_names:
+        if isinstance(collector, MetricWrapperBase):
+            yield collector
+
+
+def client() -> dict[str, Any]:
+    """Exports of the client, and the calls of its two forms."""
+    import app.client
+
+    return {name: signatures(getattr(app.client, name)) for name in sorted(app.client.__all__)}
+
+
+def signatures(kind: type) -> dict[str, str]:
+    methods = inspect.getmembers(kind, lambda member: inspect.isfunction(member) or inspect.ismethod(member))
+    return {name: readable(inspect.signature(method)) for name, method in methods if not name.startswith("_")}
+
+
+def stored(names: Iterable[str], job: str) -> list[str]:
+    """Names of keys or files with the job's id and running numbers left out."""
+    general = (re.sub(r"\b[0-9a-f]{16,64}\b", "HEX", name.replace(job, "JOB")) for name in names)
+    return sorted({re.sub(r"(?<=/)\d{3}(?=/)", "EPOCH", name) for name in general})
+
+
+PARTS: dict[str, Callable[[], Any]] = {
+    "openapi": openapi,
+    "commands": commands,
+    "settings": settings,
+    "metrics": metrics,
+    "client": client,
+}
+
+
+def as_json(value: Any) -> str:
+    return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def write(name: str, value: Any) -> None:
+    (FROZEN / f"{name}.json").write_text(as_json(value))
+
+
+def main() -> None:
+    for name, part in PARTS.items():
+        write(name, part())
+    sys.stdout.write(f"{len(PARTS)} files written. redis.json and store.json are edited by hand\n")
