@@ -11,7 +11,6 @@ STARTS = re.compile(r"\b(Thread|Timer|create_task|ensure_future|ThreadPoolExecut
 REASONS = {
     "worker/supervision.py": "the supervisor itself",
     "worker/helping.py": "a timer that ends a process whose drawing hangs",
-    "worker/exporter.py": "answers Prometheus; it has its own error handling",
     "app/serving/loads.py": "one load each, with a deadline; callers wait for the result and get its error",
     "models/writer.py": "one write at a time; the trainer raises its error, and worker/keeper.py shows a stuck one",
     "models/storage/deadline.py": "one read each, with a deadline; the caller gets its error",

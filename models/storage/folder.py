@@ -214,9 +214,7 @@ class FolderShelf:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """Hold the folder's lock. Raises TimeoutError where somebody who was stopped holds it."""
-        self._check_root()
-        self.root.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self.root / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        descriptor = self._within(f"the store {self.root} cannot be locked", self._open_lock)
         deadline = time.monotonic() + LOCK_SECONDS
         try:
             while not try_lock(descriptor):
@@ -226,6 +224,11 @@ class FolderShelf:
             yield
         finally:
             os.close(descriptor)
+
+    def _open_lock(self) -> int:
+        self._check_root()
+        self.root.mkdir(parents=True, exist_ok=True)
+        return os.open(self.root / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
 
     def fence(self, job: str) -> Fence:
         try:

@@ -60,7 +60,7 @@ def test_a_worker_that_was_seen_in_the_future_does_not_hide_that_no_worker_is_th
     bench.seen("cpu", 60)
     assert ask(lambda desk: desk.get(job_id)).trouble is None
     bench.redis.zadd(WORKERS, {f"cpu {ourselves()}": time.time() + YEARS})
-    assert "no worker is there" in ask(lambda desk: desk.get(job_id)).trouble
+    assert "no worker is available" in ask(lambda desk: desk.get(job_id)).trouble
     assert ask(lambda desk: desk.standing()).workers == {"cpu": 0, "gpu": 0}
     bench.seen("cpu", 60)
     assert ask(lambda desk: desk.get(job_id)).trouble is None
