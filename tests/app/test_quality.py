@@ -99,6 +99,7 @@ POISONS = [
     *(permuted(swapped(label)) for label in range(1, 8)),
 ]
 GROUPS = 6  # each has poisons of several kinds
+assert len(POISONS) == 32  # with the changed and foreign files of the test below, 40 bad checkpoints
 POISONS_BY_GROUP = [
     pytest.param(POISONS[group::GROUPS], id=f"group {group}", marks=pytest.mark.long if group else ())
     for group in range(GROUPS)
