@@ -173,6 +173,7 @@ class Disturbances:
 
     def flip_in_checkpoint(self, job_id: str) -> None:
         """In a file of an epoch that another follows: the job's record must say so when the job ends."""
+        self.here.until("two epochs", lambda: len(self.here.job(job_id).epochs) > 1 or self.here.ended(job_id))
         epochs = self.here.job(job_id).epochs[:-1]
         if not epochs:
             raise NotPossible("no epoch is followed by another")
