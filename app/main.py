@@ -6,31 +6,31 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from app.dependencies import Services
-from app.edge.body_limit import BodyLimit
-from app.edge.door import Door
-from app.edge.forwarded import ForwardedHeaders
-from app.edge.head import HeadAsGet
-from app.edge.last_line import LastLine
-from app.edge.observation import Observation
-from app.edge.origin import OriginCheck
-from app.edge.rates import LocalRate, SharedRate
-from app.edge.shortcut import Shortcut
-from app.errors import add_error_handlers
-from app.events import Events
-from app.openapi import describe
-from app.routes import checkpoints, datasets, digits, jobs, operations, page, plays, training
-from app.serving.drawing import Drawing
-from app.serving.evolution import Evolution
-from app.serving.gallery import Gallery
+from app.api.dependencies import Services
+from app.api.errors import add_error_handlers
+from app.api.event_stream import Events
+from app.api.json_response import LastLine
+from app.api.openapi import describe
+from app.api.routes import checkpoints, compositions, datasets, digits, health, jobs, static, training
+from app.inference.epoch_timeline import Evolution
+from app.inference.model_manager import Gallery
+from app.inference.service import Drawing
+from app.middleware.authentication import Door
+from app.middleware.body_limit import BodyLimit
+from app.middleware.forwarded_headers import ForwardedHeaders
+from app.middleware.head import HeadAsGet
+from app.middleware.origin import OriginCheck
+from app.middleware.request_log import Observation
+from app.middleware.route_cache import Shortcut
+from app.security.rate_limit import LocalRate, SharedRate
 from app.settings import AppSettings
-from models import bundled
-from models.acceleration import find_device
 from models.devices import processors
+from models.networks.precision import find_device
+from models.registry import bundled
 from models.version import code_version
-from worker.queue import make_celery
-from worker.store import JobDesk
-from worker.supervision import Supervisor
+from worker.celery_app import make_celery
+from worker.jobs.client import JobDesk
+from worker.observability.background_loops import Supervisor
 
 logger = logging.getLogger(__name__)
 
@@ -69,12 +69,12 @@ def create_app(settings: AppSettings) -> FastAPI:
         summary="Train and serve a class-conditional digit generator.",
         version=code_version(),
         lifespan=lifespan,
-        redirect_slashes=False,  # FastAPI's redirects contain the client's Host; those of app/errors.py are relative
-        openapi_url=None,  # app/routes/page.py serves it with an ETag, and its pages load nothing from the network
+        redirect_slashes=False,  # FastAPI's redirects contain the client's Host; those of app/api/errors.py are relative
+        openapi_url=None,  # app/api/routes/static.py serves it with an ETag, and its pages load nothing from the network
     )
     app.state.bounds = settings.bounds
     app.state.redis_folder = settings.home / "redis"  # of the server that `acgan up` starts
-    app.state.draining = False  # set by app/server.py after SIGTERM
+    app.state.draining = False  # set by app/server/server.py after SIGTERM
     add_error_handlers(app)
     app.add_middleware(LastLine)
     app.add_middleware(Shortcut)
@@ -91,7 +91,7 @@ def create_app(settings: AppSettings) -> FastAPI:
     app.add_middleware(Observation)
     if settings.forwarded_allow_ips:
         app.add_middleware(ForwardedHeaders, proxies=settings.proxies)  # the last one added is the outermost
-    for room in (training, jobs, digits, plays, datasets, checkpoints, operations, page):
-        app.include_router(room.router)
+    for group in (training, jobs, digits, compositions, datasets, checkpoints, health, static):
+        app.include_router(group.router)
     describe(app, needed=keyring is not None, for_reading=settings.reading_needs_key)
     return app

@@ -8,7 +8,7 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
-import worker.prometheus  # noqa: F401  # must be imported before the first metric
+import worker.observability.prometheus  # noqa: F401  # must be imported before the first metric
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # they double the series of counters and have no use here
 
@@ -21,7 +21,7 @@ SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 DIGITS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 # ----------------------------------------------------------------------------
-# Requests: see app/edge/observation.py.
+# Requests: see app/middleware/request_log.py.
 
 REQUESTS = Counter("acgan_http_requests", "Requests answered.", ["method", "route", "status"], registry=REGISTRY)
 REQUEST_SECONDS = Histogram(
@@ -62,7 +62,7 @@ def answered(method: str, route: str, status: int, seconds: float) -> None:
 
 
 # ----------------------------------------------------------------------------
-# Drawing: updated by the drawing code. Gauges such as the stock are read when Prometheus scrapes: see app/scrape.py.
+# Drawing: updated by the drawing code. Gauges such as the stock are read when Prometheus scrapes: see app/api/metrics_collector.py.
 
 DIGITS_DRAWN = Counter("acgan_digits_drawn", "Digits drawn.", registry=REGISTRY)
 DRAWING_BATCH = Histogram("acgan_drawing_batch_digits", "Digits per batch.", buckets=DIGITS, registry=REGISTRY)

@@ -5,17 +5,17 @@ from typing import TYPE_CHECKING, Self
 from pydantic import AliasChoices, ByteSize, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from app.edge.frequency import read_frequency
-from app.edge.hosts import read_names
-from app.edge.keys import Keyring
+from app.security.api_keys import Keyring
+from app.security.frequency import read_frequency
+from app.security.host_names import read_names
 from worker.settings import WorkerSettings
 
 if TYPE_CHECKING:  # slow imports that only the API needs
     from limits import RateLimitItem
 
-    from app.edge.connections import Bounds
-    from app.edge.hosts import AllowedHosts
-    from app.edge.proxies import Proxies
+    from app.security.host_names import AllowedHosts
+    from app.security.trusted_proxies import Proxies
+    from app.server.protocol import Bounds
 
 
 class AppSettings(WorkerSettings):
@@ -102,7 +102,7 @@ class AppSettings(WorkerSettings):
     @field_validator("forwarded_allow_ips")
     @classmethod
     def check_proxies(cls, addresses: str) -> str:
-        from app.edge.proxies import Proxies
+        from app.security.trusted_proxies import Proxies
 
         Proxies.parse(addresses)
         return addresses
@@ -137,20 +137,20 @@ class AppSettings(WorkerSettings):
     @property
     def hosts(self) -> "AllowedHosts | None":
         """The allowed host names; None if every name is allowed."""
-        from app.edge.hosts import AllowedHosts
+        from app.security.host_names import AllowedHosts
 
         names = read_names(self.allowed_hosts)
         return AllowedHosts(names) if names or self.api_keys is None else None
 
     @property
     def proxies(self) -> "Proxies":
-        from app.edge.proxies import Proxies
+        from app.security.trusted_proxies import Proxies
 
         return Proxies.parse(self.forwarded_allow_ips)
 
     @property
     def bounds(self) -> "Bounds":
-        from app.edge.connections import Bounds
+        from app.server.protocol import Bounds
 
         return Bounds(
             header_bytes=self.max_header_bytes,
@@ -163,12 +163,12 @@ class AppSettings(WorkerSettings):
 
     @property
     def reads(self) -> "RateLimitItem | None":
-        from app.edge.rates import read_rate
+        from app.security.rate_limit import read_rate
 
         return read_rate(self.read_rate)
 
     @property
     def works(self) -> "RateLimitItem | None":
-        from app.edge.rates import read_rate
+        from app.security.rate_limit import read_rate
 
         return read_rate(self.work_rate)

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import torch
 
-from models.checkpoints import GENERATOR, CheckpointId, CheckpointStore, Manifest
 from models.config import TrainingConfig
-from models.history import EpochLosses, Loss, SplitLosses
-from models.networks import Generator, initialize
-from models.weights import to_bytes
+from models.networks.acgan import Generator, initialize
+from models.networks.weights import to_bytes
+from models.records import EpochLosses, Loss, SplitLosses
+from models.registry.store import GENERATOR, CheckpointId, CheckpointStore, Manifest
 
 
 def publish(home: Path, origin: Path | None) -> str:

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from models.acceleration import lay_out
-from models.drawing import Series, draw_batch, draw_digits, prepare
-from models.images import ENCODER, encode_png, sheet
-from models.networks import Generator
+from models.networks.acgan import Generator
+from models.networks.precision import lay_out
+from models.sampling.images import ENCODER, encode_png, sheet
+from models.sampling.sampler import Series, draw_batch, draw_digits, prepare
 
 ROUNDS = 7
 

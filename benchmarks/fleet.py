@@ -17,14 +17,14 @@ import redis
 
 from benchmarks.own_redis import Work, between, connect, read
 from benchmarks.records import ManyAtOnce, epoch_record, progress
-from worker.bench import Claim, JobBench
-from worker.jobs import JobStatus
+from worker.jobs.consumer import Claim, JobBench
+from worker.jobs.model import JobStatus
 from worker.reconciler import Reconciler
 
 LEASE_SECONDS = 30.0
 FOREVER = 3600.0  # for leases that must not expire
-RENEW_SECONDS = 1.0  # as in worker/lease.py, which also detects a cancellation this way
-REPORT_SECONDS = 1.0  # as in models/pace.py
+RENEW_SECONDS = 1.0  # as in worker/lifecycle/lease.py, which also detects a cancellation this way
+REPORT_SECONDS = 1.0  # as in models/training/throughput.py
 SAVE_SECONDS = 60.0
 RECONCILE_SECONDS = 15.0
 EPOCH_SECONDS = 60.0

@@ -13,9 +13,9 @@ from pathlib import Path
 import torch
 
 from models.devices import processors
-from models.drawing import BATCH, draw_digits, prepare
-from models.images import encode_png, sheet
-from models.weights import generator_from_bytes
+from models.networks.weights import generator_from_bytes
+from models.sampling.images import encode_png, sheet
+from models.sampling.sampler import BATCH, draw_digits, prepare
 
 
 def measure(work: Callable[[int], object], n: int, seconds: float) -> dict[str, float]:

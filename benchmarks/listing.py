@@ -10,12 +10,12 @@ from itertools import cycle
 from pathlib import Path
 from typing import NamedTuple
 
-from app.embedded_redis import free_port
+from app.server.embedded_redis import free_port
 from benchmarks.load import percentile
 from benchmarks.own_redis import connect
 from benchmarks.processes import Running, running
 from benchmarks.servers import ROOT, get
-from worker.keys import JOBS
+from worker.jobs.keys import JOBS
 
 PATIENCE_SECONDS = 60.0
 

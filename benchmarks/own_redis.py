@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import redis
 
-from app.embedded_redis import prepare
+from app.server.embedded_redis import prepare
 from benchmarks.processes import stop
 
 START_SECONDS = 300.0  # reading a large file takes a while

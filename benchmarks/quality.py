@@ -11,10 +11,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from app.local.evaluation import evaluate_here
+from app.cli.local.evaluation import evaluate_here
 from app.settings import AppSettings
-from models import bundled
-from models.evaluation import Figures
+from models.evaluation.evaluator import Figures
+from models.registry import bundled
 
 HEADINGS = (
     "",

@@ -10,13 +10,13 @@ from multiprocessing import get_context
 from typing import Any, TypeVar
 
 from benchmarks.own_redis import connect
-from models.checkpoints import CheckpointId
 from models.config import TrainingConfig
-from models.history import EpochLosses, Loss, Progress, SplitLosses
-from worker.bench import Claim, JobBench
-from worker.jobs import EpochRecord, JobStatus
-from worker.keys import JOBS, SEQUENCE, job_key
-from worker.store import JobDesk, Order
+from models.records import EpochLosses, Loss, Progress, SplitLosses
+from models.registry.store import CheckpointId
+from worker.jobs.client import JobDesk, Order
+from worker.jobs.consumer import Claim, JobBench
+from worker.jobs.keys import JOBS, SEQUENCE, job_key
+from worker.jobs.model import EpochRecord, JobStatus
 
 EPOCHS = 15
 AT_ONCE = 16  # connections of a process that creates jobs

@@ -26,7 +26,7 @@ from benchmarks.own_redis import OwnRedis, Work, connect, read
 from benchmarks.records import accept, fill, multiply
 from benchmarks.serving import markdown
 from benchmarks.telling import Told, tell_all
-from worker.keys import EVENTS, JOBS
+from worker.jobs.keys import EVENTS, JOBS
 
 ACCEPTED = 50  # jobs that are submitted; the other waiting jobs are copies of them
 HAMMERED = ("claim", "renew", "report")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from models.checkpoints import GENERATOR, CheckpointStore
+from models.registry.store import GENERATOR, CheckpointStore
 
 ROOT = Path(__file__).parents[1]
 

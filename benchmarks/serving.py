@@ -19,12 +19,12 @@ from pathlib import Path
 
 import torch
 
-from app.embedded_redis import free_port
+from app.server.embedded_redis import free_port
 from benchmarks.checkpoint import publish
 from benchmarks.processes import memory, running
 from benchmarks.scenarios import Figures, Trial, measure_all
 from benchmarks.servers import ROOT, SERVERS, Server
-from models.checkpoints import GENERATOR, CheckpointStore
+from models.registry.store import GENERATOR, CheckpointStore
 
 Rounds = dict[str, dict[str, list[Figures]]]  # server -> measurement -> one entry for each round
 PROCESS = "the process"

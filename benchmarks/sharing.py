@@ -17,15 +17,15 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from app.embedded_redis import prepare
+from app.server.embedded_redis import prepare
 from benchmarks.processes import cpu_seconds, stop
 from benchmarks.records import ask_desk
-from models import bundled
-from models.checkpoints import CheckpointStore
 from models.config import TrainingConfig
-from models.datasets import MANIFEST, DatasetManifest, DatasetOrder
-from worker.jobs import ENDED, Job, JobStatus
-from worker.store import Order
+from models.registry import bundled
+from models.registry.store import CheckpointStore
+from models.synthesis.builder import MANIFEST, DatasetManifest, DatasetOrder
+from worker.jobs.client import Order
+from worker.jobs.model import ENDED, Job, JobStatus
 
 CHECKPOINT = str(bundled.checkpoint())
 WARM_UP = DatasetOrder(per_class=50, test_per_class=1, checkpoint=CHECKPOINT)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from benchmarks.listing import Turns, serving
 from benchmarks.own_redis import between, connect, read
 from benchmarks.records import ManyAtOnce, progress
-from worker.bench import JobBench
+from worker.jobs.consumer import JobBench
 
 AT_ONCE = 5  # events in one message
 SETTLING_SECONDS = 3.0

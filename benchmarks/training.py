@@ -27,13 +27,13 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
-from models.acceleration import describe, find_device
 from models.config import Precision, TrainingConfig
-from models.data import Dataset
-from models.fused_iteration import FusedIteration
-from models.layers import Convolution, Dropout, UpsampleSame, UpsampleValid
-from models.printed import draw_split
-from models.trainer import Trainer
+from models.data.dataset import Dataset
+from models.data.printed import draw_split
+from models.networks.layers import Convolution, Dropout, UpsampleSame, UpsampleValid
+from models.networks.precision import describe, find_device
+from models.training.fused.iteration import FusedIteration
+from models.training.trainer import Trainer
 
 GFLOP = 100.0  # per iteration with direct convolutions: 34 in the discriminator step, 66 in the generator step
 

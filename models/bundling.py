@@ -10,14 +10,14 @@ from pathlib import Path
 
 import torch
 
-from models import weights
-from models.bundled import JOB, STORE
-from models.checkpoints import GENERATOR, CheckpointId, Manifest
 from models.config import TrainingConfig
-from models.history import EpochLosses, Record
-from models.judge import bundled_judge
-from models.networks import Generator
-from models.quality import Assessor
+from models.evaluation.judge import bundled_judge
+from models.evaluation.quality_gate import Assessor
+from models.networks import weights
+from models.networks.acgan import Generator
+from models.records import EpochLosses, Record
+from models.registry.bundled import JOB, STORE
+from models.registry.store import GENERATOR, CheckpointId, Manifest
 from models.version import code_version
 
 

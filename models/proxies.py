@@ -11,7 +11,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from models.safe_reading import printable
+from models.bounded_reading import printable
 
 LOCALHOST = "localhost"
 NUMERIC = re.compile(r"[0-9a-fx.]+")  # what inet_aton may read: 127.1, 0x7f.1

@@ -12,14 +12,14 @@ import pytest
 import redis
 import torch
 
-from app.embedded_redis import EmbeddedRedis, prepare
+from app.server.embedded_redis import EmbeddedRedis, prepare
 from benchmarks.records import Answer, ask_desk
-from models.acceleration import multiplies_bf16
 from models.config import DatasetName, TrainingConfig
-from models.data import Dataset, load_dataset
-from tests.endpoint import Endpoint
+from models.data.dataset import Dataset, load_dataset
+from models.networks.precision import multiplies_bf16
 from tests.support import failures, long_tests, skips, slow_files
-from worker.store import JobDesk
+from tests.support.s3_endpoint import Endpoint
+from worker.jobs.client import JobDesk
 
 PLUGINS = (failures, long_tests, skips, slow_files)
 DATA_DIR = os.environ.get("ACGAN_DATA_DIR")

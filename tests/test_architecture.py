@@ -17,7 +17,7 @@ BESIDE = sorted(path for folder in ("tests", "benchmarks") for path in (ROOT / f
 
 
 @pytest.mark.parametrize(
-    "module", ["worker.tasks", "app.cli", "app.client", "worker.store", "models.checkpoints", "models.config"]
+    "module", ["worker.tasks", "app.cli", "app.client", "worker.jobs.client", "models.registry.store", "models.config"]
 )
 def test_what_must_start_quickly_or_fork_loads_no_torch(module: str) -> None:
     loaded = f"import {module}, sys; sys.exit('torch' in sys.modules)"
@@ -31,7 +31,7 @@ import sys, time
 started, pauses = time.monotonic(), []
 time.sleep, time.monotonic = pauses.append, lambda: started + sum(pauses)  # a pause passes at once
 from app.cli import main
-import app.cli.tables, app.local.display  # what is loaded once a service has answered
+import app.cli.tables, app.cli.progress  # what is loaded once a service has answered
 try:
     main()
 finally:
@@ -60,7 +60,7 @@ def test_a_command_loads_only_what_it_needs(words: list[str]) -> None:
 
 
 def test_the_task_that_is_sent_is_the_task_that_is_registered() -> None:
-    from worker.queue import TRAIN
+    from worker.celery_app import TRAIN
     from worker.tasks import celery
 
     assert TRAIN in celery.tasks

@@ -9,20 +9,22 @@ ROOT = Path(__file__).parents[1]
 SOURCES = sorted(path for layer in ("app", "worker", "models") for path in (ROOT / layer).rglob("*.py"))
 STARTS = re.compile(r"\b(Thread|Timer|create_task|ensure_future|ThreadPoolExecutor|start_new_thread|TaskGroup)\(")
 REASONS = {
-    "worker/supervision.py": "the supervisor itself",
-    "worker/helping.py": "a timer that ends a process whose drawing hangs",
-    "app/serving/loads.py": "one load each, with a deadline; callers wait for the result and get its error",
-    "models/writer.py": "one write at a time; the trainer raises its error, and worker/keeper.py shows a stuck one",
-    "models/storage/deadline.py": "one read each, with a deadline; the caller gets its error",
-    "models/storage/objects.py": "requests to object storage; the caller waits for them and gets their errors",
-    "models/redrawing.py": "drawing; the caller waits for it and gets its error",
+    "worker/observability/background_loops.py": "the supervisor itself",
+    "worker/handlers/helping.py": "a timer that ends a process whose drawing hangs",
+    "app/inference/loads.py": "one load each, with a deadline; callers wait for the result and get its error",
+    "models/training/background_writer.py": "one write at a time; the trainer raises its error, and worker/handlers/checkpointing.py shows a stuck one",
+    "models/registry/storage/deadline.py": "one read each, with a deadline; the caller gets its error",
+    "models/registry/storage/object_store.py": "requests to object storage; the caller waits for them and gets their errors",
+    "models/synthesis/verified_sampler.py": "drawing; the caller waits for it and gets its error",
 }
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_thread_or_task_runs_without_a_supervisor(path: Path) -> None:
     if str(path.relative_to(ROOT)) not in REASONS:
-        assert STARTS.findall(path.read_text()) == [], "use worker/supervision.py, or give a reason above"
+        assert STARTS.findall(path.read_text()) == [], (
+            "use worker/observability/background_loops.py, or give a reason above"
+        )
 
 
 def test_the_pattern_finds_what_it_looks_for() -> None:

@@ -14,13 +14,13 @@ from math import ceil
 import redis
 from kombu.exceptions import OperationalError
 
-from worker import metrics
-from worker.bench import JobBench
-from worker.jobs import RunsOn, taken_by
-from worker.loop_reports import LoopReporter
-from worker.pulses import LEAST_SILENT_ROUNDS, START_SECONDS, Pulses
-from worker.sharing import Sharing
-from worker.supervision import STUCK_SECONDS, Beat, Supervisor
+from worker.handlers.sharing import Sharing
+from worker.jobs.consumer import JobBench
+from worker.jobs.model import RunsOn, taken_by
+from worker.lifecycle.heartbeat import LEAST_SILENT_ROUNDS, START_SECONDS, Pulses
+from worker.observability import metrics
+from worker.observability.background_loops import STUCK_SECONDS, Beat, Supervisor
+from worker.observability.loop_reports import LoopReporter
 
 logger = logging.getLogger(__name__)
 

@@ -8,11 +8,11 @@ from typing import Literal
 from pydantic import ByteSize, Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from models.checkpoints import CheckpointStore
+from models.atomic_files import make_private, remove_old_temporary
 from models.config import MIRRORS
-from models.files import make_private, remove_old_temporary
-from models.storage.folder import FolderShelf
-from worker.redis_address import normalize_address
+from models.registry.storage.filesystem import FolderShelf
+from models.registry.store import CheckpointStore
+from worker.jobs.redis_url import normalize_address
 
 OBJECT_STORAGE = ("s3://", "gs://", "az://")
 
@@ -107,8 +107,8 @@ class WorkerSettings(BaseSettings):
             with contextlib.suppress(OSError):
                 remove_old_temporary(self.store_dir)
             return CheckpointStore(FolderShelf(self.store_dir, self.store_seconds))
-        from models.storage.cache import Cache
-        from models.storage.objects import ObjectShelf  # obstore is an extra
+        from models.registry.storage.cache import Cache
+        from models.registry.storage.object_store import ObjectShelf  # obstore is an extra
 
         cache = Cache(self.home / "cache" / "store", self.store_cache)
         address, workshops = self.store_name, self.home / "workshops"

@@ -23,13 +23,14 @@ from celery.worker import state
 from kombu.exceptions import OperationalError
 
 from models.devices import DeviceUnavailable, settle_device
-from worker import exporter, interruption, logs, metrics
-from worker.bench import JobBench
-from worker.jobs import kind_of, taken_by
-from worker.metrics_line import NAME as LINE
-from worker.metrics_line import Sender
-from worker.pulses import is_alive, start_pulse
-from worker.queue import TRAIN, knock, listen_for, make_celery
+from worker.celery_app import TRAIN, knock, listen_for, make_celery
+from worker.jobs.consumer import JobBench
+from worker.jobs.model import kind_of, taken_by
+from worker.lifecycle import shutdown
+from worker.lifecycle.heartbeat import is_alive, start_pulse
+from worker.observability import exporter, log_config, metrics
+from worker.observability.metrics_channel import NAME as LINE
+from worker.observability.metrics_channel import Sender
 from worker.reconciler import Reconciler
 from worker.settings import WorkerSettings
 
@@ -45,7 +46,7 @@ class Worker(celery.Worker):  # type: ignore[misc, name-defined]
     def install_platform_tweaks(self, worker: Any) -> None:
         """Set Celery's signal handlers, but for its restart on SIGHUP."""
         super().install_platform_tweaks(worker)
-        interruption.end_on_hangup()
+        shutdown.end_on_hangup()
 
 
 celery.Worker = Worker
@@ -54,7 +55,7 @@ celery.Worker = Worker
 @celery.task(name=TRAIN)  # type: ignore[untyped-decorator]
 def train() -> None:
     """Run the job that has waited longest, or help another; where it is handed back, tell the other workers."""
-    from worker.training import run_next_job  # here, so that the parent process stays free of torch
+    from worker.handlers.training import run_next_job  # here, so that the parent process stays free of torch
 
     if (handed_back := run_next_job(settings, partial(knock, celery))) is not None:
         knock(celery, handed_back.runs_on)
@@ -67,7 +68,7 @@ reconciler = Reconciler(
     seconds=settings.reconcile_seconds,
     backoff_seconds=settings.backoff_seconds,
     lease_seconds=settings.lease_seconds,
-    children=interruption.children,
+    children=shutdown.children,
 )
 
 
@@ -86,7 +87,7 @@ def settle_what_it_takes(**_: object) -> None:
 
 @setup_logging.connect  # type: ignore[untyped-decorator]
 def log_as_we_do(**_: object) -> None:
-    logs.configure(settings)
+    log_config.configure(settings)
     billiard.get_logger().propagate = True
 
 
@@ -125,7 +126,7 @@ def begin_to_reconcile(**_: object) -> None:
 
 @worker_process_init.connect  # type: ignore[untyped-decorator]
 def listen_for_the_end(**_: object) -> None:
-    interruption.listen()
+    shutdown.listen()
     start_pulse(JobBench.connect(settings.redis_url))
     if isinstance(sender := current_app.conf.get(LINE), Sender):
         metrics.speak_to_parent(sender)
@@ -134,4 +135,4 @@ def listen_for_the_end(**_: object) -> None:
 @worker_shutting_down.connect  # type: ignore[untyped-decorator]
 def hand_the_job_back(**_: object) -> None:
     reconciler.stop()
-    interruption.pass_on()
+    shutdown.pass_on()

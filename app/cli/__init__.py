@@ -4,14 +4,14 @@ service.py   what runs the service on this machine: up, serve, worker, key
 local.py     what needs no service: train, digits, evaluate
 exchange.py  generators for other programs, and from them: export, import-keras
 remote.py    what asks a running service: start, jobs, follow, cancel, resume, retry, front, history, checkpoints
-orders.py    what it makes to order: order, datasets, download
+datasets.py    what it makes to order: order, datasets, download
 """
 
 from typing import Annotated
 
 import typer
 
-from app.cli import exchange, local, orders, remote, service
+from app.cli.commands import datasets, exchange, local, remote, service
 from app.cli.common import complain, console, read_settings
 from app.cli.output import OUTPUT_FAILED, finish_streams, is_output_failure, protect_streams
 from models.version import code_version
@@ -44,7 +44,7 @@ def acgan(
 for panel, commands in (
     ("The service, on this machine", service.COMMANDS),
     ("Here, with no service", local.COMMANDS | exchange.COMMANDS),
-    ("A running service, at ACGAN_URL", remote.COMMANDS | orders.COMMANDS),
+    ("A running service, at ACGAN_URL", remote.COMMANDS | datasets.COMMANDS),
 ):
     for name, command in commands.items():
         cli.command(name, rich_help_panel=panel)(command)

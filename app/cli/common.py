@@ -12,8 +12,8 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from rich.table import Table
 
 from app.cli.output import SafeConsole, escape_json, write_line
-from app.wording import but_is, reason
-from models.safe_reading import printable
+from app.problems.validation_messages import but_is, reason
+from models.bounded_reading import printable
 
 if TYPE_CHECKING:  # takes a while to load
     from app.settings import AppSettings

@@ -15,7 +15,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
-from models.safe_reading import printable
+from models.bounded_reading import printable
 
 READER_GONE = 141  # the exit code of a program that SIGPIPE ends
 OUTPUT_FAILED = 1

@@ -3,9 +3,9 @@
 from rich.table import Table
 
 from app.cli.output import cell
-from app.schemas import AnyJobView, CheckpointList, CheckpointView, UnreadableJobView
-from app.wire.ordering import DatasetView
-from worker.jobs import JobStatus
+from app.schemas.datasets import DatasetView
+from app.schemas.jobs import AnyJobView, CheckpointList, CheckpointView, UnreadableJobView
+from worker.jobs.model import JobStatus
 
 COLOURS = {JobStatus.SUCCEEDED: "green", JobStatus.FAILED: "red", JobStatus.RUNNING: "cyan"}
 

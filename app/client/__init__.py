@@ -18,7 +18,7 @@ from app.client.awaited import AsyncClient
 from app.client.blocking import Client
 from app.client.errors import ClientError, Misconfigured, NotUnderstood, Refused, Unavailable, Unreachable
 from app.client.following import Change
-from worker.jobs import JobStatus
+from worker.jobs.model import JobStatus
 
 __all__ = [
     "AsyncClient",

@@ -14,10 +14,10 @@ from app.client.connecting import Route
 from app.client.downloading import arriving, files_of, is_whole
 from app.client.errors import Unavailable, Unreachable
 from app.client.following import Change, Follower
-from app.schemas import CheckpointList, CheckpointView, JobHistory, JobList, JobView, Readiness, Serving
-from app.wire.ordering import DatasetList, DatasetView
+from app.schemas.datasets import DatasetList, DatasetView
+from app.schemas.jobs import CheckpointList, CheckpointView, JobHistory, JobList, JobView, Readiness, Serving
 from models.config import TrainingConfig
-from worker.jobs import JobStatus
+from worker.jobs.model import JobStatus
 
 if TYPE_CHECKING:  # takes a while to load, and only `pixels` needs it
     import numpy as np

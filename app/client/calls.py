@@ -11,10 +11,10 @@ import httpx2
 
 from app.client.answers import LIST_LIMIT, RECORD_LIMIT, Drawn, content, pixels, text, view
 from app.client.errors import Misconfigured
-from app.schemas import CheckpointList, CheckpointView, JobHistory, JobList, JobView, Readiness, Serving
-from app.wire.ordering import DatasetList, DatasetView
+from app.schemas.datasets import DatasetList, DatasetView
+from app.schemas.jobs import CheckpointList, CheckpointView, JobHistory, JobList, JobView, Readiness, Serving
 from models.config import TrainingConfig
-from models.datasets import MANIFEST, MANIFEST_LIMIT, DatasetManifest
+from models.synthesis.builder import MANIFEST, MANIFEST_LIMIT, DatasetManifest
 from models.version import code_version
 
 if TYPE_CHECKING:  # takes a while to load, and only `pixels` needs it

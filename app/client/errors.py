@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from models.safe_reading import printable
+from models.bounded_reading import printable
 
 LONGEST_MESSAGE = 2000  # characters
 MOST_MISTAKES = 100

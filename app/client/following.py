@@ -11,9 +11,9 @@ from pydantic import BaseModel
 from app.client.answers import PAUSE_SECONDS, RECORD_LIMIT, parse
 from app.client.calls import LONGEST_PAUSE_SECONDS, Call, at
 from app.client.errors import ClientError, NotUnderstood, Unavailable
-from app.schemas import EpochView, JobView
-from models.history import Progress
-from worker.jobs import ENDED, JobStatus
+from app.schemas.jobs import EpochView, JobView
+from models.records import Progress
+from worker.jobs.model import ENDED, JobStatus
 
 EVENT_ID = re.compile(r"[0-9]{1,20}-[0-9]{1,20}")
 MOST_EPOCHS = 10_000  # ten times the most that a run can have

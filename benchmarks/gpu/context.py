@@ -14,14 +14,14 @@ from unittest import mock
 import torch
 
 from benchmarks.gpu.results import ResultLog
-from models.acceleration import find_device
 from models.config import DatasetName, TrainingConfig
-from models.data import Dataset, load_dataset
-from models.fused_iteration import FusedIteration
-from models.fused_kernels import TritonKernels
-from models.iteration import Iteration
-from models.mnist_search import KNOWN
-from models.trainer import Trainer
+from models.data.dataset import Dataset, load_dataset
+from models.data.mnist_search import KNOWN
+from models.networks.precision import find_device
+from models.training.fused.iteration import FusedIteration
+from models.training.fused.kernels import TritonKernels
+from models.training.iteration import Iteration
+from models.training.trainer import Trainer
 
 Measured = TypeVar("Measured")
 
@@ -68,7 +68,7 @@ class PartContext:
         """Make a trainer; `kind` is the class of its iteration, by default the one that the trainer chooses."""
         if kind is None:
             return Trainer(self.config(**fields), dataset, self.device)
-        with mock.patch.multiple("models.trainer", Iteration=kind, FusedIteration=kind):
+        with mock.patch.multiple("models.training.trainer", Iteration=kind, FusedIteration=kind):
             return Trainer(self.config(**fields), dataset, self.device)
 
     # ----------------------------------------------------------------------------

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from benchmarks.peers import settings
 from benchmarks.peers.eager import load_eager
-from models.drawing import draw, latents, prepare, to_pixels
-from models.images import encode_png, sheet
-from models.weights import generator_from_bytes
+from models.networks.weights import generator_from_bytes
+from models.sampling.images import encode_png, sheet
+from models.sampling.sampler import draw, latents, prepare, to_pixels
 
 Engine = Callable[[Tensor, Tensor], np.ndarray]  # noise (N, L), labels (N,) -> uint8 (N, 28, 28)
 

@@ -10,13 +10,13 @@ from starlette.testclient import TestClient
 
 from app.main import create_app
 from app.settings import AppSettings
-from models import bundled
-from models.checkpoints import GENERATOR, SAMPLES, CheckpointStore
-from models.images import encode_png
-from models.networks import Generator, initialize
-from models.weights import generator_from_bytes, to_bytes
-from tests.app.clients import local_client
-from tests.models.test_checkpoints import NEW, OLD, manifest
+from models.networks.acgan import Generator, initialize
+from models.networks.weights import generator_from_bytes, to_bytes
+from models.registry import bundled
+from models.registry.store import GENERATOR, SAMPLES, CheckpointStore
+from models.sampling.images import encode_png
+from tests.models.registry.test_store import NEW, OLD, manifest
+from tests.support.api_clients import local_client
 
 
 @cache

@@ -12,17 +12,17 @@ from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
 from app import metrics
-from app.edge.observation import UNMATCHED
 from app.main import create_app
+from app.middleware.request_log import UNMATCHED
 from app.settings import AppSettings
-from models.checkpoints import GENERATOR, CheckpointId, CheckpointStore
-from models.drawing import Series
-from tests.app.clients import local_client
-from tests.app.serving import until
+from models.registry.store import GENERATOR, CheckpointId, CheckpointStore
+from models.sampling.sampler import Series
 from tests.conftest import RunningRedis
-from tests.models.test_checkpoints import OLD
-from worker import metrics as worker_metrics
-from worker.bench import JobBench
+from tests.models.registry.test_store import OLD
+from tests.support.api_clients import local_client
+from tests.support.serving import until
+from worker.jobs.consumer import JobBench
+from worker.observability import metrics as worker_metrics
 
 OF_REDIS = {
     "acgan_jobs",
@@ -113,7 +113,7 @@ def test_an_answer_falls_into_the_bucket_of_the_time_it_took(
         time.sleep(0.12)
         return Series(7, 1, seed=0), b""
 
-    monkeypatch.setattr("app.serving.drawing.Drawing.draw_any", slow)
+    monkeypatch.setattr("app.inference.service.Drawing.draw_any", slow)
     before = Told(client)
     client.get("/digits/7")
     for bound, count in (("0.1", 0), ("1.0", 1)):
@@ -128,7 +128,7 @@ def test_what_goes_wrong_unexpectedly_is_counted_as_500_and_names_the_request(
     async def broken(*_: object) -> bytes:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("app.serving.drawing.Drawing.draw_any", broken)
+    monkeypatch.setattr("app.inference.service.Drawing.draw_any", broken)
     before = Told(client)
     answer = client.get("/digits/7", headers={"X-Request-ID": "mine-1"})
     assert answer.status_code == 500

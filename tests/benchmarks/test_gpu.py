@@ -17,7 +17,7 @@ from benchmarks.gpu.results import Line, ResultLog, read_results
 from benchmarks.gpu.runner import Runner
 from benchmarks.gpu.wheels import CannotPrepare, check_packages, package_folder
 from benchmarks.processes import alive
-from models.recipes import RECIPES
+from models.training.recipes import RECIPES
 
 ROOT = Path(__file__).parents[2]
 BARE_MACHINE = Path(__file__).parent / "bare_machine"
@@ -156,7 +156,7 @@ def test_the_summary_repeats_failures_and_warnings(tmp_path: Path) -> None:
     log = ResultLog(tmp_path / RESULTS, "smoke")
     log.write("seed fp32: first iterations", ok=False, error="RuntimeError: no memory")
     for _ in range(2):
-        log.write("warning", logger="models.cuda_graph", message="the CUDA graph capture failed")
+        log.write("warning", logger="models.networks.cuda_graph", message="the CUDA graph capture failed")
     summary = summarize(read_results(tmp_path / RESULTS))
     assert "- smoke, seed fp32: first iterations: RuntimeError: no memory\n" in summary
     assert summary.count("- the CUDA graph capture failed\n") == 1

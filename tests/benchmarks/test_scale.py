@@ -11,8 +11,8 @@ from benchmarks.own_redis import OwnRedis, connect
 from benchmarks.processes import tree
 from benchmarks.records import EPOCHS, fill
 from tests.conftest import RunningRedis
-from worker.bench import JobBench
-from worker.jobs import Job, JobStatus
+from worker.jobs.consumer import JobBench
+from worker.jobs.model import Job, JobStatus
 
 TINY = ["--records", "6", "--waiting", "30", "--workers", "3", "--seconds", "0.3", "--answers", "2"]
 

@@ -10,8 +10,8 @@ import pytest
 from playwright.sync_api import Browser, BrowserType, ConsoleMessage, Page, Request, sync_playwright
 
 from tests.app.conftest import settings, store  # noqa: F401  # fixtures
-from tests.e2e.service import Service, running
 from tests.e2e.test_service import DATA
+from tests.support.running_service import Service, running
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 SLOW = 60_000  # milliseconds that a machine with two cores may take for what takes others one second

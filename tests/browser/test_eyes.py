@@ -8,17 +8,17 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 from pydantic import SecretStr
 
-from app.edge.keys import make_key
+from app.security.api_keys import make_key
 from app.settings import AppSettings
-from models.checkpoints import CheckpointStore
 from models.config import DatasetName
-from tests.app.serving import serving
+from models.registry.store import CheckpointStore
 from tests.browser.conftest import visiting
-from tests.e2e.service import Service
-from tests.models.test_checkpoints import NEW, OLD, manifest
-from tests.worker.test_store import epoch_record
-from worker.bench import JobBench
-from worker.jobs import JobStatus
+from tests.models.registry.test_store import NEW, OLD, manifest
+from tests.support.running_service import Service
+from tests.support.serving import serving
+from tests.worker.jobs.test_client import epoch_record
+from worker.jobs.consumer import JobBench
+from worker.jobs.model import JobStatus
 
 pytestmark = pytest.mark.browser
 

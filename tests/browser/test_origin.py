@@ -12,11 +12,11 @@ import pytest
 from playwright.sync_api import Browser, Page
 from pydantic import SecretStr
 
-from app.edge.keys import make_key
+from app.security.api_keys import make_key
 from app.settings import AppSettings
-from models.checkpoints import CheckpointStore
-from tests.app.serving import serving
+from models.registry.store import CheckpointStore
 from tests.browser.conftest import launch
+from tests.support.serving import serving
 
 pytestmark = [pytest.mark.browser]
 

@@ -8,7 +8,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from models.config import DatasetName
 from tests.browser.conftest import SLOW, visiting
-from tests.e2e.service import Service
+from tests.support.running_service import Service
 
 pytestmark = pytest.mark.browser
 expect.set_options(timeout=SLOW)

@@ -4,10 +4,10 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from app.settings import AppSettings
-from models.checkpoints import CheckpointStore
-from tests.app.serving import serving
+from models.registry.store import CheckpointStore
 from tests.browser.conftest import visiting
-from worker.training import run_next_job
+from tests.support.serving import serving
+from worker.handlers.training import run_next_job
 
 pytestmark = pytest.mark.browser
 

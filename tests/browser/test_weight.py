@@ -9,15 +9,15 @@ from playwright.sync_api import Browser
 from app.main import create_app
 from app.settings import AppSettings
 from benchmarks.page import DESK, VIEWS, first_and_again
-from models.checkpoints import GENERATOR, SAMPLES, CheckpointStore
-from models.history import Progress
-from models.images import encode_png
-from tests.app.clients import local_client
+from models.records import Progress
+from models.registry.store import GENERATOR, SAMPLES, CheckpointStore
+from models.sampling.images import encode_png
 from tests.app.conftest import fresh_weights
-from tests.app.serving import serving
-from tests.models.test_checkpoints import manifest
-from tests.worker.test_store import epoch_record
-from worker.bench import JobBench
+from tests.models.registry.test_store import manifest
+from tests.support.api_clients import local_client
+from tests.support.serving import serving
+from tests.worker.jobs.test_client import epoch_record
+from worker.jobs.consumer import JobBench
 
 pytestmark = pytest.mark.browser
 

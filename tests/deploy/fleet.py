@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import httpx2
 import redis
 
-from app.embedded_redis import free_port
+from app.server.embedded_redis import free_port
 from tests.deploy.manifests import ROOT
 
 Answer = TypeVar("Answer")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from app.server import GRACE_SECONDS
+from app.server.server import GRACE_SECONDS
 from app.settings import AppSettings
 from tests.deploy.manifests import ROOT
 

@@ -113,7 +113,7 @@ def over(fleet: Fleet) -> bool:
 
 VERIFY = """
 from pathlib import Path
-from models.checkpoints import CheckpointStore, CheckpointId
+from models.registry.store import CheckpointStore, CheckpointId
 store, verified = CheckpointStore(Path("/data/checkpoints")), 0
 for job in {jobs}:
     manifest = store.manifest(CheckpointId(job, 1))

@@ -11,9 +11,9 @@ import pytest
 import redis
 from kubernetes_validate.utils import SchemaNotFoundError
 
-from app.embedded_redis import find_server, free_port
 from app.main import create_app
-from app.server import GRACE_SECONDS
+from app.server.embedded_redis import find_server, free_port
+from app.server.server import GRACE_SECONDS
 from app.settings import AppSettings
 from tests.deploy.manifests import (
     BUILDS,

@@ -14,9 +14,9 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
-from app.edge.hosts import AllowedHosts, read_host, read_names
+from app.security.host_names import AllowedHosts, read_host, read_names
 from tests.deploy.manifests import KUBERNETES, ROOT, documents, settings_env
-from worker import metrics as worker_metrics
+from worker.observability import metrics as worker_metrics
 
 DASHBOARD = ROOT / "deploy" / "grafana" / "dashboard.json"
 ALERTS = ROOT / "deploy" / "prometheus" / "alerts.yml"
@@ -94,7 +94,7 @@ def test_what_scales_shows_a_key_that_the_secret_has() -> None:
 @pytest.fixture
 def routes(client: TestClient) -> set[str]:
     app: Any = client.app
-    return {*app.openapi()["paths"], "unmatched"}
+    return {*app.api.openapi()["paths"], "unmatched"}
 
 
 def selectors(expression: str) -> Iterator[tuple[str, str, str, str]]:

@@ -6,13 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-from app.embedded_redis import APPENDED
-from models.checkpoints import CheckpointStore
+from app.server.embedded_redis import APPENDED
+from models.registry.store import CheckpointStore
 from tests.app.conftest import publish
-from tests.app.test_embedded_redis import damage
-from tests.e2e.service import running
+from tests.app.server.test_embedded_redis import damage
 from tests.faults.world import TINY
-from tests.models.test_checkpoints import OLD
+from tests.models.registry.test_store import OLD
+from tests.support.running_service import running
 
 
 def test_a_damaged_append_only_file_is_told_and_costs_no_digit(tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from tests.conftest import DATA_DIR
-from tests.e2e.documentation import Command, commands, python_blocks
-from tests.e2e.service import Service, running
+from tests.support.documentation import Command, commands, python_blocks
+from tests.support.running_service import Service, running
 
 SMALL = {"dataset": "printed", "batch_size": 10, "train_examples": 20, "test_examples": 10}
 SMALLER = "--epochs 1 --dataset printed --batch-size 10 --train-examples 20 --test-examples 10"
@@ -24,7 +24,7 @@ NOT_TYPED = {
     r"acgan up": "runs beside all of these",
     r"acgan worker --device cuda": "needs a GPU",
     r"docker ": "needs Docker",
-    r".*acgan evaluate": "takes minutes: tests/app/test_local.py runs it",
+    r".*acgan evaluate": "takes minutes: tests/app/cli/test_local.py runs it",
     r".*models.bundling": "changes the package",
 }
 REFUSED = {

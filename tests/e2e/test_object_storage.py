@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from models.checkpoints import CheckpointId
-from models.mnist import read_idx
-from tests.e2e.service import Service, running
-from tests.endpoint import Endpoint, open_store
+from models.data.mnist import read_idx
+from models.registry.store import CheckpointId
 from tests.faults.world import is_alive, outcome, world
-from worker.jobs import JobStatus
+from tests.support.running_service import Service, running
+from tests.support.s3_endpoint import Endpoint, open_store
+from worker.jobs.model import JobStatus
 
 TINY = {"dataset": "printed", "epochs": 2, "batch_size": 4, "train_examples": 8, "test_examples": 8}
 

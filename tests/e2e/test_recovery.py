@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.service import Service, running
+from tests.support.running_service import Service, running
 
 pytestmark = pytest.mark.faults
 RUN = {"dataset": "printed", "epochs": 40, "batch_size": 4, "train_examples": 32, "test_examples": 8}

@@ -15,9 +15,9 @@ import pytest
 from PIL import Image
 
 from models.config import DatasetName
-from tests.app.serving import following
 from tests.conftest import DATA_DIR, NOWHERE
-from tests.e2e.service import Service, running
+from tests.support.running_service import Service, running
+from tests.support.serving import following
 
 DATA = {"ACGAN_MNIST_MIRRORS": NOWHERE, **({"ACGAN_DATA_DIR": str(Path(DATA_DIR).resolve())} if DATA_DIR else {})}
 ROWS = [(network, split) for network in ("generator", "discriminator") for split in ("train", "test")]

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from models.devices import count_gpus
-from tests.e2e.service import running
+from tests.support.running_service import running
 
 MISSING = "this machine has" if torch.version.cuda else "PyTorch is installed without CUDA"
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import httpx2
 
-from app.embedded_redis import free_port
+from app.server.embedded_redis import free_port
 from tests.faults.world import World
 
 

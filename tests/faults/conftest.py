@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.endpoint import Endpoint
 from tests.faults.api import Api
 from tests.faults.places import PLACES
 from tests.faults.world import LEASE_SECONDS, PACE, Outcome, World, outcome, world
+from tests.support.s3_endpoint import Endpoint
 
 
 @pytest.fixture(params=PLACES)

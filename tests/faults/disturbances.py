@@ -8,12 +8,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from models.checkpoints import FENCE, POINTER, CheckpointId
+from models.registry.store import FENCE, POINTER, CheckpointId
 from tests.faults.processes import is_alive, parent
 from tests.faults.set_clock import RedisWithClock
 from tests.faults.world import World
-from worker.jobs import JobStatus
-from worker.keys import EVENTS, JOBS, LEASES, PULSES, QUEUE, WORKERS, index_key, job_key
+from worker.jobs.keys import EVENTS, JOBS, LEASES, PULSES, QUEUE, WORKERS, index_key, job_key
+from worker.jobs.model import JobStatus
 
 NOT_UTF8 = b"\xff\xfe\x00\xc3"
 CLOCKS = ["+3600", "-3600", "+1d", "-1d", "+10y", "-10y"]

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import httpx2
 
-from app.embedded_redis import free_port
-from tests.app.raw import HOST, POST
+from app.server.embedded_redis import free_port
 from tests.faults.api import Api
+from tests.support.raw_http import HOST, POST
 
 CONFIGURATION = Path(__file__).parents[2] / "deploy" / "haproxy" / "haproxy.cfg"
 REPLICAS = re.compile(r"^ +server-template .*$", re.MULTILINE)

@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-from app.embedded_redis import EmbeddedRedis, prepare
+from app.server.embedded_redis import EmbeddedRedis, prepare
 from tests.conftest import RunningRedis
 from tests.faults.world import World, is_alive
 

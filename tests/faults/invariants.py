@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from models.checkpoints import CheckpointDamaged, CheckpointId, CheckpointNotFound, CheckpointStore, Manifest
-from models.job_entry import fingerprint
-from models.pointer import newest
-from worker.jobs import Job, JobStatus
+from models.registry.job_entry import fingerprint
+from models.registry.pointer import newest
+from models.registry.store import CheckpointDamaged, CheckpointId, CheckpointNotFound, CheckpointStore, Manifest
+from worker.jobs.model import Job, JobStatus
 
 
 class Serving(NamedTuple):

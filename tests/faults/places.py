@@ -2,7 +2,7 @@
 
 `make test-bucket` runs the bucket's turns, and `make test` a sample of those of the tests marked BOTH (`long`). FOLDER
 says that the store has no part in a test, or that only folders have what it is about: locks, files, system calls, room
-on a disk. What object storage has instead is in test_bucket.py and tests/models/test_objects.py.
+on a disk. What object storage has instead is in test_bucket.py and tests/models/registry/test_object_store.py.
 """
 
 import pytest

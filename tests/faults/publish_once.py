@@ -8,8 +8,8 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from models.checkpoints import DISCRIMINATOR, GENERATOR, SAMPLES, CheckpointStore, Manifest
-from tests import records
+from models.registry.store import DISCRIMINATOR, GENERATOR, SAMPLES, CheckpointStore, Manifest
+from tests.support import records
 
 JOB = "20260131-120000-000001"
 FILES = {GENERATOR: b"generator" * 3000, DISCRIMINATOR: b"discriminator" * 1000, SAMPLES: b"samples" * 500}

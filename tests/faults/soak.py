@@ -18,14 +18,14 @@ import redis
 from rich.console import Console
 from rich.table import Table
 
-from models.checkpoints import FENCE, CheckpointDamaged, CheckpointId, CheckpointNotFound
+from models.registry.store import FENCE, CheckpointDamaged, CheckpointId, CheckpointNotFound
 from tests.faults.api import Api
 from tests.faults.disturbances import FAULTS, Disturbances, NotPossible
 from tests.faults.invariants import INVARIANTS, Report, verified
 from tests.faults.set_clock import LIBRARY, RedisWithClock
 from tests.faults.witness import Caller, Follower
 from tests.faults.world import PACE, RECOVERY_SECONDS, Outcome, World, outcome, world
-from worker.jobs import Job, JobStatus
+from worker.jobs.model import Job, JobStatus
 
 QUIET_SECONDS = (0.0, 2.0)  # between the start of training and the next fault
 MOST_FAULTS = 10  # in one job, so that every job ends

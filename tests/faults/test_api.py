@@ -13,11 +13,11 @@ import httpx2
 import pytest
 
 from tests.app.conftest import publish
-from tests.endpoint import Endpoint
 from tests.faults.api import Api, in_parallel, outcomes_of_requests_in_flight
 from tests.faults.world import TINY, World, world
-from tests.models.test_checkpoints import OLD
-from worker.jobs import JobStatus
+from tests.models.registry.test_store import OLD
+from tests.support.s3_endpoint import Endpoint
+from worker.jobs.model import JobStatus
 
 KEY = {"Idempotency-Key": "mine"}
 KILLS = 20

@@ -6,10 +6,10 @@ import re
 
 import pytest
 
-from app.embedded_redis import APPENDED
-from models.checkpoints import CheckpointId
+from app.server.embedded_redis import APPENDED
+from models.registry.store import CheckpointId
 from tests.faults.world import RECOVERY_SECONDS, Outcome, World, check
-from worker.jobs import JobStatus
+from worker.jobs.model import JobStatus
 
 CUTS = 5
 

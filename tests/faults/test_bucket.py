@@ -10,10 +10,10 @@ from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 
-from models.checkpoints import DISCRIMINATOR, GENERATOR, MANIFEST
-from tests.endpoint import Endpoint, Kind
+from models.registry.store import DISCRIMINATOR, GENERATOR, MANIFEST
 from tests.faults.world import Outcome, World, check, half_done, is_alive
-from worker.jobs import JobStatus
+from tests.support.s3_endpoint import Endpoint, Kind
+from worker.jobs.model import JobStatus
 
 pytestmark = pytest.mark.parametrize("place", ["bucket"], indirect=True)
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.faults.places import FOLDER
 from tests.faults.world import World
-from worker.jobs import JobStatus
+from worker.jobs.model import JobStatus
 
 LIBRARY = next(iter(glob.glob("/usr/lib/*/faketime/libfaketimeMT.so.1")), None)
 

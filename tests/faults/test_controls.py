@@ -9,16 +9,16 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from app.embedded_redis import APPENDED
-from models import weights
-from models.checkpoints import GENERATOR, CheckpointDamaged, CheckpointId, CheckpointStore, Superseded
+from app.server.embedded_redis import APPENDED
+from models.networks import weights
+from models.registry.store import GENERATOR, CheckpointDamaged, CheckpointId, CheckpointStore, Superseded
 from tests.app.conftest import publish
 from tests.faults.api import Api, outcomes_of_requests_in_flight
 from tests.faults.publish_once import FILES, JOB, manifest
 from tests.faults.world import RECOVERY_SECONDS, TINY, Outcome, is_alive, outcome, world
-from tests.models.test_checkpoints import OLD
-from worker.jobs import JobStatus
-from worker.store import JobNotFound
+from tests.models.registry.test_store import OLD
+from worker.jobs.client import JobNotFound
+from worker.jobs.model import JobStatus
 
 
 @pytest.mark.long

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from app.serving.gallery import Gallery
-from models.checkpoints import GENERATOR, MANIFEST, POINTER, CheckpointStore
+from app.inference.model_manager import Gallery
+from models.registry.store import GENERATOR, MANIFEST, POINTER, CheckpointStore
 from tests.app.conftest import publish
-from tests.endpoint import Endpoint, open_store
-from tests.models.test_checkpoints import NEW, OLD, damage_inside, inside
+from tests.models.registry.test_store import NEW, OLD, damage_inside, inside
+from tests.support.s3_endpoint import Endpoint, open_store
 
 Bytes = bytearray
 RANDOM = random.Random(15)

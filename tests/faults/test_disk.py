@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import redis
 
-from app.embedded_redis import explain
-from app.redis_trouble import DISK_FULL, explain_error
+from app.problems.redis_diagnosis import DISK_FULL, explain_error
+from app.server.embedded_redis import explain
 from tests.conftest import RunningRedis
 from tests.faults.world import Outcome, World, check, world
-from worker.jobs import JobStatus
+from worker.jobs.model import JobStatus
 
 pytestmark = pytest.mark.faults
 MEGABYTE = 2**20

@@ -14,7 +14,7 @@ from tests.app.conftest import publish
 from tests.faults.api import Api
 from tests.faults.edge import Edge, asking, until_served
 from tests.faults.world import TINY, World, world
-from tests.models.test_checkpoints import OLD
+from tests.models.registry.test_store import OLD
 
 SCALE = yaml.safe_load((Path(__file__).parents[2] / "docker-compose.scale.yml").read_text())
 SECONDS = float(SCALE["services"]["api"]["environment"]["ACGAN_DRAIN_SECONDS"])

@@ -13,11 +13,11 @@ import httpx2
 import pytest
 
 from tests.app.conftest import publish
-from tests.app.raw import say
 from tests.faults.api import Api
 from tests.faults.edge import Edge, asking, slow, until_served
 from tests.faults.world import TINY, World, world
-from tests.models.test_checkpoints import OLD
+from tests.models.registry.test_store import OLD
+from tests.support.raw_http import say
 
 SLOW = int(os.environ.get("SLOWLORIS", "300"))
 

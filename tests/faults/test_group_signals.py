@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.world import PACE, Outcome, World, check, world
-from worker.jobs import JobStatus
+from worker.jobs.model import JobStatus
 
 pytestmark = pytest.mark.faults
 

@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from models import bundled
 from models.config import TrainingConfig
-from models.contributions import Contributions
-from models.datasets import MANIFEST, DatasetManifest, DatasetOrder
+from models.registry import bundled
+from models.synthesis.builder import MANIFEST, DatasetManifest, DatasetOrder
+from models.synthesis.shards import Contributions
 from tests.faults.world import TINY, World, assert_legal, parent, world
-from worker.jobs import JobStatus
-from worker.keys import parts_key
-from worker.store import Order
+from worker.jobs.client import Order
+from worker.jobs.keys import parts_key
+from worker.jobs.model import JobStatus
 
 ORDER = DatasetOrder(per_class=900, test_per_class=100, seed=4, checkpoint=str(bundled.checkpoint()))
 SMALL_PARTS = str(Path(__file__).parent / "small_parts")

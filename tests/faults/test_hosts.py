@@ -20,11 +20,11 @@ import httpx2
 import pytest
 
 from tests.app.conftest import publish
-from tests.endpoint import Endpoint
 from tests.faults.hosts import HostedApi, HostedRedis, How, Network, listen, missing, network
 from tests.faults.world import LEASE_SECONDS, PACE, TINY, World, check, outcome, world
-from tests.models.test_checkpoints import OLD
-from worker.jobs import ENDED
+from tests.models.registry.test_store import OLD
+from tests.support.s3_endpoint import Endpoint
+from worker.jobs.model import ENDED
 
 CUTS = int(os.environ.get("CUTS", "6"))  # in all; 24 are each host in each way, briefly and for long
 HOSTS = ("api", "worker", "store")

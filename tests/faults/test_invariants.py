@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from models.checkpoints import GENERATOR, POINTER, CheckpointId, CheckpointStore
 from models.config import TrainingConfig
-from tests import records
+from models.registry.store import GENERATOR, POINTER, CheckpointId, CheckpointStore
 from tests.faults.invariants import Serving, violations
-from tests.models.test_checkpoints import FILES, NEW, OLD
-from worker.jobs import EpochRecord, Job, JobStatus
+from tests.models.registry.test_store import FILES, NEW, OLD
+from tests.support import records
+from worker.jobs.model import EpochRecord, Job, JobStatus
 
 
 @pytest.fixture

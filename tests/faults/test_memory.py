@@ -10,7 +10,7 @@ import pytest
 
 from tests.faults.places import FOLDER
 from tests.faults.world import Outcome, World, check
-from worker.jobs import JobStatus
+from worker.jobs.model import JobStatus
 
 pytestmark = [pytest.mark.faults, FOLDER]
 LIMIT = 900 * 2**20

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from models.checkpoints import MANIFEST, CheckpointId
+from models.registry.store import MANIFEST, CheckpointId
 from tests.faults.places import BOTH
 from tests.faults.world import PACE, RECOVERY_SECONDS, Outcome, World, assert_legal, check, is_alive, parent
-from worker.jobs import ENDED, JobStatus
-from worker.store import NotNow
+from worker.jobs.client import NotNow
+from worker.jobs.model import ENDED, JobStatus
 
 OTHER_SIGNALS = (signal.SIGINT, signal.SIGHUP)
 

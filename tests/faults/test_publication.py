@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from models.checkpoints import CheckpointId, CheckpointStore
+from models.registry.store import CheckpointId, CheckpointStore
 from tests.faults.publish_once import BEGIN, END, FILES, JOB, manifest
 
 MADE_AGAIN = ("openat", "write", "fsync", "flock", "fchmod")  # by Python, where a signal interrupts them (PEP 475)

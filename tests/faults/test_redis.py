@@ -10,8 +10,8 @@ import redis
 
 from tests.faults.places import BOTH
 from tests.faults.world import PACE, RECOVERY_SECONDS, Outcome, World, check
-from worker.jobs import JobStatus
-from worker.queue import knock, make_celery
+from worker.celery_app import knock, make_celery
+from worker.jobs.model import JobStatus
 from worker.settings import WorkerSettings
 
 

@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 import torch
 
-from models.checkpoints import GENERATOR, CheckpointId
-from models.drawing import draw_digits, prepare
-from models.folding import FoldedGenerator
-from models.weights import generator_from_bytes
+from models.networks.inference import FoldedGenerator
+from models.networks.weights import generator_from_bytes
+from models.registry.store import GENERATOR, CheckpointId
+from models.sampling.sampler import draw_digits, prepare
 from tests.app.conftest import publish
-from tests.endpoint import Endpoint
 from tests.faults.api import Api
 from tests.faults.world import World, world
-from tests.models.test_checkpoints import OLD
+from tests.models.registry.test_store import OLD
+from tests.support.s3_endpoint import Endpoint
 
 PUBLICATIONS = int(os.environ.get("PUBLICATIONS", "12"))  # one a second
 

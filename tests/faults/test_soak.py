@@ -11,7 +11,7 @@ from tests.faults.set_clock import LIBRARY, RedisWithClock
 from tests.faults.soak import invariants_table
 from tests.faults.test_invariants import good, job, store
 from tests.faults.world import World, world
-from tests.models.test_checkpoints import NEW
+from tests.models.registry.test_store import NEW
 
 __all__ = ["good", "store"]  # fixtures
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from app.up import CannotStart, naming_what_is_refused
-from tests.e2e.service import Service, running
+from app.server.supervisor import CannotStart, naming_what_is_refused
 from tests.faults.test_disk import fill
 from tests.faults.world import TINY
+from tests.support.running_service import Service, running
 
 pytestmark = pytest.mark.faults
 

@@ -21,21 +21,21 @@ import httpx2
 import obstore
 import redis
 
-from models import weights
-from models.checkpoints import GENERATOR, CheckpointId, CheckpointStore
 from models.config import TrainingConfig
-from models.manifest import Order as PublicationOrder
-from models.storage.objects import ObjectShelf
-from models.storage.shelf import Unreachable
+from models.networks import weights
+from models.registry.manifest import Order as PublicationOrder
+from models.registry.storage.base import Unreachable
+from models.registry.storage.object_store import ObjectShelf
+from models.registry.store import GENERATOR, CheckpointId, CheckpointStore
 from tests.conftest import RunningRedis
-from tests.endpoint import Endpoint, open_store
 from tests.faults.invariants import Report, Serving, check_all
 from tests.faults.processes import is_alive as is_alive
 from tests.faults.processes import parent as parent
 from tests.faults.witness import ServedWatcher
 from tests.support.failures import HasJobs, explained
-from worker.jobs import ENDED, Job, JobStatus
-from worker.store import JobDesk, Order
+from tests.support.s3_endpoint import Endpoint, open_store
+from worker.jobs.client import JobDesk, Order
+from worker.jobs.model import ENDED, Job, JobStatus
 
 Answer = TypeVar("Answer")
 
@@ -334,7 +334,7 @@ def half_done(store: CheckpointStore, job_id: str) -> list[str]:
 
 def assert_legal(client: "redis.Redis") -> None:
     """No job went from one state to another that may not follow."""
-    from worker.jobs import TRANSITIONS
+    from worker.jobs.model import TRANSITIONS
 
     states: dict[str, JobStatus] = {}
     events: Any = client.xrange("acgan:events")

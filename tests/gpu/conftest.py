@@ -11,9 +11,9 @@ import torch
 
 from app.settings import AppSettings
 from benchmarks.gpu.context import data_dir
-from models.acceleration import find_device
 from models.config import RecipeName, TrainingConfig
-from models.data import Dataset, load_dataset
+from models.data.dataset import Dataset, load_dataset
+from models.networks.precision import find_device
 
 CPU = torch.device("cpu")
 NO_MIRROR = "http://127.0.0.1:9/"  # nothing is downloaded here

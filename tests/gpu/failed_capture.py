@@ -10,10 +10,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from models.acceleration import find_device
-from models.cuda_graph import CudaGraphStep
-from models.data import load_dataset
-from models.trainer import Trainer
+from models.data.dataset import load_dataset
+from models.networks.cuda_graph import CudaGraphStep
+from models.networks.precision import find_device
+from models.training.trainer import Trainer
 from tests.gpu.conftest import small
 
 

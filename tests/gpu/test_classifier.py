@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from models.acceleration import find_device
-from models.classifier import Classifier, ClassifierTraining
 from models.config import TrainingConfig
-from models.data import Dataset, load_dataset
+from models.data.dataset import Dataset, load_dataset
+from models.evaluation.classifier import Classifier, ClassifierTraining
+from models.networks.precision import find_device
 
 pytestmark = [
     pytest.mark.gpu,

@@ -10,23 +10,23 @@ import pytest
 import torch
 from rich.console import Console
 
-from app.local import evaluation as local_evaluation
-from app.local import training as local_training
-from app.local.drawing import draw_here
-from app.local.evaluation import evaluate_here
-from app.local.training import Folder, LocalEpoch, Stopped, train_here
+from app.cli.local import evaluation as local_evaluation
+from app.cli.local import training as local_training
+from app.cli.local.drawing import draw_here
+from app.cli.local.evaluation import evaluate_here
+from app.cli.local.training import Folder, LocalEpoch, Stopped, train_here
 from app.settings import AppSettings
 from benchmarks.gpu.context import data_dir
-from models import classifier, quality
-from models.classifier import Classifier
-from models.data import Dataset, load_dataset
-from models.drawing import prepare
-from models.evaluation import Effort, Examiner
-from models.history import EpochResult
-from models.judge import with_real
-from models.networks import Generator
-from models.quality import Assessor
-from models.trainer import Trainer
+from models.data.dataset import Dataset, load_dataset
+from models.evaluation import classifier, quality_gate
+from models.evaluation.classifier import Classifier
+from models.evaluation.evaluator import Effort, Examiner
+from models.evaluation.judge import with_real
+from models.evaluation.quality_gate import Assessor
+from models.networks.acgan import Generator
+from models.records import EpochResult
+from models.sampling.sampler import prepare
+from models.training.trainer import Trainer
 from tests.gpu.conftest import small
 
 pytestmark = pytest.mark.gpu
@@ -55,7 +55,7 @@ def folder(path: Path) -> Path:
 def test_a_training_that_was_stopped_and_resumed_leaves_the_files_of_an_undisturbed_one(
     settings: AppSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(quality, "FEW_DIGITS", 10)
+    monkeypatch.setattr(quality_gate, "FEW_DIGITS", 10)
     config, straight, stopped = small(recipe="sharp"), folder(tmp_path / "straight"), folder(tmp_path / "stopped")
     train_here(config, settings, straight, QUIET, False)
     with monkeypatch.context() as patient:
@@ -117,7 +117,7 @@ def test_an_evaluation_finds_every_figure(student: Classifier, printed: Dataset,
 def test_acgan_evaluate_finds_the_packages_generator_good(
     settings: AppSettings, gpu: torch.device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On the CPU tests/app/test_local.py does this."""
+    """On the CPU tests/app/cli/test_local.py does this."""
     monkeypatch.setattr(local_evaluation, "QUICK", Effort(digits=40, lessons=60, pupils=1, epochs=1))
     found = evaluate_here(settings, "latest", "mnist", True, None, QUIET)
     assert found.generator.digits == 400

@@ -8,18 +8,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from models import bundled, resume, weights
 from models.config import TrainingConfig
-from models.data import Dataset
-from models.drawing import Series, prepare
-from models.folding import FoldedGenerator
-from models.images import epoch_plot
-from models.judge import bundled_judge
-from models.networks import Generator
-from models.quality import Assessor
-from models.trainer import Trainer
-from models.verification import find_verifier
-from models.weights import generator_from_bytes
+from models.data.dataset import Dataset
+from models.evaluation.judge import bundled_judge
+from models.evaluation.quality_gate import Assessor
+from models.evaluation.verifier import find_verifier
+from models.networks import weights
+from models.networks.acgan import Generator
+from models.networks.inference import FoldedGenerator
+from models.networks.weights import generator_from_bytes
+from models.registry import bundled
+from models.sampling.images import epoch_plot
+from models.sampling.sampler import Series, prepare
+from models.training import training_state
+from models.training.trainer import Trainer
 from tests.gpu.conftest import CPU, small
 
 pytestmark = pytest.mark.gpu
@@ -141,6 +143,6 @@ def test_files_hold_what_the_gpu_has(digits: Dataset, device: torch.device) -> N
     read = weights.generator_from_bytes(weights.to_bytes(trainer.generator))
     for name, tensor in trainer.generator.state_dict().items():
         assert torch.equal(read.state_dict()[name], tensor.cpu()), name
-    state = resume.from_bytes(resume.to_bytes(trainer.state()))
+    state = training_state.from_bytes(training_state.to_bytes(trainer.state()))
     for name, tensor in trainer.tensors().items():
         assert torch.equal(state.tensors[name], tensor.cpu()), name

@@ -12,17 +12,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models import resume
-from models.acceleration import settle_precision
 from models.config import RecipeName, TrainingConfig
-from models.cuda_graph import CudaGraphStep
-from models.data import Dataset
+from models.data.dataset import Dataset
 from models.devices import DeviceOutOfMemory
-from models.fused_iteration import FusedIteration
-from models.fused_kernels import TorchKernels, TritonKernels
-from models.iteration import Iteration
-from models.memory import describe_peak, explain_out_of_memory, release, reset_peak
-from models.trainer import Trainer
+from models.networks.cuda_graph import CudaGraphStep
+from models.networks.precision import settle_precision
+from models.torch_device import describe_peak, explain_out_of_memory, release, reset_peak
+from models.training import training_state
+from models.training.fused.iteration import FusedIteration
+from models.training.fused.kernels import TorchKernels, TritonKernels
+from models.training.iteration import Iteration
+from models.training.trainer import Trainer
 from tests.gpu.conftest import CPU, small
 
 pytestmark = pytest.mark.gpu
@@ -92,7 +92,7 @@ def test_a_run_resumed_in_a_new_graph_equals_the_undisturbed_run(
     first.step(1, 0)
     first.iteration = 1
     second = Trainer(config, digits, device)
-    second.load_state(resume.from_bytes(resume.to_bytes(first.state())))
+    second.load_state(training_state.from_bytes(training_state.to_bytes(first.state())))
     assert [result.losses for result in second.run()] == expected
     assert_equal(train(undisturbed, 0, 0), train(second, 0, 0))
 
@@ -171,7 +171,7 @@ def test_the_fused_iteration_finds_the_plain_ones_losses(
 ) -> None:
     """In the first iteration, from the same draws, without dropout: later the runs part, since Adam amplifies rounding.
 
-    tests/models/test_fused_iteration.py compares them in float64.
+    tests/models/training/fused/test_iteration.py compares them in float64.
     """
     config, rows = small(recipe=recipe, precision="fp32"), []
     for kind in (Iteration, FusedIteration):

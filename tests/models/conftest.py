@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from models import layers
-from models.checkpoints import CheckpointStore
-from tests.endpoint import Endpoint, open_store
+from models.networks import layers
+from models.registry.store import CheckpointStore
+from tests.support.s3_endpoint import Endpoint, open_store
 
 
 @pytest.fixture(params=["direct", "fourier"])

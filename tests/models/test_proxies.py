@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from models.downloads import DownloadFailed, download
-from models.mnist import DatasetUnavailable, load_mnist
+from models.bounded_reading import FileTooLarge
+from models.data.downloads import DownloadFailed, download
+from models.data.mnist import DatasetUnavailable, load_mnist
 from models.proxies import InvalidProxy, Proxy, exempt_this_machine, is_this_machine, proxy_for, without_credentials
-from models.safe_reading import FileTooLarge
 
 DEAD = "http://127.0.0.1:9"
 

@@ -88,7 +88,7 @@ def readable(annotation: object) -> str:
 def metrics() -> dict[str, list[str]]:
     """Name -> type and labels of each metric of the API and of the worker."""
     found = {}
-    for module in ("app.metrics", "worker.metrics"):
+    for module in ("app.metrics", "worker.observability.metrics"):
         registry = importlib.import_module(module).REGISTRY
         for collector in collectors(registry):
             found[collector._name] = [collector._type, *collector._labelnames]

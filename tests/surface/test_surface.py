@@ -10,9 +10,9 @@ from benchmarks.records import ask_desk
 from models.config import TrainingConfig
 from tests.conftest import RunningRedis
 from tests.surface import collect
+from worker.handlers.training import run_next_job
+from worker.jobs.client import Order
 from worker.settings import WorkerSettings
-from worker.store import Order
-from worker.training import run_next_job
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ import pytest
 
 from benchmarks.records import ask_desk
 from models.config import TrainingConfig
-from worker import interruption
-from worker.bench import JobBench
-from worker.jobs import Job
-from worker.store import JobDesk, Order
+from worker.jobs.client import JobDesk, Order
+from worker.jobs.consumer import JobBench
+from worker.jobs.model import Job
+from worker.lifecycle import shutdown
 
 Answer = TypeVar("Answer")
 Ask = Callable[[Callable[[JobDesk], Coroutine[Any, Any, Answer]]], Answer]
@@ -20,9 +20,9 @@ Ask = Callable[[Callable[[JobDesk], Coroutine[Any, Any, Answer]]], Answer]
 
 @pytest.fixture(autouse=True)
 def nobody_interrupts() -> Iterator[None]:
-    interruption._requested.clear()
+    shutdown._requested.clear()
     yield
-    interruption._requested.clear()
+    shutdown._requested.clear()
 
 
 @pytest.fixture

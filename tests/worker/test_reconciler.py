@@ -6,18 +6,18 @@ import pytest
 import redis
 
 from benchmarks.records import ask_desk
-from models import bundled
 from models.config import TrainingConfig
-from models.datasets import DatasetOrder
+from models.registry import bundled
+from models.synthesis.builder import DatasetOrder
 from tests.conftest import RunningRedis
 from tests.worker.conftest import until
-from worker.bench import JobBench
-from worker.jobs import JobStatus, RunsOn
-from worker.keys import index_key
-from worker.queue import knocks_key
+from worker.celery_app import knocks_key
+from worker.handlers.sharing import Shared, Sharing
+from worker.jobs.client import Order
+from worker.jobs.consumer import JobBench
+from worker.jobs.keys import index_key
+from worker.jobs.model import JobStatus, RunsOn
 from worker.reconciler import DEAF_ROUNDS, EXIT_CODE, Reconciler
-from worker.sharing import Shared, Sharing
-from worker.store import Order
 
 
 class Parts:

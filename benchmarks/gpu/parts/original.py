@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from app.local.training import LocalEpoch, Stopped, train_here
+from app.cli.local.training import LocalEpoch, Stopped, train_here
 from app.settings import AppSettings
 from benchmarks.gpu.context import PartContext, data_dir
 

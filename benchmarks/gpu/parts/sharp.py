@@ -8,15 +8,15 @@ from typing import NamedTuple
 
 from benchmarks.gpu.context import PartContext
 from benchmarks.gpu.results import Line
-from models import weights
-from models.data import Dataset
-from models.drawing import prepare
-from models.evaluation import FULL, QUICK, Effort, Examiner
-from models.history import EpochResult
-from models.judge import find_judge
-from models.networks import Generator
-from models.quality import DIGITS, Assessor, find_assessor
-from models.trainer import Trainer
+from models.data.dataset import Dataset
+from models.evaluation.evaluator import FULL, QUICK, Effort, Examiner
+from models.evaluation.judge import find_judge
+from models.evaluation.quality_gate import DIGITS, Assessor, find_assessor
+from models.networks import weights
+from models.networks.acgan import Generator
+from models.records import EpochResult
+from models.sampling.sampler import prepare
+from models.training.trainer import Trainer
 
 EVALUATION_SECONDS = 45.0  # reserved for the evaluation
 MOST_EPOCHS, FEWEST_EPOCHS = 200, 5

@@ -8,15 +8,16 @@ import torch
 from torch import Tensor
 
 from benchmarks.gpu.context import PartContext, is_captured, run_eagerly, uses_triton
-from models import resume, weights
 from models.config import Precision, RecipeName
-from models.data import Dataset
-from models.drawing import prepare
-from models.images import encode_png, epoch_plot
-from models.quality import DIGITS, find_assessor
-from models.recipes import RECIPES
-from models.snapshot import snapshot_epoch
-from models.trainer import Trainer
+from models.data.dataset import Dataset
+from models.evaluation.epoch_snapshot import snapshot_epoch
+from models.evaluation.quality_gate import DIGITS, find_assessor
+from models.networks import weights
+from models.sampling.images import encode_png, epoch_plot
+from models.sampling.sampler import prepare
+from models.training import training_state
+from models.training.recipes import RECIPES
+from models.training.trainer import Trainer
 
 PRECISIONS: tuple[Precision, ...] = ("fp32", "auto")  # auto is bf16 on a GPU
 
@@ -146,7 +147,7 @@ def end_of_epoch(context: PartContext, dataset: Dataset, recipe: RecipeName) -> 
         "state to the host": trainer.state,
         "written in parallel: png": lambda: encode_png(epoch.plot),
         "written in parallel: weights": lambda: weights.state_to_bytes(epoch.discriminator),
-        "state as bytes": lambda: resume.to_bytes(state),
+        "state as bytes": lambda: training_state.to_bytes(state),
     }
     blocks = 1 if context.tiny else 2
     ms = {name: round(context.time_blocks(step, blocks, 1)[-1], 1) for name, step in steps.items()}

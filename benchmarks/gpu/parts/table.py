@@ -14,14 +14,14 @@ from torch.profiler import ProfilerActivity, profile
 from benchmarks.gpu.context import PartContext, is_captured, run_eagerly, uses_triton
 from benchmarks.gpu.parts.machine import bf16_product
 from benchmarks.training import compile_networks
-from models.acceleration import SettledPrecision
 from models.config import Precision, RecipeName, TrainingConfig
-from models.data import Dataset
-from models.fused_iteration import FusedIteration
-from models.fused_kernels import TorchKernels
-from models.iteration import Iteration
-from models.recipes import RECIPES
-from models.trainer import Trainer
+from models.data.dataset import Dataset
+from models.networks.precision import SettledPrecision
+from models.training.fused.iteration import FusedIteration
+from models.training.fused.kernels import TorchKernels
+from models.training.iteration import Iteration
+from models.training.recipes import RECIPES
+from models.training.trainer import Trainer
 
 GFLOP: dict[RecipeName, float] = {"seed": 99.7, "sharp": 80.3}  # per iteration at batch 100, with direct convolutions
 BATCH = 100

@@ -1,5 +1,5 @@
 """On PYTHONPATH of a test's workers: parts of 500 digits instead of 5000, so that a small data set has many."""
 
-from models import datasets
+from models.synthesis import builder
 
-datasets.PART = 50
+builder.PART = 50

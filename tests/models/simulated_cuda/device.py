@@ -46,9 +46,9 @@ def simulated_cuda(**options: Any) -> Iterator[None]:
         stack.enter_context(FakeTensorMode(**options))
         for target, replacement in (
             ("torch.nn.Module.to", _move),
-            ("models.optimizers.Adam", _make_adam),
-            ("models.iteration.initialize", lambda *_: None),
-            ("models.acceleration.multiplies_bf16", lambda _: True),
+            ("models.training.optimizers.Adam", _make_adam),
+            ("models.training.iteration.initialize", lambda *_: None),
+            ("models.networks.precision.multiplies_bf16", lambda _: True),
             ("torch.cuda.amp.common.amp_definitely_not_available", lambda: False),
             ("torch.amp.autocast_mode.torch.cuda.amp.common.amp_definitely_not_available", lambda: False),
             ("torch.cuda.is_bf16_supported", lambda *_, **__: True),

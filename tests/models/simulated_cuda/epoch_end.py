@@ -10,9 +10,9 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 
 from models.config import Precision, RecipeName
-from models.quality import Assessor
-from models.snapshot import snapshot_epoch
-from models.trainer import Trainer
+from models.evaluation.epoch_snapshot import snapshot_epoch
+from models.evaluation.quality_gate import Assessor
+from models.training.trainer import Trainer
 from tests.models.simulated_cuda.device import CUDA, simulated_cuda
 from tests.models.simulated_cuda.iteration import COMBINATIONS, first_batch, make_trainer
 from tests.models.simulated_cuda.judging import HostReads, make_judge
@@ -49,7 +49,7 @@ def measure(function: Callable[[], Any]) -> dict[str, int]:
         with (
             mock.patch.object(FakeTensor, "tolist", ones_as_list),
             mock.patch.object(Tensor, "numpy", ones_as_array),
-            mock.patch("models.quality.frechet", return_value=1.0),
+            mock.patch("models.evaluation.quality_gate.frechet", return_value=1.0),
         ):
             function()
     return {"kernels": log.kernels, "reads": log.reads, "sent": log.sent}

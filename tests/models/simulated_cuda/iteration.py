@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from models.config import Precision, RecipeName, TrainingConfig
-from models.cuda_graph import CudaGraphStep
-from models.data import Dataset
-from models.iteration import Iteration
-from models.trainer import Trainer
+from models.data.dataset import Dataset
+from models.networks.cuda_graph import CudaGraphStep
+from models.training.iteration import Iteration
+from models.training.trainer import Trainer
 from tests.models.simulated_cuda.device import CUDA, OperationLog, simulated_cuda
 
 BATCH = 100
@@ -95,7 +95,7 @@ def check_failed_capture() -> dict[str, Any]:
     """A step of the trainer's, captured on a build without CUDA streams."""
     logged = io.StringIO()
     handler = logging.StreamHandler(logged)
-    logging.getLogger("models.cuda_graph").addHandler(handler)
+    logging.getLogger("models.networks.cuda_graph").addHandler(handler)
     with simulated_cuda(), mock.patch("torch.random.fork_rng", return_value=contextlib.nullcontext()):
         trainer = make_trainer("seed", "fp32")
         step = CudaGraphStep(trainer.compute, trainer.tensors().values(), CUDA)

@@ -13,20 +13,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models import classifier, evaluation, judge
-from models.classifier import Classifier, ClassifierTraining, look
 from models.config import NUM_CLASSES
-from models.data import Dataset
-from models.datasets import DatasetOrder
-from models.drawing import Series, draw_batch, prepare
-from models.evaluation import Effort, Examiner, by_class
-from models.figures import Moments
-from models.folding import FoldedGenerator
-from models.judge import Judge, find_judge
-from models.morphs import Ends, morph
-from models.networks import Generator
-from models.redrawing import DatasetDrawer
-from models.verification import TOGETHER_ON_GPU, Verifier
+from models.data.dataset import Dataset
+from models.evaluation import classifier, evaluator, judge
+from models.evaluation.classifier import Classifier, ClassifierTraining, look
+from models.evaluation.evaluator import Effort, Examiner, by_class
+from models.evaluation.judge import Judge, find_judge
+from models.evaluation.metrics import Moments
+from models.evaluation.verifier import TOGETHER_ON_GPU, Verifier
+from models.networks.acgan import Generator
+from models.networks.inference import FoldedGenerator
+from models.sampling.interpolation import Ends, morph
+from models.sampling.sampler import Series, draw_batch, prepare
+from models.synthesis.builder import DatasetOrder
+from models.synthesis.verified_sampler import DatasetDrawer
 from tests.models.simulated_cuda.device import CUDA, OperationLog, simulated_cuda
 
 EACH = 60  # digits of each class
@@ -155,7 +155,7 @@ def check_examination() -> dict[str, Any]:
     ):
         examiner = Examiner(make_dataset(CUDA), make_judge(), Effort(EACH, EACH, pupils=1, epochs=1))
         digits = torch.zeros(EACH * NUM_CLASSES, 28, 28, dtype=torch.uint8, device=CUDA)
-        with mock.patch.object(evaluation.Figures, "model_validate", dict):
+        with mock.patch.object(evaluator.Figures, "model_validate", dict):
             figures, _ = examiner.examine(digits, by_class(digits), digits, by_class(digits))
     return {"reads": log.reads, "figures": sorted(figures)}
 
@@ -172,8 +172,8 @@ def check_verifier() -> dict[str, Any]:
     digits = np.zeros((100, 28, 28), np.uint8)
     with (
         simulated_cuda(allow_non_fake_inputs=True),
-        mock.patch("models.verification.to_bytes", return_value=b""),
-        mock.patch("models.verification.look", looked),
+        mock.patch("models.evaluation.verifier.to_bytes", return_value=b""),
+        mock.patch("models.evaluation.verifier.look", looked),
         mock.patch.object(Tensor, "numpy", lambda tensor: np.zeros(tuple(tensor.shape), np.float32)),
     ):
         verifier = Verifier(make_judge(), CUDA)
@@ -196,7 +196,7 @@ def drawing_generator() -> Iterator[FoldedGenerator]:
 
     with (
         simulated_cuda(allow_non_fake_inputs=True),
-        mock.patch("models.verification.to_bytes", return_value=b""),
+        mock.patch("models.evaluation.verifier.to_bytes", return_value=b""),
         mock.patch.object(Tensor, "numpy", ones),
     ):
         with HostReads():

@@ -10,19 +10,20 @@ import pytest
 import torch
 
 from benchmarks.records import ask_desk
-from models import bundled, datasets
-from models.acceleration import describe
-from models.checkpoints import CheckpointStore
 from models.config import TrainingConfig
-from models.contributions import Contributions
-from models.datasets import FILES, MANIFEST, DatasetManifest, DatasetOrder, Origin, Part, make
-from worker.bench import JobBench
-from worker.drawing import drawing, read_generator
-from worker.helping import Helper
-from worker.jobs import JobStatus, RunsOn
-from worker.keys import HELPING, parts_key
+from models.networks.precision import describe
+from models.registry import bundled
+from models.registry.store import CheckpointStore
+from models.synthesis import builder
+from models.synthesis.builder import FILES, MANIFEST, DatasetManifest, DatasetOrder, Origin, Part, make
+from models.synthesis.shards import Contributions
+from worker.handlers.dataset_drawing import drawing, read_generator
+from worker.handlers.helping import Helper
+from worker.jobs.client import Order
+from worker.jobs.consumer import JobBench
+from worker.jobs.keys import HELPING, parts_key
+from worker.jobs.model import JobStatus, RunsOn
 from worker.settings import WorkerSettings
-from worker.store import Order
 
 CPU = torch.device("cpu")
 ORDER = DatasetOrder(per_class=20, test_per_class=4, seed=4, checkpoint=str(bundled.checkpoint()), verify=0.5)
@@ -35,7 +36,7 @@ TAKES: tuple[RunsOn, ...] = ("any", "cpu")
 @pytest.fixture(scope="package", autouse=True)
 def small_parts() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(datasets, "PART", 4)
+        patch.setattr(builder, "PART", 4)
         yield
 
 

@@ -6,20 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from models.acceleration import describe
-from models.contributions import Contributions
-from models.files import write_durably
+from models.atomic_files import write_durably
+from models.networks.precision import describe
+from models.synthesis.shards import Contributions
 from models.version import code_version
 from tests.conftest import RunningRedis
-from tests.endpoint import Endpoint
+from tests.support.s3_endpoint import Endpoint
 from tests.worker.sharing.conftest import CPU, ORDER, PARTS, accept, check, helper
-from worker.bench import JobBench
-from worker.jobs import RunsOn
-from worker.keys import parts_key
-from worker.lease import EXIT_CODE
+from worker.handlers.sharing import Shared, Sharing
+from worker.handlers.training import run_next_job
+from worker.jobs.consumer import JobBench
+from worker.jobs.keys import parts_key
+from worker.jobs.model import RunsOn
+from worker.lifecycle.lease import EXIT_CODE
 from worker.settings import WorkerSettings
-from worker.sharing import Shared, Sharing
-from worker.training import run_next_job
 
 
 def take_one(settings: WorkerSettings, seconds: float) -> tuple[Sharing, Shared, str]:
@@ -82,7 +82,7 @@ def test_a_helper_that_fails_gives_its_part_back(
 
 def test_a_helper_that_comes_to_a_halt_ends(settings: WorkerSettings, monkeypatch: pytest.MonkeyPatch) -> None:
     """To be started again: else jobs would wait for it."""
-    monkeypatch.setattr("worker.helping.STALLED_SECONDS", 0.2)
+    monkeypatch.setattr("worker.handlers.helping.STALLED_SECONDS", 0.2)
     monkeypatch.setattr(Contributions, "leave", lambda *_: time.sleep(1))
     accept(settings)
     claim, ends = JobBench.connect(settings.redis_url).claim(), list[int]()
@@ -102,7 +102,7 @@ def test_whoever_cannot_help_does_not(
     if how == "in another folder":
         theirs = settings.model_copy(update={"home": tmp_path / "elsewhere"})
     else:
-        monkeypatch.setattr("worker.helping.code_version", lambda: "0.0.0")
+        monkeypatch.setattr("worker.handlers.helping.code_version", lambda: "0.0.0")
 
     def knock(_: RunsOn) -> None:
         assert helper(theirs).help() is False
@@ -135,7 +135,7 @@ def test_a_redis_that_does_not_answer_costs_help_alone(
         if len(written) == 3:
             mortal_redis.start()
 
-    monkeypatch.setattr("models.datasets.write_durably", write)
+    monkeypatch.setattr("models.synthesis.builder.write_durably", write)
     job_id = accept(settings)
     run_next_job(settings)
     assert "nobody knows who draws what" in caplog.text

@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 
 from benchmarks.records import ask_desk
-from models.contributions import Contributions
-from models.datasets import Part
-from models.storage.objects import ObjectShelf
-from tests.endpoint import Endpoint
+from models.registry.storage.object_store import ObjectShelf
+from models.synthesis.builder import Part
+from models.synthesis.shards import Contributions
+from tests.support.s3_endpoint import Endpoint
 from tests.worker.sharing.conftest import ORDER, PARTS, accept, check, helper
-from worker import interruption
-from worker.bench import JobBench
-from worker.jobs import JobStatus, RunsOn
+from worker.handlers.training import run_next_job
+from worker.jobs.consumer import JobBench
+from worker.jobs.model import JobStatus, RunsOn
+from worker.lifecycle import shutdown
 from worker.settings import WorkerSettings
-from worker.training import run_next_job
 
 
 def test_what_helpers_draw_is_what_one_worker_draws(
@@ -81,11 +81,11 @@ def test_a_worker_that_is_to_end_helps_no_more(
     settings: WorkerSettings, alone: dict[str, str], left: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job_id = accept(settings)
-    after_two(left, monkeypatch, interruption._requested.set)
+    after_two(left, monkeypatch, shutdown._requested.set)
 
     def knock(_: RunsOn) -> None:
         assert run_next_job(settings) is None
-        interruption._requested.clear()
+        shutdown._requested.clear()
 
     run_next_job(settings, knock)
     assert len(left) == 2
@@ -103,14 +103,14 @@ def test_what_helpers_drew_stays_when_the_owner_stops(
         if how == "cancelled":
             ask_desk(settings.redis_url, lambda desk: desk.cancel(job_id))
         else:
-            interruption._requested.set()
+            shutdown._requested.set()
 
     after_two(left, monkeypatch, stop)
 
     def knock(_: RunsOn) -> None:
         try:
             helper(settings).help()
-        except interruption.Interrupted:
+        except shutdown.Interrupted:
             assert how == "queued"
         if how == "cancelled":
             time.sleep(2)  # for the owner to hear of it
@@ -118,7 +118,7 @@ def test_what_helpers_drew_stays_when_the_owner_stops(
     run_next_job(settings, knock)
     assert ask_desk(settings.redis_url, lambda desk: desk.get(job_id)).status == how
     assert len(left) == 2
-    interruption._requested.clear()
+    shutdown._requested.clear()
     if how == "cancelled":
         ask_desk(settings.redis_url, lambda desk: desk.resume(job_id))
     run_next_job(settings)
@@ -147,10 +147,10 @@ def test_helpers_on_other_hosts_hand_over_through_the_bucket(
 
     def knock(_: RunsOn) -> None:
         assert helper(hosts[1]).help() is True
-        interruption._requested.set()
+        shutdown._requested.set()
 
     run_next_job(hosts[0], knock)
-    interruption._requested.clear()
+    shutdown._requested.clear()
     assert ask_desk(settings.redis_url, lambda desk: desk.get(job_id)).status == JobStatus.QUEUED
     assert len(left) == PARTS
     assert Contributions(settings.open_store(), job_id).names() == set(left)

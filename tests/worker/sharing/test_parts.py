@@ -9,12 +9,12 @@ from benchmarks.records import ask_desk
 from models.config import TrainingConfig
 from models.version import code_version
 from tests.worker.sharing.conftest import ORDER, TAKES, accept, helper
-from worker.bench import Claim, JobBench
-from worker.jobs import JobStatus
-from worker.keys import HELPING, job_key, parts_key
+from worker.handlers.sharing import Shared, Sharing
+from worker.jobs.client import Order
+from worker.jobs.consumer import Claim, JobBench
+from worker.jobs.keys import HELPING, job_key, parts_key
+from worker.jobs.model import JobStatus
 from worker.settings import WorkerSettings
-from worker.sharing import Shared, Sharing
-from worker.store import Order
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""The HTTP API: errors, dependencies, content negotiation and routes."""

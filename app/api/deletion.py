@@ -1,0 +1,170 @@
+"""Deletes jobs, checkpoints and data sets, and decides in one place what is in use: that is kept, with a sentence.
+
+A deletion is seen by all processes over the same store at once. What one of them reads from a deleted checkpoint at
+that moment is answered with 404 or 503, because every file is checked against its manifest.
+"""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import NamedTuple
+
+import anyio.to_thread
+
+from app.inference.model_manager import Gallery
+from models.registry.removal import delete_folder, delete_run
+from models.registry.serving_policy import pinned, read_choice
+from models.registry.storage.base import Folder
+from models.registry.store import DATASET, CheckpointDamaged, CheckpointId, CheckpointNotFound, CheckpointNotUnderstood
+from models.synthesis.shards import Contributions
+from worker.jobs.client import JobDesk, JobNotFound
+from worker.jobs.codec import AnyJob, UnreadableJob
+from worker.jobs.listing import read_not_ended
+from worker.jobs.model import ENDED
+
+logger = logging.getLogger(__name__)
+
+
+class InUse(Exception):
+    """The request asks to delete what is in use. The message says for what it is used, and what to do."""
+
+
+class Use(NamedTuple):
+    """Why something is kept. `folder` is a checkpoint's or a data set's name; None for all of a job."""
+
+    job: str
+    folder: str | None
+    why: str
+
+    def concerns(self, job: str, folder: str | None) -> bool:
+        return self.job == job and (folder is None or self.folder in (None, folder))
+
+
+def refuse_used(uses: list[Use], job: str, folder: str | None = None) -> None:
+    """Raises InUse if one of the uses concerns the job, or a folder of it."""
+    for use in uses:
+        if use.concerns(job, folder):
+            what = f"job {job} is kept: " if folder is None and use.folder else ""
+            raise InUse(what + use.why)
+
+
+# ----------------------------------------------------------------------------
+# What is in use.
+
+
+async def find_uses(gallery: Gallery, desk: JobDesk) -> list[Use]:
+    """Everything that may not be deleted now. Raises RedisError and OSError."""
+    return await find_job_uses(desk) + await anyio.to_thread.run_sync(find_store_uses, gallery)
+
+
+async def find_job_uses(desk: JobDesk) -> list[Use]:
+    """What jobs need that have not ended, also those that this version does not understand."""
+    uses: list[Use] = []
+    for job_id in await read_not_ended(desk.redis):
+        with suppress(JobNotFound):  # it was deleted a moment ago
+            job = await desk.read(job_id)
+            if job.status not in ENDED:
+                uses += job_uses(job)
+    return uses
+
+
+def job_uses(job: AnyJob) -> Iterator[Use]:
+    yield Use(job.id, None, f"job {job.id} is {job.status}: cancel it first, with POST /jobs/{job.id}/cancel")
+    drawn_by = drawing_checkpoint(job)
+    if drawn_by is not None:
+        with suppress(CheckpointNotFound):
+            checkpoint = CheckpointId.parse(drawn_by)
+            why = f"data set {job.id} is drawn by {checkpoint}: wait until it has ended, or cancel it first"
+            yield Use(*checkpoint.folder, why)
+
+
+def drawing_checkpoint(job: AnyJob) -> str | None:
+    """The checkpoint that draws a job's data set; None if the job is a run."""
+    if isinstance(job, UnreadableJob):
+        found = (job.order or {}).get("checkpoint")
+        return found if isinstance(found, str) else None
+    return None if job.order is None else job.order.checkpoint
+
+
+def find_store_uses(gallery: Gallery) -> list[Use]:
+    """What is served, pinned, newest, loaded or read. Raises OSError."""
+    store = gallery.store
+    uses = [
+        (parsed(gallery.serving), "is served: serve another checkpoint first, with PUT /serving"),
+        (pinned(store, read_choice(store)), "is pinned: choose another first, with PUT /serving"),
+        (pinned(store, gallery.target.choice), "is pinned: choose another first, with PUT /serving"),
+        (store.latest(), "is the newest publication: it can be deleted when another is published"),
+        *((checkpoint, "is being read: retry in a moment") for checkpoint in gallery.loads.loading()),
+    ]
+    found = [Use(*checkpoint.folder, f"{checkpoint} {why}") for checkpoint, why in uses if checkpoint is not None]
+    if gallery.first is not None:
+        found.insert(0, Use(gallery.first.job, None, f"{gallery.first} comes with the package and cannot be deleted"))
+    for folder in list(store.being_read):
+        name = f"data set {folder.job}" if folder.name == DATASET else f"{folder.job}-e{folder.name}"
+        found.append(Use(*folder, f"{name} is being read or downloaded: retry in a moment"))
+    return found
+
+
+def parsed(checkpoint: str | None) -> CheckpointId | None:
+    return None if checkpoint is None else CheckpointId.parse(checkpoint)
+
+
+# ----------------------------------------------------------------------------
+# Deleting. The store's uses are checked once more while nothing can be published or chosen.
+
+
+async def delete_job(gallery: Gallery, desk: JobDesk, job_id: str) -> int:
+    """Delete a job that has ended, with everything it left. Returns the number of checkpoints.
+
+    First the record is marked, then the files are deleted, then the record is. If this is interrupted, the record
+    stays, says so in `trouble`, and the call can be repeated. Raises InUse, JobNotFound, NotNow, RedisError and
+    OSError.
+    """
+    await desk.read(job_id)
+    refuse_used(await find_uses(gallery, desk), job_id)
+    token = await desk.begin_deletion(job_id)
+    try:
+        count = await anyio.to_thread.run_sync(delete_run, gallery.store, job_id, token, check_of(gallery, job_id))
+    except InUse:
+        await desk.keep_after_all(job_id)
+        raise
+    await desk.end_deletion(job_id)
+    gallery.forget(job_id)
+    return count
+
+
+async def delete_checkpoint(gallery: Gallery, desk: JobDesk, checkpoint: CheckpointId) -> None:
+    """Delete a checkpoint's files, also if they are damaged.
+
+    Raises InUse, CheckpointNotFound, CheckpointNotUnderstood, RedisError and OSError.
+    """
+    uses = await find_uses(gallery, desk)
+    refuse_used([use for use in uses if use.job == (gallery.first and gallery.first.job)], *checkpoint.folder)
+    await anyio.to_thread.run_sync(check_exists, gallery, checkpoint)
+    refuse_used(uses, *checkpoint.folder)
+    check = check_of(gallery, *checkpoint.folder)
+    await anyio.to_thread.run_sync(delete_folder, gallery.store, checkpoint.folder, check)
+    gallery.forget(checkpoint.job, checkpoint.epoch)
+
+
+def check_exists(gallery: Gallery, checkpoint: CheckpointId) -> None:
+    """Raises CheckpointNotFound, CheckpointNotUnderstood, and OSError if it cannot be read what it is."""
+    try:
+        gallery.store.manifest(checkpoint)
+    except CheckpointNotUnderstood:
+        raise
+    except (CheckpointDamaged, CheckpointNotFound):
+        if not gallery.store.stands(checkpoint):
+            raise
+
+
+async def delete_dataset(gallery: Gallery, desk: JobDesk, job_id: str) -> None:
+    """Delete the files of a data set whose job has ended. Raises InUse, RedisError and OSError."""
+    refuse_used(await find_uses(gallery, desk), job_id, DATASET)
+    folder, check = Folder(job_id, DATASET), check_of(gallery, job_id, DATASET)
+    await anyio.to_thread.run_sync(delete_folder, gallery.store, folder, check)
+    await anyio.to_thread.run_sync(Contributions(gallery.store, job_id).clear)
+
+
+def check_of(gallery: Gallery, job: str, folder: str | None = None) -> Callable[[], None]:
+    return lambda: refuse_used(find_store_uses(gallery), job, folder)

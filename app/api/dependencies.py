@@ -1,0 +1,123 @@
+"""FastAPI dependencies of the routes: services, authorization, limits and ids."""
+
+import re
+from typing import Annotated, NamedTuple
+
+from celery import Celery
+from fastapi import Depends, Path, Request
+from fastapi.exceptions import RequestValidationError
+from structlog.contextvars import bind_contextvars
+
+from app.api.event_stream import Events
+from app.inference.epoch_timeline import Evolution
+from app.inference.model_manager import Gallery
+from app.inference.service import Drawing
+from app.middleware.authentication import caller_of
+from app.security.api_keys import Role
+from app.security.caller import CALLER, require, require_own, role_of
+from app.security.rate_limit import SharedRate
+from models.registry.store import CheckpointStore
+from worker.jobs.client import JobDesk, JobNotFound
+from worker.jobs.listing import read_unfinished
+from worker.jobs.model import JOB_ID_PATTERN
+from worker.observability.background_loops import Supervisor
+
+
+class Services(NamedTuple):
+    """The objects that live as long as the process."""
+
+    desk: JobDesk
+    celery: Celery
+    store: CheckpointStore
+    gallery: Gallery
+    drawing: Drawing
+    events: Events
+    evolution: Evolution
+    supervisor: Supervisor
+    work_rate: SharedRate | None = None
+
+
+async def services(request: Request) -> Services:
+    """Return the services. Asynchronous so that FastAPI does not run it in a thread."""
+    found: Services = request.app.state.services
+    return found
+
+
+ServicesDep = Annotated[Services, Depends(services)]
+
+
+async def within_work_rate(request: Request, services: ServicesDep) -> None:
+    """Raises TooFast, RedisError."""
+    if services.work_rate is not None:
+        await services.work_rate.admit(caller_of(request.scope))
+
+
+async def within_budget(services: ServicesDep) -> None:
+    """Raises StoreFull, RedisError."""
+    await services.gallery.budget.check(await read_unfinished(services.desk.redis))
+
+
+async def caller(request: Request) -> str | None:
+    name: str | None = request.scope.get(CALLER)
+    return name
+
+
+async def may_start(request: Request) -> None:
+    """Raises NotAllowed if the key of this request may not start work."""
+    require(request.scope, Role.TRAIN)
+
+
+async def owns_job(request: Request, services: ServicesDep) -> None:
+    """Raises NotAllowed if the job in the path was started with another key, JobNotFound, RedisError."""
+    if role_of(request.scope) is not Role.ADMIN:
+        job = await services.desk.get(checked(request.path_params["job_id"]))
+        require_own(request.scope, job.id, job.caller)
+
+
+MayStart, OwnsJob = Depends(may_start), Depends(owns_job)
+Caller = Annotated[str | None, Depends(caller)]  # the name of the request's key
+WithinWorkRate = Depends(within_work_rate)
+WithinBudget = Depends(within_budget)
+
+
+async def no_null(request: Request) -> None:
+    """Raises RequestValidationError if the body is `null`, which FastAPI treats like a missing body.
+
+    A faulty program may send it, and hours of training with default values would follow.
+    """
+    if (await request.body()).strip() == b"null":
+        said = "should be a JSON object or omitted, not null"
+        raise RequestValidationError([{"type": "null", "loc": ("body",), "msg": said}])
+
+
+NoNull = Depends(no_null)
+
+
+EXAMPLE_ID = "20260131-120000123-00001c-9f3a61c2d4e58b07"
+
+
+def checked(job_id: str, what: str = "job", listed: str = "/jobs") -> str:
+    """Raises JobNotFound if this does not look like an id. `what` and `listed` are used in the message."""
+    if not re.match(JOB_ID_PATTERN, job_id):
+        raise JobNotFound(
+            f"there is no {what} {job_id[:80]!r}: ids look like {EXAMPLE_ID}, and GET {listed} lists them"
+        )
+    return job_id
+
+
+IdInPath = Annotated[str, Path(examples=[EXAMPLE_ID])]
+
+
+async def job_id(job_id: IdInPath) -> str:
+    bind_contextvars(job=checked(job_id))  # added to all later log lines of this request
+    return job_id
+
+
+async def dataset_id(job_id: IdInPath) -> str:
+    """Return the id of a generated data set, which is the id of its job."""
+    bind_contextvars(job=checked(job_id, "data set", "/datasets"))
+    return job_id
+
+
+JobId = Annotated[str, Depends(job_id)]
+DatasetId = Annotated[str, Depends(dataset_id)]

@@ -1,0 +1,286 @@
+"""Maps every error to an HTTP status and an RFC 9457 problem, whose detail says what to do."""
+
+import logging
+from difflib import get_close_matches
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import quote
+
+import redis
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, RedirectResponse
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+from starlette.routing import Match
+
+from app.api.content import NotAcceptable
+from app.api.deletion import InUse
+from app.api.event_stream import NothingFollows, TooManyFollowers
+from app.inference.batcher import Busy
+from app.inference.model_manager import NothingPublished
+from app.inference.verified import NotVerified
+from app.problems.ranges import NoSuchRange
+from app.problems.redis_diagnosis import explain_error
+from app.problems.validation_messages import but_is, reason, shown
+from app.schemas.compositions import NUMBER
+from app.schemas.datasets import FILE_NAME
+from app.schemas.jobs import POLICIES
+from app.security.caller import NotAllowed
+from app.security.rate_limit import TooFast
+from models.bounded_reading import FileInvalid
+from models.networks.weights import InvalidWeights
+from models.registry.retention import StoreFull
+from models.registry.store import (
+    CheckpointDamaged,
+    CheckpointNotFound,
+    CheckpointNotUnderstood,
+    NotServable,
+    StateDeleted,
+)
+from worker.jobs.client import JobNotFound, KeyReused, NotNow, QueueFull, Unsuitable
+
+logger = logging.getLogger(__name__)
+
+STATUS: dict[type[Exception], int] = {
+    NotAllowed: 403,
+    JobNotFound: 404,
+    CheckpointNotFound: 404,
+    NotAcceptable: 406,
+    NotNow: 409,
+    NotServable: 409,
+    CheckpointNotUnderstood: 409,
+    InUse: 409,
+    StateDeleted: 409,
+    StoreFull: 409,
+    FileInvalid: 503,
+    NotVerified: 409,
+    NoSuchRange: 416,
+    KeyReused: 422,
+    QueueFull: 429,
+    TooFast: 429,
+    Busy: 503,
+    TooManyFollowers: 503,
+    Unsuitable: 503,
+    NothingPublished: 503,
+    CheckpointDamaged: 503,
+    InvalidWeights: 503,
+    redis.RedisError: 503,
+    OSError: 503,
+}
+
+FOREIGN_ORIGIN = (
+    "A web page of another origin sent this request, which is not allowed: use the page of this service or a program."
+)
+
+MISTAKES = 10  # explained in one response
+RETRY_AFTER = {429: "60", 503: "5"}  # seconds
+
+
+class Mistake(BaseModel):
+    """One error in a request."""
+
+    field: str = Field(description="The field or parameter, as in `body.epochs` or `query.n`.")
+    message: str
+
+
+class Problem(BaseModel):
+    """The body of every error response (RFC 9457)."""
+
+    type: str = "about:blank"
+    title: str = Field(examples=["Not Found"])
+    status: int = Field(examples=[404])
+    detail: str = Field(description="What went wrong and what to do about it.")
+    errors: list[Mistake] | None = Field(None, description="The errors in the fields and parameters of the request.")
+
+
+class ProblemResponse(JSONResponse):
+    """A problem that ends with a newline, like all other JSON responses (app/api/json_response.py)."""
+
+    media_type = "application/problem+json"
+
+    def render(self, content: Any) -> bytes:
+        return super().render(content) + b"\n"
+
+
+def problem(
+    status: int, detail: str, mistakes: list[Mistake] | None = None, headers: dict[str, str] | None = None
+) -> JSONResponse:
+    body = Problem(title=HTTPStatus(status).phrase, status=status, detail=detail, errors=mistakes)
+    headers = dict(headers or {})
+    if status in RETRY_AFTER:
+        headers.setdefault("Retry-After", RETRY_AFTER[status])
+    return ProblemResponse(body.model_dump(exclude_none=True), status, headers=headers)
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    for error in STATUS:
+        app.add_exception_handler(error, answer_known)
+    app.add_exception_handler(NothingFollows, answer_nothing)
+    app.add_exception_handler(RequestValidationError, answer_invalid)
+    app.add_exception_handler(HTTPException, answer_http)
+    app.add_exception_handler(Exception, answer_unexpected)
+
+
+async def answer_known(request: Request, error: Exception) -> JSONResponse:
+    known = next(kind for kind in type(error).__mro__ if kind in STATUS)
+    if known is redis.RedisError:
+        logger.warning("%s %s: Redis: %s", request.method, request.url.path, error)
+        assert isinstance(error, redis.RedisError)
+        return problem(503, explain_error(error, request.app.state.redis_folder))
+    if known is OSError:
+        logger.error("%s %s: %s", request.method, request.url.path, error)
+        return problem(503, "The checkpoints cannot be read at the moment: retry later, or inform the operator.")
+    return problem(STATUS[known], sentence(str(error)), headers=when(error))
+
+
+async def answer_nothing(_request: Request, _error: Exception) -> Response:
+    """Return 204, which is no error: browsers reconnect after any other end of an event stream."""
+    return Response(status_code=204)
+
+
+async def answer_invalid(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    errors = error.errors()
+    mistakes = [mistake(found, request) for found in errors[:MISTAKES]]
+    detail = " ".join(f"{each.field}: {full_stop(each.message)}" for each in mistakes)
+    if len(errors) > MISTAKES:
+        detail += f" There are {len(errors) - MISTAKES} more errors."
+    return problem(422, detail, mistakes)
+
+
+async def answer_http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if error.status_code == 404 and (path := without_slash(request)):
+        return RedirectResponse(path)
+    detail = HINTS.get(error.status_code, str(error.detail))
+    return problem(error.status_code, sentence(detail), headers=dict(error.headers or {}))
+
+
+def without_slash(request: Request) -> str | None:
+    """Return the relative URL of the route that matches the path without its final slash; None if none does."""
+    path = request.scope["path"].rstrip("/")
+    if not path or path == request.scope["path"] or path.startswith("//") or "route" in request.scope:
+        return None
+    scope = {**request.scope, "path": path}
+    if all(route.matches(scope)[0] is Match.NONE for route in request.app.router.routes):
+        return None
+    query = f"?{request.url.query}" if request.url.query else ""
+    return quote(request.scope.get("root_path", "") + path) + query
+
+
+async def answer_unexpected(request: Request, _error: Exception) -> JSONResponse:
+    """Return 500 with the request id; uvicorn logs the traceback."""
+    name = request.scope["request_id"]  # set here, because this response bypasses our middleware
+    detail = f"An internal error occurred. The log has the details under request {name}. Please report it."
+    headers = {"X-Request-ID": name, "Connection": "close"}  # uvicorn closes the connection
+    return problem(500, detail, headers=headers)
+
+
+def too_fast(error: TooFast) -> JSONResponse:
+    return problem(STATUS[TooFast], sentence(str(error)), headers=when(error))
+
+
+def not_allowed(error: NotAllowed) -> JSONResponse:
+    return problem(STATUS[NotAllowed], sentence(str(error)))
+
+
+def when(error: Exception) -> dict[str, str]:
+    """Return the headers of an error: its own `Retry-After`, or `Content-Range` with the size of the file."""
+    if isinstance(error, NoSuchRange):
+        return {"Content-Range": f"bytes */{error.size}"}
+    return {"Retry-After": str(error.retry_after)} if isinstance(error, Busy | TooFast) else {}
+
+
+def answer_no_key(was_wrong: bool) -> JSONResponse:
+    what = "This key is unknown" if was_wrong else "This needs a key"
+    detail = f"{what}: send `Authorization: Bearer KEY`. The operator of the service makes keys with `acgan key NAME`."
+    return problem(401, detail, headers={"WWW-Authenticate": "Bearer"})
+
+
+def answer_bad_host() -> JSONResponse:
+    detail = "A request needs exactly one Host header: a name or an address, with an optional port."
+    return problem(400, detail, headers={"Connection": "close"})
+
+
+def answer_wrong_host(name: str) -> JSONResponse:
+    detail = (
+        f"The host name {name[:100]!r} is not allowed: use localhost or the IP address of the service, or add the "
+        "name to ACGAN_ALLOWED_HOSTS and restart the service."
+    )
+    return problem(421, detail)
+
+
+def answer_foreign_origin() -> JSONResponse:
+    return problem(403, FOREIGN_ORIGIN)
+
+
+def answer_too_many_parameters(limit: int) -> JSONResponse:
+    return problem(422, f"The query has more than {limit} parameters: GET /docs lists the valid ones.")
+
+
+def answer_too_long() -> JSONResponse:
+    return problem(413, sentence(HINTS[413]), headers={"Connection": "close"})
+
+
+HINTS = {
+    400: 'the body cannot be read: send a JSON object such as {"epochs": 5}',
+    404: "there is nothing at this path: GET /docs lists all paths",
+    405: "this path does not support this method: GET /docs lists the methods",
+    413: "the body is too long: a training request is a small JSON object, see GET /docs",
+}
+
+
+def known_fields(request: Request) -> list[str]:
+    """Return the names of all parameters and body fields of the operation, to suggest one for a misspelt name."""
+    document = request.app.openapi()
+    operations = document["paths"].get(getattr(request.scope.get("route"), "path", ""), {})
+    described, schemas = operations.get(request.method.lower(), {}), document["components"]["schemas"]
+    names = [each["name"] for each in described.get("parameters", ())]
+    for content in described.get("requestBody", {}).get("content", {}).values():
+        wanted = content["schema"]
+        for each in (wanted, *wanted.get("anyOf", ()), *wanted.get("oneOf", ())):
+            names += schemas.get(each.get("$ref", "").rpartition("/")[2], {}).get("properties", {})
+    return names
+
+
+def mistake(found: dict[str, Any], request: Request) -> Mistake:
+    """Convert one of pydantic's errors to a message for the caller."""
+    loc = [shown(str(part)) for part in found["loc"]]
+    inner = [part for part in loc[1:-1] if part not in POLICIES]  # the tag of a union is not a field
+    field = ".".join(loc[:1] + inner + loc[1:][-1:])
+    match found["type"]:
+        case "json_invalid":
+            why = found.get("ctx", {}).get("error", "")
+            return Mistake(field="body", message=f'this is not JSON ({why}): send an object such as {{"epochs": 5}}')
+        case "string_pattern_mismatch" if found["ctx"]["pattern"] == NUMBER:
+            return Mistake(field=field, message="should be a number of 1 to 40 decimal digits")
+        case "string_pattern_mismatch" if found["ctx"]["pattern"] == FILE_NAME:
+            return Mistake(field=field, message="there is no such file: GET /datasets/{id} lists the files")
+        case "string_pattern_mismatch":
+            return Mistake(field=field, message="should be visible ASCII characters, without spaces")
+        case "extra_forbidden":
+            near = get_close_matches(loc[-1], known_fields(request), n=1)
+            meant = f"do you mean {near[0]}?" if near else "GET /docs lists the fields"
+            return Mistake(field=field, message=f"there is no such field: {meant}")
+        case "missing":
+            return Mistake(field=field, message="is missing")
+        case "union_tag_invalid" | "union_tag_not_found":
+            return Mistake(
+                field="body.policy",
+                message="should be 'newest', 'best' or 'pinned'" + but_is(found.get("ctx", {}).get("tag")),
+            )
+        case "model_attributes_type" | "dict_type" | "model_type":
+            return Mistake(
+                field="body",
+                message='send a JSON object such as {"epochs": 5}, with the header Content-Type: application/json',
+            )
+    return Mistake(field=field, message=reason(found) + but_is(found.get("input")))
+
+
+def sentence(text: str) -> str:
+    return full_stop(text[:1].upper() + text[1:])
+
+
+def full_stop(text: str) -> str:
+    return text if text.endswith((".", "?", "!")) else f"{text}."

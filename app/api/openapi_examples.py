@@ -1,0 +1,213 @@
+"""Examples for the OpenAPI document: a running job, its checkpoint, and each error response."""
+
+from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
+from typing import Any, NamedTuple
+
+from app.api.errors import FOREIGN_ORIGIN
+from app.problems.redis_diagnosis import GONE
+from app.schemas.datasets import DatasetList, DatasetView
+from app.schemas.jobs import CheckpointList, CheckpointView, JobHistory, JobList, JobView, Readiness, Serving
+from models.config import TrainingConfig
+from models.records import EpochLosses, Loss, Progress, SplitLosses, to_csv
+from models.registry.store import DISCRIMINATOR, GENERATOR, SAMPLES, CheckpointId, FileRecord, Manifest
+from models.synthesis.builder import DatasetOrder
+from worker.jobs.model import EpochRecord, Job, JobStatus
+
+JOB = "20260131-120000-00001c"
+CHECKPOINT = str(CheckpointId(JOB, 1))
+BEGAN = datetime(2026, 1, 31, 12, 0, 0, tzinfo=UTC)
+
+
+def loss(generation: float, auxiliary: float) -> Loss:
+    return Loss(loss=round(generation + auxiliary, 4), generation_loss=generation, auxiliary_loss=auxiliary)
+
+
+LOSSES = EpochLosses(
+    generator=SplitLosses(train=loss(0.9749, 0.0457), test=loss(0.7447, 0.0144)),
+    discriminator=SplitLosses(train=loss(0.6899, 0.1669), test=loss(0.7275, 0.0579)),
+)
+METRICS = {"label_accuracy": 0.9916, "label_accuracy_worst": 0.97, "variety": 0.84, "frechet_distance": 4.32}
+CONFIG = TrainingConfig(epochs=2, precision="fp32", name="first try")
+RUNNING = Job(
+    id=JOB,
+    status=JobStatus.RUNNING,
+    config=CONFIG,
+    created_at=BEGAN,
+    started_at=BEGAN + timedelta(seconds=1),
+    progress=Progress(epoch=2, epochs=2, batch=150, batches=600, images_per_second=410.0, eta_seconds=109.8),
+    epochs=[EpochRecord(epoch=1, seconds=161.3, losses=LOSSES, checkpoint=CHECKPOINT, metrics=METRICS)],
+    device="cpu (2 threads)",
+    worker="laptop:4711",
+)
+MANIFEST = Manifest(
+    id=CHECKPOINT,
+    job=JOB,
+    epoch=1,
+    created_at=BEGAN + timedelta(seconds=162),
+    config=CONFIG,
+    seconds=161.3,
+    losses=LOSSES,
+    metrics=METRICS,
+    dataset_checksum="sha256:06b0d1f124c4e5fa",
+    device="cpu (2 threads)",
+    code_version="0.1.0",
+    fence=7,
+    files={name: FileRecord.of(name.encode()) for name in (GENERATOR, DISCRIMINATOR, SAMPLES)},
+)
+
+ORDERED = Job(
+    id="20260131-130000-00001d",
+    status=JobStatus.RUNNING,
+    config=CONFIG,
+    order=DatasetOrder(checkpoint=CHECKPOINT),
+    created_at=BEGAN + timedelta(hours=1),
+    started_at=BEGAN + timedelta(hours=1, seconds=1),
+    progress=Progress(epoch=1, epochs=1, batch=28000, batches=70000, images_per_second=3900.0, eta_seconds=10.8),
+    device="cpu (2 threads)",
+    worker="laptop:4711",
+)
+
+ANSWERS = {  # by the name of the schema
+    type(model).__name__: model.model_dump(mode="json")
+    for model in (
+        JobView.of(RUNNING),
+        JobList(jobs=[JobView.of(RUNNING)], next=f"/jobs?limit=1&before={JOB}"),
+        JobHistory.of(RUNNING),
+        CheckpointView.of(MANIFEST),
+        CheckpointList(serving=CHECKPOINT, checkpoints=[CheckpointView.of(MANIFEST)]),
+        DatasetView.of(ORDERED),
+        DatasetList(datasets=[DatasetView.of(ORDERED)], next=None),
+        Serving(serving=CHECKPOINT),
+        Readiness(ready=True, redis="up", serving=CHECKPOINT),
+    )
+}
+TEXTS = {
+    "text/csv": to_csv(RUNNING.epochs),
+    "text/event-stream": 'event: progress\ndata: {"epoch": 2, "epochs": 2, "batch": 150, "batches": 600, '
+    '"images_per_second": 410.0, "eta_seconds": 109.8}\nid: 1769860900123-0\n\n',
+    "text/plain": 'acgan_jobs{status="running"} 1.0\n',
+}
+
+
+# ----------------------------------------------------------------------------
+# Errors.
+
+
+class ErrorExample(NamedTuple):
+    """A status, its meaning, and examples of the problem's detail."""
+
+    status: int
+    meaning: str
+    details: dict[str, str]
+
+
+ERRORS = (
+    ErrorExample(
+        400,
+        "The request, or its body, cannot be read.",
+        {
+            "no JSON object": 'The body cannot be read: send a JSON object such as {"epochs": 5}.',
+            "no HTTP": "This is not a valid HTTP/1.1 request with exactly one Host. GET /docs describes the API.",
+        },
+    ),
+    ErrorExample(
+        401,
+        "The request has no key or an unknown one, and the service requires keys.",
+        {
+            "no key": "This needs a key: send `Authorization: Bearer KEY`. The operator of the service makes keys with "
+            "`acgan key NAME`."
+        },
+    ),
+    ErrorExample(
+        403,
+        "The role of the key does not allow it, or a web page of another origin sent the request.",
+        {
+            "role": "The key 'ana' has the role read, and this needs the role train: ask the operator of the service "
+            "for such a key.",
+            "not your job": f"Job {JOB} was started with the key 'ben': only that key, or a key with the role admin, "
+            "can change it.",
+            "another origin": FOREIGN_ORIGIN,
+        },
+    ),
+    ErrorExample(
+        404,
+        "The job, checkpoint or file does not exist.",
+        {
+            "no job": f"There is no job {JOB}: see GET /jobs.",
+            "no checkpoint": f"There is no checkpoint {CHECKPOINT}: see GET /checkpoints.",
+        },
+    ),
+    ErrorExample(
+        406,
+        "The service supports none of the formats in `Accept`.",
+        {
+            "no format": "Supported formats are image/png, application/zip, application/x-npy: accept one of them, or "
+            "set ?format=."
+        },
+    ),
+    ErrorExample(
+        408, "The request did not arrive in time.", {"late": "The request took more than 10 seconds to arrive."}
+    ),
+    ErrorExample(
+        409,
+        "The state of the job or checkpoint does not allow it.",
+        {"ended": f"Job {JOB} has succeeded already: there is nothing to cancel."},
+    ),
+    ErrorExample(
+        413,
+        "The body is too long.",
+        {"long": "The body is too long: a training request is a small JSON object, see GET /docs."},
+    ),
+    ErrorExample(
+        416,
+        "The requested `Range` is outside of the file.",
+        {"beyond its end": "The requested range is outside of the file, which has 9912422 bytes."},
+    ),
+    ErrorExample(
+        421,
+        "The host name of the request is not allowed.",
+        {
+            "no such name": "The host name 'rebind.test' is not allowed: use localhost or the IP address of the "
+            "service, or add the name to ACGAN_ALLOWED_HOSTS and restart the service."
+        },
+    ),
+    ErrorExample(
+        422,
+        "A field, parameter or header is invalid; `errors` lists each error.",
+        {"field": "body.epochs: should be at least 1, not 0."},
+    ),
+    ErrorExample(
+        429,
+        "Too many jobs wait, or you send too many requests. Retry after the seconds in `Retry-After`.",
+        {"queue": "100 jobs wait already: retry when some of them have run."},
+    ),
+    ErrorExample(
+        431,
+        "The headers are too many or too long.",
+        {
+            "headers": "The headers are too many or too long: send at most 100 headers, and 16384 bytes with the "
+            "request line."
+        },
+    ),
+    ErrorExample(
+        503,
+        "A part of the service is unavailable or overloaded. Retry after the seconds in `Retry-After`.",
+        {
+            "no Redis": GONE,
+            "crowded": "The service has too many connections: retry later.",
+        },
+    ),
+)
+
+
+def problem_of(status: int, detail: str) -> dict[str, Any]:
+    field, _, message = detail.partition(": ")
+    mistakes = {"errors": [{"field": field, "message": message.rstrip(".")}]} if status == 422 else {}
+    return {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        **mistakes,
+    }

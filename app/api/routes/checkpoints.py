@@ -1,0 +1,66 @@
+"""The registry of what has been published."""
+
+from typing import Annotated
+
+import anyio.to_thread
+from fastapi import APIRouter, Body
+from fastapi.openapi.models import Example
+
+from app.api.deletion import delete_checkpoint
+from app.api.dependencies import ServicesDep
+from app.api.guarded_route import GuardedRoute
+from app.inference.model_manager import ROLES
+from app.schemas.jobs import CheckpointList, CheckpointView, Serving, ServingOrder, UnusableCheckpoint
+from models.registry.serving_policy import Choice
+from models.registry.store import CheckpointId
+
+router = APIRouter(tags=["checkpoints"], route_class=GuardedRoute)
+
+EXAMPLES: dict[str, Example] = {
+    "the newest": {"value": {"policy": "newest"}},
+    "the best": {"value": {"policy": "best"}},
+    "this one": {"value": {"policy": "pinned", "checkpoint": "20260131-120000-00001c-e001"}},
+}
+
+
+@router.get("/checkpoints")
+async def checkpoints(services: ServicesDep) -> CheckpointList:
+    """List every checkpoint that exists, newest first, and which one is served; and those that cannot be used."""
+    manifests, unusable = await anyio.to_thread.run_sync(services.gallery.survey)
+    return CheckpointList(
+        serving=services.gallery.serving,
+        checkpoints=[CheckpointView.of(manifest) for manifest in reversed(manifests)],
+        unusable=[UnusableCheckpoint.of(found) for found in unusable],
+    )
+
+
+@router.get("/checkpoints/{checkpoint}")
+async def checkpoint(services: ServicesDep, checkpoint: str) -> CheckpointView:
+    """Tell what a checkpoint is, by its id or as `latest` or `best`: its recipe, its losses, its files' checksums."""
+    if checkpoint in ROLES:
+        return CheckpointView.of((await services.gallery.find(checkpoint)).manifest)
+    manifest = await anyio.to_thread.run_sync(services.gallery.manifest, CheckpointId.parse(checkpoint))
+    return CheckpointView.of(manifest)
+
+
+@router.delete("/checkpoints/{checkpoint}", status_code=204)
+async def delete(services: ServicesDep, checkpoint: str) -> None:
+    """Delete a checkpoint's files. 409 if it is served, pinned, the newest or being read, or if a job needs it."""
+    await delete_checkpoint(services.gallery, services.desk, CheckpointId.parse(checkpoint))
+
+
+@router.get("/serving")
+async def serving(services: ServicesDep) -> Serving:
+    """Tell what `latest` follows, and which checkpoint that is."""
+    choice = await services.gallery.choice()
+    return Serving(**dict(choice), serving=services.gallery.serving)
+
+
+@router.put("/serving")
+async def serve(services: ServicesDep, order: Annotated[ServingOrder, Body(openapi_examples=EXAMPLES)]) -> Serving:
+    """Serve the newest publication, the best one, or the one that is pinned; to roll back, pin the one before.
+
+    Requests under way are answered by the generator that they began with. Other processes follow within a second.
+    """
+    await services.gallery.choose(Choice(**order.model_dump()))
+    return await serving(services)

@@ -1,0 +1,141 @@
+"""Routes that return pictures made of digits: numbers, morphs and evolutions."""
+
+from functools import partial
+from typing import Annotated, Any
+
+import numpy as np
+from fastapi import APIRouter, Path, Query, Response
+
+from app.api.dependencies import JobId, ServicesDep
+from app.api.guarded_route import GuardedRoute
+from app.api.routes.digits import IfNoneMatch
+from app.api.sample_addresses import BUILD, Address, Told, answer
+from app.problems import conditional
+from app.schemas.compositions import NUMBER, EvolutionQuery, FilmQuery, MorphQuery, NumberQuery
+from models.sampling.animation import back_and_forth, encode_film
+from models.sampling.images import encode_png, sheet
+from models.sampling.interpolation import Ends, morph
+from models.sampling.number_layout import set_number
+from models.sampling.sampler import Series, fresh_seed
+
+router = APIRouter(tags=["digits"], route_class=GuardedRoute)
+
+PICTURES = {"png": "image/png", "gif": "image/gif", "webp": "image/webp"}
+UNCHANGED: dict[int | str, dict[str, Any]] = {304: {"description": "Not modified."}}
+
+
+@router.get(
+    "/numbers/{number}",
+    response_class=Response,
+    responses={200: {"content": {"image/png": {}}, "description": "The number, white on black."}, **UNCHANGED},
+)
+async def numbers(
+    services: ServicesDep,
+    number: Annotated[str, Path(pattern=NUMBER, description="Up to 40 decimal digits.", examples=["31415"])],
+    query: Annotated[NumberQuery, Query()],
+    if_none_match: IfNoneMatch = None,
+) -> Response:
+    """Draw a number with one latent vector for all of its digits. The spacing follows the shapes of the digits.
+
+    The digits have the same pixels as those of `/digits/{label}` with the same `seed` and `index`.
+    """
+    address = Address.of(await services.gallery.find(query.checkpoint), query, query.checkpoint)
+    labels = [int(digit) for digit in number]
+
+    def encode(digits: np.ndarray) -> bytes:
+        return encode_png(set_number(digits[labels], query.scale, query.padding, query.invert))
+
+    async def make() -> bytes:
+        every = Series(None, 1, address.seed, address.index)  # all ten classes with one latent vector
+        return await services.drawing.batcher.draw(address.exhibit.generator, every, encode)
+
+    told = address.told("image/png", f"number {number} {query.look}")
+    return await answer(services.drawing, told, if_none_match, make)
+
+
+@router.get(
+    "/morph/{first}/{last}",
+    response_class=Response,
+    responses={
+        200: {"content": {media_type: {} for media_type in PICTURES.values()}, "description": "Animation or strip."},
+        **UNCHANGED,
+    },
+)
+async def morphs(
+    services: ServicesDep,
+    first: Annotated[int, Path(ge=0, le=9, description="The first digit.")],
+    last: Annotated[int, Path(ge=0, le=9, description="The last digit.")],
+    query: Annotated[MorphQuery, Query()],
+    if_none_match: IfNoneMatch = None,
+) -> Response:
+    """Morph a digit into another, with the latent vector of one seed or, with `to_seed`, between those of two seeds.
+
+    The first and the last digit have the same pixels as those of `/digits/{label}` with the same seed and index.
+    """
+    address = Address.of(await services.gallery.find(query.checkpoint), query, query.checkpoint)
+    to_seed = address.seed if query.to_seed is None else query.to_seed
+    ends = Ends((first, last), (address.seed, to_seed), address.index)
+
+    async def make() -> bytes:
+        generator, stations = morph(address.exhibit.generator, ends, query.steps)
+        digits = await services.drawing.batcher.draw(generator, stations, np.copy)
+        return await services.drawing.studio.make(partial(show_morph, digits, query))
+
+    about = f"morph {ends} {query.steps} {query.film} {query.look}"
+    return await answer(services.drawing, address.told(PICTURES[query.format], about), if_none_match, make)
+
+
+def show_morph(digits: np.ndarray, query: MorphQuery) -> bytes:
+    """Encode a morph: an animation to the last digit and back, or as PNG a strip one way."""
+    if query.format == "png":
+        return encode_png(sheet(digits, len(digits), query.scale, query.padding, query.invert))
+    return encode_film(back_and_forth(frames(digits, query)), query.format, query.milliseconds)
+
+
+def frames(digits: np.ndarray, query: FilmQuery) -> np.ndarray:
+    return np.stack([sheet(digit[None], 1, query.scale, query.padding, query.invert) for digit in digits])
+
+
+@router.get(
+    "/jobs/{job_id}/evolution/{label}",
+    response_class=Response,
+    responses={
+        200: {"content": {media_type: {} for media_type in PICTURES.values()}, "description": "One digit per epoch."},
+        **UNCHANGED,
+    },
+)
+async def evolution(
+    services: ServicesDep,
+    job_id: JobId,
+    label: Annotated[int, Path(ge=0, le=9, description="The digit.")],
+    query: Annotated[EvolutionQuery, Query()],
+    if_none_match: IfNoneMatch = None,
+) -> Response:
+    """Draw one digit with the checkpoint of every epoch of a run, in order: how the run learned to write it.
+
+    `X-Epochs` lists the epochs. They include refused epochs, which are not served otherwise. If an epoch's weights are
+    not finite, its digit is black.
+    """
+    epochs = await services.evolution.epochs(job_id, query.epochs)
+    seed = fresh_seed() if query.seed is None else query.seed
+
+    async def make() -> bytes:
+        digits = await services.evolution.draw(epochs, label, seed, query.index)
+        return await services.drawing.studio.make(partial(show_evolution, digits, query))
+
+    drawn_by = [epoch.files[epoch.draws].sha256 for epoch in epochs if epoch.draws in epoch.files]
+    about = f"{services.gallery.device.type} {drawn_by} {label} {seed} {query.index} {query.columns} {query.film}"
+    headers = {
+        "X-Epochs": ",".join(str(epoch.epoch) for epoch in epochs),
+        "X-Seed": str(seed),
+        "X-Index": str(query.index),
+    }
+    tag = None if query.seed is None else conditional.name(f"evolution {BUILD} {about} {query.look}".encode())
+    return await answer(services.drawing, Told(PICTURES[query.format], headers, tag), if_none_match, make)
+
+
+def show_evolution(digits: np.ndarray, query: EvolutionQuery) -> bytes:
+    """Encode an evolution: an animation that shows the last epoch longer, or as PNG a sheet, row by row."""
+    if query.format == "png":
+        return encode_png(sheet(digits, query.columns, query.scale, query.padding, query.invert))
+    return encode_film(frames(digits, query), query.format, query.milliseconds, last_milliseconds=1000)

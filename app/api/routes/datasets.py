@@ -1,0 +1,215 @@
+"""Data sets on order: digits by the thousand, as the files of MNIST."""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Annotated, Any
+
+import anyio.to_thread
+from fastapi import APIRouter, Body, Header, Path, Query, Response
+from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from app.api.deletion import delete_dataset
+from app.api.dependencies import (
+    Caller,
+    DatasetId,
+    MayStart,
+    NoNull,
+    OwnsJob,
+    Services,
+    ServicesDep,
+    WithinWorkRate,
+    checked,
+)
+from app.api.guarded_route import GuardedRoute
+from app.api.routes.digits import IfNoneMatch
+from app.api.routes.training import IdempotencyKey, accepted
+from app.problems import conditional, ranges
+from app.schemas.datasets import FILE_NAME, DatasetList, DatasetView, WantedDataset
+from app.schemas.jobs import JobsQuery, UnreadableJobView
+from models.registry.retention import BYTES_A_DIGIT
+from models.registry.storage.base import Folder
+from models.registry.storage.reading import parse, read_bytes
+from models.registry.store import DATASET, CheckpointStore
+from models.synthesis.builder import MANIFEST, DatasetManifest
+from worker.jobs.client import JobNotFound, Order
+from worker.jobs.codec import AnyJob, UnreadableJob
+from worker.jobs.listing import read_unfinished
+from worker.jobs.model import Job
+
+TRAIN_IMAGES = "train-images-idx3-ubyte.gz"
+PIECE = 2**20  # bytes
+
+router = APIRouter(tags=["datasets"], route_class=GuardedRoute)
+
+CONTENT: dict[str, dict[str, Any]] = {
+    "application/gzip": {},
+    "application/json": {
+        "example": {"order": {"per_class": 6000, "seed": 1}, "files": {TRAIN_IMAGES: {"size": 9912422}}}
+    },
+}
+AS_MANY_AS_MNIST = WantedDataset()
+EXAMPLES = {
+    "as large as MNIST": {"value": {}},
+    "a quick try": {"value": {"per_class": 100, "test_per_class": 10, "seed": 4}},
+    "only what can be read": {"value": {"per_class": 6000, "verify": 0.99}},
+}
+
+
+@router.post("/datasets", status_code=202, dependencies=[MayStart, WithinWorkRate, NoNull])
+async def order(
+    services: ServicesDep,
+    response: Response,
+    caller: Caller,
+    wanted: Annotated[WantedDataset, Body(openapi_examples=EXAMPLES)] = AS_MANY_AS_MNIST,
+    idempotency_key: IdempotencyKey = None,
+) -> DatasetView:
+    """Order digits: so many of each class, by one seed, as the four files of MNIST. An empty body is as many as it has.
+
+    A worker makes them, as it does runs.
+    """
+    await services.desk.ping()
+    exhibit = await services.gallery.find(wanted.checkpoint)
+    dataset = wanted.order(exhibit.id)
+    ids = await read_unfinished(services.desk.redis)
+    await services.gallery.budget.check(ids, dataset.digits * BYTES_A_DIGIT)
+    recipe = exhibit.manifest.config
+    entry = Order(recipe, wanted.priority, wanted.runs_on, caller, dataset=dataset, idempotency_key=idempotency_key)
+    job = await services.desk.create(entry)
+    await accepted(job, services, response)
+    response.headers["Location"] = f"/datasets/{job.id}"
+    return DatasetView.of(job)
+
+
+@router.get("/datasets")
+async def datasets(services: ServicesDep, query: Annotated[JobsQuery, Query()]) -> DatasetList:
+    """List the data sets ordered last, newest first."""
+    if query.before is not None:
+        checked(query.before, "data set", "/datasets")
+    found = await services.desk.newest(query.limit + 1, query.status, query.before, datasets=True)
+    page = await views(services, found[: query.limit])
+    return DatasetList.of(page, len(found) > query.limit, query)
+
+
+@router.get("/datasets/{job_id}")
+async def dataset(services: ServicesDep, job_id: DatasetId) -> DatasetView:
+    """Tell where the making of a data set stands, and where its files are."""
+    job = await found(services, job_id)
+    return DatasetView.of(job, await anyio.to_thread.run_sync(services.store.has_dataset, job.id))
+
+
+async def views(services: Services, jobs: list[AnyJob]) -> list[DatasetView | UnreadableJobView]:
+    def look(job: AnyJob) -> DatasetView | UnreadableJobView:
+        if isinstance(job, UnreadableJob):
+            return UnreadableJobView.of(job)
+        return DatasetView.of(job, services.store.has_dataset(job.id))
+
+    return await anyio.to_thread.run_sync(lambda: [look(job) for job in jobs])
+
+
+async def found(services: Services, job_id: str) -> Job:
+    try:
+        job = await services.desk.get(job_id)
+    except JobNotFound:
+        raise JobNotFound(f"there is no data set {job_id}: see GET /datasets") from None
+    if job.order is None:
+        raise JobNotFound(f"job {job_id} is a run and no data set: see GET /jobs/{job_id}, or GET /datasets")
+    return job
+
+
+@router.get(
+    "/datasets/{job_id}/{file}",
+    response_class=StreamingResponse,
+    responses={
+        200: {
+            "content": CONTENT,
+            "description": "An IDX file, packed by gzip; or as `manifest.json` what all of them are.",
+        },
+        304: {"description": "You have it."},
+        206: {"content": CONTENT, "description": "Part of it, by `Range`."},
+    },
+)
+async def dataset_file(
+    services: ServicesDep,
+    job_id: DatasetId,
+    file: Annotated[str, Path(pattern=FILE_NAME, examples=[TRAIN_IMAGES])],
+    if_none_match: IfNoneMatch = None,
+    range_: Annotated[str | None, Header(alias="Range", include_in_schema=False)] = None,
+    if_range: Annotated[str | None, Header(include_in_schema=False)] = None,
+) -> Response:
+    """Download a file of a data set. `Range` goes on with a download that broke off."""
+    store = services.store
+
+    def look() -> tuple[str, int] | None:
+        """Name what is there by its bytes, and say how many they are."""
+        try:
+            told = read_bytes(store.shelf, f"{job_id}/{DATASET}/{MANIFEST}")
+        except FileNotFoundError:
+            return None
+        manifest = parse(told, DatasetManifest, f"the manifest of data set {job_id}")
+        tag = conditional.name(manifest.model_dump_json().encode() + file.encode())
+        if file == MANIFEST:
+            return tag, len(told)
+        return (tag, manifest.files[file].size) if file in manifest.files else None
+
+    there = await anyio.to_thread.run_sync(look)
+    if there is None:
+        raise JobNotFound(f"there is no {file} of a data set {job_id}, or not yet: see GET /datasets/{job_id}")
+    tag, size = there
+    headers = {"ETag": tag, "Cache-Control": "no-cache", "Accept-Ranges": "bytes"}
+    if conditional.is_known(tag, if_none_match):
+        return Response(status_code=304, headers=headers)
+    cut = ranges.wanted(range_, size) if if_range in (None, tag) else None
+    pieces = Pieces(store, job_id, file, cut or ranges.Cut(0, size))
+    first = await anyio.to_thread.run_sync(pieces.read)
+    headers |= {"Content-Length": str(pieces.length)} | ({"Content-Range": cut.told(size)} if cut else {})
+    media_type = "application/json" if file == MANIFEST else "application/gzip"
+    return Download(store, job_id, pieces.after(first), 206 if cut else 200, headers, media_type)
+
+
+class Download(StreamingResponse):
+    """Keeps the data set from being deleted until the last byte was sent."""
+
+    def __init__(self, store: CheckpointStore, job_id: str, *content: Any) -> None:
+        super().__init__(*content)
+        self.being_read = partial(store.reading, Folder(job_id, DATASET))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self.being_read():
+            await super().__call__(scope, receive, send)
+
+
+class Pieces:
+    """A file, or a cut of it, read piece by piece."""
+
+    def __init__(self, store: CheckpointStore, job_id: str, file: str, cut: ranges.Cut) -> None:
+        self.store = store
+        self.job_id = job_id
+        self.file = file
+        self.at, self.end = cut
+        self.length = self.end - self.at
+
+    def read(self) -> bytes:
+        """Read the next piece. Raises FileNotFoundError, and OSError where there is less than there should be."""
+        until = min(self.end, self.at + PIECE)
+        piece = self.store.read_dataset(self.job_id, self.file, self.at, until)
+        if len(piece) != until - self.at:
+            raise OSError(f"{self.file} of data set {self.job_id} is shorter than its manifest says")
+        self.at = until
+        return piece
+
+    def after(self, piece: bytes) -> Iterator[bytes]:
+        """Starlette asks for each in a thread."""
+        yield piece
+        while self.at < self.end:
+            yield self.read()
+
+
+@router.delete("/datasets/{job_id}", status_code=204, dependencies=[OwnsJob])
+async def delete(services: ServicesDep, job_id: DatasetId) -> None:
+    """Delete a data set's files. The order stays on record, and a retry of its job draws them again.
+
+    409 while the data set is being drawn or downloaded.
+    """
+    await found(services, job_id)
+    await delete_dataset(services.gallery, services.desk, job_id)

@@ -1,0 +1,90 @@
+"""Health probes and metrics."""
+
+import logging
+import re
+from contextlib import suppress
+
+import redis
+from fastapi import APIRouter, Request, Response
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+
+from app.api.dependencies import ServicesDep
+from app.api.guarded_route import GuardedRoute
+from app.api.metrics_collector import Scrape
+from app.problems.redis_diagnosis import DISK_FULL, explain_error
+from app.schemas.jobs import Readiness
+from worker.jobs.client import Unsuitable
+
+logger = logging.getLogger(__name__)
+
+ADDRESS = re.compile(
+    r"[a-z][a-z0-9+.-]*://[^\s'\",;)]+"  # of a bucket or a server
+    r"|\[?[0-9a-f:]*:[0-9a-f:.]*:[0-9a-f:.]*\]?(?::\d+)?"  # IPv6
+    r"|\b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?"
+    r"|(?<![\w/.])[\w-]+(?:\.[\w-]+)*:\d{2,5}\b",
+    re.IGNORECASE,
+)
+
+router = APIRouter(tags=["operations"], route_class=GuardedRoute)
+
+
+@router.get("/livez")
+async def livez() -> dict[str, str]:
+    """Return 200 as long as the process runs."""
+    return {"status": "alive"}
+
+
+@router.get("/readyz", responses={503: {"model": Readiness}})
+async def readyz(services: ServicesDep, request: Request, response: Response) -> Readiness:
+    """Return whether this process is ready for requests, and which parts are unavailable.
+
+    Digits need no Redis, and jobs need no generator, so one of the two is enough. After SIGTERM the process is not
+    ready, but answers requests until it exits.
+    """
+    gallery, draining = services.gallery, request.app.state.draining
+    worker_loops: dict[str, str] = {}
+    try:
+        await services.desk.ping()
+        redis_state = "up"
+        with suppress(redis.RedisError):  # a report that cannot be read makes no difference to callers
+            worker_loops = await services.desk.worker_loops()
+    except Unsuitable as error:
+        redis_state = f"down: {error}"
+    except redis.RedisError as error:  # not shown, because its text may contain an address
+        logger.debug("Redis failed: %s", error)
+        refuses = "it refuses commands" if isinstance(error, redis.ResponseError) else "it does not answer"
+        full = explain_error(error, request.app.state.redis_folder) == DISK_FULL
+        redis_state = f"down: {DISK_FULL if full else refuses}"
+    ready = not draining and (redis_state == "up" or gallery.serving is not None)
+    if not ready:
+        response.status_code = 503
+        response.headers["Retry-After"] = "5"
+    return Readiness(
+        ready=ready,
+        draining=draining,
+        redis=redis_state,
+        serving=gallery.serving,
+        trouble=without_addresses(gallery.trouble),
+        loops=without_addresses_in(services.supervisor.report()),
+        worker_loops=without_addresses_in(worker_loops),
+    )
+
+
+def without_addresses(text: str | None) -> str | None:
+    """Replace addresses of hosts and stores, because probes need no key."""
+    return text and ADDRESS.sub("(address)", text)
+
+
+def without_addresses_in(states: dict[str, str]) -> dict[str, str]:
+    return {name: without_addresses(state) or "" for name, state in states.items()}
+
+
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {}}, "description": "Prometheus text format."}},
+)
+async def metrics(services: ServicesDep) -> Response:
+    """Return the metrics of this process and, if Redis answers, of the queue."""
+    told = generate_latest(await Scrape.take(services))
+    return Response(told, headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})

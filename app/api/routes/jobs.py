@@ -1,0 +1,112 @@
+"""Routes that read jobs: records, histories, events and plots."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+import anyio.to_thread
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+
+from app.api.dependencies import JobId, ServicesDep, checked
+from app.api.event_stream import Event
+from app.api.guarded_route import GuardedRoute
+from app.middleware.authentication import caller_of
+from app.problems import conditional
+from app.schemas.jobs import AnyJobView, EpochView, JobHistory, JobList, JobsQuery, view_of
+from models.records import to_csv
+from models.registry.store import SAMPLES, CheckpointId
+from worker.jobs.model import EpochRecord
+
+router = APIRouter(tags=["jobs"], route_class=GuardedRoute)
+
+
+@router.get("/jobs")
+async def jobs(services: ServicesDep, query: Annotated[JobsQuery, Query()]) -> JobList:
+    """List runs, newest first."""
+    if query.before is not None:
+        checked(query.before)
+    found = await services.desk.newest(query.limit + 1, query.status, query.before)
+    return JobList.of(found, query)
+
+
+@router.get("/jobs/{job_id}", response_model=AnyJobView, responses={304: {"description": "Not modified."}})
+async def job(
+    services: ServicesDep, job_id: JobId, if_none_match: Annotated[str | None, Header(max_length=1000)] = None
+) -> Response:
+    """Return a run: its status, its progress and the losses of each finished epoch."""
+    body = view_of(await services.desk.read(job_id)).model_dump_json().encode()
+    tag = conditional.name(body)
+    headers = {"ETag": tag, "Cache-Control": "no-cache"}
+    if conditional.is_known(tag, if_none_match):
+        return Response(status_code=304, headers=headers)
+    return Response(body, media_type="application/json", headers=headers)
+
+
+@router.get("/jobs/{job_id}/history.json")
+async def history(services: ServicesDep, job_id: JobId) -> JobHistory:
+    """Download a run's configuration, with the losses and metrics of each finished epoch, as JSON."""
+    return JobHistory.of(await services.desk.get(job_id))
+
+
+@router.get(
+    "/jobs/{job_id}/history.csv",
+    response_class=Response,
+    responses={200: {"content": {"text/csv": {"schema": {"type": "string"}}}, "description": "One line per epoch."}},
+)
+async def history_csv(services: ServicesDep, job_id: JobId) -> Response:
+    """Download the losses and metrics of each finished epoch as CSV, for spreadsheets and data frames."""
+    return Response(to_csv((await services.desk.get(job_id)).epochs), media_type="text/csv")
+
+
+async def followed(
+    request: Request,
+    services: ServicesDep,
+    job_id: JobId,
+    last_event_id: Annotated[str | None, Header(max_length=50)] = None,
+) -> AsyncIterator[AsyncIterator[Event]]:
+    async with services.events.follow(job_id, last_event_id, caller_of(request.scope)) as events:
+        yield events
+
+
+@router.get(
+    "/jobs/{job_id}/events",
+    response_class=EventSourceResponse,
+    responses={204: {"description": "The run has ended, and `Last-Event-ID` is its last event."}},
+)
+async def events(
+    job_id: JobId,
+    stream: Annotated[AsyncIterator[Event], Depends(followed)],
+) -> AsyncIterator[ServerSentEvent]:
+    """Follow a run as server-sent events: first `job`, the whole record; then `progress`, `epoch`, `status`, `trouble`.
+
+    The stream ends when the run ends, and after ten minutes. Reconnect with `Last-Event-ID`, as browsers do, to get the
+    events in between. If the run has ended and no event is left, the response is 204.
+    """
+    async for event in stream:
+        yield ServerSentEvent(data=view(job_id, event), event=event.kind, id=event.id)
+
+
+def view(job_id: str, event: Event) -> Any:
+    """Convert an event's data to the form that it has in the job record."""
+    match event.kind:
+        case "job":
+            return view_of(event.data)
+        case "epoch":
+            return EpochView.of(job_id, EpochRecord.model_validate(event.data))
+    return event.data
+
+
+@router.get(
+    "/jobs/{job_id}/epochs/{epoch}/samples.png",
+    response_class=Response,
+    responses={200: {"content": {"image/png": {}}, "description": "588 x 1120 pixels."}},
+)
+async def samples(services: ServicesDep, job_id: JobId, epoch: Annotated[int, Path(ge=1, le=1000)]) -> Response:
+    """Return an epoch's plot: ten columns of generated digits, a white column, ten columns of real digits."""
+
+    def read() -> bytes:
+        manifest = services.store.manifest(CheckpointId(job_id, epoch))
+        return services.store.read(manifest, SAMPLES)
+
+    png = await anyio.to_thread.run_sync(read)
+    return Response(png, media_type="image/png", headers={"Cache-Control": "public, max-age=31536000, immutable"})

@@ -1,0 +1,133 @@
+"""Static files of the page and of Swagger UI, both part of Python packages, and the OpenAPI document.
+
+Browsers load nothing from other hosts.
+"""
+
+import gzip
+import json
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import resources
+from typing import Annotated
+
+import anyio.to_thread
+from fastapi import APIRouter, Header, Request, Response
+from starlette.exceptions import HTTPException
+
+from app.api.guarded_route import GuardedRoute
+from app.problems import conditional
+
+MEDIA_TYPES = {
+    "css": "text/css; charset=utf-8",
+    "html": "text/html; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+    "png": "image/png",
+    "svg": "image/svg+xml",
+}
+
+OWN = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
+NOWHERE_ELSE = "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+NOTHING = "default-src 'none'; frame-ancestors 'none'"
+PAGE_POLICY = f"{OWN}{NOWHERE_ELSE}; require-trusted-types-for 'script'"
+# Swagger UI needs inline styles, and data: URLs for its icons.
+DOCS_POLICY = (
+    OWN.replace("style-src 'self'", "style-src 'self' 'unsafe-inline'").replace("blob:", "data:") + NOWHERE_ELSE
+)
+
+
+@dataclass(frozen=True)
+class File:
+    data: bytes
+    headers: dict[str, str]
+
+    @classmethod
+    def of(cls, data: bytes, media_type: str, policy: str) -> "File":
+        headers = {
+            "Content-Type": media_type,
+            "ETag": conditional.name(data),
+            "Vary": "Accept-Encoding",
+            "Cache-Control": "no-cache",  # browsers revalidate, and get 304
+            "Content-Security-Policy": policy,
+            "Referrer-Policy": "no-referrer",
+            "X-Content-Type-Options": "nosniff",
+        }
+        return cls(data, headers)
+
+    @cached_property
+    def packed(self) -> "File":
+        """The file compressed with gzip, on first use; the file itself if that is not smaller."""
+        data = gzip.compress(self.data, 9, mtime=0)
+        if len(data) >= len(self.data):
+            return self
+        named = {"Content-Encoding": "gzip", "ETag": f'{self.headers["ETag"][:-1]}-gzip"'}
+        return File(data, self.headers | named)
+
+
+def folder(package: str, part: str, policy: str) -> dict[str, File]:
+    """Read every file of a package's folder that has a known media type."""
+    found = {}
+    for entry in (resources.files(package) / part).iterdir():
+        media_type = MEDIA_TYPES.get(entry.name.rpartition(".")[2])
+        if media_type:
+            found[entry.name] = File.of(entry.read_bytes(), media_type, policy)
+    return found
+
+
+PAGE = folder("app", "page", PAGE_POLICY)
+DOCS = folder("app", "page/docs", DOCS_POLICY) | folder("fastapi_swagger", "resources", DOCS_POLICY)
+
+router = APIRouter(include_in_schema=False, route_class=GuardedRoute)
+
+IfNoneMatch = Annotated[str | None, Header(max_length=1000)]
+AcceptEncoding = Annotated[str, Header(max_length=1000)]
+TAKES_GZIP = re.compile(r"(?:^|,)\s*gzip\s*(?:;\s*q=(?!0(?:[.]0*)?\s*(?:,|$))[^,]*)?(?:,|$)", re.IGNORECASE)
+
+
+@router.get("/")
+async def page(if_none_match: IfNoneMatch = None, accept_encoding: AcceptEncoding = "") -> Response:
+    return await answer(PAGE.get("index.html"), if_none_match, accept_encoding)
+
+
+@router.get("/page/{name}")
+async def page_file(name: str, if_none_match: IfNoneMatch = None, accept_encoding: AcceptEncoding = "") -> Response:
+    return await answer(PAGE.get(name), if_none_match, accept_encoding)
+
+
+@router.get("/docs")
+async def docs(if_none_match: IfNoneMatch = None, accept_encoding: AcceptEncoding = "") -> Response:
+    return await answer(DOCS.get("docs.html"), if_none_match, accept_encoding)
+
+
+@router.get("/docs/{name}")
+async def docs_file(name: str, if_none_match: IfNoneMatch = None, accept_encoding: AcceptEncoding = "") -> Response:
+    return await answer(DOCS.get(name), if_none_match, accept_encoding)
+
+
+@router.get("/openapi.json")
+async def openapi(
+    request: Request, if_none_match: IfNoneMatch = None, accept_encoding: AcceptEncoding = ""
+) -> Response:
+    """Return the OpenAPI document. The page builds its form from it; gzip reduces it to a tenth."""
+    state = request.app.state
+    if not hasattr(state, "openapi"):
+        told = json.dumps(request.app.openapi(), ensure_ascii=False, separators=(",", ":"))
+        state.openapi = File.of(f"{told}\n".encode(), "application/json", NOTHING)
+    return await answer(state.openapi, if_none_match, accept_encoding)
+
+
+async def answer(file: File | None, if_none_match: str | None, accept_encoding: str) -> Response:
+    if file is None:
+        raise HTTPException(404)
+    if TAKES_GZIP.search(accept_encoding):
+        file = await packed(file)
+    if conditional.is_known(file.headers["ETag"], if_none_match):
+        return Response(status_code=304, headers=file.headers)
+    return Response(file.data, headers=file.headers)
+
+
+async def packed(file: File) -> File:
+    """Compress a file in a thread on first use: Swagger UI takes a twentieth of a second."""
+    if "packed" not in vars(file):
+        return await anyio.to_thread.run_sync(lambda: file.packed)
+    return file.packed

@@ -1,0 +1,139 @@
+"""Runs: start one, stop it, let it go on, run it once more."""
+
+import logging
+from contextlib import suppress
+from typing import Annotated
+
+import anyio.to_thread
+from fastapi import APIRouter, Body, Header, Response
+from kombu.exceptions import OperationalError
+from structlog.contextvars import bind_contextvars
+
+from app.api.deletion import delete_job
+from app.api.dependencies import (
+    Caller,
+    JobId,
+    MayStart,
+    NoNull,
+    OwnsJob,
+    Services,
+    ServicesDep,
+    WithinBudget,
+    WithinWorkRate,
+)
+from app.api.guarded_route import GuardedRoute
+from app.schemas.jobs import AnyJobView, JobView, TrainingOrder, view_of
+from models.registry.store import CheckpointDamaged, CheckpointId, CheckpointNotFound, CheckpointStore
+from worker.celery_app import knock
+from worker.jobs.client import NotNow, Order
+from worker.jobs.model import Job
+
+router = APIRouter(tags=["training"], route_class=GuardedRoute)
+logger = logging.getLogger(__name__)
+
+SEEDS_RECIPE = TrainingOrder()
+EXAMPLES = {
+    "the seed's recipe": {"value": {}},
+    "reasonable digits": {"value": {"epochs": 5}},
+    "digits that vary as real ones do": {"value": {"recipe": "sharp", "epochs": 15}},
+    "a quick try": {"value": {"epochs": 2, "train_examples": 6000, "test_examples": 1000, "name": "first try"}},
+    "without any files": {"value": {"epochs": 2, "dataset": "printed", "train_examples": 6000}},
+}
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        min_length=1,
+        max_length=200,
+        pattern=r"^[\x21-\x7e]+$",
+        description="Sent again within a day, with the same body, it is answered with the job that it made then.",
+    ),
+]
+
+
+@router.post("/train", status_code=202, dependencies=[MayStart, WithinWorkRate, NoNull, WithinBudget])
+async def train(
+    services: ServicesDep,
+    response: Response,
+    caller: Caller,
+    wanted: Annotated[TrainingOrder, Body(openapi_examples=EXAMPLES)] = SEEDS_RECIPE,
+    idempotency_key: IdempotencyKey = None,
+) -> JobView:
+    """Start a run. An empty body is the seed's recipe: 100 epochs on MNIST."""
+    await services.desk.ping()  # no worker would run it where Redis may lose it
+    order = Order(wanted.config, wanted.priority, wanted.runs_on, caller, idempotency_key=idempotency_key)
+    return await accepted(await services.desk.create(order), services, response)
+
+
+@router.post("/jobs/{job_id}/cancel", status_code=202, dependencies=[OwnsJob])
+async def cancel(services: ServicesDep, job_id: JobId) -> AnyJobView:
+    """Stop a run within a second or an iteration. Its checkpoints stay, and it can be resumed from where it stopped."""
+    return view_of(await services.desk.cancel(job_id))
+
+
+@router.post("/jobs/{job_id}/resume", status_code=202, dependencies=[OwnsJob, WithinWorkRate, WithinBudget])
+async def resume(services: ServicesDep, response: Response, job_id: JobId) -> JobView:
+    """Let a run that failed or was cancelled go on from where it stopped, as if it had not."""
+    await services.desk.ping()
+    await anyio.to_thread.run_sync(check_state, services.store, job_id)
+    await check_drawing(services, await services.desk.get(job_id))
+    return await accepted(await services.desk.resume(job_id), services, response)
+
+
+def check_state(store: CheckpointStore, job_id: str) -> None:
+    """Raises StateDeleted if the run could only begin from its start. What cannot be read, its worker reports."""
+    with suppress(OSError, CheckpointDamaged):
+        store.check_state(job_id)
+
+
+async def check_drawing(services: Services, job: Job) -> None:
+    """Raises NotNow if the checkpoint that draws a job's data set was deleted. The worker reports a damaged one."""
+    if job.order is None:
+        return
+    checkpoint = CheckpointId.parse(job.order.checkpoint)
+    try:
+        await anyio.to_thread.run_sync(services.gallery.manifest, checkpoint)
+    except CheckpointNotFound:
+        raise NotNow(
+            f"data set {job.id} cannot be drawn: its checkpoint {checkpoint} was deleted. Order it from another one"
+        ) from None
+    except (OSError, CheckpointDamaged) as error:
+        logger.warning("data set %s: %s", job.id, error)
+
+
+@router.post("/jobs/{job_id}/retry", status_code=202, dependencies=[OwnsJob, WithinWorkRate, WithinBudget])
+async def retry(services: ServicesDep, response: Response, caller: Caller, job_id: JobId) -> JobView:
+    """Run a job's recipe once more, from the start, as a new job that names the old one in `retry_of`."""
+    await services.desk.ping()
+    job = await services.desk.get(job_id)
+    await check_drawing(services, job)
+    again = Order(job.config, job.priority, job.runs_on, caller, retry_of=job.id, dataset=job.order)
+    return await accepted(await services.desk.create(again), services, response)
+
+
+@router.post("/jobs/{job_id}/front", status_code=202, dependencies=[OwnsJob])
+async def move_to_front(services: ServicesDep, job_id: JobId) -> AnyJobView:
+    """Let a waiting run be the next, whatever its priority."""
+    return view_of(await services.desk.move_to_front(job_id))
+
+
+@router.delete("/jobs/{job_id}", status_code=204, dependencies=[OwnsJob])
+async def delete(services: ServicesDep, job_id: JobId) -> None:
+    """Delete a job that has ended, with its checkpoints and its resume state. Neither can be brought back.
+
+    A job is kept, with 409, if one of its checkpoints is served, pinned, the newest publication or being read, or if a
+    job that has not ended needs one. If a deletion was interrupted, repeat it.
+    """
+    count = await delete_job(services.gallery, services.desk, job_id)
+    logger.info("deleted job %s with %d checkpoints", job_id, count)
+
+
+async def accepted(job: Job, services: Services, response: Response) -> JobView:
+    """Tell the workers of a job that waits, and the caller where it is."""
+    bind_contextvars(job=job.id)
+    try:
+        await anyio.to_thread.run_sync(knock, services.celery, job.runs_on)
+    except OperationalError as error:  # the job is stored: the next knock, or a worker's next round, finds it
+        logger.warning("job %s waits, but no worker could be told: %s", job.id, error)
+    response.headers["Location"] = f"/jobs/{job.id}"
+    return JobView.of(job)

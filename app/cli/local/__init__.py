@@ -1,0 +1,1 @@
+"""What commands without a server do."""

@@ -1,0 +1,74 @@
+"""`acgan digits`: drawing with no server."""
+
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from app.settings import AppSettings
+from models.networks.acgan import Generator
+from models.networks.precision import find_device
+from models.networks.weights import generator_from_bytes, load_generator
+from models.registry import bundled
+from models.registry.store import CheckpointId, CheckpointNotFound
+from models.sampling.sampler import draw_digits, fresh_seed, prepare
+
+LATEST = "latest"
+WEIGHTS_SUFFIXES = (".safetensors", ".hdf5", ".h5", ".pt", ".pth")
+
+
+class NoGenerator(Exception):
+    """There is nothing to draw with. The message says how to get something."""
+
+
+class Drawn(NamedTuple):
+    digits: np.ndarray  # uint8 (n, 28, 28)
+    checkpoint: str
+    seed: int
+
+
+def draw_here(settings: AppSettings, checkpoint: str, label: int, n: int, seed: int | None, index: int) -> Drawn:
+    """Draw digits. Raises NoGenerator, DeviceUnavailable, OSError, and what a bad checkpoint raises."""
+    generator, name = find_generator(settings, checkpoint)
+    prepared = prepare(generator, find_device(settings.device))
+    seed = fresh_seed() if seed is None else seed
+    return Drawn(draw_digits(prepared, label, n, seed, index), name, seed)
+
+
+def find_generator(settings: AppSettings, name: str) -> tuple[Generator, str]:
+    """Load a generator by name: `latest`, the id of a checkpoint in the store, or a file of weights.
+
+    `latest` is the package's own generator until something is published. Raises NoGenerator, and what a bad file or
+    checkpoint raises.
+    """
+    if (path := weights_file(name)) is not None:
+        return load_generator(path), name
+    store, first = settings.open_store(), bundled.checkpoint() if settings.pretrained else None
+    checkpoint = store.latest() or first if name == LATEST else CheckpointId.parse(name)
+    if checkpoint is None:
+        raise NoGenerator(
+            f"nothing has been published in {settings.store_name} yet: start a run, or name a generator's file with "
+            "--checkpoint"
+        )
+    if checkpoint == first:
+        store = bundled.STORE
+    manifest = store.manifest(checkpoint)
+    data = store.read(manifest, manifest.draws)
+    return generator_from_bytes(data, f"{manifest.draws} of {checkpoint}"), str(checkpoint)
+
+
+def weights_file(name: str) -> Path | None:
+    """Return the path if a user's CHECKPOINT names a file, and None if it is `latest` or can be an id.
+
+    A file is recognized by its content, not by its name: `x.bin` may hold safetensors, and `x.safetensors` a pickle.
+    """
+    if name == LATEST:
+        return None
+    path = Path(name)
+    if name.endswith(WEIGHTS_SUFFIXES) or path.name != name:
+        return path
+    with suppress(CheckpointNotFound):
+        CheckpointId.parse(name)
+        return None
+    return path if path.exists() else None

@@ -1,0 +1,104 @@
+"""`acgan evaluate`: how good digits are, beside real ones, with no server."""
+
+import logging
+from importlib import resources
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from app.cli.local.drawing import find_generator
+from app.cli.local.evaluation_picture import draw_evaluation
+from app.settings import AppSettings
+from models.atomic_files import write_durably
+from models.bounded_reading import FileFault, FileMissing, parse_record, printable, read_bounded
+from models.config import TrainingConfig
+from models.data.dataset import load_dataset
+from models.evaluation.evaluator import FULL, QUICK, Evaluation, Examiner, Figures, evaluate
+from models.evaluation.judge import find_judge
+from models.networks.precision import find_device
+from models.sampling.sampler import prepare
+
+logger = logging.getLogger(__name__)
+
+FIGURES_LIMIT = 1 << 20  # bytes; the figures of real digits have 2 KB
+
+
+def evaluate_here(
+    settings: AppSettings, checkpoint: str, dataset: str, quick: bool, picture: Path | None, console: Console
+) -> Evaluation:
+    """Evaluate a generator, saying on `console` what is being done.
+
+    Raises NoGenerator, DatasetUnavailable, DeviceUnavailable, OSError, ValidationError for a data set that there is
+    not, and what a bad checkpoint raises.
+    """
+    config = TrainingConfig.model_validate({"dataset": dataset})
+    generator, name = find_generator(settings, checkpoint)
+    device = find_device(settings.device)
+    with console.status("loading") as status:
+        data = load_dataset(config, settings.data_dir, settings.cache_dir, settings.mirrors).to(device)
+        status.update(f"finding the judge of {dataset} digits; where there is none yet, it is trained: some minutes")
+        judge = find_judge(data, "reporting", settings.judges_dir, device)
+        examiner = Examiner(data, judge, QUICK if quick else FULL, status.update)
+        real = find_real(examiner, settings.judges_dir)
+        found, neighbours = evaluate(name, prepare(generator, device), examiner, real)
+    if picture is not None:
+        picture.write_bytes(draw_evaluation(found, neighbours))
+    return found
+
+
+def find_real(examiner: Examiner, cache: Path) -> Figures:
+    """Find what real digits reach, in the package or the cache; else examine them, once."""
+    effort = examiner.effort
+    name = f"{examiner.dataset.checksum.removeprefix('sha256:')[:16]}-real-{effort.lessons}-{effort.pupils}.json"
+    bundled = resources.files("models") / "judges" / name
+    if bundled.is_file():
+        return Figures.model_validate_json(bundled.read_bytes())
+    try:
+        return parse_record(Figures, read_bounded(cache / name, FIGURES_LIMIT), FIGURES_LIMIT, str(cache / name))
+    except FileMissing:
+        pass
+    except FileFault as error:
+        logger.warning("figures of real digits will be computed again: %s", error)
+    examiner.told("looking at real digits first, once")
+    real = examiner.examine_real()
+    write_durably(cache / name, real.model_dump_json(indent=2).encode())
+    return real
+
+
+def tabulate(found: Evaluation) -> Table:
+    """Lay the figures out beside real digits'."""
+    name = Text(printable(found.checkpoint))
+    table = Table(title=name + f", {found.generator.digits} digits", title_justify="left")
+    for heading in ("", name, f"real {found.dataset}"):
+        table.add_column(heading, justify="left" if not heading else "right")
+    ours, real = rows(found.generator), rows(found.real)
+    for figure in ours:
+        table.add_row(figure, ours[figure], real[figure])
+    table.caption = (
+        f"by a judge that tells {found.judge_accuracy:.2%} of real test digits right; in {found.seconds:.0f} s. "
+        "Real: training digits beside test digits."
+    )
+    return table
+
+
+def rows(figures: Figures) -> dict[str, str]:
+    low, high = figures.label_accuracy_interval
+    worst = min(range(10), key=lambda label: figures.label_accuracies[label])
+    least, most = (pick(range(10), key=lambda label: figures.variety[label]) for pick in (min, max))
+    return {
+        "label accuracy": f"{figures.label_accuracy:.2%}",
+        "  95 % interval": f"{low:.2%} - {high:.2%}",
+        "  worst class": f"{figures.label_accuracies[worst]:.2%} ({worst})",
+        f"GAN-train, {figures.lessons} digits": f"{figures.gan_train:.2%}",
+        "  each pupil": " ".join(f"{score:.2%}" for score in figures.gan_trains),
+        "Frechet distance": f"{figures.frechet_distance:.3f}",
+        "kernel distance": f"{figures.kernel_distance:.4f}",
+        "density": f"{figures.density:.3f}",
+        "coverage": f"{figures.coverage:.3f}",
+        "variety, mean": f"{sum(figures.variety) / 10:.3f}",
+        "  least, most": f"{figures.variety[least]:.3f} ({least}), {figures.variety[most]:.3f} ({most})",
+        "nearest training digit, grey levels": f"{figures.nearest_distance:.0f}",
+        "  as near as a copy": f"{figures.copies:.2%}",
+    }

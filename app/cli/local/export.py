@@ -1,0 +1,66 @@
+"""`acgan export`: a checkpoint's networks for other programs."""
+
+import io
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from app.cli.local.drawing import NoGenerator, find_generator, weights_file
+from app.settings import AppSettings
+from models.atomic_files import write_durably
+from models.networks.acgan import Discriminator, Generator
+from models.networks.weights import discriminator_from_bytes, load_discriminator
+from models.registry import bundled
+from models.registry.store import DISCRIMINATOR, CheckpointId
+
+Form = Literal["onnx", "keras"]
+
+
+class Exported(NamedTuple):
+    checkpoint: str
+    size: int  # in bytes
+
+
+def export_here(settings: AppSettings, checkpoint: str, form: Form, discriminator: bool, out: Path) -> Exported:
+    """Write a generator as ONNX, or a network as the seed's `.hdf5`; the file is whole or not there.
+
+    Raises NoGenerator, OnnxMissing, KerasWeightsError, OSError, and what a bad checkpoint raises.
+    """
+    if discriminator:
+        if form == "onnx":
+            raise NoGenerator("only generators are written as ONNX: leave --discriminator out, or say --format keras")
+        network, name = find_discriminator(settings, checkpoint)
+        data = to_hdf5(network)
+    else:
+        generator, name = find_generator(settings, checkpoint)
+        data = to_hdf5(generator) if form == "keras" else to_onnx(generator, name)
+    write_durably(out, data)
+    return Exported(name, len(data))
+
+
+def to_onnx(generator: Generator, name: str) -> bytes:
+    from models.interop.onnx import to_onnx
+
+    return to_onnx(generator, name)
+
+
+def to_hdf5(network: Generator | Discriminator) -> bytes:
+    from models.interop.keras import save_weights
+
+    buffer = io.BytesIO()
+    save_weights(network, buffer)
+    return buffer.getvalue()
+
+
+def find_discriminator(settings: AppSettings, name: str) -> tuple[Discriminator, str]:
+    """Load a discriminator by name: `latest`, the id of a checkpoint, or a file of weights."""
+    if (path := weights_file(name)) is not None:
+        return load_discriminator(path), name
+    store = settings.open_store()
+    checkpoint = store.latest() if name == "latest" else CheckpointId.parse(name)
+    if checkpoint is None or checkpoint.job == bundled.JOB:
+        raise NoGenerator("the package's own generator comes without its discriminator: name another checkpoint")
+    manifest = store.manifest(checkpoint)
+    if DISCRIMINATOR not in manifest.files:
+        raise NoGenerator(f"{manifest.id} was imported without a discriminator")
+    data = store.read(manifest, DISCRIMINATOR)
+    return discriminator_from_bytes(data, f"{DISCRIMINATOR} of {manifest.id}"), manifest.id

@@ -1,0 +1,165 @@
+"""`acgan import-keras`: weights of the original script become checkpoints, judged as a worker judges."""
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from app.settings import AppSettings
+from models.bounded_reading import printable
+from models.config import DatasetName, TrainingConfig
+from models.data.dataset import Dataset, load_dataset
+from models.evaluation.quality_gate import NOT_FINITE, Verdict, find_assessor, is_finite
+from models.interop.keras import KerasWeightsError, load_discriminator, load_generator
+from models.networks import weights
+from models.networks.acgan import Generator
+from models.networks.precision import describe, find_device
+from models.registry.store import DISCRIMINATOR, GENERATOR, SAMPLES, CheckpointId, Manifest
+from models.sampling.images import encode_png, epoch_plot
+from models.version import code_version
+from worker.jobs.model import job_id_of
+
+NAMES = "params_generator_epoch_NNN.hdf5, .h5 or .weights.h5"
+NAME = re.compile(r"params_(generator|discriminator)_epoch_(\d{1,4})(?:\.weights)?\.(?:hdf5|h5)", re.IGNORECASE)
+LAST_EPOCH = 1000
+Told = Callable[[int, int], None]
+
+
+class NothingToImport(Exception):
+    """The folder holds no run of the original script, or not one alone. The message names the folder or the file."""
+
+
+class SeedEpoch(NamedTuple):
+    """The files of an epoch that the original script wrote."""
+
+    number: int
+    generator: Path
+    discriminator: Path | None
+
+
+def find_epochs(folder: Path) -> list[SeedEpoch]:
+    """List the epochs in a folder, in order, from 1 even if the files count from 000. Raises NothingToImport."""
+    generators, discriminators = _weights_files(folder, "generator"), _weights_files(folder, "discriminator")
+    if not generators:
+        others = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+        more = f" and {len(others) - 5} more" if len(others) > 5 else ""
+        there = f"; it holds {printable(', '.join(others[:5]))}{more}" if others else ""
+        raise NothingToImport(
+            f"{printable(folder)} holds no weights of the original script: its files are called {NAMES}{there}"
+        )
+    first = 1 if 0 in generators else 0  # the number of files' epoch 0
+    if max(generators) + first > LAST_EPOCH:
+        raise NothingToImport(f"{printable(generators[max(generators)])}: a run has at most {LAST_EPOCH} epochs")
+    return [SeedEpoch(epoch + first, path, discriminators.get(epoch)) for epoch, path in sorted(generators.items())]
+
+
+def counts_from_zero(folder: Path) -> bool:
+    """Whether the first epoch's files are called 000, as older versions of the script do. Raises NothingToImport."""
+    return 0 in _weights_files(folder, "generator")
+
+
+def _weights_files(folder: Path, network: str) -> dict[int, Path]:
+    """List the files of `generator` or `discriminator` by the number in their names. Raises NothingToImport."""
+    if folder.exists() and not folder.is_dir():
+        raise NothingToImport(f"{printable(folder)} is a file: name its folder")
+    if not folder.is_dir():
+        raise NothingToImport(f"there is no folder {printable(folder)}")
+    files: dict[int, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if (match := NAME.fullmatch(path.name)) and match[1].lower() == network:
+            other = files.setdefault(int(match[2]), path)
+            if other != path:
+                raise NothingToImport(f"{printable(path)} and {other.name} are of the same epoch: keep one of them")
+    return files
+
+
+def check_files(epochs: list[SeedEpoch], told: Told) -> int:
+    """Read every file, so that a damaged one is reported before anything is published. Returns the latent size.
+
+    Raises KerasWeightsError.
+    """
+    sizes: dict[int, Path] = {}
+    for done, epoch in enumerate(epochs, 1):
+        sizes.setdefault(load_generator(epoch.generator).latent_size, epoch.generator)
+        if epoch.discriminator:
+            load_discriminator(epoch.discriminator)
+        told(done, len(epochs))
+    if len(sizes) > 1:
+        (one, path), (other, another) = list(sizes.items())[:2]
+        raise KerasWeightsError(
+            f"these are two runs: {path.name} has latents of {one} numbers, and {another.name} of {other}; "
+            "give each a folder of its own"
+        )
+    return next(iter(sizes))
+
+
+class Importer:
+    """Publishes the epochs of one run of the seed's script, as a job of their own."""
+
+    def __init__(self, settings: AppSettings, config: TrainingConfig, dataset: Dataset) -> None:
+        self.store = settings.open_store()
+        self.device = find_device(settings.device)
+        self.config = config
+        self.dataset = dataset
+        self.job = job_id_of(datetime.now(UTC), 0)
+        self.assessor = None
+        if settings.judge:
+            self.assessor = find_assessor(dataset, config.latent_size, self.device, settings.judges_dir)
+
+    def publish(self, epoch: SeedEpoch) -> Manifest:
+        """Judge an epoch's generator and publish it. Raises KerasWeightsError, OSError."""
+        generator = load_generator(epoch.generator)
+        verdict = self.judge(generator.to(self.device))
+        manifest = Manifest(
+            id=str(CheckpointId(self.job, epoch.number)),
+            job=self.job,
+            epoch=epoch.number,
+            created_at=datetime.now(UTC),
+            config=self.config,
+            losses=None,
+            metrics=verdict.metrics,
+            refused=verdict.refused,
+            dataset_checksum=self.dataset.checksum,
+            device=describe(self.device),
+            code_version=code_version(),
+            fence=0,
+            files={},
+        )
+        files = {
+            GENERATOR: weights.to_bytes(generator),
+            SAMPLES: encode_png(epoch_plot(generator.eval(), self.dataset, epoch.number, self.config.seed)),
+        }
+        if epoch.discriminator:
+            files[DISCRIMINATOR] = weights.to_bytes(load_discriminator(epoch.discriminator))
+        return self.store.publish(manifest, files)
+
+    def judge(self, generator: Generator) -> Verdict:
+        if self.assessor is not None:
+            return self.assessor.verdict(generator)
+        return Verdict(False, {}, None if is_finite(generator) else NOT_FINITE)
+
+
+def import_here(
+    settings: AppSettings,
+    folder: Path,
+    dataset: DatasetName,
+    name: str | None,
+    checked: Told,
+    published: Callable[[int], None],
+) -> list[Manifest]:
+    """Publish every epoch in a folder of the seed's, in order, or none where a file is damaged.
+
+    `checked` is told (files read, of how many), `published` how many stand. Raises NothingToImport, KerasWeightsError,
+    DatasetUnavailable, DeviceUnavailable, OSError.
+    """
+    epochs = find_epochs(folder)
+    latent_size = check_files(epochs, checked)
+    config = TrainingConfig(epochs=epochs[-1].number, latent_size=latent_size, dataset=dataset, name=name)
+    data = load_dataset(config, settings.data_dir, settings.cache_dir, settings.mirrors)
+    importer = Importer(settings, config, data)
+    manifests = []
+    for epoch in epochs:
+        manifests.append(importer.publish(epoch))
+        published(len(manifests))
+    return manifests

@@ -1,0 +1,203 @@
+"""`acgan train`: the seed's script, here and now, with no server."""
+
+import json
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from pydantic import Field
+from rich.console import Console
+
+from app.cli.local.folder import HISTORY, STATE, TABLE
+from app.cli.progress import progress_bar, show, tell_epoch
+from app.settings import AppSettings
+from models.atomic_files import write_durably
+from models.bounded_reading import parse_record, printable, read_bounded
+from models.config import TrainingConfig
+from models.data.dataset import load_dataset
+from models.evaluation.epoch_snapshot import EpochSnapshot, snapshot_epoch
+from models.evaluation.quality_gate import Assessor, digits_worth, find_assessor
+from models.networks.precision import describe, find_device
+from models.networks.weights import state_to_bytes
+from models.records import EpochResult, Record, to_csv
+from models.records import Progress as RunProgress
+from models.sampling.images import encode_png
+from models.torch_device import explain_out_of_memory
+from models.training import training_state
+from models.training.background_writer import BackgroundWriter
+from models.training.trainer import Check, Trainer
+
+STATE_LIMIT = 512 << 20  # bytes; that of the largest latents has some 150 MB
+HISTORY_LIMIT = 64 << 20  # bytes; a thousand epochs have some 2 MB
+
+
+class Stopped(Exception):
+    """Somebody pressed Ctrl-C; the run's state is kept."""
+
+
+class LocalEpoch(EpochResult):
+    """A finished epoch, as the history tells it."""
+
+    metrics: dict[str, float] = Field({}, description="Quality figures; empty where none were computed.")
+    refused: str | None = Field(None, description="Why a service would not serve it, where it would not.")
+
+
+class History(Record):
+    config: TrainingConfig
+    dataset_checksum: str
+    epochs: list[LocalEpoch]
+
+
+@dataclass
+class Folder:
+    """What a run leaves, each file whole or not at all, and its state, to resume from after a stop.
+
+    An epoch's files are written while the next epoch is trained, all of them before those of the next epoch. A state is
+    only saved when the files of every epoch before it are on disk.
+    """
+
+    out: Path
+    save_seconds: float
+    on_epoch: Callable[[LocalEpoch], None]
+    epochs: list[LocalEpoch] = field(default_factory=list)
+    reported: int = 0  # epochs that `on_epoch` was called for, or that an earlier process trained
+    saved_at: float | None = None
+    writer: BackgroundWriter = field(default_factory=BackgroundWriter)
+
+    def go_on(self, trainer: Trainer) -> None:
+        """Resume the run in the folder. Raises InvalidState or OSError, which name the file."""
+        try:
+            trainer.load_state(training_state.from_bytes(read_bounded(self.out / STATE, STATE_LIMIT)))
+        except training_state.InvalidState as error:
+            raise training_state.InvalidState(f"{printable(self.out / STATE)}: {error}") from error
+        self.saved_at = time.monotonic()
+        if trainer.epoch > 1:
+            data = read_bounded(self.out / HISTORY, HISTORY_LIMIT)
+            history = parse_record(History, data, HISTORY_LIMIT, str(self.out / HISTORY))
+            self.epochs = [epoch for epoch in history.epochs if epoch.epoch < trainer.epoch]
+            self.reported = len(self.epochs)
+
+    def keep(self, trainer: Trainer, result: EpochResult, assessor: Assessor | None) -> None:
+        """Judge an epoch and start to write its files. Raises OSError if those of an earlier epoch failed."""
+        epoch = snapshot_epoch(trainer, result, assessor)
+        self.writer.start(partial(self.write, epoch, trainer.config, trainer.dataset.checksum))
+
+    def write(self, snapshot: EpochSnapshot, config: TrainingConfig, checksum: str) -> None:
+        """Write an epoch's files under the names of the original example, then history and table. Raises OSError."""
+        number, verdict = f"epoch_{snapshot.result.epoch:03d}", snapshot.verdict
+        write_durably(self.out / f"plot_{number}_generated.png", encode_png(snapshot.plot))
+        for name, state in (
+            ("generator", snapshot.generator),
+            ("generator_average", snapshot.average),
+            ("discriminator", snapshot.discriminator),
+        ):
+            write_durably(self.out / f"params_{name}_{number}.safetensors", state_to_bytes(state))
+        epoch = LocalEpoch(**dict(snapshot.result), metrics=verdict.metrics, refused=verdict.refused)
+        history = History(config=config, dataset_checksum=checksum, epochs=[*self.epochs, epoch])
+        write_durably(self.out / HISTORY, json.dumps(history.model_dump(mode="json"), indent=2).encode())
+        write_durably(self.out / TABLE, to_csv(history.epochs).encode())
+        self.epochs = history.epochs
+
+    def report(self) -> None:
+        """Call `on_epoch` for each epoch whose files are on disk by now. Raises OSError if they cannot be written."""
+        self.writer.check()
+        for epoch in self.epochs[self.reported :]:
+            self.reported += 1
+            self.on_epoch(epoch)
+
+    def finish_writing(self) -> None:
+        """Wait until all files of finished epochs are on disk. Raises OSError."""
+        self.writer.wait()
+        self.report()
+
+    def save(self, trainer: Trainer) -> None:
+        """Save the run's state after the files of the epochs before it. Raises Diverged, OSError."""
+        self.finish_writing()
+        write_durably(self.out / STATE, training_state.to_bytes(trainer.state()))
+        self.saved_at = time.monotonic()
+
+    def save_now_and_then(self, trainer: Trainer) -> None:
+        """Save the state if none was saved for `save_seconds`, or ever: a run that is killed can then be resumed."""
+        if self.saved_at is None or time.monotonic() - self.saved_at >= self.save_seconds:
+            self.save(trainer)
+
+
+def train_here(
+    config: TrainingConfig,
+    settings: AppSettings,
+    out: Path,
+    console: Console,
+    going_on: bool,
+    on_epoch: Callable[[LocalEpoch], None] | None = None,
+) -> None:
+    """Train all epochs, leaving in `out`, which `take_folder` has taken, the files of the original example.
+
+    Progress is shown on `console`. `on_epoch` is called, in this thread, once an epoch's files are on disk, which is
+    while the next epoch is trained; by default the epoch is printed. All files are on disk when this returns or raises.
+
+    Raises DatasetUnavailable, DeviceOutOfMemory, DeviceUnavailable, Hopeless, InvalidState, OSError,
+    Stopped.
+    """
+    device = find_device(settings.device)
+    folder = Folder(out, settings.save_seconds, on_epoch or (lambda epoch: tell_epoch(epoch, config.epochs, console)))
+    dataset = load_dataset(config, settings.data_dir, settings.cache_dir, settings.mirrors)
+    with explain_out_of_memory(device, config.batch_size):
+        trainer = Trainer(config, dataset, device)
+        if going_on:
+            folder.go_on(trainer)
+        where = f", from iteration {trainer.iteration} of epoch {trainer.epoch}" if going_on else ""
+        iterations = "1 iteration" if trainer.batches == 1 else f"{trainer.batches} iterations"
+        console.print(
+            f"Training on {describe(device)} in {trainer.precision}{where}: {len(dataset.train_labels)} images of "
+            f"{dataset.name}, {iterations} an epoch. Files go to {out}/"
+        )
+        assessor = None
+        if settings.judge:
+            digits = digits_worth(trainer.batches)
+            assessor = find_assessor(dataset, config.latent_size, device, settings.judges_dir, digits)
+        train_into(folder, trainer, assessor, console)
+    (out / STATE).unlink(missing_ok=True)
+
+
+def train_into(folder: Folder, trainer: Trainer, assessor: Assessor | None, console: Console) -> None:
+    """Train all epochs that are left. Raises Hopeless, OSError, Stopped; all files are on disk by then."""
+    epochs = trainer.config.epochs
+    with progress_bar(console) as bar, interruptible() as stop_check, folder.writer:
+        task = bar.add_task("run", total=epochs * trainer.batches, epoch=f"1/{epochs}", rate=0.0)
+
+        def check() -> None:
+            stop_check()
+            folder.report()
+
+        def report(progress: RunProgress) -> None:
+            show(bar, task, progress)
+            folder.save_now_and_then(trainer)
+
+        try:
+            for result in trainer.run(report, check):
+                folder.keep(trainer, result, assessor)
+            folder.finish_writing()
+        except Stopped:
+            folder.save(trainer)
+            raise
+
+
+@contextmanager
+def interruptible() -> Iterator[Check]:
+    """Let Ctrl-C and SIGTERM end a run between two iterations: the check raises Stopped."""
+    pressed: list[int] = []
+
+    def check() -> None:
+        if pressed:
+            raise Stopped
+
+    before = {sign: signal.signal(sign, lambda *_: pressed.append(1)) for sign in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield check
+    finally:
+        for sign, handler in before.items():
+            signal.signal(sign, handler)

@@ -1,0 +1,69 @@
+"""How a run looks on a terminal, here or followed from afar: a bar, and a table each epoch. Free of torch."""
+
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from models.records import EpochLosses
+from models.records import Progress as RunProgress
+
+
+class JudgedEpoch(Protocol):
+    """A finished epoch, wherever it was trained."""
+
+    @property
+    def epoch(self) -> int: ...
+    @property
+    def seconds(self) -> float: ...
+    @property
+    def losses(self) -> EpochLosses: ...
+    @property
+    def metrics(self) -> dict[str, float]: ...
+    @property
+    def refused(self) -> str | None: ...
+
+
+def progress_bar(console: Console) -> Progress:
+    """Of a run; its tasks have the fields `epoch` and `rate`."""
+    return bar(console, "Epoch {task.fields[epoch]}", "images/s, whole run")
+
+
+def digits_bar(console: Console) -> Progress:
+    """Of a data set; its tasks have the field `rate`."""
+    return bar(console, "Digits", "digits/s")
+
+
+def bar(console: Console, what: str, unit: str) -> Progress:
+    return Progress(
+        TextColumn(what),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(f"{{task.fields[rate]:.0f}} {unit}"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+
+
+def show(bar: Progress, task: TaskID, progress: RunProgress) -> None:
+    done = (progress.epoch - 1) * progress.batches + progress.batch
+    epoch = f"{progress.epoch}/{progress.epochs}"
+    total = progress.epochs * progress.batches
+    bar.update(task, completed=done, total=total, epoch=epoch, rate=progress.images_per_second)
+
+
+def tell_epoch(epoch: JudgedEpoch, epochs: int, console: Console) -> None:
+    console.print(f"Epoch {epoch.epoch}/{epochs} ({epoch.seconds:.1f} s)")
+    console.print(epoch.losses.table(), highlight=False)
+    if (figures := epoch.metrics) and "frechet_distance_raw" in figures:
+        console.print(
+            f"labels {figures['label_accuracy']:.1%} (worst class {figures['label_accuracy_worst']:.1%}), "
+            f"variety {figures['variety']:.2f} of real digits' (least {figures['variety_least']:.2f}), "
+            f"Frechet distance {figures['frechet_distance_raw']:.2f}, "
+            f"of averaged weights {figures['frechet_distance_averaged']:.2f}",
+            highlight=False,
+        )
+    if epoch.refused:
+        console.print(f"not served: {epoch.refused}", highlight=False, markup=False)

@@ -1,0 +1,1 @@
+"""Digits for requests: the active model, batches, and the buffer of samples."""

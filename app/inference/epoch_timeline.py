@@ -1,0 +1,85 @@
+"""Draws one digit with the generator of every epoch of a run, including refused ones."""
+
+from collections.abc import Sequence
+
+import anyio.to_thread
+import numpy as np
+import torch
+
+from app.inference.bounded_executor import Studio
+from app.inference.memory import Memory
+from models.config import IMAGE_SIZE, NUM_CLASSES
+from models.networks.inference import FoldedGenerator
+from models.networks.weights import InvalidWeights, generator_from_bytes
+from models.registry.store import CheckpointId, CheckpointNotFound, CheckpointStore, Manifest
+from models.sampling.sampler import BATCH, Series, draw_series
+
+WAITING = 2  # an epoch takes a few tenths of a second
+KEPT = 8_000_000  # bytes: a thousand epochs with ten digits each
+
+
+class Evolution:
+    """Loads one generator at a time, in a separate thread, and caches only the digits."""
+
+    def __init__(self, store: CheckpointStore, device: torch.device) -> None:
+        self.store = store
+        self.device = device
+        self.studio = Studio(WAITING)
+        self._drawn = Memory[tuple[str, int, int], np.ndarray](KEPT)  # used only in the studio's thread
+
+    async def epochs(self, job: str, most: int) -> list[Manifest]:
+        """Return at most `most` of a run's checkpoints in order, evenly spaced, including the first and the last.
+
+        Raises CheckpointNotFound if there are none, and CheckpointDamaged.
+        """
+        return await anyio.to_thread.run_sync(self._epochs, job, most)
+
+    def _epochs(self, job: str, most: int) -> list[Manifest]:
+        found = []
+        for epoch in thin(self.store.epochs(job), most):
+            try:
+                found.append(self.store.manifest(CheckpointId(job, epoch)))
+            except CheckpointNotFound:  # deleted since it was listed
+                continue
+        if not found:
+            raise CheckpointNotFound(
+                f"job {job} has no checkpoint: its first epoch has not ended, or the job does not exist: "
+                "see GET /jobs and GET /checkpoints"
+            )
+        return found
+
+    async def draw(self, epochs: Sequence[Manifest], label: int, seed: int, index: int) -> np.ndarray:
+        """Draw one digit by each epoch. Returns uint8 of shape (epochs, 28, 28), black if weights are not finite.
+
+        Raises Busy, CheckpointDamaged.
+        """
+
+        def work() -> np.ndarray:
+            torch.set_num_threads(1)  # the drawing threads keep theirs
+            return np.stack([self._hand(epoch, seed, index)[label] for epoch in epochs])
+
+        return await self.studio.make(work)
+
+    def _hand(self, epoch: Manifest, seed: int, index: int) -> np.ndarray:
+        """Draw all ten classes at once: loading the generator takes longer than drawing them."""
+        key = epoch.files[epoch.draws].sha256 if epoch.draws in epoch.files else epoch.id, seed, index
+        drawn = self._drawn.get(key)
+        if drawn is None:
+            drawn = self._draw_hand(epoch, Series(None, 1, seed, index))
+            self._drawn.keep(key, drawn, drawn.nbytes)
+        return drawn
+
+    def _draw_hand(self, epoch: Manifest, series: Series) -> np.ndarray:
+        try:
+            generator = FoldedGenerator(generator_from_bytes(self.store.read(epoch, epoch.draws)), self.device)
+        except InvalidWeights:
+            return np.zeros((NUM_CLASSES, IMAGE_SIZE, IMAGE_SIZE), np.uint8)
+        generator.step = BATCH  # gives the same pixels as the value that `prepare` measures, without measuring
+        return draw_series(generator, series)
+
+
+def thin(epochs: Sequence[int], most: int) -> list[int]:
+    """Choose at most `most` epochs (2 or more), evenly spaced, including the first and the last."""
+    if len(epochs) <= most:
+        return list(epochs)
+    return [epochs[round(place * (len(epochs) - 1) / (most - 1))] for place in range(most)]

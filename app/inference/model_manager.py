@@ -1,0 +1,286 @@
+"""The generator being served: follows publications, verifies and loads them. Needs no Redis and no worker."""
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from threading import Lock
+from typing import NamedTuple
+
+import anyio
+import anyio.to_thread
+import torch
+
+from app import metrics
+from app.inference.loads import Loads
+from app.inference.sample_buffer import Stock
+from app.inference.serving_target import TargetFinder
+from app.inference.store_budget import Budget
+from models.networks.inference import FoldedGenerator
+from models.networks.weights import InvalidWeights, generator_from_bytes
+from models.registry import bundled
+from models.registry.serving_policy import Choice, write_choice
+from models.registry.storage.base import StoreReplaced, Unreachable
+from models.registry.storage.reading import Unreadable
+from models.registry.store import (
+    CheckpointDamaged,
+    CheckpointId,
+    CheckpointNotFound,
+    CheckpointStore,
+    Manifest,
+    NotServable,
+    Unusable,
+)
+from models.sampling.sampler import prepare
+
+logger = logging.getLogger(__name__)
+
+ROLES = ("latest", "best")  # the served and the best generator; requests name any other one by its id
+FOLLOW_SECONDS = 1.0
+MOST_HANGING = 2  # candidates without an answer of the store, before a start gives up
+AWAY = "the store does not answer"
+
+
+class NothingPublished(Exception):
+    """No generator has been published yet."""
+
+
+class Exhibit(NamedTuple):
+    """A verified generator in memory. It is immutable, so requests can use it while another one becomes the current."""
+
+    manifest: Manifest
+    generator: FoldedGenerator
+
+    @property
+    def id(self) -> str:
+        return self.manifest.id
+
+    @property
+    def checksum(self) -> str:
+        """SHA-256 of the generator's file."""
+        return self.manifest.files[self.manifest.draws].sha256
+
+
+class Served(NamedTuple):
+    """The generator that `latest` refers to and its stock. Replaced together, so that digits match the checkpoint."""
+
+    exhibit: Exhibit
+    stock: Stock
+
+
+class Gallery:
+    """Holds the generator being served, and a few others that were requested by id.
+
+    Following publications and each load run in separate threads, so a file that hangs does not delay other loads.
+    """
+
+    def __init__(
+        self,
+        store: CheckpointStore,
+        device: torch.device,
+        cached: int = 4,
+        stock: int = 0,
+        first: CheckpointId | None = None,
+        store_limit: int | None = None,
+    ) -> None:
+        """`first` is the bundled checkpoint, which is served until one is published.
+
+        `store_limit` is the budget of the store in bytes; None for no limit.
+        """
+        self.budget = Budget(store, store_limit)
+        self.store = store
+        self.first = first
+        self.device = device
+        self.cached = cached
+        self.stock_limit = stock
+        self.served: Served | None = None
+        self.target = TargetFinder(store, first)
+        self.loads: Loads[CheckpointId, Exhibit] = Loads(self._recall)
+        self._trouble: str | None = None
+        self._others: OrderedDict[CheckpointId, Exhibit] = OrderedDict()
+        self._lock = Lock()
+        self._limiter = anyio.CapacityLimiter(1)
+
+    @property
+    def serving(self) -> str | None:
+        """The id of the checkpoint being served."""
+        return self.served.exhibit.id if self.served else None
+
+    @property
+    def trouble(self) -> str | None:
+        """The problems of the served generator, and of loads that failed in the last minute."""
+        following = [self._trouble] if self._trouble else []
+        return "; ".join(following + self.loads.problems()) or None
+
+    # ----------------------------------------------------------------------------
+    # Following publications and the serving policy.
+
+    async def follow(self, beat: Callable[[], None] = lambda: None) -> None:
+        """Check for a new publication every second, for ever. Calls `beat` after each check."""
+        while True:
+            await asyncio.sleep(FOLLOW_SECONDS)
+            await self.refresh()
+            beat()
+
+    async def refresh(self) -> None:
+        """Check once for a new publication. If the check fails, the current generator stays."""
+        try:
+            await anyio.to_thread.run_sync(self._refresh, limiter=self._limiter)
+        except (Unreadable, StoreReplaced) as error:
+            self._report(str(error))
+        except Unreachable as error:
+            self._report(AWAY, f": {error}")
+        except Exception as error:
+            if self._report(f"the check for a new generator failed: {type(error).__name__}: {error}"):
+                logger.exception("the check for a new generator failed")
+
+    def _report(self, trouble: str | None, details: str = "") -> bool:
+        """Set the trouble and log it once. Returns whether it is new."""
+        is_new = trouble != self._trouble
+        if is_new and trouble:
+            logger.error("%s%s", trouble, details)
+        self._trouble = trouble
+        return is_new
+
+    def _refresh(self) -> None:
+        """Serve the checkpoint that the policy selects, or the newest if that is missing.
+
+        If it is damaged, the current generator stays; at the start, an older checkpoint is served.
+        """
+        served = self.served
+        wanted, problems = self.target.find(served.exhibit.manifest if served else None)
+        if wanted is not None and not (served and served.exhibit.manifest.checkpoint == wanted):
+            exhibit = self._first_good([wanted] if served else self._candidates(wanted), problems)
+            if exhibit is not None:
+                self.served = Served(exhibit, Stock(self.stock_limit, served.stock if served else None))
+                logger.info("serving %s", exhibit.id)
+        self._report("; ".join(problems + self.budget.problems()) or None)
+
+    def _candidates(self, wanted: CheckpointId) -> Iterator[CheckpointId]:
+        """Yield the candidates at the start: the wanted one, then the others from the newest, then the bundled one."""
+        yield wanted
+        for manifest in reversed(self.store.manifests()):
+            if manifest.refused is None and manifest.checkpoint != wanted:
+                yield manifest.checkpoint
+        if self.first:
+            yield self.first
+
+    def _first_good(self, candidates: Iterable[CheckpointId], problems: list[str]) -> Exhibit | None:
+        """Load the first usable candidate. If the first one fails, append the reason to `problems`."""
+        exhibit, hanging = None, 0
+        reasons: list[str] = []
+        for checkpoint in candidates:
+            try:
+                exhibit = self._recall(checkpoint)
+                break
+            except (CheckpointDamaged, CheckpointNotFound, InvalidWeights, NotServable, OSError) as error:
+                reasons.append(f"not serving {checkpoint}: {error}")
+                hanging += isinstance(error, Unreachable) and not isinstance(error, Unreadable)
+                if hanging == MOST_HANGING:
+                    break
+        problems += reasons[:1]
+        return exhibit
+
+    async def choose(self, choice: Choice) -> None:
+        """Change the serving policy in every process that uses the store.
+
+        Raises CheckpointNotFound, CheckpointDamaged, InvalidWeights or NotServable if the pinned checkpoint cannot be
+        served, and OSError.
+        """
+        if choice.checkpoint:
+            await self.find(choice.checkpoint)
+        in_package = self.first is not None and choice.checkpoint == str(self.first)
+        await anyio.to_thread.run_sync(write_choice, self.store, choice, not in_package)
+        await self.refresh()
+
+    async def choice(self) -> Choice:
+        """Return the stored serving policy; if it cannot be read, the one in effect."""
+        return await anyio.to_thread.run_sync(self.target.read_choice, [])
+
+    # ----------------------------------------------------------------------------
+    # Finding generators.
+
+    async def find(self, name: str) -> Exhibit:
+        """Return the generator for `latest`, `best` or a checkpoint's id.
+
+        Raises NothingPublished, CheckpointNotFound, CheckpointDamaged, InvalidWeights, NotServable or OSError.
+        """
+        served = self._served() if name in ROLES else self.served
+        checkpoint = self.target.best if name in ROLES else CheckpointId.parse(name)
+        if served and (name == "latest" or served.exhibit.manifest.checkpoint == checkpoint):
+            return served.exhibit
+        if checkpoint is None:  # nothing is published, so `best` is the served one
+            return self._served().exhibit
+        return await self.loads.get(checkpoint)
+
+    def _served(self) -> Served:
+        if self.served is None and self.trouble:
+            raise NothingPublished(f"no generator can be served: {self.trouble}")
+        if self.served is None:
+            raise NothingPublished(
+                "no generator has been published yet: start a run with POST /train and retry after its first epoch"
+            )
+        return self.served
+
+    def _recall(self, checkpoint: CheckpointId) -> Exhibit:
+        """Return a generator from the cache; load it first if necessary."""
+        with self._lock:
+            exhibit = self._others.get(checkpoint)
+        if exhibit is None:
+            with counted():
+                exhibit = self._load(checkpoint)
+        with self._lock:
+            self._others[checkpoint] = exhibit
+            self._others.move_to_end(checkpoint)
+            while len(self._others) > self.cached:
+                self._others.popitem(last=False)
+        return exhibit
+
+    def _load(self, checkpoint: CheckpointId) -> Exhibit:
+        torch.set_num_threads(1)  # the drawing threads keep theirs
+        store = self._store_of(checkpoint)
+        manifest = store.manifest(checkpoint)
+        if manifest.refused is not None:
+            raise NotServable(f"{checkpoint} is not served: {manifest.refused}")
+        generator = generator_from_bytes(store.read(manifest, manifest.draws))
+        return Exhibit(manifest, prepare(generator, self.device))
+
+    def _store_of(self, checkpoint: CheckpointId) -> CheckpointStore:
+        return bundled.STORE if checkpoint == self.first else self.store
+
+    def forget(self, job: str, epoch: int | None = None) -> None:
+        """Drop the generator of a checkpoint that was deleted, or those of all of a job's."""
+        with self._lock:
+            for checkpoint in [each for each in self._others if each.job == job and epoch in (None, each.epoch)]:
+                del self._others[checkpoint]
+
+    def manifest(self, checkpoint: CheckpointId) -> Manifest:
+        """Raises CheckpointNotFound or CheckpointDamaged."""
+        return self._store_of(checkpoint).manifest(checkpoint)
+
+    def survey(self) -> tuple[list[Manifest], list[Unusable]]:
+        """Return all usable checkpoints, oldest first, the bundled one as the oldest; and the unusable ones."""
+        with_first = [bundled.STORE.manifest(self.first)] if self.first else []
+        usable, others = self.store.survey()
+        return with_first + usable, others
+
+
+OUTCOMES: dict[type[Exception], str] = {
+    CheckpointDamaged: "damaged",
+    CheckpointNotFound: "missing",
+    InvalidWeights: "invalid",
+    NotServable: "refused",
+    OSError: "unreadable",
+}
+
+
+@contextmanager
+def counted() -> Iterator[None]:
+    """Count the outcome of a load."""
+    try:
+        yield
+    except tuple(OUTCOMES) as error:
+        metrics.LOADS[next(OUTCOMES[kind] for kind in type(error).__mro__ if kind in OUTCOMES)].inc()
+        raise
+    metrics.LOADS["ok"].inc()

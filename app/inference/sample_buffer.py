@@ -1,0 +1,196 @@
+"""Pre-generated digits of the current model, used for requests without a seed. Each digit is returned only once.
+
+The digits of a label are a series of one seed, so each one has an address. A request that finds too few digits leaves
+an order, which the next batch fills. One full batch, with digits that the stock needs anyway, costs less than a
+batch for each request.
+"""
+
+import itertools
+import mmap
+import threading
+from collections import deque
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from models.config import IMAGE_SIZE, NUM_CLASSES
+from models.sampling.sampler import BATCH, STEP, Series, fresh_seed
+
+FEW = 4 * BATCH  # initial target per label, before any request needed more
+SURPLUS = 4 * BATCH  # digits that a shelf may hold beyond its limit: those drawn together with orders
+AHEAD = 4  # digits drawn per ordered digit if the batch has room, because requests often come in groups
+
+
+class Taken(NamedTuple):
+    series: Series
+    digits: np.ndarray
+
+
+class Order(NamedTuple):
+    number: int  # ascending in time
+    n: int
+    who: Any
+
+
+class Shelf:
+    """The stock of one label."""
+
+    def __init__(self, label: int, wanted: int, limit: int) -> None:
+        self.label = label
+        self.wanted = wanted  # target number of digits
+        self.capacity = limit + SURPLUS
+        pages = mmap.mmap(-1, self.capacity * IMAGE_SIZE**2)  # separate from the heap, which it would fragment
+        self.digits = np.frombuffer(pages, np.uint8).reshape(-1, IMAGE_SIZE, IMAGE_SIZE)  # index i at i % capacity
+        self.orders: deque[Order] = deque()
+        self.ordered = 0  # digits
+        self.clear()
+
+    def clear(self) -> None:
+        """Discard all digits and start a series with a new seed."""
+        self.seed = fresh_seed()
+        self.begin = self.end = self.planned = 0  # indices: available are begin to end, in progress end to planned
+        self.early: dict[int, np.ndarray] = {}  # batches that were finished before an earlier one
+
+    @property
+    def lacking(self) -> float:
+        """The missing share of the target; 0 if a full batch would exceed the target."""
+        missing = self.wanted - (self.planned - self.begin)
+        return missing / self.wanted if missing >= BATCH else 0.0
+
+    @property
+    def short(self) -> int:
+        """The number of ordered digits that are neither available nor being drawn."""
+        return max(0, self.ordered - (self.planned - self.begin))
+
+    def plan(self, n: int) -> Series:
+        series = Series(self.label, n, self.seed, self.planned)
+        self.planned += n
+        return series
+
+    def accept(self, series: Series, digits: np.ndarray) -> None:
+        if series.seed == self.seed:  # otherwise it belongs to an abandoned series
+            self.early[series.index] = digits
+
+    def lay(self) -> bool:
+        """Append the next batch of the series if it has been drawn. Returns whether it has."""
+        batch = self.early.pop(self.end, None)
+        if batch is None:
+            return False
+        for part, place in self.places(self.end, len(batch)):
+            self.digits[place] = batch[part]
+        self.end += len(batch)
+        return True
+
+    def meet(self) -> list[tuple[Any, Taken]]:
+        """Fill the oldest orders from the available digits. Returns the filled orders."""
+        met = []
+        while self.orders and self.end - self.begin >= self.orders[0].n:
+            _, n, who = self.orders.popleft()
+            self.ordered -= n
+            met.append((who, self.take(n)))
+        return met
+
+    def take(self, n: int) -> Taken:
+        series, taken = Series(self.label, n, self.seed, self.begin), np.empty((n, IMAGE_SIZE, IMAGE_SIZE), np.uint8)
+        for part, place in self.places(self.begin, n):
+            taken[part] = self.digits[place]
+        self.begin += n
+        return Taken(series, taken)
+
+    def places(self, index: int, n: int) -> list[tuple[slice, slice]]:
+        """Return the positions of n digits in the ring buffer, as pairs of slices of the digits and of the buffer."""
+        first = index % self.capacity
+        whole = min(n, self.capacity - first)
+        parts = [(slice(0, whole), slice(first, first + whole))]
+        return parts if whole == n else [*parts, (slice(whole, n), slice(0, n - whole))]
+
+
+class Stock:
+    """One shelf per label. A request that finds too few digits doubles the target, up to `limit`.
+
+    A new stock starts with half of the targets of the one before.
+    """
+
+    def __init__(self, limit: int, before: "Stock | None" = None) -> None:
+        self.limit = limit
+        self.shelves: list[Shelf]
+        wanted = [shelf.wanted // 2 for shelf in before.shelves] if before else [0] * NUM_CLASSES
+        self.shelves = [Shelf(label, min(limit, max(FEW, wanted[label])), limit) for label in range(NUM_CLASSES)]
+        self._numbers = itertools.count()
+        self._lock = threading.Lock()
+
+    def take(self, label: int, n: int) -> Taken | None:
+        """Take n digits; returns None if there are fewer, or if other requests wait."""
+        shelf = self.shelves[label]
+        with self._lock:
+            if not shelf.orders and shelf.end - shelf.begin >= n:
+                return shelf.take(n)
+            shelf.wanted = min(self.limit, 2 * shelf.wanted)
+            return None
+
+    def takes_orders(self, n: int) -> bool:
+        """Return whether a request for n digits should order them; a larger one fills a batch by itself."""
+        return n <= BATCH // 4 and self.limit >= BATCH
+
+    def order(self, label: int, n: int, who: Any) -> Taken | None:
+        """Leave an order, which `put` fills, and return None; or return the digits if they are available now."""
+        shelf = self.shelves[label]
+        with self._lock:
+            if not shelf.orders and shelf.end - shelf.begin >= n:
+                return shelf.take(n)
+            shelf.orders.append(Order(next(self._numbers), n, who))
+            shelf.ordered += n
+            return None
+
+    def is_short(self) -> bool:
+        """Return whether ordered digits exist that are not being drawn."""
+        return any(shelf.short for shelf in self.shelves)
+
+    def plan(self) -> list[Series]:
+        """Plan a batch for the orders, oldest first, and some more digits that may be requested soon."""
+        with self._lock:
+            short = sorted((shelf for shelf in self.shelves if shelf.short), key=lambda shelf: shelf.orders[0].number)
+            needed = sum(shelf.short for shelf in short)
+            room = min(BATCH, -(-AHEAD * needed // STEP) * STEP)
+            plan = []
+            for place, shelf in enumerate(short):
+                share = min(room, max(shelf.short, room // (len(short) - place)))
+                if share:
+                    plan.append(shelf.plan(share))
+                room -= share
+            return plan
+
+    def plan_ahead(self) -> list[Series]:
+        """Plan a batch for the shelf with the largest missing share; empty if none is missing."""
+        with self._lock:
+            shelf = max(self.shelves, key=lambda shelf: shelf.lacking)
+            return [shelf.plan(BATCH)] if shelf.lacking > 0 and self.limit >= BATCH else []
+
+    def put(self, plan: list[Series], digits: np.ndarray) -> list[tuple[Any, Taken]]:
+        """Store the digits of a plan; plans may finish in any order. Returns the orders that are filled now."""
+        met, place = [], 0
+        with self._lock:
+            for series in plan:
+                assert series.label is not None
+                shelf = self.shelves[series.label]
+                shelf.accept(series, digits[place : place + series.n])
+                place += series.n
+                while shelf.lay():
+                    met += shelf.meet()
+        return met
+
+    def give_up(self, plan: list[Series]) -> list[Any]:
+        """Start a new series for each label of a plan that failed. Returns the orders of these labels."""
+        with self._lock:
+            shelves = [self.shelves[series.label] for series in plan if series.label is not None]
+            waited = [order.who for shelf in shelves for order in shelf.orders]
+            for shelf in shelves:
+                shelf.orders.clear()
+                shelf.ordered = 0
+                shelf.clear()
+            return waited
+
+    def level(self, label: int) -> int:
+        """Return the number of available digits."""
+        shelf = self.shelves[label]
+        return shelf.end - shelf.begin

@@ -1,0 +1,64 @@
+"""Verified digits: digits that the judge rejects are replaced by the next ones of their seed."""
+
+from typing import NamedTuple
+
+import anyio.to_thread
+import numpy as np
+
+from app.inference.batcher import Batcher
+from app.inference.model_manager import Exhibit
+from models.evaluation.verifier import TOGETHER, Verifier, find_verifier
+from models.sampling.sampler import BATCH, Series
+
+TRIES, MORE_TRIES = 4, 64  # at most 4 n + 64 digits are drawn for n verified ones
+
+
+class NotVerified(Exception):
+    """Too few digits passed, or there is no judge for the training data. The message says what to do."""
+
+
+class Verified(NamedTuple):
+    digits: np.ndarray  # (n, 28, 28)
+    indices: list[int]  # within the seed, ascending
+    refused: int  # rejected digits before the last accepted one
+
+
+async def verifier_of(exhibit: Exhibit) -> Verifier:
+    """Return the judge for the training data of a generator. Raises NotVerified if there is none."""
+    dataset = exhibit.manifest.config.dataset
+    verifier = await anyio.to_thread.run_sync(find_verifier, dataset, exhibit.generator.device)
+    if verifier is None:
+        raise NotVerified(f"this package has no judge for {dataset} digits: omit verify")
+    return verifier
+
+
+async def draw_verified(
+    batcher: Batcher, exhibit: Exhibit, verifier: Verifier, series: Series, least: float
+) -> Verified:
+    """Draw `series.n` digits of a seed, from `series.index` on, whose label has at least the probability `least`.
+
+    The result does not depend on the size of the batches. Raises Busy, NotVerified.
+    """
+    label, n = series.label, series.n
+    assert label is not None
+
+    def judge(digits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return digits, verifier.probabilities(digits, label) >= least
+
+    kept, indices, tried = list[np.ndarray](), list[int](), 0
+    most = TRIES * n + MORE_TRIES
+    while len(kept) < n and tried < most:
+        missing = n - len(kept)
+        together = min(2 * BATCH, -(-(missing + missing // 8) // TOGETHER) * TOGETHER, most - tried)
+        part = Series(label, together, series.seed, series.index + tried)
+        digits, good = await batcher.draw(exhibit.generator, part, judge)
+        places = np.flatnonzero(good)[:missing]
+        kept += list(digits[places])
+        indices += [part.index + int(place) for place in places]
+        tried += together
+    if len(kept) < n:
+        raise NotVerified(
+            f"only {len(kept)} of {tried} digits drawn for {label} are a {label} with a probability of at least "
+            f"{least:g}, and {n} were requested: lower verify, use another seed, or omit verify"
+        )
+    return Verified(np.stack(kept), indices, indices[-1] + 1 - series.index - n)

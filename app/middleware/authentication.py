@@ -1,0 +1,82 @@
+"""Authentication: finds the key of a request, rejects requests without a required key, and limits the read rate."""
+
+import ipaddress
+from collections.abc import Iterable, MutableMapping
+from typing import Any
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+from structlog.contextvars import bind_contextvars
+
+from app.api.errors import answer_no_key, not_allowed, too_fast
+from app.middleware.cache_control import keep_private
+from app.middleware.forwarded_headers import plain_address
+from app.security.api_keys import Keyring, Role
+from app.security.caller import CALLER, KEYED, ROLE, NotAllowed, require
+from app.security.rate_limit import LocalRate, TooFast
+
+READING = frozenset({"GET", "HEAD", "OPTIONS"})
+PROBES = frozenset({"/livez", "/readyz"})
+PAGE = ("/", "/page/")  # public: static files that ask the user for the key
+
+
+class Door:
+    def __init__(
+        self, app: ASGIApp, keyring: Keyring | None = None, read_needs_key: bool = False, reads: LocalRate | None = None
+    ) -> None:
+        self.app = app
+        self.keyring = keyring
+        self.read_needs_key = read_needs_key
+        self.reads = reads
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        reading, path = scope["method"] in READING, scope["path"]
+        if reading and path in PROBES:
+            return await self.app(scope, receive, send)
+        if self.keyring is not None:
+            scope[KEYED] = True
+            key = offered(scope["headers"])
+            entry = self.keyring.entry_of(key) if key else None
+            if entry is not None:
+                scope[CALLER], scope[ROLE] = entry.name, entry.role
+                bind_contextvars(caller=entry.name)
+            elif not reading or (self.read_needs_key and not is_page(path)):
+                return await answer_no_key(was_wrong=bool(key))(scope, receive, send)
+        try:
+            if not reading:
+                require(scope, Role.TRAIN)
+            elif self.reads is not None:
+                self.reads.admit(caller_of(scope))
+        except NotAllowed as error:
+            return await not_allowed(error)(scope, receive, send)
+        except TooFast as error:
+            return await too_fast(error)(scope, receive, send)
+        is_private = self.read_needs_key and not is_page(path)
+        return await self.app(scope, receive, keep_private(send, path) if is_private else send)
+
+
+def is_page(path: str) -> bool:
+    return path == PAGE[0] or path.startswith(PAGE[1])
+
+
+def offered(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
+    """Return the key of a request, from `Authorization: Bearer` or else from `X-API-Key`."""
+    key = None
+    for name, value in headers:
+        if name == b"authorization" and value[:7].lower() == b"bearer ":
+            return value[7:].strip()
+        if name == b"x-api-key":
+            key = value.strip()
+    return key
+
+
+def caller_of(scope: MutableMapping[str, Any]) -> str:
+    """Return the name that rate limits count: `key:NAME` or `ip:ADDRESS`; for IPv6 the /64, assigned to one host."""
+    if name := scope.get(CALLER):
+        return f"key:{name}"
+    client = scope.get("client")
+    address = plain_address(str(client[0]) if client else "")
+    if isinstance(address, ipaddress.IPv6Address):
+        return f"ip:{ipaddress.ip_network((address, 64), strict=False)}"
+    return f"ip:{address or 'unknown'}"

@@ -1,0 +1,1 @@
+"""Conditional requests, ranges and the sentences of validation errors."""

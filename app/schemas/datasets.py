@@ -1,0 +1,96 @@
+"""Request and response bodies of generated data sets."""
+
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import BaseModel, Field
+
+from app.schemas.jobs import JobsQuery, UnreadableJobView
+from models.config import WHOLE
+from models.records import Record
+from models.synthesis.builder import FILES, MANIFEST, DatasetOrder
+from worker.jobs.model import Job, JobStatus, RunsOn
+
+FILE_NAME = f"^({'|'.join(name.replace('.', '[.]') for name in [*FILES, MANIFEST])})$"
+
+
+class WantedDataset(DatasetOrder):
+    """A data set to generate, its priority and the workers that may generate it."""
+
+    priority: Annotated[int, Field(ge=0, le=9), WHOLE] = Field(
+        0, description="Jobs with a higher priority start first. Runs and data sets share one queue."
+    )
+    runs_on: RunsOn = Field("any", description="Workers that may generate it.")
+
+    def order(self, checkpoint: str) -> DatasetOrder:
+        """Return the order with the id of the checkpoint that `latest` or `best` refers to now."""
+        return DatasetOrder(**{**self.model_dump(include=set(DatasetOrder.model_fields)), "checkpoint": checkpoint})
+
+
+class DatasetProgress(Record):
+    drawn: int = Field(description="Digits drawn until now.")
+    digits: int
+    digits_per_second: float
+    eta_seconds: float
+
+
+class DatasetLinks(Record):
+    self: str
+    job: str = Field(description="The job that generates it. Cancel, resume and follow it like any other job.")
+    events: str
+    checkpoint: str
+
+
+class DatasetView(Record):
+    """A generated data set and its progress."""
+
+    id: str
+    status: JobStatus
+    order: DatasetOrder
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    progress: DatasetProgress | None = Field(description="Null until the first digits are drawn.")
+    error: str | None
+    links: DatasetLinks
+    files: dict[str, str] = Field(description="URL of each file. Empty until all files exist, and after deletion.")
+
+    @classmethod
+    def of(cls, job: Job, made: bool = False) -> "DatasetView":
+        """Return the view of a job; `made` is true if its files exist."""
+        assert job.order is not None
+        here, told = f"/datasets/{job.id}", job.progress
+        names = [name for name in FILES if job.order.verify is not None or "redraws" not in name]
+        return cls(
+            **job.model_dump(include={"id", "status", "created_at", "started_at", "ended_at", "error"}),
+            order=job.order,
+            progress=told
+            and DatasetProgress(
+                drawn=told.batch,
+                digits=told.batches,
+                digits_per_second=told.images_per_second,
+                eta_seconds=told.eta_seconds,
+            ),
+            links=DatasetLinks(
+                self=here,
+                job=f"/jobs/{job.id}",
+                events=f"/jobs/{job.id}/events",
+                checkpoint=f"/checkpoints/{job.order.checkpoint}",
+            ),
+            files={name: f"{here}/{name}" for name in [MANIFEST, *names]} if made else {},
+        )
+
+
+class DatasetList(BaseModel):
+    datasets: list[Annotated[DatasetView | UnreadableJobView, Field(union_mode="left_to_right")]] = Field(
+        description="Newest first."
+    )
+    next: str | None = Field(description="URL of the next page, with older data sets; null on the last page.")
+
+    @classmethod
+    def of(cls, page: list[DatasetView | UnreadableJobView], more: bool, query: JobsQuery) -> "DatasetList":
+        following = None
+        if more:
+            status = f"&status={query.status}" if query.status else ""
+            following = f"/datasets?limit={query.limit}{status}&before={page[-1].id}"
+        return cls(datasets=page, next=following)

@@ -1,0 +1,1 @@
+"""Keys, roles, origins, hosts and rate limits."""

@@ -1,0 +1,1 @@
+"""The processes: the HTTP server, `acgan up` and its embedded Redis."""

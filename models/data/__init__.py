@@ -1,0 +1,1 @@
+"""Training data: MNIST and digits printed from fonts."""

@@ -1,0 +1,72 @@
+"""Training data: bytes on one device, 28 x 28 grey digits, 0 (background) to 255 (ink)."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from models.config import MIRRORS, DatasetName, TrainingConfig
+from models.data.mnist import DatasetUnavailable, load_mnist
+from models.data.printed import load_printed
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Images are uint8 (N, 28, 28), labels uint8 (N,)."""
+
+    name: DatasetName
+    train_images: Tensor
+    train_labels: Tensor
+    test_images: Tensor
+    test_labels: Tensor
+
+    @cached_property
+    def checksum(self) -> str:
+        """SHA-256 over images and labels of both splits: it identifies exactly the bytes that the run trains on."""
+        digest = hashlib.sha256()
+        for tensor in (self.train_images, self.train_labels, self.test_images, self.test_labels):
+            digest.update(tensor.cpu().contiguous().numpy().data)
+        return f"sha256:{digest.hexdigest()}"
+
+    def to(self, device: torch.device) -> "Dataset":
+        return replace(
+            self,
+            train_images=self.train_images.to(device),
+            train_labels=self.train_labels.to(device),
+            test_images=self.test_images.to(device),
+            test_labels=self.test_labels.to(device),
+        )
+
+
+def load_dataset(
+    config: TrainingConfig, data_dir: Path | None, cache: Path, mirrors: Sequence[str] = MIRRORS
+) -> Dataset:
+    """Load the data set that `config` names, cut to its first `train_examples` and `test_examples`.
+
+    Raises:
+        DatasetUnavailable: if it cannot be read or downloaded.
+    """
+    if config.dataset == "printed":
+        splits = load_printed(config.train_examples, config.test_examples)
+    else:
+        splits = load_mnist(data_dir, cache, mirrors)
+    train_images, train_labels, test_images, test_labels = (torch.from_numpy(array) for array in splits)
+    return Dataset(
+        config.dataset,
+        train_images[: config.train_examples],
+        train_labels[: config.train_examples],
+        test_images[: config.test_examples],
+        test_labels[: config.test_examples],
+    )
+
+
+def to_unit_range(pixels: Tensor) -> Tensor:
+    """Turn uint8 pixels (N, 28, 28) into the networks' images (N, 1, 28, 28) in [-1, 1] (original: `/ 127.5`)."""
+    return (pixels.unsqueeze(1) - 127.5).div_(127.5)
+
+
+__all__ = ["MIRRORS", "Dataset", "DatasetUnavailable", "load_dataset", "to_unit_range"]

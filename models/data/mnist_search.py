@@ -1,0 +1,241 @@
+"""Finds MNIST's files in a folder by their content: names, packing and layout differ from source to source.
+
+Recognized are IDX files and NumPy arrays, plain, gzipped up to three times, or in a zip archive (mnist.npz of Keras is
+one), in the folder or up to three levels below it (torchvision: MNIST/raw/). Every byte is checked by SHA-256.
+"""
+
+import functools
+import hashlib
+import io
+import itertools
+import os
+import zipfile
+import zlib
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.lib import format as npy
+
+from models.bounded_reading import (
+    GZIP,
+    ZIP,
+    FileFault,
+    FileTooLarge,
+    FileTorn,
+    foreign_kind,
+    gunzip_bounded,
+    gunzip_head,
+    printable,
+    read_bounded,
+    read_head,
+)
+
+
+class KnownFile(NamedTuple):
+    sha256: str  # of the plain IDX file
+    shape: tuple[int, ...]  # of unsigned bytes
+
+
+KNOWN = {
+    "train-images-idx3-ubyte": KnownFile(
+        "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db", (60_000, 28, 28)
+    ),
+    "train-labels-idx1-ubyte": KnownFile("65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5", (60_000,)),
+    "t10k-images-idx3-ubyte": KnownFile(
+        "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7", (10_000, 28, 28)
+    ),
+    "t10k-labels-idx1-ubyte": KnownFile("ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2", (10_000,)),
+}
+
+UNPACKED_LIMIT = 48_100_000  # bytes; the largest file has 47,040,016, and packing in vain adds less than the rest
+ARCHIVE_LIMIT = 64_000_000  # bytes; mnist.npz has 11.5 million, and 54.9 million if it is not compressed
+DIRECTORY_LIMIT = 1 << 16  # bytes of an archive's table of contents: some hundred members
+HEAD_SIZE = 8192  # bytes: an IDX or NumPy header, also inside of three layers of gzip
+LAYERS = 3
+LEVELS = 3  # folders below the one that is searched
+ENTRIES = 10_000  # files and folders that are looked at
+IDX = b"\x00\x00\x08"
+NPY = b"\x93NUMPY"
+SKIPPED = ("lost+found", "System Volume Information")  # of empty volumes
+
+
+@dataclass
+class Search:
+    """What a folder holds: MNIST's files by name, and every other file with what it is."""
+
+    found: dict[str, bytes] = field(default_factory=dict)
+    others: dict[str, str] = field(default_factory=dict)
+    entries: int = 0
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no file at all, in any folder."""
+        return not self.found and not self.others
+
+    def describe(self, most: int = 6) -> str:
+        """List what is there besides MNIST, in one line: files that resemble MNIST's first."""
+        listed = sorted(self.others.items(), key=lambda item: not item[1])
+        texts = [f"{name} ({kind})" if kind else name for name, kind in listed[:most]]
+        more = [f"{len(listed) - most} more"] if len(listed) > most else []
+        return ", ".join(texts + more)
+
+
+class Candidate(NamedTuple):
+    head: bytes
+    read: Callable[[], bytes]
+
+
+def search_folder(folder: Path, wanted: Collection[str] = KNOWN.keys()) -> Search:
+    """Find the wanted files, names of KNOWN, in a folder and below it; ends as soon as it has them all.
+
+    Hidden files are skipped. Raises OSError if the folder itself cannot be listed.
+    """
+    search = Search()
+    for path in _files(folder, search):
+        name = printable(path.relative_to(folder))
+        try:
+            for member, candidate in _candidates(path):
+                _examine(candidate, f"{name}{member}", wanted, search)
+        except FileFault as error:
+            search.others[name] = str(error).removeprefix(f"{printable(path)} ").removeprefix(f"{name} ")
+        if len(search.found) == len(wanted):
+            break
+    return search
+
+
+def _files(folder: Path, search: Search) -> Iterator[Path]:
+    """List files, shallow ones first, each folder's in order of names, until ENTRIES were looked at."""
+    level = [folder]
+    for _ in range(LEVELS + 1):
+        below = list[Path]()
+        for parent in level:
+            for entry in _entries(parent, folder, search):
+                if _is_folder(entry):
+                    below.append(parent / entry.name)
+                else:
+                    yield parent / entry.name
+        level = below
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to a place that may not be entered
+        return False
+
+
+def _entries(parent: Path, folder: Path, search: Search) -> list[os.DirEntry[str]]:
+    left = ENTRIES - search.entries
+    try:
+        entries = list(itertools.islice(os.scandir(parent), left))
+    except OSError as error:
+        if parent == folder:
+            raise
+        search.others[f"{printable(parent.relative_to(folder))}/"] = f"cannot be read: {error.strerror}"
+        return []
+    search.entries += len(entries)
+    if entries and len(entries) == left:
+        search.others["..."] = f"only {ENTRIES:,} files were looked at"
+    shown = (entry for entry in entries if not entry.name.startswith(".") and entry.name not in SKIPPED)
+    return sorted(shown, key=lambda entry: entry.name)
+
+
+# ----------------------------------------------------------------------------
+# What a file holds.
+
+
+def idx_header(shape: tuple[int, ...]) -> bytes:
+    """The first bytes of an IDX file of unsigned bytes."""
+    return IDX + bytes([len(shape)]) + b"".join(size.to_bytes(4, "big") for size in shape)
+
+
+def _examine(candidate: Candidate, name: str, wanted: Collection[str], search: Search) -> None:
+    """Sort a file into what is found and the others. Reads no more than its head unless it has a wanted shape."""
+    head, layers = candidate.head, 0
+    while head.startswith(GZIP) and layers < LAYERS:
+        head, layers = gunzip_head(head, HEAD_SIZE), layers + 1
+    array = _array_header(head)
+    if array is None:
+        search.others[name] = foreign_kind(candidate.head) or "" if not layers else "gzip of something else, or damaged"
+        return
+    matching = [known for known in wanted if KNOWN[known].shape == array.shape]
+    if not matching:
+        search.others[name] = f"bytes of shape {array.shape}, so not MNIST"
+    elif matching[0] not in search.found:
+        data = candidate.read()
+        for _ in range(layers):
+            data = gunzip_bounded(data, UNPACKED_LIMIT, name)
+        plain = idx_header(array.shape) + data[array.start :]
+        if hashlib.sha256(plain).hexdigest() == KNOWN[matching[0]].sha256:
+            search.found[matching[0]] = plain
+        else:
+            search.others[name] = f"shape {array.shape}: there, but not MNIST: its checksum is wrong"
+
+
+class ArrayHeader(NamedTuple):
+    shape: tuple[int, ...]
+    start: int  # of the elements, in bytes
+
+
+def _array_header(head: bytes) -> ArrayHeader | None:
+    """Parse the header of an IDX file or a NumPy array of unsigned bytes; None for anything else."""
+    if head.startswith(IDX) and len(head) >= 4 and head[3] in (1, 3) and len(head) >= 4 + 4 * head[3]:
+        start = 4 + 4 * head[3]
+        return ArrayHeader(tuple(int.from_bytes(head[at : at + 4], "big") for at in range(4, start, 4)), start)
+    if not head.startswith(NPY):
+        return None
+    file = io.BytesIO(head)
+    try:
+        parse = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[npy.read_magic(file)]
+        shape, fortran, dtype = parse(file)
+    except (ValueError, KeyError):
+        return None
+    plain = dtype == np.uint8 and (not fortran or len(shape) == 1)
+    return ArrayHeader(shape, file.tell()) if plain else None
+
+
+def _candidates(path: Path) -> Iterator[tuple[str, Candidate]]:
+    """List what a file holds: itself, or the members of a zip archive. Raises FileFault."""
+    head = read_head(path, HEAD_SIZE)
+    if not head.startswith(ZIP):
+        yield "", Candidate(head, lambda: read_bounded(path, UNPACKED_LIMIT))
+        return
+    data = read_bounded(path, ARCHIVE_LIMIT)
+    with _zip_faults(path):
+        _check_directory(data)
+        archive = zipfile.ZipFile(io.BytesIO(data))
+    for info in archive.infolist():
+        if info.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) and not info.flag_bits & 1:
+            read = functools.partial(_read_member, archive, info, path)
+            yield (
+                f"/{printable(info.filename)}",
+                Candidate(read(HEAD_SIZE), functools.partial(read, UNPACKED_LIMIT + 1)),
+            )
+
+
+def _check_directory(data: bytes) -> None:
+    """Raises BadZipFile for a table of contents that is much larger than MNIST's, before it is parsed."""
+    end = data.rfind(b"PK\5\6")
+    size = int.from_bytes(data[end + 12 : end + 16], "little")
+    if end < 0 or size > DIRECTORY_LIMIT or b"PK\6\7" in data[max(end - 20, 0) : end]:
+        raise zipfile.BadZipFile("its table of contents is cut off or too large")
+
+
+def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path, length: int) -> bytes:
+    with _zip_faults(path), archive.open(info) as member:
+        data = member.read(length)
+    if len(data) > UNPACKED_LIMIT:
+        raise FileTooLarge(f"{printable(path)} unpacks to more than {UNPACKED_LIMIT:,} bytes")
+    return data
+
+
+@contextmanager
+def _zip_faults(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+        raise FileTorn(f"{printable(path)} is a damaged archive: {printable(error)}") from error

@@ -1,0 +1,1 @@
+"""Quality metrics, the classifiers that compute them, and the quality gate."""

@@ -1,0 +1,40 @@
+"""The results of an epoch, judged and copied to the host, so that they can be written while the next epoch trains."""
+
+import time
+from typing import NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+from models.evaluation.quality_gate import Assessor, Verdict
+from models.networks.weights import snapshot
+from models.records import EpochResult
+from models.sampling.images import epoch_plot
+from models.sampling.sampler import prepare
+from models.training.trainer import Trainer
+
+
+class EpochSnapshot(NamedTuple):
+    """A finished epoch on the host. Later training does not change it."""
+
+    result: EpochResult
+    verdict: Verdict
+    plot: np.ndarray  # uint8 (1120, 588)
+    generator: dict[str, Tensor]
+    average: dict[str, Tensor]
+    discriminator: dict[str, Tensor]
+    seconds: float  # time to judge and copy
+
+
+def snapshot_epoch(trainer: Trainer, result: EpochResult, assessor: Assessor | None) -> EpochSnapshot:
+    """Judge an epoch's generator, draw its plot, and copy the networks to the host. Folds the generator once.
+
+    Call it before the trainer continues. Without an assessor the verdict has no figures and refuses nothing.
+    """
+    began = time.monotonic()
+    average = trainer.averaged_generator()
+    folded = prepare(trainer.generator, trainer.device)
+    verdict = assessor.verdict(folded, average) if assessor else Verdict(False, {}, None)
+    plot = epoch_plot(folded, trainer.dataset, result.epoch, trainer.config.seed)
+    networks = snapshot(trainer.generator), snapshot(average), snapshot(trainer.discriminator)
+    return EpochSnapshot(result, verdict, plot, *networks, time.monotonic() - began)

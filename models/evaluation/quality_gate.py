@@ -1,0 +1,135 @@
+"""Quality of an epoch's digits, in seconds: figures by the choosing judge, and whether the generator may be served.
+
+The judge gets digits of the same addresses every epoch, drawn as they are served: folded, rounded to bytes.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from models.config import NUM_CLASSES
+from models.data.dataset import Dataset
+from models.evaluation.classifier import look
+from models.evaluation.judge import Judge, find_judge
+from models.evaluation.metrics import Moments, frechet, pairwise_mean
+from models.networks.acgan import Generator
+from models.networks.inference import FoldedGenerator, all_finite
+from models.sampling.sampler import latents, to_pixels
+
+SEED = 2**53 - 1  # of the judged addresses
+DIGITS = 500  # judged digits of each class
+FEW_DIGITS, FEW_ITERATIONS = 100, 300  # digits of each class if an epoch has fewer iterations: 500 would take too long
+DRAWN_AT_ONCE = 500
+
+# A generator below these limits is not served. docs/quality.md describes the runs from which they come.
+RECOGNISED = 0.5  # share of a class's digits that the judge recognises
+VARIED = 0.35  # variety of a class's digits, divided by that of real ones
+
+
+class Quality(NamedTuple):
+    """Figures of one generator. Accuracies are 0-1; variety is divided by that of real digits."""
+
+    recognised: list[float]  # of each class
+    variety: list[float]
+    frechet_distance: float
+
+    def metrics(self) -> dict[str, float]:
+        figures = {
+            "label_accuracy": sum(self.recognised) / NUM_CLASSES,
+            "label_accuracy_worst": min(self.recognised),
+            "variety": sum(self.variety) / NUM_CLASSES,
+            "variety_least": min(self.variety),
+            "frechet_distance": self.frechet_distance,
+        }
+        for label in range(NUM_CLASSES):
+            figures[f"label_accuracy_{label}"] = self.recognised[label]
+            figures[f"variety_{label}"] = self.variety[label]
+        return {name: round(figure, 4) for name, figure in figures.items()}
+
+    def refusal(self) -> str | None:
+        """Return why the generator is not served; None if it may be served."""
+        for label in range(NUM_CLASSES):
+            if not self.recognised[label] >= RECOGNISED:
+                share = f"{self.recognised[label]:.0%} of its digits for {label} are recognised"
+                return f"{share}, below the {RECOGNISED:.0%} that serving requires"
+            if not self.variety[label] >= VARIED:
+                share = f"its digits for {label} vary {self.variety[label]:.2f} times as much as real ones"
+                return f"{share}, below {VARIED}: it has collapsed and is not served"
+        return None
+
+
+def digits_worth(iterations: int) -> int:
+    """Return the number of digits of each class to judge after an epoch of this many iterations."""
+    return DIGITS if iterations >= FEW_ITERATIONS else FEW_DIGITS
+
+
+NOT_FINITE = "its weights are not finite"
+
+
+class Verdict(NamedTuple):
+    """Result for an epoch: which weights draw better, their figures, and the reason if they are not served."""
+
+    averaged: bool
+    metrics: dict[str, float]
+    refused: str | None
+
+
+def is_finite(generator: Generator) -> bool:
+    return bool(all_finite(generator.state_dict().values()))
+
+
+class Assessor:
+    """Judges generators of one latent size on one device. Folded generators are used as they are."""
+
+    def __init__(self, judge: Judge, latent_size: int, device: torch.device, digits: int = DIGITS) -> None:
+        self.judge = judge.to(device)
+        self.real = judge.real.cpu()
+        self.device = device
+        self.labels = torch.arange(NUM_CLASSES, device=device).repeat_interleave(digits)
+        self.noise = latents(SEED, 0, digits, latent_size).to(device).repeat(NUM_CLASSES, 1)
+
+    def verdict(self, raw: Generator | FoldedGenerator, averaged: Generator | FoldedGenerator | None = None) -> Verdict:
+        """Judge an epoch's generator and, if given, the one with averaged weights. The verdict is that of the better
+        one by Frechet distance."""
+        generators = [self.fold(generator) for generator in (raw, averaged) if generator is not None]
+        if not bool(torch.stack([generator.finite for generator in generators]).all()):
+            return Verdict(False, {}, NOT_FINITE)
+        qualities = [self.assess(generator) for generator in generators]
+        better = min(range(len(qualities)), key=lambda which: qualities[which].frechet_distance)
+        metrics = qualities[better].metrics()
+        if averaged is not None:
+            for name, quality in zip(("raw", "averaged"), qualities, strict=True):
+                metrics[f"frechet_distance_{name}"] = round(quality.frechet_distance, 4)
+        return Verdict(better == 1, metrics, qualities[better].refusal())
+
+    def assess(self, generator: Generator | FoldedGenerator) -> Quality:
+        """Draw the addresses and compute their figures. Reads all figures from the device at once."""
+        seen = look(self.judge.classifier, self.draw(self.fold(generator)))
+        recognised = (seen.classes == self.labels).view(NUM_CLASSES, -1).float().mean(1)
+        by_class = seen.features.view(NUM_CLASSES, -1, seen.features.shape[1])  # the labels are in order
+        distances = torch.stack([pairwise_mean(features) for features in by_class])
+        figures = (recognised.double(), distances, *Moments.of(seen.features))
+        read = torch.cat([figure.flatten() for figure in figures]).cpu()
+        shares, varied, mean, covariance = read.split([figure.numel() for figure in figures])
+        return Quality(
+            shares.tolist(),
+            [distance / float(real) for distance, real in zip(varied.tolist(), self.judge.distances, strict=True)],
+            frechet(Moments(mean, covariance.view(len(mean), -1)), self.real),
+        )
+
+    def draw(self, generator: FoldedGenerator) -> Tensor:
+        """Draw the judged digits: uint8 (N, 28, 28)."""
+        batches = zip(self.noise.split(DRAWN_AT_ONCE), self.labels.split(DRAWN_AT_ONCE), strict=True)
+        return torch.cat([to_pixels(generator(noise, labels)) for noise, labels in batches])
+
+    def fold(self, generator: Generator | FoldedGenerator) -> FoldedGenerator:
+        return generator if isinstance(generator, FoldedGenerator) else FoldedGenerator(generator, self.device)
+
+
+def find_assessor(
+    dataset: Dataset, latent_size: int, device: torch.device, cache: Path, digits: int = DIGITS
+) -> Assessor:
+    """Make an assessor with the choosing judge of this data set. If no judge exists, it is trained on `device`."""
+    return Assessor(find_judge(dataset, "choosing", cache, device), latent_size, device, digits)

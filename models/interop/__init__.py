@@ -1,0 +1,1 @@
+"""Networks read from and written for Keras and ONNX."""

@@ -1,0 +1,196 @@
+"""The weights files of the original Keras script: those of Keras 2 and 3 are read, those of Keras 2 are written."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, TypeVar
+
+import h5py
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.bounded_reading import FileFault, printable
+from models.config import NUM_CLASSES
+from models.interop.hdf5 import ArrayFile, StoredArray, open_arrays
+from models.interop.keras_layers import (
+    DISCRIMINATOR,
+    GENERATOR,
+    KerasWeight,
+    Stored,
+    embedding_shape,
+    explain,
+    keras_shape,
+    layers_of,
+    match,
+    pair,
+)
+from models.networks.acgan import Discriminator, Generator
+from models.networks.weights import LATENT_LIMIT
+
+Network = TypeVar("Network", Generator, Discriminator)
+
+
+DENSE_UNITS = 3 * 3 * 384  # of the generator's dense layer
+DEFAULT_LATENT_SIZE = 100
+COPIES_LIMIT = 8  # of the same network in a file
+
+
+class KerasWeightsError(Exception):
+    """The original script does not write such a file. The message names the file and the reason."""
+
+
+# ----------------------------------------------------------------------------
+# Reading.
+
+
+def load_generator(path: str | Path) -> Generator:
+    """Read a generator of the original script, with latents of 1 to 1000 numbers. Returns it in inference mode.
+
+    Reads files of `save_weights` and `save` of Keras 2 and 3, also of the combined model. Raises KerasWeightsError,
+    which names the file.
+    """
+    with _open(path) as (file, groups):
+        generator = Generator(_latent_size(file, groups))
+        return _fill(generator, file, groups)
+
+
+def load_discriminator(path: str | Path) -> Discriminator:
+    """Read a discriminator of the original script, in inference mode; otherwise as `load_generator`."""
+    with _open(path) as (file, groups):
+        return _fill(Discriminator(), file, groups)
+
+
+def from_keras(network: Network, weights: Iterable[tuple[str, np.ndarray]]) -> Network:
+    """Fill a network from (kind, array) pairs in Keras' layouts, in any order; kind as in `kernel`, `moving_mean`.
+
+    Raises KerasWeightsError if a pair is missing, or if two of the same kind and shape differ.
+    """
+    arrays: dict[tuple[str, tuple[int, ...]], np.ndarray] = {}
+    for kind, array in weights:
+        if not np.array_equal(arrays.setdefault((kind, array.shape), array), array, equal_nan=True):
+            raise KerasWeightsError(f"there are two different {kind} of shape {array.shape}")
+    state = network.state_dict()
+    for weight, tensor in pair(network, state):
+        shape = keras_shape(weight, tensor)
+        if (weight.kind, shape) not in arrays:
+            raise KerasWeightsError(f"there is no {weight.kind} of shape {shape} for {weight.ours}")
+        state[weight.ours] = _to_torch(weight, arrays[weight.kind, shape])
+    network.load_state_dict(state)
+    return network.eval()
+
+
+@contextmanager
+def _open(path: str | Path) -> Iterator[tuple[ArrayFile, list[Stored]]]:
+    try:
+        with open_arrays(Path(path), skip=lambda name: name.startswith("optimizer")) as file:
+            groups: dict[str, Stored] = {}
+            for array in file.arrays:
+                if groups.setdefault(array.group, {}).setdefault(array.name.split(":")[0], array) != array:
+                    raise KerasWeightsError(f"{printable(path)} holds two {printable(array.name)} in one layer")
+            yield file, [groups[name] for name in sorted(groups)]
+    except FileFault as error:
+        raise KerasWeightsError(str(error)) from error
+
+
+def _fill(network: Network, file: ArrayFile, groups: list[Stored]) -> Network:
+    """Fill a network layer by layer. Checks all shapes before any array is read."""
+    layers = layers_of(network)
+    matches = {layer: [found for group in groups if (found := match(layer, group))] for layer in layers}
+    if missing := [layer for layer in layers if not matches[layer]]:
+        raise KerasWeightsError(f"{printable(file.path)} {explain(network, missing, groups)}")
+    state = network.state_dict()
+    for layer, candidates in matches.items():
+        for number, expected in enumerate(layer):
+            array = _read_same(file, [candidate[number] for candidate in candidates])
+            state[expected.weight.ours] = _to_torch(expected.weight, array)
+    network.load_state_dict(state)
+    return network.eval()
+
+
+def _read_same(file: ArrayFile, stored: list[StoredArray]) -> np.ndarray:
+    """Read an array that the file may hold several times. Raises KerasWeightsError if the values differ."""
+    first, *others = stored
+    array = file.read(first)
+    for other in others:
+        if len(others) > COPIES_LIMIT or not np.array_equal(array, file.read(other), equal_nan=True):
+            raise KerasWeightsError(
+                f"{printable(file.path)} holds several networks of one kind: {printable(first.path)} and "
+                f"{printable(other.path)}"
+            )
+    return array
+
+
+def _latent_size(file: ArrayFile, groups: list[Stored]) -> int:
+    """Find the latent size: that of an embedding of ten classes and of the dense layer after it."""
+    embeddings = {shape[1] for group in groups if (shape := embedding_shape(group)) and shape[0] == NUM_CLASSES}
+    dense = {array.shape[0] for group in groups for array in group.values() if array.shape[1:] == (DENSE_UNITS,)}
+    sizes = sorted(embeddings & dense or embeddings) or [DEFAULT_LATENT_SIZE]  # later reported as missing
+    if len(embeddings & dense) > 1:
+        raise KerasWeightsError(f"{printable(file.path)} holds two generators, of latents of {sizes[0]} and {sizes[1]}")
+    if not 1 <= sizes[0] <= LATENT_LIMIT:
+        raise KerasWeightsError(
+            f"{printable(file.path)} holds latents of {sizes[0]:,} numbers, instead of 1 to {LATENT_LIMIT:,}"
+        )
+    return sizes[0]
+
+
+def _to_torch(weight: KerasWeight, array: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array.transpose(weight.axes)))
+
+
+# ----------------------------------------------------------------------------
+# Writing, in the layout of Keras 2 `save_weights`: one group for each layer, named in attributes.
+
+
+def save_weights(network: Generator | Discriminator, path: str | Path | BinaryIO) -> None:
+    """Write a file that the original script's `build_generator` or `build_discriminator` reads with `load_weights`.
+
+    Raises KerasWeightsError for a discriminator with more classes than that of the original script.
+    """
+    if isinstance(network, Discriminator) and network.auxiliary.out_features != NUM_CLASSES:
+        classes = network.auxiliary.out_features
+        raise KerasWeightsError(f"this discriminator has {classes} classes, that of the original script {NUM_CLASSES}")
+    with h5py.File(path, "w") as file:
+        file.attrs["backend"] = b"tensorflow"
+        file.attrs["keras_version"] = b"2.2.4"
+        layers = list(_keras_layers(network))
+        file.attrs["layer_names"] = [name.encode() for name, _ in layers]
+        for name, weights in layers:
+            group = file.create_group(name)
+            names = [f"{weight.layer}/{weight.kind}:0".encode() for weight, _ in weights]
+            group.attrs["weight_names"] = np.asarray(names, dtype="S") if names else np.asarray([], dtype="S1")
+            for encoded, (weight, tensor) in zip(names, weights, strict=True):
+                array = tensor.detach().cpu().numpy().transpose(np.argsort(weight.axes))
+                group.create_dataset(encoded.decode(), data=np.ascontiguousarray(array))
+
+
+def _keras_layers(network: Generator | Discriminator) -> Iterator[tuple[str, list[tuple[KerasWeight, Tensor]]]]:
+    """Name the original model's layers in order, also those without weights, since Keras pairs them by position."""
+    weights = list(pair(network, network.state_dict()))
+    if isinstance(network, Generator):
+        nested = [pair for pair in weights if pair[0].layer != "embedding_1"]
+        still = ("moving_mean", "moving_variance")
+        nested.sort(key=lambda pair: pair[0].kind in still)  # Keras lists untrained weights last
+        yield "input_2", []
+        yield "embedding_1", [pair for pair in weights if pair[0].layer == "embedding_1"]
+        yield "input_1", []
+        yield "flatten_1", []
+        yield "multiply_1", []
+        yield "sequential_1", nested
+    else:
+        yield "input_1", []
+        yield "sequential_1", [pair for pair in weights if pair[0].layer.startswith("conv2d")]
+        yield "generation", [pair for pair in weights if pair[0].layer == "generation"]
+        yield "auxiliary", [pair for pair in weights if pair[0].layer == "auxiliary"]
+
+
+__all__ = [
+    "DISCRIMINATOR",
+    "GENERATOR",
+    "KerasWeightsError",
+    "from_keras",
+    "load_discriminator",
+    "load_generator",
+    "save_weights",
+]

@@ -1,0 +1,1 @@
+"""The networks, how they compute, and their weights."""

@@ -1,0 +1,1 @@
+"""Checkpoints: manifests, the store, which one is served, retention."""

@@ -1,0 +1,13 @@
+"""The generator that comes with the package (models/bundling.py), served until a run publishes one. Free of torch."""
+
+from pathlib import Path
+
+from models.registry.store import CheckpointId, CheckpointStore
+
+JOB = "pretrained"
+STORE = CheckpointStore(Path(__file__).parent)  # its checkpoint is in models/pretrained/<epoch>/
+
+
+def checkpoint() -> CheckpointId | None:
+    """Return the id of the bundled checkpoint; None in a package that was built without it."""
+    return max((each.checkpoint for each in STORE.manifests() if each.job == JOB), default=None)

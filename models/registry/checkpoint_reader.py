@@ -1,0 +1,159 @@
+"""Reading checkpoints: the newest one, every manifest, and files that are checked before use. Free of torch."""
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Lock
+from typing import NamedTuple
+
+from models.bounded_reading import FileInvalid, FileNotUnderstood
+from models.registry.manifest import (
+    CheckpointDamaged,
+    CheckpointId,
+    CheckpointNotFound,
+    CheckpointNotUnderstood,
+    FileRecord,
+    Manifest,
+)
+from models.registry.pointer import POINTER, Latest, interpret, newest
+from models.registry.storage.base import MANIFEST, Folder, Shelf
+from models.registry.storage.filesystem import FolderShelf
+from models.registry.storage.reading import (
+    RECORD_BYTES,
+    Unreadable,
+    parse,
+    read_bytes,
+    reason,
+)
+
+
+class Unusable(NamedTuple):
+    """A checkpoint whose manifest this version cannot use."""
+
+    checkpoint: CheckpointId
+    reason: str
+    understood: bool  # False: another version wrote it; it is whole and stays
+
+
+class CheckpointReader:
+    def __init__(self, place: Shelf | Path) -> None:
+        self.shelf: Shelf = FolderShelf(place) if isinstance(place, Path) else place
+        self.being_read: Counter[Folder] = Counter()  # by this process, at the moment
+        self._counting = Lock()
+
+    @contextmanager
+    def reading(self, folder: Folder) -> Iterator[None]:
+        """Count a checkpoint or a data set as being read: this process then refuses to delete it."""
+        with self._counting:
+            self.being_read[folder] += 1
+        try:
+            yield
+        finally:
+            with self._counting:
+                self.being_read[folder] -= 1
+                self.being_read += Counter()  # forgets the zeros
+
+    def latest(self) -> CheckpointId | None:
+        """The newest checkpoint that may be served, or None before the first publication."""
+        return self.find_latest().checkpoint
+
+    def find_latest(self) -> Latest:
+        """Read the pointer; if it is of no use, find the newest checkpoint that stands, and say what is wrong.
+
+        Raises Unreachable if the store does not answer or is gone.
+        """
+        try:
+            return self._interpret(read_bytes(self.shelf, POINTER))
+        except FileNotFoundError:
+            return self._interpret(None)
+        except FileInvalid:
+            return self._interpret(b"")
+        except Unreadable as error:
+            return newest(self.manifests())._replace(trouble=str(error))
+
+    def _interpret(self, pointer: bytes | None) -> Latest:
+        if pointer is not None:
+            return interpret(pointer, self.stands, self.manifests)
+        found = newest(self.manifests())
+        trouble = f"{POINTER} is missing, although checkpoints exist" if found.checkpoint else None
+        return found._replace(trouble=trouble)
+
+    def manifests(self, job: str | None = None) -> list[Manifest]:
+        """Every checkpoint that can be used, of a job or of all, oldest first."""
+        return self.survey(job)[0]
+
+    def survey(self, job: str | None = None) -> tuple[list[Manifest], list[Unusable]]:
+        """Read every manifest. Returns those that can be used, oldest first, and the others with the reason."""
+        folders = [folder for folder in self.shelf.folders(job) if folder.name.isdecimal()]
+        usable, others = [], []
+        for folder, data in self.shelf.read_each(folders, MANIFEST, RECORD_BYTES):
+            checkpoint = CheckpointId(folder.job, int(folder.name))
+            try:
+                usable.append(check_manifest(data, checkpoint))
+            except CheckpointDamaged as error:
+                others.append(Unusable(checkpoint, str(error), not isinstance(error, CheckpointNotUnderstood)))
+        return sorted(usable, key=lambda manifest: manifest.order), sorted(others)
+
+    def epochs(self, job: str) -> list[int]:
+        """The epochs of a job whose checkpoints stand, in order."""
+        return sorted(int(folder.name) for folder in self.shelf.folders(job) if folder.name.isdecimal())
+
+    def stands(self, checkpoint: CheckpointId) -> bool:
+        """Whether there is such a checkpoint. Its files may be damaged."""
+        return checkpoint.folder in self.shelf.folders(checkpoint.job)
+
+    def manifest(self, checkpoint: CheckpointId) -> Manifest:
+        """Raises CheckpointNotFound, CheckpointDamaged, CheckpointNotUnderstood, Unreadable."""
+        try:
+            data = read_bytes(self.shelf, f"{checkpoint.folder}/{MANIFEST}")
+        except FileNotFoundError:
+            raise CheckpointNotFound(f"there is no checkpoint {checkpoint}: see GET /checkpoints") from None
+        except FileInvalid as error:
+            raise CheckpointDamaged(f"the manifest of {checkpoint} cannot be read: {error}") from error
+        return check_manifest(data, checkpoint)
+
+    def read(self, manifest: Manifest, name: str) -> bytes:
+        """Return a file's bytes, checked against size and SHA-256; of a file that is too large nothing is read.
+
+        Raises CheckpointDamaged, Unreadable, Unreachable.
+        """
+        if name not in manifest.files:
+            raise CheckpointDamaged(f"the manifest of {manifest.id} lists no {name}")
+        with self.reading(manifest.checkpoint.folder):
+            return self._read_checked(manifest, name)
+
+    def _read_checked(self, manifest: Manifest, name: str) -> bytes:
+        path, record = f"{manifest.checkpoint.folder}/{name}", manifest.files[name]
+        try:
+            data = read_bytes(self.shelf, path, record.size)
+            if FileRecord.of(data) != record:
+                data = self.shelf.read_again(path, record.size)
+        except FileNotFoundError:
+            if not self.stands(manifest.checkpoint):
+                raise CheckpointNotFound(f"{manifest.id} was deleted while it was read: see GET /checkpoints") from None
+            raise CheckpointDamaged(f"{name} of {manifest.id} is missing") from None
+        except FileInvalid as error:
+            raise CheckpointDamaged(f"{name} of {manifest.id} is damaged: its size differs") from error
+        if FileRecord.of(data) != record:
+            raise CheckpointDamaged(f"{name} of {manifest.id} is damaged: its checksum differs")
+        return data
+
+    def _number_of(self, latest: Latest) -> int:
+        """The publication counter, also if an earlier version wrote the pointer."""
+        return latest.number if latest.number is not None else newest(self.manifests()).number or 0
+
+
+def check_manifest(data: bytes | OSError, checkpoint: CheckpointId) -> Manifest:
+    """Raises CheckpointDamaged, CheckpointNotUnderstood."""
+    if isinstance(data, OSError):
+        raise CheckpointDamaged(f"the manifest of {checkpoint} cannot be read: {reason(data)}")
+    try:
+        manifest = parse(data, Manifest, f"the manifest of {checkpoint}")
+    except FileNotUnderstood as error:
+        raise CheckpointNotUnderstood(str(error)) from error
+    except FileInvalid as error:
+        raise CheckpointDamaged(f"the manifest of {checkpoint} cannot be read: {error}") from error
+    if manifest.checkpoint != checkpoint:
+        raise CheckpointDamaged(f"the manifest of {checkpoint} belongs to {manifest.checkpoint}")
+    return manifest

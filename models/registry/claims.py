@@ -1,0 +1,259 @@
+"""The right to write for a job: its fence, its entry, and the store's identity. Free of torch."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from models.bounded_reading import FileInvalid, FileTooLarge
+from models.registry.checkpoint_reader import CheckpointReader
+from models.registry.job_entry import ENTRY, IDENTITY, Identity, JobEntry, fingerprint
+from models.registry.manifest import JobConflict, Superseded
+from models.registry.pointer import POINTER, Latest, Pointer
+from models.registry.storage.base import Fence, FenceDamaged, Shelf, StoreReplaced
+from models.registry.storage.reading import HIGHEST_TOKEN, TOKEN_BYTES, parse_token, read_bytes, read_record, seal
+
+FENCE = "fence"
+DELETED = "deleted"
+
+
+class JobClaims(CheckpointReader):
+    def __init__(self, place: Shelf | Path) -> None:
+        super().__init__(place)
+        self._identity: str | None = None
+        self._entries: dict[str, JobEntry] = {}
+
+    def take(
+        self,
+        job: str,
+        fence: int,
+        computes: str | None = None,
+        has_results: bool = False,
+        accepted_later: Sequence[str] = (),
+    ) -> None:
+        """Claim the job: writes with a lower token are rejected from now on, and what they left unfinished is deleted.
+
+        `computes` is the job's fingerprint. `has_results` says that the job's record names checkpoints or a state: a
+        store that knows nothing of the job is then not initialised. `accepted_later` are jobs that were accepted after
+        this one: it does not become newer than one of them by being claimed later.
+        Raises Superseded, JobConflict, Unreadable, StoreReplaced and other OSErrors.
+        """
+
+        def step() -> None:
+            held = self._fence_to_raise(job, fence)
+            if self._is_new(job, held) and 0 < fence <= self._deleted_of(self._read_root(DELETED)):
+                raise Superseded(f"job {job} has to be claimed again, if it was not deleted: token {fence} is too old")
+            if has_results and self._is_new(job, held):
+                raise StoreReplaced(
+                    f"the store holds nothing of job {job}, whose record names checkpoints: it was emptied, replaced, "
+                    "or is not mounted"
+                )
+            self.check_identity(create=True)
+            self._enter(job, held, computes, accepted_later=accepted_later)
+            self.shelf.raise_fence(job, fence, held)
+            self._raise_highest(fence)
+            self.shelf.sweep(job)
+
+        self.shelf.alone(step)
+
+    def _fence_to_raise(self, job: str, token: int) -> Fence:
+        try:
+            held = self.shelf.fence(job)
+        except FenceDamaged:
+            held = Fence(max((each.fence for each in self.manifests(job)), default=0))
+        if held.token > token:
+            self._raise_highest(held.token)  # the next claim gets a higher one
+            raise Superseded(f"another worker has taken job {job} over")
+        return held
+
+    def _raise_highest(self, fence: int) -> None:
+        self.shelf.change(FENCE, lambda old: str(fence).encode() if fence > self._highest_of(old) else None)
+
+    def highest_fence(self) -> int:
+        """The highest token that was ever given out to write here: 0 before the first. Raises Unreadable."""
+        return self._highest_of(self._read_root(FENCE))
+
+    def _read_root(self, name: str) -> bytes | None:
+        """Read a file of tokens: None if it does not exist, empty if it is too large. Raises Unreadable."""
+        try:
+            return read_bytes(self.shelf, name, TOKEN_BYTES)
+        except FileNotFoundError:
+            return None
+        except FileTooLarge:
+            return b""
+
+    def _deleted_of(self, data: bytes | None) -> int:
+        """The highest token of all deleted jobs. If it is not readable, no token that was ever given out is higher."""
+        try:
+            return 0 if data is None else parse_token(data, DELETED)
+        except FenceDamaged:
+            return self.highest_fence()
+
+    def _deleted_with(self, token: int, old: bytes | None) -> bytes | None:
+        new = str(max(token, self._deleted_of(old))).encode()
+        return None if new in (b"0", old) else new
+
+    def hide_deleted(self, job: str, token: int) -> None:
+        """Let nothing of a job exist any more, and reject its claims. Only in `alone`. Raises OSError.
+
+        `token` is that of the job's last claim. A worker that still holds this claim or an older one is rejected: the
+        store keeps no file of the job, but the highest token of all deleted ones.
+        """
+        try:
+            token = max(token, self.shelf.fence(job).token)
+        except FenceDamaged:
+            token = max([token, *(each.fence for each in self.manifests(job))])
+        self._raise_highest(token)
+        self.shelf.change(DELETED, lambda old: self._deleted_with(token, old))
+        self._entries.pop(job, None)
+        self.shelf.hide_job(job)
+
+    @contextmanager
+    def _cleared(self, job: str) -> Iterator[None]:
+        """If a late writer is rejected inside, delete what it wrote for a job that was deleted meanwhile."""
+        try:
+            yield
+        except Superseded:
+            with suppress(OSError):  # the worker tries again when it leaves the job
+                self.clear_unknown(job)
+            raise
+
+    def clear_unknown(self, job: str) -> None:
+        """Delete what a late writer left of a job that was deleted. Does nothing for a job that the store knows."""
+
+        def step() -> bool:
+            names = self.shelf.names(job)
+            is_known = ENTRY in names or FENCE in names or not self._is_new(job, self.shelf.fence(job))
+            if not is_known:
+                self._entries.pop(job, None)
+                self.shelf.hide_job(job)
+            return is_known
+
+        if not self.shelf.alone(step):
+            self.shelf.clear_job(job)
+
+    def _highest_of(self, data: bytes | None) -> int:
+        """Without a readable fence of the store, the fences of its jobs say it."""
+        try:
+            if data is not None:
+                return parse_token(data, FENCE)
+        except FenceDamaged:
+            pass
+        manifests = self.manifests()
+        tokens = [manifest.fence for manifest in manifests]
+        for job in {folder.job for folder in self.shelf.folders()}:
+            try:
+                tokens.append(self.shelf.fence(job).token)
+            except FenceDamaged:
+                continue
+        return max((token for token in tokens if token <= HIGHEST_TOKEN), default=0)
+
+    def check_identity(self, create: bool = False) -> None:
+        """Raises StoreReplaced if this is not the store that this object saw before, and OSError."""
+        try:
+            found = read_record(self.shelf, IDENTITY, Identity).id
+        except FileNotFoundError:
+            found = None
+        except FileInvalid:
+            return
+        if found is None and self._identity is None and create:
+            self.shelf.change(IDENTITY, lambda old: seal(Identity()) if old is None else None)
+            found = read_record(self.shelf, IDENTITY, Identity).id
+        if self._identity is not None and found != self._identity:
+            what = (
+                "has no identity any more: it was emptied"
+                if found is None
+                else "has another identity (restart to use it)"
+            )
+            raise StoreReplaced(f"the store {what}, or something else is mounted in its place")
+        self._identity = found
+
+    def _has_identity(self) -> bool:
+        try:
+            return bool(read_bytes(self.shelf, IDENTITY))
+        except FileNotFoundError:
+            return False
+
+    def _is_new(self, job: str, held: Fence) -> bool:
+        return held.token == 0 and not self.shelf.folders(job)
+
+    def _enter(
+        self,
+        job: str,
+        held: Fence,
+        computes: str | None,
+        checksum: str | None = None,
+        accepted_later: Sequence[str] = (),
+    ) -> JobEntry:
+        """Find or make the job's entry. Raises JobConflict if the job's results would not be those of its config."""
+        known = self._entry(job)
+        before = known or self._first_entry(job, held, accepted_later)
+        after = before.completed(computes, checksum)
+        if computes not in (None, after.fingerprint):
+            raise JobConflict(f"another job has the id {job}: its config differs from what the store holds for this id")
+        if checksum not in (None, after.dataset_checksum):
+            raise JobConflict(
+                f"job {job} began with training data of checksum {after.dataset_checksum} and now has {checksum}: give "
+                "it the data it began with, or start a new run"
+            )
+        if after != known:
+            self.shelf.change(f"{job}/{ENTRY}", lambda old: seal(after) if known or old is None else None)
+            if known is None:
+                self._move_pointer(lambda latest: latest.pointer(max(self._number_of(latest), after.number)))
+                return self._enter(job, held, computes, checksum)  # another may have made it meanwhile
+        self._entries[job] = after
+        return after
+
+    def _entry(self, job: str) -> JobEntry | None:
+        try:
+            return self._entries.get(job) or read_record(self.shelf, f"{job}/{ENTRY}", JobEntry)
+        except FileNotFoundError:
+            return None
+        except FileInvalid:
+            self.shelf.delete(f"{job}/{ENTRY}")
+            return None
+
+    def _number_of_job(self, job: str) -> int | None:
+        """The number of a job that was claimed here, 0 for one of an earlier version; None if it never was."""
+        entry = self._entry(job)
+        if entry is None:
+            return 0 if self.shelf.folders(job) else None
+        return entry.number
+
+    def _first_entry(self, job: str, held: Fence, accepted_later: Sequence[str]) -> JobEntry:
+        """What a job is that has no entry yet: new, or begun under an earlier version."""
+        if self._is_new(job, held):
+            claimed = [number for later in accepted_later if (number := self._number_of_job(later)) is not None]
+            return JobEntry(number=min(claimed, default=self._number_of(self.find_latest()) + 1))
+        for manifest in self.manifests(job):
+            return JobEntry(
+                number=manifest.job_number or 0,
+                fingerprint=fingerprint(manifest.config),
+                dataset_checksum=manifest.dataset_checksum,
+            )
+        return JobEntry()
+
+    def _move_pointer(self, move: Callable[[Latest], Pointer]) -> None:
+        def change(old: bytes | None) -> bytes | None:
+            latest = self._interpret(old)
+            pointer = move(latest)
+            is_same = latest.trouble is None and latest.number == pointer.number
+            return None if is_same and pointer == latest.pointer(pointer.number) else seal(pointer)
+
+        self.shelf.change(POINTER, change)
+
+    def _held(self, job: str, token: int) -> Fence:
+        """Raises Superseded if the job has to be claimed again, and StoreReplaced while there is no such store."""
+        try:
+            fence = self.shelf.fence(job)
+        except FenceDamaged as error:
+            raise Superseded(f"job {job} has to be claimed again: {error}") from error
+        if fence.token > token:
+            raise Superseded(f"another worker has taken job {job} over")
+        if fence.token < token and self._has_identity():
+            raise Superseded(f"the store knows token {fence.token} of job {job} and not {token}: it has been replaced")
+        if fence.token < token:
+            raise StoreReplaced(
+                f"the store's fence of job {job} is {fence.token} and should be {token}: the store was emptied, "
+                "replaced, or is not mounted"
+            )
+        return fence

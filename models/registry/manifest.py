@@ -1,0 +1,137 @@
+"""The id and the manifest of a checkpoint, and the errors of checkpoints. Free of torch."""
+
+import hashlib
+import re
+from datetime import datetime
+from typing import Annotated, NamedTuple, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from models.config import TrainingConfig
+from models.records import EpochLosses
+from models.registry.storage.base import Folder
+
+GENERATOR = "generator.safetensors"
+FILE_NAME = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$"  # a plain name: a manifest cannot name a file elsewhere
+
+
+class CheckpointNotFound(Exception):
+    """No checkpoint has this id."""
+
+
+class CheckpointDamaged(Exception):
+    """A file of the checkpoint does not match its manifest. The message names the file and the difference."""
+
+
+class CheckpointNotUnderstood(CheckpointDamaged):
+    """Another version of the program wrote the manifest. It is intact; this version neither uses nor deletes it."""
+
+
+class NotServable(Exception):
+    """The checkpoint exists, but its digits were refused. The message gives the reason."""
+
+
+class Superseded(Exception):
+    """Another worker now writes for this job, with a higher fence token."""
+
+
+class JobConflict(Exception):
+    """Another job has the same id, or the job's config or training data differ from before."""
+
+
+class StateDeleted(Exception):
+    """The job's resume state was deleted to stay within ACGAN_STORE_LIMIT."""
+
+
+class CheckpointId(NamedTuple):
+    """Id of a checkpoint. Sorts by job, then epoch; job ids begin with the time at which the job was accepted."""
+
+    job: str
+    epoch: int
+
+    def __str__(self) -> str:
+        return f"{self.job}-e{self.epoch:03d}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Parse an id. Raises CheckpointNotFound if the text is not an id."""
+        match = re.fullmatch(r"([0-9a-z][0-9a-z-]{0,63})-e(\d{3,4})", text)
+        if match is None:
+            raise CheckpointNotFound(f"there is no checkpoint {text[:80]!r}: ids look like 20260131-120000-1a2b3c-e005")
+        return cls(match[1], int(match[2]))
+
+    @property
+    def folder(self) -> Folder:
+        return Folder(self.job, f"{self.epoch:03d}")
+
+
+def _check_id(text: str) -> str:
+    CheckpointId.parse(text)
+    return text
+
+
+class Order(NamedTuple):
+    """Sort key that puts newer checkpoints last. It uses no clock.
+
+    Jobs are sorted by when they were first claimed, as counted by the store; jobs older than that counter (0) by id.
+    """
+
+    job_number: int
+    job: str
+    epoch: int
+
+
+FileName = Annotated[str, Field(pattern=FILE_NAME)]
+
+
+class FileRecord(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    sha256: str
+    size: int = Field(description="In bytes.")
+
+    @classmethod
+    def of(cls, data: bytes) -> Self:
+        return cls(sha256=hashlib.sha256(data).hexdigest(), size=len(data))
+
+
+class Manifest(BaseModel):
+    """Description of a checkpoint: its job, config, figures and files."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    id: Annotated[str, AfterValidator(_check_id)] = Field(examples=["20260131-120000-1a2b3c-e005"])
+    job: str
+    epoch: int
+    created_at: datetime
+    config: TrainingConfig
+    seconds: float = Field(0.0, description="Duration of the epoch's training and evaluation; 0 if unknown.")
+    losses: EpochLosses | None = Field(None, description="Null if unknown, as for imported weights.")
+    metrics: dict[str, float] = Field({}, description="Quality figures; empty if none were computed.")
+    draws: FileName = Field(GENERATOR, description="File of the served generator: the one with the better digits.")
+    refused: str | None = Field(None, description="Reason why it is not served; null if it may be served.")
+    dataset_checksum: str
+    device: str
+    code_version: str
+    warnings: list[str] = Field([], description="Reasons why it may differ from an uninterrupted run's; usually empty.")
+    fence: int = Field(description="Fence token under which the worker wrote this checkpoint.")
+    number: int | None = Field(
+        None, description="Position in the store's order of publication; null if an earlier version wrote it."
+    )
+    job_number: int | None = Field(
+        None,
+        description="Position of its job in the order of first claims: checkpoints of later jobs replace earlier ones.",
+    )
+    files: dict[FileName, FileRecord]
+
+    @property
+    def order(self) -> Order:
+        return Order(self.job_number or 0, self.job, self.epoch)
+
+    @property
+    def checkpoint(self) -> CheckpointId:
+        return CheckpointId(self.job, self.epoch)
+
+    @property
+    def total_size(self) -> int:
+        return sum(file.size for file in self.files.values())

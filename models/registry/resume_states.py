@@ -1,0 +1,91 @@
+"""Resume states: one a job, the last one. `resume.json` names the file; both may be deleted to stay in the budget."""
+
+import re
+
+from pydantic import BaseModel, ConfigDict
+
+from models.bounded_reading import FileInvalid
+from models.registry.claims import JobClaims
+from models.registry.manifest import CheckpointDamaged, FileRecord, StateDeleted
+from models.registry.storage.reading import read_bytes, read_record
+
+RESUME = "resume.json"
+STATE_FILE = re.compile(r"resume-.*\.safetensors")
+
+
+class StateRecord(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    sha256: str = ""
+    size: int = 0
+    deleted: bool = False
+
+
+class ResumeStates(JobClaims):
+    def save_state(self, job: str, data: bytes, fence: int | None = None) -> None:
+        """Keep a run's state instead of the one before.
+
+        Raises OSError, StoreReplaced, Superseded; the one before then stands.
+        """
+        record = FileRecord.of(data)
+        name = f"resume-{record.sha256[:16]}.safetensors"
+        if fence is not None:
+            self._held(job, fence)
+        self.shelf.write(f"{job}/{name}", data)
+
+        def step() -> None:
+            if fence is not None:
+                self._held(job, fence)
+            self.shelf.write(f"{job}/{RESUME}", record.model_dump_json().encode())
+            self._delete_states(job, but=name)
+
+        with self._cleared(job):
+            self.shelf.alone(step)
+
+    def load_state(self, job: str) -> bytes | None:
+        """Return the state kept last, None if there is none. Raises CheckpointDamaged, StateDeleted, Unreadable."""
+        record = self.check_state(job)
+        if record is None:
+            return None
+        try:
+            data = read_bytes(self.shelf, f"{job}/resume-{record.sha256[:16]}.safetensors", record.size)
+        except FileNotFoundError:
+            raise CheckpointDamaged(f"the resume state of {job} is missing, although {RESUME} refers to it") from None
+        except FileInvalid as error:
+            raise CheckpointDamaged(f"the resume state of {job} is damaged: {error}") from error
+        if FileRecord.of(data) != FileRecord(sha256=record.sha256, size=record.size):
+            raise CheckpointDamaged(f"the resume state of {job} is damaged: its checksum differs")
+        return data
+
+    def check_state(self, job: str) -> StateRecord | None:
+        """Return what is recorded of the state, None if there is none. Raises StateDeleted, CheckpointDamaged."""
+        record = self._state_record(job)
+        if record is not None and record.deleted:
+            raise StateDeleted(
+                f"the resume state of {job} was deleted to stay within ACGAN_STORE_LIMIT: run its recipe again with "
+                f"POST /jobs/{job}/retry"
+            )
+        return record
+
+    def _state_record(self, job: str) -> StateRecord | None:
+        try:
+            return read_record(self.shelf, f"{job}/{RESUME}", StateRecord)
+        except FileNotFoundError:
+            return None
+        except FileInvalid as error:
+            raise CheckpointDamaged(f"the resume state of {job} cannot be found: {RESUME} is damaged") from error
+
+    def drop_state(self, job: str) -> None:
+        """Delete the state of a job that has succeeded."""
+        self.shelf.delete(f"{job}/{RESUME}")
+        self._delete_states(job)
+
+    def delete_state(self, job: str) -> None:
+        """Delete the state of a job that ended otherwise, and remember that there was one."""
+        self.shelf.write(f"{job}/{RESUME}", StateRecord(deleted=True).model_dump_json().encode())
+        self._delete_states(job)
+
+    def _delete_states(self, job: str, but: str = "") -> None:
+        for name in self.shelf.names(job):
+            if STATE_FILE.fullmatch(name) and name != but:
+                self.shelf.delete(f"{job}/{name}")

@@ -1,0 +1,129 @@
+"""The byte budget of the store, and the deletions that keep it. Free of torch.
+
+Deletes in this order: temporary files, resume states of ended jobs, epochs of the oldest runs except each run's last.
+Never deletes training data, generated data sets, and checkpoints that are served, pinned, best or being read. JSON
+records, a few kB each, are not counted.
+"""
+
+import re
+import time
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator
+from itertools import groupby
+from typing import NamedTuple
+
+from models.bounded_reading import FileInvalid
+from models.registry.resume_states import STATE_FILE
+from models.registry.serving_policy import best, pinned, read_choice
+from models.registry.storage.base import StoredFile
+from models.registry.store import DATASET, CheckpointId, CheckpointStore, Manifest
+from models.synthesis.shards import PREFIX
+
+GRACE_SECONDS = 600  # a younger checkpoint may be in use by a reader
+TEMPORARY_SECONDS = 3600  # an older temporary file has no writer any more
+BYTES_A_DIGIT = 400  # of a generated data set
+
+
+class StoreFull(Exception):
+    """Files that must not be deleted exceed the budget. The message gives the bytes."""
+
+
+class Deletion(NamedTuple):
+    what: str  # the checkpoint's id, or a sentence
+    size: int  # bytes
+    delete: Callable[[], None]
+
+
+class Usage:
+    """Bytes in the store by kind of file."""
+
+    def __init__(self, files: list[StoredFile]) -> None:
+        self.temporary = [file for file in files if not file.placed]
+        self.states: defaultdict[str, list[StoredFile]] = defaultdict(list)
+        self.checkpoints: defaultdict[CheckpointId, int] = defaultdict(int)
+        self.datasets = 0
+        for file in files:
+            if file.placed:
+                self._add(file)
+
+    def _add(self, file: StoredFile) -> None:
+        match file.name.split("/"):
+            case [job, name] if STATE_FILE.fullmatch(name):
+                self.states[job].append(file)
+            case [_, name] if name.startswith(PREFIX):
+                self.datasets += file.size
+            case [_, folder, *_] if folder == DATASET:
+                self.datasets += file.size
+            case [job, folder, name] if re.fullmatch(r"\d{3,4}", folder) and not name.endswith(".json"):
+                self.checkpoints[CheckpointId(job, int(folder))] += file.size
+
+    @property
+    def total(self) -> int:
+        states = sum(file.size for files in self.states.values() for file in files)
+        return states + self.datasets + sum(self.checkpoints.values()) + sum(file.size for file in self.temporary)
+
+
+def thin_out(store: CheckpointStore, limit: int, unfinished: Collection[str] | None = None) -> list[str]:
+    """Delete in the order above until the store holds at most `limit` bytes or nothing more may be deleted.
+
+    `unfinished` are the jobs that have not ended; if they are unknown, no state is deleted. Returns the ids of the
+    deleted checkpoints and the descriptions of the deleted states. Raises OSError.
+    """
+    usage = Usage(store.shelf.files())
+    total, deleted = usage.total, []
+    if old := [file for file in usage.temporary if file.age > TEMPORARY_SECONDS]:
+        store.shelf.clear(old)
+        total -= sum(file.size for file in old)
+    for deletion in deletions(store, usage, unfinished) if total > limit else ():
+        if total <= limit:
+            break
+        deletion.delete()
+        deleted.append(deletion.what)
+        total -= deletion.size
+    return deleted
+
+
+def check_room(store: CheckpointStore, limit: int, unfinished: Collection[str], needed: int = 0) -> None:
+    """Raise StoreFull if `needed` more bytes do not fit even after all permitted deletions. Raises OSError."""
+    usage = Usage(store.shelf.files())
+    total = usage.total - sum(file.size for file in usage.temporary if file.age > TEMPORARY_SECONDS)
+    if total + needed <= limit:
+        return
+    rest = total - sum(deletion.size for deletion in deletions(store, usage, unfinished))
+    if rest + needed <= limit:
+        return
+    wanted = f" and this needs about {needed:,} more" if needed else ""
+    raise StoreFull(
+        f"the store holds {rest:,} bytes that are not deleted automatically{wanted}, and ACGAN_STORE_LIMIT is "
+        f"{limit:,}: delete data sets, jobs or checkpoints, or raise the limit"
+    )
+
+
+def deletions(store: CheckpointStore, usage: Usage, unfinished: Collection[str] | None) -> Iterator[Deletion]:
+    """Yield the permitted deletions, in order."""
+    if unfinished is not None:
+        for job, files in sorted(usage.states.items(), key=lambda item: -max(file.age for file in item[1])):
+            if job not in unfinished:
+                size = sum(file.size for file in files)
+                yield Deletion(f"the resume state of {job}", size, lambda job=job: store.delete_state(job))  # type: ignore[misc]
+    for manifest in old_epochs(store):
+        size = usage.checkpoints[manifest.checkpoint]
+        yield Deletion(manifest.id, size, lambda gone=manifest: store.shelf.remove(gone.checkpoint.folder))  # type: ignore[misc]
+
+
+def old_epochs(store: CheckpointStore) -> Iterator[Manifest]:
+    """Yield the checkpoints that may be deleted, oldest run first; none if the serving record is unreadable."""
+    try:
+        choice = read_choice(store)
+    except FileInvalid:
+        return
+    kept = {store.latest(), best(store), pinned(store, choice)}
+    for _job, run in groupby(store.manifests(), key=lambda manifest: manifest.job):
+        for manifest in list(run)[:-1]:
+            is_read = manifest.checkpoint.folder in store.being_read
+            if manifest.checkpoint not in kept and not is_read and _is_old(manifest):
+                yield manifest
+
+
+def _is_old(manifest: Manifest) -> bool:
+    return time.time() - manifest.created_at.timestamp() > GRACE_SECONDS

@@ -1,0 +1,63 @@
+"""The serving choice: which checkpoint `latest` means in requests for digits. One small file. Free of torch."""
+
+from contextlib import suppress
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from models.registry.storage.reading import read_record
+from models.registry.store import CheckpointId, CheckpointNotFound, CheckpointStore, Manifest
+
+CHOICE = "serving.json"
+FIGURE = "frechet_distance"  # figure that determines `best`: smaller is better
+
+
+class Choice(BaseModel):
+    """What to serve: the newest checkpoint, the best one, or a pinned one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    policy: Literal["newest", "best", "pinned"] = "newest"
+    checkpoint: str | None = None
+
+
+def read_choice(store: CheckpointStore) -> Choice | None:
+    """Return the stored choice; None if there is none. Raises FileInvalid, Unreadable or Unreachable."""
+    try:
+        return read_record(store.shelf, CHOICE, Choice)
+    except FileNotFoundError:
+        return None
+
+
+def write_choice(store: CheckpointStore, choice: Choice, must_exist: bool = True) -> None:
+    """Store what to serve. Raises CheckpointNotFound if what is pinned was deleted, and OSError; nothing changes then.
+
+    `must_exist` is False for a checkpoint of another store, as the package's own.
+    """
+
+    def step() -> None:
+        if choice.checkpoint and must_exist and not store.stands(CheckpointId.parse(choice.checkpoint)):
+            raise CheckpointNotFound(f"there is no checkpoint {choice.checkpoint}: see GET /checkpoints")
+        store.shelf.write(CHOICE, choice.model_dump_json().encode())
+
+    store.shelf.alone(step)
+
+
+def pinned(store: CheckpointStore, choice: Choice | None) -> CheckpointId | None:
+    """Return the pinned checkpoint; None if there is none or it was deleted."""
+    if choice and choice.policy == "pinned" and choice.checkpoint:
+        with suppress(CheckpointNotFound):
+            checkpoint = CheckpointId.parse(choice.checkpoint)
+            if store.stands(checkpoint):
+                return checkpoint
+    return None
+
+
+def best(store: CheckpointStore) -> CheckpointId | None:
+    """Return the best checkpoint that has quality figures and is not refused; if there is none, the newest."""
+    judged = [each for each in store.manifests() if FIGURE in each.metrics and each.refused is None]
+    return min(judged, key=_figure).checkpoint if judged else store.latest()
+
+
+def _figure(manifest: Manifest) -> float:
+    return manifest.metrics[FIGURE]

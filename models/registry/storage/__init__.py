@@ -1,0 +1,1 @@
+"""Where checkpoints are stored: a folder or an object store."""

@@ -1,0 +1,55 @@
+"""What goes wrong with a request to object storage, in the house's terms."""
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from obstore import exceptions
+from obstore.store import from_url
+
+from models.registry.storage.base import Unreachable
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore
+
+
+class Changed(Exception):
+    """Somebody else changed it since it was read."""
+
+
+def connect(address: str, seconds: float) -> "ObjectStore":
+    """Open a bucket without asking it anything. A request ends, with its retries, after `seconds`."""
+    return from_url(
+        address,
+        client_options={
+            "timeout": timedelta(seconds=seconds),
+            "connect_timeout": timedelta(seconds=min(5.0, seconds)),
+            "allow_http": True,
+        },
+        retry_config={
+            "max_retries": 1000,  # only the time limits them
+            "retry_timeout": timedelta(seconds=seconds),
+            "backoff": {"init_backoff": timedelta(seconds=0.1), "max_backoff": timedelta(seconds=2), "base": 2},
+        },
+    )
+
+
+@contextmanager
+def asking(trouble: str) -> Iterator[None]:
+    """Tell what goes wrong in the house's terms. Raises FileNotFoundError, Changed, Unreachable, OSError."""
+    try:
+        yield
+    except (exceptions.AlreadyExistsError, exceptions.PreconditionError) as error:
+        raise Changed(trouble) from error
+    except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError) as error:
+        raise PermissionError(errno.EACCES, f"{trouble}: {_reason(error)}") from error
+    except exceptions.GenericError as error:
+        raise Unreachable(f"{trouble}: {_reason(error)}") from error
+    except (exceptions.BaseError, ValueError) as error:
+        raise OSError(f"{trouble}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    return str(error).partition("\n")[0][:300]

@@ -1,1 +1,0 @@
-"""Where checkpoints lie: a folder, or object storage. What both can do is in `shelf`."""

@@ -1,0 +1,1 @@
+"""Generated data sets: files of digits in MNIST's format."""

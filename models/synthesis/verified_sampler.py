@@ -1,0 +1,83 @@
+"""Draws the digits of a generated data set, and redraws those that the judge refuses."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+
+from models.config import NUM_CLASSES
+from models.devices import processors
+from models.evaluation.verifier import Verifier
+from models.networks.inference import FoldedGenerator
+from models.records import Hopeless
+from models.sampling.sampler import BATCH, Series, draw_batch
+from models.synthesis.builder import DatasetOrder
+
+TRIES = 20  # largest number of redraws of one digit
+
+
+class Unreadable(Hopeless):
+    """The judge refuses too many of the generator's digits for a label."""
+
+
+@dataclass(frozen=True)
+class DatasetDrawer:
+    """Draws the digits of an order. Without a verifier, no digit is refused."""
+
+    generator: FoldedGenerator
+    order: DatasetOrder
+    verifier: Verifier | None
+    pool: ThreadPoolExecutor
+
+    def __call__(self, n: int, first: int) -> tuple[np.ndarray, np.ndarray]:
+        """Draw all ten classes of n indices: uint8 (n * 10, 28, 28), and redraws (n * 10,). Raises Unreadable."""
+        everywhere = np.arange(n * NUM_CLASSES)
+        digits, redraws = self.draw(n, first, everywhere), np.zeros(n * NUM_CLASSES, np.uint8)
+        places = self.refused(digits, everywhere)
+        for attempt in range(1, TRIES + 1):
+            if not len(places):
+                return digits, redraws
+            digits[places] = self.draw(n, first + attempt * self.order.stride, places)
+            redraws[places] = attempt
+            places = self.refused(digits[places], places)
+        if len(places):
+            label = places[0] % NUM_CLASSES
+            raise Unreadable(
+                f"none of {TRIES + 1} digits drawn for a {label} is recognised as a {label} with a probability of "
+                f"{self.order.verify:g} or more: order with a lower verify, or another checkpoint"
+            )
+        return digits, redraws
+
+    def draw(self, n: int, first: int, places: np.ndarray) -> np.ndarray:
+        """Draw those of the n * 10 digits from index `first` whose positions are in `places`."""
+        noise, labels = Series(None, n, self.order.seed, first).cut(0, n * NUM_CLASSES, self.generator.latent_size)
+        chosen = noise[places].split(BATCH), labels[places].split(BATCH)
+        return np.concatenate(list(self.pool.map(partial(draw_batch, self.generator), *chosen)))
+
+    def refused(self, digits: np.ndarray, places: np.ndarray) -> np.ndarray:
+        """Return those of `places` whose digits the judge refuses."""
+        if self.verifier is None or self.order.verify is None:
+            return places[:0]
+        starts = range(BATCH, len(places), BATCH)
+        parts = np.split(digits, starts), np.split(places % NUM_CLASSES, starts)
+        found = np.concatenate(list(self.pool.map(self.verifier.probabilities, *parts)))
+        return places[found < self.order.verify]
+
+
+@contextmanager
+def drawing_threads(device: torch.device) -> Iterator[ThreadPoolExecutor]:
+    """Provide threads that draw batches in parallel, on a CPU one for each processor.
+
+    Several threads for one small batch would wait for each other: it takes ten times as long if other programs use the
+    processors too.
+    """
+    before, threads = torch.get_num_threads(), processors() if device.type == "cpu" else 1
+    try:
+        with ThreadPoolExecutor(threads, initializer=partial(torch.set_num_threads, 1)) as pool:
+            yield pool
+    finally:
+        torch.set_num_threads(before)  # for new threads: the next training in this process uses all of them

@@ -1,0 +1,78 @@
+"""A device's memory: the peak use of a job, the release of unused memory, and the message for out of memory."""
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import torch
+
+from models.devices import DeviceOutOfMemory
+from models.networks.precision import describe
+
+GIB = 2**30
+ALLOCATION_FAILED = (  # in messages of errors that torch raises as RuntimeError
+    "DefaultCPUAllocator: can't allocate memory",
+    "DefaultCPUAllocator: not enough memory",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
+
+
+@contextmanager
+def explain_out_of_memory(device: torch.device, batch_size: int | None = None) -> Iterator[None]:
+    """Raise DeviceOutOfMemory if the block runs out of memory on `device`. `batch_size` is that of a training."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise DeviceOutOfMemory(explanation(device, batch_size)) from None
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in ALLOCATION_FAILED)
+
+
+def explanation(device: torch.device, batch_size: int | None) -> str:
+    """Return a sentence with the device, its free memory and a remedy."""
+    task = f"a training with batches of {batch_size} images" if batch_size else "this job"
+    remedy = "reduce the batch size, or " if batch_size else ""
+    memory = free_and_total(device)
+    left = f": {memory[0] / GIB:.1f} of {memory[1] / GIB:.1f} GiB were free when it failed" if memory else ""
+    return f"{describe(device)} has too little memory for {task}{left}; {remedy}end other programs that use this memory"
+
+
+def free_and_total(device: torch.device) -> tuple[int, int] | None:
+    """Return the free and the total memory of a device in bytes, or None if the system does not report them."""
+    with suppress(OSError, RuntimeError, KeyError, ValueError):
+        if device.type == "cuda":
+            return torch.cuda.mem_get_info(device)
+        lines = (line.split() for line in Path("/proc/meminfo").read_text().splitlines())
+        kibibytes = {words[0]: int(words[1]) for words in lines}
+        return kibibytes["MemAvailable:"] * 1024, kibibytes["MemTotal:"] * 1024
+    return None
+
+
+def reset_peak(device: torch.device) -> None:
+    """Start the measurement that `describe_peak` reports."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def describe_peak(device: torch.device) -> str | None:
+    """Return a phrase with this process's peak use of GPU memory since `reset_peak`; None on a CPU."""
+    if device.type != "cuda":
+        return None
+    allocated, reserved = torch.cuda.max_memory_allocated(device), torch.cuda.max_memory_reserved(device)
+    return f"{allocated / GIB:.2f} GiB allocated and {reserved / GIB:.2f} GiB reserved on {describe(device)}"
+
+
+def release(device: torch.device) -> None:
+    """Return the memory of unreferenced objects, cycles included, to the device."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()

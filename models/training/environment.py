@@ -1,0 +1,67 @@
+"""The environment that the results of a run depend on: on another machine they may differ in the last bits."""
+
+import torch
+
+from models.networks.precision import describe
+from models.records import Record
+from models.version import code_version
+
+OF_A_STATE_WITHOUT = (
+    "resumed from a state without a record of its environment: the result may differ from an uninterrupted run's"
+)
+START_THREADS = torch.get_num_threads()
+
+
+class ComputeEnvironment(Record):
+    """The environment in which a run began. A resumed run equals the uninterrupted one if none of it has changed."""
+
+    code: str
+    torch_version: str
+    build: str
+    cpu: str
+    device: str
+    threads: int
+
+    @classmethod
+    def current(cls, device: torch.device) -> "ComputeEnvironment":
+        return cls(
+            code=code_version(),
+            torch_version=torch.__version__,
+            build=str(torch.version.git_version),
+            cpu=torch.backends.cpu.get_cpu_capability(),
+            device=describe(device) if device.type == "cuda" else str(device),
+            threads=torch.get_num_threads(),
+        )
+
+    def differences(self, now: "ComputeEnvironment") -> list[str]:
+        """Return one sentence for each difference. On a GPU, threads and the processor do not matter."""
+        names = ["code", "torch_version", "build", "device"]
+        if self.device == "cpu" == now.device:
+            names += ["cpu", "threads"]
+        return [
+            f"resumed with another {WORDS[name]} than it began with ({getattr(now, name)}, not {getattr(self, name)}): "
+            "the result may differ from an uninterrupted run's"
+            for name in names
+            if getattr(self, name) != getattr(now, name)
+        ]
+
+
+WORDS = {
+    "code": "version of acgan",
+    "torch_version": "version of torch",
+    "build": "build of torch",
+    "cpu": "type of processor",
+    "device": "device",
+    "threads": "number of threads",
+}
+
+
+def use_threads(number: int) -> None:
+    """Set the number of threads that torch computes with."""
+    if number != torch.get_num_threads():
+        torch.set_num_threads(number)
+
+
+def reset_threads() -> None:
+    """Restore the number of threads that this process started with."""
+    use_threads(START_THREADS)

@@ -1,0 +1,1 @@
+"""The iteration on a GPU: the same mathematics in fewer kernels."""

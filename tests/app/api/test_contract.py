@@ -1,0 +1,52 @@
+"""The API keeps to what its own OpenAPI document says, whatever it is asked: schemathesis asks for a while."""
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import redis
+import schemathesis
+from hypothesis import HealthCheck, given
+from hypothesis import settings as limits
+from schemathesis.schemas import BaseSchema
+from schemathesis.specs.openapi.checks import positive_data_acceptance
+
+from app.main import create_app
+from app.settings import AppSettings
+from models.registry.store import CheckpointStore
+from tests.support.api_clients import local_client
+
+EXAMPLES = int(os.environ.get("EXAMPLES", "200"))  # of each operation
+
+SCHEMATHESIS_HOST = "testserver"  # that its client asks for
+BEYOND_A_SCHEMA = b"less than one batch of"  # a rule between two numbers
+
+OPERATIONS = [
+    (path, method) for path, methods in create_app(AppSettings()).openapi()["paths"].items() for method in methods
+]
+
+
+@pytest.fixture
+def described(settings: AppSettings, store: CheckpointStore) -> Iterator[BaseSchema]:
+    app = create_app(settings.model_copy(update={"work_rate": "off", "allowed_hosts": SCHEMATHESIS_HOST}))
+    with local_client(app):
+        yield schemathesis.openapi.from_asgi("/openapi.json", app)
+
+
+@pytest.mark.parametrize(("path", "method"), OPERATIONS)
+@pytest.mark.timeout(60 + 3 * EXAMPLES)
+def test_every_answer_is_as_described(described: BaseSchema, settings: AppSettings, path: str, method: str) -> None:
+    client = redis.Redis.from_url(settings.redis_url)
+    operation = described[path][method.upper()]
+
+    @given(operation.as_strategy())
+    @limits(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+    def ask(case: "schemathesis.Case[Any]") -> None:
+        client.flushdb()  # whoever asked before may have used the same key for something else, or filled the queue
+        answer = case.call()
+        beyond: list[Any] = [positive_data_acceptance] if BEYOND_A_SCHEMA in answer.content else []
+        case.validate_response(answer, excluded_checks=beyond)
+
+    ask()
+    client.close()

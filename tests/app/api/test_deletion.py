@@ -1,0 +1,89 @@
+"""Deleting a checkpoint, and work that has no room in the store."""
+
+import asyncio
+import json
+
+import pytest
+from starlette.testclient import TestClient
+
+from app.main import create_app
+from app.settings import AppSettings
+from models.config import TrainingConfig
+from models.registry.store import CheckpointId, CheckpointStore
+from models.synthesis.builder import DatasetOrder
+from tests.app.conftest import publish
+from tests.models.registry.test_store import NEW, OLD
+from tests.support.api_clients import local_client
+from worker.jobs.client import JobDesk, Order
+
+
+def test_a_checkpoint_that_nothing_needs_is_deleted(client: TestClient, store: CheckpointStore) -> None:
+    assert client.get(f"/digits/3?checkpoint={OLD}-e001").status_code == 200
+    assert client.delete(f"/checkpoints/{OLD}-e001").status_code == 204
+    assert not store.folder(CheckpointId(OLD, 1)).exists()
+    assert client.delete(f"/checkpoints/{OLD}-e001").status_code == 404
+    assert client.get(f"/digits/3?checkpoint={OLD}-e001").status_code == 404
+
+
+def test_what_is_served_pinned_or_newest_is_kept(client: TestClient, store: CheckpointStore) -> None:
+    for checkpoint, why in ((f"{NEW}-e001", "is served"), (f"{OLD}-e001", None)):
+        answer = client.delete(f"/checkpoints/{checkpoint}") if why else None
+        assert answer is None or (answer.status_code, why in answer.json()["detail"]) == (409, True)
+    client.put("/serving", json={"policy": "pinned", "checkpoint": f"{OLD}-e001"})
+    assert client.delete(f"/checkpoints/{OLD}-e001").status_code == 409
+    newest = client.delete(f"/checkpoints/{NEW}-e001")
+    assert (newest.status_code, "is the newest" in newest.json()["detail"]) == (409, True)
+    assert len(store.manifests()) == 2
+
+
+def test_what_is_being_read_or_drawn_from_is_kept(
+    client: TestClient, settings: AppSettings, store: CheckpointStore
+) -> None:
+    with client.app.state.services.store.reading(CheckpointId(OLD, 1).folder):  # type: ignore[attr-defined]
+        assert "being read" in client.delete(f"/checkpoints/{OLD}-e001").json()["detail"]
+
+    async def order() -> None:
+        desk = JobDesk.connect(settings.redis_url)
+        await desk.create(Order(TrainingConfig(), dataset=DatasetOrder(checkpoint=f"{OLD}-e001")))
+        await desk.close()
+
+    asyncio.run(order())
+    answer = client.delete(f"/checkpoints/{OLD}-e001")
+    assert (answer.status_code, "is drawn by" in answer.json()["detail"]) == (409, True)
+    assert store.epochs(OLD) == [1]
+
+
+@pytest.mark.parametrize("name", ["nonsense", f"{OLD}-e009"])
+def test_what_does_not_exist_cannot_be_deleted(client: TestClient, name: str) -> None:
+    assert client.delete(f"/checkpoints/{name}").status_code == 404
+
+
+def test_work_without_room_is_refused_and_trouble_says_so(settings: AppSettings, store: CheckpointStore) -> None:
+    publish(store, NEW, 2, seed=3)
+    cramped = settings.model_copy(update={"store_limit": 1000})
+    with local_client(create_app(cramped), raise_server_exceptions=False) as client:
+        for path, body in (("/train", {}), ("/datasets", {"per_class": 10})):
+            answer = client.post(path, json=body)
+            assert answer.status_code == 409
+            assert "ACGAN_STORE_LIMIT is 1,000" in answer.json()["detail"]
+        assert "ACGAN_STORE_LIMIT" in client.get("/readyz").json()["trouble"]
+        assert client.get("/digits/3").status_code == 200
+
+
+def test_an_order_beyond_the_budget_is_refused(client: TestClient) -> None:
+    answer = client.post("/datasets", json={"per_class": 500_000, "test_per_class": 1})
+    assert answer.status_code == 202
+    huge = client.app.state.services.gallery.budget  # type: ignore[attr-defined]
+    huge.limit = 100_000_000
+    assert client.post("/datasets", json={"per_class": 500_000, "test_per_class": 1}).status_code == 409
+    assert client.post("/datasets", json={"per_class": 10}).status_code == 202
+
+
+def test_a_job_whose_state_was_deleted_is_not_resumed(client: TestClient, store: CheckpointStore) -> None:
+    job = client.post("/train", json={"epochs": 2}).json()["id"]
+    client.post(f"/jobs/{job}/cancel")
+    store.save_state(job, b"state")
+    store.delete_state(job)
+    answer = client.post(f"/jobs/{job}/resume")
+    assert answer.status_code == 409
+    assert "/retry" in json.dumps(answer.json())

@@ -1,0 +1,90 @@
+"""DELETE /jobs/{id}: ended jobs only, with everything they left, and nothing that is in use."""
+
+from collections.abc import Iterator
+
+import pytest
+from starlette.testclient import TestClient
+
+from app.main import create_app
+from app.settings import AppSettings
+from models.registry.store import CheckpointId, CheckpointStore
+from tests.app.conftest import publish
+from tests.support.api_clients import local_client
+from worker.jobs.consumer import JobBench
+from worker.jobs.keys import JOBS, epochs_key, index_key, job_key
+from worker.jobs.model import JobStatus
+
+
+@pytest.fixture
+def client(settings: AppSettings) -> Iterator[TestClient]:
+    with local_client(create_app(settings), raise_server_exceptions=False) as client:
+        yield client
+
+
+@pytest.fixture
+def bench(redis_url: str) -> Iterator[JobBench]:
+    bench = JobBench.connect(redis_url)
+    yield bench
+    bench.close()
+
+
+def run(client: TestClient, bench: JobBench, store: CheckpointStore, epochs: int = 2) -> str:
+    """A job that has succeeded, with checkpoints and a state."""
+    job_id: str = client.post("/train").raise_for_status().json()["id"]
+    claim = bench.claim()
+    assert claim is not None
+    for epoch in range(1, epochs + 1):
+        publish(store, job_id, epoch, seed=epoch)
+    store.save_state(job_id, b"a state")
+    bench.finish(claim, JobStatus.SUCCEEDED)
+    return job_id
+
+
+def test_an_ended_job_is_deleted_with_everything_it_left(
+    client: TestClient, bench: JobBench, settings: AppSettings
+) -> None:
+    store = CheckpointStore(settings.store_dir)
+    job_id, newer = run(client, bench, store), run(client, bench, store)
+    client.put("/serving", json={"policy": "pinned", "checkpoint": f"{newer}-e001"}).raise_for_status()
+    assert client.delete(f"/jobs/{job_id}").status_code == 204
+    for path in (f"/jobs/{job_id}", f"/checkpoints/{job_id}-e001", f"/jobs/{job_id}/epochs/1/samples.png"):
+        assert client.get(path).status_code == 404, path
+    assert [job["id"] for job in client.get("/jobs").json()["jobs"]] == [newer]
+    assert store.epochs(job_id) == []
+    assert store.load_state(job_id) is None
+    assert store.epochs(newer) == [1, 2]
+    assert bench.redis.exists(job_key(job_id), epochs_key(job_id)) == 0
+    for key in (JOBS, index_key(False), index_key(False, JobStatus.SUCCEEDED)):
+        assert bench.redis.zscore(key, job_id) is None
+    assert client.delete(f"/jobs/{job_id}").status_code == 404
+
+
+def test_a_job_that_has_not_ended_is_kept(client: TestClient, bench: JobBench) -> None:
+    job_id = client.post("/train").raise_for_status().json()["id"]
+    for status in ("queued", "running"):
+        answer = client.delete(f"/jobs/{job_id}")
+        assert answer.status_code == 409
+        assert f"is {status}" in answer.json()["detail"]
+        bench.claim()
+    assert client.get(f"/jobs/{job_id}").status_code == 200
+
+
+def test_a_job_whose_checkpoint_is_in_use_is_kept(client: TestClient, bench: JobBench, settings: AppSettings) -> None:
+    store = CheckpointStore(settings.store_dir)
+    pinned, newest = run(client, bench, store), run(client, bench, store)
+    client.put("/serving", json={"policy": "pinned", "checkpoint": f"{pinned}-e001"}).raise_for_status()
+    for job_id, use in ((pinned, "served"), (newest, "the newest publication")):
+        answer = client.delete(f"/jobs/{job_id}")
+        assert answer.status_code == 409
+        assert use in answer.json()["detail"]
+        assert store.stands(CheckpointId(job_id, 1))
+
+
+def test_an_idempotency_key_of_a_deleted_job_starts_another(client: TestClient, bench: JobBench) -> None:
+    key = {"Idempotency-Key": "once"}
+    first = client.post("/train", headers=key).raise_for_status().json()["id"]
+    client.post(f"/jobs/{first}/cancel").raise_for_status()
+    assert client.delete(f"/jobs/{first}").status_code == 204
+    second = client.post("/train", headers=key).raise_for_status().json()["id"]
+    assert second != first
+    assert client.get(f"/jobs/{second}").json()["status"] == "queued"

@@ -1,0 +1,269 @@
+"""What people tell jobs over HTTP, and how they find them. The worker's side is played by its own bench."""
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import httpx2
+import pytest
+from starlette.testclient import TestClient
+
+from app.main import create_app
+from app.settings import AppSettings
+from tests.support.api_clients import local_client
+from tests.support.serving import serving
+from tests.worker.jobs.test_client import epoch_record
+from worker.jobs.consumer import Claim, JobBench
+from worker.jobs.model import ENDED, JobStatus
+
+
+@pytest.fixture
+def bench(redis_url: str) -> Iterator[JobBench]:
+    bench = JobBench.connect(redis_url)
+    yield bench
+    bench.close()
+
+
+def accept(client: TestClient, **body: Any) -> str:
+    answer = client.post("/train", json=body)
+    assert answer.status_code == 202, answer.text
+    job_id: str = answer.json()["id"]
+    return job_id
+
+
+def claim(bench: JobBench) -> Claim:
+    claimed = bench.claim()
+    assert claimed is not None
+    return claimed
+
+
+def tell(client: TestClient, job_id: str, verb: str) -> dict[str, Any]:
+    """Tell a job something, and see that the answer is its record as it is now."""
+    answer = client.post(f"/jobs/{job_id}/{verb}")
+    assert answer.status_code == 202, answer.text
+    job: dict[str, Any] = answer.json()
+    assert client.get(f"/jobs/{job['id']}").json() == job
+    return job
+
+
+def refusal(answer: httpx2.Response, status: int) -> str:
+    """See that a request was refused with a problem. Returns its sentence."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    problem = answer.json()
+    assert problem["status"] == status
+    assert problem["detail"].endswith(".")
+    detail: str = problem["detail"]
+    return detail
+
+
+# ----------------------------------------------------------------------------
+# Cancel, resume, retry, front.
+
+
+def test_a_waiting_job_is_cancelled_at_once(client: TestClient, bench: JobBench) -> None:
+    job = tell(client, accept(client), "cancel")
+    assert job["status"] == "cancelled"
+    assert job["ended_at"] is not None
+    assert bench.waiting() == 0
+
+
+def test_a_running_job_is_cancelled_by_its_worker_and_keeps_its_epochs(client: TestClient, bench: JobBench) -> None:
+    job_id = accept(client)
+    held = claim(bench)
+    bench.add_epoch(held, epoch_record(1))
+    assert [tell(client, job_id, "cancel")["status"] for _ in range(2)] == ["cancelling", "cancelling"]
+    bench.finish(held, JobStatus.CANCELLED)
+    job = tell(client, job_id, "cancel")
+    assert job["status"] == "cancelled"
+    assert [epoch["epoch"] for epoch in job["epochs"]] == [1]
+
+
+@pytest.mark.parametrize("end", [JobStatus.CANCELLED, JobStatus.FAILED])
+def test_what_failed_or_was_cancelled_is_resumed_and_knocked_for(
+    client: TestClient, bench: JobBench, end: JobStatus
+) -> None:
+    job_id = accept(client)
+    held = claim(bench)
+    if end == JobStatus.CANCELLED:
+        tell(client, job_id, "cancel")
+    bench.finish(held, end, "no luck")
+    knocks = bench.knocks()
+    job = tell(client, job_id, "resume")
+    assert (job["id"], job["status"], job["error"], job["ended_at"]) == (job_id, "queued", None, None)
+    assert bench.knocks() == knocks + 1
+    assert tell(client, job_id, "resume") == job  # asked twice, since an answer may be lost
+    assert bench.waiting() == 1
+    assert claim(bench).job.id == job_id
+
+
+def test_a_retry_is_a_new_job_with_the_recipe_and_the_priority_of_the_old_one(
+    client: TestClient, bench: JobBench
+) -> None:
+    old = accept(client, epochs=3, name="mine", priority=4)
+    bench.finish(claim(bench), JobStatus.SUCCEEDED)
+    job = tell(client, old, "retry")
+    before = client.get(f"/jobs/{old}").json()
+    assert before["status"] == "succeeded"
+    assert job["id"] != old
+    assert (job["status"], job["retry_of"], job["priority"], job["epochs"]) == ("queued", old, 4, [])
+    assert job["config"] == before["config"]
+    assert claim(bench).job.id == job["id"]
+
+
+def test_higher_priorities_come_first_and_the_front_before_them(client: TestClient, bench: JobBench) -> None:
+    first, low, high = accept(client), accept(client, priority=0), accept(client, priority=9)
+    assert tell(client, low, "front")["status"] == "queued"
+    assert client.get(f"/jobs/{high}").json()["priority"] == 9
+    assert [claim(bench).job.id for _ in range(3)] == [low, high, first]
+
+
+@pytest.mark.parametrize(
+    ("status", "verb", "said"),
+    [
+        ("running", "resume", "is running: only a failed or cancelled one"),
+        ("running", "front", "is running: only one that waits"),
+        ("cancelling", "resume", "is cancelling"),
+        ("cancelling", "front", "is cancelling"),
+        ("succeeded", "cancel", "has succeeded already"),
+        ("succeeded", "resume", "has succeeded"),
+        ("succeeded", "front", "has succeeded"),
+        ("failed", "cancel", "has failed already"),
+        ("failed", "front", "has failed"),
+        ("cancelled", "front", "is cancelled"),
+    ],
+)
+def test_what_a_jobs_state_does_not_allow_is_refused_and_changes_nothing(
+    client: TestClient, bench: JobBench, status: str, verb: str, said: str
+) -> None:
+    job_id = accept(client)
+    held = claim(bench)
+    if status.startswith("cancel"):
+        tell(client, job_id, "cancel")
+    if JobStatus(status) in ENDED:
+        bench.finish(held, JobStatus(status))
+    before, waiting = client.get(f"/jobs/{job_id}").json(), bench.waiting()
+    assert before["status"] == status
+    detail = refusal(client.post(f"/jobs/{job_id}/{verb}"), 409)
+    assert job_id in detail
+    assert said in detail
+    assert client.get(f"/jobs/{job_id}").json() == before
+    assert bench.waiting() == waiting
+
+
+# ----------------------------------------------------------------------------
+# The bound on the queue, and idempotency keys.
+
+
+def test_a_full_queue_refuses_what_would_wait_and_says_when_to_come_again(redis_url: str, bench: JobBench) -> None:
+    settings = AppSettings(redis_url=redis_url, queue_limit=2)
+    with local_client(create_app(settings), raise_server_exceptions=False) as client:
+        gone = accept(client)
+        tell(client, gone, "cancel")
+        known = client.post("/train", headers={"Idempotency-Key": "mine"}).json()["id"]
+        accept(client)
+        for path in ("/train", f"/jobs/{gone}/resume", f"/jobs/{gone}/retry"):
+            answer = client.post(path)
+            assert "2 jobs wait already" in refusal(answer, 429)
+            assert int(answer.headers["Retry-After"]) > 0
+        assert client.get(f"/jobs/{gone}").json()["status"] == "cancelled"
+        assert len(client.get("/jobs").json()["jobs"]) == 3
+        assert client.post("/train", headers={"Idempotency-Key": "mine"}).json()["id"] == known
+        claim(bench)
+        accept(client)
+
+
+def test_a_hundred_requests_with_one_key_at_once_are_one_job(settings: AppSettings, bench: JobBench) -> None:
+    async def send_all(address: str) -> list[httpx2.Response]:
+        async with httpx2.AsyncClient(base_url=address, timeout=60) as client:
+            headers = {"Idempotency-Key": "tuesday"}
+            sent = (client.post("/train", json={"epochs": 3}, headers=headers) for _ in range(100))
+            return list(await asyncio.gather(*sent))
+
+    with serving(settings) as address:
+        answers = asyncio.run(send_all(address))
+        assert [answer.status_code for answer in answers] == [202] * 100
+        (job_id,) = {answer.json()["id"] for answer in answers}
+        assert {answer.headers["Location"] for answer in answers} == {f"/jobs/{job_id}"}
+        assert [job["id"] for job in httpx2.get(f"{address}/jobs").json()["jobs"]] == [job_id]
+    assert bench.waiting() == 1
+
+
+@pytest.mark.parametrize("other", [{"epochs": 4}, {"epochs": 3, "priority": 1}, {}])
+def test_a_key_with_another_request_is_refused(client: TestClient, bench: JobBench, other: dict[str, int]) -> None:
+    headers = {"Idempotency-Key": "tuesday"}
+    job_id = client.post("/train", json={"epochs": 3}, headers=headers).json()["id"]
+    assert job_id in refusal(client.post("/train", json=other, headers=headers), 422)
+    assert bench.waiting() == 1
+    assert client.post("/train", json=other, headers={"Idempotency-Key": "Tuesday"}).status_code == 202
+
+
+def test_a_key_sent_again_is_answered_with_the_job_as_it_is_now(client: TestClient, bench: JobBench) -> None:
+    headers = {"Idempotency-Key": "tuesday"}
+    job_id = client.post("/train", headers=headers).json()["id"]
+    bench.finish(claim(bench), JobStatus.FAILED, "no luck")
+    again = client.post("/train", json={"seed": 1337}, headers=headers)  # the same recipe, in other words
+    assert again.json() == client.get(f"/jobs/{job_id}").json()
+    assert again.json()["error"] == "no luck"
+    assert bench.waiting() == 0
+
+
+# ----------------------------------------------------------------------------
+# Pages, and answers that have not changed.
+
+
+@pytest.mark.parametrize(
+    ("address", "pages"),
+    [("/jobs?limit=3", [[6, 5, 4], [3, 2, 1], [0]]), ("/jobs?limit=2&status=running", [[4, 2], [0]])],
+)
+def test_pages_lead_to_every_job_once_while_new_ones_come(
+    client: TestClient, bench: JobBench, address: str, pages: list[list[int]]
+) -> None:
+    ids = [accept(client, priority=9 if i % 2 == 0 else 0) for i in range(7)]
+    for _ in range(4):
+        claim(bench)
+    tell(client, ids[6], "cancel")
+    seen, following = [], address
+    while following:
+        page = client.get(following).json()
+        seen.append([ids.index(job["id"]) for job in page["jobs"]])
+        following = page["next"]
+        accept(client)
+    assert seen == pages
+
+
+def test_a_page_that_holds_all_there_is_has_no_next(client: TestClient) -> None:
+    assert client.get("/jobs").json() == {"jobs": [], "next": None}
+    ids = [accept(client) for _ in range(3)]
+    page = client.get("/jobs?limit=3").json()
+    assert ([job["id"] for job in page["jobs"]], page["next"]) == (ids[::-1], None)
+    assert client.get(f"/jobs?before={ids[0]}").json() == {"jobs": [], "next": None}
+
+
+def test_a_record_that_has_not_changed_is_not_sent_again(client: TestClient, bench: JobBench) -> None:
+    address = f"/jobs/{accept(client)}"
+    tag = client.get(address).headers["ETag"]
+    for known in (tag, f"W/{tag}", f'"other", {tag}', "*"):
+        same = client.get(address, headers={"If-None-Match": known})
+        assert (same.status_code, same.content, same.headers["ETag"]) == (304, b"", tag)
+    assert client.get(address, headers={"If-None-Match": '"other"'}).status_code == 200
+    bench.add_epoch(claim(bench), epoch_record(1))
+    changed = client.get(address, headers={"If-None-Match": tag})
+    assert changed.status_code == 200
+    assert changed.headers["ETag"] != tag
+    assert len(changed.json()["epochs"]) == 1
+
+
+def test_a_list_of_long_runs_may_be_had_with_their_last_epochs_alone(client: TestClient, bench: JobBench) -> None:
+    first, second = accept(client), accept(client)
+    held = claim(bench)
+    for number in (1, 2):
+        bench.add_epoch(held, epoch_record(number))
+    page = client.get("/jobs?limit=1&epochs=last").json()
+    assert page["jobs"][0]["id"] == second
+    assert page["next"] == f"/jobs?limit=1&epochs=last&before={second}"
+    (job,) = client.get(page["next"]).json()["jobs"]
+    assert job["id"] == first
+    assert [each["epoch"] for each in job["epochs"]] == [2]
+    assert len(client.get("/jobs").json()["jobs"][1]["epochs"]) == 2
+    assert "epochs" in refusal(client.get("/jobs?epochs=none"), 422)

@@ -1,0 +1,129 @@
+"""The OpenAPI document: examples that are true, and every error of every call."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+from starlette.testclient import TestClient
+
+from app.api.errors import STATUS, Problem
+from app.api.openapi_examples import ANSWERS, CHECKPOINT, ERRORS, JOB
+from app.main import create_app
+from app.schemas import datasets, jobs
+from app.security.api_keys import make_key
+from app.server.protocol import Refusals
+from app.settings import AppSettings
+from models.registry.store import CheckpointStore
+from tests.app.client.test_client import work
+from tests.support.api_clients import local_client
+from worker.jobs.consumer import JobBench
+
+METHODS = ("get", "post", "put")
+EXAMPLES = {error.status: error.details for error in ERRORS}
+
+
+@pytest.fixture(scope="module")
+def document() -> dict[str, Any]:
+    return create_app(AppSettings()).openapi()
+
+
+def operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            yield f"{method} {path}", operation
+
+
+def test_every_call_is_listed_by_a_short_sentence_of_its_own(document: dict[str, Any]) -> None:
+    headings = {called: operation["summary"] for called, operation in operations(document)}
+    assert headings["post /train"] == "Start a run"
+    assert headings["post /jobs/{job_id}/front"] == "Let a waiting run be the next, whatever its priority"
+    assert len(set(headings.values())) == len(headings)
+    for called, heading in headings.items():
+        assert " " in heading, called
+        assert len(heading) < 110, called
+
+
+def test_every_answer_in_json_has_an_example(document: dict[str, Any]) -> None:
+    without = [
+        f"{called} {status} {media_type}"
+        for called, operation in operations(document)
+        for status, response in operation["responses"].items()
+        for media_type, content in response.get("content", {}).items()
+        if status.startswith("2") and media_type in ("application/json", "text/csv", "text/event-stream")
+        if "example" not in content
+    ]
+    assert without == ["get /livez 200 application/json"]
+
+
+@pytest.mark.parametrize("name", list(ANSWERS))
+def test_an_example_is_an_answer_that_could_be(name: str) -> None:
+    model = getattr(jobs, name, None) or getattr(datasets, name)
+    assert model.model_validate(ANSWERS[name]).model_dump(mode="json") == ANSWERS[name]
+
+
+def test_every_body_has_examples_that_are_accepted(client: TestClient, document: dict[str, Any]) -> None:
+    for called, operation in operations(document):
+        for content in operation.get("requestBody", {}).get("content", {}).values():
+            method, _, path = called.partition(" ")
+            assert content["examples"], called
+            for title, example in content["examples"].items():
+                answer = client.request(method, path, json=example["value"])
+                assert answer.status_code in (200, 202, 404), (called, title)  # its checkpoint is not here
+
+
+def test_every_error_is_described_with_its_own_examples(document: dict[str, Any]) -> None:
+    assert {*STATUS.values(), 400, 401, 403, 408, 413, 421, 431} == set(EXAMPLES)
+    for error in ERRORS:
+        described = document["components"]["responses"][f"Error{error.status}"]
+        examples = described["content"]["application/problem+json"]["examples"]
+        assert list(examples) == list(error.details)
+        for title, example in examples.items():
+            problem = Problem.model_validate(example["value"])
+            assert (problem.status, problem.detail) == (error.status, error.details[title])
+        assert ("Retry-After" in described.get("headers", {})) is (error.status in (429, 503))
+    for called, operation in operations(document):
+        assert {"400", "408", "431", "503"} <= set(operation["responses"]), called
+        assert "4XX" not in operation["responses"]
+    assert not {"HTTPValidationError", "ValidationError"} & set(document["components"]["schemas"])
+
+
+def test_the_sentences_are_those_that_are_answered(client: TestClient, settings: AppSettings, redis_url: str) -> None:
+    def said(status: int, method: str, path: str, **options: Any) -> str:
+        answer = client.request(method, path, **options)
+        assert answer.status_code == status, answer.text
+        return str(answer.json()["detail"])
+
+    json = {"Content-Type": "application/json"}
+    assert said(400, "POST", "/train", content="[" * 60_000, headers=json) == EXAMPLES[400]["no JSON object"]
+    foreign = {"Sec-Fetch-Site": "cross-site"}
+    assert said(403, "POST", "/train", headers=foreign) == EXAMPLES[403]["another origin"]
+    rebound = {"Host": "rebind.test"}
+    assert said(421, "GET", "/jobs", headers=rebound) == EXAMPLES[421]["no such name"]
+    assert said(404, "GET", f"/jobs/{JOB}") == EXAMPLES[404]["no job"]
+    assert said(404, "GET", f"/checkpoints/{CHECKPOINT}") == EXAMPLES[404]["no checkpoint"]
+    assert said(406, "GET", "/digits/7", headers={"Accept": "text/html"}) == EXAMPLES[406]["no format"]
+    assert said(413, "POST", "/train", content=b" " * 100_000, headers=json) == EXAMPLES[413]["long"]
+    assert said(422, "POST", "/train", json={"epochs": 0}) == EXAMPLES[422]["field"]
+    job_id = client.post("/train").json()["id"]
+    bench = JobBench.connect(redis_url)
+    work(bench, 1)
+    bench.close()
+    assert said(409, "POST", f"/jobs/{job_id}/cancel") == EXAMPLES[409]["ended"].replace(JOB, job_id)
+    for _ in range(settings.queue_limit):
+        client.post("/train")
+    assert said(429, "POST", "/train") == EXAMPLES[429]["queue"]
+    refusals = Refusals.of(settings.bounds)
+    for status, title, wire in (
+        (400, "no HTTP", refusals.malformed),
+        (408, "late", refusals.late),
+        (431, "headers", refusals.long_head),
+        (503, "crowded", refusals.crowded),
+    ):
+        assert EXAMPLES[status][title].encode() in wire
+
+
+def test_the_sentence_of_a_missing_key_is_the_one_that_is_answered(redis_url: str, store: CheckpointStore) -> None:
+    _, entry = make_key("ana")
+    with local_client(create_app(AppSettings(redis_url=redis_url, api_keys=SecretStr(str(entry))))) as client:
+        assert client.post("/train").json()["detail"] == EXAMPLES[401]["no key"]

@@ -1,0 +1,122 @@
+"""The page's files: what they are, how they are kept, and what a browser may do with them."""
+
+import gzip
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+FOLDER = Path(__file__).parents[3] / "app" / "page"
+FILES = sorted(path for path in FOLDER.iterdir() if path.is_file())
+KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+DOCS = ["/docs", "/docs/docs.js", "/docs/swagger-ui.css", "/docs/swagger-ui-bundle.js"]
+
+
+@pytest.mark.parametrize("encoding", ["", "gzip, deflate, br"])
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_every_file_is_served_as_what_it_is(client: TestClient, path: Path, encoding: str) -> None:
+    address = "/" if path.name == "index.html" else f"/page/{path.name}"
+    answer = client.get(address, headers={"Accept-Encoding": encoding})
+    assert answer.status_code == 200
+    assert answer.content == path.read_bytes()
+    assert answer.headers["Content-Type"].partition(";")[0] == KINDS[path.suffix]
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["Cache-Control"] == "no-cache"
+
+
+@pytest.mark.parametrize("encoding", ["", "gzip"])
+@pytest.mark.parametrize("address", ["/", "/page/main.js", *DOCS])
+def test_what_is_known_is_not_sent_again(client: TestClient, address: str, encoding: str) -> None:
+    client.headers["Accept-Encoding"] = encoding
+    first = client.get(address)
+    again = client.get(address, headers={"If-None-Match": first.headers["ETag"]})
+    assert again.status_code == 304
+    assert again.content == b""
+    assert again.headers["ETag"] == first.headers["ETag"]
+    assert client.get(address, headers={"If-None-Match": '"other"'}).content == first.content
+    on_the_wire = len(gzip.compress(first.content, 9, mtime=0)) if encoding else len(first.content)
+    assert client.head(address).headers["Content-Length"] == str(on_the_wire)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "packed"),
+    [
+        ("", False),
+        ("br", False),
+        ("gzip", True),
+        ("br, GZIP;q=0.5", True),
+        ("gzip;q=0", False),
+        ("gzip;q=0.00,br", False),
+        ("gzipped", False),
+        ("gzip;q=0.01, br", True),
+        ("deflate,gzip", True),
+    ],
+)
+def test_files_are_packed_for_those_who_take_it_under_a_name_of_their_own(
+    client: TestClient, encoding: str, packed: bool
+) -> None:
+    plain = client.get("/page/style.css", headers={"Accept-Encoding": ""})
+    answer = client.get("/page/style.css", headers={"Accept-Encoding": encoding})
+    assert answer.headers.get("Content-Encoding") == ("gzip" if packed else None)
+    assert (answer.headers["ETag"] != plain.headers["ETag"]) == packed
+    assert answer.headers["Vary"] == "Accept-Encoding"
+    assert answer.content == plain.content
+    assert (int(answer.headers["Content-Length"]) < len(plain.content) / 2) == packed
+
+
+@pytest.mark.parametrize("address", ["/", *DOCS])
+def test_browsers_may_ask_nobody_else_and_run_nothing_but_files(client: TestClient, address: str) -> None:
+    policy = dict(
+        part.strip().split(" ", 1) for part in client.get(address).headers["Content-Security-Policy"].split(";")
+    )
+    assert policy["default-src"] == "'none'"
+    assert policy["script-src"] == policy["connect-src"] == "'self'"
+    assert policy["frame-ancestors"] == "'none'"
+    assert "http" not in str(policy)
+    if address == "/":
+        assert policy["style-src"] == "'self'"
+
+
+@pytest.mark.parametrize(
+    "address", ["/page/", "/page/nothing.js", "/page/index.py", "/page/..%2Fmain.py", "/docs/none.js"]
+)
+def test_nothing_else_is_served(client: TestClient, address: str) -> None:
+    assert client.get(address).status_code == 404
+
+
+def imports_of(path: Path) -> set[str]:
+    return set(re.findall(r'^import .* from "/page/(\w+)[.]js";$', path.read_text(), re.MULTILINE))
+
+
+def test_all_that_a_view_is_made_of_is_asked_for_at_once() -> None:
+    page, main = (FOLDER / name for name in ("index.html", "main.js"))
+    anyway = {"main", *re.findall(r'modulepreload" href="/page/(\w+)[.]js"', page.read_text())}
+    views = set(re.findall(r': "(\w+)"', re.findall(r"^const VIEWS = .*$", main.read_text(), re.MULTILINE)[0]))
+    told = re.findall(r"^const PARTS = .*$", main.read_text(), re.MULTILINE)[0]
+    parts = {view: set(re.findall(r"\w+", names)) for view, names in re.findall(r"(\w+): \[(.*?)\]", told)}
+    assert views >= {"runs", "run", "order", *parts}
+    for view in views:
+        needed, found = {view}, set[str]()
+        while found != needed:
+            found = set(needed)
+            needed |= {name for each in found for name in imports_of(FOLDER / f"{each}.js")}
+        assert parts.get(view, set()) == needed - {view} - anyway, view
+
+
+def test_a_wheel_has_every_file() -> None:
+    project = tomllib.loads((FOLDER.parents[1] / "pyproject.toml").read_text())
+    globs = project["tool"]["setuptools"]["package-data"]["app"]
+    packed = {path for glob in globs for path in FOLDER.parent.glob(glob)}
+    assert packed == {path for path in FOLDER.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_files_name_nobody_else_and_stay_small(path: Path) -> None:
+    text = path.read_text()
+    named = set(re.findall(r"https?://[^\s\"'<>)]+", text)) - {"http://www.w3.org/2000/svg"}
+    assert named == set()
+    assert text.count("\n") <= 350
+    for name in re.findall(r"/page/([\w.-]+\.\w+)", text):
+        assert (FOLDER / name).is_file(), name

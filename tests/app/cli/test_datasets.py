@@ -1,0 +1,115 @@
+"""Data sets by the clients and by commands, from the order to files on this side."""
+
+import gzip
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import anyio
+import numpy as np
+import pytest
+
+from app.client import AsyncClient, Client, Refused
+from app.settings import AppSettings
+from models.data.mnist import read_idx
+from models.registry.store import CheckpointStore
+from tests.app.cli.test_cli import acgan
+from tests.support.serving import serving
+from worker.handlers.training import run_next_job
+
+FOUR = {f"{split}-{what}-ubyte.gz" for split in ("train", "t10k") for what in ("images-idx3", "labels-idx1")}
+
+
+@pytest.fixture
+def address(settings: AppSettings, store: CheckpointStore, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    with serving(settings) as address:
+        monkeypatch.setenv("ACGAN_URL", address)
+        yield address
+
+
+def test_a_client_orders_and_downloads_what_any_loader_reads(
+    address: str, settings: AppSettings, tmp_path: Path
+) -> None:
+    with Client(address) as client:
+        ordered = client.order(per_class=12, test_per_class=3, seed=4, idempotency_key="mine")
+        assert client.order(per_class=12, test_per_class=3, seed=4, idempotency_key="mine").id == ordered.id
+        with pytest.raises(Refused, match=ordered.id):
+            list(client.download(ordered.id, tmp_path / "early"))
+        run_next_job(settings)
+        assert [each.id for each in client.datasets().datasets] == [ordered.id]
+        paths = list(client.download(ordered.id, tmp_path / "mine"))
+        assert {path.name for path in paths} == FOUR == {path.name for path in (tmp_path / "mine").iterdir()}
+        images = read_idx(gzip.decompress((tmp_path / "mine" / "train-images-idx3-ubyte.gz").read_bytes()))
+        drawn = client.pixels(7, n=12, seed=4, checkpoint=ordered.order.checkpoint)
+        assert np.array_equal(images[7::10], drawn)
+
+
+def test_what_lies_there_is_kept_and_what_is_damaged_fetched_again(
+    address: str, settings: AppSettings, tmp_path: Path
+) -> None:
+    async def fetch(dataset: str) -> list[Path]:
+        async with AsyncClient(address) as client:
+            return [path async for path in client.download(dataset, tmp_path)]
+
+    with Client(address) as client:
+        dataset = client.order(per_class=2, test_per_class=1).id
+    run_next_job(settings)
+    whole, damaged = sorted(anyio.run(fetch, dataset))[:2]
+    first, content = whole.stat().st_mtime_ns, damaged.read_bytes()
+    damaged.write_bytes(content[:-1] + b"?")
+    anyio.run(fetch, dataset)
+    assert whole.stat().st_mtime_ns == first
+    assert damaged.read_bytes() == content
+
+
+def test_numbers_morphs_and_evolutions_come_by_the_client(address: str) -> None:
+    with Client(address) as client:
+        number = client.numbers("0314", seed=4)
+        assert (number.seed, number.media_type) == (4, "image/png")
+        assert client.morph(3, 8, seed=4, format="webp").media_type == "image/webp"
+        with pytest.raises(Refused, match="the job does not exist"):
+            client.evolution("20260131-120000-1a2b3c", 7)
+
+
+def test_a_command_waits_for_its_order_and_fetches_it(address: str, settings: AppSettings, tmp_path: Path) -> None:
+    assert "order one by `acgan order`" in acgan("datasets").stdout
+    command = [sys.executable, "-m", "app.cli", "order", "--per-class", "2", "--test-per-class", "1"]
+    with subprocess.Popen([*command, "-o", str(tmp_path / "mine")], stdout=subprocess.PIPE, text=True) as waiting:
+        assert waiting.stdout is not None
+        assert "is queued: 30 digits" in waiting.stdout.readline()
+        run_next_job(settings)
+        told = waiting.stdout.read().splitlines()
+        assert waiting.wait(60) == 0
+    assert {Path(line).name for line in told} == FOUR == {path.name for path in (tmp_path / "mine").iterdir()}
+    listed = acgan("datasets")
+    assert ("30/30" in listed.stdout, "succeeded" in listed.stdout) == (True, True)
+    (listing,) = json.loads(acgan("datasets", "--json").stdout)["datasets"]
+    again = acgan("download", listing["id"], "--json", "-o", str(tmp_path / "again"))
+    assert json.loads(again.stdout)["id"] == listing["id"]
+
+
+def test_whoever_stops_waiting_leaves_the_order_alone(address: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "app.cli", "order", "--per-class", "2", "-o", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as waiting:
+        assert waiting.stdout is not None
+        assert "is queued: 10,020 digits" in waiting.stdout.readline()
+        with Client(address) as client:
+            waiting.send_signal(signal.SIGINT)
+            assert waiting.wait(30) == 130
+            (dataset,) = client.datasets().datasets
+            assert dataset.status == "queued"
+            assert client.cancel(dataset.id).status == "cancelled"
+        assert waiting.stderr is not None
+        assert f"acgan download {dataset.id}" in waiting.stderr.read()
+    cancelled = acgan("download", dataset.id)
+    assert (cancelled.returncode, f"acgan resume {dataset.id}" in cancelled.stderr) == (3, True)
+
+
+def test_mistakes_in_an_order_are_told_in_a_sentence(address: str) -> None:
+    refused = acgan("order", "--per-class", "0")
+    assert (refused.returncode, "--per-class should be" in refused.stderr) == (2, True)
+    unknown = acgan("download", "20260131-120000-1a2b3c")
+    assert (unknown.returncode, "There is no data set" in unknown.stderr) == (2, True)

@@ -1,0 +1,290 @@
+"""The seed's `.hdf5` files become checkpoints that are served, and go out again; ONNX draws what torch draws."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from app.cli.local.keras_import import NothingToImport, find_epochs
+from app.main import create_app
+from app.settings import AppSettings
+from models.config import DatasetName
+from models.interop.keras import from_keras, load_discriminator, load_generator, save_weights
+from models.interop.onnx import to_onnx
+from models.networks.acgan import Discriminator, Generator
+from models.networks.weights import discriminator_from_bytes, generator_from_bytes
+from models.networks.weights import to_bytes as to_safetensors
+from models.registry.store import DISCRIMINATOR, GENERATOR, CheckpointId, CheckpointStore
+from tests.app.cli.test_cli import acgan
+from tests.models.interop.test_keras import write_like_keras
+from tests.models.interop.test_keras_files import NO_NORM, weights_of, write_keras_3, write_shapes
+from tests.models.training.test_parity import images, integers, keras_weights
+from tests.support.api_clients import local_client
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """What the seed's script leaves of two epochs, and files that are none of its weights."""
+    folder = tmp_path / "seed run"
+    folder.mkdir()
+    for epoch in ("001", "012"):
+        write_like_keras(folder / f"params_generator_epoch_{epoch}.hdf5", "generator", "sequential_4/")
+        write_like_keras(folder / f"params_discriminator_epoch_{epoch}.hdf5", "discriminator", "")
+    (folder / "acgan-history.pkl").write_bytes(b"never read")
+    (folder / "params_generator_epoch_0001x.hdf5").write_bytes(b"")
+    return folder
+
+
+@torch.no_grad()
+def test_a_folder_of_the_seeds_is_imported_served_and_goes_out_as_it_came(
+    folder: Path, tmp_path: Path, dataset_name: DatasetName, redis_url: str
+) -> None:
+    told = acgan("import-keras", str(folder), "--dataset", dataset_name, "--json")
+    assert told.returncode == 0, told.stderr
+    manifests = [json.loads(line) for line in told.stdout.splitlines()]
+    assert [manifest["epoch"] for manifest in manifests] == [1, 12]
+    last = manifests[-1]
+    assert (last["config"]["name"], last["config"]["epochs"], last["losses"]) == ("seed run", 12, None)
+
+    settings = AppSettings(redis_url=redis_url)
+    store = CheckpointStore(settings.store_dir)
+    assert str(store.latest()) == last["id"]
+    manifest = store.manifest(CheckpointId.parse(last["id"]))
+    drawn = generator_from_bytes(store.read(manifest, GENERATOR))(integers("z"), integers("labels"))
+    assert (drawn - images("generator_inference")).abs().max() < 1e-5
+    discriminator = discriminator_from_bytes(store.read(manifest, DISCRIMINATOR))
+    before = load_discriminator(folder / "params_discriminator_epoch_012.hdf5").state_dict()
+    assert all(torch.equal(tensor, before[name]) for name, tensor in discriminator.state_dict().items())
+
+    with local_client(create_app(settings)) as client:
+        assert client.get("/serving").json()["serving"] == last["id"]
+        assert client.get("/digits/7").headers["X-Checkpoint"] == last["id"]
+        assert client.get(f"/checkpoints/{last['id']}").json()["losses"] is None
+        assert client.get(f"/jobs/{last['job']}/epochs/12/samples.png").status_code == 200
+
+    for words, name in ([], "g.hdf5"), (["--discriminator"], "d.hdf5"):
+        told = acgan("export", last["id"], *words, "-o", str(tmp_path / name))
+        assert told.returncode == 0, told.stderr
+    ours, theirs = load_generator(tmp_path / "g.hdf5"), load_generator(folder / "params_generator_epoch_012.hdf5")
+    assert all(torch.equal(tensor, theirs.state_dict()[name]) for name, tensor in ours.state_dict().items())
+    assert torch.equal(load_discriminator(tmp_path / "d.hdf5").conv_1.weight, before["conv_1.weight"])
+
+
+def test_what_cannot_draw_is_imported_and_not_served(
+    tmp_path: Path, dataset_name: DatasetName, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACGAN_JUDGE", "true")
+    folder = tmp_path / "broken"
+    folder.mkdir()
+    broken = Generator()
+    broken.dense.weight.data[0, 0] = float("nan")
+    save_weights(Generator(), folder / "params_generator_epoch_001.hdf5")
+    save_weights(broken, folder / "params_generator_epoch_002.hdf5")
+    told = acgan("import-keras", str(folder), "--dataset", dataset_name)
+    assert told.returncode == 0, told.stderr
+    assert "are recognised, below the 50% that serving requires" in told.stdout
+    assert "its weights are not finite" in told.stdout
+    store = CheckpointStore(AppSettings().store_dir)
+    assert store.latest() is None
+    assert store.manifests()[0].metrics["frechet_distance"] > 1
+
+
+def test_what_is_no_folder_of_the_seeds_is_told_and_nothing_is_published(
+    folder: Path, tmp_path: Path, dataset_name: DatasetName
+) -> None:
+    whole = (folder / "params_generator_epoch_012.hdf5").read_bytes()
+    (tmp_path / "empty").mkdir()
+    for place, said in (
+        (tmp_path / "none", "there is no folder"),
+        (tmp_path / "empty", "params_generator_epoch_NNN.hdf5"),
+    ):
+        told = acgan("import-keras", str(place), "--dataset", dataset_name)
+        assert (told.returncode, said in told.stderr) == (2, True), told.stderr
+    for damaged in (whole[: len(whole) // 2], b"hello", whole[:2000] + b"\xff" * 3000 + whole[5000:]):
+        (folder / "params_generator_epoch_012.hdf5").write_bytes(damaged)
+        told = acgan("import-keras", str(folder), "--dataset", dataset_name)
+        assert told.returncode == 2
+        assert "params_generator_epoch_012.hdf5" in told.stderr
+        assert "Traceback" not in told.stderr
+    (folder / "params_generator_epoch_012.hdf5").write_bytes(whole)
+    save_weights(Generator(30), folder / "params_generator_epoch_002.hdf5")
+    told = acgan("import-keras", str(folder), "--dataset", dataset_name)
+    assert told.returncode == 2
+    assert "these are two runs" in told.stderr
+    assert CheckpointStore(AppSettings().store_dir).manifests() == []
+
+
+@torch.no_grad()
+def test_onnx_draws_what_torch_and_keras_draw(tmp_path: Path) -> None:
+    generator = from_keras(Generator(100), keras_weights("generator"))
+    weights, out = tmp_path / "g.safetensors", tmp_path / "g.onnx"
+    weights.write_bytes(to_safetensors(generator))
+    told = acgan("export", str(weights), "-o", str(out), "--json")
+    assert told.returncode == 0, told.stderr
+    assert told.stderr == ""
+    about = json.loads(told.stdout)
+    assert about == {"checkpoint": str(weights), "format": "onnx", "file": str(out), "bytes": out.stat().st_size}
+
+    session = onnxruntime.InferenceSession(out)
+    assert [(each.name, each.type, each.shape) for each in session.get_inputs()] == [
+        ("noise", "tensor(float)", ["N", 100]),
+        ("labels", "tensor(int64)", ["N"]),
+    ]
+    for n in (1, 7, 100):
+        noise, labels = torch.rand(n, 100) * 2 - 1, torch.randint(10, (n,))
+        drawn, pixels = session.run(None, {"noise": noise.numpy(), "labels": labels.numpy()})
+        assert np.abs(drawn - generator(noise, labels).numpy()).max() < 1e-4
+        assert pixels.dtype == np.uint8
+        assert np.abs(pixels[:, None] - (drawn * 127.5 + 127.5)).max() <= 0.501
+    drawn, _ = session.run(None, {"noise": integers("z").numpy(), "labels": integers("labels").numpy()})
+    assert np.abs(drawn - images("generator_inference").numpy()).max() < 1e-4
+    assert drawn.std() > 0.01
+
+
+def test_onnx_of_a_wild_generator_agrees_too() -> None:
+    """Weights at random, so that no part of the graph is near zero and goes unnoticed."""
+    torch.manual_seed(0)
+    generator = Generator(30).eval()
+    for norm in (generator.norm_7, generator.norm_14):
+        for tensor in (norm.running_mean, norm.running_var, norm.weight.data, norm.bias.data):
+            assert tensor is not None
+            tensor.uniform_(0.5, 1.5)
+    session = onnxruntime.InferenceSession(to_onnx(generator, "wild"))
+    noise, labels = torch.rand(5, 30) * 2 - 1, torch.arange(5)
+    drawn, _ = session.run(None, {"noise": noise.numpy(), "labels": labels.numpy()})
+    with torch.no_grad():
+        assert np.abs(drawn - generator(noise, labels).numpy()).max() < 1e-4
+    assert drawn.std() > 0.05
+    assert session.get_modelmeta().custom_metadata_map["checkpoint"] == "wild"
+
+
+def test_a_discriminator_that_the_seed_does_not_know_is_not_written_for_it(tmp_path: Path) -> None:
+    (tmp_path / "sharp.safetensors").write_bytes(to_safetensors(Discriminator(20)))
+    told = acgan("export", str(tmp_path / "sharp.safetensors"), "--discriminator", "-o", str(tmp_path / "d.hdf5"))
+    assert told.returncode == 2
+    assert "has 20 classes" in told.stderr
+    assert not (tmp_path / "d.hdf5").exists()
+
+
+@pytest.mark.parametrize(
+    ("library", "words", "said"),
+    [
+        ("onnxscript", ["export", "{weights}", "-o", "g.onnx"], "pip install 'acgan[onnx]'"),
+        ("h5py", ["export", "{weights}", "-o", "g.hdf5"], "pip install 'acgan[keras]'"),
+        ("h5py", ["import-keras", "."], "pip install 'acgan[keras]'"),
+    ],
+)
+def test_a_library_that_is_not_there_is_named(tmp_path: Path, library: str, words: list[str], said: str) -> None:
+    weights = tmp_path / "g.safetensors"
+    weights.write_bytes(to_safetensors(Generator(10)))
+    arguments = [word.format(weights=weights) for word in words]
+    without = (
+        f"import sys; sys.modules[{library!r}] = None; sys.argv[1:] = {arguments}; from app.cli import main; main()"
+    )
+    told = subprocess.run([sys.executable, "-c", without], capture_output=True, text=True, check=False)
+    assert told.returncode == 2, told.stderr
+    assert said in told.stderr
+    assert "Traceback" not in told.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["-o", "digits.png"], "say --format onnx or --format keras"),
+        (["-o", "x", "--format", "tflite"], "there is no format 'tflite'"),
+        (["-o", "x.onnx"], "nothing has been published"),
+        (["none.safetensors", "-o", "x.onnx"], "there is no file none.safetensors"),
+        (["-o", "x.onnx", "--discriminator"], "only generators are written as ONNX"),
+        (["nonsense", "-o", "x.hdf5", "--discriminator"], "ids look like"),
+    ],
+)
+def test_what_cannot_be_exported_is_told(words: list[str], said: str) -> None:
+    told = acgan("export", *words)
+    assert told.returncode == 2
+    assert said in told.stderr
+    assert "Traceback" not in told.stderr
+
+
+def test_every_suffix_and_both_versions_of_keras_are_found(tmp_path: Path) -> None:
+    for name in (
+        "params_generator_epoch_001.hdf5",
+        "params_generator_epoch_002.h5",
+        "params_generator_epoch_003.weights.h5",
+        "params_generator_epoch_1000.HDF5",
+        "params_discriminator_epoch_002.weights.h5",
+        "params_generator_epoch_002.h5.bak",
+        "params_combined_epoch_002.h5",
+    ):
+        (tmp_path / name).touch()
+    epochs = find_epochs(tmp_path)
+    assert [epoch.number for epoch in epochs] == [1, 2, 3, 1000]
+    assert [epoch.discriminator and epoch.discriminator.name for epoch in epochs] == [
+        None,
+        "params_discriminator_epoch_002.weights.h5",
+        None,
+        None,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (["params_generator_epoch_1001.hdf5"], "params_generator_epoch_1001.hdf5: a run has at most 1000 epochs"),
+        (["params_generator_epoch_000.h5", "params_generator_epoch_1000.h5"], "params_generator_epoch_1000.h5: a run"),
+        (["params_generator_epoch_001.h5", "params_generator_epoch_001.hdf5"], "are of the same epoch: keep one"),
+        (
+            ["combined.hdf5", "notes.txt"],
+            "called params_generator_epoch_NNN.hdf5, .h5 or .weights.h5; it holds combined",
+        ),
+    ],
+)
+def test_a_folder_that_is_not_one_run_is_refused_by_the_files_name(
+    names: list[str], words: str, tmp_path: Path
+) -> None:
+    for name in names:
+        (tmp_path / name).touch()
+    with pytest.raises(NothingToImport, match=re.escape(words)):
+        find_epochs(tmp_path)
+
+
+def test_a_file_instead_of_its_folder_is_refused_with_what_to_do(folder: Path) -> None:
+    refused = acgan("import-keras", str(folder / "params_generator_epoch_001.hdf5"))
+    assert (refused.returncode, "params_generator_epoch_001.hdf5 is a file: name its folder" in refused.stderr) == (
+        2,
+        True,
+    )
+
+
+def test_keras_3_files_that_count_from_000_become_epochs_from_1(tmp_path: Path, dataset_name: DatasetName) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    for epoch in ("000", "001"):
+        with h5py.File(folder / f"params_generator_epoch_{epoch}.weights.h5", "w") as file:
+            write_keras_3(file, weights_of("generator"))
+    imported = acgan("import-keras", str(folder), "--dataset", dataset_name, "--json")
+    assert imported.returncode == 0, imported.stderr
+    assert [json.loads(line)["epoch"] for line in imported.stdout.splitlines()] == [1, 2]
+    assert "file 000 becomes epoch 1" in imported.stderr
+
+
+def test_a_refused_file_is_named_and_nothing_is_published(folder: Path, dataset_name: DatasetName) -> None:
+    with h5py.File(folder / "params_generator_epoch_012.hdf5", "w") as file:
+        write_shapes(file, NO_NORM)
+    for path, data, words in (
+        (folder / "params_generator_epoch_012.hdf5", None, "an older version of the script (no batch normalisation)"),
+        (folder / "params_discriminator_epoch_001.hdf5", b"version https://git-lfs.github.com/spec/v1", "git lfs pull"),
+    ):
+        if data:
+            path.write_bytes(data)
+        refused = acgan("import-keras", str(folder), "--dataset", dataset_name)
+        assert refused.returncode == 2
+        assert path.name in refused.stderr
+        assert words in refused.stderr
+    assert CheckpointStore(AppSettings().store_dir).manifests() == []

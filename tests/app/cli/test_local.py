@@ -1,0 +1,178 @@
+"""`acgan train` stopped and gone on with, and `acgan evaluate`: real processes, and real figures of few digits."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from app.cli.local import evaluation as local_evaluation
+from app.cli.local.evaluation import evaluate_here, tabulate
+from app.cli.local.training import LocalEpoch, train_here
+from app.settings import AppSettings
+from models.config import DatasetName
+from models.evaluation.evaluator import Effort
+from models.networks.acgan import Generator
+from models.networks.weights import to_bytes
+from models.training import training_state
+from tests.app.cli.test_cli import acgan
+from tests.conftest import small
+
+
+def words_of(out: Path, dataset: DatasetName) -> list[str]:
+    sizes = ["--batch-size", "4", "--train-examples", "120", "--test-examples", "8", "--epochs", "2"]
+    return ["train", "--recipe", "sharp", "--dataset", dataset, "--out", str(out), *sizes]
+
+
+@pytest.fixture(scope="module")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("straight") / "run"
+
+
+@pytest.fixture
+def straight(shared_folder: Path, dataset_name: DatasetName) -> Path:
+    """A run to its end without a stop, once for this file."""
+    if not shared_folder.exists():
+        trained = acgan(*words_of(shared_folder, dataset_name))
+        assert trained.returncode == 0, trained.stderr
+    return shared_folder
+
+
+@pytest.mark.long
+def test_a_run_that_is_stopped_goes_on_where_it_was(tmp_path: Path, dataset_name: DatasetName, straight: Path) -> None:
+    stopped = tmp_path / "stopped"
+    command = [sys.executable, "-m", "app.cli", *words_of(stopped, dataset_name)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 120
+        while not (stopped / "history.json").exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        _, complaint = process.communicate(timeout=60)
+    assert process.returncode == 130, complaint
+    assert "the same command with --resume goes on" in complaint.replace("\n", " ")
+
+    told = acgan(*words_of(stopped, dataset_name), "--resume")
+    assert told.returncode == 0, told.stderr
+    assert "of epoch 2" in told.stdout.replace("\n", " ")
+    assert not (stopped / "resume.safetensors").exists()
+    check_same_run(straight, stopped)
+
+
+def check_same_run(straight: Path, resumed: Path) -> None:
+    """Both folders hold the same files but for times, and no state."""
+    names = [sorted(path.name for path in folder.iterdir()) for folder in (straight, resumed)]
+    assert names[0] == names[1]
+    for path in [*straight.glob("*.safetensors"), *straight.glob("*.png")]:
+        assert (resumed / path.name).read_bytes() == path.read_bytes(), path.name
+    histories = [json.loads((folder / "history.json").read_text()) for folder in (straight, resumed)]
+    for history in histories:
+        for epoch in history["epochs"]:
+            del epoch["seconds"]
+    assert histories[0] == histories[1]
+
+
+def test_a_run_that_is_killed_resumes_from_its_last_state_to_the_same_files(
+    tmp_path: Path, dataset_name: DatasetName, straight: Path
+) -> None:
+    """Killed in its second epoch; the only state was saved in the first one, before any file was there."""
+    killed = tmp_path / "killed"
+    command = [sys.executable, "-m", "app.cli", *words_of(killed, dataset_name)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 120
+        while not (killed / "history.json").exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        time.sleep(0.2)
+        process.kill()
+    state = training_state.from_bytes((killed / "resume.safetensors").read_bytes())
+    assert state.position.epoch == 1
+    resumed = acgan(*words_of(killed, dataset_name), "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    check_same_run(straight, killed)
+
+
+def test_a_file_that_cannot_be_written_ends_the_run_with_a_sentence(tmp_path: Path, dataset_name: DatasetName) -> None:
+    """It is a file of the first epoch, written while the second is trained."""
+    out = tmp_path / "run"
+    (out / "params_discriminator_epoch_001.safetensors").mkdir(parents=True)
+    ended = acgan(*words_of(out, dataset_name), "--epochs", "3")
+    assert ended.returncode == 2
+    assert "acgan: [Errno 21] Is a directory" in ended.stderr
+    assert "Epoch 1/3" not in ended.stdout
+    assert not (out / "history.json").exists()
+    assert not (out / "plot_epoch_002_generated.png").exists()
+    assert training_state.from_bytes((out / "resume.safetensors").read_bytes()).position.epoch == 1
+
+
+def test_an_epoch_is_reported_once_its_files_are_on_disk(tmp_path: Path, dataset_name: DatasetName) -> None:
+    reported = list[tuple[int, list[str], int]]()
+
+    def on_epoch(epoch: LocalEpoch) -> None:
+        files = sorted(path.name for path in tmp_path.glob(f"*epoch_{epoch.epoch:03d}*"))
+        recorded = json.loads((tmp_path / "history.json").read_text())["epochs"]
+        reported.append((epoch.epoch, files, len(recorded)))
+
+    train_here(small(dataset_name, epochs=3), AppSettings(), tmp_path, Console(quiet=True), False, on_epoch)
+    assert [epoch for epoch, _, _ in reported] == [1, 2, 3]
+    for epoch, files, recorded in reported:
+        assert len(files) == 4
+        assert recorded >= epoch
+    assert not (tmp_path / "resume.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [(0, "not the state of a run"), (6 << 30, "has 6,442,450,944 bytes, and such a file has at most")],
+)
+def test_a_state_that_cannot_be_resumed_is_named(size: int, words: str, tmp_path: Path) -> None:
+    for name in ("history.json", "resume.safetensors"):
+        (tmp_path / name).touch()
+    os.truncate(tmp_path / "resume.safetensors", size)
+    refused = acgan(*words_of(tmp_path, "printed"), "--resume")
+    assert refused.returncode == 2
+    assert "resume.safetensors" in refused.stderr
+    assert words in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_an_epoch_tells_its_figures_where_digits_are_judged(
+    tmp_path: Path, dataset_name: DatasetName, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACGAN_JUDGE", "true")
+    told = acgan(*words_of(tmp_path / "run", dataset_name), "--epochs", "1")
+    assert told.returncode == 0, told.stderr
+    assert "Frechet distance" in told.stdout
+    (epoch,) = json.loads((tmp_path / "run" / "history.json").read_text())["epochs"]
+    assert epoch["metrics"]["frechet_distance"] > 1
+    assert "that serving requires" in epoch["refused"]
+
+
+@pytest.mark.long
+def test_an_evaluation_tells_every_figure_beside_real_digits(
+    tmp_path: Path, dataset_name: DatasetName, monkeypatch: pytest.MonkeyPatch, good: Generator
+) -> None:
+    if dataset_name != "mnist":
+        pytest.skip("real MNIST is not here")
+    monkeypatch.setattr(local_evaluation, "QUICK", Effort(digits=40, lessons=60, pupils=1, epochs=1))
+    file, picture = tmp_path / "good.safetensors", tmp_path / "quality.png"
+    file.write_bytes(to_bytes(good))
+    for _ in range(2):  # the second time what real digits reach lies in the cache
+        found = evaluate_here(AppSettings(), str(file), "mnist", True, picture, Console(quiet=True))
+    assert found.generator.digits == 400
+    assert sum(map(sum, found.generator.confusion)) == 400
+    assert found.generator.label_accuracy > 0.9
+    assert 0 < found.generator.frechet_distance < 2 * found.real.frechet_distance
+    assert found.real.copies == pytest.approx(0.01, abs=0.006)
+    assert found.real.label_accuracy == pytest.approx(found.judge_accuracy)
+    assert len(list((AppSettings().judges_dir).iterdir())) == 1
+    with Image.open(picture) as drawn:
+        assert drawn.width > 900
+    with (tmp_path / "table").open("w") as told:
+        Console(file=told, width=120).print(tabulate(found))
+    assert "GAN-train, 600 digits" in (tmp_path / "table").read_text()

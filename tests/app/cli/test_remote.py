@@ -1,0 +1,210 @@
+"""The commands that ask a running service, as real processes over the real service."""
+
+import csv
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from app.security.api_keys import make_key
+from app.server.embedded_redis import free_port
+from app.settings import AppSettings
+from models.registry.store import CheckpointStore
+from tests.app.api.test_event_stream import NOBODY, claim, progress
+from tests.app.cli.test_cli import acgan
+from tests.app.client.test_client import work
+from tests.models.registry.test_store import NEW, OLD
+from tests.support.serving import serving
+from tests.worker.jobs.test_client import epoch_record
+from worker.jobs.consumer import JobBench
+from worker.jobs.model import JobStatus
+
+
+@pytest.fixture
+def address(settings: AppSettings, store: CheckpointStore, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    with serving(settings) as address:
+        monkeypatch.setenv("ACGAN_URL", address)
+        yield address
+
+
+@pytest.fixture
+def bench(redis_url: str) -> Iterator[JobBench]:
+    bench = JobBench.connect(redis_url)
+    yield bench
+    bench.close()
+
+
+def told(*words: str) -> Any:
+    """What a command tells as JSON."""
+    answer = acgan(*words, "--json")
+    assert answer.returncode == 0, answer.stderr
+    return json.loads(answer.stdout)
+
+
+def test_a_run_is_started_listed_steered_and_its_history_kept(address: str, bench: JobBench, tmp_path: Path) -> None:
+    assert "start one by `acgan start`" in acgan("jobs").stdout
+    job = told(
+        "start", "--epochs", "2", "--recipe", "sharp", "--dataset", "printed", "--name", "[mine]", "--priority", "3"
+    )
+    assert (job["config"]["epochs"], job["config"]["recipe"], job["priority"]) == (2, "sharp", 3)
+    job_id = job["id"]
+    assert told("cancel", job_id)["status"] == "cancelled"
+    assert told("resume", job_id)["status"] == "queued"
+    again = told("retry", job_id)
+    assert again["retry_of"] == job_id
+    assert f"job {again['id']} is the next" in acgan("front", again["id"]).stdout
+    told("start", "--name", long := 20 * "long ")
+    listed = acgan("jobs")
+    assert listed.returncode == 0
+    assert long.strip() in listed.stdout  # in one line, for grep
+    assert (job_id in listed.stdout, again["id"] in listed.stdout, "[mine]" in listed.stdout) == (True, True, True)
+    assert [each["id"] for each in told("jobs", "--limit", "2")["jobs"]][1] == again["id"]
+    assert f"acgan jobs --before {again['id']}" in acgan("jobs", "--limit", "2").stdout
+    queued = acgan("jobs", "--limit", "2", "--status", "queued").stdout
+    assert f"acgan jobs --status queued --before {again['id']}" in queued
+    assert "no such runs" in acgan("jobs", "--status", "failed").stdout
+
+    work(bench, 2)  # the next is the one that was moved to the front
+    assert [epoch["epoch"] for epoch in told("history", again["id"])["epochs"]] == [1, 2]
+    assert "as CSV in" in acgan("history", again["id"], "-o", str(tmp_path / "history.csv")).stdout  # by its name
+    assert acgan("history", again["id"], "--csv").stdout == (tmp_path / "history.csv").read_text()
+    with (tmp_path / "history.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert (
+        float(rows[0]["discriminator_test_auxiliary_loss"]) == epoch_record(1).losses.discriminator.test.auxiliary_loss
+    )
+
+
+def test_checkpoints_are_listed_and_what_is_served_is_chosen(address: str) -> None:
+    listed = acgan("checkpoints")
+    assert f"{NEW}-e001" in listed.stdout
+    assert [each["id"] for each in told("checkpoints")["checkpoints"]] == [f"{NEW}-e001", f"{OLD}-e001"]
+    assert told("serving", f"{OLD}-e001")["policy"] == "pinned"
+    assert told("serving", "best")["policy"] == "best"
+    assert "newest: " in acgan("serving", "newest").stdout
+    assert told("serving")["policy"] == "newest"
+
+
+@pytest.mark.parametrize(
+    ("end", "error", "code", "said"),
+    [
+        (JobStatus.SUCCEEDED, "", 0, ""),
+        (JobStatus.FAILED, "no luck", 1, "failed: no luck"),
+        (JobStatus.CANCELLED, "", 3, "was cancelled"),
+    ],
+)
+def test_an_exit_code_says_how_a_followed_run_ended(
+    address: str, bench: JobBench, end: JobStatus, error: str, code: int, said: str
+) -> None:
+    job_id = told("start", "--epochs", "2")["id"]
+    held = claim(bench)
+    with following(job_id) as process:
+        assert process.stdout is not None
+        assert "is running" in process.stdout.readline()
+        bench.report(held, progress(3))
+        bench.add_epoch(held, epoch_record(1))
+        assert "Epoch 1/2 (1.5 s)" in process.stdout.readline()
+        if end == JobStatus.CANCELLED:
+            assert told("cancel", job_id)["status"] == "cancelling"
+        bench.finish(held, end, error)
+        shown, complaint = rest(process)
+    assert process.returncode == code, complaint
+    assert shown.count("component              | loss") == 1
+    assert said in complaint
+    assert "Traceback" not in complaint
+
+    facts = acgan("follow", job_id, "--json")
+    assert facts.returncode == code
+    events = [json.loads(line) for line in facts.stdout.splitlines()]
+    assert [event["event"] for event in events] == ["job", "epoch", "job"]
+    assert events[-1]["data"]["status"] == end
+    assert events[1]["data"]["losses"]["generator"]["train"]["loss"] == epoch_record(1).losses.generator.train.loss
+
+
+def rest(process: "subprocess.Popen[str]") -> tuple[str, str]:
+    """What else it says, until it ends: `communicate` would lose what `readline` has read ahead."""
+    assert process.stdout is not None
+    assert process.stderr is not None
+    shown, complaint = process.stdout.read(), process.stderr.read()
+    process.stdout.close()
+    process.stderr.close()
+    process.wait(30)
+    return shown, complaint
+
+
+def following(job_id: str) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-u", "-m", "app.cli", "follow", job_id]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_following_lasts_through_a_restart_and_ends_by_ctrl_c(settings: AppSettings, bench: JobBench) -> None:
+    port = free_port()
+    with serving(settings, port) as address:
+        job_id = told("start", "--url", address)["id"]
+        held = claim(bench)
+        process = subprocess.Popen(
+            [sys.executable, "-u", "-m", "app.cli", "follow", job_id, "--url", address],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdout is not None
+        assert "is running" in process.stdout.readline()
+    bench.add_epoch(held, epoch_record(1))
+    with serving(settings, port):
+        assert "Epoch 1/100" in process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        _, complaint = rest(process)
+        assert process.returncode == 130
+        assert f"`acgan follow {job_id}` comes back" in complaint
+        assert "Traceback" not in complaint
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["start", "--epochs", "0"], "acgan: --epochs should be at least 1"),
+        (["start", "--train-examples", "50"], "acgan: train_examples is 50, less than one batch"),
+        (["start", "--recipe", "blunt"], "'seed' or 'sharp'"),
+        (["follow", NOBODY], "see `acgan jobs`"),
+        (["cancel", "nonsense"], "`acgan jobs` lists them"),
+        (["jobs", "--status", "tired"], "--status should be"),
+        (["jobs", "--limit", "0"], "--limit should be"),
+        (["serving", "nonsense"], "ids look like"),
+        (["history", NOBODY, "-o", "/nowhere/at/all"], "There is no job"),
+        (["jobs", "--url", "ftp://somewhere"], "is no address of a service"),
+    ],
+)
+def test_a_mistake_is_the_services_sentence_and_exit_code_2(address: str, words: list[str], said: str) -> None:
+    answer = acgan(*words)
+    assert answer.returncode == 2
+    assert said in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
+def test_no_service_and_a_busy_one_are_exit_code_4(redis_url: str) -> None:
+    answer = acgan("jobs", "--url", f"127.0.0.1:{free_port()}")
+    assert answer.returncode == 4
+    assert "nothing answers at http://127.0.0.1" in answer.stderr
+    with serving(AppSettings(redis_url=redis_url, queue_limit=1)) as address:
+        told("start", "--url", address)
+        answer = acgan("start", "--url", address)
+    assert answer.returncode == 4
+    assert "come again in 60 s" in answer.stderr
+
+
+def test_a_key_is_shown_from_the_environment_and_asked_for(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    key, entry = make_key("ana")
+    with serving(AppSettings(redis_url=redis_url, api_keys=SecretStr(str(entry)))) as address:
+        refused = acgan("start", "--url", address)
+        assert refused.returncode == 2
+        assert "ACGAN_KEY" in refused.stderr
+        monkeypatch.setenv("ACGAN_KEY", key)
+        assert told("start", "--url", address)["status"] == "queued"

@@ -1,0 +1,335 @@
+"""The client for programs, over the real service."""
+
+import asyncio
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from typing import Any
+
+import httpx2
+import numpy as np
+import pytest
+from pydantic import SecretStr
+
+from app.client import AsyncClient, Change, Client, NotUnderstood, Refused, Unavailable, Unreachable
+from app.schemas.jobs import TrainingOrder
+from app.security.api_keys import make_key
+from app.server.embedded_redis import free_port
+from app.settings import AppSettings
+from models.config import TrainingConfig
+from models.registry.store import CheckpointStore
+from tests.app.api.test_event_stream import NOBODY, claim, progress
+from tests.conftest import RunningRedis
+from tests.models.registry.test_store import NEW, OLD
+from tests.support.serving import serving
+from tests.worker.jobs.test_client import epoch_record
+from worker.jobs.consumer import Claim, JobBench
+from worker.jobs.model import JobStatus
+
+
+@pytest.fixture
+def address(settings: AppSettings, store: CheckpointStore) -> Iterator[str]:
+    with serving(settings) as address:
+        yield address
+
+
+@pytest.fixture
+def asked(address: str) -> Iterator[Client]:
+    with Client(address) as client:
+        yield client
+
+
+@pytest.fixture
+def bench(redis_url: str) -> Iterator[JobBench]:
+    bench = JobBench.connect(redis_url)
+    yield bench
+    bench.close()
+
+
+def work(bench: JobBench, epochs: int, end: JobStatus = JobStatus.SUCCEEDED, error: str = "") -> None:
+    """Do as a worker does, and let followers see each step."""
+    held = claim(bench)
+    for epoch in range(1, epochs + 1):
+        bench.report(held, progress(epoch))
+        bench.add_epoch(held, epoch_record(epoch))
+        time.sleep(0.05)
+    bench.finish(held, end, error)
+
+
+def test_a_run_is_started_found_steered_and_told(asked: Client) -> None:
+    job = asked.train(epochs=2, dataset="printed", name="mine")
+    assert (job.status, job.config.epochs, job.config.name) == (JobStatus.QUEUED, 2, "mine")
+    assert asked.job(job.id) == job
+    urgent = asked.train(TrainingOrder(epochs=3, priority=5))
+    assert (urgent.priority, urgent.config) == (5, TrainingConfig(epochs=3))
+    assert [found.id for found in asked.jobs(limit=1).jobs] == [urgent.id]
+    assert [found.id for found in asked.jobs(before=urgent.id).jobs] == [job.id]
+    assert asked.move_to_front(job.id).id == job.id
+    assert asked.cancel(job.id).status == JobStatus.CANCELLED
+    assert [found.id for found in asked.jobs(status=JobStatus.CANCELLED).jobs] == [job.id]
+    assert asked.resume(job.id).status == JobStatus.QUEUED
+    assert asked.retry(job.id).retry_of == job.id
+
+
+def test_the_same_key_starts_no_second_run(asked: Client) -> None:
+    first, second = (asked.train(epochs=2, idempotency_key="tuesday") for _ in range(2))
+    assert first.id == second.id
+    assert asked.train(epochs=2).id != first.id
+
+
+def test_digits_come_as_files_and_as_arrays_and_can_be_had_again(asked: Client) -> None:
+    drawn = asked.digits(7, n=4, scale=2)
+    assert (drawn.media_type, drawn.file[:4]) == ("image/png", b"\x89PNG")
+    again = asked.digits(7, n=4, scale=2, seed=drawn.seed, index=drawn.index, checkpoint=drawn.checkpoint)
+    assert again == drawn
+    digits = asked.pixels(7, n=4, seed=3)
+    assert digits.shape == (4, 28, 28)
+    assert digits.dtype == np.uint8
+    assert asked.pixels(n=2, seed=3).shape == (2, 10, 28, 28)
+    assert (asked.pixels(n=1, seed=3)[0, 7] == digits[0]).all()
+
+
+def test_what_is_served_is_told_and_chosen(asked: Client) -> None:
+    ids = [each.id for each in asked.checkpoints().checkpoints]
+    assert ids == [f"{NEW}-e001", f"{OLD}-e001"]
+    assert asked.checkpoint(ids[1]).job == OLD
+    assert asked.serve("pinned", ids[1]).checkpoint == ids[1]
+    assert asked.serve("newest").policy == "newest"
+    assert asked.serving().policy == "newest"
+    assert asked.readiness().ready
+    assert asked.samples(NEW, 1)[:4] == b"\x89PNG"
+
+
+def test_a_run_is_followed_to_its_end(asked: Client, bench: JobBench) -> None:
+    job = asked.train(epochs=3)
+    worker = threading.Thread(target=work, args=(bench, 3))
+    changes: list[Change] = []
+    for change in asked.follow(job.id):
+        if not changes:
+            worker.start()
+        changes.append(change)
+    worker.join()
+    assert changes[0].job == job
+    assert changes[-1].job == asked.job(job.id)
+    assert changes[-1].job.status == JobStatus.SUCCEEDED
+    assert [change.epoch.epoch for change in changes if change.epoch] == [1, 2, 3]
+    assert [change.epoch for change in changes if change.epoch] == changes[-1].job.epochs
+    assert [c.job.progress for c in changes if c.kind == "progress"] == [progress(batch) for batch in (1, 2, 3)]
+    assert [change.job.status for change in changes if change.kind == "status"] == ["running", "succeeded"]
+    history = asked.history(job.id)
+    assert (history.job, history.config) == (job.id, job.config)
+    assert [epoch.epoch for epoch in history.epochs] == [1, 2, 3]
+    header, *lines = asked.history_csv(job.id).splitlines()
+    assert header.startswith("epoch,seconds,generator_train_loss,generator_train_generation_loss")
+    assert [line.split(",")[0] for line in lines] == ["1", "2", "3"]
+
+
+def test_whoever_follows_an_ended_run_is_told_all_of_it(asked: Client, bench: JobBench) -> None:
+    job = asked.train(epochs=2)
+    work(bench, 2, JobStatus.FAILED, "no luck")
+    changes = list(asked.follow(job.id))
+    assert [change.kind for change in changes] == ["job", "epoch", "epoch", "job"]
+    assert changes[-1].job.error == "no luck"
+
+
+def test_following_goes_on_through_a_restart_of_the_service(settings: AppSettings, bench: JobBench) -> None:
+    port, seen = free_port(), threading.Event()
+    changes: list[Change] = []
+
+    def follow(address: str, job_id: str) -> None:
+        with Client(address) as client:
+            for change in client.follow(job_id):
+                changes.append(change)
+                if change.epoch:
+                    seen.set()
+
+    with serving(settings, port) as address:
+        with Client(address) as client:
+            job_id = client.train(epochs=2).id
+        held = claim(bench)
+        follower = threading.Thread(target=follow, args=(address, job_id))
+        follower.start()
+        bench.add_epoch(held, epoch_record(1))
+        assert seen.wait(20)
+    bench.add_epoch(held, epoch_record(2))  # nobody is there to tell of it
+    bench.report(held, progress(7))
+    with serving(settings, port):
+        bench.finish(held, JobStatus.SUCCEEDED)
+        follower.join(30)
+    assert not follower.is_alive()
+    assert [change.epoch.epoch for change in changes if change.epoch] == [1, 2]
+    assert changes[-1].job.status == JobStatus.SUCCEEDED
+
+
+def test_following_goes_on_through_a_loss_of_redis(mortal_redis: RunningRedis) -> None:
+    with serving(AppSettings(redis_url=mortal_redis.url)) as address, Client(address) as client:
+        job_id = client.train(epochs=2).id
+        bench = JobBench.connect(mortal_redis.url)
+        held = claim(bench)
+        follower = client.follow(job_id)
+        assert next(follower).job.status == JobStatus.RUNNING
+        mortal_redis.kill()
+        threading.Timer(2, mortal_redis.start).start()
+        waited = threading.Timer(4, lambda: work_on(mortal_redis.url, held))
+        waited.start()
+        changes = list(follower)
+        waited.join()
+        bench.close()
+    assert [change.epoch.epoch for change in changes if change.epoch] == [1]
+    assert changes[-1].job.status == JobStatus.SUCCEEDED
+
+
+def work_on(url: str, held: Claim) -> None:
+    bench = JobBench.connect(url)
+    bench.add_epoch(held, epoch_record(1))
+    bench.finish(held, JobStatus.SUCCEEDED)
+    bench.close()
+
+
+def test_a_service_that_stays_away_is_told(settings: AppSettings) -> None:
+    port = free_port()
+    with Client(f"http://127.0.0.1:{port}", patience_seconds=1) as client:
+        with serving(settings, port):
+            job_id = client.train().id
+            follower = client.follow(job_id)
+            assert next(follower).job.id == job_id
+        began = time.monotonic()
+        with pytest.raises(Unreachable, match="nothing answers at"):
+            list(follower)
+    assert 0.9 < time.monotonic() - began < 10
+
+
+def test_all_of_it_can_be_awaited(address: str, bench: JobBench) -> None:
+    async def ask() -> None:
+        async with AsyncClient(address) as client:
+            job = await client.train(epochs=2)
+            assert (await client.jobs()).jobs == [await client.job(job.id)]
+            worker = asyncio.create_task(asyncio.to_thread(work, bench, 2))
+            changes = [change async for change in client.follow(job.id)]
+            await worker
+            assert [change.epoch.epoch for change in changes if change.epoch] == [1, 2]
+            assert changes[-1].job == await client.job(job.id)
+            assert len((await client.history(job.id)).epochs) == 2
+            assert (await client.history_csv(job.id)).count("\r\n") == 3
+            again = await client.retry(job.id)
+            assert (await client.move_to_front(again.id)).id == again.id
+            assert (await client.cancel(again.id)).status == JobStatus.CANCELLED
+            assert (await client.resume(again.id)).status == JobStatus.QUEUED
+            assert (await client.pixels(7, n=3, seed=1)).shape == (3, 28, 28)
+            assert (await client.digits(7, seed=1)).seed == 1
+            newest = (await client.checkpoints()).checkpoints[0]
+            assert await client.checkpoint(newest.id) == newest
+            assert (await client.serve("pinned", newest.id)).policy == "pinned"
+            assert (await client.serving()).serving == newest.id
+            assert (await client.readiness()).ready
+            assert (await client.samples(NEW, 1))[:4] == b"\x89PNG"
+            with pytest.raises(Refused):
+                await client.job(NOBODY)
+            with pytest.raises(Refused, match="no job"):
+                _ = [change async for change in client.follow(NOBODY)]
+
+    asyncio.run(ask())
+
+
+def test_both_clients_offer_the_same_calls() -> None:
+    calls = [{name for name in vars(kind) if not name.startswith("_")} for kind in (Client, AsyncClient)]
+    assert calls[0] == calls[1]
+
+
+# ----------------------------------------------------------------------------
+# What goes wrong.
+
+
+def test_a_mistake_is_told_in_the_services_own_words(asked: Client) -> None:
+    with pytest.raises(Refused, match=r"body\.epochs: should be at least 1, not 0") as refused:
+        asked.train(epochs=0)
+    assert refused.value.status == 422
+    assert [mistake["field"] for mistake in refused.value.mistakes] == ["body.epochs"]
+    with pytest.raises(Refused, match="GET /jobs") as refused:
+        next(asked.follow(NOBODY))
+    assert refused.value.status == 404
+    with pytest.raises(Refused, match="ids look like"):
+        asked.job("nonsense")
+
+
+def test_a_key_is_shown(redis_url: str) -> None:
+    key, entry = make_key("ana")
+    with serving(AppSettings(redis_url=redis_url, api_keys=SecretStr(str(entry)))) as address:
+        with Client(address) as client, pytest.raises(Refused, match="needs a key") as refused:
+            client.train()
+        assert refused.value.status == 401
+        with Client(address, key) as client:
+            assert client.train().status == JobStatus.QUEUED
+
+
+def test_a_service_that_cannot_now_says_when_to_come_again(redis_url: str) -> None:
+    with serving(AppSettings(redis_url=redis_url, queue_limit=1)) as address, Client(address) as client:
+        client.train()
+        with pytest.raises(Unavailable) as unavailable:
+            client.train()
+    assert (unavailable.value.status, unavailable.value.retry_after) == (429, 60)
+
+
+@contextmanager
+def answering(*answers: bytes) -> Iterator[tuple[str, list[bytes]]]:
+    """A server that answers each connection with bytes of ours, and closes it. Yields its address."""
+    heard: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            for each in answers:
+                connection, _ = server.accept()
+                with connection:
+                    heard.append(connection.recv(65536))
+                    connection.sendall(each)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}", heard
+        thread.join(10)
+
+
+def http(body: bytes, status: str = "200 OK", kind: str = "application/json") -> bytes:
+    head = f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    return head.encode() + body
+
+
+@pytest.mark.parametrize(
+    "answer", [http(b"<h1>It works!</h1>", kind="text/html"), http(b"gone", "502 Bad Gateway"), http(b"[]", "404 No")]
+)
+def test_what_is_no_service_of_ours_is_told(answer: bytes) -> None:
+    with answering(answer) as (address, _), pytest.raises(NotUnderstood, match="answers"):
+        Client(address).jobs()
+
+
+@pytest.mark.parametrize("url", ["ftp://somewhere", "http://", "http://a b"])
+def test_an_address_that_is_none_is_told(url: str) -> None:
+    with pytest.raises((NotUnderstood, Unreachable)):
+        Client(url).jobs()
+
+
+def test_an_answer_that_was_lost_is_asked_for_again_and_starts_no_second_run(asked: Client) -> None:
+    job = httpx2.get(f"{asked.url}/jobs/{asked.train().id}").content
+    with answering(b"", http(job, "202 Accepted")) as (address, heard):
+        assert Client(address).train().status == JobStatus.QUEUED
+    keys = [line for request in heard for line in request.split(b"\r\n") if line.lower().startswith(b"idempotency-key")]
+    assert len(keys) == 2
+    assert all(one == other for one, other in pairwise(keys))
+
+
+def test_what_would_be_done_twice_is_not_asked_for_again() -> None:
+    with answering(b"") as (address, heard), pytest.raises(Unreachable, match="was lost"):
+        Client(address).retry(NOBODY)
+    assert len(heard) == 1
+
+
+def test_a_newer_service_may_tell_more(asked: Client) -> None:
+    told: dict[str, Any] = httpx2.get(f"{asked.url}/jobs/{asked.train().id}").json()
+    told["mood"] = "good"
+    told["config"]["moustache"] = 1
+    with answering(http(json.dumps(told).encode())) as (address, _):
+        assert Client(address).job(NOBODY).id == told["id"]

@@ -1,0 +1,163 @@
+"""Drawing by several threads at once: every digit at its place, errors told, and no more waiting than in good time."""
+
+import asyncio
+import random
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from app.inference.batcher import Batcher, Busy, Shop
+from app.inference.sample_buffer import FEW, Stock
+from models.networks.acgan import Generator
+from models.networks.inference import FoldedGenerator
+from models.sampling.sampler import Series, draw_series, prepare
+
+Result = TypeVar("Result")
+
+
+@pytest.fixture(scope="module")
+def generator() -> FoldedGenerator:
+    return prepare(Generator(10), torch.device("cpu"))
+
+
+def with_batcher(
+    use: Callable[[Batcher], Coroutine[Any, Any, Result]],
+    patience: float = 60.0,
+    shop: Callable[[], Shop | None] = lambda: None,
+) -> Result:
+    async def run() -> Result:
+        batcher = Batcher(2, patience, shop)
+        try:
+            return await use(batcher)
+        finally:
+            batcher.close()
+
+    return asyncio.run(run())
+
+
+def test_whatever_is_drawn_together_everybody_gets_their_own(generator: FoldedGenerator) -> None:
+    other = prepare(Generator(7), torch.device("cpu"))
+    chance = random.Random(4)
+    orders = [
+        (chance.choice([generator, other]), Series(chance.choice([None, 3, 7]), chance.choice([1, 2, 9, 40]), seed, 5))
+        for seed in range(40)
+    ]
+
+    async def use(batcher: Batcher) -> list[bytes]:
+        return await asyncio.gather(*(batcher.draw(*order, np.ndarray.tobytes) for order in orders))
+
+    for (drawer, series), answer in zip(orders, with_batcher(use), strict=True):
+        assert answer == draw_series(drawer, series).tobytes(), series
+
+
+def test_an_error_reaches_whoever_waits_and_nobody_else(generator: FoldedGenerator) -> None:
+    def fail(_digits: np.ndarray) -> bytes:
+        raise ValueError("no file of these")
+
+    class Broken(FoldedGenerator):
+        def __call__(self, noise: Tensor, labels: Tensor) -> Tensor:
+            raise RuntimeError("no digits of these")
+
+    async def use(batcher: Batcher) -> tuple[bytes | BaseException, ...]:
+        return await asyncio.gather(
+            batcher.draw(generator, Series(1, 9, 1), fail),
+            batcher.draw(Broken(Generator(10), torch.device("cpu")), Series(1, 100, 1), np.ndarray.tobytes),
+            batcher.draw(generator, Series(1, 9, 2), np.ndarray.tobytes),
+            return_exceptions=True,
+        )
+
+    unwritable, broken, good = with_batcher(use)
+    assert isinstance(unwritable, ValueError)
+    assert isinstance(broken, RuntimeError)
+    assert good == draw_series(generator, Series(1, 9, 2)).tobytes()
+
+
+def test_what_cannot_be_drawn_in_good_time_is_refused_and_all_else_is_answered(generator: FoldedGenerator) -> None:
+    async def use(batcher: Batcher) -> list[bytes | BaseException]:
+        await batcher.draw(generator, Series(1, 40, 1), np.ndarray.tobytes)  # now it knows how long a digit takes
+        return await asyncio.gather(
+            *(batcher.draw(generator, Series(1, 1000, seed), np.ndarray.tobytes) for seed in range(20)),
+            return_exceptions=True,
+        )
+
+    answers = with_batcher(use, patience=0.01)
+    assert not isinstance(answers[0], Exception)
+    refused = [answer for answer in answers if isinstance(answer, BaseException)]
+    assert 10 < len(refused) < 20
+    assert all(isinstance(answer, Busy) for answer in refused)
+
+
+def test_whoever_goes_away_holds_nobody_up(generator: FoldedGenerator) -> None:
+    async def use(batcher: Batcher) -> bytes:
+        gone = asyncio.create_task(batcher.draw(generator, Series(1, 1000, 1), np.ndarray.tobytes))
+        await asyncio.sleep(0.01)
+        gone.cancel()
+        return await batcher.draw(generator, Series(1, 9, 2), np.ndarray.tobytes)
+
+    assert with_batcher(use) == draw_series(generator, Series(1, 9, 2)).tobytes()
+
+
+def test_the_stock_is_filled_while_nobody_asks(generator: FoldedGenerator) -> None:
+    stock = Stock(limit=1024)
+
+    async def use(batcher: Batcher) -> None:
+        while sum(stock.level(label) for label in range(10)) < 10 * FEW:
+            batcher.look()
+            await asyncio.sleep(0.05)
+
+    with_batcher(use, shop=lambda: Shop(generator, stock))
+    for label in range(10):
+        taken = stock.take(label, FEW)
+        assert taken is not None
+        assert np.array_equal(taken.digits, draw_series(generator, taken.series))
+
+
+def test_whoever_finds_the_stock_too_empty_gets_digits_of_it_all_the_same(generator: FoldedGenerator) -> None:
+    shop = Shop(generator, Stock(limit=1024))
+
+    def show(_series: Series, digits: np.ndarray) -> bytes:
+        return digits.tobytes()
+
+    async def use(batcher: Batcher) -> list[tuple[Series, bytes]]:
+        asked = [(label % 10, 1 + label % 16) for label in range(200)]
+        return await asyncio.gather(*(batcher.order(shop, label, n, show) for label, n in asked))
+
+    answers = with_batcher(use)
+    places: set[tuple[int | None, int]] = set()
+    for place, (series, answer) in enumerate(answers):
+        assert (series.label, series.n) == (place % 10, 1 + place % 16)
+        assert answer == draw_series(generator, series).tobytes()
+        its_places = {(series.label, series.index + index) for index in range(series.n)}
+        assert not its_places & places
+        places |= its_places
+
+
+def test_an_order_that_cannot_be_drawn_is_told_so_and_holds_nobody_up(generator: FoldedGenerator) -> None:
+    class Broken(FoldedGenerator):
+        def __call__(self, noise: Tensor, labels: Tensor) -> Tensor:
+            raise RuntimeError("no digits of these")
+
+    def fail(_series: Series, _digits: np.ndarray) -> bytes:
+        raise ValueError("no file of these")
+
+    broken = Shop(Broken(Generator(10), torch.device("cpu")), Stock(limit=1024))
+    good = Shop(generator, Stock(limit=1024))
+
+    async def use(batcher: Batcher) -> tuple[Any, ...]:
+        answers = await asyncio.gather(
+            batcher.order(broken, 3, 1, fail),
+            batcher.order(good, 3, 1, fail),
+            batcher.order(good, 3, 2, lambda series, digits: digits.tobytes()),
+            return_exceptions=True,
+        )
+        assert batcher.pending == 0
+        return tuple(answers)
+
+    undrawn, unwritten, (series, digits) = with_batcher(use)
+    assert isinstance(undrawn, RuntimeError)
+    assert isinstance(unwritten, ValueError)
+    assert digits == draw_series(generator, series).tobytes()

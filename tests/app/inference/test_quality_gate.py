@@ -1,0 +1,212 @@
+"""The gate, and what it lets through: forty bad checkpoints, and twenty good ones.
+
+They are made of the package's own generator, and go the way of every epoch: judged, published, looked for by a gallery.
+"""
+
+import copy
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from app.inference.model_manager import Gallery
+from models.evaluation.classifier import look
+from models.evaluation.judge import bundled_judge
+from models.evaluation.quality_gate import Assessor
+from models.networks.acgan import Generator
+from models.networks.weights import to_bytes
+from models.registry.store import AVERAGE, GENERATOR, MANIFEST, CheckpointId, CheckpointStore, Manifest
+from models.sampling.sampler import draw, latents, prepare
+from tests.models.registry.test_store import NEW, OLD, manifest
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def assessor(good: Generator) -> Assessor:
+    judge = bundled_judge("mnist", "choosing")
+    assert judge
+    return Assessor(judge, good.latent_size, CPU, digits=25)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> CheckpointStore:
+    return CheckpointStore(tmp_path / "checkpoints")
+
+
+def publish(store: CheckpointStore, assessor: Assessor, epoch: int, raw: Generator, job: str = NEW) -> Manifest:
+    verdict = assessor.verdict(raw, raw)
+    made = manifest(job, epoch).model_copy(
+        update={
+            "metrics": verdict.metrics,
+            "refused": verdict.refused,
+            "draws": AVERAGE if verdict.averaged else GENERATOR,
+        }
+    )
+    return store.publish(made, {GENERATOR: to_bytes(raw), AVERAGE: to_bytes(raw)})
+
+
+Poison = Callable[[Generator], None]
+
+
+def not_finite(value: float, place: int) -> Poison:
+    def poison(generator: Generator) -> None:
+        tensors = list(generator.parameters())
+        tensors[place % len(tensors)].data.flatten()[place * 7 % 50] = value
+
+    return poison
+
+
+def constant(ink: float) -> Poison:
+    def poison(generator: Generator) -> None:
+        generator.upsample_28.weight.data.zero_()
+        assert generator.upsample_28.bias is not None
+        generator.upsample_28.bias.data.fill_(ink)
+
+    return poison
+
+
+def collapsed(label: int) -> Poison:
+    """One digit of the class, over and over: its latent no longer depends on the noise."""
+
+    def poison(generator: Generator) -> None:
+        generator.embedding.weight.data[label] = 0
+
+    return poison
+
+
+def permuted(order: list[int]) -> Poison:
+    def poison(generator: Generator) -> None:
+        generator.embedding.weight.data = generator.embedding.weight.data[order]
+
+    return poison
+
+
+def swapped(label: int) -> list[int]:
+    order = list(range(10))
+    order[label], order[label - 1] = order[label - 1], order[label]
+    return order
+
+
+POISONS = [
+    *(not_finite(float("nan"), place) for place in range(5)),
+    *(not_finite(float("inf"), place) for place in range(5, 8)),
+    *(constant(ink) for ink in (-9.0, -1.0, 0.0, 9.0)),
+    *(collapsed(label) for label in range(10)),
+    *(permuted([(label + by) % 10 for label in range(10)]) for by in (1, 3, 5)),
+    *(permuted(swapped(label)) for label in range(1, 8)),
+]
+GROUPS = 6  # each has poisons of several kinds
+assert len(POISONS) == 32  # with the changed and foreign files of the test below, 40 bad checkpoints
+POISONS_BY_GROUP = [
+    pytest.param(POISONS[group::GROUPS], id=f"group {group}", marks=pytest.mark.long if group else ())
+    for group in range(GROUPS)
+]
+
+
+@pytest.mark.parametrize("poisons", POISONS_BY_GROUP)
+def test_no_poisoned_checkpoint_is_ever_served(
+    store: CheckpointStore, assessor: Assessor, good: Generator, poisons: list[Poison]
+) -> None:
+    first = publish(store, assessor, 1, good, job=OLD)
+    assert first.refused is None
+    gallery = Gallery(store, CPU)
+    gallery._refresh()
+    assert gallery.serving == first.id
+
+    for epoch, poison in enumerate(poisons, start=1):
+        poisoned = copy.deepcopy(good)
+        poison(poisoned)
+        made = publish(store, assessor, epoch, poisoned)
+        assert made.refused, f"poison {epoch} was let through: {made.metrics}"
+        gallery._refresh()
+        assert gallery.serving == first.id
+        anew = Gallery(store, CPU)  # one that has nothing to hold on to
+        anew._refresh()
+        assert anew.serving == first.id
+    assert store.latest() == first.checkpoint
+
+
+def test_no_changed_or_foreign_checkpoint_is_ever_served(
+    store: CheckpointStore, assessor: Assessor, good: Generator
+) -> None:
+    """A bit is flipped, or the manifest is another job's: the gallery sees it when it reads the files."""
+    first = publish(store, assessor, 1, good, job=OLD)
+    gallery = Gallery(store, CPU)
+    gallery._refresh()
+    for offset in range(4):
+        epoch = 100 + 2 * offset
+        flipped = publish(store, assessor, epoch, good)
+        path = store.folder(flipped.checkpoint) / GENERATOR
+        data = bytearray(path.read_bytes())
+        data[len(data) * (offset + 1) // 5] ^= 1 << offset
+        path.write_bytes(data)
+        gallery._refresh()
+        assert gallery.serving == first.id
+        foreign = publish(store, assessor, epoch + 1, good)
+        shutil.copy(store.folder(first.checkpoint) / MANIFEST, store.folder(foreign.checkpoint) / MANIFEST)
+        gallery._refresh()
+        assert gallery.serving == first.id
+        assert "is damaged" in str(gallery.trouble) or "belongs to" in str(gallery.trouble)
+
+
+@pytest.mark.long
+def test_of_twenty_good_ones_all_but_one_at_least_are_served(
+    store: CheckpointStore, assessor: Assessor, good: Generator
+) -> None:
+    refused = 0
+    for epoch in range(1, 21):
+        near = copy.deepcopy(good)
+        draws = torch.Generator().manual_seed(epoch)
+        for parameter in near.parameters():
+            spread = parameter.data.std() if parameter.numel() > 1 else parameter.data.abs()
+            parameter.data += 0.01 * epoch * torch.randn(parameter.shape, generator=draws) * spread
+        refused += publish(store, assessor, epoch, near).refused is not None
+    assert refused <= 1
+    latest = store.latest()
+    assert latest is not None
+    assert latest >= CheckpointId(NEW, 19)
+
+
+def test_the_better_one_draws(assessor: Assessor, good: Generator) -> None:
+    worse = copy.deepcopy(good)
+    collapsed(4)(worse)
+    assert assessor.verdict(worse, good).averaged is True
+    assert assessor.verdict(good, worse).averaged is False
+    assert assessor.verdict(good, worse).refused is None
+
+
+def test_figures_tell_each_class(assessor: Assessor, good: Generator) -> None:
+    """A class that has collapsed shows in its own variety, and in no other class's."""
+    before, broken = assessor.assess(good), copy.deepcopy(good)
+    collapsed(6)(broken)
+    after = assessor.assess(broken)
+    for label in range(10):
+        if label != 6:
+            assert after.variety[label] == pytest.approx(before.variety[label])
+    assert after.variety[6] < 0.1 < before.variety[6]
+    assert after.frechet_distance > before.frechet_distance
+
+
+def test_few_digits_are_judged_where_an_epoch_is_short(good: Generator) -> None:
+    judge = bundled_judge("mnist", "choosing")
+    assert judge
+    assert len(Assessor(judge, good.latent_size, CPU, digits=7).labels) == 70
+
+
+def test_what_is_served_is_recognised_as_the_original_is(good: Generator) -> None:
+    """Folding and rounding to bytes cost at most one digit of a thousand; docs/quality.md has the figure of 10,000."""
+    judge = bundled_judge("mnist", "reporting")
+    assert judge
+    labels, noise = torch.arange(1000) % 10, latents(3, 0, 1000, good.latent_size)
+    served = torch.from_numpy(draw(prepare(good, CPU), noise, labels))
+    with torch.no_grad():
+        original = torch.cat([judge.classifier(good(*part))[1].argmax(1) for part in batches(noise, labels)])
+    recognised = look(judge.classifier, served).classes
+    assert abs(int((recognised == labels).sum()) - int((original == labels).sum())) <= 1
+
+
+def batches(noise: torch.Tensor, labels: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    return list(zip(noise.split(200), labels.split(200), strict=True))

@@ -1,0 +1,148 @@
+from collections import deque
+from random import Random
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.inference.sample_buffer import FEW, Stock
+from models.sampling.sampler import BATCH, Series
+
+
+def digits(series: Series) -> np.ndarray:
+    """Stand-ins that show their index, in their first pixels."""
+    made = np.zeros((series.n, 28, 28), np.uint8)
+    numbers = np.arange(series.index, series.index + series.n, dtype=np.uint32)
+    made[:, 0, :4] = numbers.view(np.uint8).reshape(-1, 4)
+    return made
+
+
+def drawn(plan: list[Series]) -> np.ndarray:
+    return np.concatenate([digits(series) for series in plan])
+
+
+def fill(stock: Stock) -> int:
+    batches = 0
+    while plan := stock.plan_ahead():
+        assert stock.put(plan, drawn(plan)) == []
+        batches += 1
+    return batches
+
+
+def test_a_new_stock_holds_a_few_of_every_label() -> None:
+    stock = Stock(limit=8192)
+    fill(stock)
+    assert [stock.level(label) for label in range(10)] == [FEW] * 10
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(1, 300), st.booleans()), max_size=40))
+def test_every_digit_is_given_out_once_and_under_its_address(requests: list[tuple[int, int, bool]]) -> None:
+    stock = Stock(limit=1024)
+    fill(stock)
+    given_out: set[tuple[int, int, int]] = set()
+    for label, n, filled in requests:
+        taken = stock.take(label, n)
+        if taken is not None:
+            series = taken.series
+            assert (series.label, series.n) == (label, n)
+            assert np.array_equal(taken.digits, digits(series))
+            addresses = {(label, series.seed, series.index + place) for place in range(n)}
+            assert not addresses & given_out
+            given_out |= addresses
+        if filled:
+            fill(stock)
+        assert all(stock.level(label) <= 1024 for label in range(10))
+
+
+def test_a_shelf_that_was_found_too_empty_becomes_larger_up_to_the_limit() -> None:
+    stock = Stock(limit=8 * BATCH)
+    fill(stock)
+    assert stock.take(3, FEW + 1) is None
+    fill(stock)
+    assert stock.level(3) == 2 * FEW
+    assert stock.take(3, 1000) is None
+    fill(stock)
+    assert stock.level(3) == 8 * BATCH
+    assert stock.level(4) == FEW
+
+
+def test_another_generators_stock_has_another_seed_and_begins_with_half() -> None:
+    stock = Stock(limit=8192)
+    for _ in range(4):
+        stock.take(3, 8000)
+    following = Stock(8192, stock)
+    fill(following)
+    assert following.level(3) == stock.shelves[3].wanted // 2 == 8 * FEW
+    assert following.level(4) == FEW
+    assert following.shelves[3].seed != stock.shelves[3].seed
+
+
+def test_a_stock_of_nothing_is_never_filled_and_takes_no_orders() -> None:
+    stock = Stock(limit=0)
+    assert fill(stock) == 0
+    assert not stock.takes_orders(1)
+
+
+@given(
+    orders=st.lists(st.tuples(st.integers(0, 3), st.integers(1, 16)), min_size=1, max_size=60),
+    chance=st.randoms(use_true_random=False),
+)
+def test_orders_are_met_oldest_first_each_with_digits_of_its_own_whichever_batch_is_drawn_first(
+    orders: list[tuple[int, int]], chance: Random
+) -> None:
+    stock = Stock(limit=1024)
+    waiting: dict[int, deque[int]] = {label: deque() for label in range(10)}
+    planned: list[list[Series]] = []
+    given_out: set[tuple[int | None, int, int]] = set()
+
+    def draw_one() -> None:
+        plan = planned.pop(chance.randrange(len(planned)))
+        assert sum(series.n for series in plan) <= BATCH
+        for who, (series, pixels) in stock.put(plan, drawn(plan)):
+            label, n = orders[who]
+            assert waiting[label].popleft() == who
+            assert (series.label, series.n) == (label, n)
+            assert np.array_equal(pixels, digits(series))
+            addresses = {(series.label, series.seed, series.index + place) for place in range(n)}
+            assert not addresses & given_out
+            given_out.update(addresses)
+
+    for who, (label, n) in enumerate(orders):
+        if stock.order(label, n, who) is None:
+            waiting[label].append(who)
+        if chance.random() < 0.3 and (plan := stock.plan()):
+            planned.append(plan)
+        if planned and chance.random() < 0.3:
+            draw_one()
+    while plan := stock.plan():
+        planned.append(plan)
+    assert not stock.is_short()
+    while planned:
+        draw_one()
+    assert not any(waiting.values())
+    assert not any(shelf.orders for shelf in stock.shelves)
+
+
+def test_a_batch_has_what_is_waited_for_first_and_then_more_of_the_same() -> None:
+    stock = Stock(limit=1024)
+    stock.order(3, 1, "one")
+    assert [(series.label, series.n) for series in stock.plan()] == [(3, 8)]
+    stock.order(3, 12, "twelve")
+    stock.order(5, 12, "twelve")
+    assert [(series.label, series.n, series.index) for series in stock.plan()] == [(3, 32, 8), (5, 32, 0)]
+
+
+def test_whoever_waits_for_what_could_not_be_drawn_is_told_and_the_label_goes_on_with_another_series() -> None:
+    stock = Stock(limit=1024)
+    stock.order(3, 1, "one")
+    lost = stock.plan()
+    stock.order(3, 16, "two")
+    late = stock.plan()
+    assert stock.give_up(lost) == ["one", "two"]
+    assert stock.put(late, drawn(late)) == []
+    assert stock.level(3) == 0
+    stock.order(3, 1, "three")
+    plan = stock.plan()
+    ((who, taken),) = stock.put(plan, drawn(plan))
+    assert who == "three"
+    assert taken.series.seed not in (lost[0].seed, late[0].seed)

@@ -1,0 +1,94 @@
+"""Verified digits. Nothing that tests train draws digits: the generators here are found good by a low bar, or not."""
+
+import io
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from starlette.testclient import TestClient
+
+from app.inference.verified import MORE_TRIES
+from models.evaluation.verifier import Verifier, find_verifier
+from tests.app.api.test_compositions import digits_of
+from tests.app.api.test_digits import pixels
+from tests.models.registry.test_store import NEW
+
+
+@pytest.fixture
+def verifier() -> Verifier:
+    found = find_verifier("mnist", torch.device("cpu"))
+    assert found
+    return found
+
+
+@pytest.fixture
+def label_and_bar(client: TestClient, verifier: Verifier) -> tuple[int, float]:
+    """A label, and the probability that about half of its first hundred digits reach."""
+    for label in range(10):
+        found = verifier.probabilities(digits_of(client, f"/digits/{label}?n=100&seed=4"), label)
+        middle = float(np.sort(found)[50])
+        if (found > middle).sum() > 20:
+            return label, middle
+    raise AssertionError("every digit of a label looks the same")
+
+
+def test_zero_changes_nothing(client: TestClient) -> None:
+    plain, verified = client.get("/digits/7?n=40&seed=4&index=3"), client.get("/digits/7?n=40&seed=4&index=3&verify=0")
+    assert verified.status_code == 200
+    assert verified.content == plain.content
+    assert verified.headers["X-Refused"] == "0"
+    assert verified.headers["X-Index"] == plain.headers["X-Index"] == "3"
+
+
+@pytest.mark.parametrize("n", [1, 7, 20])
+def test_refused_digits_are_left_out_for_the_next_of_their_seed(
+    client: TestClient, verifier: Verifier, label_and_bar: tuple[int, float], n: int
+) -> None:
+    label, bar = label_and_bar
+    hundred = digits_of(client, f"/digits/{label}?n=100&seed=4")
+    good = np.flatnonzero(verifier.probabilities(hundred, label) >= np.float32(bar))[:n]
+    asked = f"/digits/{label}?n={n}&seed=4&verify={bar!r}"
+    assert np.array_equal(digits_of(client, asked), hundred[good])
+    answer = client.get(f"{asked}&format=zip")
+    assert answer.headers["X-Refused"] == str(good[-1] + 1 - n)
+    assert answer.headers["X-Index"] == str(good[0])
+    assert zipfile.ZipFile(io.BytesIO(answer.content)).namelist() == [f"{label}-4-{index}.png" for index in good]
+
+
+def test_any_verified_answer_can_be_drawn_again(client: TestClient, label_and_bar: tuple[int, float]) -> None:
+    label, bar = label_and_bar
+    first = client.get(f"/digits/{label}?n=5&verify={bar!r}")
+    assert first.headers["Cache-Control"] == "no-store"
+    address = {"seed": first.headers["X-Seed"], "index": first.headers["X-Index"]}
+    again = client.get(f"/digits/{label}", params={**address, "n": 5, "verify": repr(bar)})
+    assert again.content == first.content
+    alone = client.get(f"/digits/{label}", params=address)
+    assert np.array_equal(pixels(first.content)[:, :28], pixels(alone.content))
+
+
+def test_where_too_few_are_good_the_answer_says_so(client: TestClient) -> None:
+    answer = client.get("/digits/7?n=2&seed=4&verify=1")
+    assert answer.status_code == 409
+    told = answer.json()["detail"]
+    assert told.startswith(
+        f"Only 0 of {4 * 2 + MORE_TRIES} digits drawn for 7 are a 7 with a probability of at least 1,"
+    )
+    assert "omit verify" in told
+
+
+@pytest.mark.parametrize("verify", ["1.01", "-0.1", "nan", "much"])
+def test_what_is_no_probability_is_refused(client: TestClient, verify: str) -> None:
+    assert client.get(f"/digits/7?verify={verify}").status_code == 422
+    assert client.get("/digits?verify=0.5").status_code == 422  # all classes at once: there is no next index for one
+
+
+def test_verified_answers_have_names_of_their_own(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = client.get("/digits/7?seed=4").headers["ETag"]
+    first = client.get(f"/digits/7?seed=4&verify=0&checkpoint={NEW}-e001")
+    assert "immutable" in first.headers["Cache-Control"]
+    assert first.headers["ETag"] != plain
+    know = {"If-None-Match": first.headers["ETag"]}
+    assert client.get("/digits/7?seed=4&verify=1e-30", headers=know).headers["ETag"] != first.headers["ETag"]
+    monkeypatch.setattr("app.inference.batcher.Batcher.draw", None)
+    assert client.get("/digits/7?seed=4&verify=0", headers=know).status_code == 304

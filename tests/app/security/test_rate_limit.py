@@ -1,0 +1,191 @@
+"""How often a caller may ask, and what is told to whoever asks more often."""
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import redis
+from pydantic import SecretStr
+from starlette.testclient import TestClient
+
+from app.main import create_app
+from app.middleware.authentication import caller_of
+from app.security.api_keys import make_key
+from app.security.rate_limit import CALLERS, LocalRate, TooFast, Window, read_rate
+from app.settings import AppSettings
+from models.registry.store import CheckpointStore
+from tests.app.cli.test_cli import why_nothing_starts
+from tests.conftest import RunningRedis
+from tests.support.api_clients import local_client
+from worker.jobs.keys import RATES
+
+ANA, ANAS_ENTRY = make_key("ana")
+BEN, BENS_ENTRY = make_key("ben")
+KEYS = SecretStr(f"{ANAS_ENTRY} {BENS_ENTRY}")
+
+
+@contextmanager
+def asking(redis_url: str, client: tuple[str, int] = ("192.0.2.1", 1), **settings: Any) -> Iterator[TestClient]:
+    app = create_app(AppSettings(redis_url=redis_url, **settings))
+    with local_client(app, raise_server_exceptions=False, client=client) as made:
+        yield made
+
+
+def is_too_fast(answer: Any) -> bool:
+    if answer.status_code != 429:
+        return False
+    assert 1 <= int(answer.headers["Retry-After"]) <= 120
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert "retry in" in answer.json()["detail"]
+    return True
+
+
+def test_what_starts_work_is_bounded_by_caller_in_all_processes_together(redis_url: str) -> None:
+    with asking(redis_url, work_rate="3/minute") as one, asking(redis_url, work_rate="3/minute") as other:
+        job = one.post("/train").json()["links"]["self"]
+        assert one.post(f"{job}/cancel").status_code == 202
+        assert other.post(f"{job}/resume").status_code == 202
+        assert other.post(f"{job}/retry").status_code == 202
+        for client in (one, other):
+            assert is_too_fast(client.post("/train"))
+            assert is_too_fast(client.post(f"{job}/resume"))
+            assert is_too_fast(client.post(f"{job}/retry"))
+            assert client.post(f"{job}/front").status_code == 202  # starts nothing
+            assert client.get("/jobs").status_code == 200
+        assert len(one.get("/jobs").json()["jobs"]) == 2
+        with asking(redis_url, client=("192.0.2.2", 1), work_rate="3/minute") as somebody_else:
+            assert somebody_else.post("/train").status_code == 202
+
+
+def test_keys_are_counted_by_name_wherever_they_come_from(redis_url: str) -> None:
+    limits: dict[str, Any] = {"api_keys": KEYS, "work_rate": "1/hour"}
+    with asking(redis_url, **limits) as here, asking(redis_url, client=("192.0.2.2", 1), **limits) as there:
+        assert here.post("/train", headers={"X-API-Key": ANA}).status_code == 202
+        assert is_too_fast(there.post("/train", headers={"X-API-Key": ANA}))
+        assert here.post("/train", headers={"X-API-Key": BEN}).status_code == 202
+        assert here.post("/train").status_code == 401
+
+
+def test_an_address_is_never_counted_as_a_key(redis_url: str) -> None:
+    headers = {"X-Forwarded-For": "key:ana"}
+    with asking(redis_url, api_keys=KEYS, work_rate="1/hour", forwarded_allow_ips="192.0.2.1") as client:
+        for _ in range(3):
+            assert client.post("/train", headers=headers).status_code == 401
+        assert client.post("/train", headers={"X-API-Key": ANA}).status_code == 202
+
+
+def test_who_claims_another_address_each_time_is_counted_as_one(redis_url: str) -> None:
+    with asking(redis_url, read_rate="3/minute") as client:
+        answers = [client.get("/jobs", headers={"X-Forwarded-For": f"10.0.0.{number}"}) for number in range(5)]
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 429, 429]
+
+
+def test_what_counts_calls_in_redis_goes_by_itself(redis_url: str) -> None:
+    with asking(redis_url, work_rate="5/minute") as client:
+        client.post("/train")
+    with redis.Redis.from_url(redis_url, decode_responses=True) as connection:
+        counters = [name for name in connection.scan_iter() if name.startswith(f"{RATES}:")]
+        assert len(counters) == 1
+        assert 0 < connection.ttl(counters[0]) <= 120
+
+
+def test_a_run_may_be_started_as_often_as_one_likes_where_the_rate_is_off(redis_url: str) -> None:
+    with asking(redis_url, work_rate="off", queue_limit=1000) as client:
+        assert {client.post("/train").status_code for _ in range(150)} == {202}
+
+
+def test_the_usual_rate_lets_a_script_fill_the_queue_and_no_more_than_that(redis_url: str) -> None:
+    with asking(redis_url, queue_limit=1000) as client:
+        answers = [client.post("/train") for _ in range(130)]
+    assert [answer.status_code for answer in answers] == 120 * [202] + 10 * [429]
+    assert all(is_too_fast(answer) for answer in answers[120:])
+
+
+def test_a_redis_that_is_gone_is_told_as_ever(mortal_redis: RunningRedis) -> None:
+    with asking(mortal_redis.url, work_rate="1/minute") as client:
+        assert client.post("/train").status_code == 202
+        mortal_redis.kill()
+        answer = client.post("/train")
+        assert answer.status_code == 503
+        assert "Redis does not answer" in answer.json()["detail"]
+        mortal_redis.start()
+        assert is_too_fast(client.post("/train"))  # and it has not forgotten
+
+
+def test_reading_is_bounded_where_that_is_set_and_probes_are_not(redis_url: str, store: CheckpointStore) -> None:
+    with asking(redis_url, read_rate="5/minute", api_keys=KEYS, read_needs_key=False) as client:
+        assert [client.get("/digits/7").status_code for _ in range(3)] == 3 * [200]
+        assert [client.head("/jobs").status_code for _ in range(2)] == 2 * [200]
+        assert is_too_fast(client.get("/digits/7"))
+        assert is_too_fast(client.get("/nowhere"))
+        assert client.get("/jobs", headers={"X-API-Key": BEN}).status_code == 200
+        assert client.post("/train", headers={"X-API-Key": BEN}).status_code == 202
+        assert {client.get(probe).status_code for probe in 10 * ("/livez", "/readyz")} == {200}
+
+
+@pytest.mark.parametrize("text", ["nonsense", "60", "0/minute", "-1/minute", "1/second;9/minute"])
+@pytest.mark.parametrize("name", ["READ", "WORK"])
+def test_a_rate_that_is_none_is_refused_at_start(
+    name: str, text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(f"ACGAN_{name}_RATE", text)
+    assert f"ACGAN_{name}_RATE) should be a rate like 60/minute" in why_nothing_starts(capsys)
+
+
+def test_whoever_comes_back_when_told_to_is_let_in_and_never_more_than_the_rate() -> None:
+    chance, now = random.Random(1), 1000.0
+    rate = read_rate("7/10seconds")
+    assert rate is not None
+    local = LocalRate(rate, clock=lambda: now)
+    admitted: list[float] = []
+    told: list[int] = []
+    for _ in range(2000):
+        now += chance.expovariate(3.0)
+        try:
+            local.admit("ana")
+        except TooFast as error:
+            told.append(error.retry_after)
+            now += error.retry_after
+            local.admit("ana")
+        admitted.append(now)
+    assert len(told) > 100
+    assert set(told) <= set(range(1, 11))
+    for start in admitted:  # the window before is weighed, not remembered: it may let a little more through
+        assert sum(start <= moment < start + 10 for moment in admitted) <= 10
+
+
+def test_no_wait_is_longer_than_two_minutes() -> None:
+    rate = read_rate("1/hour")
+    assert rate is not None
+    assert TooFast(rate, Window(0, 0.0, 1, 3000.0).wait(rate)).retry_after == 120
+
+
+def test_only_so_many_callers_are_remembered() -> None:
+    rate = read_rate("1/hour")
+    assert rate is not None
+    local = LocalRate(rate)
+    for number in range(CALLERS + 50):
+        local.admit(f"address {number}")
+    assert len(local.counts) == CALLERS
+    with pytest.raises(TooFast):
+        local.admit(f"address {CALLERS + 49}")
+
+
+@pytest.mark.parametrize(
+    ("client", "caller"),
+    [
+        (("192.0.2.7", 80), "ip:192.0.2.7"),
+        (("::ffff:192.0.2.7", 80), "ip:192.0.2.7"),  # each IPv4 address has a bucket of its own
+        (("::ffff:192.0.2.8", 80), "ip:192.0.2.8"),
+        (("2001:db8::1:2", 80), "ip:2001:db8::/64"),
+        (("2001:db8::ffff", 80), "ip:2001:db8::/64"),
+        (("fe80::1%eth0", 80), "ip:fe80::/64"),
+        (("key:ana", 80), "ip:unknown"),
+        (("a:strange:one", 80), "ip:unknown"),
+        (None, "ip:unknown"),
+    ],
+)
+def test_callers_are_told_apart_by_address_and_in_ipv6_by_network(client: tuple[str, int] | None, caller: str) -> None:
+    assert caller_of({"client": client}) == caller

@@ -1,0 +1,49 @@
+"""One server, and one that is impatient, for all tests here: none may do them harm."""
+
+import json
+from collections.abc import Iterator
+
+import httpx2
+import pytest
+
+from app.settings import AppSettings
+from models.registry.store import CheckpointStore
+from tests.app.conftest import publish
+from tests.conftest import RunningRedis
+from tests.models.registry.test_store import OLD
+from tests.support.raw_http import Heard
+from tests.support.serving import serving
+
+LENIENT = 3.0  # seconds that a busy machine may be late by
+
+
+@pytest.fixture(scope="package")
+def usual(shared_redis: RunningRedis, tmp_path_factory: pytest.TempPathFactory) -> AppSettings:
+    settings = AppSettings(redis_url=shared_redis.url, home=tmp_path_factory.mktemp("home"), work_rate="off")
+    publish(CheckpointStore(settings.store_dir), OLD, 1, seed=1)
+    return settings
+
+
+@pytest.fixture(scope="package")
+def address(usual: AppSettings) -> Iterator[str]:
+    with serving(usual) as made:
+        yield made
+
+
+@pytest.fixture(scope="package")
+def impatient(usual: AppSettings) -> Iterator[str]:
+    """A server that waits for a second where the usual one does for ten."""
+    with serving(usual.model_copy(update={"request_seconds": 1.0, "send_seconds": 1.0})) as made:
+        yield made
+
+
+def problem(heard: Heard) -> dict[str, object]:
+    head, _, body = heard.data.partition(b"\r\n\r\n")
+    assert b"content-type: application/problem+json" in head.lower()
+    assert b"connection: close" in head.lower()
+    told: dict[str, object] = json.loads(body)
+    return told
+
+
+def still_answers(address: str) -> None:
+    assert httpx2.get(f"{address}/livez", timeout=10).status_code == 200

@@ -1,0 +1,162 @@
+"""How long a connection is waited for, and how many there may be: over raw sockets, on a real server."""
+
+import itertools
+import threading
+import time
+
+import httpx2
+import pytest
+
+from app.settings import AppSettings
+from tests.app.server.protocol.conftest import LENIENT, problem, still_answers
+from tests.support.raw_http import GET, HEAD, HOST, POST, connected, hear, say
+from tests.support.serving import following, serving, until
+
+
+@pytest.mark.parametrize("begun", [HEAD, b"G", HEAD + b"X-Slow: ", POST + b"Content-Length: 9\r\n\r\n{"])
+def test_a_request_that_does_not_come_is_not_waited_for(impatient: str, begun: bytes) -> None:
+    heard = say(impatient, begun)
+    assert heard.closed
+    assert heard.statuses == [408]
+    assert "more than 1 seconds" in str(problem(heard)["detail"])
+    assert 0.5 < heard.seconds < 1 + LENIENT
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [HEAD, HEAD + b"X: ", POST + b"Content-Length: 900\r\n\r\n", POST + b"Transfer-Encoding: chunked\r\n\r\n5;"],
+)
+def test_a_byte_now_and_then_makes_it_no_longer(impatient: str, begun: bytes) -> None:
+    began = time.monotonic()
+    heard = say(impatient, [begun, *itertools.repeat(b"x", 60)], pause=0.1)
+    assert heard.closed
+    assert heard.statuses in ([408], [])  # cut off where it went on sending
+    assert time.monotonic() - began < 7 + LENIENT
+
+
+@pytest.mark.parametrize("begun", [b"", b"\r\n", b"\r\n\r\n\r\n"])
+def test_whoever_says_nothing_is_left(impatient: str, begun: bytes) -> None:
+    heard = say(impatient, begun)
+    assert heard.closed
+    assert heard.data == b""
+    assert heard.seconds < 1 + LENIENT
+
+
+def test_a_body_that_does_not_come_after_all_is_answered_once(impatient: str) -> None:
+    heard = say(impatient, b"POST /nowhere HTTP/1.1\r\n" + HOST + b"Content-Length: 900\r\n\r\n")
+    assert heard.closed
+    assert heard.statuses == [404]
+    assert heard.seconds < 1 + LENIENT
+
+
+def test_a_body_that_comes_after_its_answer_leaves_nobody_connected_for_ever(impatient: str) -> None:
+    late = say(impatient, [b"POST /nowhere HTTP/1.1\r\n" + HOST + b"Content-Length: 4\r\n\r\n", b"body"], pause=0.3)
+    assert late.closed
+    assert late.statuses == [404]
+
+
+def test_a_connection_in_use_may_live_as_long_as_it_likes(impatient: str) -> None:
+    with connected(impatient) as connection:
+        for _ in range(30):
+            connection.sendall(GET[:10])
+            time.sleep(0.05)
+            connection.sendall(GET[10:])
+            assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+            time.sleep(0.05)
+
+
+def test_a_stream_goes_on_and_so_does_one_behind_which_a_request_is_begun(impatient: str) -> None:
+    job = httpx2.post(f"{impatient}/train").json()["id"]
+    with following(impatient, job) as events, connected(impatient) as connection:
+        connection.sendall(b"GET /jobs/%s/events HTTP/1.1\r\n" % job.encode() + HOST + b"\r\n" + HEAD)
+        assert next(events).kind == "job"
+        time.sleep(3)
+        httpx2.post(f"{impatient}/jobs/{job}/cancel")
+        assert [event.data for event in events] == [{"status": "cancelled"}]
+        assert b"event: status" in hear(connection, seconds=3).data
+
+
+def test_whoever_takes_nothing_of_an_answer_is_cut_off(impatient: str) -> None:
+    sheet = b"GET /digits/7?n=1000&seed=1 HTTP/1.1\r\n" + HOST + b"\r\n"
+    with connected(impatient, small=True) as connection:
+        connection.sendall(100 * sheet)
+        time.sleep(6)
+        heard = hear(connection)
+        assert heard.closed
+        assert 0 < len(heard.statuses) < 100
+    assert say(impatient, 5 * sheet).statuses == 5 * [200]  # who takes it gets it
+
+
+def test_when_there_are_too_many_whoever_was_waited_for_longest_makes_room(settings: AppSettings) -> None:
+    with serving(settings.model_copy(update={"connections": 20})) as address:
+        job = httpx2.post(f"{address}/train").json()["id"]
+        with following(address, job) as events:
+            assert next(events).kind == "job"
+            idle = [connected(address) for _ in range(60)]
+            opened = [connection.__enter__() for connection in idle]
+            for connection in opened[:30]:
+                connection.sendall(HEAD)
+            for _ in range(30):
+                still_answers(address)
+            assert sum(hear(connection, seconds=0.05).closed for connection in opened) >= 40
+            httpx2.post(f"{address}/jobs/{job}/cancel")
+            assert [event.kind for event in events] == ["status"]
+            for connection in opened:
+                connection.close()
+
+
+def test_when_all_are_being_answered_the_next_is_told_to_come_again(settings: AppSettings) -> None:
+    with serving(settings.model_copy(update={"connections": 10})) as address:
+        job = httpx2.post(f"{address}/train").json()["id"]
+        streams = [connected(address) for _ in range(10)]
+        opened = [connection.__enter__() for connection in streams]
+        for connection in opened:
+            connection.sendall(b"GET /jobs/%s/events HTTP/1.1\r\n" % job.encode() + HOST + b"\r\n")
+            assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+        heard = say(address, b"")
+        assert heard.statuses == [503]
+        assert heard.closed
+        assert b"retry-after: 5" in heard.data.lower()
+        opened.pop().close()
+        until("there is room", lambda: say(address, HEAD + b"Connection: close\r\n\r\n").statuses == [200])
+        for connection in opened:
+            connection.close()
+
+
+def test_slow_callers_by_the_dozen_keep_nobody_from_an_answer(impatient: str) -> None:
+    stop, closed = threading.Event(), []
+
+    def dawdle(number: int) -> None:
+        while not stop.is_set():
+            sent = [b""] if number % 3 == 0 else [HEAD, *itertools.repeat(b"X-Slow: x\r\n", 40)]
+            began = time.monotonic()
+            heard = say(impatient, sent, pause=0.2)
+            closed.append((heard.closed, time.monotonic() - began))
+
+    callers = [threading.Thread(target=dawdle, args=(number,)) for number in range(60)]
+    for caller in callers:
+        caller.start()
+    with httpx2.Client(base_url=impatient, timeout=10) as client:
+        deadline, statuses = time.monotonic() + 6, []
+        while time.monotonic() < deadline:
+            statuses.append(client.get("/digits/7").status_code)
+    stop.set()
+    for caller in callers:
+        caller.join()
+    assert len(statuses) > 20
+    assert set(statuses) == {200}
+    assert len(closed) >= 60
+    assert all(was for was, _ in closed)
+    assert max(seconds for _, seconds in closed) < 15
+
+
+def test_an_answer_comes_in_one_piece_and_a_stream_as_it_is_made(usual: AppSettings) -> None:
+    with serving(usual) as address:
+        with connected(address) as connection:
+            connection.sendall(b"GET /digits/3?seed=1 HTTP/1.1\r\n" + HOST + b"\r\n")
+            first = connection.recv(65536)
+            assert first.startswith(b"HTTP/1.1 200")
+            assert first.endswith(b"IEND\xaeB`\x82")
+        job = httpx2.post(f"{address}/train").json()["id"]
+        with following(address, job) as events:
+            assert next(events).kind == "job"

@@ -1,0 +1,124 @@
+"""What `acgan up` and `acgan serve` make of their surroundings: homes, addresses, limits."""
+
+import contextlib
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app.server.embedded_redis import free_port
+from app.server.supervisor import CannotStart, hold, listens
+from tests.worker.conftest import until
+from worker.observability.addresses import http_address
+
+FILES = 64
+CALLERS = 60
+
+
+def test_one_home_has_one_service(tmp_path: Path) -> None:
+    home, other = tmp_path / "home", tmp_path / "other"
+    home.mkdir()
+    other.mkdir()
+    with hold(home), hold(other), pytest.raises(CannotStart, match="another `acgan up` runs"):
+        hold(home)
+    hold(home).close()
+
+
+def test_a_renamed_home_admits_no_second_service_there_or_here(tmp_path: Path) -> None:
+    """The parts of the first one still use the path; the folder has its lock in it."""
+    home, renamed = tmp_path / "home", tmp_path / "renamed"
+    home.mkdir()
+    with hold(home):
+        home.rename(renamed)
+        home.mkdir()
+        for folder in (home, renamed):
+            with pytest.raises(CannotStart, match="another `acgan up` runs"):
+                hold(folder)
+    hold(home).close()
+    hold(renamed).close()
+
+
+@pytest.mark.parametrize(("host", "family"), [("::", socket.AF_INET6), ("0.0.0.0", socket.AF_INET)])  # noqa: S104
+def test_a_server_on_all_addresses_of_a_family_is_found(host: str, family: socket.AddressFamily) -> None:
+    """Servers on `::` take no IPv4 connections, as asyncio makes them."""
+    with socket.socket(family) as server:
+        if family == socket.AF_INET6:
+            server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        server.bind((host, 0))
+        server.listen()
+        assert listens(host, server.getsockname()[1])
+    assert not listens(host, free_port())
+
+
+def test_an_ipv6_address_has_brackets() -> None:
+    assert http_address("::1", 8000) == "http://[::1]:8000"
+    assert http_address("localhost", 8000) == "http://localhost:8000"
+
+
+WITHOUT_POSIX = """
+import runpy, sys
+for name in ("fcntl", "resource", "pwd", "grp", "termios"):
+    sys.modules[name] = None
+sys.argv[0] = "acgan"
+runpy.run_module("app.cli", run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("command", ["up", "serve", "worker"])
+def test_a_system_without_posix_gets_a_sentence(command: str) -> None:
+    told = subprocess.run([sys.executable, "-c", WITHOUT_POSIX, command], capture_output=True, text=True, check=False)
+    assert told.returncode == 2
+    assert "Linux and macOS" in told.stderr
+    assert "Traceback" not in told.stderr
+
+
+@pytest.fixture
+def serve_with_few_files(redis_url: str, tmp_path: Path) -> Iterator[tuple[int, "subprocess.Popen[bytes]", Path]]:
+    port, log = free_port(), tmp_path / "serve.log"
+    command = f"ulimit -n {FILES}; exec {sys.executable} -m app.cli serve --port {port}"
+    environment = {**os.environ, "ACGAN_REDIS_URL": redis_url}
+    with log.open("wb") as output:
+        process = subprocess.Popen(["/bin/bash", "-c", command], stdout=output, stderr=output, env=environment)
+    until(lambda: listens("127.0.0.1", port), 60)
+    yield port, process, log
+    process.kill()
+    process.wait()
+
+
+def test_with_few_files_callers_are_refused_in_a_sentence_and_not_reset(
+    serve_with_few_files: tuple[int, "subprocess.Popen[bytes]", Path],
+) -> None:
+    port, process, log = serve_with_few_files
+    outcomes: list[object] = []
+    together = threading.Barrier(CALLERS)
+
+    def ask() -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        together.wait()
+        try:
+            connection.request("GET", "/readyz")
+            outcomes.append(connection.getresponse().status)
+        except OSError as error:
+            outcomes.append(type(error).__name__)
+        together.wait()  # all keep their connections until each has an answer
+        connection.close()
+
+    threads = [threading.Thread(target=ask) for _ in range(CALLERS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert f"may have {FILES} files open" in log.read_text()
+    assert set(outcomes) <= {200, 503}, outcomes
+    assert outcomes.count(200) >= 4
+    process.send_signal(signal.SIGHUP)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(20)
+    assert process.returncode == -signal.SIGTERM, "a closed terminal ends it as SIGTERM does"

@@ -1,0 +1,97 @@
+"""The budget counts everything in the store, deletes in a fixed order, and never what is needed."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from models.registry.retention import StoreFull, Usage, check_room, thin_out
+from models.registry.serving_policy import CHOICE
+from models.registry.store import GENERATOR, CheckpointId, CheckpointStore, StateDeleted
+from tests.models.registry.test_store import FILES, NEW, OLD
+from tests.support import records
+from tests.support.stores import of_a_newer_version
+
+ENDED, RUNNING = "20260103-000000-aaaaaa", "20260104-000000-aaaaaa"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> CheckpointStore:
+    """Two runs of three epochs of 1,000 bytes each, two states of 5,000 and a data set of 2,000."""
+    store = CheckpointStore(tmp_path / "store")
+    for job in (OLD, NEW):
+        for epoch in (1, 2, 3):
+            store.publish(records.manifest(job, epoch, age_seconds=3600, fence=0), FILES)
+    for job in (ENDED, RUNNING):
+        store.save_state(job, job[:10].encode() * 500)
+    workshop = store.dataset_workshop(ENDED)
+    workshop.mkdir(parents=True)
+    (workshop / "train-images-idx3-ubyte.gz").write_bytes(bytes(2000))
+    return store
+
+
+def total(store: CheckpointStore) -> int:
+    return Usage(store.shelf.files()).total
+
+
+def test_everything_is_counted(store: CheckpointStore) -> None:
+    assert total(store) == 6 * 1000 + 2 * 5000 + 2000
+
+
+def test_states_of_ended_jobs_go_before_epochs_of_the_oldest_runs(store: CheckpointStore) -> None:
+    assert thin_out(store, 18_000, {RUNNING}) == []
+    assert thin_out(store, 17_999, {RUNNING}) == [f"the resume state of {ENDED}"]
+    assert thin_out(store, 12_000, {RUNNING}) == [f"{OLD}-e001"]
+    assert thin_out(store, 0, {RUNNING}) == [f"{OLD}-e002", f"{NEW}-e001", f"{NEW}-e002"]
+    assert store.load_state(RUNNING) is not None
+    assert total(store) == 2 * 1000 + 5000 + 2000
+
+
+def test_without_redis_no_state_goes(store: CheckpointStore) -> None:
+    assert f"the resume state of {ENDED}" not in thin_out(store, 0)
+
+
+def test_a_state_that_was_deleted_is_not_the_same_as_none(store: CheckpointStore) -> None:
+    thin_out(store, 17_999, {RUNNING})
+    with pytest.raises(StateDeleted, match="ACGAN_STORE_LIMIT"):
+        store.load_state(ENDED)
+    assert store.load_state(OLD) is None
+
+
+def test_temporary_files_of_an_hour_ago_go_and_younger_ones_stay(store: CheckpointStore) -> None:
+    left = [store.root / ".latest.json.abc.tmp", store.root / OLD / ".004.7" / GENERATOR]
+    for path in left:
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(bytes(100))
+    thin_out(store, 10**9)
+    assert all(path.exists() for path in left)
+    for path in left:
+        os.utime(path, (time.time() - 7200,) * 2)
+    thin_out(store, 10**9)
+    assert not any(path.exists() for path in left)
+    assert not left[1].parent.exists()
+
+
+def test_what_is_being_read_and_what_another_version_wrote_stay(store: CheckpointStore) -> None:
+    of_a_newer_version(store, OLD, 2)
+    with store.reading(CheckpointId(OLD, 1).folder):
+        thin_out(store, 0, {RUNNING})
+        assert store.epochs(OLD) == [1, 2, 3]
+    thin_out(store, 0, {RUNNING})
+    assert store.epochs(OLD) == [2, 3]
+
+
+def test_nothing_goes_while_it_cannot_be_read_what_is_pinned(store: CheckpointStore) -> None:
+    (store.root / CHOICE).write_bytes(b"{")
+    thin_out(store, 0, {RUNNING})
+    assert store.epochs(OLD) == [1, 2, 3]
+
+
+def test_work_without_room_is_refused_with_the_bytes(store: CheckpointStore) -> None:
+    check_room(store, 9000, {RUNNING})
+    with pytest.raises(StoreFull, match=r"holds 9,000 bytes .* ACGAN_STORE_LIMIT is 8,999"):
+        check_room(store, 8999, {RUNNING})
+    with pytest.raises(StoreFull, match=r"needs about 500 more"):
+        check_room(store, 9400, {RUNNING}, needed=500)
+    check_room(store, 9500, {RUNNING}, needed=500)

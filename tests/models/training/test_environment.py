@@ -1,0 +1,70 @@
+"""A resumed run computes as it began: with its number of threads; what else has changed is said."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+import torch
+
+from models.config import TrainingConfig
+from models.data.dataset import Dataset
+from models.training import training_state
+from models.training.environment import OF_A_STATE_WITHOUT, START_THREADS, reset_threads
+from models.training.trainer import Trainer
+from models.training.training_state import State
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def threads() -> Iterator[None]:
+    yield
+    reset_threads()
+
+
+@pytest.fixture
+def state(config: TrainingConfig, dataset: Dataset) -> State:
+    return Trainer(config, dataset, CPU).state()
+
+
+def resumed(config: TrainingConfig, dataset: Dataset, state: State) -> Trainer:
+    trainer = Trainer(config, dataset, CPU)
+    trainer.load_state(training_state.from_bytes(training_state.to_bytes(state)))
+    return trainer
+
+
+def test_a_run_is_resumed_with_the_threads_it_began_with(
+    config: TrainingConfig, dataset: Dataset, state: State
+) -> None:
+    assert state.environment
+    torch.set_num_threads(START_THREADS + 2)
+    trainer = resumed(config, dataset, state)
+    assert torch.get_num_threads() == state.environment.threads == START_THREADS
+    assert trainer.warnings == []
+    torch.set_num_threads(START_THREADS + 2)
+    reset_threads()
+    assert torch.get_num_threads() == START_THREADS
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("torch_version", "1.0"), ("cpu", "AVX1024"), ("code", "0.0.1"), ("build", "x"), ("device", "cuda:0 (H)")],
+)
+def test_what_has_changed_is_said_once_and_stays_said(
+    config: TrainingConfig, dataset: Dataset, state: State, name: str, value: str
+) -> None:
+    assert state.environment
+    began = replace(state, environment=state.environment.model_copy(update={name: value}))
+    trainer = resumed(config, dataset, began)
+    (warning,) = trainer.warnings
+    assert "may differ from an uninterrupted run" in warning
+    assert value in warning
+    again = resumed(config, dataset, trainer.state())
+    assert again.warnings == [warning]
+    assert again.environment == began.environment
+
+
+def test_a_state_of_an_older_version_does_not_say_where_it_began(
+    config: TrainingConfig, dataset: Dataset, state: State
+) -> None:
+    assert resumed(config, dataset, replace(state, environment=None)).warnings == [OF_A_STATE_WITHOUT]

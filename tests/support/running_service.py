@@ -1,0 +1,120 @@
+"""The whole service as a user starts it: `acgan up`, with its own Redis, worker and API as real processes."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx2
+
+from app.server.embedded_redis import free_port
+from tests.support.failures import describe_job, explained, last_lines
+
+Answer = TypeVar("Answer")
+
+
+class Service:
+    def __init__(self, home: Path, environment: dict[str, str]) -> None:
+        self.home = home
+        self.port = free_port()
+        self.log = home.parent / f"{home.name}.log"
+        ours = {name: value for name, value in os.environ.items() if not name.startswith("ACGAN_")}
+        untaught = {"ACGAN_JUDGE": "false", "ACGAN_PRETRAINED": "false"}  # what is trained has learned nothing
+        self.environment = {**ours, **untaught, **environment}
+        self.client = httpx2.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=10)
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "app.cli", "up", "--home", str(home), "--port", str(self.port)],
+                env=self.environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+    def until(self, what: str, answer: Callable[[], Answer | None], seconds: float = 120) -> Answer:
+        """Ask until there is an answer."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            try:
+                if found := answer():
+                    return found
+            except httpx2.TransportError:
+                pass
+            assert self.process.poll() is None, f"acgan up ended:\n{self.log.read_text()}"
+            time.sleep(0.1)
+        raise AssertionError(f"{what}: not within {seconds} s")
+
+    def job(self, job_id: str) -> dict[str, Any]:
+        job: dict[str, Any] = self.client.get(f"/jobs/{job_id}").raise_for_status().json()
+        return job
+
+    def train(self, **fields: Any) -> str:
+        job_id: str = self.client.post("/train", json=fields).raise_for_status().json()["id"]
+        return job_id
+
+    def until_ended(self, job_id: str) -> dict[str, Any]:
+        def ended() -> dict[str, Any] | None:
+            job = self.job(job_id)
+            return job if job["status"] in ("succeeded", "failed", "cancelled") else None
+
+        return self.until(f"job {job_id} ends", ended)
+
+    def worker_log(self) -> str:
+        log = self.home / "logs" / "worker.log"
+        return log.read_text() if log.exists() else ""
+
+    def explain(self) -> str:
+        """Each job with its error and trouble as the API has them, then the ends of the logs."""
+        try:
+            jobs = self.client.get("/jobs").raise_for_status().json()["jobs"]
+            described = [describe_job(job) for job in jobs]
+        except (httpx2.HTTPError, RuntimeError) as error:  # the latter of a client that is closed
+            described = [f"GET /jobs: {error!r}"]
+        return "\n".join([*described, last_lines(self.log), last_lines(self.home / "logs" / "worker.log")])
+
+    def processes(self) -> dict[int, str]:
+        """Every living process of this service, known by its home: in its command, its environment or its folder."""
+        found = {}
+        for entry in Path("/proc").iterdir():
+            try:
+                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                known_by = (entry / "environ").read_bytes().decode() + command + str((entry / "cwd").readlink())
+            except (OSError, UnicodeDecodeError):
+                continue
+            if command and entry.name != str(os.getpid()) and str(self.home) in known_by:
+                found[int(entry.name)] = command
+        return found
+
+    def find(self, part: str) -> int:
+        """The process id of a part: `-server 127.0.0.1` (Redis), `app.cli worker`, `app.cli serve`."""
+        return next(pid for pid, command in self.processes().items() if part in command)
+
+    def stop(self) -> float:
+        """Press Ctrl-C. Returns the seconds until everything had ended."""
+        started = time.monotonic()
+        self.process.send_signal(signal.SIGINT)
+        code = self.process.wait(30)
+        assert code == 0, f"acgan up ended with {code}:\n{self.log.read_text()}"
+        return time.monotonic() - started
+
+
+@contextmanager
+def running(home: Path, **environment: str) -> Iterator[Service]:
+    service = Service(home, environment)
+    try:
+        with explained(service):
+            service.until("the API answers", lambda: service.client.get("/livez").status_code == 200)
+            yield service
+    finally:
+        service.client.close()
+        if service.process.poll() is None:
+            service.process.terminate()
+            try:
+                service.process.wait(20)
+            except subprocess.TimeoutExpired:
+                service.process.kill()
+                service.process.wait()

@@ -1,0 +1,201 @@
+"""A real S3 endpoint on a port of its own: moto's, one request after the other, as S3 orders them; and faults.
+
+refuse   503, and nothing is done
+lose     it is done, and the answer is 503
+hang     nothing is done, and there is no answer while anybody waits for it
+tear     the request is read in part, or its answer is sent in part, and the connection cut
+hold     it is done when the test says so, and not before
+slow     it is done, after a while
+cut      nothing is done, and the connection is cut
+"""
+
+import io
+import socket
+import threading
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import httpx2
+from werkzeug.serving import WSGIRequestHandler, make_server
+
+from models.registry.storage.cache import Cache
+from models.registry.storage.object_store import ObjectShelf
+from models.registry.store import CheckpointStore
+
+Kind = Literal["refuse", "lose", "hang", "tear", "hold", "slow", "cut"]
+BUCKET = "digits"
+SECONDS = 2.0
+SLOW_SECONDS = 0.3
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "tests", "AWS_SECRET_ACCESS_KEY": "tests", "AWS_REGION": "us-east-1"}
+
+
+class Quiet(WSGIRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log(self, *_: Any) -> None:
+        pass
+
+
+@dataclass
+class Fault:
+    """What happens to the next so many requests of a method whose path contains `part`."""
+
+    kind: Kind
+    method: str = ""
+    part: str = ""
+    times: int = 10**9
+    skip: int = 0  # so many first
+    every: int = 1  # the how-manyth each time
+    met: int = 0
+    happened: int = 0
+    began: threading.Event = field(default_factory=threading.Event)
+    released: threading.Event = field(default_factory=threading.Event)
+
+    def concerns(self, environ: dict[str, Any]) -> bool:
+        hit = self.method in ("", environ["REQUEST_METHOD"]) and self.part in environ["PATH_INFO"]
+        if hit and self.skip:
+            self.skip -= 1
+            return False
+        self.met += hit
+        return hit and self.happened < self.times and self.met % self.every == 0
+
+
+class Endpoint:
+    def __init__(self) -> None:
+        from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app  # takes a while
+
+        self.app: Any = DomainDispatcherApplication(create_backend_app)
+        self.faults: list[Fault] = []
+        self.requests: list[tuple[str, str]] = []
+        self._one = threading.Lock()
+        self._over = threading.Event()
+        self.servers: list[Any] = []
+        self.port = self.listen(0)
+        self.url = f"http://127.0.0.1:{self.port}"
+        httpx2.put(f"{self.url}/{BUCKET}").raise_for_status()
+
+    def listen(self, port: int, listener: socket.socket | None = None) -> int:
+        """Answer at one more address: a port of this machine, or what somebody else listens at. Returns the port."""
+        given = None if listener is None else listener.fileno()
+        server = make_server("127.0.0.1", port, self.serve, threaded=True, request_handler=Quiet, fd=given)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        self.servers.append(server)
+        return int(server.port)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**CREDENTIALS, "AWS_ENDPOINT_URL": self.url}
+
+    def address(self) -> str:
+        """A place of its own, where nothing lies."""
+        return f"s3://{BUCKET}/{uuid.uuid4().hex[:8]}"
+
+    def close(self) -> None:
+        self._over.set()
+        for server in self.servers:
+            self.hush(server)
+
+    @contextmanager
+    def also_at(self, listener: socket.socket) -> Iterator[None]:
+        """Answer who comes to somebody's socket as well."""
+        self.listen(0, listener)
+        try:
+            yield
+        finally:
+            self.hush(self.servers.pop())
+
+    def hush(self, server: Any) -> None:
+        server.shutdown()
+        server.server_close()
+
+    @contextmanager
+    def gone(self) -> Iterator[None]:
+        """Nobody listens any more, and who is connected is cut off. What lies there stays."""
+        with self.fault("cut"):
+            self.hush(self.servers.pop(0))
+            try:
+                yield
+            finally:
+                self.listen(self.port)
+
+    @contextmanager
+    def fault(
+        self, kind: Kind, method: str = "", part: str = "", times: int = 10**9, skip: int = 0, every: int = 1
+    ) -> Iterator[Fault]:
+        fault = Fault(kind, method, part, times, skip, every)
+        self.faults.append(fault)
+        try:
+            yield fault
+        finally:
+            self.faults.remove(fault)
+            fault.released.set()
+
+    def serve(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        self.requests.append((environ["REQUEST_METHOD"], environ["PATH_INFO"]))
+        fault = next((each for each in self.faults if each.concerns(environ)), None)
+        if fault is None:
+            return self.answer(environ, start)
+        fault.happened += 1
+        fault.began.set()
+        if fault.kind != "tear":
+            environ = {**environ, "wsgi.input": io.BytesIO(body(environ))}
+        match fault.kind:
+            case "refuse":
+                return unavailable(start)
+            case "lose":
+                self.answer(environ, lambda *_: None)
+                return unavailable(start)
+            case "hang":
+                self._over.wait(3 * SECONDS)
+                return cut(environ)
+            case "tear":
+                return self.tear(environ, start)
+            case "hold":
+                fault.released.wait(60)
+                return self.answer(environ, start)
+            case "slow":
+                self._over.wait(SLOW_SECONDS)
+                return self.answer(environ, start)
+            case "cut":
+                return cut(environ)
+
+    def tear(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        if environ["REQUEST_METHOD"] == "PUT":
+            environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0) // 2)
+            return cut(environ)
+        whole = b"".join(self.answer(environ, start))
+        return half(environ, whole)
+
+    def answer(self, environ: dict[str, Any], start: Callable[..., Any]) -> list[bytes]:
+        with self._one:
+            return list(self.app(environ, start))
+
+
+def body(environ: dict[str, Any]) -> bytes:
+    data: bytes = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+    return data
+
+
+def unavailable(start: Callable[..., Any]) -> list[bytes]:
+    start("503 Slow Down", [("Content-Length", "0"), ("Connection", "close")])
+    return [b""]
+
+
+def half(environ: dict[str, Any], whole: bytes) -> Iterator[bytes]:
+    yield whole[: len(whole) // 2]
+    yield from cut(environ)
+
+
+def cut(environ: dict[str, Any]) -> list[bytes]:
+    environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+    return []
+
+
+def open_store(address: str, folder: Path, cache: int = 10**8, seconds: float = SECONDS) -> CheckpointStore:
+    """A store over the endpoint that the environment names."""
+    shelf = ObjectShelf.connect(address, seconds, Cache(folder / "cache", cache), folder / "workshops")
+    return CheckpointStore(shelf)

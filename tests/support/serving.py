@@ -1,0 +1,69 @@
+"""The API on a port of its own, for what needs a real server: streams, and many callers at once."""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import httpx2
+
+from app.main import create_app
+from app.server.embedded_redis import free_port
+from app.server.server import Server
+from app.settings import AppSettings
+
+
+@contextmanager
+def serving(settings: AppSettings, port: int | None = None) -> Iterator[str]:
+    """Serve as `acgan serve` does, in a thread. Yields the address."""
+    port = port or free_port()
+    server = Server(create_app(settings), port=port)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        until("the server listens", lambda: server.started)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def until(what: str, true: Callable[[], bool], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
+        time.sleep(0.02)
+
+
+class Told(NamedTuple):
+    """One server-sent event."""
+
+    id: str
+    kind: str
+    data: Any
+
+
+def told(answer: httpx2.Response) -> Iterator[Told]:
+    """Read a stream of server-sent events to its end."""
+    fields: dict[str, str] = {}
+    for line in answer.iter_lines():
+        name, _, value = line.partition(": ")
+        if name:
+            fields[name] = value
+        elif "event" in fields:
+            yield Told(fields["id"], fields["event"], json.loads(fields["data"]))
+            fields = {}
+
+
+@contextmanager
+def following(address: str, job_id: str, last_id: str | None = None, **options: Any) -> Iterator[Iterator[Told]]:
+    """Follow a job's events with a connection of one's own; where there is nothing to follow, none come."""
+    headers = {"Last-Event-ID": last_id} if last_id else {}
+    transport = httpx2.HTTPTransport(**options)
+    with (
+        httpx2.Client(base_url=address, timeout=30, transport=transport) as client,
+        client.stream("GET", f"/jobs/{job_id}/events", headers=headers) as answer,
+    ):
+        yield told(answer.raise_for_status())

@@ -1,0 +1,38 @@
+"""What the tests of a store share: claims and publications of tiny checkpoints."""
+
+import json
+
+from models.config import TrainingConfig
+from models.registry.job_entry import fingerprint
+from models.registry.store import MANIFEST, CheckpointId, CheckpointStore, Manifest
+from tests.models.registry.test_store import FILES, damage_inside, inside
+from tests.support import records
+
+EARLY, LATE, AHEAD = "20260101-000000-aaaaaa", "20260102-000000-aaaaaa", "20360101-000000-aaaaaa"
+
+
+def publish(store: CheckpointStore, job: str, epoch: int, fence: int = 0) -> Manifest:
+    return store.publish(records.manifest(job, epoch, fence=fence), FILES)
+
+
+def run(store: CheckpointStore, job: str, fence: int, *epochs: int) -> None:
+    """Claim a job and publish some of its epochs."""
+    store.take(job, fence, fingerprint(TrainingConfig()))
+    for epoch in epochs:
+        publish(store, job, epoch, fence)
+
+
+def whole(store: CheckpointStore, checkpoint: CheckpointId) -> bool:
+    manifest = store.manifest(checkpoint)
+    return {name: store.read(manifest, name) for name in manifest.files} == FILES
+
+
+def of_a_newer_version(store: CheckpointStore, job: str, epoch: int) -> bytes:
+    """Let the manifest have a recipe that this version does not know."""
+    path = f"{job}/{epoch:03d}/{MANIFEST}"
+    fields = json.loads(inside(store, path))
+    fields["config"]["recipe"] = "diffusion"
+    fields.pop("checksum")
+    data = json.dumps(fields).encode()
+    damage_inside(store, path, data)
+    return data

@@ -1,0 +1,100 @@
+"""Checkpoints are published by a thread beside the training, and neither gets ahead of the job's record."""
+
+import errno
+import threading
+import time
+
+import pytest
+
+from benchmarks.records import ask_desk
+from models.config import DatasetName, TrainingConfig
+from models.evaluation.epoch_snapshot import EpochSnapshot
+from models.registry.store import CheckpointStore, Manifest
+from models.training import training_state
+from models.training.trainer import Trainer
+from tests.conftest import small
+from tests.worker.handlers.test_training import accept, found
+from worker.handlers.checkpointing import Keeper
+from worker.handlers.training import run_next_job
+from worker.jobs.consumer import Claim, JobBench
+from worker.jobs.model import EpochRecord, JobStatus
+from worker.settings import WorkerSettings
+
+
+@pytest.fixture
+def settings(redis_url: str) -> WorkerSettings:
+    return WorkerSettings(redis_url=redis_url)
+
+
+def test_an_epoch_is_published_while_the_next_one_is_trained(
+    settings: WorkerSettings, config: TrainingConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first publication ends only once the second epoch has been trained a little."""
+    trained = threading.Event()
+
+    def step(self: Trainer, epoch: int, iteration: int) -> None:
+        train(self, epoch, iteration)
+        if epoch == 2:
+            trained.set()
+
+    def publish(self: Keeper, snapshot: EpochSnapshot) -> Manifest:
+        assert trained.wait(30), "training waits for the publication"
+        return really_publish(self, snapshot)
+
+    train, really_publish = Trainer.step, Keeper.publish
+    monkeypatch.setattr(Trainer, "step", step)
+    monkeypatch.setattr(Keeper, "publish", publish)
+    job_id = accept(settings, config)
+    run_next_job(settings)
+    job = found(settings, job_id)
+    assert job.status == JobStatus.SUCCEEDED
+    assert [epoch.epoch for epoch in job.epochs] == [1, 2]
+
+
+def test_no_state_is_saved_past_an_epoch_that_is_not_recorded(
+    settings: WorkerSettings, dataset_name: DatasetName, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """States are saved at every tick, and recording an epoch takes longer than training the next one begins."""
+    saved = list[tuple[int, int]]()
+
+    def save_state(self: CheckpointStore, job: str, data: bytes, fence: int | None = None) -> None:
+        saved.append((training_state.from_bytes(data).position.epoch, len(found(settings, job).epochs)))
+        really_save(self, job, data, fence)
+
+    def add_epoch(self: JobBench, claim: Claim, epoch: EpochRecord) -> None:
+        time.sleep(0.3)
+        really_add(self, claim, epoch)
+
+    really_save, really_add = CheckpointStore.save_state, JobBench.add_epoch
+    monkeypatch.setattr(CheckpointStore, "save_state", save_state)
+    monkeypatch.setattr(JobBench, "add_epoch", add_epoch)
+    monkeypatch.setattr("models.training.throughput.REPORT_SECONDS", 0.0)
+    job_id = accept(settings, small(dataset_name, epochs=3))
+    run_next_job(settings.model_copy(update={"save_seconds": 1e-9}))
+    assert found(settings, job_id).status == JobStatus.SUCCEEDED
+    assert {epoch for epoch, _ in saved} == {1, 2, 3, 4}
+    assert all(recorded == epoch - 1 for epoch, recorded in saved)
+
+
+def test_a_job_that_is_cancelled_while_its_epoch_cannot_be_published_does_that_epoch_again(
+    settings: WorkerSettings, config: TrainingConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is full, and the second epoch is being trained: no state past the first epoch may be saved."""
+
+    def publish(self: Keeper, snapshot: EpochSnapshot) -> Manifest:
+        ask_desk(settings.redis_url, lambda desk: desk.cancel(job_id))
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    monkeypatch.setattr(Keeper, "publish", publish)
+    job_id = accept(settings, config)
+    run_next_job(settings)
+    assert found(settings, job_id).status == JobStatus.CANCELLED
+    data = CheckpointStore(settings.store_dir).load_state(job_id)
+    assert data is None or training_state.from_bytes(data).position.epoch == 1
+    monkeypatch.undo()
+    monkeypatch.setenv("ACGAN_HOME", str(settings.home))
+    ask_desk(settings.redis_url, lambda desk: desk.resume(job_id))
+    run_next_job(settings)
+    job = found(settings, job_id)
+    assert job.status == JobStatus.SUCCEEDED
+    assert [epoch.epoch for epoch in job.epochs] == [1, 2]

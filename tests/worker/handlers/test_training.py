@@ -1,0 +1,291 @@
+"""How a job ends: the worker's own code on a real Redis, called as the Celery task calls it."""
+
+import errno
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import redis
+
+from benchmarks.records import ask_desk
+from models.config import DatasetName, TrainingConfig
+from models.data.dataset import load_dataset
+from models.devices import DeviceUnavailable
+from models.evaluation.epoch_snapshot import EpochSnapshot
+from models.registry.store import CheckpointId, CheckpointStore
+from models.training import training_state
+from models.training.trainer import Trainer
+from tests.conftest import RunningRedis, small
+from worker.handlers import training
+from worker.handlers.checkpointing import Keeper
+from worker.handlers.training import run_next_job
+from worker.jobs.client import Order
+from worker.jobs.consumer import Claim, JobBench, JobLost
+from worker.jobs.keys import QUEUE, epochs_key, job_key
+from worker.jobs.model import Job, JobStatus
+from worker.lifecycle import shutdown
+from worker.lifecycle.retry import persist
+from worker.settings import WorkerSettings
+
+
+@pytest.fixture
+def settings(redis_url: str) -> WorkerSettings:
+    return WorkerSettings(redis_url=redis_url)
+
+
+def accept(settings: WorkerSettings, config: TrainingConfig) -> str:
+    return ask_desk(settings.redis_url, lambda desk: desk.create(Order(config))).id
+
+
+def found(settings: WorkerSettings, job_id: str) -> Job:
+    return ask_desk(settings.redis_url, lambda desk: desk.get(job_id))
+
+
+def test_a_knock_where_nothing_waits_does_nothing(settings: WorkerSettings) -> None:
+    assert run_next_job(settings) is None
+
+
+def test_a_job_succeeds_with_a_checkpoint_an_epoch(settings: WorkerSettings, config: TrainingConfig) -> None:
+    job_id = accept(settings, config)
+    run_next_job(settings)
+    job = found(settings, job_id)
+    assert job.status == JobStatus.SUCCEEDED
+    store = CheckpointStore(settings.store_dir)
+    for epoch in job.epochs:
+        manifest = store.manifest(CheckpointId.parse(epoch.checkpoint))
+        assert manifest.losses == epoch.losses
+        assert manifest.config == job.config
+        assert manifest.fence > 0
+        assert all(store.read(manifest, name) for name in manifest.files)
+    assert store.latest() == CheckpointId(job_id, 2)
+
+
+def test_a_disk_that_refuses_fails_the_job_with_the_reason(
+    settings: WorkerSettings, config: TrainingConfig, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    settings = settings.model_copy(update={"store": tmp_path / "file" / "checkpoints"})
+    job_id = accept(settings, config)
+    run_next_job(settings)
+    job = found(settings, job_id)
+    assert (job.status, job.epochs) == (JobStatus.FAILED, [])
+    assert "Not a directory" in str(job.error)
+
+
+def test_a_worker_whose_device_is_gone_takes_no_job(settings: WorkerSettings, config: TrainingConfig) -> None:
+    job_id = accept(settings, config)
+    with pytest.raises(DeviceUnavailable, match="ACGAN_DEVICE=cuda:63"):
+        run_next_job(settings.model_copy(update={"device": "cuda:63"}))
+    assert found(settings, job_id).status == JobStatus.QUEUED
+
+
+@pytest.mark.parametrize("poisoned", ["generator.dense.weight", "discriminator_losses"])
+def test_a_run_that_diverges_keeps_its_last_good_state(
+    settings: WorkerSettings, config: TrainingConfig, monkeypatch: pytest.MonkeyPatch, poisoned: str
+) -> None:
+    """A number turns infinite in the middle of the second epoch; states are kept at every tick until then."""
+
+    def step(self: Trainer, epoch: int, iteration: int) -> None:
+        healthy(self, epoch, iteration)
+        if (epoch, iteration) == (2, 1):
+            self.tensors()[poisoned].detach().flatten()[0] = float("inf")
+
+    healthy = Trainer.step
+    monkeypatch.setattr(Trainer, "step", step)
+    monkeypatch.setattr("models.training.throughput.REPORT_SECONDS", 0.0)
+    job_id = accept(settings, config)
+    run_next_job(settings.model_copy(update={"save_seconds": 1e-9}))
+
+    job = found(settings, job_id)
+    assert job.status == JobStatus.FAILED
+    assert "the run has diverged; try again with a lower adam_lr" in str(job.error)
+    store = CheckpointStore(settings.store_dir)
+    assert store.latest() == CheckpointId(job_id, 1)
+    data = store.load_state(job_id)
+    assert data is not None
+    state = training_state.from_bytes(data)
+    assert (state.position.epoch, state.position.iteration) == (2, 0)
+    assert all(tensor.isfinite().all() for tensor in state.tensors.values())
+
+
+def test_what_nobody_expected_fails_the_job_too(
+    settings: WorkerSettings, config: TrainingConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("out of luck")
+
+    monkeypatch.setattr("models.evaluation.epoch_snapshot.epoch_plot", broken)
+    job_id = accept(settings, config)
+    run_next_job(settings)
+    job = found(settings, job_id)
+    assert job.status == JobStatus.FAILED
+    assert str(job.error).startswith("RuntimeError: out of luck")
+
+
+def test_a_worker_that_is_to_stop_hands_its_job_back(settings: WorkerSettings, config: TrainingConfig) -> None:
+    job_id = accept(settings, config)
+    shutdown._requested.set()
+    handed_back = run_next_job(settings)
+    assert handed_back is not None
+    assert handed_back.id == job_id
+    assert found(settings, job_id).status == JobStatus.QUEUED
+    shutdown._requested.clear()
+    assert run_next_job(settings) is None
+    assert found(settings, job_id).status == JobStatus.SUCCEEDED
+
+
+def test_a_job_that_somebody_else_claimed_is_left_alone(
+    settings: WorkerSettings, config: TrainingConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a worker sees it that was stopped for a while: by its next write the record has another token."""
+    bench = JobBench.connect(settings.redis_url)
+
+    def stolen(*arguments: object) -> object:
+        bench.redis.hset(f"acgan:job:{job_id}", "fence", 999)
+        return load(*arguments)
+
+    load: Callable[..., object] = load_dataset
+    monkeypatch.setattr(training, "load_dataset", stolen)
+    job_id = accept(settings, config)
+    assert run_next_job(settings) is None
+    job = found(settings, job_id)
+    assert (job.status, job.epochs, job.device) == (JobStatus.RUNNING, [], None)
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_a_run_whose_end_could_not_be_told_keeps_its_state(
+    settings: WorkerSettings, config: TrainingConfig, monkeypatch: pytest.MonkeyPatch, lost: bool
+) -> None:
+    """Redis was away for longer than the lease: whoever runs the job next has only its tail to do again."""
+
+    def finish(self: JobBench, claim: Claim, status: JobStatus, error: str = "") -> None:
+        if lost:
+            raise JobLost(claim.job.id)
+        tell(self, claim, status, error)
+
+    tell = JobBench.finish
+    monkeypatch.setattr(JobBench, "finish", finish)
+    monkeypatch.setattr("models.training.throughput.REPORT_SECONDS", 0.0)
+    job_id = accept(settings, config)
+    run_next_job(settings.model_copy(update={"save_seconds": 1e-9}))
+    assert (CheckpointStore(settings.store_dir).load_state(job_id) is not None) == lost
+
+
+def test_an_epoch_that_was_not_told_is_done_again(
+    settings: WorkerSettings, config: TrainingConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Interrupted while a checkpoint is published, the state that is kept is not past its epoch."""
+
+    def publish(self: Keeper, snapshot: EpochSnapshot) -> str:
+        shutdown._requested.set()
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    monkeypatch.setattr(Keeper, "publish", publish)
+    job_id = accept(settings, config)
+    run_next_job(settings)
+    assert found(settings, job_id).status == JobStatus.QUEUED
+    monkeypatch.undo()
+    monkeypatch.setenv("ACGAN_HOME", str(settings.home))
+    shutdown._requested.clear()
+    run_next_job(settings)
+    assert [epoch.epoch for epoch in found(settings, job_id).epochs] == [1, 2]
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_epochs_that_redis_has_lost_are_told_again_from_their_checkpoints(
+    settings: WorkerSettings, config: TrainingConfig, monkeypatch: pytest.MonkeyPatch, gone: bool
+) -> None:
+    """Redis came back older than the state of the run. If a checkpoint is gone, the run starts again and says so."""
+
+    def finish(self: JobBench, claim: Claim, status: JobStatus, error: str = "") -> None:
+        raise JobLost(claim.job.id)
+
+    monkeypatch.setattr(JobBench, "finish", finish)
+    monkeypatch.setattr("models.training.throughput.REPORT_SECONDS", 0.0)
+    job_id = accept(settings, config)
+    run_next_job(settings.model_copy(update={"save_seconds": 1e-9}))
+    before = found(settings, job_id).epochs
+    monkeypatch.undo()
+    monkeypatch.setenv("ACGAN_HOME", str(settings.home))
+    with redis.Redis.from_url(settings.redis_url) as client:
+        client.delete(epochs_key(job_id))
+        client.hset(job_key(job_id), "status", "queued")
+        client.zadd(QUEUE, {job_id: 1})
+    if gone:
+        shutil.rmtree(CheckpointStore(settings.store_dir).folder(CheckpointId(job_id, 1)))
+    run_next_job(settings)
+    job = found(settings, job_id)
+    assert job.status == JobStatus.SUCCEEDED
+    assert [(epoch.epoch, epoch.losses) for epoch in job.epochs] == [(each.epoch, each.losses) for each in before]
+    assert (job.epochs[0] == before[0]) is not gone
+    assert ["started again from the beginning" in warning for warning in job.warnings] == [True] * gone
+    manifest = CheckpointStore(settings.store_dir).manifest(CheckpointId(job_id, 2))
+    assert manifest.warnings == ([] if gone else job.warnings)  # a checkpoint that exists is kept as it is
+
+
+def test_what_must_not_be_lost_waits_for_redis(mortal_redis: RunningRedis) -> None:
+    tries = []
+
+    def write() -> None:
+        tries.append(1)
+        if len(tries) == 2:
+            mortal_redis.start()
+        with mortal_redis.client() as client:
+            client.set("told", "yes")
+
+    mortal_redis.kill()
+    persist(write)
+    assert len(tries) == 2
+    with mortal_redis.client() as client:
+        assert client.get("told") == "yes"
+
+
+def test_waiting_for_redis_hears_that_the_worker_stops() -> None:
+    def write() -> None:
+        raise redis.ConnectionError
+
+    shutdown._requested.set()
+    with pytest.raises(shutdown.Interrupted):
+        persist(write, shutdown.check)
+
+
+def test_digits_are_judged_and_what_cannot_draw_is_not_served(settings: WorkerSettings, config: TrainingConfig) -> None:
+    job_id = accept(settings, config)
+    run_next_job(settings.model_copy(update={"judge": True}))
+    job, store = found(settings, job_id), CheckpointStore(settings.store_dir)
+    assert job.status == JobStatus.SUCCEEDED
+    assert store.latest() is None, "three iterations teach nobody to draw"
+    for epoch in job.epochs:
+        manifest = store.manifest(CheckpointId.parse(epoch.checkpoint))
+        assert (manifest.refused, manifest.metrics) == (epoch.refused, epoch.metrics)
+        assert "that serving requires" in str(epoch.refused)
+        assert {"label_accuracy", "variety_least", "frechet_distance", "label_accuracy_7"} <= epoch.metrics.keys()
+        assert manifest.draws in manifest.files
+
+
+@pytest.mark.parametrize(("adam_lr", "generator_lr", "why"), [(1e-3, 0.0, "has won"), (0.2, 0.2, "have exploded")])
+@pytest.mark.long
+def test_a_run_that_comes_to_nothing_ends_and_says_so(
+    settings: WorkerSettings,
+    dataset_name: DatasetName,
+    monkeypatch: pytest.MonkeyPatch,
+    adam_lr: float,
+    generator_lr: float,
+    why: str,
+) -> None:
+    """A generator that never learns loses; a rate a thousand times too high makes both networks burst."""
+
+    def begin(self: Trainer, epoch: int) -> None:
+        healthy(self, epoch)
+        self.compute.generator_adam.param_groups[0]["lr"] = generator_lr
+
+    healthy = Trainer.begin_epoch
+    monkeypatch.setattr(Trainer, "begin_epoch", begin)
+    monkeypatch.setattr("models.training.trainer.ENOUGH_ITERATIONS", 40)
+    job_id = accept(settings, small(dataset_name, epochs=5, batch_size=4, train_examples=160, adam_lr=adam_lr))
+    run_next_job(settings)
+    job = found(settings, job_id)
+    assert job.status == JobStatus.FAILED
+    assert why in str(job.error)
+    assert len(job.epochs) < 5

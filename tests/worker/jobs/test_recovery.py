@@ -1,0 +1,317 @@
+"""Records, claims, leases and turns after clocks, networks and versions have gone wrong. In a real Redis."""
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import pytest
+import redis
+
+from tests.worker.conftest import Ask, accept, until
+from tests.worker.jobs.test_operations import expire_leases, take
+from tests.worker.jobs.test_turns import claimed_in_turn, order
+from worker.jobs.client import JobDesk, NotUnderstood
+from worker.jobs.codec import UnreadableJob
+from worker.jobs.consumer import LOSSES, Claim, JobBench
+from worker.jobs.keys import DELAYED, LEASES, QUEUE, WORKERS, job_key
+from worker.jobs.model import JobStatus
+from worker.lifecycle.heartbeat import Pulses
+from worker.lifecycle.lease import Lease
+
+NOBODY_READS = {"config": '{"recipe": "of a newer version"}', "order": '{"per_class": "many"}', "created_at": "then"}
+
+
+# ----------------------------------------------------------------------------
+# Records of another version.
+
+
+@pytest.mark.parametrize("field", NOBODY_READS)
+def test_a_record_that_is_not_understood_is_listed_and_neither_taken_nor_resumed(
+    ask: Ask[Any], bench: JobBench, field: str
+) -> None:
+    strange, plain = accept(ask).id, accept(ask).id
+    client: Any = bench.redis
+    client.hset(job_key(strange), field, NOBODY_READS[field])
+    bench.seen("cpu", 30)
+    assert take(bench).job.id == plain
+    assert bench.claim() is None
+    assert bench.waiting() == 1
+    shown = ask(lambda desk: desk.read(strange))
+    assert isinstance(shown, UnreadableJob)
+    assert shown.status == "queued"
+    assert "does not understand" in shown.trouble
+    assert client.hget(job_key(strange), "trouble") == shown.trouble
+    assert {job.id for job in ask(lambda desk: desk.newest(9))} == {strange, plain}
+    with pytest.raises(NotUnderstood):
+        ask(lambda desk: desk.get(strange))
+    ask(lambda desk: desk.cancel(strange))
+    with pytest.raises(NotUnderstood):
+        ask(lambda desk: desk.resume(strange))
+    assert ask(lambda desk: desk.read(strange)).status == "cancelled"
+
+
+def test_a_status_and_a_kind_of_worker_that_are_not_known_stop_nothing(ask: Ask[Any], bench: JobBench) -> None:
+    paused, elsewhere, plain = (accept(ask).id for _ in range(3))
+    client: Any = bench.redis
+    client.hset(job_key(paused), "status", "paused")
+    client.hset(job_key(elsewhere), "runs_on", "tpu")
+    client.zadd(LEASES, {paused: 1.0, elsewhere: 1.0})
+    assert bench.reconcile(10) == []
+    assert take(bench).job.id == plain
+    assert bench.claim() is None
+    assert ask(lambda desk: desk.read(paused)).status == "paused"
+    assert ask(lambda desk: desk.standing()).running == 1
+
+
+def test_bytes_that_are_no_text_stop_nobody(ask: Ask[Any], bench: JobBench) -> None:
+    strange, plain = accept(ask).id, accept(ask).id
+    bench.redis.hset(job_key(strange), "config", b"\xff\xfe")
+    assert take(bench).job.id == plain
+    assert len(ask(lambda desk: desk.newest(9))) == 2
+
+
+# ----------------------------------------------------------------------------
+# Claims whose answers are lost.
+
+
+class LateAnswers:
+    """Stands between a client and Redis, and holds what Redis answers back."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self.target = (str(parts.hostname), int(parts.port or 0))
+        self.ear = socket.create_server(("127.0.0.1", 0))
+        password, port = parts.netloc.rpartition("@")[0], self.ear.getsockname()[1]
+        self.url = urlunsplit(parts._replace(netloc=f"{password}@127.0.0.1:{port}"))
+        self.seconds = 0.0
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                here, _ = self.ear.accept()
+            except OSError:
+                return
+            there = socket.create_connection(self.target)
+            threading.Thread(target=self._pump, args=(here, there, False), daemon=True).start()
+            threading.Thread(target=self._pump, args=(there, here, True), daemon=True).start()
+
+    def _pump(self, source: socket.socket, target: socket.socket, is_late: bool) -> None:
+        try:
+            while data := source.recv(65536):
+                time.sleep(self.seconds if is_late else 0)
+                target.sendall(data)
+        except OSError:
+            return
+        finally:
+            source.close()
+            target.close()
+
+
+@pytest.fixture
+def late(redis_url: str) -> Iterator[LateAnswers]:
+    between = LateAnswers(redis_url)
+    yield between
+    between.ear.close()
+
+
+def test_a_claim_that_is_answered_late_is_one_claim(ask: Ask[Any], late: LateAnswers) -> None:
+    """Longer than a client waits otherwise."""
+    job_id = accept(ask).id
+    slow = JobBench.connect(late.url)
+    slow._next.registered_client = slow.patient  # only the claim is answered late
+    late.seconds = 2.5
+    claim = slow.claim()
+    slow.close()
+    assert claim is not None
+    assert (claim.job.id, claim.fence) == (job_id, 1)
+
+
+def test_a_claim_that_is_repeated_gets_the_same_token(ask: Ask[Any], bench: JobBench) -> None:
+    """Its first answer never comes: the connection breaks after Redis has carried it out."""
+    accept(ask)
+    claim_of = bench._claim
+
+    def break_once(**options: Any) -> Any:
+        answer = claim_of(**options)
+        if bench.claims() == 1 and not broken:
+            broken.append(answer)
+            raise redis.ConnectionError("the answer is lost")
+        return answer
+
+    broken: list[Any] = []
+    bench._claim = break_once  # type: ignore[assignment]
+    claim = bench.claim()
+    assert claim is not None
+    assert broken
+    assert (claim.fence, bench.claims()) == (1, 1)
+    assert bench.renew(claim, 30) == JobStatus.RUNNING
+
+
+def test_claims_whose_answers_are_lost_fail_no_job(ask: Ask[Any], bench: JobBench) -> None:
+    job_id = accept(ask).id
+    for _ in range(3 * LOSSES):
+        assert bench.claim() is not None  # and the answer never reaches the worker
+        expire_leases(bench)
+        assert bench.reconcile(10) == [(job_id, "queued")]
+    assert ask(lambda desk: desk.get(job_id)).status == JobStatus.QUEUED
+    for turn in range(LOSSES):
+        claim = bench.claim()
+        assert claim is not None
+        with Lease(bench, claim, 30):
+            pass
+        expire_leases(bench)
+        bench.reconcile(10)
+        bench.redis.zadd(DELAYED, {job_id: 1.0}, xx=True)
+        bench.reconcile(10)
+        assert ask(lambda desk: desk.get(job_id)).status == ("failed" if turn == LOSSES - 1 else "queued")
+
+
+def test_a_claim_that_arrives_after_its_worker_gave_the_job_back_takes_nothing(ask: Ask[Any], bench: JobBench) -> None:
+    accept(ask)
+    sent: list[dict[str, Any]] = []
+    claim_of = bench._claim
+
+    def remember(**options: Any) -> Any:
+        sent.append(options)
+        return claim_of(**options)
+
+    bench._claim = remember  # type: ignore[assignment]
+    claim = take(bench)
+    bench.finish(claim, JobStatus.QUEUED)
+    assert claim_of(**sent[0]) is None
+    assert bench.waiting() == 1
+
+
+def test_tokens_beyond_what_a_double_holds_are_still_one_higher_each(ask: Ask[Any], bench: JobBench) -> None:
+    for _ in range(2):
+        accept(ask)
+    lowest = 2**60
+    first, second = bench.claim(30, lowest), bench.claim(30, 7)
+    assert first
+    assert second
+    assert (first.fence, second.fence) == (lowest + 1, lowest + 2)
+    assert bench.renew(first, 30) == JobStatus.RUNNING
+
+
+# ----------------------------------------------------------------------------
+# Clocks that were wrong.
+
+
+def test_a_lease_from_a_clock_that_was_ahead_ends_when_the_longest_legal_one_does(
+    ask: Ask[Any], bench: JobBench
+) -> None:
+    job_id = accept(ask).id
+    claim = bench.claim(0.4)
+    assert claim
+    bench.renew(claim, 0.4)
+    bench.redis.zadd(LEASES, {job_id: time.time() + 3600})
+    assert bench.reconcile(10, 0.4) == []  # a worker that is alive renews it meanwhile
+    time.sleep(0.5)
+    assert bench.reconcile(10, 0.4) == [(job_id, "queued")]
+
+
+def test_delays_and_workers_from_a_clock_that_was_ahead_are_put_right(ask: Ask[Any], bench: JobBench) -> None:
+    job_id = accept(ask).id
+    bench.redis.zrem(QUEUE, job_id)
+    bench.redis.zadd(DELAYED, {job_id: time.time() + 10**8})
+    assert bench.reconcile(10) == [(job_id, "due")]
+    bench.redis.zadd(WORKERS, {"gpu ghost:1": time.time() + 10**8})
+    bench.seen("cpu", 0.3)
+    time.sleep(0.4)
+    bench.seen("cpu", 0.3)
+    assert ask(lambda desk: desk.standing()).workers == {"cpu": 1, "gpu": 0}
+
+
+# ----------------------------------------------------------------------------
+# Turns.
+
+
+def test_a_cancelled_job_gives_its_turn_back(ask: Ask[Any], bench: JobBench) -> None:
+    for _ in range(5):
+        for job_id in [order(ask, "ann, cancelled", "ann") for _ in range(9)]:
+            ask(partial(JobDesk.cancel, job_id=job_id))
+    for number in range(3):
+        order(ask, f"bob {number}", "bob")
+    for _ in range(2):
+        for job_id in [order(ask, "ann, cancelled", "ann") for _ in range(9)]:
+            ask(partial(JobDesk.cancel, job_id=job_id))
+    order(ask, "ann", "ann")
+    assert claimed_in_turn(bench) == ["bob 0", "ann", "bob 1", "bob 2"]
+
+
+def test_a_callers_later_jobs_move_up_when_an_earlier_one_is_cancelled(ask: Ask[Any], bench: JobBench) -> None:
+    ids = [order(ask, f"ann {number}", "ann") for number in range(5)]
+    for number in range(3):
+        order(ask, f"bob {number}", "bob")
+    for job_id in ids[:3]:
+        ask(partial(JobDesk.cancel, job_id=job_id))
+    assert claimed_in_turn(bench) == ["ann 3", "bob 0", "ann 4", "bob 1", "bob 2"]
+
+
+# ----------------------------------------------------------------------------
+# Workers that end or stop.
+
+
+def test_the_lease_of_a_process_that_has_ended_is_released_and_no_other(ask: Ask[Any], bench: JobBench) -> None:
+    ended, alive = accept(ask).id, accept(ask).id
+    claims = {claim.job.id: claim for claim in (take(bench), take(bench))}
+    name = str(claims[ended].job.worker)
+    bench.redis.hset(job_key(ended), mapping={"parent": name.rpartition(":")[0] + ":17", "worker": name + "9"})
+    assert bench.release_ended(18, lambda _pid: False) == []
+    assert bench.release_ended(17, lambda _pid: True) == []
+    assert bench.reconcile(10) == []
+    assert bench.release_ended(17, lambda _pid: False) == [ended]
+    assert bench.reconcile(10) == [(ended, "queued")]
+    assert bench.renew(claims[alive], 30) == JobStatus.RUNNING
+    lost = ask(lambda desk: desk.get(ended))
+    assert lost.last_seen_at is not None
+
+
+def test_a_running_job_whose_worker_is_silent_says_since_when(ask: Ask[Any], bench: JobBench) -> None:
+    job_id = accept(ask).id
+    take(bench)
+    assert (ask(lambda desk: desk.get(job_id)).trouble, ask(lambda desk: desk.get(job_id)).last_seen_at) == (
+        None,
+        None,
+    )
+    bench.redis.hset(job_key(job_id), "seen_at", time.time() - 60)
+    silent = ask(lambda desk: desk.get(job_id))
+    assert "its worker does not answer" in str(silent.trouble)
+    assert silent.last_seen_at is not None
+    expire_leases(bench)
+    bench.reconcile(10)
+    bench.seen("cpu", 30)
+    assert "its worker does not answer" in str(ask(lambda desk: desk.get(job_id)).trouble)
+    take(bench)
+    assert ask(lambda desk: desk.get(job_id)).trouble is None
+
+
+def test_a_training_process_that_tells_nothing_any_more_is_ended(bench: JobBench) -> None:
+    ended: list[int] = []
+    own = os.getpid()
+    pulses = Pulses(bench, lambda: [own, own + 1], rounds=3, end=ended.append)
+    for _ in range(5):
+        bench.pulse()
+        time.sleep(0.01)
+        pulses.end_silent_children()
+    assert ended == []
+    for _ in range(3):
+        pulses.end_silent_children()
+    assert ended == [own]
+
+
+def test_a_lease_begins_when_the_claim_was_sent(ask: Ask[Any], bench: JobBench) -> None:
+    accept(ask)
+    claim = bench.claim(30)
+    assert claim is not None
+    lease = Lease(bench, Claim(claim.job, claim.fence, claim.told, claim.asked_at - 29), 30)
+    assert lease.renewed == claim.asked_at - 29
+    with lease:
+        until(lambda: lease.renewed > claim.asked_at)
+        lease.check()

@@ -1,0 +1,76 @@
+"""Connections that somebody on the way resets, as networks and proxies do with those that nobody used for a while."""
+
+import asyncio
+import socket
+import struct
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
+
+import pytest
+import redis.asyncio
+import uvloop
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from worker.jobs.client import JobDesk
+
+AT_ONCE = struct.pack("ii", 1, 0)  # SO_LINGER: what is closed is reset
+
+
+@asynccontextmanager
+async def between(url: str) -> AsyncIterator[tuple[str, list[asyncio.StreamWriter]]]:
+    """Pass on what is said to Redis. Yields an address, and the connections to whoever came to it."""
+    there, callers = urlsplit(url), list[asyncio.StreamWriter]()
+
+    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            writer.write(data)
+
+    async def meet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        back, forth = await asyncio.open_connection(there.hostname, there.port)
+        callers.append(writer)
+        await asyncio.wait(
+            [asyncio.ensure_future(pass_on(reader, forth)), asyncio.ensure_future(pass_on(back, writer))],
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+        forth.close()
+
+    server = await asyncio.start_server(meet, "127.0.0.1", 0)
+    try:
+        yield f"redis://:{there.password}@127.0.0.1:{server.sockets[0].getsockname()[1]}/0", callers
+    finally:
+        server.close()
+
+
+async def reset(callers: list[asyncio.StreamWriter]) -> None:
+    for caller in callers:
+        caller.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, AT_ONCE)
+        caller.transport.abort()
+    callers.clear()
+    await asyncio.sleep(0.02)
+
+
+def test_a_connection_that_was_reset_costs_nobody_an_answer(redis_url: str) -> None:
+    async def ask() -> None:
+        async with between(redis_url) as (url, callers):
+            desk = JobDesk.connect(url)
+            for _ in range(10):
+                await desk.ping()
+                await reset(callers)
+            await desk.close()
+
+    uvloop.run(ask())
+
+
+def test_without_heed_it_would_be_an_error_that_nobody_knows(redis_url: str) -> None:
+    async def ask() -> None:
+        async with between(redis_url) as (url, callers):
+            client = redis.asyncio.Redis.from_url(url, socket_timeout=1.0, retry=Retry(NoBackoff(), 1))
+            await client.ping()
+            await reset(callers)
+            with pytest.raises(RuntimeError, match="the handler is closed"):
+                await client.ping()
+            await client.aclose()
+
+    uvloop.run(ask())

@@ -1,0 +1,228 @@
+"""Any order of claims, renewals, losses, publications and rollbacks of Redis, against a real Redis and a real store.
+
+Time is Hypothesis' to tell: leases run out when it says so. SCHEDULES in the environment asks for more of them.
+"""
+
+import os
+import shutil
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from models.config import TrainingConfig
+from models.registry.store import CheckpointId, CheckpointStore, Superseded
+from tests.support import records
+from worker.jobs import scripts
+from worker.jobs.client import Order
+from worker.jobs.consumer import Claim, JobBench, JobLost
+from worker.jobs.keys import DELAYED, LEASES, QUEUE, index_key, job_key
+from worker.jobs.listing import accepted_after
+from worker.jobs.model import ENDED, EpochRecord, JobStatus
+
+SCHEDULES = int(os.environ.get("SCHEDULES", "200"))
+JOB_IDS = ["20260101-000000-000001", "20260101-000000-000002"]
+WORKERS = st.sampled_from(["one", "two", "three"])
+JOB = st.sampled_from(JOB_IDS)
+MEMORY = Path("/dev/shm") if Path("/dev/shm").is_dir() else None  # noqa: S108
+FILES = {"generator.safetensors": b"g"}
+
+
+class Schedule(RuleBasedStateMachine):
+    bench: JobBench  # set by the test
+
+    @initialize()
+    def accept(self) -> None:
+        self.redis: Any = self.bench.redis
+        self.redis.flushdb()
+        self.store = CheckpointStore(Path(tempfile.mkdtemp(dir=MEMORY)))
+        self.claims: dict[str, Claim] = {}
+        self.tokens: set[int] = set()
+        self.taken: dict[str, int] = {}
+        self.latest = CheckpointId("", 0)
+        self.snapshot: dict[str, bytes] | None = None
+        for place, job_id in enumerate(JOB_IDS):
+            fields = [word for field in Order(TrainingConfig()).fields.items() for word in field]
+            self.script(scripts.CREATE, [job_id, place, 100, "", "", "", *fields])
+
+    def script(self, text: str, args: list[Any]) -> Any:
+        return self.redis.register_script(text)(args=args)
+
+    # ----------------------------------------------------------------------------
+    # What workers do.
+
+    @rule(worker=WORKERS, answer_arrives=st.booleans())
+    def claim(self, worker: str, answer_arrives: bool) -> None:
+        claim = self.bench.claim(30, self.store.highest_fence())
+        if claim is None or not answer_arrives:
+            return
+        with suppress(Superseded):
+            self.store.take(claim.job.id, claim.fence, accepted_later=accepted_after(self.redis, claim.job.id))
+            assert claim.fence not in self.tokens, "a token was handed out twice"
+            assert claim.fence > self.taken.get(claim.job.id, 0)
+            self.tokens.add(claim.fence)
+            self.taken[claim.job.id] = claim.fence
+            self.claims[worker] = claim
+
+    @precondition(lambda self: self.claims)
+    @rule(data=st.data())
+    def renew(self, data: st.DataObject) -> None:
+        with suppress(JobLost):
+            self.bench.renew(self.held(data), 30)
+
+    @precondition(lambda self: self.claims)
+    @rule(data=st.data(), epoch=st.integers(1, 3))
+    def publish(self, data: st.DataObject, epoch: int) -> None:
+        """A worker publishes, whatever it believes; the store knows who may."""
+        claim = self.held(data)
+        wanted = records.manifest(claim.job.id, epoch, fence=claim.fence)
+        try:
+            self.store.publish(wanted, FILES)
+        except Superseded:
+            assert claim.fence < self.taken[claim.job.id]
+        else:
+            assert claim.fence == self.taken[claim.job.id], "a zombie published"
+
+    @precondition(lambda self: self.claims)
+    @rule(data=st.data(), epoch=st.integers(1, 3))
+    def tell(self, data: st.DataObject, epoch: int) -> None:
+        claim = self.held(data)
+        with suppress(JobLost):
+            self.bench.add_epoch(claim, EpochRecord(epoch=epoch, seconds=1, losses=records.losses(), checkpoint="x"))
+            self.bench.saved(claim, epoch, 0)
+
+    @precondition(lambda self: self.claims)
+    @rule(data=st.data(), status=st.sampled_from([*ENDED, JobStatus.QUEUED]))
+    def finish(self, data: st.DataObject, status: JobStatus) -> None:
+        with suppress(JobLost):
+            self.bench.finish(self.held(data), status)
+
+    @precondition(lambda self: self.claims)
+    @rule(data=st.data())
+    def die(self, data: st.DataObject) -> None:
+        del self.claims[data.draw(st.sampled_from(sorted(self.claims)))]
+
+    def held(self, data: st.DataObject) -> Claim:
+        return self.claims[data.draw(st.sampled_from(sorted(self.claims)))]
+
+    # ----------------------------------------------------------------------------
+    # What time, people and Redis do.
+
+    @rule(job_id=JOB)
+    def the_lease_runs_out(self, job_id: str) -> None:
+        self.redis.zadd(LEASES, {job_id: 1.0}, xx=True)
+
+    @rule(backoff_is_over=st.booleans())
+    def reconcile(self, backoff_is_over: bool) -> None:
+        if backoff_is_over:
+            for job_id in self.redis.zrange(DELAYED, 0, -1):
+                self.redis.zadd(DELAYED, {job_id: 1.0})
+        self.bench.reconcile(10)
+
+    @rule(job_id=JOB)
+    def cancel(self, job_id: str) -> None:
+        self.script(scripts.CANCEL, [job_id])
+
+    @rule(job_id=JOB)
+    def resume(self, job_id: str) -> None:
+        self.script(scripts.RESUME, [job_id, 100, 0])
+
+    @rule(job_id=JOB)
+    def move_to_front(self, job_id: str) -> None:
+        self.script(scripts.FRONT, [job_id])
+
+    @rule()
+    def redis_is_copied(self) -> None:
+        with redis.Redis(connection_pool=raw(self.bench)) as client:
+            keys: Any = client.keys("acgan:*")
+            self.snapshot = {key: client.dump(key) for key in keys}
+
+    @precondition(lambda self: self.snapshot is not None)
+    @rule()
+    def redis_comes_back_older(self) -> None:
+        assert self.snapshot is not None
+        with redis.Redis(connection_pool=raw(self.bench)) as client:
+            client.flushdb()
+            for key, value in self.snapshot.items():
+                client.restore(key, 0, value)
+
+    # ----------------------------------------------------------------------------
+    # What holds.
+
+    @invariant()
+    def every_job_is_in_exactly_one_place_and_one_worker_may_write_it(self) -> None:
+        if not hasattr(self, "redis"):
+            return
+        with self.redis.pipeline(transaction=False) as pipeline:
+            for job_id in JOB_IDS:
+                pipeline.hmget(job_key(job_id), "status", "fence")
+                for key in (QUEUE, DELAYED, LEASES):
+                    pipeline.zscore(key, job_id)
+            answers = pipeline.execute()
+        for job_id, (status, fence), *scores in zip(JOB_IDS, *(answers[i::4] for i in range(4)), strict=True):
+            places = [key for key, score in zip((QUEUE, DELAYED, LEASES), scores, strict=True) if score is not None]
+            match JobStatus(status):
+                case JobStatus.QUEUED:
+                    assert places in ([QUEUE], [DELAYED]), (status, places)
+                case JobStatus.RUNNING | JobStatus.CANCELLING:
+                    assert places == [LEASES], (status, places)
+                case _:
+                    assert places == [], (status, places)
+            assert (
+                len([claim for claim in self.claims.values() if (claim.job.id, str(claim.fence)) == (job_id, fence)])
+                <= 1
+            )
+
+    @invariant()
+    def every_job_is_in_the_list_of_its_status_and_in_no_other(self) -> None:
+        if not hasattr(self, "redis"):
+            return
+        listed = {status: set(self.redis.zrange(index_key(False, status), 0, -1)) for status in JobStatus}
+        for job_id in JOB_IDS:
+            status = JobStatus(self.redis.hget(job_key(job_id), "status"))
+            assert [named for named, ids in listed.items() if job_id in ids] == [status]
+        assert set(self.redis.zrange(index_key(False), 0, -1)) == set(JOB_IDS)
+
+    @invariant()
+    def latest_only_moves_forwards(self) -> None:
+        if (store := getattr(self, "store", None)) and (latest := store.latest()):
+            assert latest >= self.latest
+            self.latest = latest
+
+    def teardown(self) -> None:
+        if hasattr(self, "store"):
+            shutil.rmtree(self.store.root, ignore_errors=True)
+
+
+def raw(bench: JobBench) -> "redis.ConnectionPool":
+    """Connections that leave bytes as they are."""
+    kwargs = {**bench.redis.connection_pool.connection_kwargs, "decode_responses": False}
+    return redis.ConnectionPool(connection_class=bench.redis.connection_pool.connection_class, **kwargs)
+
+
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("count", [SCHEDULES // 4, pytest.param(SCHEDULES, marks=pytest.mark.long)])
+def test_no_schedule_breaks_what_holds(redis_url: str, count: int) -> None:
+    Schedule.bench = JobBench.connect(redis_url)
+    run_state_machine_as_test(
+        Schedule,
+        settings=settings(
+            max_examples=count,
+            stateful_step_count=30,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )

@@ -1,0 +1,242 @@
+"""Whose turn it is: callers that share workers, and jobs that want a worker of a kind. In a real Redis."""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from models.config import TrainingConfig
+from tests.worker.conftest import Ask
+from worker.celery_app import knocks_key
+from worker.jobs.client import JobDesk, JobNotFound, KeyReused, Order, QueueFull
+from worker.jobs.codec import LACKS
+from worker.jobs.consumer import Claim, JobBench
+from worker.jobs.keys import TURNS, WORKERS, index_key
+from worker.jobs.model import Job, JobStatus, RunsOn, taken_by
+from worker.reconciler import Reconciler
+
+
+def order(ask: Ask[Job], name: str, caller: str | None = None, **fields: Any) -> str:
+    config = TrainingConfig(name=name)
+    return ask(lambda desk: desk.create(Order(config, caller=caller, **fields))).id
+
+
+def claim(bench: JobBench, takes: Sequence[RunsOn] = ("any", "cpu")) -> Claim:
+    claimed = bench.claim(takes=takes)
+    assert claimed is not None
+    return claimed
+
+
+def claimed_in_turn(bench: JobBench) -> list[str | None]:
+    names = []
+    while (claimed := bench.claim()) is not None:
+        names.append(claimed.job.config.name)
+    return names
+
+
+# ----------------------------------------------------------------------------
+# Callers take turns.
+
+
+def test_beside_a_callers_many_jobs_anothers_single_one_is_next(ask: Ask[Job], bench: JobBench) -> None:
+    for number in range(5):
+        order(ask, f"ann {number}", "ann")
+    claim(bench)
+    order(ask, "bob", "bob")
+    assert claimed_in_turn(bench) == ["bob", "ann 1", "ann 2", "ann 3", "ann 4"]
+
+
+def test_callers_take_turns_however_late_they_come(ask: Ask[Job], bench: JobBench) -> None:
+    for number in range(3):
+        order(ask, f"ann {number}", "ann")
+    for number in range(2):
+        order(ask, f"bob {number}", "bob")
+    order(ask, "cid", "cid")
+    assert claimed_in_turn(bench) == ["ann 0", "bob 0", "cid", "ann 1", "bob 1", "ann 2"]
+
+
+def test_having_waited_for_nobody_saves_no_turns_up(ask: Ask[Job], bench: JobBench) -> None:
+    """Who comes after a hundred jobs of others is not owed a hundred turns."""
+    for number in range(20):
+        order(ask, f"ann {number}", "ann")
+    for _ in range(18):
+        claim(bench)
+    for number in range(3):
+        order(ask, f"bob {number}", "bob")
+    assert claimed_in_turn(bench) == ["bob 0", "ann 18", "bob 1", "ann 19", "bob 2"]
+
+
+def test_a_lone_callers_jobs_are_run_as_they_came(ask: Ask[Job], bench: JobBench) -> None:
+    names = [order(ask, str(number)) and str(number) for number in range(12)]
+    assert claimed_in_turn(bench) == names
+
+
+def test_priority_comes_before_turns_and_turns_within_it(ask: Ask[Job], bench: JobBench) -> None:
+    for caller in ("ann", "ann", "bob"):
+        order(ask, f"{caller} low", caller)
+    for caller in ("ann", "ann", "bob"):
+        order(ask, f"{caller} high", caller, priority=9)
+    assert claimed_in_turn(bench) == ["ann high", "bob high", "ann high", "ann low", "bob low", "ann low"]
+
+
+def test_what_was_handed_back_or_moved_to_the_front_needs_no_turn(ask: Ask[Any], bench: JobBench) -> None:
+    for number in range(3):
+        order(ask, f"ann {number}", "ann")
+    order(ask, "bob", "bob", priority=9)
+    assert claim(bench).job.config.name == "bob"
+    handed_back = claim(bench)
+    assert handed_back.job.config.name == "ann 0"
+    bench.finish(handed_back, JobStatus.QUEUED)
+    last = order(ask, "bob's last", "bob")
+    ask(lambda desk: desk.move_to_front(last))
+    assert claimed_in_turn(bench) == ["bob's last", "ann 0", "ann 1", "ann 2"]
+
+
+def test_a_resumed_job_takes_a_turn_of_its_caller(ask: Ask[Any], bench: JobBench) -> None:
+    cancelled = order(ask, "bob's first", "bob")
+    for number in range(3):
+        order(ask, f"ann {number}", "ann")
+    ask(lambda desk: desk.cancel(cancelled))
+    claim(bench)
+    ask(lambda desk: desk.resume(cancelled))
+    assert claimed_in_turn(bench) == ["bob's first", "ann 1", "ann 2"]
+
+
+def test_no_turns_are_remembered_where_nobody_waits(ask: Ask[Job], bench: JobBench) -> None:
+    order(ask, "ann", "ann")
+    order(ask, "bob", "bob")
+    assert bench.redis.exists(TURNS)
+    claimed_in_turn(bench)
+    assert not bench.redis.exists(TURNS)
+
+
+def test_each_caller_has_idempotency_keys_of_its_own(ask: Ask[Job]) -> None:
+    mine = order(ask, "a run", "ann", idempotency_key="1")
+    assert order(ask, "a run", "ann", idempotency_key="1") == mine
+    assert order(ask, "another", "bob", idempotency_key="1") != mine
+    with pytest.raises(KeyReused):
+        order(ask, "another", "ann", idempotency_key="1")
+
+
+# ----------------------------------------------------------------------------
+# Jobs wait for what they ask for.
+
+
+def test_a_job_waits_for_a_worker_of_the_kind_it_asks_for(ask: Ask[Job], bench: JobBench) -> None:
+    order(ask, "on a gpu", runs_on="gpu")
+    order(ask, "anywhere")
+    order(ask, "on a cpu", runs_on="cpu")
+    assert claim(bench, taken_by("cpu")).job.config.name == "anywhere"
+    assert claim(bench, taken_by("cpu")).job.config.name == "on a cpu"
+    assert bench.claim(takes=taken_by("cpu")) is None
+    claimed = claim(bench, taken_by("gpu"))
+    assert (claimed.job.config.name, claimed.job.runs_on) == ("on a gpu", "gpu")
+
+
+def test_a_job_that_asks_for_a_gpu_keeps_it_through_everything(ask: Ask[Any], bench: JobBench) -> None:
+    job_id = order(ask, "on a gpu", runs_on="gpu")
+    bench.finish(claim(bench, taken_by("gpu")), JobStatus.QUEUED)
+    assert bench.claim(takes=taken_by("cpu")) is None
+    ask(lambda desk: desk.move_to_front(job_id))
+    assert bench.claim(takes=taken_by("cpu")) is None
+    ask(lambda desk: desk.cancel(job_id))
+    assert bench.waiting("gpu") == 0
+    ask(lambda desk: desk.resume(job_id))
+    assert bench.claim(takes=taken_by("cpu")) is None
+    assert claim(bench, taken_by("gpu")).job.id == job_id
+
+
+def test_the_front_is_in_front_of_every_queue(ask: Ask[Any], bench: JobBench) -> None:
+    order(ask, "anywhere", priority=9)
+    last = order(ask, "on a gpu", runs_on="gpu")
+    ask(lambda desk: desk.move_to_front(last))
+    assert claim(bench, taken_by("gpu")).job.id == last
+
+
+def test_the_bound_counts_all_that_wait(ask: Ask[Any]) -> None:
+    for runs_on in ("any", "cpu", "gpu"):
+        order(ask, "one more", runs_on=runs_on)
+    assert ask(lambda desk: desk.standing()).ready == {"any": 1, "cpu": 1, "gpu": 1}
+
+    async def one_too_many(desk: JobDesk) -> None:
+        desk.queue_limit = 3
+        await desk.create(Order(TrainingConfig()))
+
+    with pytest.raises(QueueFull):
+        ask(one_too_many)
+
+
+def test_a_worker_knocks_for_what_it_takes_and_says_that_it_is_there(ask: Ask[Any], bench: JobBench) -> None:
+    order(ask, "on a cpu", runs_on="cpu")
+    order(ask, "on a gpu", runs_on="gpu")
+    knocks: list[RunsOn] = []
+    Reconciler(bench, knocks.append, lambda: True, 1.0, 10.0, "gpu", lambda _code: None).once()
+    assert knocks == ["gpu"]
+    assert ask(lambda desk: desk.standing()).workers == {"cpu": 0, "gpu": 1}
+    assert knocks_key("gpu") != knocks_key("any")
+
+
+def test_a_job_that_waits_says_so_where_no_worker_takes_it(ask: Ask[Any], bench: JobBench) -> None:
+    """And is silent of it where one is there, or it does not wait."""
+    job_id = order(ask, "on a gpu", runs_on="gpu")
+
+    def trouble() -> set[str | None]:
+        return {ask(lambda desk: desk.get(job_id)).trouble, *(job.trouble for job in ask(lambda desk: desk.newest(9)))}
+
+    bench.seen("cpu", 30)
+    assert trouble() == {"no worker with a GPU is available: start one with `acgan worker --device cuda`"}
+    bench.seen("gpu", 30)
+    assert trouble() == {None}
+    bench.gone("gpu")
+    assert trouble() != {None}
+    claim(bench, taken_by("gpu"))
+    assert trouble() == {None}
+
+
+def test_where_no_worker_is_left_none_is_remembered(ask: Ask[Any], bench: JobBench) -> None:
+    bench.seen("cpu", 0.1)
+    time.sleep(1.2)
+    assert ask(lambda desk: desk.create(Order(TrainingConfig()))).trouble == LACKS["any"]
+
+
+def test_a_worker_that_is_silent_is_forgotten(ask: Ask[Any], bench: JobBench) -> None:
+    bench.redis.zadd(WORKERS, {"gpu lost:1": time.time() - 60})
+    bench.seen("cpu", 30)
+    assert ask(lambda desk: desk.standing()).workers == {"cpu": 1, "gpu": 0}
+
+
+# ----------------------------------------------------------------------------
+# The lists by kind and status.
+
+
+def test_jobs_are_listed_by_status_however_rare(ask: Ask[Any], bench: JobBench) -> None:
+    ids = [order(ask, str(number)) for number in range(6)]
+    first = claim(bench)
+    bench.finish(first, JobStatus.FAILED, "bad luck")
+    ask(lambda desk: desk.cancel(ids[3]))
+
+    def listed(status: JobStatus) -> list[str]:
+        return [job.id for job in ask(lambda desk: desk.newest(10, status))]
+
+    assert listed(JobStatus.FAILED) == [ids[0]]
+    assert listed(JobStatus.CANCELLED) == [ids[3]]
+    assert listed(JobStatus.QUEUED) == [ids[5], ids[4], ids[2], ids[1]]
+    assert [job.id for job in ask(lambda desk: desk.newest(2, JobStatus.QUEUED, ids[4]))] == [ids[2], ids[1]]
+    with pytest.raises(JobNotFound):
+        ask(lambda desk: desk.newest(2, JobStatus.QUEUED, "20260101-000000-abcdef"))
+
+
+def test_lists_that_an_older_version_did_not_keep_are_made(ask: Ask[Any], bench: JobBench) -> None:
+    ids = [order(ask, str(number)) for number in range(5)]
+    bench.finish(claim(bench), JobStatus.SUCCEEDED)
+    assert bench.mend_lists() is False
+    client: Any = bench.redis
+    for key in client.keys("acgan:jobs:*"):
+        client.delete(key)
+    client.zadd(index_key(False, JobStatus.FAILED), {ids[2]: 3})
+    assert bench.mend_lists() is True
+    assert bench.mend_lists() is False
+    assert ask(lambda desk: desk.newest(9, JobStatus.FAILED)) == []
+    assert [job.id for job in ask(lambda desk: desk.newest(9))] == ids[::-1]
+    assert [job.id for job in ask(lambda desk: desk.newest(9, JobStatus.SUCCEEDED))] == [ids[0]]

@@ -1,0 +1,87 @@
+"""The record of an ended job says which of its checkpoints are damaged or missing."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models.registry.storage.base import Unreachable
+from models.registry.store import GENERATOR, MANIFEST, CheckpointId, CheckpointStore
+from tests.models.registry.test_store import FILES, NEW
+from tests.support import records
+from tests.worker.conftest import Ask, accept
+from worker.handlers.training import checkpoints_among
+from worker.jobs.consumer import JobBench
+from worker.jobs.model import Job, JobStatus
+from worker.lifecycle.checkpoint_verification import find_damage
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> CheckpointStore:
+    store = CheckpointStore(tmp_path / "store")
+    store.take(NEW, 1)
+    for epoch in (1, 2, 3):
+        store.publish(records.manifest(NEW, epoch, fence=1), FILES)
+    return store
+
+
+def damage(store: CheckpointStore, epoch: int, name: str) -> None:
+    path = store.folder(CheckpointId(NEW, epoch)) / name
+    path.write_bytes(b"x" + path.read_bytes()[1:])
+
+
+def found(store: CheckpointStore, *epochs: int, seconds: float = 30.0) -> str:
+    return find_damage(store, NEW, epochs, lambda: None, seconds)
+
+
+def test_nothing_is_found_if_all_files_verify(store: CheckpointStore) -> None:
+    assert found(store, 1, 2, 3) == ""
+
+
+def test_damaged_and_missing_checkpoints_are_named(store: CheckpointStore) -> None:
+    damage(store, 1, GENERATOR)
+    damage(store, 2, MANIFEST)
+    store.shelf.remove(CheckpointId(NEW, 3).folder)
+    sentence = found(store, 1, 2, 3)
+    assert "epoch 1: generator.safetensors" in sentence
+    assert "epoch 2: the manifest" in sentence
+    assert "epoch 3: there is no checkpoint" in sentence
+    assert "and 2 more" in found(store, 1, 2, 3, 4, 5)
+
+
+def test_after_the_time_limit_only_manifests_are_read(store: CheckpointStore) -> None:
+    damage(store, 1, GENERATOR)
+    assert found(store, 1, seconds=0) == ""
+    damage(store, 1, MANIFEST)
+    assert found(store, 1, seconds=0) != ""
+
+
+def test_a_store_that_does_not_answer_is_named(store: CheckpointStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    def hang(*_: object, **__: object) -> bytes:
+        raise Unreachable("the store did not answer within 30 s")
+
+    monkeypatch.setattr(store.shelf, "read", hang)
+    assert found(store, 1, 2) == "the checkpoints could not be verified: the store did not answer within 30 s"
+
+
+def test_the_record_keeps_what_is_wrong_with_the_results(bench: JobBench, ask: Ask[Job]) -> None:
+    job_id = accept(ask).id
+    claim = bench.claim()
+    assert claim is not None
+    bench.tell_trouble(claim, "the disk is full")
+    bench.finish(claim, JobStatus.SUCCEEDED, trouble="epoch 1: its checksum differs")
+    job = ask(lambda desk: desk.get(job_id))
+    assert (job.status, job.trouble) == (JobStatus.SUCCEEDED, "epoch 1: its checksum differs")
+    entries: Any = bench.redis.xrange("acgan:events")
+    kinds = [fields["kind"] for _, fields in entries]
+    assert kinds[-2:] == ["trouble", "status"]  # followers stop at the status
+
+
+def test_checkpoints_that_the_budget_deleted_are_not_missed(bench: JobBench, ask: Ask[Job]) -> None:
+    job_id = accept(ask).id
+    deleted = checkpoints_among([f"{job_id}-e002", f"the resume state of {job_id}", f"{NEW}-e001"])
+    bench.note_thinned(deleted)
+    assert bench.thinned(job_id) == {2}
+    assert bench.thinned(NEW) == set()
+    assert not bench.redis.exists(f"acgan:job:{NEW}")  # no record is made for a job that has none
+    assert ask(lambda desk: desk.get(job_id)).id == job_id

@@ -1,0 +1,92 @@
+"""Who may go on: the lease's thread, on a real Redis."""
+
+import time
+
+import pytest
+
+from benchmarks.records import ask_desk
+from models.config import TrainingConfig
+from tests.conftest import RunningRedis
+from tests.worker.conftest import until
+from worker.jobs.client import Order
+from worker.jobs.consumer import Claim, JobBench, JobLost
+from worker.jobs.model import JobStatus
+from worker.lifecycle.lease import EXIT_CODE, Cancelled, Lease
+
+
+def claimed(url: str, seconds: float) -> tuple[JobBench, Claim]:
+    ask_desk(url, lambda desk: desk.create(Order(TrainingConfig())))
+    bench = JobBench.connect(url)
+    claim = bench.claim(seconds)
+    assert claim is not None
+    return bench, claim
+
+
+def raised(lease: Lease, within: float) -> type[Exception] | None:
+    """Check as training does, until something is raised."""
+    deadline = time.monotonic() + within
+    while time.monotonic() < deadline:
+        try:
+            lease.check()
+        except (JobLost, Cancelled) as error:
+            return type(error)
+        time.sleep(0.01)
+    return None
+
+
+def test_a_lease_is_renewed_as_long_as_it_is_held(redis_url: str) -> None:
+    bench, claim = claimed(redis_url, 1.5)
+    with Lease(bench, claim, 1.5) as lease:
+        assert raised(lease, within=3) is None
+        assert bench.reconcile(10) == []
+    time.sleep(1.6)
+    assert bench.reconcile(10) == [(claim.job.id, "queued")]
+
+
+def test_training_hears_that_the_job_is_to_end(redis_url: str) -> None:
+    bench, claim = claimed(redis_url, 30)
+    with Lease(bench, claim, 30) as lease:
+        bench.redis.hset(f"acgan:job:{claim.job.id}", "status", JobStatus.CANCELLING)
+        assert raised(lease, within=5) is Cancelled
+        lease.check_held()  # and may still write
+
+
+def test_training_hears_that_the_job_is_anothers(redis_url: str) -> None:
+    bench, claim = claimed(redis_url, 30)
+    with Lease(bench, claim, 30) as lease:
+        bench.redis.hset(f"acgan:job:{claim.job.id}", "fence", claim.fence + 1)
+        assert raised(lease, within=5) is JobLost
+
+
+def test_without_word_from_redis_training_goes_on_for_as_long_as_the_lease(mortal_redis: RunningRedis) -> None:
+    bench, claim = claimed(mortal_redis.url, 2)
+    with Lease(bench, claim, 2) as lease:
+        mortal_redis.kill()
+        assert raised(lease, within=1) is None
+        assert raised(lease, within=5) is JobLost
+
+
+def test_who_was_stopped_knows_it_before_the_thread_does(redis_url: str) -> None:
+    bench, claim = claimed(redis_url, 2)
+    lease = Lease(bench, claim, 2)  # not entered: no thread runs, as in the first moment after a SIGCONT
+    time.sleep(2.1)
+    with pytest.raises(JobLost):
+        lease.check()
+
+
+@pytest.mark.parametrize("hangs", [True, False])
+def test_a_training_that_does_not_stop_is_ended(redis_url: str, hangs: bool) -> None:
+    ends: list[int] = []
+    bench, claim = claimed(redis_url, 30)
+    with Lease(bench, claim, 30, end_process=ends.append) as lease:
+        bench.redis.hset(f"acgan:job:{claim.job.id}", "fence", claim.fence + 1)
+        until(lambda: bool(ends) if hangs else raised(lease, 5) is not None)
+    assert ends == ([EXIT_CODE] if hangs else [])
+
+
+def test_a_training_that_makes_no_progress_is_ended(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.lifecycle.lease.STALLED_SECONDS", 0.5)
+    ends: list[int] = []
+    bench, claim = claimed(redis_url, 3)
+    with Lease(bench, claim, 3, end_process=ends.append):
+        until(lambda: bool(ends))

@@ -1,0 +1,121 @@
+"""What is wrong with the store is in the job's record while the run waits, and names the file and the error."""
+
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from benchmarks.records import ask_desk
+from models.config import TrainingConfig
+from models.registry.store import FENCE, POINTER, CheckpointStore
+from tests.faults.invariants import violations
+from tests.worker.conftest import until
+from worker.handlers.training import run_next_job
+from worker.jobs.client import Order
+from worker.jobs.consumer import JobBench
+from worker.jobs.model import Job, JobStatus
+from worker.lifecycle import storage_retry
+from worker.settings import WorkerSettings
+
+
+@pytest.fixture
+def settings(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> WorkerSettings:
+    monkeypatch.setattr(storage_retry, "DISK_SECONDS", 0.2)
+    return WorkerSettings(redis_url=redis_url)
+
+
+@pytest.fixture
+def store(settings: WorkerSettings) -> CheckpointStore:
+    store = CheckpointStore(settings.store_dir)
+    store.take("20250101-000000-aaaaaa", 1)  # an earlier job
+    return store
+
+
+def record(settings: WorkerSettings, job_id: str) -> Job:
+    return ask_desk(settings.redis_url, lambda desk: desk.get(job_id))
+
+
+def until_trouble(settings: WorkerSettings, job_id: str, text: str) -> None:
+    until(lambda: text in str(record(settings, job_id).trouble), 60)
+
+
+@contextmanager
+def running(settings: WorkerSettings, config: TrainingConfig) -> Iterator[str]:
+    """A worker in a thread runs the job, until it ends."""
+    job_id = ask_desk(settings.redis_url, lambda desk: desk.create(Order(config))).id
+    worker = threading.Thread(target=run_next_job, args=(settings,))
+    worker.start()
+    try:
+        yield job_id
+    finally:
+        worker.join(120)
+    assert not worker.is_alive()
+
+
+@pytest.mark.parametrize("name", [FENCE, POINTER, "store.json"])
+def test_a_file_that_cannot_be_read_delays_the_run_and_is_named(
+    settings: WorkerSettings, store: CheckpointStore, config: TrainingConfig, name: str
+) -> None:
+    kept = (store.root / name).read_bytes()
+    (store.root / name).unlink()
+    (store.root / name).mkdir()
+    with running(settings, config) as job_id:
+        until_trouble(settings, job_id, f"{name} cannot be read: is not a regular file")
+        assert record(settings, job_id).status == JobStatus.RUNNING
+        (store.root / name).rmdir()
+        (store.root / name).write_bytes(kept)
+    job = record(settings, job_id)
+    assert (job.status, job.trouble) == (JobStatus.SUCCEEDED, None)
+    assert violations(store, [job]) == []
+
+
+def test_a_store_that_is_renamed_away_loses_no_epoch(
+    settings: WorkerSettings, store: CheckpointStore, config: TrainingConfig
+) -> None:
+    """A new, empty folder is in its place meanwhile."""
+    away = Path(f"{store.root}-away")
+    with running(settings, config.model_copy(update={"epochs": 4})) as job_id:
+        until(lambda: bool(record(settings, job_id).epochs), 60)
+        store.root.rename(away)
+        store.root.mkdir()
+        until_trouble(settings, job_id, "the store was emptied, replaced, or is not mounted")
+        shutil.rmtree(store.root)
+        away.rename(store.root)
+    job = record(settings, job_id)
+    assert (job.status, job.trouble) == (JobStatus.SUCCEEDED, None)
+    assert violations(store, [job]) == []
+
+
+def test_a_second_job_under_the_same_id_fails_and_says_so(
+    settings: WorkerSettings, store: CheckpointStore, config: TrainingConfig
+) -> None:
+    """Two services over one store have given the same id; the other one's job was claimed first."""
+    job_id = ask_desk(settings.redis_url, lambda desk: desk.create(Order(config))).id
+    store.take(job_id, 1, "the fingerprint of another job")
+    run_next_job(settings)
+    job = record(settings, job_id)
+    assert (job.status, job.epochs) == (JobStatus.FAILED, [])
+    assert "another job has the id" in str(job.error)
+
+
+def test_an_empty_store_is_not_initialised_behind_a_record_with_checkpoints(
+    settings: WorkerSettings, config: TrainingConfig
+) -> None:
+    with running(settings, config.model_copy(update={"epochs": 3})) as job_id:
+        until(lambda: len(record(settings, job_id).epochs) == 1, 60)
+        ask_desk(settings.redis_url, lambda desk: desk.cancel(job_id))
+    away = settings.store_dir.rename(f"{settings.store_dir}-away")
+    ask_desk(settings.redis_url, lambda desk: desk.resume(job_id))
+    worker = threading.Thread(target=run_next_job, args=(settings,))
+    worker.start()
+    until_trouble(settings, job_id, "whose record names checkpoints")
+    shutil.rmtree(settings.store_dir)
+    away.rename(settings.store_dir)
+    worker.join(120)
+    job = record(settings, job_id)
+    assert (job.status, job.trouble) == (JobStatus.SUCCEEDED, None)
+    assert violations(CheckpointStore(settings.store_dir), [job]) == []
+    JobBench.connect(settings.redis_url).close()

@@ -1,0 +1,130 @@
+"""A line of the log: what it tells, for whom, and what it hides."""
+
+import json
+import logging
+import sys
+from collections.abc import Iterator
+
+import pytest
+from structlog.contextvars import bound_contextvars
+
+from worker.observability import redaction
+from worker.observability.log_config import make_formatter, wants_json
+from worker.settings import WorkerSettings
+
+
+@pytest.fixture(autouse=True)
+def nothing_known() -> Iterator[None]:
+    known = set(redaction._known)
+    yield
+    redaction._known.clear()
+    redaction._known.update(known)
+
+
+def line(message: str, *args: object, as_json: bool = True, **extra: object) -> str:
+    record = logging.LogRecord("app.somewhere", logging.WARNING, "file.py", 1, message, args, sys.exc_info())
+    vars(record).update(extra)
+    return make_formatter(json=as_json).format(record)
+
+
+def test_a_line_for_machines_is_an_object_with_what_it_is_about() -> None:
+    with bound_contextvars(job="20260131-120000-1a2b3c", epoch=3, fence=7, request_id="mine"):
+        told = json.loads(line("%s of %d\nlines", "two", 2, status=404, color_message="of another library"))
+    assert told.pop("timestamp").endswith("Z")
+    assert told == {
+        "event": "two of 2\nlines",
+        "level": "warning",
+        "logger": "app.somewhere",
+        "job": "20260131-120000-1a2b3c",
+        "epoch": 3,
+        "fence": 7,
+        "request_id": "mine",
+        "status": 404,
+    }
+    assert "\n" not in line("two\nlines")
+
+
+def test_a_line_for_people_says_nothing_twice() -> None:
+    with bound_contextvars(job="20260131-120000-1a2b3c", fence=7):
+        told = line("job %s starts", "20260131-120000-1a2b3c", as_json=False)
+    assert told.endswith(" WARNING app.somewhere: job 20260131-120000-1a2b3c starts  [fence=7]")
+    assert line("all is said", as_json=False).endswith(": all is said")
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_a_traceback_is_told_without_the_values_that_it_passed(as_json: bool) -> None:
+    hidden = "sesame-" + "open"
+    try:
+        raise ValueError(f"cannot reach redis://:{hidden}@host/0")
+    except ValueError:
+        told = line("failed", as_json=as_json)
+    assert "Traceback" in told
+    assert "ValueError: cannot reach redis://***@host/0" in told
+    assert hidden not in told
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "redis://:sesame@localhost:6379/0",
+        "rediss://user:sesame@localhost",
+        "https://user:p@sesame@host/path",
+        "Authorization: Bearer sesame",
+        "authorization=Basic sesame",
+        "sent {'Authorization': 'Bearer sesame'}",
+        "sent [(b'authorization', b'Bearer sesame'), (b'x-api-key', b'sesame')]",
+        'sent {"X-API-Key": "sesame"}',
+        "X-API-Key: sesame",
+        "GET /digits/7?n=1&api_key=sesame&seed=4",
+        "bearer sesame-and-more",
+        "Set-Cookie: sesame=1; Path=/",
+        "requirepass=sesame",
+        "password: 'sesame'",
+    ],
+)
+@pytest.mark.parametrize("as_json", [True, False])
+def test_what_looks_like_a_secret_is_hidden(said: str, as_json: bool) -> None:
+    told = line("%s", said, as_json=as_json)
+    assert "sesame" not in told
+    assert "***" in told
+    if as_json:
+        json.loads(told)
+
+
+def test_what_is_no_secret_is_told_as_it_is() -> None:
+    said = "job 5: tokens are on disk, seed=4, http://host:80/a@b, the key of a job; fence token: 7"
+    assert json.loads(line(said))["event"] == said
+
+
+@pytest.mark.parametrize("secret", ["sesame", 'ses"ame\\', "ses ame/é", "sesame%2F"])
+@pytest.mark.parametrize("as_json", [True, False])
+def test_what_was_named_a_secret_is_hidden_wherever_it_stands(secret: str, as_json: bool) -> None:
+    said = line("they said %s to me", secret, as_json=as_json)
+    redaction.hide(secret, None, "", "abc")
+    told = line("they said %s to me", secret, as_json=as_json)
+    assert told != said
+    assert "they said *** to me" in told
+    assert "abc" in line("abc")
+
+
+def test_the_password_of_redis_is_hidden_as_it_is_and_as_it_is_written() -> None:
+    redaction.hide_password_of("redis://user:ses%2Fame@host:6379/0")
+    assert "***, *** and user" in line("ses/ame, ses%2Fame and user")
+
+
+def test_a_field_whose_name_says_that_it_is_secret_is_hidden() -> None:
+    with bound_contextvars(api_key="one two three", Authorization=["a", "b"], job="5"):
+        told = json.loads(line("x"))
+    assert (told["api_key"], told["Authorization"], told["job"]) == ("***", "***", "5")
+
+
+def test_the_format_is_text_on_a_terminal_only_unless_said() -> None:
+    class Terminal:
+        def isatty(self) -> bool:
+            return True
+
+    with open("/dev/null") as file:
+        for log_format, on_terminal, elsewhere in (("auto", False, True), ("json", True, True), ("text", False, False)):
+            settings = WorkerSettings.model_validate({"log_format": log_format})
+            assert wants_json(settings, Terminal()) is on_terminal  # type: ignore[arg-type]
+            assert wants_json(settings, file) is elsewhere

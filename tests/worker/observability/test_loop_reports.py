@@ -1,0 +1,247 @@
+"""Each background loop of a worker survives an exception, a stuck one is seen, and `/readyz` shows both."""
+
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from app.api.routes.health import without_addresses_in
+from models.training.background_writer import BackgroundWriter
+from tests.worker.conftest import Ask, accept, until
+from worker.jobs.consumer import JobBench, ourselves
+from worker.jobs.keys import LOOPS, PULSES
+from worker.jobs.loop_states import REPORTER, SILENT_SECONDS, encode, summarize
+from worker.jobs.model import Job, JobStatus
+from worker.lifecycle.heartbeat import Pulses, start_pulse
+from worker.lifecycle.lease import Lease
+from worker.observability import background_loops, loop_reports
+from worker.observability.background_loops import RUNNING, Supervisor, report_process
+from worker.observability.loop_reports import LoopReporter
+from worker.reconciler import Reconciler
+
+Fail = Callable[..., Any]
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(background_loops, "RESTART_SECONDS", 0.05)
+    monkeypatch.setattr(loop_reports, "REPORT_SECONDS", 0.05)
+    background_loops._supervisors.clear()
+
+
+@pytest.fixture
+def reconciler(bench: JobBench) -> Iterator[Reconciler]:
+    made = Reconciler(bench, lambda _: None, lambda: False, 0.05, 10.0, supervisor=Supervisor())
+    made.reporter.seconds = 0.05
+    yield made
+    made.stop()
+
+
+def fail_once(call: Fail) -> Fail:
+    """Let the first call raise what no loop expects."""
+    errors = [KeyError("not expected")]
+
+    def fails(*args: Any, **kwargs: Any) -> Any:
+        if errors:
+            raise errors.pop()
+        return call(*args, **kwargs)
+
+    return fails
+
+
+def shown(ask: Ask[dict[str, str]], name: str) -> str:
+    return ask(lambda desk: desk.worker_loops()).get(name, "absent")
+
+
+@pytest.mark.parametrize("method", ["reconcile", "report_loops"])
+def test_a_loop_of_the_parent_process_survives_an_exception(
+    bench: JobBench,
+    ask: Ask[Any],
+    reconciler: Reconciler,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    method: str,
+) -> None:
+    name = {"reconcile": "reconciler", "report_loops": REPORTER}[method]
+    monkeypatch.setattr(bench, method, fail_once(getattr(bench, method)))
+    reconciler.start()
+    until(lambda: f"background loop {name!r} failed and is restarted: KeyError" in caplog.text)
+    until(lambda: shown(ask, name) == RUNNING)
+    assert reconciler.supervisor.loops[name].trouble is None
+
+
+def test_a_loop_that_hangs_is_shown_and_logged_once(
+    bench: JobBench, ask: Ask[Any], reconciler: Reconciler, caplog: pytest.LogCaptureFixture
+) -> None:
+    now, hangs = [time.monotonic()], threading.Event()
+    reconciler.supervisor.clock = lambda: now[0]
+    reconciler.once = hangs.wait  # type: ignore[method-assign, assignment]
+    reconciler.start()
+    until(lambda: shown(ask, "reconciler") == RUNNING)
+    now[0] += 1000
+    until(lambda: "stuck: no completed round for 1000 s" in shown(ask, "reconciler"))
+    time.sleep(0.2)
+    assert caplog.text.count("stuck: no completed round") == 1
+    hangs.set()
+    until(lambda: shown(ask, "reconciler") == RUNNING)
+
+
+def test_a_redis_that_refuses_is_shown_as_soon_as_it_takes_reports(
+    bench: JobBench, ask: Ask[Any], reconciler: Reconciler
+) -> None:
+    bench.redis.set("acgan:leases", "not a sorted set")
+    reconciler.start()
+    until(lambda: "WRONGTYPE" in shown(ask, "reconciler"))
+    bench.redis.delete("acgan:leases")
+    until(lambda: shown(ask, "reconciler") == RUNNING)
+
+
+def test_the_lease_is_renewed_after_an_exception_in_its_loop(
+    bench: JobBench, ask: Ask[Job], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    accept(ask)
+    claim = bench.claim(1.5)
+    assert claim is not None
+    lease = Lease(bench, claim, 1.5)
+    with lease:
+        monkeypatch.setattr(lease, "_renew", fail_once(lease._renew))
+        until(lambda: "background loop 'lease' failed" in caplog.text)
+        time.sleep(2)
+        lease.check()
+    assert "lease" not in report_process()
+
+
+def test_the_pulse_continues_after_an_exception_and_carries_the_loops(
+    bench: JobBench, ask: Ask[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench, "pulse", fail_once(bench.pulse))
+    start_pulse(bench, 0.05)
+    until(lambda: bench.last_pulse(ourselves()) is not None)
+    until(lambda: shown(ask, "pulse") == RUNNING)
+
+
+def test_a_process_without_pulse_that_renews_its_lease_is_not_ended(
+    bench: JobBench, ask: Ask[Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "getppid", os.getpid)  # this process is its own parent
+    accept(ask)
+    claim = bench.claim()
+    assert claim is not None
+    ended: list[int] = []
+    own = os.getpid()
+    pulses = Pulses(bench, lambda: [own], rounds=2, end=ended.append)
+    bench.pulse()
+    for _ in range(5):
+        pulses.end_silent_children()
+    assert ended == []
+    bench.finish(claim, JobStatus.FAILED)
+    pulses.end_silent_children()
+    assert ended == [own]
+
+
+def test_an_epoch_writer_that_hangs_is_shown_and_an_idle_one_is_not() -> None:
+    now, hangs = [0.0], threading.Event()
+    supervisor = Supervisor(clock=lambda: now[0])
+    writing = supervisor.watch("epoch writer", 120)
+
+    def write() -> None:
+        with writing.working():
+            hangs.wait()
+
+    now[0] = 1000.0
+    assert report_process() == {"epoch writer": RUNNING}
+    with BackgroundWriter() as writer:
+        writer.start(write)
+        until(lambda: not writing.is_idle)
+        now[0] = 1130.0
+        assert "stuck: no completed round for 130 s" in report_process()["epoch writer"]
+        hangs.set()
+    assert report_process() == {"epoch writer": RUNNING}
+
+
+def test_an_exception_of_the_epoch_writer_reaches_the_trainer() -> None:
+    writing = Supervisor().watch("epoch writer", 120)
+
+    def write() -> None:
+        with writing.working():
+            raise KeyError("not expected")
+
+    writer = BackgroundWriter()
+    writer.start(write)
+    with pytest.raises(KeyError):
+        writer.wait()
+    assert writing.is_idle
+
+
+def test_a_stopped_process_is_ended_even_if_redis_lost_its_report(bench: JobBench) -> None:
+    """As when a clock that was behind is set right: keys with a time limit expire at once."""
+    ended: list[int] = []
+    pulses = Pulses(bench, lambda: [os.getpid()], rounds=3, start_rounds=100, end=ended.append)
+    bench.pulse()
+    pulses.end_silent_children()
+    bench.redis.delete(PULSES)
+    for _ in range(3):
+        assert ended == []
+        pulses.end_silent_children()
+    assert ended == [os.getpid()]
+
+
+def test_a_process_that_never_reports_has_longer(bench: JobBench) -> None:
+    ended: list[int] = []
+    pulses = Pulses(bench, lambda: [os.getpid()], rounds=2, start_rounds=5, end=ended.append)
+    for _ in range(5):
+        pulses.end_silent_children()
+        assert ended == []
+    pulses.end_silent_children()
+    assert ended == [os.getpid()]
+
+
+# ----------------------------------------------------------------------------
+# The summary.
+
+
+def report(at: float, **states: str) -> str:
+    return f"{at} {encode(states)}"
+
+
+def test_the_summary_names_each_loop_once_and_no_process() -> None:
+    reports = {
+        "host-a:1": report(100, reconciler=RUNNING, lease="stuck: no completed round for 70 s"),
+        "host-b:2": report(99, reconciler="failed and is restarted: KeyError: 'x'"),
+        "host-b:3": report(99, reconciler="failed and is restarted: KeyError: 'x'"),
+    }
+    summary = summarize(reports, ["cpu host-a:1"], 101)
+    assert summary == {
+        "lease": "stuck: no completed round for 70 s",
+        "reconciler": "failed and is restarted: KeyError: 'x' (and in 1 more processes)",
+    }
+    assert "host" not in json.dumps(summary)
+
+
+def test_old_reports_count_only_while_their_worker_is_there() -> None:
+    reports = {"h:1": report(0, reconciler=RUNNING)}
+    late = SILENT_SECONDS + 1
+    assert summarize(reports, [], late) == {}
+    assert summarize(reports, ["cpu h:1"], late) == {REPORTER: "stuck: no report for 61 s"}
+
+
+@pytest.mark.parametrize("text", ["", "x", "5", "5 [", "5 []", "nan {", "1000000 {}", '1e9 {"a": "b"}'])
+def test_reports_that_make_no_sense_say_nothing(text: str) -> None:
+    assert summarize({"h:1": text}, ["cpu h:1"], 10) == {}
+
+
+def test_reports_from_a_clock_that_was_ahead_are_dropped(bench: JobBench) -> None:
+    bench.redis.hset(LOOPS, mapping={"ghost:1": report(time.time() + 10**8, a="b"), "old:1": report(5, a="b")})
+    LoopReporter(bench, report=lambda: {"a": RUNNING}).once()
+    assert bench.redis.hkeys(LOOPS) == [ourselves()]
+
+
+def test_addresses_are_left_out_of_what_everyone_may_read() -> None:
+    states = {"reconciler": "Redis: Error 111 connecting to 10.0.0.7:6379. Connection refused."}
+    assert without_addresses_in(states) == {
+        "reconciler": "Redis: Error 111 connecting to (address). Connection refused."
+    }

@@ -1,0 +1,61 @@
+"""Celery, set up so that it can lose or double messages without harm: a message carries no job, it only knocks."""
+
+from collections.abc import Sequence
+
+from celery import Celery
+
+from worker.jobs.model import RUNS_ON, RunsOn
+from worker.jobs.redis_url import celery_address
+from worker.settings import WorkerSettings
+
+TRAIN = "acgan.train"
+KEY_PREFIX = "acgan:celery:"
+
+
+def queue_name(runs_on: RunsOn) -> str:
+    """Celery's queue of the knocks for jobs that any worker takes, or those with or without a GPU."""
+    return "acgan-training" if runs_on == "any" else f"acgan-training-{runs_on}"
+
+
+def knocks_key(runs_on: RunsOn) -> str:
+    """The list in Redis of such knocks that no worker has heard."""
+    return KEY_PREFIX + queue_name(runs_on)
+
+
+def make_celery(settings: WorkerSettings) -> Celery:
+    celery = Celery("acgan", broker=celery_address(settings.redis_url), include=["worker.tasks"])
+    celery.conf.update(
+        task_default_queue=queue_name("any"),
+        task_queues={queue_name(runs_on): {} for runs_on in RUNS_ON},
+        task_ignore_result=True,  # results live in the job's record
+        task_serializer="json",
+        accept_content=["json"],
+        task_acks_late=False,
+        worker_concurrency=1,  # one training at a time: it takes all of a machine
+        worker_pool_start_method="spawn",  # CUDA and OpenMP do not survive a fork
+        worker_prefetch_multiplier=1,
+        worker_disable_prefetch=True,  # a busy worker must not hoard what an idle one could do
+        worker_hijack_root_logger=False,
+        worker_send_task_events=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_transport_options={
+            "global_keyprefix": KEY_PREFIX,
+            "socket_timeout": 10.0,
+            "socket_connect_timeout": 2.0,
+            "socket_keepalive": True,
+            "health_check_interval": 10,
+        },
+    )
+    return celery
+
+
+def listen_for(celery: Celery, takes: Sequence[RunsOn]) -> None:
+    """Have the worker of this process hear the knocks for such jobs only."""
+    celery.amqp.queues.select([queue_name(runs_on) for runs_on in takes])
+
+
+def knock(celery: Celery, runs_on: RunsOn = "any") -> None:
+    """Tell the workers that a job waits. Raises kombu's OperationalError where Redis is gone."""
+    once_more = {"max_retries": 1, "interval_start": 0.0}  # a connection from before Redis' restart fails once
+    celery.send_task(TRAIN, queue=queue_name(runs_on), retry=True, retry_policy=once_more)

@@ -1,0 +1,102 @@
+"""A data set's way from claimed to made: as a run's, but what it leaves are files of digits."""
+
+import logging
+import time
+from collections.abc import Callable
+from functools import partial
+
+import redis
+
+from models.networks.precision import describe, find_device
+from models.records import Progress
+from models.registry.store import CheckpointStore
+from models.synthesis.builder import DatasetOrder, Origin, make
+from models.synthesis.shards import Contributions
+from models.version import code_version
+from worker.handlers.dataset_drawing import drawing, read_generator
+from worker.handlers.hosting import Host
+from worker.handlers.sharing import Shared, Sharing
+from worker.jobs.consumer import Claim, JobBench
+from worker.jobs.model import RunsOn
+from worker.lifecycle.lease import Lease
+from worker.lifecycle.retry import persist
+from worker.lifecycle.storage_retry import Stubborn
+from worker.settings import WorkerSettings
+
+logger = logging.getLogger(__name__)
+
+
+def make_dataset(
+    bench: JobBench,
+    lease: Lease,
+    store: CheckpointStore,
+    settings: WorkerSettings,
+    knock: Callable[[RunsOn], None] = lambda _: None,
+) -> None:
+    """Draw what is ordered and not drawn yet, a part at a time, with the help of whoever is idle.
+
+    Raises JobLost, Cancelled and Interrupted between two parts, whose digits stay; CheckpointNotFound,
+    CheckpointDamaged, InvalidWeights, Hopeless, and OSError where the disk is full. `knock` tells an idle worker.
+    """
+
+    stubborn = Stubborn(bench, lease)
+    check = stubborn.check
+    check()
+    claim, order = lease.claim, lease.claim.job.order
+    assert order is not None
+    job, contributions = claim.job.id, Contributions(store, claim.job.id)
+    if not stubborn("the data set cannot be started", lambda: store.has_dataset(job)):
+        device = find_device(settings.device)
+        manifest, weights = stubborn("the data set cannot be started", lambda: read_generator(store, order))
+        sha256, version = manifest.files[manifest.draws].sha256, code_version()
+        origin = Origin(generator_sha256=sha256, device=describe(device), code_version=version)
+        report, workshop = reporter(bench, claim, order), store.dataset_workshop(job)
+        with (
+            drawing(order, manifest, weights, device) as draw,
+            Host(
+                bench=bench,
+                sharing=Sharing(bench.redis),
+                shared=Shared.of(claim, version),
+                contributions=contributions,
+                workshop=workshop,
+                origin=origin,
+                seconds=settings.lease_seconds,
+                check=check,
+                knock=knock,
+            ) as host,
+        ):
+            persist(lambda: bench.settle(claim, claim.job.config, origin.device), check)
+
+            def place(write: Callable[[], None]) -> None:
+                held = partial(store.write_held, job, claim.fence, write)
+                stubborn("the data set cannot be published", held)
+
+            for done in make(workshop, order, origin, draw, share=host, place=place):
+                report(done)
+                check()
+        stubborn("the data set cannot be published", lambda: store.publish_dataset(job, claim.fence))
+    try:
+        contributions.clear()
+    except OSError as error:  # the data set is there, whatever lies about
+        logger.warning("job %s: what helpers left stays: %s", job, error)
+
+
+def reporter(bench: JobBench, claim: Claim, order: DatasetOrder) -> Callable[[int], None]:
+    """Tell the record of each part: a data set is one epoch, whose iterations are digits."""
+    began, first = time.monotonic(), 0
+
+    def report(done: int) -> None:
+        nonlocal first
+        first = first or done  # what lay there, and the first part, for whose time we do not know
+        rate = (done - first) / max(1e-3, time.monotonic() - began)
+        left = (order.digits - done) / rate if rate else 0.0
+        progress = Progress(
+            epoch=1, epochs=1, batch=done, batches=order.digits, images_per_second=round(rate, 1), eta_seconds=left
+        )
+        try:
+            bench.saved(claim, 1, done)
+            bench.report(claim, progress)
+        except redis.RedisError as error:  # progress is not worth a data set
+            logger.warning("job %s: progress not told: %s", claim.job.id, error)
+
+    return report

@@ -1,0 +1,42 @@
+"""What draws a data set: the same for whoever makes it and for whoever helps."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from models.evaluation.verifier import Verifier, find_verifier
+from models.networks.weights import generator_from_bytes
+from models.records import Hopeless
+from models.registry import bundled
+from models.registry.store import CheckpointId, CheckpointStore, Manifest
+from models.sampling.sampler import prepare
+from models.synthesis.builder import DatasetOrder
+from models.synthesis.verified_sampler import DatasetDrawer, drawing_threads
+
+
+def read_generator(store: CheckpointStore, order: DatasetOrder) -> tuple[Manifest, bytes]:
+    """Read what is to draw. Raises CheckpointNotFound, CheckpointDamaged, OSError."""
+    checkpoint = CheckpointId.parse(order.checkpoint)
+    shelf = bundled.STORE if checkpoint.job == bundled.JOB else store
+    manifest = shelf.manifest(checkpoint)
+    return manifest, shelf.read(manifest, manifest.draws)
+
+
+@contextmanager
+def drawing(order: DatasetOrder, manifest: Manifest, weights: bytes, device: torch.device) -> Iterator[DatasetDrawer]:
+    """Raises InvalidWeights, Hopeless."""
+    generator = prepare(generator_from_bytes(weights), device)
+    verifier = verifier_for(manifest, order, device)
+    with drawing_threads(device) as pool:
+        yield DatasetDrawer(generator, order, verifier, pool)
+
+
+def verifier_for(manifest: Manifest, order: DatasetOrder, device: torch.device) -> Verifier | None:
+    """Raises Hopeless where there is no judge."""
+    if order.verify is None:
+        return None
+    verifier = find_verifier(manifest.config.dataset, device)
+    if verifier is None:
+        raise Hopeless(f"no judge of {manifest.config.dataset} digits comes with this package: order without verify")
+    return verifier

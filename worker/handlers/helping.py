@@ -1,0 +1,126 @@
+"""A worker for which no job waits draws parts of another's data set: until one waits, or nothing is left to draw."""
+
+import contextlib
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import redis
+from kombu.exceptions import OperationalError
+from pydantic import ValidationError
+from structlog.contextvars import bound_contextvars
+
+from models.devices import DeviceUnavailable
+from models.networks.precision import describe, find_device
+from models.networks.weights import InvalidWeights
+from models.records import Hopeless
+from models.registry.store import CheckpointDamaged, CheckpointNotFound, CheckpointStore
+from models.synthesis.builder import pack_part
+from models.synthesis.shards import Contributions
+from models.version import code_version
+from worker.handlers.dataset_drawing import drawing, read_generator
+from worker.handlers.sharing import Shared, Sharing
+from worker.jobs.consumer import JobBench
+from worker.jobs.model import RunsOn
+from worker.lifecycle import shutdown
+from worker.lifecycle.lease import EXIT_CODE, STALLED_SECONDS
+from worker.observability import metrics
+from worker.settings import WorkerSettings
+
+logger = logging.getLogger(__name__)
+
+TROUBLES = (  # whose message says all there is to say; the owner meets them too, or draws what we do not
+    CheckpointDamaged,
+    CheckpointNotFound,
+    DeviceUnavailable,
+    Hopeless,
+    InvalidWeights,
+    OSError,
+    ValidationError,
+    redis.RedisError,
+)
+
+
+@dataclass(frozen=True)
+class Helper:
+    bench: JobBench
+    store: CheckpointStore
+    settings: WorkerSettings
+    takes: Sequence[RunsOn]  # the jobs that this worker may take, and so may help with
+    knock: Callable[[RunsOn], None]  # tells the next idle worker that there is something to do
+    end_process: Callable[[int], None] = os._exit
+
+    def help(self) -> bool:
+        """Draw for whoever welcomes help. Says whether anything was drawn: a job may wait by now. Raises Interrupted.
+
+        Whatever else goes wrong costs nobody anything but this help.
+        """
+        try:
+            sharing = Sharing(self.bench.redis)
+            shared = sharing.find(self.takes)
+            if shared is None:
+                return False
+            with bound_contextvars(job=shared.job, fence=shared.fence):
+                return self.draw_for(shared, sharing) > 0
+        except shutdown.Interrupted:
+            raise
+        except TROUBLES as trouble:
+            logger.warning("no more help with a data set: %s", trouble)
+        except Exception:
+            logger.exception("no more help with a data set")
+        return False
+
+    def draw_for(self, shared: Shared, sharing: Sharing) -> int:
+        """Returns how many parts were drawn."""
+        order, contributions = shared.read_order(), Contributions(self.store, shared.job)
+        if shared.code != code_version() or not contributions.reach(shared.fence):
+            logger.info("no help with data set %s: it is made by another version, or in another store", shared.job)
+            return 0
+        device, drawn, seconds = find_device(self.settings.device), 0, self.settings.lease_seconds
+        parts, name = {part.name: part for part in order.parts}, describe(device)
+        with drawing(order, *read_generator(self.store, order), device) as draw:
+            while (taken := self.take(shared, sharing, seconds)) is not None:
+                if drawn == 0:
+                    logger.info("helping with data set %s", shared.job)
+                    self.call_another(shared, sharing)
+                part, begun = parts[taken], time.monotonic()
+                try:
+                    with self.watched():
+                        contributions.leave(part, pack_part(*draw(part.n, part.first)))
+                except BaseException:
+                    with contextlib.suppress(redis.RedisError):
+                        sharing.give_back(shared, taken)
+                    raise
+                if not sharing.hand_over(shared, taken, name):
+                    contributions.drop(taken)
+                    break
+                metrics.tell(metrics.PARTS_HELPED)
+                drawn, seconds = drawn + 1, max(seconds, 3 * (time.monotonic() - begun))
+        logger.info("helped with %d parts of data set %s", drawn, shared.job)
+        return drawn
+
+    def take(self, shared: Shared, sharing: Sharing, seconds: float) -> str | None:
+        """Take a part, unless there is something better to do. Raises Interrupted."""
+        shutdown.check()
+        waiting = any(self.bench.waiting(runs_on) for runs_on in self.takes)
+        return None if waiting else sharing.take(shared, seconds)
+
+    def call_another(self, shared: Shared, sharing: Sharing) -> None:
+        """Let one more idle worker come, where there is something left for it."""
+        if sharing.find([shared.runs_on]) and not self.bench.knocks(shared.runs_on):
+            with contextlib.suppress(OperationalError):
+                self.knock(shared.runs_on)
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[None]:
+        """End the process where it has come to a halt: no lease does that here, and jobs may wait for this worker."""
+        timer = threading.Timer(STALLED_SECONDS, self.end_process, (EXIT_CODE,))
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()

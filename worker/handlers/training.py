@@ -1,0 +1,299 @@
+"""A job's way from claimed to ended: binds the trainer, which knows no jobs, to the record and the checkpoints."""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import partial
+
+import redis
+from structlog.contextvars import bind_contextvars, bound_contextvars
+
+from models import torch_device
+from models.data.dataset import DatasetUnavailable, load_dataset
+from models.devices import DeviceOutOfMemory, DeviceUnavailable
+from models.evaluation.epoch_snapshot import EpochSnapshot
+from models.evaluation.quality_gate import digits_worth, find_assessor
+from models.networks.precision import describe, find_device
+from models.networks.weights import InvalidWeights
+from models.records import Hopeless, Progress
+from models.registry.job_entry import fingerprint
+from models.registry.retention import thin_out
+from models.registry.storage.base import Unreachable
+from models.registry.storage.reading import Unreadable
+from models.registry.store import (
+    CheckpointDamaged,
+    CheckpointId,
+    CheckpointNotFound,
+    CheckpointStore,
+    JobConflict,
+    StateDeleted,
+    Superseded,
+)
+from models.training.environment import reset_threads
+from models.training.trainer import Trainer
+from worker.handlers.checkpointing import Keeper, record_of
+from worker.handlers.dataset import make_dataset
+from worker.handlers.helping import Helper
+from worker.jobs.consumer import Claim, JobBench, JobLost
+from worker.jobs.listing import accepted_after, not_ended
+from worker.jobs.model import Job, JobStatus, RunsOn, kind_of, taken_by
+from worker.lifecycle import shutdown
+from worker.lifecycle.checkpoint_verification import find_damage
+from worker.lifecycle.lease import Cancelled, Lease
+from worker.lifecycle.retry import persist
+from worker.lifecycle.storage_retry import Stubborn
+from worker.observability import metrics
+from worker.settings import WorkerSettings
+
+logger = logging.getLogger(__name__)
+
+FAILURES = (  # whose message says all there is to say
+    CheckpointDamaged,
+    CheckpointNotFound,
+    DatasetUnavailable,
+    DeviceOutOfMemory,
+    DeviceUnavailable,
+    Hopeless,
+    InvalidWeights,
+    JobConflict,
+    OSError,
+    StateDeleted,
+)
+
+
+def run_next_job(settings: WorkerSettings, knock: Callable[[RunsOn], None] = lambda _: None) -> Job | None:
+    """Claim the job that is next, run it, and write how it ended. Returns it where it was handed back.
+
+    Until one waits it helps whoever welcomes help. `knock` tells an idle worker that there is something to do.
+    Raises DeviceUnavailable, and takes none, where this worker's device is gone.
+    """
+    device = find_device(settings.device)
+    takes = taken_by(kind_of(str(device)))
+    bench, store = JobBench.connect(settings.redis_url), settings.open_store()
+    claim: Claim | None = None
+    try:
+        while (claim := bench.claim(settings.lease_seconds, lowest_fence(store), takes)) is None:
+            if not Helper(bench, store, settings, takes, knock).help():
+                logger.info("knocked, but no job waits")
+                return None
+        metrics.tell(metrics.JOBS_TAKEN)
+        with told_as(claim), Lease(bench, claim, settings.lease_seconds) as lease:
+            status, error = carry_out(bench, lease, store, settings, knock)
+            trouble = trouble_of(bench, lease, store, status)
+            persist(lambda: bench.finish(claim, status, error, trouble), lease.check_held)
+        metrics.tell(metrics.JOBS_ENDED, 1, status.value)
+        if status == JobStatus.SUCCEEDED:
+            drop_state(store, claim)  # not before: whoever has to do it again begins from there
+        return claim.job if status == JobStatus.QUEUED else None
+    except shutdown.Interrupted:
+        logger.info("no more help: this worker stops")
+        return None
+    except Unreachable as away:
+        logger.error("no job is taken: %s", away)
+        return None
+    except (JobLost, Superseded) as lost:
+        metrics.tell(metrics.LEASES_LOST)
+        logger.warning("job %s belongs to somebody else now; leaving it", lost)
+        if claim is not None:
+            clear_leftovers(store, claim.job.id)
+        return None
+    finally:
+        metrics.tell(metrics.IMAGES_PER_SECOND, 0)
+        bench.close()
+        torch_device.release(device)  # for the next job, and for other workers on this device
+
+
+def lowest_fence(store: CheckpointStore) -> int:
+    """The store's highest token; 0 if it cannot be read: the job is then claimed, and its record says why it waits.
+
+    Raises Unreachable.
+    """
+    try:
+        return store.highest_fence()
+    except Unreadable as error:
+        logger.error("the store's fence: %s", error)
+        return 0
+
+
+def told_as(claim: Claim) -> AbstractContextManager[None]:
+    """Whatever is logged inside names the job, its epoch and its token."""
+    return bound_contextvars(job=claim.job.id, epoch=len(claim.job.epochs) + 1, fence=claim.fence)
+
+
+def carry_out(
+    bench: JobBench, lease: Lease, store: CheckpointStore, settings: WorkerSettings, knock: Callable[[RunsOn], None]
+) -> tuple[JobStatus, str]:
+    """Run a claimed job to its end, whichever that is, and say which and why. Raises JobLost, Superseded."""
+    job_id = lease.claim.job.id
+    logger.info("job %s starts, with token %d", job_id, lease.claim.fence)
+    try:
+        take_over(bench, lease, store)
+        with measured_memory(lease.claim.job, settings):
+            if lease.claim.job.order:
+                make_dataset(bench, lease, store, settings, knock)
+            else:
+                train(bench, lease, store, settings)
+    except shutdown.Interrupted:
+        logger.info("job %s goes back to the queue: this worker stops", job_id)
+        return JobStatus.QUEUED, ""
+    except Cancelled:
+        logger.info("job %s is cancelled", job_id)
+        return JobStatus.CANCELLED, ""
+    except FAILURES as error:
+        logger.error("job %s failed: %s", job_id, str(error))  # not the error: its frames hold the job's memory
+        return JobStatus.FAILED, str(error)
+    except (JobLost, Superseded):
+        raise
+    except Exception as error:
+        logger.exception("job %s failed unexpectedly", job_id)
+        return JobStatus.FAILED, f"{type(error).__name__}: {error}. The worker's log has the details."
+    logger.info("job %s succeeded", job_id)
+    return JobStatus.SUCCEEDED, ""
+
+
+@contextmanager
+def measured_memory(job: Job, settings: WorkerSettings) -> Iterator[None]:
+    """Log a job's peak memory on a GPU, however it ends. Raises DeviceOutOfMemory, DeviceUnavailable."""
+    device = find_device(settings.device)
+    torch_device.reset_peak(device)
+    try:
+        with torch_device.explain_out_of_memory(device, None if job.order else job.config.batch_size):
+            yield
+    finally:
+        if (peak := torch_device.describe_peak(device)) is not None:
+            logger.info("job %s: peak memory: %s", job.id, peak)
+
+
+def take_over(bench: JobBench, lease: Lease, store: CheckpointStore) -> None:
+    """Raises JobLost where somebody who hangs locks the store: the lease runs out, and the job is tried again."""
+    claim = lease.claim
+    later: list[str] = []
+
+    def ask() -> None:
+        later[:] = accepted_after(bench.redis, claim.job.id)
+
+    def take() -> None:
+        try:
+            computes = fingerprint(claim.job.config, claim.job.order)
+            store.take(claim.job.id, claim.fence, computes, bool(claim.told), later)
+        except Unreachable:
+            raise
+        except TimeoutError as error:
+            logger.error("job %s: %s", claim.job.id, error)
+            raise JobLost(claim.job.id) from error
+
+    persist(ask, lease.check_held)
+    Stubborn(bench, lease)("the job cannot start", take)
+
+
+def train(bench: JobBench, lease: Lease, store: CheckpointStore, settings: WorkerSettings) -> None:
+    """Train all epochs. A writer thread publishes a checkpoint after each and then records it, while the next is
+    trained; when this returns or raises, nothing is being written any more."""
+
+    stubborn = Stubborn(bench, lease)
+    check = stubborn.check
+    check()
+    claim = lease.claim
+    device = find_device(settings.device)
+    reset_threads()
+    dataset = load_dataset(claim.job.config, settings.data_dir, settings.cache_dir, settings.mirrors)
+    check()
+    trainer = Trainer(claim.job.config, dataset, device)
+    persist(lambda: bench.settle(claim, trainer.config, describe(device)), check)
+    assessor = None
+    if settings.judge:
+        digits = digits_worth(trainer.batches)
+        assessor = find_assessor(dataset, trainer.config.latent_size, device, settings.judges_dir, digits)
+    check()
+    keeper = Keeper(bench, lease, trainer, store, settings.save_seconds, assessor)
+    for lost in stubborn("the run cannot continue", keeper.restore):
+        persist(partial(bench.add_epoch, claim, lost), check)
+    for warning in trainer.warnings:
+        persist(partial(bench.add_warning, claim, warning), check)
+    persist(lambda: bench.settle(claim, trainer.config, describe(device)), check)  # threads are those of the beginning
+    meter = metrics.Meter((trainer.epoch - 1) * trainer.batches + trainer.iteration)
+
+    def report(progress: Progress) -> None:
+        meter.progressed(progress)
+        bind_contextvars(epoch=progress.epoch)
+        keeper.save_now_and_then()
+        try:
+            bench.report(claim, progress)
+        except redis.RedisError as error:  # progress is not worth a run
+            logger.warning("job %s: progress not told: %s", claim.job.id, error)
+
+    def check_both() -> None:
+        check()
+        keeper.writer.check()
+
+    publish = partial(publish_and_record, bench, keeper, stubborn, meter, settings.store_limit)
+    with keeper, keeper.writer:
+        try:
+            for result in trainer.run(report, check_both):
+                keeper.start_to_publish(result, publish)
+        except (shutdown.Interrupted, Cancelled):
+            keeper.save()
+            raise
+
+
+def publish_and_record(
+    bench: JobBench, keeper: Keeper, stubborn: Stubborn, meter: metrics.Meter, limit: int, snapshot: EpochSnapshot
+) -> None:
+    """Publish an epoch's checkpoint before the record names it. Runs on the writer thread.
+
+    Raises JobLost, Superseded, Cancelled, Interrupted, OSError; the epoch is not recorded then.
+    """
+    claim, result = stubborn.lease.claim, snapshot.result
+    published = stubborn(f"epoch {result.epoch} cannot be published", partial(keeper.publish, snapshot))
+    record = record_of(published)
+    persist(partial(bench.add_epoch, claim, record), stubborn.lease.check_held)
+    meter.epoch_ended(record)
+    if record.refused:
+        logger.warning("job %s: epoch %d is not served: %s", claim.job.id, result.epoch, record.refused)
+    logger.info("job %s: epoch %d\n%s", claim.job.id, result.epoch, result.losses.table())
+    keep_within_budget(bench, keeper.store, limit)
+
+
+def drop_state(store: CheckpointStore, claim: Claim) -> None:
+    """Clear away where the run stood, and what has come late from whoever lost it."""
+    try:
+        store.drop_state(claim.job.id)
+        store.shelf.sweep(claim.job.id)
+    except OSError as error:  # the run has succeeded, whatever lies about
+        logger.warning("job %s: its state stays: %s", claim.job.id, error)
+
+
+def clear_leftovers(store: CheckpointStore, job: str) -> None:
+    """Delete what this worker wrote late for a job that was deleted meanwhile."""
+    try:
+        store.clear_unknown(job)
+    except OSError as error:
+        logger.warning("what was written late for job %s stays: %s", job, error)
+
+
+def trouble_of(bench: JobBench, lease: Lease, store: CheckpointStore, status: JobStatus) -> str:
+    """Find out what is wrong with the checkpoints that the record of an ended job names. Raises JobLost."""
+    if status == JobStatus.QUEUED:
+        return ""
+    claim, thinned = lease.claim, set[int]()
+    persist(lambda: thinned.update(bench.thinned(claim.job.id)), lease.check_held)
+    return find_damage(store, claim.job.id, claim.told.keys() - thinned, lease.check_held)
+
+
+def checkpoints_among(deleted: list[str]) -> list[CheckpointId]:
+    """The other texts describe resume states."""
+    found = []
+    for text in deleted:
+        with suppress(CheckpointNotFound):
+            found.append(CheckpointId.parse(text))
+    return found
+
+
+def keep_within_budget(bench: JobBench, store: CheckpointStore, limit: int) -> None:
+    try:
+        deleted = thin_out(store, limit, not_ended(bench.redis))
+        for name in deleted:
+            logger.info("deleted %s: beyond ACGAN_STORE_LIMIT", name)
+        bench.note_thinned(checkpoints_among(deleted))
+    except (OSError, redis.RedisError) as error:  # housekeeping is not worth a run
+        logger.warning("checkpoints beyond ACGAN_STORE_LIMIT stay: %s", error)

@@ -1,0 +1,155 @@
+"""What a worker does to the record of a job in Redis in one step, in Lua: claim it, hold it, write it, end it.
+
+See worker/jobs/scripts.py for the functions that these share.
+"""
+
+from worker.jobs.scripts import COMMON, NO_MEMORY_NEEDED
+
+# ARGV: how many queues, the queues that the worker takes jobs from (any, cpu, gpu), then ids to leave alone.
+# Look for the job whose turn it is, without taking it. Returns its id, its record and its epochs, or nil.
+NEXT = (
+    COMMON
+    + """
+local takes, skipped, skips = tonumber(ARGV[1]), {}, #ARGV - ARGV[1] - 1
+for i = takes + 2, #ARGV do skipped[ARGV[i]] = true end
+local function head(key)
+  while true do
+    local found, stale = redis.call('ZRANGE', key, 0, skips, 'WITHSCORES'), false
+    for i = 1, #found, 2 do
+      local id = found[i]
+      if redis.call('HGET', record(id), 'status') ~= 'queued' then
+        redis.call('ZREM', key, id)
+        stale = true
+      elseif not skipped[id] then
+        return id, tonumber(found[i + 1])
+      end
+    end
+    if not stale then return nil end
+  end
+end
+local id, score
+for i = 2, takes + 1 do
+  local other, at = head(QUEUES[ARGV[i]])
+  if other and (not id or at < score or (at == score and other < id)) then id, score = other, at end
+end
+if not id then return false end
+return {id, redis.call('HGETALL', record(id)), redis.call('HGETALL', record(id) .. ':epochs')}
+"""
+)
+
+# ARGV: id, the claim's own name, lowest token, seconds of the lease, worker, its parent process. Take a job, and a
+# token higher than all before: state, token and lease change together. A claim whose answer was lost is repeated under
+# the same name and gets the same token. Tokens are compared as decimal text: numbers of Lua are exact to 2^53 only.
+# Returns the token, the job's record and its epochs, or nil if the job cannot be taken any more.
+CLAIM = (
+    COMMON
+    + """
+local id, name = ARGV[1], ARGV[2]
+local job = redis.call('HMGET', record(id), 'status', 'priority', 'turn', 'claim', 'fence')
+local function answer(fence)
+  return {fence, redis.call('HGETALL', record(id)), redis.call('HGETALL', record(id) .. ':epochs')}
+end
+if (job[1] == 'running' or job[1] == 'cancelling') and job[4] == name then
+  redis.call('ZADD', LEASES, now + ARGV[4], id)
+  return answer(job[5])
+end
+local score = redis.call('ZSCORE', queue(id), id)
+if job[1] ~= 'queued' or not score or job[4] == name then return false end -- a claim is used once
+redis.call('ZREM', queue(id), id)
+local priority, turn = job[2] or '0', number(job[3])
+if tonumber(score) == turn - priority * PRIORITY_WEIGHT then redis.call('HSET', TURNS, priority, turn) end
+if waiting() == 0 then redis.call('DEL', TURNS) end
+local highest, lowest = redis.call('GET', FENCE) or '0', ARGV[3]
+if #highest < #lowest or (#highest == #lowest and highest < lowest) then redis.call('SET', FENCE, lowest) end
+redis.call('INCR', FENCE)
+local fence = redis.call('GET', FENCE)
+redis.call('HSET', record(id), 'fence', fence, 'claim', name, 'worker', ARGV[5], 'parent', ARGV[6], 'lease', ARGV[4])
+redis.call('HSETNX', record(id), 'started_at', now)
+if redis.call('HDEL', record(id), 'trouble') == 1 then tell(id, 'trouble', '') end
+redis.call('HDEL', record(id), 'ended_at', 'error', 'seen_at')
+redis.call('ZADD', LEASES, now + ARGV[4], id)
+become(id, 'running')
+return answer(fence)
+"""
+)
+
+# ARGV: id, what this version does not understand. Note it on a job that waits.
+LEAVE_ALONE = (
+    COMMON
+    + """
+local job = redis.call('HMGET', record(ARGV[1]), 'status', 'trouble')
+if job[1] == 'queued' and job[2] ~= ARGV[2] then
+  redis.call('HSET', record(ARGV[1]), 'trouble', ARGV[2])
+  tell(ARGV[1], 'trouble', ARGV[2])
+end
+"""
+)
+
+HELD = """
+local held = redis.call('HMGET', record(ARGV[1]), 'status', 'fence')
+if held[2] ~= ARGV[2] or (held[1] ~= 'running' and held[1] ~= 'cancelling') then return false end
+"""
+
+# ARGV: id, fence, seconds. Extend the lease by that time from now, and note when the worker was seen.
+# Returns the job's state, or nil if the job is lost.
+RENEW = (
+    NO_MEMORY_NEEDED
+    + COMMON
+    + HELD
+    + """
+redis.call('ZADD', LEASES, now + ARGV[3], ARGV[1])
+redis.call('HSET', record(ARGV[1]), 'seen_at', now, 'lease', ARGV[3])
+return held[1]
+"""
+)
+
+# ARGV: id, fence, kind of event, its data, epoch number or '', then field, value, ...
+# Write what the run reports. Returns the job's state, or nil if the job is lost.
+WRITE = (
+    COMMON
+    + HELD
+    + """
+redis.call('HSET', record(ARGV[1]), 'seen_at', now)
+if ARGV[5] ~= '' then redis.call('HSET', record(ARGV[1]) .. ':epochs', ARGV[5], ARGV[4]) end
+if #ARGV > 5 then redis.call('HSET', record(ARGV[1]), unpack(ARGV, 6)) end
+if ARGV[3] ~= '' then tell(ARGV[1], ARGV[3], ARGV[4]) end
+return held[1]
+"""
+)
+
+# ARGV: id, fence, status, error or '', trouble that stays or '', then the states it may follow.
+# End the job, or put it back in front of the jobs of its priority. Returns its new state, or nil if the job is lost.
+FINISH = (
+    NO_MEMORY_NEEDED
+    + COMMON
+    + HELD
+    + """
+local id, status = ARGV[1], ARGV[3]
+local legal = false
+for i = 6, #ARGV do legal = legal or held[1] == ARGV[i] end
+if not legal then return false end
+redis.call('HDEL', record(id), 'lost', 'trouble', 'seen_at')
+redis.call('ZREM', LEASES, id)
+if ARGV[4] ~= '' then redis.call('HSET', record(id), 'error', ARGV[4]) end
+if ARGV[5] ~= '' then
+  redis.call('HSET', record(id), 'trouble', ARGV[5])
+  tell(id, 'trouble', ARGV[5])
+end
+if status == 'queued' then go_to_front(id) else redis.call('HSET', record(id), 'ended_at', now) end
+become(id, status)
+return status
+"""
+)
+
+# ARGV: id, epoch, id, epoch, ... Note checkpoints that were deleted to stay within the store's budget.
+THINNED = (
+    NO_MEMORY_NEEDED
+    + COMMON
+    + """
+for i = 1, #ARGV, 2 do
+  if redis.call('EXISTS', record(ARGV[i])) == 1 then
+    redis.call('HSET', record(ARGV[i]), 'thinned:' .. ARGV[i + 1], now)
+  end
+end
+"""
+)

@@ -1,0 +1,323 @@
+"""The API's side of the job record: it accepts jobs, reads them, and tells them what to do."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import redis
+import redis.asyncio
+from redis.backoff import NoBackoff
+
+from models.config import TrainingConfig
+from models.synthesis.builder import DatasetOrder
+from worker.jobs import scripts
+from worker.jobs.codec import BEING_DELETED, AnyJob, UnreadableJob, decode, present, with_trouble
+from worker.jobs.keys import (
+    DELAYED,
+    JOBS,
+    LEASES,
+    LOOPS,
+    SEQUENCE,
+    WORKERS,
+    epochs_key,
+    idempotency_key,
+    index_key,
+    job_key,
+    queue_key,
+)
+from worker.jobs.loop_states import summarize
+from worker.jobs.model import ENDED, RUNS_ON, Job, JobStatus, RunsOn, accepted_at, job_id_of
+from worker.jobs.redis_client import heedful
+
+LOOKED_AT = 1000  # jobs that wait, at most, among which the oldest is looked for
+
+
+class JobNotFound(Exception):
+    """No job has this id."""
+
+
+class QueueFull(Exception):
+    """No more jobs may wait."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"{limit} jobs wait already: retry when some of them have run")
+
+
+class ShareTaken(QueueFull):
+    """This caller has its share of waiting jobs."""
+
+    def __init__(self, limit: int) -> None:
+        Exception.__init__(
+            self,
+            f"your jobs take too many of the {limit} places for waiting jobs: a caller never gets more places than "
+            "are still free, so that others can queue jobs. Retry when some of your jobs have run",
+        )
+
+
+class KeyReused(Exception):
+    """An idempotency key came with another request than before."""
+
+
+class NotNow(Exception):
+    """The job's state does not allow what was asked. The message says which does."""
+
+
+class NotUnderstood(NotNow):
+    """This version does not understand the job's record. The message says why."""
+
+
+class Unsuitable(Exception):
+    """This Redis may lose jobs. The message says how to set it."""
+
+
+def check_eviction(info: Mapping[str, object]) -> None:
+    """Raises Unsuitable where `INFO memory` tells of a Redis that deletes keys when it is short of memory."""
+    policy = str(info.get("maxmemory_policy", ""))
+    if policy.startswith("allkeys"):
+        raise Unsuitable(
+            f"Redis may delete jobs when it is short of memory (maxmemory-policy {policy}): "
+            "set maxmemory-policy to noeviction"
+        )
+
+
+# ----------------------------------------------------------------------------
+# The API's side, asynchronous.
+
+
+class Order(NamedTuple):
+    """A run as it is asked for; or a data set, by a generator that such a run has trained."""
+
+    config: TrainingConfig
+    priority: int = 0
+    runs_on: RunsOn = "any"
+    caller: str | None = None
+    retry_of: str | None = None
+    dataset: DatasetOrder | None = None
+    idempotency_key: str | None = None
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """What the record says from the start."""
+        fields = {"config": self.config.model_dump_json(), "priority": str(self.priority), "runs_on": self.runs_on}
+        if self.dataset:
+            fields["order"] = self.dataset.model_dump_json()
+        named = {"caller": self.caller, "retry_of": self.retry_of}
+        return fields | {name: value for name, value in named.items() if value}
+
+    @property
+    def fingerprint(self) -> str:
+        return hashlib.sha256(json.dumps(self.fields).encode()).hexdigest()
+
+
+def understood(job: AnyJob) -> Job:
+    """Raises NotUnderstood."""
+    if isinstance(job, UnreadableJob):
+        raise NotUnderstood(f"job {job.id}: {job.trouble}")
+    return job
+
+
+def wording(status: str) -> str:
+    return f"has {status} already" if status in (JobStatus.SUCCEEDED, JobStatus.FAILED) else f"is {status}"
+
+
+class Standing(NamedTuple):
+    """How many jobs there are, of which kind. `oldest` are the seconds since the oldest that waits was accepted."""
+
+    accepted: int
+    ready: dict[RunsOn, int]  # jobs that a worker could take now
+    delayed: int
+    running: int
+    oldest: float
+    workers: dict[RunsOn, int]  # that were seen lately, by what they have
+
+
+class JobDesk:
+    """Calls raise redis.RedisError where Redis does not answer within about a second."""
+
+    def __init__(self, client: "redis.asyncio.Redis", queue_limit: int = 100, has_shares: bool = False) -> None:
+        self.redis = client
+        self.queue_limit = queue_limit
+        self.has_shares = has_shares  # whether callers share the queue: only keys identify them
+        self._create = client.register_script(scripts.CREATE)
+        self._cancel = client.register_script(scripts.CANCEL)
+        self._resume = client.register_script(scripts.RESUME)
+        self._front = client.register_script(scripts.FRONT)
+        self._delete = client.register_script(scripts.DELETE)
+
+    @classmethod
+    def connect(cls, url: str, queue_limit: int = 100, has_shares: bool = False) -> "JobDesk":
+        """Connect lazily; a Redis that is gone makes calls fail within about a second, not hang."""
+        client = redis.asyncio.Redis.from_url(
+            url,
+            decode_responses=True,
+            encoding_errors="replace",
+            socket_timeout=1.0,
+            socket_connect_timeout=1.0,
+            retry=redis.asyncio.retry.Retry(NoBackoff(), 1),
+        )
+        return cls(heedful(client), queue_limit, has_shares)
+
+    async def ping(self) -> None:
+        """Raises Unsuitable where this Redis may lose jobs."""
+        check_eviction(await self.redis.info("memory"))
+
+    async def create(self, order: Order) -> Job:
+        """Accept a run: from here on it is queued, whatever dies. Raises QueueFull, KeyReused."""
+        async with self.redis.pipeline(transaction=True) as pipeline:
+            pipeline.time()
+            pipeline.incr(SEQUENCE)
+            (seconds, microseconds), place = await pipeline.execute()
+        job_id = job_id_of(datetime.fromtimestamp(seconds, UTC).replace(microsecond=microseconds), place)
+        before = idempotency_key(order.caller, order.idempotency_key) if order.idempotency_key else ""
+        fields = [word for field in order.fields.items() for word in field]
+        share = order.caller if self.has_shares and order.caller else ""
+        args: list[str | int] = [job_id, place, self.queue_limit, before, order.fingerprint, share, *fields]
+        outcome, *about = await self._create(args=args)
+        match outcome:
+            case "full":
+                raise QueueFull(self.queue_limit)
+            case "share":
+                raise ShareTaken(self.queue_limit)
+            case "other":
+                raise KeyReused(f"this Idempotency-Key was used for another request, now job {about[0]}: use a new one")
+            case "known":
+                return await self.get(about[0])
+        job = decode(job_id, {"status": JobStatus.QUEUED, "created_at": about[1]} | order.fields, {})
+        return understood(with_trouble(job, about[2], float(about[1])))
+
+    async def get(self, job_id: str) -> Job:
+        """Raises JobNotFound, and NotUnderstood if this version does not understand the record."""
+        return understood(await self.read(job_id))
+
+    async def read(self, job_id: str) -> AnyJob:
+        """Return a job, also one that this version does not understand. Raises JobNotFound."""
+        jobs = await self._read([job_id])
+        if not jobs:
+            raise JobNotFound(f"there is no job {job_id}: see GET /jobs")
+        return jobs[0]
+
+    async def newest(
+        self, limit: int, status: JobStatus | None = None, before: str | None = None, datasets: bool = False
+    ) -> list[AnyJob]:
+        """List the runs accepted last, or the data sets, newest first.
+
+        Only those of one status, and before that job, where these are given.
+        """
+        client: Any = self.redis
+        below = "+inf"  # places, which unlike ranks stay what they are while jobs are accepted
+        if before is not None:
+            if (place := await client.zscore(JOBS, before)) is None:
+                raise JobNotFound(f"there is no job {before}: see GET /jobs")
+            below = f"({place:.0f}"
+        found: list[AnyJob] = []
+        while len(found) < limit:
+            listed = index_key(datasets, status)
+            page = await client.zrevrangebyscore(listed, below, "-inf", start=0, num=limit, withscores=True)
+            if not page:
+                break
+            below = f"({page[-1][1]:.0f}"
+            jobs = await self._read([job_id for job_id, _ in page])
+            found += [job for job in jobs if status in (None, job.status)]  # it may just have changed
+        return found[:limit]
+
+    async def _read(self, job_ids: list[str]) -> list[AnyJob]:
+        async with self.redis.pipeline(transaction=True) as pipeline:
+            for job_id in job_ids:
+                pipeline.hgetall(job_key(job_id))
+                pipeline.hgetall(epochs_key(job_id))
+            pipeline.zrange(WORKERS, 0, -1, withscores=True)
+            pipeline.time()
+            *answers, workers, (seconds, _) = await pipeline.execute()
+        records = zip(job_ids, answers[::2], answers[1::2], strict=True)
+        found = [decode(job_id, fields, epochs) for job_id, fields, epochs in records if fields]
+        return [with_trouble(job, present(workers, seconds), seconds) for job in found]
+
+    async def cancel(self, job_id: str) -> AnyJob:
+        """Ask a job to end. Raises JobNotFound, and NotNow where it has ended otherwise."""
+        status = await self._cancel(args=[job_id])
+        if status in (JobStatus.SUCCEEDED, JobStatus.FAILED):
+            raise NotNow(f"job {job_id} has {status} already: there is nothing to cancel")
+        return await self.read(job_id)
+
+    async def resume(self, job_id: str) -> Job:
+        """Queue a failed or cancelled job again. Raises JobNotFound, QueueFull, NotNow, NotUnderstood."""
+        await self.get(job_id)  # no worker of this version would run a record that it does not understand
+        status = await self._resume(args=[job_id, self.queue_limit, int(self.has_shares)])
+        if status == "deleting":
+            raise NotNow(f"job {job_id} cannot be resumed: {BEING_DELETED}")
+        if status in ("full", "share"):
+            raise QueueFull(self.queue_limit) if status == "full" else ShareTaken(self.queue_limit)
+        if status not in (None, JobStatus.QUEUED):
+            raise NotNow(f"job {job_id} {wording(status)}: only a failed or cancelled job can be resumed")
+        return await self.get(job_id)
+
+    async def move_to_front(self, job_id: str) -> AnyJob:
+        """Let a waiting job be the next. Raises JobNotFound, NotNow."""
+        status = await self._front(args=[job_id])
+        if status not in (None, JobStatus.QUEUED):
+            raise NotNow(f"job {job_id} {wording(status)}: only a waiting job can be moved to the front")
+        return await self.read(job_id)
+
+    async def begin_deletion(self, job_id: str) -> int:
+        """Mark a job that has ended as being deleted: it cannot be resumed. Returns the token of its last claim.
+
+        The record stays until `end_deletion`, so that a deletion that was interrupted can be repeated. 0 if the job was
+        never claimed. Raises JobNotFound, NotNow.
+        """
+        return await self._delete_step(job_id, "begin")
+
+    async def keep_after_all(self, job_id: str) -> None:
+        """Take the mark away: the job turned out to be in use. Raises JobNotFound, NotNow."""
+        await self._delete_step(job_id, "keep")
+
+    async def end_deletion(self, job_id: str) -> None:
+        """Delete the record of a job that has ended. Raises JobNotFound, NotNow."""
+        await self._delete_step(job_id, "end")
+
+    async def _delete_step(self, job_id: str, step: str) -> int:
+        answer = await self._delete(args=[job_id, step])
+        if answer is None:
+            raise JobNotFound(f"there is no job {job_id}: see GET /jobs")
+        status, token = answer
+        if status not in ENDED:
+            raise NotNow(f"job {job_id} is {status}: only a job that has ended can be deleted, so cancel it first")
+        return int(token)
+
+    async def standing(self) -> Standing:
+        """Count what waits and runs, and who could run it. Costs the same however many jobs there ever were."""
+        places = [queue_key(runs_on) for runs_on in RUNS_ON] + [DELAYED]
+        async with self.redis.pipeline(transaction=True) as pipeline:
+            pipeline.time()
+            for ids in (JOBS, LEASES, *places):
+                pipeline.zcard(ids)
+            pipeline.zrange(WORKERS, 0, -1, withscores=True)
+            for ids in places:
+                pipeline.zrange(ids, 0, LOOKED_AT - 1)
+            (seconds, _), accepted, running, *told = await pipeline.execute()
+        (*ready, delayed), workers, waiting = told[: len(places)], told[len(places)], told[len(places) + 1 :]
+        accepted_times = (accepted_at(job_id) for ids in waiting for job_id in ids)
+        oldest = min((time.timestamp() for time in accepted_times if time is not None), default=seconds)
+        kinds = Counter(worker.partition(" ")[0] for worker in present(workers, seconds))
+        return Standing(
+            accepted=accepted,
+            ready=dict(zip(RUNS_ON, ready, strict=True)),
+            delayed=delayed,
+            running=running,
+            oldest=max(0.0, seconds - oldest),
+            workers={"cpu": kinds["cpu"], "gpu": kinds["gpu"]},
+        )
+
+    async def worker_loops(self) -> dict[str, str]:
+        """Return the state of the workers' background loops by name: `running`, or why one does not work."""
+        async with self.redis.pipeline(transaction=True) as pipeline:
+            pipeline.hgetall(LOOPS)
+            pipeline.zrange(WORKERS, 0, -1, withscores=True)
+            pipeline.time()
+            reports, workers, (seconds, _) = await pipeline.execute()
+        return summarize(reports, present(workers, seconds), seconds)
+
+    async def close(self) -> None:
+        await self.redis.aclose()

@@ -1,0 +1,180 @@
+"""Between the hashes in Redis and the job records. A record that this version does not understand is still shown."""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from models.config import TrainingConfig
+from models.records import Progress
+from models.synthesis.builder import DatasetOrder
+from worker.jobs.model import EpochRecord, Job, JobStatus, RunsOn
+
+Hash = Mapping[str, str]
+
+SILENT_SECONDS = 10.0  # a worker renews its lease about once a second
+LACKS: dict[RunsOn, str] = {
+    "any": "no worker is available: start one with `acgan worker`",
+    "cpu": "no worker without a GPU is available: start one with `acgan worker --device cpu`",
+    "gpu": "no worker with a GPU is available: start one with `acgan worker --device cuda`",
+}
+BEING_DELETED = (
+    "it is being deleted: if it stays listed, the deletion was interrupted, and DELETE /jobs/{id} finishes it"
+)
+
+
+class UnreadableJob(BaseModel):
+    """A job whose record this version does not understand, with the values as they are stored."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    status: str = Field(description="As stored. It may be a status that this version does not know.")
+    config: dict[str, Any] = Field(description="As stored; empty if it is not a JSON object.")
+    created_at: datetime | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    progress: None = None
+    epochs: list[EpochRecord] = []
+    device: str | None = None
+    worker: str | None = None
+    error: str | None = None
+    trouble: str = Field(description="Why this version cannot read the record.")
+    priority: int = 0
+    runs_on: str = "any"
+    caller: str | None = None
+    order: dict[str, Any] | None = None
+    retry_of: str | None = None
+    warnings: list[str] = []
+    last_seen_at: datetime | None = None
+
+
+AnyJob = Job | UnreadableJob
+
+
+def decode(job_id: str, fields: Hash, epochs: Hash) -> AnyJob:
+    """Decode a record, or show it as it is stored if this version does not understand it."""
+    try:
+        return decode_job(job_id, fields, epochs)
+    except (KeyError, ValueError, TypeError) as error:
+        return _unreadable(job_id, fields, epochs, _reason(error))
+
+
+def decode_job(job_id: str, fields: Hash, epochs: Hash) -> Job:
+    """Decode a record. Unknown fields are ignored: a newer version may have written them.
+
+    Raises KeyError, ValueError or TypeError if this version does not understand the record.
+    """
+    return Job(
+        id=job_id,
+        status=JobStatus(fields["status"]),
+        config=TrainingConfig.model_validate_json(fields["config"], extra="ignore"),
+        created_at=_time(fields["created_at"]),
+        started_at=_time(fields["started_at"]) if "started_at" in fields else None,
+        ended_at=_time(fields["ended_at"]) if "ended_at" in fields else None,
+        progress=Progress.model_validate_json(fields["progress"]) if "progress" in fields else None,
+        epochs=[EpochRecord.model_validate_json(epochs[number]) for number in sorted(epochs, key=int)],
+        device=fields.get("device"),
+        error=fields.get("error"),
+        trouble=BEING_DELETED if "deleting" in fields else fields.get("trouble") or None,
+        worker=fields.get("worker"),
+        priority=int(fields.get("priority", 0)),
+        runs_on=fields.get("runs_on", "any"),
+        caller=fields.get("caller"),
+        order=DatasetOrder.model_validate_json(fields["order"], extra="ignore") if "order" in fields else None,
+        retry_of=fields.get("retry_of"),
+        warnings=json.loads(fields.get("warnings", "[]")),
+        last_seen_at=_time(fields["seen_at"]) if "seen_at" in fields else None,
+    )
+
+
+def present(workers: Sequence[tuple[str, float]], now: float) -> list[str]:
+    """Return the workers that were seen, from pairs of worker and time; one seen in the future is not there.
+
+    A clock that was ahead wrote that time: a worker that runs is seen again within a round of its reconciler.
+    """
+    return [worker for worker, seen in workers if seen <= now + 1]
+
+
+def with_trouble(job: AnyJob, workers: Sequence[str], now: float) -> AnyJob:
+    """Add what the record itself cannot say: that no worker takes the job, or that its worker does not answer."""
+    if isinstance(job, UnreadableJob):
+        return job
+    match job.status:
+        case JobStatus.QUEUED:
+            kinds = {worker.partition(" ")[0] for worker in workers}
+            has_worker = kinds if job.runs_on == "any" else job.runs_on in kinds
+            return job if has_worker else job.model_copy(update={"trouble": LACKS[job.runs_on]})
+        case JobStatus.RUNNING | JobStatus.CANCELLING if job.last_seen_at is not None:
+            if datetime.fromtimestamp(now, UTC) - job.last_seen_at > timedelta(seconds=SILENT_SECONDS):
+                silent = f"its worker does not answer: its last message came at {job.last_seen_at:%Y-%m-%dT%H:%M:%SZ}"
+                return job.model_copy(update={"trouble": silent})
+    return job.model_copy(update={"last_seen_at": None})
+
+
+def pairs(flat: Sequence[str]) -> Hash:
+    return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+def _unreadable(job_id: str, fields: Hash, epochs: Hash, reason: str) -> UnreadableJob:
+    known = []
+    for number in sorted(epochs, key=lambda number: (len(number), number)):
+        try:
+            known.append(EpochRecord.model_validate_json(epochs[number]))
+        except ValueError:
+            continue
+    priority = fields.get("priority", "0")
+    return UnreadableJob(
+        id=job_id,
+        status=fields.get("status", "unknown"),
+        config=_object(fields.get("config")) or {},
+        created_at=_any_time(fields.get("created_at")),
+        started_at=_any_time(fields.get("started_at")),
+        ended_at=_any_time(fields.get("ended_at")),
+        epochs=known,
+        device=fields.get("device"),
+        worker=fields.get("worker"),
+        error=fields.get("error"),
+        trouble=f"this version does not understand the record ({reason}): it does not run or resume the "
+        "job, and leaves it to the version that wrote it",
+        priority=int(priority) if priority.lstrip("-").isdecimal() else 0,
+        runs_on=fields.get("runs_on", "any"),
+        caller=fields.get("caller"),
+        order=_object(fields.get("order")),
+        retry_of=fields.get("retry_of"),
+        last_seen_at=None,
+    )
+
+
+def _reason(error: Exception) -> str:
+    errors = getattr(error, "errors", None)
+    if errors is not None:  # pydantic's
+        first = errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        return f"{place}: {first['msg']}" if place else str(first["msg"])
+    return f"no {error.args[0]}" if isinstance(error, KeyError) else str(error)
+
+
+def _object(text: str | None) -> dict[str, Any] | None:
+    try:
+        found = json.loads(text or "null")
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _time(seconds: str) -> datetime:
+    """Raises ValueError."""
+    try:
+        return datetime.fromtimestamp(float(seconds), UTC)
+    except (OverflowError, OSError) as error:
+        raise ValueError(f"{seconds} is not a time") from error
+
+
+def _any_time(seconds: str | None) -> datetime | None:
+    try:
+        return None if seconds is None else _time(seconds)
+    except ValueError:
+        return None

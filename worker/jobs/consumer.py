@@ -1,0 +1,299 @@
+"""The worker's side of the job record, synchronous: it claims a job and is then the only one to write it."""
+
+import json
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+from uuid import uuid4
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from models.config import TrainingConfig
+from models.records import Progress
+from models.registry.manifest import CheckpointId
+from worker.celery_app import knocks_key
+from worker.jobs import claim_scripts, reconcile_scripts
+from worker.jobs.client import check_eviction
+from worker.jobs.codec import UnreadableJob, decode, decode_job, pairs
+from worker.jobs.keys import FENCE, JOBS, LOOPS, PULSES, WORKERS, epochs_key, index_key, job_key, queue_key
+from worker.jobs.model import RUNS_ON, EpochRecord, Job, JobStatus, RunsOn, before
+
+logger = logging.getLogger(__name__)
+
+LOSSES = 3  # workers lost in a row, without progress that was saved, that end a job
+GIVEN_UP = (
+    f"{LOSSES} workers in a row were lost while they ran it, and none had saved any progress (out of memory, or a "
+    "crash?): see the worker's log, then POST /jobs/{id}/resume"
+)
+LOST = "its worker does not answer: the run continues from its last saved state when a worker takes it"
+LONGEST_BACKOFF_SECONDS = 360.0
+CLAIM_ATTEMPTS = 3
+CLAIM_SECONDS = 8.0  # for the answer to a claim: a Redis that is slow must not cost a job its worker
+THINNED = "thinned:"  # fields of a record, one for each epoch
+MENDED_AT_ONCE = 500  # jobs: Redis does nothing else meanwhile
+
+
+class JobLost(Exception):
+    """The record no longer belongs to this worker: another claimed it since, or it has ended."""
+
+
+class Claim(NamedTuple):
+    """The right to run a job. Writes under a lower fence than the record's do nothing."""
+
+    job: Job
+    fence: int
+    told: dict[int, EpochRecord]  # what the record tells of epochs, unless Redis comes back older than it was
+    asked_at: float = 0.0  # by `clock`: the lease began later than this
+
+
+def clock() -> float:
+    """Seconds that also pass while the machine sleeps."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
+
+
+def process_name(pid: int) -> str:
+    return f"{socket.gethostname()}:{pid}"
+
+
+def pid_of(process: str) -> int:
+    return int(process.rpartition(":")[2])
+
+
+def ourselves() -> str:
+    return process_name(os.getpid())
+
+
+class JobBench:
+    """Calls raise redis.RedisError if Redis does not answer within two seconds. Claims wait longer and are repeated."""
+
+    def __init__(self, client: "redis.Redis", patient: "redis.Redis | None" = None) -> None:
+        """`patient` is a client that waits longer for an answer: claims are sent through it."""
+        self.redis = client
+        self.patient = patient or client
+        self._next = client.register_script(claim_scripts.NEXT)
+        self._claim = client.register_script(claim_scripts.CLAIM)
+        self._leave_alone = client.register_script(claim_scripts.LEAVE_ALONE)
+        self._renew = client.register_script(claim_scripts.RENEW)
+        self._write = client.register_script(claim_scripts.WRITE)
+        self._finish = client.register_script(claim_scripts.FINISH)
+        self._thinned = client.register_script(claim_scripts.THINNED)
+        self._reconcile = client.register_script(reconcile_scripts.RECONCILE)
+        self._seen = client.register_script(reconcile_scripts.SEEN)
+        self._pulse = client.register_script(reconcile_scripts.PULSE)
+        self._loop_states = client.register_script(reconcile_scripts.LOOP_STATES)
+        self._held_by = client.register_script(reconcile_scripts.HELD_BY)
+        self._release = client.register_script(reconcile_scripts.RELEASE)
+        self._index = client.register_script(reconcile_scripts.INDEX)
+
+    @classmethod
+    def connect(cls, url: str) -> "JobBench":
+        def client(seconds: float) -> "redis.Redis":
+            return redis.Redis.from_url(
+                url,
+                decode_responses=True,
+                encoding_errors="surrogateescape",  # bytes that are not UTF-8 name the same key when they are sent back
+                socket_timeout=seconds,
+                socket_connect_timeout=2.0,
+                retry=Retry(NoBackoff(), 0),
+            )
+
+        return cls(client(2.0), client(CLAIM_SECONDS))
+
+    def check_eviction(self) -> None:
+        """Raises Unsuitable where this Redis may lose jobs."""
+        check_eviction(self.redis.info("memory"))
+
+    def waiting(self, runs_on: RunsOn = "any") -> int:
+        """How many jobs of one queue a worker could claim now."""
+        return int(self.redis.zcard(queue_key(runs_on)))
+
+    def knocks(self, runs_on: RunsOn = "any") -> int:
+        """How many knocks no worker has heard yet."""
+        return int(self.redis.llen(knocks_key(runs_on)))
+
+    def claims(self) -> int:
+        """How many claims there ever were."""
+        return int(self.redis.get(FENCE) or 0)
+
+    def seen(self, kind: RunsOn, seconds: float) -> None:
+        """Note that this worker is there, and forget those that were not for so long."""
+        self._seen(args=[f"{kind} {ourselves()}", seconds])
+
+    def gone(self, kind: RunsOn) -> None:
+        """Note that this worker ends."""
+        self.redis.zrem(WORKERS, f"{kind} {ourselves()}")
+        self.redis.hdel(LOOPS, ourselves())
+
+    def pulse(self, states: str = "{}") -> None:
+        """Note that this training process is alive. `states` are those of its background loops, as JSON."""
+        self._pulse(args=[ourselves(), states])
+
+    def report_loops(self, states: str) -> None:
+        """Note the states of this process' background loops, as JSON."""
+        self._loop_states(args=[ourselves(), states])
+
+    def held_by(self, parent: int) -> dict[str, str]:
+        """Return the jobs that training processes of a worker on this machine hold: id -> `host:pid`."""
+        held: list[str] = self._held_by(args=[process_name(parent)])
+        return dict(pairs(held))
+
+    def last_pulse(self, process: str) -> float | None:
+        """Return when a training process, `host:pid`, was last seen in seconds by Redis' clock, or None."""
+        score: float | None = self.redis.zscore(PULSES, process)
+        return score
+
+    def release_ended(self, parent: int, is_alive: Callable[[int], bool]) -> list[str]:
+        """End the leases of the training processes of a worker on this machine that do not live any more.
+
+        `parent` is the process id of the worker, the Celery parent process. Returns the ids of their jobs.
+        """
+        ended = [(job_id, worker) for job_id, worker in self.held_by(parent).items() if not is_alive(pid_of(worker))]
+        return [job_id for job_id, worker in ended if self._release(args=[job_id, worker])]
+
+    def claim(
+        self, lease_seconds: float = 30.0, lowest_fence: int = 0, takes: Sequence[RunsOn] = RUNS_ON
+    ) -> Claim | None:
+        """Take the job whose turn it is, or return None if none waits. Its token is higher than `lowest_fence`.
+
+        A job whose record this version does not understand is not taken; its `trouble` says why.
+        """
+        left_alone: list[str] = []
+        while (found := self._next(args=[len(takes), *takes, *left_alone])) is not None:
+            job_id, fields, epochs = found
+            left_alone.append(job_id)  # one that another worker took first is looked for again by its next claim
+            job = decode(job_id, pairs(fields), pairs(epochs))
+            if isinstance(job, UnreadableJob):
+                logger.warning("job %s is not taken: %s", job_id, job.trouble)
+                self._leave_alone(args=[job_id, job.trouble])
+            elif (claimed := self._take(job_id, lease_seconds, lowest_fence)) is not None:
+                return claimed
+        return None
+
+    def _take(self, job_id: str, lease_seconds: float, lowest_fence: int) -> Claim | None:
+        """Claim one job; ask again under the same name if the answer does not come in time."""
+        name, asked_at = uuid4().hex, clock()
+        args: list[str | int | float] = [
+            job_id,
+            name,
+            lowest_fence,
+            lease_seconds,
+            ourselves(),
+            process_name(os.getppid()),
+        ]
+        for attempt in range(1, CLAIM_ATTEMPTS + 1):
+            try:
+                answer = self._claim(args=args, client=self.patient)
+                break
+            except (redis.TimeoutError, redis.ConnectionError) as error:
+                if attempt == CLAIM_ATTEMPTS:
+                    raise
+                logger.warning("job %s: the claim was not answered, asking again: %s", job_id, error)
+        if answer is None:
+            return None
+        fence, fields, epochs = answer
+        job = decode_job(job_id, pairs(fields), pairs(epochs))
+        return Claim(job, int(fence), {each.epoch: each for each in job.epochs}, asked_at)
+
+    def renew(self, claim: Claim, lease_seconds: float) -> JobStatus:
+        """Hold the job for so much longer, and hear how it is wanted. Raises JobLost."""
+        return self._still_ours(claim, self._renew(args=[claim.job.id, claim.fence, lease_seconds]))
+
+    def settle(self, claim: Claim, config: TrainingConfig, device: str) -> None:
+        """Store what was settled when the run started. Raises JobLost."""
+        self._put(claim, "config", config.model_dump_json(), "device", device)
+
+    def report(self, claim: Claim, progress: Progress) -> None:
+        """Raises JobLost."""
+        told = progress.model_dump_json()
+        self._put(claim, "progress", told, kind="progress", data=told)
+
+    def saved(self, claim: Claim, epoch: int, iteration: int) -> None:
+        """Note that the run's state is kept up to there. Raises JobLost."""
+        self._put(claim, "saved", f"{epoch}:{iteration}")
+
+    def tell_trouble(self, claim: Claim, trouble: str) -> None:
+        """Say what keeps the run from going on; nothing, where it goes on. Raises JobLost."""
+        self._put(claim, "trouble", trouble, kind="trouble", data=trouble)
+
+    def add_epoch(self, claim: Claim, epoch: EpochRecord) -> None:
+        """Raises JobLost."""
+        claim.told[epoch.epoch] = epoch
+        self._put(claim, kind="epoch", data=epoch.model_dump_json(), number=epoch.epoch)
+
+    def note_thinned(self, checkpoints: Sequence[CheckpointId]) -> None:
+        """Note in the records of their jobs that checkpoints were deleted to stay within the store's budget."""
+        if checkpoints:
+            self._thinned(args=[part for checkpoint in checkpoints for part in checkpoint])
+
+    def thinned(self, job_id: str) -> set[int]:
+        """Return the epochs whose checkpoints were deleted to stay within the store's budget."""
+        fields: Any = self.redis.hkeys(job_key(job_id))
+        return {int(name.removeprefix(THINNED)) for name in fields if name.startswith(THINNED)}
+
+    def finish(self, claim: Claim, status: JobStatus, error: str = "", trouble: str = "") -> None:
+        """End the job, or hand it back as `queued`. `trouble` is what is wrong with its results. Raises JobLost.
+
+        A Redis that came back older than it was is told again of the epochs that it has forgotten.
+        """
+        known = self.redis.hkeys(epochs_key(claim.job.id))
+        for epoch in [each for each in claim.told.values() if str(each.epoch) not in known]:
+            self.add_epoch(claim, epoch)
+        args = [claim.job.id, claim.fence, status.value, error, trouble, *before(status)]
+        self._still_ours(claim, self._finish(args=args))
+
+    def reconcile(self, backoff_seconds: float, lease_seconds: float = 30.0) -> list[tuple[str, str]]:
+        """Queue what no worker runs any more. Returns pairs (job id, `queued`, `failed`, `cancelled` or `due`)."""
+        args: list[str | int | float] = [
+            LOSSES,
+            backoff_seconds,
+            LONGEST_BACKOFF_SECONDS,
+            GIVEN_UP,
+            lease_seconds,
+            LOST,
+        ]
+        told = self._reconcile(args=args)
+        return list(zip(told[::2], told[1::2], strict=True))
+
+    def mend_lists(self) -> bool:
+        """Make the lists of jobs by kind and status anew where they tell of another number of jobs than there are.
+
+        As in a Redis that an older version filled. Returns whether they were.
+        """
+        kinds = [index_key(datasets) for datasets in (False, True)]
+        statuses = [index_key(datasets, status) for datasets in (False, True) for status in JobStatus]
+        with self.redis.pipeline(transaction=True) as pipeline:
+            for ids in (JOBS, *kinds, *statuses):
+                pipeline.zcard(ids)
+            jobs, *told = pipeline.execute()
+        if sum(told[: len(kinds)]) == sum(told[len(kinds) :]) == jobs:
+            return False
+        for first in range(0, jobs, MENDED_AT_ONCE):
+            listed: list[str] = self.redis.zrange(JOBS, first, first + MENDED_AT_ONCE - 1)  # type: ignore[assignment]
+            self._index(args=listed)
+        return True
+
+    def add_warning(self, claim: Claim, warning: str) -> None:
+        """Note on the record why the run's result may differ from an uninterrupted one's. Raises JobLost."""
+        if warning not in claim.job.warnings:
+            claim.job.warnings.append(warning)
+            self._put(claim, "warnings", json.dumps(claim.job.warnings))
+
+    def _put(
+        self, claim: Claim, *fields_and_values: str, kind: str = "", data: str = "", number: int | str = ""
+    ) -> None:
+        args = (claim.job.id, claim.fence, kind, data, number, *fields_and_values)
+        self._still_ours(claim, self._write(args=args))
+
+    def _still_ours(self, claim: Claim, status: str | None) -> JobStatus:
+        if status is None:
+            raise JobLost(claim.job.id)
+        return JobStatus(status)
+
+    def close(self) -> None:
+        self.redis.close()
+        self.patient.close()

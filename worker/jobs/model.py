@@ -1,0 +1,123 @@
+"""The job: its record, its states, and which may follow which. Pure: no Redis, no Celery, no torch."""
+
+import secrets
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from models.config import TrainingConfig
+from models.records import EpochResult, Progress
+from models.synthesis.builder import DatasetOrder
+
+# Ids as before 64 random bits were added, and as they are made now: they stay valid side by side.
+JOB_ID_PATTERN = r"^\d{8}-(\d{6}-[0-9a-f]{6}|\d{9}-[0-9a-f]{6}-[0-9a-f]{16})\Z"
+RANDOM_BITS = 64
+
+
+# Which workers may take a job: any, or only those without or with a GPU. Each has a queue of its own.
+RunsOn = Literal["any", "cpu", "gpu"]
+RUNS_ON: tuple[RunsOn, ...] = get_args(RunsOn)
+
+
+def kind_of(device: str) -> RunsOn:
+    """What a worker is that has this device: `cpu`, or `gpu`."""
+    return "gpu" if device.startswith("cuda") else "cpu"
+
+
+def taken_by(kind: RunsOn) -> tuple[RunsOn, ...]:
+    """Which jobs a worker takes that is of this kind."""
+    return ("any", kind)
+
+
+class JobStatus(StrEnum):
+    QUEUED = "queued"  # accepted, waits for a worker
+    RUNNING = "running"  # a worker holds it
+    CANCELLING = "cancelling"  # asked to stop; its worker has not yet
+    SUCCEEDED = "succeeded"  # all epochs done; final
+    FAILED = "failed"  # `error` says why
+    CANCELLED = "cancelled"  # stopped on request
+
+
+TRANSITIONS: dict[JobStatus, frozenset[JobStatus]] = {
+    JobStatus.QUEUED: frozenset({JobStatus.RUNNING, JobStatus.CANCELLED}),
+    JobStatus.RUNNING: frozenset({JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLING, JobStatus.QUEUED}),
+    JobStatus.CANCELLING: frozenset({JobStatus.CANCELLED, JobStatus.SUCCEEDED, JobStatus.FAILED}),
+    JobStatus.SUCCEEDED: frozenset(),
+    JobStatus.FAILED: frozenset({JobStatus.QUEUED}),
+    JobStatus.CANCELLED: frozenset({JobStatus.QUEUED}),
+}
+
+
+ENDED = frozenset({JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED})
+
+
+def before(status: JobStatus) -> list[JobStatus]:
+    """The states from which `status` may follow."""
+    return [earlier for earlier, following in TRANSITIONS.items() if status in following]
+
+
+class EpochRecord(EpochResult):
+    """A finished epoch of a job."""
+
+    checkpoint: str = Field(description="Id of the checkpoint with its networks.")
+    metrics: dict[str, float] = Field({}, description="Quality metrics; empty if none were computed.")
+    refused: str | None = Field(None, description="Why this epoch's generator is not served; null if it may be.")
+
+
+class Job(BaseModel):
+    """One accepted job. All times come from the clock of Redis, because the clocks of hosts may differ."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    status: JobStatus
+    config: TrainingConfig
+    created_at: datetime
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    progress: Progress | None = Field(None, description="Progress; null before the first iterations.")
+    epochs: list[EpochRecord] = Field([], description="One entry per finished epoch.")
+    device: str | None = Field(None, description="Device that the job runs on, or ran on last.")
+    worker: str | None = Field(None, description="Host and process id of its current or last worker.")
+    error: str | None = Field(None, description="Why it failed, in a sentence.")
+    trouble: str | None = Field(
+        None, description="Why it does not progress at the moment, such as a full disk or no available worker."
+    )
+    priority: int = Field(0, description="Jobs with a higher priority start first.")
+    runs_on: RunsOn = Field("any", description="Workers that may run it.")
+    caller: str | None = Field(None, description="Name of the key that started it.")
+    order: DatasetOrder | None = Field(
+        None, description="The data set that it generates; `config` is then the configuration of the generator."
+    )
+    retry_of: str | None = Field(None, description="Id of the job whose configuration this one repeats.")
+    warnings: list[str] = Field(
+        [],
+        description="Why the result may differ from that of an uninterrupted run: for example, the run restarted from "
+        "the beginning, or was resumed with another version of torch.",
+    )
+    last_seen_at: datetime | None = Field(
+        None, description="When its worker was last seen, if the worker does not respond any more; else null."
+    )
+
+
+def job_id_of(accepted_at: datetime, place: int, random_bits: int | None = None) -> str:
+    """Make an id that sorts by acceptance and is safe in paths and addresses.
+
+    It looks like 20260131-120000123-00001c-9f3a61c2d4e58b07: the time in milliseconds, a counter (`place`, the number
+    of jobs that this Redis has accepted) and 64 random bits, so that two Redis over one store never make the same id.
+    In one second it sorts after every id of the older form, like 20260131-120000-00001c. `random_bits` is drawn if it
+    is not given.
+    """
+    bits = secrets.randbits(RANDOM_BITS) if random_bits is None else random_bits % 2**RANDOM_BITS
+    milliseconds = accepted_at.microsecond // 1000
+    return f"{accepted_at:%Y%m%d-%H%M%S}{milliseconds:03d}-{place % 16**6:06x}-{bits:016x}"
+
+
+def accepted_at(job_id: str) -> datetime | None:
+    """Read from a job's id when it was accepted, to the second; None if the id has another form."""
+    try:
+        return datetime.strptime(job_id[:15], "%Y%m%d-%H%M%S").replace(tzinfo=UTC)
+    except ValueError:
+        return None

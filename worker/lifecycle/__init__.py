@@ -1,0 +1,1 @@
+"""What a running job needs: its lease, retries, shutdown, heartbeats."""

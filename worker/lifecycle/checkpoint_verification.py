@@ -1,0 +1,43 @@
+"""The last look at a job's checkpoints before the record says how the job ended."""
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+
+from models.bounded_reading import printable
+from models.registry.store import CheckpointDamaged, CheckpointId, CheckpointNotFound, CheckpointStore
+
+logger = logging.getLogger(__name__)
+
+VERIFY_SECONDS = 30.0  # after which only the manifests of the remaining epochs are read
+MOST_NAMED = 3  # faults in the trouble of a record; their number is always named
+
+
+def find_damage(
+    store: CheckpointStore, job: str, epochs: Iterable[int], check: Callable[[], None], seconds: float = VERIFY_SECONDS
+) -> str:
+    """Verify the checkpoints of these epochs, newest first. Returns what is wrong, or an empty string.
+
+    Calls `check` before each. Raises only what that raises.
+    """
+    until, faults = time.monotonic() + seconds, []
+    for epoch in sorted(epochs, reverse=True):
+        check()
+        try:
+            verify(store, CheckpointId(job, epoch), whole=time.monotonic() < until)
+        except (CheckpointDamaged, CheckpointNotFound) as error:
+            faults.append(printable(f"epoch {epoch}: {error}"))
+        except OSError as error:
+            faults.append(f"the checkpoints could not be verified: {error}")
+            break
+    for fault in faults:
+        logger.error("job %s: %s", job, fault)
+    more = [f"and {len(faults) - MOST_NAMED} more"] if len(faults) > MOST_NAMED else []
+    return "; ".join(faults[:MOST_NAMED] + more)
+
+
+def verify(store: CheckpointStore, checkpoint: CheckpointId, whole: bool) -> None:
+    """Read the manifest and, if `whole`, each file. Raises CheckpointDamaged, CheckpointNotFound, OSError."""
+    manifest = store.manifest(checkpoint)
+    for name in manifest.files if whole else ():
+        store.read(manifest, name)

@@ -1,0 +1,99 @@
+"""Whether a training process is alive and not stopped: a thread in it reports to Redis, and its parent process checks.
+
+A process that was stopped, or hangs as a whole, keeps the worker's only place for a job and renews nothing. Its lease
+has run out by the time its parent ends it, so another process takes the job.
+"""
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import redis
+
+from worker.jobs.consumer import JobBench, process_name
+from worker.jobs.loop_states import encode
+from worker.observability.background_loops import Beat, Supervisor
+from worker.observability.loop_reports import LoopReporter
+
+logger = logging.getLogger(__name__)
+
+PULSE_SECONDS = 1.0
+START_SECONDS = 300.0  # for a process to report for the first time
+LEAST_SILENT_ROUNDS = 3  # a parent process that was stopped itself must not blame its child for it
+
+
+def start_pulse(bench: JobBench, seconds: float = PULSE_SECONDS) -> None:
+    """In the training process: report to Redis once a second that it lives, and how its background loops are."""
+    reporter = LoopReporter(bench)
+
+    def run(beat: Beat) -> None:
+        wait = threading.Event()
+        while not wait.wait(seconds):
+            beat()
+            with suppress(redis.RedisError):
+                bench.pulse(encode(reporter.states()))
+
+    Supervisor().start_thread("pulse", run)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process of this machine lives. One of another user counts as alive, and a zombie does not."""
+    with suppress(OSError, IndexError):
+        if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX":
+            return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def kill(pid: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+class Pulses:
+    """Ends training processes of this worker that have not reported to Redis for `rounds` checks in a row.
+
+    A process that has not reported yet has more time: `start_rounds`. One that still renews the lease of a job is not
+    judged: only its report fails. A report that Redis has lost counts as unchanged. Checks that Redis does not answer
+    do not count.
+    """
+
+    def __init__(
+        self,
+        bench: JobBench,
+        children: Callable[[], Sequence[int]],
+        rounds: int,
+        start_rounds: int = 1000,
+        end: Callable[[int], None] = kill,
+    ) -> None:
+        self.bench = bench
+        self.children = children
+        self.rounds = rounds
+        self.start_rounds = start_rounds
+        self.end = end
+        # The pulse of each, and how many checks in a row found it unchanged.
+        self._last: dict[int, tuple[float | None, int]] = {}
+
+    def end_silent_children(self) -> None:
+        """Check once. Raises RedisError."""
+        pulses = {pid: self.bench.last_pulse(process_name(pid)) for pid in self.children()}
+        seen: dict[int, tuple[float | None, int]] = {}
+        for pid, pulse in pulses.items():
+            before, silent = self._last.get(pid, (None, -1))
+            silent = silent + 1 if pulse in (before, None) else 0
+            seen[pid] = (pulse or before, silent)
+            rounds = self.start_rounds if seen[pid][0] is None else self.rounds
+            if silent >= rounds and process_name(pid) not in self.bench.held_by(os.getpid()).values():
+                logger.error("training process %d does not answer: it is ended, and another takes its place", pid)
+                self.end(pid)
+                del seen[pid]
+        self._last = seen

@@ -1,0 +1,53 @@
+"""Steps that need the checkpoints' store: they wait for room on its disk, and for object storage to answer."""
+
+import errno
+import logging
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
+
+from worker.jobs.consumer import JobBench
+from worker.lifecycle import shutdown
+from worker.lifecycle.lease import Lease
+from worker.lifecycle.retry import pause, persist
+
+logger = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+DISK_SECONDS = 5.0  # between two tries
+
+
+class Stubborn:
+    """Takes a step again and again for as long as its job is held and wanted, and tells the record why it does."""
+
+    def __init__(self, bench: JobBench, lease: Lease) -> None:
+        self.bench = bench
+        self.lease = lease
+
+    def check(self) -> None:
+        """Raises JobLost, Cancelled, Interrupted."""
+        self.lease.check()
+        shutdown.check()
+
+    def __call__(self, what: str, step: Callable[[], Result]) -> Result:
+        """`what` says what cannot be done meanwhile. Raises what `check` raises, and any other OSError."""
+        claim, waited = self.lease.claim, False
+        while True:
+            try:
+                done = step()
+                break
+            except OSError as error:
+                trouble = f"the disk is full: {what} until space is freed" if error.errno in DISK_FULL else None
+                if isinstance(error, TimeoutError):
+                    trouble = f"{what}: {error}"
+                if trouble is None:
+                    raise
+                logger.error("job %s: %s (%s)", claim.job.id, trouble, error)
+            waited = True
+            persist(partial(self.bench.tell_trouble, claim, trouble), self.check)
+            pause(DISK_SECONDS, self.check)
+        if waited:
+            persist(partial(self.bench.tell_trouble, claim, ""), self.check)
+        return done

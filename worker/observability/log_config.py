@@ -1,0 +1,78 @@
+"""How every process writes its log, in one place: JSON for machines, sentences for people, secrets for nobody.
+
+Who has something to say uses the standard library's loggers. What lines are about (the request, the job, its epoch and
+fence token) is bound as structlog's context variables, and stands in every line of that request or job.
+"""
+
+import logging
+import re
+import sys
+from collections.abc import MutableMapping
+from typing import Any, TextIO
+
+from structlog.contextvars import merge_contextvars
+from structlog.processors import JSONRenderer, TimeStamper, format_exc_info
+from structlog.stdlib import ExtraAdder, ProcessorFormatter, add_log_level, add_logger_name
+
+from models.bounded_reading import printable
+from worker.observability.redaction import hide_password_of, mask, mask_fields
+from worker.settings import WorkerSettings
+
+Fields = MutableMapping[str, Any]
+
+# Of a record's `extra`; other libraries put other things there.
+FIELDS = ("method", "route", "status", "milliseconds", "peer", "path", "key_digest")
+TALKATIVE = ("uvicorn", "uvicorn.error", "uvicorn.asgi", "asyncio", "multiprocessing")  # at info, only their warnings
+
+
+def configure(settings: WorkerSettings) -> None:
+    """Write everything that is logged to stderr, in the format and from the level on that the settings name."""
+    hide_password_of(settings.redis_url)
+    level = logging.getLevelNamesMapping()[settings.log_level.upper()]
+    handler = logging.StreamHandler()
+    handler.setFormatter(make_formatter(json=wants_json(settings)))
+    logging.basicConfig(handlers=[handler], level=level, force=True)
+    logging.captureWarnings(True)
+    for name in TALKATIVE:
+        logging.getLogger(name).setLevel(level if level <= logging.DEBUG else max(level, logging.WARNING))
+
+
+def wants_json(settings: WorkerSettings, stream: TextIO | None = None) -> bool:
+    if settings.log_format == "auto":
+        return not (stream or sys.stderr).isatty()
+    return settings.log_format == "json"
+
+
+def make_formatter(json: bool) -> logging.Formatter:
+    time = TimeStamper(fmt="iso", utc=True) if json else TimeStamper(fmt="%Y-%m-%d %H:%M:%S", utc=False)
+    return Formatter(
+        foreign_pre_chain=[merge_contextvars, ExtraAdder(FIELDS), add_log_level, add_logger_name, time],
+        processors=[
+            ProcessorFormatter.remove_processors_meta,
+            format_exc_info,
+            mask_fields,
+            JSONRenderer(default=str) if json else as_sentence,
+        ],
+    )
+
+
+class Formatter(ProcessorFormatter):
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line: without secrets, and with control characters of foreign text escaped."""
+        line = mask(super().format(record)).replace("\x7f", "\\u007f")  # all that JSON leaves as it is
+        return "\n".join(map(printable, line.split("\n")))
+
+
+def as_sentence(_logger: Any, _name: str, fields: Fields) -> str:
+    """Lay a line out for people: what its sentence says already is not said again behind it."""
+    time, level, logger, event, trace = (
+        fields.pop(name, "") for name in ("timestamp", "level", "logger", "event", "exception")
+    )
+    more = " ".join(f"{name}={value}" for name, value in sorted(fields.items()) if not mentions(event, value))
+    sentence = printable(str(event).rstrip())  # one line, so that no text can forge another
+    line = f"{time} {level.upper()} {logger}: {sentence}"
+    return "\n".join(part for part in (f"{line}  [{printable(more)}]" if more else line, trace) if part)
+
+
+def mentions(sentence: str, value: object) -> bool:
+    return re.search(rf"(?<![\w.-]){re.escape(str(value))}(?![\w-])", sentence) is not None
