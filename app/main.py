@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from app.api.dependencies import Services
-from app.api.errors import add_error_handlers
+from app.api.errors import STATUS, add_error_handlers, answer_known
 from app.api.event_stream import Events
 from app.api.json_response import LastLine
 from app.api.openapi import describe
@@ -25,8 +25,8 @@ from app.middleware.route_cache import Shortcut
 from app.security.rate_limit import LocalRate, SharedRate
 from app.settings import AppSettings
 from models.devices import processors
-from models.networks.precision import find_device
 from models.registry import bundled
+from models.torch_device import find_device
 from models.version import code_version
 from worker.celery_app import make_celery
 from worker.jobs.client import JobDesk
@@ -69,15 +69,15 @@ def create_app(settings: AppSettings) -> FastAPI:
         summary="Train and serve a class-conditional digit generator.",
         version=code_version(),
         lifespan=lifespan,
-        redirect_slashes=False,  # FastAPI's redirects contain the client's Host; those of app/api/errors.py are relative
-        openapi_url=None,  # app/api/routes/static.py serves it with an ETag, and its pages load nothing from the network
+        redirect_slashes=False,  # FastAPI's redirects contain the client's Host; ours are relative
+        openapi_url=None,  # app/api/routes/static.py serves it with an ETag
     )
     app.state.bounds = settings.bounds
     app.state.redis_folder = settings.home / "redis"  # of the server that `acgan up` starts
     app.state.draining = False  # set by app/server/server.py after SIGTERM
     add_error_handlers(app)
     app.add_middleware(LastLine)
-    app.add_middleware(Shortcut)
+    app.add_middleware(Shortcut, errors=STATUS, answer_error=answer_known)
     app.add_middleware(HeadAsGet)
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
     if keyring or settings.reads:

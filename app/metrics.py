@@ -62,7 +62,8 @@ def answered(method: str, route: str, status: int, seconds: float) -> None:
 
 
 # ----------------------------------------------------------------------------
-# Drawing: updated by the drawing code. Gauges such as the stock are read when Prometheus scrapes: see app/api/metrics_collector.py.
+# Drawing: updated by the drawing code. Gauges such as the stock are read when Prometheus scrapes:
+# see app/api/metrics_collector.py.
 
 DIGITS_DRAWN = Counter("acgan_digits_drawn", "Digits drawn.", registry=REGISTRY)
 DRAWING_BATCH = Histogram("acgan_drawing_batch_digits", "Digits per batch.", buckets=DIGITS, registry=REGISTRY)

@@ -1,6 +1,6 @@
 """Settings of the API and the command line, in addition to those of the worker."""
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from pydantic import AliasChoices, ByteSize, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
@@ -15,7 +15,15 @@ if TYPE_CHECKING:  # slow imports that only the API needs
 
     from app.security.host_names import AllowedHosts
     from app.security.trusted_proxies import Proxies
-    from app.server.protocol import Bounds
+
+
+class Bounds(NamedTuple):
+    header_bytes: int  # of the request line and the headers together
+    headers: int
+    body_bytes: int
+    request_seconds: float  # for the headers of a request to arrive, and again for its body
+    send_seconds: float  # for a client to read anything of a response
+    connections: int
 
 
 class AppSettings(WorkerSettings):
@@ -149,9 +157,7 @@ class AppSettings(WorkerSettings):
         return Proxies.parse(self.forwarded_allow_ips)
 
     @property
-    def bounds(self) -> "Bounds":
-        from app.server.protocol import Bounds
-
+    def bounds(self) -> Bounds:
         return Bounds(
             header_bytes=self.max_header_bytes,
             headers=self.max_headers,

@@ -23,7 +23,7 @@ from benchmarks.records import ask_desk
 from models.config import TrainingConfig
 from models.registry import bundled
 from models.registry.store import CheckpointStore
-from models.synthesis.builder import MANIFEST, DatasetManifest, DatasetOrder
+from models.synthesis.order import MANIFEST, DatasetManifest, DatasetOrder
 from worker.jobs.client import Order
 from worker.jobs.model import ENDED, Job, JobStatus
 

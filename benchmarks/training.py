@@ -31,7 +31,7 @@ from models.config import Precision, TrainingConfig
 from models.data.dataset import Dataset
 from models.data.printed import draw_split
 from models.networks.layers import Convolution, Dropout, UpsampleSame, UpsampleValid
-from models.networks.precision import describe, find_device
+from models.torch_device import describe, find_device
 from models.training.fused.iteration import FusedIteration
 from models.training.trainer import Trainer
 

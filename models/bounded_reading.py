@@ -9,8 +9,8 @@
             FileDamaged         it has its format, but is not what was written: a checksum or its parts do not match
             FileNotUnderstood   it is whole, but another kind of file, or of a version that this one does not read
 
-All are OSErrors whose message is a sentence that names the file. The records of the store (models/registry/storage/reading.py)
-are read by the same functions and fail with the same classes.
+All are OSErrors whose message is a sentence that names the file. The records of the store
+(models/registry/storage/reading.py) are read by the same functions and fail with the same classes.
 """
 
 import errno

@@ -59,7 +59,7 @@ def settle_device(name: str) -> str:
 
 
 def main() -> None:
-    from models.networks.precision import find_device
+    from models.torch_device import find_device
 
     try:
         sys.stdout.write(str(find_device(sys.argv[1])))

@@ -1,4 +1,4 @@
-"""A device's memory: the peak use of a job, the release of unused memory, and the message for out of memory."""
+"""The device that computes: choose it, describe it, make it deterministic, and measure its memory."""
 
 import gc
 from collections.abc import Iterator
@@ -7,8 +7,7 @@ from pathlib import Path
 
 import torch
 
-from models.devices import DeviceOutOfMemory
-from models.networks.precision import describe
+from models.devices import DeviceOutOfMemory, DeviceUnavailable, check_name
 
 GIB = 2**30
 ALLOCATION_FAILED = (  # in messages of errors that torch raises as RuntimeError
@@ -18,6 +17,45 @@ ALLOCATION_FAILED = (  # in messages of errors that torch raises as RuntimeError
     "CUBLAS_STATUS_ALLOC_FAILED",
     "CUDNN_STATUS_ALLOC_FAILED",
 )
+
+
+def find_device(name: str) -> torch.device:
+    """Choose a device: `auto`, `cpu`, `cuda` or `cuda:1`. Sets a GPU to deterministic float32 arithmetic.
+
+    All code gets its device here, so results do not depend on what ran earlier in the process.
+
+    Raises DeviceUnavailable if the device does not exist.
+    """
+    check_name(name)
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name == "auto":
+        name = "cuda" if gpus else "cpu"
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= gpus:
+        found = f"this machine has {gpus} CUDA devices" if torch.version.cuda else "PyTorch is installed without CUDA"
+        raise DeviceUnavailable(f"ACGAN_DEVICE={name}, but {found}: use auto or cpu")
+    set_deterministic(device)
+    return device
+
+
+def describe(device: torch.device) -> str:
+    """Return a readable name of a device."""
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return f"{device} ({torch.get_num_threads()} threads)"
+
+
+def set_deterministic(device: torch.device) -> None:
+    """Make a GPU compute float32 in IEEE precision (no TF32) and with the same kernels every time."""
+    if device.type == "cuda":
+        torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
+        torch.backends.cuda.matmul.fp32_precision = "ieee"
+        torch.backends.cudnn.deterministic = True
+        torch.backends.cudnn.benchmark = False
+
+
+# ----------------------------------------------------------------------------
+# Memory.
 
 
 @contextmanager

@@ -12,9 +12,10 @@ REASONS = {
     "worker/observability/background_loops.py": "the supervisor itself",
     "worker/handlers/helping.py": "a timer that ends a process whose drawing hangs",
     "app/inference/loads.py": "one load each, with a deadline; callers wait for the result and get its error",
-    "models/training/background_writer.py": "one write at a time; the trainer raises its error, and worker/handlers/checkpointing.py shows a stuck one",
+    "models/training/background_writer.py": "one write at a time; the trainer raises its error, the run shows a hang",
+    "models/data/downloads.py": "one download, with a deadline; the caller gets its error",
     "models/registry/storage/deadline.py": "one read each, with a deadline; the caller gets its error",
-    "models/registry/storage/object_store.py": "requests to object storage; the caller waits for them and gets their errors",
+    "models/registry/storage/object_store.py": "requests to a bucket; the caller waits for them and gets their errors",
     "models/synthesis/verified_sampler.py": "drawing; the caller waits for it and gets its error",
 }
 

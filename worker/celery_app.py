@@ -4,22 +4,11 @@ from collections.abc import Sequence
 
 from celery import Celery
 
+from worker.jobs.keys import CELERY_PREFIX, queue_name
 from worker.jobs.model import RUNS_ON, RunsOn
-from worker.jobs.redis_url import celery_address
-from worker.settings import WorkerSettings
+from worker.settings import WorkerSettings, celery_address
 
 TRAIN = "acgan.train"
-KEY_PREFIX = "acgan:celery:"
-
-
-def queue_name(runs_on: RunsOn) -> str:
-    """Celery's queue of the knocks for jobs that any worker takes, or those with or without a GPU."""
-    return "acgan-training" if runs_on == "any" else f"acgan-training-{runs_on}"
-
-
-def knocks_key(runs_on: RunsOn) -> str:
-    """The list in Redis of such knocks that no worker has heard."""
-    return KEY_PREFIX + queue_name(runs_on)
 
 
 def make_celery(settings: WorkerSettings) -> Celery:
@@ -40,7 +29,7 @@ def make_celery(settings: WorkerSettings) -> Celery:
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_transport_options={
-            "global_keyprefix": KEY_PREFIX,
+            "global_keyprefix": CELERY_PREFIX,
             "socket_timeout": 10.0,
             "socket_connect_timeout": 2.0,
             "socket_keepalive": True,

@@ -2,7 +2,6 @@
 
 import logging
 from difflib import get_close_matches
-from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
@@ -10,7 +9,6 @@ import redis
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse
-from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
@@ -20,8 +18,10 @@ from app.api.event_stream import NothingFollows, TooManyFollowers
 from app.inference.batcher import Busy
 from app.inference.model_manager import NothingPublished
 from app.inference.verified import NotVerified
+from app.problems.problem import Mistake, full_stop, problem, sentence
 from app.problems.ranges import NoSuchRange
 from app.problems.redis_diagnosis import explain_error
+from app.problems.refusals import TOO_LONG
 from app.problems.validation_messages import but_is, reason, shown
 from app.schemas.compositions import NUMBER
 from app.schemas.datasets import FILE_NAME
@@ -69,48 +69,7 @@ STATUS: dict[type[Exception], int] = {
     OSError: 503,
 }
 
-FOREIGN_ORIGIN = (
-    "A web page of another origin sent this request, which is not allowed: use the page of this service or a program."
-)
-
 MISTAKES = 10  # explained in one response
-RETRY_AFTER = {429: "60", 503: "5"}  # seconds
-
-
-class Mistake(BaseModel):
-    """One error in a request."""
-
-    field: str = Field(description="The field or parameter, as in `body.epochs` or `query.n`.")
-    message: str
-
-
-class Problem(BaseModel):
-    """The body of every error response (RFC 9457)."""
-
-    type: str = "about:blank"
-    title: str = Field(examples=["Not Found"])
-    status: int = Field(examples=[404])
-    detail: str = Field(description="What went wrong and what to do about it.")
-    errors: list[Mistake] | None = Field(None, description="The errors in the fields and parameters of the request.")
-
-
-class ProblemResponse(JSONResponse):
-    """A problem that ends with a newline, like all other JSON responses (app/api/json_response.py)."""
-
-    media_type = "application/problem+json"
-
-    def render(self, content: Any) -> bytes:
-        return super().render(content) + b"\n"
-
-
-def problem(
-    status: int, detail: str, mistakes: list[Mistake] | None = None, headers: dict[str, str] | None = None
-) -> JSONResponse:
-    body = Problem(title=HTTPStatus(status).phrase, status=status, detail=detail, errors=mistakes)
-    headers = dict(headers or {})
-    if status in RETRY_AFTER:
-        headers.setdefault("Retry-After", RETRY_AFTER[status])
-    return ProblemResponse(body.model_dump(exclude_none=True), status, headers=headers)
 
 
 def add_error_handlers(app: FastAPI) -> None:
@@ -177,14 +136,6 @@ async def answer_unexpected(request: Request, _error: Exception) -> JSONResponse
     return problem(500, detail, headers=headers)
 
 
-def too_fast(error: TooFast) -> JSONResponse:
-    return problem(STATUS[TooFast], sentence(str(error)), headers=when(error))
-
-
-def not_allowed(error: NotAllowed) -> JSONResponse:
-    return problem(STATUS[NotAllowed], sentence(str(error)))
-
-
 def when(error: Exception) -> dict[str, str]:
     """Return the headers of an error: its own `Retry-After`, or `Content-Range` with the size of the file."""
     if isinstance(error, NoSuchRange):
@@ -192,42 +143,11 @@ def when(error: Exception) -> dict[str, str]:
     return {"Retry-After": str(error.retry_after)} if isinstance(error, Busy | TooFast) else {}
 
 
-def answer_no_key(was_wrong: bool) -> JSONResponse:
-    what = "This key is unknown" if was_wrong else "This needs a key"
-    detail = f"{what}: send `Authorization: Bearer KEY`. The operator of the service makes keys with `acgan key NAME`."
-    return problem(401, detail, headers={"WWW-Authenticate": "Bearer"})
-
-
-def answer_bad_host() -> JSONResponse:
-    detail = "A request needs exactly one Host header: a name or an address, with an optional port."
-    return problem(400, detail, headers={"Connection": "close"})
-
-
-def answer_wrong_host(name: str) -> JSONResponse:
-    detail = (
-        f"The host name {name[:100]!r} is not allowed: use localhost or the IP address of the service, or add the "
-        "name to ACGAN_ALLOWED_HOSTS and restart the service."
-    )
-    return problem(421, detail)
-
-
-def answer_foreign_origin() -> JSONResponse:
-    return problem(403, FOREIGN_ORIGIN)
-
-
-def answer_too_many_parameters(limit: int) -> JSONResponse:
-    return problem(422, f"The query has more than {limit} parameters: GET /docs lists the valid ones.")
-
-
-def answer_too_long() -> JSONResponse:
-    return problem(413, sentence(HINTS[413]), headers={"Connection": "close"})
-
-
 HINTS = {
     400: 'the body cannot be read: send a JSON object such as {"epochs": 5}',
     404: "there is nothing at this path: GET /docs lists all paths",
     405: "this path does not support this method: GET /docs lists the methods",
-    413: "the body is too long: a training request is a small JSON object, see GET /docs",
+    413: TOO_LONG,
 }
 
 
@@ -276,11 +196,3 @@ def mistake(found: dict[str, Any], request: Request) -> Mistake:
                 message='send a JSON object such as {"epochs": 5}, with the header Content-Type: application/json',
             )
     return Mistake(field=field, message=reason(found) + but_is(found.get("input")))
-
-
-def sentence(text: str) -> str:
-    return full_stop(text[:1].upper() + text[1:])
-
-
-def full_stop(text: str) -> str:
-    return text if text.endswith((".", "?", "!")) else f"{text}."

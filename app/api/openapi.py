@@ -6,9 +6,9 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from app.api.errors import RETRY_AFTER, Problem
 from app.api.openapi_examples import ANSWERS, ERRORS, TEXTS, problem_of
 from app.middleware.authentication import PROBES, READING
+from app.problems.problem import RETRY_AFTER, Problem
 
 SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "A key, as printed by `acgan key NAME`."},

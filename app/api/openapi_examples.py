@@ -4,14 +4,14 @@ from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
-from app.api.errors import FOREIGN_ORIGIN
 from app.problems.redis_diagnosis import GONE
+from app.problems.refusals import FOREIGN_ORIGIN
 from app.schemas.datasets import DatasetList, DatasetView
 from app.schemas.jobs import CheckpointList, CheckpointView, JobHistory, JobList, JobView, Readiness, Serving
 from models.config import TrainingConfig
 from models.records import EpochLosses, Loss, Progress, SplitLosses, to_csv
 from models.registry.store import DISCRIMINATOR, GENERATOR, SAMPLES, CheckpointId, FileRecord, Manifest
-from models.synthesis.builder import DatasetOrder
+from models.synthesis.order import DatasetOrder
 from worker.jobs.model import EpochRecord, Job, JobStatus
 
 JOB = "20260131-120000-00001c"

@@ -14,7 +14,7 @@ from app.client.errors import Misconfigured
 from app.schemas.datasets import DatasetList, DatasetView
 from app.schemas.jobs import CheckpointList, CheckpointView, JobHistory, JobList, JobView, Readiness, Serving
 from models.config import TrainingConfig
-from models.synthesis.builder import MANIFEST, MANIFEST_LIMIT, DatasetManifest
+from models.synthesis.order import MANIFEST, MANIFEST_LIMIT, DatasetManifest
 from models.version import code_version
 
 if TYPE_CHECKING:  # takes a while to load, and only `pixels` needs it

@@ -11,7 +11,7 @@ import httpx2
 
 from app.client.answers import Body
 from app.client.errors import NotUnderstood
-from models.synthesis.builder import DatasetFile, DatasetManifest, InvalidFiles, check_files
+from models.synthesis.order import DatasetFile, DatasetManifest, InvalidFiles, check_files
 
 SLOWEST = 10_000  # bytes a second
 PATIENCE_SECONDS = 300.0

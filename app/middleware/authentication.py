@@ -7,9 +7,10 @@ from typing import Any
 from starlette.types import ASGIApp, Receive, Scope, Send
 from structlog.contextvars import bind_contextvars
 
-from app.api.errors import answer_no_key, not_allowed, too_fast
 from app.middleware.cache_control import keep_private
 from app.middleware.forwarded_headers import plain_address
+from app.problems.problem import problem, sentence
+from app.problems.refusals import answer_no_key
 from app.security.api_keys import Keyring, Role
 from app.security.caller import CALLER, KEYED, ROLE, NotAllowed, require
 from app.security.rate_limit import LocalRate, TooFast
@@ -49,9 +50,10 @@ class Door:
             elif self.reads is not None:
                 self.reads.admit(caller_of(scope))
         except NotAllowed as error:
-            return await not_allowed(error)(scope, receive, send)
+            return await problem(403, sentence(str(error)))(scope, receive, send)
         except TooFast as error:
-            return await too_fast(error)(scope, receive, send)
+            headers = {"Retry-After": str(error.retry_after)}
+            return await problem(429, sentence(str(error)), headers=headers)(scope, receive, send)
         is_private = self.read_needs_key and not is_page(path)
         return await self.app(scope, receive, keep_private(send, path) if is_private else send)
 

@@ -6,7 +6,7 @@ FastAPI's `max_body_size` also limits bodies, but returns plain text instead of 
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.errors import answer_too_long, answer_too_many_parameters
+from app.problems.refusals import answer_too_long, answer_too_many_parameters
 
 PARAMETERS = 40  # more than twice the maximum of any route
 

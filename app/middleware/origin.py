@@ -7,9 +7,9 @@ from urllib.parse import urlsplit
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.api.errors import answer_bad_host, answer_foreign_origin, answer_wrong_host
 from app.middleware.authentication import PROBES, READING
 from app.middleware.forwarded_headers import FORWARDED_HOST
+from app.problems.refusals import answer_bad_host, answer_foreign_origin, answer_wrong_host
 from app.security.host_names import PORTS, AllowedHosts, Host, read_host
 
 OWN_SITES = frozenset({b"same-origin", b"none"})

@@ -1,16 +1,15 @@
 """Caches validated requests: routing, parsing and validation take longer than the response itself."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, NamedTuple
 
 from fastapi import Request, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.api.errors import STATUS, answer_known
 from app.inference.memory import Memory
 
 Words = tuple[str, bytes, str]  # path, query and `Accept`, unparsed
-KNOWN = tuple(STATUS)
+AnswerError = Callable[[Request, Exception], Awaitable[Response]]
 
 
 class Known(NamedTuple):
@@ -25,8 +24,11 @@ class Shortcut:
 
     known = Memory[Words, Known](limit=4_000_000)  # bytes, approximately
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, errors: Iterable[type[Exception]], answer_error: AnswerError) -> None:
+        """`answer_error` makes the responses to exceptions of the classes `errors`."""
         self.app = app
+        self.errors = tuple(errors)
+        self.answer_error = answer_error
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] != "GET":
@@ -38,8 +40,8 @@ class Shortcut:
         scope["route"] = known.route
         try:
             response = await known.answer(request)
-        except KNOWN as error:
-            response = await answer_known(request, error)
+        except self.errors as error:
+            response = await self.answer_error(request, error)
         return await response(scope, receive, send)
 
     @classmethod

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 from app.schemas.jobs import JobsQuery, UnreadableJobView
 from models.config import WHOLE
 from models.records import Record
-from models.synthesis.builder import FILES, MANIFEST, DatasetOrder
+from models.synthesis.order import FILES, MANIFEST, DatasetOrder
 from worker.jobs.model import Job, JobStatus, RunsOn
 
 FILE_NAME = f"^({'|'.join(name.replace('.', '[.]') for name in [*FILES, MANIFEST])})$"

@@ -15,23 +15,15 @@ from fastapi import Response
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from app import metrics
-from app.api.errors import problem
 from app.middleware.request_log import PATH, logger
+from app.problems.problem import problem
 from app.problems.validation_messages import shown
+from app.settings import Bounds
 
 STATUS = slice(9, 12)  # position of the status in the first line of a response
 MALFORMED = "This is not a valid HTTP/1.1 request with exactly one Host. GET /docs describes the API."
 VERSIONS = ("1.0", "1.1")
 CHUNKED_OVERHEAD = 8  # maximum bytes on the wire per byte of a body: a chunk of one byte takes six
-
-
-class Bounds(NamedTuple):
-    header_bytes: int  # of the request line and the headers together
-    headers: int
-    body_bytes: int
-    request_seconds: float  # for the headers of a request to arrive, and again for its body
-    send_seconds: float  # for a client to read anything of a response
-    connections: int
 
 
 class Phase(Enum):

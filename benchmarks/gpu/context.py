@@ -17,7 +17,7 @@ from benchmarks.gpu.results import ResultLog
 from models.config import DatasetName, TrainingConfig
 from models.data.dataset import Dataset, load_dataset
 from models.data.mnist_search import KNOWN
-from models.networks.precision import find_device
+from models.torch_device import find_device
 from models.training.fused.iteration import FusedIteration
 from models.training.fused.kernels import TritonKernels
 from models.training.iteration import Iteration

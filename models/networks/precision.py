@@ -1,4 +1,4 @@
-"""Choice of the device, its precision and determinism, and the memory layout of the convolutions' weights."""
+"""Precision of the arithmetic, and the memory layout of the convolutions' weights."""
 
 from typing import Literal
 
@@ -6,44 +6,9 @@ import torch
 from torch import nn
 
 from models.config import Precision
-from models.devices import DeviceUnavailable, check_name
+from models.devices import DeviceUnavailable
 
 SettledPrecision = Literal["fp32", "bf16"]
-
-
-def find_device(name: str) -> torch.device:
-    """Choose a device: `auto`, `cpu`, `cuda` or `cuda:1`. Sets a GPU to deterministic float32 arithmetic.
-
-    All code gets its device here, so results do not depend on what ran earlier in the process.
-
-    Raises DeviceUnavailable if the device does not exist.
-    """
-    check_name(name)
-    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if name == "auto":
-        name = "cuda" if gpus else "cpu"
-    device = torch.device(name)
-    if device.type == "cuda" and (device.index or 0) >= gpus:
-        found = f"this machine has {gpus} CUDA devices" if torch.version.cuda else "PyTorch is installed without CUDA"
-        raise DeviceUnavailable(f"ACGAN_DEVICE={name}, but {found}: use auto or cpu")
-    set_deterministic(device)
-    return device
-
-
-def describe(device: torch.device) -> str:
-    """Return a readable name of a device."""
-    if device.type == "cuda":
-        return f"{device} ({torch.cuda.get_device_name(device)})"
-    return f"{device} ({torch.get_num_threads()} threads)"
-
-
-def set_deterministic(device: torch.device) -> None:
-    """Make a GPU compute float32 in IEEE precision (no TF32) and with the same kernels every time."""
-    if device.type == "cuda":
-        torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
-        torch.backends.cuda.matmul.fp32_precision = "ieee"
-        torch.backends.cudnn.deterministic = True
-        torch.backends.cudnn.benchmark = False
 
 
 def settle_precision(precision: Precision, device: torch.device) -> SettledPrecision:

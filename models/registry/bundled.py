@@ -5,7 +5,7 @@ from pathlib import Path
 from models.registry.store import CheckpointId, CheckpointStore
 
 JOB = "pretrained"
-STORE = CheckpointStore(Path(__file__).parent)  # its checkpoint is in models/pretrained/<epoch>/
+STORE = CheckpointStore(Path(__file__).parents[1])  # its checkpoint is in models/pretrained/<epoch>/
 
 
 def checkpoint() -> CheckpointId | None:

@@ -16,8 +16,7 @@ from models.bounded_reading import FileInvalid
 from models.registry.resume_states import STATE_FILE
 from models.registry.serving_policy import best, pinned, read_choice
 from models.registry.storage.base import StoredFile
-from models.registry.store import DATASET, CheckpointId, CheckpointStore, Manifest
-from models.synthesis.shards import PREFIX
+from models.registry.store import DATASET, SHARD_PREFIX, CheckpointId, CheckpointStore, Manifest
 
 GRACE_SECONDS = 600  # a younger checkpoint may be in use by a reader
 TEMPORARY_SECONDS = 3600  # an older temporary file has no writer any more
@@ -50,7 +49,7 @@ class Usage:
         match file.name.split("/"):
             case [job, name] if STATE_FILE.fullmatch(name):
                 self.states[job].append(file)
-            case [_, name] if name.startswith(PREFIX):
+            case [_, name] if name.startswith(SHARD_PREFIX):
                 self.datasets += file.size
             case [_, folder, *_] if folder == DATASET:
                 self.datasets += file.size

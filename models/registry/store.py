@@ -71,6 +71,7 @@ DISCRIMINATOR = "discriminator.safetensors"
 SAMPLES = "samples.png"
 MANIFEST = base.MANIFEST
 DATASET = "dataset"
+SHARD_PREFIX = "part-"  # of files with digits of a data set that is being made
 
 
 class CheckpointStore(ResumeStates):

@@ -13,31 +13,33 @@ are missing or damaged are drawn, and the files are the same.
 
 import hashlib
 import os
-import re
 import shutil
 import struct
 import zlib
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO, NamedTuple
-
-from pydantic import BaseModel, ConfigDict, Field
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from models.atomic_files import sync_folder, write_durably
-from models.bounded_reading import FileMissing, FileTooLarge, parse_record, printable, read_bounded
-from models.config import IMAGE_SIZE, NUM_CLASSES, WHOLE
+from models.bounded_reading import FileMissing, FileTooLarge, read_bounded
+from models.config import IMAGE_SIZE, NUM_CLASSES
+from models.synthesis.order import (
+    MANIFEST,
+    PARTS,
+    DatasetFile,
+    DatasetManifest,
+    DatasetOrder,
+    Origin,
+    Part,
+    Split,
+    part_limit,
+    read_manifest,
+)
 
 if TYPE_CHECKING:  # numpy is slow to import, and code that only orders a data set does not need it
     import numpy as np
 
-MANIFEST = "manifest.json"
-MANIFEST_LIMIT = 1 << 20  # bytes; one has 3 KB
-PARTS = "parts"
-PART = 500  # digits of each class in a part: about a second of drawing
-MOST = 500_000  # digits of each class: five million in total
-
-# An IDX file is one gzip member (RFC 1952). Its deflate stream joins those of the parts, each flushed to a whole byte.
 GZIP_HEAD = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"  # no name, no time: the same digits are the same bytes
 DEFLATE_END = b"\x03\x00"
 
@@ -49,146 +51,6 @@ Share = Callable[[list["Part"]], Iterator["Part"]]
 
 # Calls a function that makes the data set visible, if the job is still held.
 Place = Callable[[Callable[[], None]], None]
-
-
-class DatasetOrder(BaseModel):
-    """Which digits to generate."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-    per_class: Annotated[int, Field(ge=1, le=MOST), WHOLE] = Field(6000, description="Training digits of each class.")
-    test_per_class: Annotated[int, Field(ge=1, le=MOST), WHOLE] = Field(
-        1000, description="Test digits of each class. Their indices follow those of the training digits."
-    )
-    seed: Annotated[int, Field(ge=0, lt=2**53), WHOLE] = Field(
-        1, description="Random seed. The same seed always gives the same digits."
-    )
-    checkpoint: Annotated[str, Field(max_length=100)] = Field(
-        "latest", description="Checkpoint that draws: `latest`, `best`, or an id. Resolved when the order is accepted."
-    )
-    verify: Annotated[float, Field(ge=0, le=1)] | None = Field(
-        None, description="Least probability that the judge must give to the label of a digit; others are drawn again."
-    )
-
-    @property
-    def splits(self) -> "list[Split]":
-        return [Split("train", self.per_class, 0), Split("t10k", self.test_per_class, self.per_class)]
-
-    @property
-    def parts(self) -> "list[Part]":
-        return [part for split in self.splits for part in split.parts]
-
-    @property
-    def stride(self) -> int:
-        """Distance between the index of a digit and that of its first redraw."""
-        return self.per_class + self.test_per_class
-
-    @property
-    def digits(self) -> int:
-        return self.stride * NUM_CLASSES
-
-
-class Split(NamedTuple):
-    name: str
-    n: int  # of each class
-    first: int  # index
-
-    @property
-    def parts(self) -> "list[Part]":
-        starts = range(0, self.n, PART)
-        return [Part(f"{self.name}-{at:07d}", self.first + at, min(PART, self.n - at)) for at in starts]
-
-    @property
-    def images(self) -> str:
-        return f"{self.name}-images-idx3-ubyte.gz"
-
-    @property
-    def labels(self) -> str:
-        return f"{self.name}-labels-idx1-ubyte.gz"
-
-    @property
-    def redraws(self) -> str:
-        return f"{self.name}-redraws-idx1-ubyte.gz"
-
-
-class Part(NamedTuple):
-    name: str
-    first: int  # index
-    n: int  # of each class
-
-    @property
-    def digits(self) -> int:
-        return self.n * NUM_CLASSES
-
-
-class DatasetFile(BaseModel):
-    sha256: str = Field(description="Of the file as stored.")
-    size: int = Field(description="In bytes.")
-    unpacked_sha256: str = Field(description="Of the uncompressed content, which does not depend on the compressor.")
-    examples: int
-    first_index: int = Field(
-        description="Example k is digit first_index + k // 10 of label k % 10; if it was drawn again r times, "
-        "its index is r * (per_class + test_per_class) higher."
-    )
-
-
-class Origin(BaseModel):
-    """The generator, devices and code that drew a data set."""
-
-    generator_sha256: str
-    device: str
-    helpers: dict[str, int] = Field({}, description="Devices of helping workers: parts drawn on each.")
-    code_version: str
-
-
-class DatasetManifest(Origin):
-    """Description of a generated data set: its order, origin and files."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    order: DatasetOrder
-    created_at: datetime
-    files: dict[str, DatasetFile]
-
-
-FILES = [name for split in DatasetOrder().splits for name in (split.images, split.labels, split.redraws)]
-
-
-class InvalidFiles(ValueError):
-    """A manifest names files, sizes or checksums that no data set can have. The message says which."""
-
-
-def check_files(manifest: DatasetManifest) -> dict[str, DatasetFile]:
-    """Return the files of a manifest from elsewhere: only the names above, and sizes that its order can lead to.
-
-    Raises InvalidFiles.
-    """
-    for name, file in manifest.files.items():
-        split = next((split for split in manifest.order.splits if name.startswith(f"{split.name}-")), None)
-        if split is None or name not in FILES:
-            raise InvalidFiles(f"a file {printable(name[:100])!r}")
-        if not 0 <= file.size <= file_limit(split, name):
-            raise InvalidFiles(f"{name} of {file.size:,} bytes")
-        if re.fullmatch(r"[0-9a-f]{64}", file.sha256) is None:
-            raise InvalidFiles(f"{name} with a checksum that is no SHA-256")
-    if not manifest.files:
-        raise InvalidFiles("no files")
-    return manifest.files
-
-
-def file_limit(split: Split, name: str) -> int:
-    """The most bytes that a file of a split can have, packed."""
-    parts = sum(part_limit(part) for part in split.parts)
-    return 1024 + (parts if name == split.images else 2 * split.n * NUM_CLASSES)
-
-
-def read_manifest(folder: Path) -> DatasetManifest | None:
-    """Read the manifest of a data set; None if the data set is not finished. Raises FileFault."""
-    try:
-        data = read_bounded(folder / MANIFEST, MANIFEST_LIMIT)
-        return parse_record(DatasetManifest, data, MANIFEST_LIMIT, str(folder / MANIFEST))
-    except FileMissing:
-        return None
 
 
 # ----------------------------------------------------------------------------
@@ -264,11 +126,6 @@ def read_part(path: Path, part: Part) -> KeptPart | None:
         return unpack_part(read_bounded(path, part_limit(part)), part)
     except (FileMissing, FileTooLarge):
         return None
-
-
-def part_limit(part: Part) -> int:
-    """Return the largest size of a part in bytes: incompressible pixels grow by less than a thousandth."""
-    return 1024 + part.digits * (IMAGE_SIZE**2 + 2)
 
 
 def unpack_part(data: bytes, part: Part) -> KeptPart | None:

@@ -11,10 +11,10 @@ from models.atomic_files import write_durably
 from models.bounded_reading import FileTooLarge
 from models.registry.storage.base import FenceDamaged
 from models.registry.storage.reading import RECORD_BYTES, read_bytes
-from models.registry.store import CheckpointStore
-from models.synthesis.builder import Part, part_path, unpack_part
+from models.registry.store import SHARD_PREFIX, CheckpointStore
+from models.synthesis.builder import part_path, unpack_part
+from models.synthesis.order import Part
 
-PREFIX = "part-"
 BYTES_A_DIGIT = 1000  # upper limit: 784 pixels, which compression may enlarge a little, and a byte of redraws
 
 
@@ -34,7 +34,7 @@ class Contributions:
 
     def names(self) -> set[str]:
         """List the stored parts, intact or not."""
-        return {name.removeprefix(PREFIX) for name in self.shelf.names(self.job) if name.startswith(PREFIX)}
+        return {name.removeprefix(SHARD_PREFIX) for name in self.shelf.names(self.job) if name.startswith(SHARD_PREFIX)}
 
     def leave(self, part: Part, data: bytes) -> None:
         self.shelf.write(self._name(part.name), data)
@@ -60,4 +60,4 @@ class Contributions:
             self.drop(name)
 
     def _name(self, name: str) -> str:
-        return f"{self.job}/{PREFIX}{name}"
+        return f"{self.job}/{SHARD_PREFIX}{name}"

@@ -15,7 +15,7 @@ from models.evaluation.verifier import Verifier
 from models.networks.inference import FoldedGenerator
 from models.records import Hopeless
 from models.sampling.sampler import BATCH, Series, draw_batch
-from models.synthesis.builder import DatasetOrder
+from models.synthesis.order import DatasetOrder
 
 TRIES = 20  # largest number of redraws of one digit
 

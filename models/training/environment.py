@@ -2,8 +2,8 @@
 
 import torch
 
-from models.networks.precision import describe
 from models.records import Record
+from models.torch_device import describe
 from models.version import code_version
 
 OF_A_STATE_WITHOUT = (

@@ -94,7 +94,7 @@ def test_what_scales_shows_a_key_that_the_secret_has() -> None:
 @pytest.fixture
 def routes(client: TestClient) -> set[str]:
     app: Any = client.app
-    return {*app.api.openapi()["paths"], "unmatched"}
+    return {*app.openapi()["paths"], "unmatched"}
 
 
 def selectors(expression: str) -> Iterator[tuple[str, str, str, str]]:

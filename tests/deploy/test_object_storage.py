@@ -9,7 +9,7 @@ import yaml
 from pydantic import ByteSize, TypeAdapter
 
 from app.settings import AppSettings
-from models.synthesis.builder import MOST
+from models.synthesis.order import MOST
 from tests.deploy.manifests import (
     KUBERNETES,
     ROOT,

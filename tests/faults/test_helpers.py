@@ -13,7 +13,7 @@ import pytest
 
 from models.config import TrainingConfig
 from models.registry import bundled
-from models.synthesis.builder import MANIFEST, DatasetManifest, DatasetOrder
+from models.synthesis.order import MANIFEST, DatasetManifest, DatasetOrder
 from models.synthesis.shards import Contributions
 from tests.faults.world import TINY, World, assert_legal, parent, world
 from worker.jobs.client import Order

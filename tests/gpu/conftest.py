@@ -13,7 +13,7 @@ from app.settings import AppSettings
 from benchmarks.gpu.context import data_dir
 from models.config import RecipeName, TrainingConfig
 from models.data.dataset import Dataset, load_dataset
-from models.networks.precision import find_device
+from models.torch_device import find_device
 
 CPU = torch.device("cpu")
 NO_MIRROR = "http://127.0.0.1:9/"  # nothing is downloaded here

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from models.data.dataset import load_dataset
 from models.networks.cuda_graph import CudaGraphStep
-from models.networks.precision import find_device
+from models.torch_device import find_device
 from models.training.trainer import Trainer
 from tests.gpu.conftest import small
 

@@ -8,7 +8,7 @@ import torch
 from models.config import TrainingConfig
 from models.data.dataset import Dataset, load_dataset
 from models.evaluation.classifier import Classifier, ClassifierTraining
-from models.networks.precision import find_device
+from models.torch_device import find_device
 
 pytestmark = [
     pytest.mark.gpu,

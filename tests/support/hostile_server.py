@@ -11,7 +11,7 @@ from typing import Any
 
 from app.schemas.jobs import JobView
 from models.config import TrainingConfig
-from models.synthesis.builder import DatasetFile, DatasetManifest, DatasetOrder
+from models.synthesis.order import DatasetFile, DatasetManifest, DatasetOrder
 from worker.jobs.model import Job, JobStatus
 
 JOB_ID = "20260131-120000-00001c"

@@ -8,14 +8,13 @@ import redis
 from benchmarks.records import ask_desk
 from models.config import TrainingConfig
 from models.registry import bundled
-from models.synthesis.builder import DatasetOrder
+from models.synthesis.order import DatasetOrder
 from tests.conftest import RunningRedis
 from tests.worker.conftest import until
-from worker.celery_app import knocks_key
 from worker.handlers.sharing import Shared, Sharing
 from worker.jobs.client import Order
 from worker.jobs.consumer import JobBench
-from worker.jobs.keys import index_key
+from worker.jobs.keys import index_key, knocks_key
 from worker.jobs.model import JobStatus, RunsOn
 from worker.reconciler import DEAF_ROUNDS, EXIT_CODE, Reconciler
 

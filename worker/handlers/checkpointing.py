@@ -13,7 +13,6 @@ import redis
 
 from models.evaluation.epoch_snapshot import EpochSnapshot, snapshot_epoch
 from models.evaluation.quality_gate import Assessor
-from models.networks.precision import describe
 from models.networks.weights import state_to_bytes
 from models.records import EpochResult
 from models.registry.storage.base import Unreachable
@@ -29,6 +28,7 @@ from models.registry.store import (
     Manifest,
 )
 from models.sampling.images import encode_png
+from models.torch_device import describe
 from models.training import training_state
 from models.training.background_writer import BackgroundWriter
 from models.training.trainer import Trainer

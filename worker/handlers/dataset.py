@@ -7,11 +7,12 @@ from functools import partial
 
 import redis
 
-from models.networks.precision import describe, find_device
 from models.records import Progress
 from models.registry.store import CheckpointStore
-from models.synthesis.builder import DatasetOrder, Origin, make
+from models.synthesis.builder import make
+from models.synthesis.order import DatasetOrder, Origin
 from models.synthesis.shards import Contributions
+from models.torch_device import describe, find_device
 from models.version import code_version
 from worker.handlers.dataset_drawing import drawing, read_generator
 from worker.handlers.hosting import Host

@@ -11,7 +11,7 @@ from models.records import Hopeless
 from models.registry import bundled
 from models.registry.store import CheckpointId, CheckpointStore, Manifest
 from models.sampling.sampler import prepare
-from models.synthesis.builder import DatasetOrder
+from models.synthesis.order import DatasetOrder
 from models.synthesis.verified_sampler import DatasetDrawer, drawing_threads
 
 

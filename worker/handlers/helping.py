@@ -14,12 +14,12 @@ from pydantic import ValidationError
 from structlog.contextvars import bound_contextvars
 
 from models.devices import DeviceUnavailable
-from models.networks.precision import describe, find_device
 from models.networks.weights import InvalidWeights
 from models.records import Hopeless
 from models.registry.store import CheckpointDamaged, CheckpointNotFound, CheckpointStore
 from models.synthesis.builder import pack_part
 from models.synthesis.shards import Contributions
+from models.torch_device import describe, find_device
 from models.version import code_version
 from worker.handlers.dataset_drawing import drawing, read_generator
 from worker.handlers.sharing import Shared, Sharing

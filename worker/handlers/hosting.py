@@ -10,7 +10,7 @@ from typing import TypeVar
 import redis
 from kombu.exceptions import OperationalError
 
-from models.synthesis.builder import Origin, Part
+from models.synthesis.order import Origin, Part
 from models.synthesis.shards import Contributions
 from worker.handlers.sharing import Shared, Sharing
 from worker.jobs.consumer import JobBench

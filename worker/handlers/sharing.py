@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import redis
 
-from models.synthesis.builder import DatasetOrder
+from models.synthesis.order import DatasetOrder
 from worker.jobs.claim_scripts import HELD
 from worker.jobs.consumer import Claim
 from worker.jobs.keys import job_key, parts_key

@@ -13,7 +13,6 @@ from models.data.dataset import DatasetUnavailable, load_dataset
 from models.devices import DeviceOutOfMemory, DeviceUnavailable
 from models.evaluation.epoch_snapshot import EpochSnapshot
 from models.evaluation.quality_gate import digits_worth, find_assessor
-from models.networks.precision import describe, find_device
 from models.networks.weights import InvalidWeights
 from models.records import Hopeless, Progress
 from models.registry.job_entry import fingerprint
@@ -29,6 +28,7 @@ from models.registry.store import (
     StateDeleted,
     Superseded,
 )
+from models.torch_device import describe, find_device
 from models.training.environment import reset_threads
 from models.training.trainer import Trainer
 from worker.handlers.checkpointing import Keeper, record_of

@@ -12,7 +12,7 @@ import redis.asyncio
 from redis.backoff import NoBackoff
 
 from models.config import TrainingConfig
-from models.synthesis.builder import DatasetOrder
+from models.synthesis.order import DatasetOrder
 from worker.jobs import scripts
 from worker.jobs.codec import BEING_DELETED, AnyJob, UnreadableJob, decode, present, with_trouble
 from worker.jobs.keys import (

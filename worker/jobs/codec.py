@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from models.config import TrainingConfig
 from models.records import Progress
-from models.synthesis.builder import DatasetOrder
+from models.synthesis.order import DatasetOrder
 from worker.jobs.model import EpochRecord, Job, JobStatus, RunsOn
 
 Hash = Mapping[str, str]

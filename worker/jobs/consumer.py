@@ -16,11 +16,10 @@ from redis.retry import Retry
 from models.config import TrainingConfig
 from models.records import Progress
 from models.registry.manifest import CheckpointId
-from worker.celery_app import knocks_key
 from worker.jobs import claim_scripts, reconcile_scripts
 from worker.jobs.client import check_eviction
 from worker.jobs.codec import UnreadableJob, decode, decode_job, pairs
-from worker.jobs.keys import FENCE, JOBS, LOOPS, PULSES, WORKERS, epochs_key, index_key, job_key, queue_key
+from worker.jobs.keys import FENCE, JOBS, LOOPS, PULSES, WORKERS, epochs_key, index_key, job_key, knocks_key, queue_key
 from worker.jobs.model import RUNS_ON, EpochRecord, Job, JobStatus, RunsOn, before
 
 logger = logging.getLogger(__name__)

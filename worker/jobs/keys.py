@@ -45,6 +45,7 @@ PULSES = "acgan:pulses"
 LOOPS = "acgan:loops"
 EVENTS = "acgan:events"
 RATES = "acgan:rate"
+CELERY_PREFIX = "acgan:celery:"  # of Celery's own keys
 
 
 def job_key(job_id: str) -> str:
@@ -70,3 +71,13 @@ def queue_key(runs_on: RunsOn) -> str:
 def index_key(datasets: bool, status: JobStatus | None = None) -> str:
     kind = "datasets" if datasets else "runs"
     return f"{JOBS}:{kind}:{status.value}" if status else f"{JOBS}:{kind}"
+
+
+def queue_name(runs_on: RunsOn) -> str:
+    """Celery's queue of the knocks for jobs that any worker takes, or those with or without a GPU."""
+    return "acgan-training" if runs_on == "any" else f"acgan-training-{runs_on}"
+
+
+def knocks_key(runs_on: RunsOn) -> str:
+    """The list in Redis of such knocks that no worker has heard."""
+    return CELERY_PREFIX + queue_name(runs_on)

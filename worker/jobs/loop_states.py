@@ -3,11 +3,11 @@
 import json
 from collections.abc import Mapping, Sequence
 
-from worker.observability.background_loops import RUNNING
-
 SILENT_SECONDS = 60.0  # a report this old is no state any more
 MOST_CHARACTERS = 500  # of the state of one loop
 REPORTER = "loop reports"
+
+RUNNING = "running"  # the state of a loop that does its work
 
 
 def encode(states: Mapping[str, str]) -> str:

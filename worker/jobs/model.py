@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from models.config import TrainingConfig
 from models.records import EpochResult, Progress
-from models.synthesis.builder import DatasetOrder
+from models.synthesis.order import DatasetOrder
 
 # Ids as before 64 random bits were added, and as they are made now: they stay valid side by side.
 JOB_ID_PATTERN = r"^\d{8}-(\d{6}-[0-9a-f]{6}|\d{9}-[0-9a-f]{6}-[0-9a-f]{16})\Z"

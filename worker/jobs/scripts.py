@@ -1,8 +1,8 @@
 """What happens in Redis in one step, in Lua: nobody sees it half done, and every write is checked before it is made.
 
 Times are Redis' own, so that they agree whatever the hosts' clocks say. A token (`fence`) names one claim: it only
-grows, and a write counts as long as the record still has the writer's token. Keys are named in worker/jobs/keys.py; this is
-for one Redis and no cluster of them, so scripts make keys of ids.
+grows, and a write counts as long as the record still has the writer's token. Keys are named in
+worker/jobs/keys.py; this is for one Redis and no cluster of them, so scripts make keys of ids.
 """
 
 from worker.jobs.keys import DELAYED, EVENTS, FENCE, HELPING, JOBS, LEASES, PULSES, QUEUE, TURNS, WORKERS

@@ -15,13 +15,13 @@ from contextlib import contextmanager
 from contextvars import copy_context
 from typing import Any, Protocol
 
+from worker.jobs.loop_states import RUNNING
+
 logger = logging.getLogger(__name__)
 
 RESTART_SECONDS = 1.0  # before the first restart; doubled for each failure in a row
 LONGEST_RESTART_SECONDS = 30.0
 STUCK_SECONDS = 60.0
-
-RUNNING = "running"
 
 
 class Beat(Protocol):

@@ -1,4 +1,4 @@
-"""Reports the background loops of a worker's process to Redis. The API shows them (worker/jobs/loop_states.py)."""
+"""Reports the background loops of a worker's process to Redis, for the API (worker/jobs/loop_states.py)."""
 
 import logging
 import threading
@@ -7,8 +7,8 @@ from collections.abc import Callable
 import redis
 
 from worker.jobs.consumer import JobBench
-from worker.jobs.loop_states import REPORTER, encode
-from worker.observability.background_loops import RUNNING, Beat, Supervisor, report_process
+from worker.jobs.loop_states import REPORTER, RUNNING, encode
+from worker.observability.background_loops import Beat, Supervisor, report_process
 
 logger = logging.getLogger(__name__)
 

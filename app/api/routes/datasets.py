@@ -31,7 +31,7 @@ from models.registry.retention import BYTES_A_DIGIT
 from models.registry.storage.base import Folder
 from models.registry.storage.reading import parse, read_bytes
 from models.registry.store import DATASET, CheckpointStore
-from models.synthesis.builder import MANIFEST, DatasetManifest
+from models.synthesis.order import MANIFEST, DatasetManifest
 from worker.jobs.client import JobNotFound, Order
 from worker.jobs.codec import AnyJob, UnreadableJob
 from worker.jobs.listing import read_unfinished

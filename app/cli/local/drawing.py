@@ -8,11 +8,11 @@ import numpy as np
 
 from app.settings import AppSettings
 from models.networks.acgan import Generator
-from models.networks.precision import find_device
 from models.networks.weights import generator_from_bytes, load_generator
 from models.registry import bundled
 from models.registry.store import CheckpointId, CheckpointNotFound
 from models.sampling.sampler import draw_digits, fresh_seed, prepare
+from models.torch_device import find_device
 
 LATEST = "latest"
 WEIGHTS_SUFFIXES = (".safetensors", ".hdf5", ".h5", ".pt", ".pth")

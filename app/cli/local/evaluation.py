@@ -17,8 +17,8 @@ from models.config import TrainingConfig
 from models.data.dataset import load_dataset
 from models.evaluation.evaluator import FULL, QUICK, Evaluation, Examiner, Figures, evaluate
 from models.evaluation.judge import find_judge
-from models.networks.precision import find_device
 from models.sampling.sampler import prepare
+from models.torch_device import find_device
 
 logger = logging.getLogger(__name__)
 

@@ -14,9 +14,9 @@ from models.evaluation.quality_gate import NOT_FINITE, Verdict, find_assessor, i
 from models.interop.keras import KerasWeightsError, load_discriminator, load_generator
 from models.networks import weights
 from models.networks.acgan import Generator
-from models.networks.precision import describe, find_device
 from models.registry.store import DISCRIMINATOR, GENERATOR, SAMPLES, CheckpointId, Manifest
 from models.sampling.images import encode_png, epoch_plot
+from models.torch_device import describe, find_device
 from models.version import code_version
 from worker.jobs.model import job_id_of
 

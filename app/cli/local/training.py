@@ -21,12 +21,11 @@ from models.config import TrainingConfig
 from models.data.dataset import load_dataset
 from models.evaluation.epoch_snapshot import EpochSnapshot, snapshot_epoch
 from models.evaluation.quality_gate import Assessor, digits_worth, find_assessor
-from models.networks.precision import describe, find_device
 from models.networks.weights import state_to_bytes
 from models.records import EpochResult, Record, to_csv
 from models.records import Progress as RunProgress
 from models.sampling.images import encode_png
-from models.torch_device import explain_out_of_memory
+from models.torch_device import describe, explain_out_of_memory, find_device
 from models.training import training_state
 from models.training.background_writer import BackgroundWriter
 from models.training.trainer import Check, Trainer

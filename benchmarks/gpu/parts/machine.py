@@ -12,7 +12,7 @@ from importlib.util import find_spec
 import torch
 
 from benchmarks.gpu.context import PartContext, data_dir, dataset_name
-from models.networks.precision import describe
+from models.torch_device import describe
 from models.version import code_version
 
 DISK_BYTES = 50 << 20  # about the state of a run

@@ -17,7 +17,7 @@ from models.atomic_files import write_durably
 from models.data.mnist import read_idx
 from models.evaluation.verifier import find_verifier
 from models.registry.store import CheckpointId, CheckpointStore
-from models.synthesis.builder import FILES
+from models.synthesis.order import FILES
 from tests.app.api.test_compositions import digits_of
 from tests.models.registry.test_store import NEW, OLD
 from tests.support.api_clients import local_client
@@ -119,7 +119,7 @@ def test_a_stopped_order_goes_on_where_it_was(
     client: TestClient, settings: AppSettings, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     """Cancelled by whoever ordered it, or handed back by a worker that ends."""
-    monkeypatch.setattr("models.synthesis.builder.PART", 4)
+    monkeypatch.setattr("models.synthesis.order.PART", 4)
     undisturbed = ordered(client)
     run_next_job(settings)
     stopped, written = ordered(client), list[str]()

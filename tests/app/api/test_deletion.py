@@ -10,7 +10,7 @@ from app.main import create_app
 from app.settings import AppSettings
 from models.config import TrainingConfig
 from models.registry.store import CheckpointId, CheckpointStore
-from models.synthesis.builder import DatasetOrder
+from models.synthesis.order import DatasetOrder
 from tests.app.conftest import publish
 from tests.models.registry.test_store import NEW, OLD
 from tests.support.api_clients import local_client

@@ -7,9 +7,10 @@ import pytest
 from pydantic import SecretStr
 from starlette.testclient import TestClient
 
-from app.api.errors import STATUS, Problem
+from app.api.errors import STATUS
 from app.api.openapi_examples import ANSWERS, CHECKPOINT, ERRORS, JOB
 from app.main import create_app
+from app.problems.problem import Problem
 from app.schemas import datasets, jobs
 from app.security.api_keys import make_key
 from app.server.protocol import Refusals

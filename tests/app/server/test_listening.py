@@ -71,7 +71,7 @@ def test_a_variable_of_another_program_is_ignored(
         until("it listens", lambda: listens("127.0.0.1", port), 60)
         assert "acgan_http_requests_in_flight 1.0" in httpx2.get(f"http://127.0.0.1:{port}/metrics").text
     made = subprocess.run(
-        [sys.executable, "-c", "import worker.observability.metrics as m; m.JOBS_TAKEN.inc()"], check=False
+        [sys.executable, "-c", "from worker.observability import metrics; metrics.JOBS_TAKEN.inc()"], check=False
     )
     assert made.returncode == 0
     assert folder.exists() is exists

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from models.devices import DeviceUnavailable
-from models.networks.precision import find_device, settle_precision
+from models.networks.precision import settle_precision
+from models.torch_device import find_device
 
 CPU = torch.device("cpu")
 

@@ -14,7 +14,7 @@ from models.registry.serving_policy import best, read_choice
 from models.registry.storage.base import Unreachable
 from models.registry.storage.filesystem import FolderShelf
 from models.registry.store import GENERATOR, CheckpointId, CheckpointStore, FileRecord
-from models.synthesis.builder import DatasetOrder
+from models.synthesis.order import DatasetOrder
 from models.synthesis.shards import Contributions
 from tests.models.registry.test_store import FILES, NEW
 from tests.support import records

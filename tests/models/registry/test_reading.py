@@ -26,7 +26,7 @@ from models.registry.storage.base import Unreachable
 from models.registry.storage.ledger import Ledger
 from models.registry.storage.reading import HIGHEST_TOKEN, read_record, seal
 from models.registry.store import CheckpointStore
-from models.synthesis.builder import MANIFEST, read_manifest
+from models.synthesis.order import MANIFEST, read_manifest
 from worker.jobs.client import JobDesk, Order
 from worker.jobs.consumer import JobBench
 from worker.jobs.keys import JOBS, job_key

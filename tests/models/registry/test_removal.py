@@ -24,7 +24,7 @@ from models.registry.store import (
     CheckpointStore,
     Superseded,
 )
-from models.synthesis.builder import DatasetOrder
+from models.synthesis.order import DatasetOrder
 from models.synthesis.shards import Contributions
 from tests.models.registry.test_store import FILES
 from tests.support import records

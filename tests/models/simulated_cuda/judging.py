@@ -25,7 +25,7 @@ from models.networks.acgan import Generator
 from models.networks.inference import FoldedGenerator
 from models.sampling.interpolation import Ends, morph
 from models.sampling.sampler import Series, draw_batch, prepare
-from models.synthesis.builder import DatasetOrder
+from models.synthesis.order import DatasetOrder
 from models.synthesis.verified_sampler import DatasetDrawer
 from tests.models.simulated_cuda.device import CUDA, OperationLog, simulated_cuda
 

@@ -11,7 +11,7 @@ from app.security.rate_limit import SharedRate, TooFast, read_rate
 from benchmarks.records import ask_desk
 from models.config import TrainingConfig
 from models.registry import bundled
-from models.synthesis.builder import DatasetOrder
+from models.synthesis.order import DatasetOrder
 from models.version import code_version
 from tests.worker.conftest import Ask, accept
 from worker.handlers.sharing import Shared, Sharing

@@ -8,11 +8,10 @@ import pytest
 
 from models.config import TrainingConfig
 from tests.worker.conftest import Ask
-from worker.celery_app import knocks_key
 from worker.jobs.client import JobDesk, JobNotFound, KeyReused, Order, QueueFull
 from worker.jobs.codec import LACKS
 from worker.jobs.consumer import Claim, JobBench
-from worker.jobs.keys import TURNS, WORKERS, index_key
+from worker.jobs.keys import TURNS, WORKERS, index_key, knocks_key
 from worker.jobs.model import Job, JobStatus, RunsOn, taken_by
 from worker.reconciler import Reconciler
 

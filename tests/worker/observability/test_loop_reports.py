@@ -14,12 +14,12 @@ from models.training.background_writer import BackgroundWriter
 from tests.worker.conftest import Ask, accept, until
 from worker.jobs.consumer import JobBench, ourselves
 from worker.jobs.keys import LOOPS, PULSES
-from worker.jobs.loop_states import REPORTER, SILENT_SECONDS, encode, summarize
+from worker.jobs.loop_states import REPORTER, RUNNING, SILENT_SECONDS, encode, summarize
 from worker.jobs.model import Job, JobStatus
 from worker.lifecycle.heartbeat import Pulses, start_pulse
 from worker.lifecycle.lease import Lease
 from worker.observability import background_loops, loop_reports
-from worker.observability.background_loops import RUNNING, Supervisor, report_process
+from worker.observability.background_loops import Supervisor, report_process
 from worker.observability.loop_reports import LoopReporter
 from worker.reconciler import Reconciler
 

@@ -11,12 +11,13 @@ import torch
 
 from benchmarks.records import ask_desk
 from models.config import TrainingConfig
-from models.networks.precision import describe
 from models.registry import bundled
 from models.registry.store import CheckpointStore
-from models.synthesis import builder
-from models.synthesis.builder import FILES, MANIFEST, DatasetManifest, DatasetOrder, Origin, Part, make
+from models.synthesis import order
+from models.synthesis.builder import make
+from models.synthesis.order import FILES, MANIFEST, DatasetManifest, DatasetOrder, Origin, Part
 from models.synthesis.shards import Contributions
+from models.torch_device import describe
 from worker.handlers.dataset_drawing import drawing, read_generator
 from worker.handlers.helping import Helper
 from worker.jobs.client import Order
@@ -36,7 +37,7 @@ TAKES: tuple[RunsOn, ...] = ("any", "cpu")
 @pytest.fixture(scope="package", autouse=True)
 def small_parts() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(builder, "PART", 4)
+        patch.setattr(order, "PART", 4)
         yield
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from models.atomic_files import write_durably
-from models.networks.precision import describe
 from models.synthesis.shards import Contributions
+from models.torch_device import describe
 from models.version import code_version
 from tests.conftest import RunningRedis
 from tests.support.s3_endpoint import Endpoint

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.records import ask_desk
 from models.registry.storage.object_store import ObjectShelf
-from models.synthesis.builder import Part
+from models.synthesis.order import Part
 from models.synthesis.shards import Contributions
 from tests.support.s3_endpoint import Endpoint
 from tests.worker.sharing.conftest import ORDER, PARTS, accept, check, helper

@@ -1,7 +1,7 @@
 """Runs the Triton kernels without a GPU. Prints one JSON object.
 
-TRITON_INTERPRET=1 python -m tests.models.training.fused.triton_checks run    in Triton's interpreter, beside their reference
-python -m tests.models.training.fused.triton_checks compile                   for an H100, to machine code
+With TRITON_INTERPRET=1, `python -m tests.models.training.fused.triton_checks run` compares them with their reference in
+Triton's interpreter; `... compile` compiles them to machine code for an H100.
 """
 
 import json

@@ -13,9 +13,9 @@ from kombu.connection import Connection
 from pydantic import ValidationError
 
 from app.server.embedded_redis import find_server
-from worker.celery_app import knock, knocks_key, make_celery
-from worker.jobs.redis_url import celery_address
-from worker.settings import WorkerSettings
+from worker.celery_app import knock, make_celery
+from worker.jobs.keys import knocks_key
+from worker.settings import WorkerSettings, celery_address
 
 
 @pytest.mark.parametrize(
