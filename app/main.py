@@ -13,6 +13,7 @@ from app.api.json_response import LastLine
 from app.api.openapi import describe
 from app.api.routes import checkpoints, compositions, datasets, digits, health, jobs, static, training
 from app.inference.epoch_timeline import Evolution
+from app.inference.known_store import KnownStore
 from app.inference.model_manager import Gallery
 from app.inference.service import Drawing
 from app.middleware.authentication import Door
@@ -46,7 +47,9 @@ def create_app(settings: AppSettings) -> FastAPI:
         store = settings.open_store()
         threads = settings.drawing_threads or (1 if device.type == "cuda" else processors())
         first = bundled.checkpoint() if settings.pretrained else None
-        gallery = Gallery(store, device, settings.cached_checkpoints, settings.stock, first, settings.store_limit)
+        known = KnownStore(store, settings.home / "stores", settings.store_name)
+        cached, limit = settings.cached_checkpoints, settings.store_limit
+        gallery = Gallery(store, device, cached, settings.stock, first, limit, known)
         supervisor = Supervisor()
         drawing = Drawing(gallery, threads, settings.drawing_wait_seconds, settings.file_cache, supervisor)
         has_shares = keyring is not None and len(keyring.names) > 1

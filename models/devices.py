@@ -1,10 +1,13 @@
 """Finds the devices of this machine without importing torch, so a worker's start does not wait for that import."""
 
 import ctypes
+import math
 import os
 import re
 import subprocess
 import sys
+
+from models.cpu_quota import cpu_quota
 
 NAME = re.compile(r"auto|cpu|cuda(:\d+)?")
 
@@ -24,8 +27,13 @@ def check_name(name: str) -> None:
 
 
 def processors() -> int:
-    """Return the number of processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Return the number of processors that this process may use: the smaller of its affinity and its CPU quota.
+
+    A quota, as a container has, is rounded up. The result is at least 1.
+    """
+    number = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = cpu_quota()
+    return number if quota is None else max(1, min(number, math.ceil(quota)))
 
 
 def count_gpus() -> int:

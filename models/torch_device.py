@@ -1,13 +1,14 @@
 """The device that computes: choose it, describe it, make it deterministic, and measure its memory."""
 
 import gc
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
 
-from models.devices import DeviceOutOfMemory, DeviceUnavailable, check_name
+from models.devices import DeviceOutOfMemory, DeviceUnavailable, check_name, processors
 
 GIB = 2**30
 ALLOCATION_FAILED = (  # in messages of errors that torch raises as RuntimeError
@@ -17,6 +18,15 @@ ALLOCATION_FAILED = (  # in messages of errors that torch raises as RuntimeError
     "CUBLAS_STATUS_ALLOC_FAILED",
     "CUDNN_STATUS_ALLOC_FAILED",
 )
+
+
+def limit_threads() -> None:
+    """Let torch start no more threads than the CPU quota allows, which it does not read. OMP_NUM_THREADS overrides."""
+    if "OMP_NUM_THREADS" not in os.environ and processors() < torch.get_num_threads():
+        torch.set_num_threads(processors())
+
+
+limit_threads()  # before models/training/environment.py reads the number
 
 
 def find_device(name: str) -> torch.device:

@@ -182,6 +182,11 @@ class WorkerSettings(BaseSettings):
         return str(self.store or self.store_dir)
 
     @property
+    def store_address(self) -> str:
+        """The store's address, independent of the working directory."""
+        return self.store_name if self.is_far else str(self.store_dir.absolute())
+
+    @property
     def store_dir(self) -> Path:
         """The folder of checkpoints, where they lie in one."""
         assert not self.is_far, f"{self.store} is no folder"

@@ -16,10 +16,12 @@ from app.middleware.authentication import caller_of
 from app.security.api_keys import Role
 from app.security.caller import CALLER, require, require_own, role_of
 from app.security.rate_limit import SharedRate
+from models.registry.retention import BYTES_A_DIGIT
 from models.registry.store import CheckpointStore
+from models.synthesis.order import DatasetOrder
 from worker.jobs.client import JobDesk, JobNotFound
-from worker.jobs.listing import read_unfinished
-from worker.jobs.model import JOB_ID_PATTERN
+from worker.jobs.listing import read_unfinished, read_unfinished_datasets
+from worker.jobs.model import JOB_ID_PATTERN, Job
 from worker.observability.background_loops import Supervisor
 
 
@@ -54,7 +56,20 @@ async def within_work_rate(request: Request, services: ServicesDep) -> None:
 
 async def within_budget(services: ServicesDep) -> None:
     """Raises StoreFull, RedisError."""
-    await services.gallery.budget.check(await read_unfinished(services.desk.redis))
+    await check_budget(services)
+
+
+async def check_budget(services: Services, new: DatasetOrder | None = None, resumed: Job | None = None) -> None:
+    """Refuse work that the store has no room for. `new` is the order of a new data set, `resumed` a job that had ended.
+
+    Orders of data sets that are not finished have their room reserved. Raises StoreFull, RedisError.
+    """
+    redis = services.desk.redis
+    ids, ordered = await read_unfinished(redis), await read_unfinished_datasets(redis)
+    if resumed and resumed.order:
+        ordered[resumed.id] = resumed.order.digits
+    reserved = {job: digits * BYTES_A_DIGIT for job, digits in ordered.items()}
+    await services.gallery.budget.check(ids, new.digits * BYTES_A_DIGIT if new else 0, reserved)
 
 
 async def caller(request: Request) -> str | None:

@@ -37,6 +37,7 @@ from models.registry.store import (
     CheckpointNotUnderstood,
     NotServable,
     StateDeleted,
+    StateNotUnderstood,
 )
 from worker.jobs.client import JobNotFound, KeyReused, NotNow, QueueFull, Unsuitable
 
@@ -52,6 +53,7 @@ STATUS: dict[type[Exception], int] = {
     CheckpointNotUnderstood: 409,
     InUse: 409,
     StateDeleted: 409,
+    StateNotUnderstood: 409,
     StoreFull: 409,
     FileInvalid: 503,
     NotVerified: 409,

@@ -14,6 +14,7 @@ from rich.table import Table
 from app.cli.output import SafeConsole, escape_json, write_line
 from app.problems.validation_messages import but_is, reason
 from models.bounded_reading import printable
+from worker.observability.redaction import mask
 
 if TYPE_CHECKING:  # takes a while to load
     from app.settings import AppSettings
@@ -121,7 +122,9 @@ def describe_mistake(error: Exception) -> str:
     where = ".".join(str(part) for part in found["loc"])
     if error.title == "AppSettings":
         name = f"{where} (ACGAN_{where.upper()})"
-        return f"{name} {reason(found)}" + ("" if where in secrets() else but_is(found["input"]))
+        given = found["input"]
+        value = mask(given) if isinstance(given, str) else given  # passwords in addresses
+        return f"{name} {mask(reason(found))}" + ("" if where in secrets() else but_is(value))
     return f"--{where.replace('_', '-')} {reason(found)}{but_is(found['input'])}"
 
 

@@ -52,6 +52,7 @@ class Body:
         self.name = f"the answer of {response.url.host} to {response.url.path}"
         self._pieces: list[bytes] = []
         self._size = 0
+        self.seconds = seconds
         self._ends = time.monotonic() + seconds
         if response.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
             raise NotUnderstood(f"{self.name} is compressed, and this client did not ask for that")

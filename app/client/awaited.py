@@ -11,6 +11,7 @@ from app.client import calls
 from app.client.answers import PAUSE_SECONDS, RECORD_LIMIT, Body, Drawn, check, in_a_sentence
 from app.client.calls import DEFAULT_URL, STREAM_SECONDS, Answer, Call, Policy, headers
 from app.client.connecting import Route
+from app.client.deadline import async_reads_within, async_stream
 from app.client.downloading import arriving, files_of, is_whole
 from app.client.errors import Unavailable, Unreachable
 from app.client.following import Change, Follower
@@ -99,8 +100,8 @@ class AsyncClient:
                     return
                 call = follower.call()
                 with in_a_sentence(self.route):
-                    async with self.http.stream(
-                        "GET", call.path, headers=call.headers, timeout=STREAM_SECONDS
+                    async with async_stream(
+                        self.http, "GET", call.path, headers=call.headers, timeout=STREAM_SECONDS
                     ) as response:
                         if response.status_code != 200:
                             check(await self._read(response), self.route.by)
@@ -163,19 +164,20 @@ class AsyncClient:
         for file, record in files_of(await self._ask(calls.manifest(name))).items():
             if not is_whole(folder / file, record):
                 with in_a_sentence(self.route), arriving(folder / file, record) as arrival:
-                    async with self.http.stream("GET", calls.at("datasets", name, file)) as response:
+                    async with async_stream(self.http, "GET", calls.at("datasets", name, file)) as response:
                         arrival.expect(response)
                         if response.status_code != 200:
                             check(await self._read(response), self.route.by)
-                        async for data in response.aiter_raw():
-                            arrival.take(data)
+                        async with async_reads_within(arrival.seconds):
+                            async for data in response.aiter_raw():
+                                arrival.take(data)
             yield folder / file
 
     async def _ask(self, call: Call[Answer]) -> Answer:
         for left in reversed(range(calls.TRIES if call.repeatable else 1)):
             try:
                 with in_a_sentence(self.route):
-                    async with self.http.stream(call.method, call.path, **call.options()) as response:
+                    async with async_stream(self.http, call.method, call.path, **call.options()) as response:
                         whole = await self._read(response, call.limit)
                     check(whole, self.route.by)
                     return call.read(whole)
@@ -187,6 +189,7 @@ class AsyncClient:
 
     async def _read(self, response: httpx2.Response, limit: int = RECORD_LIMIT) -> httpx2.Response:
         body = Body(response, limit)
-        async for data in response.aiter_raw():
-            body.take(data)
+        async with async_reads_within(body.seconds):
+            async for data in response.aiter_raw():
+                body.take(data)
         return body.whole()

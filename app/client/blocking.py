@@ -11,6 +11,7 @@ from app.client import calls
 from app.client.answers import PAUSE_SECONDS, RECORD_LIMIT, Body, Drawn, check, in_a_sentence
 from app.client.calls import DEFAULT_URL, STREAM_SECONDS, Answer, Call, Policy, headers
 from app.client.connecting import Route
+from app.client.deadline import limit_reads, reads_within, stream
 from app.client.downloading import arriving, files_of, is_whole
 from app.client.errors import Unavailable, Unreachable
 from app.client.following import Change, Follower
@@ -49,6 +50,7 @@ class Client:
                 transport=transport,
                 **self.route.options(),
             )
+        limit_reads(self.http)
 
     def __enter__(self) -> Self:
         return self
@@ -112,7 +114,7 @@ class Client:
                 call = follower.call()
                 with (
                     in_a_sentence(self.route),
-                    self.http.stream("GET", call.path, headers=call.headers, timeout=STREAM_SECONDS) as response,
+                    stream(self.http, "GET", call.path, headers=call.headers, timeout=STREAM_SECONDS) as response,
                 ):
                     if response.status_code != 200:
                         check(self._read(response), self.route.by)
@@ -188,13 +190,14 @@ class Client:
                 with (
                     in_a_sentence(self.route),
                     arriving(folder / file, record) as arrival,
-                    self.http.stream("GET", calls.at("datasets", name, file)) as response,
+                    stream(self.http, "GET", calls.at("datasets", name, file)) as response,
                 ):
                     arrival.expect(response)
                     if response.status_code != 200:
                         check(self._read(response), self.route.by)
-                    for data in response.iter_raw():
-                        arrival.take(data)
+                    with reads_within(arrival.seconds):
+                        for data in response.iter_raw():
+                            arrival.take(data)
             yield folder / file
 
     def _ask(self, call: Call[Answer]) -> Answer:
@@ -202,7 +205,7 @@ class Client:
             try:
                 with (
                     in_a_sentence(self.route),
-                    self.http.stream(call.method, call.path, **call.options()) as response,
+                    stream(self.http, call.method, call.path, **call.options()) as response,
                 ):
                     whole = self._read(response, call.limit)
                     check(whole, self.route.by)
@@ -215,6 +218,7 @@ class Client:
 
     def _read(self, response: httpx2.Response, limit: int = RECORD_LIMIT) -> httpx2.Response:
         body = Body(response, limit)
-        for data in response.iter_raw():
-            body.take(data)
+        with reads_within(body.seconds):
+            for data in response.iter_raw():
+                body.take(data)
         return body.whole()

@@ -45,9 +45,14 @@ class Arrival:
         self.file = os.fdopen(os.open(self.so_far, NEW, 0o666), "wb")
         self._body: Body | None = None
 
+    @property
+    def seconds(self) -> float:
+        """The time limit for the file."""
+        return PATIENCE_SECONDS + self.record.size / SLOWEST
+
     def expect(self, response: httpx2.Response) -> None:
         """Prepare for the bytes of this answer: at most those that the record says, and not too slowly."""
-        self._body = Body(response, self.record.size, PATIENCE_SECONDS + self.record.size / SLOWEST, keeps=False)
+        self._body = Body(response, self.record.size, self.seconds, keeps=False)
 
     def take(self, data: bytes) -> None:
         """Raises NotUnderstood as soon as there is too much, Unreachable if it takes too long."""

@@ -13,6 +13,7 @@ import anyio.to_thread
 import torch
 
 from app import metrics
+from app.inference.known_store import KnownStore
 from app.inference.loads import Loads
 from app.inference.sample_buffer import Stock
 from app.inference.serving_target import TargetFinder
@@ -83,10 +84,12 @@ class Gallery:
         stock: int = 0,
         first: CheckpointId | None = None,
         store_limit: int | None = None,
+        known: KnownStore | None = None,
     ) -> None:
         """`first` is the bundled checkpoint, which is served until one is published.
 
-        `store_limit` is the budget of the store in bytes; None for no limit.
+        `store_limit` is the budget of the store in bytes; None for no limit. `known` says whether the store existed
+        before this start.
         """
         self.budget = Budget(store, store_limit)
         self.store = store
@@ -95,7 +98,7 @@ class Gallery:
         self.cached = cached
         self.stock_limit = stock
         self.served: Served | None = None
-        self.target = TargetFinder(store, first)
+        self.target = TargetFinder(known or KnownStore(store), first)
         self.loads: Loads[CheckpointId, Exhibit] = Loads(self._recall)
         self._trouble: str | None = None
         self._others: OrderedDict[CheckpointId, Exhibit] = OrderedDict()
@@ -148,14 +151,23 @@ class Gallery:
 
         If it is damaged, the current generator stays; at the start, an older checkpoint is served.
         """
-        served = self.served
-        wanted, problems = self.target.find(served.exhibit.manifest if served else None)
-        if wanted is not None and not (served and served.exhibit.manifest.checkpoint == wanted):
-            exhibit = self._first_good([wanted] if served else self._candidates(wanted), problems)
-            if exhibit is not None:
-                self.served = Served(exhibit, Stock(self.stock_limit, served.stock if served else None))
-                logger.info("serving %s", exhibit.id)
+        served = self.served.exhibit.manifest if self.served else None
+        try:
+            wanted, problems = self.target.find(served)
+        except Unreachable:
+            if self.first and served is None:
+                self._serve(self._recall(self.first))
+            raise
+        if wanted is not None and not (served and served.checkpoint == wanted):
+            is_start = served is None or served.checkpoint == self.first
+            exhibit = self._first_good(self._candidates(wanted) if is_start else [wanted], problems)
+            if exhibit is not None and not (served and exhibit.manifest.checkpoint == served.checkpoint):
+                self._serve(exhibit)
         self._report("; ".join(problems + self.budget.problems()) or None)
+
+    def _serve(self, exhibit: Exhibit) -> None:
+        self.served = Served(exhibit, Stock(self.stock_limit, self.served.stock if self.served else None))
+        logger.info("serving %s", exhibit.id)
 
     def _candidates(self, wanted: CheckpointId) -> Iterator[CheckpointId]:
         """Yield the candidates at the start: the wanted one, then the others from the newest, then the bundled one."""

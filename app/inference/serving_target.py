@@ -6,11 +6,12 @@ is reported as a problem, and does not stop the service.
 
 from typing import NamedTuple
 
+from app.inference.known_store import KnownStore
 from models.bounded_reading import FileInvalid
 from models.registry.pointer import Latest
 from models.registry.serving_policy import CHOICE, Choice, best, pinned, read_choice
 from models.registry.storage.reading import Unreadable
-from models.registry.store import CheckpointId, CheckpointStore, Manifest
+from models.registry.store import CheckpointId, Manifest
 
 
 class Target(NamedTuple):
@@ -21,9 +22,10 @@ class Target(NamedTuple):
 
 
 class TargetFinder:
-    def __init__(self, store: CheckpointStore, first: CheckpointId | None) -> None:
+    def __init__(self, known: KnownStore, first: CheckpointId | None) -> None:
         """`first` is the bundled checkpoint."""
-        self.store = store
+        self.known = known
+        self.store = known.store
         self.first = first
         self.best: CheckpointId | None = None
         self._latest: CheckpointId | None = None
@@ -37,7 +39,8 @@ class TargetFinder:
     def find(self, served: Manifest | None) -> Target:
         """Select the checkpoint. Raises Unreachable if the store does not answer, StoreReplaced if it was replaced."""
         problems: list[str] = []
-        self.store.check_identity()
+        if unrecognised := self.known.check():
+            problems.append(unrecognised)
         latest = self.store.find_latest()
         if latest.trouble:
             problems.append(latest.trouble)

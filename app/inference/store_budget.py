@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import anyio.to_thread
 
@@ -21,12 +21,17 @@ class Budget:
         self._problem: str | None = None
         self._next = 0.0
 
-    async def check(self, unfinished: Collection[str], needed: int = 0) -> None:
-        """Raises StoreFull if the store has no room for new work. If it cannot be listed, new work is accepted."""
+    async def check(
+        self, unfinished: Collection[str], needed: int = 0, reserved: Mapping[str, int] | None = None
+    ) -> None:
+        """Raises StoreFull if the store has no room for new work. If it cannot be listed, new work is accepted.
+
+        `reserved` maps the jobs of unfinished data sets to the bytes of each.
+        """
         if self.limit is None:
             return
         try:
-            await anyio.to_thread.run_sync(check_room, self.store, self.limit, unfinished, needed)
+            await anyio.to_thread.run_sync(check_room, self.store, self.limit, unfinished, needed, reserved)
         except OSError as error:
             logger.warning("cannot check whether the store has room: %s", error)
 

@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from models.bounded_reading import FileInvalid, FileTooLarge
+from models.bounded_reading import FileInvalid, FileNotUnderstood, FileTooLarge
 from models.registry.checkpoint_reader import CheckpointReader
 from models.registry.job_entry import ENTRY, IDENTITY, Identity, JobEntry, fingerprint
-from models.registry.manifest import JobConflict, Superseded
+from models.registry.manifest import JobConflict, Superseded, TokensExhausted
 from models.registry.pointer import POINTER, Latest, Pointer
 from models.registry.storage.base import Fence, FenceDamaged, Shelf, StoreReplaced
 from models.registry.storage.reading import HIGHEST_TOKEN, TOKEN_BYTES, parse_token, read_bytes, read_record, seal
@@ -29,14 +29,18 @@ class JobClaims(CheckpointReader):
         computes: str | None = None,
         has_results: bool = False,
         accepted_later: Sequence[str] = (),
+        identity: str | None = None,
     ) -> None:
         """Claim the job: writes with a lower token are rejected from now on, and what they left unfinished is deleted.
 
         `computes` is the job's fingerprint. `has_results` says that the job's record names checkpoints or a state: a
         store that knows nothing of the job is then not initialised. `accepted_later` are jobs that were accepted after
-        this one: it does not become newer than one of them by being claimed later.
-        Raises Superseded, JobConflict, Unreadable, StoreReplaced and other OSErrors.
+        this one: it does not become newer than one of them by being claimed later. `identity` is that of the store
+        which other jobs were claimed in: only this store is used, and no new one is made.
+        Raises Superseded, JobConflict, TokensExhausted, Unreadable, StoreReplaced and other OSErrors.
         """
+        check_token(fence)
+        self._identity = self._identity or identity
 
         def step() -> None:
             held = self._fence_to_raise(job, fence)
@@ -147,16 +151,24 @@ class JobClaims(CheckpointReader):
                 continue
         return max((token for token in tokens if token <= HIGHEST_TOKEN), default=0)
 
-    def check_identity(self, create: bool = False) -> None:
-        """Raises StoreReplaced if this is not the store that this object saw before, and OSError."""
+    @property
+    def identity(self) -> str | None:
+        """The store's identity, as last seen."""
+        return self._identity
+
+    def check_identity(self, create: bool = False) -> str | None:
+        """Compare the store with the one that this object saw before. Returns what is wrong with the file, if anything.
+
+        Raises StoreReplaced if it is another store, and OSError.
+        """
         try:
             found = read_record(self.shelf, IDENTITY, Identity).id
         except FileNotFoundError:
             found = None
-        except FileInvalid:
-            return
+        except FileInvalid as error:
+            return f"the store cannot be recognised: {error}"
         if found is None and self._identity is None and create:
-            self.shelf.change(IDENTITY, lambda old: seal(Identity()) if old is None else None)
+            self.shelf.change(IDENTITY, lambda old: seal(Identity.new()) if old is None else None)
             found = read_record(self.shelf, IDENTITY, Identity).id
         if self._identity is not None and found != self._identity:
             what = (
@@ -166,6 +178,7 @@ class JobClaims(CheckpointReader):
             )
             raise StoreReplaced(f"the store {what}, or something else is mounted in its place")
         self._identity = found
+        return None
 
     def _has_identity(self) -> bool:
         try:
@@ -208,13 +221,23 @@ class JobClaims(CheckpointReader):
             return self._entries.get(job) or read_record(self.shelf, f"{job}/{ENTRY}", JobEntry)
         except FileNotFoundError:
             return None
+        except FileNotUnderstood as error:
+            raise JobConflict(
+                f"job {job} belongs to another version of acgan, and its files are kept: {error}"
+            ) from error
         except FileInvalid:
             self.shelf.delete(f"{job}/{ENTRY}")
             return None
 
     def _number_of_job(self, job: str) -> int | None:
-        """The number of a job that was claimed here, 0 for one of an earlier version; None if it never was."""
-        entry = self._entry(job)
+        """The number of a job that was claimed here, 0 for one of an earlier version; None if it never was.
+
+        None also if a newer version claimed it and this version does not understand its entry.
+        """
+        try:
+            entry = self._entry(job)
+        except JobConflict:
+            return None
         if entry is None:
             return 0 if self.shelf.folders(job) else None
         return entry.number
@@ -235,6 +258,8 @@ class JobClaims(CheckpointReader):
     def _move_pointer(self, move: Callable[[Latest], Pointer]) -> None:
         def change(old: bytes | None) -> bytes | None:
             latest = self._interpret(old)
+            if latest.foreign:
+                return None
             pointer = move(latest)
             is_same = latest.trouble is None and latest.number == pointer.number
             return None if is_same and pointer == latest.pointer(pointer.number) else seal(pointer)
@@ -257,3 +282,12 @@ class JobClaims(CheckpointReader):
                 "replaced, or is not mounted"
             )
         return fence
+
+
+def check_token(token: int) -> None:
+    """Raises TokensExhausted if a store does not accept the token."""
+    if token > HIGHEST_TOKEN:
+        raise TokensExhausted(
+            f"the fencing token {token} is higher than {HIGHEST_TOKEN}, the highest that a store accepts: the counter "
+            "acgan:fence in Redis was damaged. Stop the workers and set it to the number in the store's file `fence`"
+        )

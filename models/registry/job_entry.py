@@ -22,7 +22,11 @@ SETTLED_LATER = {"precision"}  # `auto` becomes what the first worker's processo
 class Identity(BaseModel):
     model_config = ConfigDict(frozen=True)
 
-    id: str = Field(default_factory=lambda: secrets.token_hex(16))
+    id: str = Field(min_length=1)
+
+    @classmethod
+    def new(cls) -> "Identity":
+        return cls(id=secrets.token_hex(16))
 
 
 class JobEntry(BaseModel):

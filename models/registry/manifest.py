@@ -35,8 +35,16 @@ class Superseded(Exception):
     """Another worker now writes for this job, with a higher fence token."""
 
 
+class TokensExhausted(Exception):
+    """The counter of fencing tokens is beyond the highest token that a store accepts."""
+
+
 class JobConflict(Exception):
     """Another job has the same id, or the job's config or training data differ from before."""
+
+
+class StateNotUnderstood(Exception):
+    """Another version of the program saved the job's resume state. It is kept and not overwritten."""
 
 
 class StateDeleted(Exception):
@@ -65,8 +73,12 @@ class CheckpointId(NamedTuple):
         return Folder(self.job, f"{self.epoch:03d}")
 
 
-def _check_id(text: str) -> str:
-    CheckpointId.parse(text)
+def check_id(text: str) -> str:
+    """Validate the id of a checkpoint in a record. Raises ValueError."""
+    try:
+        CheckpointId.parse(text)
+    except CheckpointNotFound as error:
+        raise ValueError("not the id of a checkpoint") from error  # other exceptions pass through pydantic
     return text
 
 
@@ -100,7 +112,7 @@ class Manifest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    id: Annotated[str, AfterValidator(_check_id)] = Field(examples=["20260131-120000-1a2b3c-e005"])
+    id: Annotated[str, AfterValidator(check_id)] = Field(examples=["20260131-120000-1a2b3c-e005"])
     job: str
     epoch: int
     created_at: datetime

@@ -1,16 +1,18 @@
 """The pointer `latest.json`: which checkpoint is the newest, and how much was published so far. Free of torch.
 
 A pointer that is missing, unreadable or damaged, or that names a checkpoint that does not exist, is a fault. The newest
-checkpoint that stands is then used instead, `trouble` says why, and the next publication writes a good pointer.
+checkpoint that stands is then used instead, `trouble` says why, and the next publication writes a good pointer. A
+pointer that is whole and not understood belongs to another version: `trouble` says so, and no publication replaces it.
 """
 
+import json
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
-from models.bounded_reading import FileDamaged, FileInvalid
+from models.bounded_reading import CHECKSUM, FileDamaged, FileInvalid, FileNotUnderstood
 from models.registry.manifest import CheckpointId, CheckpointNotFound, Manifest, Order
 from models.registry.storage.reading import parse
 
@@ -34,6 +36,7 @@ class Latest(NamedTuple):
     number: int | None = None  # None: an earlier version wrote the pointer
     trouble: str | None = None
     published_at: datetime | None = None
+    foreign: bool = False  # another version wrote the pointer: it is not replaced
 
     def pointer(self, number: int | None) -> Pointer:
         """The pointer that says the same, with this counter."""
@@ -70,10 +73,25 @@ def interpret(
     """Say what a pointer means; `manifests` is only called if it is damaged."""
     try:
         pointer = parse(data, Pointer, POINTER)
-        checkpoint = None if pointer.checkpoint is None else CheckpointId.parse(pointer.checkpoint)
+        checkpoint = None if pointer.checkpoint is None else _parse_id(pointer.checkpoint)
         if checkpoint is not None and not stands(checkpoint):
             raise FileDamaged(f"{POINTER} names {checkpoint}, which does not exist")
-    except (FileInvalid, CheckpointNotFound) as error:
-        return newest(manifests())._replace(trouble=str(error))
+    except FileInvalid as error:
+        foreign = isinstance(error, FileNotUnderstood) and not _is_damaged(data)
+        return newest(manifests())._replace(trouble=str(error), foreign=foreign)
     order = checkpoint and Order(pointer.job_number or 0, *checkpoint)
     return Latest(checkpoint, order, pointer.number, published_at=pointer.published_at)
+
+
+def _parse_id(text: str) -> CheckpointId:
+    try:
+        return CheckpointId.parse(text)
+    except CheckpointNotFound as error:
+        raise FileNotUnderstood(f"{POINTER} names {text[:80]!r}, which is not the id of a checkpoint") from error
+
+
+def _is_damaged(data: bytes) -> bool:
+    """Whether a pointer that is not understood has the form that versions without a checksum wrote: it was changed."""
+    fields = json.loads(data)
+    texts = (fields.get(name, 0) for name in ("checkpoint", "published_at"))
+    return CHECKSUM not in fields and all(text is None or isinstance(text, str) for text in texts)

@@ -4,10 +4,10 @@ import re
 
 from pydantic import BaseModel, ConfigDict
 
-from models.bounded_reading import FileInvalid
+from models.bounded_reading import FileInvalid, FileNotUnderstood, printable
 from models.registry.claims import JobClaims
-from models.registry.manifest import CheckpointDamaged, FileRecord, StateDeleted
-from models.registry.storage.reading import read_bytes, read_record
+from models.registry.manifest import CheckpointDamaged, FileRecord, StateDeleted, StateNotUnderstood
+from models.registry.storage.reading import read_bytes, read_record, seal
 
 RESUME = "resume.json"
 STATE_FILE = re.compile(r"resume-.*\.safetensors")
@@ -36,14 +36,17 @@ class ResumeStates(JobClaims):
         def step() -> None:
             if fence is not None:
                 self._held(job, fence)
-            self.shelf.write(f"{job}/{RESUME}", record.model_dump_json().encode())
+            self.shelf.write(f"{job}/{RESUME}", seal(StateRecord(sha256=record.sha256, size=record.size)))
             self._delete_states(job, but=name)
 
         with self._cleared(job):
             self.shelf.alone(step)
 
     def load_state(self, job: str) -> bytes | None:
-        """Return the state kept last, None if there is none. Raises CheckpointDamaged, StateDeleted, Unreadable."""
+        """Return the state kept last, None if there is none.
+
+        Raises CheckpointDamaged, StateDeleted, StateNotUnderstood, Unreadable.
+        """
         record = self.check_state(job)
         if record is None:
             return None
@@ -58,7 +61,10 @@ class ResumeStates(JobClaims):
         return data
 
     def check_state(self, job: str) -> StateRecord | None:
-        """Return what is recorded of the state, None if there is none. Raises StateDeleted, CheckpointDamaged."""
+        """Return what is recorded of the state, None if there is none.
+
+        Raises StateDeleted, StateNotUnderstood, CheckpointDamaged, Unreadable.
+        """
         record = self._state_record(job)
         if record is not None and record.deleted:
             raise StateDeleted(
@@ -69,11 +75,16 @@ class ResumeStates(JobClaims):
 
     def _state_record(self, job: str) -> StateRecord | None:
         try:
-            return read_record(self.shelf, f"{job}/{RESUME}", StateRecord)
+            return self._read_state_record(job)
         except FileNotFoundError:
             return None
+        except FileNotUnderstood as error:
+            raise not_understood(job, str(error)) from error
         except FileInvalid as error:
             raise CheckpointDamaged(f"the resume state of {job} cannot be found: {RESUME} is damaged") from error
+
+    def _read_state_record(self, job: str) -> StateRecord:
+        return read_record(self.shelf, f"{job}/{RESUME}", StateRecord)
 
     def drop_state(self, job: str) -> None:
         """Delete the state of a job that has succeeded."""
@@ -82,10 +93,19 @@ class ResumeStates(JobClaims):
 
     def delete_state(self, job: str) -> None:
         """Delete the state of a job that ended otherwise, and remember that there was one."""
-        self.shelf.write(f"{job}/{RESUME}", StateRecord(deleted=True).model_dump_json().encode())
+        self.shelf.write(f"{job}/{RESUME}", seal(StateRecord(deleted=True)))
         self._delete_states(job)
 
     def _delete_states(self, job: str, but: str = "") -> None:
         for name in self.shelf.names(job):
             if STATE_FILE.fullmatch(name) and name != but:
                 self.shelf.delete(f"{job}/{name}")
+
+
+def not_understood(job: str, reason: str) -> StateNotUnderstood:
+    """Return the error for a resume state that is whole and that this version cannot read."""
+    return StateNotUnderstood(
+        f"the resume state of {job} was saved by another version of acgan, and this version does not understand it "
+        f"({printable(reason)}). The state is kept: resume the job with that version, or run its recipe again with "
+        f"POST /jobs/{job}/retry"
+    )

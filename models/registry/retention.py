@@ -8,7 +8,7 @@ records, a few kB each, are not counted.
 import re
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from itertools import groupby
 from typing import NamedTuple
 
@@ -40,7 +40,7 @@ class Usage:
         self.temporary = [file for file in files if not file.placed]
         self.states: defaultdict[str, list[StoredFile]] = defaultdict(list)
         self.checkpoints: defaultdict[CheckpointId, int] = defaultdict(int)
-        self.datasets = 0
+        self.datasets: defaultdict[str, int] = defaultdict(int)
         for file in files:
             if file.placed:
                 self._add(file)
@@ -49,17 +49,22 @@ class Usage:
         match file.name.split("/"):
             case [job, name] if STATE_FILE.fullmatch(name):
                 self.states[job].append(file)
-            case [_, name] if name.startswith(SHARD_PREFIX):
-                self.datasets += file.size
-            case [_, folder, *_] if folder == DATASET:
-                self.datasets += file.size
+            case [job, name] if name.startswith(SHARD_PREFIX):
+                self.datasets[job] += file.size
+            case [job, folder, *_] if folder == DATASET:
+                self.datasets[job] += file.size
             case [job, folder, name] if re.fullmatch(r"\d{3,4}", folder) and not name.endswith(".json"):
                 self.checkpoints[CheckpointId(job, int(folder))] += file.size
 
     @property
     def total(self) -> int:
         states = sum(file.size for files in self.states.values() for file in files)
-        return states + self.datasets + sum(self.checkpoints.values()) + sum(file.size for file in self.temporary)
+        datasets, checkpoints = sum(self.datasets.values()), sum(self.checkpoints.values())
+        return states + datasets + checkpoints + sum(file.size for file in self.temporary)
+
+    def outstanding(self, reserved: Mapping[str, int]) -> int:
+        """Bytes that accepted orders of data sets will still add. `reserved` is the size of each job's data set."""
+        return sum(max(0, size - self.datasets[job]) for job, size in reserved.items())
 
 
 def thin_out(store: CheckpointStore, limit: int, unfinished: Collection[str] | None = None) -> list[str]:
@@ -82,16 +87,27 @@ def thin_out(store: CheckpointStore, limit: int, unfinished: Collection[str] | N
     return deleted
 
 
-def check_room(store: CheckpointStore, limit: int, unfinished: Collection[str], needed: int = 0) -> None:
-    """Raise StoreFull if `needed` more bytes do not fit even after all permitted deletions. Raises OSError."""
+def check_room(
+    store: CheckpointStore,
+    limit: int,
+    unfinished: Collection[str],
+    needed: int = 0,
+    reserved: Mapping[str, int] | None = None,
+) -> None:
+    """Raise StoreFull if `needed` more bytes do not fit even after all permitted deletions. Raises OSError.
+
+    `reserved` maps the jobs of unfinished data sets to the bytes of each: what is not stored of them yet counts too.
+    """
     usage = Usage(store.shelf.files())
+    outstanding = usage.outstanding(reserved or {})
     total = usage.total - sum(file.size for file in usage.temporary if file.age > TEMPORARY_SECONDS)
-    if total + needed <= limit:
+    if total + outstanding + needed <= limit:
         return
     rest = total - sum(deletion.size for deletion in deletions(store, usage, unfinished))
-    if rest + needed <= limit:
+    if rest + outstanding + needed <= limit:
         return
-    wanted = f" and this needs about {needed:,} more" if needed else ""
+    waiting = f", data sets that are ordered already need about {outstanding:,} more" if outstanding else ""
+    wanted = f"{waiting} and this needs about {needed:,} more" if needed else waiting
     raise StoreFull(
         f"the store holds {rest:,} bytes that are not deleted automatically{wanted}, and ACGAN_STORE_LIMIT is "
         f"{limit:,}: delete data sets, jobs or checkpoints, or raise the limit"

@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from models.registry.storage.reading import read_record
+from models.registry.storage.reading import read_record, seal
 from models.registry.store import CheckpointId, CheckpointNotFound, CheckpointStore, Manifest
 
 CHOICE = "serving.json"
@@ -38,7 +38,7 @@ def write_choice(store: CheckpointStore, choice: Choice, must_exist: bool = True
     def step() -> None:
         if choice.checkpoint and must_exist and not store.stands(CheckpointId.parse(choice.checkpoint)):
             raise CheckpointNotFound(f"there is no checkpoint {choice.checkpoint}: see GET /checkpoints")
-        store.shelf.write(CHOICE, choice.model_dump_json().encode())
+        store.shelf.write(CHOICE, seal(choice))
 
     store.shelf.alone(step)
 

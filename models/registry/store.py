@@ -32,7 +32,9 @@ from models.registry.manifest import (
     Manifest,
     NotServable,
     StateDeleted,
+    StateNotUnderstood,
     Superseded,
+    TokensExhausted,
 )
 from models.registry.pointer import POINTER, Pointer
 from models.registry.resume_states import RESUME, ResumeStates
@@ -62,7 +64,9 @@ __all__ = [
     "NotServable",
     "Pointer",
     "StateDeleted",
+    "StateNotUnderstood",
     "Superseded",
+    "TokensExhausted",
     "Unusable",
 ]
 

@@ -24,6 +24,10 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 from models.atomic_files import sync_folder, write_durably
 from models.bounded_reading import FileMissing, FileTooLarge, read_bounded
 from models.config import IMAGE_SIZE, NUM_CLASSES
+
+if TYPE_CHECKING:  # numpy is slow to import, and code that only orders a data set does not need it
+    import numpy as np
+
 from models.synthesis.order import (
     MANIFEST,
     PARTS,
@@ -36,9 +40,6 @@ from models.synthesis.order import (
     part_limit,
     read_manifest,
 )
-
-if TYPE_CHECKING:  # numpy is slow to import, and code that only orders a data set does not need it
-    import numpy as np
 
 GZIP_HEAD = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"  # no name, no time: the same digits are the same bytes
 DEFLATE_END = b"\x03\x00"

@@ -15,6 +15,7 @@ from models.evaluation.epoch_snapshot import EpochSnapshot, snapshot_epoch
 from models.evaluation.quality_gate import Assessor
 from models.networks.weights import state_to_bytes
 from models.records import EpochResult
+from models.registry.resume_states import not_understood
 from models.registry.storage.base import Unreachable
 from models.registry.store import (
     AVERAGE,
@@ -42,6 +43,7 @@ from worker.observability.background_loops import Supervisor
 logger = logging.getLogger(__name__)
 
 EPOCH_WRITER = "epoch writer"
+MISSING_STATE = "its record names finished epochs or a saved state, and the store has no saved state of it"
 WRITE_SECONDS = 120.0  # for one epoch to be published; after that the writer counts as stuck
 
 
@@ -121,14 +123,16 @@ class Keeper:
     def restore(self) -> list[EpochRecord]:
         """Go on where an earlier attempt stopped. Returns the epochs before that which the job's record has lost.
 
-        If the state cannot be used, the run starts again from its beginning, and its warnings say so.
-        Raises Unreachable.
+        If the state cannot be used, or the record names epochs or a state and the store has no state, the run starts
+        again from its beginning, and its warnings say so. Raises Unreachable, StateDeleted, StateNotUnderstood.
         """
         try:
             data = self.store.load_state(self.job_id)
             if data is None:
+                if self.lease.claim.has_results:
+                    self.start_again(MISSING_STATE)
                 return []
-            state = training_state.from_bytes(data)
+            state = self.parse_state(data)
             where = state.position
             lost = self.lost_before(where.epoch)
             self.trainer.load_state(state)
@@ -137,10 +141,21 @@ class Keeper:
         except Unreachable:
             raise
         except (CheckpointDamaged, CheckpointNotFound, training_state.InvalidState, OSError) as error:
-            again = f"started again from the beginning, because its saved state cannot be used: {error}"
-            logger.warning("job %s %s", self.job_id, again)
-            self.trainer.warnings.append(again)
+            self.start_again(f"its saved state cannot be used: {error}")
             return []
+
+    def start_again(self, reason: str) -> None:
+        """Note in the log and in the run's warnings that it starts again from its beginning."""
+        again = f"started again from the beginning, because {reason}"
+        logger.warning("job %s %s", self.job_id, again)
+        self.trainer.warnings.append(again)
+
+    def parse_state(self, data: bytes) -> training_state.State:
+        """Parse a state whose checksum was verified. Raises StateNotUnderstood if another version wrote it."""
+        try:
+            return training_state.from_bytes(data)
+        except training_state.InvalidState as error:
+            raise not_understood(self.job_id, str(error)) from error
 
     def lost_before(self, epoch: int) -> list[EpochRecord]:
         """Read from their checkpoints what a Redis that came back older no longer tells of earlier epochs.

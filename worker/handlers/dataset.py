@@ -10,6 +10,7 @@ import redis
 from models.records import Progress
 from models.registry.store import CheckpointStore
 from models.synthesis.builder import make
+from models.synthesis.dataset_integrity import damage_in_store, discard_damaged
 from models.synthesis.order import DatasetOrder, Origin
 from models.synthesis.shards import Contributions
 from models.torch_device import describe, find_device
@@ -46,12 +47,13 @@ def make_dataset(
     claim, order = lease.claim, lease.claim.job.order
     assert order is not None
     job, contributions = claim.job.id, Contributions(store, claim.job.id)
-    if not stubborn("the data set cannot be started", lambda: store.has_dataset(job)):
+    if not stubborn("the data set cannot be started", lambda: is_made(store, claim)):
         device = find_device(settings.device)
         manifest, weights = stubborn("the data set cannot be started", lambda: read_generator(store, order))
         sha256, version = manifest.files[manifest.draws].sha256, code_version()
         origin = Origin(generator_sha256=sha256, device=describe(device), code_version=version)
         report, workshop = reporter(bench, claim, order), store.dataset_workshop(job)
+        discard_damaged(workshop)
         with (
             drawing(order, manifest, weights, device) as draw,
             Host(
@@ -80,6 +82,22 @@ def make_dataset(
         contributions.clear()
     except OSError as error:  # the data set is there, whatever lies about
         logger.warning("job %s: what helpers left stays: %s", job, error)
+
+
+def is_made(store: CheckpointStore, claim: Claim) -> bool:
+    """Whether the data set is in the store and intact. A damaged one is deleted, so that it is made again.
+
+    Raises FileNotUnderstood if another version wrote its manifest, Superseded, and other OSErrors.
+    """
+    job = claim.job.id
+    if not store.has_dataset(job):
+        return False
+    damage = damage_in_store(store, job)
+    if damage is None:
+        return True
+    logger.warning("job %s: the data set is made again: %s", job, damage)
+    store.write_held(job, claim.fence, lambda: store.delete_dataset(job))
+    return False
 
 
 def reporter(bench: JobBench, claim: Claim, order: DatasetOrder) -> Callable[[int], None]:

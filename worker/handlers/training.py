@@ -17,7 +17,7 @@ from models.networks.weights import InvalidWeights
 from models.records import Hopeless, Progress
 from models.registry.job_entry import fingerprint
 from models.registry.retention import thin_out
-from models.registry.storage.base import Unreachable
+from models.registry.storage.base import StoreReplaced, Unreachable
 from models.registry.storage.reading import Unreadable
 from models.registry.store import (
     CheckpointDamaged,
@@ -26,7 +26,9 @@ from models.registry.store import (
     CheckpointStore,
     JobConflict,
     StateDeleted,
+    StateNotUnderstood,
     Superseded,
+    TokensExhausted,
 )
 from models.torch_device import describe, find_device
 from models.training.environment import reset_threads
@@ -47,6 +49,8 @@ from worker.settings import WorkerSettings
 
 logger = logging.getLogger(__name__)
 
+NEW_STORE_HINT = "If a new store is to begin there, delete the field of its address from the hash acgan:stores in Redis"
+
 FAILURES = (  # whose message says all there is to say
     CheckpointDamaged,
     CheckpointNotFound,
@@ -58,6 +62,8 @@ FAILURES = (  # whose message says all there is to say
     JobConflict,
     OSError,
     StateDeleted,
+    StateNotUnderstood,
+    TokensExhausted,
 )
 
 
@@ -72,24 +78,31 @@ def run_next_job(settings: WorkerSettings, knock: Callable[[RunsOn], None] = lam
     bench, store = JobBench.connect(settings.redis_url), settings.open_store()
     claim: Claim | None = None
     try:
-        while (claim := bench.claim(settings.lease_seconds, lowest_fence(store), takes)) is None:
+        lowest = lowest_fence(store)
+        bench.tell_waiting(takes, "")
+        while (claim := bench.claim(settings.lease_seconds, lowest, takes)) is None:
             if not Helper(bench, store, settings, takes, knock).help():
                 logger.info("knocked, but no job waits")
                 return None
+            lowest = lowest_fence(store)
         metrics.tell(metrics.JOBS_TAKEN)
         with told_as(claim), Lease(bench, claim, settings.lease_seconds) as lease:
+            keep_within_budget(bench, store, settings.store_limit)
             status, error = carry_out(bench, lease, store, settings, knock)
             trouble = trouble_of(bench, lease, store, status)
             persist(lambda: bench.finish(claim, status, error, trouble), lease.check_held)
         metrics.tell(metrics.JOBS_ENDED, 1, status.value)
         if status == JobStatus.SUCCEEDED:
             drop_state(store, claim)  # not before: whoever has to do it again begins from there
+        keep_within_budget(bench, store, settings.store_limit)  # after the record says that the job has ended
         return claim.job if status == JobStatus.QUEUED else None
     except shutdown.Interrupted:
         logger.info("no more help: this worker stops")
         return None
     except Unreachable as away:
         logger.error("no job is taken: %s", away)
+        with suppress(redis.RedisError):
+            bench.tell_waiting(takes, str(away))
         return None
     except (JobLost, Superseded) as lost:
         metrics.tell(metrics.LEASES_LOST)
@@ -127,7 +140,7 @@ def carry_out(
     job_id = lease.claim.job.id
     logger.info("job %s starts, with token %d", job_id, lease.claim.fence)
     try:
-        take_over(bench, lease, store)
+        take_over(bench, lease, store, settings.store_address)
         with measured_memory(lease.claim.job, settings):
             if lease.claim.job.order:
                 make_dataset(bench, lease, store, settings, knock)
@@ -164,18 +177,22 @@ def measured_memory(job: Job, settings: WorkerSettings) -> Iterator[None]:
             logger.info("job %s: peak memory: %s", job.id, peak)
 
 
-def take_over(bench: JobBench, lease: Lease, store: CheckpointStore) -> None:
+def take_over(bench: JobBench, lease: Lease, store: CheckpointStore, address: str) -> None:
     """Raises JobLost where somebody who hangs locks the store: the lease runs out, and the job is tried again."""
     claim = lease.claim
     later: list[str] = []
+    known: list[str | None] = [None]
 
     def ask() -> None:
         later[:] = accepted_after(bench.redis, claim.job.id)
+        known[:] = [bench.store_identity(address)]
 
     def take() -> None:
         try:
             computes = fingerprint(claim.job.config, claim.job.order)
-            store.take(claim.job.id, claim.fence, computes, bool(claim.told), later)
+            store.take(claim.job.id, claim.fence, computes, claim.has_results, later, known[0])
+        except StoreReplaced as error:
+            raise StoreReplaced(f"{error}. {NEW_STORE_HINT}" if known[0] else str(error)) from error
         except Unreachable:
             raise
         except TimeoutError as error:
@@ -184,6 +201,20 @@ def take_over(bench: JobBench, lease: Lease, store: CheckpointStore) -> None:
 
     persist(ask, lease.check_held)
     Stubborn(bench, lease)("the job cannot start", take)
+    if (identity := store.identity) not in (None, known[0]):
+        persist(partial(bench.note_store, address, str(identity)), lease.check_held)
+    if trouble := store_trouble(store):
+        logger.error("job %s: %s", claim.job.id, trouble)
+
+
+def store_trouble(store: CheckpointStore) -> str:
+    """What is wrong with the store's own records although jobs can run; empty if nothing is."""
+    try:
+        latest = store.find_latest()
+        found = [store.check_identity(), latest.trouble if latest.foreign else None]
+    except OSError as error:
+        return f"the store could not be verified: {error}"
+    return "; ".join(filter(None, found))
 
 
 def train(bench: JobBench, lease: Lease, store: CheckpointStore, settings: WorkerSettings) -> None:
@@ -277,7 +308,8 @@ def trouble_of(bench: JobBench, lease: Lease, store: CheckpointStore, status: Jo
         return ""
     claim, thinned = lease.claim, set[int]()
     persist(lambda: thinned.update(bench.thinned(claim.job.id)), lease.check_held)
-    return find_damage(store, claim.job.id, claim.told.keys() - thinned, lease.check_held)
+    damage = find_damage(store, claim.job.id, claim.told.keys() - thinned, lease.check_held)
+    return "; ".join(filter(None, (damage, store_trouble(store))))
 
 
 def checkpoints_among(deleted: list[str]) -> list[CheckpointId]:

@@ -85,6 +85,28 @@ end
 """
 )
 
+# ARGV: why no job is claimed or '', then the queues (any, cpu, gpu). Note it on the first jobs that wait in these
+# queues and have no other trouble; '' removes the note.
+WAITING_TROUBLE = (
+    COMMON
+    + """
+local PREFIX = 'the store cannot be used'
+for i = 2, #ARGV do
+  for _, id in ipairs(redis.call('ZRANGE', QUEUES[ARGV[i]], 0, 99)) do
+    local trouble = redis.call('HGET', record(id), 'trouble')
+    local is_ours = trouble and string.sub(trouble, 1, #PREFIX) == PREFIX
+    if ARGV[1] == '' and is_ours then
+      redis.call('HDEL', record(id), 'trouble')
+      tell(id, 'trouble', '')
+    elseif ARGV[1] ~= '' and (is_ours or not trouble) and trouble ~= PREFIX .. ': ' .. ARGV[1] then
+      redis.call('HSET', record(id), 'trouble', PREFIX .. ': ' .. ARGV[1])
+      tell(id, 'trouble', PREFIX .. ': ' .. ARGV[1])
+    end
+  end
+end
+"""
+)
+
 HELD = """
 local held = redis.call('HMGET', record(ARGV[1]), 'status', 'fence')
 if held[2] ~= ARGV[2] or (held[1] ~= 'running' and held[1] ~= 'cancelling') then return false end

@@ -108,7 +108,11 @@ def with_trouble(job: AnyJob, workers: Sequence[str], now: float) -> AnyJob:
             has_worker = kinds if job.runs_on == "any" else job.runs_on in kinds
             return job if has_worker else job.model_copy(update={"trouble": LACKS[job.runs_on]})
         case JobStatus.RUNNING | JobStatus.CANCELLING if job.last_seen_at is not None:
-            if datetime.fromtimestamp(now, UTC) - job.last_seen_at > timedelta(seconds=SILENT_SECONDS):
+            silence = datetime.fromtimestamp(now, UTC) - job.last_seen_at
+            if silence < timedelta(seconds=-1):  # a clock that was ahead wrote it
+                unknown = "its worker does not answer: the time of its last message is in the future"
+                return job.model_copy(update={"trouble": unknown, "last_seen_at": datetime.fromtimestamp(now, UTC)})
+            if silence > timedelta(seconds=SILENT_SECONDS):
                 silent = f"its worker does not answer: its last message came at {job.last_seen_at:%Y-%m-%dT%H:%M:%SZ}"
                 return job.model_copy(update={"trouble": silent})
     return job.model_copy(update={"last_seen_at": None})

@@ -19,7 +19,19 @@ from models.registry.manifest import CheckpointId
 from worker.jobs import claim_scripts, reconcile_scripts
 from worker.jobs.client import check_eviction
 from worker.jobs.codec import UnreadableJob, decode, decode_job, pairs
-from worker.jobs.keys import FENCE, JOBS, LOOPS, PULSES, WORKERS, epochs_key, index_key, job_key, knocks_key, queue_key
+from worker.jobs.keys import (
+    FENCE,
+    JOBS,
+    LOOPS,
+    PULSES,
+    STORES,
+    WORKERS,
+    epochs_key,
+    index_key,
+    job_key,
+    knocks_key,
+    queue_key,
+)
 from worker.jobs.model import RUNS_ON, EpochRecord, Job, JobStatus, RunsOn, before
 
 logger = logging.getLogger(__name__)
@@ -48,6 +60,12 @@ class Claim(NamedTuple):
     fence: int
     told: dict[int, EpochRecord]  # what the record tells of epochs, unless Redis comes back older than it was
     asked_at: float = 0.0  # by `clock`: the lease began later than this
+    saved: str = ""  # `epoch:iteration` of the state that the record says is saved
+
+    @property
+    def has_results(self) -> bool:
+        """Whether the record names checkpoints or a saved state: the store then knows the job."""
+        return bool(self.told or self.saved)
 
 
 def clock() -> float:
@@ -77,6 +95,7 @@ class JobBench:
         self._next = client.register_script(claim_scripts.NEXT)
         self._claim = client.register_script(claim_scripts.CLAIM)
         self._leave_alone = client.register_script(claim_scripts.LEAVE_ALONE)
+        self._waiting_trouble = client.register_script(claim_scripts.WAITING_TROUBLE)
         self._renew = client.register_script(claim_scripts.RENEW)
         self._write = client.register_script(claim_scripts.WRITE)
         self._finish = client.register_script(claim_scripts.FINISH)
@@ -195,8 +214,21 @@ class JobBench:
         if answer is None:
             return None
         fence, fields, epochs = answer
-        job = decode_job(job_id, pairs(fields), pairs(epochs))
-        return Claim(job, int(fence), {each.epoch: each for each in job.epochs}, asked_at)
+        stored = pairs(fields)
+        job = decode_job(job_id, stored, pairs(epochs))
+        return Claim(job, int(fence), {each.epoch: each for each in job.epochs}, asked_at, stored.get("saved", ""))
+
+    def tell_waiting(self, takes: Sequence[RunsOn], trouble: str) -> None:
+        """Note on the jobs that wait why no worker claims them; an empty `trouble` removes such a note."""
+        self._waiting_trouble(args=[trouble, *takes])
+
+    def store_identity(self, address: str) -> str | None:
+        """Return the identity of the store in which jobs were claimed at this address; None before the first claim."""
+        found: Any = self.redis.hget(STORES, address)
+        return None if found is None else str(found)
+
+    def note_store(self, address: str, identity: str) -> None:
+        self.redis.hset(STORES, address, identity)
 
     def renew(self, claim: Claim, lease_seconds: float) -> JobStatus:
         """Hold the job for so much longer, and hear how it is wanted. Raises JobLost."""

@@ -13,6 +13,7 @@
     acgan:workers            sorted set: every worker, as `kind host:process`, and when it was seen; gone when none was
     acgan:pulses             sorted set: every training process, as `host:process`, and when it was last seen
     acgan:loops              hash: process, as `host:process`, -> when it reported, and the states of its loops
+    acgan:stores             hash: address of a store -> its identity, so that no worker makes a new store in its place
     acgan:events             stream: the last ten thousand changes of all jobs
     acgan:idempotency:{...}  hash: fingerprint of a caller's request and the job it became; for a day
     acgan:rate:{...}         counters of how often each caller asked lately; for two windows of the rate
@@ -43,6 +44,7 @@ FENCE = "acgan:fence"
 WORKERS = "acgan:workers"
 PULSES = "acgan:pulses"
 LOOPS = "acgan:loops"
+STORES = "acgan:stores"
 EVENTS = "acgan:events"
 RATES = "acgan:rate"
 CELERY_PREFIX = "acgan:celery:"  # of Celery's own keys

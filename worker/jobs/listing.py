@@ -2,17 +2,19 @@
 
 import redis
 import redis.asyncio
+from pydantic import ValidationError
 
-from worker.jobs.keys import JOBS, index_key
+from models.synthesis.order import DatasetOrder
+from worker.jobs.keys import JOBS, index_key, job_key
 from worker.jobs.model import ENDED, JobStatus
 
+OPEN = [status for status in JobStatus if status not in ENDED]
 MOST_LATER = 1000  # jobs accepted after another that are looked at
 
 
 def index_keys() -> list[str]:
     """The lists of runs and of data sets in each state that is not an end."""
-    open_states = [status for status in JobStatus if status not in ENDED]
-    return [index_key(datasets, status) for datasets in (False, True) for status in open_states]
+    return [index_key(datasets, status) for datasets in (False, True) for status in OPEN]
 
 
 def ended_keys() -> list[str]:
@@ -39,6 +41,27 @@ async def read_unfinished(client: "redis.asyncio.Redis") -> set[str]:
         for key in index_keys():
             pipeline.zrange(key, 0, -1)
         return {str(job_id) for found in await pipeline.execute() for job_id in found}
+
+
+async def read_unfinished_datasets(client: "redis.asyncio.Redis") -> dict[str, int]:
+    """Return the digits of each data set that is ordered and not finished, by job. Raises redis.RedisError."""
+    async with client.pipeline(transaction=True) as pipeline:
+        for status in OPEN:
+            pipeline.zrange(index_key(True, status), 0, -1)
+        ids = [str(job_id) for found in await pipeline.execute() for job_id in found]
+    async with client.pipeline(transaction=False) as pipeline:
+        for job_id in ids:
+            pipeline.hget(job_key(job_id), "order")
+        orders = await pipeline.execute()
+    return {job_id: digits for job_id, order in zip(ids, orders, strict=True) if (digits := _digits_of(order))}
+
+
+def _digits_of(order: str | None) -> int:
+    """0 if this version does not understand the order."""
+    try:
+        return DatasetOrder.model_validate_json(order or "").digits
+    except ValidationError:
+        return 0
 
 
 def accepted_after(client: "redis.Redis", job_id: str) -> list[str]:

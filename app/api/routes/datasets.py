@@ -19,6 +19,7 @@ from app.api.dependencies import (
     Services,
     ServicesDep,
     WithinWorkRate,
+    check_budget,
     checked,
 )
 from app.api.guarded_route import GuardedRoute
@@ -27,14 +28,12 @@ from app.api.routes.training import IdempotencyKey, accepted
 from app.problems import conditional, ranges
 from app.schemas.datasets import FILE_NAME, DatasetList, DatasetView, WantedDataset
 from app.schemas.jobs import JobsQuery, UnreadableJobView
-from models.registry.retention import BYTES_A_DIGIT
 from models.registry.storage.base import Folder
 from models.registry.storage.reading import parse, read_bytes
 from models.registry.store import DATASET, CheckpointStore
 from models.synthesis.order import MANIFEST, DatasetManifest
 from worker.jobs.client import JobNotFound, Order
 from worker.jobs.codec import AnyJob, UnreadableJob
-from worker.jobs.listing import read_unfinished
 from worker.jobs.model import Job
 
 TRAIN_IMAGES = "train-images-idx3-ubyte.gz"
@@ -71,8 +70,7 @@ async def order(
     await services.desk.ping()
     exhibit = await services.gallery.find(wanted.checkpoint)
     dataset = wanted.order(exhibit.id)
-    ids = await read_unfinished(services.desk.redis)
-    await services.gallery.budget.check(ids, dataset.digits * BYTES_A_DIGIT)
+    await check_budget(services, dataset)
     recipe = exhibit.manifest.config
     entry = Order(recipe, wanted.priority, wanted.runs_on, caller, dataset=dataset, idempotency_key=idempotency_key)
     job = await services.desk.create(entry)

@@ -20,6 +20,7 @@ from app.api.dependencies import (
     ServicesDep,
     WithinBudget,
     WithinWorkRate,
+    check_budget,
 )
 from app.api.guarded_route import GuardedRoute
 from app.schemas.jobs import AnyJobView, JobView, TrainingOrder, view_of
@@ -71,17 +72,19 @@ async def cancel(services: ServicesDep, job_id: JobId) -> AnyJobView:
     return view_of(await services.desk.cancel(job_id))
 
 
-@router.post("/jobs/{job_id}/resume", status_code=202, dependencies=[OwnsJob, WithinWorkRate, WithinBudget])
+@router.post("/jobs/{job_id}/resume", status_code=202, dependencies=[OwnsJob, WithinWorkRate])
 async def resume(services: ServicesDep, response: Response, job_id: JobId) -> JobView:
     """Let a run that failed or was cancelled go on from where it stopped, as if it had not."""
     await services.desk.ping()
     await anyio.to_thread.run_sync(check_state, services.store, job_id)
-    await check_drawing(services, await services.desk.get(job_id))
+    job = await services.desk.get(job_id)
+    await check_budget(services, resumed=job)
+    await check_drawing(services, job)
     return await accepted(await services.desk.resume(job_id), services, response)
 
 
 def check_state(store: CheckpointStore, job_id: str) -> None:
-    """Raises StateDeleted if the run could only begin from its start. What cannot be read, its worker reports."""
+    """Raises StateDeleted and StateNotUnderstood. If the state cannot be read, the worker reports it."""
     with suppress(OSError, CheckpointDamaged):
         store.check_state(job_id)
 
@@ -101,11 +104,12 @@ async def check_drawing(services: Services, job: Job) -> None:
         logger.warning("data set %s: %s", job.id, error)
 
 
-@router.post("/jobs/{job_id}/retry", status_code=202, dependencies=[OwnsJob, WithinWorkRate, WithinBudget])
+@router.post("/jobs/{job_id}/retry", status_code=202, dependencies=[OwnsJob, WithinWorkRate])
 async def retry(services: ServicesDep, response: Response, caller: Caller, job_id: JobId) -> JobView:
     """Run a job's recipe once more, from the start, as a new job that names the old one in `retry_of`."""
     await services.desk.ping()
     job = await services.desk.get(job_id)
+    await check_budget(services, job.order)
     await check_drawing(services, job)
     again = Order(job.config, job.priority, job.runs_on, caller, retry_of=job.id, dataset=job.order)
     return await accepted(await services.desk.create(again), services, response)

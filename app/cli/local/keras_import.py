@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
+from app.schemas.jobs import clean
 from app.settings import AppSettings
 from models.bounded_reading import printable
 from models.config import DatasetName, TrainingConfig
@@ -140,6 +141,14 @@ class Importer:
         return Verdict(False, {}, None if is_finite(generator) else NOT_FINITE)
 
 
+def checked_name(name: str | None) -> str | None:
+    """Return the label, stripped. Raises NothingToImport if it has control characters, as the API refuses it."""
+    try:
+        return None if name is None else clean(name)
+    except ValueError as error:
+        raise NothingToImport(f"the name {printable(name)} {error}: choose another with --name") from None
+
+
 def import_here(
     settings: AppSettings,
     folder: Path,
@@ -153,6 +162,7 @@ def import_here(
     `checked` is told (files read, of how many), `published` how many stand. Raises NothingToImport, KerasWeightsError,
     DatasetUnavailable, DeviceUnavailable, OSError.
     """
+    name = checked_name(name)
     epochs = find_epochs(folder)
     latent_size = check_files(epochs, checked)
     config = TrainingConfig(epochs=epochs[-1].number, latent_size=latent_size, dataset=dataset, name=name)

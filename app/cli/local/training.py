@@ -35,7 +35,7 @@ HISTORY_LIMIT = 64 << 20  # bytes; a thousand epochs have some 2 MB
 
 
 class Stopped(Exception):
-    """Somebody pressed Ctrl-C; the run's state is kept."""
+    """Ctrl-C was pressed, or the process got SIGTERM or SIGHUP; the run's state is kept."""
 
 
 class LocalEpoch(EpochResult):
@@ -48,6 +48,7 @@ class LocalEpoch(EpochResult):
 class History(Record):
     config: TrainingConfig
     dataset_checksum: str
+    warnings: list[str] = Field([], description="Reasons why it may differ from an uninterrupted run's.")
     epochs: list[LocalEpoch]
 
 
@@ -83,10 +84,16 @@ class Folder:
     def keep(self, trainer: Trainer, result: EpochResult, assessor: Assessor | None) -> None:
         """Judge an epoch and start to write its files. Raises OSError if those of an earlier epoch failed."""
         epoch = snapshot_epoch(trainer, result, assessor)
-        self.writer.start(partial(self.write, epoch, trainer.config, trainer.dataset.checksum))
+        history = History(
+            config=trainer.config, dataset_checksum=trainer.dataset.checksum, warnings=trainer.warnings, epochs=[]
+        )
+        self.writer.start(partial(self.write, epoch, history))
 
-    def write(self, snapshot: EpochSnapshot, config: TrainingConfig, checksum: str) -> None:
-        """Write an epoch's files under the names of the original example, then history and table. Raises OSError."""
+    def write(self, snapshot: EpochSnapshot, about: History) -> None:
+        """Write an epoch's files under the names of the original example, then history and table. Raises OSError.
+
+        `about` is the history without its epochs.
+        """
         number, verdict = f"epoch_{snapshot.result.epoch:03d}", snapshot.verdict
         write_durably(self.out / f"plot_{number}_generated.png", encode_png(snapshot.plot))
         for name, state in (
@@ -96,7 +103,7 @@ class Folder:
         ):
             write_durably(self.out / f"params_{name}_{number}.safetensors", state_to_bytes(state))
         epoch = LocalEpoch(**dict(snapshot.result), metrics=verdict.metrics, refused=verdict.refused)
-        history = History(config=config, dataset_checksum=checksum, epochs=[*self.epochs, epoch])
+        history = about.model_copy(update={"epochs": [*self.epochs, epoch]})
         write_durably(self.out / HISTORY, json.dumps(history.model_dump(mode="json"), indent=2).encode())
         write_durably(self.out / TABLE, to_csv(history.epochs).encode())
         self.epochs = history.epochs
@@ -148,6 +155,8 @@ def train_here(
         trainer = Trainer(config, dataset, device)
         if going_on:
             folder.go_on(trainer)
+        for warning in trainer.warnings:
+            console.print(f"warning: {warning}", markup=False, highlight=False)
         where = f", from iteration {trainer.iteration} of epoch {trainer.epoch}" if going_on else ""
         iterations = "1 iteration" if trainer.batches == 1 else f"{trainer.batches} iterations"
         console.print(
@@ -187,14 +196,20 @@ def train_into(folder: Folder, trainer: Trainer, assessor: Assessor | None, cons
 
 @contextmanager
 def interruptible() -> Iterator[Check]:
-    """Let Ctrl-C and SIGTERM end a run between two iterations: the check raises Stopped."""
+    """Let Ctrl-C, SIGTERM and SIGHUP end a run between two iterations: the check raises Stopped.
+
+    Under `nohup`, SIGHUP is still ignored.
+    """
     pressed: list[int] = []
 
     def check() -> None:
         if pressed:
             raise Stopped
 
-    before = {sign: signal.signal(sign, lambda *_: pressed.append(1)) for sign in (signal.SIGINT, signal.SIGTERM)}
+    signals = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        signals.append(signal.SIGHUP)
+    before = {sign: signal.signal(sign, lambda *_: pressed.append(1)) for sign in signals}
     try:
         yield check
     finally:

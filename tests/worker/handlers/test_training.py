@@ -159,7 +159,7 @@ def test_a_run_whose_end_could_not_be_told_keeps_its_state(
 ) -> None:
     """Redis was away for longer than the lease: whoever runs the job next has only its tail to do again."""
 
-    def finish(self: JobBench, claim: Claim, status: JobStatus, error: str = "") -> None:
+    def finish(self: JobBench, claim: Claim, status: JobStatus, error: str = "", trouble: str = "") -> None:
         if lost:
             raise JobLost(claim.job.id)
         tell(self, claim, status, error)
@@ -198,7 +198,7 @@ def test_epochs_that_redis_has_lost_are_told_again_from_their_checkpoints(
 ) -> None:
     """Redis came back older than the state of the run. If a checkpoint is gone, the run starts again and says so."""
 
-    def finish(self: JobBench, claim: Claim, status: JobStatus, error: str = "") -> None:
+    def finish(self: JobBench, claim: Claim, status: JobStatus, error: str = "", trouble: str = "") -> None:
         raise JobLost(claim.job.id)
 
     monkeypatch.setattr(JobBench, "finish", finish)

@@ -1,0 +1,112 @@
+"""`acgan train --resume` under another environment, and a run that a signal ends."""
+
+import io
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+
+from app.cli.local.training import LocalEpoch, Stopped, train_here
+from app.settings import AppSettings
+from models.config import DatasetName
+from models.training import training_state
+from models.training.environment import reset_threads
+from tests.app.cli.test_cli import acgan
+from tests.app.cli.test_local import words_of
+from tests.conftest import small
+
+
+@pytest.fixture(autouse=True)
+def threads() -> Iterator[None]:
+    yield
+    reset_threads()
+
+
+def resumed(out: Path, name: str, value: str | int) -> str:
+    """Stop a run after its first epoch, change where it began, and resume it. Returns the output."""
+    config, settings = small("printed", epochs=3), AppSettings(judge=False)
+
+    def stop(epoch: LocalEpoch) -> None:
+        raise Stopped
+
+    with pytest.raises(Stopped):
+        train_here(config, settings, out, Console(quiet=True), False, stop)
+    state = training_state.from_bytes((out / "resume.safetensors").read_bytes())
+    assert state.environment is not None
+    began = state.environment.model_copy(update={name: value})
+    (out / "resume.safetensors").write_bytes(training_state.to_bytes(replace(state, environment=began)))
+    printed = io.StringIO()
+    train_here(config, settings, out, Console(file=printed, width=500), True)
+    return printed.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("build", "[b]another build"), ("cpu", "another cpu"), ("code", "0.0.1"), ("device", "cuda:0")]
+)
+def test_a_run_that_is_resumed_elsewhere_says_so(tmp_path: Path, name: str, value: str) -> None:
+    printed = resumed(tmp_path / "run", name, value)
+    history = json.loads((tmp_path / "run" / "history.json").read_text())
+    (warning,) = history["warnings"]
+    assert value in warning
+    assert f"warning: {warning}" in printed
+    assert [epoch["epoch"] for epoch in history["epochs"]] == [1, 2, 3]
+
+
+def test_a_run_that_is_resumed_uses_the_threads_it_began_with(tmp_path: Path) -> None:
+    number = torch.get_num_threads() + 1
+    printed = resumed(tmp_path / "run", "threads", number)
+    assert f"({number} threads)" in printed
+    assert "warning" not in printed
+    assert json.loads((tmp_path / "run" / "history.json").read_text())["warnings"] == []
+
+
+def stopped_by(sign: signal.Signals, out: Path, *before: str) -> tuple[int, str]:
+    command = [*before, sys.executable, "-m", "app.cli", *words_of(out, "printed"), "--epochs", "50"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 120
+        while not (out / "history.json").exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.send_signal(sign)
+        if before:
+            time.sleep(1)
+            assert process.poll() is None
+            process.send_signal(signal.SIGTERM)
+        _, complaint = process.communicate(timeout=60)
+    return process.returncode, " ".join(complaint.split())
+
+
+@pytest.mark.parametrize("sign", [signal.SIGHUP, signal.SIGTERM])
+def test_a_signal_saves_the_state_and_says_how_to_continue(tmp_path: Path, sign: signal.Signals) -> None:
+    code, complaint = stopped_by(sign, tmp_path / "run")
+    assert code == 130, complaint
+    assert "the same command with --resume continues" in complaint
+    state = training_state.from_bytes((tmp_path / "run" / "resume.safetensors").read_bytes())
+    assert state.position.epoch >= 2
+
+
+def test_a_run_under_nohup_ignores_a_closed_terminal(tmp_path: Path) -> None:
+    code, complaint = stopped_by(signal.SIGHUP, tmp_path / "run", "nohup")
+    assert code == 130, complaint
+
+
+@pytest.mark.parametrize("dataset", ["mnist"])
+def test_a_folder_of_something_else_ends_with_code_2(
+    tmp_path: Path, dataset: DatasetName, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder that has other files, and a path that does not exist."""
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "readme.txt").write_text("holiday pictures")
+    for folder in (tmp_path / "other", tmp_path / "missing"):
+        monkeypatch.setenv("ACGAN_DATA_DIR", str(folder))
+        ended = acgan(*words_of(tmp_path / "run", dataset))
+        assert ended.returncode == 2, ended.stderr
+        assert str(folder) in "".join(ended.stderr.split("\n"))
+        assert not list((tmp_path / "run").glob("*.safetensors"))

@@ -1,0 +1,53 @@
+"""Resume states stay within ACGAN_STORE_LIMIT although no epoch is ever published."""
+
+import pytest
+
+from benchmarks.records import ask_desk
+from models.config import TrainingConfig
+from models.registry.retention import Usage
+from models.registry.store import CheckpointStore, StateDeleted
+from tests.worker.lifecycle.test_storage_retry import record
+from worker.handlers.training import run_next_job
+from worker.jobs.client import Order
+from worker.jobs.consumer import JobBench
+from worker.jobs.model import JobStatus
+from worker.settings import WorkerSettings
+
+
+@pytest.fixture
+def settings(redis_url: str) -> WorkerSettings:
+    return WorkerSettings(redis_url=redis_url, save_seconds=1e-9)
+
+
+def cancel_after_a_save(settings: WorkerSettings, config: TrainingConfig, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Run a job that is cancelled as soon as its state is saved."""
+    job_id = ask_desk(settings.redis_url, lambda desk: desk.create(Order(config))).id
+    saved = JobBench.saved
+
+    def save_and_cancel(self: JobBench, *arguments: object) -> None:
+        saved(self, *arguments)  # type: ignore[arg-type]
+        ask_desk(settings.redis_url, lambda desk: desk.cancel(job_id))
+
+    monkeypatch.setattr("models.training.throughput.REPORT_SECONDS", 0.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(JobBench, "saved", save_and_cancel)
+        run_next_job(settings)
+    assert record(settings, job_id).status == JobStatus.CANCELLED
+    return job_id
+
+
+def test_cancelled_runs_leave_no_more_states_than_the_limit(
+    settings: WorkerSettings, config: TrainingConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = config.model_copy(update={"epochs": 1000})
+    store = CheckpointStore(settings.store_dir)
+    first = cancel_after_a_save(settings, long, monkeypatch)
+    limit = Usage(store.shelf.files()).total * 3 // 2
+    limited = settings.model_copy(update={"store_limit": limit})
+    for _ in range(2):
+        last = cancel_after_a_save(limited, long, monkeypatch)
+    assert Usage(store.shelf.files()).total <= limit
+    with pytest.raises(StateDeleted):
+        store.load_state(first)
+    assert store.load_state(last) is not None
+    assert store.epochs(last) == []
