@@ -179,7 +179,7 @@ def test_following_lasts_through_a_restart_and_ends_by_ctrl_c(settings: AppSetti
         (["jobs", "--limit", "0"], "--limit should be"),
         (["serving", "nonsense"], "ids look like"),
         (["history", NOBODY, "-o", "/nowhere/at/all"], "There is no job"),
-        (["jobs", "--url", "ftp://somewhere"], "is no address of a service"),
+        (["jobs", "--url", "ftp://somewhere"], "is not an address of a service"),
     ],
 )
 def test_a_mistake_is_the_services_sentence_and_exit_code_2(address: str, words: list[str], said: str) -> None:
