@@ -116,8 +116,8 @@ def parsed(checkpoint: str | None) -> CheckpointId | None:
 async def delete_job(gallery: Gallery, desk: JobDesk, job_id: str) -> int:
     """Delete a job that has ended, with all its files. Returns the number of deleted checkpoints.
 
-    This marks the record, deletes the files, and then deletes the record. After an interruption the record still
-    exists and reports it in `trouble`, and the call can be repeated. Raises InUse, JobNotFound, NotNow, RedisError and
+    The record is marked, then the files are deleted, then the record. After an interruption the record still exists
+    and reports it in `trouble`, and the call can be repeated. Raises InUse, JobNotFound, NotNow, RedisError and
     OSError.
     """
     await desk.read(job_id)

@@ -9,8 +9,8 @@
         sevens = client.pixels(7, n=40)                     # numpy, uint8 (40, 28, 28)
 
 Every call raises a ClientError whose message is one sentence: Refused if the service rejects the request, Unavailable
-if it does so with a time to retry (429, 503), Unreachable if no response arrives, NotUnderstood if a response is not
-from an acgan service, Misconfigured if a proxy or certificates in the environment cannot be used.
+if it rejects it only for now (429, 503), with a time to retry, Unreachable if no response arrives, NotUnderstood if a
+response is not from an acgan service, Misconfigured if a proxy or certificates in the environment cannot be used.
 """
 
 from app.client.answers import Drawn

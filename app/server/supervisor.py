@@ -165,7 +165,7 @@ def up(settings: AppSettings, announce: Callable[[str], None]) -> None:
 
 
 def release(url: str, backoff_seconds: float, worker: int) -> None:
-    """Queue the jobs of a worker that has ended now, rather than when their leases expire.
+    """Queue the jobs of an ended worker at once, not only when their leases expire.
 
     Its other processes have been killed with it, but may still be zombies.
     """

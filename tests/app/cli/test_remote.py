@@ -48,7 +48,7 @@ def told(*words: str) -> Any:
 
 
 def test_a_run_is_started_listed_steered_and_its_history_kept(address: str, bench: JobBench, tmp_path: Path) -> None:
-    assert "start one by `acgan start`" in acgan("jobs").stdout
+    assert "start one with `acgan start`" in acgan("jobs").stdout
     job = told(
         "start", "--epochs", "2", "--recipe", "sharp", "--dataset", "printed", "--name", "[mine]", "--priority", "3"
     )
