@@ -1,7 +1,7 @@
-"""Deletes jobs, checkpoints and data sets, and decides in one place what is in use: that is kept, with a sentence.
+"""Deletes jobs, checkpoints and generated data sets, and refuses with a reason if they are in use.
 
-A deletion is seen by all processes over the same store at once. What one of them reads from a deleted checkpoint at
-that moment is answered with 404 or 503, because every file is checked against its manifest.
+All processes that use the same store see a deletion at once. A request that reads a deleted checkpoint at that moment
+gets 404 or 503, because every file is checked against its manifest.
 """
 
 import logging
@@ -26,11 +26,11 @@ logger = logging.getLogger(__name__)
 
 
 class InUse(Exception):
-    """The request asks to delete what is in use. The message says for what it is used, and what to do."""
+    """The request would delete something in use. The message names the use and what to do."""
 
 
 class Use(NamedTuple):
-    """Why something is kept. `folder` is a checkpoint's or a data set's name; None for all of a job."""
+    """A reason not to delete. `folder` is the folder of a checkpoint or data set; None means all of the job."""
 
     job: str
     folder: str | None
@@ -53,12 +53,12 @@ def refuse_used(uses: list[Use], job: str, folder: str | None = None) -> None:
 
 
 async def find_uses(gallery: Gallery, desk: JobDesk) -> list[Use]:
-    """Everything that may not be deleted now. Raises RedisError and OSError."""
+    """Return the uses of everything that must not be deleted now. Raises RedisError and OSError."""
     return await find_job_uses(desk) + await anyio.to_thread.run_sync(find_store_uses, gallery)
 
 
 async def find_job_uses(desk: JobDesk) -> list[Use]:
-    """What jobs need that have not ended, also those that this version does not understand."""
+    """Return the uses by jobs that have not ended, including jobs that this version does not understand."""
     uses: list[Use] = []
     for job_id in await read_not_ended(desk.redis):
         with suppress(JobNotFound):  # it was deleted a moment ago
@@ -74,12 +74,12 @@ def job_uses(job: AnyJob) -> Iterator[Use]:
     if drawn_by is not None:
         with suppress(CheckpointNotFound):
             checkpoint = CheckpointId.parse(drawn_by)
-            why = f"data set {job.id} is drawn by {checkpoint}: wait until it has ended, or cancel it first"
+            why = f"data set {job.id} is being drawn with {checkpoint}: wait until it has ended, or cancel it first"
             yield Use(*checkpoint.folder, why)
 
 
 def drawing_checkpoint(job: AnyJob) -> str | None:
-    """The checkpoint that draws a job's data set; None if the job is a run."""
+    """Return the checkpoint that draws the data set of a job; None if the job is a run."""
     if isinstance(job, UnreadableJob):
         found = (job.order or {}).get("checkpoint")
         return found if isinstance(found, str) else None
@@ -87,7 +87,7 @@ def drawing_checkpoint(job: AnyJob) -> str | None:
 
 
 def find_store_uses(gallery: Gallery) -> list[Use]:
-    """What is served, pinned, newest, loaded or read. Raises OSError."""
+    """Return the uses as served, pinned, newest, loading or being read. Raises OSError."""
     store = gallery.store
     uses = [
         (parsed(gallery.serving), "is served: serve another checkpoint first, with PUT /serving"),
@@ -110,14 +110,14 @@ def parsed(checkpoint: str | None) -> CheckpointId | None:
 
 
 # ----------------------------------------------------------------------------
-# Deleting. The store's uses are checked once more while nothing can be published or chosen.
+# Deletion. The uses in the store are checked again while no checkpoint can be published or chosen.
 
 
 async def delete_job(gallery: Gallery, desk: JobDesk, job_id: str) -> int:
-    """Delete a job that has ended, with everything it left. Returns the number of checkpoints.
+    """Delete a job that has ended, with all its files. Returns the number of deleted checkpoints.
 
-    First the record is marked, then the files are deleted, then the record is. If this is interrupted, the record
-    stays, says so in `trouble`, and the call can be repeated. Raises InUse, JobNotFound, NotNow, RedisError and
+    The record is marked, then the files are deleted, then the record. After an interruption the record still exists
+    and reports it in `trouble`, and the call can be repeated. Raises InUse, JobNotFound, NotNow, RedisError and
     OSError.
     """
     await desk.read(job_id)
@@ -134,7 +134,7 @@ async def delete_job(gallery: Gallery, desk: JobDesk, job_id: str) -> int:
 
 
 async def delete_checkpoint(gallery: Gallery, desk: JobDesk, checkpoint: CheckpointId) -> None:
-    """Delete a checkpoint's files, also if they are damaged.
+    """Delete a checkpoint's files, even if they are damaged.
 
     Raises InUse, CheckpointNotFound, CheckpointNotUnderstood, RedisError and OSError.
     """
@@ -148,7 +148,7 @@ async def delete_checkpoint(gallery: Gallery, desk: JobDesk, checkpoint: Checkpo
 
 
 def check_exists(gallery: Gallery, checkpoint: CheckpointId) -> None:
-    """Raises CheckpointNotFound, CheckpointNotUnderstood, and OSError if it cannot be read what it is."""
+    """Raises CheckpointNotFound, CheckpointNotUnderstood, and OSError if its manifest cannot be read."""
     try:
         gallery.store.manifest(checkpoint)
     except CheckpointNotUnderstood:

@@ -1,10 +1,10 @@
-"""The command line. Heavy modules are imported by the command that needs them, so that `--help` is quick.
+"""The command line. Each command imports the heavy modules that it needs, so that `--help` is fast.
 
-service.py   what runs the service on this machine: up, serve, worker, key
-local.py     what needs no service: train, digits, evaluate
-exchange.py  generators for other programs, and from them: export, import-keras
-remote.py    what asks a running service: start, jobs, follow, cancel, resume, retry, front, history, checkpoints
-datasets.py    what it makes to order: order, datasets, download
+service.py   run the service on this machine: up, serve, worker, key
+local.py     commands without a service: train, digits, evaluate
+exchange.py  conversion to and from other formats: export, import-keras
+remote.py    requests to a service: start, jobs, follow, cancel, resume, retry, front, history, checkpoints, serving
+datasets.py  requests for generated data sets: order, datasets, download
 """
 
 from typing import Annotated
@@ -35,23 +35,23 @@ def tell_version(wanted: bool) -> None:
 @cli.callback()
 def acgan(
     version: Annotated[
-        bool, typer.Option("--version", help="Tell the version.", callback=tell_version, is_eager=True)
+        bool, typer.Option("--version", help="Print the version.", callback=tell_version, is_eager=True)
     ] = False,
 ) -> None:
     pass
 
 
 for panel, commands in (
-    ("The service, on this machine", service.COMMANDS),
-    ("Here, with no service", local.COMMANDS | exchange.COMMANDS),
-    ("A running service, at ACGAN_URL", remote.COMMANDS | datasets.COMMANDS),
+    ("Run the service on this machine", service.COMMANDS),
+    ("Commands without a service", local.COMMANDS | exchange.COMMANDS),
+    ("Commands for a running service (ACGAN_URL)", remote.COMMANDS | datasets.COMMANDS),
 ):
     for name, command in commands.items():
         cli.command(name, rich_help_panel=panel)(command)
 
 
 def main() -> None:
-    """Run a command, with output that no reader, encoding or full disk turns into a traceback."""
+    """Run a command. Output that cannot be written (closed pipe, encoding, full disk) causes no traceback."""
     protect_streams()
     try:
         cli(prog_name="acgan")

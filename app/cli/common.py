@@ -1,4 +1,4 @@
-"""What all commands share: consoles, settings, and mistakes told in a sentence. Loads nothing heavy."""
+"""Shared by all commands: consoles, settings, and user errors as one sentence. Imports no heavy modules."""
 
 import json
 import os
@@ -19,9 +19,9 @@ from worker.observability.redaction import mask
 if TYPE_CHECKING:  # takes a while to load
     from app.settings import AppSettings
 
-WIDE = 1000  # columns: as wide as may be
+WIDE = 1000  # columns of a table in a pipe, so that no row is wrapped
 FAILED = 1  # the exit code if a run fails
-MISTAKE = 2  # the exit code of what a user can mend: docs/commands.md lists all
+MISTAKE = 2  # the exit code of an error that the user can correct: docs/commands.md lists all
 
 console = SafeConsole()
 errors = SafeConsole(stderr=True)
@@ -29,13 +29,13 @@ errors = SafeConsole(stderr=True)
 Commands = dict[str, Callable[..., None]]
 Home = Annotated[Path | None, typer.Option(help="Folder for checkpoints, Redis and caches [ACGAN_HOME, or .acgan].")]
 RunsOnOption = Annotated[
-    str, typer.Option("--runs-on", help="`any` worker, or only one without or with a GPU: `cpu`, `gpu`.")
+    str, typer.Option("--runs-on", help="`any` worker, or only workers without a GPU (`cpu`) or with one (`gpu`).")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Tell it as JSON.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def read_settings(**given: Any) -> "AppSettings":
-    """Read the environment once; what was said on the command line wins."""
+    """Read the environment. Values from the command line take precedence."""
     from app.settings import AppSettings
 
     with mistakes_in_a_sentence(ValidationError):
@@ -44,7 +44,7 @@ def read_settings(**given: Any) -> "AppSettings":
 
 @contextmanager
 def mistakes_in_a_sentence(*kinds: type[Exception]) -> Iterator[None]:
-    """End the command with a sentence and exit code 2 where the user can mend what went wrong."""
+    """End the command with one sentence and exit code 2 if an error of these `kinds` is raised."""
     try:
         yield
     except kinds as error:
@@ -53,7 +53,7 @@ def mistakes_in_a_sentence(*kinds: type[Exception]) -> Iterator[None]:
 
 
 def check_place(file: Path | None) -> None:
-    """End the command where a file has no place to be written to, before what fills it is made: that takes a while."""
+    """End the command if a file cannot be written, before its content is computed, which takes a while."""
     if file is None:
         return
     if not file.parent.is_dir():
@@ -61,26 +61,26 @@ def check_place(file: Path | None) -> None:
     elif file.is_dir():
         complain(f"{file} is a folder: name a file to write")
     elif not os.access(file if file.exists() else file.parent, os.W_OK):
-        complain(f"{file} may not be written")
+        complain(f"{file} is not writable")
     else:
         return
     raise typer.Exit(MISTAKE)
 
 
 def check_folder(out: Path | None) -> None:
-    """The same of a folder, which need not be there yet."""
+    """End the command if a folder cannot be created or written."""
     if out is None:
         return
     there = next(path for path in (out, *out.parents) if path.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
-        why = f"{there} is no folder" if not there.is_dir() else f"nothing may be written into {there}/"
-        complain(f"{out}/ cannot be made: {why}" if there != out else why)
+        why = f"{there} is not a folder" if not there.is_dir() else f"{there}/ is not writable"
+        complain(f"{out}/ cannot be created: {why}" if there != out else why)
         raise typer.Exit(MISTAKE)
 
 
 @contextmanager
 def writing(out: Path) -> Iterator[None]:
-    """End the command with a sentence where what it has cannot be put there."""
+    """End the command with one sentence if the file or folder cannot be written."""
     try:
         yield
     except OSError as error:
@@ -97,7 +97,7 @@ def tell(sentence: str) -> None:
 
 
 def tell_table(table: Table) -> None:
-    """In pipes as wide as its lines are long, for grep and its like."""
+    """Print a table. In pipes no row is wrapped, so that grep finds whole rows."""
     (console if console.is_terminal else SafeConsole(width=WIDE)).print(table)
 
 
@@ -109,7 +109,7 @@ def tell_record(record: BaseModel, as_json: bool, sentence: str) -> None:
 
 
 def tell_json(value: Any) -> None:
-    """One line, so that `jq` and `while read` may take them as they come."""
+    """Print JSON on one line, for `jq` and `while read`."""
     write_line(escape_json(json.dumps(value, ensure_ascii=False)))
 
 

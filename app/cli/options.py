@@ -1,4 +1,4 @@
-"""The options that say what a run computes: those of `acgan train` and `acgan start`, out of the one table."""
+"""The options of `acgan train` and `acgan start` for hyperparameters, generated from TrainingConfig."""
 
 from typing import Annotated, Any
 
@@ -8,7 +8,7 @@ from models.config import TrainingConfig
 
 
 def option(field: str) -> Any:
-    """An option that says of a hyperparameter what its one table says."""
+    """Return an option with the description and default of a hyperparameter."""
     described = TrainingConfig.model_fields[field]
     default = "all" if described.default is None else described.default
     return typer.Option(help=f"{described.description} (default: {default})")
@@ -28,5 +28,5 @@ PrecisionOption = Annotated[str | None, option("precision")]
 
 
 def given(options: dict[str, Any]) -> dict[str, Any]:
-    """Pick the hyperparameters that were named out of a command's own variables."""
+    """Return the hyperparameters that were set, from the local variables of a command."""
     return {name: value for name, value in options.items() if name in TrainingConfig.model_fields and value is not None}

@@ -1,6 +1,6 @@
-"""Where commands print: what comes from a server, a file or a record can neither steer a terminal nor end a command.
+"""Safe output: text from a server, a file or a record can neither control the terminal nor end the command.
 
-Control characters are escaped, brackets are text, and what the encoding of the output lacks is replaced.
+Control characters are escaped, brackets are no markup, and characters that the encoding lacks are replaced.
 """
 
 import errno
@@ -17,13 +17,13 @@ from rich.text import Text
 
 from models.bounded_reading import printable
 
-READER_GONE = 141  # the exit code of a program that SIGPIPE ends
+READER_GONE = 141  # the exit code of a program that SIGPIPE terminated
 OUTPUT_FAILED = 1
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
 
 
 class SafeConsole(Console):
-    """A console that prints no control characters but its own. Markup is text unless a call asks for it."""
+    """A console that prints no control characters except its own. Markup is text unless a call enables it."""
 
     def __init__(self, stderr: bool = False, width: int | None = None) -> None:
         super().__init__(stderr=stderr, width=width, markup=False)
@@ -42,12 +42,12 @@ def in_lines(text: str) -> str:
 
 
 def cell(value: object, style: str = "") -> Text:
-    """A cell of a table: one line of text, without markup."""
+    """Return a cell of a table: one line of text, without markup."""
     return Text(printable(value), style)
 
 
 def write_line(text: str) -> None:
-    """Print a line without styles, for other programs. The text has no control characters but line breaks."""
+    """Print text without styles, for other programs. It must have no control characters except line breaks."""
     if getattr(sys, "stdout", None) is None:  # closed, as by `>&-`
         return
     try:
@@ -58,7 +58,7 @@ def write_line(text: str) -> None:
 
 
 def escape_json(text: str) -> str:
-    """Escape in JSON what a terminal would not print, or what the encoding of the output lacks."""
+    """Escape the characters of JSON that a terminal does not print or the encoding of the output lacks."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     if text.isprintable() and can_encode(text, encoding):
         return text
@@ -79,15 +79,15 @@ def can_encode(text: str, encoding: str) -> bool:
 
 
 # ----------------------------------------------------------------------------
-# At the entry point of every command.
+# For the entry point of every command.
 
 
 def protect_streams() -> None:
-    """Replace what a stream cannot encode, and end quietly if the reader of a pipe has gone."""
+    """Replace characters that a stream cannot encode, and exit quietly if the reader of a pipe has closed it."""
     for stream, errors in ((sys.stdout, "replace"), (sys.stderr, "backslashreplace")):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors=errors)
-    Console.on_broken_pipe = _end_printing  # type: ignore[assignment, method-assign]  # of typer's help, too
+    Console.on_broken_pipe = _end_printing  # type: ignore[assignment, method-assign]  # also used by typer's help
 
 
 def _end_printing(_console: Console) -> None:
@@ -95,7 +95,7 @@ def _end_printing(_console: Console) -> None:
 
 
 def end_quietly() -> NoReturn:
-    """End the command, since the reader of its output has gone. Raises SystemExit."""
+    """End the command because the reader of its output has closed the pipe. Raises SystemExit."""
     for stream in (sys.stdout, sys.stderr):
         if not _can_flush(stream):
             _discard(stream)
@@ -103,13 +103,13 @@ def end_quietly() -> NoReturn:
 
 
 def finish_streams() -> None:
-    """Write what is left, so that the interpreter has no error to report at its end. Raises SystemExit."""
+    """Flush stdout, so that the interpreter reports no error when it exits. Raises SystemExit."""
     if not _can_flush(sys.stdout):
         end_quietly()
 
 
 def is_output_failure(error: OSError) -> bool:
-    """Whether standard output could not be written, as on a full disk."""
+    """Return whether stdout could not be written, for example on a full disk."""
     return error.filename is None and error.errno in FULL
 
 

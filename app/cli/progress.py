@@ -1,4 +1,4 @@
-"""How a run looks on a terminal, here or followed from afar: a bar, and a table each epoch. Free of torch."""
+"""Progress of a local or followed run on a terminal: a bar, and a table per epoch. Does not import torch."""
 
 from typing import Protocol
 
@@ -10,7 +10,7 @@ from models.records import Progress as RunProgress
 
 
 class JudgedEpoch(Protocol):
-    """A finished epoch, wherever it was trained."""
+    """A finished epoch, trained locally or by a service."""
 
     @property
     def epoch(self) -> int: ...
@@ -25,12 +25,12 @@ class JudgedEpoch(Protocol):
 
 
 def progress_bar(console: Console) -> Progress:
-    """Of a run; its tasks have the fields `epoch` and `rate`."""
+    """Return the bar of a run. Its tasks have the fields `epoch` and `rate`."""
     return bar(console, "Epoch {task.fields[epoch]}", "images/s, whole run")
 
 
 def digits_bar(console: Console) -> Progress:
-    """Of a data set; its tasks have the field `rate`."""
+    """Return the bar of a generated data set. Its tasks have the field `rate`."""
     return bar(console, "Digits", "digits/s")
 
 
@@ -60,9 +60,9 @@ def tell_epoch(epoch: JudgedEpoch, epochs: int, console: Console) -> None:
     if (figures := epoch.metrics) and "frechet_distance_raw" in figures:
         console.print(
             f"labels {figures['label_accuracy']:.1%} (worst class {figures['label_accuracy_worst']:.1%}), "
-            f"variety {figures['variety']:.2f} of real digits' (least {figures['variety_least']:.2f}), "
+            f"variety {figures['variety']:.2f} relative to real digits (lowest class {figures['variety_least']:.2f}), "
             f"Frechet distance {figures['frechet_distance_raw']:.2f}, "
-            f"of averaged weights {figures['frechet_distance_averaged']:.2f}",
+            f"with averaged weights {figures['frechet_distance_averaged']:.2f}",
             highlight=False,
         )
     if epoch.refused:

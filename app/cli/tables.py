@@ -1,4 +1,4 @@
-"""Jobs and checkpoints as tables."""
+"""Tables of jobs, generated data sets and checkpoints."""
 
 from rich.table import Table
 
@@ -31,8 +31,8 @@ def jobs_table(jobs: list[AnyJobView]) -> Table:
 
 def datasets_table(found: list[DatasetView | UnreadableJobView]) -> Table:
     table = Table(box=None, pad_edge=False)
-    for heading in ("data set", "status", "drawn", "of each class", "seed", "checkpoint"):
-        table.add_column(heading, no_wrap=True, justify="right" if heading in ("drawn", "of each class") else "left")
+    for heading in ("data set", "status", "drawn", "per class", "seed", "checkpoint"):
+        table.add_column(heading, no_wrap=True, justify="right" if heading in ("drawn", "per class") else "left")
     for each in found:
         if isinstance(each, UnreadableJobView):
             table.add_row(cell(each.id), cell(each.status), "-", "-", "-", cell(each.trouble))
@@ -65,7 +65,7 @@ def checkpoints_table(found: CheckpointList) -> Table:
             "served" if each.id == found.serving else "refused" if each.refused else "",
         )
     for other in found.unusable:
-        what = "of another version" if other.written_by_another_version else "damaged"
+        what = "written by another version" if other.written_by_another_version else "damaged"
         table.add_row(cell(other.id), "-", "-", "-", "-", what)
     if found.serving not in {each.id for each in found.checkpoints}:
         table.caption = cell(f"{found.serving or 'nothing'} is served")

@@ -1,4 +1,4 @@
-"""Digits on a terminal: two pixels a character, one above the other. Free of torch."""
+"""Digits on a terminal: two pixels per character, one above the other. Does not import torch."""
 
 import numpy as np
 from rich.color import Color
@@ -10,19 +10,19 @@ from app.cli.output import can_encode
 
 UPPER, LOWER, BOTH, NEITHER = "▀", "▄", "█", " "
 BLOCKS = NEITHER + LOWER + UPPER + BOTH
-ASCII = " .'#"  # the same for encodings without blocks
-INK = 96  # from where on a pixel counts as ink where there are no greys
+ASCII = " .'#"  # for encodings without block characters
+INK = 96  # the lowest value of a pixel that is drawn as ink on a terminal without greys
 
 
 def ink_for(encoding: str) -> str:
-    """Choose the four characters of ink that an encoding has: neither pixel, the lower, the upper, both."""
+    """Return four characters of the encoding: neither pixel, the lower, the upper, both."""
     return BLOCKS if can_encode(BLOCKS, encoding) else ASCII
 
 
 def in_characters(picture: np.ndarray, greys: bool, ink: str = BLOCKS) -> Text:
-    """Draw a uint8 picture (height, width) with `width` columns and half as many lines as it is high.
+    """Draw a uint8 picture (height, width) as text of `width` columns and `height` / 2 lines, rounded up.
 
-    With greys each character is a half block in the colours of its two pixels; without, ink or none.
+    With greys each character is a half block in the colours of its two pixels; without, each pixel is ink or blank.
     """
     if len(picture) % 2:
         picture = np.pad(picture, ((0, 1), (0, 0)))
@@ -38,7 +38,7 @@ def in_characters(picture: np.ndarray, greys: bool, ink: str = BLOCKS) -> Text:
 
 
 def append_greys(text: Text, upper: np.ndarray, lower: np.ndarray) -> None:
-    """Append a line, a run of equal characters at a time."""
+    """Append a line, with one style for each run of equal characters."""
     pairs = np.stack((upper, lower), axis=1)
     changes = np.flatnonzero((pairs[1:] != pairs[:-1]).any(axis=1)) + 1
     for run in np.split(pairs, changes):
@@ -56,5 +56,5 @@ def columns_that_fit(console: Console, size: int = 28) -> int:
 
 
 def has_greys(console: Console) -> bool:
-    """Whether a console shows greys: pipes, NO_COLOR, eight colours and encodings without blocks have none."""
+    """Return whether a console shows greys. Not with a pipe, NO_COLOR, eight colours or no block characters."""
     return ink_for(console.encoding) == BLOCKS and console.color_system in ("256", "truecolor") and not console.no_color

@@ -1,4 +1,4 @@
-"""A client of the service, for programs: `Client`, and `AsyncClient` with the same calls to be awaited.
+"""A Python client of the service: `Client`, and `AsyncClient` with the same methods as coroutines.
 
     from app.client import Client
 
@@ -8,9 +8,9 @@
             print(change.job.status, change.job.progress)
         sevens = client.pixels(7, n=40)                     # numpy, uint8 (40, 28, 28)
 
-Every call raises a ClientError that says in a sentence what went wrong: Refused for what the service does not do,
-Unavailable where it says when to come again, Unreachable where no answer comes, NotUnderstood if an answer is not one
-that a service of ours gives, Misconfigured if a proxy or certificates that the environment names cannot be used.
+Every call raises a ClientError whose message is one sentence: Refused if the service rejects the request, Unavailable
+if it rejects it only for now (429, 503), with a time to retry, Unreachable if no response arrives, NotUnderstood if a
+response is not from an acgan service, Misconfigured if a proxy or certificates in the environment cannot be used.
 """
 
 from app.client.answers import Drawn

@@ -1,4 +1,4 @@
-"""Reading answers of a server that is not trusted: each has a bound, a deadline, and is checked before it is used."""
+"""Reads responses of an untrusted server: each has a size limit and a deadline, and is checked before use."""
 
 import io
 import json
@@ -22,40 +22,40 @@ if TYPE_CHECKING:  # takes a while to load, and only `pixels` needs it
 
 View = TypeVar("View", bound=BaseModel)
 
-RECORD_LIMIT = 64_000_000  # bytes: the record of a thousand epochs is some millions
+RECORD_LIMIT = 64_000_000  # bytes: the record of a thousand epochs has a few millions
 LIST_LIMIT = 256_000_000
 PROBLEM_LIMIT = 1_000_000
-SECONDS = 600.0  # for a whole answer, however slowly it comes
+SECONDS = 600.0  # for a complete response
 LONGEST_RETRY = 86_400.0
 PAUSE_SECONDS = 0.5
 LARGEST_INTEGER = 2**63
 MOST_DIGITS = 1000
-LATER = (429, 503)  # the statuses that say when to try again
+LATER = (429, 503)  # statuses with a time to retry
 RETRY_AFTER = re.compile(r"[0-9]{1,9}")
 NUMBER = re.compile(r"[0-9]{1,16}")
 CHECKPOINT = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,99}")
 MEDIA_TYPE = re.compile(r"[ -~]{0,100}")
-NPY_HEADER = 10_000  # bytes, at most
+NPY_HEADER = 10_000  # maximum bytes
 
 
 class Body:
-    """The bytes of an answer as they come, at most `limit` of them. Never unpacks: a small answer can be a large one.
+    """The body of a response, at most `limit` bytes. Compression is rejected: few bytes may decompress to many.
 
-    Raises NotUnderstood, from `take` as soon as there is too much.
+    Raises NotUnderstood for compression, and from `take` as soon as the limit is exceeded.
     """
 
     def __init__(self, response: httpx2.Response, limit: int, seconds: float = SECONDS, *, keeps: bool = True) -> None:
-        """`keeps` says whether `whole` is to return the bytes."""
+        """If `keeps` is false, `whole` returns an empty body."""
         self.response = response
         self.keeps = keeps
         self.limit = limit if response.status_code < 300 else PROBLEM_LIMIT
-        self.name = f"the answer of {response.url.host} to {response.url.path}"
+        self.name = f"the response of {response.url.host} to {response.url.path}"
         self._pieces: list[bytes] = []
         self._size = 0
         self.seconds = seconds
         self._ends = time.monotonic() + seconds
         if response.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
-            raise NotUnderstood(f"{self.name} is compressed, and this client did not ask for that")
+            raise NotUnderstood(f"{self.name} is compressed, which this client did not request")
 
     def take(self, data: bytes) -> None:
         self._size += len(data)
@@ -76,8 +76,8 @@ class Body:
 
 @contextmanager
 def in_a_sentence(route: Route) -> Iterator[None]:
-    """Raises Unreachable and NotUnderstood instead of what httpx2 and pydantic raise."""
-    strange = f"{route.url}{route.by} answers what this client does not understand"
+    """Convert errors of httpx2 and pydantic into Unreachable, NotUnderstood and Misconfigured."""
+    strange = f"{route.url}{route.by} sent a response that this client does not understand"
     try:
         yield
     except httpx2.ConnectError as error:
@@ -87,7 +87,7 @@ def in_a_sentence(route: Route) -> Iterator[None]:
     except (httpx2.InvalidURL, httpx2.UnsupportedProtocol) as error:
         raise route.no_address() from error
     except httpx2.TimeoutException as error:
-        raise Unreachable(f"{route.url}{route.by} did not answer in time") from error
+        raise Unreachable(f"{route.url}{route.by} did not respond in time") from error
     except (httpx2.SSEError, httpx2.DecodingError) as error:
         raise NotUnderstood(f"{strange}: {error}") from error
     except httpx2.HTTPError as error:
@@ -96,7 +96,7 @@ def in_a_sentence(route: Route) -> Iterator[None]:
         ) from error
     except ValidationError as error:
         found = error.errors(include_input=False)[0]
-        where = ".".join(map(str, found["loc"])) or "the answer"
+        where = ".".join(map(str, found["loc"])) or "the response"
         raise NotUnderstood(f"{strange}: {where}: {found['msg']}") from error
     except UnicodeEncodeError as error:
         raise Misconfigured("an argument is not text in the encoding of this system: see PYTHONUTF8") from error
@@ -105,7 +105,7 @@ def in_a_sentence(route: Route) -> Iterator[None]:
 
 
 def check(response: httpx2.Response, by: str = "") -> None:
-    """Raises Refused, Unavailable, NotUnderstood. The response must have been read; `by` names a proxy in sentences."""
+    """Raises Refused, Unavailable, NotUnderstood for an error status. `by` names the proxy. The body must be read."""
     if response.status_code < 300:
         return
     try:
@@ -116,14 +116,14 @@ def check(response: httpx2.Response, by: str = "") -> None:
         named = [each for each in mistakes if isinstance(each, dict) and {"field", "message"} <= each.keys()]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         where = f"{response.url.scheme}://{response.url.netloc.decode(errors='replace')}{by}"
-        raise NotUnderstood(f"{where} answers {response.status_code}, and not as an acgan service does") from None
+        raise NotUnderstood(f"{where} answers {response.status_code}, but not like an acgan service") from None
     if response.status_code in LATER:
         raise Unavailable(response.status_code, detail, named, retry_after(response.headers.get("Retry-After", "")))
     raise Refused(response.status_code, detail, named)
 
 
 def retry_after(text: str) -> float:
-    """Read Retry-After: seconds, at most a day. Anything else is a short pause."""
+    """Return the seconds of a Retry-After header, at most a day; a short pause if it is anything else."""
     return min(float(text), LONGEST_RETRY) if RETRY_AFTER.fullmatch(text) else PAUSE_SECONDS
 
 
@@ -136,10 +136,10 @@ def view(model: type[View], response: httpx2.Response) -> View:
 
 
 def parse(model: type[View], data: bytes | str) -> View:
-    """Read a record; fields that a newer service adds are left out.
+    """Parse a record. Fields that a newer service adds are ignored.
 
-    Raises ValueError for one that no service of ours writes: a name twice, an integer of more than 63 bits, figures
-    that are no numbers of the field.
+    Raises ValueError for a record that no acgan service writes: a duplicate name, an integer of more than 63 bits, a
+    value that the field does not allow.
     """
     json.loads(data, object_pairs_hook=_unique, parse_int=_bounded)
     return model.model_validate_json(data, extra="ignore")
@@ -147,17 +147,17 @@ def parse(model: type[View], data: bytes | str) -> View:
 
 def _unique(pairs: list[tuple[str, Any]]) -> None:
     if len({name for name, _ in pairs}) != len(pairs):
-        raise ValueError("a name stands twice in one record")
+        raise ValueError("a name appears twice in one record")
 
 
 def _bounded(digits: str) -> int:
     if len(digits) > 20 or abs(int(digits)) >= LARGEST_INTEGER:
-        raise ValueError(f"{digits[:20]}... is too large for a figure")
+        raise ValueError(f"{digits[:20]}... is too large for a number")
     return 0
 
 
 def text(response: httpx2.Response) -> str:
-    """Read UTF-8. The encoding that the answer names is ignored."""
+    """Decode UTF-8. The encoding in the response's headers is ignored."""
     return response.content.decode("utf-8")
 
 
@@ -171,7 +171,7 @@ def content(response: httpx2.Response) -> bytes:
 
 @dataclass(frozen=True)
 class Drawn:
-    """A file of digits, and the address of the first: asking for it again gives the same pixels."""
+    """A file of digits, and the address of the first: `checkpoint`, `seed` and `index` always give the same pixels."""
 
     file: bytes
     media_type: str
@@ -186,21 +186,21 @@ class Drawn:
         media_type = headers.get("Content-Type", "")
         is_known = CHECKPOINT.fullmatch(checkpoint) and NUMBER.fullmatch(seed) and NUMBER.fullmatch(index)
         if not is_known or not MEDIA_TYPE.fullmatch(media_type):
-            raise NotUnderstood(f"{response.url} answers, but not with digits")
+            raise NotUnderstood(f"{response.url} answers, but without digits")
         return cls(response.content, media_type, checkpoint, int(seed), int(index))
 
 
 def pixels(response: httpx2.Response) -> "np.ndarray":
-    """Read digits as uint8 (n, 28, 28), or (n, 10, 28, 28). Raises ValueError for any other array."""
+    """Return digits as uint8 (n, 28, 28), or (n, 10, 28, 28). Raises ValueError for any other array."""
     import numpy as np
 
     file = io.BytesIO(response.content)
     if np.lib.format.read_magic(file) != (1, 0):
-        raise ValueError("the array is of another version")
+        raise ValueError("the array has another version of the format")
     shape, in_columns, kind = np.lib.format.read_array_header_1_0(file, max_header_size=NPY_HEADER)
     body = file.read()
     is_sheet = len(shape) == 3 or (len(shape) == 4 and shape[1] == NUM_CLASSES)
     is_known = is_sheet and 0 <= shape[0] <= MOST_DIGITS and shape[-2:] == (IMAGE_SIZE, IMAGE_SIZE)
     if not is_known or in_columns or kind != np.uint8 or len(body) != math.prod(shape):
-        raise ValueError(f"an array {shape} of {kind} is no digits")
+        raise ValueError(f"an array {shape} of {kind} does not hold digits")
     return np.frombuffer(bytearray(body), np.uint8).reshape(shape)

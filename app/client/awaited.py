@@ -1,4 +1,4 @@
-"""The client to be awaited: the same calls, with the same answers."""
+"""The asynchronous client: the same methods as `Client`, as coroutines."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # takes a while to load, and only `pixels` needs it
 
 
 class AsyncClient:
-    """Client, to be awaited."""
+    """Like Client, with coroutines."""
 
     def __init__(
         self,
@@ -116,7 +116,7 @@ class AsyncClient:
             await anyio.sleep(pause)
 
     # ----------------------------------------------------------------------------
-    # Digits, and what draws them.
+    # Digits and checkpoints.
 
     async def digits(self, label: int | None = None, **query: Any) -> Drawn:
         return await self._ask(calls.digits(label, query))
@@ -149,7 +149,7 @@ class AsyncClient:
         return await self._ask(calls.readiness())
 
     # ----------------------------------------------------------------------------
-    # Data sets on order.
+    # Generated data sets.
 
     async def order(self, *, idempotency_key: str | None = None, **fields: Any) -> DatasetView:
         return await self._ask(calls.order(fields, idempotency_key))

@@ -1,4 +1,4 @@
-"""A client that waits for each answer."""
+"""The synchronous client."""
 
 import time
 from collections.abc import Iterator
@@ -25,10 +25,10 @@ if TYPE_CHECKING:  # takes a while to load, and only `pixels` needs it
 
 
 class Client:
-    """Asks the service at `url`, with `key` where it wants one.
+    """Sends requests to the service at `url`, with the API key `key` if it requires one.
 
-    What was lost on the way is asked again, where asking twice is asking once. `follow` goes on through restarts of
-    the service, as long as none lasts longer than `patience_seconds`.
+    A request whose response was lost is sent again if it is idempotent. `follow` reconnects after a restart of the
+    service, unless that lasts longer than `patience_seconds`.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Client:
     def train(
         self, order: TrainingConfig | None = None, *, idempotency_key: str | None = None, **fields: Any
     ) -> JobView:
-        """Start a run: `order`, a TrainingConfig or TrainingOrder, or the same fields by name, or the seed's recipe."""
+        """Start a run with `order` (a TrainingConfig or TrainingOrder), `fields` of it, or else the original recipe."""
         return self._ask(calls.start(order, idempotency_key, fields))
 
     def jobs(self, limit: int = 20, status: JobStatus | str | None = None, before: str | None = None) -> JobList:
@@ -83,7 +83,7 @@ class Client:
         return self._ask(calls.control(job_id, "resume"))
 
     def retry(self, job_id: str) -> JobView:
-        """Run a job's recipe once more. Returns the new job."""
+        """Run a job's recipe again from the start. Returns the new job."""
         return self._ask(calls.control(job_id, "retry"))
 
     def move_to_front(self, job_id: str) -> JobView:
@@ -96,14 +96,14 @@ class Client:
         return self._ask(calls.history_csv(job_id))
 
     def samples(self, job_id: str, epoch: int) -> bytes:
-        """Fetch an epoch's plot, a PNG."""
+        """Return the plot of an epoch, a PNG."""
         return self._ask(calls.samples(job_id, epoch))
 
     def follow(self, job_id: str) -> Iterator[Change]:
-        """Tell of every change until the run has ended; the last one carries its record as it ended.
+        """Yield every change until the run has ended. The last one has the final record.
 
-        Every finished epoch is told once, those finished before too. Raises Refused, and Unreachable or Unavailable
-        once that has lasted for `patience_seconds`.
+        Yields each finished epoch once, also those that finished before the call. Raises Refused, and Unreachable or
+        Unavailable after `patience_seconds` of it.
         """
         follower = Follower(job_id, self.patience_seconds)
         while True:
@@ -118,7 +118,7 @@ class Client:
                 ):
                     if response.status_code != 200:
                         check(self._read(response), self.route.by)
-                        follower.ended = True  # 204: there is no more to come
+                        follower.ended = True  # 204: the stream has no more events
                         continue
                     for event in follower.events(response):
                         yield from follower.take(event)
@@ -128,10 +128,10 @@ class Client:
             time.sleep(pause)
 
     # ----------------------------------------------------------------------------
-    # Digits, and what draws them.
+    # Digits and checkpoints.
 
     def digits(self, label: int | None = None, **query: Any) -> Drawn:
-        """Draw digits of a label, or of all ten, as a file; `n`, `seed`, `format` and so on as in `GET /digits`."""
+        """Draw digits of one label, or of all ten, as a file. `n`, `seed`, `format` etc. as in `GET /digits`."""
         return self._ask(calls.digits(label, query))
 
     def pixels(self, label: int | None = None, **query: Any) -> "np.ndarray":
@@ -139,15 +139,15 @@ class Client:
         return self._ask(calls.digit_pixels(label, query))
 
     def numbers(self, number: str, **query: Any) -> Drawn:
-        """Write a number, up to 40 decimal digits, in one hand: a PNG."""
+        """Draw a number of up to 40 decimal digits in one style, as a PNG."""
         return self._ask(calls.numbers(number, query))
 
     def morph(self, first: int, last: int, **query: Any) -> Drawn:
-        """Film one digit that turns into another; `format` is `gif`, `webp` or `png`."""
+        """Draw an animation from one digit to another. `format` is `gif`, `webp` or `png`."""
         return self._ask(calls.morph(first, last, query))
 
     def evolution(self, job_id: str, label: int, **query: Any) -> bytes:
-        """Fetch one address at every epoch of a run: a strip as PNG, or a film."""
+        """Draw one address with every epoch of a run: a strip as PNG, or an animation."""
         return self._ask(calls.evolution(job_id, label, query))
 
     def checkpoints(self) -> CheckpointList:
@@ -160,17 +160,17 @@ class Client:
         return self._ask(calls.serving())
 
     def serve(self, policy: Policy, checkpoint: str | None = None) -> Serving:
-        """Serve the newest checkpoint, the best, or, with `pinned`, the one that is named."""
+        """Serve the newest checkpoint, the best, or, with `pinned`, the given one."""
         return self._ask(calls.serve(policy, checkpoint))
 
     def readiness(self) -> Readiness:
         return self._ask(calls.readiness())
 
     # ----------------------------------------------------------------------------
-    # Data sets on order.
+    # Generated data sets.
 
     def order(self, *, idempotency_key: str | None = None, **fields: Any) -> DatasetView:
-        """Order a data set, `per_class`, `seed` and so on as in `POST /datasets`; follow it by `dataset`."""
+        """Generate a data set. `per_class`, `seed` etc. as in `POST /datasets`. `dataset` returns its progress."""
         return self._ask(calls.order(fields, idempotency_key))
 
     def dataset(self, name: str) -> DatasetView:
@@ -180,10 +180,10 @@ class Client:
         return self._ask(calls.datasets(limit, before))
 
     def download(self, name: str, folder: Path) -> Iterator[Path]:
-        """Fetch the files of a data set into a folder, each checked against its SHA-256, and tell of each.
+        """Download the files of a data set into a folder, check each against its SHA-256, and yield its path.
 
-        Whole files that exist there already are kept. Raises Refused before all are made, and NotUnderstood, without
-        leaving a part of a file, if a file came damaged or the service names other files than a data set has.
+        Files that are already complete are kept. Raises Refused until the data set is complete. Raises NotUnderstood,
+        and leaves no partial file, if a file is damaged or the service names files that no data set has.
         """
         for file, record in files_of(self._ask(calls.manifest(name))).items():
             if not is_whole(folder / file, record):

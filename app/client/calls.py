@@ -1,4 +1,4 @@
-"""What the service can be asked, whoever asks and however: each request, how to read its answer, what may go wrong."""
+"""The requests of both clients, and how to read each response."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -23,13 +23,13 @@ if TYPE_CHECKING:  # takes a while to load, and only `pixels` needs it
 Answer = TypeVar("Answer")
 
 DEFAULT_URL = "http://127.0.0.1:8000"
-STREAM_SECONDS = 45.0  # the service says something every 15, so that after these a connection is dead
+STREAM_SECONDS = 45.0  # without an event; the service sends one every 15, so the connection is dead
 TRIES, LONGEST_PAUSE_SECONDS = 3, 10.0
 
 
 @dataclass(frozen=True)
 class Call(Generic[Answer]):
-    """A request, and how to read what is answered."""
+    """A request, and how to read its response."""
 
     method: str
     path: str
@@ -37,8 +37,8 @@ class Call(Generic[Answer]):
     query: Mapping[str, Any] = field(default_factory=dict)
     body: Any = None
     headers: Mapping[str, str] = field(default_factory=dict)
-    repeatable: bool = True  # whether asking twice is asking once
-    limit: int = RECORD_LIMIT  # bytes of the answer
+    repeatable: bool = True  # whether the request is idempotent
+    limit: int = RECORD_LIMIT  # bytes of the response
 
     def options(self) -> dict[str, Any]:
         query = {name: value for name, value in self.query.items() if value is not None}
@@ -46,7 +46,7 @@ class Call(Generic[Answer]):
 
 
 def is_hopeless(error: Exception) -> bool:
-    """Whether a second try cannot help: there is no connection to the service, or to its proxy."""
+    """Return whether a retry cannot help: there is no connection to the service or its proxy."""
     return isinstance(error.__cause__, httpx2.ConnectError | httpx2.ProxyError)
 
 
@@ -57,9 +57,11 @@ Policy = Literal["newest", "best", "pinned"]
 
 
 def headers(key: str | None) -> dict[str, str]:
-    """Return what every request has. Raises Misconfigured, without showing the key, if it is none that can be sent."""
+    """Return the headers of every request. Raises Misconfigured, without showing the key, if it cannot be sent."""
     if key and not (key.isascii() and key.isprintable()):
-        raise Misconfigured("the key has line breaks or other characters that no key has: see --key and ACGAN_KEY")
+        raise Misconfigured(
+            "the key has line breaks or other characters that a key cannot have: see --key and ACGAN_KEY"
+        )
     named = {"User-Agent": f"acgan/{code_version()}", "Accept": "*/*", "Accept-Encoding": "identity"}
     return {**named, "Authorization": f"Bearer {key}"} if key else named
 
@@ -69,7 +71,7 @@ def at(*parts: object) -> str:
 
 
 def start(order: TrainingConfig | None, key: str | None, fields: Mapping[str, Any]) -> Call[JobView]:
-    """Named by a key of its own, so that sending it again after a lost answer starts no second run."""
+    """Return the call with an Idempotency-Key, so that sending it again after a lost response starts no second run."""
     body = {**(order.model_dump(mode="json", exclude_unset=True) if order else {}), **fields}
     return Call("POST", "/train", partial(view, JobView), body=body, headers={"Idempotency-Key": key or uuid4().hex})
 

@@ -1,4 +1,4 @@
-"""How the service is reached: directly or through a proxy, with which certificates, and what to say if it is not."""
+"""The connection to the service: proxy, certificates, and messages for failures."""
 
 import importlib.util
 import ssl
@@ -13,10 +13,10 @@ SCHEMES = ("http", "https", "socks5", "socks5h")
 
 
 class Route:
-    """The way to one service. `url` may be shown: it has no credentials."""
+    """How to connect to one service. `url` may be shown: it has no credentials."""
 
     def __init__(self, url: str) -> None:
-        """Raises Misconfigured, or NotUnderstood if the URL is no address of a service."""
+        """Raises Misconfigured, or NotUnderstood if the URL is not an address of a service."""
         self.url = without_credentials(url)
         try:
             address = httpx2.URL(url)
@@ -29,17 +29,17 @@ class Route:
             check(self.proxy)
 
     def no_address(self) -> NotUnderstood:
-        return NotUnderstood(f"{self.url} is no address of a service: it should look like http://127.0.0.1:8000")
+        return NotUnderstood(f"{self.url} is not an address of a service: it should look like http://127.0.0.1:8000")
 
     def options(self) -> dict[str, Any]:
-        """Return the arguments of a client of httpx2. Raises Misconfigured."""
+        """Return the keyword arguments of an httpx2 client. Raises Misconfigured."""
         context = self._certificates()
         proxy = None
         if self.proxy is not None:
             try:
                 proxy = httpx2.Proxy(self.proxy.url, ssl_context=context if self.proxy.scheme == "https" else None)
             except (httpx2.InvalidURL, ValueError) as error:
-                raise Misconfigured(f"{self.proxy} is no address of a proxy: correct it") from error
+                raise Misconfigured(f"{self.proxy} is not an address of a proxy: correct it") from error
         return {"proxy": proxy, "verify": context, "trust_env": False, "follow_redirects": False}
 
     def _certificates(self) -> ssl.SSLContext:
@@ -50,29 +50,31 @@ class Route:
         try:
             return httpx2.create_ssl_context()
         except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-            raise Misconfigured(f"SSL_CERT_FILE or SSL_CERT_DIR names no certificates: {error}") from error
+            raise Misconfigured(f"SSL_CERT_FILE or SSL_CERT_DIR contains no certificates: {error}") from error
 
     def not_connected(self, error: httpx2.ConnectError) -> Unreachable:
         if self.proxy is not None:
             return Unreachable(
-                f"the proxy {self.proxy} does not answer ({error}): unset {self.proxy.variable}, or name {self.host} "
-                "in NO_PROXY"
+                f"the proxy {self.proxy} does not respond ({error}): unset {self.proxy.variable}, or add {self.host} "
+                "to NO_PROXY"
             )
         if "SSL" in str(error) or "CERTIFICATE" in str(error).upper():
             return Unreachable(
-                f"{self.url} answers, but there is no TLS connection that is trusted here ({error}): name the file of "
-                "its authority in SSL_CERT_FILE, or write http:// if it has no TLS"
+                f"{self.url} responds, but its TLS connection is not trusted here ({error}): set SSL_CERT_FILE to the "
+                "certificate file of its authority, or use http:// if it has no TLS"
             )
-        return Unreachable(f"nothing answers at {self.url}: start a service with `acgan up`, or name yours")
+        return Unreachable(
+            f"nothing answers at {self.url}: start a service with `acgan up`, or set the address of yours"
+        )
 
     def refused(self, error: Exception) -> Unreachable:
-        """Say that the proxy did not connect to the service."""
-        named = self.proxy or "between here and there"
+        """Return the error for a proxy that did not connect to the service."""
+        named = self.proxy or "in between"
         return Unreachable(f"the proxy {named} does not connect to {self.host}: {error or type(error).__name__}")
 
     @property
     def by(self) -> str:
-        """Words for a sentence about an answer: which proxy it came through, if it came through one."""
+        """Return the words that name the proxy in a message about a response, or an empty string."""
         return f", through the proxy {self.proxy}," if self.proxy else ""
 
 

@@ -1,4 +1,4 @@
-"""Files on their way into a folder: each is checked as it comes, and there once it is whole."""
+"""Downloads files into a folder. Each is checked, and appears under its name only when complete."""
 
 import hashlib
 import os
@@ -13,21 +13,21 @@ from app.client.answers import Body
 from app.client.errors import NotUnderstood
 from models.synthesis.order import DatasetFile, DatasetManifest, InvalidFiles, check_files
 
-SLOWEST = 10_000  # bytes a second
+SLOWEST = 10_000  # bytes per second
 PATIENCE_SECONDS = 300.0
 NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 
 
 def files_of(manifest: DatasetManifest) -> Mapping[str, DatasetFile]:
-    """Return the files that a server names, if a data set of ours can have them. Raises NotUnderstood."""
+    """Return the files of a manifest. Raises NotUnderstood if a data set cannot have them."""
     try:
         return check_files(manifest)
     except InvalidFiles as error:
-        raise NotUnderstood(f"the manifest of the data set names what no data set has: {error}") from None
+        raise NotUnderstood(f"the manifest of the data set names files that no data set has: {error}") from None
 
 
 def is_whole(path: Path, record: DatasetFile) -> bool:
-    """Whether the file lies there already, to the last bit."""
+    """Return whether the file exists with the recorded size and SHA-256."""
     if not path.is_file() or path.stat().st_size != record.size:
         return False
     with path.open("rb") as file:
@@ -35,7 +35,7 @@ def is_whole(path: Path, record: DatasetFile) -> bool:
 
 
 class Arrival:
-    """What has come of a file so far, in a new file beside its place."""
+    """A partial download, in a new file beside the final path."""
 
     def __init__(self, path: Path, record: DatasetFile) -> None:
         self.path = path
@@ -51,11 +51,11 @@ class Arrival:
         return PATIENCE_SECONDS + self.record.size / SLOWEST
 
     def expect(self, response: httpx2.Response) -> None:
-        """Prepare for the bytes of this answer: at most those that the record says, and not too slowly."""
+        """Expect the body of this response: at most the recorded size, within a time limit for that size."""
         self._body = Body(response, self.record.size, self.seconds, keeps=False)
 
     def take(self, data: bytes) -> None:
-        """Raises NotUnderstood as soon as there is too much, Unreachable if it takes too long."""
+        """Append data. Raises NotUnderstood if the file is too large, Unreachable if it takes too long."""
         assert self._body is not None
         self._body.take(data)
         self.sha256.update(data)
@@ -64,9 +64,9 @@ class Arrival:
 
 @contextmanager
 def arriving(path: Path, record: DatasetFile) -> Iterator[Arrival]:
-    """Take a file piece by piece; it is there when the block ends, and nothing of it is if the block fails.
+    """Download a file piece by piece. It exists when the block ends, and no part of it if the block fails.
 
-    A link at its place is replaced, and never written through. Raises NotUnderstood if the file came damaged.
+    A link at its path is replaced, and never written through. Raises NotUnderstood if the file is damaged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     arrival = Arrival(path, record)
@@ -74,7 +74,7 @@ def arriving(path: Path, record: DatasetFile) -> Iterator[Arrival]:
         with arrival.file:
             yield arrival
         if arrival.sha256.hexdigest() != record.sha256:
-            raise NotUnderstood(f"{path.name} came damaged: ask for it again")
+            raise NotUnderstood(f"{path.name} arrived damaged: download it again")
         arrival.so_far.replace(path)
     finally:
         with suppress(OSError):

@@ -1,4 +1,4 @@
-"""What can go wrong between here and the service. Each message is one sentence, and safe to print."""
+"""The errors of the client. Each message is one sentence, and safe to print."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -10,7 +10,7 @@ MOST_MISTAKES = 100
 
 
 class ClientError(Exception):
-    """The message is a sentence, of bounded length, with the control characters of a server's text escaped."""
+    """Base class. The message is one sentence of bounded length, with control characters escaped."""
 
     def __init__(self, message: object) -> None:
         text = printable(message)
@@ -18,19 +18,19 @@ class ClientError(Exception):
 
 
 class Unreachable(ClientError):
-    """No answer came."""
+    """No response arrived."""
 
 
 class NotUnderstood(ClientError):
-    """What answered is no service of ours, or one that is newer than this client."""
+    """The response is not from an acgan service, or from one newer than this client."""
 
 
 class Misconfigured(ClientError):
-    """A variable of this machine stands in the way: it names a proxy or certificates that cannot be used."""
+    """An environment variable names a proxy or certificates that cannot be used, or an argument cannot be sent."""
 
 
 class Refused(ClientError):
-    """The service refuses: the message is its own sentence, `status` its code, `mistakes` says each by itself."""
+    """The service rejected the request: the message is its `detail`, `status` its status, `mistakes` its `errors`."""
 
     def __init__(self, status: int, detail: str, mistakes: Iterable[Mapping[str, Any]]) -> None:
         super().__init__(detail)
@@ -41,7 +41,7 @@ class Refused(ClientError):
 
 
 class Unavailable(Refused):
-    """The service cannot answer now, or not so often: try again after `retry_after` seconds."""
+    """The service is unavailable or the rate limit is exceeded. Retry after `retry_after` seconds."""
 
     def __init__(self, status: int, detail: str, mistakes: Iterable[Mapping[str, Any]], retry_after: float) -> None:
         super().__init__(status, detail, mistakes)

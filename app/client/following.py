@@ -1,4 +1,4 @@
-"""What is known of a run that is followed, and when to ask again. Does no asking itself."""
+"""The state of a followed run, and when to reconnect. Sends no requests."""
 
 import re
 import time
@@ -16,7 +16,7 @@ from models.records import Progress
 from worker.jobs.model import ENDED, JobStatus
 
 EVENT_ID = re.compile(r"[0-9]{1,20}-[0-9]{1,20}")
-MOST_EPOCHS = 10_000  # ten times the most that a run can have
+MOST_EPOCHS = 10_000  # ten times the maximum of a run
 
 
 class StatusEvent(BaseModel):
@@ -29,15 +29,15 @@ class TroubleEvent(BaseModel):
 
 @dataclass(frozen=True)
 class Change:
-    """What has changed about a run: `kind` says what, and `job` is the whole record as it stands now."""
+    """A change of a run: `kind` is its type, `job` the whole record after it."""
 
     kind: Literal["job", "status", "progress", "epoch", "trouble"]
     job: JobView
-    epoch: EpochView | None = None  # that was finished, where one was
+    epoch: EpochView | None = None  # the finished epoch, if `kind` is "epoch"
 
 
 class Follower:
-    """What is known of a run that is followed, and when to ask again. Does no asking itself."""
+    """The state of a followed run, and when to reconnect. Sends no requests."""
 
     def __init__(self, job_id: str, patience_seconds: float) -> None:
         self.job_id = job_id
@@ -54,18 +54,17 @@ class Follower:
         return Call("GET", at("jobs", self.job_id, "events"), lambda _: None, headers=headers)
 
     def events(self, response: httpx2.Response) -> httpx2.EventSource:
-        """Read a stream as UTF-8; the encoding that it names is ignored. Raises NotUnderstood if it is compressed."""
+        """Return the events of a stream, decoded as UTF-8. Raises NotUnderstood if it is compressed."""
         if "Content-Encoding" in response.headers:
-            raise NotUnderstood(
-                f"the events of {response.url.host} are compressed, and this client did not ask for that"
-            )
+            raise NotUnderstood(f"the events of {response.url.host} are compressed, which this client did not request")
         response.encoding = "utf-8"
         return httpx2.EventSource(response, RECORD_LIMIT)
 
     def take(self, event: httpx2.ServerSentEvent) -> list[Change]:
-        """Enter what was told into the record. Each finished epoch is told once, those before this began too.
+        """Apply an event to the record and return the changes. Each finished epoch is reported once.
 
-        Raises ValueError or NotUnderstood for an event that no service of ours sends.
+        Epochs that finished before the first event are reported too. Raises ValueError or NotUnderstood for an event
+        that no acgan service sends.
         """
         if EVENT_ID.fullmatch(event.id):
             self.last_id = event.id
@@ -95,7 +94,7 @@ class Follower:
                 others = [each for each in self.job.epochs if each.epoch != epoch.epoch]
                 epochs = sorted([*others, epoch], key=lambda each: each.epoch)
                 if len(epochs) > MOST_EPOCHS:
-                    raise NotUnderstood(f"a run of more than {MOST_EPOCHS:,} epochs: no service of ours has one")
+                    raise NotUnderstood(f"a run of more than {MOST_EPOCHS:,} epochs: no acgan service has one")
                 self.job = self.job.model_copy(update={"epochs": epochs})
                 return [self._finished(epoch)]
         return []
@@ -109,9 +108,9 @@ class Follower:
         return Change("epoch", self.job, epoch)
 
     def wait(self, error: ClientError | None = None) -> float:
-        """Say in how many seconds to ask again, after a stream that ended, or an error.
+        """Return the seconds to wait before reconnecting, after a stream that ended or an error.
 
-        Raises the error where there has been nothing else for longer than the patience.
+        Raises the error if every attempt has failed for `patience_seconds`.
         """
         self._pause = min(2 * self._pause or PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
         if error is None:

@@ -242,7 +242,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._refuse(self.line.refusals.late)
 
     def make_way(self) -> None:
-        """Close, to make room for another. A client whose first request may be on its way is given the reason."""
+        """Close this connection in favour of another. If its first request may be in transit, send the reason."""
         if self.cycle is None or self.phase is not Phase.IDLE:
             self._refuse(self.line.refusals.crowded)
         else:

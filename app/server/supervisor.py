@@ -1,4 +1,4 @@
-"""`acgan up`: everything on one machine. Redis, a worker and the API as processes of its own, which end with it."""
+"""`acgan up`: runs Redis, workers and the API on one machine, as child processes that end with it."""
 
 import contextlib
 import ctypes
@@ -29,21 +29,21 @@ from worker.observability.addresses import OPENABLE, host_port, http_address
 
 logger = logging.getLogger(__name__)
 
-PATIENCE_SECONDS = 60.0  # for a part to come up
-GRACE_SECONDS = 7.0  # for worker and API to go down before they are killed; all together take less than ten
+PATIENCE_SECONDS = 60.0  # for a part to start
+GRACE_SECONDS = 7.0  # for workers and API to end before they are killed; shutdown in total takes less than ten
 REDIS_GRACE_SECONDS = 2.0
 RESTART_SECONDS = 2.0  # between a part's unexpected end and its next start
-LAST_WORDS = 16_384  # bytes of a part's log that may say why it ended
+LAST_WORDS = 16_384  # bytes at the end of a part's log, searched for the reason why it ended
 PR_SET_PDEATHSIG = 1
 LOCAL = ("127.0.0.1", "0.0.0.0")  # noqa: S104
 
 
 class CannotStart(Exception):
-    """Something stands in the way. The message says what, and what to do."""
+    """The service cannot start. The message names the reason and what to do."""
 
 
 class Part:
-    """One child process, in a session of its own so that Ctrl-C reaches only us."""
+    """A child process in a separate session, so that Ctrl-C reaches only the supervisor."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class Part:
         self.environment = {**os.environ, **environment}
         self.log = log
         self.explain = explain
-        self.begun = 0  # how long the log was when this process began to write it
+        self.begun = 0  # size of the log when this process started
         self.process = self._start()
 
     def _start(self) -> subprocess.Popen[bytes]:
@@ -82,7 +82,7 @@ class Part:
         return self.process.poll() is not None
 
     def how_it_ended(self) -> str:
-        """Say why it ended, where its last words tell it, and else with which code."""
+        """Return why the process ended, if the end of its log has the reason, otherwise its exit code."""
         if self.log is None:
             return f"{self.name} ended with code {self.process.returncode}"
         with self.log.open("rb") as log:
@@ -96,7 +96,7 @@ class Part:
         self.process = self._start()
 
     def end_children(self) -> None:
-        """End what a process that has ended itself left behind: it would go on without its parent."""
+        """Kill the child processes of a part that has ended; they would otherwise keep running."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
 
@@ -105,24 +105,24 @@ class Part:
             self.process.terminate()
 
     def end_by(self, deadline: float) -> None:
-        """Wait for the end, then insist. Whatever it started itself ends with it."""
+        """Wait for the process to end, and kill it after `deadline`, with all processes that it started."""
         try:
             self.process.wait(max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
-            logger.warning("%s does not end by itself; killing it", self.name)
+            logger.warning("%s did not end in time; killing it", self.name)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
 
 def die_with_parent() -> None:
-    """Let the kernel end this child when its parent is killed outright (Linux only)."""
+    """Make the kernel kill this child when its parent is killed (Linux only)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def up(settings: AppSettings, announce: Callable[[str], None]) -> None:
-    """Run everything until SIGINT, SIGTERM or SIGHUP. Raises CannotStart, DeviceUnavailable, or NoRedisServer."""
+    """Run all parts until SIGINT, SIGTERM or SIGHUP. Raises CannotStart, DeviceUnavailable, NoRedisServer."""
     home = settings.home.resolve()
     with naming_what_is_refused(home):
         settings.protect_home()
@@ -139,7 +139,7 @@ def up(settings: AppSettings, announce: Callable[[str], None]) -> None:
         "ACGAN_HOME": str(home),
         "ACGAN_HOST": settings.host,
         "ACGAN_PORT": str(settings.port),
-        "ACGAN_DRAIN_SECONDS": "0",  # nobody would take it out of anything meanwhile
+        "ACGAN_DRAIN_SECONDS": "0",  # no load balancer could remove it from rotation meanwhile
         "ACGAN_REDIS_URL": settings.redis_url,
     }
     try:
@@ -158,35 +158,35 @@ def up(settings: AppSettings, announce: Callable[[str], None]) -> None:
         if not stopping.is_set():
             announce(http_address("localhost" if settings.host in LOCAL else settings.host, settings.port))
         watch(parts, stopping, partial(release, environment["ACGAN_REDIS_URL"], settings.backoff_seconds))
-        logger.info("ending everything; a run that is under way keeps its state first")
+        logger.info("stopping all processes; a run in progress saves its state first")
     finally:
         stop(parts)
         lock.close()
 
 
 def release(url: str, backoff_seconds: float, worker: int) -> None:
-    """Queue at once what a worker held that has ended, instead of when its lease runs out.
+    """Queue the jobs of an ended worker at once, not only when their leases expire.
 
     Its other processes have been killed with it, but may still be zombies.
     """
     bench = JobBench.connect(url)
     try:
         if released := bench.release_ended(worker, lambda _pid: False):
-            logger.warning("job %s: its worker has ended; it is queued again", ", ".join(released))
+            logger.warning("job %s: its worker has ended; the job is queued again", ", ".join(released))
             bench.reconcile(backoff_seconds)
     except redis.RedisError as error:
-        logger.warning("the lease of the lost worker stays until it runs out: %s", error)
+        logger.warning("the lease of the lost worker could not be released, and stays until it expires: %s", error)
     finally:
         bench.close()
 
 
 def environments(settings: AppSettings) -> dict[str, dict[str, str]]:
-    """Name the workers, and share the machine out between them: to each its GPU, or its part of the processors.
+    """Return the name and the environment of each worker: one GPU each, or an equal share of the processors.
 
     Raises DeviceUnavailable.
     """
     device = settle_device(settings.device)
-    gpus = count_gpus() if device == "cuda" else 0  # `cuda:1` is one that was chosen, and `cpu` none
+    gpus = count_gpus() if device == "cuda" else 0  # `cuda:1` is a single chosen GPU, `cpu` none
     number = settings.workers or max(1, gpus)
     shared: dict[str, dict[str, str]] = {}
     for worker in range(number):
@@ -200,7 +200,7 @@ def environments(settings: AppSettings) -> dict[str, dict[str, str]]:
 
 
 def stop(parts: list[Part]) -> None:
-    """End worker and API together, and Redis after them: the worker still has to hand its job back."""
+    """Stop workers and API together, then Redis, which workers need to return their jobs to the queue."""
     users = [part for part in parts if part.name != "redis"]
     for part in users:
         part.ask_to_end()
@@ -214,13 +214,13 @@ def stop(parts: list[Part]) -> None:
 
 
 def watch(parts: list[Part], stopping: threading.Event, lost: Callable[[int], None] = lambda _pid: None) -> None:
-    """Restart each part that ends, until we are asked to stop. Calls `lost` with the process id of a lost worker."""
+    """Restart each part that ends, until `stopping` is set. Calls `lost` with the process id of each ended worker."""
     while not stopping.wait(0.2):
         for part in parts:
             if part.log is not None:
                 rotate(part.log)
             if part.has_ended():
-                logger.error("%s; starting it again", part.how_it_ended())
+                logger.error("%s; restarting it", part.how_it_ended())
                 part.end_children()
                 if part.name.startswith("worker"):
                     lost(part.process.pid)
@@ -229,7 +229,7 @@ def watch(parts: list[Part], stopping: threading.Event, lost: Callable[[int], No
 
 
 def restart(part: Part) -> None:
-    """Start a part that has ended again. If the system refuses, log it: `watch` tries again."""
+    """Restart a part. If the system cannot start it, log the error; `watch` retries."""
     try:
         part.restart()
     except OSError as error:
@@ -238,15 +238,15 @@ def restart(part: Part) -> None:
 
 @contextlib.contextmanager
 def naming_what_is_refused(home: Path) -> Iterator[None]:
-    """Raises CannotStart, with what to do, for an error of the system inside."""
+    """Convert an OSError into CannotStart, with what to do."""
     try:
         yield
     except OSError as error:
         match error.errno:
             case errno.ENOSPC | errno.EDQUOT:
-                reason = f"the disk of {home} is full: make room"
+                reason = f"the disk of {home} is full: free space"
             case errno.EMFILE | errno.ENFILE:
-                reason = "too few files may be open: raise the limit (`ulimit -n`, LimitNOFILE=)"
+                reason = "the limit of open files is too low: raise it (`ulimit -n`, LimitNOFILE=)"
             case _:
                 refused = error.strerror or type(error).__name__
                 reason = f"{error.filename or home} cannot be used ({refused}): choose another home with --home"
@@ -260,15 +260,16 @@ def wait_for(what: str, ready: Callable[[], bool], parts: list[Part], stopping: 
             if part.has_ended():
                 raise CannotStart(part.how_it_ended())
         if time.monotonic() > deadline:
-            raise CannotStart(f"{what} did not answer within {PATIENCE_SECONDS:.0f} seconds")
+            raise CannotStart(f"{what} did not respond within {PATIENCE_SECONDS:.0f} seconds")
         time.sleep(0.05)
 
 
 def hold(home: Path) -> contextlib.ExitStack:
-    """Keep the home for this process alone, by its folder and by its path.
+    """Lock the home for this process, by its folder and by its path.
 
-    A lock inside the folder moves with a folder that is renamed, while this process' parts still use the path: the
-    second lock keeps another `acgan up` from a new folder there. Returns what releases both. Raises CannotStart.
+    The lock inside the folder moves with it if the folder is renamed, while the parts of this process still use the
+    path. The second lock prevents another `acgan up` from using a new folder at this path. Closing the returned stack
+    releases both. Raises CannotStart.
     """
     path = hashlib.sha256(str(home).encode()).hexdigest()[:16]
     locks = contextlib.ExitStack()
@@ -277,9 +278,7 @@ def hold(home: Path) -> contextlib.ExitStack:
         locks.callback(os.close, descriptor)
         if not try_lock(descriptor):
             locks.close()
-            raise CannotStart(
-                f"another `acgan up` runs on {home}: stop it first, or give this one a home of its own with --home"
-            )
+            raise CannotStart(f"another `acgan up` runs on {home}: stop it first, or choose another home with --home")
     return locks
 
 
@@ -295,7 +294,7 @@ def check_port(host: str, port: int) -> None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches what listens there."""
+    """Return whether only this machine can connect to this address."""
     return host == "localhost" or host == "::1" or host.startswith("127.")
 
 
@@ -312,7 +311,7 @@ def answers(url: str) -> bool:
     client = redis.Redis.from_url(url, socket_timeout=1)
     try:
         return bool(client.ping())
-    except redis.RedisError:  # not yet up, or still reading its append-only file
+    except redis.RedisError:  # not started yet, or still reading its append-only file
         return False
     finally:
         client.close()

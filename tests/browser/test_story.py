@@ -35,7 +35,7 @@ def test_the_whole_story(browser: Browser, service: Service, dataset_name: Datas
 def start(page: Page, dataset: DatasetName) -> str:
     """Fill in the form; it says what it will take, and a mistake in a sentence beside its field."""
     page.get_by_role("link", name="Start a run").first.click()
-    page.get_by_role("button", name="a quick try").click()
+    page.get_by_role("button", name="a quick test").click()
     expect(page.get_by_label("Epochs")).to_have_value("2")
     expect(page.locator(".cost")).to_contain_text("2 epochs of 6,000 images")
     page.get_by_label("Name").fill("a story")

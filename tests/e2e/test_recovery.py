@@ -31,4 +31,4 @@ def test_the_run_of_a_killed_or_hung_up_worker_is_the_next(tmp_path: Path) -> No
             assert service.job(waiting)["started_at"] is None
         assert service.until_ended(interrupted)["status"] == "succeeded"
         assert service.until_ended(waiting)["status"] == "succeeded"
-        assert "its worker has ended; it is queued again" in service.log.read_text()
+        assert "its worker has ended; the job is queued again" in service.log.read_text()

@@ -40,7 +40,7 @@ def test_a_full_disk_at_the_start_is_named_in_one_sentence(disk: Path) -> None:
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 2
     assert "Traceback" not in ended.stderr
-    assert "is full: make room" in " ".join(ended.stderr.split())
+    assert "is full: free space" in " ".join(ended.stderr.split())
 
 
 def test_a_disk_that_fills_up_is_named_and_jobs_are_accepted_again_when_there_is_room(disk: Path) -> None:

@@ -1,4 +1,4 @@
-"""The registry of what has been published."""
+"""Routes of the published checkpoints and of the serving policy."""
 
 from typing import Annotated
 
@@ -19,13 +19,13 @@ router = APIRouter(tags=["checkpoints"], route_class=GuardedRoute)
 EXAMPLES: dict[str, Example] = {
     "the newest": {"value": {"policy": "newest"}},
     "the best": {"value": {"policy": "best"}},
-    "this one": {"value": {"policy": "pinned", "checkpoint": "20260131-120000-00001c-e001"}},
+    "a given one": {"value": {"policy": "pinned", "checkpoint": "20260131-120000-00001c-e001"}},
 }
 
 
 @router.get("/checkpoints")
 async def checkpoints(services: ServicesDep) -> CheckpointList:
-    """List every checkpoint that exists, newest first, and which one is served; and those that cannot be used."""
+    """List all checkpoints, newest first, which one is served, and the unusable ones."""
     manifests, unusable = await anyio.to_thread.run_sync(services.gallery.survey)
     return CheckpointList(
         serving=services.gallery.serving,
@@ -36,7 +36,7 @@ async def checkpoints(services: ServicesDep) -> CheckpointList:
 
 @router.get("/checkpoints/{checkpoint}")
 async def checkpoint(services: ServicesDep, checkpoint: str) -> CheckpointView:
-    """Tell what a checkpoint is, by its id or as `latest` or `best`: its recipe, its losses, its files' checksums."""
+    """Return a checkpoint, given its id, `latest` or `best`: its recipe, losses and the checksums of its files."""
     if checkpoint in ROLES:
         return CheckpointView.of((await services.gallery.find(checkpoint)).manifest)
     manifest = await anyio.to_thread.run_sync(services.gallery.manifest, CheckpointId.parse(checkpoint))
@@ -51,16 +51,16 @@ async def delete(services: ServicesDep, checkpoint: str) -> None:
 
 @router.get("/serving")
 async def serving(services: ServicesDep) -> Serving:
-    """Tell what `latest` follows, and which checkpoint that is."""
+    """Return the serving policy, which decides what `latest` is, and the served checkpoint."""
     choice = await services.gallery.choice()
     return Serving(**dict(choice), serving=services.gallery.serving)
 
 
 @router.put("/serving")
 async def serve(services: ServicesDep, order: Annotated[ServingOrder, Body(openapi_examples=EXAMPLES)]) -> Serving:
-    """Serve the newest publication, the best one, or the one that is pinned; to roll back, pin the one before.
+    """Serve the newest publication, the best one, or a pinned one. To roll back, pin the previous one.
 
-    Requests under way are answered by the generator that they began with. Other processes follow within a second.
+    Requests in progress finish with the generator that they started with. Other processes switch within a second.
     """
     await services.gallery.choose(Choice(**order.model_dump()))
     return await serving(services)

@@ -1,4 +1,4 @@
-"""Data sets on order: digits by the thousand, as the files of MNIST."""
+"""Routes of generated data sets: thousands of digits, as the four files of MNIST."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -50,8 +50,8 @@ CONTENT: dict[str, dict[str, Any]] = {
 AS_MANY_AS_MNIST = WantedDataset()
 EXAMPLES = {
     "as large as MNIST": {"value": {}},
-    "a quick try": {"value": {"per_class": 100, "test_per_class": 10, "seed": 4}},
-    "only what can be read": {"value": {"per_class": 6000, "verify": 0.99}},
+    "a quick test": {"value": {"per_class": 100, "test_per_class": 10, "seed": 4}},
+    "only digits that the judge recognizes": {"value": {"per_class": 6000, "verify": 0.99}},
 }
 
 
@@ -63,9 +63,9 @@ async def order(
     wanted: Annotated[WantedDataset, Body(openapi_examples=EXAMPLES)] = AS_MANY_AS_MNIST,
     idempotency_key: IdempotencyKey = None,
 ) -> DatasetView:
-    """Order digits: so many of each class, by one seed, as the four files of MNIST. An empty body is as many as it has.
+    """Generate a data set: digits with one seed, in the four files of MNIST. An empty body: as large as MNIST.
 
-    A worker makes them, as it does runs.
+    A worker generates it as a job in the same queue as runs.
     """
     await services.desk.ping()
     exhibit = await services.gallery.find(wanted.checkpoint)
@@ -81,7 +81,7 @@ async def order(
 
 @router.get("/datasets")
 async def datasets(services: ServicesDep, query: Annotated[JobsQuery, Query()]) -> DatasetList:
-    """List the data sets ordered last, newest first."""
+    """List the generated data sets, newest first."""
     if query.before is not None:
         checked(query.before, "data set", "/datasets")
     found = await services.desk.newest(query.limit + 1, query.status, query.before, datasets=True)
@@ -91,7 +91,7 @@ async def datasets(services: ServicesDep, query: Annotated[JobsQuery, Query()]) 
 
 @router.get("/datasets/{job_id}")
 async def dataset(services: ServicesDep, job_id: DatasetId) -> DatasetView:
-    """Tell where the making of a data set stands, and where its files are."""
+    """Return the progress of a data set, and the URLs of its files when it is complete."""
     job = await found(services, job_id)
     return DatasetView.of(job, await anyio.to_thread.run_sync(services.store.has_dataset, job.id))
 
@@ -111,7 +111,7 @@ async def found(services: Services, job_id: str) -> Job:
     except JobNotFound:
         raise JobNotFound(f"there is no data set {job_id}: see GET /datasets") from None
     if job.order is None:
-        raise JobNotFound(f"job {job_id} is a run and no data set: see GET /jobs/{job_id}, or GET /datasets")
+        raise JobNotFound(f"job {job_id} is a run, not a data set: see GET /jobs/{job_id}, or GET /datasets")
     return job
 
 
@@ -121,10 +121,10 @@ async def found(services: Services, job_id: str) -> Job:
     responses={
         200: {
             "content": CONTENT,
-            "description": "An IDX file, packed by gzip; or as `manifest.json` what all of them are.",
+            "description": "A gzipped IDX file, or `manifest.json`, which describes all files.",
         },
-        304: {"description": "You have it."},
-        206: {"content": CONTENT, "description": "Part of it, by `Range`."},
+        304: {"description": "Not modified."},
+        206: {"content": CONTENT, "description": "The part of the file that `Range` requests."},
     },
 )
 async def dataset_file(
@@ -135,11 +135,11 @@ async def dataset_file(
     range_: Annotated[str | None, Header(alias="Range", include_in_schema=False)] = None,
     if_range: Annotated[str | None, Header(include_in_schema=False)] = None,
 ) -> Response:
-    """Download a file of a data set. `Range` goes on with a download that broke off."""
+    """Download a file of a data set. With `Range` an interrupted download can be resumed."""
     store = services.store
 
     def look() -> tuple[str, int] | None:
-        """Name what is there by its bytes, and say how many they are."""
+        """Return the ETag of the file and its size in bytes, or None if there is no such file."""
         try:
             told = read_bytes(store.shelf, f"{job_id}/{DATASET}/{MANIFEST}")
         except FileNotFoundError:
@@ -152,7 +152,7 @@ async def dataset_file(
 
     there = await anyio.to_thread.run_sync(look)
     if there is None:
-        raise JobNotFound(f"there is no {file} of a data set {job_id}, or not yet: see GET /datasets/{job_id}")
+        raise JobNotFound(f"data set {job_id} has no {file}, or not yet: see GET /datasets/{job_id}")
     tag, size = there
     headers = {"ETag": tag, "Cache-Control": "no-cache", "Accept-Ranges": "bytes"}
     if conditional.is_known(tag, if_none_match):
@@ -166,7 +166,7 @@ async def dataset_file(
 
 
 class Download(StreamingResponse):
-    """Keeps the data set from being deleted until the last byte was sent."""
+    """Prevents deletion of the data set until the last byte has been sent."""
 
     def __init__(self, store: CheckpointStore, job_id: str, *content: Any) -> None:
         super().__init__(*content)
@@ -178,7 +178,7 @@ class Download(StreamingResponse):
 
 
 class Pieces:
-    """A file, or a cut of it, read piece by piece."""
+    """A file, or a range of it, read piece by piece."""
 
     def __init__(self, store: CheckpointStore, job_id: str, file: str, cut: ranges.Cut) -> None:
         self.store = store
@@ -188,16 +188,16 @@ class Pieces:
         self.length = self.end - self.at
 
     def read(self) -> bytes:
-        """Read the next piece. Raises FileNotFoundError, and OSError where there is less than there should be."""
+        """Return the next piece. Raises FileNotFoundError, and OSError if the file is shorter than recorded."""
         until = min(self.end, self.at + PIECE)
         piece = self.store.read_dataset(self.job_id, self.file, self.at, until)
         if len(piece) != until - self.at:
-            raise OSError(f"{self.file} of data set {self.job_id} is shorter than its manifest says")
+            raise OSError(f"{self.file} of data set {self.job_id} is shorter than in its manifest")
         self.at = until
         return piece
 
     def after(self, piece: bytes) -> Iterator[bytes]:
-        """Starlette asks for each in a thread."""
+        """Yield `piece`, then the rest of the file. Starlette reads each piece in a thread."""
         yield piece
         while self.at < self.end:
             yield self.read()
@@ -205,7 +205,7 @@ class Pieces:
 
 @router.delete("/datasets/{job_id}", status_code=204, dependencies=[OwnsJob])
 async def delete(services: ServicesDep, job_id: DatasetId) -> None:
-    """Delete a data set's files. The order stays on record, and a retry of its job draws them again.
+    """Delete the files of a data set. Its job stays, and a retry of the job generates the files again.
 
     409 while the data set is being drawn or downloaded.
     """

@@ -1,4 +1,4 @@
-"""Runs: start one, stop it, let it go on, run it once more."""
+"""Routes to start, cancel, resume, retry, reorder and delete jobs."""
 
 import logging
 from contextlib import suppress
@@ -34,11 +34,11 @@ logger = logging.getLogger(__name__)
 
 SEEDS_RECIPE = TrainingOrder()
 EXAMPLES = {
-    "the seed's recipe": {"value": {}},
+    "the original recipe": {"value": {}},
     "reasonable digits": {"value": {"epochs": 5}},
-    "digits that vary as real ones do": {"value": {"recipe": "sharp", "epochs": 15}},
-    "a quick try": {"value": {"epochs": 2, "train_examples": 6000, "test_examples": 1000, "name": "first try"}},
-    "without any files": {"value": {"epochs": 2, "dataset": "printed", "train_examples": 6000}},
+    "digits that vary like real ones": {"value": {"recipe": "sharp", "epochs": 15}},
+    "a quick test": {"value": {"epochs": 2, "train_examples": 6000, "test_examples": 1000, "name": "first try"}},
+    "without downloading MNIST": {"value": {"epochs": 2, "dataset": "printed", "train_examples": 6000}},
 }
 
 IdempotencyKey = Annotated[
@@ -47,7 +47,7 @@ IdempotencyKey = Annotated[
         min_length=1,
         max_length=200,
         pattern=r"^[\x21-\x7e]+$",
-        description="Sent again within a day, with the same body, it is answered with the job that it made then.",
+        description="A repeated request with the same key and body within a day returns the same job.",
     ),
 ]
 
@@ -60,21 +60,21 @@ async def train(
     wanted: Annotated[TrainingOrder, Body(openapi_examples=EXAMPLES)] = SEEDS_RECIPE,
     idempotency_key: IdempotencyKey = None,
 ) -> JobView:
-    """Start a run. An empty body is the seed's recipe: 100 epochs on MNIST."""
-    await services.desk.ping()  # no worker would run it where Redis may lose it
+    """Start a run. An empty body starts the original recipe: 100 epochs on MNIST."""
+    await services.desk.ping()  # if Redis may lose jobs, no worker would run it
     order = Order(wanted.config, wanted.priority, wanted.runs_on, caller, idempotency_key=idempotency_key)
     return await accepted(await services.desk.create(order), services, response)
 
 
 @router.post("/jobs/{job_id}/cancel", status_code=202, dependencies=[OwnsJob])
 async def cancel(services: ServicesDep, job_id: JobId) -> AnyJobView:
-    """Stop a run within a second or an iteration. Its checkpoints stay, and it can be resumed from where it stopped."""
+    """Stop a run within a second or an iteration. Its checkpoints stay, and `resume` continues it from that point."""
     return view_of(await services.desk.cancel(job_id))
 
 
 @router.post("/jobs/{job_id}/resume", status_code=202, dependencies=[OwnsJob, WithinWorkRate])
 async def resume(services: ServicesDep, response: Response, job_id: JobId) -> JobView:
-    """Let a run that failed or was cancelled go on from where it stopped, as if it had not."""
+    """Resume a run that failed or was cancelled. It continues as if it had not been interrupted."""
     await services.desk.ping()
     await anyio.to_thread.run_sync(check_state, services.store, job_id)
     job = await services.desk.get(job_id)
@@ -84,13 +84,13 @@ async def resume(services: ServicesDep, response: Response, job_id: JobId) -> Jo
 
 
 def check_state(store: CheckpointStore, job_id: str) -> None:
-    """Raises StateDeleted and StateNotUnderstood. If the state cannot be read, the worker reports it."""
+    """Raises StateDeleted and StateNotUnderstood. The worker reports an unreadable state."""
     with suppress(OSError, CheckpointDamaged):
         store.check_state(job_id)
 
 
 async def check_drawing(services: Services, job: Job) -> None:
-    """Raises NotNow if the checkpoint that draws a job's data set was deleted. The worker reports a damaged one."""
+    """Raises NotNow if the checkpoint of a job's data set was deleted. The worker reports a damaged one."""
     if job.order is None:
         return
     checkpoint = CheckpointId.parse(job.order.checkpoint)
@@ -98,7 +98,7 @@ async def check_drawing(services: Services, job: Job) -> None:
         await anyio.to_thread.run_sync(services.gallery.manifest, checkpoint)
     except CheckpointNotFound:
         raise NotNow(
-            f"data set {job.id} cannot be drawn: its checkpoint {checkpoint} was deleted. Order it from another one"
+            f"data set {job.id} cannot be drawn: its checkpoint {checkpoint} was deleted. Order it with another one"
         ) from None
     except (OSError, CheckpointDamaged) as error:
         logger.warning("data set %s: %s", job.id, error)
@@ -106,7 +106,7 @@ async def check_drawing(services: Services, job: Job) -> None:
 
 @router.post("/jobs/{job_id}/retry", status_code=202, dependencies=[OwnsJob, WithinWorkRate])
 async def retry(services: ServicesDep, response: Response, caller: Caller, job_id: JobId) -> JobView:
-    """Run a job's recipe once more, from the start, as a new job that names the old one in `retry_of`."""
+    """Run a job's recipe again from the start, as a new job whose `retry_of` is the old one."""
     await services.desk.ping()
     job = await services.desk.get(job_id)
     await check_budget(services, job.order)
@@ -117,27 +117,27 @@ async def retry(services: ServicesDep, response: Response, caller: Caller, job_i
 
 @router.post("/jobs/{job_id}/front", status_code=202, dependencies=[OwnsJob])
 async def move_to_front(services: ServicesDep, job_id: JobId) -> AnyJobView:
-    """Let a waiting run be the next, whatever its priority."""
+    """Move a waiting job to the front of the queue, regardless of priority."""
     return view_of(await services.desk.move_to_front(job_id))
 
 
 @router.delete("/jobs/{job_id}", status_code=204, dependencies=[OwnsJob])
 async def delete(services: ServicesDep, job_id: JobId) -> None:
-    """Delete a job that has ended, with its checkpoints and its resume state. Neither can be brought back.
+    """Delete a job that has ended, with its checkpoints and its resume state. This cannot be undone.
 
-    A job is kept, with 409, if one of its checkpoints is served, pinned, the newest publication or being read, or if a
-    job that has not ended needs one. If a deletion was interrupted, repeat it.
+    409 if one of its checkpoints is served, pinned, the newest publication or being read, or if a job that has not
+    ended needs one. If a deletion was interrupted, repeat it.
     """
     count = await delete_job(services.gallery, services.desk, job_id)
     logger.info("deleted job %s with %d checkpoints", job_id, count)
 
 
 async def accepted(job: Job, services: Services, response: Response) -> JobView:
-    """Tell the workers of a job that waits, and the caller where it is."""
+    """Notify the workers of a queued job, set the Location header, and return the view of the job."""
     bind_contextvars(job=job.id)
     try:
         await anyio.to_thread.run_sync(knock, services.celery, job.runs_on)
-    except OperationalError as error:  # the job is stored: the next knock, or a worker's next round, finds it
-        logger.warning("job %s waits, but no worker could be told: %s", job.id, error)
+    except OperationalError as error:  # the job is stored: the next notification, or a worker's next poll, finds it
+        logger.warning("job %s is queued, but no worker could be notified: %s", job.id, error)
     response.headers["Location"] = f"/jobs/{job.id}"
     return JobView.of(job)

@@ -1,4 +1,4 @@
-"""Data sets on order: order, datasets, download."""
+"""Requests for generated data sets: `acgan order`, `datasets`, `download`."""
 
 import time
 from pathlib import Path
@@ -26,27 +26,30 @@ if TYPE_CHECKING:  # takes a while to load
     from app.schemas.datasets import DatasetView
 
 ASK_SECONDS = 1.0
-DatasetArgument = Annotated[str, typer.Argument(metavar="DATASET", help="Its id; `acgan datasets` lists them.")]
+DatasetArgument = Annotated[
+    str, typer.Argument(metavar="DATASET", help="Id of the data set; `acgan datasets` lists them.")
+]
 
 
 def order(
-    per_class: Annotated[int, typer.Option(help="Training digits of each class, 1 to 500,000.")] = 6000,
-    test_per_class: Annotated[int, typer.Option(help="Test digits of each class, as many.")] = 1000,
-    seed: Annotated[int, typer.Option(help="The hand that writes.")] = 1,
-    checkpoint: Annotated[str, typer.Option(help="Which generator draws: `latest`, `best`, or an id.")] = "latest",
+    per_class: Annotated[int, typer.Option(help="Training digits per class, 1 to 500,000.")] = 6000,
+    test_per_class: Annotated[int, typer.Option(help="Test digits per class, 1 to 500,000.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Random seed. The same seed always generates the same digits.")] = 1,
+    checkpoint: Annotated[str, typer.Option(help="The generator: `latest`, `best`, or a checkpoint's id.")] = "latest",
     verify: Annotated[
-        float | None, typer.Option(help="0 to 1: how sure the judge must be of each digit; others are drawn again.")
+        float | None,
+        typer.Option(help="0 to 1: minimum confidence of the judge in each digit; other digits are drawn again."),
     ] = None,
-    priority: Annotated[int, typer.Option(help="0 to 9: higher ones are made first.")] = 0,
+    priority: Annotated[int, typer.Option(help="0 to 9. Jobs with a higher priority start first.")] = 0,
     runs_on: RunsOnOption = "any",
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Wait until it is made, and download it into this folder.")
+        Path | None, typer.Option("--out", "-o", help="Wait until it is complete, and download it into this folder.")
     ] = None,
     as_json: AsJson = False,
     url: Url = None,
     key: Key = None,
 ) -> None:
-    """Order digits by the thousand, as the four files that every loader of MNIST reads."""
+    """Generate a data set: thousands of digits, as the four files that every MNIST loader reads."""
     check_folder(out)
     with service(url, key) as client:
         found = client.order(
@@ -62,25 +65,25 @@ def order(
             fetch(client, wait_until_made(client, found, as_json), out, as_json)
             return
     tell_record(
-        found, as_json, f"data set {found.id} is ordered: `acgan download {found.id}` waits for it and fetches it"
+        found, as_json, f"data set {found.id} is accepted: `acgan download {found.id}` waits for it and downloads it"
     )
 
 
 def datasets(
-    limit: Annotated[int, typer.Option(help="How many, 1 to 100.")] = 20,
-    before: Annotated[str | None, typer.Option(help="Only those ordered before this one.")] = None,
+    limit: Annotated[int, typer.Option(help="Maximum number to list, 1 to 100.")] = 20,
+    before: Annotated[str | None, typer.Option(help="List only those ordered before this one.")] = None,
     as_json: AsJson = False,
     url: Url = None,
     key: Key = None,
 ) -> None:
-    """List the data sets on order, newest first."""
+    """List the generated data sets, newest first."""
     with service(url, key) as client:
         found = client.datasets(limit, before)
     if as_json:
         tell_json(found.model_dump(mode="json"))
         return
     if not found.datasets:
-        tell("no data sets: order one by `acgan order`")
+        tell("no data sets: generate one with `acgan order`")
         return
 
     from app.cli.tables import datasets_table
@@ -92,19 +95,19 @@ def datasets(
 
 def download(
     dataset_id: DatasetArgument,
-    out: Annotated[Path, typer.Option("--out", "-o", help="The folder that the files go to.")] = Path(),
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the files.")] = Path(),
     as_json: AsJson = False,
     url: Url = None,
     key: Key = None,
 ) -> None:
-    """Fetch a data set's files, each checked; one that is still being made is waited for. Ctrl-C ends the waiting."""
+    """Download the files of a data set and check each. Waits until the data set is complete; Ctrl-C ends the wait."""
     check_folder(out)
     with service(url, key) as client:
         fetch(client, wait_until_made(client, client.dataset(dataset_id), as_json), out, as_json)
 
 
 def wait_until_made(client: "Client", found: "DatasetView", as_json: bool) -> "DatasetView":
-    """Show how far it is. Raises typer.Exit where it ends otherwise, and on Ctrl-C, which leaves the order alone."""
+    """Show progress until the files are complete. Raises typer.Exit if the job fails or is cancelled, or on Ctrl-C."""
     try:
         from app.cli.progress import digits_bar
         from worker.jobs.model import ENDED
@@ -120,7 +123,7 @@ def wait_until_made(client: "Client", found: "DatasetView", as_json: bool) -> "D
                 time.sleep(ASK_SECONDS)
                 found = client.dataset(found.id)
     except KeyboardInterrupt:
-        complain(f"stopped waiting; it is made all the same: `acgan download {found.id}` comes back to it")
+        complain(f"stopped waiting; its job continues: `acgan download {found.id}` waits for it again")
         raise typer.Exit(INTERRUPTED) from None
     exit_unless_succeeded("data set", found)
     return found

@@ -1,4 +1,4 @@
-"""Generators for other programs, and from them: `acgan export`, `import-keras`."""
+"""Conversion of generators to and from other formats: `acgan export`, `import-keras`."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -21,27 +21,30 @@ SUFFIXES: dict[str, Literal["onnx", "keras"]] = {".onnx": "onnx", ".hdf5": "kera
 
 
 class NoSuchForm(Exception):
-    """Neither `--format` nor the file's name says what to write."""
+    """Neither `--format` nor the file name determines the format."""
 
 
 class LibraryMissing(Exception):
-    """What reads and writes Keras' files is not installed."""
+    """The library that reads and writes Keras files is not installed."""
 
 
 def export(
-    out: Annotated[Path, typer.Option("--out", "-o", help="The file to write, as in digits.onnx.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The file to write, for example digits.onnx.")],
     checkpoint: Annotated[
         str,
-        typer.Argument(metavar="CHECKPOINT", help="`latest`, a checkpoint's id, or a .safetensors file of weights."),
+        typer.Argument(metavar="CHECKPOINT", help="`latest`, a checkpoint's id, or a .safetensors file."),
     ] = "latest",
     form: Annotated[
-        str | None, typer.Option("--format", help="`onnx` or `keras`; else by the file's name: .onnx, .hdf5.")
+        str | None,
+        typer.Option("--format", help="`onnx` or `keras`. If omitted, the suffix decides: .onnx, .hdf5, .h5."),
     ] = None,
-    discriminator: Annotated[bool, typer.Option("--discriminator", help="The discriminator instead (keras).")] = False,
+    discriminator: Annotated[
+        bool, typer.Option("--discriminator", help="Export the discriminator (keras only).")
+    ] = False,
     as_json: AsJson = False,
     home: Home = None,
 ) -> None:
-    """Write a generator as ONNX, or as a weights file that the seed's Keras model loads. Needs no service."""
+    """Write a generator as ONNX, or as a weights file for the original Keras model. Needs no service."""
     settings = read_settings(home=home)
     with mistakes_in_a_sentence(NoSuchForm):
         wanted = form_of(form, out)
@@ -69,12 +72,12 @@ def form_of(form: str | None, out: Path) -> Literal["onnx", "keras"]:
     match form:
         case "onnx" | "keras":
             return form
-    said = f"there is no format {form!r}" if form else f"the name of {out} does not say in which format to write it"
-    raise NoSuchForm(f"{said}: say --format onnx or --format keras")
+    said = f"there is no format {form!r}" if form else f"the name of {out} determines no format"
+    raise NoSuchForm(f"{said}: use --format onnx or --format keras")
 
 
 def keras_errors(needed: bool) -> tuple[type[Exception], ...]:
-    """What goes wrong with the seed's files. Ends the command where the library that reads them is missing."""
+    """Return the errors of the Keras reader and writer. Ends the command if its library is not installed."""
     if not needed:
         return ()
 
@@ -82,21 +85,21 @@ def keras_errors(needed: bool) -> tuple[type[Exception], ...]:
         try:
             from models.interop.keras import KerasWeightsError
         except ModuleNotFoundError as error:
-            raise LibraryMissing(f"Keras weights need {error.name}: pip install 'acgan[keras]'") from None
+            raise LibraryMissing(f"Keras weights need the package {error.name}: pip install 'acgan[keras]'") from None
     return (KerasWeightsError,)
 
 
 def import_keras(
     folder: Annotated[
         Path,
-        typer.Argument(metavar="FOLDER", help="The folder of params_generator_epoch_001.hdf5 (.h5, .weights.h5), ..."),
+        typer.Argument(metavar="FOLDER", help="Folder with params_generator_epoch_001.hdf5 (.h5, .weights.h5), ..."),
     ],
-    name: Annotated[str | None, typer.Option(help="A label of your own; else the folder's name.")] = None,
-    dataset: Annotated[str, typer.Option(help="The digits that it was trained on: `mnist` or `printed`.")] = "mnist",
-    as_json: Annotated[bool, typer.Option("--json", help="Tell each checkpoint as JSON, a line each.")] = False,
+    name: Annotated[str | None, typer.Option(help="Name of the run. Default: the folder's name.")] = None,
+    dataset: Annotated[str, typer.Option(help="The training data of the run: `mnist` or `printed`.")] = "mnist",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON per checkpoint.")] = False,
     home: Home = None,
 ) -> None:
-    """Make checkpoints of the original script's weights (Keras 2 and 3), and serve the last good one."""
+    """Convert weights of the original Keras script (Keras 2 and 3) into checkpoints, and serve the last good one."""
     settings = read_settings(home=home)
     kinds = keras_errors(needed=True)
 
@@ -113,7 +116,7 @@ def import_keras(
     kinds += (NothingToImport, DatasetUnavailable, DeviceUnavailable, OSError)
     with mistakes_in_a_sentence(*kinds):
         if counts_from_zero(folder):
-            errors.print("The files count their epochs from 000: file 000 becomes epoch 1, and so on.", highlight=False)
+            errors.print("The files number the epochs from 000: file 000 becomes epoch 1, and so on.", highlight=False)
     with mistakes_in_a_sentence(*kinds), Progress(console=errors, transient=True) as bar:
         reading, writing = bar.add_task("reading", total=None), bar.add_task("judging and publishing", total=None)
 
@@ -134,7 +137,7 @@ def import_keras(
             tell(f"{manifest.id}{figures}{refused}")
     if not as_json and any(manifest.refused is None for manifest in manifests):
         last = [manifest.id for manifest in manifests if manifest.refused is None][-1]
-        tell(f"draw by the last one: acgan digits 7 --checkpoint {last}")
+        tell(f"draw with the last one: acgan digits 7 --checkpoint {last}")
 
 
 COMMANDS: Commands = {"export": export, "import-keras": import_keras}

@@ -1,4 +1,4 @@
-"""What needs no service: `acgan train`, `digits`, `evaluate`."""
+"""Commands without a service: `acgan train`, `digits`, `evaluate`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -54,21 +54,21 @@ def train(
     train_examples: TrainExamples = None,
     test_examples: TestExamples = None,
     precision: PrecisionOption = None,
-    going_on: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Tell each epoch as JSON, a line each.")] = False,
+    going_on: Annotated[bool, typer.Option("--resume", help="Resume the run in the folder.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON per epoch.")] = False,
     home: Home = None,
 ) -> None:
-    """Train here, with no server, as the seed script does: a table, a plot and the weights each epoch."""
+    """Train without a service, like the original Keras script: a table, a plot and the weights each epoch."""
     options = given(locals())
     with mistakes_in_a_sentence(ValidationError):
         config = TrainingConfig(**options)
     settings = read_settings(home=home)
-    settings.protect_home()  # data that it downloads is kept there
+    settings.protect_home()  # downloaded training data is stored there
 
     from app.cli.local.folder import FolderTaken, take_folder
 
     with mistakes_in_a_sentence(FolderTaken):
-        take_folder(out, going_on)  # which needs nothing that takes a while to load
+        take_folder(out, going_on)  # before the imports that take a while
 
     from app.cli.local.training import Stopped, train_here
     from models.data.mnist import DatasetUnavailable
@@ -90,22 +90,29 @@ def train(
 
 
 def digits(
-    label: Annotated[int, typer.Argument(min=0, max=9, metavar="DIGIT", help="Which digit, 0 to 9.")],
+    label: Annotated[int, typer.Argument(min=0, max=9, metavar="DIGIT", help="The digit, 0 to 9.")],
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="The PNG to write; else they are drawn on the terminal.")
+        Path | None, typer.Option("--out", "-o", help="The PNG to write. If omitted, print to the terminal.")
     ] = None,
-    n: Annotated[int, typer.Option("-n", min=1, max=1000, help="How many.")] = 1,
-    seed: Annotated[int | None, typer.Option(min=0, help="The hand that writes; a fresh one if left out.")] = None,
-    index: Annotated[int, typer.Option(min=0, help="The first digit's number within the seed.")] = 0,
+    n: Annotated[int, typer.Option("-n", min=1, max=1000, help="Number of digits.")] = 1,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="Random seed. The same seed always draws the same digits. If omitted, a new one is chosen."
+        ),
+    ] = None,
+    index: Annotated[int, typer.Option(min=0, help="Position of the first digit in the sequence of the seed.")] = 0,
     checkpoint: Annotated[
         str, typer.Option(help="`latest`, a checkpoint's id, or a generator's .safetensors file.")
     ] = "latest",
-    columns: Annotated[int | None, typer.Option(min=1, help="Digits a row.")] = None,
-    scale: Annotated[int, typer.Option(min=1, max=10, help="Pixels of the picture a pixel of the digit.")] = 1,
+    columns: Annotated[int | None, typer.Option(min=1, help="Digits per row.")] = None,
+    scale: Annotated[
+        int, typer.Option(min=1, max=10, help="Image pixels per pixel of a digit, in each direction.")
+    ] = 1,
     as_json: AsJson = False,
     home: Home = None,
 ) -> None:
-    """Draw digits on the terminal or into a PNG, with no service, from a checkpoint in the home or from a file."""
+    """Draw digits on the terminal or into a PNG, without a service, with a checkpoint in the home or a file."""
     settings = read_settings(home=home)
     check_place(out)
 
@@ -139,13 +146,13 @@ def evaluate(
         str,
         typer.Argument(metavar="CHECKPOINT", help="`latest`, a checkpoint's id, or a generator's .safetensors file."),
     ] = "latest",
-    dataset: Annotated[str, typer.Option(help="The digits that it was trained on: `mnist` or `printed`.")] = "mnist",
-    quick: Annotated[bool, typer.Option("--quick", help="Look at a fifth of the digits: rough figures, soon.")] = False,
+    dataset: Annotated[str, typer.Option(help="The training data of the generator: `mnist` or `printed`.")] = "mnist",
+    quick: Annotated[bool, typer.Option("--quick", help="Use a fifth of the digits: faster, less precise.")] = False,
     as_json: AsJson = False,
-    picture: Annotated[Path | None, typer.Option(help="Draw them into this PNG.")] = None,
+    picture: Annotated[Path | None, typer.Option(help="Write charts of the result into this PNG.")] = None,
     home: Home = None,
 ) -> None:
-    """Tell how good a generator's digits are, beside real ones. Takes minutes."""
+    """Measure the quality of a generator's digits, compared with real digits. Takes minutes."""
     settings = read_settings(home=home)
     check_place(picture)
 

@@ -1,4 +1,4 @@
-"""What asks a running service: start, watch and steer runs, see their checkpoints, choose what is served."""
+"""Requests to a running service: start, follow and control runs, list checkpoints, choose the served one."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,14 +32,14 @@ if TYPE_CHECKING:  # takes a while to load
 
 CANCELLED, UNAVAILABLE, INTERRUPTED = 3, 4, 130  # exit codes: docs/commands.md
 
-Url = Annotated[str | None, typer.Option(help="Where the service is [ACGAN_URL, or http://127.0.0.1:8000].")]
-Key = Annotated[str | None, typer.Option(help="A key, where the service wants one [ACGAN_KEY].")]
-JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="The job's id; `acgan jobs` lists them.")]
+Url = Annotated[str | None, typer.Option(help="Address of the service [ACGAN_URL, or http://127.0.0.1:8000].")]
+Key = Annotated[str | None, typer.Option(help="API key, if the service requires one [ACGAN_KEY].")]
+JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="Id of the job; `acgan jobs` lists them.")]
 
 
 @contextmanager
 def service(url: str | None, key: str | None) -> Iterator["Client"]:
-    """A client of the service. What goes wrong ends the command with a sentence: 2 or, for another time, 4."""
+    """Yield a client. Its errors end the command with one sentence and exit code 2, or 4 if a later try may succeed."""
     settings = read_settings(url=url, key=key)
 
     from app.client import Client, ClientError, Refused, Unavailable, Unreachable
@@ -49,7 +49,7 @@ def service(url: str | None, key: str | None) -> Iterator["Client"]:
         with Client(settings.url, secret) as client:
             yield client
     except (Unreachable, Unavailable) as error:
-        again = f" (come again in {error.retry_after:.0f} s)" if isinstance(error, Unavailable) else ""
+        again = f" (retry in {error.retry_after:.0f} s)" if isinstance(error, Unavailable) else ""
         complain(f"{error}{again}")
         raise typer.Exit(UNAVAILABLE) from None
     except ClientError as error:
@@ -58,9 +58,9 @@ def service(url: str | None, key: str | None) -> Iterator["Client"]:
 
 
 def in_options(error: "Refused") -> str:
-    """Say what the service says of fields and addresses in the words of the command line."""
+    """Return the service's message with options in place of fields, and commands in place of paths."""
     if error.status == 401:
-        return f"{error} Here: --key KEY, or ACGAN_KEY."
+        return f"{error} Pass it as --key KEY or in ACGAN_KEY."
     said = str(error)
     for mistake in error.mistakes:
         where, _, field = mistake["field"].rpartition(".")
@@ -78,7 +78,9 @@ def in_options(error: "Refused") -> str:
 
 
 def start(
-    recipe_name: Annotated[str | None, typer.Option("--recipe", help="`seed` or `sharp`.")] = None,
+    recipe_name: Annotated[
+        str | None, typer.Option("--recipe", help="`seed` (the original recipe) or `sharp`.")
+    ] = None,
     epochs: options.Epochs = None,
     batch_size: options.BatchSize = None,
     latent_size: options.LatentSize = None,
@@ -89,15 +91,15 @@ def start(
     train_examples: options.TrainExamples = None,
     test_examples: options.TestExamples = None,
     precision: options.PrecisionOption = None,
-    name: Annotated[str | None, typer.Option(help="A label of your own.")] = None,
-    priority: Annotated[int, typer.Option(help="0 to 9: higher ones are run first.")] = 0,
+    name: Annotated[str | None, typer.Option(help="Name of the run.")] = None,
+    priority: Annotated[int, typer.Option(help="0 to 9. Jobs with a higher priority start first.")] = 0,
     runs_on: RunsOnOption = "any",
-    watch: Annotated[bool, typer.Option("--follow", help="Follow the run to its end.")] = False,
+    watch: Annotated[bool, typer.Option("--follow", help="Follow the run until it ends.")] = False,
     as_json: AsJson = False,
     url: Url = None,
     key: Key = None,
 ) -> None:
-    """Start a run on the service, which trains it. Without options: the seed's recipe."""
+    """Start a run on the service. Without options it uses the original recipe."""
     fields = options.given(locals() | {"recipe": recipe_name})
     if priority:
         fields["priority"] = priority
@@ -107,13 +109,13 @@ def start(
         job = client.train(**fields)
         if watch:
             follow_to_the_end(client, job.id, as_json)
-        tell_record(job, as_json, f"job {job.id} is accepted: follow it by `acgan follow {job.id}`")
+        tell_record(job, as_json, f"job {job.id} is accepted: follow it with `acgan follow {job.id}`")
 
 
 def jobs(
-    limit: Annotated[int, typer.Option(help="How many, 1 to 100.")] = 20,
-    status: Annotated[str | None, typer.Option(help="Only those in this state, as in `failed`.")] = None,
-    before: Annotated[str | None, typer.Option(help="Only those accepted before this job.")] = None,
+    limit: Annotated[int, typer.Option(help="Maximum number to list, 1 to 100.")] = 20,
+    status: Annotated[str | None, typer.Option(help="List only runs with this status, for example `failed`.")] = None,
+    before: Annotated[str | None, typer.Option(help="List only runs accepted before this job.")] = None,
     as_json: AsJson = False,
     url: Url = None,
     key: Key = None,
@@ -125,7 +127,7 @@ def jobs(
         tell_json(found.model_dump(mode="json"))
         return
     if not found.jobs:
-        tell("no such runs" if status or before else "no runs: start one by `acgan start`")
+        tell("no matching runs" if status or before else "no runs: start one with `acgan start`")
         return
 
     from app.cli.tables import jobs_table
@@ -137,54 +139,54 @@ def jobs(
 
 
 def follow(job_id: JobArgument, as_json: AsJson = False, url: Url = None, key: Key = None) -> None:
-    """Follow a run to its end: progress, and each epoch's table and figures.
+    """Follow a run until it ends: progress, and the table and figures of each epoch.
 
-    It goes on through restarts of the service. Exit code 0 where the run succeeded, 1 where it failed, 3 where it was
-    cancelled. Ctrl-C ends the following, and not the run.
+    Reconnects if the service restarts. Exit code 0 if the run succeeded, 1 if it failed, 3 if it was cancelled. Ctrl-C
+    stops following; the run continues.
     """
     with service(url, key) as client:
         follow_to_the_end(client, job_id, as_json)
 
 
 def cancel(job_id: JobArgument, as_json: AsJson = False, url: Url = None, key: Key = None) -> None:
-    """Stop a run; what it has published stays, and it can be resumed."""
+    """Stop a run. Its published checkpoints stay, and it can be resumed."""
     with service(url, key) as client:
         job = client.cancel(job_id)
-    tell_record(job, as_json, f"job {job.id} is {job.status.value}: `acgan resume {job.id}` lets it go on")
+    tell_record(job, as_json, f"job {job.id} is {job.status.value}: resume it with `acgan resume {job.id}`")
 
 
 def resume(job_id: JobArgument, as_json: AsJson = False, url: Url = None, key: Key = None) -> None:
-    """Let a run that failed or was cancelled go on from where it stopped."""
+    """Resume a run that failed or was cancelled, from its last saved state."""
     with service(url, key) as client:
         job = client.resume(job_id)
-    tell_record(job, as_json, f"job {job.id} is {job.status.value}: follow it by `acgan follow {job.id}`")
+    tell_record(job, as_json, f"job {job.id} is {job.status.value}: follow it with `acgan follow {job.id}`")
 
 
 def retry(job_id: JobArgument, as_json: AsJson = False, url: Url = None, key: Key = None) -> None:
-    """Run a job's recipe once more, from the start, as a new job."""
+    """Run a job's recipe again from the start, as a new job."""
     with service(url, key) as client:
         job = client.retry(job_id)
-    tell_record(job, as_json, f"job {job.id} runs it once more: follow it by `acgan follow {job.id}`")
+    tell_record(job, as_json, f"job {job.id} is accepted: follow it with `acgan follow {job.id}`")
 
 
 def front(job_id: JobArgument, as_json: AsJson = False, url: Url = None, key: Key = None) -> None:
-    """Let a waiting run be the next."""
+    """Move a waiting run to the front of the queue."""
     with service(url, key) as client:
         job = client.move_to_front(job_id)
-    tell_record(job, as_json, f"job {job.id} is the next")
+    tell_record(job, as_json, f"job {job.id} is at the front of the queue")
 
 
 def history(
     job_id: JobArgument,
     csv: Annotated[
-        bool, typer.Option("--csv", help="As CSV, a line an epoch, as a file named .csv is anyway; else as JSON.")
+        bool, typer.Option("--csv", help="CSV, one line per epoch; the default for a file named .csv. Otherwise JSON.")
     ] = False,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="The file to write; else it is printed.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="The file to write. If omitted, print it.")] = None,
     as_json: AsJson = False,
     url: Url = None,
     key: Key = None,
 ) -> None:
-    """Tell a run's recipe and every epoch's losses and figures, as JSON or CSV."""
+    """Print a run's recipe and the losses and figures of every epoch, as JSON or CSV."""
     csv = (csv or (out is not None and out.suffix.lower() == ".csv")) and not as_json
     with service(url, key) as client:
         text = client.history_csv(job_id) if csv else client.history(job_id).model_dump_json(indent=2)
@@ -195,30 +197,30 @@ def history(
     with writing(out):
         out.write_text(text, encoding="utf-8", newline="")
     if not as_json:
-        tell(f"the history of {job_id} as {'CSV' if csv else 'JSON'} in {out}")
+        tell(f"the history of {job_id} is written to {out} as {'CSV' if csv else 'JSON'}")
 
 
 # ----------------------------------------------------------------------------
-# Following.
+# Follow a run.
 
 
 def follow_to_the_end(client: "Client", job_id: str, as_json: bool) -> None:
-    """Raises typer.Exit, with a code that says how the run ended, and what `follow` raises."""
+    """Raises typer.Exit with the exit code for the result of the run, and the errors of `follow`."""
     try:
         job = print_changes(client, job_id) if as_json else show_changes(client, job_id)
     except KeyboardInterrupt:
-        complain(f"stopped following; the run goes on: `acgan follow {job_id}` comes back to it")
+        complain(f"stopped following; the run continues: `acgan follow {job_id}` follows it again")
         raise typer.Exit(INTERRUPTED) from None
     exit_unless_succeeded("job", job)
     if not as_json:
         good = [epoch.checkpoint for epoch in job.epochs if epoch.refused is None]
-        drawn = f"draw by its last generator: acgan digits 7 --checkpoint {good[-1]}" if good else "none can draw yet"
+        drawn = f"draw with its last generator: acgan digits 7 --checkpoint {good[-1]}" if good else "none is served"
         tell(f"job {job_id} succeeded: {epochs_in_words(len(job.epochs))}; {drawn}")
     raise typer.Exit
 
 
 def exit_unless_succeeded(what: str, ended: "JobView | DatasetView") -> None:
-    """Raises typer.Exit, with a code that says how it ended, where that is not well."""
+    """Raises typer.Exit with the exit code for the result if a run or data set failed or was cancelled."""
     from worker.jobs.model import JobStatus
 
     match ended.status:
@@ -226,7 +228,7 @@ def exit_unless_succeeded(what: str, ended: "JobView | DatasetView") -> None:
             complain(f"{what} {ended.id} failed: {ended.error}")
             raise typer.Exit(FAILED)
         case JobStatus.CANCELLED:
-            complain(f"{what} {ended.id} was cancelled: `acgan resume {ended.id}` lets it go on")
+            complain(f"{what} {ended.id} was cancelled: resume it with `acgan resume {ended.id}`")
             raise typer.Exit(CANCELLED)
 
 
@@ -235,7 +237,7 @@ def epochs_in_words(count: int) -> str:
 
 
 def print_changes(client: "Client", job_id: str) -> "JobView":
-    """One JSON object a line."""
+    """Print one JSON object per change, on one line each. Returns the final record."""
     for change in client.follow(job_id):
         tell_json({"event": change.kind, "data": facts(change)})
     return change.job
@@ -277,11 +279,11 @@ def show_changes(client: "Client", job_id: str) -> "JobView":
 
 
 # ----------------------------------------------------------------------------
-# Checkpoints, and what is served.
+# Checkpoints, and the served one.
 
 
 def checkpoints(as_json: AsJson = False, url: Url = None, key: Key = None) -> None:
-    """List the checkpoints of the service, newest first, and say which one is served."""
+    """List the checkpoints of the service, newest first, and which one is served."""
     with service(url, key) as client:
         found = client.checkpoints()
     if as_json:
@@ -298,14 +300,14 @@ def serving(
         str | None,
         typer.Argument(
             metavar="newest|best|CHECKPOINT",
-            help="`newest`, `best`, or a checkpoint's id to stay at; else it is only told.",
+            help="`newest`, `best`, or the id of a checkpoint to pin. If omitted, print the choice.",
         ),
     ] = None,
     as_json: AsJson = False,
     url: Url = None,
     key: Key = None,
 ) -> None:
-    """Tell or choose which checkpoint is served. To roll back, name the one before."""
+    """Print or choose the served checkpoint. To roll back, name the previous one."""
     with service(url, key) as client:
         match choice:
             case None:

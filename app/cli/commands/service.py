@@ -1,4 +1,4 @@
-"""What runs the service on this machine: `acgan up`, `serve`, `worker`, and `key`."""
+"""Commands that run the service on this machine: `acgan up`, `serve`, `worker`, and `key`."""
 
 import logging
 import os
@@ -26,12 +26,8 @@ logger = logging.getLogger(__name__)
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on [ACGAN_HOST, or 127.0.0.1].")]
 Port = Annotated[int | None, typer.Option(help="Port to listen on [ACGAN_PORT, or 8000].")]
-Workers = Annotated[
-    int | None, typer.Option(help="How many workers [ACGAN_WORKERS, or one a GPU; one where there is none].")
-]
-Device = Annotated[
-    str | None, typer.Option(help="`cpu`, `cuda`, `cuda:1` [ACGAN_DEVICE, or a GPU where there is one].")
-]
+Workers = Annotated[int | None, typer.Option(help="Number of workers [ACGAN_WORKERS, or one per GPU, at least one].")]
+Device = Annotated[str | None, typer.Option(help="`cpu`, `cuda`, `cuda:1` [ACGAN_DEVICE, or a GPU if there is one].")]
 
 
 OTHER_SYSTEM = (
@@ -40,7 +36,7 @@ OTHER_SYSTEM = (
 
 
 def require_posix() -> None:
-    """End with a sentence on a system whose processes cannot be run as the service needs them."""
+    """End the command with one sentence if the system lacks the process control that the service needs."""
     for name in ("fcntl", "resource"):
         try:
             import_module(name)
@@ -50,7 +46,7 @@ def require_posix() -> None:
 
 
 def up(host: Host = None, port: Port = None, home: Home = None, workers: Workers = None) -> None:
-    """Start everything on this machine: Redis, workers, the API. Ctrl-C ends all."""
+    """Start Redis, workers and the API on this machine. Ctrl-C stops them all."""
     require_posix()
     from app.server.embedded_redis import NoRedisServer
     from app.server.supervisor import CannotStart
@@ -60,7 +56,7 @@ def up(host: Host = None, port: Port = None, home: Home = None, workers: Workers
 
     def announce(address: str) -> None:
         console.print(
-            f"\n[bold green]acgan is up[/] at [link]{address}[/link]   (Ctrl-C ends everything)\n", markup=True
+            f"\n[bold green]acgan is up[/] at [link]{address}[/link]   (Ctrl-C stops everything)\n", markup=True
         )
         console.print(f"  in a browser    {address}/", highlight=False)
         body = """-H 'Content-Type: application/json' -d '{"epochs": 2}'"""
@@ -69,9 +65,8 @@ def up(host: Host = None, port: Port = None, home: Home = None, workers: Workers
         console.print(f"  draw 40 sevens  curl -o sevens.png '{address}/digits/7?n=40'", highlight=False)
         if settings.api_keys is not None:
             console.print("  with a key      curl -H 'Authorization: Bearer KEY' ...", highlight=False)
-        console.print(f"  everything      {address}/docs", highlight=False)
-        kept = f"{settings.home}/, the worker's log among it"
-        console.print(f"  what it keeps   {kept}\n", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"  documentation   {address}/docs", highlight=False)
+        console.print(f"  data and logs   {settings.home}/\n", highlight=False, markup=False, soft_wrap=True)
 
     settings = read_settings(host=host, port=port, home=home, workers=workers)
     log_config.configure(settings)
@@ -80,7 +75,7 @@ def up(host: Host = None, port: Port = None, home: Home = None, workers: Workers
 
 
 def serve(host: Host = None, port: Port = None, home: Home = None) -> None:
-    """Run the API alone; jobs go to the Redis at ACGAN_REDIS_URL."""
+    """Run only the API. It queues jobs in the Redis at ACGAN_REDIS_URL."""
     require_posix()
     from app.main import create_app
     from app.server.server import Server
@@ -96,9 +91,9 @@ def serve(host: Host = None, port: Port = None, home: Home = None) -> None:
         app = create_app(settings)
     address = http_address(settings.host, settings.port)
     if log_config.wants_json(settings):
-        logger.info("acgan serves at %s", address)
+        logger.info("acgan listens at %s", address)
     else:
-        errors.print(f"acgan serves at {address}", highlight=False)
+        errors.print(f"acgan listens at {address}", highlight=False)
     if settings.api_keys is None and not is_loopback(settings.host):
         logger.warning(
             "authentication is disabled: anyone with access to %s can start runs; see `acgan key --help`",
@@ -109,13 +104,13 @@ def serve(host: Host = None, port: Port = None, home: Home = None) -> None:
 
 
 def worker(home: Home = None, device: Device = None) -> None:
-    """Run one worker alone; it takes jobs from the Redis at ACGAN_REDIS_URL. One a GPU: `--device cuda:0`, `cuda:1`."""
+    """Run one worker, for jobs in the Redis at ACGAN_REDIS_URL. Run one per GPU: `--device cuda:0`, `cuda:1`."""
     require_posix()
     from worker.observability import log_config
 
     settings = read_settings(home=home, device=device)
-    os.environ["ACGAN_DEVICE"] = settings.device  # worker.tasks reads it, and refuses to start without it
-    os.environ["ACGAN_HOME"] = str(settings.home.resolve())  # the training process reads both again
+    os.environ["ACGAN_DEVICE"] = settings.device  # worker.tasks reads it, and does not start without it
+    os.environ["ACGAN_HOME"] = str(settings.home.resolve())  # the training process reads both
     log_config.configure(settings)
     from app.server.supervisor import answers
     from worker.jobs.client import Unsuitable
@@ -123,24 +118,24 @@ def worker(home: Home = None, device: Device = None) -> None:
     from worker.tasks import celery
 
     if not answers(settings.redis_url):
-        complain("no Redis answers yet: start one, or name it in ACGAN_REDIS_URL; waiting for it")
+        complain("Redis does not respond yet, waiting for it: start it, or set ACGAN_REDIS_URL")
     else:
         with mistakes_in_a_sentence(Unsuitable):
             JobBench.connect(settings.redis_url).check_eviction()
-    quiet = ["--quiet"] if log_config.wants_json(settings) else []  # no banner between the lines
+    quiet = ["--quiet"] if log_config.wants_json(settings) else []  # no banner among the JSON lines
     options = ["--loglevel", settings.log_level.upper(), "--without-gossip", "--without-mingle"]
     celery.worker_main([*quiet, "worker", *options])
 
 
 def key(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Whose key it is, as logs and limits will name it.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the key's owner, used in logs and limits.")],
     role: Annotated[
         Literal["read", "train", "admin"],
-        typer.Option(help="`read`; `train` may start work and change its own jobs; `admin` may do everything."),
+        typer.Option(help="`read`; `train` may also start jobs and change its own; `admin` may do everything."),
     ] = "train",
     as_json: AsJson = False,
 ) -> None:
-    """Make a key to the API. It is shown once: only its entry for ACGAN_API_KEYS is to be kept by the service."""
+    """Create an API key. It is shown once: the service stores only its entry in ACGAN_API_KEYS."""
     from app.security.api_keys import Role, make_key
 
     with mistakes_in_a_sentence(ValueError):
@@ -148,8 +143,8 @@ def key(
     if as_json:
         tell_json({"name": name, "role": role, "key": made, "entry": str(entry)})
         return
-    write_line(f"The key. It is not shown again:\n\n    {made}\n")
-    write_line(f"Its entry, to be added to the ACGAN_API_KEYS of the service:\n\n    {entry}")
+    write_line(f"The API key, shown only once:\n\n    {made}\n")
+    write_line(f"Add its entry to ACGAN_API_KEYS of the service:\n\n    {entry}")
 
 
 COMMANDS: Commands = {"up": up, "serve": serve, "worker": worker, "key": key}

@@ -1,1 +1,1 @@
-"""What commands without a server do."""
+"""The implementation of commands that need no service."""

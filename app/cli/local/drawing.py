@@ -1,4 +1,4 @@
-"""`acgan digits`: drawing with no server."""
+"""`acgan digits`: draws digits without a service."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -19,7 +19,7 @@ WEIGHTS_SUFFIXES = (".safetensors", ".hdf5", ".h5", ".pt", ".pth")
 
 
 class NoGenerator(Exception):
-    """There is nothing to draw with. The message says how to get something."""
+    """There is no generator. The message explains how to get one."""
 
 
 class Drawn(NamedTuple):
@@ -29,7 +29,7 @@ class Drawn(NamedTuple):
 
 
 def draw_here(settings: AppSettings, checkpoint: str, label: int, n: int, seed: int | None, index: int) -> Drawn:
-    """Draw digits. Raises NoGenerator, DeviceUnavailable, OSError, and what a bad checkpoint raises."""
+    """Draw digits. Raises NoGenerator, DeviceUnavailable, OSError, and the errors of a bad checkpoint."""
     generator, name = find_generator(settings, checkpoint)
     prepared = prepare(generator, find_device(settings.device))
     seed = fresh_seed() if seed is None else seed
@@ -39,8 +39,8 @@ def draw_here(settings: AppSettings, checkpoint: str, label: int, n: int, seed: 
 def find_generator(settings: AppSettings, name: str) -> tuple[Generator, str]:
     """Load a generator by name: `latest`, the id of a checkpoint in the store, or a file of weights.
 
-    `latest` is the package's own generator until something is published. Raises NoGenerator, and what a bad file or
-    checkpoint raises.
+    `latest` is the generator that comes with the package until a checkpoint is published. Raises NoGenerator, and the
+    errors of a bad file or checkpoint.
     """
     if (path := weights_file(name)) is not None:
         return load_generator(path), name
@@ -48,8 +48,8 @@ def find_generator(settings: AppSettings, name: str) -> tuple[Generator, str]:
     checkpoint = store.latest() or first if name == LATEST else CheckpointId.parse(name)
     if checkpoint is None:
         raise NoGenerator(
-            f"nothing has been published in {settings.store_name} yet: start a run, or name a generator's file with "
-            "--checkpoint"
+            f"no checkpoint has been published in {settings.store_name} yet: start a run, or pass a generator's file "
+            "as --checkpoint"
         )
     if checkpoint == first:
         store = bundled.STORE

@@ -1,4 +1,4 @@
-"""`acgan evaluate`: how good digits are, beside real ones, with no server."""
+"""`acgan evaluate`: measures the quality of digits against real ones, without a service."""
 
 import logging
 from importlib import resources
@@ -28,17 +28,17 @@ FIGURES_LIMIT = 1 << 20  # bytes; the figures of real digits have 2 KB
 def evaluate_here(
     settings: AppSettings, checkpoint: str, dataset: str, quick: bool, picture: Path | None, console: Console
 ) -> Evaluation:
-    """Evaluate a generator, saying on `console` what is being done.
+    """Evaluate a generator. The current step is shown on `console`.
 
-    Raises NoGenerator, DatasetUnavailable, DeviceUnavailable, OSError, ValidationError for a data set that there is
-    not, and what a bad checkpoint raises.
+    Raises NoGenerator, DatasetUnavailable, DeviceUnavailable, OSError, ValidationError for an unknown `dataset`, and
+    the errors of a bad checkpoint.
     """
     config = TrainingConfig.model_validate({"dataset": dataset})
     generator, name = find_generator(settings, checkpoint)
     device = find_device(settings.device)
     with console.status("loading") as status:
         data = load_dataset(config, settings.data_dir, settings.cache_dir, settings.mirrors).to(device)
-        status.update(f"finding the judge of {dataset} digits; where there is none yet, it is trained: some minutes")
+        status.update(f"loading the judge of {dataset} digits, or training it, which takes minutes")
         judge = find_judge(data, "reporting", settings.judges_dir, device)
         examiner = Examiner(data, judge, QUICK if quick else FULL, status.update)
         real = find_real(examiner, settings.judges_dir)
@@ -49,7 +49,7 @@ def evaluate_here(
 
 
 def find_real(examiner: Examiner, cache: Path) -> Figures:
-    """Find what real digits reach, in the package or the cache; else examine them, once."""
+    """Return the figures of real digits: from the package or the cache, else computed and cached."""
     effort = examiner.effort
     name = f"{examiner.dataset.checksum.removeprefix('sha256:')[:16]}-real-{effort.lessons}-{effort.pupils}.json"
     bundled = resources.files("models") / "judges" / name
@@ -61,14 +61,14 @@ def find_real(examiner: Examiner, cache: Path) -> Figures:
         pass
     except FileFault as error:
         logger.warning("figures of real digits will be computed again: %s", error)
-    examiner.told("looking at real digits first, once")
+    examiner.told("measuring real digits first, once")
     real = examiner.examine_real()
     write_durably(cache / name, real.model_dump_json(indent=2).encode())
     return real
 
 
 def tabulate(found: Evaluation) -> Table:
-    """Lay the figures out beside real digits'."""
+    """Return a table of the figures, next to those of real digits."""
     name = Text(printable(found.checkpoint))
     table = Table(title=name + f", {found.generator.digits} digits", title_justify="left")
     for heading in ("", name, f"real {found.dataset}"):
@@ -77,8 +77,8 @@ def tabulate(found: Evaluation) -> Table:
     for figure in ours:
         table.add_row(figure, ours[figure], real[figure])
     table.caption = (
-        f"by a judge that tells {found.judge_accuracy:.2%} of real test digits right; in {found.seconds:.0f} s. "
-        "Real: training digits beside test digits."
+        f"The judge classifies {found.judge_accuracy:.2%} of real test digits correctly. Took {found.seconds:.0f} s. "
+        "Column real: training digits compared with test digits."
     )
     return table
 
@@ -98,7 +98,7 @@ def rows(figures: Figures) -> dict[str, str]:
         "density": f"{figures.density:.3f}",
         "coverage": f"{figures.coverage:.3f}",
         "variety, mean": f"{sum(figures.variety) / 10:.3f}",
-        "  least, most": f"{figures.variety[least]:.3f} ({least}), {figures.variety[most]:.3f} ({most})",
+        "  lowest, highest": f"{figures.variety[least]:.3f} ({least}), {figures.variety[most]:.3f} ({most})",
         "nearest training digit, grey levels": f"{figures.nearest_distance:.0f}",
         "  as near as a copy": f"{figures.copies:.2%}",
     }

@@ -1,4 +1,4 @@
-"""An evaluation to look at: digits, their nearest training digits, what was taken for what, how much they vary."""
+"""Charts of an evaluation: digits beside their nearest training digits, the confusion matrix, variety per class."""
 
 import io
 
@@ -12,21 +12,21 @@ from models.sampling.images import sheet
 MARGIN, TITLE = 24, 56
 PANEL = 22 * IMAGE_SIZE // 2  # height and width of each panel
 CELL = PANEL // NUM_CLASSES
-PAIRS = 5  # a class, of a digit and the training digit next to it
+PAIRS = 5  # per class, of a digit and its nearest training digit
 INK, GREY, ACCENT = (32, 33, 36), (150, 150, 155), (38, 99, 235)
 
 
 def draw_evaluation(found: Evaluation, neighbours: Neighbours) -> bytes:
-    """Draw it into a PNG."""
+    """Return the charts as a PNG."""
     width, height = 3 * PANEL + 4 * MARGIN + CELL, PANEL + TITLE + 2 * MARGIN
     canvas = Image.new("RGB", (width, height), "white")
     pen = ImageDraw.Draw(canvas)
     lefts = [MARGIN, 2 * MARGIN + PANEL, 3 * MARGIN + 2 * PANEL + CELL]
     figures = found.generator
     titles = (
-        "the closest to any training digit, which stands beside",
-        f"asked for (rows), recognised (columns): {figures.label_accuracy:.2%}",
-        f"variety by real digits'; GAN-train {figures.gan_train:.2%}",
+        "digits closest to a training digit (at right)",
+        f"label (rows), recognised as (columns): {figures.label_accuracy:.2%}",
+        f"variety / that of real digits; GAN-train {figures.gan_train:.2%}",
     )
     for left, title in zip(lefts, titles, strict=True):
         pen.text((left, MARGIN), title, fill=INK, font=font(11))
@@ -43,7 +43,7 @@ def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 
 def pairs(neighbours: Neighbours) -> Image.Image:
-    """A row a class: the digits that come closest to a training digit, and that one."""
+    """Return one row per class: the digits closest to a training digit, each followed by that training digit."""
     labels, digits, nearest = (each.cpu().numpy() for each in neighbours)
     first = np.concatenate([np.flatnonzero(labels == label)[:PAIRS] for label in range(NUM_CLASSES)])
     both = np.stack((digits[first], nearest[first]), 1).reshape(-1, IMAGE_SIZE, IMAGE_SIZE)
@@ -51,7 +51,7 @@ def pairs(neighbours: Neighbours) -> Image.Image:
 
 
 def draw_confusion(pen: ImageDraw.ImageDraw, counts: np.ndarray, left: int, top: int) -> None:
-    """A table of counts, those beside the diagonal darker the more there are."""
+    """Draw a table of counts. Off the diagonal, a cell is darker the larger its count."""
     worst = max(1, int((counts - np.diag(np.diag(counts))).max()))
     for row in range(NUM_CLASSES):
         pen.text((left - 14, top + CELL * (row + 0.5)), str(row), fill=GREY, font=font(11), anchor="mm")
@@ -69,7 +69,7 @@ def tint(shade: float) -> tuple[int, int, int]:
 
 
 def draw_variety(pen: ImageDraw.ImageDraw, variety: list[float], left: int, top: int) -> None:
-    """A bar a class; the line is real digits' variety."""
+    """Draw one bar per class; the line is the variety of real digits."""
     scale = 0.9 * PANEL / max(1.2, *variety)
     bottom = top + PANEL
     for label, ratio in enumerate(variety):

@@ -1,4 +1,4 @@
-"""`acgan export`: a checkpoint's networks for other programs."""
+"""`acgan export`: writes a checkpoint's networks in formats of other programs."""
 
 import io
 from pathlib import Path
@@ -21,13 +21,13 @@ class Exported(NamedTuple):
 
 
 def export_here(settings: AppSettings, checkpoint: str, form: Form, discriminator: bool, out: Path) -> Exported:
-    """Write a generator as ONNX, or a network as the seed's `.hdf5`; the file is whole or not there.
+    """Write a generator as ONNX, or a network as the original script's `.hdf5`. The file is complete or absent.
 
-    Raises NoGenerator, OnnxMissing, KerasWeightsError, OSError, and what a bad checkpoint raises.
+    Raises NoGenerator, OnnxMissing, KerasWeightsError, OSError, and the errors of a bad checkpoint.
     """
     if discriminator:
         if form == "onnx":
-            raise NoGenerator("only generators are written as ONNX: leave --discriminator out, or say --format keras")
+            raise NoGenerator("only generators can be written as ONNX: omit --discriminator, or use --format keras")
         network, name = find_discriminator(settings, checkpoint)
         data = to_hdf5(network)
     else:
@@ -58,7 +58,7 @@ def find_discriminator(settings: AppSettings, name: str) -> tuple[Discriminator,
     store = settings.open_store()
     checkpoint = store.latest() if name == "latest" else CheckpointId.parse(name)
     if checkpoint is None or checkpoint.job == bundled.JOB:
-        raise NoGenerator("the package's own generator comes without its discriminator: name another checkpoint")
+        raise NoGenerator("the generator that comes with the package has no discriminator: name another checkpoint")
     manifest = store.manifest(checkpoint)
     if DISCRIMINATOR not in manifest.files:
         raise NoGenerator(f"{manifest.id} was imported without a discriminator")

@@ -1,4 +1,4 @@
-"""`acgan import-keras`: weights of the original script become checkpoints, judged as a worker judges."""
+"""`acgan import-keras`: converts weights of the original Keras script into checkpoints, judged like a worker's."""
 
 import re
 from collections.abc import Callable
@@ -28,7 +28,7 @@ Told = Callable[[int, int], None]
 
 
 class NothingToImport(Exception):
-    """The folder holds no run of the original script, or not one alone. The message names the folder or the file."""
+    """The folder holds no run of the original script, or more than one. The message names the folder or the file."""
 
 
 class SeedEpoch(NamedTuple):
@@ -47,7 +47,7 @@ def find_epochs(folder: Path) -> list[SeedEpoch]:
         more = f" and {len(others) - 5} more" if len(others) > 5 else ""
         there = f"; it holds {printable(', '.join(others[:5]))}{more}" if others else ""
         raise NothingToImport(
-            f"{printable(folder)} holds no weights of the original script: its files are called {NAMES}{there}"
+            f"{printable(folder)} holds no weights of the original script: its files are named {NAMES}{there}"
         )
     first = 1 if 0 in generators else 0  # the number of files' epoch 0
     if max(generators) + first > LAST_EPOCH:
@@ -56,14 +56,14 @@ def find_epochs(folder: Path) -> list[SeedEpoch]:
 
 
 def counts_from_zero(folder: Path) -> bool:
-    """Whether the first epoch's files are called 000, as older versions of the script do. Raises NothingToImport."""
+    """Return whether the files count from epoch 000, as in older versions of the script. Raises NothingToImport."""
     return 0 in _weights_files(folder, "generator")
 
 
 def _weights_files(folder: Path, network: str) -> dict[int, Path]:
     """List the files of `generator` or `discriminator` by the number in their names. Raises NothingToImport."""
     if folder.exists() and not folder.is_dir():
-        raise NothingToImport(f"{printable(folder)} is a file: name its folder")
+        raise NothingToImport(f"{printable(folder)} is a file: pass its folder")
     if not folder.is_dir():
         raise NothingToImport(f"there is no folder {printable(folder)}")
     files: dict[int, Path] = {}
@@ -71,7 +71,7 @@ def _weights_files(folder: Path, network: str) -> dict[int, Path]:
         if (match := NAME.fullmatch(path.name)) and match[1].lower() == network:
             other = files.setdefault(int(match[2]), path)
             if other != path:
-                raise NothingToImport(f"{printable(path)} and {other.name} are of the same epoch: keep one of them")
+                raise NothingToImport(f"{printable(path)} and {other.name} are from the same epoch: keep one of them")
     return files
 
 
@@ -90,13 +90,13 @@ def check_files(epochs: list[SeedEpoch], told: Told) -> int:
         (one, path), (other, another) = list(sizes.items())[:2]
         raise KerasWeightsError(
             f"these are two runs: {path.name} has latents of {one} numbers, and {another.name} of {other}; "
-            "give each a folder of its own"
+            "put each into a separate folder"
         )
     return next(iter(sizes))
 
 
 class Importer:
-    """Publishes the epochs of one run of the seed's script, as a job of their own."""
+    """Publishes the epochs of one run of the original script under a new job id."""
 
     def __init__(self, settings: AppSettings, config: TrainingConfig, dataset: Dataset) -> None:
         self.store = settings.open_store()
@@ -157,10 +157,10 @@ def import_here(
     checked: Told,
     published: Callable[[int], None],
 ) -> list[Manifest]:
-    """Publish every epoch in a folder of the seed's, in order, or none where a file is damaged.
+    """Publish every epoch in a folder of the original script, in order; none if a file is damaged.
 
-    `checked` is told (files read, of how many), `published` how many stand. Raises NothingToImport, KerasWeightsError,
-    DatasetUnavailable, DeviceUnavailable, OSError.
+    Calls `checked(epochs read, all epochs)` and `published(epochs published)`. Raises NothingToImport,
+    KerasWeightsError, DatasetUnavailable, DeviceUnavailable, OSError.
     """
     name = checked_name(name)
     epochs = find_epochs(folder)

@@ -1,4 +1,4 @@
-"""`acgan train`: the seed's script, here and now, with no server."""
+"""`acgan train`: trains without a service, like the original Keras script."""
 
 import json
 import signal
@@ -30,19 +30,19 @@ from models.training import training_state
 from models.training.background_writer import BackgroundWriter
 from models.training.trainer import Check, Trainer
 
-STATE_LIMIT = 512 << 20  # bytes; that of the largest latents has some 150 MB
-HISTORY_LIMIT = 64 << 20  # bytes; a thousand epochs have some 2 MB
+STATE_LIMIT = 512 << 20  # bytes; with the largest latent vectors a state has about 150 MB
+HISTORY_LIMIT = 64 << 20  # bytes; a thousand epochs have about 2 MB
 
 
 class Stopped(Exception):
-    """Ctrl-C was pressed, or the process got SIGTERM or SIGHUP; the run's state is kept."""
+    """Ctrl-C, SIGTERM or SIGHUP ended the run. Its state is saved."""
 
 
 class LocalEpoch(EpochResult):
-    """A finished epoch, as the history tells it."""
+    """A finished epoch in the history."""
 
-    metrics: dict[str, float] = Field({}, description="Quality figures; empty where none were computed.")
-    refused: str | None = Field(None, description="Why a service would not serve it, where it would not.")
+    metrics: dict[str, float] = Field({}, description="Quality figures; empty if none were computed.")
+    refused: str | None = Field(None, description="Why a service would not serve it; null if it would.")
 
 
 class History(Record):
@@ -54,7 +54,7 @@ class History(Record):
 
 @dataclass
 class Folder:
-    """What a run leaves, each file whole or not at all, and its state, to resume from after a stop.
+    """The files of a run, each complete or absent, and its state, from which a stopped run resumes.
 
     An epoch's files are written while the next epoch is trained, all of them before those of the next epoch. A state is
     only saved when the files of every epoch before it are on disk.
@@ -140,10 +140,10 @@ def train_here(
     going_on: bool,
     on_epoch: Callable[[LocalEpoch], None] | None = None,
 ) -> None:
-    """Train all epochs, leaving in `out`, which `take_folder` has taken, the files of the original example.
+    """Train all epochs, and write the files of the original example into `out`, which `take_folder` has prepared.
 
-    Progress is shown on `console`. `on_epoch` is called, in this thread, once an epoch's files are on disk, which is
-    while the next epoch is trained; by default the epoch is printed. All files are on disk when this returns or raises.
+    Progress is shown on `console`. `on_epoch` is called in this thread when an epoch's files are on disk, while the
+    next epoch is trained; by default the epoch is printed. All files are on disk when this returns or raises.
 
     Raises DatasetUnavailable, DeviceOutOfMemory, DeviceUnavailable, Hopeless, InvalidState, OSError,
     Stopped.
@@ -161,7 +161,7 @@ def train_here(
         iterations = "1 iteration" if trainer.batches == 1 else f"{trainer.batches} iterations"
         console.print(
             f"Training on {describe(device)} in {trainer.precision}{where}: {len(dataset.train_labels)} images of "
-            f"{dataset.name}, {iterations} an epoch. Files go to {out}/"
+            f"{dataset.name}, {iterations} per epoch. Files: {out}/"
         )
         assessor = None
         if settings.judge:
@@ -172,7 +172,7 @@ def train_here(
 
 
 def train_into(folder: Folder, trainer: Trainer, assessor: Assessor | None, console: Console) -> None:
-    """Train all epochs that are left. Raises Hopeless, OSError, Stopped; all files are on disk by then."""
+    """Train the remaining epochs. Raises Hopeless, OSError, Stopped, after all files are on disk."""
     epochs = trainer.config.epochs
     with progress_bar(console) as bar, interruptible() as stop_check, folder.writer:
         task = bar.add_task("run", total=epochs * trainer.batches, epoch=f"1/{epochs}", rate=0.0)

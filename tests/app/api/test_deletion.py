@@ -49,7 +49,7 @@ def test_what_is_being_read_or_drawn_from_is_kept(
 
     asyncio.run(order())
     answer = client.delete(f"/checkpoints/{OLD}-e001")
-    assert (answer.status_code, "is drawn by" in answer.json()["detail"]) == (409, True)
+    assert (answer.status_code, "is being drawn with" in answer.json()["detail"]) == (409, True)
     assert store.epochs(OLD) == [1]
 
 

@@ -38,7 +38,8 @@ def operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]
 def test_every_call_is_listed_by_a_short_sentence_of_its_own(document: dict[str, Any]) -> None:
     headings = {called: operation["summary"] for called, operation in operations(document)}
     assert headings["post /train"] == "Start a run"
-    assert headings["post /jobs/{job_id}/front"] == "Let a waiting run be the next, whatever its priority"
+    front = "Move a waiting job to the front of the queue, regardless of priority"
+    assert headings["post /jobs/{job_id}/front"] == front
     assert len(set(headings.values())) == len(headings)
     for called, heading in headings.items():
         assert " " in heading, called

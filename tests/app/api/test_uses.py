@@ -128,7 +128,7 @@ def test_what_draws_a_data_set_that_waits_is_kept_with_its_job(
             client.post(f"/jobs/{dataset}/cancel").raise_for_status()
             dataset = client.post(f"/jobs/{dataset}{again}").raise_for_status().json()["id"]
         for path in (f"/jobs/{first}", f"/checkpoints/{first}-e001"):
-            refused(client, path, f"data set {dataset} is drawn by {first}-e001")
+            refused(client, path, f"data set {dataset} is being drawn with {first}-e001")
     assert client.delete(f"/checkpoints/{first}-e002").status_code == 204
     client.post(f"/jobs/{dataset}/cancel").raise_for_status()
     assert client.delete(f"/jobs/{first}").status_code == 204

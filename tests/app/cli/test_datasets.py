@@ -75,7 +75,7 @@ def test_numbers_morphs_and_evolutions_come_by_the_client(address: str) -> None:
 
 
 def test_a_command_waits_for_its_order_and_fetches_it(address: str, settings: AppSettings, tmp_path: Path) -> None:
-    assert "order one by `acgan order`" in acgan("datasets").stdout
+    assert "generate one with `acgan order`" in acgan("datasets").stdout
     command = [sys.executable, "-m", "app.cli", "order", "--per-class", "2", "--test-per-class", "1"]
     with subprocess.Popen([*command, "-o", str(tmp_path / "mine")], stdout=subprocess.PIPE, text=True) as waiting:
         assert waiting.stdout is not None

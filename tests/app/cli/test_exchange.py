@@ -197,11 +197,11 @@ def test_a_library_that_is_not_there_is_named(tmp_path: Path, library: str, word
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["-o", "digits.png"], "say --format onnx or --format keras"),
+        (["-o", "digits.png"], "use --format onnx or --format keras"),
         (["-o", "x", "--format", "tflite"], "there is no format 'tflite'"),
-        (["-o", "x.onnx"], "nothing has been published"),
+        (["-o", "x.onnx"], "no checkpoint has been published"),
         (["none.safetensors", "-o", "x.onnx"], "there is no file none.safetensors"),
-        (["-o", "x.onnx", "--discriminator"], "only generators are written as ONNX"),
+        (["-o", "x.onnx", "--discriminator"], "only generators can be written as ONNX"),
         (["nonsense", "-o", "x.hdf5", "--discriminator"], "ids look like"),
     ],
 )
@@ -238,10 +238,10 @@ def test_every_suffix_and_both_versions_of_keras_are_found(tmp_path: Path) -> No
     [
         (["params_generator_epoch_1001.hdf5"], "params_generator_epoch_1001.hdf5: a run has at most 1000 epochs"),
         (["params_generator_epoch_000.h5", "params_generator_epoch_1000.h5"], "params_generator_epoch_1000.h5: a run"),
-        (["params_generator_epoch_001.h5", "params_generator_epoch_001.hdf5"], "are of the same epoch: keep one"),
+        (["params_generator_epoch_001.h5", "params_generator_epoch_001.hdf5"], "are from the same epoch: keep one"),
         (
             ["combined.hdf5", "notes.txt"],
-            "called params_generator_epoch_NNN.hdf5, .h5 or .weights.h5; it holds combined",
+            "named params_generator_epoch_NNN.hdf5, .h5 or .weights.h5; it holds combined",
         ),
     ],
 )
@@ -256,7 +256,7 @@ def test_a_folder_that_is_not_one_run_is_refused_by_the_files_name(
 
 def test_a_file_instead_of_its_folder_is_refused_with_what_to_do(folder: Path) -> None:
     refused = acgan("import-keras", str(folder / "params_generator_epoch_001.hdf5"))
-    assert (refused.returncode, "params_generator_epoch_001.hdf5 is a file: name its folder" in refused.stderr) == (
+    assert (refused.returncode, "params_generator_epoch_001.hdf5 is a file: pass its folder" in refused.stderr) == (
         2,
         True,
     )

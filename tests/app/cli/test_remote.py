@@ -48,7 +48,7 @@ def told(*words: str) -> Any:
 
 
 def test_a_run_is_started_listed_steered_and_its_history_kept(address: str, bench: JobBench, tmp_path: Path) -> None:
-    assert "start one by `acgan start`" in acgan("jobs").stdout
+    assert "start one with `acgan start`" in acgan("jobs").stdout
     job = told(
         "start", "--epochs", "2", "--recipe", "sharp", "--dataset", "printed", "--name", "[mine]", "--priority", "3"
     )
@@ -58,7 +58,7 @@ def test_a_run_is_started_listed_steered_and_its_history_kept(address: str, benc
     assert told("resume", job_id)["status"] == "queued"
     again = told("retry", job_id)
     assert again["retry_of"] == job_id
-    assert f"job {again['id']} is the next" in acgan("front", again["id"]).stdout
+    assert f"job {again['id']} is at the front of the queue" in acgan("front", again["id"]).stdout
     told("start", "--name", long := 20 * "long ")
     listed = acgan("jobs")
     assert listed.returncode == 0
@@ -68,11 +68,11 @@ def test_a_run_is_started_listed_steered_and_its_history_kept(address: str, benc
     assert f"acgan jobs --before {again['id']}" in acgan("jobs", "--limit", "2").stdout
     queued = acgan("jobs", "--limit", "2", "--status", "queued").stdout
     assert f"acgan jobs --status queued --before {again['id']}" in queued
-    assert "no such runs" in acgan("jobs", "--status", "failed").stdout
+    assert "no matching runs" in acgan("jobs", "--status", "failed").stdout
 
     work(bench, 2)  # the next is the one that was moved to the front
     assert [epoch["epoch"] for epoch in told("history", again["id"])["epochs"]] == [1, 2]
-    assert "as CSV in" in acgan("history", again["id"], "-o", str(tmp_path / "history.csv")).stdout  # by its name
+    assert "as CSV" in acgan("history", again["id"], "-o", str(tmp_path / "history.csv")).stdout  # by its name
     assert acgan("history", again["id"], "--csv").stdout == (tmp_path / "history.csv").read_text()
     with (tmp_path / "history.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -163,7 +163,7 @@ def test_following_lasts_through_a_restart_and_ends_by_ctrl_c(settings: AppSetti
         process.send_signal(signal.SIGINT)
         _, complaint = rest(process)
         assert process.returncode == 130
-        assert f"`acgan follow {job_id}` comes back" in complaint
+        assert f"`acgan follow {job_id}` follows it again" in complaint
         assert "Traceback" not in complaint
 
 
@@ -179,7 +179,7 @@ def test_following_lasts_through_a_restart_and_ends_by_ctrl_c(settings: AppSetti
         (["jobs", "--limit", "0"], "--limit should be"),
         (["serving", "nonsense"], "ids look like"),
         (["history", NOBODY, "-o", "/nowhere/at/all"], "There is no job"),
-        (["jobs", "--url", "ftp://somewhere"], "is no address of a service"),
+        (["jobs", "--url", "ftp://somewhere"], "is not an address of a service"),
     ],
 )
 def test_a_mistake_is_the_services_sentence_and_exit_code_2(address: str, words: list[str], said: str) -> None:
@@ -197,7 +197,7 @@ def test_no_service_and_a_busy_one_are_exit_code_4(redis_url: str) -> None:
         told("start", "--url", address)
         answer = acgan("start", "--url", address)
     assert answer.returncode == 4
-    assert "come again in 60 s" in answer.stderr
+    assert "retry in 60 s" in answer.stderr
 
 
 def test_a_key_is_shown_from_the_environment_and_asked_for(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,7 +34,7 @@ def test_latest_is_the_store_even_beside_a_file_of_that_name(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("latest").mkdir()
-    with pytest.raises(NoGenerator, match="nothing has been published"):
+    with pytest.raises(NoGenerator, match="no checkpoint has been published"):
         find_generator(AppSettings(redis_url=redis_url), "latest")
 
 

@@ -101,7 +101,7 @@ def test_a_name_that_no_data_set_has_is_refused(name: str, tmp_path: Path) -> No
         sent = {MANIFEST: as_json(manifest({each: record(DATA) for each in names}))}
         with hostile(sent) as server:
             for way in (download, download_async):
-                with pytest.raises(NotUnderstood, match="names what no data set has") as refused:
+                with pytest.raises(NotUnderstood, match="names files that no data set has") as refused:
                     way(server.url, tmp_path / "mine")
                 assert str(refused.value).isprintable()
             assert len(server.requests) == 2

@@ -106,7 +106,7 @@ def test_people_are_told_in_text_and_of_reads_only_when_they_debug(redis_url: st
     fields = r"\[job=\d{8}-\S+ milliseconds=\S+ request_id=mine\]"
     wanted = rf"^[\d-]{{10}} [\d:]{{8}} INFO app\.requests: POST /train 202  {fields}$"
     assert re.search(wanted, process.text, re.MULTILINE), process.text
-    assert "acgan serves at http://127.0.0.1:" in process.text
+    assert "acgan listens at http://127.0.0.1:" in process.text
 
 
 @pytest.mark.parametrize("sent", ["a b", "x" * 129, "", "\u00e9", "line\tbreak"])
