@@ -96,7 +96,7 @@ def stop_about_to_publish(here: World, job_id: str, trainer: int) -> None:
 
 def let_another_finish_what_it_began(here: World, job_id: str, zombie: int) -> None:
     """Wake the zombie when another runs the job; it has to let go, and nothing it publishes may count."""
-    leaving = "belongs to somebody else now; leaving it"
+    leaving = "now belongs to another worker; leaving it"
     try:
         here.until("another runs it", lambda: (here.trainer(job_id) or zombie) != zombie, 2 * RECOVERY_SECONDS)
         told, left = len(here.job(job_id).epochs), here.log.read_text().count(leaving)
