@@ -99,7 +99,7 @@ class WorkerSettings(BaseSettings):
     store_seconds: float = Field(
         30.0,
         ge=1,
-        description="Seconds that a read of the store may take, and that failed requests to object storage are retried.",
+        description="Seconds that a read of the store may take, and that requests to object storage are retried.",
     )
     store_limit: ByteSize = Field(
         ByteSize(20_000_000_000),
