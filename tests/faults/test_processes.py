@@ -118,7 +118,7 @@ def test_the_only_training_process_is_stopped_for_good(here: World, undisturbed:
     zombie = here.until_running(job_id)
     here.until("progress", lambda: here.saved(job_id))
     here.kill(zombie, signal.SIGSTOP)
-    here.until("the record says so", lambda: "does not answer" in str(here.job(job_id).trouble), 2 * RECOVERY_SECONDS)
+    here.until("the record says so", lambda: "does not respond" in str(here.job(job_id).trouble), 2 * RECOVERY_SECONDS)
     here.until("its parent ends it", lambda: not is_alive(zombie), 2 * RECOVERY_SECONDS)
     assert here.until_running(job_id, 4 * RECOVERY_SECONDS) != zombie
     assert here.until_ended(job_id).status == JobStatus.SUCCEEDED
