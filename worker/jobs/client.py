@@ -239,7 +239,10 @@ class JobDesk:
         return [with_trouble(job, present(workers, seconds), seconds) for job in found]
 
     async def cancel(self, job_id: str) -> AnyJob:
-        """Cancel a job: at once if it waits, else through its worker. Raises JobNotFound, NotNow if it has ended."""
+        """Cancel a job: at once if it waits, else through its worker.
+
+        Raises JobNotFound, and NotNow if it has succeeded or failed.
+        """
         status = await self._cancel(args=[job_id])
         if status in (JobStatus.SUCCEEDED, JobStatus.FAILED):
             raise NotNow(f"job {job_id} has {status} already: there is nothing to cancel")
