@@ -1,7 +1,7 @@
-"""The pointer `latest.json`: which checkpoint is the newest, and how much was published so far. Free of torch.
+"""The pointer `latest.json` to the newest checkpoint, with the publication counter. Without torch.
 
-A pointer that is missing, unreadable or damaged, or that names a checkpoint that does not exist, is a fault. The newest
-checkpoint that stands is then used instead, `trouble` says why, and the next publication writes a good pointer.
+If the pointer is missing, unreadable or damaged, or names a checkpoint that does not exist, the newest existing
+checkpoint is used, `trouble` gives the reason, and the next publication writes a correct pointer.
 """
 
 from collections.abc import Callable, Iterable
@@ -27,7 +27,7 @@ class Pointer(BaseModel):
 
 
 class Latest(NamedTuple):
-    """The newest checkpoint that may be served, the counter, and what is wrong with the pointer."""
+    """The newest checkpoint that may be served, the counter, and the fault of the pointer, if any."""
 
     checkpoint: CheckpointId | None = None
     order: Order | None = None
@@ -36,7 +36,7 @@ class Latest(NamedTuple):
     published_at: datetime | None = None
 
     def pointer(self, number: int | None) -> Pointer:
-        """The pointer that says the same, with this counter."""
+        """Return the pointer to the same checkpoint, with this counter."""
         return Pointer(
             checkpoint=None if self.checkpoint is None else str(self.checkpoint),
             published_at=self.published_at,
@@ -45,7 +45,7 @@ class Latest(NamedTuple):
         )
 
     def moved(self, manifest: Manifest, number: int) -> Pointer:
-        """The pointer after a publication: it names the manifest's checkpoint if that is newer and may be served."""
+        """Return the pointer after a publication: to the manifest's checkpoint if it is newer and may be served."""
         if manifest.refused is not None or (self.order is not None and manifest.order <= self.order):
             return self.pointer(number)
         return self._replace(
@@ -54,7 +54,7 @@ class Latest(NamedTuple):
 
 
 def newest(manifests: Iterable[Manifest]) -> Latest:
-    """Find out from the manifests what the pointer should say."""
+    """Compute the pointer's content from the manifests."""
     found = list(manifests)
     number = max((max(each.number or 0, each.job_number or 0) for each in found), default=0)
     servable = [each for each in found if each.refused is None]
@@ -67,7 +67,7 @@ def newest(manifests: Iterable[Manifest]) -> Latest:
 def interpret(
     data: bytes, stands: Callable[[CheckpointId], bool], manifests: Callable[[], Iterable[Manifest]]
 ) -> Latest:
-    """Say what a pointer means; `manifests` is only called if it is damaged."""
+    """Parse a pointer. `manifests` is called only if it is damaged."""
     try:
         pointer = parse(data, Pointer, POINTER)
         checkpoint = None if pointer.checkpoint is None else CheckpointId.parse(pointer.checkpoint)

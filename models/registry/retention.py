@@ -1,7 +1,7 @@
-"""The byte budget of the store, and the deletions that keep it. Free of torch.
+"""The byte budget of the store, and the deletions that keep it. Without torch.
 
 Deletes in this order: temporary files, resume states of ended jobs, epochs of the oldest runs except each run's last.
-Never deletes training data, generated data sets, and checkpoints that are served, pinned, best or being read. JSON
+Never deletes training data, generated data sets, or checkpoints that are served, pinned, best or being read. JSON
 records, a few kB each, are not counted.
 """
 
@@ -19,12 +19,12 @@ from models.registry.storage.base import StoredFile
 from models.registry.store import DATASET, SHARD_PREFIX, CheckpointId, CheckpointStore, Manifest
 
 GRACE_SECONDS = 600  # a younger checkpoint may be in use by a reader
-TEMPORARY_SECONDS = 3600  # an older temporary file has no writer any more
-BYTES_A_DIGIT = 400  # of a generated data set
+TEMPORARY_SECONDS = 3600  # an older temporary file is no longer being written
+BYTES_A_DIGIT = 400  # in a generated data set
 
 
 class StoreFull(Exception):
-    """Files that must not be deleted exceed the budget. The message gives the bytes."""
+    """The files that must not be deleted exceed the budget. The message gives the bytes."""
 
 
 class Deletion(NamedTuple):
@@ -63,10 +63,10 @@ class Usage:
 
 
 def thin_out(store: CheckpointStore, limit: int, unfinished: Collection[str] | None = None) -> list[str]:
-    """Delete in the order above until the store holds at most `limit` bytes or nothing more may be deleted.
+    """Delete in the order above until the store has at most `limit` bytes or no more files may be deleted.
 
-    `unfinished` are the jobs that have not ended; if they are unknown, no state is deleted. Returns the ids of the
-    deleted checkpoints and the descriptions of the deleted states. Raises OSError.
+    `unfinished` are the jobs that have not ended; if it is None, no state is deleted. Returns the ids of the deleted
+    checkpoints and the descriptions of the deleted states. Raises OSError.
     """
     usage = Usage(store.shelf.files())
     total, deleted = usage.total, []
@@ -83,7 +83,7 @@ def thin_out(store: CheckpointStore, limit: int, unfinished: Collection[str] | N
 
 
 def check_room(store: CheckpointStore, limit: int, unfinished: Collection[str], needed: int = 0) -> None:
-    """Raise StoreFull if `needed` more bytes do not fit even after all permitted deletions. Raises OSError."""
+    """Raises StoreFull if `needed` more bytes do not fit even after all permitted deletions, and OSError."""
     usage = Usage(store.shelf.files())
     total = usage.total - sum(file.size for file in usage.temporary if file.age > TEMPORARY_SECONDS)
     if total + needed <= limit:

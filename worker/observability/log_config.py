@@ -22,13 +22,7 @@ Fields = MutableMapping[str, Any]
 
 # Fields of a record's `extra` that are logged; other libraries add further ones.
 FIELDS = ("method", "route", "status", "milliseconds", "peer", "path", "key_digest")
-TALKATIVE = (
-    "uvicorn",
-    "uvicorn.error",
-    "uvicorn.asgi",
-    "asyncio",
-    "multiprocessing",
-)  # at info, log only their warnings
+TALKATIVE = ("uvicorn", "uvicorn.error", "uvicorn.asgi", "asyncio", "multiprocessing")  # at info, only their warnings
 
 
 def configure(settings: WorkerSettings) -> None:
