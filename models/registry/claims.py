@@ -242,7 +242,10 @@ class JobClaims(CheckpointReader):
         self.shelf.change(POINTER, change)
 
     def _held(self, job: str, token: int) -> Fence:
-        """Return the fence if it equals `token`. Raises Superseded if the job must be claimed again, StoreReplaced."""
+        """Return the fence if it equals `token`.
+
+        Raises Superseded if the job must be claimed again, StoreReplaced if the store was emptied or is not mounted.
+        """
         try:
             fence = self.shelf.fence(job)
         except FenceDamaged as error:

@@ -106,7 +106,7 @@ def run_next_job(settings: WorkerSettings, knock: Callable[[RunsOn], None] = lam
 def lowest_fence(store: CheckpointStore) -> int:
     """Return the store's highest fence token; 0 if it cannot be read.
 
-    In that case the job is claimed all the same, and its record gives the reason why it waits. Raises Unreachable.
+    In that case the job is claimed nevertheless, and its `trouble` gives the reason why it waits. Raises Unreachable.
     """
     try:
         return store.highest_fence()

@@ -164,7 +164,7 @@ class JobBench:
         left_alone: list[str] = []
         while (found := self._next(args=[len(takes), *takes, *left_alone])) is not None:
             job_id, fields, epochs = found
-            left_alone.append(job_id)  # a job that another worker claimed first is skipped too
+            left_alone.append(job_id)  # also if another worker claims it first
             job = decode(job_id, pairs(fields), pairs(epochs))
             if isinstance(job, UnreadableJob):
                 logger.warning("job %s is not claimed: %s", job_id, job.trouble)

@@ -20,7 +20,7 @@ def pause(seconds: float, check: Callable[[], None]) -> None:
 
 
 def persist(write: Callable[[], None], check: Callable[[], None] = lambda: None) -> None:
-    """Call `write` until it succeeds, for up to ten minutes. Then raises RedisError, or before what `check` raises."""
+    """Call `write` until it succeeds, for up to ten minutes. Raises RedisError after that, and what `check` raises."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:

@@ -1,7 +1,7 @@
 """The storage interface of the checkpoint store: files by name, and folders that appear completely or not at all.
 
     name                    a file that may be overwritten: the pointer, for example
-    job/name                the same, of a job: the state of its run, for example
+    job/name                such a file of a job: the state of its run, for example
     job/folder/name         a file of a folder, which is staged, then placed in one atomic step, and never changed
 
 Each job has a fence: the highest token issued for writes of this job.
@@ -57,7 +57,7 @@ class Shelf(Protocol):
     # Files.
 
     def read(self, name: str, start: int = 0, end: int | None = None, limit: int | None = None) -> bytes:
-        """Read a file, or bytes `start` to `end`. Raises FileTooLarge, without reading it, above `limit` bytes."""
+        """Read a file, or bytes `start` to `end`. Raises FileTooLarge if it has more than `limit` bytes."""
         ...
 
     def read_again(self, name: str, limit: int | None = None) -> bytes:
@@ -121,7 +121,7 @@ class Shelf(Protocol):
         ...
 
     def hide_job(self, job: str) -> None:
-        """Make all of a job invisible, atomically. Only in `alone`; `clear_job` then deletes the files."""
+        """Make all files of a job invisible, atomically. Only in `alone`; `clear_job` then deletes the files."""
         ...
 
     def clear_job(self, job: str) -> None:
