@@ -1,7 +1,7 @@
 """A data set drawn by several workers: Redis stores which worker draws which part.
 
-The job belongs to its owner, the worker that claimed it, which accepts helpers while it holds the claim. A worker takes a
-part for a limited time; after that another worker may take it. Every worker draws the same digits for a part, and the
+The job belongs to its owner, the worker that claimed it, which accepts helpers while it holds the claim. A worker takes
+a part for a limited time; after that another worker may take it. Every worker draws the same digits for a part, and the
 owner verifies the checksum: parts therefore need no fence tokens, and one that is handed over late does no harm.
 """
 
