@@ -35,7 +35,7 @@ class Stubborn:
         shutdown.check()
 
     def __call__(self, what: str, step: Callable[[], Result]) -> Result:
-        """Run `step`; `what` is the effect of a failure, for `trouble`. Raises what `check` raises, and other OSErrors."""
+        """Run `step`. `what` is the effect of a failure, for `trouble`. Raises what `check` raises; other OSErrors."""
         claim, waited = self.lease.claim, False
         while True:
             try:
