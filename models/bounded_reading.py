@@ -1,16 +1,16 @@
-"""Reads of files and records: each has a bound, and each failure has its own class. Free of torch.
+"""Reads of files and records: each read has a size limit, and each failure a separate class. Does not import torch.
 
     FileFault
         FileMissing             there is no such file
         FileUnreadable          it exists, but it is a folder, a pipe or a device, or the system refuses to read it
-        FileInvalid             it was read and is of no use
-            FileTooLarge        it is larger, or unpacks to more, than such a file can be
-            FileTorn            it ends early, or is not of its format: cut off or overwritten
-            FileDamaged         it has its format, but is not what was written: a checksum or its parts do not match
-            FileNotUnderstood   it is whole, but another kind of file, or of a version that this one does not read
+        FileInvalid             it was read, but cannot be used
+            FileTooLarge        it is larger, or unpacks to more, than such a file may be
+            FileTorn            it ends early or does not have its format: cut off or overwritten
+            FileDamaged         it has its format, but a checksum is wrong or its parts do not match
+            FileNotUnderstood   it is intact, but of another kind, or of a version that this one does not read
 
 All are OSErrors whose message is a sentence that names the file. The records of the store
-(models/registry/storage/reading.py) are read by the same functions and fail with the same classes.
+(models/registry/storage/reading.py) are read by the same functions and raise the same classes.
 """
 
 import errno
@@ -27,13 +27,13 @@ from pydantic import BaseModel, ValidationError
 
 Record = TypeVar("Record", bound=BaseModel)
 
-CHECKSUM = "checksum"  # the field of a record that holds it
+CHECKSUM = "checksum"  # field of a record with its checksum
 GZIP = b"\x1f\x8b"
 ZIP = b"PK\x03\x04"
 HDF5 = b"\x89HDF\r\n\x1a\n"
 LFS_POINTER = b"version https://git-lfs"
-HEAD = 512  # bytes that show what kind of file it is
-PIECE = 1 << 20  # bytes that are unpacked at once
+HEAD = 512  # bytes from which the kind of a file is recognised
+PIECE = 1 << 20  # bytes unpacked per step
 INPUT_PIECE = 1 << 16
 PADDING = re.compile(rb"\0+")
 WINDOW = 31  # zlib: a gzip member with a window of up to 32 KiB
@@ -52,23 +52,23 @@ class FileUnreadable(FileFault):
 
 
 class FileInvalid(FileFault):
-    """The file was read and is of no use. The message names the file and the reason."""
+    """The file was read, but cannot be used. The message names the file and the reason."""
 
 
 class FileTooLarge(FileInvalid):
-    """The file is larger, or unpacks to more, than such a file can be."""
+    """The file is larger, or unpacks to more, than such a file may be."""
 
 
 class FileTorn(FileInvalid):
-    """The file ends early or is not of its format."""
+    """The file ends early or does not have its format."""
 
 
 class FileDamaged(FileInvalid):
-    """The file has its format, but it is not what was written: a checksum or its parts do not match."""
+    """The file has its format, but a checksum is wrong or its parts do not match."""
 
 
 class FileNotUnderstood(FileInvalid):
-    """The file is whole, but it is another kind of file, or of a version that this one does not read."""
+    """The file is intact, but of another kind, or of a version that this one does not read."""
 
 
 def printable(text: object) -> str:
@@ -77,7 +77,7 @@ def printable(text: object) -> str:
 
 
 def file_size(path: Path) -> int:
-    """Return the size of a regular file in bytes. Opens nothing. Raises FileMissing or FileUnreadable."""
+    """Return the size of a regular file in bytes, without opening it. Raises FileMissing or FileUnreadable."""
     try:
         return _regular_size(path, path.stat())
     except OSError as error:
@@ -85,9 +85,9 @@ def file_size(path: Path) -> int:
 
 
 def read_bounded(path: Path, limit: int) -> bytes:
-    """Read a regular file of at most `limit` bytes, and never more than one byte beyond.
+    """Read a regular file of at most `limit` bytes; of a larger one at most one byte more is read.
 
-    A pipe, a socket, a device or a folder is refused at once instead of blocking. Raises FileMissing, FileUnreadable
+    A pipe, a socket, a device or a folder is rejected at once, without blocking. Raises FileMissing, FileUnreadable
     or FileTooLarge.
     """
     if (size := file_size(path)) <= limit:
@@ -99,7 +99,7 @@ def read_bounded(path: Path, limit: int) -> bytes:
 
 def read_head(path: Path, length: int) -> bytes:
     """Read the first `length` bytes of a regular file, or all if it is shorter. Raises FileMissing, FileUnreadable."""
-    file_size(path)  # a device is not even opened
+    file_size(path)  # before opening: opening a device may have effects
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
     try:
         with os.fdopen(os.open(path, flags), "rb") as file:
@@ -126,9 +126,10 @@ def _fault(path: Path, error: OSError) -> FileFault:
 
 
 def gunzip_bounded(data: bytes, limit: int, name: str) -> bytes:
-    """Unpack gzip, of one or more members, to at most `limit` bytes; zeros after the last member are padding.
+    """Unpack gzip data of one or more members to at most `limit` bytes. Zeros after the last member are padding.
 
-    Memory stays below `limit` and a piece. Raises FileTooLarge, FileTorn or FileNotUnderstood; `name` is the file's.
+    Uses at most `limit` + PIECE bytes. `name` is the file's, for messages. Raises FileTooLarge, FileTorn or
+    FileNotUnderstood.
     """
     unpacked, position = bytearray(), 0
     while position < len(data):
@@ -148,9 +149,9 @@ def gunzip_bounded(data: bytes, limit: int, name: str) -> bytes:
 
 
 def _gunzip_member(data: bytes, position: int, unpacked: bytearray, limit: int) -> int:
-    """Append a member's content to `unpacked`, which ends beyond `limit` if it is too large.
+    """Append a member's content to `unpacked`, which becomes longer than `limit` if the content is too large.
 
-    Returns the position after the member. The input goes in by pieces, since zlib copies what a member leaves over.
+    Returns the position after the member. The input is passed in pieces, because zlib copies what follows a member.
     """
     stream, pending = zlib.decompressobj(WINDOW), b""
     while not stream.eof and len(unpacked) <= limit:
@@ -166,7 +167,7 @@ def _gunzip_member(data: bytes, position: int, unpacked: bytearray, limit: int) 
 
 
 def gunzip_head(data: bytes, size: int) -> bytes:
-    """Unpack the first `size` bytes of a gzip file, or fewer if the data ends or is damaged there."""
+    """Unpack the first `size` bytes of a gzip file, or fewer if the data ends earlier or is damaged."""
     try:
         return zlib.decompressobj(WINDOW).decompress(data, size)
     except zlib.error:
@@ -184,10 +185,10 @@ def parse_json(data: bytes, limit: int, name: str) -> Any:
 
 
 def parse_record(model: type[Record], data: bytes, limit: int, name: str) -> Record:
-    """Parse JSON into a record; fields that the model does not have are ignored.
+    """Parse JSON into a record. Ignores fields that the model does not have, and verifies the checksum if there is one.
 
-    A record that has a checksum of its other fields is compared with it. Raises FileTooLarge, FileTorn if it is not
-    JSON, FileDamaged if its checksum differs, or FileNotUnderstood if it is JSON of another version or kind.
+    Raises FileTooLarge, FileTorn if it is not JSON, FileDamaged if its checksum differs, or FileNotUnderstood if it is
+    JSON of another version or kind.
     """
     fields = parse_json(data, limit, name)
     if isinstance(fields, dict) and CHECKSUM in fields and fields[CHECKSUM] != checksum_of(fields):
@@ -204,13 +205,13 @@ def parse_record(model: type[Record], data: bytes, limit: int, name: str) -> Rec
 
 
 def checksum_of(fields: dict[str, Any]) -> str:
-    """SHA-256 of all fields but the checksum, as JSON with sorted keys."""
+    """Return SHA-256 of all fields except the checksum, as JSON with sorted keys."""
     others = {name: value for name, value in fields.items() if name != CHECKSUM}
     return hashlib.sha256(json.dumps(others, sort_keys=True).encode()).hexdigest()
 
 
 def foreign_kind(head: bytes) -> str | None:
-    """Recognize a file of another kind by its first 512 bytes: what it is and what to do. None if it is not known."""
+    """Return the kind of a wrong file and what to do, from its first 512 bytes; None if it is not recognised."""
     if not head:
         return "an empty file"
     if head.startswith(LFS_POINTER):
@@ -218,7 +219,7 @@ def foreign_kind(head: bytes) -> str | None:
     if (head[:1] == b"\x80" and head[1:2] in b"\2\3\4\5") or (head.startswith(ZIP) and b".pkl" in head):
         return "a pickle (PyTorch's .pt); a pickle can run code, so it is never read: save the weights as safetensors"
     if head.startswith(HDF5):
-        return "an HDF5 file, as Keras writes them: import-keras reads these"
+        return "an HDF5 file, such as Keras writes: import-keras reads these"
     if head.startswith(ZIP):
         return "a zip archive: unpack it first (a .keras file holds model.weights.h5)"
     if head.startswith(GZIP):

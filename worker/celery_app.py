@@ -1,4 +1,4 @@
-"""Celery, set up so that it can lose or double messages without harm: a message carries no job, it only knocks."""
+"""The Celery app. A message carries no job, it only notifies workers: a lost or duplicate one does no harm."""
 
 from collections.abc import Sequence
 
@@ -16,14 +16,14 @@ def make_celery(settings: WorkerSettings) -> Celery:
     celery.conf.update(
         task_default_queue=queue_name("any"),
         task_queues={queue_name(runs_on): {} for runs_on in RUNS_ON},
-        task_ignore_result=True,  # results live in the job's record
+        task_ignore_result=True,  # results are in the job's record
         task_serializer="json",
         accept_content=["json"],
         task_acks_late=False,
-        worker_concurrency=1,  # one training at a time: it takes all of a machine
+        worker_concurrency=1,  # one training at a time: it uses the whole machine
         worker_pool_start_method="spawn",  # CUDA and OpenMP do not survive a fork
         worker_prefetch_multiplier=1,
-        worker_disable_prefetch=True,  # a busy worker must not hoard what an idle one could do
+        worker_disable_prefetch=True,  # a busy worker must not reserve messages that an idle one could process
         worker_hijack_root_logger=False,
         worker_send_task_events=False,
         broker_connection_retry_on_startup=True,
@@ -40,11 +40,11 @@ def make_celery(settings: WorkerSettings) -> Celery:
 
 
 def listen_for(celery: Celery, takes: Sequence[RunsOn]) -> None:
-    """Have the worker of this process hear the knocks for such jobs only."""
+    """Let the worker of this process read the queues of these kinds of jobs only."""
     celery.amqp.queues.select([queue_name(runs_on) for runs_on in takes])
 
 
 def knock(celery: Celery, runs_on: RunsOn = "any") -> None:
-    """Tell the workers that a job waits. Raises kombu's OperationalError where Redis is gone."""
+    """Notify the workers that a job waits. Raises kombu's OperationalError if Redis is unavailable."""
     once_more = {"max_retries": 1, "interval_start": 0.0}  # a connection from before Redis' restart fails once
     celery.send_task(TRAIN, queue=queue_name(runs_on), retry=True, retry_policy=once_more)

@@ -1,7 +1,7 @@
-"""What makes lost messages, workers and answers cost seconds and nothing else: a thread in each Celery parent.
+"""Recovers from lost messages, workers and responses within seconds: a thread in each Celery parent.
 
-It queues the jobs that nobody runs any more, knocks where jobs wait or help is welcome and no message says so, and ends
-a worker that is alive and hears no knocks.
+It queues jobs whose worker was lost, sends a message if jobs wait or an owner accepts helpers and no message is queued,
+and ends a worker that is alive but receives no messages.
 """
 
 import logging
@@ -24,15 +24,15 @@ from worker.observability.loop_reports import LoopReporter
 
 logger = logging.getLogger(__name__)
 
-DEAF_ROUNDS = 4  # in a row in which jobs waited, we knocked, and an idle worker took none
-UNSEEN_ROUNDS = 4  # after which a worker is forgotten
-EXIT_CODE = 75  # EX_TEMPFAIL: whoever supervises the worker starts it again
+DEAF_ROUNDS = 4  # in a row in which jobs waited, messages were sent, and an idle worker claimed none
+UNSEEN_ROUNDS = 4  # after which a worker that was not seen is removed from the list
+EXIT_CODE = 75  # EX_TEMPFAIL: the supervisor restarts the worker
 
 
 class Reconciler:
-    """`knock` tells the workers that a job waits; `idle` says whether this worker runs nothing.
+    """`knock` notifies the workers that a job waits; `idle` returns whether this worker runs no job.
 
-    `kind` says what this worker is, `cpu` or `gpu`.
+    `kind` is the kind of this worker, `cpu` or `gpu`.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class Reconciler:
                     lists_are_whole = True
             except (redis.RedisError, OperationalError, OSError) as error:
                 self.deaf_rounds = 0
-                lists_are_whole = False  # another Redis may answer next, with what an older version kept
+                lists_are_whole = False  # the next Redis may be another one, with data of an older version
                 logger.warning("Redis does not answer: %s", error)
                 trouble = f"Redis: {error}"
             beat(trouble)
@@ -109,11 +109,11 @@ class Reconciler:
             match became:
                 case "queued":
                     metrics.tell(metrics.JOBS_REQUEUED)
-                    logger.warning("job %s: its worker was lost; it is queued again", job_id)
+                    logger.warning("job %s: its worker was lost; the job is queued again", job_id)
                 case "due":
-                    logger.info("job %s waits for a worker again", job_id)
+                    logger.info("job %s: its back-off is over; it is queued again", job_id)
                 case _:
-                    logger.error("job %s: its worker was lost; it is %s", job_id, became)
+                    logger.error("job %s: its worker was lost; the job is %s", job_id, became)
         self.bench.seen(self.kind, UNSEEN_ROUNDS * self.seconds)
         self.pulses.end_silent_children()
         waiting = {runs_on: self.bench.waiting(runs_on) for runs_on in taken_by(self.kind)}
@@ -127,16 +127,19 @@ class Reconciler:
         self.deaf_rounds = self.deaf_rounds + 1 if heard_nothing else 0
         self.claims_seen = claims
         if self.deaf_rounds > DEAF_ROUNDS:
-            logger.error("jobs wait and this worker is idle, but hears no knocks: ending it, to be started again")
+            logger.error(
+                "the worker is idle while jobs are queued and receives no Celery messages: "
+                "exiting, so that the supervisor restarts it"
+            )
             self._over.set()
             self.end_process(EXIT_CODE)
 
     def mend_lists(self) -> None:
         if self.bench.mend_lists():
-            logger.warning("the lists of jobs by status were not those of all jobs: they are made anew")
+            logger.warning("the lists of jobs by status were incomplete and have been rebuilt")
 
     def call_for_help(self) -> None:
-        """Knock for whoever is idle, where somebody welcomes help."""
+        """Notify an idle worker if an owner of a data set accepts helpers."""
         shared = self.sharing.find(taken_by(self.kind))
         if shared and not self.bench.knocks(shared.runs_on):
             self.knock(shared.runs_on)

@@ -1,4 +1,4 @@
-"""Everything the worker can be told from outside. The only reader of the environment on this floor."""
+"""Settings of the worker. The only module of this package that reads the environment."""
 
 import contextlib
 from importlib.util import find_spec
@@ -29,17 +29,17 @@ FORMS = "redis://host:6379/0, rediss://host:6379/0 (TLS) or unix:///path/redis.s
 
 
 def normalize_address(url: str) -> str:
-    """Return an address as redis-py reads it. Raises ValueError, without the address: it may hold a password."""
+    """Return an address in redis-py's form. Raises ValueError whose message omits the address and its password."""
     try:
         parts = urlsplit(url.strip())
         scheme = SCHEMES.get(parts.scheme)
-        _ = parts.port  # raises ValueError if it is no number
+        _ = parts.port  # raises ValueError if it is not a number
         query = dict(parse_qsl(parts.query, keep_blank_values=True))
     except ValueError as error:
-        raise ValueError(f"this is no address of a Redis ({error}): it looks like {FORMS}") from None
+        raise ValueError(f"not a Redis address ({error}): use {FORMS}") from None
     if scheme is None:
-        known = f"{parts.scheme}:// is not a kind of address" if parts.scheme else "this is no address"
-        raise ValueError(f"{known} of a Redis that all parts know: it looks like {FORMS}")
+        reason = f"{parts.scheme}:// is not supported" if parts.scheme else "it has no scheme"
+        raise ValueError(f"not a Redis address ({reason}): use {FORMS}")
     if scheme == "unix":
         return _socket(parts, query)
     database = query.pop("db", None) or query.pop("virtual_host", None) or parts.path.strip("/") or "0"
@@ -49,7 +49,7 @@ def normalize_address(url: str) -> str:
 
 
 def celery_address(url: str) -> str:
-    """Return a normalized address as Celery's transport reads it."""
+    """Return a normalized address in the form of Celery's transport."""
     parts = urlsplit(url)
     if parts.scheme != "unix":
         return url
@@ -62,7 +62,7 @@ def _socket(parts: SplitResult, query: dict[str, str]) -> str:
     """Raises ValueError."""
     host = parts.netloc.rpartition("@")[2]
     if host or not parts.path.strip("/"):
-        raise ValueError(f"a socket's address has three slashes and a path: {FORMS}")
+        raise ValueError(f"the address of a socket has three slashes and a path: use {FORMS}")
     database = query.pop("virtual_host", None) or query.pop("db", None) or "0"
     query["db"] = _number(database.strip("/"))
     path = quote(unquote(parts.path))
@@ -71,12 +71,12 @@ def _socket(parts: SplitResult, query: dict[str, str]) -> str:
 
 def _number(database: str) -> str:
     if not (database.isascii() and database.isdecimal()):
-        raise ValueError(f"the database of Redis is a number, as in {FORMS}")
+        raise ValueError(f"the database in a Redis address must be a number: use {FORMS}")
     return str(int(database))
 
 
 class WorkerSettings(BaseSettings):
-    """Read once, from variables that begin with ACGAN_."""
+    """Settings from environment variables that begin with ACGAN_, read once at the start."""
 
     model_config = SettingsConfigDict(
         env_prefix="ACGAN_", env_ignore_empty=True, frozen=True, extra="ignore", hide_input_in_errors=True
@@ -90,51 +90,59 @@ class WorkerSettings(BaseSettings):
     )
     store: str | Path | None = Field(
         None,
-        description="Where checkpoints lie: a folder, by default `checkpoints` in the home; or `s3://bucket/prefix`, "
+        description="Store of checkpoints: a folder, by default `checkpoints` in the home, or `s3://bucket/prefix`, "
         "`gs://...`, `az://...`.",
     )
     store_cache: ByteSize = Field(
-        ByteSize(2_000_000_000), description="Bytes of what lies in object storage to keep on this machine."
+        ByteSize(2_000_000_000), description="Bytes of object storage to cache on this machine."
     )
     store_seconds: float = Field(
-        30.0, ge=1, description="How long object storage may take to answer, and again to be asked anew."
+        30.0,
+        ge=1,
+        description="Seconds that a read of the store may take, and that requests to object storage are retried.",
     )
     store_limit: ByteSize = Field(
         ByteSize(20_000_000_000),
-        description="Bytes of checkpoints to keep, as in `20GB`; beyond it the oldest runs keep their last epoch only.",
+        description="Bytes of checkpoints to keep, as in `20GB`; above it, the oldest runs keep only their last epoch.",
     )
     data_dir: Path | None = Field(
         None,
-        description="Folder that holds MNIST, found by content: four IDX files, gzipped or not, or Keras' mnist.npz.",
+        description="Folder with MNIST, recognised by content: four IDX files, gzipped or not, or Keras' mnist.npz.",
     )
     mnist_mirrors: str = Field(
-        " ".join(MIRRORS), description="Where MNIST is downloaded from when it lies nowhere, separated by spaces."
+        " ".join(MIRRORS), description="Addresses to download MNIST from if no folder has it, separated by spaces."
     )
     judge: bool = Field(
         True,
-        description="Whether each epoch's digits are judged, and generators that cannot draw are not served.",
+        description="Whether the digits of each epoch are judged, and generators that fail are not served.",
     )
     lease_seconds: float = Field(
-        30.0, ge=1, description="How long a worker may run a job without word from Redis before another takes it over."
+        30.0,
+        ge=1,
+        description="Seconds that a worker may run a job without contact to Redis before another worker takes it over.",
     )
     save_seconds: float = Field(
-        60.0, gt=0, description="How often a run's state is kept: what a lost worker costs at most."
+        60.0, gt=0, description="Seconds between two saves of a run's state: the most that a lost worker costs."
     )
-    reconcile_seconds: float = Field(15.0, gt=0, description="How often each worker looks for jobs that nobody runs.")
+    reconcile_seconds: float = Field(
+        15.0, gt=0, description="Seconds between two checks of each worker for jobs without a live worker."
+    )
     backoff_seconds: float = Field(
-        10.0, gt=0, description="How long a job waits after its worker was lost; twice as long each time in a row."
+        10.0,
+        gt=0,
+        description="Seconds that a job waits after the second loss of its worker in a row; doubled each further time.",
     )
-    metrics_port: int = Field(
-        0, ge=0, le=65535, description="Port where a worker tells Prometheus its figures; 0 for none."
+    metrics_port: int = Field(0, ge=0, le=65535, description="Port of a worker's Prometheus metrics; 0 for none.")
+    metrics_host: str = Field(
+        "127.0.0.1", description="Address of that port; `0.0.0.0` for all addresses of this machine."
     )
-    metrics_host: str = Field("127.0.0.1", description="Address where it does; `0.0.0.0` for all of this machine's.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="From where on lines are logged: `debug`, `info`, `warning` or `error`."
+        "info", description="Lowest level that is logged: `debug`, `info`, `warning` or `error`."
     )
     log_format: Literal["auto", "json", "text"] = Field(
-        "auto", description="`json`, one object a line; `text`, for people; `auto`, which is text on a terminal only."
+        "auto", description="`json`, one object per line; `text`, for people; `auto`, text on a terminal and else JSON."
     )
-    device: str = Field("auto", description="`auto`, `cpu`, `cuda` or `cuda:1`: where training and drawing happen.")
+    device: str = Field("auto", description="Device for training and drawing: `auto`, `cpu`, `cuda` or `cuda:1`.")
 
     @field_validator("redis_url")
     @classmethod
@@ -153,13 +161,13 @@ class WorkerSettings(BaseSettings):
         return where
 
     def protect_home(self) -> None:
-        """Create the home for its owner only, and close one that others can enter. A home that cannot be stays open."""
+        """Make the home accessible to its owner only; create it if needed. Ignores errors."""
         with contextlib.suppress(OSError):
             make_private(self.home)
             remove_old_temporary(self.home)
 
     def open_store(self) -> CheckpointStore:
-        """Object storage is not asked yet. Raises ValueError where its address has no bucket, or the like."""
+        """Open the store, without a request. Raises ValueError if the address is invalid, such as without a bucket."""
         self.protect_home()
         if not self.is_far:
             with contextlib.suppress(OSError):
@@ -174,7 +182,7 @@ class WorkerSettings(BaseSettings):
 
     @property
     def is_far(self) -> bool:
-        """Whether checkpoints lie in object storage."""
+        """Whether the store is in object storage."""
         return ":/" in str(self.store or "")
 
     @property
@@ -188,8 +196,8 @@ class WorkerSettings(BaseSettings):
 
     @property
     def store_dir(self) -> Path:
-        """The folder of checkpoints, where they lie in one."""
-        assert not self.is_far, f"{self.store} is no folder"
+        """The folder of the store. Only if `is_far` is false."""
+        assert not self.is_far, f"{self.store} is not a folder"
         return Path(self.store) if self.store else self.home / "checkpoints"
 
     @property

@@ -1,4 +1,4 @@
-"""What the worker process runs: `celery -A worker.tasks worker`, or `acgan worker`."""
+"""Entry point of the worker process: `celery -A worker.tasks worker`, or `acgan worker`."""
 
 import logging
 import os
@@ -36,7 +36,7 @@ from worker.settings import WorkerSettings
 
 logger = logging.getLogger(__name__)
 
-MISTAKE = 2  # the exit code of what a user can mend, as of every command
+MISTAKE = 2  # exit code of an error that the user can fix, as in every command
 
 settings = WorkerSettings()
 celery = make_celery(settings)
@@ -44,7 +44,7 @@ celery = make_celery(settings)
 
 class Worker(celery.Worker):  # type: ignore[misc, name-defined]
     def install_platform_tweaks(self, worker: Any) -> None:
-        """Set Celery's signal handlers, but for its restart on SIGHUP."""
+        """Set Celery's signal handlers, except its restart on SIGHUP."""
         super().install_platform_tweaks(worker)
         shutdown.end_on_hangup()
 
@@ -54,8 +54,8 @@ celery.Worker = Worker
 
 @celery.task(name=TRAIN)  # type: ignore[untyped-decorator]
 def train() -> None:
-    """Run the job that has waited longest, or help another; where it is handed back, tell the other workers."""
-    from worker.handlers.training import run_next_job  # here, so that the parent process stays free of torch
+    """Run the next job, or help another worker. If the job is handed back, notify the other workers."""
+    from worker.handlers.training import run_next_job  # here, so that the parent process does not import torch
 
     if (handed_back := run_next_job(settings, partial(knock, celery))) is not None:
         knock(celery, handed_back.runs_on)
@@ -64,7 +64,7 @@ def train() -> None:
 reconciler = Reconciler(
     JobBench.connect(settings.redis_url),
     knock=partial(knock, celery),
-    idle=lambda: not state.reserved_requests,  # those that run among them: a child takes a while to start
+    idle=lambda: not state.reserved_requests,  # includes running ones: a child takes time to start
     seconds=settings.reconcile_seconds,
     backoff_seconds=settings.backoff_seconds,
     lease_seconds=settings.lease_seconds,
@@ -74,7 +74,7 @@ reconciler = Reconciler(
 
 @celeryd_init.connect  # type: ignore[untyped-decorator]
 def settle_what_it_takes(**_: object) -> None:
-    """A worker without the device that it is to have hears no knocks and takes no jobs: it does not start."""
+    """Determine the device and the queues. A worker without its configured device does not start."""
     try:
         device = settle_device(settings.device)
     except DeviceUnavailable as error:
@@ -93,7 +93,7 @@ def log_as_we_do(**_: object) -> None:
 
 @celeryd_after_setup.connect  # type: ignore[untyped-decorator]
 def begin(**_: object) -> None:
-    os.environ["_MP_FORK_LOGLEVEL_"] = ""  # else billiard lets the training process log in a format of its own at first
+    os.environ["_MP_FORK_LOGLEVEL_"] = ""  # otherwise the training process first logs in billiard's format
     metrics.BUSY.set_function(lambda: len(state.active_requests))
     if settings.metrics_port:
         line = exporter.export(settings.metrics_host, settings.metrics_port, reconciler.supervisor)
@@ -102,7 +102,7 @@ def begin(**_: object) -> None:
 
 @task_failure.connect  # type: ignore[untyped-decorator]
 def count_the_lost(exception: BaseException | None = None, **_: object) -> None:
-    """In the parent: a training process that was killed says nothing of itself any more."""
+    """In the parent: count a training process that was killed, since it cannot report this itself."""
     if isinstance(exception, WorkerLostError):
         metrics.tell(metrics.PROCESSES_LOST)
         metrics.tell(metrics.IMAGES_PER_SECOND, 0)
@@ -110,13 +110,13 @@ def count_the_lost(exception: BaseException | None = None, **_: object) -> None:
 
 
 def release_ended() -> None:
-    """Queue at once what a training process of this worker held that has ended, instead of when its lease runs out."""
+    """Queue the job of a training process that has ended at once, without waiting for its lease to expire."""
     try:
         if released := reconciler.bench.release_ended(os.getpid(), is_alive):
-            logger.warning("job %s: its training process has ended", ", ".join(released))
+            logger.warning("job %s: its training process has ended unexpectedly", ", ".join(released))
             reconciler.once()
     except (redis.RedisError, OperationalError) as error:
-        logger.warning("the lease of a lost training process stays until it runs out: %s", error)
+        logger.warning("the lease of a lost training process cannot be released and stays until it expires: %s", error)
 
 
 @worker_ready.connect  # type: ignore[untyped-decorator]

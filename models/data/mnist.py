@@ -1,6 +1,6 @@
-"""MNIST (LeCun, Cortes, Burges): the user's folder, else the cache, else the public mirrors.
+"""MNIST (LeCun, Cortes, Burges) from the user's folder, else the cache, else the public mirrors.
 
-What identifies its files is the checksum of the *unpacked* bytes, since every mirror packs them differently.
+Files are identified by the checksum of their *unpacked* bytes, because every mirror compresses them differently.
 """
 
 import logging
@@ -26,7 +26,7 @@ WAYS_OUT = (
 
 
 class DatasetUnavailable(Exception):
-    """The data set was not found. The message names the places that were searched and what to do."""
+    """The training data were not found. The message names the places that were searched and what to do."""
 
 
 # ----------------------------------------------------------------------------
@@ -52,16 +52,16 @@ def read_idx(data: bytes) -> np.ndarray:
 def load_mnist(
     data_dir: Path | None, cache: Path, mirrors: Sequence[str] = MIRRORS
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Find MNIST and check every byte of it.
+    """Find MNIST and verify its checksums.
 
-    A folder that the user named is used alone, unless it is empty: files of another data set never fall back to MNIST
-    from the cache or a mirror.
+    If the user named a folder and it is not empty, only that folder is used: a folder with other training data is an
+    error, not a reason to use the cache or a mirror.
 
     Returns:
         uint8 train images (60000, 28, 28), train labels (60000,), test images (10000, 28, 28), test labels (10000,).
 
     Raises:
-        DatasetUnavailable: the message names each place, what was looked for and what is there.
+        DatasetUnavailable: the message names each place, the missing files and the files that are there.
     """
     files = None if data_dir is None else _from_named_folder(data_dir)
     if files is None:
@@ -72,7 +72,7 @@ def load_mnist(
 
 
 def _from_named_folder(folder: Path) -> dict[str, bytes] | None:
-    """Return the four files; None if the folder is empty, as one that Compose mounts. Raises DatasetUnavailable."""
+    """Return the four files; None if the folder is empty, as Docker Compose mounts it. Raises DatasetUnavailable."""
     place = f"ACGAN_DATA_DIR={printable(folder)}"
     try:
         search = search_folder(folder)
@@ -99,7 +99,7 @@ def _missing(found: Collection[str]) -> str:
 
 
 def _from_cache_or_mirrors(place: str, cache: Path, mirrors: Sequence[str]) -> dict[str, bytes]:
-    """Return the four files, each from the cache, or downloaded into it. Raises DatasetUnavailable."""
+    """Return the four files, each from the cache, or downloaded to it. Raises DatasetUnavailable."""
     reason = "the files are not there"
     search = Search()
     try:
@@ -123,7 +123,7 @@ def _from_cache_or_mirrors(place: str, cache: Path, mirrors: Sequence[str]) -> d
 
 
 def _from_mirrors(cache: Path, name: str, mirrors: Sequence[str]) -> bytes:
-    """Download a file into the cache, unpacked, so that its checksum can be checked again. Raises OSError."""
+    """Download a file and cache it unpacked, so that its checksum can be verified later. Raises OSError."""
     errors = []
     for mirror in mirrors:
         try:

@@ -1,7 +1,7 @@
-"""Finds MNIST's files in a folder by their content: names, packing and layout differ from source to source.
+"""Finds MNIST's files in a folder by their content, because names, compression and layout differ between sources.
 
-Recognized are IDX files and NumPy arrays, plain, gzipped up to three times, or in a zip archive (mnist.npz of Keras is
-one), in the folder or up to three levels below it (torchvision: MNIST/raw/). Every byte is checked by SHA-256.
+Recognises IDX files and NumPy arrays, plain, gzipped up to three times, or in a zip archive (such as Keras' mnist.npz),
+in the folder or up to three levels below it (torchvision: MNIST/raw/). Verifies SHA-256.
 """
 
 import functools
@@ -51,21 +51,21 @@ KNOWN = {
     "t10k-labels-idx1-ubyte": KnownFile("ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2", (10_000,)),
 }
 
-UNPACKED_LIMIT = 48_100_000  # bytes; the largest file has 47,040,016, and packing in vain adds less than the rest
+UNPACKED_LIMIT = 48_100_000  # bytes; the largest file has 47,040,016, and gzip adds less than the margin
 ARCHIVE_LIMIT = 64_000_000  # bytes; mnist.npz has 11.5 million, and 54.9 million if it is not compressed
-DIRECTORY_LIMIT = 1 << 16  # bytes of an archive's table of contents: some hundred members
-HEAD_SIZE = 8192  # bytes: an IDX or NumPy header, also inside of three layers of gzip
+DIRECTORY_LIMIT = 1 << 16  # bytes of an archive's table of contents: a few hundred members
+HEAD_SIZE = 8192  # bytes; enough for an IDX or NumPy header inside three layers of gzip
 LAYERS = 3
-LEVELS = 3  # folders below the one that is searched
-ENTRIES = 10_000  # files and folders that are looked at
+LEVELS = 3  # of subfolders that are searched
+ENTRIES = 10_000  # files and folders that are searched
 IDX = b"\x00\x00\x08"
 NPY = b"\x93NUMPY"
-SKIPPED = ("lost+found", "System Volume Information")  # of empty volumes
+SKIPPED = ("lost+found", "System Volume Information")  # folders in empty volumes
 
 
 @dataclass
 class Search:
-    """What a folder holds: MNIST's files by name, and every other file with what it is."""
+    """The content of a folder: MNIST's files by name, and every other file with its kind."""
 
     found: dict[str, bytes] = field(default_factory=dict)
     others: dict[str, str] = field(default_factory=dict)
@@ -73,11 +73,11 @@ class Search:
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is no file at all, in any folder."""
+        """Whether the folder and its subfolders contain no file."""
         return not self.found and not self.others
 
     def describe(self, most: int = 6) -> str:
-        """List what is there besides MNIST, in one line: files that resemble MNIST's first."""
+        """List the other files in one line, those of a known kind first; at most `most` are named."""
         listed = sorted(self.others.items(), key=lambda item: not item[1])
         texts = [f"{name} ({kind})" if kind else name for name, kind in listed[:most]]
         more = [f"{len(listed) - most} more"] if len(listed) > most else []
@@ -90,7 +90,7 @@ class Candidate(NamedTuple):
 
 
 def search_folder(folder: Path, wanted: Collection[str] = KNOWN.keys()) -> Search:
-    """Find the wanted files, names of KNOWN, in a folder and below it; ends as soon as it has them all.
+    """Find the wanted files (names of KNOWN) in a folder and its subfolders, until all are found.
 
     Hidden files are skipped. Raises OSError if the folder itself cannot be listed.
     """
@@ -108,7 +108,7 @@ def search_folder(folder: Path, wanted: Collection[str] = KNOWN.keys()) -> Searc
 
 
 def _files(folder: Path, search: Search) -> Iterator[Path]:
-    """List files, shallow ones first, each folder's in order of names, until ENTRIES were looked at."""
+    """Yield files level by level, each folder's sorted by name, until ENTRIES were searched."""
     level = [folder]
     for _ in range(LEVELS + 1):
         below = list[Path]()
@@ -124,7 +124,7 @@ def _files(folder: Path, search: Search) -> Iterator[Path]:
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link to a place that may not be entered
+    except OSError:  # a link to a folder without access permission
         return False
 
 
@@ -139,22 +139,22 @@ def _entries(parent: Path, folder: Path, search: Search) -> list[os.DirEntry[str
         return []
     search.entries += len(entries)
     if entries and len(entries) == left:
-        search.others["..."] = f"only {ENTRIES:,} files were looked at"
+        search.others["..."] = f"only {ENTRIES:,} files were searched"
     shown = (entry for entry in entries if not entry.name.startswith(".") and entry.name not in SKIPPED)
     return sorted(shown, key=lambda entry: entry.name)
 
 
 # ----------------------------------------------------------------------------
-# What a file holds.
+# The content of a file.
 
 
 def idx_header(shape: tuple[int, ...]) -> bytes:
-    """The first bytes of an IDX file of unsigned bytes."""
+    """Return the header of an IDX file of unsigned bytes."""
     return IDX + bytes([len(shape)]) + b"".join(size.to_bytes(4, "big") for size in shape)
 
 
 def _examine(candidate: Candidate, name: str, wanted: Collection[str], search: Search) -> None:
-    """Sort a file into what is found and the others. Reads no more than its head unless it has a wanted shape."""
+    """Add a file to `found` or `others`. Reads only its head, unless its shape is wanted."""
     head, layers = candidate.head, 0
     while head.startswith(GZIP) and layers < LAYERS:
         head, layers = gunzip_head(head, HEAD_SIZE), layers + 1
@@ -199,7 +199,7 @@ def _array_header(head: bytes) -> ArrayHeader | None:
 
 
 def _candidates(path: Path) -> Iterator[tuple[str, Candidate]]:
-    """List what a file holds: itself, or the members of a zip archive. Raises FileFault."""
+    """Yield the file itself, or the members of a zip archive. Raises FileFault."""
     head = read_head(path, HEAD_SIZE)
     if not head.startswith(ZIP):
         yield "", Candidate(head, lambda: read_bounded(path, UNPACKED_LIMIT))
@@ -218,7 +218,7 @@ def _candidates(path: Path) -> Iterator[tuple[str, Candidate]]:
 
 
 def _check_directory(data: bytes) -> None:
-    """Raises BadZipFile for a table of contents that is much larger than MNIST's, before it is parsed."""
+    """Raises BadZipFile if the table of contents is much larger than MNIST's. Does not parse it."""
     end = data.rfind(b"PK\5\6")
     size = int.from_bytes(data[end + 12 : end + 16], "little")
     if end < 0 or size > DIRECTORY_LIMIT or b"PK\6\7" in data[max(end - 20, 0) : end]:

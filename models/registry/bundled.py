@@ -1,4 +1,4 @@
-"""The generator that comes with the package (models/bundling.py), served until a run publishes one. Free of torch."""
+"""The generator bundled with the package (models/bundling.py), served until a run publishes one. Without torch."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Reading checkpoints: the newest one, every manifest, and files that are checked before use. Free of torch."""
+"""Reads checkpoints: the newest one, all manifests, and files, which are verified before use. Without torch."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ class Unusable(NamedTuple):
 
     checkpoint: CheckpointId
     reason: str
-    understood: bool  # False: another version wrote it; it is whole and stays
+    understood: bool  # False: another version wrote it; it is intact and is kept
 
 
 class CheckpointReader:
@@ -44,7 +44,7 @@ class CheckpointReader:
 
     @contextmanager
     def reading(self, folder: Folder) -> Iterator[None]:
-        """Count a checkpoint or a data set as being read: this process then refuses to delete it."""
+        """Mark a checkpoint or a data set as being read: this process does not delete it meanwhile."""
         with self._counting:
             self.being_read[folder] += 1
         try:
@@ -52,16 +52,16 @@ class CheckpointReader:
         finally:
             with self._counting:
                 self.being_read[folder] -= 1
-                self.being_read += Counter()  # forgets the zeros
+                self.being_read += Counter()  # removes zeros
 
     def latest(self) -> CheckpointId | None:
-        """The newest checkpoint that may be served, or None before the first publication."""
+        """Return the newest checkpoint that may be served; None before the first publication."""
         return self.find_latest().checkpoint
 
     def find_latest(self) -> Latest:
-        """Read the pointer; if it is of no use, find the newest checkpoint that stands, and say what is wrong.
+        """Read the pointer. If it is invalid, find the newest checkpoint, and set `trouble` to the reason.
 
-        Raises Unreachable if the store does not answer or is gone.
+        Raises Unreachable if the store does not respond or is gone.
         """
         try:
             return self._interpret(read_bytes(self.shelf, POINTER))
@@ -80,11 +80,11 @@ class CheckpointReader:
         return found._replace(trouble=trouble)
 
     def manifests(self, job: str | None = None) -> list[Manifest]:
-        """Every checkpoint that can be used, of a job or of all, oldest first."""
+        """Return the manifests of all usable checkpoints, of one job or of all, oldest first."""
         return self.survey(job)[0]
 
     def survey(self, job: str | None = None) -> tuple[list[Manifest], list[Unusable]]:
-        """Read every manifest. Returns those that can be used, oldest first, and the others with the reason."""
+        """Read every manifest. Returns the usable ones, oldest first, and the others with the reason."""
         folders = [folder for folder in self.shelf.folders(job) if folder.name.isdecimal()]
         usable, others = [], []
         for folder, data in self.shelf.read_each(folders, MANIFEST, RECORD_BYTES):
@@ -96,15 +96,15 @@ class CheckpointReader:
         return sorted(usable, key=lambda manifest: manifest.order), sorted(others)
 
     def epochs(self, job: str) -> list[int]:
-        """The epochs of a job whose checkpoints stand, in order."""
+        """Return the epochs of a job that have checkpoints, in order."""
         return sorted(int(folder.name) for folder in self.shelf.folders(job) if folder.name.isdecimal())
 
     def stands(self, checkpoint: CheckpointId) -> bool:
-        """Whether there is such a checkpoint. Its files may be damaged."""
+        """Return whether the checkpoint exists. Its files may be damaged."""
         return checkpoint.folder in self.shelf.folders(checkpoint.job)
 
     def manifest(self, checkpoint: CheckpointId) -> Manifest:
-        """Raises CheckpointNotFound, CheckpointDamaged, CheckpointNotUnderstood, Unreadable."""
+        """Read a manifest. Raises CheckpointNotFound, CheckpointDamaged, CheckpointNotUnderstood, Unreadable."""
         try:
             data = read_bytes(self.shelf, f"{checkpoint.folder}/{MANIFEST}")
         except FileNotFoundError:
@@ -114,12 +114,12 @@ class CheckpointReader:
         return check_manifest(data, checkpoint)
 
     def read(self, manifest: Manifest, name: str) -> bytes:
-        """Return a file's bytes, checked against size and SHA-256; of a file that is too large nothing is read.
+        """Return the bytes of a file after a check of size and SHA-256. Does not read a file that is too large.
 
         Raises CheckpointDamaged, Unreadable, Unreachable.
         """
         if name not in manifest.files:
-            raise CheckpointDamaged(f"the manifest of {manifest.id} lists no {name}")
+            raise CheckpointDamaged(f"the manifest of {manifest.id} does not list {name}")
         with self.reading(manifest.checkpoint.folder):
             return self._read_checked(manifest, name)
 
@@ -140,12 +140,12 @@ class CheckpointReader:
         return data
 
     def _number_of(self, latest: Latest) -> int:
-        """The publication counter, also if an earlier version wrote the pointer."""
+        """Return the publication counter, also if an earlier version wrote the pointer."""
         return latest.number if latest.number is not None else newest(self.manifests()).number or 0
 
 
 def check_manifest(data: bytes | OSError, checkpoint: CheckpointId) -> Manifest:
-    """Raises CheckpointDamaged, CheckpointNotUnderstood."""
+    """Parse a manifest and compare its id. Raises CheckpointDamaged, CheckpointNotUnderstood."""
     if isinstance(data, OSError):
         raise CheckpointDamaged(f"the manifest of {checkpoint} cannot be read: {reason(data)}")
     try:

@@ -1,4 +1,4 @@
-"""The right to write for a job: its fence, its entry, and the store's identity. Free of torch."""
+"""Claims of jobs in the store: fence tokens, entries of jobs, and the store's identity. Without torch."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -31,12 +31,12 @@ class JobClaims(CheckpointReader):
         accepted_later: Sequence[str] = (),
         identity: str | None = None,
     ) -> None:
-        """Claim the job: writes with a lower token are rejected from now on, and what they left unfinished is deleted.
+        """Claim the job. Later writes with a lower token are rejected, and unfinished ones are deleted.
 
-        `computes` is the job's fingerprint. `has_results` says that the job's record names checkpoints or a state: a
-        store that knows nothing of the job is then not initialised. `accepted_later` are jobs that were accepted after
-        this one: it does not become newer than one of them by being claimed later. `identity` is that of the store
-        which other jobs were claimed in: only this store is used, and no new one is made.
+        `computes` is the job's fingerprint. `has_results` is true if the job's record names checkpoints or a state: a
+        store without the job is then an error and is not initialised. `accepted_later` are jobs that were accepted
+        after this one: they count as newer, even if they were claimed earlier. `identity` is that of the store in which
+        other jobs were claimed: a store with another identity is an error, and no new store is created.
         Raises Superseded, JobConflict, TokensExhausted, Unreadable, StoreReplaced and other OSErrors.
         """
         check_token(fence)
@@ -45,10 +45,10 @@ class JobClaims(CheckpointReader):
         def step() -> None:
             held = self._fence_to_raise(job, fence)
             if self._is_new(job, held) and 0 < fence <= self._deleted_of(self._read_root(DELETED)):
-                raise Superseded(f"job {job} has to be claimed again, if it was not deleted: token {fence} is too old")
+                raise Superseded(f"job {job} must be claimed again, if it was not deleted: token {fence} is too old")
             if has_results and self._is_new(job, held):
                 raise StoreReplaced(
-                    f"the store holds nothing of job {job}, whose record names checkpoints: it was emptied, replaced, "
+                    f"the store has no files of job {job}, whose record names checkpoints: it was emptied, replaced, "
                     "or is not mounted"
                 )
             self.check_identity(create=True)
@@ -65,7 +65,7 @@ class JobClaims(CheckpointReader):
         except FenceDamaged:
             held = Fence(max((each.fence for each in self.manifests(job)), default=0))
         if held.token > token:
-            self._raise_highest(held.token)  # the next claim gets a higher one
+            self._raise_highest(held.token)  # so that the next claim gets a higher one
             raise Superseded(f"another worker has taken job {job} over")
         return held
 
@@ -73,11 +73,11 @@ class JobClaims(CheckpointReader):
         self.shelf.change(FENCE, lambda old: str(fence).encode() if fence > self._highest_of(old) else None)
 
     def highest_fence(self) -> int:
-        """The highest token that was ever given out to write here: 0 before the first. Raises Unreadable."""
+        """Return the highest token that was issued for this store; 0 before the first claim. Raises Unreadable."""
         return self._highest_of(self._read_root(FENCE))
 
     def _read_root(self, name: str) -> bytes | None:
-        """Read a file of tokens: None if it does not exist, empty if it is too large. Raises Unreadable."""
+        """Read a token file. Returns None if it does not exist, b"" if it is too large. Raises Unreadable."""
         try:
             return read_bytes(self.shelf, name, TOKEN_BYTES)
         except FileNotFoundError:
@@ -86,7 +86,7 @@ class JobClaims(CheckpointReader):
             return b""
 
     def _deleted_of(self, data: bytes | None) -> int:
-        """The highest token of all deleted jobs. If it is not readable, no token that was ever given out is higher."""
+        """Return the highest token of all deleted jobs. If it is damaged, return the highest token ever issued."""
         try:
             return 0 if data is None else parse_token(data, DELETED)
         except FenceDamaged:
@@ -97,10 +97,10 @@ class JobClaims(CheckpointReader):
         return None if new in (b"0", old) else new
 
     def hide_deleted(self, job: str, token: int) -> None:
-        """Let nothing of a job exist any more, and reject its claims. Only in `alone`. Raises OSError.
+        """Make a job invisible and reject its claims. Only in `alone`. Raises OSError.
 
-        `token` is that of the job's last claim. A worker that still holds this claim or an older one is rejected: the
-        store keeps no file of the job, but the highest token of all deleted ones.
+        `token` is that of the job's last claim. A worker with this claim or an older one is rejected: the store keeps
+        no file of the job, only the highest token of all deleted jobs.
         """
         try:
             token = max(token, self.shelf.fence(job).token)
@@ -113,16 +113,16 @@ class JobClaims(CheckpointReader):
 
     @contextmanager
     def _cleared(self, job: str) -> Iterator[None]:
-        """If a late writer is rejected inside, delete what it wrote for a job that was deleted meanwhile."""
+        """If a late write is rejected inside, delete its files in case the job was deleted meanwhile."""
         try:
             yield
         except Superseded:
-            with suppress(OSError):  # the worker tries again when it leaves the job
+            with suppress(OSError):  # the worker repeats this when it leaves the job
                 self.clear_unknown(job)
             raise
 
     def clear_unknown(self, job: str) -> None:
-        """Delete what a late writer left of a job that was deleted. Does nothing for a job that the store knows."""
+        """Delete late writes for a job that was deleted. Does nothing for a job that is in the store."""
 
         def step() -> bool:
             names = self.shelf.names(job)
@@ -136,7 +136,7 @@ class JobClaims(CheckpointReader):
             self.shelf.clear_job(job)
 
     def _highest_of(self, data: bytes | None) -> int:
-        """Without a readable fence of the store, the fences of its jobs say it."""
+        """Parse the store's fence. If it is missing or damaged, return the highest fence of its jobs."""
         try:
             if data is not None:
                 return parse_token(data, FENCE)
@@ -153,11 +153,11 @@ class JobClaims(CheckpointReader):
 
     @property
     def identity(self) -> str | None:
-        """The store's identity, as last seen."""
+        """The identity of the store when it was last read."""
         return self._identity
 
     def check_identity(self, create: bool = False) -> str | None:
-        """Compare the store with the one that this object saw before. Returns what is wrong with the file, if anything.
+        """Compare the identity of the store with that of the last call. Returns the fault of its file, or None.
 
         Raises StoreReplaced if it is another store, and OSError.
         """
@@ -172,11 +172,11 @@ class JobClaims(CheckpointReader):
             found = read_record(self.shelf, IDENTITY, Identity).id
         if self._identity is not None and found != self._identity:
             what = (
-                "has no identity any more: it was emptied"
+                "no longer has an identity: it was emptied"
                 if found is None
                 else "has another identity (restart to use it)"
             )
-            raise StoreReplaced(f"the store {what}, or something else is mounted in its place")
+            raise StoreReplaced(f"the store {what}, or another one is mounted in its place")
         self._identity = found
         return None
 
@@ -197,7 +197,7 @@ class JobClaims(CheckpointReader):
         checksum: str | None = None,
         accepted_later: Sequence[str] = (),
     ) -> JobEntry:
-        """Find or make the job's entry. Raises JobConflict if the job's results would not be those of its config."""
+        """Return the job's entry, and create it if needed. Raises JobConflict if config or training data differ."""
         known = self._entry(job)
         before = known or self._first_entry(job, held, accepted_later)
         after = before.completed(computes, checksum)
@@ -205,14 +205,14 @@ class JobClaims(CheckpointReader):
             raise JobConflict(f"another job has the id {job}: its config differs from what the store holds for this id")
         if checksum not in (None, after.dataset_checksum):
             raise JobConflict(
-                f"job {job} began with training data of checksum {after.dataset_checksum} and now has {checksum}: give "
-                "it the data it began with, or start a new run"
+                f"job {job} began with training data of checksum {after.dataset_checksum}, and now has {checksum}: "
+                "provide the data that it began with, or start a new run"
             )
         if after != known:
             self.shelf.change(f"{job}/{ENTRY}", lambda old: seal(after) if known or old is None else None)
             if known is None:
                 self._move_pointer(lambda latest: latest.pointer(max(self._number_of(latest), after.number)))
-                return self._enter(job, held, computes, checksum)  # another may have made it meanwhile
+                return self._enter(job, held, computes, checksum)  # another process may have created it
         self._entries[job] = after
         return after
 
@@ -230,9 +230,9 @@ class JobClaims(CheckpointReader):
             return None
 
     def _number_of_job(self, job: str) -> int | None:
-        """The number of a job that was claimed here, 0 for one of an earlier version; None if it never was.
+        """Return the number of a job; 0 if an earlier version claimed it, None if it was never claimed.
 
-        None also if a newer version claimed it and this version does not understand its entry.
+        Also returns None if a newer version claimed it and this version does not understand its entry.
         """
         try:
             entry = self._entry(job)
@@ -243,7 +243,7 @@ class JobClaims(CheckpointReader):
         return entry.number
 
     def _first_entry(self, job: str, held: Fence, accepted_later: Sequence[str]) -> JobEntry:
-        """What a job is that has no entry yet: new, or begun under an earlier version."""
+        """Return the entry of a job without one: for a new job, or one that an earlier version began."""
         if self._is_new(job, held):
             claimed = [number for later in accepted_later if (number := self._number_of_job(later)) is not None]
             return JobEntry(number=min(claimed, default=self._number_of(self.find_latest()) + 1))
@@ -267,15 +267,18 @@ class JobClaims(CheckpointReader):
         self.shelf.change(POINTER, change)
 
     def _held(self, job: str, token: int) -> Fence:
-        """Raises Superseded if the job has to be claimed again, and StoreReplaced while there is no such store."""
+        """Return the fence if it equals `token`.
+
+        Raises Superseded if the job must be claimed again, StoreReplaced if the store was emptied or is not mounted.
+        """
         try:
             fence = self.shelf.fence(job)
         except FenceDamaged as error:
-            raise Superseded(f"job {job} has to be claimed again: {error}") from error
+            raise Superseded(f"job {job} must be claimed again: {error}") from error
         if fence.token > token:
             raise Superseded(f"another worker has taken job {job} over")
         if fence.token < token and self._has_identity():
-            raise Superseded(f"the store knows token {fence.token} of job {job} and not {token}: it has been replaced")
+            raise Superseded(f"the store has token {fence.token} of job {job} instead of {token}: it was replaced")
         if fence.token < token:
             raise StoreReplaced(
                 f"the store's fence of job {job} is {fence.token} and should be {token}: the store was emptied, "

@@ -1,7 +1,7 @@
-"""What the store keeps of a job and of itself: whose folder this is, and which store. Free of torch.
+"""Records that identify the store and its jobs. Without torch.
 
 store.json          the store's identity, made once
-<job>/job.json      the fingerprint of the job, and its number: the order in which jobs were first claimed
+<job>/job.json      the job's fingerprint, and its number in the order in which jobs were first claimed
 """
 
 import hashlib
@@ -15,8 +15,8 @@ from models.config import TrainingConfig
 
 IDENTITY = "store.json"
 ENTRY = "job.json"
-LABELS = {"name", "notes", "tags"}  # change nothing of what a job computes
-SETTLED_LATER = {"precision"}  # `auto` becomes what the first worker's processor computes
+LABELS = {"name", "notes", "tags"}  # do not change what a job computes
+SETTLED_LATER = {"precision"}  # the first worker replaces `auto` by what its processor supports
 
 
 class Identity(BaseModel):
@@ -32,12 +32,12 @@ class Identity(BaseModel):
 class JobEntry(BaseModel):
     model_config = ConfigDict(frozen=True)
 
-    number: int = 0  # 0: the job began under a version that did not count
-    fingerprint: str | None = None  # None: made by a publication, as an import is
+    number: int = 0  # 0: an earlier version, which did not count, began the job
+    fingerprint: str | None = None  # None: created by a publication without a claim, such as an import
     dataset_checksum: str | None = None  # None before the first publication
 
     def completed(self, computes: str | None, checksum: str | None) -> "JobEntry":
-        """Fill in what was not known yet."""
+        """Return a copy with missing values filled in."""
         return self.model_copy(
             update={
                 "fingerprint": self.fingerprint or computes,
@@ -47,10 +47,10 @@ class JobEntry(BaseModel):
 
 
 def fingerprint(config: TrainingConfig, order: BaseModel | None = None) -> str:
-    """Return SHA-256 of everything that decides the job's result but its training data.
+    """Return SHA-256 of all that determines the job's result, except its training data.
 
-    `order` is the order of a generated data set. Fields that have their defaults are left out, so that a later version
-    with more fields computes the same.
+    `order` is the order of a generated data set. Fields with default values are omitted, so that a later version with
+    more fields computes the same fingerprint.
     """
     fields: dict[str, Any] = config.model_dump(
         mode="json", exclude=LABELS | SETTLED_LATER, exclude_defaults=True, warnings=False

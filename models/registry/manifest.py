@@ -1,4 +1,4 @@
-"""The id and the manifest of a checkpoint, and the errors of checkpoints. Free of torch."""
+"""The id and the manifest of a checkpoint, and the errors of checkpoints. Without torch."""
 
 import hashlib
 import re
@@ -12,7 +12,7 @@ from models.records import EpochLosses
 from models.registry.storage.base import Folder
 
 GENERATOR = "generator.safetensors"
-FILE_NAME = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$"  # a plain name: a manifest cannot name a file elsewhere
+FILE_NAME = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$"  # without a path: a manifest cannot name files of other folders
 
 
 class CheckpointNotFound(Exception):
@@ -24,15 +24,15 @@ class CheckpointDamaged(Exception):
 
 
 class CheckpointNotUnderstood(CheckpointDamaged):
-    """Another version of the program wrote the manifest. It is intact; this version neither uses nor deletes it."""
+    """Another version wrote the manifest. It is intact, but this version neither uses nor deletes it."""
 
 
 class NotServable(Exception):
-    """The checkpoint exists, but its digits were refused. The message gives the reason."""
+    """The checkpoint exists, but was refused by the quality gate. The message gives the reason."""
 
 
 class Superseded(Exception):
-    """Another worker now writes for this job, with a higher fence token."""
+    """Another worker has claimed the job with a higher fence token."""
 
 
 class TokensExhausted(Exception):
@@ -40,7 +40,7 @@ class TokensExhausted(Exception):
 
 
 class JobConflict(Exception):
-    """Another job has the same id, or the job's config or training data differ from before."""
+    """Another job has the same id, or the config or training data of the job have changed."""
 
 
 class StateNotUnderstood(Exception):
@@ -52,7 +52,7 @@ class StateDeleted(Exception):
 
 
 class CheckpointId(NamedTuple):
-    """Id of a checkpoint. Sorts by job, then epoch; job ids begin with the time at which the job was accepted."""
+    """Id of a checkpoint. Sorts by job, then epoch; job ids begin with the time of acceptance."""
 
     job: str
     epoch: int
@@ -85,7 +85,7 @@ def check_id(text: str) -> str:
 class Order(NamedTuple):
     """Sort key that puts newer checkpoints last. It uses no clock.
 
-    Jobs are sorted by when they were first claimed, as counted by the store; jobs older than that counter (0) by id.
+    Jobs are sorted by the store's count of first claims; jobs older than this counter (0) by id.
     """
 
     job_number: int

@@ -1,8 +1,8 @@
-"""The pointer `latest.json`: which checkpoint is the newest, and how much was published so far. Free of torch.
+"""The pointer `latest.json` to the newest checkpoint, with the publication counter. Without torch.
 
-A pointer that is missing, unreadable or damaged, or that names a checkpoint that does not exist, is a fault. The newest
-checkpoint that stands is then used instead, `trouble` says why, and the next publication writes a good pointer. A
-pointer that is whole and not understood belongs to another version: `trouble` says so, and no publication replaces it.
+If the pointer is missing, unreadable or damaged, or names a checkpoint that does not exist, the newest existing
+checkpoint is used, `trouble` gives the reason, and the next publication writes a correct pointer. If another version
+wrote the pointer, `trouble` gives this reason, but no publication replaces it.
 """
 
 import json
@@ -29,7 +29,7 @@ class Pointer(BaseModel):
 
 
 class Latest(NamedTuple):
-    """The newest checkpoint that may be served, the counter, and what is wrong with the pointer."""
+    """The newest checkpoint that may be served, the counter, and the fault of the pointer, if any."""
 
     checkpoint: CheckpointId | None = None
     order: Order | None = None
@@ -39,7 +39,7 @@ class Latest(NamedTuple):
     foreign: bool = False  # another version wrote the pointer: it is not replaced
 
     def pointer(self, number: int | None) -> Pointer:
-        """The pointer that says the same, with this counter."""
+        """Return the pointer to the same checkpoint, with this counter."""
         return Pointer(
             checkpoint=None if self.checkpoint is None else str(self.checkpoint),
             published_at=self.published_at,
@@ -48,7 +48,7 @@ class Latest(NamedTuple):
         )
 
     def moved(self, manifest: Manifest, number: int) -> Pointer:
-        """The pointer after a publication: it names the manifest's checkpoint if that is newer and may be served."""
+        """Return the pointer after a publication: to the manifest's checkpoint if it is newer and may be served."""
         if manifest.refused is not None or (self.order is not None and manifest.order <= self.order):
             return self.pointer(number)
         return self._replace(
@@ -57,7 +57,7 @@ class Latest(NamedTuple):
 
 
 def newest(manifests: Iterable[Manifest]) -> Latest:
-    """Find out from the manifests what the pointer should say."""
+    """Compute the pointer's content from the manifests."""
     found = list(manifests)
     number = max((max(each.number or 0, each.job_number or 0) for each in found), default=0)
     servable = [each for each in found if each.refused is None]
@@ -70,7 +70,7 @@ def newest(manifests: Iterable[Manifest]) -> Latest:
 def interpret(
     data: bytes, stands: Callable[[CheckpointId], bool], manifests: Callable[[], Iterable[Manifest]]
 ) -> Latest:
-    """Say what a pointer means; `manifests` is only called if it is damaged."""
+    """Parse a pointer. `manifests` is called only if it is damaged."""
     try:
         pointer = parse(data, Pointer, POINTER)
         checkpoint = None if pointer.checkpoint is None else _parse_id(pointer.checkpoint)
@@ -91,7 +91,7 @@ def _parse_id(text: str) -> CheckpointId:
 
 
 def _is_damaged(data: bytes) -> bool:
-    """Whether a pointer that is not understood has the form that versions without a checksum wrote: it was changed."""
+    """Return whether a pointer that is not understood has the old form without a checksum: then it is damaged."""
     fields = json.loads(data)
     texts = (fields.get(name, 0) for name in ("checkpoint", "published_at"))
     return CHECKSUM not in fields and all(text is None or isinstance(text, str) for text in texts)

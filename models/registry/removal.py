@@ -1,4 +1,4 @@
-"""Deletes what a job has left in the store: its checkpoints, its state, its data set, its fence and its entry."""
+"""Deletes the files of a job in the store: its checkpoints, state, data set, fence and entry."""
 
 from collections.abc import Callable
 
@@ -7,11 +7,11 @@ from models.registry.store import CheckpointStore
 
 
 def delete_run(store: CheckpointStore, job: str, token: int = 0, check: Callable[[], None] = lambda: None) -> int:
-    """Delete everything of a job, and reject the workers that may still hold it. Returns the number of checkpoints.
+    """Delete all files of a job, and reject workers that may still hold it. Returns the number of checkpoints.
 
-    `token` is that of the job's last claim. `check` raises if the job must stay; while it runs, nothing is published
-    or chosen. All of the job disappears in one step, then its files are deleted. Raises what `check` raises,
-    StoreReplaced and other OSErrors; the call can then be repeated.
+    `token` is that of the job's last claim. `check` raises if the job must stay; while it runs, no checkpoint is
+    published and no serving policy changed. The job disappears atomically, then its files are deleted. Raises what
+    `check` raises, StoreReplaced and other OSErrors; the call can then be repeated.
     """
 
     def step() -> int:
@@ -27,7 +27,7 @@ def delete_run(store: CheckpointStore, job: str, token: int = 0, check: Callable
 
 
 def delete_folder(store: CheckpointStore, folder: Folder, check: Callable[[], None] = lambda: None) -> None:
-    """Delete one folder of a job, as a checkpoint's. Raises what `check` raises, and OSError."""
+    """Delete one folder of a job, such as a checkpoint. Raises what `check` raises, and OSError."""
 
     def step() -> None:
         store.check_identity()

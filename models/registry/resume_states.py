@@ -1,4 +1,4 @@
-"""Resume states: one a job, the last one. `resume.json` names the file; both may be deleted to stay in the budget."""
+"""Resume states: the last one of each job. `resume.json` names the file. Both may be deleted to stay in the budget."""
 
 import re
 
@@ -23,9 +23,9 @@ class StateRecord(BaseModel):
 
 class ResumeStates(JobClaims):
     def save_state(self, job: str, data: bytes, fence: int | None = None) -> None:
-        """Keep a run's state instead of the one before.
+        """Replace the saved state of a run.
 
-        Raises OSError, StoreReplaced, Superseded; the one before then stands.
+        Raises OSError, StoreReplaced, Superseded; the previous state then stays.
         """
         record = FileRecord.of(data)
         name = f"resume-{record.sha256[:16]}.safetensors"
@@ -43,7 +43,7 @@ class ResumeStates(JobClaims):
             self.shelf.alone(step)
 
     def load_state(self, job: str) -> bytes | None:
-        """Return the state kept last, None if there is none.
+        """Return the saved state; None if there is none.
 
         Raises CheckpointDamaged, StateDeleted, StateNotUnderstood, Unreadable.
         """
@@ -61,14 +61,14 @@ class ResumeStates(JobClaims):
         return data
 
     def check_state(self, job: str) -> StateRecord | None:
-        """Return what is recorded of the state, None if there is none.
+        """Return the record of the state; None if there is none.
 
         Raises StateDeleted, StateNotUnderstood, CheckpointDamaged, Unreadable.
         """
         record = self._state_record(job)
         if record is not None and record.deleted:
             raise StateDeleted(
-                f"the resume state of {job} was deleted to stay within ACGAN_STORE_LIMIT: run its recipe again with "
+                f"the resume state of {job} was deleted to stay within ACGAN_STORE_LIMIT: repeat the run with "
                 f"POST /jobs/{job}/retry"
             )
         return record
@@ -92,7 +92,7 @@ class ResumeStates(JobClaims):
         self._delete_states(job)
 
     def delete_state(self, job: str) -> None:
-        """Delete the state of a job that ended otherwise, and remember that there was one."""
+        """Delete the state of a job that failed or was cancelled, and record that there was one."""
         self.shelf.write(f"{job}/{RESUME}", seal(StateRecord(deleted=True)))
         self._delete_states(job)
 
@@ -103,7 +103,7 @@ class ResumeStates(JobClaims):
 
 
 def not_understood(job: str, reason: str) -> StateNotUnderstood:
-    """Return the error for a resume state that is whole and that this version cannot read."""
+    """Return the error for a resume state that is intact, but that this version cannot read."""
     return StateNotUnderstood(
         f"the resume state of {job} was saved by another version of acgan, and this version does not understand it "
         f"({printable(reason)}). The state is kept: resume the job with that version, or run its recipe again with "

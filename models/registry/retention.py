@@ -1,7 +1,7 @@
-"""The byte budget of the store, and the deletions that keep it. Free of torch.
+"""The byte budget of the store, and the deletions that keep it. Without torch.
 
 Deletes in this order: temporary files, resume states of ended jobs, epochs of the oldest runs except each run's last.
-Never deletes training data, generated data sets, and checkpoints that are served, pinned, best or being read. JSON
+Never deletes training data, generated data sets, or checkpoints that are served, pinned, best or being read. JSON
 records, a few kB each, are not counted.
 """
 
@@ -19,12 +19,12 @@ from models.registry.storage.base import StoredFile
 from models.registry.store import DATASET, SHARD_PREFIX, CheckpointId, CheckpointStore, Manifest
 
 GRACE_SECONDS = 600  # a younger checkpoint may be in use by a reader
-TEMPORARY_SECONDS = 3600  # an older temporary file has no writer any more
-BYTES_A_DIGIT = 400  # of a generated data set
+TEMPORARY_SECONDS = 3600  # an older temporary file is no longer being written
+BYTES_A_DIGIT = 400  # in a generated data set
 
 
 class StoreFull(Exception):
-    """Files that must not be deleted exceed the budget. The message gives the bytes."""
+    """The files that must not be deleted exceed the budget. The message gives the bytes."""
 
 
 class Deletion(NamedTuple):
@@ -63,15 +63,15 @@ class Usage:
         return states + datasets + checkpoints + sum(file.size for file in self.temporary)
 
     def outstanding(self, reserved: Mapping[str, int]) -> int:
-        """Bytes that accepted orders of data sets will still add. `reserved` is the size of each job's data set."""
+        """Return the bytes that unfinished data sets will still add. `reserved` maps each job to its final size."""
         return sum(max(0, size - self.datasets[job]) for job, size in reserved.items())
 
 
 def thin_out(store: CheckpointStore, limit: int, unfinished: Collection[str] | None = None) -> list[str]:
-    """Delete in the order above until the store holds at most `limit` bytes or nothing more may be deleted.
+    """Delete in the order above until the store has at most `limit` bytes or no more files may be deleted.
 
-    `unfinished` are the jobs that have not ended; if they are unknown, no state is deleted. Returns the ids of the
-    deleted checkpoints and the descriptions of the deleted states. Raises OSError.
+    `unfinished` are the jobs that have not ended; if it is None, no state is deleted. Returns the ids of the deleted
+    checkpoints and the descriptions of the deleted states. Raises OSError.
     """
     usage = Usage(store.shelf.files())
     total, deleted = usage.total, []
@@ -94,9 +94,9 @@ def check_room(
     needed: int = 0,
     reserved: Mapping[str, int] | None = None,
 ) -> None:
-    """Raise StoreFull if `needed` more bytes do not fit even after all permitted deletions. Raises OSError.
+    """Raises StoreFull if `needed` more bytes do not fit even after all permitted deletions, and OSError.
 
-    `reserved` maps the jobs of unfinished data sets to the bytes of each: what is not stored of them yet counts too.
+    `reserved` maps the jobs of unfinished data sets to their final sizes: bytes that are not stored yet count too.
     """
     usage = Usage(store.shelf.files())
     outstanding = usage.outstanding(reserved or {})

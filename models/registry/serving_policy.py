@@ -1,4 +1,4 @@
-"""The serving choice: which checkpoint `latest` means in requests for digits. One small file. Free of torch."""
+"""The serving policy selects the checkpoint that `latest` means in requests for digits. Without torch."""
 
 from contextlib import suppress
 from typing import Literal
@@ -9,11 +9,11 @@ from models.registry.storage.reading import read_record, seal
 from models.registry.store import CheckpointId, CheckpointNotFound, CheckpointStore, Manifest
 
 CHOICE = "serving.json"
-FIGURE = "frechet_distance"  # figure that determines `best`: smaller is better
+FIGURE = "frechet_distance"  # metric that determines `best`: smaller is better
 
 
 class Choice(BaseModel):
-    """What to serve: the newest checkpoint, the best one, or a pinned one."""
+    """The serving policy: the newest checkpoint, the best one, or a pinned one."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -22,7 +22,7 @@ class Choice(BaseModel):
 
 
 def read_choice(store: CheckpointStore) -> Choice | None:
-    """Return the stored choice; None if there is none. Raises FileInvalid, Unreadable or Unreachable."""
+    """Return the stored policy; None if there is none. Raises FileInvalid, Unreadable or Unreachable."""
     try:
         return read_record(store.shelf, CHOICE, Choice)
     except FileNotFoundError:
@@ -30,9 +30,10 @@ def read_choice(store: CheckpointStore) -> Choice | None:
 
 
 def write_choice(store: CheckpointStore, choice: Choice, must_exist: bool = True) -> None:
-    """Store what to serve. Raises CheckpointNotFound if what is pinned was deleted, and OSError; nothing changes then.
+    """Store the policy. Raises CheckpointNotFound if the pinned checkpoint does not exist, and OSError.
 
-    `must_exist` is False for a checkpoint of another store, as the package's own.
+    After an error the policy is unchanged. `must_exist` is False for a checkpoint of another store, such as the bundled
+    one.
     """
 
     def step() -> None:
@@ -54,7 +55,7 @@ def pinned(store: CheckpointStore, choice: Choice | None) -> CheckpointId | None
 
 
 def best(store: CheckpointStore) -> CheckpointId | None:
-    """Return the best checkpoint that has quality figures and is not refused; if there is none, the newest."""
+    """Return the best checkpoint that has quality metrics and is not refused; if there is none, the newest."""
     judged = [each for each in store.manifests() if FIGURE in each.metrics and each.refused is None]
     return min(judged, key=_figure).checkpoint if judged else store.latest()
 

@@ -1,18 +1,18 @@
-"""Checkpoints: published whole or not at all, verified before use, ordered, never changed. Free of torch.
+"""The checkpoint store: atomic publication, verification before use, a total order, no changes. Without torch.
 
     <job>/<epoch>/   generator.safetensors, generator_average.safetensors, discriminator.safetensors,
                      samples.png, manifest.json
-    <job>/job.json   whose folder this is, and which place it has in the order of jobs
-    <job>/resume.json, resume-*.safetensors    where the run stands, until it has succeeded
-    <job>/dataset/   the files of a data set, where that is what the job made
-    fence            the highest token that was given out to write, of all jobs; each has its own too
-    deleted          the highest token of the jobs that were deleted: none of their workers writes any more
-    latest.json      what `latest` names, and the publication counter
+    <job>/job.json   the fingerprint of the job, and its number in the order of jobs
+    <job>/resume.json, resume-*.safetensors    the saved state of the run, until it has succeeded
+    <job>/dataset/   the files of a generated data set, if the job made one
+    fence            the highest fence token of all jobs; each job also has its own fence
+    deleted          the highest fence token of the deleted jobs: writes with these tokens are rejected
+    latest.json      the checkpoint that `latest` names, and the publication counter
     store.json       the store's identity
 
-A checkpoint is staged beside its place, completed by its manifest and placed in one step (models/storage/); the pointer
-moves after it, only forwards, to what may be served. Both only if the writer's token equals the job's: a higher one
-means that another took the job over, a lower one that this is not the store in which the job was claimed.
+A checkpoint is staged, completed by its manifest and placed atomically (models/registry/storage/). Then the pointer
+moves, only forwards, to a checkpoint that may be served. Both require that the writer's token equals the job's fence: a
+higher fence means that another worker has claimed the job, a lower one that it was claimed in another store.
 """
 
 from collections.abc import Callable, Mapping
@@ -75,22 +75,22 @@ DISCRIMINATOR = "discriminator.safetensors"
 SAMPLES = "samples.png"
 MANIFEST = base.MANIFEST
 DATASET = "dataset"
-SHARD_PREFIX = "part-"  # of files with digits of a data set that is being made
+SHARD_PREFIX = "part-"  # prefix of files with parts of a data set that is being made
 
 
 class CheckpointStore(ResumeStates):
-    """All checkpoints on one shelf. Safe for many readers and writers at once."""
+    """All checkpoints in one storage. Safe for many concurrent readers and writers."""
 
     # ----------------------------------------------------------------------------
     # Publishing.
 
     def publish(self, manifest: Manifest, files: Mapping[str, bytes]) -> Manifest:
-        """Write a checkpoint and let `latest` name it, unless a newer one was published already.
+        """Write a checkpoint, and move `latest` to it unless that names a newer one.
 
-        The manifest comes without file records and numbers. If the id exists already and all of its files are what its
-        manifest says, it stays as it is; if one is damaged, it is replaced. Returns the manifest of what stands then.
-        Raises OSError (disk full, not writable), StoreReplaced, Superseded, JobConflict, and CheckpointNotUnderstood if
-        another version wrote this id; nothing is then published.
+        `manifest` has no file records and numbers yet. If the checkpoint exists, it is kept if it is intact, and
+        replaced if it is damaged. Returns the manifest of the stored checkpoint. Raises OSError (disk full, not
+        writable), StoreReplaced, Superseded, JobConflict, and CheckpointNotUnderstood if another version wrote this id;
+        then no checkpoint is published.
         """
         self._held(manifest.job, manifest.fence)
         checkpoint = manifest.checkpoint
@@ -117,12 +117,12 @@ class CheckpointStore(ResumeStates):
         except BaseException:
             self.shelf.discard(staged)
             raise
-        if published.files is not records:  # what existed stays
+        if published.files is not records:  # the existing checkpoint is kept
             self.shelf.discard(staged)
         return published
 
     def _intact(self, checkpoint: CheckpointId) -> Manifest | None:
-        """Verify what stands: its manifest if every file is what that says, None if one is damaged."""
+        """Verify an existing checkpoint. Returns its manifest; None if a file is damaged."""
         try:
             manifest = self.manifest(checkpoint)
             for name in manifest.files:
@@ -134,19 +134,19 @@ class CheckpointStore(ResumeStates):
         return manifest
 
     # ----------------------------------------------------------------------------
-    # Data sets on order.
+    # Generated data sets.
 
     def dataset_workshop(self, job: str) -> Path:
-        """Where the files of a data set are made; what was made there on this machine earlier is still there."""
+        """Return the folder in which the files of a data set are made. Files of an earlier attempt are still there."""
         return self.shelf.workshop(Folder(job, DATASET))
 
     def publish_dataset(self, job: str, fence: int) -> None:
-        """Let others have what was made in the workshop. Raises OSError, and Superseded."""
+        """Publish the files in the workshop. Raises OSError, Superseded."""
         with self._cleared(job):
             self.shelf.deliver(Folder(job, DATASET), fence, lambda: self._held(job, fence))
 
     def write_held(self, job: str, fence: int, write: Callable[[], None]) -> None:
-        """Write what makes a data set visible, unless another worker has the job. Raises OSError, Superseded."""
+        """Call `write`, which makes a data set visible, if `fence` is the job's highest. Raises OSError, Superseded."""
 
         def step() -> None:
             self._held(job, fence)
@@ -159,7 +159,7 @@ class CheckpointStore(ResumeStates):
         return Folder(job, DATASET) in self.shelf.folders(job)
 
     def read_dataset(self, job: str, name: str, start: int = 0, end: int | None = None) -> bytes:
-        """Read a file, or some of its bytes. Raises FileNotFoundError."""
+        """Read a file of a data set, or bytes `start` to `end`. Raises FileNotFoundError."""
         return self.shelf.read(f"{job}/{DATASET}/{name}", start, end)
 
     def delete_dataset(self, job: str) -> None:

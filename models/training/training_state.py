@@ -1,6 +1,6 @@
-"""The state of a run between two iterations, as bytes: what it takes to go on as if it had never stopped.
+"""Serialization of a run's state between two iterations. A run that resumes from it ends as if never interrupted.
 
-Random numbers are not in it: what an iteration draws follows from the seed and the iteration's place.
+It contains no random numbers: the seed and the position of an iteration determine those.
 """
 
 import json
@@ -19,11 +19,11 @@ from models.training.environment import ComputeEnvironment
 
 
 class InvalidState(Exception):
-    """The bytes are not the state of this run. The message says why."""
+    """The bytes are not the state of this run. The message gives the reason."""
 
 
 class Position(Record):
-    """Where a run stands: so many iterations of this epoch are done."""
+    """The position of a run: `iteration` iterations of this epoch are done."""
 
     epoch: int
     iteration: int
@@ -32,14 +32,14 @@ class Position(Record):
 
 @dataclass(frozen=True)
 class State:
-    """Weights, moments, step counts, moving statistics and running loss sums, by name, and what they belong to."""
+    """Weights, moments, step counts, moving statistics and running loss sums by name, with position and config."""
 
     position: Position
     config: TrainingConfig
     dataset_checksum: str
     tensors: dict[str, Tensor]
-    environment: ComputeEnvironment | None = None  # where the run began; None of a state that an older version saved
-    warnings: tuple[str, ...] = ()  # why the run may differ from an uninterrupted one
+    environment: ComputeEnvironment | None = None  # of the run's start; None if an older version saved the state
+    warnings: tuple[str, ...] = ()  # reasons why the run may differ from an uninterrupted one
 
 
 def to_bytes(state: State) -> bytes:
@@ -55,7 +55,7 @@ def to_bytes(state: State) -> bytes:
 
 
 def from_bytes(data: bytes) -> State:
-    """Raises InvalidState."""
+    """Parse a state. Raises InvalidState."""
     try:
         about = read_header(data, "the resume state").metadata
         tensors = load(data)

@@ -129,7 +129,7 @@ def test_a_running_job_is_cancelled_within_seconds_and_resumed_from_there(
     assert resumed["status"] == "succeeded"
     assert [epoch["epoch"] for epoch in resumed["epochs"]] == [1, 2, 3, 4, 5]
     assert resumed["epochs"][: len(cancelled["epochs"])] == cancelled["epochs"]
-    assert f"job {job_id} goes on after iteration" in service.worker_log()
+    assert f"job {job_id} resumes after iteration" in service.worker_log()
 
 
 def test_redis_killed_costs_no_digit_and_no_job(
@@ -188,7 +188,7 @@ def test_ctrl_c_ends_everything_and_the_next_start_goes_on(tmp_path: Path, recip
         assert service.client.get("/digits/7").status_code == 200
         ended = [service.until_ended(job_id) for job_id in (long, waiting)]
         assert [job["status"] for job in ended] == ["succeeded", "succeeded"]
-        assert f"job {long} goes on after iteration" in service.worker_log()
+        assert f"job {long} resumes after iteration" in service.worker_log()
         assert [epoch["epoch"] for epoch in ended[0]["epochs"]] == [1, 2, 3]
         assert ended[0]["started_at"] < ended[1]["started_at"]
 

@@ -96,7 +96,7 @@ def stop_about_to_publish(here: World, job_id: str, trainer: int) -> None:
 
 def let_another_finish_what_it_began(here: World, job_id: str, zombie: int) -> None:
     """Wake the zombie when another runs the job; it has to let go, and nothing it publishes may count."""
-    leaving = "belongs to somebody else now; leaving it"
+    leaving = "now belongs to another worker; leaving it"
     try:
         here.until("another runs it", lambda: (here.trainer(job_id) or zombie) != zombie, 2 * RECOVERY_SECONDS)
         told, left = len(here.job(job_id).epochs), here.log.read_text().count(leaving)
@@ -118,7 +118,7 @@ def test_the_only_training_process_is_stopped_for_good(here: World, undisturbed:
     zombie = here.until_running(job_id)
     here.until("progress", lambda: here.saved(job_id))
     here.kill(zombie, signal.SIGSTOP)
-    here.until("the record says so", lambda: "does not answer" in str(here.job(job_id).trouble), 2 * RECOVERY_SECONDS)
+    here.until("the record says so", lambda: "does not respond" in str(here.job(job_id).trouble), 2 * RECOVERY_SECONDS)
     here.until("its parent ends it", lambda: not is_alive(zombie), 2 * RECOVERY_SECONDS)
     assert here.until_running(job_id, 4 * RECOVERY_SECONDS) != zombie
     assert here.until_ended(job_id).status == JobStatus.SUCCEEDED

@@ -104,7 +104,7 @@ def test_lists_are_made_anew_in_a_redis_that_is_new_to_it(
     parts.idle, parts.reconciler.seconds = False, 0.02
     parts.reconciler.start()
     until(lambda: parts.bench.redis.exists(queued) == 1)
-    until(lambda: "made anew" in caplog.text)
+    until(lambda: "have been rebuilt" in caplog.text)
     parts.bench.redis.delete(queued)
     time.sleep(0.5)
     assert parts.bench.redis.exists(queued) == 0

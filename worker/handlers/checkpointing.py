@@ -1,7 +1,7 @@
-"""What a job's run leaves on disk: a checkpoint an epoch, and its state, to resume from after a stop.
+"""Writes a run to the store: a checkpoint per epoch, and a state from which the run resumes after a stop.
 
-A thread writes the checkpoint while the next epoch is trained. A state is saved only when every epoch before it is
-published and recorded: a state past an epoch that is not would lose that epoch.
+A thread writes the checkpoint while the next epoch is trained. A state is saved only after every earlier epoch has been
+published and recorded: otherwise a run that resumes from it would lose an epoch.
 """
 
 import logging
@@ -44,7 +44,7 @@ logger = logging.getLogger(__name__)
 
 EPOCH_WRITER = "epoch writer"
 MISSING_STATE = "its record names finished epochs or a saved state, and the store has no saved state of it"
-WRITE_SECONDS = 120.0  # for one epoch to be published; after that the writer counts as stuck
+WRITE_SECONDS = 120.0  # for the publication of one epoch; a writer that takes longer counts as stuck
 
 
 class Keeper:
@@ -57,7 +57,7 @@ class Keeper:
         save_seconds: float,
         assessor: Assessor | None = None,
     ) -> None:
-        """Without an assessor, digits are not judged: there are no figures, and whatever was trained is served."""
+        """Without an assessor, digits are not judged: they have no metrics, and every generator is served."""
         self.assessor = assessor
         self.save_seconds = save_seconds
         self.bench = bench
@@ -71,16 +71,16 @@ class Keeper:
         self.writing = self.supervisor.watch(EPOCH_WRITER, WRITE_SECONDS)
 
     def __enter__(self) -> "Keeper":
-        """Inside, the report of the process shows the writer thread."""
+        """Inside, the states of the process's background loops include the writer thread."""
         return self
 
     def __exit__(self, *_: object) -> None:
         self.supervisor.stop()
 
     def start_to_publish(self, result: EpochResult, publish: Callable[[EpochSnapshot], None]) -> None:
-        """Judge what the epoch made, and call `publish` on the writer thread. Raises what an earlier `publish` raised.
+        """Judge the epoch's digits and call `publish` on the writer thread. Raises what an earlier `publish` raised.
 
-        `publish` must also record the epoch: when it has returned, states past the epoch may be saved.
+        `publish` must also record the epoch: after it returns, states of later epochs may be saved.
         """
         snapshot = snapshot_epoch(self.trainer, result, self.assessor)
 
@@ -121,10 +121,10 @@ class Keeper:
         )
 
     def restore(self) -> list[EpochRecord]:
-        """Go on where an earlier attempt stopped. Returns the epochs before that which the job's record has lost.
+        """Resume from the last saved state, if there is one. Returns earlier epochs that the job's record has lost.
 
-        If the state cannot be used, or the record names epochs or a state and the store has no state, the run starts
-        again from its beginning, and its warnings say so. Raises Unreachable, StateDeleted, StateNotUnderstood.
+        If the state cannot be used, or the store has none although the record names epochs or a state, the run restarts
+        from the beginning, with a warning. Raises Unreachable, StateDeleted, StateNotUnderstood.
         """
         try:
             data = self.store.load_state(self.job_id)
@@ -136,7 +136,7 @@ class Keeper:
             where = state.position
             lost = self.lost_before(where.epoch)
             self.trainer.load_state(state)
-            logger.info("job %s goes on after iteration %d of epoch %d", self.job_id, where.iteration, where.epoch)
+            logger.info("job %s resumes after iteration %d of epoch %d", self.job_id, where.iteration, where.epoch)
             return lost
         except Unreachable:
             raise
@@ -145,8 +145,8 @@ class Keeper:
             return []
 
     def start_again(self, reason: str) -> None:
-        """Note in the log and in the run's warnings that it starts again from its beginning."""
-        again = f"started again from the beginning, because {reason}"
+        """Log that the run restarts from the beginning, and add this to its warnings."""
+        again = f"restarted from the beginning, because {reason}"
         logger.warning("job %s %s", self.job_id, again)
         self.trainer.warnings.append(again)
 
@@ -158,9 +158,9 @@ class Keeper:
             raise not_understood(self.job_id, str(error)) from error
 
     def lost_before(self, epoch: int) -> list[EpochRecord]:
-        """Read from their checkpoints what a Redis that came back older no longer tells of earlier epochs.
+        """Read earlier epochs that are missing in the record from their checkpoints.
 
-        Raises CheckpointDamaged, CheckpointNotFound.
+        They are missing if Redis restarted with older data. Raises CheckpointDamaged, CheckpointNotFound.
         """
         told = self.lease.claim.told
         lost = (CheckpointId(self.job_id, number) for number in range(1, epoch) if number not in told)
@@ -172,10 +172,10 @@ class Keeper:
             self.save()
 
     def save(self) -> None:
-        """Save the run's state after every epoch before it was recorded. A disk that refuses costs what was done since
-        the last time.
+        """Wait until every earlier epoch is recorded, then save the run's state.
 
-        Raises JobLost, Superseded, and what publishing raised: no state is saved after that.
+        If the store cannot write it, this is logged and the previous saved state stays. Raises JobLost, Superseded, and
+        what publishing raised: the state is then not saved.
         """
         self.writer.wait()
         began = time.monotonic()
@@ -187,9 +187,9 @@ class Keeper:
             self.bench.saved(self.lease.claim, state.position.epoch, state.position.iteration)
         except OSError as error:
             metrics.tell(metrics.SAVES_FAILED)
-            logger.warning("job %s: its state could not be kept: %s", self.job_id, error)
+            logger.warning("job %s: its state could not be saved: %s", self.job_id, error)
         except redis.RedisError as error:
-            logger.warning("job %s: its state is kept, but Redis could not be told: %s", self.job_id, error)
+            logger.warning("job %s: its state is saved, but Redis could not record this: %s", self.job_id, error)
         self.saved_at = time.monotonic()
 
 
@@ -203,8 +203,8 @@ def files_of(snapshot: EpochSnapshot) -> dict[str, bytes]:
 
 
 def record_of(manifest: Manifest) -> EpochRecord:
-    """Tell an epoch as the job does, from its checkpoint."""
-    assert manifest.losses is not None, "a job's own checkpoints have their losses"
+    """Build the record of an epoch from the manifest of its checkpoint."""
+    assert manifest.losses is not None, "checkpoints of a job have losses"
     return EpochRecord(
         epoch=manifest.epoch,
         seconds=manifest.seconds,

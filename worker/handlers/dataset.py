@@ -1,4 +1,4 @@
-"""A data set's way from claimed to made: as a run's, but what it leaves are files of digits."""
+"""Makes a generated data set: the job's result is files of digits."""
 
 import logging
 import time
@@ -35,10 +35,10 @@ def make_dataset(
     settings: WorkerSettings,
     knock: Callable[[RunsOn], None] = lambda _: None,
 ) -> None:
-    """Draw what is ordered and not drawn yet, a part at a time, with the help of whoever is idle.
+    """Draw the parts of the data set that are missing, one at a time, with the help of idle workers.
 
-    Raises JobLost, Cancelled and Interrupted between two parts, whose digits stay; CheckpointNotFound,
-    CheckpointDamaged, InvalidWeights, Hopeless, and OSError where the disk is full. `knock` tells an idle worker.
+    `knock` notifies an idle worker. Raises JobLost, Cancelled and Interrupted between two parts, and keeps those that
+    are drawn; CheckpointNotFound, CheckpointDamaged, InvalidWeights, Hopeless, and OSError.
     """
 
     stubborn = Stubborn(bench, lease)
@@ -80,8 +80,8 @@ def make_dataset(
         stubborn("the data set cannot be published", lambda: store.publish_dataset(job, claim.fence))
     try:
         contributions.clear()
-    except OSError as error:  # the data set is there, whatever lies about
-        logger.warning("job %s: what helpers left stays: %s", job, error)
+    except OSError as error:  # leftover files do not affect the data set
+        logger.warning("job %s: leftover parts of helpers could not be deleted: %s", job, error)
 
 
 def is_made(store: CheckpointStore, claim: Claim) -> bool:
@@ -101,12 +101,12 @@ def is_made(store: CheckpointStore, claim: Claim) -> bool:
 
 
 def reporter(bench: JobBench, claim: Claim, order: DatasetOrder) -> Callable[[int], None]:
-    """Tell the record of each part: a data set is one epoch, whose iterations are digits."""
+    """Return a function that records progress after each part: as one epoch whose iterations are digits."""
     began, first = time.monotonic(), 0
 
     def report(done: int) -> None:
         nonlocal first
-        first = first or done  # what lay there, and the first part, for whose time we do not know
+        first = first or done  # excludes earlier parts and the first, whose drawing time is not known
         rate = (done - first) / max(1e-3, time.monotonic() - began)
         left = (order.digits - done) / rate if rate else 0.0
         progress = Progress(
@@ -115,7 +115,7 @@ def reporter(bench: JobBench, claim: Claim, order: DatasetOrder) -> Callable[[in
         try:
             bench.saved(claim, 1, done)
             bench.report(claim, progress)
-        except redis.RedisError as error:  # progress is not worth a data set
-            logger.warning("job %s: progress not told: %s", claim.job.id, error)
+        except redis.RedisError as error:  # not a reason to fail the job
+            logger.warning("job %s: its progress could not be recorded: %s", claim.job.id, error)
 
     return report

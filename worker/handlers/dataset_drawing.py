@@ -1,4 +1,4 @@
-"""What draws a data set: the same for whoever makes it and for whoever helps."""
+"""Drawing the digits of a data set: the same code for the owner of the job and for helpers."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ from models.synthesis.verified_sampler import DatasetDrawer, drawing_threads
 
 
 def read_generator(store: CheckpointStore, order: DatasetOrder) -> tuple[Manifest, bytes]:
-    """Read what is to draw. Raises CheckpointNotFound, CheckpointDamaged, OSError."""
+    """Read the generator: its manifest and its weights. Raises CheckpointNotFound, CheckpointDamaged, OSError."""
     checkpoint = CheckpointId.parse(order.checkpoint)
     shelf = bundled.STORE if checkpoint.job == bundled.JOB else store
     manifest = shelf.manifest(checkpoint)
@@ -25,7 +25,7 @@ def read_generator(store: CheckpointStore, order: DatasetOrder) -> tuple[Manifes
 
 @contextmanager
 def drawing(order: DatasetOrder, manifest: Manifest, weights: bytes, device: torch.device) -> Iterator[DatasetDrawer]:
-    """Raises InvalidWeights, Hopeless."""
+    """Prepare the generator and its judge on the device. Raises InvalidWeights, Hopeless."""
     generator = prepare(generator_from_bytes(weights), device)
     verifier = verifier_for(manifest, order, device)
     with drawing_threads(device) as pool:
@@ -33,10 +33,10 @@ def drawing(order: DatasetOrder, manifest: Manifest, weights: bytes, device: tor
 
 
 def verifier_for(manifest: Manifest, order: DatasetOrder, device: torch.device) -> Verifier | None:
-    """Raises Hopeless where there is no judge."""
+    """Return the judge of an order with `verify`, else None. Raises Hopeless if there is no judge for these digits."""
     if order.verify is None:
         return None
     verifier = find_verifier(manifest.config.dataset, device)
     if verifier is None:
-        raise Hopeless(f"no judge of {manifest.config.dataset} digits comes with this package: order without verify")
+        raise Hopeless(f"this package contains no judge of {manifest.config.dataset} digits: order without verify")
     return verifier

@@ -1,4 +1,4 @@
-"""A worker for which no job waits draws parts of another's data set: until one waits, or nothing is left to draw."""
+"""An idle worker draws parts of another worker's data set, until a job waits for it or no part is left."""
 
 import contextlib
 import logging
@@ -32,7 +32,7 @@ from worker.settings import WorkerSettings
 
 logger = logging.getLogger(__name__)
 
-TROUBLES = (  # whose message says all there is to say; the owner meets them too, or draws what we do not
+TROUBLES = (  # their messages suffice; the owner has the same error, or draws these parts
     CheckpointDamaged,
     CheckpointNotFound,
     DeviceUnavailable,
@@ -49,14 +49,14 @@ class Helper:
     bench: JobBench
     store: CheckpointStore
     settings: WorkerSettings
-    takes: Sequence[RunsOn]  # the jobs that this worker may take, and so may help with
-    knock: Callable[[RunsOn], None]  # tells the next idle worker that there is something to do
+    takes: Sequence[RunsOn]  # queues of this worker: it helps only with their data sets
+    knock: Callable[[RunsOn], None]  # notifies the next idle worker
     end_process: Callable[[int], None] = os._exit
 
     def help(self) -> bool:
-        """Draw for whoever welcomes help. Says whether anything was drawn: a job may wait by now. Raises Interrupted.
+        """Draw parts for an owner that accepts helpers. Returns whether any were drawn; a job may wait by then.
 
-        Whatever else goes wrong costs nobody anything but this help.
+        Raises Interrupted. Other errors are logged and only end this help.
         """
         try:
             sharing = Sharing(self.bench.redis)
@@ -68,16 +68,16 @@ class Helper:
         except shutdown.Interrupted:
             raise
         except TROUBLES as trouble:
-            logger.warning("no more help with a data set: %s", trouble)
+            logger.warning("stops helping with a data set: %s", trouble)
         except Exception:
-            logger.exception("no more help with a data set")
+            logger.exception("stops helping with a data set")
         return False
 
     def draw_for(self, shared: Shared, sharing: Sharing) -> int:
-        """Returns how many parts were drawn."""
+        """Draw parts of a data set. Returns their number."""
         order, contributions = shared.read_order(), Contributions(self.store, shared.job)
         if shared.code != code_version() or not contributions.reach(shared.fence):
-            logger.info("no help with data set %s: it is made by another version, or in another store", shared.job)
+            logger.info("cannot help with data set %s: its owner has another version or another store", shared.job)
             return 0
         device, drawn, seconds = find_device(self.settings.device), 0, self.settings.lease_seconds
         parts, name = {part.name: part for part in order.parts}, describe(device)
@@ -103,20 +103,20 @@ class Helper:
         return drawn
 
     def take(self, shared: Shared, sharing: Sharing, seconds: float) -> str | None:
-        """Take a part, unless there is something better to do. Raises Interrupted."""
+        """Take a part, unless a job waits for this worker. Raises Interrupted."""
         shutdown.check()
         waiting = any(self.bench.waiting(runs_on) for runs_on in self.takes)
         return None if waiting else sharing.take(shared, seconds)
 
     def call_another(self, shared: Shared, sharing: Sharing) -> None:
-        """Let one more idle worker come, where there is something left for it."""
+        """Notify one more idle worker if a part is left for it."""
         if sharing.find([shared.runs_on]) and not self.bench.knocks(shared.runs_on):
             with contextlib.suppress(OperationalError):
                 self.knock(shared.runs_on)
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
-        """End the process where it has come to a halt: no lease does that here, and jobs may wait for this worker."""
+        """End the process if drawing hangs: a helper has no lease that would do this, and jobs may wait for it."""
         timer = threading.Timer(STALLED_SECONDS, self.end_process, (EXIT_CODE,))
         timer.daemon = True
         timer.start()

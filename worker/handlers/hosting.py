@@ -1,4 +1,4 @@
-"""A data set's owner and those who help it: it draws, brings in what they drew, and waits for nobody for long."""
+"""The owner of a data set: it draws parts, fetches those of its helpers, and never waits long for them."""
 
 import logging
 import time
@@ -21,16 +21,16 @@ logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
-WORTH_HELP = 4  # parts: fewer are drawn before anybody has come
+WORTH_HELP = 4  # parts; fewer are drawn before a helper has started
 LOOK_SECONDS = 0.1
 
 
 @dataclass
 class Host:
-    """Says which part comes next. A context: after it, nobody helps any more.
+    """Decides which part comes next. A context manager: at its exit, no more helpers are accepted.
 
-    Helpers are never needed: what they do not bring, the owner draws, and so it does where Redis or the store does not
-    answer. It waits for a part that a helper draws no longer than drawing one takes itself.
+    Helpers are optional: the owner draws the parts that they do not deliver, and all parts if Redis or the store does
+    not respond. It waits for a helper's part no longer than drawing one takes.
     """
 
     bench: JobBench
@@ -38,10 +38,10 @@ class Host:
     shared: Shared
     contributions: Contributions
     workshop: Path
-    origin: Origin  # is told who helped
-    seconds: float  # that a part is the owner's own; more where it needs more
+    origin: Origin  # records the helpers
+    seconds: float  # for which a part is reserved for the owner; more if drawing takes longer
     check: Callable[[], None]
-    knock: Callable[[RunsOn], None]  # tells an idle worker that there is something to do
+    knock: Callable[[RunsOn], None]  # notifies an idle worker
 
     def __enter__(self) -> "Host":
         return self
@@ -50,20 +50,20 @@ class Host:
         self.decline()
 
     def __call__(self, missing: list[Part]) -> Iterator[Part]:
-        """Yield each part once: it is to be drawn, unless it lies in the workshop by then."""
+        """Yield each part once. The caller draws it, unless its file is already in the workshop."""
         left = {part.name: part for part in missing}
-        lying = self.attempt("what helpers drew is not found", self.contributions.names, set[str]())
+        lying = self.attempt("parts of helpers cannot be listed", self.contributions.names, set[str]())
         for name in [name for name in left if name in lying]:
             yield self.bring(left.pop(name))
-        if len(left) >= WORTH_HELP and self.attempt("no help is asked for", lambda: self.welcome(list(left)), False):
+        if len(left) >= WORTH_HELP and self.attempt("no help is requested", lambda: self.welcome(list(left)), False):
             yield from self.share(left)
             self.decline()
         yield from left.values()
-        told = self.attempt("who helped is not known", lambda: self.sharing.helpers(self.shared.job), dict[str, int]())
+        told = self.attempt("helpers are not known", lambda: self.sharing.helpers(self.shared.job), dict[str, int]())
         self.origin.helpers.update(told)
 
     def welcome(self, names: list[str]) -> bool:
-        """Let others help, and tell one of them; each who comes tells the next."""
+        """Accept helpers and notify one; each helper that starts notifies the next. Returns whether they may help."""
         if not self.sharing.welcome(self.shared, names):
             return False
         runs_on = self.shared.runs_on
@@ -72,7 +72,7 @@ class Host:
         return True
 
     def share(self, left: dict[str, Part]) -> Iterator[Part]:
-        """Yield parts until none are left, which are those that were handed over, and those that are ours."""
+        """Yield parts until none are left: those that helpers handed over, and those that the owner took."""
         took, since = 0.0, time.monotonic()
         while left:
             ours, missing = self.look(left)
@@ -90,31 +90,31 @@ class Host:
                 since = time.monotonic()
                 took = since - begun
                 self.seconds = max(self.seconds, 3 * took)
-            self.attempt("a part is not ticked off", lambda: self.sharing.done(self.shared, ours), None)  # noqa: B023
+            self.attempt("a part is not marked", lambda: self.sharing.done(self.shared, ours), None)  # noqa: B023
 
     def look(self, left: dict[str, Part]) -> tuple[str | None, list[str]]:
-        """Return a part that is ours now, if there is one, and all that nobody has handed over."""
+        """Return the part that the owner has taken now, if any, and all parts that are not handed over yet."""
 
         def ask() -> tuple[str | None, list[str]]:
             return self.sharing.take(self.shared, self.seconds), self.sharing.missing(self.shared)
 
         alone: tuple[str | None, list[str]] = (next(iter(left)), list(left))
-        return self.attempt("nobody knows who draws what", ask, alone)
+        return self.attempt("the assignment of parts is unavailable", ask, alone)
 
     def bring(self, part: Part) -> Part:
-        """Bring what a helper drew into the workshop, if it can be had."""
+        """Copy a helper's part into the workshop, if possible."""
         there = self.attempt(
-            f"part {part.name} is not fetched", lambda: self.contributions.bring(part, self.workshop), False
+            f"part {part.name} cannot be fetched", lambda: self.contributions.bring(part, self.workshop), False
         )
         if not there:
-            logger.warning("job %s: part %s was not drawn, or is damaged", self.shared.job, part.name)
+            logger.warning("job %s: part %s is missing or damaged", self.shared.job, part.name)
         return part
 
     def decline(self) -> None:
-        self.attempt("help is still welcome", lambda: self.sharing.decline(self.shared), None)
+        self.attempt("helpers cannot be dismissed", lambda: self.sharing.decline(self.shared), None)
 
     def attempt(self, trouble: str, step: Callable[[], Result], otherwise: Result) -> Result:
-        """What has to do with helpers may fail."""
+        """Run a step that involves helpers. If it fails, log this and return `otherwise`."""
         try:
             return step()
         except (redis.RedisError, OperationalError, OSError) as error:

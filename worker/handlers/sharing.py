@@ -1,8 +1,8 @@
-"""A data set drawn by several workers: who draws which of its parts, agreed upon in Redis.
+"""A data set drawn by several workers: Redis stores which worker draws which part.
 
-The job stays its owner's, the worker that claimed it, who welcomes help for as long as it holds the claim. A part is
-drawn by whoever takes it; where that is not done in time, another takes it. Whoever draws a part draws the same digits,
-and the owner looks at its checksum: parts therefore need no tokens, and one that is handed over late does no harm.
+The job belongs to its owner, the worker that claimed it, which accepts helpers while it holds the claim. A worker takes
+a part for a limited time; after that another worker may take it. Every worker draws the same digits for a part, and the
+owner verifies the checksum: parts therefore need no fence tokens, and one that is handed over late does no harm.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from worker.jobs.keys import job_key, parts_key
 from worker.jobs.model import RUNS_ON, RunsOn
 from worker.jobs.scripts import COMMON
 
-HELPED = "helped:"  # fields of a job's record: how many parts helpers on each kind of device drew
+HELPED = "helped:"  # fields of a job's record: number of parts that helpers drew, by device
 
 RUNNING = """
 if held[1] ~= 'running' then return false end
@@ -25,18 +25,18 @@ if held[1] ~= 'running' then return false end
 
 PARTS = """
 local function parts(id) return record(id) .. ':parts' end
-local function first_part(id) -- the one that is free, or free soonest, and when
+local function first_part(id) -- the part that is free, or becomes free first, and when
   local longest = number(redis.call('HGET', record(id), 'part_seconds'))
   local ahead = '(' .. string.format('%.6f', now + longest + 1)
   for _, part in ipairs(redis.call('ZRANGE', parts(id), ahead, '+inf', 'BYSCORE')) do
-    redis.call('ZADD', parts(id), 0, part) -- a clock that was ahead set this deadline: it has passed
+    redis.call('ZADD', parts(id), 0, part) -- a clock that was ahead set this deadline
   end
   return redis.call('ZRANGE', parts(id), 0, 0, 'WITHSCORES')
 end
 """
 
-# ARGV: id, fence, code, then the names of the parts that are missing, in order.
-# Welcome help. Returns 1, or nil where the job is lost or no longer wanted.
+# ARGV: id, fence, code, then the names of the missing parts, in order.
+# Accept helpers. Returns 1, or nil if the job is lost or is being cancelled.
 WELCOME = (
     COMMON
     + PARTS
@@ -52,7 +52,7 @@ return 1
 """
 )
 
-# ARGV: id, fence. Welcome no help any more, unless somebody else does meanwhile.
+# ARGV: id, fence. Accept no more helpers, unless another worker has claimed the job and accepts them.
 DECLINE = (
     COMMON
     + PARTS
@@ -64,8 +64,8 @@ end
 """
 )
 
-# ARGV: the queues that a helper takes jobs of. Look for somebody who welcomes help and has a part that nobody draws,
-# first whoever began first, and forget who no longer runs. Returns id, fence, code, order and queue, or nil.
+# ARGV: the queues of the helper. Find the oldest claim that accepts helpers and has a free part, and remove those that
+# no longer run. Returns id, fence, code, order and queue, or nil.
 FIND = (
     COMMON
     + PARTS
@@ -89,8 +89,8 @@ return false
 """
 )
 
-# ARGV: id, fence, seconds. Take the first part that nobody draws, for so long.
-# Returns its name, or nil where there is none or help is no longer wanted.
+# ARGV: id, fence, seconds. Take the first free part for that time.
+# Returns its name, or nil if no part is free or helpers are no longer accepted.
 TAKE = (
     COMMON
     + PARTS
@@ -100,15 +100,15 @@ TAKE = (
 local first = first_part(ARGV[1])
 if not first[2] or tonumber(first[2]) > tonumber(now) then return false end
 if number(redis.call('HGET', record(ARGV[1]), 'part_seconds')) < tonumber(ARGV[3]) then
-  redis.call('HSET', record(ARGV[1]), 'part_seconds', ARGV[3]) -- the longest time that anybody was given
+  redis.call('HSET', record(ARGV[1]), 'part_seconds', ARGV[3]) -- the longest time given to any worker
 end
 redis.call('ZADD', parts(ARGV[1]), now + ARGV[3], first[1])
 return first[1]
 """
 )
 
-# ARGV: id, fence, part, field that counts. Say that a part lies where its owner finds it.
-# Returns 1, or nil where nobody waits for it any more.
+# ARGV: id, fence, part, field that counts. Mark a part as delivered to its owner.
+# Returns 1, or nil if the owner no longer waits for it.
 HAND_OVER = (
     COMMON
     + PARTS
@@ -122,11 +122,11 @@ return 1
 
 
 class Shared(NamedTuple):
-    """A data set whose owner welcomes help."""
+    """A data set whose owner accepts helpers."""
 
     job: str
     fence: int  # of the owner's claim
-    code: str  # the owner's version of it
+    code: str  # version of the owner's code
     order: str  # JSON
     runs_on: RunsOn
 
@@ -136,12 +136,12 @@ class Shared(NamedTuple):
         return cls(claim.job.id, claim.fence, code, claim.job.order.model_dump_json(), claim.job.runs_on)
 
     def read_order(self) -> DatasetOrder:
-        """Raises ValidationError where a newer version wants what this one does not know."""
+        """Raises ValidationError if a newer version wrote fields or values that this version does not know."""
         return DatasetOrder.model_validate_json(self.order)
 
 
 class Sharing:
-    """Calls raise redis.RedisError where Redis does not answer."""
+    """Calls raise redis.RedisError if Redis does not respond."""
 
     def __init__(self, client: "redis.Redis") -> None:
         self.redis = client
@@ -152,45 +152,45 @@ class Sharing:
         self._hand_over = client.register_script(HAND_OVER)
 
     # ----------------------------------------------------------------------------
-    # What the owner says and asks.
+    # Calls of the owner.
 
     def welcome(self, shared: Shared, parts: Sequence[str]) -> bool:
-        """Let others draw these parts. Says whether they may: not where the job is lost, or about to be cancelled."""
+        """Let helpers draw these parts. Returns whether they may: not if the job is lost or is being cancelled."""
         return bool(self._welcome(args=[shared.job, shared.fence, shared.code, *parts]))
 
     def decline(self, shared: Shared) -> None:
         self._decline(args=[shared.job, shared.fence])
 
     def missing(self, shared: Shared) -> list[str]:
-        """List the parts that nobody has handed over, first those that were taken longest ago."""
+        """List the parts that are not handed over yet, those taken longest ago first."""
         return list(map(str, self.redis.zrange(parts_key(shared.job), 0, -1)))
 
     def done(self, shared: Shared, part: str) -> None:
-        """Say that the owner has drawn it."""
+        """Mark a part as drawn by the owner."""
         self.redis.zrem(parts_key(shared.job), part)
 
     def helpers(self, job: str) -> dict[str, int]:
-        """Tell how many parts were drawn by helpers, by their devices."""
+        """Return the number of parts that helpers drew, by device."""
         fields: dict[str, str] = self.redis.hgetall(job_key(job))  # type: ignore[assignment]
         return {name.removeprefix(HELPED): int(n) for name, n in fields.items() if name.startswith(HELPED)}
 
     # ----------------------------------------------------------------------------
-    # What helpers do; the owner takes its parts like they do.
+    # Calls of helpers; the owner too takes its parts with `take`.
 
     def find(self, takes: Sequence[RunsOn] = RUNS_ON) -> Shared | None:
-        """Look for a data set that has a part for a helper, who takes such jobs."""
+        """Find a data set with a free part for a helper that reads these queues."""
         found = self._find(args=[*takes])
         return found and Shared(found[0], int(found[1]), *found[2:])
 
     def take(self, shared: Shared, seconds: float) -> str | None:
-        """Take a part to draw within so many seconds; None where there is none, or no help is wanted any more."""
+        """Take a part to draw within `seconds`. Returns None if none is free or helpers are no longer accepted."""
         part: str | None = self._take(args=[shared.job, shared.fence, seconds])
         return part
 
     def hand_over(self, shared: Shared, part: str, device: str) -> bool:
-        """Say that a part lies where the owner finds it. Returns whether anybody waits for it."""
+        """Mark a part as delivered to its owner. Returns whether the owner still waits for it."""
         return bool(self._hand_over(args=[shared.job, shared.fence, part, HELPED + device]))
 
     def give_back(self, shared: Shared, part: str) -> None:
-        """Let another draw it, at once."""
+        """Make a part free for other workers at once."""
         self.redis.zadd(parts_key(shared.job), {part: 0.0}, xx=True)

@@ -1,4 +1,4 @@
-"""A job's way from claimed to ended: binds the trainer, which knows no jobs, to the record and the checkpoints."""
+"""Runs a job from claim to end, and connects the trainer, which has no notion of jobs, to record and checkpoints."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -49,9 +49,9 @@ from worker.settings import WorkerSettings
 
 logger = logging.getLogger(__name__)
 
-NEW_STORE_HINT = "If a new store is to begin there, delete the field of its address from the hash acgan:stores in Redis"
+NEW_STORE_HINT = "To begin a new store there, delete the field of its address from the hash acgan:stores in Redis"
 
-FAILURES = (  # whose message says all there is to say
+FAILURES = (  # their messages suffice, without a traceback
     CheckpointDamaged,
     CheckpointNotFound,
     DatasetUnavailable,
@@ -68,10 +68,10 @@ FAILURES = (  # whose message says all there is to say
 
 
 def run_next_job(settings: WorkerSettings, knock: Callable[[RunsOn], None] = lambda _: None) -> Job | None:
-    """Claim the job that is next, run it, and write how it ended. Returns it where it was handed back.
+    """Claim the next job, run it and record how it ended. Returns the job if it was handed back to the queue.
 
-    Until one waits it helps whoever welcomes help. `knock` tells an idle worker that there is something to do.
-    Raises DeviceUnavailable, and takes none, where this worker's device is gone.
+    While no job waits, this worker helps with data sets of others. `knock` notifies an idle worker.
+    Raises DeviceUnavailable, and claims no job, if this worker's device is unavailable.
     """
     device = find_device(settings.device)
     takes = taken_by(kind_of(str(device)))
@@ -82,7 +82,7 @@ def run_next_job(settings: WorkerSettings, knock: Callable[[RunsOn], None] = lam
         bench.tell_waiting(takes, "")
         while (claim := bench.claim(settings.lease_seconds, lowest, takes)) is None:
             if not Helper(bench, store, settings, takes, knock).help():
-                logger.info("knocked, but no job waits")
+                logger.info("notified, but no job is waiting")
                 return None
             lowest = lowest_fence(store)
         metrics.tell(metrics.JOBS_TAKEN)
@@ -93,11 +93,11 @@ def run_next_job(settings: WorkerSettings, knock: Callable[[RunsOn], None] = lam
             persist(lambda: bench.finish(claim, status, error, trouble), lease.check_held)
         metrics.tell(metrics.JOBS_ENDED, 1, status.value)
         if status == JobStatus.SUCCEEDED:
-            drop_state(store, claim)  # not before: whoever has to do it again begins from there
-        keep_within_budget(bench, store, settings.store_limit)  # after the record says that the job has ended
+            drop_state(store, claim)  # not earlier: if `finish` fails, the next worker resumes from it
+        keep_within_budget(bench, store, settings.store_limit)  # after the record shows that the job has ended
         return claim.job if status == JobStatus.QUEUED else None
     except shutdown.Interrupted:
-        logger.info("no more help: this worker stops")
+        logger.info("stops helping: this worker is shutting down")
         return None
     except Unreachable as away:
         logger.error("no job is taken: %s", away)
@@ -106,37 +106,37 @@ def run_next_job(settings: WorkerSettings, knock: Callable[[RunsOn], None] = lam
         return None
     except (JobLost, Superseded) as lost:
         metrics.tell(metrics.LEASES_LOST)
-        logger.warning("job %s belongs to somebody else now; leaving it", lost)
+        logger.warning("job %s now belongs to another worker; leaving it", lost)
         if claim is not None:
             clear_leftovers(store, claim.job.id)
         return None
     finally:
         metrics.tell(metrics.IMAGES_PER_SECOND, 0)
         bench.close()
-        torch_device.release(device)  # for the next job, and for other workers on this device
+        torch_device.release(device)  # frees memory for the next job and for other workers on this device
 
 
 def lowest_fence(store: CheckpointStore) -> int:
-    """The store's highest token; 0 if it cannot be read: the job is then claimed, and its record says why it waits.
+    """Return the store's highest fence token; 0 if it cannot be read.
 
-    Raises Unreachable.
+    In that case the job is claimed nevertheless, and its `trouble` gives the reason why it waits. Raises Unreachable.
     """
     try:
         return store.highest_fence()
     except Unreadable as error:
-        logger.error("the store's fence: %s", error)
+        logger.error("the fence token of the store cannot be read: %s", error)
         return 0
 
 
 def told_as(claim: Claim) -> AbstractContextManager[None]:
-    """Whatever is logged inside names the job, its epoch and its token."""
+    """Add the job, its epoch and its fence token to every log line inside."""
     return bound_contextvars(job=claim.job.id, epoch=len(claim.job.epochs) + 1, fence=claim.fence)
 
 
 def carry_out(
     bench: JobBench, lease: Lease, store: CheckpointStore, settings: WorkerSettings, knock: Callable[[RunsOn], None]
 ) -> tuple[JobStatus, str]:
-    """Run a claimed job to its end, whichever that is, and say which and why. Raises JobLost, Superseded."""
+    """Run a claimed job. Returns its new status and the error message, if any. Raises JobLost, Superseded."""
     job_id = lease.claim.job.id
     logger.info("job %s starts, with token %d", job_id, lease.claim.fence)
     try:
@@ -147,13 +147,13 @@ def carry_out(
             else:
                 train(bench, lease, store, settings)
     except shutdown.Interrupted:
-        logger.info("job %s goes back to the queue: this worker stops", job_id)
+        logger.info("job %s goes back to the queue: this worker is shutting down", job_id)
         return JobStatus.QUEUED, ""
     except Cancelled:
         logger.info("job %s is cancelled", job_id)
         return JobStatus.CANCELLED, ""
     except FAILURES as error:
-        logger.error("job %s failed: %s", job_id, str(error))  # not the error: its frames hold the job's memory
+        logger.error("job %s failed: %s", job_id, str(error))  # not the exception: its frames hold the job's memory
         return JobStatus.FAILED, str(error)
     except (JobLost, Superseded):
         raise
@@ -166,7 +166,7 @@ def carry_out(
 
 @contextmanager
 def measured_memory(job: Job, settings: WorkerSettings) -> Iterator[None]:
-    """Log a job's peak memory on a GPU, however it ends. Raises DeviceOutOfMemory, DeviceUnavailable."""
+    """Log a job's peak memory on a GPU, also if the job fails. Raises DeviceOutOfMemory, DeviceUnavailable."""
     device = find_device(settings.device)
     torch_device.reset_peak(device)
     try:
@@ -178,7 +178,10 @@ def measured_memory(job: Job, settings: WorkerSettings) -> Iterator[None]:
 
 
 def take_over(bench: JobBench, lease: Lease, store: CheckpointStore, address: str) -> None:
-    """Raises JobLost where somebody who hangs locks the store: the lease runs out, and the job is tried again."""
+    """Claim the job in the store.
+
+    Raises JobLost if a hanging process keeps the store locked: the lease then expires, and the job is retried.
+    """
     claim = lease.claim
     later: list[str] = []
     known: list[str | None] = [None]
@@ -208,7 +211,7 @@ def take_over(bench: JobBench, lease: Lease, store: CheckpointStore, address: st
 
 
 def store_trouble(store: CheckpointStore) -> str:
-    """What is wrong with the store's own records although jobs can run; empty if nothing is."""
+    """Return faults of the store's own records that do not prevent jobs, or an empty string."""
     try:
         latest = store.find_latest()
         found = [store.check_identity(), latest.trouble if latest.foreign else None]
@@ -218,8 +221,8 @@ def store_trouble(store: CheckpointStore) -> str:
 
 
 def train(bench: JobBench, lease: Lease, store: CheckpointStore, settings: WorkerSettings) -> None:
-    """Train all epochs. A writer thread publishes a checkpoint after each and then records it, while the next is
-    trained; when this returns or raises, nothing is being written any more."""
+    """Train all epochs. After each, a writer thread publishes a checkpoint and then records the epoch, while the next
+    epoch trains. When this function returns or raises, no write is in progress."""
 
     stubborn = Stubborn(bench, lease)
     check = stubborn.check
@@ -241,7 +244,7 @@ def train(bench: JobBench, lease: Lease, store: CheckpointStore, settings: Worke
         persist(partial(bench.add_epoch, claim, lost), check)
     for warning in trainer.warnings:
         persist(partial(bench.add_warning, claim, warning), check)
-    persist(lambda: bench.settle(claim, trainer.config, describe(device)), check)  # threads are those of the beginning
+    persist(lambda: bench.settle(claim, trainer.config, describe(device)), check)  # restoring may change the threads
     meter = metrics.Meter((trainer.epoch - 1) * trainer.batches + trainer.iteration)
 
     def report(progress: Progress) -> None:
@@ -250,8 +253,8 @@ def train(bench: JobBench, lease: Lease, store: CheckpointStore, settings: Worke
         keeper.save_now_and_then()
         try:
             bench.report(claim, progress)
-        except redis.RedisError as error:  # progress is not worth a run
-            logger.warning("job %s: progress not told: %s", claim.job.id, error)
+        except redis.RedisError as error:  # not a reason to fail the run
+            logger.warning("job %s: its progress could not be recorded: %s", claim.job.id, error)
 
     def check_both() -> None:
         check()
@@ -270,9 +273,9 @@ def train(bench: JobBench, lease: Lease, store: CheckpointStore, settings: Worke
 def publish_and_record(
     bench: JobBench, keeper: Keeper, stubborn: Stubborn, meter: metrics.Meter, limit: int, snapshot: EpochSnapshot
 ) -> None:
-    """Publish an epoch's checkpoint before the record names it. Runs on the writer thread.
+    """Publish an epoch's checkpoint, then add the epoch to the record. Runs on the writer thread.
 
-    Raises JobLost, Superseded, Cancelled, Interrupted, OSError; the epoch is not recorded then.
+    Raises JobLost, Superseded, Cancelled, Interrupted, OSError; the epoch is then not recorded.
     """
     claim, result = stubborn.lease.claim, snapshot.result
     published = stubborn(f"epoch {result.epoch} cannot be published", partial(keeper.publish, snapshot))
@@ -286,24 +289,24 @@ def publish_and_record(
 
 
 def drop_state(store: CheckpointStore, claim: Claim) -> None:
-    """Clear away where the run stood, and what has come late from whoever lost it."""
+    """Delete the saved state of the run, and late writes of workers that lost it."""
     try:
         store.drop_state(claim.job.id)
         store.shelf.sweep(claim.job.id)
-    except OSError as error:  # the run has succeeded, whatever lies about
-        logger.warning("job %s: its state stays: %s", claim.job.id, error)
+    except OSError as error:  # leftover files do not affect the run, which has succeeded
+        logger.warning("job %s: its saved state could not be deleted: %s", claim.job.id, error)
 
 
 def clear_leftovers(store: CheckpointStore, job: str) -> None:
-    """Delete what this worker wrote late for a job that was deleted meanwhile."""
+    """Delete files that this worker wrote for a job after the job was deleted."""
     try:
         store.clear_unknown(job)
     except OSError as error:
-        logger.warning("what was written late for job %s stays: %s", job, error)
+        logger.warning("files written for job %s after its deletion could not be deleted: %s", job, error)
 
 
 def trouble_of(bench: JobBench, lease: Lease, store: CheckpointStore, status: JobStatus) -> str:
-    """Find out what is wrong with the checkpoints that the record of an ended job names. Raises JobLost."""
+    """Verify the checkpoints in the record of an ended job. Returns a description of the faults. Raises JobLost."""
     if status == JobStatus.QUEUED:
         return ""
     claim, thinned = lease.claim, set[int]()
@@ -313,7 +316,7 @@ def trouble_of(bench: JobBench, lease: Lease, store: CheckpointStore, status: Jo
 
 
 def checkpoints_among(deleted: list[str]) -> list[CheckpointId]:
-    """The other texts describe resume states."""
+    """Return the texts that are checkpoint ids. The others describe resume states."""
     found = []
     for text in deleted:
         with suppress(CheckpointNotFound):
@@ -325,7 +328,7 @@ def keep_within_budget(bench: JobBench, store: CheckpointStore, limit: int) -> N
     try:
         deleted = thin_out(store, limit, not_ended(bench.redis))
         for name in deleted:
-            logger.info("deleted %s: beyond ACGAN_STORE_LIMIT", name)
+            logger.info("deleted %s to stay within ACGAN_STORE_LIMIT", name)
         bench.note_thinned(checkpoints_among(deleted))
-    except (OSError, redis.RedisError) as error:  # housekeeping is not worth a run
-        logger.warning("checkpoints beyond ACGAN_STORE_LIMIT stay: %s", error)
+    except (OSError, redis.RedisError) as error:  # not a reason to fail the run
+        logger.warning("checkpoints beyond ACGAN_STORE_LIMIT could not be deleted: %s", error)

@@ -1,12 +1,12 @@
-"""What a worker does to the record of a job in Redis in one step, in Lua: claim it, hold it, write it, end it.
+"""Lua scripts with which a worker claims a job, renews its lease, writes its record and ends it.
 
-See worker/jobs/scripts.py for the functions that these share.
+They use the shared functions of worker/jobs/scripts.py.
 """
 
 from worker.jobs.scripts import COMMON, NO_MEMORY_NEEDED
 
-# ARGV: how many queues, the queues that the worker takes jobs from (any, cpu, gpu), then ids to leave alone.
-# Look for the job whose turn it is, without taking it. Returns its id, its record and its epochs, or nil.
+# ARGV: number of queues, the worker's queues (any, cpu, gpu), then ids to skip.
+# Find the next job without claiming it. Returns its id, its record and its epochs, or nil.
 NEXT = (
     COMMON
     + """
@@ -37,10 +37,10 @@ return {id, redis.call('HGETALL', record(id)), redis.call('HGETALL', record(id) 
 """
 )
 
-# ARGV: id, the claim's own name, lowest token, seconds of the lease, worker, its parent process. Take a job, and a
-# token higher than all before: state, token and lease change together. A claim whose answer was lost is repeated under
-# the same name and gets the same token. Tokens are compared as decimal text: numbers of Lua are exact to 2^53 only.
-# Returns the token, the job's record and its epochs, or nil if the job cannot be taken any more.
+# ARGV: id, name of the claim, lowest token, seconds of the lease, worker, its parent process. Claim a job with a token
+# higher than all earlier ones; state, token and lease change together. If the response is lost, the claim is repeated
+# under the same name and gets the same token. Tokens are compared as decimal text: Lua's numbers are exact only up to
+# 2^53. Returns the token, the job's record and its epochs, or nil if the job can no longer be claimed.
 CLAIM = (
     COMMON
     + """
@@ -54,7 +54,7 @@ if (job[1] == 'running' or job[1] == 'cancelling') and job[4] == name then
   return answer(job[5])
 end
 local score = redis.call('ZSCORE', queue(id), id)
-if job[1] ~= 'queued' or not score or job[4] == name then return false end -- a claim is used once
+if job[1] ~= 'queued' or not score or job[4] == name then return false end -- each name claims once
 redis.call('ZREM', queue(id), id)
 local priority, turn = job[2] or '0', number(job[3])
 if tonumber(score) == turn - priority * PRIORITY_WEIGHT then redis.call('HSET', TURNS, priority, turn) end
@@ -73,7 +73,7 @@ return answer(fence)
 """
 )
 
-# ARGV: id, what this version does not understand. Note it on a job that waits.
+# ARGV: id, why this version does not understand the record. Set it as the trouble of a waiting job.
 LEAVE_ALONE = (
     COMMON
     + """
@@ -112,7 +112,7 @@ local held = redis.call('HMGET', record(ARGV[1]), 'status', 'fence')
 if held[2] ~= ARGV[2] or (held[1] ~= 'running' and held[1] ~= 'cancelling') then return false end
 """
 
-# ARGV: id, fence, seconds. Extend the lease by that time from now, and note when the worker was seen.
+# ARGV: id, fence, seconds. Extend the lease to that time from now, and record that the worker was seen.
 # Returns the job's state, or nil if the job is lost.
 RENEW = (
     NO_MEMORY_NEEDED
@@ -126,7 +126,7 @@ return held[1]
 )
 
 # ARGV: id, fence, kind of event, its data, epoch number or '', then field, value, ...
-# Write what the run reports. Returns the job's state, or nil if the job is lost.
+# Write fields and publish an event. Returns the job's state, or nil if the job is lost.
 WRITE = (
     COMMON
     + HELD
@@ -139,8 +139,8 @@ return held[1]
 """
 )
 
-# ARGV: id, fence, status, error or '', trouble that stays or '', then the states it may follow.
-# End the job, or put it back in front of the jobs of its priority. Returns its new state, or nil if the job is lost.
+# ARGV: id, fence, status, error or '', lasting trouble or '', then the states that may precede this status.
+# End the job, or put it at the front of its priority. Returns its new state, or nil if the job is lost.
 FINISH = (
     NO_MEMORY_NEEDED
     + COMMON
@@ -163,7 +163,7 @@ return status
 """
 )
 
-# ARGV: id, epoch, id, epoch, ... Note checkpoints that were deleted to stay within the store's budget.
+# ARGV: id, epoch, id, epoch, ... Mark checkpoints as deleted to stay within the store's budget.
 THINNED = (
     NO_MEMORY_NEEDED
     + COMMON

@@ -1,4 +1,4 @@
-"""The API's side of the job record: it accepts jobs, reads them, and tells them what to do."""
+"""The API's access to job records: it accepts, reads, cancels, resumes and deletes jobs."""
 
 import hashlib
 import json
@@ -32,7 +32,7 @@ from worker.jobs.loop_states import summarize
 from worker.jobs.model import ENDED, RUNS_ON, Job, JobStatus, RunsOn, accepted_at, job_id_of
 from worker.jobs.redis_client import heedful
 
-LOOKED_AT = 1000  # jobs that wait, at most, among which the oldest is looked for
+LOOKED_AT = 1000  # waiting jobs, at most, among which the oldest is searched
 
 
 class JobNotFound(Exception):
@@ -40,14 +40,14 @@ class JobNotFound(Exception):
 
 
 class QueueFull(Exception):
-    """No more jobs may wait."""
+    """The queue has no free place."""
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"{limit} jobs wait already: retry when some of them have run")
 
 
 class ShareTaken(QueueFull):
-    """This caller has its share of waiting jobs."""
+    """The caller's waiting jobs have reached its share of the queue."""
 
     def __init__(self, limit: int) -> None:
         Exception.__init__(
@@ -58,23 +58,26 @@ class ShareTaken(QueueFull):
 
 
 class KeyReused(Exception):
-    """An idempotency key came with another request than before."""
+    """An idempotency key was sent with a different request than before."""
 
 
 class NotNow(Exception):
-    """The job's state does not allow what was asked. The message says which does."""
+    """The job's state does not allow the operation. The message names the states that do."""
 
 
 class NotUnderstood(NotNow):
-    """This version does not understand the job's record. The message says why."""
+    """This version does not understand the job's record. The message gives the reason."""
 
 
 class Unsuitable(Exception):
-    """This Redis may lose jobs. The message says how to set it."""
+    """This Redis may lose jobs. The message names the setting to change."""
 
 
 def check_eviction(info: Mapping[str, object]) -> None:
-    """Raises Unsuitable where `INFO memory` tells of a Redis that deletes keys when it is short of memory."""
+    """Raises Unsuitable if Redis is configured to delete any keys when its memory is full.
+
+    `info` is the response to `INFO memory`.
+    """
     policy = str(info.get("maxmemory_policy", ""))
     if policy.startswith("allkeys"):
         raise Unsuitable(
@@ -84,11 +87,11 @@ def check_eviction(info: Mapping[str, object]) -> None:
 
 
 # ----------------------------------------------------------------------------
-# The API's side, asynchronous.
+# The asynchronous client.
 
 
 class Order(NamedTuple):
-    """A run as it is asked for; or a data set, by a generator that such a run has trained."""
+    """A request for a run; or for a data set, with `config` of the run that trained its generator."""
 
     config: TrainingConfig
     priority: int = 0
@@ -100,7 +103,7 @@ class Order(NamedTuple):
 
     @property
     def fields(self) -> dict[str, str]:
-        """What the record says from the start."""
+        """Return the first fields of the record."""
         fields = {"config": self.config.model_dump_json(), "priority": str(self.priority), "runs_on": self.runs_on}
         if self.dataset:
             fields["order"] = self.dataset.model_dump_json()
@@ -113,7 +116,7 @@ class Order(NamedTuple):
 
 
 def understood(job: AnyJob) -> Job:
-    """Raises NotUnderstood."""
+    """Return the job, if this version understands its record. Raises NotUnderstood."""
     if isinstance(job, UnreadableJob):
         raise NotUnderstood(f"job {job.id}: {job.trouble}")
     return job
@@ -124,23 +127,23 @@ def wording(status: str) -> str:
 
 
 class Standing(NamedTuple):
-    """How many jobs there are, of which kind. `oldest` are the seconds since the oldest that waits was accepted."""
+    """Numbers of jobs and workers. `oldest` is the number of seconds since the oldest waiting job was accepted."""
 
     accepted: int
-    ready: dict[RunsOn, int]  # jobs that a worker could take now
+    ready: dict[RunsOn, int]  # jobs that a worker may claim now
     delayed: int
     running: int
     oldest: float
-    workers: dict[RunsOn, int]  # that were seen lately, by what they have
+    workers: dict[RunsOn, int]  # seen recently, by device
 
 
 class JobDesk:
-    """Calls raise redis.RedisError where Redis does not answer within about a second."""
+    """Calls raise redis.RedisError if Redis does not respond within about a second."""
 
     def __init__(self, client: "redis.asyncio.Redis", queue_limit: int = 100, has_shares: bool = False) -> None:
         self.redis = client
         self.queue_limit = queue_limit
-        self.has_shares = has_shares  # whether callers share the queue: only keys identify them
+        self.has_shares = has_shares  # whether callers share the queue; only API keys identify them
         self._create = client.register_script(scripts.CREATE)
         self._cancel = client.register_script(scripts.CANCEL)
         self._resume = client.register_script(scripts.RESUME)
@@ -149,7 +152,7 @@ class JobDesk:
 
     @classmethod
     def connect(cls, url: str, queue_limit: int = 100, has_shares: bool = False) -> "JobDesk":
-        """Connect lazily; a Redis that is gone makes calls fail within about a second, not hang."""
+        """Return a client that connects at the first call. Without Redis, calls fail within about a second."""
         client = redis.asyncio.Redis.from_url(
             url,
             decode_responses=True,
@@ -161,11 +164,11 @@ class JobDesk:
         return cls(heedful(client), queue_limit, has_shares)
 
     async def ping(self) -> None:
-        """Raises Unsuitable where this Redis may lose jobs."""
+        """Raises Unsuitable if this Redis may lose jobs."""
         check_eviction(await self.redis.info("memory"))
 
     async def create(self, order: Order) -> Job:
-        """Accept a run: from here on it is queued, whatever dies. Raises QueueFull, KeyReused."""
+        """Accept a job. When this returns, the job is stored in the queue. Raises QueueFull, KeyReused."""
         async with self.redis.pipeline(transaction=True) as pipeline:
             pipeline.time()
             pipeline.incr(SEQUENCE)
@@ -202,12 +205,12 @@ class JobDesk:
     async def newest(
         self, limit: int, status: JobStatus | None = None, before: str | None = None, datasets: bool = False
     ) -> list[AnyJob]:
-        """List the runs accepted last, or the data sets, newest first.
+        """List the runs or data sets that were accepted last, newest first.
 
-        Only those of one status, and before that job, where these are given.
+        If given, only those of one status, and only those accepted before the job `before`.
         """
         client: Any = self.redis
-        below = "+inf"  # places, which unlike ranks stay what they are while jobs are accepted
+        below = "+inf"  # places, which unlike ranks do not change when jobs are accepted
         if before is not None:
             if (place := await client.zscore(JOBS, before)) is None:
                 raise JobNotFound(f"there is no job {before}: see GET /jobs")
@@ -220,7 +223,7 @@ class JobDesk:
                 break
             below = f"({page[-1][1]:.0f}"
             jobs = await self._read([job_id for job_id, _ in page])
-            found += [job for job in jobs if status in (None, job.status)]  # it may just have changed
+            found += [job for job in jobs if status in (None, job.status)]  # the status may have changed since
         return found[:limit]
 
     async def _read(self, job_ids: list[str]) -> list[AnyJob]:
@@ -236,7 +239,10 @@ class JobDesk:
         return [with_trouble(job, present(workers, seconds), seconds) for job in found]
 
     async def cancel(self, job_id: str) -> AnyJob:
-        """Ask a job to end. Raises JobNotFound, and NotNow where it has ended otherwise."""
+        """Cancel a job: at once if it waits, else through its worker.
+
+        Raises JobNotFound, and NotNow if it has succeeded or failed.
+        """
         status = await self._cancel(args=[job_id])
         if status in (JobStatus.SUCCEEDED, JobStatus.FAILED):
             raise NotNow(f"job {job_id} has {status} already: there is nothing to cancel")
@@ -244,7 +250,7 @@ class JobDesk:
 
     async def resume(self, job_id: str) -> Job:
         """Queue a failed or cancelled job again. Raises JobNotFound, QueueFull, NotNow, NotUnderstood."""
-        await self.get(job_id)  # no worker of this version would run a record that it does not understand
+        await self.get(job_id)  # a worker of this version does not run a record that it does not understand
         status = await self._resume(args=[job_id, self.queue_limit, int(self.has_shares)])
         if status == "deleting":
             raise NotNow(f"job {job_id} cannot be resumed: {BEING_DELETED}")
@@ -255,22 +261,22 @@ class JobDesk:
         return await self.get(job_id)
 
     async def move_to_front(self, job_id: str) -> AnyJob:
-        """Let a waiting job be the next. Raises JobNotFound, NotNow."""
+        """Make a waiting job the next to run. Raises JobNotFound, NotNow."""
         status = await self._front(args=[job_id])
         if status not in (None, JobStatus.QUEUED):
             raise NotNow(f"job {job_id} {wording(status)}: only a waiting job can be moved to the front")
         return await self.read(job_id)
 
     async def begin_deletion(self, job_id: str) -> int:
-        """Mark a job that has ended as being deleted: it cannot be resumed. Returns the token of its last claim.
+        """Mark an ended job as being deleted: it can no longer be resumed. Returns the fence token of its last claim.
 
-        The record stays until `end_deletion`, so that a deletion that was interrupted can be repeated. 0 if the job was
-        never claimed. Raises JobNotFound, NotNow.
+        Returns 0 if the job was never claimed. The record stays until `end_deletion`, so that an interrupted deletion
+        can be repeated. Raises JobNotFound, NotNow.
         """
         return await self._delete_step(job_id, "begin")
 
     async def keep_after_all(self, job_id: str) -> None:
-        """Take the mark away: the job turned out to be in use. Raises JobNotFound, NotNow."""
+        """Undo `begin_deletion`, since the job is in use. Raises JobNotFound, NotNow."""
         await self._delete_step(job_id, "keep")
 
     async def end_deletion(self, job_id: str) -> None:
@@ -287,7 +293,7 @@ class JobDesk:
         return int(token)
 
     async def standing(self) -> Standing:
-        """Count what waits and runs, and who could run it. Costs the same however many jobs there ever were."""
+        """Count waiting and running jobs, and workers. The cost does not depend on the number of ended jobs."""
         places = [queue_key(runs_on) for runs_on in RUNS_ON] + [DELAYED]
         async with self.redis.pipeline(transaction=True) as pipeline:
             pipeline.time()
@@ -311,7 +317,7 @@ class JobDesk:
         )
 
     async def worker_loops(self) -> dict[str, str]:
-        """Return the state of the workers' background loops by name: `running`, or why one does not work."""
+        """Return the states of the workers' background loops by name: `running`, or the reason for not working."""
         async with self.redis.pipeline(transaction=True) as pipeline:
             pipeline.hgetall(LOOPS)
             pipeline.zrange(WORKERS, 0, -1, withscores=True)

@@ -1,4 +1,4 @@
-"""Between the hashes in Redis and the job records. A record that this version does not understand is still shown."""
+"""Conversion of hashes in Redis to job records. A record that this version does not understand is still readable."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -55,7 +55,7 @@ AnyJob = Job | UnreadableJob
 
 
 def decode(job_id: str, fields: Hash, epochs: Hash) -> AnyJob:
-    """Decode a record, or show it as it is stored if this version does not understand it."""
+    """Decode a record. If this version does not understand it, return it as it is stored."""
     try:
         return decode_job(job_id, fields, epochs)
     except (KeyError, ValueError, TypeError) as error:
@@ -91,15 +91,15 @@ def decode_job(job_id: str, fields: Hash, epochs: Hash) -> Job:
 
 
 def present(workers: Sequence[tuple[str, float]], now: float) -> list[str]:
-    """Return the workers that were seen, from pairs of worker and time; one seen in the future is not there.
+    """Return the workers from pairs of worker and time when it was last seen, without those seen in the future.
 
-    A clock that was ahead wrote that time: a worker that runs is seen again within a round of its reconciler.
+    A clock that was ahead wrote such a time; a live worker corrects it within a round of its reconciler.
     """
     return [worker for worker, seen in workers if seen <= now + 1]
 
 
 def with_trouble(job: AnyJob, workers: Sequence[str], now: float) -> AnyJob:
-    """Add what the record itself cannot say: that no worker takes the job, or that its worker does not answer."""
+    """Set `trouble` if no worker can take the job or its worker does not respond: the record does not contain this."""
     if isinstance(job, UnreadableJob):
         return job
     match job.status:
@@ -110,10 +110,10 @@ def with_trouble(job: AnyJob, workers: Sequence[str], now: float) -> AnyJob:
         case JobStatus.RUNNING | JobStatus.CANCELLING if job.last_seen_at is not None:
             silence = datetime.fromtimestamp(now, UTC) - job.last_seen_at
             if silence < timedelta(seconds=-1):  # a clock that was ahead wrote it
-                unknown = "its worker does not answer: the time of its last message is in the future"
+                unknown = "its worker does not respond: the time when it was last seen is in the future"
                 return job.model_copy(update={"trouble": unknown, "last_seen_at": datetime.fromtimestamp(now, UTC)})
             if silence > timedelta(seconds=SILENT_SECONDS):
-                silent = f"its worker does not answer: its last message came at {job.last_seen_at:%Y-%m-%dT%H:%M:%SZ}"
+                silent = f"its worker does not respond: it was last seen at {job.last_seen_at:%Y-%m-%dT%H:%M:%SZ}"
                 return job.model_copy(update={"trouble": silent})
     return job.model_copy(update={"last_seen_at": None})
 

@@ -1,4 +1,4 @@
-"""The worker's side of the job record, synchronous: it claims a job and is then the only one to write it."""
+"""The worker's access to job records, synchronous: it claims a job, and then only this worker writes its record."""
 
 import json
 import logging
@@ -36,40 +36,40 @@ from worker.jobs.model import RUNS_ON, EpochRecord, Job, JobStatus, RunsOn, befo
 
 logger = logging.getLogger(__name__)
 
-LOSSES = 3  # workers lost in a row, without progress that was saved, that end a job
+LOSSES = 3  # a job fails after this number of lost workers in a row without saved progress
 GIVEN_UP = (
     f"{LOSSES} workers in a row were lost while they ran it, and none had saved any progress (out of memory, or a "
     "crash?): see the worker's log, then POST /jobs/{id}/resume"
 )
-LOST = "its worker does not answer: the run continues from its last saved state when a worker takes it"
+LOST = "its worker does not respond: the run resumes from its last saved state when a worker takes it"
 LONGEST_BACKOFF_SECONDS = 360.0
 CLAIM_ATTEMPTS = 3
-CLAIM_SECONDS = 8.0  # for the answer to a claim: a Redis that is slow must not cost a job its worker
+CLAIM_SECONDS = 8.0  # for the response to a claim: a slow Redis must not prevent it
 THINNED = "thinned:"  # fields of a record, one for each epoch
-MENDED_AT_ONCE = 500  # jobs: Redis does nothing else meanwhile
+MENDED_AT_ONCE = 500  # jobs: each batch blocks Redis
 
 
 class JobLost(Exception):
-    """The record no longer belongs to this worker: another claimed it since, or it has ended."""
+    """This worker no longer holds the job: another worker has claimed it, or it has ended."""
 
 
 class Claim(NamedTuple):
-    """The right to run a job. Writes under a lower fence than the record's do nothing."""
+    """The right to run a job. Writes with a lower fence token than the record's are rejected."""
 
     job: Job
     fence: int
-    told: dict[int, EpochRecord]  # what the record tells of epochs, unless Redis comes back older than it was
-    asked_at: float = 0.0  # by `clock`: the lease began later than this
-    saved: str = ""  # `epoch:iteration` of the state that the record says is saved
+    told: dict[int, EpochRecord]  # the record's epochs, including those that Redis loses in a restart with older data
+    asked_at: float = 0.0  # by `clock`; the lease began later
+    saved: str = ""  # `epoch:iteration` of the saved state in the record
 
     @property
     def has_results(self) -> bool:
-        """Whether the record names checkpoints or a saved state: the store then knows the job."""
+        """Whether the record names checkpoints or a saved state, so that the store must have files of it."""
         return bool(self.told or self.saved)
 
 
 def clock() -> float:
-    """Seconds that also pass while the machine sleeps."""
+    """Return monotonic seconds that also count the time while the machine sleeps."""
     return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
 
 
@@ -86,10 +86,10 @@ def ourselves() -> str:
 
 
 class JobBench:
-    """Calls raise redis.RedisError if Redis does not answer within two seconds. Claims wait longer and are repeated."""
+    """Calls raise redis.RedisError if Redis does not respond within two seconds. Claims wait longer and are retried."""
 
     def __init__(self, client: "redis.Redis", patient: "redis.Redis | None" = None) -> None:
-        """`patient` is a client that waits longer for an answer: claims are sent through it."""
+        """`patient` is a client with a longer timeout, for claims."""
         self.redis = client
         self.patient = patient or client
         self._next = client.register_script(claim_scripts.NEXT)
@@ -114,7 +114,7 @@ class JobBench:
             return redis.Redis.from_url(
                 url,
                 decode_responses=True,
-                encoding_errors="surrogateescape",  # bytes that are not UTF-8 name the same key when they are sent back
+                encoding_errors="surrogateescape",  # a key that is not UTF-8 stays the same key when it is sent back
                 socket_timeout=seconds,
                 socket_connect_timeout=2.0,
                 retry=Retry(NoBackoff(), 0),
@@ -123,50 +123,50 @@ class JobBench:
         return cls(client(2.0), client(CLAIM_SECONDS))
 
     def check_eviction(self) -> None:
-        """Raises Unsuitable where this Redis may lose jobs."""
+        """Raises Unsuitable if this Redis may lose jobs."""
         check_eviction(self.redis.info("memory"))
 
     def waiting(self, runs_on: RunsOn = "any") -> int:
-        """How many jobs of one queue a worker could claim now."""
+        """Return the number of jobs in one queue that a worker may claim now."""
         return int(self.redis.zcard(queue_key(runs_on)))
 
     def knocks(self, runs_on: RunsOn = "any") -> int:
-        """How many knocks no worker has heard yet."""
+        """Return the number of messages that no worker has received yet."""
         return int(self.redis.llen(knocks_key(runs_on)))
 
     def claims(self) -> int:
-        """How many claims there ever were."""
+        """Return the number of all claims so far."""
         return int(self.redis.get(FENCE) or 0)
 
     def seen(self, kind: RunsOn, seconds: float) -> None:
-        """Note that this worker is there, and forget those that were not for so long."""
+        """Record that this worker is live, and remove workers not seen for `seconds`."""
         self._seen(args=[f"{kind} {ourselves()}", seconds])
 
     def gone(self, kind: RunsOn) -> None:
-        """Note that this worker ends."""
+        """Remove this worker from the list: it ends."""
         self.redis.zrem(WORKERS, f"{kind} {ourselves()}")
         self.redis.hdel(LOOPS, ourselves())
 
     def pulse(self, states: str = "{}") -> None:
-        """Note that this training process is alive. `states` are those of its background loops, as JSON."""
+        """Record that this training process is live. `states` are those of its background loops, as JSON."""
         self._pulse(args=[ourselves(), states])
 
     def report_loops(self, states: str) -> None:
-        """Note the states of this process' background loops, as JSON."""
+        """Store the states of the background loops of this process, as JSON."""
         self._loop_states(args=[ourselves(), states])
 
     def held_by(self, parent: int) -> dict[str, str]:
-        """Return the jobs that training processes of a worker on this machine hold: id -> `host:pid`."""
+        """Return the jobs held by training processes of a worker on this machine: id -> `host:pid`."""
         held: list[str] = self._held_by(args=[process_name(parent)])
         return dict(pairs(held))
 
     def last_pulse(self, process: str) -> float | None:
-        """Return when a training process, `host:pid`, was last seen in seconds by Redis' clock, or None."""
+        """Return when a training process (`host:pid`) was last seen, in seconds by Redis' clock; None if never."""
         score: float | None = self.redis.zscore(PULSES, process)
         return score
 
     def release_ended(self, parent: int, is_alive: Callable[[int], bool]) -> list[str]:
-        """End the leases of the training processes of a worker on this machine that do not live any more.
+        """End the leases of training processes of a worker on this machine that are no longer alive.
 
         `parent` is the process id of the worker, the Celery parent process. Returns the ids of their jobs.
         """
@@ -176,24 +176,24 @@ class JobBench:
     def claim(
         self, lease_seconds: float = 30.0, lowest_fence: int = 0, takes: Sequence[RunsOn] = RUNS_ON
     ) -> Claim | None:
-        """Take the job whose turn it is, or return None if none waits. Its token is higher than `lowest_fence`.
+        """Claim the next job, or return None if none waits. The fence token is higher than `lowest_fence`.
 
-        A job whose record this version does not understand is not taken; its `trouble` says why.
+        A job whose record this version does not understand is not claimed; its `trouble` gives the reason.
         """
         left_alone: list[str] = []
         while (found := self._next(args=[len(takes), *takes, *left_alone])) is not None:
             job_id, fields, epochs = found
-            left_alone.append(job_id)  # one that another worker took first is looked for again by its next claim
+            left_alone.append(job_id)  # also if another worker claims it first
             job = decode(job_id, pairs(fields), pairs(epochs))
             if isinstance(job, UnreadableJob):
-                logger.warning("job %s is not taken: %s", job_id, job.trouble)
+                logger.warning("job %s is not claimed: %s", job_id, job.trouble)
                 self._leave_alone(args=[job_id, job.trouble])
             elif (claimed := self._take(job_id, lease_seconds, lowest_fence)) is not None:
                 return claimed
         return None
 
     def _take(self, job_id: str, lease_seconds: float, lowest_fence: int) -> Claim | None:
-        """Claim one job; ask again under the same name if the answer does not come in time."""
+        """Claim one job. Without a response in time, repeat the claim under the same name, which is idempotent."""
         name, asked_at = uuid4().hex, clock()
         args: list[str | int | float] = [
             job_id,
@@ -210,7 +210,7 @@ class JobBench:
             except (redis.TimeoutError, redis.ConnectionError) as error:
                 if attempt == CLAIM_ATTEMPTS:
                     raise
-                logger.warning("job %s: the claim was not answered, asking again: %s", job_id, error)
+                logger.warning("job %s: no response to the claim, retrying: %s", job_id, error)
         if answer is None:
             return None
         fence, fields, epochs = answer
@@ -219,7 +219,7 @@ class JobBench:
         return Claim(job, int(fence), {each.epoch: each for each in job.epochs}, asked_at, stored.get("saved", ""))
 
     def tell_waiting(self, takes: Sequence[RunsOn], trouble: str) -> None:
-        """Note on the jobs that wait why no worker claims them; an empty `trouble` removes such a note."""
+        """Set the reason why no worker claims the waiting jobs as their trouble; an empty `trouble` clears it."""
         self._waiting_trouble(args=[trouble, *takes])
 
     def store_identity(self, address: str) -> str | None:
@@ -231,33 +231,33 @@ class JobBench:
         self.redis.hset(STORES, address, identity)
 
     def renew(self, claim: Claim, lease_seconds: float) -> JobStatus:
-        """Hold the job for so much longer, and hear how it is wanted. Raises JobLost."""
+        """Extend the lease. Returns the job's status, which shows a cancellation. Raises JobLost."""
         return self._still_ours(claim, self._renew(args=[claim.job.id, claim.fence, lease_seconds]))
 
     def settle(self, claim: Claim, config: TrainingConfig, device: str) -> None:
-        """Store what was settled when the run started. Raises JobLost."""
+        """Store the device and the final configuration, which are determined at the start. Raises JobLost."""
         self._put(claim, "config", config.model_dump_json(), "device", device)
 
     def report(self, claim: Claim, progress: Progress) -> None:
-        """Raises JobLost."""
+        """Store the progress of the job. Raises JobLost."""
         told = progress.model_dump_json()
         self._put(claim, "progress", told, kind="progress", data=told)
 
     def saved(self, claim: Claim, epoch: int, iteration: int) -> None:
-        """Note that the run's state is kept up to there. Raises JobLost."""
+        """Record the position up to which the run's state is saved. Raises JobLost."""
         self._put(claim, "saved", f"{epoch}:{iteration}")
 
     def tell_trouble(self, claim: Claim, trouble: str) -> None:
-        """Say what keeps the run from going on; nothing, where it goes on. Raises JobLost."""
+        """Set the problem that delays the job; empty to clear it. Raises JobLost."""
         self._put(claim, "trouble", trouble, kind="trouble", data=trouble)
 
     def add_epoch(self, claim: Claim, epoch: EpochRecord) -> None:
-        """Raises JobLost."""
+        """Add a finished epoch to the record. Raises JobLost."""
         claim.told[epoch.epoch] = epoch
         self._put(claim, kind="epoch", data=epoch.model_dump_json(), number=epoch.epoch)
 
     def note_thinned(self, checkpoints: Sequence[CheckpointId]) -> None:
-        """Note in the records of their jobs that checkpoints were deleted to stay within the store's budget."""
+        """Mark checkpoints in the records of their jobs as deleted to stay within the store's budget."""
         if checkpoints:
             self._thinned(args=[part for checkpoint in checkpoints for part in checkpoint])
 
@@ -267,9 +267,9 @@ class JobBench:
         return {int(name.removeprefix(THINNED)) for name in fields if name.startswith(THINNED)}
 
     def finish(self, claim: Claim, status: JobStatus, error: str = "", trouble: str = "") -> None:
-        """End the job, or hand it back as `queued`. `trouble` is what is wrong with its results. Raises JobLost.
+        """End the job, or hand it back as `queued`. `trouble` describes faults of its results. Raises JobLost.
 
-        A Redis that came back older than it was is told again of the epochs that it has forgotten.
+        If Redis restarted with older data, this first adds the epochs that the record lacks.
         """
         known = self.redis.hkeys(epochs_key(claim.job.id))
         for epoch in [each for each in claim.told.values() if str(each.epoch) not in known]:
@@ -278,7 +278,7 @@ class JobBench:
         self._still_ours(claim, self._finish(args=args))
 
     def reconcile(self, backoff_seconds: float, lease_seconds: float = 30.0) -> list[tuple[str, str]]:
-        """Queue what no worker runs any more. Returns pairs (job id, `queued`, `failed`, `cancelled` or `due`)."""
+        """Queue jobs whose worker was lost. Returns pairs (job id, `queued`, `failed`, `cancelled` or `due`)."""
         args: list[str | int | float] = [
             LOSSES,
             backoff_seconds,
@@ -291,9 +291,9 @@ class JobBench:
         return list(zip(told[::2], told[1::2], strict=True))
 
     def mend_lists(self) -> bool:
-        """Make the lists of jobs by kind and status anew where they tell of another number of jobs than there are.
+        """Rebuild the lists of jobs by kind and status if their numbers differ from the number of jobs.
 
-        As in a Redis that an older version filled. Returns whether they were.
+        They differ in a Redis with data of an older version. Returns whether they were rebuilt.
         """
         kinds = [index_key(datasets) for datasets in (False, True)]
         statuses = [index_key(datasets, status) for datasets in (False, True) for status in JobStatus]
@@ -309,7 +309,7 @@ class JobBench:
         return True
 
     def add_warning(self, claim: Claim, warning: str) -> None:
-        """Note on the record why the run's result may differ from an uninterrupted one's. Raises JobLost."""
+        """Add a reason why the result may differ from that of an uninterrupted run to the record. Raises JobLost."""
         if warning not in claim.job.warnings:
             claim.job.warnings.append(warning)
             self._put(claim, "warnings", json.dumps(claim.job.warnings))

@@ -1,34 +1,34 @@
 """Every Redis key.
 
     acgan:jobs               sorted set: every job id, by the order of acceptance
-    acgan:jobs:{kind}        sorted set: those of one kind, `runs` or `datasets`
-    acgan:jobs:{kind}:{st..} sorted set: those of one kind and status
-    acgan:queue, :cpu, :gpu  sorted sets: the ids that wait for any worker, or for one of a kind, by priority and turn
-    acgan:turns              hash: the turn that is served, and that each caller's next job gets (`line_up` in scripts)
-    acgan:delayed            sorted set: the ids that wait until a time, after their worker was lost
-    acgan:leases             sorted set: the ids that a worker runs, and until when it may
-    acgan:helping            sorted set: the ids of data sets whose owners welcome help, by the tokens of their claims
-    acgan:sequence           counter of accepted jobs, behind the order of acceptance and the ids
-    acgan:fence              counter of claims: every claim gets a token higher than all before
-    acgan:workers            sorted set: every worker, as `kind host:process`, and when it was seen; gone when none was
-    acgan:pulses             sorted set: every training process, as `host:process`, and when it was last seen
-    acgan:loops              hash: process, as `host:process`, -> when it reported, and the states of its loops
-    acgan:stores             hash: address of a store -> its identity, so that no worker makes a new store in its place
+    acgan:jobs:{kind}        sorted set: job ids of one kind, `runs` or `datasets`
+    acgan:jobs:{kind}:{st..} sorted set: job ids of one kind and status
+    acgan:queue, :cpu, :gpu  sorted sets: the ids that wait for any worker, or for one kind, by priority and turn
+    acgan:turns              hash: the current turn, and the turn of each caller's next job (`line_up` in scripts)
+    acgan:delayed            sorted set: the ids that wait after their worker was lost, by the end of the wait
+    acgan:leases             sorted set: the ids that a worker runs, by the expiry of its lease
+    acgan:helping            sorted set: the ids of data sets whose owners accept helpers, by the tokens of their claims
+    acgan:sequence           counter of accepted jobs, for the order of acceptance and the ids
+    acgan:fence              counter of claims: every claim gets a token higher than all earlier ones
+    acgan:workers            sorted set: every worker, as `kind host:process`, by the time it was last seen; it expires
+    acgan:pulses             sorted set: every training process, as `host:process`, by the time it was last seen
+    acgan:loops              hash: process, as `host:process`, -> time of its report and the states of its loops
+    acgan:stores             hash: address of a store -> its identity, so that no worker creates a new store there
     acgan:events             stream: the last ten thousand changes of all jobs
-    acgan:idempotency:{...}  hash: fingerprint of a caller's request and the job it became; for a day
-    acgan:rate:{...}         counters of how often each caller asked lately; for two windows of the rate
+    acgan:idempotency:{...}  hash: fingerprint of a caller's request and the id of its job; for a day
+    acgan:rate:{...}         counters of each caller's recent requests; for two windows of the rate
     acgan:job:{id}           hash: status, config, priority, runs_on, caller, turn, order, retry_of, created_at,
                              started_at, ended_at, progress, device, worker, error, trouble, warnings, fence; claim,
-                             parent, lease, seen_at (name, parent process and length of the lease of the claim, and when
-                             its worker was last seen); deleting (since when its files are being deleted);
-                             saved, lost, saved_when_lost count lost workers; of a data set also code, part_seconds,
-                             and helped:{device}; thinned:{epoch}, when its checkpoint was deleted to stay within the
-                             store's budget
-    acgan:job:{id}:epochs    hash: epoch number -> its record, so that an epoch told twice is there once
-    acgan:job:{id}:parts     sorted set: the parts of a data set that nobody has drawn, and until when somebody draws
-                             each; as long as help is welcome (worker/handlers/sharing.py)
+                             parent, lease, seen_at (of the claim: its name, the worker's parent process, the length of
+                             the lease, and when the worker was last seen); deleting (when the deletion of its files
+                             began); saved, lost, saved_when_lost (to count lost workers); of a data set also code,
+                             part_seconds, and helped:{device}; thinned:{epoch} (when its checkpoint was deleted to stay
+                             within the store's budget)
+    acgan:job:{id}:epochs    hash: epoch number -> its record, so that an epoch that is written twice is stored once
+    acgan:job:{id}:parts     sorted set: the missing parts of a data set, by the time until which a worker draws them;
+                             while its owner accepts helpers (worker/handlers/sharing.py)
 
-A job's record does not expire: it lives as long as its checkpoints may. A hundred epochs take about 120 KB.
+A job's record does not expire, because its checkpoints do not either. A hundred epochs take about 120 KB.
 """
 
 from worker.jobs.model import JobStatus, RunsOn
@@ -76,10 +76,10 @@ def index_key(datasets: bool, status: JobStatus | None = None) -> str:
 
 
 def queue_name(runs_on: RunsOn) -> str:
-    """Celery's queue of the knocks for jobs that any worker takes, or those with or without a GPU."""
+    """Return the name of the Celery queue for messages about jobs of any worker, or of one kind of worker."""
     return "acgan-training" if runs_on == "any" else f"acgan-training-{runs_on}"
 
 
 def knocks_key(runs_on: RunsOn) -> str:
-    """The list in Redis of such knocks that no worker has heard."""
+    """Return the key of the Redis list with the messages that no worker has received."""
     return CELERY_PREFIX + queue_name(runs_on)

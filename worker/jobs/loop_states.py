@@ -1,13 +1,13 @@
-"""The states of background loops as they are stored in Redis, and their summary for `/readyz`."""
+"""The stored states of background loops, and their summary for `/readyz`."""
 
 import json
 from collections.abc import Mapping, Sequence
 
-SILENT_SECONDS = 60.0  # a report this old is no state any more
-MOST_CHARACTERS = 500  # of the state of one loop
+SILENT_SECONDS = 60.0  # an older report is out of date
+MOST_CHARACTERS = 500  # in the stored state of one loop
 REPORTER = "loop reports"
 
-RUNNING = "running"  # the state of a loop that does its work
+RUNNING = "running"  # state of a loop that works
 
 
 def encode(states: Mapping[str, str]) -> str:
@@ -15,10 +15,10 @@ def encode(states: Mapping[str, str]) -> str:
 
 
 def summarize(reports: Mapping[str, str], workers: Sequence[str], now: float) -> dict[str, str]:
-    """Return the state of each loop by name over all processes: `running`, or why one does not work.
+    """Return the state of each loop by name over all processes: `running`, or the reason why it does not work.
 
-    `reports` are the reports by process, as Redis has them; `workers` those that were seen lately, as `kind process`.
-    `now` is in seconds by Redis' clock. No process is named.
+    `reports` are the stored reports by process; `workers` are the workers seen recently, as `kind process`. `now` is in
+    seconds by Redis' clock. The result names no process.
     """
     troubles: dict[str, list[str]] = {}
     known = {worker.partition(" ")[2] for worker in workers}
@@ -34,7 +34,7 @@ def _summary(troubles: list[str]) -> str:
 
 
 def _states(text: str, now: float, is_known: bool) -> dict[str, str]:
-    """Decode one report. One that is not understood or too old says nothing, unless its worker is there."""
+    """Decode one report. Returns {} if it is invalid or too old; `stuck` if it is too old but its worker is live."""
     at, _, states = text.partition(" ")
     try:
         age, decoded = now - float(at), json.loads(states)

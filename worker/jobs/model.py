@@ -1,4 +1,4 @@
-"""The job: its record, its states, and which may follow which. Pure: no Redis, no Celery, no torch."""
+"""The job: its record, its states and their transitions. Imports no Redis, Celery or torch."""
 
 import secrets
 from datetime import UTC, datetime
@@ -11,32 +11,32 @@ from models.config import TrainingConfig
 from models.records import EpochResult, Progress
 from models.synthesis.order import DatasetOrder
 
-# Ids as before 64 random bits were added, and as they are made now: they stay valid side by side.
+# Both forms of ids are valid: the current one, and the earlier one without the 64 random bits.
 JOB_ID_PATTERN = r"^\d{8}-(\d{6}-[0-9a-f]{6}|\d{9}-[0-9a-f]{6}-[0-9a-f]{16})\Z"
 RANDOM_BITS = 64
 
 
-# Which workers may take a job: any, or only those without or with a GPU. Each has a queue of its own.
+# Workers that may run a job: any, or only those without or with a GPU. Each has a separate queue.
 RunsOn = Literal["any", "cpu", "gpu"]
 RUNS_ON: tuple[RunsOn, ...] = get_args(RunsOn)
 
 
 def kind_of(device: str) -> RunsOn:
-    """What a worker is that has this device: `cpu`, or `gpu`."""
+    """Return the kind of a worker with this device: `cpu` or `gpu`."""
     return "gpu" if device.startswith("cuda") else "cpu"
 
 
 def taken_by(kind: RunsOn) -> tuple[RunsOn, ...]:
-    """Which jobs a worker takes that is of this kind."""
+    """Return the queues that a worker of this kind reads."""
     return ("any", kind)
 
 
 class JobStatus(StrEnum):
     QUEUED = "queued"  # accepted, waits for a worker
     RUNNING = "running"  # a worker holds it
-    CANCELLING = "cancelling"  # asked to stop; its worker has not yet
+    CANCELLING = "cancelling"  # a stop was requested; its worker has not stopped yet
     SUCCEEDED = "succeeded"  # all epochs done; final
-    FAILED = "failed"  # `error` says why
+    FAILED = "failed"  # `error` gives the reason
     CANCELLED = "cancelled"  # stopped on request
 
 
@@ -54,7 +54,7 @@ ENDED = frozenset({JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED})
 
 
 def before(status: JobStatus) -> list[JobStatus]:
-    """The states from which `status` may follow."""
+    """Return the states that may precede `status`."""
     return [earlier for earlier, following in TRANSITIONS.items() if status in following]
 
 
@@ -67,7 +67,7 @@ class EpochRecord(EpochResult):
 
 
 class Job(BaseModel):
-    """One accepted job. All times come from the clock of Redis, because the clocks of hosts may differ."""
+    """One accepted job. All times are from the clock of Redis, because the clocks of hosts may differ."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -98,17 +98,17 @@ class Job(BaseModel):
         "the beginning, or was resumed with another version of torch.",
     )
     last_seen_at: datetime | None = Field(
-        None, description="When its worker was last seen, if the worker does not respond any more; else null."
+        None, description="When its worker was last seen, if the worker no longer responds; else null."
     )
 
 
 def job_id_of(accepted_at: datetime, place: int, random_bits: int | None = None) -> str:
     """Make an id that sorts by acceptance and is safe in paths and addresses.
 
-    It looks like 20260131-120000123-00001c-9f3a61c2d4e58b07: the time in milliseconds, a counter (`place`, the number
-    of jobs that this Redis has accepted) and 64 random bits, so that two Redis over one store never make the same id.
-    In one second it sorts after every id of the older form, like 20260131-120000-00001c. `random_bits` is drawn if it
-    is not given.
+    Example: 20260131-120000123-00001c-9f3a61c2d4e58b07. It has the time in milliseconds, a counter (`place`, the number
+    of jobs that this Redis has accepted) and 64 random bits, so that two Redis servers that share a store never make
+    the same id. Within one second it sorts after every id of the older form, such as 20260131-120000-00001c.
+    `random_bits` is drawn if it is not given.
     """
     bits = secrets.randbits(RANDOM_BITS) if random_bits is None else random_bits % 2**RANDOM_BITS
     milliseconds = accepted_at.microsecond // 1000
@@ -116,7 +116,7 @@ def job_id_of(accepted_at: datetime, place: int, random_bits: int | None = None)
 
 
 def accepted_at(job_id: str) -> datetime | None:
-    """Read from a job's id when it was accepted, to the second; None if the id has another form."""
+    """Return the time of acceptance from a job's id, to the second; None if the id has another form."""
     try:
         return datetime.strptime(job_id[:15], "%Y%m%d-%H%M%S").replace(tzinfo=UTC)
     except ValueError:

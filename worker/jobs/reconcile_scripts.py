@@ -1,4 +1,4 @@
-"""What the reconciler and the supervisor of a worker do in Redis in one step, in Lua (see worker/jobs/scripts.py)."""
+"""Lua scripts of the reconciler and the supervisor of a worker (see worker/jobs/scripts.py)."""
 
 from worker.jobs.keys import LOOPS
 from worker.jobs.scripts import COMMON, NO_MEMORY_NEEDED
@@ -13,11 +13,11 @@ end
 """
 )
 
-# ARGV: losses that are one too many, first back-off in seconds, the longest, what to say of a job that is given up, the
-# usual seconds of a lease, what to say of a job that is queued again.
-# Queue what no worker runs any more, and what has waited long enough. A deadline that is further ahead than it can
-# have been set was set by a clock that has been put right since: it is replaced by the latest legal one. A claim whose
-# worker never renewed its lease is no lost worker: the answer to the claim was lost. Returns id, what became of it, ...
+# ARGV: losses after which a job fails, first back-off in seconds, longest back-off, error of a job that fails, default
+# seconds of a lease, trouble of a job that is queued again.
+# Queue jobs whose worker was lost, and jobs whose back-off is over. A deadline too far in the future was set by a clock
+# that has been corrected since: it is replaced by the latest valid one. A claim whose lease was never renewed does not
+# count as a lost worker: the response to the claim was lost. Returns id, outcome, id, outcome, ...
 RECONCILE = (
     COMMON
     + """
@@ -78,8 +78,8 @@ return changed
 """
 )
 
-# ARGV: worker, seconds. Note that a worker is there, and forget those not seen for that time. One that was seen in the
-# future was seen by a clock that has been put right since.
+# ARGV: worker, seconds. Record that a worker is live, and remove those not seen for that time. A time in the future was
+# set by a clock that has been corrected since.
 SEEN = (
     NO_MEMORY_NEEDED
     + COMMON
@@ -93,8 +93,8 @@ redis.call('EXPIRE', WORKERS, math.ceil(ARGV[2]))
 """
 )
 
-# ARGV: process, the states of its loops as JSON. Note them; those of processes that have not reported for an hour are
-# forgotten, as are those that a clock wrote that was ahead.
+# ARGV: process, the states of its loops as JSON. Store them, and delete reports that are older than an hour or, because
+# a clock was ahead, in the future.
 LOOP_STATES = (
     NO_MEMORY_NEEDED
     + COMMON
@@ -109,8 +109,8 @@ end
 """
 )
 
-# ARGV: process, the states of its loops as JSON. Note that a training process is alive; those not seen for an hour are
-# forgotten.
+# ARGV: process, the states of its loops as JSON. Record that a training process is live, and remove those not seen for
+# an hour.
 PULSE = (
     NO_MEMORY_NEEDED
     + COMMON
@@ -123,7 +123,7 @@ redis.call('EXPIRE', PULSES, 3600)
 """
 )
 
-# ARGV: parent process. List the jobs that its training processes hold: id, training process, ...
+# ARGV: parent process. Return the jobs that its training processes hold: id, training process, ...
 HELD_BY = (
     COMMON
     + """
@@ -139,7 +139,7 @@ return held
 """
 )
 
-# ARGV: id, training process, which has ended. End its lease at once, unless another has the job by now.
+# ARGV: id, training process that has ended. End its lease, unless another process holds the job now.
 RELEASE = (
     NO_MEMORY_NEEDED
     + COMMON
@@ -151,7 +151,7 @@ return 1
 """
 )
 
-# ARGV: ids. Put jobs into the lists that they belong in, and take them from all others.
+# ARGV: ids. Add jobs to the lists of their kind and status, and remove them from all others.
 INDEX = (
     COMMON
     + """

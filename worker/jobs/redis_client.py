@@ -1,4 +1,4 @@
-"""Connections to Redis over asyncio, for event loops that say differently that a connection is gone."""
+"""asyncio connections to Redis that raise the same error for a lost connection on every event loop."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -8,9 +8,9 @@ import redis.asyncio
 
 
 class _Heedful:
-    """uvloop raises RuntimeError where a connection was reset while nobody used it, which redis-py lets through.
+    """Converts the RuntimeError that uvloop raises if a connection was reset while it was idle.
 
-    As redis.ConnectionError it is what it would be from asyncio's own loop: tried again, or known for what it is.
+    redis-py does not handle it. As redis.ConnectionError, which asyncio's event loop causes, it is retried or handled.
     """
 
     async def send_packed_command(self, command: bytes | str | Iterable[bytes], check_health: bool = True) -> None:
@@ -22,7 +22,10 @@ class _Heedful:
 
 
 def heedful(client: "redis.asyncio.Redis") -> "redis.asyncio.Redis":
-    """Let a client that has not connected yet be told of reset connections, whatever loop runs it. Returns it."""
+    """Let a client raise redis.ConnectionError for reset connections on every event loop. Returns the client.
+
+    The client must not have connected yet.
+    """
     pool: Any = client.connection_pool
     kind = pool.connection_class
     pool.connection_class = type(f"Heedful{kind.__name__}", (_Heedful, kind), {})

@@ -1,20 +1,20 @@
-"""What happens in Redis in one step, in Lua: nobody sees it half done, and every write is checked before it is made.
+"""Lua scripts of the API, and functions that all scripts share. Each script runs in Redis as one atomic step.
 
-Times are Redis' own, so that they agree whatever the hosts' clocks say. A token (`fence`) names one claim: it only
-grows, and a write counts as long as the record still has the writer's token. Keys are named in
-worker/jobs/keys.py; this is for one Redis and no cluster of them, so scripts make keys of ids.
+Times are from the clock of Redis, because the clocks of hosts may differ. A fence token identifies one claim; tokens
+only grow, and a write is accepted only if the record still has the writer's token. Keys are listed in
+worker/jobs/keys.py. The scripts build keys from ids, so they need a single Redis, not a cluster.
 """
 
 from worker.jobs.keys import DELAYED, EVENTS, FENCE, HELPING, JOBS, LEASES, PULSES, QUEUE, TURNS, WORKERS
 
-NO_MEMORY_NEEDED = "#!lua flags=allow-oom"  # a Redis that is full must not cost a job its worker
+NO_MEMORY_NEEDED = "#!lua flags=allow-oom"  # a worker must keep its job when Redis is full
 
-# become: the one way to a status, so that the lists by status are true, and followers hear of it.
-# line_up: give a job its place among those that wait. Within one priority callers take turns: a job's turn is the one
-# after its caller's last, but none before the turn that is served (start-time fair queueing, Goyal et al. 1996). So
-# beside a caller's hundred jobs another's single one is next, and a lone caller's are run as they came.
-# leave: take it from there. go_first: put it before all that wait, on whatever. go_to_front: put it before all of its
-# priority. give_back_turn: a job that is cancelled before it ran moves its caller's later jobs one turn forward.
+# become: set a status. Only this function does, so that it keeps the lists by status right and notifies followers.
+# line_up: add a job to its queue. Within one priority callers take turns: a job's turn is one after its caller's
+# last, but not before the current turn (start-time fair queueing, Goyal et al. 1996). So beside a hundred jobs of one
+# caller, a single job of another is next, and the jobs of a lone caller run in the order of acceptance.
+# leave: remove a job from its queue. go_first: put it before all waiting jobs. go_to_front: put it before the jobs of
+# its priority. give_back_turn: move the later jobs of its caller one turn forward, if it is cancelled before it ran.
 COMMON = (
     f"""
 local JOBS, QUEUE, TURNS, DELAYED, LEASES = '{JOBS}', '{QUEUE}', '{TURNS}', '{DELAYED}', '{LEASES}'
@@ -25,7 +25,7 @@ local PULSES = '{PULSES}'
 local time = redis.call('TIME')
 local now = time[1] .. '.' .. string.format('%06d', time[2])
 local QUEUES = {any = QUEUE, cpu = QUEUE .. ':cpu', gpu = QUEUE .. ':gpu'}
-local PRIORITY_WEIGHT = 2 ^ 40 -- turns that one step of priority jumps: all of them
+local PRIORITY_WEIGHT = 2 ^ 40 -- in turns: one step of priority outweighs all turns
 
 local function number(text)
   return tonumber(text or 0) or 0
@@ -48,7 +48,7 @@ local function become(id, status)
   tell(id, 'status', status)
 end
 local function queue(id)
-  return QUEUES[redis.call('HGET', record(id), 'runs_on')] or QUEUE -- a newer version may know more kinds
+  return QUEUES[redis.call('HGET', record(id), 'runs_on')] or QUEUE -- a newer version may have more kinds
 end
 local function line_up(id)
   local job = redis.call('HMGET', record(id), 'priority', 'caller')
@@ -63,7 +63,7 @@ local function leave(id)
   redis.call('ZREM', queue(id), id)
   redis.call('ZREM', DELAYED, id)
 end
-local function go_before(id, low, high, first) -- what waits with scores from low to high; first if nothing does
+local function go_before(id, low, high, first) -- jobs that wait with scores from low to high; at `first` if none does
   leave(id)
   for _, key in pairs(QUEUES) do
     local head = redis.call('ZRANGE', key, low, high, 'BYSCORE', 'LIMIT', 0, 1, 'WITHSCORES')
@@ -113,8 +113,9 @@ end
 """
 )
 
-# Whether one more job of a caller exceeds its share: never more waiting jobs than free places. So no caller fills the
-# queue, and several share it evenly with one part left over (dynamic thresholds, Choudhury and Hahne 1998).
+# Whether one more job of a caller exceeds its share: a caller never has more waiting jobs than there are free places.
+# So no caller fills the queue, and n callers get equal shares of 1 / (n + 1) (dynamic thresholds, Choudhury and Hahne
+# 1998).
 SHARE = """
 local function exceeds_share(caller, bound)
   local ids, own = waiting_jobs(), 0
@@ -158,8 +159,8 @@ return {'created', id, redis.call('HGET', record(id), 'created_at'), redis.call(
 """
 )
 
-# ARGV: id. Ask a job to end: at once where it waits, through its worker where it runs.
-# Returns the state it is in now, or nil where there is no such job.
+# ARGV: id. Cancel a job: at once if it waits, through its worker if it runs.
+# Returns its new state, or nil if there is no such job.
 CANCEL = (
     COMMON
     + """
@@ -181,7 +182,7 @@ return status
 )
 
 # ARGV: id, bound, 1 if shares count. Queue a job again that failed or was cancelled.
-# Returns 'full', 'share', 'deleting', the state it is in now, or nil if there is no such job.
+# Returns 'full', 'share', 'deleting', its new state, or nil if there is no such job.
 RESUME = (
     COMMON
     + SHARE
@@ -202,10 +203,10 @@ return status
 """
 )
 
-# ARGV: id, 'begin', 'keep' or 'end'. Delete the record of a job that has ended, in two steps with the deletion of its
-# files between them. A record that is being deleted stays listed and is not resumed: a deletion that was interrupted
-# can be repeated. Returns the job's state, which is deleted only if that is succeeded, failed or cancelled, and the
-# token of its last claim; nil if there is no such job.
+# ARGV: id, 'begin', 'keep' or 'end'. Delete the record of an ended job in two steps, with the deletion of its files
+# between them. Until the second step the job stays listed and cannot be resumed, so that an interrupted deletion can be
+# repeated. Returns the job's state and the token of its last claim, or nil if there is no such job. The record is
+# deleted only if the state is succeeded, failed or cancelled.
 DELETE = (
     NO_MEMORY_NEEDED
     + COMMON
@@ -230,7 +231,7 @@ return {status, job[2] or '0'}
 """
 )
 
-# ARGV: id. Let a waiting job be the next. Returns the job's state, or nil.
+# ARGV: id. Make a waiting job the next to run. Returns the job's state, or nil.
 FRONT = (
     COMMON
     + """

@@ -1,1 +1,1 @@
-"""What a running job needs: its lease, retries, shutdown, heartbeats."""
+"""Services of a running job: lease, retries, shutdown, heartbeats."""

@@ -1,4 +1,4 @@
-"""The last look at a job's checkpoints before the record says how the job ended."""
+"""Verification of a job's checkpoints before the record shows how the job ended."""
 
 import logging
 import time
@@ -10,15 +10,15 @@ from models.registry.store import CheckpointDamaged, CheckpointId, CheckpointNot
 logger = logging.getLogger(__name__)
 
 VERIFY_SECONDS = 30.0  # after which only the manifests of the remaining epochs are read
-MOST_NAMED = 3  # faults in the trouble of a record; their number is always named
+MOST_NAMED = 3  # faults listed in `trouble`; the others are counted
 
 
 def find_damage(
     store: CheckpointStore, job: str, epochs: Iterable[int], check: Callable[[], None], seconds: float = VERIFY_SECONDS
 ) -> str:
-    """Verify the checkpoints of these epochs, newest first. Returns what is wrong, or an empty string.
+    """Verify the checkpoints of these epochs, newest first. Returns a description of the faults, or an empty string.
 
-    Calls `check` before each. Raises only what that raises.
+    Calls `check` before each. Raises only what `check` raises.
     """
     until, faults = time.monotonic() + seconds, []
     for epoch in sorted(epochs, reverse=True):
@@ -37,7 +37,7 @@ def find_damage(
 
 
 def verify(store: CheckpointStore, checkpoint: CheckpointId, whole: bool) -> None:
-    """Read the manifest and, if `whole`, each file. Raises CheckpointDamaged, CheckpointNotFound, OSError."""
+    """Verify the manifest and, if `whole`, each file. Raises CheckpointDamaged, CheckpointNotFound, OSError."""
     manifest = store.manifest(checkpoint)
     for name in manifest.files if whole else ():
         store.read(manifest, name)

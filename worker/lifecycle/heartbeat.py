@@ -1,7 +1,7 @@
-"""Whether a training process is alive and not stopped: a thread in it reports to Redis, and its parent process checks.
+"""Heartbeats of training processes: a thread in each reports to Redis, and its parent process checks the reports.
 
-A process that was stopped, or hangs as a whole, keeps the worker's only place for a job and renews nothing. Its lease
-has run out by the time its parent ends it, so another process takes the job.
+A process that was stopped (SIGSTOP), or hangs as a whole, occupies the worker's only slot for a job and renews no
+lease. By the time its parent ends it, its lease has expired and another process can take the job.
 """
 
 import logging
@@ -22,12 +22,12 @@ from worker.observability.loop_reports import LoopReporter
 logger = logging.getLogger(__name__)
 
 PULSE_SECONDS = 1.0
-START_SECONDS = 300.0  # for a process to report for the first time
-LEAST_SILENT_ROUNDS = 3  # a parent process that was stopped itself must not blame its child for it
+START_SECONDS = 300.0  # until the first report of a process
+LEAST_SILENT_ROUNDS = 3  # a parent that was stopped itself must not end its child for that
 
 
 def start_pulse(bench: JobBench, seconds: float = PULSE_SECONDS) -> None:
-    """In the training process: report to Redis once a second that it lives, and how its background loops are."""
+    """In the training process: send a heartbeat and the states of its background loops to Redis every second."""
     reporter = LoopReporter(bench)
 
     def run(beat: Beat) -> None:
@@ -41,7 +41,7 @@ def start_pulse(bench: JobBench, seconds: float = PULSE_SECONDS) -> None:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process of this machine lives. One of another user counts as alive, and a zombie does not."""
+    """Whether a process of this machine is alive. One of another user counts as alive, a zombie does not."""
     with suppress(OSError, IndexError):
         if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX":
             return False
@@ -60,11 +60,11 @@ def kill(pid: int) -> None:
 
 
 class Pulses:
-    """Ends training processes of this worker that have not reported to Redis for `rounds` checks in a row.
+    """Ends training processes of this worker that have sent no heartbeat to Redis for `rounds` checks in a row.
 
-    A process that has not reported yet has more time: `start_rounds`. One that still renews the lease of a job is not
-    judged: only its report fails. A report that Redis has lost counts as unchanged. Checks that Redis does not answer
-    do not count.
+    A process that has not sent one yet has more time: `start_rounds`. A process that still renews the lease of a job is
+    not ended, since only its heartbeats fail. A heartbeat that Redis has lost counts as unchanged. Checks during which
+    Redis is unavailable do not count.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Pulses:
         self.rounds = rounds
         self.start_rounds = start_rounds
         self.end = end
-        # The pulse of each, and how many checks in a row found it unchanged.
+        # Last heartbeat of each process, and the number of checks in a row that found it unchanged.
         self._last: dict[int, tuple[float | None, int]] = {}
 
     def end_silent_children(self) -> None:
@@ -93,7 +93,7 @@ class Pulses:
             seen[pid] = (pulse or before, silent)
             rounds = self.start_rounds if seen[pid][0] is None else self.rounds
             if silent >= rounds and process_name(pid) not in self.bench.held_by(os.getpid()).values():
-                logger.error("training process %d does not answer: it is ended, and another takes its place", pid)
+                logger.error("training process %d does not respond: ending it; a new one replaces it", pid)
                 self.end(pid)
                 del seen[pid]
         self._last = seen

@@ -1,8 +1,8 @@
-"""The right to run a job, held as long as it is renewed: a thread beside the training renews it, and listens.
+"""The right to run a job for a limited time. A thread beside the training renews it and watches for cancellation.
 
-Who does not hear from Redis for as long as the lease lasts must believe that another runs the job by now, and stops. So
-does who hears that it lost the job, and who makes no progress. Training stops at its next `check`; where that does not
-come within a second, the process ends.
+A worker that gets no response from Redis for the length of its lease must assume that another worker runs the job, and
+stops. It also stops if it has lost the job or makes no progress. Training stops at its next `check`; if that does not
+happen within a second, the process ends.
 """
 
 import logging
@@ -19,19 +19,19 @@ from worker.observability.background_loops import Beat, Supervisor
 
 logger = logging.getLogger(__name__)
 
-LISTEN_SECONDS = 1.0  # how often, at least, the thread asks whether the job is wanted: what it takes to cancel one
+LISTEN_SECONDS = 1.0  # longest time between two renewals, and so until a cancellation is noticed
 GRACE_SECONDS = 1.0
-END_SECONDS = 10.0  # for the thread to end: an answer of Redis takes less
+END_SECONDS = 10.0  # for the thread to end: a response of Redis takes less
 STALLED_SECONDS = 900.0  # without a check: a download, an iteration and a checkpoint all take less
 EXIT_CODE = 75  # EX_TEMPFAIL
 
 
 class Cancelled(Exception):
-    """Somebody asked for the job to end."""
+    """The job was cancelled on request."""
 
 
 class Lease:
-    """A context: inside it, `check` says whether to go on. One process may hold one lease."""
+    """A context manager; inside it, `check` raises if the job must stop. One process may hold one lease."""
 
     def __init__(
         self, bench: JobBench, claim: Claim, seconds: float, end_process: Callable[[int], None] = os._exit
@@ -49,7 +49,7 @@ class Lease:
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> "Lease":
-        if not self._renew():  # at once: from here on a worker that is lost counts as lost
+        if not self._renew():  # at once: after the first renewal a lost worker counts as lost
             self._lost.set()
         self._thread = self._supervisor.start_thread("lease", self._keep)
         return self
@@ -61,13 +61,13 @@ class Lease:
             self._thread.join(END_SECONDS)
 
     def check_held(self) -> None:
-        """Raises JobLost where the job is no longer ours."""
+        """Raises JobLost if this worker no longer holds the job."""
         self.checked = clock()
         if self._lost.is_set() or self.checked - self.renewed > self.seconds:
             raise JobLost(self.claim.job.id)
 
     def check(self) -> None:
-        """Raises JobLost where the job is no longer ours, and Cancelled where it is no longer wanted."""
+        """Raises JobLost if this worker no longer holds the job, and Cancelled if the job was cancelled."""
         self.check_held()
         if self._cancelled.is_set():
             raise Cancelled
@@ -89,21 +89,21 @@ class Lease:
             self.end_process(EXIT_CODE)
 
     def _renew(self) -> bool:
-        """Renew the lease, and say whether it still holds."""
+        """Renew the lease. Returns whether this worker may still hold it."""
         asked = clock()
         try:
             status = self.bench.renew(self.claim, self.seconds)
         except JobLost:
-            logger.warning("job %s belongs to somebody else now", self.claim.job.id)
+            logger.warning("job %s now belongs to another worker", self.claim.job.id)
             return False
-        except Exception as error:  # RedisError usually; whatever it is, this thread must not end unnoticed
+        except Exception as error:  # usually RedisError; no error may end this thread unnoticed
             if not isinstance(error, redis.RedisError):
                 logger.exception("job %s: renewing the lease failed", self.claim.job.id)
             if clock() - self.renewed > self.seconds:
-                logger.error("job %s: no word from Redis while the lease lasted: %s", self.claim.job.id, error)
+                logger.error("job %s: its lease expired without a response of Redis: %s", self.claim.job.id, error)
                 return False
             return True
-        self.renewed = asked  # before the call: Redis began to count later
+        self.renewed = asked  # the time before the call: the lease in Redis began later
         if status == JobStatus.CANCELLING:
             self._cancelled.set()
         return True

@@ -1,4 +1,4 @@
-"""Waiting for what comes back: a Redis that does not answer, room on a disk."""
+"""Retries of writes to Redis."""
 
 import logging
 import time
@@ -12,7 +12,7 @@ PATIENCE_SECONDS = 600.0
 
 
 def pause(seconds: float, check: Callable[[], None]) -> None:
-    """Wait, but not longer than `check` allows."""
+    """Wait; `check` is called every 0.1 s and may end the wait by raising."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         check()
@@ -20,7 +20,7 @@ def pause(seconds: float, check: Callable[[], None]) -> None:
 
 
 def persist(write: Callable[[], None], check: Callable[[], None] = lambda: None) -> None:
-    """Write what must not be lost, waiting ten minutes for a Redis that does not answer."""
+    """Call `write` until it succeeds, for up to ten minutes. Raises RedisError after that, and what `check` raises."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
@@ -28,6 +28,6 @@ def persist(write: Callable[[], None], check: Callable[[], None] = lambda: None)
         except redis.RedisError as error:
             if time.monotonic() > deadline:
                 raise
-            logger.warning("Redis does not take what must be told, trying again: %s", error)
+            logger.warning("writing to Redis failed; retrying: %s", error)
         check()
         time.sleep(1.0)

@@ -1,6 +1,6 @@
-"""A worker that is told to stop hands its job back within an iteration, instead of waiting hours for its end.
+"""Shutdown: a stopping worker hands its job back within an iteration, instead of hours later at the job's end.
 
-Celery's warm shutdown waits for the running task; the parent process passes the word on to the one that trains.
+Celery's warm shutdown waits for the running task, so the parent process forwards the request to the training process.
 """
 
 import os
@@ -16,14 +16,14 @@ _requested = threading.Event()
 
 
 class Interrupted(Exception):
-    """This worker is about to end; somebody else, or it itself later, is to run the job."""
+    """This worker is shutting down. The job goes back to the queue."""
 
 
 def listen() -> None:
-    """In the training process: heed the parent's signal, and leave to the parent those that reach the whole group.
+    """In the training process: react to the parent's signal, and ignore signals that reach the whole process group.
 
-    Ctrl-C, systemd and a closed terminal signal every process of a group at once: a training process that ended over
-    it could not save its state. The parent gets the same signal and passes it on.
+    Ctrl-C, systemd and a closed terminal signal every process of a group at once. If the signal ended the training
+    process, its state would not be saved. The parent gets the same signal and forwards it.
     """
     signal.signal(signal.SIGUSR2, lambda *_: _requested.set())
     for sign in OF_THE_GROUP:
@@ -31,23 +31,23 @@ def listen() -> None:
 
 
 def children() -> list[int]:
-    """In the parent process: the process ids of its training processes."""
+    """In the parent process: return the process ids of its training processes."""
     return [child.pid for child in active_children() if child.pid is not None]
 
 
 def pass_on() -> None:
-    """In the parent process: tell the training process to stop."""
+    """In the parent process: forward the shutdown to the training processes."""
     for pid in children():
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGUSR2)
 
 
 def end_on_hangup() -> None:
-    """In the parent process: treat SIGHUP like SIGTERM. Celery would run its command line again, which is not one."""
+    """In the parent process: treat SIGHUP like SIGTERM. Celery would rerun its command line, which is not valid."""
     signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
 
 
 def check() -> None:
-    """Raises Interrupted once the word has come."""
+    """Raises Interrupted if this worker is shutting down."""
     if _requested.is_set():
         raise Interrupted

@@ -1,4 +1,4 @@
-"""Steps that need the checkpoints' store: they wait for room on its disk, and for object storage to answer."""
+"""Retries of storage operations: they wait for free space on the disk and for object storage to respond."""
 
 import errno
 import logging
@@ -16,11 +16,14 @@ logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-DISK_SECONDS = 5.0  # between two tries
+DISK_SECONDS = 5.0  # between two attempts
 
 
 class Stubborn:
-    """Takes a step again and again for as long as its job is held and wanted, and tells the record why it does."""
+    """Retries a storage operation until it succeeds, the lease is lost or the job is cancelled.
+
+    Meanwhile the job's `trouble` gives the reason.
+    """
 
     def __init__(self, bench: JobBench, lease: Lease) -> None:
         self.bench = bench
@@ -32,7 +35,7 @@ class Stubborn:
         shutdown.check()
 
     def __call__(self, what: str, step: Callable[[], Result]) -> Result:
-        """`what` says what cannot be done meanwhile. Raises what `check` raises, and any other OSError."""
+        """Run `step`. `what` is the effect of a failure, for `trouble`. Raises what `check` raises; other OSErrors."""
         claim, waited = self.lease.claim, False
         while True:
             try:

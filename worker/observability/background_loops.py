@@ -1,4 +1,4 @@
-"""Background loops that do not end unnoticed: a loop that fails is logged and restarted, and its state is readable.
+"""Supervised background loops: a loop that fails is logged and restarted, and its state can be read.
 
 Used by the API (asyncio tasks), the worker's parent process and its training process (threads). A loop calls `beat`
 after each round; a loop whose last beat is too old counts as stuck. `report_process` returns the state of every loop
@@ -26,7 +26,7 @@ STUCK_SECONDS = 60.0
 
 class Beat(Protocol):
     def __call__(self, trouble: str | None = None) -> None:
-        """Record a completed round. `trouble` says why it did not do its work."""
+        """Record a completed round. `trouble` is the reason if the round did not do its work."""
 
 
 class Loop:
@@ -38,16 +38,16 @@ class Loop:
         self.clock = clock
         self.failures = 0  # in a row
         self.error: str | None = None
-        self.is_idle = False  # True: it has nothing to do, and no round is expected
+        self.is_idle = False  # True: it has nothing to do, so no beat is expected
         self.last_beat = clock()
 
     def beat(self, trouble: str | None = None) -> None:
-        """Record a completed round. `trouble` says why it did not do its work."""
+        """Record a completed round. `trouble` is the reason if the round did not do its work."""
         self.last_beat, self.failures, self.error = self.clock(), 0, trouble
 
     @contextmanager
     def working(self) -> Iterator[None]:
-        """Work that is not a loop: it counts as stuck if it takes too long. An error is for the caller to handle."""
+        """Supervise work that is not a loop: it counts as stuck if it takes too long. Errors are not handled here."""
         self.last_beat, self.is_idle = self.clock(), False
         try:
             yield
@@ -66,7 +66,7 @@ class Loop:
 
     @property
     def trouble(self) -> str | None:
-        """Why the loop does not do its work, or None if it does."""
+        """The reason why the loop does not work, or None if it works."""
         if self.error is not None:
             return self.error
         if self.is_idle:
@@ -79,7 +79,7 @@ _supervisors: "weakref.WeakSet[Supervisor]" = weakref.WeakSet()
 
 
 def report_process() -> dict[str, str]:
-    """Return the state of every loop of this process by name; of several with one name, one that does not work."""
+    """Return the state of every loop of this process by name. If several have one name, a failing one is returned."""
     states: dict[str, str] = {}
     for supervisor in list(_supervisors):
         for name, state in supervisor.report().items():
@@ -89,7 +89,7 @@ def report_process() -> dict[str, str]:
 
 
 class Supervisor:
-    """Runs loops until `stop`. A loop that ends is started again after a growing pause. Only a thread may return."""
+    """Runs loops until `stop`, and restarts those that end, after a growing pause. Only threads may return."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
@@ -99,7 +99,7 @@ class Supervisor:
         _supervisors.add(self)
 
     def report(self) -> dict[str, str]:
-        """Return the state of each loop by name: `running`, or why it does not work."""
+        """Return the state of each loop by name: `running`, or the reason why it does not work."""
         return {name: loop.trouble or RUNNING for name, loop in list(self.loops.items())}
 
     def start_task(
@@ -123,7 +123,7 @@ class Supervisor:
     def start_thread(
         self, name: str, run: Callable[[Beat], None], stuck_seconds: float = STUCK_SECONDS
     ) -> threading.Thread:
-        """Run a function on a daemon thread. A function that returns has ended on purpose."""
+        """Run a function on a daemon thread. It is not restarted if it returns."""
         loop = self._add(name, stuck_seconds)
 
         def keep() -> None:
@@ -132,7 +132,7 @@ class Supervisor:
                     run(loop.beat)
                     loop.is_idle = True
                     return
-                except BaseException as error:  # SystemExit, too, would end the thread without a word
+                except BaseException as error:  # SystemExit, too, would end the thread without a log line
                     self._stopping.wait(loop.fail(error))
 
         # Log lines of the thread carry the fields that are bound here.
@@ -141,18 +141,18 @@ class Supervisor:
         return thread
 
     def watch(self, name: str, stuck_seconds: float = STUCK_SECONDS) -> Loop:
-        """Show the state of work that another thread does. It is idle outside of `Loop.working`."""
+        """Add a loop for work that another thread does. It is idle outside of `Loop.working`."""
         loop = self._add(name, stuck_seconds)
         loop.is_idle = True
         return loop
 
     def stop(self) -> None:
-        """Restart no loop any more, and show none in the report of the process."""
+        """Stop restarting loops, and remove them from the report of the process."""
         self._stopping.set()
         _supervisors.discard(self)
 
     async def cancel_tasks(self, again_seconds: float) -> None:
-        """Cancel all tasks until they end: redis-py may lose a cancellation while it connects."""
+        """Cancel all tasks every `again_seconds` until they end: redis-py may lose a cancellation while it connects."""
         self.stop()
         tasks = set(self._tasks)
         while tasks:

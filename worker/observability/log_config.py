@@ -1,7 +1,7 @@
-"""How every process writes its log, in one place: JSON for machines, sentences for people, secrets for nobody.
+"""The log configuration of every process: JSON for machines, sentences for people, no secrets.
 
-Who has something to say uses the standard library's loggers. What lines are about (the request, the job, its epoch and
-fence token) is bound as structlog's context variables, and stands in every line of that request or job.
+Modules use the standard library's loggers. The context of lines (the request, the job, its epoch and fence token) is
+bound as structlog's context variables, and appears in every line of that request or job.
 """
 
 import logging
@@ -20,13 +20,13 @@ from worker.settings import WorkerSettings
 
 Fields = MutableMapping[str, Any]
 
-# Of a record's `extra`; other libraries put other things there.
+# Fields of a record's `extra` that are logged; other libraries add further ones.
 FIELDS = ("method", "route", "status", "milliseconds", "peer", "path", "key_digest")
 TALKATIVE = ("uvicorn", "uvicorn.error", "uvicorn.asgi", "asyncio", "multiprocessing")  # at info, only their warnings
 
 
 def configure(settings: WorkerSettings) -> None:
-    """Write everything that is logged to stderr, in the format and from the level on that the settings name."""
+    """Log to stderr, in the format and from the lowest level that the settings name."""
     hide_password_of(settings.redis_url)
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
     handler = logging.StreamHandler()
@@ -58,13 +58,13 @@ def make_formatter(json: bool) -> logging.Formatter:
 
 class Formatter(ProcessorFormatter):
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line: without secrets, and with control characters of foreign text escaped."""
-        line = mask(super().format(record)).replace("\x7f", "\\u007f")  # all that JSON leaves as it is
+        """Return the line with secrets masked and control characters of foreign text escaped."""
+        line = mask(super().format(record)).replace("\x7f", "\\u007f")  # JSON escapes all others
         return "\n".join(map(printable, line.split("\n")))
 
 
 def as_sentence(_logger: Any, _name: str, fields: Fields) -> str:
-    """Lay a line out for people: what its sentence says already is not said again behind it."""
+    """Format a line for people: the sentence, then the fields whose values the sentence does not contain."""
     time, level, logger, event, trace = (
         fields.pop(name, "") for name in ("timestamp", "level", "logger", "event", "exception")
     )

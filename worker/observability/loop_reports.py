@@ -1,4 +1,4 @@
-"""Reports the background loops of a worker's process to Redis, for the API (worker/jobs/loop_states.py)."""
+"""Reports the background loops of a worker process to Redis, for the API (worker/jobs/loop_states.py)."""
 
 import logging
 import threading
@@ -45,7 +45,7 @@ class LoopReporter:
                 beat(f"Redis: {error}")
 
     def once(self) -> None:
-        """Raises RedisError."""
+        """Report once. Raises RedisError."""
         self.bench.report_loops(encode(self.states()))
 
     def states(self) -> dict[str, str]:

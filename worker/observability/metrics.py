@@ -1,8 +1,7 @@
-"""Every figure that a worker tells Prometheus, and the way each takes from the process that trains to its parent.
+"""The Prometheus metrics of a worker, and their transfer from the training process to its parent.
 
-The parent keeps the figures and the port: it outlives its training process, so that one that is killed costs no count
-and no port. The training process reports each change to the parent over a pair of sockets that it inherits, and
-does not wait.
+The parent process holds the metrics and the port: it outlives its training process, so that counts and port survive if
+that is killed. The training process sends each change to the parent over an inherited pair of sockets, without waiting.
 """
 
 import json
@@ -11,7 +10,7 @@ from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
-import worker.observability.prometheus  # noqa: F401  # before the first figure
+import worker.observability.prometheus  # noqa: F401  # before the first metric
 from models.records import Loss, Progress
 from worker.jobs.model import ENDED, EpochRecord, JobStatus
 from worker.observability.metrics_channel import Sender
@@ -24,34 +23,38 @@ REGISTRY = CollectorRegistry()
 
 JOBS_TAKEN = Counter("acgan_worker_jobs_taken", "Jobs claimed.", registry=REGISTRY)
 JOBS_ENDED = Counter(
-    "acgan_worker_jobs_ended", "Jobs ended, by how; `queued` were handed back.", ["status"], registry=REGISTRY
+    "acgan_worker_jobs_ended", "Jobs ended, by status; those handed back are `queued`.", ["status"], registry=REGISTRY
 )
-LEASES_LOST = Counter("acgan_worker_leases_lost", "Jobs that went to somebody else meanwhile.", registry=REGISTRY)
-BUSY = Gauge("acgan_worker_busy", "Whether a job is being run, or another's data set drawn.", registry=REGISTRY)
+LEASES_LOST = Counter("acgan_worker_leases_lost", "Jobs that another worker took over.", registry=REGISTRY)
+BUSY = Gauge("acgan_worker_busy", "Whether it runs a job or draws another worker's data set.", registry=REGISTRY)
 PARTS_HELPED = Counter(
-    "acgan_worker_parts_helped", "Parts drawn for other workers' data sets, of 5000 digits at most.", registry=REGISTRY
+    "acgan_worker_parts_helped", "Parts of up to 5000 digits drawn for data sets of other workers.", registry=REGISTRY
 )
-PROCESSES_LOST = Counter("acgan_worker_processes_lost", "Training processes that ended by force.", registry=REGISTRY)
+PROCESSES_LOST = Counter(
+    "acgan_worker_processes_lost", "Training processes that were killed or ran out of memory.", registry=REGISTRY
+)
 
 ITERATIONS = Counter("acgan_worker_iterations", "Iterations trained.", registry=REGISTRY)
-IMAGES_PER_SECOND = Gauge("acgan_worker_images_per_second", "Real images consumed a second, lately.", registry=REGISTRY)
+IMAGES_PER_SECOND = Gauge("acgan_worker_images_per_second", "Real images per second, recently.", registry=REGISTRY)
 EPOCH_SECONDS = Histogram(
     "acgan_worker_epoch_seconds",
-    "Seconds an epoch took, its evaluation included.",
+    "Seconds per epoch, with its evaluation.",
     buckets=(0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800),
     registry=REGISTRY,
 )
-LAST_EPOCH_SECONDS = Gauge("acgan_worker_last_epoch_seconds", "Seconds the last epoch took.", registry=REGISTRY)
+LAST_EPOCH_SECONDS = Gauge("acgan_worker_last_epoch_seconds", "Seconds of the last epoch.", registry=REGISTRY)
 LOSS = Gauge("acgan_worker_loss", "Losses of the last epoch, in nats.", ["network", "split", "loss"], registry=REGISTRY)
 
 QUALITY = Gauge(
-    "acgan_worker_quality", "Figures of the last epoch's digits, by the choosing judge.", ["figure"], registry=REGISTRY
+    "acgan_worker_quality", "Quality of the last epoch by the choosing judge.", ["figure"], registry=REGISTRY
 )
-EPOCHS_REFUSED = Counter("acgan_worker_epochs_refused", "Epochs that are not served.", registry=REGISTRY)
+EPOCHS_REFUSED = Counter("acgan_worker_epochs_refused", "Epochs whose generators are not served.", registry=REGISTRY)
 
 WRITING = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
-SAVE_SECONDS = Histogram("acgan_worker_save_seconds", "Seconds to keep a state.", buckets=WRITING, registry=REGISTRY)
-SAVES_FAILED = Counter("acgan_worker_saves_failed", "States that could not be kept.", registry=REGISTRY)
+SAVE_SECONDS = Histogram(
+    "acgan_worker_save_seconds", "Seconds to save the state of a run.", buckets=WRITING, registry=REGISTRY
+)
+SAVES_FAILED = Counter("acgan_worker_saves_failed", "States that could not be saved.", registry=REGISTRY)
 PUBLISH_SECONDS = Histogram(
     "acgan_worker_publish_seconds", "Seconds to make and write a checkpoint.", buckets=WRITING, registry=REGISTRY
 )
@@ -68,20 +71,20 @@ _FIGURES: dict[str, Figure] = {
 
 
 class InvalidFigure(ValueError):
-    """A datagram is no figure of this worker. The message says why."""
+    """A datagram is not a valid change of a metric. The message gives the reason."""
 
 
 _sender: Sender | None = None
 
 
 def speak_to_parent(sender: Sender) -> None:
-    """In the training process: from here on, the parent counts."""
+    """In the training process: send all later changes to the parent."""
     global _sender
     _sender = sender
 
 
 def tell(figure: Figure, value: float = 1, *labels: str) -> None:
-    """Add to a counter, set a gauge, or let a histogram observe; here, or in the parent."""
+    """Add to a counter, set a gauge or observe in a histogram: in this process, or in the parent if it counts."""
     if _sender is None:
         apply(figure, value, labels)
     else:
@@ -100,22 +103,22 @@ def apply(figure: Figure, value: float, labels: Sequence[str]) -> None:
 
 
 def count(datagram: bytes) -> None:
-    """In the parent: count what the training process reports. Raises InvalidFigure, and then changes nothing."""
+    """In the parent: apply a change that the training process sent. Raises InvalidFigure and then changes nothing."""
     try:
         name, value, labels = json.loads(datagram)
         figure = _FIGURES[name]
         is_valid = isinstance(labels, list) and all(isinstance(label, str) for label in labels)
         if not is_valid or len(labels) != len(figure._labelnames) or isinstance(value, bool | str):
-            raise InvalidFigure(f"other labels or another value than {name} has: {datagram[:200]!r}")
+            raise InvalidFigure(f"labels or value do not fit {name}: {datagram[:200]!r}")
         if not math.isfinite(value) and not isinstance(figure, Gauge):
             raise InvalidFigure(f"{name} cannot count {value}")
         apply(figure, float(value), labels)
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
-        raise InvalidFigure(f"{error!r}, of {datagram[:200]!r}") from error
+        raise InvalidFigure(f"{error!r} in {datagram[:200]!r}") from error
 
 
 class Meter:
-    """Reads what a run tells of itself into figures. `position` is how many iterations it had behind it."""
+    """Updates the metrics of a run. `position` is the number of iterations that were done before."""
 
     def __init__(self, position: int) -> None:
         self.position = position

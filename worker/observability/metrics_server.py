@@ -1,4 +1,4 @@
-"""The worker's HTTP port for Prometheus: `GET /metrics`, and nothing else. Slow clients hold up no others for long."""
+"""The worker's HTTP server for Prometheus, with only `GET /metrics`. A slow client does not block others."""
 
 import contextlib
 import socket
@@ -12,8 +12,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 PATH = "/metrics"
-MOST_CONNECTIONS = 64  # for each further one, the oldest is closed
-CONNECTION_SECONDS = 15.0  # for a request and its answer
+MOST_CONNECTIONS = 64  # a further one closes the oldest
+CONNECTION_SECONDS = 15.0  # for a request and its response
 
 
 class MetricsServer(ThreadingHTTPServer):
@@ -31,7 +31,7 @@ class MetricsServer(ThreadingHTTPServer):
         super().__init__((str(address[0]), port), Handler)
 
     def server_bind(self) -> None:
-        """Bind without asking a name server for our own name."""
+        """Bind without a DNS lookup of this machine's name."""
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.socket.bind(self.server_address)
         self.server_address = self.socket.getsockname()
@@ -45,7 +45,7 @@ class MetricsServer(ThreadingHTTPServer):
         return True
 
     def _end(self, request: socket.socket) -> None:
-        """Wake the thread that serves a connection: it finds it closed."""
+        """Shut a connection down, which ends the thread that serves it."""
         self._opened.pop(request, None)
         with contextlib.suppress(OSError):
             request.shutdown(socket.SHUT_RDWR)
@@ -56,7 +56,7 @@ class MetricsServer(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def service_actions(self) -> None:
-        """End connections that take too long: a client may send one byte at a time."""
+        """Close connections that take too long: a client may send one byte at a time."""
         self._beat()
         oldest = time.monotonic() - CONNECTION_SECONDS
         with self._lock:
@@ -64,7 +64,7 @@ class MetricsServer(ThreadingHTTPServer):
                 self._end(request)
 
     def handle_error(self, _request: Any, _address: Any) -> None:
-        """A connection that was lost is no error of the worker's."""
+        """Ignore lost connections: they are not an error of the worker."""
 
     def serve(self, beat: Callable[[], None]) -> None:
         """Serve until the process ends. Calls `beat` at least each second."""
@@ -78,9 +78,9 @@ class Handler(BaseHTTPRequestHandler):
     sys_version = ""
     timeout = CONNECTION_SECONDS
 
-    def do_GET(self) -> None:  # the name that http.server asks for
+    def do_GET(self) -> None:  # the name is given by http.server
         is_metrics = self.path.partition("?")[0] == PATH
-        body = generate_latest(self.server.registry) if is_metrics else b"GET /metrics has the figures\n"
+        body = generate_latest(self.server.registry) if is_metrics else b"the metrics are at GET /metrics\n"
         self.send_response(200 if is_metrics else 404)
         self.send_header("Content-Type", CONTENT_TYPE_LATEST if is_metrics else "text/plain; charset=utf-8")
         self.send_header("Content-Length", str(len(body)))
@@ -88,4 +88,4 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Log nothing: Prometheus asks every few seconds."""
+        """Log nothing: Prometheus sends a request every few seconds."""

@@ -1,7 +1,7 @@
-"""Keeps prometheus_client to one process. Import this before the first figure is made.
+"""Disables the multi-process mode of prometheus_client. Import this before the first metric is created.
 
-PROMETHEUS_MULTIPROC_DIR is meant for other programs of the same environment (gunicorn with several processes): with it,
-the library keeps every figure in files of that folder, and fails if the folder does not exist.
+PROMETHEUS_MULTIPROC_DIR may be set for other programs (gunicorn with several processes). The library would then store
+every metric in files of that folder, and fail if the folder does not exist.
 """
 
 from prometheus_client import values

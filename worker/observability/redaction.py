@@ -1,4 +1,4 @@
-"""What no log may tell: passwords in addresses, headers that let somebody in, and whatever was named to us."""
+"""Masks secrets in logs: passwords in addresses, authentication headers, and known secrets."""
 
 import json
 import re
@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 HIDDEN = "***"
-SHORTEST = 4  # a shorter one would black out half the log, and is no secret
+SHORTEST = 4  # masking shorter ones would hide half the log, and they are not secret
 
 NAMES = r"(?:proxy-)?authorization|(?:x-)?api[-_]?keys?|(?:set-)?cookie|password|passwd|requirepass|secret"
 NAMED = re.compile(rf"^(?:{NAMES})$", re.IGNORECASE)
@@ -17,7 +17,7 @@ WITH_NAME = re.compile(
     r"(\\?[\"']?\s*[:=]\s*|\\?[\"']\s*,\s*)"  # name: value, name=value, "name": "value", (b'name', b'value')
     r"(b?\\?[\"'])?"
     r"((?:bearer|basic|digest|token)\s+)?"
-    r"[^\s\"',;&)}\]\\]++(?!\\?[\"']\s*:)",  # but no key of JSON: `"path": "/etc/passwd", "level": ...`
+    r"[^\s\"',;&)}\]\\]++(?!\\?[\"']\s*:)",  # but not a key of JSON: `"path": "/etc/passwd", "level": ...`
     re.IGNORECASE,
 )
 BEARER = re.compile(r"\b(bearer|basic)\s+[\w.~+/=-]{8,}", re.IGNORECASE)
@@ -26,7 +26,7 @@ _known: set[str] = set()
 
 
 def hide(*secrets: str | None) -> None:
-    """From now on, show none of these, in whatever place."""
+    """Mask these secrets in every later log line."""
     for secret in secrets:
         if secret and len(secret) >= SHORTEST:
             _known.update((secret, quote(secret, safe=""), json.dumps(secret)[1:-1]))
@@ -39,7 +39,7 @@ def hide_password_of(address: str) -> None:
 
 
 def mask(text: str) -> str:
-    """Blot out every secret in a line that is about to be written."""
+    """Return a log line with every secret masked."""
     for secret in sorted(_known, key=len, reverse=True):
         text = text.replace(secret, HIDDEN)
     text = IN_ADDRESS.sub(rf"\1{HIDDEN}@", text)
@@ -48,7 +48,7 @@ def mask(text: str) -> str:
 
 
 def mask_fields(_logger: Any, _name: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """A processor of structlog: blot out the fields whose very name says that they are secret."""
+    """A structlog processor: mask the fields that have the name of a secret."""
     for name in fields:
         if NAMED.match(name):
             fields[name] = HIDDEN

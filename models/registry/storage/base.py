@@ -1,10 +1,10 @@
-"""What a store of checkpoints stands on: bytes by name, and folders of them that are there whole or not at all.
+"""The storage interface of the checkpoint store: files by name, and folders that appear completely or not at all.
 
-    name                    a file, which may be written again: the pointer, a run's state
-    job/name                the same, of a job
-    job/folder/name         a file of a folder: staged beside its place, then placed in one step, never changed
+    name                    a file that may be overwritten: the pointer, for example
+    job/name                such a file of a job: the state of its run, for example
+    job/folder/name         a file of a folder, which is staged, then placed in one atomic step, and never changed
 
-A job has a fence: the highest token that was given out to write for it.
+Each job has a fence: the highest token issued for writes of this job.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,19 +13,19 @@ from typing import ClassVar, NamedTuple, Protocol, TypeVar
 
 Result = TypeVar("Result")
 
-MANIFEST = "manifest.json"  # a folder without it is none
+MANIFEST = "manifest.json"  # a folder without it does not count as one
 
 
 class Unreachable(TimeoutError):
-    """Object storage does not answer, or cannot just now: whoever has something to write waits for it."""
+    """The storage does not respond, or is temporarily unavailable. Writers retry."""
 
 
 class StoreReplaced(Unreachable):
-    """The store is not the one that this process knows: renamed, emptied, replaced, or no longer mounted."""
+    """The store is no longer the one that this process used: renamed, emptied, replaced, or not mounted."""
 
 
 class FenceDamaged(Exception):
-    """A job's fence exists and holds no number. The message names the file."""
+    """A job's fence is not a number. The message names the file."""
 
 
 class Folder(NamedTuple):
@@ -37,52 +37,52 @@ class Folder(NamedTuple):
 
 
 class StoredFile(NamedTuple):
-    """One file of the store, for the byte budget."""
+    """A file of the store, for the byte budget."""
 
-    name: str  # as `read` takes it, or `job/folder/name` of what was staged and never placed
+    name: str  # as for `read`, or `job/folder/name` of a file that was staged and never placed
     size: int
     age: float  # seconds since it was last written
-    placed: bool = True  # False for temporary files and for what was staged and never placed
+    placed: bool = True  # False for temporary files and for files that were staged and never placed
 
 
 class Fence(NamedTuple):
-    token: int  # 0 before the first
-    seen: object = None  # what it takes to change something only where nobody has changed it since
+    token: int  # 0 before the first claim
+    seen: object = None  # version of the record, for a write only if it has not changed since
 
 
 class Shelf(Protocol):
-    """Every verb raises OSError; where what it is about is not there, `read` raises FileNotFoundError."""
+    """Every method may raise OSError; `read` raises FileNotFoundError if the file does not exist."""
 
     # ----------------------------------------------------------------------------
     # Files.
 
     def read(self, name: str, start: int = 0, end: int | None = None, limit: int | None = None) -> bytes:
-        """Raises FileTooLarge if the file has more than `limit` bytes: it is not read then."""
+        """Read a file, or bytes `start` to `end`. Raises FileTooLarge if it has more than `limit` bytes."""
         ...
 
     def read_again(self, name: str, limit: int | None = None) -> bytes:
-        """Read past whatever copy may be kept nearby: that may be what is damaged."""
+        """Read a file without the cache, because the cached copy may be damaged."""
         ...
 
     def read_each(self, folders: list[Folder], name: str, limit: int) -> list[tuple[Folder, bytes | OSError]]:
-        """Read the file of that name of each folder, or say why it cannot be read. Raises Unreachable.
+        """Read the file `name` of each folder. Returns its bytes or the error. Raises Unreachable.
 
-        A folder that was removed meanwhile is left out.
+        Omits folders that were removed meanwhile.
         """
         ...
 
     def write(self, name: str, data: bytes) -> None:
-        """Put a file there in one step: a reader sees the old one, the new one, or none."""
+        """Write a file atomically: a reader gets the old content, the new one, or none."""
         ...
 
     def change(self, name: str, change: Callable[[bytes | None], bytes | None]) -> None:
-        """Replace a file by what follows from it, if anything does, while nobody else changes it. Only in `alone`."""
+        """Replace a file by `change` of its content (None if missing), unless that is None. Only in `alone`."""
         ...
 
     def delete(self, name: str) -> None: ...
 
     def names(self, job: str) -> list[str]:
-        """List the files of a job that lie in none of its folders."""
+        """List the files of a job that are not in one of its folders."""
         ...
 
     def files(self) -> list[StoredFile]:
@@ -90,75 +90,75 @@ class Shelf(Protocol):
         ...
 
     def clear(self, files: list[StoredFile]) -> None:
-        """Delete files that `files` listed as not placed."""
+        """Delete those of the given files that are not placed."""
         ...
 
     # ----------------------------------------------------------------------------
     # Folders.
 
     def folders(self, job: str | None = None) -> list[Folder]:
-        """List the folders that stand, of a job or of all."""
+        """List the placed folders of one job or of all."""
         ...
 
     def stage(self, folder: Folder, token: int, files: Mapping[str, bytes]) -> str:
-        """Lay files beside a folder's place. Returns what to call them; where it raises, none are left."""
+        """Write the files of a folder without making them visible. Returns a handle. On an error, no file is left."""
         ...
 
     def complete(self, staged: str, name: str, data: bytes) -> None:
-        """Add the last file to what was staged, or replace it."""
+        """Add a file to a staged folder, or replace it."""
         ...
 
     def place(self, staged: str, folder: Folder, fence: Fence) -> None:
-        """Let a folder be what was staged, in one step and for good. Only in `alone`, with the fence read there."""
+        """Make the staged files the content of a folder, atomically. Only in `alone`, with the fence read there."""
         ...
 
     def discard(self, staged: str) -> None:
-        """Clear away what was staged, if anything, unless it was placed."""
+        """Delete staged files, unless they were placed."""
         ...
 
     def remove(self, folder: Folder) -> None:
-        """From here on the folder does not exist; then its files go."""
+        """Make a folder invisible, then delete its files."""
         ...
 
     def hide_job(self, job: str) -> None:
-        """From here on nothing of the job exists, in one step. Only in `alone`; `clear_job` then deletes its files."""
+        """Make all files of a job invisible, atomically. Only in `alone`; `clear_job` then deletes the files."""
         ...
 
     def clear_job(self, job: str) -> None:
-        """Delete the files of a job that `hide_job` hid. Can be repeated after an error."""
+        """Delete the files of a hidden job. Can be repeated after an error."""
         ...
 
     def sweep(self, job: str) -> None:
-        """Clear away whatever was staged for a job and not placed."""
+        """Delete all files that were staged for a job and not placed."""
         ...
 
     # ----------------------------------------------------------------------------
-    # One after the other.
+    # Exclusive steps.
 
     def alone(self, step: Callable[[], Result]) -> Result:
-        """Take a step that nobody else's comes into. It may be taken again from its beginning.
+        """Run a step in isolation from the steps of others. It may be repeated from the beginning.
 
-        Raises TimeoutError where others keep us from it for too long.
+        Raises TimeoutError if others block it for too long.
         """
         ...
 
     def fence(self, job: str) -> Fence:
-        """Return the job's fence; token 0 if the job was never claimed. Raises FenceDamaged, OSError."""
+        """Return the job's fence; its token is 0 if the job was never claimed. Raises FenceDamaged, OSError."""
         ...
 
     def raise_fence(self, job: str, token: int, fence: Fence) -> None:
-        """Only in `alone`, with the fence read there."""
+        """Set the job's fence to a higher token. Only in `alone`, with the fence read there."""
         ...
 
     # ----------------------------------------------------------------------------
-    # Folders whose files are too large for memory: made on this machine, file by file, manifest last.
+    # Folders too large for memory: their files are made in a local folder (workshop), the manifest last.
 
-    shares_workshops: ClassVar[bool]  # whether what lies in a workshop is found from every machine
+    shares_workshops: ClassVar[bool]  # whether all machines see the files of a workshop
 
     def workshop(self, folder: Folder) -> Path:
-        """Say where to make them; what lies there stays for whoever goes on with it on this machine."""
+        """Return the local folder for the files. A job that restarts on this machine reuses them."""
         ...
 
     def deliver(self, folder: Folder, token: int, held: Callable[[], Fence]) -> None:
-        """Place what was made there. `held` reads the fence, and raises where the token is no longer the highest."""
+        """Place the files of the workshop. `held` reads the fence and raises if the token is no longer the highest."""
         ...

@@ -1,4 +1,4 @@
-"""Copies of what lies far away, on this machine: within a budget of bytes, and never given where they are damaged."""
+"""A local cache of object storage with a byte budget. Every copy is verified by its checksum when it is read."""
 
 import hashlib
 import os
@@ -10,14 +10,14 @@ SUM = 32  # bytes of SHA-256 before the data
 
 
 class Cache:
-    """A folder that many processes share. Whatever goes wrong with it, there is no copy and no error."""
+    """A cache folder that processes share. Errors count as a missing copy."""
 
     def __init__(self, folder: Path, limit: int) -> None:
         self.folder = folder
         self.limit = limit
 
     def get(self, key: str, limit: int | None = None) -> bytes | None:
-        """Return the copy, unless it has more than `limit` bytes or is damaged."""
+        """Return the copy; None if there is none, it has more than `limit` bytes or is damaged."""
         path = self._path(key)
         with suppress(OSError):
             with path.open("rb") as file:
@@ -25,13 +25,13 @@ class Cache:
                 kept = b"" if limit is not None and size > SUM + limit else file.read(size)
             data = kept[SUM:]
             if hashlib.sha256(data).digest() == kept[:SUM]:
-                os.utime(path)  # what was asked for lately stays longest
+                os.utime(path)  # recently used copies are kept longest
                 return data
             path.unlink(missing_ok=True)
         return None
 
     def keep(self, key: str, data: bytes) -> None:
-        """Keep a copy, unless it alone is beyond the budget, and let go of those that nobody asked for longest."""
+        """Store a copy, unless it alone exceeds the budget, and delete the least recently used ones."""
         if SUM + len(data) > self.limit:
             return
         with suppress(OSError):

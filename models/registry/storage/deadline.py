@@ -1,4 +1,4 @@
-"""A time limit for reads: a disk or network mount that hangs costs one thread, not the caller."""
+"""A time limit for reads: a hanging disk or network mount blocks one thread, not the caller."""
 
 import threading
 from collections.abc import Callable
@@ -14,7 +14,7 @@ MOST_HANGING = 32  # threads; further reads fail at once
 
 
 class Deadline:
-    """Runs calls on daemon threads and gives each the same number of seconds."""
+    """Runs each call on a daemon thread with a time limit in seconds."""
 
     def __init__(self, seconds: float = READ_SECONDS) -> None:
         self.seconds = seconds
@@ -22,7 +22,7 @@ class Deadline:
         self._lock = threading.Lock()
 
     def __call__(self, trouble: str, call: Callable[[], Result]) -> Result:
-        """Return what `call` returns. Raises what it raises, and Unreachable if it takes too long."""
+        """Return the result of `call`. Raises what it raises, and Unreachable after the time limit."""
         if self._hanging >= MOST_HANGING:
             raise Unreachable(f"{trouble}: {MOST_HANGING} earlier reads of this store still hang")
         answers: SimpleQueue[tuple[Result | None, BaseException | None]] = SimpleQueue()

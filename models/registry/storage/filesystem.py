@@ -1,4 +1,4 @@
-"""A folder on a disk as shelf: durable by fsync, whole by rename, one after the other by a lock."""
+"""Storage in a folder: durable by fsync, atomic by rename, exclusive steps by a lock file."""
 
 import errno
 import os
@@ -22,19 +22,19 @@ from models.registry.storage.reading import read_bytes, read_token
 FENCE = "fence"
 LOCK_SECONDS = 10.0
 READING = os.O_RDONLY
-for _flag in ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY"):  # as far as the system has them
+for _flag in ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY"):  # those that the system has
     READING |= getattr(os, _flag, 0)
-AT_ONCE = 64  # files that are read within one time limit
+AT_ONCE = 64  # files per time limit
 
 
 class FolderShelf:
     """Folders are staged as `<job>/.<folder>.<token>`, and placed by a rename."""
 
     def __init__(self, root: Path, seconds: float = READ_SECONDS) -> None:
-        """`seconds` is how long one read may take."""
+        """`seconds` is the time limit of one read."""
         self.root = root
         self._within = Deadline(seconds)
-        self._existed = False  # whether this process has seen the root
+        self._existed = False  # whether the root existed earlier in this process
 
     def path(self, folder: Folder) -> Path:
         return self.root / folder.job / folder.name
@@ -59,7 +59,7 @@ class FolderShelf:
             raise FileNotFoundError(*error.args) from error
 
     def _check_root(self) -> None:
-        """Raises StoreReplaced if the root has gone since this process saw it: an absent store is not an empty one."""
+        """Raises StoreReplaced if the root existed earlier and is missing now: a missing store is not an empty one."""
         if self.root.is_dir():
             self._existed = True
         elif self._existed:
@@ -96,7 +96,7 @@ class FolderShelf:
         except FileNotFoundError:
             old = None
         except FileTooLarge:
-            old = b""  # too large: of no use
+            old = b""  # too large: invalid
         new = change(old)
         if new is not None:
             self.write(name, new)
@@ -105,7 +105,7 @@ class FolderShelf:
         path = self.root / name
         path.unlink(missing_ok=True)
         if path.parent != self.root:
-            with suppress(OSError):  # a job whose last file this was leaves no folder
+            with suppress(OSError):  # delete the folder of a job with its last file
                 path.parent.rmdir()
 
     def names(self, job: str) -> list[str]:
@@ -134,7 +134,7 @@ class FolderShelf:
     def clear(self, files: list[StoredFile]) -> None:
         for path in [self.root / file.name for file in files if not file.placed]:
             path.unlink(missing_ok=True)
-            with suppress(OSError):  # a folder of several files goes with its last one
+            with suppress(OSError):  # delete a folder with its last file
                 while any(part.startswith(".") for part in path.parent.relative_to(self.root).parts):
                     path = path.parent
                     path.rmdir()
@@ -159,7 +159,7 @@ class FolderShelf:
             for name, data in files.items():
                 write_durably(beside / name, data)
         except OSError:
-            shutil.rmtree(beside, ignore_errors=True)  # the room may be what the next try lacks
+            shutil.rmtree(beside, ignore_errors=True)  # the next attempt may need the space
             raise
         return str(beside)
 
@@ -187,7 +187,7 @@ class FolderShelf:
         with suppress(FileNotFoundError):
             os.rename(place, hidden)
             sync_folder(place.parent)
-        shutil.rmtree(hidden, ignore_errors=True)  # what stays is a temporary file
+        shutil.rmtree(hidden, ignore_errors=True)  # files that remain count as temporary
 
     def hide_job(self, job: str) -> None:
         self._check_root()
@@ -205,7 +205,7 @@ class FolderShelf:
             shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink(missing_ok=True)
 
     # ----------------------------------------------------------------------------
-    # One after the other.
+    # Exclusive steps.
 
     def alone(self, step: Callable[[], Result]) -> Result:
         with self._locked():
@@ -213,7 +213,7 @@ class FolderShelf:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """Hold the folder's lock. Raises TimeoutError where somebody who was stopped holds it."""
+        """Hold the lock of the store. Raises TimeoutError if another process holds it, for example a stopped one."""
         descriptor = self._within(f"the store {self.root} cannot be locked", self._open_lock)
         deadline = time.monotonic() + LOCK_SECONDS
         try:
@@ -240,7 +240,7 @@ class FolderShelf:
         self.write(f"{job}/{FENCE}", str(token).encode())
 
     # ----------------------------------------------------------------------------
-    # What is too large for memory is made in its place.
+    # Folders too large for memory are made in their final place.
 
     shares_workshops: ClassVar[bool] = True
 
@@ -248,19 +248,19 @@ class FolderShelf:
         return self.path(folder)
 
     def deliver(self, folder: Folder, token: int, held: Callable[[], Fence]) -> None:
-        """It is in its place already."""
+        """Only check the fence: the files are already in their place."""
         held()
 
 
 def raise_unless_missing(error: OSError) -> None:
-    """A folder that was removed meanwhile holds nothing; one that cannot be listed is a fault."""
+    """Ignore a folder that was removed meanwhile. Raises the error of one that cannot be listed."""
     if not isinstance(error, FileNotFoundError):
         raise error
 
 
 @contextmanager
 def open_regular(path: Path) -> Iterator[int]:
-    """Open a regular file to read it; never waits for the other end of a pipe. Raises OSError for anything else."""
+    """Open a regular file for reading; never blocks on a pipe. Raises OSError if it is not a regular file."""
     descriptor = os.open(path, READING)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -271,7 +271,7 @@ def open_regular(path: Path) -> Iterator[int]:
 
 
 def pread(descriptor: int, start: int, length: int) -> bytes:
-    """Read `length` bytes, or fewer if the file ends before."""
+    """Read `length` bytes, or fewer if the file ends earlier."""
     pieces = []
     os.lseek(descriptor, start, os.SEEK_SET)
     while length > 0 and (piece := os.read(descriptor, length)):

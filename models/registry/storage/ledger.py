@@ -1,4 +1,4 @@
-"""What object storage keeps of each job: its fence, and which objects each of its folders is."""
+"""The ledger of each job in object storage: its fence, and the prefix of the objects of each folder."""
 
 import time
 from collections.abc import Mapping
@@ -18,9 +18,9 @@ LEDGERS = "ledgers"
 class Ledger(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow")  # a newer version may have added fields
 
-    revision: int = 0  # two ledgers never have the same bytes, and so never the same ETag
+    revision: int = 0  # makes the bytes, and so the ETag, of every version different
     token: int = Field(0, ge=0, le=HIGHEST_TOKEN)
-    folders: dict[str, str] = {}  # name -> where its objects are
+    folders: dict[str, str] = {}  # name -> prefix of its objects
 
 
 class Seen(NamedTuple):
@@ -29,7 +29,7 @@ class Seen(NamedTuple):
 
 
 class Known(NamedTuple):
-    """A ledger as it was read last."""
+    """The last version of a ledger that was read."""
 
     tag: str | None  # ETag
     ledger: Ledger

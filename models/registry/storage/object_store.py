@@ -1,11 +1,11 @@
-"""Object storage as shelf: S3, Google Cloud Storage or Azure, by obstore. Nothing is locked; writes are conditional.
+"""Storage in S3, Google Cloud Storage or Azure, through obstore. Uses conditional writes instead of locks.
 
-    ledgers/<job>.json                       the job's fence, and which objects each of its folders is
+    ledgers/<job>.json                       the job's fence, and the prefix of the objects of each folder
     <job>/<folder>.<token>.<chance>/<name>   files of a folder, under names that are used once
     <job>/<name>, <name>                     files
 
-A folder is placed by an entry in its job's ledger, which is replaced only where it is still what was read (If-Match):
-whoever raises the fence has every later write of a lower token refused, however long that was on its way.
+An entry in the job's ledger places a folder. The ledger is replaced only if it has not changed since it was read
+(If-Match): after the fence is raised, every write with a lower token fails, also one that was sent before.
 """
 
 import errno
@@ -36,15 +36,15 @@ if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
 AT_ONCE = 8  # requests
-PARTS_AT_ONCE = 4  # of 5 MB each: all of them share the line, and each has its time
-PATIENCE_SECONDS = 60.0  # for others who change the same
-FRESH_SECONDS = 1.0  # that a ledger is good for reading: nothing that it names changes
-PAUSE_SECONDS = 0.02  # at most, before the first new try where others changed the same; doubled each time
+PARTS_AT_ONCE = 4  # of 5 MB each: they share the bandwidth, and each has a time limit
+PATIENCE_SECONDS = 60.0  # for other writers of the same file
+FRESH_SECONDS = 1.0  # for which a ledger is reused for reads: the objects that it names never change
+PAUSE_SECONDS = 0.02  # longest wait before the first retry after a conflict; doubled each time
 
 
 class ObjectShelf:
     def __init__(self, objects: "ObjectStore", cache: Cache, workshops: Path) -> None:
-        """`workshops` is a folder on this machine, to make large files in."""
+        """`workshops` is a folder on this machine in which large files are made."""
         self.objects = objects
         self.cache = cache
         self.workshops = workshops
@@ -54,11 +54,11 @@ class ObjectShelf:
 
     @classmethod
     def connect(cls, address: str, seconds: float, cache: Cache, workshops: Path) -> "ObjectShelf":
-        """`address` is `s3://bucket/prefix` or the like; credentials are obstore's to find. Asks nothing yet.
+        """Open `address`, such as `s3://bucket/prefix`, without a request. obstore finds the credentials.
 
-        A request is given up, and no longer repeated, after `seconds`.
+        A request fails, with its retries, after `seconds`.
         """
-        exempt_this_machine()  # an endpoint on this machine is never asked through a proxy
+        exempt_this_machine()  # an endpoint on this machine is reached without a proxy
         return cls(connect(address, seconds), cache, workshops)
 
     # ----------------------------------------------------------------------------
@@ -74,9 +74,9 @@ class ObjectShelf:
         def read(folder: Folder) -> tuple[Folder, bytes | OSError] | None:
             try:
                 return folder, self.read(f"{folder}/{name}", limit=limit)
-            except Unreachable:  # that it cannot be read just now does not mean that it is not there
+            except Unreachable:  # temporarily unreadable, not missing
                 raise
-            except FileNotFoundError as error:  # removed meanwhile, unless its ledger still names it
+            except FileNotFoundError as error:  # removed meanwhile, unless its ledger still lists it
                 return (folder, error) if folder in self.folders(folder.job) else None
             except OSError as error:
                 return folder, error
@@ -181,7 +181,7 @@ class ObjectShelf:
         self._clear_leftovers()
 
     def _clear_leftovers(self) -> None:
-        """Where this fails it is done next time; what nobody clears away, `sweep` does."""
+        """Delete discarded files. After an error the next call retries; `sweep` deletes the rest."""
         with suppress(OSError):
             while self._leftovers:
                 job, _, place = self._leftovers[-1].partition("/")
@@ -205,7 +205,7 @@ class ObjectShelf:
 
     def hide_job(self, job: str) -> None:
         fence = self.fence(job)
-        self._write_ledger(job, fence, folders={}, token=fence.token + 1)  # no claim has that token
+        self._write_ledger(job, fence, folders={}, token=fence.token + 1)  # no claim has this token
 
     def clear_job(self, job: str) -> None:
         self._delete_folder(job)
@@ -220,7 +220,7 @@ class ObjectShelf:
                 self._delete_folder(f"{job}/{place}")
 
     # ----------------------------------------------------------------------------
-    # One after the other: who comes second begins again.
+    # Exclusive steps: after a conflict the step is repeated.
 
     def alone(self, step: Callable[[], Result]) -> Result:
         deadline, pause = time.monotonic() + PATIENCE_SECONDS, PAUSE_SECONDS
@@ -229,7 +229,7 @@ class ObjectShelf:
                 return step()
             except Changed as error:
                 if time.monotonic() > deadline:
-                    raise TimeoutError(f"{error}: others have changed it for {PATIENCE_SECONDS:.0f} s") from error
+                    raise TimeoutError(f"{error}: other writers changed it for {PATIENCE_SECONDS:.0f} s") from error
             time.sleep(random.uniform(0, pause))
             pause = min(2 * pause, 1.0)
 
@@ -256,7 +256,7 @@ class ObjectShelf:
         self._put(f"{LEDGERS}/{job}.json", ledger.model_dump_json().encode(), mode)
 
     def _key(self, name: str, age: float = 0) -> str:
-        """Say which object a file is, by a ledger that was read so many seconds ago at most, where that tells it."""
+        """Return the key of a file's object. A ledger that was read less than `age` seconds ago is reused."""
         if not _is_in_folder(name):
             return name
         job, folder, file = name.split("/")
@@ -268,7 +268,7 @@ class ObjectShelf:
         return f"{job}/{place}/{file}"
 
     # ----------------------------------------------------------------------------
-    # What is too large for memory is made here.
+    # Folders too large for memory are made on this machine.
 
     shares_workshops: ClassVar[bool] = False
 
@@ -286,35 +286,35 @@ class ObjectShelf:
     # Requests.
 
     def _look(self, name: str) -> tuple[bytes | None, "PutMode", str | None]:
-        """Read a file, and what it takes to write it only where it is still the same."""
+        """Read a file. Returns its bytes, the mode for a write that fails if it has changed, and its ETag."""
         try:
             with asking(f"{name} cannot be read"):
                 found = obstore.get(self.objects, name)
                 meta = found.meta
-                data = bytes(found.bytes()) if meta["size"] <= RECORD_BYTES else b""  # too large: of no use
+                data = bytes(found.bytes()) if meta["size"] <= RECORD_BYTES else b""  # too large: invalid
         except FileNotFoundError:
             return None, "create", None
         mode: UpdateVersion = {}
         if (tag := meta["e_tag"]) is not None:
             mode["e_tag"] = tag
-        if (version := meta["version"]) is not None:  # obstore takes no None here
+        if (version := meta["version"]) is not None:  # obstore does not accept None here
             mode["version"] = version
         return data, mode, tag
 
     def _put(self, name: str, data: bytes | Path, mode: "PutMode" = "overwrite") -> None:
-        """Raises Changed where it is not as `mode` says."""
+        """Write an object. Raises Changed if the condition of `mode` does not hold."""
         try:
             with asking(f"{name} cannot be written"):
                 obstore.put(self.objects, name, data, mode=mode, max_concurrency=PARTS_AT_ONCE)
         except FileNotFoundError as error:
             if isinstance(mode, dict):
                 raise Changed(name) from error
-            if "NoSuchUpload" in str(error):  # it has ended, the answer was lost, and it was too late to call it off
-                raise Unreachable(f"{name} cannot be written: its upload ended, and nobody said how") from error
+            if "NoSuchUpload" in str(error):  # it ended, its response was lost, and it could not be aborted
+                raise Unreachable(f"{name} cannot be written: its upload ended with an unknown outcome") from error
             raise OSError(errno.ENOENT, f"{name} cannot be written: there is no such bucket") from error
 
     def _list(self, job: str) -> tuple[list[str], list[str]]:
-        """List what lies directly under a job: where its folders' objects are, staged or placed, and its files."""
+        """List the prefixes of a job's folders, staged or placed, and its files."""
         with asking(f"{job} cannot be listed"):
             found = obstore.list_with_delimiter(self.objects, job)
         places = [str(prefix).rstrip("/").rpartition("/")[2] for prefix in found["common_prefixes"]]

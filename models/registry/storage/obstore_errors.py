@@ -1,4 +1,4 @@
-"""What goes wrong with a request to object storage, in the house's terms."""
+"""Conversion of obstore's errors to those of the storage interface."""
 
 import errno
 from collections.abc import Iterator
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 class Changed(Exception):
-    """Somebody else changed it since it was read."""
+    """Another writer has changed the object since it was read."""
 
 
 def connect(address: str, seconds: float) -> "ObjectStore":
-    """Open a bucket without asking it anything. A request ends, with its retries, after `seconds`."""
+    """Open a bucket without a request. A later request fails, with its retries, after `seconds`."""
     return from_url(
         address,
         client_options={
@@ -29,7 +29,7 @@ def connect(address: str, seconds: float) -> "ObjectStore":
             "allow_http": True,
         },
         retry_config={
-            "max_retries": 1000,  # only the time limits them
+            "max_retries": 1000,  # limited by retry_timeout only
             "retry_timeout": timedelta(seconds=seconds),
             "backoff": {"init_backoff": timedelta(seconds=0.1), "max_backoff": timedelta(seconds=2), "base": 2},
         },
@@ -38,7 +38,7 @@ def connect(address: str, seconds: float) -> "ObjectStore":
 
 @contextmanager
 def asking(trouble: str) -> Iterator[None]:
-    """Tell what goes wrong in the house's terms. Raises FileNotFoundError, Changed, Unreachable, OSError."""
+    """Convert errors of requests inside. Raises FileNotFoundError, Changed, Unreachable, OSError."""
     try:
         yield
     except (exceptions.AlreadyExistsError, exceptions.PreconditionError) as error:

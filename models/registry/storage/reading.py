@@ -1,7 +1,7 @@
-"""The only way to read a record of the store: the functions and errors of models/bounded_reading.py, on a shelf.
+"""Reads records of the store with the functions and errors of models/bounded_reading.py. All records are read here.
 
-What this adds is Unreadable: the store's disk or network refuses a file, and the worker waits until it can be read.
-A record that this version writes carries a checksum of its other fields. Records of earlier versions have none.
+Adds the error Unreadable: the disk or network of the store refuses a file, and the worker waits until it can be read.
+Records written by this version contain a checksum of their other fields. Records of earlier versions have none.
 """
 
 import json
@@ -23,12 +23,12 @@ from models.registry.storage.base import FenceDamaged, Shelf, Unreachable
 
 Record = TypeVar("Record", bound=BaseModel)
 
-TOKEN_BYTES, HIGHEST_TOKEN = 32, 2**53 - 2**20  # beyond that Redis' numbers are no longer exact
+TOKEN_BYTES, HIGHEST_TOKEN = 32, 2**53 - 2**20  # above that, Redis' numbers are not exact
 RECORD_BYTES = 2**20  # a manifest has about 2,000
 
 
 class Unreadable(FileUnreadable, Unreachable):
-    """A file of the store exists and cannot be read at the moment."""
+    """A file of the store exists, but cannot be read at the moment."""
 
 
 def read_bytes(shelf: Shelf, name: str, limit: int = RECORD_BYTES) -> bytes:
@@ -53,7 +53,7 @@ def read_record(shelf: Shelf, name: str, kind: type[Record]) -> Record:
 
 
 def read_token(shelf: Shelf, name: str) -> int:
-    """Read a fence. Raises FileMissing, Unreadable, Unreachable and FenceDamaged."""
+    """Read a fence token. Raises FileMissing, Unreadable, Unreachable and FenceDamaged."""
     try:
         return parse_token(read_bytes(shelf, name, TOKEN_BYTES), name)
     except FileTooLarge as error:
@@ -61,15 +61,15 @@ def read_token(shelf: Shelf, name: str) -> int:
 
 
 def parse_token(data: bytes, name: str) -> int:
-    """Raises FenceDamaged."""
+    """Parse a fence token. Raises FenceDamaged."""
     text = data.decode("ascii", errors="replace").strip()
     if not text.isdecimal() or int(text) > HIGHEST_TOKEN:
-        raise FenceDamaged(f"{name} holds no fence token, but {text[:20]!r}")
+        raise FenceDamaged(f"{name} contains {text[:20]!r} instead of a fence token")
     return int(text)
 
 
 def parse(data: bytes, kind: type[Record], name: str) -> Record:
-    """Raises FileInvalid. Unknown fields are ignored: a newer version may have written them."""
+    """Parse a record. Ignores unknown fields, which a newer version may have written. Raises FileInvalid."""
     if not data.lstrip().startswith(b"{"):
         raise FileTorn(f"{name} is not a JSON object")
     return parse_record(kind, data, RECORD_BYTES, name)

@@ -44,7 +44,7 @@ def test_a_record_whose_state_is_missing_starts_again_and_says_so(
     job = record(settings, cancelled)
     assert (job.status, len(job.epochs)) == (JobStatus.SUCCEEDED, 2)
     (warning,) = job.warnings
-    assert warning.startswith("started again from the beginning, because its record names")
+    assert warning.startswith("restarted from the beginning, because its record names")
     assert warning in caplog.text
     assert store.manifests(cancelled)[0].warnings == [warning]
 

@@ -219,7 +219,7 @@ def test_epochs_that_redis_has_lost_are_told_again_from_their_checkpoints(
     assert job.status == JobStatus.SUCCEEDED
     assert [(epoch.epoch, epoch.losses) for epoch in job.epochs] == [(each.epoch, each.losses) for each in before]
     assert (job.epochs[0] == before[0]) is not gone
-    assert ["started again from the beginning" in warning for warning in job.warnings] == [True] * gone
+    assert ["restarted from the beginning" in warning for warning in job.warnings] == [True] * gone
     manifest = CheckpointStore(settings.store_dir).manifest(CheckpointId(job_id, 2))
     assert manifest.warnings == ([] if gone else job.warnings)  # a checkpoint that exists is kept as it is
 

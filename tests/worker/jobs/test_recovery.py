@@ -282,12 +282,12 @@ def test_a_running_job_whose_worker_is_silent_says_since_when(ask: Ask[Any], ben
     )
     bench.redis.hset(job_key(job_id), "seen_at", time.time() - 60)
     silent = ask(lambda desk: desk.get(job_id))
-    assert "its worker does not answer" in str(silent.trouble)
+    assert "its worker does not respond" in str(silent.trouble)
     assert silent.last_seen_at is not None
     expire_leases(bench)
     bench.reconcile(10)
     bench.seen("cpu", 30)
-    assert "its worker does not answer" in str(ask(lambda desk: desk.get(job_id)).trouble)
+    assert "its worker does not respond" in str(ask(lambda desk: desk.get(job_id)).trouble)
     take(bench)
     assert ask(lambda desk: desk.get(job_id)).trouble is None
 

@@ -20,7 +20,7 @@ def test_a_worker_that_was_seen_in_the_future_does_not_hide_its_silence(
     take(bench)
     bench.redis.hset(job_key(job_id), "seen_at", time.time() + ahead)
     job = ask(lambda desk: desk.get(job_id))
-    assert "its worker does not answer" in str(job.trouble)
+    assert "its worker does not respond" in str(job.trouble)
     assert job.last_seen_at is not None
     assert job.last_seen_at <= datetime.now(UTC)
     listed = ask(lambda desk: desk.newest(10))[0]

@@ -76,7 +76,7 @@ def test_a_helper_that_fails_gives_its_part_back(
         assert Sharing(JobBench.connect(settings.redis_url).redis).find()
 
     run_next_job(settings, knock)
-    assert "no more help with a data set: no room" in caplog.text
+    assert "stops helping with a data set: no room" in caplog.text
     check(settings, job_id, alone, 0)
 
 
@@ -138,7 +138,7 @@ def test_a_redis_that_does_not_answer_costs_help_alone(
     monkeypatch.setattr("models.synthesis.builder.write_durably", write)
     job_id = accept(settings)
     run_next_job(settings)
-    assert "nobody knows who draws what" in caplog.text
+    assert "the assignment of parts is unavailable" in caplog.text
     check(settings, job_id, alone, 0)
 
 

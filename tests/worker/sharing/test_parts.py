@@ -97,5 +97,5 @@ def test_what_cannot_be_helped_is_logged_as_a_sentence(
     assert sharing.welcome(shared, ["a"])
     with caplog.at_level(logging.WARNING):
         assert helper(settings).help() is False
-    assert "no more help with a data set" in caplog.text
+    assert "stops helping with a data set" in caplog.text
     assert "Traceback" not in caplog.text
