@@ -1,4 +1,4 @@
-"""Commands to jobs over HTTP, and lists of jobs. The test plays the worker: it uses the worker's client of the record."""
+"""Commands to jobs over HTTP, and lists of jobs. The test plays the worker with the worker's client of the record."""
 
 import asyncio
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The log of a real `acgan serve` and a real `acgan worker`: who did what, and no secret, whatever goes wrong."""
+"""The log of a real `acgan serve` and a real `acgan worker`: who did what, and never a secret."""
 
 import contextlib
 import hashlib
@@ -55,7 +55,7 @@ def running(folder: Path, *words: str, **environment: str) -> Iterator[Process]:
         yield process
     finally:
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.process.pid, signal.SIGKILL)  # what it starts is in its group
+            os.killpg(process.process.pid, signal.SIGKILL)  # its children are in its process group
         process.process.wait()
 
 
@@ -77,7 +77,7 @@ def serving(folder: Path, **environment: str) -> Iterator[tuple[Process, httpx2.
         yield process, client
 
 
-def test_a_line_for_what_changed_something_or_went_wrong_and_none_for_reads(redis_url: str, tmp_path: Path) -> None:
+def test_changes_and_errors_are_logged_and_reads_are_not(redis_url: str, tmp_path: Path) -> None:
     with serving(tmp_path, REDIS_URL=redis_url) as (process, client):
         made = client.post("/train", headers={"X-Request-ID": "the-first"})
         cancelled = client.post(f"/jobs/{made.json()['id']}/cancel")
@@ -98,7 +98,7 @@ def test_a_line_for_what_changed_something_or_went_wrong_and_none_for_reads(redi
     assert all(0 < line["milliseconds"] < 5000 for line in told)
 
 
-def test_people_are_told_in_text_and_of_reads_only_when_they_debug(redis_url: str, tmp_path: Path) -> None:
+def test_the_text_format_logs_reads_only_at_debug(redis_url: str, tmp_path: Path) -> None:
     with serving(tmp_path, REDIS_URL=redis_url, LOG_FORMAT="text", LOG_LEVEL="debug") as (process, client):
         client.post("/train", headers={"X-Request-ID": "mine"})
         until("reads are told", lambda: "GET /livez 200" in process.text)
@@ -110,12 +110,12 @@ def test_people_are_told_in_text_and_of_reads_only_when_they_debug(redis_url: st
 
 
 @pytest.mark.parametrize("sent", ["a b", "x" * 129, "", "\u00e9", "line\tbreak"])
-def test_an_id_that_is_not_sane_is_replaced(client: TestClient, sent: str) -> None:
+def test_an_unsafe_request_id_is_replaced(client: TestClient, sent: str) -> None:
     told = client.get("/livez", headers=[(b"x-request-id", sent.encode())]).headers["X-Request-ID"]
     assert re.fullmatch(r"[0-9a-f]{16}", told)
 
 
-def test_an_id_that_is_sane_is_kept(client: TestClient) -> None:
+def test_a_safe_request_id_is_kept(client: TestClient) -> None:
     for sent in ("x" * 128, "a-b_c:d/{}'\""):
         assert client.get("/nowhere", headers={"X-Request-ID": sent}).headers["X-Request-ID"] == sent
 
@@ -156,7 +156,7 @@ def test_no_secret_is_logged_at_debug_with_redis_and_without(
         assert process.text.count(CANARY) == 0
 
 
-def test_a_wrong_password_is_not_told_either(mortal_redis: RunningRedis, tmp_path: Path) -> None:
+def test_a_wrong_password_is_not_logged_either(mortal_redis: RunningRedis, tmp_path: Path) -> None:
     host = mortal_redis.url.rpartition("@")[2]
     said = {"REDIS_URL": f"redis://:{CANARY}@{host}", "LOG_LEVEL": "debug"}
     with running(tmp_path, "worker", **said) as worker:
@@ -172,7 +172,7 @@ def test_a_refusal_is_one_line_with_peer_path_and_key(redis_url: str, tmp_path: 
         client.post("/train", headers={"Authorization": f"Bearer {key}"})
         client.post("/train", headers={"Sec-Fetch-Site": "cross-site"})
         client.get("/a%0aforged%1b[31mline")
-        client.get("/etc/passwd")  # no word for a secret hides the fields behind it
+        client.get("/etc/passwd")  # a field after a word for a secret is still logged
         with socket.create_connection((client.base_url.host, client.base_url.port)) as stranger:
             stranger.sendall(b"GET /no/host?token=secret HTTP/1.1\r\n\r\n")
             stranger.recv(65536)
@@ -190,7 +190,7 @@ def test_a_refusal_is_one_line_with_peer_path_and_key(redis_url: str, tmp_path: 
     assert [word for word in (CANARY, key, digest, "secret") if word in process.text] == []
 
 
-def test_logs_are_kept_within_bounds(tmp_path: Path) -> None:
+def test_log_files_are_limited_in_size(tmp_path: Path) -> None:
     log = tmp_path / "worker.log"
     with log.open("ab") as writer:  # which stays open, as that of a part of `acgan up`
         for number in range(6):
