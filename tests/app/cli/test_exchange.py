@@ -1,4 +1,4 @@
-"""The original `.hdf5` files become checkpoints that are served, and are exported again; ONNX draws what torch draws."""
+"""The original `.hdf5` files become served checkpoints, and are exported again; ONNX draws what torch draws."""
 
 import json
 import re

@@ -133,7 +133,7 @@ def test_no_poisoned_checkpoint_is_ever_served(
 def test_no_changed_or_foreign_checkpoint_is_ever_served(
     store: CheckpointStore, assessor: Assessor, good: Generator
 ) -> None:
-    """A bit is flipped, or the manifest belongs to another job: the model manager detects it when it reads the files."""
+    """A bit is flipped, or the manifest belongs to another job: the model manager detects it when it reads."""
     first = publish(store, assessor, 1, good, job=OLD)
     gallery = Gallery(store, CPU)
     gallery._refresh()
