@@ -1,4 +1,4 @@
-"""`python -m benchmarks.gpu`, rehearsed on the CPU of a machine that lacks Celery, Redis, FastAPI and similar packages."""
+"""`python -m benchmarks.gpu`, rehearsed on the CPU of a machine that lacks Celery, Redis, FastAPI and others."""
 
 import os
 import signal

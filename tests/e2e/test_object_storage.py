@@ -1,4 +1,4 @@
-"""The whole service with its checkpoints in a bucket: nothing lies in a folder that another host would miss."""
+"""The whole service with its checkpoints in a bucket: no file that another host needs is in a local folder."""
 
 import gzip
 import hashlib
@@ -66,8 +66,8 @@ def test_a_run_and_a_data_set_are_made_and_served_from_a_bucket(
 
 
 @pytest.mark.long
-def test_a_run_goes_on_upon_another_host_and_waits_for_the_bucket(endpoint: Endpoint, tmp_path: Path) -> None:
-    """Hosts share Redis and the bucket alone; a killed worker's run comes to what an undisturbed one came to."""
+def test_a_run_continues_on_another_host_and_waits_for_the_bucket(endpoint: Endpoint, tmp_path: Path) -> None:
+    """The hosts share only Redis and the bucket. The run of a killed worker has the result of an undisturbed one."""
     address = endpoint.address()
     given = {**endpoint.environment, "ACGAN_STORE": address, "ACGAN_STORE_SECONDS": "4", "ACGAN_SAVE_SECONDS": "1"}
     with world(tmp_path, environment=given) as here:

@@ -54,9 +54,7 @@ def test_the_policy_survives_a_restart_and_reaches_every_process(
 
 
 def test_the_best_checkpoint_is_served_by_the_policy_best(client: TestClient, store: CheckpointStore) -> None:
-    assert (
-        client.put("/serving", json={"policy": "best"}).json()["serving"] == f"{NEW}-e001"
-    )  # no checkpoint is judged yet
+    assert client.put("/serving", json={"policy": "best"}).json()["serving"] == f"{NEW}-e001"  # none is judged yet
     good = judged(store, 2, figure=3.0)
     until(lambda: served(client) == good)
     judged(store, 3, figure=7.0)

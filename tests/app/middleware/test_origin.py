@@ -248,7 +248,7 @@ def test_host_headers_are_parsed_in_every_notation() -> None:
 @pytest.mark.parametrize(
     ("proxies", "peer", "chain", "client"),
     [
-        ("", "127.0.0.1", "192.0.2.9", "127.0.0.1"),  # there is no proxy unless one is configured
+        ("", "127.0.0.1", "192.0.2.9", "127.0.0.1"),  # no proxy is configured
         ("10.0.0.1", "10.0.0.2", "192.0.2.9", "10.0.0.2"),
         ("10.0.0.1", "10.0.0.1", "192.0.2.9", "192.0.2.9"),
         ("10.0.0.0/8", "10.0.0.1", "198.51.100.1, 192.0.2.9, 10.0.0.3", "192.0.2.9"),

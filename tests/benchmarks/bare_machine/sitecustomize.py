@@ -1,4 +1,4 @@
-"""On PYTHONPATH of a test's process: simulates a machine that has torch and pytest but not the service's other packages."""
+"""On PYTHONPATH of a test's process: a machine with torch and pytest, but without the service's other packages."""
 
 import sys
 from collections.abc import Sequence
