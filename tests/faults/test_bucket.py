@@ -1,6 +1,6 @@
-"""A bucket that is away, slow or unreliable while a job runs: what a full disk is to a folder, and what networks add.
+"""A bucket that is away, slow or unreliable while a job runs: what a full disk is to a folder, and network faults.
 
-Nothing that stands is harmed, nothing is published twice or torn, and the run goes on when somebody answers.
+No published checkpoint is harmed, nothing is published twice or torn, and the run continues when the bucket answers.
 """
 
 import contextlib
@@ -66,7 +66,7 @@ def test_a_job_whose_bucket_is_away_can_be_cancelled_and_resumed(
 
 @pytest.mark.bucket
 @pytest.mark.parametrize("how", ["refuse", "hang", "gone"])
-def test_a_job_that_is_ordered_while_the_bucket_is_away_waits(
+def test_a_job_submitted_while_the_bucket_is_away_waits(
     here: World, endpoint: Endpoint, undisturbed: Outcome, how: str
 ) -> None:
     here.supervised = True
@@ -81,7 +81,7 @@ def test_a_job_that_is_ordered_while_the_bucket_is_away_waits(
 
 @contextmanager
 def bad_line(endpoint: Endpoint) -> Iterator[None]:
-    """Requests that are refused, that are torn, whose answers are lost, that take long: every few of each."""
+    """Some requests of each kind are refused, torn, answered late, or carried out with a lost response."""
     kinds: list[tuple[Kind, int]] = [("refuse", 7), ("lose", 9), ("tear", 11), ("cut", 13), ("slow", 3)]
     with contextlib.ExitStack() as faults:
         made = [faults.enter_context(endpoint.fault(kind, every=every)) for kind, every in kinds]
@@ -90,7 +90,9 @@ def bad_line(endpoint: Endpoint) -> Iterator[None]:
 
 
 @pytest.mark.bucket
-def test_a_run_over_a_bad_line_comes_to_the_same(here: World, endpoint: Endpoint, undisturbed: Outcome) -> None:
+def test_a_run_over_an_unreliable_network_has_the_same_result(
+    here: World, endpoint: Endpoint, undisturbed: Outcome
+) -> None:
     with bad_line(endpoint):
         job_id = here.accept()
         assert here.until_ended(job_id).status == JobStatus.SUCCEEDED
@@ -104,10 +106,10 @@ def test_a_run_over_a_bad_line_comes_to_the_same(here: World, endpoint: Endpoint
         *(pytest.param(part, marks=pytest.mark.bucket) for part in (GENERATOR, DISCRIMINATOR, "ledgers", "latest")),
     ],
 )
-def test_what_a_killed_process_was_sending_arrives_when_another_has_the_job(
+def test_a_request_of_a_killed_process_that_arrives_after_another_has_the_job_changes_nothing(
     here: World, endpoint: Endpoint, undisturbed: Outcome, part: str
 ) -> None:
-    """A network may keep a request for longer than its sender lives."""
+    """A network may deliver a request after its sender has died."""
     job_id = here.accept(epochs=3)
     here.until("a first epoch", lambda: here.job(job_id).epochs)
     with endpoint.fault("hold", "PUT", part, times=1) as fault:
