@@ -95,9 +95,7 @@ def test_services_have_enough_time_to_shut_down(names: tuple[str, ...]) -> None:
     api = services(*names)["api"]
     seconds = int(api["environment"].get("ACGAN_DRAIN_SECONDS", 0))
     assert int(api["stop_grace_period"].removesuffix("s")) > seconds + GRACE_SECONDS
-    if "edge" in services(
-        *names
-    ):  # by then the proxy has detected a replica that is not ready, even if its check was slow
+    if "edge" in services(*names):  # the proxy detects the replica in time, even if its check is slow
         (slow,) = re.findall(r"timeout check (\d+)s", HAPROXY)
         ((every, again),) = re.findall(r" inter (\d+)s fastinter (\d+)ms .* fall 2 ", HAPROXY)
         assert seconds > int(slow) + int(every) + int(again) / 1000
@@ -164,9 +162,7 @@ def test_api_and_workers_get_the_bucket_and_its_credentials(tmp_path: Path) -> N
     for service in ("api", "worker"):
         environment = made["services"][service]["environment"]
         assert environment.items() >= told.items()
-        assert all(
-            environment[name] is None for name in AWS - told.keys()
-        )  # Docker sets none of them: a role may provide them
+        assert all(environment[name] is None for name in AWS - told.keys())  # not set: a role may provide them
 
 
 @needs_compose

@@ -60,7 +60,7 @@ def in_parallel(count: int, work: Callable[[int], None]) -> None:
 
 
 def outcomes_of_requests_in_flight(api: Api, count: int, then: Callable[[], None]) -> Counter[str]:
-    """Send `count` requests at once over open connections, call `then` while they are answered, and count the outcomes."""
+    """Send `count` requests at once over open connections, call `then` while they are answered, and count outcomes."""
     outcomes: Counter[str] = Counter()
     lock, begun = threading.Lock(), threading.Barrier(count + 1)
 

@@ -74,7 +74,7 @@ def check_all(
     serving: Serving | None = None,
     series: Sequence[Sequence[str]] = (),
 ) -> Report:
-    """Check everything. Each of `series` lists the checkpoints that one API process served, oldest first; the last still serves."""
+    """Check everything. Each of `series` is what one API process served, oldest first; the last one still serves."""
     report = Report()
     for job in jobs:
         check_job(store, job, report)

@@ -1,7 +1,7 @@
 """The kinds of store on which a fault test runs: `place` is a folder, and in a second run a bucket.
 
 `make test-bucket` runs the tests with a bucket, and `make test` a sample of those marked BOTH (`long`). FOLDER means
-that the test does not involve the store, or is about a property that only folders have: locks, files, system calls, room
+that the test does not involve the store, or is about something that only folders have: locks, files, system calls, room
 on a disk. test_bucket.py and tests/models/registry/test_object_store.py test the counterparts in object storage.
 """
 

@@ -142,7 +142,7 @@ class Soak(Disturbances):
             self.wrong("wrong answers", sentence)
 
     def check_invariants(self, job_id: str | None = None) -> None:
-        """Check until they hold, since an API follows a publication within a second; records the violations that remain."""
+        """Check until they hold, since an API follows a publication within a second; record the rest as violations."""
         deadline = time.monotonic() + RECOVERY_SECONDS * PACE
         while (found := self.here.check_invariants(job_id)).violations and time.monotonic() < deadline:
             time.sleep(0.5)

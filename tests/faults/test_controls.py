@@ -1,4 +1,4 @@
-"""If a protection is switched off, the failure that it prevents must happen; otherwise the other tests prove nothing."""
+"""If a protection is switched off, the failure that it prevents must happen; else the other tests prove nothing."""
 
 import os
 import subprocess

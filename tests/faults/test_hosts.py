@@ -107,7 +107,7 @@ class Callers:
                 self.judge(path.partition("?")[0], client.get(path))
 
     def judge(self, what: str, answer: httpx2.Response) -> bool:
-        """Whether it is no refusal. A refusal must be a 503 with a sentence that gives the reason, and with Retry-After."""
+        """Whether it is no refusal. A refusal must be a 503 with a sentence for the reason, and with Retry-After."""
         with self.lock:
             self.answers[what, answer.status_code] += 1
         if answer.is_success:

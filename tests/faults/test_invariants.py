@@ -1,4 +1,4 @@
-"""The invariant checker finds each kind of fault. Without these tests, a checker that finds nothing would go unnoticed."""
+"""The invariant checker finds each kind of fault. Without these tests, a checker that finds none would look the same."""
 
 from datetime import UTC, datetime
 from pathlib import Path

@@ -1,6 +1,7 @@
 """A publication interrupted at each of its system calls: killed there, or with an error of a failing or full disk.
 
-`latest` is good each time, success is reported only if the files exist, and the next publication succeeds and cleans up.
+`latest` is good each time, success is reported only if the files exist, and the next publication succeeds and removes
+leftovers.
 """
 
 import os
@@ -149,7 +150,7 @@ def one_of_each(all_steps: list[tuple[str, int]], seed: int) -> list[tuple[str, 
 
 
 def synced_again(trace: str) -> list[str]:
-    """List the fsyncs of a file whose fsync failed before: the kernel may have dropped the data that it could not write."""
+    """List the fsyncs of a file whose fsync failed before: the kernel may have dropped what it could not write."""
     failed: set[str] = set()
     found = []
     for line in trace.splitlines():

@@ -35,7 +35,7 @@ def here(tmp_path: Path, place: Endpoint | None) -> Iterator[World]:
 @pytest.mark.timeout(60 + 10 * PUBLICATIONS)
 @pytest.mark.long
 def test_each_response_is_drawn_by_one_generator_during_publications(here: World, api: Api) -> None:
-    """Twenty requests a second: each is answered, and drawing it again with the checkpoint that it names gives the same."""
+    """Twenty requests a second: each is answered, and the checkpoint that it names draws the same again."""
     answers: list[httpx2.Response] = []
     over = threading.Event()
 
