@@ -1,4 +1,4 @@
-"""The invariant checker finds each kind of fault. Without these tests, a checker that finds none would look the same."""
+"""The invariant checker finds each kind of fault. Without these tests, a checker that finds none looks the same."""
 
 from datetime import UTC, datetime
 from pathlib import Path

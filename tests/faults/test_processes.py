@@ -52,7 +52,7 @@ def test_a_run_continues_when_its_whole_worker_is_killed(here: World, undisturbe
 def test_a_training_process_that_was_stopped_longer_than_its_lease_publishes_nothing_more(
     here: World, undisturbed: Outcome, seed: int
 ) -> None:
-    """When it wakes, another worker runs the job: it publishes nothing and leaves the job. In one case it was publishing."""
+    """When it wakes, another worker runs the job: it publishes nothing and leaves the job. Once it was publishing."""
     here.start_worker()
     moments, jobs = random.Random(seed), []
     here.note("seed", seed)

@@ -293,7 +293,7 @@ Outcome = list[dict[str, Any]]
 
 
 def outcome(store: CheckpointStore, job: Job) -> Outcome:
-    """The result of a run without times and tokens: losses as reported, files by their checksums. An entry per epoch."""
+    """The result of a run without times and tokens: losses as reported, checksums of files. One entry per epoch."""
     told = []
     for epoch in job.epochs:
         manifest = store.manifest(CheckpointId(job.id, epoch.epoch))
