@@ -167,7 +167,7 @@ def losses_of_one_iteration(iteration: Iteration, digits: Dataset) -> Tensor:
 def test_the_fused_iteration_computes_the_plain_ones_losses(
     recipe: RecipeName, digits: Dataset, device: torch.device
 ) -> None:
-    """In the first iteration, with the same random numbers, without dropout: later the runs diverge, since Adam amplifies
+    """In the first iteration, with the same random numbers, without dropout: later the runs diverge, as Adam amplifies
     rounding. tests/models/training/fused/test_iteration.py compares them in float64.
     """
     config, rows = small(recipe=recipe, precision="fp32"), []

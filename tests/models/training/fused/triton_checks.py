@@ -23,7 +23,7 @@ def difference(ours: list[Tensor], reference: list[Tensor]) -> float:
 
 
 def activations(kernels: TorchKernels | TritonKernels, dropout: bool) -> list[Tensor]:
-    """The result and both gradients, for more elements than one program processes, and for a number that is no power of 2."""
+    """The result and both gradients, for more elements than one program has, and for a number that is no power of 2."""
     random = torch.Generator().manual_seed(1)
     x = torch.randn(3, 48, 7, 7, generator=random).to(memory_format=torch.channels_last).requires_grad_()
     bias = torch.randn(48, generator=random).requires_grad_()
