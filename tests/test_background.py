@@ -1,4 +1,4 @@
-"""Background work runs under a supervisor: an exception is logged and the loop restarted, and a stuck loop is reported."""
+"""Background work runs under a supervisor: an exception is logged, the loop restarted, and a stuck loop reported."""
 
 import re
 from pathlib import Path

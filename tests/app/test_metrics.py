@@ -158,7 +158,7 @@ def test_the_served_checkpoint_and_its_buffer_are_exported(client: TestClient) -
     assert serving
     assert Told(client).value("acgan_serving_info", checkpoint=serving) == 1
     assert Told(client).values_of("label") == set("0123456789")
-    until("digits lie in stock", lambda: Told(client).value("acgan_stock_digits", label="7") > 0)
+    until("the buffer has digits", lambda: Told(client).value("acgan_stock_digits", label="7") > 0)
     assert Told(client).value("acgan_drawing_queue_digits") == 0
 
 
@@ -170,7 +170,7 @@ def test_drawn_and_buffered_digits_are_counted(client: TestClient, store: Checkp
     assert growth(client, before, "acgan_digits_drawn_total") >= 9
     # Meanwhile full batches are drawn for the buffer.
     assert growth(client, before, "acgan_drawing_batch_digits_sum") % 64 == 9
-    until("digits lie in stock", lambda: Told(client).value("acgan_stock_digits", label="7") >= 64, seconds=60)
+    until("the buffer has digits", lambda: Told(client).value("acgan_stock_digits", label="7") >= 64, seconds=60)
     client.get("/digits/7?n=64")
     assert growth(client, before, "acgan_stock_hits_total") == 1
     answer = client.get("/digits/7?n=1000&format=npy")

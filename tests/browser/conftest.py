@@ -14,7 +14,7 @@ from tests.e2e.test_service import DATA
 from tests.support.running_service import Service, running
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-SLOW = 60_000  # milliseconds: a machine with two cores may need this long where others need one second
+SLOW = 60_000  # milliseconds, for actions that take one second on a machine with more than two cores
 
 
 @pytest.fixture(scope="session")

@@ -61,7 +61,7 @@ def watch(page: Page) -> None:
     expect(loss).to_have_accessible_name(re.compile(r"in epoch 2: generator \(train\) \d"))
     page.evaluate("window.same = true")
     expect(loss).to_have_accessible_name(re.compile("in epoch 4"))
-    assert page.evaluate("window.same"), "the page was loaded anew: nothing was live"
+    assert page.evaluate("window.same"), "the page was reloaded: its curves did not grow by themselves"
     for curve in page.locator(".charts").first.locator("polyline").all():
         assert len((curve.get_attribute("points") or "").split()) >= 4
     assert page.locator(".charts").first.locator("polyline").count() == 12  # four rows, three losses

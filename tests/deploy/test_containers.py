@@ -133,7 +133,9 @@ def test_every_job_runs_once_although_a_worker_and_a_replica_are_killed(fleet: F
         kill(replica)
         killed.append(f"api {replica[:12]} when {len(load.jobs)} were accepted")
         fleet.until("some are done", lambda: states(fleet)["succeeded"] >= JOBS // 6, PATIENCE)
-        worker = fleet.until("a worker works", lambda: next(filter(fleet.running, fleet.containers("worker")), ""), 300)
+        worker = fleet.until(
+            "a worker runs a job", lambda: next(filter(fleet.running, fleet.containers("worker")), ""), 300
+        )
         kill(worker)
         killed.append(f"worker {worker[:12]} with a job in hand")
         fleet.until("all have ended", lambda: over(fleet), PATIENCE)

@@ -25,7 +25,7 @@ def test_a_damaged_append_only_file_is_reported_and_digits_are_served(tmp_path: 
         path = next((home / "redis" / APPENDED).glob("*.incr.aof"))
         damage(path, b"\r\n*", b"\r\nZ")
         told = f"Redis cannot start, because {path} is damaged: copy it, then cut it off at the damage"
-        service.until("it is told", lambda: told in service.log.read_text(), 30)
+        service.until("the damage is logged", lambda: told in service.log.read_text(), 30)
         refused = service.client.post("/train", json=TINY)
         assert refused.status_code == 503
         assert int(refused.headers["Retry-After"]) > 0

@@ -76,15 +76,15 @@ def test_a_run_continues_on_another_host_and_waits_for_the_bucket(endpoint: Endp
         first = here.start_worker({"ACGAN_HOME": str(tmp_path / "one")})
         expected = outcome(here.store, here.until_ended(undisturbed))
         job = here.accept()
-        here.until("a state is kept", lambda: here.saved(job))
+        here.until("a state is saved", lambda: here.saved(job))
         killed = here.until_running(job)
         here.kill(killed)
         here.kill(first.pid)
-        here.until("it is dead", lambda: not is_alive(killed))
+        here.until("the worker is dead", lambda: not is_alive(killed))
         here.start_worker({"ACGAN_HOME": str(tmp_path / "two")})
         here.until_running(job, 60)
         with endpoint.fault("refuse"):
-            trouble = here.until("it tells of its trouble", lambda: here.job(job).trouble)
+            trouble = here.until("the record has a trouble", lambda: here.job(job).trouble)
         assert "cannot" in trouble
         ended = here.until_ended(job)
         assert ended.status == JobStatus.SUCCEEDED

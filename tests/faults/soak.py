@@ -182,7 +182,7 @@ BAD = [
 def main() -> int:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--minutes", type=float, default=0)
-    options.add_argument("--count", type=int, default=0, help="continue until there were so many faults")
+    options.add_argument("--count", type=int, default=0, help="continue until this many faults have happened")
     options.add_argument("--faults", nargs="+", choices=FAULTS, default=FAULTS)
     options.add_argument("--seed", type=int, default=random.randrange(10**6))
     given = options.parse_args()

@@ -39,7 +39,7 @@ def test_a_bucket_that_is_away_delays_a_run_and_harms_nothing(
     here.until("a first epoch", lambda: here.job(job_id).epochs)
     with away(endpoint, how):
         here.note("the bucket is away")
-        trouble = here.until("it tells of its trouble", lambda: here.job(job_id).trouble)
+        trouble = here.until("the record has a trouble", lambda: here.job(job_id).trouble)
         assert "cannot be published" in trouble
         assert here.job(job_id).status == JobStatus.RUNNING
     here.note("the bucket is back")
@@ -56,7 +56,7 @@ def test_a_job_whose_bucket_is_away_can_be_cancelled_and_resumed(
     job_id = here.accept(epochs=3)
     here.until("a first epoch", lambda: here.job(job_id).epochs)
     with away(endpoint, how):
-        here.until("it tells of its trouble", lambda: here.job(job_id).trouble)
+        here.until("the record has a trouble", lambda: here.job(job_id).trouble)
         here.ask(lambda desk: desk.cancel(job_id))
         assert here.until_ended(job_id, 20).status == JobStatus.CANCELLED
     here.ask(lambda desk: desk.resume(job_id))
@@ -72,7 +72,7 @@ def test_a_job_submitted_while_the_bucket_is_away_waits(
     here.supervised = True
     with away(endpoint, how):
         job_id = here.accept(epochs=1)
-        here.until("nobody can take it", lambda: "no job is taken" in here.log.read_text())
+        here.until("no worker can claim it", lambda: "no job is taken" in here.log.read_text())
         here.pause(5)
         assert here.job(job_id).status == JobStatus.QUEUED
     assert here.until_ended(job_id).status == JobStatus.SUCCEEDED
@@ -113,7 +113,7 @@ def test_a_request_of_a_killed_process_that_arrives_after_another_has_the_job_ch
     job_id = here.accept(epochs=3)
     here.until("a first epoch", lambda: here.job(job_id).epochs)
     with endpoint.fault("hold", "PUT", part, times=1) as fault:
-        here.until("it is on its way", fault.began.is_set)
+        here.until("the request was sent", fault.began.is_set)
         killed = here.until_running(job_id)
         here.kill(killed, signal.SIGKILL)
         here.until("it is dead", lambda: not is_alive(killed))

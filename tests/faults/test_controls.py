@@ -25,7 +25,7 @@ from worker.jobs.model import JobStatus
 def test_without_a_reconciler_a_lost_job_stays_lost(tmp_path: Path) -> None:
     with world(tmp_path, environment={"ACGAN_RECONCILE_SECONDS": "3600"}) as here:
         here.start_worker()
-        here.until("it is there", lambda: any(here.ask(lambda desk: desk.standing()).workers.values()))
+        here.until("a worker is registered", lambda: any(here.ask(lambda desk: desk.standing()).workers.values()))
         time.sleep(1)  # it runs one round when it starts
         job_id = here.accept()
         with pytest.raises(AssertionError, match="runs: not within"):

@@ -49,7 +49,7 @@ def test_a_full_disk_delays_a_run_and_harms_nothing(cramped: World, small_disk: 
                 file.flush()
         except OSError:
             cramped.note("the disk is full")
-    trouble = cramped.until("it tells of its trouble", lambda: cramped.job(job_id).trouble)
+    trouble = cramped.until("the record has a trouble", lambda: cramped.job(job_id).trouble)
     assert "disk is full" in trouble
     job = cramped.job(job_id)
     assert job.status == JobStatus.RUNNING
@@ -65,7 +65,7 @@ def test_a_job_on_a_full_disk_can_be_cancelled_and_resumed(
 ) -> None:
     (small_disk / "filler").write_bytes(b"\0" * 215 * MEGABYTE)
     job_id = cramped.accept(epochs=2)
-    cramped.until("it tells of its trouble", lambda: cramped.job(job_id).trouble)
+    cramped.until("the record has a trouble", lambda: cramped.job(job_id).trouble)
     cramped.ask(lambda desk: desk.cancel(job_id))
     assert cramped.until_ended(job_id, 10).status == JobStatus.CANCELLED
     (small_disk / "filler").unlink()

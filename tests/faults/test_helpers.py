@@ -79,7 +79,7 @@ def helped(here: World, job_id: str) -> int:
 def both_draw(here: World) -> tuple[str, "subprocess.Popen[bytes]", "subprocess.Popen[bytes]"]:
     """Order, and wait until a helper has delivered a part. Returns the job, its owner's worker, and the other."""
     job_id = order(here)
-    here.until("somebody helps", lambda: helped(here, job_id))
+    here.until("a helper draws", lambda: helped(here, job_id))
     owner = parent(here.until_running(job_id))
     workers = sorted(here.workers, key=lambda worker: worker.pid != owner)
     here.note("owner, helper", [worker.pid for worker in workers])
@@ -93,7 +93,7 @@ def check(here: World, job_id: str, alone: Files, claims: int = 1) -> None:
     assert job.progress
     assert job.progress.batch == ORDER.digits
     assert sum(manifest(here, job_id).helpers.values()) == helped(here, job_id) > 0
-    here.until("nothing lies about", lambda: not Contributions(here.store, job_id).names(), 5)
+    here.until("no part is left", lambda: not Contributions(here.store, job_id).names(), 5)
     with here.redis.client() as client:
         assert int(str(client.get("acgan:fence"))) == claims
         assert client.exists("acgan:helping", parts_key(job_id)) == 0
@@ -130,7 +130,7 @@ def test_a_data_set_is_completed_when_its_owner_is_killed(here: World, alone: Fi
     job_id, owner, helper = both_draw(here)
     os.killpg(owner.pid, signal.SIGKILL)
     drawn = helped(here, job_id)
-    here.until("the other has it", lambda: parent(here.trainer(job_id) or 0) == helper.pid)
+    here.until("the other worker has the job", lambda: parent(here.trainer(job_id) or 0) == helper.pid)
     check(here, job_id, alone, claims=2)
     assert helped(here, job_id) >= drawn
 
@@ -145,7 +145,7 @@ def test_no_worker_waits_for_a_helper_that_hangs(here: World, alone: Files) -> N
         assert here.job(job_id).worker is not None
     finally:
         here.kill(drawer, signal.SIGCONT)
-    here.until("it has left", lambda: here.log.read_text().count("helped with ") >= 1, 30)
+    here.until("the helper has left", lambda: here.log.read_text().count("helped with ") >= 1, 30)
     check(here, job_id, alone)
     assert owner.poll() is None
 

@@ -210,7 +210,7 @@ def until_it_goes_on(here: World, callers: Callers, seconds: float = HEAL_SECOND
     """Wait until the API has used Redis and a worker has reported progress. Returns the duration."""
     began, told = time.monotonic(), told_by_workers(here)
     here.until("the API takes orders", lambda: callers.heard_of_jobs > began, seconds)
-    here.until("a job goes on", lambda: told_by_workers(here) > told, seconds)
+    here.until("a job makes progress", lambda: told_by_workers(here) > told, seconds)
     return time.monotonic() - began
 
 
@@ -230,4 +230,4 @@ def until_progress_is_kept(here: World) -> None:
             return [client.hget(f"acgan:job:{job}", "saved") for job in jobs]
 
     before = kept()
-    here.until("progress is kept", lambda: kept() != before)
+    here.until("progress is saved", lambda: kept() != before)

@@ -77,9 +77,9 @@ def stop_about_to_publish(here: World, job_id: str, trainer: int) -> None:
     """Stop it while the checkpoint that it writes is staged beside its final place."""
     if here.endpoint is not None:
         with here.endpoint.fault("hold", "PUT", MANIFEST, times=1) as fault:
-            here.until("its manifest is on its way", fault.began.is_set)
+            here.until("its manifest is being written", fault.began.is_set)
             here.kill(trainer, signal.SIGSTOP)
-        here.note("stopped while its manifest was on its way")
+        here.note("stopped while its manifest was being written")
         return
     folder, deadline = here.store.root / job_id, time.monotonic() + 60 * PACE
     while time.monotonic() < deadline:
@@ -88,7 +88,7 @@ def stop_about_to_publish(here: World, job_id: str, trainer: int) -> None:
             continue
         here.kill(trainer, signal.SIGSTOP)
         if beside[0].exists():
-            here.note("stopped with this beside its place", beside[0].name)
+            here.note("stopped with these files staged", beside[0].name)
             return
         here.kill(trainer, signal.SIGCONT)
     raise AssertionError(f"nothing was about to be published\n{here.story()}")
@@ -103,7 +103,7 @@ def let_another_finish_what_it_began(here: World, job_id: str, zombie: int) -> N
     finally:
         if is_alive_or_stopped(zombie):  # otherwise its worker has ended it
             here.kill(zombie, signal.SIGCONT)
-    here.until("it lets go", lambda: not is_alive(zombie) or here.log.read_text().count(leaving) > left, 15)
+    here.until("it leaves the job", lambda: not is_alive(zombie) or here.log.read_text().count(leaving) > left, 15)
     assert len(here.job(job_id).epochs) >= told
 
 
@@ -118,7 +118,9 @@ def test_the_only_training_process_is_ended_and_replaced_if_it_stops(here: World
     zombie = here.until_running(job_id)
     here.until("progress", lambda: here.saved(job_id))
     here.kill(zombie, signal.SIGSTOP)
-    here.until("the record says so", lambda: "does not answer" in str(here.job(job_id).trouble), 2 * RECOVERY_SECONDS)
+    here.until(
+        "the record reports it", lambda: "does not answer" in str(here.job(job_id).trouble), 2 * RECOVERY_SECONDS
+    )
     here.until("its parent ends it", lambda: not is_alive(zombie), 2 * RECOVERY_SECONDS)
     assert here.until_running(job_id, 4 * RECOVERY_SECONDS) != zombie
     assert here.until_ended(job_id).status == JobStatus.SUCCEEDED
@@ -203,7 +205,7 @@ def test_a_job_that_kills_every_worker_fails_and_the_next_one_runs(here: World, 
     healthy = here.accept(epochs=1)
     deaths = []
     while here.job(poison).status != JobStatus.FAILED:
-        pid = here.until("somebody dares", lambda: here.trainer(poison) or here.ended(poison), 2 * RECOVERY_SECONDS)
+        pid = here.until("a worker claims it", lambda: here.trainer(poison) or here.ended(poison), 2 * RECOVERY_SECONDS)
         if pid == -1:
             break
         if pid not in deaths and parent(pid):

@@ -61,7 +61,7 @@ def steps(trace: str) -> list[tuple[str, int]]:
         if inside and name != "newfstatat":
             found.append((name, counts[name]))
         inside = inside or BEGIN in line
-    raise AssertionError("the trace shows no end of the publication")
+    raise AssertionError("the publication does not end in the trace")
 
 
 def verify(store: CheckpointStore, told: subprocess.CompletedProcess[str]) -> None:
@@ -133,7 +133,7 @@ def interrupt(folder: Path, name: str, number: int, fault: str, when: str) -> bo
     store = prepared(folder / f"{name}-{number}")
     told = publish(store.root, folder / "trace", f"{name}:{fault}:when={when}")
     trace = (folder / "trace").read_text()
-    assert "(INJECTED)" in trace or "killed by SIGKILL" in trace, f"nothing happened at {name} {number}"
+    assert "(INJECTED)" in trace or "killed by SIGKILL" in trace, f"no fault was injected at {name} {number}"
     assert BEGIN in trace, f"{name} {number} was before the publication"
     if "EINTR" not in fault:
         assert synced_again(trace) == [], f"{name} {number}"

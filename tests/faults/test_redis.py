@@ -106,7 +106,7 @@ def test_a_redis_that_lost_its_last_writes_repeats_no_token(here: World, undistu
     here.redis.start()
     here.note("redis is back, older")
 
-    job = here.until("the first is done, again", lambda: succeeded(here, first), 60)
+    job = here.until("the first is done again", lambda: succeeded(here, first), 60)
     assert job
     check(here, [first], undisturbed)
     third = here.accept(epochs=1)

@@ -150,7 +150,7 @@ class World(HasJobs):
     def kill(self, pid: int, sign: signal.Signals = signal.SIGKILL) -> None:
         """Kill a process that this world started: one of its workers, or a worker's child."""
         ours = {process.pid for process in self.workers}
-        assert pid in ours or parent(pid) in ours, f"{pid} is not ours"
+        assert pid in ours or parent(pid) in ours, f"{pid}was not started by this world"
         self.note("signal", (sign.name, pid))
         os.kill(pid, sign)
 
@@ -316,7 +316,7 @@ def check(world: World, jobs: list[str], undisturbed: Outcome, status: JobStatus
             assert len(job.epochs) == job.config.epochs, world.story()
             assert outcome(world.store, job) == undisturbed[: job.config.epochs]
     if status == JobStatus.SUCCEEDED:  # the worker that ended it cleans up after it has reported the end
-        cleared = "nothing is left that was half done"
+        cleared = "no staged file is left"
         world.until(cleared, lambda: not any(half_done(world.store, job_id) for job_id in jobs), RECOVERY_SECONDS)
     assert world.broken_invariants() == [], world.story()
     with world.redis.client() as client:

@@ -24,10 +24,8 @@ class Service:
         self.port = free_port()
         self.log = home.parent / f"{home.name}.log"
         ours = {name: value for name, value in os.environ.items() if not name.startswith("ACGAN_")}
-        untaught = {
-            "ACGAN_JUDGE": "false",
-            "ACGAN_PRETRAINED": "false",
-        }  # tests train for seconds, and their generators must be served
+        # Tests train for seconds, and their generators must be served.
+        untaught = {"ACGAN_JUDGE": "false", "ACGAN_PRETRAINED": "false"}
         self.environment = {**ours, **untaught, **environment}
         self.client = httpx2.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=10)
         with self.log.open("ab") as log:
@@ -80,7 +78,7 @@ class Service:
         return "\n".join([*described, last_lines(self.log), last_lines(self.home / "logs" / "worker.log")])
 
     def processes(self) -> dict[int, str]:
-        """Every living process of this service: its command, its environment or its folder contains the service's home."""
+        """Every living process of this service: its command, environment or folder contains the service's home."""
         found = {}
         for entry in Path("/proc").iterdir():
             try:

@@ -1,5 +1,5 @@
-"""The public surface equals the frozen one. After an intended change, run `python -m tests.surface` and add a line to the
-CHANGELOG.
+"""The public surface equals the frozen one. After an intended change, run `python -m tests.surface` and add a line to
+CHANGELOG.md.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""The log of a real `acgan serve` and a real `acgan worker`: who did what, and never a secret."""
+"""The log of a real `acgan serve` and a real `acgan worker`: callers and their actions, and never a secret."""
 
 import contextlib
 import hashlib
@@ -83,7 +83,7 @@ def test_changes_and_errors_are_logged_and_reads_are_not(redis_url: str, tmp_pat
         cancelled = client.post(f"/jobs/{made.json()['id']}/cancel")
         client.get("/jobs")
         missing = client.get("/jobs/20260101-000000-abcdef?api_key=secret")
-        until("the line is there", lambda: bool(process.lines(status=404)))
+        until("the line is logged", lambda: bool(process.lines(status=404)))
     told = [line for line in process.lines() if line["logger"] == "app.requests"]
     assert [(line["method"], line["route"], line["status"], line["level"]) for line in told] == [
         ("POST", "/train", 202, "info"),
@@ -101,8 +101,8 @@ def test_changes_and_errors_are_logged_and_reads_are_not(redis_url: str, tmp_pat
 def test_the_text_format_logs_reads_only_at_debug(redis_url: str, tmp_path: Path) -> None:
     with serving(tmp_path, REDIS_URL=redis_url, LOG_FORMAT="text", LOG_LEVEL="debug") as (process, client):
         client.post("/train", headers={"X-Request-ID": "mine"})
-        until("reads are told", lambda: "GET /livez 200" in process.text)
-        until("so are changes", lambda: "POST /train 202" in process.text)
+        until("reads are logged", lambda: "GET /livez 200" in process.text)
+        until("changes are logged", lambda: "POST /train 202" in process.text)
     fields = r"\[job=\d{8}-\S+ milliseconds=\S+ request_id=mine\]"
     wanted = rf"^[\d-]{{10}} [\d:]{{8}} INFO app\.requests: POST /train 202  {fields}$"
     assert re.search(wanted, process.text, re.MULTILINE), process.text
@@ -147,8 +147,10 @@ def test_no_secret_is_logged_at_debug_with_redis_and_without(
         until("the job is taken", lambda: "worker.handlers.training" in worker.text, 60)
         mortal_redis.kill()
         ask_with_secrets(client)
-        until("the API complains", lambda: "Connect call failed" in api.text or "Connection refused" in api.text, 60)
-        until("the worker complains", lambda: "Redis does not answer" in worker.text, 60)
+        until(
+            "the API logs the outage", lambda: "Connect call failed" in api.text or "Connection refused" in api.text, 60
+        )
+        until("the worker logs the outage", lambda: "Redis does not answer" in worker.text, 60)
     assert "redis://***@" in worker.text  # it names the address, and our mask is at work
     for process in (api, worker):
         assert len(process.text.splitlines()) > 10
@@ -160,7 +162,7 @@ def test_a_wrong_password_is_not_logged_either(mortal_redis: RunningRedis, tmp_p
     host = mortal_redis.url.rpartition("@")[2]
     said = {"REDIS_URL": f"redis://:{CANARY}@{host}", "LOG_LEVEL": "debug"}
     with running(tmp_path, "worker", **said) as worker:
-        until("the worker complains", lambda: "invalid" in worker.text.lower(), 60)
+        until("the worker logs the error", lambda: "invalid" in worker.text.lower(), 60)
     assert CANARY not in worker.text
 
 
@@ -176,7 +178,7 @@ def test_a_refusal_is_one_line_with_peer_path_and_key(redis_url: str, tmp_path: 
         with socket.create_connection((client.base_url.host, client.base_url.port)) as stranger:
             stranger.sendall(b"GET /no/host?token=secret HTTP/1.1\r\n\r\n")
             stranger.recv(65536)
-        until("the lines are there", lambda: len(process.lines(logger="app.requests")) == 6)
+        until("the lines are logged", lambda: len(process.lines(logger="app.requests")) == 6)
     refusals = process.lines(logger="app.requests")
     assert [(line["status"], line["path"], line.get("key_digest")) for line in refusals] == [
         (401, "/jobs", digest[:8]),

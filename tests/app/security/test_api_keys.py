@@ -1,4 +1,4 @@
-"""Keys: who may change things, who may read, and the response to a caller without permission."""
+"""Keys: the permissions to change and to read, and the response to a caller without them."""
 
 import hmac
 import json

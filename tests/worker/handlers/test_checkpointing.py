@@ -1,4 +1,4 @@
-"""Checkpoints are published by a thread beside the training, and the job's record and the saved state stay consistent."""
+"""Checkpoints are published by a thread beside the training, and the job's record and the state stay consistent."""
 
 import errno
 import threading

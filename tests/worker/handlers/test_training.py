@@ -196,7 +196,7 @@ def test_an_epoch_that_was_not_reported_is_repeated(
 def test_epochs_that_redis_has_lost_are_reported_again_from_their_checkpoints(
     settings: WorkerSettings, config: TrainingConfig, monkeypatch: pytest.MonkeyPatch, gone: bool
 ) -> None:
-    """Redis lost writes that are older than the run's state. If a checkpoint is gone, the run starts again and reports it."""
+    """Redis lost writes that are older than the run's state. Without a checkpoint, the run restarts with a warning."""
 
     def finish(self: JobBench, claim: Claim, status: JobStatus, error: str = "") -> None:
         raise JobLost(claim.job.id)
@@ -255,7 +255,7 @@ def test_digits_are_judged_and_a_bad_generator_is_not_served(settings: WorkerSet
     run_next_job(settings.model_copy(update={"judge": True}))
     job, store = found(settings, job_id), CheckpointStore(settings.store_dir)
     assert job.status == JobStatus.SUCCEEDED
-    assert store.latest() is None, "three iterations teach nobody to draw"
+    assert store.latest() is None, "three iterations are not enough to draw"
     for epoch in job.epochs:
         manifest = store.manifest(CheckpointId.parse(epoch.checkpoint))
         assert (manifest.refused, manifest.metrics) == (epoch.refused, epoch.metrics)

@@ -1,4 +1,4 @@
-"""The job record in a real Redis: what both sides read, and who may write."""
+"""The job record in a real Redis: both sides read it, and only the holder of the lease may write."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""Connections that a network or proxy resets, as many do with idle connections."""
+"""Connections that a network or proxy resets, as they do with idle connections."""
 
 import asyncio
 import socket

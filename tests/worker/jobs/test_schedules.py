@@ -1,6 +1,6 @@
 """Any order of claims, renewals, losses, publications and rollbacks of Redis, against a real Redis and a real store.
 
-Hypothesis controls the time: leases expire when it decides so. SCHEDULES in the environment sets the number of schedules.
+Hypothesis controls the time: leases expire when it decides so. SCHEDULES in the environment sets their number.
 """
 
 import os

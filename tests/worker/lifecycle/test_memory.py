@@ -1,4 +1,4 @@
-"""Too little memory on a device: one job fails with a sentence, and every other job, on this worker or another, runs."""
+"""Too little memory on a device: one job fails with a sentence, and every other job, on any worker, runs."""
 
 import re
 import subprocess

@@ -151,28 +151,28 @@ def test_every_line_of_a_run_names_job_epoch_and_token(worker: Worker, finished:
     assert {(line["job"], line["fence"]) for line in about} == {(finished.id, 1)}
     warned = [line["event"] for line in about if line["level"] != "info"]
     assert len(warned) == 2
-    assert all("is not served" in event for event in warned), "two iterations teach nobody to draw"
+    assert all("is not served" in event for event in warned), "two iterations are not enough to draw"
 
 
 def test_killing_a_training_process_loses_neither_counts_nor_the_port(worker: Worker, finished: Job) -> None:
     before = worker.figures()
     job_id = worker.accept(epochs=50, train_examples=400)
     saves = before["acgan_worker_save_seconds_count"]
-    worker.until("its state is kept", lambda: worker.figures()["acgan_worker_save_seconds_count"] > saves)
+    worker.until("its state is saved", lambda: worker.figures()["acgan_worker_save_seconds_count"] > saves)
     worker.until("it is measured", lambda: worker.figures()["acgan_worker_images_per_second"] > 0)
     trainer = int(str(worker.job(job_id).worker).rpartition(":")[2])
     counted = worker.figures()["acgan_worker_iterations_total"]
     os.kill(trainer, signal.SIGKILL)
-    worker.until("the loss is counted", lambda: worker.figures()["acgan_worker_processes_lost_total"] == 1)
+    worker.until("the lost worker is counted", lambda: worker.figures()["acgan_worker_processes_lost_total"] == 1)
     after = worker.figures()
     assert after["acgan_worker_iterations_total"] >= counted > before["acgan_worker_iterations_total"]
     assert after["acgan_worker_images_per_second"] == 0
     worker.until("another takes over", lambda: worker.figures()["acgan_worker_jobs_taken_total"] == 3)
     assert worker.figures()["acgan_worker_workers_lost_total"] == 1
     assert worker.figures()["acgan_worker_jobs_requeued_total"] == 1
-    worker.until("it trains on", lambda: worker.figures()["acgan_worker_iterations_total"] > counted + 20)
+    worker.until("it continues to train", lambda: worker.figures()["acgan_worker_iterations_total"] > counted + 20)
     worker.redis.ask(lambda desk: desk.cancel(job_id))
-    worker.until("the end is told", lambda: worker.figures()["acgan_worker_jobs_ended_total{cancelled}"] == 1)
+    worker.until("the end is logged", lambda: worker.figures()["acgan_worker_jobs_ended_total{cancelled}"] == 1)
 
 
 def test_a_port_in_use_disables_the_metrics_and_fails_no_job(

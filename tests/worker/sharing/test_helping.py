@@ -29,7 +29,7 @@ def test_helpers_draw_the_same_as_one_worker(settings: WorkerSettings, alone: di
 
     run_next_job(settings, knock)
     assert left == [part.name for part in ORDER.parts]
-    assert knocks == ["any"], "whoever comes tells the next"
+    assert knocks == ["any"], "each helper notifies the next"
     check(settings, job_id, alone, PARTS)
     assert another.help() is False
 

@@ -36,7 +36,7 @@ def test_parts_are_taken_in_order_and_again_when_their_time_is_over(claim: Claim
     assert [sharing.take(shared, 60), sharing.take(shared, 60)] == ["a", None]
     assert sharing.find() is None
     assert sharing.hand_over(shared, "a", "cpu")
-    assert sharing.hand_over(shared, "a", "cpu"), "late: by whoever took it first"
+    assert sharing.hand_over(shared, "a", "cpu"), "late: by the worker that took it first"
     sharing.give_back(shared, "a")
     sharing.give_back(shared, "c")
     assert sharing.missing(shared) == ["c", "b"]
@@ -71,7 +71,7 @@ def test_a_worker_that_does_not_run_the_job_cannot_ask_for_help(claim: Claim, be
     assert not sharing.hand_over(shared, "a", "cpu")
     assert sharing.take(shared, 60) is None
     assert sharing.find() is None
-    assert bench.redis.exists(HELPING, parts_key(claim.job.id)) == 0, "it is forgotten"
+    assert bench.redis.exists(HELPING, parts_key(claim.job.id)) == 0, "the table is deleted"
     assert not sharing.welcome(shared, ["a", "b"])
 
 

@@ -32,7 +32,7 @@ def address(usual: AppSettings) -> Iterator[str]:
 
 @pytest.fixture(scope="package")
 def impatient(usual: AppSettings) -> Iterator[str]:
-    """A server that waits for a second where the default is ten."""
+    """A server that waits for a second instead of the default ten."""
     with serving(usual.model_copy(update={"request_seconds": 1.0, "send_seconds": 1.0})) as made:
         yield made
 
