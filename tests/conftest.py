@@ -1,4 +1,4 @@
-"""What every floor's tests share: a real Valkey, a data set, a small run. Nothing here stands in for a real part."""
+"""Fixtures for all tests: a real Valkey, a data set, a small run. No real part is replaced by a fake."""
 
 import os
 import signal
@@ -23,11 +23,11 @@ from worker.jobs.client import JobDesk
 
 PLUGINS = (failures, long_tests, skips, slow_files)
 DATA_DIR = os.environ.get("ACGAN_DATA_DIR")
-NOWHERE = "http://127.0.0.1:9/"  # a mirror that refuses at once: tests ask nothing of the network
+NOWHERE = "http://127.0.0.1:9/"  # a mirror that refuses at once: tests use no network
 
 signal.signal(
     signal.SIGINT, signal.default_int_handler
-)  # a shell's background jobs ignore it, and so would our children
+)  # a shell's background jobs ignore SIGINT, and our child processes would too
 
 NEEDS_BF16 = pytest.mark.skipif(
     not multiplies_bf16(torch.device("cpu")), reason="this processor does not compute bfloat16 itself"
@@ -41,31 +41,31 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:
-    """Name bytes by their length: two processes of xdist may build other bytes, as gzip's time stamp."""
+    """Name bytes by their length: two processes of xdist may build different bytes, for example gzip's time stamp."""
     return f"{len(val)} bytes" if isinstance(val, bytes) else None
 
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Every test has a home of its own and no variables of the developer's, but for where MNIST lies."""
+    """Every test has its own home and none of the developer's variables, except for the location of MNIST."""
     for name in [name for name in os.environ if name.startswith("ACGAN_")]:
         monkeypatch.delenv(name)
     if DATA_DIR:
         monkeypatch.setenv("ACGAN_DATA_DIR", str(Path(DATA_DIR).resolve()))
     monkeypatch.setenv("ACGAN_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("ACGAN_MNIST_MIRRORS", NOWHERE)
-    monkeypatch.setenv("ACGAN_JUDGE", "false")  # what tests train has learned nothing, and is to be served
+    monkeypatch.setenv("ACGAN_JUDGE", "false")  # tests train for seconds, and their generators must be served
     monkeypatch.setenv("ACGAN_PRETRAINED", "false")
 
 
 @pytest.fixture(scope="session")
 def dataset_name() -> DatasetName:
-    """Real MNIST where it is there, printed digits where it is not."""
+    """Real MNIST if it is installed, else printed digits."""
     return "mnist" if DATA_DIR else "printed"
 
 
 def small(dataset: DatasetName, **changes: Any) -> TrainingConfig:
-    """Two epochs of three iterations: everything happens, nothing is learned."""
+    """Two epochs of three iterations: every step of a run happens, nothing is learned."""
     fields: dict[str, Any] = {"epochs": 2, "batch_size": 6, "train_examples": 18, "test_examples": 12}
     return TrainingConfig(**{**fields, "dataset": dataset, **changes})
 
@@ -126,7 +126,7 @@ def shared_endpoint() -> Iterator[Endpoint]:
 
 @pytest.fixture
 def endpoint(shared_endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> Endpoint:
-    """An S3 endpoint, which the environment names."""
+    """An S3 endpoint; environment variables name it."""
     for name, value in shared_endpoint.environment.items():
         monkeypatch.setenv(name, value)
     shared_endpoint.requests.clear()
@@ -142,7 +142,7 @@ def shared_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningRe
 
 @pytest.fixture
 def redis_url(shared_redis: RunningRedis) -> Iterator[str]:
-    """The address of a server of the tests' own, empty."""
+    """The address of the tests' own server, empty."""
     with shared_redis.client() as client:
         client.flushdb()
     with failures.explained(shared_redis):

@@ -1,4 +1,4 @@
-"""What the house promises about itself."""
+"""Rules of the code base: imports, sizes, environment, documentation."""
 
 import ast
 import re
@@ -19,7 +19,7 @@ BESIDE = sorted(path for folder in ("tests", "benchmarks") for path in (ROOT / f
 @pytest.mark.parametrize(
     "module", ["worker.tasks", "app.cli", "app.client", "worker.jobs.client", "models.registry.store", "models.config"]
 )
-def test_what_must_start_quickly_or_fork_loads_no_torch(module: str) -> None:
+def test_modules_that_start_quickly_or_fork_load_no_torch(module: str) -> None:
     loaded = f"import {module}, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", loaded], check=False).returncode == 0
 
@@ -67,7 +67,7 @@ def test_the_task_that_is_sent_is_the_task_that_is_registered() -> None:
 
 
 @pytest.mark.parametrize("path", [*SOURCES, *BESIDE], ids=lambda path: str(path.relative_to(ROOT)))
-def test_rooms_and_functions_stay_small(path: Path) -> None:
+def test_files_and_functions_stay_small(path: Path) -> None:
     text = path.read_text()
     assert text.count("\n") <= 350
     for node in ast.walk(ast.parse(text)):

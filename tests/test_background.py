@@ -1,4 +1,4 @@
-"""Background work runs under a supervisor: an exception is logged and the loop restarted, and a stuck loop is seen."""
+"""Background work runs under a supervisor: an exception is logged, the loop restarted, and a stuck loop reported."""
 
 import re
 from pathlib import Path
@@ -28,6 +28,6 @@ def test_no_thread_or_task_runs_without_a_supervisor(path: Path) -> None:
         )
 
 
-def test_the_pattern_finds_what_it_looks_for() -> None:
+def test_the_pattern_matches_threads_and_tasks() -> None:
     assert STARTS.findall("threading.Thread(target=run)") == ["Thread"]
     assert STARTS.findall("asyncio.create_task(run())") == ["create_task"]

@@ -1,4 +1,4 @@
-"""The API in this process, over a real Redis, with a generator published that has learned nothing."""
+"""The API in this process, over a real Redis, with an untrained generator published."""
 
 from collections.abc import Iterator
 from functools import cache
@@ -34,7 +34,7 @@ def publish(store: CheckpointStore, job: str, epoch: int, seed: int) -> str:
 
 @pytest.fixture(scope="session")
 def good() -> Generator:
-    """The package's own generator."""
+    """The bundled generator."""
     first = bundled.checkpoint()
     assert first, "the package has no generator"
     found = bundled.STORE.manifest(first)

@@ -1,4 +1,4 @@
-"""What Prometheus is told by the API, over a real Redis that is there, gone, or hangs."""
+"""The API's metrics for Prometheus, over a real Redis that answers, is gone, or hangs."""
 
 import re
 import signal
@@ -74,7 +74,7 @@ def test_requests_are_counted_by_method_route_and_status(client: TestClient) -> 
         ("GET", "/digits/{label}", "422"): 1,
         ("HEAD", "/digits/{label}", "200"): 1,
         ("POST", "/digits/{label}", "405"): 1,
-        ("POST", "unmatched", "413"): 1,  # before any route was looked for
+        ("POST", "unmatched", "413"): 1,  # before any route was matched
     }
     for (method, route, status), count in counted.items():
         labels = {"method": method, "route": route, "status": status}
@@ -82,7 +82,7 @@ def test_requests_are_counted_by_method_route_and_status(client: TestClient) -> 
     assert growth(client, before, "acgan_http_request_seconds_count", route="/digits/{label}") == 6
 
 
-def test_addresses_and_methods_that_callers_make_up_make_no_series(client: TestClient) -> None:
+def test_invented_paths_and_methods_create_no_series(client: TestClient) -> None:
     before = Told(client)
     for place in range(20):
         client.get(f"/nowhere/{place}")
@@ -106,7 +106,7 @@ def test_addresses_and_methods_that_callers_make_up_make_no_series(client: TestC
     assert growth(client, before, "acgan_http_requests_total", method="other") == 20
 
 
-def test_an_answer_falls_into_the_bucket_of_the_time_it_took(
+def test_a_response_is_counted_in_the_bucket_of_its_duration(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def slow(*_: object) -> tuple[Series, bytes]:
@@ -122,7 +122,7 @@ def test_an_answer_falls_into_the_bucket_of_the_time_it_took(
     assert 0.12 <= growth(client, before, "acgan_http_request_seconds_sum", route="/digits/{label}") < 1
 
 
-def test_what_goes_wrong_unexpectedly_is_counted_as_500_and_names_the_request(
+def test_an_unexpected_error_is_counted_as_500_and_names_the_request(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def broken(*_: object) -> bytes:
@@ -138,7 +138,7 @@ def test_what_goes_wrong_unexpectedly_is_counted_as_500_and_names_the_request(
     assert Told(client).value("acgan_http_requests_in_flight") == 1  # the scrape itself
 
 
-def test_what_waits_and_runs_is_told_as_it_stands(client: TestClient, settings: AppSettings) -> None:
+def test_waiting_and_running_jobs_are_exported(client: TestClient, settings: AppSettings) -> None:
     for _ in range(3):
         client.post("/train")
     time.sleep(1.1)
@@ -153,24 +153,24 @@ def test_what_waits_and_runs_is_told_as_it_stands(client: TestClient, settings: 
     assert 1 <= told.value("acgan_oldest_queued_job_seconds") < 60
 
 
-def test_the_served_checkpoint_is_named_and_its_stock_told(client: TestClient) -> None:
+def test_the_served_checkpoint_and_its_buffer_are_exported(client: TestClient) -> None:
     serving = client.get("/checkpoints").json()["serving"]
     assert serving
     assert Told(client).value("acgan_serving_info", checkpoint=serving) == 1
     assert Told(client).values_of("label") == set("0123456789")
-    until("digits lie in stock", lambda: Told(client).value("acgan_stock_digits", label="7") > 0)
+    until("the buffer has digits", lambda: Told(client).value("acgan_stock_digits", label="7") > 0)
     assert Told(client).value("acgan_drawing_queue_digits") == 0
 
 
-def test_what_is_drawn_and_what_lay_ready_are_counted(client: TestClient, store: CheckpointStore) -> None:
+def test_drawn_and_buffered_digits_are_counted(client: TestClient, store: CheckpointStore) -> None:
     before = Told(client)
     client.get("/digits/3?n=9&seed=1")
     small = "acgan_drawing_batch_digits_bucket"
     until("the batch is counted", lambda: growth(client, before, small, le="16.0") == 1)
     assert growth(client, before, "acgan_digits_drawn_total") >= 9
-    # Full batches for the stock are drawn meanwhile.
+    # Meanwhile full batches are drawn for the buffer.
     assert growth(client, before, "acgan_drawing_batch_digits_sum") % 64 == 9
-    until("digits lie in stock", lambda: Told(client).value("acgan_stock_digits", label="7") >= 64, seconds=60)
+    until("the buffer has digits", lambda: Told(client).value("acgan_stock_digits", label="7") >= 64, seconds=60)
     client.get("/digits/7?n=64")
     assert growth(client, before, "acgan_stock_hits_total") == 1
     answer = client.get("/digits/7?n=1000&format=npy")
@@ -184,14 +184,14 @@ def test_what_is_drawn_and_what_lay_ready_are_counted(client: TestClient, store:
 
 
 @pytest.mark.parametrize("accept", ["*/*", "application/openmetrics-text; version=1.0.0", "text/plain; version=x.y"])
-def test_whatever_somebody_would_accept_the_answer_is_prometheus_text(client: TestClient, accept: str) -> None:
+def test_the_format_is_prometheus_text_for_every_accept_header(client: TestClient, accept: str) -> None:
     answer = client.get("/metrics", headers={"Accept": accept})
     assert answer.status_code == 200
     assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
 
 
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGSTOP])
-def test_without_redis_the_rest_is_told_at_once(
+def test_without_redis_the_other_metrics_are_exported_at_once(
     mortal_redis: RunningRedis, store: CheckpointStore, sign: signal.Signals
 ) -> None:
     with local_client(create_app(AppSettings(redis_url=mortal_redis.url))) as client:
@@ -213,7 +213,7 @@ def documented(families: Iterable[Metric]) -> set[str]:
     return {f"{family.name}{suffixes.get(family.type, '')}" for family in families if family.name.startswith("acgan_")}
 
 
-def test_the_documents_list_what_is_told_and_nothing_else(client: TestClient) -> None:
+def test_the_documentation_lists_exactly_the_exported_metrics(client: TestClient) -> None:
     text = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
     listed = re.findall(r"^\| `(acgan_\w+)`", text, re.MULTILINE)
     assert sorted(listed) == sorted(documented(Told(client).families) | documented(worker_metrics.REGISTRY.collect()))

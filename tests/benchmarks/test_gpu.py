@@ -1,4 +1,4 @@
-"""`python -m benchmarks.gpu`, rehearsed on the CPU of a machine that lacks Celery, Redis, FastAPI and the like."""
+"""`python -m benchmarks.gpu`, rehearsed on the CPU of a machine that lacks Celery, Redis, FastAPI and others."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ from models.training.recipes import RECIPES
 
 ROOT = Path(__file__).parents[2]
 BARE_MACHINE = Path(__file__).parent / "bare_machine"
-MEASURED = {  # by each part, at least
+MEASURED = {  # the least that each part writes
     "machine": {"versions", "bf16 product", "copy", "50 MiB written and fsynced"},
     "smoke": {f"{recipe} auto: captured equals eager" for recipe in RECIPES}
     | {f"{recipe}: end of an epoch" for recipe in RECIPES},
@@ -64,7 +64,7 @@ def exits(lines: list[Line]) -> dict[str, int]:
     return {line["part"]: line["exit"] for line in lines if line["name"] == "part ended"}
 
 
-def test_the_machine_of_the_rehearsal_lacks_what_it_should() -> None:
+def test_the_simulated_machine_lacks_the_packages_it_should() -> None:
     done = subprocess.run([sys.executable, "-c", "import redis"], env=environment(), capture_output=True, check=False)
     assert b"No module named 'redis'" in done.stderr
 
@@ -75,7 +75,7 @@ def test_the_limits_of_all_parts_fit_into_nine_minutes() -> None:
 
 @pytest.mark.timeout(600)  # a minute of one idle processor
 @pytest.mark.long
-def test_every_part_succeeds_and_leaves_its_results(tmp_path: Path) -> None:
+def test_every_part_succeeds_and_writes_its_results(tmp_path: Path) -> None:
     out = tmp_path / "results"
     output, _ = (process := start(out, "--stretch", "4")).communicate(timeout=580)
     assert process.returncode == 0, output + (out / LOG).read_text()[-3000:]
@@ -109,7 +109,7 @@ def test_a_part_that_is_killed_does_not_stop_the_rest(tmp_path: Path) -> None:
     assert "| sharp | -9 |" in output
 
 
-def test_sigterm_ends_the_part_and_the_command_which_still_writes_its_summary(tmp_path: Path) -> None:
+def test_sigterm_ends_the_part_and_the_command_still_writes_its_summary(tmp_path: Path) -> None:
     out = tmp_path / "results"
     process = start(out, "--only", "sharp", "compiled")
     part = began(out, "sharp")
@@ -121,8 +121,8 @@ def test_sigterm_ends_the_part_and_the_command_which_still_writes_its_summary(tm
     assert process.returncode == 1
 
 
-def test_a_part_that_does_not_end_is_killed_at_its_limit_with_all_it_started(tmp_path: Path) -> None:
-    """Only the limit is tested: the part's program stands for any that hangs."""
+def test_a_part_that_exceeds_its_limit_is_killed_with_its_children(tmp_path: Path) -> None:
+    """Only the limit is tested: a small program stands for any part that hangs."""
     hangs = "import signal, subprocess, sys; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
     hangs += "child = subprocess.Popen(['sleep', '60']); print(child.pid, file=open('child', 'w')); child.wait()"
     runner = Runner(tmp_path, time.monotonic() + 60, 1.0, [], {**os.environ})
@@ -137,13 +137,13 @@ def test_a_part_that_does_not_end_is_killed_at_its_limit_with_all_it_started(tmp
     assert not alive(int((tmp_path / "child").read_text()))
 
 
-def test_a_part_that_has_no_time_left_is_not_started(tmp_path: Path) -> None:
+def test_a_part_without_time_left_is_not_started(tmp_path: Path) -> None:
     assert not Runner(tmp_path, time.monotonic() + 1, 1.0, [], {**os.environ}).run(PARTS[:1])
     (line,) = read_results(tmp_path / RESULTS)
     assert (line["name"], line["reason"]) == ("part skipped", "no time left")
 
 
-def test_half_a_line_and_missing_results_leave_a_summary(tmp_path: Path) -> None:
+def test_the_summary_tolerates_half_a_line_and_missing_results(tmp_path: Path) -> None:
     path = tmp_path / RESULTS
     ResultLog(path, "machine").write("part began", pid=1)
     with path.open("a") as file:

@@ -1,4 +1,4 @@
-"""The load generator is right about what it counts, and about time; whoever it started is ended."""
+"""The load generator counts and times correctly, and ends the processes that it started."""
 
 import asyncio
 import subprocess
@@ -22,7 +22,7 @@ def answer(status: int, body: bytes = PNG) -> bytes:
 
 
 def against(answers: list[bytes], delay: float, measure: Callable[[int], Awaitable[Tally]]) -> Tally:
-    """Measure a server that gives these answers in turn, one after the other."""
+    """Measure a server that gives these responses one after the other."""
 
     async def both() -> Tally:
         busy, count = asyncio.Lock(), 0
@@ -59,26 +59,26 @@ def no_meter() -> float:
     return 0.0
 
 
-def test_a_closed_loop_counts_what_is_answered_after_the_warm_up() -> None:
+def test_a_closed_loop_counts_the_responses_after_the_warm_up() -> None:
     tally = against([answer(200)], 0.01, lambda port: closed_loop(port, ASK, 4, 0.5, 0.2, no_meter))
     assert not tally.errors
     assert 5 <= len(tally.accepted) <= 0.5 / 0.01
     assert percentile(tally.accepted, 0.5) >= 0.02  # one of four waits for three others
 
 
-def test_a_burst_asks_exactly_so_often_and_tells_rejections_from_errors() -> None:
+def test_a_burst_sends_the_exact_number_and_separates_rejections_from_errors() -> None:
     answers = [answer(200), answer(503), answer(500)]
     tally = against(answers, 0, lambda port: burst(port, ASK, 5, 30, no_meter))
     assert (len(tally.accepted), len(tally.rejected), tally.errors["status 500"]) == (10, 10, 10)
 
 
-def test_an_open_loop_counts_the_time_from_when_a_request_was_due() -> None:
+def test_an_open_loop_measures_from_the_time_a_request_was_due() -> None:
     tally = against([answer(200)], 0.1, lambda port: open_loop(port, ASK, 4, 40, 0.5, no_meter))
     assert len(tally.accepted) == 20
     assert max(tally.accepted) > 1.2  # the last one was due at 0.475 s and answered after 2 s
 
 
-def test_what_is_not_the_picture_and_whoever_hangs_up_is_an_error() -> None:
+def test_a_wrong_picture_and_a_closed_connection_are_errors() -> None:
     assert picture_size(PNG) == (280, 112)
     assert picture_size(PNG[:-20]) is None
     cut = answer(200, PNG[:-20])

@@ -1,4 +1,4 @@
-"""The simulation of many workers runs to its end, over the real scripts, and leaves nobody behind."""
+"""The simulation of many workers runs to its end over the real scripts, and leaves no process."""
 
 import os
 import re
@@ -32,7 +32,7 @@ def test_every_table_is_filled_in(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert not [command for command in left if "valkey" in command or "app.cli" in command or "spawn_main" in command]
 
 
-def test_records_are_as_the_service_makes_them(redis_url: str, shared_redis: RunningRedis) -> None:
+def test_records_are_like_those_of_the_service(redis_url: str, shared_redis: RunningRedis) -> None:
     fill(redis_url, 6)
 
     jobs = shared_redis.ask(lambda desk: desk.newest(10))
@@ -40,7 +40,7 @@ def test_records_are_as_the_service_makes_them(redis_url: str, shared_redis: Run
     assert {job.status for job in jobs} == {JobStatus.SUCCEEDED}
 
 
-def test_copies_are_listed_as_what_they_are_copies_of(
+def test_copies_are_listed_under_their_originals(
     redis_url: str, shared_redis: RunningRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("benchmarks.records.ORIGINALS", 2)
@@ -56,7 +56,7 @@ def test_copies_are_listed_as_what_they_are_copies_of(
     bench.close()
 
 
-def test_a_redis_that_is_killed_keeps_what_it_was_told(tmp_path: Path) -> None:
+def test_a_redis_that_is_killed_keeps_its_acknowledged_writes(tmp_path: Path) -> None:
     with OwnRedis(tmp_path) as server:
         with connect(server.url) as client:
             client.set("told", "kept")

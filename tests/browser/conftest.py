@@ -1,4 +1,4 @@
-"""A real browser before a real service."""
+"""A real browser and a real service."""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ from tests.e2e.test_service import DATA
 from tests.support.running_service import Service, running
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-SLOW = 60_000  # milliseconds that a machine with two cores may take for what takes others one second
+SLOW = 60_000  # milliseconds, for actions that take one second on a machine with more than two cores
 
 
 @pytest.fixture(scope="session")
@@ -28,7 +28,7 @@ def browser() -> Iterator[Browser]:
 
 
 def launch(chromium: BrowserType, *options: str) -> Browser:
-    sandbox = [] if os.geteuid() else ["--no-sandbox"]  # which root may not use
+    sandbox = [] if os.geteuid() else ["--no-sandbox"]  # which root cannot use
     return chromium.launch(executable_path=CHROMIUM, args=[*sandbox, *options])
 
 
@@ -40,7 +40,7 @@ def service(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 @contextmanager
 def visiting(browser: Browser, address: str, **options: object) -> Iterator[Page]:
-    """Open the page. What it may never do is asserted when it is left: complain, or ask somebody else."""
+    """Open the page. On exit, checks that it logged no error and contacted no other host."""
     complaints: list[str] = []
     elsewhere: list[str] = []
 

@@ -1,4 +1,4 @@
-"""For every eye, hand and pocket: axe's rules, light and dark, wide and narrow; and a key where one is needed."""
+"""Accessibility: axe's rules in light and dark, wide and narrow; and the form for a key."""
 
 import re
 from typing import Any
@@ -39,7 +39,7 @@ def jobs(service: Service, dataset_name: DatasetName) -> list[str]:
 
 
 @pytest.mark.parametrize("look", LOOKS)
-def test_axe_finds_nothing_serious_and_nothing_is_too_wide(
+def test_axe_finds_no_serious_violation_and_the_page_fits_its_width(
     browser: Browser, service: Service, jobs: list[str], look: str
 ) -> None:
     views = {
@@ -61,7 +61,7 @@ def test_axe_finds_nothing_serious_and_nothing_is_too_wide(
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{view} is too wide"
 
 
-def test_axe_would_find_something(browser: Browser, settings: AppSettings) -> None:
+def test_axe_detects_a_planted_violation(browser: Browser, settings: AppSettings) -> None:
     with serving(settings) as address:
         page = browser.new_page(base_url=address)
         page.goto("/")
@@ -73,7 +73,7 @@ def test_axe_would_find_something(browser: Browser, settings: AppSettings) -> No
 
 
 def serious(page: Page) -> list[str]:
-    """What axe calls serious or critical: rule and place."""
+    """The violations that axe calls serious or critical: rule and element."""
     found = Axe().run(page).response["violations"]
     return [
         f"{each['id']}: {node['html'][:160]}"
@@ -83,7 +83,7 @@ def serious(page: Page) -> list[str]:
     ]
 
 
-def test_a_key_is_asked_for_kept_for_the_tab_and_sent(
+def test_a_key_is_requested_kept_for_the_tab_and_sent(
     browser: Browser, settings: AppSettings, store: CheckpointStore
 ) -> None:
     key, entry = make_key("ana")
@@ -99,7 +99,7 @@ def test_a_key_is_asked_for_kept_for_the_tab_and_sent(
         page.get_by_label("Key", exact=True).fill(key)
         page.get_by_role("button", name="Use key").click()
         expect(page.get_by_text("No runs yet")).to_be_visible()
-        expect(page.locator(".hero img[src]")).to_be_visible()  # pictures are fetched with the key too
+        expect(page.locator(".hero img[src]")).to_be_visible()  # pictures are requested with the key too
         page.goto("/#/new?epochs=1")
         page.get_by_role("button", name="Start the run").click()
         expect(page.get_by_text("Waiting for a worker.")).to_be_visible()
@@ -107,13 +107,13 @@ def test_a_key_is_asked_for_kept_for_the_tab_and_sent(
         expect(page.get_by_text("Waiting for a worker.")).to_be_visible()
         job = page.url.rpartition("/")[2]
         page.request.post(f"/jobs/{job}/cancel", headers={"Authorization": f"Bearer {key}"})
-        expect(page.locator("h1 + .badge")).to_have_text("cancelled")  # it is followed by asking now and then
+        expect(page.locator("h1 + .badge")).to_have_text("cancelled")  # the page follows it by polling
         assert context.cookies() == []
         assert page.evaluate("localStorage.length") == 0
         context.close()
 
 
-def test_mistakes_are_told_in_a_sentence_beside_the_field(browser: Browser, settings: AppSettings) -> None:
+def test_mistakes_are_shown_in_a_sentence_beside_the_field(browser: Browser, settings: AppSettings) -> None:
     with serving(settings) as address:
         page = browser.new_page(base_url=address)
         page.goto("/#/draw")
@@ -138,7 +138,7 @@ def test_mistakes_are_told_in_a_sentence_beside_the_field(browser: Browser, sett
         page.close()
 
 
-def test_an_emptied_field_says_what_it_means_and_an_estimate_goes_by_several_runs(
+def test_an_empty_field_shows_its_default_and_an_estimate_uses_several_runs(
     browser: Browser, settings: AppSettings, store: CheckpointStore, redis_url: str
 ) -> None:
     with serving(settings) as address:
@@ -158,7 +158,7 @@ def test_an_emptied_field_says_what_it_means_and_an_estimate_goes_by_several_run
         expect(cost).to_contain_text("based on the last 3 similar runs (91 images per second)")
         page.get_by_label("Recipe").select_option("sharp")
         expect(cost).to_contain_text("About 10 minutes")
-        expect(cost.get_by_role("link")).to_be_visible()  # to the only one of its kind
+        expect(cost.get_by_role("link")).to_be_visible()  # only one run of this kind exists
         epochs = page.get_by_label("Epochs")
         expect(epochs).not_to_have_accessible_description(re.compile("Empty means"))
         epochs.fill("")
@@ -185,7 +185,7 @@ def test_a_long_name_stays_on_the_page(browser: Browser, settings: AppSettings, 
         page.close()
 
 
-def test_a_mistake_in_drawing_is_told_and_over_when_it_is_mended(
+def test_a_mistake_in_the_drawing_form_is_shown_until_it_is_corrected(
     browser: Browser, settings: AppSettings, store: CheckpointStore
 ) -> None:
     with serving(settings) as address:
@@ -199,7 +199,7 @@ def test_a_mistake_in_drawing_is_told_and_over_when_it_is_mended(
         page.close()
 
 
-def test_why_a_checkpoint_is_refused_is_told_and_it_cannot_be_served(
+def test_a_refused_checkpoint_shows_the_reason_and_cannot_be_served(
     browser: Browser, settings: AppSettings, store: CheckpointStore
 ) -> None:
     refused = manifest(NEW, 2).model_copy(update={"refused": "its digits for 4 have collapsed"})
@@ -214,7 +214,7 @@ def test_why_a_checkpoint_is_refused_is_told_and_it_cannot_be_served(
         expect(page.locator(".served")).to_contain_text(f"Current model: {OLD}-e001")
 
 
-def test_the_api_is_shown_without_a_network(browser: Browser, settings: AppSettings) -> None:
+def test_the_api_documentation_is_shown_without_a_network(browser: Browser, settings: AppSettings) -> None:
     with serving(settings) as address, visiting(browser, address) as page:
         page.goto("/docs")
         expect(page.get_by_text("/digits/{label}", exact=True)).to_be_visible()

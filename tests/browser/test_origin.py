@@ -1,4 +1,4 @@
-"""A real browser on a page of another origin, and on a name that was rebound to this machine."""
+"""A real browser on a page of another origin, and on a host name that was rebound to this machine."""
 
 import threading
 from collections.abc import Iterator
@@ -60,7 +60,7 @@ def evil_port() -> Iterator[int]:
 
 @contextmanager
 def page_at(browser: Browser, address: str) -> Iterator[Page]:
-    """Open an address in another browser, for which `rebind.test` is this machine."""
+    """Open an address in another browser, in which `rebind.test` resolves to this machine."""
     rebound = launch(browser.browser_type, "--host-resolver-rules=MAP rebind.test 127.0.0.1")
     page = rebound.new_page()
     page.goto(address)
@@ -79,7 +79,7 @@ def test_a_page_of_another_origin_starts_and_reads_nothing(
             with page.expect_navigation():
                 page.evaluate(FORM, address)
             refused = page.inner_text("body")
-        assert set(learned) == {0, "none"}  # it learns nothing, not even a status
+        assert set(learned) == {0, "none"}  # it receives nothing, not even a status
         assert "another origin" in refused
         assert httpx2.get(f"{address}/jobs", headers={"X-API-Key": KEY}).json()["jobs"] == []
 
@@ -97,7 +97,9 @@ def test_a_rebound_name_starts_and_reads_nothing(
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-def test_the_own_page_starts_a_run(browser: Browser, redis_url: str, store: CheckpointStore, host: str) -> None:
+def test_the_services_own_page_starts_a_run(
+    browser: Browser, redis_url: str, store: CheckpointStore, host: str
+) -> None:
     with serving(AppSettings(redis_url=redis_url)) as address:
         with page_at(browser, f"http://{host}:{urlsplit(address).port}/") as page:
             assert page.evaluate(START) == 202

@@ -1,4 +1,4 @@
-"""The page as somebody uses it who has never seen it: from an empty service to digits, and back to older ones."""
+"""The page, used by a new user: from an empty service to digits, and back to older ones."""
 
 import re
 from pathlib import Path
@@ -19,7 +19,9 @@ TRANSFERRED = """() => performance.getEntriesByType("navigation").concat(perform
 
 
 @pytest.mark.timeout(600)
-def test_the_whole_story(browser: Browser, service: Service, dataset_name: DatasetName, tmp_path: Path) -> None:
+def test_a_new_user_trains_draws_and_compares(
+    browser: Browser, service: Service, dataset_name: DatasetName, tmp_path: Path
+) -> None:
     with visiting(browser, str(service.client.base_url), viewport={"width": 1200, "height": 900}) as page:
         expect(page.get_by_text("No runs yet")).to_be_visible()
         assert 5_000 < page.evaluate(TRANSFERRED) < FIRST_PAINT
@@ -33,7 +35,7 @@ def test_the_whole_story(browser: Browser, service: Service, dataset_name: Datas
 
 
 def start(page: Page, dataset: DatasetName) -> str:
-    """Fill in the form; it says what it will take, and a mistake in a sentence beside its field."""
+    """Fill in the form: it shows an estimate of the duration, and a mistake in a sentence beside its field."""
     page.get_by_role("link", name="Start a run").first.click()
     page.get_by_role("button", name="a quick test").click()
     expect(page.get_by_label("Epochs")).to_have_value("2")
@@ -44,7 +46,7 @@ def start(page: Page, dataset: DatasetName) -> str:
     page.get_by_text("More options").click()
     for label, value in (("Batch size", 20), ("Train examples", 60), ("Test examples", 40)):
         page.get_by_label(label).fill(str(value))
-    page.reload()  # what was filled in is in the address
+    page.reload()  # the URL contains the values of the form
     expect(page.get_by_label("Name")).to_have_value("a story")
     expect(page.get_by_label("Train examples")).to_have_value("60")
     page.get_by_role("button", name="Start the run").click()
@@ -53,13 +55,13 @@ def start(page: Page, dataset: DatasetName) -> str:
 
 
 def watch(page: Page) -> None:
-    """Curves grow by themselves; a reload in the middle of it loses nothing."""
+    """Curves grow by themselves, and a reload in between loses nothing."""
     expect(page.get_by_role("heading", level=1)).to_have_text("a story")
     loss = page.get_by_role("img", name=re.compile("^Loss, in epoch"))
     expect(loss).to_have_accessible_name(re.compile(r"in epoch 2: generator \(train\) \d"))
     page.evaluate("window.same = true")
     expect(loss).to_have_accessible_name(re.compile("in epoch 4"))
-    assert page.evaluate("window.same"), "the page was loaded anew: nothing was live"
+    assert page.evaluate("window.same"), "the page was reloaded: its curves did not grow by themselves"
     for curve in page.locator(".charts").first.locator("polyline").all():
         assert len((curve.get_attribute("points") or "").split()) >= 4
     assert page.locator(".charts").first.locator("polyline").count() == 12  # four rows, three losses
@@ -70,7 +72,7 @@ def watch(page: Page) -> None:
 
 
 def look_back(page: Page) -> None:
-    """The slider, by keyboard: the digits, the curves and the table go to that epoch, and so does the address."""
+    """The slider, by keyboard, selects an epoch for the digits, the curves, the table and the URL."""
     slider = page.get_by_role("slider", name="Epoch")
     digits = page.get_by_role("img", name=re.compile("^Digits of epoch"))
     slider.press("Home")
@@ -100,7 +102,7 @@ def stop_and_go_on(page: Page, service: Service, job: str) -> None:
 
 
 def draw(page: Page, folder: Path) -> None:
-    """Digits have an address, which draws the very same ones."""
+    """Digits have a URL that draws the same ones."""
     page.get_by_role("navigation").get_by_role("link", name="Draw").click()
     page.get_by_text("3", exact=True).click()
     page.get_by_label("Number of digits").fill("12")

@@ -1,4 +1,4 @@
-"""What a hand can do, and digits by the thousand, on the page."""
+"""Numbers, animations and generated data sets on the page."""
 
 import pytest
 from playwright.sync_api import Browser, expect
@@ -12,7 +12,7 @@ from worker.handlers.training import run_next_job
 pytestmark = pytest.mark.browser
 
 
-def test_a_number_and_a_film_are_of_one_hand_and_have_addresses(
+def test_a_number_and_an_animation_use_one_seed_and_have_urls(
     browser: Browser, settings: AppSettings, store: CheckpointStore
 ) -> None:
     with serving(settings) as address, visiting(browser, address) as page:
@@ -29,7 +29,7 @@ def test_a_number_and_a_film_are_of_one_hand_and_have_addresses(
         expect(page.get_by_role("img", name="The number 0042")).to_be_visible()
 
 
-def test_a_number_that_is_none_is_told(browser: Browser, settings: AppSettings, store: CheckpointStore) -> None:
+def test_an_invalid_number_is_reported(browser: Browser, settings: AppSettings, store: CheckpointStore) -> None:
     with serving(settings) as address:
         page = browser.new_page(base_url=address)
         page.goto("/#/play?number=12x&seed=4")

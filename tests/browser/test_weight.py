@@ -1,4 +1,4 @@
-"""What the page weighs: requests and bytes, of a first visit and of the next. How to time it: benchmarks/page.py."""
+"""The page's weight: requests and bytes of a first visit and of the next. benchmarks/page.py measures times."""
 
 from collections.abc import Iterator
 
@@ -31,7 +31,7 @@ BOUNDS = {  # requests, bytes of a first visit without the epoch's plot, bytes o
 
 @pytest.fixture
 def address(settings: AppSettings, store: CheckpointStore) -> Iterator[str]:
-    """A service with a run that goes on, whose newest plot is empty and so weighs next to nothing."""
+    """A service with a running run, whose newest plot is empty and so adds almost no bytes."""
     with local_client(create_app(settings)) as client:
         job = client.post("/train", json={"name": "twelve epochs so far"}).json()["id"]
     bench = JobBench.connect(settings.redis_url)

@@ -19,7 +19,7 @@ from tests.deploy.manifests import ROOT
 Answer = TypeVar("Answer")
 
 IMAGE = "acgan-under-test"
-# What is shipped is changed in this only: the image's name, and what keeps a small machine from being busy with itself.
+# Only these differ from the shipped files: the image's name, and settings that reduce the load on a small machine.
 SMALL = f"""
 services:
   api:
@@ -58,7 +58,7 @@ class Fleet:
         self.compose("up", "-d", *options, *scales)
 
     def until_ready(self, seconds: float = 600) -> None:
-        """Every replica is ready, and the proxy knows."""
+        """Wait until every replica is ready and the proxy has detected it."""
         self.until("the replicas are healthy", lambda: all(map(self.is_healthy, self.containers("api"))), seconds)
         self.until("the proxy has replicas", lambda: httpx2.get(f"{self.url}/readyz").status_code == 200, 60)
 
@@ -81,14 +81,14 @@ class Fleet:
 
     @contextmanager
     def redis(self) -> Iterator["redis.Redis"]:
-        """That of the containers, by the address that the machine they run on has for it."""
+        """A client of the Redis container, at its address on the Docker host's network."""
         (container,) = self.containers("redis")
         address = inspect(container, "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}")
         with redis.Redis(host=address, decode_responses=True) as client:
             yield client
 
     def running(self, container: str) -> bool:
-        """Whether this worker runs a job just now: the records name the container that does."""
+        """Whether this worker runs a job now: the records name its container."""
         with self.redis() as client:
             jobs: Any = client.zrange("acgan:leases", 0, -1)
             workers = [client.hget(f"acgan:job:{job}", "worker") or "" for job in jobs]
@@ -109,11 +109,11 @@ def docker(*words: str) -> str:
 
 
 def kill(container: str) -> None:
-    """As if it had died by itself: one that Docker is asked to kill is not started again."""
+    """Kill the process from inside: Docker does not restart a container that was killed through Docker."""
     os.kill(int(inspect(container, "{{.State.Pid}}")), signal.SIGKILL)
 
 
 def epochs_told(client: "redis.Redis") -> list[tuple[str, int]]:
-    """Every epoch that was told to followers, in order."""
+    """Every epoch in the event stream, in order."""
     events: Any = client.xrange("acgan:events")
     return [(event["job"], json.loads(event["data"])["epoch"]) for _, event in events if event["kind"] == "epoch"]

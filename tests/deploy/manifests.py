@@ -1,4 +1,4 @@
-"""What deploy/kubernetes says, file by file and, where kubectl or kustomize is there, put together."""
+"""The manifests of deploy/kubernetes, file by file and, if kubectl or kustomize is installed, rendered."""
 
 import shutil
 import subprocess
@@ -21,7 +21,7 @@ def documents(path: Path) -> list[Manifest]:
 
 
 def files(folder: str) -> list[Path]:
-    """Those that kustomize reads, but for its own."""
+    """The files that kustomize reads, without kustomization.yaml itself."""
     return [path for path in sorted((KUBERNETES / folder).glob("*.yaml")) if path.name not in PARTS]
 
 
@@ -34,7 +34,7 @@ def of_kind(kind: str, manifests: list[Manifest]) -> list[Manifest]:
 
 
 def pods(manifests: list[Manifest]) -> dict[str, Manifest]:
-    """The pods' templates, by the name of what makes them."""
+    """The pod templates, by the name of the object that creates them."""
     return {
         manifest["metadata"]["name"]: manifest["spec"]["template"]
         for manifest in manifests
@@ -51,13 +51,13 @@ def variables(container: Manifest) -> dict[str, str]:
 
 
 def settings_env(folder: str = "base", name: str = "settings.env") -> dict[str, str]:
-    """What API and workers share."""
+    """The settings that API and workers share."""
     lines = (KUBERNETES / folder / name).read_text().splitlines()
     return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
 
 
 def secrets(manifests: list[Manifest]) -> set[str]:
-    """The secret's keys that pods ask for."""
+    """The keys of the secret that pods reference."""
     return {
         entry["valueFrom"]["secretKeyRef"]["key"]
         for template in pods(manifests).values()
@@ -74,17 +74,17 @@ def renderer() -> list[str] | None:
 
 
 def rendered(build: str | Path) -> list[Manifest]:
-    """What kustomize makes of one of ours, or of a folder elsewhere."""
+    """One of our folders, or a folder elsewhere, rendered by kustomize."""
     command = renderer()
     assert command is not None
     done = subprocess.run([*command, str(KUBERNETES / build)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stderr == ""  # no warning of anything outdated
+    assert done.stderr == ""  # no warning about deprecated fields
     return [document for document in yaml.safe_load_all(done.stdout) if document]
 
 
 def selected(selector: Manifest, templates: dict[str, Manifest]) -> Iterator[str]:
-    """The names of those whose pods a selector takes, by its labels and its expressions."""
+    """The names of the workloads whose pods a selector matches, by labels and expressions."""
     for name, template in templates.items():
         labels = template["metadata"]["labels"]
         wanted = selector.get("matchLabels", {}) | {k: v for k, v in selector.items() if isinstance(v, str)}
@@ -98,7 +98,7 @@ Way = tuple[str, str, str, int]
 
 
 def ways(manifests: list[Manifest]) -> set[Way]:
-    """Who may speak to whom, as the policies have it: `*` is whoever is none of our pods."""
+    """The connections that the policies allow. `*` is any peer that is not one of our pods."""
     templates, found = pods(manifests), set[Way]()
     for policy in of_kind("NetworkPolicy", manifests):
         spec = policy["spec"]

@@ -1,4 +1,4 @@
-"""The files of Compose, each and put together as the documents say."""
+"""The Compose files, alone and combined as the documentation describes."""
 
 import os
 import re
@@ -16,7 +16,7 @@ from tests.deploy.manifests import ROOT
 
 SETTINGS = {f"ACGAN_{name.upper()}" for name in AppSettings.model_fields}
 AWS = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_ENDPOINT_URL"}
-OTHERS = {"FORWARDED_ALLOW_IPS", "OMP_NUM_THREADS"} | AWS  # uvicorn's, torch's and obstore's own
+OTHERS = {"FORWARDED_ALLOW_IPS", "OMP_NUM_THREADS"} | AWS  # read by uvicorn, torch and obstore themselves
 FILES = {path.name: yaml.safe_load(path.read_text()) for path in sorted(ROOT.glob("docker-compose*.yml"))}
 TOGETHER = (
     ("docker-compose.yml", "docker-compose.override.yml"),
@@ -30,7 +30,7 @@ HAPROXY = (ROOT / "deploy" / "haproxy" / "haproxy.cfg").read_text()
 
 
 def services(*names: str) -> dict[str, dict[str, Any]]:
-    """Each service of all the files, ports and variables put together, the rest as the last one says."""
+    """Each service of the combined files: ports and variables merged, everything else from the last file."""
     found: dict[str, dict[str, Any]] = {}
     for name in names:
         for service, said in FILES[name]["services"].items():
@@ -48,14 +48,14 @@ def test_every_variable_is_a_setting() -> None:
 
 
 @pytest.mark.parametrize("names", TOGETHER, ids="+".join)
-def test_one_of_them_has_the_port_on_this_machine(names: tuple[str, ...]) -> None:
+def test_exactly_one_service_publishes_the_port(names: tuple[str, ...]) -> None:
     ports = {service: said["ports"] for service, said in services(*names).items() if said["ports"]}
     door = "edge" if "docker-compose.scale.yml" in names else "api"
     assert ports == {door: ["127.0.0.1:${ACGAN_PORT:-8000}:8000"]}
 
 
 @pytest.mark.parametrize("service", ["api", "worker", "edge"])
-def test_nobody_special_runs_it_on_a_file_system_that_is_read_only(service: str) -> None:
+def test_services_run_without_privileges_on_a_read_only_file_system(service: str) -> None:
     said = services(*FILES)[service]
     assert said["read_only"] is True
     assert said["cap_drop"] == ["ALL"]
@@ -75,7 +75,7 @@ def test_only_the_worker_gets_a_gpu_and_does_not_start_without_it() -> None:
     assert "deploy" not in made["api"]
 
 
-def test_the_image_asks_for_cuda_and_assigns_no_gpu() -> None:
+def test_the_image_requires_cuda_and_assigns_no_gpu() -> None:
     """With NVIDIA_VISIBLE_DEVICES=all in the image, the API would see every GPU too."""
     text = (ROOT / "Dockerfile").read_text()
     variables = dict(re.findall(r"(NVIDIA_\w+)=(\S+)", text))
@@ -83,7 +83,7 @@ def test_the_image_asks_for_cuda_and_assigns_no_gpu() -> None:
     assert not any("NVIDIA_VISIBLE_DEVICES" in path.read_text() for path in ROOT.glob("docker-compose*.yml"))
 
 
-def test_the_image_gives_its_user_a_home_that_is_writable() -> None:
+def test_the_home_of_the_images_user_is_writable() -> None:
     """CUDA keeps its cache in the home, and the rest of the file system is read-only."""
     text = (ROOT / "Dockerfile").read_text()
     (home,) = re.findall(r"useradd .*--home-dir (\S+)", text)
@@ -91,17 +91,17 @@ def test_the_image_gives_its_user_a_home_that_is_writable() -> None:
 
 
 @pytest.mark.parametrize("names", TOGETHER, ids="+".join)
-def test_whoever_has_to_end_is_given_the_time(names: tuple[str, ...]) -> None:
+def test_services_have_enough_time_to_shut_down(names: tuple[str, ...]) -> None:
     api = services(*names)["api"]
     seconds = int(api["environment"].get("ACGAN_DRAIN_SECONDS", 0))
     assert int(api["stop_grace_period"].removesuffix("s")) > seconds + GRACE_SECONDS
-    if "edge" in services(*names):  # by then it is found not ready, though it was slow to say so
+    if "edge" in services(*names):  # the proxy detects the replica in time, even if its check is slow
         (slow,) = re.findall(r"timeout check (\d+)s", HAPROXY)
         ((every, again),) = re.findall(r" inter (\d+)s fastinter (\d+)ms .* fall 2 ", HAPROXY)
         assert seconds > int(slow) + int(every) + int(again) / 1000
 
 
-def test_the_edge_is_as_strict_as_the_api_and_no_stricter() -> None:
+def test_the_proxy_has_the_same_limits_as_the_api() -> None:
     settings = AppSettings()
     assert f"timeout http-request {settings.request_seconds:.0f}s" in HAPROXY
     assert f"timeout client {settings.send_seconds:.0f}s" in HAPROXY
@@ -116,7 +116,7 @@ def test_the_edge_is_as_strict_as_the_api_and_no_stricter() -> None:
 
 
 @pytest.mark.skipif(shutil.which("haproxy") is None, reason="needs haproxy")
-def test_haproxy_takes_its_configuration() -> None:
+def test_haproxy_accepts_its_configuration() -> None:
     path = ROOT / "deploy" / "haproxy" / "haproxy.cfg"
     done = subprocess.run(["haproxy", "-c", "-f", str(path)], capture_output=True, text=True, check=False)  # noqa: S607
     assert done.returncode == 0, done.stderr
@@ -124,7 +124,7 @@ def test_haproxy_takes_its_configuration() -> None:
 
 
 def composed(names: tuple[str, ...], where: Path, environment: dict[str, str]) -> "subprocess.CompletedProcess[str]":
-    """What the old Compose, which is a program, makes of the files in a shell where only this is set."""
+    """The files as rendered by docker-compose 1.29, in a shell with only these variables."""
     options = [option for name in names for option in ("-f", str(ROOT / name))]
     return subprocess.run(
         ["docker-compose", "--project-directory", str(ROOT), *options, "config"],  # noqa: S607
@@ -141,7 +141,7 @@ needs_compose = pytest.mark.skipif(shutil.which("docker-compose") is None, reaso
 
 @needs_compose
 @pytest.mark.parametrize("names", TOGETHER, ids="+".join)
-def test_the_old_compose_takes_them_too(names: tuple[str, ...], tmp_path: Path) -> None:
+def test_the_old_compose_accepts_the_files(names: tuple[str, ...], tmp_path: Path) -> None:
     done = composed(names, tmp_path, {"ACGAN_STORE": "s3://bucket/prefix"})
     assert done.returncode == 0, done.stderr
 
@@ -156,17 +156,17 @@ def test_the_old_compose_keeps_the_workers_gpu(tmp_path: Path) -> None:
 
 
 @needs_compose
-def test_api_and_workers_are_told_of_the_bucket_and_of_what_opens_it(tmp_path: Path) -> None:
+def test_api_and_workers_get_the_bucket_and_its_credentials(tmp_path: Path) -> None:
     told = {"ACGAN_STORE": "s3://bucket/prefix", "AWS_ACCESS_KEY_ID": "me", "AWS_SECRET_ACCESS_KEY": "mine"}
     made = yaml.safe_load(composed(TOGETHER[-1], tmp_path, told).stdout)
     for service in ("api", "worker"):
         environment = made["services"][service]["environment"]
         assert environment.items() >= told.items()
-        assert all(environment[name] is None for name in AWS - told.keys())  # Docker sets none of them: a role may
+        assert all(environment[name] is None for name in AWS - told.keys())  # not set: a role may provide them
 
 
 @needs_compose
-def test_without_a_bucket_it_says_what_is_missing(tmp_path: Path) -> None:
+def test_a_missing_bucket_is_reported(tmp_path: Path) -> None:
     done = composed(TOGETHER[-1], tmp_path, {})
     assert done.returncode != 0
     assert "set it to s3://bucket/prefix" in done.stderr

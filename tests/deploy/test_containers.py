@@ -1,4 +1,4 @@
-"""The containers themselves, behind their proxy: what they may do, and what is lost when some of them are."""
+"""The containers behind their proxy: their permissions, and the effect of losing some of them."""
 
 import itertools
 import json
@@ -17,7 +17,7 @@ from tests.faults.world import assert_legal
 
 JOBS = 30
 JOB = {"dataset": "printed", "epochs": 1, "batch_size": 50, "train_examples": 200, "test_examples": 50}
-READ = ("/digits/7?n=4", "/jobs?epochs=last", "/checkpoints")  # no probe: a replica that is to end says so there
+READ = ("/digits/7?n=4", "/jobs?epochs=last", "/checkpoints")  # no probe: a replica that shuts down fails its probe
 PATIENCE = 3600.0
 
 pytestmark = [
@@ -39,7 +39,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 
 
 @pytest.mark.parametrize("service", ["api", "worker", "edge"])
-def test_nobody_special_runs_it_on_a_file_system_that_is_read_only(fleet: Fleet, service: str) -> None:
+def test_containers_run_without_privileges_on_a_read_only_file_system(fleet: Fleet, service: str) -> None:
     for container in fleet.containers(service):
         uid = docker("exec", container, "id", "-u")
         confined = inspect(container, "{{.HostConfig.ReadonlyRootfs}} {{json .HostConfig.CapDrop}}")
@@ -51,7 +51,7 @@ def test_nobody_special_runs_it_on_a_file_system_that_is_read_only(fleet: Fleet,
 
 
 class Load:
-    """Readers, and somebody who sends the jobs, each with its key, again and again; what came of each request."""
+    """Readers, and a client that submits jobs, each with its key, in a loop; counts the outcome of each request."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -76,7 +76,7 @@ class Load:
                 answer = self.ask("order", client, "POST", "/train", json={**JOB, "seed": number}, headers=headers)
                 if answer is not None and answer.status_code == 202:
                     self.jobs.add(answer.json()["id"])
-                if self.over.wait(1):  # as often as ACGAN_WORK_RATE lets one caller
+                if self.over.wait(1):  # as often as ACGAN_WORK_RATE allows one caller
                     return
 
     def ask(self, kind: str, client: httpx2.Client, method: str, path: str, **what: object) -> httpx2.Response | None:
@@ -99,7 +99,7 @@ class Load:
 
 
 def states(fleet: Fleet) -> Counter[str]:
-    """How many jobs there are of each status."""
+    """The number of jobs in each status."""
     jobs = httpx2.get(f"{fleet.url}/jobs?epochs=last&limit=100", timeout=120).json()["jobs"]
     return Counter(job["status"] for job in jobs)
 
@@ -124,7 +124,7 @@ print(verified)
 """
 
 
-def test_every_job_is_done_once_though_a_worker_and_a_replica_are_killed(fleet: Fleet) -> None:
+def test_every_job_runs_once_although_a_worker_and_a_replica_are_killed(fleet: Fleet) -> None:
     load, killed = Load(fleet.url), []
     victims = random.Random(time.time_ns())
     try:
@@ -133,7 +133,9 @@ def test_every_job_is_done_once_though_a_worker_and_a_replica_are_killed(fleet: 
         kill(replica)
         killed.append(f"api {replica[:12]} when {len(load.jobs)} were accepted")
         fleet.until("some are done", lambda: states(fleet)["succeeded"] >= JOBS // 6, PATIENCE)
-        worker = fleet.until("a worker works", lambda: next(filter(fleet.running, fleet.containers("worker")), ""), 300)
+        worker = fleet.until(
+            "a worker runs a job", lambda: next(filter(fleet.running, fleet.containers("worker")), ""), 300
+        )
         kill(worker)
         killed.append(f"worker {worker[:12]} with a job in hand")
         fleet.until("all have ended", lambda: over(fleet), PATIENCE)
@@ -154,12 +156,12 @@ def test_every_job_is_done_once_though_a_worker_and_a_replica_are_killed(fleet: 
     assert int(verified) == JOBS
     assert set(load.outcomes["order"]) == {"202"}  # each has a key: the proxy may send it again
     lost = load.outcomes["read"].total() - load.outcomes["read"]["200"]
-    assert lost <= len(READ)  # no more than were under way with the replica that was killed
-    assert set(load.outcomes["read"]) <= {"200", "502", "RemoteProtocolError"}  # told so, or cut off
+    assert lost <= len(READ)  # no more than were in progress at the replica that was killed
+    assert set(load.outcomes["read"]) <= {"200", "502", "RemoteProtocolError"}  # answered by an error, or cut off
 
 
-def test_replicas_that_are_replaced_drop_no_request(fleet: Fleet) -> None:
-    """As the README says it: others beside them, then the old ones are stopped."""
+def test_replacing_replicas_drops_no_request(fleet: Fleet) -> None:
+    """As the README describes it: new replicas start, then the old ones stop."""
     old = fleet.containers("api")
     load = Load(fleet.url)
     try:

@@ -1,4 +1,4 @@
-"""The manifests against the schemas of Kubernetes, against each other, and against what they run."""
+"""The manifests against the schemas of Kubernetes, against each other, and against the programs that they run."""
 
 import re
 import shutil
@@ -35,7 +35,7 @@ from tests.deploy.manifests import (
     ways,
 )
 
-VERSIONS = ("1.30", "1.37")  # the oldest that this is meant for, and the newest whose schemas we have
+VERSIONS = ("1.30", "1.37")  # the oldest version that is supported, and the newest whose schemas we have
 OTHERS = {
     "HOME",
     "OMP_NUM_THREADS",
@@ -56,12 +56,12 @@ def validate(manifest: Manifest, version: str) -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("path", files("base"), ids=lambda path: path.name)
-def test_every_file_is_what_kubernetes_takes(path: Path, version: str) -> None:
+def test_every_file_is_valid_for_kubernetes(path: Path, version: str) -> None:
     for manifest in documents(path):
         validate(manifest, version)
 
 
-def test_a_mistake_would_be_found() -> None:
+def test_a_planted_mistake_is_found() -> None:
     deployment = of_kind("Deployment", base())[0]
     deployment["spec"]["template"]["spec"]["containers"][0]["readynessProbe"] = {}
     with pytest.raises(kubernetes_validate.ValidationError, match="readynessProbe"):
@@ -70,7 +70,7 @@ def test_a_mistake_would_be_found() -> None:
 
 @needs_kustomize
 @pytest.mark.parametrize("build", BUILDS)
-def test_what_kustomize_makes_of_it_is_what_kubernetes_takes(build: str) -> None:
+def test_rendered_manifests_are_valid_for_kubernetes(build: str) -> None:
     made = rendered(build)
     for manifest in made:
         assert manifest["kind"] == "Namespace" or manifest["metadata"]["namespace"] == "acgan"
@@ -80,7 +80,7 @@ def test_what_kustomize_makes_of_it_is_what_kubernetes_takes(build: str) -> None
         except SchemaNotFoundError:
             assert manifest["kind"] in ("ScaledObject", "TriggerAuthentication")  # KEDA's own
     for template in pods(made).values():
-        assert all(":" in container["image"] for container in containers(template))  # a version, not whatever is newest
+        assert all(":" in container["image"] for container in containers(template))  # a fixed version
     maps = {manifest["metadata"]["name"]: manifest["data"] for manifest in of_kind("ConfigMap", made)}
     for template in pods(made).values():
         for container in containers(template):
@@ -100,11 +100,11 @@ def test_the_gpu_overlay_gives_each_worker_a_gpu_and_the_api_none() -> None:
     assert toleration["key"] == "nvidia.com/gpu"
     assert "tolerations" not in templates["acgan-api"]["spec"]
     names = list(variables(worker))
-    assert names.index("REDIS_PASSWORD") < names.index("ACGAN_REDIS_URL")  # which is made of it
+    assert names.index("REDIS_PASSWORD") < names.index("ACGAN_REDIS_URL")  # which is built from it
 
 
 @needs_kustomize
-def test_with_keda_nobody_else_says_how_many_workers_there_are() -> None:
+def test_with_keda_no_other_object_sets_the_number_of_workers() -> None:
     made = rendered("overlays/keda")
     (worker,) = [each for each in of_kind("Deployment", made) if each["metadata"]["name"] == "acgan-worker"]
     assert "replicas" not in worker["spec"]
@@ -118,18 +118,18 @@ def test_with_keda_nobody_else_says_how_many_workers_there_are() -> None:
 
 
 # ----------------------------------------------------------------------------
-# What a pod may do, and what it is told.
+# Permissions and environment of a pod.
 
 
 @pytest.mark.parametrize("name", PORTS)
-def test_a_container_is_nobody_special_and_writes_where_it_is_meant_to(name: str) -> None:
+def test_a_container_has_no_privileges_and_writes_only_where_it_should(name: str) -> None:
     template = pods(base())[name]
     pod = template["spec"]
     assert pod["securityContext"]["runAsNonRoot"] is True
     assert pod["securityContext"]["runAsUser"] == 10001
     assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
     assert pod["automountServiceAccountToken"] is False
-    assert pod["enableServiceLinks"] is False  # a Service called `acgan` would set ACGAN_PORT to no number
+    assert pod["enableServiceLinks"] is False  # a Service called `acgan` would set ACGAN_PORT to an invalid value
     volumes = {volume["name"] for volume in pod["volumes"]} | {"data"}
     for container in containers(template):
         confined = container["securityContext"]
@@ -142,7 +142,7 @@ def test_a_container_is_nobody_special_and_writes_where_it_is_meant_to(name: str
         assert "memory" in container["resources"]["limits"]
 
 
-def test_the_image_runs_as_the_user_that_the_manifests_name() -> None:
+def test_the_image_runs_as_the_user_of_the_manifests() -> None:
     assert re.search(r"^USER 10001$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
 
 
@@ -159,7 +159,7 @@ def test_every_variable_is_a_setting() -> None:
 
 
 @pytest.mark.parametrize("name", ["acgan-api", "acgan-worker"])
-def test_the_settings_are_taken_as_they_stand(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_settings_are_valid(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     (container,) = containers(pods(base())[name])
     for variable, value in (settings_env() | variables(container)).items():
         if variable.startswith("ACGAN_"):
@@ -177,7 +177,7 @@ def test_the_settings_are_taken_as_they_stand(name: str, monkeypatch: pytest.Mon
         assert (settings.metrics_host, settings.metrics_port) == ("0.0.0.0", PORTS[name]["metrics"])  # noqa: S104
 
 
-def test_no_secret_is_in_it() -> None:
+def test_the_files_contain_no_secret() -> None:
     assert of_kind("Secret", base()) == []
     example = settings_env("base", "secret.example.env")
     assert example == {"redis-password": "", "api-keys": ""}
@@ -185,10 +185,10 @@ def test_no_secret_is_in_it() -> None:
 
 
 # ----------------------------------------------------------------------------
-# Who finds whom.
+# Connections.
 
 
-def test_ports_and_probes_are_those_that_there_are() -> None:
+def test_ports_and_probes_exist() -> None:
     routes = set(create_app(AppSettings()).openapi()["paths"])
     for name, template in pods(base()).items():
         (container,) = containers(template)
@@ -206,7 +206,7 @@ def test_ports_and_probes_are_those_that_there_are() -> None:
             assert port["port"] == PORTS[service["metadata"]["name"]][port["targetPort"]]
 
 
-def test_selectors_take_the_pods_that_they_are_meant_for() -> None:
+def test_selectors_match_the_intended_pods() -> None:
     templates = pods(base())
     for manifest in base():
         name, spec = manifest["metadata"]["name"], manifest.get("spec", {})
@@ -218,7 +218,7 @@ def test_selectors_take_the_pods_that_they_are_meant_for() -> None:
             assert "replicas" not in scaled["spec"]
 
 
-def test_the_network_lets_through_what_they_need_and_no_more() -> None:
+def test_the_network_policies_allow_only_the_needed_connections() -> None:
     redis_port = PORTS["acgan-redis"]["redis"]
     assert ways(base()) == {
         ("in", "*", "acgan-api", 8000),
@@ -243,11 +243,11 @@ def test_a_rolling_update_drops_no_request() -> None:
 
 
 # ----------------------------------------------------------------------------
-# What is run for real.
+# Run for real.
 
 
-def test_a_real_server_takes_the_configuration_of_redis(tmp_path: Path) -> None:
-    """Word for word, but for the folder of its data, which is not there before `dir` is read."""
+def test_a_real_server_accepts_the_configuration_of_redis(tmp_path: Path) -> None:
+    """Unchanged, except for its data folder, which does not exist before `dir` is read."""
     port, password, configuration = free_port(), tmp_path / "password.conf", tmp_path / "valkey.conf"
     password.write_text('requirepass "abc123"\n')
     said = (KUBERNETES / "base" / "valkey.conf").read_text()
@@ -283,7 +283,7 @@ def until_answers(client: "redis.Redis", server: "subprocess.Popen[bytes]") -> N
 
 
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="needs kubectl")
-def test_a_secret_can_be_made_as_the_example_says(tmp_path: Path) -> None:
+def test_the_example_creates_a_valid_secret(tmp_path: Path) -> None:
     filled = (KUBERNETES / "base" / "secret.example.env").read_text().replace("redis-password=", "redis-password=abc")
     (tmp_path / "secret.env").write_text(filled)
     command = ["kubectl", "create", "secret", "generic", "acgan", "--dry-run=client", "-o", "name"]

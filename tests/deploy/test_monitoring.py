@@ -1,4 +1,4 @@
-"""The dashboard and the alerts ask for figures that there are: each name, each label, each value that can be known."""
+"""The dashboard and the alerts use only existing metrics, labels and, if they can be known, label values."""
 
 import json
 import re
@@ -25,11 +25,11 @@ JOBS = set(re.findall(r"- job_name: (\S+)", (ROOT / "docs" / "operations.md").re
 NAME = re.compile(r"\b(?:acgan|process|python)_\w+|\bup\b")
 MATCHER = re.compile(r'(\w+)\s*(=~|=)\s*"([^"]*)"')
 GROUPING = re.compile(r"\b(?:by|without) \(([^)]*)\)")
-OF_PROMETHEUS = {"instance", "job"}  # labels that it adds itself
+OF_PROMETHEUS = {"instance", "job"}  # labels that Prometheus adds
 
 
 class Figures:
-    """What is told: names of samples, their labels, and the values of those labels."""
+    """The exported metrics: names of samples, their labels, and the values of those labels."""
 
     def __init__(self) -> None:
         self.labels: dict[str, set[str]] = {"up": set()}
@@ -45,12 +45,12 @@ class Figures:
 
 @pytest.fixture
 def figures(client: TestClient) -> Figures:
-    """Of an API that was asked a little, and of a worker's registry."""
+    """The metrics of an API after a few requests, and of a worker's registry."""
     client.get("/digits/7")
     client.get("/digits/12")
     found = Figures()
     found.add(text_string_to_metric_families(client.get("/metrics").text))
-    for metric in (worker_metrics.LOSS, worker_metrics.QUALITY):  # which have children as soon as an epoch has ended
+    for metric in (worker_metrics.LOSS, worker_metrics.QUALITY):  # which have children after the first epoch
         labels = metric._labelnames
         found.labels[metric._name] = set(labels)
     found.values["acgan_worker_loss", "split"] = {"train", "test"}
@@ -76,7 +76,7 @@ def in_scaling() -> Iterator[str]:
 EXPRESSIONS = sorted({*in_dashboard(), *(rule["expr"] for rule in alerts()), *in_scaling()})
 
 
-def test_what_scales_shows_a_key_that_the_secret_has() -> None:
+def test_the_scaler_uses_a_key_that_the_secret_has() -> None:
     folder = KUBERNETES / "components" / "keda"
     (authentication,) = documents(folder / "triggerauthentication.yaml")
     (secret,) = authentication["spec"]["secretTargetRef"]
@@ -104,17 +104,17 @@ def selectors(expression: str) -> Iterator[tuple[str, str, str, str]]:
             yield name, label, operator, value
 
 
-def test_there_are_expressions_at_all() -> None:
+def test_expressions_are_found() -> None:
     assert len(EXPRESSIONS) > 50
     assert len(set(in_scaling())) == 2
 
 
-def test_every_figure_that_is_asked_for_is_told(figures: Figures) -> None:
+def test_every_metric_in_an_expression_is_exported(figures: Figures) -> None:
     asked = {name for expression in EXPRESSIONS for name in NAME.findall(re.sub(r'"[^"]*"', '""', expression))}
     assert asked - figures.labels.keys() == set()
 
 
-def test_every_label_that_is_asked_for_is_there(figures: Figures, routes: set[str]) -> None:
+def test_every_label_in_an_expression_exists(figures: Figures, routes: set[str]) -> None:
     for expression in EXPRESSIONS:
         names = NAME.findall(re.sub(r'"[^"]*"', '""', expression))
         there = OF_PROMETHEUS.union(*(figures.labels[name] for name in names))
@@ -127,13 +127,13 @@ def test_every_label_that_is_asked_for_is_there(figures: Figures, routes: set[st
             assert label in figures.labels[name], expression
             if label == "route":
                 assert value in routes, expression
-            elif (name, label) != ("acgan_http_requests_total", "status"):  # any status may come
+            elif (name, label) != ("acgan_http_requests_total", "status"):  # any status can occur
                 known = figures.values[name, label]
                 wanted = value.split("|") if operator == "=~" else [value]
                 assert set(wanted) <= known, expression
 
 
-def test_whoever_is_alerted_is_told_what_to_do() -> None:
+def test_every_alert_links_to_instructions() -> None:
     names = [rule["alert"] for rule in alerts()]
     assert len(names) == len(set(names))
     for rule in alerts():
@@ -141,7 +141,7 @@ def test_whoever_is_alerted_is_told_what_to_do() -> None:
         assert {"summary", "action"} == rule["annotations"].keys()
 
 
-def test_the_dashboard_can_be_laid_out() -> None:
+def test_the_panels_of_the_dashboard_do_not_overlap() -> None:
     panels = json.loads(DASHBOARD.read_text())["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels)
     taken: set[tuple[int, int]] = set()

@@ -1,4 +1,4 @@
-"""What the component `s3` makes of the manifests, alone, with the others, and in an overlay as the README has it."""
+"""The component `s3`: rendered alone, with the others, and in an overlay as the README shows it."""
 
 import os
 import re
@@ -38,13 +38,13 @@ MINE = {
 
 
 def shared(manifests: list[Manifest]) -> dict[str, str]:
-    """The map of settings, which is one."""
+    """The one map of settings."""
     (found,) = [each["data"] for each in of_kind("ConfigMap", manifests) if "ACGAN_STORE" in each["data"]]
     return dict(found)
 
 
 def overlay(folder: Path, of: str) -> list[Manifest]:
-    """One of somebody's own, from the README's words, but for where ours lie."""
+    """A user's own overlay, copied from the README with the path to our files replaced."""
     (told,) = re.findall(r"^ +# with object storage\n(.*?)\n\n", (ROOT / "deploy/README.md").read_text(), re.S | re.M)
     lines = yaml.safe_load(told)
     place = os.path.relpath(KUBERNETES, folder.resolve())
@@ -54,7 +54,7 @@ def overlay(folder: Path, of: str) -> list[Manifest]:
     return rendered(folder)
 
 
-def test_no_volume_is_shared_and_none_is_missed() -> None:
+def test_no_volume_is_shared_and_none_is_missing() -> None:
     made = rendered("overlays/s3")
     assert of_kind("PersistentVolumeClaim", made) == []
     for name in USERS:
@@ -70,7 +70,7 @@ def test_no_volume_is_shared_and_none_is_missed() -> None:
 
 
 @pytest.mark.parametrize("name", USERS)
-def test_the_settings_are_taken_and_copies_have_room(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_settings_are_valid_and_the_cache_has_enough_room(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     made = rendered("overlays/s3")
     template = pods(made)[name]
     (container,) = containers(template)
@@ -81,7 +81,7 @@ def test_the_settings_are_taken_and_copies_have_room(name: str, monkeypatch: pyt
     (home,) = [volume for volume in template["spec"]["volumes"] if volume["name"] == "home"]
     room = TypeAdapter(ByteSize).validate_python(home["emptyDir"]["sizeLimit"] + "B")
     kept = settings.store_cache
-    if name == "acgan-worker":  # the largest data set, in parts and put together
+    if name == "acgan-worker":  # the largest data set, in parts and assembled
         kept = ByteSize(kept + 2 * 10 * MOST * 784)
     assert kept * 1.05 < room
 
@@ -100,15 +100,15 @@ def test_credentials_come_from_the_secret_or_from_a_role() -> None:
         }
 
 
-def test_the_network_lets_both_through_to_it_and_nobody_else() -> None:
+def test_the_network_policies_allow_only_api_and_workers_to_reach_it() -> None:
     made = rendered("overlays/s3")
-    assert ways(made) - ways(base()) == {("out", "acgan-api", "*", 443)}  # workers have a way for MNIST, too
+    assert ways(made) - ways(base()) == {("out", "acgan-api", "*", 443)}  # workers already have egress for MNIST
     (policy,) = [each for each in of_kind("NetworkPolicy", made) if each["metadata"]["name"] == "to-object-storage"]
     assert ways([*of_kind("Deployment", made), policy]) == {("out", name, "*", 443) for name in USERS}
 
 
 @pytest.mark.parametrize("of", OTHERS)
-def test_an_overlay_of_ones_own_puts_it_on_any_other_and_names_the_bucket(of: str, tmp_path: Path) -> None:
+def test_a_users_overlay_combines_it_with_any_other_and_names_the_bucket(of: str, tmp_path: Path) -> None:
     made, without = overlay(tmp_path, of), rendered(of)
     assert shared(made) == shared(without) | MINE
     names = {each["metadata"]["name"] for each in of_kind("ConfigMap", made)}
@@ -122,7 +122,7 @@ def test_an_overlay_of_ones_own_puts_it_on_any_other_and_names_the_bucket(of: st
     assert of_kind("PersistentVolumeClaim", made) == []
 
 
-def test_it_goes_with_gpus_and_keda() -> None:
+def test_it_combines_with_gpus_and_keda() -> None:
     made, without = rendered("overlays/s3-gpu-keda"), rendered("overlays/gpu-keda")
     assert of_kind("ScaledObject", made) == of_kind("ScaledObject", without) != []
     (worker,) = containers(pods(made)["acgan-worker"])

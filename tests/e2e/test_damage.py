@@ -1,4 +1,4 @@
-"""Redis' append-only file is damaged in its middle: `acgan up` says so in a sentence, and digits are served."""
+"""With damage in the middle of Redis' append-only file, `acgan up` reports it in a sentence and serves digits."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ from tests.models.registry.test_store import OLD
 from tests.support.running_service import running
 
 
-def test_a_damaged_append_only_file_is_told_and_costs_no_digit(tmp_path: Path) -> None:
+def test_a_damaged_append_only_file_is_reported_and_digits_are_served(tmp_path: Path) -> None:
     home = tmp_path / "home"
     publish(CheckpointStore(home / "checkpoints"), OLD, 1, seed=1)
     with running(home) as service:
@@ -25,7 +25,7 @@ def test_a_damaged_append_only_file_is_told_and_costs_no_digit(tmp_path: Path) -
         path = next((home / "redis" / APPENDED).glob("*.incr.aof"))
         damage(path, b"\r\n*", b"\r\nZ")
         told = f"Redis cannot start, because {path} is damaged: copy it, then cut it off at the damage"
-        service.until("it is told", lambda: told in service.log.read_text(), 30)
+        service.until("the damage is logged", lambda: told in service.log.read_text(), 30)
         refused = service.client.post("/train", json=TINY)
         assert refused.status_code == 503
         assert int(refused.headers["Retry-After"]) > 0

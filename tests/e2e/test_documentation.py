@@ -1,4 +1,4 @@
-"""Every command that the documents tell readers to type, typed, in order, beside a service as `acgan up` starts it."""
+"""Runs every command of the documentation, in order, beside a service that `acgan up` started."""
 
 import json
 import os
@@ -35,7 +35,7 @@ COMMANDS = list({command.text.removeprefix(".venv/bin/"): command for command in
 
 
 class Reader:
-    """Sits in a folder with a `.venv`, has a run and a data set of their own, and types."""
+    """Runs commands in a folder with a `.venv`, and has its own run and data set."""
 
     def __init__(self, service: Service, folder: Path) -> None:
         self.service, self.folder = service, folder
@@ -70,7 +70,7 @@ class Reader:
         )
 
     def translate(self, text: str) -> str:
-        """Put the reader's own ids where the documents have examples, and less to compute."""
+        """Replace the ids of the examples by real ones, and reduce the work."""
         told = text.replace("localhost:8000", f"127.0.0.1:{self.service.port}")
         told = re.sub(r"\d{8}-\d{6}-00001c-e\d{3}", self.checkpoint, told)
         told = re.sub(r"\d{8}-\d{6}-00001d", self.dataset, told)
@@ -88,7 +88,7 @@ class Reader:
         return told.replace("CHECKPOINT", self.checkpoint)
 
     def job_for(self, text: str) -> str:
-        """A job in a state that allows what is to be done with it."""
+        """A job in a state that allows the command."""
         if "cancel" in text:
             self.long = self.service.train(**{**SMALL, "epochs": 1000, "train_examples": 200})
             return self.long
@@ -101,7 +101,7 @@ class Reader:
         return self.finished
 
     def prepare(self, text: str) -> None:
-        """What a command finds there, which the documents say in other words."""
+        """Create the files and jobs that a command needs and the documentation mentions elsewhere."""
         if "--out run" in text:
             shutil.rmtree(self.folder / "run", ignore_errors=True)
         if "import-keras" in text:
@@ -117,7 +117,7 @@ class Reader:
 
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
-    """Everything as it comes: digits are judged, and the package's generator draws until a run has learned to."""
+    """Default settings: digits are judged, and the bundled generator draws until a run has learned to."""
     folder = tmp_path_factory.mktemp("reader")
     given = {"ACGAN_DATA_DIR": str(Path(DATA_DIR).resolve())} if DATA_DIR else {}
     with running(folder / "home", ACGAN_JUDGE="true", ACGAN_PRETRAINED="true", **given) as service:
@@ -129,7 +129,7 @@ def name(command: Command) -> str:
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=name)
-def test_what_is_to_be_typed_works(reader: Reader, command: Command) -> None:
+def test_a_documented_command_works(reader: Reader, command: Command) -> None:
     if reason := next((why for what, why in NOT_TYPED.items() if re.match(what, command.text)), None):
         pytest.skip(reason)
     reader.prepare(command.text)
@@ -143,7 +143,7 @@ def test_what_is_to_be_typed_works(reader: Reader, command: Command) -> None:
         reader.free_the_worker()
 
 
-def test_the_program_in_the_documents_runs(reader: Reader) -> None:
+def test_the_documented_program_runs(reader: Reader) -> None:
     (program,) = python_blocks("docs/commands.md")
     told = program.replace("http://127.0.0.1:8000", f"http://127.0.0.1:{reader.service.port}")
     told = told.replace('dataset="printed"', 'dataset="printed", batch_size=10, train_examples=20, test_examples=10')
@@ -153,8 +153,8 @@ def test_the_program_in_the_documents_runs(reader: Reader) -> None:
     assert scope["sheet"].checkpoint == reader.checkpoint
 
 
-def test_commands_are_found_at_all() -> None:
-    """A reader of documents that finds nothing would be content."""
+def test_commands_are_found() -> None:
+    """If the reader found no commands, the other tests would pass without running any."""
     texts = [command.text for command in COMMANDS]
     assert len(texts) > 50
     assert {"acgan cancel JOB", "acgan front JOB", "acgan serving best", "make up"} <= set(texts)

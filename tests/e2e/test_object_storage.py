@@ -1,4 +1,4 @@
-"""The whole service with its checkpoints in a bucket: nothing lies in a folder that another host would miss."""
+"""The whole service with its checkpoints in a bucket: no file that another host needs is in a local folder."""
 
 import gzip
 import hashlib
@@ -66,8 +66,8 @@ def test_a_run_and_a_data_set_are_made_and_served_from_a_bucket(
 
 
 @pytest.mark.long
-def test_a_run_goes_on_upon_another_host_and_waits_for_the_bucket(endpoint: Endpoint, tmp_path: Path) -> None:
-    """Hosts share Redis and the bucket alone; a killed worker's run comes to what an undisturbed one came to."""
+def test_a_run_continues_on_another_host_and_waits_for_the_bucket(endpoint: Endpoint, tmp_path: Path) -> None:
+    """The hosts share only Redis and the bucket. The run of a killed worker has the result of an undisturbed one."""
     address = endpoint.address()
     given = {**endpoint.environment, "ACGAN_STORE": address, "ACGAN_STORE_SECONDS": "4", "ACGAN_SAVE_SECONDS": "1"}
     with world(tmp_path, environment=given) as here:
@@ -76,15 +76,15 @@ def test_a_run_goes_on_upon_another_host_and_waits_for_the_bucket(endpoint: Endp
         first = here.start_worker({"ACGAN_HOME": str(tmp_path / "one")})
         expected = outcome(here.store, here.until_ended(undisturbed))
         job = here.accept()
-        here.until("a state is kept", lambda: here.saved(job))
+        here.until("a state is saved", lambda: here.saved(job))
         killed = here.until_running(job)
         here.kill(killed)
         here.kill(first.pid)
-        here.until("it is dead", lambda: not is_alive(killed))
+        here.until("the worker is dead", lambda: not is_alive(killed))
         here.start_worker({"ACGAN_HOME": str(tmp_path / "two")})
         here.until_running(job, 60)
         with endpoint.fault("refuse"):
-            trouble = here.until("it tells of its trouble", lambda: here.job(job).trouble)
+            trouble = here.until("the record has a trouble", lambda: here.job(job).trouble)
         assert "cannot" in trouble
         ended = here.until_ended(job)
         assert ended.status == JobStatus.SUCCEEDED

@@ -1,4 +1,4 @@
-"""`acgan up` whose worker is killed or hung up on: the interrupted run is the next, long before its lease runs out."""
+"""`acgan up` whose worker is killed or gets SIGHUP: the interrupted run is next, long before its lease expires."""
 
 import os
 import signal
@@ -17,8 +17,8 @@ def running_by(service: Service, job_id: str) -> str | None:
     return str(job["worker"]) if job["status"] == "running" else None
 
 
-def test_the_run_of_a_killed_or_hung_up_worker_is_the_next(tmp_path: Path) -> None:
-    """Leases last ten minutes here: nothing waits for them."""
+def test_the_run_of_a_killed_or_hung_up_worker_is_next(tmp_path: Path) -> None:
+    """Leases last ten minutes here; the recovery does not wait for one to expire."""
     with running(tmp_path / "home", ACGAN_LEASE_SECONDS="600", ACGAN_SAVE_SECONDS="0.5") as service:
         interrupted, waiting = service.train(**RUN), service.train(**{**RUN, "epochs": 1})
         before = service.until("it runs", lambda: running_by(service, interrupted))

@@ -1,4 +1,4 @@
-"""The whole path with the real parts: train over HTTP, watch the job, draw the digits; then pull some plugs."""
+"""The whole path with the real parts: train over HTTP, watch the job, draw digits; then kill some processes."""
 
 import io
 import os
@@ -36,7 +36,7 @@ def recipe(dataset_name: DatasetName) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def finished(service: Service, recipe: dict[str, Any]) -> dict[str, Any]:
-    """A run that went all the way."""
+    """A run that succeeded."""
     return service.until_ended(service.train(**recipe))
 
 
@@ -46,7 +46,7 @@ def picture(content: bytes) -> Image.Image:
     return image
 
 
-def test_a_run_succeeds_and_tells_twelve_losses_an_epoch(finished: dict[str, Any]) -> None:
+def test_a_run_succeeds_with_twelve_losses_per_epoch(finished: dict[str, Any]) -> None:
     assert finished["status"] == "succeeded", finished["error"]
     assert [epoch["epoch"] for epoch in finished["epochs"]] == [1, 2]
     for epoch in finished["epochs"]:
@@ -79,9 +79,7 @@ def test_digits_are_drawn_by_the_run_that_just_ended(service: Service, finished:
     assert {epoch["checkpoint"] for epoch in finished["epochs"]} <= {c["id"] for c in listed["checkpoints"]}
 
 
-def test_the_command_line_draws_the_very_same_digits(
-    service: Service, finished: dict[str, Any], tmp_path: Path
-) -> None:
+def test_the_command_line_draws_the_same_digits(service: Service, finished: dict[str, Any], tmp_path: Path) -> None:
     newest = finished["epochs"][-1]["checkpoint"]
     out = tmp_path / "threes.png"
     command = [sys.executable, "-m", "app.cli", "digits", "3", "-n", "12", "-o", str(out), "--seed", "4"]
@@ -91,8 +89,8 @@ def test_the_command_line_draws_the_very_same_digits(
     assert list(picture(out.read_bytes()).tobytes()) == list(picture(served).tobytes())
 
 
-def test_the_process_that_hears_celery_has_not_loaded_torch(service: Service, finished: dict[str, Any]) -> None:
-    """Else CUDA and OpenMP would be forked; the training process is its child."""
+def test_the_celery_process_has_not_loaded_torch(service: Service, finished: dict[str, Any]) -> None:
+    """Otherwise CUDA and OpenMP would be forked, because the training process is its child."""
     parent = service.find("app.cli worker")
     assert "libtorch" not in Path(f"/proc/{parent}/maps").read_text()
     children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
@@ -109,7 +107,7 @@ def test_runs_wait_for_each_other_in_order(service: Service, recipe: dict[str, A
 
 
 @pytest.mark.long
-def test_a_running_job_is_cancelled_within_seconds_and_resumed_from_there(
+def test_a_running_job_is_cancelled_within_seconds_and_resumed_from_its_state(
     service: Service, recipe: dict[str, Any]
 ) -> None:
     job_id = service.train(**{**recipe, "epochs": 5, "train_examples": 150})
@@ -132,7 +130,7 @@ def test_a_running_job_is_cancelled_within_seconds_and_resumed_from_there(
     assert f"job {job_id} resumes after iteration" in service.worker_log()
 
 
-def test_redis_killed_costs_no_digit_and_no_job(
+def test_killing_redis_loses_no_digit_and_no_job(
     service: Service, finished: dict[str, Any], recipe: dict[str, Any]
 ) -> None:
     os.kill(service.find("-server 127.0.0.1"), signal.SIGKILL)
@@ -153,7 +151,7 @@ def test_a_second_up_on_the_same_home_is_refused_in_a_sentence(service: Service)
     assert "Traceback" not in refused.stderr
 
 
-def test_a_taken_port_is_told_in_a_sentence(service: Service, tmp_path: Path) -> None:
+def test_a_port_in_use_is_reported_in_a_sentence(service: Service, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "app.cli", "up", "--home", str(tmp_path / "other"), "--port", str(service.port)]
     refused = subprocess.run(command, capture_output=True, text=True, check=False)
     assert refused.returncode == 2
@@ -161,7 +159,7 @@ def test_a_taken_port_is_told_in_a_sentence(service: Service, tmp_path: Path) ->
     assert "Traceback" not in refused.stderr
 
 
-def test_a_data_set_that_cannot_be_had_fails_the_job_with_the_way_out(tmp_path: Path) -> None:
+def test_an_unavailable_data_set_fails_the_job_with_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with running(tmp_path / "home", ACGAN_DATA_DIR=str(tmp_path / "empty"), ACGAN_MNIST_MIRRORS=NOWHERE) as service:
         job = service.until_ended(service.train(epochs=1))
@@ -174,7 +172,7 @@ def test_a_data_set_that_cannot_be_had_fails_the_job_with_the_way_out(tmp_path: 
 
 
 @pytest.mark.long
-def test_ctrl_c_ends_everything_and_the_next_start_goes_on(tmp_path: Path, recipe: dict[str, Any]) -> None:
+def test_ctrl_c_ends_everything_and_the_next_start_resumes(tmp_path: Path, recipe: dict[str, Any]) -> None:
     with running(tmp_path / "home", **DATA) as service:
         done = service.until_ended(service.train(**{**recipe, "epochs": 1, "train_examples": 20}))
         long = service.train(**{**recipe, "epochs": 3, "train_examples": 150})
@@ -193,7 +191,7 @@ def test_ctrl_c_ends_everything_and_the_next_start_goes_on(tmp_path: Path, recip
         assert ended[0]["started_at"] < ended[1]["started_at"]
 
 
-def test_a_supervisor_killed_outright_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_killing_the_supervisor_ends_its_children(tmp_path: Path) -> None:
     with running(tmp_path / "home", **DATA) as service:
         before = service.processes()
         assert len(before) >= 4

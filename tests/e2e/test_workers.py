@@ -1,4 +1,4 @@
-"""Several workers on one machine, and jobs that ask for what only some have. No machine that runs this has 64 GPUs."""
+"""Several workers on one machine, and jobs that need a device that only some have. No test machine has 64 GPUs."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ WITHOUT_IT = {
 
 
 @pytest.mark.long
-def test_two_workers_run_two_jobs_at_a_time_and_leave_what_wants_a_gpu(tmp_path: Path) -> None:
+def test_two_workers_run_two_jobs_at_a_time_and_leave_a_job_that_needs_a_gpu(tmp_path: Path) -> None:
     with running(tmp_path / "home", ACGAN_WORKERS="2", ACGAN_DEVICE="cpu") as service:
         wants_gpu = service.train(**RECIPE, runs_on="gpu")
         jobs = [service.train(**RECIPE), service.train(**RECIPE, runs_on="cpu")]
@@ -40,7 +40,7 @@ def test_two_workers_run_two_jobs_at_a_time_and_leave_what_wants_a_gpu(tmp_path:
 
 
 @pytest.mark.parametrize("command", WITHOUT_IT)
-def test_a_worker_without_the_device_it_is_to_have_does_not_start(
+def test_a_worker_whose_device_is_missing_does_not_start(
     command: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert count_gpus() < 64
@@ -56,7 +56,7 @@ def test_a_worker_without_the_device_it_is_to_have_does_not_start(
 
 @pytest.mark.skipif(count_gpus() > 0, reason="this machine has a GPU")
 @pytest.mark.parametrize("command", ["worker", "serve"])
-def test_without_any_gpu_a_command_that_must_have_one_names_what_is_missing(
+def test_on_a_machine_without_gpus_a_command_that_needs_one_names_what_is_missing(
     command: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The worker of docker-compose.gpu.yml and of the Kubernetes overlay starts like this."""
@@ -71,7 +71,7 @@ def test_without_any_gpu_a_command_that_must_have_one_names_what_is_missing(
     assert " ".join(ended.stderr.split()) == sentence
 
 
-def test_up_without_the_device_it_is_to_use_does_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_up_with_a_missing_device_does_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ACGAN_DEVICE", "cuda:63")
     ended = subprocess.run(
         [sys.executable, "-m", "app.cli", "up", "--home", str(tmp_path)],

@@ -1,4 +1,4 @@
-"""The API as a process of its own, to be killed and started again, and many who ask it at once."""
+"""The API as a process that tests kill and start again, and many concurrent callers."""
 
 import subprocess
 import sys
@@ -16,7 +16,7 @@ from tests.faults.world import World
 class Api:
     def __init__(self, here: World, patience: float = 60.0) -> None:
         self.here = here
-        self.patience = patience  # for it to start: beside many others it takes its time
+        self.patience = patience  # seconds for the start, which takes longer if many other processes run
         self.port = free_port()
         self.url = here.api_url = f"http://127.0.0.1:{self.port}"
         self.start()
@@ -25,7 +25,7 @@ class Api:
         command = [sys.executable, "-m", "app.cli", "serve", "--port", str(self.port)]
         with self.here.log.open("ab") as log:
             self.process = subprocess.Popen(command, env=self.here.environment, stdout=log, stderr=log)
-        with httpx2.Client(timeout=5) as client:  # one: to make it costs more than to ask
+        with httpx2.Client(timeout=5) as client:  # one client: to create it costs more than a request
             self.here.until("the API answers", lambda: self.answers(client), self.patience)
 
     def answers(self, client: httpx2.Client) -> bool:
@@ -41,7 +41,7 @@ class Api:
 
 
 def in_parallel(count: int, work: Callable[[int], None]) -> None:
-    """Do it so many times at once. What any of them raises, this raises."""
+    """Call the function from this many threads at once. Raises what any of them raises."""
     troubles: list[BaseException] = []
 
     def try_to(number: int) -> None:
@@ -60,18 +60,18 @@ def in_parallel(count: int, work: Callable[[int], None]) -> None:
 
 
 def outcomes_of_requests_in_flight(api: Api, count: int, then: Callable[[], None]) -> Counter[str]:
-    """Send so many requests at once over connections that stand, do something while they are answered, and count."""
+    """Send `count` requests at once over open connections, call `then` while they are answered, and count outcomes."""
     outcomes: Counter[str] = Counter()
     lock, begun = threading.Lock(), threading.Barrier(count + 1)
 
     def ask(number: int) -> None:
         if number == count:
             begun.wait()
-            time.sleep(0.3)  # the requests are under way: all together take longer
+            time.sleep(0.3)  # all requests are in progress: together they take longer
             then()
             return
         with httpx2.Client(timeout=60) as client:
-            client.get(f"{api.url}/livez")  # the connection stands
+            client.get(f"{api.url}/livez")  # opens the connection
             begun.wait()
             try:
                 outcome = str(client.get(f"{api.url}/digits/7?n=40").status_code)

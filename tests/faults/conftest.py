@@ -12,7 +12,7 @@ from tests.support.s3_endpoint import Endpoint
 
 @pytest.fixture(params=PLACES)
 def place(request: pytest.FixtureRequest) -> Endpoint | None:
-    """Where checkpoints lie: in an endpoint's bucket, or in a folder where there is none."""
+    """The endpoint whose bucket stores the checkpoints, or None if a folder stores them."""
     if request.param == "folder":
         return None
     endpoint: Endpoint = request.getfixturevalue("endpoint")
@@ -29,7 +29,7 @@ def here(tmp_path: Path, place: Endpoint | None) -> Iterator[World]:
 
 @pytest.fixture
 def patient(tmp_path: Path, place: Endpoint | None) -> Iterator[World]:
-    """A world with one worker, whose leases do not run out because a machine is slow."""
+    """A world with one worker, whose leases do not expire on a slow machine."""
     leases = {"ACGAN_LEASE_SECONDS": str(10 * LEASE_SECONDS * PACE)}
     with world(tmp_path, environment=leases, endpoint=place) as made:
         made.start_worker()
@@ -46,13 +46,13 @@ def api(here: World) -> Iterator[Api]:
 
 @pytest.fixture
 def seed() -> int:
-    """Of the random moments: another each time, and told by a test that fails."""
+    """The seed of random moments: a different one each time; a failing test shows it."""
     return random.randrange(10**6)
 
 
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
-    """What the tiny run comes to when nobody disturbs it, wherever its checkpoints lie."""
+    """The result of the tiny run without any disturbance, in a folder or a bucket."""
     with world(tmp_path_factory.mktemp("undisturbed")) as made:
         made.start_worker()
         return outcome(made.store, made.until_ended(made.accept()))

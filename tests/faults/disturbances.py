@@ -157,7 +157,7 @@ class Disturbances:
     # The store.
 
     def rename_store(self, _job_id: str) -> None:
-        """It is away for some seconds, as a mount may be, and what was made in its place is put aside."""
+        """The store is away for some seconds, as a mount may be; what was created in its place is moved aside."""
         root = self.here.store.root
         away = root.rename(root.with_name("away"))
         self.here.pause(self.random.uniform(0.5, 4.0))
@@ -172,7 +172,7 @@ class Disturbances:
         self.flip(self.here.store.root / POINTER)
 
     def flip_in_checkpoint(self, job_id: str) -> None:
-        """In a file of an epoch that another follows: the job's record must say so when the job ends."""
+        """In a file of an epoch that is not the last: the job's record must report it when the job ends."""
         self.here.until("two epochs", lambda: len(self.here.job(job_id).epochs) > 1 or self.here.ended(job_id))
         epochs = self.here.job(job_id).epochs[:-1]
         if not epochs:
@@ -185,7 +185,7 @@ class Disturbances:
         self.flip(self.random.choice(files))
 
     def flip_in_state(self, job_id: str) -> None:
-        """And let the run continue from it."""
+        """Flip a bit in a state, and let the run continue from it."""
         pid, states = self.training(job_id), sorted((self.here.store.root / job_id).glob("resume*"))
         if not states:
             raise NotPossible("no state is saved yet")

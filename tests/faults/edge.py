@@ -1,4 +1,4 @@
-"""The proxy of docker-compose.scale.yml as a process, before replicas that this machine's ports tell apart."""
+"""The proxy of docker-compose.scale.yml as a process, in front of replicas on different ports of this machine."""
 
 import contextlib
 import re
@@ -23,7 +23,7 @@ REPLICAS = re.compile(r"^ +server-template .*$", re.MULTILINE)
 
 
 class Edge:
-    """As it is configured in Compose, but for where it listens, and for replicas that no DNS knows."""
+    """HAProxy, configured as in Compose, except for its own address and for replicas without DNS."""
 
     def __init__(self, folder: Path, replicas: list[Api]) -> None:
         self.port = free_port()
@@ -46,7 +46,7 @@ class Edge:
 
 
 class Callers:
-    """Ask again and again over connections that stand, each in a thread, and count what comes of it by kind."""
+    """Clients that send requests in a loop over open connections, one thread each, and count the outcomes by kind."""
 
     def __init__(self, url: str, body: dict[str, object]) -> None:
         self.url, self.body = url, body
@@ -86,7 +86,7 @@ class Callers:
 
 @contextmanager
 def asking(url: str, body: dict[str, object], pause: float = 0.05, **counts: int) -> Iterator[dict[str, Counter[str]]]:
-    """So many callers of each kind, until the end: `read=3, order_with_a_key=1`. Yields what came of it."""
+    """Run this many callers of each kind until the block ends: `read=3, order_with_a_key=1`. Yields the outcomes."""
     callers = Callers(url, body)
     for kind, count in counts.items():
         callers.start(kind.replace("_", " "), count, pause)
@@ -104,7 +104,7 @@ DRIP = {"head": b"X-More: a\r\n", "body": b" "}
 
 
 class Slow:
-    """So many who never finish what they say, ten of each address; whoever is sent away comes again."""
+    """Clients that never complete a request, ten from each address. A client that is disconnected reconnects."""
 
     def __init__(self, port: int, count: int) -> None:
         self.port, self.count = port, count
@@ -128,13 +128,13 @@ class Slow:
         self.selector.register(made, selectors.EVENT_READ, number)
 
     def drip(self) -> None:
-        """A little from each, once a second; and see who was answered or cut off."""
+        """Send a little from each client once a second, and count those that were answered or cut off."""
         while not self.over.wait(1.0):
             for key, _ in self.selector.select(0):
                 self.leave(key)
                 self.come(key.data)
             for connection, what in list(self.began.items()):
-                with contextlib.suppress(OSError):  # the next look finds it closed
+                with contextlib.suppress(OSError):  # the next select finds it closed
                     connection.send(DRIP[what])
 
     def leave(self, key: selectors.SelectorKey) -> None:

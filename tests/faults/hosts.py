@@ -1,7 +1,7 @@
-"""Hosts of a network of their own: namespaces joined by a switch in one more, with links that tests cut and heal.
+"""Hosts in a network of their own: namespaces joined by a switch in one more, with links that tests cut and heal.
 
-This machine's own network has no part in it, and what is said there is heard nowhere else. All of it goes with `close`.
-Needs root, `ip` and `nft`.
+This machine's own network is not involved, and no packet leaves the namespaces. `close` removes all of it. Needs root,
+`ip` and `nft`.
 """
 
 import contextlib
@@ -42,12 +42,12 @@ def run(*command: str) -> str:
 
 
 class Network:
-    """`cut` parts a host from all others.
+    """`cut` separates a host from all others.
 
     unplugged   its link is down
-    deaf        what is sent to it is lost; what it sends arrives
-    mute        the other way round
-    silent      both: as unplugged, but no part of either host knows
+    deaf        packets to it are lost; those that it sends arrive
+    mute        packets from it are lost; those to it arrive
+    silent      packets in both directions are lost, but unlike `unplugged`, the hosts see no link failure
     """
 
     def __init__(self, *hosts: str) -> None:
@@ -76,7 +76,7 @@ class Network:
         run("ip", "-n", self.switch, "link", "set", host, "master", "bridge", "up")
 
     def within(self, host: str) -> list[str]:
-        """What to put before a command, for it to run on that host."""
+        """The prefix of a command that runs it on that host."""
         return ["ip", "netns", "exec", self.namespace(host)]
 
     def enter(self, host: str) -> None:
@@ -107,7 +107,7 @@ class Network:
 
 
 def clear_away(namespace: str) -> None:
-    """End whatever runs there still, and let the links go with it."""
+    """End every process in the namespace, and delete it with its links."""
     for pid in run("ip", "netns", "pids", namespace).split():
         with contextlib.suppress(ProcessLookupError):
             os.kill(int(pid), signal.SIGKILL)
@@ -115,7 +115,7 @@ def clear_away(namespace: str) -> None:
 
 
 def clear_up_after_the_dead() -> None:
-    """A test that was killed could not."""
+    """Delete the namespaces of killed tests."""
     for line in run("ip", "netns", "list").splitlines():
         name = line.split()[0]
         made_by = re.fullmatch(r"acgan-(\d+)-[a-z]+", name)
@@ -133,7 +133,7 @@ def network(*hosts: str) -> Iterator[Network]:
 
 
 def missing() -> str | None:
-    """Say why there can be no such network here, if so."""
+    """Return the reason if this machine cannot create such a network, else None."""
     if os.geteuid() != 0:
         return "network namespaces need root"
     if absent := [tool for tool in ("ip", "nft") if shutil.which(tool) is None]:
@@ -159,7 +159,7 @@ def listen(network: Network, host: str, port: int) -> socket.socket:
 
 
 def in_thread(work: Callable[[], None]) -> None:
-    """Do it in a thread that ends with it: who has entered a host's network does not come back."""
+    """Call it in a thread of its own: a thread that has entered a host's network cannot leave it."""
     troubles: list[BaseException] = []
 
     def try_to() -> None:
@@ -176,7 +176,7 @@ def in_thread(work: Callable[[], None]) -> None:
 
 
 class HostedRedis(RunningRedis):
-    """Redis at a host's address. The tests ask it through a file, which no cut of the network concerns."""
+    """Redis at a host's address. The tests use a Unix socket, which no cut of the network affects."""
 
     def __init__(self, folder: Path, network: Network, host: str) -> None:
         prepared = prepare(folder)
@@ -191,7 +191,7 @@ class HostedRedis(RunningRedis):
 
 
 class HostedApi:
-    """`acgan serve` upon a host, asked by callers upon the same."""
+    """`acgan serve` on a host, with callers on the same host."""
 
     def __init__(self, here: World, network: Network, host: str, environment: dict[str, str]) -> None:
         self.here, self.network, self.host = here, network, host

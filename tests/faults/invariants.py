@@ -1,9 +1,9 @@
 """Five invariants of the whole service, checked after every fault test and at the end of the soak.
 
 a  every checkpoint that a record names exists, and each of its files verifies
-b  what is served is the newest accepted checkpoint that may be served, or `trouble` says why not
+b  the newest accepted checkpoint that may be served is served, or `trouble` gives the reason
 c  `trouble` is null only if nothing is wrong
-d  what was served stays served
+d  a checkpoint that was served stays served
 e  every accepted job ends with the result of its own config
 """
 
@@ -19,7 +19,7 @@ from worker.jobs.model import Job, JobStatus
 
 
 class Serving(NamedTuple):
-    """What the API says: `/readyz` and `/serving`."""
+    """The API's responses: `/readyz` and `/serving`."""
 
     served: str | None
     trouble: str | None
@@ -40,7 +40,7 @@ INVARIANTS = {
 
 
 class Report:
-    """How often each invariant was checked, and one sentence for each violation. Each begins with its invariants."""
+    """The number of checks of each invariant, and one sentence for each violation. Each starts with its invariants."""
 
     def __init__(self) -> None:
         self.checks: Counter[str] = Counter()
@@ -57,14 +57,14 @@ class Report:
         self.violations += other.violations
 
     def count(self, invariant: str) -> int:
-        """How many violations of one invariant there are."""
+        """The number of violations of one invariant."""
         return sum(invariant in found.partition(":")[0].split(", ") for found in self.violations)
 
 
 def violations(
     store: CheckpointStore, jobs: Sequence[Job], serving: Serving | None = None, served_before: Sequence[str] = ()
 ) -> list[str]:
-    """Return one sentence for each violation. `served_before` is what was served, oldest first."""
+    """Return one sentence for each violation. `served_before` lists the served checkpoints, oldest first."""
     return check_all(store, jobs, serving, [served_before]).violations
 
 
@@ -74,7 +74,7 @@ def check_all(
     serving: Serving | None = None,
     series: Sequence[Sequence[str]] = (),
 ) -> Report:
-    """Check everything. Each of `series` is what one API process served, oldest first; the last still serves."""
+    """Check everything. Each of `series` is what one API process served, oldest first; the last one still serves."""
     report = Report()
     for job in jobs:
         check_job(store, job, report)
@@ -88,7 +88,7 @@ def check_all(
 
 
 def check_job(store: CheckpointStore, job: Job, report: Report) -> None:
-    """a, c and e for one job. A trouble in the record excuses what is missing, and nothing that is wrong."""
+    """Check a, c and e for one job. A trouble in the record excuses missing files, but no wrong ones."""
     for epoch in job.epochs:
         try:
             manifest = verified(store, CheckpointId.parse(epoch.checkpoint))
@@ -119,7 +119,7 @@ def verified(store: CheckpointStore, checkpoint: CheckpointId) -> Manifest:
 
 
 def check_serving(store: CheckpointStore, serving: Serving, report: Report) -> None:
-    """b and c, for the policy `newest`."""
+    """Check b and c, for the policy `newest`."""
     if serving.policy != "newest":
         return
     has_trouble = serving.trouble is not None
@@ -133,13 +133,13 @@ def check_serving(store: CheckpointStore, serving: Serving, report: Report) -> N
 
 
 def check_still_served(serving: Serving, before: Sequence[str], report: Report) -> None:
-    """d: never nothing after something."""
+    """Check d: an API that has served a checkpoint always serves one."""
     is_gone = bool(before) and not serving.served
     report.check("d", f"{before[-1]} was served, and nothing is" if is_gone else None)
 
 
 def check_order_of_serving(store: CheckpointStore, series: Sequence[Sequence[str]], report: Report) -> None:
-    """d: never an older one after a newer one, unless another policy was chosen. Trouble is no excuse."""
+    """Check d: never an older one after a newer one, unless another policy was chosen. Trouble is no excuse."""
     orders = {manifest.id: manifest.order for manifest in store.manifests()}
     for served in series:
         known = [name for name in served if name in orders]

@@ -1,8 +1,8 @@
-"""On which kind of store a fault test runs: `place` is a folder, and once more a bucket.
+"""The kinds of store on which a fault test runs: `place` is a folder, and in a second run a bucket.
 
-`make test-bucket` runs the bucket's turns, and `make test` a sample of those of the tests marked BOTH (`long`). FOLDER
-says that the store has no part in a test, or that only folders have what it is about: locks, files, system calls, room
-on a disk. What object storage has instead is in test_bucket.py and tests/models/registry/test_object_store.py.
+`make test-bucket` runs the tests with a bucket, and `make test` a sample of those marked BOTH (`long`). FOLDER means
+that the test does not involve the store, or is about something that only folders have: locks, files, system calls, room
+on a disk. test_bucket.py and tests/models/registry/test_object_store.py test the counterparts in object storage.
 """
 
 import pytest

@@ -1,4 +1,4 @@
-"""What /proc says of a process."""
+"""Information from /proc about a process."""
 
 from pathlib import Path
 

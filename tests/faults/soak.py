@@ -1,8 +1,9 @@
-"""Random faults for as long as asked, and a tally: python -m tests.faults.soak --minutes 30 [--faults NAME ...]
+"""Random faults for a given time, and a summary: python -m tests.faults.soak --minutes 30 [--faults NAME ...]
 
-Jobs run one after another in a world of two workers and an API; every few seconds something is killed, stopped, cut
-off, damaged or erased. A caller and a follower of events check each answer of the API. At the end nothing may be lost,
-doubled or late, and every run must have the result of an undisturbed one. Exits with 1 if anything is wrong.
+Jobs run one after another in a world of two workers and an API; every few seconds a fault kills, stops, cuts off,
+damages or erases something. A caller and a follower of events check each response of the API. At the end no job or
+epoch may be lost, duplicated or late, and every run must have the result of an undisturbed one. Exits with 1 if
+anything is wrong.
 """
 
 import argparse
@@ -30,7 +31,7 @@ from worker.jobs.model import Job, JobStatus
 QUIET_SECONDS = (0.0, 2.0)  # between the start of training and the next fault
 MOST_FAULTS = 10  # in one job, so that every job ends
 LOOP_SECONDS = 40.0  # for a loop that failed to be restarted: the pause grows to 30 s
-FOLLOWED_SECONDS = 20.0  # after a job's end, until its follower must know of every epoch
+FOLLOWED_SECONDS = 20.0  # from a job's end until its follower must have every epoch
 
 
 class Soak(Disturbances):
@@ -77,7 +78,7 @@ class Soak(Disturbances):
             self.here.note("not possible", reason)
 
     def mended(self, job_id: str, since: float) -> bool:
-        """Wait until the job runs, and note how long that took. False if it has ended."""
+        """Wait until the job runs, and record the duration. False if it has ended."""
         trainer = self.here.until("it runs again", lambda: self.here.trainer(job_id) or self.here.ended(job_id), 60)
         took = time.monotonic() - since
         self.recoveries.append(took)
@@ -86,7 +87,7 @@ class Soak(Disturbances):
         return trainer != -1
 
     # ----------------------------------------------------------------------------
-    # Judging.
+    # Checks at the end.
 
     def wrong(self, what: str, about: object) -> None:
         self.tally[what] += 1
@@ -141,7 +142,7 @@ class Soak(Disturbances):
             self.wrong("wrong answers", sentence)
 
     def check_invariants(self, job_id: str | None = None) -> None:
-        """Check until they hold, as an API follows a publication within a second; what still does not is noted."""
+        """Check until they hold, since an API follows a publication within a second; record the rest as violations."""
         deadline = time.monotonic() + RECOVERY_SECONDS * PACE
         while (found := self.here.check_invariants(job_id)).violations and time.monotonic() < deadline:
             time.sleep(0.5)
@@ -181,7 +182,7 @@ BAD = [
 def main() -> int:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--minutes", type=float, default=0)
-    options.add_argument("--count", type=int, default=0, help="continue until there were so many faults")
+    options.add_argument("--count", type=int, default=0, help="continue until this many faults have happened")
     options.add_argument("--faults", nargs="+", choices=FAULTS, default=FAULTS)
     options.add_argument("--seed", type=int, default=random.randrange(10**6))
     given = options.parse_args()
@@ -199,7 +200,7 @@ def main() -> int:
 
 
 def run(here: World, undisturbed: Outcome, given: argparse.Namespace) -> tuple[Soak, str]:
-    """Returns the story of a soak in which something was wrong, else an empty one."""
+    """Return the history of a soak in which something was wrong, else an empty one."""
     here.supervised = True
     here.start_worker()
     here.start_worker()

@@ -1,4 +1,4 @@
-"""The API that is asked to end, or killed: whoever was being answered is, and nothing that was accepted is lost."""
+"""The API shuts down or is killed: requests in progress are answered, and no accepted job is lost."""
 
 import random
 import signal
@@ -26,21 +26,21 @@ MEGABYTE = 2**20
 
 @pytest.fixture
 def here(tmp_path: Path, place: Endpoint | None) -> Iterator[World]:
-    patient = {"ACGAN_DRAWING_WAIT_SECONDS": "60"}  # what is tried is who is answered, not how many can be
+    patient = {"ACGAN_DRAWING_WAIT_SECONDS": "60"}  # the test is about which requests are answered, not how many fit
     with world(tmp_path, endpoint=place, environment=patient) as made:
         publish(made.store, OLD, 1, seed=1)
         yield made
 
 
-def test_whoever_is_being_answered_when_the_api_ends_gets_the_answer(api: Api) -> None:
+def test_requests_in_progress_when_the_api_shuts_down_are_answered(api: Api) -> None:
     outcomes = outcomes_of_requests_in_flight(api, 100, lambda: api.process.send_signal(signal.SIGTERM))
     assert outcomes == {"200": 100}
     assert api.process.wait(10) in (0, -signal.SIGTERM)
 
 
 @pytest.mark.long
-def test_a_key_makes_one_job_though_the_api_is_killed_again_and_again(here: World, api: Api, seed: int) -> None:
-    """Whoever gets no answer sends the request once more, as it was. Two are killed in turn, to be quicker."""
+def test_a_key_creates_one_job_although_the_api_is_killed_repeatedly(here: World, api: Api, seed: int) -> None:
+    """A client without a response sends the same request again. Two APIs are killed in turn, which is quicker."""
     both, seen, fates = [api, Api(here)], set(), Counter[str]()
     stop, lock = threading.Event(), threading.Lock()
 
@@ -53,7 +53,7 @@ def test_a_key_makes_one_job_though_the_api_is_killed_again_and_again(here: Worl
                     if answer.status_code == 202:
                         seen.add(answer.json()["id"])
                 except httpx2.ConnectError:
-                    time.sleep(0.2)  # nobody is there
+                    time.sleep(0.2)  # no API is running
                     continue
                 except httpx2.TransportError:
                     fate = "cut"
@@ -81,7 +81,9 @@ def test_a_key_makes_one_job_though_the_api_is_killed_again_and_again(here: Worl
     assert [job.id for job in here.ask(lambda desk: desk.newest(100))] == list(seen)
 
 
-def test_a_hundred_who_send_one_key_at_once_get_one_job_and_another_request_is_refused(here: World, api: Api) -> None:
+def test_a_hundred_concurrent_requests_with_one_key_create_one_job_and_another_request_is_refused(
+    here: World, api: Api
+) -> None:
     answers: list[httpx2.Response] = []
     begun = threading.Barrier(100)
 
@@ -100,7 +102,7 @@ def test_a_hundred_who_send_one_key_at_once_get_one_job_and_another_request_is_r
     assert len(here.ask(lambda desk: desk.newest(100))) == 1
 
 
-def test_a_burst_is_bounded_and_what_was_accepted_is_there(here: World, api: Api) -> None:
+def test_a_burst_is_limited_and_every_accepted_job_exists(here: World, api: Api) -> None:
     answers: Counter[int] = Counter()
     seconds: list[float] = []
     lock = threading.Lock()
@@ -133,7 +135,7 @@ def test_a_burst_is_bounded_and_what_was_accepted_is_there(here: World, api: Api
     assert {job.status for job in waiting} == {JobStatus.QUEUED}
 
 
-def test_while_redis_is_down_the_api_says_so_at_once_and_draws(here: World, api: Api) -> None:
+def test_while_redis_is_down_the_api_reports_it_at_once_and_draws(here: World, api: Api) -> None:
     here.redis.kill()
     for _ in range(5):
         begun = time.monotonic()

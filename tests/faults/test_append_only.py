@@ -1,4 +1,4 @@
-"""Redis' append-only file loses its last bytes, wherever: as if a disk had not kept what it was told to keep."""
+"""Redis' append-only file loses its last bytes, at any position: as if a disk had not kept an acknowledged write."""
 
 import os
 import random
@@ -15,10 +15,10 @@ CUTS = 5
 
 
 @pytest.mark.long
-def test_a_tail_cut_off_anywhere_loses_no_job_and_gives_no_token_twice(
+def test_a_tail_cut_off_anywhere_loses_no_job_and_repeats_no_token(
     here: World, undisturbed: Outcome, seed: int
 ) -> None:
-    """Each time a job is accepted, and some of what was written after that is gone."""
+    """Each time a job is accepted, and part of what was written afterwards is lost."""
     moments, jobs = random.Random(seed), []
     here.note("seed", seed)
     (appended,) = (here.folder / "redis" / APPENDED).glob("*.incr.aof")

@@ -1,6 +1,6 @@
-"""A bucket that is away, slow or unreliable while a job runs: what a full disk is to a folder, and what networks add.
+"""A bucket that is away, slow or unreliable while a job runs: what a full disk is to a folder, and network faults.
 
-Nothing that stands is harmed, nothing is published twice or torn, and the run goes on when somebody answers.
+No published checkpoint is harmed, nothing is published twice or torn, and the run continues when the bucket answers.
 """
 
 import contextlib
@@ -39,7 +39,7 @@ def test_a_bucket_that_is_away_delays_a_run_and_harms_nothing(
     here.until("a first epoch", lambda: here.job(job_id).epochs)
     with away(endpoint, how):
         here.note("the bucket is away")
-        trouble = here.until("it tells of its trouble", lambda: here.job(job_id).trouble)
+        trouble = here.until("the record has a trouble", lambda: here.job(job_id).trouble)
         assert "cannot be published" in trouble
         assert here.job(job_id).status == JobStatus.RUNNING
     here.note("the bucket is back")
@@ -56,7 +56,7 @@ def test_a_job_whose_bucket_is_away_can_be_cancelled_and_resumed(
     job_id = here.accept(epochs=3)
     here.until("a first epoch", lambda: here.job(job_id).epochs)
     with away(endpoint, how):
-        here.until("it tells of its trouble", lambda: here.job(job_id).trouble)
+        here.until("the record has a trouble", lambda: here.job(job_id).trouble)
         here.ask(lambda desk: desk.cancel(job_id))
         assert here.until_ended(job_id, 20).status == JobStatus.CANCELLED
     here.ask(lambda desk: desk.resume(job_id))
@@ -66,13 +66,13 @@ def test_a_job_whose_bucket_is_away_can_be_cancelled_and_resumed(
 
 @pytest.mark.bucket
 @pytest.mark.parametrize("how", ["refuse", "hang", "gone"])
-def test_a_job_that_is_ordered_while_the_bucket_is_away_waits(
+def test_a_job_submitted_while_the_bucket_is_away_waits(
     here: World, endpoint: Endpoint, undisturbed: Outcome, how: str
 ) -> None:
     here.supervised = True
     with away(endpoint, how):
         job_id = here.accept(epochs=1)
-        here.until("nobody can take it", lambda: "no job is taken" in here.log.read_text())
+        here.until("no worker can claim it", lambda: "no job is taken" in here.log.read_text())
         here.pause(5)
         assert here.job(job_id).status == JobStatus.QUEUED
     assert here.until_ended(job_id).status == JobStatus.SUCCEEDED
@@ -81,7 +81,7 @@ def test_a_job_that_is_ordered_while_the_bucket_is_away_waits(
 
 @contextmanager
 def bad_line(endpoint: Endpoint) -> Iterator[None]:
-    """Requests that are refused, that are torn, whose answers are lost, that take long: every few of each."""
+    """Some requests of each kind are refused, torn, answered late, or carried out with a lost response."""
     kinds: list[tuple[Kind, int]] = [("refuse", 7), ("lose", 9), ("tear", 11), ("cut", 13), ("slow", 3)]
     with contextlib.ExitStack() as faults:
         made = [faults.enter_context(endpoint.fault(kind, every=every)) for kind, every in kinds]
@@ -90,7 +90,9 @@ def bad_line(endpoint: Endpoint) -> Iterator[None]:
 
 
 @pytest.mark.bucket
-def test_a_run_over_a_bad_line_comes_to_the_same(here: World, endpoint: Endpoint, undisturbed: Outcome) -> None:
+def test_a_run_over_an_unreliable_network_has_the_same_result(
+    here: World, endpoint: Endpoint, undisturbed: Outcome
+) -> None:
     with bad_line(endpoint):
         job_id = here.accept()
         assert here.until_ended(job_id).status == JobStatus.SUCCEEDED
@@ -104,14 +106,14 @@ def test_a_run_over_a_bad_line_comes_to_the_same(here: World, endpoint: Endpoint
         *(pytest.param(part, marks=pytest.mark.bucket) for part in (GENERATOR, DISCRIMINATOR, "ledgers", "latest")),
     ],
 )
-def test_what_a_killed_process_was_sending_arrives_when_another_has_the_job(
+def test_a_request_of_a_killed_process_that_arrives_after_another_has_the_job_changes_nothing(
     here: World, endpoint: Endpoint, undisturbed: Outcome, part: str
 ) -> None:
-    """A network may keep a request for longer than its sender lives."""
+    """A network may deliver a request after its sender has died."""
     job_id = here.accept(epochs=3)
     here.until("a first epoch", lambda: here.job(job_id).epochs)
     with endpoint.fault("hold", "PUT", part, times=1) as fault:
-        here.until("it is on its way", fault.began.is_set)
+        here.until("the request was sent", fault.began.is_set)
         killed = here.until_running(job_id)
         here.kill(killed, signal.SIGKILL)
         here.until("it is dead", lambda: not is_alive(killed))

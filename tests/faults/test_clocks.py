@@ -1,4 +1,4 @@
-"""Hosts whose clocks are wrong: leases are counted by Redis' clock, and durations by none that can be set."""
+"""Hosts whose clocks are wrong: leases use Redis' clock, and durations a clock that cannot be set."""
 
 import glob
 
@@ -14,8 +14,8 @@ pytestmark = [pytest.mark.faults, FOLDER, pytest.mark.skipif(LIBRARY is None, re
 
 
 @pytest.mark.parametrize("offset", ["+3700s", "-1d"])
-def test_a_worker_whose_clock_is_wrong_takes_nobodys_job(patient: World, offset: str) -> None:
-    """An hour ahead, kombu believes every message in hand elsewhere to be abandoned."""
+def test_a_worker_whose_clock_is_wrong_takes_no_others_job(patient: World, offset: str) -> None:
+    """An hour ahead, kombu considers every message that another worker holds abandoned."""
     assert LIBRARY is not None
     patient.start_worker({"LD_PRELOAD": LIBRARY, "FAKETIME": offset, "FAKETIME_DONT_FAKE_MONOTONIC": "1"})
     jobs = [patient.accept(epochs=2) for _ in range(3)]

@@ -1,4 +1,4 @@
-"""With a protection switched off, what it protects from must happen: else the other tests would prove nothing."""
+"""If a protection is switched off, the failure that it prevents must happen; else the other tests prove nothing."""
 
 import os
 import subprocess
@@ -25,8 +25,8 @@ from worker.jobs.model import JobStatus
 def test_without_a_reconciler_a_lost_job_stays_lost(tmp_path: Path) -> None:
     with world(tmp_path, environment={"ACGAN_RECONCILE_SECONDS": "3600"}) as here:
         here.start_worker()
-        here.until("it is there", lambda: any(here.ask(lambda desk: desk.standing()).workers.values()))
-        time.sleep(1)  # it looks once when it starts
+        here.until("a worker is registered", lambda: any(here.ask(lambda desk: desk.standing()).workers.values()))
+        time.sleep(1)  # it runs one round when it starts
         job_id = here.accept()
         with pytest.raises(AssertionError, match="runs: not within"):
             here.until_running(job_id, RECOVERY_SECONDS)
@@ -34,7 +34,7 @@ def test_without_a_reconciler_a_lost_job_stays_lost(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_without_a_lease_that_runs_out_a_killed_run_stays_lost(tmp_path: Path) -> None:
+def test_without_an_expiring_lease_a_killed_run_stays_lost(tmp_path: Path) -> None:
     with world(tmp_path, environment={"ACGAN_LEASE_SECONDS": "3600"}) as here:
         here.start_worker()
         job_id = here.accept()
@@ -48,7 +48,7 @@ def test_without_a_lease_that_runs_out_a_killed_run_stays_lost(tmp_path: Path) -
         assert here.job(job_id).status == JobStatus.RUNNING
 
 
-def test_without_a_token_anyone_publishes(tmp_path: Path) -> None:
+def test_without_a_token_any_worker_can_publish(tmp_path: Path) -> None:
     guarded, open_to_all = CheckpointStore(tmp_path / "guarded"), CheckpointStore(tmp_path / "open")
     guarded.take(JOB, 2)
     with pytest.raises(Superseded):
@@ -59,7 +59,7 @@ def test_without_a_token_anyone_publishes(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_another_run_comes_to_something_else(tmp_path: Path, undisturbed: Outcome) -> None:
+def test_another_run_has_another_result(tmp_path: Path, undisturbed: Outcome) -> None:
     with world(tmp_path) as here:
         here.start_worker()
         same, other = here.accept(epochs=1), here.accept(epochs=1, seed=1338)
@@ -67,7 +67,7 @@ def test_another_run_comes_to_something_else(tmp_path: Path, undisturbed: Outcom
         assert outcome(here.store, here.until_ended(other)) != undisturbed[:1]
 
 
-def test_without_an_append_only_file_accepted_jobs_are_gone_with_redis(tmp_path: Path) -> None:
+def test_without_an_append_only_file_accepted_jobs_are_lost_with_redis(tmp_path: Path) -> None:
     with world(tmp_path) as here:
         with here.redis.client() as client:
             client.config_set("appendonly", "no")
@@ -78,7 +78,7 @@ def test_without_an_append_only_file_accepted_jobs_are_gone_with_redis(tmp_path:
             here.job(job_id)
 
 
-def test_without_leave_to_cut_off_what_is_half_written_redis_does_not_come_back(tmp_path: Path) -> None:
+def test_without_permission_to_truncate_a_half_written_file_redis_does_not_start(tmp_path: Path) -> None:
     with world(tmp_path) as here:
         here.accept()
         here.redis.kill()
@@ -89,7 +89,7 @@ def test_without_leave_to_cut_off_what_is_half_written_redis_does_not_come_back(
         here.redis.start()
 
 
-def test_without_its_sum_a_changed_weight_is_taken_for_good(tmp_path: Path) -> None:
+def test_without_its_checksum_a_changed_weight_is_accepted(tmp_path: Path) -> None:
     store = CheckpointStore(tmp_path)
     found = store.manifest(CheckpointId.parse(publish(store, OLD, 1, seed=1)))
     path = store.folder(found.checkpoint) / GENERATOR
@@ -102,7 +102,7 @@ def test_without_its_sum_a_changed_weight_is_taken_for_good(tmp_path: Path) -> N
 
 
 @pytest.mark.long
-def test_without_bound_key_and_graceful_end_a_burst_doubles_and_cut_answers_happen(tmp_path: Path) -> None:
+def test_without_limit_key_and_graceful_shutdown_bursts_duplicates_and_cut_responses_happen(tmp_path: Path) -> None:
     with world(tmp_path, environment={"ACGAN_QUEUE_LIMIT": "100000"}) as here:
         publish(here.store, OLD, 1, seed=1)
         api = Api(here)

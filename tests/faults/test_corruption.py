@@ -1,4 +1,4 @@
-"""Files or objects that change after they were published: what is served stays, and says what is wrong."""
+"""Files or objects that change after their publication: the served checkpoint stays, and `trouble` gives the reason."""
 
 import asyncio
 import random
@@ -44,7 +44,7 @@ def scramble(data: Bytes, at: int) -> Bytes:
 
 CHANGES: list[Callable[[Bytes, int], Bytes]] = [flip, zero, truncate, append, scramble]
 
-REGIONS: dict[str, Callable[[int, int], int]] = {  # of a file of so many bytes, with a header of so many
+REGIONS: dict[str, Callable[[int, int], int]] = {  # of a file of this size, with a header of this size
     "the header's length": lambda _size, _header: 3,
     "the header's beginning": lambda _size, _header: 9,
     "the header's middle": lambda _size, header: header // 2,
@@ -65,7 +65,7 @@ def store(tmp_path: Path, place: Endpoint | None) -> CheckpointStore:
 
 @pytest.fixture
 def gallery(store: CheckpointStore) -> Gallery:
-    """A gallery that serves the old checkpoint."""
+    """A model manager that serves the old checkpoint."""
     gallery = Gallery(store, torch.device("cpu"), cached=2)
     asyncio.run(gallery.refresh())
     return gallery
@@ -88,7 +88,7 @@ def test_a_changed_generator_is_never_served(
     assert NEW in gallery.trouble
 
 
-def test_another_checkpoints_generator_is_never_served(store: CheckpointStore, gallery: Gallery) -> None:
+def test_the_generator_of_another_checkpoint_is_never_served(store: CheckpointStore, gallery: Gallery) -> None:
     old = gallery.served
     publish(store, NEW, 1, seed=2)
     damage_inside(store, f"{NEW}/001/{GENERATOR}", inside(store, f"{OLD}/001/{GENERATOR}"))
@@ -100,7 +100,7 @@ def test_another_checkpoints_generator_is_never_served(store: CheckpointStore, g
 @pytest.mark.parametrize("part", [0.0, 0.3, 0.6, 0.9])
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("name", [MANIFEST, POINTER])
-def test_whatever_happens_to_manifest_or_pointer_a_whole_generator_is_served(
+def test_for_any_damage_to_manifest_or_pointer_a_complete_generator_is_served(
     store: CheckpointStore, gallery: Gallery, name: str, change: Callable[[Bytes, int], Bytes], part: float
 ) -> None:
     assert gallery.served is not None

@@ -1,4 +1,4 @@
-"""A disk that fills up during a run: nothing that stands is harmed, and the run goes on when there is room."""
+"""A disk that fills up during a run: no published checkpoint is harmed, and the run continues when there is room."""
 
 import contextlib
 import os
@@ -21,7 +21,7 @@ MEGABYTE = 2**20
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 220 MB of its own."""
+    """A separate file system of 220 MB."""
     folder = tmp_path / "disk"
     folder.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", "size=220m", "acgan-test", str(folder)]
@@ -49,7 +49,7 @@ def test_a_full_disk_delays_a_run_and_harms_nothing(cramped: World, small_disk: 
                 file.flush()
         except OSError:
             cramped.note("the disk is full")
-    trouble = cramped.until("it tells of its trouble", lambda: cramped.job(job_id).trouble)
+    trouble = cramped.until("the record has a trouble", lambda: cramped.job(job_id).trouble)
     assert "disk is full" in trouble
     job = cramped.job(job_id)
     assert job.status == JobStatus.RUNNING
@@ -65,7 +65,7 @@ def test_a_job_on_a_full_disk_can_be_cancelled_and_resumed(
 ) -> None:
     (small_disk / "filler").write_bytes(b"\0" * 215 * MEGABYTE)
     job_id = cramped.accept(epochs=2)
-    cramped.until("it tells of its trouble", lambda: cramped.job(job_id).trouble)
+    cramped.until("the record has a trouble", lambda: cramped.job(job_id).trouble)
     cramped.ask(lambda desk: desk.cancel(job_id))
     assert cramped.until_ended(job_id, 10).status == JobStatus.CANCELLED
     (small_disk / "filler").unlink()
@@ -74,8 +74,8 @@ def test_a_job_on_a_full_disk_can_be_cancelled_and_resumed(
     check(cramped, [job_id], undisturbed)
 
 
-def test_an_embedded_redis_whose_disk_is_full_says_so(small_disk: Path) -> None:
-    """It ends over it, since every write is to be on the disk; its last words and the error name the reason."""
+def test_an_embedded_redis_on_a_full_disk_reports_it(small_disk: Path) -> None:
+    """It exits, since every write must reach the disk; its last log lines and the error name the reason."""
     running = RunningRedis(small_disk / "redis", stdout=subprocess.PIPE)
     folder = small_disk / "redis"
     try:

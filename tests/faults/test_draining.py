@@ -1,4 +1,4 @@
-"""Replicas that are asked to end: not ready any more, serving on, and gone only when nobody sends them anything."""
+"""Replicas that shut down: not ready any more, still serving, and gone only when no client sends requests."""
 
 import shutil
 import signal
@@ -20,7 +20,7 @@ SCALE = yaml.safe_load((Path(__file__).parents[2] / "docker-compose.scale.yml").
 SECONDS = float(SCALE["services"]["api"]["environment"]["ACGAN_DRAIN_SECONDS"])
 ENVIRONMENT = {"ACGAN_DRAIN_SECONDS": str(SECONDS), "ACGAN_QUEUE_LIMIT": "1000000", "ACGAN_STOCK": "100"}
 
-pytestmark = pytest.mark.timeout(1200)  # replicas take their time to start beside those who ask
+pytestmark = pytest.mark.timeout(1200)  # replicas take longer to start beside the callers
 
 
 @pytest.fixture
@@ -30,12 +30,12 @@ def here(tmp_path: Path) -> Iterator[World]:
         yield made
 
 
-def test_an_api_that_is_asked_to_end_says_so_and_serves_on(api: Api) -> None:
+def test_an_api_that_shuts_down_is_not_ready_and_still_serves(api: Api) -> None:
     with httpx2.Client(base_url=api.url, timeout=30) as client:
         assert client.get("/readyz").json()["draining"] is False
         asked = time.monotonic()
         api.process.send_signal(signal.SIGTERM)
-        time.sleep(1.5)  # so long may it be before answers say that their connection ends
+        time.sleep(1.5)  # it may take this long until responses announce the end of the connection
         while time.monotonic() < asked + SECONDS - 2:
             ready = client.get("/readyz")
             assert (ready.status_code, ready.json()["draining"]) == (503, True)
@@ -48,7 +48,7 @@ def test_an_api_that_is_asked_to_end_says_so_and_serves_on(api: Api) -> None:
 
 
 @pytest.mark.parametrize("signs", [[signal.SIGINT], [signal.SIGTERM, signal.SIGTERM]], ids=["Ctrl-C", "asked twice"])
-def test_who_will_not_wait_need_not(api: Api, signs: list[signal.Signals]) -> None:
+def test_a_second_signal_or_ctrl_c_skips_the_wait(api: Api, signs: list[signal.Signals]) -> None:
     asked = time.monotonic()
     for sign in signs:
         api.process.send_signal(sign)
@@ -59,15 +59,15 @@ def test_who_will_not_wait_need_not(api: Api, signs: list[signal.Signals]) -> No
 
 @pytest.mark.faults
 @pytest.mark.skipif(shutil.which("haproxy") is None, reason="needs haproxy")
-def test_replicas_that_are_restarted_in_turn_drop_no_request(here: World, tmp_path: Path) -> None:
-    """Orders without a key among them, which no proxy may send twice."""
+def test_restarting_replicas_in_turn_drops_no_request(here: World, tmp_path: Path) -> None:
+    """Including orders without a key, which no proxy may send twice."""
     replicas = [Api(here, patience=400), Api(here, patience=400)]
     edge = Edge(tmp_path, replicas)
     try:
         until_served(edge.url)
         with asking(edge.url, TINY, pause=0.3, read=3, order_with_a_key=2, order=2) as outcomes:
             for replica in replicas:
-                time.sleep(5)  # the other one is found ready
+                time.sleep(5)  # the other one is ready
                 replica.process.send_signal(signal.SIGTERM)
                 replica.process.wait(60)
                 replica.start()

@@ -1,4 +1,4 @@
-"""Replicas behind the proxy of docker-compose.scale.yml: what a lost one costs, and what slow callers do to others."""
+"""Replicas behind the proxy of docker-compose.scale.yml: the cost of a lost replica, and the effect of slow clients."""
 
 import contextlib
 import os
@@ -23,7 +23,7 @@ SLOW = int(os.environ.get("SLOWLORIS", "300"))
 
 pytestmark = [
     pytest.mark.faults,
-    pytest.mark.timeout(500),  # a replica takes its time to start beside those who ask
+    pytest.mark.timeout(500),  # a replica takes longer to start beside the callers
     pytest.mark.skipif(shutil.which("haproxy") is None, reason="needs haproxy"),
 ]
 
@@ -36,7 +36,7 @@ class House(NamedTuple):
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    """Two replicas, a Redis, no worker: what is accepted waits."""
+    """Two replicas, a Redis, no worker: accepted jobs wait."""
     folder = tmp_path_factory.mktemp("edge")
     with world(folder, environment={"ACGAN_QUEUE_LIMIT": "1000000"}) as here:
         publish(here.store, OLD, 1, seed=1)
@@ -58,7 +58,7 @@ def problem_of(answer: httpx2.Response) -> str:
     return str(told["detail"])
 
 
-def test_a_killed_replica_costs_no_request_but_those_on_its_connections(house: House) -> None:
+def test_a_killed_replica_costs_only_the_requests_on_its_connections(house: House) -> None:
     replica = house.replicas[0]
     with asking(house.edge.url, TINY, read=3, order=3, order_with_a_key=2) as outcomes:
         time.sleep(3)
@@ -69,14 +69,14 @@ def test_a_killed_replica_costs_no_request_but_those_on_its_connections(house: H
     lost = outcomes["order"].total() - outcomes["order"]["202"]
     assert set(outcomes["read"]) == {"200"}
     assert set(outcomes["order with a key"]) == {"202"}
-    assert set(outcomes["order"]) <= {"202", "502", "RemoteProtocolError"}  # told so, or cut off
-    assert lost <= 3  # no more than were under way
+    assert set(outcomes["order"]) <= {"202", "502", "RemoteProtocolError"}  # answered by an error, or cut off
+    assert lost <= 3  # no more than were in progress
     assert all(told.total() > 20 for told in outcomes.values())
 
 
-def test_a_replica_that_is_asked_to_end_costs_no_request(house: House) -> None:
+def test_a_replica_that_shuts_down_costs_no_request(house: House) -> None:
     replica = house.replicas[1]
-    time.sleep(3)  # the other one is found ready again
+    time.sleep(3)  # the other one is ready again
     with asking(house.edge.url, TINY, read=3, order_with_a_key=2) as outcomes:
         time.sleep(2)
         replica.process.send_signal(signal.SIGTERM)
@@ -89,7 +89,7 @@ def test_a_replica_that_is_asked_to_end_costs_no_request(house: House) -> None:
     assert all(told.total() > 20 for told in outcomes.values())
 
 
-def test_who_never_ends_a_request_keeps_nobody_else_out(house: House) -> None:
+def test_clients_that_never_complete_a_request_exclude_no_other(house: House) -> None:
     time.sleep(3)
     before = refused(house)
     with slow(house.edge.port, SLOW) as callers, asking(house.edge.url, TINY, read=4, order_with_a_key=2) as outcomes:
@@ -108,7 +108,7 @@ def refused(house: House) -> list[str]:
     return [line for lines in figures for line in lines if line.startswith("acgan_http_refusals_total")]
 
 
-def test_one_address_has_a_hundred_connections_and_leaves_the_others_theirs(house: House) -> None:
+def test_one_address_has_a_hundred_connections_and_other_addresses_keep_theirs(house: House) -> None:
     with contextlib.ExitStack() as crowd:
         made = [crowd.enter_context(socket.socket()) for _ in range(150)]
         for connection in made:
@@ -130,7 +130,7 @@ def stands(connection: socket.socket) -> bool:
         return False
 
 
-def test_what_is_too_large_or_no_request_is_answered_at_the_edge(house: House) -> None:
+def test_requests_that_are_too_large_or_malformed_are_answered_by_the_proxy(house: House) -> None:
     url = house.edge.url
     long_head = httpx2.get(f"{url}/livez", headers={"X-Long": "a" * 20000})
     assert long_head.status_code == 431
@@ -145,10 +145,10 @@ def test_what_is_too_large_or_no_request_is_answered_at_the_edge(house: House) -
         + lengths
         + b"\r\n0\r\n\r\nGET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
     )
-    assert len(say(url, smuggled, seconds=2).statuses) == 1  # two lengths: nothing behind it is a request
+    assert len(say(url, smuggled, seconds=2).statuses) == 1  # two lengths: nothing after it is a request
 
 
-def test_events_come_through_as_they_happen(house: House) -> None:
+def test_events_pass_through_as_they_happen(house: House) -> None:
     job = httpx2.post(f"{house.edge.url}/train", json=TINY).json()["id"]
     began = time.monotonic()
     with httpx2.stream("GET", f"{house.edge.url}/jobs/{job}/events", timeout=10) as answer:
@@ -156,8 +156,8 @@ def test_events_come_through_as_they_happen(house: House) -> None:
     assert time.monotonic() - began < 3
 
 
-def test_nobody_may_say_that_he_is_somebody_else(house: House) -> None:
-    """The address that rates are counted for is the one that the connection comes from."""
+def test_a_client_cannot_claim_another_address(house: House) -> None:
+    """Rates are counted for the address of the connection."""
     environment = {"FORWARDED_ALLOW_IPS": "*", "ACGAN_READ_RATE": "3/hour"}
     house.here.environment.update(environment)
     replica = Api(house.here, patience=200)

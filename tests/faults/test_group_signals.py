@@ -1,4 +1,4 @@
-"""Signals to the whole process group of `acgan worker`, once or twice, at any moment: nothing is lost.
+"""Signals to the whole process group of `acgan worker`, once or twice, at any moment, lose no job.
 
 systemd, a closed terminal and Ctrl-C signal all processes of a group; supervisors often signal twice.
 """

@@ -1,4 +1,4 @@
-"""Data sets drawn by two real workers, of whom one dies, hangs or leaves for a job: the files are the same."""
+"""Data sets drawn by two real workers, one of which dies, hangs or leaves for a job: the files are the same."""
 
 import hashlib
 import os
@@ -23,8 +23,8 @@ from worker.jobs.model import JobStatus
 ORDER = DatasetOrder(per_class=900, test_per_class=100, seed=4, checkpoint=str(bundled.checkpoint()))
 SMALL_PARTS = str(Path(__file__).parent / "small_parts")
 SETTINGS = {
-    "ACGAN_LEASE_SECONDS": "10",  # a part takes seconds where others work, too
-    "ACGAN_RECONCILE_SECONDS": "3",  # and a worker until it hears
+    "ACGAN_LEASE_SECONDS": "10",  # a part takes seconds if other processes work too
+    "ACGAN_RECONCILE_SECONDS": "3",  # and so does a worker, until it reads the request
     "PYTHONPATH": os.pathsep.join([SMALL_PARTS, *filter(None, [os.environ.get("PYTHONPATH")])]),
 }
 
@@ -33,7 +33,7 @@ Files = dict[str, str]
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Files:
-    """The sums of the files that one worker makes."""
+    """The checksums of the files that one worker makes."""
     with world(tmp_path_factory.mktemp("alone"), environment=SETTINGS) as here:
         here.start_worker()
         job_id = order(here)
@@ -70,16 +70,16 @@ def files(here: World, job_id: str) -> Files:
 
 
 def helped(here: World, job_id: str) -> int:
-    """How many parts helpers have drawn."""
+    """The number of parts that helpers have drawn."""
     with here.redis.client() as client:
         fields: Any = client.hgetall(f"acgan:job:{job_id}")
     return sum(int(n) for name, n in fields.items() if name.startswith("helped:"))
 
 
 def both_draw(here: World) -> tuple[str, "subprocess.Popen[bytes]", "subprocess.Popen[bytes]"]:
-    """Order, and wait until a part has been handed over. Returns the job, its owner's worker, and the other."""
+    """Order, and wait until a helper has delivered a part. Returns the job, its owner's worker, and the other."""
     job_id = order(here)
-    here.until("somebody helps", lambda: helped(here, job_id))
+    here.until("a helper draws", lambda: helped(here, job_id))
     owner = parent(here.until_running(job_id))
     workers = sorted(here.workers, key=lambda worker: worker.pid != owner)
     here.note("owner, helper", [worker.pid for worker in workers])
@@ -93,7 +93,7 @@ def check(here: World, job_id: str, alone: Files, claims: int = 1) -> None:
     assert job.progress
     assert job.progress.batch == ORDER.digits
     assert sum(manifest(here, job_id).helpers.values()) == helped(here, job_id) > 0
-    here.until("nothing lies about", lambda: not Contributions(here.store, job_id).names(), 5)
+    here.until("no part is left", lambda: not Contributions(here.store, job_id).names(), 5)
     with here.redis.client() as client:
         assert int(str(client.get("acgan:fence"))) == claims
         assert client.exists("acgan:helping", parts_key(job_id)) == 0
@@ -111,8 +111,10 @@ def test_an_idle_worker_helps_until_a_job_waits(here: World, alone: Files) -> No
 
 
 @pytest.mark.parametrize("sign", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
-def test_a_helper_is_lost_or_asked_to_end(here: World, alone: Files, sign: signal.Signals) -> None:
-    """Its job is nobody's: nothing is queued again, and whoever owns the data set draws what is missing."""
+def test_a_data_set_is_completed_when_a_helper_is_lost_or_shuts_down(
+    here: World, alone: Files, sign: signal.Signals
+) -> None:
+    """A helper owns no job: nothing is queued again, and the owner of the data set draws what is missing."""
     job_id, _owner, helper = both_draw(here)
     if sign == signal.SIGKILL:
         os.killpg(helper.pid, sign)
@@ -123,18 +125,18 @@ def test_a_helper_is_lost_or_asked_to_end(here: World, alone: Files, sign: signa
 
 
 @pytest.mark.long
-def test_the_owner_is_killed(here: World, alone: Files) -> None:
-    """Whoever helped takes the job over, and goes on with what both have drawn."""
+def test_a_data_set_is_completed_when_its_owner_is_killed(here: World, alone: Files) -> None:
+    """The helper takes the job over, and continues with the parts that both have drawn."""
     job_id, owner, helper = both_draw(here)
     os.killpg(owner.pid, signal.SIGKILL)
     drawn = helped(here, job_id)
-    here.until("the other has it", lambda: parent(here.trainer(job_id) or 0) == helper.pid)
+    here.until("the other worker has the job", lambda: parent(here.trainer(job_id) or 0) == helper.pid)
     check(here, job_id, alone, claims=2)
     assert helped(here, job_id) >= drawn
 
 
 @pytest.mark.long
-def test_a_helper_that_hangs_is_waited_for_by_nobody(here: World, alone: Files) -> None:
+def test_no_worker_waits_for_a_helper_that_hangs(here: World, alone: Files) -> None:
     job_id, owner, helper = both_draw(here)
     (drawer,) = [pid for pid in children(helper.pid) if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
     here.kill(drawer, signal.SIGSTOP)
@@ -143,7 +145,7 @@ def test_a_helper_that_hangs_is_waited_for_by_nobody(here: World, alone: Files) 
         assert here.job(job_id).worker is not None
     finally:
         here.kill(drawer, signal.SIGCONT)
-    here.until("it has left", lambda: here.log.read_text().count("helped with ") >= 1, 30)
+    here.until("the helper has left", lambda: here.log.read_text().count("helped with ") >= 1, 30)
     check(here, job_id, alone)
     assert owner.poll() is None
 

@@ -1,7 +1,7 @@
-"""API, worker, and Redis with a bucket on three hosts, each cut off again and again, as a whole or in one direction.
+"""API, worker, and Redis with a bucket on three hosts, each cut off repeatedly, as a whole or in one direction.
 
-Whatever is cut, for however long: what was accepted ends, once; nobody is told anything but yes, or to come again; and
-when the line is whole the work goes on.
+For every cut of any duration: each accepted job ends once, every response is a success or a refusal with Retry-After,
+and when the network is healed the work continues.
 """
 
 import itertools
@@ -30,9 +30,9 @@ CUTS = int(os.environ.get("CUTS", "6"))  # in all; 24 are each host in each way,
 HOSTS = ("api", "worker", "store")
 WAYS: tuple[How, ...] = ("unplugged", "deaf", "mute", "silent")
 SPANS = {"briefly": (0.2, 2.0), "for long": (1.5 * LEASE_SECONDS, 2.5 * LEASE_SECONDS)}
-HEAL_SECONDS = 30.0  # until the API takes orders again, and a job goes on
+HEAL_SECONDS = 30.0  # until the API takes orders again, and a job continues
 ORDER = {**TINY, "epochs": 2, "train_examples": 16}
-ASKERS = 2  # who order one job after the other
+ASKERS = 2  # that submit one job after the other
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout((120 + 15 * CUTS) * PACE)]
 
@@ -44,21 +44,21 @@ class Cut(NamedTuple):
 
 
 def cuts_of(host: str, span: str, moments: random.Random) -> list[Cut]:
-    """Of four, no two are alike."""
+    """Four cuts, no two of which are alike."""
     ways = itertools.cycle(moments.sample(WAYS, len(WAYS)))
     count = -(-CUTS // (len(HOSTS) * len(SPANS)))
     return [Cut(host, how, moments.uniform(*SPANS[span])) for how in itertools.islice(ways, count)]
 
 
 class Callers:
-    """Upon the API's host: some order jobs with keys and follow them, one looks around. Every answer is judged."""
+    """Clients on the API's host: some submit jobs with keys and follow them, one reads. Checks every response."""
 
     def __init__(self, here: World, api: HostedApi) -> None:
         self.here, self.api = here, api
         self.answers: Counter[tuple[str, int]] = Counter()
         self.mistakes: list[str] = []
         self.accepted: dict[str, str] = {}  # key -> job
-        self.heard_of_jobs = 0.0  # when Redis last had a part in an answer that was no refusal
+        self.heard_of_jobs = 0.0  # when Redis last contributed to a response that was no refusal
         self.over = threading.Event()
         self.lock = threading.Lock()
         self.threads = [threading.Thread(target=self.try_to, args=(self.order, number)) for number in range(ASKERS)]
@@ -71,7 +71,7 @@ class Callers:
             self.api.network.enter(self.api.host)
             with httpx2.Client(base_url=self.api.url, timeout=30 * PACE) as client:
                 work(client, number)
-        except Exception as trouble:  # told by the test, not by a thread
+        except Exception as trouble:  # raised by the test, not by a thread
             self.mistakes.append(f"a caller ended: {trouble!r}")
 
     def order(self, client: httpx2.Client, number: int) -> None:
@@ -91,7 +91,7 @@ class Callers:
                     return
 
     def insist(self, client: httpx2.Client, what: str, method: str, path: str, key: str | None = None) -> Any:
-        """Ask until the answer is no refusal."""
+        """Send the request until the response is no refusal."""
         while True:
             answer = (
                 client.post(path, json=ORDER, headers={"Idempotency-Key": key}) if key else client.request(method, path)
@@ -107,7 +107,7 @@ class Callers:
                 self.judge(path.partition("?")[0], client.get(path))
 
     def judge(self, what: str, answer: httpx2.Response) -> bool:
-        """Whether it is no refusal: those are 503, and say in a sentence what is wrong, and when to come again."""
+        """Whether it is no refusal. A refusal must be a 503 with a sentence for the reason, and with Retry-After."""
         with self.lock:
             self.answers[what, answer.status_code] += 1
         if answer.is_success:
@@ -140,7 +140,7 @@ def house(tmp_path: Path, endpoint: Endpoint) -> Iterator[House]:
             "ACGAN_REDIS_URL": redis.address,
             "AWS_ENDPOINT_URL": bucket,
             "ACGAN_SAVE_SECONDS": str(2 * PACE),
-            "ACGAN_RECONCILE_SECONDS": str(2 * PACE),  # in four rounds a lost training process is to be replaced
+            "ACGAN_RECONCILE_SECONDS": str(2 * PACE),  # four rounds must be enough to replace a lost training process
         }
         with world(tmp_path / "world", environment=given, endpoint=endpoint, server=redis) as here:
             here.supervised, here.within = True, made.within("worker")
@@ -156,14 +156,14 @@ def house(tmp_path: Path, endpoint: Endpoint) -> Iterator[House]:
 
 @contextmanager
 def served_at(endpoint: Endpoint, network: Network) -> Iterator[str]:
-    """The endpoint at an address of the store's host, too."""
+    """Open the endpoint at an address of the store's host, too."""
     with listen(network, "store", 9000) as listener, endpoint.also_at(listener):
         yield f"http://{network.addresses['store']}:9000"
 
 
 @pytest.mark.parametrize("host", HOSTS)
 @pytest.mark.parametrize("span", SPANS)
-def test_what_is_cut_and_healed(house: House, host: str, span: str, seed: int) -> None:
+def test_every_accepted_job_ends_once_after_cuts(house: House, host: str, span: str, seed: int) -> None:
     here, healed, moments = house.here, list[tuple[float, Cut]](), random.Random(seed)
     here.note("seed", seed)
     callers = Callers(here, house.api)
@@ -192,7 +192,7 @@ def test_what_is_cut_and_healed(house: House, host: str, span: str, seed: int) -
 
 
 def judge(here: World, jobs: list[str]) -> None:
-    """One job an order; all came to what one came to that nobody lost on the way."""
+    """One job for each order; all have the result of an undisturbed one."""
     assert sorted(job.id for job in here.ask(lambda desk: desk.newest(1000))) == sorted(jobs)
     starts = re.findall(r"job ([\w-]+) starts, with token (\d+)", here.log.read_text())
     assert len(starts) == len({token for _, token in starts}) >= len(jobs), here.story()
@@ -207,22 +207,22 @@ def unexpected(here: World) -> str:
 
 
 def until_it_goes_on(here: World, callers: Callers, seconds: float = HEAL_SECONDS) -> float:
-    """Wait until the API has spoken to Redis, and a worker has told it of progress. Returns how long that took."""
+    """Wait until the API has used Redis and a worker has reported progress. Returns the duration."""
     began, told = time.monotonic(), told_by_workers(here)
     here.until("the API takes orders", lambda: callers.heard_of_jobs > began, seconds)
-    here.until("a job goes on", lambda: told_by_workers(here) > told, seconds)
+    here.until("a job makes progress", lambda: told_by_workers(here) > told, seconds)
     return time.monotonic() - began
 
 
 def told_by_workers(here: World) -> str:
-    """Name the last event that only a worker tells."""
+    """The id of the last event that only a worker writes."""
     with here.redis.client() as client:
         events: Any = client.xrevrange("acgan:events", count=100)
     return next((name for name, event in events if event["kind"] in ("progress", "epoch")), "")
 
 
 def until_progress_is_kept(here: World) -> None:
-    """Three workers lost in a row, without any, would rightly end a job."""
+    """Wait for progress in a saved state: three workers lost in a row without any would rightly end a job."""
 
     def kept() -> list[str | None]:
         with here.redis.client() as client:
@@ -230,4 +230,4 @@ def until_progress_is_kept(here: World) -> None:
             return [client.hget(f"acgan:job:{job}", "saved") for job in jobs]
 
     before = kept()
-    here.until("progress is kept", lambda: kept() != before)
+    here.until("progress is saved", lambda: kept() != before)

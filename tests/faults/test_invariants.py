@@ -1,4 +1,4 @@
-"""The invariant checker finds each kind of fault. Without these tests it could find nothing and look the same."""
+"""The invariant checker finds each kind of fault. Without these tests, a checker that finds none looks the same."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -51,7 +51,7 @@ def good(store: CheckpointStore) -> tuple[CheckpointStore, Job]:
 SERVED = f"{NEW}0-e002"
 
 
-def test_nothing_is_found_where_nothing_is_wrong(good: tuple[CheckpointStore, Job]) -> None:
+def test_no_violation_is_found_in_a_good_service(good: tuple[CheckpointStore, Job]) -> None:
     store, mine = good
     assert violations(store, [mine], Serving(SERVED, None), [f"{OLD}-e001", f"{NEW}-e002"]) == []
 
@@ -81,7 +81,7 @@ def test_a_result_of_another_job_is_found(good: tuple[CheckpointStore, Job], cha
 
 
 @pytest.mark.parametrize("served", [None, "pretrained-e015", f"{OLD}-e001"])
-def test_serving_less_than_the_newest_in_silence_is_found(
+def test_serving_an_old_checkpoint_without_trouble_is_found(
     good: tuple[CheckpointStore, Job], served: str | None
 ) -> None:
     store, _ = good
@@ -89,13 +89,13 @@ def test_serving_less_than_the_newest_in_silence_is_found(
     assert violations(store, [], Serving(served, "it says why")) == []
 
 
-def test_going_back_is_found_even_with_trouble(good: tuple[CheckpointStore, Job]) -> None:
+def test_serving_an_older_checkpoint_again_is_found_even_with_trouble(good: tuple[CheckpointStore, Job]) -> None:
     store, _ = good
     assert violations(store, [], Serving(f"{OLD}-e001", "why"), [SERVED]) != []
     assert violations(store, [], Serving(None, "why"), [SERVED]) != []
 
 
-def test_a_pointer_without_use_is_found(good: tuple[CheckpointStore, Job]) -> None:
+def test_a_useless_pointer_is_found(good: tuple[CheckpointStore, Job]) -> None:
     store, _ = good
     (store.root / POINTER).unlink()
     assert violations(store, [], Serving(SERVED, None)) != []

@@ -1,4 +1,4 @@
-"""A run that needs more memory than there is: the kernel ends its process, three times, and then nobody tries again."""
+"""A run that needs more memory than there is: the kernel kills its process three times, and then the run fails."""
 
 import contextlib
 import os
@@ -33,7 +33,7 @@ def group() -> Iterator[Path]:
         folder.rmdir()
 
 
-def test_a_run_too_large_for_the_machine_is_given_up_and_the_next_is_run(
+def test_a_run_too_large_for_the_machine_fails_and_the_next_one_runs(
     here: World, group: Path, undisturbed: Outcome
 ) -> None:
     (group / "cgroup.procs").write_text(str(here.workers[0].pid))

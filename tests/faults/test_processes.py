@@ -1,4 +1,4 @@
-"""Processes that die or stop: whatever is killed, a job accepted is a job that ends, once, with the same weights."""
+"""Processes that die or stop: for any killed process, an accepted job ends, once, with the same weights."""
 
 import contextlib
 import os
@@ -21,7 +21,7 @@ OTHER_SIGNALS = (signal.SIGINT, signal.SIGHUP)
 
 @BOTH
 @pytest.mark.long
-def test_the_training_process_is_killed(here: World, undisturbed: Outcome, seed: int) -> None:
+def test_a_run_continues_when_its_training_process_is_killed(here: World, undisturbed: Outcome, seed: int) -> None:
     job_id = here.accept(epochs=6)
     assert here.disturb(job_id, 5, seed, here.kill) >= 3
     assert here.until_ended(job_id).status == JobStatus.SUCCEEDED
@@ -29,8 +29,8 @@ def test_the_training_process_is_killed(here: World, undisturbed: Outcome, seed:
 
 
 @pytest.mark.parametrize("group", [pytest.param(False, marks=pytest.mark.long), True])
-def test_the_whole_worker_is_killed(here: World, undisturbed: Outcome, group: bool) -> None:
-    """Its training process ends with it, or when the lease does; another worker goes on."""
+def test_a_run_continues_when_its_whole_worker_is_killed(here: World, undisturbed: Outcome, group: bool) -> None:
+    """Its training process ends with the worker, or when its lease expires; another worker continues the run."""
     job_id = here.accept(epochs=3)
     trainer = here.until_running(job_id)
     here.until("progress", lambda: here.saved(job_id))
@@ -49,10 +49,10 @@ def test_the_whole_worker_is_killed(here: World, undisturbed: Outcome, group: bo
 
 @BOTH
 @pytest.mark.long
-def test_the_training_process_is_stopped_for_longer_than_its_lease(
+def test_a_training_process_that_was_stopped_longer_than_its_lease_publishes_nothing_more(
     here: World, undisturbed: Outcome, seed: int
 ) -> None:
-    """When it goes on, another runs the job: it publishes nothing more, and lets go. Once it was about to publish."""
+    """When it wakes, another worker runs the job: it publishes nothing and leaves the job. Once it was publishing."""
     here.start_worker()
     moments, jobs = random.Random(seed), []
     here.note("seed", seed)
@@ -74,12 +74,12 @@ def test_the_training_process_is_stopped_for_longer_than_its_lease(
 
 
 def stop_about_to_publish(here: World, job_id: str, trainer: int) -> None:
-    """Stop it while the checkpoint that it writes lies beside its place."""
+    """Stop it while the checkpoint that it writes is staged beside its final place."""
     if here.endpoint is not None:
         with here.endpoint.fault("hold", "PUT", MANIFEST, times=1) as fault:
-            here.until("its manifest is on its way", fault.began.is_set)
+            here.until("its manifest is being written", fault.began.is_set)
             here.kill(trainer, signal.SIGSTOP)
-        here.note("stopped while its manifest was on its way")
+        here.note("stopped while its manifest was being written")
         return
     folder, deadline = here.store.root / job_id, time.monotonic() + 60 * PACE
     while time.monotonic() < deadline:
@@ -88,22 +88,22 @@ def stop_about_to_publish(here: World, job_id: str, trainer: int) -> None:
             continue
         here.kill(trainer, signal.SIGSTOP)
         if beside[0].exists():
-            here.note("stopped with this beside its place", beside[0].name)
+            here.note("stopped with these files staged", beside[0].name)
             return
         here.kill(trainer, signal.SIGCONT)
     raise AssertionError(f"nothing was about to be published\n{here.story()}")
 
 
 def let_another_finish_what_it_began(here: World, job_id: str, zombie: int) -> None:
-    """Wake the zombie when another runs the job; it has to let go, and nothing it publishes may count."""
+    """Wake the zombie when another runs the job; it must leave the job, and nothing that it publishes may count."""
     leaving = "now belongs to another worker; leaving it"
     try:
         here.until("another runs it", lambda: (here.trainer(job_id) or zombie) != zombie, 2 * RECOVERY_SECONDS)
         told, left = len(here.job(job_id).epochs), here.log.read_text().count(leaving)
     finally:
-        if is_alive_or_stopped(zombie):  # else its worker has ended it
+        if is_alive_or_stopped(zombie):  # otherwise its worker has ended it
             here.kill(zombie, signal.SIGCONT)
-    here.until("it lets go", lambda: not is_alive(zombie) or here.log.read_text().count(leaving) > left, 15)
+    here.until("it leaves the job", lambda: not is_alive(zombie) or here.log.read_text().count(leaving) > left, 15)
     assert len(here.job(job_id).epochs) >= told
 
 
@@ -112,13 +112,15 @@ def is_alive_or_stopped(pid: int) -> bool:
 
 
 @pytest.mark.long
-def test_the_only_training_process_is_stopped_for_good(here: World, undisturbed: Outcome) -> None:
-    """Its parent ends it when its lease was taken away; meanwhile the record says that it does not answer."""
+def test_the_only_training_process_is_ended_and_replaced_if_it_stops(here: World, undisturbed: Outcome) -> None:
+    """Its parent ends it when its lease is revoked; until then the record says that it does not answer."""
     job_id = here.accept(epochs=3)
     zombie = here.until_running(job_id)
     here.until("progress", lambda: here.saved(job_id))
     here.kill(zombie, signal.SIGSTOP)
-    here.until("the record says so", lambda: "does not respond" in str(here.job(job_id).trouble), 2 * RECOVERY_SECONDS)
+    here.until(
+        "the record reports it", lambda: "does not respond" in str(here.job(job_id).trouble), 2 * RECOVERY_SECONDS
+    )
     here.until("its parent ends it", lambda: not is_alive(zombie), 2 * RECOVERY_SECONDS)
     assert here.until_running(job_id, 4 * RECOVERY_SECONDS) != zombie
     assert here.until_ended(job_id).status == JobStatus.SUCCEEDED
@@ -159,7 +161,7 @@ def test_a_signal_to_the_whole_group_hands_the_job_back(
 
 
 @pytest.mark.long
-def test_an_interrupted_run_is_next_before_the_lease_of_its_dead_process_runs_out(
+def test_an_interrupted_run_is_next_before_the_lease_of_its_dead_process_expires(
     patient: World, undisturbed: Outcome
 ) -> None:
     """Other runs wait; the lease of the process lasts thirty times as long as this takes."""
@@ -179,8 +181,10 @@ def other(found: int | None, pid: int) -> int | None:
 
 
 @pytest.mark.long
-def test_a_worker_is_asked_to_end(here: World, undisturbed: Outcome, seed: int) -> None:
-    """It keeps the run's state and hands the job back; whoever comes next goes on from there."""
+def test_a_worker_that_shuts_down_saves_the_state_and_hands_its_job_back(
+    here: World, undisturbed: Outcome, seed: int
+) -> None:
+    """The next worker continues from that state."""
     job_id = here.accept()
     moments = random.Random(seed)
     for _ in range(3):
@@ -196,12 +200,12 @@ def test_a_worker_is_asked_to_end(here: World, undisturbed: Outcome, seed: int) 
 
 
 @pytest.mark.long
-def test_a_job_that_kills_every_worker_is_given_up_and_the_next_is_run(here: World, undisturbed: Outcome) -> None:
+def test_a_job_that_kills_every_worker_fails_and_the_next_one_runs(here: World, undisturbed: Outcome) -> None:
     poison = here.accept()
     healthy = here.accept(epochs=1)
     deaths = []
     while here.job(poison).status != JobStatus.FAILED:
-        pid = here.until("somebody dares", lambda: here.trainer(poison) or here.ended(poison), 2 * RECOVERY_SECONDS)
+        pid = here.until("a worker claims it", lambda: here.trainer(poison) or here.ended(poison), 2 * RECOVERY_SECONDS)
         if pid == -1:
             break
         if pid not in deaths and parent(pid):
@@ -240,8 +244,8 @@ def test_a_running_job_is_cancelled_and_resumed(here: World, undisturbed: Outcom
 
 
 @pytest.mark.long
-def test_jobs_cancelled_just_as_they_end_end_once(here: World, seed: int) -> None:
-    """Whichever comes first; and the process that trained is free for the next, or gone."""
+def test_a_job_cancelled_as_it_ends_ends_once(here: World, seed: int) -> None:
+    """As cancelled or as succeeded. The process that trained is free for the next job, or gone."""
     moments = random.Random(seed)
     here.note("seed", seed)
     jobs = [here.accept(epochs=1, train_examples=8) for _ in range(8)]
@@ -258,7 +262,7 @@ def test_jobs_cancelled_just_as_they_end_end_once(here: World, seed: int) -> Non
 
 
 def cancel_about_the_end(here: World, job_id: str, moments: random.Random, late: bool) -> int:
-    """Ask for its end within its second or two of running, or when all is published. Returns who trained it."""
+    """Cancel it within its second or two of running, or when all is published. Returns its training process."""
     trainer = here.until(f"{job_id} runs", lambda: here.trainer(job_id))
     if late:
         here.until("all is published", lambda: here.store.stands(CheckpointId(job_id, 1)))

@@ -1,6 +1,7 @@
-"""A publication interrupted at each of its system calls: killed there, or told that the disk fails or is full.
+"""A publication interrupted at each of its system calls: killed there, or with an error of a failing or full disk.
 
-`latest` is good each time, nobody is told of a success without a file, and the next publication succeeds and clears up.
+`latest` is good each time, success is reported only if the files exist, and the next publication succeeds and removes
+leftovers.
 """
 
 import os
@@ -16,7 +17,7 @@ import pytest
 from models.registry.store import CheckpointId, CheckpointStore
 from tests.faults.publish_once import BEGIN, END, FILES, JOB, manifest
 
-MADE_AGAIN = ("openat", "write", "fsync", "flock", "fchmod")  # by Python, where a signal interrupts them (PEP 475)
+MADE_AGAIN = ("openat", "write", "fsync", "flock", "fchmod")  # by Python, if a signal interrupts them (PEP 475)
 CALLS = "openat,write,fsync,rename,mkdir,rmdir,unlink,unlinkat,flock,fchmod,newfstatat"
 
 pytestmark = [
@@ -26,7 +27,7 @@ pytestmark = [
 
 
 def publish(store: Path, trace: Path, inject: str | None = None) -> subprocess.CompletedProcess[str]:
-    """Publish epoch 2 under strace, which does what `inject` says."""
+    """Publish epoch 2 under strace, which injects the given fault."""
     command = ["strace", "-o", str(trace), "-e", f"trace={CALLS}", *(["-e", f"inject={inject}"] if inject else [])]
     return subprocess.run(
         [*command, sys.executable, "-m", "tests.faults.publish_once", str(store), "2"],
@@ -38,7 +39,7 @@ def publish(store: Path, trace: Path, inject: str | None = None) -> subprocess.C
 
 
 def prepared(store: Path) -> CheckpointStore:
-    """A store where epoch 1 stands."""
+    """A store with epoch 1."""
     made = CheckpointStore(store)
     made.take(JOB, 1)
     made.publish(manifest(1, fence=1), FILES)
@@ -46,7 +47,7 @@ def prepared(store: Path) -> CheckpointStore:
 
 
 def steps(trace: str) -> list[tuple[str, int]]:
-    """List the system calls between the marks: their names, and the how-manyth of its name each was."""
+    """List the system calls between the marks: each name, and its running number among the calls of that name."""
     counts: dict[str, int] = {}
     found: list[tuple[str, int]] = []
     inside = False
@@ -60,7 +61,7 @@ def steps(trace: str) -> list[tuple[str, int]]:
         if inside and name != "newfstatat":
             found.append((name, counts[name]))
         inside = inside or BEGIN in line
-    raise AssertionError("the trace shows no end of the publication")
+    raise AssertionError("the publication does not end in the trace")
 
 
 def verify(store: CheckpointStore, told: subprocess.CompletedProcess[str]) -> None:
@@ -73,7 +74,7 @@ def verify(store: CheckpointStore, told: subprocess.CompletedProcess[str]) -> No
 
 
 def recover(store: CheckpointStore) -> None:
-    """What the worker does that takes the job over."""
+    """Do what the worker that takes the job over does."""
     store.take(JOB, 2)
     store.publish(manifest(2, fence=2), FILES)
     assert store.latest() == CheckpointId(JOB, 2)
@@ -98,7 +99,7 @@ def all_steps(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, int]]
 
 @pytest.mark.parametrize("fault", ["signal=KILL", "error=EIO", "error=ENOSPC"])
 @pytest.mark.timeout(900)
-def test_whatever_interrupts_a_publication_latest_is_good(
+def test_latest_is_good_after_an_interruption_at_any_system_call(
     fault: str, all_steps: list[tuple[str, int]], tmp_path: Path
 ) -> None:
     refused = sum(interrupt(tmp_path, name, number, fault, str(number)) for name, number in all_steps)
@@ -108,31 +109,31 @@ def test_whatever_interrupts_a_publication_latest_is_good(
 @pytest.mark.parametrize(
     ("fault", "until"), [(f"error={name}", "+") for name in ("EIO", "ENOSPC", "EACCES")] + [("error=EACCES", "")]
 )
-def test_what_fails_again_and_again_is_refused_and_leaves_latest_good(
+def test_a_repeated_failure_is_raised_and_latest_is_good(
     fault: str, until: str, all_steps: list[tuple[str, int]], tmp_path: Path, seed: int
 ) -> None:
-    """One of each kind of system call, and from then on every one of that kind."""
+    """One of each kind of system call, and every later one of that kind."""
     chosen = one_of_each(all_steps, seed)
     refused = sum(interrupt(tmp_path, name, number, fault, f"{number}{until}") for name, number in chosen)
     assert refused > len(chosen) / 2
 
 
 @pytest.mark.parametrize("times", [1, 3])
-def test_a_system_call_that_a_signal_interrupts_is_made_again_or_refused(
+def test_a_system_call_interrupted_by_a_signal_is_repeated_or_the_error_raised(
     times: int, all_steps: list[tuple[str, int]], tmp_path: Path, seed: int
 ) -> None:
-    """Python makes some of them again by itself, for ever if need be; those publish."""
+    """Python repeats some of them itself without a limit; those publish."""
     for name, number in one_of_each(all_steps, seed):
         refused = interrupt(tmp_path, name, number, "error=EINTR", f"{number}..{number + times - 1}")
         assert not refused or name not in MADE_AGAIN, f"{name} {number}"
 
 
 def interrupt(folder: Path, name: str, number: int, fault: str, when: str) -> bool:
-    """Let the fault happen at one step of a publication, and say whether that was refused."""
+    """Inject the fault at one step of a publication. Returns whether the publication raised an error."""
     store = prepared(folder / f"{name}-{number}")
     told = publish(store.root, folder / "trace", f"{name}:{fault}:when={when}")
     trace = (folder / "trace").read_text()
-    assert "(INJECTED)" in trace or "killed by SIGKILL" in trace, f"nothing happened at {name} {number}"
+    assert "(INJECTED)" in trace or "killed by SIGKILL" in trace, f"no fault was injected at {name} {number}"
     assert BEGIN in trace, f"{name} {number} was before the publication"
     if "EINTR" not in fault:
         assert synced_again(trace) == [], f"{name} {number}"
@@ -163,7 +164,7 @@ def synced_again(trace: str) -> list[str]:
     return found
 
 
-def test_a_second_fsync_after_a_failed_one_would_be_seen() -> None:
+def test_a_second_fsync_after_a_failed_one_is_detected() -> None:
     failed, good = "fsync(3) = -1 EIO (Input/output error) (INJECTED)\n", "fsync(3)   = 0\n"
     assert synced_again(failed + good) == [good.strip()]
     assert synced_again(failed + 'openat(AT_FDCWD, "x", O_RDONLY) = 3\n' + good) == []

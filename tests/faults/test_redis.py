@@ -1,4 +1,4 @@
-"""Redis that dies, forgets, is cut off or refuses: no job is lost, no epoch told twice, no token given twice."""
+"""Redis dies, loses writes, is cut off or refuses: no job is lost, no epoch reported twice, no token issued twice."""
 
 import random
 import shutil
@@ -17,8 +17,8 @@ from worker.settings import WorkerSettings
 
 @BOTH
 @pytest.mark.long
-def test_redis_is_killed_while_a_job_runs(here: World, undisturbed: Outcome, seed: int) -> None:
-    """Training goes on as long as the lease allows; afterwards somebody goes on where it stopped."""
+def test_a_run_survives_a_redis_that_is_killed(here: World, undisturbed: Outcome, seed: int) -> None:
+    """Training continues as long as the lease allows; then a worker continues from the last state."""
     job_id, moments = here.accept(), random.Random(seed)
     here.note("seed", seed)
     for down in (1.0, 6.0, 0.2):
@@ -34,7 +34,7 @@ def test_redis_is_killed_while_a_job_runs(here: World, undisturbed: Outcome, see
 
 
 @pytest.mark.long
-def test_a_worker_that_is_asked_to_end_while_redis_is_down_loses_nothing(here: World, undisturbed: Outcome) -> None:
+def test_a_worker_that_shuts_down_while_redis_is_down_loses_nothing(here: World, undisturbed: Outcome) -> None:
     job_id = here.accept(epochs=3)
     here.until_running(job_id)
     here.until("progress", lambda: here.saved(job_id))
@@ -50,8 +50,8 @@ def test_a_worker_that_is_asked_to_end_while_redis_is_down_loses_nothing(here: W
 
 
 @pytest.mark.long
-def test_the_brokers_keys_are_erased(here: World, undisturbed: Outcome) -> None:
-    """Ten jobs are left without a message; nobody knocks but the reconciler."""
+def test_jobs_run_after_the_brokers_keys_are_erased(here: World, undisturbed: Outcome) -> None:
+    """Ten jobs have no message any more; only the reconciler notifies workers."""
     jobs = [here.accept(epochs=1, train_examples=8) for _ in range(10)]
     here.until_running(jobs[0])
     with here.redis.client() as client:
@@ -64,8 +64,8 @@ def test_the_brokers_keys_are_erased(here: World, undisturbed: Outcome) -> None:
 
 
 @pytest.mark.long
-def test_every_connection_is_cut_again_and_again(here: World, undisturbed: Outcome) -> None:
-    """A worker may end over it and be started again."""
+def test_jobs_run_although_every_connection_is_cut_repeatedly(here: World, undisturbed: Outcome) -> None:
+    """A worker may exit because of it, and is started again."""
     here.supervised = True
     jobs = [here.accept(), here.accept()]
     here.until_running(jobs[0])
@@ -85,8 +85,8 @@ def test_every_connection_is_cut_again_and_again(here: World, undisturbed: Outco
 
 
 @pytest.mark.long
-def test_redis_comes_back_older_than_it_was(here: World, undisturbed: Outcome) -> None:
-    """Its append-only file loses its tail: what it forgot was done already, under tokens that are on disk."""
+def test_a_redis_that_lost_its_last_writes_repeats_no_token(here: World, undisturbed: Outcome) -> None:
+    """Its append-only file loses its tail: the lost writes were already carried out, under tokens that are on disk."""
     first = here.accept(epochs=2)
     here.until_running(first)
     folder = here.folder / "redis" / "appendonlydir"
@@ -106,7 +106,7 @@ def test_redis_comes_back_older_than_it_was(here: World, undisturbed: Outcome) -
     here.redis.start()
     here.note("redis is back, older")
 
-    job = here.until("the first is done, again", lambda: succeeded(here, first), 60)
+    job = here.until("the first is done again", lambda: succeeded(here, first), 60)
     assert job
     check(here, [first], undisturbed)
     third = here.accept(epochs=1)
@@ -120,8 +120,8 @@ def succeeded(here: World, job_id: str) -> bool:
     return here.job(job_id).status == JobStatus.SUCCEEDED
 
 
-def test_redis_refuses_writes_for_a_while(here: World, undisturbed: Outcome) -> None:
-    """Out of memory, it deletes nothing, and nobody is told that something was accepted. Celery may end over it."""
+def test_a_redis_that_refuses_writes_for_a_while_loses_no_job(here: World, undisturbed: Outcome) -> None:
+    """Out of memory, Redis deletes nothing, and no job is reported as accepted. Celery may exit because of it."""
     here.supervised = True
     job_id = here.accept()
     here.until_running(job_id)
@@ -146,8 +146,8 @@ def test_redis_refuses_writes_for_a_while(here: World, undisturbed: Outcome) -> 
 
 
 @pytest.mark.long
-def test_knocks_that_are_doubled_run_every_job_once(patient: World) -> None:
-    """As a broker does that believes its consumers are dead, because a clock was set."""
+def test_duplicated_notifications_run_every_job_once(patient: World) -> None:
+    """As from a broker that considers its consumers dead, because a clock was set."""
     patient.start_worker()
     jobs = [patient.accept(epochs=2) for _ in range(3)]
     celery = make_celery(WorkerSettings(redis_url=patient.redis.url))

@@ -1,4 +1,4 @@
-"""Digits while generators come and go, and while everything else is gone."""
+"""Digits while generators are published and deleted, and while Redis and the workers are gone."""
 
 import io
 import os
@@ -34,8 +34,8 @@ def here(tmp_path: Path, place: Endpoint | None) -> Iterator[World]:
 
 @pytest.mark.timeout(60 + 10 * PUBLICATIONS)
 @pytest.mark.long
-def test_whatever_is_published_meanwhile_each_answer_is_by_one_generator(here: World, api: Api) -> None:
-    """Twenty requests a second: each is answered, and drawn again by the checkpoint that it names it is the same."""
+def test_each_response_is_drawn_by_one_generator_during_publications(here: World, api: Api) -> None:
+    """Twenty requests a second: each is answered, and the checkpoint that it names draws the same again."""
     answers: list[httpx2.Response] = []
     over = threading.Event()
 

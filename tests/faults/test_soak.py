@@ -1,4 +1,4 @@
-"""The soak's tables, its list of faults, and that it finds what is wrong."""
+"""The soak's tables, its list of faults, and its detection of violations."""
 
 from pathlib import Path
 
@@ -57,7 +57,7 @@ def test_one_bit_is_flipped(tmp_path: Path) -> None:
             Disturbances(here, seed=1).flip(tmp_path / "none")
 
 
-def test_a_hidden_file_comes_back(tmp_path: Path) -> None:
+def test_a_hidden_file_is_restored(tmp_path: Path) -> None:
     path = tmp_path / "fence"
     path.write_text("7")
     with replaced_by_folder(path):
@@ -81,7 +81,7 @@ def test_the_clock_of_redis_can_be_set_while_it_runs(tmp_path: Path) -> None:
 
 @pytest.mark.faults
 @pytest.mark.parametrize("fault", ["flip_in_checkpoint", "add_undecodable_records", "stop_trainer_for_good"])
-def test_a_fault_of_the_soak_is_survived(tmp_path: Path, fault: str) -> None:
+def test_each_fault_of_the_soak_is_survived(tmp_path: Path, fault: str) -> None:
     with world(tmp_path) as here:
         survive(here, fault)
 

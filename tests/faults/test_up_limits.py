@@ -1,4 +1,4 @@
-"""`acgan up` on a full disk, and with few open files: whoever asks is given the reason, and all of it recovers."""
+"""`acgan up` on a full disk, and with few open files: callers get the reason, and the service recovers."""
 
 import os
 import subprocess
@@ -24,7 +24,7 @@ CALLERS = 60
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 24 MB of its own."""
+    """A separate file system of 24 MB."""
     folder = tmp_path / "disk"
     folder.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", "size=24m", "acgan-test", str(folder)]
@@ -88,7 +88,7 @@ def test_with_few_open_files_every_caller_is_answered_and_jobs_run(
 
 
 def ask_at_once(url: str, count: int) -> Counter[str]:
-    """Open so many connections at the same time, and ask over each. Returns how often there was which answer."""
+    """Open this many connections at the same time, and send a request over each. Returns the count of each outcome."""
     answers: Counter[str] = Counter()
     everyone, lock = threading.Barrier(count), threading.Lock()
 
@@ -118,7 +118,7 @@ def ask_at_once(url: str, count: int) -> Counter[str]:
         (PermissionError(13, "Permission denied", "/home/logs"), "/home/logs cannot be used (Permission denied)"),
     ],
 )
-def test_an_error_of_the_system_becomes_a_sentence(error: OSError, sentence: str) -> None:
+def test_an_operating_system_error_becomes_a_sentence(error: OSError, sentence: str) -> None:
     with pytest.raises(CannotStart) as raised, naming_what_is_refused(Path("/home")):
         raise error
     assert sentence in str(raised.value)

@@ -1,4 +1,4 @@
-"""Callers of a running API that check each answer: one asks for digits and lists, others follow a job's events."""
+"""Callers of a running API that check each response: one requests digits and lists, others follow a job's events."""
 
 import contextlib
 import json
@@ -9,14 +9,14 @@ from typing import Any
 
 import httpx2
 
-SECONDS = 20.0  # for an answer
+SECONDS = 20.0  # for a response
 LABELS = 10
 ASK_SECONDS = 0.3
 SERVED_SECONDS = 0.5
 
 
 class Watcher:
-    """A thread that makes rounds until `stop`. What it finds wrong is in `wrong`, one sentence each."""
+    """A thread that makes rounds until `stop`. `wrong` lists the faults that it found, one sentence each."""
 
     def __init__(self, pause: float) -> None:
         self.pause = pause
@@ -42,7 +42,7 @@ class Watcher:
 
 
 class ServedWatcher(Watcher):
-    """Notes which checkpoints an API serves while it follows the newest: one series for each of its processes."""
+    """Records which checkpoints an API serves while it follows the newest: one series for each of its processes."""
 
     def __init__(self, url: Callable[[], str | None]) -> None:
         self.url = url
@@ -56,7 +56,7 @@ class ServedWatcher(Watcher):
         try:
             answer = client.get(f"{url}/serving").json()
             served, policy = answer["serving"], answer["policy"]
-        except (httpx2.TransportError, ValueError, KeyError):  # it ended, starts, or drains
+        except (httpx2.TransportError, ValueError, KeyError):  # the process has ended, is starting, or drains
             self.interrupt()
             return
         if policy != "newest":
@@ -70,7 +70,7 @@ class ServedWatcher(Watcher):
 
 
 class Caller(Watcher):
-    """Asks for digits by a permanent address, for the list of jobs, and whether the API is ready."""
+    """Requests digits by a permanent address, the list of jobs, and the readiness of the API."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -127,7 +127,7 @@ class Follower(Watcher):
     def round(self, client: httpx2.Client) -> None:
         headers = {"Last-Event-ID": self.last_id} if self.last_id else {}
         with (
-            contextlib.suppress(httpx2.TransportError),  # its connection may be cut: it asks again
+            contextlib.suppress(httpx2.TransportError),  # its connection may be cut: it reconnects
             client.stream("GET", f"{self.url}/jobs/{self.job}/events", headers=headers) as answer,
         ):
             if answer.status_code == 200:

@@ -1,8 +1,8 @@
-"""One machine's worth of the service as plain processes, in times shortened tenfold, with what happened written down.
+"""The service of one machine as plain processes, ten times as fast, with a history of everything that happened.
 
-Leases last 3 s, reconcilers run every second, a lost worker costs half a second of back-off the first time: whatever is
-lost, a job must be running again within ten seconds. On a machine that has other things to do, `PACE=5` in the
-environment makes all of these five times as long, leases and bounds alike.
+Leases last 3 s, reconcilers run every second, the first loss of a worker costs half a second of back-off: after any
+fault, a job must be running again within ten seconds. On a busy machine, `PACE=5` in the environment makes all of
+these five times as long, leases and limits alike.
 """
 
 import contextlib
@@ -40,7 +40,7 @@ from worker.jobs.model import ENDED, Job, JobStatus
 Answer = TypeVar("Answer")
 
 PACE = float(os.environ.get("PACE", "1"))
-RECOVERY_SECONDS = 10.0  # times PACE, like every time that `until` and `pause` are given
+RECOVERY_SECONDS = 10.0  # multiplied by PACE, as every time passed to `until` and `pause`
 LEASE_SECONDS = 3.0
 TIMES = {
     "ACGAN_LEASE_SECONDS": str(LEASE_SECONDS * PACE),
@@ -60,9 +60,9 @@ TINY: dict[str, Any] = {
 
 
 class World(HasJobs):
-    """Redis, a store, and workers that may be killed; `history` is what was done and seen, in order.
+    """Redis, a store, and workers that tests may kill; `history` records every action and observation, in order.
 
-    The store is a folder, or lies in the bucket of an endpoint, which the environment is to name.
+    The store is a folder, or in the bucket of an endpoint, which the environment must name.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class World(HasJobs):
             "ACGAN_REDIS_URL": self.redis.url,
             "ACGAN_DEVICE": "cpu",
             "ACGAN_WORK_RATE": "off",
-            "ACGAN_JUDGE": "false",  # what is trained has learned nothing
+            "ACGAN_JUDGE": "false",  # tests train for seconds, and their generators must be served
             "ACGAN_PRETRAINED": "false",
             "ACGAN_DRAWING_WAIT_SECONDS": "60",
             "OMP_NUM_THREADS": "1",
@@ -99,9 +99,9 @@ class World(HasJobs):
         self.workers: list[subprocess.Popen[bytes]] = []
         self.history: list[tuple[float, str, Any]] = []
         self.violations: list[str] = []
-        self.within: list[str] = []  # what starts a worker elsewhere than here
+        self.within: list[str] = []  # the prefix of a command that starts a worker elsewhere
         self.api_url: str | None = None  # of an API over this store, if one was started
-        self.supervised = False  # whether a worker that ends by itself is started again, as by `acgan up` or Compose
+        self.supervised = False  # whether a worker that exits by itself is started again, as by `acgan up` or Compose
         self.damaged: set[CheckpointId] = set()  # by a test, on purpose
         self.served = ServedWatcher(lambda: self.api_url)
         self._over = threading.Event()
@@ -109,7 +109,7 @@ class World(HasJobs):
         self._watcher.start()
 
     # ----------------------------------------------------------------------------
-    # Doing.
+    # Actions.
 
     def note(self, what: str, about: Any = None) -> None:
         self.history.append((time.monotonic(), what, about))
@@ -140,7 +140,7 @@ class World(HasJobs):
         return self.ask(lambda desk: desk.get(job_id))
 
     def trainer(self, job_id: str) -> int | None:
-        """The process that trains the job, where one does."""
+        """The process that trains the job, if there is one."""
         job = self.job(job_id)
         if job.status not in (JobStatus.RUNNING, JobStatus.CANCELLING) or job.worker is None:
             return None
@@ -148,9 +148,9 @@ class World(HasJobs):
         return pid if is_alive(pid) else None
 
     def kill(self, pid: int, sign: signal.Signals = signal.SIGKILL) -> None:
-        """Only what this world started: a worker of its own, or a worker's child."""
+        """Kill a process that this world started: one of its workers, or a worker's child."""
         ours = {process.pid for process in self.workers}
-        assert pid in ours or parent(pid) in ours, f"{pid} is not ours"
+        assert pid in ours or parent(pid) in ours, f"{pid}was not started by this world"
         self.note("signal", (sign.name, pid))
         os.kill(pid, sign)
 
@@ -181,7 +181,7 @@ class World(HasJobs):
         return job
 
     def saved(self, job_id: str) -> str | None:
-        """How far the job's state was kept, as the record tells it."""
+        """The progress in the job's last saved state, according to its record."""
         with self.redis.client() as client:
             kept: str | None = client.hget(f"acgan:job:{job_id}", "saved")
             return kept
@@ -189,7 +189,7 @@ class World(HasJobs):
     def disturb(self, job_id: str, times: int, seed: int, disturb: Callable[[int], None]) -> int:
         """Disturb the job's training process at random moments, but never three times without progress in between.
 
-        Returns how often it was done before the job had ended.
+        Returns the number of disturbances before the job ended.
         """
         moments, without_progress, kept = random.Random(seed), 0, self.saved(job_id)
         self.note("seed", seed)
@@ -221,7 +221,7 @@ class World(HasJobs):
         return self.check_invariants().violations
 
     def check_invariants(self, job_id: str | None = None) -> Report:
-        """Check one job or every job of this world, and what its API serves and has served, if it has one."""
+        """Check one job or every job of this world, and the served checkpoints of its API, if it has one."""
         jobs = [self.job(job_id)] if job_id else self.ask(lambda desk: desk.newest(100))
         known = [job for job in jobs if isinstance(job, Job)]
         return check_all(self.store, known, self.serving(), self.served.series)
@@ -242,18 +242,18 @@ class World(HasJobs):
             process.wait()
         self.workers.clear()
         self.redis.kill()
-        if isinstance(self.store.shelf, ObjectShelf):  # the endpoint has it in memory
+        if isinstance(self.store.shelf, ObjectShelf):  # the endpoint keeps it in memory
             for page in obstore.list(self.store.shelf.objects):
                 obstore.delete(self.store.shelf.objects, [meta["path"] for meta in page])
 
     def story(self) -> str:
-        """What happened, for whoever reads a failure."""
+        """The history, for the reader of a failure."""
         begun = self.history[0][0] if self.history else 0.0
         lines = [f"{when - begun:7.2f} {what} {about}" for when, what, about in self.history]
         return "\n".join([*self.violations, *lines, *self.log.read_text(errors="replace").splitlines()[-40:]])
 
     # ----------------------------------------------------------------------------
-    # Watching: ten times a second, what a loader would find behind `latest`.
+    # Observation: ten times a second, the checkpoint that a loader would find behind `latest`.
 
     def _watch(self) -> None:
         seen, verified = PublicationOrder(0, "", 0), set()
@@ -269,7 +269,7 @@ class World(HasJobs):
                 weights.generator_from_bytes(self.store.read(manifest, GENERATOR))
             except Unreachable:  # loaders wait, too
                 continue
-            except Exception as error:  # whatever it is, a loader would have met it
+            except Exception as error:  # a loader would have met the same error
                 if latest not in self.damaged:
                     self.violations.append(f"latest names {latest}: {error!r}")
                 continue
@@ -286,14 +286,14 @@ def world(folder: Path, **options: Any) -> Iterator[World]:
 
 
 # ----------------------------------------------------------------------------
-# Judging.
+# Checks.
 
 
 Outcome = list[dict[str, Any]]
 
 
 def outcome(store: CheckpointStore, job: Job) -> Outcome:
-    """Everything a run came to, but for times and tokens: losses as told, files by their sums. One entry an epoch."""
+    """The result of a run without times and tokens: losses as reported, checksums of files. One entry per epoch."""
     told = []
     for epoch in job.epochs:
         manifest = store.manifest(CheckpointId(job.id, epoch.epoch))
@@ -303,7 +303,7 @@ def outcome(store: CheckpointStore, job: Job) -> Outcome:
 
 
 def check(world: World, jobs: list[str], undisturbed: Outcome, status: JobStatus = JobStatus.SUCCEEDED) -> None:
-    """The invariants that hold after every fault. Shorter runs come to what the undisturbed one came to until then."""
+    """The invariants that hold after every fault. Shorter runs have the first epochs of the undisturbed one."""
     assert world.violations == [], world.story()
     for job_id in jobs:
         job = world.job(job_id)
@@ -315,8 +315,8 @@ def check(world: World, jobs: list[str], undisturbed: Outcome, status: JobStatus
         if status == JobStatus.SUCCEEDED:
             assert len(job.epochs) == job.config.epochs, world.story()
             assert outcome(world.store, job) == undisturbed[: job.config.epochs]
-    if status == JobStatus.SUCCEEDED:  # whoever ended it clears up, once that is told
-        cleared = "nothing is left that was half done"
+    if status == JobStatus.SUCCEEDED:  # the worker that ended it cleans up after it has reported the end
+        cleared = "no staged file is left"
         world.until(cleared, lambda: not any(half_done(world.store, job_id) for job_id in jobs), RECOVERY_SECONDS)
     assert world.broken_invariants() == [], world.story()
     with world.redis.client() as client:
@@ -325,7 +325,7 @@ def check(world: World, jobs: list[str], undisturbed: Outcome, status: JobStatus
 
 
 def half_done(store: CheckpointStore, job_id: str) -> list[str]:
-    """List what lies there of a job that was staged and never placed."""
+    """List files of a job that were staged and never moved into place."""
     if not isinstance(store.shelf, ObjectShelf):
         return [str(path) for path in (store.root / job_id).glob(".*")]
     placed = set(store.shelf._seen(job_id).ledger.folders.values())
@@ -333,7 +333,7 @@ def half_done(store: CheckpointStore, job_id: str) -> list[str]:
 
 
 def assert_legal(client: "redis.Redis") -> None:
-    """No job went from one state to another that may not follow."""
+    """No job changed from one state to another that must not follow it."""
     from worker.jobs.model import TRANSITIONS
 
     states: dict[str, JobStatus] = {}

@@ -1,4 +1,4 @@
-"""Tests on a real GPU. They need torch and the project's own files: no Redis, no network, no plugin of pytest.
+"""Tests on a real GPU. They need torch and the project's own files: no Redis, no network, no pytest plugin.
 
 `pytest -m gpu tests/gpu` runs them; with `--rehearse` they run on the CPU of a machine without a GPU.
 """
@@ -16,7 +16,7 @@ from models.data.dataset import Dataset, load_dataset
 from models.torch_device import find_device
 
 CPU = torch.device("cpu")
-NO_MIRROR = "http://127.0.0.1:9/"  # nothing is downloaded here
+NO_MIRROR = "http://127.0.0.1:9/"  # no test downloads anything
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -35,7 +35,7 @@ def device(request: pytest.FixtureRequest) -> torch.device:
 
 @pytest.fixture
 def gpu(device: torch.device) -> torch.device:
-    """The GPU, for what a CPU cannot rehearse."""
+    """The GPU, for tests that a CPU cannot rehearse."""
     if device.type != "cuda":
         pytest.skip("a CPU cannot rehearse this")
     return device
@@ -49,7 +49,7 @@ def recipe(request: pytest.FixtureRequest) -> RecipeName:
 
 @pytest.fixture(params=["fp32", "bf16"])
 def config(request: pytest.FixtureRequest, device: torch.device, recipe: RecipeName) -> TrainingConfig:
-    """Both recipes in both precisions; a rehearsal has one, and it is the CPU's own."""
+    """Both recipes in both precisions. A rehearsal has one recipe, in the CPU's own precision."""
     if device.type == "cuda":
         return small(recipe=recipe, precision=request.param)
     if request.param == "fp32":
@@ -72,9 +72,9 @@ def settings(device: torch.device, tmp_path: Path) -> AppSettings:
 
 
 def small(**changes: Any) -> TrainingConfig:
-    """Two epochs of three iterations of printed digits: everything happens, nothing is learned.
+    """Two epochs of three iterations of printed digits: every step of a run happens, nothing is learned.
 
-    A GPU gets the usual batch, for which cuDNN chooses other kernels than for a few images.
+    A GPU gets the default batch size, for which cuDNN chooses other kernels than for a few images.
     """
     batch = 100 if torch.cuda.is_available() else 4
     sizes = {"batch_size": batch, "train_examples": 3 * batch, "test_examples": 2 * batch}

@@ -1,6 +1,6 @@
-"""Trains with an iteration that cannot be captured, beside one that is not captured: python -m tests.gpu.failed_capture
+"""Trains with an iteration that cannot be captured, and with a plain one: python -m tests.gpu.failed_capture
 
-A process of its own, since CUDA may be unusable after a failed capture. The exit code is 0 if the states are equal.
+A separate process, since CUDA may be unusable after a failed capture. The exit code is 0 if the states are equal.
 """
 
 import sys

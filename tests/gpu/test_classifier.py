@@ -1,4 +1,4 @@
-"""The training of judges and pupils on a GPU: in CUDA graphs, and kernel by kernel."""
+"""The training of judges and students on a GPU: in CUDA graphs, and kernel by kernel."""
 
 from pathlib import Path
 
@@ -29,7 +29,7 @@ def make_training(printed: Dataset, augment: bool) -> ClassifierTraining:
 
 
 @pytest.mark.parametrize("augment", [True, False])
-def test_graphs_train_a_classifier_as_its_kernels_do_one_by_one(
+def test_graphs_train_a_classifier_like_single_kernels(
     printed: Dataset, augment: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     captured, eager = make_training(printed, augment), make_training(printed, augment)

@@ -40,7 +40,7 @@ def stop(_: LocalEpoch) -> None:
 
 
 class PatientFolder(Folder):
-    """Reports an epoch before the next one begins, which then cannot end before the stop."""
+    """Reports an epoch before the next one begins, so that the next one cannot end before the stop."""
 
     def keep(self, trainer: Trainer, result: EpochResult, assessor: Assessor | None) -> None:
         super().keep(trainer, result, assessor)
@@ -52,7 +52,7 @@ def folder(path: Path) -> Path:
     return path
 
 
-def test_a_training_that_was_stopped_and_resumed_leaves_the_files_of_an_undisturbed_one(
+def test_a_run_that_was_stopped_and_resumed_writes_the_files_of_an_undisturbed_one(
     settings: AppSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(quality_gate, "FEW_DIGITS", 10)
@@ -73,7 +73,7 @@ def test_a_training_that_was_stopped_and_resumed_leaves_the_files_of_an_undistur
     assert all(epoch["metrics"]["frechet_distance"] > 1 for epoch in epochs)
 
 
-def test_a_digit_drawn_on_the_gpu_is_the_cpus_to_within_one_grey_level(settings: AppSettings) -> None:
+def test_a_digit_drawn_on_the_gpu_is_within_one_grey_level_of_the_cpus(settings: AppSettings) -> None:
     on_cpu = draw_here(settings.model_copy(update={"device": "cpu"}), "latest", 7, 40, 4, 0)
     on_device = draw_here(settings, "latest", 7, 40, 4, 0)
     assert on_cpu.digits.std() > 30
@@ -96,13 +96,13 @@ def student(printed: Dataset) -> Classifier:
     return train_student(printed)
 
 
-def test_a_judge_learns_and_learns_the_same_twice(student: Classifier, printed: Dataset) -> None:
+def test_training_a_judge_is_deterministic(student: Classifier, printed: Dataset) -> None:
     assert classifier.accuracy(student, printed.test_images, printed.test_labels) > 0.7
     again = train_student(printed).state_dict()
     assert [name for name, tensor in student.state_dict().items() if not torch.equal(tensor, again[name])] == []
 
 
-def test_an_evaluation_finds_every_figure(student: Classifier, printed: Dataset, device: torch.device) -> None:
+def test_an_evaluation_computes_every_metric(student: Classifier, printed: Dataset, device: torch.device) -> None:
     judge = with_real(copy.deepcopy(student), "reporting", printed).to(device)
     examiner = Examiner(printed, judge, Effort(digits=20, lessons=30, pupils=1, epochs=1))
     real = examiner.examine_real()
@@ -114,10 +114,10 @@ def test_an_evaluation_finds_every_figure(student: Classifier, printed: Dataset,
 
 
 @pytest.mark.skipif(data_dir() is None, reason="real MNIST is not here")
-def test_acgan_evaluate_finds_the_packages_generator_good(
+def test_acgan_evaluate_accepts_the_bundled_generator(
     settings: AppSettings, gpu: torch.device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On the CPU tests/app/cli/test_local.py does this."""
+    """On the CPU, tests/app/cli/test_local.py tests this."""
     monkeypatch.setattr(local_evaluation, "QUICK", Effort(digits=40, lessons=60, pupils=1, epochs=1))
     found = evaluate_here(settings, "latest", "mnist", True, None, QUIET)
     assert found.generator.digits == 400

@@ -1,4 +1,4 @@
-"""What happens between two epochs, on a GPU: evaluation, averaging, folding, the plot, the verdict, files."""
+"""The steps between two epochs, on a GPU: evaluation, averaging, folding, plot, quality gate, files."""
 
 import copy
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.gpu
 
 @pytest.fixture(scope="module")
 def good() -> Generator:
-    """The package's generator, on the CPU."""
+    """The bundled generator, on the CPU."""
     checkpoint = bundled.checkpoint()
     assert checkpoint is not None
     manifest = bundled.STORE.manifest(checkpoint)
@@ -59,7 +59,7 @@ def parts_of(folded: FoldedGenerator) -> Iterator[Tensor]:
         yield from (each for each in values if isinstance(each, Tensor))
 
 
-def test_an_evaluation_repeats_and_changes_nothing(
+def test_an_evaluation_is_deterministic_and_changes_nothing(
     config: TrainingConfig, digits: Dataset, device: torch.device
 ) -> None:
     trainer = trained(config, digits, device)
@@ -69,7 +69,7 @@ def test_an_evaluation_repeats_and_changes_nothing(
     assert [name for name, tensor in trainer.tensors().items() if not torch.equal(tensor, before[name])] == []
 
 
-def test_the_averaged_generator_is_on_the_device_and_disturbs_no_training(
+def test_the_averaged_generator_is_on_the_device_and_does_not_affect_training(
     config: TrainingConfig, digits: Dataset, device: torch.device
 ) -> None:
     trainer = trained(config, digits, device)
@@ -83,7 +83,7 @@ def test_the_averaged_generator_is_on_the_device_and_disturbs_no_training(
     assert [name for name, tensor in trainer.tensors().items() if not torch.equal(tensor, before[name])] == []
 
 
-def test_a_generator_folded_on_the_gpu_is_the_one_folded_on_the_cpu(good: Generator, device: torch.device) -> None:
+def test_a_generator_folded_on_the_gpu_equals_one_folded_on_the_cpu(good: Generator, device: torch.device) -> None:
     on_cpu, on_device = FoldedGenerator(good, CPU), FoldedGenerator(moved(good, device), device)
     for expected, part in zip(parts_of(on_cpu), parts_of(on_device), strict=True):
         assert part.device.type == device.type
@@ -99,7 +99,7 @@ def test_a_folded_generator_draws_the_same_on_the_gpu(good: Generator, device: t
     assert (drawn.cpu() - expected).abs().max() < 1e-3  # a grey level is 8e-3
 
 
-def test_the_plot_of_an_epoch_is_the_cpus_to_within_one_grey_level(
+def test_the_plot_of_an_epoch_is_within_one_grey_level_of_the_cpus(
     good: Generator, digits: Dataset, device: torch.device
 ) -> None:
     expected = epoch_plot(good, digits, 2, 1337)
@@ -108,7 +108,7 @@ def test_the_plot_of_an_epoch_is_the_cpus_to_within_one_grey_level(
     assert np.abs(plot.astype(int) - expected.astype(int)).max() <= 1
 
 
-def test_the_verdict_is_the_cpus(good: Generator, device: torch.device) -> None:
+def test_the_quality_gate_decides_as_on_the_cpu(good: Generator, device: torch.device) -> None:
     blank, verdicts = Generator(good.latent_size), []
     for each in (CPU, device):
         judge = bundled_judge("mnist", "choosing")
@@ -138,7 +138,7 @@ def test_digits_are_verified_as_on_the_cpu(digits: Dataset, device: torch.device
     assert np.abs(probabilities - expected).max() < 1e-4
 
 
-def test_files_hold_what_the_gpu_has(digits: Dataset, device: torch.device) -> None:
+def test_files_contain_the_gpus_weights(digits: Dataset, device: torch.device) -> None:
     trainer = trained(small(), digits, device)
     read = weights.generator_from_bytes(weights.to_bytes(trainer.generator))
     for name, tensor in trainer.generator.state_dict().items():

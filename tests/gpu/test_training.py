@@ -38,7 +38,7 @@ def train(trainer: Trainer, first: int, stop: int) -> dict[str, Tensor]:
 
 
 def train_eagerly(trainer: Trainer) -> None:
-    """Launch kernel by kernel what would be captured as a graph."""
+    """Launch the kernels of the graph one by one."""
     trainer.iterate = trainer.compute
 
 
@@ -60,7 +60,7 @@ def no_synchronization() -> Iterator[None]:
         torch.cuda.set_sync_debug_mode("default")
 
 
-def test_a_captured_iteration_computes_what_its_kernels_do_one_by_one(
+def test_a_captured_iteration_computes_the_same_as_its_kernels_one_by_one(
     config: TrainingConfig, digits: Dataset, device: torch.device
 ) -> None:
     captured, eager = Trainer(config, digits, device), Trainer(config, digits, device)
@@ -97,10 +97,8 @@ def test_a_run_resumed_in_a_new_graph_equals_the_undisturbed_run(
     assert_equal(train(undisturbed, 0, 0), train(second, 0, 0))
 
 
-def test_a_loaded_state_is_what_the_graph_continues_from(
-    config: TrainingConfig, digits: Dataset, device: torch.device
-) -> None:
-    """The graph was captured before: loading must change tensors in place."""
+def test_the_graph_continues_from_a_loaded_state(config: TrainingConfig, digits: Dataset, device: torch.device) -> None:
+    """The graph was captured before, so loading must change tensors in place."""
     other, trainer = Trainer(config, digits, device), Trainer(config, digits, device)
     train(trainer, 0, 2)
     train(other, 0, 1)
@@ -130,7 +128,7 @@ def test_if_the_capture_fails_training_continues_with_the_same_results(device: t
     assert ("capture failed" in ran.stderr) == (device.type == "cuda")
 
 
-def test_too_little_memory_is_a_sentence_and_the_gpu_stays_usable(gpu: torch.device) -> None:
+def test_too_little_memory_raises_a_sentence_and_the_gpu_stays_usable(gpu: torch.device) -> None:
     sentence = "too little memory for a training with batches of 100 images: .* GiB were free"
     with pytest.raises(DeviceOutOfMemory, match=sentence), explain_out_of_memory(gpu, 100):
         torch.empty(1 << 50, dtype=torch.uint8, device=gpu)
@@ -141,12 +139,12 @@ def test_too_little_memory_is_a_sentence_and_the_gpu_stays_usable(gpu: torch.dev
 
 
 def test_the_iteration_has_triton_kernels(config: TrainingConfig, gpu: torch.device) -> None:
-    """They need a C compiler on the machine. Without one the log says why, and training is slower."""
+    """They need a C compiler on the machine. Without one the log gives the reason, and training is slower."""
     iteration = FusedIteration(config, settle_precision(config.precision, gpu), gpu)
     assert isinstance(iteration.kernels, TritonKernels)
 
 
-def test_triton_kernels_find_the_losses_of_their_reference(
+def test_triton_kernels_compute_the_losses_of_their_reference(
     recipe: RecipeName, digits: Dataset, device: torch.device
 ) -> None:
     """Dropout included: both get the same random bits."""
@@ -166,12 +164,11 @@ def losses_of_one_iteration(iteration: Iteration, digits: Dataset) -> Tensor:
     return torch.cat((iteration.discriminator_losses, iteration.generator_losses))
 
 
-def test_the_fused_iteration_finds_the_plain_ones_losses(
+def test_the_fused_iteration_computes_the_plain_ones_losses(
     recipe: RecipeName, digits: Dataset, device: torch.device
 ) -> None:
-    """In the first iteration, from the same draws, without dropout: later the runs part, since Adam amplifies rounding.
-
-    tests/models/training/fused/test_iteration.py compares them in float64.
+    """In the first iteration, with the same random numbers, without dropout: later the runs diverge, as Adam amplifies
+    rounding. tests/models/training/fused/test_iteration.py compares them in float64.
     """
     config, rows = small(recipe=recipe, precision="fp32"), []
     for kind in (Iteration, FusedIteration):

@@ -1,4 +1,4 @@
-"""The ways that this machine can compute the same thing, and the kinds of store."""
+"""The implementations of a convolution, and the kinds of store."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +12,7 @@ from tests.support.s3_endpoint import Endpoint, open_store
 
 @pytest.fixture(params=["direct", "fourier"])
 def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Have every batch convolved directly, or every one by way of Fourier transforms, however small it is."""
+    """Convolve every batch directly, or every batch by Fourier transforms, however small it is."""
     monkeypatch.setattr(layers, "MANY", 1 if request.param == "fourier" else 10**9)
     name: str = request.param
     return name
@@ -20,7 +20,7 @@ def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
 
 @pytest.fixture(params=["folder", "s3"])
 def open_it(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], CheckpointStore]:
-    """Opens the same store again and again, as several processes do."""
+    """Opens the same store repeatedly, as several processes do."""
     if request.param == "folder":
         return lambda: CheckpointStore(tmp_path / "store")
     endpoint: Endpoint = request.getfixturevalue("endpoint")

@@ -1,4 +1,4 @@
-"""Files from elsewhere: each read has a bound, each failure its class and a sentence that names the file."""
+"""Untrusted files: each read has a limit, and each failure a class and a sentence that names the file."""
 
 import gzip
 import json
@@ -36,7 +36,7 @@ from models.networks.safetensors_header import HEADER_LIMIT, read_header
 GOOD = save({"a": torch.zeros(2, 3), "b": torch.zeros(4, dtype=torch.int64)}, metadata={"format": "pt"})
 
 
-def test_a_file_is_read_up_to_its_bound(tmp_path: Path) -> None:
+def test_a_file_is_read_up_to_its_limit(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"12345")
     assert read_bounded(tmp_path / "file", 5) == b"12345"
     with pytest.raises(FileTooLarge, match=r"file has 5 bytes, and such a file has at most 4"):
@@ -64,7 +64,7 @@ def test_a_sparse_file_of_six_gigabytes_is_refused_unread(tmp_path: Path) -> Non
         (lambda path: path.symlink_to(path), FileUnreadable, "cannot be read"),
     ],
 )
-def test_what_is_no_file_is_refused_at_once(
+def test_a_path_that_is_not_a_file_is_refused_at_once(
     tmp_path: Path, make: Callable[[Path], object], error: type[Exception], words: str
 ) -> None:
     make(tmp_path / "x\x1b[31m")
@@ -75,7 +75,7 @@ def test_what_is_no_file_is_refused_at_once(
 
 
 @given(st.lists(st.binary(max_size=200), min_size=1, max_size=4), st.integers(0, 900))
-def test_gunzip_unpacks_every_member_or_refuses_by_the_bound(members: list[bytes], limit: int) -> None:
+def test_gunzip_unpacks_every_member_or_refuses_by_the_limit(members: list[bytes], limit: int) -> None:
     packed, content = b"".join(map(gzip.compress, members)) + bytes(3), b"".join(members)
     if len(content) <= limit:
         assert gunzip_bounded(packed, limit, "x.gz") == content
@@ -84,7 +84,7 @@ def test_gunzip_unpacks_every_member_or_refuses_by_the_bound(members: list[bytes
             gunzip_bounded(packed, limit, "x.gz")
 
 
-def test_a_gzip_bomb_takes_no_more_memory_than_its_bound() -> None:
+def test_a_gzip_bomb_takes_no_more_memory_than_its_limit() -> None:
     bomb = gzip.compress(bytes(1 << 28), 9)
     assert len(bomb) < 300_000
     tracemalloc.start()
@@ -100,7 +100,7 @@ def test_a_million_members_are_unpacked_in_linear_time() -> None:
 
 
 @pytest.mark.parametrize("packed", [gzip.compress(b"digits" * 99)[:-3], gzip.compress(b"digits")[:4] + b"\xff" * 30])
-def test_torn_gzip_is_distinguished_from_what_is_no_gzip(packed: bytes) -> None:
+def test_torn_gzip_is_distinguished_from_other_files(packed: bytes) -> None:
     with pytest.raises(FileTorn, match=r"x\.gz"):
         gunzip_bounded(packed, 1000, "x.gz")
     with pytest.raises(FileNotUnderstood, match=r"x\.gz is not a gzip file"):
@@ -110,7 +110,7 @@ def test_torn_gzip_is_distinguished_from_what_is_no_gzip(packed: bytes) -> None:
 
 
 @pytest.mark.parametrize("data", [b"{", b"\xff", b"[" * 100_000, b""])
-def test_json_that_does_not_parse_is_torn(data: bytes) -> None:
+def test_invalid_json_counts_as_torn(data: bytes) -> None:
     with pytest.raises(FileTorn, match=r"x\.json is not JSON"):
         parse_json(data, 1 << 20, "x.json")
     with pytest.raises(FileTooLarge):
@@ -141,7 +141,7 @@ def f32(shape: list[object], *offsets: object) -> dict[str, object]:
     return {"dtype": "F32", "shape": shape, "data_offsets": offsets}
 
 
-def test_a_header_says_what_a_file_holds() -> None:
+def test_a_header_describes_the_content_of_a_file() -> None:
     read = read_header(GOOD, "x")
     assert read.metadata == {"format": "pt"}
     assert {name: (entry.dtype, entry.shape) for name, entry in read.tensors.items()} == {
@@ -174,7 +174,7 @@ def test_a_header_says_what_a_file_holds() -> None:
         (header(**{f"t{i}": f32([0], 0, 0) for i in range(5000)}), FileNotUnderstood),
     ],
 )
-def test_a_header_that_asks_for_more_than_there_is_is_refused(data: bytes, error: type[Exception]) -> None:
+def test_a_header_that_describes_more_than_the_file_holds_is_refused(data: bytes, error: type[Exception]) -> None:
     with pytest.raises(error, match=r"weights\.safetensors"):
         read_header(data, "weights.safetensors")
 

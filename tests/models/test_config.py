@@ -4,7 +4,7 @@ from pydantic import ValidationError
 from models.config import TrainingConfig
 
 
-def test_an_empty_recipe_is_the_seeds() -> None:
+def test_an_empty_recipe_is_the_original_one() -> None:
     config = TrainingConfig()
     assert (config.epochs, config.batch_size, config.latent_size, config.seed) == (100, 100, 100, 1337)
     assert (config.adam_lr, config.adam_beta_1) == (0.0002, 0.5)
@@ -36,7 +36,7 @@ def test_an_empty_recipe_is_the_seeds() -> None:
         {"epoch": 5},
     ],
 )
-def test_what_cannot_be_meant_is_refused(wrong: dict[str, object]) -> None:
+def test_invalid_values_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         TrainingConfig(**wrong)  # type: ignore[arg-type]
 
@@ -47,7 +47,7 @@ def test_an_epoch_holds_at_least_one_batch() -> None:
     assert TrainingConfig(train_examples=99, batch_size=99).train_examples == 99
 
 
-def test_a_whole_number_may_be_written_with_a_point() -> None:
+def test_a_whole_number_can_be_written_with_a_point() -> None:
     assert TrainingConfig.model_validate_json('{"epochs": 2.0}') == TrainingConfig(epochs=2)
     for value in ("2.5", '"2"', "true", "1e400"):
         with pytest.raises(ValidationError):

@@ -1,4 +1,4 @@
-"""Which requests go through a proxy, and what a proxy or certificates that cannot be used do to a download."""
+"""Which requests go through a proxy, and how a download reports unusable proxies or certificates."""
 
 import os
 import socket
@@ -41,7 +41,7 @@ def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
         "::",
     ],
 )
-def test_this_machine_has_many_names(host: str) -> None:
+def test_every_name_of_this_machine_is_recognised(host: str) -> None:
     assert is_this_machine(host)
 
 
@@ -57,7 +57,7 @@ def test_other_machines_are_not_this_one(host: str) -> None:
     "value", [DEAD, "socks5://x:1", "nonsense", "://", "http://[", "\x1b", "ftp://x", "http://x:y"]
 )
 @pytest.mark.parametrize("name", ["http_proxy", "HTTP_PROXY", "https_proxy", "all_proxy", "ALL_PROXY"])
-def test_nothing_leads_this_machine_through_a_proxy(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_proxy_is_used_for_this_machine(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, value)
     for url in ("http://localhost:8000", "https://127.0.0.1", "http://[::1]:80/x", "http://[::ffff:127.0.0.1]"):
         assert proxy_for(url) is None
@@ -87,7 +87,7 @@ def test_nothing_leads_this_machine_through_a_proxy(name: str, value: str, monke
     ],
     ids=str,
 )
-def test_the_variables_mean_what_they_mean_to_other_programs(
+def test_the_variables_have_their_usual_meaning(
     variables: dict[str, str], url: str, expected: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in variables.items():
@@ -97,7 +97,7 @@ def test_the_variables_mean_what_they_mean_to_other_programs(
 
 
 @pytest.mark.parametrize("value", ["http://", "http://[", "http://x:y", "http://x:99999", "a b", "x\x1b[0m", "ftp://x"])
-def test_a_value_that_names_no_proxy_is_a_sentence(value: str) -> None:
+def test_an_invalid_proxy_is_reported_in_a_sentence(value: str) -> None:
     with pytest.raises(InvalidProxy, match="http_proxy=") as invalid:
         Proxy("http_proxy", value).check(("http", "https"))
     assert str(invalid.value).isprintable()
@@ -110,7 +110,7 @@ def test_credentials_are_not_shown(value: str) -> None:
     assert not any(word in without_credentials(value) for word in ("ana", "secret", "se/cr"))
 
 
-def test_libraries_that_read_the_variables_themselves_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_libraries_that_read_the_variables_themselves_get_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", "example.com")
     monkeypatch.delenv("no_proxy", raising=False)
     for _ in range(2):
@@ -159,7 +159,7 @@ def test_a_download_from_this_machine_needs_no_proxy(tmp_path: Path, monkeypatch
     assert (tmp_path / "file").read_bytes() == b"data"
 
 
-def test_a_download_ends_in_time_however_slowly_it_comes(tmp_path: Path) -> None:
+def test_a_slow_download_ends_at_its_time_limit(tmp_path: Path) -> None:
     for pieces in ((HEAD, b"x"), (b"HTTP/1.1 200 OK\r\nX: ", b"x")):
         began = time.monotonic()
         with sending(*pieces, pause=0.05) as url:
@@ -183,7 +183,7 @@ ENVIRONMENTS: list[tuple[dict[str, str], str]] = [
 
 
 @pytest.mark.parametrize(("variables", "named"), ENVIRONMENTS, ids=str)
-def test_a_mirror_behind_a_proxy_that_cannot_be_used_is_a_sentence(
+def test_an_unusable_proxy_in_front_of_a_mirror_is_reported_in_a_sentence(
     variables: dict[str, str], named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in variables.items():
@@ -193,7 +193,7 @@ def test_a_mirror_behind_a_proxy_that_cannot_be_used_is_a_sentence(
     assert "secret" not in str(unavailable.value)
 
 
-def test_certificates_that_do_not_exist_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_certificates_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "none.pem"))
     with pytest.raises(DatasetUnavailable, match=r"REQUESTS_CA_BUNDLE=.*none\.pem names no file"):
         load_mnist(None, tmp_path / "cache", ["https://mirror.invalid"])

@@ -1,4 +1,4 @@
-"""Clients of an app in this process, which ask for a host name that it answers to."""
+"""Clients of an app in this process, with a host name that it accepts."""
 
 from typing import Any
 

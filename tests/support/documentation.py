@@ -1,4 +1,4 @@
-"""What README and docs/ tell readers to type: lines indented by four, and commands in the first column of tables."""
+"""The commands in README and docs/: lines indented by four, and commands in the first column of tables."""
 
 import re
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ def commands() -> Iterator[Command]:
 
 
 def in_table(line: str) -> Iterator[str]:
-    """Read "`acgan cancel`, `resume`, `front JOB`" as three commands, each with what the last one ends with."""
+    """Read "`acgan cancel`, `resume`, `front JOB`" as three commands, each with the argument of the last one."""
     first, *others = re.findall(r"`([^`]+)`", line.split("|")[1])
     told = [first]
     for other in others:
@@ -45,7 +45,7 @@ def in_table(line: str) -> Iterator[str]:
 
 
 def python_blocks(page: str) -> Iterator[str]:
-    """Code of a page, which begins with an import."""
+    """The code blocks of a page that begin with an import."""
     block: list[str] = []
     for line in [*(ROOT / page).read_text().splitlines(), "end"]:
         if line.startswith("    ") or (block and not line):

@@ -1,4 +1,4 @@
-"""A pytest plugin: a test that fails shows why its jobs failed, and the last lines of its workers' logs.
+"""A pytest plugin: a failed test shows why its jobs failed, and the last lines of its workers' logs.
 
 An object that runs jobs for tests has a method `explain()` and is used inside `explained(...)`. The text becomes a note
 of an exception that leaves the block; while a fixture keeps the block open, a section of the failed test's report.
@@ -18,7 +18,7 @@ JOBS = 20
 
 class Explains(Protocol):
     def explain(self) -> str:
-        """Describe its jobs and logs, for a reader of a failure. Empty if there is nothing to say."""
+        """Describe its jobs and logs, for the reader of a failure. Empty if there is nothing to report."""
 
 
 Owner = TypeVar("Owner", bound=Explains)
@@ -40,7 +40,7 @@ def explained(owner: Owner) -> Iterator[Owner]:
 def explanation(owner: Explains) -> str:
     try:
         return owner.explain()
-    except Exception as error:  # it must not hide the failure that it is to explain
+    except Exception as error:  # it must not hide the failure that it explains
         return f"{type(owner).__name__} could not explain itself: {error!r}"
 
 

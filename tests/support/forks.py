@@ -1,7 +1,7 @@
 """Processes that start with the libraries loaded, which otherwise takes most of the time of a short process.
 
 A server process loads the libraries and nothing of this package, and is forked for each process. A forked process loads
-this package itself; memory, environment, folder, output and exit code are its own.
+this package itself, and has its own memory, environment, folder, output and exit code.
 """
 
 import atexit

@@ -1,4 +1,4 @@
-"""A server with the answers of a test, well formed or not, over real sockets."""
+"""A server that sends a test's responses, well formed or not, over real sockets."""
 
 import json
 import socket
@@ -31,14 +31,14 @@ def http(body: bytes, status: str = "200 OK", kind: str = "application/json", **
 
 
 def endless(status: str = "200 OK", kind: str = "application/json", piece: bytes = PIECE) -> Iterator[bytes]:
-    """An answer without an end."""
+    """A response without an end."""
     yield f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nConnection: close\r\n\r\n".encode()
     while True:
         yield piece
 
 
 class Hostile:
-    """Answers by path; `requests` are the heads that came, and `sent` counts the bytes that went."""
+    """Responses by path; `requests` are the received heads, and `sent` counts the bytes sent."""
 
     def __init__(self, answers: Mapping[str, Answer | Callable[[], Answer]]) -> None:
         self.answers = answers
@@ -83,7 +83,7 @@ def hostile(answers: Mapping[str, Answer | Callable[[], Answer]]) -> Iterator[Ho
 
 
 # ----------------------------------------------------------------------------
-# Records as a service of ours writes them.
+# Records as a real service writes them.
 
 
 def job(**changes: Any) -> dict[str, Any]:

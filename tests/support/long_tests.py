@@ -9,7 +9,7 @@ import pytest
 
 
 def sample(names: list[str], every: int, day: int) -> set[str]:
-    """The names whose turn it is on that day: each name has one turn in `every` consecutive days."""
+    """The names that run on that day: each name runs on one of `every` consecutive days."""
     return {name for number, name in enumerate(sorted(names)) if (number + day) % every == 0}
 
 

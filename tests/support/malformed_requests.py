@@ -1,4 +1,4 @@
-"""Requests that make no sense: too deep, too long, too many, no numbers, no JSON, no HTTP, or somewhere else."""
+"""Malformed requests: too deep, too long, too many, no numbers, no JSON, no HTTP, or to unknown paths."""
 
 import random
 from collections.abc import Callable

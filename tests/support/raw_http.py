@@ -1,4 +1,4 @@
-"""Bytes over a socket, as no decent client would send them, and what comes back."""
+"""Sends raw bytes over a socket, as no well-behaved client does, and reads the response."""
 
 import re
 import socket
@@ -15,7 +15,7 @@ POST = b"POST /train HTTP/1.1\r\n" + HOST + b"Content-Type: application/json\r\n
 
 
 class Heard(NamedTuple):
-    """Everything that came back until the other side closed, or nothing more came."""
+    """Everything received until the other side closed the connection or the time was over."""
 
     data: bytes
     closed: bool
@@ -23,7 +23,7 @@ class Heard(NamedTuple):
 
     @property
     def statuses(self) -> list[int]:
-        """Of every answer there is, whether or not it was asked for."""
+        """The status of every response, including unsolicited ones."""
         return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d{3}) ", self.data)]
 
 
@@ -52,7 +52,7 @@ def hear(connection: socket.socket, seconds: float = 5.0) -> Heard:
 
 
 def say(address: str, sent: bytes | Iterable[bytes], pause: float = 0.0, seconds: float = 5.0) -> Heard:
-    """Send pieces, one after the other, for as long as the other side takes them; then listen."""
+    """Send the pieces one after the other until the other side stops accepting them; then read."""
     with connected(address) as connection:
         try:
             for piece in [sent] if isinstance(sent, bytes) else sent:

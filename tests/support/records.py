@@ -1,4 +1,4 @@
-"""Records that tests fill in the same way: an epoch's losses, and the manifest of a checkpoint that has them."""
+"""Records that tests fill in the same way: an epoch's losses, and the manifest of a checkpoint with them."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -1,4 +1,4 @@
-"""A run that saves its state every second iteration and may be killed at any moment, in a process of its own."""
+"""A run that saves its state every second iteration and may be killed at any moment, in a separate process."""
 
 import hashlib
 import json

@@ -24,7 +24,8 @@ class Service:
         self.port = free_port()
         self.log = home.parent / f"{home.name}.log"
         ours = {name: value for name, value in os.environ.items() if not name.startswith("ACGAN_")}
-        untaught = {"ACGAN_JUDGE": "false", "ACGAN_PRETRAINED": "false"}  # what is trained has learned nothing
+        # Tests train for seconds, and their generators must be served.
+        untaught = {"ACGAN_JUDGE": "false", "ACGAN_PRETRAINED": "false"}
         self.environment = {**ours, **untaught, **environment}
         self.client = httpx2.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=10)
         with self.log.open("ab") as log:
@@ -36,7 +37,7 @@ class Service:
             )
 
     def until(self, what: str, answer: Callable[[], Answer | None], seconds: float = 120) -> Answer:
-        """Ask until there is an answer."""
+        """Poll until the value is true."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             try:
@@ -68,7 +69,7 @@ class Service:
         return log.read_text() if log.exists() else ""
 
     def explain(self) -> str:
-        """Each job with its error and trouble as the API has them, then the ends of the logs."""
+        """Each job with its error and trouble from the API, then the last lines of the logs."""
         try:
             jobs = self.client.get("/jobs").raise_for_status().json()["jobs"]
             described = [describe_job(job) for job in jobs]
@@ -77,7 +78,7 @@ class Service:
         return "\n".join([*described, last_lines(self.log), last_lines(self.home / "logs" / "worker.log")])
 
     def processes(self) -> dict[int, str]:
-        """Every living process of this service, known by its home: in its command, its environment or its folder."""
+        """Every living process of this service: its command, environment or folder contains the service's home."""
         found = {}
         for entry in Path("/proc").iterdir():
             try:
@@ -94,7 +95,7 @@ class Service:
         return next(pid for pid, command in self.processes().items() if part in command)
 
     def stop(self) -> float:
-        """Press Ctrl-C. Returns the seconds until everything had ended."""
+        """Press Ctrl-C. Returns the seconds until every process had ended."""
         started = time.monotonic()
         self.process.send_signal(signal.SIGINT)
         code = self.process.wait(30)

@@ -1,12 +1,12 @@
-"""A real S3 endpoint on a port of its own: moto's, one request after the other, as S3 orders them; and faults.
+"""A real S3 endpoint: moto's server on its own port, which handles requests one by one, as S3 orders them; with faults.
 
-refuse   503, and nothing is done
-lose     it is done, and the answer is 503
-hang     nothing is done, and there is no answer while anybody waits for it
-tear     the request is read in part, or its answer is sent in part, and the connection cut
-hold     it is done when the test says so, and not before
-slow     it is done, after a while
-cut      nothing is done, and the connection is cut
+refuse   503, and the request is not carried out
+lose     the request is carried out, and the response is 503
+hang     the request is not carried out, and gets no response while a client waits for it
+tear     the request is read in part, or its response is sent in part, and the connection is cut
+hold     the request is carried out when the test releases it, and not before
+slow     the request is carried out after a delay
+cut      the request is not carried out, and the connection is cut
 """
 
 import io
@@ -42,14 +42,14 @@ class Quiet(WSGIRequestHandler):
 
 @dataclass
 class Fault:
-    """What happens to the next so many requests of a method whose path contains `part`."""
+    """The fault of the next `times` requests with this method whose path contains `part`."""
 
     kind: Kind
     method: str = ""
     part: str = ""
     times: int = 10**9
-    skip: int = 0  # so many first
-    every: int = 1  # the how-manyth each time
+    skip: int = 0  # number of requests before the first fault
+    every: int = 1  # one fault in this many requests
     met: int = 0
     happened: int = 0
     began: threading.Event = field(default_factory=threading.Event)
@@ -79,7 +79,7 @@ class Endpoint:
         httpx2.put(f"{self.url}/{BUCKET}").raise_for_status()
 
     def listen(self, port: int, listener: socket.socket | None = None) -> int:
-        """Answer at one more address: a port of this machine, or what somebody else listens at. Returns the port."""
+        """Serve at one more address: a port of this machine, or an existing listener. Returns the port."""
         given = None if listener is None else listener.fileno()
         server = make_server("127.0.0.1", port, self.serve, threaded=True, request_handler=Quiet, fd=given)
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -91,7 +91,7 @@ class Endpoint:
         return {**CREDENTIALS, "AWS_ENDPOINT_URL": self.url}
 
     def address(self) -> str:
-        """A place of its own, where nothing lies."""
+        """A new, empty location."""
         return f"s3://{BUCKET}/{uuid.uuid4().hex[:8]}"
 
     def close(self) -> None:
@@ -101,7 +101,7 @@ class Endpoint:
 
     @contextmanager
     def also_at(self, listener: socket.socket) -> Iterator[None]:
-        """Answer who comes to somebody's socket as well."""
+        """Serve the connections of an existing listener too."""
         self.listen(0, listener)
         try:
             yield
@@ -114,7 +114,7 @@ class Endpoint:
 
     @contextmanager
     def gone(self) -> Iterator[None]:
-        """Nobody listens any more, and who is connected is cut off. What lies there stays."""
+        """The endpoint stops listening, and open connections are cut. Its objects stay."""
         with self.fault("cut"):
             self.hush(self.servers.pop(0))
             try:

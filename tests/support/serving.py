@@ -1,4 +1,4 @@
-"""The API on a port of its own, for what needs a real server: streams, and many callers at once."""
+"""The API on its own port, for tests that need a real server: streams, and many concurrent callers."""
 
 import json
 import threading
@@ -59,7 +59,7 @@ def told(answer: httpx2.Response) -> Iterator[Told]:
 
 @contextmanager
 def following(address: str, job_id: str, last_id: str | None = None, **options: Any) -> Iterator[Iterator[Told]]:
-    """Follow a job's events with a connection of one's own; where there is nothing to follow, none come."""
+    """Follow a job's events over a new connection. Yields none if the job cannot be followed."""
     headers = {"Last-Event-ID": last_id} if last_id else {}
     transport = httpx2.HTTPTransport(**options)
     with (

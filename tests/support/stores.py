@@ -1,4 +1,4 @@
-"""What the tests of a store share: claims and publications of tiny checkpoints."""
+"""Helpers for tests of a store: claims and publications of tiny checkpoints."""
 
 import json
 
@@ -28,7 +28,7 @@ def whole(store: CheckpointStore, checkpoint: CheckpointId) -> bool:
 
 
 def of_a_newer_version(store: CheckpointStore, job: str, epoch: int) -> bytes:
-    """Let the manifest have a recipe that this version does not know."""
+    """Write a recipe into the manifest that this version does not know."""
     path = f"{job}/{epoch:03d}/{MANIFEST}"
     fields = json.loads(inside(store, path))
     fields["config"]["recipe"] = "diffusion"

@@ -1,4 +1,4 @@
-"""A test that fails shows why its job failed: the job's error and trouble, and the last lines of its worker's log."""
+"""A failed test shows why its job failed: the job's error and trouble, and the last lines of its worker's log."""
 
 import os
 import re
@@ -42,7 +42,7 @@ def test_passes(service): pass
 """
 
 
-def test_a_failure_in_a_block_or_beside_a_fixture_shows_the_jobs_error(tmp_path: Path) -> None:
+def test_a_failure_in_a_block_or_with_a_fixture_shows_the_jobs_error(tmp_path: Path) -> None:
     (tmp_path / "test_them.py").write_text(TESTS)
     command: list[str | Path] = [sys.executable, "-m", "pytest", "-p", "tests.support.failures", tmp_path]
     alone = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
@@ -54,7 +54,7 @@ def test_a_failure_in_a_block_or_beside_a_fixture_shows_the_jobs_error(tmp_path:
     assert "Broken could not explain itself: OSError('gone')" in printed
 
 
-def test_a_job_is_described_with_what_is_wrong_about_it() -> None:
+def test_the_description_of_a_job_includes_its_error_and_trouble() -> None:
     job = {"id": "1", "status": "running", "error": None, "trouble": "the bucket cannot be reached"}
     assert describe_job(job) == "job 1 is running, trouble: the bucket cannot be reached"
     assert describe_job({"id": "2", "status": "failed", "error": "E"}) == "job 2 is failed, error: E"

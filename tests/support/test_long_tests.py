@@ -23,7 +23,7 @@ def test_short(): pass
 
 
 @pytest.mark.parametrize("count", [1, 3, 4, 30])
-def test_each_long_test_has_one_turn_in_as_many_days(count: int) -> None:
+def test_each_long_test_runs_on_one_of_n_consecutive_days(count: int) -> None:
     names = [f"test_{number}" for number in range(count)]
     for first in (0, 5, 738000):
         turns = [sample(names, 4, first + day) for day in range(4)]

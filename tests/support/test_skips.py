@@ -1,4 +1,4 @@
-"""With `--allowed-skips`, no test is skipped unnoticed: neither by a mark, nor by a fixture, nor with its module."""
+"""With `--allowed-skips`, no test is skipped unnoticed, neither by a mark, nor by a fixture, nor with its module."""
 
 import os
 import re
@@ -51,7 +51,7 @@ def run(folder: Path, *options: str) -> "subprocess.CompletedProcess[str]":
 
 
 @pytest.mark.parametrize("processes", [[], ["-n", "1"]], ids=["alone", "xdist"])
-def test_a_skip_that_is_not_listed_fails_the_run_and_says_why(tmp_path: Path, processes: list[str]) -> None:
+def test_a_skip_that_is_not_listed_fails_the_run_with_the_reason(tmp_path: Path, processes: list[str]) -> None:
     done = run(tmp_path, "--allowed-skips", str(tmp_path / "list.txt"), "--continue-on-collection-errors", *processes)
     assert done.returncode == 1, done.stdout
     failures = re.findall(r"(\S+) was skipped \((.*)\), and \S+list.txt does not list it", done.stdout)
@@ -66,7 +66,7 @@ def test_without_the_option_the_summary_lists_each_skip_with_its_reason(tmp_path
     assert len(re.findall(r"SKIPPED \[1\] .*no (haproxy|GPU 0|chromium|GPU 1|strace)", done.stdout)) == 5
 
 
-def test_each_line_of_our_list_says_why_and_names_tests_that_exist() -> None:
+def test_each_line_of_the_projects_list_has_a_reason_and_names_existing_tests() -> None:
     skips = read_allowed_skips(LIST)
     assert len(skips) > 10
     for skip in skips:
@@ -81,7 +81,7 @@ def test_a_line_without_a_reason_is_an_error(tmp_path: Path) -> None:
         read_allowed_skips(path)
 
 
-def test_every_run_of_tests_in_ci_has_the_list() -> None:
+def test_every_test_run_in_ci_passes_the_list() -> None:
     runs = [line for line in (ROOT / ".ci" / "run").read_text().splitlines() if line.startswith("make test")]
     assert len(runs) >= 3
     for line in runs:

@@ -1,7 +1,7 @@
 """The public surface as JSON, without wording: what callers, configurations and stored files depend on.
 
-`python -m tests.surface` writes it into tests/surface/frozen/. A change there is a change of the contract: it belongs
-into the CHANGELOG.
+`python -m tests.surface` writes it into tests/surface/frozen/. A change there changes the contract and belongs in the
+CHANGELOG.
 """
 
 import importlib
@@ -32,7 +32,7 @@ def openapi() -> dict[str, Any]:
 
 
 def without_wording(node: Any, names_are_data: bool = False) -> Any:
-    """Drop descriptions and examples. The keys of `properties` are names of fields, and stay."""
+    """Drop descriptions and examples. The keys of `properties` are field names, and stay."""
     if isinstance(node, list):
         return [without_wording(each) for each in node]
     if not isinstance(node, dict):
@@ -114,7 +114,7 @@ def signatures(kind: type) -> dict[str, str]:
 
 
 def stored(names: Iterable[str], job: str) -> list[str]:
-    """Names of keys or files with the job's id and running numbers left out."""
+    """Names of keys or files without the job's id and running numbers."""
     general = (re.sub(r"\b[0-9a-f]{16,64}\b", "HEX", name.replace(job, "JOB")) for name in names)
     return sorted({re.sub(r"(?<=/)\d{3}(?=/)", "EPOCH", name) for name in general})
 

@@ -1,4 +1,6 @@
-"""The public surface is the frozen one. A change on purpose: `python -m tests.surface`, and a line in the CHANGELOG."""
+"""The public surface equals the frozen one. After an intended change, run `python -m tests.surface` and add a line to
+CHANGELOG.md.
+"""
 
 import json
 from pathlib import Path
@@ -17,7 +19,7 @@ from worker.settings import WorkerSettings
 
 @pytest.fixture
 def undefined(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No variable of the tests themselves changes a default."""
+    """The tests' own variables do not change a default."""
     for name in ("ACGAN_DATA_DIR", "ACGAN_HOME", "ACGAN_MNIST_MIRRORS", "ACGAN_JUDGE", "ACGAN_PRETRAINED"):
         monkeypatch.delenv(name, raising=False)
 
@@ -28,7 +30,7 @@ def frozen(name: str) -> Any:
 
 @pytest.mark.usefixtures("undefined")
 @pytest.mark.parametrize("name", collect.PARTS)
-def test_the_surface_is_the_frozen_one(name: str) -> None:
+def test_the_surface_equals_the_frozen_one(name: str) -> None:
     assert json.loads(collect.as_json(collect.PARTS[name]())) == frozen(name)
 
 

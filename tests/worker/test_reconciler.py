@@ -20,7 +20,7 @@ from worker.reconciler import DEAF_ROUNDS, EXIT_CODE, Reconciler
 
 
 class Parts:
-    """A reconciler, and what it did to the rest of its worker."""
+    """A reconciler, and its effects on the rest of its worker."""
 
     def __init__(self, url: str) -> None:
         self.bench = JobBench.connect(url)
@@ -41,7 +41,7 @@ def parts(redis_url: str) -> Parts:
     return Parts(redis_url)
 
 
-def test_it_knocks_once_for_each_job_that_waits(parts: Parts) -> None:
+def test_it_notifies_workers_once_for_each_waiting_job(parts: Parts) -> None:
     for _ in range(3):
         parts.accept()
     parts.reconciler.once()
@@ -50,13 +50,13 @@ def test_it_knocks_once_for_each_job_that_waits(parts: Parts) -> None:
     assert parts.bench.knocks() == 3
 
 
-def test_it_is_silent_where_nothing_waits(parts: Parts) -> None:
+def test_it_sends_nothing_if_no_job_waits(parts: Parts) -> None:
     parts.reconciler.once()
     assert parts.bench.knocks() == 0
     assert parts.ends == []
 
 
-def test_an_idle_worker_that_hears_no_knocks_is_ended(parts: Parts) -> None:
+def test_an_idle_worker_that_receives_no_notifications_is_ended(parts: Parts) -> None:
     parts.accept()
     for _ in range(DEAF_ROUNDS):
         parts.reconciler.once()
@@ -65,7 +65,7 @@ def test_an_idle_worker_that_hears_no_knocks_is_ended(parts: Parts) -> None:
     assert parts.ends == [EXIT_CODE]
 
 
-def test_a_busy_worker_is_not_deaf(parts: Parts) -> None:
+def test_a_busy_worker_is_not_ended(parts: Parts) -> None:
     parts.accept()
     parts.idle = False
     for _ in range(3 * DEAF_ROUNDS):
@@ -73,8 +73,8 @@ def test_a_busy_worker_is_not_deaf(parts: Parts) -> None:
     assert parts.ends == []
 
 
-def test_a_worker_whose_fellows_take_jobs_is_not_deaf(parts: Parts) -> None:
-    """With many jobs and workers, a knock may always go to another."""
+def test_a_worker_is_not_ended_while_others_take_jobs(parts: Parts) -> None:
+    """With many jobs and workers, every notification may reach another worker."""
     for _ in range(3 * DEAF_ROUNDS + 1):
         parts.accept()
     for _ in range(3 * DEAF_ROUNDS):
@@ -83,7 +83,7 @@ def test_a_worker_whose_fellows_take_jobs_is_not_deaf(parts: Parts) -> None:
     assert parts.ends == []
 
 
-def test_a_redis_that_is_away_ends_no_worker(parts: Parts) -> None:
+def test_a_redis_outage_ends_no_worker(parts: Parts) -> None:
     parts.accept()
     parts.reconciler.bench = JobBench(redis.Redis(port=9, socket_timeout=0.2))
     parts.reconciler.seconds = 0.01
@@ -94,10 +94,10 @@ def test_a_redis_that_is_away_ends_no_worker(parts: Parts) -> None:
     assert parts.reconciler.deaf_rounds == 0
 
 
-def test_lists_are_made_anew_in_a_redis_that_is_new_to_it(
+def test_lists_are_rebuilt_in_a_redis_that_is_new_to_it(
     mortal_redis: RunningRedis, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """As it starts, and where Redis did not answer and another may have taken its place: no round counts them again."""
+    """At the start, and after an outage of Redis, which another may have replaced: no other round rebuilds them."""
     parts, queued = Parts(mortal_redis.url), index_key(False, JobStatus.QUEUED)
     parts.accept()
     parts.bench.redis.delete(queued)
@@ -116,8 +116,8 @@ def test_lists_are_made_anew_in_a_redis_that_is_new_to_it(
     parts.reconciler.join()
 
 
-def test_it_knocks_where_help_is_welcome(parts: Parts) -> None:
-    """Once, and for nobody where this worker is busy: others have reconcilers of their own."""
+def test_it_notifies_workers_of_a_data_set_that_needs_help(parts: Parts) -> None:
+    """Once, and not if this worker is busy: other workers have their own reconcilers."""
     order = DatasetOrder(checkpoint=str(bundled.checkpoint()))
     parts.accept(order)
     claim = parts.bench.claim()

@@ -1,4 +1,4 @@
-"""Numbers in one hand, digits that turn into others, and the epochs of a digit."""
+"""Numbers with the digits of one seed, morphs between digits, and one digit at each epoch."""
 
 import asyncio
 import io
@@ -35,7 +35,7 @@ def digits_of(client: TestClient, path: str) -> np.ndarray:
 # Numbers.
 
 
-def test_a_number_is_the_digits_of_one_hand(client: TestClient) -> None:
+def test_a_number_is_the_digits_of_one_seed(client: TestClient) -> None:
     answer = client.get("/numbers/0031415?seed=4&index=9&scale=2&invert=true")
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "image/png"
@@ -44,7 +44,7 @@ def test_a_number_is_the_digits_of_one_hand(client: TestClient) -> None:
     assert np.array_equal(pixels(answer.content), set_number(np.stack(hand), scale=2, invert=True))
 
 
-def test_a_number_without_a_seed_can_be_written_again(client: TestClient) -> None:
+def test_a_number_without_a_seed_can_be_drawn_again(client: TestClient) -> None:
     first, other = client.get("/numbers/42"), client.get("/numbers/42")
     assert first.headers["Cache-Control"] == "no-store"
     assert first.headers["X-Seed"] != other.headers["X-Seed"]
@@ -52,7 +52,7 @@ def test_a_number_without_a_seed_can_be_written_again(client: TestClient) -> Non
     assert client.get("/numbers/42", params=address).content == first.content
 
 
-def test_numbers_are_named_before_they_are_drawn(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_etag_of_a_number_is_known_before_it_is_drawn(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     first = client.get("/numbers/31415?seed=4")
     assert first.headers["Cache-Control"] == "no-cache"
     fixed = client.get(f"/numbers/31415?seed=4&checkpoint={NEW}-e001")
@@ -74,7 +74,7 @@ def test_numbers_are_named_before_they_are_drawn(client: TestClient, monkeypatch
 
 
 @pytest.mark.parametrize("number", ["1" * 41, "3.14", "-1", "٣", "seven"])
-def test_what_is_no_number_is_refused(client: TestClient, number: str) -> None:
+def test_an_invalid_number_is_refused(client: TestClient, number: str) -> None:
     answer = client.get(f"/numbers/{number}")
     assert answer.status_code == 422
     assert answer.json()["detail"] == "path.number: should be a number of 1 to 40 decimal digits."
@@ -84,7 +84,7 @@ def test_what_is_no_number_is_refused(client: TestClient, number: str) -> None:
 # Morphs.
 
 
-def test_a_film_begins_and_turns_at_the_digits_of_its_addresses(client: TestClient) -> None:
+def test_an_animation_starts_and_turns_at_the_digits_of_its_addresses(client: TestClient) -> None:
     answer = client.get("/morph/3/8?seed=4&steps=5&milliseconds=80")
     assert answer.headers["content-type"] == "image/gif"
     assert [answer.headers[name] for name in ("X-Checkpoint", "X-Seed", "X-Index")] == [f"{NEW}-e001", "4", "0"]
@@ -95,7 +95,7 @@ def test_a_film_begins_and_turns_at_the_digits_of_its_addresses(client: TestClie
     assert np.array_equal(frames[5:], frames[3:0:-1])
 
 
-def test_a_morph_may_lead_from_one_hand_to_another(client: TestClient) -> None:
+def test_a_morph_can_connect_two_seeds(client: TestClient) -> None:
     answer = client.get("/morph/3/3?seed=4&to_seed=5&index=2&steps=6&format=webp")
     assert answer.headers["content-type"] == "image/webp"
     frames, _ = film(answer.content)
@@ -103,19 +103,19 @@ def test_a_morph_may_lead_from_one_hand_to_another(client: TestClient) -> None:
     assert np.array_equal(frames[5], digits_of(client, "/digits/3?seed=5&index=2")[0])
 
 
-def test_a_morph_is_a_strip_too(client: TestClient) -> None:
+def test_a_morph_can_be_drawn_as_a_strip(client: TestClient) -> None:
     strip = pixels(client.get("/morph/3/8?seed=4&steps=5&format=png&scale=2&padding=1&invert=true").content)
     assert strip.shape == (58, 5 * 57 + 1)
     frames, _ = film(client.get("/morph/3/8?seed=4&steps=5").content)
     assert np.array_equal(255 - strip[1:57, 1 + 2 * 57 :][:, :56], frames[2].repeat(2, 0).repeat(2, 1))
 
 
-def test_a_morph_of_a_digit_into_itself_stands_still(client: TestClient) -> None:
+def test_a_morph_of_a_digit_into_itself_does_not_change(client: TestClient) -> None:
     strip = pixels(client.get("/morph/3/3?seed=4&steps=3&format=png").content)
     assert np.array_equal(strip[:, :28], strip[:, 56:])
 
 
-def test_morphs_are_named_before_they_are_drawn(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_etag_of_a_morph_is_known_before_it_is_drawn(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     first = client.get("/morph/3/8?seed=4")
     know = {"If-None-Match": first.headers["ETag"]}
     for other in ("steps=17", "to_seed=9", "format=webp", "milliseconds=70", "index=1"):
@@ -127,7 +127,7 @@ def test_morphs_are_named_before_they_are_drawn(client: TestClient, monkeypatch:
     assert "immutable" in client.get(f"/morph/3/8?seed=4&checkpoint={NEW}-e001").headers["Cache-Control"]
 
 
-def test_a_studio_that_has_enough_to_do_refuses_more() -> None:
+def test_requests_are_refused_while_the_executor_is_full() -> None:
     async def ask() -> list[int | BaseException]:
         studio, done = Studio(waiting=4), threading.Event()
         asked = [asyncio.create_task(studio.make(lambda: int(done.wait(10)))) for _ in range(7)]
@@ -146,7 +146,7 @@ def test_a_studio_that_has_enough_to_do_refuses_more() -> None:
 
 @pytest.fixture
 def run(store: CheckpointStore) -> CheckpointStore:
-    """Epochs 2 to 4 of a run whose first stands already: the third refused, the fourth not finite."""
+    """Epochs 2 to 4 of a run whose first epoch exists already: the third is refused, the fourth is not finite."""
     publish(store, NEW, 2, seed=3)
     for epoch, seed in ((3, 4), (4, 5)):
         generator = Generator()
@@ -158,7 +158,7 @@ def run(store: CheckpointStore) -> CheckpointStore:
     return store
 
 
-def test_an_address_at_every_epoch_is_what_each_of_them_draws(run: CheckpointStore, client: TestClient) -> None:
+def test_an_evolution_shows_what_each_epoch_draws_at_one_address(run: CheckpointStore, client: TestClient) -> None:
     answer = client.get(f"/jobs/{NEW}/evolution/3?seed=4&index=5")
     assert answer.headers["content-type"] == "image/png"
     assert [answer.headers[name] for name in ("X-Epochs", "X-Seed", "X-Index")] == ["1,2,3,4", "4", "5"]
@@ -173,7 +173,7 @@ def test_an_address_at_every_epoch_is_what_each_of_them_draws(run: CheckpointSto
     assert not strip[:, 84:].any()
 
 
-def test_an_evolution_is_a_film_too(run: CheckpointStore, client: TestClient) -> None:
+def test_an_evolution_can_be_an_animation(run: CheckpointStore, client: TestClient) -> None:
     strip = pixels(client.get(f"/jobs/{NEW}/evolution/3?seed=4&scale=2&columns=1").content)
     for form in ("gif", "webp"):
         answer = client.get(f"/jobs/{NEW}/evolution/3?seed=4&scale=2&format={form}&milliseconds=50")
@@ -183,7 +183,7 @@ def test_an_evolution_is_a_film_too(run: CheckpointStore, client: TestClient) ->
         assert durations == [50, 50, 50, 1000]
 
 
-def test_evolutions_are_named_before_they_are_drawn(
+def test_the_etag_of_an_evolution_is_known_before_it_is_drawn(
     run: CheckpointStore, client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = f"/jobs/{NEW}/evolution/3"
@@ -200,7 +200,7 @@ def test_evolutions_are_named_before_they_are_drawn(
     assert client.get(f"{path}?seed=4", headers=know).headers["X-Epochs"] == "1,2,3,4,5"
 
 
-def test_few_of_many_epochs_are_evenly_chosen() -> None:
+def test_a_few_of_many_epochs_are_evenly_spaced() -> None:
     assert thin(range(1, 101), 5) == [1, 26, 51, 75, 100]
     assert thin([1, 2, 7], 3) == [1, 2, 7]
     for most in range(2, 61):
@@ -209,7 +209,7 @@ def test_few_of_many_epochs_are_evenly_chosen() -> None:
         assert (chosen[0], chosen[-1]) == (1, 61)
 
 
-def test_a_run_without_epochs_and_damaged_epochs_are_told(run: CheckpointStore, client: TestClient) -> None:
+def test_a_run_without_epochs_and_damaged_epochs_are_reported(run: CheckpointStore, client: TestClient) -> None:
     none = client.get("/jobs/20260103-000000-aaaaaa/evolution/3")
     assert none.status_code == 404
     assert "its first epoch has not ended" in none.json()["detail"]
@@ -221,6 +221,6 @@ def test_a_run_without_epochs_and_damaged_epochs_are_told(run: CheckpointStore, 
     assert "checksum" in damaged.json()["detail"]
 
 
-def test_the_past_needs_no_redis(store: CheckpointStore) -> None:
+def test_an_evolution_needs_no_redis(store: CheckpointStore) -> None:
     with local_client(create_app(AppSettings(redis_url="redis://127.0.0.1:9/0"))) as client:
         assert client.get(f"/jobs/{NEW}/evolution/3").status_code == 200

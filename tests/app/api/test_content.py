@@ -20,11 +20,11 @@ from app.api.content import NotAcceptable, negotiate
         ("nonsense, image/png;q=nonsense, application/zip;q=0.2", "zip"),
     ],
 )
-def test_the_format_is_what_the_caller_likes_best(accept: str, form: str) -> None:
+def test_the_format_with_the_highest_quality_value_is_chosen(accept: str, form: str) -> None:
     assert negotiate(accept) == form
 
 
 @pytest.mark.parametrize("accept", ["text/html", "image/jpeg, image/webp", "image/png;q=0", "", "*/*;q=0"])
-def test_where_nothing_is_acceptable_the_answer_lists_what_there_is(accept: str) -> None:
+def test_an_unacceptable_request_lists_the_available_formats(accept: str) -> None:
     with pytest.raises(NotAcceptable, match="image/png, application/zip, application/x-npy"):
         negotiate(accept)

@@ -1,4 +1,4 @@
-"""The API keeps to what its own OpenAPI document says, whatever it is asked: schemathesis asks for a while."""
+"""The API conforms to its own OpenAPI document: schemathesis sends requests to each operation for a while."""
 
 import os
 from collections.abc import Iterator
@@ -17,10 +17,10 @@ from app.settings import AppSettings
 from models.registry.store import CheckpointStore
 from tests.support.api_clients import local_client
 
-EXAMPLES = int(os.environ.get("EXAMPLES", "200"))  # of each operation
+EXAMPLES = int(os.environ.get("EXAMPLES", "200"))  # for each operation
 
-SCHEMATHESIS_HOST = "testserver"  # that its client asks for
-BEYOND_A_SCHEMA = b"less than one batch of"  # a rule between two numbers
+SCHEMATHESIS_HOST = "testserver"  # headers that its client sends
+BEYOND_A_SCHEMA = b"less than one batch of"  # the schema cannot express a rule between two numbers
 
 OPERATIONS = [
     (path, method) for path, methods in create_app(AppSettings()).openapi()["paths"].items() for method in methods
@@ -36,14 +36,16 @@ def described(settings: AppSettings, store: CheckpointStore) -> Iterator[BaseSch
 
 @pytest.mark.parametrize(("path", "method"), OPERATIONS)
 @pytest.mark.timeout(60 + 3 * EXAMPLES)
-def test_every_answer_is_as_described(described: BaseSchema, settings: AppSettings, path: str, method: str) -> None:
+def test_every_response_conforms_to_the_document(
+    described: BaseSchema, settings: AppSettings, path: str, method: str
+) -> None:
     client = redis.Redis.from_url(settings.redis_url)
     operation = described[path][method.upper()]
 
     @given(operation.as_strategy())
     @limits(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
     def ask(case: "schemathesis.Case[Any]") -> None:
-        client.flushdb()  # whoever asked before may have used the same key for something else, or filled the queue
+        client.flushdb()  # an earlier request may have used the same key for something else, or filled the queue
         answer = case.call()
         beyond: list[Any] = [positive_data_acceptance] if BEYOND_A_SCHEMA in answer.content else []
         case.validate_response(answer, excluded_checks=beyond)

@@ -1,4 +1,4 @@
-"""Data sets on order, from the order to the files; what the worker does is called as its Celery task calls it."""
+"""Generated data sets, from the order to the files. The worker's code is called as its Celery task calls it."""
 
 import gzip
 import hashlib
@@ -40,7 +40,7 @@ def array(client: TestClient, data_set: str, name: str) -> np.ndarray:
     return read_idx(gzip.decompress(client.get(f"/datasets/{data_set}/{name}").content))
 
 
-def test_an_order_becomes_the_files_of_mnist(client: TestClient, settings: AppSettings) -> None:
+def test_an_order_produces_files_in_the_format_of_mnist(client: TestClient, settings: AppSettings) -> None:
     data_set = ordered(client)
     waiting = client.get(f"/datasets/{data_set}").json()
     assert (waiting["status"], waiting["files"], waiting["progress"]) == ("queued", {}, None)
@@ -67,7 +67,7 @@ def test_an_order_becomes_the_files_of_mnist(client: TestClient, settings: AppSe
             assert np.array_equal(images[label::10], drawn)
 
 
-def test_files_come_by_range_and_have_names(
+def test_files_support_ranges_and_have_names(
     client: TestClient, settings: AppSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.api.routes.datasets.PIECE", 1000)
@@ -87,7 +87,7 @@ def test_files_come_by_range_and_have_names(
     assert labels.headers["ETag"] != whole.headers["ETag"]
 
 
-def test_a_verified_data_set_tells_which_digits_were_drawn_again(client: TestClient, settings: AppSettings) -> None:
+def test_a_verified_data_set_records_its_redraws(client: TestClient, settings: AppSettings) -> None:
     verifier = find_verifier("mnist", torch.device("cpu"))
     assert verifier
     found = [verifier.probabilities(digits_of(client, f"/digits/{label}?n=15&seed=4"), label) for label in range(10)]
@@ -106,7 +106,9 @@ def test_a_verified_data_set_tells_which_digits_were_drawn_again(client: TestCli
     assert (verifier.probabilities(images, np.arange(120) % 10) >= np.float32(bar)).all()
 
 
-def test_a_bar_that_no_digit_reaches_ends_with_a_sentence(client: TestClient, settings: AppSettings) -> None:
+def test_a_threshold_that_no_digit_reaches_fails_the_job_with_the_reason(
+    client: TestClient, settings: AppSettings
+) -> None:
     data_set = ordered(client, verify=1)
     run_next_job(settings)
     made = client.get(f"/datasets/{data_set}").json()
@@ -115,10 +117,10 @@ def test_a_bar_that_no_digit_reaches_ends_with_a_sentence(client: TestClient, se
 
 
 @pytest.mark.parametrize("how", ["cancelled", "queued"])
-def test_a_stopped_order_goes_on_where_it_was(
+def test_a_stopped_order_resumes_from_its_last_part(
     client: TestClient, settings: AppSettings, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
-    """Cancelled by whoever ordered it, or handed back by a worker that ends."""
+    """The order is cancelled by its caller, or handed back by a worker that shuts down."""
     monkeypatch.setattr("models.synthesis.order.PART", 4)
     undisturbed = ordered(client)
     run_next_job(settings)
@@ -129,7 +131,7 @@ def test_a_stopped_order_goes_on_where_it_was(
         written.append(path.name)
         if path.name == "train-0000004" and how == "cancelled":
             client.post(f"/jobs/{stopped}/cancel")
-            time.sleep(2 * LISTEN_SECONDS)  # for the worker to hear of it
+            time.sleep(2 * LISTEN_SECONDS)  # until the worker reads the request to cancel
         elif path.name == "train-0000004":
             shutdown._requested.set()
 
@@ -142,13 +144,13 @@ def test_a_stopped_order_goes_on_where_it_was(
     shutdown._requested.clear()
     run_next_job(settings)
     parts = ["train-0000000", "train-0000004", "train-0000008", "t10k-0000000"]
-    assert written == [*parts, "manifest.json"]  # each once
+    assert written == [*parts, "manifest.json"]  # each exactly once
     for name in FOUR:
         ours, theirs = (client.get(f"/datasets/{each}/{name}").content for each in (stopped, undisturbed))
         assert ours == theirs
 
 
-def test_data_sets_and_runs_are_listed_apart(client: TestClient) -> None:
+def test_data_sets_and_runs_are_listed_separately(client: TestClient) -> None:
     first, run, second = ordered(client), client.post("/train").json()["id"], ordered(client, checkpoint=f"{OLD}-e001")
     assert [each["id"] for each in client.get("/jobs").json()["jobs"]] == [run]
     page = client.get("/datasets?limit=1").json()
@@ -160,7 +162,7 @@ def test_data_sets_and_runs_are_listed_apart(client: TestClient) -> None:
     assert client.delete(f"/datasets/{run}").status_code == 404
 
 
-def test_an_order_sent_twice_is_made_once(client: TestClient) -> None:
+def test_an_order_sent_twice_creates_one_job(client: TestClient) -> None:
     key = {"Idempotency-Key": "tuesday"}
     first = client.post("/datasets", json=SMALL, headers=key)
     assert client.post("/datasets", json=SMALL, headers=key).json()["id"] == first.json()["id"]
@@ -168,7 +170,7 @@ def test_an_order_sent_twice_is_made_once(client: TestClient) -> None:
     assert client.post("/train", headers=key).status_code == 422
 
 
-def test_files_may_be_deleted_and_made_anew(client: TestClient, settings: AppSettings) -> None:
+def test_deleted_files_can_be_made_again(client: TestClient, settings: AppSettings) -> None:
     data_set = ordered(client)
     refused = client.delete(f"/datasets/{data_set}")
     assert refused.status_code == 409
@@ -183,9 +185,7 @@ def test_files_may_be_deleted_and_made_anew(client: TestClient, settings: AppSet
     assert client.get(f"/datasets/{again}/{FOUR[0]}").content == before
 
 
-def test_orders_that_cannot_be_met_are_refused(
-    client: TestClient, settings: AppSettings, store: CheckpointStore
-) -> None:
+def test_impossible_orders_are_refused(client: TestClient, settings: AppSettings, store: CheckpointStore) -> None:
     for field, value in (("per_class", 0), ("per_class", 500_001), ("verify", 2), ("seed", -1), ("labels", [3])):
         assert client.post("/datasets", json={field: value}).status_code == 422
     assert client.post("/datasets", json={"checkpoint": f"{NEW}-e009"}).status_code == 404
@@ -200,7 +200,7 @@ def test_orders_that_cannot_be_met_are_refused(
     assert failed["error"].startswith(f"there is no checkpoint {OLD}-e001")
 
 
-def test_what_is_made_needs_no_redis(client: TestClient, settings: AppSettings) -> None:
+def test_reading_a_finished_data_set_needs_no_redis(client: TestClient, settings: AppSettings) -> None:
     data_set = ordered(client)
     run_next_job(settings)
     with local_client(create_app(settings.model_copy(update={"redis_url": "redis://127.0.0.1:9/0"}))) as alone:

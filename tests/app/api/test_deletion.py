@@ -1,4 +1,4 @@
-"""Deleting a checkpoint, and work that has no room in the store."""
+"""Deleting a checkpoint, and jobs for which the store has no room."""
 
 import asyncio
 import json
@@ -17,7 +17,7 @@ from tests.support.api_clients import local_client
 from worker.jobs.client import JobDesk, Order
 
 
-def test_a_checkpoint_that_nothing_needs_is_deleted(client: TestClient, store: CheckpointStore) -> None:
+def test_a_checkpoint_that_is_not_in_use_is_deleted(client: TestClient, store: CheckpointStore) -> None:
     assert client.get(f"/digits/3?checkpoint={OLD}-e001").status_code == 200
     assert client.delete(f"/checkpoints/{OLD}-e001").status_code == 204
     assert not store.folder(CheckpointId(OLD, 1)).exists()
@@ -25,7 +25,7 @@ def test_a_checkpoint_that_nothing_needs_is_deleted(client: TestClient, store: C
     assert client.get(f"/digits/3?checkpoint={OLD}-e001").status_code == 404
 
 
-def test_what_is_served_pinned_or_newest_is_kept(client: TestClient, store: CheckpointStore) -> None:
+def test_the_served_the_pinned_and_the_newest_checkpoint_are_kept(client: TestClient, store: CheckpointStore) -> None:
     for checkpoint, why in ((f"{NEW}-e001", "is served"), (f"{OLD}-e001", None)):
         answer = client.delete(f"/checkpoints/{checkpoint}") if why else None
         assert answer is None or (answer.status_code, why in answer.json()["detail"]) == (409, True)
@@ -36,9 +36,7 @@ def test_what_is_served_pinned_or_newest_is_kept(client: TestClient, store: Chec
     assert len(store.manifests()) == 2
 
 
-def test_what_is_being_read_or_drawn_from_is_kept(
-    client: TestClient, settings: AppSettings, store: CheckpointStore
-) -> None:
+def test_a_checkpoint_in_use_is_kept(client: TestClient, settings: AppSettings, store: CheckpointStore) -> None:
     with client.app.state.services.store.reading(CheckpointId(OLD, 1).folder):  # type: ignore[attr-defined]
         assert "being read" in client.delete(f"/checkpoints/{OLD}-e001").json()["detail"]
 
@@ -54,11 +52,13 @@ def test_what_is_being_read_or_drawn_from_is_kept(
 
 
 @pytest.mark.parametrize("name", ["nonsense", f"{OLD}-e009"])
-def test_what_does_not_exist_cannot_be_deleted(client: TestClient, name: str) -> None:
+def test_deleting_a_missing_checkpoint_is_a_404(client: TestClient, name: str) -> None:
     assert client.delete(f"/checkpoints/{name}").status_code == 404
 
 
-def test_work_without_room_is_refused_and_trouble_says_so(settings: AppSettings, store: CheckpointStore) -> None:
+def test_jobs_without_room_are_refused_and_trouble_gives_the_reason(
+    settings: AppSettings, store: CheckpointStore
+) -> None:
     publish(store, NEW, 2, seed=3)
     cramped = settings.model_copy(update={"store_limit": 1000})
     with local_client(create_app(cramped), raise_server_exceptions=False) as client:

@@ -27,7 +27,7 @@ def pixels(png: bytes) -> np.ndarray:
 
 
 def until(condition: Callable[[], bool]) -> None:
-    """Wait for the gallery, which looks for news once a second."""
+    """Wait until the API serves a new publication, for which it checks the store once a second."""
     deadline = time.monotonic() + 10
     while not condition():
         assert time.monotonic() < deadline
@@ -43,11 +43,11 @@ def test_forty_sevens_are_one_sheet(client: TestClient) -> None:
     assert answer.headers["Cache-Control"] == "no-store"
 
 
-def test_one_digit_is_drawn_where_nothing_is_said(client: TestClient) -> None:
+def test_the_default_is_one_digit(client: TestClient) -> None:
     assert pixels(client.get("/digits/0").content).shape == (28, 28)
 
 
-def test_any_answer_can_be_drawn_again(client: TestClient) -> None:
+def test_any_response_can_be_drawn_again(client: TestClient) -> None:
     first = client.get("/digits/3?n=5")
     address = {"seed": first.headers["X-Seed"], "index": first.headers["X-Index"]}
     again = client.get("/digits/3", params={**address, "n": 5, "checkpoint": first.headers["X-Checkpoint"]})
@@ -57,7 +57,7 @@ def test_any_answer_can_be_drawn_again(client: TestClient) -> None:
     assert (other.headers["X-Seed"], other.headers["X-Index"]) != (address["seed"], address["index"])
 
 
-def test_a_digit_is_the_same_in_any_company(client: TestClient) -> None:
+def test_a_digit_does_not_depend_on_the_rest_of_its_batch(client: TestClient) -> None:
     many = pixels(client.get("/digits/3?n=20&seed=4&columns=20").content)
     alone = pixels(client.get("/digits/3?n=1&seed=4&index=13").content)
     assert np.array_equal(alone, many[:, 13 * 28 : 14 * 28])
@@ -68,14 +68,14 @@ def test_columns_and_scale(client: TestClient) -> None:
     assert pixels(client.get("/digits/3?n=2&columns=1000").content).shape == (28, 56)
 
 
-def test_digits_may_be_set_apart_and_inverted(client: TestClient) -> None:
+def test_digits_can_be_padded_and_inverted(client: TestClient) -> None:
     plain = pixels(client.get("/digits/3?n=4&seed=1&columns=2").content)
     spaced = pixels(client.get("/digits/3?n=4&seed=1&columns=2&padding=5&invert=true").content)
     assert spaced.shape == (5 + 2 * 33, 5 + 2 * 33)
     assert np.array_equal(spaced[5:33, 38:66], 255 - plain[:28, 28:])
 
 
-def test_one_address_is_the_same_pixels_in_every_format_and_company(client: TestClient) -> None:
+def test_one_address_has_the_same_pixels_in_every_format_and_batch(client: TestClient) -> None:
     array = np.load(io.BytesIO(client.get("/digits/3?n=20&seed=4&format=npy").content))
     assert (array.shape, array.dtype) == ((20, 28, 28), np.uint8)
     sheet = pixels(client.get("/digits/3?n=20&seed=4&columns=1").content)
@@ -92,7 +92,7 @@ def test_one_address_is_the_same_pixels_in_every_format_and_company(client: Test
         assert np.array_equal(pixels(client.get(f"/digits/3?seed=4&index={index}").content), array[index])
 
 
-def test_digits_of_every_class_show_a_hand_a_row(client: TestClient) -> None:
+def test_a_sheet_of_every_class_has_one_row_per_seed(client: TestClient) -> None:
     answer = client.get("/digits?n=3&seed=4")
     assert pixels(answer.content).shape == (3 * 28, 10 * 28)
     assert pixels(client.get("/digits?n=3").content).shape == (3 * 28, 10 * 28)
@@ -102,8 +102,8 @@ def test_digits_of_every_class_show_a_hand_a_row(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize("n", [1, 40, 200, 1000])
-def test_what_comes_out_of_stock_has_an_address_too(client: TestClient, n: int) -> None:
-    """No seed was given, so digits may lie ready; by the address that is told they are drawn, and are the same."""
+def test_buffered_digits_have_an_address_too(client: TestClient, n: int) -> None:
+    """Without a seed, digits may come from the buffer. Drawing the address in the response gives the same digits."""
     seen = set()
     for _ in range(6):
         answer = client.get(f"/digits/3?n={n}&format=npy")
@@ -130,7 +130,7 @@ def test_another_process_draws_the_same_digits(client: TestClient, settings: App
     assert theirs == ours[13:].tobytes()
 
 
-def test_seeded_answers_are_named_before_they_are_drawn(client: TestClient) -> None:
+def test_the_etag_of_a_seeded_response_is_known_before_it_is_drawn(client: TestClient) -> None:
     first = client.get("/digits/3?n=2&seed=4")
     assert first.headers["Cache-Control"] == "no-cache"
     fixed = client.get(f"/digits/3?n=2&seed=4&checkpoint={NEW}-e001")
@@ -164,7 +164,9 @@ def test_the_newest_publication_is_served_without_a_restart(client: TestClient, 
     until(lambda: client.get("/digits/3").headers["X-Checkpoint"] == newer)
 
 
-def test_a_damaged_publication_leaves_the_old_one_serving(client: TestClient, store: CheckpointStore) -> None:
+def test_after_a_damaged_publication_the_old_checkpoint_is_still_served(
+    client: TestClient, store: CheckpointStore
+) -> None:
     serving = client.get("/digits/3").headers["X-Checkpoint"]
     generator = store.folder(CheckpointId(NEW, 2)) / GENERATOR
     publish(store, NEW, 2, seed=3)
@@ -176,7 +178,7 @@ def test_a_damaged_publication_leaves_the_old_one_serving(client: TestClient, st
     assert "checksum" in damaged.json()["detail"]
 
 
-def test_a_process_that_starts_on_a_damaged_checkpoint_serves_the_one_before(
+def test_a_process_that_starts_with_a_damaged_checkpoint_serves_the_one_before(
     settings: AppSettings, store: CheckpointStore
 ) -> None:
     from app.main import create_app
@@ -186,7 +188,7 @@ def test_a_process_that_starts_on_a_damaged_checkpoint_serves_the_one_before(
         assert client.get("/digits/3").headers["X-Checkpoint"] == f"{OLD}-e001"
 
 
-def test_before_the_first_publication_the_answer_says_what_to_do(settings: AppSettings) -> None:
+def test_before_the_first_publication_the_response_says_what_to_do(settings: AppSettings) -> None:
     from app.main import create_app
 
     with local_client(create_app(settings)) as client:
@@ -196,20 +198,20 @@ def test_before_the_first_publication_the_answer_says_what_to_do(settings: AppSe
     assert "POST /train" in answer.json()["detail"]
 
 
-def test_a_format_that_is_not_to_be_had_is_refused(client: TestClient) -> None:
+def test_an_unsupported_format_is_refused(client: TestClient) -> None:
     answer = client.get("/digits/3", headers={"Accept": "text/html"})
     assert answer.status_code == 406
     assert "?format=" in answer.json()["detail"]
 
 
-def test_a_304_costs_no_drawing(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_304_draws_nothing(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     first = client.get("/digits/3?n=1000&seed=4")
     monkeypatch.setattr("app.inference.batcher.Batcher.draw", None)
     same = client.get("/digits/3?n=1000&seed=4", headers={"If-None-Match": f'W/"x", {first.headers["ETag"]}'})
     assert same.status_code == 304
 
 
-def test_more_than_can_be_drawn_in_good_time_is_refused(settings: AppSettings, store: CheckpointStore) -> None:
+def test_requests_beyond_the_capacity_are_refused(settings: AppSettings, store: CheckpointStore) -> None:
     with serving(settings.model_copy(update={"drawing_wait_seconds": 0.01, "stock": 0})) as address:
 
         def ask(seed: int) -> httpx2.Response:
@@ -223,7 +225,7 @@ def test_more_than_can_be_drawn_in_good_time_is_refused(settings: AppSettings, s
         assert answer.status_code == 200 or answer.headers["Retry-After"] == "1"
 
 
-def test_head_shows_the_headers_of_get(client: TestClient) -> None:
+def test_head_returns_the_headers_of_get(client: TestClient) -> None:
     same = {"X-Request-ID": "both"}
     asked, shown = client.get("/digits/3?seed=4", headers=same), client.head("/digits/3?seed=4", headers=same)
     assert (shown.status_code, shown.content) == (200, b"")

@@ -1,4 +1,4 @@
-"""Every mistake a caller can make: a 4xx problem with a sentence that says what to do, and nothing enqueued."""
+"""Each mistake that a caller can make gets a 4xx problem with a sentence that says what to do, and enqueues nothing."""
 
 from typing import Any
 
@@ -102,7 +102,7 @@ MISTAKES: list[tuple[str, str, dict[str, Any], int, str]] = [
     MISTAKES,
     ids=[f"{m[0]} {m[1][:40]} {i}" for i, m in enumerate(MISTAKES)],
 )
-def test_a_mistake_is_told_in_a_sentence(
+def test_a_mistake_gets_a_problem_with_a_sentence(
     client: TestClient, redis_url: str, method: str, path: str, request_: dict[str, Any], status: int, said: str
 ) -> None:
     answer = client.request(method, path, **request_)
@@ -118,19 +118,19 @@ def test_a_mistake_is_told_in_a_sentence(
         assert [name for name in connection.scan_iter() if not name.startswith(RATES.encode())] == []
 
 
-def test_a_body_without_a_declared_length_is_bounded_too(client: TestClient) -> None:
+def test_a_body_without_a_declared_length_is_limited_too(client: TestClient) -> None:
     answer = client.post("/train", content=(b" " * 10_000 for _ in range(100)), headers=JSON)
     assert answer.status_code == 413
     assert answer.headers["content-type"] == "application/problem+json"
 
 
-def test_several_mistakes_are_told_at_once(client: TestClient) -> None:
+def test_several_mistakes_are_reported_at_once(client: TestClient) -> None:
     problem = client.post("/train", json={"epochs": 0, "batch_size": "x"}).json()
     assert [mistake["field"] for mistake in problem["errors"]] == ["body.epochs", "body.batch_size"]
 
 
 @pytest.mark.usefixtures("store")
-def test_without_redis_digits_are_served_and_the_rest_says_when_to_come_back() -> None:
+def test_without_redis_digits_are_served_and_other_requests_get_retry_after() -> None:
     settings = AppSettings(redis_url="redis://127.0.0.1:9/0")
     with local_client(create_app(settings), raise_server_exceptions=False) as client:
         job = "/jobs/20200101-000000-aaaaaa"
@@ -148,7 +148,7 @@ def test_without_redis_digits_are_served_and_the_rest_says_when_to_come_back() -
         assert ready.json()["redis"].startswith("down")
 
 
-def test_a_redis_that_is_full_refuses_new_jobs_and_still_tells_of_the_old(mortal_redis: RunningRedis) -> None:
+def test_a_full_redis_refuses_new_jobs_and_still_returns_the_old(mortal_redis: RunningRedis) -> None:
     with local_client(create_app(AppSettings(redis_url=mortal_redis.url)), raise_server_exceptions=False) as client:
         job = client.post("/train").json()["links"]["self"]
         client.post(f"{job}/cancel")
@@ -163,7 +163,7 @@ def test_a_redis_that_is_full_refuses_new_jobs_and_still_tells_of_the_old(mortal
         assert client.get("/jobs").json()["jobs"] == [before]
 
 
-def test_a_redis_that_may_lose_jobs_is_given_none(mortal_redis: RunningRedis) -> None:
+def test_a_redis_that_may_lose_jobs_receives_none(mortal_redis: RunningRedis) -> None:
     with local_client(create_app(AppSettings(redis_url=mortal_redis.url)), raise_server_exceptions=False) as client:
         job = client.post("/train").json()["links"]["self"]
         client.post(f"{job}/cancel")
@@ -185,7 +185,7 @@ def test_with_neither_redis_nor_a_generator_the_process_is_not_ready() -> None:
     assert answer.json()["ready"] is False
 
 
-def test_the_openapi_page_documents_every_address(client: TestClient, store: CheckpointStore) -> None:
+def test_the_openapi_page_documents_every_path(client: TestClient, store: CheckpointStore) -> None:
     assert client.get("/docs").status_code == 200
     described = client.get("/openapi.json").json()
     assert {f"{method.upper()} {path}" for path, methods in described["paths"].items() for method in methods} == {

@@ -60,7 +60,7 @@ def ids_in_redis(bench: JobBench, job_id: str) -> list[str]:
 
 
 def follow_to_the_end(address: str, job_id: str, last_id: str | None = None) -> Iterator[Told]:
-    """Come again, as browsers do, until there is nothing to come again for."""
+    """Reconnect, as browsers do, until the stream has ended for good."""
     while True:
         with following(address, job_id, last_id) as stream:
             came = False
@@ -71,7 +71,7 @@ def follow_to_the_end(address: str, job_id: str, last_id: str | None = None) -> 
             return
 
 
-def test_the_whole_record_comes_first_and_then_what_the_worker_writes(address: str, bench: JobBench) -> None:
+def test_the_whole_record_comes_first_and_then_the_workers_events(address: str, bench: JobBench) -> None:
     job_id = accept(address)
     with following(address, job_id) as stream:
         first = next(stream)
@@ -92,7 +92,7 @@ def test_the_whole_record_comes_first_and_then_what_the_worker_writes(address: s
         assert list(stream) == []
 
 
-def test_of_an_ended_job_the_record_is_all_there_is_to_tell(address: str, bench: JobBench) -> None:
+def test_the_stream_of_an_ended_job_has_only_its_record(address: str, bench: JobBench) -> None:
     job_id = accept(address)
     bench.finish(claim(bench), JobStatus.FAILED, "no luck")
     with following(address, job_id) as stream:
@@ -102,7 +102,7 @@ def test_of_an_ended_job_the_record_is_all_there_is_to_tell(address: str, bench:
     assert (answer.status_code, answer.content) == (204, b"")
 
 
-def test_whoever_comes_again_misses_nothing_and_is_told_nothing_twice(address: str, bench: JobBench) -> None:
+def test_a_client_that_reconnects_gets_every_event_once(address: str, bench: JobBench) -> None:
     job_id, other = accept(address), accept(address)
     held, beside = claim(bench), claim(bench)
     for batch in range(5):
@@ -117,9 +117,7 @@ def test_whoever_comes_again_misses_nothing_and_is_told_nothing_twice(address: s
         assert [next(stream).data["batch"] for _ in range(2)] == [3, 4]
 
 
-def test_whoever_comes_while_much_happens_misses_nothing_and_is_told_nothing_twice(
-    address: str, bench: JobBench
-) -> None:
+def test_a_client_that_connects_during_many_events_gets_every_event_once(address: str, bench: JobBench) -> None:
     job_id = accept(address)
     held = claim(bench)
     bench.report(held, progress(0))
@@ -152,21 +150,21 @@ def test_whoever_comes_while_much_happens_misses_nothing_and_is_told_nothing_twi
 
 
 @pytest.mark.parametrize("last_id", ["nonsense", "1-1", "-", "()"])
-def test_whoever_was_away_too_long_gets_the_whole_record(address: str, last_id: str) -> None:
+def test_a_client_that_was_away_too_long_gets_the_whole_record(address: str, last_id: str) -> None:
     job_id = accept(address)
     with following(address, job_id, last_id) as stream:
         assert next(stream).kind == "job"
 
 
 @pytest.mark.parametrize("job_id", [NOBODY, "nonsense"])
-def test_an_unknown_job_is_told_before_any_stream_begins(address: str, job_id: str) -> None:
+def test_an_unknown_job_is_a_404_before_any_stream_starts(address: str, job_id: str) -> None:
     answer = httpx2.get(f"{address}/jobs/{job_id}/events")
     assert answer.status_code == 404
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert "GET /jobs" in answer.json()["detail"]
 
 
-def test_streams_are_bounded_and_whoever_goes_makes_room(redis_url: str) -> None:
+def test_the_number_of_streams_is_limited_and_a_closed_one_frees_its_slot(redis_url: str) -> None:
     with serving(AppSettings(redis_url=redis_url, event_streams=2)) as address:
         job_id = accept(address)
         with ExitStack() as others, following(address, job_id) as one:
@@ -186,7 +184,7 @@ def test_streams_are_bounded_and_whoever_goes_makes_room(redis_url: str) -> None
             until("a slot is free again", has_room)
 
 
-def test_asking_for_the_headers_holds_no_stream(redis_url: str) -> None:
+def test_a_head_request_occupies_no_stream(redis_url: str) -> None:
     with serving(AppSettings(redis_url=redis_url, event_streams=1)) as address, httpx2.Client(timeout=10) as client:
         job_id = accept(address)
 
@@ -199,7 +197,7 @@ def test_asking_for_the_headers_holds_no_stream(redis_url: str) -> None:
             until("the one slot is free", shown, seconds=2)
 
 
-def test_one_reader_feeds_many_followers(address: str, bench: JobBench) -> None:
+def test_one_reader_serves_many_followers(address: str, bench: JobBench) -> None:
     job_id = accept(address)
     client: Any = bench.redis
     with ExitStack() as all_of_them:
@@ -216,7 +214,7 @@ def test_one_reader_feeds_many_followers(address: str, bench: JobBench) -> None:
         assert told == {tuple(ids_in_redis(bench, job_id)[1:])}
 
 
-def test_a_burst_of_other_jobs_events_loses_no_follower(address: str, bench: JobBench) -> None:
+def test_a_burst_of_events_of_another_job_disconnects_no_follower(address: str, bench: JobBench) -> None:
     job_id = accept(address)
     client: Any = bench.redis
     with following(address, job_id) as stream:
@@ -238,7 +236,7 @@ end
 """
 
 
-def test_what_was_pushed_out_before_it_was_read_is_told_by_the_record(address: str, bench: JobBench) -> None:
+def test_events_that_were_trimmed_before_they_were_read_come_from_the_record(address: str, bench: JobBench) -> None:
     job_id = accept(address)
     client: Any = bench.redis
     with following(address, job_id) as stream:
@@ -249,7 +247,9 @@ def test_what_was_pushed_out_before_it_was_read_is_told_by_the_record(address: s
         assert [(told.kind, told.data["status"]) for told in stream] == [("job", "succeeded")]
 
 
-def test_whoever_comes_again_after_a_thousand_events_of_others_gets_the_record(address: str, bench: JobBench) -> None:
+def test_a_client_that_reconnects_after_a_thousand_events_of_others_gets_the_record(
+    address: str, bench: JobBench
+) -> None:
     job_id, client = accept(address), bench.redis
     with following(address, job_id) as stream:
         last = next(stream)
@@ -261,7 +261,7 @@ def test_whoever_comes_again_after_a_thousand_events_of_others_gets_the_record(a
         assert next(stream).kind == "job"
 
 
-def test_a_follower_that_does_not_keep_up_is_let_go_and_can_come_again(address: str, bench: JobBench) -> None:
+def test_a_follower_that_is_too_slow_is_disconnected_and_can_reconnect(address: str, bench: JobBench) -> None:
     job_id = accept(address)
     held = claim(bench)
     small = [(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**17)]
@@ -277,32 +277,32 @@ def test_a_follower_that_does_not_keep_up_is_let_go_and_can_come_again(address: 
     assert [told.id for told in seen] == ids[ids.index(seen[0].id) :]
 
 
-def test_a_stream_that_has_lasted_long_ends_to_be_opened_again(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stream_ends_after_its_maximum_duration_and_can_be_reopened(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(event_stream, "LIFE_SECONDS", 0.5)
     with following(address, accept(address)) as stream:
         assert [told.kind for told in stream] == ["job"]
 
 
-def test_a_server_that_is_stopped_ends_its_streams_instead_of_cutting_them_off(settings: AppSettings) -> None:
+def test_a_server_that_is_stopped_ends_its_streams_cleanly(settings: AppSettings) -> None:
     with ExitStack() as all_of_them:
         with serving(settings) as address:
             job_id = accept(address)
             streams = [all_of_them.enter_context(following(address, job_id)) for _ in range(3)]
             assert {next(stream).kind for stream in streams} == {"job"}
-        assert [list(stream) for stream in streams] == [[], [], []]  # raises where the last chunk is missing
+        assert [list(stream) for stream in streams] == [[], [], []]  # raises if the last chunk is missing
 
 
-def test_a_redis_that_stays_away_is_complained_of_once(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_redis_outage_is_logged_once(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(event_stream, "AGAIN_SECONDS", 0.05)
     with serving(AppSettings(redis_url="redis://127.0.0.1:9/0")):
-        until("it is complained of", lambda: bool(caplog.records))
+        until("the outage is logged", lambda: bool(caplog.records))
         time.sleep(1)
     assert [record.name for record in caplog.records] == ["app.api.event_stream"]
 
 
-def test_a_redis_that_was_away_costs_followers_no_event(mortal_redis: RunningRedis) -> None:
+def test_a_redis_outage_loses_no_event_of_a_follower(mortal_redis: RunningRedis) -> None:
     with serving(AppSettings(redis_url=mortal_redis.url)) as address:
         job_id = accept(address)
         for batch in range(3):
@@ -314,7 +314,7 @@ def test_a_redis_that_was_away_costs_followers_no_event(mortal_redis: RunningRed
             assert answer.status_code == 503
             assert int(answer.headers["Retry-After"]) > 0
             mortal_redis.start()
-            with following(address, job_id, last.id) as stream:  # perhaps before the reader is back
+            with following(address, job_id, last.id) as stream:  # perhaps before the reader has reconnected
                 bench = JobBench.connect(mortal_redis.url)
                 held = claim(bench)
                 bench.report(held, progress(batch))
@@ -325,10 +325,10 @@ def test_a_redis_that_was_away_costs_followers_no_event(mortal_redis: RunningRed
                 bench.close()
 
 
-def test_a_service_ends_also_where_its_reader_did_not_hear_at_first(
+def test_a_service_shuts_down_even_if_its_reader_misses_the_first_cancellation(
     settings: AppSettings, store: CheckpointStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """redis-py loses a cancellation now and then, while it connects; seen on busy machines, once in hundreds."""
+    """redis-py sometimes loses a cancellation while it connects: seen on busy machines, once in hundreds of runs."""
     heard = 0
 
     async def read(_: event_stream.Events, _beat: object) -> None:

@@ -1,4 +1,4 @@
-"""DELETE /jobs/{id}: ended jobs only, with everything they left, and nothing that is in use."""
+"""DELETE /jobs/{id} deletes ended jobs only, with all their files, and nothing that is in use."""
 
 from collections.abc import Iterator
 
@@ -29,7 +29,7 @@ def bench(redis_url: str) -> Iterator[JobBench]:
 
 
 def run(client: TestClient, bench: JobBench, store: CheckpointStore, epochs: int = 2) -> str:
-    """A job that has succeeded, with checkpoints and a state."""
+    """A job that succeeded, with checkpoints and a state."""
     job_id: str = client.post("/train").raise_for_status().json()["id"]
     claim = bench.claim()
     assert claim is not None
@@ -40,9 +40,7 @@ def run(client: TestClient, bench: JobBench, store: CheckpointStore, epochs: int
     return job_id
 
 
-def test_an_ended_job_is_deleted_with_everything_it_left(
-    client: TestClient, bench: JobBench, settings: AppSettings
-) -> None:
+def test_an_ended_job_is_deleted_with_all_its_files(client: TestClient, bench: JobBench, settings: AppSettings) -> None:
     store = CheckpointStore(settings.store_dir)
     job_id, newer = run(client, bench, store), run(client, bench, store)
     client.put("/serving", json={"policy": "pinned", "checkpoint": f"{newer}-e001"}).raise_for_status()
@@ -80,7 +78,7 @@ def test_a_job_whose_checkpoint_is_in_use_is_kept(client: TestClient, bench: Job
         assert store.stands(CheckpointId(job_id, 1))
 
 
-def test_an_idempotency_key_of_a_deleted_job_starts_another(client: TestClient, bench: JobBench) -> None:
+def test_the_idempotency_key_of_a_deleted_job_starts_a_new_one(client: TestClient, bench: JobBench) -> None:
     key = {"Idempotency-Key": "once"}
     first = client.post("/train", headers=key).raise_for_status().json()["id"]
     client.post(f"/jobs/{first}/cancel").raise_for_status()

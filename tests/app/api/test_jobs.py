@@ -1,4 +1,4 @@
-"""What people tell jobs over HTTP, and how they find them. The worker's side is played by its own bench."""
+"""Commands to jobs over HTTP, and lists of jobs. The test plays the worker with the worker's client of the record."""
 
 import asyncio
 from collections.abc import Iterator
@@ -38,7 +38,7 @@ def claim(bench: JobBench) -> Claim:
 
 
 def tell(client: TestClient, job_id: str, verb: str) -> dict[str, Any]:
-    """Tell a job something, and see that the answer is its record as it is now."""
+    """Send a command to a job, and check that the response is the job's current record."""
     answer = client.post(f"/jobs/{job_id}/{verb}")
     assert answer.status_code == 202, answer.text
     job: dict[str, Any] = answer.json()
@@ -47,7 +47,7 @@ def tell(client: TestClient, job_id: str, verb: str) -> dict[str, Any]:
 
 
 def refusal(answer: httpx2.Response, status: int) -> str:
-    """See that a request was refused with a problem. Returns its sentence."""
+    """Check that a request was refused with a problem. Returns its detail."""
     assert answer.status_code == status, answer.text
     assert answer.headers["Content-Type"] == "application/problem+json"
     problem = answer.json()
@@ -80,7 +80,7 @@ def test_a_running_job_is_cancelled_by_its_worker_and_keeps_its_epochs(client: T
 
 
 @pytest.mark.parametrize("end", [JobStatus.CANCELLED, JobStatus.FAILED])
-def test_what_failed_or_was_cancelled_is_resumed_and_knocked_for(
+def test_a_failed_or_cancelled_job_is_resumed_and_workers_are_notified(
     client: TestClient, bench: JobBench, end: JobStatus
 ) -> None:
     job_id = accept(client)
@@ -92,7 +92,7 @@ def test_what_failed_or_was_cancelled_is_resumed_and_knocked_for(
     job = tell(client, job_id, "resume")
     assert (job["id"], job["status"], job["error"], job["ended_at"]) == (job_id, "queued", None, None)
     assert bench.knocks() == knocks + 1
-    assert tell(client, job_id, "resume") == job  # asked twice, since an answer may be lost
+    assert tell(client, job_id, "resume") == job  # sent twice, since a response may be lost
     assert bench.waiting() == 1
     assert claim(bench).job.id == job_id
 
@@ -111,7 +111,7 @@ def test_a_retry_is_a_new_job_with_the_recipe_and_the_priority_of_the_old_one(
     assert claim(bench).job.id == job["id"]
 
 
-def test_higher_priorities_come_first_and_the_front_before_them(client: TestClient, bench: JobBench) -> None:
+def test_the_front_comes_first_and_then_higher_priorities(client: TestClient, bench: JobBench) -> None:
     first, low, high = accept(client), accept(client, priority=0), accept(client, priority=9)
     assert tell(client, low, "front")["status"] == "queued"
     assert client.get(f"/jobs/{high}").json()["priority"] == 9
@@ -133,7 +133,7 @@ def test_higher_priorities_come_first_and_the_front_before_them(client: TestClie
         ("cancelled", "front", "is cancelled"),
     ],
 )
-def test_what_a_jobs_state_does_not_allow_is_refused_and_changes_nothing(
+def test_a_command_that_the_jobs_state_does_not_allow_is_refused_and_changes_nothing(
     client: TestClient, bench: JobBench, status: str, verb: str, said: str
 ) -> None:
     job_id = accept(client)
@@ -152,10 +152,10 @@ def test_what_a_jobs_state_does_not_allow_is_refused_and_changes_nothing(
 
 
 # ----------------------------------------------------------------------------
-# The bound on the queue, and idempotency keys.
+# The limit of the queue, and idempotency keys.
 
 
-def test_a_full_queue_refuses_what_would_wait_and_says_when_to_come_again(redis_url: str, bench: JobBench) -> None:
+def test_a_full_queue_refuses_new_jobs_with_retry_after(redis_url: str, bench: JobBench) -> None:
     settings = AppSettings(redis_url=redis_url, queue_limit=2)
     with local_client(create_app(settings), raise_server_exceptions=False) as client:
         gone = accept(client)
@@ -173,7 +173,7 @@ def test_a_full_queue_refuses_what_would_wait_and_says_when_to_come_again(redis_
         accept(client)
 
 
-def test_a_hundred_requests_with_one_key_at_once_are_one_job(settings: AppSettings, bench: JobBench) -> None:
+def test_a_hundred_concurrent_requests_with_one_key_are_one_job(settings: AppSettings, bench: JobBench) -> None:
     async def send_all(address: str) -> list[httpx2.Response]:
         async with httpx2.AsyncClient(base_url=address, timeout=60) as client:
             headers = {"Idempotency-Key": "tuesday"}
@@ -198,25 +198,25 @@ def test_a_key_with_another_request_is_refused(client: TestClient, bench: JobBen
     assert client.post("/train", json=other, headers={"Idempotency-Key": "Tuesday"}).status_code == 202
 
 
-def test_a_key_sent_again_is_answered_with_the_job_as_it_is_now(client: TestClient, bench: JobBench) -> None:
+def test_a_key_sent_again_returns_the_jobs_current_record(client: TestClient, bench: JobBench) -> None:
     headers = {"Idempotency-Key": "tuesday"}
     job_id = client.post("/train", headers=headers).json()["id"]
     bench.finish(claim(bench), JobStatus.FAILED, "no luck")
-    again = client.post("/train", json={"seed": 1337}, headers=headers)  # the same recipe, in other words
+    again = client.post("/train", json={"seed": 1337}, headers=headers)  # the same recipe, written differently
     assert again.json() == client.get(f"/jobs/{job_id}").json()
     assert again.json()["error"] == "no luck"
     assert bench.waiting() == 0
 
 
 # ----------------------------------------------------------------------------
-# Pages, and answers that have not changed.
+# Pages, and responses that have not changed.
 
 
 @pytest.mark.parametrize(
     ("address", "pages"),
     [("/jobs?limit=3", [[6, 5, 4], [3, 2, 1], [0]]), ("/jobs?limit=2&status=running", [[4, 2], [0]])],
 )
-def test_pages_lead_to_every_job_once_while_new_ones_come(
+def test_pages_contain_every_job_once_while_new_ones_are_added(
     client: TestClient, bench: JobBench, address: str, pages: list[list[int]]
 ) -> None:
     ids = [accept(client, priority=9 if i % 2 == 0 else 0) for i in range(7)]
@@ -232,7 +232,7 @@ def test_pages_lead_to_every_job_once_while_new_ones_come(
     assert seen == pages
 
 
-def test_a_page_that_holds_all_there_is_has_no_next(client: TestClient) -> None:
+def test_the_last_page_has_no_next(client: TestClient) -> None:
     assert client.get("/jobs").json() == {"jobs": [], "next": None}
     ids = [accept(client) for _ in range(3)]
     page = client.get("/jobs?limit=3").json()
@@ -240,7 +240,7 @@ def test_a_page_that_holds_all_there_is_has_no_next(client: TestClient) -> None:
     assert client.get(f"/jobs?before={ids[0]}").json() == {"jobs": [], "next": None}
 
 
-def test_a_record_that_has_not_changed_is_not_sent_again(client: TestClient, bench: JobBench) -> None:
+def test_an_unchanged_record_is_not_sent_again(client: TestClient, bench: JobBench) -> None:
     address = f"/jobs/{accept(client)}"
     tag = client.get(address).headers["ETag"]
     for known in (tag, f"W/{tag}", f'"other", {tag}', "*"):
@@ -254,7 +254,7 @@ def test_a_record_that_has_not_changed_is_not_sent_again(client: TestClient, ben
     assert len(changed.json()["epochs"]) == 1
 
 
-def test_a_list_of_long_runs_may_be_had_with_their_last_epochs_alone(client: TestClient, bench: JobBench) -> None:
+def test_a_list_can_be_limited_to_the_last_epochs_of_each_run(client: TestClient, bench: JobBench) -> None:
     first, second = accept(client), accept(client)
     held = claim(bench)
     for number in (1, 2):

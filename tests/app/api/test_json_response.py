@@ -1,4 +1,4 @@
-"""On a terminal the prompt has a line of its own: JSON ends with a line's end, and files are what they are."""
+"""JSON ends with a newline, so that a terminal's prompt starts on a new line; files are sent unchanged."""
 
 import pytest
 from starlette.testclient import TestClient
@@ -9,7 +9,7 @@ ADDRESSES = ["/jobs", "/checkpoints", "/checkpoints/latest", "/serving", "/ready
 
 
 @pytest.mark.parametrize("address", ADDRESSES)
-def test_json_ends_its_line_once_and_counts_it(client: TestClient, address: str) -> None:
+def test_json_ends_with_one_newline_that_its_length_includes(client: TestClient, address: str) -> None:
     client.headers["Accept-Encoding"] = ""
     answer = client.get(address)
     assert answer.status_code == 200
@@ -18,7 +18,7 @@ def test_json_ends_its_line_once_and_counts_it(client: TestClient, address: str)
     assert client.head(address).headers["Content-Length"] == str(len(answer.content))
 
 
-def test_a_record_that_is_known_is_still_known(client: TestClient) -> None:
+def test_an_unchanged_record_is_still_a_304(client: TestClient) -> None:
     accepted = client.post("/train")
     assert accepted.text.endswith("}\n")
     told = client.get(accepted.headers["Location"])
@@ -27,7 +27,7 @@ def test_a_record_that_is_known_is_still_known(client: TestClient) -> None:
     assert (again.status_code, again.content) == (304, b"")
 
 
-def test_what_is_a_file_or_comes_piece_by_piece_has_no_byte_more() -> None:
+def test_files_and_streams_get_no_newline() -> None:
     json, length = (b"content-type", b"application/json"), (b"content-length", b"41")
     assert with_one_more([length, json]) == [json, (b"content-length", b"42")]
     assert with_one_more([length, json, (b"accept-ranges", b"bytes")]) is None
@@ -35,6 +35,6 @@ def test_what_is_a_file_or_comes_piece_by_piece_has_no_byte_more() -> None:
     assert with_one_more([json]) is None
 
 
-def test_pictures_have_no_byte_more(client: TestClient) -> None:
+def test_pictures_get_no_newline(client: TestClient) -> None:
     answer = client.get("/digits/7?seed=4")
     assert answer.content.endswith(b"IEND\xaeB`\x82")

@@ -1,4 +1,4 @@
-"""Thousands of requests that make no sense, beside some that do. MALFORMED in the environment asks for more of them."""
+"""Thousands of malformed requests, and valid ones at the same time. MALFORMED in the environment sets their number."""
 
 import os
 import random
@@ -34,10 +34,10 @@ def published(tmp_path: Path) -> str:
 
 @pytest.mark.timeout(120 + COUNT // 10)
 @pytest.mark.parametrize("count", [COUNT // 3, pytest.param(COUNT, marks=pytest.mark.long)])
-def test_nonsense_is_refused_and_sense_answered_beside_it(
+def test_malformed_requests_are_refused_and_valid_ones_are_answered(
     redis_url: str, published: str, tmp_path: Path, count: int
 ) -> None:
-    # No stock of digits: it fills while this runs, and is no growth that nonsense causes.
+    # No buffer of digits: it grows while this runs, which malformed requests do not cause.
     settings = {
         "REDIS_URL": redis_url,
         "STORE": published,
@@ -71,7 +71,7 @@ def test_nonsense_is_refused_and_sense_answered_beside_it(
             for caller in callers:
                 caller.join()
 
-        ask_both(10 * len(KINDS))  # what has to be loaded once is
+        ask_both(10 * len(KINDS))  # modules that are loaded once count before the measurement
         before = resident(process.process.pid)
         ask_both(count)
         growth = resident(process.process.pid) - before

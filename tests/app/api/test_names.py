@@ -13,7 +13,7 @@ BIDI = ["\u202e", "\u202a", "\u2066", "\u2069", "\u200e", "\u200f", "\u061c"]
 
 
 @pytest.mark.parametrize("name", [*HIDDEN, *(f"a{mark}b" for mark in BIDI)], ids=ascii)
-def test_control_characters_and_changes_of_direction_are_refused(client: TestClient, name: str) -> None:
+def test_control_characters_and_direction_overrides_are_refused(client: TestClient, name: str) -> None:
     answer = client.post("/train", json={"name": name})
     assert answer.status_code == 422
     (mistake,) = answer.json()["errors"]
@@ -31,7 +31,7 @@ def test_control_characters_and_changes_of_direction_are_refused(client: TestCli
         ("", None),
         ("   ", None),
         (None, None),
-        ("[bold]\\[/] <b>", "[bold]\\[/] <b>"),  # text, though it means something to a terminal
+        ("[bold]\\[/] <b>", "[bold]\\[/] <b>"),  # text, although a terminal interprets it
         ("Zahl \u00fc \u05d0 \U0001f468\u200d\U0001f469", "Zahl \u00fc \u05d0 \U0001f468\u200d\U0001f469"),
     ],
 )
@@ -40,7 +40,7 @@ def test_a_label_is_stripped_and_a_blank_one_is_none(client: TestClient, sent: s
     assert job["config"]["name"] == kept
 
 
-def test_the_document_says_which_labels_there_are() -> None:
+def test_the_document_describes_valid_labels() -> None:
     described: dict[str, Any] = TrainingOrder.model_json_schema()["properties"]["name"]
     (text,) = [each for each in described["anyOf"] if each["type"] == "string"]
     assert text["maxLength"] == 100

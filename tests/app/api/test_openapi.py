@@ -1,4 +1,4 @@
-"""The OpenAPI document: examples that are true, and every error of every call."""
+"""The OpenAPI document: true examples, and every error of every operation."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -35,7 +35,7 @@ def operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]
             yield f"{method} {path}", operation
 
 
-def test_every_call_is_listed_by_a_short_sentence_of_its_own(document: dict[str, Any]) -> None:
+def test_every_operation_has_a_short_summary(document: dict[str, Any]) -> None:
     headings = {called: operation["summary"] for called, operation in operations(document)}
     assert headings["post /train"] == "Start a run"
     front = "Move a waiting job to the front of the queue, regardless of priority"
@@ -46,7 +46,7 @@ def test_every_call_is_listed_by_a_short_sentence_of_its_own(document: dict[str,
         assert len(heading) < 110, called
 
 
-def test_every_answer_in_json_has_an_example(document: dict[str, Any]) -> None:
+def test_every_json_response_has_an_example(document: dict[str, Any]) -> None:
     without = [
         f"{called} {status} {media_type}"
         for called, operation in operations(document)
@@ -59,7 +59,7 @@ def test_every_answer_in_json_has_an_example(document: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("name", list(ANSWERS))
-def test_an_example_is_an_answer_that_could_be(name: str) -> None:
+def test_every_example_validates_against_its_schema(name: str) -> None:
     model = getattr(jobs, name, None) or getattr(datasets, name)
     assert model.model_validate(ANSWERS[name]).model_dump(mode="json") == ANSWERS[name]
 
@@ -71,7 +71,7 @@ def test_every_body_has_examples_that_are_accepted(client: TestClient, document:
             assert content["examples"], called
             for title, example in content["examples"].items():
                 answer = client.request(method, path, json=example["value"])
-                assert answer.status_code in (200, 202, 404), (called, title)  # its checkpoint is not here
+                assert answer.status_code in (200, 202, 404), (called, title)  # its checkpoint does not exist here
 
 
 def test_every_error_is_described_with_its_own_examples(document: dict[str, Any]) -> None:
@@ -90,7 +90,9 @@ def test_every_error_is_described_with_its_own_examples(document: dict[str, Any]
     assert not {"HTTPValidationError", "ValidationError"} & set(document["components"]["schemas"])
 
 
-def test_the_sentences_are_those_that_are_answered(client: TestClient, settings: AppSettings, redis_url: str) -> None:
+def test_the_documented_details_are_those_of_real_responses(
+    client: TestClient, settings: AppSettings, redis_url: str
+) -> None:
     def said(status: int, method: str, path: str, **options: Any) -> str:
         answer = client.request(method, path, **options)
         assert answer.status_code == status, answer.text
@@ -125,7 +127,9 @@ def test_the_sentences_are_those_that_are_answered(client: TestClient, settings:
         assert EXAMPLES[status][title].encode() in wire
 
 
-def test_the_sentence_of_a_missing_key_is_the_one_that_is_answered(redis_url: str, store: CheckpointStore) -> None:
+def test_the_documented_detail_of_a_missing_key_is_that_of_a_real_response(
+    redis_url: str, store: CheckpointStore
+) -> None:
     _, entry = make_key("ana")
     with local_client(create_app(AppSettings(redis_url=redis_url, api_keys=SecretStr(str(entry))))) as client:
         assert client.post("/train").json()["detail"] == EXAMPLES[401]["no key"]

@@ -1,4 +1,4 @@
-"""The page's files: what they are, how they are kept, and what a browser may do with them."""
+"""The page's files: media types, caching, and the security policy for browsers."""
 
 import gzip
 import re
@@ -16,7 +16,7 @@ DOCS = ["/docs", "/docs/docs.js", "/docs/swagger-ui.css", "/docs/swagger-ui-bund
 
 @pytest.mark.parametrize("encoding", ["", "gzip, deflate, br"])
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
-def test_every_file_is_served_as_what_it_is(client: TestClient, path: Path, encoding: str) -> None:
+def test_every_file_has_its_media_type(client: TestClient, path: Path, encoding: str) -> None:
     address = "/" if path.name == "index.html" else f"/page/{path.name}"
     answer = client.get(address, headers={"Accept-Encoding": encoding})
     assert answer.status_code == 200
@@ -28,7 +28,7 @@ def test_every_file_is_served_as_what_it_is(client: TestClient, path: Path, enco
 
 @pytest.mark.parametrize("encoding", ["", "gzip"])
 @pytest.mark.parametrize("address", ["/", "/page/main.js", *DOCS])
-def test_what_is_known_is_not_sent_again(client: TestClient, address: str, encoding: str) -> None:
+def test_an_unchanged_file_is_not_sent_again(client: TestClient, address: str, encoding: str) -> None:
     client.headers["Accept-Encoding"] = encoding
     first = client.get(address)
     again = client.get(address, headers={"If-None-Match": first.headers["ETag"]})
@@ -54,9 +54,7 @@ def test_what_is_known_is_not_sent_again(client: TestClient, address: str, encod
         ("deflate,gzip", True),
     ],
 )
-def test_files_are_packed_for_those_who_take_it_under_a_name_of_their_own(
-    client: TestClient, encoding: str, packed: bool
-) -> None:
+def test_compressed_files_have_their_own_etag(client: TestClient, encoding: str, packed: bool) -> None:
     plain = client.get("/page/style.css", headers={"Accept-Encoding": ""})
     answer = client.get("/page/style.css", headers={"Accept-Encoding": encoding})
     assert answer.headers.get("Content-Encoding") == ("gzip" if packed else None)
@@ -67,7 +65,7 @@ def test_files_are_packed_for_those_who_take_it_under_a_name_of_their_own(
 
 
 @pytest.mark.parametrize("address", ["/", *DOCS])
-def test_browsers_may_ask_nobody_else_and_run_nothing_but_files(client: TestClient, address: str) -> None:
+def test_browsers_may_contact_no_other_host_and_run_only_files(client: TestClient, address: str) -> None:
     policy = dict(
         part.strip().split(" ", 1) for part in client.get(address).headers["Content-Security-Policy"].split(";")
     )
@@ -82,7 +80,7 @@ def test_browsers_may_ask_nobody_else_and_run_nothing_but_files(client: TestClie
 @pytest.mark.parametrize(
     "address", ["/page/", "/page/nothing.js", "/page/index.py", "/page/..%2Fmain.py", "/docs/none.js"]
 )
-def test_nothing_else_is_served(client: TestClient, address: str) -> None:
+def test_no_other_file_is_served(client: TestClient, address: str) -> None:
     assert client.get(address).status_code == 404
 
 
@@ -90,7 +88,7 @@ def imports_of(path: Path) -> set[str]:
     return set(re.findall(r'^import .* from "/page/(\w+)[.]js";$', path.read_text(), re.MULTILINE))
 
 
-def test_all_that_a_view_is_made_of_is_asked_for_at_once() -> None:
+def test_all_modules_of_a_view_are_requested_at_once() -> None:
     page, main = (FOLDER / name for name in ("index.html", "main.js"))
     anyway = {"main", *re.findall(r'modulepreload" href="/page/(\w+)[.]js"', page.read_text())}
     views = set(re.findall(r': "(\w+)"', re.findall(r"^const VIEWS = .*$", main.read_text(), re.MULTILINE)[0]))
@@ -113,7 +111,7 @@ def test_a_wheel_has_every_file() -> None:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
-def test_files_name_nobody_else_and_stay_small(path: Path) -> None:
+def test_files_reference_no_other_host_and_stay_small(path: Path) -> None:
     text = path.read_text()
     named = set(re.findall(r"https?://[^\s\"'<>)]+", text)) - {"http://www.w3.org/2000/svg"}
     assert named == set()

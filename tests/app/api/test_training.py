@@ -1,4 +1,4 @@
-"""Runs over HTTP, as far as the API itself goes; tests/e2e trains them."""
+"""Runs over HTTP, for the API's part of the work; tests/e2e trains them."""
 
 import pytest
 import redis
@@ -8,7 +8,7 @@ from models.config import TrainingConfig
 
 
 @pytest.mark.parametrize("request_", [{}, {"json": {}}], ids=["no body", "empty object"])
-def test_an_empty_body_is_the_seeds_recipe(client: TestClient, request_: dict[str, object]) -> None:
+def test_an_empty_body_is_the_original_recipe(client: TestClient, request_: dict[str, object]) -> None:
     answer = client.post("/train", **request_)  # type: ignore[arg-type]
     assert answer.status_code == 202
     job = answer.json()
@@ -18,7 +18,7 @@ def test_an_empty_body_is_the_seeds_recipe(client: TestClient, request_: dict[st
     assert job["status"] == "queued"
 
 
-def test_a_started_run_is_recorded_and_knocked_for(client: TestClient, redis_url: str) -> None:
+def test_a_started_run_is_recorded_and_workers_are_notified(client: TestClient, redis_url: str) -> None:
     client.post("/train", json={"epochs": 2})
     with redis.Redis.from_url(redis_url) as connection:
         assert connection.zcard("acgan:queue") == 1
@@ -31,7 +31,7 @@ def test_runs_are_listed_newest_first(client: TestClient) -> None:
     assert len(client.get("/jobs?limit=2").json()["jobs"]) == 2
 
 
-def test_checkpoints_are_listed_newest_first_and_told_one_by_one(client: TestClient) -> None:
+def test_checkpoints_are_listed_newest_first_and_readable_one_by_one(client: TestClient) -> None:
     listed = client.get("/checkpoints").json()
     assert [c["id"] for c in listed["checkpoints"]] == ["20260102-000000-aaaaaa-e001", "20260101-000000-aaaaaa-e001"]
     assert listed["serving"] == listed["checkpoints"][0]["id"]
@@ -42,7 +42,7 @@ def test_checkpoints_are_listed_newest_first_and_told_one_by_one(client: TestCli
     assert one["size"] == sum(file["size"] for file in one["files"].values())
 
 
-def test_an_epochs_plot_is_a_picture_for_ever(client: TestClient) -> None:
+def test_the_plot_of_an_epoch_is_cached_for_ever(client: TestClient) -> None:
     answer = client.get("/jobs/20260101-000000-aaaaaa/epochs/1/samples.png")
     assert answer.status_code == 200
     assert answer.content.startswith(b"\x89PNG")

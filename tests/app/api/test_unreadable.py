@@ -1,4 +1,4 @@
-"""One record or one event of another version must not take the rest of the service away."""
+"""One record or one event of another version must not make the rest of the service fail."""
 
 import json
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ def accept(client: TestClient, **fields: Any) -> str:
         ("created_at", b"\xff"),
     ],
 )
-def test_a_job_that_is_not_understood_is_listed_with_its_raw_status_and_a_trouble(
+def test_an_unreadable_job_is_listed_with_its_raw_status_and_a_trouble(
     client: TestClient, records: Any, field: str, value: bytes
 ) -> None:
     strange, plain = accept(client, epochs=3), accept(client)
@@ -55,7 +55,7 @@ def test_a_job_that_is_not_understood_is_listed_with_its_raw_status_and_a_troubl
         assert client.post(f"/jobs/{strange}/cancel").raise_for_status().json()["status"] == "cancelled"
 
 
-def test_a_data_set_that_is_not_understood_is_listed(client: TestClient, records: Any) -> None:
+def test_an_unreadable_data_set_is_listed(client: TestClient, records: Any) -> None:
     strange = client.post("/datasets", json={"per_class": 1, "test_per_class": 1}).raise_for_status().json()["id"]
     records.hset(job_key(strange), "order", json.dumps({"per_class": "many"}))
     (listed,) = client.get("/datasets").raise_for_status().json()["datasets"]
@@ -75,7 +75,7 @@ def test_a_data_set_that_is_not_understood_is_listed(client: TestClient, records
         {"something": "else"},
     ],
 )
-def test_followers_hear_what_comes_after_an_event_that_cannot_be_decoded(
+def test_followers_get_the_events_after_one_that_cannot_be_decoded(
     settings: AppSettings, records: Any, entry: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     with serving(settings) as address:

@@ -1,7 +1,7 @@
-"""Redis and a store as the release before left them: this version shows, runs, resumes and follows every job.
+"""With the Redis and the store of the release before, this version shows, runs, resumes and follows every job.
 
-The fixture is the text of real records (tests/fixtures/record_release.py says how it was made). It has no weights and
-no pictures: the test puts a generator in their place, of which that release drew a digit.
+The fixture is the text of real records (tests/fixtures/record_release.py documents how it was made). It has no weights
+and no pictures: the test substitutes a generator of which that release drew a digit.
 """
 
 import base64
@@ -53,7 +53,7 @@ def load_redis(client: Any) -> None:
 
 
 def load_store(root: Path) -> None:
-    """Write the records, and weights beside each manifest, which then names their sizes and checksums."""
+    """Write the records, and weights beside each manifest, with their sizes and checksums in the manifest."""
     weights, picture = to_bytes(generator()), encode_png(np.zeros((1120, 588), np.uint8))
     for name, text in FIXTURE["store"].items():
         path = root / name
@@ -157,7 +157,7 @@ def test_every_checkpoint_keeps_its_pixels_and_the_newest_is_served(client: Test
     assert client.get("/readyz").json()["trouble"] is None
 
 
-def test_events_of_before_are_followed_from_where_a_client_stopped(settings: AppSettings, records: Any) -> None:
+def test_old_events_are_followed_from_where_a_client_stopped(settings: AppSettings, records: Any) -> None:
     job = JOBS["succeeded"]
     entries = [(entry, fields) for entry, fields in FIXTURE["keys"]["acgan:events"][1] if fields["job"] == job]
     with serving(settings) as address, following(address, job, entries[1][0]) as events:
@@ -165,7 +165,7 @@ def test_events_of_before_are_followed_from_where_a_client_stopped(settings: App
     assert found == [(entry, fields["kind"]) for entry, fields in entries[2:]]
 
 
-def test_queued_jobs_run_in_their_order_to_their_end_and_a_key_still_names_its_job(
+def test_queued_jobs_run_in_order_and_an_idempotency_key_still_finds_its_job(
     client: TestClient, settings: AppSettings
 ) -> None:
     before = {name: JOBS[name] for name in ("queued by ana", "queued by ben", "queued data set")}
@@ -178,7 +178,7 @@ def test_queued_jobs_run_in_their_order_to_their_end_and_a_key_still_names_its_j
     assert newest.startswith(before["queued by ben"]), "accepted later than every other run with a checkpoint"
 
 
-def test_the_cancelled_run_resumes_where_it_was(
+def test_the_cancelled_run_resumes_from_its_state(
     client: TestClient, settings: AppSettings, tmp_path: Path, records: Any
 ) -> None:
     load_state(settings.store_dir, tmp_path)
@@ -195,7 +195,7 @@ def test_the_cancelled_run_resumes_where_it_was(
     assert CheckpointStore(settings.store_dir).epochs(job) == [1, 2, 3, 4]
 
 
-def test_what_that_release_left_can_be_deleted(client: TestClient, settings: AppSettings, records: Any) -> None:
+def test_jobs_of_that_release_can_be_deleted(client: TestClient, settings: AppSettings, records: Any) -> None:
     kept = ("queued by ana", "queued by ben", "queued data set", "succeeded", "cancelled")
     for what, job in JOBS.items():
         assert client.delete(f"/jobs/{job}").status_code == (409 if what in kept else 204), what
@@ -206,7 +206,7 @@ def test_what_that_release_left_can_be_deleted(client: TestClient, settings: App
 
 
 @pytest.mark.parametrize("change", [{"status": "paused"}, {"config": '{"recipe": "diffusion"}'}, {"colour": "blue"}])
-def test_what_a_later_release_writes_is_shown_and_not_claimed(
+def test_records_of_a_later_release_are_shown_and_not_claimed(
     client: TestClient, settings: AppSettings, records: Any, change: dict[str, str]
 ) -> None:
     """The other direction: a later release ran, and this one was installed again."""

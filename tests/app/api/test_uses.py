@@ -1,4 +1,4 @@
-"""Every DELETE keeps what is in use, and a deletion that was interrupted is finished by the next."""
+"""Every DELETE keeps what is in use, and the next DELETE completes an interrupted one."""
 
 import subprocess
 import sys
@@ -52,7 +52,7 @@ def start(client: TestClient) -> str:
 
 
 def run(client: TestClient, bench: JobBench, store: CheckpointStore, status: JobStatus = JobStatus.SUCCEEDED) -> str:
-    """A job that has ended, with two checkpoints, a fence and an entry."""
+    """An ended job with two checkpoints, a fence and an entry."""
     job_id = start(client)
     claim = claimed(bench)
     publish_under(store, claim)
@@ -75,7 +75,7 @@ def publish_under(store: CheckpointStore, claim: Claim) -> None:
 
 
 def settled(client: TestClient, bench: JobBench, store: CheckpointStore) -> tuple[str, str]:
-    """Two runs: nothing needs the first, and the second is served."""
+    """Two runs: the first is not in use, the second is served."""
     first, second = run(client, bench, store), run(client, bench, store)
     serve(client, f"{second}-e002")
     return first, second
@@ -100,7 +100,7 @@ def everything_of(store: CheckpointStore, job: str) -> list[Path]:
 # What is in use.
 
 
-def test_what_is_read_or_loaded_is_kept_with_its_job(
+def test_a_checkpoint_that_is_read_or_loaded_is_kept_with_its_job(
     client: TestClient, bench: JobBench, store: CheckpointStore
 ) -> None:
     first, _ = settled(client, bench, store)
@@ -117,7 +117,7 @@ def test_what_is_read_or_loaded_is_kept_with_its_job(
     assert client.delete(f"/jobs/{first}").status_code == 204
 
 
-def test_what_draws_a_data_set_that_waits_is_kept_with_its_job(
+def test_the_checkpoint_of_a_waiting_data_set_is_kept_with_its_job(
     client: TestClient, bench: JobBench, store: CheckpointStore
 ) -> None:
     first, _ = settled(client, bench, store)
@@ -138,7 +138,7 @@ def test_what_draws_a_data_set_that_waits_is_kept_with_its_job(
 
 
 @pytest.mark.parametrize("state", ["queued", "running", "cancelling", "resumed"])
-def test_a_job_that_has_not_ended_keeps_all_it_has(
+def test_a_job_that_has_not_ended_keeps_all_its_files(
     client: TestClient, bench: JobBench, store: CheckpointStore, state: str
 ) -> None:
     job = run(client, bench, store, JobStatus.CANCELLED)
@@ -153,10 +153,10 @@ def test_a_job_that_has_not_ended_keeps_all_it_has(
     assert store.epochs(job) == [1, 2]
 
 
-def test_a_job_in_a_state_of_another_version_keeps_what_it_needs(
+def test_a_job_with_a_state_of_another_version_keeps_its_checkpoint(
     client: TestClient, bench: JobBench, store: CheckpointStore
 ) -> None:
-    """A newer version lists its own states elsewhere: absence from the known lists is no end."""
+    """A newer version lists its own states elsewhere: a job that is in no known list may still run."""
     first, _ = settled(client, bench, store)
     dataset = client.post("/datasets", json={"checkpoint": f"{first}-e001", **SMALL}).raise_for_status().json()["id"]
     bench.redis.hset(job_key(dataset), "status", "paused")
@@ -185,7 +185,7 @@ def test_a_data_set_is_kept_while_it_is_downloaded(
     assert everything_of(store, dataset) == []
 
 
-def test_the_packages_own_generator_is_kept(settings: AppSettings) -> None:
+def test_the_bundled_generator_is_kept(settings: AppSettings) -> None:
     app = create_app(settings.model_copy(update={"pretrained": True}))
     with local_client(app, raise_server_exceptions=False) as client:
         own = client.get("/serving").json()["serving"]
@@ -193,7 +193,7 @@ def test_the_packages_own_generator_is_kept(settings: AppSettings) -> None:
         assert client.get(f"/checkpoints/{own}").status_code == 200
 
 
-def test_a_pin_that_comes_between_the_check_and_the_deletion_is_kept(
+def test_a_pin_between_the_check_and_the_deletion_is_kept(
     client: TestClient, bench: JobBench, store: CheckpointStore
 ) -> None:
     first, second = settled(client, bench, store)
@@ -217,7 +217,7 @@ def test_a_pin_that_comes_between_the_check_and_the_deletion_is_kept(
 
 
 # ----------------------------------------------------------------------------
-# Interrupted deletions, and what comes late.
+# Interrupted deletions, and late writes.
 
 
 def test_a_deleted_job_leaves_nothing_in_redis_or_in_the_store(
@@ -267,7 +267,7 @@ def test_an_interrupted_deletion_stays_listed_is_not_resumed_and_can_be_repeated
     assert client.get(f"/jobs/{job}").status_code == 404
 
 
-def test_a_process_that_is_killed_in_the_middle_leaves_the_record_for_the_next_deletion(
+def test_a_process_that_is_killed_during_a_deletion_leaves_the_record_for_the_next_one(
     client: TestClient, bench: JobBench, store: CheckpointStore, settings: AppSettings
 ) -> None:
     job = run(client, bench, store, JobStatus.CANCELLED)
@@ -298,7 +298,7 @@ def test_a_worker_that_holds_an_old_claim_writes_neither_record_nor_store(
     late = claimed(bench)
     store.take(job, late.fence)
     client.post(f"/jobs/{job}/cancel").raise_for_status()
-    bench.redis.zadd("acgan:leases", {job: 1})  # its lease ran out
+    bench.redis.zadd("acgan:leases", {job: 1})  # its lease expired
     assert bench.reconcile(0.1) == [(job, "cancelled")]
     assert client.delete(f"/jobs/{job}").status_code == 204
     for write in (
@@ -316,7 +316,7 @@ def test_a_worker_that_holds_an_old_claim_writes_neither_record_nor_store(
     assert start(client) != job
 
 
-def test_a_helper_that_comes_late_leaves_no_folder(store: CheckpointStore) -> None:
+def test_a_late_helper_leaves_no_folder(store: CheckpointStore) -> None:
     contributions = Contributions(store, "20260101-000000-aaaaaa")
     contributions.leave(PART, b"late")
     contributions.drop(PART.name)

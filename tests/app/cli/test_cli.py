@@ -1,4 +1,4 @@
-"""The command line as a user meets it: real processes, exit codes, sentences."""
+"""The command line as a user meets it: real processes, exit codes and messages."""
 
 import json
 import re
@@ -26,14 +26,14 @@ acgan = run_acgan
 
 
 def why_nothing_starts(capsys: pytest.CaptureFixture[str]) -> str:
-    """What every command says of settings that it cannot take, before it ends."""
+    """The message that every command prints for invalid settings before it exits."""
     with pytest.raises(typer.Exit) as ended:
         read_settings()
     assert ended.value.exit_code == 2
     return capsys.readouterr().err
 
 
-def test_train_leaves_what_the_seed_leaves(tmp_path: Path, dataset_name: DatasetName) -> None:
+def test_train_writes_the_files_of_the_original_script(tmp_path: Path, dataset_name: DatasetName) -> None:
     out = tmp_path / "run"
     words = [
         "--epochs",
@@ -119,14 +119,14 @@ def test_train_leaves_what_the_seed_leaves(tmp_path: Path, dataset_name: Dataset
         (["nonsense"], "No such command"),
     ],
 )
-def test_a_mistake_is_a_sentence_and_exit_code_2(words: list[str], said: str, tmp_path: Path) -> None:
+def test_a_mistake_prints_a_sentence_and_exits_with_2(words: list[str], said: str, tmp_path: Path) -> None:
     told = acgan(*words)
     assert told.returncode == 2
     assert said in told.stderr.replace("\n", " ")
     assert "Traceback" not in told.stderr
 
 
-def test_a_data_set_that_cannot_be_had_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unavailable_data_set_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ACGAN_DATA_DIR", str(tmp_path))
     told = acgan("train", "--out", str(tmp_path / "run"))
     assert told.returncode == 2
@@ -134,14 +134,14 @@ def test_a_data_set_that_cannot_be_had_is_told(tmp_path: Path, monkeypatch: pyte
     assert "Traceback" not in told.stderr
 
 
-def test_a_device_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_missing_device_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("ACGAN_DEVICE", "cuda:63")
     told = acgan("train", "--dataset", "printed", "--out", str(tmp_path))
     assert told.returncode == 2
     assert "ACGAN_DEVICE=cuda:63" in told.stderr
 
 
-def test_a_command_without_the_server_that_forks_does_the_same() -> None:
+def test_a_command_without_the_fork_server_does_the_same() -> None:
     command = [sys.executable, "-m", "app.cli", "digits", "10", "-o", "x.png"]
     plain = subprocess.run(command, capture_output=True, text=True, check=False)
     forked = acgan("digits", "10", "-o", "x.png")
@@ -149,7 +149,7 @@ def test_a_command_without_the_server_that_forks_does_the_same() -> None:
     assert plain.returncode == 2
 
 
-def test_the_version_is_told() -> None:
+def test_the_version_is_printed() -> None:
     told = acgan("--version")
     assert told.returncode == 0
     assert re.fullmatch(r"acgan (\d+[.]\d+[.]\d+|source)\n", told.stdout)

@@ -1,4 +1,4 @@
-"""Data sets by the clients and by commands, from the order to files on this side."""
+"""Generated data sets through the clients and the commands, from the order to the downloaded files."""
 
 import gzip
 import json
@@ -30,7 +30,7 @@ def address(settings: AppSettings, store: CheckpointStore, monkeypatch: pytest.M
         yield address
 
 
-def test_a_client_orders_and_downloads_what_any_loader_reads(
+def test_a_client_orders_and_downloads_files_that_any_loader_reads(
     address: str, settings: AppSettings, tmp_path: Path
 ) -> None:
     with Client(address) as client:
@@ -47,7 +47,7 @@ def test_a_client_orders_and_downloads_what_any_loader_reads(
         assert np.array_equal(images[7::10], drawn)
 
 
-def test_what_lies_there_is_kept_and_what_is_damaged_fetched_again(
+def test_existing_files_are_kept_and_damaged_ones_are_downloaded_again(
     address: str, settings: AppSettings, tmp_path: Path
 ) -> None:
     async def fetch(dataset: str) -> list[Path]:
@@ -65,7 +65,7 @@ def test_what_lies_there_is_kept_and_what_is_damaged_fetched_again(
     assert damaged.read_bytes() == content
 
 
-def test_numbers_morphs_and_evolutions_come_by_the_client(address: str) -> None:
+def test_the_client_returns_numbers_morphs_and_evolutions(address: str) -> None:
     with Client(address) as client:
         number = client.numbers("0314", seed=4)
         assert (number.seed, number.media_type) == (4, "image/png")
@@ -74,7 +74,7 @@ def test_numbers_morphs_and_evolutions_come_by_the_client(address: str) -> None:
             client.evolution("20260131-120000-1a2b3c", 7)
 
 
-def test_a_command_waits_for_its_order_and_fetches_it(address: str, settings: AppSettings, tmp_path: Path) -> None:
+def test_a_command_waits_for_its_order_and_downloads_it(address: str, settings: AppSettings, tmp_path: Path) -> None:
     assert "generate one with `acgan order`" in acgan("datasets").stdout
     command = [sys.executable, "-m", "app.cli", "order", "--per-class", "2", "--test-per-class", "1"]
     with subprocess.Popen([*command, "-o", str(tmp_path / "mine")], stdout=subprocess.PIPE, text=True) as waiting:
@@ -91,7 +91,7 @@ def test_a_command_waits_for_its_order_and_fetches_it(address: str, settings: Ap
     assert json.loads(again.stdout)["id"] == listing["id"]
 
 
-def test_whoever_stops_waiting_leaves_the_order_alone(address: str, tmp_path: Path) -> None:
+def test_a_command_that_is_interrupted_while_it_waits_leaves_the_order_alone(address: str, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "app.cli", "order", "--per-class", "2", "-o", str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as waiting:
         assert waiting.stdout is not None
@@ -108,7 +108,7 @@ def test_whoever_stops_waiting_leaves_the_order_alone(address: str, tmp_path: Pa
     assert (cancelled.returncode, f"acgan resume {dataset.id}" in cancelled.stderr) == (3, True)
 
 
-def test_mistakes_in_an_order_are_told_in_a_sentence(address: str) -> None:
+def test_mistakes_in_an_order_are_reported_in_a_sentence(address: str) -> None:
     refused = acgan("order", "--per-class", "0")
     assert (refused.returncode, "--per-class should be" in refused.stderr) == (2, True)
     unknown = acgan("download", "20260131-120000-1a2b3c")

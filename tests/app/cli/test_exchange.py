@@ -1,4 +1,4 @@
-"""The seed's `.hdf5` files become checkpoints that are served, and go out again; ONNX draws what torch draws."""
+"""The original `.hdf5` files become served checkpoints, and are exported again; ONNX draws what torch draws."""
 
 import json
 import re
@@ -31,7 +31,7 @@ from tests.support.api_clients import local_client
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """What the seed's script leaves of two epochs, and files that are none of its weights."""
+    """The files that the original script writes in two epochs, and files that are not its weights."""
     folder = tmp_path / "seed run"
     folder.mkdir()
     for epoch in ("001", "012"):
@@ -43,7 +43,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 @torch.no_grad()
-def test_a_folder_of_the_seeds_is_imported_served_and_goes_out_as_it_came(
+def test_a_folder_of_the_original_script_is_imported_served_and_exported_unchanged(
     folder: Path, tmp_path: Path, dataset_name: DatasetName, redis_url: str
 ) -> None:
     told = acgan("import-keras", str(folder), "--dataset", dataset_name, "--json")
@@ -77,7 +77,7 @@ def test_a_folder_of_the_seeds_is_imported_served_and_goes_out_as_it_came(
     assert torch.equal(load_discriminator(tmp_path / "d.hdf5").conv_1.weight, before["conv_1.weight"])
 
 
-def test_what_cannot_draw_is_imported_and_not_served(
+def test_a_generator_below_the_quality_gate_is_imported_and_not_served(
     tmp_path: Path, dataset_name: DatasetName, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ACGAN_JUDGE", "true")
@@ -96,7 +96,7 @@ def test_what_cannot_draw_is_imported_and_not_served(
     assert store.manifests()[0].metrics["frechet_distance"] > 1
 
 
-def test_what_is_no_folder_of_the_seeds_is_told_and_nothing_is_published(
+def test_another_folder_is_reported_and_nothing_is_published(
     folder: Path, tmp_path: Path, dataset_name: DatasetName
 ) -> None:
     whole = (folder / "params_generator_epoch_012.hdf5").read_bytes()
@@ -148,8 +148,8 @@ def test_onnx_draws_what_torch_and_keras_draw(tmp_path: Path) -> None:
     assert drawn.std() > 0.01
 
 
-def test_onnx_of_a_wild_generator_agrees_too() -> None:
-    """Weights at random, so that no part of the graph is near zero and goes unnoticed."""
+def test_onnx_of_a_generator_with_random_weights_agrees_too() -> None:
+    """Random weights, so that no part of the graph is near zero: an error in any part is noticed."""
     torch.manual_seed(0)
     generator = Generator(30).eval()
     for norm in (generator.norm_7, generator.norm_14):
@@ -165,7 +165,7 @@ def test_onnx_of_a_wild_generator_agrees_too() -> None:
     assert session.get_modelmeta().custom_metadata_map["checkpoint"] == "wild"
 
 
-def test_a_discriminator_that_the_seed_does_not_know_is_not_written_for_it(tmp_path: Path) -> None:
+def test_a_discriminator_unknown_to_the_original_script_is_not_exported_for_it(tmp_path: Path) -> None:
     (tmp_path / "sharp.safetensors").write_bytes(to_safetensors(Discriminator(20)))
     told = acgan("export", str(tmp_path / "sharp.safetensors"), "--discriminator", "-o", str(tmp_path / "d.hdf5"))
     assert told.returncode == 2
@@ -181,7 +181,7 @@ def test_a_discriminator_that_the_seed_does_not_know_is_not_written_for_it(tmp_p
         ("h5py", ["import-keras", "."], "pip install 'acgan[keras]'"),
     ],
 )
-def test_a_library_that_is_not_there_is_named(tmp_path: Path, library: str, words: list[str], said: str) -> None:
+def test_a_missing_library_is_named(tmp_path: Path, library: str, words: list[str], said: str) -> None:
     weights = tmp_path / "g.safetensors"
     weights.write_bytes(to_safetensors(Generator(10)))
     arguments = [word.format(weights=weights) for word in words]
@@ -205,7 +205,7 @@ def test_a_library_that_is_not_there_is_named(tmp_path: Path, library: str, word
         (["nonsense", "-o", "x.hdf5", "--discriminator"], "ids look like"),
     ],
 )
-def test_what_cannot_be_exported_is_told(words: list[str], said: str) -> None:
+def test_what_cannot_be_exported_is_reported(words: list[str], said: str) -> None:
     told = acgan("export", *words)
     assert told.returncode == 2
     assert said in told.stderr

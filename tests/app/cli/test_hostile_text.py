@@ -1,4 +1,4 @@
-"""No text from a server, a file or a record is printed raw; no encoding and no pipe ends a command badly."""
+"""Text from a server, a file or a record is never printed raw; commands handle every encoding and closed pipes."""
 
 import json
 import os
@@ -29,7 +29,7 @@ def acgan(*words: str, encoding: str = "utf-8", **environment: str) -> subproces
 
 
 def answers(text: str) -> dict[str, Answer]:
-    """What a service answers that puts this text everywhere that it can."""
+    """Responses of a service with this text in every field that can hold text."""
     epoch = {"epoch": 1, "seconds": 1.0, "losses": losses().model_dump(), "metrics": {text: 1.0}, "samples": text}
     epoch |= {"checkpoint": text, "refused": text, "sha256": text, "published_at": "2026-01-31T12:00:00Z"}
     config = {**job()["config"], "name": text}
@@ -92,7 +92,7 @@ def foreign() -> Iterator[str]:
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
-def test_what_a_server_says_steers_no_terminal(words: list[str], evil: str, tmp_path: Path) -> None:
+def test_text_from_a_server_sends_no_control_codes_to_the_terminal(words: list[str], evil: str, tmp_path: Path) -> None:
     told = acgan(*words, "--url", evil, ACGAN_HOME=str(tmp_path))
     assert told.returncode == REFUSED.get(words[0], 0), told.stderr
     printed = (told.stdout + told.stderr).decode()
@@ -107,7 +107,7 @@ def test_what_a_server_says_steers_no_terminal(words: list[str], evil: str, tmp_
 
 
 def walk(value: Any) -> Iterator[Any]:
-    """Every name and value in JSON."""
+    """Yield every name and value in the JSON."""
     if isinstance(value, dict):
         yield from value
         for each in value.values():
@@ -134,7 +134,9 @@ def walk(value: Any) -> Iterator[Any]:
         (["download", JOB_ID, "-o", "mine"], "cp437"),
     ],
 )
-def test_what_an_encoding_lacks_is_replaced(words: list[str], encoding: str, foreign: str, tmp_path: Path) -> None:
+def test_characters_that_an_encoding_lacks_are_replaced(
+    words: list[str], encoding: str, foreign: str, tmp_path: Path
+) -> None:
     told = acgan(*words, "--url", foreign, encoding=encoding, ACGAN_HOME=str(tmp_path))
     assert told.returncode == REFUSED.get(words[0], 0), told.stderr
     assert b"Traceback" not in told.stderr
@@ -160,7 +162,9 @@ def weights(folder: Path) -> Path:
     ],
     ids=str,
 )
-def test_digits_are_drawn_in_ink_that_the_encoding_has(environment: dict[str, str], ink: str, tmp_path: Path) -> None:
+def test_digits_are_drawn_with_characters_that_the_encoding_has(
+    environment: dict[str, str], ink: str, tmp_path: Path
+) -> None:
     words = ["digits", "7", "-n", "2", "--seed", "5", "--checkpoint", str(weights(tmp_path))]
     told = acgan(*words, **environment)
     assert told.returncode == 0, told.stderr
@@ -171,14 +175,14 @@ def test_digits_are_drawn_in_ink_that_the_encoding_has(environment: dict[str, st
 
 
 @pytest.mark.parametrize("words", [["--help"], ["jobs", "--help"], ["nonsense-ü"], ["jobs", "--limit", "ü"]])
-def test_help_and_mistakes_are_printed_in_any_encoding(words: list[str]) -> None:
+def test_help_and_errors_are_printed_in_any_encoding(words: list[str]) -> None:
     told = acgan(*words, encoding="ascii")
     assert told.returncode == (0 if "--help" in words else 2)
     assert b"Traceback" not in told.stderr
     (told.stdout + told.stderr).decode("ascii")
 
 
-def test_names_of_files_are_text(tmp_path: Path) -> None:
+def test_file_names_are_printed_as_text(tmp_path: Path) -> None:
     name = "a[/]\x1b[31m\u202e.safetensors"
     (tmp_path / name).parent.mkdir()
     (tmp_path / name).write_bytes(b"no weights")
@@ -198,11 +202,11 @@ def test_a_history_is_written_as_utf_8_in_any_locale(foreign: str, tmp_path: Pat
 
 
 # ----------------------------------------------------------------------------
-# Readers that go, and disks that are full.
+# Readers that close the pipe, and full disks.
 
 
 @pytest.mark.parametrize("words", [["jobs"], ["history", JOB_ID, "--csv"], ["--help"]])
-def test_a_reader_that_has_gone_ends_a_command_quietly(words: list[str], foreign: str) -> None:
+def test_a_closed_pipe_ends_a_command_quietly(words: list[str], foreign: str) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     url = [] if "--help" in words else ["--url", foreign]
@@ -215,7 +219,7 @@ def test_a_reader_that_has_gone_ends_a_command_quietly(words: list[str], foreign
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 @pytest.mark.parametrize("words", [["jobs"], ["--help"]])
-def test_output_that_cannot_be_written_is_a_sentence(words: list[str], foreign: str) -> None:
+def test_output_that_cannot_be_written_is_reported_in_a_sentence(words: list[str], foreign: str) -> None:
     url = [] if "--help" in words else ["--url", foreign]
     with Path("/dev/full").open("wb") as full:
         told = subprocess.run(
@@ -225,7 +229,7 @@ def test_output_that_cannot_be_written_is_a_sentence(words: list[str], foreign: 
     assert told.stderr == b"acgan: the output cannot be written: No space left on device\n"
 
 
-def test_ink_in_ascii_shows_the_same_pixels() -> None:
+def test_ascii_characters_show_the_same_pixels() -> None:
     picture = np.array([[0, 255, 0, 255], [0, 0, 255, 255]], np.uint8)
     assert in_characters(picture, greys=False, ink=ASCII).plain == " '.#"
     assert [ink_for(name) for name in ("utf-8", "cp437", "ascii", "cp1252", "latin-1", "none")] == [

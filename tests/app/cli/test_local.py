@@ -1,4 +1,4 @@
-"""`acgan train` stopped and gone on with, and `acgan evaluate`: real processes, and real figures of few digits."""
+"""`acgan train`, stopped and resumed, and `acgan evaluate`: real processes, and real metrics of a few digits."""
 
 import json
 import os
@@ -45,7 +45,9 @@ def straight(shared_folder: Path, dataset_name: DatasetName) -> Path:
 
 
 @pytest.mark.long
-def test_a_run_that_is_stopped_goes_on_where_it_was(tmp_path: Path, dataset_name: DatasetName, straight: Path) -> None:
+def test_a_run_that_is_stopped_resumes_from_its_state(
+    tmp_path: Path, dataset_name: DatasetName, straight: Path
+) -> None:
     stopped = tmp_path / "stopped"
     command = [sys.executable, "-m", "app.cli", *words_of(stopped, dataset_name)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -66,7 +68,7 @@ def test_a_run_that_is_stopped_goes_on_where_it_was(tmp_path: Path, dataset_name
 
 
 def check_same_run(straight: Path, resumed: Path) -> None:
-    """Both folders hold the same files but for times, and no state."""
+    """Both folders hold the same files except for times, and no state."""
     names = [sorted(path.name for path in folder.iterdir()) for folder in (straight, resumed)]
     assert names[0] == names[1]
     for path in [*straight.glob("*.safetensors"), *straight.glob("*.png")]:
@@ -81,7 +83,7 @@ def check_same_run(straight: Path, resumed: Path) -> None:
 def test_a_run_that_is_killed_resumes_from_its_last_state_to_the_same_files(
     tmp_path: Path, dataset_name: DatasetName, straight: Path
 ) -> None:
-    """Killed in its second epoch; the only state was saved in the first one, before any file was there."""
+    """Killed in its second epoch. The only state was saved in the first one, before any file existed."""
     killed = tmp_path / "killed"
     command = [sys.executable, "-m", "app.cli", *words_of(killed, dataset_name)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
@@ -98,7 +100,7 @@ def test_a_run_that_is_killed_resumes_from_its_last_state_to_the_same_files(
 
 
 def test_a_file_that_cannot_be_written_ends_the_run_with_a_sentence(tmp_path: Path, dataset_name: DatasetName) -> None:
-    """It is a file of the first epoch, written while the second is trained."""
+    """The file belongs to the first epoch, and is written while the second one is trained."""
     out = tmp_path / "run"
     (out / "params_discriminator_epoch_001.safetensors").mkdir(parents=True)
     ended = acgan(*words_of(out, dataset_name), "--epochs", "3")
@@ -110,7 +112,7 @@ def test_a_file_that_cannot_be_written_ends_the_run_with_a_sentence(tmp_path: Pa
     assert training_state.from_bytes((out / "resume.safetensors").read_bytes()).position.epoch == 1
 
 
-def test_an_epoch_is_reported_once_its_files_are_on_disk(tmp_path: Path, dataset_name: DatasetName) -> None:
+def test_an_epoch_is_reported_after_its_files_are_on_disk(tmp_path: Path, dataset_name: DatasetName) -> None:
     reported = list[tuple[int, list[str], int]]()
 
     def on_epoch(epoch: LocalEpoch) -> None:
@@ -141,7 +143,7 @@ def test_a_state_that_cannot_be_resumed_is_named(size: int, words: str, tmp_path
     assert "Traceback" not in refused.stderr
 
 
-def test_an_epoch_tells_its_figures_where_digits_are_judged(
+def test_an_epoch_prints_its_metrics_if_digits_are_judged(
     tmp_path: Path, dataset_name: DatasetName, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ACGAN_JUDGE", "true")
@@ -154,7 +156,7 @@ def test_an_epoch_tells_its_figures_where_digits_are_judged(
 
 
 @pytest.mark.long
-def test_an_evaluation_tells_every_figure_beside_real_digits(
+def test_an_evaluation_prints_every_metric_beside_that_of_real_digits(
     tmp_path: Path, dataset_name: DatasetName, monkeypatch: pytest.MonkeyPatch, good: Generator
 ) -> None:
     if dataset_name != "mnist":
@@ -162,7 +164,7 @@ def test_an_evaluation_tells_every_figure_beside_real_digits(
     monkeypatch.setattr(local_evaluation, "QUICK", Effort(digits=40, lessons=60, pupils=1, epochs=1))
     file, picture = tmp_path / "good.safetensors", tmp_path / "quality.png"
     file.write_bytes(to_bytes(good))
-    for _ in range(2):  # the second time what real digits reach lies in the cache
+    for _ in range(2):  # the second evaluation reads the metrics of real digits from the cache
         found = evaluate_here(AppSettings(), str(file), "mnist", True, picture, Console(quiet=True))
     assert found.generator.digits == 400
     assert sum(map(sum, found.generator.confusion)) == 400

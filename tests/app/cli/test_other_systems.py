@@ -1,4 +1,4 @@
-"""A system without fcntl, resource, fork and the like: commands work, and what needs them says so in a sentence."""
+"""On a system without fcntl, resource or fork, commands work, and those that need them exit with a sentence."""
 
 import os
 import subprocess
@@ -18,7 +18,7 @@ def acgan(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[3])
 
 
-def test_commands_that_ask_a_service_work(tmp_path: Path) -> None:
+def test_commands_that_call_a_service_work(tmp_path: Path) -> None:
     answers = {
         "/jobs": as_json({"jobs": [job()], "next": None}),
         f"/datasets/{JOB_ID}": as_json(dataset()),
@@ -50,7 +50,7 @@ def test_commands_that_need_no_service_work(tmp_path: Path, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("command", ["up", "serve", "worker"])
-def test_what_runs_the_service_ends_with_a_sentence(command: str) -> None:
+def test_commands_that_run_the_service_exit_with_a_sentence(command: str) -> None:
     told = acgan(command)
     assert (told.returncode, told.stdout) == (2, "")
     assert told.stderr.startswith("acgan: the service runs on Linux and macOS (on Windows, in WSL)")

@@ -1,4 +1,4 @@
-"""The commands that ask a running service, as real processes over the real service."""
+"""The commands that call a running service, as real processes over the real service."""
 
 import csv
 import json
@@ -41,13 +41,15 @@ def bench(redis_url: str) -> Iterator[JobBench]:
 
 
 def told(*words: str) -> Any:
-    """What a command tells as JSON."""
+    """The JSON that a command prints."""
     answer = acgan(*words, "--json")
     assert answer.returncode == 0, answer.stderr
     return json.loads(answer.stdout)
 
 
-def test_a_run_is_started_listed_steered_and_its_history_kept(address: str, bench: JobBench, tmp_path: Path) -> None:
+def test_a_run_is_started_listed_controlled_and_its_history_saved(
+    address: str, bench: JobBench, tmp_path: Path
+) -> None:
     assert "start one with `acgan start`" in acgan("jobs").stdout
     job = told(
         "start", "--epochs", "2", "--recipe", "sharp", "--dataset", "printed", "--name", "[mine]", "--priority", "3"
@@ -62,7 +64,7 @@ def test_a_run_is_started_listed_steered_and_its_history_kept(address: str, benc
     told("start", "--name", long := 20 * "long ")
     listed = acgan("jobs")
     assert listed.returncode == 0
-    assert long.strip() in listed.stdout  # in one line, for grep
+    assert long.strip() in listed.stdout  # on one line, for grep
     assert (job_id in listed.stdout, again["id"] in listed.stdout, "[mine]" in listed.stdout) == (True, True, True)
     assert [each["id"] for each in told("jobs", "--limit", "2")["jobs"]][1] == again["id"]
     assert f"acgan jobs --before {again['id']}" in acgan("jobs", "--limit", "2").stdout
@@ -70,7 +72,7 @@ def test_a_run_is_started_listed_steered_and_its_history_kept(address: str, benc
     assert f"acgan jobs --status queued --before {again['id']}" in queued
     assert "no matching runs" in acgan("jobs", "--status", "failed").stdout
 
-    work(bench, 2)  # the next is the one that was moved to the front
+    work(bench, 2)  # the next one is the one that was moved to the front
     assert [epoch["epoch"] for epoch in told("history", again["id"])["epochs"]] == [1, 2]
     assert "as CSV" in acgan("history", again["id"], "-o", str(tmp_path / "history.csv")).stdout  # by its name
     assert acgan("history", again["id"], "--csv").stdout == (tmp_path / "history.csv").read_text()
@@ -82,7 +84,7 @@ def test_a_run_is_started_listed_steered_and_its_history_kept(address: str, benc
     )
 
 
-def test_checkpoints_are_listed_and_what_is_served_is_chosen(address: str) -> None:
+def test_checkpoints_are_listed_and_the_served_one_is_chosen(address: str) -> None:
     listed = acgan("checkpoints")
     assert f"{NEW}-e001" in listed.stdout
     assert [each["id"] for each in told("checkpoints")["checkpoints"]] == [f"{NEW}-e001", f"{OLD}-e001"]
@@ -100,7 +102,7 @@ def test_checkpoints_are_listed_and_what_is_served_is_chosen(address: str) -> No
         (JobStatus.CANCELLED, "", 3, "was cancelled"),
     ],
 )
-def test_an_exit_code_says_how_a_followed_run_ended(
+def test_the_exit_code_shows_how_a_followed_run_ended(
     address: str, bench: JobBench, end: JobStatus, error: str, code: int, said: str
 ) -> None:
     job_id = told("start", "--epochs", "2")["id"]
@@ -129,7 +131,7 @@ def test_an_exit_code_says_how_a_followed_run_ended(
 
 
 def rest(process: "subprocess.Popen[str]") -> tuple[str, str]:
-    """What else it says, until it ends: `communicate` would lose what `readline` has read ahead."""
+    """The rest of its output, until it exits: `communicate` would lose what `readline` has buffered."""
     assert process.stdout is not None
     assert process.stderr is not None
     shown, complaint = process.stdout.read(), process.stderr.read()
@@ -144,7 +146,7 @@ def following(job_id: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def test_following_lasts_through_a_restart_and_ends_by_ctrl_c(settings: AppSettings, bench: JobBench) -> None:
+def test_following_survives_a_restart_and_ends_with_ctrl_c(settings: AppSettings, bench: JobBench) -> None:
     port = free_port()
     with serving(settings, port) as address:
         job_id = told("start", "--url", address)["id"]
@@ -182,14 +184,14 @@ def test_following_lasts_through_a_restart_and_ends_by_ctrl_c(settings: AppSetti
         (["jobs", "--url", "ftp://somewhere"], "is not an address of a service"),
     ],
 )
-def test_a_mistake_is_the_services_sentence_and_exit_code_2(address: str, words: list[str], said: str) -> None:
+def test_a_mistake_prints_the_services_sentence_and_exits_with_2(address: str, words: list[str], said: str) -> None:
     answer = acgan(*words)
     assert answer.returncode == 2
     assert said in answer.stderr
     assert "Traceback" not in answer.stderr
 
 
-def test_no_service_and_a_busy_one_are_exit_code_4(redis_url: str) -> None:
+def test_a_missing_and_a_busy_service_exit_with_4(redis_url: str) -> None:
     answer = acgan("jobs", "--url", f"127.0.0.1:{free_port()}")
     assert answer.returncode == 4
     assert "nothing answers at http://127.0.0.1" in answer.stderr
@@ -200,7 +202,9 @@ def test_no_service_and_a_busy_one_are_exit_code_4(redis_url: str) -> None:
     assert "retry in 60 s" in answer.stderr
 
 
-def test_a_key_is_shown_from_the_environment_and_asked_for(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_is_read_from_the_environment_and_requested_if_it_is_missing(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     key, entry = make_key("ana")
     with serving(AppSettings(redis_url=redis_url, api_keys=SecretStr(str(entry)))) as address:
         refused = acgan("start", "--url", address)

@@ -1,4 +1,4 @@
-"""Digits on a terminal, and where there is none."""
+"""Digits on a terminal, and in a pipe."""
 
 import io
 import json
@@ -24,7 +24,7 @@ def drawn(picture: np.ndarray, **options: object) -> str:
     return console.file.getvalue()
 
 
-def test_without_colours_two_pixels_are_a_character() -> None:
+def test_without_colours_one_character_shows_two_pixels() -> None:
     assert in_characters(PICTURE, greys=False).plain == " ▀▄█\n▀   "
 
 
@@ -36,18 +36,18 @@ def test_with_colours_a_character_has_those_of_its_two_pixels() -> None:
 
 
 @pytest.mark.parametrize(("system", "greys"), [("truecolor", True), ("256", True), ("standard", False), (None, False)])
-def test_a_terminal_without_greys_gets_ink(system: str | None, greys: bool) -> None:
+def test_a_terminal_without_greys_gets_characters(system: str | None, greys: bool) -> None:
     console = Console(file=io.StringIO(), force_terminal=True, color_system=system)  # type: ignore[arg-type]
     assert has_greys(console) is greys
     assert not has_greys(Console(file=io.StringIO(), force_terminal=True, color_system="truecolor", no_color=True))
 
 
 @pytest.mark.parametrize(("width", "columns"), [(20, 1), (80, 2), (280, 10), (1000, 10)])
-def test_as_many_digits_a_row_as_fit(width: int, columns: int) -> None:
+def test_rows_have_as_many_digits_as_fit(width: int, columns: int) -> None:
     assert columns_that_fit(Console(file=io.StringIO(), width=width)) == columns
 
 
-def test_digits_are_drawn_into_a_pipe_without_colours_and_told_as_json(tmp_path: Path) -> None:
+def test_digits_in_a_pipe_have_no_colours_and_json_describes_them(tmp_path: Path) -> None:
     weights = tmp_path / "g.safetensors"
     weights.write_bytes(to_bytes(Generator(20)))
     words = ["digits", "7", "-n", "3", "--seed", "5", "--checkpoint", str(weights)]

@@ -1,4 +1,4 @@
-"""A CHECKPOINT that is a file: recognized by its content, refused by a sentence that names it."""
+"""A CHECKPOINT argument that is a file is recognized by its content, or refused with a sentence that names it."""
 
 import os
 import re
@@ -29,7 +29,7 @@ def test_weights_are_recognized_by_their_content(
     assert (generator.latent_size, said) == (7, name)
 
 
-def test_latest_is_the_store_even_beside_a_file_of_that_name(
+def test_latest_means_the_store_even_beside_a_file_of_that_name(
     tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -53,7 +53,7 @@ def test_latest_is_the_store_even_beside_a_file_of_that_name(
         ("p.safetensors", lambda path: None, "there is no file"),
     ],
 )
-def test_a_file_that_is_no_weights_is_named_with_what_it_is(
+def test_a_file_without_weights_is_named_with_what_it_is(
     name: str, make: Callable[[Path], object], words: str, tmp_path: Path, redis_url: str
 ) -> None:
     path = tmp_path / name
@@ -64,7 +64,7 @@ def test_a_file_that_is_no_weights_is_named_with_what_it_is(
         assert str(path) in str(caught.value)
 
 
-def test_the_command_ends_with_the_sentence(tmp_path: Path) -> None:
+def test_the_command_exits_with_the_sentence(tmp_path: Path) -> None:
     path = tmp_path / "p.safetensors"
     path.write_bytes(POINTER)
     refused = acgan("digits", "7", "--checkpoint", str(path))

@@ -1,4 +1,4 @@
-"""The client for programs, over the real service."""
+"""The Python client, over the real service."""
 
 import asyncio
 import json
@@ -51,7 +51,7 @@ def bench(redis_url: str) -> Iterator[JobBench]:
 
 
 def work(bench: JobBench, epochs: int, end: JobStatus = JobStatus.SUCCEEDED, error: str = "") -> None:
-    """Do as a worker does, and let followers see each step."""
+    """Work as a worker does, and let followers see each step."""
     held = claim(bench)
     for epoch in range(1, epochs + 1):
         bench.report(held, progress(epoch))
@@ -60,7 +60,7 @@ def work(bench: JobBench, epochs: int, end: JobStatus = JobStatus.SUCCEEDED, err
     bench.finish(held, end, error)
 
 
-def test_a_run_is_started_found_steered_and_told(asked: Client) -> None:
+def test_a_run_is_started_found_controlled_and_read(asked: Client) -> None:
     job = asked.train(epochs=2, dataset="printed", name="mine")
     assert (job.status, job.config.epochs, job.config.name) == (JobStatus.QUEUED, 2, "mine")
     assert asked.job(job.id) == job
@@ -81,7 +81,7 @@ def test_the_same_key_starts_no_second_run(asked: Client) -> None:
     assert asked.train(epochs=2).id != first.id
 
 
-def test_digits_come_as_files_and_as_arrays_and_can_be_had_again(asked: Client) -> None:
+def test_digits_come_as_files_and_as_arrays_and_can_be_drawn_again(asked: Client) -> None:
     drawn = asked.digits(7, n=4, scale=2)
     assert (drawn.media_type, drawn.file[:4]) == ("image/png", b"\x89PNG")
     again = asked.digits(7, n=4, scale=2, seed=drawn.seed, index=drawn.index, checkpoint=drawn.checkpoint)
@@ -93,7 +93,7 @@ def test_digits_come_as_files_and_as_arrays_and_can_be_had_again(asked: Client) 
     assert (asked.pixels(n=1, seed=3)[0, 7] == digits[0]).all()
 
 
-def test_what_is_served_is_told_and_chosen(asked: Client) -> None:
+def test_the_served_checkpoint_is_read_and_chosen(asked: Client) -> None:
     ids = [each.id for each in asked.checkpoints().checkpoints]
     assert ids == [f"{NEW}-e001", f"{OLD}-e001"]
     assert asked.checkpoint(ids[1]).job == OLD
@@ -128,7 +128,7 @@ def test_a_run_is_followed_to_its_end(asked: Client, bench: JobBench) -> None:
     assert [line.split(",")[0] for line in lines] == ["1", "2", "3"]
 
 
-def test_whoever_follows_an_ended_run_is_told_all_of_it(asked: Client, bench: JobBench) -> None:
+def test_following_an_ended_run_yields_all_its_events(asked: Client, bench: JobBench) -> None:
     job = asked.train(epochs=2)
     work(bench, 2, JobStatus.FAILED, "no luck")
     changes = list(asked.follow(job.id))
@@ -136,7 +136,7 @@ def test_whoever_follows_an_ended_run_is_told_all_of_it(asked: Client, bench: Jo
     assert changes[-1].job.error == "no luck"
 
 
-def test_following_goes_on_through_a_restart_of_the_service(settings: AppSettings, bench: JobBench) -> None:
+def test_following_continues_through_a_restart_of_the_service(settings: AppSettings, bench: JobBench) -> None:
     port, seen = free_port(), threading.Event()
     changes: list[Change] = []
 
@@ -155,7 +155,7 @@ def test_following_goes_on_through_a_restart_of_the_service(settings: AppSetting
         follower.start()
         bench.add_epoch(held, epoch_record(1))
         assert seen.wait(20)
-    bench.add_epoch(held, epoch_record(2))  # nobody is there to tell of it
+    bench.add_epoch(held, epoch_record(2))  # no service runs that could send events
     bench.report(held, progress(7))
     with serving(settings, port):
         bench.finish(held, JobStatus.SUCCEEDED)
@@ -165,7 +165,7 @@ def test_following_goes_on_through_a_restart_of_the_service(settings: AppSetting
     assert changes[-1].job.status == JobStatus.SUCCEEDED
 
 
-def test_following_goes_on_through_a_loss_of_redis(mortal_redis: RunningRedis) -> None:
+def test_following_continues_through_a_loss_of_redis(mortal_redis: RunningRedis) -> None:
     with serving(AppSettings(redis_url=mortal_redis.url)) as address, Client(address) as client:
         job_id = client.train(epochs=2).id
         bench = JobBench.connect(mortal_redis.url)
@@ -190,7 +190,7 @@ def work_on(url: str, held: Claim) -> None:
     bench.close()
 
 
-def test_a_service_that_stays_away_is_told(settings: AppSettings) -> None:
+def test_a_service_that_stays_away_is_reported(settings: AppSettings) -> None:
     port = free_port()
     with Client(f"http://127.0.0.1:{port}", patience_seconds=1) as client:
         with serving(settings, port):
@@ -203,7 +203,7 @@ def test_a_service_that_stays_away_is_told(settings: AppSettings) -> None:
     assert 0.9 < time.monotonic() - began < 10
 
 
-def test_all_of_it_can_be_awaited(address: str, bench: JobBench) -> None:
+def test_every_call_has_an_async_form(address: str, bench: JobBench) -> None:
     async def ask() -> None:
         async with AsyncClient(address) as client:
             job = await client.train(epochs=2)
@@ -241,10 +241,10 @@ def test_both_clients_offer_the_same_calls() -> None:
 
 
 # ----------------------------------------------------------------------------
-# What goes wrong.
+# Errors.
 
 
-def test_a_mistake_is_told_in_the_services_own_words(asked: Client) -> None:
+def test_an_error_carries_the_services_own_sentence(asked: Client) -> None:
     with pytest.raises(Refused, match=r"body\.epochs: should be at least 1, not 0") as refused:
         asked.train(epochs=0)
     assert refused.value.status == 422
@@ -256,7 +256,7 @@ def test_a_mistake_is_told_in_the_services_own_words(asked: Client) -> None:
         asked.job("nonsense")
 
 
-def test_a_key_is_shown(redis_url: str) -> None:
+def test_a_key_is_sent(redis_url: str) -> None:
     key, entry = make_key("ana")
     with serving(AppSettings(redis_url=redis_url, api_keys=SecretStr(str(entry)))) as address:
         with Client(address) as client, pytest.raises(Refused, match="needs a key") as refused:
@@ -266,7 +266,7 @@ def test_a_key_is_shown(redis_url: str) -> None:
             assert client.train().status == JobStatus.QUEUED
 
 
-def test_a_service_that_cannot_now_says_when_to_come_again(redis_url: str) -> None:
+def test_an_overloaded_service_says_when_to_retry(redis_url: str) -> None:
     with serving(AppSettings(redis_url=redis_url, queue_limit=1)) as address, Client(address) as client:
         client.train()
         with pytest.raises(Unavailable) as unavailable:
@@ -276,7 +276,7 @@ def test_a_service_that_cannot_now_says_when_to_come_again(redis_url: str) -> No
 
 @contextmanager
 def answering(*answers: bytes) -> Iterator[tuple[str, list[bytes]]]:
-    """A server that answers each connection with bytes of ours, and closes it. Yields its address."""
+    """A server that answers each connection with the given bytes, and closes it. Yields its address."""
     heard: list[bytes] = []
     with socket.create_server(("127.0.0.1", 0)) as server:
 
@@ -301,18 +301,18 @@ def http(body: bytes, status: str = "200 OK", kind: str = "application/json") ->
 @pytest.mark.parametrize(
     "answer", [http(b"<h1>It works!</h1>", kind="text/html"), http(b"gone", "502 Bad Gateway"), http(b"[]", "404 No")]
 )
-def test_what_is_no_service_of_ours_is_told(answer: bytes) -> None:
+def test_another_server_is_reported_as_no_acgan_service(answer: bytes) -> None:
     with answering(answer) as (address, _), pytest.raises(NotUnderstood, match=r"does not understand|but not like"):
         Client(address).jobs()
 
 
 @pytest.mark.parametrize("url", ["ftp://somewhere", "http://", "http://a b"])
-def test_an_address_that_is_none_is_told(url: str) -> None:
+def test_an_invalid_address_is_reported(url: str) -> None:
     with pytest.raises((NotUnderstood, Unreachable)):
         Client(url).jobs()
 
 
-def test_an_answer_that_was_lost_is_asked_for_again_and_starts_no_second_run(asked: Client) -> None:
+def test_a_request_whose_response_was_lost_is_retried_and_starts_no_second_run(asked: Client) -> None:
     job = httpx2.get(f"{asked.url}/jobs/{asked.train().id}").content
     with answering(b"", http(job, "202 Accepted")) as (address, heard):
         assert Client(address).train().status == JobStatus.QUEUED
@@ -321,13 +321,13 @@ def test_an_answer_that_was_lost_is_asked_for_again_and_starts_no_second_run(ask
     assert all(one == other for one, other in pairwise(keys))
 
 
-def test_what_would_be_done_twice_is_not_asked_for_again() -> None:
+def test_a_request_that_is_not_idempotent_is_not_retried() -> None:
     with answering(b"") as (address, heard), pytest.raises(Unreachable, match="was lost"):
         Client(address).retry(NOBODY)
     assert len(heard) == 1
 
 
-def test_a_newer_service_may_tell_more(asked: Client) -> None:
+def test_fields_of_a_newer_service_are_accepted(asked: Client) -> None:
     told: dict[str, Any] = httpx2.get(f"{asked.url}/jobs/{asked.train().id}").json()
     told["mood"] = "good"
     told["config"]["moustache"] = 1

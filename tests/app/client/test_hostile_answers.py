@@ -1,4 +1,4 @@
-"""Answers of a server that is not trusted: each is bounded and checked, and what it says is one printable line."""
+"""Responses of an untrusted server: each is limited and checked, and its text is reduced to one printable line."""
 
 import asyncio
 import io
@@ -109,7 +109,7 @@ def ask_async(url: str, call: str) -> None:
 
 @pytest.fixture
 def little_memory() -> Iterator[None]:
-    """What is read stays below a bound: 1.5 GB of address space beyond what the test has."""
+    """The reading stays below a limit: 1.5 GB of address space beyond what the test has."""
     before = resource.getrlimit(resource.RLIMIT_AS)
     size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (size + 1_500_000_000, before[1]))
@@ -119,7 +119,7 @@ def little_memory() -> Iterator[None]:
 
 @pytest.mark.parametrize("name", BOMBS)
 @pytest.mark.usefixtures("little_memory")
-def test_an_answer_that_no_service_gives_is_one_error(name: str) -> None:
+def test_a_response_that_no_service_sends_raises_one_error(name: str) -> None:
     call, answer = BOMBS[name]
     for way in (ask, ask_async):
         with hostile({PATHS[call]: answer}) as server:
@@ -131,12 +131,12 @@ def test_an_answer_that_no_service_gives_is_one_error(name: str) -> None:
             assert len(server.requests) == 1
 
 
-def test_good_arrays_are_read() -> None:
+def test_valid_arrays_are_read() -> None:
     with hostile({"/digits/7": http(npy(DIGITS + 3))}) as server, Client(server.url) as client:
         assert (client.pixels(7) == DIGITS + 3).all()
 
 
-def test_a_redirect_is_not_followed_and_the_key_goes_nowhere_else() -> None:
+def test_a_redirect_is_not_followed_and_the_key_is_sent_nowhere_else() -> None:
     with hostile({}) as other:
         for status in ("301 Moved", "302 Found", "303 See", "307 Temporary", "308 Permanent"):
             moved = http(b"", status, Location=f"{other.url}/jobs/{JOB_ID}")
@@ -160,7 +160,7 @@ def test_a_redirect_is_not_followed_and_the_key_goes_nowhere_else() -> None:
         ("999999999", 86400),
     ],
 )
-def test_a_retry_after_that_is_no_time_is_a_short_pause(header: str, seconds: float) -> None:
+def test_an_invalid_retry_after_is_a_short_pause(header: str, seconds: float) -> None:
     later = problem(503, "later", Retry_After=header)
     with hostile({PATHS["job"]: later}) as server, pytest.raises(Unavailable) as unavailable:
         ask(server.url, "job")
@@ -170,7 +170,7 @@ def test_a_retry_after_that_is_no_time_is_a_short_pause(header: str, seconds: fl
 @pytest.mark.parametrize(
     "errors", [5, "text", [5], [{}], [{"field": 5}], [[]], [{"field": [], "message": {}}], [{"field": "body.x"}]]
 )
-def test_mistakes_of_any_form_end_no_command_in_a_traceback(errors: Any) -> None:
+def test_problems_of_any_form_end_no_command_in_a_traceback(errors: Any) -> None:
     with hostile({"/jobs": problem(422, EVIL, errors)}) as server:
         told = acgan("jobs", "--url", server.url)
     assert told.returncode == 2
@@ -185,12 +185,12 @@ def test_a_key_that_cannot_be_sent_is_not_shown(key: str) -> None:
     assert "cret" not in str(error.value)
 
 
-def test_an_argument_that_is_not_text_is_not_the_mistake_of_the_service() -> None:
+def test_an_argument_that_is_not_text_is_not_blamed_on_the_service() -> None:
     with hostile({}) as server, Client(server.url) as client, pytest.raises(Misconfigured, match="PYTHONUTF8"):
         client.train(name="\udcff")
 
 
-def test_what_a_refusal_says_is_one_line_of_bounded_length() -> None:
+def test_the_detail_of_a_refusal_is_one_line_of_limited_length() -> None:
     mistakes = [{"field": EVIL, "message": EVIL}] * 500
     with hostile({PATHS["job"]: problem(404, EVIL * 1000, mistakes)}) as server, pytest.raises(Refused) as refused:
         ask(server.url, "job")

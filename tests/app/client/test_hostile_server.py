@@ -1,4 +1,4 @@
-"""A download from a server that is not trusted: nothing is written outside the folder, and no part of a file stays."""
+"""A download from an untrusted server writes nothing outside the folder and leaves no partial file."""
 
 import asyncio
 import json
@@ -64,7 +64,7 @@ def files() -> dict[str, Answer | Callable[[], Answer]]:
 
 
 @WAYS
-def test_the_files_of_a_data_set_come(way: Download, tmp_path: Path) -> None:
+def test_the_files_of_a_data_set_are_downloaded(way: Download, tmp_path: Path) -> None:
     sent = files() | {MANIFEST: as_json(manifest({IMAGES: record(DATA)})), f"/datasets/{JOB_ID}/{IMAGES}": http(DATA)}
     with hostile(sent) as server:
         assert way(server.url, tmp_path / "mine") == [tmp_path / "mine" / IMAGES]
@@ -95,7 +95,7 @@ NAMES = [
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_name_that_no_data_set_has_is_refused(name: str, tmp_path: Path) -> None:
+def test_a_file_name_that_no_data_set_has_is_refused(name: str, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     for names in ([name], [IMAGES, name]):
         sent = {MANIFEST: as_json(manifest({each: record(DATA) for each in names}))}
@@ -121,7 +121,7 @@ def test_a_name_that_no_data_set_has_is_refused(name: str, tmp_path: Path) -> No
     ],
     ids=str,
 )
-def test_a_record_that_no_file_has_is_refused(way: Download, changes: dict[str, Any], tmp_path: Path) -> None:
+def test_an_impossible_file_record_is_refused(way: Download, changes: dict[str, Any], tmp_path: Path) -> None:
     sent = files() | {MANIFEST: as_json(manifest({IMAGES: record(DATA, **changes)}))}
     with hostile(sent) as server, pytest.raises(NotUnderstood):
         way(server.url, tmp_path / "mine")
@@ -142,7 +142,7 @@ def test_a_file_that_is_named_twice_or_none_is_refused(tmp_path: Path) -> None:
 
 @WAYS
 @pytest.mark.parametrize("sent", ["longer", "shorter", "endless", "other", "compressed", "lost"])
-def test_no_part_of_a_file_stays_that_is_not_what_was_stated(way: Download, sent: str, tmp_path: Path) -> None:
+def test_a_file_that_differs_from_its_record_leaves_no_part(way: Download, sent: str, tmp_path: Path) -> None:
     def lost() -> bytes:
         return http(DATA, Content_Length="99")
 

@@ -1,4 +1,4 @@
-"""Proxies and certificates of the environment, in every way to ask a service."""
+"""Proxies and certificates of the environment, with every kind of client."""
 
 import asyncio
 import os
@@ -43,7 +43,7 @@ VALUES = [f"http://{DEAD}", f"socks5://{DEAD}", "socks9://x", "nonsense", "http:
 
 
 @pytest.mark.parametrize("value", VALUES)
-def test_this_machine_is_asked_without_a_proxy(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_this_machine_is_reached_without_a_proxy(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("SSL_CERT_FILE", "/none.pem")
@@ -90,7 +90,9 @@ def test_a_proxy_that_cannot_be_used_is_named(
     ],
     ids=str,
 )
-def test_a_command_says_so_in_a_sentence(variables: dict[str, str], code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_reports_it_in_a_sentence(
+    variables: dict[str, str], code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     told = acgan("jobs", "--url", ELSEWHERE.replace("http:", "https:") if "SSL_CERT_FILE" in variables else ELSEWHERE)
@@ -101,7 +103,7 @@ def test_a_command_says_so_in_a_sentence(variables: dict[str, str], code: int, m
     assert "start a service" not in told.stderr
 
 
-def test_what_a_proxy_answers_is_not_taken_for_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_response_of_a_proxy_is_not_taken_for_the_services(monkeypatch: pytest.MonkeyPatch) -> None:
     answers = {f"{ELSEWHERE}/jobs": http(b"<h1>no</h1>", "503 No", "text/html")}
     with hostile(answers) as proxy:
         monkeypatch.setenv("http_proxy", proxy.url)
@@ -124,7 +126,7 @@ def test_a_proxy_that_works_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(proxy.requests) == 2
 
 
-def test_certificates_that_are_none_are_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_certificates_are_reported_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "empty.pem").write_text("nothing")
     for value in (tmp_path / "empty.pem", tmp_path, tmp_path / "none.pem"):
         monkeypatch.setenv("SSL_CERT_FILE", str(value))
@@ -133,7 +135,7 @@ def test_certificates_that_are_none_are_a_sentence(tmp_path: Path, monkeypatch: 
                 way("https://service.invalid")
 
 
-def test_a_service_without_tls_is_not_said_to_be_missing() -> None:
+def test_a_service_without_tls_is_not_reported_as_missing() -> None:
     with hostile({"/jobs": NO_JOBS}) as server, pytest.raises(Unreachable, match="TLS") as error:
         jobs(server.url.replace("http:", "https:"))
     assert "start a service" not in str(error.value)

@@ -1,4 +1,4 @@
-"""Drawing by several threads at once: every digit at its place, errors told, and no more waiting than in good time."""
+"""Drawing by several threads at once: every caller gets its own digits or error, and the wait is limited."""
 
 import asyncio
 import random
@@ -39,7 +39,7 @@ def with_batcher(
     return asyncio.run(run())
 
 
-def test_whatever_is_drawn_together_everybody_gets_their_own(generator: FoldedGenerator) -> None:
+def test_callers_whose_digits_share_a_batch_get_their_own(generator: FoldedGenerator) -> None:
     other = prepare(Generator(7), torch.device("cpu"))
     chance = random.Random(4)
     orders = [
@@ -54,7 +54,7 @@ def test_whatever_is_drawn_together_everybody_gets_their_own(generator: FoldedGe
         assert answer == draw_series(drawer, series).tobytes(), series
 
 
-def test_an_error_reaches_whoever_waits_and_nobody_else(generator: FoldedGenerator) -> None:
+def test_an_error_reaches_the_caller_that_waits_and_no_other(generator: FoldedGenerator) -> None:
     def fail(_digits: np.ndarray) -> bytes:
         raise ValueError("no file of these")
 
@@ -76,9 +76,9 @@ def test_an_error_reaches_whoever_waits_and_nobody_else(generator: FoldedGenerat
     assert good == draw_series(generator, Series(1, 9, 2)).tobytes()
 
 
-def test_what_cannot_be_drawn_in_good_time_is_refused_and_all_else_is_answered(generator: FoldedGenerator) -> None:
+def test_requests_that_would_wait_too_long_are_refused_and_others_are_answered(generator: FoldedGenerator) -> None:
     async def use(batcher: Batcher) -> list[bytes | BaseException]:
-        await batcher.draw(generator, Series(1, 40, 1), np.ndarray.tobytes)  # now it knows how long a digit takes
+        await batcher.draw(generator, Series(1, 40, 1), np.ndarray.tobytes)  # measures a digit's duration
         return await asyncio.gather(
             *(batcher.draw(generator, Series(1, 1000, seed), np.ndarray.tobytes) for seed in range(20)),
             return_exceptions=True,
@@ -91,7 +91,7 @@ def test_what_cannot_be_drawn_in_good_time_is_refused_and_all_else_is_answered(g
     assert all(isinstance(answer, Busy) for answer in refused)
 
 
-def test_whoever_goes_away_holds_nobody_up(generator: FoldedGenerator) -> None:
+def test_a_caller_that_leaves_delays_no_other(generator: FoldedGenerator) -> None:
     async def use(batcher: Batcher) -> bytes:
         gone = asyncio.create_task(batcher.draw(generator, Series(1, 1000, 1), np.ndarray.tobytes))
         await asyncio.sleep(0.01)
@@ -101,7 +101,7 @@ def test_whoever_goes_away_holds_nobody_up(generator: FoldedGenerator) -> None:
     assert with_batcher(use) == draw_series(generator, Series(1, 9, 2)).tobytes()
 
 
-def test_the_stock_is_filled_while_nobody_asks(generator: FoldedGenerator) -> None:
+def test_the_buffer_is_filled_while_no_request_waits(generator: FoldedGenerator) -> None:
     stock = Stock(limit=1024)
 
     async def use(batcher: Batcher) -> None:
@@ -116,7 +116,7 @@ def test_the_stock_is_filled_while_nobody_asks(generator: FoldedGenerator) -> No
         assert np.array_equal(taken.digits, draw_series(generator, taken.series))
 
 
-def test_whoever_finds_the_stock_too_empty_gets_digits_of_it_all_the_same(generator: FoldedGenerator) -> None:
+def test_a_request_that_finds_the_buffer_empty_still_gets_its_digits(generator: FoldedGenerator) -> None:
     shop = Shop(generator, Stock(limit=1024))
 
     def show(_series: Series, digits: np.ndarray) -> bytes:
@@ -136,7 +136,7 @@ def test_whoever_finds_the_stock_too_empty_gets_digits_of_it_all_the_same(genera
         places |= its_places
 
 
-def test_an_order_that_cannot_be_drawn_is_told_so_and_holds_nobody_up(generator: FoldedGenerator) -> None:
+def test_an_order_that_cannot_be_drawn_gets_an_error_and_delays_no_other(generator: FoldedGenerator) -> None:
     class Broken(FoldedGenerator):
         def __call__(self, noise: Tensor, labels: Tensor) -> Tensor:
             raise RuntimeError("no digits of these")

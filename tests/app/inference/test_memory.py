@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from app.inference.memory import Memory
 
 
-def test_what_was_looked_up_longest_ago_is_forgotten_first() -> None:
+def test_the_entry_used_longest_ago_is_evicted_first() -> None:
     memory = Memory[str, int](limit=3)
     for name in "abc":
         memory.keep(name, ord(name))
@@ -14,7 +14,7 @@ def test_what_was_looked_up_longest_ago_is_forgotten_first() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(1, 12))))
-def test_it_never_weighs_more_than_its_limit(kept: list[tuple[int, int]]) -> None:
+def test_the_total_weight_never_exceeds_the_limit(kept: list[tuple[int, int]]) -> None:
     memory = Memory[int, int](limit=20)
     for key, weight in kept:
         memory.keep(key, weight, weight)
@@ -23,7 +23,7 @@ def test_it_never_weighs_more_than_its_limit(kept: list[tuple[int, int]]) -> Non
         assert memory.weight == sum(found) <= 20
 
 
-def test_what_is_too_heavy_is_not_kept() -> None:
+def test_an_entry_heavier_than_the_limit_is_not_kept() -> None:
     memory = Memory[str, str](limit=10)
     memory.keep("small", "a", 4)
     memory.keep("large", "b", 11)

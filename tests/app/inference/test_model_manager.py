@@ -1,4 +1,4 @@
-"""What `latest` follows: the newest publication, the best one, or one that is pinned."""
+"""The checkpoint that `latest` means: the newest publication, the best one, or a pinned one."""
 
 import io
 
@@ -43,7 +43,7 @@ def test_rolling_back_is_one_call(client: TestClient, store: CheckpointStore) ->
     assert served(client) == newer
 
 
-def test_the_choice_outlives_the_process_and_reaches_every_other(
+def test_the_policy_survives_a_restart_and_reaches_every_process(
     client: TestClient, settings: AppSettings, store: CheckpointStore
 ) -> None:
     with local_client(create_app(settings)) as other:
@@ -53,8 +53,8 @@ def test_the_choice_outlives_the_process_and_reaches_every_other(
         assert served(later) == f"{OLD}-e001"
 
 
-def test_the_best_is_served_where_that_is_asked_for(client: TestClient, store: CheckpointStore) -> None:
-    assert client.put("/serving", json={"policy": "best"}).json()["serving"] == f"{NEW}-e001"  # nothing was judged yet
+def test_the_best_checkpoint_is_served_by_the_policy_best(client: TestClient, store: CheckpointStore) -> None:
+    assert client.put("/serving", json={"policy": "best"}).json()["serving"] == f"{NEW}-e001"  # none is judged yet
     good = judged(store, 2, figure=3.0)
     until(lambda: served(client) == good)
     judged(store, 3, figure=7.0)
@@ -77,7 +77,7 @@ def test_the_best_is_served_where_that_is_asked_for(client: TestClient, store: C
         ({}, 422, "body.policy: should be 'newest', 'best' or 'pinned'."),
     ],
 )
-def test_a_choice_that_cannot_be_is_refused(client: TestClient, order: dict[str, str], status: int, said: str) -> None:
+def test_an_impossible_policy_is_refused(client: TestClient, order: dict[str, str], status: int, said: str) -> None:
     answer = client.put("/serving", json=order)
     assert answer.status_code == status
     assert said in answer.json()["detail"]
@@ -92,20 +92,22 @@ def test_a_damaged_checkpoint_cannot_be_pinned(client: TestClient, store: Checkp
     assert served(client) == f"{NEW}-e001"
 
 
-def test_a_damaged_choice_is_as_none(client: TestClient, store: CheckpointStore) -> None:
+def test_a_damaged_policy_file_counts_as_none(client: TestClient, store: CheckpointStore) -> None:
     (store.root / CHOICE).write_bytes(b"{")
     assert client.get("/serving").json()["policy"] == "newest"
     assert served(client) == f"{NEW}-e001"
 
 
-def test_what_is_served_and_what_is_best_stay_whatever_they_weigh(client: TestClient, store: CheckpointStore) -> None:
+def test_the_served_and_the_best_checkpoint_stay_whatever_their_size(
+    client: TestClient, store: CheckpointStore
+) -> None:
     for epoch in range(2, 6):
         judged(store, epoch, figure=abs(epoch - 3))
     client.put("/serving", json={"policy": "pinned", "checkpoint": f"{NEW}-e002"})
     assert thin_out(store, 0) == [f"{NEW}-e004"]
 
 
-def test_what_was_refused_is_served_to_nobody(client: TestClient, store: CheckpointStore) -> None:
+def test_a_refused_checkpoint_is_never_served(client: TestClient, store: CheckpointStore) -> None:
     good = judged(store, 2, figure=3.0)
     made = manifest(NEW, 3).model_copy(update={"metrics": {FIGURE: 1.0}, "refused": "its digits for 7 have collapsed"})
     refused = store.publish(made, {GENERATOR: to_bytes(Generator())}).id
@@ -122,7 +124,7 @@ def test_what_was_refused_is_served_to_nobody(client: TestClient, store: Checkpo
     assert client.get("/readyz").json()["trouble"] is None
 
 
-def test_the_averaged_weights_are_served_where_they_draw_better(client: TestClient, store: CheckpointStore) -> None:
+def test_the_averaged_weights_are_served_if_they_draw_better(client: TestClient, store: CheckpointStore) -> None:
     raw, average = Generator(), Generator()
     made = manifest(NEW, 2).model_copy(update={"draws": AVERAGE})
     published = store.publish(made, {GENERATOR: to_bytes(raw), AVERAGE: to_bytes(average)})
@@ -132,7 +134,7 @@ def test_the_averaged_weights_are_served_where_they_draw_better(client: TestClie
     assert np.array_equal(np.load(io.BytesIO(answer.content)), expected)
 
 
-def test_before_anything_is_published_the_packages_own_generator_draws(redis_url: str) -> None:
+def test_before_any_publication_the_bundled_generator_draws(redis_url: str) -> None:
     first = bundled.checkpoint()
     assert first, "the package has no generator"
     settings = AppSettings(redis_url=redis_url, pretrained=True)

@@ -1,6 +1,7 @@
-"""The gate, and what it lets through: forty bad checkpoints, and twenty good ones.
+"""The quality gate: forty bad checkpoints are refused, and twenty good ones pass.
 
-They are made of the package's own generator, and go the way of every epoch: judged, published, looked for by a gallery.
+The checkpoints derive from the bundled generator and take the path of every epoch: judged, published, then found by the
+model manager.
 """
 
 import copy
@@ -69,7 +70,7 @@ def constant(ink: float) -> Poison:
 
 
 def collapsed(label: int) -> Poison:
-    """One digit of the class, over and over: its latent no longer depends on the noise."""
+    """One digit of the class in every image: its latent no longer depends on the noise."""
 
     def poison(generator: Generator) -> None:
         generator.embedding.weight.data[label] = 0
@@ -98,7 +99,7 @@ POISONS = [
     *(permuted([(label + by) % 10 for label in range(10)]) for by in (1, 3, 5)),
     *(permuted(swapped(label)) for label in range(1, 8)),
 ]
-GROUPS = 6  # each has poisons of several kinds
+GROUPS = 6  # each function poisons in several ways
 assert len(POISONS) == 32  # with the changed and foreign files of the test below, 40 bad checkpoints
 POISONS_BY_GROUP = [
     pytest.param(POISONS[group::GROUPS], id=f"group {group}", marks=pytest.mark.long if group else ())
@@ -123,7 +124,7 @@ def test_no_poisoned_checkpoint_is_ever_served(
         assert made.refused, f"poison {epoch} was let through: {made.metrics}"
         gallery._refresh()
         assert gallery.serving == first.id
-        anew = Gallery(store, CPU)  # one that has nothing to hold on to
+        anew = Gallery(store, CPU)  # one without an earlier checkpoint to fall back on
         anew._refresh()
         assert anew.serving == first.id
     assert store.latest() == first.checkpoint
@@ -132,7 +133,7 @@ def test_no_poisoned_checkpoint_is_ever_served(
 def test_no_changed_or_foreign_checkpoint_is_ever_served(
     store: CheckpointStore, assessor: Assessor, good: Generator
 ) -> None:
-    """A bit is flipped, or the manifest is another job's: the gallery sees it when it reads the files."""
+    """A bit is flipped, or the manifest belongs to another job: the model manager detects it when it reads."""
     first = publish(store, assessor, 1, good, job=OLD)
     gallery = Gallery(store, CPU)
     gallery._refresh()
@@ -153,7 +154,7 @@ def test_no_changed_or_foreign_checkpoint_is_ever_served(
 
 
 @pytest.mark.long
-def test_of_twenty_good_ones_all_but_one_at_least_are_served(
+def test_of_twenty_good_checkpoints_at_least_nineteen_are_served(
     store: CheckpointStore, assessor: Assessor, good: Generator
 ) -> None:
     refused = 0
@@ -170,7 +171,7 @@ def test_of_twenty_good_ones_all_but_one_at_least_are_served(
     assert latest >= CheckpointId(NEW, 19)
 
 
-def test_the_better_one_draws(assessor: Assessor, good: Generator) -> None:
+def test_the_better_generator_draws(assessor: Assessor, good: Generator) -> None:
     worse = copy.deepcopy(good)
     collapsed(4)(worse)
     assert assessor.verdict(worse, good).averaged is True
@@ -178,8 +179,8 @@ def test_the_better_one_draws(assessor: Assessor, good: Generator) -> None:
     assert assessor.verdict(good, worse).refused is None
 
 
-def test_figures_tell_each_class(assessor: Assessor, good: Generator) -> None:
-    """A class that has collapsed shows in its own variety, and in no other class's."""
+def test_metrics_cover_each_class(assessor: Assessor, good: Generator) -> None:
+    """A collapsed class lowers its own variety and that of no other class."""
     before, broken = assessor.assess(good), copy.deepcopy(good)
     collapsed(6)(broken)
     after = assessor.assess(broken)
@@ -190,14 +191,14 @@ def test_figures_tell_each_class(assessor: Assessor, good: Generator) -> None:
     assert after.frechet_distance > before.frechet_distance
 
 
-def test_few_digits_are_judged_where_an_epoch_is_short(good: Generator) -> None:
+def test_a_short_epoch_is_judged_by_few_digits(good: Generator) -> None:
     judge = bundled_judge("mnist", "choosing")
     assert judge
     assert len(Assessor(judge, good.latent_size, CPU, digits=7).labels) == 70
 
 
-def test_what_is_served_is_recognised_as_the_original_is(good: Generator) -> None:
-    """Folding and rounding to bytes cost at most one digit of a thousand; docs/quality.md has the figure of 10,000."""
+def test_served_digits_are_recognised_as_often_as_those_of_the_original_weights(good: Generator) -> None:
+    """Folding and rounding to bytes cost at most one digit of a thousand; docs/quality.md has the figure for 10,000."""
     judge = bundled_judge("mnist", "reporting")
     assert judge
     labels, noise = torch.arange(1000) % 10, latents(3, 0, 1000, good.latent_size)

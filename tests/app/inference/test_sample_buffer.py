@@ -10,7 +10,7 @@ from models.sampling.sampler import BATCH, Series
 
 
 def digits(series: Series) -> np.ndarray:
-    """Stand-ins that show their index, in their first pixels."""
+    """Stand-ins for digits: their first pixels hold their index."""
     made = np.zeros((series.n, 28, 28), np.uint8)
     numbers = np.arange(series.index, series.index + series.n, dtype=np.uint32)
     made[:, 0, :4] = numbers.view(np.uint8).reshape(-1, 4)
@@ -29,14 +29,14 @@ def fill(stock: Stock) -> int:
     return batches
 
 
-def test_a_new_stock_holds_a_few_of_every_label() -> None:
+def test_a_new_buffer_holds_a_few_digits_of_every_label() -> None:
     stock = Stock(limit=8192)
     fill(stock)
     assert [stock.level(label) for label in range(10)] == [FEW] * 10
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(1, 300), st.booleans()), max_size=40))
-def test_every_digit_is_given_out_once_and_under_its_address(requests: list[tuple[int, int, bool]]) -> None:
+def test_every_digit_is_taken_once_and_with_its_address(requests: list[tuple[int, int, bool]]) -> None:
     stock = Stock(limit=1024)
     fill(stock)
     given_out: set[tuple[int, int, int]] = set()
@@ -54,7 +54,7 @@ def test_every_digit_is_given_out_once_and_under_its_address(requests: list[tupl
         assert all(stock.level(label) <= 1024 for label in range(10))
 
 
-def test_a_shelf_that_was_found_too_empty_becomes_larger_up_to_the_limit() -> None:
+def test_the_target_of_a_label_that_ran_out_grows_up_to_the_limit() -> None:
     stock = Stock(limit=8 * BATCH)
     fill(stock)
     assert stock.take(3, FEW + 1) is None
@@ -66,7 +66,7 @@ def test_a_shelf_that_was_found_too_empty_becomes_larger_up_to_the_limit() -> No
     assert stock.level(4) == FEW
 
 
-def test_another_generators_stock_has_another_seed_and_begins_with_half() -> None:
+def test_the_buffer_of_another_generator_has_another_seed_and_starts_with_half() -> None:
     stock = Stock(limit=8192)
     for _ in range(4):
         stock.take(3, 8000)
@@ -77,7 +77,7 @@ def test_another_generators_stock_has_another_seed_and_begins_with_half() -> Non
     assert following.shelves[3].seed != stock.shelves[3].seed
 
 
-def test_a_stock_of_nothing_is_never_filled_and_takes_no_orders() -> None:
+def test_a_buffer_of_size_zero_is_never_filled_and_takes_no_orders() -> None:
     stock = Stock(limit=0)
     assert fill(stock) == 0
     assert not stock.takes_orders(1)
@@ -87,7 +87,7 @@ def test_a_stock_of_nothing_is_never_filled_and_takes_no_orders() -> None:
     orders=st.lists(st.tuples(st.integers(0, 3), st.integers(1, 16)), min_size=1, max_size=60),
     chance=st.randoms(use_true_random=False),
 )
-def test_orders_are_met_oldest_first_each_with_digits_of_its_own_whichever_batch_is_drawn_first(
+def test_orders_are_met_oldest_first_with_their_own_digits_in_any_order_of_batches(
     orders: list[tuple[int, int]], chance: Random
 ) -> None:
     stock = Stock(limit=1024)
@@ -123,7 +123,7 @@ def test_orders_are_met_oldest_first_each_with_digits_of_its_own_whichever_batch
     assert not any(shelf.orders for shelf in stock.shelves)
 
 
-def test_a_batch_has_what_is_waited_for_first_and_then_more_of_the_same() -> None:
+def test_a_batch_first_has_the_digits_that_are_waited_for_and_then_more_of_the_same_label() -> None:
     stock = Stock(limit=1024)
     stock.order(3, 1, "one")
     assert [(series.label, series.n) for series in stock.plan()] == [(3, 8)]
@@ -132,7 +132,7 @@ def test_a_batch_has_what_is_waited_for_first_and_then_more_of_the_same() -> Non
     assert [(series.label, series.n, series.index) for series in stock.plan()] == [(3, 32, 8), (5, 32, 0)]
 
 
-def test_whoever_waits_for_what_could_not_be_drawn_is_told_and_the_label_goes_on_with_another_series() -> None:
+def test_a_failed_draw_is_reported_to_its_caller_and_the_label_continues_with_another_series() -> None:
     stock = Stock(limit=1024)
     stock.order(3, 1, "one")
     lost = stock.plan()

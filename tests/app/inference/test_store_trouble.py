@@ -1,4 +1,4 @@
-"""What goes wrong with the store while digits are served: what is served stays, and `trouble` says what is wrong."""
+"""Faults of the store while digits are served: the served checkpoint stays, and `trouble` gives the reason."""
 
 import os
 import threading
@@ -31,7 +31,7 @@ def trouble(client: TestClient) -> str:
 
 @pytest.fixture
 def own(settings: AppSettings, store: CheckpointStore) -> Iterator[TestClient]:
-    """An API that may also serve the package's own generator."""
+    """An API that may also serve the bundled generator."""
     assert store.latest()
     with local_client(create_app(settings.model_copy(update={"pretrained": True}))) as client:
         assert served(client) == NEWEST
@@ -39,7 +39,9 @@ def own(settings: AppSettings, store: CheckpointStore) -> Iterator[TestClient]:
 
 
 @pytest.mark.parametrize("gone", [POINTER, NEW, "."])
-def test_what_is_served_stays_served_while_files_are_gone(own: TestClient, store: CheckpointStore, gone: str) -> None:
+def test_the_served_checkpoint_stays_while_its_files_are_gone(
+    own: TestClient, store: CheckpointStore, gone: str
+) -> None:
     path = (store.root / gone).resolve()
     away = path.rename(store.root.parent / "away")
     until(lambda: trouble(own) != "")
@@ -51,8 +53,8 @@ def test_what_is_served_stays_served_while_files_are_gone(own: TestClient, store
     until(lambda: served(own) == newer)
 
 
-def test_an_empty_folder_in_place_of_the_store_is_no_store(own: TestClient, store: CheckpointStore) -> None:
-    store.take("20260103-000000-aaaaaa", 1)  # gives it its identity
+def test_an_empty_folder_in_place_of_the_store_is_not_a_store(own: TestClient, store: CheckpointStore) -> None:
+    store.take("20260103-000000-aaaaaa", 1)  # writes the store's identity
     until(lambda: own.app.state.services.store._identity is not None)  # type: ignore[attr-defined]
     away = store.root.rename(store.root.parent / "away")
     store.root.mkdir()
@@ -65,7 +67,7 @@ def test_an_empty_folder_in_place_of_the_store_is_no_store(own: TestClient, stor
 
 @pytest.mark.parametrize("name", [POINTER, CHOICE])
 @pytest.mark.parametrize("content", [b"{", b"[]", b'{"policy": 1, "checkpoint": 2}', None])
-def test_an_api_starts_on_what_verifies(
+def test_an_api_starts_with_a_checkpoint_that_verifies(
     settings: AppSettings, store: CheckpointStore, caplog: pytest.LogCaptureFixture, name: str, content: bytes | None
 ) -> None:
     """None stands for a file that cannot be read."""
@@ -79,7 +81,7 @@ def test_an_api_starts_on_what_verifies(
         assert [record for record in caplog.records if record.exc_info] == []
 
 
-def test_the_choice_stays_in_force_when_its_file_is_gone(client: TestClient, store: CheckpointStore) -> None:
+def test_the_policy_stays_in_force_when_its_file_is_gone(client: TestClient, store: CheckpointStore) -> None:
     client.put("/serving", json={"policy": "pinned", "checkpoint": f"{OLD}-e001"})
     (store.root / CHOICE).unlink()
     until(lambda: CHOICE in trouble(client))
@@ -89,7 +91,7 @@ def test_the_choice_stays_in_force_when_its_file_is_gone(client: TestClient, sto
     assert trouble(client) == ""
 
 
-def test_what_is_pinned_stays_served_when_it_is_gone(client: TestClient, store: CheckpointStore) -> None:
+def test_a_pinned_checkpoint_stays_served_when_its_files_are_gone(client: TestClient, store: CheckpointStore) -> None:
     client.put("/serving", json={"policy": "pinned", "checkpoint": f"{OLD}-e001"})
     (store.folder(CheckpointId(OLD, 1))).rename(store.root / "away")
     until(lambda: "the pinned checkpoint" in trouble(client))
@@ -145,7 +147,7 @@ def test_a_checkpoint_of_another_version_is_listed_with_the_reason(client: TestC
 
 
 @pytest.mark.parametrize("content", [b"{", b"[]", b'{"order": 1}', b"{" + b" " * 2**21 + b"}"])
-def test_a_data_set_whose_manifest_is_damaged_is_a_503_that_says_so(
+def test_a_data_set_with_a_damaged_manifest_is_a_503_with_the_reason(
     client: TestClient, store: CheckpointStore, content: bytes
 ) -> None:
     folder = store.dataset_workshop(OLD)

@@ -19,10 +19,10 @@ from tests.support.serving import until
 from worker.jobs.consumer import JobBench
 
 
-def test_what_one_process_deletes_another_answers_whole_or_with_a_sentence(
+def test_while_one_process_deletes_another_returns_complete_responses_or_problems(
     settings: AppSettings, redis_url: str
 ) -> None:
-    """One process deletes while the other draws, reads and loads: every answer is right, or 404 or 503."""
+    """One process deletes while the other draws, reads and loads: every response is correct, or a 404 or 503."""
     store, bench = CheckpointStore(settings.store_dir), JobBench.connect(redis_url)
     with local_client(create_app(settings), raise_server_exceptions=False) as client:
         jobs = [run(client, bench, store) for _ in range(6)]
@@ -66,7 +66,7 @@ def other_process(redis_url: str) -> Iterator[str]:
 async def read_while(
     address: str, jobs: list[str], delete: Callable[[str], int]
 ) -> list[tuple[str, str, httpx2.Response]]:
-    """Read from one process again and again while the other deletes all jobs but the last."""
+    """Read from one process in a loop while the other deletes all jobs except the last."""
     found: list[tuple[str, str, httpx2.Response]] = []
     ended = False
 

@@ -1,4 +1,4 @@
-"""Verified digits. Nothing that tests train draws digits: the generators here are found good by a low bar, or not."""
+"""Verified digits. The generators of tests are untrained, so a low threshold decides which of their digits pass."""
 
 import io
 import zipfile
@@ -33,7 +33,7 @@ def label_and_bar(client: TestClient, verifier: Verifier) -> tuple[int, float]:
     raise AssertionError("every digit of a label looks the same")
 
 
-def test_zero_changes_nothing(client: TestClient) -> None:
+def test_a_threshold_of_zero_changes_nothing(client: TestClient) -> None:
     plain, verified = client.get("/digits/7?n=40&seed=4&index=3"), client.get("/digits/7?n=40&seed=4&index=3&verify=0")
     assert verified.status_code == 200
     assert verified.content == plain.content
@@ -42,7 +42,7 @@ def test_zero_changes_nothing(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize("n", [1, 7, 20])
-def test_refused_digits_are_left_out_for_the_next_of_their_seed(
+def test_refused_digits_are_replaced_by_the_next_of_their_seed(
     client: TestClient, verifier: Verifier, label_and_bar: tuple[int, float], n: int
 ) -> None:
     label, bar = label_and_bar
@@ -56,7 +56,7 @@ def test_refused_digits_are_left_out_for_the_next_of_their_seed(
     assert zipfile.ZipFile(io.BytesIO(answer.content)).namelist() == [f"{label}-4-{index}.png" for index in good]
 
 
-def test_any_verified_answer_can_be_drawn_again(client: TestClient, label_and_bar: tuple[int, float]) -> None:
+def test_any_verified_response_can_be_drawn_again(client: TestClient, label_and_bar: tuple[int, float]) -> None:
     label, bar = label_and_bar
     first = client.get(f"/digits/{label}?n=5&verify={bar!r}")
     assert first.headers["Cache-Control"] == "no-store"
@@ -67,7 +67,7 @@ def test_any_verified_answer_can_be_drawn_again(client: TestClient, label_and_ba
     assert np.array_equal(pixels(first.content)[:, :28], pixels(alone.content))
 
 
-def test_where_too_few_are_good_the_answer_says_so(client: TestClient) -> None:
+def test_a_response_with_too_few_accepted_digits_gives_the_reason(client: TestClient) -> None:
     answer = client.get("/digits/7?n=2&seed=4&verify=1")
     assert answer.status_code == 409
     told = answer.json()["detail"]
@@ -78,12 +78,12 @@ def test_where_too_few_are_good_the_answer_says_so(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize("verify", ["1.01", "-0.1", "nan", "much"])
-def test_what_is_no_probability_is_refused(client: TestClient, verify: str) -> None:
+def test_an_invalid_probability_is_refused(client: TestClient, verify: str) -> None:
     assert client.get(f"/digits/7?verify={verify}").status_code == 422
     assert client.get("/digits?verify=0.5").status_code == 422  # all classes at once: there is no next index for one
 
 
-def test_verified_answers_have_names_of_their_own(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_verified_responses_have_their_own_etags(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = client.get("/digits/7?seed=4").headers["ETag"]
     first = client.get(f"/digits/7?seed=4&verify=0&checkpoint={NEW}-e001")
     assert "immutable" in first.headers["Cache-Control"]

@@ -1,4 +1,4 @@
-"""Which host names are answered, and which web pages may change something: on a real server, over raw sockets."""
+"""Host names that are answered, and web pages that may change something: on a real server, over raw sockets."""
 
 import asyncio
 from collections.abc import Iterator
@@ -93,11 +93,11 @@ def test_a_page_of_another_origin_changes_nothing(open_address: str, headers: di
 
 
 @pytest.mark.parametrize("headers", OWN, ids=str)
-def test_the_own_page_and_programs_may(open_address: str, headers: dict[str, str]) -> None:
+def test_the_services_own_page_and_programs_may_change_something(open_address: str, headers: dict[str, str]) -> None:
     assert ask(open_address, "POST", "/train", headers) == 202
 
 
-def test_the_refusal_is_a_problem_in_a_sentence(open_address: str) -> None:
+def test_the_refusal_is_a_problem_with_a_sentence(open_address: str) -> None:
     answer = httpx2.post(f"{open_address}/train", headers={"Sec-Fetch-Site": "cross-site"})
     assert answer.headers["content-type"] == "application/problem+json"
     assert "another origin" in answer.json()["detail"]
@@ -108,12 +108,12 @@ def test_the_refusal_is_a_problem_in_a_sentence(open_address: str) -> None:
 
 
 @pytest.mark.parametrize("host", OURS)
-def test_addresses_and_localhost_are_ours(open_address: str, host: str) -> None:
+def test_ip_addresses_and_localhost_are_accepted(open_address: str, host: str) -> None:
     assert ask(open_address, "GET", "/jobs", {"Host": host}) == 200
 
 
 @pytest.mark.parametrize("host", THEIRS)
-def test_a_name_that_is_not_ours_gets_no_answer_but_of_probes(open_address: str, host: str) -> None:
+def test_another_host_name_is_refused_except_for_probes(open_address: str, host: str) -> None:
     headers = {"Host": host, "Origin": f"http://{host}", "Sec-Fetch-Site": "same-origin"}
     for method, path in [("GET", "/jobs"), ("GET", "/"), ("GET", "/digits/7"), ("GET", "/nowhere/"), *CHANGES]:
         assert ask(open_address, method, path, headers) == 421
@@ -122,7 +122,7 @@ def test_a_name_that_is_not_ours_gets_no_answer_but_of_probes(open_address: str,
 
 
 @pytest.mark.parametrize("host", NO_HOSTS)
-def test_what_is_no_host_is_refused(open_address: str, host: str) -> None:
+def test_an_invalid_host_is_refused(open_address: str, host: str) -> None:
     assert ask(open_address, "GET", "/livez", {"Host": host}) == 400
 
 
@@ -146,7 +146,7 @@ def test_a_request_names_one_host_once(open_address: str, sent: bytes) -> None:
     assert answered.statuses == [400]
 
 
-def test_a_whole_address_in_the_request_line_is_answered(open_address: str) -> None:
+def test_a_full_url_in_the_request_line_is_answered(open_address: str) -> None:
     sent = b"GET http://localhost:80/livez HTTP/1.1\r\nHost: localhost:80\r\nConnection: close\r\n\r\n"
     assert say(open_address, sent).statuses == [200]
 
@@ -169,7 +169,7 @@ def test_redirects_are_relative(open_address: str, path: str, location: str | No
 
 
 @pytest.mark.parametrize("keys", [None, SecretStr(str(ENTRY))], ids=["without keys", "with keys"])
-def test_names_of_ones_own_can_be_added(redis_url: str, store: CheckpointStore, keys: SecretStr | None) -> None:
+def test_host_names_can_be_added_by_a_setting(redis_url: str, store: CheckpointStore, keys: SecretStr | None) -> None:
     names = "digits.example.com, *.EXAMPLE.net"
     with serving(AppSettings(redis_url=redis_url, api_keys=keys, allowed_hosts=names)) as address:
         for host in ("digits.example.com:8000", "Digits.Example.Com", "a.b.example.net", *OURS):
@@ -178,7 +178,7 @@ def test_names_of_ones_own_can_be_added(redis_url: str, store: CheckpointStore, 
             assert ask(address, "GET", "/jobs", {"Host": host, "X-API-Key": KEY}) == 421
 
 
-def test_with_keys_every_name_is_answered_until_some_are_set(redis_url: str, store: CheckpointStore) -> None:
+def test_with_keys_every_host_name_is_answered_until_some_are_set(redis_url: str, store: CheckpointStore) -> None:
     with serving(AppSettings(redis_url=redis_url, api_keys=SecretStr(str(ENTRY)))) as address:
         headers = {"Host": "digits.example.com", "X-API-Key": KEY}
         assert ask(address, "GET", "/jobs", headers) == 200
@@ -188,7 +188,7 @@ def test_with_keys_every_name_is_answered_until_some_are_set(redis_url: str, sto
         assert ask(address, "GET", "/jobs", {"Host": "a b", "X-API-Key": KEY}) == 400
 
 
-def test_the_host_that_a_configured_proxy_was_asked_for_counts(redis_url: str, store: CheckpointStore) -> None:
+def test_the_host_forwarded_by_a_configured_proxy_counts(redis_url: str, store: CheckpointStore) -> None:
     settings: dict[str, Any] = {"allowed_hosts": "digits.example.com api", "forwarded_allow_ips": "127.0.0.1"}
     with serving(AppSettings(redis_url=redis_url, **settings)) as address:
         proxied = {"Host": "api:8000", "X-Forwarded-Host": "digits.example.com"}
@@ -205,7 +205,7 @@ async def passed(origin_check: OriginCheck, headers: dict[bytes, bytes]) -> bool
 
 
 @pytest.mark.parametrize("site", [{}, {b"sec-fetch-site": b"cross-site"}])
-def test_origins_that_settings_name_pass_and_null_never_does(site: dict[bytes, bytes]) -> None:
+def test_configured_origins_pass_and_null_never_does(site: dict[bytes, bytes]) -> None:
     async def nothing(*_: Any) -> None:
         return None
 
@@ -216,14 +216,14 @@ def test_origins_that_settings_name_pass_and_null_never_does(site: dict[bytes, b
 
 
 @pytest.mark.parametrize("text", ["a b/c", "http://a", "a:80", "127.0.0.1", "*", "a *. b", "-"])
-def test_names_that_are_none_are_refused_at_start(
+def test_invalid_host_names_are_refused_at_start(
     text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("ACGAN_ALLOWED_HOSTS", text)
     assert "ACGAN_ALLOWED_HOSTS) should be host names without ports" in why_nothing_starts(capsys)
 
 
-def test_proxies_that_are_none_are_refused_at_start(
+def test_invalid_proxies_are_refused_at_start(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("FORWARDED_ALLOW_IPS", "edge.example.com")
@@ -231,12 +231,12 @@ def test_proxies_that_are_none_are_refused_at_start(
 
 
 @pytest.mark.parametrize("name", ["FORWARDED_ALLOW_IPS", "ACGAN_FORWARDED_ALLOW_IPS"])
-def test_proxies_are_named_by_either_variable(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_proxies_are_configured_by_either_variable(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, "10.0.0.0/8, ::1")
     assert AppSettings().forwarded_allow_ips == "10.0.0.0/8, ::1"
 
 
-def test_hosts_are_read_as_they_are_written() -> None:
+def test_host_headers_are_parsed_in_every_notation() -> None:
     assert read_host("[::1]:8000") == Host("::1", 8000, True)
     assert read_host("Example.COM.") == Host("example.com", None, False)
     assert read_host("192.0.2.1:80") == Host("192.0.2.1", 80, True)
@@ -248,7 +248,7 @@ def test_hosts_are_read_as_they_are_written() -> None:
 @pytest.mark.parametrize(
     ("proxies", "peer", "chain", "client"),
     [
-        ("", "127.0.0.1", "192.0.2.9", "127.0.0.1"),  # there is no proxy unless one is configured
+        ("", "127.0.0.1", "192.0.2.9", "127.0.0.1"),  # no proxy is configured
         ("10.0.0.1", "10.0.0.2", "192.0.2.9", "10.0.0.2"),
         ("10.0.0.1", "10.0.0.1", "192.0.2.9", "192.0.2.9"),
         ("10.0.0.0/8", "10.0.0.1", "198.51.100.1, 192.0.2.9, 10.0.0.3", "192.0.2.9"),
@@ -262,7 +262,7 @@ def test_hosts_are_read_as_they_are_written() -> None:
         ("*", "10.0.0.1", "198.51.100.1, 192.0.2.9", "192.0.2.9"),
     ],
 )
-def test_only_a_configured_proxy_says_who_the_caller_is(proxies: str, peer: str, chain: str, client: str) -> None:
+def test_only_a_configured_proxy_sets_the_callers_address(proxies: str, peer: str, chain: str, client: str) -> None:
     seen: dict[str, Any] = {}
 
     async def see(scope: Any, *_: Any) -> None:

@@ -1,4 +1,4 @@
-"""The log of a real `acgan serve` and a real `acgan worker`: who did what, and no secret, whatever goes wrong."""
+"""The log of a real `acgan serve` and a real `acgan worker`: callers and their actions, and never a secret."""
 
 import contextlib
 import hashlib
@@ -55,7 +55,7 @@ def running(folder: Path, *words: str, **environment: str) -> Iterator[Process]:
         yield process
     finally:
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.process.pid, signal.SIGKILL)  # what it starts is in its group
+            os.killpg(process.process.pid, signal.SIGKILL)  # its children are in its process group
         process.process.wait()
 
 
@@ -77,13 +77,13 @@ def serving(folder: Path, **environment: str) -> Iterator[tuple[Process, httpx2.
         yield process, client
 
 
-def test_a_line_for_what_changed_something_or_went_wrong_and_none_for_reads(redis_url: str, tmp_path: Path) -> None:
+def test_changes_and_errors_are_logged_and_reads_are_not(redis_url: str, tmp_path: Path) -> None:
     with serving(tmp_path, REDIS_URL=redis_url) as (process, client):
         made = client.post("/train", headers={"X-Request-ID": "the-first"})
         cancelled = client.post(f"/jobs/{made.json()['id']}/cancel")
         client.get("/jobs")
         missing = client.get("/jobs/20260101-000000-abcdef?api_key=secret")
-        until("the line is there", lambda: bool(process.lines(status=404)))
+        until("the line is logged", lambda: bool(process.lines(status=404)))
     told = [line for line in process.lines() if line["logger"] == "app.requests"]
     assert [(line["method"], line["route"], line["status"], line["level"]) for line in told] == [
         ("POST", "/train", 202, "info"),
@@ -98,11 +98,11 @@ def test_a_line_for_what_changed_something_or_went_wrong_and_none_for_reads(redi
     assert all(0 < line["milliseconds"] < 5000 for line in told)
 
 
-def test_people_are_told_in_text_and_of_reads_only_when_they_debug(redis_url: str, tmp_path: Path) -> None:
+def test_the_text_format_logs_reads_only_at_debug(redis_url: str, tmp_path: Path) -> None:
     with serving(tmp_path, REDIS_URL=redis_url, LOG_FORMAT="text", LOG_LEVEL="debug") as (process, client):
         client.post("/train", headers={"X-Request-ID": "mine"})
-        until("reads are told", lambda: "GET /livez 200" in process.text)
-        until("so are changes", lambda: "POST /train 202" in process.text)
+        until("reads are logged", lambda: "GET /livez 200" in process.text)
+        until("changes are logged", lambda: "POST /train 202" in process.text)
     fields = r"\[job=\d{8}-\S+ milliseconds=\S+ request_id=mine\]"
     wanted = rf"^[\d-]{{10}} [\d:]{{8}} INFO app\.requests: POST /train 202  {fields}$"
     assert re.search(wanted, process.text, re.MULTILINE), process.text
@@ -110,12 +110,12 @@ def test_people_are_told_in_text_and_of_reads_only_when_they_debug(redis_url: st
 
 
 @pytest.mark.parametrize("sent", ["a b", "x" * 129, "", "\u00e9", "line\tbreak"])
-def test_an_id_that_is_not_sane_is_replaced(client: TestClient, sent: str) -> None:
+def test_an_unsafe_request_id_is_replaced(client: TestClient, sent: str) -> None:
     told = client.get("/livez", headers=[(b"x-request-id", sent.encode())]).headers["X-Request-ID"]
     assert re.fullmatch(r"[0-9a-f]{16}", told)
 
 
-def test_an_id_that_is_sane_is_kept(client: TestClient) -> None:
+def test_a_safe_request_id_is_kept(client: TestClient) -> None:
     for sent in ("x" * 128, "a-b_c:d/{}'\""):
         assert client.get("/nowhere", headers={"X-Request-ID": sent}).headers["X-Request-ID"] == sent
 
@@ -147,8 +147,10 @@ def test_no_secret_is_logged_at_debug_with_redis_and_without(
         until("the job is taken", lambda: "worker.handlers.training" in worker.text, 60)
         mortal_redis.kill()
         ask_with_secrets(client)
-        until("the API complains", lambda: "Connect call failed" in api.text or "Connection refused" in api.text, 60)
-        until("the worker complains", lambda: "Redis does not answer" in worker.text, 60)
+        until(
+            "the API logs the outage", lambda: "Connect call failed" in api.text or "Connection refused" in api.text, 60
+        )
+        until("the worker logs the outage", lambda: "Redis does not answer" in worker.text, 60)
     assert "redis://***@" in worker.text  # it names the address, and our mask is at work
     for process in (api, worker):
         assert len(process.text.splitlines()) > 10
@@ -156,11 +158,11 @@ def test_no_secret_is_logged_at_debug_with_redis_and_without(
         assert process.text.count(CANARY) == 0
 
 
-def test_a_wrong_password_is_not_told_either(mortal_redis: RunningRedis, tmp_path: Path) -> None:
+def test_a_wrong_password_is_not_logged_either(mortal_redis: RunningRedis, tmp_path: Path) -> None:
     host = mortal_redis.url.rpartition("@")[2]
     said = {"REDIS_URL": f"redis://:{CANARY}@{host}", "LOG_LEVEL": "debug"}
     with running(tmp_path, "worker", **said) as worker:
-        until("the worker complains", lambda: "invalid" in worker.text.lower(), 60)
+        until("the worker logs the error", lambda: "invalid" in worker.text.lower(), 60)
     assert CANARY not in worker.text
 
 
@@ -172,11 +174,11 @@ def test_a_refusal_is_one_line_with_peer_path_and_key(redis_url: str, tmp_path: 
         client.post("/train", headers={"Authorization": f"Bearer {key}"})
         client.post("/train", headers={"Sec-Fetch-Site": "cross-site"})
         client.get("/a%0aforged%1b[31mline")
-        client.get("/etc/passwd")  # no word for a secret hides the fields behind it
+        client.get("/etc/passwd")  # a field after a word for a secret is still logged
         with socket.create_connection((client.base_url.host, client.base_url.port)) as stranger:
             stranger.sendall(b"GET /no/host?token=secret HTTP/1.1\r\n\r\n")
             stranger.recv(65536)
-        until("the lines are there", lambda: len(process.lines(logger="app.requests")) == 6)
+        until("the lines are logged", lambda: len(process.lines(logger="app.requests")) == 6)
     refusals = process.lines(logger="app.requests")
     assert [(line["status"], line["path"], line.get("key_digest")) for line in refusals] == [
         (401, "/jobs", digest[:8]),
@@ -190,7 +192,7 @@ def test_a_refusal_is_one_line_with_peer_path_and_key(redis_url: str, tmp_path: 
     assert [word for word in (CANARY, key, digest, "secret") if word in process.text] == []
 
 
-def test_logs_are_kept_within_bounds(tmp_path: Path) -> None:
+def test_log_files_are_limited_in_size(tmp_path: Path) -> None:
     log = tmp_path / "worker.log"
     with log.open("ab") as writer:  # which stays open, as that of a part of `acgan up`
         for number in range(6):

@@ -15,7 +15,7 @@ from app.problems.ranges import Cut, NoSuchRange, wanted
         (" bytes = 5-5 ", Cut(5, 6)),
     ],
 )
-def test_a_part_is_found(asked: str, cut: Cut) -> None:
+def test_a_valid_range_is_parsed(asked: str, cut: Cut) -> None:
     assert wanted(asked, 100) == cut
     assert cut.told(100) == f"bytes {cut.start}-{cut.end - 1}/100"
 
@@ -23,11 +23,11 @@ def test_a_part_is_found(asked: str, cut: Cut) -> None:
 @pytest.mark.parametrize(
     "asked", [None, "", "bytes", "bytes=", "bytes=-", "bytes=5", "bytes=9-5", "bytes=0-1,5-6", "lines=1-2", "bytes=²-3"]
 )
-def test_what_cannot_be_understood_or_is_several_parts_is_the_whole(asked: str | None) -> None:
+def test_an_invalid_or_multiple_range_returns_the_whole(asked: str | None) -> None:
     assert wanted(asked, 100) is None
 
 
 @pytest.mark.parametrize("asked", ["bytes=100-", "bytes=100-200", "bytes=-0"])
-def test_there_is_nothing_beyond_the_end(asked: str) -> None:
+def test_a_range_beyond_the_end_is_not_satisfiable(asked: str) -> None:
     with pytest.raises(NoSuchRange, match="100 bytes"):
         wanted(asked, 100)

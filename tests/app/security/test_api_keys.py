@@ -1,4 +1,4 @@
-"""Keys: who may change things, who may read, and what is told to whoever may not."""
+"""Keys: the permissions to change and to read, and the response to a caller without them."""
 
 import hmac
 import json
@@ -35,7 +35,7 @@ CHANGES = [("POST", "/train"), *(("POST", f"{JOB}/{verb}") for verb in VERBS)]
 OTHER_CHANGES = [("PUT", "/serving"), ("DELETE", "/train"), ("PATCH", JOB)]
 READS = ["/digits/7", "/jobs", "/checkpoints", "/docs", "/openapi.json", "/metrics", "/nowhere"]
 PROBES = ["/livez", "/readyz"]
-MALFORMED = [  # names that are the same in every run, as keys are not
+MALFORMED = [  # names that are the same in every run, which keys are not
     "a key",
     "a name and a key",
     "an entry and a key",
@@ -95,13 +95,13 @@ def test_nothing_changes_without_a_key(guarded: TestClient, headers: dict[str, s
         {"X-API-Key": BEN, "Authorization": "Basic dXNlcjpwYXNz"},
     ],
 )
-def test_every_key_opens_and_its_holder_may_choose_the_header(guarded: TestClient, headers: dict[str, str]) -> None:
+def test_every_key_is_accepted_in_either_header(guarded: TestClient, headers: dict[str, str]) -> None:
     job = guarded.post("/train", headers=headers).json()["links"]["self"]
     assert guarded.post(f"{job}/cancel", headers=headers).json()["status"] == "cancelled"
     assert guarded.put("/nowhere", headers=headers).status_code == 404
 
 
-def test_reading_can_be_open_and_a_wrong_key_then_does_no_harm(guarded: TestClient) -> None:
+def test_reading_can_be_open_and_a_wrong_key_is_then_ignored(guarded: TestClient) -> None:
     for path in ("/jobs", "/digits/7", "/checkpoints", *PROBES):
         assert guarded.get(path).status_code == 200
         assert guarded.head(path, headers={"X-API-Key": "wrong"}).status_code == 200
@@ -120,7 +120,7 @@ def test_with_keys_reading_needs_one_and_probes_do_not(
             assert client.head(path).status_code == 200
             assert client.post(path).status_code == 401
         assert client.get("/digits/7", headers={"X-API-Key": ANA}).status_code == 200
-        assert client.get("/").status_code == client.get("/page/main.js").status_code == 200  # which ask for the key
+        assert client.get("/").status_code == client.get("/page/main.js").status_code == 200  # which prompt for the key
 
 
 def test_without_any_keys_everything_is_open(client: TestClient) -> None:
@@ -128,7 +128,7 @@ def test_without_any_keys_everything_is_open(client: TestClient) -> None:
     assert client.post("/train", headers={"Authorization": "Bearer anything"}).status_code == 202
 
 
-def test_a_key_is_compared_with_every_entry_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_is_always_compared_with_every_entry(monkeypatch: pytest.MonkeyPatch) -> None:
     compared = []
 
     def compare(ours: bytes, theirs: bytes) -> bool:
@@ -169,7 +169,7 @@ def test_malformed_keys_are_refused_at_start_in_a_sentence_that_shows_none(
     assert ANA not in str(refused.value)
 
 
-def test_reading_cannot_need_keys_that_nobody_has(
+def test_reading_cannot_require_keys_if_none_exist(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("ACGAN_READ_NEEDS_KEY", "true")
@@ -181,7 +181,7 @@ def test_settings_do_not_show_their_keys() -> None:
     assert ANAS_ENTRY.digest.decode() not in repr(settings) + settings.model_dump_json()
 
 
-def test_the_command_line_makes_keys() -> None:
+def test_the_command_line_creates_keys() -> None:
     made = json.loads(acgan("key", "carol", "--json").stdout)
     assert made["name"] == "carol"
     assert len(made["key"]) >= 43
@@ -201,7 +201,7 @@ def test_the_command_line_makes_keys() -> None:
     assert "letters, digits" in refused.stderr
 
 
-def test_openapi_says_which_calls_take_a_key(redis_url: str) -> None:
+def test_openapi_says_which_calls_need_a_key(redis_url: str) -> None:
     def described(**settings: Any) -> dict[str, Any]:
         with asking(redis_url, **settings) as client:
             document: dict[str, Any] = client.get("/openapi.json", headers={"X-API-Key": ANA}).json()
@@ -244,7 +244,7 @@ main()
 
 
 @pytest.mark.parametrize("log_format", ["json", "text"])
-def test_no_key_is_logged_at_debug_though_requests_crash(redis_url: str, tmp_path: Path, log_format: str) -> None:
+def test_no_key_is_logged_at_debug_even_if_requests_crash(redis_url: str, tmp_path: Path, log_format: str) -> None:
     unknown, port = "canary-unknown-key", free_port()
     environment = {
         "ACGAN_API_KEYS": f"{ANAS_ENTRY} {BENS_ENTRY}",
@@ -280,6 +280,6 @@ def test_no_key_is_logged_at_debug_though_requests_crash(redis_url: str, tmp_pat
     told = log.read_text()
     assert "crashed while" in told
     assert "Traceback" in told
-    assert "ana" in told  # whose key it was, is
+    assert "ana" in told  # the name of its owner is
     secrets = [ANA, BEN, unknown, *(entry.digest.decode() for entry in (ANAS_ENTRY, BENS_ENTRY))]
     assert [secret for secret in secrets if secret in told] == []

@@ -1,4 +1,4 @@
-"""How often a caller may ask, and what is told to whoever asks more often."""
+"""Rate limits: how often a caller may send requests, and the response above the limit."""
 
 import random
 from collections.abc import Iterator
@@ -42,7 +42,7 @@ def is_too_fast(answer: Any) -> bool:
     return True
 
 
-def test_what_starts_work_is_bounded_by_caller_in_all_processes_together(redis_url: str) -> None:
+def test_calls_that_start_work_are_limited_by_caller_across_all_processes(redis_url: str) -> None:
     with asking(redis_url, work_rate="3/minute") as one, asking(redis_url, work_rate="3/minute") as other:
         job = one.post("/train").json()["links"]["self"]
         assert one.post(f"{job}/cancel").status_code == 202
@@ -59,7 +59,7 @@ def test_what_starts_work_is_bounded_by_caller_in_all_processes_together(redis_u
             assert somebody_else.post("/train").status_code == 202
 
 
-def test_keys_are_counted_by_name_wherever_they_come_from(redis_url: str) -> None:
+def test_keys_are_counted_by_name_from_every_address(redis_url: str) -> None:
     limits: dict[str, Any] = {"api_keys": KEYS, "work_rate": "1/hour"}
     with asking(redis_url, **limits) as here, asking(redis_url, client=("192.0.2.2", 1), **limits) as there:
         assert here.post("/train", headers={"X-API-Key": ANA}).status_code == 202
@@ -76,13 +76,13 @@ def test_an_address_is_never_counted_as_a_key(redis_url: str) -> None:
         assert client.post("/train", headers={"X-API-Key": ANA}).status_code == 202
 
 
-def test_who_claims_another_address_each_time_is_counted_as_one(redis_url: str) -> None:
+def test_a_caller_that_claims_other_addresses_is_counted_as_one(redis_url: str) -> None:
     with asking(redis_url, read_rate="3/minute") as client:
         answers = [client.get("/jobs", headers={"X-Forwarded-For": f"10.0.0.{number}"}) for number in range(5)]
     assert [answer.status_code for answer in answers] == [200, 200, 200, 429, 429]
 
 
-def test_what_counts_calls_in_redis_goes_by_itself(redis_url: str) -> None:
+def test_the_counters_in_redis_expire(redis_url: str) -> None:
     with asking(redis_url, work_rate="5/minute") as client:
         client.post("/train")
     with redis.Redis.from_url(redis_url, decode_responses=True) as connection:
@@ -91,19 +91,19 @@ def test_what_counts_calls_in_redis_goes_by_itself(redis_url: str) -> None:
         assert 0 < connection.ttl(counters[0]) <= 120
 
 
-def test_a_run_may_be_started_as_often_as_one_likes_where_the_rate_is_off(redis_url: str) -> None:
+def test_without_a_rate_any_number_of_runs_can_be_started(redis_url: str) -> None:
     with asking(redis_url, work_rate="off", queue_limit=1000) as client:
         assert {client.post("/train").status_code for _ in range(150)} == {202}
 
 
-def test_the_usual_rate_lets_a_script_fill_the_queue_and_no_more_than_that(redis_url: str) -> None:
+def test_the_default_rate_lets_a_script_fill_the_queue_and_no_more(redis_url: str) -> None:
     with asking(redis_url, queue_limit=1000) as client:
         answers = [client.post("/train") for _ in range(130)]
     assert [answer.status_code for answer in answers] == 120 * [202] + 10 * [429]
     assert all(is_too_fast(answer) for answer in answers[120:])
 
 
-def test_a_redis_that_is_gone_is_told_as_ever(mortal_redis: RunningRedis) -> None:
+def test_a_redis_outage_is_reported_as_without_rates(mortal_redis: RunningRedis) -> None:
     with asking(mortal_redis.url, work_rate="1/minute") as client:
         assert client.post("/train").status_code == 202
         mortal_redis.kill()
@@ -111,10 +111,10 @@ def test_a_redis_that_is_gone_is_told_as_ever(mortal_redis: RunningRedis) -> Non
         assert answer.status_code == 503
         assert "Redis does not answer" in answer.json()["detail"]
         mortal_redis.start()
-        assert is_too_fast(client.post("/train"))  # and it has not forgotten
+        assert is_too_fast(client.post("/train"))  # and its counts are still there
 
 
-def test_reading_is_bounded_where_that_is_set_and_probes_are_not(redis_url: str, store: CheckpointStore) -> None:
+def test_reading_is_limited_if_configured_and_probes_are_not(redis_url: str, store: CheckpointStore) -> None:
     with asking(redis_url, read_rate="5/minute", api_keys=KEYS, read_needs_key=False) as client:
         assert [client.get("/digits/7").status_code for _ in range(3)] == 3 * [200]
         assert [client.head("/jobs").status_code for _ in range(2)] == 2 * [200]
@@ -127,14 +127,14 @@ def test_reading_is_bounded_where_that_is_set_and_probes_are_not(redis_url: str,
 
 @pytest.mark.parametrize("text", ["nonsense", "60", "0/minute", "-1/minute", "1/second;9/minute"])
 @pytest.mark.parametrize("name", ["READ", "WORK"])
-def test_a_rate_that_is_none_is_refused_at_start(
+def test_an_invalid_rate_is_refused_at_start(
     name: str, text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv(f"ACGAN_{name}_RATE", text)
     assert f"ACGAN_{name}_RATE) should be a rate like 60/minute" in why_nothing_starts(capsys)
 
 
-def test_whoever_comes_back_when_told_to_is_let_in_and_never_more_than_the_rate() -> None:
+def test_a_caller_that_waits_as_told_is_admitted_and_never_above_the_rate() -> None:
     chance, now = random.Random(1), 1000.0
     rate = read_rate("7/10seconds")
     assert rate is not None
@@ -152,7 +152,7 @@ def test_whoever_comes_back_when_told_to_is_let_in_and_never_more_than_the_rate(
         admitted.append(now)
     assert len(told) > 100
     assert set(told) <= set(range(1, 11))
-    for start in admitted:  # the window before is weighed, not remembered: it may let a little more through
+    for start in admitted:  # the previous window is weighted, not remembered exactly: a little more may pass
         assert sum(start <= moment < start + 10 for moment in admitted) <= 10
 
 
@@ -162,7 +162,7 @@ def test_no_wait_is_longer_than_two_minutes() -> None:
     assert TooFast(rate, Window(0, 0.0, 1, 3000.0).wait(rate)).retry_after == 120
 
 
-def test_only_so_many_callers_are_remembered() -> None:
+def test_the_number_of_remembered_callers_is_limited() -> None:
     rate = read_rate("1/hour")
     assert rate is not None
     local = LocalRate(rate)
@@ -177,7 +177,7 @@ def test_only_so_many_callers_are_remembered() -> None:
     ("client", "caller"),
     [
         (("192.0.2.7", 80), "ip:192.0.2.7"),
-        (("::ffff:192.0.2.7", 80), "ip:192.0.2.7"),  # each IPv4 address has a bucket of its own
+        (("::ffff:192.0.2.7", 80), "ip:192.0.2.7"),  # each IPv4 address has its own bucket
         (("::ffff:192.0.2.8", 80), "ip:192.0.2.8"),
         (("2001:db8::1:2", 80), "ip:2001:db8::/64"),
         (("2001:db8::ffff", 80), "ip:2001:db8::/64"),
@@ -187,5 +187,7 @@ def test_only_so_many_callers_are_remembered() -> None:
         (None, "ip:unknown"),
     ],
 )
-def test_callers_are_told_apart_by_address_and_in_ipv6_by_network(client: tuple[str, int] | None, caller: str) -> None:
+def test_callers_are_distinguished_by_address_and_in_ipv6_by_network(
+    client: tuple[str, int] | None, caller: str
+) -> None:
     assert caller_of({"client": client}) == caller

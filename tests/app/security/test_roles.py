@@ -1,4 +1,4 @@
-"""What a key may do by its role, whose jobs are its own, and what one caller may take of what all share."""
+"""The permissions of each role, the ownership of jobs, and each caller's share of common resources."""
 
 import json
 import logging
@@ -97,7 +97,7 @@ def test_a_trainer_deletes_its_own_data_set_only(asked: TestClient) -> None:
     assert asked.delete(f"/datasets/{made}", headers=key("ana")).status_code == 204
 
 
-def test_only_an_admin_chooses_what_is_served(asked: TestClient) -> None:
+def test_only_an_admin_chooses_the_served_checkpoint(asked: TestClient) -> None:
     assert asked.put("/serving", json={"policy": "best"}, headers=key("ana")).status_code == 403
     assert asked.get("/serving", headers=key("ana")).json()["policy"] == "newest"
     assert asked.put("/serving", json={"policy": "best"}, headers=key("root")).status_code == 200
@@ -112,7 +112,7 @@ def test_an_admin_and_a_key_without_a_role_change_everything(asked: TestClient, 
     assert asked.put("/serving", json={"policy": "best"}, headers=key(name)).status_code == 200
 
 
-def test_a_record_without_a_caller_is_the_admins(asked: TestClient, shared_redis: Any) -> None:
+def test_a_record_without_a_caller_can_be_changed_only_by_an_admin(asked: TestClient, shared_redis: Any) -> None:
     async def create(desk: JobDesk) -> str:
         return (await desk.create(Order(TrainingConfig(epochs=1)))).id
 
@@ -132,7 +132,7 @@ def test_keys_without_a_role_are_named_once_at_start(redis_url: str, caplog: pyt
 
 
 @pytest.mark.parametrize("role", ["king", "Admin", "", "read:train"])
-def test_a_role_is_one_of_three(role: str) -> None:
+def test_an_unknown_role_is_refused(role: str) -> None:
     with pytest.raises(ValueError, match="NAME:ROLE:SHA256"):
         Keyring.parse(f"ana:{role}:{OLD_ENTRY.digest.decode()}")
 
@@ -148,7 +148,7 @@ def test_every_route_that_changes_something_is_guarded() -> None:
 
 
 # ----------------------------------------------------------------------------
-# What all callers share.
+# Shared resources.
 
 
 def fill(client: TestClient, name: str, times: int) -> list[int]:
@@ -170,7 +170,7 @@ def test_one_key_does_not_fill_the_queue(redis_url: str, store: CheckpointStore)
         assert client.post(f"/jobs/{job}/retry", headers=key("ana")).status_code == 429
 
 
-def test_callers_that_nothing_tells_apart_share_nothing(redis_url: str, store: CheckpointStore) -> None:
+def test_callers_that_cannot_be_distinguished_have_no_share(redis_url: str, store: CheckpointStore) -> None:
     only = SecretStr(str(KEYS["ana"][1]))
     for keys in (None, only):
         settings = AppSettings(redis_url=redis_url, api_keys=keys, work_rate="off", queue_limit=8)
@@ -197,11 +197,13 @@ def test_one_caller_does_not_take_all_streams(redis_url: str, store: CheckpointS
 
 
 # ----------------------------------------------------------------------------
-# What shared caches may keep.
+# What shared caches may store.
 
 
 @pytest.mark.parametrize("read_needs_key", [None, False])
-def test_what_needs_a_key_is_private(redis_url: str, store: CheckpointStore, read_needs_key: bool | None) -> None:
+def test_responses_that_need_a_key_are_private(
+    redis_url: str, store: CheckpointStore, read_needs_key: bool | None
+) -> None:
     checkpoint = publish(store, NEW, 2, seed=3)
     settings = AppSettings(redis_url=redis_url, api_keys=RING, read_needs_key=read_needs_key)
     with local_client(create_app(settings)) as client:
@@ -219,14 +221,14 @@ def test_what_needs_a_key_is_private(redis_url: str, store: CheckpointStore, rea
     else:
         assert controls[fixed] == f"public, {kept}"
         assert controls[f"/jobs/{job}"] == "no-cache"
-    assert controls["/"] == "no-cache"  # the page's own files hold nothing
+    assert controls["/"] == "no-cache"  # the page's own files contain no data
 
 
 # ----------------------------------------------------------------------------
-# How much one request may make the service explain.
+# Limits on the errors that the service explains for one request.
 
 
-def test_a_query_of_thousands_of_parameters_is_refused_before_it_is_read(client: TestClient) -> None:
+def test_a_query_of_thousands_of_parameters_is_refused_before_it_is_parsed(client: TestClient) -> None:
     answer = client.get("/digits/7?" + "&".join(f"p{number}=1" for number in range(3315)))
     assert answer.status_code == 422
     assert len(answer.content) < 1000
@@ -243,7 +245,7 @@ def test_a_query_of_thousands_of_parameters_is_refused_before_it_is_read(client:
     ids=["fields", "below a field", "lists", "a list"],
 )
 @pytest.mark.parametrize(("method", "path"), [("POST", "/train"), ("POST", "/datasets"), ("PUT", "/serving")])
-def test_a_body_of_thousands_of_members_is_refused_before_it_is_checked(
+def test_a_body_of_thousands_of_members_is_refused_before_it_is_validated(
     redis_url: str, store: CheckpointStore, method: str, path: str, body: Any
 ) -> None:
     with local_client(create_app(AppSettings(redis_url=redis_url, max_body_bytes=10**6))) as client:
@@ -263,7 +265,7 @@ def test_ten_mistakes_are_explained_and_the_rest_counted(client: TestClient) -> 
         assert "20 more errors" in answer.json()["detail"]
 
 
-def test_a_mistake_shows_the_beginning_of_what_was_sent(client: TestClient) -> None:
+def test_a_mistake_quotes_the_beginning_of_the_value(client: TestClient) -> None:
     answer = client.post("/train", content=json.dumps({"\x1b[31m\u202e" + 30_000 * "x": 1}), headers=JSON)
     assert answer.status_code == 422
     assert len(answer.content) < 2000
@@ -274,7 +276,7 @@ JSON = {"Content-Type": "application/json"}
 
 
 # ----------------------------------------------------------------------------
-# What everyone may see.
+# Public responses.
 
 
 def test_probes_show_no_addresses(store: CheckpointStore) -> None:

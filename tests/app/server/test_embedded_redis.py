@@ -1,4 +1,4 @@
-"""A server of our own whose data is damaged: it says which file, and what can be done, and that can be done."""
+"""An embedded Redis whose data is damaged names the file and a command, and the command repairs it."""
 
 import re
 import subprocess
@@ -15,7 +15,7 @@ TOLD = 100
 
 @pytest.fixture
 def stopped(tmp_path: Path) -> RunningRedis:
-    """A server that was told a hundred things and killed."""
+    """A server that received a hundred writes and was killed."""
     running = RunningRedis(tmp_path / "redis data")
     with running.client() as client, client.pipeline(transaction=False) as pipeline:
         for number in range(TOLD):
@@ -34,7 +34,7 @@ def base(running: RunningRedis) -> Path:
 
 
 def damage(path: Path, what: bytes, instead: bytes) -> None:
-    """Change what stands in the middle of a file."""
+    """Change bytes in the middle of a file."""
     data = path.read_bytes()
     at = data.index(what, len(data) // 2)
     path.write_bytes(data[:at] + instead + data[at + len(what) :])
@@ -47,7 +47,7 @@ def refused(running: RunningRedis) -> str:
 
 
 @pytest.mark.parametrize(("what", "instead"), [(b"*4\r\n", b"Z4\r\n"), (b"$6\r\n", b"$7\r\n")])
-def test_a_damaged_middle_is_told_and_the_command_that_is_told_mends_it(
+def test_damage_in_the_middle_is_reported_with_a_command_that_repairs_it(
     stopped: RunningRedis, what: bytes, instead: bytes
 ) -> None:
     damage(appended(stopped), what, instead)
@@ -72,7 +72,7 @@ def test_a_damaged_middle_is_told_and_the_command_that_is_told_mends_it(
     ],
     ids=["a command that there is not", "a file that is gone", "the base", "the list of files"],
 )
-def test_what_cannot_be_mended_is_told_to_be_moved_away_and_then_the_server_starts(
+def test_for_data_that_cannot_be_repaired_the_message_says_what_to_move_away(
     stopped: RunningRedis, found: Callable[[RunningRedis], Path], harm: Callable[[Path], object]
 ) -> None:
     path = found(stopped)
@@ -86,7 +86,7 @@ def test_what_cannot_be_mended_is_told_to_be_moved_away_and_then_the_server_star
     stopped.kill()
 
 
-def test_a_tail_that_was_cut_off_is_no_reason_not_to_start(stopped: RunningRedis) -> None:
+def test_a_truncated_tail_does_not_prevent_a_start(stopped: RunningRedis) -> None:
     path = appended(stopped)
     path.write_bytes(path.read_bytes()[:-7])
     stopped.start()
@@ -95,5 +95,5 @@ def test_a_tail_that_was_cut_off_is_no_reason_not_to_start(stopped: RunningRedis
     stopped.kill()
 
 
-def test_any_other_end_is_not_explained(stopped: RunningRedis) -> None:
+def test_other_errors_get_no_explanation(stopped: RunningRedis) -> None:
     assert explain("# Failed listening on port 6379 (tcp), aborting.", Path()) is None

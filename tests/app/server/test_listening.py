@@ -29,7 +29,7 @@ from worker.settings import WorkerSettings
         ("example.com", "example.com:80", "http://example.com:80"),
     ],
 )
-def test_an_address_that_is_printed_can_be_opened(host: str, written: str, opened: str) -> None:
+def test_a_printed_address_can_be_opened(host: str, written: str, opened: str) -> None:
     assert host_port(host, 80) == written
     assert http_address(host, 80) == opened
 
@@ -47,7 +47,7 @@ def test_serve_and_the_worker_print_addresses_that_answer(redis_url: str, tmp_pa
         assert httpx2.get(f"{said(process)}/livez").status_code == 200
 
 
-def test_a_port_that_is_taken_is_named_with_brackets(redis_url: str, tmp_path: Path) -> None:
+def test_a_port_in_use_is_named_with_brackets(redis_url: str, tmp_path: Path) -> None:
     port = free_port()
     settings = {"REDIS_URL": redis_url, "HOST": "::1", "PORT": str(port)}
     with running(tmp_path, "serve", **settings):
@@ -82,7 +82,7 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_only_its_owner_enters_the_home(tmp_path: Path) -> None:
+def test_only_its_owner_can_enter_the_home(tmp_path: Path) -> None:
     fresh, old = tmp_path / "a" / "fresh", tmp_path / "old"
     old.mkdir(mode=0o755)
     for home in (fresh, old):
@@ -92,7 +92,7 @@ def test_only_its_owner_enters_the_home(tmp_path: Path) -> None:
     assert mode(tmp_path / "redis") == 0o700
 
 
-def test_a_home_that_is_shared_stays_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_mode_of_a_shared_home_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     here, sticky, below = tmp_path / "here", tmp_path / "sticky", tmp_path / "here" / "below"
     for folder, wanted in ((here, 0o755), (sticky, 0o1777), (below, 0o755)):
         folder.mkdir()

@@ -1,4 +1,4 @@
-"""What `acgan up` and `acgan serve` make of their surroundings: homes, addresses, limits."""
+"""`acgan up` and `acgan serve` with their environment: homes, addresses, limits."""
 
 import contextlib
 import http.client
@@ -22,7 +22,7 @@ FILES = 64
 CALLERS = 60
 
 
-def test_one_home_has_one_service(tmp_path: Path) -> None:
+def test_a_home_runs_one_service(tmp_path: Path) -> None:
     home, other = tmp_path / "home", tmp_path / "other"
     home.mkdir()
     other.mkdir()
@@ -31,8 +31,8 @@ def test_one_home_has_one_service(tmp_path: Path) -> None:
     hold(home).close()
 
 
-def test_a_renamed_home_admits_no_second_service_there_or_here(tmp_path: Path) -> None:
-    """The parts of the first one still use the path; the folder has its lock in it."""
+def test_a_renamed_home_admits_no_second_service_at_either_path(tmp_path: Path) -> None:
+    """The processes of the first service still use the path, and the folder still holds its lock."""
     home, renamed = tmp_path / "home", tmp_path / "renamed"
     home.mkdir()
     with hold(home):
@@ -47,7 +47,7 @@ def test_a_renamed_home_admits_no_second_service_there_or_here(tmp_path: Path) -
 
 @pytest.mark.parametrize(("host", "family"), [("::", socket.AF_INET6), ("0.0.0.0", socket.AF_INET)])  # noqa: S104
 def test_a_server_on_all_addresses_of_a_family_is_found(host: str, family: socket.AddressFamily) -> None:
-    """Servers on `::` take no IPv4 connections, as asyncio makes them."""
+    """Servers on `::` accept no IPv4 connections, as asyncio creates them."""
     with socket.socket(family) as server:
         if family == socket.AF_INET6:
             server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
@@ -92,7 +92,7 @@ def serve_with_few_files(redis_url: str, tmp_path: Path) -> Iterator[tuple[int, 
     process.wait()
 
 
-def test_with_few_files_callers_are_refused_in_a_sentence_and_not_reset(
+def test_with_few_open_files_callers_get_a_problem_and_no_reset(
     serve_with_few_files: tuple[int, "subprocess.Popen[bytes]", Path],
 ) -> None:
     port, process, log = serve_with_few_files
@@ -107,7 +107,7 @@ def test_with_few_files_callers_are_refused_in_a_sentence_and_not_reset(
             outcomes.append(connection.getresponse().status)
         except OSError as error:
             outcomes.append(type(error).__name__)
-        together.wait()  # all keep their connections until each has an answer
+        together.wait()  # all keep their connections until each has a response
         connection.close()
 
     threads = [threading.Thread(target=ask) for _ in range(CALLERS)]

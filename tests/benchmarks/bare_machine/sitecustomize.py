@@ -1,4 +1,4 @@
-"""On PYTHONPATH of a test's process: a machine that has torch and pytest, and lacks what the service needs besides."""
+"""On PYTHONPATH of a test's process: a machine with torch and pytest, but without the service's other packages."""
 
 import sys
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ MISSING = {
 
 
 class Missing:
-    """Finds none of these modules, and forbids to look for them elsewhere."""
+    """Reports these modules as missing, and prevents a search for them elsewhere."""
 
     def find_spec(self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> None:
         if name.partition(".")[0] in MISSING:

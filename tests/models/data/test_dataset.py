@@ -21,17 +21,17 @@ def idx(array: np.ndarray) -> bytes:
 
 
 @given(st.lists(st.integers(0, 255), max_size=20))
-def test_idx_labels_come_back(values: list[int]) -> None:
+def test_idx_labels_are_read_back(values: list[int]) -> None:
     assert read_idx(idx(np.array(values, dtype=np.uint8))).tolist() == values
 
 
-def test_idx_images_come_back() -> None:
+def test_idx_images_are_read_back() -> None:
     images = np.arange(2 * 3 * 5, dtype=np.uint8).reshape(2, 3, 5)
     assert np.array_equal(read_idx(idx(images)), images)
 
 
 @given(st.binary(max_size=40))
-def test_what_is_not_idx_is_refused(data: bytes) -> None:
+def test_invalid_idx_data_is_refused(data: bytes) -> None:
     try:
         array = read_idx(data)
     except ValueError:
@@ -40,13 +40,13 @@ def test_what_is_not_idx_is_refused(data: bytes) -> None:
     assert array.size == len(data) - 4 - 4 * data[3]
 
 
-def test_pixels_become_the_unit_range() -> None:
+def test_pixels_are_scaled_to_the_unit_range() -> None:
     images = to_unit_range(torch.tensor([[[0, 255, 51]]], dtype=torch.uint8))
     assert images.shape == (1, 1, 1, 3)
     assert images.flatten().tolist() == pytest.approx([-1.0, 1.0, -0.6])
 
 
-def test_printed_digits_are_the_same_for_everyone() -> None:
+def test_printed_digits_are_the_same_on_every_machine() -> None:
     few, more = load_printed(50, 20), load_printed(80, 30)
     for short, long in zip(few, more, strict=True):
         assert np.array_equal(short, long[: len(short)])
@@ -55,18 +55,18 @@ def test_printed_digits_are_the_same_for_everyone() -> None:
     assert not np.array_equal(images[:30], test_images)
 
 
-def test_printed_digits_look_like_mnists() -> None:
+def test_printed_digits_have_the_statistics_of_mnist() -> None:
     images, labels = (torch.from_numpy(array) for array in load_printed(2000, 1)[:2])
     ink = images.float().mean((1, 2)) / 255
     assert ink.min() > 0.02
     assert ink.max() < 0.45
-    assert images[:, 0].float().mean() < 5  # nothing runs off the top
+    assert images[:, 0].float().mean() < 5  # no ink is cut off at the top
     means = torch.stack([images[labels == label].float().mean(0) for label in range(10)])
     distances = torch.cdist(means.flatten(1), means.flatten(1))
     assert distances[~torch.eye(10, dtype=torch.bool)].min() > 300  # ten different digits
 
 
-def test_a_data_set_is_cut_to_its_first_examples_and_named_by_its_bytes(tmp_path: Path) -> None:
+def test_training_data_is_cut_to_its_first_examples_and_identified_by_its_bytes(tmp_path: Path) -> None:
     config = TrainingConfig(dataset="printed", train_examples=100, test_examples=7)
     dataset = load_dataset(config, None, tmp_path, [NOWHERE])
     assert (len(dataset.train_images), len(dataset.test_labels)) == (100, 7)

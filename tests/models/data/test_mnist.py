@@ -1,4 +1,4 @@
-"""MNIST is found by its content, under any name, packing and layout; never another data set in its place."""
+"""MNIST is found by its content, under any name, compression and layout; no other data set is taken for it."""
 
 import gzip
 import http.server
@@ -149,7 +149,7 @@ OTHERS: dict[str, tuple[Callable[[Path], object], str]] = {
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("other", OTHERS)
-def test_a_named_folder_of_something_else_ends_the_run(other: str, tmp_path: Path) -> None:
+def test_a_configured_folder_with_other_files_ends_the_run(other: str, tmp_path: Path) -> None:
     make, words = OTHERS[other]
     folder, asked = tmp_path / "mine", list[str]()
     folder.mkdir()
@@ -167,7 +167,7 @@ def test_a_named_folder_of_something_else_ends_the_run(other: str, tmp_path: Pat
 
 
 @needs_mnist
-def test_a_named_folder_is_not_completed_from_elsewhere(mnist: Files, tmp_path: Path) -> None:
+def test_a_configured_folder_is_not_completed_from_elsewhere(mnist: Files, tmp_path: Path) -> None:
     each(mnist, lambda name: tmp_path / "cache" / name)
     put(tmp_path / "mine" / "labels", mnist["train-labels-idx1-ubyte"])
     with pytest.raises(DatasetUnavailable, match="train-images-idx3-ubyte, t10k-images") as caught:
@@ -176,7 +176,7 @@ def test_a_named_folder_is_not_completed_from_elsewhere(mnist: Files, tmp_path: 
 
 
 @needs_mnist
-def test_an_empty_folder_falls_back_on_the_cache_and_says_so(
+def test_an_empty_folder_falls_back_on_the_cache_with_a_message(
     mnist: Files, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     each(mnist, lambda name: tmp_path / "cache" / name)
@@ -188,7 +188,7 @@ def test_an_empty_folder_falls_back_on_the_cache_and_says_so(
     assert f"ACGAN_DATA_DIR={tmp_path / 'mine'} is empty" in caplog.text
 
 
-def test_mnist_that_is_nowhere_names_the_three_places_and_what_to_do(tmp_path: Path) -> None:
+def test_missing_mnist_names_the_three_places_and_what_to_do(tmp_path: Path) -> None:
     for folder, place in ((None, "ACGAN_DATA_DIR (not set)"), (tmp_path, f"ACGAN_DATA_DIR={tmp_path} (empty)")):
         with pytest.raises(DatasetUnavailable) as caught:
             load_mnist(folder, tmp_path / "cache", [NOWHERE])
@@ -221,7 +221,7 @@ def test_a_zip_bomb_is_unpacked_no_further_than_mnist(tmp_path: Path) -> None:
 
 
 class Mirror:
-    """A mirror that answers each path with the bytes of a function. A context, whose value is the address."""
+    """A mirror that answers each path with the bytes of a function. A context manager, whose value is the address."""
 
     def __init__(self, answer: Callable[[str], bytes | Iterator[bytes]]) -> None:
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -251,7 +251,7 @@ class Mirror:
 
 @needs_mnist
 @pytest.mark.parametrize("pack", [bytes, fast_gzip, lambda data: fast_gzip(fast_gzip(data))])
-def test_a_mirror_may_pack_as_it_likes_and_the_cache_serves_afterwards(
+def test_a_mirror_may_use_any_compression_and_the_cache_serves_afterwards(
     pack: Callable[[bytes], bytes], mnist: Files, tmp_path: Path
 ) -> None:
     with Mirror(lambda path: pack(mnist[path.strip("/").removesuffix(".gz")])) as mirror:
@@ -260,7 +260,7 @@ def test_a_mirror_may_pack_as_it_likes_and_the_cache_serves_afterwards(
     assert len(load_mnist(None, tmp_path, [])[0]) == 60_000
 
 
-def test_a_mirror_without_end_is_left_and_no_file_stays(tmp_path: Path) -> None:
+def test_an_endless_download_is_aborted_and_leaves_no_file(tmp_path: Path) -> None:
     def zeros() -> Iterator[bytes]:
         while True:
             yield bytes(1 << 20)

@@ -1,4 +1,4 @@
-"""What an epoch leaves is judged once, drawn as it is served, and safe from the training that follows."""
+"""The snapshot of an epoch is judged once, drawn as it is served, and unaffected by later training."""
 
 import numpy as np
 import pytest
@@ -40,7 +40,7 @@ def test_each_generator_is_folded_once(
     assert {"frechet_distance_raw", "frechet_distance_averaged"} <= snapshot.verdict.metrics.keys()
 
 
-def test_the_plot_shows_the_digits_that_are_served(config: TrainingConfig, dataset: Dataset) -> None:
+def test_the_plot_shows_the_served_digits(config: TrainingConfig, dataset: Dataset) -> None:
     snapshot = finished_epoch(Trainer(config, dataset, CPU))
     served = prepare(generator_from_bytes(state_to_bytes(snapshot.generator)), CPU)
     for label in (0, 7):

@@ -16,7 +16,7 @@ CPU = torch.device("cpu")
 JUDGES = Path(judge.__file__).parent / "judges"
 
 
-def test_the_packages_judges_are_small_and_good() -> None:
+def test_the_bundled_judges_are_small_and_good() -> None:
     assert sum(file.stat().st_size for file in JUDGES.glob("*")) < 1_000_000
     reporting = bundled_judge("mnist", "reporting")
     choosing = bundled_judge("mnist", "choosing")
@@ -31,7 +31,7 @@ def test_the_packages_judges_are_small_and_good() -> None:
 @pytest.mark.long
 @pytest.mark.skipif("ACGAN_DATA_DIR" not in os.environ, reason="real MNIST is not here")
 @pytest.mark.parametrize("role", ["reporting", "choosing"])
-def test_they_are_as_good_as_their_files_say(role: Role) -> None:
+def test_the_accuracies_in_their_files_are_true(role: Role) -> None:
     data = load_dataset(TrainingConfig(), Path(os.environ["ACGAN_DATA_DIR"]), Path("nowhere"), [])
     found = bundled_judge("mnist", role)
     assert found
@@ -41,7 +41,7 @@ def test_they_are_as_good_as_their_files_say(role: Role) -> None:
     torch.testing.assert_close(again.distances, found.distances, rtol=1e-3, atol=1e-4)
 
 
-def test_a_judges_file_that_is_not_one_is_replaced_unread(tmp_path: Path) -> None:
+def test_an_invalid_judge_file_counts_as_missing(tmp_path: Path) -> None:
     for path, data in ((tmp_path / "torn", b"{"), (tmp_path / "sparse", b"")):
         path.write_bytes(data)
     os.truncate(tmp_path / "sparse", 6 << 30)
@@ -56,7 +56,7 @@ def printed() -> Dataset:
     return load_dataset(config, None, Path("nowhere"), [])
 
 
-def test_a_judge_learns_the_same_twice(printed: Dataset) -> None:
+def test_training_a_judge_is_deterministic(printed: Dataset) -> None:
     students = [
         classifier.train(Classifier("choosing"), printed.train_images, printed.train_labels, seed=1, epochs=4, batch=20)
         for _ in range(2)
@@ -103,7 +103,7 @@ def test_training_in_graphs_is_plain_training_bit_for_bit(printed: Dataset, grap
         assert torch.equal(tensor, expected[name]), name
 
 
-def test_what_is_not_in_the_package_is_trained_once(
+def test_a_judge_that_is_not_bundled_is_trained_once(
     printed: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(classifier, "EPOCHS", 1)
@@ -120,7 +120,7 @@ def test_what_is_not_in_the_package_is_trained_once(
     assert to_bytes(find_judge(printed, "reporting", tmp_path, CPU)) == kept
 
 
-def test_a_judge_comes_back_from_its_bytes() -> None:
+def test_a_judge_is_restored_from_its_bytes() -> None:
     found = bundled_judge("printed", "choosing")
     assert found
     again = from_bytes(to_bytes(found), "choosing")

@@ -1,4 +1,4 @@
-"""Each figure against another's way to it: torchmetrics', a closed form, or brute force."""
+"""Each metric against an independent computation: torchmetrics, a closed form, or brute force."""
 
 import math
 
@@ -23,7 +23,7 @@ from models.evaluation.metrics import (
 
 
 class Rows(nn.Module):
-    """Stands where others put their Inception network: what it is given are features already."""
+    """In place of the Inception network: its input is already features."""
 
     num_features = 12
 
@@ -38,19 +38,19 @@ def features() -> tuple[Tensor, Tensor]:
     return torch.randn(700, 12, generator=draws), torch.randn(500, 12, generator=draws) @ mixing * 0.4 + 0.3
 
 
-def test_the_frechet_distance_is_that_of_torchmetrics(features: tuple[Tensor, Tensor]) -> None:
+def test_the_frechet_distance_equals_that_of_torchmetrics(features: tuple[Tensor, Tensor]) -> None:
     reference = FrechetInceptionDistance(feature=Rows())
     reference.update(features[0], real=True)
     reference.update(features[1], real=False)
     assert frechet(*(Moments.of(each) for each in features)) == pytest.approx(float(reference.compute()), rel=1e-4)
 
 
-def test_the_kernel_distance_is_that_of_torchmetrics(features: tuple[Tensor, Tensor]) -> None:
+def test_the_kernel_distance_equals_that_of_torchmetrics(features: tuple[Tensor, Tensor]) -> None:
     a, b = (each[:500] for each in features)
     assert kernel_distance(a, b) == pytest.approx(float(poly_mmd(a, b)), rel=1e-3)
 
 
-def test_the_frechet_distance_of_what_is_equal_is_nothing_and_a_shift_counts_squared() -> None:
+def test_the_frechet_distance_of_equal_features_is_zero_and_of_a_shift_its_square() -> None:
     x = torch.randn(400, 5, generator=torch.Generator().manual_seed(1))
     assert frechet(Moments.of(x), Moments.of(x)) == pytest.approx(0, abs=1e-6)
     assert frechet(Moments.of(x), Moments.of(x + 2)) == pytest.approx(5 * 4, rel=1e-5)
@@ -58,7 +58,7 @@ def test_the_frechet_distance_of_what_is_equal_is_nothing_and_a_shift_counts_squ
     assert math.isfinite(frechet(Moments.of(x), Moments.of(constant)))
 
 
-def test_density_and_coverage_are_what_counting_gives() -> None:
+def test_density_and_coverage_equal_a_count_by_brute_force() -> None:
     draws = torch.Generator().manual_seed(5)
     real, generated = torch.randn(60, 3, generator=draws), torch.randn(40, 3, generator=draws) + 0.5
     held, covered = 0, 0
@@ -71,7 +71,7 @@ def test_density_and_coverage_are_what_counting_gives() -> None:
     assert coverage == pytest.approx(covered / 60)
 
 
-def test_digits_that_are_all_one_cover_nothing_and_do_not_vary() -> None:
+def test_identical_digits_have_no_coverage_and_no_variety() -> None:
     real = torch.randn(200, 4, generator=torch.Generator().manual_seed(5))
     one = real[:1].repeat(200, 1)
     assert density_and_coverage(real, one)[1] < 0.2
@@ -83,7 +83,7 @@ def test_the_mean_distance_is_that_of_all_pairs(features: tuple[Tensor, Tensor])
     assert mean_distance(x) == pytest.approx(float(torch.pdist(x).mean()), rel=1e-5)
 
 
-def test_the_nearest_is_found_over_parts() -> None:
+def test_the_nearest_neighbour_is_found_in_several_chunks() -> None:
     draws = torch.Generator().manual_seed(2)
     among = torch.randn(1500, 4, generator=draws)
     places = torch.randint(1500, (1200,), generator=draws)
@@ -92,19 +92,19 @@ def test_the_nearest_is_found_over_parts() -> None:
     assert float(distances.max()) < 1e-2
 
 
-def test_confusion_counts_what_was_asked_for_by_rows() -> None:
+def test_confusion_counts_requested_labels_by_rows() -> None:
     counts = confusion(torch.tensor([3, 3, 3, 7]), torch.tensor([3, 8, 8, 7]))
     assert counts[3].tolist() == [0, 0, 0, 1, 0, 0, 0, 0, 2, 0]
     assert counts.sum() == 4
 
 
-def test_features_are_split_by_class_in_their_order() -> None:
+def test_features_are_split_by_class_in_order() -> None:
     labels = torch.tensor([2, 0, 2, 9, 0, 2], dtype=torch.uint8)
     parts = split_by_class(torch.arange(6.0)[:, None], labels)
     assert [part.flatten().tolist() for part in parts] == [[1, 4], [], [0, 2, 5], [], [], [], [], [], [], [3]]
 
 
 @pytest.mark.parametrize(("right", "n"), [(0, 50), (50, 50), (9950, 10_000), (3, 4)])
-def test_wilson_holds_the_bounds_where_the_share_is_just_so_far_off(right: int, n: int) -> None:
+def test_wilson_bounds_solve_their_equation(right: int, n: int) -> None:
     for bound in wilson(right, n):
         assert abs(right / n - bound) == pytest.approx(1.96 * np.sqrt(bound * (1 - bound) / n), abs=1e-9)

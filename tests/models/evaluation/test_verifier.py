@@ -16,7 +16,7 @@ def verifier() -> Verifier:
     return found
 
 
-def test_good_digits_are_taken_for_what_they_are_and_for_nothing_else(verifier: Verifier) -> None:
+def test_good_digits_are_recognised_as_their_label_and_no_other(verifier: Verifier) -> None:
     digits, labels = draw_split(1, 200)
     for label in range(10):
         found = verifier.probabilities(digits, label)
@@ -25,14 +25,14 @@ def test_good_digits_are_taken_for_what_they_are_and_for_nothing_else(verifier: 
         assert np.mean(found[labels != label] >= 0.5) < 0.02
 
 
-def test_what_is_found_of_a_digit_does_not_hang_on_its_company(verifier: Verifier) -> None:
+def test_the_probability_of_a_digit_does_not_depend_on_its_batch(verifier: Verifier) -> None:
     digits, _ = draw_split(1, 3 * TOGETHER + 5)
     together = verifier.probabilities(digits, 3)
     for start, stop in ((0, 1), (7, 8), (5, 30), (TOGETHER, 3 * TOGETHER)):
         assert np.array_equal(verifier.probabilities(digits[start:stop], 3), together[start:stop])
 
 
-def test_a_judge_is_named_by_its_weights_and_loaded_once(verifier: Verifier) -> None:
+def test_a_judge_is_identified_by_its_weights_and_loaded_once(verifier: Verifier) -> None:
     other = bundled_judge("mnist", "choosing")
     assert other
     assert Verifier(other, CPU).checksum != verifier.checksum

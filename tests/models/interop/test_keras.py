@@ -13,7 +13,7 @@ from tests.models.training.test_parity import PARITY, images, integers, keras_we
 
 
 def write_like_keras(path: Path, network: str, prefix: str) -> None:
-    """Nest the weights as Keras 2 does, numbering the layers as a process that built other models before would."""
+    """Nest the weights as Keras 2 does, with the layer numbers of a process that built other models before."""
     with h5py.File(path, "w") as file:
         file.attrs["layer_names"] = [b"input_9", b"sequential_4"]
         file.create_group("input_9").attrs["weight_names"] = np.asarray([], dtype="S1")
@@ -28,7 +28,7 @@ def write_like_keras(path: Path, network: str, prefix: str) -> None:
 
 @pytest.mark.parametrize("prefix", ["", "sequential_4/"])
 @torch.no_grad()
-def test_a_seeds_generator_file_draws_what_keras_drew(tmp_path: Path, prefix: str) -> None:
+def test_an_original_generator_file_draws_what_keras_drew(tmp_path: Path, prefix: str) -> None:
     path = tmp_path / "params_generator_epoch_001.hdf5"
     write_like_keras(path, "generator", prefix)
     drawn = load_generator(path)(integers("z"), integers("labels"))
@@ -36,14 +36,14 @@ def test_a_seeds_generator_file_draws_what_keras_drew(tmp_path: Path, prefix: st
 
 
 @torch.no_grad()
-def test_a_seeds_discriminator_file_judges_as_keras_did(tmp_path: Path) -> None:
+def test_an_original_discriminator_file_judges_as_keras_did(tmp_path: Path) -> None:
     path = tmp_path / "params_discriminator_epoch_001.hdf5"
     write_like_keras(path, "discriminator", "")
     real_logits, _ = load_discriminator(str(path))(images("images"))
     assert np.abs(real_logits.sigmoid().numpy() - PARITY["disc_real_probability"][:, 0]).max() < 1e-5
 
 
-def test_weights_written_for_keras_come_back(tmp_path: Path) -> None:
+def test_weights_written_for_keras_are_read_back(tmp_path: Path) -> None:
     generator = from_keras(Generator(100), keras_weights("generator"))
     discriminator = from_keras(Discriminator(), keras_weights("discriminator"))
     save_weights(generator, tmp_path / "g.hdf5")
@@ -55,7 +55,7 @@ def test_weights_written_for_keras_come_back(tmp_path: Path) -> None:
         assert all(torch.equal(tensor, after.state_dict()[name]) for name, tensor in before.state_dict().items())
 
 
-def test_a_file_of_something_else_is_refused_in_a_sentence(tmp_path: Path) -> None:
+def test_another_file_is_refused_in_a_sentence(tmp_path: Path) -> None:
     write_like_keras(tmp_path / "d.hdf5", "discriminator", "")
     (tmp_path / "text.hdf5").write_text("hello")
     with pytest.raises(KerasWeightsError, match=r"d\.hdf5 is not a generator of the original script"):

@@ -1,4 +1,4 @@
-"""Files of Keras 3, of combined models, of older scripts, and hostile ones: read exactly, or refused by name."""
+"""Files of Keras 3, of combined models, of older scripts, and hostile ones are read exactly, or refused by name."""
 
 import fcntl
 import os
@@ -93,7 +93,7 @@ def test_each_network_of_a_combined_model_gets_its_own_weights(version: int, ord
     assert bias.tolist() == discriminator["generation/bias"].tolist()
 
 
-def test_a_bias_alone_is_never_taken_from_another_network(tmp_path: Path) -> None:
+def test_a_single_bias_is_never_taken_from_another_network(tmp_path: Path) -> None:
     weights = weights_of("generator")
     del weights["conv2d_transpose_2/bias"]
     with h5py.File(tmp_path / "c.hdf5", "w") as file:
@@ -127,7 +127,7 @@ def test_pairs_that_differ_are_refused() -> None:
         from_keras(Generator(100), pairs)
 
 
-def test_a_lock_of_another_program_or_no_locks_at_all_do_not_matter(tmp_path: Path) -> None:
+def test_locks_of_other_programs_and_missing_locks_do_not_matter(tmp_path: Path) -> None:
     save_weights(Generator(10), tmp_path / "g.hdf5")
     with (tmp_path / "g.hdf5").open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -160,7 +160,7 @@ UPSAMPLING: Shapes = {
 
 
 def write_shapes(file: h5py.File, shapes: Shapes, model: str = "") -> None:
-    """Describe arrays without storing them: zeros."""
+    """Describe arrays of zeros without storing them."""
     for name, shape in shapes.items():
         file.create_dataset(f"{model}/{name}:0", shape, "f4")
 
@@ -211,7 +211,7 @@ def test_a_network_in_place_of_the_other_is_named(tmp_path: Path) -> None:
         (lambda path: os.truncate(path, path.write_bytes(b"\x89HDF\r\n\x1a\n") + (6 << 30)), "6,442,450,952 bytes"),
     ],
 )
-def test_what_is_no_hdf5_file_is_named(make: Callable[[Path], object], words: str, tmp_path: Path) -> None:
+def test_a_file_that_is_not_hdf5_is_named(make: Callable[[Path], object], words: str, tmp_path: Path) -> None:
     make(tmp_path / "x.hdf5")
     with pytest.raises(KerasWeightsError, match=rf"x\.hdf5.* {words}|{words}.*x\.hdf5"):
         load_generator(tmp_path / "x.hdf5")
@@ -283,7 +283,7 @@ def unknown_filter(file: h5py.File, at: Path) -> None:
         (unknown_filter, "compressed in an unknown way"),
     ],
 )
-def test_a_file_that_refers_elsewhere_or_has_no_bound_is_refused(
+def test_a_file_with_external_or_unlimited_content_is_refused(
     make: Callable[[h5py.File, Path], None], words: str, tmp_path: Path
 ) -> None:
     with h5py.File(tmp_path / "x.hdf5", "w") as file:
@@ -308,7 +308,7 @@ def test_a_shape_bomb_is_not_read(tmp_path: Path) -> None:
         assert not {"text", "integers"} & {array.path for array in arrays.arrays}
 
 
-def test_a_damaged_byte_anywhere_never_ends_in_another_error(tmp_path: Path) -> None:
+def test_a_damaged_byte_at_any_position_raises_only_the_documented_error(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "x.hdf5", "w") as file:
         write_shapes(file, NO_NORM, "model")
     whole, random = (tmp_path / "x.hdf5").read_bytes(), np.random.default_rng(0)

@@ -12,8 +12,8 @@ from models.training.losses import NEARBY, realness, slope
 from tests.conftest import BF16
 
 
-def test_parameters_are_as_many_as_the_seeds() -> None:
-    """Keras' `summary()` of the seed's models, moving statistics aside."""
+def test_the_networks_have_the_original_number_of_parameters() -> None:
+    """The numbers that Keras' `summary()` of the original models shows, without moving statistics."""
     assert (
         sum(p.numel() for p in Generator(100).parameters()) == 1000 + 349_056 + 1_843_392 + 384 + 460_896 + 192 + 2401
     )
@@ -30,7 +30,7 @@ def test_shapes_and_range(n: int, latent_size: int) -> None:
     assert (real_logits.shape, class_logits.shape) == ((n,), (n, 10))
 
 
-def test_initial_weights_are_glorots() -> None:
+def test_initial_weights_follow_glorot() -> None:
     generator, discriminator = Generator(100), Discriminator()
     for network in (generator, discriminator):
         initialize(network, torch.Generator().manual_seed(1))
@@ -38,7 +38,7 @@ def test_initial_weights_are_glorots() -> None:
     std = math.sqrt(2 / (25 * (384 + 192)))
     weight = generator.upsample_7.weight.detach()
     assert weight.std().item() == pytest.approx(std, rel=0.01)
-    assert weight.abs().max().item() <= 2 * std / 0.8796 * 1.001  # cut at two deviations
+    assert weight.abs().max().item() <= 2 * std / 0.8796 * 1.001  # truncated at two deviations
     assert (weight.abs() > 1.9 * std / 0.8796).any()
 
     limit = math.sqrt(6 / (9 * (128 + 256)))
@@ -81,7 +81,7 @@ def relative(a: torch.Tensor, b: torch.Tensor) -> float:
 
 @pytest.mark.usefixtures("path")
 @pytest.mark.parametrize("precision", ["fp32", BF16])
-def test_convolutions_are_torchs(precision: str) -> None:
+def test_convolutions_equal_torchs(precision: str) -> None:
     x = torch.randn(4, 6, 3, 3)
     same, valid, convolution = UpsampleSame(6, 5), UpsampleValid(6, 5), Convolution(6, 5)
     bound = 1e-5 if precision == "fp32" else 2e-2
@@ -109,7 +109,7 @@ def test_batch_normalisation_does_not_depend_on_the_layout() -> None:
         assert torch.allclose(ours, torchs, atol=1e-6)
 
 
-def test_bf16_tells_an_image_from_its_neighbour() -> None:
+def test_bf16_distinguishes_an_image_from_its_neighbour() -> None:
     """Logits as large as a trained discriminator's, of which bf16 would keep steps of 1/32."""
     torch.manual_seed(4)
     discriminator = Discriminator(2 * NUM_CLASSES, dropout=0.0)

@@ -14,7 +14,7 @@ CPU = torch.device("cpu")
 
 
 def trained(trainer: Trainer) -> dict[str, Tensor]:
-    """Two iterations, an evaluation, and one more."""
+    """Two iterations, an evaluation, and one more iteration."""
     trainer.step(1, 0)
     trainer.step(1, 1)
     trainer.evaluate(1)
@@ -23,7 +23,7 @@ def trained(trainer: Trainer) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("precision", ["fp32", BF16])
-def test_a_replayed_run_is_the_plain_one(dataset_name: DatasetName, dataset: Dataset, precision: str) -> None:
+def test_a_replayed_run_equals_the_plain_one(dataset_name: DatasetName, dataset: Dataset, precision: str) -> None:
     config = small(dataset_name, precision=precision)
     plain, replayed = Trainer(config, dataset, CPU), Trainer(config, dataset, CPU)
     replay = CudaGraphStep(replayed.compute, replayed.tensors().values(), CPU)
@@ -35,7 +35,7 @@ def test_a_replayed_run_is_the_plain_one(dataset_name: DatasetName, dataset: Dat
     assert torch.equal(replay.buffers[0], dataset.train_images[12:18])
 
 
-def test_a_state_is_loaded_into_what_is_replayed(dataset_name: DatasetName, dataset: Dataset) -> None:
+def test_the_graph_replays_a_loaded_state(dataset_name: DatasetName, dataset: Dataset) -> None:
     config = small(dataset_name)
     first, second = Trainer(config, dataset, CPU), Trainer(config, dataset, CPU)
     second.iterate = CudaGraphStep(second.compute, second.tensors().values(), CPU)
@@ -60,8 +60,8 @@ def test_a_warm_up_leaves_no_trace() -> None:
     assert torch.equal(torch.rand(5), expected)
 
 
-def test_every_tensor_that_training_changes_is_named(dataset_name: DatasetName, dataset: Dataset) -> None:
-    """What is not named, a warm-up would change for good and a resumed run would lack."""
+def test_every_tensor_that_training_changes_is_listed(dataset_name: DatasetName, dataset: Dataset) -> None:
+    """A warm-up would permanently change an unlisted tensor, and a resumed run would lack it."""
     trainer = Trainer(small(dataset_name), dataset, CPU)
     named = {tensor.data_ptr() for tensor in trainer.tensors().values()}
     for network, adam in (

@@ -1,4 +1,4 @@
-"""Convolutions by frequency against torch's own, in all the shapes that the networks have and a few others."""
+"""FFT convolutions against torch's own, in all the shapes of the networks and a few others."""
 
 import pytest
 import torch
@@ -25,7 +25,7 @@ def relative(a: Tensor, b: Tensor) -> float:
 @pytest.mark.parametrize(("dtype", "bound"), BOUNDS)
 @pytest.mark.parametrize("kind", ["valid", "same", "convolution"])
 @pytest.mark.parametrize("size", [3, 7, 8])
-def test_results_and_gradients_are_torchs(kind: str, size: int, dtype: torch.dtype, bound: float) -> None:
+def test_results_and_gradients_equal_torchs(kind: str, size: int, dtype: torch.dtype, bound: float) -> None:
     random = torch.Generator().manual_seed(size)
     x = torch.randn(5, 6, size, size, dtype=torch.float64, generator=random).to(dtype).requires_grad_()
     weight = torch.randn(6, 7, *([3] if kind == "convolution" else [5]) * 2, dtype=torch.float64, generator=random)

@@ -1,4 +1,4 @@
-"""A folded generator draws what the generator does, to within a grey level."""
+"""A folded generator draws the same as the generator, to within a grey level."""
 
 import copy
 import math
@@ -12,7 +12,7 @@ from models.sampling.sampler import Series, to_pixels
 from tests.models.sampling.test_sampler import trained
 
 
-def test_a_folded_generator_draws_what_the_generator_does() -> None:
+def test_a_folded_generator_draws_the_same_as_the_generator() -> None:
     generator = trained()
     noise, labels = Series(None, 40, 8).cut(0, 400, 100)
     exact = copy.deepcopy(generator).double()
@@ -38,7 +38,7 @@ def test_every_tap_and_every_border_counts() -> None:
             assert (drawn - expected).abs().max() < 1e-3, (name, row, column)
 
 
-def test_folding_leaves_the_generator_as_it_was_and_follows_it_no_more() -> None:
+def test_folding_leaves_the_generator_unchanged_and_takes_a_copy() -> None:
     generator = Generator(10)
     before = copy.deepcopy(generator.state_dict())
     folded = FoldedGenerator(generator, torch.device("cpu"))
@@ -52,7 +52,7 @@ def test_folding_leaves_the_generator_as_it_was_and_follows_it_no_more() -> None
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_a_folded_generator_knows_whether_every_weight_was_finite(value: float) -> None:
+def test_a_folded_generator_records_whether_every_weight_was_finite(value: float) -> None:
     generator = Generator(10)
     assert bool(FoldedGenerator(generator, torch.device("cpu")).finite)
     for name, tensor in generator.state_dict().items():

@@ -11,12 +11,12 @@ CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize("name", ["cuda:99", "tpu", "cuda:"])
-def test_a_device_that_is_not_there_is_named(name: str) -> None:
+def test_a_missing_device_is_named(name: str) -> None:
     with pytest.raises(DeviceUnavailable, match=f"ACGAN_DEVICE={name}"):
         find_device(name)
 
 
-def test_bf16_is_refused_where_it_would_take_days(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bf16_is_refused_on_devices_on_which_it_would_take_days(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("models.networks.precision._cpu_multiplies_bf16", lambda: False)
     with pytest.raises(DeviceUnavailable, match="use auto or fp32"):
         settle_precision("bf16", CPU)

@@ -17,7 +17,7 @@ from models.networks.weights import (
 
 
 @pytest.mark.parametrize("latent_size", [100, 7])
-def test_a_generator_comes_back_with_its_latent_size(latent_size: int) -> None:
+def test_a_generator_is_restored_with_its_latent_size(latent_size: int) -> None:
     generator = Generator(latent_size).eval()
     again = generator_from_bytes(to_bytes(generator))
     noise, labels = torch.rand(3, latent_size), torch.tensor([1, 2, 3])
@@ -25,13 +25,13 @@ def test_a_generator_comes_back_with_its_latent_size(latent_size: int) -> None:
     assert not again.training
 
 
-def test_a_discriminator_comes_back() -> None:
+def test_a_discriminator_is_restored() -> None:
     discriminator = Discriminator()
     again = discriminator_from_bytes(to_bytes(discriminator))
     assert torch.equal(again.conv_4.weight, discriminator.conv_4.weight)
 
 
-def test_weights_that_are_not_a_generators_are_refused() -> None:
+def test_weights_of_another_network_are_refused() -> None:
     good = load(to_bytes(Generator(10)))
     wrong = {
         "a pickle": b"\x80\x04pickle",
@@ -67,15 +67,15 @@ def test_a_refusal_names_the_file_and_what_it_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("latent_size", [0, 1001, 4_200_000])
-def test_latents_that_no_run_can_have_are_refused_before_a_network_is_built(latent_size: int) -> None:
-    """An embedding of 4.2 million numbers is a file of 42 MB in bytes, and asks for a dense layer of 58 GB."""
+def test_impossible_latent_sizes_are_refused_before_a_network_is_built(latent_size: int) -> None:
+    """An embedding of 4.2 million numbers is a file of 42 MB in bytes, and would need a dense layer of 58 GB."""
     size = 10 * latent_size
     text = f'{{"embedding.weight":{{"dtype":"U8","shape":[10,{latent_size}],"data_offsets":[0,{size}]}}}}'.encode()
     with pytest.raises(InvalidWeights, match="its latents have"):
         generator_from_bytes(struct.pack("<Q", len(text)) + text + bytes(size))
 
 
-def test_numbers_that_a_network_cannot_hold_are_refused() -> None:
+def test_numbers_of_an_unsupported_type_are_refused() -> None:
     good = load(to_bytes(Generator(10)))
     for bias, words in (
         (torch.zeros(3456, dtype=torch.int32), "numbers of type I32"),

@@ -1,4 +1,4 @@
-"""A store whose file system hangs: every read ends after its time limit, whoever reads."""
+"""A store whose file system hangs: every read, by any caller, ends after its time limit."""
 
 import os
 import threading
@@ -80,7 +80,7 @@ def hanging(store: CheckpointStore, monkeypatch: pytest.MonkeyPatch) -> Iterator
         monkeypatch.setattr(os, name, waiting(getattr(os, name)))
     yield store
     over.set()
-    time.sleep(0.1)  # the threads that hung end before the calls are what they were
+    time.sleep(0.1)  # the threads that hung end before the original calls are restored
 
 
 @pytest.mark.timeout(60)

@@ -1,4 +1,4 @@
-"""Object storage when it fails, and when somebody who was superseded writes late: over a real S3 endpoint."""
+"""Object storage that fails, and late writes of a worker without its lease: over a real S3 endpoint."""
 
 import threading
 from collections.abc import Callable
@@ -51,10 +51,10 @@ def check_whole(store: CheckpointStore, *checkpoints: CheckpointId) -> None:
 
 
 # ----------------------------------------------------------------------------
-# What lies there.
+# Objects in the bucket.
 
 
-def test_nothing_lies_there_but_what_is_published(store: CheckpointStore) -> None:
+def test_the_bucket_contains_only_what_is_published(store: CheckpointStore) -> None:
     store.take(JOB, 1)
     store.publish(records.manifest(JOB, 1), FILES)
     names = [name for name in objects(store) if not name.startswith(f"{JOB}/001.1.")]
@@ -62,7 +62,7 @@ def test_nothing_lies_there_but_what_is_published(store: CheckpointStore) -> Non
     assert len(objects(store)) == len(names) + len(FILES) + 1
 
 
-def test_what_is_beyond_the_budget_goes(store: CheckpointStore) -> None:
+def test_checkpoints_beyond_the_budget_are_deleted(store: CheckpointStore) -> None:
     for epoch in (1, 2):
         store.publish(records.manifest(JOB, epoch, age_seconds=3600, fence=0), FILES)
     assert thin_out(store, 0) == [str(ONE)]
@@ -72,7 +72,7 @@ def test_what_is_beyond_the_budget_goes(store: CheckpointStore) -> None:
     check_whole(store, TWO)
 
 
-def test_whoever_takes_over_clears_up_and_keeps_what_stands(store: CheckpointStore) -> None:
+def test_the_next_worker_cleans_up_and_keeps_published_checkpoints(store: CheckpointStore) -> None:
     store.take(JOB, 1)
     store.publish(records.manifest(JOB, 1), FILES)
     before = objects(store)
@@ -95,14 +95,14 @@ def test_another_machine_resumes(store: CheckpointStore, address: str, tmp_path:
     assert objects(store) == []
 
 
-def test_without_credentials_that_fit_it_says_so(address: str, tmp_path: Path, endpoint: Endpoint) -> None:
+def test_invalid_credentials_are_reported(address: str, tmp_path: Path, endpoint: Endpoint) -> None:
     elsewhere = open_store(address.replace("digits", "nobodys"), tmp_path)
     with pytest.raises(OSError, match="there is no such bucket"):
         elsewhere.publish(records.manifest(JOB, 1, fence=0), FILES)
 
 
 # ----------------------------------------------------------------------------
-# Copies on this machine.
+# The local cache.
 
 
 def test_files_are_fetched_once(store: CheckpointStore, endpoint: Endpoint) -> None:
@@ -122,7 +122,7 @@ def test_a_damaged_copy_is_fetched_again(store: CheckpointStore, tmp_path: Path)
     check_whole(store, ONE)
 
 
-def test_a_damaged_object_that_was_copied_may_be_mended(store: CheckpointStore) -> None:
+def test_a_damaged_object_can_be_replaced_after_it_was_cached(store: CheckpointStore) -> None:
     assert isinstance(store.shelf, ObjectShelf)
     found = store.publish(records.manifest(JOB, 1, fence=0), FILES)
     key = store.shelf._key(f"{ONE.folder}/{GENERATOR}")
@@ -134,11 +134,11 @@ def test_a_damaged_object_that_was_copied_may_be_mended(store: CheckpointStore) 
     check_whole(store, ONE)
 
 
-def test_copies_stay_within_their_budget(tmp_path: Path) -> None:
+def test_the_cache_stays_within_its_budget(tmp_path: Path) -> None:
     cache = Cache(tmp_path / "cache", 1000)
     for number in range(10):
         cache.keep(str(number), bytes(300))
-        cache.get("0")  # asked for all the time
+        cache.get("0")  # read between the others
     assert cache.get("0") == bytes(300)
     assert cache.get("9") == bytes(300)
     assert cache.get("5") is None
@@ -147,7 +147,7 @@ def test_copies_stay_within_their_budget(tmp_path: Path) -> None:
     assert cache.get("large") is None
 
 
-def test_without_room_for_copies_there_are_none(tmp_path: Path) -> None:
+def test_without_room_nothing_is_cached(tmp_path: Path) -> None:
     (tmp_path / "cache").write_bytes(b"a file where the folder should be")
     cache = Cache(tmp_path / "cache", 1000)
     cache.keep("one", b"1")
@@ -155,12 +155,12 @@ def test_without_room_for_copies_there_are_none(tmp_path: Path) -> None:
 
 
 # ----------------------------------------------------------------------------
-# Faults: of every request of a publication, each kind.
+# Faults of each kind, at every request of a publication.
 
 
 @pytest.mark.parametrize("kind", ["refuse", "lose", "tear"])
-def test_a_request_that_fails_once_is_repeated(store: CheckpointStore, endpoint: Endpoint, kind: Kind) -> None:
-    """Whether or not it was done: nothing is published twice, nothing that stands is cleared away."""
+def test_a_request_that_fails_once_is_retried(store: CheckpointStore, endpoint: Endpoint, kind: Kind) -> None:
+    """Whether or not it was carried out: nothing is published twice, and no published file is deleted."""
     store.take(JOB, 1)
     store.publish(records.manifest(JOB, 1), FILES)
     endpoint.requests.clear()
@@ -179,7 +179,7 @@ def test_a_request_that_fails_once_is_repeated(store: CheckpointStore, endpoint:
 
 @pytest.mark.parametrize("kind", ["refuse", "lose", "hang", "tear"])
 @pytest.mark.parametrize("part", ["generator", "manifest", "ledgers", "latest"])
-def test_an_outage_in_the_middle_leaves_latest_good(
+def test_an_outage_during_a_publication_leaves_latest_good(
     store: CheckpointStore, endpoint: Endpoint, kind: Kind, part: str
 ) -> None:
     store.take(JOB, 1)
@@ -197,7 +197,7 @@ def test_an_outage_in_the_middle_leaves_latest_good(
 
 
 @pytest.mark.parametrize("ask", [CheckpointStore.latest, CheckpointStore.manifests, CheckpointStore.highest_fence])
-def test_what_cannot_be_read_just_now_is_not_taken_for_absent(
+def test_an_unreadable_object_is_not_taken_for_absent(
     store: CheckpointStore, endpoint: Endpoint, ask: Callable[[CheckpointStore], object]
 ) -> None:
     store.take(JOB, 1)
@@ -206,8 +206,8 @@ def test_what_cannot_be_read_just_now_is_not_taken_for_absent(
         ask(store)
 
 
-def test_an_upload_whose_end_is_not_confirmed_is_made_again(store: CheckpointStore, endpoint: Endpoint) -> None:
-    """It is then called off, which is too late: there is no such upload. That is not a bucket that is missing."""
+def test_an_upload_without_a_confirmed_end_is_repeated(store: CheckpointStore, endpoint: Endpoint) -> None:
+    """It is then aborted, too late: the upload no longer exists. That does not mean that the bucket is missing."""
     large = b"state" * 3_000_000  # several parts
     with endpoint.fault("tear", "POST", skip=1, times=1) as fault, pytest.raises(Unreachable, match="unknown outcome"):
         store.save_state(JOB, large)
@@ -216,7 +216,7 @@ def test_an_upload_whose_end_is_not_confirmed_is_made_again(store: CheckpointSto
     assert store.load_state(JOB) == large
 
 
-def test_a_torn_answer_is_no_file(store: CheckpointStore, endpoint: Endpoint) -> None:
+def test_a_truncated_response_is_not_a_file(store: CheckpointStore, endpoint: Endpoint) -> None:
     found = store.publish(records.manifest(JOB, 1, fence=0), {GENERATOR: bytes(2_000_000)})
     with endpoint.fault("tear", "GET", GENERATOR, times=1) as fault:
         assert store.read(found, GENERATOR) == bytes(2_000_000)
@@ -224,11 +224,11 @@ def test_a_torn_answer_is_no_file(store: CheckpointStore, endpoint: Endpoint) ->
 
 
 # ----------------------------------------------------------------------------
-# Superseded.
+# Workers without their lease.
 
 
 def write_late(address: str, endpoint: Endpoint, tmp_path: Path, part: str) -> tuple[CheckpointStore, list[Superseded]]:
-    """Let a request of a publication arrive after another has taken the job over, whose store is returned."""
+    """Let a request of a publication arrive after another worker took the job over. Returns that worker's store."""
     zombie, heir = open_store(address, tmp_path / "zombie", seconds=20), open_store(address, tmp_path / "heir")
     zombie.take(JOB, 1)
     zombie.publish(records.manifest(JOB, 1), FILES)
@@ -254,7 +254,7 @@ def write_late(address: str, endpoint: Endpoint, tmp_path: Path, part: str) -> t
 def test_a_write_that_arrives_after_the_job_was_taken_over_publishes_nothing(
     address: str, endpoint: Endpoint, tmp_path: Path, part: str
 ) -> None:
-    """The request was on its way, its token the highest when it was sent."""
+    """The request was sent when its token was still the highest."""
     heir, told = write_late(address, endpoint, tmp_path, part)
     assert len(told) == 1
     assert heir.epochs(JOB) == [1]
@@ -275,7 +275,9 @@ def test_without_conditions_a_late_write_would_publish_and_lower_the_fence(
     assert heir.shelf.fence(JOB).token == 1
 
 
-def test_some_that_take_over_at_once_agree_who_did(address: str, endpoint: Endpoint, tmp_path: Path) -> None:
+def test_of_workers_that_take_a_job_over_at_once_the_highest_token_wins(
+    address: str, endpoint: Endpoint, tmp_path: Path
+) -> None:
     stores = [open_store(address, tmp_path / str(number), seconds=20) for number in range(4)]
     superseded: list[int] = []
 
@@ -300,10 +302,10 @@ def test_some_that_take_over_at_once_agree_who_did(address: str, endpoint: Endpo
 
 
 # ----------------------------------------------------------------------------
-# What the environment names.
+# The environment.
 
 
-def test_settings_open_what_they_name(address: str, tmp_path: Path) -> None:
+def test_settings_open_the_store_of_their_address(address: str, tmp_path: Path) -> None:
     far = WorkerSettings(store=address)
     assert far.is_far
     assert isinstance(far.open_store().shelf, ObjectShelf)
@@ -313,12 +315,12 @@ def test_settings_open_what_they_name(address: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("nowhere", ["ftp://digits/1", "http://digits", "s3:/digits"])
-def test_what_is_no_address_is_refused(nowhere: str) -> None:
+def test_an_invalid_address_is_refused(nowhere: str) -> None:
     with pytest.raises(ValueError, match="neither a folder nor one of s3://, gs://, az://"):
         WorkerSettings(store=nowhere)
 
 
-def test_many_manifests_are_asked_for_once(store: CheckpointStore, endpoint: Endpoint) -> None:
+def test_a_manifest_is_read_once_for_many_listings(store: CheckpointStore, endpoint: Endpoint) -> None:
     for epoch in range(1, 6):
         store.publish(records.manifest(JOB, epoch, fence=0), FILES)
     store.manifests()

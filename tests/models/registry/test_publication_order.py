@@ -1,4 +1,4 @@
-"""Which checkpoint is newest, also after an upgrade; and one id is one job."""
+"""Which checkpoint is newest, also after an upgrade; and one id belongs to one job."""
 
 import json
 import shutil
@@ -22,10 +22,10 @@ def store(open_it: Callable[[], CheckpointStore]) -> CheckpointStore:
 
 
 # ----------------------------------------------------------------------------
-# Which checkpoint is newest: a counter says it, not a clock.
+# Which checkpoint is newest: a counter decides, not a clock.
 
 
-def test_a_run_from_a_time_when_the_clock_was_ahead_does_not_stay_the_newest(store: CheckpointStore) -> None:
+def test_a_run_from_a_clock_that_was_ahead_does_not_stay_the_newest(store: CheckpointStore) -> None:
     run(store, AHEAD, 1, 1, 2)
     run(store, EARLY, 2, 1)
     assert store.latest() == CheckpointId(EARLY, 1)
@@ -60,8 +60,8 @@ def test_a_job_that_was_accepted_first_and_claimed_last_is_still_the_older(store
     assert store.latest() == CheckpointId("20260104-000000-aaaaaa", 1)
 
 
-def test_two_redis_and_an_import_over_one_store_agree(open_it: Callable[[], CheckpointStore]) -> None:
-    """The second Redis has a clock ten years ahead and gives the same tokens as the first."""
+def test_two_redis_servers_and_an_import_over_one_store_agree(open_it: Callable[[], CheckpointStore]) -> None:
+    """The second Redis has a clock ten years ahead and issues the same tokens as the first."""
     here, there = open_it(), open_it()
     run(here, EARLY, 1, 1)
     run(there, AHEAD, 1, 1)
@@ -74,7 +74,7 @@ def test_two_redis_and_an_import_over_one_store_agree(open_it: Callable[[], Chec
     assert None not in numbers
 
 
-def test_what_is_refused_counts_and_is_never_newest(store: CheckpointStore) -> None:
+def test_a_refused_checkpoint_counts_and_is_never_newest(store: CheckpointStore) -> None:
     run(store, EARLY, 1, 1)
     refused = records.manifest(EARLY, 2, fence=1).model_copy(update={"refused": "collapsed"})
     assert (store.publish(refused, FILES).number or 0) > (store.manifest(CheckpointId(EARLY, 1)).number or 0)
@@ -82,7 +82,7 @@ def test_what_is_refused_counts_and_is_never_newest(store: CheckpointStore) -> N
 
 
 # ----------------------------------------------------------------------------
-# A store that the release before left: no numbers, no entries, no identity, no checksums.
+# A store of the release before: no numbers, no entries, no identity, no checksums.
 
 FIXTURE = Path(__file__).parents[2] / "fixtures" / "store_before_counters"
 FIRST, AHEAD_OF_TIME, REFUSED = "20261127-120000-000001", "20361127-120100-000002", "20261127-120200-000003"
@@ -94,7 +94,7 @@ def old(tmp_path: Path) -> CheckpointStore:
     return CheckpointStore(shutil.copytree(FIXTURE, tmp_path / "store"))
 
 
-def test_an_upgraded_store_has_what_it_had(old: CheckpointStore) -> None:
+def test_an_upgraded_store_keeps_its_checkpoints(old: CheckpointStore) -> None:
     latest = old.find_latest()
     assert (latest.checkpoint, latest.trouble) == (CheckpointId(AHEAD_OF_TIME, 2), None)
     usable, unusable = old.survey()
@@ -128,7 +128,7 @@ def test_in_an_upgraded_store_a_job_with_another_config_is_refused(old: Checkpoi
         old.take(FIRST, 9, fingerprint(TrainingConfig(seed=2)))
 
 
-def test_a_store_that_an_older_version_wrote_to_meanwhile_goes_on_counting(old: CheckpointStore) -> None:
+def test_a_store_to_which_an_older_version_wrote_continues_its_count(old: CheckpointStore) -> None:
     run(old, LATE, 4, 1)
     numbers = [manifest.number or 0 for manifest in old.manifests()]
     pointer = {"checkpoint": f"{LATE}-e001", "published_at": "2026-11-28T12:00:00Z"}
@@ -158,7 +158,7 @@ def test_no_epoch_of_another_config_or_other_data_is_published(store: Checkpoint
     assert store.epochs(EARLY) == [1]
 
 
-def test_precision_and_labels_are_no_other_job() -> None:
+def test_precision_and_labels_do_not_identify_a_job() -> None:
     plain = fingerprint(TrainingConfig())
     assert fingerprint(TrainingConfig(precision="bf16", name="mine")) == plain
     assert fingerprint(TrainingConfig(epochs=3)) != plain

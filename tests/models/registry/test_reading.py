@@ -1,4 +1,4 @@
-"""Files of users and records of the store fail in the same ways, with the same classes."""
+"""User files and store records fail in the same ways, with the same exception classes."""
 
 import json
 import os
@@ -73,7 +73,9 @@ FAULTS: dict[str, tuple[Callable[[Path], object], type[FileFault]]] = {
 
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("read", [of_user, of_store])
-def test_each_fault_has_one_class_wherever_the_file_is(tmp_path: Path, fault: str, read: Callable[[Path], Pin]) -> None:
+def test_each_fault_has_one_class_for_every_kind_of_file(
+    tmp_path: Path, fault: str, read: Callable[[Path], Pin]
+) -> None:
     make, kind = FAULTS[fault]
     make(tmp_path / "pin.json")
     with pytest.raises(FileFault, match=r"pin\.json") as raised:
@@ -99,7 +101,7 @@ def test_a_record_of_a_newer_version_is_read_without_its_new_fields(
 @pytest.mark.parametrize(
     ("content", "kind"), [(b"", FileTorn), (b'{"order": {}}', FileNotUnderstood), (b'{"a": 1', FileTorn)]
 )
-def test_a_data_set_that_cannot_be_read_is_not_one_that_was_never_made(
+def test_an_unreadable_data_set_is_distinguished_from_a_missing_one(
     tmp_path: Path, content: bytes, kind: type[FileFault]
 ) -> None:
     assert read_manifest(tmp_path) is None
@@ -108,7 +110,9 @@ def test_a_data_set_that_cannot_be_read_is_not_one_that_was_never_made(
         read_manifest(tmp_path)
 
 
-def test_a_folder_that_cannot_be_listed_is_not_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_cannot_be_listed_does_not_count_as_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = CheckpointStore(tmp_path)
     (tmp_path / "20260101-000000-aaaaaa").mkdir()
     scan = os.scandir
@@ -125,7 +129,7 @@ def test_a_folder_that_cannot_be_listed_is_not_empty(tmp_path: Path, monkeypatch
     assert store.shelf.files() == []
 
 
-def test_tokens_beyond_what_redis_computes_exactly_are_no_tokens(tmp_path: Path) -> None:
+def test_tokens_beyond_the_exact_range_of_redis_are_invalid(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="less than or equal"):
         Ledger(token=HIGHEST_TOKEN + 1)
     store = CheckpointStore(tmp_path)
@@ -134,7 +138,7 @@ def test_tokens_beyond_what_redis_computes_exactly_are_no_tokens(tmp_path: Path)
     assert store.highest_fence() <= 5
 
 
-def test_a_job_in_a_state_of_another_version_has_not_ended(redis_url: str) -> None:
+def test_a_job_with_a_state_of_another_version_has_not_ended(redis_url: str) -> None:
     async def create(desk: JobDesk) -> str:
         return (await desk.create(Order(TrainingConfig()))).id
 

@@ -1,4 +1,4 @@
-"""Deleting a job: nothing of it stays in the store, and no late worker brings any of it back."""
+"""A deleted job leaves nothing in the store, and no late worker writes any of it again."""
 
 import os
 import shutil
@@ -42,7 +42,7 @@ def names_of(store: CheckpointStore, job: str) -> list[str]:
 
 
 def make_everything(store: CheckpointStore, job: str, fence: int) -> None:
-    """Leave all that a job can leave: checkpoints, a state, parts, a data set, and what was staged."""
+    """Write everything that a job can leave: checkpoints, a state, parts, a data set, and staged files."""
     run(store, job, fence, 1, 2)
     store.save_state(job, b"state", fence)
     Contributions(store, job).leave(PART, b"part")
@@ -53,7 +53,7 @@ def make_everything(store: CheckpointStore, job: str, fence: int) -> None:
     store.shelf.stage(Folder(job, "003"), fence, FILES)
 
 
-def test_nothing_of_a_deleted_job_stays(open_it: Callable[[], CheckpointStore]) -> None:
+def test_a_deleted_job_leaves_nothing(open_it: Callable[[], CheckpointStore]) -> None:
     store = open_it()
     make_everything(store, EARLY, 3)
     run(store, LATE, 4, 1)
@@ -90,8 +90,10 @@ def test_a_late_worker_neither_publishes_nor_claims_a_deleted_job(open_it: Calla
     run(api, "20260103-000000-aaaaaa", 6, 1)
 
 
-def test_what_a_late_worker_wrote_before_it_was_rejected_is_deleted(open_it: Callable[[], CheckpointStore]) -> None:
-    """The job is deleted between the first check of a writer and its last."""
+def test_files_that_a_late_worker_wrote_before_its_rejection_are_deleted(
+    open_it: Callable[[], CheckpointStore],
+) -> None:
+    """The job is deleted between a writer's first and last check."""
     late, api = open_it(), open_it()
     run(api, LATE, 1, 1)
     for write in (lambda: publish(late, EARLY, 2, 5), lambda: late.save_state(EARLY, b"later", 5)):
@@ -125,7 +127,9 @@ def test_a_claim_that_is_older_than_a_deletion_is_claimed_again_and_runs(
 
 
 @pytest.mark.parametrize("content", [b"", b"x", b"9" * 40])
-def test_a_damaged_list_of_deletions_is_not_none(open_it: Callable[[], CheckpointStore], content: bytes) -> None:
+def test_a_damaged_list_of_deletions_does_not_count_as_empty(
+    open_it: Callable[[], CheckpointStore], content: bytes
+) -> None:
     store = open_it()
     run(store, EARLY, 7, 1)
     delete_run(store, EARLY, 7)
@@ -137,7 +141,7 @@ def test_a_damaged_list_of_deletions_is_not_none(open_it: Callable[[], Checkpoin
     assert store.shelf.read("deleted") == b"8"
 
 
-def test_a_deletion_that_a_disk_error_interrupts_is_seen_by_nobody_half_done_and_can_be_repeated(
+def test_a_deletion_interrupted_by_a_disk_error_is_never_visible_in_part_and_can_be_repeated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = CheckpointStore(tmp_path / "store")
@@ -178,7 +182,7 @@ def test_a_bucket_that_fails_in_the_middle_is_cleared_by_the_next_call(
     assert names_of(store, EARLY) == []
 
 
-def test_what_is_in_use_stays_whole(open_it: Callable[[], CheckpointStore]) -> None:
+def test_checkpoints_in_use_stay_complete(open_it: Callable[[], CheckpointStore]) -> None:
     store = open_it()
     run(store, EARLY, 1, 1)
     before = names_of(store, EARLY)
@@ -196,7 +200,7 @@ def test_what_is_in_use_stays_whole(open_it: Callable[[], CheckpointStore]) -> N
     publish(store, EARLY, 2, 1)
 
 
-def test_a_deleted_checkpoint_is_not_pinned_and_not_damaged(open_it: Callable[[], CheckpointStore]) -> None:
+def test_a_deleted_checkpoint_is_neither_pinned_nor_damaged(open_it: Callable[[], CheckpointStore]) -> None:
     store = open_it()
     run(store, EARLY, 1, 1, 2)
     manifest = store.manifest(CheckpointId(EARLY, 1))
@@ -241,7 +245,7 @@ def test_old_temporary_files_of_a_killed_process_are_removed_from_a_root(tmp_pat
     assert remove_old_temporary(tmp_path / "none") == []
 
 
-def test_a_data_set_is_not_seen_before_it_is_held(open_it: Callable[[], CheckpointStore]) -> None:
+def test_a_data_set_is_invisible_until_it_is_held(open_it: Callable[[], CheckpointStore]) -> None:
     store = open_it()
     store.take(EARLY, 2)
     with pytest.raises(Superseded):

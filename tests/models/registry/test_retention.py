@@ -1,4 +1,4 @@
-"""The budget counts everything in the store, deletes in a fixed order, and never what is needed."""
+"""The budget counts everything in the store, and deletes in a fixed order nothing that is needed."""
 
 import os
 import time
@@ -39,7 +39,7 @@ def test_everything_is_counted(store: CheckpointStore) -> None:
     assert total(store) == 6 * 1000 + 2 * 5000 + 2000
 
 
-def test_states_of_ended_jobs_go_before_epochs_of_the_oldest_runs(store: CheckpointStore) -> None:
+def test_states_of_ended_jobs_are_deleted_before_epochs_of_the_oldest_runs(store: CheckpointStore) -> None:
     assert thin_out(store, 18_000, {RUNNING}) == []
     assert thin_out(store, 17_999, {RUNNING}) == [f"the resume state of {ENDED}"]
     assert thin_out(store, 12_000, {RUNNING}) == [f"{OLD}-e001"]
@@ -48,18 +48,18 @@ def test_states_of_ended_jobs_go_before_epochs_of_the_oldest_runs(store: Checkpo
     assert total(store) == 2 * 1000 + 5000 + 2000
 
 
-def test_without_redis_no_state_goes(store: CheckpointStore) -> None:
+def test_without_redis_no_state_is_deleted(store: CheckpointStore) -> None:
     assert f"the resume state of {ENDED}" not in thin_out(store, 0)
 
 
-def test_a_state_that_was_deleted_is_not_the_same_as_none(store: CheckpointStore) -> None:
+def test_a_deleted_state_is_distinguished_from_a_missing_one(store: CheckpointStore) -> None:
     thin_out(store, 17_999, {RUNNING})
     with pytest.raises(StateDeleted, match="ACGAN_STORE_LIMIT"):
         store.load_state(ENDED)
     assert store.load_state(OLD) is None
 
 
-def test_temporary_files_of_an_hour_ago_go_and_younger_ones_stay(store: CheckpointStore) -> None:
+def test_temporary_files_are_deleted_after_an_hour(store: CheckpointStore) -> None:
     left = [store.root / ".latest.json.abc.tmp", store.root / OLD / ".004.7" / GENERATOR]
     for path in left:
         path.parent.mkdir(exist_ok=True)
@@ -73,7 +73,7 @@ def test_temporary_files_of_an_hour_ago_go_and_younger_ones_stay(store: Checkpoi
     assert not left[1].parent.exists()
 
 
-def test_what_is_being_read_and_what_another_version_wrote_stay(store: CheckpointStore) -> None:
+def test_checkpoints_being_read_or_of_another_version_stay(store: CheckpointStore) -> None:
     of_a_newer_version(store, OLD, 2)
     with store.reading(CheckpointId(OLD, 1).folder):
         thin_out(store, 0, {RUNNING})
@@ -82,13 +82,13 @@ def test_what_is_being_read_and_what_another_version_wrote_stay(store: Checkpoin
     assert store.epochs(OLD) == [2, 3]
 
 
-def test_nothing_goes_while_it_cannot_be_read_what_is_pinned(store: CheckpointStore) -> None:
+def test_nothing_is_deleted_while_the_pin_cannot_be_read(store: CheckpointStore) -> None:
     (store.root / CHOICE).write_bytes(b"{")
     thin_out(store, 0, {RUNNING})
     assert store.epochs(OLD) == [1, 2, 3]
 
 
-def test_work_without_room_is_refused_with_the_bytes(store: CheckpointStore) -> None:
+def test_a_job_without_room_is_refused_with_the_bytes(store: CheckpointStore) -> None:
     check_room(store, 9000, {RUNNING})
     with pytest.raises(StoreFull, match=r"holds 9,000 bytes .* ACGAN_STORE_LIMIT is 8,999"):
         check_room(store, 8999, {RUNNING})

@@ -29,21 +29,21 @@ def manifest(job: str = OLD, epoch: int = 1, age_seconds: float = 0) -> Manifest
 
 @pytest.fixture(params=["folder", "s3"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> CheckpointStore:
-    """In a folder, and in a bucket: what is promised is the same."""
+    """In a folder, and in a bucket: the guarantees are the same."""
     if request.param == "folder":
         return CheckpointStore(tmp_path / "checkpoints")
     return open_store(request.getfixturevalue("endpoint").address(), tmp_path)
 
 
 def inside(store: CheckpointStore, name: str) -> bytes:
-    """What lies in the folder or bucket."""
+    """The files in the folder or bucket."""
     if isinstance(store.shelf, ObjectShelf):
         return bytes(obstore.get(store.shelf.objects, store.shelf._key(name)).bytes())
     return (store.root / name).read_bytes()
 
 
 def damage_inside(store: CheckpointStore, name: str, data: bytes | None) -> None:
-    """Put something else there, or nothing, past the store."""
+    """Replace a file, or delete it, without the store."""
     if isinstance(store.shelf, ObjectShelf):
         objects, key = store.shelf.objects, store.shelf._key(name)
         obstore.delete(objects, key) if data is None else obstore.put(objects, key, data)
@@ -53,7 +53,7 @@ def damage_inside(store: CheckpointStore, name: str, data: bytes | None) -> None
         (store.root / name).write_bytes(data)
 
 
-def test_a_published_checkpoint_comes_back_whole(store: CheckpointStore) -> None:
+def test_a_published_checkpoint_is_read_back_whole(store: CheckpointStore) -> None:
     published = store.publish(manifest(epoch=7), FILES)
     found = store.manifest(CheckpointId(OLD, 7))
     assert found == published
@@ -78,7 +78,7 @@ def test_a_checkpoint_never_changes(store: CheckpointStore) -> None:
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "grow", "remove"])
-def test_damaged_files_are_found_out(store: CheckpointStore, damage: str) -> None:
+def test_damaged_files_are_detected(store: CheckpointStore, damage: str) -> None:
     found = store.publish(manifest(), FILES)
     name = f"{found.checkpoint.folder}/{GENERATOR}"
     data = inside(store, name)
@@ -95,7 +95,7 @@ def test_damaged_files_are_found_out(store: CheckpointStore, damage: str) -> Non
         store.read(found, GENERATOR)
 
 
-def test_a_manifest_that_is_cut_or_anothers_is_found_out(store: CheckpointStore) -> None:
+def test_a_truncated_or_foreign_manifest_is_detected(store: CheckpointStore) -> None:
     store.publish(manifest(epoch=1), FILES)
     store.publish(manifest(epoch=2), FILES)
     one, two = (f"{CheckpointId(OLD, epoch).folder}/{MANIFEST}" for epoch in (1, 2))
@@ -107,7 +107,7 @@ def test_a_manifest_that_is_cut_or_anothers_is_found_out(store: CheckpointStore)
         store.manifest(CheckpointId(OLD, 1))
 
 
-def test_a_pointer_that_cannot_be_read_falls_back_on_what_stands(store: CheckpointStore) -> None:
+def test_an_unreadable_pointer_falls_back_on_the_existing_checkpoints(store: CheckpointStore) -> None:
     store.publish(manifest(epoch=1), FILES)
     store.publish(manifest(epoch=2), FILES)
     damage_inside(store, "latest.json", b"{")
@@ -158,12 +158,12 @@ def test_many_publishers_at_once_agree(store: CheckpointStore) -> None:
 @pytest.mark.parametrize(
     "text", ["", "latest", "../../etc-e001", f"{OLD}", f"{OLD}-e1", f"{OLD}/001", "A-e001", "x" * 99]
 )
-def test_what_is_no_id_names_no_checkpoint(text: str) -> None:
+def test_an_invalid_id_names_no_checkpoint(text: str) -> None:
     with pytest.raises(CheckpointNotFound):
         CheckpointId.parse(text)
 
 
-def test_whoever_was_superseded_keeps_no_state(store: CheckpointStore) -> None:
+def test_a_worker_without_its_lease_saves_no_state(store: CheckpointStore) -> None:
     store.take(OLD, 1)
     store.save_state(OLD, b"first", fence=1)
     store.take(OLD, 2)
@@ -173,12 +173,12 @@ def test_whoever_was_superseded_keeps_no_state(store: CheckpointStore) -> None:
     assert store.load_state(OLD) == b"the heir's"
 
 
-def test_ids_come_back() -> None:
+def test_ids_are_parsed_back() -> None:
     for checkpoint in (CheckpointId(OLD, 1), CheckpointId(OLD, 1000)):
         assert CheckpointId.parse(str(checkpoint)) == checkpoint
 
 
-def test_an_epoch_whose_manifest_was_damaged_is_published_anew(store: CheckpointStore) -> None:
+def test_an_epoch_whose_manifest_was_damaged_is_published_again(store: CheckpointStore) -> None:
     published = store.publish(manifest(OLD, 1), FILES)
     name = f"{published.checkpoint.folder}/{MANIFEST}"
     damage_inside(store, name, inside(store, name)[:100])
@@ -203,13 +203,13 @@ def test_beyond_the_budget_the_oldest_runs_keep_their_last_epoch(store: Checkpoi
     assert [m.id for m in store.manifests()] == [f"{OLD}-e003", f"{NEW}-e003"]
 
 
-def test_what_was_published_just_now_stays(store: CheckpointStore) -> None:
+def test_a_checkpoint_published_just_now_is_kept(store: CheckpointStore) -> None:
     for epoch in (1, 2, 3):
         store.publish(manifest(OLD, epoch, age_seconds=10), FILES)
     assert thin_out(store, 0) == []
 
 
-def test_what_is_refused_stands_and_is_never_latest(store: CheckpointStore) -> None:
+def test_a_refused_checkpoint_exists_and_is_never_latest(store: CheckpointStore) -> None:
     store.publish(manifest(epoch=1), FILES)
     refused = manifest(epoch=2).model_copy(update={"refused": "its sevens are not recognised"})
     store.publish(refused, FILES)

@@ -40,7 +40,7 @@ def folder(tmp_path: Path) -> CheckpointStore:
 
 
 # ----------------------------------------------------------------------------
-# The fence is equal, and the store is the one it was.
+# The token equals the fence, and the store is the same one.
 
 
 @pytest.mark.parametrize("token", [0, 1, 3])
@@ -55,7 +55,7 @@ def test_only_the_token_that_the_store_holds_may_write(store: CheckpointStore, t
 
 
 @pytest.mark.parametrize("put_instead", [True, False])
-def test_a_store_that_is_renamed_away_delays_the_run_and_gets_nothing_new(
+def test_a_store_that_is_renamed_away_delays_the_run_and_gets_no_new_files(
     folder: CheckpointStore, put_instead: bool
 ) -> None:
     run(folder, EARLY, 1, 1)
@@ -81,7 +81,7 @@ def test_an_empty_store_is_not_initialised_for_a_job_that_has_results(open_it: C
     open_it().take(EARLY, 7, has_results=True)
 
 
-def test_another_store_in_its_place_is_noticed(tmp_path: Path) -> None:
+def test_another_store_in_its_place_is_detected(tmp_path: Path) -> None:
     mine, other = CheckpointStore(tmp_path / "mine"), CheckpointStore(tmp_path / "other")
     run(mine, EARLY, 1, 1)
     run(other, EARLY, 1, 1)
@@ -93,7 +93,7 @@ def test_another_store_in_its_place_is_noticed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"x", b"-1", b"9" * 40])
-def test_a_damaged_fence_is_neither_zero_nor_for_ever(folder: CheckpointStore, content: bytes) -> None:
+def test_a_damaged_fence_is_neither_zero_nor_permanent(folder: CheckpointStore, content: bytes) -> None:
     run(folder, EARLY, 5, 1)
     (folder.root / EARLY / FENCE).write_bytes(content)
     with pytest.raises(Superseded, match=f"{EARLY}/{FENCE}"):
@@ -105,13 +105,13 @@ def test_a_damaged_fence_is_neither_zero_nor_for_ever(folder: CheckpointStore, c
     run(folder, EARLY, 6, 2)
 
 
-def test_without_the_stores_fence_its_jobs_say_the_highest_token(folder: CheckpointStore) -> None:
+def test_without_the_stores_fence_its_jobs_give_the_highest_token(folder: CheckpointStore) -> None:
     run(folder, EARLY, 5, 1)
     (folder.root / FENCE).unlink()
     assert folder.highest_fence() == 5
 
 
-def test_a_token_that_a_damaged_fence_outbids_is_outbid_by_the_next_claim(folder: CheckpointStore) -> None:
+def test_the_next_claim_gets_a_token_above_a_damaged_fence(folder: CheckpointStore) -> None:
     run(folder, EARLY, 3, 1)
     (folder.root / EARLY / FENCE).write_bytes(b"7")
     with pytest.raises(Superseded):
@@ -141,7 +141,7 @@ HOW = ["removed", "torn", "names nothing", "one digit less", "empty", "a list", 
 
 
 @pytest.mark.parametrize("how", HOW)
-def test_a_pointer_that_is_of_no_use_is_reported_and_replaced(store: CheckpointStore, how: str) -> None:
+def test_a_useless_pointer_is_reported_and_replaced(store: CheckpointStore, how: str) -> None:
     run(store, EARLY, 1, 1)
     run(store, LATE, 2, 1, 2)
     numbers = max(manifest.number or 0 for manifest in store.manifests())
@@ -155,7 +155,7 @@ def test_a_pointer_that_is_of_no_use_is_reported_and_replaced(store: CheckpointS
     assert (publish(store, EARLY, 3, 3).number or 0) > numbers
 
 
-def test_a_pointer_that_cannot_be_read_is_reported_and_not_taken_for_absent(folder: CheckpointStore) -> None:
+def test_an_unreadable_pointer_is_reported_and_not_taken_for_absent(folder: CheckpointStore) -> None:
     run(folder, EARLY, 1, 1)
     (folder.root / POINTER).unlink()
     (folder.root / POINTER).mkdir()
@@ -166,7 +166,7 @@ def test_a_pointer_that_cannot_be_read_is_reported_and_not_taken_for_absent(fold
 
 
 # ----------------------------------------------------------------------------
-# What exists is verified; what another version wrote is kept.
+# Existing checkpoints are verified; those of another version are kept.
 
 
 @pytest.mark.parametrize("name", [GENERATOR, MANIFEST, "samples.png"])
@@ -187,7 +187,7 @@ def test_a_damaged_checkpoint_is_replaced_when_it_is_published_again(
     assert len(store.epochs(EARLY)) == 2
 
 
-def test_what_another_version_wrote_is_kept_and_listed_with_the_reason(store: CheckpointStore) -> None:
+def test_checkpoints_of_another_version_are_kept_and_listed_with_the_reason(store: CheckpointStore) -> None:
     run(store, EARLY, 1, 1, 2)
     written = of_a_newer_version(store, EARLY, 1)
     with pytest.raises(CheckpointNotUnderstood, match="another version"):
@@ -200,7 +200,7 @@ def test_what_another_version_wrote_is_kept_and_listed_with_the_reason(store: Ch
     assert not unusable.understood
 
 
-def test_what_is_torn_is_listed_too(store: CheckpointStore) -> None:
+def test_torn_checkpoints_are_listed_too(store: CheckpointStore) -> None:
     run(store, EARLY, 1, 1)
     damage_inside(store, f"{EARLY}/001/{MANIFEST}", b"{")
     (unusable,) = store.survey()[1]
@@ -216,10 +216,10 @@ def test_a_manifest_cannot_name_a_file_elsewhere(folder: CheckpointStore) -> Non
 
 
 # ----------------------------------------------------------------------------
-# Reading: sizes first, and never for ever.
+# Reading: sizes first, and always with a time limit.
 
 
-def test_of_a_file_that_is_too_large_nothing_is_read(folder: CheckpointStore) -> None:
+def test_nothing_of_a_file_that_is_too_large_is_read(folder: CheckpointStore) -> None:
     found = publish(folder, EARLY, 1)
     with (folder.folder(found.checkpoint) / GENERATOR).open("r+b") as file:
         file.truncate(6 * 2**30)
@@ -242,7 +242,7 @@ def test_a_pipe_in_place_of_a_file_is_an_error_at_once(folder: CheckpointStore) 
     assert folder.latest() == CheckpointId(EARLY, 1)
 
 
-def test_a_read_that_hangs_ends_after_its_time(folder: CheckpointStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_read_that_hangs_ends_after_its_time_limit(folder: CheckpointStore, monkeypatch: pytest.MonkeyPatch) -> None:
     released = threading.Event()
     found = publish(folder, EARLY, 1)
     hanging = FolderShelf(folder.root, seconds=0.2)
@@ -252,7 +252,7 @@ def test_a_read_that_hangs_ends_after_its_time(folder: CheckpointStore, monkeypa
     released.set()
 
 
-def test_reads_that_hang_do_not_pile_up() -> None:
+def test_reads_that_hang_do_not_accumulate() -> None:
     released, within = threading.Event(), Deadline(0.001)
     for _ in range(40):
         with pytest.raises(Unreachable):
@@ -261,7 +261,7 @@ def test_reads_that_hang_do_not_pile_up() -> None:
     released.set()
 
 
-def test_five_ways_in_which_a_file_fails_are_told_apart(folder: CheckpointStore) -> None:
+def test_five_faults_of_a_file_are_distinguished(folder: CheckpointStore) -> None:
     folder.root.mkdir()
     with pytest.raises(FileNotFoundError):
         read_bytes(folder.shelf, "it")

@@ -30,22 +30,22 @@ def test_a_sheet_reads_row_by_row() -> None:
     assert sheet(np.tile(digits, (8, 1, 1))).shape == (112, 280)
 
 
-def test_digits_may_be_set_apart_and_inverted() -> None:
+def test_digits_can_be_padded_and_inverted() -> None:
     digits = np.full((3, 28, 28), 200, np.uint8)
     picture = sheet(digits, columns=2, padding=3)
     assert picture.shape == (3 + 2 * 31, 3 + 2 * 31)
     assert (picture[3:31, 34:62] == 200).all()
-    assert picture.sum() == digits.sum()  # all else is background
+    assert picture.sum() == digits.sum()  # everything else is background
     assert np.array_equal(sheet(digits, columns=2, padding=3, invert=True), 255 - picture)
 
 
-def test_a_png_holds_the_very_pixels() -> None:
+def test_a_png_contains_the_exact_pixels() -> None:
     for shape in ((28, 28), (56, 84), (1, 3)):
         picture = RANDOM.integers(256, size=shape).astype(np.uint8)
         assert np.array_equal(pixels(encode_png(picture)), picture)
 
 
-def test_an_archive_holds_a_png_for_each_name_and_tells_no_time() -> None:
+def test_an_archive_has_a_png_for_each_name_and_no_time_stamps() -> None:
     pictures = [(f"{n}.png", RANDOM.integers(256, size=(28, 28)).astype(np.uint8)) for n in range(3)]
     packed = encode_zip(pictures)
     assert packed == encode_zip(pictures)
@@ -61,7 +61,7 @@ def test_an_array_is_read_back_without_pickle() -> None:
     assert np.array_equal(np.load(io.BytesIO(encode_npy(digits)), allow_pickle=False), digits)
 
 
-def test_the_epochs_plot_is_the_seeds() -> None:
+def test_the_epochs_plot_equals_the_original_one() -> None:
     """Ten classes a column, the same 40 latents in each; white; the epoch's real images, stably sorted by label."""
     generator = Generator()
     labels = torch.arange(500, dtype=torch.uint8) * 7 % 10

@@ -20,7 +20,7 @@ def generator() -> FoldedGenerator:
 
 
 def film(data: bytes) -> tuple[np.ndarray, list[int]]:
-    """Read a film's pictures, grey, and how long each is shown."""
+    """Read the grey frames of an animation, and the duration of each."""
     with Image.open(io.BytesIO(data)) as image:
         assert image.info["loop"] == 0
         frames = [(np.asarray(frame.convert("L")), frame.info["duration"]) for frame in ImageSequence.Iterator(image)]
@@ -43,15 +43,15 @@ def test_no_step_is_a_jump(generator: FoldedGenerator) -> None:
     assert steps.max() < 3 * steps.mean()
 
 
-def test_the_generator_that_lends_its_weights_stays_as_it_was(generator: FoldedGenerator) -> None:
+def test_the_generator_is_not_changed(generator: FoldedGenerator) -> None:
     before = generator.embedding.clone()
     there, _ = morph(generator, Ends((3, 8), (4, 4)), 5)
     assert torch.equal(generator.embedding, before)
     assert there.first is generator.first
 
 
-def test_latents_on_the_way_are_distributed_as_latents_are() -> None:
-    """Uniform in [-1, 1): deciles hold a tenth each. On a straight line the middle would hold more."""
+def test_interpolated_latents_have_the_distribution_of_latents() -> None:
+    """Uniform in [-1, 1): deciles contain a tenth each. On a straight line the middle would contain more."""
     first, last = latents(1, 0, 1, 40_000)[0], latents(2, 0, 1, 40_000)[0]
     way = spherical(first, last, 5)
     assert torch.equal(way[0], first)
@@ -63,13 +63,13 @@ def test_latents_on_the_way_are_distributed_as_latents_are() -> None:
         assert (shares - 0.1).abs().max() < 0.006
 
 
-def test_the_very_ends_of_a_latents_range_have_a_way() -> None:
+def test_the_extremes_of_a_latents_range_can_be_interpolated() -> None:
     first, last = torch.tensor([-1.0, 1 - 2.0**-23]), torch.tensor([1 - 2.0**-23, 0.0])
     assert spherical(first, last, 7).isfinite().all()
 
 
 @pytest.mark.parametrize("form", ["gif", "webp"])
-def test_a_film_loses_nothing(form: FilmFormat) -> None:
+def test_an_animation_is_lossless(form: FilmFormat) -> None:
     pictures = np.random.default_rng(1).integers(256, size=(5, 28, 28), dtype=np.uint8)
     seen, durations = film(encode_film(back_and_forth(pictures), form, 80))
     assert np.array_equal(seen, pictures[[0, 1, 2, 3, 4, 3, 2, 1]])

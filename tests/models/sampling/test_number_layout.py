@@ -15,40 +15,40 @@ def bar(left: int, right: int, top: int = 4, bottom: int = 24) -> np.ndarray:
 
 
 def ink_columns(picture: np.ndarray) -> list[int]:
-    """The lengths of runs of columns, in turn without and with ink."""
+    """The lengths of runs of columns, alternately without and with ink."""
     inked: np.ndarray = np.any(picture >= INK, axis=0)
     edges = np.flatnonzero(np.diff(inked)) + 1
     return [int(length) for length in np.diff([0, *edges, len(inked)])]
 
 
-def test_neighbours_stand_apart_by_their_ink_not_by_their_cells() -> None:
+def test_neighbours_are_spaced_by_their_ink_not_by_their_cells() -> None:
     picture = set_number(np.stack([bar(13, 15), bar(4, 24), bar(20, 22)]))
     assert ink_columns(picture) == [MARGIN, 2, GAP, 20, GAP, 2, MARGIN]
 
 
-def test_digits_stand_on_one_line_wherever_they_lie_in_their_cells() -> None:
+def test_digits_share_a_baseline_at_any_position_in_their_cells() -> None:
     picture = set_number(np.stack([bar(4, 8, 0, 20), bar(4, 8, 10, 28), bar(4, 8, 4, 24)]))
     assert picture.shape[0] == MARGIN + HEIGHT + MARGIN
     last = [int(np.flatnonzero(column)[-1]) for column in (picture >= INK).T if column.any()]
     assert set(last) == {MARGIN + HEIGHT - 1}
 
 
-def test_one_digit_may_reach_over_another() -> None:
-    """As the bar of a 7 does over the foot of what follows."""
+def test_one_digit_can_overhang_another() -> None:
+    """As the bar of a 7 overhangs the foot of the next digit."""
     overhanging, low = bar(4, 24, 4, 8), bar(4, 12, 18, 24)
     overhanging[4:24, 4:6] = 255
     close, apart = set_number(np.stack([overhanging, low])), set_number(np.stack([bar(4, 24), low]))
     assert close.shape[1] < apart.shape[1]
 
 
-def test_no_two_digits_run_into_each_other() -> None:
+def test_no_two_digits_touch() -> None:
     rng = np.random.default_rng(1)
     for _ in range(50):
         pair = np.stack([draw_digit(int(label), rng.random(7)) for label in rng.integers(10, size=2)])
         assert (set_number(pair) >= INK).sum() == (pair >= INK).sum()
 
 
-def test_what_has_no_ink_or_nothing_else_is_set_too() -> None:
+def test_empty_and_single_digits_are_laid_out_too() -> None:
     blank, full = np.zeros((28, 28), np.uint8), np.full((28, 28), 130, np.uint8)
     assert set_number(np.stack([blank])).shape[0] == 28
     assert ink_columns(set_number(np.stack([full, blank, full])))[1] == 28

@@ -84,7 +84,7 @@ def test_latents_are_uniform_and_differ() -> None:
         (1000, 0),
     ],
 )
-def test_a_digit_is_the_same_whatever_is_drawn_with_it(generator: FoldedGenerator, n: int, offset: int) -> None:
+def test_a_digit_is_the_same_in_any_batch(generator: FoldedGenerator, n: int, offset: int) -> None:
     together = draw_digits(generator, 7, 1000, seed=5)
     assert np.array_equal(draw_digits(generator, 7, n, seed=5, index=offset), together[offset : offset + n])
 
@@ -102,7 +102,7 @@ def test_a_digit_is_the_same_on_any_number_of_threads(generator: FoldedGenerator
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 9), st.integers(0, 1000))
-def test_one_seed_is_one_hand(generator: FoldedGenerator, label: int, index: int) -> None:
+def test_one_seed_is_one_style(generator: FoldedGenerator, label: int, index: int) -> None:
     noise, labels = Series(label, 1, 3, index).cut(0, 1, 100)
     assert torch.equal(noise, latents(3, index, 1, 100))
     assert labels.tolist() == [label]
@@ -111,7 +111,7 @@ def test_one_seed_is_one_hand(generator: FoldedGenerator, label: int, index: int
 
 
 @given(st.integers(0, 40), st.integers(1, 30))
-def test_a_part_of_a_series_is_that_part_of_it(start: int, length: int) -> None:
+def test_a_part_of_a_series_equals_that_part_of_the_whole(start: int, length: int) -> None:
     for series in (Series(None, 8, 5, 2), Series(4, 80, 5, 2)):
         noise, labels = series.cut(0, series.digits, 10)
         some, their_labels = series.cut(start, start + length, 10)
@@ -119,7 +119,7 @@ def test_a_part_of_a_series_is_that_part_of_it(start: int, length: int) -> None:
         assert torch.equal(their_labels, labels[start : start + length])
 
 
-def test_a_generator_that_rounds_by_the_batch_draws_in_batches_of_one_length(
+def test_a_generator_whose_rounding_depends_on_the_batch_draws_in_batches_of_one_length(
     generator: FoldedGenerator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert is_steady(generator)

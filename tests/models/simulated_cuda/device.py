@@ -35,7 +35,7 @@ def build_guard(folder: Path) -> dict[str, str]:
 
 
 # ----------------------------------------------------------------------------
-# Switching it on. What is replaced reads values or asks the driver: module.to, Adam's check of a learning rate, the
+# Switching it on. The replaced functions read values or query the driver: module.to, Adam's check of a rate, the
 # initial weights, and the queries for bf16.
 
 

@@ -35,7 +35,7 @@ def check_epoch_end(recipe: RecipeName, precision: Precision) -> dict[str, Any]:
 
 
 def measure(function: Callable[[], Any]) -> dict[str, int]:
-    """Count what a function does. Lists and arrays, which have no values here, hold ones; eigenvalues are left out."""
+    """Count the operations. Lists and arrays have no values and are filled with ones; eigenvalues are omitted."""
     with HostReads(answer=1) as log:
 
         def ones_as_list(tensor: Tensor) -> list[float]:

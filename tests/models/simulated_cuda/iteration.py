@@ -26,7 +26,7 @@ def make_trainer(recipe: RecipeName, precision: Precision) -> Trainer:
     images, labels = torch.zeros(600, 28, 28, dtype=torch.uint8), torch.zeros(600, dtype=torch.uint8)
     dataset = Dataset("mnist", images, labels, images[:400], labels[:400])
     trainer = Trainer(TrainingConfig(recipe=recipe, precision=precision), dataset, CUDA)
-    trainer.iterate = trainer.compute  # what the graph would capture
+    trainer.iterate = trainer.compute  # the function that the graph would capture
     return trainer
 
 
@@ -63,7 +63,7 @@ def check_iteration(
 
 
 # ----------------------------------------------------------------------------
-# Faults that a CPU forgives and a GPU does not. Each is the end of an iteration.
+# Faults that have no effect on a CPU but do on a GPU. Each is the end of an iteration.
 
 
 class Fault(NamedTuple):
@@ -92,7 +92,7 @@ def iterate_with(fault: Fault, trainer: Trainer, pixels: Tensor, classes: Tensor
 
 
 def check_failed_capture() -> dict[str, Any]:
-    """A step of the trainer's, captured on a build without CUDA streams."""
+    """A step of the trainer, captured on a build without CUDA streams."""
     logged = io.StringIO()
     handler = logging.StreamHandler(logged)
     logging.getLogger("models.networks.cuda_graph").addHandler(handler)

@@ -37,7 +37,7 @@ FEATURES = 64
 class HostReads(OperationLog):
     """Logs operations, and counts copies to the device and reads from it: copies to the CPU, and values.
 
-    A value is answered with one number; a list counts each of its elements.
+    Every read value is one number; a list counts each of its elements.
     """
 
     def __init__(self, answer: int = EACH) -> None:
@@ -84,7 +84,7 @@ def make_training(augment: bool) -> ClassifierTraining:
 
 
 def check_training(augment: bool) -> dict[str, Any]:
-    """An epoch with a shorter last batch. Every operation of its steps runs on the device, and nothing is read."""
+    """An epoch with a shorter last batch. Every operation of its steps runs on the device, and no value is read."""
     with simulated_cuda():
         training = make_training(augment)
         training.train_epoch()  # creates the optimizer's state
@@ -127,7 +127,7 @@ def check_fault() -> None:
 
 
 def check_found_judge() -> dict[str, Any]:
-    """A judge that is missing, of a data set on the CPU: it is trained on the GPU that it is asked for."""
+    """A missing judge, of a data set on the CPU: it is trained on the requested GPU."""
     with (
         simulated_cuda(),
         HostReads(),
@@ -189,7 +189,7 @@ def check_verifier() -> dict[str, Any]:
 
 @contextlib.contextmanager
 def drawing_generator() -> Iterator[FoldedGenerator]:
-    """A generator on the simulated device. Arrays that are read from the device hold ones."""
+    """A generator on the simulated device. Arrays that are read from the device are filled with ones."""
 
     def ones(tensor: Tensor) -> np.ndarray:
         return np.ones(tuple(tensor.shape), np.uint8)

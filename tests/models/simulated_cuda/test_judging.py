@@ -17,7 +17,7 @@ Results = dict[str, dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
-    """Run the checks in one process that has the simulated device. What they found; else the error."""
+    """Run the checks in one process with the simulated device. Returns their results, or the error."""
     environment = build_guard(tmp_path_factory.mktemp("guard"))
     command = [sys.executable, "-m", "tests.models.simulated_cuda", *judging.CHECKS]
     ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -45,11 +45,11 @@ def test_a_read_planted_into_a_classifiers_step_is_found(results: Results) -> No
     assert results["classifier fault"]["error"].startswith("DataDependentOutputException")
 
 
-def test_a_missing_judge_is_trained_on_the_device_that_asks(results: Results) -> None:
+def test_a_missing_judge_is_trained_on_the_requested_device(results: Results) -> None:
     assert found(results, "found judge")["devices"] == ["cuda:0", "cuda:0"]
 
 
-def test_an_examination_reads_the_device_a_few_times(results: Results) -> None:
+def test_an_evaluation_reads_the_device_a_few_times(results: Results) -> None:
     assert found(results, "examination")["reads"] <= 35
 
 

@@ -19,7 +19,7 @@ Results = dict[str, dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
-    """Run every check in one process that has the simulated device."""
+    """Run every check in one process with the simulated device."""
     environment = build_guard(tmp_path_factory.mktemp("guard"))
     command = [sys.executable, "-m", "tests.models.simulated_cuda"]
     ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

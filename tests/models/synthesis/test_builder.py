@@ -18,7 +18,7 @@ ORDER = DatasetOrder(per_class=2 * PART + 7, test_per_class=30, seed=4)
 
 
 class Drawer:
-    """Draws digits that tell their address, and counts them."""
+    """Draws digits whose pixels encode their address, and counts them."""
 
     def __init__(self) -> None:
         self.drawn = list[tuple[int, int]]()
@@ -50,7 +50,7 @@ def test_any_loader_reads_the_files(made: Path) -> None:
         assert np.array_equal(images, Drawer()(n, first)[0])
 
 
-def test_the_manifest_tells_what_the_files_are(made: Path) -> None:
+def test_the_manifest_describes_the_files(made: Path) -> None:
     manifest = read_manifest(made)
     assert manifest
     assert manifest.order == ORDER
@@ -64,7 +64,7 @@ def test_the_manifest_tells_what_the_files_are(made: Path) -> None:
     assert {path.name for path in made.iterdir()} == {*manifest.files, "manifest.json"}
 
 
-def test_redraws_are_told_where_digits_are_verified(tmp_path: Path) -> None:
+def test_redraws_are_recorded_if_digits_are_verified(tmp_path: Path) -> None:
     order = ORDER.model_copy(update={"verify": 0.5})
     list(make(tmp_path, order, ORIGIN, Drawer()))
     manifest = read_manifest(tmp_path)
@@ -75,7 +75,7 @@ def test_redraws_are_told_where_digits_are_verified(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("steps", range(1, 6))
-def test_after_a_stop_only_what_is_missing_is_drawn(made: Path, tmp_path: Path, steps: int) -> None:
+def test_after_a_stop_only_missing_parts_are_drawn(made: Path, tmp_path: Path, steps: int) -> None:
     first, second = Drawer(), Drawer()
     stopped = list(itertools.islice(make(tmp_path / "again", ORDER, ORIGIN, first), steps))
     assert read_manifest(tmp_path / "again") is None
@@ -109,14 +109,14 @@ def test_a_sparse_file_in_place_of_a_part_is_drawn_again_unread(made: Path, tmp_
     assert contents(tmp_path / "again") == contents(made)
 
 
-def test_what_is_made_is_not_made_again(made: Path) -> None:
+def test_an_existing_data_set_is_not_made_again(made: Path) -> None:
     drawer = Drawer()
     assert list(make(made, ORDER, ORIGIN, drawer)) == []
     assert drawer.drawn == []
 
 
-def test_torchvision_and_zcat_would_see_one_member(made: Path) -> None:
-    """Some readers of gzip stop after the first member: there is one."""
+def test_the_gzip_file_has_a_single_member(made: Path) -> None:
+    """Some readers of gzip stop after the first member."""
     stream = zlib.decompressobj(zlib.MAX_WBITS | 16)
     stream.decompress((made / "train-images-idx3-ubyte.gz").read_bytes())
     assert stream.eof

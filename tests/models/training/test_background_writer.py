@@ -1,4 +1,4 @@
-"""One write at a time beside the caller, and no error is lost."""
+"""One write at a time runs beside the caller, and no error is lost."""
 
 import threading
 import time
@@ -50,7 +50,7 @@ def run_block(write: Callable[[], None], error: Exception | None) -> None:
             raise error
 
 
-def test_an_error_of_the_last_write_is_raised_at_the_end_also_when_another_error_ends_the_block() -> None:
+def test_an_error_of_the_last_write_is_raised_at_the_end_also_if_another_error_ends_the_block() -> None:
     with pytest.raises(OSError, match="No space left"):
         run_block(full, None)
     with pytest.raises(OSError, match="No space left") as caught:

@@ -14,7 +14,7 @@ from models.training.trainer import Trainer
 CPU = torch.device("cpu")
 
 
-def test_an_average_weighs_what_is_longer_ago_less() -> None:
+def test_older_weights_count_less_in_an_average() -> None:
     network, values = nn.Linear(1, 1, bias=False), [4.0, -2.0, 1.0]
     average = Average(network, decay=0.9)
     for value in values:
@@ -25,7 +25,7 @@ def test_an_average_weighs_what_is_longer_ago_less() -> None:
     assert float(average.of(3)["weight"]) == pytest.approx(expected, rel=1e-6)
 
 
-def test_the_training_never_notices(config: TrainingConfig, dataset: Dataset) -> None:
+def test_averaging_does_not_affect_training(config: TrainingConfig, dataset: Dataset) -> None:
     watched, plain = Trainer(config, dataset, CPU), Trainer(config, dataset, CPU)
     for iteration in range(3):
         watched.step(1, iteration)
@@ -35,7 +35,7 @@ def test_the_training_never_notices(config: TrainingConfig, dataset: Dataset) ->
     assert to_bytes(watched.generator) == to_bytes(plain.generator)
 
 
-def test_the_average_is_made_the_same_twice_and_goes_on_after_a_stop(config: TrainingConfig, dataset: Dataset) -> None:
+def test_the_average_is_deterministic_and_continues_after_a_stop(config: TrainingConfig, dataset: Dataset) -> None:
     first, second = Trainer(config, dataset, CPU), Trainer(config, dataset, CPU)
     for trainer in (first, second):
         trainer.step(1, 0)

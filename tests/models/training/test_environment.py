@@ -1,4 +1,4 @@
-"""A resumed run computes as it began: with its number of threads; what else has changed is said."""
+"""A resumed run uses its original number of threads, and reports everything else that has changed."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -33,7 +33,7 @@ def resumed(config: TrainingConfig, dataset: Dataset, state: State) -> Trainer:
     return trainer
 
 
-def test_a_run_is_resumed_with_the_threads_it_began_with(
+def test_a_run_is_resumed_with_its_original_number_of_threads(
     config: TrainingConfig, dataset: Dataset, state: State
 ) -> None:
     assert state.environment
@@ -50,7 +50,7 @@ def test_a_run_is_resumed_with_the_threads_it_began_with(
     ("name", "value"),
     [("torch_version", "1.0"), ("cpu", "AVX1024"), ("code", "0.0.1"), ("build", "x"), ("device", "cuda:0 (H)")],
 )
-def test_what_has_changed_is_said_once_and_stays_said(
+def test_a_changed_environment_is_reported_once_and_stays_recorded(
     config: TrainingConfig, dataset: Dataset, state: State, name: str, value: str
 ) -> None:
     assert state.environment
@@ -64,7 +64,5 @@ def test_what_has_changed_is_said_once_and_stays_said(
     assert again.environment == began.environment
 
 
-def test_a_state_of_an_older_version_does_not_say_where_it_began(
-    config: TrainingConfig, dataset: Dataset, state: State
-) -> None:
+def test_a_state_of_an_older_version_has_no_environment(config: TrainingConfig, dataset: Dataset, state: State) -> None:
     assert resumed(config, dataset, replace(state, environment=None)).warnings == [OF_A_STATE_WITHOUT]

@@ -27,7 +27,7 @@ BATCH = 20
 
 @contextmanager
 def injected_dropout() -> Iterator[None]:
-    """The k-th dropout of a step has the k-th mask, whatever path the step takes."""
+    """The k-th dropout of a step has the k-th mask, on every path."""
     masks = torch.Generator().manual_seed(8)
 
     def forward(self: Dropout, x: Tensor) -> Tensor:
@@ -44,7 +44,7 @@ def injected_dropout() -> Iterator[None]:
 
 @contextmanager
 def pieces(signs: list[Tensor], replay: bool) -> Iterator[None]:
-    """Note on which side of zero every activation was, or have them be on the sides that are noted.
+    """Record on which side of zero every activation is, or force the recorded sides.
 
     A number within rounding of zero may fall to either side, and its gradient then differs by far more than rounding.
     """
@@ -131,7 +131,7 @@ def expected(learned: Iteration, signs: list[Tensor]) -> tuple[list[Tensor], dic
         return steps(copy.deepcopy(learned))
 
 
-def test_a_fast_step_in_float32_computes_what_the_plain_one_does(
+def test_a_fast_step_in_float32_computes_the_same_as_the_plain_one(
     learned: Iteration,
     prepare: Callable[[Iteration], Iteration],
     expected: tuple[list[Tensor], dict[str, Tensor]],
@@ -144,12 +144,12 @@ def test_a_fast_step_in_float32_computes_what_the_plain_one_does(
 
 
 @NEEDS_BF16
-def test_a_fast_step_in_bf16_is_as_near_as_torchs_own_is(
+def test_a_fast_step_in_bf16_is_as_accurate_as_torchs_own(
     learned: Iteration, prepare: Callable[[Iteration], Iteration]
 ) -> None:
-    """Rounding to bf16 alone moves some gradients by a tenth, whoever computes them; ours must add little to that.
+    """Rounding to bf16 alone changes some gradients by a tenth in any implementation; ours must add little to that.
 
-    Judged by the mean over tensors and draws: what happens to a single number, as the last layer's bias, is chance.
+    Judged by the mean over tensors and draws: the error of a single number, such as the last layer's bias, is chance.
     """
     off: dict[str, list[float]] = {"generator": [], "discriminator": []}
     allowed: dict[str, list[float]] = {"generator": [], "discriminator": []}

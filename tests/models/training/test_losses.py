@@ -1,4 +1,4 @@
-"""The objectives against the sums that the seed's Keras code forms, written out with probabilities."""
+"""The objectives against the sums of the original Keras code, written out with probabilities."""
 
 import numpy as np
 import pytest
@@ -38,7 +38,7 @@ LABELS = np.array([3, 1, 4, 1, 5, 9])
 FAKE_LABELS = np.array([2, 6, 5, 3, 5, 8])
 
 
-def test_the_discriminator_learns_real_from_fake_and_the_class_of_what_is_real(
+def test_the_discriminator_learns_real_from_fake_and_the_class_of_real_images(
     judged: tuple[np.ndarray, np.ndarray],
 ) -> None:
     real, classes = judged
@@ -53,7 +53,7 @@ def test_the_discriminator_learns_real_from_fake_and_the_class_of_what_is_real(
 
 
 @pytest.mark.parametrize("target", [0.95, 1.0])
-def test_the_generator_is_to_pass_for_real_and_for_its_class(
+def test_the_generator_learns_to_pass_for_real_and_for_its_class(
     judged: tuple[np.ndarray, np.ndarray], target: float
 ) -> None:
     real, classes = judged
@@ -115,8 +115,8 @@ def test_two_sided_the_generator_is_pushed_by_the_difference(two_sided: tuple[np
     assert told.row().tolist() == pytest.approx([generation + auxiliary, generation, auxiliary], rel=1e-6)
 
 
-def test_a_slope_by_differences_is_that_of_the_gradient() -> None:
-    """Of a linear function the mean over neighbours is its squared gradient."""
+def test_a_gradient_penalty_by_differences_equals_that_of_the_gradient() -> None:
+    """For a linear function, the mean over neighbours is its squared gradient."""
     draws = torch.Generator().manual_seed(1)
     gradient, images = torch.randn(784, generator=draws), torch.randn(4000, 784, generator=draws)
     nearby = images + NEARBY * torch.randn(4000, 784, generator=draws)

@@ -1,4 +1,4 @@
-"""The optimizer of a run loads nothing that a run does not need."""
+"""The optimizer of a run loads no module that a run does not need."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""The networks and the training step against numbers that the seed's own Keras code computed.
+"""The networks and the training step against numbers that the original Keras code computed.
 
 The fixture's weights follow from a formula, its inputs and results are recorded; dropout is off on both sides.
 """

@@ -1,4 +1,4 @@
-"""A resumed run is the run: the same weights, moments and losses, to the bit, wherever it stopped."""
+"""A resumed run equals an undisturbed one: the same weights, moments and losses, to the bit, after any stop."""
 
 import random
 import signal
@@ -22,7 +22,7 @@ from tests.support.resumable_run import JOB, Run
 
 CPU = torch.device("cpu")
 MEMORY = Path("/dev/shm")  # noqa: S108
-POSITIONS = [f"{epoch} {iteration}" for epoch in (1, 2) for iteration in (2, 4, 6)]  # where states are saved
+POSITIONS = [f"{epoch} {iteration}" for epoch in (1, 2) for iteration in (2, 4, 6)]  # when states are saved
 
 
 class Stopped(Exception):
@@ -30,7 +30,7 @@ class Stopped(Exception):
 
 
 def run_with_stops(config: TrainingConfig, dataset: Dataset, stops: set[int]) -> tuple[list[EpochLosses], Trainer]:
-    """Stop after the checks that `stops` counts, each time going on in a new trainer from the state as bytes."""
+    """Stop after the checks that `stops` counts, each time continuing in a new trainer from the state as bytes."""
     losses: list[EpochLosses] = []
     trainer, checks = Trainer(config, dataset, CPU), 0
 
@@ -54,13 +54,15 @@ def run_with_stops(config: TrainingConfig, dataset: Dataset, stops: set[int]) ->
 
 @pytest.mark.usefixtures("path")
 @pytest.mark.parametrize("precision", ["fp32", BF16])
-def test_a_run_stopped_anywhere_is_the_undisturbed_run(
+def test_a_run_stopped_anywhere_equals_the_undisturbed_run(
     dataset_name: DatasetName, dataset: Dataset, precision: str
 ) -> None:
     check_stops(small(dataset_name, epochs=3, precision=precision), dataset)
 
 
-def test_so_is_one_by_the_other_recipe(dataset_name: DatasetName, dataset: Dataset) -> None:
+def test_a_stopped_run_of_the_other_recipe_equals_the_undisturbed_run(
+    dataset_name: DatasetName, dataset: Dataset
+) -> None:
     check_stops(small(dataset_name, epochs=3, recipe="sharp", precision="fp32"), dataset)
 
 
@@ -76,7 +78,7 @@ def check_stops(config: TrainingConfig, dataset: Dataset) -> None:
         assert torch.equal(tensors[name], tensor), name
 
 
-def test_a_state_stays_as_it_was_taken(config: TrainingConfig, dataset: Dataset) -> None:
+def test_later_training_does_not_change_a_state(config: TrainingConfig, dataset: Dataset) -> None:
     trainer = Trainer(config, dataset, CPU)
     before = trainer.state()
     weight = before.tensors["generator.dense.weight"].clone()
@@ -99,7 +101,7 @@ def test_another_runs_state_is_refused(dataset_name: DatasetName, dataset: Datas
             training_state.from_bytes(data)
 
 
-def test_a_state_is_kept_whole_or_the_one_before(tmp_path: Path) -> None:
+def test_an_interrupted_save_keeps_the_state_before(tmp_path: Path) -> None:
     store = CheckpointStore(tmp_path)
     assert store.load_state(JOB) is None
     store.save_state(JOB, b"first")
@@ -119,7 +121,7 @@ def test_a_state_is_kept_whole_or_the_one_before(tmp_path: Path) -> None:
 
 @pytest.fixture
 def in_memory(tmp_path: Path) -> Iterator[Path]:
-    """A folder in memory if there is one: each state is 60 MB, and the disk is not what is tested."""
+    """A folder in memory if there is one: each state is 60 MB, and the disk is not tested."""
     if not MEMORY.is_dir():
         yield tmp_path
         return
@@ -128,7 +130,7 @@ def in_memory(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=[NEEDS_BF16, pytest.mark.long])])
-def test_a_run_killed_outright_a_few_times_is_the_undisturbed_run(
+def test_a_run_killed_a_few_times_equals_the_undisturbed_run(
     dataset_name: DatasetName, in_memory: Path, precision: str
 ) -> None:
     """Each kill hits a process that has saved a state, at most 0.3 s later, and at least an epoch before the end."""

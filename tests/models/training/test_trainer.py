@@ -25,21 +25,21 @@ def run(config: TrainingConfig, dataset: Dataset) -> tuple[list[EpochLosses], di
     return losses, weights(trainer)
 
 
-def test_the_same_seed_is_the_same_run_to_the_bit(config: TrainingConfig, dataset: Dataset) -> None:
+def test_the_same_seed_gives_the_same_run_to_the_bit(config: TrainingConfig, dataset: Dataset) -> None:
     first_losses, first = run(config, dataset)
-    torch.manual_seed(99)  # what was drawn before does not matter
+    torch.manual_seed(99)  # numbers drawn before do not matter
     second_losses, second = run(config, dataset)
     assert first_losses == second_losses
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_another_seed_is_another_run(config: TrainingConfig, dataset: Dataset) -> None:
+def test_another_seed_gives_another_run(config: TrainingConfig, dataset: Dataset) -> None:
     _, first = run(config.model_copy(update={"epochs": 1}), dataset)
     _, second = run(config.model_copy(update={"epochs": 1, "seed": 7}), dataset)
     assert not torch.equal(first["generator.dense.weight"], second["generator.dense.weight"])
 
 
-def test_an_epoch_tells_twelve_finite_losses(config: TrainingConfig, dataset: Dataset) -> None:
+def test_an_epoch_has_twelve_finite_losses(config: TrainingConfig, dataset: Dataset) -> None:
     results = list(Trainer(config, dataset, CPU).run())
     assert [result.epoch for result in results] == [1, 2]
     for losses in (result.losses for result in results):
@@ -100,7 +100,7 @@ def test_evaluation_changes_nothing(config: TrainingConfig, dataset: Dataset) ->
 
 
 @NEEDS_BF16
-def test_bf16_computes_the_same_thing_roughly(dataset_name: DatasetName, dataset: Dataset) -> None:
+def test_bf16_computes_roughly_the_same(dataset_name: DatasetName, dataset: Dataset) -> None:
     exact, _ = run(small(dataset_name, epochs=1, precision="fp32"), dataset)
     rough, _ = run(small(dataset_name, epochs=1, precision="bf16"), dataset)
     assert exact != rough
@@ -108,12 +108,12 @@ def test_bf16_computes_the_same_thing_roughly(dataset_name: DatasetName, dataset
     assert rough[0].discriminator.train.loss == pytest.approx(exact[0].discriminator.train.loss, rel=0.02)
 
 
-def test_auto_precision_is_settled_when_a_run_starts(config: TrainingConfig, dataset: Dataset) -> None:
+def test_auto_precision_is_chosen_when_a_run_starts(config: TrainingConfig, dataset: Dataset) -> None:
     assert config.precision == "auto"
     assert Trainer(config, dataset, CPU).config.precision in ("fp32", "bf16")
 
 
-def test_a_check_that_raises_ends_the_run_there(config: TrainingConfig, dataset: Dataset) -> None:
+def test_a_check_that_raises_ends_the_run_at_once(config: TrainingConfig, dataset: Dataset) -> None:
     class Enough(Exception):
         pass
 
@@ -130,7 +130,7 @@ def test_a_check_that_raises_ends_the_run_there(config: TrainingConfig, dataset:
     assert calls == 2
 
 
-def test_a_run_that_diverges_ends_with_a_sentence(dataset_name: DatasetName, dataset: Dataset) -> None:
+def test_a_diverging_run_ends_with_a_sentence(dataset_name: DatasetName, dataset: Dataset) -> None:
     trainer = Trainer(small(dataset_name), dataset, CPU)
     with torch.no_grad():
         trainer.discriminator.generation.weight.fill_(float("inf"))
@@ -138,7 +138,7 @@ def test_a_run_that_diverges_ends_with_a_sentence(dataset_name: DatasetName, dat
         list(trainer.run())
 
 
-def test_progress_is_told_at_the_end_of_an_epoch_at_least(config: TrainingConfig, dataset: Dataset) -> None:
+def test_progress_is_reported_at_least_at_the_end_of_an_epoch(config: TrainingConfig, dataset: Dataset) -> None:
     told: list[Progress] = []
     list(Trainer(config, dataset, CPU).run(told.append))
     ends = [(p.epoch, p.batch) for p in told if p.batch == p.batches]
@@ -148,7 +148,7 @@ def test_progress_is_told_at_the_end_of_an_epoch_at_least(config: TrainingConfig
     assert told[-1].eta_seconds == 0
 
 
-def test_the_pace_counts_iterations_and_the_ends_of_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_throughput_counts_iterations_and_the_ends_of_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     monkeypatch.setattr("time.monotonic", lambda: now)
     pace = Pace(epochs=3, batches=10, batch_size=100, ending=4)
@@ -168,7 +168,9 @@ def test_the_pace_counts_iterations_and_the_ends_of_epochs(monkeypatch: pytest.M
 
 
 @pytest.mark.long
-def test_the_rate_falls_over_the_second_half_of_a_sharp_run(dataset_name: DatasetName, dataset: Dataset) -> None:
+def test_the_learning_rate_falls_over_the_second_half_of_a_sharp_run(
+    dataset_name: DatasetName, dataset: Dataset
+) -> None:
     def rates(recipe: RecipeName) -> list[float]:
         trainer = Trainer(small(dataset_name, epochs=4, recipe=recipe), dataset, CPU)
         seen: dict[int, float] = {}
@@ -184,12 +186,12 @@ def test_the_rate_falls_over_the_second_half_of_a_sharp_run(dataset_name: Datase
     assert rates("sharp") == [2.0, 2.0, 2.0, 1.0]
 
 
-def test_seeds_never_meet() -> None:
+def test_derived_seeds_never_collide() -> None:
     seeds = {derive_seed(s, p, e, i) for s in (0, 1) for p in Purpose for e in range(4) for i in range(4)}
     assert len(seeds) == 2 * len(Purpose) * 4 * 4
 
 
-def test_the_table_is_laid_out_as_the_seeds() -> None:
+def test_the_table_has_the_original_layout() -> None:
     row = Loss(loss=1.23456, generation_loss=0.5, auxiliary_loss=0.73456)
     split = SplitLosses(train=row, test=row)
     assert EpochLosses(generator=split, discriminator=split).table().splitlines() == [

@@ -1,4 +1,4 @@
-"""Checkpoints are published by a thread beside the training, and neither gets ahead of the job's record."""
+"""Checkpoints are published by a thread beside the training, and the job's record and the state stay consistent."""
 
 import errno
 import threading
@@ -29,7 +29,7 @@ def settings(redis_url: str) -> WorkerSettings:
 def test_an_epoch_is_published_while_the_next_one_is_trained(
     settings: WorkerSettings, config: TrainingConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first publication ends only once the second epoch has been trained a little."""
+    """The first publication ends only after the second epoch has been trained a little."""
     trained = threading.Event()
 
     def step(self: Trainer, epoch: int, iteration: int) -> None:
@@ -54,7 +54,7 @@ def test_an_epoch_is_published_while_the_next_one_is_trained(
 def test_no_state_is_saved_past_an_epoch_that_is_not_recorded(
     settings: WorkerSettings, dataset_name: DatasetName, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """States are saved at every tick, and recording an epoch takes longer than training the next one begins."""
+    """States are saved at every tick, and recording an epoch takes longer than training until the next epoch."""
     saved = list[tuple[int, int]]()
 
     def save_state(self: CheckpointStore, job: str, data: bytes, fence: int | None = None) -> None:
@@ -76,7 +76,7 @@ def test_no_state_is_saved_past_an_epoch_that_is_not_recorded(
     assert all(recorded == epoch - 1 for epoch, recorded in saved)
 
 
-def test_a_job_that_is_cancelled_while_its_epoch_cannot_be_published_does_that_epoch_again(
+def test_a_job_cancelled_while_its_epoch_cannot_be_published_repeats_that_epoch(
     settings: WorkerSettings, config: TrainingConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The disk is full, and the second epoch is being trained: no state past the first epoch may be saved."""

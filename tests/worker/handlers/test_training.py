@@ -1,4 +1,4 @@
-"""How a job ends: the worker's own code on a real Redis, called as the Celery task calls it."""
+"""The end of a job: the worker's own code on a real Redis, called as the Celery task calls it."""
 
 import errno
 import shutil
@@ -42,11 +42,11 @@ def found(settings: WorkerSettings, job_id: str) -> Job:
     return ask_desk(settings.redis_url, lambda desk: desk.get(job_id))
 
 
-def test_a_knock_where_nothing_waits_does_nothing(settings: WorkerSettings) -> None:
+def test_a_notification_without_a_waiting_job_does_nothing(settings: WorkerSettings) -> None:
     assert run_next_job(settings) is None
 
 
-def test_a_job_succeeds_with_a_checkpoint_an_epoch(settings: WorkerSettings, config: TrainingConfig) -> None:
+def test_a_job_succeeds_with_a_checkpoint_per_epoch(settings: WorkerSettings, config: TrainingConfig) -> None:
     job_id = accept(settings, config)
     run_next_job(settings)
     job = found(settings, job_id)
@@ -61,7 +61,7 @@ def test_a_job_succeeds_with_a_checkpoint_an_epoch(settings: WorkerSettings, con
     assert store.latest() == CheckpointId(job_id, 2)
 
 
-def test_a_disk_that_refuses_fails_the_job_with_the_reason(
+def test_a_full_disk_fails_the_job_with_the_reason(
     settings: WorkerSettings, config: TrainingConfig, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("not a folder")
@@ -84,7 +84,7 @@ def test_a_worker_whose_device_is_gone_takes_no_job(settings: WorkerSettings, co
 def test_a_run_that_diverges_keeps_its_last_good_state(
     settings: WorkerSettings, config: TrainingConfig, monkeypatch: pytest.MonkeyPatch, poisoned: str
 ) -> None:
-    """A number turns infinite in the middle of the second epoch; states are kept at every tick until then."""
+    """A number becomes infinite in the middle of the second epoch; states are saved at every tick until then."""
 
     def step(self: Trainer, epoch: int, iteration: int) -> None:
         healthy(self, epoch, iteration)
@@ -109,7 +109,7 @@ def test_a_run_that_diverges_keeps_its_last_good_state(
     assert all(tensor.isfinite().all() for tensor in state.tensors.values())
 
 
-def test_what_nobody_expected_fails_the_job_too(
+def test_an_unexpected_error_fails_the_job_too(
     settings: WorkerSettings, config: TrainingConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object) -> None:
@@ -123,7 +123,7 @@ def test_what_nobody_expected_fails_the_job_too(
     assert str(job.error).startswith("RuntimeError: out of luck")
 
 
-def test_a_worker_that_is_to_stop_hands_its_job_back(settings: WorkerSettings, config: TrainingConfig) -> None:
+def test_a_worker_that_shuts_down_hands_its_job_back(settings: WorkerSettings, config: TrainingConfig) -> None:
     job_id = accept(settings, config)
     shutdown._requested.set()
     handed_back = run_next_job(settings)
@@ -135,10 +135,10 @@ def test_a_worker_that_is_to_stop_hands_its_job_back(settings: WorkerSettings, c
     assert found(settings, job_id).status == JobStatus.SUCCEEDED
 
 
-def test_a_job_that_somebody_else_claimed_is_left_alone(
+def test_a_job_that_another_worker_claimed_is_left_alone(
     settings: WorkerSettings, config: TrainingConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As a worker sees it that was stopped for a while: by its next write the record has another token."""
+    """For a worker that was stopped for a while: by its next write the record has another token."""
     bench = JobBench.connect(settings.redis_url)
 
     def stolen(*arguments: object) -> object:
@@ -154,10 +154,10 @@ def test_a_job_that_somebody_else_claimed_is_left_alone(
 
 
 @pytest.mark.parametrize("lost", [True, False])
-def test_a_run_whose_end_could_not_be_told_keeps_its_state(
+def test_a_run_whose_end_could_not_be_reported_keeps_its_state(
     settings: WorkerSettings, config: TrainingConfig, monkeypatch: pytest.MonkeyPatch, lost: bool
 ) -> None:
-    """Redis was away for longer than the lease: whoever runs the job next has only its tail to do again."""
+    """Redis was away for longer than the lease: the next worker has to repeat only the end of the run."""
 
     def finish(self: JobBench, claim: Claim, status: JobStatus, error: str = "", trouble: str = "") -> None:
         if lost:
@@ -172,10 +172,10 @@ def test_a_run_whose_end_could_not_be_told_keeps_its_state(
     assert (CheckpointStore(settings.store_dir).load_state(job_id) is not None) == lost
 
 
-def test_an_epoch_that_was_not_told_is_done_again(
+def test_an_epoch_that_was_not_reported_is_repeated(
     settings: WorkerSettings, config: TrainingConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Interrupted while a checkpoint is published, the state that is kept is not past its epoch."""
+    """Interrupted while a checkpoint is published: the saved state is not past its epoch."""
 
     def publish(self: Keeper, snapshot: EpochSnapshot) -> str:
         shutdown._requested.set()
@@ -193,10 +193,10 @@ def test_an_epoch_that_was_not_told_is_done_again(
 
 
 @pytest.mark.parametrize("gone", [False, True])
-def test_epochs_that_redis_has_lost_are_told_again_from_their_checkpoints(
+def test_epochs_that_redis_has_lost_are_reported_again_from_their_checkpoints(
     settings: WorkerSettings, config: TrainingConfig, monkeypatch: pytest.MonkeyPatch, gone: bool
 ) -> None:
-    """Redis came back older than the state of the run. If a checkpoint is gone, the run starts again and says so."""
+    """Redis lost writes that are older than the run's state. Without a checkpoint, the run restarts with a warning."""
 
     def finish(self: JobBench, claim: Claim, status: JobStatus, error: str = "", trouble: str = "") -> None:
         raise JobLost(claim.job.id)
@@ -221,10 +221,10 @@ def test_epochs_that_redis_has_lost_are_told_again_from_their_checkpoints(
     assert (job.epochs[0] == before[0]) is not gone
     assert ["restarted from the beginning" in warning for warning in job.warnings] == [True] * gone
     manifest = CheckpointStore(settings.store_dir).manifest(CheckpointId(job_id, 2))
-    assert manifest.warnings == ([] if gone else job.warnings)  # a checkpoint that exists is kept as it is
+    assert manifest.warnings == ([] if gone else job.warnings)  # an existing checkpoint is kept unchanged
 
 
-def test_what_must_not_be_lost_waits_for_redis(mortal_redis: RunningRedis) -> None:
+def test_critical_writes_wait_for_redis(mortal_redis: RunningRedis) -> None:
     tries = []
 
     def write() -> None:
@@ -241,7 +241,7 @@ def test_what_must_not_be_lost_waits_for_redis(mortal_redis: RunningRedis) -> No
         assert client.get("told") == "yes"
 
 
-def test_waiting_for_redis_hears_that_the_worker_stops() -> None:
+def test_waiting_for_redis_ends_when_the_worker_shuts_down() -> None:
     def write() -> None:
         raise redis.ConnectionError
 
@@ -250,12 +250,12 @@ def test_waiting_for_redis_hears_that_the_worker_stops() -> None:
         persist(write, shutdown.check)
 
 
-def test_digits_are_judged_and_what_cannot_draw_is_not_served(settings: WorkerSettings, config: TrainingConfig) -> None:
+def test_digits_are_judged_and_a_bad_generator_is_not_served(settings: WorkerSettings, config: TrainingConfig) -> None:
     job_id = accept(settings, config)
     run_next_job(settings.model_copy(update={"judge": True}))
     job, store = found(settings, job_id), CheckpointStore(settings.store_dir)
     assert job.status == JobStatus.SUCCEEDED
-    assert store.latest() is None, "three iterations teach nobody to draw"
+    assert store.latest() is None, "three iterations are not enough to draw"
     for epoch in job.epochs:
         manifest = store.manifest(CheckpointId.parse(epoch.checkpoint))
         assert (manifest.refused, manifest.metrics) == (epoch.refused, epoch.metrics)
@@ -266,7 +266,7 @@ def test_digits_are_judged_and_what_cannot_draw_is_not_served(settings: WorkerSe
 
 @pytest.mark.parametrize(("adam_lr", "generator_lr", "why"), [(1e-3, 0.0, "has won"), (0.2, 0.2, "have exploded")])
 @pytest.mark.long
-def test_a_run_that_comes_to_nothing_ends_and_says_so(
+def test_a_run_whose_losses_diverge_fails_with_the_reason(
     settings: WorkerSettings,
     dataset_name: DatasetName,
     monkeypatch: pytest.MonkeyPatch,
@@ -274,7 +274,7 @@ def test_a_run_that_comes_to_nothing_ends_and_says_so(
     generator_lr: float,
     why: str,
 ) -> None:
-    """A generator that never learns loses; a rate a thousand times too high makes both networks burst."""
+    """A generator that never learns loses; a learning rate a thousand times too high makes both networks explode."""
 
     def begin(self: Trainer, epoch: int) -> None:
         healthy(self, epoch)

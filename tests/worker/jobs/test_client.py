@@ -1,4 +1,4 @@
-"""The record in a real Redis: what both sides see, and who may write."""
+"""The job record in a real Redis: both sides read it, and only the holder of the lease may write."""
 
 from collections.abc import Callable
 from typing import Any
@@ -27,7 +27,7 @@ def test_an_accepted_job_is_queued_and_complete(ask: Ask[Job]) -> None:
     assert (job.started_at, job.progress, job.epochs, job.error) == (None, None, [], None)
 
 
-def test_a_job_accepted_twice_since_an_answer_was_lost_is_there_once(ask: Ask[Any], redis_url: str) -> None:
+def test_a_job_accepted_twice_since_a_response_was_lost_exists_once(ask: Ask[Any], redis_url: str) -> None:
     async def create_twice(desk: JobDesk) -> Job:
         create = desk._create
 
@@ -50,7 +50,7 @@ def test_a_record_of_a_newer_version_is_still_read(ask: Ask[Job], redis_url: str
     assert ask(lambda desk: desk.get(job.id)).config.epochs == 7
 
 
-def test_an_unknown_job_is_told_so(ask: Ask[Job]) -> None:
+def test_an_unknown_job_raises_not_found(ask: Ask[Job]) -> None:
     with pytest.raises(JobNotFound, match="20260101-000000-abcdef"):
         ask(lambda desk: desk.get("20260101-000000-abcdef"))
 
@@ -71,8 +71,8 @@ def test_jobs_are_claimed_in_the_order_of_acceptance_and_once(ask: Ask[Job], ben
     assert ask(lambda desk: desk.get(ids[0])).status == JobStatus.RUNNING
 
 
-def test_epochs_that_redis_forgot_while_the_job_ran_are_told_again_with_its_end(ask: Ask[Job], bench: JobBench) -> None:
-    """It came back without the last bytes of its append-only file: the claim is in it, what was told since is not."""
+def test_epochs_that_redis_lost_during_the_run_are_reported_again_at_its_end(ask: Ask[Job], bench: JobBench) -> None:
+    """Redis restarted without the last bytes of its append-only file: they contained reports, but not the claim."""
     job_id = accept(ask).id
     claim = bench.claim()
     assert claim is not None
@@ -83,7 +83,7 @@ def test_epochs_that_redis_forgot_while_the_job_ran_are_told_again_with_its_end(
     assert ask(lambda desk: desk.get(job_id)).epochs == [epoch_record(1), epoch_record(2)]
 
 
-def test_what_the_worker_writes_is_what_the_api_reads(ask: Ask[Job], bench: JobBench) -> None:
+def test_the_api_reads_what_the_worker_writes(ask: Ask[Job], bench: JobBench) -> None:
     job_id = accept(ask).id
     claim = bench.claim()
     assert claim is not None
@@ -108,7 +108,7 @@ def test_what_the_worker_writes_is_what_the_api_reads(ask: Ask[Job], bench: JobB
     assert job.created_at <= job.started_at <= job.ended_at
 
 
-def test_a_failure_says_why(ask: Ask[Job], bench: JobBench) -> None:
+def test_a_failure_has_a_reason(ask: Ask[Job], bench: JobBench) -> None:
     job_id = accept(ask).id
     claim = bench.claim()
     assert claim is not None
@@ -130,7 +130,7 @@ def test_a_job_handed_back_is_the_next_to_be_claimed(ask: Ask[Job], bench: JobBe
 
 
 @pytest.mark.parametrize("ended", [False, True])
-def test_whoever_lost_a_job_writes_nothing_more(ask: Ask[Job], bench: JobBench, ended: bool) -> None:
+def test_a_worker_that_lost_a_job_writes_nothing_more(ask: Ask[Job], bench: JobBench, ended: bool) -> None:
     job_id = accept(ask).id
     lost = bench.claim()
     assert lost is not None

@@ -1,4 +1,4 @@
-"""Deadlines that a clock of Redis set that was ahead: further ahead than any legal one, they count as expired."""
+"""Deadlines written while Redis' clock was ahead: if they exceed the longest legal one, they count as expired."""
 
 import asyncio
 import time
@@ -32,7 +32,7 @@ def shared(redis_url: str, bench: JobBench) -> Shared:
 
 
 @pytest.mark.parametrize("ahead", [3600.0, YEARS])
-def test_a_part_that_was_taken_while_the_clock_was_ahead_can_be_taken_again(
+def test_a_part_taken_while_the_clock_was_ahead_can_be_taken_again(
     bench: JobBench, shared: Shared, ahead: float
 ) -> None:
     sharing = Sharing(bench.redis)
@@ -53,9 +53,7 @@ def test_a_part_with_the_longest_legal_time_stays_taken(bench: JobBench, shared:
     assert sharing.find() is None
 
 
-def test_a_worker_that_was_seen_in_the_future_does_not_hide_that_no_worker_is_there(
-    bench: JobBench, ask: Ask[Any]
-) -> None:
+def test_a_worker_seen_in_the_future_does_not_hide_that_no_worker_is_available(bench: JobBench, ask: Ask[Any]) -> None:
     job_id = accept(ask).id
     bench.seen("cpu", 60)
     assert ask(lambda desk: desk.get(job_id)).trouble is None
@@ -66,7 +64,7 @@ def test_a_worker_that_was_seen_in_the_future_does_not_hide_that_no_worker_is_th
     assert ask(lambda desk: desk.get(job_id)).trouble is None
 
 
-def test_a_rate_that_was_counted_while_the_clock_was_ahead_blocks_nobody(redis_url: str, bench: JobBench) -> None:
+def test_a_rate_counted_while_the_clock_was_ahead_blocks_no_caller(redis_url: str, bench: JobBench) -> None:
     rate = read_rate("2/minute")
     assert rate is not None
 
@@ -88,8 +86,8 @@ def test_a_rate_that_was_counted_while_the_clock_was_ahead_blocks_nobody(redis_u
     assert asyncio.run(refused()) == [False, False, True, False, False, True]
 
 
-def test_a_job_whose_id_is_not_utf8_keeps_no_other_from_its_turn(bench: JobBench, ask: Ask[Any]) -> None:
-    """The claim asks for the next job until it finds one that it understands: it must name the one that it leaves."""
+def test_a_job_whose_id_is_not_utf8_does_not_block_the_queue(bench: JobBench, ask: Ask[Any]) -> None:
+    """A claim takes the next job until it finds a readable one: it must name the one that it skips."""
     name = b"20260101-000000-\xff\xfe"
     bench.redis.hset(job_key("").encode() + name, mapping={"status": "queued", "config": b"\xff"})
     for key in (JOBS, index_key(False), QUEUE):

@@ -10,12 +10,12 @@ def test_only_success_is_final() -> None:
     assert [status for status, following in TRANSITIONS.items() if not following] == [JobStatus.SUCCEEDED]
 
 
-def test_a_job_never_skips_its_worker() -> None:
+def test_a_job_never_skips_the_running_state() -> None:
     assert JobStatus.SUCCEEDED not in TRANSITIONS[JobStatus.QUEUED]
     assert JobStatus.CANCELLED not in TRANSITIONS[JobStatus.RUNNING]
 
 
-def test_what_may_precede_a_state() -> None:
+def test_the_possible_predecessors_of_a_state() -> None:
     assert before(JobStatus.RUNNING) == [JobStatus.QUEUED]
     assert before(JobStatus.QUEUED) == [JobStatus.RUNNING, JobStatus.FAILED, JobStatus.CANCELLED]
 
@@ -30,7 +30,7 @@ def test_ids_are_safe_and_sort_by_acceptance_and_after_every_older_id() -> None:
     assert accepted_at("made by a newer version") is None
 
 
-def test_two_redis_that_accept_in_the_same_millisecond_make_two_ids() -> None:
+def test_two_redis_servers_that_accept_in_the_same_millisecond_create_two_ids() -> None:
     moment = datetime(2026, 1, 31, 23, 59, 58, 123456, tzinfo=UTC)
     one, other = job_id_of(moment, 1), job_id_of(moment, 1)
     assert one != other

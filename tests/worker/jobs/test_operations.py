@@ -1,4 +1,4 @@
-"""What happens to jobs while they wait and run, in a real Redis: workers are lost, people change their minds."""
+"""Waiting and running jobs in a real Redis: workers are lost, callers cancel, resume and reorder."""
 
 import asyncio
 from functools import partial
@@ -15,7 +15,7 @@ from worker.jobs.consumer import Claim, JobBench, JobLost
 from worker.jobs.model import JobStatus
 
 # ----------------------------------------------------------------------------
-# Leases and what becomes of jobs whose worker is lost.
+# Leases, and jobs whose worker is lost.
 
 
 def expire_leases(bench: JobBench) -> None:
@@ -26,7 +26,7 @@ def expire_leases(bench: JobBench) -> None:
 
 
 def let_backoff_pass(bench: JobBench) -> dict[str, float]:
-    """Returns how long each job would have had to wait."""
+    """Returns the seconds that each job would have had to wait."""
     client: Any = bench.redis
     (seconds, _), delayed = client.time(), dict(client.zrange("acgan:delayed", 0, -1, withscores=True))
     for job_id in delayed:
@@ -98,7 +98,7 @@ def test_three_workers_lost_in_a_row_end_a_job_unless_it_made_progress(
 
 
 def test_a_token_is_higher_than_any_on_disk(ask: Ask[Any], bench: JobBench) -> None:
-    """A Redis that came back older than it was has forgotten tokens that writers still hold."""
+    """A Redis that lost its last writes has lost tokens that writers still hold."""
     accept(ask)
     claim = bench.claim(30, lowest_fence=41)
     assert claim is not None
@@ -106,7 +106,7 @@ def test_a_token_is_higher_than_any_on_disk(ask: Ask[Any], bench: JobBench) -> N
 
 
 # ----------------------------------------------------------------------------
-# What people tell jobs.
+# Commands to jobs.
 
 
 def test_a_waiting_job_is_cancelled_at_once_and_can_be_resumed(ask: Ask[Any], bench: JobBench) -> None:
@@ -133,7 +133,7 @@ def test_a_running_job_is_cancelled_by_its_worker(ask: Ask[Any], bench: JobBench
     assert ask(lambda desk: desk.cancel(job_id)).status == JobStatus.CANCELLED
 
 
-def test_a_job_that_is_to_end_ends_although_its_worker_is_lost(ask: Ask[Any], bench: JobBench) -> None:
+def test_a_cancelling_job_ends_although_its_worker_is_lost(ask: Ask[Any], bench: JobBench) -> None:
     job_id = accept(ask).id
     bench.claim()
     ask(lambda desk: desk.cancel(job_id))
@@ -141,7 +141,7 @@ def test_a_job_that_is_to_end_ends_although_its_worker_is_lost(ask: Ask[Any], be
     assert bench.reconcile(10) == [(job_id, "cancelled")]
 
 
-def test_what_has_ended_otherwise_is_neither_cancelled_nor_resumed(ask: Ask[Any], bench: JobBench) -> None:
+def test_jobs_that_ended_otherwise_are_neither_cancelled_nor_resumed(ask: Ask[Any], bench: JobBench) -> None:
     job_id = accept(ask).id
     claim = bench.claim()
     assert claim is not None
@@ -155,7 +155,7 @@ def test_what_has_ended_otherwise_is_neither_cancelled_nor_resumed(ask: Ask[Any]
             ask(partial(question, job_id="20260101-000000-abcdef"))
 
 
-def test_priority_and_the_front_decide_who_is_next(ask: Ask[Any], bench: JobBench) -> None:
+def test_the_front_and_priority_decide_which_job_is_next(ask: Ask[Any], bench: JobBench) -> None:
     def order(priority: int) -> str:
         job_id: str = ask(lambda desk: desk.create(Order(TrainingConfig(), priority))).id
         return job_id
@@ -166,7 +166,7 @@ def test_priority_and_the_front_decide_who_is_next(ask: Ask[Any], bench: JobBenc
     assert [claim.job.id for claim in claimed if claim] == [low_too, highest, high, low]
 
 
-def test_no_more_jobs_wait_than_may(ask: Ask[Any], redis_url: str) -> None:
+def test_the_number_of_waiting_jobs_is_limited(ask: Ask[Any], redis_url: str) -> None:
     async def fill(desk: JobDesk) -> list[str]:
         desk.queue_limit = 3
         answers = await asyncio.gather(
@@ -179,7 +179,7 @@ def test_no_more_jobs_wait_than_may(ask: Ask[Any], redis_url: str) -> None:
     assert len(ask(lambda desk: desk.newest(100))) == 3
 
 
-def test_a_key_is_one_job(ask: Ask[Any], redis_url: str) -> None:
+def test_an_idempotency_key_is_one_job(ask: Ask[Any], redis_url: str) -> None:
     order = Order(TrainingConfig(epochs=3), idempotency_key="mine")
 
     async def send_often(desk: JobDesk) -> set[str]:
@@ -203,7 +203,7 @@ def test_jobs_are_listed_by_state_and_page_by_page(ask: Ask[Any], bench: JobBenc
 
 
 @pytest.mark.parametrize("policy", ["allkeys-lru", "noeviction", "volatile-ttl"])
-def test_a_redis_that_may_lose_jobs_is_unsuitable(mortal_redis: RunningRedis, policy: str) -> None:
+def test_a_redis_that_may_lose_jobs_is_refused(mortal_redis: RunningRedis, policy: str) -> None:
     bench = JobBench.connect(mortal_redis.url)
     bench.redis.config_set("maxmemory-policy", policy)
     if policy.startswith("allkeys"):

@@ -1,4 +1,4 @@
-"""Records, claims, leases and turns after clocks, networks and versions have gone wrong. In a real Redis."""
+"""Records, claims, leases and turns after faults of clocks, networks and versions. In a real Redis."""
 
 import os
 import socket
@@ -31,7 +31,7 @@ NOBODY_READS = {"config": '{"recipe": "of a newer version"}', "order": '{"per_cl
 
 
 @pytest.mark.parametrize("field", NOBODY_READS)
-def test_a_record_that_is_not_understood_is_listed_and_neither_taken_nor_resumed(
+def test_an_unreadable_record_is_listed_and_neither_claimed_nor_resumed(
     ask: Ask[Any], bench: JobBench, field: str
 ) -> None:
     strange, plain = accept(ask).id, accept(ask).id
@@ -55,7 +55,7 @@ def test_a_record_that_is_not_understood_is_listed_and_neither_taken_nor_resumed
     assert ask(lambda desk: desk.read(strange)).status == "cancelled"
 
 
-def test_a_status_and_a_kind_of_worker_that_are_not_known_stop_nothing(ask: Ask[Any], bench: JobBench) -> None:
+def test_an_unknown_status_and_kind_of_worker_stop_nothing(ask: Ask[Any], bench: JobBench) -> None:
     paused, elsewhere, plain = (accept(ask).id for _ in range(3))
     client: Any = bench.redis
     client.hset(job_key(paused), "status", "paused")
@@ -68,7 +68,7 @@ def test_a_status_and_a_kind_of_worker_that_are_not_known_stop_nothing(ask: Ask[
     assert ask(lambda desk: desk.standing()).running == 1
 
 
-def test_bytes_that_are_no_text_stop_nobody(ask: Ask[Any], bench: JobBench) -> None:
+def test_bytes_that_are_not_text_stop_no_worker(ask: Ask[Any], bench: JobBench) -> None:
     strange, plain = accept(ask).id, accept(ask).id
     bench.redis.hset(job_key(strange), "config", b"\xff\xfe")
     assert take(bench).job.id == plain
@@ -76,11 +76,11 @@ def test_bytes_that_are_no_text_stop_nobody(ask: Ask[Any], bench: JobBench) -> N
 
 
 # ----------------------------------------------------------------------------
-# Claims whose answers are lost.
+# Claims whose responses are lost.
 
 
 class LateAnswers:
-    """Stands between a client and Redis, and holds what Redis answers back."""
+    """A proxy between a client and Redis that delays Redis' responses."""
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
@@ -121,7 +121,7 @@ def late(redis_url: str) -> Iterator[LateAnswers]:
 
 
 def test_a_claim_that_is_answered_late_is_one_claim(ask: Ask[Any], late: LateAnswers) -> None:
-    """Longer than a client waits otherwise."""
+    """Later than a client's usual timeout."""
     job_id = accept(ask).id
     slow = JobBench.connect(late.url)
     slow._next.registered_client = slow.patient  # only the claim is answered late
@@ -133,7 +133,7 @@ def test_a_claim_that_is_answered_late_is_one_claim(ask: Ask[Any], late: LateAns
 
 
 def test_a_claim_that_is_repeated_gets_the_same_token(ask: Ask[Any], bench: JobBench) -> None:
-    """Its first answer never comes: the connection breaks after Redis has carried it out."""
+    """Its first response never arrives: the connection breaks after Redis has carried it out."""
     accept(ask)
     claim_of = bench._claim
 
@@ -153,10 +153,10 @@ def test_a_claim_that_is_repeated_gets_the_same_token(ask: Ask[Any], bench: JobB
     assert bench.renew(claim, 30) == JobStatus.RUNNING
 
 
-def test_claims_whose_answers_are_lost_fail_no_job(ask: Ask[Any], bench: JobBench) -> None:
+def test_claims_whose_responses_are_lost_fail_no_job(ask: Ask[Any], bench: JobBench) -> None:
     job_id = accept(ask).id
     for _ in range(3 * LOSSES):
-        assert bench.claim() is not None  # and the answer never reaches the worker
+        assert bench.claim() is not None  # and the response never reaches the worker
         expire_leases(bench)
         assert bench.reconcile(10) == [(job_id, "queued")]
     assert ask(lambda desk: desk.get(job_id)).status == JobStatus.QUEUED
@@ -172,7 +172,9 @@ def test_claims_whose_answers_are_lost_fail_no_job(ask: Ask[Any], bench: JobBenc
         assert ask(lambda desk: desk.get(job_id)).status == ("failed" if turn == LOSSES - 1 else "queued")
 
 
-def test_a_claim_that_arrives_after_its_worker_gave_the_job_back_takes_nothing(ask: Ask[Any], bench: JobBench) -> None:
+def test_a_claim_that_arrives_after_its_worker_handed_the_job_back_takes_nothing(
+    ask: Ask[Any], bench: JobBench
+) -> None:
     accept(ask)
     sent: list[dict[str, Any]] = []
     claim_of = bench._claim
@@ -188,7 +190,7 @@ def test_a_claim_that_arrives_after_its_worker_gave_the_job_back_takes_nothing(a
     assert bench.waiting() == 1
 
 
-def test_tokens_beyond_what_a_double_holds_are_still_one_higher_each(ask: Ask[Any], bench: JobBench) -> None:
+def test_tokens_beyond_the_precision_of_a_double_still_increase_by_one(ask: Ask[Any], bench: JobBench) -> None:
     for _ in range(2):
         accept(ask)
     lowest = 2**60
@@ -203,20 +205,18 @@ def test_tokens_beyond_what_a_double_holds_are_still_one_higher_each(ask: Ask[An
 # Clocks that were wrong.
 
 
-def test_a_lease_from_a_clock_that_was_ahead_ends_when_the_longest_legal_one_does(
-    ask: Ask[Any], bench: JobBench
-) -> None:
+def test_a_lease_from_a_clock_that_was_ahead_ends_with_the_longest_legal_one(ask: Ask[Any], bench: JobBench) -> None:
     job_id = accept(ask).id
     claim = bench.claim(0.4)
     assert claim
     bench.renew(claim, 0.4)
     bench.redis.zadd(LEASES, {job_id: time.time() + 3600})
-    assert bench.reconcile(10, 0.4) == []  # a worker that is alive renews it meanwhile
+    assert bench.reconcile(10, 0.4) == []  # a living worker renews it in the meantime
     time.sleep(0.5)
     assert bench.reconcile(10, 0.4) == [(job_id, "queued")]
 
 
-def test_delays_and_workers_from_a_clock_that_was_ahead_are_put_right(ask: Ask[Any], bench: JobBench) -> None:
+def test_delays_and_workers_from_a_clock_that_was_ahead_are_corrected(ask: Ask[Any], bench: JobBench) -> None:
     job_id = accept(ask).id
     bench.redis.zrem(QUEUE, job_id)
     bench.redis.zadd(DELAYED, {job_id: time.time() + 10**8})
@@ -258,7 +258,7 @@ def test_a_callers_later_jobs_move_up_when_an_earlier_one_is_cancelled(ask: Ask[
 # Workers that end or stop.
 
 
-def test_the_lease_of_a_process_that_has_ended_is_released_and_no_other(ask: Ask[Any], bench: JobBench) -> None:
+def test_only_the_lease_of_a_process_that_has_ended_is_released(ask: Ask[Any], bench: JobBench) -> None:
     ended, alive = accept(ask).id, accept(ask).id
     claims = {claim.job.id: claim for claim in (take(bench), take(bench))}
     name = str(claims[ended].job.worker)
@@ -273,7 +273,7 @@ def test_the_lease_of_a_process_that_has_ended_is_released_and_no_other(ask: Ask
     assert lost.last_seen_at is not None
 
 
-def test_a_running_job_whose_worker_is_silent_says_since_when(ask: Ask[Any], bench: JobBench) -> None:
+def test_the_record_says_since_when_the_worker_of_a_running_job_is_silent(ask: Ask[Any], bench: JobBench) -> None:
     job_id = accept(ask).id
     take(bench)
     assert (ask(lambda desk: desk.get(job_id)).trouble, ask(lambda desk: desk.get(job_id)).last_seen_at) == (
@@ -292,7 +292,7 @@ def test_a_running_job_whose_worker_is_silent_says_since_when(ask: Ask[Any], ben
     assert ask(lambda desk: desk.get(job_id)).trouble is None
 
 
-def test_a_training_process_that_tells_nothing_any_more_is_ended(bench: JobBench) -> None:
+def test_a_training_process_that_no_longer_reports_is_ended(bench: JobBench) -> None:
     ended: list[int] = []
     own = os.getpid()
     pulses = Pulses(bench, lambda: [own, own + 1], rounds=3, end=ended.append)

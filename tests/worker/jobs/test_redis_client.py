@@ -1,4 +1,4 @@
-"""Connections that somebody on the way resets, as networks and proxies do with those that nobody used for a while."""
+"""Connections that a network or proxy resets, as they do with idle connections."""
 
 import asyncio
 import socket
@@ -15,12 +15,12 @@ from redis.backoff import NoBackoff
 
 from worker.jobs.client import JobDesk
 
-AT_ONCE = struct.pack("ii", 1, 0)  # SO_LINGER: what is closed is reset
+AT_ONCE = struct.pack("ii", 1, 0)  # SO_LINGER: closing the connection resets it
 
 
 @asynccontextmanager
 async def between(url: str) -> AsyncIterator[tuple[str, list[asyncio.StreamWriter]]]:
-    """Pass on what is said to Redis. Yields an address, and the connections to whoever came to it."""
+    """Forward bytes to Redis and back. Yields an address, and the clients' connections."""
     there, callers = urlsplit(url), list[asyncio.StreamWriter]()
 
     async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -51,7 +51,7 @@ async def reset(callers: list[asyncio.StreamWriter]) -> None:
     await asyncio.sleep(0.02)
 
 
-def test_a_connection_that_was_reset_costs_nobody_an_answer(redis_url: str) -> None:
+def test_a_connection_that_was_reset_loses_no_response(redis_url: str) -> None:
     async def ask() -> None:
         async with between(redis_url) as (url, callers):
             desk = JobDesk.connect(url)
@@ -63,7 +63,7 @@ def test_a_connection_that_was_reset_costs_nobody_an_answer(redis_url: str) -> N
     uvloop.run(ask())
 
 
-def test_without_heed_it_would_be_an_error_that_nobody_knows(redis_url: str) -> None:
+def test_without_the_retry_a_reset_raises_an_undocumented_error(redis_url: str) -> None:
     async def ask() -> None:
         async with between(redis_url) as (url, callers):
             client = redis.asyncio.Redis.from_url(url, socket_timeout=1.0, retry=Retry(NoBackoff(), 1))

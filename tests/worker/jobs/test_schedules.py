@@ -1,6 +1,6 @@
 """Any order of claims, renewals, losses, publications and rollbacks of Redis, against a real Redis and a real store.
 
-Time is Hypothesis' to tell: leases run out when it says so. SCHEDULES in the environment asks for more of them.
+Hypothesis controls the time: leases expire when it decides so. SCHEDULES in the environment sets their number.
 """
 
 import os
@@ -62,7 +62,7 @@ class Schedule(RuleBasedStateMachine):
         return self.redis.register_script(text)(args=args)
 
     # ----------------------------------------------------------------------------
-    # What workers do.
+    # Actions of workers.
 
     @rule(worker=WORKERS, answer_arrives=st.booleans())
     def claim(self, worker: str, answer_arrives: bool) -> None:
@@ -86,7 +86,7 @@ class Schedule(RuleBasedStateMachine):
     @precondition(lambda self: self.claims)
     @rule(data=st.data(), epoch=st.integers(1, 3))
     def publish(self, data: st.DataObject, epoch: int) -> None:
-        """A worker publishes, whatever it believes; the store knows who may."""
+        """A worker publishes, even without its lease; the store knows which one may."""
         claim = self.held(data)
         wanted = records.manifest(claim.job.id, epoch, fence=claim.fence)
         try:
@@ -119,7 +119,7 @@ class Schedule(RuleBasedStateMachine):
         return self.claims[data.draw(st.sampled_from(sorted(self.claims)))]
 
     # ----------------------------------------------------------------------------
-    # What time, people and Redis do.
+    # Actions of time, callers and Redis.
 
     @rule(job_id=JOB)
     def the_lease_runs_out(self, job_id: str) -> None:
@@ -160,7 +160,7 @@ class Schedule(RuleBasedStateMachine):
                 client.restore(key, 0, value)
 
     # ----------------------------------------------------------------------------
-    # What holds.
+    # Invariants.
 
     @invariant()
     def every_job_is_in_exactly_one_place_and_one_worker_may_write_it(self) -> None:
@@ -215,7 +215,7 @@ def raw(bench: JobBench) -> "redis.ConnectionPool":
 
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("count", [SCHEDULES // 4, pytest.param(SCHEDULES, marks=pytest.mark.long)])
-def test_no_schedule_breaks_what_holds(redis_url: str, count: int) -> None:
+def test_no_schedule_breaks_an_invariant(redis_url: str, count: int) -> None:
     Schedule.bench = JobBench.connect(redis_url)
     run_state_machine_as_test(
         Schedule,

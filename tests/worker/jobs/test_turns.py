@@ -1,4 +1,4 @@
-"""Whose turn it is: callers that share workers, and jobs that want a worker of a kind. In a real Redis."""
+"""The order of the queue: callers that share workers, and jobs that need a kind of worker. In a real Redis."""
 
 import time
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ def claimed_in_turn(bench: JobBench) -> list[str | None]:
 # Callers take turns.
 
 
-def test_beside_a_callers_many_jobs_anothers_single_one_is_next(ask: Ask[Job], bench: JobBench) -> None:
+def test_a_callers_only_job_comes_before_anothers_second_one(ask: Ask[Job], bench: JobBench) -> None:
     for number in range(5):
         order(ask, f"ann {number}", "ann")
     claim(bench)
@@ -46,7 +46,7 @@ def test_beside_a_callers_many_jobs_anothers_single_one_is_next(ask: Ask[Job], b
     assert claimed_in_turn(bench) == ["bob", "ann 1", "ann 2", "ann 3", "ann 4"]
 
 
-def test_callers_take_turns_however_late_they_come(ask: Ask[Job], bench: JobBench) -> None:
+def test_callers_take_turns_however_late_they_arrive(ask: Ask[Job], bench: JobBench) -> None:
     for number in range(3):
         order(ask, f"ann {number}", "ann")
     for number in range(2):
@@ -55,8 +55,8 @@ def test_callers_take_turns_however_late_they_come(ask: Ask[Job], bench: JobBenc
     assert claimed_in_turn(bench) == ["ann 0", "bob 0", "cid", "ann 1", "bob 1", "ann 2"]
 
 
-def test_having_waited_for_nobody_saves_no_turns_up(ask: Ask[Job], bench: JobBench) -> None:
-    """Who comes after a hundred jobs of others is not owed a hundred turns."""
+def test_a_caller_that_was_absent_has_saved_no_turns(ask: Ask[Job], bench: JobBench) -> None:
+    """A caller that arrives after a hundred jobs of others does not get a hundred turns."""
     for number in range(20):
         order(ask, f"ann {number}", "ann")
     for _ in range(18):
@@ -66,7 +66,7 @@ def test_having_waited_for_nobody_saves_no_turns_up(ask: Ask[Job], bench: JobBen
     assert claimed_in_turn(bench) == ["bob 0", "ann 18", "bob 1", "ann 19", "bob 2"]
 
 
-def test_a_lone_callers_jobs_are_run_as_they_came(ask: Ask[Job], bench: JobBench) -> None:
+def test_the_jobs_of_one_caller_run_in_order_of_acceptance(ask: Ask[Job], bench: JobBench) -> None:
     names = [order(ask, str(number)) and str(number) for number in range(12)]
     assert claimed_in_turn(bench) == names
 
@@ -79,7 +79,7 @@ def test_priority_comes_before_turns_and_turns_within_it(ask: Ask[Job], bench: J
     assert claimed_in_turn(bench) == ["ann high", "bob high", "ann high", "ann low", "bob low", "ann low"]
 
 
-def test_what_was_handed_back_or_moved_to_the_front_needs_no_turn(ask: Ask[Any], bench: JobBench) -> None:
+def test_jobs_handed_back_or_moved_to_the_front_need_no_turn(ask: Ask[Any], bench: JobBench) -> None:
     for number in range(3):
         order(ask, f"ann {number}", "ann")
     order(ask, "bob", "bob", priority=9)
@@ -102,7 +102,7 @@ def test_a_resumed_job_takes_a_turn_of_its_caller(ask: Ask[Any], bench: JobBench
     assert claimed_in_turn(bench) == ["bob's first", "ann 1", "ann 2"]
 
 
-def test_no_turns_are_remembered_where_nobody_waits(ask: Ask[Job], bench: JobBench) -> None:
+def test_turns_are_forgotten_when_no_job_waits(ask: Ask[Job], bench: JobBench) -> None:
     order(ask, "ann", "ann")
     order(ask, "bob", "bob")
     assert bench.redis.exists(TURNS)
@@ -110,7 +110,7 @@ def test_no_turns_are_remembered_where_nobody_waits(ask: Ask[Job], bench: JobBen
     assert not bench.redis.exists(TURNS)
 
 
-def test_each_caller_has_idempotency_keys_of_its_own(ask: Ask[Job]) -> None:
+def test_each_caller_has_its_own_idempotency_keys(ask: Ask[Job]) -> None:
     mine = order(ask, "a run", "ann", idempotency_key="1")
     assert order(ask, "a run", "ann", idempotency_key="1") == mine
     assert order(ask, "another", "bob", idempotency_key="1") != mine
@@ -119,10 +119,10 @@ def test_each_caller_has_idempotency_keys_of_its_own(ask: Ask[Job]) -> None:
 
 
 # ----------------------------------------------------------------------------
-# Jobs wait for what they ask for.
+# Jobs wait for the kind of worker that they need.
 
 
-def test_a_job_waits_for_a_worker_of_the_kind_it_asks_for(ask: Ask[Job], bench: JobBench) -> None:
+def test_a_job_waits_for_a_worker_of_its_kind(ask: Ask[Job], bench: JobBench) -> None:
     order(ask, "on a gpu", runs_on="gpu")
     order(ask, "anywhere")
     order(ask, "on a cpu", runs_on="cpu")
@@ -133,7 +133,7 @@ def test_a_job_waits_for_a_worker_of_the_kind_it_asks_for(ask: Ask[Job], bench: 
     assert (claimed.job.config.name, claimed.job.runs_on) == ("on a gpu", "gpu")
 
 
-def test_a_job_that_asks_for_a_gpu_keeps_it_through_everything(ask: Ask[Any], bench: JobBench) -> None:
+def test_a_job_keeps_its_kind_of_worker_through_every_transition(ask: Ask[Any], bench: JobBench) -> None:
     job_id = order(ask, "on a gpu", runs_on="gpu")
     bench.finish(claim(bench, taken_by("gpu")), JobStatus.QUEUED)
     assert bench.claim(takes=taken_by("cpu")) is None
@@ -146,14 +146,14 @@ def test_a_job_that_asks_for_a_gpu_keeps_it_through_everything(ask: Ask[Any], be
     assert claim(bench, taken_by("gpu")).job.id == job_id
 
 
-def test_the_front_is_in_front_of_every_queue(ask: Ask[Any], bench: JobBench) -> None:
+def test_the_front_is_ahead_of_every_queue(ask: Ask[Any], bench: JobBench) -> None:
     order(ask, "anywhere", priority=9)
     last = order(ask, "on a gpu", runs_on="gpu")
     ask(lambda desk: desk.move_to_front(last))
     assert claim(bench, taken_by("gpu")).job.id == last
 
 
-def test_the_bound_counts_all_that_wait(ask: Ask[Any]) -> None:
+def test_the_limit_counts_all_waiting_jobs(ask: Ask[Any]) -> None:
     for runs_on in ("any", "cpu", "gpu"):
         order(ask, "one more", runs_on=runs_on)
     assert ask(lambda desk: desk.standing()).ready == {"any": 1, "cpu": 1, "gpu": 1}
@@ -166,7 +166,7 @@ def test_the_bound_counts_all_that_wait(ask: Ask[Any]) -> None:
         ask(one_too_many)
 
 
-def test_a_worker_knocks_for_what_it_takes_and_says_that_it_is_there(ask: Ask[Any], bench: JobBench) -> None:
+def test_a_worker_registers_and_is_notified_of_the_jobs_that_it_takes(ask: Ask[Any], bench: JobBench) -> None:
     order(ask, "on a cpu", runs_on="cpu")
     order(ask, "on a gpu", runs_on="gpu")
     knocks: list[RunsOn] = []
@@ -176,8 +176,8 @@ def test_a_worker_knocks_for_what_it_takes_and_says_that_it_is_there(ask: Ask[An
     assert knocks_key("gpu") != knocks_key("any")
 
 
-def test_a_job_that_waits_says_so_where_no_worker_takes_it(ask: Ask[Any], bench: JobBench) -> None:
-    """And is silent of it where one is there, or it does not wait."""
+def test_a_waiting_job_that_no_worker_takes_says_so(ask: Ask[Any], bench: JobBench) -> None:
+    """The trouble disappears when such a worker registers or the job no longer waits."""
     job_id = order(ask, "on a gpu", runs_on="gpu")
 
     def trouble() -> set[str | None]:
@@ -193,13 +193,13 @@ def test_a_job_that_waits_says_so_where_no_worker_takes_it(ask: Ask[Any], bench:
     assert trouble() == {None}
 
 
-def test_where_no_worker_is_left_none_is_remembered(ask: Ask[Any], bench: JobBench) -> None:
+def test_workers_are_forgotten_when_none_is_left(ask: Ask[Any], bench: JobBench) -> None:
     bench.seen("cpu", 0.1)
     time.sleep(1.2)
     assert ask(lambda desk: desk.create(Order(TrainingConfig()))).trouble == LACKS["any"]
 
 
-def test_a_worker_that_is_silent_is_forgotten(ask: Ask[Any], bench: JobBench) -> None:
+def test_a_silent_worker_is_forgotten(ask: Ask[Any], bench: JobBench) -> None:
     bench.redis.zadd(WORKERS, {"gpu lost:1": time.time() - 60})
     bench.seen("cpu", 30)
     assert ask(lambda desk: desk.standing()).workers == {"cpu": 1, "gpu": 0}
@@ -209,7 +209,7 @@ def test_a_worker_that_is_silent_is_forgotten(ask: Ask[Any], bench: JobBench) ->
 # The lists by kind and status.
 
 
-def test_jobs_are_listed_by_status_however_rare(ask: Ask[Any], bench: JobBench) -> None:
+def test_jobs_of_a_rare_status_are_listed(ask: Ask[Any], bench: JobBench) -> None:
     ids = [order(ask, str(number)) for number in range(6)]
     first = claim(bench)
     bench.finish(first, JobStatus.FAILED, "bad luck")
@@ -226,7 +226,7 @@ def test_jobs_are_listed_by_status_however_rare(ask: Ask[Any], bench: JobBench) 
         ask(lambda desk: desk.newest(2, JobStatus.QUEUED, "20260101-000000-abcdef"))
 
 
-def test_lists_that_an_older_version_did_not_keep_are_made(ask: Ask[Any], bench: JobBench) -> None:
+def test_lists_that_an_older_version_did_not_keep_are_created(ask: Ask[Any], bench: JobBench) -> None:
     ids = [order(ask, str(number)) for number in range(5)]
     bench.finish(claim(bench), JobStatus.SUCCEEDED)
     assert bench.mend_lists() is False

@@ -34,7 +34,7 @@ def found(store: CheckpointStore, *epochs: int, seconds: float = 30.0) -> str:
     return find_damage(store, NEW, epochs, lambda: None, seconds)
 
 
-def test_nothing_is_found_if_all_files_verify(store: CheckpointStore) -> None:
+def test_nothing_is_reported_if_all_files_verify(store: CheckpointStore) -> None:
     assert found(store, 1, 2, 3) == ""
 
 
@@ -64,7 +64,7 @@ def test_a_store_that_does_not_answer_is_named(store: CheckpointStore, monkeypat
     assert found(store, 1, 2) == "the checkpoints could not be verified: the store did not answer within 30 s"
 
 
-def test_the_record_keeps_what_is_wrong_with_the_results(bench: JobBench, ask: Ask[Job]) -> None:
+def test_the_record_keeps_the_faults_of_its_results(bench: JobBench, ask: Ask[Job]) -> None:
     job_id = accept(ask).id
     claim = bench.claim()
     assert claim is not None
@@ -77,11 +77,11 @@ def test_the_record_keeps_what_is_wrong_with_the_results(bench: JobBench, ask: A
     assert kinds[-2:] == ["trouble", "status"]  # followers stop at the status
 
 
-def test_checkpoints_that_the_budget_deleted_are_not_missed(bench: JobBench, ask: Ask[Job]) -> None:
+def test_checkpoints_deleted_by_the_budget_are_not_reported(bench: JobBench, ask: Ask[Job]) -> None:
     job_id = accept(ask).id
     deleted = checkpoints_among([f"{job_id}-e002", f"the resume state of {job_id}", f"{NEW}-e001"])
     bench.note_thinned(deleted)
     assert bench.thinned(job_id) == {2}
     assert bench.thinned(NEW) == set()
-    assert not bench.redis.exists(f"acgan:job:{NEW}")  # no record is made for a job that has none
+    assert not bench.redis.exists(f"acgan:job:{NEW}")  # no record is created for a job without one
     assert ask(lambda desk: desk.get(job_id)).id == job_id

@@ -1,4 +1,4 @@
-"""Who may go on: the lease's thread, on a real Redis."""
+"""The lease's thread decides whether training may continue: on a real Redis."""
 
 import time
 
@@ -43,22 +43,22 @@ def test_a_lease_is_renewed_as_long_as_it_is_held(redis_url: str) -> None:
     assert bench.reconcile(10) == [(claim.job.id, "queued")]
 
 
-def test_training_hears_that_the_job_is_to_end(redis_url: str) -> None:
+def test_training_is_interrupted_when_the_job_is_cancelled(redis_url: str) -> None:
     bench, claim = claimed(redis_url, 30)
     with Lease(bench, claim, 30) as lease:
         bench.redis.hset(f"acgan:job:{claim.job.id}", "status", JobStatus.CANCELLING)
         assert raised(lease, within=5) is Cancelled
-        lease.check_held()  # and may still write
+        lease.check_held()  # and it may still write
 
 
-def test_training_hears_that_the_job_is_anothers(redis_url: str) -> None:
+def test_training_is_interrupted_when_another_worker_has_the_job(redis_url: str) -> None:
     bench, claim = claimed(redis_url, 30)
     with Lease(bench, claim, 30) as lease:
         bench.redis.hset(f"acgan:job:{claim.job.id}", "fence", claim.fence + 1)
         assert raised(lease, within=5) is JobLost
 
 
-def test_without_word_from_redis_training_goes_on_for_as_long_as_the_lease(mortal_redis: RunningRedis) -> None:
+def test_without_redis_training_continues_until_the_lease_expires(mortal_redis: RunningRedis) -> None:
     bench, claim = claimed(mortal_redis.url, 2)
     with Lease(bench, claim, 2) as lease:
         mortal_redis.kill()
@@ -66,7 +66,7 @@ def test_without_word_from_redis_training_goes_on_for_as_long_as_the_lease(morta
         assert raised(lease, within=5) is JobLost
 
 
-def test_who_was_stopped_knows_it_before_the_thread_does(redis_url: str) -> None:
+def test_a_process_that_was_stopped_detects_it_before_its_thread_runs(redis_url: str) -> None:
     bench, claim = claimed(redis_url, 2)
     lease = Lease(bench, claim, 2)  # not entered: no thread runs, as in the first moment after a SIGCONT
     time.sleep(2.1)
@@ -75,7 +75,7 @@ def test_who_was_stopped_knows_it_before_the_thread_does(redis_url: str) -> None
 
 
 @pytest.mark.parametrize("hangs", [True, False])
-def test_a_training_that_does_not_stop_is_ended(redis_url: str, hangs: bool) -> None:
+def test_a_training_process_that_does_not_stop_is_ended(redis_url: str, hangs: bool) -> None:
     ends: list[int] = []
     bench, claim = claimed(redis_url, 30)
     with Lease(bench, claim, 30, end_process=ends.append) as lease:
@@ -84,7 +84,7 @@ def test_a_training_that_does_not_stop_is_ended(redis_url: str, hangs: bool) -> 
     assert ends == ([EXIT_CODE] if hangs else [])
 
 
-def test_a_training_that_makes_no_progress_is_ended(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_training_process_without_progress_is_ended(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("worker.lifecycle.lease.STALLED_SECONDS", 0.5)
     ends: list[int] = []
     bench, claim = claimed(redis_url, 3)

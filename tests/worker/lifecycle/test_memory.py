@@ -1,4 +1,4 @@
-"""Too little memory on a device: one job fails with a sentence, and every other job, here and elsewhere, runs on."""
+"""Too little memory on a device: one job fails with a sentence, and every other job, on any worker, runs."""
 
 import re
 import subprocess
@@ -58,7 +58,7 @@ def test_a_job_without_memory_fails_alone(tmp_path: Path, monkeypatch: pytest.Mo
         assert here.until_ended(other).status == JobStatus.SUCCEEDED
 
 
-def test_a_batch_beyond_all_memory_is_explained() -> None:
+def test_a_batch_larger_than_all_memory_is_explained() -> None:
     """The CPU's allocator raises a plain RuntimeError."""
     with pytest.raises(DeviceOutOfMemory, match=SENTENCE.format(7)), explain_out_of_memory(CPU, 7):
         torch.empty(2**55, dtype=torch.uint8)
@@ -70,7 +70,7 @@ def test_errors_of_libraries_without_memory_are_explained(message: str) -> None:
         raise RuntimeError(message)
 
 
-def test_other_errors_pass() -> None:
+def test_other_errors_are_not_changed() -> None:
     with pytest.raises(RuntimeError, match="mat1 and mat2"), explain_out_of_memory(CPU, 7):
         torch.zeros(2, 3) @ torch.zeros(2, 3)
 

@@ -1,4 +1,4 @@
-"""What is wrong with the store is in the job's record while the run waits, and names the file and the error."""
+"""While a run waits for the store, the job's record names the file and the error."""
 
 import shutil
 import threading
@@ -75,7 +75,7 @@ def test_a_file_that_cannot_be_read_delays_the_run_and_is_named(
 def test_a_store_that_is_renamed_away_loses_no_epoch(
     settings: WorkerSettings, store: CheckpointStore, config: TrainingConfig
 ) -> None:
-    """A new, empty folder is in its place meanwhile."""
+    """A new, empty folder is in its place in the meantime."""
     away = Path(f"{store.root}-away")
     with running(settings, config.model_copy(update={"epochs": 4})) as job_id:
         until(lambda: bool(record(settings, job_id).epochs), 60)
@@ -89,10 +89,10 @@ def test_a_store_that_is_renamed_away_loses_no_epoch(
     assert violations(store, [job]) == []
 
 
-def test_a_second_job_under_the_same_id_fails_and_says_so(
+def test_a_second_job_under_the_same_id_fails_with_the_reason(
     settings: WorkerSettings, store: CheckpointStore, config: TrainingConfig
 ) -> None:
-    """Two services over one store have given the same id; the other one's job was claimed first."""
+    """Two services over one store have issued the same id; the other one's job was claimed first."""
     job_id = ask_desk(settings.redis_url, lambda desk: desk.create(Order(config))).id
     store.take(job_id, 1, "the fingerprint of another job")
     run_next_job(settings)
@@ -101,7 +101,7 @@ def test_a_second_job_under_the_same_id_fails_and_says_so(
     assert "another job has the id" in str(job.error)
 
 
-def test_an_empty_store_is_not_initialised_behind_a_record_with_checkpoints(
+def test_an_empty_store_is_not_initialised_for_a_record_with_checkpoints(
     settings: WorkerSettings, config: TrainingConfig
 ) -> None:
     with running(settings, config.model_copy(update={"epochs": 3})) as job_id:

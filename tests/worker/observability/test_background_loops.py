@@ -1,4 +1,4 @@
-"""Background loops that fail, end or hang: restarted, and shown."""
+"""Background loops that fail, end or hang are restarted and reported."""
 
 import asyncio
 import logging
@@ -17,7 +17,7 @@ def quick_restarts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(background_loops, "RESTART_SECONDS", 0.01)
 
 
-def test_a_task_that_raises_or_ends_is_logged_shown_and_restarted(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_task_that_raises_or_ends_is_logged_reported_and_restarted(caplog: pytest.LogCaptureFixture) -> None:
     runs: list[int] = []
     reports: list[str] = []
 
@@ -62,7 +62,7 @@ def test_a_thread_that_raises_is_restarted_and_one_that_returns_has_ended(caplog
     assert caplog.text.count("Traceback") == 1  # the same error again is one line
 
 
-def test_a_loop_without_a_completed_round_is_shown_as_stuck() -> None:
+def test_a_loop_without_a_completed_round_is_reported_as_stuck() -> None:
     now, over = [0.0], threading.Event()
     supervisor = Supervisor(clock=lambda: now[0])
 

@@ -1,4 +1,4 @@
-"""What a real worker tells Prometheus and its log, while it trains, is killed, and finds its port taken."""
+"""The metrics and the log of a real worker that trains, is killed, and finds its port in use."""
 
 import contextlib
 import json
@@ -28,7 +28,7 @@ TINY = {"epochs": 2, "batch_size": 20, "train_examples": 60, "test_examples": 40
 
 
 class Worker(HasJobs):
-    """`acgan worker` as a process, over a Redis of its own."""
+    """`acgan worker` as a process, over its own Redis."""
 
     def __init__(self, folder: Path, server: RunningRedis, port: int, **environment: str) -> None:
         self.redis = server
@@ -71,7 +71,7 @@ class Worker(HasJobs):
         return [json.loads(line) for line in self.log.read_text().splitlines()]
 
     def figures(self) -> dict[str, float]:
-        """By name, with the labels' values behind it in the order of the labels' names: `name{loss,generator,test}`."""
+        """Values by name and label values, in the order of the labels' names: `name{loss,generator,test}`."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=5) as answer:
             families = text_string_to_metric_families(answer.read().decode())
         samples = [sample for family in families for sample in family.samples]
@@ -107,13 +107,13 @@ def worker(tmp_path_factory: pytest.TempPathFactory, server: RunningRedis) -> It
 
 @pytest.fixture(scope="module")
 def finished(worker: Worker) -> Job:
-    """The first job of the worker's, and its last by then."""
+    """The worker's first job, which has ended."""
     job = worker.until_ended(worker.accept())
     worker.until("the worker is idle", lambda: worker.figures()["acgan_worker_busy"] == 0)
     return job
 
 
-def test_the_losses_told_are_those_of_the_record(worker: Worker, finished: Job) -> None:
+def test_the_exported_losses_are_those_of_the_record(worker: Worker, finished: Job) -> None:
     assert finished.status == JobStatus.SUCCEEDED
     told, last = worker.figures(), finished.epochs[-1]
     losses = {
@@ -140,7 +140,7 @@ def test_jobs_iterations_and_checkpoints_are_counted(worker: Worker, finished: J
     assert told["acgan_worker_epoch_seconds_count"] == 2
     assert told["acgan_worker_publish_seconds_count"] == 2
     assert told["acgan_worker_publish_seconds_sum"] > 0
-    assert told["acgan_worker_images_per_second"] == 0  # nothing runs
+    assert told["acgan_worker_images_per_second"] == 0  # no job runs
 
 
 def test_every_line_of_a_run_names_job_epoch_and_token(worker: Worker, finished: Job) -> None:
@@ -151,31 +151,33 @@ def test_every_line_of_a_run_names_job_epoch_and_token(worker: Worker, finished:
     assert {(line["job"], line["fence"]) for line in about} == {(finished.id, 1)}
     warned = [line["event"] for line in about if line["level"] != "info"]
     assert len(warned) == 2
-    assert all("is not served" in event for event in warned), "two iterations teach nobody to draw"
+    assert all("is not served" in event for event in warned), "two iterations are not enough to draw"
 
 
-def test_a_training_process_that_is_killed_costs_neither_counts_nor_port(worker: Worker, finished: Job) -> None:
+def test_killing_a_training_process_loses_neither_counts_nor_the_port(worker: Worker, finished: Job) -> None:
     before = worker.figures()
     job_id = worker.accept(epochs=50, train_examples=400)
     saves = before["acgan_worker_save_seconds_count"]
-    worker.until("its state is kept", lambda: worker.figures()["acgan_worker_save_seconds_count"] > saves)
+    worker.until("its state is saved", lambda: worker.figures()["acgan_worker_save_seconds_count"] > saves)
     worker.until("it is measured", lambda: worker.figures()["acgan_worker_images_per_second"] > 0)
     trainer = int(str(worker.job(job_id).worker).rpartition(":")[2])
     counted = worker.figures()["acgan_worker_iterations_total"]
     os.kill(trainer, signal.SIGKILL)
-    worker.until("the loss is counted", lambda: worker.figures()["acgan_worker_processes_lost_total"] == 1)
+    worker.until("the lost worker is counted", lambda: worker.figures()["acgan_worker_processes_lost_total"] == 1)
     after = worker.figures()
     assert after["acgan_worker_iterations_total"] >= counted > before["acgan_worker_iterations_total"]
     assert after["acgan_worker_images_per_second"] == 0
     worker.until("another takes over", lambda: worker.figures()["acgan_worker_jobs_taken_total"] == 3)
     assert worker.figures()["acgan_worker_workers_lost_total"] == 1
     assert worker.figures()["acgan_worker_jobs_requeued_total"] == 1
-    worker.until("it trains on", lambda: worker.figures()["acgan_worker_iterations_total"] > counted + 20)
+    worker.until("it continues to train", lambda: worker.figures()["acgan_worker_iterations_total"] > counted + 20)
     worker.redis.ask(lambda desk: desk.cancel(job_id))
-    worker.until("the end is told", lambda: worker.figures()["acgan_worker_jobs_ended_total{cancelled}"] == 1)
+    worker.until("the end is logged", lambda: worker.figures()["acgan_worker_jobs_ended_total{cancelled}"] == 1)
 
 
-def test_a_taken_port_costs_the_figures_and_no_job(tmp_path: Path, server: RunningRedis, worker: Worker) -> None:
+def test_a_port_in_use_disables_the_metrics_and_fails_no_job(
+    tmp_path: Path, server: RunningRedis, worker: Worker
+) -> None:
     before = worker.figures()["acgan_worker_jobs_taken_total"]
     worker.stop()  # it would take the job
     with socket.create_server(("127.0.0.1", free_port())) as taken:

@@ -1,4 +1,4 @@
-"""A line of the log: what it tells, for whom, and what it hides."""
+"""A log line: its fields, its two formats, and the secrets that it hides."""
 
 import json
 import logging
@@ -27,7 +27,7 @@ def line(message: str, *args: object, as_json: bool = True, **extra: object) -> 
     return make_formatter(json=as_json).format(record)
 
 
-def test_a_line_for_machines_is_an_object_with_what_it_is_about() -> None:
+def test_a_json_line_is_an_object_with_its_context() -> None:
     with bound_contextvars(job="20260131-120000-1a2b3c", epoch=3, fence=7, request_id="mine"):
         told = json.loads(line("%s of %d\nlines", "two", 2, status=404, color_message="of another library"))
     assert told.pop("timestamp").endswith("Z")
@@ -44,7 +44,7 @@ def test_a_line_for_machines_is_an_object_with_what_it_is_about() -> None:
     assert "\n" not in line("two\nlines")
 
 
-def test_a_line_for_people_says_nothing_twice() -> None:
+def test_a_text_line_repeats_nothing() -> None:
     with bound_contextvars(job="20260131-120000-1a2b3c", fence=7):
         told = line("job %s starts", "20260131-120000-1a2b3c", as_json=False)
     assert told.endswith(" WARNING app.somewhere: job 20260131-120000-1a2b3c starts  [fence=7]")
@@ -52,7 +52,7 @@ def test_a_line_for_people_says_nothing_twice() -> None:
 
 
 @pytest.mark.parametrize("as_json", [True, False])
-def test_a_traceback_is_told_without_the_values_that_it_passed(as_json: bool) -> None:
+def test_a_traceback_is_logged_without_local_values(as_json: bool) -> None:
     hidden = "sesame-" + "open"
     try:
         raise ValueError(f"cannot reach redis://:{hidden}@host/0")
@@ -83,7 +83,7 @@ def test_a_traceback_is_told_without_the_values_that_it_passed(as_json: bool) ->
     ],
 )
 @pytest.mark.parametrize("as_json", [True, False])
-def test_what_looks_like_a_secret_is_hidden(said: str, as_json: bool) -> None:
+def test_texts_that_look_like_secrets_are_hidden(said: str, as_json: bool) -> None:
     told = line("%s", said, as_json=as_json)
     assert "sesame" not in told
     assert "***" in told
@@ -91,14 +91,14 @@ def test_what_looks_like_a_secret_is_hidden(said: str, as_json: bool) -> None:
         json.loads(told)
 
 
-def test_what_is_no_secret_is_told_as_it_is() -> None:
+def test_texts_that_are_not_secret_are_logged_unchanged() -> None:
     said = "job 5: tokens are on disk, seed=4, http://host:80/a@b, the key of a job; fence token: 7"
     assert json.loads(line(said))["event"] == said
 
 
 @pytest.mark.parametrize("secret", ["sesame", 'ses"ame\\', "ses ame/é", "sesame%2F"])
 @pytest.mark.parametrize("as_json", [True, False])
-def test_what_was_named_a_secret_is_hidden_wherever_it_stands(secret: str, as_json: bool) -> None:
+def test_a_registered_secret_is_hidden_at_every_position(secret: str, as_json: bool) -> None:
     said = line("they said %s to me", secret, as_json=as_json)
     redaction.hide(secret, None, "", "abc")
     told = line("they said %s to me", secret, as_json=as_json)
@@ -107,18 +107,18 @@ def test_what_was_named_a_secret_is_hidden_wherever_it_stands(secret: str, as_js
     assert "abc" in line("abc")
 
 
-def test_the_password_of_redis_is_hidden_as_it_is_and_as_it_is_written() -> None:
+def test_the_password_of_redis_is_hidden_decoded_and_encoded() -> None:
     redaction.hide_password_of("redis://user:ses%2Fame@host:6379/0")
     assert "***, *** and user" in line("ses/ame, ses%2Fame and user")
 
 
-def test_a_field_whose_name_says_that_it_is_secret_is_hidden() -> None:
+def test_a_field_with_the_name_of_a_secret_is_hidden() -> None:
     with bound_contextvars(api_key="one two three", Authorization=["a", "b"], job="5"):
         told = json.loads(line("x"))
     assert (told["api_key"], told["Authorization"], told["job"]) == ("***", "***", "5")
 
 
-def test_the_format_is_text_on_a_terminal_only_unless_said() -> None:
+def test_the_default_format_is_text_only_on_a_terminal() -> None:
     class Terminal:
         def isatty(self) -> bool:
             return True

@@ -1,4 +1,4 @@
-"""Foreign text in a log line is one line of printable text, in both formats."""
+"""Untrusted text in a log line becomes one line of printable text, in both formats."""
 
 import json
 import logging
@@ -19,14 +19,14 @@ def line(as_json: bool, **options: object) -> str:
 
 
 @pytest.mark.parametrize("field", [{}, {"path": EVIL}])
-def test_a_line_for_people_is_one_line_without_control_characters(field: dict[str, str]) -> None:
+def test_a_text_line_is_one_line_without_control_characters(field: dict[str, str]) -> None:
     text = line(False, **field)
     assert text.isprintable()
     assert "\\x1b[31m" in text
     assert "\\n2026-01-01" in text
 
 
-def test_a_line_for_machines_is_json_of_what_was_said() -> None:
+def test_a_json_line_contains_the_original_text() -> None:
     text = line(True)
     assert text.isprintable()
     assert json.loads(text)["event"] == f"job {EVIL} ended"

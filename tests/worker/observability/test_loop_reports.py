@@ -1,4 +1,4 @@
-"""Each background loop of a worker survives an exception, a stuck one is seen, and `/readyz` shows both."""
+"""Each background loop of a worker survives an exception, a stuck one is reported, and `/readyz` shows both."""
 
 import json
 import os
@@ -42,7 +42,7 @@ def reconciler(bench: JobBench) -> Iterator[Reconciler]:
 
 
 def fail_once(call: Fail) -> Fail:
-    """Let the first call raise what no loop expects."""
+    """The first call raises an exception that no loop expects."""
     errors = [KeyError("not expected")]
 
     def fails(*args: Any, **kwargs: Any) -> Any:
@@ -74,7 +74,7 @@ def test_a_loop_of_the_parent_process_survives_an_exception(
     assert reconciler.supervisor.loops[name].trouble is None
 
 
-def test_a_loop_that_hangs_is_shown_and_logged_once(
+def test_a_loop_that_hangs_is_reported_and_logged_once(
     bench: JobBench, ask: Ask[Any], reconciler: Reconciler, caplog: pytest.LogCaptureFixture
 ) -> None:
     now, hangs = [time.monotonic()], threading.Event()
@@ -90,7 +90,7 @@ def test_a_loop_that_hangs_is_shown_and_logged_once(
     until(lambda: shown(ask, "reconciler") == RUNNING)
 
 
-def test_a_redis_that_refuses_is_shown_as_soon_as_it_takes_reports(
+def test_a_redis_that_refuses_reports_is_shown_as_soon_as_it_accepts_them(
     bench: JobBench, ask: Ask[Any], reconciler: Reconciler
 ) -> None:
     bench.redis.set("acgan:leases", "not a sorted set")
@@ -143,7 +143,7 @@ def test_a_process_without_pulse_that_renews_its_lease_is_not_ended(
     assert ended == [own]
 
 
-def test_an_epoch_writer_that_hangs_is_shown_and_an_idle_one_is_not() -> None:
+def test_an_epoch_writer_that_hangs_is_reported_and_an_idle_one_is_not() -> None:
     now, hangs = [0.0], threading.Event()
     supervisor = Supervisor(clock=lambda: now[0])
     writing = supervisor.watch("epoch writer", 120)
@@ -178,7 +178,7 @@ def test_an_exception_of_the_epoch_writer_reaches_the_trainer() -> None:
 
 
 def test_a_stopped_process_is_ended_even_if_redis_lost_its_report(bench: JobBench) -> None:
-    """As when a clock that was behind is set right: keys with a time limit expire at once."""
+    """As when a clock that was behind is corrected: keys with a time limit expire at once."""
     ended: list[int] = []
     pulses = Pulses(bench, lambda: [os.getpid()], rounds=3, start_rounds=100, end=ended.append)
     bench.pulse()
@@ -190,7 +190,7 @@ def test_a_stopped_process_is_ended_even_if_redis_lost_its_report(bench: JobBenc
     assert ended == [os.getpid()]
 
 
-def test_a_process_that_never_reports_has_longer(bench: JobBench) -> None:
+def test_a_process_that_never_reports_has_a_longer_limit(bench: JobBench) -> None:
     ended: list[int] = []
     pulses = Pulses(bench, lambda: [os.getpid()], rounds=2, start_rounds=5, end=ended.append)
     for _ in range(5):
@@ -222,7 +222,7 @@ def test_the_summary_names_each_loop_once_and_no_process() -> None:
     assert "host" not in json.dumps(summary)
 
 
-def test_old_reports_count_only_while_their_worker_is_there() -> None:
+def test_old_reports_count_only_while_their_worker_is_registered() -> None:
     reports = {"h:1": report(0, reconciler=RUNNING)}
     late = SILENT_SECONDS + 1
     assert summarize(reports, [], late) == {}
@@ -230,7 +230,7 @@ def test_old_reports_count_only_while_their_worker_is_there() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "x", "5", "5 [", "5 []", "nan {", "1000000 {}", '1e9 {"a": "b"}'])
-def test_reports_that_make_no_sense_say_nothing(text: str) -> None:
+def test_invalid_reports_are_ignored(text: str) -> None:
     assert summarize({"h:1": text}, ["cpu h:1"], 10) == {}
 
 
@@ -240,7 +240,7 @@ def test_reports_from_a_clock_that_was_ahead_are_dropped(bench: JobBench) -> Non
     assert bench.redis.hkeys(LOOPS) == [ourselves()]
 
 
-def test_addresses_are_left_out_of_what_everyone_may_read() -> None:
+def test_addresses_are_removed_from_public_responses() -> None:
     states = {"reconciler": "Redis: Error 111 connecting to 10.0.0.7:6379. Connection refused."}
     assert without_addresses_in(states) == {
         "reconciler": "Redis: Error 111 connecting to (address). Connection refused."

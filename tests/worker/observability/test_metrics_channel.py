@@ -1,4 +1,4 @@
-"""The figures of a worker: nothing that comes stops them, and only its training process sends any."""
+"""The metrics of a worker: no input stops them, and only its training process sends any."""
 
 import json
 import math
@@ -88,14 +88,14 @@ DATAGRAMS = [
 
 
 @pytest.mark.parametrize("datagram", DATAGRAMS)
-def test_what_is_no_figure_is_refused_and_changes_nothing(datagram: bytes) -> None:
+def test_an_invalid_figure_is_refused_and_changes_nothing(datagram: bytes) -> None:
     before = generate_latest(metrics.REGISTRY)
     with pytest.raises(metrics.InvalidFigure, match=r".+"):
         metrics.count(datagram)
     assert generate_latest(metrics.REGISTRY) == before
 
 
-def test_figures_are_counted_after_everything_that_is_none(line: Line, caplog: pytest.LogCaptureFixture) -> None:
+def test_figures_are_counted_after_any_invalid_input(line: Line, caplog: pytest.LogCaptureFixture) -> None:
     before = figure()
     for datagram in DATAGRAMS:
         line.writing.send(datagram)
@@ -104,7 +104,7 @@ def test_figures_are_counted_after_everything_that_is_none(line: Line, caplog: p
     assert [record.levelname for record in caplog.records if "not counted" in record.message] == ["WARNING"]
 
 
-def test_a_gauge_may_be_no_number() -> None:
+def test_a_gauge_can_be_nan() -> None:
     metrics.count(b'["acgan_worker_loss", NaN, ["generator", "train", "loss"]]')
     assert math.isnan(figure("acgan_worker_loss", network="generator", split="train", loss="loss"))
 
@@ -118,7 +118,7 @@ def test_the_figures_of_an_epoch_arrive_all_at_once(line: Line) -> None:
 
 
 def test_no_port_takes_figures(line: Line, port: int) -> None:
-    """Neither UDP, as before, nor HTTP."""
+    """Neither UDP, as in earlier versions, nor HTTP."""
     before = figure()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
         other.connect(("127.0.0.1", port))
@@ -130,7 +130,7 @@ def test_no_port_takes_figures(line: Line, port: int) -> None:
     assert figure() == before
 
 
-def test_a_line_that_fails_is_restarted(line: Line, supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_channel_that_fails_is_restarted(line: Line, supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch) -> None:
     before, failures = figure(), iter([MemoryError("once")])
 
     def fail_once(_datagram: bytes) -> None:
@@ -168,7 +168,7 @@ def test_the_port_answers_get_metrics_and_nothing_else(port: int) -> None:
 
 
 @pytest.mark.usefixtures("line")
-def test_slow_clients_hold_up_nobody(port: int) -> None:
+def test_slow_clients_delay_no_other(port: int) -> None:
     slow = [socket.create_connection(("127.0.0.1", port)) for _ in range(150)]
     try:
         for connection in slow[::2]:
@@ -183,7 +183,7 @@ def test_slow_clients_hold_up_nobody(port: int) -> None:
 
 
 @pytest.mark.usefixtures("line")
-def test_bytes_that_are_no_request_stop_nothing(port: int) -> None:
+def test_malformed_requests_stop_nothing(port: int) -> None:
     for data in (b"\x16\x03\x01\x00", b"\0" * 70_000, b"GET\r\n\r\n", b"GET /metrics HTTP/9.9\r\n\r\n"):
         with socket.create_connection(("127.0.0.1", port)) as connection:
             connection.send(data)

@@ -1,6 +1,6 @@
-"""A data set drawn by several workers, over a real Redis and a real store: the files are those that one would make.
+"""A data set drawn by several workers, over a real Redis and a real store: the files are those of one worker.
 
-A helper is called where an idle worker would be knocked: before the owner draws its first part.
+A helper is called when an idle worker would be notified: before the owner draws its first part.
 """
 
 import hashlib
@@ -43,7 +43,7 @@ def small_parts() -> Iterator[None]:
 
 @pytest.fixture(scope="package")
 def alone(tmp_path_factory: pytest.TempPathFactory, small_parts: None) -> dict[str, str]:
-    """The sums of the files that one worker makes."""
+    """The checksums of the files that one worker makes."""
     folder = tmp_path_factory.mktemp("alone")
     origin = Origin(generator_sha256="", device="", code_version="")
     with drawing(ORDER, *read_generator(CheckpointStore(folder), ORDER), CPU) as draw:
@@ -78,7 +78,7 @@ def helper(settings: WorkerSettings, knock: Knock = lambda _: None) -> Helper:
 
 
 def check(settings: WorkerSettings, job_id: str, alone: dict[str, str], helped: int) -> None:
-    """The files are what they should be, the record tells of all digits, and nothing lies about."""
+    """Check that the files are right, the record counts all digits, and no part is left."""
     job, store = ask_desk(settings.redis_url, lambda desk: desk.get(job_id)), settings.open_store()
     assert (job.status, job.error) == (JobStatus.SUCCEEDED, None)
     assert {name: hashlib.sha256(store.read_dataset(job_id, name)).hexdigest() for name in FILES} == alone

@@ -1,4 +1,4 @@
-"""No data set is worse off for being helped: whoever is lost, fails or is in the way costs help alone."""
+"""Helpers never harm a data set: a helper that is lost, fails or cannot help costs only its help."""
 
 import dataclasses
 import time
@@ -31,8 +31,8 @@ def take_one(settings: WorkerSettings, seconds: float) -> tuple[Sharing, Shared,
     return sharing, shared, name
 
 
-def test_the_owner_draws_what_lost_helpers_took(settings: WorkerSettings, alone: dict[str, str]) -> None:
-    """It does not wait for their time to be over."""
+def test_the_owner_draws_parts_that_lost_helpers_took(settings: WorkerSettings, alone: dict[str, str]) -> None:
+    """It does not wait until their time is over."""
     job_id, began = accept(settings), time.monotonic()
 
     def knock(_: RunsOn) -> None:
@@ -80,8 +80,8 @@ def test_a_helper_that_fails_gives_its_part_back(
     check(settings, job_id, alone, 0)
 
 
-def test_a_helper_that_comes_to_a_halt_ends(settings: WorkerSettings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """To be started again: else jobs would wait for it."""
+def test_a_helper_that_is_stuck_ends(settings: WorkerSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A supervisor then restarts it; otherwise jobs would wait for it."""
     monkeypatch.setattr("worker.handlers.helping.STALLED_SECONDS", 0.2)
     monkeypatch.setattr(Contributions, "leave", lambda *_: time.sleep(1))
     accept(settings)
@@ -95,7 +95,7 @@ def test_a_helper_that_comes_to_a_halt_ends(settings: WorkerSettings, monkeypatc
 
 
 @pytest.mark.parametrize("how", ["in another folder", "of another version"])
-def test_whoever_cannot_help_does_not(
+def test_a_worker_that_cannot_help_does_not(
     settings: WorkerSettings, alone: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, how: str
 ) -> None:
     job_id, theirs = accept(settings), settings
@@ -111,7 +111,7 @@ def test_whoever_cannot_help_does_not(
     check(settings, job_id, alone, 0)
 
 
-def test_a_redis_that_forgot_who_draws_what_costs_help_alone(settings: WorkerSettings, alone: dict[str, str]) -> None:
+def test_a_redis_that_lost_the_table_of_parts_costs_only_help(settings: WorkerSettings, alone: dict[str, str]) -> None:
     job_id = accept(settings)
 
     def knock(_: RunsOn) -> None:
@@ -121,10 +121,10 @@ def test_a_redis_that_forgot_who_draws_what_costs_help_alone(settings: WorkerSet
     check(settings, job_id, alone, 0)
 
 
-def test_a_redis_that_does_not_answer_costs_help_alone(
+def test_a_redis_that_does_not_answer_costs_only_help(
     mortal_redis: RunningRedis, alone: dict[str, str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It goes away when the first part is drawn, and comes back when the third is."""
+    """Redis goes away when the first part is drawn, and returns when the third is."""
     settings, written = WorkerSettings(redis_url=mortal_redis.url, device="cpu"), list[Path]()
 
     def write(path: Path, data: bytes) -> None:
@@ -142,7 +142,7 @@ def test_a_redis_that_does_not_answer_costs_help_alone(
     check(settings, job_id, alone, 0)
 
 
-def test_a_bucket_that_is_away_costs_help_alone(
+def test_a_bucket_that_is_away_costs_only_help(
     settings: WorkerSettings, endpoint: Endpoint, alone: dict[str, str], tmp_path: Path
 ) -> None:
     settings = settings.model_copy(update={"store": endpoint.address(), "store_seconds": 1.0})

@@ -1,4 +1,4 @@
-"""What comes of it where workers help with a data set: the files that one worker makes."""
+"""A data set with the help of other workers has the files that one worker makes."""
 
 import threading
 import time
@@ -20,9 +20,7 @@ from worker.lifecycle import shutdown
 from worker.settings import WorkerSettings
 
 
-def test_what_helpers_draw_is_what_one_worker_draws(
-    settings: WorkerSettings, alone: dict[str, str], left: list[str]
-) -> None:
+def test_helpers_draw_the_same_as_one_worker(settings: WorkerSettings, alone: dict[str, str], left: list[str]) -> None:
     job_id, knocks = accept(settings), list[RunsOn]()
     another = helper(settings, knocks.append)
 
@@ -31,13 +29,13 @@ def test_what_helpers_draw_is_what_one_worker_draws(
 
     run_next_job(settings, knock)
     assert left == [part.name for part in ORDER.parts]
-    assert knocks == ["any"], "whoever comes tells the next"
+    assert knocks == ["any"], "each helper notifies the next"
     check(settings, job_id, alone, PARTS)
     assert another.help() is False
 
 
 def test_both_draw_at_once(settings: WorkerSettings, alone: dict[str, str], left: list[str]) -> None:
-    """Whoever is quicker draws more, and nobody draws what the other does."""
+    """The quicker worker draws more, and no part is drawn twice."""
     settings = settings.model_copy(update={"lease_seconds": 120.0})
     job_id, come = accept(settings), threading.Event()
     another = threading.Thread(target=lambda: helper(settings, lambda _: come.set()).help())
@@ -52,7 +50,7 @@ def test_both_draw_at_once(settings: WorkerSettings, alone: dict[str, str], left
     check(settings, job_id, alone, len(left))
 
 
-def test_a_small_order_is_drawn_by_one(settings: WorkerSettings) -> None:
+def test_a_small_order_is_drawn_by_one_worker(settings: WorkerSettings) -> None:
     few, knocks = ORDER.model_copy(update={"per_class": 8}), list[RunsOn]()
     job_id = accept(settings, few)
     run_next_job(settings, knocks.append)
@@ -77,7 +75,7 @@ def test_a_helper_leaves_for_a_job_that_waits(
     check(settings, job_id, alone, 2)
 
 
-def test_a_worker_that_is_to_end_helps_no_more(
+def test_a_worker_that_shuts_down_stops_helping(
     settings: WorkerSettings, alone: dict[str, str], left: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job_id = accept(settings)
@@ -93,10 +91,10 @@ def test_a_worker_that_is_to_end_helps_no_more(
 
 
 @pytest.mark.parametrize("how", ["cancelled", "queued"])
-def test_what_helpers_drew_stays_when_the_owner_stops(
+def test_parts_of_helpers_stay_when_the_owner_stops(
     settings: WorkerSettings, alone: dict[str, str], left: list[str], monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
-    """A helper that is drawing then hears that nobody waits for its part."""
+    """A helper that is drawing is then notified that its part is no longer needed."""
     job_id = accept(settings)
 
     def stop() -> None:
@@ -113,7 +111,7 @@ def test_what_helpers_drew_stays_when_the_owner_stops(
         except shutdown.Interrupted:
             assert how == "queued"
         if how == "cancelled":
-            time.sleep(2)  # for the owner to hear of it
+            time.sleep(2)  # until the owner reads it
 
     run_next_job(settings, knock)
     assert ask_desk(settings.redis_url, lambda desk: desk.get(job_id)).status == how
@@ -126,7 +124,7 @@ def test_what_helpers_drew_stays_when_the_owner_stops(
 
 
 def after_two(left: list[str], monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) -> None:
-    """Let something happen while a helper hands its second part over."""
+    """Run an action while a helper delivers its second part."""
     leave = Contributions.leave
 
     def leave_and_look(self: Contributions, part: Part, data: bytes) -> None:
@@ -137,10 +135,10 @@ def after_two(left: list[str], monkeypatch: pytest.MonkeyPatch, happens: Callabl
     monkeypatch.setattr(Contributions, "leave", leave_and_look)
 
 
-def test_helpers_on_other_hosts_hand_over_through_the_bucket(
+def test_helpers_on_other_hosts_deliver_through_the_bucket(
     settings: WorkerSettings, endpoint: Endpoint, alone: dict[str, str], left: list[str], tmp_path: Path
 ) -> None:
-    """What they drew is there for the next owner, wherever that is, and gone when all is published."""
+    """The next owner, on any host, finds their parts; they are deleted after the publication."""
     settings = settings.model_copy(update={"store": endpoint.address()})
     hosts = [settings.model_copy(update={"home": tmp_path / name}) for name in ("first", "helper", "second")]
     job_id = accept(settings)

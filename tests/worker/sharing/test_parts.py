@@ -1,4 +1,4 @@
-"""Who draws what: the table of the parts of a data set, on a real Redis."""
+"""Which worker draws which part: the table of the parts of a data set, on a real Redis."""
 
 import logging
 import time
@@ -36,7 +36,7 @@ def test_parts_are_taken_in_order_and_again_when_their_time_is_over(claim: Claim
     assert [sharing.take(shared, 60), sharing.take(shared, 60)] == ["a", None]
     assert sharing.find() is None
     assert sharing.hand_over(shared, "a", "cpu")
-    assert sharing.hand_over(shared, "a", "cpu"), "late: by whoever took it first"
+    assert sharing.hand_over(shared, "a", "cpu"), "late: by the worker that took it first"
     sharing.give_back(shared, "a")
     sharing.give_back(shared, "c")
     assert sharing.missing(shared) == ["c", "b"]
@@ -45,7 +45,7 @@ def test_parts_are_taken_in_order_and_again_when_their_time_is_over(claim: Claim
     assert sharing.helpers(claim.job.id) == {"cpu": 1}
 
 
-def test_only_workers_help_that_might_have_taken_the_job(settings: WorkerSettings, bench: JobBench) -> None:
+def test_only_workers_that_could_have_taken_the_job_help(settings: WorkerSettings, bench: JobBench) -> None:
     ask_desk(settings.redis_url, lambda desk: desk.create(Order(TrainingConfig(), runs_on="gpu", dataset=ORDER)))
     claim = bench.claim(takes=("any", "gpu"))
     assert claim
@@ -57,7 +57,7 @@ def test_only_workers_help_that_might_have_taken_the_job(settings: WorkerSetting
 
 
 @pytest.mark.parametrize("fate", ["lost", "cancelled", "ended"])
-def test_nobody_helps_who_does_not_run_the_job(claim: Claim, bench: JobBench, fate: str) -> None:
+def test_a_worker_that_does_not_run_the_job_cannot_ask_for_help(claim: Claim, bench: JobBench, fate: str) -> None:
     sharing, shared = Sharing(bench.redis), Shared.of(claim, code_version())
     assert sharing.welcome(shared, ["a", "b"])
     assert sharing.take(shared, 60) == "a"
@@ -71,11 +71,11 @@ def test_nobody_helps_who_does_not_run_the_job(claim: Claim, bench: JobBench, fa
     assert not sharing.hand_over(shared, "a", "cpu")
     assert sharing.take(shared, 60) is None
     assert sharing.find() is None
-    assert bench.redis.exists(HELPING, parts_key(claim.job.id)) == 0, "it is forgotten"
+    assert bench.redis.exists(HELPING, parts_key(claim.job.id)) == 0, "the table is deleted"
     assert not sharing.welcome(shared, ["a", "b"])
 
 
-def test_an_owner_that_comes_late_declines_no_help_for_the_next(claim: Claim, bench: JobBench) -> None:
+def test_a_late_owner_ends_no_help_for_the_next_one(claim: Claim, bench: JobBench) -> None:
     sharing, first = Sharing(bench.redis), Shared.of(claim, code_version())
     assert sharing.welcome(first, ["a", "b", "c"])
     bench.redis.hset(job_key(claim.job.id), "fence", claim.fence + 1)
@@ -88,10 +88,10 @@ def test_an_owner_that_comes_late_declines_no_help_for_the_next(claim: Claim, be
     assert sharing.find() is None
 
 
-def test_what_cannot_be_helped_is_logged_as_a_sentence(
+def test_an_order_that_cannot_be_helped_is_logged_as_a_sentence(
     settings: WorkerSettings, claim: Claim, bench: JobBench, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An order of tomorrow wants what we do not know."""
+    """An order of a newer version has fields that this version does not know."""
     sharing, shared = Sharing(bench.redis), Shared.of(claim, code_version())
     bench.redis.hset(job_key(claim.job.id), "order", '{"colour": "red"}')
     assert sharing.welcome(shared, ["a"])

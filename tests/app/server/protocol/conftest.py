@@ -1,4 +1,4 @@
-"""One server, and one that is impatient, for all tests here: none may do them harm."""
+"""Two servers for all tests here, one with short timeouts; no test may harm them."""
 
 import json
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from tests.models.registry.test_store import OLD
 from tests.support.raw_http import Heard
 from tests.support.serving import serving
 
-LENIENT = 3.0  # seconds that a busy machine may be late by
+LENIENT = 3.0  # tolerance in seconds for a busy machine
 
 
 @pytest.fixture(scope="package")
@@ -32,7 +32,7 @@ def address(usual: AppSettings) -> Iterator[str]:
 
 @pytest.fixture(scope="package")
 def impatient(usual: AppSettings) -> Iterator[str]:
-    """A server that waits for a second where the usual one does for ten."""
+    """A server that waits for a second instead of the default ten."""
     with serving(usual.model_copy(update={"request_seconds": 1.0, "send_seconds": 1.0})) as made:
         yield made
 

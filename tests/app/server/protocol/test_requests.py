@@ -1,4 +1,4 @@
-"""What a request may be: heads and bodies over raw sockets, on a real server."""
+"""Limits of a request's head and body: over raw sockets, on a real server."""
 
 import itertools
 import json
@@ -26,10 +26,11 @@ from tests.support.raw_http import GET, HEAD, HOST, POST, connected, say
     ],
     ids=["a header", "an address", "in pieces", "an endless name", "an endless address", "many", "after another"],
 )
-def test_a_head_that_is_too_long_is_told_so(address: str, pieces: list[bytes]) -> None:
+def test_a_head_that_is_too_long_gets_a_431(address: str, pieces: list[bytes]) -> None:
     heard = say(address, pieces, pause=0.01 if len(pieces) > 1 else 0)
     assert heard.closed
-    assert [status for status in heard.statuses if status != 200] in ([431], [])  # cut off where pieces still came
+    # no response arrives if the connection is cut while data still arrives
+    assert [status for status in heard.statuses if status != 200] in ([431], [])
     if len(pieces) < 5:
         assert heard.statuses[-1] == 431
     if heard.statuses == [431]:
@@ -37,18 +38,18 @@ def test_a_head_that_is_too_long_is_told_so(address: str, pieces: list[bytes]) -
     still_answers(address)
 
 
-def test_a_head_within_its_bounds_is_read(address: str) -> None:
+def test_a_head_within_its_limits_is_read(address: str) -> None:
     longest = 16_384 - len(b"/livezHostlocalhost") - len(b"X-Long") - 4 * 2
     heads = [
         HEAD + b"X-Long: " + longest * b"x" + b"\r\nConnection: close\r\n\r\n",
         HEAD + b"".join(b"X-%d: x\r\n" % number for number in range(98)) + b"Connection: close\r\n\r\n",
     ]
-    assert say(address, heads[0]).statuses == [431]  # Connection: close is one too much
+    assert say(address, heads[0]).statuses == [431]  # Connection: close makes it one too many
     assert say(address, heads[0].replace(25 * b"x", b"", 1)).statuses == [200]
     assert say(address, heads[1]).statuses == [200]
 
 
-def test_long_bodies_and_many_requests_at_once_are_no_long_head(address: str) -> None:
+def test_long_bodies_and_many_pipelined_requests_are_not_a_long_head(address: str) -> None:
     body = json.dumps({"epochs": 1, "dataset": "printed"}).encode().ljust(60_000)
     post = POST + b"Content-Length: 60000\r\n\r\n" + body
     last = HEAD + b"Connection: close\r\n\r\n"
@@ -100,7 +101,7 @@ MALFORMED = {
 
 
 @pytest.mark.parametrize("sent", MALFORMED.values(), ids=MALFORMED.keys())
-def test_what_is_no_proper_request_is_refused_and_what_follows_is_not_heard(impatient: str, sent: bytes) -> None:
+def test_a_malformed_request_is_refused_and_the_bytes_after_it_are_ignored(impatient: str, sent: bytes) -> None:
     heard = say(impatient, sent + GET)
     assert heard.closed
     assert all(400 <= status < 500 for status in heard.statuses), heard.data
@@ -111,7 +112,7 @@ def test_what_is_no_proper_request_is_refused_and_what_follows_is_not_heard(impa
     still_answers(impatient)
 
 
-def test_an_offer_to_speak_something_else_is_declined(address: str) -> None:
+def test_an_upgrade_to_another_protocol_is_declined(address: str) -> None:
     for offer in (
         b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAA\r\n",
         b"Upgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n",
@@ -137,16 +138,16 @@ def endless(kind: str) -> Iterator[bytes]:
 
 
 @pytest.mark.parametrize("kind", ["body", "extension", "trailers"])
-def test_what_has_no_end_is_cut_off(address: str, kind: str) -> None:
+def test_an_endless_request_is_cut_off(address: str, kind: str) -> None:
     began = time.monotonic()
     heard = say(address, endless(kind))
     assert heard.closed
-    assert heard.statuses in ([413], [431], [])  # cut off where it went on sending
+    assert heard.statuses in ([413], [431], [])  # the connection is cut while it still sends
     assert time.monotonic() - began < 7
     still_answers(address)
 
 
-def test_trailers_are_no_headers(address: str) -> None:
+def test_trailers_are_not_headers(address: str) -> None:
     body = b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\nIdempotency-Key: a b\r\n\r\n"
     assert say(address, POST + body, seconds=1).statuses == [202]
 

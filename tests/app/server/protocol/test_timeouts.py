@@ -1,4 +1,4 @@
-"""How long a connection is waited for, and how many there may be: over raw sockets, on a real server."""
+"""Timeouts of connections, and the limit of their number: over raw sockets, on a real server."""
 
 import itertools
 import threading
@@ -14,7 +14,7 @@ from tests.support.serving import following, serving, until
 
 
 @pytest.mark.parametrize("begun", [HEAD, b"G", HEAD + b"X-Slow: ", POST + b"Content-Length: 9\r\n\r\n{"])
-def test_a_request_that_does_not_come_is_not_waited_for(impatient: str, begun: bytes) -> None:
+def test_a_request_that_does_not_arrive_is_a_408(impatient: str, begun: bytes) -> None:
     heard = say(impatient, begun)
     assert heard.closed
     assert heard.statuses == [408]
@@ -26,36 +26,36 @@ def test_a_request_that_does_not_come_is_not_waited_for(impatient: str, begun: b
     "begun",
     [HEAD, HEAD + b"X: ", POST + b"Content-Length: 900\r\n\r\n", POST + b"Transfer-Encoding: chunked\r\n\r\n5;"],
 )
-def test_a_byte_now_and_then_makes_it_no_longer(impatient: str, begun: bytes) -> None:
+def test_a_slow_byte_does_not_extend_the_timeout(impatient: str, begun: bytes) -> None:
     began = time.monotonic()
     heard = say(impatient, [begun, *itertools.repeat(b"x", 60)], pause=0.1)
     assert heard.closed
-    assert heard.statuses in ([408], [])  # cut off where it went on sending
+    assert heard.statuses in ([408], [])  # the connection is cut while it still sends
     assert time.monotonic() - began < 7 + LENIENT
 
 
 @pytest.mark.parametrize("begun", [b"", b"\r\n", b"\r\n\r\n\r\n"])
-def test_whoever_says_nothing_is_left(impatient: str, begun: bytes) -> None:
+def test_a_silent_connection_is_closed(impatient: str, begun: bytes) -> None:
     heard = say(impatient, begun)
     assert heard.closed
     assert heard.data == b""
     assert heard.seconds < 1 + LENIENT
 
 
-def test_a_body_that_does_not_come_after_all_is_answered_once(impatient: str) -> None:
+def test_a_body_that_never_arrives_is_answered_once(impatient: str) -> None:
     heard = say(impatient, b"POST /nowhere HTTP/1.1\r\n" + HOST + b"Content-Length: 900\r\n\r\n")
     assert heard.closed
     assert heard.statuses == [404]
     assert heard.seconds < 1 + LENIENT
 
 
-def test_a_body_that_comes_after_its_answer_leaves_nobody_connected_for_ever(impatient: str) -> None:
+def test_a_body_that_arrives_after_its_response_leaves_no_connection_open(impatient: str) -> None:
     late = say(impatient, [b"POST /nowhere HTTP/1.1\r\n" + HOST + b"Content-Length: 4\r\n\r\n", b"body"], pause=0.3)
     assert late.closed
     assert late.statuses == [404]
 
 
-def test_a_connection_in_use_may_live_as_long_as_it_likes(impatient: str) -> None:
+def test_a_connection_in_use_has_no_maximum_age(impatient: str) -> None:
     with connected(impatient) as connection:
         for _ in range(30):
             connection.sendall(GET[:10])
@@ -65,7 +65,7 @@ def test_a_connection_in_use_may_live_as_long_as_it_likes(impatient: str) -> Non
             time.sleep(0.05)
 
 
-def test_a_stream_goes_on_and_so_does_one_behind_which_a_request_is_begun(impatient: str) -> None:
+def test_a_stream_continues_even_if_a_request_is_begun_behind_it(impatient: str) -> None:
     job = httpx2.post(f"{impatient}/train").json()["id"]
     with following(impatient, job) as events, connected(impatient) as connection:
         connection.sendall(b"GET /jobs/%s/events HTTP/1.1\r\n" % job.encode() + HOST + b"\r\n" + HEAD)
@@ -76,7 +76,7 @@ def test_a_stream_goes_on_and_so_does_one_behind_which_a_request_is_begun(impati
         assert b"event: status" in hear(connection, seconds=3).data
 
 
-def test_whoever_takes_nothing_of_an_answer_is_cut_off(impatient: str) -> None:
+def test_a_client_that_reads_nothing_of_a_response_is_cut_off(impatient: str) -> None:
     sheet = b"GET /digits/7?n=1000&seed=1 HTTP/1.1\r\n" + HOST + b"\r\n"
     with connected(impatient, small=True) as connection:
         connection.sendall(100 * sheet)
@@ -84,10 +84,10 @@ def test_whoever_takes_nothing_of_an_answer_is_cut_off(impatient: str) -> None:
         heard = hear(connection)
         assert heard.closed
         assert 0 < len(heard.statuses) < 100
-    assert say(impatient, 5 * sheet).statuses == 5 * [200]  # who takes it gets it
+    assert say(impatient, 5 * sheet).statuses == 5 * [200]  # a client that reads it gets it
 
 
-def test_when_there_are_too_many_whoever_was_waited_for_longest_makes_room(settings: AppSettings) -> None:
+def test_above_the_limit_the_connection_that_waited_longest_is_closed(settings: AppSettings) -> None:
     with serving(settings.model_copy(update={"connections": 20})) as address:
         job = httpx2.post(f"{address}/train").json()["id"]
         with following(address, job) as events:
@@ -105,7 +105,7 @@ def test_when_there_are_too_many_whoever_was_waited_for_longest_makes_room(setti
                 connection.close()
 
 
-def test_when_all_are_being_answered_the_next_is_told_to_come_again(settings: AppSettings) -> None:
+def test_if_all_connections_are_being_answered_the_next_gets_a_503(settings: AppSettings) -> None:
     with serving(settings.model_copy(update={"connections": 10})) as address:
         job = httpx2.post(f"{address}/train").json()["id"]
         streams = [connected(address) for _ in range(10)]
@@ -123,7 +123,7 @@ def test_when_all_are_being_answered_the_next_is_told_to_come_again(settings: Ap
             connection.close()
 
 
-def test_slow_callers_by_the_dozen_keep_nobody_from_an_answer(impatient: str) -> None:
+def test_dozens_of_slow_callers_delay_no_response(impatient: str) -> None:
     stop, closed = threading.Event(), []
 
     def dawdle(number: int) -> None:
@@ -150,7 +150,7 @@ def test_slow_callers_by_the_dozen_keep_nobody_from_an_answer(impatient: str) ->
     assert max(seconds for _, seconds in closed) < 15
 
 
-def test_an_answer_comes_in_one_piece_and_a_stream_as_it_is_made(usual: AppSettings) -> None:
+def test_a_response_is_sent_in_one_piece_and_a_stream_as_it_is_produced(usual: AppSettings) -> None:
     with serving(usual) as address:
         with connected(address) as connection:
             connection.sendall(b"GET /digits/3?seed=1 HTTP/1.1\r\n" + HOST + b"\r\n")

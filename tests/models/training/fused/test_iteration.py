@@ -1,4 +1,4 @@
-"""The GPU's iteration against the plain one, in float64, where nothing but an error in a formula can differ."""
+"""The GPU's iteration against the plain one, in float64: any difference is an error in a formula."""
 
 from collections.abc import Iterator
 
@@ -39,7 +39,7 @@ def train(iteration: Iteration, steps: int) -> tuple[list[Tensor], dict[str, Ten
 
 
 @pytest.mark.parametrize("recipe", ["seed", "sharp"])
-def test_it_computes_what_the_plain_iteration_does(recipe: RecipeName) -> None:
+def test_it_computes_the_same_as_the_plain_iteration(recipe: RecipeName) -> None:
     config = TrainingConfig(recipe=recipe)
     plain, fused = Iteration(config, "fp32", CPU), FusedIteration(config, "fp32", CPU)
     expected_rows, expected = train(plain, 1)
@@ -51,7 +51,7 @@ def test_it_computes_what_the_plain_iteration_does(recipe: RecipeName) -> None:
 
 
 @pytest.mark.parametrize("recipe", ["seed", "sharp"])
-def test_it_changes_what_the_plain_iteration_changes(recipe: RecipeName) -> None:
+def test_it_changes_the_same_tensors_as_the_plain_iteration(recipe: RecipeName) -> None:
     """Weights, moments and moving statistics after three iterations. Adam divides by small numbers: hence the bound."""
     config = TrainingConfig(recipe=recipe)
     plain, fused = Iteration(config, "fp32", CPU), FusedIteration(config, "fp32", CPU)
@@ -62,7 +62,7 @@ def test_it_changes_what_the_plain_iteration_changes(recipe: RecipeName) -> None
         assert (tensor - expected[name]).abs().max() < 1e-8, name
 
 
-def test_it_computes_with_the_parameters_as_they_are() -> None:
+def test_it_computes_with_the_current_parameters() -> None:
     """A state may be loaded between two iterations."""
     config = TrainingConfig()
     first, second = (

@@ -27,7 +27,7 @@ def check(name: str, folder: Path, **environment: str) -> dict[str, Any]:
     return found
 
 
-def test_they_compute_what_their_reference_does(tmp_path: Path) -> None:
+def test_they_compute_the_same_as_their_reference(tmp_path: Path) -> None:
     differences = check("run", tmp_path, TRITON_INTERPRET="1")
     assert len(differences) == 11
     for name, difference in differences.items():
@@ -41,18 +41,18 @@ def test_they_compile_for_an_h100(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("p", [0.3, 0.5])
-def test_so_large_a_share_is_dropped(p: float) -> None:
+def test_the_specified_share_is_dropped(p: float) -> None:
     x, bits = torch.ones(1, 1, 256, 256), torch.arange(-32768, 32768, dtype=torch.int32).short()
     y = TorchKernels().activate(x, torch.zeros(1), bits, 0.2, p)
     assert (y == 0).sum() == round(p * 65536) == threshold_of(p) + 32768
     assert torch.allclose(y[y > 0], torch.tensor(1 / (1 - p)))
 
 
-def test_a_cpu_has_the_reference() -> None:
+def test_a_cpu_uses_the_reference() -> None:
     assert isinstance(select_kernels(torch.device("cpu"), torch.float32), TorchKernels)
 
 
-def test_a_gpu_on_which_they_fail_has_the_reference(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_gpu_on_which_they_fail_uses_the_reference(caplog: pytest.LogCaptureFixture) -> None:
     """This build of torch has no GPU, so the first tensor of the trial already fails."""
     assert isinstance(select_kernels(torch.device("cuda"), torch.float32), TorchKernels)
     assert "Triton kernels are unavailable" in caplog.text

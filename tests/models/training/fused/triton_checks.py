@@ -51,7 +51,7 @@ def scores(kernels: TorchKernels | TritonKernels, batch: int, adc: bool) -> list
     real, fake = torch.eye(10)[torch.randint(10, (2, batch), generator=random)]
     width = 21 if adc else 11
     logits = 3 * torch.randn((3 if adc else 2) * batch, width, generator=random)
-    logits[0, 0], logits[1, 0], logits[2, 1] = 90.0, -90.0, 90.0  # where a careless formula overflows
+    logits[0, 0], logits[1, 0], logits[2, 1] = 90.0, -90.0, 90.0  # values at which a careless formula overflows
     discriminator = kernels.score_discriminator(logits, real, fake, 0.01, adc)
     generator = kernels.score_generator(logits[:batch], real, 0.95, adc)
     return [*discriminator, *generator]
