@@ -9,20 +9,20 @@ from fastapi import FastAPI
 from app.api.dependencies import Services
 from app.api.errors import STATUS, add_error_handlers, answer_known
 from app.api.event_stream import Events
-from app.api.json_response import LastLine
+from app.api.json_response import CompactJSONResponse
 from app.api.openapi import describe
 from app.api.routes import checkpoints, compositions, datasets, digits, health, jobs, static, training
 from app.inference.epoch_timeline import Evolution
 from app.inference.known_store import KnownStore
-from app.inference.model_manager import Gallery
+from app.inference.model_manager import ModelManager
 from app.inference.service import Drawing
-from app.middleware.authentication import Door
+from app.middleware.authentication import AuthenticationMiddleware
 from app.middleware.body_limit import BodyLimit
 from app.middleware.forwarded_headers import ForwardedHeaders
 from app.middleware.head import HeadAsGet
 from app.middleware.origin import OriginCheck
-from app.middleware.request_log import Observation
-from app.middleware.route_cache import Shortcut
+from app.middleware.request_log import RequestLogMiddleware
+from app.middleware.route_cache import RouteCacheMiddleware
 from app.security.rate_limit import LocalRate, SharedRate
 from app.settings import AppSettings
 from models.devices import processors
@@ -30,7 +30,7 @@ from models.registry import bundled
 from models.torch_device import find_device
 from models.version import code_version
 from worker.celery_app import make_celery
-from worker.jobs.client import JobDesk
+from worker.jobs.client import JobClient
 from worker.observability.background_loops import Supervisor
 
 logger = logging.getLogger(__name__)
@@ -49,23 +49,25 @@ def create_app(settings: AppSettings) -> FastAPI:
         first = bundled.checkpoint() if settings.pretrained else None
         known = KnownStore(store, settings.home / "stores", settings.store_name)
         cached, limit = settings.cached_checkpoints, settings.store_limit
-        gallery = Gallery(store, device, cached, settings.stock, first, limit, known)
+        model_manager = ModelManager(store, device, cached, settings.stock, first, limit, known)
         supervisor = Supervisor()
-        drawing = Drawing(gallery, threads, settings.drawing_wait_seconds, settings.file_cache, supervisor)
+        drawing = Drawing(model_manager, threads, settings.drawing_wait_seconds, settings.file_cache, supervisor)
         has_shares = keyring is not None and len(keyring.names) > 1
-        desk = JobDesk.connect(settings.redis_url, settings.queue_limit, has_shares)
-        events = Events(settings.redis_url, desk, settings.event_streams, has_shares)
-        work_rate = SharedRate(settings.works, desk.redis) if settings.works else None
+        jobs = JobClient.connect(settings.redis_url, settings.queue_limit, has_shares)
+        events = Events(settings.redis_url, jobs, settings.event_streams, has_shares)
+        work_rate = SharedRate(settings.works, jobs.redis) if settings.works else None
         evolution, celery = Evolution(store, device), make_celery(settings)
-        app.state.services = Services(desk, celery, store, gallery, drawing, events, evolution, supervisor, work_rate)
-        await gallery.refresh()
-        supervisor.start_task("model following", gallery.follow)
+        app.state.services = Services(
+            jobs, celery, store, model_manager, drawing, events, evolution, supervisor, work_rate
+        )
+        await model_manager.refresh()
+        supervisor.start_task("model following", model_manager.follow)
         supervisor.start_task("events", events.read)
         yield
         await supervisor.cancel_tasks(CANCEL_AGAIN_SECONDS)
         drawing.batcher.close()
         await events.close()
-        await desk.close()
+        await jobs.close()
 
     app = FastAPI(
         title="acgan",
@@ -79,19 +81,21 @@ def create_app(settings: AppSettings) -> FastAPI:
     app.state.redis_folder = settings.home / "redis"  # of the server that `acgan up` starts
     app.state.draining = False  # set by app/server/server.py after SIGTERM
     add_error_handlers(app)
-    app.add_middleware(LastLine)
-    app.add_middleware(Shortcut, errors=STATUS, answer_error=answer_known)
+    app.add_middleware(CompactJSONResponse)
+    app.add_middleware(RouteCacheMiddleware, errors=STATUS, answer_error=answer_known)
     app.add_middleware(HeadAsGet)
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
     if keyring or settings.reads:
         reads = LocalRate(settings.reads) if settings.reads else None
-        app.add_middleware(Door, keyring=keyring, read_needs_key=settings.reading_needs_key, reads=reads)
+        app.add_middleware(
+            AuthenticationMiddleware, keyring=keyring, read_needs_key=settings.reading_needs_key, reads=reads
+        )
     if keyring and (names := keyring.without_role):
         logger.warning(
             "keys without a role have the role admin: %s; `acgan key NAME --role` sets a role", ", ".join(names)
         )
     app.add_middleware(OriginCheck, allowed=settings.hosts)
-    app.add_middleware(Observation)
+    app.add_middleware(RequestLogMiddleware)
     if settings.forwarded_allow_ips:
         app.add_middleware(ForwardedHeaders, proxies=settings.proxies)  # the last one added is the outermost
     for group in (training, jobs, digits, compositions, datasets, checkpoints, health, static):

@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 
 from models.networks.acgan import Generator
-from models.networks.precision import lay_out
+from models.networks.precision import to_channels_last
 from models.sampling.images import ENCODER, encode_png, sheet
-from models.sampling.sampler import Series, draw_batch, draw_digits, prepare
+from models.sampling.sampler import SampleRange, draw_batch, draw_digits, prepare
 
 ROUNDS = 7
 
@@ -19,11 +19,11 @@ ROUNDS = 7
 def main() -> None:
     torch.set_num_threads(1)
     generator = Generator().eval()
-    lay_out(generator)
+    to_channels_last(generator)
     folded = prepare(generator, torch.device("cpu"))
     print("digits a batch | torch's layers | folded | ms per digit, one thread, best of several")  # noqa: T201
     for n in (1, 8, 16, 40, 64, 128):
-        noise, labels = Series(7, n, seed=0).cut(0, n, 100)
+        noise, labels = SampleRange(7, n, seed=0).cut(0, n, 100)
         plain = seconds(lambda: generator(noise, labels)) / n  # noqa: B023
         ours = seconds(lambda: draw_batch(folded, noise, labels)) / n  # noqa: B023
         print(f"{n:14d} | {1e3 * plain:14.3f} | {1e3 * ours:6.3f}")  # noqa: T201

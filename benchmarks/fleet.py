@@ -1,4 +1,4 @@
-"""Simulated workers with a real Redis client: each has a JobBench, and so a connection, and waits for replies.
+"""Simulated workers with a real Redis client: each has a JobConsumer, and so a connection, and waits for replies.
 
 They are threads in a few processes, since Redis replies faster than one interpreter can send requests.
 """
@@ -17,7 +17,7 @@ import redis
 
 from benchmarks.own_redis import Work, between, connect, read
 from benchmarks.records import ManyAtOnce, epoch_record, progress
-from worker.jobs.consumer import Claim, JobBench
+from worker.jobs.consumer import Claim, JobConsumer
 from worker.jobs.model import JobStatus
 from worker.reconciler import Reconciler
 
@@ -58,7 +58,7 @@ class Tally:
         return self
 
 
-def knock(_: str) -> None:
+def notify_workers(_: str) -> None:
     """Do nothing, because no Celery worker runs."""
 
 
@@ -67,8 +67,8 @@ class Worker:
 
     def __init__(self, url: str, number: int) -> None:
         self.url = url
-        self.bench = JobBench.connect(url)
-        self.reconciler = Reconciler(self.bench, knock, lambda: False, RECONCILE_SECONDS, BACKOFF_SECONDS)
+        self.consumer = JobConsumer.connect(url)
+        self.reconciler = Reconciler(self.consumer, notify_workers, lambda: False, RECONCILE_SECONDS, BACKOFF_SECONDS)
         self.chance = random.Random(number)
         self.tally = Tally()
         self.claims: list[Claim] = []
@@ -85,7 +85,7 @@ class Worker:
             self.tally.took.setdefault(name, []).append(time.monotonic() - began)
 
     def take(self, lease_seconds: float = FOREVER) -> None:
-        if claim := self.bench.claim(lease_seconds):
+        if claim := self.consumer.claim(lease_seconds):
             self.claims.append(claim)
 
     def begin(self, kind: str) -> None:
@@ -93,7 +93,7 @@ class Worker:
         while True:
             with suppress(redis.RedisError):
                 if kind == "claim":
-                    self.bench.claims()
+                    self.consumer.claims()
                     return
                 self.take()
                 if self.claims:
@@ -101,22 +101,22 @@ class Worker:
             time.sleep(0.1)
 
     def renew(self) -> None:
-        self.bench.renew(self.claims[0], FOREVER)
+        self.consumer.renew(self.claims[0], FOREVER)
 
     def report(self) -> None:
         self.batch += 1
-        self.bench.report(self.claims[0], progress(1, self.batch % 600))
+        self.consumer.report(self.claims[0], progress(1, self.batch % 600))
 
     def save(self) -> None:
-        self.bench.saved(self.claims[0], 1, self.batch)
+        self.consumer.saved(self.claims[0], 1, self.batch)
 
     def end_epoch(self) -> None:
         claim = self.claims[0]
-        self.bench.add_epoch(claim, epoch_record(claim.job.id, len(claim.told) % 100 + 1, self.chance))
+        self.consumer.add_epoch(claim, epoch_record(claim.job.id, len(claim.told) % 100 + 1, self.chance))
 
     def end_job(self) -> None:
-        self.bench.finish(self.claims[0], JobStatus.SUCCEEDED)
-        claim = self.bench.claim(FOREVER)
+        self.consumer.finish(self.claims[0], JobStatus.SUCCEEDED)
+        claim = self.consumer.claim(FOREVER)
         self.claims = [claim] if claim else self.claims
 
     def reconcile(self) -> None:
@@ -278,11 +278,11 @@ class Rounds(NamedTuple):
 
 def reconcile(url: str, workers: int, idle_rounds: int = 50, backoff_seconds: float = 3.0) -> Rounds:
     """Let this number of workers claim jobs, then lose all of them at once."""
-    bench = JobBench.connect(url)
+    consumer = JobConsumer.connect(url)
 
     def hold() -> list[Claim]:
         claims: list[Claim] = []
-        while len(claims) < workers and (claim := bench.claim(FOREVER)):
+        while len(claims) < workers and (claim := consumer.claim(FOREVER)):
             claims.append(claim)
         if len(claims) < workers:
             raise RuntimeError("too few jobs are waiting")
@@ -290,7 +290,7 @@ def reconcile(url: str, workers: int, idle_rounds: int = 50, backoff_seconds: fl
 
     def round_seconds() -> tuple[int, float]:
         began = time.monotonic()
-        return len(bench.reconcile(backoff_seconds)), time.monotonic() - began
+        return len(consumer.reconcile(backoff_seconds)), time.monotonic() - began
 
     def until_done() -> list[float]:
         rounds, found = [], 0
@@ -314,5 +314,5 @@ def reconcile(url: str, workers: int, idle_rounds: int = 50, backoff_seconds: fl
     lose(hold())  # a back-off starts only after a second loss
     time.sleep(backoff_seconds + 0.1)
     due = until_done()
-    bench.close()
+    consumer.close()
     return Rounds(nothing, lost, due)

@@ -1,4 +1,4 @@
-"""Makes a hundred thousand job records: a thousand that JobDesk accepts and JobBench runs, and copies of these."""
+"""Makes a hundred thousand job records: a thousand that JobClient accepts and JobConsumer runs, and copies of these."""
 
 import asyncio
 import random
@@ -13,8 +13,8 @@ from benchmarks.own_redis import connect
 from models.config import TrainingConfig
 from models.records import EpochLosses, Loss, Progress, SplitLosses
 from models.registry.store import CheckpointId
-from worker.jobs.client import JobDesk, Order
-from worker.jobs.consumer import Claim, JobBench
+from worker.jobs.client import JobClient, Order
+from worker.jobs.consumer import Claim, JobConsumer
 from worker.jobs.keys import JOBS, SEQUENCE, job_key
 from worker.jobs.model import EpochRecord, JobStatus
 
@@ -30,15 +30,15 @@ WORDS = ("baseline", "wider batch", "another seed", "slower", "sharp, again", "b
 Answer = TypeVar("Answer")
 
 
-def ask_desk(url: str, question: Callable[[JobDesk], Coroutine[Any, Any, Answer]]) -> Answer:
+def ask_desk(url: str, question: Callable[[JobClient], Coroutine[Any, Any, Answer]]) -> Answer:
     """Call a method of the API's job client, with connections that are closed afterwards."""
 
     async def answer() -> Answer:
-        desk = JobDesk.connect(url)
+        jobs = JobClient.connect(url)
         try:
-            return await question(desk)
+            return await question(jobs)
         finally:
-            await desk.close()
+            await jobs.close()
 
     return asyncio.run(answer())
 
@@ -83,16 +83,16 @@ def accept(url: str, count: int, seed: int = 0) -> None:
     """Submit this number of jobs, over several connections at a time."""
     recipes = [recipe(random.Random(f"{seed} {number}")) for number in range(count)]
 
-    async def one_after_another(desk: JobDesk, left: Iterator[TrainingConfig]) -> None:
+    async def one_after_another(jobs: JobClient, left: Iterator[TrainingConfig]) -> None:
         for config in left:
-            await desk.create(Order(config))
+            await jobs.create(Order(config))
 
     async def together() -> None:
-        desk, left = JobDesk.connect(url, NO_BOUND), iter(recipes)
+        jobs, left = JobClient.connect(url, NO_BOUND), iter(recipes)
         try:
-            await asyncio.gather(*(one_after_another(desk, left) for _ in range(AT_ONCE)))
+            await asyncio.gather(*(one_after_another(jobs, left) for _ in range(AT_ONCE)))
         finally:
-            await desk.close()
+            await jobs.close()
 
     asyncio.run(together())
 
@@ -101,25 +101,25 @@ def accept(url: str, count: int, seed: int = 0) -> None:
 # Running jobs as a worker does, except for progress within an epoch.
 
 
-class ManyAtOnce(JobBench):
+class ManyAtOnce(JobConsumer):
     """Collects the writes of a run in a pipeline, so that they are one message. It cannot claim."""
 
     def _still_ours(self, claim: Claim, status: str | None) -> JobStatus:
         return JobStatus.RUNNING  # the caller checks the pipeline's results
 
 
-def run_through(bench: ManyAtOnce, claim: Claim, chance: random.Random) -> None:
+def run_through(consumer: ManyAtOnce, claim: Claim, chance: random.Random) -> None:
     settled = claim.job.config.model_copy(update={"precision": "bf16"})
-    bench.settle(claim, settled, "cpu (2 threads)")
+    consumer.record_runtime(claim, settled, "cpu (2 threads)")
     for epoch in range(1, EPOCHS + 1):
-        bench.add_epoch(claim, epoch_record(claim.job.id, epoch, chance))
-    bench.saved(claim, EPOCHS, 600)
-    bench.report(claim, progress(EPOCHS, 600))
+        consumer.add_epoch(claim, epoch_record(claim.job.id, epoch, chance))
+    consumer.saved(claim, EPOCHS, 600)
+    consumer.report(claim, progress(EPOCHS, 600))
     claim.told.clear()  # nothing was lost, so nothing is reported again
     if claim.fence % FAILED_EVERY == 0:
-        bench.finish(claim, JobStatus.FAILED, "the losses are no longer finite: the run has diverged")
+        consumer.finish(claim, JobStatus.FAILED, "the losses are no longer finite: the run has diverged")
     else:
-        bench.finish(claim, JobStatus.SUCCEEDED)
+        consumer.finish(claim, JobStatus.SUCCEEDED)
 
 
 def run_all(url: str, count: int) -> int:
@@ -129,7 +129,7 @@ def run_all(url: str, count: int) -> int:
     def one_after_another(_: int) -> int:
         done = 0
         with connect(url) as client, client.pipeline(transaction=False) as pipeline:
-            claims, writes = JobBench(client), ManyAtOnce(pipeline)
+            claims, writes = JobConsumer(client), ManyAtOnce(pipeline)
             while next(turns) < count and (claim := claims.claim(600.0)):
                 run_through(writes, claim, random.Random(claim.fence))
                 if None in pipeline.execute():

@@ -49,13 +49,13 @@ def started(command: list[str], env: dict[str, str], log: Path, processor: int |
 
 def made(url: str, *orders: DatasetOrder) -> list[Job]:
     """Order data sets, wait until they are made, and return their job records."""
-    jobs = [ask_desk(url, lambda desk: desk.create(Order(TrainingConfig(), dataset=order))) for order in orders]  # noqa: B023
+    jobs = [ask_desk(url, lambda jobs: jobs.create(Order(TrainingConfig(), dataset=order))) for order in orders]  # noqa: B023
     deadline = time.monotonic() + PATIENCE_SECONDS
     while any(job.status not in ENDED for job in jobs):
         if time.monotonic() > deadline:
             raise SystemExit("the data set was not made in time")
         time.sleep(0.2)
-        jobs = [ask_desk(url, lambda desk: desk.get(job.id)) for job in jobs]  # noqa: B023
+        jobs = [ask_desk(url, lambda jobs: jobs.get(job.id)) for job in jobs]  # noqa: B023
     return jobs
 
 

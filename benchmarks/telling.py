@@ -7,7 +7,7 @@ from typing import NamedTuple
 from benchmarks.listing import Turns, serving
 from benchmarks.own_redis import between, connect, read
 from benchmarks.records import ManyAtOnce, progress
-from worker.jobs.consumer import JobBench
+from worker.jobs.consumer import JobConsumer
 
 AT_ONCE = 5  # events in one message
 SETTLING_SECONDS = 3.0
@@ -23,8 +23,8 @@ class Told(NamedTuple):
 
 def tell_all(url: str, folder: Path, rates: list[float], seconds: float) -> list[Told]:
     """Start an API, and write progress events at each of these rates. Needs a waiting job."""
-    bench = JobBench.connect(url)
-    claim = bench.claim(3600.0)
+    consumer = JobConsumer.connect(url)
+    claim = consumer.claim(3600.0)
     if claim is None:
         raise RuntimeError("no job is waiting")
     with connect(url) as client, client.pipeline(transaction=False) as pipeline, serving(url, folder) as server:
@@ -45,5 +45,5 @@ def tell_all(url: str, folder: Path, rates: list[float], seconds: float) -> list
             api, redis = ((last.ran - one.ran) / work.seconds for one, last in zip(before, after, strict=True))
             reads = work.calls.get("xread", 0) / work.seconds
             found.append(Told(written / work.seconds, reads, api, redis, work.sent))
-    bench.close()
+    consumer.close()
     return found

@@ -12,7 +12,7 @@ import torch
 
 from models.config import TrainingConfig
 from models.evaluation.judge import bundled_judge
-from models.evaluation.quality_gate import Assessor
+from models.evaluation.quality_gate import QualityGate
 from models.networks import weights
 from models.networks.acgan import Generator
 from models.records import EpochLosses, Record
@@ -73,7 +73,7 @@ def bundle(run: Path, number: int, which: str | None = None) -> Manifest:
 def judged(generator: Generator) -> dict[str, float]:
     judge = bundled_judge("mnist", "choosing")
     assert judge is not None
-    return Assessor(judge, generator.latent_size, torch.device("cpu")).assess(generator).metrics()
+    return QualityGate(judge, generator.latent_size, torch.device("cpu")).assess(generator).metrics()
 
 
 if __name__ == "__main__":

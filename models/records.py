@@ -12,18 +12,18 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-class Hopeless(Exception):
+class TrainingFailed(Exception):
     """This run cannot succeed, however long it trains. The message gives the reason and a remedy."""
 
 
-class Diverged(Hopeless):
+class NonFiniteLoss(TrainingFailed):
     """Losses or weights are no longer finite."""
 
     def __init__(self, what: str) -> None:
         super().__init__(f"the {what} are no longer finite: the run has diverged; try again with a lower adam_lr")
 
 
-class Won(Hopeless):
+class DiscriminatorWon(TrainingFailed):
     """The discriminator recognises every generated digit, and the generator no longer learns from it."""
 
     def __init__(self, epoch: int) -> None:
@@ -33,7 +33,7 @@ class Won(Hopeless):
         )
 
 
-class Exploded(Hopeless):
+class LossExploded(TrainingFailed):
     """Losses are finite but far too large."""
 
     def __init__(self, epoch: int) -> None:
@@ -49,10 +49,10 @@ class Loss(Record):
 
     @classmethod
     def of(cls, row: list[float]) -> "Loss":
-        """Make a loss from a row (loss, generation loss, auxiliary loss). Raises Diverged if one is not finite."""
+        """Make a loss from a row (loss, generation loss, auxiliary loss). Raises NonFiniteLoss if one is not finite."""
         loss, generation, auxiliary = row
         if not all(map(math.isfinite, row)):
-            raise Diverged("losses")
+            raise NonFiniteLoss("losses")
         return cls(loss=loss, generation_loss=generation, auxiliary_loss=auxiliary)
 
 
@@ -63,11 +63,11 @@ WON_DISCRIMINATOR, WON_GENERATOR, EXPLODED = 0.15, 4.0, 20.0
 
 
 def check_hope(epoch: int, generator: Loss, discriminator: Loss) -> None:
-    """Check from an epoch's mean losses that the run can still learn. Raises Won or Exploded."""
+    """Check from an epoch's mean losses that the run can still learn. Raises Won or LossExploded."""
     if discriminator.generation_loss < WON_DISCRIMINATOR and generator.generation_loss > WON_GENERATOR:
-        raise Won(epoch)
+        raise DiscriminatorWon(epoch)
     if discriminator.generation_loss > EXPLODED:
-        raise Exploded(epoch)
+        raise LossExploded(epoch)
 
 
 class SplitLosses(Record):

@@ -19,7 +19,7 @@ from models.data.dataset import Dataset, load_dataset
 from models.networks.precision import multiplies_bf16
 from tests.support import failures, long_tests, skips, slow_files
 from tests.support.s3_endpoint import Endpoint
-from worker.jobs.client import JobDesk
+from worker.jobs.client import JobClient
 
 PLUGINS = (failures, long_tests, skips, slow_files)
 DATA_DIR = os.environ.get("ACGAN_DATA_DIR")
@@ -106,7 +106,7 @@ class RunningRedis:
     def client(self) -> "redis.Redis":
         return redis.Redis.from_url(self.url, decode_responses=True, socket_timeout=2)
 
-    def ask(self, question: Callable[[JobDesk], Coroutine[Any, Any, Answer]]) -> Answer:
+    def ask(self, question: Callable[[JobClient], Coroutine[Any, Any, Answer]]) -> Answer:
         return ask_desk(self.url, question)
 
     def explain(self) -> str:

@@ -44,7 +44,7 @@ def listen_for(celery: Celery, takes: Sequence[RunsOn]) -> None:
     celery.amqp.queues.select([queue_name(runs_on) for runs_on in takes])
 
 
-def knock(celery: Celery, runs_on: RunsOn = "any") -> None:
+def notify_workers(celery: Celery, runs_on: RunsOn = "any") -> None:
     """Notify the workers that a job waits. Raises kombu's OperationalError if Redis is unavailable."""
     once_more = {"max_retries": 1, "interval_start": 0.0}  # a connection from before Redis' restart fails once
     celery.send_task(TRAIN, queue=queue_name(runs_on), retry=True, retry_policy=once_more)

@@ -15,7 +15,7 @@ import redis
 from kombu.exceptions import OperationalError
 
 from worker.handlers.sharing import Sharing
-from worker.jobs.consumer import JobBench
+from worker.jobs.consumer import JobConsumer
 from worker.jobs.model import RunsOn, taken_by
 from worker.lifecycle.heartbeat import LEAST_SILENT_ROUNDS, START_SECONDS, Pulses
 from worker.observability import metrics
@@ -30,15 +30,15 @@ EXIT_CODE = 75  # EX_TEMPFAIL: the supervisor restarts the worker
 
 
 class Reconciler:
-    """`knock` notifies the workers that a job waits; `idle` returns whether this worker runs no job.
+    """`notify_workers` notifies the workers that a job waits; `idle` returns whether this worker runs no job.
 
     `kind` is the kind of this worker, `cpu` or `gpu`.
     """
 
     def __init__(
         self,
-        bench: JobBench,
-        knock: Callable[[RunsOn], None],
+        consumer: JobConsumer,
+        notify_workers: Callable[[RunsOn], None],
         idle: Callable[[], bool],
         seconds: float,
         backoff_seconds: float,
@@ -48,18 +48,18 @@ class Reconciler:
         children: Callable[[], Sequence[int]] = lambda: (),
         supervisor: Supervisor | None = None,
     ) -> None:
-        self.bench = bench
+        self.consumer = consumer
         self.lease_seconds = lease_seconds
         self.pulses = Pulses(
-            bench,
+            consumer,
             children,
             rounds=max(LEAST_SILENT_ROUNDS, ceil(lease_seconds / seconds)),
             start_rounds=max(LEAST_SILENT_ROUNDS, ceil(START_SECONDS / seconds)),
         )
         self.supervisor = supervisor or Supervisor()
-        self.reporter = LoopReporter(bench)
-        self.sharing = Sharing(bench.redis)
-        self.knock = knock
+        self.reporter = LoopReporter(consumer)
+        self.sharing = Sharing(consumer.redis)
+        self.notify_workers = notify_workers
         self.idle = idle
         self.seconds = seconds
         self.backoff_seconds = backoff_seconds
@@ -89,7 +89,7 @@ class Reconciler:
             try:
                 self.once()
                 if not lists_are_whole:
-                    self.mend_lists()
+                    self.rebuild_indexes()
                     lists_are_whole = True
             except (redis.RedisError, OperationalError, OSError) as error:
                 self.deaf_rounds = 0
@@ -99,11 +99,11 @@ class Reconciler:
             beat(trouble)
             self._over.wait(self.seconds)
         with suppress(redis.RedisError):
-            self.bench.gone(self.kind)
+            self.consumer.gone(self.kind)
 
     def once(self) -> None:
         """One round."""
-        for job_id, became in self.bench.reconcile(self.backoff_seconds, self.lease_seconds):
+        for job_id, became in self.consumer.reconcile(self.backoff_seconds, self.lease_seconds):
             if became != "due":
                 metrics.tell(metrics.WORKERS_LOST)
             match became:
@@ -114,15 +114,15 @@ class Reconciler:
                     logger.info("job %s: its back-off is over; it is queued again", job_id)
                 case _:
                     logger.error("job %s: its worker was lost; the job is %s", job_id, became)
-        self.bench.seen(self.kind, UNSEEN_ROUNDS * self.seconds)
+        self.consumer.seen(self.kind, UNSEEN_ROUNDS * self.seconds)
         self.pulses.end_silent_children()
-        waiting = {runs_on: self.bench.waiting(runs_on) for runs_on in taken_by(self.kind)}
+        waiting = {runs_on: self.consumer.waiting(runs_on) for runs_on in taken_by(self.kind)}
         for runs_on, number in waiting.items():
-            for _ in range(number - self.bench.knocks(runs_on) if number else 0):
-                self.knock(runs_on)
+            for _ in range(number - self.consumer.notifications(runs_on) if number else 0):
+                self.notify_workers(runs_on)
         if not any(waiting.values()) and self.idle():
             self.call_for_help()
-        claims = self.bench.claims()
+        claims = self.consumer.claims()
         heard_nothing = sum(waiting.values()) > 0 and self.idle() and claims == self.claims_seen
         self.deaf_rounds = self.deaf_rounds + 1 if heard_nothing else 0
         self.claims_seen = claims
@@ -134,12 +134,12 @@ class Reconciler:
             self._over.set()
             self.end_process(EXIT_CODE)
 
-    def mend_lists(self) -> None:
-        if self.bench.mend_lists():
+    def rebuild_indexes(self) -> None:
+        if self.consumer.rebuild_indexes():
             logger.warning("the lists of jobs by status were incomplete and have been rebuilt")
 
     def call_for_help(self) -> None:
         """Notify an idle worker if an owner of a data set accepts helpers."""
         shared = self.sharing.find(taken_by(self.kind))
-        if shared and not self.bench.knocks(shared.runs_on):
-            self.knock(shared.runs_on)
+        if shared and not self.consumer.notifications(shared.runs_on):
+            self.notify_workers(shared.runs_on)

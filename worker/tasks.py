@@ -23,8 +23,8 @@ from celery.worker import state
 from kombu.exceptions import OperationalError
 
 from models.devices import DeviceUnavailable, settle_device
-from worker.celery_app import TRAIN, knock, listen_for, make_celery
-from worker.jobs.consumer import JobBench
+from worker.celery_app import TRAIN, listen_for, make_celery, notify_workers
+from worker.jobs.consumer import JobConsumer
 from worker.jobs.model import kind_of, taken_by
 from worker.lifecycle import shutdown
 from worker.lifecycle.heartbeat import is_alive, start_pulse
@@ -57,13 +57,13 @@ def train() -> None:
     """Run the next job, or help another worker. If the job is handed back, notify the other workers."""
     from worker.handlers.training import run_next_job  # here, so that the parent process does not import torch
 
-    if (handed_back := run_next_job(settings, partial(knock, celery))) is not None:
-        knock(celery, handed_back.runs_on)
+    if (handed_back := run_next_job(settings, partial(notify_workers, celery))) is not None:
+        notify_workers(celery, handed_back.runs_on)
 
 
 reconciler = Reconciler(
-    JobBench.connect(settings.redis_url),
-    knock=partial(knock, celery),
+    JobConsumer.connect(settings.redis_url),
+    notify_workers=partial(notify_workers, celery),
     idle=lambda: not state.reserved_requests,  # includes running ones: a child takes time to start
     seconds=settings.reconcile_seconds,
     backoff_seconds=settings.backoff_seconds,
@@ -112,7 +112,7 @@ def count_the_lost(exception: BaseException | None = None, **_: object) -> None:
 def release_ended() -> None:
     """Queue the job of a training process that has ended at once, without waiting for its lease to expire."""
     try:
-        if released := reconciler.bench.release_ended(os.getpid(), is_alive):
+        if released := reconciler.consumer.release_ended(os.getpid(), is_alive):
             logger.warning("job %s: its training process has ended unexpectedly", ", ".join(released))
             reconciler.once()
     except (redis.RedisError, OperationalError) as error:
@@ -127,7 +127,7 @@ def begin_to_reconcile(**_: object) -> None:
 @worker_process_init.connect  # type: ignore[untyped-decorator]
 def listen_for_the_end(**_: object) -> None:
     shutdown.listen()
-    start_pulse(JobBench.connect(settings.redis_url))
+    start_pulse(JobConsumer.connect(settings.redis_url))
     if isinstance(sender := current_app.conf.get(LINE), Sender):
         metrics.speak_to_parent(sender)
 

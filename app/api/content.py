@@ -8,7 +8,7 @@ import numpy as np
 from app.schemas.jobs import SheetQuery
 from models.config import IMAGE_SIZE, NUM_CLASSES
 from models.sampling.images import encode_npy, encode_png, encode_zip, sheet
-from models.sampling.sampler import Series
+from models.sampling.sampler import SampleRange
 
 Format = Literal["png", "zip", "npy"]
 
@@ -50,7 +50,7 @@ def quality(accept: str, media_type: str) -> float:
 
 
 def write(
-    form: Format, query: SheetQuery, series: Series, digits: np.ndarray, indices: Sequence[int] | None = None
+    form: Format, query: SheetQuery, series: SampleRange, digits: np.ndarray, indices: Sequence[int] | None = None
 ) -> bytes:
     """Encode digits of shape (series.digits, 28, 28) in a format.
 
@@ -68,7 +68,7 @@ def write(
     return encode_png(sheet(digits, query.columns, query.scale, query.padding, query.invert))
 
 
-def name(series: Series, place: int, indices: Sequence[int] | None = None) -> str:
+def name(series: SampleRange, place: int, indices: Sequence[int] | None = None) -> str:
     """Return a digit's file name: label, seed and index."""
     if series.label is not None:
         return f"{series.label}-{series.seed}-{indices[place] if indices else series.index + place}.png"

@@ -11,13 +11,13 @@ from typing import NamedTuple
 
 import anyio.to_thread
 
-from app.inference.model_manager import Gallery
+from app.inference.model_manager import ModelManager
 from models.registry.removal import delete_folder, delete_run
 from models.registry.serving_policy import pinned, read_choice
 from models.registry.storage.base import Folder
 from models.registry.store import DATASET, CheckpointDamaged, CheckpointId, CheckpointNotFound, CheckpointNotUnderstood
 from models.synthesis.shards import Contributions
-from worker.jobs.client import JobDesk, JobNotFound
+from worker.jobs.client import JobClient, JobNotFound
 from worker.jobs.codec import AnyJob, UnreadableJob
 from worker.jobs.listing import read_not_ended
 from worker.jobs.model import ENDED
@@ -52,17 +52,17 @@ def refuse_used(uses: list[Use], job: str, folder: str | None = None) -> None:
 # What is in use.
 
 
-async def find_uses(gallery: Gallery, desk: JobDesk) -> list[Use]:
+async def find_uses(model_manager: ModelManager, jobs: JobClient) -> list[Use]:
     """Return the uses of everything that must not be deleted now. Raises RedisError and OSError."""
-    return await find_job_uses(desk) + await anyio.to_thread.run_sync(find_store_uses, gallery)
+    return await find_job_uses(jobs) + await anyio.to_thread.run_sync(find_store_uses, model_manager)
 
 
-async def find_job_uses(desk: JobDesk) -> list[Use]:
+async def find_job_uses(jobs: JobClient) -> list[Use]:
     """Return the uses by jobs that have not ended, including jobs that this version does not understand."""
     uses: list[Use] = []
-    for job_id in await read_not_ended(desk.redis):
+    for job_id in await read_not_ended(jobs.redis):
         with suppress(JobNotFound):  # it was deleted a moment ago
-            job = await desk.read(job_id)
+            job = await jobs.read(job_id)
             if job.status not in ENDED:
                 uses += job_uses(job)
     return uses
@@ -86,19 +86,21 @@ def drawing_checkpoint(job: AnyJob) -> str | None:
     return None if job.order is None else job.order.checkpoint
 
 
-def find_store_uses(gallery: Gallery) -> list[Use]:
+def find_store_uses(model_manager: ModelManager) -> list[Use]:
     """Return the uses as served, pinned, newest, loading or being read. Raises OSError."""
-    store = gallery.store
+    store = model_manager.store
     uses = [
-        (parsed(gallery.serving), "is served: serve another checkpoint first, with PUT /serving"),
+        (parsed(model_manager.serving), "is served: serve another checkpoint first, with PUT /serving"),
         (pinned(store, read_choice(store)), "is pinned: choose another first, with PUT /serving"),
-        (pinned(store, gallery.target.choice), "is pinned: choose another first, with PUT /serving"),
+        (pinned(store, model_manager.target.choice), "is pinned: choose another first, with PUT /serving"),
         (store.latest(), "is the newest publication: it can be deleted when another is published"),
-        *((checkpoint, "is being read: retry in a moment") for checkpoint in gallery.loads.loading()),
+        *((checkpoint, "is being read: retry in a moment") for checkpoint in model_manager.loads.loading()),
     ]
     found = [Use(*checkpoint.folder, f"{checkpoint} {why}") for checkpoint, why in uses if checkpoint is not None]
-    if gallery.first is not None:
-        found.insert(0, Use(gallery.first.job, None, f"{gallery.first} comes with the package and cannot be deleted"))
+    if model_manager.first is not None:
+        found.insert(
+            0, Use(model_manager.first.job, None, f"{model_manager.first} comes with the package and cannot be deleted")
+        )
     for folder in list(store.being_read):
         name = f"data set {folder.job}" if folder.name == DATASET else f"{folder.job}-e{folder.name}"
         found.append(Use(*folder, f"{name} is being read or downloaded: retry in a moment"))
@@ -113,58 +115,62 @@ def parsed(checkpoint: str | None) -> CheckpointId | None:
 # Deletion. The uses in the store are checked again while no checkpoint can be published or chosen.
 
 
-async def delete_job(gallery: Gallery, desk: JobDesk, job_id: str) -> int:
+async def delete_job(model_manager: ModelManager, jobs: JobClient, job_id: str) -> int:
     """Delete a job that has ended, with all its files. Returns the number of deleted checkpoints.
 
     The record is marked, then the files are deleted, then the record. After an interruption the record still exists
-    and reports it in `trouble`, and the call can be repeated. Raises InUse, JobNotFound, NotNow, RedisError and
-    OSError.
+    and reports it in `trouble`, and the call can be repeated. Raises InUse, JobNotFound, InvalidTransition, RedisError
+    and OSError.
     """
-    await desk.read(job_id)
-    refuse_used(await find_uses(gallery, desk), job_id)
-    token = await desk.begin_deletion(job_id)
+    await jobs.read(job_id)
+    refuse_used(await find_uses(model_manager, jobs), job_id)
+    token = await jobs.begin_deletion(job_id)
     try:
-        count = await anyio.to_thread.run_sync(delete_run, gallery.store, job_id, token, check_of(gallery, job_id))
+        count = await anyio.to_thread.run_sync(
+            delete_run, model_manager.store, job_id, token, check_of(model_manager, job_id)
+        )
     except InUse:
-        await desk.keep_after_all(job_id)
+        await jobs.keep_after_all(job_id)
         raise
-    await desk.end_deletion(job_id)
-    gallery.forget(job_id)
+    await jobs.end_deletion(job_id)
+    model_manager.forget(job_id)
     return count
 
 
-async def delete_checkpoint(gallery: Gallery, desk: JobDesk, checkpoint: CheckpointId) -> None:
+async def delete_checkpoint(model_manager: ModelManager, jobs: JobClient, checkpoint: CheckpointId) -> None:
     """Delete a checkpoint's files, even if they are damaged.
 
     Raises InUse, CheckpointNotFound, CheckpointNotUnderstood, RedisError and OSError.
     """
-    uses = await find_uses(gallery, desk)
-    refuse_used([use for use in uses if use.job == (gallery.first and gallery.first.job)], *checkpoint.folder)
-    await anyio.to_thread.run_sync(check_exists, gallery, checkpoint)
+    uses = await find_uses(model_manager, jobs)
+    refuse_used(
+        [use for use in uses if use.job == (model_manager.first and model_manager.first.job)], *checkpoint.folder
+    )
+    await anyio.to_thread.run_sync(check_exists, model_manager, checkpoint)
     refuse_used(uses, *checkpoint.folder)
-    check = check_of(gallery, *checkpoint.folder)
-    await anyio.to_thread.run_sync(delete_folder, gallery.store, checkpoint.folder, check)
-    gallery.forget(checkpoint.job, checkpoint.epoch)
+    check = check_of(model_manager, *checkpoint.folder)
+    await anyio.to_thread.run_sync(delete_folder, model_manager.store, checkpoint.folder, check)
+    model_manager.forget(checkpoint.job, checkpoint.epoch)
 
 
-def check_exists(gallery: Gallery, checkpoint: CheckpointId) -> None:
+def check_exists(model_manager: ModelManager, checkpoint: CheckpointId) -> None:
     """Raises CheckpointNotFound, CheckpointNotUnderstood, and OSError if its manifest cannot be read."""
     try:
-        gallery.store.manifest(checkpoint)
+        model_manager.store.manifest(checkpoint)
     except CheckpointNotUnderstood:
         raise
     except (CheckpointDamaged, CheckpointNotFound):
-        if not gallery.store.stands(checkpoint):
+        if not model_manager.store.stands(checkpoint):
             raise
 
 
-async def delete_dataset(gallery: Gallery, desk: JobDesk, job_id: str) -> None:
+async def delete_dataset(model_manager: ModelManager, jobs: JobClient, job_id: str) -> None:
     """Delete the files of a data set whose job has ended. Raises InUse, RedisError and OSError."""
-    refuse_used(await find_uses(gallery, desk), job_id, DATASET)
-    folder, check = Folder(job_id, DATASET), check_of(gallery, job_id, DATASET)
-    await anyio.to_thread.run_sync(delete_folder, gallery.store, folder, check)
-    await anyio.to_thread.run_sync(Contributions(gallery.store, job_id).clear)
+    refuse_used(await find_uses(model_manager, jobs), job_id, DATASET)
+    folder, check = Folder(job_id, DATASET), check_of(model_manager, job_id, DATASET)
+    await anyio.to_thread.run_sync(delete_folder, model_manager.store, folder, check)
+    await anyio.to_thread.run_sync(Contributions(model_manager.store, job_id).clear)
 
 
-def check_of(gallery: Gallery, job: str, folder: str | None = None) -> Callable[[], None]:
-    return lambda: refuse_used(find_store_uses(gallery), job, folder)
+def check_of(model_manager: ModelManager, job: str, folder: str | None = None) -> Callable[[], None]:
+    return lambda: refuse_used(find_store_uses(model_manager), job, folder)

@@ -10,7 +10,7 @@ from structlog.contextvars import bind_contextvars
 
 from app.api.event_stream import Events
 from app.inference.epoch_timeline import Evolution
-from app.inference.model_manager import Gallery
+from app.inference.model_manager import ModelManager
 from app.inference.service import Drawing
 from app.middleware.authentication import caller_of
 from app.security.api_keys import Role
@@ -19,7 +19,7 @@ from app.security.rate_limit import SharedRate
 from models.registry.retention import BYTES_A_DIGIT
 from models.registry.store import CheckpointStore
 from models.synthesis.order import DatasetOrder
-from worker.jobs.client import JobDesk, JobNotFound
+from worker.jobs.client import JobClient, JobNotFound
 from worker.jobs.listing import read_unfinished, read_unfinished_datasets
 from worker.jobs.model import JOB_ID_PATTERN, Job
 from worker.observability.background_loops import Supervisor
@@ -28,10 +28,10 @@ from worker.observability.background_loops import Supervisor
 class Services(NamedTuple):
     """The objects that live as long as the process."""
 
-    desk: JobDesk
+    jobs: JobClient
     celery: Celery
     store: CheckpointStore
-    gallery: Gallery
+    model_manager: ModelManager
     drawing: Drawing
     events: Events
     evolution: Evolution
@@ -64,12 +64,12 @@ async def check_budget(services: Services, new: DatasetOrder | None = None, resu
 
     Orders of data sets that are not finished have their room reserved. Raises StoreFull, RedisError.
     """
-    redis = services.desk.redis
+    redis = services.jobs.redis
     ids, ordered = await read_unfinished(redis), await read_unfinished_datasets(redis)
     if resumed and resumed.order:
         ordered[resumed.id] = resumed.order.digits
     reserved = {job: digits * BYTES_A_DIGIT for job, digits in ordered.items()}
-    await services.gallery.budget.check(ids, new.digits * BYTES_A_DIGIT if new else 0, reserved)
+    await services.model_manager.budget.check(ids, new.digits * BYTES_A_DIGIT if new else 0, reserved)
 
 
 async def caller(request: Request) -> str | None:
@@ -85,7 +85,7 @@ async def may_start(request: Request) -> None:
 async def owns_job(request: Request, services: ServicesDep) -> None:
     """Raises NotAllowed if the job in the path was started with another key, JobNotFound, RedisError."""
     if role_of(request.scope) is not Role.ADMIN:
-        job = await services.desk.get(checked(request.path_params["job_id"]))
+        job = await services.jobs.get(checked(request.path_params["job_id"]))
         require_own(request.scope, job.id, job.caller)
 
 

@@ -39,7 +39,7 @@ from models.registry.store import (
     StateDeleted,
     StateNotUnderstood,
 )
-from worker.jobs.client import JobNotFound, KeyReused, NotNow, QueueFull, Unsuitable
+from worker.jobs.client import IdempotencyConflict, InvalidTransition, JobNotFound, QueueFull, UnsafeRedisConfig
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ STATUS: dict[type[Exception], int] = {
     JobNotFound: 404,
     CheckpointNotFound: 404,
     NotAcceptable: 406,
-    NotNow: 409,
+    InvalidTransition: 409,
     NotServable: 409,
     CheckpointNotUnderstood: 409,
     InUse: 409,
@@ -58,12 +58,12 @@ STATUS: dict[type[Exception], int] = {
     FileInvalid: 503,
     NotVerified: 409,
     NoSuchRange: 416,
-    KeyReused: 422,
+    IdempotencyConflict: 422,
     QueueFull: 429,
     TooFast: 429,
     Busy: 503,
     TooManyFollowers: 503,
-    Unsuitable: 503,
+    UnsafeRedisConfig: 503,
     NothingPublished: 503,
     CheckpointDamaged: 503,
     InvalidWeights: 503,

@@ -12,7 +12,7 @@ import redis
 import redis.asyncio
 
 from models.records import Progress
-from worker.jobs.client import JobDesk
+from worker.jobs.client import JobClient
 from worker.jobs.codec import decode as decode_record
 from worker.jobs.codec import present, with_trouble
 from worker.jobs.keys import EVENTS, WORKERS, epochs_key, job_key
@@ -57,11 +57,11 @@ Inbox = asyncio.Queue[Event | None]
 
 
 class Events:
-    def __init__(self, url: str, desk: JobDesk, limit: int, has_shares: bool = False) -> None:
+    def __init__(self, url: str, jobs: JobClient, limit: int, has_shares: bool = False) -> None:
         seconds = BLOCK_SECONDS + 5
         self.redis: Any = heedful(connect(url, seconds))
-        self.desk = desk
-        self.asking: Any = desk.redis  # has a shorter timeout than the reader's connection, which blocks
+        self.jobs = jobs
+        self.asking: Any = jobs.redis  # has a shorter timeout than the reader's connection, which blocks
         self.limit = limit
         self.has_shares = has_shares
         self.streams = 0
@@ -185,7 +185,7 @@ class Events:
             pipeline.time()
             newest, fields, epochs, workers, (seconds, _) = await pipeline.execute()
         if not fields:
-            await self.desk.read(job_id)  # which raises JobNotFound
+            await self.jobs.read(job_id)  # which raises JobNotFound
         job = with_trouble(decode_record(job_id, fields, epochs), present(workers, seconds), seconds)
         return Event(newest[0][0] if newest else "0-0", "job", job)
 

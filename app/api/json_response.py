@@ -7,8 +7,8 @@ JSON, LENGTH = (b"content-type", b"application/json"), b"content-length"
 OF_FILES = {b"accept-ranges", b"vary"}  # partial or compressed responses, whose bytes must not change
 
 
-class LastLine:
-    """Inside `Shortcut`, so that cached routes skip it. Problems have a newline already."""
+class CompactJSONResponse:
+    """Inside `RouteCacheMiddleware`, so that cached routes skip it. Problems have a newline already."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

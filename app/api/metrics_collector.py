@@ -30,7 +30,7 @@ class Scrape:
         """Read the state of the queue from Redis, with a timeout of half a second."""
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
-                return cls(services, await services.desk.standing())
+                return cls(services, await services.jobs.standing())
         except (redis.RedisError, TimeoutError, OSError) as error:
             logger.debug("the metrics of Redis are omitted: %s", error)
             return cls(services, None)
@@ -45,7 +45,7 @@ class Scrape:
 
 
 def drawing(services: Services) -> Iterator[Metric]:
-    served, pending = services.gallery.served, services.drawing.batcher.pending
+    served, pending = services.model_manager.served, services.drawing.batcher.pending
     serving = {"checkpoint": served.exhibit.id} if served else None
     yield InfoMetricFamily("acgan_serving", "The checkpoint being served.", serving)
     yield GaugeMetricFamily("acgan_drawing_queue_digits", "Requested digits that wait to be drawn.", pending)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from fastapi import Response
 
-from app.inference.model_manager import Exhibit
+from app.inference.model_manager import LoadedModel
 from app.inference.service import Drawing
 from app.problems import conditional
 from app.schemas.compositions import HandQuery
@@ -23,30 +23,30 @@ FOR_EVER = "public, max-age=31536000, immutable"
 class Address:
     """Generator, seed and index: together they identify a digit."""
 
-    exhibit: Exhibit
+    exhibit: LoadedModel
     seed: int
     index: int
     named: bool  # whether the request has a seed; if not, the service chose one
     fixed: bool  # whether the request has a checkpoint id, which always refers to the same checkpoint
 
     @classmethod
-    def of(cls, exhibit: Exhibit, query: HandQuery, checkpoint: str) -> "Address":
+    def of(cls, exhibit: LoadedModel, query: HandQuery, checkpoint: str) -> "Address":
         named, seed = query.seed is not None, fresh_seed() if query.seed is None else query.seed
         return cls(exhibit, seed, query.index, named, fixed=checkpoint == exhibit.id)
 
-    def told(self, media_type: str, about: str) -> "Told":
+    def told(self, media_type: str, about: str) -> "ResponseMeta":
         """Return the metadata of a response; `about` holds all that determines its bytes apart from the address."""
         headers = {"X-Checkpoint": self.exhibit.id, "X-Seed": str(self.seed), "X-Index": str(self.index)}
         key = f"{name_of(self.exhibit)} {self.seed} {self.index} {about}"
-        return Told(media_type, headers, conditional.name(key.encode()) if self.named else None, self.fixed)
+        return ResponseMeta(media_type, headers, conditional.name(key.encode()) if self.named else None, self.fixed)
 
 
-def name_of(exhibit: Exhibit) -> str:
+def name_of(exhibit: LoadedModel) -> str:
     """Return a name that changes if the pixels of this generator's digits may change."""
     return f"{BUILD} {exhibit.generator.device.type} {exhibit.checksum}"
 
 
-class Told(NamedTuple):
+class ResponseMeta(NamedTuple):
     """The metadata of a response, known before its body."""
 
     media_type: str
@@ -56,7 +56,7 @@ class Told(NamedTuple):
 
 
 async def answer(
-    drawing: Drawing, told: Told, if_none_match: str | None, make: Callable[[], Awaitable[bytes]]
+    drawing: Drawing, told: ResponseMeta, if_none_match: str | None, make: Callable[[], Awaitable[bytes]]
 ) -> Response:
     """Return 304 if the client has this version, else the cached body or the result of `make`."""
     media_type, headers, tag, fixed = told

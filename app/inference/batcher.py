@@ -15,10 +15,10 @@ import numpy as np
 import torch
 
 from app import metrics
-from app.inference.sample_buffer import Stock, Taken
+from app.inference.sample_buffer import SampleBuffer, Taken
 from models.config import IMAGE_SIZE
 from models.networks.inference import FoldedGenerator
-from models.sampling.sampler import BATCH, STEP, Addresses, Series, draw_batch
+from models.sampling.sampler import BATCH, STEP, SampleBatch, SampleRange, draw_batch
 from worker.observability.background_loops import Beat, Supervisor
 
 logger = logging.getLogger(__name__)
@@ -37,10 +37,10 @@ class Busy(Exception):
     retry_after = 1
 
 
-class Wanted:
+class DrawRequest:
     """A request for digits: drawn in slices, and encoded by the thread that draws the last slice."""
 
-    def __init__(self, generator: FoldedGenerator, series: Addresses, encode: Callable[[np.ndarray], Any]) -> None:
+    def __init__(self, generator: FoldedGenerator, series: SampleBatch, encode: Callable[[np.ndarray], Any]) -> None:
         self.generator = generator
         self.series = series
         self.encode = encode
@@ -57,20 +57,20 @@ class Wanted:
 
 
 class Slice(NamedTuple):
-    wanted: Wanted
+    wanted: DrawRequest
     start: int
     stop: int
 
 
-class Ordered:
+class BufferTarget:
     """A request for any digits of a label, served from the stock."""
 
-    def __init__(self, n: int, encode: Callable[[Series, np.ndarray], bytes]) -> None:
+    def __init__(self, n: int, encode: Callable[[SampleRange, np.ndarray], bytes]) -> None:
         self.n = n
         self.encode = encode
-        self.answer: asyncio.Future[tuple[Series, bytes]] = asyncio.get_running_loop().create_future()
+        self.answer: asyncio.Future[tuple[SampleRange, bytes]] = asyncio.get_running_loop().create_future()
 
-    def encoded(self, taken: Taken) -> tuple[Series, bytes] | Exception:
+    def encoded(self, taken: Taken) -> tuple[SampleRange, bytes] | Exception:
         try:
             return taken.series, self.encode(*taken)
         except Exception as error:  # delivered to the waiting request
@@ -81,7 +81,7 @@ class Shop(NamedTuple):
     """A generator and the stock of its digits."""
 
     generator: FoldedGenerator
-    stock: Stock
+    stock: SampleBuffer
 
 
 Answer = tuple[asyncio.Future[Any], Any]  # with its result or exception
@@ -106,7 +106,9 @@ class Batcher:
         self.pending = 0  # digits that wait
         self.seconds_each = 0.0  # moving average of a thread's time per digit; 0 before the first
         self._loop = asyncio.get_running_loop()
-        self._waiting: deque[Wanted | Shop] = deque()  # a shop at most once, if its stock is short of ordered digits
+        self._waiting: deque[DrawRequest | Shop] = (
+            deque()
+        )  # a shop at most once, if its stock is short of ordered digits
         self._changed = threading.Condition()
         self._short: set[Shop] = set()
         self._idling = 0  # threads that fill the stock
@@ -129,9 +131,9 @@ class Batcher:
         with self._changed:
             self._changed.notify()
 
-    async def draw(self, generator: FoldedGenerator, series: Addresses, encode: Callable[[np.ndarray], File]) -> File:
+    async def draw(self, generator: FoldedGenerator, series: SampleBatch, encode: Callable[[np.ndarray], File]) -> File:
         """Draw a series and encode it. Raises Busy if the wait would be too long."""
-        wanted = Wanted(generator, series, encode)
+        wanted = DrawRequest(generator, series, encode)
         with self._changed:
             self._admit(series.digits)
             self._waiting.append(wanted)
@@ -140,10 +142,10 @@ class Batcher:
         return file
 
     async def order(
-        self, shop: Shop, label: int, n: int, encode: Callable[[Series, np.ndarray], bytes]
-    ) -> tuple[Series, bytes]:
+        self, shop: Shop, label: int, n: int, encode: Callable[[SampleRange, np.ndarray], bytes]
+    ) -> tuple[SampleRange, bytes]:
         """Wait until the stock has n digits for the caller, and encode them. Raises Busy like `draw`."""
-        ordered = Ordered(n, encode)
+        ordered = BufferTarget(n, encode)
         with self._changed:
             self._admit(n)
             self._ordered_at = time.monotonic()
@@ -182,7 +184,7 @@ class Batcher:
         """Find a batch: of the oldest requests, or else of digits for the stock."""
         while self._waiting:
             first = self._waiting[0]
-            if isinstance(first, Wanted):
+            if isinstance(first, DrawRequest):
                 return partial(self._draw, self._take(first.generator))
             self._waiting.popleft()
             plan = first.stock.plan()
@@ -210,7 +212,7 @@ class Batcher:
         room = min(BATCH, max(2 * STEP, share))
         while self._waiting and room:
             wanted = self._waiting[0]
-            if not isinstance(wanted, Wanted) or wanted.generator is not generator:
+            if not isinstance(wanted, DrawRequest) or wanted.generator is not generator:
                 break
             stop = min(wanted.series.digits, wanted.taken + room)
             slices.append(Slice(wanted, wanted.taken, stop))
@@ -238,7 +240,7 @@ class Batcher:
                     complete.append(wanted)
         self._hand_over([(wanted.answer, wanted.encoded()) for wanted in complete])
 
-    def _draw_plan(self, shop: Shop, plan: list[Series]) -> None:
+    def _draw_plan(self, shop: Shop, plan: list[SampleRange]) -> None:
         """Draw digits for the stock, and deliver those that requests wait for."""
         try:
             digits = self._draw_parts(shop.generator, [(series, 0, series.n) for series in plan])
@@ -250,7 +252,7 @@ class Batcher:
         else:
             self._meet([(ordered, ordered.encoded(taken)) for ordered, taken in met])
 
-    def _draw_ahead(self, shop: Shop, plan: list[Series]) -> None:
+    def _draw_ahead(self, shop: Shop, plan: list[SampleRange]) -> None:
         """Draw a batch for the stock without a request; pause idle work if other programs need the processor."""
         begun, computed = time.monotonic(), time.thread_time()
         try:
@@ -262,7 +264,7 @@ class Batcher:
                 if took > FAIR * computed and shop.generator.device.type == "cpu":
                     self._idle_from = begun + PATIENCE * took
 
-    def _draw_parts(self, generator: FoldedGenerator, parts: list[tuple[Addresses, int, int]]) -> np.ndarray:
+    def _draw_parts(self, generator: FoldedGenerator, parts: list[tuple[SampleBatch, int, int]]) -> np.ndarray:
         """Draw parts (series, start, stop) in one batch. Returns uint8 of shape (N, 28, 28)."""
         begun = time.perf_counter()
         tensors = [series.cut(start, stop, generator.latent_size) for series, start, stop in parts]
@@ -274,7 +276,7 @@ class Batcher:
         self.seconds_each += (each - self.seconds_each) * (0.1 if self.seconds_each else 1.0)
         return digits
 
-    def _meet(self, answers: list[tuple[Ordered, tuple[Series, bytes] | Exception]]) -> None:
+    def _meet(self, answers: list[tuple[BufferTarget, tuple[SampleRange, bytes] | Exception]]) -> None:
         with self._changed:
             self.pending -= sum(ordered.n for ordered, _ in answers)
         self._hand_over([(ordered.answer, found) for ordered, found in answers])

@@ -11,7 +11,7 @@ from app.inference.batcher import Busy
 Made = TypeVar("Made")
 
 
-class Studio:
+class BoundedExecutor:
     """Runs one call at a time. Belongs to one event loop."""
 
     def __init__(self, waiting: int) -> None:

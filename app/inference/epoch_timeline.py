@@ -6,13 +6,13 @@ import anyio.to_thread
 import numpy as np
 import torch
 
-from app.inference.bounded_executor import Studio
+from app.inference.bounded_executor import BoundedExecutor
 from app.inference.memory import Memory
 from models.config import IMAGE_SIZE, NUM_CLASSES
 from models.networks.inference import FoldedGenerator
 from models.networks.weights import InvalidWeights, generator_from_bytes
 from models.registry.store import CheckpointId, CheckpointNotFound, CheckpointStore, Manifest
-from models.sampling.sampler import BATCH, Series, draw_series
+from models.sampling.sampler import BATCH, SampleRange, draw_series
 
 WAITING = 2  # an epoch takes a few tenths of a second
 KEPT = 8_000_000  # bytes: a thousand epochs with ten digits each
@@ -24,7 +24,7 @@ class Evolution:
     def __init__(self, store: CheckpointStore, device: torch.device) -> None:
         self.store = store
         self.device = device
-        self.studio = Studio(WAITING)
+        self.studio = BoundedExecutor(WAITING)
         self._drawn = Memory[tuple[str, int, int], np.ndarray](KEPT)  # used only in the studio's thread
 
     async def epochs(self, job: str, most: int) -> list[Manifest]:
@@ -65,11 +65,11 @@ class Evolution:
         key = epoch.files[epoch.draws].sha256 if epoch.draws in epoch.files else epoch.id, seed, index
         drawn = self._drawn.get(key)
         if drawn is None:
-            drawn = self._draw_hand(epoch, Series(None, 1, seed, index))
+            drawn = self._draw_hand(epoch, SampleRange(None, 1, seed, index))
             self._drawn.keep(key, drawn, drawn.nbytes)
         return drawn
 
-    def _draw_hand(self, epoch: Manifest, series: Series) -> np.ndarray:
+    def _draw_hand(self, epoch: Manifest, series: SampleRange) -> np.ndarray:
         try:
             generator = FoldedGenerator(generator_from_bytes(self.store.read(epoch, epoch.draws)), self.device)
         except InvalidWeights:

@@ -15,13 +15,13 @@ import torch
 from app import metrics
 from app.inference.known_store import KnownStore
 from app.inference.loads import Loads
-from app.inference.sample_buffer import Stock
+from app.inference.sample_buffer import SampleBuffer
 from app.inference.serving_target import TargetFinder
 from app.inference.store_budget import Budget
 from models.networks.inference import FoldedGenerator
 from models.networks.weights import InvalidWeights, generator_from_bytes
 from models.registry import bundled
-from models.registry.serving_policy import Choice, write_choice
+from models.registry.serving_policy import ServingPolicy, write_choice
 from models.registry.storage.base import StoreReplaced, Unreachable
 from models.registry.storage.reading import Unreadable
 from models.registry.store import (
@@ -47,7 +47,7 @@ class NothingPublished(Exception):
     """No generator has been published yet."""
 
 
-class Exhibit(NamedTuple):
+class LoadedModel(NamedTuple):
     """A verified generator in memory. It is immutable, so requests can use it while another one becomes the current."""
 
     manifest: Manifest
@@ -63,14 +63,14 @@ class Exhibit(NamedTuple):
         return self.manifest.files[self.manifest.draws].sha256
 
 
-class Served(NamedTuple):
+class ActiveModel(NamedTuple):
     """The generator that `latest` refers to and its stock. Replaced together, so that digits match the checkpoint."""
 
-    exhibit: Exhibit
-    stock: Stock
+    exhibit: LoadedModel
+    stock: SampleBuffer
 
 
-class Gallery:
+class ModelManager:
     """Holds the generator being served, and a few others that were requested by id.
 
     Following publications and each load run in separate threads, so a file that hangs does not delay other loads.
@@ -97,11 +97,11 @@ class Gallery:
         self.device = device
         self.cached = cached
         self.stock_limit = stock
-        self.served: Served | None = None
+        self.served: ActiveModel | None = None
         self.target = TargetFinder(known or KnownStore(store), first)
-        self.loads: Loads[CheckpointId, Exhibit] = Loads(self._recall)
+        self.loads: Loads[CheckpointId, LoadedModel] = Loads(self._recall)
         self._trouble: str | None = None
-        self._others: OrderedDict[CheckpointId, Exhibit] = OrderedDict()
+        self._others: OrderedDict[CheckpointId, LoadedModel] = OrderedDict()
         self._lock = Lock()
         self._limiter = anyio.CapacityLimiter(1)
 
@@ -165,8 +165,8 @@ class Gallery:
                 self._serve(exhibit)
         self._report("; ".join(problems + self.budget.problems()) or None)
 
-    def _serve(self, exhibit: Exhibit) -> None:
-        self.served = Served(exhibit, Stock(self.stock_limit, self.served.stock if self.served else None))
+    def _serve(self, exhibit: LoadedModel) -> None:
+        self.served = ActiveModel(exhibit, SampleBuffer(self.stock_limit, self.served.stock if self.served else None))
         logger.info("serving %s", exhibit.id)
 
     def _candidates(self, wanted: CheckpointId) -> Iterator[CheckpointId]:
@@ -178,7 +178,7 @@ class Gallery:
         if self.first:
             yield self.first
 
-    def _first_good(self, candidates: Iterable[CheckpointId], problems: list[str]) -> Exhibit | None:
+    def _first_good(self, candidates: Iterable[CheckpointId], problems: list[str]) -> LoadedModel | None:
         """Load the first usable candidate. If the first one fails, append the reason to `problems`."""
         exhibit, hanging = None, 0
         reasons: list[str] = []
@@ -194,7 +194,7 @@ class Gallery:
         problems += reasons[:1]
         return exhibit
 
-    async def choose(self, choice: Choice) -> None:
+    async def choose(self, choice: ServingPolicy) -> None:
         """Change the serving policy in every process that uses the store.
 
         Raises CheckpointNotFound, CheckpointDamaged, InvalidWeights or NotServable if the pinned checkpoint cannot be
@@ -206,14 +206,14 @@ class Gallery:
         await anyio.to_thread.run_sync(write_choice, self.store, choice, not in_package)
         await self.refresh()
 
-    async def choice(self) -> Choice:
+    async def choice(self) -> ServingPolicy:
         """Return the stored serving policy; if it cannot be read, the one in effect."""
         return await anyio.to_thread.run_sync(self.target.read_choice, [])
 
     # ----------------------------------------------------------------------------
     # Finding generators.
 
-    async def find(self, name: str) -> Exhibit:
+    async def find(self, name: str) -> LoadedModel:
         """Return the generator for `latest`, `best` or a checkpoint's id.
 
         Raises NothingPublished, CheckpointNotFound, CheckpointDamaged, InvalidWeights, NotServable or OSError.
@@ -226,7 +226,7 @@ class Gallery:
             return self._served().exhibit
         return await self.loads.get(checkpoint)
 
-    def _served(self) -> Served:
+    def _served(self) -> ActiveModel:
         if self.served is None and self.trouble:
             raise NothingPublished(f"no generator can be served: {self.trouble}")
         if self.served is None:
@@ -235,7 +235,7 @@ class Gallery:
             )
         return self.served
 
-    def _recall(self, checkpoint: CheckpointId) -> Exhibit:
+    def _recall(self, checkpoint: CheckpointId) -> LoadedModel:
         """Return a generator from the cache; load it first if necessary."""
         with self._lock:
             exhibit = self._others.get(checkpoint)
@@ -249,14 +249,14 @@ class Gallery:
                 self._others.popitem(last=False)
         return exhibit
 
-    def _load(self, checkpoint: CheckpointId) -> Exhibit:
+    def _load(self, checkpoint: CheckpointId) -> LoadedModel:
         torch.set_num_threads(1)  # the drawing threads keep theirs
         store = self._store_of(checkpoint)
         manifest = store.manifest(checkpoint)
         if manifest.refused is not None:
             raise NotServable(f"{checkpoint} is not served: {manifest.refused}")
         generator = generator_from_bytes(store.read(manifest, manifest.draws))
-        return Exhibit(manifest, prepare(generator, self.device))
+        return LoadedModel(manifest, prepare(generator, self.device))
 
     def _store_of(self, checkpoint: CheckpointId) -> CheckpointStore:
         return bundled.STORE if checkpoint == self.first else self.store

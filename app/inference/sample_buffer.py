@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from models.config import IMAGE_SIZE, NUM_CLASSES
-from models.sampling.sampler import BATCH, STEP, Series, fresh_seed
+from models.sampling.sampler import BATCH, STEP, SampleRange, fresh_seed
 
 FEW = 4 * BATCH  # initial target per label, before any request needed more
 SURPLUS = 4 * BATCH  # digits that a shelf may hold beyond its limit: those drawn together with orders
@@ -22,7 +22,7 @@ AHEAD = 4  # digits drawn per ordered digit if the batch has room, because reque
 
 
 class Taken(NamedTuple):
-    series: Series
+    series: SampleRange
     digits: np.ndarray
 
 
@@ -62,12 +62,12 @@ class Shelf:
         """The number of ordered digits that are neither available nor being drawn."""
         return max(0, self.ordered - (self.planned - self.begin))
 
-    def plan(self, n: int) -> Series:
-        series = Series(self.label, n, self.seed, self.planned)
+    def plan(self, n: int) -> SampleRange:
+        series = SampleRange(self.label, n, self.seed, self.planned)
         self.planned += n
         return series
 
-    def accept(self, series: Series, digits: np.ndarray) -> None:
+    def accept(self, series: SampleRange, digits: np.ndarray) -> None:
         if series.seed == self.seed:  # otherwise it belongs to an abandoned series
             self.early[series.index] = digits
 
@@ -91,7 +91,10 @@ class Shelf:
         return met
 
     def take(self, n: int) -> Taken:
-        series, taken = Series(self.label, n, self.seed, self.begin), np.empty((n, IMAGE_SIZE, IMAGE_SIZE), np.uint8)
+        series, taken = (
+            SampleRange(self.label, n, self.seed, self.begin),
+            np.empty((n, IMAGE_SIZE, IMAGE_SIZE), np.uint8),
+        )
         for part, place in self.places(self.begin, n):
             taken[part] = self.digits[place]
         self.begin += n
@@ -105,13 +108,13 @@ class Shelf:
         return parts if whole == n else [*parts, (slice(whole, n), slice(0, n - whole))]
 
 
-class Stock:
+class SampleBuffer:
     """One shelf per label. A request that finds too few digits doubles the target, up to `limit`.
 
     A new stock starts with half of the targets of the one before.
     """
 
-    def __init__(self, limit: int, before: "Stock | None" = None) -> None:
+    def __init__(self, limit: int, before: "SampleBuffer | None" = None) -> None:
         self.limit = limit
         self.shelves: list[Shelf]
         wanted = [shelf.wanted // 2 for shelf in before.shelves] if before else [0] * NUM_CLASSES
@@ -146,7 +149,7 @@ class Stock:
         """Return whether ordered digits exist that are not being drawn."""
         return any(shelf.short for shelf in self.shelves)
 
-    def plan(self) -> list[Series]:
+    def plan(self) -> list[SampleRange]:
         """Plan a batch for the orders, oldest first, and some more digits that may be requested soon."""
         with self._lock:
             short = sorted((shelf for shelf in self.shelves if shelf.short), key=lambda shelf: shelf.orders[0].number)
@@ -160,13 +163,13 @@ class Stock:
                 room -= share
             return plan
 
-    def plan_ahead(self) -> list[Series]:
+    def plan_ahead(self) -> list[SampleRange]:
         """Plan a batch for the shelf with the largest missing share; empty if none is missing."""
         with self._lock:
             shelf = max(self.shelves, key=lambda shelf: shelf.lacking)
             return [shelf.plan(BATCH)] if shelf.lacking > 0 and self.limit >= BATCH else []
 
-    def put(self, plan: list[Series], digits: np.ndarray) -> list[tuple[Any, Taken]]:
+    def put(self, plan: list[SampleRange], digits: np.ndarray) -> list[tuple[Any, Taken]]:
         """Store the digits of a plan; plans may finish in any order. Returns the orders that are filled now."""
         met, place = [], 0
         with self._lock:
@@ -179,7 +182,7 @@ class Stock:
                     met += shelf.meet()
         return met
 
-    def give_up(self, plan: list[Series]) -> list[Any]:
+    def give_up(self, plan: list[SampleRange]) -> list[Any]:
         """Start a new series for each label of a plan that failed. Returns the orders of these labels."""
         with self._lock:
             shelves = [self.shelves[series.label] for series in plan if series.label is not None]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from app.inference.known_store import KnownStore
 from models.bounded_reading import FileInvalid
 from models.registry.pointer import Latest
-from models.registry.serving_policy import CHOICE, Choice, best, pinned, read_choice
+from models.registry.serving_policy import CHOICE, ServingPolicy, best, pinned, read_choice
 from models.registry.storage.reading import Unreadable
 from models.registry.store import CheckpointId, Manifest
 
@@ -29,12 +29,12 @@ class TargetFinder:
         self.first = first
         self.best: CheckpointId | None = None
         self._latest: CheckpointId | None = None
-        self._choice: Choice | None = None
+        self._choice: ServingPolicy | None = None
 
     @property
-    def choice(self) -> Choice:
+    def choice(self) -> ServingPolicy:
         """The policy as last read."""
-        return self._choice or Choice()
+        return self._choice or ServingPolicy()
 
     def find(self, served: Manifest | None) -> Target:
         """Select the checkpoint. Raises Unreachable if the store does not answer, StoreReplaced if it was replaced."""
@@ -48,7 +48,7 @@ class TargetFinder:
         self._follow_best(latest)
         return Target(self._wanted(latest, served, problems), problems)
 
-    def read_choice(self, problems: list[str]) -> Choice:
+    def read_choice(self, problems: list[str]) -> ServingPolicy:
         """Read the policy; if that fails, the last one stays in effect."""
         try:
             found = read_choice(self.store)
@@ -79,7 +79,7 @@ class TargetFinder:
         went_back = latest.trouble and served and latest.order and latest.order < served.order
         return own if own and (wanted is None or went_back) else wanted or self.first
 
-    def _pinned(self, choice: Choice) -> CheckpointId | None:
+    def _pinned(self, choice: ServingPolicy) -> CheckpointId | None:
         if self.first and choice.checkpoint == str(self.first):
             return self.first
         return pinned(self.store, choice)

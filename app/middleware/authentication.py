@@ -20,7 +20,7 @@ PROBES = frozenset({"/livez", "/readyz"})
 PAGE = ("/", "/page/")  # public: static files that ask the user for the key
 
 
-class Door:
+class AuthenticationMiddleware:
     def __init__(
         self, app: ASGIApp, keyring: Keyring | None = None, read_needs_key: bool = False, reads: LocalRate | None = None
     ) -> None:

@@ -22,7 +22,7 @@ PATH = 200  # characters of a path in a log line
 SANE = re.compile(rb"[\x21-\x7e]{1,128}")
 
 
-class Observation:
+class RequestLogMiddleware:
     """The outermost middleware.
 
     The time of a request ends at the start of its response, so streams and slow clients do not count.

@@ -19,7 +19,7 @@ class Known(NamedTuple):
     answer: Callable[[Request], Awaitable[Response]]
 
 
-class Shortcut:
+class RouteCacheMiddleware:
     """An inner middleware: authentication, metrics and limits apply before it."""
 
     known = Memory[Words, Known](limit=4_000_000)  # bytes, approximately

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from models.config import WHOLE, TrainingConfig
 from models.records import Record
 from models.registry import bundled
-from models.registry.serving_policy import Choice
+from models.registry.serving_policy import ServingPolicy
 from models.registry.store import Manifest, Unusable
 from worker.jobs.codec import AnyJob, UnreadableJob
 from worker.jobs.model import EpochRecord, Job, JobStatus, RunsOn
@@ -234,7 +234,7 @@ class AllDigitsQuery(SheetQuery):
     n: Annotated[int, Field(ge=1, le=100)] = Field(1, description="Number of digits of each class.")
 
 
-class Serving(Choice):
+class Serving(ServingPolicy):
     """The serving policy, and the checkpoint that `latest` refers to."""
 
     serving: str | None = Field(description="Id of the checkpoint being served by this process.")

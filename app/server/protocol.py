@@ -33,7 +33,7 @@ class Phase(Enum):
     RECEIVED = auto()
 
 
-class Refusals(NamedTuple):
+class ErrorResponses(NamedTuple):
     """The encoded error responses to malformed, large and slow requests."""
 
     malformed: bytes
@@ -44,7 +44,7 @@ class Refusals(NamedTuple):
     crowded: bytes
 
     @classmethod
-    def of(cls, bounds: Bounds) -> "Refusals":
+    def of(cls, bounds: Bounds) -> "ErrorResponses":
         head = f"at most {bounds.headers} headers, and {bounds.header_bytes} bytes with the request line"
         return cls(
             malformed=on_the_wire(problem(400, MALFORMED)),
@@ -66,12 +66,12 @@ class Refused(Exception):
     """Raised by a callback of the parser to close the connection with the response `self.refusal`."""
 
 
-class Line:
+class WaitQueue:
     """The queue of connections that the server waits for, with the time at which the wait began, oldest first."""
 
     def __init__(self, bounds: Bounds) -> None:
         self.bounds = bounds
-        self.refusals = Refusals.of(bounds)
+        self.refusals = ErrorResponses.of(bounds)
         self.waiting: dict[BoundedProtocol, float] = {}
 
     def look(self, connections: "set[Any]") -> None:
@@ -93,7 +93,7 @@ class Line:
         return False
 
 
-class Joined:
+class CoalescingTransport:
     """A transport that joins the writes of one iteration of the event loop, such as a response's headers and body."""
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
@@ -122,7 +122,7 @@ class Joined:
 class BoundedProtocol(HttpToolsProtocol):
     """HTTP/1.1 with limits. `Upgrade` is ignored: the request gets a normal response."""
 
-    def __init__(self, *args: Any, line: Line, **options: Any) -> None:
+    def __init__(self, *args: Any, line: WaitQueue, **options: Any) -> None:
         super().__init__(*args, **options)
         self.line = line
         self.phase = Phase.IDLE
@@ -134,7 +134,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self.unsent_since = self.loop.time()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(Joined(transport, self.loop))  # type: ignore[arg-type]
+        super().connection_made(CoalescingTransport(transport, self.loop))  # type: ignore[arg-type]
         self._wait()
         if len(self.connections) > self.line.bounds.connections and not self.line.make_room(self):
             self._refuse(self.line.refusals.crowded)

@@ -14,7 +14,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from app.api.event_stream import Events
-from app.server.protocol import BoundedProtocol, Line
+from app.server.protocol import BoundedProtocol, WaitQueue
 
 try:
     import resource
@@ -41,7 +41,7 @@ class Server(uvicorn.Server):
         self.app = app
         self.drain_seconds = drain_seconds
         self.asked_at: float | None = None
-        self.line = Line(app.state.bounds)
+        self.line = WaitQueue(app.state.bounds)
         options["http"] = functools.partial(BoundedProtocol, line=self.line)
         super().__init__(
             uvicorn.Config(

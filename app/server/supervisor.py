@@ -24,7 +24,7 @@ from app.server.log_rotation import rotate
 from app.settings import AppSettings
 from models.devices import count_gpus, processors, settle_device
 from models.file_locks import try_lock
-from worker.jobs.consumer import JobBench
+from worker.jobs.consumer import JobConsumer
 from worker.observability.addresses import OPENABLE, host_port, http_address
 
 logger = logging.getLogger(__name__)
@@ -169,15 +169,15 @@ def release(url: str, backoff_seconds: float, worker: int) -> None:
 
     Its other processes have been killed with it, but may still be zombies.
     """
-    bench = JobBench.connect(url)
+    consumer = JobConsumer.connect(url)
     try:
-        if released := bench.release_ended(worker, lambda _pid: False):
+        if released := consumer.release_ended(worker, lambda _pid: False):
             logger.warning("job %s: its worker has ended; the job is queued again", ", ".join(released))
-            bench.reconcile(backoff_seconds)
+            consumer.reconcile(backoff_seconds)
     except redis.RedisError as error:
         logger.warning("the lease of the lost worker could not be released, and stays until it expires: %s", error)
     finally:
-        bench.close()
+        consumer.close()
 
 
 def environments(settings: AppSettings) -> dict[str, dict[str, str]]:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
-from models.evaluation.quality_gate import Assessor, Verdict
+from models.evaluation.quality_gate import QualityGate, Verdict
 from models.networks.weights import snapshot
 from models.records import EpochResult
 from models.sampling.images import epoch_plot
@@ -26,7 +26,7 @@ class EpochSnapshot(NamedTuple):
     seconds: float  # time to judge and copy
 
 
-def snapshot_epoch(trainer: Trainer, result: EpochResult, assessor: Assessor | None) -> EpochSnapshot:
+def snapshot_epoch(trainer: Trainer, result: EpochResult, assessor: QualityGate | None) -> EpochSnapshot:
     """Judge an epoch's generator, draw its plot, and copy the networks to the host. Folds the generator once.
 
     Call it before the trainer continues. Without an assessor the verdict has no figures and refuses nothing.

@@ -32,7 +32,7 @@ CLOSE = 0.01  # share of test digits that count as copies by chance
 Told = Callable[[str], None]
 
 
-class Effort(NamedTuple):
+class EvaluationBudget(NamedTuple):
     """Evaluated digits and training digits for each class, number of pupils, and epochs that each pupil trains."""
 
     digits: int = 1000
@@ -41,7 +41,7 @@ class Effort(NamedTuple):
     epochs: int = 4
 
 
-FULL, QUICK = Effort(), Effort(digits=200, lessons=1000, pupils=1, epochs=4)
+FULL, QUICK = EvaluationBudget(), EvaluationBudget(digits=200, lessons=1000, pupils=1, epochs=4)
 
 
 class Figures(Record):
@@ -75,12 +75,12 @@ class Neighbours(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Examiner:
+class Evaluator:
     """Computes the quality figures of digits. `told` is called with a sentence for each step."""
 
     dataset: Dataset
     judge: Judge
-    effort: Effort = FULL
+    effort: EvaluationBudget = FULL
     told: Told = lambda _: None
 
     def examine_generator(self, generator: FoldedGenerator) -> tuple[Figures, Neighbours]:
@@ -200,7 +200,9 @@ class Evaluation(Record):
     seconds: float
 
 
-def evaluate(name: str, generator: FoldedGenerator, examiner: Examiner, real: Figures) -> tuple[Evaluation, Neighbours]:
+def evaluate(
+    name: str, generator: FoldedGenerator, examiner: Evaluator, real: Figures
+) -> tuple[Evaluation, Neighbours]:
     """Evaluate a generator. Takes minutes on a CPU."""
     began = time.monotonic()
     told, neighbours = examiner.examine_generator(generator)

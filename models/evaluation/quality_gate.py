@@ -60,7 +60,7 @@ class Quality(NamedTuple):
         return None
 
 
-def digits_worth(iterations: int) -> int:
+def sample_count(iterations: int) -> int:
     """Return the number of digits of each class to judge after an epoch of this many iterations."""
     return DIGITS if iterations >= FEW_ITERATIONS else FEW_DIGITS
 
@@ -80,7 +80,7 @@ def is_finite(generator: Generator) -> bool:
     return bool(all_finite(generator.state_dict().values()))
 
 
-class Assessor:
+class QualityGate:
     """Judges generators of one latent size on one device. Folded generators are used as they are."""
 
     def __init__(self, judge: Judge, latent_size: int, device: torch.device, digits: int = DIGITS) -> None:
@@ -128,8 +128,8 @@ class Assessor:
         return generator if isinstance(generator, FoldedGenerator) else FoldedGenerator(generator, self.device)
 
 
-def find_assessor(
+def find_quality_gate(
     dataset: Dataset, latent_size: int, device: torch.device, cache: Path, digits: int = DIGITS
-) -> Assessor:
+) -> QualityGate:
     """Make an assessor with the choosing judge of this data set. If no judge exists, it is trained on `device`."""
-    return Assessor(find_judge(dataset, "choosing", cache, device), latent_size, device, digits)
+    return QualityGate(find_judge(dataset, "choosing", cache, device), latent_size, device, digits)

@@ -40,7 +40,7 @@ def autocast(precision: SettledPrecision, device: torch.device) -> torch.autocas
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
-def lay_out(network: nn.Module) -> None:
+def to_channels_last(network: nn.Module) -> None:
     """Store the convolutions' weights channels last, which both oneDNN and cuDNN compute faster.
 
     They are cloned, because only a clone records the layout of a weight with one channel, and the layout of the

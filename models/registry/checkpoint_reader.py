@@ -17,7 +17,7 @@ from models.registry.manifest import (
     Manifest,
 )
 from models.registry.pointer import POINTER, Latest, interpret, newest
-from models.registry.storage.base import MANIFEST, Folder, Shelf
+from models.registry.storage.base import MANIFEST, ArtifactStorage, Folder
 from models.registry.storage.filesystem import FolderShelf
 from models.registry.storage.reading import (
     RECORD_BYTES,
@@ -37,8 +37,8 @@ class Unusable(NamedTuple):
 
 
 class CheckpointReader:
-    def __init__(self, place: Shelf | Path) -> None:
-        self.shelf: Shelf = FolderShelf(place) if isinstance(place, Path) else place
+    def __init__(self, place: ArtifactStorage | Path) -> None:
+        self.shelf: ArtifactStorage = FolderShelf(place) if isinstance(place, Path) else place
         self.being_read: Counter[Folder] = Counter()  # by this process, at the moment
         self._counting = Lock()
 

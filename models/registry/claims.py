@@ -7,9 +7,9 @@ from pathlib import Path
 from models.bounded_reading import FileInvalid, FileNotUnderstood, FileTooLarge
 from models.registry.checkpoint_reader import CheckpointReader
 from models.registry.job_entry import ENTRY, IDENTITY, Identity, JobEntry, fingerprint
-from models.registry.manifest import JobConflict, Superseded, TokensExhausted
+from models.registry.manifest import FenceRejected, JobConflict, TokensExhausted
 from models.registry.pointer import POINTER, Latest, Pointer
-from models.registry.storage.base import Fence, FenceDamaged, Shelf, StoreReplaced
+from models.registry.storage.base import ArtifactStorage, Fence, FenceDamaged, StoreReplaced
 from models.registry.storage.reading import HIGHEST_TOKEN, TOKEN_BYTES, parse_token, read_bytes, read_record, seal
 
 FENCE = "fence"
@@ -17,7 +17,7 @@ DELETED = "deleted"
 
 
 class JobClaims(CheckpointReader):
-    def __init__(self, place: Shelf | Path) -> None:
+    def __init__(self, place: ArtifactStorage | Path) -> None:
         super().__init__(place)
         self._identity: str | None = None
         self._entries: dict[str, JobEntry] = {}
@@ -37,7 +37,7 @@ class JobClaims(CheckpointReader):
         store without the job is then an error and is not initialised. `accepted_later` are jobs that were accepted
         after this one: they count as newer, even if they were claimed earlier. `identity` is that of the store in which
         other jobs were claimed: a store with another identity is an error, and no new store is created.
-        Raises Superseded, JobConflict, TokensExhausted, Unreadable, StoreReplaced and other OSErrors.
+        Raises FenceRejected, JobConflict, TokensExhausted, Unreadable, StoreReplaced and other OSErrors.
         """
         check_token(fence)
         self._identity = self._identity or identity
@@ -45,7 +45,7 @@ class JobClaims(CheckpointReader):
         def step() -> None:
             held = self._fence_to_raise(job, fence)
             if self._is_new(job, held) and 0 < fence <= self._deleted_of(self._read_root(DELETED)):
-                raise Superseded(f"job {job} must be claimed again, if it was not deleted: token {fence} is too old")
+                raise FenceRejected(f"job {job} must be claimed again, if it was not deleted: token {fence} is too old")
             if has_results and self._is_new(job, held):
                 raise StoreReplaced(
                     f"the store has no files of job {job}, whose record names checkpoints: it was emptied, replaced, "
@@ -66,7 +66,7 @@ class JobClaims(CheckpointReader):
             held = Fence(max((each.fence for each in self.manifests(job)), default=0))
         if held.token > token:
             self._raise_highest(held.token)  # so that the next claim gets a higher one
-            raise Superseded(f"another worker has taken job {job} over")
+            raise FenceRejected(f"another worker has taken job {job} over")
         return held
 
     def _raise_highest(self, fence: int) -> None:
@@ -116,7 +116,7 @@ class JobClaims(CheckpointReader):
         """If a late write is rejected inside, delete its files in case the job was deleted meanwhile."""
         try:
             yield
-        except Superseded:
+        except FenceRejected:
             with suppress(OSError):  # the worker repeats this when it leaves the job
                 self.clear_unknown(job)
             raise
@@ -269,16 +269,16 @@ class JobClaims(CheckpointReader):
     def _held(self, job: str, token: int) -> Fence:
         """Return the fence if it equals `token`.
 
-        Raises Superseded if the job must be claimed again, StoreReplaced if the store was emptied or is not mounted.
+        Raises FenceRejected if the job must be claimed again, StoreReplaced if the store was emptied or is not mounted.
         """
         try:
             fence = self.shelf.fence(job)
         except FenceDamaged as error:
-            raise Superseded(f"job {job} must be claimed again: {error}") from error
+            raise FenceRejected(f"job {job} must be claimed again: {error}") from error
         if fence.token > token:
-            raise Superseded(f"another worker has taken job {job} over")
+            raise FenceRejected(f"another worker has taken job {job} over")
         if fence.token < token and self._has_identity():
-            raise Superseded(f"the store has token {fence.token} of job {job} instead of {token}: it was replaced")
+            raise FenceRejected(f"the store has token {fence.token} of job {job} instead of {token}: it was replaced")
         if fence.token < token:
             raise StoreReplaced(
                 f"the store's fence of job {job} is {fence.token} and should be {token}: the store was emptied, "

@@ -31,7 +31,7 @@ class NotServable(Exception):
     """The checkpoint exists, but was refused by the quality gate. The message gives the reason."""
 
 
-class Superseded(Exception):
+class FenceRejected(Exception):
     """Another worker has claimed the job with a higher fence token."""
 
 

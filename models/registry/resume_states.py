@@ -25,7 +25,7 @@ class ResumeStates(JobClaims):
     def save_state(self, job: str, data: bytes, fence: int | None = None) -> None:
         """Replace the saved state of a run.
 
-        Raises OSError, StoreReplaced, Superseded; the previous state then stays.
+        Raises OSError, StoreReplaced, FenceRejected; the previous state then stays.
         """
         record = FileRecord.of(data)
         name = f"resume-{record.sha256[:16]}.safetensors"

@@ -67,7 +67,7 @@ class Usage:
         return sum(max(0, size - self.datasets[job]) for job, size in reserved.items())
 
 
-def thin_out(store: CheckpointStore, limit: int, unfinished: Collection[str] | None = None) -> list[str]:
+def apply_retention(store: CheckpointStore, limit: int, unfinished: Collection[str] | None = None) -> list[str]:
     """Delete in the order above until the store has at most `limit` bytes or no more files may be deleted.
 
     `unfinished` are the jobs that have not ended; if it is None, no state is deleted. Returns the ids of the deleted

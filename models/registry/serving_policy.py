@@ -12,7 +12,7 @@ CHOICE = "serving.json"
 FIGURE = "frechet_distance"  # metric that determines `best`: smaller is better
 
 
-class Choice(BaseModel):
+class ServingPolicy(BaseModel):
     """The serving policy: the newest checkpoint, the best one, or a pinned one."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -21,15 +21,15 @@ class Choice(BaseModel):
     checkpoint: str | None = None
 
 
-def read_choice(store: CheckpointStore) -> Choice | None:
+def read_choice(store: CheckpointStore) -> ServingPolicy | None:
     """Return the stored policy; None if there is none. Raises FileInvalid, Unreadable or Unreachable."""
     try:
-        return read_record(store.shelf, CHOICE, Choice)
+        return read_record(store.shelf, CHOICE, ServingPolicy)
     except FileNotFoundError:
         return None
 
 
-def write_choice(store: CheckpointStore, choice: Choice, must_exist: bool = True) -> None:
+def write_choice(store: CheckpointStore, choice: ServingPolicy, must_exist: bool = True) -> None:
     """Store the policy. Raises CheckpointNotFound if the pinned checkpoint does not exist, and OSError.
 
     After an error the policy is unchanged. `must_exist` is False for a checkpoint of another store, such as the bundled
@@ -44,7 +44,7 @@ def write_choice(store: CheckpointStore, choice: Choice, must_exist: bool = True
     store.shelf.alone(step)
 
 
-def pinned(store: CheckpointStore, choice: Choice | None) -> CheckpointId | None:
+def pinned(store: CheckpointStore, choice: ServingPolicy | None) -> CheckpointId | None:
     """Return the pinned checkpoint; None if there is none or it was deleted."""
     if choice and choice.policy == "pinned" and choice.checkpoint:
         with suppress(CheckpointNotFound):

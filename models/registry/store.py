@@ -27,13 +27,13 @@ from models.registry.manifest import (
     CheckpointId,
     CheckpointNotFound,
     CheckpointNotUnderstood,
+    FenceRejected,
     FileRecord,
     JobConflict,
     Manifest,
     NotServable,
     StateDeleted,
     StateNotUnderstood,
-    Superseded,
     TokensExhausted,
 )
 from models.registry.pointer import POINTER, Pointer
@@ -58,6 +58,7 @@ __all__ = [
     "CheckpointNotFound",
     "CheckpointNotUnderstood",
     "CheckpointStore",
+    "FenceRejected",
     "FileRecord",
     "JobConflict",
     "Manifest",
@@ -65,7 +66,6 @@ __all__ = [
     "Pointer",
     "StateDeleted",
     "StateNotUnderstood",
-    "Superseded",
     "TokensExhausted",
     "Unusable",
 ]
@@ -89,8 +89,8 @@ class CheckpointStore(ResumeStates):
 
         `manifest` has no file records and numbers yet. If the checkpoint exists, it is kept if it is intact, and
         replaced if it is damaged. Returns the manifest of the stored checkpoint. Raises OSError (disk full, not
-        writable), StoreReplaced, Superseded, JobConflict, and CheckpointNotUnderstood if another version wrote this id;
-        then no checkpoint is published.
+        writable), StoreReplaced, FenceRejected, JobConflict, and CheckpointNotUnderstood if another version wrote this
+        id; then no checkpoint is published.
         """
         self._held(manifest.job, manifest.fence)
         checkpoint = manifest.checkpoint
@@ -141,12 +141,12 @@ class CheckpointStore(ResumeStates):
         return self.shelf.workshop(Folder(job, DATASET))
 
     def publish_dataset(self, job: str, fence: int) -> None:
-        """Publish the files in the workshop. Raises OSError, Superseded."""
+        """Publish the files in the workshop. Raises OSError, FenceRejected."""
         with self._cleared(job):
             self.shelf.deliver(Folder(job, DATASET), fence, lambda: self._held(job, fence))
 
     def write_held(self, job: str, fence: int, write: Callable[[], None]) -> None:
-        """Call `write`, which makes a data set visible, if `fence` is the job's highest. Raises OSError, Superseded."""
+        """Call `write`, which makes a data set visible, if `fence` is the highest. Raises OSError, FenceRejected."""
 
         def step() -> None:
             self._held(job, fence)

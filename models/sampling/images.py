@@ -12,7 +12,7 @@ from models.config import IMAGE_SIZE, NUM_CLASSES
 from models.data.dataset import Dataset
 from models.networks.acgan import Generator
 from models.networks.inference import FoldedGenerator
-from models.sampling.sampler import Series, draw_series, prepare
+from models.sampling.sampler import SampleRange, draw_series, prepare
 
 try:
     from isal import __version__
@@ -105,7 +105,7 @@ def epoch_plot(generator: Generator | FoldedGenerator, dataset: Dataset, epoch: 
     folded = generator
     if not isinstance(folded, FoldedGenerator):
         folded = prepare(folded, folded.dense.weight.device)
-    generated = draw_series(folded, Series(None, PLOT_ROWS, seed)).reshape(PLOT_ROWS, NUM_CLASSES, IMAGE_SIZE, -1)
+    generated = draw_series(folded, SampleRange(None, PLOT_ROWS, seed)).reshape(PLOT_ROWS, NUM_CLASSES, IMAGE_SIZE, -1)
     white = np.full((PLOT_ROWS, 1, IMAGE_SIZE, IMAGE_SIZE), 255, np.uint8)
     real = real_columns(dataset, epoch).reshape(NUM_CLASSES, PLOT_ROWS, IMAGE_SIZE, -1).swapaxes(0, 1)
     cells = np.concatenate((generated, white, real), axis=1)  # (40, 21, 28, 28)

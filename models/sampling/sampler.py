@@ -42,7 +42,7 @@ def to_pixels(images: Tensor) -> Tensor:
     return (images.float() * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8).squeeze(1)
 
 
-class Addresses(Protocol):
+class SampleBatch(Protocol):
     """Digits that can be drawn in parts, and together with other digits."""
 
     @property
@@ -53,7 +53,7 @@ class Addresses(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Series:
+class SampleRange:
     """Digits of one seed at consecutive indices: of one label, or for each index one digit of every label."""
 
     label: int | None
@@ -89,7 +89,7 @@ def prepare(generator: Generator, device: torch.device) -> FoldedGenerator:
 
 def is_steady(generator: FoldedGenerator) -> bool:
     """Return whether digits drawn in batches of different lengths are equal to the last bit."""
-    noise, labels = Series(None, BATCH, 0).cut(0, BATCH, generator.latent_size)
+    noise, labels = SampleRange(None, BATCH, 0).cut(0, BATCH, generator.latent_size)
     noise, labels = noise.to(generator.device), labels.to(generator.device)
     together = generator(noise, labels)
     equal = [(generator(noise[:n], labels[:n]) == together[:n]).all() for n in (STEP, BATCH // 2 + STEP)]
@@ -119,11 +119,11 @@ def pixels_of_batch(generator: FoldedGenerator, noise: Tensor, labels: Tensor) -
     return to_pixels(generator(noise.to(generator.device), labels.to(generator.device)))[:n]
 
 
-def draw_series(generator: FoldedGenerator, series: Series) -> np.ndarray:
+def draw_series(generator: FoldedGenerator, series: SampleRange) -> np.ndarray:
     """Draw all digits of a series: uint8 (series.digits, 28, 28)."""
     return draw(generator, *series.cut(0, series.digits, generator.latent_size))
 
 
 def draw_digits(generator: FoldedGenerator, label: int, n: int, seed: int, index: int = 0) -> np.ndarray:
     """Draw the digits index ... index + n - 1 of (label, seed): uint8 (n, 28, 28)."""
-    return draw_series(generator, Series(label, n, seed, index))
+    return draw_series(generator, SampleRange(label, n, seed, index))

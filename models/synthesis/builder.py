@@ -34,8 +34,8 @@ from models.synthesis.order import (
     DatasetFile,
     DatasetManifest,
     DatasetOrder,
-    Origin,
     Part,
+    Provenance,
     Split,
     part_limit,
     read_manifest,
@@ -61,7 +61,7 @@ Place = Callable[[Callable[[], None]], None]
 def make(
     folder: Path,
     order: DatasetOrder,
-    origin: Origin,
+    origin: Provenance,
     draw: Draw,
     share: Share = iter,
     place: Place = lambda write: write(),
@@ -149,7 +149,7 @@ def kept_part(folder: Path, part: Part) -> KeptPart:
 
 
 def write_images(folder: Path, split: Split) -> DatasetFile:
-    with Packed(folder / split.images) as file:
+    with GzipWriter(folder / split.images) as file:
         file.add(struct.pack(">IIII", 0x0803, split.n * NUM_CLASSES, IMAGE_SIZE, IMAGE_SIZE))
         for part in split.parts:
             kept = kept_part(folder, part)
@@ -159,13 +159,13 @@ def write_images(folder: Path, split: Split) -> DatasetFile:
 
 def write_bytes(folder: Path, split: Split, name: str, data: bytes) -> DatasetFile:
     """Write an IDX file with one byte for each example."""
-    with Packed(folder / name) as file:
+    with GzipWriter(folder / name) as file:
         file.add(struct.pack(">II", 0x0801, split.n * NUM_CLASSES))
         file.add(data)
     return file.record(split)
 
 
-class Packed:
+class GzipWriter:
     """Context manager that writes a gzip file. The file appears only when it is complete."""
 
     def __init__(self, path: Path) -> None:
@@ -175,7 +175,7 @@ class Packed:
         self.size = self.length = self.crc = 0
         self._file: BinaryIO
 
-    def __enter__(self) -> "Packed":
+    def __enter__(self) -> "GzipWriter":
         self._file = self.beside.open("wb")
         self._write(GZIP_HEAD)
         return self

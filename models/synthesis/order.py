@@ -103,7 +103,7 @@ class DatasetFile(BaseModel):
     )
 
 
-class Origin(BaseModel):
+class Provenance(BaseModel):
     """The generator, devices and code that drew a data set."""
 
     generator_sha256: str
@@ -112,7 +112,7 @@ class Origin(BaseModel):
     code_version: str
 
 
-class DatasetManifest(Origin):
+class DatasetManifest(Provenance):
     """Description of a generated data set: its order, origin and files."""
 
     model_config = ConfigDict(extra="ignore")

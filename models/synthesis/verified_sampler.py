@@ -13,14 +13,14 @@ from models.config import NUM_CLASSES
 from models.devices import processors
 from models.evaluation.verifier import Verifier
 from models.networks.inference import FoldedGenerator
-from models.records import Hopeless
-from models.sampling.sampler import BATCH, Series, draw_batch
+from models.records import TrainingFailed
+from models.sampling.sampler import BATCH, SampleRange, draw_batch
 from models.synthesis.order import DatasetOrder
 
 TRIES = 20  # largest number of redraws of one digit
 
 
-class Unreadable(Hopeless):
+class Unreadable(TrainingFailed):
     """The judge refuses too many of the generator's digits for a label."""
 
 
@@ -54,7 +54,7 @@ class DatasetDrawer:
 
     def draw(self, n: int, first: int, places: np.ndarray) -> np.ndarray:
         """Draw those of the n * 10 digits from index `first` whose positions are in `places`."""
-        noise, labels = Series(None, n, self.order.seed, first).cut(0, n * NUM_CLASSES, self.generator.latent_size)
+        noise, labels = SampleRange(None, n, self.order.seed, first).cut(0, n * NUM_CLASSES, self.generator.latent_size)
         chosen = noise[places].split(BATCH), labels[places].split(BATCH)
         return np.concatenate(list(self.pool.map(partial(draw_batch, self.generator), *chosen)))
 

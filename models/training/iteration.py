@@ -6,9 +6,9 @@ from torch import Tensor
 from models.config import NUM_CLASSES, TrainingConfig
 from models.data.dataset import to_unit_range
 from models.networks.acgan import Discriminator, Generator, initialize
-from models.networks.precision import SettledPrecision, autocast, lay_out
+from models.networks.precision import SettledPrecision, autocast, to_channels_last
 from models.training.ema import Average
-from models.training.losses import NEARBY, realness, slope
+from models.training.losses import NEARBY, real_log_odds, slope
 from models.training.optimizers import make_adam, set_rate
 from models.training.randomness import Purpose, derive_seed
 from models.training.recipes import RECIPES
@@ -32,7 +32,7 @@ class Iteration:
             (self.discriminator, Purpose.DISCRIMINATOR_WEIGHTS),
         ):
             initialize(network, torch.Generator().manual_seed(derive_seed(config.seed, purpose)))
-            lay_out(network.to(device))
+            to_channels_last(network.to(device))
         self.generator_adam = make_adam(self.generator, config, device)
         self.discriminator_adam = make_adam(self.discriminator, config, device)
         self.average = Average(self.generator)
@@ -109,8 +109,8 @@ class Iteration:
         with self.autocast():
             neighbours = images + NEARBY * torch.randn_like(images)
             real_nearby, class_nearby = self.discriminator(neighbours)
-        here = realness(class_logits[: len(labels)], labels)
-        steep = slope(here, realness(class_nearby, labels))
+        here = real_log_odds(class_logits[: len(labels)], labels)
+        steep = slope(here, real_log_odds(class_nearby, labels))
         return steep + slope(real_logits[: len(labels)], real_nearby)
 
     def generator_step(self, noise: Tensor, labels: Tensor) -> Tensor:

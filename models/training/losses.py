@@ -109,10 +109,10 @@ def two_sided_generator_objective(
     real_logits: Tensor, class_logits: Tensor, labels: Tensor, target: float = 1.0
 ) -> Objective:
     """Score N fakes; the auxiliary term is below 0 if they are classified as real digits of their class (N,)."""
-    return Objective(real_or_fake(real_logits, target), -realness(class_logits, labels).mean())
+    return Objective(real_or_fake(real_logits, target), -real_log_odds(class_logits, labels).mean())
 
 
-def realness(class_logits: Tensor, labels: Tensor) -> Tensor:
+def real_log_odds(class_logits: Tensor, labels: Tensor) -> Tensor:
     """Return the log-odds (N,) of "a real y" against "a generated y", from class logits (N, 20)."""
     real, generated = class_logits.chunk(2, dim=1)
     return (real - generated).gather(1, labels.unsqueeze(1)).squeeze(1)

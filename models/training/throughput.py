@@ -9,7 +9,7 @@ REPORT_ITERATIONS = 2
 AVERAGED_SECONDS = 30.0
 
 
-class Pace:
+class Throughput:
     """Measures the duration of iterations and of epoch ends; times are monotonic seconds.
 
     The rate covers about the last half minute. The end of an epoch (evaluation, plot, checkpoint) is estimated by the

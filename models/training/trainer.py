@@ -15,14 +15,14 @@ from models.networks.acgan import Generator
 from models.networks.cuda_graph import CudaGraphStep
 from models.networks.precision import settle_precision
 from models.networks.weights import to_host
-from models.records import Diverged, EpochLosses, EpochResult, Loss, Progress, SplitLosses, check_hope
+from models.records import EpochLosses, EpochResult, Loss, NonFiniteLoss, Progress, SplitLosses, check_hope
 from models.training.ema import SETTLING_BATCHES, averaged
 from models.training.environment import OF_A_STATE_WITHOUT, ComputeEnvironment, use_threads
 from models.training.fused.iteration import FusedIteration
 from models.training.iteration import Iteration
 from models.training.randomness import Purpose, derive_seed
 from models.training.recipes import RECIPES
-from models.training.throughput import Pace
+from models.training.throughput import Throughput
 from models.training.training_state import InvalidState, Position, State
 
 OnProgress = Callable[[Progress], None]
@@ -69,11 +69,11 @@ class Trainer:
 
         Calls `on_progress` at most once per second and once per two iterations, and after the caller has taken an
         epoch's result. Calls `check` after every iteration and every batch of an evaluation. An exception in either
-        ends the run. `state` may be called in both, and between epochs. Raises Hopeless.
+        ends the run. `state` may be called in both, and between epochs. Raises TrainingFailed.
         """
         self.check = check or self.check
         evaluation = EVALUATION_COST * len(self.dataset.test_labels) / self.config.batch_size
-        pace = Pace(self.config.epochs, self.batches, self.config.batch_size, ending=evaluation)
+        pace = Throughput(self.config.epochs, self.batches, self.config.batch_size, ending=evaluation)
         while self.epoch <= self.config.epochs:
             self.began = time.monotonic() - self.seconds
             train = self.train_epoch(pace, on_progress)
@@ -92,21 +92,21 @@ class Trainer:
             if on_progress is not None:
                 on_progress(pace.progress())
 
-    def _tell(self, pace: Pace, on_progress: OnProgress | None) -> None:
+    def _tell(self, pace: Throughput, on_progress: OnProgress | None) -> None:
         self.check()
         if on_progress is not None and pace.due():
             on_progress(pace.progress())
 
     def begin_epoch(self, epoch: int) -> None:
-        self.stand_at(Position(epoch=epoch, iteration=0, seconds=0.0))
+        self.set_position(Position(epoch=epoch, iteration=0, seconds=0.0))
         self.began = time.monotonic()
         self.compute.generator_losses.zero_()
         self.compute.discriminator_losses.zero_()
 
-    def train_epoch(self, pace: Pace, on_progress: OnProgress | None = None) -> tuple[Loss, Loss]:
+    def train_epoch(self, pace: Throughput, on_progress: OnProgress | None = None) -> tuple[Loss, Loss]:
         """Train the remaining iterations of the epoch. Returns the mean losses of generator and discriminator.
 
-        Raises Hopeless.
+        Raises TrainingFailed.
         """
         pace.epoch_begins(self.epoch, self.iteration)
         while self.iteration < self.batches:
@@ -123,7 +123,7 @@ class Trainer:
         return generator, discriminator
 
     def mean_losses(self) -> tuple[Loss, Loss]:
-        """Return the mean losses of generator and discriminator in this epoch so far. Raises Diverged."""
+        """Return the mean losses of generator and discriminator in this epoch so far. Raises NonFiniteLoss."""
         rows = torch.stack((self.compute.generator_losses, self.compute.discriminator_losses)) / self.iteration
         generator, discriminator = rows.tolist()
         return Loss.of(generator), Loss.of(discriminator)
@@ -134,13 +134,13 @@ class Trainer:
     def state(self) -> State:
         """Copy the complete state of the run to the CPU. Later training does not change the copy.
 
-        Raises Diverged if a value is not finite, because a run cannot resume from such a state.
+        Raises NonFiniteLoss if a value is not finite, because a run cannot resume from such a state.
         """
         seconds = self.seconds if self.iteration == 0 else time.monotonic() - self.began
         position = Position(epoch=self.epoch, iteration=self.iteration, seconds=seconds)
         tensors = to_host(self.tensors())
         if not all(tensor.isfinite().all() for tensor in tensors.values()):
-            raise Diverged("weights")
+            raise NonFiniteLoss("weights")
         return State(position, self.config, self.dataset.checksum, tensors, self.environment, tuple(self.warnings))
 
     def load_state(self, state: State) -> None:
@@ -160,7 +160,7 @@ class Trainer:
         with torch.no_grad():
             for name, tensor in ours.items():
                 tensor.copy_(state.tensors[name])
-        self.stand_at(state.position)
+        self.set_position(state.position)
         self._restore_environment(state)
 
     def _restore_environment(self, state: State) -> None:
@@ -174,7 +174,7 @@ class Trainer:
         self.warnings += [warning for warning in new if warning not in self.warnings]
         self.environment = state.environment
 
-    def stand_at(self, position: Position) -> None:
+    def set_position(self, position: Position) -> None:
         """Set the position in the run and the learning rate of its epoch."""
         self.epoch, self.iteration, self.seconds = position.epoch, position.iteration, position.seconds
         self.compute.set_rate(self.config.adam_lr * self.recipe.lr_factor(self.epoch, self.config.epochs))

@@ -16,12 +16,12 @@ from app.main import create_app
 from app.middleware.request_log import UNMATCHED
 from app.settings import AppSettings
 from models.registry.store import GENERATOR, CheckpointId, CheckpointStore
-from models.sampling.sampler import Series
+from models.sampling.sampler import SampleRange
 from tests.conftest import RunningRedis
 from tests.models.registry.test_store import OLD
 from tests.support.api_clients import local_client
 from tests.support.serving import until
-from worker.jobs.consumer import JobBench
+from worker.jobs.consumer import JobConsumer
 from worker.observability import metrics as worker_metrics
 
 OF_REDIS = {
@@ -109,9 +109,9 @@ def test_invented_paths_and_methods_create_no_series(client: TestClient) -> None
 def test_a_response_is_counted_in_the_bucket_of_its_duration(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def slow(*_: object) -> tuple[Series, bytes]:
+    async def slow(*_: object) -> tuple[SampleRange, bytes]:
         time.sleep(0.12)
-        return Series(7, 1, seed=0), b""
+        return SampleRange(7, 1, seed=0), b""
 
     monkeypatch.setattr("app.inference.service.Drawing.draw_any", slow)
     before = Told(client)
@@ -142,10 +142,10 @@ def test_waiting_and_running_jobs_are_exported(client: TestClient, settings: App
     for _ in range(3):
         client.post("/train")
     time.sleep(1.1)
-    bench = JobBench.connect(settings.redis_url)
-    assert bench.claim() is not None
+    consumer = JobConsumer.connect(settings.redis_url)
+    assert consumer.claim() is not None
     told = Told(client)
-    bench.close()
+    consumer.close()
     assert told.value("acgan_redis_up") == 1
     assert told.value("acgan_jobs", status="queued") == told.value("acgan_queue_depth") == 2
     assert told.value("acgan_jobs", status="running") == 1

@@ -11,7 +11,7 @@ from benchmarks.own_redis import OwnRedis, connect
 from benchmarks.processes import tree
 from benchmarks.records import EPOCHS, fill
 from tests.conftest import RunningRedis
-from worker.jobs.consumer import JobBench
+from worker.jobs.consumer import JobConsumer
 from worker.jobs.model import Job, JobStatus
 
 TINY = ["--records", "6", "--waiting", "30", "--workers", "3", "--seconds", "0.3", "--answers", "2"]
@@ -35,7 +35,7 @@ def test_every_table_is_filled_in(tmp_path: Path, capsys: pytest.CaptureFixture[
 def test_records_are_like_those_of_the_service(redis_url: str, shared_redis: RunningRedis) -> None:
     fill(redis_url, 6)
 
-    jobs = shared_redis.ask(lambda desk: desk.newest(10))
+    jobs = shared_redis.ask(lambda jobs: jobs.newest(10))
     assert [len(job.epochs) for job in jobs] == [EPOCHS] * 6
     assert {job.status for job in jobs} == {JobStatus.SUCCEEDED}
 
@@ -47,13 +47,13 @@ def test_copies_are_listed_under_their_originals(
 
     assert fill(redis_url, 6) == 2
 
-    jobs = shared_redis.ask(lambda desk: desk.newest(10, JobStatus.SUCCEEDED))
+    jobs = shared_redis.ask(lambda jobs: jobs.newest(10, JobStatus.SUCCEEDED))
     assert len({job.id for job in jobs}) == 6
     assert len({job.config.seed for job in jobs if isinstance(job, Job)}) == 2
     assert [len(job.epochs) for job in jobs] == [EPOCHS] * 6
-    bench = JobBench.connect(redis_url)
-    assert not bench.mend_lists()
-    bench.close()
+    consumer = JobConsumer.connect(redis_url)
+    assert not consumer.rebuild_indexes()
+    consumer.close()
 
 
 def test_a_redis_that_is_killed_keeps_its_acknowledged_writes(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from tests.models.registry.test_store import NEW, OLD, manifest
 from tests.support.running_service import Service
 from tests.support.serving import serving
 from tests.worker.jobs.test_client import epoch_record
-from worker.jobs.consumer import JobBench
+from worker.jobs.consumer import JobConsumer
 from worker.jobs.model import JobStatus
 
 pytestmark = pytest.mark.browser
@@ -143,15 +143,15 @@ def test_an_empty_field_shows_its_default_and_an_estimate_uses_several_runs(
 ) -> None:
     with serving(settings) as address:
         page = browser.new_page(base_url=address)
-        bench = JobBench.connect(redis_url)
+        consumer = JobConsumer.connect(redis_url)
         took = (("seed", 600.0), ("seed", 660.0), ("sharp", 60.0), ("seed", 6000.0))  # the last one was disturbed
         for recipe, seconds in took:
             page.request.post("/train", data={"epochs": 1, "recipe": recipe})
-            claim = bench.claim()
+            claim = consumer.claim()
             assert claim
-            bench.add_epoch(claim, epoch_record(1).model_copy(update={"seconds": seconds}))
-            bench.finish(claim, JobStatus.SUCCEEDED)
-        bench.close()
+            consumer.add_epoch(claim, epoch_record(1).model_copy(update={"seconds": seconds}))
+            consumer.finish(claim, JobStatus.SUCCEEDED)
+        consumer.close()
         page.goto("/#/new?epochs=10")
         cost = page.locator(".cost")
         expect(cost).to_contain_text("About 1 h 50 min")  # ten times 660 seconds

@@ -17,7 +17,7 @@ from tests.models.registry.test_store import manifest
 from tests.support.api_clients import local_client
 from tests.support.serving import serving
 from tests.worker.jobs.test_client import epoch_record
-from worker.jobs.consumer import JobBench
+from worker.jobs.consumer import JobConsumer
 
 pytestmark = pytest.mark.browser
 
@@ -34,18 +34,18 @@ def address(settings: AppSettings, store: CheckpointStore) -> Iterator[str]:
     """A service with a running run, whose newest plot is empty and so adds almost no bytes."""
     with local_client(create_app(settings)) as client:
         job = client.post("/train", json={"name": "twelve epochs so far"}).json()["id"]
-    bench = JobBench.connect(settings.redis_url)
-    claim = bench.claim()
+    consumer = JobConsumer.connect(settings.redis_url)
+    claim = consumer.claim()
     assert claim
     store.take(job, claim.fence)
     for epoch in range(1, EPOCHS + 1):
         made = manifest(job, epoch).model_copy(update={"fence": claim.fence})
         plot = encode_png(np.zeros((1120, 588), np.uint8))
         store.publish(made, {GENERATOR: fresh_weights(2), SAMPLES: plot})
-        bench.add_epoch(claim, epoch_record(epoch).model_copy(update={"checkpoint": made.id}))
+        consumer.add_epoch(claim, epoch_record(epoch).model_copy(update={"checkpoint": made.id}))
     at = {"epoch": EPOCHS + 1, "epochs": 100, "batch": 5, "batches": 600}
-    bench.report(claim, Progress(**at, images_per_second=400.0, eta_seconds=9000.0))
-    bench.close()
+    consumer.report(claim, Progress(**at, images_per_second=400.0, eta_seconds=9000.0))
+    consumer.close()
     with serving(settings) as found:
         yield f"{found}/#/runs/{job}"
 

@@ -149,9 +149,9 @@ class Disturbances:
             client.delete(job_key("").encode() + name)
 
     def cancel_and_resume(self, job_id: str) -> None:
-        self.here.ask(lambda desk: desk.cancel(job_id))
+        self.here.ask(lambda jobs: jobs.cancel(job_id))
         if self.here.until_ended(job_id).status == JobStatus.CANCELLED:
-            self.here.ask(lambda desk: desk.resume(job_id))
+            self.here.ask(lambda jobs: jobs.resume(job_id))
 
     # ----------------------------------------------------------------------------
     # The store.

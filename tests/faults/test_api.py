@@ -78,7 +78,7 @@ def test_a_key_creates_one_job_although_the_api_is_killed_repeatedly(here: World
     assert fates["cut"] > 0, fates
     assert set(fates) <= {"cut", "202", "503"}
     assert len(seen) == 1
-    assert [job.id for job in here.ask(lambda desk: desk.newest(100))] == list(seen)
+    assert [job.id for job in here.ask(lambda jobs: jobs.newest(100))] == list(seen)
 
 
 def test_a_hundred_concurrent_requests_with_one_key_create_one_job_and_another_request_is_refused(
@@ -99,7 +99,7 @@ def test_a_hundred_concurrent_requests_with_one_key_create_one_job_and_another_r
     other = httpx2.post(f"{api.url}/train", json={**TINY, "seed": 7}, headers=KEY)
     assert other.status_code == 422
     assert "Idempotency-Key" in other.json()["detail"]
-    assert len(here.ask(lambda desk: desk.newest(100))) == 1
+    assert len(here.ask(lambda jobs: jobs.newest(100))) == 1
 
 
 def test_a_burst_is_limited_and_every_accepted_job_exists(here: World, api: Api) -> None:
@@ -130,7 +130,7 @@ def test_a_burst_is_limited_and_every_accepted_job_exists(here: World, api: Api)
     assert answers == {202: 100, 429: 900}
     assert grown <= 5 * MEGABYTE
     assert p99 < 10
-    waiting = here.ask(lambda desk: desk.newest(200))
+    waiting = here.ask(lambda jobs: jobs.newest(200))
     assert len(waiting) == 100
     assert {job.status for job in waiting} == {JobStatus.QUEUED}
 

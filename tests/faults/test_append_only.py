@@ -34,7 +34,7 @@ def test_a_tail_cut_off_anywhere_loses_no_job_and_repeats_no_token(
         os.truncate(appended, kept)
         here.note("cut off", f"{written - kept} of the {written - accepted} bytes since")
         here.redis.start()
-        assert {job.id for job in here.ask(lambda desk: desk.newest(100))} == set(jobs)
+        assert {job.id for job in here.ask(lambda jobs: jobs.newest(100))} == set(jobs)
         if latest is not None:
             assert latest <= (here.store.latest() or CheckpointId("", 0))
         assert here.store.highest_fence() >= tokens

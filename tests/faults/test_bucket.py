@@ -57,9 +57,9 @@ def test_a_job_whose_bucket_is_away_can_be_cancelled_and_resumed(
     here.until("a first epoch", lambda: here.job(job_id).epochs)
     with away(endpoint, how):
         here.until("the record has a trouble", lambda: here.job(job_id).trouble)
-        here.ask(lambda desk: desk.cancel(job_id))
+        here.ask(lambda jobs: jobs.cancel(job_id))
         assert here.until_ended(job_id, 20).status == JobStatus.CANCELLED
-    here.ask(lambda desk: desk.resume(job_id))
+    here.ask(lambda jobs: jobs.resume(job_id))
     assert here.until_ended(job_id).status == JobStatus.SUCCEEDED
     check(here, [job_id], undisturbed)
 

@@ -11,7 +11,7 @@ import pytest
 
 from app.server.embedded_redis import APPENDED
 from models.networks import weights
-from models.registry.store import GENERATOR, CheckpointDamaged, CheckpointId, CheckpointStore, Superseded
+from models.registry.store import GENERATOR, CheckpointDamaged, CheckpointId, CheckpointStore, FenceRejected
 from tests.app.conftest import publish
 from tests.faults.api import Api, outcomes_of_requests_in_flight
 from tests.faults.publish_once import FILES, JOB, manifest
@@ -25,7 +25,7 @@ from worker.jobs.model import JobStatus
 def test_without_a_reconciler_a_lost_job_stays_lost(tmp_path: Path) -> None:
     with world(tmp_path, environment={"ACGAN_RECONCILE_SECONDS": "3600"}) as here:
         here.start_worker()
-        here.until("a worker is registered", lambda: any(here.ask(lambda desk: desk.standing()).workers.values()))
+        here.until("a worker is registered", lambda: any(here.ask(lambda jobs: jobs.standing()).workers.values()))
         time.sleep(1)  # it runs one round when it starts
         job_id = here.accept()
         with pytest.raises(AssertionError, match="runs: not within"):
@@ -51,7 +51,7 @@ def test_without_an_expiring_lease_a_killed_run_stays_lost(tmp_path: Path) -> No
 def test_without_a_token_any_worker_can_publish(tmp_path: Path) -> None:
     guarded, open_to_all = CheckpointStore(tmp_path / "guarded"), CheckpointStore(tmp_path / "open")
     guarded.take(JOB, 2)
-    with pytest.raises(Superseded):
+    with pytest.raises(FenceRejected):
         guarded.publish(manifest(1, fence=1), FILES)
     assert guarded.latest() is None
     open_to_all.publish(manifest(1, fence=0), FILES)  # as an import does: no token, no check

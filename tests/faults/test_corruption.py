@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from app.inference.model_manager import Gallery
+from app.inference.model_manager import ModelManager
 from models.registry.store import GENERATOR, MANIFEST, POINTER, CheckpointStore
 from tests.app.conftest import publish
 from tests.models.registry.test_store import NEW, OLD, damage_inside, inside
@@ -64,56 +64,58 @@ def store(tmp_path: Path, place: Endpoint | None) -> CheckpointStore:
 
 
 @pytest.fixture
-def gallery(store: CheckpointStore) -> Gallery:
+def model_manager(store: CheckpointStore) -> ModelManager:
     """A model manager that serves the old checkpoint."""
-    gallery = Gallery(store, torch.device("cpu"), cached=2)
-    asyncio.run(gallery.refresh())
-    return gallery
+    model_manager = ModelManager(store, torch.device("cpu"), cached=2)
+    asyncio.run(model_manager.refresh())
+    return model_manager
 
 
 @pytest.mark.parametrize("region", list(REGIONS))
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_changed_generator_is_never_served(
-    store: CheckpointStore, gallery: Gallery, region: str, change: Callable[[Bytes, int], Bytes]
+    store: CheckpointStore, model_manager: ModelManager, region: str, change: Callable[[Bytes, int], Bytes]
 ) -> None:
-    old = gallery.served
+    old = model_manager.served
     publish(store, NEW, 1, seed=2)
     name = f"{NEW}/001/{GENERATOR}"
     data = Bytes(inside(store, name))
     changed = change(data, REGIONS[region](len(data), int.from_bytes(data[:8], "little")))
     damage_inside(store, name, bytes(changed))
-    asyncio.run(gallery.refresh())
-    assert gallery.served is old
-    assert gallery.trouble is not None
-    assert NEW in gallery.trouble
+    asyncio.run(model_manager.refresh())
+    assert model_manager.served is old
+    assert model_manager.trouble is not None
+    assert NEW in model_manager.trouble
 
 
-def test_the_generator_of_another_checkpoint_is_never_served(store: CheckpointStore, gallery: Gallery) -> None:
-    old = gallery.served
+def test_the_generator_of_another_checkpoint_is_never_served(
+    store: CheckpointStore, model_manager: ModelManager
+) -> None:
+    old = model_manager.served
     publish(store, NEW, 1, seed=2)
     damage_inside(store, f"{NEW}/001/{GENERATOR}", inside(store, f"{OLD}/001/{GENERATOR}"))
-    asyncio.run(gallery.refresh())
-    assert gallery.served is old
-    assert gallery.trouble is not None
+    asyncio.run(model_manager.refresh())
+    assert model_manager.served is old
+    assert model_manager.trouble is not None
 
 
 @pytest.mark.parametrize("part", [0.0, 0.3, 0.6, 0.9])
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("name", [MANIFEST, POINTER])
 def test_for_any_damage_to_manifest_or_pointer_a_complete_generator_is_served(
-    store: CheckpointStore, gallery: Gallery, name: str, change: Callable[[Bytes, int], Bytes], part: float
+    store: CheckpointStore, model_manager: ModelManager, name: str, change: Callable[[Bytes, int], Bytes], part: float
 ) -> None:
-    assert gallery.served is not None
-    sums = {gallery.served.exhibit.checksum}
+    assert model_manager.served is not None
+    sums = {model_manager.served.exhibit.checksum}
     publish(store, NEW, 1, seed=2)
-    fresh = Gallery(store, torch.device("cpu"), cached=2)
+    fresh = ModelManager(store, torch.device("cpu"), cached=2)
     asyncio.run(fresh.refresh())
     assert fresh.served is not None
     sums.add(fresh.served.exhibit.checksum)
     path = POINTER if name == POINTER else f"{NEW}/001/{MANIFEST}"
     data = Bytes(inside(store, path))
     damage_inside(store, path, bytes(change(data, int(part * len(data)))))
-    for each in (gallery, Gallery(store, torch.device("cpu"), cached=2)):
+    for each in (model_manager, ModelManager(store, torch.device("cpu"), cached=2)):
         asyncio.run(each.refresh())
         assert each.served is not None, each.trouble
         assert each.served.exhibit.checksum in sums

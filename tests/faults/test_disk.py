@@ -66,10 +66,10 @@ def test_a_job_on_a_full_disk_can_be_cancelled_and_resumed(
     (small_disk / "filler").write_bytes(b"\0" * 215 * MEGABYTE)
     job_id = cramped.accept(epochs=2)
     cramped.until("the record has a trouble", lambda: cramped.job(job_id).trouble)
-    cramped.ask(lambda desk: desk.cancel(job_id))
+    cramped.ask(lambda jobs: jobs.cancel(job_id))
     assert cramped.until_ended(job_id, 10).status == JobStatus.CANCELLED
     (small_disk / "filler").unlink()
-    cramped.ask(lambda desk: desk.resume(job_id))
+    cramped.ask(lambda jobs: jobs.resume(job_id))
     assert cramped.until_ended(job_id).status == JobStatus.SUCCEEDED
     check(cramped, [job_id], undisturbed)
 

@@ -54,7 +54,7 @@ def here(tmp_path: Path) -> Iterator[World]:
 
 def order(here: World) -> str:
     wanted = Order(TrainingConfig(**TINY), dataset=ORDER)
-    job_id = here.ask(lambda desk: desk.create(wanted)).id
+    job_id = here.ask(lambda jobs: jobs.create(wanted)).id
     here.note("ordered", job_id)
     return job_id
 
@@ -153,14 +153,14 @@ def test_no_worker_waits_for_a_helper_that_hangs(here: World, alone: Files) -> N
 @pytest.mark.long
 def test_a_data_set_is_cancelled_while_both_draw_and_resumed(here: World, alone: Files) -> None:
     job_id, *_ = both_draw(here)
-    here.ask(lambda desk: desk.cancel(job_id))
+    here.ask(lambda jobs: jobs.cancel(job_id))
     assert here.until_ended(job_id, 30).status == JobStatus.CANCELLED
     here.until("the helper has left", lambda: here.log.read_text().count("helped with ") >= 1, 30)
     drawn = here.job(job_id).progress
     assert drawn
     assert 0 < drawn.batch < ORDER.digits
     time.sleep(0.5)
-    here.ask(lambda desk: desk.resume(job_id))
+    here.ask(lambda jobs: jobs.resume(job_id))
     check(here, job_id, alone, claims=2)
 
 

@@ -193,7 +193,7 @@ def test_every_accepted_job_ends_once_after_cuts(house: House, host: str, span: 
 
 def judge(here: World, jobs: list[str]) -> None:
     """One job for each order; all have the result of an undisturbed one."""
-    assert sorted(job.id for job in here.ask(lambda desk: desk.newest(1000))) == sorted(jobs)
+    assert sorted(job.id for job in here.ask(lambda jobs: jobs.newest(1000))) == sorted(jobs)
     starts = re.findall(r"job ([\w-]+) starts, with token (\d+)", here.log.read_text())
     assert len(starts) == len({token for _, token in starts}) >= len(jobs), here.story()
     often = Counter(job for job, _ in starts)

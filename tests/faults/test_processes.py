@@ -13,7 +13,7 @@ import pytest
 from models.registry.store import MANIFEST, CheckpointId
 from tests.faults.places import BOTH
 from tests.faults.world import PACE, RECOVERY_SECONDS, Outcome, World, assert_legal, check, is_alive, parent
-from worker.jobs.client import NotNow
+from worker.jobs.client import InvalidTransition
 from worker.jobs.model import ENDED, JobStatus
 
 OTHER_SIGNALS = (signal.SIGINT, signal.SIGHUP)
@@ -215,7 +215,7 @@ def test_a_job_that_kills_every_worker_fails_and_the_next_one_runs(here: World, 
     assert "3 workers in a row" in str(here.job(poison).error)
     assert here.until_ended(healthy).status == JobStatus.SUCCEEDED
     check(here, [healthy], undisturbed)
-    here.ask(lambda desk: desk.resume(poison))
+    here.ask(lambda jobs: jobs.resume(poison))
     assert here.until_ended(poison).status == JobStatus.SUCCEEDED
     check(here, [poison, healthy], undisturbed)
 
@@ -230,14 +230,14 @@ def test_a_running_job_is_cancelled_and_resumed(here: World, undisturbed: Outcom
         here.pause(moments.uniform(0, 1.0))
         if pid == -1 or here.job(job_id).status != JobStatus.RUNNING:
             break
-        with contextlib.suppress(NotNow):
-            here.ask(lambda desk: desk.cancel(job_id))
+        with contextlib.suppress(InvalidTransition):
+            here.ask(lambda jobs: jobs.cancel(job_id))
         job = here.until_ended(job_id, 10)
         assert job.status in (JobStatus.CANCELLED, JobStatus.SUCCEEDED)
         if job.status == JobStatus.SUCCEEDED:
             break
         cancelled += 1
-        here.ask(lambda desk: desk.resume(job_id))
+        here.ask(lambda jobs: jobs.resume(job_id))
     assert cancelled >= 3, here.story()
     assert here.until_ended(job_id).status == JobStatus.SUCCEEDED
     check(here, [job_id], undisturbed)
@@ -267,7 +267,7 @@ def cancel_about_the_end(here: World, job_id: str, moments: random.Random, late:
     if late:
         here.until("all is published", lambda: here.store.stands(CheckpointId(job_id, 1)))
     here.pause(moments.uniform(0, 0.2 if late else 1.5))
-    with contextlib.suppress(NotNow):
-        here.ask(lambda desk: desk.cancel(job_id))
+    with contextlib.suppress(InvalidTransition):
+        here.ask(lambda jobs: jobs.cancel(job_id))
     here.until_ended(job_id, 10)
     return trainer

@@ -10,7 +10,7 @@ import redis
 
 from tests.faults.places import BOTH
 from tests.faults.world import PACE, RECOVERY_SECONDS, Outcome, World, check
-from worker.celery_app import knock, make_celery
+from worker.celery_app import make_celery, notify_workers
 from worker.jobs.model import JobStatus
 from worker.settings import WorkerSettings
 
@@ -152,7 +152,7 @@ def test_duplicated_notifications_run_every_job_once(patient: World) -> None:
     jobs = [patient.accept(epochs=2) for _ in range(3)]
     celery = make_celery(WorkerSettings(redis_url=patient.redis.url))
     for _ in range(40):
-        knock(celery)
+        notify_workers(celery)
     for job_id in jobs:
         assert patient.until_ended(job_id).status == JobStatus.SUCCEEDED
     with patient.redis.client() as client:

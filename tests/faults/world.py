@@ -34,7 +34,7 @@ from tests.faults.processes import parent as parent
 from tests.faults.witness import ServedWatcher
 from tests.support.failures import HasJobs, explained
 from tests.support.s3_endpoint import Endpoint, open_store
-from worker.jobs.client import JobDesk, Order
+from worker.jobs.client import JobClient, Order
 from worker.jobs.model import ENDED, Job, JobStatus
 
 Answer = TypeVar("Answer")
@@ -127,17 +127,17 @@ class World(HasJobs):
         self.note("worker started", process.pid)
         return process
 
-    def ask(self, question: Callable[[JobDesk], Coroutine[Any, Any, Answer]]) -> Answer:
+    def ask(self, question: Callable[[JobClient], Coroutine[Any, Any, Answer]]) -> Answer:
         return self.redis.ask(question)
 
     def accept(self, **fields: Any) -> str:
         order = Order(TrainingConfig(**{**TINY, **fields}))
-        job_id = self.ask(lambda desk: desk.create(order)).id
+        job_id = self.ask(lambda jobs: jobs.create(order)).id
         self.note("accepted", job_id)
         return job_id
 
     def job(self, job_id: str) -> Job:
-        return self.ask(lambda desk: desk.get(job_id))
+        return self.ask(lambda jobs: jobs.get(job_id))
 
     def trainer(self, job_id: str) -> int | None:
         """The process that trains the job, if there is one."""
@@ -222,7 +222,7 @@ class World(HasJobs):
 
     def check_invariants(self, job_id: str | None = None) -> Report:
         """Check one job or every job of this world, and the served checkpoints of its API, if it has one."""
-        jobs = [self.job(job_id)] if job_id else self.ask(lambda desk: desk.newest(100))
+        jobs = [self.job(job_id)] if job_id else self.ask(lambda jobs: jobs.newest(100))
         known = [job for job in jobs if isinstance(job, Job)]
         return check_all(self.store, known, self.serving(), self.served.series)
 

@@ -20,9 +20,9 @@ from benchmarks.gpu.context import data_dir
 from models.data.dataset import Dataset, load_dataset
 from models.evaluation import classifier, quality_gate
 from models.evaluation.classifier import Classifier
-from models.evaluation.evaluator import Effort, Examiner
+from models.evaluation.evaluator import EvaluationBudget, Evaluator
 from models.evaluation.judge import with_real
-from models.evaluation.quality_gate import Assessor
+from models.evaluation.quality_gate import QualityGate
 from models.networks.acgan import Generator
 from models.records import EpochResult
 from models.sampling.sampler import prepare
@@ -42,7 +42,7 @@ def stop(_: LocalEpoch) -> None:
 class PatientFolder(Folder):
     """Reports an epoch before the next one begins, so that the next one cannot end before the stop."""
 
-    def keep(self, trainer: Trainer, result: EpochResult, assessor: Assessor | None) -> None:
+    def keep(self, trainer: Trainer, result: EpochResult, assessor: QualityGate | None) -> None:
         super().keep(trainer, result, assessor)
         self.finish_writing()
 
@@ -104,7 +104,7 @@ def test_training_a_judge_is_deterministic(student: Classifier, printed: Dataset
 
 def test_an_evaluation_computes_every_metric(student: Classifier, printed: Dataset, device: torch.device) -> None:
     judge = with_real(copy.deepcopy(student), "reporting", printed).to(device)
-    examiner = Examiner(printed, judge, Effort(digits=20, lessons=30, pupils=1, epochs=1))
+    examiner = Evaluator(printed, judge, EvaluationBudget(digits=20, lessons=30, pupils=1, epochs=1))
     real = examiner.examine_real()
     figures, neighbours = examiner.examine_generator(prepare(Generator(100).to(device).eval(), device))
     assert figures.digits == 200
@@ -118,7 +118,7 @@ def test_acgan_evaluate_accepts_the_bundled_generator(
     settings: AppSettings, gpu: torch.device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On the CPU, tests/app/cli/test_local.py tests this."""
-    monkeypatch.setattr(local_evaluation, "QUICK", Effort(digits=40, lessons=60, pupils=1, epochs=1))
+    monkeypatch.setattr(local_evaluation, "QUICK", EvaluationBudget(digits=40, lessons=60, pupils=1, epochs=1))
     found = evaluate_here(settings, "latest", "mnist", True, None, QUIET)
     assert found.generator.digits == 400
     assert found.generator.label_accuracy > 0.9

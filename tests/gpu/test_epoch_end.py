@@ -11,7 +11,7 @@ from torch import Tensor
 from models.config import TrainingConfig
 from models.data.dataset import Dataset
 from models.evaluation.judge import bundled_judge
-from models.evaluation.quality_gate import Assessor
+from models.evaluation.quality_gate import QualityGate
 from models.evaluation.verifier import find_verifier
 from models.networks import weights
 from models.networks.acgan import Generator
@@ -19,7 +19,7 @@ from models.networks.inference import FoldedGenerator
 from models.networks.weights import generator_from_bytes
 from models.registry import bundled
 from models.sampling.images import epoch_plot
-from models.sampling.sampler import Series, prepare
+from models.sampling.sampler import SampleRange, prepare
 from models.training import training_state
 from models.training.trainer import Trainer
 from tests.gpu.conftest import CPU, small
@@ -91,7 +91,7 @@ def test_a_generator_folded_on_the_gpu_equals_one_folded_on_the_cpu(good: Genera
 
 
 def test_a_folded_generator_draws_the_same_on_the_gpu(good: Generator, device: torch.device) -> None:
-    noise, labels = Series(None, 20, 8).cut(0, 200, good.latent_size)
+    noise, labels = SampleRange(None, 20, 8).cut(0, 200, good.latent_size)
     exact = copy.deepcopy(good).double()
     with torch.inference_mode():
         expected = exact(noise.double(), labels)
@@ -113,7 +113,7 @@ def test_the_quality_gate_decides_as_on_the_cpu(good: Generator, device: torch.d
     for each in (CPU, device):
         judge = bundled_judge("mnist", "choosing")
         assert judge is not None
-        assessor = Assessor(judge, good.latent_size, each, digits=25)
+        assessor = QualityGate(judge, good.latent_size, each, digits=25)
         verdicts.append(assessor.verdict(moved(blank, each), moved(good, each)))
     expected, verdict = verdicts
     assert verdict.averaged
@@ -127,7 +127,7 @@ def test_a_generator_that_is_not_finite_is_refused(good: Generator, device: torc
     broken = moved(good, device)
     with torch.no_grad():
         broken.dense.weight[0, 0] = float("nan")
-    verdict = Assessor(judge, good.latent_size, device, digits=2).verdict(broken)
+    verdict = QualityGate(judge, good.latent_size, device, digits=2).verdict(broken)
     assert verdict.refused == "its weights are not finite"
 
 

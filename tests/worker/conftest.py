@@ -9,13 +9,13 @@ import pytest
 
 from benchmarks.records import ask_desk
 from models.config import TrainingConfig
-from worker.jobs.client import JobDesk, Order
-from worker.jobs.consumer import JobBench
+from worker.jobs.client import JobClient, Order
+from worker.jobs.consumer import JobConsumer
 from worker.jobs.model import Job
 from worker.lifecycle import shutdown
 
 Answer = TypeVar("Answer")
-Ask = Callable[[Callable[[JobDesk], Coroutine[Any, Any, Answer]]], Answer]
+Ask = Callable[[Callable[[JobClient], Coroutine[Any, Any, Answer]]], Answer]
 
 
 @pytest.fixture(autouse=True)
@@ -32,12 +32,12 @@ def ask(redis_url: str) -> Ask[Any]:
 
 
 @pytest.fixture
-def bench(redis_url: str) -> JobBench:
-    return JobBench.connect(redis_url)
+def consumer(redis_url: str) -> JobConsumer:
+    return JobConsumer.connect(redis_url)
 
 
 def accept(ask: Ask[Job], **fields: Any) -> Job:
-    return ask(lambda desk: desk.create(Order(TrainingConfig(**fields))))
+    return ask(lambda jobs: jobs.create(Order(TrainingConfig(**fields))))
 
 
 def until(true: Callable[[], bool], seconds: float = 10) -> None:

@@ -13,8 +13,8 @@ from tests.conftest import RunningRedis
 from tests.worker.conftest import until
 from worker.handlers.sharing import Shared, Sharing
 from worker.jobs.client import Order
-from worker.jobs.consumer import JobBench
-from worker.jobs.keys import index_key, knocks_key
+from worker.jobs.consumer import JobConsumer
+from worker.jobs.keys import index_key, notifications_key
 from worker.jobs.model import JobStatus, RunsOn
 from worker.reconciler import DEAF_ROUNDS, EXIT_CODE, Reconciler
 
@@ -23,17 +23,19 @@ class Parts:
     """A reconciler, and its effects on the rest of its worker."""
 
     def __init__(self, url: str) -> None:
-        self.bench = JobBench.connect(url)
+        self.consumer = JobConsumer.connect(url)
         self.url = url
         self.idle = True
         self.ends: list[int] = []
-        self.reconciler = Reconciler(self.bench, self.knock, lambda: self.idle, 1.0, 10.0, "cpu", self.ends.append)
+        self.reconciler = Reconciler(
+            self.consumer, self.notify_workers, lambda: self.idle, 1.0, 10.0, "cpu", self.ends.append
+        )
 
-    def knock(self, runs_on: RunsOn) -> None:
-        self.bench.redis.lpush(knocks_key(runs_on), "knock")
+    def notify_workers(self, runs_on: RunsOn) -> None:
+        self.consumer.redis.lpush(notifications_key(runs_on), "knock")
 
     def accept(self, dataset: DatasetOrder | None = None) -> None:
-        ask_desk(self.url, lambda desk: desk.create(Order(TrainingConfig(), dataset=dataset)))
+        ask_desk(self.url, lambda jobs: jobs.create(Order(TrainingConfig(), dataset=dataset)))
 
 
 @pytest.fixture
@@ -45,14 +47,14 @@ def test_it_notifies_workers_once_for_each_waiting_job(parts: Parts) -> None:
     for _ in range(3):
         parts.accept()
     parts.reconciler.once()
-    assert parts.bench.knocks() == 3
+    assert parts.consumer.notifications() == 3
     parts.reconciler.once()
-    assert parts.bench.knocks() == 3
+    assert parts.consumer.notifications() == 3
 
 
 def test_it_sends_nothing_if_no_job_waits(parts: Parts) -> None:
     parts.reconciler.once()
-    assert parts.bench.knocks() == 0
+    assert parts.consumer.notifications() == 0
     assert parts.ends == []
 
 
@@ -78,14 +80,14 @@ def test_a_worker_is_not_ended_while_others_take_jobs(parts: Parts) -> None:
     for _ in range(3 * DEAF_ROUNDS + 1):
         parts.accept()
     for _ in range(3 * DEAF_ROUNDS):
-        parts.bench.claim()
+        parts.consumer.claim()
         parts.reconciler.once()
     assert parts.ends == []
 
 
 def test_a_redis_outage_ends_no_worker(parts: Parts) -> None:
     parts.accept()
-    parts.reconciler.bench = JobBench(redis.Redis(port=9, socket_timeout=0.2))
+    parts.reconciler.consumer = JobConsumer(redis.Redis(port=9, socket_timeout=0.2))
     parts.reconciler.seconds = 0.01
     parts.reconciler.start()
     parts.reconciler.join(0.5)
@@ -100,18 +102,18 @@ def test_lists_are_rebuilt_in_a_redis_that_is_new_to_it(
     """At the start, and after an outage of Redis, which another may have replaced: no other round rebuilds them."""
     parts, queued = Parts(mortal_redis.url), index_key(False, JobStatus.QUEUED)
     parts.accept()
-    parts.bench.redis.delete(queued)
+    parts.consumer.redis.delete(queued)
     parts.idle, parts.reconciler.seconds = False, 0.02
     parts.reconciler.start()
-    until(lambda: parts.bench.redis.exists(queued) == 1)
+    until(lambda: parts.consumer.redis.exists(queued) == 1)
     until(lambda: "have been rebuilt" in caplog.text)
-    parts.bench.redis.delete(queued)
+    parts.consumer.redis.delete(queued)
     time.sleep(0.5)
-    assert parts.bench.redis.exists(queued) == 0
+    assert parts.consumer.redis.exists(queued) == 0
     mortal_redis.kill()
     until(lambda: "Redis does not answer" in caplog.text)
     mortal_redis.start()
-    until(lambda: parts.bench.redis.exists(queued) == 1)
+    until(lambda: parts.consumer.redis.exists(queued) == 1)
     parts.reconciler.stop()
     parts.reconciler.join()
 
@@ -120,14 +122,14 @@ def test_it_notifies_workers_of_a_data_set_that_needs_help(parts: Parts) -> None
     """Once, and not if this worker is busy: other workers have their own reconcilers."""
     order = DatasetOrder(checkpoint=str(bundled.checkpoint()))
     parts.accept(order)
-    claim = parts.bench.claim()
+    claim = parts.consumer.claim()
     assert claim
-    Sharing(parts.bench.redis).welcome(Shared.of(claim, "1"), ["a", "b"])
+    Sharing(parts.consumer.redis).welcome(Shared.of(claim, "1"), ["a", "b"])
     parts.idle = False
     parts.reconciler.once()
-    assert parts.bench.knocks() == 0
+    assert parts.consumer.notifications() == 0
     parts.idle = True
     for _ in range(2 * DEAF_ROUNDS):
         parts.reconciler.once()
-    assert parts.bench.knocks() == 1
+    assert parts.consumer.notifications() == 1
     assert parts.ends == []

@@ -13,8 +13,8 @@ from kombu.connection import Connection
 from pydantic import ValidationError
 
 from app.server.embedded_redis import find_server
-from worker.celery_app import knock, make_celery
-from worker.jobs.keys import knocks_key
+from worker.celery_app import make_celery, notify_workers
+from worker.jobs.keys import notifications_key
 from worker.settings import WorkerSettings, celery_address
 
 
@@ -85,7 +85,7 @@ def on_a_socket(tmp_path: Path) -> Iterator[Path]:
 def test_a_worker_is_notified_over_a_socket_in_the_database_of_the_record(on_a_socket: Path, spelling: str) -> None:
     settings = WorkerSettings(redis_url=spelling.format(on_a_socket))
     celery = make_celery(settings)
-    knock(celery)
+    notify_workers(celery)
     celery.close()
     with redis.Redis(unix_socket_path=str(on_a_socket), db=3) as client:
-        assert client.llen(knocks_key("any")) == 1
+        assert client.llen(notifications_key("any")) == 1

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 import redis
 
 from models.evaluation.epoch_snapshot import EpochSnapshot, snapshot_epoch
-from models.evaluation.quality_gate import Assessor
+from models.evaluation.quality_gate import QualityGate
 from models.networks.weights import state_to_bytes
 from models.records import EpochResult
 from models.registry.resume_states import not_understood
@@ -34,7 +34,7 @@ from models.training import training_state
 from models.training.background_writer import BackgroundWriter
 from models.training.trainer import Trainer
 from models.version import code_version
-from worker.jobs.consumer import JobBench
+from worker.jobs.consumer import JobConsumer
 from worker.jobs.model import EpochRecord
 from worker.lifecycle.lease import Lease
 from worker.observability import metrics
@@ -47,20 +47,20 @@ MISSING_STATE = "its record names finished epochs or a saved state, and the stor
 WRITE_SECONDS = 120.0  # for the publication of one epoch; a writer that takes longer counts as stuck
 
 
-class Keeper:
+class CheckpointPublisher:
     def __init__(
         self,
-        bench: JobBench,
+        consumer: JobConsumer,
         lease: Lease,
         trainer: Trainer,
         store: CheckpointStore,
         save_seconds: float,
-        assessor: Assessor | None = None,
+        assessor: QualityGate | None = None,
     ) -> None:
         """Without an assessor, digits are not judged: they have no metrics, and every generator is served."""
         self.assessor = assessor
         self.save_seconds = save_seconds
-        self.bench = bench
+        self.consumer = consumer
         self.lease = lease
         self.job_id = lease.claim.job.id
         self.trainer = trainer
@@ -70,7 +70,7 @@ class Keeper:
         self.supervisor = Supervisor()
         self.writing = self.supervisor.watch(EPOCH_WRITER, WRITE_SECONDS)
 
-    def __enter__(self) -> "Keeper":
+    def __enter__(self) -> "CheckpointPublisher":
         """Inside, the states of the process's background loops include the writer thread."""
         return self
 
@@ -91,7 +91,7 @@ class Keeper:
         self.writer.start(write)
 
     def publish(self, snapshot: EpochSnapshot) -> Manifest:
-        """Write an epoch's checkpoint. Uses no device. Raises JobLost, Superseded, OSError."""
+        """Write an epoch's checkpoint. Uses no device. Raises LeaseLost, FenceRejected, OSError."""
         began = time.monotonic()
         manifest, files = self.manifest(snapshot), files_of(snapshot)
         self.lease.check_held()
@@ -174,8 +174,8 @@ class Keeper:
     def save(self) -> None:
         """Wait until every earlier epoch is recorded, then save the run's state.
 
-        If the store cannot write it, this is logged and the previous saved state stays. Raises JobLost, Superseded, and
-        what publishing raised: the state is then not saved.
+        If the store cannot write it, this is logged and the previous saved state stays. Raises LeaseLost and
+        FenceRejected, and what publishing raised: the state is then not saved.
         """
         self.writer.wait()
         began = time.monotonic()
@@ -184,7 +184,7 @@ class Keeper:
         try:
             self.store.save_state(self.job_id, training_state.to_bytes(state), self.lease.claim.fence)
             metrics.tell(metrics.SAVE_SECONDS, time.monotonic() - began)
-            self.bench.saved(self.lease.claim, state.position.epoch, state.position.iteration)
+            self.consumer.saved(self.lease.claim, state.position.epoch, state.position.iteration)
         except OSError as error:
             metrics.tell(metrics.SAVES_FAILED)
             logger.warning("job %s: its state could not be saved: %s", self.job_id, error)

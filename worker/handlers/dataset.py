@@ -11,37 +11,37 @@ from models.records import Progress
 from models.registry.store import CheckpointStore
 from models.synthesis.builder import make
 from models.synthesis.dataset_integrity import damage_in_store, discard_damaged
-from models.synthesis.order import DatasetOrder, Origin
+from models.synthesis.order import DatasetOrder, Provenance
 from models.synthesis.shards import Contributions
 from models.torch_device import describe, find_device
 from models.version import code_version
 from worker.handlers.dataset_drawing import drawing, read_generator
 from worker.handlers.hosting import Host
 from worker.handlers.sharing import Shared, Sharing
-from worker.jobs.consumer import Claim, JobBench
+from worker.jobs.consumer import Claim, JobConsumer
 from worker.jobs.model import RunsOn
 from worker.lifecycle.lease import Lease
-from worker.lifecycle.retry import persist
-from worker.lifecycle.storage_retry import Stubborn
+from worker.lifecycle.retry import retry_until_stored
+from worker.lifecycle.storage_retry import StorageRetrier
 from worker.settings import WorkerSettings
 
 logger = logging.getLogger(__name__)
 
 
 def make_dataset(
-    bench: JobBench,
+    consumer: JobConsumer,
     lease: Lease,
     store: CheckpointStore,
     settings: WorkerSettings,
-    knock: Callable[[RunsOn], None] = lambda _: None,
+    notify_workers: Callable[[RunsOn], None] = lambda _: None,
 ) -> None:
     """Draw the parts of the data set that are missing, one at a time, with the help of idle workers.
 
-    `knock` notifies an idle worker. Raises JobLost, Cancelled and Interrupted between two parts, and keeps those that
-    are drawn; CheckpointNotFound, CheckpointDamaged, InvalidWeights, Hopeless, and OSError.
+    `notify_workers` notifies an idle worker. Raises LeaseLost, Cancelled and Interrupted between two parts, and keeps
+    those that are drawn; CheckpointNotFound, CheckpointDamaged, InvalidWeights, TrainingFailed, and OSError.
     """
 
-    stubborn = Stubborn(bench, lease)
+    stubborn = StorageRetrier(consumer, lease)
     check = stubborn.check
     check()
     claim, order = lease.claim, lease.claim.job.order
@@ -51,24 +51,24 @@ def make_dataset(
         device = find_device(settings.device)
         manifest, weights = stubborn("the data set cannot be started", lambda: read_generator(store, order))
         sha256, version = manifest.files[manifest.draws].sha256, code_version()
-        origin = Origin(generator_sha256=sha256, device=describe(device), code_version=version)
-        report, workshop = reporter(bench, claim, order), store.dataset_workshop(job)
+        origin = Provenance(generator_sha256=sha256, device=describe(device), code_version=version)
+        report, workshop = reporter(consumer, claim, order), store.dataset_workshop(job)
         discard_damaged(workshop)
         with (
             drawing(order, manifest, weights, device) as draw,
             Host(
-                bench=bench,
-                sharing=Sharing(bench.redis),
+                consumer=consumer,
+                sharing=Sharing(consumer.redis),
                 shared=Shared.of(claim, version),
                 contributions=contributions,
                 workshop=workshop,
                 origin=origin,
                 seconds=settings.lease_seconds,
                 check=check,
-                knock=knock,
+                notify_workers=notify_workers,
             ) as host,
         ):
-            persist(lambda: bench.settle(claim, claim.job.config, origin.device), check)
+            retry_until_stored(lambda: consumer.record_runtime(claim, claim.job.config, origin.device), check)
 
             def place(write: Callable[[], None]) -> None:
                 held = partial(store.write_held, job, claim.fence, write)
@@ -87,7 +87,7 @@ def make_dataset(
 def is_made(store: CheckpointStore, claim: Claim) -> bool:
     """Whether the data set is in the store and intact. A damaged one is deleted, so that it is made again.
 
-    Raises FileNotUnderstood if another version wrote its manifest, Superseded, and other OSErrors.
+    Raises FileNotUnderstood if another version wrote its manifest, FenceRejected, and other OSErrors.
     """
     job = claim.job.id
     if not store.has_dataset(job):
@@ -100,7 +100,7 @@ def is_made(store: CheckpointStore, claim: Claim) -> bool:
     return False
 
 
-def reporter(bench: JobBench, claim: Claim, order: DatasetOrder) -> Callable[[int], None]:
+def reporter(consumer: JobConsumer, claim: Claim, order: DatasetOrder) -> Callable[[int], None]:
     """Return a function that records progress after each part: as one epoch whose iterations are digits."""
     began, first = time.monotonic(), 0
 
@@ -113,8 +113,8 @@ def reporter(bench: JobBench, claim: Claim, order: DatasetOrder) -> Callable[[in
             epoch=1, epochs=1, batch=done, batches=order.digits, images_per_second=round(rate, 1), eta_seconds=left
         )
         try:
-            bench.saved(claim, 1, done)
-            bench.report(claim, progress)
+            consumer.saved(claim, 1, done)
+            consumer.report(claim, progress)
         except redis.RedisError as error:  # not a reason to fail the job
             logger.warning("job %s: its progress could not be recorded: %s", claim.job.id, error)
 

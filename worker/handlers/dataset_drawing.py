@@ -7,7 +7,7 @@ import torch
 
 from models.evaluation.verifier import Verifier, find_verifier
 from models.networks.weights import generator_from_bytes
-from models.records import Hopeless
+from models.records import TrainingFailed
 from models.registry import bundled
 from models.registry.store import CheckpointId, CheckpointStore, Manifest
 from models.sampling.sampler import prepare
@@ -25,7 +25,7 @@ def read_generator(store: CheckpointStore, order: DatasetOrder) -> tuple[Manifes
 
 @contextmanager
 def drawing(order: DatasetOrder, manifest: Manifest, weights: bytes, device: torch.device) -> Iterator[DatasetDrawer]:
-    """Prepare the generator and its judge on the device. Raises InvalidWeights, Hopeless."""
+    """Prepare the generator and its judge on the device. Raises InvalidWeights, TrainingFailed."""
     generator = prepare(generator_from_bytes(weights), device)
     verifier = verifier_for(manifest, order, device)
     with drawing_threads(device) as pool:
@@ -33,10 +33,12 @@ def drawing(order: DatasetOrder, manifest: Manifest, weights: bytes, device: tor
 
 
 def verifier_for(manifest: Manifest, order: DatasetOrder, device: torch.device) -> Verifier | None:
-    """Return the judge of an order with `verify`, else None. Raises Hopeless if there is no judge for these digits."""
+    """Return the judge of an order with `verify`, else None. Raises TrainingFailed if these digits have no judge."""
     if order.verify is None:
         return None
     verifier = find_verifier(manifest.config.dataset, device)
     if verifier is None:
-        raise Hopeless(f"this package contains no judge of {manifest.config.dataset} digits: order without verify")
+        raise TrainingFailed(
+            f"this package contains no judge of {manifest.config.dataset} digits: order without verify"
+        )
     return verifier

@@ -15,7 +15,7 @@ from structlog.contextvars import bound_contextvars
 
 from models.devices import DeviceUnavailable
 from models.networks.weights import InvalidWeights
-from models.records import Hopeless
+from models.records import TrainingFailed
 from models.registry.store import CheckpointDamaged, CheckpointNotFound, CheckpointStore
 from models.synthesis.builder import pack_part
 from models.synthesis.shards import Contributions
@@ -23,7 +23,7 @@ from models.torch_device import describe, find_device
 from models.version import code_version
 from worker.handlers.dataset_drawing import drawing, read_generator
 from worker.handlers.sharing import Shared, Sharing
-from worker.jobs.consumer import JobBench
+from worker.jobs.consumer import JobConsumer
 from worker.jobs.model import RunsOn
 from worker.lifecycle import shutdown
 from worker.lifecycle.lease import EXIT_CODE, STALLED_SECONDS
@@ -36,7 +36,7 @@ TROUBLES = (  # their messages suffice; the owner has the same error, or draws t
     CheckpointDamaged,
     CheckpointNotFound,
     DeviceUnavailable,
-    Hopeless,
+    TrainingFailed,
     InvalidWeights,
     OSError,
     ValidationError,
@@ -46,11 +46,11 @@ TROUBLES = (  # their messages suffice; the owner has the same error, or draws t
 
 @dataclass(frozen=True)
 class Helper:
-    bench: JobBench
+    consumer: JobConsumer
     store: CheckpointStore
     settings: WorkerSettings
     takes: Sequence[RunsOn]  # queues of this worker: it helps only with their data sets
-    knock: Callable[[RunsOn], None]  # notifies the next idle worker
+    notify_workers: Callable[[RunsOn], None]  # notifies the next idle worker
     end_process: Callable[[int], None] = os._exit
 
     def help(self) -> bool:
@@ -59,7 +59,7 @@ class Helper:
         Raises Interrupted. Other errors are logged and only end this help.
         """
         try:
-            sharing = Sharing(self.bench.redis)
+            sharing = Sharing(self.consumer.redis)
             shared = sharing.find(self.takes)
             if shared is None:
                 return False
@@ -105,14 +105,14 @@ class Helper:
     def take(self, shared: Shared, sharing: Sharing, seconds: float) -> str | None:
         """Take a part, unless a job waits for this worker. Raises Interrupted."""
         shutdown.check()
-        waiting = any(self.bench.waiting(runs_on) for runs_on in self.takes)
+        waiting = any(self.consumer.waiting(runs_on) for runs_on in self.takes)
         return None if waiting else sharing.take(shared, seconds)
 
     def call_another(self, shared: Shared, sharing: Sharing) -> None:
         """Notify one more idle worker if a part is left for it."""
-        if sharing.find([shared.runs_on]) and not self.bench.knocks(shared.runs_on):
+        if sharing.find([shared.runs_on]) and not self.consumer.notifications(shared.runs_on):
             with contextlib.suppress(OperationalError):
-                self.knock(shared.runs_on)
+                self.notify_workers(shared.runs_on)
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:

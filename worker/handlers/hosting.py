@@ -10,10 +10,10 @@ from typing import TypeVar
 import redis
 from kombu.exceptions import OperationalError
 
-from models.synthesis.order import Origin, Part
+from models.synthesis.order import Part, Provenance
 from models.synthesis.shards import Contributions
 from worker.handlers.sharing import Shared, Sharing
-from worker.jobs.consumer import JobBench
+from worker.jobs.consumer import JobConsumer
 from worker.jobs.model import RunsOn
 from worker.lifecycle.retry import pause
 
@@ -33,15 +33,15 @@ class Host:
     not respond. It waits for a helper's part no longer than drawing one takes.
     """
 
-    bench: JobBench
+    consumer: JobConsumer
     sharing: Sharing
     shared: Shared
     contributions: Contributions
     workshop: Path
-    origin: Origin  # records the helpers
+    origin: Provenance  # records the helpers
     seconds: float  # for which a part is reserved for the owner; more if drawing takes longer
     check: Callable[[], None]
-    knock: Callable[[RunsOn], None]  # notifies an idle worker
+    notify_workers: Callable[[RunsOn], None]  # notifies an idle worker
 
     def __enter__(self) -> "Host":
         return self
@@ -67,8 +67,8 @@ class Host:
         if not self.sharing.welcome(self.shared, names):
             return False
         runs_on = self.shared.runs_on
-        if not self.bench.waiting(runs_on) and not self.bench.knocks(runs_on):
-            self.knock(runs_on)
+        if not self.consumer.waiting(runs_on) and not self.consumer.notifications(runs_on):
+            self.notify_workers(runs_on)
         return True
 
     def share(self, left: dict[str, Part]) -> Iterator[Part]:

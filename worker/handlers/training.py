@@ -12,11 +12,11 @@ from models import torch_device
 from models.data.dataset import DatasetUnavailable, load_dataset
 from models.devices import DeviceOutOfMemory, DeviceUnavailable
 from models.evaluation.epoch_snapshot import EpochSnapshot
-from models.evaluation.quality_gate import digits_worth, find_assessor
+from models.evaluation.quality_gate import find_quality_gate, sample_count
 from models.networks.weights import InvalidWeights
-from models.records import Hopeless, Progress
+from models.records import Progress, TrainingFailed
 from models.registry.job_entry import fingerprint
-from models.registry.retention import thin_out
+from models.registry.retention import apply_retention
 from models.registry.storage.base import StoreReplaced, Unreachable
 from models.registry.storage.reading import Unreadable
 from models.registry.store import (
@@ -24,26 +24,26 @@ from models.registry.store import (
     CheckpointId,
     CheckpointNotFound,
     CheckpointStore,
+    FenceRejected,
     JobConflict,
     StateDeleted,
     StateNotUnderstood,
-    Superseded,
     TokensExhausted,
 )
 from models.torch_device import describe, find_device
 from models.training.environment import reset_threads
 from models.training.trainer import Trainer
-from worker.handlers.checkpointing import Keeper, record_of
+from worker.handlers.checkpointing import CheckpointPublisher, record_of
 from worker.handlers.dataset import make_dataset
 from worker.handlers.helping import Helper
-from worker.jobs.consumer import Claim, JobBench, JobLost
+from worker.jobs.consumer import Claim, JobConsumer, LeaseLost
 from worker.jobs.listing import accepted_after, not_ended
 from worker.jobs.model import Job, JobStatus, RunsOn, kind_of, taken_by
 from worker.lifecycle import shutdown
 from worker.lifecycle.checkpoint_verification import find_damage
 from worker.lifecycle.lease import Cancelled, Lease
-from worker.lifecycle.retry import persist
-from worker.lifecycle.storage_retry import Stubborn
+from worker.lifecycle.retry import retry_until_stored
+from worker.lifecycle.storage_retry import StorageRetrier
 from worker.observability import metrics
 from worker.settings import WorkerSettings
 
@@ -57,7 +57,7 @@ FAILURES = (  # their messages suffice, without a traceback
     DatasetUnavailable,
     DeviceOutOfMemory,
     DeviceUnavailable,
-    Hopeless,
+    TrainingFailed,
     InvalidWeights,
     JobConflict,
     OSError,
@@ -67,34 +67,34 @@ FAILURES = (  # their messages suffice, without a traceback
 )
 
 
-def run_next_job(settings: WorkerSettings, knock: Callable[[RunsOn], None] = lambda _: None) -> Job | None:
+def run_next_job(settings: WorkerSettings, notify_workers: Callable[[RunsOn], None] = lambda _: None) -> Job | None:
     """Claim the next job, run it and record how it ended. Returns the job if it was handed back to the queue.
 
-    While no job waits, this worker helps with data sets of others. `knock` notifies an idle worker.
+    While no job waits, this worker helps with data sets of others. `notify_workers` notifies an idle worker.
     Raises DeviceUnavailable, and claims no job, if this worker's device is unavailable.
     """
     device = find_device(settings.device)
     takes = taken_by(kind_of(str(device)))
-    bench, store = JobBench.connect(settings.redis_url), settings.open_store()
+    consumer, store = JobConsumer.connect(settings.redis_url), settings.open_store()
     claim: Claim | None = None
     try:
         lowest = lowest_fence(store)
-        bench.tell_waiting(takes, "")
-        while (claim := bench.claim(settings.lease_seconds, lowest, takes)) is None:
-            if not Helper(bench, store, settings, takes, knock).help():
+        consumer.tell_waiting(takes, "")
+        while (claim := consumer.claim(settings.lease_seconds, lowest, takes)) is None:
+            if not Helper(consumer, store, settings, takes, notify_workers).help():
                 logger.info("notified, but no job is waiting")
                 return None
             lowest = lowest_fence(store)
         metrics.tell(metrics.JOBS_TAKEN)
-        with told_as(claim), Lease(bench, claim, settings.lease_seconds) as lease:
-            keep_within_budget(bench, store, settings.store_limit)
-            status, error = carry_out(bench, lease, store, settings, knock)
-            trouble = trouble_of(bench, lease, store, status)
-            persist(lambda: bench.finish(claim, status, error, trouble), lease.check_held)
+        with job_log_context(claim), Lease(consumer, claim, settings.lease_seconds) as lease:
+            keep_within_budget(consumer, store, settings.store_limit)
+            status, error = execute(consumer, lease, store, settings, notify_workers)
+            trouble = trouble_of(consumer, lease, store, status)
+            retry_until_stored(lambda: consumer.finish(claim, status, error, trouble), lease.check_held)
         metrics.tell(metrics.JOBS_ENDED, 1, status.value)
         if status == JobStatus.SUCCEEDED:
             drop_state(store, claim)  # not earlier: if `finish` fails, the next worker resumes from it
-        keep_within_budget(bench, store, settings.store_limit)  # after the record shows that the job has ended
+        keep_within_budget(consumer, store, settings.store_limit)  # after the record shows that the job has ended
         return claim.job if status == JobStatus.QUEUED else None
     except shutdown.Interrupted:
         logger.info("stops helping: this worker is shutting down")
@@ -102,9 +102,9 @@ def run_next_job(settings: WorkerSettings, knock: Callable[[RunsOn], None] = lam
     except Unreachable as away:
         logger.error("no job is taken: %s", away)
         with suppress(redis.RedisError):
-            bench.tell_waiting(takes, str(away))
+            consumer.tell_waiting(takes, str(away))
         return None
-    except (JobLost, Superseded) as lost:
+    except (LeaseLost, FenceRejected) as lost:
         metrics.tell(metrics.LEASES_LOST)
         logger.warning("job %s now belongs to another worker; leaving it", lost)
         if claim is not None:
@@ -112,7 +112,7 @@ def run_next_job(settings: WorkerSettings, knock: Callable[[RunsOn], None] = lam
         return None
     finally:
         metrics.tell(metrics.IMAGES_PER_SECOND, 0)
-        bench.close()
+        consumer.close()
         torch_device.release(device)  # frees memory for the next job and for other workers on this device
 
 
@@ -128,24 +128,28 @@ def lowest_fence(store: CheckpointStore) -> int:
         return 0
 
 
-def told_as(claim: Claim) -> AbstractContextManager[None]:
+def job_log_context(claim: Claim) -> AbstractContextManager[None]:
     """Add the job, its epoch and its fence token to every log line inside."""
     return bound_contextvars(job=claim.job.id, epoch=len(claim.job.epochs) + 1, fence=claim.fence)
 
 
-def carry_out(
-    bench: JobBench, lease: Lease, store: CheckpointStore, settings: WorkerSettings, knock: Callable[[RunsOn], None]
+def execute(
+    consumer: JobConsumer,
+    lease: Lease,
+    store: CheckpointStore,
+    settings: WorkerSettings,
+    notify_workers: Callable[[RunsOn], None],
 ) -> tuple[JobStatus, str]:
-    """Run a claimed job. Returns its new status and the error message, if any. Raises JobLost, Superseded."""
+    """Run a claimed job. Returns its new status and the error message, if any. Raises LeaseLost, FenceRejected."""
     job_id = lease.claim.job.id
     logger.info("job %s starts, with token %d", job_id, lease.claim.fence)
     try:
-        take_over(bench, lease, store, settings.store_address)
+        acquire_storage(consumer, lease, store, settings.store_address)
         with measured_memory(lease.claim.job, settings):
             if lease.claim.job.order:
-                make_dataset(bench, lease, store, settings, knock)
+                make_dataset(consumer, lease, store, settings, notify_workers)
             else:
-                train(bench, lease, store, settings)
+                train(consumer, lease, store, settings)
     except shutdown.Interrupted:
         logger.info("job %s goes back to the queue: this worker is shutting down", job_id)
         return JobStatus.QUEUED, ""
@@ -155,7 +159,7 @@ def carry_out(
     except FAILURES as error:
         logger.error("job %s failed: %s", job_id, str(error))  # not the exception: its frames hold the job's memory
         return JobStatus.FAILED, str(error)
-    except (JobLost, Superseded):
+    except (LeaseLost, FenceRejected):
         raise
     except Exception as error:
         logger.exception("job %s failed unexpectedly", job_id)
@@ -177,18 +181,18 @@ def measured_memory(job: Job, settings: WorkerSettings) -> Iterator[None]:
             logger.info("job %s: peak memory: %s", job.id, peak)
 
 
-def take_over(bench: JobBench, lease: Lease, store: CheckpointStore, address: str) -> None:
+def acquire_storage(consumer: JobConsumer, lease: Lease, store: CheckpointStore, address: str) -> None:
     """Claim the job in the store.
 
-    Raises JobLost if a hanging process keeps the store locked: the lease then expires, and the job is retried.
+    Raises LeaseLost if a hanging process keeps the store locked: the lease then expires, and the job is retried.
     """
     claim = lease.claim
     later: list[str] = []
     known: list[str | None] = [None]
 
     def ask() -> None:
-        later[:] = accepted_after(bench.redis, claim.job.id)
-        known[:] = [bench.store_identity(address)]
+        later[:] = accepted_after(consumer.redis, claim.job.id)
+        known[:] = [consumer.store_identity(address)]
 
     def take() -> None:
         try:
@@ -200,12 +204,12 @@ def take_over(bench: JobBench, lease: Lease, store: CheckpointStore, address: st
             raise
         except TimeoutError as error:
             logger.error("job %s: %s", claim.job.id, error)
-            raise JobLost(claim.job.id) from error
+            raise LeaseLost(claim.job.id) from error
 
-    persist(ask, lease.check_held)
-    Stubborn(bench, lease)("the job cannot start", take)
+    retry_until_stored(ask, lease.check_held)
+    StorageRetrier(consumer, lease)("the job cannot start", take)
     if (identity := store.identity) not in (None, known[0]):
-        persist(partial(bench.note_store, address, str(identity)), lease.check_held)
+        retry_until_stored(partial(consumer.note_store, address, str(identity)), lease.check_held)
     if trouble := store_trouble(store):
         logger.error("job %s: %s", claim.job.id, trouble)
 
@@ -220,11 +224,11 @@ def store_trouble(store: CheckpointStore) -> str:
     return "; ".join(filter(None, found))
 
 
-def train(bench: JobBench, lease: Lease, store: CheckpointStore, settings: WorkerSettings) -> None:
+def train(consumer: JobConsumer, lease: Lease, store: CheckpointStore, settings: WorkerSettings) -> None:
     """Train all epochs. After each, a writer thread publishes a checkpoint and then records the epoch, while the next
     epoch trains. When this function returns or raises, no write is in progress."""
 
-    stubborn = Stubborn(bench, lease)
+    stubborn = StorageRetrier(consumer, lease)
     check = stubborn.check
     check()
     claim = lease.claim
@@ -233,59 +237,66 @@ def train(bench: JobBench, lease: Lease, store: CheckpointStore, settings: Worke
     dataset = load_dataset(claim.job.config, settings.data_dir, settings.cache_dir, settings.mirrors)
     check()
     trainer = Trainer(claim.job.config, dataset, device)
-    persist(lambda: bench.settle(claim, trainer.config, describe(device)), check)
+    retry_until_stored(lambda: consumer.record_runtime(claim, trainer.config, describe(device)), check)
     assessor = None
     if settings.judge:
-        digits = digits_worth(trainer.batches)
-        assessor = find_assessor(dataset, trainer.config.latent_size, device, settings.judges_dir, digits)
+        digits = sample_count(trainer.batches)
+        assessor = find_quality_gate(dataset, trainer.config.latent_size, device, settings.judges_dir, digits)
     check()
-    keeper = Keeper(bench, lease, trainer, store, settings.save_seconds, assessor)
-    for lost in stubborn("the run cannot continue", keeper.restore):
-        persist(partial(bench.add_epoch, claim, lost), check)
+    publisher = CheckpointPublisher(consumer, lease, trainer, store, settings.save_seconds, assessor)
+    for lost in stubborn("the run cannot continue", publisher.restore):
+        retry_until_stored(partial(consumer.add_epoch, claim, lost), check)
     for warning in trainer.warnings:
-        persist(partial(bench.add_warning, claim, warning), check)
-    persist(lambda: bench.settle(claim, trainer.config, describe(device)), check)  # restoring may change the threads
+        retry_until_stored(partial(consumer.add_warning, claim, warning), check)
+    retry_until_stored(
+        lambda: consumer.record_runtime(claim, trainer.config, describe(device)), check
+    )  # restoring may change the threads
     meter = metrics.Meter((trainer.epoch - 1) * trainer.batches + trainer.iteration)
 
     def report(progress: Progress) -> None:
         meter.progressed(progress)
         bind_contextvars(epoch=progress.epoch)
-        keeper.save_now_and_then()
+        publisher.save_now_and_then()
         try:
-            bench.report(claim, progress)
+            consumer.report(claim, progress)
         except redis.RedisError as error:  # not a reason to fail the run
             logger.warning("job %s: its progress could not be recorded: %s", claim.job.id, error)
 
     def check_both() -> None:
         check()
-        keeper.writer.check()
+        publisher.writer.check()
 
-    publish = partial(publish_and_record, bench, keeper, stubborn, meter, settings.store_limit)
-    with keeper, keeper.writer:
+    publish = partial(publish_and_record, consumer, publisher, stubborn, meter, settings.store_limit)
+    with publisher, publisher.writer:
         try:
             for result in trainer.run(report, check_both):
-                keeper.start_to_publish(result, publish)
+                publisher.start_to_publish(result, publish)
         except (shutdown.Interrupted, Cancelled):
-            keeper.save()
+            publisher.save()
             raise
 
 
 def publish_and_record(
-    bench: JobBench, keeper: Keeper, stubborn: Stubborn, meter: metrics.Meter, limit: int, snapshot: EpochSnapshot
+    consumer: JobConsumer,
+    publisher: CheckpointPublisher,
+    stubborn: StorageRetrier,
+    meter: metrics.Meter,
+    limit: int,
+    snapshot: EpochSnapshot,
 ) -> None:
     """Publish an epoch's checkpoint, then add the epoch to the record. Runs on the writer thread.
 
-    Raises JobLost, Superseded, Cancelled, Interrupted, OSError; the epoch is then not recorded.
+    Raises LeaseLost, FenceRejected, Cancelled, Interrupted, OSError; the epoch is then not recorded.
     """
     claim, result = stubborn.lease.claim, snapshot.result
-    published = stubborn(f"epoch {result.epoch} cannot be published", partial(keeper.publish, snapshot))
+    published = stubborn(f"epoch {result.epoch} cannot be published", partial(publisher.publish, snapshot))
     record = record_of(published)
-    persist(partial(bench.add_epoch, claim, record), stubborn.lease.check_held)
+    retry_until_stored(partial(consumer.add_epoch, claim, record), stubborn.lease.check_held)
     meter.epoch_ended(record)
     if record.refused:
         logger.warning("job %s: epoch %d is not served: %s", claim.job.id, result.epoch, record.refused)
     logger.info("job %s: epoch %d\n%s", claim.job.id, result.epoch, result.losses.table())
-    keep_within_budget(bench, keeper.store, limit)
+    keep_within_budget(consumer, publisher.store, limit)
 
 
 def drop_state(store: CheckpointStore, claim: Claim) -> None:
@@ -305,12 +316,12 @@ def clear_leftovers(store: CheckpointStore, job: str) -> None:
         logger.warning("files written for job %s after its deletion could not be deleted: %s", job, error)
 
 
-def trouble_of(bench: JobBench, lease: Lease, store: CheckpointStore, status: JobStatus) -> str:
-    """Verify the checkpoints in the record of an ended job. Returns a description of the faults. Raises JobLost."""
+def trouble_of(consumer: JobConsumer, lease: Lease, store: CheckpointStore, status: JobStatus) -> str:
+    """Verify the checkpoints in the record of an ended job. Returns a description of the faults. Raises LeaseLost."""
     if status == JobStatus.QUEUED:
         return ""
     claim, thinned = lease.claim, set[int]()
-    persist(lambda: thinned.update(bench.thinned(claim.job.id)), lease.check_held)
+    retry_until_stored(lambda: thinned.update(consumer.thinned(claim.job.id)), lease.check_held)
     damage = find_damage(store, claim.job.id, claim.told.keys() - thinned, lease.check_held)
     return "; ".join(filter(None, (damage, store_trouble(store))))
 
@@ -324,11 +335,11 @@ def checkpoints_among(deleted: list[str]) -> list[CheckpointId]:
     return found
 
 
-def keep_within_budget(bench: JobBench, store: CheckpointStore, limit: int) -> None:
+def keep_within_budget(consumer: JobConsumer, store: CheckpointStore, limit: int) -> None:
     try:
-        deleted = thin_out(store, limit, not_ended(bench.redis))
+        deleted = apply_retention(store, limit, not_ended(consumer.redis))
         for name in deleted:
             logger.info("deleted %s to stay within ACGAN_STORE_LIMIT", name)
-        bench.note_thinned(checkpoints_among(deleted))
+        consumer.note_thinned(checkpoints_among(deleted))
     except (OSError, redis.RedisError) as error:  # not a reason to fail the run
         logger.warning("checkpoints beyond ACGAN_STORE_LIMIT could not be deleted: %s", error)

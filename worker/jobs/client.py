@@ -57,30 +57,30 @@ class ShareTaken(QueueFull):
         )
 
 
-class KeyReused(Exception):
+class IdempotencyConflict(Exception):
     """An idempotency key was sent with a different request than before."""
 
 
-class NotNow(Exception):
+class InvalidTransition(Exception):
     """The job's state does not allow the operation. The message names the states that do."""
 
 
-class NotUnderstood(NotNow):
+class NotUnderstood(InvalidTransition):
     """This version does not understand the job's record. The message gives the reason."""
 
 
-class Unsuitable(Exception):
+class UnsafeRedisConfig(Exception):
     """This Redis may lose jobs. The message names the setting to change."""
 
 
 def check_eviction(info: Mapping[str, object]) -> None:
-    """Raises Unsuitable if Redis is configured to delete any keys when its memory is full.
+    """Raises UnsafeRedisConfig if Redis is configured to delete any keys when its memory is full.
 
     `info` is the response to `INFO memory`.
     """
     policy = str(info.get("maxmemory_policy", ""))
     if policy.startswith("allkeys"):
-        raise Unsuitable(
+        raise UnsafeRedisConfig(
             f"Redis may delete jobs when it is short of memory (maxmemory-policy {policy}): "
             "set maxmemory-policy to noeviction"
         )
@@ -137,7 +137,7 @@ class Standing(NamedTuple):
     workers: dict[RunsOn, int]  # seen recently, by device
 
 
-class JobDesk:
+class JobClient:
     """Calls raise redis.RedisError if Redis does not respond within about a second."""
 
     def __init__(self, client: "redis.asyncio.Redis", queue_limit: int = 100, has_shares: bool = False) -> None:
@@ -151,7 +151,7 @@ class JobDesk:
         self._delete = client.register_script(scripts.DELETE)
 
     @classmethod
-    def connect(cls, url: str, queue_limit: int = 100, has_shares: bool = False) -> "JobDesk":
+    def connect(cls, url: str, queue_limit: int = 100, has_shares: bool = False) -> "JobClient":
         """Return a client that connects at the first call. Without Redis, calls fail within about a second."""
         client = redis.asyncio.Redis.from_url(
             url,
@@ -164,11 +164,11 @@ class JobDesk:
         return cls(heedful(client), queue_limit, has_shares)
 
     async def ping(self) -> None:
-        """Raises Unsuitable if this Redis may lose jobs."""
+        """Raises UnsafeRedisConfig if this Redis may lose jobs."""
         check_eviction(await self.redis.info("memory"))
 
     async def create(self, order: Order) -> Job:
-        """Accept a job. When this returns, the job is stored in the queue. Raises QueueFull, KeyReused."""
+        """Accept a job. When this returns, the job is stored in the queue. Raises QueueFull, IdempotencyConflict."""
         async with self.redis.pipeline(transaction=True) as pipeline:
             pipeline.time()
             pipeline.incr(SEQUENCE)
@@ -185,7 +185,9 @@ class JobDesk:
             case "share":
                 raise ShareTaken(self.queue_limit)
             case "other":
-                raise KeyReused(f"this Idempotency-Key was used for another request, now job {about[0]}: use a new one")
+                raise IdempotencyConflict(
+                    f"this Idempotency-Key was used for another request, now job {about[0]}: use a new one"
+                )
             case "known":
                 return await self.get(about[0])
         job = decode(job_id, {"status": JobStatus.QUEUED, "created_at": about[1]} | order.fields, {})
@@ -241,46 +243,46 @@ class JobDesk:
     async def cancel(self, job_id: str) -> AnyJob:
         """Cancel a job: at once if it waits, else through its worker.
 
-        Raises JobNotFound, and NotNow if it has succeeded or failed.
+        Raises JobNotFound, and InvalidTransition if it has succeeded or failed.
         """
         status = await self._cancel(args=[job_id])
         if status in (JobStatus.SUCCEEDED, JobStatus.FAILED):
-            raise NotNow(f"job {job_id} has {status} already: there is nothing to cancel")
+            raise InvalidTransition(f"job {job_id} has {status} already: there is nothing to cancel")
         return await self.read(job_id)
 
     async def resume(self, job_id: str) -> Job:
-        """Queue a failed or cancelled job again. Raises JobNotFound, QueueFull, NotNow, NotUnderstood."""
+        """Queue a failed or cancelled job again. Raises JobNotFound, QueueFull, InvalidTransition, NotUnderstood."""
         await self.get(job_id)  # a worker of this version does not run a record that it does not understand
         status = await self._resume(args=[job_id, self.queue_limit, int(self.has_shares)])
         if status == "deleting":
-            raise NotNow(f"job {job_id} cannot be resumed: {BEING_DELETED}")
+            raise InvalidTransition(f"job {job_id} cannot be resumed: {BEING_DELETED}")
         if status in ("full", "share"):
             raise QueueFull(self.queue_limit) if status == "full" else ShareTaken(self.queue_limit)
         if status not in (None, JobStatus.QUEUED):
-            raise NotNow(f"job {job_id} {wording(status)}: only a failed or cancelled job can be resumed")
+            raise InvalidTransition(f"job {job_id} {wording(status)}: only a failed or cancelled job can be resumed")
         return await self.get(job_id)
 
     async def move_to_front(self, job_id: str) -> AnyJob:
-        """Make a waiting job the next to run. Raises JobNotFound, NotNow."""
+        """Make a waiting job the next to run. Raises JobNotFound, InvalidTransition."""
         status = await self._front(args=[job_id])
         if status not in (None, JobStatus.QUEUED):
-            raise NotNow(f"job {job_id} {wording(status)}: only a waiting job can be moved to the front")
+            raise InvalidTransition(f"job {job_id} {wording(status)}: only a waiting job can be moved to the front")
         return await self.read(job_id)
 
     async def begin_deletion(self, job_id: str) -> int:
         """Mark an ended job as being deleted: it can no longer be resumed. Returns the fence token of its last claim.
 
         Returns 0 if the job was never claimed. The record stays until `end_deletion`, so that an interrupted deletion
-        can be repeated. Raises JobNotFound, NotNow.
+        can be repeated. Raises JobNotFound, InvalidTransition.
         """
         return await self._delete_step(job_id, "begin")
 
     async def keep_after_all(self, job_id: str) -> None:
-        """Undo `begin_deletion`, since the job is in use. Raises JobNotFound, NotNow."""
+        """Undo `begin_deletion`, since the job is in use. Raises JobNotFound, InvalidTransition."""
         await self._delete_step(job_id, "keep")
 
     async def end_deletion(self, job_id: str) -> None:
-        """Delete the record of a job that has ended. Raises JobNotFound, NotNow."""
+        """Delete the record of a job that has ended. Raises JobNotFound, InvalidTransition."""
         await self._delete_step(job_id, "end")
 
     async def _delete_step(self, job_id: str, step: str) -> int:
@@ -289,7 +291,9 @@ class JobDesk:
             raise JobNotFound(f"there is no job {job_id}: see GET /jobs")
         status, token = answer
         if status not in ENDED:
-            raise NotNow(f"job {job_id} is {status}: only a job that has ended can be deleted, so cancel it first")
+            raise InvalidTransition(
+                f"job {job_id} is {status}: only a job that has ended can be deleted, so cancel it first"
+            )
         return int(token)
 
     async def standing(self) -> Standing:

@@ -29,7 +29,7 @@ from worker.jobs.keys import (
     epochs_key,
     index_key,
     job_key,
-    knocks_key,
+    notifications_key,
     queue_key,
 )
 from worker.jobs.model import RUNS_ON, EpochRecord, Job, JobStatus, RunsOn, before
@@ -49,7 +49,7 @@ THINNED = "thinned:"  # fields of a record, one for each epoch
 MENDED_AT_ONCE = 500  # jobs: each batch blocks Redis
 
 
-class JobLost(Exception):
+class LeaseLost(Exception):
     """This worker no longer holds the job: another worker has claimed it, or it has ended."""
 
 
@@ -85,7 +85,7 @@ def ourselves() -> str:
     return process_name(os.getpid())
 
 
-class JobBench:
+class JobConsumer:
     """Calls raise redis.RedisError if Redis does not respond within two seconds. Claims wait longer and are retried."""
 
     def __init__(self, client: "redis.Redis", patient: "redis.Redis | None" = None) -> None:
@@ -109,7 +109,7 @@ class JobBench:
         self._index = client.register_script(reconcile_scripts.INDEX)
 
     @classmethod
-    def connect(cls, url: str) -> "JobBench":
+    def connect(cls, url: str) -> "JobConsumer":
         def client(seconds: float) -> "redis.Redis":
             return redis.Redis.from_url(
                 url,
@@ -123,16 +123,16 @@ class JobBench:
         return cls(client(2.0), client(CLAIM_SECONDS))
 
     def check_eviction(self) -> None:
-        """Raises Unsuitable if this Redis may lose jobs."""
+        """Raises UnsafeRedisConfig if this Redis may lose jobs."""
         check_eviction(self.redis.info("memory"))
 
     def waiting(self, runs_on: RunsOn = "any") -> int:
         """Return the number of jobs in one queue that a worker may claim now."""
         return int(self.redis.zcard(queue_key(runs_on)))
 
-    def knocks(self, runs_on: RunsOn = "any") -> int:
+    def notifications(self, runs_on: RunsOn = "any") -> int:
         """Return the number of messages that no worker has received yet."""
-        return int(self.redis.llen(knocks_key(runs_on)))
+        return int(self.redis.llen(notifications_key(runs_on)))
 
     def claims(self) -> int:
         """Return the number of all claims so far."""
@@ -231,28 +231,28 @@ class JobBench:
         self.redis.hset(STORES, address, identity)
 
     def renew(self, claim: Claim, lease_seconds: float) -> JobStatus:
-        """Extend the lease. Returns the job's status, which shows a cancellation. Raises JobLost."""
+        """Extend the lease. Returns the job's status, which shows a cancellation. Raises LeaseLost."""
         return self._still_ours(claim, self._renew(args=[claim.job.id, claim.fence, lease_seconds]))
 
-    def settle(self, claim: Claim, config: TrainingConfig, device: str) -> None:
-        """Store the device and the final configuration, which are determined at the start. Raises JobLost."""
+    def record_runtime(self, claim: Claim, config: TrainingConfig, device: str) -> None:
+        """Store the device and the final configuration, which are determined at the start. Raises LeaseLost."""
         self._put(claim, "config", config.model_dump_json(), "device", device)
 
     def report(self, claim: Claim, progress: Progress) -> None:
-        """Store the progress of the job. Raises JobLost."""
+        """Store the progress of the job. Raises LeaseLost."""
         told = progress.model_dump_json()
         self._put(claim, "progress", told, kind="progress", data=told)
 
     def saved(self, claim: Claim, epoch: int, iteration: int) -> None:
-        """Record the position up to which the run's state is saved. Raises JobLost."""
+        """Record the position up to which the run's state is saved. Raises LeaseLost."""
         self._put(claim, "saved", f"{epoch}:{iteration}")
 
-    def tell_trouble(self, claim: Claim, trouble: str) -> None:
-        """Set the problem that delays the job; empty to clear it. Raises JobLost."""
+    def set_trouble(self, claim: Claim, trouble: str) -> None:
+        """Set the problem that delays the job; empty to clear it. Raises LeaseLost."""
         self._put(claim, "trouble", trouble, kind="trouble", data=trouble)
 
     def add_epoch(self, claim: Claim, epoch: EpochRecord) -> None:
-        """Add a finished epoch to the record. Raises JobLost."""
+        """Add a finished epoch to the record. Raises LeaseLost."""
         claim.told[epoch.epoch] = epoch
         self._put(claim, kind="epoch", data=epoch.model_dump_json(), number=epoch.epoch)
 
@@ -267,7 +267,7 @@ class JobBench:
         return {int(name.removeprefix(THINNED)) for name in fields if name.startswith(THINNED)}
 
     def finish(self, claim: Claim, status: JobStatus, error: str = "", trouble: str = "") -> None:
-        """End the job, or hand it back as `queued`. `trouble` describes faults of its results. Raises JobLost.
+        """End the job, or hand it back as `queued`. `trouble` describes faults of its results. Raises LeaseLost.
 
         If Redis restarted with older data, this first adds the epochs that the record lacks.
         """
@@ -290,7 +290,7 @@ class JobBench:
         told = self._reconcile(args=args)
         return list(zip(told[::2], told[1::2], strict=True))
 
-    def mend_lists(self) -> bool:
+    def rebuild_indexes(self) -> bool:
         """Rebuild the lists of jobs by kind and status if their numbers differ from the number of jobs.
 
         They differ in a Redis with data of an older version. Returns whether they were rebuilt.
@@ -309,7 +309,7 @@ class JobBench:
         return True
 
     def add_warning(self, claim: Claim, warning: str) -> None:
-        """Add a reason why the result may differ from that of an uninterrupted run to the record. Raises JobLost."""
+        """Add a reason why the result may differ from that of an uninterrupted run to the record. Raises LeaseLost."""
         if warning not in claim.job.warnings:
             claim.job.warnings.append(warning)
             self._put(claim, "warnings", json.dumps(claim.job.warnings))
@@ -322,7 +322,7 @@ class JobBench:
 
     def _still_ours(self, claim: Claim, status: str | None) -> JobStatus:
         if status is None:
-            raise JobLost(claim.job.id)
+            raise LeaseLost(claim.job.id)
         return JobStatus(status)
 
     def close(self) -> None:

@@ -80,6 +80,6 @@ def queue_name(runs_on: RunsOn) -> str:
     return "acgan-training" if runs_on == "any" else f"acgan-training-{runs_on}"
 
 
-def knocks_key(runs_on: RunsOn) -> str:
+def notifications_key(runs_on: RunsOn) -> str:
     """Return the key of the Redis list with the messages that no worker has received."""
     return CELERY_PREFIX + queue_name(runs_on)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import redis
 
-from worker.jobs.consumer import JobBench, process_name
+from worker.jobs.consumer import JobConsumer, process_name
 from worker.jobs.loop_states import encode
 from worker.observability.background_loops import Beat, Supervisor
 from worker.observability.loop_reports import LoopReporter
@@ -26,16 +26,16 @@ START_SECONDS = 300.0  # until the first report of a process
 LEAST_SILENT_ROUNDS = 3  # a parent that was stopped itself must not end its child for that
 
 
-def start_pulse(bench: JobBench, seconds: float = PULSE_SECONDS) -> None:
+def start_pulse(consumer: JobConsumer, seconds: float = PULSE_SECONDS) -> None:
     """In the training process: send a heartbeat and the states of its background loops to Redis every second."""
-    reporter = LoopReporter(bench)
+    reporter = LoopReporter(consumer)
 
     def run(beat: Beat) -> None:
         wait = threading.Event()
         while not wait.wait(seconds):
             beat()
             with suppress(redis.RedisError):
-                bench.pulse(encode(reporter.states()))
+                consumer.pulse(encode(reporter.states()))
 
     Supervisor().start_thread("pulse", run)
 
@@ -69,13 +69,13 @@ class Pulses:
 
     def __init__(
         self,
-        bench: JobBench,
+        consumer: JobConsumer,
         children: Callable[[], Sequence[int]],
         rounds: int,
         start_rounds: int = 1000,
         end: Callable[[int], None] = kill,
     ) -> None:
-        self.bench = bench
+        self.consumer = consumer
         self.children = children
         self.rounds = rounds
         self.start_rounds = start_rounds
@@ -85,14 +85,14 @@ class Pulses:
 
     def end_silent_children(self) -> None:
         """Check once. Raises RedisError."""
-        pulses = {pid: self.bench.last_pulse(process_name(pid)) for pid in self.children()}
+        pulses = {pid: self.consumer.last_pulse(process_name(pid)) for pid in self.children()}
         seen: dict[int, tuple[float | None, int]] = {}
         for pid, pulse in pulses.items():
             before, silent = self._last.get(pid, (None, -1))
             silent = silent + 1 if pulse in (before, None) else 0
             seen[pid] = (pulse or before, silent)
             rounds = self.start_rounds if seen[pid][0] is None else self.rounds
-            if silent >= rounds and process_name(pid) not in self.bench.held_by(os.getpid()).values():
+            if silent >= rounds and process_name(pid) not in self.consumer.held_by(os.getpid()).values():
                 logger.error("training process %d does not respond: ending it; a new one replaces it", pid)
                 self.end(pid)
                 del seen[pid]

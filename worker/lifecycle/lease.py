@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import redis
 
-from worker.jobs.consumer import Claim, JobBench, JobLost, clock
+from worker.jobs.consumer import Claim, JobConsumer, LeaseLost, clock
 from worker.jobs.model import JobStatus
 from worker.observability import metrics
 from worker.observability.background_loops import Beat, Supervisor
@@ -34,9 +34,9 @@ class Lease:
     """A context manager; inside it, `check` raises if the job must stop. One process may hold one lease."""
 
     def __init__(
-        self, bench: JobBench, claim: Claim, seconds: float, end_process: Callable[[int], None] = os._exit
+        self, consumer: JobConsumer, claim: Claim, seconds: float, end_process: Callable[[int], None] = os._exit
     ) -> None:
-        self.bench = bench
+        self.consumer = consumer
         self.claim = claim
         self.seconds = seconds
         self.checked = clock()
@@ -61,13 +61,13 @@ class Lease:
             self._thread.join(END_SECONDS)
 
     def check_held(self) -> None:
-        """Raises JobLost if this worker no longer holds the job."""
+        """Raises LeaseLost if this worker no longer holds the job."""
         self.checked = clock()
         if self._lost.is_set() or self.checked - self.renewed > self.seconds:
-            raise JobLost(self.claim.job.id)
+            raise LeaseLost(self.claim.job.id)
 
     def check(self) -> None:
-        """Raises JobLost if this worker no longer holds the job, and Cancelled if the job was cancelled."""
+        """Raises LeaseLost if this worker no longer holds the job, and Cancelled if the job was cancelled."""
         self.check_held()
         if self._cancelled.is_set():
             raise Cancelled
@@ -92,8 +92,8 @@ class Lease:
         """Renew the lease. Returns whether this worker may still hold it."""
         asked = clock()
         try:
-            status = self.bench.renew(self.claim, self.seconds)
-        except JobLost:
+            status = self.consumer.renew(self.claim, self.seconds)
+        except LeaseLost:
             logger.warning("job %s now belongs to another worker", self.claim.job.id)
             return False
         except Exception as error:  # usually RedisError; no error may end this thread unnoticed

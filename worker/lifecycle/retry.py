@@ -19,7 +19,7 @@ def pause(seconds: float, check: Callable[[], None]) -> None:
         time.sleep(0.1)
 
 
-def persist(write: Callable[[], None], check: Callable[[], None] = lambda: None) -> None:
+def retry_until_stored(write: Callable[[], None], check: Callable[[], None] = lambda: None) -> None:
     """Call `write` until it succeeds, for up to ten minutes. Raises RedisError after that, and what `check` raises."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
-from worker.jobs.consumer import JobBench
+from worker.jobs.consumer import JobConsumer
 from worker.lifecycle import shutdown
 from worker.lifecycle.lease import Lease
-from worker.lifecycle.retry import pause, persist
+from worker.lifecycle.retry import pause, retry_until_stored
 
 logger = logging.getLogger(__name__)
 
@@ -19,18 +19,18 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 DISK_SECONDS = 5.0  # between two attempts
 
 
-class Stubborn:
+class StorageRetrier:
     """Retries a storage operation until it succeeds, the lease is lost or the job is cancelled.
 
     Meanwhile the job's `trouble` gives the reason.
     """
 
-    def __init__(self, bench: JobBench, lease: Lease) -> None:
-        self.bench = bench
+    def __init__(self, consumer: JobConsumer, lease: Lease) -> None:
+        self.consumer = consumer
         self.lease = lease
 
     def check(self) -> None:
-        """Raises JobLost, Cancelled, Interrupted."""
+        """Raises LeaseLost, Cancelled, Interrupted."""
         self.lease.check()
         shutdown.check()
 
@@ -49,8 +49,8 @@ class Stubborn:
                     raise
                 logger.error("job %s: %s (%s)", claim.job.id, trouble, error)
             waited = True
-            persist(partial(self.bench.tell_trouble, claim, trouble), self.check)
+            retry_until_stored(partial(self.consumer.set_trouble, claim, trouble), self.check)
             pause(DISK_SECONDS, self.check)
         if waited:
-            persist(partial(self.bench.tell_trouble, claim, ""), self.check)
+            retry_until_stored(partial(self.consumer.set_trouble, claim, ""), self.check)
         return done

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import redis
 
-from worker.jobs.consumer import JobBench
+from worker.jobs.consumer import JobConsumer
 from worker.jobs.loop_states import REPORTER, RUNNING, encode
 from worker.observability.background_loops import Beat, Supervisor, report_process
 
@@ -20,11 +20,11 @@ class LoopReporter:
 
     def __init__(
         self,
-        bench: JobBench,
+        consumer: JobConsumer,
         seconds: float = REPORT_SECONDS,
         report: Callable[[], dict[str, str]] = report_process,
     ) -> None:
-        self.bench = bench
+        self.consumer = consumer
         self.seconds = seconds
         self.report = report
         self.troubled: set[str] = set()
@@ -46,7 +46,7 @@ class LoopReporter:
 
     def once(self) -> None:
         """Report once. Raises RedisError."""
-        self.bench.report_loops(encode(self.states()))
+        self.consumer.report_loops(encode(self.states()))
 
     def states(self) -> dict[str, str]:
         states = self.report()

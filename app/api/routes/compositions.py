@@ -9,14 +9,14 @@ from fastapi import APIRouter, Path, Query, Response
 from app.api.dependencies import JobId, ServicesDep
 from app.api.guarded_route import GuardedRoute
 from app.api.routes.digits import IfNoneMatch
-from app.api.sample_addresses import BUILD, Address, Told, answer
+from app.api.sample_addresses import BUILD, Address, ResponseMeta, answer
 from app.problems import conditional
 from app.schemas.compositions import NUMBER, EvolutionQuery, FilmQuery, MorphQuery, NumberQuery
 from models.sampling.animation import back_and_forth, encode_film
 from models.sampling.images import encode_png, sheet
 from models.sampling.interpolation import Ends, morph
 from models.sampling.number_layout import set_number
-from models.sampling.sampler import Series, fresh_seed
+from models.sampling.sampler import SampleRange, fresh_seed
 
 router = APIRouter(tags=["digits"], route_class=GuardedRoute)
 
@@ -39,14 +39,14 @@ async def numbers(
 
     The digits have the same pixels as those of `/digits/{label}` with the same `seed` and `index`.
     """
-    address = Address.of(await services.gallery.find(query.checkpoint), query, query.checkpoint)
+    address = Address.of(await services.model_manager.find(query.checkpoint), query, query.checkpoint)
     labels = [int(digit) for digit in number]
 
     def encode(digits: np.ndarray) -> bytes:
         return encode_png(set_number(digits[labels], query.scale, query.padding, query.invert))
 
     async def make() -> bytes:
-        every = Series(None, 1, address.seed, address.index)  # all ten classes with one latent vector
+        every = SampleRange(None, 1, address.seed, address.index)  # all ten classes with one latent vector
         return await services.drawing.batcher.draw(address.exhibit.generator, every, encode)
 
     told = address.told("image/png", f"number {number} {query.look}")
@@ -72,7 +72,7 @@ async def morphs(
 
     The first and the last digit have the same pixels as those of `/digits/{label}` with the same seed and index.
     """
-    address = Address.of(await services.gallery.find(query.checkpoint), query, query.checkpoint)
+    address = Address.of(await services.model_manager.find(query.checkpoint), query, query.checkpoint)
     to_seed = address.seed if query.to_seed is None else query.to_seed
     ends = Ends((first, last), (address.seed, to_seed), address.index)
 
@@ -124,14 +124,14 @@ async def evolution(
         return await services.drawing.studio.make(partial(show_evolution, digits, query))
 
     drawn_by = [epoch.files[epoch.draws].sha256 for epoch in epochs if epoch.draws in epoch.files]
-    about = f"{services.gallery.device.type} {drawn_by} {label} {seed} {query.index} {query.columns} {query.film}"
+    about = f"{services.model_manager.device.type} {drawn_by} {label} {seed} {query.index} {query.columns} {query.film}"
     headers = {
         "X-Epochs": ",".join(str(epoch.epoch) for epoch in epochs),
         "X-Seed": str(seed),
         "X-Index": str(query.index),
     }
     tag = None if query.seed is None else conditional.name(f"evolution {BUILD} {about} {query.look}".encode())
-    return await answer(services.drawing, Told(PICTURES[query.format], headers, tag), if_none_match, make)
+    return await answer(services.drawing, ResponseMeta(PICTURES[query.format], headers, tag), if_none_match, make)
 
 
 def show_evolution(digits: np.ndarray, query: EvolutionQuery) -> bytes:

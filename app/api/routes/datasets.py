@@ -67,13 +67,13 @@ async def order(
 
     A worker generates it as a job in the same queue as runs.
     """
-    await services.desk.ping()
-    exhibit = await services.gallery.find(wanted.checkpoint)
+    await services.jobs.ping()
+    exhibit = await services.model_manager.find(wanted.checkpoint)
     dataset = wanted.order(exhibit.id)
     await check_budget(services, dataset)
     recipe = exhibit.manifest.config
     entry = Order(recipe, wanted.priority, wanted.runs_on, caller, dataset=dataset, idempotency_key=idempotency_key)
-    job = await services.desk.create(entry)
+    job = await services.jobs.create(entry)
     await accepted(job, services, response)
     response.headers["Location"] = f"/datasets/{job.id}"
     return DatasetView.of(job)
@@ -84,7 +84,7 @@ async def datasets(services: ServicesDep, query: Annotated[JobsQuery, Query()]) 
     """List the generated data sets, newest first."""
     if query.before is not None:
         checked(query.before, "data set", "/datasets")
-    found = await services.desk.newest(query.limit + 1, query.status, query.before, datasets=True)
+    found = await services.jobs.newest(query.limit + 1, query.status, query.before, datasets=True)
     page = await views(services, found[: query.limit])
     return DatasetList.of(page, len(found) > query.limit, query)
 
@@ -107,7 +107,7 @@ async def views(services: Services, jobs: list[AnyJob]) -> list[DatasetView | Un
 
 async def found(services: Services, job_id: str) -> Job:
     try:
-        job = await services.desk.get(job_id)
+        job = await services.jobs.get(job_id)
     except JobNotFound:
         raise JobNotFound(f"there is no data set {job_id}: see GET /datasets") from None
     if job.order is None:
@@ -210,4 +210,4 @@ async def delete(services: ServicesDep, job_id: DatasetId) -> None:
     409 while the data set is being drawn or downloaded.
     """
     await found(services, job_id)
-    await delete_dataset(services.gallery, services.desk, job_id)
+    await delete_dataset(services.model_manager, services.jobs, job_id)

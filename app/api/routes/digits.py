@@ -11,12 +11,12 @@ from app.api.content import MEDIA_TYPES, Format, negotiate, write
 from app.api.dependencies import Services, ServicesDep, services
 from app.api.guarded_route import GuardedRoute
 from app.api.sample_addresses import FOR_EVER, name_of
-from app.inference.model_manager import Exhibit
+from app.inference.model_manager import LoadedModel
 from app.inference.verified import draw_verified, verifier_of
-from app.middleware.route_cache import Shortcut
+from app.middleware.route_cache import RouteCacheMiddleware
 from app.problems import conditional
 from app.schemas.jobs import AllDigitsQuery, DigitsQuery, SheetQuery
-from models.sampling.sampler import Series, fresh_seed
+from models.sampling.sampler import SampleRange, fresh_seed
 
 ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {
@@ -55,7 +55,7 @@ async def digits(
     same ones. With `verify`, `X-Refused` is the number of rejected digits.
     """
     question = Question(label, query, query.format or negotiate(accept))
-    Shortcut.keep(request, partial(answer_again, question))
+    RouteCacheMiddleware.keep(request, partial(answer_again, question))
     return await answer(services, question, if_none_match)
 
 
@@ -72,7 +72,7 @@ async def all_digits(
     The shape of the numpy array is (n, 10, 28, 28).
     """
     question = Question(None, query, query.format or negotiate(accept))
-    Shortcut.keep(request, partial(answer_again, question))
+    RouteCacheMiddleware.keep(request, partial(answer_again, question))
     return await answer(services, question, if_none_match)
 
 
@@ -82,7 +82,7 @@ async def answer_again(question: Question, request: Request) -> Response:
 
 async def answer(services: Services, question: Question, if_none_match: str | None) -> Response:
     label, query, form = question
-    exhibit = await services.gallery.find(query.checkpoint)
+    exhibit = await services.model_manager.find(query.checkpoint)
     if isinstance(query, DigitsQuery) and query.verify is not None:
         return await answer_verified(services, exhibit, question, query.verify, if_none_match)
     encode = partial(write, form, query)
@@ -90,11 +90,11 @@ async def answer(services: Services, question: Question, if_none_match: str | No
         series, file = await services.drawing.draw_any(exhibit, label, query.n, encode)
         return respond(file, exhibit, series, form, {"Cache-Control": "no-store"})
     if query.seed is None:
-        series = Series(label, query.n, fresh_seed(), query.index)
+        series = SampleRange(label, query.n, fresh_seed(), query.index)
         file = await services.drawing.draw(exhibit, series, encode)
         return respond(file, exhibit, series, form, {"Cache-Control": "no-store"})
 
-    series = Series(label, query.n, query.seed, query.index)
+    series = SampleRange(label, query.n, query.seed, query.index)
     tag = etag(exhibit, form, series, query)
     fixed = query.checkpoint == exhibit.id
     headers = {"ETag": tag, "Cache-Control": FOR_EVER if fixed else "no-cache"}
@@ -108,12 +108,12 @@ async def answer(services: Services, question: Question, if_none_match: str | No
 
 
 async def answer_verified(
-    services: Services, exhibit: Exhibit, question: Question, least: float, if_none_match: str | None
+    services: Services, exhibit: LoadedModel, question: Question, least: float, if_none_match: str | None
 ) -> Response:
     """Return digits that pass the judge; `X-Refused` is the number of rejected ones."""
     label, query, form = question
     verifier = await verifier_of(exhibit)
-    series = Series(label, query.n, fresh_seed() if query.seed is None else query.seed, query.index)
+    series = SampleRange(label, query.n, fresh_seed() if query.seed is None else query.seed, query.index)
     headers = {"Cache-Control": "no-store"}
     if query.seed is not None:
         tag = etag(exhibit, form, series, query, f" verify {least} {verifier.checksum}")
@@ -123,17 +123,17 @@ async def answer_verified(
     found = await draw_verified(services.drawing.batcher, exhibit, verifier, series, least)
     encode = partial(write, form, query, series, found.digits, found.indices)
     file = await anyio.to_thread.run_sync(encode)
-    first = Series(label, query.n, series.seed, found.indices[0])
+    first = SampleRange(label, query.n, series.seed, found.indices[0])
     return respond(file, exhibit, first, form, {**headers, "X-Refused": str(found.refused)})
 
 
-def respond(file: bytes, exhibit: Exhibit, series: Series, form: Format, headers: dict[str, str]) -> Response:
+def respond(file: bytes, exhibit: LoadedModel, series: SampleRange, form: Format, headers: dict[str, str]) -> Response:
     metrics.DRAWING_BYTES[form].inc(len(file))
     told = {"X-Checkpoint": exhibit.id, "X-Seed": str(series.seed), "X-Index": str(series.index), "Vary": "Accept"}
     return Response(file, media_type=MEDIA_TYPES[form], headers={**headers, **told})
 
 
-def etag(exhibit: Exhibit, form: Format, series: Series, query: SheetQuery, more: str = "") -> str:
+def etag(exhibit: LoadedModel, form: Format, series: SampleRange, query: SheetQuery, more: str = "") -> str:
     """Return the ETag of a response before it is drawn, from everything that determines its bytes."""
     look = "" if form == "npy" else f"{query.columns} {query.scale} {query.padding} {query.invert}"
     key = f"{name_of(exhibit)} {form} {series} {look}{more}"

@@ -13,7 +13,7 @@ from app.api.guarded_route import GuardedRoute
 from app.api.metrics_collector import Scrape
 from app.problems.redis_diagnosis import DISK_FULL, explain_error
 from app.schemas.jobs import Readiness
-from worker.jobs.client import Unsuitable
+from worker.jobs.client import UnsafeRedisConfig
 
 logger = logging.getLogger(__name__)
 
@@ -41,21 +41,21 @@ async def readyz(services: ServicesDep, request: Request, response: Response) ->
     Digits need no Redis, and jobs need no generator, so one of the two is enough. After SIGTERM the process is not
     ready, but answers requests until it exits.
     """
-    gallery, draining = services.gallery, request.app.state.draining
+    model_manager, draining = services.model_manager, request.app.state.draining
     worker_loops: dict[str, str] = {}
     try:
-        await services.desk.ping()
+        await services.jobs.ping()
         redis_state = "up"
         with suppress(redis.RedisError):  # a report that cannot be read makes no difference to callers
-            worker_loops = await services.desk.worker_loops()
-    except Unsuitable as error:
+            worker_loops = await services.jobs.worker_loops()
+    except UnsafeRedisConfig as error:
         redis_state = f"down: {error}"
     except redis.RedisError as error:  # not shown, because its text may contain an address
         logger.debug("Redis failed: %s", error)
         refuses = "it refuses commands" if isinstance(error, redis.ResponseError) else "it does not answer"
         full = explain_error(error, request.app.state.redis_folder) == DISK_FULL
         redis_state = f"down: {DISK_FULL if full else refuses}"
-    ready = not draining and (redis_state == "up" or gallery.serving is not None)
+    ready = not draining and (redis_state == "up" or model_manager.serving is not None)
     if not ready:
         response.status_code = 503
         response.headers["Retry-After"] = "5"
@@ -63,8 +63,8 @@ async def readyz(services: ServicesDep, request: Request, response: Response) ->
         ready=ready,
         draining=draining,
         redis=redis_state,
-        serving=gallery.serving,
-        trouble=without_addresses(gallery.trouble),
+        serving=model_manager.serving,
+        trouble=without_addresses(model_manager.trouble),
         loops=without_addresses_in(services.supervisor.report()),
         worker_loops=without_addresses_in(worker_loops),
     )

@@ -25,7 +25,7 @@ async def jobs(services: ServicesDep, query: Annotated[JobsQuery, Query()]) -> J
     """List runs, newest first."""
     if query.before is not None:
         checked(query.before)
-    found = await services.desk.newest(query.limit + 1, query.status, query.before)
+    found = await services.jobs.newest(query.limit + 1, query.status, query.before)
     return JobList.of(found, query)
 
 
@@ -34,7 +34,7 @@ async def job(
     services: ServicesDep, job_id: JobId, if_none_match: Annotated[str | None, Header(max_length=1000)] = None
 ) -> Response:
     """Return a run: its status, its progress and the losses of each finished epoch."""
-    body = view_of(await services.desk.read(job_id)).model_dump_json().encode()
+    body = view_of(await services.jobs.read(job_id)).model_dump_json().encode()
     tag = conditional.name(body)
     headers = {"ETag": tag, "Cache-Control": "no-cache"}
     if conditional.is_known(tag, if_none_match):
@@ -45,7 +45,7 @@ async def job(
 @router.get("/jobs/{job_id}/history.json")
 async def history(services: ServicesDep, job_id: JobId) -> JobHistory:
     """Download a run's configuration, with the losses and metrics of each finished epoch, as JSON."""
-    return JobHistory.of(await services.desk.get(job_id))
+    return JobHistory.of(await services.jobs.get(job_id))
 
 
 @router.get(
@@ -55,7 +55,7 @@ async def history(services: ServicesDep, job_id: JobId) -> JobHistory:
 )
 async def history_csv(services: ServicesDep, job_id: JobId) -> Response:
     """Download the losses and metrics of each finished epoch as CSV, for spreadsheets and data frames."""
-    return Response(to_csv((await services.desk.get(job_id)).epochs), media_type="text/csv")
+    return Response(to_csv((await services.jobs.get(job_id)).epochs), media_type="text/csv")
 
 
 async def followed(

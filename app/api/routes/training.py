@@ -25,8 +25,8 @@ from app.api.dependencies import (
 from app.api.guarded_route import GuardedRoute
 from app.schemas.jobs import AnyJobView, JobView, TrainingOrder, view_of
 from models.registry.store import CheckpointDamaged, CheckpointId, CheckpointNotFound, CheckpointStore
-from worker.celery_app import knock
-from worker.jobs.client import NotNow, Order
+from worker.celery_app import notify_workers
+from worker.jobs.client import InvalidTransition, Order
 from worker.jobs.model import Job
 
 router = APIRouter(tags=["training"], route_class=GuardedRoute)
@@ -61,26 +61,26 @@ async def train(
     idempotency_key: IdempotencyKey = None,
 ) -> JobView:
     """Start a run. An empty body starts the original recipe: 100 epochs on MNIST."""
-    await services.desk.ping()  # if Redis may lose jobs, no worker would run it
+    await services.jobs.ping()  # if Redis may lose jobs, no worker would run it
     order = Order(wanted.config, wanted.priority, wanted.runs_on, caller, idempotency_key=idempotency_key)
-    return await accepted(await services.desk.create(order), services, response)
+    return await accepted(await services.jobs.create(order), services, response)
 
 
 @router.post("/jobs/{job_id}/cancel", status_code=202, dependencies=[OwnsJob])
 async def cancel(services: ServicesDep, job_id: JobId) -> AnyJobView:
     """Stop a run within a second or an iteration. Its checkpoints stay, and `resume` continues it from that point."""
-    return view_of(await services.desk.cancel(job_id))
+    return view_of(await services.jobs.cancel(job_id))
 
 
 @router.post("/jobs/{job_id}/resume", status_code=202, dependencies=[OwnsJob, WithinWorkRate])
 async def resume(services: ServicesDep, response: Response, job_id: JobId) -> JobView:
     """Resume a run that failed or was cancelled. It continues as if it had not been interrupted."""
-    await services.desk.ping()
+    await services.jobs.ping()
     await anyio.to_thread.run_sync(check_state, services.store, job_id)
-    job = await services.desk.get(job_id)
+    job = await services.jobs.get(job_id)
     await check_budget(services, resumed=job)
     await check_drawing(services, job)
-    return await accepted(await services.desk.resume(job_id), services, response)
+    return await accepted(await services.jobs.resume(job_id), services, response)
 
 
 def check_state(store: CheckpointStore, job_id: str) -> None:
@@ -90,14 +90,14 @@ def check_state(store: CheckpointStore, job_id: str) -> None:
 
 
 async def check_drawing(services: Services, job: Job) -> None:
-    """Raises NotNow if the checkpoint of a job's data set was deleted. The worker reports a damaged one."""
+    """Raises InvalidTransition if the checkpoint of a job's data set was deleted. The worker reports a damaged one."""
     if job.order is None:
         return
     checkpoint = CheckpointId.parse(job.order.checkpoint)
     try:
-        await anyio.to_thread.run_sync(services.gallery.manifest, checkpoint)
+        await anyio.to_thread.run_sync(services.model_manager.manifest, checkpoint)
     except CheckpointNotFound:
-        raise NotNow(
+        raise InvalidTransition(
             f"data set {job.id} cannot be drawn: its checkpoint {checkpoint} was deleted. Order it with another one"
         ) from None
     except (OSError, CheckpointDamaged) as error:
@@ -107,18 +107,18 @@ async def check_drawing(services: Services, job: Job) -> None:
 @router.post("/jobs/{job_id}/retry", status_code=202, dependencies=[OwnsJob, WithinWorkRate])
 async def retry(services: ServicesDep, response: Response, caller: Caller, job_id: JobId) -> JobView:
     """Run a job's recipe again from the start, as a new job whose `retry_of` is the old one."""
-    await services.desk.ping()
-    job = await services.desk.get(job_id)
+    await services.jobs.ping()
+    job = await services.jobs.get(job_id)
     await check_budget(services, job.order)
     await check_drawing(services, job)
     again = Order(job.config, job.priority, job.runs_on, caller, retry_of=job.id, dataset=job.order)
-    return await accepted(await services.desk.create(again), services, response)
+    return await accepted(await services.jobs.create(again), services, response)
 
 
 @router.post("/jobs/{job_id}/front", status_code=202, dependencies=[OwnsJob])
 async def move_to_front(services: ServicesDep, job_id: JobId) -> AnyJobView:
     """Move a waiting job to the front of the queue, regardless of priority."""
-    return view_of(await services.desk.move_to_front(job_id))
+    return view_of(await services.jobs.move_to_front(job_id))
 
 
 @router.delete("/jobs/{job_id}", status_code=204, dependencies=[OwnsJob])
@@ -128,7 +128,7 @@ async def delete(services: ServicesDep, job_id: JobId) -> None:
     409 if one of its checkpoints is served, pinned, the newest publication or being read, or if a job that has not
     ended needs one. If a deletion was interrupted, repeat it.
     """
-    count = await delete_job(services.gallery, services.desk, job_id)
+    count = await delete_job(services.model_manager, services.jobs, job_id)
     logger.info("deleted job %s with %d checkpoints", job_id, count)
 
 
@@ -136,7 +136,7 @@ async def accepted(job: Job, services: Services, response: Response) -> JobView:
     """Notify the workers of a queued job, set the Location header, and return the view of the job."""
     bind_contextvars(job=job.id)
     try:
-        await anyio.to_thread.run_sync(knock, services.celery, job.runs_on)
+        await anyio.to_thread.run_sync(notify_workers, services.celery, job.runs_on)
     except OperationalError as error:  # the job is stored: the next notification, or a worker's next poll, finds it
         logger.warning("job %s is queued, but no worker could be notified: %s", job.id, error)
     response.headers["Location"] = f"/jobs/{job.id}"

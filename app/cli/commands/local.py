@@ -73,10 +73,10 @@ def train(
     from app.cli.local.training import Stopped, train_here
     from models.data.mnist import DatasetUnavailable
     from models.devices import DeviceOutOfMemory, DeviceUnavailable
-    from models.records import Hopeless
+    from models.records import TrainingFailed
     from models.training.training_state import InvalidState
 
-    kinds = (DatasetUnavailable, DeviceUnavailable, FolderTaken, Hopeless, InvalidState, OSError)
+    kinds = (DatasetUnavailable, DeviceUnavailable, FolderTaken, TrainingFailed, InvalidState, OSError)
     with mistakes_in_a_sentence(*kinds):
         try:
             tell_epoch = tell_json_of if as_json else None

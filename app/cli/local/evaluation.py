@@ -15,7 +15,7 @@ from models.atomic_files import write_durably
 from models.bounded_reading import FileFault, FileMissing, parse_record, printable, read_bounded
 from models.config import TrainingConfig
 from models.data.dataset import load_dataset
-from models.evaluation.evaluator import FULL, QUICK, Evaluation, Examiner, Figures, evaluate
+from models.evaluation.evaluator import FULL, QUICK, Evaluation, Evaluator, Figures, evaluate
 from models.evaluation.judge import find_judge
 from models.sampling.sampler import prepare
 from models.torch_device import find_device
@@ -40,7 +40,7 @@ def evaluate_here(
         data = load_dataset(config, settings.data_dir, settings.cache_dir, settings.mirrors).to(device)
         status.update(f"loading the judge of {dataset} digits, or training it, which takes minutes")
         judge = find_judge(data, "reporting", settings.judges_dir, device)
-        examiner = Examiner(data, judge, QUICK if quick else FULL, status.update)
+        examiner = Evaluator(data, judge, QUICK if quick else FULL, status.update)
         real = find_real(examiner, settings.judges_dir)
         found, neighbours = evaluate(name, prepare(generator, device), examiner, real)
     if picture is not None:
@@ -48,7 +48,7 @@ def evaluate_here(
     return found
 
 
-def find_real(examiner: Examiner, cache: Path) -> Figures:
+def find_real(examiner: Evaluator, cache: Path) -> Figures:
     """Return the figures of real digits: from the package or the cache, else computed and cached."""
     effort = examiner.effort
     name = f"{examiner.dataset.checksum.removeprefix('sha256:')[:16]}-real-{effort.lessons}-{effort.pupils}.json"

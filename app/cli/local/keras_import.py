@@ -11,7 +11,7 @@ from app.settings import AppSettings
 from models.bounded_reading import printable
 from models.config import DatasetName, TrainingConfig
 from models.data.dataset import Dataset, load_dataset
-from models.evaluation.quality_gate import NOT_FINITE, Verdict, find_assessor, is_finite
+from models.evaluation.quality_gate import NOT_FINITE, Verdict, find_quality_gate, is_finite
 from models.interop.keras import KerasWeightsError, load_discriminator, load_generator
 from models.networks import weights
 from models.networks.acgan import Generator
@@ -24,7 +24,7 @@ from worker.jobs.model import job_id_of
 NAMES = "params_generator_epoch_NNN.hdf5, .h5 or .weights.h5"
 NAME = re.compile(r"params_(generator|discriminator)_epoch_(\d{1,4})(?:\.weights)?\.(?:hdf5|h5)", re.IGNORECASE)
 LAST_EPOCH = 1000
-Told = Callable[[int, int], None]
+ResponseMeta = Callable[[int, int], None]
 
 
 class NothingToImport(Exception):
@@ -75,7 +75,7 @@ def _weights_files(folder: Path, network: str) -> dict[int, Path]:
     return files
 
 
-def check_files(epochs: list[SeedEpoch], told: Told) -> int:
+def check_files(epochs: list[SeedEpoch], told: ResponseMeta) -> int:
     """Read every file, so that a damaged one is reported before anything is published. Returns the latent size.
 
     Raises KerasWeightsError.
@@ -106,7 +106,7 @@ class Importer:
         self.job = job_id_of(datetime.now(UTC), 0)
         self.assessor = None
         if settings.judge:
-            self.assessor = find_assessor(dataset, config.latent_size, self.device, settings.judges_dir)
+            self.assessor = find_quality_gate(dataset, config.latent_size, self.device, settings.judges_dir)
 
     def publish(self, epoch: SeedEpoch) -> Manifest:
         """Judge an epoch's generator and publish it. Raises KerasWeightsError, OSError."""
@@ -154,7 +154,7 @@ def import_here(
     folder: Path,
     dataset: DatasetName,
     name: str | None,
-    checked: Told,
+    checked: ResponseMeta,
     published: Callable[[int], None],
 ) -> list[Manifest]:
     """Publish every epoch in a folder of the original script, in order; none if a file is damaged.

@@ -20,7 +20,7 @@ from models.bounded_reading import parse_record, printable, read_bounded
 from models.config import TrainingConfig
 from models.data.dataset import load_dataset
 from models.evaluation.epoch_snapshot import EpochSnapshot, snapshot_epoch
-from models.evaluation.quality_gate import Assessor, digits_worth, find_assessor
+from models.evaluation.quality_gate import QualityGate, find_quality_gate, sample_count
 from models.networks.weights import state_to_bytes
 from models.records import EpochResult, Record, to_csv
 from models.records import Progress as RunProgress
@@ -81,7 +81,7 @@ class Folder:
             self.epochs = [epoch for epoch in history.epochs if epoch.epoch < trainer.epoch]
             self.reported = len(self.epochs)
 
-    def keep(self, trainer: Trainer, result: EpochResult, assessor: Assessor | None) -> None:
+    def keep(self, trainer: Trainer, result: EpochResult, assessor: QualityGate | None) -> None:
         """Judge an epoch and start to write its files. Raises OSError if those of an earlier epoch failed."""
         epoch = snapshot_epoch(trainer, result, assessor)
         history = History(
@@ -121,7 +121,7 @@ class Folder:
         self.report()
 
     def save(self, trainer: Trainer) -> None:
-        """Save the run's state after the files of the epochs before it. Raises Diverged, OSError."""
+        """Save the run's state after the files of the epochs before it. Raises NonFiniteLoss, OSError."""
         self.finish_writing()
         write_durably(self.out / STATE, training_state.to_bytes(trainer.state()))
         self.saved_at = time.monotonic()
@@ -145,7 +145,7 @@ def train_here(
     Progress is shown on `console`. `on_epoch` is called in this thread when an epoch's files are on disk, while the
     next epoch is trained; by default the epoch is printed. All files are on disk when this returns or raises.
 
-    Raises DatasetUnavailable, DeviceOutOfMemory, DeviceUnavailable, Hopeless, InvalidState, OSError,
+    Raises DatasetUnavailable, DeviceOutOfMemory, DeviceUnavailable, TrainingFailed, InvalidState, OSError,
     Stopped.
     """
     device = find_device(settings.device)
@@ -165,14 +165,14 @@ def train_here(
         )
         assessor = None
         if settings.judge:
-            digits = digits_worth(trainer.batches)
-            assessor = find_assessor(dataset, config.latent_size, device, settings.judges_dir, digits)
+            digits = sample_count(trainer.batches)
+            assessor = find_quality_gate(dataset, config.latent_size, device, settings.judges_dir, digits)
         train_into(folder, trainer, assessor, console)
     (out / STATE).unlink(missing_ok=True)
 
 
-def train_into(folder: Folder, trainer: Trainer, assessor: Assessor | None, console: Console) -> None:
-    """Train the remaining epochs. Raises Hopeless, OSError, Stopped, after all files are on disk."""
+def train_into(folder: Folder, trainer: Trainer, assessor: QualityGate | None, console: Console) -> None:
+    """Train the remaining epochs. Raises TrainingFailed, OSError, Stopped, after all files are on disk."""
     epochs = trainer.config.epochs
     with progress_bar(console) as bar, interruptible() as stop_check, folder.writer:
         task = bar.add_task("run", total=epochs * trainer.batches, epoch=f"1/{epochs}", rate=0.0)

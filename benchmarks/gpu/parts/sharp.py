@@ -9,9 +9,9 @@ from typing import NamedTuple
 from benchmarks.gpu.context import PartContext
 from benchmarks.gpu.results import Line
 from models.data.dataset import Dataset
-from models.evaluation.evaluator import FULL, QUICK, Effort, Examiner
+from models.evaluation.evaluator import FULL, QUICK, EvaluationBudget, Evaluator
 from models.evaluation.judge import find_judge
-from models.evaluation.quality_gate import DIGITS, Assessor, find_assessor
+from models.evaluation.quality_gate import DIGITS, QualityGate, find_quality_gate
 from models.networks import weights
 from models.networks.acgan import Generator
 from models.records import EpochResult
@@ -21,7 +21,7 @@ from models.training.trainer import Trainer
 EVALUATION_SECONDS = 45.0  # reserved for the evaluation
 MOST_EPOCHS, FEWEST_EPOCHS = 200, 5
 LAST_EPOCHS = 3  # each of the last epochs is judged
-TINY_EFFORT = Effort(digits=20, lessons=30, pupils=1, epochs=1)
+TINY_EFFORT = EvaluationBudget(digits=20, lessons=30, pupils=1, epochs=1)
 
 
 class Best(NamedTuple):
@@ -68,7 +68,7 @@ class Training:
         self.trainer: Trainer = context.make_trainer(dataset, recipe="sharp", epochs=epochs)
         digits = 20 if context.tiny else DIGITS
         latent_size, cache = self.trainer.config.latent_size, context.out / "cache"
-        self.assessor: Assessor = find_assessor(dataset, latent_size, context.device, cache, digits)
+        self.assessor: QualityGate = find_quality_gate(dataset, latent_size, context.device, cache, digits)
         self.best: Best | None = None
         self.history: list[Line] = []
 
@@ -110,11 +110,13 @@ class Training:
         )
 
 
-def evaluate(context: PartContext, dataset: Dataset, best: Best, name: str, effort: Effort) -> dict[str, object]:
+def evaluate(
+    context: PartContext, dataset: Dataset, best: Best, name: str, effort: EvaluationBudget
+) -> dict[str, object]:
     """Evaluate the best generator as `acgan evaluate` does, with the reporting judge."""
     data = dataset.to(context.device)
     judge = find_judge(data, "reporting", context.out / "cache", context.device)
-    figures, _ = Examiner(data, judge, effort).examine_generator(prepare(best.generator, context.device))
+    figures, _ = Evaluator(data, judge, effort).examine_generator(prepare(best.generator, context.device))
     found = figures.model_dump(mode="json", exclude={"confusion"})
     (context.out / f"sharp_evaluation_{name}.json").write_text(json.dumps(found, indent=1))
     return found

@@ -11,7 +11,7 @@ from benchmarks.gpu.context import PartContext, is_captured, run_eagerly, uses_t
 from models.config import Precision, RecipeName
 from models.data.dataset import Dataset
 from models.evaluation.epoch_snapshot import snapshot_epoch
-from models.evaluation.quality_gate import DIGITS, find_assessor
+from models.evaluation.quality_gate import DIGITS, find_quality_gate
 from models.networks import weights
 from models.sampling.images import encode_png, epoch_plot
 from models.sampling.sampler import prepare
@@ -38,7 +38,7 @@ def run(context: PartContext) -> None:
 def first_iterations(
     context: PartContext, dataset: Dataset, recipe: RecipeName, precision: Precision
 ) -> dict[str, object]:
-    """Train some iterations and time the first. Raises Diverged if the losses are not finite."""
+    """Train some iterations and time the first. Raises NonFiniteLoss if the losses are not finite."""
     trainer = context.make_trainer(dataset, recipe=recipe, precision=precision)
     began = time.perf_counter()
     trainer.step(1, 0)
@@ -131,7 +131,7 @@ def end_of_epoch(context: PartContext, dataset: Dataset, recipe: RecipeName) -> 
     result = next(trainer.run())
     digits = 20 if context.tiny else DIGITS
     latent_size, cache = trainer.config.latent_size, context.out / "cache"
-    assessor = find_assessor(trainer.dataset, latent_size, context.device, cache, digits)
+    assessor = find_quality_gate(trainer.dataset, latent_size, context.device, cache, digits)
     epoch, state = snapshot_epoch(trainer, result, assessor), trainer.state()
     folded, average = prepare(trainer.generator.eval(), context.device), trainer.averaged_generator()
     steps: dict[str, Callable[[], object]] = {

@@ -50,7 +50,7 @@ class Fence(NamedTuple):
     seen: object = None  # version of the record, for a write only if it has not changed since
 
 
-class Shelf(Protocol):
+class ArtifactStorage(Protocol):
     """Every method may raise OSError; `read` raises FileNotFoundError if the file does not exist."""
 
     # ----------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from models.bounded_reading import (
     checksum_of,
     parse_record,
 )
-from models.registry.storage.base import FenceDamaged, Shelf, Unreachable
+from models.registry.storage.base import ArtifactStorage, FenceDamaged, Unreachable
 
 Record = TypeVar("Record", bound=BaseModel)
 
@@ -31,7 +31,7 @@ class Unreadable(FileUnreadable, Unreachable):
     """A file of the store exists, but cannot be read at the moment."""
 
 
-def read_bytes(shelf: Shelf, name: str, limit: int = RECORD_BYTES) -> bytes:
+def read_bytes(shelf: ArtifactStorage, name: str, limit: int = RECORD_BYTES) -> bytes:
     """Read a file of at most `limit` bytes. Raises FileMissing, Unreadable, Unreachable and FileTooLarge."""
     try:
         return shelf.read(name, limit=limit)
@@ -47,12 +47,12 @@ def reason(error: OSError) -> str:
     return error.strerror or str(error) or type(error).__name__
 
 
-def read_record(shelf: Shelf, name: str, kind: type[Record]) -> Record:
+def read_record(shelf: ArtifactStorage, name: str, kind: type[Record]) -> Record:
     """Read and check one JSON record. Raises FileMissing, Unreadable, Unreachable and FileInvalid."""
     return parse(read_bytes(shelf, name), kind, name)
 
 
-def read_token(shelf: Shelf, name: str) -> int:
+def read_token(shelf: ArtifactStorage, name: str) -> int:
     """Read a fence token. Raises FileMissing, Unreadable, Unreachable and FenceDamaged."""
     try:
         return parse_token(read_bytes(shelf, name, TOKEN_BYTES), name)

@@ -10,7 +10,7 @@ import torch
 from starlette.testclient import TestClient
 
 from app.inference.batcher import Busy
-from app.inference.bounded_executor import Studio
+from app.inference.bounded_executor import BoundedExecutor
 from app.inference.epoch_timeline import thin
 from app.main import create_app
 from app.settings import AppSettings
@@ -129,7 +129,7 @@ def test_the_etag_of_a_morph_is_known_before_it_is_drawn(client: TestClient, mon
 
 def test_requests_are_refused_while_the_executor_is_full() -> None:
     async def ask() -> list[int | BaseException]:
-        studio, done = Studio(waiting=4), threading.Event()
+        studio, done = BoundedExecutor(waiting=4), threading.Event()
         asked = [asyncio.create_task(studio.make(lambda: int(done.wait(10)))) for _ in range(7)]
         await asyncio.sleep(0.05)
         done.set()

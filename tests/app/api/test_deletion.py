@@ -14,7 +14,7 @@ from models.synthesis.order import DatasetOrder
 from tests.app.conftest import publish
 from tests.models.registry.test_store import NEW, OLD
 from tests.support.api_clients import local_client
-from worker.jobs.client import JobDesk, Order
+from worker.jobs.client import JobClient, Order
 
 
 def test_a_checkpoint_that_is_not_in_use_is_deleted(client: TestClient, store: CheckpointStore) -> None:
@@ -41,9 +41,9 @@ def test_a_checkpoint_in_use_is_kept(client: TestClient, settings: AppSettings, 
         assert "being read" in client.delete(f"/checkpoints/{OLD}-e001").json()["detail"]
 
     async def order() -> None:
-        desk = JobDesk.connect(settings.redis_url)
-        await desk.create(Order(TrainingConfig(), dataset=DatasetOrder(checkpoint=f"{OLD}-e001")))
-        await desk.close()
+        jobs = JobClient.connect(settings.redis_url)
+        await jobs.create(Order(TrainingConfig(), dataset=DatasetOrder(checkpoint=f"{OLD}-e001")))
+        await jobs.close()
 
     asyncio.run(order())
     answer = client.delete(f"/checkpoints/{OLD}-e001")
@@ -73,7 +73,7 @@ def test_jobs_without_room_are_refused_and_trouble_gives_the_reason(
 def test_an_order_beyond_the_budget_is_refused(client: TestClient) -> None:
     answer = client.post("/datasets", json={"per_class": 500_000, "test_per_class": 1})
     assert answer.status_code == 202
-    huge = client.app.state.services.gallery.budget  # type: ignore[attr-defined]
+    huge = client.app.state.services.model_manager.budget  # type: ignore[attr-defined]
     huge.limit = 2_100_000_000  # the first order has 2 GB of it reserved
     assert client.post("/datasets", json={"per_class": 500_000, "test_per_class": 1}).status_code == 409
     assert client.post("/datasets", json={"per_class": 10}).status_code == 202

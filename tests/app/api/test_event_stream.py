@@ -20,7 +20,7 @@ from tests.conftest import RunningRedis
 from tests.support.api_clients import local_client
 from tests.support.serving import Told, following, serving, until
 from tests.worker.jobs.test_client import epoch_record
-from worker.jobs.consumer import Claim, JobBench
+from worker.jobs.consumer import Claim, JobConsumer
 from worker.jobs.model import JobStatus
 
 NOBODY = "20200101-000000-aaaaaa"
@@ -33,10 +33,10 @@ def address(settings: AppSettings) -> Iterator[str]:
 
 
 @pytest.fixture
-def bench(redis_url: str) -> Iterator[JobBench]:
-    bench = JobBench.connect(redis_url)
-    yield bench
-    bench.close()
+def consumer(redis_url: str) -> Iterator[JobConsumer]:
+    consumer = JobConsumer.connect(redis_url)
+    yield consumer
+    consumer.close()
 
 
 def accept(address: str) -> str:
@@ -44,8 +44,8 @@ def accept(address: str) -> str:
     return job_id
 
 
-def claim(bench: JobBench) -> Claim:
-    claimed = bench.claim()
+def claim(consumer: JobConsumer) -> Claim:
+    claimed = consumer.claim()
     assert claimed is not None
     return claimed
 
@@ -54,8 +54,8 @@ def progress(batch: int) -> Progress:
     return Progress(epoch=1, epochs=2, batch=batch, batches=600, images_per_second=200.0, eta_seconds=9.0)
 
 
-def ids_in_redis(bench: JobBench, job_id: str) -> list[str]:
-    client: Any = bench.redis
+def ids_in_redis(consumer: JobConsumer, job_id: str) -> list[str]:
+    client: Any = consumer.redis
     return [entry_id for entry_id, fields in client.xrange("acgan:events") if fields["job"] == job_id]
 
 
@@ -71,30 +71,30 @@ def follow_to_the_end(address: str, job_id: str, last_id: str | None = None) -> 
             return
 
 
-def test_the_whole_record_comes_first_and_then_the_workers_events(address: str, bench: JobBench) -> None:
+def test_the_whole_record_comes_first_and_then_the_workers_events(address: str, consumer: JobConsumer) -> None:
     job_id = accept(address)
     with following(address, job_id) as stream:
         first = next(stream)
         assert (first.kind, first.data) == ("job", httpx2.get(f"{address}/jobs/{job_id}").json())
-        held = claim(bench)
+        held = claim(consumer)
         assert next(stream)[1:] == ("status", {"status": "running"})
-        bench.report(held, progress(3))
+        consumer.report(held, progress(3))
         assert next(stream)[1:] == ("progress", progress(3).model_dump())
-        bench.add_epoch(held, epoch_record(1))
+        consumer.add_epoch(held, epoch_record(1))
         kind, entry = next(stream)[1:]
         assert (kind, entry) == ("epoch", httpx2.get(f"{address}/jobs/{job_id}").json()["epochs"][0])
-        bench.tell_trouble(held, "the disk is full")
+        consumer.set_trouble(held, "the disk is full")
         assert next(stream)[1:] == ("trouble", {"trouble": "the disk is full"})
-        bench.tell_trouble(held, "")
+        consumer.set_trouble(held, "")
         assert next(stream)[1:] == ("trouble", {"trouble": None})
-        bench.finish(held, JobStatus.SUCCEEDED)
+        consumer.finish(held, JobStatus.SUCCEEDED)
         assert next(stream)[1:] == ("status", {"status": "succeeded"})
         assert list(stream) == []
 
 
-def test_the_stream_of_an_ended_job_has_only_its_record(address: str, bench: JobBench) -> None:
+def test_the_stream_of_an_ended_job_has_only_its_record(address: str, consumer: JobConsumer) -> None:
     job_id = accept(address)
-    bench.finish(claim(bench), JobStatus.FAILED, "no luck")
+    consumer.finish(claim(consumer), JobStatus.FAILED, "no luck")
     with following(address, job_id) as stream:
         told = list(stream)
     assert [(event.kind, event.data["error"]) for event in told] == [("job", "no luck")]
@@ -102,32 +102,32 @@ def test_the_stream_of_an_ended_job_has_only_its_record(address: str, bench: Job
     assert (answer.status_code, answer.content) == (204, b"")
 
 
-def test_a_client_that_reconnects_gets_every_event_once(address: str, bench: JobBench) -> None:
+def test_a_client_that_reconnects_gets_every_event_once(address: str, consumer: JobConsumer) -> None:
     job_id, other = accept(address), accept(address)
-    held, beside = claim(bench), claim(bench)
+    held, beside = claim(consumer), claim(consumer)
     for batch in range(5):
-        bench.report(held, progress(batch))
-        bench.report(beside, progress(batch))
-    bench.finish(held, JobStatus.SUCCEEDED)
-    ids = ids_in_redis(bench, job_id)
+        consumer.report(held, progress(batch))
+        consumer.report(beside, progress(batch))
+    consumer.finish(held, JobStatus.SUCCEEDED)
+    ids = ids_in_redis(consumer, job_id)
     assert len(ids) == 8
     for number, last_id in enumerate(ids):
         assert [told.id for told in follow_to_the_end(address, job_id, last_id)] == ids[number + 1 :]
-    with following(address, other, ids_in_redis(bench, other)[-3]) as stream:
+    with following(address, other, ids_in_redis(consumer, other)[-3]) as stream:
         assert [next(stream).data["batch"] for _ in range(2)] == [3, 4]
 
 
-def test_a_client_that_connects_during_many_events_gets_every_event_once(address: str, bench: JobBench) -> None:
+def test_a_client_that_connects_during_many_events_gets_every_event_once(address: str, consumer: JobConsumer) -> None:
     job_id = accept(address)
-    held = claim(bench)
-    bench.report(held, progress(0))
+    held = claim(consumer)
+    consumer.report(held, progress(0))
     enough = threading.Event()
 
     def work() -> None:
         batch = 0
         while not enough.is_set():
             batch += 1
-            bench.report(held, progress(batch))
+            consumer.report(held, progress(batch))
 
     worker = threading.Thread(target=work)
     worker.start()
@@ -197,9 +197,9 @@ def test_a_head_request_occupies_no_stream(redis_url: str) -> None:
             until("the one slot is free", shown, seconds=2)
 
 
-def test_one_reader_serves_many_followers(address: str, bench: JobBench) -> None:
+def test_one_reader_serves_many_followers(address: str, consumer: JobConsumer) -> None:
     job_id = accept(address)
-    client: Any = bench.redis
+    client: Any = consumer.redis
     with ExitStack() as all_of_them:
         streams = [all_of_them.enter_context(following(address, job_id)) for _ in range(20)]
         assert {next(stream).kind for stream in streams} == {"job"}
@@ -207,23 +207,23 @@ def test_one_reader_serves_many_followers(address: str, bench: JobBench) -> None
             "one reader waits",
             lambda: sum(c["cmd"] == "xread" and "b" in c["flags"] for c in client.client_list()) == 1,
         )
-        held = claim(bench)
-        bench.report(held, progress(1))
-        bench.finish(held, JobStatus.SUCCEEDED)
+        held = claim(consumer)
+        consumer.report(held, progress(1))
+        consumer.finish(held, JobStatus.SUCCEEDED)
         told = {tuple(event.id for event in stream) for stream in streams}
-        assert told == {tuple(ids_in_redis(bench, job_id)[1:])}
+        assert told == {tuple(ids_in_redis(consumer, job_id)[1:])}
 
 
-def test_a_burst_of_events_of_another_job_disconnects_no_follower(address: str, bench: JobBench) -> None:
+def test_a_burst_of_events_of_another_job_disconnects_no_follower(address: str, consumer: JobConsumer) -> None:
     job_id = accept(address)
-    client: Any = bench.redis
+    client: Any = consumer.redis
     with following(address, job_id) as stream:
         next(stream)
         with client.pipeline(transaction=True) as burst:
             for _ in range(2000):
                 burst.xadd("acgan:events", {"job": NOBODY, "kind": "progress", "data": "{}"})
             burst.execute()
-        bench.finish(claim(bench), JobStatus.SUCCEEDED)
+        consumer.finish(claim(consumer), JobStatus.SUCCEEDED)
         assert [told.data for told in stream] == [{"status": "running"}, {"status": "succeeded"}]
 
 
@@ -236,9 +236,11 @@ end
 """
 
 
-def test_events_that_were_trimmed_before_they_were_read_come_from_the_record(address: str, bench: JobBench) -> None:
+def test_events_that_were_trimmed_before_they_were_read_come_from_the_record(
+    address: str, consumer: JobConsumer
+) -> None:
     job_id = accept(address)
-    client: Any = bench.redis
+    client: Any = consumer.redis
     with following(address, job_id) as stream:
         last = next(stream)
         client.eval(PUSHED_OUT, 0, job_id, NOBODY)
@@ -248,9 +250,9 @@ def test_events_that_were_trimmed_before_they_were_read_come_from_the_record(add
 
 
 def test_a_client_that_reconnects_after_a_thousand_events_of_others_gets_the_record(
-    address: str, bench: JobBench
+    address: str, consumer: JobConsumer
 ) -> None:
-    job_id, client = accept(address), bench.redis
+    job_id, client = accept(address), consumer.redis
     with following(address, job_id) as stream:
         last = next(stream)
     with client.pipeline(transaction=True) as others:
@@ -261,19 +263,19 @@ def test_a_client_that_reconnects_after_a_thousand_events_of_others_gets_the_rec
         assert next(stream).kind == "job"
 
 
-def test_a_follower_that_is_too_slow_is_disconnected_and_can_reconnect(address: str, bench: JobBench) -> None:
+def test_a_follower_that_is_too_slow_is_disconnected_and_can_reconnect(address: str, consumer: JobConsumer) -> None:
     job_id = accept(address)
-    held = claim(bench)
+    held = claim(consumer)
     small = [(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**17)]
     with following(address, job_id, socket_options=small) as stream:
         seen = [next(stream)]
         for _ in range(600):
-            bench.tell_trouble(held, 30_000 * "x")
-        bench.finish(held, JobStatus.SUCCEEDED)
+            consumer.set_trouble(held, 30_000 * "x")
+        consumer.finish(held, JobStatus.SUCCEEDED)
         seen += stream
     assert seen[-1].kind == "trouble"
     seen += follow_to_the_end(address, job_id, seen[-1].id)
-    ids = ids_in_redis(bench, job_id)
+    ids = ids_in_redis(consumer, job_id)
     assert [told.id for told in seen] == ids[ids.index(seen[0].id) :]
 
 
@@ -315,14 +317,14 @@ def test_a_redis_outage_loses_no_event_of_a_follower(mortal_redis: RunningRedis)
             assert int(answer.headers["Retry-After"]) > 0
             mortal_redis.start()
             with following(address, job_id, last.id) as stream:  # perhaps before the reader has reconnected
-                bench = JobBench.connect(mortal_redis.url)
-                held = claim(bench)
-                bench.report(held, progress(batch))
+                consumer = JobConsumer.connect(mortal_redis.url)
+                held = claim(consumer)
+                consumer.report(held, progress(batch))
                 assert next(stream).data == {"status": "running"}
                 assert next(stream).data == progress(batch).model_dump()
-                bench.finish(held, JobStatus.QUEUED)
+                consumer.finish(held, JobStatus.QUEUED)
                 assert next(stream).data == {"status": "queued"}
-                bench.close()
+                consumer.close()
 
 
 def test_a_service_shuts_down_even_if_its_reader_misses_the_first_cancellation(

@@ -10,7 +10,7 @@ from app.settings import AppSettings
 from models.registry.store import CheckpointId, CheckpointStore
 from tests.app.conftest import publish
 from tests.support.api_clients import local_client
-from worker.jobs.consumer import JobBench
+from worker.jobs.consumer import JobConsumer
 from worker.jobs.keys import JOBS, epochs_key, index_key, job_key
 from worker.jobs.model import JobStatus
 
@@ -22,27 +22,29 @@ def client(settings: AppSettings) -> Iterator[TestClient]:
 
 
 @pytest.fixture
-def bench(redis_url: str) -> Iterator[JobBench]:
-    bench = JobBench.connect(redis_url)
-    yield bench
-    bench.close()
+def consumer(redis_url: str) -> Iterator[JobConsumer]:
+    consumer = JobConsumer.connect(redis_url)
+    yield consumer
+    consumer.close()
 
 
-def run(client: TestClient, bench: JobBench, store: CheckpointStore, epochs: int = 2) -> str:
+def run(client: TestClient, consumer: JobConsumer, store: CheckpointStore, epochs: int = 2) -> str:
     """A job that succeeded, with checkpoints and a state."""
     job_id: str = client.post("/train").raise_for_status().json()["id"]
-    claim = bench.claim()
+    claim = consumer.claim()
     assert claim is not None
     for epoch in range(1, epochs + 1):
         publish(store, job_id, epoch, seed=epoch)
     store.save_state(job_id, b"a state")
-    bench.finish(claim, JobStatus.SUCCEEDED)
+    consumer.finish(claim, JobStatus.SUCCEEDED)
     return job_id
 
 
-def test_an_ended_job_is_deleted_with_all_its_files(client: TestClient, bench: JobBench, settings: AppSettings) -> None:
+def test_an_ended_job_is_deleted_with_all_its_files(
+    client: TestClient, consumer: JobConsumer, settings: AppSettings
+) -> None:
     store = CheckpointStore(settings.store_dir)
-    job_id, newer = run(client, bench, store), run(client, bench, store)
+    job_id, newer = run(client, consumer, store), run(client, consumer, store)
     client.put("/serving", json={"policy": "pinned", "checkpoint": f"{newer}-e001"}).raise_for_status()
     assert client.delete(f"/jobs/{job_id}").status_code == 204
     for path in (f"/jobs/{job_id}", f"/checkpoints/{job_id}-e001", f"/jobs/{job_id}/epochs/1/samples.png"):
@@ -51,25 +53,27 @@ def test_an_ended_job_is_deleted_with_all_its_files(client: TestClient, bench: J
     assert store.epochs(job_id) == []
     assert store.load_state(job_id) is None
     assert store.epochs(newer) == [1, 2]
-    assert bench.redis.exists(job_key(job_id), epochs_key(job_id)) == 0
+    assert consumer.redis.exists(job_key(job_id), epochs_key(job_id)) == 0
     for key in (JOBS, index_key(False), index_key(False, JobStatus.SUCCEEDED)):
-        assert bench.redis.zscore(key, job_id) is None
+        assert consumer.redis.zscore(key, job_id) is None
     assert client.delete(f"/jobs/{job_id}").status_code == 404
 
 
-def test_a_job_that_has_not_ended_is_kept(client: TestClient, bench: JobBench) -> None:
+def test_a_job_that_has_not_ended_is_kept(client: TestClient, consumer: JobConsumer) -> None:
     job_id = client.post("/train").raise_for_status().json()["id"]
     for status in ("queued", "running"):
         answer = client.delete(f"/jobs/{job_id}")
         assert answer.status_code == 409
         assert f"is {status}" in answer.json()["detail"]
-        bench.claim()
+        consumer.claim()
     assert client.get(f"/jobs/{job_id}").status_code == 200
 
 
-def test_a_job_whose_checkpoint_is_in_use_is_kept(client: TestClient, bench: JobBench, settings: AppSettings) -> None:
+def test_a_job_whose_checkpoint_is_in_use_is_kept(
+    client: TestClient, consumer: JobConsumer, settings: AppSettings
+) -> None:
     store = CheckpointStore(settings.store_dir)
-    pinned, newest = run(client, bench, store), run(client, bench, store)
+    pinned, newest = run(client, consumer, store), run(client, consumer, store)
     client.put("/serving", json={"policy": "pinned", "checkpoint": f"{pinned}-e001"}).raise_for_status()
     for job_id, use in ((pinned, "served"), (newest, "the newest publication")):
         answer = client.delete(f"/jobs/{job_id}")
@@ -78,7 +82,7 @@ def test_a_job_whose_checkpoint_is_in_use_is_kept(client: TestClient, bench: Job
         assert store.stands(CheckpointId(job_id, 1))
 
 
-def test_the_idempotency_key_of_a_deleted_job_starts_a_new_one(client: TestClient, bench: JobBench) -> None:
+def test_the_idempotency_key_of_a_deleted_job_starts_a_new_one(client: TestClient, consumer: JobConsumer) -> None:
     key = {"Idempotency-Key": "once"}
     first = client.post("/train", headers=key).raise_for_status().json()["id"]
     client.post(f"/jobs/{first}/cancel").raise_for_status()

@@ -13,15 +13,15 @@ from app.settings import AppSettings
 from tests.support.api_clients import local_client
 from tests.support.serving import serving
 from tests.worker.jobs.test_client import epoch_record
-from worker.jobs.consumer import Claim, JobBench
+from worker.jobs.consumer import Claim, JobConsumer
 from worker.jobs.model import ENDED, JobStatus
 
 
 @pytest.fixture
-def bench(redis_url: str) -> Iterator[JobBench]:
-    bench = JobBench.connect(redis_url)
-    yield bench
-    bench.close()
+def consumer(redis_url: str) -> Iterator[JobConsumer]:
+    consumer = JobConsumer.connect(redis_url)
+    yield consumer
+    consumer.close()
 
 
 def accept(client: TestClient, **body: Any) -> str:
@@ -31,8 +31,8 @@ def accept(client: TestClient, **body: Any) -> str:
     return job_id
 
 
-def claim(bench: JobBench) -> Claim:
-    claimed = bench.claim()
+def claim(consumer: JobConsumer) -> Claim:
+    claimed = consumer.claim()
     assert claimed is not None
     return claimed
 
@@ -61,19 +61,21 @@ def refusal(answer: httpx2.Response, status: int) -> str:
 # Cancel, resume, retry, front.
 
 
-def test_a_waiting_job_is_cancelled_at_once(client: TestClient, bench: JobBench) -> None:
+def test_a_waiting_job_is_cancelled_at_once(client: TestClient, consumer: JobConsumer) -> None:
     job = tell(client, accept(client), "cancel")
     assert job["status"] == "cancelled"
     assert job["ended_at"] is not None
-    assert bench.waiting() == 0
+    assert consumer.waiting() == 0
 
 
-def test_a_running_job_is_cancelled_by_its_worker_and_keeps_its_epochs(client: TestClient, bench: JobBench) -> None:
+def test_a_running_job_is_cancelled_by_its_worker_and_keeps_its_epochs(
+    client: TestClient, consumer: JobConsumer
+) -> None:
     job_id = accept(client)
-    held = claim(bench)
-    bench.add_epoch(held, epoch_record(1))
+    held = claim(consumer)
+    consumer.add_epoch(held, epoch_record(1))
     assert [tell(client, job_id, "cancel")["status"] for _ in range(2)] == ["cancelling", "cancelling"]
-    bench.finish(held, JobStatus.CANCELLED)
+    consumer.finish(held, JobStatus.CANCELLED)
     job = tell(client, job_id, "cancel")
     assert job["status"] == "cancelled"
     assert [epoch["epoch"] for epoch in job["epochs"]] == [1]
@@ -81,41 +83,41 @@ def test_a_running_job_is_cancelled_by_its_worker_and_keeps_its_epochs(client: T
 
 @pytest.mark.parametrize("end", [JobStatus.CANCELLED, JobStatus.FAILED])
 def test_a_failed_or_cancelled_job_is_resumed_and_workers_are_notified(
-    client: TestClient, bench: JobBench, end: JobStatus
+    client: TestClient, consumer: JobConsumer, end: JobStatus
 ) -> None:
     job_id = accept(client)
-    held = claim(bench)
+    held = claim(consumer)
     if end == JobStatus.CANCELLED:
         tell(client, job_id, "cancel")
-    bench.finish(held, end, "no luck")
-    knocks = bench.knocks()
+    consumer.finish(held, end, "no luck")
+    notifications = consumer.notifications()
     job = tell(client, job_id, "resume")
     assert (job["id"], job["status"], job["error"], job["ended_at"]) == (job_id, "queued", None, None)
-    assert bench.knocks() == knocks + 1
+    assert consumer.notifications() == notifications + 1
     assert tell(client, job_id, "resume") == job  # sent twice, since a response may be lost
-    assert bench.waiting() == 1
-    assert claim(bench).job.id == job_id
+    assert consumer.waiting() == 1
+    assert claim(consumer).job.id == job_id
 
 
 def test_a_retry_is_a_new_job_with_the_recipe_and_the_priority_of_the_old_one(
-    client: TestClient, bench: JobBench
+    client: TestClient, consumer: JobConsumer
 ) -> None:
     old = accept(client, epochs=3, name="mine", priority=4)
-    bench.finish(claim(bench), JobStatus.SUCCEEDED)
+    consumer.finish(claim(consumer), JobStatus.SUCCEEDED)
     job = tell(client, old, "retry")
     before = client.get(f"/jobs/{old}").json()
     assert before["status"] == "succeeded"
     assert job["id"] != old
     assert (job["status"], job["retry_of"], job["priority"], job["epochs"]) == ("queued", old, 4, [])
     assert job["config"] == before["config"]
-    assert claim(bench).job.id == job["id"]
+    assert claim(consumer).job.id == job["id"]
 
 
-def test_the_front_comes_first_and_then_higher_priorities(client: TestClient, bench: JobBench) -> None:
+def test_the_front_comes_first_and_then_higher_priorities(client: TestClient, consumer: JobConsumer) -> None:
     first, low, high = accept(client), accept(client, priority=0), accept(client, priority=9)
     assert tell(client, low, "front")["status"] == "queued"
     assert client.get(f"/jobs/{high}").json()["priority"] == 9
-    assert [claim(bench).job.id for _ in range(3)] == [low, high, first]
+    assert [claim(consumer).job.id for _ in range(3)] == [low, high, first]
 
 
 @pytest.mark.parametrize(
@@ -134,28 +136,28 @@ def test_the_front_comes_first_and_then_higher_priorities(client: TestClient, be
     ],
 )
 def test_a_command_that_the_jobs_state_does_not_allow_is_refused_and_changes_nothing(
-    client: TestClient, bench: JobBench, status: str, verb: str, said: str
+    client: TestClient, consumer: JobConsumer, status: str, verb: str, said: str
 ) -> None:
     job_id = accept(client)
-    held = claim(bench)
+    held = claim(consumer)
     if status.startswith("cancel"):
         tell(client, job_id, "cancel")
     if JobStatus(status) in ENDED:
-        bench.finish(held, JobStatus(status))
-    before, waiting = client.get(f"/jobs/{job_id}").json(), bench.waiting()
+        consumer.finish(held, JobStatus(status))
+    before, waiting = client.get(f"/jobs/{job_id}").json(), consumer.waiting()
     assert before["status"] == status
     detail = refusal(client.post(f"/jobs/{job_id}/{verb}"), 409)
     assert job_id in detail
     assert said in detail
     assert client.get(f"/jobs/{job_id}").json() == before
-    assert bench.waiting() == waiting
+    assert consumer.waiting() == waiting
 
 
 # ----------------------------------------------------------------------------
 # The limit of the queue, and idempotency keys.
 
 
-def test_a_full_queue_refuses_new_jobs_with_retry_after(redis_url: str, bench: JobBench) -> None:
+def test_a_full_queue_refuses_new_jobs_with_retry_after(redis_url: str, consumer: JobConsumer) -> None:
     settings = AppSettings(redis_url=redis_url, queue_limit=2)
     with local_client(create_app(settings), raise_server_exceptions=False) as client:
         gone = accept(client)
@@ -169,11 +171,11 @@ def test_a_full_queue_refuses_new_jobs_with_retry_after(redis_url: str, bench: J
         assert client.get(f"/jobs/{gone}").json()["status"] == "cancelled"
         assert len(client.get("/jobs").json()["jobs"]) == 3
         assert client.post("/train", headers={"Idempotency-Key": "mine"}).json()["id"] == known
-        claim(bench)
+        claim(consumer)
         accept(client)
 
 
-def test_a_hundred_concurrent_requests_with_one_key_are_one_job(settings: AppSettings, bench: JobBench) -> None:
+def test_a_hundred_concurrent_requests_with_one_key_are_one_job(settings: AppSettings, consumer: JobConsumer) -> None:
     async def send_all(address: str) -> list[httpx2.Response]:
         async with httpx2.AsyncClient(base_url=address, timeout=60) as client:
             headers = {"Idempotency-Key": "tuesday"}
@@ -186,26 +188,28 @@ def test_a_hundred_concurrent_requests_with_one_key_are_one_job(settings: AppSet
         (job_id,) = {answer.json()["id"] for answer in answers}
         assert {answer.headers["Location"] for answer in answers} == {f"/jobs/{job_id}"}
         assert [job["id"] for job in httpx2.get(f"{address}/jobs").json()["jobs"]] == [job_id]
-    assert bench.waiting() == 1
+    assert consumer.waiting() == 1
 
 
 @pytest.mark.parametrize("other", [{"epochs": 4}, {"epochs": 3, "priority": 1}, {}])
-def test_a_key_with_another_request_is_refused(client: TestClient, bench: JobBench, other: dict[str, int]) -> None:
+def test_a_key_with_another_request_is_refused(
+    client: TestClient, consumer: JobConsumer, other: dict[str, int]
+) -> None:
     headers = {"Idempotency-Key": "tuesday"}
     job_id = client.post("/train", json={"epochs": 3}, headers=headers).json()["id"]
     assert job_id in refusal(client.post("/train", json=other, headers=headers), 422)
-    assert bench.waiting() == 1
+    assert consumer.waiting() == 1
     assert client.post("/train", json=other, headers={"Idempotency-Key": "Tuesday"}).status_code == 202
 
 
-def test_a_key_sent_again_returns_the_jobs_current_record(client: TestClient, bench: JobBench) -> None:
+def test_a_key_sent_again_returns_the_jobs_current_record(client: TestClient, consumer: JobConsumer) -> None:
     headers = {"Idempotency-Key": "tuesday"}
     job_id = client.post("/train", headers=headers).json()["id"]
-    bench.finish(claim(bench), JobStatus.FAILED, "no luck")
+    consumer.finish(claim(consumer), JobStatus.FAILED, "no luck")
     again = client.post("/train", json={"seed": 1337}, headers=headers)  # the same recipe, written differently
     assert again.json() == client.get(f"/jobs/{job_id}").json()
     assert again.json()["error"] == "no luck"
-    assert bench.waiting() == 0
+    assert consumer.waiting() == 0
 
 
 # ----------------------------------------------------------------------------
@@ -217,11 +221,11 @@ def test_a_key_sent_again_returns_the_jobs_current_record(client: TestClient, be
     [("/jobs?limit=3", [[6, 5, 4], [3, 2, 1], [0]]), ("/jobs?limit=2&status=running", [[4, 2], [0]])],
 )
 def test_pages_contain_every_job_once_while_new_ones_are_added(
-    client: TestClient, bench: JobBench, address: str, pages: list[list[int]]
+    client: TestClient, consumer: JobConsumer, address: str, pages: list[list[int]]
 ) -> None:
     ids = [accept(client, priority=9 if i % 2 == 0 else 0) for i in range(7)]
     for _ in range(4):
-        claim(bench)
+        claim(consumer)
     tell(client, ids[6], "cancel")
     seen, following = [], address
     while following:
@@ -240,25 +244,25 @@ def test_the_last_page_has_no_next(client: TestClient) -> None:
     assert client.get(f"/jobs?before={ids[0]}").json() == {"jobs": [], "next": None}
 
 
-def test_an_unchanged_record_is_not_sent_again(client: TestClient, bench: JobBench) -> None:
+def test_an_unchanged_record_is_not_sent_again(client: TestClient, consumer: JobConsumer) -> None:
     address = f"/jobs/{accept(client)}"
     tag = client.get(address).headers["ETag"]
     for known in (tag, f"W/{tag}", f'"other", {tag}', "*"):
         same = client.get(address, headers={"If-None-Match": known})
         assert (same.status_code, same.content, same.headers["ETag"]) == (304, b"", tag)
     assert client.get(address, headers={"If-None-Match": '"other"'}).status_code == 200
-    bench.add_epoch(claim(bench), epoch_record(1))
+    consumer.add_epoch(claim(consumer), epoch_record(1))
     changed = client.get(address, headers={"If-None-Match": tag})
     assert changed.status_code == 200
     assert changed.headers["ETag"] != tag
     assert len(changed.json()["epochs"]) == 1
 
 
-def test_a_list_can_be_limited_to_the_last_epochs_of_each_run(client: TestClient, bench: JobBench) -> None:
+def test_a_list_can_be_limited_to_the_last_epochs_of_each_run(client: TestClient, consumer: JobConsumer) -> None:
     first, second = accept(client), accept(client)
-    held = claim(bench)
+    held = claim(consumer)
     for number in (1, 2):
-        bench.add_epoch(held, epoch_record(number))
+        consumer.add_epoch(held, epoch_record(number))
     page = client.get("/jobs?limit=1&epochs=last").json()
     assert page["jobs"][0]["id"] == second
     assert page["next"] == f"/jobs?limit=1&epochs=last&before={second}"

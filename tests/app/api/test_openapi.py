@@ -13,12 +13,12 @@ from app.main import create_app
 from app.problems.problem import Problem
 from app.schemas import datasets, jobs
 from app.security.api_keys import make_key
-from app.server.protocol import Refusals
+from app.server.protocol import ErrorResponses
 from app.settings import AppSettings
 from models.registry.store import CheckpointStore
 from tests.app.client.test_client import work
 from tests.support.api_clients import local_client
-from worker.jobs.consumer import JobBench
+from worker.jobs.consumer import JobConsumer
 
 METHODS = ("get", "post", "put")
 EXAMPLES = {error.status: error.details for error in ERRORS}
@@ -110,14 +110,14 @@ def test_the_documented_details_are_those_of_real_responses(
     assert said(413, "POST", "/train", content=b" " * 100_000, headers=json) == EXAMPLES[413]["long"]
     assert said(422, "POST", "/train", json={"epochs": 0}) == EXAMPLES[422]["field"]
     job_id = client.post("/train").json()["id"]
-    bench = JobBench.connect(redis_url)
-    work(bench, 1)
-    bench.close()
+    consumer = JobConsumer.connect(redis_url)
+    work(consumer, 1)
+    consumer.close()
     assert said(409, "POST", f"/jobs/{job_id}/cancel") == EXAMPLES[409]["ended"].replace(JOB, job_id)
     for _ in range(settings.queue_limit):
         client.post("/train")
     assert said(429, "POST", "/train") == EXAMPLES[429]["queue"]
-    refusals = Refusals.of(settings.bounds)
+    refusals = ErrorResponses.of(settings.bounds)
     for status, title, wire in (
         (400, "no HTTP", refusals.malformed),
         (408, "late", refusals.late),

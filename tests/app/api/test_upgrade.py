@@ -32,7 +32,7 @@ from tests.fixtures.record_release import generator
 from tests.support.api_clients import local_client
 from tests.support.serving import following, serving
 from worker.handlers.training import run_next_job
-from worker.jobs.consumer import JobBench
+from worker.jobs.consumer import JobConsumer
 
 FIXTURE = json.loads((Path(__file__).parents[2] / "fixtures" / "release_before.json").read_text())
 JOBS: dict[str, str] = FIXTURE["jobs"]
@@ -103,7 +103,7 @@ def records(redis_url: str, settings: AppSettings) -> Iterator[Any]:
 
 @pytest.fixture
 def client(settings: AppSettings, records: Any) -> Iterator[TestClient]:
-    JobBench.connect(settings.redis_url).mend_lists()  # as a worker does when it starts
+    JobConsumer.connect(settings.redis_url).rebuild_indexes()  # as a worker does when it starts
     with local_client(create_app(settings), raise_server_exceptions=False) as client:
         yield client
 
@@ -214,8 +214,8 @@ def test_records_of_a_later_release_are_shown_and_not_claimed(
     records.hset(f"acgan:job:{job}", mapping=change)
     found = client.get(f"/jobs/{job}").raise_for_status().json()
     assert len(client.get("/jobs").raise_for_status().json()["jobs"]) == 5
-    bench = JobBench.connect(settings.redis_url)
-    claim = bench.claim()
+    consumer = JobConsumer.connect(settings.redis_url)
+    claim = consumer.claim()
     assert claim is not None
     if "colour" in change:
         assert (found["status"], claim.job.id) == ("queued", job)

@@ -12,16 +12,16 @@ from starlette.testclient import TestClient
 
 from app.main import create_app
 from app.settings import AppSettings
-from models.registry.serving_policy import Choice
+from models.registry.serving_policy import ServingPolicy
 from models.registry.storage.base import Folder
-from models.registry.store import DATASET, CheckpointId, CheckpointStore, Superseded
+from models.registry.store import DATASET, CheckpointId, CheckpointStore, FenceRejected
 from models.synthesis.shards import Contributions
 from tests.app.conftest import publish
 from tests.models.registry.test_removal import PART
 from tests.support.api_clients import local_client
 from tests.support.stores import publish as publish_as
 from worker.handlers.training import run_next_job
-from worker.jobs.consumer import Claim, JobBench, JobLost
+from worker.jobs.consumer import Claim, JobConsumer, LeaseLost
 from worker.jobs.keys import JOBS, job_key
 from worker.jobs.model import JobStatus
 
@@ -40,10 +40,10 @@ def client(settings: AppSettings) -> Iterator[TestClient]:
 
 
 @pytest.fixture
-def bench(redis_url: str) -> Iterator[JobBench]:
-    bench = JobBench.connect(redis_url)
-    yield bench
-    bench.close()
+def consumer(redis_url: str) -> Iterator[JobConsumer]:
+    consumer = JobConsumer.connect(redis_url)
+    yield consumer
+    consumer.close()
 
 
 def start(client: TestClient) -> str:
@@ -51,19 +51,21 @@ def start(client: TestClient) -> str:
     return job_id
 
 
-def run(client: TestClient, bench: JobBench, store: CheckpointStore, status: JobStatus = JobStatus.SUCCEEDED) -> str:
+def run(
+    client: TestClient, consumer: JobConsumer, store: CheckpointStore, status: JobStatus = JobStatus.SUCCEEDED
+) -> str:
     """An ended job with two checkpoints, a fence and an entry."""
     job_id = start(client)
-    claim = claimed(bench)
+    claim = claimed(consumer)
     publish_under(store, claim)
     if status is JobStatus.CANCELLED:
         client.post(f"/jobs/{job_id}/cancel").raise_for_status()
-    bench.finish(claim, status)
+    consumer.finish(claim, status)
     return job_id
 
 
-def claimed(bench: JobBench) -> Claim:
-    claim = bench.claim()
+def claimed(consumer: JobConsumer) -> Claim:
+    claim = consumer.claim()
     assert claim is not None
     return claim
 
@@ -74,9 +76,9 @@ def publish_under(store: CheckpointStore, claim: Claim) -> None:
     store.take(claim.job.id, claim.fence)
 
 
-def settled(client: TestClient, bench: JobBench, store: CheckpointStore) -> tuple[str, str]:
+def settled(client: TestClient, consumer: JobConsumer, store: CheckpointStore) -> tuple[str, str]:
     """Two runs: the first is not in use, the second is served."""
-    first, second = run(client, bench, store), run(client, bench, store)
+    first, second = run(client, consumer, store), run(client, consumer, store)
     serve(client, f"{second}-e002")
     return first, second
 
@@ -101,26 +103,26 @@ def everything_of(store: CheckpointStore, job: str) -> list[Path]:
 
 
 def test_a_checkpoint_that_is_read_or_loaded_is_kept_with_its_job(
-    client: TestClient, bench: JobBench, store: CheckpointStore
+    client: TestClient, consumer: JobConsumer, store: CheckpointStore
 ) -> None:
-    first, _ = settled(client, bench, store)
+    first, _ = settled(client, consumer, store)
     services = client.app.state.services  # type: ignore[attr-defined]
     with services.store.reading(CheckpointId(first, 1).folder):
         for path in (f"/jobs/{first}", f"/checkpoints/{first}-e001"):
             refused(client, path, f"{first}-e001 is being read")
-    services.gallery.loads._tasks[CheckpointId(first, 2)] = None
+    services.model_manager.loads._tasks[CheckpointId(first, 2)] = None
     for path in (f"/jobs/{first}", f"/checkpoints/{first}-e002"):
         refused(client, path, f"{first}-e002 is being read")
-    del services.gallery.loads._tasks[CheckpointId(first, 2)]
+    del services.model_manager.loads._tasks[CheckpointId(first, 2)]
     assert store.epochs(first) == [1, 2]
     assert client.delete(f"/checkpoints/{first}-e001").status_code == 204
     assert client.delete(f"/jobs/{first}").status_code == 204
 
 
 def test_the_checkpoint_of_a_waiting_data_set_is_kept_with_its_job(
-    client: TestClient, bench: JobBench, store: CheckpointStore
+    client: TestClient, consumer: JobConsumer, store: CheckpointStore
 ) -> None:
-    first, _ = settled(client, bench, store)
+    first, _ = settled(client, consumer, store)
     drawing = {"checkpoint": f"{first}-e001", **SMALL}
     dataset = client.post("/datasets", json=drawing).raise_for_status().json()["id"]
     for again in ("", "/resume", "/retry"):
@@ -139,13 +141,13 @@ def test_the_checkpoint_of_a_waiting_data_set_is_kept_with_its_job(
 
 @pytest.mark.parametrize("state", ["queued", "running", "cancelling", "resumed"])
 def test_a_job_that_has_not_ended_keeps_all_its_files(
-    client: TestClient, bench: JobBench, store: CheckpointStore, state: str
+    client: TestClient, consumer: JobConsumer, store: CheckpointStore, state: str
 ) -> None:
-    job = run(client, bench, store, JobStatus.CANCELLED)
-    serve(client, f"{run(client, bench, store)}-e001")
+    job = run(client, consumer, store, JobStatus.CANCELLED)
+    serve(client, f"{run(client, consumer, store)}-e001")
     client.post(f"/jobs/{job}/resume").raise_for_status()
     if state in ("running", "cancelling"):
-        claimed(bench)
+        claimed(consumer)
     if state == "cancelling":
         client.post(f"/jobs/{job}/cancel").raise_for_status()
     for path in (f"/jobs/{job}", f"/checkpoints/{job}-e001"):
@@ -154,14 +156,14 @@ def test_a_job_that_has_not_ended_keeps_all_its_files(
 
 
 def test_a_job_with_a_state_of_another_version_keeps_its_checkpoint(
-    client: TestClient, bench: JobBench, store: CheckpointStore
+    client: TestClient, consumer: JobConsumer, store: CheckpointStore
 ) -> None:
     """A newer version lists its own states elsewhere: a job that is in no known list may still run."""
-    first, _ = settled(client, bench, store)
+    first, _ = settled(client, consumer, store)
     dataset = client.post("/datasets", json={"checkpoint": f"{first}-e001", **SMALL}).raise_for_status().json()["id"]
-    bench.redis.hset(job_key(dataset), "status", "paused")
-    bench.redis.zrem(f"{JOBS}:datasets:queued", dataset)
-    bench.redis.zadd(f"{JOBS}:datasets:paused", {dataset: 3})
+    consumer.redis.hset(job_key(dataset), "status", "paused")
+    consumer.redis.zrem(f"{JOBS}:datasets:queued", dataset)
+    consumer.redis.zadd(f"{JOBS}:datasets:paused", {dataset: 3})
     refused(client, f"/checkpoints/{first}-e001", dataset)
     refused(client, f"/jobs/{first}", dataset)
     refused(client, f"/jobs/{dataset}", "is paused")
@@ -169,9 +171,9 @@ def test_a_job_with_a_state_of_another_version_keeps_its_checkpoint(
 
 
 def test_a_data_set_is_kept_while_it_is_downloaded(
-    client: TestClient, bench: JobBench, store: CheckpointStore, settings: AppSettings
+    client: TestClient, consumer: JobConsumer, store: CheckpointStore, settings: AppSettings
 ) -> None:
-    serve(client, f"{run(client, bench, store)}-e001")
+    serve(client, f"{run(client, consumer, store)}-e001")
     dataset = client.post("/datasets", json=SMALL).raise_for_status().json()["id"]
     run_next_job(settings)
     services = client.app.state.services  # type: ignore[attr-defined]
@@ -194,21 +196,21 @@ def test_the_bundled_generator_is_kept(settings: AppSettings) -> None:
 
 
 def test_a_pin_between_the_check_and_the_deletion_is_kept(
-    client: TestClient, bench: JobBench, store: CheckpointStore
+    client: TestClient, consumer: JobConsumer, store: CheckpointStore
 ) -> None:
-    first, second = settled(client, bench, store)
-    desk = client.app.state.services.desk  # type: ignore[attr-defined]
-    begin = desk.begin_deletion
+    first, second = settled(client, consumer, store)
+    jobs = client.app.state.services.jobs  # type: ignore[attr-defined]
+    begin = jobs.begin_deletion
 
     async def pin_first(job_id: str) -> int:
         token = await begin(job_id)
-        await client.app.state.services.gallery.choose(pins.pop())  # type: ignore[attr-defined]
+        await client.app.state.services.model_manager.choose(pins.pop())  # type: ignore[attr-defined]
         return int(token)
 
-    pins = [Choice(policy="pinned", checkpoint=f"{first}-e001")]
-    desk.begin_deletion = pin_first
+    pins = [ServingPolicy(policy="pinned", checkpoint=f"{first}-e001")]
+    jobs.begin_deletion = pin_first
     refused(client, f"/jobs/{first}", f"{first}-e001 is")
-    desk.begin_deletion = begin
+    jobs.begin_deletion = begin
     assert store.epochs(first) == [1, 2]
     job = client.get(f"/jobs/{first}").json()
     assert job["trouble"] is None
@@ -221,25 +223,25 @@ def test_a_pin_between_the_check_and_the_deletion_is_kept(
 
 
 def test_a_deleted_job_leaves_nothing_in_redis_or_in_the_store(
-    client: TestClient, bench: JobBench, store: CheckpointStore
+    client: TestClient, consumer: JobConsumer, store: CheckpointStore
 ) -> None:
-    first, _ = settled(client, bench, store)
+    first, _ = settled(client, consumer, store)
     store.save_state(first, b"a state")
     assert client.delete(f"/jobs/{first}").status_code == 204
     assert everything_of(store, first) == []
-    assert [str(key) for key in bench.redis.scan_iter(f"*{first}*")] == []
-    for key in bench.redis.scan_iter("acgan:*", _type="zset"):
-        assert bench.redis.zscore(key, first) is None, key
+    assert [str(key) for key in consumer.redis.scan_iter(f"*{first}*")] == []
+    for key in consumer.redis.scan_iter("acgan:*", _type="zset"):
+        assert consumer.redis.zscore(key, first) is None, key
     for method, path in (("DELETE", ""), ("POST", "/resume"), ("POST", "/retry"), ("GET", "")):
         assert client.request(method, f"/jobs/{first}{path}").status_code == 404
 
 
 @pytest.mark.parametrize("when", ["before the files", "in the middle of the files", "after the files"])
 def test_an_interrupted_deletion_stays_listed_is_not_resumed_and_can_be_repeated(
-    client: TestClient, bench: JobBench, store: CheckpointStore, when: str, monkeypatch: pytest.MonkeyPatch
+    client: TestClient, consumer: JobConsumer, store: CheckpointStore, when: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = run(client, bench, store, JobStatus.CANCELLED)
-    serve(client, f"{run(client, bench, store)}-e001")
+    job = run(client, consumer, store, JobStatus.CANCELLED)
+    serve(client, f"{run(client, consumer, store)}-e001")
     services = client.app.state.services  # type: ignore[attr-defined]
 
     def fail(*_: object) -> Any:
@@ -255,7 +257,7 @@ def test_an_interrupted_deletion_stays_listed_is_not_resumed_and_can_be_repeated
             case "in the middle of the files":
                 broken.setattr(services.store.shelf, "clear_job", fail)
             case "after the files":
-                broken.setattr(services.desk, "end_deletion", lose)
+                broken.setattr(services.jobs, "end_deletion", lose)
         assert client.delete(f"/jobs/{job}").status_code == 503
     found = client.get(f"/jobs/{job}").raise_for_status().json()
     assert (found["status"], "DELETE /jobs/" in found["trouble"]) == ("cancelled", True)
@@ -268,17 +270,17 @@ def test_an_interrupted_deletion_stays_listed_is_not_resumed_and_can_be_repeated
 
 
 def test_a_process_that_is_killed_during_a_deletion_leaves_the_record_for_the_next_one(
-    client: TestClient, bench: JobBench, store: CheckpointStore, settings: AppSettings
+    client: TestClient, consumer: JobConsumer, store: CheckpointStore, settings: AppSettings
 ) -> None:
-    job = run(client, bench, store, JobStatus.CANCELLED)
-    serve(client, f"{run(client, bench, store)}-e001")
+    job = run(client, consumer, store, JobStatus.CANCELLED)
+    serve(client, f"{run(client, consumer, store)}-e001")
     killed = f"""
 import asyncio, os, signal
 from pathlib import Path
 from models.registry.store import CheckpointStore
 from models.registry.removal import delete_run
-from worker.jobs.client import JobDesk
-token = asyncio.run(JobDesk.connect({settings.redis_url!r}).begin_deletion({job!r}))
+from worker.jobs.client import JobClient
+token = asyncio.run(JobClient.connect({settings.redis_url!r}).begin_deletion({job!r}))
 store = CheckpointStore(Path({str(store.root)!r}))
 store.shelf.clear_job = lambda job: os.kill(os.getpid(), signal.SIGKILL)
 delete_run(store, {job!r}, token)
@@ -292,27 +294,27 @@ delete_run(store, {job!r}, token)
 
 
 def test_a_worker_that_holds_an_old_claim_writes_neither_record_nor_store(
-    client: TestClient, bench: JobBench, store: CheckpointStore
+    client: TestClient, consumer: JobConsumer, store: CheckpointStore
 ) -> None:
     job = start(client)
-    late = claimed(bench)
+    late = claimed(consumer)
     store.take(job, late.fence)
     client.post(f"/jobs/{job}/cancel").raise_for_status()
-    bench.redis.zadd("acgan:leases", {job: 1})  # its lease expired
-    assert bench.reconcile(0.1) == [(job, "cancelled")]
+    consumer.redis.zadd("acgan:leases", {job: 1})  # its lease expired
+    assert consumer.reconcile(0.1) == [(job, "cancelled")]
     assert client.delete(f"/jobs/{job}").status_code == 204
     for write in (
-        lambda: bench.renew(late, 30),
-        lambda: bench.finish(late, JobStatus.SUCCEEDED),
-        lambda: bench.saved(late, 1, 1),
+        lambda: consumer.renew(late, 30),
+        lambda: consumer.finish(late, JobStatus.SUCCEEDED),
+        lambda: consumer.saved(late, 1, 1),
         lambda: publish_as(store, job, 1, late.fence),
         lambda: store.take(job, late.fence),
         lambda: store.save_state(job, b"late", late.fence),
     ):
-        with pytest.raises((JobLost, Superseded)):
+        with pytest.raises((LeaseLost, FenceRejected)):
             write()
     assert everything_of(store, job) == []
-    assert not bench.redis.exists(job_key(job))
+    assert not consumer.redis.exists(job_key(job))
     assert start(client) != job
 
 

@@ -17,7 +17,7 @@ from app.cli.local.evaluation import evaluate_here, tabulate
 from app.cli.local.training import LocalEpoch, train_here
 from app.settings import AppSettings
 from models.config import DatasetName
-from models.evaluation.evaluator import Effort
+from models.evaluation.evaluator import EvaluationBudget
 from models.networks.acgan import Generator
 from models.networks.weights import to_bytes
 from models.training import training_state
@@ -161,7 +161,7 @@ def test_an_evaluation_prints_every_metric_beside_that_of_real_digits(
 ) -> None:
     if dataset_name != "mnist":
         pytest.skip("real MNIST is not here")
-    monkeypatch.setattr(local_evaluation, "QUICK", Effort(digits=40, lessons=60, pupils=1, epochs=1))
+    monkeypatch.setattr(local_evaluation, "QUICK", EvaluationBudget(digits=40, lessons=60, pupils=1, epochs=1))
     file, picture = tmp_path / "good.safetensors", tmp_path / "quality.png"
     file.write_bytes(to_bytes(good))
     for _ in range(2):  # the second evaluation reads the metrics of real digits from the cache

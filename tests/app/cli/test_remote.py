@@ -22,7 +22,7 @@ from tests.app.client.test_client import work
 from tests.models.registry.test_store import NEW, OLD
 from tests.support.serving import serving
 from tests.worker.jobs.test_client import epoch_record
-from worker.jobs.consumer import JobBench
+from worker.jobs.consumer import JobConsumer
 from worker.jobs.model import JobStatus
 
 
@@ -34,10 +34,10 @@ def address(settings: AppSettings, store: CheckpointStore, monkeypatch: pytest.M
 
 
 @pytest.fixture
-def bench(redis_url: str) -> Iterator[JobBench]:
-    bench = JobBench.connect(redis_url)
-    yield bench
-    bench.close()
+def consumer(redis_url: str) -> Iterator[JobConsumer]:
+    consumer = JobConsumer.connect(redis_url)
+    yield consumer
+    consumer.close()
 
 
 def told(*words: str) -> Any:
@@ -48,7 +48,7 @@ def told(*words: str) -> Any:
 
 
 def test_a_run_is_started_listed_controlled_and_its_history_saved(
-    address: str, bench: JobBench, tmp_path: Path
+    address: str, consumer: JobConsumer, tmp_path: Path
 ) -> None:
     assert "start one with `acgan start`" in acgan("jobs").stdout
     job = told(
@@ -72,7 +72,7 @@ def test_a_run_is_started_listed_controlled_and_its_history_saved(
     assert f"acgan jobs --status queued --before {again['id']}" in queued
     assert "no matching runs" in acgan("jobs", "--status", "failed").stdout
 
-    work(bench, 2)  # the next one is the one that was moved to the front
+    work(consumer, 2)  # the next one is the one that was moved to the front
     assert [epoch["epoch"] for epoch in told("history", again["id"])["epochs"]] == [1, 2]
     assert "as CSV" in acgan("history", again["id"], "-o", str(tmp_path / "history.csv")).stdout  # by its name
     assert acgan("history", again["id"], "--csv").stdout == (tmp_path / "history.csv").read_text()
@@ -103,19 +103,19 @@ def test_checkpoints_are_listed_and_the_served_one_is_chosen(address: str) -> No
     ],
 )
 def test_the_exit_code_shows_how_a_followed_run_ended(
-    address: str, bench: JobBench, end: JobStatus, error: str, code: int, said: str
+    address: str, consumer: JobConsumer, end: JobStatus, error: str, code: int, said: str
 ) -> None:
     job_id = told("start", "--epochs", "2")["id"]
-    held = claim(bench)
+    held = claim(consumer)
     with following(job_id) as process:
         assert process.stdout is not None
         assert "is running" in process.stdout.readline()
-        bench.report(held, progress(3))
-        bench.add_epoch(held, epoch_record(1))
+        consumer.report(held, progress(3))
+        consumer.add_epoch(held, epoch_record(1))
         assert "Epoch 1/2 (1.5 s)" in process.stdout.readline()
         if end == JobStatus.CANCELLED:
             assert told("cancel", job_id)["status"] == "cancelling"
-        bench.finish(held, end, error)
+        consumer.finish(held, end, error)
         shown, complaint = rest(process)
     assert process.returncode == code, complaint
     assert shown.count("component              | loss") == 1
@@ -146,11 +146,11 @@ def following(job_id: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def test_following_survives_a_restart_and_ends_with_ctrl_c(settings: AppSettings, bench: JobBench) -> None:
+def test_following_survives_a_restart_and_ends_with_ctrl_c(settings: AppSettings, consumer: JobConsumer) -> None:
     port = free_port()
     with serving(settings, port) as address:
         job_id = told("start", "--url", address)["id"]
-        held = claim(bench)
+        held = claim(consumer)
         process = subprocess.Popen(
             [sys.executable, "-u", "-m", "app.cli", "follow", job_id, "--url", address],
             stdout=subprocess.PIPE,
@@ -159,7 +159,7 @@ def test_following_survives_a_restart_and_ends_with_ctrl_c(settings: AppSettings
         )
         assert process.stdout is not None
         assert "is running" in process.stdout.readline()
-    bench.add_epoch(held, epoch_record(1))
+    consumer.add_epoch(held, epoch_record(1))
     with serving(settings, port):
         assert "Epoch 1/100" in process.stdout.readline()
         process.send_signal(signal.SIGINT)

@@ -27,7 +27,7 @@ from tests.conftest import RunningRedis
 from tests.models.registry.test_store import NEW, OLD
 from tests.support.serving import serving
 from tests.worker.jobs.test_client import epoch_record
-from worker.jobs.consumer import Claim, JobBench
+from worker.jobs.consumer import Claim, JobConsumer
 from worker.jobs.model import JobStatus
 
 
@@ -44,20 +44,20 @@ def asked(address: str) -> Iterator[Client]:
 
 
 @pytest.fixture
-def bench(redis_url: str) -> Iterator[JobBench]:
-    bench = JobBench.connect(redis_url)
-    yield bench
-    bench.close()
+def consumer(redis_url: str) -> Iterator[JobConsumer]:
+    consumer = JobConsumer.connect(redis_url)
+    yield consumer
+    consumer.close()
 
 
-def work(bench: JobBench, epochs: int, end: JobStatus = JobStatus.SUCCEEDED, error: str = "") -> None:
+def work(consumer: JobConsumer, epochs: int, end: JobStatus = JobStatus.SUCCEEDED, error: str = "") -> None:
     """Work as a worker does, and let followers see each step."""
-    held = claim(bench)
+    held = claim(consumer)
     for epoch in range(1, epochs + 1):
-        bench.report(held, progress(epoch))
-        bench.add_epoch(held, epoch_record(epoch))
+        consumer.report(held, progress(epoch))
+        consumer.add_epoch(held, epoch_record(epoch))
         time.sleep(0.05)
-    bench.finish(held, end, error)
+    consumer.finish(held, end, error)
 
 
 def test_a_run_is_started_found_controlled_and_read(asked: Client) -> None:
@@ -104,9 +104,9 @@ def test_the_served_checkpoint_is_read_and_chosen(asked: Client) -> None:
     assert asked.samples(NEW, 1)[:4] == b"\x89PNG"
 
 
-def test_a_run_is_followed_to_its_end(asked: Client, bench: JobBench) -> None:
+def test_a_run_is_followed_to_its_end(asked: Client, consumer: JobConsumer) -> None:
     job = asked.train(epochs=3)
-    worker = threading.Thread(target=work, args=(bench, 3))
+    worker = threading.Thread(target=work, args=(consumer, 3))
     changes: list[Change] = []
     for change in asked.follow(job.id):
         if not changes:
@@ -128,15 +128,15 @@ def test_a_run_is_followed_to_its_end(asked: Client, bench: JobBench) -> None:
     assert [line.split(",")[0] for line in lines] == ["1", "2", "3"]
 
 
-def test_following_an_ended_run_yields_all_its_events(asked: Client, bench: JobBench) -> None:
+def test_following_an_ended_run_yields_all_its_events(asked: Client, consumer: JobConsumer) -> None:
     job = asked.train(epochs=2)
-    work(bench, 2, JobStatus.FAILED, "no luck")
+    work(consumer, 2, JobStatus.FAILED, "no luck")
     changes = list(asked.follow(job.id))
     assert [change.kind for change in changes] == ["job", "epoch", "epoch", "job"]
     assert changes[-1].job.error == "no luck"
 
 
-def test_following_continues_through_a_restart_of_the_service(settings: AppSettings, bench: JobBench) -> None:
+def test_following_continues_through_a_restart_of_the_service(settings: AppSettings, consumer: JobConsumer) -> None:
     port, seen = free_port(), threading.Event()
     changes: list[Change] = []
 
@@ -150,15 +150,15 @@ def test_following_continues_through_a_restart_of_the_service(settings: AppSetti
     with serving(settings, port) as address:
         with Client(address) as client:
             job_id = client.train(epochs=2).id
-        held = claim(bench)
+        held = claim(consumer)
         follower = threading.Thread(target=follow, args=(address, job_id))
         follower.start()
-        bench.add_epoch(held, epoch_record(1))
+        consumer.add_epoch(held, epoch_record(1))
         assert seen.wait(20)
-    bench.add_epoch(held, epoch_record(2))  # no service runs that could send events
-    bench.report(held, progress(7))
+    consumer.add_epoch(held, epoch_record(2))  # no service runs that could send events
+    consumer.report(held, progress(7))
     with serving(settings, port):
-        bench.finish(held, JobStatus.SUCCEEDED)
+        consumer.finish(held, JobStatus.SUCCEEDED)
         follower.join(30)
     assert not follower.is_alive()
     assert [change.epoch.epoch for change in changes if change.epoch] == [1, 2]
@@ -168,8 +168,8 @@ def test_following_continues_through_a_restart_of_the_service(settings: AppSetti
 def test_following_continues_through_a_loss_of_redis(mortal_redis: RunningRedis) -> None:
     with serving(AppSettings(redis_url=mortal_redis.url)) as address, Client(address) as client:
         job_id = client.train(epochs=2).id
-        bench = JobBench.connect(mortal_redis.url)
-        held = claim(bench)
+        consumer = JobConsumer.connect(mortal_redis.url)
+        held = claim(consumer)
         follower = client.follow(job_id)
         assert next(follower).job.status == JobStatus.RUNNING
         mortal_redis.kill()
@@ -178,16 +178,16 @@ def test_following_continues_through_a_loss_of_redis(mortal_redis: RunningRedis)
         waited.start()
         changes = list(follower)
         waited.join()
-        bench.close()
+        consumer.close()
     assert [change.epoch.epoch for change in changes if change.epoch] == [1]
     assert changes[-1].job.status == JobStatus.SUCCEEDED
 
 
 def work_on(url: str, held: Claim) -> None:
-    bench = JobBench.connect(url)
-    bench.add_epoch(held, epoch_record(1))
-    bench.finish(held, JobStatus.SUCCEEDED)
-    bench.close()
+    consumer = JobConsumer.connect(url)
+    consumer.add_epoch(held, epoch_record(1))
+    consumer.finish(held, JobStatus.SUCCEEDED)
+    consumer.close()
 
 
 def test_a_service_that_stays_away_is_reported(settings: AppSettings) -> None:
@@ -203,12 +203,12 @@ def test_a_service_that_stays_away_is_reported(settings: AppSettings) -> None:
     assert 0.9 < time.monotonic() - began < 10
 
 
-def test_every_call_has_an_async_form(address: str, bench: JobBench) -> None:
+def test_every_call_has_an_async_form(address: str, consumer: JobConsumer) -> None:
     async def ask() -> None:
         async with AsyncClient(address) as client:
             job = await client.train(epochs=2)
             assert (await client.jobs()).jobs == [await client.job(job.id)]
-            worker = asyncio.create_task(asyncio.to_thread(work, bench, 2))
+            worker = asyncio.create_task(asyncio.to_thread(work, consumer, 2))
             changes = [change async for change in client.follow(job.id)]
             await worker
             assert [change.epoch.epoch for change in changes if change.epoch] == [1, 2]

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from app.inference.batcher import Batcher, Busy, Shop
-from app.inference.sample_buffer import FEW, Stock
+from app.inference.sample_buffer import FEW, SampleBuffer
 from models.networks.acgan import Generator
 from models.networks.inference import FoldedGenerator
-from models.sampling.sampler import Series, draw_series, prepare
+from models.sampling.sampler import SampleRange, draw_series, prepare
 
 Result = TypeVar("Result")
 
@@ -43,7 +43,10 @@ def test_callers_whose_digits_share_a_batch_get_their_own(generator: FoldedGener
     other = prepare(Generator(7), torch.device("cpu"))
     chance = random.Random(4)
     orders = [
-        (chance.choice([generator, other]), Series(chance.choice([None, 3, 7]), chance.choice([1, 2, 9, 40]), seed, 5))
+        (
+            chance.choice([generator, other]),
+            SampleRange(chance.choice([None, 3, 7]), chance.choice([1, 2, 9, 40]), seed, 5),
+        )
         for seed in range(40)
     ]
 
@@ -64,23 +67,23 @@ def test_an_error_reaches_the_caller_that_waits_and_no_other(generator: FoldedGe
 
     async def use(batcher: Batcher) -> tuple[bytes | BaseException, ...]:
         return await asyncio.gather(
-            batcher.draw(generator, Series(1, 9, 1), fail),
-            batcher.draw(Broken(Generator(10), torch.device("cpu")), Series(1, 100, 1), np.ndarray.tobytes),
-            batcher.draw(generator, Series(1, 9, 2), np.ndarray.tobytes),
+            batcher.draw(generator, SampleRange(1, 9, 1), fail),
+            batcher.draw(Broken(Generator(10), torch.device("cpu")), SampleRange(1, 100, 1), np.ndarray.tobytes),
+            batcher.draw(generator, SampleRange(1, 9, 2), np.ndarray.tobytes),
             return_exceptions=True,
         )
 
     unwritable, broken, good = with_batcher(use)
     assert isinstance(unwritable, ValueError)
     assert isinstance(broken, RuntimeError)
-    assert good == draw_series(generator, Series(1, 9, 2)).tobytes()
+    assert good == draw_series(generator, SampleRange(1, 9, 2)).tobytes()
 
 
 def test_requests_that_would_wait_too_long_are_refused_and_others_are_answered(generator: FoldedGenerator) -> None:
     async def use(batcher: Batcher) -> list[bytes | BaseException]:
-        await batcher.draw(generator, Series(1, 40, 1), np.ndarray.tobytes)  # measures a digit's duration
+        await batcher.draw(generator, SampleRange(1, 40, 1), np.ndarray.tobytes)  # measures a digit's duration
         return await asyncio.gather(
-            *(batcher.draw(generator, Series(1, 1000, seed), np.ndarray.tobytes) for seed in range(20)),
+            *(batcher.draw(generator, SampleRange(1, 1000, seed), np.ndarray.tobytes) for seed in range(20)),
             return_exceptions=True,
         )
 
@@ -93,16 +96,16 @@ def test_requests_that_would_wait_too_long_are_refused_and_others_are_answered(g
 
 def test_a_caller_that_leaves_delays_no_other(generator: FoldedGenerator) -> None:
     async def use(batcher: Batcher) -> bytes:
-        gone = asyncio.create_task(batcher.draw(generator, Series(1, 1000, 1), np.ndarray.tobytes))
+        gone = asyncio.create_task(batcher.draw(generator, SampleRange(1, 1000, 1), np.ndarray.tobytes))
         await asyncio.sleep(0.01)
         gone.cancel()
-        return await batcher.draw(generator, Series(1, 9, 2), np.ndarray.tobytes)
+        return await batcher.draw(generator, SampleRange(1, 9, 2), np.ndarray.tobytes)
 
-    assert with_batcher(use) == draw_series(generator, Series(1, 9, 2)).tobytes()
+    assert with_batcher(use) == draw_series(generator, SampleRange(1, 9, 2)).tobytes()
 
 
 def test_the_buffer_is_filled_while_no_request_waits(generator: FoldedGenerator) -> None:
-    stock = Stock(limit=1024)
+    stock = SampleBuffer(limit=1024)
 
     async def use(batcher: Batcher) -> None:
         while sum(stock.level(label) for label in range(10)) < 10 * FEW:
@@ -117,12 +120,12 @@ def test_the_buffer_is_filled_while_no_request_waits(generator: FoldedGenerator)
 
 
 def test_a_request_that_finds_the_buffer_empty_still_gets_its_digits(generator: FoldedGenerator) -> None:
-    shop = Shop(generator, Stock(limit=1024))
+    shop = Shop(generator, SampleBuffer(limit=1024))
 
-    def show(_series: Series, digits: np.ndarray) -> bytes:
+    def show(_series: SampleRange, digits: np.ndarray) -> bytes:
         return digits.tobytes()
 
-    async def use(batcher: Batcher) -> list[tuple[Series, bytes]]:
+    async def use(batcher: Batcher) -> list[tuple[SampleRange, bytes]]:
         asked = [(label % 10, 1 + label % 16) for label in range(200)]
         return await asyncio.gather(*(batcher.order(shop, label, n, show) for label, n in asked))
 
@@ -141,11 +144,11 @@ def test_an_order_that_cannot_be_drawn_gets_an_error_and_delays_no_other(generat
         def __call__(self, noise: Tensor, labels: Tensor) -> Tensor:
             raise RuntimeError("no digits of these")
 
-    def fail(_series: Series, _digits: np.ndarray) -> bytes:
+    def fail(_series: SampleRange, _digits: np.ndarray) -> bytes:
         raise ValueError("no file of these")
 
-    broken = Shop(Broken(Generator(10), torch.device("cpu")), Stock(limit=1024))
-    good = Shop(generator, Stock(limit=1024))
+    broken = Shop(Broken(Generator(10), torch.device("cpu")), SampleBuffer(limit=1024))
+    good = Shop(generator, SampleBuffer(limit=1024))
 
     async def use(batcher: Batcher) -> tuple[Any, ...]:
         answers = await asyncio.gather(

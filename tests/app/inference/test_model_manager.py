@@ -12,7 +12,7 @@ from app.settings import AppSettings
 from models.networks.acgan import Generator
 from models.networks.weights import to_bytes
 from models.registry import bundled
-from models.registry.retention import thin_out
+from models.registry.retention import apply_retention
 from models.registry.serving_policy import CHOICE, FIGURE
 from models.registry.store import AVERAGE, GENERATOR, CheckpointId, CheckpointStore
 from models.sampling.sampler import draw_digits, prepare
@@ -104,7 +104,7 @@ def test_the_served_and_the_best_checkpoint_stay_whatever_their_size(
     for epoch in range(2, 6):
         judged(store, epoch, figure=abs(epoch - 3))
     client.put("/serving", json={"policy": "pinned", "checkpoint": f"{NEW}-e002"})
-    assert thin_out(store, 0) == [f"{NEW}-e004"]
+    assert apply_retention(store, 0) == [f"{NEW}-e004"]
 
 
 def test_a_refused_checkpoint_is_never_served(client: TestClient, store: CheckpointStore) -> None:

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from app.inference.model_manager import Gallery
+from app.inference.model_manager import ModelManager
 from models.evaluation.classifier import look
 from models.evaluation.judge import bundled_judge
-from models.evaluation.quality_gate import Assessor
+from models.evaluation.quality_gate import QualityGate
 from models.networks.acgan import Generator
 from models.networks.weights import to_bytes
 from models.registry.store import AVERAGE, GENERATOR, MANIFEST, CheckpointId, CheckpointStore, Manifest
@@ -26,10 +26,10 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
-def assessor(good: Generator) -> Assessor:
+def assessor(good: Generator) -> QualityGate:
     judge = bundled_judge("mnist", "choosing")
     assert judge
-    return Assessor(judge, good.latent_size, CPU, digits=25)
+    return QualityGate(judge, good.latent_size, CPU, digits=25)
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def store(tmp_path: Path) -> CheckpointStore:
     return CheckpointStore(tmp_path / "checkpoints")
 
 
-def publish(store: CheckpointStore, assessor: Assessor, epoch: int, raw: Generator, job: str = NEW) -> Manifest:
+def publish(store: CheckpointStore, assessor: QualityGate, epoch: int, raw: Generator, job: str = NEW) -> Manifest:
     verdict = assessor.verdict(raw, raw)
     made = manifest(job, epoch).model_copy(
         update={
@@ -109,34 +109,34 @@ POISONS_BY_GROUP = [
 
 @pytest.mark.parametrize("poisons", POISONS_BY_GROUP)
 def test_no_poisoned_checkpoint_is_ever_served(
-    store: CheckpointStore, assessor: Assessor, good: Generator, poisons: list[Poison]
+    store: CheckpointStore, assessor: QualityGate, good: Generator, poisons: list[Poison]
 ) -> None:
     first = publish(store, assessor, 1, good, job=OLD)
     assert first.refused is None
-    gallery = Gallery(store, CPU)
-    gallery._refresh()
-    assert gallery.serving == first.id
+    model_manager = ModelManager(store, CPU)
+    model_manager._refresh()
+    assert model_manager.serving == first.id
 
     for epoch, poison in enumerate(poisons, start=1):
         poisoned = copy.deepcopy(good)
         poison(poisoned)
         made = publish(store, assessor, epoch, poisoned)
         assert made.refused, f"poison {epoch} was let through: {made.metrics}"
-        gallery._refresh()
-        assert gallery.serving == first.id
-        anew = Gallery(store, CPU)  # one without an earlier checkpoint to fall back on
+        model_manager._refresh()
+        assert model_manager.serving == first.id
+        anew = ModelManager(store, CPU)  # one without an earlier checkpoint to fall back on
         anew._refresh()
         assert anew.serving == first.id
     assert store.latest() == first.checkpoint
 
 
 def test_no_changed_or_foreign_checkpoint_is_ever_served(
-    store: CheckpointStore, assessor: Assessor, good: Generator
+    store: CheckpointStore, assessor: QualityGate, good: Generator
 ) -> None:
     """A bit is flipped, or the manifest belongs to another job: the model manager detects it when it reads."""
     first = publish(store, assessor, 1, good, job=OLD)
-    gallery = Gallery(store, CPU)
-    gallery._refresh()
+    model_manager = ModelManager(store, CPU)
+    model_manager._refresh()
     for offset in range(4):
         epoch = 100 + 2 * offset
         flipped = publish(store, assessor, epoch, good)
@@ -144,18 +144,18 @@ def test_no_changed_or_foreign_checkpoint_is_ever_served(
         data = bytearray(path.read_bytes())
         data[len(data) * (offset + 1) // 5] ^= 1 << offset
         path.write_bytes(data)
-        gallery._refresh()
-        assert gallery.serving == first.id
+        model_manager._refresh()
+        assert model_manager.serving == first.id
         foreign = publish(store, assessor, epoch + 1, good)
         shutil.copy(store.folder(first.checkpoint) / MANIFEST, store.folder(foreign.checkpoint) / MANIFEST)
-        gallery._refresh()
-        assert gallery.serving == first.id
-        assert "is damaged" in str(gallery.trouble) or "belongs to" in str(gallery.trouble)
+        model_manager._refresh()
+        assert model_manager.serving == first.id
+        assert "is damaged" in str(model_manager.trouble) or "belongs to" in str(model_manager.trouble)
 
 
 @pytest.mark.long
 def test_of_twenty_good_checkpoints_at_least_nineteen_are_served(
-    store: CheckpointStore, assessor: Assessor, good: Generator
+    store: CheckpointStore, assessor: QualityGate, good: Generator
 ) -> None:
     refused = 0
     for epoch in range(1, 21):
@@ -171,7 +171,7 @@ def test_of_twenty_good_checkpoints_at_least_nineteen_are_served(
     assert latest >= CheckpointId(NEW, 19)
 
 
-def test_the_better_generator_draws(assessor: Assessor, good: Generator) -> None:
+def test_the_better_generator_draws(assessor: QualityGate, good: Generator) -> None:
     worse = copy.deepcopy(good)
     collapsed(4)(worse)
     assert assessor.verdict(worse, good).averaged is True
@@ -179,7 +179,7 @@ def test_the_better_generator_draws(assessor: Assessor, good: Generator) -> None
     assert assessor.verdict(good, worse).refused is None
 
 
-def test_metrics_cover_each_class(assessor: Assessor, good: Generator) -> None:
+def test_metrics_cover_each_class(assessor: QualityGate, good: Generator) -> None:
     """A collapsed class lowers its own variety and that of no other class."""
     before, broken = assessor.assess(good), copy.deepcopy(good)
     collapsed(6)(broken)
@@ -194,7 +194,7 @@ def test_metrics_cover_each_class(assessor: Assessor, good: Generator) -> None:
 def test_a_short_epoch_is_judged_by_few_digits(good: Generator) -> None:
     judge = bundled_judge("mnist", "choosing")
     assert judge
-    assert len(Assessor(judge, good.latent_size, CPU, digits=7).labels) == 70
+    assert len(QualityGate(judge, good.latent_size, CPU, digits=7).labels) == 70
 
 
 def test_served_digits_are_recognised_as_often_as_those_of_the_original_weights(good: Generator) -> None:

@@ -5,11 +5,11 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.inference.sample_buffer import FEW, Stock
-from models.sampling.sampler import BATCH, Series
+from app.inference.sample_buffer import FEW, SampleBuffer
+from models.sampling.sampler import BATCH, SampleRange
 
 
-def digits(series: Series) -> np.ndarray:
+def digits(series: SampleRange) -> np.ndarray:
     """Stand-ins for digits: their first pixels hold their index."""
     made = np.zeros((series.n, 28, 28), np.uint8)
     numbers = np.arange(series.index, series.index + series.n, dtype=np.uint32)
@@ -17,11 +17,11 @@ def digits(series: Series) -> np.ndarray:
     return made
 
 
-def drawn(plan: list[Series]) -> np.ndarray:
+def drawn(plan: list[SampleRange]) -> np.ndarray:
     return np.concatenate([digits(series) for series in plan])
 
 
-def fill(stock: Stock) -> int:
+def fill(stock: SampleBuffer) -> int:
     batches = 0
     while plan := stock.plan_ahead():
         assert stock.put(plan, drawn(plan)) == []
@@ -30,14 +30,14 @@ def fill(stock: Stock) -> int:
 
 
 def test_a_new_buffer_holds_a_few_digits_of_every_label() -> None:
-    stock = Stock(limit=8192)
+    stock = SampleBuffer(limit=8192)
     fill(stock)
     assert [stock.level(label) for label in range(10)] == [FEW] * 10
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(1, 300), st.booleans()), max_size=40))
 def test_every_digit_is_taken_once_and_with_its_address(requests: list[tuple[int, int, bool]]) -> None:
-    stock = Stock(limit=1024)
+    stock = SampleBuffer(limit=1024)
     fill(stock)
     given_out: set[tuple[int, int, int]] = set()
     for label, n, filled in requests:
@@ -55,7 +55,7 @@ def test_every_digit_is_taken_once_and_with_its_address(requests: list[tuple[int
 
 
 def test_the_target_of_a_label_that_ran_out_grows_up_to_the_limit() -> None:
-    stock = Stock(limit=8 * BATCH)
+    stock = SampleBuffer(limit=8 * BATCH)
     fill(stock)
     assert stock.take(3, FEW + 1) is None
     fill(stock)
@@ -67,10 +67,10 @@ def test_the_target_of_a_label_that_ran_out_grows_up_to_the_limit() -> None:
 
 
 def test_the_buffer_of_another_generator_has_another_seed_and_starts_with_half() -> None:
-    stock = Stock(limit=8192)
+    stock = SampleBuffer(limit=8192)
     for _ in range(4):
         stock.take(3, 8000)
-    following = Stock(8192, stock)
+    following = SampleBuffer(8192, stock)
     fill(following)
     assert following.level(3) == stock.shelves[3].wanted // 2 == 8 * FEW
     assert following.level(4) == FEW
@@ -78,7 +78,7 @@ def test_the_buffer_of_another_generator_has_another_seed_and_starts_with_half()
 
 
 def test_a_buffer_of_size_zero_is_never_filled_and_takes_no_orders() -> None:
-    stock = Stock(limit=0)
+    stock = SampleBuffer(limit=0)
     assert fill(stock) == 0
     assert not stock.takes_orders(1)
 
@@ -90,9 +90,9 @@ def test_a_buffer_of_size_zero_is_never_filled_and_takes_no_orders() -> None:
 def test_orders_are_met_oldest_first_with_their_own_digits_in_any_order_of_batches(
     orders: list[tuple[int, int]], chance: Random
 ) -> None:
-    stock = Stock(limit=1024)
+    stock = SampleBuffer(limit=1024)
     waiting: dict[int, deque[int]] = {label: deque() for label in range(10)}
-    planned: list[list[Series]] = []
+    planned: list[list[SampleRange]] = []
     given_out: set[tuple[int | None, int, int]] = set()
 
     def draw_one() -> None:
@@ -124,7 +124,7 @@ def test_orders_are_met_oldest_first_with_their_own_digits_in_any_order_of_batch
 
 
 def test_a_batch_first_has_the_digits_that_are_waited_for_and_then_more_of_the_same_label() -> None:
-    stock = Stock(limit=1024)
+    stock = SampleBuffer(limit=1024)
     stock.order(3, 1, "one")
     assert [(series.label, series.n) for series in stock.plan()] == [(3, 8)]
     stock.order(3, 12, "twelve")
@@ -133,7 +133,7 @@ def test_a_batch_first_has_the_digits_that_are_waited_for_and_then_more_of_the_s
 
 
 def test_a_failed_draw_is_reported_to_its_caller_and_the_label_continues_with_another_series() -> None:
-    stock = Stock(limit=1024)
+    stock = SampleBuffer(limit=1024)
     stock.order(3, 1, "one")
     lost = stock.plan()
     stock.order(3, 16, "two")

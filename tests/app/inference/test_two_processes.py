@@ -16,16 +16,16 @@ from models.registry.store import CheckpointStore
 from tests.app.api.test_uses import run, serve
 from tests.support.api_clients import local_client
 from tests.support.serving import until
-from worker.jobs.consumer import JobBench
+from worker.jobs.consumer import JobConsumer
 
 
 def test_while_one_process_deletes_another_returns_complete_responses_or_problems(
     settings: AppSettings, redis_url: str
 ) -> None:
     """One process deletes while the other draws, reads and loads: every response is correct, or a 404 or 503."""
-    store, bench = CheckpointStore(settings.store_dir), JobBench.connect(redis_url)
+    store, consumer = CheckpointStore(settings.store_dir), JobConsumer.connect(redis_url)
     with local_client(create_app(settings), raise_server_exceptions=False) as client:
-        jobs = [run(client, bench, store) for _ in range(6)]
+        jobs = [run(client, consumer, store) for _ in range(6)]
         serve(client, f"{jobs[-1]}-e001")
         pixels = {job: client.get(f"/digits/3?checkpoint={job}-e001&seed=1&n=4").content for job in jobs}
         pictures = {job: client.get(f"/jobs/{job}/epochs/2/samples.png").content for job in jobs}

@@ -238,7 +238,7 @@ from app.cli import main
 async def find(self, checkpoint):
     raise RuntimeError(f"crashed while {self.store} was asked")
 
-app.inference.model_manager.Gallery.find = find
+app.inference.model_manager.ModelManager.find = find
 main()
 """
 

@@ -23,7 +23,7 @@ from tests.app.conftest import publish
 from tests.models.registry.test_store import NEW
 from tests.support.api_clients import local_client
 from tests.support.serving import serving
-from worker.jobs.client import JobDesk, Order
+from worker.jobs.client import JobClient, Order
 
 NAMES = {"rita": Role.READ, "ana": Role.TRAIN, "ben": Role.TRAIN, "root": Role.ADMIN}
 KEYS = {name: make_key(name, role) for name, role in NAMES.items()}
@@ -113,8 +113,8 @@ def test_an_admin_and_a_key_without_a_role_change_everything(asked: TestClient, 
 
 
 def test_a_record_without_a_caller_can_be_changed_only_by_an_admin(asked: TestClient, shared_redis: Any) -> None:
-    async def create(desk: JobDesk) -> str:
-        return (await desk.create(Order(TrainingConfig(epochs=1)))).id
+    async def create(jobs: JobClient) -> str:
+        return (await jobs.create(Order(TrainingConfig(epochs=1)))).id
 
     job = shared_redis.ask(create)
     refused = asked.post(f"/jobs/{job}/cancel", headers=key("ana"))
@@ -282,7 +282,7 @@ JSON = {"Content-Type": "application/json"}
 def test_probes_show_no_addresses(store: CheckpointStore) -> None:
     settings = AppSettings(redis_url="redis://:secret@redis.internal.example:6379/0", api_keys=RING)
     with local_client(create_app(settings)) as client:
-        client.app.state.services.gallery._trouble = (  # type: ignore[attr-defined]
+        client.app.state.services.model_manager._trouble = (  # type: ignore[attr-defined]
             "s3://bucket/prefix at https://minio.example:9000/x, 10.0.0.7:6379, [fd00::7]:80 and redis:6379 are away"
         )
         readiness = client.get("/readyz").json()

@@ -8,7 +8,7 @@ from models.config import IMAGE_SIZE, TrainingConfig
 from models.data.dataset import Dataset
 from models.evaluation.epoch_snapshot import EpochSnapshot, snapshot_epoch
 from models.evaluation.judge import bundled_judge
-from models.evaluation.quality_gate import Assessor
+from models.evaluation.quality_gate import QualityGate
 from models.networks import inference
 from models.networks.weights import generator_from_bytes, state_to_bytes, to_bytes
 from models.sampling.sampler import draw_digits, prepare
@@ -17,7 +17,7 @@ from models.training.trainer import Trainer
 CPU = torch.device("cpu")
 
 
-def finished_epoch(trainer: Trainer, assessor: Assessor | None = None) -> EpochSnapshot:
+def finished_epoch(trainer: Trainer, assessor: QualityGate | None = None) -> EpochSnapshot:
     return snapshot_epoch(trainer, next(iter(trainer.run())), assessor)
 
 
@@ -35,7 +35,7 @@ def test_each_generator_is_folded_once(
     judge = bundled_judge("mnist", "choosing")
     assert judge
     trainer = Trainer(config, dataset, CPU)
-    snapshot = finished_epoch(trainer, Assessor(judge, config.latent_size, CPU, digits=5))
+    snapshot = finished_epoch(trainer, QualityGate(judge, config.latent_size, CPU, digits=5))
     assert len(folds) == 2, "the generator, and that of averaged weights"
     assert {"frechet_distance_raw", "frechet_distance_averaged"} <= snapshot.verdict.metrics.keys()
 

@@ -8,13 +8,13 @@ import torch
 
 from models.networks.acgan import Generator
 from models.networks.inference import FoldedGenerator
-from models.sampling.sampler import Series, to_pixels
+from models.sampling.sampler import SampleRange, to_pixels
 from tests.models.sampling.test_sampler import trained
 
 
 def test_a_folded_generator_draws_the_same_as_the_generator() -> None:
     generator = trained()
-    noise, labels = Series(None, 40, 8).cut(0, 400, 100)
+    noise, labels = SampleRange(None, 40, 8).cut(0, 400, 100)
     exact = copy.deepcopy(generator).double()
     with torch.inference_mode():
         expected = exact(noise.double(), labels)
@@ -27,7 +27,7 @@ def test_a_folded_generator_draws_the_same_as_the_generator() -> None:
 
 def test_every_tap_and_every_border_counts() -> None:
     """A change of any part of a layer changes the folded generator as it changes the generator."""
-    noise, labels = Series(None, 1, 8).cut(0, 10, 100)
+    noise, labels = SampleRange(None, 1, 8).cut(0, 10, 100)
     for name in ("upsample_7", "upsample_14", "upsample_28"):
         for row, column in ((0, 0), (0, 4), (4, 0), (4, 4), (2, 2), (1, 3)):
             generator = trained()
@@ -42,7 +42,7 @@ def test_folding_leaves_the_generator_unchanged_and_takes_a_copy() -> None:
     generator = Generator(10)
     before = copy.deepcopy(generator.state_dict())
     folded = FoldedGenerator(generator, torch.device("cpu"))
-    noise, labels = Series(3, 8, 1).cut(0, 8, 10)
+    noise, labels = SampleRange(3, 8, 1).cut(0, 8, 10)
     drawn = folded(noise, labels)
     for name, tensor in generator.state_dict().items():
         assert torch.equal(tensor, before[name])

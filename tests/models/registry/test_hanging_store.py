@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from models.registry.retention import check_room, thin_out
+from models.registry.retention import apply_retention, check_room
 from models.registry.serving_policy import best, read_choice
 from models.registry.storage.base import Unreachable
 from models.registry.storage.filesystem import FolderShelf
@@ -47,7 +47,7 @@ READS: dict[str, Callable[[CheckpointStore], object]] = {
     "what is chosen": lambda store: read_choice(store),
     "the best checkpoint": lambda store: best(store),
     "the room that is left": lambda store: check_room(store, 1, []),
-    "what may be deleted": lambda store: thin_out(store, 1),
+    "what may be deleted": lambda store: apply_retention(store, 1),
     "the claim of a job": lambda store: store.take(NEW, 7),
     "a publication": lambda store: store.publish(records.manifest(NEW, 2, fence=1), FILES),
     "the saving of a state": lambda store: store.save_state(NEW, b"state", 1),

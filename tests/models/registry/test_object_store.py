@@ -7,7 +7,7 @@ from pathlib import Path
 import obstore
 import pytest
 
-from models.registry.retention import thin_out
+from models.registry.retention import apply_retention
 from models.registry.storage.base import Unreachable
 from models.registry.storage.cache import Cache
 from models.registry.storage.object_store import ObjectShelf
@@ -18,7 +18,7 @@ from models.registry.store import (
     CheckpointId,
     CheckpointNotFound,
     CheckpointStore,
-    Superseded,
+    FenceRejected,
 )
 from tests.support import records
 from tests.support.s3_endpoint import Endpoint, Kind, open_store
@@ -65,7 +65,7 @@ def test_the_bucket_contains_only_what_is_published(store: CheckpointStore) -> N
 def test_checkpoints_beyond_the_budget_are_deleted(store: CheckpointStore) -> None:
     for epoch in (1, 2):
         store.publish(records.manifest(JOB, epoch, age_seconds=3600, fence=0), FILES)
-    assert thin_out(store, 0) == [str(ONE)]
+    assert apply_retention(store, 0) == [str(ONE)]
     assert not [name for name in objects(store) if name.startswith(f"{JOB}/001")]
     with pytest.raises(CheckpointNotFound):
         store.manifest(ONE)
@@ -227,17 +227,19 @@ def test_a_truncated_response_is_not_a_file(store: CheckpointStore, endpoint: En
 # Workers without their lease.
 
 
-def write_late(address: str, endpoint: Endpoint, tmp_path: Path, part: str) -> tuple[CheckpointStore, list[Superseded]]:
+def write_late(
+    address: str, endpoint: Endpoint, tmp_path: Path, part: str
+) -> tuple[CheckpointStore, list[FenceRejected]]:
     """Let a request of a publication arrive after another worker took the job over. Returns that worker's store."""
     zombie, heir = open_store(address, tmp_path / "zombie", seconds=20), open_store(address, tmp_path / "heir")
     zombie.take(JOB, 1)
     zombie.publish(records.manifest(JOB, 1), FILES)
-    told: list[Superseded] = []
+    told: list[FenceRejected] = []
 
     def publish() -> None:
         try:
             zombie.publish(records.manifest(JOB, 2), FILES)
-        except Superseded as error:
+        except FenceRejected as error:
             told.append(error)
 
     with endpoint.fault("hold", "PUT", part, times=1) as fault:
@@ -284,7 +286,7 @@ def test_of_workers_that_take_a_job_over_at_once_the_highest_token_wins(
     def take(token: int) -> None:
         try:
             stores[token - 1].take(JOB, token)
-        except Superseded:
+        except FenceRejected:
             superseded.append(token)
 
     threads = [threading.Thread(target=take, args=(token,)) for token in range(1, 5)]
@@ -295,7 +297,7 @@ def test_of_workers_that_take_a_job_over_at_once_the_highest_token_wins(
     assert 4 not in superseded
     assert stores[0].highest_fence() == 4
     for token in range(1, 4):
-        with pytest.raises(Superseded):
+        with pytest.raises(FenceRejected):
             stores[token - 1].publish(records.manifest(JOB, 1, fence=token), FILES)
     stores[3].publish(records.manifest(JOB, 1, fence=4), FILES)
     assert len(objects(stores[0])) == 5 + len(FILES) + 1

@@ -8,7 +8,7 @@ import pytest
 
 from models.bounded_reading import CHECKSUM, FileDamaged, checksum_of
 from models.registry.job_entry import ENTRY
-from models.registry.serving_policy import CHOICE, Choice, read_choice, write_choice
+from models.registry.serving_policy import CHOICE, ServingPolicy, read_choice, write_choice
 from models.registry.store import (
     MANIFEST,
     POINTER,
@@ -117,7 +117,7 @@ def test_a_flipped_bit_is_noticed_and_an_old_record_is_read(store: CheckpointSto
 
     run(store, EARLY, 1, 1, 2, 3)
     store.save_state(EARLY, b"state", 1)
-    write_choice(store, Choice(policy="pinned", checkpoint=f"{EARLY}-e001"))
+    write_choice(store, ServingPolicy(policy="pinned", checkpoint=f"{EARLY}-e001"))
     whole, data = read(), inside(store, name)
     assert CHECKSUM in json.loads(data)
     place = data.index(b"e001") + 3 if name == CHOICE else data.index(b'"size": ') + 8
@@ -135,7 +135,7 @@ def test_a_damaged_choice_is_trouble_and_what_is_pinned_stays(store: CheckpointS
     from app.inference.serving_target import TargetFinder
 
     run(store, EARLY, 1, 1, 2, 3)
-    write_choice(store, Choice(policy="pinned", checkpoint=f"{EARLY}-e001"))
+    write_choice(store, ServingPolicy(policy="pinned", checkpoint=f"{EARLY}-e001"))
     finder = TargetFinder(KnownStore(store), None)
     assert finder.find(None).checkpoint == CheckpointId(EARLY, 1)
     damage_inside(store, CHOICE, inside(store, CHOICE).replace(b"e001", b"e003"))

@@ -27,8 +27,8 @@ from models.registry.storage.ledger import Ledger
 from models.registry.storage.reading import HIGHEST_TOKEN, read_record, seal
 from models.registry.store import CheckpointStore
 from models.synthesis.order import MANIFEST, read_manifest
-from worker.jobs.client import JobDesk, Order
-from worker.jobs.consumer import JobBench
+from worker.jobs.client import JobClient, Order
+from worker.jobs.consumer import JobConsumer
 from worker.jobs.keys import JOBS, job_key
 from worker.jobs.listing import not_ended
 
@@ -139,10 +139,10 @@ def test_tokens_beyond_the_exact_range_of_redis_are_invalid(tmp_path: Path) -> N
 
 
 def test_a_job_with_a_state_of_another_version_has_not_ended(redis_url: str) -> None:
-    async def create(desk: JobDesk) -> str:
-        return (await desk.create(Order(TrainingConfig()))).id
+    async def create(jobs: JobClient) -> str:
+        return (await jobs.create(Order(TrainingConfig()))).id
 
-    job, bench = ask_desk(redis_url, create), JobBench.connect(redis_url)
-    bench.redis.hset(job_key(job), "status", "paused")
-    bench.redis.zrem(f"{JOBS}:runs:queued", job)
-    assert not_ended(bench.redis) == {job}
+    job, consumer = ask_desk(redis_url, create), JobConsumer.connect(redis_url)
+    consumer.redis.hset(job_key(job), "status", "paused")
+    consumer.redis.zrem(f"{JOBS}:runs:queued", job)
+    assert not_ended(consumer.redis) == {job}

@@ -13,7 +13,7 @@ from models.atomic_files import remove_old_temporary, write_durably
 from models.config import TrainingConfig
 from models.registry.job_entry import fingerprint
 from models.registry.removal import delete_folder, delete_run
-from models.registry.serving_policy import Choice, write_choice
+from models.registry.serving_policy import ServingPolicy, write_choice
 from models.registry.storage.base import Folder
 from models.registry.storage.object_store import ObjectShelf
 from models.registry.store import (
@@ -22,7 +22,7 @@ from models.registry.store import (
     CheckpointId,
     CheckpointNotFound,
     CheckpointStore,
-    Superseded,
+    FenceRejected,
 )
 from models.synthesis.order import DatasetOrder
 from models.synthesis.shards import Contributions
@@ -83,7 +83,7 @@ def test_a_late_worker_neither_publishes_nor_claims_a_deleted_job(open_it: Calla
     for write in writes:
         workshop = late.dataset_workshop(EARLY)
         write_durably(workshop / "train-images-idx3-ubyte.gz", b"late")
-        with pytest.raises(Superseded):
+        with pytest.raises(FenceRejected):
             write()
         late.clear_unknown(EARLY)
         assert names_of(api, EARLY) == [], write
@@ -106,7 +106,7 @@ def test_files_that_a_late_worker_wrote_before_its_rejection_are_deleted(
             return alone(step)  # noqa: B023
 
         late.shelf.alone = delete_first  # type: ignore[method-assign, assignment]
-        with pytest.raises(Superseded):
+        with pytest.raises(FenceRejected):
             write()
         assert names_of(api, EARLY) == []
         (api.shelf.delete("deleted"))  # so that the test can claim it again
@@ -121,7 +121,7 @@ def test_a_claim_that_is_older_than_a_deletion_is_claimed_again_and_runs(
     delete_run(store, EARLY, 9)
     assert store.highest_fence() == 9
     run(store, LATE, 3, 2)
-    with pytest.raises(Superseded, match="claimed again"):
+    with pytest.raises(FenceRejected, match="claimed again"):
         store.take("20260103-000000-aaaaaa", 8)
     run(store, "20260103-000000-aaaaaa", store.highest_fence() + 1, 1)
 
@@ -134,7 +134,7 @@ def test_a_damaged_list_of_deletions_does_not_count_as_empty(
     run(store, EARLY, 7, 1)
     delete_run(store, EARLY, 7)
     store.shelf.write("deleted", content)
-    with pytest.raises(Superseded):
+    with pytest.raises(FenceRejected):
         store.take(EARLY, 7)
     run(store, LATE, 8, 1)
     delete_run(store, LATE, 8)
@@ -176,7 +176,7 @@ def test_a_bucket_that_fails_in_the_middle_is_cleared_by_the_next_call(
     assert fault.happened
     late = open_store(address, tmp_path)
     assert late.epochs(EARLY) == []
-    with pytest.raises(Superseded):
+    with pytest.raises(FenceRejected):
         publish(late, EARLY, 3, 1)
     delete_run(store, EARLY, 1)
     assert names_of(store, EARLY) == []
@@ -206,7 +206,7 @@ def test_a_deleted_checkpoint_is_neither_pinned_nor_damaged(open_it: Callable[[]
     manifest = store.manifest(CheckpointId(EARLY, 1))
     delete_folder(open_it(), manifest.checkpoint.folder)
     with pytest.raises(CheckpointNotFound):
-        write_choice(store, Choice(policy="pinned", checkpoint=f"{EARLY}-e001"))
+        write_choice(store, ServingPolicy(policy="pinned", checkpoint=f"{EARLY}-e001"))
     with pytest.raises(CheckpointNotFound, match="was deleted while"):
         store.read(manifest, "generator.safetensors")
     assert store.epochs(EARLY) == [2]
@@ -248,7 +248,7 @@ def test_old_temporary_files_of_a_killed_process_are_removed_from_a_root(tmp_pat
 def test_a_data_set_is_invisible_until_it_is_held(open_it: Callable[[], CheckpointStore]) -> None:
     store = open_it()
     store.take(EARLY, 2)
-    with pytest.raises(Superseded):
+    with pytest.raises(FenceRejected):
         store.write_held(EARLY, 1, lambda: pytest.fail("written"))
     written: list[bool] = []
     store.write_held(EARLY, 2, lambda: written.append(True))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from models.registry.retention import StoreFull, Usage, check_room, thin_out
+from models.registry.retention import StoreFull, Usage, apply_retention, check_room
 from models.registry.serving_policy import CHOICE
 from models.registry.store import GENERATOR, CheckpointId, CheckpointStore, StateDeleted
 from tests.models.registry.test_store import FILES, NEW, OLD
@@ -40,20 +40,20 @@ def test_everything_is_counted(store: CheckpointStore) -> None:
 
 
 def test_states_of_ended_jobs_are_deleted_before_epochs_of_the_oldest_runs(store: CheckpointStore) -> None:
-    assert thin_out(store, 18_000, {RUNNING}) == []
-    assert thin_out(store, 17_999, {RUNNING}) == [f"the resume state of {ENDED}"]
-    assert thin_out(store, 12_000, {RUNNING}) == [f"{OLD}-e001"]
-    assert thin_out(store, 0, {RUNNING}) == [f"{OLD}-e002", f"{NEW}-e001", f"{NEW}-e002"]
+    assert apply_retention(store, 18_000, {RUNNING}) == []
+    assert apply_retention(store, 17_999, {RUNNING}) == [f"the resume state of {ENDED}"]
+    assert apply_retention(store, 12_000, {RUNNING}) == [f"{OLD}-e001"]
+    assert apply_retention(store, 0, {RUNNING}) == [f"{OLD}-e002", f"{NEW}-e001", f"{NEW}-e002"]
     assert store.load_state(RUNNING) is not None
     assert total(store) == 2 * 1000 + 5000 + 2000
 
 
 def test_without_redis_no_state_is_deleted(store: CheckpointStore) -> None:
-    assert f"the resume state of {ENDED}" not in thin_out(store, 0)
+    assert f"the resume state of {ENDED}" not in apply_retention(store, 0)
 
 
 def test_a_deleted_state_is_distinguished_from_a_missing_one(store: CheckpointStore) -> None:
-    thin_out(store, 17_999, {RUNNING})
+    apply_retention(store, 17_999, {RUNNING})
     with pytest.raises(StateDeleted, match="ACGAN_STORE_LIMIT"):
         store.load_state(ENDED)
     assert store.load_state(OLD) is None
@@ -64,11 +64,11 @@ def test_temporary_files_are_deleted_after_an_hour(store: CheckpointStore) -> No
     for path in left:
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(bytes(100))
-    thin_out(store, 10**9)
+    apply_retention(store, 10**9)
     assert all(path.exists() for path in left)
     for path in left:
         os.utime(path, (time.time() - 7200,) * 2)
-    thin_out(store, 10**9)
+    apply_retention(store, 10**9)
     assert not any(path.exists() for path in left)
     assert not left[1].parent.exists()
 
@@ -76,15 +76,15 @@ def test_temporary_files_are_deleted_after_an_hour(store: CheckpointStore) -> No
 def test_checkpoints_being_read_or_of_another_version_stay(store: CheckpointStore) -> None:
     of_a_newer_version(store, OLD, 2)
     with store.reading(CheckpointId(OLD, 1).folder):
-        thin_out(store, 0, {RUNNING})
+        apply_retention(store, 0, {RUNNING})
         assert store.epochs(OLD) == [1, 2, 3]
-    thin_out(store, 0, {RUNNING})
+    apply_retention(store, 0, {RUNNING})
     assert store.epochs(OLD) == [2, 3]
 
 
 def test_nothing_is_deleted_while_the_pin_cannot_be_read(store: CheckpointStore) -> None:
     (store.root / CHOICE).write_bytes(b"{")
-    thin_out(store, 0, {RUNNING})
+    apply_retention(store, 0, {RUNNING})
     assert store.epochs(OLD) == [1, 2, 3]
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import obstore
 import pytest
 
-from models.registry.retention import thin_out
+from models.registry.retention import apply_retention
 from models.registry.storage.object_store import ObjectShelf
 from models.registry.store import (
     GENERATOR,
@@ -13,8 +13,8 @@ from models.registry.store import (
     CheckpointId,
     CheckpointNotFound,
     CheckpointStore,
+    FenceRejected,
     Manifest,
-    Superseded,
 )
 from tests.support import records
 from tests.support.s3_endpoint import open_store
@@ -168,7 +168,7 @@ def test_a_worker_without_its_lease_saves_no_state(store: CheckpointStore) -> No
     store.save_state(OLD, b"first", fence=1)
     store.take(OLD, 2)
     store.save_state(OLD, b"the heir's", fence=2)
-    with pytest.raises(Superseded):
+    with pytest.raises(FenceRejected):
         store.save_state(OLD, b"the zombie's", fence=1)
     assert store.load_state(OLD) == b"the heir's"
 
@@ -194,19 +194,19 @@ def test_beyond_the_budget_the_oldest_runs_keep_their_last_epoch(store: Checkpoi
     for job in (OLD, NEW):
         for epoch in (1, 2, 3):
             store.publish(manifest(job, epoch, age_seconds=3600), FILES)
-    assert thin_out(store, 6000) == []
-    assert thin_out(store, 4500) == [f"{OLD}-e001", f"{OLD}-e002"]
+    assert apply_retention(store, 6000) == []
+    assert apply_retention(store, 4500) == [f"{OLD}-e001", f"{OLD}-e002"]
     assert [m.id for m in store.manifests()] == [f"{OLD}-e003", f"{NEW}-e001", f"{NEW}-e002", f"{NEW}-e003"]
     with pytest.raises(FileNotFoundError):
         inside(store, f"{CheckpointId(OLD, 1).folder}/{GENERATOR}")
-    thin_out(store, 0)
+    apply_retention(store, 0)
     assert [m.id for m in store.manifests()] == [f"{OLD}-e003", f"{NEW}-e003"]
 
 
 def test_a_checkpoint_published_just_now_is_kept(store: CheckpointStore) -> None:
     for epoch in (1, 2, 3):
         store.publish(manifest(OLD, epoch, age_seconds=10), FILES)
-    assert thin_out(store, 0) == []
+    assert apply_retention(store, 0) == []
 
 
 def test_a_refused_checkpoint_exists_and_is_never_latest(store: CheckpointStore) -> None:

@@ -23,7 +23,7 @@ from models.registry.store import (
     CheckpointId,
     CheckpointNotUnderstood,
     CheckpointStore,
-    Superseded,
+    FenceRejected,
 )
 from tests.models.registry.test_store import damage_inside, inside
 from tests.support.stores import EARLY, LATE, of_a_newer_version, publish, run, whole
@@ -46,9 +46,9 @@ def folder(tmp_path: Path) -> CheckpointStore:
 @pytest.mark.parametrize("token", [0, 1, 3])
 def test_only_the_token_that_the_store_holds_may_write(store: CheckpointStore, token: int) -> None:
     run(store, EARLY, 2, 1)
-    with pytest.raises((Superseded, StoreReplaced)):
+    with pytest.raises((FenceRejected, StoreReplaced)):
         publish(store, EARLY, 2, fence=token)
-    with pytest.raises((Superseded, StoreReplaced)):
+    with pytest.raises((FenceRejected, StoreReplaced)):
         store.save_state(EARLY, b"state", token)
     assert store.epochs(EARLY) == [1]
     assert store.load_state(EARLY) is None
@@ -96,11 +96,11 @@ def test_another_store_in_its_place_is_detected(tmp_path: Path) -> None:
 def test_a_damaged_fence_is_neither_zero_nor_permanent(folder: CheckpointStore, content: bytes) -> None:
     run(folder, EARLY, 5, 1)
     (folder.root / EARLY / FENCE).write_bytes(content)
-    with pytest.raises(Superseded, match=f"{EARLY}/{FENCE}"):
+    with pytest.raises(FenceRejected, match=f"{EARLY}/{FENCE}"):
         publish(folder, EARLY, 2, 5)
     (folder.root / FENCE).write_bytes(content)
     assert folder.highest_fence() == 5
-    with pytest.raises(Superseded):
+    with pytest.raises(FenceRejected):
         folder.take(EARLY, 4)
     run(folder, EARLY, 6, 2)
 
@@ -114,7 +114,7 @@ def test_without_the_stores_fence_its_jobs_give_the_highest_token(folder: Checkp
 def test_the_next_claim_gets_a_token_above_a_damaged_fence(folder: CheckpointStore) -> None:
     run(folder, EARLY, 3, 1)
     (folder.root / EARLY / FENCE).write_bytes(b"7")
-    with pytest.raises(Superseded):
+    with pytest.raises(FenceRejected):
         folder.take(EARLY, 4)
     run(folder, EARLY, folder.highest_fence() + 1, 2)
 

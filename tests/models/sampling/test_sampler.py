@@ -10,7 +10,7 @@ from models.networks.inference import FoldedGenerator
 from models.sampling.sampler import (
     BATCH,
     STEP,
-    Series,
+    SampleRange,
     draw_digits,
     draw_series,
     is_steady,
@@ -103,16 +103,16 @@ def test_a_digit_is_the_same_on_any_number_of_threads(generator: FoldedGenerator
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 9), st.integers(0, 1000))
 def test_one_seed_is_one_style(generator: FoldedGenerator, label: int, index: int) -> None:
-    noise, labels = Series(label, 1, 3, index).cut(0, 1, 100)
+    noise, labels = SampleRange(label, 1, 3, index).cut(0, 1, 100)
     assert torch.equal(noise, latents(3, index, 1, 100))
     assert labels.tolist() == [label]
-    everything = draw_series(generator, Series(None, 1, 3, index))
+    everything = draw_series(generator, SampleRange(None, 1, 3, index))
     assert np.array_equal(everything[label], draw_digits(generator, label, 1, seed=3, index=index)[0])
 
 
 @given(st.integers(0, 40), st.integers(1, 30))
 def test_a_part_of_a_series_equals_that_part_of_the_whole(start: int, length: int) -> None:
-    for series in (Series(None, 8, 5, 2), Series(4, 80, 5, 2)):
+    for series in (SampleRange(None, 8, 5, 2), SampleRange(4, 80, 5, 2)):
         noise, labels = series.cut(0, series.digits, 10)
         some, their_labels = series.cut(start, start + length, 10)
         assert torch.equal(some, noise[start : start + length])

@@ -11,7 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 from models.config import Precision, RecipeName
 from models.evaluation.epoch_snapshot import snapshot_epoch
-from models.evaluation.quality_gate import Assessor
+from models.evaluation.quality_gate import QualityGate
 from models.training.trainer import Trainer
 from tests.models.simulated_cuda.device import CUDA, simulated_cuda
 from tests.models.simulated_cuda.iteration import COMBINATIONS, first_batch, make_trainer
@@ -26,7 +26,7 @@ def check_epoch_end(recipe: RecipeName, precision: Precision) -> dict[str, Any]:
         trainer = make_trainer(recipe, precision)
         trainer.iterate(*first_batch(trainer))
         trainer.iteration = 1
-        assessor = Assessor(make_judge(), trainer.config.latent_size, CUDA, DIGITS)
+        assessor = QualityGate(make_judge(), trainer.config.latent_size, CUDA, DIGITS)
         return {
             "evaluation": measure(lambda: trainer.evaluate(1)),
             "snapshot": measure(partial(snapshot, trainer, assessor)),
@@ -55,7 +55,7 @@ def measure(function: Callable[[], Any]) -> dict[str, int]:
     return {"kernels": log.kernels, "reads": log.reads, "sent": log.sent}
 
 
-def snapshot(trainer: Trainer, assessor: Assessor) -> None:
+def snapshot(trainer: Trainer, assessor: QualityGate) -> None:
     taken = snapshot_epoch(trainer, mock.Mock(epoch=1), assessor)
     assert taken.plot.shape == (1120, 588)
     networks = taken.generator, taken.average, taken.discriminator

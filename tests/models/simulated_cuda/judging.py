@@ -17,14 +17,14 @@ from models.config import NUM_CLASSES
 from models.data.dataset import Dataset
 from models.evaluation import classifier, evaluator, judge
 from models.evaluation.classifier import Classifier, ClassifierTraining, look
-from models.evaluation.evaluator import Effort, Examiner, by_class
+from models.evaluation.evaluator import EvaluationBudget, Evaluator, by_class
 from models.evaluation.judge import Judge, find_judge
 from models.evaluation.metrics import Moments
 from models.evaluation.verifier import TOGETHER_ON_GPU, Verifier
 from models.networks.acgan import Generator
 from models.networks.inference import FoldedGenerator
 from models.sampling.interpolation import Ends, morph
-from models.sampling.sampler import Series, draw_batch, prepare
+from models.sampling.sampler import SampleRange, draw_batch, prepare
 from models.synthesis.order import DatasetOrder
 from models.synthesis.verified_sampler import DatasetDrawer
 from tests.models.simulated_cuda.device import CUDA, OperationLog, simulated_cuda
@@ -153,7 +153,7 @@ def check_examination() -> dict[str, Any]:
         HostReads() as log,
         mock.patch("torch.random.fork_rng", return_value=contextlib.nullcontext()),
     ):
-        examiner = Examiner(make_dataset(CUDA), make_judge(), Effort(EACH, EACH, pupils=1, epochs=1))
+        examiner = Evaluator(make_dataset(CUDA), make_judge(), EvaluationBudget(EACH, EACH, pupils=1, epochs=1))
         digits = torch.zeros(EACH * NUM_CLASSES, 28, 28, dtype=torch.uint8, device=CUDA)
         with mock.patch.object(evaluator.Figures, "model_validate", dict):
             figures, _ = examiner.examine(digits, by_class(digits), digits, by_class(digits))
@@ -207,7 +207,7 @@ def drawing_generator() -> Iterator[FoldedGenerator]:
 def check_batch() -> dict[str, Any]:
     """A batch of served digits: noise and labels go to the device, the pixels come back."""
     with drawing_generator() as generator, HostReads() as log:
-        digits = draw_batch(generator, *Series(3, 20, seed=1).cut(0, 20, generator.latent_size))
+        digits = draw_batch(generator, *SampleRange(3, 20, seed=1).cut(0, 20, generator.latent_size))
     assert digits.shape == (20, 28, 28)
     return {"sent": log.sent, "reads": log.reads}
 

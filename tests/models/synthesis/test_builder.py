@@ -11,9 +11,9 @@ import pytest
 
 from models.data.mnist import read_idx
 from models.synthesis.builder import make
-from models.synthesis.order import FILES, PART, PARTS, DatasetOrder, Origin, read_manifest
+from models.synthesis.order import FILES, PART, PARTS, DatasetOrder, Provenance, read_manifest
 
-ORIGIN = Origin(generator_sha256="0" * 64, device="cpu", code_version="test")
+ORIGIN = Provenance(generator_sha256="0" * 64, device="cpu", code_version="test")
 ORDER = DatasetOrder(per_class=2 * PART + 7, test_per_class=30, seed=4)
 
 

@@ -5,9 +5,9 @@ import torch
 
 from models.config import DatasetName, RecipeName, TrainingConfig
 from models.data.dataset import Dataset
-from models.records import Diverged, EpochLosses, Loss, Progress, SplitLosses
+from models.records import EpochLosses, Loss, NonFiniteLoss, Progress, SplitLosses
 from models.training.randomness import Purpose, derive_seed
-from models.training.throughput import Pace
+from models.training.throughput import Throughput
 from models.training.trainer import Trainer
 from tests.conftest import NEEDS_BF16, small
 
@@ -58,7 +58,7 @@ def test_training_losses_are_the_mean_of_the_iterations(config: TrainingConfig, 
     trainer = Trainer(config, dataset, CPU)
     sums = []
     trainer.check = lambda: sums.append(trainer.compute.generator_losses.clone())
-    generator, _ = trainer.train_epoch(Pace(2, trainer.batches, config.batch_size))
+    generator, _ = trainer.train_epoch(Throughput(2, trainer.batches, config.batch_size))
     assert len(sums) == 3
     assert (sums[0] < sums[1]).all()
     assert generator.loss == pytest.approx(sums[2][0].item() / 3)
@@ -134,7 +134,7 @@ def test_a_diverging_run_ends_with_a_sentence(dataset_name: DatasetName, dataset
     trainer = Trainer(small(dataset_name), dataset, CPU)
     with torch.no_grad():
         trainer.discriminator.generation.weight.fill_(float("inf"))
-    with pytest.raises(Diverged, match="lower adam_lr"):
+    with pytest.raises(NonFiniteLoss, match="lower adam_lr"):
         list(trainer.run())
 
 
@@ -151,7 +151,7 @@ def test_progress_is_reported_at_least_at_the_end_of_an_epoch(config: TrainingCo
 def test_throughput_counts_iterations_and_the_ends_of_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     monkeypatch.setattr("time.monotonic", lambda: now)
-    pace = Pace(epochs=3, batches=10, batch_size=100, ending=4)
+    pace = Throughput(epochs=3, batches=10, batch_size=100, ending=4)
     for epoch in (1, 2):
         pace.epoch_begins(epoch)
         reports = []

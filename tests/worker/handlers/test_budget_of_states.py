@@ -9,7 +9,7 @@ from models.registry.store import CheckpointStore, StateDeleted
 from tests.worker.lifecycle.test_storage_retry import record
 from worker.handlers.training import run_next_job
 from worker.jobs.client import Order
-from worker.jobs.consumer import JobBench
+from worker.jobs.consumer import JobConsumer
 from worker.jobs.model import JobStatus
 from worker.settings import WorkerSettings
 
@@ -21,16 +21,16 @@ def settings(redis_url: str) -> WorkerSettings:
 
 def cancel_after_a_save(settings: WorkerSettings, config: TrainingConfig, monkeypatch: pytest.MonkeyPatch) -> str:
     """Run a job that is cancelled as soon as its state is saved."""
-    job_id = ask_desk(settings.redis_url, lambda desk: desk.create(Order(config))).id
-    saved = JobBench.saved
+    job_id = ask_desk(settings.redis_url, lambda jobs: jobs.create(Order(config))).id
+    saved = JobConsumer.saved
 
-    def save_and_cancel(self: JobBench, *arguments: object) -> None:
+    def save_and_cancel(self: JobConsumer, *arguments: object) -> None:
         saved(self, *arguments)  # type: ignore[arg-type]
-        ask_desk(settings.redis_url, lambda desk: desk.cancel(job_id))
+        ask_desk(settings.redis_url, lambda jobs: jobs.cancel(job_id))
 
     monkeypatch.setattr("models.training.throughput.REPORT_SECONDS", 0.0)
     with monkeypatch.context() as patch:
-        patch.setattr(JobBench, "saved", save_and_cancel)
+        patch.setattr(JobConsumer, "saved", save_and_cancel)
         run_next_job(settings)
     assert record(settings, job_id).status == JobStatus.CANCELLED
     return job_id

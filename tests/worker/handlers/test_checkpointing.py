@@ -14,9 +14,9 @@ from models.training import training_state
 from models.training.trainer import Trainer
 from tests.conftest import small
 from tests.worker.handlers.test_training import accept, found
-from worker.handlers.checkpointing import Keeper
+from worker.handlers.checkpointing import CheckpointPublisher
 from worker.handlers.training import run_next_job
-from worker.jobs.consumer import Claim, JobBench
+from worker.jobs.consumer import Claim, JobConsumer
 from worker.jobs.model import EpochRecord, JobStatus
 from worker.settings import WorkerSettings
 
@@ -37,13 +37,13 @@ def test_an_epoch_is_published_while_the_next_one_is_trained(
         if epoch == 2:
             trained.set()
 
-    def publish(self: Keeper, snapshot: EpochSnapshot) -> Manifest:
+    def publish(self: CheckpointPublisher, snapshot: EpochSnapshot) -> Manifest:
         assert trained.wait(30), "training waits for the publication"
         return really_publish(self, snapshot)
 
-    train, really_publish = Trainer.step, Keeper.publish
+    train, really_publish = Trainer.step, CheckpointPublisher.publish
     monkeypatch.setattr(Trainer, "step", step)
-    monkeypatch.setattr(Keeper, "publish", publish)
+    monkeypatch.setattr(CheckpointPublisher, "publish", publish)
     job_id = accept(settings, config)
     run_next_job(settings)
     job = found(settings, job_id)
@@ -61,13 +61,13 @@ def test_no_state_is_saved_past_an_epoch_that_is_not_recorded(
         saved.append((training_state.from_bytes(data).position.epoch, len(found(settings, job).epochs)))
         really_save(self, job, data, fence)
 
-    def add_epoch(self: JobBench, claim: Claim, epoch: EpochRecord) -> None:
+    def add_epoch(self: JobConsumer, claim: Claim, epoch: EpochRecord) -> None:
         time.sleep(0.3)
         really_add(self, claim, epoch)
 
-    really_save, really_add = CheckpointStore.save_state, JobBench.add_epoch
+    really_save, really_add = CheckpointStore.save_state, JobConsumer.add_epoch
     monkeypatch.setattr(CheckpointStore, "save_state", save_state)
-    monkeypatch.setattr(JobBench, "add_epoch", add_epoch)
+    monkeypatch.setattr(JobConsumer, "add_epoch", add_epoch)
     monkeypatch.setattr("models.training.throughput.REPORT_SECONDS", 0.0)
     job_id = accept(settings, small(dataset_name, epochs=3))
     run_next_job(settings.model_copy(update={"save_seconds": 1e-9}))
@@ -81,11 +81,11 @@ def test_a_job_cancelled_while_its_epoch_cannot_be_published_repeats_that_epoch(
 ) -> None:
     """The disk is full, and the second epoch is being trained: no state past the first epoch may be saved."""
 
-    def publish(self: Keeper, snapshot: EpochSnapshot) -> Manifest:
-        ask_desk(settings.redis_url, lambda desk: desk.cancel(job_id))
+    def publish(self: CheckpointPublisher, snapshot: EpochSnapshot) -> Manifest:
+        ask_desk(settings.redis_url, lambda jobs: jobs.cancel(job_id))
         raise OSError(errno.ENOSPC, "no space left on device")
 
-    monkeypatch.setattr(Keeper, "publish", publish)
+    monkeypatch.setattr(CheckpointPublisher, "publish", publish)
     job_id = accept(settings, config)
     run_next_job(settings)
     assert found(settings, job_id).status == JobStatus.CANCELLED
@@ -93,7 +93,7 @@ def test_a_job_cancelled_while_its_epoch_cannot_be_published_repeats_that_epoch(
     assert data is None or training_state.from_bytes(data).position.epoch == 1
     monkeypatch.undo()
     monkeypatch.setenv("ACGAN_HOME", str(settings.home))
-    ask_desk(settings.redis_url, lambda desk: desk.resume(job_id))
+    ask_desk(settings.redis_url, lambda jobs: jobs.resume(job_id))
     run_next_job(settings)
     job = found(settings, job_id)
     assert job.status == JobStatus.SUCCEEDED

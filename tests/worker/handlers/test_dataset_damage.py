@@ -15,7 +15,7 @@ from models.synthesis.order import MANIFEST, DatasetOrder
 from tests.worker.lifecycle.test_storage_retry import record
 from worker.handlers.training import run_next_job
 from worker.jobs.client import Order
-from worker.jobs.consumer import Claim, JobBench
+from worker.jobs.consumer import Claim, JobConsumer
 from worker.jobs.model import JobStatus
 from worker.settings import WorkerSettings
 
@@ -31,14 +31,14 @@ def settings(redis_url: str) -> WorkerSettings:
 @pytest.fixture
 def job_id(settings: WorkerSettings, monkeypatch: pytest.MonkeyPatch) -> str:
     """A job that made its data set and failed before its record said so."""
-    job_id = ask_desk(settings.redis_url, lambda desk: desk.create(Order(TrainingConfig(), dataset=ORDER))).id
-    finish = JobBench.finish
+    job_id = ask_desk(settings.redis_url, lambda jobs: jobs.create(Order(TrainingConfig(), dataset=ORDER))).id
+    finish = JobConsumer.finish
 
-    def fail(self: JobBench, claim: Claim, status: JobStatus, *_: str) -> None:
+    def fail(self: JobConsumer, claim: Claim, status: JobStatus, *_: str) -> None:
         finish(self, claim, JobStatus.FAILED)
 
     with monkeypatch.context() as patch:
-        patch.setattr(JobBench, "finish", fail)
+        patch.setattr(JobConsumer, "finish", fail)
         run_next_job(settings)
     return job_id
 
@@ -68,7 +68,7 @@ def test_a_damaged_data_set_is_made_again(settings: WorkerSettings, job_id: str,
     folder = CheckpointStore(settings.store_dir).root / job_id / "dataset"
     before = contents(folder)
     damage(folder / name, how)
-    ask_desk(settings.redis_url, lambda desk: desk.resume(job_id))
+    ask_desk(settings.redis_url, lambda jobs: jobs.resume(job_id))
     run_next_job(settings)
     assert record(settings, job_id).status == JobStatus.SUCCEEDED
     assert contents(folder) == before
@@ -78,7 +78,7 @@ def test_a_damaged_data_set_is_made_again(settings: WorkerSettings, job_id: str,
 def test_an_intact_data_set_is_kept(settings: WorkerSettings, job_id: str) -> None:
     folder = CheckpointStore(settings.store_dir).root / job_id / "dataset"
     made_at = (folder / MANIFEST).stat().st_mtime_ns
-    ask_desk(settings.redis_url, lambda desk: desk.resume(job_id))
+    ask_desk(settings.redis_url, lambda jobs: jobs.resume(job_id))
     run_next_job(settings)
     assert record(settings, job_id).status == JobStatus.SUCCEEDED
     assert (folder / MANIFEST).stat().st_mtime_ns == made_at
@@ -89,7 +89,7 @@ def test_a_data_set_of_another_version_is_kept_and_the_job_says_so(settings: Wor
     fields = json.loads(manifest.read_bytes()) | {"files": ["digits.bin"]}
     fields.pop(CHECKSUM, None)
     manifest.write_text(json.dumps(fields))
-    ask_desk(settings.redis_url, lambda desk: desk.resume(job_id))
+    ask_desk(settings.redis_url, lambda jobs: jobs.resume(job_id))
     run_next_job(settings)
     job = record(settings, job_id)
     assert (job.status, "another version" in str(job.error)) == (JobStatus.FAILED, True)

@@ -10,7 +10,7 @@ from models.evaluation.epoch_snapshot import EpochSnapshot
 from models.registry.store import CheckpointId, CheckpointStore
 from models.training import training_state
 from tests.worker.handlers.test_training import accept, found
-from worker.handlers.checkpointing import Keeper
+from worker.handlers.checkpointing import CheckpointPublisher
 from worker.handlers.training import run_next_job
 from worker.jobs.model import JobStatus
 from worker.lifecycle import shutdown
@@ -27,12 +27,12 @@ def test_a_difference_is_in_the_record_and_in_each_later_manifest(
     store = CheckpointStore(settings.store_dir)
     job_id = accept(settings, config)
 
-    def interrupt(self: Keeper, snapshot: EpochSnapshot) -> str:
+    def interrupt(self: CheckpointPublisher, snapshot: EpochSnapshot) -> str:
         shutdown._requested.set()
         raise OSError(errno.ENOSPC, "no space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Keeper, "publish", interrupt)
+        patch.setattr(CheckpointPublisher, "publish", interrupt)
         patch.setattr("models.training.throughput.REPORT_SECONDS", 0.0)
         run_next_job(settings.model_copy(update={"save_seconds": 1e-9}))
     shutdown._requested.clear()

@@ -29,7 +29,7 @@ def cancelled(settings: WorkerSettings, config: TrainingConfig, monkeypatch: pyt
 
 
 def resume(settings: WorkerSettings, job_id: str) -> None:
-    ask_desk(settings.redis_url, lambda desk: desk.resume(job_id))
+    ask_desk(settings.redis_url, lambda jobs: jobs.resume(job_id))
     run_next_job(settings)
 
 

@@ -18,14 +18,14 @@ from models.training import training_state
 from models.training.trainer import Trainer
 from tests.conftest import RunningRedis, small
 from worker.handlers import training
-from worker.handlers.checkpointing import Keeper
+from worker.handlers.checkpointing import CheckpointPublisher
 from worker.handlers.training import run_next_job
 from worker.jobs.client import Order
-from worker.jobs.consumer import Claim, JobBench, JobLost
+from worker.jobs.consumer import Claim, JobConsumer, LeaseLost
 from worker.jobs.keys import QUEUE, epochs_key, job_key
 from worker.jobs.model import Job, JobStatus
 from worker.lifecycle import shutdown
-from worker.lifecycle.retry import persist
+from worker.lifecycle.retry import retry_until_stored
 from worker.settings import WorkerSettings
 
 
@@ -35,11 +35,11 @@ def settings(redis_url: str) -> WorkerSettings:
 
 
 def accept(settings: WorkerSettings, config: TrainingConfig) -> str:
-    return ask_desk(settings.redis_url, lambda desk: desk.create(Order(config))).id
+    return ask_desk(settings.redis_url, lambda jobs: jobs.create(Order(config))).id
 
 
 def found(settings: WorkerSettings, job_id: str) -> Job:
-    return ask_desk(settings.redis_url, lambda desk: desk.get(job_id))
+    return ask_desk(settings.redis_url, lambda jobs: jobs.get(job_id))
 
 
 def test_a_notification_without_a_waiting_job_does_nothing(settings: WorkerSettings) -> None:
@@ -139,10 +139,10 @@ def test_a_job_that_another_worker_claimed_is_left_alone(
     settings: WorkerSettings, config: TrainingConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """For a worker that was stopped for a while: by its next write the record has another token."""
-    bench = JobBench.connect(settings.redis_url)
+    consumer = JobConsumer.connect(settings.redis_url)
 
     def stolen(*arguments: object) -> object:
-        bench.redis.hset(f"acgan:job:{job_id}", "fence", 999)
+        consumer.redis.hset(f"acgan:job:{job_id}", "fence", 999)
         return load(*arguments)
 
     load: Callable[..., object] = load_dataset
@@ -159,13 +159,13 @@ def test_a_run_whose_end_could_not_be_reported_keeps_its_state(
 ) -> None:
     """Redis was away for longer than the lease: the next worker has to repeat only the end of the run."""
 
-    def finish(self: JobBench, claim: Claim, status: JobStatus, error: str = "", trouble: str = "") -> None:
+    def finish(self: JobConsumer, claim: Claim, status: JobStatus, error: str = "", trouble: str = "") -> None:
         if lost:
-            raise JobLost(claim.job.id)
+            raise LeaseLost(claim.job.id)
         tell(self, claim, status, error)
 
-    tell = JobBench.finish
-    monkeypatch.setattr(JobBench, "finish", finish)
+    tell = JobConsumer.finish
+    monkeypatch.setattr(JobConsumer, "finish", finish)
     monkeypatch.setattr("models.training.throughput.REPORT_SECONDS", 0.0)
     job_id = accept(settings, config)
     run_next_job(settings.model_copy(update={"save_seconds": 1e-9}))
@@ -177,11 +177,11 @@ def test_an_epoch_that_was_not_reported_is_repeated(
 ) -> None:
     """Interrupted while a checkpoint is published: the saved state is not past its epoch."""
 
-    def publish(self: Keeper, snapshot: EpochSnapshot) -> str:
+    def publish(self: CheckpointPublisher, snapshot: EpochSnapshot) -> str:
         shutdown._requested.set()
         raise OSError(errno.ENOSPC, "no space left on device")
 
-    monkeypatch.setattr(Keeper, "publish", publish)
+    monkeypatch.setattr(CheckpointPublisher, "publish", publish)
     job_id = accept(settings, config)
     run_next_job(settings)
     assert found(settings, job_id).status == JobStatus.QUEUED
@@ -198,10 +198,10 @@ def test_epochs_that_redis_has_lost_are_reported_again_from_their_checkpoints(
 ) -> None:
     """Redis lost writes that are older than the run's state. Without a checkpoint, the run restarts with a warning."""
 
-    def finish(self: JobBench, claim: Claim, status: JobStatus, error: str = "", trouble: str = "") -> None:
-        raise JobLost(claim.job.id)
+    def finish(self: JobConsumer, claim: Claim, status: JobStatus, error: str = "", trouble: str = "") -> None:
+        raise LeaseLost(claim.job.id)
 
-    monkeypatch.setattr(JobBench, "finish", finish)
+    monkeypatch.setattr(JobConsumer, "finish", finish)
     monkeypatch.setattr("models.training.throughput.REPORT_SECONDS", 0.0)
     job_id = accept(settings, config)
     run_next_job(settings.model_copy(update={"save_seconds": 1e-9}))
@@ -235,7 +235,7 @@ def test_critical_writes_wait_for_redis(mortal_redis: RunningRedis) -> None:
             client.set("told", "yes")
 
     mortal_redis.kill()
-    persist(write)
+    retry_until_stored(write)
     assert len(tries) == 2
     with mortal_redis.client() as client:
         assert client.get("told") == "yes"
@@ -247,7 +247,7 @@ def test_waiting_for_redis_ends_when_the_worker_shuts_down() -> None:
 
     shutdown._requested.set()
     with pytest.raises(shutdown.Interrupted):
-        persist(write, shutdown.check)
+        retry_until_stored(write, shutdown.check)
 
 
 def test_digits_are_judged_and_a_bad_generator_is_not_served(settings: WorkerSettings, config: TrainingConfig) -> None:

@@ -16,55 +16,57 @@ from models.version import code_version
 from tests.worker.conftest import Ask, accept
 from worker.handlers.sharing import Shared, Sharing
 from worker.jobs.client import Order
-from worker.jobs.consumer import Claim, JobBench, ourselves
+from worker.jobs.consumer import Claim, JobConsumer, ourselves
 from worker.jobs.keys import JOBS, QUEUE, WORKERS, index_key, job_key, parts_key
 
 YEARS = 10 * 365 * 86400.0
 
 
 @pytest.fixture
-def shared(redis_url: str, bench: JobBench) -> Shared:
+def shared(redis_url: str, consumer: JobConsumer) -> Shared:
     order = DatasetOrder(checkpoint=str(bundled.checkpoint()))
-    ask_desk(redis_url, lambda desk: desk.create(Order(TrainingConfig(), dataset=order)))
-    claim = bench.claim()
+    ask_desk(redis_url, lambda jobs: jobs.create(Order(TrainingConfig(), dataset=order)))
+    claim = consumer.claim()
     assert isinstance(claim, Claim)
     return Shared.of(claim, code_version())
 
 
 @pytest.mark.parametrize("ahead", [3600.0, YEARS])
 def test_a_part_taken_while_the_clock_was_ahead_can_be_taken_again(
-    bench: JobBench, shared: Shared, ahead: float
+    consumer: JobConsumer, shared: Shared, ahead: float
 ) -> None:
-    sharing = Sharing(bench.redis)
+    sharing = Sharing(consumer.redis)
     sharing.welcome(shared, ["a", "b"])
     assert [sharing.take(shared, seconds) for seconds in (60, 30)] == ["a", "b"]
     assert sharing.find() is None
-    bench.redis.zincrby(parts_key(shared.job), ahead, "a")
+    consumer.redis.zincrby(parts_key(shared.job), ahead, "a")
     assert sharing.find() == shared
     assert sharing.take(shared, 60) == "a"
     assert sharing.take(shared, 60) is None, "b is being drawn"
 
 
-def test_a_part_with_the_longest_legal_time_stays_taken(bench: JobBench, shared: Shared) -> None:
-    sharing = Sharing(bench.redis)
+def test_a_part_with_the_longest_legal_time_stays_taken(consumer: JobConsumer, shared: Shared) -> None:
+    sharing = Sharing(consumer.redis)
     sharing.welcome(shared, ["a"])
     assert sharing.take(shared, 1000) == "a"
     assert sharing.take(shared, 10) is None
     assert sharing.find() is None
 
 
-def test_a_worker_seen_in_the_future_does_not_hide_that_no_worker_is_available(bench: JobBench, ask: Ask[Any]) -> None:
+def test_a_worker_seen_in_the_future_does_not_hide_that_no_worker_is_available(
+    consumer: JobConsumer, ask: Ask[Any]
+) -> None:
     job_id = accept(ask).id
-    bench.seen("cpu", 60)
-    assert ask(lambda desk: desk.get(job_id)).trouble is None
-    bench.redis.zadd(WORKERS, {f"cpu {ourselves()}": time.time() + YEARS})
-    assert "no worker is available" in ask(lambda desk: desk.get(job_id)).trouble
-    assert ask(lambda desk: desk.standing()).workers == {"cpu": 0, "gpu": 0}
-    bench.seen("cpu", 60)
-    assert ask(lambda desk: desk.get(job_id)).trouble is None
+    consumer.seen("cpu", 60)
+    assert ask(lambda jobs: jobs.get(job_id)).trouble is None
+    consumer.redis.zadd(WORKERS, {f"cpu {ourselves()}": time.time() + YEARS})
+    assert "no worker is available" in ask(lambda jobs: jobs.get(job_id)).trouble
+    assert ask(lambda jobs: jobs.standing()).workers == {"cpu": 0, "gpu": 0}
+    consumer.seen("cpu", 60)
+    assert ask(lambda jobs: jobs.get(job_id)).trouble is None
 
 
-def test_a_rate_counted_while_the_clock_was_ahead_blocks_no_caller(redis_url: str, bench: JobBench) -> None:
+def test_a_rate_counted_while_the_clock_was_ahead_blocks_no_caller(redis_url: str, consumer: JobConsumer) -> None:
     rate = read_rate("2/minute")
     assert rate is not None
 
@@ -73,8 +75,8 @@ def test_a_rate_counted_while_the_clock_was_ahead_blocks_no_caller(redis_url: st
         shared_rate, answers = SharedRate(rate, client), []
         for number in range(6):
             if number == 3:
-                for key in bench.redis.keys("acgan:rate*"):
-                    bench.redis.pexpire(key, int(1e3 * YEARS))
+                for key in consumer.redis.keys("acgan:rate*"):
+                    consumer.redis.pexpire(key, int(1e3 * YEARS))
             try:
                 await shared_rate.admit("ann")
                 answers.append(False)
@@ -86,14 +88,14 @@ def test_a_rate_counted_while_the_clock_was_ahead_blocks_no_caller(redis_url: st
     assert asyncio.run(refused()) == [False, False, True, False, False, True]
 
 
-def test_a_job_whose_id_is_not_utf8_does_not_block_the_queue(bench: JobBench, ask: Ask[Any]) -> None:
+def test_a_job_whose_id_is_not_utf8_does_not_block_the_queue(consumer: JobConsumer, ask: Ask[Any]) -> None:
     """A claim takes the next job until it finds a readable one: it must name the one that it skips."""
     name = b"20260101-000000-\xff\xfe"
-    bench.redis.hset(job_key("").encode() + name, mapping={"status": "queued", "config": b"\xff"})
+    consumer.redis.hset(job_key("").encode() + name, mapping={"status": "queued", "config": b"\xff"})
     for key in (JOBS, index_key(False), QUEUE):
-        bench.redis.zadd(key, {name: -1.0})
+        consumer.redis.zadd(key, {name: -1.0})
     job_id = accept(ask).id
-    claim = bench.claim()
+    claim = consumer.claim()
     assert claim is not None
     assert claim.job.id == job_id
-    assert bench.redis.hget(job_key("").encode() + name, "trouble") is not None
+    assert consumer.redis.hget(job_key("").encode() + name, "trouble") is not None

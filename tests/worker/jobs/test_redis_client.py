@@ -13,7 +13,7 @@ import uvloop
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from worker.jobs.client import JobDesk
+from worker.jobs.client import JobClient
 
 AT_ONCE = struct.pack("ii", 1, 0)  # SO_LINGER: closing the connection resets it
 
@@ -54,11 +54,11 @@ async def reset(callers: list[asyncio.StreamWriter]) -> None:
 def test_a_connection_that_was_reset_loses_no_response(redis_url: str) -> None:
     async def ask() -> None:
         async with between(redis_url) as (url, callers):
-            desk = JobDesk.connect(url)
+            jobs = JobClient.connect(url)
             for _ in range(10):
-                await desk.ping()
+                await jobs.ping()
                 await reset(callers)
-            await desk.close()
+            await jobs.close()
 
     uvloop.run(ask())
 

@@ -24,11 +24,11 @@ from hypothesis.stateful import (
 )
 
 from models.config import TrainingConfig
-from models.registry.store import CheckpointId, CheckpointStore, Superseded
+from models.registry.store import CheckpointId, CheckpointStore, FenceRejected
 from tests.support import records
 from worker.jobs import scripts
 from worker.jobs.client import Order
-from worker.jobs.consumer import Claim, JobBench, JobLost
+from worker.jobs.consumer import Claim, JobConsumer, LeaseLost
 from worker.jobs.keys import DELAYED, LEASES, QUEUE, index_key, job_key
 from worker.jobs.listing import accepted_after
 from worker.jobs.model import ENDED, EpochRecord, JobStatus
@@ -42,11 +42,11 @@ FILES = {"generator.safetensors": b"g"}
 
 
 class Schedule(RuleBasedStateMachine):
-    bench: JobBench  # set by the test
+    consumer: JobConsumer  # set by the test
 
     @initialize()
     def accept(self) -> None:
-        self.redis: Any = self.bench.redis
+        self.redis: Any = self.consumer.redis
         self.redis.flushdb()
         self.store = CheckpointStore(Path(tempfile.mkdtemp(dir=MEMORY)))
         self.claims: dict[str, Claim] = {}
@@ -66,10 +66,10 @@ class Schedule(RuleBasedStateMachine):
 
     @rule(worker=WORKERS, answer_arrives=st.booleans())
     def claim(self, worker: str, answer_arrives: bool) -> None:
-        claim = self.bench.claim(30, self.store.highest_fence())
+        claim = self.consumer.claim(30, self.store.highest_fence())
         if claim is None or not answer_arrives:
             return
-        with suppress(Superseded):
+        with suppress(FenceRejected):
             self.store.take(claim.job.id, claim.fence, accepted_later=accepted_after(self.redis, claim.job.id))
             assert claim.fence not in self.tokens, "a token was handed out twice"
             assert claim.fence > self.taken.get(claim.job.id, 0)
@@ -80,8 +80,8 @@ class Schedule(RuleBasedStateMachine):
     @precondition(lambda self: self.claims)
     @rule(data=st.data())
     def renew(self, data: st.DataObject) -> None:
-        with suppress(JobLost):
-            self.bench.renew(self.held(data), 30)
+        with suppress(LeaseLost):
+            self.consumer.renew(self.held(data), 30)
 
     @precondition(lambda self: self.claims)
     @rule(data=st.data(), epoch=st.integers(1, 3))
@@ -91,7 +91,7 @@ class Schedule(RuleBasedStateMachine):
         wanted = records.manifest(claim.job.id, epoch, fence=claim.fence)
         try:
             self.store.publish(wanted, FILES)
-        except Superseded:
+        except FenceRejected:
             assert claim.fence < self.taken[claim.job.id]
         else:
             assert claim.fence == self.taken[claim.job.id], "a zombie published"
@@ -100,15 +100,15 @@ class Schedule(RuleBasedStateMachine):
     @rule(data=st.data(), epoch=st.integers(1, 3))
     def tell(self, data: st.DataObject, epoch: int) -> None:
         claim = self.held(data)
-        with suppress(JobLost):
-            self.bench.add_epoch(claim, EpochRecord(epoch=epoch, seconds=1, losses=records.losses(), checkpoint="x"))
-            self.bench.saved(claim, epoch, 0)
+        with suppress(LeaseLost):
+            self.consumer.add_epoch(claim, EpochRecord(epoch=epoch, seconds=1, losses=records.losses(), checkpoint="x"))
+            self.consumer.saved(claim, epoch, 0)
 
     @precondition(lambda self: self.claims)
     @rule(data=st.data(), status=st.sampled_from([*ENDED, JobStatus.QUEUED]))
     def finish(self, data: st.DataObject, status: JobStatus) -> None:
-        with suppress(JobLost):
-            self.bench.finish(self.held(data), status)
+        with suppress(LeaseLost):
+            self.consumer.finish(self.held(data), status)
 
     @precondition(lambda self: self.claims)
     @rule(data=st.data())
@@ -130,7 +130,7 @@ class Schedule(RuleBasedStateMachine):
         if backoff_is_over:
             for job_id in self.redis.zrange(DELAYED, 0, -1):
                 self.redis.zadd(DELAYED, {job_id: 1.0})
-        self.bench.reconcile(10)
+        self.consumer.reconcile(10)
 
     @rule(job_id=JOB)
     def cancel(self, job_id: str) -> None:
@@ -146,7 +146,7 @@ class Schedule(RuleBasedStateMachine):
 
     @rule()
     def redis_is_copied(self) -> None:
-        with redis.Redis(connection_pool=raw(self.bench)) as client:
+        with redis.Redis(connection_pool=raw(self.consumer)) as client:
             keys: Any = client.keys("acgan:*")
             self.snapshot = {key: client.dump(key) for key in keys}
 
@@ -154,7 +154,7 @@ class Schedule(RuleBasedStateMachine):
     @rule()
     def redis_comes_back_older(self) -> None:
         assert self.snapshot is not None
-        with redis.Redis(connection_pool=raw(self.bench)) as client:
+        with redis.Redis(connection_pool=raw(self.consumer)) as client:
             client.flushdb()
             for key, value in self.snapshot.items():
                 client.restore(key, 0, value)
@@ -207,16 +207,16 @@ class Schedule(RuleBasedStateMachine):
             shutil.rmtree(self.store.root, ignore_errors=True)
 
 
-def raw(bench: JobBench) -> "redis.ConnectionPool":
+def raw(consumer: JobConsumer) -> "redis.ConnectionPool":
     """Connections that leave bytes as they are."""
-    kwargs = {**bench.redis.connection_pool.connection_kwargs, "decode_responses": False}
-    return redis.ConnectionPool(connection_class=bench.redis.connection_pool.connection_class, **kwargs)
+    kwargs = {**consumer.redis.connection_pool.connection_kwargs, "decode_responses": False}
+    return redis.ConnectionPool(connection_class=consumer.redis.connection_pool.connection_class, **kwargs)
 
 
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("count", [SCHEDULES // 4, pytest.param(SCHEDULES, marks=pytest.mark.long)])
 def test_no_schedule_breaks_an_invariant(redis_url: str, count: int) -> None:
-    Schedule.bench = JobBench.connect(redis_url)
+    Schedule.consumer = JobConsumer.connect(redis_url)
     run_state_machine_as_test(
         Schedule,
         settings=settings(

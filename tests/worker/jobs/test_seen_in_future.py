@@ -8,20 +8,20 @@ import pytest
 
 from tests.worker.conftest import Ask, accept
 from tests.worker.jobs.test_operations import take
-from worker.jobs.consumer import JobBench
+from worker.jobs.consumer import JobConsumer
 from worker.jobs.keys import job_key
 
 
 @pytest.mark.parametrize("ahead", [60, 3600, 10**7])
 def test_a_worker_that_was_seen_in_the_future_does_not_hide_its_silence(
-    ask: Ask[Any], bench: JobBench, ahead: int
+    ask: Ask[Any], consumer: JobConsumer, ahead: int
 ) -> None:
     job_id = accept(ask).id
-    take(bench)
-    bench.redis.hset(job_key(job_id), "seen_at", time.time() + ahead)
-    job = ask(lambda desk: desk.get(job_id))
+    take(consumer)
+    consumer.redis.hset(job_key(job_id), "seen_at", time.time() + ahead)
+    job = ask(lambda jobs: jobs.get(job_id))
     assert "its worker does not respond" in str(job.trouble)
     assert job.last_seen_at is not None
     assert job.last_seen_at <= datetime.now(UTC)
-    listed = ask(lambda desk: desk.newest(10))[0]
+    listed = ask(lambda jobs: jobs.newest(10))[0]
     assert listed.trouble == job.trouble

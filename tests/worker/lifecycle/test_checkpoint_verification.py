@@ -11,7 +11,7 @@ from tests.models.registry.test_store import FILES, NEW
 from tests.support import records
 from tests.worker.conftest import Ask, accept
 from worker.handlers.training import checkpoints_among
-from worker.jobs.consumer import JobBench
+from worker.jobs.consumer import JobConsumer
 from worker.jobs.model import Job, JobStatus
 from worker.lifecycle.checkpoint_verification import find_damage
 
@@ -64,24 +64,24 @@ def test_a_store_that_does_not_answer_is_named(store: CheckpointStore, monkeypat
     assert found(store, 1, 2) == "the checkpoints could not be verified: the store did not answer within 30 s"
 
 
-def test_the_record_keeps_the_faults_of_its_results(bench: JobBench, ask: Ask[Job]) -> None:
+def test_the_record_keeps_the_faults_of_its_results(consumer: JobConsumer, ask: Ask[Job]) -> None:
     job_id = accept(ask).id
-    claim = bench.claim()
+    claim = consumer.claim()
     assert claim is not None
-    bench.tell_trouble(claim, "the disk is full")
-    bench.finish(claim, JobStatus.SUCCEEDED, trouble="epoch 1: its checksum differs")
-    job = ask(lambda desk: desk.get(job_id))
+    consumer.set_trouble(claim, "the disk is full")
+    consumer.finish(claim, JobStatus.SUCCEEDED, trouble="epoch 1: its checksum differs")
+    job = ask(lambda jobs: jobs.get(job_id))
     assert (job.status, job.trouble) == (JobStatus.SUCCEEDED, "epoch 1: its checksum differs")
-    entries: Any = bench.redis.xrange("acgan:events")
+    entries: Any = consumer.redis.xrange("acgan:events")
     kinds = [fields["kind"] for _, fields in entries]
     assert kinds[-2:] == ["trouble", "status"]  # followers stop at the status
 
 
-def test_checkpoints_deleted_by_the_budget_are_not_reported(bench: JobBench, ask: Ask[Job]) -> None:
+def test_checkpoints_deleted_by_the_budget_are_not_reported(consumer: JobConsumer, ask: Ask[Job]) -> None:
     job_id = accept(ask).id
     deleted = checkpoints_among([f"{job_id}-e002", f"the resume state of {job_id}", f"{NEW}-e001"])
-    bench.note_thinned(deleted)
-    assert bench.thinned(job_id) == {2}
-    assert bench.thinned(NEW) == set()
-    assert not bench.redis.exists(f"acgan:job:{NEW}")  # no record is created for a job without one
-    assert ask(lambda desk: desk.get(job_id)).id == job_id
+    consumer.note_thinned(deleted)
+    assert consumer.thinned(job_id) == {2}
+    assert consumer.thinned(NEW) == set()
+    assert not consumer.redis.exists(f"acgan:job:{NEW}")  # no record is created for a job without one
+    assert ask(lambda jobs: jobs.get(job_id)).id == job_id

@@ -9,17 +9,17 @@ from models.config import TrainingConfig
 from tests.conftest import RunningRedis
 from tests.worker.conftest import until
 from worker.jobs.client import Order
-from worker.jobs.consumer import Claim, JobBench, JobLost
+from worker.jobs.consumer import Claim, JobConsumer, LeaseLost
 from worker.jobs.model import JobStatus
 from worker.lifecycle.lease import EXIT_CODE, Cancelled, Lease
 
 
-def claimed(url: str, seconds: float) -> tuple[JobBench, Claim]:
-    ask_desk(url, lambda desk: desk.create(Order(TrainingConfig())))
-    bench = JobBench.connect(url)
-    claim = bench.claim(seconds)
+def claimed(url: str, seconds: float) -> tuple[JobConsumer, Claim]:
+    ask_desk(url, lambda jobs: jobs.create(Order(TrainingConfig())))
+    consumer = JobConsumer.connect(url)
+    claim = consumer.claim(seconds)
     assert claim is not None
-    return bench, claim
+    return consumer, claim
 
 
 def raised(lease: Lease, within: float) -> type[Exception] | None:
@@ -28,58 +28,58 @@ def raised(lease: Lease, within: float) -> type[Exception] | None:
     while time.monotonic() < deadline:
         try:
             lease.check()
-        except (JobLost, Cancelled) as error:
+        except (LeaseLost, Cancelled) as error:
             return type(error)
         time.sleep(0.01)
     return None
 
 
 def test_a_lease_is_renewed_as_long_as_it_is_held(redis_url: str) -> None:
-    bench, claim = claimed(redis_url, 1.5)
-    with Lease(bench, claim, 1.5) as lease:
+    consumer, claim = claimed(redis_url, 1.5)
+    with Lease(consumer, claim, 1.5) as lease:
         assert raised(lease, within=3) is None
-        assert bench.reconcile(10) == []
+        assert consumer.reconcile(10) == []
     time.sleep(1.6)
-    assert bench.reconcile(10) == [(claim.job.id, "queued")]
+    assert consumer.reconcile(10) == [(claim.job.id, "queued")]
 
 
 def test_training_is_interrupted_when_the_job_is_cancelled(redis_url: str) -> None:
-    bench, claim = claimed(redis_url, 30)
-    with Lease(bench, claim, 30) as lease:
-        bench.redis.hset(f"acgan:job:{claim.job.id}", "status", JobStatus.CANCELLING)
+    consumer, claim = claimed(redis_url, 30)
+    with Lease(consumer, claim, 30) as lease:
+        consumer.redis.hset(f"acgan:job:{claim.job.id}", "status", JobStatus.CANCELLING)
         assert raised(lease, within=5) is Cancelled
         lease.check_held()  # and it may still write
 
 
 def test_training_is_interrupted_when_another_worker_has_the_job(redis_url: str) -> None:
-    bench, claim = claimed(redis_url, 30)
-    with Lease(bench, claim, 30) as lease:
-        bench.redis.hset(f"acgan:job:{claim.job.id}", "fence", claim.fence + 1)
-        assert raised(lease, within=5) is JobLost
+    consumer, claim = claimed(redis_url, 30)
+    with Lease(consumer, claim, 30) as lease:
+        consumer.redis.hset(f"acgan:job:{claim.job.id}", "fence", claim.fence + 1)
+        assert raised(lease, within=5) is LeaseLost
 
 
 def test_without_redis_training_continues_until_the_lease_expires(mortal_redis: RunningRedis) -> None:
-    bench, claim = claimed(mortal_redis.url, 2)
-    with Lease(bench, claim, 2) as lease:
+    consumer, claim = claimed(mortal_redis.url, 2)
+    with Lease(consumer, claim, 2) as lease:
         mortal_redis.kill()
         assert raised(lease, within=1) is None
-        assert raised(lease, within=5) is JobLost
+        assert raised(lease, within=5) is LeaseLost
 
 
 def test_a_process_that_was_stopped_detects_it_before_its_thread_runs(redis_url: str) -> None:
-    bench, claim = claimed(redis_url, 2)
-    lease = Lease(bench, claim, 2)  # not entered: no thread runs, as in the first moment after a SIGCONT
+    consumer, claim = claimed(redis_url, 2)
+    lease = Lease(consumer, claim, 2)  # not entered: no thread runs, as in the first moment after a SIGCONT
     time.sleep(2.1)
-    with pytest.raises(JobLost):
+    with pytest.raises(LeaseLost):
         lease.check()
 
 
 @pytest.mark.parametrize("hangs", [True, False])
 def test_a_training_process_that_does_not_stop_is_ended(redis_url: str, hangs: bool) -> None:
     ends: list[int] = []
-    bench, claim = claimed(redis_url, 30)
-    with Lease(bench, claim, 30, end_process=ends.append) as lease:
-        bench.redis.hset(f"acgan:job:{claim.job.id}", "fence", claim.fence + 1)
+    consumer, claim = claimed(redis_url, 30)
+    with Lease(consumer, claim, 30, end_process=ends.append) as lease:
+        consumer.redis.hset(f"acgan:job:{claim.job.id}", "fence", claim.fence + 1)
         until(lambda: bool(ends) if hangs else raised(lease, 5) is not None)
     assert ends == ([EXIT_CODE] if hangs else [])
 
@@ -87,6 +87,6 @@ def test_a_training_process_that_does_not_stop_is_ended(redis_url: str, hangs: b
 def test_a_training_process_without_progress_is_ended(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("worker.lifecycle.lease.STALLED_SECONDS", 0.5)
     ends: list[int] = []
-    bench, claim = claimed(redis_url, 3)
-    with Lease(bench, claim, 3, end_process=ends.append):
+    consumer, claim = claimed(redis_url, 3)
+    with Lease(consumer, claim, 3, end_process=ends.append):
         until(lambda: bool(ends))

@@ -15,7 +15,7 @@ from tests.faults.invariants import violations
 from tests.worker.conftest import until
 from worker.handlers.training import run_next_job
 from worker.jobs.client import Order
-from worker.jobs.consumer import JobBench
+from worker.jobs.consumer import JobConsumer
 from worker.jobs.model import Job, JobStatus
 from worker.lifecycle import storage_retry
 from worker.settings import WorkerSettings
@@ -35,7 +35,7 @@ def store(settings: WorkerSettings) -> CheckpointStore:
 
 
 def record(settings: WorkerSettings, job_id: str) -> Job:
-    return ask_desk(settings.redis_url, lambda desk: desk.get(job_id))
+    return ask_desk(settings.redis_url, lambda jobs: jobs.get(job_id))
 
 
 def until_trouble(settings: WorkerSettings, job_id: str, text: str) -> None:
@@ -45,7 +45,7 @@ def until_trouble(settings: WorkerSettings, job_id: str, text: str) -> None:
 @contextmanager
 def running(settings: WorkerSettings, config: TrainingConfig) -> Iterator[str]:
     """A worker in a thread runs the job, until it ends."""
-    job_id = ask_desk(settings.redis_url, lambda desk: desk.create(Order(config))).id
+    job_id = ask_desk(settings.redis_url, lambda jobs: jobs.create(Order(config))).id
     worker = threading.Thread(target=run_next_job, args=(settings,))
     worker.start()
     try:
@@ -93,7 +93,7 @@ def test_a_second_job_under_the_same_id_fails_with_the_reason(
     settings: WorkerSettings, store: CheckpointStore, config: TrainingConfig
 ) -> None:
     """Two services over one store have issued the same id; the other one's job was claimed first."""
-    job_id = ask_desk(settings.redis_url, lambda desk: desk.create(Order(config))).id
+    job_id = ask_desk(settings.redis_url, lambda jobs: jobs.create(Order(config))).id
     store.take(job_id, 1, "the fingerprint of another job")
     run_next_job(settings)
     job = record(settings, job_id)
@@ -106,9 +106,9 @@ def test_an_empty_store_is_not_initialised_for_a_record_with_checkpoints(
 ) -> None:
     with running(settings, config.model_copy(update={"epochs": 3})) as job_id:
         until(lambda: len(record(settings, job_id).epochs) == 1, 60)
-        ask_desk(settings.redis_url, lambda desk: desk.cancel(job_id))
+        ask_desk(settings.redis_url, lambda jobs: jobs.cancel(job_id))
     away = settings.store_dir.rename(f"{settings.store_dir}-away")
-    ask_desk(settings.redis_url, lambda desk: desk.resume(job_id))
+    ask_desk(settings.redis_url, lambda jobs: jobs.resume(job_id))
     worker = threading.Thread(target=run_next_job, args=(settings,))
     worker.start()
     until_trouble(settings, job_id, "whose record names checkpoints")
@@ -118,4 +118,4 @@ def test_an_empty_store_is_not_initialised_for_a_record_with_checkpoints(
     job = record(settings, job_id)
     assert (job.status, job.trouble) == (JobStatus.SUCCEEDED, None)
     assert violations(CheckpointStore(settings.store_dir), [job]) == []
-    JobBench.connect(settings.redis_url).close()
+    JobConsumer.connect(settings.redis_url).close()

@@ -22,7 +22,7 @@ from tests.worker.handlers.test_budget_of_states import cancel_after_a_save
 from tests.worker.lifecycle.test_storage_retry import record, until_trouble
 from worker.handlers.training import run_next_job
 from worker.jobs.client import Order
-from worker.jobs.consumer import JobBench
+from worker.jobs.consumer import JobConsumer
 from worker.jobs.keys import FENCE, STORES
 from worker.jobs.model import JobStatus
 from worker.lifecycle import storage_retry
@@ -36,7 +36,7 @@ def settings(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> WorkerSettings:
 
 
 def accept(settings: WorkerSettings, config: TrainingConfig) -> str:
-    return ask_desk(settings.redis_url, lambda desk: desk.create(Order(config))).id
+    return ask_desk(settings.redis_url, lambda jobs: jobs.create(Order(config))).id
 
 
 @contextmanager
@@ -94,7 +94,7 @@ def test_a_saved_state_without_an_epoch_is_a_result(
     with redis.Redis.from_url(settings.redis_url) as client:
         client.delete(STORES)  # as after an upgrade
     away = settings.store_dir.rename(f"{settings.store_dir}-away")
-    ask_desk(settings.redis_url, lambda desk: desk.resume(job_id))
+    ask_desk(settings.redis_url, lambda jobs: jobs.resume(job_id))
     with worker(settings):
         until_trouble(settings, job_id, "whose record names checkpoints")
         bring_back(settings, away)
@@ -103,13 +103,13 @@ def test_a_saved_state_without_an_epoch_is_a_result(
 
 
 def test_a_store_that_does_not_answer_is_in_the_trouble_of_what_waits(
-    settings: WorkerSettings, config: TrainingConfig, monkeypatch: pytest.MonkeyPatch, bench: JobBench
+    settings: WorkerSettings, config: TrainingConfig, monkeypatch: pytest.MonkeyPatch, consumer: JobConsumer
 ) -> None:
     def away(self: CheckpointStore) -> int:
         raise Unreachable("fence cannot be read: the bucket does not answer")
 
     waiting = [accept(settings, config) for _ in range(2)]
-    bench.seen("cpu", 60)
+    consumer.seen("cpu", 60)
     with monkeypatch.context() as patch:
         patch.setattr(CheckpointStore, "highest_fence", away)
         run_next_job(settings)
@@ -153,6 +153,6 @@ def test_a_token_that_no_store_accepts_fails_the_job_with_what_to_do(
         assert "set it to the number in the store's file `fence`" in str(job.error)
         assert CheckpointStore(settings.store_dir).highest_fence() == highest
         client.set(FENCE, highest)
-    ask_desk(settings.redis_url, lambda desk: desk.resume(job_id))
+    ask_desk(settings.redis_url, lambda jobs: jobs.resume(job_id))
     run_next_job(settings)
     assert record(settings, job_id).status == JobStatus.SUCCEEDED

@@ -52,10 +52,10 @@ class Worker(HasJobs):
         self.process.wait()
 
     def accept(self, **fields: Any) -> str:
-        return self.redis.ask(lambda desk: desk.create(Order(TrainingConfig(**{**TINY, **fields})))).id
+        return self.redis.ask(lambda jobs: jobs.create(Order(TrainingConfig(**{**TINY, **fields})))).id
 
     def job(self, job_id: str) -> Job:
-        return self.redis.ask(lambda desk: desk.get(job_id))
+        return self.redis.ask(lambda jobs: jobs.get(job_id))
 
     def until(self, what: str, true: Callable[[], bool], seconds: float = 60) -> None:
         deadline = time.monotonic() + seconds
@@ -171,7 +171,7 @@ def test_killing_a_training_process_loses_neither_counts_nor_the_port(worker: Wo
     assert worker.figures()["acgan_worker_workers_lost_total"] == 1
     assert worker.figures()["acgan_worker_jobs_requeued_total"] == 1
     worker.until("it continues to train", lambda: worker.figures()["acgan_worker_iterations_total"] > counted + 20)
-    worker.redis.ask(lambda desk: desk.cancel(job_id))
+    worker.redis.ask(lambda jobs: jobs.cancel(job_id))
     worker.until("the end is logged", lambda: worker.figures()["acgan_worker_jobs_ended_total{cancelled}"] == 1)
 
 

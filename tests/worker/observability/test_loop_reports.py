@@ -12,7 +12,7 @@ import pytest
 from app.api.routes.health import without_addresses_in
 from models.training.background_writer import BackgroundWriter
 from tests.worker.conftest import Ask, accept, until
-from worker.jobs.consumer import JobBench, ourselves
+from worker.jobs.consumer import JobConsumer, ourselves
 from worker.jobs.keys import LOOPS, PULSES
 from worker.jobs.loop_states import REPORTER, RUNNING, SILENT_SECONDS, encode, summarize
 from worker.jobs.model import Job, JobStatus
@@ -34,8 +34,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def reconciler(bench: JobBench) -> Iterator[Reconciler]:
-    made = Reconciler(bench, lambda _: None, lambda: False, 0.05, 10.0, supervisor=Supervisor())
+def reconciler(consumer: JobConsumer) -> Iterator[Reconciler]:
+    made = Reconciler(consumer, lambda _: None, lambda: False, 0.05, 10.0, supervisor=Supervisor())
     made.reporter.seconds = 0.05
     yield made
     made.stop()
@@ -54,12 +54,12 @@ def fail_once(call: Fail) -> Fail:
 
 
 def shown(ask: Ask[dict[str, str]], name: str) -> str:
-    return ask(lambda desk: desk.worker_loops()).get(name, "absent")
+    return ask(lambda jobs: jobs.worker_loops()).get(name, "absent")
 
 
 @pytest.mark.parametrize("method", ["reconcile", "report_loops"])
 def test_a_loop_of_the_parent_process_survives_an_exception(
-    bench: JobBench,
+    consumer: JobConsumer,
     ask: Ask[Any],
     reconciler: Reconciler,
     monkeypatch: pytest.MonkeyPatch,
@@ -67,7 +67,7 @@ def test_a_loop_of_the_parent_process_survives_an_exception(
     method: str,
 ) -> None:
     name = {"reconcile": "reconciler", "report_loops": REPORTER}[method]
-    monkeypatch.setattr(bench, method, fail_once(getattr(bench, method)))
+    monkeypatch.setattr(consumer, method, fail_once(getattr(consumer, method)))
     reconciler.start()
     until(lambda: f"background loop {name!r} failed and is restarted: KeyError" in caplog.text)
     until(lambda: shown(ask, name) == RUNNING)
@@ -75,7 +75,7 @@ def test_a_loop_of_the_parent_process_survives_an_exception(
 
 
 def test_a_loop_that_hangs_is_reported_and_logged_once(
-    bench: JobBench, ask: Ask[Any], reconciler: Reconciler, caplog: pytest.LogCaptureFixture
+    consumer: JobConsumer, ask: Ask[Any], reconciler: Reconciler, caplog: pytest.LogCaptureFixture
 ) -> None:
     now, hangs = [time.monotonic()], threading.Event()
     reconciler.supervisor.clock = lambda: now[0]
@@ -91,22 +91,22 @@ def test_a_loop_that_hangs_is_reported_and_logged_once(
 
 
 def test_a_redis_that_refuses_reports_is_shown_as_soon_as_it_accepts_them(
-    bench: JobBench, ask: Ask[Any], reconciler: Reconciler
+    consumer: JobConsumer, ask: Ask[Any], reconciler: Reconciler
 ) -> None:
-    bench.redis.set("acgan:leases", "not a sorted set")
+    consumer.redis.set("acgan:leases", "not a sorted set")
     reconciler.start()
     until(lambda: "WRONGTYPE" in shown(ask, "reconciler"))
-    bench.redis.delete("acgan:leases")
+    consumer.redis.delete("acgan:leases")
     until(lambda: shown(ask, "reconciler") == RUNNING)
 
 
 def test_the_lease_is_renewed_after_an_exception_in_its_loop(
-    bench: JobBench, ask: Ask[Job], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    consumer: JobConsumer, ask: Ask[Job], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     accept(ask)
-    claim = bench.claim(1.5)
+    claim = consumer.claim(1.5)
     assert claim is not None
-    lease = Lease(bench, claim, 1.5)
+    lease = Lease(consumer, claim, 1.5)
     with lease:
         monkeypatch.setattr(lease, "_renew", fail_once(lease._renew))
         until(lambda: "background loop 'lease' failed" in caplog.text)
@@ -116,29 +116,29 @@ def test_the_lease_is_renewed_after_an_exception_in_its_loop(
 
 
 def test_the_pulse_continues_after_an_exception_and_carries_the_loops(
-    bench: JobBench, ask: Ask[Any], monkeypatch: pytest.MonkeyPatch
+    consumer: JobConsumer, ask: Ask[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bench, "pulse", fail_once(bench.pulse))
-    start_pulse(bench, 0.05)
-    until(lambda: bench.last_pulse(ourselves()) is not None)
+    monkeypatch.setattr(consumer, "pulse", fail_once(consumer.pulse))
+    start_pulse(consumer, 0.05)
+    until(lambda: consumer.last_pulse(ourselves()) is not None)
     until(lambda: shown(ask, "pulse") == RUNNING)
 
 
 def test_a_process_without_pulse_that_renews_its_lease_is_not_ended(
-    bench: JobBench, ask: Ask[Job], monkeypatch: pytest.MonkeyPatch
+    consumer: JobConsumer, ask: Ask[Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "getppid", os.getpid)  # this process is its own parent
     accept(ask)
-    claim = bench.claim()
+    claim = consumer.claim()
     assert claim is not None
     ended: list[int] = []
     own = os.getpid()
-    pulses = Pulses(bench, lambda: [own], rounds=2, end=ended.append)
-    bench.pulse()
+    pulses = Pulses(consumer, lambda: [own], rounds=2, end=ended.append)
+    consumer.pulse()
     for _ in range(5):
         pulses.end_silent_children()
     assert ended == []
-    bench.finish(claim, JobStatus.FAILED)
+    consumer.finish(claim, JobStatus.FAILED)
     pulses.end_silent_children()
     assert ended == [own]
 
@@ -177,22 +177,22 @@ def test_an_exception_of_the_epoch_writer_reaches_the_trainer() -> None:
     assert writing.is_idle
 
 
-def test_a_stopped_process_is_ended_even_if_redis_lost_its_report(bench: JobBench) -> None:
+def test_a_stopped_process_is_ended_even_if_redis_lost_its_report(consumer: JobConsumer) -> None:
     """As when a clock that was behind is corrected: keys with a time limit expire at once."""
     ended: list[int] = []
-    pulses = Pulses(bench, lambda: [os.getpid()], rounds=3, start_rounds=100, end=ended.append)
-    bench.pulse()
+    pulses = Pulses(consumer, lambda: [os.getpid()], rounds=3, start_rounds=100, end=ended.append)
+    consumer.pulse()
     pulses.end_silent_children()
-    bench.redis.delete(PULSES)
+    consumer.redis.delete(PULSES)
     for _ in range(3):
         assert ended == []
         pulses.end_silent_children()
     assert ended == [os.getpid()]
 
 
-def test_a_process_that_never_reports_has_a_longer_limit(bench: JobBench) -> None:
+def test_a_process_that_never_reports_has_a_longer_limit(consumer: JobConsumer) -> None:
     ended: list[int] = []
-    pulses = Pulses(bench, lambda: [os.getpid()], rounds=2, start_rounds=5, end=ended.append)
+    pulses = Pulses(consumer, lambda: [os.getpid()], rounds=2, start_rounds=5, end=ended.append)
     for _ in range(5):
         pulses.end_silent_children()
         assert ended == []
@@ -234,10 +234,10 @@ def test_invalid_reports_are_ignored(text: str) -> None:
     assert summarize({"h:1": text}, ["cpu h:1"], 10) == {}
 
 
-def test_reports_from_a_clock_that_was_ahead_are_dropped(bench: JobBench) -> None:
-    bench.redis.hset(LOOPS, mapping={"ghost:1": report(time.time() + 10**8, a="b"), "old:1": report(5, a="b")})
-    LoopReporter(bench, report=lambda: {"a": RUNNING}).once()
-    assert bench.redis.hkeys(LOOPS) == [ourselves()]
+def test_reports_from_a_clock_that_was_ahead_are_dropped(consumer: JobConsumer) -> None:
+    consumer.redis.hset(LOOPS, mapping={"ghost:1": report(time.time() + 10**8, a="b"), "old:1": report(5, a="b")})
+    LoopReporter(consumer, report=lambda: {"a": RUNNING}).once()
+    assert consumer.redis.hkeys(LOOPS) == [ourselves()]
 
 
 def test_addresses_are_removed_from_public_responses() -> None:

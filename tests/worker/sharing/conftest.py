@@ -15,13 +15,13 @@ from models.registry import bundled
 from models.registry.store import CheckpointStore
 from models.synthesis import order
 from models.synthesis.builder import make
-from models.synthesis.order import FILES, MANIFEST, DatasetManifest, DatasetOrder, Origin, Part
+from models.synthesis.order import FILES, MANIFEST, DatasetManifest, DatasetOrder, Part, Provenance
 from models.synthesis.shards import Contributions
 from models.torch_device import describe
 from worker.handlers.dataset_drawing import drawing, read_generator
 from worker.handlers.helping import Helper
 from worker.jobs.client import Order
-from worker.jobs.consumer import JobBench
+from worker.jobs.consumer import JobConsumer
 from worker.jobs.keys import HELPING, parts_key
 from worker.jobs.model import JobStatus, RunsOn
 from worker.settings import WorkerSettings
@@ -45,7 +45,7 @@ def small_parts() -> Iterator[None]:
 def alone(tmp_path_factory: pytest.TempPathFactory, small_parts: None) -> dict[str, str]:
     """The checksums of the files that one worker makes."""
     folder = tmp_path_factory.mktemp("alone")
-    origin = Origin(generator_sha256="", device="", code_version="")
+    origin = Provenance(generator_sha256="", device="", code_version="")
     with drawing(ORDER, *read_generator(CheckpointStore(folder), ORDER), CPU) as draw:
         assert list(make(folder, ORDER, origin, draw))[-1] == ORDER.digits
     return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in FILES}
@@ -70,16 +70,16 @@ def left(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def accept(settings: WorkerSettings, order: DatasetOrder = ORDER) -> str:
-    return ask_desk(settings.redis_url, lambda desk: desk.create(Order(TrainingConfig(), dataset=order))).id
+    return ask_desk(settings.redis_url, lambda jobs: jobs.create(Order(TrainingConfig(), dataset=order))).id
 
 
-def helper(settings: WorkerSettings, knock: Knock = lambda _: None) -> Helper:
-    return Helper(JobBench.connect(settings.redis_url), settings.open_store(), settings, TAKES, knock)
+def helper(settings: WorkerSettings, notify_workers: Knock = lambda _: None) -> Helper:
+    return Helper(JobConsumer.connect(settings.redis_url), settings.open_store(), settings, TAKES, notify_workers)
 
 
 def check(settings: WorkerSettings, job_id: str, alone: dict[str, str], helped: int) -> None:
     """Check that the files are right, the record counts all digits, and no part is left."""
-    job, store = ask_desk(settings.redis_url, lambda desk: desk.get(job_id)), settings.open_store()
+    job, store = ask_desk(settings.redis_url, lambda jobs: jobs.get(job_id)), settings.open_store()
     assert (job.status, job.error) == (JobStatus.SUCCEEDED, None)
     assert {name: hashlib.sha256(store.read_dataset(job_id, name)).hexdigest() for name in FILES} == alone
     assert job.progress
@@ -87,5 +87,5 @@ def check(settings: WorkerSettings, job_id: str, alone: dict[str, str], helped: 
     manifest = DatasetManifest.model_validate_json(store.read_dataset(job_id, MANIFEST))
     assert manifest.helpers == ({describe(CPU): helped} if helped else {})
     assert Contributions(store, job_id).names() == set()
-    with JobBench.connect(settings.redis_url).redis as client:
+    with JobConsumer.connect(settings.redis_url).redis as client:
         assert client.exists(HELPING, parts_key(job_id)) == 0

@@ -15,7 +15,7 @@ from tests.support.s3_endpoint import Endpoint
 from tests.worker.sharing.conftest import CPU, ORDER, PARTS, accept, check, helper
 from worker.handlers.sharing import Shared, Sharing
 from worker.handlers.training import run_next_job
-from worker.jobs.consumer import JobBench
+from worker.jobs.consumer import JobConsumer
 from worker.jobs.keys import parts_key
 from worker.jobs.model import RunsOn
 from worker.lifecycle.lease import EXIT_CODE
@@ -23,7 +23,7 @@ from worker.settings import WorkerSettings
 
 
 def take_one(settings: WorkerSettings, seconds: float) -> tuple[Sharing, Shared, str]:
-    sharing = Sharing(JobBench.connect(settings.redis_url).redis)
+    sharing = Sharing(JobConsumer.connect(settings.redis_url).redis)
     shared = sharing.find()
     assert shared
     name = sharing.take(shared, seconds)
@@ -35,11 +35,11 @@ def test_the_owner_draws_parts_that_lost_helpers_took(settings: WorkerSettings, 
     """It does not wait until their time is over."""
     job_id, began = accept(settings), time.monotonic()
 
-    def knock(_: RunsOn) -> None:
+    def notify_workers(_: RunsOn) -> None:
         for _turn in range(3):
             take_one(settings, 600)
 
-    run_next_job(settings, knock)
+    run_next_job(settings, notify_workers)
     check(settings, job_id, alone, 0)
     assert time.monotonic() - began < 300
 
@@ -50,14 +50,14 @@ def test_the_owner_draws_what_helpers_handed_over_damaged(
 ) -> None:
     job_id, parts = accept(settings), {part.name: part for part in ORDER.parts}
 
-    def knock(_: RunsOn) -> None:
+    def notify_workers(_: RunsOn) -> None:
         for _turn in range(2):
             sharing, shared, name = take_one(settings, 600)
             if left_there is not None:
                 Contributions(settings.open_store(), job_id).leave(parts[name], left_there)
             assert sharing.hand_over(shared, name, describe(CPU))
 
-    run_next_job(settings, knock)
+    run_next_job(settings, notify_workers)
     check(settings, job_id, alone, 2)
 
 
@@ -69,13 +69,13 @@ def test_a_helper_that_fails_gives_its_part_back(
 
     job_id = accept(settings)
 
-    def knock(_: RunsOn) -> None:
+    def notify_workers(_: RunsOn) -> None:
         with monkeypatch.context() as patch:
             patch.setattr(Contributions, "leave", refuse)
             assert helper(settings).help() is False
-        assert Sharing(JobBench.connect(settings.redis_url).redis).find()
+        assert Sharing(JobConsumer.connect(settings.redis_url).redis).find()
 
-    run_next_job(settings, knock)
+    run_next_job(settings, notify_workers)
     assert "stops helping with a data set: no room" in caplog.text
     check(settings, job_id, alone, 0)
 
@@ -85,11 +85,11 @@ def test_a_helper_that_is_stuck_ends(settings: WorkerSettings, monkeypatch: pyte
     monkeypatch.setattr("worker.handlers.helping.STALLED_SECONDS", 0.2)
     monkeypatch.setattr(Contributions, "leave", lambda *_: time.sleep(1))
     accept(settings)
-    claim, ends = JobBench.connect(settings.redis_url).claim(), list[int]()
+    claim, ends = JobConsumer.connect(settings.redis_url).claim(), list[int]()
     assert claim
     settings.open_store().take(claim.job.id, claim.fence)
     shared = Shared.of(claim, code_version())
-    Sharing(JobBench.connect(settings.redis_url).redis).welcome(shared, [ORDER.parts[0].name])
+    Sharing(JobConsumer.connect(settings.redis_url).redis).welcome(shared, [ORDER.parts[0].name])
     assert dataclasses.replace(helper(settings), end_process=ends.append).help() is True
     assert ends == [EXIT_CODE]
 
@@ -104,20 +104,20 @@ def test_a_worker_that_cannot_help_does_not(
     else:
         monkeypatch.setattr("worker.handlers.helping.code_version", lambda: "0.0.0")
 
-    def knock(_: RunsOn) -> None:
+    def notify_workers(_: RunsOn) -> None:
         assert helper(theirs).help() is False
 
-    run_next_job(settings, knock)
+    run_next_job(settings, notify_workers)
     check(settings, job_id, alone, 0)
 
 
 def test_a_redis_that_lost_the_table_of_parts_costs_only_help(settings: WorkerSettings, alone: dict[str, str]) -> None:
     job_id = accept(settings)
 
-    def knock(_: RunsOn) -> None:
-        JobBench.connect(settings.redis_url).redis.delete(parts_key(job_id))
+    def notify_workers(_: RunsOn) -> None:
+        JobConsumer.connect(settings.redis_url).redis.delete(parts_key(job_id))
 
-    run_next_job(settings, knock)
+    run_next_job(settings, notify_workers)
     check(settings, job_id, alone, 0)
 
 
@@ -148,9 +148,9 @@ def test_a_bucket_that_is_away_costs_only_help(
     settings = settings.model_copy(update={"store": endpoint.address(), "store_seconds": 1.0})
     job_id, fault = accept(settings), endpoint.fault("refuse", "GET", "/part-")
 
-    def knock(_: RunsOn) -> None:
+    def notify_workers(_: RunsOn) -> None:
         assert helper(settings.model_copy(update={"home": tmp_path / "helper"})).help() is True
 
     with fault:
-        run_next_job(settings, knock)
+        run_next_job(settings, notify_workers)
     check(settings, job_id, alone, PARTS)

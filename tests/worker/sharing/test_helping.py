@@ -14,22 +14,22 @@ from models.synthesis.shards import Contributions
 from tests.support.s3_endpoint import Endpoint
 from tests.worker.sharing.conftest import ORDER, PARTS, accept, check, helper
 from worker.handlers.training import run_next_job
-from worker.jobs.consumer import JobBench
+from worker.jobs.consumer import JobConsumer
 from worker.jobs.model import JobStatus, RunsOn
 from worker.lifecycle import shutdown
 from worker.settings import WorkerSettings
 
 
 def test_helpers_draw_the_same_as_one_worker(settings: WorkerSettings, alone: dict[str, str], left: list[str]) -> None:
-    job_id, knocks = accept(settings), list[RunsOn]()
-    another = helper(settings, knocks.append)
+    job_id, notifications = accept(settings), list[RunsOn]()
+    another = helper(settings, notifications.append)
 
-    def knock(_: RunsOn) -> None:
+    def notify_workers(_: RunsOn) -> None:
         assert another.help() is True
 
-    run_next_job(settings, knock)
+    run_next_job(settings, notify_workers)
     assert left == [part.name for part in ORDER.parts]
-    assert knocks == ["any"], "each helper notifies the next"
+    assert notifications == ["any"], "each helper notifies the next"
     check(settings, job_id, alone, PARTS)
     assert another.help() is False
 
@@ -40,22 +40,22 @@ def test_both_draw_at_once(settings: WorkerSettings, alone: dict[str, str], left
     job_id, come = accept(settings), threading.Event()
     another = threading.Thread(target=lambda: helper(settings, lambda _: come.set()).help())
 
-    def knock(_: RunsOn) -> None:
+    def notify_workers(_: RunsOn) -> None:
         another.start()
         assert come.wait(60)
 
-    run_next_job(settings, knock)
+    run_next_job(settings, notify_workers)
     another.join()
     assert 0 < len(left) <= PARTS
     check(settings, job_id, alone, len(left))
 
 
 def test_a_small_order_is_drawn_by_one_worker(settings: WorkerSettings) -> None:
-    few, knocks = ORDER.model_copy(update={"per_class": 8}), list[RunsOn]()
+    few, notifications = ORDER.model_copy(update={"per_class": 8}), list[RunsOn]()
     job_id = accept(settings, few)
-    run_next_job(settings, knocks.append)
-    assert knocks == []
-    assert ask_desk(settings.redis_url, lambda desk: desk.get(job_id)).status == JobStatus.SUCCEEDED
+    run_next_job(settings, notifications.append)
+    assert notifications == []
+    assert ask_desk(settings.redis_url, lambda jobs: jobs.get(job_id)).status == JobStatus.SUCCEEDED
 
 
 def test_a_helper_leaves_for_a_job_that_waits(
@@ -64,13 +64,13 @@ def test_a_helper_leaves_for_a_job_that_waits(
     job_id, other = accept(settings), list[str]()
     after_two(left, monkeypatch, lambda: other.append(accept(settings)))
 
-    def knock(_: RunsOn) -> None:
+    def notify_workers(_: RunsOn) -> None:
         assert helper(settings).help() is True
-        claim = JobBench.connect(settings.redis_url).claim()
+        claim = JobConsumer.connect(settings.redis_url).claim()
         assert claim
         assert [claim.job.id] == other
 
-    run_next_job(settings, knock)
+    run_next_job(settings, notify_workers)
     assert len(left) == 2
     check(settings, job_id, alone, 2)
 
@@ -81,11 +81,11 @@ def test_a_worker_that_shuts_down_stops_helping(
     job_id = accept(settings)
     after_two(left, monkeypatch, shutdown._requested.set)
 
-    def knock(_: RunsOn) -> None:
+    def notify_workers(_: RunsOn) -> None:
         assert run_next_job(settings) is None
         shutdown._requested.clear()
 
-    run_next_job(settings, knock)
+    run_next_job(settings, notify_workers)
     assert len(left) == 2
     check(settings, job_id, alone, 2)
 
@@ -99,13 +99,13 @@ def test_parts_of_helpers_stay_when_the_owner_stops(
 
     def stop() -> None:
         if how == "cancelled":
-            ask_desk(settings.redis_url, lambda desk: desk.cancel(job_id))
+            ask_desk(settings.redis_url, lambda jobs: jobs.cancel(job_id))
         else:
             shutdown._requested.set()
 
     after_two(left, monkeypatch, stop)
 
-    def knock(_: RunsOn) -> None:
+    def notify_workers(_: RunsOn) -> None:
         try:
             helper(settings).help()
         except shutdown.Interrupted:
@@ -113,12 +113,12 @@ def test_parts_of_helpers_stay_when_the_owner_stops(
         if how == "cancelled":
             time.sleep(2)  # until the owner reads it
 
-    run_next_job(settings, knock)
-    assert ask_desk(settings.redis_url, lambda desk: desk.get(job_id)).status == how
+    run_next_job(settings, notify_workers)
+    assert ask_desk(settings.redis_url, lambda jobs: jobs.get(job_id)).status == how
     assert len(left) == 2
     shutdown._requested.clear()
     if how == "cancelled":
-        ask_desk(settings.redis_url, lambda desk: desk.resume(job_id))
+        ask_desk(settings.redis_url, lambda jobs: jobs.resume(job_id))
     run_next_job(settings)
     check(settings, job_id, alone, 1 if how == "cancelled" else 2)
 
@@ -143,13 +143,13 @@ def test_helpers_on_other_hosts_deliver_through_the_bucket(
     hosts = [settings.model_copy(update={"home": tmp_path / name}) for name in ("first", "helper", "second")]
     job_id = accept(settings)
 
-    def knock(_: RunsOn) -> None:
+    def notify_workers(_: RunsOn) -> None:
         assert helper(hosts[1]).help() is True
         shutdown._requested.set()
 
-    run_next_job(hosts[0], knock)
+    run_next_job(hosts[0], notify_workers)
     shutdown._requested.clear()
-    assert ask_desk(settings.redis_url, lambda desk: desk.get(job_id)).status == JobStatus.QUEUED
+    assert ask_desk(settings.redis_url, lambda jobs: jobs.get(job_id)).status == JobStatus.QUEUED
     assert len(left) == PARTS
     assert Contributions(settings.open_store(), job_id).names() == set(left)
     run_next_job(hosts[2])

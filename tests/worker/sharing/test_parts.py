@@ -11,22 +11,22 @@ from models.version import code_version
 from tests.worker.sharing.conftest import ORDER, TAKES, accept, helper
 from worker.handlers.sharing import Shared, Sharing
 from worker.jobs.client import Order
-from worker.jobs.consumer import Claim, JobBench
+from worker.jobs.consumer import Claim, JobConsumer
 from worker.jobs.keys import HELPING, job_key, parts_key
 from worker.jobs.model import JobStatus
 from worker.settings import WorkerSettings
 
 
 @pytest.fixture
-def claim(settings: WorkerSettings, bench: JobBench) -> Claim:
+def claim(settings: WorkerSettings, consumer: JobConsumer) -> Claim:
     accept(settings)
-    claim = bench.claim()
+    claim = consumer.claim()
     assert claim
     return claim
 
 
-def test_parts_are_taken_in_order_and_again_when_their_time_is_over(claim: Claim, bench: JobBench) -> None:
-    sharing, shared = Sharing(bench.redis), Shared.of(claim, code_version())
+def test_parts_are_taken_in_order_and_again_when_their_time_is_over(claim: Claim, consumer: JobConsumer) -> None:
+    sharing, shared = Sharing(consumer.redis), Shared.of(claim, code_version())
     assert sharing.find() is None
     assert sharing.welcome(shared, ["b", "a", "c"])
     assert sharing.find() == shared
@@ -45,11 +45,11 @@ def test_parts_are_taken_in_order_and_again_when_their_time_is_over(claim: Claim
     assert sharing.helpers(claim.job.id) == {"cpu": 1}
 
 
-def test_only_workers_that_could_have_taken_the_job_help(settings: WorkerSettings, bench: JobBench) -> None:
-    ask_desk(settings.redis_url, lambda desk: desk.create(Order(TrainingConfig(), runs_on="gpu", dataset=ORDER)))
-    claim = bench.claim(takes=("any", "gpu"))
+def test_only_workers_that_could_have_taken_the_job_help(settings: WorkerSettings, consumer: JobConsumer) -> None:
+    ask_desk(settings.redis_url, lambda jobs: jobs.create(Order(TrainingConfig(), runs_on="gpu", dataset=ORDER)))
+    claim = consumer.claim(takes=("any", "gpu"))
     assert claim
-    sharing, shared = Sharing(bench.redis), Shared.of(claim, code_version())
+    sharing, shared = Sharing(consumer.redis), Shared.of(claim, code_version())
     assert sharing.welcome(shared, ["a", "b"])
     assert sharing.find(TAKES) is None
     assert helper(settings).help() is False
@@ -57,28 +57,28 @@ def test_only_workers_that_could_have_taken_the_job_help(settings: WorkerSetting
 
 
 @pytest.mark.parametrize("fate", ["lost", "cancelled", "ended"])
-def test_a_worker_that_does_not_run_the_job_cannot_ask_for_help(claim: Claim, bench: JobBench, fate: str) -> None:
-    sharing, shared = Sharing(bench.redis), Shared.of(claim, code_version())
+def test_a_worker_that_does_not_run_the_job_cannot_ask_for_help(claim: Claim, consumer: JobConsumer, fate: str) -> None:
+    sharing, shared = Sharing(consumer.redis), Shared.of(claim, code_version())
     assert sharing.welcome(shared, ["a", "b"])
     assert sharing.take(shared, 60) == "a"
     match fate:
         case "lost":
-            bench.redis.hset(job_key(claim.job.id), "fence", claim.fence + 1)
+            consumer.redis.hset(job_key(claim.job.id), "fence", claim.fence + 1)
         case "cancelled":
-            bench.redis.hset(job_key(claim.job.id), "status", JobStatus.CANCELLING)
+            consumer.redis.hset(job_key(claim.job.id), "status", JobStatus.CANCELLING)
         case "ended":
-            bench.finish(claim, JobStatus.FAILED, "trouble")
+            consumer.finish(claim, JobStatus.FAILED, "trouble")
     assert not sharing.hand_over(shared, "a", "cpu")
     assert sharing.take(shared, 60) is None
     assert sharing.find() is None
-    assert bench.redis.exists(HELPING, parts_key(claim.job.id)) == 0, "the table is deleted"
+    assert consumer.redis.exists(HELPING, parts_key(claim.job.id)) == 0, "the table is deleted"
     assert not sharing.welcome(shared, ["a", "b"])
 
 
-def test_a_late_owner_ends_no_help_for_the_next_one(claim: Claim, bench: JobBench) -> None:
-    sharing, first = Sharing(bench.redis), Shared.of(claim, code_version())
+def test_a_late_owner_ends_no_help_for_the_next_one(claim: Claim, consumer: JobConsumer) -> None:
+    sharing, first = Sharing(consumer.redis), Shared.of(claim, code_version())
     assert sharing.welcome(first, ["a", "b", "c"])
-    bench.redis.hset(job_key(claim.job.id), "fence", claim.fence + 1)
+    consumer.redis.hset(job_key(claim.job.id), "fence", claim.fence + 1)
     second = first._replace(fence=claim.fence + 1)
     assert sharing.welcome(second, ["b", "c"])
     sharing.decline(first)
@@ -89,11 +89,11 @@ def test_a_late_owner_ends_no_help_for_the_next_one(claim: Claim, bench: JobBenc
 
 
 def test_an_order_that_cannot_be_helped_is_logged_as_a_sentence(
-    settings: WorkerSettings, claim: Claim, bench: JobBench, caplog: pytest.LogCaptureFixture
+    settings: WorkerSettings, claim: Claim, consumer: JobConsumer, caplog: pytest.LogCaptureFixture
 ) -> None:
     """An order of a newer version has fields that this version does not know."""
-    sharing, shared = Sharing(bench.redis), Shared.of(claim, code_version())
-    bench.redis.hset(job_key(claim.job.id), "order", '{"colour": "red"}')
+    sharing, shared = Sharing(consumer.redis), Shared.of(claim, code_version())
+    consumer.redis.hset(job_key(claim.job.id), "order", '{"colour": "red"}')
     assert sharing.welcome(shared, ["a"])
     with caplog.at_level(logging.WARNING):
         assert helper(settings).help() is False
