@@ -60,6 +60,7 @@ lint: .venv/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m tests.plain_english
 
 format: .venv/.dev
 	$(BIN)/ruff check --fix .

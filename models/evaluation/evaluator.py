@@ -29,7 +29,7 @@ NEIGHBOURS = 1000  # digits whose nearest training digit is searched
 CLOSE = 0.01  # share of test digits that count as copies by chance
 
 
-Told = Callable[[str], None]
+ReportStep = Callable[[str], None]
 
 
 class EvaluationBudget(NamedTuple):
@@ -76,21 +76,21 @@ class Neighbours(NamedTuple):
 
 @dataclass(frozen=True)
 class Evaluator:
-    """Computes the quality figures of digits. `told` is called with a sentence for each step."""
+    """Computes the quality figures of digits. `report_step` is called with a sentence for each step."""
 
     dataset: Dataset
     judge: Judge
     effort: EvaluationBudget = FULL
-    told: Told = lambda _: None
+    report_step: ReportStep = lambda _: None
 
     def examine_generator(self, generator: FoldedGenerator) -> tuple[Figures, Neighbours]:
         def draw(n: int, seed: int) -> Tensor:
             drawn = [draw_digits(generator, label, n, seed) for label in range(NUM_CLASSES)]
             return torch.cat([torch.from_numpy(digits) for digits in drawn]).to(self.dataset.test_images.device)
 
-        self.told(f"drawing {self.effort.digits * NUM_CLASSES} digits to evaluate")
+        self.report_step(f"drawing {self.effort.digits * NUM_CLASSES} digits to evaluate")
         digits = draw(self.effort.digits, SEED)
-        self.told(f"drawing {self.effort.lessons * NUM_CLASSES} digits to train pupils on")
+        self.report_step(f"drawing {self.effort.lessons * NUM_CLASSES} digits to train pupils on")
         lessons = draw(self.effort.lessons, TAUGHT_SEED)
         return self.examine(digits, by_class(digits), lessons, by_class(lessons))
 
@@ -112,9 +112,9 @@ class Evaluator:
     def examine(self, digits: Tensor, labels: Tensor, lessons: Tensor, taught: Tensor) -> tuple[Figures, Neighbours]:
         near, neighbours = self.nearest(digits, labels)
         seen = look(self.judge.classifier, digits)
-        told = self.recognised(seen, labels) | self.compared(seen) | self.varied(seen, labels)
-        told |= self.taught(lessons, taught) | near
-        return Figures.model_validate(told), neighbours
+        figures = self.recognised(seen, labels) | self.compared(seen) | self.varied(seen, labels)
+        figures |= self.taught(lessons, taught) | near
+        return Figures.model_validate(figures), neighbours
 
     # ----------------------------------------------------------------------------
     # The figures.
@@ -138,7 +138,7 @@ class Evaluator:
 
     def compared(self, seen: Looks) -> dict[str, object]:
         """Compare the distribution of the features with that of real digits."""
-        self.told("comparing the digits with real ones")
+        self.report_step("comparing the digits with real ones")
         real, drawn = self.real.features, seen.features
         density, coverage = metrics.density_and_coverage(real, drawn)
         return {
@@ -157,7 +157,7 @@ class Evaluator:
         """Train classifiers on the digits, test them on real ones (Shmelkov et al. 2018; Ravuri and Vinyals 2019)."""
         scores = []
         for number in range(1, self.effort.pupils + 1):
-            self.told(f"training pupil {number} of {self.effort.pupils} on {len(lessons)} digits")
+            self.report_step(f"training pupil {number} of {self.effort.pupils} on {len(lessons)} digits")
             pupil = Classifier("reporting")
             classifier.train(pupil, lessons, labels, seed=100 + number, epochs=self.effort.epochs, augment=False)
             scores.append(classifier.accuracy(pupil, self.dataset.test_images, self.dataset.test_labels))
@@ -165,7 +165,7 @@ class Evaluator:
 
     def nearest(self, digits: Tensor, labels: Tensor) -> tuple[dict[str, object], Neighbours]:
         """Measure how many digits are copies of training digits. Test digits, which are no copies, set the scale."""
-        self.told("searching the nearest training digits")
+        self.report_step("searching the nearest training digits")
         train = self.dataset.train_images.flatten(1).float()
         chosen = torch.linspace(0, len(digits) - 1, min(NEIGHBOURS, len(digits)), device=digits.device).long()
         some, classes = digits[chosen], labels[chosen].long()

@@ -47,7 +47,7 @@ DEFLATE_END = b"\x03\x00"
 # (n, first index) -> n digits of each class, labels 0 to 9 repeated, uint8 (n * 10, 28, 28), and redraws (n * 10,)
 Draw = Callable[[int, int], "tuple[np.ndarray, np.ndarray]"]
 
-# The missing parts -> each of them once, as soon as this worker is to draw it or another worker has drawn it
+# The missing parts -> each of them once, as soon as this worker must draw it or another worker has drawn it
 Share = Callable[[list["Part"]], Iterator["Part"]]
 
 # Calls a function that makes the data set visible, if the job is still held.

@@ -65,7 +65,7 @@ redis.call('INCR', FENCE)
 local fence = redis.call('GET', FENCE)
 redis.call('HSET', record(id), 'fence', fence, 'claim', name, 'worker', ARGV[5], 'parent', ARGV[6], 'lease', ARGV[4])
 redis.call('HSETNX', record(id), 'started_at', now)
-if redis.call('HDEL', record(id), 'trouble') == 1 then tell(id, 'trouble', '') end
+if redis.call('HDEL', record(id), 'trouble') == 1 then add_event(id, 'trouble', '') end
 redis.call('HDEL', record(id), 'ended_at', 'error', 'seen_at')
 redis.call('ZADD', LEASES, now + ARGV[4], id)
 become(id, 'running')
@@ -80,7 +80,7 @@ LEAVE_ALONE = (
 local job = redis.call('HMGET', record(ARGV[1]), 'status', 'trouble')
 if job[1] == 'queued' and job[2] ~= ARGV[2] then
   redis.call('HSET', record(ARGV[1]), 'trouble', ARGV[2])
-  tell(ARGV[1], 'trouble', ARGV[2])
+  add_event(ARGV[1], 'trouble', ARGV[2])
 end
 """
 )
@@ -97,10 +97,10 @@ for i = 2, #ARGV do
     local is_ours = trouble and string.sub(trouble, 1, #PREFIX) == PREFIX
     if ARGV[1] == '' and is_ours then
       redis.call('HDEL', record(id), 'trouble')
-      tell(id, 'trouble', '')
+      add_event(id, 'trouble', '')
     elseif ARGV[1] ~= '' and (is_ours or not trouble) and trouble ~= PREFIX .. ': ' .. ARGV[1] then
       redis.call('HSET', record(id), 'trouble', PREFIX .. ': ' .. ARGV[1])
-      tell(id, 'trouble', PREFIX .. ': ' .. ARGV[1])
+      add_event(id, 'trouble', PREFIX .. ': ' .. ARGV[1])
     end
   end
 end
@@ -134,7 +134,7 @@ WRITE = (
 redis.call('HSET', record(ARGV[1]), 'seen_at', now)
 if ARGV[5] ~= '' then redis.call('HSET', record(ARGV[1]) .. ':epochs', ARGV[5], ARGV[4]) end
 if #ARGV > 5 then redis.call('HSET', record(ARGV[1]), unpack(ARGV, 6)) end
-if ARGV[3] ~= '' then tell(ARGV[1], ARGV[3], ARGV[4]) end
+if ARGV[3] ~= '' then add_event(ARGV[1], ARGV[3], ARGV[4]) end
 return held[1]
 """
 )
@@ -155,7 +155,7 @@ redis.call('ZREM', LEASES, id)
 if ARGV[4] ~= '' then redis.call('HSET', record(id), 'error', ARGV[4]) end
 if ARGV[5] ~= '' then
   redis.call('HSET', record(id), 'trouble', ARGV[5])
-  tell(id, 'trouble', ARGV[5])
+  add_event(id, 'trouble', ARGV[5])
 end
 if status == 'queued' then go_to_front(id) else redis.call('HSET', record(id), 'ended_at', now) end
 become(id, status)

@@ -58,7 +58,7 @@ for _, id in ipairs(redis.call('ZRANGE', LEASES, '-inf', '(' .. now, 'BYSCORE', 
       end
       if job[5] then
         redis.call('HSET', record(id), 'trouble', ARGV[6])
-        tell(id, 'trouble', ARGV[6])
+        add_event(id, 'trouble', ARGV[6])
       end
     end
   end

@@ -33,7 +33,7 @@ end
 local function record(id)
   return 'acgan:job:' .. id
 end
-local function tell(id, kind, data)
+local function add_event(id, kind, data)
   redis.call('XADD', EVENTS, 'MAXLEN', '~', 10000, '*', 'job', id, 'kind', kind, 'data', data)
 end
 local function list(id)
@@ -45,7 +45,7 @@ local function become(id, status)
   if before then redis.call('ZREM', list(id) .. ':' .. before, id) end
   redis.call('HSET', record(id), 'status', status)
   if place then redis.call('ZADD', list(id) .. ':' .. status, place, id) end
-  tell(id, 'status', status)
+  add_event(id, 'status', status)
 end
 local function queue(id)
   return QUEUES[redis.call('HGET', record(id), 'runs_on')] or QUEUE -- a newer version may have more kinds

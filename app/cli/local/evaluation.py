@@ -61,7 +61,7 @@ def find_real(examiner: Evaluator, cache: Path) -> Figures:
         pass
     except FileFault as error:
         logger.warning("figures of real digits will be computed again: %s", error)
-    examiner.told("measuring real digits first, once")
+    examiner.report_step("measuring real digits first, once")
     real = examiner.examine_real()
     write_durably(cache / name, real.model_dump_json(indent=2).encode())
     return real

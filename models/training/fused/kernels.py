@@ -136,7 +136,7 @@ class Fold(torch.autograd.Function):
 
 
 # ----------------------------------------------------------------------------
-# Custom operators tell torch the shapes of results without running them. The first one that runs imports Triton.
+# Custom operators give torch the shapes of results without running them. The first one that runs imports Triton.
 
 
 @torch.library.custom_op("acgan::activate", mutates_args=())

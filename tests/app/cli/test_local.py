@@ -58,7 +58,7 @@ def test_a_run_that_is_stopped_resumes_from_its_state(
         process.send_signal(signal.SIGINT)
         _, complaint = process.communicate(timeout=60)
     assert process.returncode == 130, complaint
-    assert "the same command with --resume goes on" in complaint.replace("\n", " ")
+    assert "the same command with --resume continues" in complaint.replace("\n", " ")
 
     told = acgan(*words_of(stopped, dataset_name), "--resume")
     assert told.returncode == 0, told.stderr

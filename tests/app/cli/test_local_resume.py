@@ -31,7 +31,7 @@ def threads() -> Iterator[None]:
 
 
 def resumed(out: Path, name: str, value: str | int) -> str:
-    """Stop a run after its first epoch, change where it began, and resume it. Returns the output."""
+    """Stop a run after its first epoch, change its environment, and resume it. Returns the output."""
     config, settings = small("printed", epochs=3), AppSettings(judge=False)
 
     def stop(epoch: LocalEpoch) -> None:

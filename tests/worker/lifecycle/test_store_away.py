@@ -1,4 +1,4 @@
-"""A store that is away when a job is to be claimed: the job waits and says why, and no other store is made."""
+"""A store that is away when a worker claims a job: the job waits and says why, and no other store is made."""
 
 import shutil
 import threading
