@@ -25,9 +25,8 @@ PLUGINS = (failures, long_tests, skips, slow_files)
 DATA_DIR = os.environ.get("ACGAN_DATA_DIR")
 NOWHERE = "http://127.0.0.1:9/"  # a mirror that refuses at once: tests use no network
 
-signal.signal(
-    signal.SIGINT, signal.default_int_handler
-)  # a shell's background jobs ignore SIGINT, and our child processes would too
+# A shell's background jobs ignore SIGINT, and their child processes would too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 NEEDS_BF16 = pytest.mark.skipif(
     not multiplies_bf16(torch.device("cpu")), reason="this processor does not compute bfloat16 itself"

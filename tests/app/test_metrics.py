@@ -33,7 +33,7 @@ OF_REDIS = {
 }
 
 
-class Told:
+class Scrape:
     """One scrape, parsed."""
 
     def __init__(self, client: TestClient) -> None:
@@ -57,12 +57,12 @@ class Told:
         return {sample.labels[label] for f in self.families for sample in f.samples if label in sample.labels}
 
 
-def growth(client: TestClient, before: Told, name: str, **labels: str) -> float:
-    return Told(client).value(name, **labels) - before.value(name, **labels)
+def growth(client: TestClient, before: Scrape, name: str, **labels: str) -> float:
+    return Scrape(client).value(name, **labels) - before.value(name, **labels)
 
 
 def test_requests_are_counted_by_method_route_and_status(client: TestClient) -> None:
-    before = Told(client)
+    before = Scrape(client)
     for _ in range(3):
         client.get("/digits/7")
     client.get("/digits/12")
@@ -83,13 +83,13 @@ def test_requests_are_counted_by_method_route_and_status(client: TestClient) -> 
 
 
 def test_invented_paths_and_methods_create_no_series(client: TestClient) -> None:
-    before = Told(client)
+    before = Scrape(client)
     for place in range(20):
         client.get(f"/nowhere/{place}")
         client.get(f"/page/{place}.js")
         client.get(f"/jobs/20260131-120000-{place:06x}")
         client.request(f"MADEUP{place}", "/livez")
-    after = Told(client)
+    after = Scrape(client)
     templates = {
         *client.get("/openapi.json").json()["paths"],
         "/",
@@ -114,7 +114,7 @@ def test_a_response_is_counted_in_the_bucket_of_its_duration(
         return SampleRange(7, 1, seed=0), b""
 
     monkeypatch.setattr("app.inference.service.Drawing.draw_any", slow)
-    before = Told(client)
+    before = Scrape(client)
     client.get("/digits/7")
     for bound, count in (("0.1", 0), ("1.0", 1)):
         labels = {"route": "/digits/{label}", "le": bound}
@@ -129,13 +129,13 @@ def test_an_unexpected_error_is_counted_as_500_and_names_the_request(
         raise ZeroDivisionError
 
     monkeypatch.setattr("app.inference.service.Drawing.draw_any", broken)
-    before = Told(client)
+    before = Scrape(client)
     answer = client.get("/digits/7", headers={"X-Request-ID": "mine-1"})
     assert answer.status_code == 500
     assert answer.headers["X-Request-ID"] == "mine-1"
     assert "mine-1" in answer.json()["detail"]
     assert growth(client, before, "acgan_http_requests_total", status="500") == 1
-    assert Told(client).value("acgan_http_requests_in_flight") == 1  # the scrape itself
+    assert Scrape(client).value("acgan_http_requests_in_flight") == 1  # the scrape itself
 
 
 def test_waiting_and_running_jobs_are_exported(client: TestClient, settings: AppSettings) -> None:
@@ -144,7 +144,7 @@ def test_waiting_and_running_jobs_are_exported(client: TestClient, settings: App
     time.sleep(1.1)
     consumer = JobConsumer.connect(settings.redis_url)
     assert consumer.claim() is not None
-    told = Told(client)
+    told = Scrape(client)
     consumer.close()
     assert told.value("acgan_redis_up") == 1
     assert told.value("acgan_jobs", status="queued") == told.value("acgan_queue_depth") == 2
@@ -156,21 +156,21 @@ def test_waiting_and_running_jobs_are_exported(client: TestClient, settings: App
 def test_the_served_checkpoint_and_its_buffer_are_exported(client: TestClient) -> None:
     serving = client.get("/checkpoints").json()["serving"]
     assert serving
-    assert Told(client).value("acgan_serving_info", checkpoint=serving) == 1
-    assert Told(client).values_of("label") == set("0123456789")
-    until("the buffer has digits", lambda: Told(client).value("acgan_stock_digits", label="7") > 0)
-    assert Told(client).value("acgan_drawing_queue_digits") == 0
+    assert Scrape(client).value("acgan_serving_info", checkpoint=serving) == 1
+    assert Scrape(client).values_of("label") == set("0123456789")
+    until("the buffer has digits", lambda: Scrape(client).value("acgan_stock_digits", label="7") > 0)
+    assert Scrape(client).value("acgan_drawing_queue_digits") == 0
 
 
 def test_drawn_and_buffered_digits_are_counted(client: TestClient, store: CheckpointStore) -> None:
-    before = Told(client)
+    before = Scrape(client)
     client.get("/digits/3?n=9&seed=1")
     small = "acgan_drawing_batch_digits_bucket"
     until("the batch is counted", lambda: growth(client, before, small, le="16.0") == 1)
     assert growth(client, before, "acgan_digits_drawn_total") >= 9
     # Meanwhile full batches are drawn for the buffer.
     assert growth(client, before, "acgan_drawing_batch_digits_sum") % 64 == 9
-    until("the buffer has digits", lambda: Told(client).value("acgan_stock_digits", label="7") >= 64, seconds=60)
+    until("the buffer has digits", lambda: Scrape(client).value("acgan_stock_digits", label="7") >= 64, seconds=60)
     client.get("/digits/7?n=64")
     assert growth(client, before, "acgan_stock_hits_total") == 1
     answer = client.get("/digits/7?n=1000&format=npy")
@@ -195,17 +195,17 @@ def test_without_redis_the_other_metrics_are_exported_at_once(
     mortal_redis: RunningRedis, store: CheckpointStore, sign: signal.Signals
 ) -> None:
     with local_client(create_app(AppSettings(redis_url=mortal_redis.url))) as client:
-        assert Told(client).names >= OF_REDIS
+        assert Scrape(client).names >= OF_REDIS
         mortal_redis.process.send_signal(sign)
         began = time.monotonic()
-        told = Told(client)
+        told = Scrape(client)
         assert time.monotonic() - began < 1.5
         assert told.value("acgan_redis_up") == 0
         assert not told.names & OF_REDIS
         assert told.value("acgan_serving_info") == 1
         mortal_redis.process.send_signal(signal.SIGCONT)
         if sign == signal.SIGSTOP:
-            assert Told(client).value("acgan_redis_up") == 1
+            assert Scrape(client).value("acgan_redis_up") == 1
 
 
 def documented(families: Iterable[Metric]) -> set[str]:
@@ -216,4 +216,4 @@ def documented(families: Iterable[Metric]) -> set[str]:
 def test_the_documentation_lists_exactly_the_exported_metrics(client: TestClient) -> None:
     text = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
     listed = re.findall(r"^\| `(acgan_\w+)`", text, re.MULTILINE)
-    assert sorted(listed) == sorted(documented(Told(client).families) | documented(worker_metrics.REGISTRY.collect()))
+    assert sorted(listed) == sorted(documented(Scrape(client).families) | documented(worker_metrics.REGISTRY.collect()))

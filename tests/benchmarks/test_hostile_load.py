@@ -1,4 +1,4 @@
-"""Malformed and oversized requests to a real `acgan serve`: none fails in the service, which stays alive meanwhile."""
+"""Malformed and oversized requests to a real `acgan serve`: none causes a server error, and the service stays alive."""
 
 import asyncio
 from collections import Counter
@@ -8,7 +8,7 @@ from app.server.embedded_redis import free_port
 from benchmarks.hostile_load import REQUESTS, Result, attack, service, table
 
 
-def test_no_malformed_request_is_a_server_error_and_livez_is_answered_meanwhile(tmp_path: Path, redis_url: str) -> None:
+def test_no_malformed_request_causes_a_server_error_and_livez_is_answered(tmp_path: Path, redis_url: str) -> None:
     port = free_port()
     with service(tmp_path, port, redis_url):
         result = asyncio.run(attack(port, 20 * len(REQUESTS), callers=10))
@@ -20,7 +20,7 @@ def test_no_malformed_request_is_a_server_error_and_livez_is_answered_meanwhile(
     assert len(result.livez_seconds) > 1
 
 
-def test_the_table_says_what_was_measured() -> None:
+def test_the_table_shows_the_measurements() -> None:
     result = Result(Counter({400: 3, 0: 1, 503: 2}), [0.001] * 99 + [0.5], 0)
     assert result.server_errors == 2
     printed = table(result)

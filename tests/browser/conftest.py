@@ -44,7 +44,7 @@ def visiting(browser: Browser, address: str, **options: object) -> Iterator[Page
     complaints: list[str] = []
     elsewhere: list[str] = []
 
-    def hear(message: ConsoleMessage) -> None:
+    def record_message(message: ConsoleMessage) -> None:
         if message.type in ("error", "warning"):
             complaints.append(message.text)
 
@@ -56,7 +56,7 @@ def visiting(browser: Browser, address: str, **options: object) -> Iterator[Page
     context = browser.new_context(base_url=address, **options)  # type: ignore[arg-type]
     context.set_default_timeout(SLOW)
     page = context.new_page()
-    page.on("console", hear)
+    page.on("console", record_message)
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.on("request", see)
     page.goto("/")

@@ -113,7 +113,7 @@ def kill(container: str) -> None:
     os.kill(int(inspect(container, "{{.State.Pid}}")), signal.SIGKILL)
 
 
-def epochs_told(client: "redis.Redis") -> list[tuple[str, int]]:
+def reported_epochs(client: "redis.Redis") -> list[tuple[str, int]]:
     """Every epoch in the event stream, in order."""
     events: Any = client.xrange("acgan:events")
     return [(event["job"], json.loads(event["data"])["epoch"]) for _, event in events if event["kind"] == "epoch"]

@@ -97,7 +97,7 @@ def selected(selector: Manifest, templates: dict[str, Manifest]) -> Iterator[str
 Way = tuple[str, str, str, int]
 
 
-def ways(manifests: list[Manifest]) -> set[Way]:
+def allowed_connections(manifests: list[Manifest]) -> set[Way]:
     """The connections that the policies allow. `*` is any peer that is not one of our pods."""
     templates, found = pods(manifests), set[Way]()
     for policy in of_kind("NetworkPolicy", manifests):

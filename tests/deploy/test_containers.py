@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import httpx2
 import pytest
 
-from tests.deploy.fleet import Fleet, docker, epochs_told, inspect, kill
+from tests.deploy.fleet import Fleet, docker, inspect, kill, reported_epochs
 from tests.faults.world import assert_legal
 
 JOBS = 30
@@ -145,8 +145,8 @@ def test_every_job_runs_once_although_a_worker_and_a_replica_are_killed(fleet: F
     assert states(fleet) == {"succeeded": JOBS}
     assert len(load.jobs) == JOBS
     with fleet.redis() as client:
-        told = Counter(epochs_told(client))
-        print(f"epochs told: {told.total()} of {len(told)} jobs")  # noqa: T201
+        told = Counter(reported_epochs(client))
+        print(f"epochs reported: {told.total()} of {len(told)} jobs")  # noqa: T201
         assert told == {(job, 1): 1 for job in load.jobs}
         assert client.zcard("acgan:leases") == 0
         assert_legal(client)

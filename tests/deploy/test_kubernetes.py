@@ -20,6 +20,7 @@ from tests.deploy.manifests import (
     KUBERNETES,
     ROOT,
     Manifest,
+    allowed_connections,
     base,
     containers,
     documents,
@@ -32,7 +33,6 @@ from tests.deploy.manifests import (
     selected,
     settings_env,
     variables,
-    ways,
 )
 
 VERSIONS = ("1.30", "1.37")  # the oldest version that is supported, and the newest whose schemas we have
@@ -220,7 +220,7 @@ def test_selectors_match_the_intended_pods() -> None:
 
 def test_the_network_policies_allow_only_the_needed_connections() -> None:
     redis_port = PORTS["acgan-redis"]["redis"]
-    assert ways(base()) == {
+    assert allowed_connections(base()) == {
         ("in", "*", "acgan-api", 8000),
         ("in", "*", "acgan-worker", 9108),
         *(("in", each, "acgan-redis", redis_port) for each in ("acgan-api", "acgan-worker")),

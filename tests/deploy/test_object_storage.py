@@ -14,6 +14,7 @@ from tests.deploy.manifests import (
     KUBERNETES,
     ROOT,
     Manifest,
+    allowed_connections,
     base,
     containers,
     of_kind,
@@ -23,7 +24,6 @@ from tests.deploy.manifests import (
     secrets,
     settings_env,
     variables,
-    ways,
 )
 
 pytestmark = pytest.mark.skipif(renderer() is None, reason="needs kubectl or kustomize")
@@ -102,9 +102,10 @@ def test_credentials_come_from_the_secret_or_from_a_role() -> None:
 
 def test_the_network_policies_allow_only_api_and_workers_to_reach_it() -> None:
     made = rendered("overlays/s3")
-    assert ways(made) - ways(base()) == {("out", "acgan-api", "*", 443)}  # workers already have egress for MNIST
+    # Workers already have egress for MNIST.
+    assert allowed_connections(made) - allowed_connections(base()) == {("out", "acgan-api", "*", 443)}
     (policy,) = [each for each in of_kind("NetworkPolicy", made) if each["metadata"]["name"] == "to-object-storage"]
-    assert ways([*of_kind("Deployment", made), policy]) == {("out", name, "*", 443) for name in USERS}
+    assert allowed_connections([*of_kind("Deployment", made), policy]) == {("out", name, "*", 443) for name in USERS}
 
 
 @pytest.mark.parametrize("of", OTHERS)

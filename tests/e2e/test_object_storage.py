@@ -9,7 +9,7 @@ import pytest
 
 from models.data.mnist import read_idx
 from models.registry.store import CheckpointId
-from tests.faults.world import is_alive, outcome, world
+from tests.faults.world import is_alive, outcome, running_world
 from tests.support.running_service import Service, running
 from tests.support.s3_endpoint import Endpoint, open_store
 from worker.jobs.model import JobStatus
@@ -70,24 +70,24 @@ def test_a_run_continues_on_another_host_and_waits_for_the_bucket(endpoint: Endp
     """The hosts share only Redis and the bucket. The run of a killed worker has the result of an undisturbed one."""
     address = endpoint.address()
     given = {**endpoint.environment, "ACGAN_STORE": address, "ACGAN_STORE_SECONDS": "4", "ACGAN_SAVE_SECONDS": "1"}
-    with world(tmp_path, environment=given) as here:
-        here.store = open_store(address, tmp_path / "watcher")
-        undisturbed = here.accept()
-        first = here.start_worker({"ACGAN_HOME": str(tmp_path / "one")})
-        expected = outcome(here.store, here.until_ended(undisturbed))
-        job = here.accept()
-        here.until("a state is saved", lambda: here.saved(job))
-        killed = here.until_running(job)
-        here.kill(killed)
-        here.kill(first.pid)
-        here.until("the worker is dead", lambda: not is_alive(killed))
-        here.start_worker({"ACGAN_HOME": str(tmp_path / "two")})
-        here.until_running(job, 60)
+    with running_world(tmp_path, environment=given) as world:
+        world.store = open_store(address, tmp_path / "watcher")
+        undisturbed = world.accept()
+        first = world.start_worker({"ACGAN_HOME": str(tmp_path / "one")})
+        expected = outcome(world.store, world.until_ended(undisturbed))
+        job = world.accept()
+        world.until("a state is saved", lambda: world.saved(job))
+        killed = world.until_running(job)
+        world.kill(killed)
+        world.kill(first.pid)
+        world.until("the worker is dead", lambda: not is_alive(killed))
+        world.start_worker({"ACGAN_HOME": str(tmp_path / "two")})
+        world.until_running(job, 60)
         with endpoint.fault("refuse"):
-            trouble = here.until("the record has a trouble", lambda: here.job(job).trouble)
+            trouble = world.until("the record has a trouble", lambda: world.job(job).trouble)
         assert "cannot" in trouble
-        ended = here.until_ended(job)
+        ended = world.until_ended(job)
         assert ended.status == JobStatus.SUCCEEDED
         assert ended.trouble is None
-        assert outcome(here.store, ended) == expected
-        assert here.violations == []
+        assert outcome(world.store, ended) == expected
+        assert world.violations == []

@@ -14,19 +14,19 @@ from tests.faults.world import World
 
 
 class Api:
-    def __init__(self, here: World, patience: float = 60.0) -> None:
-        self.here = here
+    def __init__(self, world: World, patience: float = 60.0) -> None:
+        self.world = world
         self.patience = patience  # seconds for the start, which takes longer if many other processes run
         self.port = free_port()
-        self.url = here.api_url = f"http://127.0.0.1:{self.port}"
+        self.url = world.api_url = f"http://127.0.0.1:{self.port}"
         self.start()
 
     def start(self) -> None:
         command = [sys.executable, "-m", "app.cli", "serve", "--port", str(self.port)]
-        with self.here.log.open("ab") as log:
-            self.process = subprocess.Popen(command, env=self.here.environment, stdout=log, stderr=log)
+        with self.world.log.open("ab") as log:
+            self.process = subprocess.Popen(command, env=self.world.environment, stdout=log, stderr=log)
         with httpx2.Client(timeout=5) as client:  # one client: to create it costs more than a request
-            self.here.until("the API answers", lambda: self.answers(client), self.patience)
+            self.world.until("the API answers", lambda: self.answers(client), self.patience)
 
     def answers(self, client: httpx2.Client) -> bool:
         try:
@@ -35,7 +35,7 @@ class Api:
             return False
 
     def end(self) -> None:
-        self.here.api_url = None
+        self.world.api_url = None
         self.process.kill()
         self.process.wait()
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.faults.api import Api
 from tests.faults.places import PLACES
-from tests.faults.world import LEASE_SECONDS, PACE, Outcome, World, outcome, world
+from tests.faults.world import LEASE_SECONDS, PACE, Outcome, World, outcome, running_world
 from tests.support.s3_endpoint import Endpoint
 
 
@@ -20,26 +20,26 @@ def place(request: pytest.FixtureRequest) -> Endpoint | None:
 
 
 @pytest.fixture
-def here(tmp_path: Path, place: Endpoint | None) -> Iterator[World]:
+def world(tmp_path: Path, place: Endpoint | None) -> Iterator[World]:
     """A world with one worker."""
-    with world(tmp_path, endpoint=place) as made:
+    with running_world(tmp_path, endpoint=place) as made:
         made.start_worker()
         yield made
 
 
 @pytest.fixture
-def patient(tmp_path: Path, place: Endpoint | None) -> Iterator[World]:
+def lasting_world(tmp_path: Path, place: Endpoint | None) -> Iterator[World]:
     """A world with one worker, whose leases do not expire on a slow machine."""
     leases = {"ACGAN_LEASE_SECONDS": str(10 * LEASE_SECONDS * PACE)}
-    with world(tmp_path, environment=leases, endpoint=place) as made:
+    with running_world(tmp_path, environment=leases, endpoint=place) as made:
         made.start_worker()
         yield made
 
 
 @pytest.fixture
-def api(here: World) -> Iterator[Api]:
+def api(world: World) -> Iterator[Api]:
     """The API of that world."""
-    made = Api(here)
+    made = Api(world)
     yield made
     made.end()
 
@@ -53,6 +53,6 @@ def seed() -> int:
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     """The result of the tiny run without any disturbance, in a folder or a bucket."""
-    with world(tmp_path_factory.mktemp("undisturbed")) as made:
+    with running_world(tmp_path_factory.mktemp("undisturbed")) as made:
         made.start_worker()
         return outcome(made.store, made.until_ended(made.accept()))

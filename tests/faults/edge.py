@@ -31,9 +31,9 @@ class Edge:
         servers = "\n".join(f"    server api{api.port} 127.0.0.1:{api.port}" for api in replicas)
         configuration, backends = REPLICAS.subn(servers, CONFIGURATION.read_text())
         assert backends == 2
-        for meant, here in ((8000, self.port), (8404, free_port())):
+        for meant, actual in ((8000, self.port), (8404, free_port())):
             assert configuration.count(f"bind :{meant}\n") == 1
-            configuration = configuration.replace(f"bind :{meant}\n", f"bind 127.0.0.1:{here}\n")
+            configuration = configuration.replace(f"bind :{meant}\n", f"bind 127.0.0.1:{actual}\n")
         path = folder / "haproxy.cfg"
         path.write_text(configuration)
         self.log = folder / "haproxy.log"
@@ -103,7 +103,7 @@ HALF = {
 DRIP = {"head": b"X-More: a\r\n", "body": b" "}
 
 
-class Slow:
+class SlowClients:
     """Clients that never complete a request, ten from each address. A client that is disconnected reconnects."""
 
     def __init__(self, port: int, count: int) -> None:
@@ -113,11 +113,11 @@ class Slow:
         self.over = threading.Event()
         self.selector = selectors.DefaultSelector()
         for number in range(count):
-            self.come(number)
-        self.thread = threading.Thread(target=self.drip)
+            self.connect(number)
+        self.thread = threading.Thread(target=self.send_slowly)
         self.thread.start()
 
-    def come(self, number: int) -> None:
+    def connect(self, number: int) -> None:
         made = socket.create_connection(
             ("127.0.0.1", self.port), source_address=(f"127.1.{number // 2540}.{number // 10 % 254 + 1}", 0), timeout=10
         )
@@ -127,17 +127,17 @@ class Slow:
         self.began[made] = what
         self.selector.register(made, selectors.EVENT_READ, number)
 
-    def drip(self) -> None:
+    def send_slowly(self) -> None:
         """Send a little from each client once a second, and count those that were answered or cut off."""
         while not self.over.wait(1.0):
             for key, _ in self.selector.select(0):
-                self.leave(key)
-                self.come(key.data)
+                self.disconnect(key)
+                self.connect(key.data)
             for connection, what in list(self.began.items()):
                 with contextlib.suppress(OSError):  # the next select finds it closed
                     connection.send(DRIP[what])
 
-    def leave(self, key: selectors.SelectorKey) -> None:
+    def disconnect(self, key: selectors.SelectorKey) -> None:
         connection = key.fileobj
         assert isinstance(connection, socket.socket)
         try:
@@ -157,8 +157,8 @@ class Slow:
 
 
 @contextmanager
-def slow(port: int, count: int) -> Iterator[Slow]:
-    made = Slow(port, count)
+def slow(port: int, count: int) -> Iterator[SlowClients]:
+    made = SlowClients(port, count)
     try:
         yield made
     finally:

@@ -53,7 +53,7 @@ class Network:
     def __init__(self, *hosts: str) -> None:
         self.addresses = {host: f"{NETWORK}.{number}" for number, host in enumerate(hosts, 1)}
         self.switch = self.namespace("switch")
-        clear_up_after_the_dead()
+        delete_leftover_namespaces()
         try:
             for namespace in (self.switch, *map(self.namespace, hosts)):
                 run("ip", "netns", "add", namespace)
@@ -103,10 +103,10 @@ class Network:
     def close(self) -> None:
         for namespace in (*map(self.namespace, self.addresses), self.switch):
             with contextlib.suppress(OSError):
-                clear_away(namespace)
+                delete_namespace(namespace)
 
 
-def clear_away(namespace: str) -> None:
+def delete_namespace(namespace: str) -> None:
     """End every process in the namespace, and delete it with its links."""
     for pid in run("ip", "netns", "pids", namespace).split():
         with contextlib.suppress(ProcessLookupError):
@@ -114,13 +114,13 @@ def clear_away(namespace: str) -> None:
     run("ip", "netns", "delete", namespace)
 
 
-def clear_up_after_the_dead() -> None:
+def delete_leftover_namespaces() -> None:
     """Delete the namespaces of killed tests."""
     for line in run("ip", "netns", "list").splitlines():
         name = line.split()[0]
         made_by = re.fullmatch(r"acgan-(\d+)-[a-z]+", name)
         if made_by and not is_alive(int(made_by[1])):
-            clear_away(name)
+            delete_namespace(name)
 
 
 @contextmanager
@@ -132,7 +132,7 @@ def network(*hosts: str) -> Iterator[Network]:
         made.close()
 
 
-def missing() -> str | None:
+def missing_requirement() -> str | None:
     """Return the reason if this machine cannot create such a network, else None."""
     if os.geteuid() != 0:
         return "network namespaces need root"
@@ -193,13 +193,13 @@ class HostedRedis(RunningRedis):
 class HostedApi:
     """`acgan serve` on a host, with callers on the same host."""
 
-    def __init__(self, here: World, network: Network, host: str, environment: dict[str, str]) -> None:
-        self.here, self.network, self.host = here, network, host
+    def __init__(self, world: World, network: Network, host: str, environment: dict[str, str]) -> None:
+        self.world, self.network, self.host = world, network, host
         self.url = "http://127.0.0.1:8000"
         command = [*network.within(host), sys.executable, "-m", "app.cli", "serve"]
-        with here.log.open("ab") as log:
+        with world.log.open("ab") as log:
             self.process = subprocess.Popen(
-                command, env={**here.environment, **environment}, stdout=log, stderr=log, start_new_session=True
+                command, env={**world.environment, **environment}, stdout=log, stderr=log, start_new_session=True
             )
 
     def until_ready(self, seconds: float, checkpoint: str = "") -> None:
@@ -208,7 +208,7 @@ class HostedApi:
         def ask() -> None:
             self.network.enter(self.host)
             with httpx2.Client(base_url=self.url, timeout=20) as client:
-                self.here.until("the API draws", lambda: self.draws(client, checkpoint), seconds)
+                self.world.until("the API draws", lambda: self.draws(client, checkpoint), seconds)
 
         in_thread(ask)
 
@@ -217,7 +217,7 @@ class HostedApi:
             answer = client.get("/digits/7")
             return answer.status_code == 200 and answer.headers["X-Checkpoint"].startswith(checkpoint)
         except httpx2.TransportError:
-            assert self.process.poll() is None, self.here.story()
+            assert self.process.poll() is None, self.world.story()
             time.sleep(0.2)
             return False
 

@@ -25,7 +25,7 @@ from tests.faults.disturbances import FAULTS, Disturbances, NotPossible
 from tests.faults.invariants import INVARIANTS, Report, verified
 from tests.faults.set_clock import LIBRARY, RedisWithClock
 from tests.faults.witness import Caller, Follower
-from tests.faults.world import PACE, RECOVERY_SECONDS, Outcome, World, outcome, world
+from tests.faults.world import PACE, RECOVERY_SECONDS, Outcome, World, outcome, running_world
 from worker.jobs.model import Job, JobStatus
 
 QUIET_SECONDS = (0.0, 2.0)  # between the start of training and the next fault
@@ -35,8 +35,8 @@ FOLLOWED_SECONDS = 20.0  # from a job's end until its follower must have every e
 
 
 class Soak(Disturbances):
-    def __init__(self, here: World, undisturbed: Outcome, seed: int, api_url: str) -> None:
-        super().__init__(here, seed)
+    def __init__(self, world: World, undisturbed: Outcome, seed: int, api_url: str) -> None:
+        super().__init__(world, seed)
         self.undisturbed = undisturbed
         self.api_url = api_url
         self.caller = Caller(api_url)
@@ -48,7 +48,7 @@ class Soak(Disturbances):
         self.kept: str | None = None
 
     def one_job(self, faults: list[str]) -> None:
-        job_id = self.here.accept()
+        job_id = self.world.accept()
         self.tally["jobs accepted"] += 1
         self.losses_in_a_row, self.kept = 0, None
         follower = Follower(self.api_url, job_id)
@@ -57,29 +57,29 @@ class Soak(Disturbances):
                 break
             time.sleep(self.random.uniform(*QUIET_SECONDS))
             if self.losses_in_a_row >= 2:  # a third loss without progress would rightly end the job
-                self.here.until_saved(job_id, beyond=self.kept)
+                self.world.until_saved(job_id, beyond=self.kept)
             if self.ended(job_id):
                 break
-            self.losses_in_a_row = 1 if self.here.saved(job_id) != self.kept else self.losses_in_a_row + 1
-            self.kept = self.here.saved(job_id)
+            self.losses_in_a_row = 1 if self.world.saved(job_id) != self.kept else self.losses_in_a_row + 1
+            self.kept = self.world.saved(job_id)
             self.disturb(self.random.choice(faults), job_id)
         self.judge(job_id, follower)
         follower.stop()
 
     def ended(self, job_id: str) -> bool:
-        return self.here.until("Redis answers", lambda: 1 + abs(self.here.ended(job_id)), 20) == 2
+        return self.world.until("Redis answers", lambda: 1 + abs(self.world.ended(job_id)), 20) == 2
 
     def disturb(self, fault: str, job_id: str) -> None:
-        self.here.note("fault", fault)
+        self.world.note("fault", fault)
         try:
             getattr(self, fault)(job_id)
             self.faults[fault] += 1
         except (NotPossible, ProcessLookupError) as reason:
-            self.here.note("not possible", reason)
+            self.world.note("not possible", reason)
 
     def mended(self, job_id: str, since: float) -> bool:
         """Wait until the job runs, and record the duration. False if it has ended."""
-        trainer = self.here.until("it runs again", lambda: self.here.trainer(job_id) or self.here.ended(job_id), 60)
+        trainer = self.world.until("it runs again", lambda: self.world.trainer(job_id) or self.world.ended(job_id), 60)
         took = time.monotonic() - since
         self.recoveries.append(took)
         if took > RECOVERY_SECONDS * PACE:
@@ -91,10 +91,10 @@ class Soak(Disturbances):
 
     def wrong(self, what: str, about: object) -> None:
         self.tally[what] += 1
-        self.here.note(what, about)
+        self.world.note(what, about)
 
     def judge(self, job_id: str, follower: Follower) -> None:
-        job = self.here.until_ended(job_id, 180)
+        job = self.world.until_ended(job_id, 180)
         self.check_invariants(job_id)
         if job.status != JobStatus.SUCCEEDED:
             self.wrong("jobs lost", (job_id, job.status.value, job.error))
@@ -105,7 +105,7 @@ class Soak(Disturbances):
             self.wrong("epochs doubled or missing", (job_id, [epoch.epoch for epoch in job.epochs]))
         whole = job.model_copy(update={"epochs": [each for each in job.epochs if each.epoch not in damaged]})
         expected = [each for each in self.undisturbed if each["epoch"] not in damaged]
-        if outcome(self.here.store, whole) != expected:
+        if outcome(self.world.store, whole) != expected:
             self.wrong("other weights or losses", job_id)
         if bool(damaged) != (job.trouble is not None):
             self.wrong("trouble is not true", (job_id, damaged, job.trouble))
@@ -118,16 +118,16 @@ class Soak(Disturbances):
         for epoch in job.epochs:
             checkpoint = CheckpointId(job.id, epoch.epoch)
             try:
-                verified(self.here.store, checkpoint)
+                verified(self.world.store, checkpoint)
             except (CheckpointDamaged, CheckpointNotFound):
-                if checkpoint in self.here.damaged:
+                if checkpoint in self.world.damaged:
                     damaged.add(epoch.epoch)
         return damaged
 
     def look_for_zombies(self, job_id: str) -> None:
-        fence_file = self.here.store.root / job_id / FENCE
-        for manifest in (each for each in self.here.store.manifests() if each.job == job_id):
-            published = self.here.store.folder(manifest.checkpoint).stat().st_ctime
+        fence_file = self.world.store.root / job_id / FENCE
+        for manifest in (each for each in self.world.store.manifests() if each.job == job_id):
+            published = self.world.store.folder(manifest.checkpoint).stat().st_ctime
             if manifest.fence < int(fence_file.read_text()) and published > fence_file.stat().st_mtime:
                 self.wrong("zombie publications", manifest.id)
 
@@ -144,7 +144,7 @@ class Soak(Disturbances):
     def check_invariants(self, job_id: str | None = None) -> None:
         """Check until they hold, since an API follows a publication within a second; record the rest as violations."""
         deadline = time.monotonic() + RECOVERY_SECONDS * PACE
-        while (found := self.here.check_invariants(job_id)).violations and time.monotonic() < deadline:
+        while (found := self.world.check_invariants(job_id)).violations and time.monotonic() < deadline:
             time.sleep(0.5)
         for sentence in found.violations:
             self.wrong("broken invariants", sentence)
@@ -165,11 +165,11 @@ class Soak(Disturbances):
     def end(self) -> None:
         self.check_loops()
         self.caller.stop()
-        self.here.served.series.append(self.caller.series)
+        self.world.served.series.append(self.caller.series)
         self.check_invariants()
         for sentence in self.caller.wrong:
             self.wrong("wrong answers", sentence)
-        for sentence in self.here.violations:
+        for sentence in self.world.violations:
             self.wrong("bad checkpoints behind latest", sentence)
 
 
@@ -187,25 +187,25 @@ def main() -> int:
     options.add_argument("--seed", type=int, default=random.randrange(10**6))
     given = options.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        with world(Path(folder) / "undisturbed") as made:
+        with running_world(Path(folder) / "undisturbed") as made:
             made.start_worker()
             undisturbed = outcome(made.store, made.until_ended(made.accept()))
         server = RedisWithClock(Path(folder) / "soak" / "redis") if LIBRARY else None
-        with world(Path(folder) / "soak", server=server) as here:
-            soak, story = run(here, undisturbed, given)
+        with running_world(Path(folder) / "soak", server=server) as world:
+            soak, story = run(world, undisturbed, given)
     console = Console()
     console.print(tally_table(soak, given), invariants_table(soak.report), sep="\n")
     sys.stdout.write(story)
     return 1 if any(soak.tally[each] for each in BAD) else 0
 
 
-def run(here: World, undisturbed: Outcome, given: argparse.Namespace) -> tuple[Soak, str]:
+def run(world: World, undisturbed: Outcome, given: argparse.Namespace) -> tuple[Soak, str]:
     """Return the history of a soak in which something was wrong, else an empty one."""
-    here.supervised = True
-    here.start_worker()
-    here.start_worker()
-    api = Api(here)
-    soak, ends = Soak(here, undisturbed, given.seed, api.url), time.monotonic() + 60 * given.minutes
+    world.supervised = True
+    world.start_worker()
+    world.start_worker()
+    api = Api(world)
+    soak, ends = Soak(world, undisturbed, given.seed, api.url), time.monotonic() + 60 * given.minutes
     try:
         while time.monotonic() < ends or soak.faults.total() < given.count:
             soak.one_job(given.faults)
@@ -213,7 +213,7 @@ def run(here: World, undisturbed: Outcome, given: argparse.Namespace) -> tuple[S
         soak.wrong("jobs lost", error)
     soak.end()
     api.end()
-    return soak, here.story() if any(soak.tally[each] for each in BAD) else ""
+    return soak, world.story() if any(soak.tally[each] for each in BAD) else ""
 
 
 def tally_table(soak: Soak, given: argparse.Namespace) -> Table:

@@ -14,7 +14,7 @@ import pytest
 
 from tests.app.conftest import publish
 from tests.faults.api import Api, in_parallel, outcomes_of_requests_in_flight
-from tests.faults.world import TINY, World, world
+from tests.faults.world import TINY, World, running_world
 from tests.models.registry.test_store import OLD
 from tests.support.s3_endpoint import Endpoint
 from worker.jobs.model import JobStatus
@@ -25,9 +25,10 @@ MEGABYTE = 2**20
 
 
 @pytest.fixture
-def here(tmp_path: Path, place: Endpoint | None) -> Iterator[World]:
-    patient = {"ACGAN_DRAWING_WAIT_SECONDS": "60"}  # the test is about which requests are answered, not how many fit
-    with world(tmp_path, endpoint=place, environment=patient) as made:
+def world(tmp_path: Path, place: Endpoint | None) -> Iterator[World]:
+    # The tests are about which requests are answered, not how many fit.
+    environment = {"ACGAN_DRAWING_WAIT_SECONDS": "60"}
+    with running_world(tmp_path, endpoint=place, environment=environment) as made:
         publish(made.store, OLD, 1, seed=1)
         yield made
 
@@ -39,9 +40,9 @@ def test_requests_in_progress_when_the_api_shuts_down_are_answered(api: Api) -> 
 
 
 @pytest.mark.long
-def test_a_key_creates_one_job_although_the_api_is_killed_repeatedly(here: World, api: Api, seed: int) -> None:
+def test_a_key_creates_one_job_although_the_api_is_killed_repeatedly(world: World, api: Api, seed: int) -> None:
     """A client without a response sends the same request again. Two APIs are killed in turn, which is quicker."""
-    both, seen, fates = [api, Api(here)], set(), Counter[str]()
+    both, seen, fates = [api, Api(world)], set(), Counter[str]()
     stop, lock = threading.Event(), threading.Lock()
 
     def send(number: int) -> None:
@@ -78,11 +79,11 @@ def test_a_key_creates_one_job_although_the_api_is_killed_repeatedly(here: World
     assert fates["cut"] > 0, fates
     assert set(fates) <= {"cut", "202", "503"}
     assert len(seen) == 1
-    assert [job.id for job in here.ask(lambda jobs: jobs.newest(100))] == list(seen)
+    assert [job.id for job in world.ask(lambda jobs: jobs.newest(100))] == list(seen)
 
 
 def test_a_hundred_concurrent_requests_with_one_key_create_one_job_and_another_request_is_refused(
-    here: World, api: Api
+    world: World, api: Api
 ) -> None:
     answers: list[httpx2.Response] = []
     begun = threading.Barrier(100)
@@ -99,10 +100,10 @@ def test_a_hundred_concurrent_requests_with_one_key_create_one_job_and_another_r
     other = httpx2.post(f"{api.url}/train", json={**TINY, "seed": 7}, headers=KEY)
     assert other.status_code == 422
     assert "Idempotency-Key" in other.json()["detail"]
-    assert len(here.ask(lambda jobs: jobs.newest(100))) == 1
+    assert len(world.ask(lambda jobs: jobs.newest(100))) == 1
 
 
-def test_a_burst_is_limited_and_every_accepted_job_exists(here: World, api: Api) -> None:
+def test_a_burst_is_limited_and_every_accepted_job_exists(world: World, api: Api) -> None:
     answers: Counter[int] = Counter()
     seconds: list[float] = []
     lock = threading.Lock()
@@ -121,7 +122,7 @@ def test_a_burst_is_limited_and_every_accepted_job_exists(here: World, api: Api)
                     answers[answer.status_code] += 1
                     seconds.append(took)
 
-    with here.redis.client() as client:
+    with world.redis.client() as client:
         before = used(client)
         in_parallel(10, send)
         grown = used(client) - before
@@ -130,13 +131,13 @@ def test_a_burst_is_limited_and_every_accepted_job_exists(here: World, api: Api)
     assert answers == {202: 100, 429: 900}
     assert grown <= 5 * MEGABYTE
     assert p99 < 10
-    waiting = here.ask(lambda jobs: jobs.newest(200))
+    waiting = world.ask(lambda jobs: jobs.newest(200))
     assert len(waiting) == 100
     assert {job.status for job in waiting} == {JobStatus.QUEUED}
 
 
-def test_while_redis_is_down_the_api_reports_it_at_once_and_draws(here: World, api: Api) -> None:
-    here.redis.kill()
+def test_while_redis_is_down_the_api_reports_it_at_once_and_draws(world: World, api: Api) -> None:
+    world.redis.kill()
     for _ in range(5):
         begun = time.monotonic()
         answer = httpx2.post(f"{api.url}/train", json=TINY, timeout=10)
@@ -144,5 +145,5 @@ def test_while_redis_is_down_the_api_reports_it_at_once_and_draws(here: World, a
         assert int(answer.headers["Retry-After"]) > 0
         assert time.monotonic() - begun < 5
         assert httpx2.get(f"{api.url}/digits/3?n=4", timeout=10).status_code == 200
-    here.redis.start()
-    here.until("jobs are accepted again", lambda: httpx2.post(f"{api.url}/train", json=TINY).status_code == 202, 15)
+    world.redis.start()
+    world.until("jobs are accepted again", lambda: httpx2.post(f"{api.url}/train", json=TINY).status_code == 202, 15)

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 import pytest
 
 from models.registry.store import DISCRIMINATOR, GENERATOR, MANIFEST
-from tests.faults.world import Outcome, World, check, half_done, is_alive
+from tests.faults.world import Outcome, World, check, is_alive, staged_files
 from tests.support.s3_endpoint import Endpoint, Kind
 from worker.jobs.model import JobStatus
 
@@ -33,50 +33,50 @@ OTHERS = [pytest.param(how, marks=pytest.mark.bucket) for how in ("hang", "gone"
 
 @pytest.mark.parametrize("how", [pytest.param("refuse", marks=pytest.mark.long), *OTHERS])
 def test_a_bucket_that_is_away_delays_a_run_and_harms_nothing(
-    here: World, endpoint: Endpoint, undisturbed: Outcome, how: str
+    world: World, endpoint: Endpoint, undisturbed: Outcome, how: str
 ) -> None:
-    job_id = here.accept(epochs=3)
-    here.until("a first epoch", lambda: here.job(job_id).epochs)
+    job_id = world.accept(epochs=3)
+    world.until("a first epoch", lambda: world.job(job_id).epochs)
     with away(endpoint, how):
-        here.note("the bucket is away")
-        trouble = here.until("the record has a trouble", lambda: here.job(job_id).trouble)
+        world.note("the bucket is away")
+        trouble = world.until("the record has a trouble", lambda: world.job(job_id).trouble)
         assert "cannot be published" in trouble
-        assert here.job(job_id).status == JobStatus.RUNNING
-    here.note("the bucket is back")
-    assert here.until_ended(job_id).status == JobStatus.SUCCEEDED
-    assert here.job(job_id).trouble is None
-    check(here, [job_id], undisturbed)
+        assert world.job(job_id).status == JobStatus.RUNNING
+    world.note("the bucket is back")
+    assert world.until_ended(job_id).status == JobStatus.SUCCEEDED
+    assert world.job(job_id).trouble is None
+    check(world, [job_id], undisturbed)
 
 
 @pytest.mark.bucket
 @pytest.mark.parametrize("how", ["refuse", "hang", "gone"])
 def test_a_job_whose_bucket_is_away_can_be_cancelled_and_resumed(
-    here: World, endpoint: Endpoint, undisturbed: Outcome, how: str
+    world: World, endpoint: Endpoint, undisturbed: Outcome, how: str
 ) -> None:
-    job_id = here.accept(epochs=3)
-    here.until("a first epoch", lambda: here.job(job_id).epochs)
+    job_id = world.accept(epochs=3)
+    world.until("a first epoch", lambda: world.job(job_id).epochs)
     with away(endpoint, how):
-        here.until("the record has a trouble", lambda: here.job(job_id).trouble)
-        here.ask(lambda jobs: jobs.cancel(job_id))
-        assert here.until_ended(job_id, 20).status == JobStatus.CANCELLED
-    here.ask(lambda jobs: jobs.resume(job_id))
-    assert here.until_ended(job_id).status == JobStatus.SUCCEEDED
-    check(here, [job_id], undisturbed)
+        world.until("the record has a trouble", lambda: world.job(job_id).trouble)
+        world.ask(lambda jobs: jobs.cancel(job_id))
+        assert world.until_ended(job_id, 20).status == JobStatus.CANCELLED
+    world.ask(lambda jobs: jobs.resume(job_id))
+    assert world.until_ended(job_id).status == JobStatus.SUCCEEDED
+    check(world, [job_id], undisturbed)
 
 
 @pytest.mark.bucket
 @pytest.mark.parametrize("how", ["refuse", "hang", "gone"])
 def test_a_job_submitted_while_the_bucket_is_away_waits(
-    here: World, endpoint: Endpoint, undisturbed: Outcome, how: str
+    world: World, endpoint: Endpoint, undisturbed: Outcome, how: str
 ) -> None:
-    here.supervised = True
+    world.supervised = True
     with away(endpoint, how):
-        job_id = here.accept(epochs=1)
-        here.until("no worker can claim it", lambda: "no job is taken" in here.log.read_text())
-        here.pause(5)
-        assert here.job(job_id).status == JobStatus.QUEUED
-    assert here.until_ended(job_id).status == JobStatus.SUCCEEDED
-    check(here, [job_id], undisturbed)
+        job_id = world.accept(epochs=1)
+        world.until("no worker can claim it", lambda: "no job is taken" in world.log.read_text())
+        world.pause(5)
+        assert world.job(job_id).status == JobStatus.QUEUED
+    assert world.until_ended(job_id).status == JobStatus.SUCCEEDED
+    check(world, [job_id], undisturbed)
 
 
 @contextmanager
@@ -91,12 +91,12 @@ def bad_line(endpoint: Endpoint) -> Iterator[None]:
 
 @pytest.mark.bucket
 def test_a_run_over_an_unreliable_network_has_the_same_result(
-    here: World, endpoint: Endpoint, undisturbed: Outcome
+    world: World, endpoint: Endpoint, undisturbed: Outcome
 ) -> None:
     with bad_line(endpoint):
-        job_id = here.accept()
-        assert here.until_ended(job_id).status == JobStatus.SUCCEEDED
-    check(here, [job_id], undisturbed)
+        job_id = world.accept()
+        assert world.until_ended(job_id).status == JobStatus.SUCCEEDED
+    check(world, [job_id], undisturbed)
 
 
 @pytest.mark.parametrize(
@@ -107,18 +107,18 @@ def test_a_run_over_an_unreliable_network_has_the_same_result(
     ],
 )
 def test_a_request_of_a_killed_process_that_arrives_after_another_has_the_job_changes_nothing(
-    here: World, endpoint: Endpoint, undisturbed: Outcome, part: str
+    world: World, endpoint: Endpoint, undisturbed: Outcome, part: str
 ) -> None:
     """A network may deliver a request after its sender has died."""
-    job_id = here.accept(epochs=3)
-    here.until("a first epoch", lambda: here.job(job_id).epochs)
+    job_id = world.accept(epochs=3)
+    world.until("a first epoch", lambda: world.job(job_id).epochs)
     with endpoint.fault("hold", "PUT", part, times=1) as fault:
-        here.until("the request was sent", fault.began.is_set)
-        killed = here.until_running(job_id)
-        here.kill(killed, signal.SIGKILL)
-        here.until("it is dead", lambda: not is_alive(killed))
-        here.until("another runs it", lambda: (here.trainer(job_id) or killed) != killed, 30)
-    here.note("what was held arrives")
-    assert here.until_ended(job_id).status == JobStatus.SUCCEEDED
-    check(here, [job_id], undisturbed)
-    assert half_done(here.store, job_id) == []
+        world.until("the request was sent", fault.began.is_set)
+        killed = world.until_running(job_id)
+        world.kill(killed, signal.SIGKILL)
+        world.until("it is dead", lambda: not is_alive(killed))
+        world.until("another runs it", lambda: (world.trainer(job_id) or killed) != killed, 30)
+    world.note("what was held arrives")
+    assert world.until_ended(job_id).status == JobStatus.SUCCEEDED
+    check(world, [job_id], undisturbed)
+    assert staged_files(world.store, job_id) == []

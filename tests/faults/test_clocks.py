@@ -14,12 +14,12 @@ pytestmark = [pytest.mark.faults, FOLDER, pytest.mark.skipif(LIBRARY is None, re
 
 
 @pytest.mark.parametrize("offset", ["+3700s", "-1d"])
-def test_a_worker_whose_clock_is_wrong_takes_no_others_job(patient: World, offset: str) -> None:
+def test_a_worker_whose_clock_is_wrong_takes_no_others_job(lasting_world: World, offset: str) -> None:
     """An hour ahead, kombu considers every message that another worker holds abandoned."""
     assert LIBRARY is not None
-    patient.start_worker({"LD_PRELOAD": LIBRARY, "FAKETIME": offset, "FAKETIME_DONT_FAKE_MONOTONIC": "1"})
-    jobs = [patient.accept(epochs=2) for _ in range(3)]
+    lasting_world.start_worker({"LD_PRELOAD": LIBRARY, "FAKETIME": offset, "FAKETIME_DONT_FAKE_MONOTONIC": "1"})
+    jobs = [lasting_world.accept(epochs=2) for _ in range(3)]
     for job_id in jobs:
-        assert patient.until_ended(job_id).status == JobStatus.SUCCEEDED
-    with patient.redis.client() as client:
-        assert int(client.get("acgan:fence") or 0) == len(jobs), patient.story()
+        assert lasting_world.until_ended(job_id).status == JobStatus.SUCCEEDED
+    with lasting_world.redis.client() as client:
+        assert int(client.get("acgan:fence") or 0) == len(jobs), lasting_world.story()

@@ -12,7 +12,7 @@ import redis
 from app.problems.redis_diagnosis import DISK_FULL, explain_error
 from app.server.embedded_redis import explain
 from tests.conftest import RunningRedis
-from tests.faults.world import Outcome, World, check, world
+from tests.faults.world import Outcome, World, check, running_world
 from worker.jobs.model import JobStatus
 
 pytestmark = pytest.mark.faults
@@ -33,7 +33,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def cramped(tmp_path: Path, small_disk: Path) -> Iterator[World]:
-    with world(tmp_path / "world", store=small_disk / "checkpoints") as made:
+    with running_world(tmp_path / "world", store=small_disk / "checkpoints") as made:
         made.start_worker()
         yield made
 

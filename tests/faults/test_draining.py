@@ -13,7 +13,7 @@ import yaml
 from tests.app.conftest import publish
 from tests.faults.api import Api
 from tests.faults.edge import Edge, asking, until_served
-from tests.faults.world import TINY, World, world
+from tests.faults.world import TINY, World, running_world
 from tests.models.registry.test_store import OLD
 
 SCALE = yaml.safe_load((Path(__file__).parents[2] / "docker-compose.scale.yml").read_text())
@@ -24,8 +24,8 @@ pytestmark = pytest.mark.timeout(1200)  # replicas take longer to start beside t
 
 
 @pytest.fixture
-def here(tmp_path: Path) -> Iterator[World]:
-    with world(tmp_path, environment=ENVIRONMENT) as made:
+def world(tmp_path: Path) -> Iterator[World]:
+    with running_world(tmp_path, environment=ENVIRONMENT) as made:
         publish(made.store, OLD, 1, seed=1)
         yield made
 
@@ -59,9 +59,9 @@ def test_a_second_signal_or_ctrl_c_skips_the_wait(api: Api, signs: list[signal.S
 
 @pytest.mark.faults
 @pytest.mark.skipif(shutil.which("haproxy") is None, reason="needs haproxy")
-def test_restarting_replicas_in_turn_drops_no_request(here: World, tmp_path: Path) -> None:
+def test_restarting_replicas_in_turn_drops_no_request(world: World, tmp_path: Path) -> None:
     """Including orders without a key, which no proxy may send twice."""
-    replicas = [Api(here, patience=400), Api(here, patience=400)]
+    replicas = [Api(world, patience=400), Api(world, patience=400)]
     edge = Edge(tmp_path, replicas)
     try:
         until_served(edge.url)

@@ -15,9 +15,9 @@ import pytest
 from tests.app.conftest import publish
 from tests.faults.api import Api
 from tests.faults.edge import Edge, asking, slow, until_served
-from tests.faults.world import TINY, World, world
+from tests.faults.world import TINY, World, running_world
 from tests.models.registry.test_store import OLD
-from tests.support.raw_http import say
+from tests.support.raw_http import send_raw
 
 SLOW = int(os.environ.get("SLOWLORIS", "300"))
 
@@ -28,23 +28,23 @@ pytestmark = [
 ]
 
 
-class House(NamedTuple):
-    here: World
+class Deployment(NamedTuple):
+    world: World
     replicas: list[Api]
     edge: Edge
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     """Two replicas, a Redis, no worker: accepted jobs wait."""
     folder = tmp_path_factory.mktemp("edge")
-    with world(folder, environment={"ACGAN_QUEUE_LIMIT": "1000000"}) as here:
-        publish(here.store, OLD, 1, seed=1)
-        replicas = [Api(here, patience=200), Api(here, patience=200)]
+    with running_world(folder, environment={"ACGAN_QUEUE_LIMIT": "1000000"}) as world:
+        publish(world.store, OLD, 1, seed=1)
+        replicas = [Api(world, patience=200), Api(world, patience=200)]
         edge = Edge(folder, replicas)
         try:
             until_served(edge.url)
-            yield House(here, replicas, edge)
+            yield Deployment(world, replicas, edge)
         finally:
             edge.end()
             for replica in replicas:
@@ -58,9 +58,9 @@ def problem_of(answer: httpx2.Response) -> str:
     return str(told["detail"])
 
 
-def test_a_killed_replica_costs_only_the_requests_on_its_connections(house: House) -> None:
-    replica = house.replicas[0]
-    with asking(house.edge.url, TINY, read=3, order=3, order_with_a_key=2) as outcomes:
+def test_a_killed_replica_costs_only_the_requests_on_its_connections(deployment: Deployment) -> None:
+    replica = deployment.replicas[0]
+    with asking(deployment.edge.url, TINY, read=3, order=3, order_with_a_key=2) as outcomes:
         time.sleep(3)
         replica.end()
         time.sleep(5)
@@ -74,10 +74,10 @@ def test_a_killed_replica_costs_only_the_requests_on_its_connections(house: Hous
     assert all(told.total() > 20 for told in outcomes.values())
 
 
-def test_a_replica_that_shuts_down_costs_no_request(house: House) -> None:
-    replica = house.replicas[1]
+def test_a_replica_that_shuts_down_costs_no_request(deployment: Deployment) -> None:
+    replica = deployment.replicas[1]
     time.sleep(3)  # the other one is ready again
-    with asking(house.edge.url, TINY, read=3, order_with_a_key=2) as outcomes:
+    with asking(deployment.edge.url, TINY, read=3, order_with_a_key=2) as outcomes:
         time.sleep(2)
         replica.process.send_signal(signal.SIGTERM)
         replica.process.wait(30)
@@ -89,10 +89,13 @@ def test_a_replica_that_shuts_down_costs_no_request(house: House) -> None:
     assert all(told.total() > 20 for told in outcomes.values())
 
 
-def test_clients_that_never_complete_a_request_exclude_no_other(house: House) -> None:
+def test_clients_that_never_complete_a_request_exclude_no_other(deployment: Deployment) -> None:
     time.sleep(3)
-    before = refused(house)
-    with slow(house.edge.port, SLOW) as callers, asking(house.edge.url, TINY, read=4, order_with_a_key=2) as outcomes:
+    before = refused(deployment)
+    with (
+        slow(deployment.edge.port, SLOW) as callers,
+        asking(deployment.edge.url, TINY, read=4, order_with_a_key=2) as outcomes,
+    ):
         time.sleep(25)  # longer than a request may take to arrive, twice
     served = outcomes["read"]["200"] + outcomes["order with a key"]["202"]
     asked = sum(told.total() for told in outcomes.values())
@@ -100,24 +103,24 @@ def test_clients_that_never_complete_a_request_exclude_no_other(house: House) ->
     assert asked > 300
     assert served >= 0.999 * asked
     assert callers.sent_away["408"] >= SLOW
-    assert refused(house) == before  # the API saw none of them
+    assert refused(deployment) == before  # the API saw none of them
 
 
-def refused(house: House) -> list[str]:
-    figures = [httpx2.get(f"{replica.url}/metrics").text.splitlines() for replica in house.replicas]
+def refused(deployment: Deployment) -> list[str]:
+    figures = [httpx2.get(f"{replica.url}/metrics").text.splitlines() for replica in deployment.replicas]
     return [line for lines in figures for line in lines if line.startswith("acgan_http_refusals_total")]
 
 
-def test_one_address_has_a_hundred_connections_and_other_addresses_keep_theirs(house: House) -> None:
+def test_one_address_has_a_hundred_connections_and_other_addresses_keep_theirs(deployment: Deployment) -> None:
     with contextlib.ExitStack() as crowd:
         made = [crowd.enter_context(socket.socket()) for _ in range(150)]
         for connection in made:
             connection.bind(("127.0.0.9", 0))
             with contextlib.suppress(ConnectionResetError):
-                connection.connect(("127.0.0.1", house.edge.port))
+                connection.connect(("127.0.0.1", deployment.edge.port))
         time.sleep(0.5)
         assert sum(stands(connection) for connection in made) == 100
-        assert httpx2.get(f"{house.edge.url}/livez").status_code == 200
+        assert httpx2.get(f"{deployment.edge.url}/livez").status_code == 200
 
 
 def stands(connection: socket.socket) -> bool:
@@ -130,38 +133,38 @@ def stands(connection: socket.socket) -> bool:
         return False
 
 
-def test_requests_that_are_too_large_or_malformed_are_answered_by_the_proxy(house: House) -> None:
-    url = house.edge.url
+def test_requests_that_are_too_large_or_malformed_are_answered_by_the_proxy(deployment: Deployment) -> None:
+    url = deployment.edge.url
     long_head = httpx2.get(f"{url}/livez", headers={"X-Long": "a" * 20000})
     assert long_head.status_code == 431
     assert "16384" in problem_of(long_head)
     long_body = httpx2.post(f"{url}/train", content=b"{" + b" " * 70000, headers={"Content-Type": "application/json"})
     assert long_body.status_code == 413
     assert "too long" in problem_of(long_body)
-    assert say(url, b"NONSENSE\r\n\r\n").statuses == [400]
+    assert send_raw(url, b"NONSENSE\r\n\r\n").statuses == [400]
     lengths = b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n"
     smuggled = (
         b"POST /train HTTP/1.1\r\nHost: localhost\r\n"
         + lengths
         + b"\r\n0\r\n\r\nGET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
     )
-    assert len(say(url, smuggled, seconds=2).statuses) == 1  # two lengths: nothing after it is a request
+    assert len(send_raw(url, smuggled, seconds=2).statuses) == 1  # two lengths: nothing after it is a request
 
 
-def test_events_pass_through_as_they_happen(house: House) -> None:
-    job = httpx2.post(f"{house.edge.url}/train", json=TINY).json()["id"]
+def test_events_pass_through_as_they_happen(deployment: Deployment) -> None:
+    job = httpx2.post(f"{deployment.edge.url}/train", json=TINY).json()["id"]
     began = time.monotonic()
-    with httpx2.stream("GET", f"{house.edge.url}/jobs/{job}/events", timeout=10) as answer:
+    with httpx2.stream("GET", f"{deployment.edge.url}/jobs/{job}/events", timeout=10) as answer:
         assert next(line for line in answer.iter_lines() if line) == "event: job"
     assert time.monotonic() - began < 3
 
 
-def test_a_client_cannot_claim_another_address(house: House) -> None:
+def test_a_client_cannot_claim_another_address(deployment: Deployment) -> None:
     """Rates are counted for the address of the connection."""
     environment = {"FORWARDED_ALLOW_IPS": "*", "ACGAN_READ_RATE": "3/hour"}
-    house.here.environment.update(environment)
-    replica = Api(house.here, patience=200)
-    edge = Edge(house.edge.log.parent, [replica])
+    deployment.world.environment.update(environment)
+    replica = Api(deployment.world, patience=200)
+    edge = Edge(deployment.edge.log.parent, [replica])
     try:
         until_served(edge.url)  # probes are never counted
         statuses = [
@@ -173,4 +176,4 @@ def test_a_client_cannot_claim_another_address(house: House) -> None:
         edge.end()
         replica.end()
         for name in environment:
-            del house.here.environment[name]
+            del deployment.world.environment[name]

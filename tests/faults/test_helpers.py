@@ -15,7 +15,7 @@ from models.config import TrainingConfig
 from models.registry import bundled
 from models.synthesis.order import MANIFEST, DatasetManifest, DatasetOrder
 from models.synthesis.shards import Contributions
-from tests.faults.world import TINY, World, assert_legal, parent, world
+from tests.faults.world import TINY, World, assert_legal, parent, running_world
 from worker.jobs.client import Order
 from worker.jobs.keys import parts_key
 from worker.jobs.model import JobStatus
@@ -34,134 +34,135 @@ Files = dict[str, str]
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Files:
     """The checksums of the files that one worker makes."""
-    with world(tmp_path_factory.mktemp("alone"), environment=SETTINGS) as here:
-        here.start_worker()
-        job_id = order(here)
-        assert here.until_ended(job_id).status == JobStatus.SUCCEEDED, here.story()
-        assert manifest(here, job_id).helpers == {}
-        return files(here, job_id)
+    with running_world(tmp_path_factory.mktemp("alone"), environment=SETTINGS) as world:
+        world.start_worker()
+        job_id = order(world)
+        assert world.until_ended(job_id).status == JobStatus.SUCCEEDED, world.story()
+        assert manifest(world, job_id).helpers == {}
+        return files(world, job_id)
 
 
 @pytest.fixture
-def here(tmp_path: Path) -> Iterator[World]:
+def world(tmp_path: Path) -> Iterator[World]:
     """A world with two workers that are ready."""
-    with world(tmp_path, environment=SETTINGS) as made:
+    with running_world(tmp_path, environment=SETTINGS) as made:
         for _ in range(2):
             made.start_worker()
         made.until("both are ready", lambda: made.log.read_text().count(" ready.") == 2)
         yield made
 
 
-def order(here: World) -> str:
+def order(world: World) -> str:
     wanted = Order(TrainingConfig(**TINY), dataset=ORDER)
-    job_id = here.ask(lambda jobs: jobs.create(wanted)).id
-    here.note("ordered", job_id)
+    job_id = world.ask(lambda jobs: jobs.create(wanted)).id
+    world.note("ordered", job_id)
     return job_id
 
 
-def manifest(here: World, job_id: str) -> DatasetManifest:
-    return DatasetManifest.model_validate_json(here.store.read_dataset(job_id, MANIFEST))
+def manifest(world: World, job_id: str) -> DatasetManifest:
+    return DatasetManifest.model_validate_json(world.store.read_dataset(job_id, MANIFEST))
 
 
-def files(here: World, job_id: str) -> Files:
+def files(world: World, job_id: str) -> Files:
     return {
-        name: hashlib.sha256(here.store.read_dataset(job_id, name)).hexdigest() for name in manifest(here, job_id).files
+        name: hashlib.sha256(world.store.read_dataset(job_id, name)).hexdigest()
+        for name in manifest(world, job_id).files
     }
 
 
-def helped(here: World, job_id: str) -> int:
+def helped(world: World, job_id: str) -> int:
     """The number of parts that helpers have drawn."""
-    with here.redis.client() as client:
+    with world.redis.client() as client:
         fields: Any = client.hgetall(f"acgan:job:{job_id}")
     return sum(int(n) for name, n in fields.items() if name.startswith("helped:"))
 
 
-def both_draw(here: World) -> tuple[str, "subprocess.Popen[bytes]", "subprocess.Popen[bytes]"]:
+def both_draw(world: World) -> tuple[str, "subprocess.Popen[bytes]", "subprocess.Popen[bytes]"]:
     """Order, and wait until a helper has delivered a part. Returns the job, its owner's worker, and the other."""
-    job_id = order(here)
-    here.until("a helper draws", lambda: helped(here, job_id))
-    owner = parent(here.until_running(job_id))
-    workers = sorted(here.workers, key=lambda worker: worker.pid != owner)
-    here.note("owner, helper", [worker.pid for worker in workers])
+    job_id = order(world)
+    world.until("a helper draws", lambda: helped(world, job_id))
+    owner = parent(world.until_running(job_id))
+    workers = sorted(world.workers, key=lambda worker: worker.pid != owner)
+    world.note("owner, helper", [worker.pid for worker in workers])
     return job_id, workers[0], workers[1]
 
 
-def check(here: World, job_id: str, alone: Files, claims: int = 1) -> None:
-    job = here.until_ended(job_id)
-    assert job.status == JobStatus.SUCCEEDED, here.story()
-    assert files(here, job_id) == alone, here.story()
+def check(world: World, job_id: str, alone: Files, claims: int = 1) -> None:
+    job = world.until_ended(job_id)
+    assert job.status == JobStatus.SUCCEEDED, world.story()
+    assert files(world, job_id) == alone, world.story()
     assert job.progress
     assert job.progress.batch == ORDER.digits
-    assert sum(manifest(here, job_id).helpers.values()) == helped(here, job_id) > 0
-    here.until("no part is left", lambda: not Contributions(here.store, job_id).names(), 5)
-    with here.redis.client() as client:
+    assert sum(manifest(world, job_id).helpers.values()) == helped(world, job_id) > 0
+    world.until("no part is left", lambda: not Contributions(world.store, job_id).names(), 5)
+    with world.redis.client() as client:
         assert int(str(client.get("acgan:fence"))) == claims
         assert client.exists("acgan:helping", parts_key(job_id)) == 0
         assert_legal(client)
 
 
-def test_an_idle_worker_helps_until_a_job_waits(here: World, alone: Files) -> None:
-    job_id, _owner, helper = both_draw(here)
-    run = here.accept(epochs=1)
-    trainer = here.until_running(run, 30)
+def test_an_idle_worker_helps_until_a_job_waits(world: World, alone: Files) -> None:
+    job_id, _owner, helper = both_draw(world)
+    run = world.accept(epochs=1)
+    trainer = world.until_running(run, 30)
     assert parent(trainer) == helper.pid
-    assert here.job(job_id).status == JobStatus.RUNNING
-    check(here, job_id, alone, claims=2)
-    assert here.until_ended(run).status == JobStatus.SUCCEEDED
+    assert world.job(job_id).status == JobStatus.RUNNING
+    check(world, job_id, alone, claims=2)
+    assert world.until_ended(run).status == JobStatus.SUCCEEDED
 
 
 @pytest.mark.parametrize("sign", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
 def test_a_data_set_is_completed_when_a_helper_is_lost_or_shuts_down(
-    here: World, alone: Files, sign: signal.Signals
+    world: World, alone: Files, sign: signal.Signals
 ) -> None:
     """A helper owns no job: nothing is queued again, and the owner of the data set draws what is missing."""
-    job_id, _owner, helper = both_draw(here)
+    job_id, _owner, helper = both_draw(world)
     if sign == signal.SIGKILL:
         os.killpg(helper.pid, sign)
     else:
-        here.kill(helper.pid, sign)
+        world.kill(helper.pid, sign)
         assert helper.wait(25) == 0
-    check(here, job_id, alone)
+    check(world, job_id, alone)
 
 
 @pytest.mark.long
-def test_a_data_set_is_completed_when_its_owner_is_killed(here: World, alone: Files) -> None:
+def test_a_data_set_is_completed_when_its_owner_is_killed(world: World, alone: Files) -> None:
     """The helper takes the job over, and continues with the parts that both have drawn."""
-    job_id, owner, helper = both_draw(here)
+    job_id, owner, helper = both_draw(world)
     os.killpg(owner.pid, signal.SIGKILL)
-    drawn = helped(here, job_id)
-    here.until("the other worker has the job", lambda: parent(here.trainer(job_id) or 0) == helper.pid)
-    check(here, job_id, alone, claims=2)
-    assert helped(here, job_id) >= drawn
+    drawn = helped(world, job_id)
+    world.until("the other worker has the job", lambda: parent(world.trainer(job_id) or 0) == helper.pid)
+    check(world, job_id, alone, claims=2)
+    assert helped(world, job_id) >= drawn
 
 
 @pytest.mark.long
-def test_no_worker_waits_for_a_helper_that_hangs(here: World, alone: Files) -> None:
-    job_id, owner, helper = both_draw(here)
+def test_no_worker_waits_for_a_helper_that_hangs(world: World, alone: Files) -> None:
+    job_id, owner, helper = both_draw(world)
     (drawer,) = [pid for pid in children(helper.pid) if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-    here.kill(drawer, signal.SIGSTOP)
+    world.kill(drawer, signal.SIGSTOP)
     try:
-        assert here.until_ended(job_id, 60).status == JobStatus.SUCCEEDED
-        assert here.job(job_id).worker is not None
+        assert world.until_ended(job_id, 60).status == JobStatus.SUCCEEDED
+        assert world.job(job_id).worker is not None
     finally:
-        here.kill(drawer, signal.SIGCONT)
-    here.until("the helper has left", lambda: here.log.read_text().count("helped with ") >= 1, 30)
-    check(here, job_id, alone)
+        world.kill(drawer, signal.SIGCONT)
+    world.until("the helper has left", lambda: world.log.read_text().count("helped with ") >= 1, 30)
+    check(world, job_id, alone)
     assert owner.poll() is None
 
 
 @pytest.mark.long
-def test_a_data_set_is_cancelled_while_both_draw_and_resumed(here: World, alone: Files) -> None:
-    job_id, *_ = both_draw(here)
-    here.ask(lambda jobs: jobs.cancel(job_id))
-    assert here.until_ended(job_id, 30).status == JobStatus.CANCELLED
-    here.until("the helper has left", lambda: here.log.read_text().count("helped with ") >= 1, 30)
-    drawn = here.job(job_id).progress
+def test_a_data_set_is_cancelled_while_both_draw_and_resumed(world: World, alone: Files) -> None:
+    job_id, *_ = both_draw(world)
+    world.ask(lambda jobs: jobs.cancel(job_id))
+    assert world.until_ended(job_id, 30).status == JobStatus.CANCELLED
+    world.until("the helper has left", lambda: world.log.read_text().count("helped with ") >= 1, 30)
+    drawn = world.job(job_id).progress
     assert drawn
     assert 0 < drawn.batch < ORDER.digits
     time.sleep(0.5)
-    here.ask(lambda jobs: jobs.resume(job_id))
-    check(here, job_id, alone, claims=2)
+    world.ask(lambda jobs: jobs.resume(job_id))
+    check(world, job_id, alone, claims=2)
 
 
 def children(pid: int) -> list[int]:

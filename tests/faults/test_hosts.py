@@ -20,8 +20,8 @@ import httpx2
 import pytest
 
 from tests.app.conftest import publish
-from tests.faults.hosts import HostedApi, HostedRedis, How, Network, listen, missing, network
-from tests.faults.world import LEASE_SECONDS, PACE, TINY, World, check, outcome, world
+from tests.faults.hosts import HostedApi, HostedRedis, How, Network, listen, missing_requirement, network
+from tests.faults.world import LEASE_SECONDS, PACE, TINY, World, check, outcome, running_world
 from tests.models.registry.test_store import OLD
 from tests.support.s3_endpoint import Endpoint
 from worker.jobs.model import ENDED
@@ -53,16 +53,16 @@ def cuts_of(host: str, span: str, moments: random.Random) -> list[Cut]:
 class Callers:
     """Clients on the API's host: some submit jobs with keys and follow them, one reads. Checks every response."""
 
-    def __init__(self, here: World, api: HostedApi) -> None:
-        self.here, self.api = here, api
+    def __init__(self, world: World, api: HostedApi) -> None:
+        self.world, self.api = world, api
         self.answers: Counter[tuple[str, int]] = Counter()
         self.mistakes: list[str] = []
         self.accepted: dict[str, str] = {}  # key -> job
-        self.heard_of_jobs = 0.0  # when Redis last contributed to a response that was no refusal
+        self.last_redis_use = 0.0  # when Redis last contributed to a response that was no refusal
         self.over = threading.Event()
         self.lock = threading.Lock()
         self.threads = [threading.Thread(target=self.try_to, args=(self.order, number)) for number in range(ASKERS)]
-        self.threads.append(threading.Thread(target=self.try_to, args=(self.look_around, 0)))
+        self.threads.append(threading.Thread(target=self.try_to, args=(self.read_in_a_loop, 0)))
         for thread in self.threads:
             thread.start()
 
@@ -79,29 +79,31 @@ class Callers:
             if self.over.is_set():
                 return
             key = f"key-{number}-{count}"
-            self.accepted[key] = job = self.insist(client, "order", "POST", "/train", key)["id"]
-            self.here.note("accepted", (key, job))
-            if (again := self.insist(client, "order again", "POST", "/train", key)["id"]) != job:
+            self.accepted[key] = job = self.request_until_accepted(client, "order", "POST", "/train", key)["id"]
+            self.world.note("accepted", (key, job))
+            if (again := self.request_until_accepted(client, "order again", "POST", "/train", key)["id"]) != job:
                 self.mistakes.append(f"{key} became {job} and {again}")
             deadline = time.monotonic() + 240 * PACE
-            while self.insist(client, "job", "GET", f"/jobs/{job}")["status"] not in ENDED:
+            while self.request_until_accepted(client, "job", "GET", f"/jobs/{job}")["status"] not in ENDED:
                 time.sleep(0.2 * PACE)
                 if time.monotonic() > deadline:
                     self.mistakes.append(f"{job} does not end")
                     return
 
-    def insist(self, client: httpx2.Client, what: str, method: str, path: str, key: str | None = None) -> Any:
+    def request_until_accepted(
+        self, client: httpx2.Client, what: str, method: str, path: str, key: str | None = None
+    ) -> Any:
         """Send the request until the response is no refusal."""
         while True:
             answer = (
                 client.post(path, json=ORDER, headers={"Idempotency-Key": key}) if key else client.request(method, path)
             )
             if self.judge(what, answer):
-                self.heard_of_jobs = time.monotonic()
+                self.last_redis_use = time.monotonic()
                 return answer.json()
             time.sleep(0.2 * PACE)
 
-    def look_around(self, client: httpx2.Client, _number: int) -> None:
+    def read_in_a_loop(self, client: httpx2.Client, _number: int) -> None:
         while not self.over.wait(PACE):
             for path in ("/digits/7?n=4", "/jobs?limit=3", "/checkpoints", "/readyz", "/metrics"):
                 self.judge(path.partition("?")[0], client.get(path))
@@ -124,15 +126,15 @@ class Callers:
             thread.join()
 
 
-class House(NamedTuple):
-    here: World
+class Deployment(NamedTuple):
+    world: World
     network: Network
     api: HostedApi
 
 
 @pytest.fixture
-def house(tmp_path: Path, endpoint: Endpoint) -> Iterator[House]:
-    if (reason := missing()) is not None:
+def deployment(tmp_path: Path, endpoint: Endpoint) -> Iterator[Deployment]:
+    if (reason := missing_requirement()) is not None:
         pytest.skip(reason)
     with network(*HOSTS) as made, served_at(endpoint, made) as bucket:
         redis = HostedRedis(tmp_path / "redis", made, "store")
@@ -142,14 +144,14 @@ def house(tmp_path: Path, endpoint: Endpoint) -> Iterator[House]:
             "ACGAN_SAVE_SECONDS": str(2 * PACE),
             "ACGAN_RECONCILE_SECONDS": str(2 * PACE),  # four rounds must be enough to replace a lost training process
         }
-        with world(tmp_path / "world", environment=given, endpoint=endpoint, server=redis) as here:
-            here.supervised, here.within = True, made.within("worker")
-            publish(here.store, OLD, 1, seed=1)
-            api = HostedApi(here, made, "api", {"ACGAN_HOME": str(tmp_path / "api"), "ACGAN_STOCK": "0"})
+        with running_world(tmp_path / "world", environment=given, endpoint=endpoint, server=redis) as world:
+            world.supervised, world.within = True, made.within("worker")
+            publish(world.store, OLD, 1, seed=1)
+            api = HostedApi(world, made, "api", {"ACGAN_HOME": str(tmp_path / "api"), "ACGAN_STOCK": "0"})
             try:
-                here.start_worker()
+                world.start_worker()
                 api.until_ready(60)
-                yield House(here, made, api)
+                yield Deployment(world, made, api)
             finally:
                 api.end()
 
@@ -157,77 +159,77 @@ def house(tmp_path: Path, endpoint: Endpoint) -> Iterator[House]:
 @contextmanager
 def served_at(endpoint: Endpoint, network: Network) -> Iterator[str]:
     """Open the endpoint at an address of the store's host, too."""
-    with listen(network, "store", 9000) as listener, endpoint.also_at(listener):
+    with listen(network, "store", 9000) as listener, endpoint.serve_also(listener):
         yield f"http://{network.addresses['store']}:9000"
 
 
 @pytest.mark.parametrize("host", HOSTS)
 @pytest.mark.parametrize("span", SPANS)
-def test_every_accepted_job_ends_once_after_cuts(house: House, host: str, span: str, seed: int) -> None:
-    here, healed, moments = house.here, list[tuple[float, Cut]](), random.Random(seed)
-    here.note("seed", seed)
-    callers = Callers(here, house.api)
+def test_every_accepted_job_ends_once_after_cuts(deployment: Deployment, host: str, span: str, seed: int) -> None:
+    world, healed, moments = deployment.world, list[tuple[float, Cut]](), random.Random(seed)
+    world.note("seed", seed)
+    callers = Callers(world, deployment.api)
     try:
-        until_it_goes_on(here, callers, 120)
+        until_work_continues(world, callers, 120)
         for cut in cuts_of(host, span, moments):
-            here.pause(moments.uniform(0, 1.0))
-            here.note("cut", cut)
-            house.network.cut(cut.host, cut.how)
-            here.pause(cut.seconds)
-            house.network.heal(cut.host)
-            here.note("healed")
-            healed.append((until_it_goes_on(here, callers), cut))
-            until_progress_is_kept(here)
+            world.pause(moments.uniform(0, 1.0))
+            world.note("cut", cut)
+            deployment.network.cut(cut.host, cut.how)
+            world.pause(cut.seconds)
+            deployment.network.heal(cut.host)
+            world.note("healed")
+            healed.append((until_work_continues(world, callers), cut))
+            until_progress_is_kept(world)
     finally:
         callers.end()
     print(f"seed {seed}: {len(healed)} cuts; {len(callers.accepted)} jobs; answers {dict(callers.answers)}")  # noqa: T201
     for seconds, cut in sorted(healed, reverse=True):
         print(f"{seconds:6.2f} s after {cut}")  # noqa: T201
-    assert callers.mistakes == [], unexpected(here)
+    assert callers.mistakes == [], unexpected(world)
     jobs = list(callers.accepted.values())
-    newest = str(here.store.latest())
+    newest = str(world.store.latest())
     assert newest == f"{max(jobs)}-e{ORDER['epochs']:03d}"
-    judge(here, jobs)
-    house.api.until_ready(HEAL_SECONDS, str(here.store.latest()))
+    judge(world, jobs)
+    deployment.api.until_ready(HEAL_SECONDS, str(world.store.latest()))
 
 
-def judge(here: World, jobs: list[str]) -> None:
+def judge(world: World, jobs: list[str]) -> None:
     """One job for each order; all have the result of an undisturbed one."""
-    assert sorted(job.id for job in here.ask(lambda jobs: jobs.newest(1000))) == sorted(jobs)
-    starts = re.findall(r"job ([\w-]+) starts, with token (\d+)", here.log.read_text())
-    assert len(starts) == len({token for _, token in starts}) >= len(jobs), here.story()
+    assert sorted(job.id for job in world.ask(lambda jobs: jobs.newest(1000))) == sorted(jobs)
+    starts = re.findall(r"job ([\w-]+) starts, with token (\d+)", world.log.read_text())
+    assert len(starts) == len({token for _, token in starts}) >= len(jobs), world.story()
     often = Counter(job for job, _ in starts)
-    undisturbed = next((job for job in jobs if often[job] == 1), None) or here.accept(**ORDER)
-    check(here, jobs, outcome(here.store, here.until_ended(undisturbed)))
+    undisturbed = next((job for job in jobs if often[job] == 1), None) or world.accept(**ORDER)
+    check(world, jobs, outcome(world.store, world.until_ended(undisturbed)))
 
 
-def unexpected(here: World) -> str:
-    lines = here.log.read_text(errors="replace").splitlines()
-    return "\n".join([here.story(), *(line for line in lines if '"exception"' in line and "WorkerLost" not in line)])
+def unexpected(world: World) -> str:
+    lines = world.log.read_text(errors="replace").splitlines()
+    return "\n".join([world.story(), *(line for line in lines if '"exception"' in line and "WorkerLost" not in line)])
 
 
-def until_it_goes_on(here: World, callers: Callers, seconds: float = HEAL_SECONDS) -> float:
+def until_work_continues(world: World, callers: Callers, seconds: float = HEAL_SECONDS) -> float:
     """Wait until the API has used Redis and a worker has reported progress. Returns the duration."""
-    began, told = time.monotonic(), told_by_workers(here)
-    here.until("the API takes orders", lambda: callers.heard_of_jobs > began, seconds)
-    here.until("a job makes progress", lambda: told_by_workers(here) > told, seconds)
+    began, told = time.monotonic(), last_worker_event(world)
+    world.until("the API takes orders", lambda: callers.last_redis_use > began, seconds)
+    world.until("a job makes progress", lambda: last_worker_event(world) > told, seconds)
     return time.monotonic() - began
 
 
-def told_by_workers(here: World) -> str:
+def last_worker_event(world: World) -> str:
     """The id of the last event that only a worker writes."""
-    with here.redis.client() as client:
+    with world.redis.client() as client:
         events: Any = client.xrevrange("acgan:events", count=100)
     return next((name for name, event in events if event["kind"] in ("progress", "epoch")), "")
 
 
-def until_progress_is_kept(here: World) -> None:
+def until_progress_is_kept(world: World) -> None:
     """Wait for progress in a saved state: three workers lost in a row without any would rightly end a job."""
 
     def kept() -> list[str | None]:
-        with here.redis.client() as client:
+        with world.redis.client() as client:
             jobs: Any = client.zrange("acgan:jobs", 0, -1)
             return [client.hget(f"acgan:job:{job}", "saved") for job in jobs]
 
     before = kept()
-    here.until("progress is saved", lambda: kept() != before)
+    world.until("progress is saved", lambda: kept() != before)

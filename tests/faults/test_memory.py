@@ -34,15 +34,15 @@ def group() -> Iterator[Path]:
 
 
 def test_a_run_too_large_for_the_machine_fails_and_the_next_one_runs(
-    here: World, group: Path, undisturbed: Outcome
+    world: World, group: Path, undisturbed: Outcome
 ) -> None:
-    (group / "cgroup.procs").write_text(str(here.workers[0].pid))
-    poison = here.accept(batch_size=1000, train_examples=1000)
-    healthy = here.accept(epochs=1)
-    job = here.until_ended(poison)
+    (group / "cgroup.procs").write_text(str(world.workers[0].pid))
+    poison = world.accept(batch_size=1000, train_examples=1000)
+    healthy = world.accept(epochs=1)
+    job = world.until_ended(poison)
     assert job.status == JobStatus.FAILED
     assert "3 workers in a row" in str(job.error)
-    assert len(re.findall(rf"job {poison} starts", here.log.read_text())) == 3
-    assert here.until_ended(healthy).status == JobStatus.SUCCEEDED
-    check(here, [healthy], undisturbed)
-    here.close()  # so that the group is empty
+    assert len(re.findall(rf"job {poison} starts", world.log.read_text())) == 3
+    assert world.until_ended(healthy).status == JobStatus.SUCCEEDED
+    check(world, [healthy], undisturbed)
+    world.close()  # so that the group is empty

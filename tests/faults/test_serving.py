@@ -18,7 +18,7 @@ from models.registry.store import GENERATOR, CheckpointId
 from models.sampling.sampler import draw_digits, prepare
 from tests.app.conftest import publish
 from tests.faults.api import Api
-from tests.faults.world import World, world
+from tests.faults.world import World, running_world
 from tests.models.registry.test_store import OLD
 from tests.support.s3_endpoint import Endpoint
 
@@ -26,15 +26,15 @@ PUBLICATIONS = int(os.environ.get("PUBLICATIONS", "12"))  # one a second
 
 
 @pytest.fixture
-def here(tmp_path: Path, place: Endpoint | None) -> Iterator[World]:
-    with world(tmp_path, endpoint=place) as made:
+def world(tmp_path: Path, place: Endpoint | None) -> Iterator[World]:
+    with running_world(tmp_path, endpoint=place) as made:
         publish(made.store, OLD, 1, seed=1)
         yield made
 
 
 @pytest.mark.timeout(60 + 10 * PUBLICATIONS)
 @pytest.mark.long
-def test_each_response_is_drawn_by_one_generator_during_publications(here: World, api: Api) -> None:
+def test_each_response_is_drawn_by_one_generator_during_publications(world: World, api: Api) -> None:
     """Twenty requests a second: each is answered, and the checkpoint that it names draws the same again."""
     answers: list[httpx2.Response] = []
     over = threading.Event()
@@ -49,7 +49,7 @@ def test_each_response_is_drawn_by_one_generator_during_publications(here: World
     for asker in askers:
         asker.start()
     for epoch in range(2, PUBLICATIONS + 2):
-        publish(here.store, OLD, epoch, seed=epoch)
+        publish(world.store, OLD, epoch, seed=epoch)
         time.sleep(1)
     over.set()
     for asker in askers:
@@ -60,8 +60,8 @@ def test_each_response_is_drawn_by_one_generator_during_publications(here: World
     for answer in answers:
         name = answer.headers["X-Checkpoint"]
         if name not in generators:
-            manifest = here.store.manifest(CheckpointId.parse(name))
-            weights = generator_from_bytes(here.store.read(manifest, GENERATOR))
+            manifest = world.store.manifest(CheckpointId.parse(name))
+            weights = generator_from_bytes(world.store.read(manifest, GENERATOR))
             generators[name] = prepare(weights, torch.device("cpu"))
         seed, index = int(answer.headers["X-Seed"]), int(answer.headers["X-Index"])
         label = int(answer.url.path.rpartition("/")[2])
@@ -69,11 +69,11 @@ def test_each_response_is_drawn_by_one_generator_during_publications(here: World
     assert len(generators) > PUBLICATIONS / 2
 
 
-def test_digits_need_neither_redis_nor_a_worker(here: World, api: Api) -> None:
-    worker = here.start_worker()
-    here.until_running(here.accept(epochs=1000))
-    here.kill(worker.pid)
-    here.redis.kill()
+def test_digits_need_neither_redis_nor_a_worker(world: World, api: Api) -> None:
+    worker = world.start_worker()
+    world.until_running(world.accept(epochs=1000))
+    world.kill(worker.pid)
+    world.redis.kill()
     with httpx2.Client(base_url=api.url, timeout=20) as client:
         statuses = [client.get(f"/digits/{number % 10}?n={1 + number % 7}").status_code for number in range(1000)]
     assert statuses == [200] * 1000

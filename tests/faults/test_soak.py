@@ -10,7 +10,7 @@ from tests.faults.invariants import INVARIANTS, Report, Serving, check_all
 from tests.faults.set_clock import LIBRARY, RedisWithClock
 from tests.faults.soak import invariants_table
 from tests.faults.test_invariants import good, job, store
-from tests.faults.world import World, world
+from tests.faults.world import World, running_world
 from tests.models.registry.test_store import NEW
 
 __all__ = ["good", "store"]  # fixtures
@@ -50,11 +50,11 @@ def test_a_record_that_names_a_damaged_checkpoint_is_found(good: tuple[object, o
 def test_one_bit_is_flipped(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(bytes(100))
-    with world(tmp_path / "world") as here:
-        Disturbances(here, seed=1).flip(path)
+    with running_world(tmp_path / "world") as world:
+        Disturbances(world, seed=1).flip(path)
         assert sum(byte.bit_count() for byte in path.read_bytes()) == 1
         with pytest.raises(NotPossible):
-            Disturbances(here, seed=1).flip(tmp_path / "none")
+            Disturbances(world, seed=1).flip(tmp_path / "none")
 
 
 def test_a_hidden_file_is_restored(tmp_path: Path) -> None:
@@ -82,18 +82,18 @@ def test_the_clock_of_redis_can_be_set_while_it_runs(tmp_path: Path) -> None:
 @pytest.mark.faults
 @pytest.mark.parametrize("fault", ["flip_in_checkpoint", "add_undecodable_records", "stop_trainer_for_good"])
 def test_each_fault_of_the_soak_is_survived(tmp_path: Path, fault: str) -> None:
-    with world(tmp_path) as here:
-        survive(here, fault)
+    with running_world(tmp_path) as world:
+        survive(world, fault)
 
 
-def survive(here: World, fault: str) -> None:
-    here.start_worker()
-    job_id = here.accept()
-    here.until("a third epoch", lambda: len(here.job(job_id).epochs) >= 3)
-    getattr(Disturbances(here, seed=3), fault)(job_id)
-    ended = here.until_ended(job_id)
+def survive(world: World, fault: str) -> None:
+    world.start_worker()
+    job_id = world.accept()
+    world.until("a third epoch", lambda: len(world.job(job_id).epochs) >= 3)
+    getattr(Disturbances(world, seed=3), fault)(job_id)
+    ended = world.until_ended(job_id)
     assert (fault == "flip_in_checkpoint") == (ended.trouble is not None)
-    assert here.broken_invariants() == []
+    assert world.broken_invariants() == []
 
 
 def test_undecodable_bytes_are_not_utf8() -> None:

@@ -280,7 +280,7 @@ class World(HasJobs):
 
 
 @contextlib.contextmanager
-def world(folder: Path, **options: Any) -> Iterator[World]:
+def running_world(folder: Path, **options: Any) -> Iterator[World]:
     with contextlib.closing(World(folder, **options)) as made, explained(made):
         yield made
 
@@ -317,14 +317,14 @@ def check(world: World, jobs: list[str], undisturbed: Outcome, status: JobStatus
             assert outcome(world.store, job) == undisturbed[: job.config.epochs]
     if status == JobStatus.SUCCEEDED:  # the worker that ended it cleans up after it has reported the end
         cleared = "no staged file is left"
-        world.until(cleared, lambda: not any(half_done(world.store, job_id) for job_id in jobs), RECOVERY_SECONDS)
+        world.until(cleared, lambda: not any(staged_files(world.store, job_id) for job_id in jobs), RECOVERY_SECONDS)
     assert world.broken_invariants() == [], world.story()
     with world.redis.client() as client:
         assert client.zcard("acgan:leases") == 0
         assert_legal(client)
 
 
-def half_done(store: CheckpointStore, job_id: str) -> list[str]:
+def staged_files(store: CheckpointStore, job_id: str) -> list[str]:
     """List files of a job that were staged and never moved into place."""
     if not isinstance(store.shelf, ObjectShelf):
         return [str(path) for path in (store.root / job_id).glob(".*")]

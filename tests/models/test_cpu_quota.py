@@ -59,7 +59,7 @@ def v2(text: str, group: str = "") -> Mapping[str, str]:
         pytest.param("31 23\n - \n1 - cgroup\n", "x\n", {}, None, id="files of another form"),
     ],
 )
-def test_the_quota_is_read_where_the_group_is(
+def test_the_quota_is_read_from_the_group_of_the_process(
     tmp_path: Path, mounts: str, group: str, files: Mapping[str, str], expected: float | None
 ) -> None:
     for name, text in {"proc/self/mountinfo": mounts, "proc/self/cgroup": group, **files}.items():

@@ -14,7 +14,7 @@ GET = HEAD + b"\r\n"
 POST = b"POST /train HTTP/1.1\r\n" + HOST + b"Content-Type: application/json\r\n"
 
 
-class Heard(NamedTuple):
+class Received(NamedTuple):
     """Everything received until the other side closed the connection or the time was over."""
 
     data: bytes
@@ -38,20 +38,20 @@ def connected(address: str, small: bool = False) -> Iterator[socket.socket]:
         yield made
 
 
-def hear(connection: socket.socket, seconds: float = 5.0) -> Heard:
+def receive(connection: socket.socket, seconds: float = 5.0) -> Received:
     data, began = b"", time.monotonic()
     connection.settimeout(seconds)
     try:
         while piece := connection.recv(65536):
             data += piece
     except TimeoutError:
-        return Heard(data, False, time.monotonic() - began)
+        return Received(data, False, time.monotonic() - began)
     except ConnectionError:
         pass
-    return Heard(data, True, time.monotonic() - began)
+    return Received(data, True, time.monotonic() - began)
 
 
-def say(address: str, sent: bytes | Iterable[bytes], pause: float = 0.0, seconds: float = 5.0) -> Heard:
+def send_raw(address: str, sent: bytes | Iterable[bytes], pause: float = 0.0, seconds: float = 5.0) -> Received:
     """Send the pieces one after the other until the other side stops accepting them; then read."""
     with connected(address) as connection:
         try:
@@ -61,4 +61,4 @@ def say(address: str, sent: bytes | Iterable[bytes], pause: float = 0.0, seconds
                     time.sleep(pause)
         except ConnectionError:
             pass
-        return hear(connection, seconds)
+        return receive(connection, seconds)

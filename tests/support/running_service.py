@@ -73,7 +73,7 @@ class Service:
         try:
             jobs = self.client.get("/jobs").raise_for_status().json()["jobs"]
             described = [describe_job(job) for job in jobs]
-        except (httpx2.HTTPError, RuntimeError) as error:  # the latter of a client that is closed
+        except (httpx2.HTTPError, RuntimeError) as error:  # RuntimeError: the client is closed
             described = [f"GET /jobs: {error!r}"]
         return "\n".join([*described, last_lines(self.log), last_lines(self.home / "logs" / "worker.log")])
 

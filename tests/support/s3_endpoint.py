@@ -97,18 +97,18 @@ class Endpoint:
     def close(self) -> None:
         self._over.set()
         for server in self.servers:
-            self.hush(server)
+            self.stop_server(server)
 
     @contextmanager
-    def also_at(self, listener: socket.socket) -> Iterator[None]:
+    def serve_also(self, listener: socket.socket) -> Iterator[None]:
         """Serve the connections of an existing listener too."""
         self.listen(0, listener)
         try:
             yield
         finally:
-            self.hush(self.servers.pop())
+            self.stop_server(self.servers.pop())
 
-    def hush(self, server: Any) -> None:
+    def stop_server(self, server: Any) -> None:
         server.shutdown()
         server.server_close()
 
@@ -116,7 +116,7 @@ class Endpoint:
     def gone(self) -> Iterator[None]:
         """The endpoint stops listening, and open connections are cut. Its objects stay."""
         with self.fault("cut"):
-            self.hush(self.servers.pop(0))
+            self.stop_server(self.servers.pop(0))
             try:
                 yield
             finally:

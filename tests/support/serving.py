@@ -37,7 +37,7 @@ def until(what: str, true: Callable[[], bool], seconds: float = 20) -> None:
         time.sleep(0.02)
 
 
-class Told(NamedTuple):
+class ServerEvent(NamedTuple):
     """One server-sent event."""
 
     id: str
@@ -45,7 +45,7 @@ class Told(NamedTuple):
     data: Any
 
 
-def told(answer: httpx2.Response) -> Iterator[Told]:
+def read_events(answer: httpx2.Response) -> Iterator[ServerEvent]:
     """Read a stream of server-sent events to its end."""
     fields: dict[str, str] = {}
     for line in answer.iter_lines():
@@ -53,12 +53,12 @@ def told(answer: httpx2.Response) -> Iterator[Told]:
         if name:
             fields[name] = value
         elif "event" in fields:
-            yield Told(fields["id"], fields["event"], json.loads(fields["data"]))
+            yield ServerEvent(fields["id"], fields["event"], json.loads(fields["data"]))
             fields = {}
 
 
 @contextmanager
-def following(address: str, job_id: str, last_id: str | None = None, **options: Any) -> Iterator[Iterator[Told]]:
+def following(address: str, job_id: str, last_id: str | None = None, **options: Any) -> Iterator[Iterator[ServerEvent]]:
     """Follow a job's events over a new connection. Yields none if the job cannot be followed."""
     headers = {"Last-Event-ID": last_id} if last_id else {}
     transport = httpx2.HTTPTransport(**options)
@@ -66,4 +66,4 @@ def following(address: str, job_id: str, last_id: str | None = None, **options: 
         httpx2.Client(base_url=address, timeout=30, transport=transport) as client,
         client.stream("GET", f"/jobs/{job_id}/events", headers=headers) as answer,
     ):
-        yield told(answer.raise_for_status())
+        yield read_events(answer.raise_for_status())

@@ -19,7 +19,7 @@ Ask = Callable[[Callable[[JobClient], Coroutine[Any, Any, Answer]]], Answer]
 
 
 @pytest.fixture(autouse=True)
-def nobody_interrupts() -> Iterator[None]:
+def no_interruption() -> Iterator[None]:
     shutdown._requested.clear()
     yield
     shutdown._requested.clear()

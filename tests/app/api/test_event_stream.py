@@ -18,7 +18,7 @@ from models.records import Progress
 from models.registry.store import CheckpointStore
 from tests.conftest import RunningRedis
 from tests.support.api_clients import local_client
-from tests.support.serving import Told, following, serving, until
+from tests.support.serving import ServerEvent, following, serving, until
 from tests.worker.jobs.test_client import epoch_record
 from worker.jobs.consumer import Claim, JobConsumer
 from worker.jobs.model import JobStatus
@@ -59,7 +59,7 @@ def ids_in_redis(consumer: JobConsumer, job_id: str) -> list[str]:
     return [entry_id for entry_id, fields in client.xrange("acgan:events") if fields["job"] == job_id]
 
 
-def follow_to_the_end(address: str, job_id: str, last_id: str | None = None) -> Iterator[Told]:
+def follow_to_the_end(address: str, job_id: str, last_id: str | None = None) -> Iterator[ServerEvent]:
     """Reconnect, as browsers do, until the stream has ended for good."""
     while True:
         with following(address, job_id, last_id) as stream:
@@ -331,17 +331,17 @@ def test_a_service_shuts_down_even_if_its_reader_misses_the_first_cancellation(
     settings: AppSettings, store: CheckpointStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """redis-py sometimes loses a cancellation while it connects: seen on busy machines, once in hundreds of runs."""
-    heard = 0
+    cancellations = 0
 
     async def read(_: event_stream.Events, _beat: object) -> None:
-        nonlocal heard
-        while heard < 3:
+        nonlocal cancellations
+        while cancellations < 3:
             try:
                 await asyncio.sleep(3600)
             except asyncio.CancelledError:
-                heard += 1
+                cancellations += 1
 
     monkeypatch.setattr(event_stream.Events, "read", read)
     with local_client(create_app(settings)) as client:
         assert client.get("/livez").status_code == 200
-    assert heard == 3
+    assert cancellations == 3

@@ -37,7 +37,7 @@ def claim(consumer: JobConsumer) -> Claim:
     return claimed
 
 
-def tell(client: TestClient, job_id: str, verb: str) -> dict[str, Any]:
+def send_command(client: TestClient, job_id: str, verb: str) -> dict[str, Any]:
     """Send a command to a job, and check that the response is the job's current record."""
     answer = client.post(f"/jobs/{job_id}/{verb}")
     assert answer.status_code == 202, answer.text
@@ -62,7 +62,7 @@ def refusal(answer: httpx2.Response, status: int) -> str:
 
 
 def test_a_waiting_job_is_cancelled_at_once(client: TestClient, consumer: JobConsumer) -> None:
-    job = tell(client, accept(client), "cancel")
+    job = send_command(client, accept(client), "cancel")
     assert job["status"] == "cancelled"
     assert job["ended_at"] is not None
     assert consumer.waiting() == 0
@@ -74,9 +74,9 @@ def test_a_running_job_is_cancelled_by_its_worker_and_keeps_its_epochs(
     job_id = accept(client)
     held = claim(consumer)
     consumer.add_epoch(held, epoch_record(1))
-    assert [tell(client, job_id, "cancel")["status"] for _ in range(2)] == ["cancelling", "cancelling"]
+    assert [send_command(client, job_id, "cancel")["status"] for _ in range(2)] == ["cancelling", "cancelling"]
     consumer.finish(held, JobStatus.CANCELLED)
-    job = tell(client, job_id, "cancel")
+    job = send_command(client, job_id, "cancel")
     assert job["status"] == "cancelled"
     assert [epoch["epoch"] for epoch in job["epochs"]] == [1]
 
@@ -88,13 +88,13 @@ def test_a_failed_or_cancelled_job_is_resumed_and_workers_are_notified(
     job_id = accept(client)
     held = claim(consumer)
     if end == JobStatus.CANCELLED:
-        tell(client, job_id, "cancel")
+        send_command(client, job_id, "cancel")
     consumer.finish(held, end, "no luck")
     notifications = consumer.notifications()
-    job = tell(client, job_id, "resume")
+    job = send_command(client, job_id, "resume")
     assert (job["id"], job["status"], job["error"], job["ended_at"]) == (job_id, "queued", None, None)
     assert consumer.notifications() == notifications + 1
-    assert tell(client, job_id, "resume") == job  # sent twice, since a response may be lost
+    assert send_command(client, job_id, "resume") == job  # sent twice, since a response may be lost
     assert consumer.waiting() == 1
     assert claim(consumer).job.id == job_id
 
@@ -104,7 +104,7 @@ def test_a_retry_is_a_new_job_with_the_recipe_and_the_priority_of_the_old_one(
 ) -> None:
     old = accept(client, epochs=3, name="mine", priority=4)
     consumer.finish(claim(consumer), JobStatus.SUCCEEDED)
-    job = tell(client, old, "retry")
+    job = send_command(client, old, "retry")
     before = client.get(f"/jobs/{old}").json()
     assert before["status"] == "succeeded"
     assert job["id"] != old
@@ -115,7 +115,7 @@ def test_a_retry_is_a_new_job_with_the_recipe_and_the_priority_of_the_old_one(
 
 def test_the_front_comes_first_and_then_higher_priorities(client: TestClient, consumer: JobConsumer) -> None:
     first, low, high = accept(client), accept(client, priority=0), accept(client, priority=9)
-    assert tell(client, low, "front")["status"] == "queued"
+    assert send_command(client, low, "front")["status"] == "queued"
     assert client.get(f"/jobs/{high}").json()["priority"] == 9
     assert [claim(consumer).job.id for _ in range(3)] == [low, high, first]
 
@@ -141,7 +141,7 @@ def test_a_command_that_the_jobs_state_does_not_allow_is_refused_and_changes_not
     job_id = accept(client)
     held = claim(consumer)
     if status.startswith("cancel"):
-        tell(client, job_id, "cancel")
+        send_command(client, job_id, "cancel")
     if JobStatus(status) in ENDED:
         consumer.finish(held, JobStatus(status))
     before, waiting = client.get(f"/jobs/{job_id}").json(), consumer.waiting()
@@ -161,7 +161,7 @@ def test_a_full_queue_refuses_new_jobs_with_retry_after(redis_url: str, consumer
     settings = AppSettings(redis_url=redis_url, queue_limit=2)
     with local_client(create_app(settings), raise_server_exceptions=False) as client:
         gone = accept(client)
-        tell(client, gone, "cancel")
+        send_command(client, gone, "cancel")
         known = client.post("/train", headers={"Idempotency-Key": "mine"}).json()["id"]
         accept(client)
         for path in ("/train", f"/jobs/{gone}/resume", f"/jobs/{gone}/retry"):
@@ -226,7 +226,7 @@ def test_pages_contain_every_job_once_while_new_ones_are_added(
     ids = [accept(client, priority=9 if i % 2 == 0 else 0) for i in range(7)]
     for _ in range(4):
         claim(consumer)
-    tell(client, ids[6], "cancel")
+    send_command(client, ids[6], "cancel")
     seen, following = [], address
     while following:
         page = client.get(following).json()

@@ -93,30 +93,30 @@ def test_every_error_is_described_with_its_own_examples(document: dict[str, Any]
 def test_the_documented_details_are_those_of_real_responses(
     client: TestClient, settings: AppSettings, redis_url: str
 ) -> None:
-    def said(status: int, method: str, path: str, **options: Any) -> str:
+    def real_detail(status: int, method: str, path: str, **options: Any) -> str:
         answer = client.request(method, path, **options)
         assert answer.status_code == status, answer.text
         return str(answer.json()["detail"])
 
     json = {"Content-Type": "application/json"}
-    assert said(400, "POST", "/train", content="[" * 60_000, headers=json) == EXAMPLES[400]["no JSON object"]
+    assert real_detail(400, "POST", "/train", content="[" * 60_000, headers=json) == EXAMPLES[400]["no JSON object"]
     foreign = {"Sec-Fetch-Site": "cross-site"}
-    assert said(403, "POST", "/train", headers=foreign) == EXAMPLES[403]["another origin"]
+    assert real_detail(403, "POST", "/train", headers=foreign) == EXAMPLES[403]["another origin"]
     rebound = {"Host": "rebind.test"}
-    assert said(421, "GET", "/jobs", headers=rebound) == EXAMPLES[421]["no such name"]
-    assert said(404, "GET", f"/jobs/{JOB}") == EXAMPLES[404]["no job"]
-    assert said(404, "GET", f"/checkpoints/{CHECKPOINT}") == EXAMPLES[404]["no checkpoint"]
-    assert said(406, "GET", "/digits/7", headers={"Accept": "text/html"}) == EXAMPLES[406]["no format"]
-    assert said(413, "POST", "/train", content=b" " * 100_000, headers=json) == EXAMPLES[413]["long"]
-    assert said(422, "POST", "/train", json={"epochs": 0}) == EXAMPLES[422]["field"]
+    assert real_detail(421, "GET", "/jobs", headers=rebound) == EXAMPLES[421]["no such name"]
+    assert real_detail(404, "GET", f"/jobs/{JOB}") == EXAMPLES[404]["no job"]
+    assert real_detail(404, "GET", f"/checkpoints/{CHECKPOINT}") == EXAMPLES[404]["no checkpoint"]
+    assert real_detail(406, "GET", "/digits/7", headers={"Accept": "text/html"}) == EXAMPLES[406]["no format"]
+    assert real_detail(413, "POST", "/train", content=b" " * 100_000, headers=json) == EXAMPLES[413]["long"]
+    assert real_detail(422, "POST", "/train", json={"epochs": 0}) == EXAMPLES[422]["field"]
     job_id = client.post("/train").json()["id"]
     consumer = JobConsumer.connect(redis_url)
     work(consumer, 1)
     consumer.close()
-    assert said(409, "POST", f"/jobs/{job_id}/cancel") == EXAMPLES[409]["ended"].replace(JOB, job_id)
+    assert real_detail(409, "POST", f"/jobs/{job_id}/cancel") == EXAMPLES[409]["ended"].replace(JOB, job_id)
     for _ in range(settings.queue_limit):
         client.post("/train")
-    assert said(429, "POST", "/train") == EXAMPLES[429]["queue"]
+    assert real_detail(429, "POST", "/train") == EXAMPLES[429]["queue"]
     refusals = ErrorResponses.of(settings.bounds)
     for status, title, wire in (
         (400, "no HTTP", refusals.malformed),

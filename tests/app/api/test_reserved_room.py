@@ -1,4 +1,4 @@
-"""Data sets that are ordered and not finished have their room in the store reserved."""
+"""The store reserves room for data sets that are ordered and not finished."""
 
 from app.main import create_app
 from app.settings import AppSettings
@@ -12,7 +12,7 @@ BODY = {"per_class": 1000, "test_per_class": 1}
 ROOM = 1001 * 10 * BYTES_A_DIGIT
 
 
-def test_room_for_one_data_set_is_given_to_one_order(settings: AppSettings, store: CheckpointStore) -> None:
+def test_room_for_one_data_set_is_reserved_for_one_order(settings: AppSettings, store: CheckpointStore) -> None:
     publish(store, NEW, 2, seed=3)
     limit = Usage(store.shelf.files()).total + ROOM + ROOM // 2
     with local_client(create_app(settings.model_copy(update={"store_limit": limit}))) as client:

@@ -25,7 +25,7 @@ COMMANDS = SERVICE | LOCAL | EXCHANGE | REMOTE
 acgan = run_acgan
 
 
-def why_nothing_starts(capsys: pytest.CaptureFixture[str]) -> str:
+def settings_errors(capsys: pytest.CaptureFixture[str]) -> str:
     """The message that every command prints for invalid settings before it exits."""
     with pytest.raises(typer.Exit) as ended:
         read_settings()

@@ -1,4 +1,4 @@
-"""The name of an imported run is one line of text, as that of a job is, whether it is given or the folder's."""
+"""The name of an imported run is one line of text, as that of a job, whether an option or the folder gives it."""
 
 from pathlib import Path
 
@@ -34,5 +34,5 @@ def test_a_name_with_control_characters_is_refused_and_nothing_is_published(
 
 
 @pytest.mark.parametrize(("name", "expected"), [(" run 7 ", "run 7"), ("  ", None), (None, None), ("é", "é")])
-def test_other_names_are_kept(name: str | None, expected: str | None) -> None:
+def test_valid_names_are_kept(name: str | None, expected: str | None) -> None:
     assert checked_name(name) == expected

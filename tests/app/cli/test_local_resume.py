@@ -31,7 +31,7 @@ def threads() -> Iterator[None]:
 
 
 def resumed(out: Path, name: str, value: str | int) -> str:
-    """Stop a run after its first epoch, change its environment, and resume it. Returns the output."""
+    """Stop a run after its first epoch, change its recorded environment, and resume it. Returns the output."""
     config, settings = small("printed", epochs=3), AppSettings(judge=False)
 
     def stop(epoch: LocalEpoch) -> None:
@@ -51,7 +51,7 @@ def resumed(out: Path, name: str, value: str | int) -> str:
 @pytest.mark.parametrize(
     ("name", "value"), [("build", "[b]another build"), ("cpu", "another cpu"), ("code", "0.0.1"), ("device", "cuda:0")]
 )
-def test_a_run_that_is_resumed_elsewhere_says_so(tmp_path: Path, name: str, value: str) -> None:
+def test_a_run_resumed_in_another_environment_reports_it(tmp_path: Path, name: str, value: str) -> None:
     printed = resumed(tmp_path / "run", name, value)
     history = json.loads((tmp_path / "run" / "history.json").read_text())
     (warning,) = history["warnings"]
@@ -60,7 +60,7 @@ def test_a_run_that_is_resumed_elsewhere_says_so(tmp_path: Path, name: str, valu
     assert [epoch["epoch"] for epoch in history["epochs"]] == [1, 2, 3]
 
 
-def test_a_run_that_is_resumed_uses_the_threads_it_began_with(tmp_path: Path) -> None:
+def test_a_resumed_run_uses_its_original_number_of_threads(tmp_path: Path) -> None:
     number = torch.get_num_threads() + 1
     printed = resumed(tmp_path / "run", "threads", number)
     assert f"({number} threads)" in printed
@@ -84,7 +84,7 @@ def stopped_by(sign: signal.Signals, out: Path, *before: str) -> tuple[int, str]
 
 
 @pytest.mark.parametrize("sign", [signal.SIGHUP, signal.SIGTERM])
-def test_a_signal_saves_the_state_and_says_how_to_continue(tmp_path: Path, sign: signal.Signals) -> None:
+def test_a_signal_saves_the_state_and_prints_how_to_continue(tmp_path: Path, sign: signal.Signals) -> None:
     code, complaint = stopped_by(sign, tmp_path / "run")
     assert code == 130, complaint
     assert "the same command with --resume continues" in complaint
@@ -98,10 +98,10 @@ def test_a_run_under_nohup_ignores_a_closed_terminal(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dataset", ["mnist"])
-def test_a_folder_of_something_else_ends_with_code_2(
+def test_a_folder_without_a_run_exits_with_2(
     tmp_path: Path, dataset: DatasetName, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A folder that has other files, and a path that does not exist."""
+    """A folder with other files, and a path that does not exist."""
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "readme.txt").write_text("holiday pictures")
     for folder in (tmp_path / "other", tmp_path / "missing"):

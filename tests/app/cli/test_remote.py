@@ -40,7 +40,7 @@ def consumer(redis_url: str) -> Iterator[JobConsumer]:
     consumer.close()
 
 
-def told(*words: str) -> Any:
+def run_json(*words: str) -> Any:
     """The JSON that a command prints."""
     answer = acgan(*words, "--json")
     assert answer.returncode == 0, answer.stderr
@@ -51,29 +51,29 @@ def test_a_run_is_started_listed_controlled_and_its_history_saved(
     address: str, consumer: JobConsumer, tmp_path: Path
 ) -> None:
     assert "start one with `acgan start`" in acgan("jobs").stdout
-    job = told(
+    job = run_json(
         "start", "--epochs", "2", "--recipe", "sharp", "--dataset", "printed", "--name", "[mine]", "--priority", "3"
     )
     assert (job["config"]["epochs"], job["config"]["recipe"], job["priority"]) == (2, "sharp", 3)
     job_id = job["id"]
-    assert told("cancel", job_id)["status"] == "cancelled"
-    assert told("resume", job_id)["status"] == "queued"
-    again = told("retry", job_id)
+    assert run_json("cancel", job_id)["status"] == "cancelled"
+    assert run_json("resume", job_id)["status"] == "queued"
+    again = run_json("retry", job_id)
     assert again["retry_of"] == job_id
     assert f"job {again['id']} is at the front of the queue" in acgan("front", again["id"]).stdout
-    told("start", "--name", long := 20 * "long ")
+    run_json("start", "--name", long := 20 * "long ")
     listed = acgan("jobs")
     assert listed.returncode == 0
     assert long.strip() in listed.stdout  # on one line, for grep
     assert (job_id in listed.stdout, again["id"] in listed.stdout, "[mine]" in listed.stdout) == (True, True, True)
-    assert [each["id"] for each in told("jobs", "--limit", "2")["jobs"]][1] == again["id"]
+    assert [each["id"] for each in run_json("jobs", "--limit", "2")["jobs"]][1] == again["id"]
     assert f"acgan jobs --before {again['id']}" in acgan("jobs", "--limit", "2").stdout
     queued = acgan("jobs", "--limit", "2", "--status", "queued").stdout
     assert f"acgan jobs --status queued --before {again['id']}" in queued
     assert "no matching runs" in acgan("jobs", "--status", "failed").stdout
 
     work(consumer, 2)  # the next one is the one that was moved to the front
-    assert [epoch["epoch"] for epoch in told("history", again["id"])["epochs"]] == [1, 2]
+    assert [epoch["epoch"] for epoch in run_json("history", again["id"])["epochs"]] == [1, 2]
     assert "as CSV" in acgan("history", again["id"], "-o", str(tmp_path / "history.csv")).stdout  # by its name
     assert acgan("history", again["id"], "--csv").stdout == (tmp_path / "history.csv").read_text()
     with (tmp_path / "history.csv").open(newline="") as file:
@@ -87,11 +87,11 @@ def test_a_run_is_started_listed_controlled_and_its_history_saved(
 def test_checkpoints_are_listed_and_the_served_one_is_chosen(address: str) -> None:
     listed = acgan("checkpoints")
     assert f"{NEW}-e001" in listed.stdout
-    assert [each["id"] for each in told("checkpoints")["checkpoints"]] == [f"{NEW}-e001", f"{OLD}-e001"]
-    assert told("serving", f"{OLD}-e001")["policy"] == "pinned"
-    assert told("serving", "best")["policy"] == "best"
+    assert [each["id"] for each in run_json("checkpoints")["checkpoints"]] == [f"{NEW}-e001", f"{OLD}-e001"]
+    assert run_json("serving", f"{OLD}-e001")["policy"] == "pinned"
+    assert run_json("serving", "best")["policy"] == "best"
     assert "newest: " in acgan("serving", "newest").stdout
-    assert told("serving")["policy"] == "newest"
+    assert run_json("serving")["policy"] == "newest"
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_checkpoints_are_listed_and_the_served_one_is_chosen(address: str) -> No
 def test_the_exit_code_shows_how_a_followed_run_ended(
     address: str, consumer: JobConsumer, end: JobStatus, error: str, code: int, said: str
 ) -> None:
-    job_id = told("start", "--epochs", "2")["id"]
+    job_id = run_json("start", "--epochs", "2")["id"]
     held = claim(consumer)
     with following(job_id) as process:
         assert process.stdout is not None
@@ -114,7 +114,7 @@ def test_the_exit_code_shows_how_a_followed_run_ended(
         consumer.add_epoch(held, epoch_record(1))
         assert "Epoch 1/2 (1.5 s)" in process.stdout.readline()
         if end == JobStatus.CANCELLED:
-            assert told("cancel", job_id)["status"] == "cancelling"
+            assert run_json("cancel", job_id)["status"] == "cancelling"
         consumer.finish(held, end, error)
         shown, complaint = rest(process)
     assert process.returncode == code, complaint
@@ -149,7 +149,7 @@ def following(job_id: str) -> "subprocess.Popen[str]":
 def test_following_survives_a_restart_and_ends_with_ctrl_c(settings: AppSettings, consumer: JobConsumer) -> None:
     port = free_port()
     with serving(settings, port) as address:
-        job_id = told("start", "--url", address)["id"]
+        job_id = run_json("start", "--url", address)["id"]
         held = claim(consumer)
         process = subprocess.Popen(
             [sys.executable, "-u", "-m", "app.cli", "follow", job_id, "--url", address],
@@ -196,7 +196,7 @@ def test_a_missing_and_a_busy_service_exit_with_4(redis_url: str) -> None:
     assert answer.returncode == 4
     assert "nothing answers at http://127.0.0.1" in answer.stderr
     with serving(AppSettings(redis_url=redis_url, queue_limit=1)) as address:
-        told("start", "--url", address)
+        run_json("start", "--url", address)
         answer = acgan("start", "--url", address)
     assert answer.returncode == 4
     assert "retry in 60 s" in answer.stderr
@@ -211,4 +211,4 @@ def test_a_key_is_read_from_the_environment_and_requested_if_it_is_missing(
         assert refused.returncode == 2
         assert "ACGAN_KEY" in refused.stderr
         monkeypatch.setenv("ACGAN_KEY", key)
-        assert told("start", "--url", address)["status"] == "queued"
+        assert run_json("start", "--url", address)["status"] == "queued"

@@ -38,7 +38,7 @@ def address(settings: AppSettings, store: CheckpointStore) -> Iterator[str]:
 
 
 @pytest.fixture
-def asked(address: str) -> Iterator[Client]:
+def service_client(address: str) -> Iterator[Client]:
     with Client(address) as client:
         yield client
 
@@ -60,78 +60,78 @@ def work(consumer: JobConsumer, epochs: int, end: JobStatus = JobStatus.SUCCEEDE
     consumer.finish(held, end, error)
 
 
-def test_a_run_is_started_found_controlled_and_read(asked: Client) -> None:
-    job = asked.train(epochs=2, dataset="printed", name="mine")
+def test_a_run_is_started_found_controlled_and_read(service_client: Client) -> None:
+    job = service_client.train(epochs=2, dataset="printed", name="mine")
     assert (job.status, job.config.epochs, job.config.name) == (JobStatus.QUEUED, 2, "mine")
-    assert asked.job(job.id) == job
-    urgent = asked.train(TrainingOrder(epochs=3, priority=5))
+    assert service_client.job(job.id) == job
+    urgent = service_client.train(TrainingOrder(epochs=3, priority=5))
     assert (urgent.priority, urgent.config) == (5, TrainingConfig(epochs=3))
-    assert [found.id for found in asked.jobs(limit=1).jobs] == [urgent.id]
-    assert [found.id for found in asked.jobs(before=urgent.id).jobs] == [job.id]
-    assert asked.move_to_front(job.id).id == job.id
-    assert asked.cancel(job.id).status == JobStatus.CANCELLED
-    assert [found.id for found in asked.jobs(status=JobStatus.CANCELLED).jobs] == [job.id]
-    assert asked.resume(job.id).status == JobStatus.QUEUED
-    assert asked.retry(job.id).retry_of == job.id
+    assert [found.id for found in service_client.jobs(limit=1).jobs] == [urgent.id]
+    assert [found.id for found in service_client.jobs(before=urgent.id).jobs] == [job.id]
+    assert service_client.move_to_front(job.id).id == job.id
+    assert service_client.cancel(job.id).status == JobStatus.CANCELLED
+    assert [found.id for found in service_client.jobs(status=JobStatus.CANCELLED).jobs] == [job.id]
+    assert service_client.resume(job.id).status == JobStatus.QUEUED
+    assert service_client.retry(job.id).retry_of == job.id
 
 
-def test_the_same_key_starts_no_second_run(asked: Client) -> None:
-    first, second = (asked.train(epochs=2, idempotency_key="tuesday") for _ in range(2))
+def test_the_same_key_starts_no_second_run(service_client: Client) -> None:
+    first, second = (service_client.train(epochs=2, idempotency_key="tuesday") for _ in range(2))
     assert first.id == second.id
-    assert asked.train(epochs=2).id != first.id
+    assert service_client.train(epochs=2).id != first.id
 
 
-def test_digits_come_as_files_and_as_arrays_and_can_be_drawn_again(asked: Client) -> None:
-    drawn = asked.digits(7, n=4, scale=2)
+def test_digits_come_as_files_and_as_arrays_and_can_be_drawn_again(service_client: Client) -> None:
+    drawn = service_client.digits(7, n=4, scale=2)
     assert (drawn.media_type, drawn.file[:4]) == ("image/png", b"\x89PNG")
-    again = asked.digits(7, n=4, scale=2, seed=drawn.seed, index=drawn.index, checkpoint=drawn.checkpoint)
+    again = service_client.digits(7, n=4, scale=2, seed=drawn.seed, index=drawn.index, checkpoint=drawn.checkpoint)
     assert again == drawn
-    digits = asked.pixels(7, n=4, seed=3)
+    digits = service_client.pixels(7, n=4, seed=3)
     assert digits.shape == (4, 28, 28)
     assert digits.dtype == np.uint8
-    assert asked.pixels(n=2, seed=3).shape == (2, 10, 28, 28)
-    assert (asked.pixels(n=1, seed=3)[0, 7] == digits[0]).all()
+    assert service_client.pixels(n=2, seed=3).shape == (2, 10, 28, 28)
+    assert (service_client.pixels(n=1, seed=3)[0, 7] == digits[0]).all()
 
 
-def test_the_served_checkpoint_is_read_and_chosen(asked: Client) -> None:
-    ids = [each.id for each in asked.checkpoints().checkpoints]
+def test_the_served_checkpoint_is_read_and_chosen(service_client: Client) -> None:
+    ids = [each.id for each in service_client.checkpoints().checkpoints]
     assert ids == [f"{NEW}-e001", f"{OLD}-e001"]
-    assert asked.checkpoint(ids[1]).job == OLD
-    assert asked.serve("pinned", ids[1]).checkpoint == ids[1]
-    assert asked.serve("newest").policy == "newest"
-    assert asked.serving().policy == "newest"
-    assert asked.readiness().ready
-    assert asked.samples(NEW, 1)[:4] == b"\x89PNG"
+    assert service_client.checkpoint(ids[1]).job == OLD
+    assert service_client.serve("pinned", ids[1]).checkpoint == ids[1]
+    assert service_client.serve("newest").policy == "newest"
+    assert service_client.serving().policy == "newest"
+    assert service_client.readiness().ready
+    assert service_client.samples(NEW, 1)[:4] == b"\x89PNG"
 
 
-def test_a_run_is_followed_to_its_end(asked: Client, consumer: JobConsumer) -> None:
-    job = asked.train(epochs=3)
+def test_a_run_is_followed_to_its_end(service_client: Client, consumer: JobConsumer) -> None:
+    job = service_client.train(epochs=3)
     worker = threading.Thread(target=work, args=(consumer, 3))
     changes: list[Change] = []
-    for change in asked.follow(job.id):
+    for change in service_client.follow(job.id):
         if not changes:
             worker.start()
         changes.append(change)
     worker.join()
     assert changes[0].job == job
-    assert changes[-1].job == asked.job(job.id)
+    assert changes[-1].job == service_client.job(job.id)
     assert changes[-1].job.status == JobStatus.SUCCEEDED
     assert [change.epoch.epoch for change in changes if change.epoch] == [1, 2, 3]
     assert [change.epoch for change in changes if change.epoch] == changes[-1].job.epochs
     assert [c.job.progress for c in changes if c.kind == "progress"] == [progress(batch) for batch in (1, 2, 3)]
     assert [change.job.status for change in changes if change.kind == "status"] == ["running", "succeeded"]
-    history = asked.history(job.id)
+    history = service_client.history(job.id)
     assert (history.job, history.config) == (job.id, job.config)
     assert [epoch.epoch for epoch in history.epochs] == [1, 2, 3]
-    header, *lines = asked.history_csv(job.id).splitlines()
+    header, *lines = service_client.history_csv(job.id).splitlines()
     assert header.startswith("epoch,seconds,generator_train_loss,generator_train_generation_loss")
     assert [line.split(",")[0] for line in lines] == ["1", "2", "3"]
 
 
-def test_following_an_ended_run_yields_all_its_events(asked: Client, consumer: JobConsumer) -> None:
-    job = asked.train(epochs=2)
+def test_following_an_ended_run_yields_all_its_events(service_client: Client, consumer: JobConsumer) -> None:
+    job = service_client.train(epochs=2)
     work(consumer, 2, JobStatus.FAILED, "no luck")
-    changes = list(asked.follow(job.id))
+    changes = list(service_client.follow(job.id))
     assert [change.kind for change in changes] == ["job", "epoch", "epoch", "job"]
     assert changes[-1].job.error == "no luck"
 
@@ -244,16 +244,16 @@ def test_both_clients_offer_the_same_calls() -> None:
 # Errors.
 
 
-def test_an_error_carries_the_services_own_sentence(asked: Client) -> None:
+def test_an_error_carries_the_services_own_sentence(service_client: Client) -> None:
     with pytest.raises(Refused, match=r"body\.epochs: should be at least 1, not 0") as refused:
-        asked.train(epochs=0)
+        service_client.train(epochs=0)
     assert refused.value.status == 422
     assert [mistake["field"] for mistake in refused.value.mistakes] == ["body.epochs"]
     with pytest.raises(Refused, match="GET /jobs") as refused:
-        next(asked.follow(NOBODY))
+        next(service_client.follow(NOBODY))
     assert refused.value.status == 404
     with pytest.raises(Refused, match="ids look like"):
-        asked.job("nonsense")
+        service_client.job("nonsense")
 
 
 def test_a_key_is_sent(redis_url: str) -> None:
@@ -277,19 +277,19 @@ def test_an_overloaded_service_says_when_to_retry(redis_url: str) -> None:
 @contextmanager
 def answering(*answers: bytes) -> Iterator[tuple[str, list[bytes]]]:
     """A server that answers each connection with the given bytes, and closes it. Yields its address."""
-    heard: list[bytes] = []
+    received: list[bytes] = []
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def answer() -> None:
             for each in answers:
                 connection, _ = server.accept()
                 with connection:
-                    heard.append(connection.recv(65536))
+                    received.append(connection.recv(65536))
                     connection.sendall(each)
 
         thread = threading.Thread(target=answer)
         thread.start()
-        yield f"http://127.0.0.1:{server.getsockname()[1]}", heard
+        yield f"http://127.0.0.1:{server.getsockname()[1]}", received
         thread.join(10)
 
 
@@ -312,23 +312,25 @@ def test_an_invalid_address_is_reported(url: str) -> None:
         Client(url).jobs()
 
 
-def test_a_request_whose_response_was_lost_is_retried_and_starts_no_second_run(asked: Client) -> None:
-    job = httpx2.get(f"{asked.url}/jobs/{asked.train().id}").content
-    with answering(b"", http(job, "202 Accepted")) as (address, heard):
+def test_a_request_whose_response_was_lost_is_retried_and_starts_no_second_run(service_client: Client) -> None:
+    job = httpx2.get(f"{service_client.url}/jobs/{service_client.train().id}").content
+    with answering(b"", http(job, "202 Accepted")) as (address, received):
         assert Client(address).train().status == JobStatus.QUEUED
-    keys = [line for request in heard for line in request.split(b"\r\n") if line.lower().startswith(b"idempotency-key")]
+    keys = [
+        line for request in received for line in request.split(b"\r\n") if line.lower().startswith(b"idempotency-key")
+    ]
     assert len(keys) == 2
     assert all(one == other for one, other in pairwise(keys))
 
 
 def test_a_request_that_is_not_idempotent_is_not_retried() -> None:
-    with answering(b"") as (address, heard), pytest.raises(Unreachable, match="was lost"):
+    with answering(b"") as (address, received), pytest.raises(Unreachable, match="was lost"):
         Client(address).retry(NOBODY)
-    assert len(heard) == 1
+    assert len(received) == 1
 
 
-def test_fields_of_a_newer_service_are_accepted(asked: Client) -> None:
-    told: dict[str, Any] = httpx2.get(f"{asked.url}/jobs/{asked.train().id}").json()
+def test_fields_of_a_newer_service_are_accepted(service_client: Client) -> None:
+    told: dict[str, Any] = httpx2.get(f"{service_client.url}/jobs/{service_client.train().id}").json()
     told["mood"] = "good"
     told["config"]["moustache"] = 1
     with answering(http(json.dumps(told).encode())) as (address, _):

@@ -1,4 +1,4 @@
-"""A server whose answer never ends, byte by byte: the client's time limits are for the whole of it."""
+"""A server that sends an endless response byte by byte: the client's time limits cover the whole response."""
 
 import asyncio
 import time
@@ -65,7 +65,7 @@ def ask_async(url: str) -> None:
 
 @pytest.mark.parametrize("way", [ask, ask_async])
 @pytest.mark.parametrize("answer", HEADS)
-def test_the_head_of_an_answer_has_a_time_limit(
+def test_the_head_of_a_response_has_a_time_limit(
     way: Callable[[str], None], answer: Callable[[], Iterator[bytes]]
 ) -> None:
     with hostile({f"/jobs/{JOB_ID}/retry": answer}) as server:
@@ -77,7 +77,7 @@ def test_the_head_of_an_answer_has_a_time_limit(
 
 
 @pytest.mark.parametrize("way", [ask, ask_async])
-def test_the_end_of_an_answer_has_a_time_limit(way: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_complete_response_has_a_time_limit(way: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> None:
     really_init = answers.Body.__init__
 
     def init(self: answers.Body, *arguments: object, **options: object) -> None:
@@ -99,7 +99,7 @@ def test_a_proxy_that_never_answers_a_connect_request_has_a_time_limit(monkeypat
         assert proxy.requests[0].startswith("CONNECT service.example:443")
 
 
-def test_events_may_come_for_longer_than_the_head_of_their_answer() -> None:
+def test_events_may_arrive_for_longer_than_the_head_of_their_response() -> None:
     def slow_events() -> Iterator[bytes]:
         yield b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
         for _ in range(20):

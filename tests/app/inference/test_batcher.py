@@ -81,7 +81,7 @@ def test_an_error_reaches_the_caller_that_waits_and_no_other(generator: FoldedGe
 
 def test_requests_that_would_wait_too_long_are_refused_and_others_are_answered(generator: FoldedGenerator) -> None:
     async def use(batcher: Batcher) -> list[bytes | BaseException]:
-        await batcher.draw(generator, SampleRange(1, 40, 1), np.ndarray.tobytes)  # measures a digit's duration
+        await batcher.draw(generator, SampleRange(1, 40, 1), np.ndarray.tobytes)  # measures the time per digit
         return await asyncio.gather(
             *(batcher.draw(generator, SampleRange(1, 1000, seed), np.ndarray.tobytes) for seed in range(20)),
             return_exceptions=True,

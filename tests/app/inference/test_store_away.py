@@ -1,4 +1,4 @@
-"""An API that starts while its store is away: it serves the bundled generator, and `trouble` says what is missing."""
+"""An API that starts while its store is away: it serves the bundled generator, and `trouble` names what is missing."""
 
 import shutil
 import time
@@ -44,7 +44,7 @@ def remove(path: Path) -> None:
 
 
 @pytest.mark.parametrize("take_away", [move_away, leave_a_mount_point, put_a_file_in_its_place])
-def test_an_api_that_starts_without_its_store_says_so_and_switches_when_it_is_back(
+def test_an_api_that_starts_without_its_store_reports_it_and_switches_when_it_is_back(
     settings: AppSettings, store: CheckpointStore, take_away: Callable[[Path, Path], Any]
 ) -> None:
     settings = settings.model_copy(update={"pretrained": True})
@@ -71,7 +71,7 @@ def test_the_first_start_and_a_new_store_have_no_trouble(settings: AppSettings, 
             assert trouble(client) == ""
 
 
-def test_a_store_that_cannot_be_read_at_the_start_is_no_reason_to_draw_nothing(
+def test_an_api_draws_even_if_its_store_cannot_be_read_at_the_start(
     settings: AppSettings, store: CheckpointStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A folder that does not answer, as on a network disk."""

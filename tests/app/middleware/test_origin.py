@@ -15,8 +15,8 @@ from app.security.host_names import AllowedHosts, Host, read_host, read_names
 from app.security.trusted_proxies import Proxies
 from app.settings import AppSettings
 from models.registry.store import CheckpointStore
-from tests.app.cli.test_cli import why_nothing_starts
-from tests.support.raw_http import say
+from tests.app.cli.test_cli import settings_errors
+from tests.support.raw_http import send_raw
 from tests.support.serving import serving
 
 KEY, ENTRY = make_key("ana")
@@ -76,7 +76,7 @@ def ask(address: str, method: str, path: str, headers: dict[str, str]) -> int:
     """Send a request with exactly these headers and a `Host`. Returns its status."""
     lines = {"Host": "localhost", **headers, "Connection": "close", "Content-Length": "0"}
     head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
-    (status,) = say(address, f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode()).statuses
+    (status,) = send_raw(address, f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode()).statuses
     return status
 
 
@@ -141,14 +141,14 @@ def test_an_invalid_host_is_refused(open_address: str, host: str) -> None:
     ],
 )
 def test_a_request_names_one_host_once(open_address: str, sent: bytes) -> None:
-    answered = say(open_address, sent + b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    answered = send_raw(open_address, sent + b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
     assert answered.closed
     assert answered.statuses == [400]
 
 
 def test_a_full_url_in_the_request_line_is_answered(open_address: str) -> None:
     sent = b"GET http://localhost:80/livez HTTP/1.1\r\nHost: localhost:80\r\nConnection: close\r\n\r\n"
-    assert say(open_address, sent).statuses == [200]
+    assert send_raw(open_address, sent).statuses == [200]
 
 
 @pytest.mark.parametrize(
@@ -220,14 +220,14 @@ def test_invalid_host_names_are_refused_at_start(
     text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("ACGAN_ALLOWED_HOSTS", text)
-    assert "ACGAN_ALLOWED_HOSTS) should be host names without ports" in why_nothing_starts(capsys)
+    assert "ACGAN_ALLOWED_HOSTS) should be host names without ports" in settings_errors(capsys)
 
 
 def test_invalid_proxies_are_refused_at_start(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("FORWARDED_ALLOW_IPS", "edge.example.com")
-    assert "should be addresses or networks" in why_nothing_starts(capsys)
+    assert "should be addresses or networks" in settings_errors(capsys)
 
 
 @pytest.mark.parametrize("name", ["FORWARDED_ALLOW_IPS", "ACGAN_FORWARDED_ALLOW_IPS"])

@@ -22,9 +22,9 @@ from app.server.embedded_redis import free_port
 from app.server.supervisor import listens
 from app.settings import AppSettings
 from models.registry.store import CheckpointStore
-from tests.app.cli.test_cli import acgan, why_nothing_starts
+from tests.app.cli.test_cli import acgan, settings_errors
 from tests.support.api_clients import local_client
-from tests.support.raw_http import say
+from tests.support.raw_http import send_raw
 from tests.support.serving import until
 
 ANA, ANAS_ENTRY = make_key("ana", Role.ADMIN)
@@ -160,7 +160,7 @@ def test_malformed_keys_are_refused_at_start_in_a_sentence_that_shows_none(
     text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("ACGAN_API_KEYS", text)
-    told = why_nothing_starts(capsys)
+    told = settings_errors(capsys)
     assert "api_keys (ACGAN_API_KEYS) should" in told
     assert "acgan key NAME" in told
     assert ANA not in told
@@ -173,7 +173,7 @@ def test_reading_cannot_require_keys_if_none_exist(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("ACGAN_READ_NEEDS_KEY", "true")
-    assert "ACGAN_READ_NEEDS_KEY requires ACGAN_API_KEYS" in why_nothing_starts(capsys)
+    assert "ACGAN_READ_NEEDS_KEY requires ACGAN_API_KEYS" in settings_errors(capsys)
 
 
 def test_settings_do_not_show_their_keys() -> None:
@@ -269,7 +269,7 @@ def test_no_key_is_logged_at_debug_even_if_requests_crash(redis_url: str, tmp_pa
                 for header in ({"Authorization": f"Bearer {key}"}, {"X-API-Key": key}, {"X-Other": key, "Cookie": key}):
                     for method, path in (("GET", "/digits/7"), ("POST", "/train"), ("GET", f"/jobs?key={key}")):
                         seen.add(client.request(method, path, headers=header).status_code)
-                say(str(client.base_url), b"GET /jobs HTTP/1.1\r\nX-API-Key: %s\x00\r\n\r\n" % key.encode())
+                send_raw(str(client.base_url), b"GET /jobs HTTP/1.1\r\nX-API-Key: %s\x00\r\n\r\n" % key.encode())
                 for _ in range(10):
                     seen.add(client.get("/livez", headers={"X-API-Key": key}).status_code)
                     seen.add(client.get("/jobs", headers={"X-API-Key": key}).status_code)

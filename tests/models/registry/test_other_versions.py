@@ -1,4 +1,4 @@
-"""Records that another version wrote are whole: they are reported, and neither replaced nor deleted."""
+"""Records of another version are not damaged: they are reported, and neither replaced nor deleted."""
 
 import json
 from collections.abc import Callable
@@ -38,7 +38,7 @@ def rewrite(store: CheckpointStore, name: str, sealed: bool, **fields: Any) -> b
 
 @pytest.mark.parametrize("sealed", [True, False])
 @pytest.mark.parametrize("computes", ["the same config", "another config"])
-def test_a_jobs_entry_is_kept_and_nobody_takes_its_id(
+def test_a_jobs_entry_is_kept_and_its_id_cannot_be_claimed(
     open_it: Callable[[], CheckpointStore], computes: str, sealed: bool
 ) -> None:
     store = open_it()
@@ -49,7 +49,7 @@ def test_a_jobs_entry_is_kept_and_nobody_takes_its_id(
     assert inside(store, f"{EARLY}/{ENTRY}") == written
 
 
-def test_an_entry_that_is_not_understood_stops_no_other_job(open_it: Callable[[], CheckpointStore]) -> None:
+def test_an_unreadable_entry_stops_no_other_job(open_it: Callable[[], CheckpointStore]) -> None:
     store = open_it()
     run(store, LATE, 1, 1)
     rewrite(store, f"{LATE}/{ENTRY}", True, number={"place": 1})
@@ -111,7 +111,7 @@ def test_the_record_of_a_state_is_refused_and_kept(store: CheckpointStore) -> No
 
 
 @pytest.mark.parametrize("name", [CHOICE, f"{EARLY}/{RESUME}"])
-def test_a_flipped_bit_is_noticed_and_an_old_record_is_read(store: CheckpointStore, name: str) -> None:
+def test_a_flipped_bit_is_detected_and_an_old_record_is_read(store: CheckpointStore, name: str) -> None:
     def read() -> Any:
         return read_choice(store) if name == CHOICE else store._read_state_record(EARLY)
 
@@ -130,7 +130,7 @@ def test_a_flipped_bit_is_noticed_and_an_old_record_is_read(store: CheckpointSto
     assert read() == whole
 
 
-def test_a_damaged_choice_is_trouble_and_what_is_pinned_stays(store: CheckpointStore) -> None:
+def test_a_damaged_policy_is_reported_and_the_pinned_checkpoint_stays(store: CheckpointStore) -> None:
     from app.inference.known_store import KnownStore
     from app.inference.serving_target import TargetFinder
 
@@ -141,5 +141,5 @@ def test_a_damaged_choice_is_trouble_and_what_is_pinned_stays(store: CheckpointS
     damage_inside(store, CHOICE, inside(store, CHOICE).replace(b"e001", b"e003"))
     assert finder.find(None).checkpoint == CheckpointId(EARLY, 1)
     assert any(CHOICE in problem for problem in finder.find(None).problems)
-    newest = TargetFinder(KnownStore(store), None).find(None).checkpoint  # as nothing is pinned
+    newest = TargetFinder(KnownStore(store), None).find(None).checkpoint  # since no checkpoint is pinned
     assert newest == CheckpointId(EARLY, 3)

@@ -13,7 +13,7 @@ from models.registry.store import CheckpointStore, Manifest
 from models.training import training_state
 from models.training.trainer import Trainer
 from tests.conftest import small
-from tests.worker.handlers.test_training import accept, found
+from tests.worker.handlers.test_training import accept, read_job
 from worker.handlers.checkpointing import CheckpointPublisher
 from worker.handlers.training import run_next_job
 from worker.jobs.consumer import Claim, JobConsumer
@@ -46,7 +46,7 @@ def test_an_epoch_is_published_while_the_next_one_is_trained(
     monkeypatch.setattr(CheckpointPublisher, "publish", publish)
     job_id = accept(settings, config)
     run_next_job(settings)
-    job = found(settings, job_id)
+    job = read_job(settings, job_id)
     assert job.status == JobStatus.SUCCEEDED
     assert [epoch.epoch for epoch in job.epochs] == [1, 2]
 
@@ -58,7 +58,7 @@ def test_no_state_is_saved_past_an_epoch_that_is_not_recorded(
     saved = list[tuple[int, int]]()
 
     def save_state(self: CheckpointStore, job: str, data: bytes, fence: int | None = None) -> None:
-        saved.append((training_state.from_bytes(data).position.epoch, len(found(settings, job).epochs)))
+        saved.append((training_state.from_bytes(data).position.epoch, len(read_job(settings, job).epochs)))
         really_save(self, job, data, fence)
 
     def add_epoch(self: JobConsumer, claim: Claim, epoch: EpochRecord) -> None:
@@ -71,7 +71,7 @@ def test_no_state_is_saved_past_an_epoch_that_is_not_recorded(
     monkeypatch.setattr("models.training.throughput.REPORT_SECONDS", 0.0)
     job_id = accept(settings, small(dataset_name, epochs=3))
     run_next_job(settings.model_copy(update={"save_seconds": 1e-9}))
-    assert found(settings, job_id).status == JobStatus.SUCCEEDED
+    assert read_job(settings, job_id).status == JobStatus.SUCCEEDED
     assert {epoch for epoch, _ in saved} == {1, 2, 3, 4}
     assert all(recorded == epoch - 1 for epoch, recorded in saved)
 
@@ -88,13 +88,13 @@ def test_a_job_cancelled_while_its_epoch_cannot_be_published_repeats_that_epoch(
     monkeypatch.setattr(CheckpointPublisher, "publish", publish)
     job_id = accept(settings, config)
     run_next_job(settings)
-    assert found(settings, job_id).status == JobStatus.CANCELLED
+    assert read_job(settings, job_id).status == JobStatus.CANCELLED
     data = CheckpointStore(settings.store_dir).load_state(job_id)
     assert data is None or training_state.from_bytes(data).position.epoch == 1
     monkeypatch.undo()
     monkeypatch.setenv("ACGAN_HOME", str(settings.home))
     ask_desk(settings.redis_url, lambda jobs: jobs.resume(job_id))
     run_next_job(settings)
-    job = found(settings, job_id)
+    job = read_job(settings, job_id)
     assert job.status == JobStatus.SUCCEEDED
     assert [epoch.epoch for epoch in job.epochs] == [1, 2]

@@ -1,4 +1,4 @@
-"""A generated data set counts as made only if each of its files is what its manifest says."""
+"""A generated data set counts as complete only if each of its files matches its manifest."""
 
 import json
 from pathlib import Path
@@ -84,7 +84,7 @@ def test_an_intact_data_set_is_kept(settings: WorkerSettings, job_id: str) -> No
     assert (folder / MANIFEST).stat().st_mtime_ns == made_at
 
 
-def test_a_data_set_of_another_version_is_kept_and_the_job_says_so(settings: WorkerSettings, job_id: str) -> None:
+def test_a_data_set_of_another_version_is_kept_and_the_job_reports_it(settings: WorkerSettings, job_id: str) -> None:
     manifest = CheckpointStore(settings.store_dir).root / job_id / "dataset" / MANIFEST
     fields = json.loads(manifest.read_bytes()) | {"files": ["digits.bin"]}
     fields.pop(CHECKSUM, None)
@@ -96,8 +96,8 @@ def test_a_data_set_of_another_version_is_kept_and_the_job_says_so(settings: Wor
     assert json.loads(manifest.read_bytes()) == fields
 
 
-def test_a_workshop_with_a_damaged_file_has_no_manifest(settings: WorkerSettings, job_id: str) -> None:
-    """As on a machine whose store is a bucket: files are made in a folder and uploaded."""
+def test_a_working_folder_with_a_damaged_file_gets_no_manifest(settings: WorkerSettings, job_id: str) -> None:
+    """As with a bucket as store: files are made in a local folder and uploaded."""
     workshop = CheckpointStore(settings.store_dir).root / job_id / "dataset"
     discard_damaged(workshop)
     assert (workshop / MANIFEST).exists()

@@ -1,4 +1,4 @@
-"""A job that is resumed under another build or processor: its record and each later checkpoint say so."""
+"""A job that is resumed under another build or processor: its record and each later checkpoint report it."""
 
 import errno
 from dataclasses import replace
@@ -9,7 +9,7 @@ from models.config import TrainingConfig
 from models.evaluation.epoch_snapshot import EpochSnapshot
 from models.registry.store import CheckpointId, CheckpointStore
 from models.training import training_state
-from tests.worker.handlers.test_training import accept, found
+from tests.worker.handlers.test_training import accept, read_job
 from worker.handlers.checkpointing import CheckpointPublisher
 from worker.handlers.training import run_next_job
 from worker.jobs.model import JobStatus
@@ -43,9 +43,9 @@ def test_a_difference_is_in_the_record_and_in_each_later_manifest(
     began = state.environment.model_copy(update={name: value})
     store.save_state(job_id, training_state.to_bytes(replace(state, environment=began)))
     run_next_job(settings)
-    job = found(settings, job_id)
+    job = read_job(settings, job_id)
     assert job.status == JobStatus.SUCCEEDED
-    expected = [] if name == "threads" else [str(value)]  # the run uses the threads that it began with
+    expected = [] if name == "threads" else [str(value)]  # the run uses its original number of threads
     assert [[text in warning for text in expected] for warning in job.warnings] == [[True] for _ in expected]
     for epoch in (1, 2):
         assert store.manifest(CheckpointId(job_id, epoch)).warnings == job.warnings

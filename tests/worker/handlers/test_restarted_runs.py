@@ -1,4 +1,4 @@
-"""A run that starts again, or cannot, says so in its record."""
+"""A run that starts again, or cannot, reports it in its record."""
 
 import json
 
@@ -33,7 +33,7 @@ def resume(settings: WorkerSettings, job_id: str) -> None:
     run_next_job(settings)
 
 
-def test_a_record_whose_state_is_missing_starts_again_and_says_so(
+def test_a_run_whose_state_is_missing_starts_again_with_a_warning(
     settings: WorkerSettings,
     cancelled: str,
     caplog: pytest.LogCaptureFixture,
@@ -55,7 +55,7 @@ def test_a_first_start_has_no_warning(settings: WorkerSettings, cancelled: str) 
 
 
 def of_another_version(store: CheckpointStore, job_id: str) -> dict[str, bytes]:
-    """Let the saved state belong to a recipe that this version does not know. Returns the files of the state."""
+    """Write an unknown recipe into the saved state. Returns the files of the state."""
     folder = store.root / job_id
     (path,) = folder.glob("resume-*.safetensors")
     with safe_open(path, "pt") as file:

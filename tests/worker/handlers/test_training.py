@@ -38,7 +38,7 @@ def accept(settings: WorkerSettings, config: TrainingConfig) -> str:
     return ask_desk(settings.redis_url, lambda jobs: jobs.create(Order(config))).id
 
 
-def found(settings: WorkerSettings, job_id: str) -> Job:
+def read_job(settings: WorkerSettings, job_id: str) -> Job:
     return ask_desk(settings.redis_url, lambda jobs: jobs.get(job_id))
 
 
@@ -49,7 +49,7 @@ def test_a_notification_without_a_waiting_job_does_nothing(settings: WorkerSetti
 def test_a_job_succeeds_with_a_checkpoint_per_epoch(settings: WorkerSettings, config: TrainingConfig) -> None:
     job_id = accept(settings, config)
     run_next_job(settings)
-    job = found(settings, job_id)
+    job = read_job(settings, job_id)
     assert job.status == JobStatus.SUCCEEDED
     store = CheckpointStore(settings.store_dir)
     for epoch in job.epochs:
@@ -68,7 +68,7 @@ def test_a_full_disk_fails_the_job_with_the_reason(
     settings = settings.model_copy(update={"store": tmp_path / "file" / "checkpoints"})
     job_id = accept(settings, config)
     run_next_job(settings)
-    job = found(settings, job_id)
+    job = read_job(settings, job_id)
     assert (job.status, job.epochs) == (JobStatus.FAILED, [])
     assert "Not a directory" in str(job.error)
 
@@ -77,7 +77,7 @@ def test_a_worker_whose_device_is_gone_takes_no_job(settings: WorkerSettings, co
     job_id = accept(settings, config)
     with pytest.raises(DeviceUnavailable, match="ACGAN_DEVICE=cuda:63"):
         run_next_job(settings.model_copy(update={"device": "cuda:63"}))
-    assert found(settings, job_id).status == JobStatus.QUEUED
+    assert read_job(settings, job_id).status == JobStatus.QUEUED
 
 
 @pytest.mark.parametrize("poisoned", ["generator.dense.weight", "discriminator_losses"])
@@ -97,7 +97,7 @@ def test_a_run_that_diverges_keeps_its_last_good_state(
     job_id = accept(settings, config)
     run_next_job(settings.model_copy(update={"save_seconds": 1e-9}))
 
-    job = found(settings, job_id)
+    job = read_job(settings, job_id)
     assert job.status == JobStatus.FAILED
     assert "the run has diverged; try again with a lower adam_lr" in str(job.error)
     store = CheckpointStore(settings.store_dir)
@@ -118,7 +118,7 @@ def test_an_unexpected_error_fails_the_job_too(
     monkeypatch.setattr("models.evaluation.epoch_snapshot.epoch_plot", broken)
     job_id = accept(settings, config)
     run_next_job(settings)
-    job = found(settings, job_id)
+    job = read_job(settings, job_id)
     assert job.status == JobStatus.FAILED
     assert str(job.error).startswith("RuntimeError: out of luck")
 
@@ -129,10 +129,10 @@ def test_a_worker_that_shuts_down_hands_its_job_back(settings: WorkerSettings, c
     handed_back = run_next_job(settings)
     assert handed_back is not None
     assert handed_back.id == job_id
-    assert found(settings, job_id).status == JobStatus.QUEUED
+    assert read_job(settings, job_id).status == JobStatus.QUEUED
     shutdown._requested.clear()
     assert run_next_job(settings) is None
-    assert found(settings, job_id).status == JobStatus.SUCCEEDED
+    assert read_job(settings, job_id).status == JobStatus.SUCCEEDED
 
 
 def test_a_job_that_another_worker_claimed_is_left_alone(
@@ -149,7 +149,7 @@ def test_a_job_that_another_worker_claimed_is_left_alone(
     monkeypatch.setattr(training, "load_dataset", stolen)
     job_id = accept(settings, config)
     assert run_next_job(settings) is None
-    job = found(settings, job_id)
+    job = read_job(settings, job_id)
     assert (job.status, job.epochs, job.device) == (JobStatus.RUNNING, [], None)
 
 
@@ -184,12 +184,12 @@ def test_an_epoch_that_was_not_reported_is_repeated(
     monkeypatch.setattr(CheckpointPublisher, "publish", publish)
     job_id = accept(settings, config)
     run_next_job(settings)
-    assert found(settings, job_id).status == JobStatus.QUEUED
+    assert read_job(settings, job_id).status == JobStatus.QUEUED
     monkeypatch.undo()
     monkeypatch.setenv("ACGAN_HOME", str(settings.home))
     shutdown._requested.clear()
     run_next_job(settings)
-    assert [epoch.epoch for epoch in found(settings, job_id).epochs] == [1, 2]
+    assert [epoch.epoch for epoch in read_job(settings, job_id).epochs] == [1, 2]
 
 
 @pytest.mark.parametrize("gone", [False, True])
@@ -205,7 +205,7 @@ def test_epochs_that_redis_has_lost_are_reported_again_from_their_checkpoints(
     monkeypatch.setattr("models.training.throughput.REPORT_SECONDS", 0.0)
     job_id = accept(settings, config)
     run_next_job(settings.model_copy(update={"save_seconds": 1e-9}))
-    before = found(settings, job_id).epochs
+    before = read_job(settings, job_id).epochs
     monkeypatch.undo()
     monkeypatch.setenv("ACGAN_HOME", str(settings.home))
     with redis.Redis.from_url(settings.redis_url) as client:
@@ -215,7 +215,7 @@ def test_epochs_that_redis_has_lost_are_reported_again_from_their_checkpoints(
     if gone:
         shutil.rmtree(CheckpointStore(settings.store_dir).folder(CheckpointId(job_id, 1)))
     run_next_job(settings)
-    job = found(settings, job_id)
+    job = read_job(settings, job_id)
     assert job.status == JobStatus.SUCCEEDED
     assert [(epoch.epoch, epoch.losses) for epoch in job.epochs] == [(each.epoch, each.losses) for each in before]
     assert (job.epochs[0] == before[0]) is not gone
@@ -253,7 +253,7 @@ def test_waiting_for_redis_ends_when_the_worker_shuts_down() -> None:
 def test_digits_are_judged_and_a_bad_generator_is_not_served(settings: WorkerSettings, config: TrainingConfig) -> None:
     job_id = accept(settings, config)
     run_next_job(settings.model_copy(update={"judge": True}))
-    job, store = found(settings, job_id), CheckpointStore(settings.store_dir)
+    job, store = read_job(settings, job_id), CheckpointStore(settings.store_dir)
     assert job.status == JobStatus.SUCCEEDED
     assert store.latest() is None, "three iterations are not enough to draw"
     for epoch in job.epochs:
@@ -285,7 +285,7 @@ def test_a_run_whose_losses_diverge_fails_with_the_reason(
     monkeypatch.setattr("models.training.trainer.ENOUGH_ITERATIONS", 40)
     job_id = accept(settings, small(dataset_name, epochs=5, batch_size=4, train_examples=160, adam_lr=adam_lr))
     run_next_job(settings)
-    job = found(settings, job_id)
+    job = read_job(settings, job_id)
     assert job.status == JobStatus.FAILED
     assert why in str(job.error)
     assert len(job.epochs) < 5

@@ -98,7 +98,7 @@ class Schedule(RuleBasedStateMachine):
 
     @precondition(lambda self: self.claims)
     @rule(data=st.data(), epoch=st.integers(1, 3))
-    def tell(self, data: st.DataObject, epoch: int) -> None:
+    def report(self, data: st.DataObject, epoch: int) -> None:
         claim = self.held(data)
         with suppress(LeaseLost):
             self.consumer.add_epoch(claim, EpochRecord(epoch=epoch, seconds=1, losses=records.losses(), checkpoint="x"))

@@ -1,4 +1,4 @@
-"""A job whose worker was seen in the future: a clock was ahead and it is unknown if the worker still runs."""
+"""A worker last seen in the future: a clock was ahead, so it is unknown whether the worker still runs."""
 
 import time
 from datetime import UTC, datetime

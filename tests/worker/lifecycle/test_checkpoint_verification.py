@@ -30,30 +30,30 @@ def damage(store: CheckpointStore, epoch: int, name: str) -> None:
     path.write_bytes(b"x" + path.read_bytes()[1:])
 
 
-def found(store: CheckpointStore, *epochs: int, seconds: float = 30.0) -> str:
+def report_of(store: CheckpointStore, *epochs: int, seconds: float = 30.0) -> str:
     return find_damage(store, NEW, epochs, lambda: None, seconds)
 
 
 def test_nothing_is_reported_if_all_files_verify(store: CheckpointStore) -> None:
-    assert found(store, 1, 2, 3) == ""
+    assert report_of(store, 1, 2, 3) == ""
 
 
 def test_damaged_and_missing_checkpoints_are_named(store: CheckpointStore) -> None:
     damage(store, 1, GENERATOR)
     damage(store, 2, MANIFEST)
     store.shelf.remove(CheckpointId(NEW, 3).folder)
-    sentence = found(store, 1, 2, 3)
+    sentence = report_of(store, 1, 2, 3)
     assert "epoch 1: generator.safetensors" in sentence
     assert "epoch 2: the manifest" in sentence
     assert "epoch 3: there is no checkpoint" in sentence
-    assert "and 2 more" in found(store, 1, 2, 3, 4, 5)
+    assert "and 2 more" in report_of(store, 1, 2, 3, 4, 5)
 
 
 def test_after_the_time_limit_only_manifests_are_read(store: CheckpointStore) -> None:
     damage(store, 1, GENERATOR)
-    assert found(store, 1, seconds=0) == ""
+    assert report_of(store, 1, seconds=0) == ""
     damage(store, 1, MANIFEST)
-    assert found(store, 1, seconds=0) != ""
+    assert report_of(store, 1, seconds=0) != ""
 
 
 def test_a_store_that_does_not_answer_is_named(store: CheckpointStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,7 +61,7 @@ def test_a_store_that_does_not_answer_is_named(store: CheckpointStore, monkeypat
         raise Unreachable("the store did not answer within 30 s")
 
     monkeypatch.setattr(store.shelf, "read", hang)
-    assert found(store, 1, 2) == "the checkpoints could not be verified: the store did not answer within 30 s"
+    assert report_of(store, 1, 2) == "the checkpoints could not be verified: the store did not answer within 30 s"
 
 
 def test_the_record_keeps_the_faults_of_its_results(consumer: JobConsumer, ask: Ask[Job]) -> None:

@@ -12,7 +12,7 @@ import torch
 from models.devices import DeviceOutOfMemory
 from models.torch_device import explain_out_of_memory
 from models.training.trainer import Trainer
-from tests.faults.world import world
+from tests.faults.world import running_world
 from worker.handlers.training import run_next_job
 from worker.jobs.model import JobStatus
 from worker.settings import WorkerSettings
@@ -35,27 +35,27 @@ def test_a_job_without_memory_fails_alone(tmp_path: Path, monkeypatch: pytest.Mo
         train(self, epoch, iteration)
 
     train = Trainer.step
-    with world(tmp_path) as here:
-        here.start_worker()
-        other = here.accept(epochs=12)
-        here.until_running(other, 60)
-        settings = WorkerSettings(redis_url=here.redis.url, home=here.home)
+    with running_world(tmp_path) as world:
+        world.start_worker()
+        other = world.accept(epochs=12)
+        world.until_running(other, 60)
+        settings = WorkerSettings(redis_url=world.redis.url, home=world.home)
 
         monkeypatch.setattr(Trainer, "step", step)
-        large = here.accept(epochs=2)
+        large = world.accept(epochs=2)
         run_next_job(settings)
-        job = here.job(large)
+        job = world.job(large)
         assert job.status == JobStatus.FAILED
         assert re.match(SENTENCE.format(4), str(job.error))
         assert [epoch.epoch for epoch in job.epochs] == [1]
-        assert here.job(other).status == JobStatus.RUNNING, "the other job does not run at the same time"
+        assert world.job(other).status == JobStatus.RUNNING, "the other job does not run at the same time"
         assert all(trainer() is None for trainer in trainers), "the memory of the failed job is not free"
 
         monkeypatch.setattr(Trainer, "step", train)
-        small = here.accept(epochs=1)
+        small = world.accept(epochs=1)
         run_next_job(settings)
-        assert here.job(small).status == JobStatus.SUCCEEDED
-        assert here.until_ended(other).status == JobStatus.SUCCEEDED
+        assert world.job(small).status == JobStatus.SUCCEEDED
+        assert world.until_ended(other).status == JobStatus.SUCCEEDED
 
 
 def test_a_batch_larger_than_all_memory_is_explained() -> None:

@@ -1,4 +1,4 @@
-"""A store that is away when a worker claims a job: the job waits and says why, and no other store is made."""
+"""A store that is away when a worker claims a job: the record gives the reason, and no other store is created."""
 
 import shutil
 import threading
@@ -54,7 +54,7 @@ def bring_back(settings: WorkerSettings, away: Path) -> None:
 
 
 @pytest.mark.parametrize("instead", ["nothing", "an empty folder", "another store"])
-def test_a_new_job_makes_no_store_in_place_of_the_known_one(
+def test_a_new_job_creates_no_store_in_place_of_the_known_one(
     settings: WorkerSettings, config: TrainingConfig, instead: str
 ) -> None:
     first = accept(settings, config)
@@ -76,7 +76,7 @@ def test_a_new_job_makes_no_store_in_place_of_the_known_one(
     assert violations(CheckpointStore(settings.store_dir), jobs) == []
 
 
-def test_a_new_store_begins_if_the_operator_says_so(settings: WorkerSettings, config: TrainingConfig) -> None:
+def test_a_new_store_is_created_if_the_operator_confirms_it(settings: WorkerSettings, config: TrainingConfig) -> None:
     accept(settings, config)
     run_next_job(settings)
     shutil.rmtree(settings.store_dir)
@@ -87,7 +87,7 @@ def test_a_new_store_begins_if_the_operator_says_so(settings: WorkerSettings, co
     assert record(settings, second).status == JobStatus.SUCCEEDED
 
 
-def test_a_saved_state_without_an_epoch_is_a_result(
+def test_a_saved_state_without_an_epoch_counts_as_a_result(
     settings: WorkerSettings, config: TrainingConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job_id = cancel_after_a_save(settings.model_copy(update={"save_seconds": 1e-9}), config, monkeypatch)
@@ -102,7 +102,7 @@ def test_a_saved_state_without_an_epoch_is_a_result(
     assert (job.status, job.trouble, job.warnings) == (JobStatus.SUCCEEDED, None, [])
 
 
-def test_a_store_that_does_not_answer_is_in_the_trouble_of_what_waits(
+def test_a_store_that_does_not_answer_is_the_trouble_of_waiting_jobs(
     settings: WorkerSettings, config: TrainingConfig, monkeypatch: pytest.MonkeyPatch, consumer: JobConsumer
 ) -> None:
     def away(self: CheckpointStore) -> int:

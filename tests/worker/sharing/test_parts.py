@@ -57,7 +57,7 @@ def test_only_workers_that_could_have_taken_the_job_help(settings: WorkerSetting
 
 
 @pytest.mark.parametrize("fate", ["lost", "cancelled", "ended"])
-def test_a_worker_that_does_not_run_the_job_cannot_ask_for_help(claim: Claim, consumer: JobConsumer, fate: str) -> None:
+def test_a_job_that_no_longer_runs_gets_no_help(claim: Claim, consumer: JobConsumer, fate: str) -> None:
     sharing, shared = Sharing(consumer.redis), Shared.of(claim, code_version())
     assert sharing.welcome(shared, ["a", "b"])
     assert sharing.take(shared, 60) == "a"
@@ -75,7 +75,7 @@ def test_a_worker_that_does_not_run_the_job_cannot_ask_for_help(claim: Claim, co
     assert not sharing.welcome(shared, ["a", "b"])
 
 
-def test_a_late_owner_ends_no_help_for_the_next_one(claim: Claim, consumer: JobConsumer) -> None:
+def test_a_late_owner_does_not_end_the_help_for_the_next_one(claim: Claim, consumer: JobConsumer) -> None:
     sharing, first = Sharing(consumer.redis), Shared.of(claim, code_version())
     assert sharing.welcome(first, ["a", "b", "c"])
     consumer.redis.hset(job_key(claim.job.id), "fence", claim.fence + 1)
@@ -88,7 +88,7 @@ def test_a_late_owner_ends_no_help_for_the_next_one(claim: Claim, consumer: JobC
     assert sharing.find() is None
 
 
-def test_an_order_that_cannot_be_helped_is_logged_as_a_sentence(
+def test_an_unreadable_order_is_logged_as_a_sentence(
     settings: WorkerSettings, claim: Claim, consumer: JobConsumer, caplog: pytest.LogCaptureFixture
 ) -> None:
     """An order of a newer version has fields that this version does not know."""

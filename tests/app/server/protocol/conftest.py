@@ -11,7 +11,7 @@ from models.registry.store import CheckpointStore
 from tests.app.conftest import publish
 from tests.conftest import RunningRedis
 from tests.models.registry.test_store import OLD
-from tests.support.raw_http import Heard
+from tests.support.raw_http import Received
 from tests.support.serving import serving
 
 LENIENT = 3.0  # tolerance in seconds for a busy machine
@@ -31,14 +31,14 @@ def address(usual: AppSettings) -> Iterator[str]:
 
 
 @pytest.fixture(scope="package")
-def impatient(usual: AppSettings) -> Iterator[str]:
+def short_timeouts(usual: AppSettings) -> Iterator[str]:
     """A server that waits for a second instead of the default ten."""
     with serving(usual.model_copy(update={"request_seconds": 1.0, "send_seconds": 1.0})) as made:
         yield made
 
 
-def problem(heard: Heard) -> dict[str, object]:
-    head, _, body = heard.data.partition(b"\r\n\r\n")
+def problem(reply: Received) -> dict[str, object]:
+    head, _, body = reply.data.partition(b"\r\n\r\n")
     assert b"content-type: application/problem+json" in head.lower()
     assert b"connection: close" in head.lower()
     told: dict[str, object] = json.loads(body)

@@ -10,7 +10,7 @@ import httpx2
 import pytest
 
 from tests.app.server.protocol.conftest import LENIENT, problem, still_answers
-from tests.support.raw_http import GET, HEAD, HOST, POST, connected, say
+from tests.support.raw_http import GET, HEAD, HOST, POST, connected, send_raw
 
 
 @pytest.mark.parametrize(
@@ -27,14 +27,14 @@ from tests.support.raw_http import GET, HEAD, HOST, POST, connected, say
     ids=["a header", "an address", "in pieces", "an endless name", "an endless address", "many", "after another"],
 )
 def test_a_head_that_is_too_long_gets_a_431(address: str, pieces: list[bytes]) -> None:
-    heard = say(address, pieces, pause=0.01 if len(pieces) > 1 else 0)
-    assert heard.closed
+    reply = send_raw(address, pieces, pause=0.01 if len(pieces) > 1 else 0)
+    assert reply.closed
     # no response arrives if the connection is cut while data still arrives
-    assert [status for status in heard.statuses if status != 200] in ([431], [])
+    assert [status for status in reply.statuses if status != 200] in ([431], [])
     if len(pieces) < 5:
-        assert heard.statuses[-1] == 431
-    if heard.statuses == [431]:
-        assert "at most 100 headers, and 16384 bytes" in str(problem(heard)["detail"])
+        assert reply.statuses[-1] == 431
+    if reply.statuses == [431]:
+        assert "at most 100 headers, and 16384 bytes" in str(problem(reply)["detail"])
     still_answers(address)
 
 
@@ -44,17 +44,17 @@ def test_a_head_within_its_limits_is_read(address: str) -> None:
         HEAD + b"X-Long: " + longest * b"x" + b"\r\nConnection: close\r\n\r\n",
         HEAD + b"".join(b"X-%d: x\r\n" % number for number in range(98)) + b"Connection: close\r\n\r\n",
     ]
-    assert say(address, heads[0]).statuses == [431]  # Connection: close makes it one too many
-    assert say(address, heads[0].replace(25 * b"x", b"", 1)).statuses == [200]
-    assert say(address, heads[1]).statuses == [200]
+    assert send_raw(address, heads[0]).statuses == [431]  # Connection: close makes it one too many
+    assert send_raw(address, heads[0].replace(25 * b"x", b"", 1)).statuses == [200]
+    assert send_raw(address, heads[1]).statuses == [200]
 
 
 def test_long_bodies_and_many_pipelined_requests_are_not_a_long_head(address: str) -> None:
     body = json.dumps({"epochs": 1, "dataset": "printed"}).encode().ljust(60_000)
     post = POST + b"Content-Length: 60000\r\n\r\n" + body
     last = HEAD + b"Connection: close\r\n\r\n"
-    assert say(address, [post + post[:100], post[100:] + last]).statuses == [202, 202, 200]
-    assert say(address, 500 * GET + last).statuses == 501 * [200]
+    assert send_raw(address, [post + post[:100], post[100:] + last]).statuses == [202, 202, 200]
+    assert send_raw(address, 500 * GET + last).statuses == 501 * [200]
 
 
 MALFORMED = {
@@ -101,15 +101,15 @@ MALFORMED = {
 
 
 @pytest.mark.parametrize("sent", MALFORMED.values(), ids=MALFORMED.keys())
-def test_a_malformed_request_is_refused_and_the_bytes_after_it_are_ignored(impatient: str, sent: bytes) -> None:
-    heard = say(impatient, sent + GET)
-    assert heard.closed
-    assert all(400 <= status < 500 for status in heard.statuses), heard.data
-    assert len(heard.statuses) <= 1
-    assert b"Traceback" not in heard.data
-    if heard.statuses:
-        assert problem(heard)["status"] == heard.statuses[0]
-    still_answers(impatient)
+def test_a_malformed_request_is_refused_and_the_bytes_after_it_are_ignored(short_timeouts: str, sent: bytes) -> None:
+    reply = send_raw(short_timeouts, sent + GET)
+    assert reply.closed
+    assert all(400 <= status < 500 for status in reply.statuses), reply.data
+    assert len(reply.statuses) <= 1
+    assert b"Traceback" not in reply.data
+    if reply.statuses:
+        assert problem(reply)["status"] == reply.statuses[0]
+    still_answers(short_timeouts)
 
 
 def test_an_upgrade_to_another_protocol_is_declined(address: str) -> None:
@@ -140,16 +140,16 @@ def endless(kind: str) -> Iterator[bytes]:
 @pytest.mark.parametrize("kind", ["body", "extension", "trailers"])
 def test_an_endless_request_is_cut_off(address: str, kind: str) -> None:
     began = time.monotonic()
-    heard = say(address, endless(kind))
-    assert heard.closed
-    assert heard.statuses in ([413], [431], [])  # the connection is cut while it still sends
+    reply = send_raw(address, endless(kind))
+    assert reply.closed
+    assert reply.statuses in ([413], [431], [])  # the connection is cut while it still sends
     assert time.monotonic() - began < 7
     still_answers(address)
 
 
 def test_trailers_are_not_headers(address: str) -> None:
     body = b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\nIdempotency-Key: a b\r\n\r\n"
-    assert say(address, POST + body, seconds=1).statuses == [202]
+    assert send_raw(address, POST + body, seconds=1).statuses == [202]
 
 
 @pytest.mark.parametrize(
@@ -161,20 +161,20 @@ def test_trailers_are_not_headers(address: str) -> None:
         (HEAD, 408),
     ],
 )
-def test_refusals_are_counted(impatient: str, sent: bytes, status: int) -> None:
+def test_refusals_are_counted(short_timeouts: str, sent: bytes, status: int) -> None:
     def counted() -> float:
-        figures = httpx2.get(f"{impatient}/metrics", timeout=10).text
+        figures = httpx2.get(f"{short_timeouts}/metrics", timeout=10).text
         found = re.search(rf'^acgan_http_refusals_total{{status="{status}"}} (\S+)', figures, re.MULTILINE)
         assert found
         return float(found[1])
 
     before = counted()
-    assert say(impatient, sent).statuses == [status]
+    assert send_raw(short_timeouts, sent).statuses == [status]
     assert counted() == before + 1
 
 
 def test_a_body_of_a_hundred_megabytes_is_refused_unread(address: str) -> None:
-    heard = say(address, POST + b"Content-Length: 100000000\r\n\r\n")
-    assert heard.closed
-    assert heard.statuses == [413]
-    assert heard.seconds < LENIENT
+    reply = send_raw(address, POST + b"Content-Length: 100000000\r\n\r\n")
+    assert reply.closed
+    assert reply.statuses == [413]
+    assert reply.seconds < LENIENT

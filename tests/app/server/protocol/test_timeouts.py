@@ -9,54 +9,56 @@ import pytest
 
 from app.settings import AppSettings
 from tests.app.server.protocol.conftest import LENIENT, problem, still_answers
-from tests.support.raw_http import GET, HEAD, HOST, POST, connected, hear, say
+from tests.support.raw_http import GET, HEAD, HOST, POST, connected, receive, send_raw
 from tests.support.serving import following, serving, until
 
 
 @pytest.mark.parametrize("begun", [HEAD, b"G", HEAD + b"X-Slow: ", POST + b"Content-Length: 9\r\n\r\n{"])
-def test_a_request_that_does_not_arrive_is_a_408(impatient: str, begun: bytes) -> None:
-    heard = say(impatient, begun)
-    assert heard.closed
-    assert heard.statuses == [408]
-    assert "more than 1 seconds" in str(problem(heard)["detail"])
-    assert 0.5 < heard.seconds < 1 + LENIENT
+def test_a_request_that_does_not_arrive_is_a_408(short_timeouts: str, begun: bytes) -> None:
+    reply = send_raw(short_timeouts, begun)
+    assert reply.closed
+    assert reply.statuses == [408]
+    assert "more than 1 seconds" in str(problem(reply)["detail"])
+    assert 0.5 < reply.seconds < 1 + LENIENT
 
 
 @pytest.mark.parametrize(
     "begun",
     [HEAD, HEAD + b"X: ", POST + b"Content-Length: 900\r\n\r\n", POST + b"Transfer-Encoding: chunked\r\n\r\n5;"],
 )
-def test_a_slow_byte_does_not_extend_the_timeout(impatient: str, begun: bytes) -> None:
+def test_a_slow_byte_does_not_extend_the_timeout(short_timeouts: str, begun: bytes) -> None:
     began = time.monotonic()
-    heard = say(impatient, [begun, *itertools.repeat(b"x", 60)], pause=0.1)
-    assert heard.closed
-    assert heard.statuses in ([408], [])  # the connection is cut while it still sends
+    reply = send_raw(short_timeouts, [begun, *itertools.repeat(b"x", 60)], pause=0.1)
+    assert reply.closed
+    assert reply.statuses in ([408], [])  # the connection is cut while it still sends
     assert time.monotonic() - began < 7 + LENIENT
 
 
 @pytest.mark.parametrize("begun", [b"", b"\r\n", b"\r\n\r\n\r\n"])
-def test_a_silent_connection_is_closed(impatient: str, begun: bytes) -> None:
-    heard = say(impatient, begun)
-    assert heard.closed
-    assert heard.data == b""
-    assert heard.seconds < 1 + LENIENT
+def test_a_silent_connection_is_closed(short_timeouts: str, begun: bytes) -> None:
+    reply = send_raw(short_timeouts, begun)
+    assert reply.closed
+    assert reply.data == b""
+    assert reply.seconds < 1 + LENIENT
 
 
-def test_a_body_that_never_arrives_is_answered_once(impatient: str) -> None:
-    heard = say(impatient, b"POST /nowhere HTTP/1.1\r\n" + HOST + b"Content-Length: 900\r\n\r\n")
-    assert heard.closed
-    assert heard.statuses == [404]
-    assert heard.seconds < 1 + LENIENT
+def test_a_body_that_never_arrives_is_answered_once(short_timeouts: str) -> None:
+    reply = send_raw(short_timeouts, b"POST /nowhere HTTP/1.1\r\n" + HOST + b"Content-Length: 900\r\n\r\n")
+    assert reply.closed
+    assert reply.statuses == [404]
+    assert reply.seconds < 1 + LENIENT
 
 
-def test_a_body_that_arrives_after_its_response_leaves_no_connection_open(impatient: str) -> None:
-    late = say(impatient, [b"POST /nowhere HTTP/1.1\r\n" + HOST + b"Content-Length: 4\r\n\r\n", b"body"], pause=0.3)
+def test_a_body_that_arrives_after_its_response_leaves_no_connection_open(short_timeouts: str) -> None:
+    late = send_raw(
+        short_timeouts, [b"POST /nowhere HTTP/1.1\r\n" + HOST + b"Content-Length: 4\r\n\r\n", b"body"], pause=0.3
+    )
     assert late.closed
     assert late.statuses == [404]
 
 
-def test_a_connection_in_use_has_no_maximum_age(impatient: str) -> None:
-    with connected(impatient) as connection:
+def test_a_connection_in_use_has_no_maximum_age(short_timeouts: str) -> None:
+    with connected(short_timeouts) as connection:
         for _ in range(30):
             connection.sendall(GET[:10])
             time.sleep(0.05)
@@ -65,26 +67,26 @@ def test_a_connection_in_use_has_no_maximum_age(impatient: str) -> None:
             time.sleep(0.05)
 
 
-def test_a_stream_continues_even_if_a_request_is_begun_behind_it(impatient: str) -> None:
-    job = httpx2.post(f"{impatient}/train").json()["id"]
-    with following(impatient, job) as events, connected(impatient) as connection:
+def test_a_stream_continues_even_if_a_request_is_begun_behind_it(short_timeouts: str) -> None:
+    job = httpx2.post(f"{short_timeouts}/train").json()["id"]
+    with following(short_timeouts, job) as events, connected(short_timeouts) as connection:
         connection.sendall(b"GET /jobs/%s/events HTTP/1.1\r\n" % job.encode() + HOST + b"\r\n" + HEAD)
         assert next(events).kind == "job"
         time.sleep(3)
-        httpx2.post(f"{impatient}/jobs/{job}/cancel")
+        httpx2.post(f"{short_timeouts}/jobs/{job}/cancel")
         assert [event.data for event in events] == [{"status": "cancelled"}]
-        assert b"event: status" in hear(connection, seconds=3).data
+        assert b"event: status" in receive(connection, seconds=3).data
 
 
-def test_a_client_that_reads_nothing_of_a_response_is_cut_off(impatient: str) -> None:
+def test_a_client_that_reads_nothing_of_a_response_is_cut_off(short_timeouts: str) -> None:
     sheet = b"GET /digits/7?n=1000&seed=1 HTTP/1.1\r\n" + HOST + b"\r\n"
-    with connected(impatient, small=True) as connection:
+    with connected(short_timeouts, small=True) as connection:
         connection.sendall(100 * sheet)
         time.sleep(6)
-        heard = hear(connection)
-        assert heard.closed
-        assert 0 < len(heard.statuses) < 100
-    assert say(impatient, 5 * sheet).statuses == 5 * [200]  # a client that reads it gets it
+        reply = receive(connection)
+        assert reply.closed
+        assert 0 < len(reply.statuses) < 100
+    assert send_raw(short_timeouts, 5 * sheet).statuses == 5 * [200]  # a client that reads it gets it
 
 
 def test_above_the_limit_the_connection_that_waited_longest_is_closed(settings: AppSettings) -> None:
@@ -98,7 +100,7 @@ def test_above_the_limit_the_connection_that_waited_longest_is_closed(settings: 
                 connection.sendall(HEAD)
             for _ in range(30):
                 still_answers(address)
-            assert sum(hear(connection, seconds=0.05).closed for connection in opened) >= 40
+            assert sum(receive(connection, seconds=0.05).closed for connection in opened) >= 40
             httpx2.post(f"{address}/jobs/{job}/cancel")
             assert [event.kind for event in events] == ["status"]
             for connection in opened:
@@ -113,30 +115,30 @@ def test_if_all_connections_are_being_answered_the_next_gets_a_503(settings: App
         for connection in opened:
             connection.sendall(b"GET /jobs/%s/events HTTP/1.1\r\n" % job.encode() + HOST + b"\r\n")
             assert connection.recv(65536).startswith(b"HTTP/1.1 200")
-        heard = say(address, b"")
-        assert heard.statuses == [503]
-        assert heard.closed
-        assert b"retry-after: 5" in heard.data.lower()
+        reply = send_raw(address, b"")
+        assert reply.statuses == [503]
+        assert reply.closed
+        assert b"retry-after: 5" in reply.data.lower()
         opened.pop().close()
-        until("there is room", lambda: say(address, HEAD + b"Connection: close\r\n\r\n").statuses == [200])
+        until("there is room", lambda: send_raw(address, HEAD + b"Connection: close\r\n\r\n").statuses == [200])
         for connection in opened:
             connection.close()
 
 
-def test_dozens_of_slow_callers_delay_no_response(impatient: str) -> None:
+def test_dozens_of_slow_callers_delay_no_response(short_timeouts: str) -> None:
     stop, closed = threading.Event(), []
 
     def dawdle(number: int) -> None:
         while not stop.is_set():
             sent = [b""] if number % 3 == 0 else [HEAD, *itertools.repeat(b"X-Slow: x\r\n", 40)]
             began = time.monotonic()
-            heard = say(impatient, sent, pause=0.2)
-            closed.append((heard.closed, time.monotonic() - began))
+            reply = send_raw(short_timeouts, sent, pause=0.2)
+            closed.append((reply.closed, time.monotonic() - began))
 
     callers = [threading.Thread(target=dawdle, args=(number,)) for number in range(60)]
     for caller in callers:
         caller.start()
-    with httpx2.Client(base_url=impatient, timeout=10) as client:
+    with httpx2.Client(base_url=short_timeouts, timeout=10) as client:
         deadline, statuses = time.monotonic() + 6, []
         while time.monotonic() < deadline:
             statuses.append(client.get("/digits/7").status_code)
