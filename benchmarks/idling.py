@@ -25,8 +25,8 @@ class Idle(NamedTuple):
 
 def idle(url: str, folder: Path, seconds: float) -> Idle:
     """Run a worker for this time. No job may be waiting."""
-    told = {"HOME": str(folder / "worker"), "STORE": "", "DEVICE": "cpu", "REDIS_URL": url, "LOG_FORMAT": "json"}
-    env = {**os.environ, "PYTHONPATH": str(ROOT), **{f"ACGAN_{name}": value for name, value in told.items()}}
+    result = {"HOME": str(folder / "worker"), "STORE": "", "DEVICE": "cpu", "REDIS_URL": url, "LOG_FORMAT": "json"}
+    env = {**os.environ, "PYTHONPATH": str(ROOT), **{f"ACGAN_{name}": value for name, value in result.items()}}
     with connect(url) as client, (folder / "worker.log").open("wb") as log:
         before, listening = len(client.client_list()), read(client).calls.get("brpop", 0)
         process = subprocess.Popen(

@@ -37,8 +37,15 @@ class Listed(NamedTuple):
 def serving(url: str, folder: Path) -> Iterator[Running]:
     """Run `acgan serve` with this Redis, without pre-generated digits, whose drawing would take its processor first."""
     port = free_port()
-    told = {"HOME": str(folder / "home"), "STORE": "", "DEVICE": "cpu", "REDIS_URL": url, "STOCK": "0", "API_KEYS": ""}
-    env = {"PYTHONPATH": str(ROOT), **{f"ACGAN_{name}": value for name, value in told.items()}}
+    fields = {
+        "HOME": str(folder / "home"),
+        "STORE": "",
+        "DEVICE": "cpu",
+        "REDIS_URL": url,
+        "STOCK": "0",
+        "API_KEYS": "",
+    }
+    env = {"PYTHONPATH": str(ROOT), **{f"ACGAN_{name}": value for name, value in fields.items()}}
     command = [sys.executable, "-m", "app.cli", "serve", "--host", "127.0.0.1", "--port", str(port)]
     with running(command, env, folder, port, get("/jobs?limit=1")) as process:
         yield process

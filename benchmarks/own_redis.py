@@ -25,9 +25,9 @@ class OwnRedis:
     @property
     def version(self) -> str:
         with connect(self.url) as client:
-            told: dict[str, Any] = client.info("server")
-        name = told.get("server_name", "redis")
-        return f"{name} {told.get(f'{name}_version')}"
+            result: dict[str, Any] = client.info("server")
+        name = result.get("server_name", "redis")
+        return f"{name} {result.get(f'{name}_version')}"
 
     def start(self) -> None:
         with (self.folder / "redis.log").open("ab") as log:
@@ -88,19 +88,19 @@ class Reading(NamedTuple):
 
 
 def read(client: "redis.Redis") -> Reading:
-    told: dict[str, Any] = client.info("everything")
-    commands = {name.removeprefix("cmdstat_"): each for name, each in told.items() if name.startswith("cmdstat_")}
+    result: dict[str, Any] = client.info("everything")
+    commands = {name.removeprefix("cmdstat_"): each for name, each in result.items() if name.startswith("cmdstat_")}
     return Reading(
         time.monotonic(),
         {name: int(each["calls"]) for name, each in commands.items()},
         float(commands.get("evalsha", {}).get("usec", 0)),
-        float(told["used_cpu_user_main_thread"]) + float(told["used_cpu_sys_main_thread"]),
-        int(told["eventloop_duration_sum"]) / 1e6,
-        int(told["eventloop_cycles"]),
-        int(told["total_net_input_bytes"]),
-        int(told["total_net_output_bytes"]),
-        int(told["used_memory"]),
-        int(told["aof_current_size"]),
+        float(result["used_cpu_user_main_thread"]) + float(result["used_cpu_sys_main_thread"]),
+        int(result["eventloop_duration_sum"]) / 1e6,
+        int(result["eventloop_cycles"]),
+        int(result["total_net_input_bytes"]),
+        int(result["total_net_output_bytes"]),
+        int(result["used_memory"]),
+        int(result["aof_current_size"]),
     )
 
 

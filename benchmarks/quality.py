@@ -68,17 +68,17 @@ def main() -> None:
                 if path.exists():
                     generators[f"{name}, {epoch} epochs{kind}"] = str(path)
     settings, console = AppSettings(), Console(stderr=True)
-    told: dict[str, object] = {}
+    result: dict[str, object] = {}
     sys.stdout.write(f"| {' | '.join(HEADINGS)} |\n|{'---|' * len(HEADINGS)}\n")
     for name, generator in generators.items():
         found = evaluate_here(settings, generator, "mnist", asked.quick, None, console)
-        if not told:
+        if not result:
             sys.stdout.write(row("real digits", found.real) + "\n")
-        told[name] = found.model_dump(mode="json")
+        result[name] = found.model_dump(mode="json")
         sys.stdout.write(row(name, found.generator) + "\n")
         sys.stdout.flush()
     if asked.json:
-        asked.json.write_text(json.dumps(told, indent=2))
+        asked.json.write_text(json.dumps(result, indent=2))
 
 
 if __name__ == "__main__":

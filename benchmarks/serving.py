@@ -76,8 +76,8 @@ def limit(home: Path, seconds: float) -> dict[str, Figures]:
     latest = store.latest()
     assert latest is not None
     command = [sys.executable, "-m", "benchmarks.limit", str(store.folder(latest) / GENERATOR), str(seconds)]
-    told = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)  # noqa: S603
-    found: dict[str, Figures] = json.loads(told.stdout)
+    result = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)  # noqa: S603
+    found: dict[str, Figures] = json.loads(result.stdout)
     return found
 
 

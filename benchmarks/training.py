@@ -115,10 +115,10 @@ def iterations(way: Way, count: int) -> list[float]:
 
 
 def peer(command: str) -> float:
-    told = subprocess.run(shlex.split(command), capture_output=True, text=True, check=True).stdout  # noqa: S603
-    found = re.search(r"tot (\d+) ms/iter", told)
+    result = subprocess.run(shlex.split(command), capture_output=True, text=True, check=True).stdout  # noqa: S603
+    found = re.search(r"tot (\d+) ms/iter", result)
     if found is None:
-        raise SystemExit(f"the peer did not print its milliseconds per iteration: {told}")
+        raise SystemExit(f"the peer did not print its milliseconds per iteration: {result}")
     return float(found[1])
 
 

@@ -55,8 +55,8 @@ finally:
     ids=" ".join,
 )
 def test_a_command_loads_only_what_it_needs(words: list[str]) -> None:
-    told = subprocess.run([sys.executable, "-c", COMMAND, *words], capture_output=True, text=True, check=False)
-    assert told.stdout.splitlines()[-1].split() == ["loaded:"], told.stderr
+    result = subprocess.run([sys.executable, "-c", COMMAND, *words], capture_output=True, text=True, check=False)
+    assert result.stdout.splitlines()[-1].split() == ["loaded:"], result.stderr
 
 
 def test_the_task_that_is_sent_is_the_task_that_is_registered() -> None:

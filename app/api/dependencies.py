@@ -101,8 +101,8 @@ async def no_null(request: Request) -> None:
     A faulty program may send it, and hours of training with default values would follow.
     """
     if (await request.body()).strip() == b"null":
-        said = "should be a JSON object or omitted, not null"
-        raise RequestValidationError([{"type": "null", "loc": ("body",), "msg": said}])
+        text = "should be a JSON object or omitted, not null"
+        raise RequestValidationError([{"type": "null", "loc": ("body",), "msg": text}])
 
 
 NoNull = Depends(no_null)

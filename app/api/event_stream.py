@@ -200,14 +200,14 @@ class Events:
         while True:
             try:
                 async with asyncio.timeout_at(over):
-                    told = await inbox.get()
+                    received = await inbox.get()
             except TimeoutError:
                 return
-            if told is None:
+            if received is None:
                 return
-            if place(told.id) > reached:
-                yield told
-                if has_ended(told):
+            if place(received.id) > reached:
+                yield received
+                if has_ended(received):
                     return
 
     async def close(self) -> None:

@@ -31,7 +31,7 @@ class CompactJSONResponse:
 
 def with_one_more(headers: Headers) -> Headers | None:
     """Increase Content-Length by one; None if the response is a file or has no length."""
-    told = dict(headers)
-    if LENGTH not in told or not OF_FILES.isdisjoint(told):
+    fields = dict(headers)
+    if LENGTH not in fields or not OF_FILES.isdisjoint(fields):
         return None
-    return [*(header for header in headers if header[0] != LENGTH), (LENGTH, b"%d" % (int(told[LENGTH]) + 1))]
+    return [*(header for header in headers if header[0] != LENGTH), (LENGTH, b"%d" % (int(fields[LENGTH]) + 1))]

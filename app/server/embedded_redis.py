@@ -72,19 +72,19 @@ def prepare(folder: Path) -> EmbeddedRedis:
     return EmbeddedRedis([find_server(), str(config.resolve())], f"redis://:{password}@127.0.0.1:{port}/0")
 
 
-def explain(said: str, folder: Path) -> str | None:
+def explain(text: str, folder: Path) -> str | None:
     """Return what to do if the log of a server in `folder` reports that it cannot read or write its data, else None."""
-    if any(reason in said for reason in NO_ROOM):
+    if any(reason in text for reason in NO_ROOM):
         return f"Redis has stopped, because the disk of {folder.resolve()} is full: free space, and it restarts"
-    if (limit := FEW_FILES.search(said)) is not None:
+    if (limit := FEW_FILES.search(text)) is not None:
         return f"Redis cannot start with a limit of {limit[1]} open files: raise it (`ulimit -n`, LimitNOFILE=)"
-    found = DAMAGED.search(said)
-    if found is None and LIST_DAMAGED not in said:
+    found = DAMAGED.search(text)
+    if found is None and LIST_DAMAGED not in text:
         return None
     kept = folder.resolve() / APPENDED
     path = kept / (found[1] if found else LIST)
     damaged = f"Redis cannot start, because {path} is damaged:"
-    if not any(each in said for each in MENDABLE):
+    if not any(each in text for each in MENDABLE):
         return f"{damaged} move {kept} away to start without jobs; checkpoints stay"
     return (
         f"{damaged} copy it, then truncate it at the damage, which loses the jobs accepted after it, with "

@@ -88,8 +88,8 @@ class Part:
         with self.log.open("rb") as log:
             size = self.log.stat().st_size
             log.seek(max(self.begun if self.begun <= size else 0, size - LAST_WORDS))
-            said = log.read().decode(errors="replace")
-        return self.explain(said) or f"{self.name} ended with code {self.process.returncode}: see {self.log}"
+            text = log.read().decode(errors="replace")
+        return self.explain(text) or f"{self.name} ended with code {self.process.returncode}: see {self.log}"
 
     def restart(self) -> None:
         self.end_children()

@@ -205,12 +205,12 @@ def evaluate(
 ) -> tuple[Evaluation, Neighbours]:
     """Evaluate a generator. Takes minutes on a CPU."""
     began = time.monotonic()
-    told, neighbours = examiner.examine_generator(generator)
+    figures, neighbours = examiner.examine_generator(generator)
     evaluation = Evaluation(
         checkpoint=name,
         dataset=examiner.dataset.name,
         judge_accuracy=examiner.judge.accuracy,
-        generator=told,
+        generator=figures,
         real=real,
         seconds=time.monotonic() - began,
     )

@@ -144,13 +144,13 @@ def test_waiting_and_running_jobs_are_exported(client: TestClient, settings: App
     time.sleep(1.1)
     consumer = JobConsumer.connect(settings.redis_url)
     assert consumer.claim() is not None
-    told = Scrape(client)
+    result = Scrape(client)
     consumer.close()
-    assert told.value("acgan_redis_up") == 1
-    assert told.value("acgan_jobs", status="queued") == told.value("acgan_queue_depth") == 2
-    assert told.value("acgan_jobs", status="running") == 1
-    assert told.value("acgan_jobs_accepted_total") == 3
-    assert 1 <= told.value("acgan_oldest_queued_job_seconds") < 60
+    assert result.value("acgan_redis_up") == 1
+    assert result.value("acgan_jobs", status="queued") == result.value("acgan_queue_depth") == 2
+    assert result.value("acgan_jobs", status="running") == 1
+    assert result.value("acgan_jobs_accepted_total") == 3
+    assert 1 <= result.value("acgan_oldest_queued_job_seconds") < 60
 
 
 def test_the_served_checkpoint_and_its_buffer_are_exported(client: TestClient) -> None:
@@ -198,11 +198,11 @@ def test_without_redis_the_other_metrics_are_exported_at_once(
         assert Scrape(client).names >= OF_REDIS
         mortal_redis.process.send_signal(sign)
         began = time.monotonic()
-        told = Scrape(client)
+        result = Scrape(client)
         assert time.monotonic() - began < 1.5
-        assert told.value("acgan_redis_up") == 0
-        assert not told.names & OF_REDIS
-        assert told.value("acgan_serving_info") == 1
+        assert result.value("acgan_redis_up") == 0
+        assert not result.names & OF_REDIS
+        assert result.value("acgan_serving_info") == 1
         mortal_redis.process.send_signal(signal.SIGCONT)
         if sign == signal.SIGSTOP:
             assert Scrape(client).value("acgan_redis_up") == 1

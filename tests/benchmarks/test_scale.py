@@ -22,10 +22,10 @@ def test_every_table_is_filled_in(tmp_path: Path, capsys: pytest.CaptureFixture[
     before = {process.pid for process in tree(os.getpid())}
     scale.main([*TINY, "--folder", str(tmp_path)])
 
-    told = capsys.readouterr().out
-    tables = [table.splitlines() for table in told.split("\n\n")[1:]]
+    result = capsys.readouterr().out
+    tables = [table.splitlines() for table in result.split("\n\n")[1:]]
     assert [len(table) - 2 for table in tables] == [1, 3, 1, 1, 1, 3, 7]
-    assert not re.search(r"\bnan\b|\|  \|", told)
+    assert not re.search(r"\bnan\b|\|  \|", result)
     left = [
         Path(f"/proc/{process.pid}/cmdline").read_text() for process in tree(os.getpid()) if process.pid not in before
     ]

@@ -33,37 +33,37 @@ def services(*names: str) -> dict[str, dict[str, Any]]:
     """Each service of the combined files: ports and variables merged, everything else from the last file."""
     found: dict[str, dict[str, Any]] = {}
     for name in names:
-        for service, said in FILES[name]["services"].items():
+        for service, message in FILES[name]["services"].items():
             known = found.setdefault(service, {})
-            ports = [*known.get("ports", []), *said.get("ports", [])]
-            environment = {**known.get("environment", {}), **said.get("environment", {})}
-            known.update({**said, "ports": ports, "environment": environment})
+            ports = [*known.get("ports", []), *message.get("ports", [])]
+            environment = {**known.get("environment", {}), **message.get("environment", {})}
+            known.update({**message, "ports": ports, "environment": environment})
     return found
 
 
 def test_every_variable_is_a_setting() -> None:
     assert len(FILES) == 5
-    named = {name for said in services(*FILES).values() for name in said["environment"]}
+    named = {name for message in services(*FILES).values() for name in message["environment"]}
     assert named - SETTINGS == OTHERS
 
 
 @pytest.mark.parametrize("names", TOGETHER, ids="+".join)
 def test_exactly_one_service_publishes_the_port(names: tuple[str, ...]) -> None:
-    ports = {service: said["ports"] for service, said in services(*names).items() if said["ports"]}
+    ports = {service: message["ports"] for service, message in services(*names).items() if message["ports"]}
     door = "edge" if "docker-compose.scale.yml" in names else "api"
     assert ports == {door: ["127.0.0.1:${ACGAN_PORT:-8000}:8000"]}
 
 
 @pytest.mark.parametrize("service", ["api", "worker", "edge"])
 def test_services_run_without_privileges_on_a_read_only_file_system(service: str) -> None:
-    said = services(*FILES)[service]
-    assert said["read_only"] is True
-    assert said["cap_drop"] == ["ALL"]
-    assert said["security_opt"] == ["no-new-privileges:true"]
-    assert said.get("user", "10001") != "0"
+    message = services(*FILES)[service]
+    assert message["read_only"] is True
+    assert message["cap_drop"] == ["ALL"]
+    assert message["security_opt"] == ["no-new-privileges:true"]
+    assert message.get("user", "10001") != "0"
     user = re.search(r"^USER (\d+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
     assert user is not None
-    assert "user" in said or user[1] == "10001"
+    assert "user" in message or user[1] == "10001"
 
 
 def test_only_the_worker_gets_a_gpu_and_does_not_start_without_it() -> None:
@@ -157,12 +157,12 @@ def test_the_old_compose_keeps_the_workers_gpu(tmp_path: Path) -> None:
 
 @needs_compose
 def test_api_and_workers_get_the_bucket_and_its_credentials(tmp_path: Path) -> None:
-    told = {"ACGAN_STORE": "s3://bucket/prefix", "AWS_ACCESS_KEY_ID": "me", "AWS_SECRET_ACCESS_KEY": "mine"}
-    made = yaml.safe_load(composed(TOGETHER[-1], tmp_path, told).stdout)
+    result = {"ACGAN_STORE": "s3://bucket/prefix", "AWS_ACCESS_KEY_ID": "me", "AWS_SECRET_ACCESS_KEY": "mine"}
+    made = yaml.safe_load(composed(TOGETHER[-1], tmp_path, result).stdout)
     for service in ("api", "worker"):
         environment = made["services"][service]["environment"]
-        assert environment.items() >= told.items()
-        assert all(environment[name] is None for name in AWS - told.keys())  # not set: a role may provide them
+        assert environment.items() >= result.items()
+        assert all(environment[name] is None for name in AWS - result.keys())  # not set: a role may provide them
 
 
 @needs_compose

@@ -145,9 +145,9 @@ def test_every_job_runs_once_although_a_worker_and_a_replica_are_killed(fleet: F
     assert states(fleet) == {"succeeded": JOBS}
     assert len(load.jobs) == JOBS
     with fleet.redis() as client:
-        told = Counter(reported_epochs(client))
-        print(f"epochs reported: {told.total()} of {len(told)} jobs")  # noqa: T201
-        assert told == {(job, 1): 1 for job in load.jobs}
+        result = Counter(reported_epochs(client))
+        print(f"epochs reported: {result.total()} of {len(result)} jobs")  # noqa: T201
+        assert result == {(job, 1): 1 for job in load.jobs}
         assert client.zcard("acgan:leases") == 0
         assert_legal(client)
     verify = VERIFY.format(jobs=json.dumps(sorted(load.jobs)))

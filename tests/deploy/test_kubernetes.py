@@ -250,9 +250,9 @@ def test_a_real_server_accepts_the_configuration_of_redis(tmp_path: Path) -> Non
     """Unchanged, except for its data folder, which does not exist before `dir` is read."""
     port, password, configuration = free_port(), tmp_path / "password.conf", tmp_path / "valkey.conf"
     password.write_text('requirepass "abc123"\n')
-    said = (KUBERNETES / "base" / "valkey.conf").read_text()
-    assert said.count("dir /data\n") == 1
-    configuration.write_text(said.replace("dir /data\n", f"dir {tmp_path}\n"))
+    message = (KUBERNETES / "base" / "valkey.conf").read_text()
+    assert message.count("dir /data\n") == 1
+    configuration.write_text(message.replace("dir /data\n", f"dir {tmp_path}\n"))
     here = ["--include", str(password), "--port", str(port), "--bind", "127.0.0.1"]
     server = subprocess.Popen([find_server(), str(configuration), *here], stdout=subprocess.DEVNULL)
     try:

@@ -45,8 +45,8 @@ def shared(manifests: list[Manifest]) -> dict[str, str]:
 
 def overlay(folder: Path, of: str) -> list[Manifest]:
     """A user's own overlay, copied from the README with the path to our files replaced."""
-    (told,) = re.findall(r"^ +# with object storage\n(.*?)\n\n", (ROOT / "deploy/README.md").read_text(), re.S | re.M)
-    lines = yaml.safe_load(told)
+    (result,) = re.findall(r"^ +# with object storage\n(.*?)\n\n", (ROOT / "deploy/README.md").read_text(), re.S | re.M)
+    lines = yaml.safe_load(result)
     place = os.path.relpath(KUBERNETES, folder.resolve())
     assert lines["components"] == ["github.com/you/acgan/deploy/kubernetes/components/s3"]
     mine = {**lines, "resources": [f"{place}/{of}"], "components": [f"{place}/components/s3"]}

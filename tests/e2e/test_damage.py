@@ -24,8 +24,8 @@ def test_a_damaged_append_only_file_is_reported_and_digits_are_served(tmp_path: 
         os.kill(service.find("-server 127.0.0.1"), signal.SIGKILL)
         path = next((home / "redis" / APPENDED).glob("*.incr.aof"))
         damage(path, b"\r\n*", b"\r\nZ")
-        told = f"Redis cannot start, because {path} is damaged: copy it, then cut it off at the damage"
-        service.until("the damage is logged", lambda: told in service.log.read_text(), 30)
+        result = f"Redis cannot start, because {path} is damaged: copy it, then cut it off at the damage"
+        service.until("the damage is logged", lambda: result in service.log.read_text(), 30)
         refused = service.client.post("/train", json=TINY)
         assert refused.status_code == 503
         assert int(refused.headers["Retry-After"]) > 0
@@ -36,5 +36,5 @@ def test_a_damaged_append_only_file_is_reported_and_digits_are_served(tmp_path: 
     command = [sys.executable, "-m", "app.cli", "up", "--home", str(home), "--port", str(service.port)]
     again = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert again.returncode == 2
-    assert again.stderr.startswith(f"acgan: {told}")
+    assert again.stderr.startswith(f"acgan: {result}")
     assert again.stderr.count("\n") == 1

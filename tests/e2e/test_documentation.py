@@ -56,11 +56,11 @@ class Reader:
         }
 
     def types(self, text: str) -> subprocess.CompletedProcess[str]:
-        told = self.translate(text)
-        if told.startswith("curl "):
-            told = told.replace("curl ", "curl -sS -w '\\nanswered with %{http_code}' ", 1)
+        result = self.translate(text)
+        if result.startswith("curl "):
+            result = result.replace("curl ", "curl -sS -w '\\nanswered with %{http_code}' ", 1)
         return subprocess.run(
-            ["/bin/bash", "-o", "pipefail", "-c", told],
+            ["/bin/bash", "-o", "pipefail", "-c", result],
             cwd=self.folder,
             env=self.environment,
             capture_output=True,
@@ -71,21 +71,21 @@ class Reader:
 
     def translate(self, text: str) -> str:
         """Replace the ids of the examples by real ones, and reduce the work."""
-        told = text.replace("localhost:8000", f"127.0.0.1:{self.service.port}")
-        told = re.sub(r"\d{8}-\d{6}-00001c-e\d{3}", self.checkpoint, told)
-        told = re.sub(r"\d{8}-\d{6}-00001d", self.dataset, told)
-        told = re.sub(r"\d{8}-\d{6}-00001c|\bJOB\b(?<!\$JOB)", lambda _: self.job_for(text), told)
-        told = told.replace('{"epochs": 2}', json.dumps({"epochs": 2, **SMALL}))
-        told = told.replace('{"per_class": 6000, "seed": 1}', '{"per_class": 2, "test_per_class": 1}')
-        told = re.sub(r"acgan start (--follow )?--epochs \d+( --dataset.*)?", rf"acgan start \1{SMALLER}", told)
-        told = told.replace("--recipe sharp --name", "--name")
-        told = told.replace("--per-class 6000", "--per-class 2 --test-per-class 1").replace("DATASET", self.dataset)
-        told = re.sub(
-            r"acgan train (--recipe sharp )?(--epochs \d+ )?--out run", rf"acgan train \1{SMALLER} --out run", told
+        result = text.replace("localhost:8000", f"127.0.0.1:{self.service.port}")
+        result = re.sub(r"\d{8}-\d{6}-00001c-e\d{3}", self.checkpoint, result)
+        result = re.sub(r"\d{8}-\d{6}-00001d", self.dataset, result)
+        result = re.sub(r"\d{8}-\d{6}-00001c|\bJOB\b(?<!\$JOB)", lambda _: self.job_for(text), result)
+        result = result.replace('{"epochs": 2}', json.dumps({"epochs": 2, **SMALL}))
+        result = result.replace('{"per_class": 6000, "seed": 1}', '{"per_class": 2, "test_per_class": 1}')
+        result = re.sub(r"acgan start (--follow )?--epochs \d+( --dataset.*)?", rf"acgan start \1{SMALLER}", result)
+        result = result.replace("--recipe sharp --name", "--name")
+        result = result.replace("--per-class 6000", "--per-class 2 --test-per-class 1").replace("DATASET", self.dataset)
+        result = re.sub(
+            r"acgan train (--recipe sharp )?(--epochs \d+ )?--out run", rf"acgan train \1{SMALLER} --out run", result
         )
-        told = told.replace("run/params_generator_epoch_100", "run/params_generator_epoch_001")
-        told = re.sub(r"import-keras (DIR|FOLDER)", f"import-keras --dataset printed {self.folder / 'seeds'}", told)
-        return told.replace("CHECKPOINT", self.checkpoint)
+        result = result.replace("run/params_generator_epoch_100", "run/params_generator_epoch_001")
+        result = re.sub(r"import-keras (DIR|FOLDER)", f"import-keras --dataset printed {self.folder / 'seeds'}", result)
+        return result.replace("CHECKPOINT", self.checkpoint)
 
     def job_for(self, text: str) -> str:
         """A job in a state that allows the command."""
@@ -145,10 +145,10 @@ def test_a_documented_command_works(reader: Reader, command: Command) -> None:
 
 def test_the_documented_program_runs(reader: Reader) -> None:
     (program,) = python_blocks("docs/commands.md")
-    told = program.replace("http://127.0.0.1:8000", f"http://127.0.0.1:{reader.service.port}")
-    told = told.replace('dataset="printed"', 'dataset="printed", batch_size=10, train_examples=20, test_examples=10')
+    text = program.replace("http://127.0.0.1:8000", f"http://127.0.0.1:{reader.service.port}")
+    text = text.replace('dataset="printed"', 'dataset="printed", batch_size=10, train_examples=20, test_examples=10')
     scope: dict[str, Any] = {}
-    exec(compile(told, "docs/commands.md", "exec"), scope)  # noqa: S102
+    exec(compile(text, "docs/commands.md", "exec"), scope)  # noqa: S102
     assert scope["sevens"].shape == (40, 28, 28)
     assert scope["sheet"].checkpoint == reader.checkpoint
 

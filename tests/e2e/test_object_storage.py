@@ -43,9 +43,9 @@ def test_a_run_and_a_data_set_are_made_and_served_from_a_bucket(
     assert service.until_ended(data_set)["status"] == "succeeded"
     view = service.client.get(f"/datasets/{data_set}").raise_for_status().json()
     manifest = service.client.get(view["files"]["manifest.json"]).raise_for_status().json()
-    for name, told in manifest["files"].items():
+    for name, reported in manifest["files"].items():
         whole = service.client.get(view["files"][name]).raise_for_status().content
-        assert hashlib.sha256(whole).hexdigest() == told["sha256"]
+        assert hashlib.sha256(whole).hexdigest() == reported["sha256"]
         rest = service.client.get(view["files"][name], headers={"Range": "bytes=50-149"})
         assert (rest.status_code, rest.content) == (206, whole[50:150])
     images = service.client.get(view["files"]["train-images-idx3-ubyte.gz"]).content

@@ -83,8 +83,8 @@ def test_the_command_line_draws_the_same_digits(service: Service, finished: dict
     newest = finished["epochs"][-1]["checkpoint"]
     out = tmp_path / "threes.png"
     command = [sys.executable, "-m", "app.cli", "digits", "3", "-n", "12", "-o", str(out), "--seed", "4"]
-    told = subprocess.run([*command, "--home", str(service.home)], capture_output=True, text=True, check=True).stdout
-    assert newest in " ".join(told.split())
+    result = subprocess.run([*command, "--home", str(service.home)], capture_output=True, text=True, check=True).stdout
+    assert newest in " ".join(result.split())
     served = service.client.get(f"/digits/3?n=12&seed=4&checkpoint={newest}").content
     assert list(picture(out.read_bytes()).tobytes()) == list(picture(served).tobytes())
 
@@ -112,10 +112,10 @@ def test_a_running_job_is_cancelled_within_seconds_and_resumed_from_its_state(
 ) -> None:
     job_id = service.train(**{**recipe, "epochs": 5, "train_examples": 150})
     with following(str(service.client.base_url), job_id) as stream:
-        checkpoint = next(told for told in stream if told.kind == "epoch").data["checkpoint"]
+        checkpoint = next(result for result in stream if result.kind == "epoch").data["checkpoint"]
         asked = time.monotonic()
         assert service.client.post(f"/jobs/{job_id}/cancel").json()["status"] in ("cancelling", "cancelled")
-        assert [told.data["status"] for told in stream if told.kind == "status"][-1] == "cancelled"
+        assert [result.data["status"] for result in stream if result.kind == "status"][-1] == "cancelled"
     assert time.monotonic() - asked < 15
     cancelled = service.job(job_id)
     assert 1 <= len(cancelled["epochs"]) < 5

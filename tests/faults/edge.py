@@ -141,10 +141,10 @@ class SlowClients:
         connection = key.fileobj
         assert isinstance(connection, socket.socket)
         try:
-            said = connection.recv(65536)[9:12].decode()
+            message = connection.recv(65536)[9:12].decode()
         except OSError:
-            said = ""
-        self.sent_away[said] += 1
+            message = ""
+        self.sent_away[message] += 1
         self.selector.unregister(connection)
         del self.began[connection]
         connection.close()

@@ -80,4 +80,4 @@ def test_restarting_replicas_in_turn_drops_no_request(world: World, tmp_path: Pa
     assert set(outcomes["read"]) == {"200"}
     assert set(outcomes["order with a key"]) == {"202"}
     assert set(outcomes["order"]) == {"202"}
-    assert all(told.total() > 100 for told in outcomes.values())
+    assert all(result.total() > 100 for result in outcomes.values())

@@ -53,9 +53,9 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
 
 def problem_of(answer: httpx2.Response) -> str:
     assert answer.headers["content-type"] == "application/problem+json"
-    told = answer.json()
-    assert told["status"] == answer.status_code
-    return str(told["detail"])
+    result = answer.json()
+    assert result["status"] == answer.status_code
+    return str(result["detail"])
 
 
 def test_a_killed_replica_costs_only_the_requests_on_its_connections(deployment: Deployment) -> None:
@@ -71,7 +71,7 @@ def test_a_killed_replica_costs_only_the_requests_on_its_connections(deployment:
     assert set(outcomes["order with a key"]) == {"202"}
     assert set(outcomes["order"]) <= {"202", "502", "RemoteProtocolError"}  # answered by an error, or cut off
     assert lost <= 3  # no more than were in progress
-    assert all(told.total() > 20 for told in outcomes.values())
+    assert all(result.total() > 20 for result in outcomes.values())
 
 
 def test_a_replica_that_shuts_down_costs_no_request(deployment: Deployment) -> None:
@@ -86,7 +86,7 @@ def test_a_replica_that_shuts_down_costs_no_request(deployment: Deployment) -> N
     replica.start()
     assert set(outcomes["read"]) == {"200"}
     assert set(outcomes["order with a key"]) == {"202"}
-    assert all(told.total() > 20 for told in outcomes.values())
+    assert all(result.total() > 20 for result in outcomes.values())
 
 
 def test_clients_that_never_complete_a_request_exclude_no_other(deployment: Deployment) -> None:
@@ -98,7 +98,7 @@ def test_clients_that_never_complete_a_request_exclude_no_other(deployment: Depl
     ):
         time.sleep(25)  # longer than a request may take to arrive, twice
     served = outcomes["read"]["200"] + outcomes["order with a key"]["202"]
-    asked = sum(told.total() for told in outcomes.values())
+    asked = sum(result.total() for result in outcomes.values())
     print(f"{SLOW} slow callers, sent away {dict(callers.sent_away)}: {served} of {asked} served")  # noqa: T201
     assert asked > 300
     assert served >= 0.999 * asked

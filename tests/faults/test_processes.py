@@ -99,12 +99,12 @@ def wake_after_takeover(world: World, job_id: str, zombie: int) -> None:
     leaving = "now belongs to another worker; leaving it"
     try:
         world.until("another runs it", lambda: (world.trainer(job_id) or zombie) != zombie, 2 * RECOVERY_SECONDS)
-        told, left = len(world.job(job_id).epochs), world.log.read_text().count(leaving)
+        result, left = len(world.job(job_id).epochs), world.log.read_text().count(leaving)
     finally:
         if is_alive_or_stopped(zombie):  # otherwise its worker has ended it
             world.kill(zombie, signal.SIGCONT)
     world.until("it leaves the job", lambda: not is_alive(zombie) or world.log.read_text().count(leaving) > left, 15)
-    assert len(world.job(job_id).epochs) >= told
+    assert len(world.job(job_id).epochs) >= result
 
 
 def is_alive_or_stopped(pid: int) -> bool:

@@ -64,12 +64,12 @@ def steps(trace: str) -> list[tuple[str, int]]:
     raise AssertionError("the publication does not end in the trace")
 
 
-def verify(store: CheckpointStore, told: subprocess.CompletedProcess[str]) -> None:
+def verify(store: CheckpointStore, result: subprocess.CompletedProcess[str]) -> None:
     latest = store.latest()
     assert latest in (CheckpointId(JOB, 1), CheckpointId(JOB, 2))
     found = store.manifest(latest)
     assert {name: store.read(found, name) for name in found.files} == FILES
-    if "published" in told.stdout:
+    if "published" in result.stdout:
         assert latest == CheckpointId(JOB, 2)
 
 
@@ -88,9 +88,9 @@ def all_steps(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, int]]
     folder = tmp_path_factory.mktemp("dry")
     prepared(folder / "store")
     for _ in range(2):  # the first run may still write bytecode
-        told = publish(folder / "store", folder / "trace")
+        result = publish(folder / "store", folder / "trace")
         shutil.rmtree(folder / "store" / JOB / "002")
-    assert "published" in told.stdout, told.stderr
+    assert "published" in result.stdout, result.stderr
     found = steps((folder / "trace").read_text())
     assert len(found) > 30
     assert {"fsync", "rename", "write", "openat"} <= {name for name, _ in found}
@@ -131,16 +131,16 @@ def test_a_system_call_interrupted_by_a_signal_is_repeated_or_the_error_raised(
 def interrupt(folder: Path, name: str, number: int, fault: str, when: str) -> bool:
     """Inject the fault at one step of a publication. Returns whether the publication raised an error."""
     store = prepared(folder / f"{name}-{number}")
-    told = publish(store.root, folder / "trace", f"{name}:{fault}:when={when}")
+    result = publish(store.root, folder / "trace", f"{name}:{fault}:when={when}")
     trace = (folder / "trace").read_text()
     assert "(INJECTED)" in trace or "killed by SIGKILL" in trace, f"no fault was injected at {name} {number}"
     assert BEGIN in trace, f"{name} {number} was before the publication"
     if "EINTR" not in fault:
         assert synced_again(trace) == [], f"{name} {number}"
-    verify(store, told)
+    verify(store, result)
     recover(store)
     shutil.rmtree(store.root)
-    return "published" not in told.stdout
+    return "published" not in result.stdout
 
 
 def one_of_each(all_steps: list[tuple[str, int]], seed: int) -> list[tuple[str, int]]:

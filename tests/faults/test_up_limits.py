@@ -83,8 +83,8 @@ def test_with_few_open_files_every_caller_is_answered_and_jobs_run(
         assert set(answers) <= {"200", "503"}, answers
         assert answers["200"] > 0
         assert service.until_ended(job_id)["status"] == "succeeded"
-        said = service.log.read_text()
-    assert f"{FILES}" in said, "the log names the limit"
+        message = service.log.read_text()
+    assert f"{FILES}" in message, "the log names the limit"
 
 
 def ask_at_once(url: str, count: int) -> Counter[str]:

@@ -61,10 +61,10 @@ def test_any_other_address_is_refused_without_being_repeated(given: str) -> None
     assert "redis://host:6379/0" in str(refused.value)
     command = [sys.executable, "-m", "app.cli", "worker"]
     if given == "http://h:6379/0":
-        told = subprocess.run(command, env={"ACGAN_REDIS_URL": given}, capture_output=True, text=True, check=False)
-        assert told.returncode == 2
-        assert "ACGAN_REDIS_URL" in told.stderr
-        assert "Traceback" not in told.stderr
+        result = subprocess.run(command, env={"ACGAN_REDIS_URL": given}, capture_output=True, text=True, check=False)
+        assert result.returncode == 2
+        assert "ACGAN_REDIS_URL" in result.stderr
+        assert "Traceback" not in result.stderr
 
 
 @pytest.fixture

@@ -59,8 +59,8 @@ class Host:
             yield from self.share(left)
             self.decline()
         yield from left.values()
-        told = self.attempt("helpers are not known", lambda: self.sharing.helpers(self.shared.job), dict[str, int]())
-        self.origin.helpers.update(told)
+        helpers = self.attempt("helpers are not known", lambda: self.sharing.helpers(self.shared.job), dict[str, int]())
+        self.origin.helpers.update(helpers)
 
     def welcome(self, names: list[str]) -> bool:
         """Accept helpers and notify one; each helper that starts notifies the next. Returns whether they may help."""

@@ -306,8 +306,8 @@ class JobClient:
             pipeline.zrange(WORKERS, 0, -1, withscores=True)
             for ids in places:
                 pipeline.zrange(ids, 0, LOOKED_AT - 1)
-            (seconds, _), accepted, running, *told = await pipeline.execute()
-        (*ready, delayed), workers, waiting = told[: len(places)], told[len(places)], told[len(places) + 1 :]
+            (seconds, _), accepted, running, *counts = await pipeline.execute()
+        (*ready, delayed), workers, waiting = counts[: len(places)], counts[len(places)], counts[len(places) + 1 :]
         accepted_times = (accepted_at(job_id) for ids in waiting for job_id in ids)
         oldest = min((time.timestamp() for time in accepted_times if time is not None), default=seconds)
         kinds = Counter(worker.partition(" ")[0] for worker in present(workers, seconds))

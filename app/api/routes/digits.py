@@ -129,8 +129,8 @@ async def answer_verified(
 
 def respond(file: bytes, exhibit: LoadedModel, series: SampleRange, form: Format, headers: dict[str, str]) -> Response:
     metrics.DRAWING_BYTES[form].inc(len(file))
-    told = {"X-Checkpoint": exhibit.id, "X-Seed": str(series.seed), "X-Index": str(series.index), "Vary": "Accept"}
-    return Response(file, media_type=MEDIA_TYPES[form], headers={**headers, **told})
+    address = {"X-Checkpoint": exhibit.id, "X-Seed": str(series.seed), "X-Index": str(series.index), "Vary": "Accept"}
+    return Response(file, media_type=MEDIA_TYPES[form], headers={**headers, **address})
 
 
 def etag(exhibit: LoadedModel, form: Format, series: SampleRange, query: SheetQuery, more: str = "") -> str:

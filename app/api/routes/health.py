@@ -86,5 +86,5 @@ def without_addresses_in(states: dict[str, str]) -> dict[str, str]:
 )
 async def metrics(services: ServicesDep) -> Response:
     """Return the metrics of this process and, if Redis answers, of the queue."""
-    told = generate_latest(await Scrape.take(services))
-    return Response(told, headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
+    metrics_text = generate_latest(await Scrape.take(services))
+    return Response(metrics_text, headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})

@@ -111,8 +111,8 @@ async def openapi(
     """Return the OpenAPI document. The page builds its form from it; gzip reduces it to a tenth."""
     state = request.app.state
     if not hasattr(state, "openapi"):
-        told = json.dumps(request.app.openapi(), ensure_ascii=False, separators=(",", ":"))
-        state.openapi = File.of(f"{told}\n".encode(), "application/json", NOTHING)
+        document = json.dumps(request.app.openapi(), ensure_ascii=False, separators=(",", ":"))
+        state.openapi = File.of(f"{document}\n".encode(), "application/json", NOTHING)
     return await answer(state.openapi, if_none_match, accept_encoding)
 
 

@@ -72,8 +72,8 @@ def form_of(form: str | None, out: Path) -> Literal["onnx", "keras"]:
     match form:
         case "onnx" | "keras":
             return form
-    said = f"there is no format {form!r}" if form else f"the name of {out} determines no format"
-    raise NoSuchForm(f"{said}: use --format onnx or --format keras")
+    message = f"there is no format {form!r}" if form else f"the name of {out} determines no format"
+    raise NoSuchForm(f"{message}: use --format onnx or --format keras")
 
 
 def keras_errors(needed: bool) -> tuple[type[Exception], ...]:

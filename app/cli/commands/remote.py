@@ -260,15 +260,15 @@ def show_changes(client: "Client", job_id: str) -> "JobView":
     from app.cli.progress import progress_bar, show, tell_epoch
     from worker.jobs.model import ENDED
 
-    told = ""
+    reported_status = ""
     with progress_bar(console) as bar:
         task = bar.add_task("run", total=None, epoch="-", rate=0.0)
         for change in client.follow(job_id):
             job = change.job
-            if job.status.value != told and job.status not in ENDED:
-                told = job.status.value
+            if job.status.value != reported_status and job.status not in ENDED:
+                reported_status = job.status.value
                 what = f"{epochs_in_words(job.config.epochs)} of {job.config.dataset}, recipe {job.config.recipe}"
-                tell(f"job {job_id} is {told}: {what}" + (f", on {job.device}" if job.device else ""))
+                tell(f"job {job_id} is {reported_status}: {what}" + (f", on {job.device}" if job.device else ""))
             if change.kind in ("job", "trouble") and job.trouble:
                 complain(job.trouble)
             if change.epoch:

@@ -24,7 +24,7 @@ from worker.jobs.model import job_id_of
 NAMES = "params_generator_epoch_NNN.hdf5, .h5 or .weights.h5"
 NAME = re.compile(r"params_(generator|discriminator)_epoch_(\d{1,4})(?:\.weights)?\.(?:hdf5|h5)", re.IGNORECASE)
 LAST_EPOCH = 1000
-ResponseMeta = Callable[[int, int], None]
+ReportProgress = Callable[[int, int], None]
 
 
 class NothingToImport(Exception):
@@ -75,7 +75,7 @@ def _weights_files(folder: Path, network: str) -> dict[int, Path]:
     return files
 
 
-def check_files(epochs: list[SeedEpoch], told: ResponseMeta) -> int:
+def check_files(epochs: list[SeedEpoch], report: ReportProgress) -> int:
     """Read every file, so that a damaged one is reported before anything is published. Returns the latent size.
 
     Raises KerasWeightsError.
@@ -85,7 +85,7 @@ def check_files(epochs: list[SeedEpoch], told: ResponseMeta) -> int:
         sizes.setdefault(load_generator(epoch.generator).latent_size, epoch.generator)
         if epoch.discriminator:
             load_discriminator(epoch.discriminator)
-        told(done, len(epochs))
+        report(done, len(epochs))
     if len(sizes) > 1:
         (one, path), (other, another) = list(sizes.items())[:2]
         raise KerasWeightsError(
@@ -154,7 +154,7 @@ def import_here(
     folder: Path,
     dataset: DatasetName,
     name: str | None,
-    checked: ResponseMeta,
+    checked: ReportProgress,
     published: Callable[[int], None],
 ) -> list[Manifest]:
     """Publish every epoch in a folder of the original script, in order; none if a file is damaged.

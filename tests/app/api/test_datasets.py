@@ -137,8 +137,8 @@ def test_a_stopped_order_resumes_from_its_last_part(
 
     monkeypatch.setattr("models.synthesis.builder.write_durably", stop_after_the_second_part)
     assert (run_next_job(settings) is not None) == (how == "queued")
-    told = client.get(f"/datasets/{stopped}").json()
-    assert (told["status"], told["progress"]["drawn"]) == (how, 80)
+    result = client.get(f"/datasets/{stopped}").json()
+    assert (result["status"], result["progress"]["drawn"]) == (how, 80)
     if how == "cancelled":
         assert client.post(f"/jobs/{stopped}/resume").status_code == 202
     shutdown._requested.clear()

@@ -103,7 +103,7 @@ MISTAKES: list[tuple[str, str, dict[str, Any], int, str]] = [
     ids=[f"{m[0]} {m[1][:40]} {i}" for i, m in enumerate(MISTAKES)],
 )
 def test_a_mistake_gets_a_problem_with_a_sentence(
-    client: TestClient, redis_url: str, method: str, path: str, request_: dict[str, Any], status: int, said: str
+    client: TestClient, redis_url: str, method: str, path: str, request_: dict[str, Any], status: int, message: str
 ) -> None:
     answer = client.request(method, path, **request_)
     assert answer.status_code == status, answer.text
@@ -111,7 +111,7 @@ def test_a_mistake_gets_a_problem_with_a_sentence(
     problem = answer.json()
     assert problem["status"] == status
     assert problem["title"]
-    assert said in problem["detail"]
+    assert message in problem["detail"]
     assert problem["detail"].endswith((".", "?"))
     assert answer.text.endswith("}\n")
     with redis.Redis.from_url(redis_url) as connection:

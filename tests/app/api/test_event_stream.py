@@ -64,9 +64,9 @@ def follow_to_the_end(address: str, job_id: str, last_id: str | None = None) -> 
     while True:
         with following(address, job_id, last_id) as stream:
             came = False
-            for told in stream:
-                came, last_id = True, told.id
-                yield told
+            for result in stream:
+                came, last_id = True, result.id
+                yield result
         if not came:
             return
 
@@ -96,9 +96,9 @@ def test_the_stream_of_an_ended_job_has_only_its_record(address: str, consumer: 
     job_id = accept(address)
     consumer.finish(claim(consumer), JobStatus.FAILED, "no luck")
     with following(address, job_id) as stream:
-        told = list(stream)
-    assert [(event.kind, event.data["error"]) for event in told] == [("job", "no luck")]
-    answer = httpx2.get(f"{address}/jobs/{job_id}/events", headers={"Last-Event-ID": told[0].id})
+        result = list(stream)
+    assert [(event.kind, event.data["error"]) for event in result] == [("job", "no luck")]
+    answer = httpx2.get(f"{address}/jobs/{job_id}/events", headers={"Last-Event-ID": result[0].id})
     assert (answer.status_code, answer.content) == (204, b"")
 
 
@@ -112,7 +112,7 @@ def test_a_client_that_reconnects_gets_every_event_once(address: str, consumer: 
     ids = ids_in_redis(consumer, job_id)
     assert len(ids) == 8
     for number, last_id in enumerate(ids):
-        assert [told.id for told in follow_to_the_end(address, job_id, last_id)] == ids[number + 1 :]
+        assert [result.id for result in follow_to_the_end(address, job_id, last_id)] == ids[number + 1 :]
     with following(address, other, ids_in_redis(consumer, other)[-3]) as stream:
         assert [next(stream).data["batch"] for _ in range(2)] == [3, 4]
 
@@ -141,9 +141,9 @@ def test_a_client_that_connects_during_many_events_gets_every_event_once(address
                 else:
                     reached += 1
                     assert first.data["batch"] == reached
-                told = [next(stream) for _ in range(50)]
-            assert [event.data["batch"] for event in told] == [reached + 1 + i for i in range(50)]
-            last_id, reached = told[-1].id, reached + 50
+                result = [next(stream) for _ in range(50)]
+            assert [event.data["batch"] for event in result] == [reached + 1 + i for i in range(50)]
+            last_id, reached = result[-1].id, reached + 50
     finally:
         enough.set()
         worker.join()
@@ -210,8 +210,8 @@ def test_one_reader_serves_many_followers(address: str, consumer: JobConsumer) -
         held = claim(consumer)
         consumer.report(held, progress(1))
         consumer.finish(held, JobStatus.SUCCEEDED)
-        told = {tuple(event.id for event in stream) for stream in streams}
-        assert told == {tuple(ids_in_redis(consumer, job_id)[1:])}
+        result = {tuple(event.id for event in stream) for stream in streams}
+        assert result == {tuple(ids_in_redis(consumer, job_id)[1:])}
 
 
 def test_a_burst_of_events_of_another_job_disconnects_no_follower(address: str, consumer: JobConsumer) -> None:
@@ -224,7 +224,7 @@ def test_a_burst_of_events_of_another_job_disconnects_no_follower(address: str, 
                 burst.xadd("acgan:events", {"job": NOBODY, "kind": "progress", "data": "{}"})
             burst.execute()
         consumer.finish(claim(consumer), JobStatus.SUCCEEDED)
-        assert [told.data for told in stream] == [{"status": "running"}, {"status": "succeeded"}]
+        assert [result.data for result in stream] == [{"status": "running"}, {"status": "succeeded"}]
 
 
 PUSHED_OUT = """
@@ -246,7 +246,7 @@ def test_events_that_were_trimmed_before_they_were_read_come_from_the_record(
         client.eval(PUSHED_OUT, 0, job_id, NOBODY)
         assert list(stream) == []
     with following(address, job_id, last.id) as stream:
-        assert [(told.kind, told.data["status"]) for told in stream] == [("job", "succeeded")]
+        assert [(result.kind, result.data["status"]) for result in stream] == [("job", "succeeded")]
 
 
 def test_a_client_that_reconnects_after_a_thousand_events_of_others_gets_the_record(
@@ -276,7 +276,7 @@ def test_a_follower_that_is_too_slow_is_disconnected_and_can_reconnect(address: 
     assert seen[-1].kind == "trouble"
     seen += follow_to_the_end(address, job_id, seen[-1].id)
     ids = ids_in_redis(consumer, job_id)
-    assert [told.id for told in seen] == ids[ids.index(seen[0].id) :]
+    assert [result.id for result in seen] == ids[ids.index(seen[0].id) :]
 
 
 def test_a_stream_ends_after_its_maximum_duration_and_can_be_reopened(
@@ -284,7 +284,7 @@ def test_a_stream_ends_after_its_maximum_duration_and_can_be_reopened(
 ) -> None:
     monkeypatch.setattr(event_stream, "LIFE_SECONDS", 0.5)
     with following(address, accept(address)) as stream:
-        assert [told.kind for told in stream] == ["job"]
+        assert [result.kind for result in stream] == ["job"]
 
 
 def test_a_server_that_is_stopped_ends_its_streams_cleanly(settings: AppSettings) -> None:

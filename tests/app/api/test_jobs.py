@@ -136,7 +136,7 @@ def test_the_front_comes_first_and_then_higher_priorities(client: TestClient, co
     ],
 )
 def test_a_command_that_the_jobs_state_does_not_allow_is_refused_and_changes_nothing(
-    client: TestClient, consumer: JobConsumer, status: str, verb: str, said: str
+    client: TestClient, consumer: JobConsumer, status: str, verb: str, message: str
 ) -> None:
     job_id = accept(client)
     held = claim(consumer)
@@ -148,7 +148,7 @@ def test_a_command_that_the_jobs_state_does_not_allow_is_refused_and_changes_not
     assert before["status"] == status
     detail = refusal(client.post(f"/jobs/{job_id}/{verb}"), 409)
     assert job_id in detail
-    assert said in detail
+    assert message in detail
     assert client.get(f"/jobs/{job_id}").json() == before
     assert consumer.waiting() == waiting
 

@@ -21,9 +21,9 @@ def test_json_ends_with_one_newline_that_its_length_includes(client: TestClient,
 def test_an_unchanged_record_is_still_a_304(client: TestClient) -> None:
     accepted = client.post("/train")
     assert accepted.text.endswith("}\n")
-    told = client.get(accepted.headers["Location"])
-    assert told.text == accepted.text
-    again = client.get(accepted.headers["Location"], headers={"If-None-Match": told.headers["ETag"]})
+    result = client.get(accepted.headers["Location"])
+    assert result.text == accepted.text
+    again = client.get(accepted.headers["Location"], headers={"If-None-Match": result.headers["ETag"]})
     assert (again.status_code, again.content) == (304, b"")
 
 

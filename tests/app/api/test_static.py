@@ -92,8 +92,8 @@ def test_all_modules_of_a_view_are_requested_at_once() -> None:
     page, main = (FOLDER / name for name in ("index.html", "main.js"))
     anyway = {"main", *re.findall(r'modulepreload" href="/page/(\w+)[.]js"', page.read_text())}
     views = set(re.findall(r': "(\w+)"', re.findall(r"^const VIEWS = .*$", main.read_text(), re.MULTILINE)[0]))
-    told = re.findall(r"^const PARTS = .*$", main.read_text(), re.MULTILINE)[0]
-    parts = {view: set(re.findall(r"\w+", names)) for view, names in re.findall(r"(\w+): \[(.*?)\]", told)}
+    result = re.findall(r"^const PARTS = .*$", main.read_text(), re.MULTILINE)[0]
+    parts = {view: set(re.findall(r"\w+", names)) for view, names in re.findall(r"(\w+): \[(.*?)\]", result)}
     assert views >= {"runs", "run", "order", *parts}
     for view in views:
         needed, found = {view}, set[str]()

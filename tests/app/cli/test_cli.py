@@ -47,10 +47,10 @@ def test_train_writes_the_files_of_the_original_script(tmp_path: Path, dataset_n
         "--latent-size",
         "30",
     ]
-    told = acgan("train", "--out", str(out), "--dataset", dataset_name, *words)
-    assert told.returncode == 0, told.stderr
-    assert told.stdout.count("component              | loss | generation_loss | auxiliary_loss") == 2
-    assert told.stdout.count("discriminator (test)") == 2
+    result = acgan("train", "--out", str(out), "--dataset", dataset_name, *words)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("component              | loss | generation_loss | auxiliary_loss") == 2
+    assert result.stdout.count("discriminator (test)") == 2
     names = {"history.json", "history.csv"} | {
         name
         for epoch in ("001", "002")
@@ -120,25 +120,25 @@ def test_train_writes_the_files_of_the_original_script(tmp_path: Path, dataset_n
     ],
 )
 def test_a_mistake_prints_a_sentence_and_exits_with_2(words: list[str], said: str, tmp_path: Path) -> None:
-    told = acgan(*words)
-    assert told.returncode == 2
-    assert said in told.stderr.replace("\n", " ")
-    assert "Traceback" not in told.stderr
+    result = acgan(*words)
+    assert result.returncode == 2
+    assert said in result.stderr.replace("\n", " ")
+    assert "Traceback" not in result.stderr
 
 
 def test_an_unavailable_data_set_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ACGAN_DATA_DIR", str(tmp_path))
-    told = acgan("train", "--out", str(tmp_path / "run"))
-    assert told.returncode == 2
-    assert "the public mirrors" in told.stderr
-    assert "Traceback" not in told.stderr
+    result = acgan("train", "--out", str(tmp_path / "run"))
+    assert result.returncode == 2
+    assert "the public mirrors" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_a_missing_device_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("ACGAN_DEVICE", "cuda:63")
-    told = acgan("train", "--dataset", "printed", "--out", str(tmp_path))
-    assert told.returncode == 2
-    assert "ACGAN_DEVICE=cuda:63" in told.stderr
+    result = acgan("train", "--dataset", "printed", "--out", str(tmp_path))
+    assert result.returncode == 2
+    assert "ACGAN_DEVICE=cuda:63" in result.stderr
 
 
 def test_a_command_without_the_fork_server_does_the_same() -> None:
@@ -150,13 +150,13 @@ def test_a_command_without_the_fork_server_does_the_same() -> None:
 
 
 def test_the_version_is_printed() -> None:
-    told = acgan("--version")
-    assert told.returncode == 0
-    assert re.fullmatch(r"acgan (\d+[.]\d+[.]\d+|source)\n", told.stdout)
+    result = acgan("--version")
+    assert result.returncode == 0
+    assert re.fullmatch(r"acgan (\d+[.]\d+[.]\d+|source)\n", result.stdout)
 
 
 def test_help_names_every_command() -> None:
-    told = acgan("--help")
-    assert told.returncode == 0
+    result = acgan("--help")
+    assert result.returncode == 0
     for command in COMMANDS:
-        assert f" {command} " in told.stdout
+        assert f" {command} " in result.stdout

@@ -81,9 +81,9 @@ def test_a_command_waits_for_its_order_and_downloads_it(address: str, settings: 
         assert waiting.stdout is not None
         assert "is queued: 30 digits" in waiting.stdout.readline()
         run_next_job(settings)
-        told = waiting.stdout.read().splitlines()
+        result = waiting.stdout.read().splitlines()
         assert waiting.wait(60) == 0
-    assert {Path(line).name for line in told} == FOUR == {path.name for path in (tmp_path / "mine").iterdir()}
+    assert {Path(line).name for line in result} == FOUR == {path.name for path in (tmp_path / "mine").iterdir()}
     listed = acgan("datasets")
     assert ("30/30" in listed.stdout, "succeeded" in listed.stdout) == (True, True)
     (listing,) = json.loads(acgan("datasets", "--json").stdout)["datasets"]

@@ -46,9 +46,9 @@ def folder(tmp_path: Path) -> Path:
 def test_a_folder_of_the_original_script_is_imported_served_and_exported_unchanged(
     folder: Path, tmp_path: Path, dataset_name: DatasetName, redis_url: str
 ) -> None:
-    told = acgan("import-keras", str(folder), "--dataset", dataset_name, "--json")
-    assert told.returncode == 0, told.stderr
-    manifests = [json.loads(line) for line in told.stdout.splitlines()]
+    result = acgan("import-keras", str(folder), "--dataset", dataset_name, "--json")
+    assert result.returncode == 0, result.stderr
+    manifests = [json.loads(line) for line in result.stdout.splitlines()]
     assert [manifest["epoch"] for manifest in manifests] == [1, 12]
     last = manifests[-1]
     assert (last["config"]["name"], last["config"]["epochs"], last["losses"]) == ("seed run", 12, None)
@@ -70,8 +70,8 @@ def test_a_folder_of_the_original_script_is_imported_served_and_exported_unchang
         assert client.get(f"/jobs/{last['job']}/epochs/12/samples.png").status_code == 200
 
     for words, name in ([], "g.hdf5"), (["--discriminator"], "d.hdf5"):
-        told = acgan("export", last["id"], *words, "-o", str(tmp_path / name))
-        assert told.returncode == 0, told.stderr
+        result = acgan("export", last["id"], *words, "-o", str(tmp_path / name))
+        assert result.returncode == 0, result.stderr
     ours, theirs = load_generator(tmp_path / "g.hdf5"), load_generator(folder / "params_generator_epoch_012.hdf5")
     assert all(torch.equal(tensor, theirs.state_dict()[name]) for name, tensor in ours.state_dict().items())
     assert torch.equal(load_discriminator(tmp_path / "d.hdf5").conv_1.weight, before["conv_1.weight"])
@@ -87,10 +87,10 @@ def test_a_generator_below_the_quality_gate_is_imported_and_not_served(
     broken.dense.weight.data[0, 0] = float("nan")
     save_weights(Generator(), folder / "params_generator_epoch_001.hdf5")
     save_weights(broken, folder / "params_generator_epoch_002.hdf5")
-    told = acgan("import-keras", str(folder), "--dataset", dataset_name)
-    assert told.returncode == 0, told.stderr
-    assert "are recognised, below the 50% that serving requires" in told.stdout
-    assert "its weights are not finite" in told.stdout
+    result = acgan("import-keras", str(folder), "--dataset", dataset_name)
+    assert result.returncode == 0, result.stderr
+    assert "are recognised, below the 50% that serving requires" in result.stdout
+    assert "its weights are not finite" in result.stdout
     store = CheckpointStore(AppSettings().store_dir)
     assert store.latest() is None
     assert store.manifests()[0].metrics["frechet_distance"] > 1
@@ -101,23 +101,23 @@ def test_another_folder_is_reported_and_nothing_is_published(
 ) -> None:
     whole = (folder / "params_generator_epoch_012.hdf5").read_bytes()
     (tmp_path / "empty").mkdir()
-    for place, said in (
+    for place, message in (
         (tmp_path / "none", "there is no folder"),
         (tmp_path / "empty", "params_generator_epoch_NNN.hdf5"),
     ):
-        told = acgan("import-keras", str(place), "--dataset", dataset_name)
-        assert (told.returncode, said in told.stderr) == (2, True), told.stderr
+        result = acgan("import-keras", str(place), "--dataset", dataset_name)
+        assert (result.returncode, message in result.stderr) == (2, True), result.stderr
     for damaged in (whole[: len(whole) // 2], b"hello", whole[:2000] + b"\xff" * 3000 + whole[5000:]):
         (folder / "params_generator_epoch_012.hdf5").write_bytes(damaged)
-        told = acgan("import-keras", str(folder), "--dataset", dataset_name)
-        assert told.returncode == 2
-        assert "params_generator_epoch_012.hdf5" in told.stderr
-        assert "Traceback" not in told.stderr
+        result = acgan("import-keras", str(folder), "--dataset", dataset_name)
+        assert result.returncode == 2
+        assert "params_generator_epoch_012.hdf5" in result.stderr
+        assert "Traceback" not in result.stderr
     (folder / "params_generator_epoch_012.hdf5").write_bytes(whole)
     save_weights(Generator(30), folder / "params_generator_epoch_002.hdf5")
-    told = acgan("import-keras", str(folder), "--dataset", dataset_name)
-    assert told.returncode == 2
-    assert "these are two runs" in told.stderr
+    result = acgan("import-keras", str(folder), "--dataset", dataset_name)
+    assert result.returncode == 2
+    assert "these are two runs" in result.stderr
     assert CheckpointStore(AppSettings().store_dir).manifests() == []
 
 
@@ -126,10 +126,10 @@ def test_onnx_draws_what_torch_and_keras_draw(tmp_path: Path) -> None:
     generator = from_keras(Generator(100), keras_weights("generator"))
     weights, out = tmp_path / "g.safetensors", tmp_path / "g.onnx"
     weights.write_bytes(to_safetensors(generator))
-    told = acgan("export", str(weights), "-o", str(out), "--json")
-    assert told.returncode == 0, told.stderr
-    assert told.stderr == ""
-    about = json.loads(told.stdout)
+    result = acgan("export", str(weights), "-o", str(out), "--json")
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+    about = json.loads(result.stdout)
     assert about == {"checkpoint": str(weights), "format": "onnx", "file": str(out), "bytes": out.stat().st_size}
 
     session = onnxruntime.InferenceSession(out)
@@ -167,9 +167,9 @@ def test_onnx_of_a_generator_with_random_weights_agrees_too() -> None:
 
 def test_a_discriminator_unknown_to_the_original_script_is_not_exported_for_it(tmp_path: Path) -> None:
     (tmp_path / "sharp.safetensors").write_bytes(to_safetensors(Discriminator(20)))
-    told = acgan("export", str(tmp_path / "sharp.safetensors"), "--discriminator", "-o", str(tmp_path / "d.hdf5"))
-    assert told.returncode == 2
-    assert "has 20 classes" in told.stderr
+    result = acgan("export", str(tmp_path / "sharp.safetensors"), "--discriminator", "-o", str(tmp_path / "d.hdf5"))
+    assert result.returncode == 2
+    assert "has 20 classes" in result.stderr
     assert not (tmp_path / "d.hdf5").exists()
 
 
@@ -181,17 +181,17 @@ def test_a_discriminator_unknown_to_the_original_script_is_not_exported_for_it(t
         ("h5py", ["import-keras", "."], "pip install 'acgan[keras]'"),
     ],
 )
-def test_a_missing_library_is_named(tmp_path: Path, library: str, words: list[str], said: str) -> None:
+def test_a_missing_library_is_named(tmp_path: Path, library: str, words: list[str], message: str) -> None:
     weights = tmp_path / "g.safetensors"
     weights.write_bytes(to_safetensors(Generator(10)))
     arguments = [word.format(weights=weights) for word in words]
     without = (
         f"import sys; sys.modules[{library!r}] = None; sys.argv[1:] = {arguments}; from app.cli import main; main()"
     )
-    told = subprocess.run([sys.executable, "-c", without], capture_output=True, text=True, check=False)
-    assert told.returncode == 2, told.stderr
-    assert said in told.stderr
-    assert "Traceback" not in told.stderr
+    result = subprocess.run([sys.executable, "-c", without], capture_output=True, text=True, check=False)
+    assert result.returncode == 2, result.stderr
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -205,11 +205,11 @@ def test_a_missing_library_is_named(tmp_path: Path, library: str, words: list[st
         (["nonsense", "-o", "x.hdf5", "--discriminator"], "ids look like"),
     ],
 )
-def test_what_cannot_be_exported_is_reported(words: list[str], said: str) -> None:
-    told = acgan("export", *words)
-    assert told.returncode == 2
-    assert said in told.stderr
-    assert "Traceback" not in told.stderr
+def test_what_cannot_be_exported_is_reported(words: list[str], message: str) -> None:
+    result = acgan("export", *words)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_every_suffix_and_both_versions_of_keras_are_found(tmp_path: Path) -> None:

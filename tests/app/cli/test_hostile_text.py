@@ -93,9 +93,9 @@ def foreign() -> Iterator[str]:
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 def test_text_from_a_server_sends_no_control_codes_to_the_terminal(words: list[str], evil: str, tmp_path: Path) -> None:
-    told = acgan(*words, "--url", evil, ACGAN_HOME=str(tmp_path))
-    assert told.returncode == REFUSED.get(words[0], 0), told.stderr
-    printed = (told.stdout + told.stderr).decode()
+    result = acgan(*words, "--url", evil, ACGAN_HOME=str(tmp_path))
+    assert result.returncode == REFUSED.get(words[0], 0), result.stderr
+    printed = (result.stdout + result.stderr).decode()
     assert not CONTROLS.search(printed), printed
     assert "Traceback" not in printed
     if words[0] != "front":
@@ -137,10 +137,10 @@ def walk(value: Any) -> Iterator[Any]:
 def test_characters_that_an_encoding_lacks_are_replaced(
     words: list[str], encoding: str, foreign: str, tmp_path: Path
 ) -> None:
-    told = acgan(*words, "--url", foreign, encoding=encoding, ACGAN_HOME=str(tmp_path))
-    assert told.returncode == REFUSED.get(words[0], 0), told.stderr
-    assert b"Traceback" not in told.stderr
-    printed = told.stdout.decode(encoding.partition(":")[0])
+    result = acgan(*words, "--url", foreign, encoding=encoding, ACGAN_HOME=str(tmp_path))
+    assert result.returncode == REFUSED.get(words[0], 0), result.stderr
+    assert b"Traceback" not in result.stderr
+    printed = result.stdout.decode(encoding.partition(":")[0])
     if words == ["jobs", "--json"]:
         assert json.loads(printed)["jobs"][0]["config"]["name"] == FOREIGN
     elif words == ["jobs"]:
@@ -166,9 +166,9 @@ def test_digits_are_drawn_with_characters_that_the_encoding_has(
     environment: dict[str, str], ink: str, tmp_path: Path
 ) -> None:
     words = ["digits", "7", "-n", "2", "--seed", "5", "--checkpoint", str(weights(tmp_path))]
-    told = acgan(*words, **environment)
-    assert told.returncode == 0, told.stderr
-    *picture, sentence = told.stdout.decode(environment["PYTHONIOENCODING"] or "ascii").splitlines()
+    result = acgan(*words, **environment)
+    assert result.returncode == 0, result.stderr
+    *picture, sentence = result.stdout.decode(environment["PYTHONIOENCODING"] or "ascii").splitlines()
     assert len(picture) == 14
     assert set("".join(picture)) <= set(ink)
     assert sentence.startswith("2 digits of 7")
@@ -176,10 +176,10 @@ def test_digits_are_drawn_with_characters_that_the_encoding_has(
 
 @pytest.mark.parametrize("words", [["--help"], ["jobs", "--help"], ["nonsense-ü"], ["jobs", "--limit", "ü"]])
 def test_help_and_errors_are_printed_in_any_encoding(words: list[str]) -> None:
-    told = acgan(*words, encoding="ascii")
-    assert told.returncode == (0 if "--help" in words else 2)
-    assert b"Traceback" not in told.stderr
-    (told.stdout + told.stderr).decode("ascii")
+    result = acgan(*words, encoding="ascii")
+    assert result.returncode == (0 if "--help" in words else 2)
+    assert b"Traceback" not in result.stderr
+    (result.stdout + result.stderr).decode("ascii")
 
 
 def test_file_names_are_printed_as_text(tmp_path: Path) -> None:
@@ -187,17 +187,17 @@ def test_file_names_are_printed_as_text(tmp_path: Path) -> None:
     (tmp_path / name).parent.mkdir()
     (tmp_path / name).write_bytes(b"no weights")
     for words in (["digits", "7", "--checkpoint"], ["evaluate"], ["export", "-o", str(tmp_path / "x.onnx")]):
-        told = acgan(*words, str(tmp_path / name), ACGAN_HOME=str(tmp_path / "home"))
-        printed = (told.stdout + told.stderr).decode()
-        assert (told.returncode, "Traceback" in printed) == (2, False), printed
+        result = acgan(*words, str(tmp_path / name), ACGAN_HOME=str(tmp_path / "home"))
+        printed = (result.stdout + result.stderr).decode()
+        assert (result.returncode, "Traceback" in printed) == (2, False), printed
         assert not CONTROLS.search(printed), printed
 
 
 def test_a_history_is_written_as_utf_8_in_any_locale(foreign: str, tmp_path: Path) -> None:
     for name in ("history.json", "history.csv"):
         locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-        told = acgan("history", JOB_ID, "-o", str(tmp_path / name), "--url", foreign, encoding="ascii", **locale)
-        assert told.returncode == 0, told.stderr
+        result = acgan("history", JOB_ID, "-o", str(tmp_path / name), "--url", foreign, encoding="ascii", **locale)
+        assert result.returncode == 0, result.stderr
         assert FOREIGN in (tmp_path / name).read_text(encoding="utf-8")
 
 
@@ -211,10 +211,10 @@ def test_a_closed_pipe_ends_a_command_quietly(words: list[str], foreign: str) ->
     os.close(reading)
     url = [] if "--help" in words else ["--url", foreign]
     with os.fdopen(writing, "wb") as pipe:
-        told = subprocess.run(
+        result = subprocess.run(
             [sys.executable, "-m", "app.cli", *words, *url], stdout=pipe, stderr=subprocess.PIPE, check=False
         )
-    assert (told.returncode, told.stderr) == (141, b"")
+    assert (result.returncode, result.stderr) == (141, b"")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
@@ -222,11 +222,11 @@ def test_a_closed_pipe_ends_a_command_quietly(words: list[str], foreign: str) ->
 def test_output_that_cannot_be_written_is_reported_in_a_sentence(words: list[str], foreign: str) -> None:
     url = [] if "--help" in words else ["--url", foreign]
     with Path("/dev/full").open("wb") as full:
-        told = subprocess.run(
+        result = subprocess.run(
             [sys.executable, "-m", "app.cli", *words, *url], stdout=full, stderr=subprocess.PIPE, check=False
         )
-    assert told.returncode == 1
-    assert told.stderr == b"acgan: the output cannot be written: No space left on device\n"
+    assert result.returncode == 1
+    assert result.stderr == b"acgan: the output cannot be written: No space left on device\n"
 
 
 def test_ascii_characters_show_the_same_pixels() -> None:

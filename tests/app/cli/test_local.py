@@ -60,9 +60,9 @@ def test_a_run_that_is_stopped_resumes_from_its_state(
     assert process.returncode == 130, complaint
     assert "the same command with --resume continues" in complaint.replace("\n", " ")
 
-    told = acgan(*words_of(stopped, dataset_name), "--resume")
-    assert told.returncode == 0, told.stderr
-    assert "of epoch 2" in told.stdout.replace("\n", " ")
+    result = acgan(*words_of(stopped, dataset_name), "--resume")
+    assert result.returncode == 0, result.stderr
+    assert "of epoch 2" in result.stdout.replace("\n", " ")
     assert not (stopped / "resume.safetensors").exists()
     check_same_run(straight, stopped)
 
@@ -147,9 +147,9 @@ def test_an_epoch_prints_its_metrics_if_digits_are_judged(
     tmp_path: Path, dataset_name: DatasetName, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ACGAN_JUDGE", "true")
-    told = acgan(*words_of(tmp_path / "run", dataset_name), "--epochs", "1")
-    assert told.returncode == 0, told.stderr
-    assert "Frechet distance" in told.stdout
+    result = acgan(*words_of(tmp_path / "run", dataset_name), "--epochs", "1")
+    assert result.returncode == 0, result.stderr
+    assert "Frechet distance" in result.stdout
     (epoch,) = json.loads((tmp_path / "run" / "history.json").read_text())["epochs"]
     assert epoch["metrics"]["frechet_distance"] > 1
     assert "that serving requires" in epoch["refused"]
@@ -175,6 +175,6 @@ def test_an_evaluation_prints_every_metric_beside_that_of_real_digits(
     assert len(list((AppSettings().judges_dir).iterdir())) == 1
     with Image.open(picture) as drawn:
         assert drawn.width > 900
-    with (tmp_path / "table").open("w") as told:
-        Console(file=told, width=120).print(tabulate(found))
+    with (tmp_path / "table").open("w") as result:
+        Console(file=result, width=120).print(tabulate(found))
     assert "GAN-train, 600 digits" in (tmp_path / "table").read_text()

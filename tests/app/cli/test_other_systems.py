@@ -26,10 +26,10 @@ def test_commands_that_call_a_service_work(tmp_path: Path) -> None:
         f"/datasets/{JOB_ID}/{IMAGES_NAME}": http(b"data"),
     }
     with hostile(answers) as server:
-        told = acgan("jobs", "--url", server.url)
-        assert (told.returncode, told.stderr, JOB_ID in told.stdout) == (0, "", True)
-        told = acgan("download", JOB_ID, "--url", server.url, "-o", str(tmp_path))
-        assert (told.returncode, told.stderr) == (0, "")
+        result = acgan("jobs", "--url", server.url)
+        assert (result.returncode, result.stderr, JOB_ID in result.stdout) == (0, "", True)
+        result = acgan("download", JOB_ID, "--url", server.url, "-o", str(tmp_path))
+        assert (result.returncode, result.stderr) == (0, "")
     assert (tmp_path / IMAGES_NAME).read_bytes() == b"data"
 
 
@@ -44,17 +44,17 @@ def test_commands_that_need_no_service_work(tmp_path: Path, monkeypatch: pytest.
         ["digits", "7", "--checkpoint", str(tmp_path / "run" / "params_generator_epoch_001.safetensors")],
         ["export", "-o", str(tmp_path / "g.onnx")],
     ):
-        told = acgan(*words)
-        assert told.returncode == 0, (words, told.stderr)
+        result = acgan(*words)
+        assert result.returncode == 0, (words, result.stderr)
     assert (tmp_path / "7.png").read_bytes()[:4] == b"\x89PNG"
 
 
 @pytest.mark.parametrize("command", ["up", "serve", "worker"])
 def test_commands_that_run_the_service_exit_with_a_sentence(command: str) -> None:
-    told = acgan(command)
-    assert (told.returncode, told.stdout) == (2, "")
-    assert told.stderr.startswith("acgan: the service runs on Linux and macOS (on Windows, in WSL)")
-    assert told.stderr.count("\n") == 1
+    result = acgan(command)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith("acgan: the service runs on Linux and macOS (on Windows, in WSL)")
+    assert result.stderr.count("\n") == 1
 
 
 def test_a_lock_is_held_by_one_descriptor(tmp_path: Path) -> None:

@@ -103,7 +103,7 @@ def test_checkpoints_are_listed_and_the_served_one_is_chosen(address: str) -> No
     ],
 )
 def test_the_exit_code_shows_how_a_followed_run_ended(
-    address: str, consumer: JobConsumer, end: JobStatus, error: str, code: int, said: str
+    address: str, consumer: JobConsumer, end: JobStatus, error: str, code: int, message: str
 ) -> None:
     job_id = run_json("start", "--epochs", "2")["id"]
     held = claim(consumer)
@@ -119,7 +119,7 @@ def test_the_exit_code_shows_how_a_followed_run_ended(
         shown, complaint = rest(process)
     assert process.returncode == code, complaint
     assert shown.count("component              | loss") == 1
-    assert said in complaint
+    assert message in complaint
     assert "Traceback" not in complaint
 
     facts = acgan("follow", job_id, "--json")
@@ -184,10 +184,10 @@ def test_following_survives_a_restart_and_ends_with_ctrl_c(settings: AppSettings
         (["jobs", "--url", "ftp://somewhere"], "is not an address of a service"),
     ],
 )
-def test_a_mistake_prints_the_services_sentence_and_exits_with_2(address: str, words: list[str], said: str) -> None:
+def test_a_mistake_prints_the_services_sentence_and_exits_with_2(address: str, words: list[str], message: str) -> None:
     answer = acgan(*words)
     assert answer.returncode == 2
-    assert said in answer.stderr
+    assert message in answer.stderr
     assert "Traceback" not in answer.stderr
 
 

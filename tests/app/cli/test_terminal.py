@@ -51,12 +51,12 @@ def test_digits_in_a_pipe_have_no_colours_and_json_describes_them(tmp_path: Path
     weights = tmp_path / "g.safetensors"
     weights.write_bytes(to_bytes(Generator(20)))
     words = ["digits", "7", "-n", "3", "--seed", "5", "--checkpoint", str(weights)]
-    told = acgan(*words, "--columns", "3")
-    assert told.returncode == 0, told.stderr
-    *picture, sentence = told.stdout.split("\n")[:-1]
+    result = acgan(*words, "--columns", "3")
+    assert result.returncode == 0, result.stderr
+    *picture, sentence = result.stdout.split("\n")[:-1]
     assert [len(line) for line in picture] == [84] * 14
     assert sentence == f"3 digits of 7 by {weights}, seed 5"
-    assert "\x1b" not in told.stdout
+    assert "\x1b" not in result.stdout
 
     about = json.loads(acgan(*words, "--json").stdout)
     assert (about["label"], about["n"], about["seed"], about["index"]) == (7, 3, 5, 0)

@@ -330,8 +330,8 @@ def test_a_request_that_is_not_idempotent_is_not_retried() -> None:
 
 
 def test_fields_of_a_newer_service_are_accepted(service_client: Client) -> None:
-    told: dict[str, Any] = httpx2.get(f"{service_client.url}/jobs/{service_client.train().id}").json()
-    told["mood"] = "good"
-    told["config"]["moustache"] = 1
-    with answering(http(json.dumps(told).encode())) as (address, _):
-        assert Client(address).job(NOBODY).id == told["id"]
+    result: dict[str, Any] = httpx2.get(f"{service_client.url}/jobs/{service_client.train().id}").json()
+    result["mood"] = "good"
+    result["config"]["moustache"] = 1
+    with answering(http(json.dumps(result).encode())) as (address, _):
+        assert Client(address).job(NOBODY).id == result["id"]

@@ -172,10 +172,10 @@ def test_an_invalid_retry_after_is_a_short_pause(header: str, seconds: float) ->
 )
 def test_problems_of_any_form_end_no_command_in_a_traceback(errors: Any) -> None:
     with hostile({"/jobs": problem(422, EVIL, errors)}) as server:
-        told = acgan("jobs", "--url", server.url)
-    assert told.returncode == 2
-    assert told.stderr.count("\n") == 1
-    assert "Traceback" not in told.stderr
+        result = acgan("jobs", "--url", server.url)
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1
+    assert "Traceback" not in result.stderr
 
 
 @pytest.mark.parametrize("key", ["secret\n", "secret\r\nX-Other: 1", "sécret", "secret\x00"])

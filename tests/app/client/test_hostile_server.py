@@ -43,11 +43,11 @@ def download_async(url: str, folder: Path) -> list[Path]:
 
 
 def download_by_command(url: str, folder: Path) -> list[Path]:
-    told = acgan("download", JOB_ID, "--url", url, "--out", str(folder))
-    assert "Traceback" not in told.stderr
-    if told.returncode:
-        assert told.returncode == 2, told
-        raise NotUnderstood(told.stderr)
+    result = acgan("download", JOB_ID, "--url", url, "--out", str(folder))
+    assert "Traceback" not in result.stderr
+    if result.returncode:
+        assert result.returncode == 2, result
+        raise NotUnderstood(result.stderr)
     return [folder / path.name for path in folder.iterdir()]
 
 

@@ -51,8 +51,8 @@ def test_this_machine_is_reached_without_a_proxy(value: str, monkeypatch: pytest
         for url in (server.url, server.url.replace("127.0.0.1", "localhost")):
             jobs(url)
             jobs_async(url)
-        told = acgan("jobs", "--url", server.url)
-    assert (told.returncode, told.stderr) == (0, "")
+        result = acgan("jobs", "--url", server.url)
+    assert (result.returncode, result.stderr) == (0, "")
 
 
 @pytest.mark.parametrize(
@@ -95,12 +95,12 @@ def test_a_command_reports_it_in_a_sentence(
 ) -> None:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    told = acgan("jobs", "--url", ELSEWHERE.replace("http:", "https:") if "SSL_CERT_FILE" in variables else ELSEWHERE)
-    assert told.returncode == code
-    assert told.stderr.count("\n") == 1
-    assert f"{next(iter(variables))}=" in told.stderr
-    assert "secret" not in told.stderr
-    assert "start a service" not in told.stderr
+    result = acgan("jobs", "--url", ELSEWHERE.replace("http:", "https:") if "SSL_CERT_FILE" in variables else ELSEWHERE)
+    assert result.returncode == code
+    assert result.stderr.count("\n") == 1
+    assert f"{next(iter(variables))}=" in result.stderr
+    assert "secret" not in result.stderr
+    assert "start a service" not in result.stderr
 
 
 def test_the_response_of_a_proxy_is_not_taken_for_the_services(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,8 +34,8 @@ def served(client: TestClient) -> str:
 
 def test_rolling_back_is_one_call(client: TestClient, store: CheckpointStore) -> None:
     assert client.get("/serving").json() == {"policy": "newest", "checkpoint": None, "serving": f"{NEW}-e001"}
-    told = client.put("/serving", json={"policy": "pinned", "checkpoint": f"{OLD}-e001"})
-    assert told.json() == {"policy": "pinned", "checkpoint": f"{OLD}-e001", "serving": f"{OLD}-e001"}
+    result = client.put("/serving", json={"policy": "pinned", "checkpoint": f"{OLD}-e001"})
+    assert result.json() == {"policy": "pinned", "checkpoint": f"{OLD}-e001", "serving": f"{OLD}-e001"}
     assert served(client) == f"{OLD}-e001"
     newer = publish(store, NEW, 2, seed=3)
     assert client.get("/checkpoints").json()["serving"] == f"{OLD}-e001"
@@ -77,10 +77,10 @@ def test_the_best_checkpoint_is_served_by_the_policy_best(client: TestClient, st
         ({}, 422, "body.policy: should be 'newest', 'best' or 'pinned'."),
     ],
 )
-def test_an_impossible_policy_is_refused(client: TestClient, order: dict[str, str], status: int, said: str) -> None:
+def test_an_impossible_policy_is_refused(client: TestClient, order: dict[str, str], status: int, message: str) -> None:
     answer = client.put("/serving", json=order)
     assert answer.status_code == status
-    assert said in answer.json()["detail"]
+    assert message in answer.json()["detail"]
     assert client.get("/serving").json()["policy"] == "newest"
 
 

@@ -25,8 +25,8 @@ NEWEST = f"{NEW}-e001"
 
 
 def trouble(client: TestClient) -> str:
-    said: str | None = client.get("/readyz").json()["trouble"]
-    return said or ""
+    message: str | None = client.get("/readyz").json()["trouble"]
+    return message or ""
 
 
 @pytest.fixture

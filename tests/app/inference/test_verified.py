@@ -70,11 +70,11 @@ def test_any_verified_response_can_be_drawn_again(client: TestClient, label_and_
 def test_a_response_with_too_few_accepted_digits_gives_the_reason(client: TestClient) -> None:
     answer = client.get("/digits/7?n=2&seed=4&verify=1")
     assert answer.status_code == 409
-    told = answer.json()["detail"]
-    assert told.startswith(
+    result = answer.json()["detail"]
+    assert result.startswith(
         f"Only 0 of {4 * 2 + MORE_TRIES} digits drawn for 7 are a 7 with a probability of at least 1,"
     )
-    assert "omit verify" in told
+    assert "omit verify" in result
 
 
 @pytest.mark.parametrize("verify", ["1.01", "-0.1", "nan", "much"])

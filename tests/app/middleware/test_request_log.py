@@ -44,8 +44,8 @@ class Process:
         return self.log.read_text()
 
     def lines(self, **fields: Any) -> list[dict[str, Any]]:
-        told = [json.loads(line) for line in self.text.splitlines()]
-        return [line for line in told if fields.items() <= line.items()]
+        result = [json.loads(line) for line in self.text.splitlines()]
+        return [line for line in result if fields.items() <= line.items()]
 
 
 @contextmanager
@@ -84,18 +84,18 @@ def test_changes_and_errors_are_logged_and_reads_are_not(redis_url: str, tmp_pat
         client.get("/jobs")
         missing = client.get("/jobs/20260101-000000-abcdef?api_key=secret")
         until("the line is logged", lambda: bool(process.lines(status=404)))
-    told = [line for line in process.lines() if line["logger"] == "app.requests"]
-    assert [(line["method"], line["route"], line["status"], line["level"]) for line in told] == [
+    result = [line for line in process.lines() if line["logger"] == "app.requests"]
+    assert [(line["method"], line["route"], line["status"], line["level"]) for line in result] == [
         ("POST", "/train", 202, "info"),
         ("POST", "/jobs/{job_id}/cancel", 202, "info"),
         ("GET", "/jobs/{job_id}", 404, "warning"),
     ]
     assert made.headers["X-Request-ID"] == "the-first"
     ids = [answer.headers["X-Request-ID"] for answer in (made, cancelled, missing)]
-    assert [line["request_id"] for line in told] == ids
+    assert [line["request_id"] for line in result] == ids
     assert len(set(ids)) == 3
-    assert [line["job"] for line in told] == [made.json()["id"], made.json()["id"], "20260101-000000-abcdef"]
-    assert all(0 < line["milliseconds"] < 5000 for line in told)
+    assert [line["job"] for line in result] == [made.json()["id"], made.json()["id"], "20260101-000000-abcdef"]
+    assert all(0 < line["milliseconds"] < 5000 for line in result)
 
 
 def test_the_text_format_logs_reads_only_at_debug(redis_url: str, tmp_path: Path) -> None:
@@ -111,8 +111,8 @@ def test_the_text_format_logs_reads_only_at_debug(redis_url: str, tmp_path: Path
 
 @pytest.mark.parametrize("sent", ["a b", "x" * 129, "", "\u00e9", "line\tbreak"])
 def test_an_unsafe_request_id_is_replaced(client: TestClient, sent: str) -> None:
-    told = client.get("/livez", headers=[(b"x-request-id", sent.encode())]).headers["X-Request-ID"]
-    assert re.fullmatch(r"[0-9a-f]{16}", told)
+    result = client.get("/livez", headers=[(b"x-request-id", sent.encode())]).headers["X-Request-ID"]
+    assert re.fullmatch(r"[0-9a-f]{16}", result)
 
 
 def test_a_safe_request_id_is_kept(client: TestClient) -> None:
@@ -139,9 +139,14 @@ def test_no_secret_is_logged_at_debug_with_redis_and_without(
     mortal_redis: RunningRedis, tmp_path: Path, log_format: str
 ) -> None:
     password = mortal_redis.url.partition("://:")[2].partition("@")[0]
-    said = {"REDIS_URL": mortal_redis.url, "LOG_LEVEL": "debug", "LOG_FORMAT": log_format, "RECONCILE_SECONDS": "0.3"}
+    fields = {
+        "REDIS_URL": mortal_redis.url,
+        "LOG_LEVEL": "debug",
+        "LOG_FORMAT": log_format,
+        "RECONCILE_SECONDS": "0.3",
+    }
     (tmp_path / "w").mkdir()
-    with serving(tmp_path, **said) as (api, client), running(tmp_path / "w", "worker", **said) as worker:
+    with serving(tmp_path, **fields) as (api, client), running(tmp_path / "w", "worker", **fields) as worker:
         until("the worker is ready", lambda: " ready." in worker.text, 60)
         ask_with_secrets(client)
         until("the job is taken", lambda: "worker.handlers.training" in worker.text, 60)
@@ -160,8 +165,8 @@ def test_no_secret_is_logged_at_debug_with_redis_and_without(
 
 def test_a_wrong_password_is_not_logged_either(mortal_redis: RunningRedis, tmp_path: Path) -> None:
     host = mortal_redis.url.rpartition("@")[2]
-    said = {"REDIS_URL": f"redis://:{CANARY}@{host}", "LOG_LEVEL": "debug"}
-    with running(tmp_path, "worker", **said) as worker:
+    message = {"REDIS_URL": f"redis://:{CANARY}@{host}", "LOG_LEVEL": "debug"}
+    with running(tmp_path, "worker", **message) as worker:
         until("the worker logs the error", lambda: "invalid" in worker.text.lower(), 60)
     assert CANARY not in worker.text
 

@@ -74,14 +74,14 @@ def guarded(redis_url: str, store: CheckpointStore) -> Iterator[TestClient]:
         ({"X-API-Key": "\xff"}, "This key is unknown"),
     ],
 )
-def test_nothing_changes_without_a_key(guarded: TestClient, headers: dict[str, str], said: str) -> None:
+def test_nothing_changes_without_a_key(guarded: TestClient, headers: dict[str, str], message: str) -> None:
     raw = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
     for method, path in CHANGES + OTHER_CHANGES:
         answer = guarded.request(method, path, headers=raw)
         assert answer.status_code == 401
         assert answer.headers["WWW-Authenticate"] == "Bearer"
         assert answer.headers["content-type"] == "application/problem+json"
-        assert said in answer.json()["detail"]
+        assert message in answer.json()["detail"]
         assert "Authorization: Bearer" in answer.json()["detail"]
     assert guarded.get("/jobs").json()["jobs"] == []
 
@@ -160,10 +160,10 @@ def test_malformed_keys_are_refused_at_start_in_a_sentence_that_shows_none(
     text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("ACGAN_API_KEYS", text)
-    told = settings_errors(capsys)
-    assert "api_keys (ACGAN_API_KEYS) should" in told
-    assert "acgan key NAME" in told
-    assert ANA not in told
+    result = settings_errors(capsys)
+    assert "api_keys (ACGAN_API_KEYS) should" in result
+    assert "acgan key NAME" in result
+    assert ANA not in result
     with pytest.raises(ValidationError) as refused:
         AppSettings()
     assert ANA not in str(refused.value)
@@ -188,9 +188,9 @@ def test_the_command_line_creates_keys() -> None:
     entry = Keyring.parse(f"{ANAS_ENTRY} {made['entry']}").entry_of(made["key"].encode())
     assert entry is not None
     assert (entry.name, entry.role, made["role"]) == ("carol", "train", "train")
-    told = acgan("key", "carol", "--role", "admin").stdout
-    assert made["key"] not in told
-    key, written = [line.strip() for line in told.splitlines() if line.startswith("    ")]
+    result = acgan("key", "carol", "--role", "admin").stdout
+    assert made["key"] not in result
+    key, written = [line.strip() for line in result.splitlines() if line.startswith("    ")]
     entry = Keyring.parse(written).entry_of(key.encode())
     assert entry is not None
     assert (entry.name, entry.role) == ("carol", "admin")
@@ -277,9 +277,9 @@ def test_no_key_is_logged_at_debug_even_if_requests_crash(redis_url: str, tmp_pa
         process.terminate()
         process.wait()
     assert seen == {200, 202, 401, 422, 429, 500}
-    told = log.read_text()
-    assert "crashed while" in told
-    assert "Traceback" in told
-    assert "ana" in told  # the name of its owner is
+    result = log.read_text()
+    assert "crashed while" in result
+    assert "Traceback" in result
+    assert "ana" in result  # the name of its owner is
     secrets = [ANA, BEN, unknown, *(entry.digest.decode() for entry in (ANAS_ENTRY, BENS_ENTRY))]
-    assert [secret for secret in secrets if secret in told] == []
+    assert [secret for secret in secrets if secret in result] == []

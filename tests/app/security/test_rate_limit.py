@@ -140,18 +140,18 @@ def test_a_caller_that_waits_as_requested_is_admitted_and_never_above_the_rate()
     assert rate is not None
     local = LocalRate(rate, clock=lambda: now)
     admitted: list[float] = []
-    told: list[int] = []
+    result: list[int] = []
     for _ in range(2000):
         now += chance.expovariate(3.0)
         try:
             local.admit("ana")
         except TooFast as error:
-            told.append(error.retry_after)
+            result.append(error.retry_after)
             now += error.retry_after
             local.admit("ana")
         admitted.append(now)
-    assert len(told) > 100
-    assert set(told) <= set(range(1, 11))
+    assert len(result) > 100
+    assert set(result) <= set(range(1, 11))
     for start in admitted:  # the previous window is weighted, not remembered exactly: a little more may pass
         assert sum(start <= moment < start + 10 for moment in admitted) <= 10
 

@@ -41,9 +41,9 @@ def damage(path: Path, what: bytes, instead: bytes) -> None:
 
 
 def refused(running: RunningRedis) -> str:
-    told = subprocess.run(running.server.command, capture_output=True, text=True, timeout=20, check=False)
-    assert told.returncode != 0
-    return str(explain(told.stdout, Path(running.server.command[1]).parent))
+    result = subprocess.run(running.server.command, capture_output=True, text=True, timeout=20, check=False)
+    assert result.returncode != 0
+    return str(explain(result.stdout, Path(running.server.command[1]).parent))
 
 
 @pytest.mark.parametrize(("what", "instead"), [(b"*4\r\n", b"Z4\r\n"), (b"$6\r\n", b"$7\r\n")])

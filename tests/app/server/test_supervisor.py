@@ -73,10 +73,10 @@ runpy.run_module("app.cli", run_name="__main__")
 
 @pytest.mark.parametrize("command", ["up", "serve", "worker"])
 def test_a_system_without_posix_gets_a_sentence(command: str) -> None:
-    told = subprocess.run([sys.executable, "-c", WITHOUT_POSIX, command], capture_output=True, text=True, check=False)
-    assert told.returncode == 2
-    assert "Linux and macOS" in told.stderr
-    assert "Traceback" not in told.stderr
+    result = subprocess.run([sys.executable, "-c", WITHOUT_POSIX, command], capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert "Linux and macOS" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 @pytest.fixture

@@ -56,9 +56,9 @@ def test_the_manifest_describes_the_files(made: Path) -> None:
     assert manifest.order == ORDER
     assert set(manifest.files) == set(contents(made)) == {name for name in FILES if "redraws" not in name}
     for name, data in contents(made).items():
-        told = manifest.files[name]
-        assert (told.size, told.sha256) == (len(data), hashlib.sha256(data).hexdigest())
-        assert told.unpacked_sha256 == hashlib.sha256(gzip.decompress(data)).hexdigest()
+        result = manifest.files[name]
+        assert (result.size, result.sha256) == (len(data), hashlib.sha256(data).hexdigest())
+        assert result.unpacked_sha256 == hashlib.sha256(gzip.decompress(data)).hexdigest()
     assert manifest.files["t10k-images-idx3-ubyte.gz"].first_index == ORDER.per_class
     assert not (made / PARTS).exists()
     assert {path.name for path in made.iterdir()} == {*manifest.files, "manifest.json"}
@@ -70,8 +70,8 @@ def test_redraws_are_recorded_if_digits_are_verified(tmp_path: Path) -> None:
     manifest = read_manifest(tmp_path)
     assert manifest
     assert set(manifest.files) == set(FILES)
-    told = read_idx(gzip.decompress((tmp_path / "t10k-redraws-idx1-ubyte.gz").read_bytes()))
-    assert np.array_equal(told, np.arange(300) % 3)
+    result = read_idx(gzip.decompress((tmp_path / "t10k-redraws-idx1-ubyte.gz").read_bytes()))
+    assert np.array_equal(result, np.arange(300) % 3)
 
 
 @pytest.mark.parametrize("steps", range(1, 6))

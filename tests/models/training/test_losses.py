@@ -96,8 +96,8 @@ def test_two_sided_each_image_belongs_to_its_class_on_its_side(two_sided: tuple[
     by_image = -np.log(softmax(classes)[np.arange(12), sides])
     generation = binary_crossentropy(y, sigmoid(real)).mean()
     auxiliary = by_image[:6].mean() + by_image[6:].mean()
-    told = two_sided_discriminator_objective(torch.tensor(real), torch.tensor(classes), torch.tensor(labels))
-    assert told.row().tolist() == pytest.approx([generation + auxiliary, generation, auxiliary], rel=1e-6)
+    result = two_sided_discriminator_objective(torch.tensor(real), torch.tensor(classes), torch.tensor(labels))
+    assert result.row().tolist() == pytest.approx([generation + auxiliary, generation, auxiliary], rel=1e-6)
 
     is_real = np.array([1.0] * 6 + [0.0] * 6)
     tested = two_sided_test_objective(*(torch.tensor(each) for each in (real, classes, labels, is_real)))
@@ -111,8 +111,8 @@ def test_two_sided_the_generator_is_pushed_by_the_difference(two_sided: tuple[np
     p, rows = softmax(classes), np.arange(12)
     generation = binary_crossentropy(np.ones(12), sigmoid(real)).mean()
     auxiliary = (np.log(p[rows, labels + 10]) - np.log(p[rows, labels])).mean()
-    told = two_sided_generator_objective(torch.tensor(real), torch.tensor(classes), torch.tensor(labels))
-    assert told.row().tolist() == pytest.approx([generation + auxiliary, generation, auxiliary], rel=1e-6)
+    result = two_sided_generator_objective(torch.tensor(real), torch.tensor(classes), torch.tensor(labels))
+    assert result.row().tolist() == pytest.approx([generation + auxiliary, generation, auxiliary], rel=1e-6)
 
 
 def test_a_gradient_penalty_by_differences_equals_that_of_the_gradient() -> None:

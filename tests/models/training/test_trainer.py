@@ -139,13 +139,13 @@ def test_a_diverging_run_ends_with_a_sentence(dataset_name: DatasetName, dataset
 
 
 def test_progress_is_reported_at_least_at_the_end_of_an_epoch(config: TrainingConfig, dataset: Dataset) -> None:
-    told: list[Progress] = []
-    list(Trainer(config, dataset, CPU).run(told.append))
-    ends = [(p.epoch, p.batch) for p in told if p.batch == p.batches]
+    answer: list[Progress] = []
+    list(Trainer(config, dataset, CPU).run(answer.append))
+    ends = [(p.epoch, p.batch) for p in answer if p.batch == p.batches]
     assert list(dict.fromkeys(ends)) == [(1, 3), (2, 3)]
     assert min(Counter(ends).values()) >= 2  # after the last iteration, after the evaluation; and each second of it
-    assert all(p.images_per_second > 0 and p.eta_seconds > 0 for p in told[:-1])
-    assert told[-1].eta_seconds == 0
+    assert all(p.images_per_second > 0 and p.eta_seconds > 0 for p in answer[:-1])
+    assert answer[-1].eta_seconds == 0
 
 
 def test_throughput_counts_iterations_and_the_ends_of_epochs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -115,7 +115,7 @@ def finished(worker: Worker) -> Job:
 
 def test_the_exported_losses_are_those_of_the_record(worker: Worker, finished: Job) -> None:
     assert finished.status == JobStatus.SUCCEEDED
-    told, last = worker.figures(), finished.epochs[-1]
+    result, last = worker.figures(), finished.epochs[-1]
     losses = {
         f"acgan_worker_loss{{{loss},{network},{split}}}": row
         for network, splits in last.losses.model_dump().items()
@@ -123,30 +123,30 @@ def test_the_exported_losses_are_those_of_the_record(worker: Worker, finished: J
         for loss, row in rows.items()
     }
     assert len(losses) == 12
-    assert {name: told[name] for name in losses} == losses
-    assert told["acgan_worker_last_epoch_seconds"] == last.seconds
+    assert {name: result[name] for name in losses} == losses
+    assert result["acgan_worker_last_epoch_seconds"] == last.seconds
     assert last.metrics
-    assert {name: told[f"acgan_worker_quality{{{name}}}"] for name in last.metrics} == last.metrics
-    assert told["acgan_worker_epochs_refused_total"] == len(finished.epochs)
-    assert told["acgan_worker_epoch_seconds_sum"] == pytest.approx(sum(epoch.seconds for epoch in finished.epochs))
+    assert {name: result[f"acgan_worker_quality{{{name}}}"] for name in last.metrics} == last.metrics
+    assert result["acgan_worker_epochs_refused_total"] == len(finished.epochs)
+    assert result["acgan_worker_epoch_seconds_sum"] == pytest.approx(sum(epoch.seconds for epoch in finished.epochs))
 
 
 def test_jobs_iterations_and_checkpoints_are_counted(worker: Worker, finished: Job) -> None:
-    told = worker.figures()
-    assert told["acgan_worker_jobs_taken_total"] == 1
-    assert told["acgan_worker_jobs_ended_total{succeeded}"] == 1
-    assert told["acgan_worker_jobs_ended_total{failed}"] == 0
-    assert told["acgan_worker_iterations_total"] == 2 * 3
-    assert told["acgan_worker_epoch_seconds_count"] == 2
-    assert told["acgan_worker_publish_seconds_count"] == 2
-    assert told["acgan_worker_publish_seconds_sum"] > 0
-    assert told["acgan_worker_images_per_second"] == 0  # no job runs
+    result = worker.figures()
+    assert result["acgan_worker_jobs_taken_total"] == 1
+    assert result["acgan_worker_jobs_ended_total{succeeded}"] == 1
+    assert result["acgan_worker_jobs_ended_total{failed}"] == 0
+    assert result["acgan_worker_iterations_total"] == 2 * 3
+    assert result["acgan_worker_epoch_seconds_count"] == 2
+    assert result["acgan_worker_publish_seconds_count"] == 2
+    assert result["acgan_worker_publish_seconds_sum"] > 0
+    assert result["acgan_worker_images_per_second"] == 0  # no job runs
 
 
 def test_every_line_of_a_run_names_job_epoch_and_token(worker: Worker, finished: Job) -> None:
     lines = [line for line in worker.lines() if line["logger"].startswith("worker.handlers.training")]
-    told = [(line["job"], line["epoch"]) for line in lines if "component" in line["event"]]
-    assert told == [(finished.id, 1), (finished.id, 2)]
+    result = [(line["job"], line["epoch"]) for line in lines if "component" in line["event"]]
+    assert result == [(finished.id, 1), (finished.id, 2)]
     about = [line for line in lines if finished.id in line["event"]]
     assert {(line["job"], line["fence"]) for line in about} == {(finished.id, 1)}
     warned = [line["event"] for line in about if line["level"] != "info"]

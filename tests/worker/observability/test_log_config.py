@@ -29,9 +29,9 @@ def line(message: str, *args: object, as_json: bool = True, **extra: object) -> 
 
 def test_a_json_line_is_an_object_with_its_context() -> None:
     with bound_contextvars(job="20260131-120000-1a2b3c", epoch=3, fence=7, request_id="mine"):
-        told = json.loads(line("%s of %d\nlines", "two", 2, status=404, color_message="of another library"))
-    assert told.pop("timestamp").endswith("Z")
-    assert told == {
+        result = json.loads(line("%s of %d\nlines", "two", 2, status=404, color_message="of another library"))
+    assert result.pop("timestamp").endswith("Z")
+    assert result == {
         "event": "two of 2\nlines",
         "level": "warning",
         "logger": "app.somewhere",
@@ -46,8 +46,8 @@ def test_a_json_line_is_an_object_with_its_context() -> None:
 
 def test_a_text_line_repeats_nothing() -> None:
     with bound_contextvars(job="20260131-120000-1a2b3c", fence=7):
-        told = line("job %s starts", "20260131-120000-1a2b3c", as_json=False)
-    assert told.endswith(" WARNING app.somewhere: job 20260131-120000-1a2b3c starts  [fence=7]")
+        result = line("job %s starts", "20260131-120000-1a2b3c", as_json=False)
+    assert result.endswith(" WARNING app.somewhere: job 20260131-120000-1a2b3c starts  [fence=7]")
     assert line("all is said", as_json=False).endswith(": all is said")
 
 
@@ -57,10 +57,10 @@ def test_a_traceback_is_logged_without_local_values(as_json: bool) -> None:
     try:
         raise ValueError(f"cannot reach redis://:{hidden}@host/0")
     except ValueError:
-        told = line("failed", as_json=as_json)
-    assert "Traceback" in told
-    assert "ValueError: cannot reach redis://***@host/0" in told
-    assert hidden not in told
+        result = line("failed", as_json=as_json)
+    assert "Traceback" in result
+    assert "ValueError: cannot reach redis://***@host/0" in result
+    assert hidden not in result
 
 
 @pytest.mark.parametrize(
@@ -84,11 +84,11 @@ def test_a_traceback_is_logged_without_local_values(as_json: bool) -> None:
 )
 @pytest.mark.parametrize("as_json", [True, False])
 def test_texts_that_look_like_secrets_are_hidden(said: str, as_json: bool) -> None:
-    told = line("%s", said, as_json=as_json)
-    assert "sesame" not in told
-    assert "***" in told
+    result = line("%s", said, as_json=as_json)
+    assert "sesame" not in result
+    assert "***" in result
     if as_json:
-        json.loads(told)
+        json.loads(result)
 
 
 def test_texts_that_are_not_secret_are_logged_unchanged() -> None:
@@ -101,9 +101,9 @@ def test_texts_that_are_not_secret_are_logged_unchanged() -> None:
 def test_a_registered_secret_is_hidden_at_every_position(secret: str, as_json: bool) -> None:
     said = line("they said %s to me", secret, as_json=as_json)
     redaction.hide(secret, None, "", "abc")
-    told = line("they said %s to me", secret, as_json=as_json)
-    assert told != said
-    assert "they said *** to me" in told
+    result = line("they said %s to me", secret, as_json=as_json)
+    assert result != said
+    assert "they said *** to me" in result
     assert "abc" in line("abc")
 
 
@@ -114,8 +114,8 @@ def test_the_password_of_redis_is_hidden_decoded_and_encoded() -> None:
 
 def test_a_field_with_the_name_of_a_secret_is_hidden() -> None:
     with bound_contextvars(api_key="one two three", Authorization=["a", "b"], job="5"):
-        told = json.loads(line("x"))
-    assert (told["api_key"], told["Authorization"], told["job"]) == ("***", "***", "5")
+        result = json.loads(line("x"))
+    assert (result["api_key"], result["Authorization"], result["job"]) == ("***", "***", "5")
 
 
 def test_the_default_format_is_text_only_on_a_terminal() -> None:

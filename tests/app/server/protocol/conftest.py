@@ -41,8 +41,8 @@ def problem(reply: Received) -> dict[str, object]:
     head, _, body = reply.data.partition(b"\r\n\r\n")
     assert b"content-type: application/problem+json" in head.lower()
     assert b"connection: close" in head.lower()
-    told: dict[str, object] = json.loads(body)
-    return told
+    result: dict[str, object] = json.loads(body)
+    return result
 
 
 def still_answers(address: str) -> None:
