@@ -9,7 +9,6 @@ from fastapi import FastAPI
 from app.api.dependencies import Services
 from app.api.errors import STATUS, add_error_handlers, answer_known
 from app.api.event_stream import Events
-from app.api.json_response import CompactJSONResponse
 from app.api.openapi import describe
 from app.api.routes import checkpoints, compositions, datasets, digits, health, jobs, static, training
 from app.inference.epoch_timeline import Evolution
@@ -20,9 +19,11 @@ from app.middleware.authentication import AuthenticationMiddleware
 from app.middleware.body_limit import BodyLimit
 from app.middleware.forwarded_headers import ForwardedHeaders
 from app.middleware.head import HeadAsGet
+from app.middleware.json_newline import JSONNewlineMiddleware
 from app.middleware.origin import OriginCheck
 from app.middleware.request_log import RequestLogMiddleware
 from app.middleware.route_cache import RouteCacheMiddleware
+from app.security.api_keys import Keyring
 from app.security.rate_limit import LocalRate, SharedRate
 from app.settings import AppSettings
 from models.devices import processors
@@ -81,7 +82,16 @@ def create_app(settings: AppSettings) -> FastAPI:
     app.state.redis_folder = settings.home / "redis"  # of the server that `acgan up` starts
     app.state.draining = False  # set by app/server/server.py after SIGTERM
     add_error_handlers(app)
-    app.add_middleware(CompactJSONResponse)
+    add_middleware(app, settings, keyring)
+    for group in (training, jobs, digits, compositions, datasets, checkpoints, health, static):
+        app.include_router(group.router)
+    describe(app, needed=keyring is not None, for_reading=settings.reading_needs_key)
+    return app
+
+
+def add_middleware(app: FastAPI, settings: AppSettings, keyring: Keyring | None) -> None:
+    """Add the middleware from the innermost to the outermost."""
+    app.add_middleware(JSONNewlineMiddleware)
     app.add_middleware(RouteCacheMiddleware, errors=STATUS, answer_error=answer_known)
     app.add_middleware(HeadAsGet)
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
@@ -97,8 +107,4 @@ def create_app(settings: AppSettings) -> FastAPI:
     app.add_middleware(OriginCheck, allowed=settings.hosts)
     app.add_middleware(RequestLogMiddleware)
     if settings.forwarded_allow_ips:
-        app.add_middleware(ForwardedHeaders, proxies=settings.proxies)  # the last one added is the outermost
-    for group in (training, jobs, digits, compositions, datasets, checkpoints, health, static):
-        app.include_router(group.router)
-    describe(app, needed=keyring is not None, for_reading=settings.reading_needs_key)
-    return app
+        app.add_middleware(ForwardedHeaders, proxies=settings.proxies)

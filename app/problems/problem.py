@@ -27,7 +27,7 @@ class Problem(BaseModel):
 
 
 class ProblemResponse(JSONResponse):
-    """A problem that ends with a newline, like all other JSON responses (app/api/json_response.py)."""
+    """A problem that ends with a newline, like all other JSON responses (app/middleware/json_newline.py)."""
 
     media_type = "application/problem+json"
 

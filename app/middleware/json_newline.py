@@ -7,7 +7,7 @@ JSON, LENGTH = (b"content-type", b"application/json"), b"content-length"
 OF_FILES = {b"accept-ranges", b"vary"}  # partial or compressed responses, whose bytes must not change
 
 
-class CompactJSONResponse:
+class JSONNewlineMiddleware:
     """Inside `RouteCacheMiddleware`, so that cached routes skip it. Problems have a newline already."""
 
     def __init__(self, app: ASGIApp) -> None:

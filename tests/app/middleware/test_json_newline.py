@@ -3,7 +3,7 @@
 import pytest
 from starlette.testclient import TestClient
 
-from app.api.json_response import with_one_more
+from app.middleware.json_newline import with_one_more
 
 ADDRESSES = ["/jobs", "/checkpoints", "/checkpoints/latest", "/serving", "/readyz", "/livez", "/openapi.json"]
 
