@@ -13,7 +13,7 @@ from models.evaluation.judge import bundled_judge, find_judge, from_bytes, store
 from models.networks.precision import autocast, settle_precision
 
 CPU = torch.device("cpu")
-JUDGES = Path(judge.__file__).parent / "judges"
+JUDGES = Path(judge.__file__).parents[1] / "judges"
 
 
 def test_the_bundled_judges_are_small_and_good() -> None:

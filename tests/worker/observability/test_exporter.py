@@ -188,4 +188,4 @@ def test_a_port_in_use_disables_the_metrics_and_fails_no_job(
     assert before >= 1
     assert line["level"] == "error"
     assert f"127.0.0.1:{port}" in line["event"]
-    assert "Choose another ACGAN_METRICS_PORT" in line["event"]
+    assert "Set another ACGAN_METRICS_PORT" in line["event"]
