@@ -70,7 +70,7 @@ def test_the_constants_are_those_of_python(redis_url: str) -> None:
             return client.eval(f"{scripts.prelude()}return {name}", 0)
 
         def entries_of(name: str) -> set[str]:
-            answer: list[str] = client.eval(scripts.prelude() + pairs % name + "return all", 0)  # type: ignore[assignment]
+            answer: list[str] = client.eval(scripts.prelude() + pairs % name + "return all", 0)
             return set(answer)
 
         assert entries_of("STATUS") == {f"{status.name}={status.value}" for status in JobStatus}
