@@ -13,6 +13,7 @@ from benchmarks.own_redis import connect
 from models.config import TrainingConfig
 from models.records import EpochLosses, Loss, Progress, SplitLosses
 from models.registry.store import CheckpointId
+from worker.jobs import scripts
 from worker.jobs.client import JobClient, Order
 from worker.jobs.consumer import Claim, JobConsumer
 from worker.jobs.keys import JOBS, SEQUENCE, job_key
@@ -150,8 +151,9 @@ local lists = tonumber(ARGV[3])
 for n = 4 + lists, #ARGV do
   local place = ARGV[1] + n - 3 - lists
   local copy = ARGV[2] .. string.format('%06x', place)
-  redis.call('COPY', 'acgan:job:' .. ARGV[n], 'acgan:job:' .. copy)
-  redis.call('COPY', 'acgan:job:' .. ARGV[n] .. ':epochs', 'acgan:job:' .. copy .. ':epochs')
+  local original, record = JOB_PREFIX .. ARGV[n], JOB_PREFIX .. copy
+  redis.call('COPY', original, record)
+  redis.call('COPY', original .. EPOCHS_SUFFIX, record .. EPOCHS_SUFFIX)
   for l = 4, 3 + lists do
     if redis.call('ZSCORE', ARGV[l], ARGV[n]) then redis.call('ZADD', ARGV[l], place, copy) end
   end
@@ -162,7 +164,7 @@ end
 def multiply(url: str, count: int, originals: list[str]) -> None:
     """Make `count` copies of these jobs, in turn. They name the checkpoints of the originals."""
     with connect(url) as client:
-        copy = client.register_script(COPY)
+        copy = client.register_script(scripts.prelude() + COPY)
         lists = [key for key in client.scan_iter("acgan:*", _type="zset") if not key.startswith(job_key(""))]
         (seconds, _) = client.time()
         begin = f"{datetime.fromtimestamp(seconds, UTC):%Y%m%d-%H%M%S}-"  # ids of the older form, numbered by Lua

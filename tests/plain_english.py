@@ -1,7 +1,7 @@
 """Finds phrases that plain technical English does not use: `python -m tests.plain_english`, part of `make lint`.
 
-Reads docstrings, comments and messages in Python, and the paragraphs of the documents. tests/plain_english.txt lists
-the phrases that are accepted: `file | phrase`.
+Reads docstrings, comments and messages in Python, comments in Lua, and the paragraphs of the documents.
+tests/plain_english.txt lists the phrases that are accepted: `file | phrase`.
 """
 
 import ast
@@ -48,6 +48,12 @@ def in_python(file: str, source: str) -> Iterator[Text]:
             yield Text(file, token.start[0], token.string)
 
 
+def in_lua(file: str, source: str) -> Iterator[Text]:
+    for number, line in enumerate(source.splitlines(), 1):
+        if "--" in line:
+            yield Text(file, number, line.partition("--")[2])
+
+
 def in_document(file: str, source: str) -> Iterator[Text]:
     """Paragraphs, without indented code."""
     line = 1
@@ -57,6 +63,9 @@ def in_document(file: str, source: str) -> Iterator[Text]:
         line += block.count("\n")
 
 
+READERS = {".py": in_python, ".lua": in_lua, ".md": in_document}
+
+
 def allowed() -> list[tuple[str, str]]:
     lines = [line for line in ALLOWED.read_text().splitlines() if line.strip() and not line.startswith("#")]
     return [(file.strip(), phrase.strip()) for file, _, phrase in (line.partition(" | ") for line in lines)]
@@ -64,12 +73,13 @@ def allowed() -> list[tuple[str, str]]:
 
 def findings() -> Iterator[str]:
     exceptions = allowed()
-    listed = subprocess.run(["git", "ls-files", "*.py", "*.md"], cwd=ROOT, capture_output=True, text=True, check=True)  # noqa: S607
+    command = ["git", "ls-files", *(f"*{suffix}" for suffix in READERS)]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     for file in listed.stdout.split():
         if file == str(Path(__file__).relative_to(ROOT)):
             continue
         source = (ROOT / file).read_text(encoding="utf-8")
-        for text in (in_python if file.endswith(".py") else in_document)(file, source):
+        for text in READERS[Path(file).suffix](file, source):
             for match in TURNS.finditer(text.text):
                 if not any(fnmatchcase(file, where) and phrase in text.text for where, phrase in exceptions):
                     line = text.line + text.text.count("\n", 0, match.start())

@@ -16,7 +16,7 @@ from redis.retry import Retry
 from models.config import TrainingConfig
 from models.records import Progress
 from models.registry.manifest import CheckpointId
-from worker.jobs import claim_scripts, reconcile_scripts
+from worker.jobs import scripts
 from worker.jobs.client import check_eviction
 from worker.jobs.codec import UnreadableJob, decode, decode_job, pairs
 from worker.jobs.keys import (
@@ -92,21 +92,21 @@ class JobConsumer:
         """`patient` is a client with a longer timeout, for claims."""
         self.redis = client
         self.patient = patient or client
-        self._next = client.register_script(claim_scripts.NEXT)
-        self._claim = client.register_script(claim_scripts.CLAIM)
-        self._leave_alone = client.register_script(claim_scripts.LEAVE_ALONE)
-        self._waiting_trouble = client.register_script(claim_scripts.WAITING_TROUBLE)
-        self._renew = client.register_script(claim_scripts.RENEW)
-        self._write = client.register_script(claim_scripts.WRITE)
-        self._finish = client.register_script(claim_scripts.FINISH)
-        self._thinned = client.register_script(claim_scripts.THINNED)
-        self._reconcile = client.register_script(reconcile_scripts.RECONCILE)
-        self._seen = client.register_script(reconcile_scripts.SEEN)
-        self._pulse = client.register_script(reconcile_scripts.PULSE)
-        self._loop_states = client.register_script(reconcile_scripts.LOOP_STATES)
-        self._held_by = client.register_script(reconcile_scripts.HELD_BY)
-        self._release = client.register_script(reconcile_scripts.RELEASE)
-        self._index = client.register_script(reconcile_scripts.INDEX)
+        self._next = client.register_script(scripts.NEXT)
+        self._claim = client.register_script(scripts.CLAIM)
+        self._leave_alone = client.register_script(scripts.LEAVE_ALONE)
+        self._waiting_trouble = client.register_script(scripts.WAITING_TROUBLE)
+        self._renew = client.register_script(scripts.RENEW)
+        self._write = client.register_script(scripts.WRITE)
+        self._finish = client.register_script(scripts.FINISH)
+        self._thinned = client.register_script(scripts.THINNED)
+        self._reconcile = client.register_script(scripts.RECONCILE)
+        self._seen = client.register_script(scripts.SEEN)
+        self._pulse = client.register_script(scripts.PULSE)
+        self._loop_states = client.register_script(scripts.LOOP_STATES)
+        self._held_by = client.register_script(scripts.HELD_BY)
+        self._release = client.register_script(scripts.RELEASE)
+        self._index = client.register_script(scripts.INDEX)
 
     @classmethod
     def connect(cls, url: str) -> "JobConsumer":

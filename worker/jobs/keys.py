@@ -4,7 +4,7 @@
     acgan:jobs:{kind}        sorted set: job ids of one kind, `runs` or `datasets`
     acgan:jobs:{kind}:{st..} sorted set: job ids of one kind and status
     acgan:queue, :cpu, :gpu  sorted sets: the ids that wait for any worker, or for one kind, by priority and turn
-    acgan:turns              hash: the current turn, and the turn of each caller's next job (`line_up` in scripts)
+    acgan:turns              hash: the current turn, and the turn of each caller's next job (`line_up` in lua/)
     acgan:delayed            sorted set: the ids that wait after their worker was lost, by the end of the wait
     acgan:leases             sorted set: the ids that a worker runs, by the expiry of its lease
     acgan:helping            sorted set: the ids of data sets whose owners accept helpers, by the tokens of their claims
@@ -48,18 +48,23 @@ STORES = "acgan:stores"
 EVENTS = "acgan:events"
 RATES = "acgan:rate"
 CELERY_PREFIX = "acgan:celery:"  # of Celery's own keys
+RUNS = f"{JOBS}:runs"
+DATASETS = f"{JOBS}:datasets"
+JOB_PREFIX = "acgan:job:"
+EPOCHS_SUFFIX = ":epochs"
+PARTS_SUFFIX = ":parts"
 
 
 def job_key(job_id: str) -> str:
-    return f"acgan:job:{job_id}"
+    return JOB_PREFIX + job_id
 
 
 def epochs_key(job_id: str) -> str:
-    return f"acgan:job:{job_id}:epochs"
+    return job_key(job_id) + EPOCHS_SUFFIX
 
 
 def parts_key(job_id: str) -> str:
-    return f"acgan:job:{job_id}:parts"
+    return job_key(job_id) + PARTS_SUFFIX
 
 
 def idempotency_key(caller: str | None, key: str) -> str:
@@ -71,8 +76,8 @@ def queue_key(runs_on: RunsOn) -> str:
 
 
 def index_key(datasets: bool, status: JobStatus | None = None) -> str:
-    kind = "datasets" if datasets else "runs"
-    return f"{JOBS}:{kind}:{status.value}" if status else f"{JOBS}:{kind}"
+    kind = DATASETS if datasets else RUNS
+    return f"{kind}:{status.value}" if status else kind
 
 
 def queue_name(runs_on: RunsOn) -> str:

@@ -1,0 +1,101 @@
+-- Functions that all scripts use. worker/jobs/scripts.py injects the names in upper case: JOBS, QUEUES, STATUS, ...
+local time = redis.call('TIME')
+local now = time[1] .. '.' .. string.format('%06d', time[2])
+local PRIORITY_WEIGHT = 2 ^ 40 -- in turns: one step of priority outweighs all turns
+
+local function number(text)
+  return tonumber(text or 0) or 0
+end
+local function record(id)
+  return JOB_PREFIX .. id
+end
+local function epochs(id)
+  return JOB_PREFIX .. id .. EPOCHS_SUFFIX
+end
+local function parts(id)
+  return JOB_PREFIX .. id .. PARTS_SUFFIX
+end
+local function add_event(id, kind, data)
+  redis.call('XADD', EVENTS, 'MAXLEN', '~', 10000, '*', 'job', id, 'kind', kind, 'data', data)
+end
+local function list(id)
+  return redis.call('HEXISTS', record(id), 'order') == 1 and DATASETS or RUNS
+end
+local function list_of_status(id, status) -- takes any status: a newer version may have more
+  return list(id) .. ':' .. status
+end
+-- Set a status. Only this function does, so that it keeps the lists by status right and notifies followers.
+local function become(id, status)
+  local place, before = redis.call('ZSCORE', JOBS, id), redis.call('HGET', record(id), 'status')
+  if before then redis.call('ZREM', list_of_status(id, before), id) end
+  redis.call('HSET', record(id), 'status', status)
+  if place then redis.call('ZADD', list_of_status(id, status), place, id) end
+  add_event(id, 'status', status)
+end
+local function queue(id)
+  return QUEUES[redis.call('HGET', record(id), 'runs_on')] or QUEUE -- a newer version may have more kinds
+end
+-- Add a job to its queue. Within one priority callers take turns: a job's turn is one after its caller's last, but
+-- not before the current turn (start-time fair queueing, Goyal et al. 1996). So beside a hundred jobs of one caller,
+-- a single job of another is next, and the jobs of a lone caller run in the order of acceptance.
+local function line_up(id)
+  local job = redis.call('HMGET', record(id), 'priority', 'caller')
+  local priority, caller = job[1] or '0', job[2] or ''
+  local served, own = unpack(redis.call('HMGET', TURNS, priority, priority .. ':' .. caller))
+  local turn = math.max(tonumber(served or 0), tonumber(own or 0))
+  redis.call('HSET', TURNS, priority .. ':' .. caller, turn + 1)
+  redis.call('HSET', record(id), 'turn', turn)
+  redis.call('ZADD', queue(id), string.format('%.0f', turn - priority * PRIORITY_WEIGHT), id)
+end
+local function leave(id) -- its queue
+  redis.call('ZREM', queue(id), id)
+  redis.call('ZREM', DELAYED, id)
+end
+local function go_before(id, low, high, first) -- jobs that wait with scores from low to high; at `first` if none does
+  leave(id)
+  for _, key in pairs(QUEUES) do
+    local head = redis.call('ZRANGE', key, low, high, 'BYSCORE', 'LIMIT', 0, 1, 'WITHSCORES')
+    if head[2] then first = math.min(first, head[2] - 1) end
+  end
+  redis.call('ZADD', queue(id), string.format('%.0f', first), id)
+end
+local function go_first(id) -- before all waiting jobs
+  go_before(id, '-inf', '+inf', 0)
+end
+local function waiting_jobs()
+  local ids = redis.call('ZRANGE', DELAYED, 0, -1)
+  for _, key in pairs(QUEUES) do
+    for _, id in ipairs(redis.call('ZRANGE', key, 0, -1)) do table.insert(ids, id) end
+  end
+  return ids
+end
+local function go_to_front(id) -- before the jobs of its priority
+  local base, half = -number(redis.call('HGET', record(id), 'priority')) * PRIORITY_WEIGHT, PRIORITY_WEIGHT / 2
+  go_before(id, string.format('%.0f', base - half), string.format('%.0f', base + half), base - 1)
+end
+-- Move the later jobs of its caller one turn forward, for a job that is cancelled before it ran.
+local function give_back_turn(id)
+  local job = redis.call('HMGET', record(id), 'priority', 'caller', 'turn')
+  local priority, caller, turn = job[1] or '0', job[2] or '', tonumber(job[3])
+  local next_turn = tonumber(redis.call('HGET', TURNS, priority .. ':' .. caller))
+  if not turn or not next_turn or turn >= next_turn then return end
+  redis.call('HSET', TURNS, priority .. ':' .. caller, next_turn - 1)
+  for _, key in pairs(QUEUES) do
+    for _, other in ipairs(redis.call('ZRANGE', key, 0, -1)) do
+      local theirs = redis.call('HMGET', record(other), 'priority', 'caller', 'turn')
+      local later = tonumber(theirs[3])
+      if (theirs[1] or '0') == priority and (theirs[2] or '') == caller and later and later > turn then
+        redis.call('HSET', record(other), 'turn', later - 1)
+        local place = later - priority * PRIORITY_WEIGHT
+        if tonumber(redis.call('ZSCORE', key, other)) == place then
+          redis.call('ZADD', key, string.format('%.0f', place - 1), other)
+        end
+      end
+    end
+  end
+end
+local function waiting()
+  local found = redis.call('ZCARD', DELAYED)
+  for _, key in pairs(QUEUES) do found = found + redis.call('ZCARD', key) end
+  return found
+end

@@ -1,0 +1,19 @@
+#!lua flags=allow-oom
+-- ARGV: id, fence, status, error or '', lasting trouble or '', then the states that may precede this status.
+-- End the job, or put it at the front of its priority. Returns its new state, or nil if the job is lost.
+local held = held_status(ARGV[1], ARGV[2])
+if not held then return false end
+local id, status = ARGV[1], ARGV[3]
+local legal = false
+for i = 6, #ARGV do legal = legal or held == ARGV[i] end
+if not legal then return false end
+redis.call('HDEL', record(id), 'lost', 'trouble', 'seen_at')
+redis.call('ZREM', LEASES, id)
+if ARGV[4] ~= '' then redis.call('HSET', record(id), 'error', ARGV[4]) end
+if ARGV[5] ~= '' then
+  redis.call('HSET', record(id), 'trouble', ARGV[5])
+  add_event(id, 'trouble', ARGV[5])
+end
+if status == STATUS.QUEUED then go_to_front(id) else redis.call('HSET', record(id), 'ended_at', now) end
+become(id, status)
+return status
