@@ -68,7 +68,7 @@ async def train(
 
 @router.post("/jobs/{job_id}/cancel", status_code=202, dependencies=[OwnsJob])
 async def cancel(services: ServicesDep, job_id: JobId) -> AnyJobView:
-    """Stop a run, within a second or at the end of the current iteration, whichever is later.
+    """Stop a run. This takes a second, or an iteration if that is longer.
 
     Its checkpoints stay, and `resume` continues it from that point.
     """
