@@ -44,8 +44,8 @@ class AppSettings(WorkerSettings):
     forwarded_allow_ips: str = Field(
         "",
         validation_alias=AliasChoices("ACGAN_FORWARDED_ALLOW_IPS", "FORWARDED_ALLOW_IPS"),
-        description="Addresses or networks of trusted proxies, separated by commas; `*` for every address. The API "
-        "reads `X-Forwarded-For`, `-Proto` and `-Host` only in requests from them.",
+        description="Addresses or networks of trusted proxies, separated by spaces or commas; `*` for every address. "
+        "The API reads `X-Forwarded-For`, `-Proto` and `-Host` only in requests from them.",
     )
     max_body_bytes: int = Field(65536, ge=1024, description="Maximum size of a request body, in bytes.")
     max_header_bytes: int = Field(

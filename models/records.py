@@ -72,7 +72,7 @@ def check_hope(epoch: int, generator: Loss, discriminator: Loss) -> None:
 
 class SplitLosses(Record):
     train: Loss = Field(description="Mean over the epoch's iterations, with dropout and batch statistics.")
-    test: Loss = Field(description="On the test images and equally many fakes, both networks in inference mode.")
+    test: Loss = Field(description="Mean over the test images and equally many fakes, with networks in inference mode.")
 
 
 class EpochLosses(Record):

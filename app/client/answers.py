@@ -202,5 +202,5 @@ def pixels(response: httpx2.Response) -> "np.ndarray":
     is_sheet = len(shape) == 3 or (len(shape) == 4 and shape[1] == NUM_CLASSES)
     is_known = is_sheet and 0 <= shape[0] <= MOST_DIGITS and shape[-2:] == (IMAGE_SIZE, IMAGE_SIZE)
     if not is_known or in_columns or kind != np.uint8 or len(body) != math.prod(shape):
-        raise ValueError(f"an array {shape} of {kind} does not hold digits")
+        raise ValueError(f"expected digits, uint8 (n, 28, 28) or (n, 10, 28, 28), but received {kind} {shape}")
     return np.frombuffer(bytearray(body), np.uint8).reshape(shape)

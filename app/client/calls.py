@@ -1,4 +1,4 @@
-"""The requests of both clients, and how to read each response."""
+"""The requests of the blocking and the asynchronous client, and how to read each response."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

@@ -94,7 +94,9 @@ class Follower:
                 others = [each for each in self.job.epochs if each.epoch != epoch.epoch]
                 epochs = sorted([*others, epoch], key=lambda each: each.epoch)
                 if len(epochs) > MOST_EPOCHS:
-                    raise NotUnderstood(f"a run of more than {MOST_EPOCHS:,} epochs: no acgan service has one")
+                    raise NotUnderstood(
+                        f"the server sent more than {MOST_EPOCHS:,} epochs of a run, so it is not an acgan service"
+                    )
                 self.job = self.job.model_copy(update={"epochs": epochs})
                 return [self._finished(epoch)]
         return []

@@ -24,7 +24,7 @@ class KnownStore:
     def check(self) -> str | None:
         """Return what is wrong with the store's identity file, or None.
 
-        Raises StoreReplaced if a store that was known before is missing or empty, and Unreachable.
+        Raises StoreReplaced if a store that was known before is missing or empty, Unreachable if it does not respond.
         """
         problem = self.store.check_identity()
         if self._is_noted or self._file is None:

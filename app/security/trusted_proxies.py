@@ -22,7 +22,9 @@ class Proxies:
         try:
             return cls([ipaddress.ip_network(word, strict=False) for word in words])
         except ValueError:
-            raise ValueError("should be addresses or networks like 10.0.0.0/8, separated by commas, or *") from None
+            raise ValueError(
+                "should be addresses or networks like 10.0.0.0/8, separated by spaces or commas, or *"
+            ) from None
 
     def __contains__(self, address: Address | None) -> bool:
         if self.networks is None:

@@ -73,7 +73,10 @@ def prepare(folder: Path) -> EmbeddedRedis:
 
 
 def explain(text: str, folder: Path) -> str | None:
-    """Return what to do if the log of a server in `folder` reports that it cannot read or write its data, else None."""
+    """Return instructions for the user if the server in `folder` cannot read or write its data, otherwise None.
+
+    `text` is the server's log.
+    """
     if any(reason in text for reason in NO_ROOM):
         return f"Redis has stopped, because the disk of {folder.resolve()} is full: free space, and it restarts"
     if (limit := FEW_FILES.search(text)) is not None:

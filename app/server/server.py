@@ -94,7 +94,9 @@ class Server(uvicorn.Server):
         self.app.state.draining = True
         self.config.encoded_headers.append((b"connection", b"close"))  # of every response, within a second
         if self.drain_seconds:
-            logger.info("shutting down: not ready any more, serving requests for %g seconds", self.drain_seconds)
+            logger.info(
+                "shutting down: /readyz returns 503, other requests are served for another %g s", self.drain_seconds
+            )
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self.should_exit or sig != signal.SIGTERM:

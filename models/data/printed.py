@@ -32,7 +32,7 @@ def load_printed(
 
 
 def draw_split(split: int, examples: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draw the first examples of split 0 (train) or 1 (test)."""
+    """Draw the first `examples` images (N, 28, 28) and labels (N,) of split 0 (train) or 1 (test), as uint8."""
     labels = np.random.Generator(np.random.Philox(key=[split, 0])).integers(NUM_CLASSES, size=examples, dtype=np.uint8)
     shapes = np.random.Generator(np.random.Philox(key=[split, 1])).random((examples, 7))
     images = np.stack([draw_digit(int(label), shape) for label, shape in zip(labels, shapes, strict=True)])

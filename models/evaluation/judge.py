@@ -83,7 +83,7 @@ def find_judge(dataset: Dataset, role: Role, cache: Path, device: torch.device) 
     path = cache / f"{dataset.checksum.removeprefix('sha256:')[:16]}-{role}.safetensors"
     if (stored := stored_judge(path, role)) is not None:
         return stored.to(device)
-    logger.info("training a judge of %s digits on %s; this happens once", dataset.name, device)
+    logger.info("training a judge for %s digits on device %s; this happens once", dataset.name, device)
     data = to_bytes(train_judge(dataset.to(device), role))
     write_durably(path, data)
     return from_bytes(data, role).to(device)  # as the next process reads it, so both compute the same figures

@@ -122,15 +122,18 @@ def _read_same(file: ArrayFile, stored: list[StoredArray]) -> np.ndarray:
 
 
 def _latent_size(file: ArrayFile, groups: list[Stored]) -> int:
-    """Find the latent size: that of an embedding of ten classes and of the dense layer after it."""
+    """Find the latent size: the width of an embedding of ten classes and of the dense layer after it."""
     embeddings = {shape[1] for group in groups if (shape := embedding_shape(group)) and shape[0] == NUM_CLASSES}
     dense = {array.shape[0] for group in groups for array in group.values() if array.shape[1:] == (DENSE_UNITS,)}
     sizes = sorted(embeddings & dense or embeddings) or [DEFAULT_LATENT_SIZE]  # later reported as missing
     if len(embeddings & dense) > 1:
-        raise KerasWeightsError(f"{printable(file.path)} holds two generators, of latents of {sizes[0]} and {sizes[1]}")
+        raise KerasWeightsError(
+            f"{printable(file.path)} has two generators, with latent sizes {sizes[0]} and {sizes[1]}"
+        )
     if not 1 <= sizes[0] <= LATENT_LIMIT:
         raise KerasWeightsError(
-            f"{printable(file.path)} holds latents of {sizes[0]:,} numbers, instead of 1 to {LATENT_LIMIT:,}"
+            f"{printable(file.path)} has a generator with latent size {sizes[0]:,}, but only 1 to {LATENT_LIMIT:,} is "
+            "supported"
         )
     return sizes[0]
 

@@ -22,7 +22,7 @@ Phase = tuple[tuple[int, int], ...]  # along one axis, pairs (tap, shift): the t
 
 
 class Plan(NamedTuple):
-    """One bilinear algorithm with P products: result @ ((image @ x) * (kernel @ w)).
+    """Matrices that compute a convolution with P products per map: result @ ((image @ x) * (kernel @ w)).
 
     A kernel may have several phases, each with a separate result: a transposed convolution of stride 2 has four.
     """

@@ -1,6 +1,6 @@
 """Layers equivalent to torch's own, but faster on the CPU. benchmarks/README.md has the figures.
 
-Maps always have the shape (N, C, H, W). In memory, the results of `fourier` have positions first, (H, W, N, C), and
+Maps always have the shape (N, C, H, W). In memory, the results of `fft_convolution` have the layout (H, W, N, C), and
 element-wise operations keep this layout.
 """
 

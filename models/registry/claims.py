@@ -45,7 +45,9 @@ class JobClaims(CheckpointReader):
         def step() -> None:
             held = self._fence_to_raise(job, fence)
             if self._is_new(job, held) and 0 < fence <= self._deleted_of(self._read_root(DELETED)):
-                raise FenceRejected(f"job {job} must be claimed again, if it was not deleted: token {fence} is too old")
+                raise FenceRejected(
+                    f"a worker must claim job {job} again, unless it was deleted: token {fence} is too old"
+                )
             if has_results and self._is_new(job, held):
                 raise StoreReplaced(
                     f"the store has no files of job {job}, whose record names checkpoints: it was emptied, replaced, "
@@ -97,7 +99,7 @@ class JobClaims(CheckpointReader):
         return None if new in (b"0", old) else new
 
     def hide_deleted(self, job: str, token: int) -> None:
-        """Make a job invisible and reject its claims. Only in `alone`. Raises OSError.
+        """Make a job invisible and reject its claims. Call this only inside a step of `alone`. Raises OSError.
 
         `token` is that of the job's last claim. A worker with this claim or an older one is rejected: the store keeps
         no file of the job, only the highest token of all deleted jobs.
@@ -269,12 +271,13 @@ class JobClaims(CheckpointReader):
     def _held(self, job: str, token: int) -> Fence:
         """Return the fence if it equals `token`.
 
-        Raises FenceRejected if the job must be claimed again, StoreReplaced if the store was emptied or is not mounted.
+        Raises FenceRejected if a worker must claim the job again, StoreReplaced if the store was emptied or is not
+        mounted.
         """
         try:
             fence = self.shelf.fence(job)
         except FenceDamaged as error:
-            raise FenceRejected(f"job {job} must be claimed again: {error}") from error
+            raise FenceRejected(f"a worker must claim job {job} again: {error}") from error
         if fence.token > token:
             raise FenceRejected(f"another worker has taken job {job} over")
         if fence.token < token and self._has_identity():
@@ -291,6 +294,6 @@ def check_token(token: int) -> None:
     """Raises TokensExhausted if a store does not accept the token."""
     if token > HIGHEST_TOKEN:
         raise TokensExhausted(
-            f"the fencing token {token} is higher than {HIGHEST_TOKEN}, the highest that a store accepts: the counter "
+            f"the fence token {token} is higher than {HIGHEST_TOKEN}, the highest that a store accepts: the counter "
             "acgan:fence in Redis was damaged. Stop the workers and set it to the number in the store's file `fence`"
         )

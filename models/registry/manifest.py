@@ -36,7 +36,7 @@ class FenceRejected(Exception):
 
 
 class TokensExhausted(Exception):
-    """The counter of fencing tokens is beyond the highest token that a store accepts."""
+    """The counter of fence tokens is beyond the highest token that a store accepts."""
 
 
 class JobConflict(Exception):

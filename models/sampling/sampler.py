@@ -54,7 +54,7 @@ class SampleBatch(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SampleRange:
-    """Digits of one seed at consecutive indices: of one label, or for each index one digit of every label."""
+    """Digits of one seed at consecutive indices. If `label` is None, each index has one digit of every label."""
 
     label: int | None
     n: int

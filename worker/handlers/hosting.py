@@ -1,4 +1,4 @@
-"""The owner of a data set: it draws parts, fetches those of its helpers, and never waits long for them."""
+"""The owner's work on a data set: it draws parts, fetches those that helpers drew, and never waits long for them."""
 
 import logging
 import time

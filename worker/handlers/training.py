@@ -129,7 +129,7 @@ def lowest_fence(store: CheckpointStore) -> int:
 
 
 def job_log_context(claim: Claim) -> AbstractContextManager[None]:
-    """Add the job, its epoch and its fence token to every log line inside."""
+    """Add the job, its epoch and its fence token to every line that is logged in the `with` block."""
     return bound_contextvars(job=claim.job.id, epoch=len(claim.job.epochs) + 1, fence=claim.fence)
 
 
@@ -215,7 +215,7 @@ def acquire_storage(consumer: JobConsumer, lease: Lease, store: CheckpointStore,
 
 
 def store_trouble(store: CheckpointStore) -> str:
-    """Return faults of the store's own records that do not prevent jobs, or an empty string."""
+    """Return faults of the store's identity file and pointer with which jobs can still run, or an empty string."""
     try:
         latest = store.find_latest()
         found = [store.check_identity(), latest.trouble if latest.foreign else None]

@@ -91,9 +91,10 @@ def decode_job(job_id: str, fields: Hash, epochs: Hash) -> Job:
 
 
 def present(workers: Sequence[tuple[str, float]], now: float) -> list[str]:
-    """Return the workers from pairs of worker and time when it was last seen, without those seen in the future.
+    """Return the workers whose last contact is not in the future. `workers` are pairs (worker, time of last contact).
 
-    A clock that was ahead wrote such a time; a live worker corrects it within a round of its reconciler.
+    A time in the future was recorded while a clock was ahead; a live worker corrects it within a round of its
+    reconciler.
     """
     return [worker for worker, seen in workers if seen <= now + 1]
 

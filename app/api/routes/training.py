@@ -68,7 +68,10 @@ async def train(
 
 @router.post("/jobs/{job_id}/cancel", status_code=202, dependencies=[OwnsJob])
 async def cancel(services: ServicesDep, job_id: JobId) -> AnyJobView:
-    """Stop a run within a second or an iteration. Its checkpoints stay, and `resume` continues it from that point."""
+    """Stop a run. This takes a second, or an iteration if that is longer.
+
+    Its checkpoints stay, and `resume` continues it from that point.
+    """
     return view_of(await services.jobs.cancel(job_id))
 
 

@@ -49,7 +49,7 @@ def evaluate_here(
 
 
 def find_real(examiner: Evaluator, cache: Path) -> Figures:
-    """Return the figures of real digits: from the package or the cache, else computed and cached."""
+    """Return the quality figures of real digits, from the package or the cache. Else compute and cache them."""
     effort = examiner.effort
     name = f"{examiner.dataset.checksum.removeprefix('sha256:')[:16]}-real-{effort.lessons}-{effort.pupils}.json"
     bundled = resources.files("models") / "judges" / name

@@ -76,7 +76,10 @@ class ArtifactStorage(Protocol):
         ...
 
     def change(self, name: str, change: Callable[[bytes | None], bytes | None]) -> None:
-        """Replace a file by `change` of its content (None if missing), unless that is None. Only in `alone`."""
+        """Call `change` with a file's content (None if it is missing). If it returns bytes, they replace the content.
+
+        Call this only inside a step of `alone`.
+        """
         ...
 
     def delete(self, name: str) -> None: ...
@@ -109,7 +112,10 @@ class ArtifactStorage(Protocol):
         ...
 
     def place(self, staged: str, folder: Folder, fence: Fence) -> None:
-        """Make the staged files the content of a folder, atomically. Only in `alone`, with the fence read there."""
+        """Make the staged files the content of a folder, atomically.
+
+        Call this only inside a step of `alone`, with the fence that this step read.
+        """
         ...
 
     def discard(self, staged: str) -> None:
@@ -121,7 +127,10 @@ class ArtifactStorage(Protocol):
         ...
 
     def hide_job(self, job: str) -> None:
-        """Make all files of a job invisible, atomically. Only in `alone`; `clear_job` then deletes the files."""
+        """Make all files of a job invisible, atomically; `clear_job` then deletes them.
+
+        Call this only inside a step of `alone`.
+        """
         ...
 
     def clear_job(self, job: str) -> None:
@@ -147,7 +156,10 @@ class ArtifactStorage(Protocol):
         ...
 
     def raise_fence(self, job: str, token: int, fence: Fence) -> None:
-        """Set the job's fence to a higher token. Only in `alone`, with the fence read there."""
+        """Set the job's fence to a higher token.
+
+        Call this only inside a step of `alone`, with the fence that this step read.
+        """
         ...
 
     # ----------------------------------------------------------------------------

@@ -20,7 +20,7 @@ class Changed(Exception):
 
 
 def connect(address: str, seconds: float) -> "ObjectStore":
-    """Open a bucket without a request. A later request fails, with its retries, after `seconds`."""
+    """Open a bucket. Sends no request. Later requests are retried for at most `seconds` in total, then they fail."""
     return from_url(
         address,
         client_options={

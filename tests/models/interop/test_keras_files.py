@@ -117,7 +117,7 @@ def test_two_networks_of_one_kind_are_refused_unless_they_are_equal(tmp_path: Pa
     with h5py.File(tmp_path / "two.hdf5", "w") as file:
         for size in (30, 40):
             write_shapes(file, {"embedding/embeddings": (10, size), "dense/kernel": (size, 3456)}, f"model_{size}")
-    with pytest.raises(KerasWeightsError, match="two generators, of latents of 30 and 40"):
+    with pytest.raises(KerasWeightsError, match="two generators, with latent sizes 30 and 40"):
         load_generator(tmp_path / "two.hdf5")
 
 

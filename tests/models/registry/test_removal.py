@@ -121,7 +121,7 @@ def test_a_claim_that_is_older_than_a_deletion_is_claimed_again_and_runs(
     delete_run(store, EARLY, 9)
     assert store.highest_fence() == 9
     run(store, LATE, 3, 2)
-    with pytest.raises(FenceRejected, match="claimed again"):
+    with pytest.raises(FenceRejected, match="must claim job"):
         store.take("20260103-000000-aaaaaa", 8)
     run(store, "20260103-000000-aaaaaa", store.highest_fence() + 1, 1)
 
