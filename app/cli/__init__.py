@@ -28,7 +28,7 @@ from app.cli.commands import (
     up,
     worker,
 )
-from app.cli.errors import complain, read_settings
+from app.cli.errors import print_error, read_settings
 from app.cli.output import OUTPUT_FAILED, console, finish_streams, is_output_failure, protect_streams
 from models.version import code_version
 
@@ -102,7 +102,7 @@ def main() -> None:
     except OSError as error:
         if not is_output_failure(error):
             raise
-        complain(f"the output cannot be written: {error.strerror}")
+        print_error(f"the output cannot be written: {error.strerror}")
         raise SystemExit(OUTPUT_FAILED) from None
     finally:
         finish_streams()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # takes a while to load
 
 # Exit codes: docs/commands.md lists all of them.
 FAILED = 1  # the run failed
-MISTAKE = 2  # an error that the user can correct
+USER_ERROR = 2  # an error that the user can correct
 CANCELLED = 3  # the run was cancelled
 UNAVAILABLE = 4  # the service does not respond, or not yet
 INTERRUPTED = 130  # Ctrl-C
@@ -36,39 +36,39 @@ class LibraryMissing(Exception):
     """The library that reads and writes Keras files is not installed."""
 
 
-def complain(sentence: str) -> None:
+def print_error(sentence: str) -> None:
     """Print one sentence on stderr."""
     error_console.print(f"acgan: {printable(sentence)}", style="red", highlight=False, soft_wrap=True)
 
 
-def fail(sentence: str, code: int = MISTAKE) -> NoReturn:
+def fail(sentence: str, code: int = USER_ERROR) -> NoReturn:
     """End the command with one sentence on stderr. Raises typer.Exit with the exit code."""
-    complain(sentence)
+    print_error(sentence)
     raise typer.Exit(code) from None
 
 
 @contextmanager
-def mistakes_in_a_sentence(*kinds: type[Exception]) -> Iterator[None]:
+def fail_on(*kinds: type[Exception]) -> Iterator[None]:
     """End the command with one sentence and exit code 2 if an error of these `kinds` is raised."""
     try:
         yield
     except kinds as error:
-        fail(describe_mistake(error))
+        fail(error_sentence(error))
 
 
-def describe_mistake(error: Exception) -> str:
+def error_sentence(error: Exception) -> str:
     if not isinstance(error, ValidationError):
         return str(error)
-    found = error.errors()[0]
-    if not found["loc"]:
-        return reason(found)
-    where = ".".join(str(part) for part in found["loc"])
+    first = error.errors()[0]
+    if not first["loc"]:
+        return reason(first)
+    where = ".".join(str(part) for part in first["loc"])
     if error.title == "AppSettings":
         name = f"{where} (ACGAN_{where.upper()})"
-        given = found["input"]
+        given = first["input"]
         value = mask(given) if isinstance(given, str) else given  # passwords in addresses
-        return f"{name} {mask(reason(found))}" + ("" if where in secrets() else but_is(value))
-    return f"--{where.replace('_', '-')} {reason(found)}{but_is(found['input'])}"
+        return f"{name} {mask(reason(first))}" + ("" if where in secrets() else but_is(value))
+    return f"--{where.replace('_', '-')} {reason(first)}{but_is(first['input'])}"
 
 
 def secrets() -> set[str]:
@@ -81,7 +81,7 @@ def read_settings(**given: Any) -> "AppSettings":
     """Read the environment. Values from the command line take precedence."""
     from app.settings import AppSettings
 
-    with mistakes_in_a_sentence(ValidationError):
+    with fail_on(ValidationError):
         return AppSettings(**{name: value for name, value in given.items() if value is not None})
 
 
@@ -99,7 +99,7 @@ def keras_errors(needed: bool) -> tuple[type[Exception], ...]:
     if not needed:
         return ()
 
-    with mistakes_in_a_sentence(LibraryMissing):
+    with fail_on(LibraryMissing):
         try:
             from models.interop.keras import KerasWeightsError
         except ModuleNotFoundError as error:
@@ -107,7 +107,7 @@ def keras_errors(needed: bool) -> tuple[type[Exception], ...]:
     return (KerasWeightsError,)
 
 
-def check_place(file: Path | None) -> None:
+def check_output_file(file: Path | None) -> None:
     """End the command if a file cannot be written, before its content is computed, which takes a while."""
     if file is None:
         return
@@ -119,14 +119,14 @@ def check_place(file: Path | None) -> None:
         fail(f"{file} is not writable")
 
 
-def check_folder(out: Path | None) -> None:
+def check_output_folder(out: Path | None) -> None:
     """End the command if a folder cannot be created or written."""
     if out is None:
         return
-    there = next(path for path in (out, *out.parents) if path.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK):
-        why = f"{there} is not a folder" if not there.is_dir() else f"{there}/ is not writable"
-        fail(f"{out}/ cannot be created: {why}" if there != out else why)
+    existing = next(path for path in (out, *out.parents) if path.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        why = f"{existing} is not a folder" if not existing.is_dir() else f"{existing}/ is not writable"
+        fail(f"{out}/ cannot be created: {why}" if existing != out else why)
 
 
 @contextmanager

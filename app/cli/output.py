@@ -88,23 +88,23 @@ def can_encode(text: str, encoding: str) -> bool:
 console = SafeConsole()
 
 
-def tell(sentence: str) -> None:
+def print_sentence(sentence: str) -> None:
     console.print(printable(sentence), highlight=False, soft_wrap=True)
 
 
-def tell_table(table: Table) -> None:
+def print_table(table: Table) -> None:
     """Print a table. In pipes no row is wrapped, so that grep finds whole rows."""
     (console if console.is_terminal else SafeConsole(width=WIDE)).print(table)
 
 
-def tell_record(record: BaseModel, as_json: bool, sentence: str) -> None:
+def print_record(record: BaseModel, as_json: bool, sentence: str) -> None:
     if as_json:
-        tell_json(record.model_dump(mode="json"))
+        print_json(record.model_dump(mode="json"))
     else:
-        tell(sentence)
+        print_sentence(sentence)
 
 
-def tell_json(value: Any) -> None:
+def print_json(value: Any) -> None:
     """Print JSON on one line, for `jq` and `while read`."""
     write_line(escape_json(json.dumps(value, ensure_ascii=False)))
 

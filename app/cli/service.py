@@ -27,23 +27,23 @@ def service(url: str | None, key: str | None) -> Iterator["Client"]:
         again = f" (retry in {error.retry_after:.0f} s)" if isinstance(error, Unavailable) else ""
         fail(f"{error}{again}", UNAVAILABLE)
     except ClientError as error:
-        fail(in_options(error) if isinstance(error, Refused) else str(error))
+        fail(with_option_names(error) if isinstance(error, Refused) else str(error))
 
 
-def in_options(error: "Refused") -> str:
+def with_option_names(error: "Refused") -> str:
     """Return the service's message with options in place of fields, and commands in place of paths."""
     if error.status == 401:
         return f"{error} Pass it as --key KEY or in ACGAN_KEY."
-    said = str(error)
+    message = str(error)
     for mistake in error.mistakes:
         where, _, field = mistake["field"].rpartition(".")
         if where in ("body", "query"):
-            said = said.replace(f"{where}.{field}: ", f"--{field.replace('_', '-')} ")
-    said = said.removeprefix("body: ")
+            message = message.replace(f"{where}.{field}: ", f"--{field.replace('_', '-')} ")
+    message = message.removeprefix("body: ")
     for address, command in (("/jobs", "jobs"), ("/checkpoints", "checkpoints")):
-        said = said.replace(f"see GET {address}", f"see `acgan {command}`")
-        said = said.replace(f"GET {address} lists", f"`acgan {command}` lists")
-    return said
+        message = message.replace(f"see GET {address}", f"see `acgan {command}`")
+        message = message.replace(f"GET {address} lists", f"`acgan {command}` lists")
+    return message
 
 
 def exit_unless_succeeded(what: str, ended: "JobView | DatasetView") -> None:

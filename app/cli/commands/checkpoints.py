@@ -5,21 +5,21 @@ from typing import Annotated
 import typer
 
 from app.cli.options import AsJson, Key, Url
-from app.cli.output import tell_json, tell_record, tell_table
+from app.cli.output import print_json, print_record, print_table
 from app.cli.service import service
 
 
 def checkpoints(as_json: AsJson = False, url: Url = None, key: Key = None) -> None:
     """List the checkpoints of the service, newest first, and which one is served."""
     with service(url, key) as client:
-        found = client.checkpoints()
+        listing = client.checkpoints()
     if as_json:
-        tell_json(found.model_dump(mode="json"))
+        print_json(listing.model_dump(mode="json"))
         return
 
     from app.cli.tables import checkpoints_table
 
-    tell_table(checkpoints_table(found))
+    print_table(checkpoints_table(listing))
 
 
 def serving(
@@ -38,9 +38,9 @@ def serving(
     with service(url, key) as client:
         match choice:
             case None:
-                found = client.serving()
+                policy = client.serving()
             case "newest" | "best":
-                found = client.serve(choice)
+                policy = client.serve(choice)
             case _:
-                found = client.serve("pinned", choice)
-    tell_record(found, as_json, f"{found.policy}: {found.serving or 'nothing'} is served")
+                policy = client.serve("pinned", choice)
+    print_record(policy, as_json, f"{policy.policy}: {policy.serving or 'nothing'} is served")

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from app.cli.options import AsJson, Key, Url
-from app.cli.output import tell, tell_json, tell_table
+from app.cli.output import print_json, print_sentence, print_table
 from app.cli.service import service
 
 
@@ -18,16 +18,16 @@ def datasets(
 ) -> None:
     """List the generated data sets, newest first."""
     with service(url, key) as client:
-        found = client.datasets(limit, before)
+        page = client.datasets(limit, before)
     if as_json:
-        tell_json(found.model_dump(mode="json"))
+        print_json(page.model_dump(mode="json"))
         return
-    if not found.datasets:
-        tell("no data sets: generate one with `acgan order`")
+    if not page.datasets:
+        print_sentence("no data sets: generate one with `acgan order`")
         return
 
     from app.cli.tables import datasets_table
 
-    tell_table(datasets_table(found.datasets))
-    if found.next:
-        tell(f"there are more: acgan datasets --before {found.datasets[-1].id}")
+    print_table(datasets_table(page.datasets))
+    if page.next:
+        print_sentence(f"there are more: acgan datasets --before {page.datasets[-1].id}")

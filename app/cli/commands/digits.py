@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from app.cli.errors import check_place, mistakes_in_a_sentence, read_settings
+from app.cli.errors import check_output_file, fail_on, read_settings
 from app.cli.options import AsJson, Home
-from app.cli.output import console, tell, tell_json
+from app.cli.output import console, print_json, print_sentence
 
 
 def digits(
@@ -35,7 +35,7 @@ def digits(
 ) -> None:
     """Draw digits on the terminal or into a PNG, without a service, with a checkpoint in the home or a file."""
     settings = read_settings(home=home)
-    check_place(out)
+    check_output_file(out)
 
     from app.cli.local.drawing import NoGenerator, draw_here
     from app.cli.terminal import columns_that_fit, has_greys, in_characters, ink_for
@@ -45,13 +45,13 @@ def digits(
     from models.sampling.images import encode_png, sheet
 
     kinds = (NoGenerator, CheckpointDamaged, CheckpointNotFound, DeviceUnavailable, InvalidWeights, OSError)
-    with mistakes_in_a_sentence(*kinds):
+    with fail_on(*kinds):
         drawn = draw_here(settings, checkpoint, label, n, seed, index)
         if out is not None:
             out.write_bytes(encode_png(sheet(drawn.digits, columns, scale)))
     if as_json:
         about = {"label": label, "n": n, "checkpoint": drawn.checkpoint, "seed": drawn.seed, "index": index}
-        tell_json({**about, **({"file": str(out)} if out else {"digits": drawn.digits.tolist()})})
+        print_json({**about, **({"file": str(out)} if out else {"digits": drawn.digits.tolist()})})
         return
     if out is None:
         picture = sheet(drawn.digits, columns or columns_that_fit(console), scale)
@@ -59,4 +59,4 @@ def digits(
         console.print(drawing, crop=False, soft_wrap=True)
     digit = "digit" if n == 1 else "digits"
     where = f", in {out}" if out else ""
-    tell(f"{n} {digit} of {label} by {drawn.checkpoint}, seed {drawn.seed}{where}")
+    print_sentence(f"{n} {digit} of {label} by {drawn.checkpoint}, seed {drawn.seed}{where}")

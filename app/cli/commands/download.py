@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.errors import INTERRUPTED, check_folder, fail, writing
+from app.cli.errors import INTERRUPTED, check_output_folder, fail, writing
 from app.cli.options import AsJson, Key, Url
-from app.cli.output import console, tell, tell_json
+from app.cli.output import console, print_json, print_sentence
 from app.cli.service import exit_unless_succeeded, service
 
 if TYPE_CHECKING:  # takes a while to load
@@ -29,37 +29,37 @@ def download(
     key: Key = None,
 ) -> None:
     """Download the files of a data set and check each. Waits until the data set is complete; Ctrl-C ends the wait."""
-    check_folder(out)
+    check_output_folder(out)
     with service(url, key) as client:
-        fetch(client, wait_until_made(client, client.dataset(dataset_id), as_json), out, as_json)
+        download_files(client, wait_for_files(client, client.dataset(dataset_id), as_json), out, as_json)
 
 
-def wait_until_made(client: "Client", found: "DatasetView", as_json: bool) -> "DatasetView":
+def wait_for_files(client: "Client", generated: "DatasetView", as_json: bool) -> "DatasetView":
     """Show progress until the files are complete. Raises typer.Exit if the job fails or is cancelled, or on Ctrl-C."""
     try:
         from app.cli.progress import digits_bar
         from worker.jobs.model import ENDED
 
-        if not as_json and found.status not in ENDED:
-            tell(f"data set {found.id} is {found.status.value}: {found.order.digits:,} digits")
+        if not as_json and generated.status not in ENDED:
+            print_sentence(f"data set {generated.id} is {generated.status.value}: {generated.order.digits:,} digits")
         with digits_bar(console) as bar:
             task = bar.add_task("draw", total=None, rate=0.0)
-            while found.status not in ENDED:
-                if found.progress:
-                    made = found.progress
-                    bar.update(task, completed=made.drawn, total=made.digits, rate=made.digits_per_second)
+            while generated.status not in ENDED:
+                if generated.progress:
+                    progress = generated.progress
+                    bar.update(task, completed=progress.drawn, total=progress.digits, rate=progress.digits_per_second)
                 time.sleep(ASK_SECONDS)
-                found = client.dataset(found.id)
+                generated = client.dataset(generated.id)
     except KeyboardInterrupt:
-        fail(f"stopped waiting; its job continues: `acgan download {found.id}` waits for it again", INTERRUPTED)
-    exit_unless_succeeded("data set", found)
-    return found
+        fail(f"stopped waiting; its job continues: `acgan download {generated.id}` waits for it again", INTERRUPTED)
+    exit_unless_succeeded("data set", generated)
+    return generated
 
 
-def fetch(client: "Client", found: "DatasetView", out: Path, as_json: bool) -> None:
+def download_files(client: "Client", generated: "DatasetView", out: Path, as_json: bool) -> None:
     with writing(out):
-        for path in client.download(found.id, out):
+        for path in client.download(generated.id, out):
             if not as_json:
-                tell(str(path))
+                print_sentence(str(path))
     if as_json:
-        tell_json(found.model_dump(mode="json"))
+        print_json(generated.model_dump(mode="json"))

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
-from app.cli.errors import check_place, error_console, mistakes_in_a_sentence, read_settings
+from app.cli.errors import check_output_file, error_console, fail_on, read_settings
 from app.cli.options import AsJson, Home
 from app.cli.output import console, escape_json, write_line
 
@@ -24,7 +24,7 @@ def evaluate(
 ) -> None:
     """Measure the quality of a generator's digits, compared with real digits. Takes minutes."""
     settings = read_settings(home=home)
-    check_place(picture)
+    check_output_file(picture)
 
     from app.cli.local.drawing import NoGenerator
     from app.cli.local.evaluation import evaluate_here, tabulate
@@ -34,9 +34,9 @@ def evaluate(
     from models.registry.store import CheckpointDamaged, CheckpointNotFound
 
     kinds = (NoGenerator, CheckpointDamaged, CheckpointNotFound, DatasetUnavailable, DeviceUnavailable, InvalidWeights)
-    with mistakes_in_a_sentence(*kinds, OSError, ValidationError):
-        found = evaluate_here(settings, checkpoint, dataset, quick, picture, error_console)
+    with fail_on(*kinds, OSError, ValidationError):
+        evaluation = evaluate_here(settings, checkpoint, dataset, quick, picture, error_console)
     if as_json:
-        write_line(escape_json(found.model_dump_json(indent=2)))
+        write_line(escape_json(evaluation.model_dump_json(indent=2)))
     else:
-        console.print(tabulate(found))
+        console.print(tabulate(evaluation))

@@ -5,9 +5,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from app.cli.errors import check_place, keras_errors, mistakes_in_a_sentence, read_settings
+from app.cli.errors import check_output_file, fail_on, keras_errors, read_settings
 from app.cli.options import AsJson, Home
-from app.cli.output import tell, tell_json
+from app.cli.output import print_json, print_sentence
 
 SUFFIXES: dict[str, Literal["onnx", "keras"]] = {".onnx": "onnx", ".hdf5": "keras", ".h5": "keras"}
 
@@ -34,9 +34,9 @@ def export(
 ) -> None:
     """Write a generator as ONNX, or as a weights file for the original Keras model. Needs no service."""
     settings = read_settings(home=home)
-    with mistakes_in_a_sentence(NoSuchForm):
+    with fail_on(NoSuchForm):
         wanted = form_of(form, out)
-    check_place(out)
+    check_output_file(out)
 
     from app.cli.local.drawing import NoGenerator
     from app.cli.local.export import export_here
@@ -45,12 +45,12 @@ def export(
     from models.registry.store import CheckpointDamaged, CheckpointNotFound
 
     kinds = (NoGenerator, OnnxMissing, CheckpointDamaged, CheckpointNotFound, InvalidWeights, OSError)
-    with mistakes_in_a_sentence(*kinds, *keras_errors(wanted == "keras")):
+    with fail_on(*kinds, *keras_errors(wanted == "keras")):
         exported = export_here(settings, checkpoint, wanted, discriminator, out)
     if as_json:
-        tell_json({"checkpoint": exported.checkpoint, "format": wanted, "file": str(out), "bytes": exported.size})
+        print_json({"checkpoint": exported.checkpoint, "format": wanted, "file": str(out), "bytes": exported.size})
     else:
-        tell(f"{exported.checkpoint} as {wanted} in {out}, {exported.size / 1e6:.1f} MB")
+        print_sentence(f"{exported.checkpoint} as {wanted} in {out}, {exported.size / 1e6:.1f} MB")
 
 
 def form_of(form: str | None, out: Path) -> Literal["onnx", "keras"]:

@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from app.cli.errors import INTERRUPTED, complain, fail
+from app.cli.errors import INTERRUPTED, fail, print_error
 from app.cli.options import AsJson, JobArgument, Key, Url
-from app.cli.output import console, tell, tell_json
+from app.cli.output import console, print_json, print_sentence
 from app.cli.service import exit_unless_succeeded, service
 
 if TYPE_CHECKING:  # takes a while to load
@@ -32,24 +32,24 @@ def follow_to_the_end(client: "Client", job_id: str, as_json: bool) -> None:
         fail(f"stopped following; the run continues: `acgan follow {job_id}` follows it again", INTERRUPTED)
     exit_unless_succeeded("job", job)
     if not as_json:
-        good = [epoch.checkpoint for epoch in job.epochs if epoch.refused is None]
-        drawn = f"draw with its last generator: acgan digits 7 --checkpoint {good[-1]}" if good else "none is served"
-        tell(f"job {job_id} succeeded: {epochs_in_words(len(job.epochs))}; {drawn}")
+        usable = [epoch.checkpoint for epoch in job.epochs if epoch.refused is None]
+        hint = f"draw with its last generator: acgan digits 7 --checkpoint {usable[-1]}" if usable else "none is served"
+        print_sentence(f"job {job_id} succeeded: {count_epochs(len(job.epochs))}; {hint}")
     raise typer.Exit
 
 
-def epochs_in_words(count: int) -> str:
+def count_epochs(count: int) -> str:
     return f"{count} epoch" if count == 1 else f"{count} epochs"
 
 
 def print_changes(client: "Client", job_id: str) -> "JobView":
     """Print one JSON object per change, on one line each. Returns the final record."""
     for change in client.follow(job_id):
-        tell_json({"event": change.kind, "data": facts(change)})
+        print_json({"event": change.kind, "data": event_data(change)})
     return change.job
 
 
-def facts(change: "Change") -> object:
+def event_data(change: "Change") -> object:
     match change.kind:
         case "job":
             return change.job.model_dump(mode="json")
@@ -63,7 +63,7 @@ def facts(change: "Change") -> object:
 
 
 def show_changes(client: "Client", job_id: str) -> "JobView":
-    from app.cli.progress import progress_bar, show, tell_epoch
+    from app.cli.progress import print_epoch, progress_bar, show
     from worker.jobs.model import ENDED
 
     reported_status = ""
@@ -73,12 +73,14 @@ def show_changes(client: "Client", job_id: str) -> "JobView":
             job = change.job
             if job.status.value != reported_status and job.status not in ENDED:
                 reported_status = job.status.value
-                what = f"{epochs_in_words(job.config.epochs)} of {job.config.dataset}, recipe {job.config.recipe}"
-                tell(f"job {job_id} is {reported_status}: {what}" + (f", on {job.device}" if job.device else ""))
+                what = f"{count_epochs(job.config.epochs)} of {job.config.dataset}, recipe {job.config.recipe}"
+                print_sentence(
+                    f"job {job_id} is {reported_status}: {what}" + (f", on {job.device}" if job.device else "")
+                )
             if change.kind in ("job", "trouble") and job.trouble:
-                complain(job.trouble)
+                print_error(job.trouble)
             if change.epoch:
-                tell_epoch(change.epoch, job.config.epochs, console)
+                print_epoch(change.epoch, job.config.epochs, console)
             if job.progress:
                 show(bar, task, job.progress)
     return job

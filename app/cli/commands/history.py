@@ -7,7 +7,7 @@ import typer
 
 from app.cli.errors import writing
 from app.cli.options import AsJson, JobArgument, Key, Url
-from app.cli.output import escape_json, in_lines, tell, write_line
+from app.cli.output import escape_json, in_lines, print_sentence, write_line
 from app.cli.service import service
 
 
@@ -32,4 +32,4 @@ def history(
     with writing(out):
         out.write_text(text, encoding="utf-8", newline="")
     if not as_json:
-        tell(f"the history of {job_id} is written to {out} as {'CSV' if csv else 'JSON'}")
+        print_sentence(f"the history of {job_id} is written to {out} as {'CSV' if csv else 'JSON'}")

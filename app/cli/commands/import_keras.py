@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from app.cli.errors import error_console, keras_errors, mistakes_in_a_sentence, read_settings
+from app.cli.errors import error_console, fail_on, keras_errors, read_settings
 from app.cli.options import Home
-from app.cli.output import tell, tell_json
+from app.cli.output import print_json, print_sentence
 
 
 def import_keras(
@@ -32,15 +32,15 @@ def import_keras(
     from models.data.mnist import DatasetUnavailable
     from models.devices import DeviceUnavailable
 
-    with mistakes_in_a_sentence(ValidationError):
+    with fail_on(ValidationError):
         label = TrainingConfig.model_validate({"dataset": dataset, "name": name or folder.resolve().name[:100] or None})
     kinds += (NothingToImport, DatasetUnavailable, DeviceUnavailable, OSError)
-    with mistakes_in_a_sentence(*kinds):
+    with fail_on(*kinds):
         if counts_from_zero(folder):
             error_console.print(
                 "The files number the epochs from 000: file 000 becomes epoch 1, and so on.", highlight=False
             )
-    with mistakes_in_a_sentence(*kinds), Progress(console=error_console, transient=True) as bar:
+    with fail_on(*kinds), Progress(console=error_console, transient=True) as bar:
         reading, writing = bar.add_task("reading", total=None), bar.add_task("judging and publishing", total=None)
 
         def checked(done: int, total: int) -> None:
@@ -52,12 +52,12 @@ def import_keras(
         )
     for manifest in manifests:
         if as_json:
-            tell_json(manifest.model_dump(mode="json"))
+            print_json(manifest.model_dump(mode="json"))
         else:
             accuracy = manifest.metrics.get("label_accuracy")
             figures = f", {accuracy:.1%} of its digits recognised" if accuracy is not None else ""
             refused = f"; not served: {manifest.refused}" if manifest.refused else ""
-            tell(f"{manifest.id}{figures}{refused}")
+            print_sentence(f"{manifest.id}{figures}{refused}")
     if not as_json and any(manifest.refused is None for manifest in manifests):
         last = [manifest.id for manifest in manifests if manifest.refused is None][-1]
-        tell(f"draw with the last one: acgan digits 7 --checkpoint {last}")
+        print_sentence(f"draw with the last one: acgan digits 7 --checkpoint {last}")

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from app.cli.options import AsJson, Key, Url
-from app.cli.output import tell, tell_json, tell_table
+from app.cli.output import print_json, print_sentence, print_table
 from app.cli.service import service
 
 
@@ -19,17 +19,17 @@ def jobs(
 ) -> None:
     """List the runs of the service, newest first."""
     with service(url, key) as client:
-        found = client.jobs(limit, status, before)
+        page = client.jobs(limit, status, before)
     if as_json:
-        tell_json(found.model_dump(mode="json"))
+        print_json(page.model_dump(mode="json"))
         return
-    if not found.jobs:
-        tell("no matching runs" if status or before else "no runs: start one with `acgan start`")
+    if not page.jobs:
+        print_sentence("no matching runs" if status or before else "no runs: start one with `acgan start`")
         return
 
     from app.cli.tables import jobs_table
 
-    tell_table(jobs_table(found.jobs))
-    if found.next:
-        asked = f" --status {status}" if status else ""
-        tell(f"there are more: acgan jobs{asked} --before {found.jobs[-1].id}")
+    print_table(jobs_table(page.jobs))
+    if page.next:
+        filters = f" --status {status}" if status else ""
+        print_sentence(f"there are more: acgan jobs{filters} --before {page.jobs[-1].id}")

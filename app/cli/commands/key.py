@@ -4,9 +4,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from app.cli.errors import mistakes_in_a_sentence
+from app.cli.errors import fail_on
 from app.cli.options import AsJson
-from app.cli.output import tell_json, write_line
+from app.cli.output import print_json, write_line
 
 
 def key(
@@ -20,10 +20,10 @@ def key(
     """Create an API key. It is shown once: the service stores only its entry in ACGAN_API_KEYS."""
     from app.security.api_keys import Role, make_key
 
-    with mistakes_in_a_sentence(ValueError):
-        made, entry = make_key(name, Role(role))
+    with fail_on(ValueError):
+        secret, entry = make_key(name, Role(role))
     if as_json:
-        tell_json({"name": name, "role": role, "key": made, "entry": str(entry)})
+        print_json({"name": name, "role": role, "key": secret, "entry": str(entry)})
         return
-    write_line(f"The API key, shown only once:\n\n    {made}\n")
+    write_line(f"The API key, shown only once:\n\n    {secret}\n")
     write_line(f"Add its entry to ACGAN_API_KEYS of the service:\n\n    {entry}")

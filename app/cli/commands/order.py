@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
-from app.cli.commands.download import fetch, wait_until_made
-from app.cli.errors import check_folder
+from app.cli.commands.download import download_files, wait_for_files
+from app.cli.errors import check_output_folder
 from app.cli.options import AsJson, Key, RunsOnOption, Url
-from app.cli.output import tell_record
+from app.cli.output import print_record
 from app.cli.service import service
 
 
@@ -31,9 +31,9 @@ def order(
     key: Key = None,
 ) -> None:
     """Generate a data set: thousands of digits, as the four files that every MNIST loader reads."""
-    check_folder(out)
+    check_output_folder(out)
     with service(url, key) as client:
-        found = client.order(
+        ordered = client.order(
             per_class=per_class,
             test_per_class=test_per_class,
             seed=seed,
@@ -43,8 +43,10 @@ def order(
             runs_on=runs_on,
         )
         if out is not None:
-            fetch(client, wait_until_made(client, found, as_json), out, as_json)
+            download_files(client, wait_for_files(client, ordered, as_json), out, as_json)
             return
-    tell_record(
-        found, as_json, f"data set {found.id} is accepted: `acgan download {found.id}` waits for it and downloads it"
+    print_record(
+        ordered,
+        as_json,
+        f"data set {ordered.id} is accepted: `acgan download {ordered.id}` waits for it and downloads it",
     )

@@ -3,7 +3,7 @@
 import logging
 from contextlib import suppress
 
-from app.cli.errors import error_console, mistakes_in_a_sentence, read_settings, require_posix
+from app.cli.errors import error_console, fail_on, read_settings, require_posix
 from app.cli.options import Home, Host, Port
 
 logger = logging.getLogger(__name__)
@@ -21,7 +21,7 @@ def serve(host: Host = None, port: Port = None, home: Home = None) -> None:
 
     settings = read_settings(host=host, port=port, home=home)
     log_config.configure(settings)
-    with mistakes_in_a_sentence(DeviceUnavailable, CannotStart):
+    with fail_on(DeviceUnavailable, CannotStart):
         check_port(settings.host, settings.port)
         app = create_app(settings)
     address = http_address(settings.host, settings.port)

@@ -7,7 +7,7 @@ import typer
 from app.cli import options
 from app.cli.commands.follow import follow_to_the_end
 from app.cli.options import AsJson, Key, RunsOnOption, Url
-from app.cli.output import tell_record
+from app.cli.output import print_record
 from app.cli.service import service
 
 
@@ -43,4 +43,4 @@ def start(
         job = client.train(**fields)
         if watch:
             follow_to_the_end(client, job.id, as_json)
-        tell_record(job, as_json, f"job {job.id} is accepted: follow it with `acgan follow {job.id}`")
+        print_record(job, as_json, f"job {job.id} is accepted: follow it with `acgan follow {job.id}`")

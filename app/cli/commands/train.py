@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from pydantic import ValidationError
 
-from app.cli.errors import FAILED, INTERRUPTED, error_console, fail, mistakes_in_a_sentence, read_settings
+from app.cli.errors import FAILED, INTERRUPTED, error_console, fail, fail_on, read_settings
 from app.cli.options import (
     AdamBeta1,
     AdamLr,
@@ -22,7 +22,7 @@ from app.cli.options import (
     TrainExamples,
     given,
 )
-from app.cli.output import console, tell_json
+from app.cli.output import console, print_json
 from models.config import TrainingConfig
 
 if TYPE_CHECKING:  # takes a while to load
@@ -42,21 +42,21 @@ def train(
     train_examples: TrainExamples = None,
     test_examples: TestExamples = None,
     precision: PrecisionOption = None,
-    going_on: Annotated[bool, typer.Option("--resume", help="Resume the run in the folder.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume the run in the folder.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON per epoch.")] = False,
     home: Home = None,
 ) -> None:
     """Train without a service, like the original Keras script: a table, a plot and the weights each epoch."""
     options = given(locals())
-    with mistakes_in_a_sentence(ValidationError):
+    with fail_on(ValidationError):
         config = TrainingConfig(**options)
     settings = read_settings(home=home)
     settings.protect_home()  # downloaded training data is stored there
 
     from app.cli.local.folder import FolderTaken, take_folder
 
-    with mistakes_in_a_sentence(FolderTaken):
-        take_folder(out, going_on)  # before the imports that take a while
+    with fail_on(FolderTaken):
+        take_folder(out, resume)  # before the imports that take a while
 
     from app.cli.local.training import Stopped, train_here
     from models.data.mnist import DatasetUnavailable
@@ -65,15 +65,15 @@ def train(
     from models.training.training_state import InvalidState
 
     kinds = (DatasetUnavailable, DeviceUnavailable, FolderTaken, TrainingFailed, InvalidState, OSError)
-    with mistakes_in_a_sentence(*kinds):
+    with fail_on(*kinds):
         try:
-            tell_epoch = tell_json_of if as_json else None
-            train_here(config, settings, out, error_console if as_json else console, going_on, tell_epoch)
+            on_epoch = print_epoch_json if as_json else None
+            train_here(config, settings, out, error_console if as_json else console, resume, on_epoch)
         except Stopped:
             fail(f"stopped; the same command with --resume continues in {out}/", INTERRUPTED)
         except DeviceOutOfMemory as error:
             fail(str(error), FAILED)
 
 
-def tell_json_of(epoch: "LocalEpoch") -> None:
-    tell_json(epoch.model_dump(mode="json"))
+def print_epoch_json(epoch: "LocalEpoch") -> None:
+    print_json(epoch.model_dump(mode="json"))

@@ -1,6 +1,6 @@
 """`acgan up`: Redis, workers and the API on this machine."""
 
-from app.cli.errors import mistakes_in_a_sentence, read_settings, require_posix
+from app.cli.errors import fail_on, read_settings, require_posix
 from app.cli.options import Home, Host, Port, Workers
 from app.cli.output import console
 
@@ -30,5 +30,5 @@ def up(host: Host = None, port: Port = None, home: Home = None, workers: Workers
 
     settings = read_settings(host=host, port=port, home=home, workers=workers)
     log_config.configure(settings)
-    with mistakes_in_a_sentence(CannotStart, DeviceUnavailable, NoRedisServer):
+    with fail_on(CannotStart, DeviceUnavailable, NoRedisServer):
         run(settings, announce)

@@ -2,7 +2,7 @@
 
 import os
 
-from app.cli.errors import complain, mistakes_in_a_sentence, read_settings, require_posix
+from app.cli.errors import fail_on, print_error, read_settings, require_posix
 from app.cli.options import Device, Home
 
 
@@ -21,9 +21,9 @@ def worker(home: Home = None, device: Device = None) -> None:
     from worker.tasks import celery
 
     if not answers(settings.redis_url):
-        complain("Redis does not respond yet, waiting for it: start it, or set ACGAN_REDIS_URL")
+        print_error("Redis does not respond yet, waiting for it: start it, or set ACGAN_REDIS_URL")
     else:
-        with mistakes_in_a_sentence(UnsafeRedisConfig):
+        with fail_on(UnsafeRedisConfig):
             JobConsumer.connect(settings.redis_url).check_eviction()
     quiet = ["--quiet"] if log_config.wants_json(settings) else []  # no banner among the JSON lines
     options = ["--loglevel", settings.log_level.upper(), "--without-gossip", "--without-mingle"]
