@@ -1,4 +1,4 @@
-"""Where the commands are: each in the file of its name or of its family, with one style of errors."""
+"""The files of the commands: each command is in that of its name or of its family, and all end with errors alike."""
 
 import re
 from collections.abc import Callable
