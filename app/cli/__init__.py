@@ -1,22 +1,70 @@
-"""The command line. Each command imports the heavy modules that it needs, so that `--help` is fast.
+"""The command line. Each command is in its own file of `app.cli.commands`, or in that of its family (`PANELS`).
 
-service.py   run the service on this machine: up, serve, worker, key
-local.py     commands without a service: train, digits, evaluate
-exchange.py  conversion to and from other formats: export, import-keras
-remote.py    requests to a service: start, jobs, follow, cancel, resume, retry, front, history, checkpoints, serving
-datasets.py  requests for generated data sets: order, datasets, download
+A command imports the heavy modules that it needs when it runs, so that `--help` is fast.
 """
 
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
-from app.cli.commands import datasets, exchange, local, remote, service
-from app.cli.common import complain, console, read_settings
-from app.cli.output import OUTPUT_FAILED, finish_streams, is_output_failure, protect_streams
+from app.cli.commands import (
+    checkpoints,
+    control,
+    datasets,
+    digits,
+    download,
+    evaluate,
+    export,
+    follow,
+    history,
+    import_keras,
+    jobs,
+    key,
+    order,
+    serve,
+    start,
+    train,
+    up,
+    worker,
+)
+from app.cli.errors import print_error, read_settings
+from app.cli.output import OUTPUT_FAILED, console, finish_streams, is_output_failure, protect_streams
 from models.version import code_version
 
 __all__ = ["cli", "main", "read_settings"]
+
+# The commands in the order of `acgan --help`.
+PANELS: dict[str, dict[str, Callable[..., None]]] = {
+    "Run the service on this machine": {
+        "up": up.up,
+        "serve": serve.serve,
+        "worker": worker.worker,
+        "key": key.key,
+    },
+    "Commands without a service": {
+        "train": train.train,
+        "digits": digits.digits,
+        "evaluate": evaluate.evaluate,
+        "export": export.export,
+        "import-keras": import_keras.import_keras,
+    },
+    "Commands for a running service (ACGAN_URL)": {
+        "start": start.start,
+        "jobs": jobs.jobs,
+        "follow": follow.follow,
+        "cancel": control.cancel,
+        "resume": control.resume,
+        "retry": control.retry,
+        "front": control.front,
+        "history": history.history,
+        "checkpoints": checkpoints.checkpoints,
+        "serving": checkpoints.serving,
+        "order": order.order,
+        "datasets": datasets.datasets,
+        "download": download.download,
+    },
+}
 
 cli = typer.Typer(
     name="acgan",
@@ -26,7 +74,7 @@ cli = typer.Typer(
 )
 
 
-def tell_version(wanted: bool) -> None:
+def print_version(wanted: bool) -> None:
     if wanted:
         console.print(f"acgan {code_version()}", highlight=False)
         raise typer.Exit
@@ -35,17 +83,13 @@ def tell_version(wanted: bool) -> None:
 @cli.callback()
 def acgan(
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version.", callback=tell_version, is_eager=True)
+        bool, typer.Option("--version", help="Print the version.", callback=print_version, is_eager=True)
     ] = False,
 ) -> None:
     pass
 
 
-for panel, commands in (
-    ("Run the service on this machine", service.COMMANDS),
-    ("Commands without a service", local.COMMANDS | exchange.COMMANDS),
-    ("Commands for a running service (ACGAN_URL)", remote.COMMANDS | datasets.COMMANDS),
-):
+for panel, commands in PANELS.items():
     for name, command in commands.items():
         cli.command(name, rich_help_panel=panel)(command)
 
@@ -58,7 +102,7 @@ def main() -> None:
     except OSError as error:
         if not is_output_failure(error):
             raise
-        complain(f"the output cannot be written: {error.strerror}")
+        print_error(f"the output cannot be written: {error.strerror}")
         raise SystemExit(OUTPUT_FAILED) from None
     finally:
         finish_streams()

@@ -1,10 +1,24 @@
-"""The options of `acgan train` and `acgan start` for hyperparameters, generated from TrainingConfig."""
+"""The options that several commands have. Those for hyperparameters are generated from TrainingConfig."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from models.config import TrainingConfig
+
+Home = Annotated[Path | None, typer.Option(help="Folder for checkpoints, Redis and caches [ACGAN_HOME, or .acgan].")]
+RunsOnOption = Annotated[
+    str, typer.Option("--runs-on", help="`any` worker, or only workers without a GPU (`cpu`) or with one (`gpu`).")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Host = Annotated[str | None, typer.Option(help="Address to listen on [ACGAN_HOST, or 127.0.0.1].")]
+Port = Annotated[int | None, typer.Option(help="Port to listen on [ACGAN_PORT, or 8000].")]
+Workers = Annotated[int | None, typer.Option(help="Number of workers [ACGAN_WORKERS, or one per GPU, at least one].")]
+Device = Annotated[str | None, typer.Option(help="`cpu`, `cuda`, `cuda:1` [ACGAN_DEVICE, or a GPU if there is one].")]
+Url = Annotated[str | None, typer.Option(help="Address of the service [ACGAN_URL, or http://127.0.0.1:8000].")]
+Key = Annotated[str | None, typer.Option(help="API key, if the service requires one [ACGAN_KEY].")]
+JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="Id of the job; `acgan jobs` lists them.")]
 
 
 def option(field: str) -> Any:

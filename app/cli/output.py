@@ -4,19 +4,23 @@ Control characters are escaped, brackets are no markup, and characters that the 
 """
 
 import errno
+import json
 import os
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
 from io import TextIOWrapper
-from typing import NoReturn, TextIO
+from typing import Any, NoReturn, TextIO
 
+from pydantic import BaseModel
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
+from rich.table import Table
 from rich.text import Text
 
 from models.bounded_reading import printable
 
+WIDE = 1000  # columns of a table in a pipe, so that no row is wrapped
 READER_GONE = 141  # the exit code of a program that SIGPIPE terminated
 OUTPUT_FAILED = 1
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
@@ -76,6 +80,33 @@ def can_encode(text: str, encoding: str) -> bool:
     except (UnicodeEncodeError, LookupError):
         return False
     return True
+
+
+# ----------------------------------------------------------------------------
+# What commands print on stdout.
+
+console = SafeConsole()
+
+
+def print_sentence(sentence: str) -> None:
+    console.print(printable(sentence), highlight=False, soft_wrap=True)
+
+
+def print_table(table: Table) -> None:
+    """Print a table. In pipes no row is wrapped, so that grep finds whole rows."""
+    (console if console.is_terminal else SafeConsole(width=WIDE)).print(table)
+
+
+def print_record(record: BaseModel, as_json: bool, sentence: str) -> None:
+    if as_json:
+        print_json(record.model_dump(mode="json"))
+    else:
+        print_sentence(sentence)
+
+
+def print_json(value: Any) -> None:
+    """Print JSON on one line, for `jq` and `while read`."""
+    write_line(escape_json(json.dumps(value, ensure_ascii=False)))
 
 
 # ----------------------------------------------------------------------------

@@ -54,7 +54,7 @@ def show(bar: Progress, task: TaskID, progress: RunProgress) -> None:
     bar.update(task, completed=done, total=total, epoch=epoch, rate=progress.images_per_second)
 
 
-def tell_epoch(epoch: JudgedEpoch, epochs: int, console: Console) -> None:
+def print_epoch(epoch: JudgedEpoch, epochs: int, console: Console) -> None:
     console.print(f"Epoch {epoch.epoch}/{epochs} ({epoch.seconds:.1f} s)")
     console.print(epoch.losses.table(), highlight=False)
     if (figures := epoch.metrics) and "frechet_distance_raw" in figures:

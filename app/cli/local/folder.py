@@ -10,14 +10,14 @@ class FolderTaken(Exception):
     """The folder holds another run, holds no run to resume, or is not writable."""
 
 
-def take_folder(out: Path, going_on: bool) -> None:
+def take_folder(out: Path, resume: bool) -> None:
     """Create the folder for a new run, or check that it holds a run to resume. Raises FolderTaken."""
     taken = (out / HISTORY).exists() or (out / STATE).exists()
-    if taken and not going_on:
+    if taken and not resume:
         raise FolderTaken(
             f"{out}/ already holds a run ({HISTORY}): resume it with --resume, or choose another folder with --out"
         )
-    if going_on and not (out / STATE).exists():
+    if resume and not (out / STATE).exists():
         raise FolderTaken(f"{out}/ holds no run to resume ({STATE} does not exist)")
     try:
         out.mkdir(parents=True, exist_ok=True)

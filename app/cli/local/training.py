@@ -13,7 +13,7 @@ from pydantic import Field
 from rich.console import Console
 
 from app.cli.local.folder import HISTORY, STATE, TABLE
-from app.cli.progress import progress_bar, show, tell_epoch
+from app.cli.progress import print_epoch, progress_bar, show
 from app.settings import AppSettings
 from models.atomic_files import write_durably
 from models.bounded_reading import parse_record, printable, read_bounded
@@ -137,7 +137,7 @@ def train_here(
     settings: AppSettings,
     out: Path,
     console: Console,
-    going_on: bool,
+    resume: bool,
     on_epoch: Callable[[LocalEpoch], None] | None = None,
 ) -> None:
     """Train all epochs, and write the files of the original example into `out`, which `take_folder` has prepared.
@@ -149,15 +149,15 @@ def train_here(
     Stopped.
     """
     device = find_device(settings.device)
-    folder = Folder(out, settings.save_seconds, on_epoch or (lambda epoch: tell_epoch(epoch, config.epochs, console)))
+    folder = Folder(out, settings.save_seconds, on_epoch or (lambda epoch: print_epoch(epoch, config.epochs, console)))
     dataset = load_dataset(config, settings.data_dir, settings.cache_dir, settings.mirrors)
     with explain_out_of_memory(device, config.batch_size):
         trainer = Trainer(config, dataset, device)
-        if going_on:
+        if resume:
             folder.go_on(trainer)
         for warning in trainer.warnings:
             console.print(f"warning: {warning}", markup=False, highlight=False)
-        where = f", from iteration {trainer.iteration} of epoch {trainer.epoch}" if going_on else ""
+        where = f", from iteration {trainer.iteration} of epoch {trainer.epoch}" if resume else ""
         iterations = "1 iteration" if trainer.batches == 1 else f"{trainer.batches} iterations"
         console.print(
             f"Training on {describe(device)} in {trainer.precision}{where}: {len(dataset.train_labels)} images of "

@@ -98,7 +98,7 @@ MISTAKES: list[tuple[str, str, dict[str, Any], int, str]] = [
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "request_", "status", "said"),
+    ("method", "path", "request_", "status", "message"),
     MISTAKES,
     ids=[f"{m[0]} {m[1][:40]} {i}" for i, m in enumerate(MISTAKES)],
 )

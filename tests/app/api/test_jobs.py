@@ -121,7 +121,7 @@ def test_the_front_comes_first_and_then_higher_priorities(client: TestClient, co
 
 
 @pytest.mark.parametrize(
-    ("status", "verb", "said"),
+    ("status", "verb", "message"),
     [
         ("running", "resume", "is running: only a failed or cancelled one"),
         ("running", "front", "is running: only one that waits"),

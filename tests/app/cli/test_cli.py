@@ -10,16 +10,12 @@ import pytest
 import typer
 from PIL import Image
 
-from app.cli import read_settings
-from app.cli.commands.exchange import COMMANDS as EXCHANGE
-from app.cli.commands.local import COMMANDS as LOCAL
-from app.cli.commands.remote import COMMANDS as REMOTE
-from app.cli.commands.service import COMMANDS as SERVICE
+from app.cli import PANELS, read_settings
 from models.config import DatasetName
 from models.networks.weights import discriminator_from_bytes, generator_from_bytes
 from tests.support.forks import run_acgan
 
-COMMANDS = SERVICE | LOCAL | EXCHANGE | REMOTE
+COMMANDS = [command for commands in PANELS.values() for command in commands]
 
 
 acgan = run_acgan

@@ -174,7 +174,7 @@ def test_a_discriminator_unknown_to_the_original_script_is_not_exported_for_it(t
 
 
 @pytest.mark.parametrize(
-    ("library", "words", "said"),
+    ("library", "words", "message"),
     [
         ("onnxscript", ["export", "{weights}", "-o", "g.onnx"], "pip install 'acgan[onnx]'"),
         ("h5py", ["export", "{weights}", "-o", "g.hdf5"], "pip install 'acgan[keras]'"),
@@ -195,7 +195,7 @@ def test_a_missing_library_is_named(tmp_path: Path, library: str, words: list[st
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["-o", "digits.png"], "use --format onnx or --format keras"),
         (["-o", "x", "--format", "tflite"], "there is no format 'tflite'"),

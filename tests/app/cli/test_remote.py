@@ -95,7 +95,7 @@ def test_checkpoints_are_listed_and_the_served_one_is_chosen(address: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("end", "error", "code", "said"),
+    ("end", "error", "code", "message"),
     [
         (JobStatus.SUCCEEDED, "", 0, ""),
         (JobStatus.FAILED, "no luck", 1, "failed: no luck"),
@@ -170,7 +170,7 @@ def test_following_survives_a_restart_and_ends_with_ctrl_c(settings: AppSettings
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["start", "--epochs", "0"], "acgan: --epochs should be at least 1"),
         (["start", "--train-examples", "50"], "acgan: train_examples is 50, less than one batch"),

@@ -67,7 +67,7 @@ def test_the_best_checkpoint_is_served_by_the_policy_best(client: TestClient, st
 
 
 @pytest.mark.parametrize(
-    ("order", "status", "said"),
+    ("order", "status", "message"),
     [
         ({"policy": "pinned", "checkpoint": f"{NEW}-e009"}, 404, "There is no checkpoint"),
         ({"policy": "pinned", "checkpoint": "nonsense"}, 404, "ids look like"),

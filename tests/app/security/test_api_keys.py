@@ -62,7 +62,7 @@ def guarded(redis_url: str, store: CheckpointStore) -> Iterator[TestClient]:
 
 
 @pytest.mark.parametrize(
-    ("headers", "said"),
+    ("headers", "message"),
     [
         ({}, "This needs a key"),
         ({"Authorization": f"Bearer {ANA}x"}, "This key is unknown"),

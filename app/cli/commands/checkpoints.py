@@ -1,0 +1,46 @@
+"""`acgan checkpoints` and `acgan serving`: the checkpoints of the service, and which one it serves."""
+
+from typing import Annotated
+
+import typer
+
+from app.cli.options import AsJson, Key, Url
+from app.cli.output import print_json, print_record, print_table
+from app.cli.service import service
+
+
+def checkpoints(as_json: AsJson = False, url: Url = None, key: Key = None) -> None:
+    """List the checkpoints of the service, newest first, and which one is served."""
+    with service(url, key) as client:
+        listing = client.checkpoints()
+    if as_json:
+        print_json(listing.model_dump(mode="json"))
+        return
+
+    from app.cli.tables import checkpoints_table
+
+    print_table(checkpoints_table(listing))
+
+
+def serving(
+    choice: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="newest|best|CHECKPOINT",
+            help="`newest`, `best`, or the id of a checkpoint to pin. If omitted, print the choice.",
+        ),
+    ] = None,
+    as_json: AsJson = False,
+    url: Url = None,
+    key: Key = None,
+) -> None:
+    """Print or choose the served checkpoint. To roll back, name the previous one."""
+    with service(url, key) as client:
+        match choice:
+            case None:
+                policy = client.serving()
+            case "newest" | "best":
+                policy = client.serve(choice)
+            case _:
+                policy = client.serve("pinned", choice)
+    print_record(policy, as_json, f"{policy.policy}: {policy.serving or 'nothing'} is served")

@@ -1,0 +1,33 @@
+"""`acgan cancel`, `resume`, `retry` and `front`: each changes one job."""
+
+from app.cli.options import AsJson, JobArgument, Key, Url
+from app.cli.output import print_record
+from app.cli.service import service
+
+
+def cancel(job_id: JobArgument, as_json: AsJson = False, url: Url = None, key: Key = None) -> None:
+    """Stop a run. Its published checkpoints stay, and it can be resumed."""
+    with service(url, key) as client:
+        job = client.cancel(job_id)
+    print_record(job, as_json, f"job {job.id} is {job.status.value}: resume it with `acgan resume {job.id}`")
+
+
+def resume(job_id: JobArgument, as_json: AsJson = False, url: Url = None, key: Key = None) -> None:
+    """Resume a run that failed or was cancelled, from its last saved state."""
+    with service(url, key) as client:
+        job = client.resume(job_id)
+    print_record(job, as_json, f"job {job.id} is {job.status.value}: follow it with `acgan follow {job.id}`")
+
+
+def retry(job_id: JobArgument, as_json: AsJson = False, url: Url = None, key: Key = None) -> None:
+    """Run a job's recipe again from the start, as a new job."""
+    with service(url, key) as client:
+        job = client.retry(job_id)
+    print_record(job, as_json, f"job {job.id} is accepted: follow it with `acgan follow {job.id}`")
+
+
+def front(job_id: JobArgument, as_json: AsJson = False, url: Url = None, key: Key = None) -> None:
+    """Move a waiting run to the front of the queue."""
+    with service(url, key) as client:
+        job = client.move_to_front(job_id)
+    print_record(job, as_json, f"job {job.id} is at the front of the queue")

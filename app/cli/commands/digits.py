@@ -1,0 +1,62 @@
+"""`acgan digits`: draws digits without a service."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app.cli.errors import check_output_file, fail_on, read_settings
+from app.cli.options import AsJson, Home
+from app.cli.output import console, print_json, print_sentence
+
+
+def digits(
+    label: Annotated[int, typer.Argument(min=0, max=9, metavar="DIGIT", help="The digit, 0 to 9.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The PNG to write. If omitted, print to the terminal.")
+    ] = None,
+    n: Annotated[int, typer.Option("-n", min=1, max=1000, help="Number of digits.")] = 1,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="Random seed. The same seed always draws the same digits. If omitted, a new one is chosen."
+        ),
+    ] = None,
+    index: Annotated[int, typer.Option(min=0, help="Position of the first digit in the sequence of the seed.")] = 0,
+    checkpoint: Annotated[
+        str, typer.Option(help="`latest`, a checkpoint's id, or a generator's .safetensors file.")
+    ] = "latest",
+    columns: Annotated[int | None, typer.Option(min=1, help="Digits per row.")] = None,
+    scale: Annotated[
+        int, typer.Option(min=1, max=10, help="Image pixels per pixel of a digit, in each direction.")
+    ] = 1,
+    as_json: AsJson = False,
+    home: Home = None,
+) -> None:
+    """Draw digits on the terminal or into a PNG, without a service, with a checkpoint in the home or a file."""
+    settings = read_settings(home=home)
+    check_output_file(out)
+
+    from app.cli.local.drawing import NoGenerator, draw_here
+    from app.cli.terminal import columns_that_fit, has_greys, in_characters, ink_for
+    from models.devices import DeviceUnavailable
+    from models.networks.weights import InvalidWeights
+    from models.registry.store import CheckpointDamaged, CheckpointNotFound
+    from models.sampling.images import encode_png, sheet
+
+    kinds = (NoGenerator, CheckpointDamaged, CheckpointNotFound, DeviceUnavailable, InvalidWeights, OSError)
+    with fail_on(*kinds):
+        drawn = draw_here(settings, checkpoint, label, n, seed, index)
+        if out is not None:
+            out.write_bytes(encode_png(sheet(drawn.digits, columns, scale)))
+    if as_json:
+        about = {"label": label, "n": n, "checkpoint": drawn.checkpoint, "seed": drawn.seed, "index": index}
+        print_json({**about, **({"file": str(out)} if out else {"digits": drawn.digits.tolist()})})
+        return
+    if out is None:
+        picture = sheet(drawn.digits, columns or columns_that_fit(console), scale)
+        drawing = in_characters(picture, has_greys(console), ink_for(console.encoding))
+        console.print(drawing, crop=False, soft_wrap=True)
+    digit = "digit" if n == 1 else "digits"
+    where = f", in {out}" if out else ""
+    print_sentence(f"{n} {digit} of {label} by {drawn.checkpoint}, seed {drawn.seed}{where}")

@@ -1,0 +1,86 @@
+"""`acgan follow`: shows a run until it ends."""
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from app.cli.errors import INTERRUPTED, fail, print_error
+from app.cli.options import AsJson, JobArgument, Key, Url
+from app.cli.output import console, print_json, print_sentence
+from app.cli.service import exit_unless_succeeded, service
+
+if TYPE_CHECKING:  # takes a while to load
+    from app.client import Change, Client
+    from app.schemas.jobs import JobView
+
+
+def follow(job_id: JobArgument, as_json: AsJson = False, url: Url = None, key: Key = None) -> None:
+    """Follow a run until it ends: progress, and the table and figures of each epoch.
+
+    Reconnects if the service restarts. Exit code 0 if the run succeeded, 1 if it failed, 3 if it was cancelled. Ctrl-C
+    stops following; the run continues.
+    """
+    with service(url, key) as client:
+        follow_to_the_end(client, job_id, as_json)
+
+
+def follow_to_the_end(client: "Client", job_id: str, as_json: bool) -> None:
+    """Raises typer.Exit with the exit code for the result of the run, and the errors of `follow`."""
+    try:
+        job = print_changes(client, job_id) if as_json else show_changes(client, job_id)
+    except KeyboardInterrupt:
+        fail(f"stopped following; the run continues: `acgan follow {job_id}` follows it again", INTERRUPTED)
+    exit_unless_succeeded("job", job)
+    if not as_json:
+        usable = [epoch.checkpoint for epoch in job.epochs if epoch.refused is None]
+        hint = f"draw with its last generator: acgan digits 7 --checkpoint {usable[-1]}" if usable else "none is served"
+        print_sentence(f"job {job_id} succeeded: {count_epochs(len(job.epochs))}; {hint}")
+    raise typer.Exit
+
+
+def count_epochs(count: int) -> str:
+    return f"{count} epoch" if count == 1 else f"{count} epochs"
+
+
+def print_changes(client: "Client", job_id: str) -> "JobView":
+    """Print one JSON object per change, on one line each. Returns the final record."""
+    for change in client.follow(job_id):
+        print_json({"event": change.kind, "data": event_data(change)})
+    return change.job
+
+
+def event_data(change: "Change") -> object:
+    match change.kind:
+        case "job":
+            return change.job.model_dump(mode="json")
+        case "epoch":
+            return change.epoch.model_dump(mode="json") if change.epoch else None
+        case "progress":
+            return change.job.progress.model_dump(mode="json") if change.job.progress else None
+        case "status":
+            return change.job.status.value
+    return change.job.trouble
+
+
+def show_changes(client: "Client", job_id: str) -> "JobView":
+    from app.cli.progress import print_epoch, progress_bar, show
+    from worker.jobs.model import ENDED
+
+    reported_status = ""
+    with progress_bar(console) as bar:
+        task = bar.add_task("run", total=None, epoch="-", rate=0.0)
+        for change in client.follow(job_id):
+            job = change.job
+            if job.status.value != reported_status and job.status not in ENDED:
+                reported_status = job.status.value
+                what = f"{count_epochs(job.config.epochs)} of {job.config.dataset}, recipe {job.config.recipe}"
+                print_sentence(
+                    f"job {job_id} is {reported_status}: {what}" + (f", on {job.device}" if job.device else "")
+                )
+            if change.kind in ("job", "trouble") and job.trouble:
+                print_error(job.trouble)
+            if change.epoch:
+                print_epoch(change.epoch, job.config.epochs, console)
+            if job.progress:
+                show(bar, task, job.progress)
+    return job

@@ -1,0 +1,35 @@
+"""`acgan history`: the recipe and the epochs of a run, as JSON or CSV."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app.cli.errors import writing
+from app.cli.options import AsJson, JobArgument, Key, Url
+from app.cli.output import escape_json, in_lines, print_sentence, write_line
+from app.cli.service import service
+
+
+def history(
+    job_id: JobArgument,
+    csv: Annotated[
+        bool, typer.Option("--csv", help="CSV, one line per epoch; the default for a file named .csv. Otherwise JSON.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="The file to write. If omitted, print it.")] = None,
+    as_json: AsJson = False,
+    url: Url = None,
+    key: Key = None,
+) -> None:
+    """Print a run's recipe and the losses and figures of every epoch, as JSON or CSV."""
+    csv = (csv or (out is not None and out.suffix.lower() == ".csv")) and not as_json
+    with service(url, key) as client:
+        text = client.history_csv(job_id) if csv else client.history(job_id).model_dump_json(indent=2)
+    if out is None:
+        lines = text.replace("\r\n", "\n").rstrip("\n")
+        write_line(in_lines(lines) if csv else escape_json(lines))
+        return
+    with writing(out):
+        out.write_text(text, encoding="utf-8", newline="")
+    if not as_json:
+        print_sentence(f"the history of {job_id} is written to {out} as {'CSV' if csv else 'JSON'}")

@@ -1,0 +1,52 @@
+"""`acgan order`: generates a data set on the service."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app.cli.commands.download import download_files, wait_for_files
+from app.cli.errors import check_output_folder
+from app.cli.options import AsJson, Key, RunsOnOption, Url
+from app.cli.output import print_record
+from app.cli.service import service
+
+
+def order(
+    per_class: Annotated[int, typer.Option(help="Training digits per class, 1 to 500,000.")] = 6000,
+    test_per_class: Annotated[int, typer.Option(help="Test digits per class, 1 to 500,000.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Random seed. The same seed always generates the same digits.")] = 1,
+    checkpoint: Annotated[str, typer.Option(help="The generator: `latest`, `best`, or a checkpoint's id.")] = "latest",
+    verify: Annotated[
+        float | None,
+        typer.Option(help="0 to 1: minimum confidence of the judge in each digit; other digits are drawn again."),
+    ] = None,
+    priority: Annotated[int, typer.Option(help="0 to 9. Jobs with a higher priority start first.")] = 0,
+    runs_on: RunsOnOption = "any",
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Wait until it is complete, and download it into this folder.")
+    ] = None,
+    as_json: AsJson = False,
+    url: Url = None,
+    key: Key = None,
+) -> None:
+    """Generate a data set: thousands of digits, as the four files that every MNIST loader reads."""
+    check_output_folder(out)
+    with service(url, key) as client:
+        ordered = client.order(
+            per_class=per_class,
+            test_per_class=test_per_class,
+            seed=seed,
+            checkpoint=checkpoint,
+            verify=verify,
+            priority=priority,
+            runs_on=runs_on,
+        )
+        if out is not None:
+            download_files(client, wait_for_files(client, ordered, as_json), out, as_json)
+            return
+    print_record(
+        ordered,
+        as_json,
+        f"data set {ordered.id} is accepted: `acgan download {ordered.id}` waits for it and downloads it",
+    )

@@ -1,0 +1,79 @@
+"""`acgan train`: trains without a service."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from pydantic import ValidationError
+
+from app.cli.errors import FAILED, INTERRUPTED, error_console, fail, fail_on, read_settings
+from app.cli.options import (
+    AdamBeta1,
+    AdamLr,
+    BatchSize,
+    DatasetOption,
+    Epochs,
+    Home,
+    LatentSize,
+    PrecisionOption,
+    Recipe,
+    Seed,
+    TestExamples,
+    TrainExamples,
+    given,
+)
+from app.cli.output import console, print_json
+from models.config import TrainingConfig
+
+if TYPE_CHECKING:  # takes a while to load
+    from app.cli.local.training import LocalEpoch
+
+
+def train(
+    out: Annotated[Path, typer.Option(help="Folder for plots, weights and history.")] = Path(),
+    recipe: Recipe = None,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    latent_size: LatentSize = None,
+    adam_lr: AdamLr = None,
+    adam_beta_1: AdamBeta1 = None,
+    seed: Seed = None,
+    dataset: DatasetOption = None,
+    train_examples: TrainExamples = None,
+    test_examples: TestExamples = None,
+    precision: PrecisionOption = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume the run in the folder.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON per epoch.")] = False,
+    home: Home = None,
+) -> None:
+    """Train without a service, like the original Keras script: a table, a plot and the weights each epoch."""
+    options = given(locals())
+    with fail_on(ValidationError):
+        config = TrainingConfig(**options)
+    settings = read_settings(home=home)
+    settings.protect_home()  # downloaded training data is stored there
+
+    from app.cli.local.folder import FolderTaken, take_folder
+
+    with fail_on(FolderTaken):
+        take_folder(out, resume)  # before the imports that take a while
+
+    from app.cli.local.training import Stopped, train_here
+    from models.data.mnist import DatasetUnavailable
+    from models.devices import DeviceOutOfMemory, DeviceUnavailable
+    from models.records import TrainingFailed
+    from models.training.training_state import InvalidState
+
+    kinds = (DatasetUnavailable, DeviceUnavailable, FolderTaken, TrainingFailed, InvalidState, OSError)
+    with fail_on(*kinds):
+        try:
+            on_epoch = print_epoch_json if as_json else None
+            train_here(config, settings, out, error_console if as_json else console, resume, on_epoch)
+        except Stopped:
+            fail(f"stopped; the same command with --resume continues in {out}/", INTERRUPTED)
+        except DeviceOutOfMemory as error:
+            fail(str(error), FAILED)
+
+
+def print_epoch_json(epoch: "LocalEpoch") -> None:
+    print_json(epoch.model_dump(mode="json"))

@@ -1,0 +1,34 @@
+"""`acgan up`: Redis, workers and the API on this machine."""
+
+from app.cli.errors import fail_on, read_settings, require_posix
+from app.cli.options import Home, Host, Port, Workers
+from app.cli.output import console
+
+
+def up(host: Host = None, port: Port = None, home: Home = None, workers: Workers = None) -> None:
+    """Start Redis, workers and the API on this machine. Ctrl-C stops them all."""
+    require_posix()
+    from app.server.embedded_redis import NoRedisServer
+    from app.server.supervisor import CannotStart
+    from app.server.supervisor import up as run
+    from models.devices import DeviceUnavailable
+    from worker.observability import log_config
+
+    def announce(address: str) -> None:
+        console.print(
+            f"\n[bold green]acgan is up[/] at [link]{address}[/link]   (Ctrl-C stops everything)\n", markup=True
+        )
+        console.print(f"  in a browser    {address}/", highlight=False)
+        body = """-H 'Content-Type: application/json' -d '{"epochs": 2}'"""
+        console.print(f"  start a run     curl {address}/train {body}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"  watch it        curl {address}/jobs", highlight=False)
+        console.print(f"  draw 40 sevens  curl -o sevens.png '{address}/digits/7?n=40'", highlight=False)
+        if settings.api_keys is not None:
+            console.print("  with a key      curl -H 'Authorization: Bearer KEY' ...", highlight=False)
+        console.print(f"  documentation   {address}/docs", highlight=False)
+        console.print(f"  data and logs   {settings.home}/\n", highlight=False, markup=False, soft_wrap=True)
+
+    settings = read_settings(host=host, port=port, home=home, workers=workers)
+    log_config.configure(settings)
+    with fail_on(CannotStart, DeviceUnavailable, NoRedisServer):
+        run(settings, announce)

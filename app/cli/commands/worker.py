@@ -1,0 +1,30 @@
+"""`acgan worker`: one worker."""
+
+import os
+
+from app.cli.errors import fail_on, print_error, read_settings, require_posix
+from app.cli.options import Device, Home
+
+
+def worker(home: Home = None, device: Device = None) -> None:
+    """Run one worker, for jobs in the Redis at ACGAN_REDIS_URL. Run one per GPU: `--device cuda:0`, `cuda:1`."""
+    require_posix()
+    from worker.observability import log_config
+
+    settings = read_settings(home=home, device=device)
+    os.environ["ACGAN_DEVICE"] = settings.device  # worker.tasks reads it, and does not start without it
+    os.environ["ACGAN_HOME"] = str(settings.home.resolve())  # the training process reads both
+    log_config.configure(settings)
+    from app.server.supervisor import answers
+    from worker.jobs.client import UnsafeRedisConfig
+    from worker.jobs.consumer import JobConsumer
+    from worker.tasks import celery
+
+    if not answers(settings.redis_url):
+        print_error("Redis does not respond yet, waiting for it: start it, or set ACGAN_REDIS_URL")
+    else:
+        with fail_on(UnsafeRedisConfig):
+            JobConsumer.connect(settings.redis_url).check_eviction()
+    quiet = ["--quiet"] if log_config.wants_json(settings) else []  # no banner among the JSON lines
+    options = ["--loglevel", settings.log_level.upper(), "--without-gossip", "--without-mingle"]
+    celery.worker_main([*quiet, "worker", *options])

@@ -1,0 +1,138 @@
+"""Errors of commands: one sentence on stderr, and an exit code. Imports no heavy modules."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, get_args
+
+import typer
+from pydantic import SecretStr, ValidationError
+
+from app.cli.output import SafeConsole
+from app.problems.validation_messages import but_is, reason
+from models.bounded_reading import printable
+from worker.observability.redaction import mask
+
+if TYPE_CHECKING:  # takes a while to load
+    from app.settings import AppSettings
+
+# Exit codes: docs/commands.md lists all of them.
+FAILED = 1  # the run failed
+USER_ERROR = 2  # an error that the user can correct
+CANCELLED = 3  # the run was cancelled
+UNAVAILABLE = 4  # the service does not respond, or not yet
+INTERRUPTED = 130  # Ctrl-C
+
+OTHER_SYSTEM = (
+    "the service runs on Linux and macOS (on Windows, in WSL): this system has no {name}. All other commands work here."
+)
+
+error_console = SafeConsole(stderr=True)
+
+
+class LibraryMissing(Exception):
+    """The library that reads and writes Keras files is not installed."""
+
+
+def print_error(sentence: str) -> None:
+    """Print one sentence on stderr."""
+    error_console.print(f"acgan: {printable(sentence)}", style="red", highlight=False, soft_wrap=True)
+
+
+def fail(sentence: str, code: int = USER_ERROR) -> NoReturn:
+    """End the command with one sentence on stderr. Raises typer.Exit with the exit code."""
+    print_error(sentence)
+    raise typer.Exit(code) from None
+
+
+@contextmanager
+def fail_on(*kinds: type[Exception]) -> Iterator[None]:
+    """End the command with one sentence and exit code 2 if an error of these `kinds` is raised."""
+    try:
+        yield
+    except kinds as error:
+        fail(error_sentence(error))
+
+
+def error_sentence(error: Exception) -> str:
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first = error.errors()[0]
+    if not first["loc"]:
+        return reason(first)
+    where = ".".join(str(part) for part in first["loc"])
+    if error.title == "AppSettings":
+        name = f"{where} (ACGAN_{where.upper()})"
+        given = first["input"]
+        value = mask(given) if isinstance(given, str) else given  # passwords in addresses
+        return f"{name} {mask(reason(first))}" + ("" if where in secrets() else but_is(value))
+    return f"--{where.replace('_', '-')} {reason(first)}{but_is(first['input'])}"
+
+
+def secrets() -> set[str]:
+    from app.settings import AppSettings
+
+    return {name for name, field in AppSettings.model_fields.items() if SecretStr in get_args(field.annotation)}
+
+
+def read_settings(**given: Any) -> "AppSettings":
+    """Read the environment. Values from the command line take precedence."""
+    from app.settings import AppSettings
+
+    with fail_on(ValidationError):
+        return AppSettings(**{name: value for name, value in given.items() if value is not None})
+
+
+def require_posix() -> None:
+    """End the command with one sentence if the system lacks the process control that the service needs."""
+    for name in ("fcntl", "resource"):
+        try:
+            import_module(name)
+        except ImportError:
+            fail(OTHER_SYSTEM.format(name=name))
+
+
+def keras_errors(needed: bool) -> tuple[type[Exception], ...]:
+    """Return the errors of the Keras reader and writer. Ends the command if its library is not installed."""
+    if not needed:
+        return ()
+
+    with fail_on(LibraryMissing):
+        try:
+            from models.interop.keras import KerasWeightsError
+        except ModuleNotFoundError as error:
+            raise LibraryMissing(f"Keras weights need the package {error.name}: pip install 'acgan[keras]'") from None
+    return (KerasWeightsError,)
+
+
+def check_output_file(file: Path | None) -> None:
+    """End the command if a file cannot be written, before its content is computed, which takes a while."""
+    if file is None:
+        return
+    if not file.parent.is_dir():
+        fail(f"there is no folder {file.parent} to write {file.name} into")
+    if file.is_dir():
+        fail(f"{file} is a folder: name a file to write")
+    if not os.access(file if file.exists() else file.parent, os.W_OK):
+        fail(f"{file} is not writable")
+
+
+def check_output_folder(out: Path | None) -> None:
+    """End the command if a folder cannot be created or written."""
+    if out is None:
+        return
+    existing = next(path for path in (out, *out.parents) if path.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        why = f"{existing} is not a folder" if not existing.is_dir() else f"{existing}/ is not writable"
+        fail(f"{out}/ cannot be created: {why}" if existing != out else why)
+
+
+@contextmanager
+def writing(out: Path) -> Iterator[None]:
+    """End the command with one sentence if the file or folder cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        fail(f"{out} cannot be written: {error.strerror}")
