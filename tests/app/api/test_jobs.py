@@ -123,8 +123,8 @@ def test_the_front_comes_first_and_then_higher_priorities(client: TestClient, co
 @pytest.mark.parametrize(
     ("status", "verb", "message"),
     [
-        ("running", "resume", "is running: only a failed or cancelled one"),
-        ("running", "front", "is running: only one that waits"),
+        ("running", "resume", "is running: only a failed or cancelled job"),
+        ("running", "front", "is running: only a waiting job"),
         ("cancelling", "resume", "is cancelling"),
         ("cancelling", "front", "is cancelling"),
         ("succeeded", "cancel", "has succeeded already"),
