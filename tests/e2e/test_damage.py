@@ -24,7 +24,7 @@ def test_a_damaged_append_only_file_is_reported_and_digits_are_served(tmp_path: 
         os.kill(service.find("-server 127.0.0.1"), signal.SIGKILL)
         path = next((home / "redis" / APPENDED).glob("*.incr.aof"))
         damage(path, b"\r\n*", b"\r\nZ")
-        result = f"Redis cannot start, because {path} is damaged: copy it, then cut it off at the damage"
+        result = f"Redis cannot start, because {path} is damaged: copy it, then truncate it at the damage"
         service.until("the damage is logged", lambda: result in service.log.read_text(), 30)
         refused = service.client.post("/train", json=TINY)
         assert refused.status_code == 503
