@@ -174,7 +174,7 @@ def write_shapes(file: h5py.File, shapes: Shapes, model: str = "") -> None:
         ({"convolution2d_1/convolution2d_1_W": (32, 1, 3, 3)}, "Keras 1 on Theano"),
         ({**NO_NORM, "embedding_1/embeddings": (47, 100)}, "47 classes instead of 10"),
         ({**NO_NORM, "norm/gamma": (7,), "norm/beta": (7,)}, r"holds no gamma of shape \(192,\)"),
-        ({"embedding_1/embeddings": (10, 10**6), "dense_1/kernel": (10**6, 3456)}, "latents of 1,000,000 numbers"),
+        ({"embedding_1/embeddings": (10, 10**6), "dense_1/kernel": (10**6, 3456)}, "latent size 1,000,000"),
         ({"dense_1/kernel": (100, 10)}, r"it holds no embeddings of shape \(10, 100\)"),
         ({}, "holds no weights"),
     ],
