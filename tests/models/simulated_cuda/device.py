@@ -16,6 +16,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from models.training.optimizers import EagerAdam
+
 GUARD = Path(__file__).with_name("guard.cpp")
 COMPILER = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
 CUDA = torch.device("cuda", 0)
@@ -46,7 +48,7 @@ def simulated_cuda(**options: Any) -> Iterator[None]:
         stack.enter_context(FakeTensorMode(**options))
         for target, replacement in (
             ("torch.nn.Module.to", _move),
-            ("models.training.optimizers.Adam", _make_adam),
+            ("models.training.optimizers.EagerAdam", _make_adam),
             ("models.training.iteration.initialize", lambda *_: None),
             ("models.networks.precision.multiplies_bf16", lambda _: True),
             ("torch.cuda.amp.common.amp_definitely_not_available", lambda: False),
@@ -82,7 +84,7 @@ def _move(module: nn.Module, device: Any = None, *_: Any, **__: Any) -> nn.Modul
 
 
 def _make_adam(parameters: Any, lr: Tensor, **options: Any) -> torch.optim.Adam:
-    adam = torch.optim.Adam(parameters, lr=1e-3, **options)  # the constructor compares a rate with 0
+    adam = EagerAdam(parameters, lr=1e-3, **options)  # the constructor compares a rate with 0
     for group in adam.param_groups:
         group["lr"] = lr
     return adam
