@@ -90,4 +90,10 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
     if report.failed:
         texts = [(type(owner).__name__, explanation(owner)) for owner in live]
         report.sections += [(f"jobs and logs of {name}", text) for name, text in texts if text]
+    report.sections = [(name, encodable(text)) for name, text in report.sections]
     return report
+
+
+def encodable(text: str) -> str:
+    """Escape lone surrogates, as in a log line about bytes that are not UTF-8: xdist cannot send them."""
+    return text.encode("utf-8", errors="backslashreplace").decode("utf-8")
