@@ -66,7 +66,7 @@ def test_a_new_job_creates_no_store_in_place_of_the_known_one(
         CheckpointStore(settings.store_dir).take("20250101-000000-aaaaaa", 1)
     second = accept(settings, config)
     with worker(settings):
-        until_trouble(settings, second, "something else is mounted in its place")
+        until_trouble(settings, second, "another one is mounted in its place")
         assert STORES in str(record(settings, second).trouble)
         assert (settings.store_dir / IDENTITY).exists() == (instead == "another store")
         assert not (settings.store_dir / second).exists()
