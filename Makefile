@@ -40,7 +40,7 @@ test-browser: .venv/.dev
 FAULTS ?= faults or long
 test-faults: LONG := $(if $(filter command line,$(origin LONG)),$(LONG),1)
 test-faults: .venv/.dev
-	$(ONE_THREAD) $(BIN)/pytest $(IN_PARALLEL) -m '($(FAULTS)) and not bucket' --long-sample $(LONG) $(PYTEST_FLAGS)
+	$(ONE_THREAD) $(BIN)/pytest -m '($(FAULTS)) and not bucket' --long-sample $(LONG) $(PYTEST_FLAGS)
 
 # All fault tests with checkpoints in a bucket; `make test` runs some of them.
 test-bucket: .venv/.dev
