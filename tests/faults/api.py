@@ -14,11 +14,13 @@ from tests.faults.world import World
 
 
 class Api:
-    def __init__(self, world: World, patience: float = 60.0) -> None:
+    def __init__(self, world: World, patience: float = 60.0, is_watched: bool = True) -> None:
+        """If `is_watched`, the world checks in the background what is served: these requests count for rate limits."""
         self.world = world
         self.patience = patience  # seconds for the start, which takes longer if many other processes run
         self.port = free_port()
-        self.url = world.api_url = f"http://127.0.0.1:{self.port}"
+        self.url = f"http://127.0.0.1:{self.port}"
+        world.api_url = self.url if is_watched else None
         self.start()
 
     def start(self) -> None:

@@ -163,7 +163,7 @@ def test_a_client_cannot_claim_another_address(deployment: Deployment) -> None:
     """Rates are counted for the address of the connection."""
     environment = {"FORWARDED_ALLOW_IPS": "*", "ACGAN_READ_RATE": "3/hour"}
     deployment.world.environment.update(environment)
-    replica = Api(deployment.world, patience=200)
+    replica = Api(deployment.world, patience=200, is_watched=False)
     edge = Edge(deployment.edge.log.parent, [replica])
     try:
         until_served(edge.url)  # probes are never counted
