@@ -17,6 +17,7 @@ from models.registry.store import GENERATOR, SAMPLES, CheckpointStore
 from models.sampling.images import encode_png
 from tests.models.registry.test_store import NEW, OLD, manifest
 from tests.support.api_clients import local_client
+from worker.jobs.consumer import JobConsumer
 
 
 @cache
@@ -30,6 +31,14 @@ def publish(store: CheckpointStore, job: str, epoch: int, seed: int) -> str:
     """Publish a generator with fresh weights. Returns its id."""
     samples = encode_png(np.zeros((1120, 588), np.uint8))
     return store.publish(manifest(job, epoch), {GENERATOR: fresh_weights(seed), SAMPLES: samples}).id
+
+
+@pytest.fixture
+def consumer(redis_url: str) -> Iterator[JobConsumer]:
+    """The worker's side of the job record."""
+    consumer = JobConsumer.connect(redis_url)
+    yield consumer
+    consumer.close()
 
 
 @pytest.fixture(scope="session")

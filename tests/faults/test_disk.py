@@ -1,7 +1,6 @@
 """A disk that fills up during a run: no published checkpoint is harmed, and the run continues when there is room."""
 
 import contextlib
-import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from app.problems.redis_diagnosis import DISK_FULL, explain_error
 from app.server.embedded_redis import explain
 from tests.conftest import RunningRedis
 from tests.faults.world import Outcome, World, check, running_world
+from tests.support.disks import mounted_disk
 from worker.jobs.model import JobStatus
 
 pytestmark = pytest.mark.faults
@@ -22,13 +22,8 @@ MEGABYTE = 2**20
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A separate file system of 220 MB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=220m", "acgan-test", str(folder)]
-    if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode != 0:
-        pytest.skip("mounting a file system needs root")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)  # noqa: S607
+    with mounted_disk(tmp_path / "disk", 220) as folder:
+        yield folder
 
 
 @pytest.fixture

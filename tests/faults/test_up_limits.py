@@ -1,6 +1,5 @@
 """`acgan up` on a full disk, and with few open files: callers get the reason, and the service recovers."""
 
-import os
 import subprocess
 import sys
 import threading
@@ -14,6 +13,7 @@ import pytest
 from app.server.supervisor import CannotStart, naming_what_is_refused
 from tests.faults.test_disk import fill
 from tests.faults.world import TINY
+from tests.support.disks import mounted_disk
 from tests.support.running_service import Service, running
 
 pytestmark = pytest.mark.faults
@@ -25,13 +25,8 @@ CALLERS = 60
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A separate file system of 24 MB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=24m", "acgan-test", str(folder)]
-    if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode != 0:
-        pytest.skip("mounting a file system needs root")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)  # noqa: S607
+    with mounted_disk(tmp_path / "disk", 24) as folder:
+        yield folder
 
 
 def test_a_full_disk_at_the_start_is_named_in_one_sentence(disk: Path) -> None:

@@ -32,13 +32,6 @@ def address(settings: AppSettings) -> Iterator[str]:
         yield address
 
 
-@pytest.fixture
-def consumer(redis_url: str) -> Iterator[JobConsumer]:
-    consumer = JobConsumer.connect(redis_url)
-    yield consumer
-    consumer.close()
-
-
 def accept(address: str) -> str:
     job_id: str = httpx2.post(f"{address}/train").raise_for_status().json()["id"]
     return job_id

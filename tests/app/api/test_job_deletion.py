@@ -21,13 +21,6 @@ def client(settings: AppSettings) -> Iterator[TestClient]:
         yield client
 
 
-@pytest.fixture
-def consumer(redis_url: str) -> Iterator[JobConsumer]:
-    consumer = JobConsumer.connect(redis_url)
-    yield consumer
-    consumer.close()
-
-
 def run(client: TestClient, consumer: JobConsumer, store: CheckpointStore, epochs: int = 2) -> str:
     """A job that succeeded, with checkpoints and a state."""
     job_id: str = client.post("/train").raise_for_status().json()["id"]

@@ -1,7 +1,6 @@
 """Commands to jobs over HTTP, and lists of jobs. The test plays the worker with the worker's client of the record."""
 
 import asyncio
-from collections.abc import Iterator
 from typing import Any
 
 import httpx2
@@ -15,13 +14,6 @@ from tests.support.serving import serving
 from tests.worker.jobs.test_client import epoch_record
 from worker.jobs.consumer import Claim, JobConsumer
 from worker.jobs.model import ENDED, JobStatus
-
-
-@pytest.fixture
-def consumer(redis_url: str) -> Iterator[JobConsumer]:
-    consumer = JobConsumer.connect(redis_url)
-    yield consumer
-    consumer.close()
 
 
 def accept(client: TestClient, **body: Any) -> str:

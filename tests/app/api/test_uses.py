@@ -39,13 +39,6 @@ def client(settings: AppSettings) -> Iterator[TestClient]:
         yield client
 
 
-@pytest.fixture
-def consumer(redis_url: str) -> Iterator[JobConsumer]:
-    consumer = JobConsumer.connect(redis_url)
-    yield consumer
-    consumer.close()
-
-
 def start(client: TestClient) -> str:
     job_id: str = client.post("/train", json={"epochs": 2}).raise_for_status().json()["id"]
     return job_id

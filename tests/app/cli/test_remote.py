@@ -33,13 +33,6 @@ def address(settings: AppSettings, store: CheckpointStore, monkeypatch: pytest.M
         yield address
 
 
-@pytest.fixture
-def consumer(redis_url: str) -> Iterator[JobConsumer]:
-    consumer = JobConsumer.connect(redis_url)
-    yield consumer
-    consumer.close()
-
-
 def run_json(*words: str) -> Any:
     """The JSON that a command prints."""
     answer = acgan(*words, "--json")

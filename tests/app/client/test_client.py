@@ -43,13 +43,6 @@ def service_client(address: str) -> Iterator[Client]:
         yield client
 
 
-@pytest.fixture
-def consumer(redis_url: str) -> Iterator[JobConsumer]:
-    consumer = JobConsumer.connect(redis_url)
-    yield consumer
-    consumer.close()
-
-
 def work(consumer: JobConsumer, epochs: int, end: JobStatus = JobStatus.SUCCEEDED, error: str = "") -> None:
     """Work as a worker does, and let followers see each step."""
     held = claim(consumer)
