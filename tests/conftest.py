@@ -17,11 +17,11 @@ from benchmarks.records import Answer, ask_desk
 from models.config import DatasetName, TrainingConfig
 from models.data.dataset import Dataset, load_dataset
 from models.networks.precision import multiplies_bf16
-from tests.support import failures, long_tests, skips, slow_files
+from tests.support import failures, long_tests, skips, slow_files, temporary_files
 from tests.support.s3_endpoint import Endpoint
 from worker.jobs.client import JobClient
 
-PLUGINS = (failures, long_tests, skips, slow_files)
+PLUGINS = (failures, long_tests, skips, slow_files, temporary_files)
 DATA_DIR = os.environ.get("ACGAN_DATA_DIR")
 NOWHERE = "http://127.0.0.1:9/"  # a mirror that refuses at once: tests use no network
 
