@@ -36,7 +36,7 @@ RUN useradd --uid 10001 --no-create-home --home-dir /data --shell /usr/sbin/nolo
 COPY --from=acgan /opt/acgan /opt/acgan
 COPY deploy/healthcheck /usr/local/bin/healthcheck
 
-ARG VERSION=
+ARG VERSION=0.2.0
 ARG REVISION=
 LABEL org.opencontainers.image.title="acgan" \
       org.opencontainers.image.description="Train and serve a class-conditional digit generator" \

@@ -89,7 +89,7 @@ bench-serve: .venv/.local .venv-peers/.installed
 
 image:
 	docker build --build-arg TORCH_INDEX="$(TORCH_INDEX)" --build-arg REVISION="$(shell git rev-parse HEAD)" \
-		--build-arg VERSION="$(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)" --tag acgan .
+		--tag acgan .
 
 clean:
 	rm -rf .venv .venv-peers build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -42,6 +42,21 @@ def test_the_metadata_are_complete() -> None:
     assert {"Source", "Documentation", "Changelog", "Issues"} <= PROJECT["urls"].keys()
     assert PROJECT["authors"]
     assert f"## {PROJECT['version']}" in (ROOT / "CHANGELOG.md").read_text()
+    image = (ROOT / "Dockerfile").read_text()
+    assert f"ARG VERSION={PROJECT['version']}\n" in image
+    labels = set(re.findall(r"org\.opencontainers\.image\.(\w+)=", image))
+    assert labels == {"title", "description", "licenses", "version", "revision"}
+
+
+def test_the_image_contains_no_sources_and_no_tools_to_build() -> None:
+    final = (ROOT / "Dockerfile").read_text().rpartition("\nFROM ")[2]
+    copied = re.findall(r"^COPY (.*)$", final, re.MULTILINE)
+    assert copied == [
+        "--from=packages /opt/packages /opt/packages",
+        "--from=acgan /opt/acgan /opt/acgan",
+        "deploy/healthcheck /usr/local/bin/healthcheck",
+    ]
+    assert "pip" not in re.sub(r"#.*", "", final)
 
 
 @pytest.mark.parametrize(
