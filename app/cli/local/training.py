@@ -81,13 +81,13 @@ class Folder:
             self.epochs = [epoch for epoch in history.epochs if epoch.epoch < trainer.epoch]
             self.reported = len(self.epochs)
 
-    def keep(self, trainer: Trainer, result: EpochResult, assessor: QualityGate | None) -> None:
+    def keep(self, trainer: Trainer, epoch: EpochResult, assessor: QualityGate | None) -> None:
         """Judge an epoch and start to write its files. Raises OSError if those of an earlier epoch failed."""
-        epoch = snapshot_epoch(trainer, result, assessor)
+        snapshot = snapshot_epoch(trainer, epoch, assessor)
         history = History(
             config=trainer.config, dataset_checksum=trainer.dataset.checksum, warnings=trainer.warnings, epochs=[]
         )
-        self.writer.start(partial(self.write, epoch, history))
+        self.writer.start(partial(self.write, snapshot, history))
 
     def write(self, snapshot: EpochSnapshot, about: History) -> None:
         """Write an epoch's files under the names of the original example, then history and table. Raises OSError.
@@ -186,8 +186,8 @@ def train_into(folder: Folder, trainer: Trainer, assessor: QualityGate | None, c
             folder.save_now_and_then(trainer)
 
         try:
-            for result in trainer.run(report, check):
-                folder.keep(trainer, result, assessor)
+            for epoch in trainer.run(report, check):
+                folder.keep(trainer, epoch, assessor)
             folder.finish_writing()
         except Stopped:
             folder.save(trainer)
