@@ -33,11 +33,11 @@ export async function show(root, _at, signal) {
 function serving(choice, checkpoints, serve) {
   const now = checkpoints.find(({ id }) => id === choice.serving);
   const before = checkpoints.slice(checkpoints.indexOf(now) + 1).find(({ refused }) => refused === null);
-  const follow = (policy, text) => button(text, () => serve({ policy }), { "aria-pressed": String(choice.policy === policy), disabled: choice.policy === policy });
+  const policyButton = (policy, text) => button(text, () => serve({ policy }), { "aria-pressed": String(choice.policy === policy), disabled: choice.policy === policy });
   const back = now && before && button("Roll back", () => serve({ policy: "pinned", checkpoint: before.id }), { title: `Pin ${before.id}` });
   return [
     h("p", { class: "standing" }, "Current model: ", choice.serving ? h("b", {}, choice.serving) : "none", ". ", POLICIES[choice.policy]),
-    h("div", { class: "actions" }, follow("newest", "Follow the newest"), follow("best", "Follow the best"), back),
+    h("div", { class: "actions" }, policyButton("newest", "Serve the newest"), policyButton("best", "Serve the best"), back),
     before && h("p", { class: "hint" }, `Rolling back pins ${before.id}. Requests in progress are not interrupted.`),
   ].filter(Boolean);
 }

@@ -179,7 +179,7 @@ function classes(metrics) {
   return h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Metrics per class" },
     h("table", {}, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "class"), labels.map((label) => h("th", { scope: "col" }, label)))),
       h("tbody", {}, row("recognised", of("label_accuracy", (value) => percent(value))), row("variety", of("variety", figure)))),
-    h("p", { class: "hint" }, `Fréchet distance of the weights to serve: ${figure(metrics.frechet_distance)}. `, prose("The policy `best` serves the checkpoint with the smallest one.")));
+    h("p", { class: "hint" }, `Fréchet distance of the better weights, last or averaged: ${figure(metrics.frechet_distance)}. `, prose("The policy `best` serves the checkpoint with the smallest one.")));
 }
 
 function about(job) {

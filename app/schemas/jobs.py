@@ -179,7 +179,7 @@ class JobsQuery(BaseModel):
         None, description="List only jobs accepted before this one, the last job of the previous page."
     )
     epochs: Literal["all", "last"] = Field(
-        "all", description="All epochs of each run, or only the last one. A list of long runs takes megabytes."
+        "all", description="All epochs of each run, or only the last one. With all, a list of long runs has megabytes."
     )
 
     def shorten(self, job: AnyJob) -> AnyJob:

@@ -78,7 +78,7 @@ def tabulate(evaluation: Evaluation) -> Table:
         table.add_row(figure, generated[figure], real[figure])
     table.caption = (
         f"The judge classifies {evaluation.judge_accuracy:.2%} of real test digits correctly. "
-        f"Took {evaluation.seconds:.0f} s. Column real: training digits compared with test digits."
+        f"Took {evaluation.seconds:.0f} s. The column of real digits compares training digits with test digits."
     )
     return table
 
@@ -100,5 +100,5 @@ def rows(figures: Figures) -> dict[str, str]:
         "variety, mean": f"{sum(figures.variety) / 10:.3f}",
         "  lowest, highest": f"{figures.variety[least]:.3f} ({least}), {figures.variety[most]:.3f} ({most})",
         "nearest training digit, grey levels": f"{figures.nearest_distance:.0f}",
-        "  as near as a copy": f"{figures.copies:.2%}",
+        "    copies": f"{figures.copies:.2%}",
     }
