@@ -107,7 +107,7 @@ class EpochResult(Record):
     """Result of one finished epoch."""
 
     epoch: int = Field(description="From 1.")
-    seconds: float = Field(description="Training and evaluation together.")
+    seconds: float = Field(description="Seconds of the epoch's training and evaluation.")
     losses: EpochLosses
 
 

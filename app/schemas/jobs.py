@@ -54,7 +54,7 @@ class TrainingOrder(TrainingConfig):
     )
 
     runs_on: RunsOn = Field(
-        "any", description="Workers that may run it: any worker, only those without a GPU, or only those with one."
+        "any", description="Workers that may run the job: any worker, only those without a GPU, or only those with one."
     )
 
     @property
