@@ -95,9 +95,9 @@ def in_a_sentence(route: Route) -> Iterator[None]:
             f"the connection to {route.url}{route.by} was lost: {error or type(error).__name__}"
         ) from error
     except ValidationError as error:
-        first = error.errors(include_input=False)[0]
-        where = ".".join(map(str, first["loc"])) or "the response"
-        raise NotUnderstood(f"{strange}: {where}: {first['msg']}") from error
+        found = error.errors(include_input=False)[0]
+        where = ".".join(map(str, found["loc"])) or "the response"
+        raise NotUnderstood(f"{strange}: {where}: {found['msg']}") from error
     except UnicodeEncodeError as error:
         raise Misconfigured("an argument is not text in the encoding of this system: see PYTHONUTF8") from error
     except (ValueError, RecursionError) as error:
@@ -113,7 +113,7 @@ def check(response: httpx2.Response, by: str = "") -> None:
         detail, mistakes = problem["detail"], problem.get("errors") or []
         if not isinstance(detail, str) or not isinstance(mistakes, list):
             raise TypeError
-        named = [one for one in mistakes if isinstance(one, dict) and {"field", "message"} <= one.keys()]
+        named = [each for each in mistakes if isinstance(each, dict) and {"field", "message"} <= each.keys()]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         where = f"{response.url.scheme}://{response.url.netloc.decode(errors='replace')}{by}"
         raise NotUnderstood(f"{where} answers {response.status_code}, but not like an acgan service") from None

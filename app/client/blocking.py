@@ -67,7 +67,7 @@ class Client:
     def train(
         self, order: TrainingConfig | None = None, *, idempotency_key: str | None = None, **fields: Any
     ) -> JobView:
-        """Start a run with `order`, a TrainingConfig or TrainingOrder, or `fields` of it; else the original recipe."""
+        """Start a run with `order` (a TrainingConfig or TrainingOrder), `fields` of it, or else the original recipe."""
         return self._ask(calls.start(order, idempotency_key, fields))
 
     def jobs(self, limit: int = 20, status: JobStatus | str | None = None, before: str | None = None) -> JobList:
@@ -83,7 +83,7 @@ class Client:
         return self._ask(calls.control(job_id, "resume"))
 
     def retry(self, job_id: str) -> JobView:
-        """Start a new job with the recipe of this one. Returns the new job."""
+        """Run a job's recipe again from the start. Returns the new job."""
         return self._ask(calls.control(job_id, "retry"))
 
     def move_to_front(self, job_id: str) -> JobView:
@@ -102,8 +102,8 @@ class Client:
     def follow(self, job_id: str) -> Iterator[Change]:
         """Yield every change until the run has ended. The last one has the final record.
 
-        Yields each finished epoch once, also those that finished before the call. Raises Refused; and Unreachable or
-        Unavailable if that lasts for `patience_seconds`.
+        Yields each finished epoch once, also those that finished before the call. Raises Refused, and Unreachable or
+        Unavailable after `patience_seconds` of it.
         """
         follower = Follower(job_id, self.patience_seconds)
         while True:

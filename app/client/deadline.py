@@ -68,7 +68,7 @@ def limit_reads(client: httpx2.Client) -> None:
 
 @contextmanager
 def reads_within(seconds: float) -> Iterator[None]:
-    """Limit the reads of this thread to `seconds` in total. Later reads raise ReadTimeout."""
+    """All reads of this thread end within `seconds`: then they raise ReadTimeout."""
     token = _ends.set(time.monotonic() + seconds)
     try:
         yield
@@ -78,7 +78,7 @@ def reads_within(seconds: float) -> Iterator[None]:
 
 @asynccontextmanager
 async def async_reads_within(seconds: float) -> AsyncIterator[None]:
-    """Limit the reads of a task to `seconds` in total. Raises ReadTimeout."""
+    """The same for a task. Raises ReadTimeout."""
     try:
         with anyio.fail_after(seconds):
             yield
@@ -94,7 +94,7 @@ def head_seconds(request: httpx2.Request) -> float:
 
 @contextmanager
 def stream(client: httpx2.Client, method: str, path: str, **options: Any) -> Iterator[httpx2.Response]:
-    """Send a request. Yields the response before its body is read. Raises HTTPError."""
+    """Send a request. Yields the response, whose body is still to be read. Raises HTTPError."""
     timeout = options.pop("timeout", httpx2.USE_CLIENT_DEFAULT)
     request = client.build_request(method, path, timeout=timeout, **options)
     with reads_within(head_seconds(request)):
@@ -109,7 +109,7 @@ def stream(client: httpx2.Client, method: str, path: str, **options: Any) -> Ite
 async def async_stream(
     client: httpx2.AsyncClient, method: str, path: str, **options: Any
 ) -> AsyncIterator[httpx2.Response]:
-    """Send a request. Yields the response before its body is read. Raises HTTPError."""
+    """Send a request. Yields the response, whose body is still to be read. Raises HTTPError."""
     timeout = options.pop("timeout", httpx2.USE_CLIENT_DEFAULT)
     request = client.build_request(method, path, timeout=timeout, **options)
     async with async_reads_within(head_seconds(request)):

@@ -91,8 +91,8 @@ class Follower:
                 return [Change("trouble", self.job)]
             case "epoch":
                 epoch = parse(EpochView, event.data)
-                others = [other for other in self.job.epochs if other.epoch != epoch.epoch]
-                epochs = sorted([*others, epoch], key=lambda record: record.epoch)
+                others = [each for each in self.job.epochs if each.epoch != epoch.epoch]
+                epochs = sorted([*others, epoch], key=lambda each: each.epoch)
                 if len(epochs) > MOST_EPOCHS:
                     raise NotUnderstood(
                         f"the server sent more than {MOST_EPOCHS:,} epochs of a run, so it is not an acgan service"

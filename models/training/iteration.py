@@ -8,7 +8,7 @@ from models.data.dataset import to_unit_range
 from models.networks.acgan import Discriminator, Generator, initialize
 from models.networks.precision import SettledPrecision, autocast, to_channels_last
 from models.training.ema import Average
-from models.training.losses import NEARBY, gradient_penalty, real_log_odds
+from models.training.losses import NEARBY, real_log_odds, slope
 from models.training.optimizers import make_adam, set_rate
 from models.training.randomness import Purpose, derive_seed
 from models.training.recipes import RECIPES
@@ -98,20 +98,20 @@ class Iteration:
         objective = self.recipe.discriminator_objective(real_logits, class_logits, classes)
         loss = objective.loss
         if self.recipe.flatness:
-            penalty = self.gradient_penalty(images, labels, real_logits, class_logits)
-            loss = loss + self.recipe.flatness / 2 * penalty
+            slopes = self.slopes(images, labels, real_logits, class_logits)
+            loss = loss + self.recipe.flatness / 2 * slopes
         loss.backward()
         self.discriminator_adam.step()
         return objective.row()
 
-    def gradient_penalty(self, images: Tensor, labels: Tensor, real_logits: Tensor, class_logits: Tensor) -> Tensor:
-        """Return both heads' mean squared gradients at B real images, added; their logits are the first B of 2B."""
+    def slopes(self, images: Tensor, labels: Tensor, real_logits: Tensor, class_logits: Tensor) -> Tensor:
+        """Return the sum of both heads' mean squared slopes at B real images, whose logits are the first B of 2B."""
         with self.autocast():
             neighbours = images + NEARBY * torch.randn_like(images)
             real_nearby, class_nearby = self.discriminator(neighbours)
-        log_odds = real_log_odds(class_logits[: len(labels)], labels)
-        of_class = gradient_penalty(log_odds, real_log_odds(class_nearby, labels))
-        return of_class + gradient_penalty(real_logits[: len(labels)], real_nearby)
+        here = real_log_odds(class_logits[: len(labels)], labels)
+        steep = slope(here, real_log_odds(class_nearby, labels))
+        return steep + slope(real_logits[: len(labels)], real_nearby)
 
     def generator_step(self, noise: Tensor, labels: Tensor) -> Tensor:
         """Train the generator so that its images pass for real ones of their class. The discriminator is not trained.
