@@ -151,6 +151,6 @@ def missing_certificates(*variables: str) -> str | None:
         named = {**os.environ}.get(variable)
         if named and not os.path.exists(named):
             return (
-                f"{variable}={printable(named)[:300]} names a file that does not exist: correct it, or unset {variable}"
+                f"{variable}={printable(named)[:300]} names no file that exists: correct it, or unset {variable}"
             )
     return None

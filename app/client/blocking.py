@@ -139,7 +139,7 @@ class Client:
         return self._ask(calls.digit_pixels(label, query))
 
     def numbers(self, number: str, **query: Any) -> Drawn:
-        """Draw a number of up to 40 decimal digits, all from one latent, as a PNG."""
+        """Draw a number of up to 40 decimal digits in one style, as a PNG."""
         return self._ask(calls.numbers(number, query))
 
     def morph(self, first: int, last: int, **query: Any) -> Drawn:
