@@ -28,7 +28,7 @@ from models.registry.store import (
     CheckpointStore,
     Manifest,
 )
-from models.sampling.images import encode_png
+from models.sampling.png import encode_png
 from models.torch_device import describe
 from models.training import training_state
 from models.training.background_writer import BackgroundWriter

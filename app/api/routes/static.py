@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 
 from app.api.guarded_route import GuardedRoute
 from app.problems import conditional
+from app.problems.conditional import IfNoneMatch
 
 MEDIA_TYPES = {
     "css": "text/css; charset=utf-8",
@@ -44,10 +45,9 @@ class File:
     @classmethod
     def of(cls, data: bytes, media_type: str, policy: str) -> "File":
         headers = {
+            **conditional.validators(data),
             "Content-Type": media_type,
-            "ETag": conditional.name(data),
             "Vary": "Accept-Encoding",
-            "Cache-Control": "no-cache",  # browsers revalidate, and get 304
             "Content-Security-Policy": policy,
             "Referrer-Policy": "no-referrer",
             "X-Content-Type-Options": "nosniff",
@@ -79,7 +79,6 @@ DOCS = folder("app", "page/docs", DOCS_POLICY) | folder("fastapi_swagger", "reso
 
 router = APIRouter(include_in_schema=False, route_class=GuardedRoute)
 
-IfNoneMatch = Annotated[str | None, Header(max_length=1000)]
 AcceptEncoding = Annotated[str, Header(max_length=1000)]
 TAKES_GZIP = re.compile(r"(?:^|,)\s*gzip\s*(?:;\s*q=(?!0(?:[.]0*)?\s*(?:,|$))[^,]*)?(?:,|$)", re.IGNORECASE)
 
@@ -121,9 +120,7 @@ async def answer(file: File | None, if_none_match: str | None, accept_encoding: 
         raise HTTPException(404)
     if TAKES_GZIP.search(accept_encoding):
         file = await packed(file)
-    if conditional.is_known(file.headers["ETag"], if_none_match):
-        return Response(status_code=304, headers=file.headers)
-    return Response(file.data, headers=file.headers)
+    return conditional.not_modified(file.headers, if_none_match) or Response(file.data, headers=file.headers)
 
 
 async def packed(file: File) -> File:

@@ -16,7 +16,8 @@ from models.interop.keras import KerasWeightsError, load_discriminator, load_gen
 from models.networks import weights
 from models.networks.acgan import Generator
 from models.registry.store import DISCRIMINATOR, GENERATOR, SAMPLES, CheckpointId, Manifest
-from models.sampling.images import encode_png, epoch_plot
+from models.sampling.epoch_plot import epoch_plot
+from models.sampling.png import encode_png
 from models.torch_device import describe, find_device
 from models.version import code_version
 from worker.jobs.model import job_id_of
