@@ -4,7 +4,6 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import torch
 from fastapi import FastAPI
 
 from app.api.dependencies import Services
@@ -12,7 +11,7 @@ from app.api.errors import STATUS, add_error_handlers, answer_known
 from app.api.event_stream import Events
 from app.api.openapi import describe
 from app.api.routes import checkpoints, compositions, datasets, digits, health, jobs, static, training
-from app.inference.service import InferenceOptions, InferenceService
+from app.inference.service import InferenceService
 from app.middleware.authentication import AuthenticationMiddleware
 from app.middleware.body_limit import BodyLimit
 from app.middleware.forwarded_headers import ForwardedHeaders
@@ -24,8 +23,6 @@ from app.middleware.route_cache import RouteCacheMiddleware
 from app.security.api_keys import Keyring
 from app.security.rate_limit import LocalRate, SharedRate
 from app.settings import AppSettings
-from models.devices import processors
-from models.registry import bundled
 from models.torch_device import find_device
 from models.version import code_version
 from worker.celery_app import make_celery
@@ -45,7 +42,7 @@ def create_app(settings: AppSettings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         store = settings.open_store()
         supervisor = Supervisor()
-        inference = InferenceService(store, device, inference_options(settings, device), supervisor)
+        inference = InferenceService(store, device, settings, supervisor)
         has_shares = keyring is not None and len(keyring.names) > 1
         jobs = JobClient.connect(settings.redis_url, settings.queue_limit, has_shares)
         events = Events(settings.redis_url, jobs, settings.event_streams, has_shares)
@@ -77,20 +74,6 @@ def create_app(settings: AppSettings) -> FastAPI:
         app.include_router(group.router)
     describe(app, needed=keyring is not None, for_reading=settings.reading_needs_key)
     return app
-
-
-def inference_options(settings: AppSettings, device: torch.device) -> InferenceOptions:
-    return InferenceOptions(
-        threads=settings.drawing_threads or (1 if device.type == "cuda" else processors()),
-        wait_seconds=settings.drawing_wait_seconds,
-        file_bytes=settings.file_cache,
-        cached_models=settings.cached_checkpoints,
-        stock=settings.stock,
-        first=bundled.checkpoint() if settings.pretrained else None,
-        store_limit=settings.store_limit,
-        known_stores=settings.home / "stores",
-        store_name=settings.store_name,
-    )
 
 
 def add_middleware(app: FastAPI, settings: AppSettings, keyring: Keyring | None) -> None:

@@ -1,8 +1,6 @@
 """The only module of this package that others import. It serves digits, and knows the generators that draw them."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from pathlib import Path
-from typing import NamedTuple
 
 import anyio.to_thread
 import numpy as np
@@ -16,16 +14,18 @@ from app.inference.epoch_timeline import EpochTimeline
 from app.inference.known_store import KnownStore
 from app.inference.model_manager import ROLES, LoadedModel, ModelManager, NothingPublished
 from app.inference.verified import NotVerified, Verified, draw_verified, find_verifier_of
+from app.settings import AppSettings
+from models.devices import processors
 from models.evaluation.verifier import Verifier
 from models.networks.inference import FoldedGenerator
-from models.registry.store import CheckpointId, CheckpointStore, Manifest
+from models.registry import bundled
+from models.registry.store import CheckpointStore, Manifest
 from models.sampling.sampler import SampleBatch, SampleRange, Samples, fresh_seed
 from worker.observability.background_loops import Supervisor
 
 __all__ = [
     "ROLES",
     "Busy",
-    "InferenceOptions",
     "InferenceService",
     "LoadedModel",
     "ModelManager",
@@ -39,30 +39,19 @@ SMALL = 128  # up to this number, digits are encoded directly, which is faster t
 Encode = Callable[[Samples], bytes]
 
 
-class InferenceOptions(NamedTuple):
-    threads: int  # that draw
-    wait_seconds: float  # that a request may wait for a thread
-    file_bytes: int  # of recent files in memory
-    cached_models: int  # besides the one that is served
-    stock: int  # pre-generated digits of each label
-    first: CheckpointId | None  # the bundled checkpoint, which is served until one is published
-    store_limit: int | None  # bytes; None for no limit
-    known_stores: Path  # folder
-    store_name: str
-
-
 class InferenceService:
     """Belongs to one event loop."""
 
     def __init__(
-        self, store: CheckpointStore, device: torch.device, options: InferenceOptions, supervisor: Supervisor
+        self, store: CheckpointStore, device: torch.device, settings: AppSettings, supervisor: Supervisor
     ) -> None:
-        known = KnownStore(store, options.known_stores, options.store_name)
-        self.models = ModelManager(
-            store, device, options.cached_models, options.stock, options.first, options.store_limit, known
-        )
-        self._files = LRUCache[str, bytes](options.file_bytes, len)  # by ETag
-        self._batcher = Batcher(options.threads, options.wait_seconds, self._target, supervisor)
+        threads = settings.drawing_threads or (1 if device.type == "cuda" else processors())
+        first = bundled.checkpoint() if settings.pretrained else None
+        known = KnownStore(store, settings.home / "stores", settings.store_name)
+        cached, limit = settings.cached_checkpoints, settings.store_limit
+        self.models = ModelManager(store, device, cached, settings.stock, first, limit, known)
+        self._files = LRUCache[str, bytes](settings.file_cache, len)  # by ETag
+        self._batcher = Batcher(threads, settings.drawing_wait_seconds, self._target, supervisor)
         self._films = BoundedExecutor(FILMS_WAITING)
         self._timeline = EpochTimeline(store, device)
 
