@@ -17,7 +17,7 @@ DRAWING_VERSION = 2  # part of every ETag; incremented when the same address ret
 BUILD = f"{DRAWING_VERSION} {torch.__version__} {ENCODER}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Address:
     """Generator, seed and index: together they identify a digit."""
 

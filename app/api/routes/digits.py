@@ -16,7 +16,7 @@ from app.middleware.route_cache import RouteCacheMiddleware
 from app.problems import conditional
 from app.problems.conditional import IfNoneMatch
 from app.schemas.digits import AllDigitsQuery, DigitsQuery, SheetQuery
-from models.sampling.formats import FORMATS
+from models.sampling.formats import FORMATS, Look
 from models.sampling.sampler import SampleRange, Samples
 
 ANSWERS: dict[int | str, dict[str, Any]] = {
@@ -35,6 +35,12 @@ class Question(NamedTuple):
     label: int | None
     query: SheetQuery
     form: str
+    look: Look
+
+    @classmethod
+    def of(cls, label: int | None, query: SheetQuery, accept: str) -> "Question":
+        """Raises NotAcceptable."""
+        return cls(label, query, query.format or negotiate(accept), query.look)
 
 
 router = APIRouter(tags=["digits"], route_class=GuardedRoute)
@@ -54,7 +60,7 @@ async def digits(
     The headers `X-Checkpoint`, `X-Seed` and `X-Index` identify the digits: a request with these values returns the
     same ones. With `verify`, `X-Refused` is the number of rejected digits.
     """
-    question = Question(label, query, query.format or negotiate(accept))
+    question = Question.of(label, query, accept)
     RouteCacheMiddleware.keep(request, partial(answer_again, question))
     return await answer(services, question, if_none_match)
 
@@ -71,7 +77,7 @@ async def all_digits(
 
     The shape of the numpy array is (n, 10, 28, 28).
     """
-    question = Question(None, query, query.format or negotiate(accept))
+    question = Question.of(None, query, accept)
     RouteCacheMiddleware.keep(request, partial(answer_again, question))
     return await answer(services, question, if_none_match)
 
@@ -81,8 +87,8 @@ async def answer_again(question: Question, request: Request) -> Response:
 
 
 async def answer(services: Services, question: Question, if_none_match: str | None) -> Response:
-    label, query, form = question
-    inference, look = services.inference, query.look
+    label, query, form, look = question
+    inference = services.inference
     model = await inference.models.find(query.checkpoint)
 
     def encode(samples: Samples) -> bytes:
@@ -110,7 +116,7 @@ async def answer_verified(
     inference: InferenceService, question: Question, address: Address, least: float, if_none_match: str | None
 ) -> Response:
     """Return digits that pass the judge; `X-Refused` is the number of rejected ones."""
-    label, query, form = question
+    label, query, form, look = question
     series = SampleRange(label, query.n, address.seed, query.index)
     verifier = await inference.find_verifier(address.model)
     validators = address.validators(f"{describe(question, series)} verify {least} {verifier.checksum}")
@@ -118,15 +124,15 @@ async def answer_verified(
         return unchanged
     verified = await inference.draw_verified(address.model, verifier, series, least)
     samples = Samples(series, verified.digits, verified.indices)
-    file = await anyio.to_thread.run_sync(FORMATS[form].encode, samples, query.look)
+    file = await anyio.to_thread.run_sync(FORMATS[form].encode, samples, look)
     about = {"X-Index": str(verified.indices[0]), "X-Refused": str(verified.refused)}
     return count(form, Response(file, headers=validators | headers_of(form, address) | about))
 
 
 def describe(question: Question, series: SampleRange) -> str:
     """Return all that determines the bytes of a response apart from the generator."""
-    _, query, form = question
-    look = " ".join(str(value) for value in query.look) if FORMATS[form].has_look else ""
+    _, _, form, (columns, scale, padding, invert) = question
+    look = f"{columns} {scale} {padding} {invert}" if FORMATS[form].has_look else ""
     return f"{form} {series} {look}"
 
 
@@ -135,5 +141,6 @@ def headers_of(form: str, address: Address) -> dict[str, str]:
 
 
 def count(form: str, response: Response) -> Response:
-    metrics.DRAWING_BYTES[form].inc(len(response.body))
+    if response.body:  # there is none if the client has the digits
+        metrics.DRAWING_BYTES[form].inc(len(response.body))
     return response
