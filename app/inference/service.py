@@ -13,10 +13,10 @@ from app.inference.bounded_executor import BoundedExecutor
 from app.inference.epoch_timeline import EpochTimeline
 from app.inference.known_store import KnownStore
 from app.inference.model_manager import ROLES, LoadedModel, ModelManager, NothingPublished
-from app.inference.verified import NotVerified, Verified, draw_verified, find_verifier_of
+from app.inference.verified import NotVerified, Verified, draw_verified
 from app.settings import AppSettings
 from models.devices import processors
-from models.evaluation.verifier import Verifier
+from models.evaluation.verifier import Verifier, find_verifier
 from models.networks.inference import FoldedGenerator
 from models.registry import bundled
 from models.registry.store import CheckpointStore, Manifest
@@ -95,7 +95,11 @@ class InferenceService:
 
     async def find_verifier(self, model: LoadedModel) -> Verifier:
         """Return the judge for the training data of a generator. Raises NotVerified if there is none."""
-        return await find_verifier_of(model)
+        dataset = model.manifest.config.dataset
+        verifier = await anyio.to_thread.run_sync(find_verifier, dataset, model.generator.device)
+        if verifier is None:
+            raise NotVerified(f"this package has no judge for {dataset} digits: omit verify")
+        return verifier
 
     async def draw_verified(
         self, model: LoadedModel, verifier: Verifier, series: SampleRange, least: float

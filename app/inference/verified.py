@@ -2,12 +2,11 @@
 
 from typing import NamedTuple
 
-import anyio.to_thread
 import numpy as np
 
 from app.inference.batcher import Batcher
 from app.inference.model_manager import LoadedModel
-from models.evaluation.verifier import TOGETHER, Verifier, find_verifier
+from models.evaluation.verifier import TOGETHER, Verifier
 from models.sampling.sampler import BATCH, SampleRange
 
 TRIES, MORE_TRIES = 4, 64  # at most 4 n + 64 digits are drawn for n verified ones
@@ -21,15 +20,6 @@ class Verified(NamedTuple):
     digits: np.ndarray  # (n, 28, 28)
     indices: list[int]  # within the seed, ascending
     refused: int  # rejected digits before the last accepted one
-
-
-async def find_verifier_of(model: LoadedModel) -> Verifier:
-    """Return the judge for the training data of a generator. Raises NotVerified if there is none."""
-    dataset = model.manifest.config.dataset
-    verifier = await anyio.to_thread.run_sync(find_verifier, dataset, model.generator.device)
-    if verifier is None:
-        raise NotVerified(f"this package has no judge for {dataset} digits: omit verify")
-    return verifier
 
 
 async def draw_verified(

@@ -22,13 +22,17 @@ from models.sampling.sampler import SampleRange, fresh_seed
 router = APIRouter(tags=["digits"], route_class=GuardedRoute)
 
 PICTURES = {"png": "image/png"} | {name: animation.media_type for name, animation in ANIMATIONS.items()}
-UNCHANGED: dict[int | str, dict[str, Any]] = {304: {"description": "Not modified."}}
+
+
+def responses(description: str, *media_types: str) -> dict[int | str, dict[str, Any]]:
+    content: dict[str, dict[str, Any]] = {media_type: {} for media_type in media_types}
+    return {200: {"content": content, "description": description}, 304: {"description": "Not modified."}}
 
 
 @router.get(
     "/numbers/{number}",
     response_class=Response,
-    responses={200: {"content": {"image/png": {}}, "description": "The number, white on black."}, **UNCHANGED},
+    responses=responses("The number, white on black.", "image/png"),
 )
 async def numbers(
     services: ServicesDep,
@@ -58,10 +62,7 @@ async def numbers(
 @router.get(
     "/morph/{first}/{last}",
     response_class=Response,
-    responses={
-        200: {"content": {media_type: {} for media_type in PICTURES.values()}, "description": "Animation or strip."},
-        **UNCHANGED,
-    },
+    responses=responses("Animation or strip.", *PICTURES.values()),
 )
 async def morphs(
     services: ServicesDep,
@@ -102,10 +103,7 @@ def frames(digits: np.ndarray, query: FilmQuery) -> np.ndarray:
 @router.get(
     "/jobs/{job_id}/evolution/{label}",
     response_class=Response,
-    responses={
-        200: {"content": {media_type: {} for media_type in PICTURES.values()}, "description": "One digit per epoch."},
-        **UNCHANGED,
-    },
+    responses=responses("One digit per epoch.", *PICTURES.values()),
 )
 async def evolution(
     services: ServicesDep,
