@@ -37,7 +37,7 @@ class Address:
         return {"X-Checkpoint": self.model.id, "X-Seed": str(self.seed), "X-Index": str(self.index)}
 
     def validators(self, about: str) -> dict[str, str]:
-        """Return the validators of a response; `about` is all that determines its bytes apart from the generator."""
+        """Return the validators of a response; `about` is everything else that determines its bytes."""
         name = f"{BUILD} {self.model.generator.device.type} {self.model.checksum}"
         return conditional.validators(f"{name} {about}".encode() if self.named else None, self.fixed)
 

@@ -59,10 +59,10 @@ const DATA = { mnist: "MNIST", printed: "printed digits" };
 
 /** Summarize the configuration of a run in one line. */
 export function recipe(config) {
-  const told = [count(config.epochs, "epoch"), DATA[config.dataset] ?? config.dataset];
-  if (config.recipe !== "seed") told.unshift(`recipe ${config.recipe}`);
-  if (config.train_examples) told.push(`${number(config.train_examples)} images`);
-  return told.join(" · ");
+  const parts = [count(config.epochs, "epoch"), DATA[config.dataset] ?? config.dataset];
+  if (config.recipe !== "seed") parts.unshift(`recipe ${config.recipe}`);
+  if (config.train_examples) parts.push(`${number(config.train_examples)} images`);
+  return parts.join(" · ");
 }
 
 /** Return the progress of a run, 0 to 1. */
