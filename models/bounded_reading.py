@@ -25,6 +25,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from models.errors import AcganError, InvalidInput, NotFound, Unavailable
+
 Record = TypeVar("Record", bound=BaseModel)
 
 CHECKSUM = "checksum"  # field of a record with its checksum
@@ -39,36 +41,52 @@ PADDING = re.compile(rb"\0+")
 WINDOW = 31  # zlib: a gzip member with a window of up to 32 KiB
 
 
-class FileFault(OSError):
+class FileFault(AcganError, OSError):
     """A file cannot be used. The message is a sentence that names it."""
 
+    code = "file-fault"
 
-class FileMissing(FileFault, FileNotFoundError):
+
+class FileMissing(FileFault, NotFound, FileNotFoundError):
     """There is no such file."""
 
+    code = "file-missing"
 
-class FileUnreadable(FileFault):
+
+class FileUnreadable(FileFault, Unavailable):
     """The file exists but cannot be read."""
 
+    code = "file-unreadable"
 
-class FileInvalid(FileFault):
+
+class FileInvalid(FileFault, InvalidInput):
     """The file was read, but cannot be used. The message names the file and the reason."""
+
+    code = "file-invalid"
 
 
 class FileTooLarge(FileInvalid):
     """The file is larger, or unpacks to more, than such a file may be."""
 
+    code = "file-too-large"
+
 
 class FileTorn(FileInvalid):
     """The file ends early or does not have its format."""
+
+    code = "file-torn"
 
 
 class FileDamaged(FileInvalid):
     """The file has its format, but a checksum is wrong or its parts do not match."""
 
+    code = "file-damaged"
+
 
 class FileNotUnderstood(FileInvalid):
     """The file is intact, but of another kind, or of a version that this one does not read."""
+
+    code = "file-not-understood"
 
 
 def printable(text: object) -> str:

@@ -8,16 +8,21 @@ import subprocess
 import sys
 
 from models.cpu_quota import cpu_quota
+from models.errors import Unavailable
 
 NAME = re.compile(r"auto|cpu|cuda(:\d+)?")
 
 
-class DeviceUnavailable(Exception):
+class DeviceUnavailable(Unavailable):
     """The requested device does not exist or lacks a feature. The message names the alternatives."""
 
+    code = "device-unavailable"
 
-class DeviceOutOfMemory(Exception):
+
+class DeviceOutOfMemory(Unavailable):
     """A job needs more memory than its device has free. The message gives the free memory and a remedy."""
+
+    code = "device-out-of-memory"
 
 
 def check_name(name: str) -> None:

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from models.bounded_reading import printable
+from models.errors import InvalidInput
 
 LOCALHOST = "localhost"
 NUMERIC = re.compile(r"[0-9a-fx.]+")  # what inet_aton may read: 127.1, 0x7f.1
@@ -21,8 +22,10 @@ EXEMPT = (LOCALHOST, f".{LOCALHOST}", "127.0.0.1", "127.0.0.0/8", "::1", "[::1]"
 CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 
 
-class InvalidProxy(ValueError):
+class InvalidProxy(InvalidInput):
     """A proxy variable names no proxy that can be used. The message is a sentence without credentials."""
+
+    code = "invalid-proxy"
 
 
 class Proxy(NamedTuple):

@@ -7,17 +7,17 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
+from models.errors import TrainingFailed
+
 
 class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-class TrainingFailed(Exception):
-    """This run cannot succeed, however long it trains. The message gives the reason and a remedy."""
-
-
 class NonFiniteLoss(TrainingFailed):
     """Losses or weights are no longer finite."""
+
+    code = "non-finite-loss"
 
     def __init__(self, what: str) -> None:
         super().__init__(f"the {what} are no longer finite: the run has diverged; try again with a lower adam_lr")
@@ -25,6 +25,8 @@ class NonFiniteLoss(TrainingFailed):
 
 class DiscriminatorWon(TrainingFailed):
     """The discriminator recognises every generated digit, and the generator no longer learns from it."""
+
+    code = "discriminator-won"
 
     def __init__(self, epoch: int) -> None:
         super().__init__(
@@ -35,6 +37,8 @@ class DiscriminatorWon(TrainingFailed):
 
 class LossExploded(TrainingFailed):
     """Losses are finite but far too large."""
+
+    code = "loss-exploded"
 
     def __init__(self, epoch: int) -> None:
         super().__init__(f"the losses have exploded in epoch {epoch}; try again with a lower adam_lr")

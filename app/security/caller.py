@@ -4,14 +4,17 @@ from collections.abc import MutableMapping
 from typing import Any
 
 from app.security.api_keys import Role
+from models.errors import InvalidInput
 
 CALLER = "acgan.caller"  # in the scope: the name of the request's key
 ROLE = "acgan.role"  # in the scope: the role of that key
 KEYED = "acgan.keyed"  # in the scope: True if this service has keys
 
 
-class NotAllowed(Exception):
+class NotAllowed(InvalidInput):
     """The role of the request's key does not allow it. The message names the required role."""
+
+    code = "not-allowed"
 
 
 def role_of(scope: MutableMapping[str, Any]) -> Role | None:

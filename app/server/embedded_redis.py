@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from app.problems.redis_diagnosis import NO_ROOM
 from models.atomic_files import make_private
+from models.errors import Unavailable
 
 CONFIG = """\
 bind 127.0.0.1
@@ -33,8 +34,10 @@ LIST_DAMAGED = "AOF MANIFEST FILE ERROR"
 MENDABLE = ("Bad file format", "Unexpected end of file")
 
 
-class NoRedisServer(Exception):
+class NoRedisServer(Unavailable):
     """No server binary was found. The message says how to install one."""
+
+    code = "no-redis-server"
 
 
 class EmbeddedRedis(NamedTuple):

@@ -8,6 +8,7 @@ from typing import Annotated, NamedTuple, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from models.config import TrainingConfig
+from models.errors import Conflict, NotFound, Unavailable
 from models.records import EpochLosses
 from models.registry.storage.base import Folder
 
@@ -15,40 +16,56 @@ GENERATOR = "generator.safetensors"
 FILE_NAME = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$"  # without a path: a manifest cannot name files of other folders
 
 
-class CheckpointNotFound(Exception):
+class CheckpointNotFound(NotFound):
     """No checkpoint has this id."""
 
+    code = "checkpoint-not-found"
 
-class CheckpointDamaged(Exception):
+
+class CheckpointDamaged(Unavailable):
     """A file of the checkpoint does not match its manifest. The message names the file and the difference."""
+
+    code = "checkpoint-damaged"
 
 
 class CheckpointNotUnderstood(CheckpointDamaged):
     """Another version wrote the manifest. It is intact, but this version neither uses nor deletes it."""
 
+    code = "checkpoint-not-understood"
 
-class NotServable(Exception):
+
+class NotServable(Conflict):
     """The checkpoint exists, but was refused by the quality gate. The message gives the reason."""
+
+    code = "checkpoint-refused"
 
 
 class FenceRejected(Exception):
     """Another worker has claimed the job with a higher fence token."""
 
 
-class TokensExhausted(Exception):
+class TokensExhausted(Unavailable):
     """The counter of fence tokens is beyond the highest token that a store accepts."""
 
+    code = "fence-tokens-exhausted"
 
-class JobConflict(Exception):
+
+class JobConflict(Conflict):
     """Another job has the same id, or the config or training data of the job have changed."""
 
+    code = "job-conflict"
 
-class StateNotUnderstood(Exception):
+
+class StateNotUnderstood(Conflict):
     """Another version of the program saved the job's resume state. It is kept and not overwritten."""
 
+    code = "state-not-understood"
 
-class StateDeleted(Exception):
+
+class StateDeleted(Conflict):
     """The job's resume state was deleted to stay within ACGAN_STORE_LIMIT."""
+
+    code = "state-deleted"
 
 
 class CheckpointId(NamedTuple):
@@ -65,7 +82,9 @@ class CheckpointId(NamedTuple):
         """Parse an id. Raises CheckpointNotFound if the text is not an id."""
         match = re.fullmatch(r"([0-9a-z][0-9a-z-]{0,63})-e(\d{3,4})", text)
         if match is None:
-            raise CheckpointNotFound(f"there is no checkpoint {text[:80]!r}: ids look like 20260131-120000-1a2b3c-e005")
+            raise CheckpointNotFound(
+                f"there is no checkpoint {text[:80]!r} (ids look like 20260131-120000-1a2b3c-e005)"
+            )
         return cls(match[1], int(match[2]))
 
     @property

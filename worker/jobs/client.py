@@ -12,6 +12,7 @@ import redis.asyncio
 from redis.backoff import NoBackoff
 
 from models.config import TrainingConfig
+from models.errors import Conflict, NotFound, Unavailable
 from models.synthesis.order import DatasetOrder
 from worker.jobs import scripts
 from worker.jobs.codec import BEING_DELETED, AnyJob, UnreadableJob, decode, present, with_trouble
@@ -35,42 +36,56 @@ from worker.jobs.redis_client import heedful
 LOOKED_AT = 1000  # waiting jobs, at most, among which the oldest is searched
 
 
-class JobNotFound(Exception):
+class JobNotFound(NotFound):
     """No job has this id."""
 
+    code = "job-not-found"
 
-class QueueFull(Exception):
+
+class QueueFull(Unavailable):
     """The queue has no free place."""
 
+    code = "queue-full"
+
+    message = "{limit} jobs wait already: retry when some of them have run"
+
     def __init__(self, limit: int) -> None:
-        super().__init__(f"{limit} jobs wait already: retry when some of them have run")
+        super().__init__(self.message.format(limit=limit), limit=limit)
 
 
 class ShareTaken(QueueFull):
     """The caller's waiting jobs have reached its share of the queue."""
 
-    def __init__(self, limit: int) -> None:
-        Exception.__init__(
-            self,
-            f"your jobs take too many of the {limit} places for waiting jobs: a caller never gets more places than "
-            "are still free, so that others can queue jobs. Retry when some of your jobs have run",
-        )
+    code = "queue-share-used"
+
+    message = (
+        "your jobs take too many of the {limit} places for waiting jobs: a caller never gets more places than are "
+        "still free, so that others can queue jobs. Retry when some of your jobs have run"
+    )
 
 
-class IdempotencyConflict(Exception):
+class IdempotencyConflict(Conflict):
     """An idempotency key was sent with a different request than before."""
 
+    code = "idempotency-conflict"
 
-class InvalidTransition(Exception):
+
+class InvalidTransition(Conflict):
     """The job's state does not allow the operation. The message names the states that do."""
+
+    code = "invalid-transition"
 
 
 class NotUnderstood(InvalidTransition):
     """This version does not understand the job's record. The message gives the reason."""
 
+    code = "record-not-understood"
 
-class UnsafeRedisConfig(Exception):
+
+class UnsafeRedisConfig(Unavailable):
     """This Redis may lose jobs. The message names the setting to change."""
+
+    code = "redis-unsafe"
 
 
 def check_eviction(info: Mapping[str, object]) -> None:
@@ -186,7 +201,7 @@ class JobClient:
                 raise ShareTaken(self.queue_limit)
             case "other":
                 raise IdempotencyConflict(
-                    f"this Idempotency-Key was used for another request, now job {about[0]}: use a new one"
+                    f"this idempotency key was used for another request, now job {about[0]}: use a new one"
                 )
             case "known":
                 return await self.get(about[0])
@@ -201,7 +216,7 @@ class JobClient:
         """Return a job, also one that this version does not understand. Raises JobNotFound."""
         jobs = await self._read([job_id])
         if not jobs:
-            raise JobNotFound(f"there is no job {job_id}: see GET /jobs")
+            raise JobNotFound(f"there is no job {job_id}")
         return jobs[0]
 
     async def newest(
@@ -215,7 +230,7 @@ class JobClient:
         below = "+inf"  # places, which unlike ranks do not change when jobs are accepted
         if before is not None:
             if (place := await client.zscore(JOBS, before)) is None:
-                raise JobNotFound(f"there is no job {before}: see GET /jobs")
+                raise JobNotFound(f"there is no job {before}")
             below = f"({place:.0f}"
         found: list[AnyJob] = []
         while len(found) < limit:
@@ -288,7 +303,7 @@ class JobClient:
     async def _delete_step(self, job_id: str, step: str) -> int:
         answer = await self._delete(args=[job_id, step])
         if answer is None:
-            raise JobNotFound(f"there is no job {job_id}: see GET /jobs")
+            raise JobNotFound(f"there is no job {job_id}")
         status, token = answer
         if status not in ENDED:
             raise InvalidTransition(

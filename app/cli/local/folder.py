@@ -3,11 +3,15 @@
 import os
 from pathlib import Path
 
+from models.errors import Conflict
+
 HISTORY, TABLE, STATE = "history.json", "history.csv", "resume.safetensors"
 
 
-class FolderTaken(Exception):
+class FolderTaken(Conflict):
     """The folder holds another run, holds no run to resume, or is not writable."""
+
+    code = "folder-taken"
 
 
 def take_folder(out: Path, resume: bool) -> None:

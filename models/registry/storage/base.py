@@ -11,21 +11,29 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import ClassVar, NamedTuple, Protocol, TypeVar
 
+from models.errors import Unavailable
+
 Result = TypeVar("Result")
 
 MANIFEST = "manifest.json"  # a folder without it does not count as one
 
 
-class Unreachable(TimeoutError):
+class Unreachable(Unavailable, TimeoutError):
     """The storage does not respond, or is temporarily unavailable. Writers retry."""
+
+    code = "store-unavailable"
 
 
 class StoreReplaced(Unreachable):
     """The store is no longer the one that this process used: renamed, emptied, replaced, or not mounted."""
 
+    code = "store-replaced"
 
-class FenceDamaged(Exception):
+
+class FenceDamaged(Unavailable):
     """A job's fence is not a number. The message names the file."""
+
+    code = "fence-damaged"
 
 
 class Folder(NamedTuple):

@@ -30,6 +30,8 @@ RECORD_BYTES = 2**20  # a manifest has about 2,000
 class Unreadable(FileUnreadable, Unreachable):
     """A file of the store exists, but cannot be read at the moment."""
 
+    code = "store-file-unreadable"
+
 
 def read_bytes(shelf: ArtifactStorage, name: str, limit: int = RECORD_BYTES) -> bytes:
     """Read a file of at most `limit` bytes. Raises FileMissing, Unreadable, Unreachable and FileTooLarge."""

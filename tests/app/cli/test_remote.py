@@ -169,7 +169,7 @@ def test_following_survives_a_restart_and_ends_with_ctrl_c(settings: AppSettings
         (["start", "--train-examples", "50"], "acgan: train_examples is 50, less than one batch"),
         (["start", "--recipe", "blunt"], "'seed' or 'sharp'"),
         (["follow", NOBODY], "see `acgan jobs`"),
-        (["cancel", "nonsense"], "`acgan jobs` lists them"),
+        (["cancel", "nonsense"], "see `acgan jobs`"),
         (["jobs", "--status", "tired"], "--status should be"),
         (["jobs", "--limit", "0"], "--limit should be"),
         (["serving", "nonsense"], "ids look like"),
