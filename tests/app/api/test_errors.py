@@ -174,6 +174,7 @@ def test_a_redis_that_may_lose_jobs_receives_none(mortal_redis: RunningRedis) ->
         for path in ("/train", f"{job}/resume", f"{job}/retry"):
             refused = client.post(path)
             assert refused.status_code == 503
+            assert refused.json()["type"] == "/problems/redis-unsafe"
             assert "set maxmemory-policy to noeviction" in refused.json()["detail"]
         assert "noeviction" in client.get("/readyz").json()["redis"]
         assert len(client.get("/jobs").json()["jobs"]) == 1
