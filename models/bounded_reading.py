@@ -41,52 +41,36 @@ PADDING = re.compile(rb"\0+")
 WINDOW = 31  # zlib: a gzip member with a window of up to 32 KiB
 
 
-class FileFault(AcganError, OSError):
+class FileFault(AcganError, OSError, code="file-fault"):
     """A file cannot be used. The message is a sentence that names it."""
 
-    code = "file-fault"
 
-
-class FileMissing(FileFault, NotFound, FileNotFoundError):
+class FileMissing(FileFault, NotFound, FileNotFoundError, code="file-missing"):
     """There is no such file."""
 
-    code = "file-missing"
 
-
-class FileUnreadable(FileFault, Unavailable):
+class FileUnreadable(FileFault, Unavailable, code="file-unreadable"):
     """The file exists but cannot be read."""
 
-    code = "file-unreadable"
 
-
-class FileInvalid(FileFault, InvalidInput):
+class FileInvalid(FileFault, InvalidInput, code="file-invalid"):
     """The file was read, but cannot be used. The message names the file and the reason."""
 
-    code = "file-invalid"
 
-
-class FileTooLarge(FileInvalid):
+class FileTooLarge(FileInvalid, code="file-too-large"):
     """The file is larger, or unpacks to more, than such a file may be."""
 
-    code = "file-too-large"
 
-
-class FileTorn(FileInvalid):
+class FileTorn(FileInvalid, code="file-torn"):
     """The file ends early or does not have its format."""
 
-    code = "file-torn"
 
-
-class FileDamaged(FileInvalid):
+class FileDamaged(FileInvalid, code="file-damaged"):
     """The file has its format, but a checksum is wrong or its parts do not match."""
 
-    code = "file-damaged"
 
-
-class FileNotUnderstood(FileInvalid):
+class FileNotUnderstood(FileInvalid, code="file-not-understood"):
     """The file is intact, but of another kind, or of a version that this one does not read."""
-
-    code = "file-not-understood"
 
 
 def printable(text: object) -> str:

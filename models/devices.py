@@ -13,16 +13,12 @@ from models.errors import Unavailable
 NAME = re.compile(r"auto|cpu|cuda(:\d+)?")
 
 
-class DeviceUnavailable(Unavailable):
+class DeviceUnavailable(Unavailable, code="device-unavailable"):
     """The requested device does not exist or lacks a feature. The message names the alternatives."""
 
-    code = "device-unavailable"
 
-
-class DeviceOutOfMemory(Unavailable):
+class DeviceOutOfMemory(Unavailable, code="device-out-of-memory"):
     """A job needs more memory than its device has free. The message gives the free memory and a remedy."""
-
-    code = "device-out-of-memory"
 
 
 def check_name(name: str) -> None:

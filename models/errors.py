@@ -23,31 +23,32 @@ class AcganError(Exception):
 
     code: str = "error"
 
+    def __init_subclass__(cls, code: str) -> None:
+        super().__init_subclass__()
+        cls.code = code
+
     def __init__(self, message: object = "", **data: object) -> None:
         super().__init__(message)
         self.data = data
 
 
-class NotFound(AcganError):
-    code = "not-found"
+class NotFound(AcganError, code="not-found"):
+    """Something that is named does not exist."""
 
 
-class Conflict(AcganError):
-    code = "conflict"
+class Conflict(AcganError, code="conflict"):
+    """The state of something that exists does not allow the operation."""
 
 
-class Unavailable(AcganError):
-    """`retry_after` is the number of seconds after which a new try is useful, if it is known."""
+class Unavailable(AcganError, code="unavailable"):
+    """A part is missing, broken or overloaded. `retry_after` is in seconds, if it is known."""
 
-    code = "unavailable"
     retry_after: float | None = None
 
 
-class InvalidInput(AcganError):
-    code = "invalid-input"
+class InvalidInput(AcganError, code="invalid-input"):
+    """What the user gave cannot be used."""
 
 
-class TrainingFailed(AcganError):
+class TrainingFailed(AcganError, code="training-failed"):
     """This run cannot succeed, however long it trains. The message gives the reason and a remedy."""
-
-    code = "training-failed"

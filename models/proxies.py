@@ -22,10 +22,8 @@ EXEMPT = (LOCALHOST, f".{LOCALHOST}", "127.0.0.1", "127.0.0.0/8", "::1", "[::1]"
 CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 
 
-class InvalidProxy(InvalidInput):
+class InvalidProxy(InvalidInput, code="invalid-proxy"):
     """A proxy variable names no proxy that can be used. The message is a sentence without credentials."""
-
-    code = "invalid-proxy"
 
 
 class Proxy(NamedTuple):

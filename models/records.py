@@ -14,19 +14,15 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-class NonFiniteLoss(TrainingFailed):
+class NonFiniteLoss(TrainingFailed, code="non-finite-loss"):
     """Losses or weights are no longer finite."""
-
-    code = "non-finite-loss"
 
     def __init__(self, what: str) -> None:
         super().__init__(f"the {what} are no longer finite: the run has diverged; try again with a lower adam_lr")
 
 
-class DiscriminatorWon(TrainingFailed):
+class DiscriminatorWon(TrainingFailed, code="discriminator-won"):
     """The discriminator recognises every generated digit, and the generator no longer learns from it."""
-
-    code = "discriminator-won"
 
     def __init__(self, epoch: int) -> None:
         super().__init__(
@@ -35,10 +31,8 @@ class DiscriminatorWon(TrainingFailed):
         )
 
 
-class LossExploded(TrainingFailed):
+class LossExploded(TrainingFailed, code="loss-exploded"):
     """Losses are finite but far too large."""
-
-    code = "loss-exploded"
 
     def __init__(self, epoch: int) -> None:
         super().__init__(f"the losses have exploded in epoch {epoch}; try again with a lower adam_lr")

@@ -23,7 +23,7 @@ FAMILY_CLASSES = (NotFound, Conflict, Unavailable, InvalidInput, TrainingFailed)
 
 BASES = {AcganError, FileFault, ClientError, Refused}  # of classes in different families; never raised themselves
 
-# Only direct the program, and are always caught: by the worker, a command, the parser, or where they are raised.
+# Only direct the program, and are always caught: by the worker, a command, the parser, or the module that raises them.
 INTERNAL = {
     "LeaseLost",
     "FenceRejected",

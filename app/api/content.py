@@ -16,10 +16,8 @@ Format = Literal["png", "zip", "npy"]
 MEDIA_TYPES: dict[Format, str] = {"png": "image/png", "zip": "application/zip", "npy": "application/x-npy"}
 
 
-class NotAcceptable(InvalidInput):
+class NotAcceptable(InvalidInput, code="not-acceptable"):
     """The service supports none of the formats that the request accepts."""
-
-    code = "not-acceptable"
 
 
 def negotiate(accept: str) -> Format:

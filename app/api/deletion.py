@@ -26,10 +26,8 @@ from worker.jobs.model import ENDED
 logger = logging.getLogger(__name__)
 
 
-class InUse(Conflict):
+class InUse(Conflict, code="in-use"):
     """The request would delete something in use. The message names the use and what to do."""
-
-    code = "in-use"
 
 
 class Use(NamedTuple):

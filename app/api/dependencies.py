@@ -112,10 +112,8 @@ NoNull = Depends(no_null)
 EXAMPLE_ID = "20260131-120000123-00001c-9f3a61c2d4e58b07"
 
 
-class DatasetNotFound(NotFound):
+class DatasetNotFound(NotFound, code="dataset-not-found"):
     """No generated data set has this id."""
-
-    code = "dataset-not-found"
 
 
 def checked(job_id: str, missing: type[NotFound] = JobNotFound) -> str:

@@ -38,10 +38,8 @@ def connect(url: str, socket_timeout: float) -> "redis.asyncio.Redis":
     )
 
 
-class TooManyFollowers(Unavailable):
+class TooManyFollowers(Unavailable, code="too-many-streams"):
     """The maximum number of streams of this process is reached."""
-
-    code = "too-many-streams"
 
 
 class NothingFollows(Exception):

@@ -4,6 +4,7 @@ A request that the service rejects raises the class of the problem's code, REFUS
 bases are a family below and Refused. If this client does not know the code, the status decides on the family.
 """
 
+import types
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -21,41 +22,31 @@ def shortened(message: object) -> str:
     return text if len(text) <= LONGEST_MESSAGE else f"{text[:LONGEST_MESSAGE]} ..."
 
 
-class ClientError(AcganError):
+class ClientError(AcganError, code="client-error"):
     """Base class. The message is one sentence of bounded length, with control characters escaped."""
-
-    code = "client-error"
 
     def __init__(self, message: object) -> None:
         super().__init__(shortened(message))
 
 
-class Unreachable(ClientError, errors.Unavailable):
+class Unreachable(ClientError, errors.Unavailable, code="service-unreachable"):
     """No response arrived."""
 
-    code = "service-unreachable"
 
-
-class NotUnderstood(ClientError, errors.Unavailable):
+class NotUnderstood(ClientError, errors.Unavailable, code="response-not-understood"):
     """The response is not from an acgan service, or from one newer than this client."""
 
-    code = "response-not-understood"
 
-
-class Misconfigured(ClientError, errors.InvalidInput):
+class Misconfigured(ClientError, errors.InvalidInput, code="client-misconfigured"):
     """An environment variable names a proxy or certificates that cannot be used, or an argument cannot be sent."""
 
-    code = "client-misconfigured"
 
-
-class Refused(ClientError):
+class Refused(ClientError, code=""):
     """The service rejected the request: the message is its `detail`, `status` its status, `mistakes` its `errors`.
 
     `code` is the end of the problem's `type`, or empty; `hint` is the end of the message that names requests of the
     API, or empty.
     """
-
-    code = ""
 
     def __init__(
         self, status: int, detail: str, mistakes: Iterable[Mapping[str, Any]] = (), hint: str = "", wait: float = 0.0
@@ -70,28 +61,25 @@ class Refused(ClientError):
         ][:MOST_MISTAKES]
 
 
-class NotFound(Refused, errors.NotFound):
-    code = ""
+class NotFound(Refused, errors.NotFound, code=""):
+    """The service has nothing of this name."""
 
 
-class Conflict(Refused, errors.Conflict):
-    code = ""
+class Conflict(Refused, errors.Conflict, code=""):
+    """The state of something that exists does not allow the request."""
 
 
-class InvalidInput(Refused, errors.InvalidInput):
-    code = ""
+class InvalidInput(Refused, errors.InvalidInput, code=""):
+    """A field or parameter is invalid."""
 
 
-class NotAllowed(Refused, errors.InvalidInput):
+class NotAllowed(Refused, errors.InvalidInput, code=""):
     """The service needs a key, or the role of the key does not allow the request."""
 
-    code = ""
 
-
-class Unavailable(Refused, errors.Unavailable):
+class Unavailable(Refused, errors.Unavailable, code=""):
     """The service is unavailable or the rate limit is exceeded. Retry after `retry_after` seconds."""
 
-    code = ""
     retry_after: float
 
 
@@ -108,7 +96,9 @@ FAMILIES: dict[int, type[Refused]] = {
 
 def class_of(code: str) -> type[Refused]:
     name = "".join(word.capitalize() for word in code.split("-"))
-    return type(name, (FAMILIES.get(PROBLEMS[code].status, Refused),), {"code": code, "__module__": __name__})
+    bases = (FAMILIES.get(PROBLEMS[code].status, Refused),)
+    kind: type[Refused] = types.new_class(name, bases, {"code": code}, lambda body: body.update(__module__=__name__))
+    return kind
 
 
 REFUSED = {code: class_of(code) for code in PROBLEMS}

@@ -32,10 +32,8 @@ LOOK_SECONDS = 1.0  # between two searches for idle work
 PATIENCE = 10  # after a batch above FAIR, idle work pauses for this multiple of its wall time
 
 
-class Busy(Unavailable):
+class Busy(Unavailable, code="overloaded"):
     """The queue is too long: the request would wait longer than the limit."""
-
-    code = "overloaded"
 
     retry_after = 1
 

@@ -44,16 +44,12 @@ MOST_HANGING = 2  # candidates without an answer of the store, before a start gi
 AWAY = "the store does not answer"
 
 
-class NothingPublished(Unavailable):
+class NothingPublished(Unavailable, code="nothing-published"):
     """No generator has been published yet."""
 
-    code = "nothing-published"
 
-
-class NothingUsable(Unavailable):
+class NothingUsable(Unavailable, code="nothing-usable"):
     """No published generator can be loaded. The message gives the reason."""
-
-    code = "nothing-usable"
 
 
 class LoadedModel(NamedTuple):

@@ -14,10 +14,8 @@ from models.sampling.sampler import BATCH, SampleRange
 TRIES, MORE_TRIES = 4, 64  # at most 4 n + 64 digits are drawn for n verified ones
 
 
-class NotVerified(Conflict):
+class NotVerified(Conflict, code="not-verified"):
     """Too few digits passed, or there is no judge for the training data. The message says what to do."""
-
-    code = "not-verified"
 
 
 class Verified(NamedTuple):

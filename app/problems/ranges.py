@@ -6,10 +6,8 @@ from typing import NamedTuple
 from models.errors import InvalidInput
 
 
-class NoSuchRange(InvalidInput):
+class NoSuchRange(InvalidInput, code="range-not-satisfiable"):
     """The requested range is outside of the file. The message gives the size of the file."""
-
-    code = "range-not-satisfiable"
 
     def __init__(self, size: int) -> None:
         super().__init__(f"the requested range is outside of the file, which has {size} bytes")

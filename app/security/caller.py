@@ -11,10 +11,8 @@ ROLE = "acgan.role"  # in the scope: the role of that key
 KEYED = "acgan.keyed"  # in the scope: True if this service has keys
 
 
-class NotAllowed(InvalidInput):
+class NotAllowed(InvalidInput, code="not-allowed"):
     """The role of the request's key does not allow it. The message names the required role."""
-
-    code = "not-allowed"
 
 
 def role_of(scope: MutableMapping[str, Any]) -> Role | None:

@@ -20,10 +20,9 @@ LONGEST_WAIT = 120  # the largest Retry-After, in seconds
 CALLERS = 10_000  # counted in one process; beyond them, the least recent one is forgotten
 
 
-class TooFast(Unavailable):
+class TooFast(Unavailable, code="rate-limited"):
     """The caller exceeded its rate limit."""
 
-    code = "rate-limited"
     retry_after: int
 
     def __init__(self, rate: RateLimitItem, seconds: float) -> None:

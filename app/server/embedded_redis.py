@@ -34,10 +34,8 @@ LIST_DAMAGED = "AOF MANIFEST FILE ERROR"
 MENDABLE = ("Bad file format", "Unexpected end of file")
 
 
-class NoRedisServer(Unavailable):
+class NoRedisServer(Unavailable, code="no-redis-server"):
     """No server binary was found. The message says how to install one."""
-
-    code = "no-redis-server"
 
 
 class EmbeddedRedis(NamedTuple):

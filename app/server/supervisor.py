@@ -39,10 +39,8 @@ PR_SET_PDEATHSIG = 1
 LOCAL = ("127.0.0.1", "0.0.0.0")  # noqa: S104
 
 
-class CannotStart(Unavailable):
+class CannotStart(Unavailable, code="cannot-start"):
     """The service cannot start. The message names the reason and what to do."""
-
-    code = "cannot-start"
 
 
 class Part:

@@ -15,10 +15,8 @@ SECONDS = 300.0  # for a file of at most some ten megabytes
 SCHEMES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
 
 
-class DownloadFailed(Unavailable, OSError):
+class DownloadFailed(Unavailable, OSError, code="download-failed"):
     """A file was not downloaded. The message names the proxy or the variable that is the cause, if one is."""
-
-    code = "download-failed"
 
 
 class BoundedFile:

@@ -26,10 +26,8 @@ WAYS_OUT = (
 )
 
 
-class DatasetUnavailable(NotFound):
+class DatasetUnavailable(NotFound, code="training-data-not-found"):
     """The training data were not found. The message names the places that were searched and what to do."""
-
-    code = "training-data-not-found"
 
 
 # ----------------------------------------------------------------------------

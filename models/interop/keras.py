@@ -37,10 +37,8 @@ DEFAULT_LATENT_SIZE = 100
 COPIES_LIMIT = 8  # of the same network in a file
 
 
-class KerasWeightsError(InvalidInput):
+class KerasWeightsError(InvalidInput, code="invalid-keras-weights"):
     """The original script does not write such a file. The message names the file and the reason."""
-
-    code = "invalid-keras-weights"
 
 
 # ----------------------------------------------------------------------------

@@ -18,10 +18,8 @@ from models.version import code_version
 OPSET = 18
 
 
-class OnnxMissing(Unavailable):
+class OnnxMissing(Unavailable, code="onnx-missing"):
     """The libraries that write ONNX are not installed."""
-
-    code = "onnx-missing"
 
 
 class Plain(nn.Module):

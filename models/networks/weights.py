@@ -24,10 +24,8 @@ INTEGERS = ("I32", "I64", "U32", "U64")
 Network = TypeVar("Network", bound=nn.Module)
 
 
-class InvalidWeights(InvalidInput):
+class InvalidWeights(InvalidInput, code="invalid-weights"):
     """The bytes are not the weights of the requested network. The message gives the reason."""
-
-    code = "invalid-weights"
 
 
 def to_bytes(network: nn.Module) -> bytes:

@@ -16,56 +16,40 @@ GENERATOR = "generator.safetensors"
 FILE_NAME = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$"  # without a path: a manifest cannot name files of other folders
 
 
-class CheckpointNotFound(NotFound):
+class CheckpointNotFound(NotFound, code="checkpoint-not-found"):
     """No checkpoint has this id."""
 
-    code = "checkpoint-not-found"
 
-
-class CheckpointDamaged(Unavailable):
+class CheckpointDamaged(Unavailable, code="checkpoint-damaged"):
     """A file of the checkpoint does not match its manifest. The message names the file and the difference."""
 
-    code = "checkpoint-damaged"
 
-
-class CheckpointNotUnderstood(CheckpointDamaged):
+class CheckpointNotUnderstood(CheckpointDamaged, code="checkpoint-not-understood"):
     """Another version wrote the manifest. It is intact, but this version neither uses nor deletes it."""
 
-    code = "checkpoint-not-understood"
 
-
-class NotServable(Conflict):
+class NotServable(Conflict, code="checkpoint-refused"):
     """The checkpoint exists, but was refused by the quality gate. The message gives the reason."""
-
-    code = "checkpoint-refused"
 
 
 class FenceRejected(Exception):
     """Another worker has claimed the job with a higher fence token."""
 
 
-class TokensExhausted(Unavailable):
+class TokensExhausted(Unavailable, code="fence-tokens-exhausted"):
     """The counter of fence tokens is beyond the highest token that a store accepts."""
 
-    code = "fence-tokens-exhausted"
 
-
-class JobConflict(Conflict):
+class JobConflict(Conflict, code="job-conflict"):
     """Another job has the same id, or the config or training data of the job have changed."""
 
-    code = "job-conflict"
 
-
-class StateNotUnderstood(Conflict):
+class StateNotUnderstood(Conflict, code="state-not-understood"):
     """Another version of the program saved the job's resume state. It is kept and not overwritten."""
 
-    code = "state-not-understood"
 
-
-class StateDeleted(Conflict):
+class StateDeleted(Conflict, code="state-deleted"):
     """The job's resume state was deleted to stay within ACGAN_STORE_LIMIT."""
-
-    code = "state-deleted"
 
 
 class CheckpointId(NamedTuple):

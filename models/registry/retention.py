@@ -24,10 +24,8 @@ TEMPORARY_SECONDS = 3600  # an older temporary file is no longer being written
 BYTES_A_DIGIT = 400  # in a generated data set
 
 
-class StoreFull(Conflict):
+class StoreFull(Conflict, code="store-full"):
     """The files that must not be deleted exceed the budget. The message gives the bytes."""
-
-    code = "store-full"
 
 
 class Deletion(NamedTuple):

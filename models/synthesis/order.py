@@ -126,10 +126,8 @@ class DatasetManifest(Provenance):
 FILES = [name for split in DatasetOrder().splits for name in (split.images, split.labels, split.redraws)]
 
 
-class InvalidFiles(InvalidInput):
+class InvalidFiles(InvalidInput, code="invalid-dataset-files"):
     """A manifest names files, sizes or checksums that no data set can have. The message says which."""
-
-    code = "invalid-dataset-files"
 
 
 def check_files(manifest: DatasetManifest) -> dict[str, DatasetFile]:

@@ -20,10 +20,8 @@ from models.synthesis.order import DatasetOrder
 TRIES = 20  # largest number of redraws of one digit
 
 
-class Unreadable(TrainingFailed):
+class Unreadable(TrainingFailed, code="digits-not-recognised"):
     """The judge refuses too many of the generator's digits for a label."""
-
-    code = "digits-not-recognised"
 
 
 @dataclass(frozen=True)

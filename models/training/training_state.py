@@ -19,10 +19,8 @@ from models.records import Record
 from models.training.environment import ComputeEnvironment
 
 
-class InvalidState(InvalidInput):
+class InvalidState(InvalidInput, code="invalid-state"):
     """The bytes are not the state of this run. The message gives the reason."""
-
-    code = "invalid-state"
 
 
 class Position(Record):

@@ -36,16 +36,12 @@ from worker.jobs.redis_client import heedful
 LOOKED_AT = 1000  # waiting jobs, at most, among which the oldest is searched
 
 
-class JobNotFound(NotFound):
+class JobNotFound(NotFound, code="job-not-found"):
     """No job has this id."""
 
-    code = "job-not-found"
 
-
-class QueueFull(Unavailable):
+class QueueFull(Unavailable, code="queue-full"):
     """The queue has no free place."""
-
-    code = "queue-full"
 
     message = "{limit} jobs wait already: retry when some of them have run"
 
@@ -53,10 +49,8 @@ class QueueFull(Unavailable):
         super().__init__(self.message.format(limit=limit), limit=limit)
 
 
-class ShareTaken(QueueFull):
+class ShareTaken(QueueFull, code="queue-share-used"):
     """The caller's waiting jobs have reached its share of the queue."""
-
-    code = "queue-share-used"
 
     message = (
         "your jobs take too many of the {limit} places for waiting jobs: a caller never gets more places than are "
@@ -64,28 +58,20 @@ class ShareTaken(QueueFull):
     )
 
 
-class IdempotencyConflict(Conflict):
+class IdempotencyConflict(Conflict, code="idempotency-conflict"):
     """An idempotency key was sent with a different request than before."""
 
-    code = "idempotency-conflict"
 
-
-class InvalidTransition(Conflict):
+class InvalidTransition(Conflict, code="invalid-transition"):
     """The job's state does not allow the operation. The message names the states that do."""
 
-    code = "invalid-transition"
 
-
-class NotUnderstood(InvalidTransition):
+class NotUnderstood(InvalidTransition, code="record-not-understood"):
     """This version does not understand the job's record. The message gives the reason."""
 
-    code = "record-not-understood"
 
-
-class UnsafeRedisConfig(Unavailable):
+class UnsafeRedisConfig(Unavailable, code="redis-unsafe"):
     """This Redis may lose jobs. The message names the setting to change."""
-
-    code = "redis-unsafe"
 
 
 def check_eviction(info: Mapping[str, object]) -> None:

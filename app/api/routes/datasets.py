@@ -42,10 +42,8 @@ TRAIN_IMAGES = "train-images-idx3-ubyte.gz"
 PIECE = 2**20  # bytes
 
 
-class DatasetFileNotFound(NotFound):
+class DatasetFileNotFound(NotFound, code="dataset-file-not-found"):
     """The data set has no such file, or not yet."""
-
-    code = "dataset-file-not-found"
 
 
 router = APIRouter(tags=["datasets"], route_class=GuardedRoute)

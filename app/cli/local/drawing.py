@@ -19,10 +19,8 @@ LATEST = "latest"
 WEIGHTS_SUFFIXES = (".safetensors", ".hdf5", ".h5", ".pt", ".pth")
 
 
-class NoGenerator(NotFound):
+class NoGenerator(NotFound, code="no-generator"):
     """There is no generator. The message explains how to get one."""
-
-    code = "no-generator"
 
 
 class Drawn(NamedTuple):

@@ -8,10 +8,8 @@ from models.errors import Conflict
 HISTORY, TABLE, STATE = "history.json", "history.csv", "resume.safetensors"
 
 
-class FolderTaken(Conflict):
+class FolderTaken(Conflict, code="folder-taken"):
     """The folder holds another run, holds no run to resume, or is not writable."""
-
-    code = "folder-taken"
 
 
 def take_folder(out: Path, resume: bool) -> None:

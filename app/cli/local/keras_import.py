@@ -28,10 +28,8 @@ LAST_EPOCH = 1000
 ReportProgress = Callable[[int, int], None]
 
 
-class NothingToImport(InvalidInput):
+class NothingToImport(InvalidInput, code="nothing-to-import"):
     """The folder holds no run of the original script, or more than one. The message names the folder or the file."""
-
-    code = "nothing-to-import"
 
 
 class SeedEpoch(NamedTuple):

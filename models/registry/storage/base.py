@@ -18,22 +18,16 @@ Result = TypeVar("Result")
 MANIFEST = "manifest.json"  # a folder without it does not count as one
 
 
-class Unreachable(Unavailable, TimeoutError):
+class Unreachable(Unavailable, TimeoutError, code="store-unavailable"):
     """The storage does not respond, or is temporarily unavailable. Writers retry."""
 
-    code = "store-unavailable"
 
-
-class StoreReplaced(Unreachable):
+class StoreReplaced(Unreachable, code="store-replaced"):
     """The store is no longer the one that this process used: renamed, emptied, replaced, or not mounted."""
 
-    code = "store-replaced"
 
-
-class FenceDamaged(Unavailable):
+class FenceDamaged(Unavailable, code="fence-damaged"):
     """A job's fence is not a number. The message names the file."""
-
-    code = "fence-damaged"
 
 
 class Folder(NamedTuple):

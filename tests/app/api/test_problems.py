@@ -196,16 +196,16 @@ def raised(error: Exception) -> Callable[[World], httpx2.Response]:
     return ask
 
 
-class NoSuchThing(NotFound):
-    code = "no-such-thing"
+class NoSuchThing(NotFound, code="no-such-thing"):
+    pass
 
 
-class NoSuchState(Conflict):
-    code = "no-such-state"
+class NoSuchState(Conflict, code="no-such-state"):
+    pass
 
 
-class NoSuchPart(Unavailable):
-    code = "no-such-part"
+class NoSuchPart(Unavailable, code="no-such-part"):
+    pass
 
 
 CAUSES: dict[str, Callable[[World], httpx2.Response]] = {
