@@ -8,7 +8,7 @@ from app.cli.errors import CANCELLED, FAILED, UNAVAILABLE, fail, read_settings
 from app.cli.hints import HINTS, with_hint
 
 if TYPE_CHECKING:  # takes a while to load
-    from app.client import Client, Refused
+    from app.client import Client, ClientError
     from app.schemas.datasets import DatasetView
     from app.schemas.jobs import JobView
 
@@ -18,7 +18,7 @@ def service(url: str | None, key: str | None) -> Iterator["Client"]:
     """Yield a client. Its errors end the command with one sentence and exit code 2, or 4 if a later try may succeed."""
     settings = read_settings(url=url, key=key)
 
-    from app.client import Client, ClientError, Refused, Unavailable, Unreachable
+    from app.client import Client, ClientError, Unavailable, Unreachable
 
     secret = settings.key.get_secret_value() if settings.key else None
     try:
@@ -26,15 +26,19 @@ def service(url: str | None, key: str | None) -> Iterator["Client"]:
             yield client
     except (Unreachable, Unavailable) as error:
         again = f" (retry in {error.retry_after:.0f} s)" if isinstance(error, Unavailable) else ""
-        fail(f"{error}{again}", UNAVAILABLE)
+        fail(f"{in_terms_of_commands(error)}{again}", UNAVAILABLE)
     except ClientError as error:
-        fail(in_terms_of_commands(error) if isinstance(error, Refused) else str(error))
+        fail(in_terms_of_commands(error))
 
 
-def in_terms_of_commands(error: "Refused") -> str:
-    """Return the service's message with options in place of fields, and commands in place of requests."""
+def in_terms_of_commands(error: "ClientError") -> str:
+    """Return the message; of a response of the service, with options in place of fields and commands as hints."""
+    from app.client.errors import Refused, shortened
+
+    if not isinstance(error, Refused):
+        return str(error)
     if error.mistakes:
-        return " ".join(f"{option(mistake['field'])}{mistake['message']}." for mistake in error.mistakes)
+        return shortened(" ".join(f"{option(mistake['field'])}{mistake['message']}." for mistake in error.mistakes))
     if error.code in HINTS:
         return with_hint(error.code, str(error).removesuffix(error.hint).rstrip(" :"))
     return str(error)
