@@ -63,7 +63,7 @@ async def within_budget(services: ServicesDep) -> None:
 async def check_budget(services: Services, new: DatasetOrder | None = None, resumed: Job | None = None) -> None:
     """Refuse work that the store has no room for. `new` is the order of a new data set, `resumed` a job that had ended.
 
-    Orders of data sets that are not finished have their room reserved. Raises StoreFull, RedisError.
+    Space for data sets that are ordered and not finished counts as used. Raises StoreFull, RedisError.
     """
     redis = services.jobs.redis
     ids, ordered = await read_unfinished(redis), await read_unfinished_datasets(redis)
@@ -99,7 +99,8 @@ WithinBudget = Depends(within_budget)
 async def no_null(request: Request) -> None:
     """Raises RequestValidationError if the body is `null`, which FastAPI treats like a missing body.
 
-    A faulty program may send it, and hours of training with default values would follow.
+    A faulty program may send `null`; without this
+    check, hours of training with default values would follow.
     """
     if (await request.body()).strip() == b"null":
         text = "should be a JSON object or omitted, not null"
@@ -117,7 +118,7 @@ class DatasetNotFound(NotFound, code="dataset-not-found"):
 
 
 def checked(job_id: str, missing: type[NotFound] = JobNotFound) -> str:
-    """Raises JobNotFound, or DatasetNotFound as `missing`, if this does not look like an id."""
+    """Raises JobNotFound, or DatasetNotFound as `missing`, if this does not have the form of an id."""
     if not re.match(JOB_ID_PATTERN, job_id):
         what = "job" if missing is JobNotFound else "data set"
         raise missing(f"there is no {what} {job_id[:80]!r} (ids look like {EXAMPLE_ID})")

@@ -32,9 +32,9 @@ async function ask(path, { method = "GET", body, headers = {}, signal } = {}) {
     throw new Problem("The service does not answer. Check that it is running and that this browser can reach it.");
   }
   if (answer.ok) return answer;
-  const told = await answer.json().catch(() => ({}));
-  const code = String(told.type ?? "").replace(TYPES, "");
-  throw new Problem(told.detail || `The service returned the status ${answer.status}.`, code, told.errors);
+  const problem = await answer.json().catch(() => ({}));
+  const code = String(problem.type ?? "").replace(TYPES, "");
+  throw new Problem(problem.detail || `The service returned the status ${answer.status}.`, code, problem.errors);
 }
 
 async function call(path, options = {}) {
@@ -96,16 +96,16 @@ export function wanted(why) {
   return asking;
 }
 
-/** Follow a run: calls `told` with the whole record now and after every change, until the run ends or `signal` aborts. */
-export async function follow(id, told, signal) {
-  if (!key.readingNeedsIt() && (await stream(id, told, signal))) return;
-  await poll(id, told, signal);
+/** Follow a run: calls `onChange` with the whole record now and after every change, until the run ends or `signal` aborts. */
+export async function follow(id, onChange, signal) {
+  if (!key.readingNeedsIt() && (await stream(id, onChange, signal))) return;
+  await poll(id, onChange, signal);
 }
 
 export const ENDED = ["succeeded", "failed", "cancelled"];
 
 /** Resolves to true when the run has ended, to false if the event stream is not available. */
-function stream(id, told, signal) {
+function stream(id, onChange, signal) {
   return new Promise((resolve) => {
     const source = new EventSource(`/jobs/${id}/events`);
     let job = null;
@@ -119,11 +119,11 @@ function stream(id, told, signal) {
       source.addEventListener(kind, async (event) => {
         if (kind !== "job" && job === null) return;
         job = change(JSON.parse(event.data));
-        if (!ENDED.includes(job.status)) return told(job);
+        if (!ENDED.includes(job.status)) return onChange(job);
         source.close();
         try {
           if (kind !== "job") job = await get(`/jobs/${id}`, signal); // the error and the time of the end
-          told(job);
+          onChange(job);
           resolve(true);
         } catch {
           resolve(signal.aborted);
@@ -133,15 +133,15 @@ function stream(id, told, signal) {
     on("progress", (progress) => ({ ...job, progress }));
     on("status", ({ status }) => ({ ...job, status, trouble: status === "cancelling" ? job.trouble : null }));
     on("trouble", (data) => ({ ...job, ...data }));
-    on("epoch", (epoch) => ({ ...job, epochs: [...job.epochs.filter((each) => each.epoch < epoch.epoch), epoch] }));
+    on("epoch", (epoch) => ({ ...job, epochs: [...job.epochs.filter((other) => other.epoch < epoch.epoch), epoch] }));
   });
 }
 
-async function poll(id, told, signal) {
+async function poll(id, onChange, signal) {
   while (!signal.aborted) {
     try {
       const job = await get(`/jobs/${id}`, signal);
-      told(job);
+      onChange(job);
       if (ENDED.includes(job.status)) return;
     } catch (error) {
       if ([...NEEDS_KEY, "job-not-found"].includes(error.code) || signal.aborted) throw error;
