@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 WAYS_OUT = (
     "Put the four IDX files (gzipped or not), or Keras' mnist.npz, in a folder and name it in ACGAN_DATA_DIR, or train "
-    "on the data set `printed`, digits rendered from a font, which needs no files."
+    "on printed digits, which need no files: `dataset: printed`."
 )
 
 
