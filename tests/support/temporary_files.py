@@ -7,10 +7,9 @@ system's folder, and after some runs its disk is full. A failed test's `tmp_path
 import os
 import shutil
 import tempfile
+from multiprocessing.util import Finalize
 
 import pytest
-
-FOLDER = pytest.StashKey[str]()
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -20,9 +19,5 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
     folder = tempfile.mkdtemp(prefix="acgan-tests-")
     os.environ["TMPDIR"] = tempfile.tempdir = folder
-    config.stash[FOLDER] = folder
-
-
-def pytest_unconfigure(config: pytest.Config) -> None:
-    if folder := config.stash.get(FOLDER, None):
-        shutil.rmtree(folder, ignore_errors=True)
+    # At exit, after multiprocessing has removed its own folder, which has the priority -100 and is in this one.
+    Finalize(None, shutil.rmtree, args=[folder], kwargs={"ignore_errors": True}, exitpriority=-200)
