@@ -1,5 +1,7 @@
 """The API in this process, over a real Redis, with an untrained generator published."""
 
+import copy
+import hashlib
 from collections.abc import Iterator
 from functools import cache
 
@@ -8,16 +10,22 @@ import pytest
 import torch
 from starlette.testclient import TestClient
 
+from app.inference import model_manager
 from app.main import create_app
 from app.settings import AppSettings
 from models.networks.acgan import Generator, initialize
+from models.networks.inference import FoldedGenerator
 from models.networks.weights import generator_from_bytes, to_bytes
 from models.registry import bundled
 from models.registry.store import GENERATOR, SAMPLES, CheckpointStore
 from models.sampling.images import encode_png
+from models.sampling.sampler import prepare
+from tests.conftest import RunningRedis, set_environment
 from tests.models.registry.test_store import NEW, OLD, manifest
 from tests.support.api_clients import local_client
 from worker.jobs.consumer import JobConsumer
+
+PREPARED = 8  # generators in memory, 30 MB each
 
 
 @cache
@@ -31,6 +39,24 @@ def publish(store: CheckpointStore, job: str, epoch: int, seed: int) -> str:
     """Publish a generator with fresh weights. Returns its id."""
     samples = encode_png(np.zeros((1120, 588), np.uint8))
     return store.publish(manifest(job, epoch), {GENERATOR: fresh_weights(seed), SAMPLES: samples}).id
+
+
+@pytest.fixture(scope="session", autouse=True)
+def prepared_once() -> Iterator[None]:
+    """Weights that an earlier test has prepared for drawing are not prepared again: it takes half of an API's start."""
+    prepared: dict[bytes, FoldedGenerator] = {}
+
+    def prepare_once(generator: Generator, device: torch.device) -> FoldedGenerator:
+        key = hashlib.sha256(f"{device}".encode() + to_bytes(generator)).digest()
+        if key not in prepared:
+            prepared[key] = prepare(generator, device)
+        while len(prepared) > PREPARED:
+            del prepared[next(iter(prepared))]
+        return copy.copy(prepared[key])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model_manager, "prepare", prepare_once)
+        yield
 
 
 @pytest.fixture
@@ -57,10 +83,24 @@ def settings(redis_url: str) -> AppSettings:
 
 @pytest.fixture
 def store(settings: AppSettings) -> CheckpointStore:
-    store = CheckpointStore(settings.store_dir)
+    return publish_two(CheckpointStore(settings.store_dir))
+
+
+def publish_two(store: CheckpointStore) -> CheckpointStore:
     publish(store, OLD, 1, seed=1)
     publish(store, NEW, 1, seed=2)
     return store
+
+
+@pytest.fixture(scope="module")
+def shared_client(shared_redis: RunningRedis, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    """One API for the tests of a module that publish nothing. Before each that uses `redis_url`, its Redis is empty."""
+    with pytest.MonkeyPatch.context() as patch:
+        set_environment(patch, tmp_path_factory.mktemp("shared") / "home")
+        settings = AppSettings(redis_url=shared_redis.url)
+        publish_two(CheckpointStore(settings.store_dir))
+        with local_client(create_app(settings), raise_server_exceptions=False) as client:
+            yield client
 
 
 @pytest.fixture
