@@ -15,14 +15,15 @@ help:
 up: .venv/.local
 	$(BIN)/acgan up
 
-# Each of PROCESSES test processes runs whole files, the slowest files first. PYTEST_FLAGS adds options to pytest:
+# Each of PROCESSES test processes runs whole files, the slowest files first. There is one more of them than processors,
+# because a third of the time a test waits: for a lease, a lock, another process. PYTEST_FLAGS adds options to pytest:
 # `.ci/run` passes --allowed-skips. Of the tests marked `long` one in LONG runs, others each day; `make test LONG=1` runs
 # all of them.
 #
 # What saves processor time: one thread each, because with small batches more threads save no time; Python stores the
 # modules that it has compiled, because tests start many processes; glibc keeps the memory of freed tensors, because to
 # get the same pages back from the kernel costs as much as to copy the tensors.
-PROCESSES ?= 2
+PROCESSES ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 PYTEST_FLAGS ?=
 LONG ?= 6
 ONE_THREAD := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive PYTHONDONTWRITEBYTECODE=

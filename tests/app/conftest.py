@@ -1,7 +1,5 @@
 """The API in this process, over a real Redis, with an untrained generator published."""
 
-import copy
-import hashlib
 from collections.abc import Iterator
 from functools import cache
 
@@ -10,22 +8,18 @@ import pytest
 import torch
 from starlette.testclient import TestClient
 
-from app.inference import model_manager
 from app.main import create_app
 from app.settings import AppSettings
 from models.networks.acgan import Generator, initialize
-from models.networks.inference import FoldedGenerator
 from models.networks.weights import generator_from_bytes, to_bytes
 from models.registry import bundled
 from models.registry.store import GENERATOR, SAMPLES, CheckpointStore
 from models.sampling.images import encode_png
-from models.sampling.sampler import prepare
 from tests.conftest import RunningRedis, set_environment
 from tests.models.registry.test_store import NEW, OLD, manifest
+from tests.support import prepared_generators
 from tests.support.api_clients import local_client
 from worker.jobs.consumer import JobConsumer
-
-PREPARED = 8  # generators in memory, 30 MB each
 
 
 @cache
@@ -42,20 +36,8 @@ def publish(store: CheckpointStore, job: str, epoch: int, seed: int) -> str:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def prepared_once() -> Iterator[None]:
-    """Weights that an earlier test has prepared for drawing are not prepared again: it takes half of an API's start."""
-    prepared: dict[bytes, FoldedGenerator] = {}
-
-    def prepare_once(generator: Generator, device: torch.device) -> FoldedGenerator:
-        key = hashlib.sha256(f"{device}".encode() + to_bytes(generator)).digest()
-        if key not in prepared:
-            prepared[key] = prepare(generator, device)
-        while len(prepared) > PREPARED:
-            del prepared[next(iter(prepared))]
-        return copy.copy(prepared[key])
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(model_manager, "prepare", prepare_once)
+def kept_generators() -> Iterator[None]:
+    with prepared_generators.kept():
         yield
 
 
