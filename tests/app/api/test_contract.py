@@ -41,14 +41,17 @@ def described(shared_redis: RunningRedis, tmp_path_factory: pytest.TempPathFacto
             yield schemathesis.openapi.from_asgi("/openapi.json", app)
 
 
+@pytest.mark.parametrize("count", [EXAMPLES // 4, pytest.param(EXAMPLES, marks=pytest.mark.long)])
 @pytest.mark.parametrize(("path", "method"), OPERATIONS)
 @pytest.mark.timeout(60 + 3 * EXAMPLES)
-def test_every_response_conforms_to_the_document(described: BaseSchema, redis_url: str, path: str, method: str) -> None:
+def test_every_response_conforms_to_the_document(
+    described: BaseSchema, redis_url: str, path: str, method: str, count: int
+) -> None:
     client = redis.Redis.from_url(redis_url)
     operation = described[path][method.upper()]
 
     @given(operation.as_strategy())
-    @limits(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+    @limits(max_examples=count, deadline=None, suppress_health_check=list(HealthCheck))
     def ask(case: "schemathesis.Case[Any]") -> None:
         client.flushdb()  # an earlier request may have used the same key for something else, or filled the queue
         answer = case.call()
