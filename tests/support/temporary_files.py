@@ -11,6 +11,8 @@ from multiprocessing.util import Finalize
 
 import pytest
 
+LAST = -1000  # after multiprocessing has removed its own folders in this one
+
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
@@ -19,5 +21,4 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
     folder = tempfile.mkdtemp(prefix="acgan-tests-")
     os.environ["TMPDIR"] = tempfile.tempdir = folder
-    # At exit, after multiprocessing has removed its own folder, which has the priority -100 and is in this one.
-    Finalize(None, shutil.rmtree, args=[folder], kwargs={"ignore_errors": True}, exitpriority=-200)
+    Finalize(None, shutil.rmtree, args=[folder], kwargs={"ignore_errors": True}, exitpriority=LAST)
