@@ -21,14 +21,15 @@ help:
 up: .venv/.local
 	$(BIN)/acgan up
 
-# Each of PROCESSES test processes runs whole files, the slowest files first. PYTEST_FLAGS adds options to pytest:
-# `.ci/run` passes --allowed-skips. One in LONG of the tests marked `long` runs, each day other ones; `make test LONG=1`
-# runs all of them.
+# Each of PROCESSES test processes runs whole files, the slowest files first. There is one process more than
+# processors, because a third of the time a test waits for a lease, a lock or another process. PYTEST_FLAGS adds options
+# to pytest: `.ci/run` passes --allowed-skips. One in LONG of the tests marked `long` runs, each day other ones;
+# `make test LONG=1` runs all of them.
 #
 # Three settings save processor time. Each process has one thread: with small batches, more threads save no time. Python
 # stores compiled modules, because tests start many processes. glibc keeps the memory of freed tensors, because returning
 # the pages to the kernel and getting them back takes the time of copying the tensors.
-PROCESSES ?= 2
+PROCESSES ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 PYTEST_FLAGS ?=
 LONG ?= 6
 ONE_THREAD := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive PYTHONDONTWRITEBYTECODE=

@@ -9,13 +9,12 @@ from fastapi.exceptions import RequestValidationError
 from structlog.contextvars import bind_contextvars
 
 from app.api.event_stream import Events
-from app.inference.epoch_timeline import Evolution
-from app.inference.model_manager import ModelManager
-from app.inference.service import Drawing
+from app.inference.service import InferenceService
 from app.middleware.authentication import caller_of
 from app.security.api_keys import Role
 from app.security.caller import CALLER, require, require_own, role_of
 from app.security.rate_limit import SharedRate
+from models.errors import NotFound
 from models.registry.retention import BYTES_A_DIGIT
 from models.registry.store import CheckpointStore
 from models.synthesis.order import DatasetOrder
@@ -31,10 +30,8 @@ class Services(NamedTuple):
     jobs: JobClient
     celery: Celery
     store: CheckpointStore
-    model_manager: ModelManager
-    drawing: Drawing
+    inference: InferenceService
     events: Events
-    evolution: Evolution
     supervisor: Supervisor
     work_rate: SharedRate | None = None
 
@@ -69,7 +66,7 @@ async def check_budget(services: Services, new: DatasetOrder | None = None, resu
     if resumed and resumed.order:
         ordered[resumed.id] = resumed.order.digits
     reserved = {job: digits * BYTES_A_DIGIT for job, digits in ordered.items()}
-    await services.model_manager.budget.check(ids, new.digits * BYTES_A_DIGIT if new else 0, reserved)
+    await services.inference.models.budget.check(ids, new.digits * BYTES_A_DIGIT if new else 0, reserved)
 
 
 async def caller(request: Request) -> str | None:
@@ -98,8 +95,7 @@ WithinBudget = Depends(within_budget)
 async def no_null(request: Request) -> None:
     """Raises RequestValidationError if the body is `null`, which FastAPI treats like a missing body.
 
-    A faulty program may send `null`; without this
-    check, hours of training with default values would follow.
+    A faulty program may send `null`; without this check, hours of training with default values would follow.
     """
     if (await request.body()).strip() == b"null":
         text = "should be a JSON object or omitted, not null"
@@ -112,12 +108,15 @@ NoNull = Depends(no_null)
 EXAMPLE_ID = "20260131-120000123-00001c-9f3a61c2d4e58b07"
 
 
-def checked(job_id: str, what: str = "job", listed: str = "/jobs") -> str:
-    """Raises JobNotFound if the text does not have the form of an id. `what` and `listed` appear in the message."""
+class DatasetNotFound(NotFound, code="dataset-not-found"):
+    """No generated data set has this id."""
+
+
+def checked(job_id: str, missing: type[NotFound] = JobNotFound) -> str:
+    """Raises JobNotFound, or DatasetNotFound as `missing`, if this does not have the form of an id."""
     if not re.match(JOB_ID_PATTERN, job_id):
-        raise JobNotFound(
-            f"there is no {what} {job_id[:80]!r}: ids look like {EXAMPLE_ID}, and GET {listed} lists them"
-        )
+        what = "job" if missing is JobNotFound else "data set"
+        raise missing(f"there is no {what} {job_id[:80]!r} (ids look like {EXAMPLE_ID})")
     return job_id
 
 
@@ -131,7 +130,7 @@ async def job_id(job_id: IdInPath) -> str:
 
 async def dataset_id(job_id: IdInPath) -> str:
     """Return the id of a generated data set, which is the id of its job."""
-    bind_contextvars(job=checked(job_id, "data set", "/datasets"))
+    bind_contextvars(job=checked(job_id, DatasetNotFound))
     return job_id
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ from app.inference.model_manager import ModelManager
 from models.registry.store import GENERATOR, MANIFEST, POINTER, CheckpointStore
 from tests.app.conftest import publish
 from tests.models.registry.test_store import NEW, OLD, damage_inside, inside
+from tests.support import prepared_generators
 from tests.support.s3_endpoint import Endpoint, open_store
 
 Bytes = bytearray
@@ -54,6 +55,12 @@ REGIONS: dict[str, Callable[[int, int], int]] = {  # of a file of this size, wit
     "the last tensor": lambda size, _header: size - 100,
     "the last byte": lambda size, _header: size - 1,
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def kept_generators() -> Iterator[None]:
+    with prepared_generators.kept():
+        yield
 
 
 @pytest.fixture
@@ -106,16 +113,16 @@ def test_for_any_damage_to_manifest_or_pointer_a_complete_generator_is_served(
     store: CheckpointStore, model_manager: ModelManager, name: str, change: Callable[[Bytes, int], Bytes], part: float
 ) -> None:
     assert model_manager.served is not None
-    sums = {model_manager.served.exhibit.checksum}
+    sums = {model_manager.served.model.checksum}
     publish(store, NEW, 1, seed=2)
     fresh = ModelManager(store, torch.device("cpu"), cached=2)
     asyncio.run(fresh.refresh())
     assert fresh.served is not None
-    sums.add(fresh.served.exhibit.checksum)
+    sums.add(fresh.served.model.checksum)
     path = POINTER if name == POINTER else f"{NEW}/001/{MANIFEST}"
     data = Bytes(inside(store, path))
     damage_inside(store, path, bytes(change(data, int(part * len(data)))))
     for each in (model_manager, ModelManager(store, torch.device("cpu"), cached=2)):
         asyncio.run(each.refresh())
         assert each.served is not None, each.trouble
-        assert each.served.exhibit.checksum in sums
+        assert each.served.model.checksum in sums

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from app.cli.errors import error_console, fail_on, keras_errors, read_settings
-from app.cli.options import Home
+from app.cli.errors import error_console, fail_on, read_settings, require_keras
+from app.cli.options import TRAINING_DATA, Home
 from app.cli.output import print_json, print_sentence
 
 
@@ -16,31 +16,28 @@ def import_keras(
         typer.Argument(metavar="FOLDER", help="Folder with params_generator_epoch_001.hdf5 (.h5, .weights.h5), ..."),
     ],
     name: Annotated[str | None, typer.Option(help="Name of the run. Default: the folder's name.")] = None,
-    dataset: Annotated[str, typer.Option(help="The training data of the run: `mnist` or `printed`.")] = "mnist",
+    dataset: Annotated[str, typer.Option(help=f"The training data of the run: {TRAINING_DATA}.")] = "mnist",
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON per checkpoint.")] = False,
     home: Home = None,
 ) -> None:
     """Convert weights of the original Keras script (Keras 2 and 3) into checkpoints, and serve the last good one."""
     settings = read_settings(home=home)
-    kinds = keras_errors(needed=True)
+    require_keras()
 
     from pydantic import ValidationError
     from rich.progress import Progress
 
-    from app.cli.local.keras_import import NothingToImport, counts_from_zero, import_here
+    from app.cli.local.keras_import import counts_from_zero, import_here
     from models.config import TrainingConfig
-    from models.data.mnist import DatasetUnavailable
-    from models.devices import DeviceUnavailable
 
     with fail_on(ValidationError):
         label = TrainingConfig.model_validate({"dataset": dataset, "name": name or folder.resolve().name[:100] or None})
-    kinds += (NothingToImport, DatasetUnavailable, DeviceUnavailable, OSError)
-    with fail_on(*kinds):
+    with fail_on(OSError):
         if counts_from_zero(folder):
             error_console.print(
                 "The files number the epochs from 000: file 000 becomes epoch 1, and so on.", highlight=False
             )
-    with fail_on(*kinds), Progress(console=error_console, transient=True) as bar:
+    with fail_on(OSError), Progress(console=error_console, transient=True) as bar:
         reading, writing = bar.add_task("reading", total=None), bar.add_task("judging and publishing", total=None)
 
         def checked(done: int, total: int) -> None:

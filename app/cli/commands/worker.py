@@ -18,14 +18,13 @@ def worker(home: Home = None, device: Device = None) -> None:
     with writing(settings.home):
         os.chdir(settings.make_working_folder())  # not the user's: Celery imports from there
     from app.server.supervisor import answers
-    from worker.jobs.client import UnsafeRedisConfig
     from worker.jobs.consumer import JobConsumer
     from worker.tasks import celery
 
     if not answers(settings.redis_url):
         print_error("Redis does not respond yet, waiting for it: start it, or set ACGAN_REDIS_URL")
     else:
-        with fail_on(UnsafeRedisConfig):
+        with fail_on():
             JobConsumer.connect(settings.redis_url).check_eviction()
     quiet = ["--quiet"] if log_config.wants_json(settings) else []  # no banner among the JSON lines
     options = ["--loglevel", settings.log_level.upper(), "--without-gossip", "--without-mingle"]

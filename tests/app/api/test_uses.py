@@ -103,10 +103,10 @@ def test_a_checkpoint_that_is_read_or_loaded_is_kept_with_its_job(
     with services.store.reading(CheckpointId(first, 1).folder):
         for path in (f"/jobs/{first}", f"/checkpoints/{first}-e001"):
             refused(client, path, f"{first}-e001 is being read")
-    services.model_manager.loads._tasks[CheckpointId(first, 2)] = None
+    services.inference.models.loads._tasks[CheckpointId(first, 2)] = None
     for path in (f"/jobs/{first}", f"/checkpoints/{first}-e002"):
         refused(client, path, f"{first}-e002 is being read")
-    del services.model_manager.loads._tasks[CheckpointId(first, 2)]
+    del services.inference.models.loads._tasks[CheckpointId(first, 2)]
     assert store.epochs(first) == [1, 2]
     assert client.delete(f"/checkpoints/{first}-e001").status_code == 204
     assert client.delete(f"/jobs/{first}").status_code == 204
@@ -197,7 +197,7 @@ def test_a_pin_between_the_check_and_the_deletion_is_kept(
 
     async def pin_first(job_id: str) -> int:
         token = await begin(job_id)
-        await client.app.state.services.model_manager.choose(pins.pop())  # type: ignore[attr-defined]
+        await client.app.state.services.inference.models.choose(pins.pop())  # type: ignore[attr-defined]
         return int(token)
 
     pins = [ServingPolicy(policy="pinned", checkpoint=f"{first}-e001")]
@@ -253,7 +253,7 @@ def test_an_interrupted_deletion_stays_listed_is_not_resumed_and_can_be_repeated
                 broken.setattr(services.jobs, "end_deletion", lose)
         assert client.delete(f"/jobs/{job}").status_code == 503
     found = client.get(f"/jobs/{job}").raise_for_status().json()
-    assert (found["status"], "DELETE /jobs/" in found["trouble"]) == ("cancelled", True)
+    assert (found["status"], "deleting the job again" in found["trouble"]) == ("cancelled", True)
     assert job in [each["id"] for each in client.get("/jobs").json()["jobs"]]
     answer = client.post(f"/jobs/{job}/resume")
     assert (answer.status_code, "being deleted" in answer.json()["detail"]) == (409, True)
@@ -280,7 +280,7 @@ delete_run(store, {job!r}, token)
 """
     assert subprocess.run([sys.executable, "-c", killed], check=False).returncode == -9
     assert store.epochs(job) == []
-    assert "DELETE /jobs/" in client.get(f"/jobs/{job}").json()["trouble"]
+    assert "deleting the job again" in client.get(f"/jobs/{job}").json()["trouble"]
     assert client.get(f"/digits/3?checkpoint={job}-e001").status_code == 404
     assert client.delete(f"/jobs/{job}").status_code == 204
     assert everything_of(store, job) == []
