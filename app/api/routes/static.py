@@ -7,16 +7,17 @@ import gzip
 import json
 import re
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from importlib import resources
 from typing import Annotated
 
 import anyio.to_thread
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import APIRouter, FastAPI, Header, Request, Response
 from starlette.exceptions import HTTPException
 
 from app.api.guarded_route import GuardedRoute
 from app.problems import conditional
+from app.security.root_path import prefix
 
 MEDIA_TYPES = {
     "css": "text/css; charset=utf-8",
@@ -109,11 +110,15 @@ async def openapi(
     request: Request, if_none_match: IfNoneMatch = None, accept_encoding: AcceptEncoding = ""
 ) -> Response:
     """Return the OpenAPI document. The page builds its form from it; gzip reduces it to a tenth."""
-    state = request.app.state
-    if not hasattr(state, "openapi"):
-        document = json.dumps(request.app.openapi(), ensure_ascii=False, separators=(",", ":"))
-        state.openapi = File.of(f"{document}\n".encode(), "application/json", NOTHING)
-    return await answer(state.openapi, if_none_match, accept_encoding)
+    written = openapi_file(request.app, prefix.get())
+    return await answer(written, if_none_match, accept_encoding)
+
+
+@lru_cache(maxsize=8)  # prefixes come from the settings or from trusted proxies
+def openapi_file(app: FastAPI, path: str) -> File:
+    document = app.openapi() | {"servers": [{"url": path or "/"}]}
+    text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+    return File.of(f"{text}\n".encode(), "application/json", NOTHING)
 
 
 async def answer(file: File | None, if_none_match: str | None, accept_encoding: str) -> Response:
