@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from app.server.embedded_redis import free_port
 from models.config import DatasetName
-from tests.browser.conftest import visiting
+from tests.browser.conftest import SLOW, visiting
 from tests.e2e.test_service import DATA
 from tests.support.running_service import Service, running
 
@@ -19,6 +19,8 @@ pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(shutil.which("haproxy") is None, reason="needs haproxy"),
 ]
+
+expect.set_options(timeout=SLOW)
 
 CONFIGURATION = """
 defaults
