@@ -146,3 +146,4 @@ def test_the_ingress_keeps_the_prefix_that_the_api_expects(monkeypatch: pytest.M
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
     assert AppSettings().forwarded_allow_ips == "10.0.0.0/8"
+    assert AppSettings().root_path == path["path"]

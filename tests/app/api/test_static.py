@@ -90,12 +90,12 @@ def test_no_other_file_is_served(client: TestClient, address: str) -> None:
 
 
 def imports_of(path: Path) -> set[str]:
-    return set(re.findall(r'^import .* from "/page/(\w+)[.]js";$', path.read_text(), re.MULTILINE))
+    return set(re.findall(r'^import .* from "./(\w+)[.]js";$', path.read_text(), re.MULTILINE))
 
 
 def test_all_modules_of_a_view_are_requested_at_once() -> None:
     page, main = (FOLDER / name for name in ("index.html", "main.js"))
-    anyway = {"main", *re.findall(r'modulepreload" href="/page/(\w+)[.]js"', page.read_text())}
+    anyway = {"main", *re.findall(r'modulepreload" href="page/(\w+)[.]js"', page.read_text())}
     views = set(re.findall(r': "(\w+)"', re.findall(r"^const VIEWS = .*$", main.read_text(), re.MULTILINE)[0]))
     result = re.findall(r"^const PARTS = .*$", main.read_text(), re.MULTILINE)[0]
     parts = {view: set(re.findall(r"\w+", names)) for view, names in re.findall(r"(\w+): \[(.*?)\]", result)}
@@ -121,5 +121,5 @@ def test_files_reference_no_other_host_and_stay_small(path: Path) -> None:
     named = set(re.findall(r"https?://[^\s\"'<>)]+", text)) - {"http://www.w3.org/2000/svg"}
     assert named == set()
     assert text.count("\n") <= 350
-    for name in re.findall(r"/page/([\w.-]+\.\w+)", text):
+    for name in re.findall(r"\bpage/([\w.-]+\.\w+)", text):
         assert (FOLDER / name).is_file(), name
