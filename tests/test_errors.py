@@ -44,10 +44,12 @@ EXCEPTIONS = {  # codes with another status than that of their family
     "idempotency-conflict": 422,
     "not-acceptable": 406,
     "not-allowed": 403,
+    "precondition-failed": 412,
     "queue-full": 429,
     "queue-share-used": 429,
     "range-not-satisfiable": 416,
     "rate-limited": 429,
+    "unsupported-media-type": 415,
 }
 
 

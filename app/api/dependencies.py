@@ -4,7 +4,7 @@ import re
 from typing import Annotated, NamedTuple
 
 from celery import Celery
-from fastapi import Depends, Path, Request
+from fastapi import Depends, Path, Request, Response
 from fastapi.exceptions import RequestValidationError
 from structlog.contextvars import bind_contextvars
 
@@ -45,10 +45,10 @@ async def services(request: Request) -> Services:
 ServicesDep = Annotated[Services, Depends(services)]
 
 
-async def within_work_rate(request: Request, services: ServicesDep) -> None:
-    """Raises TooFast, RedisError."""
+async def within_work_rate(request: Request, response: Response, services: ServicesDep) -> None:
+    """Add the RateLimit headers to the response. Raises TooFast, RedisError."""
     if services.work_rate is not None:
-        await services.work_rate.admit(caller_of(request.scope))
+        response.headers.update(await services.work_rate.admit(caller_of(request.scope)))
 
 
 async def within_budget(services: ServicesDep) -> None:

@@ -1,5 +1,6 @@
 """The route class of all routers: changes require the role admin by default, and JSON bodies are bounded."""
 
+import re
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -11,6 +12,7 @@ from app.api.dependencies import may_start, owns_job
 from app.middleware.authentication import READING
 from app.security.api_keys import Role
 from app.security.caller import require
+from models.errors import InvalidInput
 
 MAX_FIELDS = 200  # members of all objects and lists in a body
 FOR_TRAINERS = frozenset({may_start, owns_job})
@@ -30,9 +32,24 @@ class GuardedRoute(APIRoute):
 
         async def guarded(request: Request) -> Response:
             require(request.scope, needed)
+            if self.body_field is not None and has_body(request) and not is_json(request):
+                raise UnsupportedMediaType("the body is not declared as JSON")
             return await handle(BoundedRequest(request.scope, request.receive))
 
         return guarded
+
+
+class UnsupportedMediaType(InvalidInput, code="unsupported-media-type"):
+    """The body is not declared as JSON."""
+
+
+def has_body(request: Request) -> bool:
+    return request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
+
+
+def is_json(request: Request) -> bool:
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return media_type == "application/json" or re.fullmatch(r"application/[^/]+\+json", media_type) is not None
 
 
 class BoundedRequest(Request):

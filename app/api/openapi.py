@@ -67,12 +67,15 @@ def errors_of(path: str, method: str, operation: dict[str, Any]) -> Iterator[int
         yield 403
     if "requestBody" in operation:
         yield 413
+        yield 415
     if "requestBody" in operation or operation.get("parameters"):
         yield 422
     if "{" in path or digits or path in ("/jobs", "/datasets") or (changes and path == "/serving"):
         yield 404
     if path == "/datasets/{job_id}/{file}":
         yield 416
+    if changes and path == "/serving":
+        yield 412
     if path.startswith("/digits"):
         yield 406  # these have several formats
     is_history = path.startswith("/jobs/{job_id}/history")  # 409 if another version wrote the record

@@ -166,7 +166,17 @@ ERRORS = (
         "The state of the job or checkpoint does not allow it.",
         {"ended": Problem.of("invalid-transition", f"job {JOB} has succeeded already: there is nothing to cancel")},
     ),
+    ErrorExample(
+        412,
+        "The serving policy changed after the version in `If-Match`.",
+        {"changed": Problem.of("precondition-failed", "the serving policy was changed meanwhile")},
+    ),
     ErrorExample(413, "The body is too long.", {"long": Problem.of("body-too-long", TOO_LONG)}),
+    ErrorExample(
+        415,
+        "The body is not declared as JSON.",
+        {"not JSON": Problem.of("unsupported-media-type", "the body is not declared as JSON")},
+    ),
     ErrorExample(
         416,
         "The requested `Range` is outside of the file.",

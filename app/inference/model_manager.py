@@ -22,7 +22,7 @@ from models.errors import AcganError, Unavailable
 from models.networks.inference import FoldedGenerator
 from models.networks.weights import InvalidWeights, generator_from_bytes
 from models.registry import bundled
-from models.registry.serving_policy import ServingPolicy, write_choice
+from models.registry.serving_policy import Expected, ServingPolicy, write_choice
 from models.registry.storage.base import StoreReplaced, Unreachable
 from models.registry.storage.reading import Unreadable
 from models.registry.store import (
@@ -198,16 +198,16 @@ class ModelManager:
         problems += reasons[:1]
         return model
 
-    async def choose(self, choice: ServingPolicy) -> None:
+    async def choose(self, choice: ServingPolicy, expected: Expected | None = None) -> None:
         """Change the serving policy in every process that uses the store.
 
-        Raises CheckpointNotFound, CheckpointDamaged, InvalidWeights or NotServable if the pinned checkpoint cannot be
-        served, and OSError.
+        Raises PolicyChanged if `expected` is false for the stored policy, and OSError. Raises CheckpointNotFound,
+        CheckpointDamaged, InvalidWeights or NotServable if the pinned checkpoint cannot be served.
         """
         if choice.checkpoint:
             await self.find(choice.checkpoint)
         in_package = self.first is not None and choice.checkpoint == str(self.first)
-        await anyio.to_thread.run_sync(write_choice, self.store, choice, not in_package)
+        await anyio.to_thread.run_sync(write_choice, self.store, choice, not in_package, expected)
         await self.refresh()
 
     async def choice(self) -> ServingPolicy:

@@ -4,7 +4,7 @@ import ipaddress
 from collections.abc import Iterable, MutableMapping
 from typing import Any
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bind_contextvars
 
 from app.middleware.cache_control import keep_private
@@ -45,15 +45,30 @@ class AuthenticationMiddleware:
                 bind_contextvars(caller=entry.name)
             elif not reading or (self.read_needs_key and not is_public(path)):
                 return await answer_no_key(was_wrong=bool(key))(scope, receive, send)
+        limits: dict[str, str] = {}
         try:
             if not reading:
                 require(scope, Role.TRAIN)
             elif self.reads is not None:
-                self.reads.admit(caller_of(scope))
+                limits = self.reads.admit(caller_of(scope))
         except (NotAllowed, TooFast) as error:
             return await answer_error(error)(scope, receive, send)
+        if limits:
+            send = with_headers(send, limits)
         is_private = self.read_needs_key and not is_public(path)
         return await self.app(scope, receive, keep_private(send, path) if is_private else send)
+
+
+def with_headers(send: Send, headers: dict[str, str]) -> Send:
+    """Return a `send` that adds headers to the response."""
+    written = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+
+    async def send_more(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message["headers"], *written]}
+        await send(message)
+
+    return send_more
 
 
 def is_public(path: str) -> bool:

@@ -30,6 +30,11 @@ PROBLEMS = {
     "body-too-long": ProblemType(
         413, "The body is too long.", "a training request is a small JSON object, see GET /docs"
     ),
+    "unsupported-media-type": ProblemType(
+        415,
+        "The body is not declared as JSON.",
+        'send a JSON object such as {{"epochs": 5}}, with the header Content-Type: application/json',
+    ),
     "headers-too-long": ProblemType(431, "The headers are too many or too long."),
     # Callers.
     "key-required": ProblemType(
@@ -79,6 +84,9 @@ PROBLEMS = {
     "range-not-satisfiable": ProblemType(416, "The requested `Range` is outside of the file."),
     "not-acceptable": ProblemType(406, "The service supports none of the formats in `Accept`."),
     "not-verified": ProblemType(409, "Too few digits can be verified, or no judge exists for them."),
+    "precondition-failed": ProblemType(
+        412, "The serving policy changed after the version in `If-Match`.", "see GET /serving"
+    ),
     "in-use": ProblemType(409, "The request would delete something in use."),
     # The service.
     "store-full": ProblemType(409, "The storage limit leaves no room for new work."),

@@ -8,6 +8,7 @@ from fastapi import Header, Response
 
 FOR_EVER = "public, max-age=31536000, immutable"
 
+IfMatch = Annotated[str | None, Header(max_length=1000)]
 IfNoneMatch = Annotated[str | None, Header(max_length=1000)]
 
 
@@ -17,6 +18,11 @@ def validators(content: bytes | None, immutable: bool = False) -> dict[str, str]
         return {"Cache-Control": "no-store"}
     tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
     return {"ETag": tag, "Cache-Control": FOR_EVER if immutable else "no-cache"}
+
+
+def is_named(tag: str, if_match: str) -> bool:
+    """Return whether `If-Match` names this version. Weak tags never do (RFC 9110, section 13.1.1)."""
+    return bool({tag, "*"} & {named.strip() for named in if_match.split(",")})
 
 
 def not_modified(headers: Mapping[str, str], if_none_match: str | None) -> Response | None:

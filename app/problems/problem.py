@@ -8,7 +8,6 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from app.problems.codes import PREFIX, PROBLEMS
-from app.problems.ranges import NoSuchRange
 from models.errors import AcganError, Unavailable
 
 Data = Mapping[str, object] | None  # the values that a hint names
@@ -91,9 +90,7 @@ def answer_error(error: AcganError) -> JSONResponse:
     code = code_of(type(error))
     if code is None:
         raise error
-    headers = {}
-    if isinstance(error, NoSuchRange):
-        headers["Content-Range"] = f"bytes */{error.size}"
+    headers = dict(getattr(error, "headers", {}))
     if isinstance(error, Unavailable) and error.retry_after is not None:
         headers["Retry-After"] = f"{error.retry_after:.0f}"
     return answer(code, str(error), headers=headers, data=error.data)

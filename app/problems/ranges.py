@@ -11,7 +11,7 @@ class NoSuchRange(InvalidInput, code="range-not-satisfiable"):
 
     def __init__(self, size: int) -> None:
         super().__init__(f"the requested range is outside of the file, which has {size} bytes")
-        self.size = size
+        self.headers = {"Content-Range": f"bytes */{size}"}
 
 
 class Cut(NamedTuple):

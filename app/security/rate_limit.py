@@ -29,6 +29,15 @@ class TooFast(Unavailable, code="rate-limited"):
         self.retry_after = min(math.floor(seconds) + 1, LONGEST_WAIT)
         period = rate.GRANULARITY.name if rate.multiples == 1 else f"{rate.multiples} {rate.GRANULARITY.name}s"
         super().__init__(f"{rate.amount} such requests per {period} are allowed: retry in {self.retry_after} seconds")
+        self.headers = rate_headers(rate, 0, seconds)
+
+
+def rate_headers(rate: RateLimitItem, remaining: int, seconds: float) -> dict[str, str]:
+    """Return the headers of draft-ietf-httpapi-ratelimit-headers: `remaining` requests for the next `seconds`."""
+    return {
+        "RateLimit-Policy": f'"default";q={rate.amount};w={rate.get_expiry()}',
+        "RateLimit": f'"default";r={max(remaining, 0)};t={math.ceil(max(seconds, 0))}',
+    }
 
 
 def read_rate(text: str) -> RateLimitItem | None:
@@ -65,20 +74,22 @@ class LocalRate:
         self.clock = clock
         self.counts: OrderedDict[str, tuple[int, int, int]] = OrderedDict()  # window, requests before it and in it
 
-    def admit(self, caller: str) -> None:
-        """Raises TooFast."""
+    def admit(self, caller: str) -> dict[str, str]:
+        """Count a request and return its RateLimit headers. Raises TooFast."""
         now = self.clock()
         number = int(now // self.seconds)
         then, previous, current = self.counts.pop(caller, (number, 0, 0))
         if then < number:
             previous, current = (current if then == number - 1 else 0), 0
         left = self.seconds - now % self.seconds
-        admitted = int(previous * left / self.seconds) + current < self.rate.amount
+        counted = int(previous * left / self.seconds) + current
+        admitted = counted < self.rate.amount
         self.counts[caller] = (number, previous, current + admitted)
         if len(self.counts) > CALLERS:
             self.counts.popitem(last=False)
         if not admitted:
             raise TooFast(self.rate, Window(previous, left, current, left).wait(self.rate))
+        return rate_headers(self.rate, self.rate.amount - counted - 1, left)
 
 
 class SharedRate:
@@ -90,10 +101,10 @@ class SharedRate:
         self.storage = RedisStorage("redis://", implementation="redispy", key_prefix=RATES, connection_pool=pool)
         self.limiter = SlidingWindowCounterRateLimiter(self.storage)
 
-    async def admit(self, caller: str) -> None:
-        """Raises TooFast, RedisError."""
+    async def admit(self, caller: str) -> dict[str, str]:
+        """Count a request and return its RateLimit headers. Raises TooFast, RedisError."""
         if await self.limiter.hit(self.rate, caller):
-            return
+            return await self._headers(caller)
         seconds = self.rate.get_expiry()
         previous, previous_left, current, left = await self.storage.get_sliding_window(
             self.rate.key_for(caller), seconds
@@ -101,5 +112,9 @@ class SharedRate:
         if previous_left > seconds + 1 or left > 2 * seconds + 1:  # counted by a clock that was ahead
             await self.limiter.clear(self.rate, caller)
             await self.limiter.hit(self.rate, caller)
-            return
+            return await self._headers(caller)
         raise TooFast(self.rate, Window(previous, previous_left, current, max(0.0, left - seconds)).wait(self.rate))
+
+    async def _headers(self, caller: str) -> dict[str, str]:
+        window = await self.limiter.get_window_stats(self.rate, caller)
+        return rate_headers(self.rate, window.remaining, window.reset_time - time.time())

@@ -1,10 +1,12 @@
 """The serving policy selects the checkpoint that `latest` means in requests for digits. Without torch."""
 
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from models.errors import Conflict
 from models.registry.storage.reading import read_record, seal
 from models.registry.store import CheckpointId, CheckpointNotFound, CheckpointStore, Manifest
 
@@ -29,14 +31,27 @@ def read_choice(store: CheckpointStore) -> ServingPolicy | None:
         return None
 
 
-def write_choice(store: CheckpointStore, choice: ServingPolicy, must_exist: bool = True) -> None:
+class PolicyChanged(Conflict, code="precondition-failed"):
+    """The serving policy is another one than the caller expects."""
+
+
+Expected = Callable[[ServingPolicy], bool]
+
+
+def write_choice(
+    store: CheckpointStore, choice: ServingPolicy, must_exist: bool = True, expected: Expected | None = None
+) -> None:
     """Store the policy. Raises CheckpointNotFound if the pinned checkpoint does not exist, and OSError.
+
+    Raises PolicyChanged if `expected` is false for the stored policy. No other write comes between check and write.
 
     After an error the policy is unchanged. `must_exist` is False for a checkpoint of another store, such as the bundled
     one.
     """
 
     def step() -> None:
+        if expected is not None and not expected(read_choice(store) or ServingPolicy()):
+            raise PolicyChanged("the serving policy was changed meanwhile")
         if choice.checkpoint and must_exist and not store.stands(CheckpointId.parse(choice.checkpoint)):
             raise CheckpointNotFound(f"there is no checkpoint {choice.checkpoint}")
         store.shelf.write(CHOICE, seal(choice))

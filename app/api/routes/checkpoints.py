@@ -3,13 +3,14 @@
 from typing import Annotated
 
 import anyio.to_thread
-from fastapi import APIRouter, Body
+from fastapi import APIRouter, Body, Response
 from fastapi.openapi.models import Example
 
 from app.api.deletion import delete_checkpoint
 from app.api.dependencies import ServicesDep
 from app.api.guarded_route import GuardedRoute
 from app.inference.service import ROLES
+from app.problems import conditional
 from app.schemas.checkpoints import CheckpointList, CheckpointView, Serving, ServingOrder, UnusableCheckpoint
 from models.registry.serving_policy import ServingPolicy
 from models.registry.store import CheckpointId
@@ -50,17 +51,32 @@ async def delete(services: ServicesDep, checkpoint: str) -> None:
 
 
 @router.get("/serving")
-async def serving(services: ServicesDep) -> Serving:
-    """Return the serving policy, which decides what `latest` is, and the served checkpoint."""
-    choice = await services.inference.models.choice()
-    return Serving(**dict(choice), serving=services.inference.models.serving)
+async def serving(services: ServicesDep, response: Response) -> Serving:
+    """Return the serving policy, which decides what `latest` is, and the served checkpoint.
+
+    The `ETag` is that of the policy, for `If-Match`: it does not change when `serving` does.
+    """
+    policy = await services.inference.models.choice()
+    response.headers.update({"ETag": tag_of(policy), "Cache-Control": "no-store"})
+    return Serving(**dict(policy), serving=services.inference.models.serving)
 
 
 @router.put("/serving")
-async def serve(services: ServicesDep, order: Annotated[ServingOrder, Body(openapi_examples=EXAMPLES)]) -> Serving:
+async def serve(
+    services: ServicesDep,
+    response: Response,
+    order: Annotated[ServingOrder, Body(openapi_examples=EXAMPLES)],
+    if_match: conditional.IfMatch = None,
+) -> Serving:
     """Serve the newest publication, the best one, or a pinned one. To roll back, pin the previous one.
 
-    Requests in progress finish with the generator that they started with. Other processes switch within a second.
+    Requests in progress finish with the generator that they started with. Other processes switch within a second. With
+    `If-Match`, the policy changes only if it is still the one with this `ETag`; otherwise 412.
     """
-    await services.inference.models.choose(ServingPolicy(**order.model_dump()))
-    return await serving(services)
+    expected = None if if_match is None else lambda policy: conditional.is_named(tag_of(policy), if_match)
+    await services.inference.models.choose(ServingPolicy(**order.model_dump()), expected)
+    return await serving(services, response)
+
+
+def tag_of(policy: ServingPolicy) -> str:
+    return conditional.validators(policy.model_dump_json().encode())["ETag"]

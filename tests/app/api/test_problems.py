@@ -220,6 +220,12 @@ CAUSES: dict[str, Callable[[World], httpx2.Response]] = {
     "path-not-found": lambda world: world.ask("GET", "/nowhere"),
     "method-not-allowed": lambda world: world.ask("DELETE", "/train"),
     "body-too-long": lambda world: world.ask("POST", "/train", content=b" " * 1_000_000, headers=JSON),
+    "unsupported-media-type": lambda world: world.ask(
+        "POST", "/train", content="{}", headers={"Content-Type": "text/plain"}
+    ),
+    "precondition-failed": lambda world: world.ask(
+        "PUT", "/serving", json={"policy": "newest"}, headers={"If-Match": '"another"'}
+    ),
     "key-required": lambda world: world.api(api_keys=KEYS).post("/train"),
     "key-unknown": lambda world: world.api(api_keys=KEYS).post("/train", headers={"X-API-Key": "wrong"}),
     "not-allowed": lambda world: world.api(api_keys=KEYS).post("/train", headers=key(READER)),

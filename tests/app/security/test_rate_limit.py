@@ -1,6 +1,7 @@
 """Rate limits: how often a caller may send requests, and the response above the limit."""
 
 import random
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -123,6 +124,19 @@ def test_reading_is_limited_if_configured_and_probes_are_not(redis_url: str, sto
         assert client.get("/jobs", headers={"X-API-Key": BEN}).status_code == 200
         assert client.post("/train", headers={"X-API-Key": BEN}).status_code == 202
         assert {client.get(probe).status_code for probe in 10 * ("/livez", "/readyz")} == {200}
+
+
+def test_responses_name_the_limit_what_remains_and_when(redis_url: str, store: CheckpointStore) -> None:
+    with asking(redis_url, read_rate="3/minute", work_rate="2/hour") as client:
+        for path, method, amount, window in (("/digits/7", "GET", 3, 60), ("/train", "POST", 2, 3600)):
+            for remaining in [*reversed(range(amount)), 0]:
+                answer = client.request(method, path)
+                assert answer.headers["RateLimit-Policy"] == f'"default";q={amount};w={window}'
+                limit = re.fullmatch(r'"default";r=(\d+);t=(\d+)', answer.headers["RateLimit"])
+                assert limit
+                assert int(limit[1]) == remaining
+                assert 0 <= int(limit[2]) <= 2 * window
+            assert is_too_fast(answer)
 
 
 @pytest.mark.parametrize("text", ["nonsense", "60", "0/minute", "-1/minute", "1/second;9/minute"])
