@@ -17,7 +17,8 @@ BESIDE = sorted(path for folder in ("tests", "benchmarks") for path in (ROOT / f
 
 
 @pytest.mark.parametrize(
-    "module", ["worker.tasks", "app.cli", "app.client", "worker.jobs.client", "models.registry.store", "models.config"]
+    "module",
+    ["worker.tasks", "app.cli", "acgan_client", "worker.jobs.client", "models.registry.store", "models.config"],
 )
 def test_modules_that_start_quickly_or_fork_load_no_torch(module: str) -> None:
     loaded = f"import {module}, sys; sys.exit('torch' in sys.modules)"

@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING
 from app.cli.errors import CANCELLED, FAILED, UNAVAILABLE, fail, read_settings
 
 if TYPE_CHECKING:  # takes a while to load
-    from app.client import Client, Refused
-    from app.schemas.datasets import DatasetView
-    from app.schemas.jobs import JobView
+    from acgan_client import Client, Dataset, Job, Refused
 
 
 @contextmanager
@@ -17,7 +15,7 @@ def service(url: str | None, key: str | None) -> Iterator["Client"]:
     """Yield a client. Its errors end the command with one sentence and exit code 2, or 4 if a later try may succeed."""
     settings = read_settings(url=url, key=key)
 
-    from app.client import Client, ClientError, Refused, Unavailable, Unreachable
+    from acgan_client import Client, ClientError, Refused, Unavailable, Unreachable
 
     secret = settings.key.get_secret_value() if settings.key else None
     try:
@@ -46,9 +44,9 @@ def with_option_names(error: "Refused") -> str:
     return message
 
 
-def exit_unless_succeeded(what: str, ended: "JobView | DatasetView") -> None:
+def exit_unless_succeeded(what: str, ended: "Job | Dataset") -> None:
     """Raises typer.Exit with the exit code for the result if a run or data set failed or was cancelled."""
-    from worker.jobs.model import JobStatus
+    from acgan_client import JobStatus
 
     match ended.status:
         case JobStatus.FAILED:

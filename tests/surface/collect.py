@@ -103,9 +103,9 @@ def collectors(registry: CollectorRegistry) -> Iterator[MetricWrapperBase]:
 
 def client() -> dict[str, Any]:
     """Exports of the client, and the calls of its two forms."""
-    import app.client
+    import acgan_client
 
-    return {name: signatures(getattr(app.client, name)) for name in sorted(app.client.__all__)}
+    return {name: signatures(getattr(acgan_client, name)) for name in sorted(acgan_client.__all__)}
 
 
 def signatures(kind: type) -> dict[str, str]:

@@ -12,7 +12,7 @@ import anyio
 import numpy as np
 import pytest
 
-from app.client import AsyncClient, Client, Refused
+from acgan_client import AsyncClient, Client, Refused
 from app.settings import AppSettings
 from models.data.mnist import read_idx
 from models.registry.store import CheckpointStore

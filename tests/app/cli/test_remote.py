@@ -18,7 +18,7 @@ from app.settings import AppSettings
 from models.registry.store import CheckpointStore
 from tests.app.api.test_event_stream import NOBODY, claim, progress
 from tests.app.cli.test_cli import acgan
-from tests.app.client.test_client import work
+from tests.client.test_client import work
 from tests.models.registry.test_store import NEW, OLD
 from tests.support.serving import serving
 from tests.worker.jobs.test_client import epoch_record

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from app.client import AsyncClient, Client, ClientError, Misconfigured, NotUnderstood, Unreachable
+from acgan_client import AsyncClient, Client, ClientError, Misconfigured, NotUnderstood, Unreachable
 from tests.support.hostile_server import as_json, hostile, http, problem
 
 DEAD = "127.0.0.1:9"

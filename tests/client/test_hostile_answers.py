@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.client import AsyncClient, Client, Misconfigured, NotUnderstood, Refused, Unavailable
-from app.client.answers import PROBLEM_LIMIT
+from acgan_client import AsyncClient, Client, Misconfigured, NotUnderstood, Refused, Unavailable
+from acgan_client.responses import PROBLEM_LIMIT
 from tests.app.cli.test_cli import acgan
 from tests.support.hostile_server import (
     EVIL,
@@ -73,7 +73,13 @@ def event(kind: str, data: Any) -> bytes:
     return f"id: 1-1\nevent: {kind}\ndata: {json.dumps(data)}\n\n".encode()
 
 
-for _kind, _data in (("status", []), ("status", {}), ("status", {"status": "x"}), ("trouble", 5), ("epoch", "x")):
+for _kind, _data in (
+    ("status", []),
+    ("status", {}),
+    ("status", {"status": "\x1b[31m"}),
+    ("trouble", 5),
+    ("epoch", "x"),
+):
     _stream = event("job", job(status="running")) + event(_kind, _data)
     BOMBS[f"a {_kind} event that is {_data}"] = ("follow", http(_stream, kind=STREAM))
 
