@@ -71,21 +71,24 @@ class Wait:
     def __init__(self, job_id: str, timeout_seconds: float | None, patience_seconds: float) -> None:
         self.job_id = job_id
         self.timeout_seconds = timeout_seconds
+        self.status = "not known"
         self.deadline = Deadline(timeout_seconds)
         self.patience = Patience(patience_seconds, LONGEST_POLL_SECONDS)
 
     def pause(self, record: Job | Dataset) -> float:
         """Return the seconds until the next request, while the job has not ended. Raises WaitTimeout."""
+        self.status = record.status.value
         self.patience.answered()
-        return self._within(self.patience.wait(), record.status)
+        return self._within(self.patience.wait())
 
     def pause_after(self, error: ClientError) -> float:
         """Return the seconds until the next request. Raises WaitTimeout, or the error after `patience_seconds`."""
-        return self._within(self.patience.wait(error), "not known")
+        return self._within(self.patience.wait(error))
 
-    def _within(self, pause: float, status: str) -> float:
+    def _within(self, pause: float) -> float:
         if not self.deadline.allows(0):
-            raise WaitTimeout(f"job {self.job_id} has not ended after {self.timeout_seconds} s; its status is {status}")
+            late = f"job {self.job_id} has not ended after {self.timeout_seconds} s"
+            raise WaitTimeout(f"{late}; its status is {self.status}")
         return min(pause, pause if self.deadline.left is None else self.deadline.left)
 
 

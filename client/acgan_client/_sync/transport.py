@@ -77,6 +77,9 @@ class Transport:
 
     def _read(self, response: httpx2.Response, limit: int = RECORD_LIMIT) -> httpx2.Response:
         body = Body(response, limit)
+        if response.is_stream_consumed:  # by a mock transport
+            body.take(response.content)
+            return body.whole()
         with reads_within(body.seconds):
             for data in response.iter_raw():
                 body.take(data)
