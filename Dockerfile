@@ -15,6 +15,7 @@ COPY constraints.txt ./
 RUN pip install ${TORCH_INDEX:+--no-deps --index-url "$TORCH_INDEX"} -c constraints.txt torch
 
 COPY pyproject.toml README.md LICENSE ./
+COPY client client
 COPY models models
 COPY worker worker
 COPY app app
