@@ -13,7 +13,7 @@ from app.settings import AppSettings
 ROOT = Path(__file__).parents[1]
 FLOORS = ("app", "worker", "models")
 SOURCES = sorted(path for floor in FLOORS for path in (ROOT / floor).rglob("*.py"))
-BESIDE = sorted(path for folder in ("tests", "benchmarks") for path in (ROOT / folder).rglob("*.py"))
+BESIDE = sorted(path for folder in ("client", "tests", "benchmarks") for path in (ROOT / folder).rglob("*.py"))
 
 
 @pytest.mark.parametrize(

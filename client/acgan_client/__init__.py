@@ -4,7 +4,7 @@
 
     with Client("http://127.0.0.1:8000") as client:
         job = client.wait(client.train(epochs=2))
-        client.digits(7, n=40, checkpoint=job.checkpoint).save("sevens.png")
+        client.digits(7, n=40, checkpoint=job.checkpoint or "latest").save("sevens.png")
         sevens = client.pixels(7, n=40)                     # numpy, uint8 (40, 28, 28)
 
 Every call raises a ClientError whose message is one sentence: acgan_client.errors shows the classes, and
