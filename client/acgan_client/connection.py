@@ -21,7 +21,7 @@ from acgan_client.errors import Misconfigured, NotUnderstood, Unreachable, print
 DEFAULT_URL = "http://127.0.0.1:8000"
 SCHEMES = ("http", "https", "socks5", "socks5h")
 LOCALHOST = "localhost"
-NUMERIC = re.compile(r"[0-9a-fx.]+")  # what inet_aton may read: 127.1, 0x7f.1
+NUMERIC = re.compile(r"[0-9a-fx.]+")  # forms that inet_aton accepts: 127.1, 0x7f.1
 SYSTEM = "the proxy of the system settings"
 HIDDEN = "***"
 CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
@@ -61,7 +61,7 @@ class Proxy(NamedTuple):
         except ValueError:
             is_valid = False
         if not is_valid:
-            raise InvalidProxy(f"{self} is no address of a proxy: correct it, or unset {self.variable}")
+            raise InvalidProxy(f"{self} is not the address of a proxy: correct it, or unset {self.variable}")
         if self.scheme not in schemes:
             raise InvalidProxy(
                 f"{self} names a kind of proxy that cannot be used here: unset {self.variable}, or name one of "
@@ -114,7 +114,7 @@ def proxy_for(url: str) -> Proxy | None:
 
 
 def _named(variables: dict[str, str], scheme: str) -> Proxy | None:
-    """Lower case comes first, also if it is empty. HTTP_PROXY is a request's header in a CGI program, so not read."""
+    """Prefer a name in lower case, even if its value is empty. In a CGI program, HTTP_PROXY is a header and ignored."""
     for kind in (scheme, "all"):
         lower, upper = f"{kind}_proxy", f"{kind}_proxy".upper()
         name = lower if lower in variables else upper
@@ -147,7 +147,7 @@ def _is_in_network(host: str, network: str) -> bool:
 
 
 def missing_certificates(*variables: str) -> str | None:
-    """Say which of these variables names a file or folder of certificates that does not exist. None if none does."""
+    """Return a message if one of these variables names certificates that do not exist; otherwise None."""
     for variable in variables or CERTIFICATES:
         named = {**os.environ}.get(variable)
         if named and not os.path.exists(named):

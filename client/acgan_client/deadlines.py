@@ -90,7 +90,7 @@ class Deadline:
 
 @contextmanager
 def reads_within(seconds: float | None) -> Iterator[None]:
-    """All reads of this thread end within `seconds`: then they raise ReadTimeout. None sets no limit."""
+    """Limit the reads of this thread to `seconds` in total: later reads raise ReadTimeout. None sets no limit."""
     before = _ends.get()
     ends = [each for each in (before, None if seconds is None else time.monotonic() + seconds) if each is not None]
     token = _ends.set(min(ends, default=None))
@@ -102,7 +102,7 @@ def reads_within(seconds: float | None) -> Iterator[None]:
 
 @asynccontextmanager
 async def async_reads_within(seconds: float | None) -> AsyncIterator[None]:
-    """The same for a task. Raises ReadTimeout."""
+    """Limit the reads of a task to `seconds` in total. Raises ReadTimeout."""
     try:
         with anyio.fail_after(seconds):
             yield
@@ -118,7 +118,7 @@ def head_seconds(request: httpx2.Request) -> float:
 
 @contextmanager
 def stream(client: httpx2.Client, method: str, path: str, **options: Any) -> Iterator[httpx2.Response]:
-    """Send a request. Yields the response, whose body is still to be read. Raises HTTPError."""
+    """Send a request. Yields the response before its body is read. Raises HTTPError."""
     request = client.build_request(method, path, **options)
     with reads_within(head_seconds(request)):
         response = client.send(request, stream=True)
@@ -132,7 +132,7 @@ def stream(client: httpx2.Client, method: str, path: str, **options: Any) -> Ite
 async def async_stream(
     client: httpx2.AsyncClient, method: str, path: str, **options: Any
 ) -> AsyncIterator[httpx2.Response]:
-    """The same for a task."""
+    """Send a request. Yields the response before its body is read. Raises HTTPError."""
     request = client.build_request(method, path, **options)
     async with async_reads_within(head_seconds(request)):
         response = await client.send(request, stream=True)

@@ -87,7 +87,7 @@ class Arrival:
 
 @contextmanager
 def arriving(path: Path, record: DatasetFile) -> Iterator[Arrival]:
-    """Download a file piece by piece. It exists when the block ends, and no part of it if the block fails.
+    """Download a file piece by piece. The file exists when the block ends. If the block fails, no part of it remains.
 
     A link at its path is replaced, and never written through. Raises NotUnderstood if the file is damaged.
     """

@@ -49,7 +49,10 @@ def wait_for_files(client: "Client", generated: "Dataset", as_json: bool) -> "Da
                 time.sleep(ASK_SECONDS)
                 generated = client.dataset(generated.id)
     except KeyboardInterrupt:
-        fail(f"stopped waiting; its job continues: `acgan download {generated.id}` waits for it again", INTERRUPTED)
+        fail(
+            f"stopped waiting; the job continues: `acgan download {generated.id}` waits for the data set again",
+            INTERRUPTED,
+        )
     exit_unless_succeeded("data set", generated)
     return generated
 

@@ -75,7 +75,7 @@ class AsyncClient(AsyncTransport):
         idempotency_key: str | None = None,
         **fields: Unpack[TrainFields],
     ) -> Job:
-        """Start a run with `config` (a TrainingConfig, or a mapping) and `fields`, or else the original recipe."""
+        """Start a run with the fields of `config` and the given ones. Without any, it has the original recipe."""
         return await self._send(submit("/train", Job, {**fields_of(config), **fields}, idempotency_key))
 
     async def jobs(
@@ -117,7 +117,7 @@ class AsyncClient(AsyncTransport):
         return await self._send(change("POST", at("jobs", id_of(job), "resume"), parser(Job), options))
 
     async def retry(self, job: JobRef, **options: Unpack[Options]) -> Job:
-        """Run a job's recipe again from the start. Returns the new job."""
+        """Start a new job with the recipe of this one. Returns the new job."""
         return await self._send(change("POST", at("jobs", id_of(job), "retry"), parser(Job), options, repeatable=False))
 
     async def move_to_front(self, job: JobRef, **options: Unpack[Options]) -> Job:
@@ -140,8 +140,8 @@ class AsyncClient(AsyncTransport):
     async def follow(self, job: JobRef) -> AsyncIterator[Change]:
         """Yield every change until the job has ended. The last one has the final record.
 
-        Yields each finished epoch once, also those that finished before the call. Raises Refused, and Unreachable or
-        Unavailable after `patience_seconds` of it.
+        Yields each finished epoch once, also those that finished before the call. Raises Refused; and Unreachable or
+        Unavailable if that lasts for `patience_seconds`.
         """
         follower = Follower(id_of(job), self.patience_seconds)
         while True:
@@ -176,7 +176,7 @@ class AsyncClient(AsyncTransport):
         """Return the final record of a run or a generated data set, as soon as it has ended.
 
         Raises JobFailed if it failed or was cancelled and `check` is true, WaitTimeout after `timeout_seconds`, and
-        Unreachable or Unavailable after `patience_seconds` of it.
+        Unreachable or Unavailable if that lasts for `patience_seconds`.
         """
         waiting = Wait(id_of(job), timeout_seconds, self.patience_seconds)
         while True:

@@ -76,7 +76,7 @@ class Client(Transport):
         idempotency_key: str | None = None,
         **fields: Unpack[TrainFields],
     ) -> Job:
-        """Start a run with `config` (a TrainingConfig, or a mapping) and `fields`, or else the original recipe."""
+        """Start a run with the fields of `config` and the given ones. Without any, it has the original recipe."""
         return self._send(submit("/train", Job, {**fields_of(config), **fields}, idempotency_key))
 
     def jobs(
@@ -118,7 +118,7 @@ class Client(Transport):
         return self._send(change("POST", at("jobs", id_of(job), "resume"), parser(Job), options))
 
     def retry(self, job: JobRef, **options: Unpack[Options]) -> Job:
-        """Run a job's recipe again from the start. Returns the new job."""
+        """Start a new job with the recipe of this one. Returns the new job."""
         return self._send(change("POST", at("jobs", id_of(job), "retry"), parser(Job), options, repeatable=False))
 
     def move_to_front(self, job: JobRef, **options: Unpack[Options]) -> Job:
@@ -141,8 +141,8 @@ class Client(Transport):
     def follow(self, job: JobRef) -> Iterator[Change]:
         """Yield every change until the job has ended. The last one has the final record.
 
-        Yields each finished epoch once, also those that finished before the call. Raises Refused, and Unreachable or
-        Unavailable after `patience_seconds` of it.
+        Yields each finished epoch once, also those that finished before the call. Raises Refused; and Unreachable or
+        Unavailable if that lasts for `patience_seconds`.
         """
         follower = Follower(id_of(job), self.patience_seconds)
         while True:
@@ -175,7 +175,7 @@ class Client(Transport):
         """Return the final record of a run or a generated data set, as soon as it has ended.
 
         Raises JobFailed if it failed or was cancelled and `check` is true, WaitTimeout after `timeout_seconds`, and
-        Unreachable or Unavailable after `patience_seconds` of it.
+        Unreachable or Unavailable if that lasts for `patience_seconds`.
         """
         waiting = Wait(id_of(job), timeout_seconds, self.patience_seconds)
         while True:
