@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from app.api.dependencies import Services
-from app.api.errors import STATUS, add_error_handlers, answer_known
+from app.api.errors import EXPECTED, add_error_handlers, answer_known
 from app.api.event_stream import Events
 from app.api.openapi import describe
-from app.api.routes import checkpoints, compositions, datasets, digits, health, jobs, static, training
+from app.api.routes import checkpoints, compositions, datasets, digits, health, jobs, problems, static, training
 from app.inference.epoch_timeline import Evolution
 from app.inference.known_store import KnownStore
 from app.inference.model_manager import ModelManager
@@ -83,7 +83,7 @@ def create_app(settings: AppSettings) -> FastAPI:
     app.state.draining = False  # set by app/server/server.py after SIGTERM
     add_error_handlers(app)
     add_middleware(app, settings, keyring)
-    for group in (training, jobs, digits, compositions, datasets, checkpoints, health, static):
+    for group in (training, jobs, digits, compositions, datasets, checkpoints, health, problems, static):
         app.include_router(group.router)
     describe(app, needed=keyring is not None, for_reading=settings.reading_needs_key)
     return app
@@ -92,7 +92,7 @@ def create_app(settings: AppSettings) -> FastAPI:
 def add_middleware(app: FastAPI, settings: AppSettings, keyring: Keyring | None) -> None:
     """Add the middleware from the innermost to the outermost."""
     app.add_middleware(JSONNewlineMiddleware)
-    app.add_middleware(RouteCacheMiddleware, errors=STATUS, answer_error=answer_known)
+    app.add_middleware(RouteCacheMiddleware, errors=EXPECTED, answer_error=answer_known)
     app.add_middleware(HeadAsGet)
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
     if keyring or settings.reads:

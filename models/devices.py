@@ -8,15 +8,16 @@ import subprocess
 import sys
 
 from models.cpu_quota import cpu_quota
+from models.errors import Unavailable
 
 NAME = re.compile(r"auto|cpu|cuda(:\d+)?")
 
 
-class DeviceUnavailable(Exception):
+class DeviceUnavailable(Unavailable, code="device-unavailable"):
     """The requested device does not exist or lacks a feature. The message names the alternatives."""
 
 
-class DeviceOutOfMemory(Exception):
+class DeviceOutOfMemory(Unavailable, code="device-out-of-memory"):
     """A job needs more memory than its device has free. The message gives the free memory and a remedy."""
 
 

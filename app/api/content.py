@@ -7,6 +7,7 @@ import numpy as np
 
 from app.schemas.jobs import SheetQuery
 from models.config import IMAGE_SIZE, NUM_CLASSES
+from models.errors import InvalidInput
 from models.sampling.images import encode_npy, encode_png, encode_zip, sheet
 from models.sampling.sampler import SampleRange
 
@@ -15,7 +16,7 @@ Format = Literal["png", "zip", "npy"]
 MEDIA_TYPES: dict[Format, str] = {"png": "image/png", "zip": "application/zip", "npy": "application/x-npy"}
 
 
-class NotAcceptable(Exception):
+class NotAcceptable(InvalidInput, code="not-acceptable"):
     """The service supports none of the formats that the request accepts."""
 
 

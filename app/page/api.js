@@ -1,12 +1,15 @@
 // Calls of the API. Every error becomes a Problem with one sentence; if a key is needed, a dialog asks for it once.
 
 const KEY = "acgan.key";
-const READING = "acgan.reading"; // set if a read request was answered with 401
+const READING = "acgan.reading"; // set if a read request needed a key
+
+const TYPES = "/problems/"; // the beginning of a problem's `type`, whose end is the code of the error
+const NEEDS_KEY = ["key-required", "key-unknown"];
 
 export class Problem extends Error {
-  constructor(status, detail, mistakes = []) {
+  constructor(detail, code = "", mistakes = []) {
     super(detail);
-    this.status = status;
+    this.code = code;
     this.mistakes = mistakes;
   }
 }
@@ -26,11 +29,12 @@ async function ask(path, { method = "GET", body, headers = {}, signal } = {}) {
     answer = await fetch(path, { method, headers: sent, signal, body: body === undefined ? undefined : JSON.stringify(body) });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Problem(0, "The service does not answer. Check that it is running and that this browser can reach it.");
+    throw new Problem("The service does not answer. Check that it is running and that this browser can reach it.");
   }
   if (answer.ok) return answer;
   const problem = await answer.json().catch(() => ({}));
-  throw new Problem(answer.status, problem.detail || `The service returned the status ${answer.status}.`, problem.errors);
+  const code = String(problem.type ?? "").replace(TYPES, "");
+  throw new Problem(problem.detail || `The service returned the status ${answer.status}.`, code, problem.errors);
 }
 
 async function call(path, options = {}) {
@@ -40,7 +44,7 @@ async function call(path, options = {}) {
       const answer = await ask(path, options);
       return answer;
     } catch (problem) {
-      if (problem.status !== 401) throw problem;
+      if (!NEEDS_KEY.includes(problem.code)) throw problem;
       if ((options.method ?? "GET") === "GET") sessionStorage.setItem(READING, "yes");
       if (key.get() === used && !(await wanted(problem.message))) throw problem;
     }
@@ -140,7 +144,7 @@ async function poll(id, onChange, signal) {
       onChange(job);
       if (ENDED.includes(job.status)) return;
     } catch (error) {
-      if (error.status === 401 || error.status === 404 || signal.aborted) throw error;
+      if ([...NEEDS_KEY, "job-not-found"].includes(error.code) || signal.aborted) throw error;
     }
     await new Promise((resolve) => setTimeout(resolve, 2000));
   }

@@ -84,7 +84,7 @@ export async function show(root, { query }, signal) {
     } catch (problem) {
       if (signal.aborted || request !== draw.newest) return;
       ready(false);
-      const start = problem.status === 503 ? h("a", { class: "button primary", href: "#/new" }, "Start a run") : null;
+      const start = problem.code === "nothing-published" ? h("a", { class: "button primary", href: "#/new" }, "Start a run") : null;
       const mistakes = (problem.mistakes ?? []).map(({ field, message }) => `${FIELDS[field] ?? field} ${message}.`);
       trouble.replaceChildren(notice(mistakes.join(" ") || problem.message, start));
     }

@@ -23,6 +23,7 @@ from app.server.embedded_redis import explain, prepare
 from app.server.log_rotation import rotate
 from app.settings import AppSettings
 from models.devices import count_gpus, processors, settle_device
+from models.errors import Unavailable
 from models.file_locks import try_lock
 from worker.jobs.consumer import JobConsumer
 from worker.observability.addresses import OPENABLE, host_port, http_address
@@ -38,7 +39,7 @@ PR_SET_PDEATHSIG = 1
 LOCAL = ("127.0.0.1", "0.0.0.0")  # noqa: S104
 
 
-class CannotStart(Exception):
+class CannotStart(Unavailable, code="cannot-start"):
     """The service cannot start. The message names the reason and what to do."""
 
 

@@ -16,16 +16,17 @@ from models.bounded_reading import FileFault, printable
 from models.config import MIRRORS
 from models.data.downloads import DownloadFailed, download
 from models.data.mnist_search import KNOWN, LEVELS, UNPACKED_LIMIT, Search, search_folder
+from models.errors import NotFound
 
 logger = logging.getLogger(__name__)
 
 WAYS_OUT = (
     "Put the four IDX files (gzipped or not), or Keras' mnist.npz, in a folder and name it in ACGAN_DATA_DIR, or train "
-    'on printed digits, which need no files: "dataset": "printed", or --dataset printed.'
+    "on the data set `printed`, digits rendered from a font, which needs no files."
 )
 
 
-class DatasetUnavailable(Exception):
+class DatasetUnavailable(NotFound, code="training-data-not-found"):
     """The training data were not found. The message names the places that were searched and what to do."""
 
 

@@ -26,6 +26,7 @@ from acgan_client import (
     Unavailable,
     Unreachable,
 )
+from acgan_client.problems import PROBLEMS
 from app.schemas.jobs import TrainingOrder
 from app.security.api_keys import make_key
 from app.server.embedded_redis import free_port
@@ -255,7 +256,8 @@ def test_an_error_carries_the_services_own_sentence(service_client: Client) -> N
     with pytest.raises(Refused, match="GET /jobs") as refused:
         next(service_client.follow(NOBODY))
     assert refused.value.status == 404
-    with pytest.raises(Refused, match="ids look like"):
+    assert (refused.value.code, refused.value.hint) == ("job-not-found", "see GET /jobs.")
+    with pytest.raises(PROBLEMS["job-not-found"], match="ids look like"):
         service_client.job("nonsense")
 
 
@@ -274,6 +276,7 @@ def test_an_overloaded_service_says_when_to_retry(redis_url: str) -> None:
         client.train()
         with pytest.raises(Unavailable) as unavailable:
             client.train()
+    assert type(unavailable.value) is PROBLEMS["queue-full"]
     assert (unavailable.value.status, unavailable.value.retry_after) == (429, 60)
 
 

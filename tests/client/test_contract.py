@@ -59,6 +59,7 @@ CALLS: dict[str, Callable[[Client], Any]] = {
 }
 OF_SEVERAL_CALLS = {"iter_jobs", "iter_checkpoints", "iter_datasets", "wait", "close"}
 LEFT_OUT = {
+    "GET /problems/{code}": "the documentation of an error, which the class has too",
     "GET /livez": "for the process manager; `readiness` says more",
     "GET /metrics": "for Prometheus",
 }
@@ -71,7 +72,7 @@ RECORDS: dict[str, type[BaseModel]] = {
     "UnreadableJobView": records.UnreadableJob,
 }
 REQUESTS = {"Follow", "Pin", "TrainingOrder", "WantedDataset"}
-ERRORS = {"Mistake", "Problem"}
+ERRORS = {"Mistake", "Problem", "ProblemDescription"}
 
 
 @pytest.fixture(scope="module")

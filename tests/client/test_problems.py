@@ -7,6 +7,7 @@ import pytest
 from acgan_client import Client, Conflict, InvalidInput, NotAllowed, NotFound, Refused, Unavailable
 from acgan_client.errors import FAMILIES
 from acgan_client.problems import PROBLEMS, JobNotFound, QueueFull
+from app.problems import codes
 from tests.support.hostile_server import JOB_ID, hostile, http
 
 
@@ -52,3 +53,9 @@ def test_each_class_belongs_to_a_family_and_says_when_it_is_raised() -> None:
     for code, kind in PROBLEMS.items():
         assert (kind.code, bool(kind.__doc__)) == (code, True)
         assert kind in families or kind.__base__ in families
+
+
+def test_the_client_has_a_class_for_each_code_of_the_service() -> None:
+    assert set(PROBLEMS) == set(codes.PROBLEMS)
+    for code, kind in PROBLEMS.items():
+        assert issubclass(kind, FAMILIES.get(codes.PROBLEMS[code].status, Refused)), code

@@ -14,8 +14,8 @@ from pydantic import ValidationError
 from structlog.contextvars import bound_contextvars
 
 from models.devices import DeviceUnavailable
+from models.errors import TrainingFailed
 from models.networks.weights import InvalidWeights
-from models.records import TrainingFailed
 from models.registry.store import CheckpointDamaged, CheckpointNotFound, CheckpointStore
 from models.synthesis.builder import pack_part
 from models.synthesis.shards import Contributions

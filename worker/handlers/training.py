@@ -9,26 +9,20 @@ import redis
 from structlog.contextvars import bind_contextvars, bound_contextvars
 
 from models import torch_device
-from models.data.dataset import DatasetUnavailable, load_dataset
-from models.devices import DeviceOutOfMemory, DeviceUnavailable
+from models.data.dataset import load_dataset
+from models.errors import AcganError
 from models.evaluation.epoch_snapshot import EpochSnapshot
 from models.evaluation.quality_gate import find_quality_gate, sample_count
-from models.networks.weights import InvalidWeights
-from models.records import Progress, TrainingFailed
+from models.records import Progress
 from models.registry.job_entry import fingerprint
 from models.registry.retention import apply_retention
 from models.registry.storage.base import StoreReplaced, Unreachable
 from models.registry.storage.reading import Unreadable
 from models.registry.store import (
-    CheckpointDamaged,
     CheckpointId,
     CheckpointNotFound,
     CheckpointStore,
     FenceRejected,
-    JobConflict,
-    StateDeleted,
-    StateNotUnderstood,
-    TokensExhausted,
 )
 from models.torch_device import describe, find_device
 from models.training.environment import reset_threads
@@ -50,21 +44,6 @@ from worker.settings import WorkerSettings
 logger = logging.getLogger(__name__)
 
 NEW_STORE_HINT = "To begin a new store there, delete the field of its address from the hash acgan:stores in Redis"
-
-FAILURES = (  # their messages suffice, without a traceback
-    CheckpointDamaged,
-    CheckpointNotFound,
-    DatasetUnavailable,
-    DeviceOutOfMemory,
-    DeviceUnavailable,
-    TrainingFailed,
-    InvalidWeights,
-    JobConflict,
-    OSError,
-    StateDeleted,
-    StateNotUnderstood,
-    TokensExhausted,
-)
 
 
 def run_next_job(settings: WorkerSettings, notify_workers: Callable[[RunsOn], None] = lambda _: None) -> Job | None:
@@ -156,7 +135,7 @@ def execute(
     except Cancelled:
         logger.info("job %s is cancelled", job_id)
         return JobStatus.CANCELLED, ""
-    except FAILURES as error:
+    except (AcganError, OSError) as error:  # the message suffices, without a traceback
         logger.error("job %s failed: %s", job_id, str(error))  # not the exception: its frames hold the job's memory
         return JobStatus.FAILED, str(error)
     except (LeaseLost, FenceRejected):

@@ -16,14 +16,13 @@ def worker(home: Home = None, device: Device = None) -> None:
     os.environ["ACGAN_HOME"] = str(settings.home.resolve())  # the training process reads both
     log_config.configure(settings)
     from app.server.supervisor import answers
-    from worker.jobs.client import UnsafeRedisConfig
     from worker.jobs.consumer import JobConsumer
     from worker.tasks import celery
 
     if not answers(settings.redis_url):
         print_error("Redis does not respond yet, waiting for it: start it, or set ACGAN_REDIS_URL")
     else:
-        with fail_on(UnsafeRedisConfig):
+        with fail_on():
             JobConsumer.connect(settings.redis_url).check_eviction()
     quiet = ["--quiet"] if log_config.wants_json(settings) else []  # no banner among the JSON lines
     options = ["--loglevel", settings.log_level.upper(), "--without-gossip", "--without-mingle"]
