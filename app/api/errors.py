@@ -17,9 +17,9 @@ from app.problems.problem import Mistake, answer, answer_error, full_stop
 from app.problems.redis_diagnosis import explain_error
 from app.problems.refusals import TOO_LONG
 from app.problems.validation_messages import but_is, reason, shown
+from app.schemas.checkpoints import POLICIES
 from app.schemas.compositions import NUMBER
 from app.schemas.datasets import FILE_NAME
-from app.schemas.jobs import POLICIES
 from models.bounded_reading import FileInvalid
 from models.errors import AcganError
 

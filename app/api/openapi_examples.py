@@ -3,12 +3,15 @@
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
+from app.api.content import SUPPORTED
 from app.problems.problem import Mistake, Problem, ProblemDescription
 from app.problems.ranges import NoSuchRange
 from app.problems.redis_diagnosis import GONE
 from app.problems.refusals import FOREIGN_ORIGIN, TOO_LONG
+from app.schemas.checkpoints import CheckpointList, CheckpointView, Serving
 from app.schemas.datasets import DatasetList, DatasetView
-from app.schemas.jobs import CheckpointList, CheckpointView, JobHistory, JobList, JobView, Readiness, Serving
+from app.schemas.health import Readiness
+from app.schemas.jobs import JobHistory, JobList, JobView
 from models.config import TrainingConfig
 from models.records import EpochLosses, Loss, Progress, SplitLosses, to_csv
 from models.registry.store import DISCRIMINATOR, GENERATOR, SAMPLES, CheckpointId, FileRecord, Manifest
@@ -151,13 +154,7 @@ ERRORS = (
     ErrorExample(
         406,
         "The service supports none of the formats in `Accept`.",
-        {
-            "no format": Problem.of(
-                "not-acceptable",
-                "supported formats are image/png, application/zip, application/x-npy: accept one of them, or set "
-                "?format=",
-            )
-        },
+        {"no format": Problem.of("not-acceptable", SUPPORTED)},
     ),
     ErrorExample(
         408,

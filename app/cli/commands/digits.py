@@ -39,7 +39,8 @@ def digits(
 
     from app.cli.local.drawing import draw_here
     from app.cli.terminal import columns_that_fit, has_greys, in_characters, ink_for
-    from models.sampling.images import encode_png, sheet
+    from models.sampling.grid import sheet
+    from models.sampling.png import encode_png
 
     with fail_on(OSError):
         drawn = draw_here(settings, checkpoint, label, n, seed, index)

@@ -12,7 +12,7 @@ from app.main import create_app
 from app.problems import problem as problems
 from app.problems.codes import PROBLEMS
 from app.problems.problem import Problem
-from app.schemas import datasets, jobs
+from app.schemas import checkpoints, datasets, health, jobs
 from app.security.api_keys import make_key
 from app.server.protocol import ErrorResponses
 from app.settings import AppSettings
@@ -62,7 +62,8 @@ def test_every_json_response_has_an_example(document: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("name", list(ANSWERS))
 def test_every_example_validates_against_its_schema(name: str) -> None:
-    model = getattr(jobs, name, None) or getattr(datasets, name, None) or getattr(problems, name)
+    modules = (jobs, checkpoints, health, datasets, problems)
+    model = next(getattr(module, name) for module in modules if hasattr(module, name))
     assert model.model_validate(ANSWERS[name]).model_dump(mode="json") == ANSWERS[name]
 
 
