@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
 
 from app.api.dependencies import Services
 from app.api.errors import EXPECTED, add_error_handlers, answer_known
@@ -12,6 +13,7 @@ from app.api.event_stream import Events
 from app.api.openapi import describe
 from app.api.routes import checkpoints, compositions, datasets, digits, health, jobs, problems, static, training
 from app.inference.service import InferenceService
+from app.middleware import cors
 from app.middleware.authentication import AuthenticationMiddleware
 from app.middleware.body_limit import BodyLimit
 from app.middleware.forwarded_headers import ForwardedHeaders
@@ -19,6 +21,7 @@ from app.middleware.head import HeadAsGet
 from app.middleware.json_newline import JSONNewlineMiddleware
 from app.middleware.origin import OriginCheck
 from app.middleware.request_log import RequestLogMiddleware
+from app.middleware.root_path import RootPath
 from app.middleware.route_cache import RouteCacheMiddleware
 from app.security.api_keys import Keyring
 from app.security.rate_limit import LocalRate, SharedRate
@@ -91,7 +94,11 @@ def add_middleware(app: FastAPI, settings: AppSettings, keyring: Keyring | None)
         logger.warning(
             "keys without a role have the role admin: %s; `acgan key NAME --role` sets a role", ", ".join(names)
         )
-    app.add_middleware(OriginCheck, allowed=settings.hosts)
+    app.add_middleware(OriginCheck, allowed=settings.hosts, trusted_origins=settings.trusted_origins)
+    if settings.trusted_origins:
+        app.add_middleware(CORSMiddleware, allow_origins=settings.trusted_origins, **cors.OPTIONS)
     app.add_middleware(RequestLogMiddleware)
+    if settings.root_path or settings.forwarded_allow_ips:
+        app.add_middleware(RootPath, root_path=settings.root_path)
     if settings.forwarded_allow_ips:
         app.add_middleware(ForwardedHeaders, proxies=settings.proxies)

@@ -57,7 +57,7 @@ def settle_device(name: str) -> str:
     if name == "cpu" or (name == "auto" and count_gpus() == 0):
         return "cpu"
     asked = subprocess.run(  # noqa: S603
-        [sys.executable, "-c", "from models.devices import main; main()", name],
+        [sys.executable, "-P", "-c", "from models.devices import main; main()", name],
         capture_output=True,
         text=True,
         check=False,

@@ -192,3 +192,10 @@ def test_a_job_that_does_not_exist_raises_not_found(service: Client) -> None:
         service.wait(JOB_ID)
     assert isinstance(missing.value, ClientError)
     assert missing.value.code in PROBLEMS
+
+
+def test_a_service_under_a_path_is_called_there() -> None:
+    with hostile({"/acgan/jobs": as_json({"jobs": [], "next": None})}) as server:
+        for address in (f"{server.url}/acgan", f"{server.url}/acgan/"):
+            with Client(address) as client:
+                assert client.jobs().jobs == []

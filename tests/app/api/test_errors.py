@@ -98,6 +98,11 @@ MISTAKES: list[tuple[str, str, dict[str, Any], int, str]] = [
 ]
 
 
+@pytest.fixture(scope="module")
+def client(shared_client: TestClient) -> TestClient:
+    return shared_client
+
+
 @pytest.mark.parametrize(
     ("method", "path", "request_", "status", "message"),
     MISTAKES,
