@@ -19,6 +19,7 @@ COPY requirements-dev.lock pyproject.toml README.md LICENSE ./
 RUN python -m venv --without-pip /opt/build \
     && sed -n '/^setuptools==/,/[^\\]$/p' requirements-dev.lock > build.lock \
     && pip --python /opt/build/bin/python install --require-hashes -r build.lock
+COPY client client
 COPY models models
 COPY worker worker
 COPY app app

@@ -13,11 +13,12 @@ from app.settings import AppSettings
 ROOT = Path(__file__).parents[1]
 FLOORS = ("app", "worker", "models")
 SOURCES = sorted(path for floor in FLOORS for path in (ROOT / floor).rglob("*.py"))
-BESIDE = sorted(path for folder in ("tests", "benchmarks") for path in (ROOT / folder).rglob("*.py"))
+BESIDE = sorted(path for folder in ("client", "tests", "benchmarks") for path in (ROOT / folder).rglob("*.py"))
 
 
 @pytest.mark.parametrize(
-    "module", ["worker.tasks", "app.cli", "app.client", "worker.jobs.client", "models.registry.store", "models.config"]
+    "module",
+    ["worker.tasks", "app.cli", "acgan_client", "worker.jobs.client", "models.registry.store", "models.config"],
 )
 def test_modules_that_start_quickly_or_fork_load_no_torch(module: str) -> None:
     loaded = f"import {module}, sys; sys.exit('torch' in sys.modules)"

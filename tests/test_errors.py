@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from app.client.errors import FAMILIES, REFUSED, ClientError, Refused
 from app.problems.codes import PROBLEMS
 from app.problems.problem import code_of
 from models import errors
@@ -21,7 +20,7 @@ LAYERS = {layer: sorted((ROOT / layer).rglob("*.py")) for layer in ("app", "work
 SOURCES = {path: ast.parse(path.read_text()) for paths in LAYERS.values() for path in paths}
 FAMILY_CLASSES = (NotFound, Conflict, Unavailable, InvalidInput, TrainingFailed)
 
-BASES = {AcganError, FileFault, ClientError, Refused}  # of classes in different families; never raised themselves
+BASES = {AcganError, FileFault}  # of classes in different families; never raised themselves
 
 # Only direct the program, and are always caught: by the worker, a command, the parser, or the module that raises them.
 INTERNAL = {
@@ -80,12 +79,12 @@ def load(path: Path, node: ast.ClassDef) -> type[Exception]:
 
 KINDS = sorted({load(path, node) for path, node in exceptions()}, key=lambda kind: (kind.__module__, kind.__name__))
 TREE = [kind for kind in KINDS if issubclass(kind, AcganError)]
-OF_THE_SERVICE = [kind for kind in TREE if issubclass(kind, Refused)]  # their codes are those of the service
-OWN = [kind for kind in TREE if kind not in OF_THE_SERVICE]
 
 
 def test_all_subclasses_are_found() -> None:
-    assert {"JobNotFound", "FileTorn", "NonFiniteLoss", "CannotStart", "FolderTaken"} <= {kind.__name__ for kind in OWN}
+    assert {"JobNotFound", "FileTorn", "NonFiniteLoss", "CannotStart", "FolderTaken"} <= {
+        kind.__name__ for kind in TREE
+    }
     assert set(AcganError.__subclasses__()) <= set(TREE)
 
 
@@ -93,7 +92,7 @@ def test_exceptions_outside_of_the_tree_are_internal() -> None:
     assert {kind.__name__ for kind in KINDS if not issubclass(kind, AcganError)} == INTERNAL
 
 
-@pytest.mark.parametrize("kind", OWN, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", TREE, ids=lambda kind: kind.__name__)
 def test_each_error_has_a_code_and_a_family(kind: type[AcganError]) -> None:
     assert re.fullmatch(r"[a-z]+(-[a-z]+)*", vars(kind)["code"])
     if kind not in BASES:
@@ -101,13 +100,13 @@ def test_each_error_has_a_code_and_a_family(kind: type[AcganError]) -> None:
 
 
 def test_codes_are_unique() -> None:
-    codes = [kind.code for kind in OWN]
+    codes = [kind.code for kind in TREE]
     assert len(set(codes)) == len(codes)
 
 
 def test_each_error_of_a_request_has_the_status_of_its_family() -> None:
     different = {}
-    for kind in OWN:
+    for kind in TREE:
         code = code_of(kind)
         family = next((base for base in FAMILY_CLASSES if issubclass(kind, base)), AcganError)
         if code == kind.code and PROBLEMS[code].status != PROBLEMS[family.code].status:
@@ -122,13 +121,6 @@ def test_a_failed_training_is_no_answer_to_a_request() -> None:
 def test_the_tree_is_documented() -> None:
     listed = set(re.findall(r"^ {4,}([A-Z]\w+)", errors.__doc__ or "", re.MULTILINE))
     assert listed == {name for name, _ in inspect.getmembers(errors, inspect.isclass)}
-
-
-def test_the_client_has_a_class_for_each_code() -> None:
-    assert list(REFUSED) == list(PROBLEMS)
-    for code, kind in REFUSED.items():
-        assert kind.code == code
-        assert issubclass(kind, FAMILIES.get(PROBLEMS[code].status, Refused))
 
 
 def test_the_documentation_lists_each_code() -> None:

@@ -1,12 +1,16 @@
 """Progress of a local or followed run on a terminal: a bar, and a table per epoch. Does not import torch."""
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from pydantic import BaseModel
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from models.records import EpochLosses
-from models.records import Progress as RunProgress
+from models.records import Progress as LocalProgress
+
+if TYPE_CHECKING:
+    from acgan_client.records import Progress as JobProgress
 
 
 class JudgedEpoch(Protocol):
@@ -17,7 +21,7 @@ class JudgedEpoch(Protocol):
     @property
     def seconds(self) -> float: ...
     @property
-    def losses(self) -> EpochLosses: ...
+    def losses(self) -> BaseModel: ...
     @property
     def metrics(self) -> dict[str, float]: ...
     @property
@@ -47,7 +51,7 @@ def bar(console: Console, what: str, unit: str) -> Progress:
     )
 
 
-def show(bar: Progress, task: TaskID, progress: RunProgress) -> None:
+def show(bar: Progress, task: TaskID, progress: "LocalProgress | JobProgress") -> None:
     done = (progress.epoch - 1) * progress.batches + progress.batch
     epoch = f"{progress.epoch}/{progress.epochs}"
     total = progress.epochs * progress.batches
@@ -56,7 +60,7 @@ def show(bar: Progress, task: TaskID, progress: RunProgress) -> None:
 
 def print_epoch(epoch: JudgedEpoch, epochs: int, console: Console) -> None:
     console.print(f"Epoch {epoch.epoch}/{epochs} ({epoch.seconds:.1f} s)")
-    console.print(epoch.losses.table(), highlight=False)
+    console.print(EpochLosses(**epoch.losses.model_dump()).table(), highlight=False)
     if (figures := epoch.metrics) and "frechet_distance_raw" in figures:
         console.print(
             f"labels {figures['label_accuracy']:.1%} (worst class {figures['label_accuracy_worst']:.1%}), "

@@ -8,9 +8,7 @@ from app.cli.errors import CANCELLED, FAILED, UNAVAILABLE, fail, read_settings
 from app.cli.hints import HINTS, with_hint
 
 if TYPE_CHECKING:  # takes a while to load
-    from app.client import Client, ClientError
-    from app.schemas.datasets import DatasetView
-    from app.schemas.jobs import JobView
+    from acgan_client import Client, ClientError, Dataset, Job
 
 
 @contextmanager
@@ -18,7 +16,7 @@ def service(url: str | None, key: str | None) -> Iterator["Client"]:
     """Yield a client. Its errors end the command with one sentence and exit code 2, or 4 if a later try may succeed."""
     settings = read_settings(url=url, key=key)
 
-    from app.client import Client, ClientError, Unavailable, Unreachable
+    from acgan_client import Client, ClientError, Unavailable, Unreachable
 
     secret = settings.key.get_secret_value() if settings.key else None
     try:
@@ -33,7 +31,7 @@ def service(url: str | None, key: str | None) -> Iterator["Client"]:
 
 def in_terms_of_commands(error: "ClientError") -> str:
     """Return the message; of a response of the service, with options in place of fields and commands as hints."""
-    from app.client.errors import Refused, shortened
+    from acgan_client.errors import Refused, shortened
 
     if not isinstance(error, Refused):
         return str(error)
@@ -50,9 +48,9 @@ def option(field: str) -> str:
     return f"--{name.replace('_', '-')} " if where in ("body", "query") else f"{field}: " if field != "body" else ""
 
 
-def exit_unless_succeeded(what: str, ended: "JobView | DatasetView") -> None:
+def exit_unless_succeeded(what: str, ended: "Job | Dataset") -> None:
     """Raises typer.Exit with the exit code for the result if a run or data set failed or was cancelled."""
-    from worker.jobs.model import JobStatus
+    from acgan_client import JobStatus
 
     match ended.status:
         case JobStatus.FAILED:

@@ -2,21 +2,19 @@
 
 from rich.table import Table
 
+from acgan_client import Checkpoint, Dataset, Job, JobStatus, UnreadableJob
+from acgan_client.records import CheckpointList
 from app.cli.output import cell
-from app.schemas.checkpoints import CheckpointList, CheckpointView
-from app.schemas.datasets import DatasetView
-from app.schemas.jobs import AnyJobView, UnreadableJobView
-from worker.jobs.model import JobStatus
 
 COLOURS = {JobStatus.SUCCEEDED: "green", JobStatus.FAILED: "red", JobStatus.RUNNING: "cyan"}
 
 
-def jobs_table(jobs: list[AnyJobView]) -> Table:
+def jobs_table(jobs: list[Job | UnreadableJob]) -> Table:
     table = Table(box=None, pad_edge=False)
     for heading in ("job", "status", "epochs", "labels", "data", "name"):
         table.add_column(heading, no_wrap=heading != "name", overflow="fold")
     for job in jobs:
-        if isinstance(job, UnreadableJobView):
+        if isinstance(job, UnreadableJob):
             table.add_row(cell(job.id), cell(job.status), str(len(job.epochs)), "-", "-", cell(job.trouble))
             continue
         table.add_row(
@@ -30,12 +28,12 @@ def jobs_table(jobs: list[AnyJobView]) -> Table:
     return table
 
 
-def datasets_table(datasets: list[DatasetView | UnreadableJobView]) -> Table:
+def datasets_table(datasets: list[Dataset | UnreadableJob]) -> Table:
     table = Table(box=None, pad_edge=False)
     for heading in ("data set", "status", "drawn", "per class", "seed", "checkpoint"):
         table.add_column(heading, no_wrap=True, justify="right" if heading in ("drawn", "per class") else "left")
     for dataset in datasets:
-        if isinstance(dataset, UnreadableJobView):
+        if isinstance(dataset, UnreadableJob):
             table.add_row(cell(dataset.id), cell(dataset.status), "-", "-", "-", cell(dataset.trouble))
             continue
         ordered = 10 * (dataset.order.per_class + dataset.order.test_per_class)
@@ -79,5 +77,5 @@ def accuracy(metrics: dict[str, float]) -> str:
     return f"{metrics['label_accuracy']:.1%}" if "label_accuracy" in metrics else "-"
 
 
-def figure(checkpoint: CheckpointView, name: str) -> str:
+def figure(checkpoint: Checkpoint, name: str) -> str:
     return f"{checkpoint.metrics[name]:.2f}" if name in checkpoint.metrics else "-"

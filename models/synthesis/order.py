@@ -1,15 +1,13 @@
 """Generated data sets: the order, the files that it leads to, and their manifest. Free of torch."""
 
-import re
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from models.bounded_reading import FileMissing, parse_record, printable, read_bounded
+from models.bounded_reading import FileMissing, parse_record, read_bounded
 from models.config import IMAGE_SIZE, NUM_CLASSES, WHOLE
-from models.errors import InvalidInput
 
 if TYPE_CHECKING:  # numpy is slow to import, and code that only orders a data set does not need it
     pass
@@ -124,34 +122,6 @@ class DatasetManifest(Provenance):
 
 
 FILES = [name for split in DatasetOrder().splits for name in (split.images, split.labels, split.redraws)]
-
-
-class InvalidFiles(InvalidInput, code="invalid-dataset-files"):
-    """A manifest names files, sizes or checksums that no data set can have. The message says which."""
-
-
-def check_files(manifest: DatasetManifest) -> dict[str, DatasetFile]:
-    """Return the files of a manifest from elsewhere: only the names above, and sizes that its order can lead to.
-
-    Raises InvalidFiles.
-    """
-    for name, file in manifest.files.items():
-        split = next((split for split in manifest.order.splits if name.startswith(f"{split.name}-")), None)
-        if split is None or name not in FILES:
-            raise InvalidFiles(f"a file {printable(name[:100])!r}")
-        if not 0 <= file.size <= file_limit(split, name):
-            raise InvalidFiles(f"{name} of {file.size:,} bytes")
-        if re.fullmatch(r"[0-9a-f]{64}", file.sha256) is None:
-            raise InvalidFiles(f"{name} with a checksum that is no SHA-256")
-    if not manifest.files:
-        raise InvalidFiles("no files")
-    return manifest.files
-
-
-def file_limit(split: Split, name: str) -> int:
-    """The most bytes that a file of a split can have, packed."""
-    parts = sum(part_limit(part) for part in split.parts)
-    return 1024 + (parts if name == split.images else 2 * split.n * NUM_CLASSES)
 
 
 def part_limit(part: Part) -> int:

@@ -6,6 +6,7 @@ import tomllib
 
 import pytest
 
+import acgan_client
 from tests.deploy.manifests import ROOT
 from tests.lock_files import DEV, IMAGE, differences, pins
 
@@ -42,6 +43,7 @@ def test_the_metadata_are_complete() -> None:
     assert {"Source", "Documentation", "Changelog", "Issues"} <= PROJECT["urls"].keys()
     assert PROJECT["authors"]
     assert f"## {PROJECT['version']}" in (ROOT / "CHANGELOG.md").read_text()
+    assert PROJECT["version"] == acgan_client.__version__  # both distributions contain the client
     image = (ROOT / "Dockerfile").read_text()
     assert f"ARG VERSION={PROJECT['version']}\n" in image
     labels = set(re.findall(r"org\.opencontainers\.image\.(\w+)=", image))

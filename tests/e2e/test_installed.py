@@ -33,7 +33,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`acgan`, installed from a wheel. Its environment finds all other packages where these tests find them."""
     folder = tmp_path_factory.mktemp("installed")
     source = folder / "source"
-    for name in ("app", "worker", "models"):
+    for name in ("app", "worker", "models", "client"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)

@@ -16,6 +16,7 @@ from typing import Any
 import typer.main
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
+from pydantic import BaseModel
 from pydantic_settings import BaseSettings
 
 FROZEN = Path(__file__).with_name("frozen")
@@ -102,15 +103,19 @@ def collectors(registry: CollectorRegistry) -> Iterator[MetricWrapperBase]:
 
 
 def client() -> dict[str, Any]:
-    """Exports of the client, and the calls of its two forms."""
-    import app.client
+    """Exports of the client, the calls of its two forms, and the fields of its records."""
+    import acgan_client
 
-    return {name: signatures(getattr(app.client, name)) for name in sorted(app.client.__all__)}
+    names = [name for name in sorted(acgan_client.__all__) if not name.startswith("_")]
+    return {name: signatures(getattr(acgan_client, name)) for name in names}
 
 
 def signatures(kind: type) -> dict[str, str]:
+    if issubclass(kind, BaseModel):
+        return {name: readable(field.annotation) for name, field in kind.model_fields.items()}
     methods = inspect.getmembers(kind, lambda member: inspect.isfunction(member) or inspect.ismethod(member))
-    return {name: readable(inspect.signature(method)) for name, method in methods if not name.startswith("_")}
+    signatures = {name: readable(inspect.signature(method)) for name, method in methods if not name.startswith("_")}
+    return {name: re.sub(r"\*<class '(\w+)'>", r"Unpack[\1]", signature) for name, signature in signatures.items()}
 
 
 def stored(names: Iterable[str], job: str) -> list[str]:

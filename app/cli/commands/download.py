@@ -12,8 +12,7 @@ from app.cli.output import console, print_json, print_sentence
 from app.cli.service import exit_unless_succeeded, service
 
 if TYPE_CHECKING:  # takes a while to load
-    from app.client import Client
-    from app.schemas.datasets import DatasetView
+    from acgan_client import Client, Dataset
 
 ASK_SECONDS = 1.0
 DatasetArgument = Annotated[
@@ -34,17 +33,16 @@ def download(
         download_files(client, wait_for_files(client, client.dataset(dataset_id), as_json), out, as_json)
 
 
-def wait_for_files(client: "Client", generated: "DatasetView", as_json: bool) -> "DatasetView":
+def wait_for_files(client: "Client", generated: "Dataset", as_json: bool) -> "Dataset":
     """Show progress until the files are complete. Raises typer.Exit if the job fails or is cancelled, or on Ctrl-C."""
     try:
         from app.cli.progress import digits_bar
-        from worker.jobs.model import ENDED
 
-        if not as_json and generated.status not in ENDED:
+        if not as_json and not generated.ended:
             print_sentence(f"data set {generated.id} is {generated.status.value}: {generated.order.digits:,} digits")
         with digits_bar(console) as bar:
             task = bar.add_task("draw", total=None, rate=0.0)
-            while generated.status not in ENDED:
+            while not generated.ended:
                 if generated.progress:
                     progress = generated.progress
                     bar.update(task, completed=progress.drawn, total=progress.digits, rate=progress.digits_per_second)
@@ -59,7 +57,7 @@ def wait_for_files(client: "Client", generated: "DatasetView", as_json: bool) ->
     return generated
 
 
-def download_files(client: "Client", generated: "DatasetView", out: Path, as_json: bool) -> None:
+def download_files(client: "Client", generated: "Dataset", out: Path, as_json: bool) -> None:
     with writing(out):
         for path in client.download(generated.id, out):
             if not as_json:

@@ -10,8 +10,7 @@ from app.cli.output import console, print_json, print_sentence
 from app.cli.service import exit_unless_succeeded, service
 
 if TYPE_CHECKING:  # takes a while to load
-    from app.client import Change, Client
-    from app.schemas.jobs import JobView
+    from acgan_client import Change, Client, Job
 
 
 def follow(job_id: JobArgument, as_json: AsJson = False, url: Url = None, key: Key = None) -> None:
@@ -32,8 +31,8 @@ def follow_to_the_end(client: "Client", job_id: str, as_json: bool) -> None:
         fail(f"stopped following; the run continues: `acgan follow {job_id}` follows it again", INTERRUPTED)
     exit_unless_succeeded("job", job)
     if not as_json:
-        usable = [epoch.checkpoint for epoch in job.epochs if epoch.refused is None]
-        hint = f"draw with its last generator: acgan digits 7 --checkpoint {usable[-1]}" if usable else "none is served"
+        draw = f"draw with its last generator: acgan digits 7 --checkpoint {job.checkpoint}"
+        hint = draw if job.checkpoint else "none is served"
         print_sentence(f"job {job_id} succeeded: {count_epochs(len(job.epochs))}; {hint}")
     raise typer.Exit
 
@@ -42,7 +41,7 @@ def count_epochs(count: int) -> str:
     return f"{count} epoch" if count == 1 else f"{count} epochs"
 
 
-def print_changes(client: "Client", job_id: str) -> "JobView":
+def print_changes(client: "Client", job_id: str) -> "Job":
     """Print one JSON object per change, on one line each. Returns the final record."""
     for change in client.follow(job_id):
         print_json({"event": change.kind, "data": event_data(change)})
@@ -62,16 +61,15 @@ def event_data(change: "Change") -> object:
     return change.job.trouble
 
 
-def show_changes(client: "Client", job_id: str) -> "JobView":
+def show_changes(client: "Client", job_id: str) -> "Job":
     from app.cli.progress import print_epoch, progress_bar, show
-    from worker.jobs.model import ENDED
 
     reported_status = ""
     with progress_bar(console) as bar:
         task = bar.add_task("run", total=None, epoch="-", rate=0.0)
         for change in client.follow(job_id):
             job = change.job
-            if job.status.value != reported_status and job.status not in ENDED:
+            if job.status.value != reported_status and not job.ended:
                 reported_status = job.status.value
                 what = f"{count_epochs(job.config.epochs)} of {job.config.dataset}, recipe {job.config.recipe}"
                 print_sentence(

@@ -1,7 +1,7 @@
 """`acgan order`: generates a data set on the service."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -33,16 +33,17 @@ def order(
 ) -> None:
     """Generate a data set: thousands of digits, as the four files that every MNIST loader reads."""
     check_output_folder(out)
+    fields: dict[str, Any] = {
+        "per_class": per_class,
+        "test_per_class": test_per_class,
+        "seed": seed,
+        "checkpoint": checkpoint,
+        "verify": verify,
+        "priority": priority,
+        "runs_on": runs_on,
+    }
     with service(url, key) as client:
-        ordered = client.order(
-            per_class=per_class,
-            test_per_class=test_per_class,
-            seed=seed,
-            checkpoint=checkpoint,
-            verify=verify,
-            priority=priority,
-            runs_on=runs_on,
-        )
+        ordered = client.order(**fields)
         if out is not None:
             download_files(client, wait_for_files(client, ordered, as_json), out, as_json)
             return

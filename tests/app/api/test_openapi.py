@@ -17,7 +17,7 @@ from app.security.api_keys import make_key
 from app.server.protocol import ErrorResponses
 from app.settings import AppSettings
 from models.registry.store import CheckpointStore
-from tests.app.client.test_client import work
+from tests.client.test_client import work
 from tests.support.api_clients import local_client
 from worker.jobs.consumer import JobConsumer
 

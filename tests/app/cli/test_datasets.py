@@ -12,7 +12,7 @@ import anyio
 import numpy as np
 import pytest
 
-from app.client import AsyncClient, Client, Refused
+from acgan_client import AsyncClient, Client, Refused
 from app.settings import AppSettings
 from models.data.idx import read_idx
 from models.registry.store import CheckpointStore
@@ -70,7 +70,7 @@ def test_the_client_returns_numbers_morphs_and_evolutions(address: str) -> None:
         number = client.numbers("0314", seed=4)
         assert (number.seed, number.media_type) == (4, "image/png")
         assert client.morph(3, 8, seed=4, format="webp").media_type == "image/webp"
-        with pytest.raises(Refused, match="the job does not exist"):
+        with pytest.raises(Refused, match="does not exist"):
             client.evolution("20260131-120000-1a2b3c", 7)
 
 

@@ -12,14 +12,15 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from app.client import REFUSED, Client
+from acgan_client import Client
+from acgan_client.problems import PROBLEMS
 from app.security.api_keys import make_key
 from app.server.embedded_redis import free_port
 from app.settings import AppSettings
 from models.registry.store import CheckpointStore
 from tests.app.api.test_event_stream import NOBODY, claim, progress
 from tests.app.cli.test_cli import acgan
-from tests.app.client.test_client import work
+from tests.client.test_client import work
 from tests.models.registry.test_store import NEW, OLD
 from tests.support.serving import serving
 from tests.worker.jobs.test_client import epoch_record
@@ -199,7 +200,7 @@ def test_a_missing_and_a_busy_service_exit_with_4(redis_url: str) -> None:
 def test_a_service_without_a_generator_is_explained_with_commands(redis_url: str) -> None:
     with serving(AppSettings(redis_url=redis_url, pretrained=False)) as address:
         answer = acgan("order", "--url", address)
-        with Client(address) as client, pytest.raises(REFUSED["nothing-published"]) as refused:
+        with Client(address) as client, pytest.raises(PROBLEMS["nothing-published"]) as refused:
             client.digits(7)
     assert answer.returncode == 4
     assert "No generator has been published yet: start a run with `acgan start`" in answer.stderr

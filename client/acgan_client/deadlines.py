@@ -1,4 +1,4 @@
-"""Total time limits for answers. httpx2 limits single reads only, so that a server that sends slowly is never late."""
+"""Total time limits for responses. httpx2 limits single reads only: a server that sends slowly is never too late."""
 
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator
@@ -11,6 +11,7 @@ import httpcore2
 import httpx2
 
 LONGEST_HEAD_SECONDS = 600.0  # for a client without a timeout
+LATE = "the response takes too long"
 
 _ends: ContextVar[float | None] = ContextVar("ends", default=None)  # of time.monotonic(), for reads of this thread
 
@@ -26,7 +27,7 @@ class LimitedStream(httpcore2.NetworkStream):
         if ends is not None:
             left = ends - time.monotonic()
             if left <= 0:
-                raise httpcore2.ReadTimeout("the answer takes too long")
+                raise httpcore2.ReadTimeout(LATE)
             timeout = left if timeout is None else min(timeout, left)
         return self._stream.read(max_bytes, timeout)
 
@@ -57,8 +58,13 @@ class LimitedBackend(httpcore2.NetworkBackend):
         self._backend.sleep(seconds)
 
 
-def limit_reads(client: httpx2.Client) -> None:
-    """Let `reads_within` limit the reads of a client, directly and through a proxy. httpx2 has no public way."""
+def limit_reads(client: httpx2.Client | httpx2.AsyncClient) -> None:
+    """Let `reads_within` limit the reads of a client, directly and through a proxy. httpx2 has no public way.
+
+    An AsyncClient needs no change: a task can be cancelled while it reads.
+    """
+    if isinstance(client, httpx2.AsyncClient):
+        return
     transports: Iterable[Any] = (client._transport, *client._mounts.values())
     for transport in transports:
         pool = getattr(transport, "_pool", None)
@@ -66,10 +72,28 @@ def limit_reads(client: httpx2.Client) -> None:
             pool._network_backend = LimitedBackend(pool._network_backend)
 
 
+class Deadline:
+    """The end of a call with a total time limit. Without one, it never ends."""
+
+    def __init__(self, seconds: float | None) -> None:
+        self._ends = None if seconds is None else time.monotonic() + seconds
+
+    @property
+    def left(self) -> float | None:
+        """The seconds that are left, at least 0; None without a limit."""
+        return None if self._ends is None else max(0.0, self._ends - time.monotonic())
+
+    def allows(self, pause: float) -> bool:
+        """Return whether there is time after a pause of this length."""
+        return self.left is None or self.left > pause
+
+
 @contextmanager
-def reads_within(seconds: float) -> Iterator[None]:
-    """All reads of this thread end within `seconds`: then they raise ReadTimeout."""
-    token = _ends.set(time.monotonic() + seconds)
+def reads_within(seconds: float | None) -> Iterator[None]:
+    """Limit the reads of this thread to `seconds` in total: later reads raise ReadTimeout. None sets no limit."""
+    before = _ends.get()
+    ends = [each for each in (before, None if seconds is None else time.monotonic() + seconds) if each is not None]
+    token = _ends.set(min(ends, default=None))
     try:
         yield
     finally:
@@ -77,26 +101,25 @@ def reads_within(seconds: float) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def async_reads_within(seconds: float) -> AsyncIterator[None]:
-    """The same for a task. Raises ReadTimeout."""
+async def async_reads_within(seconds: float | None) -> AsyncIterator[None]:
+    """Limit the reads of a task to `seconds` in total. Raises ReadTimeout."""
     try:
         with anyio.fail_after(seconds):
             yield
     except TimeoutError as error:
-        raise httpx2.ReadTimeout("the answer takes too long") from error
+        raise httpx2.ReadTimeout(LATE) from error
 
 
 def head_seconds(request: httpx2.Request) -> float:
-    """Return the time limit from the connection to the last byte of the answer's head."""
+    """Return the time limit from the connection to the last byte of the response's head."""
     seconds = request.extensions.get("timeout", {}).get("read")
     return LONGEST_HEAD_SECONDS if seconds is None else 2 * float(seconds)
 
 
 @contextmanager
 def stream(client: httpx2.Client, method: str, path: str, **options: Any) -> Iterator[httpx2.Response]:
-    """Send a request. Yields the response, whose body is still to be read. Raises HTTPError."""
-    timeout = options.pop("timeout", httpx2.USE_CLIENT_DEFAULT)
-    request = client.build_request(method, path, timeout=timeout, **options)
+    """Send a request. Yields the response before its body is read. Raises HTTPError."""
+    request = client.build_request(method, path, **options)
     with reads_within(head_seconds(request)):
         response = client.send(request, stream=True)
     try:
@@ -109,12 +132,19 @@ def stream(client: httpx2.Client, method: str, path: str, **options: Any) -> Ite
 async def async_stream(
     client: httpx2.AsyncClient, method: str, path: str, **options: Any
 ) -> AsyncIterator[httpx2.Response]:
-    """Send a request. Yields the response, whose body is still to be read. Raises HTTPError."""
-    timeout = options.pop("timeout", httpx2.USE_CLIENT_DEFAULT)
-    request = client.build_request(method, path, timeout=timeout, **options)
+    """Send a request. Yields the response before its body is read. Raises HTTPError."""
+    request = client.build_request(method, path, **options)
     async with async_reads_within(head_seconds(request)):
         response = await client.send(request, stream=True)
     try:
         yield response
     finally:
         await response.aclose()
+
+
+def sleep(seconds: float) -> None:
+    time.sleep(seconds)
+
+
+async def async_sleep(seconds: float) -> None:
+    await anyio.sleep(seconds)

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from app.client import AsyncClient, Client, Unreachable, answers
-from app.client.errors import ClientError
-from tests.app.client.test_hostile_answers import PATHS
+from acgan_client import AsyncClient, Client, ClientError, Unreachable
+from acgan_client.responses import Body
+from tests.client.test_hostile_answers import PATHS
 from tests.support.hostile_server import JOB_ID, hostile, http
 
 TIMEOUT_SECONDS = 0.4
@@ -78,13 +78,13 @@ def test_the_head_of_a_response_has_a_time_limit(
 
 @pytest.mark.parametrize("way", [ask, ask_async])
 def test_a_complete_response_has_a_time_limit(way: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> None:
-    really_init = answers.Body.__init__
+    really_init = Body.__init__
 
-    def init(self: answers.Body, *arguments: object, **options: object) -> None:
+    def init(self: Body, *arguments: object, **options: object) -> None:
         really_init(self, *arguments, **options)  # type: ignore[arg-type]
         self.seconds = 0.5
 
-    monkeypatch.setattr(answers.Body, "__init__", init)
+    monkeypatch.setattr(Body, "__init__", init)
     with hostile({f"/jobs/{JOB_ID}/retry": slow_trailers}) as server, pytest.raises(Unreachable, match="in time"):
         way(server.url)
 

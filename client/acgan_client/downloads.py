@@ -1,7 +1,8 @@
-"""Downloads files into a folder. Each is checked, and appears under its name only when complete."""
+"""Downloads the files of a data set. Each is checked, and appears under its name only when complete."""
 
 import hashlib
 import os
+import re
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -9,21 +10,43 @@ from pathlib import Path
 
 import httpx2
 
-from app.client.answers import Body
-from app.client.errors import NotUnderstood
-from models.synthesis.order import DatasetFile, DatasetManifest, InvalidFiles, check_files
+from acgan_client.errors import NotUnderstood, printable
+from acgan_client.records import NUM_CLASSES, DatasetFile, DatasetManifest, DatasetOrder
+from acgan_client.responses import Body
 
+MANIFEST = "manifest.json"
+MANIFEST_LIMIT = 1 << 20  # bytes; one has 3 KB
+MOST = 500_000  # digits of each class
+NAME = re.compile(r"(train|t10k)-(images-idx3|labels-idx1|redraws-idx1)-ubyte\.gz")
+SHA256 = re.compile(r"[0-9a-f]{64}")
+IMAGE_BYTES = 28 * 28 + 3  # of one packed digit: incompressible pixels grow by less than a thousandth
 SLOWEST = 10_000  # bytes per second
 PATIENCE_SECONDS = 300.0
 NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 
 
 def files_of(manifest: DatasetManifest) -> Mapping[str, DatasetFile]:
-    """Return the files of a manifest. Raises NotUnderstood if a data set cannot have them."""
-    try:
-        return check_files(manifest)
-    except InvalidFiles as error:
-        raise NotUnderstood(f"the manifest of the data set names files that no data set has: {error}") from None
+    """Return the files of a manifest. Raises NotUnderstood for names, sizes or checksums that no data set can have."""
+    strange = "the manifest of the data set names files that no data set has"
+    for name, file in manifest.files.items():
+        match = NAME.fullmatch(name)
+        if match is None:
+            raise NotUnderstood(f"{strange}: a file {printable(name[:100])!r}")
+        if not 0 <= file.size <= file_limit(manifest.order, split=match[1], what=match[2]):
+            raise NotUnderstood(f"{strange}: {name} of {file.size:,} bytes")
+        if SHA256.fullmatch(file.sha256) is None:
+            raise NotUnderstood(f"{strange}: {name} with a checksum that is no SHA-256")
+    if not manifest.files:
+        raise NotUnderstood(f"{strange}: no files")
+    return manifest.files
+
+
+def file_limit(order: DatasetOrder, split: str, what: str) -> int:
+    """Return the largest size in bytes that a file of an order can have, packed; -1 if the order is impossible."""
+    n = order.per_class if split == "train" else order.test_per_class
+    if not 1 <= n <= MOST:
+        return -1
+    return 2048 + n * NUM_CLASSES * (IMAGE_BYTES if what == "images-idx3" else 2)
 
 
 def is_whole(path: Path, record: DatasetFile) -> bool:
@@ -64,7 +87,7 @@ class Arrival:
 
 @contextmanager
 def arriving(path: Path, record: DatasetFile) -> Iterator[Arrival]:
-    """Download a file piece by piece. It exists when the block ends, and no part of it if the block fails.
+    """Download a file piece by piece. The file exists when the block ends. If the block fails, no part of it remains.
 
     A link at its path is replaced, and never written through. Raises NotUnderstood if the file is damaged.
     """

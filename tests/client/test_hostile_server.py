@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from app.client import AsyncClient, Client, ClientError, NotUnderstood
+from acgan_client import AsyncClient, Client, ClientError, NotUnderstood
 from tests.app.cli.test_cli import acgan
 from tests.support.hostile_server import (
     IMAGES,

@@ -15,20 +15,30 @@ import numpy as np
 import pytest
 from pydantic import SecretStr
 
-from app.client import REFUSED, AsyncClient, Change, Client, NotUnderstood, Refused, Unavailable, Unreachable
+from acgan_client import (
+    AsyncClient,
+    Change,
+    Client,
+    JobStatus,
+    NotUnderstood,
+    Refused,
+    TrainingConfig,
+    Unavailable,
+    Unreachable,
+)
+from acgan_client.problems import PROBLEMS
 from app.schemas.jobs import TrainingOrder
 from app.security.api_keys import make_key
 from app.server.embedded_redis import free_port
 from app.settings import AppSettings
-from models.config import TrainingConfig
 from models.registry.store import CheckpointStore
 from tests.app.api.test_event_stream import NOBODY, claim, progress
 from tests.conftest import RunningRedis
 from tests.models.registry.test_store import NEW, OLD
 from tests.support.serving import serving
 from tests.worker.jobs.test_client import epoch_record
+from worker.jobs import model
 from worker.jobs.consumer import Claim, JobConsumer
-from worker.jobs.model import JobStatus
 
 
 @pytest.fixture
@@ -43,7 +53,7 @@ def service_client(address: str) -> Iterator[Client]:
         yield client
 
 
-def work(consumer: JobConsumer, epochs: int, end: JobStatus = JobStatus.SUCCEEDED, error: str = "") -> None:
+def work(consumer: JobConsumer, epochs: int, end: model.JobStatus = model.JobStatus.SUCCEEDED, error: str = "") -> None:
     """Work as a worker does, and let followers see each step."""
     held = claim(consumer)
     for epoch in range(1, epochs + 1):
@@ -94,7 +104,7 @@ def test_the_served_checkpoint_is_read_and_chosen(service_client: Client) -> Non
     assert service_client.serve("newest").policy == "newest"
     assert service_client.serving().policy == "newest"
     assert service_client.readiness().ready
-    assert service_client.samples(NEW, 1)[:4] == b"\x89PNG"
+    assert service_client.samples(NEW, 1).file[:4] == b"\x89PNG"
 
 
 def test_a_run_is_followed_to_its_end(service_client: Client, consumer: JobConsumer) -> None:
@@ -111,7 +121,8 @@ def test_a_run_is_followed_to_its_end(service_client: Client, consumer: JobConsu
     assert changes[-1].job.status == JobStatus.SUCCEEDED
     assert [change.epoch.epoch for change in changes if change.epoch] == [1, 2, 3]
     assert [change.epoch for change in changes if change.epoch] == changes[-1].job.epochs
-    assert [c.job.progress for c in changes if c.kind == "progress"] == [progress(batch) for batch in (1, 2, 3)]
+    reported = [c.job.progress.model_dump() for c in changes if c.kind == "progress" and c.job.progress]
+    assert reported == [progress(batch).model_dump() for batch in (1, 2, 3)]
     assert [change.job.status for change in changes if change.kind == "status"] == ["running", "succeeded"]
     history = service_client.history(job.id)
     assert (history.job, history.config) == (job.id, job.config)
@@ -123,7 +134,7 @@ def test_a_run_is_followed_to_its_end(service_client: Client, consumer: JobConsu
 
 def test_following_an_ended_run_yields_all_its_events(service_client: Client, consumer: JobConsumer) -> None:
     job = service_client.train(epochs=2)
-    work(consumer, 2, JobStatus.FAILED, "no luck")
+    work(consumer, 2, model.JobStatus.FAILED, "no luck")
     changes = list(service_client.follow(job.id))
     assert [change.kind for change in changes] == ["job", "epoch", "epoch", "job"]
     assert changes[-1].job.error == "no luck"
@@ -151,7 +162,7 @@ def test_following_continues_through_a_restart_of_the_service(settings: AppSetti
     consumer.add_epoch(held, epoch_record(2))  # no service runs that could send events
     consumer.report(held, progress(7))
     with serving(settings, port):
-        consumer.finish(held, JobStatus.SUCCEEDED)
+        consumer.finish(held, model.JobStatus.SUCCEEDED)
         follower.join(30)
     assert not follower.is_alive()
     assert [change.epoch.epoch for change in changes if change.epoch] == [1, 2]
@@ -179,7 +190,7 @@ def test_following_continues_through_a_loss_of_redis(mortal_redis: RunningRedis)
 def work_on(url: str, held: Claim) -> None:
     consumer = JobConsumer.connect(url)
     consumer.add_epoch(held, epoch_record(1))
-    consumer.finish(held, JobStatus.SUCCEEDED)
+    consumer.finish(held, model.JobStatus.SUCCEEDED)
     consumer.close()
 
 
@@ -219,7 +230,7 @@ def test_every_call_has_an_async_form(address: str, consumer: JobConsumer) -> No
             assert (await client.serve("pinned", newest.id)).policy == "pinned"
             assert (await client.serving()).serving == newest.id
             assert (await client.readiness()).ready
-            assert (await client.samples(NEW, 1))[:4] == b"\x89PNG"
+            assert (await client.samples(NEW, 1)).file[:4] == b"\x89PNG"
             with pytest.raises(Refused):
                 await client.job(NOBODY)
             with pytest.raises(Refused, match="no job"):
@@ -246,7 +257,7 @@ def test_an_error_carries_the_services_own_sentence(service_client: Client) -> N
         next(service_client.follow(NOBODY))
     assert refused.value.status == 404
     assert (refused.value.code, refused.value.hint) == ("job-not-found", "see GET /jobs.")
-    with pytest.raises(REFUSED["job-not-found"], match="ids look like"):
+    with pytest.raises(PROBLEMS["job-not-found"], match="ids look like"):
         service_client.job("nonsense")
 
 
@@ -265,7 +276,7 @@ def test_an_overloaded_service_says_when_to_retry(redis_url: str) -> None:
         client.train()
         with pytest.raises(Unavailable) as unavailable:
             client.train()
-    assert type(unavailable.value) is REFUSED["queue-full"]
+    assert type(unavailable.value) is PROBLEMS["queue-full"]
     assert (unavailable.value.status, unavailable.value.retry_after) == (429, 60)
 
 
@@ -329,4 +340,5 @@ def test_fields_of_a_newer_service_are_accepted(service_client: Client) -> None:
     result["mood"] = "good"
     result["config"]["moustache"] = 1
     with answering(http(json.dumps(result).encode())) as (address, _):
-        assert Client(address).job(NOBODY).id == result["id"]
+        job = Client(address).job(NOBODY)
+    assert (job.id, job.model_extra, job.config.model_extra) == (result["id"], {"mood": "good"}, {"moustache": 1})

@@ -1,6 +1,7 @@
 """Proxies and certificates of the environment, with every kind of client."""
 
 import asyncio
+import inspect
 import os
 import subprocess
 import sys
@@ -8,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from app.client import AsyncClient, Client, ClientError, Misconfigured, NotUnderstood, Unreachable
+from acgan_client import AsyncClient, Client, ClientError, Misconfigured, NotUnderstood, Unreachable, connection
+from models import proxies
 from tests.support.hostile_server import as_json, hostile, http, problem
 
 DEAD = "127.0.0.1:9"
@@ -146,3 +148,11 @@ def test_an_address_shows_no_credentials() -> None:
         with pytest.raises(ClientError) as error:
             way(f"http://ana:secret@{DEAD}")
         assert "secret" not in str(error.value)
+
+
+SHARED = ["Proxy", "without_credentials", "is_this_machine", "_is_short_loopback", "proxy_for", "_named", "_is_exempt"]
+
+
+@pytest.mark.parametrize("name", [*SHARED, "_is_in_network", "missing_certificates"])
+def test_the_rules_for_proxies_are_those_of_the_service(name: str) -> None:
+    assert inspect.getsource(getattr(connection, name)) == inspect.getsource(getattr(proxies, name))

@@ -1,40 +1,30 @@
 """Reads responses of an untrusted server: each has a size limit and a deadline, and is checked before use."""
 
-import io
 import json
-import math
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import httpx2
 from pydantic import BaseModel, ValidationError
 
-from app.client.connecting import Route
-from app.client.errors import Misconfigured, NotUnderstood, Unreachable, refused_as
-from models.config import IMAGE_SIZE, NUM_CLASSES
+from acgan_client.connection import Route
+from acgan_client.errors import Misconfigured, NotUnderstood, Unreachable
+from acgan_client.problems import class_of
 
-if TYPE_CHECKING:  # takes a while to load, and only `pixels` needs it
-    import numpy as np
+Parsed = TypeVar("Parsed", bound=BaseModel)
 
-View = TypeVar("View", bound=BaseModel)
-
+LARGEST_INTEGER = 2**63
 RECORD_LIMIT = 64_000_000  # bytes: the record of a thousand epochs has a few millions
 LIST_LIMIT = 256_000_000
 PROBLEM_LIMIT = 1_000_000
 SECONDS = 600.0  # for a complete response
 LONGEST_RETRY = 86_400.0
 PAUSE_SECONDS = 0.5
-LARGEST_INTEGER = 2**63
-MOST_DIGITS = 1000
 RETRY_AFTER = re.compile(r"[0-9]{1,9}")
-NUMBER = re.compile(r"[0-9]{1,16}")
-CHECKPOINT = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,99}")
-MEDIA_TYPE = re.compile(r"[ -~]{0,100}")
-NPY_HEADER = 10_000  # maximum bytes
+CODE = re.compile(r"[a-z][a-z0-9-]{0,59}")
 
 
 class Body:
@@ -94,9 +84,9 @@ def in_a_sentence(route: Route) -> Iterator[None]:
             f"the connection to {route.url}{route.by} was lost: {error or type(error).__name__}"
         ) from error
     except ValidationError as error:
-        found = error.errors(include_input=False)[0]
-        where = ".".join(map(str, found["loc"])) or "the response"
-        raise NotUnderstood(f"{strange}: {where}: {found['msg']}") from error
+        first = error.errors(include_input=False)[0]
+        where = ".".join(map(str, first["loc"])) or "the response"
+        raise NotUnderstood(f"{strange}: {where}: {first['msg']}") from error
     except UnicodeEncodeError as error:
         raise Misconfigured("an argument is not text in the encoding of this system: see PYTHONUTF8") from error
     except (ValueError, RecursionError) as error:
@@ -104,8 +94,9 @@ def in_a_sentence(route: Route) -> Iterator[None]:
 
 
 def check(response: httpx2.Response, by: str = "") -> None:
-    """Raises a Refused or NotUnderstood for an error status. `by` names the proxy. The body must be read."""
-    if response.status_code < 300:
+    """Raises a Refused for a problem, NotUnderstood for another error. `by` names the proxy. The body must be read."""
+    status = response.status_code
+    if status < 300:
         return
     try:
         problem = json.loads(response.content)
@@ -115,10 +106,16 @@ def check(response: httpx2.Response, by: str = "") -> None:
         named = [each for each in mistakes if isinstance(each, dict) and {"field", "message"} <= each.keys()]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         where = f"{response.url.scheme}://{response.url.netloc.decode(errors='replace')}{by}"
-        raise NotUnderstood(f"{where} answers {response.status_code}, but not like an acgan service") from None
-    hint, wait = problem.get("hint"), retry_after(response.headers.get("Retry-After", ""))
-    kind = refused_as(response.status_code, problem.get("type"))
-    raise kind(response.status_code, detail, named, hint if isinstance(hint, str) else "", wait)
+        raise NotUnderstood(f"{where} answers {status}, but not like an acgan service") from None
+    code, hint = code_of(problem.get("type")), problem.get("hint")
+    seconds = retry_after(response.headers.get("Retry-After", ""))
+    raise class_of(status, code)(status, detail, named, hint if isinstance(hint, str) else "", seconds, code)
+
+
+def code_of(kind: Any) -> str:
+    """Return the code in the `type` of a problem, as in `/problems/job-not-found`; empty if it has none."""
+    code = kind.rpartition("/problems/")[2] if isinstance(kind, str) else ""
+    return code if CODE.fullmatch(code) else ""
 
 
 def retry_after(text: str) -> float:
@@ -126,22 +123,31 @@ def retry_after(text: str) -> float:
     return min(float(text), LONGEST_RETRY) if RETRY_AFTER.fullmatch(text) else PAUSE_SECONDS
 
 
+def text(response: httpx2.Response) -> str:
+    """Decode UTF-8. The encoding in the response's headers is ignored."""
+    return response.content.decode("utf-8")
+
+
+def ignored(_response: httpx2.Response) -> None:
+    """Read the response to a deletion."""
+
+
 # ----------------------------------------------------------------------------
-# Records.
+# Parsing.
 
 
-def view(model: type[View], response: httpx2.Response) -> View:
-    return parse(model, response.content)
-
-
-def parse(model: type[View], data: bytes | str) -> View:
-    """Parse a record. Fields that a newer service adds are ignored.
+def parse(model: type[Parsed], data: bytes | str) -> Parsed:
+    """Parse a record.
 
     Raises ValueError for a record that no acgan service writes: a duplicate name, an integer of more than 63 bits, a
     value that the field does not allow.
     """
     json.loads(data, object_pairs_hook=_unique, parse_int=_bounded)
-    return model.model_validate_json(data, extra="ignore")
+    return model.model_validate_json(data)
+
+
+def parser(model: type[Parsed]) -> Callable[[httpx2.Response], Parsed]:
+    return lambda response: parse(model, response.content)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> None:
@@ -153,53 +159,3 @@ def _bounded(digits: str) -> int:
     if len(digits) > 20 or abs(int(digits)) >= LARGEST_INTEGER:
         raise ValueError(f"{digits[:20]}... is too large for a number")
     return 0
-
-
-def text(response: httpx2.Response) -> str:
-    """Decode UTF-8. The encoding in the response's headers is ignored."""
-    return response.content.decode("utf-8")
-
-
-def content(response: httpx2.Response) -> bytes:
-    return response.content
-
-
-# ----------------------------------------------------------------------------
-# Digits.
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """A file of digits, and the address of the first: `checkpoint`, `seed` and `index` always give the same pixels."""
-
-    file: bytes
-    media_type: str
-    checkpoint: str
-    seed: int
-    index: int
-
-    @classmethod
-    def of(cls, response: httpx2.Response) -> "Drawn":
-        headers = response.headers
-        checkpoint, seed, index = (headers.get(name, "") for name in ("X-Checkpoint", "X-Seed", "X-Index"))
-        media_type = headers.get("Content-Type", "")
-        is_known = CHECKPOINT.fullmatch(checkpoint) and NUMBER.fullmatch(seed) and NUMBER.fullmatch(index)
-        if not is_known or not MEDIA_TYPE.fullmatch(media_type):
-            raise NotUnderstood(f"{response.url} answers, but without digits")
-        return cls(response.content, media_type, checkpoint, int(seed), int(index))
-
-
-def pixels(response: httpx2.Response) -> "np.ndarray":
-    """Return digits as uint8 (n, 28, 28), or (n, 10, 28, 28). Raises ValueError for any other array."""
-    import numpy as np
-
-    file = io.BytesIO(response.content)
-    if np.lib.format.read_magic(file) != (1, 0):
-        raise ValueError("the array has another version of the format")
-    shape, in_columns, kind = np.lib.format.read_array_header_1_0(file, max_header_size=NPY_HEADER)
-    body = file.read()
-    is_sheet = len(shape) == 3 or (len(shape) == 4 and shape[1] == NUM_CLASSES)
-    is_known = is_sheet and 0 <= shape[0] <= MOST_DIGITS and shape[-2:] == (IMAGE_SIZE, IMAGE_SIZE)
-    if not is_known or in_columns or kind != np.uint8 or len(body) != math.prod(shape):
-        raise ValueError(f"expected digits, uint8 (n, 28, 28) or (n, 10, 28, 28), but received {kind} {shape}")
-    return np.frombuffer(bytearray(body), np.uint8).reshape(shape)

@@ -1,0 +1,1 @@
+"""The synchronous client. client/make_sync.py writes the modules of this package."""

@@ -1,0 +1,304 @@
+# Written by client/make_sync.py: change the file of the same name in _async instead.
+"""The calls of the service: a method for each."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
+
+from pydantic import BaseModel
+
+from acgan_client._sync.transport import Transport
+from acgan_client.calls import (
+    STREAM_SECONDS,
+    CheckpointRef,
+    DigitsQuery,
+    EvolutionQuery,
+    JobRef,
+    MorphQuery,
+    NumbersQuery,
+    Options,
+    OrderFields,
+    PixelsQuery,
+    Policy,
+    TrainFields,
+    at,
+    change,
+    digits_path,
+    fields_of,
+    get,
+    get_record,
+    id_of,
+    last_id,
+    submit,
+)
+from acgan_client.deadlines import reads_within, sleep, stream
+from acgan_client.downloads import MANIFEST, MANIFEST_LIMIT, arriving, files_of, is_whole
+from acgan_client.errors import JobFailed, Unavailable, Unreachable
+from acgan_client.following import Change, Follower, Wait
+from acgan_client.pictures import Drawn, Picture, pixels
+from acgan_client.records import (
+    Checkpoint,
+    CheckpointList,
+    Dataset,
+    DatasetList,
+    DatasetManifest,
+    Job,
+    JobHistory,
+    JobList,
+    JobStatus,
+    Readiness,
+    Serving,
+    UnreadableJob,
+    UnusableCheckpoint,
+)
+from acgan_client.responses import LIST_LIMIT, check, ignored, in_a_sentence, parser, text
+
+if TYPE_CHECKING:  # optional
+    import numpy as np
+
+
+class Client(Transport):
+    """Sends requests to the service at `url`, with the API key `key` if it requires one.
+
+    If omitted, they are ACGAN_URL (or http://127.0.0.1:8000) and ACGAN_KEY of the environment. `timeout_seconds` limits
+    each step of a request: to connect, to send, to read. A request whose response was lost is sent again if it is
+    idempotent. `follow` and `wait` continue after a restart of the service, unless that lasts longer than
+    `patience_seconds`. Every method raises a ClientError.
+    """
+
+    # ----------------------------------------------------------------------------
+    # Runs.
+
+    def train(
+        self,
+        config: BaseModel | Mapping[str, Any] | None = None,
+        *,
+        idempotency_key: str | None = None,
+        **fields: Unpack[TrainFields],
+    ) -> Job:
+        """Start a run with the fields of `config` and the given ones. Without any, it has the original recipe."""
+        return self._send(submit("/train", Job, {**fields_of(config), **fields}, idempotency_key))
+
+    def jobs(
+        self,
+        limit: int = 20,
+        status: JobStatus | str | None = None,
+        before: str | None = None,
+        epochs: Literal["all", "last"] | None = None,
+        **options: Unpack[Options],
+    ) -> JobList:
+        """Return a page of jobs, newest first: those accepted before the job `before`."""
+        query = {"limit": limit, "status": status, "before": before, "epochs": epochs, **options}
+        return self._send(get_record("/jobs", JobList, query, LIST_LIMIT))
+
+    def iter_jobs(
+        self,
+        status: JobStatus | str | None = None,
+        epochs: Literal["all", "last"] | None = "last",
+        page_size: int = 100,
+        **options: Unpack[Options],
+    ) -> Iterator[Job | UnreadableJob]:
+        """Yield all jobs, newest first. `epochs="all"` for all epochs of each; otherwise only the last."""
+        before = None
+        while True:
+            page = self.jobs(page_size, status, before, epochs, **options)
+            for job in page.jobs:
+                yield job
+            if page.next is None:
+                return
+            before = last_id(page.jobs, before)
+
+    def job(self, job: JobRef, **options: Unpack[Options]) -> Job:
+        return self._send(get_record(at("jobs", id_of(job)), Job, options))
+
+    def cancel(self, job: JobRef, **options: Unpack[Options]) -> Job:
+        return self._send(change("POST", at("jobs", id_of(job), "cancel"), parser(Job), options))
+
+    def resume(self, job: JobRef, **options: Unpack[Options]) -> Job:
+        return self._send(change("POST", at("jobs", id_of(job), "resume"), parser(Job), options))
+
+    def retry(self, job: JobRef, **options: Unpack[Options]) -> Job:
+        """Start a new job with the recipe of this one. Returns the new job."""
+        return self._send(change("POST", at("jobs", id_of(job), "retry"), parser(Job), options, repeatable=False))
+
+    def move_to_front(self, job: JobRef, **options: Unpack[Options]) -> Job:
+        return self._send(change("POST", at("jobs", id_of(job), "front"), parser(Job), options))
+
+    def delete_job(self, job: JobRef, **options: Unpack[Options]) -> None:
+        """Delete an ended run, with its checkpoints."""
+        self._send(change("DELETE", at("jobs", id_of(job)), ignored, options, repeatable=False))
+
+    def history(self, job: JobRef, **options: Unpack[Options]) -> JobHistory:
+        return self._send(get_record(at("jobs", id_of(job), "history.json"), JobHistory, options))
+
+    def history_csv(self, job: JobRef, **options: Unpack[Options]) -> str:
+        return self._send(get(at("jobs", id_of(job), "history.csv"), text, options))
+
+    def samples(self, job: JobRef, epoch: int, **options: Unpack[Options]) -> Picture:
+        """Return the plot of an epoch, a PNG."""
+        return self._send(get(at("jobs", id_of(job), "epochs", epoch, "samples.png"), Picture.of, options))
+
+    def follow(self, job: JobRef) -> Iterator[Change]:
+        """Yield every change until the job has ended. The last one has the final record.
+
+        Yields each finished epoch once, also those that finished before the call. Raises Refused; and Unreachable or
+        Unavailable if that lasts for `patience_seconds`.
+        """
+        follower = Follower(id_of(job), self.patience_seconds)
+        while True:
+            try:
+                if follower.ended:
+                    yield Change("job", self.job(job))
+                    return
+                call = follower.call()
+                with in_a_sentence(self.route):
+                    with stream(self.http, "GET", call.path, headers=call.headers, timeout=STREAM_SECONDS) as response:
+                        if response.status_code != 200:
+                            check(self._read(response), self.route.by)
+                            follower.ended = True  # 204: the stream has no more events
+                            continue
+                        for event in follower.events(response):
+                            for each in follower.take(event):
+                                yield each
+                pause = 0.0 if follower.ended else follower.wait()
+            except (Unavailable, Unreachable) as error:
+                pause = follower.wait(error)
+            sleep(pause)
+
+    @overload
+    def wait(self, job: Dataset, *, timeout_seconds: float | None = None, check: bool = True) -> Dataset: ...
+    @overload
+    def wait(
+        self, job: str | Job | UnreadableJob, *, timeout_seconds: float | None = None, check: bool = True
+    ) -> Job: ...
+    def wait(self, job: JobRef, *, timeout_seconds: float | None = None, check: bool = True) -> Job | Dataset:
+        """Return the final record of a run or a generated data set, as soon as it has ended.
+
+        Raises JobFailed if it failed or was cancelled and `check` is true, WaitTimeout after `timeout_seconds`, and
+        Unreachable or Unavailable if that lasts for `patience_seconds`.
+        """
+        waiting = Wait(id_of(job), timeout_seconds, self.patience_seconds)
+        while True:
+            try:
+                left = waiting.deadline.left
+                record = self._current(job, timeout_seconds=left)
+                if record.ended:
+                    break
+                pause = waiting.pause(record)
+            except (Unavailable, Unreachable) as error:
+                pause = waiting.pause_after(error)
+            sleep(pause)
+        if check and record.status != JobStatus.SUCCEEDED:
+            raise JobFailed(record)
+        return record
+
+    def _current(self, job: JobRef, **options: Unpack[Options]) -> Job | Dataset:
+        return self.dataset(job, **options) if isinstance(job, Dataset) else self.job(job, **options)
+
+    # ----------------------------------------------------------------------------
+    # Digits and checkpoints.
+
+    def digits(self, label: int | None = None, **query: Unpack[DigitsQuery]) -> Drawn:
+        """Draw digits of one label, or of all ten, as a file."""
+        return self._send(get(digits_path(label), Drawn.of, query))
+
+    def pixels(self, label: int | None = None, **query: Unpack[PixelsQuery]) -> "np.ndarray":
+        """Draw digits as an array: uint8 (n, 28, 28), or of all ten classes (n, 10, 28, 28)."""
+        return self._send(get(digits_path(label), pixels, {**query, "format": "npy"}))
+
+    def numbers(self, number: str, **query: Unpack[NumbersQuery]) -> Drawn:
+        """Draw a number of up to 40 decimal digits in one style, as a PNG."""
+        return self._send(get(at("numbers", number), Drawn.of, query))
+
+    def morph(self, first: int, last: int, **query: Unpack[MorphQuery]) -> Drawn:
+        """Draw an animation from one digit to another."""
+        return self._send(get(at("morph", first, last), Drawn.of, query))
+
+    def evolution(self, job: JobRef, label: int, **query: Unpack[EvolutionQuery]) -> Picture:
+        """Draw one address with every epoch of a run: a strip as PNG, or an animation."""
+        return self._send(get(at("jobs", id_of(job), "evolution", label), Picture.of, query))
+
+    def checkpoints(self, **options: Unpack[Options]) -> CheckpointList:
+        return self._send(get_record("/checkpoints", CheckpointList, options, LIST_LIMIT))
+
+    def iter_checkpoints(self, **options: Unpack[Options]) -> Iterator[Checkpoint]:
+        """Yield the usable checkpoints, newest first."""
+        for checkpoint in (self.checkpoints(**options)).checkpoints:
+            yield checkpoint
+
+    def checkpoint(self, checkpoint: CheckpointRef, **options: Unpack[Options]) -> Checkpoint:
+        return self._send(get_record(at("checkpoints", id_of(checkpoint)), Checkpoint, options))
+
+    def delete_checkpoint(self, checkpoint: CheckpointRef | UnusableCheckpoint, **options: Unpack[Options]) -> None:
+        """Delete a checkpoint that is neither served nor needed."""
+        self._send(change("DELETE", at("checkpoints", id_of(checkpoint)), ignored, options, repeatable=False))
+
+    def serving(self, **options: Unpack[Options]) -> Serving:
+        return self._send(get_record("/serving", Serving, options))
+
+    def serve(self, policy: Policy, checkpoint: CheckpointRef | None = None, **options: Unpack[Options]) -> Serving:
+        """Serve the newest checkpoint, the best, or, with `pinned`, the given one."""
+        body = {"policy": policy, **({"checkpoint": id_of(checkpoint)} if checkpoint else {})}
+        return self._send(change("PUT", "/serving", parser(Serving), options, body))
+
+    def readiness(self, **options: Unpack[Options]) -> Readiness:
+        return self._send(get_record("/readyz", Readiness, options))
+
+    # ----------------------------------------------------------------------------
+    # Generated data sets.
+
+    def order(self, *, idempotency_key: str | None = None, **fields: Unpack[OrderFields]) -> Dataset:
+        """Generate a data set. `wait` returns it when it is complete, and `download` writes its files."""
+        return self._send(submit("/datasets", Dataset, fields, idempotency_key))
+
+    def dataset(self, dataset: JobRef, **options: Unpack[Options]) -> Dataset:
+        return self._send(get_record(at("datasets", id_of(dataset)), Dataset, options))
+
+    def datasets(
+        self,
+        limit: int = 20,
+        before: str | None = None,
+        status: JobStatus | str | None = None,
+        **options: Unpack[Options],
+    ) -> DatasetList:
+        """Return a page of generated data sets, newest first: those ordered before the data set `before`."""
+        query = {"limit": limit, "status": status, "before": before, **options}
+        return self._send(get_record("/datasets", DatasetList, query, LIST_LIMIT))
+
+    def iter_datasets(
+        self, status: JobStatus | str | None = None, page_size: int = 100, **options: Unpack[Options]
+    ) -> Iterator[Dataset | UnreadableJob]:
+        """Yield all generated data sets, newest first."""
+        before = None
+        while True:
+            page = self.datasets(page_size, before, status, **options)
+            for dataset in page.datasets:
+                yield dataset
+            if page.next is None:
+                return
+            before = last_id(page.datasets, before)
+
+    def delete_dataset(self, dataset: JobRef, **options: Unpack[Options]) -> None:
+        """Delete the files of a generated data set."""
+        self._send(change("DELETE", at("datasets", id_of(dataset)), ignored, options, repeatable=False))
+
+    def download(self, dataset: JobRef, folder: Path | str) -> Iterator[Path]:
+        """Download the files of a data set into a folder, check each against its SHA-256, and yield its path.
+
+        Files that are already complete are kept. Raises Refused until the data set is complete. Raises NotUnderstood,
+        and leaves no partial file, if a file is damaged or the service names files that no data set has.
+        """
+        name = id_of(dataset)
+        call = get_record(at("datasets", name, MANIFEST), DatasetManifest, {}, MANIFEST_LIMIT)
+        for file, record in files_of(self._send(call)).items():
+            path = Path(folder) / file
+            if not is_whole(path, record):
+                with in_a_sentence(self.route), arriving(path, record) as arrival:
+                    with stream(self.http, "GET", at("datasets", name, file)) as response:
+                        arrival.expect(response)
+                        if response.status_code != 200:
+                            check(self._read(response), self.route.by)
+                        with reads_within(arrival.seconds):
+                            for data in response.iter_raw():
+                                arrival.take(data)
+            yield path

@@ -1,0 +1,207 @@
+"""Requests as values: the method, the path, and how to read the response. Both forms of the client send them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, Literal, TypedDict, TypeVar
+from urllib.parse import quote
+from uuid import uuid4
+
+import httpx2
+from pydantic import BaseModel
+
+from acgan_client.errors import Misconfigured, NotUnderstood
+from acgan_client.records import Checkpoint, Dataset, Job, UnreadableJob, UnusableCheckpoint
+from acgan_client.responses import RECORD_LIMIT, parser
+from acgan_client.version import __version__
+
+Answer = TypeVar("Answer")
+Parsed = TypeVar("Parsed", bound=BaseModel)
+
+JobRef = str | Job | UnreadableJob | Dataset  # a job, or its id
+CheckpointRef = str | Checkpoint
+Policy = Literal["newest", "best", "pinned"]
+RunsOn = Literal["any", "cpu", "gpu"]
+
+STREAM_SECONDS = 45.0  # without an event; the service sends one every 15, so the connection is dead
+TRIES, LONGEST_PAUSE_SECONDS = 3, 10.0
+
+# ----------------------------------------------------------------------------
+# Fields and parameters, as in the API. A test compares them with its OpenAPI document.
+
+
+class Options(TypedDict, total=False):
+    """Options of every call. `timeout_seconds` limits the whole call, with its retries; None for no limit."""
+
+    timeout_seconds: float | None
+
+
+class TrainFields(Options, total=False):
+    """The configuration of a run. What is omitted has the default of the service."""
+
+    recipe: Literal["seed", "sharp"]
+    epochs: int
+    batch_size: int
+    latent_size: int
+    adam_lr: float
+    adam_beta_1: float
+    seed: int
+    dataset: Literal["mnist", "printed"]
+    train_examples: int | None
+    test_examples: int | None
+    precision: Literal["auto", "fp32", "bf16"]
+    name: str | None
+    priority: int
+    runs_on: RunsOn
+
+
+class OrderFields(Options, total=False):
+    """A data set to generate. What is omitted has the default of the service."""
+
+    per_class: int
+    test_per_class: int
+    seed: int
+    checkpoint: str
+    verify: float | None
+    priority: int
+    runs_on: RunsOn
+
+
+class PictureQuery(Options, total=False):
+    seed: int | None
+    index: int
+    scale: int
+    padding: int
+    invert: bool
+
+
+class PixelsQuery(Options, total=False):
+    n: int
+    seed: int | None
+    index: int
+    checkpoint: str
+    verify: float | None
+
+
+class DigitsQuery(PixelsQuery, total=False):
+    format: Literal["png", "zip", "npy"] | None
+    columns: int | None
+    scale: int
+    padding: int
+    invert: bool
+
+
+class NumbersQuery(PictureQuery, total=False):
+    checkpoint: str
+
+
+class MorphQuery(PictureQuery, total=False):
+    checkpoint: str
+    to_seed: int | None
+    steps: int
+    milliseconds: int
+    format: Literal["png", "gif", "webp"]
+
+
+class EvolutionQuery(PictureQuery, total=False):
+    epochs: int
+    columns: int
+    milliseconds: int
+    format: Literal["png", "gif", "webp"]
+
+
+# ----------------------------------------------------------------------------
+# Calls.
+
+
+@dataclass(frozen=True)
+class Call(Generic[Answer]):
+    """A request, and how to read its response."""
+
+    method: str
+    path: str
+    read: Callable[[httpx2.Response], Answer]
+    query: Mapping[str, Any] = field(default_factory=dict)
+    body: Any = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    repeatable: bool = True  # whether the request is idempotent
+    limit: int = RECORD_LIMIT  # bytes of the response
+    timeout_seconds: float | None = None
+
+    def options(self, seconds: float | None) -> dict[str, Any]:
+        """Return the arguments of httpx2. `seconds` limits each step instead of the client's own timeout."""
+        timeout = {} if seconds is None else {"timeout": seconds}
+        return {"params": self.query, "json": self.body, "headers": dict(self.headers), **timeout}
+
+
+def get(
+    path: str,
+    read: Callable[[httpx2.Response], Answer],
+    query: Mapping[str, Any],
+    limit: int = RECORD_LIMIT,
+) -> Call[Answer]:
+    """Return a GET. `query` may have options; None omits a parameter."""
+    given, seconds = without_options(query)
+    parameters = {name: value for name, value in given.items() if value is not None}
+    return Call("GET", path, read, parameters, limit=limit, timeout_seconds=seconds)
+
+
+def get_record(path: str, model: type[Parsed], query: Mapping[str, Any], limit: int = RECORD_LIMIT) -> Call[Parsed]:
+    return get(path, parser(model), query, limit)
+
+
+def submit(path: str, model: type[Parsed], fields: Mapping[str, Any], idempotency_key: str | None) -> Call[Parsed]:
+    """Return a POST with an Idempotency-Key: if it is sent again after a lost response, it starts no second job."""
+    body, seconds = without_options(fields)
+    key = {"Idempotency-Key": idempotency_key or uuid4().hex}
+    return Call("POST", path, parser(model), body=body, headers=key, timeout_seconds=seconds)
+
+
+def change(
+    method: str,
+    path: str,
+    read: Callable[[httpx2.Response], Answer],
+    options: Mapping[str, Any],
+    body: Any = None,
+    repeatable: bool = True,
+) -> Call[Answer]:
+    _, seconds = without_options(options)
+    return Call(method, path, read, body=body, repeatable=repeatable, timeout_seconds=seconds)
+
+
+def without_options(fields: Mapping[str, Any]) -> tuple[dict[str, Any], float | None]:
+    given = dict(fields)
+    return given, given.pop("timeout_seconds", None)
+
+
+def fields_of(config: BaseModel | Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the fields of a configuration that are set."""
+    if config is None:
+        return {}
+    return config.model_dump(mode="json", exclude_unset=True) if isinstance(config, BaseModel) else dict(config)
+
+
+def id_of(record: JobRef | CheckpointRef | UnusableCheckpoint) -> str:
+    return record if isinstance(record, str) else record.id
+
+
+def last_id(page: Sequence[Job | Dataset | UnreadableJob], before: str | None) -> str:
+    """Return the id with which the next page begins. Raises NotUnderstood if a page leads to itself."""
+    if not page or page[-1].id == before:
+        raise NotUnderstood("the service sent a page that leads to itself")
+    return page[-1].id
+
+
+def at(*parts: object) -> str:
+    return "/" + "/".join(quote(str(part), safe="") for part in parts)
+
+
+def digits_path(label: int | None) -> str:
+    return "/digits" if label is None else at("digits", label)
+
+
+def headers(key: str | None) -> dict[str, str]:
+    """Return the headers of every request. Raises Misconfigured, without showing the key, if it cannot be sent."""
+    if key and not (key.isascii() and key.isprintable()):
+        raise Misconfigured("the key has line breaks or other characters that a key cannot have: see ACGAN_KEY")
+    named = {"User-Agent": f"acgan-client/{__version__}", "Accept": "*/*", "Accept-Encoding": "identity"}
+    return {**named, "Authorization": f"Bearer {key}"} if key else named

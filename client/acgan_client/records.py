@@ -1,0 +1,344 @@
+"""The records that the service sends. Fields that a newer service adds are kept in `model_extra`.
+
+A value that a newer service adds to a list of names, such as a status, is accepted too.
+"""
+
+import re
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any, ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
+NUM_CLASSES = 10
+
+
+class Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False, defer_build=True)
+
+    shown: ClassVar[tuple[str, ...]] = ()  # fields in the repr; empty for all
+
+    def __repr_args__(self) -> Any:
+        fields = super().__repr_args__()
+        return [(name, value) for name, value in fields if name in self.shown] if self.shown else fields
+
+
+class JobStatus(StrEnum):
+    """The status of a job. A status that a newer service adds becomes another member, equal to its text."""
+
+    QUEUED = "queued"  # accepted, waits for a worker
+    RUNNING = "running"  # a worker holds it
+    CANCELLING = "cancelling"  # a stop was requested; its worker has not stopped yet
+    SUCCEEDED = "succeeded"  # all epochs done; final
+    FAILED = "failed"  # `error` gives the reason
+    CANCELLED = "cancelled"  # stopped on request
+
+    @classmethod
+    def _missing_(cls, value: object) -> Self | None:
+        if not isinstance(value, str) or NAME.fullmatch(value) is None:
+            return None
+        member = str.__new__(cls, value)
+        member._name_, member._value_ = value.upper(), value
+        return member
+
+
+ENDED = frozenset({JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED})
+
+
+# ----------------------------------------------------------------------------
+# Runs.
+
+
+class TrainingConfig(Record):
+    """The configuration of a run. `POST /train` describes each field."""
+
+    recipe: str = "seed"
+    epochs: int = 100
+    batch_size: int = 100
+    latent_size: int = 100
+    adam_lr: float = 2e-4
+    adam_beta_1: float = 0.5
+    seed: int = 1337
+    dataset: str = "mnist"
+    train_examples: int | None = None
+    test_examples: int | None = None
+    precision: str = "auto"
+    name: str | None = None
+
+
+class Loss(Record):
+    """Losses in nats: `loss` is the sum of the two terms."""
+
+    loss: float
+    generation_loss: float
+    auxiliary_loss: float
+
+
+class SplitLosses(Record):
+    train: Loss
+    test: Loss
+
+
+class EpochLosses(Record):
+    generator: SplitLosses
+    discriminator: SplitLosses
+
+
+class Progress(Record):
+    """Progress within the current epoch."""
+
+    epoch: int
+    epochs: int
+    batch: int
+    batches: int
+    images_per_second: float
+    eta_seconds: float
+
+
+class Epoch(Record):
+    """A finished epoch. `refused` says why its generator is not served; null if it may be."""
+
+    epoch: int
+    seconds: float
+    losses: EpochLosses
+    checkpoint: str
+    metrics: dict[str, float] = {}
+    refused: str | None = None
+    samples: str = ""
+
+    shown: ClassVar = ("epoch", "checkpoint", "refused")
+
+
+class JobLinks(Record):
+    self: str
+    events: str
+    digits: str | None
+
+
+class DatasetOrder(Record):
+    """Which digits a generated data set has."""
+
+    per_class: int = 6000
+    test_per_class: int = 1000
+    seed: int = 1
+    checkpoint: str = "latest"
+    verify: float | None = None
+
+    @property
+    def digits(self) -> int:
+        return (self.per_class + self.test_per_class) * NUM_CLASSES
+
+
+class Job(Record):
+    """A run, or the job that generates a data set: then `order` says which."""
+
+    id: str
+    status: JobStatus
+    config: TrainingConfig
+    created_at: datetime
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    progress: Progress | None = None
+    epochs: list[Epoch] = []
+    device: str | None = None
+    worker: str | None = None
+    error: str | None = None
+    trouble: str | None = None
+    priority: int = 0
+    runs_on: str = "any"
+    caller: str | None = None
+    order: DatasetOrder | None = None
+    retry_of: str | None = None
+    warnings: list[str] = []
+    last_seen_at: datetime | None = None
+    links: JobLinks
+
+    shown: ClassVar = ("id", "status", "progress", "error", "trouble")
+
+    @property
+    def ended(self) -> bool:
+        return self.status in ENDED
+
+    @property
+    def checkpoint(self) -> str | None:
+        """The checkpoint of the last epoch whose generator may be served; None if there is none yet."""
+        return next((epoch.checkpoint for epoch in reversed(self.epochs) if epoch.refused is None), None)
+
+
+class UnreadableJob(Record):
+    """A job whose record the service, or this client, does not understand. `trouble` says why."""
+
+    id: str
+    status: str
+    config: dict[str, Any]
+    created_at: datetime | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    progress: Any = None
+    epochs: list[Any] = []
+    device: str | None = None
+    worker: str | None = None
+    error: str | None = None
+    trouble: str
+    priority: int = 0
+    runs_on: str = "any"
+    caller: str | None = None
+    order: dict[str, Any] | None = None
+    retry_of: str | None = None
+    warnings: list[str] = []
+    last_seen_at: datetime | None = None
+    links: JobLinks
+
+    shown: ClassVar = ("id", "status", "trouble")
+
+
+AnyJob = Annotated[Job | UnreadableJob, Field(union_mode="left_to_right")]
+
+
+class JobList(Record):
+    """A page of jobs, newest first. `next` is the URL of the next page."""
+
+    jobs: list[AnyJob]
+    next: str | None
+
+
+class JobHistory(Record):
+    job: str
+    config: TrainingConfig
+    epochs: list[Epoch]
+
+
+# ----------------------------------------------------------------------------
+# Checkpoints.
+
+
+class FileRecord(Record):
+    sha256: str
+    size: int
+
+
+class Checkpoint(Record):
+    """A published checkpoint. `refused` says why it is not served; null if it may be."""
+
+    id: str
+    job: str
+    epoch: int
+    created_at: datetime
+    config: TrainingConfig
+    seconds: float = 0.0
+    losses: EpochLosses | None = None
+    metrics: dict[str, float] = {}
+    draws: str = ""
+    refused: str | None = None
+    dataset_checksum: str
+    device: str
+    code_version: str
+    warnings: list[str] = []
+    fence: int
+    number: int | None = None
+    job_number: int | None = None
+    files: dict[str, FileRecord]
+    size: int
+    links: dict[str, str]
+
+    shown: ClassVar = ("id", "metrics", "refused", "size")
+
+
+class UnusableCheckpoint(Record):
+    """A checkpoint that exists and cannot be used."""
+
+    id: str
+    job: str
+    epoch: int
+    reason: str
+    written_by_another_version: bool
+
+
+class CheckpointList(Record):
+    """All checkpoints, newest first. `serving` is the one that `latest` refers to."""
+
+    serving: str | None
+    checkpoints: list[Checkpoint]
+    unusable: list[UnusableCheckpoint] = []
+
+
+class Serving(Record):
+    """The serving policy, and the checkpoint that `latest` refers to."""
+
+    policy: str = "newest"
+    checkpoint: str | None = None
+    serving: str | None
+
+
+class Readiness(Record):
+    ready: bool
+    draining: bool = False
+    redis: str
+    serving: str | None
+    trouble: str | None = None
+    loops: dict[str, str] = {}
+    worker_loops: dict[str, str] = {}
+
+
+# ----------------------------------------------------------------------------
+# Generated data sets.
+
+
+class DatasetProgress(Record):
+    drawn: int
+    digits: int
+    digits_per_second: float
+    eta_seconds: float
+
+
+class DatasetLinks(Record):
+    self: str
+    job: str
+    events: str
+    checkpoint: str
+
+
+class Dataset(Record):
+    """A generated data set. `files` has the URL of each file once all exist."""
+
+    id: str
+    status: JobStatus
+    order: DatasetOrder
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    progress: DatasetProgress | None
+    error: str | None
+    links: DatasetLinks
+    files: dict[str, str]
+
+    shown: ClassVar = ("id", "status", "order", "error")
+
+    @property
+    def ended(self) -> bool:
+        return self.status in ENDED
+
+
+class DatasetList(Record):
+    """A page of generated data sets, newest first. `next` is the URL of the next page."""
+
+    datasets: list[Annotated[Dataset | UnreadableJob, Field(union_mode="left_to_right")]]
+    next: str | None
+
+
+class DatasetFile(Record):
+    sha256: str
+    size: int
+    unpacked_sha256: str
+    examples: int
+    first_index: int
+
+
+class DatasetManifest(Record):
+    generator_sha256: str
+    device: str
+    code_version: str
+    order: DatasetOrder
+    created_at: datetime
+    files: dict[str, DatasetFile]

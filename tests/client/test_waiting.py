@@ -1,0 +1,201 @@
+"""Waiting, pages, deletion, time limits and the environment, over the real service."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from acgan_client import (
+    AsyncClient,
+    Client,
+    ClientError,
+    Dataset,
+    JobFailed,
+    JobStatus,
+    NotFound,
+    NotUnderstood,
+    Unreachable,
+    WaitTimeout,
+)
+from acgan_client.problems import PROBLEMS
+from app.settings import AppSettings
+from models.registry.store import CheckpointStore
+from tests.client.test_client import work
+from tests.models.registry.test_store import NEW, OLD
+from tests.support.hostile_server import JOB_ID, as_json, hostile, job
+from tests.support.serving import serving
+from worker.jobs import model
+from worker.jobs.consumer import JobConsumer
+
+
+@pytest.fixture
+def address(settings: AppSettings, store: CheckpointStore) -> Iterator[str]:
+    with serving(settings) as address:
+        yield address
+
+
+@pytest.fixture
+def service(address: str) -> Iterator[Client]:
+    with Client(address) as client:
+        yield client
+
+
+# ----------------------------------------------------------------------------
+# Waiting.
+
+
+def test_wait_returns_the_final_record(service: Client, consumer: JobConsumer) -> None:
+    accepted = service.train(epochs=2)
+    worker = threading.Thread(target=work, args=(consumer, 2))
+    worker.start()
+    ended = service.wait(accepted)
+    worker.join()
+    assert (ended.status, ended.ended, ended.checkpoint) == (JobStatus.SUCCEEDED, True, ended.epochs[-1].checkpoint)
+    assert service.wait(accepted.id) == ended
+
+
+def test_wait_raises_for_a_job_that_failed_unless_it_need_not_succeed(service: Client, consumer: JobConsumer) -> None:
+    failing = service.train(epochs=1)
+    work(consumer, 1, model.JobStatus.FAILED, "no luck")
+    with pytest.raises(JobFailed, match="is failed: no luck") as failed:
+        service.wait(failing)
+    assert failed.value.job.id == failing.id
+    assert service.wait(failing, check=False).error == "no luck"
+
+
+def test_wait_for_a_data_set_returns_the_data_set(service: Client) -> None:
+    ordered = service.order(per_class=1, test_per_class=1)
+    service.cancel(ordered)
+    cancelled = service.wait(ordered, check=False)
+    assert (type(cancelled), cancelled.status) == (Dataset, JobStatus.CANCELLED)
+
+
+def test_wait_ends_after_its_time_limit(service: Client, address: str) -> None:
+    async def wait(job_id: str) -> None:
+        async with AsyncClient(address) as client:
+            await client.wait(job_id, timeout_seconds=0.3)
+
+    waiting = service.train()
+    for way in (lambda: service.wait(waiting, timeout_seconds=0.3), lambda: asyncio.run(wait(waiting.id))):
+        began = time.monotonic()
+        with pytest.raises(WaitTimeout, match="its status is queued") as late:
+            way()
+        assert isinstance(late.value, TimeoutError)
+        assert time.monotonic() - began < 5
+    assert service.job(waiting).status == JobStatus.QUEUED
+
+
+def test_wait_reports_a_service_that_stays_away(settings: AppSettings) -> None:
+    with serving(settings) as address:
+        client = Client(address, patience_seconds=0.5)
+        accepted = client.train()
+    with client, pytest.raises(Unreachable, match="nothing answers"):
+        client.wait(accepted)
+
+
+# ----------------------------------------------------------------------------
+# Pages.
+
+
+def test_iterators_read_page_after_page(service: Client, address: str) -> None:
+    ids = [service.train(epochs=2).id for _ in range(5)]
+    orders = [service.order(per_class=1, test_per_class=1, seed=seed).id for seed in range(3)]
+    service.cancel(ids[0])
+    assert [job.id for job in service.iter_jobs(page_size=2)] == [*reversed(ids)]
+    assert [job.id for job in service.iter_jobs(status="cancelled", page_size=2)] == ids[:1]
+    assert [dataset.id for dataset in service.iter_datasets(page_size=2)] == [*reversed(orders)]
+    assert [checkpoint.id for checkpoint in service.iter_checkpoints()] == [f"{NEW}-e001", f"{OLD}-e001"]
+
+    async def all_jobs() -> list[str]:
+        async with AsyncClient(address) as client:
+            return [job.id async for job in client.iter_jobs(page_size=3)]
+
+    assert asyncio.run(all_jobs()) == [*reversed(ids)]
+
+
+@pytest.mark.parametrize("jobs", [[], [job()]])
+def test_pages_that_lead_nowhere_end(jobs: list[object]) -> None:
+    with hostile({"/jobs": as_json({"jobs": jobs, "next": "/jobs?before=x"})}) as server, Client(server.url) as client:
+        with pytest.raises(NotUnderstood, match="leads to itself"):
+            list(client.iter_jobs())
+        assert len(server.requests) <= 2
+
+
+# ----------------------------------------------------------------------------
+# Deletion.
+
+
+def test_jobs_checkpoints_and_data_sets_are_deleted(service: Client) -> None:
+    ended = service.cancel(service.train())
+    service.delete_job(ended)
+    with pytest.raises(NotFound):
+        service.job(ended)
+    service.delete_checkpoint(service.checkpoint(f"{OLD}-e001"))
+    assert [each.id for each in service.checkpoints().checkpoints] == [f"{NEW}-e001"]
+    ordered = service.order(per_class=1, test_per_class=1)
+    service.cancel(ordered)
+    service.delete_dataset(ordered)
+    assert service.dataset(ordered).files == {}
+
+
+# ----------------------------------------------------------------------------
+# Time limits, and newer services.
+
+
+def slow() -> Iterator[bytes]:
+    yield b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n"
+    while True:
+        yield b"1\r\n \r\n"
+        time.sleep(0.05)
+
+
+def test_a_call_has_a_time_limit_of_its_own() -> None:
+    async def ask(url: str) -> None:
+        async with AsyncClient(url) as client:
+            await client.job(JOB_ID, timeout_seconds=0.5)
+
+    with hostile({f"/jobs/{JOB_ID}": slow}) as server, Client(server.url) as client:
+        for way in (lambda: client.job(JOB_ID, timeout_seconds=0.5), lambda: asyncio.run(ask(server.url))):
+            began = time.monotonic()
+            with pytest.raises(Unreachable, match="in time"):
+                way()
+            assert time.monotonic() - began < 5
+
+
+def test_a_status_of_a_newer_service_is_kept() -> None:
+    with hostile({f"/jobs/{JOB_ID}": as_json(job(status="paused"))}) as server, Client(server.url) as client:
+        found = client.job(JOB_ID)
+    assert (found.status, found.status.value, found.ended) == ("paused", "paused", False)
+    assert '"status":"paused"' in found.model_dump_json()
+
+
+# ----------------------------------------------------------------------------
+# The environment.
+
+
+def test_address_and_key_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    with hostile({"/jobs": as_json({"jobs": [], "next": None})}) as server:
+        monkeypatch.setenv("ACGAN_URL", server.url.removeprefix("http://"))
+        monkeypatch.setenv("ACGAN_KEY", "secret")
+        with Client() as client:
+            client.jobs()
+            assert "secret" not in repr(client)
+        with Client(server.url, key="") as client:
+            client.jobs()
+    assert ["Bearer secret" in request for request in server.requests] == [True, False]
+
+
+def test_a_job_that_does_not_exist_raises_not_found(service: Client) -> None:
+    with pytest.raises(NotFound) as missing:
+        service.wait(JOB_ID)
+    assert isinstance(missing.value, ClientError)
+    assert missing.value.code in PROBLEMS
+
+
+def test_a_service_under_a_path_is_called_there() -> None:
+    with hostile({"/acgan/jobs": as_json({"jobs": [], "next": None})}) as server:
+        for address in (f"{server.url}/acgan", f"{server.url}/acgan/"):
+            with Client(address) as client:
+                assert client.jobs().jobs == []
