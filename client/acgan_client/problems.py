@@ -39,6 +39,12 @@ class BodyTooLong(InvalidInput):
     code = "body-too-long"
 
 
+class UnsupportedMediaType(InvalidInput):
+    """The body is not declared as JSON."""
+
+    code = "unsupported-media-type"
+
+
 class HeadersTooLong(InvalidInput):
     """The headers are too many or too long."""
 
@@ -199,6 +205,12 @@ class NotVerified(Conflict):
     """Too few digits can be verified, or no judge exists for them."""
 
     code = "not-verified"
+
+
+class PreconditionFailed(Conflict):
+    """The serving policy changed after the version in `If-Match`."""
+
+    code = "precondition-failed"
 
 
 class InUse(Conflict):
