@@ -16,7 +16,7 @@ from models.registry.removal import delete_folder, delete_run
 from models.registry.serving_policy import pinned, read_choice
 from models.registry.storage.base import Folder
 from models.registry.store import DATASET, CheckpointDamaged, CheckpointId, CheckpointNotFound, CheckpointNotUnderstood
-from models.synthesis.shards import Contributions
+from models.synthesis.shards import Shards
 from worker.jobs.client import JobClient, JobNotFound
 from worker.jobs.codec import AnyJob, UnreadableJob
 from worker.jobs.listing import read_not_ended
@@ -169,7 +169,7 @@ async def delete_dataset(model_manager: ModelManager, jobs: JobClient, job_id: s
     refuse_used(await find_uses(model_manager, jobs), job_id, DATASET)
     folder, check = Folder(job_id, DATASET), check_of(model_manager, job_id, DATASET)
     await anyio.to_thread.run_sync(delete_folder, model_manager.store, folder, check)
-    await anyio.to_thread.run_sync(Contributions(model_manager.store, job_id).clear)
+    await anyio.to_thread.run_sync(Shards(model_manager.store, job_id).clear)
 
 
 def check_of(model_manager: ModelManager, job: str, folder: str | None = None) -> Callable[[], None]:

@@ -2,30 +2,39 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+from typing import TypeVar
 
 import redis
+from kombu.exceptions import OperationalError
 
 from models.records import Progress
-from models.registry.store import CheckpointStore
+from models.registry.store import CheckpointStore, FenceRejected
 from models.synthesis.builder import make
 from models.synthesis.dataset_integrity import damage_in_store, discard_damaged
-from models.synthesis.order import DatasetOrder, Provenance
-from models.synthesis.shards import Contributions
+from models.synthesis.order import DatasetOrder, Part, Provenance
+from models.synthesis.shards import Shards
 from models.torch_device import describe, find_device
 from models.version import code_version
-from worker.handlers.dataset_drawing import drawing, read_generator
-from worker.handlers.hosting import Host
-from worker.handlers.sharing import Shared, Sharing
-from worker.jobs.consumer import Claim, JobConsumer
-from worker.jobs.model import RunsOn
+from worker.celery_app import ShardMessage
+from worker.handlers.dataset_drawing import drawing, prepare_generator, read_generator
+from worker.jobs.consumer import Claim, JobConsumer, LeaseLost
 from worker.lifecycle.lease import Lease
 from worker.lifecycle.retry import retry_until_stored
+from worker.lifecycle.shutdown import Interrupted
 from worker.lifecycle.storage_retry import StorageRetrier
 from worker.settings import WorkerSettings
 
 logger = logging.getLogger(__name__)
+
+WORTH_HELP = 4  # missing parts; fewer are drawn before other workers have started
+Result = TypeVar("Result")
+
+SendShard = Callable[[ShardMessage], None]
 
 
 def make_dataset(
@@ -33,12 +42,12 @@ def make_dataset(
     lease: Lease,
     store: CheckpointStore,
     settings: WorkerSettings,
-    notify_workers: Callable[[RunsOn], None] = lambda _: None,
+    send_shard: SendShard = lambda _: None,
 ) -> None:
-    """Draw the parts of the data set that are missing, one at a time, with the help of idle workers.
+    """Draw the parts of the data set that are missing, one at a time, while other workers draw shards.
 
-    `notify_workers` notifies an idle worker. Raises LeaseLost, Cancelled and Interrupted between two parts, and keeps
-    those that are drawn; CheckpointNotFound, CheckpointDamaged, InvalidWeights, TrainingFailed, and OSError.
+    `send_shard` asks another worker for a shard. Raises LeaseLost, Cancelled and Interrupted between two parts, and
+    keeps those that are drawn; CheckpointNotFound, CheckpointDamaged, InvalidWeights, TrainingFailed, and OSError.
     """
 
     stubborn = StorageRetrier(consumer, lease)
@@ -46,42 +55,93 @@ def make_dataset(
     check()
     claim, order = lease.claim, lease.claim.job.order
     assert order is not None
-    job, contributions = claim.job.id, Contributions(store, claim.job.id)
-    if not stubborn("the data set cannot be started", lambda: is_made(store, claim)):
+    job, shards = claim.job.id, Shards(store, claim.job.id)
+    with cleared(shards):
+        if stubborn("the data set cannot be started", lambda: is_made(store, claim)):
+            return
         device = find_device(settings.device)
         manifest, weights = stubborn("the data set cannot be started", lambda: read_generator(store, order))
         sha256, version = manifest.files[manifest.draws].sha256, code_version()
         origin = Provenance(generator_sha256=sha256, device=describe(device), code_version=version)
         report, workshop = reporter(consumer, claim, order), store.dataset_workshop(job)
         discard_damaged(workshop)
-        with (
-            drawing(order, manifest, weights, device) as draw,
-            Host(
-                consumer=consumer,
-                sharing=Sharing(consumer.redis),
-                shared=Shared.of(claim, version),
-                contributions=contributions,
-                workshop=workshop,
-                origin=origin,
-                seconds=settings.lease_seconds,
-                check=check,
-                notify_workers=notify_workers,
-            ) as host,
-        ):
-            retry_until_stored(lambda: consumer.record_runtime(claim, claim.job.config, origin.device), check)
+        retry_until_stored(lambda: consumer.record_runtime(claim, claim.job.config, origin.device), check)
+        share = Share(shards, workshop, origin, partial(send_shards, send_shard, claim, origin))
 
-            def place(write: Callable[[], None]) -> None:
-                held = partial(store.write_held, job, claim.fence, write)
-                stubborn("the data set cannot be published", held)
+        def place(write: Callable[[], None]) -> None:
+            held = partial(store.write_held, job, claim.fence, write)
+            stubborn("the data set cannot be published", held)
 
-            for done in make(workshop, order, origin, draw, share=host, place=place):
+        with drawing(order, manifest, prepare_generator(weights, device), device) as draw:
+            for done in make(workshop, order, origin, draw, share, place):
                 report(done)
                 check()
         stubborn("the data set cannot be published", lambda: store.publish_dataset(job, claim.fence))
+
+
+@contextmanager
+def cleared(shards: Shards) -> Iterator[None]:
+    """Delete the shards at the end, unless another worker continues with them."""
+    is_over = True
     try:
-        contributions.clear()
-    except OSError as error:  # leftover files do not affect the data set
-        logger.warning("job %s: leftover parts of helpers could not be deleted: %s", job, error)
+        yield
+    except (FenceRejected, Interrupted, LeaseLost):
+        is_over = False
+        raise
+    finally:
+        if is_over:
+            attempt(shards.job, "leftover shards could not be deleted", shards.clear)
+
+
+@dataclass(frozen=True)
+class Share:
+    """Decides which part this worker draws next: the last one that is missing. Other workers begin at the first.
+
+    Their help is optional: if Redis or the store does not respond, this worker draws all parts.
+    """
+
+    shards: Shards
+    workshop: Path
+    origin: Provenance
+    send: Callable[[Iterable[Part]], None]
+
+    def __call__(self, missing: list[Part]) -> Iterator[Part]:
+        """Yield each part once. The caller draws it, unless its file is already in the workshop."""
+        left = {part.name: part for part in missing}
+        yield from self.fetch(left)
+        if len(left) >= WORTH_HELP:
+            attempt(self.shards.job, "other workers cannot be asked to draw parts", lambda: self.send(left.values()))
+        while left:
+            yield left.popitem()[1]
+            yield from self.fetch(left)
+
+    def fetch(self, left: dict[str, Part]) -> Iterator[Part]:
+        """Copy the shards that are stored and intact into the workshop. Yields their parts, removed from `left`."""
+        stored = attempt(self.shards.job, "shards cannot be listed", self.shards.names) or set()
+        for name in sorted(stored & left.keys()):
+            get = partial(self.shards.fetch, left[name], self.workshop, self.origin)
+            if attempt(self.shards.job, f"shard {name} cannot be fetched", get):
+                yield left.pop(name)
+            else:
+                logger.warning("job %s: shard %s is damaged, or another generator drew it", self.shards.job, name)
+
+
+def send_shards(send: SendShard, claim: Claim, origin: Provenance, parts: Iterable[Part]) -> None:
+    """Ask other workers to draw these parts. Raises OperationalError."""
+    assert claim.job.order is not None
+    numbers = {part.name: number for number, part in enumerate(claim.job.order.parts)}
+    for part in parts:
+        made_by = origin.generator_sha256, origin.code_version, origin.device_type
+        send(ShardMessage(claim.job.id, numbers[part.name], claim.fence, *made_by))
+
+
+def attempt(job: str, trouble: str, step: Callable[[], Result]) -> Result | None:
+    """Run a step that involves other workers. If it fails, log this and return None."""
+    try:
+        return step()
+    except (OperationalError, OSError) as error:
+        logger.warning("job %s: %s: %s", job, trouble, error)
+        return None
 
 
 def is_made(store: CheckpointStore, claim: Claim) -> bool:

@@ -1,7 +1,7 @@
 """Runs a job from claim to end, and connects the trainer, which has no notion of jobs, to record and checkpoints."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 
@@ -34,11 +34,10 @@ from models.torch_device import describe, find_device
 from models.training.environment import reset_threads
 from models.training.trainer import Trainer
 from worker.handlers.checkpointing import CheckpointPublisher, record_of
-from worker.handlers.dataset import make_dataset
-from worker.handlers.helping import Helper
+from worker.handlers.dataset import SendShard, make_dataset
 from worker.jobs.consumer import Claim, JobConsumer, LeaseLost
 from worker.jobs.listing import accepted_after, not_ended
-from worker.jobs.model import Job, JobStatus, RunsOn, kind_of, taken_by
+from worker.jobs.model import Job, JobStatus, kind_of, taken_by
 from worker.lifecycle import shutdown
 from worker.lifecycle.checkpoint_verification import find_damage
 from worker.lifecycle.lease import Cancelled, Lease
@@ -67,10 +66,10 @@ FAILURES = (  # their messages suffice, without a traceback
 )
 
 
-def run_next_job(settings: WorkerSettings, notify_workers: Callable[[RunsOn], None] = lambda _: None) -> Job | None:
+def run_next_job(settings: WorkerSettings, send_shard: SendShard = lambda _: None) -> Job | None:
     """Claim the next job, run it and record how it ended. Returns the job if it was handed back to the queue.
 
-    While no job waits, this worker helps with data sets of others. `notify_workers` notifies an idle worker.
+    `send_shard` asks another worker to draw a part of a data set.
     Raises DeviceUnavailable, and claims no job, if this worker's device is unavailable.
     """
     device = find_device(settings.device)
@@ -80,15 +79,13 @@ def run_next_job(settings: WorkerSettings, notify_workers: Callable[[RunsOn], No
     try:
         lowest = lowest_fence(store)
         consumer.tell_waiting(takes, "")
-        while (claim := consumer.claim(settings.lease_seconds, lowest, takes)) is None:
-            if not Helper(consumer, store, settings, takes, notify_workers).help():
-                logger.info("notified, but no job is waiting")
-                return None
-            lowest = lowest_fence(store)
+        if (claim := consumer.claim(settings.lease_seconds, lowest, takes)) is None:
+            logger.info("notified, but no job is waiting")
+            return None
         metrics.tell(metrics.JOBS_TAKEN)
         with job_log_context(claim), Lease(consumer, claim, settings.lease_seconds) as lease:
             keep_within_budget(consumer, store, settings.store_limit)
-            status, error = execute(consumer, lease, store, settings, notify_workers)
+            status, error = execute(consumer, lease, store, settings, send_shard)
             trouble = trouble_of(consumer, lease, store, status)
             retry_until_stored(lambda: consumer.finish(claim, status, error, trouble), lease.check_held)
         metrics.tell(metrics.JOBS_ENDED, 1, status.value)
@@ -96,9 +93,6 @@ def run_next_job(settings: WorkerSettings, notify_workers: Callable[[RunsOn], No
             drop_state(store, claim)  # not earlier: if `finish` fails, the next worker resumes from it
         keep_within_budget(consumer, store, settings.store_limit)  # after the record shows that the job has ended
         return claim.job if status == JobStatus.QUEUED else None
-    except shutdown.Interrupted:
-        logger.info("stops helping: this worker is shutting down")
-        return None
     except Unreachable as away:
         logger.error("no job is taken: %s", away)
         with suppress(redis.RedisError):
@@ -138,7 +132,7 @@ def execute(
     lease: Lease,
     store: CheckpointStore,
     settings: WorkerSettings,
-    notify_workers: Callable[[RunsOn], None],
+    send_shard: SendShard,
 ) -> tuple[JobStatus, str]:
     """Run a claimed job. Returns its new status and the error message, if any. Raises LeaseLost, FenceRejected."""
     job_id = lease.claim.job.id
@@ -147,7 +141,7 @@ def execute(
         acquire_storage(consumer, lease, store, settings.store_address)
         with measured_memory(lease.claim.job, settings):
             if lease.claim.job.order:
-                make_dataset(consumer, lease, store, settings, notify_workers)
+                make_dataset(consumer, lease, store, settings, send_shard)
             else:
                 train(consumer, lease, store, settings)
     except shutdown.Interrupted:

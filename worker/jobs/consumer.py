@@ -261,6 +261,13 @@ class JobConsumer:
         if checkpoints:
             self._thinned(args=[part for checkpoint in checkpoints for part in checkpoint])
 
+    def running(self, job_id: str, fence: int) -> Job | None:
+        """Return the job if it runs under this token, else None; also if this version does not understand it."""
+        fields: Any = self.redis.hgetall(job_key(job_id))
+        job = decode(job_id, fields, {})
+        holds = fields.get("fence") == str(fence)
+        return job if isinstance(job, Job) and job.status == JobStatus.RUNNING and holds else None
+
     def thinned(self, job_id: str) -> set[int]:
         """Return the epochs whose checkpoints were deleted to stay within the store's budget."""
         fields: Any = self.redis.hkeys(job_key(job_id))

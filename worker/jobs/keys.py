@@ -7,7 +7,6 @@
     acgan:turns              hash: the current turn, and the turn of each caller's next job (`line_up` in lua/)
     acgan:delayed            sorted set: the ids that wait after their worker was lost, by the end of the wait
     acgan:leases             sorted set: the ids that a worker runs, by the expiry of its lease
-    acgan:helping            sorted set: the ids of data sets whose owners accept helpers, by the tokens of their claims
     acgan:sequence           counter of accepted jobs, for the order of acceptance and the ids
     acgan:fence              counter of claims: every claim gets a token higher than all earlier ones
     acgan:workers            sorted set: every worker, as `kind host:process`, by the time it was last seen; it expires
@@ -21,12 +20,9 @@
                              started_at, ended_at, progress, device, worker, error, trouble, warnings, fence; claim,
                              parent, lease, seen_at (of the claim: its name, the worker's parent process, the length of
                              the lease, and when the worker was last seen); deleting (when the deletion of its files
-                             began); saved, lost, saved_when_lost (to count lost workers); of a data set also code,
-                             part_seconds, and helped:{device}; thinned:{epoch} (when its checkpoint was deleted to stay
-                             within the store's budget)
+                             began); saved, lost, saved_when_lost (to count lost workers); thinned:{epoch} (when its
+                             checkpoint was deleted to stay within the store's budget)
     acgan:job:{id}:epochs    hash: epoch number -> its record, so that an epoch that is written twice is stored once
-    acgan:job:{id}:parts     sorted set: the missing parts of a data set, by the time until which a worker draws them;
-                             while its owner accepts helpers (worker/handlers/sharing.py)
 
 A job's record does not expire, because its checkpoints do not either. A hundred epochs take about 120 KB.
 """
@@ -38,7 +34,6 @@ QUEUE = "acgan:queue"
 TURNS = "acgan:turns"
 DELAYED = "acgan:delayed"
 LEASES = "acgan:leases"
-HELPING = "acgan:helping"
 SEQUENCE = "acgan:sequence"
 FENCE = "acgan:fence"
 WORKERS = "acgan:workers"
@@ -52,7 +47,6 @@ RUNS = f"{JOBS}:runs"
 DATASETS = f"{JOBS}:datasets"
 JOB_PREFIX = "acgan:job:"
 EPOCHS_SUFFIX = ":epochs"
-PARTS_SUFFIX = ":parts"
 
 
 def job_key(job_id: str) -> str:
@@ -61,10 +55,6 @@ def job_key(job_id: str) -> str:
 
 def epochs_key(job_id: str) -> str:
     return job_key(job_id) + EPOCHS_SUFFIX
-
-
-def parts_key(job_id: str) -> str:
-    return job_key(job_id) + PARTS_SUFFIX
 
 
 def idempotency_key(caller: str | None, key: str) -> str:
@@ -83,6 +73,11 @@ def index_key(datasets: bool, status: JobStatus | None = None) -> str:
 def queue_name(runs_on: RunsOn) -> str:
     """Return the name of the Celery queue for messages about jobs of any worker, or of one kind of worker."""
     return "acgan-training" if runs_on == "any" else f"acgan-training-{runs_on}"
+
+
+def shard_queue_name(kind: RunsOn) -> str:
+    """Return the name of the Celery queue for shards of data sets whose owner is a worker of this kind."""
+    return f"acgan-shards-{kind}"
 
 
 def notifications_key(runs_on: RunsOn) -> str:

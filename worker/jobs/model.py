@@ -19,6 +19,7 @@ RANDOM_BITS = 64
 # Workers that may run a job: any, or only those without or with a GPU. Each has a separate queue.
 RunsOn = Literal["any", "cpu", "gpu"]
 RUNS_ON: tuple[RunsOn, ...] = get_args(RunsOn)
+KINDS_OF_WORKERS: tuple[RunsOn, ...] = ("cpu", "gpu")
 
 
 def kind_of(device: str) -> RunsOn:

@@ -77,10 +77,3 @@ PULSE = script("pulse", "loop_report")
 HELD_BY = script("held_by")
 RELEASE = script("release")
 INDEX = script("index")
-
-# Scripts of a data set that several workers draw (worker/handlers/sharing.py).
-PARTS_WELCOME = script("parts_welcome", "held")
-PARTS_DECLINE = script("parts_decline")
-PARTS_FIND = script("parts_find", "parts")
-PARTS_TAKE = script("parts_take", "held", "parts")
-PARTS_HAND_OVER = script("parts_hand_over", "held")

@@ -13,9 +13,9 @@ from starlette.testclient import TestClient
 from app.main import create_app
 from app.settings import AppSettings
 from models.registry.serving_policy import ServingPolicy
-from models.registry.storage.base import Folder
+from models.registry.storage.base import Folder, StoreReplaced
 from models.registry.store import DATASET, CheckpointId, CheckpointStore, FenceRejected
-from models.synthesis.shards import Contributions
+from models.synthesis.shards import Shards
 from tests.app.conftest import publish
 from tests.models.registry.test_removal import PART
 from tests.support.api_clients import local_client
@@ -311,8 +311,8 @@ def test_a_worker_that_holds_an_old_claim_writes_neither_record_nor_store(
     assert start(client) != job
 
 
-def test_a_late_helper_leaves_no_folder(store: CheckpointStore) -> None:
-    contributions = Contributions(store, "20260101-000000-aaaaaa")
-    contributions.leave(PART, b"late")
-    contributions.drop(PART.name)
+def test_a_late_shard_leaves_no_folder(store: CheckpointStore) -> None:
+    shards = Shards(store, "20260101-000000-aaaaaa")
+    with pytest.raises(StoreReplaced):
+        shards.write(PART, b"late", 1)
     assert everything_of(store, "20260101-000000-aaaaaa") == []

@@ -38,7 +38,7 @@ def test_a_lua_file_writes_no_key_and_no_status(path: Path) -> None:
     text = path.read_text()
     assert keys.JOB_PREFIX.partition(":")[0] not in text
     assert not STATUS_WORD.search(code_of(text))
-    for suffix in (keys.EPOCHS_SUFFIX, keys.PARTS_SUFFIX, *(f":{runs_on}" for runs_on in RUNS_ON)):
+    for suffix in (keys.EPOCHS_SUFFIX, *(f":{runs_on}" for runs_on in RUNS_ON)):
         assert suffix not in text
     assert not re.search(r"['\"](runs|datasets)\b", text)
 

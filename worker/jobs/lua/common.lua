@@ -12,9 +12,6 @@ end
 local function epochs(id)
   return JOB_PREFIX .. id .. EPOCHS_SUFFIX
 end
-local function parts(id)
-  return JOB_PREFIX .. id .. PARTS_SUFFIX
-end
 local function add_event(id, kind, data)
   redis.call('XADD', EVENTS, 'MAXLEN', '~', 10000, '*', 'job', id, 'kind', kind, 'data', data)
 end
