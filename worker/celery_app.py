@@ -4,6 +4,7 @@
 a worker receives it only if no message of the first kind waits.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from celery import Celery
@@ -32,6 +33,9 @@ class ShardMessage(NamedTuple):
         return Provenance(
             generator_sha256=self.generator_sha256, device=self.device_type, code_version=self.code_version
         )
+
+
+SendShard = Callable[[ShardMessage], None]
 
 
 def make_celery(settings: WorkerSettings) -> Celery:

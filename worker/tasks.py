@@ -56,7 +56,7 @@ celery.Worker = Worker
 @celery.task(name=TRAIN)  # type: ignore[untyped-decorator]
 def train() -> None:
     """Run the next job. If the job is handed back, notify the other workers."""
-    from worker.handlers.training import run_next_job  # here, so that the parent process does not import torch
+    from worker.runner import run_next_job  # here, so that the parent process does not import torch
 
     if (handed_back := run_next_job(settings, partial(send_shard, celery))) is not None:
         notify_workers(celery, handed_back.runs_on)

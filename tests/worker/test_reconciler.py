@@ -12,7 +12,7 @@ from tests.worker.conftest import until
 from worker.jobs.client import Order
 from worker.jobs.consumer import JobConsumer
 from worker.jobs.keys import index_key, notifications_key
-from worker.jobs.model import JobStatus, RunsOn
+from worker.jobs.model import JobKind, JobStatus, RunsOn
 from worker.reconciler import DEAF_ROUNDS, EXIT_CODE, Reconciler
 
 
@@ -97,7 +97,7 @@ def test_lists_are_rebuilt_in_a_redis_that_is_new_to_it(
     mortal_redis: RunningRedis, caplog: pytest.LogCaptureFixture
 ) -> None:
     """At the start, and after an outage of Redis, which another may have replaced: no other round rebuilds them."""
-    parts, queued = Parts(mortal_redis.url), index_key(False, JobStatus.QUEUED)
+    parts, queued = Parts(mortal_redis.url), index_key(JobKind.TRAINING, JobStatus.QUEUED)
     parts.accept()
     parts.consumer.redis.delete(queued)
     parts.idle, parts.reconciler.seconds = False, 0.02

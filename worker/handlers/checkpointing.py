@@ -25,7 +25,6 @@ from models.registry.store import (
     CheckpointDamaged,
     CheckpointId,
     CheckpointNotFound,
-    CheckpointStore,
     Manifest,
 )
 from models.sampling.images import encode_png
@@ -34,9 +33,8 @@ from models.training import training_state
 from models.training.background_writer import BackgroundWriter
 from models.training.trainer import Trainer
 from models.version import code_version
-from worker.jobs.consumer import JobConsumer
 from worker.jobs.model import EpochRecord
-from worker.lifecycle.lease import Lease
+from worker.lifecycle.context import JobContext
 from worker.observability import metrics
 from worker.observability.background_loops import Supervisor
 
@@ -48,23 +46,13 @@ WRITE_SECONDS = 120.0  # for the publication of one epoch; a writer that takes l
 
 
 class CheckpointPublisher:
-    def __init__(
-        self,
-        consumer: JobConsumer,
-        lease: Lease,
-        trainer: Trainer,
-        store: CheckpointStore,
-        save_seconds: float,
-        assessor: QualityGate | None = None,
-    ) -> None:
+    def __init__(self, context: JobContext, trainer: Trainer, assessor: QualityGate | None = None) -> None:
         """Without an assessor, digits are not judged: they have no metrics, and every generator is served."""
-        self.assessor = assessor
-        self.save_seconds = save_seconds
-        self.consumer = consumer
-        self.lease = lease
-        self.job_id = lease.claim.job.id
+        self.context = context
         self.trainer = trainer
-        self.store = store
+        self.assessor = assessor
+        self.job_id = context.job.id
+        self.store = context.storage
         self.saved_at = time.monotonic()
         self.writer = BackgroundWriter()
         self.supervisor = Supervisor()
@@ -94,7 +82,7 @@ class CheckpointPublisher:
         """Write an epoch's checkpoint. Uses no device. Raises LeaseLost, FenceRejected, OSError."""
         began = time.monotonic()
         manifest, files = self.manifest(snapshot), files_of(snapshot)
-        self.lease.check_held()
+        self.context.lease.check_held()
         published = self.store.publish(manifest, files)
         metrics.tell(metrics.PUBLISH_SECONDS, snapshot.seconds + time.monotonic() - began)
         return published
@@ -116,7 +104,7 @@ class CheckpointPublisher:
             device=describe(trainer.device),
             code_version=code_version(),
             warnings=list(trainer.warnings),
-            fence=self.lease.claim.fence,
+            fence=self.context.claim.fence,
             files={},
         )
 
@@ -129,7 +117,7 @@ class CheckpointPublisher:
         try:
             data = self.store.load_state(self.job_id)
             if data is None:
-                if self.lease.claim.has_results:
+                if self.context.claim.has_results:
                     self.start_again(MISSING_STATE)
                 return []
             state = self.parse_state(data)
@@ -162,13 +150,13 @@ class CheckpointPublisher:
 
         They are missing if Redis restarted with older data. Raises CheckpointDamaged, CheckpointNotFound.
         """
-        told = self.lease.claim.told
+        told = self.context.claim.told
         lost = (CheckpointId(self.job_id, number) for number in range(1, epoch) if number not in told)
         manifests = [self.store.manifest(checkpoint) for checkpoint in lost]
         return [record_of(manifest) for manifest in manifests]
 
     def save_now_and_then(self) -> None:
-        if time.monotonic() - self.saved_at >= self.save_seconds:
+        if time.monotonic() - self.saved_at >= self.context.settings.save_seconds:
             self.save()
 
     def save(self) -> None:
@@ -180,11 +168,11 @@ class CheckpointPublisher:
         self.writer.wait()
         began = time.monotonic()
         state = self.trainer.state()
-        self.lease.check_held()
+        self.context.lease.check_held()
         try:
-            self.store.save_state(self.job_id, training_state.to_bytes(state), self.lease.claim.fence)
+            self.store.save_state(self.job_id, training_state.to_bytes(state), self.context.claim.fence)
             metrics.tell(metrics.SAVE_SECONDS, time.monotonic() - began)
-            self.consumer.saved(self.lease.claim, state.position.epoch, state.position.iteration)
+            self.context.jobs.saved(self.context.claim, state.position.epoch, state.position.iteration)
         except OSError as error:
             metrics.tell(metrics.SAVES_FAILED)
             logger.warning("job %s: its state could not be saved: %s", self.job_id, error)

@@ -13,7 +13,7 @@ import redis
 from kombu.exceptions import OperationalError
 
 from models.records import Progress
-from models.registry.store import CheckpointStore, FenceRejected
+from models.registry.store import FenceRejected
 from models.synthesis.builder import make
 from models.synthesis.dataset_integrity import damage_in_store, discard_damaged
 from models.synthesis.order import DatasetOrder, Part, Provenance
@@ -22,61 +22,49 @@ from models.torch_device import describe, find_device
 from models.version import code_version
 from worker.celery_app import ShardMessage
 from worker.handlers.dataset_drawing import drawing, prepare_generator, read_generator
-from worker.jobs.consumer import Claim, JobConsumer, LeaseLost
-from worker.lifecycle.lease import Lease
-from worker.lifecycle.retry import retry_until_stored
+from worker.jobs.consumer import LeaseLost
+from worker.lifecycle.context import JobContext
 from worker.lifecycle.shutdown import Interrupted
-from worker.lifecycle.storage_retry import StorageRetrier
-from worker.settings import WorkerSettings
 
 logger = logging.getLogger(__name__)
 
 WORTH_HELP = 4  # missing parts; fewer are drawn before other workers have started
 Result = TypeVar("Result")
 
-SendShard = Callable[[ShardMessage], None]
 
-
-def make_dataset(
-    consumer: JobConsumer,
-    lease: Lease,
-    store: CheckpointStore,
-    settings: WorkerSettings,
-    send_shard: SendShard = lambda _: None,
-) -> None:
+def make_dataset(context: JobContext) -> None:
     """Draw the parts of the data set that are missing, one at a time, while other workers draw shards.
 
-    `send_shard` asks another worker for a shard. Raises LeaseLost, Cancelled and Interrupted between two parts, and
-    keeps those that are drawn; CheckpointNotFound, CheckpointDamaged, InvalidWeights, TrainingFailed, and OSError.
+    Raises LeaseLost, Cancelled and Interrupted between two parts, and keeps those that are drawn; CheckpointNotFound,
+    CheckpointDamaged, InvalidWeights, TrainingFailed, and OSError.
     """
-
-    stubborn = StorageRetrier(consumer, lease)
-    check = stubborn.check
-    check()
-    claim, order = lease.claim, lease.claim.job.order
+    context.check()
+    job, order, storage = context.job, context.job.order, context.storage
     assert order is not None
-    job, shards = claim.job.id, Shards(store, claim.job.id)
+    shards, workshop = Shards(storage, job.id), storage.dataset_workshop(job.id)
     with cleared(shards):
-        if stubborn("the data set cannot be started", lambda: is_made(store, claim)):
+        if context.retry_storage("the data set cannot be started", lambda: is_made(context)):
             return
-        device = find_device(settings.device)
-        manifest, weights = stubborn("the data set cannot be started", lambda: read_generator(store, order))
+        device = find_device(context.settings.device)
+        read = partial(read_generator, storage, order)
+        manifest, weights = context.retry_storage("the data set cannot be started", read)
         sha256, version = manifest.files[manifest.draws].sha256, code_version()
         origin = Provenance(generator_sha256=sha256, device=describe(device), code_version=version)
-        report, workshop = reporter(consumer, claim, order), store.dataset_workshop(job)
         discard_damaged(workshop)
-        retry_until_stored(lambda: consumer.record_runtime(claim, claim.job.config, origin.device), check)
-        share = Share(shards, workshop, origin, partial(send_shards, send_shard, claim, origin))
+        context.record(lambda: context.jobs.record_runtime(context.claim, job.config, origin.device))
+        share = Share(shards, workshop, origin, partial(send_shards, context, order, origin))
+        report = reporter(context, order)
 
         def place(write: Callable[[], None]) -> None:
-            held = partial(store.write_held, job, claim.fence, write)
-            stubborn("the data set cannot be published", held)
+            held = partial(storage.write_held, job.id, context.claim.fence, write)
+            context.retry_storage("the data set cannot be published", held)
 
         with drawing(order, manifest, prepare_generator(weights, device), device) as draw:
             for done in make(workshop, order, origin, draw, share, place):
                 report(done)
-                check()
-        stubborn("the data set cannot be published", lambda: store.publish_dataset(job, claim.fence))
+                context.check()
+        publish = partial(storage.publish_dataset, job.id, context.claim.fence)
+        context.retry_storage("the data set cannot be published", publish)
 
 
 @contextmanager
@@ -126,13 +114,12 @@ class Share:
                 logger.warning("job %s: shard %s is damaged, or another generator drew it", self.shards.job, name)
 
 
-def send_shards(send: SendShard, claim: Claim, origin: Provenance, parts: Iterable[Part]) -> None:
+def send_shards(context: JobContext, order: DatasetOrder, origin: Provenance, parts: Iterable[Part]) -> None:
     """Ask other workers to draw these parts. Raises OperationalError."""
-    assert claim.job.order is not None
-    numbers = {part.name: number for number, part in enumerate(claim.job.order.parts)}
+    numbers = {part.name: number for number, part in enumerate(order.parts)}
     for part in parts:
         made_by = origin.generator_sha256, origin.code_version, origin.device_type
-        send(ShardMessage(claim.job.id, numbers[part.name], claim.fence, *made_by))
+        context.send_shard(ShardMessage(context.job.id, numbers[part.name], context.claim.fence, *made_by))
 
 
 def attempt(job: str, trouble: str, step: Callable[[], Result]) -> Result | None:
@@ -144,23 +131,23 @@ def attempt(job: str, trouble: str, step: Callable[[], Result]) -> Result | None
         return None
 
 
-def is_made(store: CheckpointStore, claim: Claim) -> bool:
+def is_made(context: JobContext) -> bool:
     """Whether the data set is in the store and intact. A damaged one is deleted, so that it is made again.
 
     Raises FileNotUnderstood if another version wrote its manifest, FenceRejected, and other OSErrors.
     """
-    job = claim.job.id
+    job, store = context.job.id, context.storage
     if not store.has_dataset(job):
         return False
     damage = damage_in_store(store, job)
     if damage is None:
         return True
     logger.warning("job %s: the data set is made again: %s", job, damage)
-    store.write_held(job, claim.fence, lambda: store.delete_dataset(job))
+    store.write_held(job, context.claim.fence, lambda: store.delete_dataset(job))
     return False
 
 
-def reporter(consumer: JobConsumer, claim: Claim, order: DatasetOrder) -> Callable[[int], None]:
+def reporter(context: JobContext, order: DatasetOrder) -> Callable[[int], None]:
     """Return a function that records progress after each part: as one epoch whose iterations are digits."""
     began, first = time.monotonic(), 0
 
@@ -173,9 +160,9 @@ def reporter(consumer: JobConsumer, claim: Claim, order: DatasetOrder) -> Callab
             epoch=1, epochs=1, batch=done, batches=order.digits, images_per_second=round(rate, 1), eta_seconds=left
         )
         try:
-            consumer.saved(claim, 1, done)
-            consumer.report(claim, progress)
+            context.jobs.saved(context.claim, 1, done)
+            context.jobs.report(context.claim, progress)
         except redis.RedisError as error:  # not a reason to fail the job
-            logger.warning("job %s: its progress could not be recorded: %s", claim.job.id, error)
+            logger.warning("job %s: its progress could not be recorded: %s", context.job.id, error)
 
     return report

@@ -32,7 +32,7 @@ from worker.jobs.keys import (
     notifications_key,
     queue_key,
 )
-from worker.jobs.model import RUNS_ON, EpochRecord, Job, JobStatus, RunsOn, before
+from worker.jobs.model import RUNS_ON, EpochRecord, Job, JobKind, JobStatus, RunsOn, before
 
 logger = logging.getLogger(__name__)
 
@@ -302,8 +302,8 @@ class JobConsumer:
 
         They differ in a Redis with data of an older version. Returns whether they were rebuilt.
         """
-        kinds = [index_key(datasets) for datasets in (False, True)]
-        statuses = [index_key(datasets, status) for datasets in (False, True) for status in JobStatus]
+        kinds = [index_key(kind) for kind in JobKind]
+        statuses = [index_key(kind, status) for kind in JobKind for status in JobStatus]
         with self.redis.pipeline(transaction=True) as pipeline:
             for ids in (JOBS, *kinds, *statuses):
                 pipeline.zcard(ids)

@@ -16,7 +16,7 @@
     acgan:events             stream: the last ten thousand changes of all jobs
     acgan:idempotency:{...}  hash: fingerprint of a caller's request and the id of its job; for a day
     acgan:rate:{...}         counters of each caller's recent requests; for two windows of the rate
-    acgan:job:{id}           hash: status, config, priority, runs_on, caller, turn, order, retry_of, created_at,
+    acgan:job:{id}           hash: kind, status, config, priority, runs_on, caller, turn, order, retry_of, created_at,
                              started_at, ended_at, progress, device, worker, error, trouble, warnings, fence; claim,
                              parent, lease, seen_at (of the claim: its name, the worker's parent process, the length of
                              the lease, and when the worker was last seen); deleting (when the deletion of its files
@@ -27,7 +27,7 @@
 A job's record does not expire, because its checkpoints do not either. A hundred epochs take about 120 KB.
 """
 
-from worker.jobs.model import JobStatus, RunsOn
+from worker.jobs.model import JobKind, JobStatus, RunsOn
 
 JOBS = "acgan:jobs"
 QUEUE = "acgan:queue"
@@ -43,8 +43,7 @@ STORES = "acgan:stores"
 EVENTS = "acgan:events"
 RATES = "acgan:rate"
 CELERY_PREFIX = "acgan:celery:"  # of Celery's own keys
-RUNS = f"{JOBS}:runs"
-DATASETS = f"{JOBS}:datasets"
+LISTS = {JobKind.TRAINING: f"{JOBS}:runs", JobKind.DATASET: f"{JOBS}:datasets"}
 JOB_PREFIX = "acgan:job:"
 EPOCHS_SUFFIX = ":epochs"
 
@@ -65,9 +64,8 @@ def queue_key(runs_on: RunsOn) -> str:
     return QUEUE if runs_on == "any" else f"{QUEUE}:{runs_on}"
 
 
-def index_key(datasets: bool, status: JobStatus | None = None) -> str:
-    kind = DATASETS if datasets else RUNS
-    return f"{kind}:{status.value}" if status else kind
+def index_key(kind: JobKind, status: JobStatus | None = None) -> str:
+    return f"{LISTS[kind]}:{status.value}" if status else LISTS[kind]
 
 
 def queue_name(runs_on: RunsOn) -> str:

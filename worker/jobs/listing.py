@@ -6,20 +6,20 @@ from pydantic import ValidationError
 
 from models.synthesis.order import DatasetOrder
 from worker.jobs.keys import JOBS, index_key, job_key
-from worker.jobs.model import ENDED, JobStatus
+from worker.jobs.model import ENDED, JobKind, JobStatus
 
 OPEN = [status for status in JobStatus if status not in ENDED]
 MOST_LATER = 1000  # jobs accepted after another; further ones are ignored
 
 
 def index_keys() -> list[str]:
-    """Return the keys of the lists of runs and data sets in each state that is not final."""
-    return [index_key(datasets, status) for datasets in (False, True) for status in OPEN]
+    """Return the keys of the lists of each kind of job in each state that is not final."""
+    return [index_key(kind, status) for kind in JobKind for status in OPEN]
 
 
 def ended_keys() -> list[str]:
-    """Return the keys of the lists of runs and data sets in each final state."""
-    return [index_key(datasets, status) for datasets in (False, True) for status in ENDED]
+    """Return the keys of the lists of each kind of job in each final state."""
+    return [index_key(kind, status) for kind in JobKind for status in ENDED]
 
 
 def not_ended(client: "redis.Redis") -> set[str]:
@@ -47,7 +47,7 @@ async def read_unfinished_datasets(client: "redis.asyncio.Redis") -> dict[str, i
     """Return the number of digits of each unfinished data set, by job. Raises redis.RedisError."""
     async with client.pipeline(transaction=True) as pipeline:
         for status in OPEN:
-            pipeline.zrange(index_key(True, status), 0, -1)
+            pipeline.zrange(index_key(JobKind.DATASET, status), 0, -1)
         ids = [str(job_id) for found in await pipeline.execute() for job_id in found]
     async with client.pipeline(transaction=False) as pipeline:
         for job_id in ids:

@@ -32,6 +32,13 @@ def taken_by(kind: RunsOn) -> tuple[RunsOn, ...]:
     return ("any", kind)
 
 
+class JobKind(StrEnum):
+    """Every kind of job. worker/runner.py has a handler for each, and worker/jobs/keys.py a list of its jobs."""
+
+    TRAINING = "training"
+    DATASET = "dataset"
+
+
 class JobStatus(StrEnum):
     QUEUED = "queued"  # accepted, waits for a worker
     RUNNING = "running"  # a worker holds it
@@ -73,6 +80,7 @@ class Job(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     id: str
+    kind_name: str = Field(JobKind.TRAINING.value, exclude=True)  # of JobKind, which would enter the schema of the API
     status: JobStatus
     config: TrainingConfig
     created_at: datetime
@@ -101,6 +109,10 @@ class Job(BaseModel):
     last_seen_at: datetime | None = Field(
         None, description="When its worker was last seen, if the worker no longer responds; else null."
     )
+
+    @property
+    def kind(self) -> JobKind:
+        return JobKind(self.kind_name)
 
 
 def job_id_of(accepted_at: datetime, place: int, random_bits: int | None = None) -> str:

@@ -34,7 +34,7 @@ from models.registry.store import DATASET, CheckpointStore
 from models.synthesis.order import MANIFEST, DatasetManifest
 from worker.jobs.client import JobNotFound, Order
 from worker.jobs.codec import AnyJob, UnreadableJob
-from worker.jobs.model import Job
+from worker.jobs.model import Job, JobKind
 
 TRAIN_IMAGES = "train-images-idx3-ubyte.gz"
 PIECE = 2**20  # bytes
@@ -84,7 +84,7 @@ async def datasets(services: ServicesDep, query: Annotated[JobsQuery, Query()]) 
     """List the generated data sets, newest first."""
     if query.before is not None:
         checked(query.before, "data set", "/datasets")
-    found = await services.jobs.newest(query.limit + 1, query.status, query.before, datasets=True)
+    found = await services.jobs.newest(query.limit + 1, query.status, query.before, JobKind.DATASET)
     page = await views(services, found[: query.limit])
     return DatasetList.of(page, len(found) > query.limit, query)
 
@@ -110,7 +110,7 @@ async def found(services: Services, job_id: str) -> Job:
         job = await services.jobs.get(job_id)
     except JobNotFound:
         raise JobNotFound(f"there is no data set {job_id}: see GET /datasets") from None
-    if job.order is None:
+    if job.kind != JobKind.DATASET:
         raise JobNotFound(f"job {job_id} is a run, not a data set: see GET /jobs/{job_id}, or GET /datasets")
     return job
 

@@ -21,9 +21,9 @@ from models.synthesis.order import FILES
 from tests.app.api.test_compositions import digits_of
 from tests.models.registry.test_store import NEW, OLD
 from tests.support.api_clients import local_client
-from worker.handlers.training import run_next_job
 from worker.lifecycle import shutdown
 from worker.lifecycle.lease import LISTEN_SECONDS
+from worker.runner import run_next_job
 
 SMALL = {"per_class": 12, "test_per_class": 3, "seed": 4}
 FOUR = [name for name in FILES if "redraws" not in name]

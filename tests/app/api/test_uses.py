@@ -20,10 +20,10 @@ from tests.app.conftest import publish
 from tests.models.registry.test_removal import PART
 from tests.support.api_clients import local_client
 from tests.support.stores import publish as publish_as
-from worker.handlers.training import run_next_job
 from worker.jobs.consumer import Claim, JobConsumer, LeaseLost
 from worker.jobs.keys import JOBS, job_key
 from worker.jobs.model import JobStatus
+from worker.runner import run_next_job
 
 SMALL = {"per_class": 1, "test_per_class": 1}
 

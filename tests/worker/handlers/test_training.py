@@ -19,13 +19,13 @@ from models.training.trainer import Trainer
 from tests.conftest import RunningRedis, small
 from worker.handlers import training
 from worker.handlers.checkpointing import CheckpointPublisher
-from worker.handlers.training import run_next_job
 from worker.jobs.client import Order
 from worker.jobs.consumer import Claim, JobConsumer, LeaseLost
 from worker.jobs.keys import QUEUE, epochs_key, job_key
 from worker.jobs.model import Job, JobStatus
 from worker.lifecycle import shutdown
 from worker.lifecycle.retry import retry_until_stored
+from worker.runner import run_next_job
 from worker.settings import WorkerSettings
 
 

@@ -10,6 +10,7 @@ from app.security.rate_limit import SharedRate, TooFast, read_rate
 from tests.worker.conftest import Ask, accept
 from worker.jobs.consumer import JobConsumer, ourselves
 from worker.jobs.keys import JOBS, QUEUE, WORKERS, index_key, job_key
+from worker.jobs.model import JobKind
 
 YEARS = 10 * 365 * 86400.0
 
@@ -53,7 +54,7 @@ def test_a_job_whose_id_is_not_utf8_does_not_block_the_queue(consumer: JobConsum
     """A claim takes the next job until it finds a readable one: it must name the one that it skips."""
     name = b"20260101-000000-\xff\xfe"
     consumer.redis.hset(job_key("").encode() + name, mapping={"status": "queued", "config": b"\xff"})
-    for key in (JOBS, index_key(False), QUEUE):
+    for key in (JOBS, index_key(JobKind.TRAINING), QUEUE):
         consumer.redis.zadd(key, {name: -1.0})
     job_id = accept(ask).id
     claim = consumer.claim()

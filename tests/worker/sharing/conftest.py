@@ -4,7 +4,7 @@ Celery is not part of these tests: a message is drawn in this process when the t
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -17,6 +17,7 @@ from models.synthesis import order
 from models.synthesis.builder import make
 from models.synthesis.order import FILES, MANIFEST, DatasetManifest, DatasetOrder, Part, Provenance
 from models.synthesis.shards import Shards
+from models.synthesis.verified_sampler import DatasetDrawer
 from models.torch_device import describe
 from worker.celery_app import ShardMessage
 from worker.handlers.dataset_drawing import drawing, prepare_generator, read_generator
@@ -28,6 +29,8 @@ from worker.settings import WorkerSettings
 CPU = torch.device("cpu")
 ORDER = DatasetOrder(per_class=20, test_per_class=4, seed=4, checkpoint=str(bundled.checkpoint()), verify=0.5)
 PARTS = 6  # of four digits a class
+
+Event = Callable[[], object]
 
 
 @pytest.fixture(scope="package", autouse=True)
@@ -98,3 +101,36 @@ def check(settings: WorkerSettings, job_id: str, alone: dict[str, str], helped: 
     manifest = DatasetManifest.model_validate_json(store.read_dataset(job_id, MANIFEST))
     assert manifest.helpers == ({describe(CPU): helped} if helped else {})
     assert Shards(store, job_id).names() == set()
+
+
+@pytest.fixture
+def when_owner_has_drawn(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Event], list[int]]:
+    """Arrange an action after the owner has drawn a number of parts. Returns the first index of each part it draws."""
+    drawn, actions, draw = list[int](), dict[int, Event](), DatasetDrawer.__call__
+
+    def draw_and_act(self: DatasetDrawer, n: int, first: int) -> object:
+        with monkeypatch.context() as patch:
+            patch.setattr(DatasetDrawer, "__call__", draw)  # the action may draw for another worker
+            digits = self(n, first)
+            drawn.append(first)
+            actions.get(len(drawn), bool)()
+        return digits
+
+    def arrange(number: int, action: Event) -> list[int]:
+        actions[number] = action
+        return drawn
+
+    monkeypatch.setattr(DatasetDrawer, "__call__", draw_and_act)
+    return arrange
+
+
+def part_names() -> list[str]:
+    return [part.name for part in ORDER.parts]
+
+
+def status(settings: WorkerSettings, job_id: str) -> JobStatus:
+    return ask_desk(settings.redis_url, lambda jobs: jobs.get(job_id)).status
+
+
+def names_of_shards(settings: WorkerSettings, job_id: str) -> set[str]:
+    return Shards(settings.open_store(), job_id).names()
