@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from math import ceil
 
-import redis
 from kombu.exceptions import OperationalError
 
 from worker.jobs.consumer import JobConsumer
+from worker.jobs.errors import StoreUnavailable
 from worker.jobs.model import RunsOn, taken_by
 from worker.lifecycle.heartbeat import LEAST_SILENT_ROUNDS, START_SECONDS, Pulses
 from worker.observability import metrics
@@ -89,14 +89,14 @@ class Reconciler:
                 if not lists_are_whole:
                     self.rebuild_indexes()
                     lists_are_whole = True
-            except (redis.RedisError, OperationalError, OSError) as error:
+            except (StoreUnavailable, OperationalError, OSError) as error:
                 self.deaf_rounds = 0
                 lists_are_whole = False  # the next Redis may be another one, with data of an older version
                 logger.warning("Redis does not answer: %s", error)
                 trouble = f"Redis: {error}"
             beat(trouble)
             self._over.wait(self.seconds)
-        with suppress(redis.RedisError):
+        with suppress(StoreUnavailable):
             self.consumer.gone(self.kind)
 
     def once(self) -> None:

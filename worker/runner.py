@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 
-import redis
 from structlog.contextvars import bound_contextvars
 
 from models import torch_device
@@ -31,6 +30,7 @@ from worker.celery_app import SendShard
 from worker.handlers.dataset import make_dataset
 from worker.handlers.training import train
 from worker.jobs.consumer import Claim, JobConsumer, LeaseLost
+from worker.jobs.errors import StoreUnavailable
 from worker.jobs.listing import accepted_after
 from worker.jobs.model import Job, JobKind, JobStatus, kind_of, taken_by
 from worker.lifecycle import shutdown
@@ -85,7 +85,7 @@ def run_next_job(settings: WorkerSettings, send_shard: SendShard = lambda _: Non
         return run(JobContext(jobs, Lease(jobs, claim, settings.lease_seconds), storage, settings, send_shard))
     except Unreachable as away:
         logger.error("no job is taken: %s", away)
-        with suppress(redis.RedisError):
+        with suppress(StoreUnavailable):
             jobs.tell_waiting(takes, str(away))
         return None
     finally:

@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any
 
 import billiard
-import redis
 from billiard.exceptions import WorkerLostError
 from celery import current_app
 from celery.signals import (
@@ -25,6 +24,7 @@ from kombu.exceptions import OperationalError
 from models.devices import DeviceUnavailable, settle_device
 from worker.celery_app import DRAW_SHARD, TRAIN, ShardMessage, listen_for, make_celery, notify_workers, send_shard
 from worker.jobs.consumer import JobConsumer
+from worker.jobs.errors import StoreUnavailable
 from worker.jobs.model import kind_of
 from worker.lifecycle import shutdown
 from worker.lifecycle.heartbeat import is_alive, start_pulse
@@ -124,7 +124,7 @@ def release_ended() -> None:
         if released := reconciler.consumer.release_ended(os.getpid(), is_alive):
             logger.warning("job %s: its training process has ended unexpectedly", ", ".join(released))
             reconciler.once()
-    except (redis.RedisError, OperationalError) as error:
+    except (StoreUnavailable, OperationalError) as error:
         logger.warning("the lease of a lost training process cannot be released and stays until it expires: %s", error)
 
 

@@ -53,7 +53,7 @@ def refuse_used(uses: list[Use], job: str, folder: str | None = None) -> None:
 
 
 async def find_uses(model_manager: ModelManager, jobs: JobClient) -> list[Use]:
-    """Return the uses of everything that must not be deleted now. Raises RedisError and OSError."""
+    """Return the uses of everything that must not be deleted now. Raises StoreUnavailable and OSError."""
     return await find_job_uses(jobs) + await anyio.to_thread.run_sync(find_store_uses, model_manager)
 
 
@@ -119,8 +119,8 @@ async def delete_job(model_manager: ModelManager, jobs: JobClient, job_id: str) 
     """Delete a job that has ended, with all its files. Returns the number of deleted checkpoints.
 
     The record is marked, then the files are deleted, then the record. After an interruption the record still exists
-    and reports it in `trouble`, and the call can be repeated. Raises InUse, JobNotFound, InvalidTransition, RedisError
-    and OSError.
+    and reports it in `trouble`, and the call can be repeated. Raises InUse, JobNotFound, InvalidTransition,
+    StoreUnavailable and OSError.
     """
     await jobs.read(job_id)
     refuse_used(await find_uses(model_manager, jobs), job_id)
@@ -140,7 +140,7 @@ async def delete_job(model_manager: ModelManager, jobs: JobClient, job_id: str) 
 async def delete_checkpoint(model_manager: ModelManager, jobs: JobClient, checkpoint: CheckpointId) -> None:
     """Delete a checkpoint's files, even if they are damaged.
 
-    Raises InUse, CheckpointNotFound, CheckpointNotUnderstood, RedisError and OSError.
+    Raises InUse, CheckpointNotFound, CheckpointNotUnderstood, StoreUnavailable and OSError.
     """
     uses = await find_uses(model_manager, jobs)
     refuse_used(
@@ -165,7 +165,7 @@ def check_exists(model_manager: ModelManager, checkpoint: CheckpointId) -> None:
 
 
 async def delete_dataset(model_manager: ModelManager, jobs: JobClient, job_id: str) -> None:
-    """Delete the files of a data set whose job has ended. Raises InUse, RedisError and OSError."""
+    """Delete the files of a data set whose job has ended. Raises InUse, StoreUnavailable and OSError."""
     refuse_used(await find_uses(model_manager, jobs), job_id, DATASET)
     folder, check = Folder(job_id, DATASET), check_of(model_manager, job_id, DATASET)
     await anyio.to_thread.run_sync(delete_folder, model_manager.store, folder, check)

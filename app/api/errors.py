@@ -5,7 +5,6 @@ from difflib import get_close_matches
 from typing import Any
 from urllib.parse import quote
 
-import redis
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse
@@ -40,6 +39,7 @@ from models.registry.store import (
     StateNotUnderstood,
 )
 from worker.jobs.client import IdempotencyConflict, InvalidTransition, JobNotFound, QueueFull, UnsafeRedisConfig
+from worker.jobs.errors import StoreUnavailable
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ STATUS: dict[type[Exception], int] = {
     NothingPublished: 503,
     CheckpointDamaged: 503,
     InvalidWeights: 503,
-    redis.RedisError: 503,
+    StoreUnavailable: 503,
     OSError: 503,
 }
 
@@ -85,9 +85,9 @@ def add_error_handlers(app: FastAPI) -> None:
 
 async def answer_known(request: Request, error: Exception) -> JSONResponse:
     known = next(kind for kind in type(error).__mro__ if kind in STATUS)
-    if known is redis.RedisError:
+    if known is StoreUnavailable:
         logger.warning("%s %s: Redis: %s", request.method, request.url.path, error)
-        assert isinstance(error, redis.RedisError)
+        assert isinstance(error, StoreUnavailable)
         return problem(503, explain_error(error, request.app.state.redis_folder))
     if known is OSError:
         logger.error("%s %s: %s", request.method, request.url.path, error)

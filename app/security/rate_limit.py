@@ -13,6 +13,7 @@ from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from limits.limits import GRANULARITIES
 
 from app.security.frequency import read_frequency
+from worker.jobs.errors import store_errors
 from worker.jobs.keys import RATES
 
 LONGEST_WAIT = 120  # the largest Retry-After, in seconds
@@ -88,7 +89,11 @@ class SharedRate:
         self.limiter = SlidingWindowCounterRateLimiter(self.storage)
 
     async def admit(self, caller: str) -> None:
-        """Raises TooFast, RedisError."""
+        """Raises TooFast, StoreUnavailable."""
+        with store_errors():
+            await self._admit(caller)
+
+    async def _admit(self, caller: str) -> None:
         if await self.limiter.hit(self.rate, caller):
             return
         seconds = self.rate.get_expiry()

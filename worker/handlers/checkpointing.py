@@ -9,8 +9,6 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-import redis
-
 from models.evaluation.epoch_snapshot import EpochSnapshot, snapshot_epoch
 from models.evaluation.quality_gate import QualityGate
 from models.networks.weights import state_to_bytes
@@ -33,6 +31,7 @@ from models.training import training_state
 from models.training.background_writer import BackgroundWriter
 from models.training.trainer import Trainer
 from models.version import code_version
+from worker.jobs.errors import StoreUnavailable
 from worker.jobs.model import EpochRecord
 from worker.lifecycle.context import JobContext
 from worker.observability import metrics
@@ -176,7 +175,7 @@ class CheckpointPublisher:
         except OSError as error:
             metrics.tell(metrics.SAVES_FAILED)
             logger.warning("job %s: its state could not be saved: %s", self.job_id, error)
-        except redis.RedisError as error:
+        except StoreUnavailable as error:
             logger.warning("job %s: its state is saved, but Redis could not record this: %s", self.job_id, error)
         self.saved_at = time.monotonic()
 

@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-import redis
 from kombu.exceptions import OperationalError
 
 from models.records import Progress
@@ -23,6 +22,7 @@ from models.version import code_version
 from worker.celery_app import ShardMessage
 from worker.handlers.dataset_drawing import drawing, prepare_generator, read_generator
 from worker.jobs.consumer import LeaseLost
+from worker.jobs.errors import StoreUnavailable
 from worker.lifecycle.context import JobContext
 from worker.lifecycle.shutdown import Interrupted
 
@@ -162,7 +162,7 @@ def reporter(context: JobContext, order: DatasetOrder) -> Callable[[int], None]:
         try:
             context.jobs.saved(context.claim, 1, done)
             context.jobs.report(context.claim, progress)
-        except redis.RedisError as error:  # not a reason to fail the job
+        except StoreUnavailable as error:  # not a reason to fail the job
             logger.warning("job %s: its progress could not be recorded: %s", context.job.id, error)
 
     return report

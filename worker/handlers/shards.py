@@ -6,7 +6,6 @@ draw other bytes. If the message is lost or fails, the owner of the job draws th
 
 import logging
 
-import redis
 import torch
 from structlog.contextvars import bound_contextvars
 
@@ -23,6 +22,7 @@ from models.version import code_version
 from worker.celery_app import ShardMessage
 from worker.handlers.dataset_drawing import drawing, prepare_generator, read_generator
 from worker.jobs.consumer import JobConsumer
+from worker.jobs.errors import StoreUnavailable
 from worker.jobs.model import Job
 from worker.lifecycle import shutdown
 from worker.observability import metrics
@@ -38,7 +38,7 @@ FAILURES = (  # their messages suffice: the owner has the same error, or draws t
     InvalidWeights,
     OSError,
     TrainingFailed,
-    redis.RedisError,
+    StoreUnavailable,
 )
 
 _prepared: dict[tuple[str, torch.device], FoldedGenerator] = {}  # the generator of the last shard

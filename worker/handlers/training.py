@@ -3,7 +3,6 @@
 import logging
 from functools import partial
 
-import redis
 from structlog.contextvars import bind_contextvars
 
 from models.data.dataset import load_dataset
@@ -14,6 +13,7 @@ from models.torch_device import describe, find_device
 from models.training.environment import reset_threads
 from models.training.trainer import Trainer
 from worker.handlers.checkpointing import CheckpointPublisher, record_of
+from worker.jobs.errors import StoreUnavailable
 from worker.lifecycle import shutdown
 from worker.lifecycle.budget import keep_within_budget
 from worker.lifecycle.context import JobContext
@@ -55,7 +55,7 @@ def train(context: JobContext) -> None:
         publisher.save_now_and_then()
         try:
             jobs.report(claim, progress)
-        except redis.RedisError as error:  # not a reason to fail the run
+        except StoreUnavailable as error:  # not a reason to fail the run
             logger.warning("job %s: its progress could not be recorded: %s", claim.job.id, error)
 
     def check_both() -> None:

@@ -15,6 +15,7 @@ from models.config import TrainingConfig
 from models.synthesis.order import DatasetOrder
 from worker.jobs import scripts
 from worker.jobs.codec import BEING_DELETED, AnyJob, UnreadableJob, decode, encode, present, with_trouble
+from worker.jobs.errors import raises_store_unavailable
 from worker.jobs.keys import (
     DELAYED,
     JOBS,
@@ -140,8 +141,9 @@ class Standing(NamedTuple):
     workers: dict[RunsOn, int]  # seen recently, by device
 
 
+@raises_store_unavailable
 class JobClient:
-    """Calls raise redis.RedisError if Redis does not respond within about a second."""
+    """Calls raise StoreUnavailable if Redis does not respond within about a second."""
 
     def __init__(self, client: "redis.asyncio.Redis", queue_limit: int = 100, has_shares: bool = False) -> None:
         self.redis = client

@@ -19,6 +19,7 @@ from models.registry.manifest import CheckpointId
 from worker.jobs import scripts
 from worker.jobs.client import check_eviction
 from worker.jobs.codec import UnreadableJob, decode, decode_job, pairs
+from worker.jobs.errors import raises_store_unavailable
 from worker.jobs.keys import (
     FENCE,
     JOBS,
@@ -85,8 +86,9 @@ def ourselves() -> str:
     return process_name(os.getpid())
 
 
+@raises_store_unavailable
 class JobConsumer:
-    """Calls raise redis.RedisError if Redis does not respond within two seconds. Claims wait longer and are retried."""
+    """Calls raise StoreUnavailable if Redis does not respond within two seconds. Claims wait longer and are retried."""
 
     def __init__(self, client: "redis.Redis", patient: "redis.Redis | None" = None) -> None:
         """`patient` is a client with a longer timeout, for claims."""

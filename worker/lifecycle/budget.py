@@ -3,10 +3,9 @@
 import logging
 from contextlib import suppress
 
-import redis
-
 from models.registry.retention import apply_retention
 from models.registry.store import CheckpointId, CheckpointNotFound
+from worker.jobs.errors import StoreUnavailable
 from worker.jobs.listing import not_ended
 from worker.lifecycle.context import JobContext
 
@@ -29,5 +28,5 @@ def keep_within_budget(context: JobContext) -> None:
         for name in deleted:
             logger.info("deleted %s to stay within ACGAN_STORE_LIMIT", name)
         context.jobs.note_thinned(checkpoints_among(deleted))
-    except (OSError, redis.RedisError) as error:  # not a reason to fail the job
+    except (OSError, StoreUnavailable) as error:  # not a reason to fail the job
         logger.warning("checkpoints beyond ACGAN_STORE_LIMIT could not be deleted: %s", error)

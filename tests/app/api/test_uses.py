@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
 from starlette.testclient import TestClient
 
 from app.main import create_app
@@ -21,6 +20,7 @@ from tests.models.registry.test_removal import PART
 from tests.support.api_clients import local_client
 from tests.support.stores import publish as publish_as
 from worker.jobs.consumer import Claim, JobConsumer, LeaseLost
+from worker.jobs.errors import StoreUnavailable
 from worker.jobs.keys import JOBS, job_key
 from worker.jobs.model import JobStatus
 from worker.runner import run_next_job
@@ -241,7 +241,7 @@ def test_an_interrupted_deletion_stays_listed_is_not_resumed_and_can_be_repeated
         raise OSError(5, "Input/output error")
 
     async def lose(_: str) -> None:
-        raise redis.ConnectionError("gone")
+        raise StoreUnavailable("gone")
 
     with monkeypatch.context() as broken:
         match when:

@@ -21,6 +21,7 @@ from worker.handlers import training
 from worker.handlers.checkpointing import CheckpointPublisher
 from worker.jobs.client import Order
 from worker.jobs.consumer import Claim, JobConsumer, LeaseLost
+from worker.jobs.errors import StoreUnavailable
 from worker.jobs.keys import QUEUE, epochs_key, job_key
 from worker.jobs.model import Job, JobStatus
 from worker.lifecycle import shutdown
@@ -243,7 +244,7 @@ def test_critical_writes_wait_for_redis(mortal_redis: RunningRedis) -> None:
 
 def test_waiting_for_redis_ends_when_the_worker_shuts_down() -> None:
     def write() -> None:
-        raise redis.ConnectionError
+        raise StoreUnavailable("gone")
 
     shutdown._requested.set()
     with pytest.raises(shutdown.Interrupted):
