@@ -16,12 +16,12 @@ up: .venv/.local
 	$(BIN)/acgan up
 
 # Each of PROCESSES test processes runs whole files, the slowest files first. PYTEST_FLAGS adds options to pytest:
-# `.ci/run` passes --allowed-skips. Of the tests marked `long` one in LONG runs, others each day; `make test LONG=1` runs
-# all of them.
+# `.ci/run` passes --allowed-skips. One in LONG of the tests marked `long` runs, each day other ones; `make test LONG=1`
+# runs all of them.
 #
-# What saves processor time: one thread each, because with small batches more threads save no time; Python stores the
-# modules that it has compiled, because tests start many processes; glibc keeps the memory of freed tensors, because to
-# get the same pages back from the kernel costs as much as to copy the tensors.
+# Three settings save processor time. Each process has one thread: with small batches, more threads save no time. Python
+# stores compiled modules, because tests start many processes. glibc keeps the memory of freed tensors, because returning
+# the pages to the kernel and getting them back takes the time of copying the tensors.
 PROCESSES ?= 2
 PYTEST_FLAGS ?=
 LONG ?= 6

@@ -89,7 +89,7 @@ class AppSettings(WorkerSettings):
     )
     read_needs_key: bool | None = Field(
         None,
-        description="Whether read requests need a key. If unset, they do if `ACGAN_API_KEYS` is set. Probes never do.",
+        description="Whether read requests need a key; probes never do. Default: yes if `ACGAN_API_KEYS` is set.",
     )
     read_rate: str = Field("off", description="Read requests allowed per caller and process, as in `600/minute`.")
     work_rate: str = Field(

@@ -25,14 +25,14 @@ def main() -> None:
     for n in (1, 8, 16, 40, 64, 128):
         noise, labels = SampleRange(7, n, seed=0).cut(0, n, 100)
         plain = seconds(lambda: generator(noise, labels)) / n  # noqa: B023
-        ours = seconds(lambda: draw_batch(folded, noise, labels)) / n  # noqa: B023
-        print(f"{n:14d} | {1e3 * plain:14.3f} | {1e3 * ours:6.3f}")  # noqa: T201
+        folded_seconds = seconds(lambda: draw_batch(folded, noise, labels)) / n  # noqa: B023
+        print(f"{n:14d} | {1e3 * plain:14.3f} | {1e3 * folded_seconds:6.3f}")  # noqa: T201
     print(f"\nsheet of | Pillow | {ENCODER} | µs")  # noqa: T201
     for n in (1, 40, 1000):
         digits = draw_digits(folded, 7, n, seed=0)
         pillow = seconds(lambda: by_pillow(sheet(digits)))  # noqa: B023
-        ours = seconds(lambda: encode_png(sheet(digits)))  # noqa: B023
-        print(f"{n:8d} | {1e6 * pillow:6.0f} | {1e6 * ours:6.0f}")  # noqa: T201
+        fast = seconds(lambda: encode_png(sheet(digits)))  # noqa: B023
+        print(f"{n:8d} | {1e6 * pillow:6.0f} | {1e6 * fast:6.0f}")  # noqa: T201
 
 
 def by_pillow(picture: np.ndarray) -> bytes:

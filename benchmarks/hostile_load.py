@@ -22,7 +22,7 @@ REQUEST_SECONDS = 30.0
 PAUSE_SECONDS = 0.01  # between two requests for /livez
 
 
-class Result(NamedTuple):
+class LoadFigures(NamedTuple):
     statuses: Counter[int]  # 0 for a connection that ended without a response
     livez_seconds: list[float]
     livez_failures: int
@@ -67,7 +67,7 @@ REQUESTS: dict[str, bytes] = {
 
 
 async def ask(port: int, request: bytes) -> int:
-    """Send a request on a connection of its own. Returns the status, or 0 if the connection ended without one."""
+    """Send a request on a separate connection. Returns the status, or 0 if the connection ended without one."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         with suppress(ConnectionError):
@@ -81,7 +81,7 @@ async def ask(port: int, request: bytes) -> int:
         writer.close()
 
 
-async def attack(port: int, number: int, callers: int) -> Result:
+async def attack(port: int, number: int, callers: int) -> LoadFigures:
     """Send `number` requests of all kinds from `callers` at once. Raises TimeoutError if one gets no response."""
     requests = list(REQUESTS.values())
     waiting = iter(range(number))
@@ -104,14 +104,18 @@ async def attack(port: int, number: int, callers: int) -> Result:
     await asyncio.gather(*(call() for _ in range(callers)))
     done.set()
     await watching
-    return Result(statuses, seconds, failures)
+    return LoadFigures(statuses, seconds, failures)
 
 
 @contextmanager
 def service(home: Path, port: int, redis_url: str) -> Iterator[None]:
     """Run `acgan serve` until the block ends. Raises RuntimeError if it does not start within a minute."""
-    own = {"HOME": str(home), "REDIS_URL": redis_url, "DEVICE": "cpu", "WORK_RATE": "off"}
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), **{f"ACGAN_{name}": value for name, value in own.items()}}
+    variables = {"HOME": str(home), "REDIS_URL": redis_url, "DEVICE": "cpu", "WORK_RATE": "off"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        **{f"ACGAN_{name}": value for name, value in variables.items()},
+    }
     command = [sys.executable, "-m", "app.cli", "serve", "--port", str(port)]
     with (
         (home / "serve.log").open("wb") as log,
@@ -134,20 +138,20 @@ async def wait_until_alive(port: int) -> None:
     raise RuntimeError("the service did not start within 60 s")
 
 
-def table(result: Result) -> str:
-    """Return the result in Markdown."""
+def table(figures: LoadFigures) -> str:
+    """Return the figures as a Markdown table."""
     rows = [
-        (f"responses with status {status or 'none'}", str(result.statuses[status]))
-        for status in sorted(result.statuses)
+        (f"responses with status {status or 'none'}", str(figures.statuses[status]))
+        for status in sorted(figures.statuses)
     ]
-    rows += [(f"`/livez` p{percent}", f"{result.percentile(percent) * 1000:.1f} ms") for percent in (50, 99)]
-    rows += [("`/livez` requests", str(len(result.livez_seconds))), ("`/livez` failures", str(result.livez_failures))]
+    rows += [(f"`/livez` p{percent}", f"{figures.percentile(percent) * 1000:.1f} ms") for percent in (50, 99)]
+    rows += [("`/livez` requests", str(len(figures.livez_seconds))), ("`/livez` failures", str(figures.livez_failures))]
     return "\n".join(["| measured | value |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)])
 
 
 def main() -> None:
     from app.server.embedded_redis import free_port
-    from benchmarks.own_redis import OwnRedis
+    from benchmarks.redis_server import RedisServer
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--requests", type=int, default=2000)
@@ -156,12 +160,12 @@ def main() -> None:
     port = free_port()
     with (
         tempfile.TemporaryDirectory() as folder,
-        OwnRedis(Path(folder)) as server,
+        RedisServer(Path(folder)) as server,
         service(Path(folder), port, server.url),
     ):
-        result = asyncio.run(attack(port, arguments.requests, arguments.callers))
-    print(table(result))  # noqa: T201
-    sys.exit(1 if result.server_errors or result.livez_failures else 0)
+        figures = asyncio.run(attack(port, arguments.requests, arguments.callers))
+    print(table(figures))  # noqa: T201
+    sys.exit(1 if figures.server_errors or figures.livez_failures else 0)
 
 
 if __name__ == "__main__":

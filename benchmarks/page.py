@@ -58,7 +58,7 @@ class Wire:
     streams: set[str] = field(default_factory=set)
     last: float = 0.0
 
-    def hear(self, listen: Callable[[str, Callable[[dict[str, Any]], None]], None]) -> None:
+    def subscribe(self, listen: Callable[[str, Callable[[dict[str, Any]], None]], None]) -> None:
         listen("Network.requestWillBeSent", self.asked)
         listen("Network.responseReceived", self.answered)
         listen("Network.dataReceived", self.came)
@@ -105,7 +105,7 @@ PAINTED = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime 
 def visit(page: Page, address: str, ready: str, profile: Profile) -> Visit:
     """Open an address of the page, and wait until its content is shown and the network is quiet."""
     wire, session = Wire(), page.context.new_cdp_session(page)
-    wire.hear(session.on)
+    wire.subscribe(session.on)
     session.send("Network.enable")
     limits = {"latency": profile.latency, "downloadThroughput": profile.down, "uploadThroughput": profile.up}
     session.send("Network.emulateNetworkConditions", {"offline": False, **limits})
@@ -135,8 +135,8 @@ def first_and_again(browser: Browser, address: str, ready: str, profile: Profile
 def newest_run(url: str) -> str:
     with urlopen(f"{url}/jobs?epochs=last&limit=100") as answer:  # noqa: S310  # the URL from the command line
         jobs = json.load(answer)["jobs"]
-    found: str = next(job["id"] for job in jobs if job["epochs"])
-    return found
+    job_id: str = next(job["id"] for job in jobs if job["epochs"])
+    return job_id
 
 
 def row(name: str, profile: Profile, visits: list[Visit]) -> str:

@@ -40,13 +40,13 @@ def read_process(folder: Path) -> Process | None:
 
 def tree(root: int) -> list[Process]:
     """Return a process, its descendants, and all processes in their sessions."""
-    everybody = [found for path in Path("/proc").glob("[0-9]*") if (found := read_process(path))]
+    processes = [process for path in Path("/proc").glob("[0-9]*") if (process := read_process(path))]
     members = {root}
     while True:
-        sessions = {process.session for process in everybody if process.pid in members and process.session in members}
-        more = {p.pid for p in everybody if p.parent in members or p.session in sessions} - members
+        sessions = {process.session for process in processes if process.pid in members and process.session in members}
+        more = {p.pid for p in processes if p.parent in members or p.session in sessions} - members
         if not more:
-            return [process for process in everybody if process.pid in members]
+            return [process for process in processes if process.pid in members]
         members |= more
 
 

@@ -68,17 +68,17 @@ def main() -> None:
                 if path.exists():
                     generators[f"{name}, {epoch} epochs{kind}"] = str(path)
     settings, console = AppSettings(), Console(stderr=True)
-    result: dict[str, object] = {}
+    evaluations: dict[str, object] = {}
     sys.stdout.write(f"| {' | '.join(HEADINGS)} |\n|{'---|' * len(HEADINGS)}\n")
     for name, generator in generators.items():
-        found = evaluate_here(settings, generator, "mnist", asked.quick, None, console)
-        if not result:
-            sys.stdout.write(row("real digits", found.real) + "\n")
-        result[name] = found.model_dump(mode="json")
-        sys.stdout.write(row(name, found.generator) + "\n")
+        evaluation = evaluate_here(settings, generator, "mnist", asked.quick, None, console)
+        if not evaluations:
+            sys.stdout.write(row("real digits", evaluation.real) + "\n")
+        evaluations[name] = evaluation.model_dump(mode="json")
+        sys.stdout.write(row(name, evaluation.generator) + "\n")
         sys.stdout.flush()
     if asked.json:
-        asked.json.write_text(json.dumps(result, indent=2))
+        asked.json.write_text(json.dumps(evaluations, indent=2))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from itertools import count as counting
 from multiprocessing import get_context
 from typing import Any, TypeVar
 
-from benchmarks.own_redis import connect
+from benchmarks.redis_server import connect
 from models.config import TrainingConfig
 from models.records import EpochLosses, Loss, Progress, SplitLosses
 from models.registry.store import CheckpointId

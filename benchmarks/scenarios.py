@@ -103,9 +103,9 @@ def not_modified(trial: Trial) -> Figures:
     path = "/digits/7?n=40&seed=4"
     with socket.create_connection(("127.0.0.1", trial.port), timeout=30) as connection:
         connection.sendall(get(path))
-        found = re.search(r'etag: (".*?")', connection.recv(65536).decode("latin1"), re.IGNORECASE)
-    assert found, "a response to a request with a seed has an ETag"
-    return closed(trial, Ask((get(path, f"If-None-Match: {found[1]}"),), status=304), 0, CONNECTIONS)
+        etag = re.search(r'etag: (".*?")', connection.recv(65536).decode("latin1"), re.IGNORECASE)
+    assert etag, "a response to a request with a seed has an ETag"
+    return closed(trial, Ask((get(path, f"If-None-Match: {etag[1]}"),), status=304), 0, CONNECTIONS)
 
 
 def empty(trial: Trial) -> Figures:
@@ -152,20 +152,20 @@ FOR_OURS_AT_RATE: dict[str, Callable[[Trial, float], Figures]] = {
 }
 
 
-def told(name: str, found: Figures) -> Figures:
-    sys.stderr.write(f"  {name}: {found['requests_per_s']:.1f} requests/s, {found['errors']:.0f} errors\n")
-    return found
+def log_figures(name: str, figures: Figures) -> Figures:
+    sys.stderr.write(f"  {name}: {figures['requests_per_s']:.1f} requests/s, {figures['errors']:.0f} errors\n")
+    return figures
 
 
 def measure_all(trial: Trial, wanted: str) -> dict[str, Figures]:
     """Run every measurement whose name contains `wanted`; those that need the capacity run last."""
-    found: dict[str, Figures] = {}
+    measured: dict[str, Figures] = {}
     plain = {**FOR_ALL, **(FOR_OURS if trial.server.is_ours else {})}
     paced = {**AT_RATE, **(FOR_OURS_AT_RATE if trial.server.is_ours else {})}
-    for name, take in plain.items():
+    for name, measure in plain.items():
         if wanted in name or (name == SUSTAINED and any(wanted in other for other in paced)):
-            found[name] = told(name, take(trial))
-    for name, follow in paced.items():
+            measured[name] = log_figures(name, measure(trial))
+    for name, measure_at_rate in paced.items():
         if wanted in name:
-            found[name] = told(name, follow(trial, found[SUSTAINED]["requests_per_s"]))
-    return found
+            measured[name] = log_figures(name, measure_at_rate(trial, measured[SUSTAINED]["requests_per_s"]))
+    return measured

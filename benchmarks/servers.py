@@ -28,8 +28,8 @@ class Server:
     def environment(self, home: Path, port: int, more: dict[str, str]) -> dict[str, str]:
         """Return the server's environment variables. Ours gets an address without a Redis: drawing needs none."""
         if self.is_ours:
-            result = {"HOME": str(home), "STORE": "", "DEVICE": "cpu", "REDIS_URL": "redis://127.0.0.1:1/0"}
-            return {"PYTHONPATH": str(ROOT), **{f"ACGAN_{name}": value for name, value in result.items()}}
+            variables = {"HOME": str(home), "STORE": "", "DEVICE": "cpu", "REDIS_URL": "redis://127.0.0.1:1/0"}
+            return {"PYTHONPATH": str(ROOT), **{f"ACGAN_{name}": value for name, value in variables.items()}}
         store = CheckpointStore(home / "checkpoints")
         latest = store.latest()
         assert latest is not None

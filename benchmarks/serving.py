@@ -26,7 +26,7 @@ from benchmarks.scenarios import Figures, Trial, measure_all
 from benchmarks.servers import ROOT, SERVERS, Server
 from models.registry.store import GENERATOR, CheckpointStore
 
-Rounds = dict[str, dict[str, list[Figures]]]  # server -> measurement -> one entry for each round
+Rounds = dict[str, dict[str, list[Figures]]]  # server -> load -> one entry for each round
 PROCESS = "the process"
 
 
@@ -64,21 +64,21 @@ def take(server: Server, given: argparse.Namespace, home: Path) -> dict[str, Fig
     ]
     env = server.environment(home, port, more)
     with running(command, env, home, port, server.request(0, 1)) as process:
-        found = measure_all(Trial(server, process, given.seconds, given.warm_up), given.scenarios)
+        measured = measure_all(Trial(server, process, given.seconds, given.warm_up), given.scenarios)
         used = memory(process.pid)
     start = {"ready_s": process.ready_after, "rss_mib": used.rss, "pss_mib": used.pss}
-    return {PROCESS: start, **found}
+    return {PROCESS: start, **measured}
 
 
-def limit(home: Path, seconds: float) -> dict[str, Figures]:
+def upper_bound(home: Path, seconds: float) -> dict[str, Figures]:
     """Measure drawing without a server, in a separate process."""
     store = CheckpointStore(home / "checkpoints")
     latest = store.latest()
     assert latest is not None
-    command = [sys.executable, "-m", "benchmarks.limit", str(store.folder(latest) / GENERATOR), str(seconds)]
-    result = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)  # noqa: S603
-    found: dict[str, Figures] = json.loads(result.stdout)
-    return found
+    command = [sys.executable, "-m", "benchmarks.upper_bound", str(store.folder(latest) / GENERATOR), str(seconds)]
+    completed = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)  # noqa: S603
+    figures: dict[str, Figures] = json.loads(completed.stdout)
+    return figures
 
 
 def measure(servers: list[Server], given: argparse.Namespace, home: Path) -> Rounds:
@@ -87,11 +87,11 @@ def measure(servers: list[Server], given: argparse.Namespace, home: Path) -> Rou
         for name in ["no server", *(server.name for server in servers)]:
             sys.stderr.write(f"round {turn + 1} of {given.rounds}: {name}\n")
             if name == "no server":
-                found = limit(home, given.seconds / 4) if not given.scenarios else {}
+                figures_by_load = upper_bound(home, given.seconds / 4) if not given.scenarios else {}
             else:
-                found = take(next(server for server in servers if server.name == name), given, home)
-            for measurement, figures in found.items():
-                rounds.setdefault(name, {}).setdefault(measurement, []).append(figures)
+                figures_by_load = take(next(server for server in servers if server.name == name), given, home)
+            for load, figures in figures_by_load.items():
+                rounds.setdefault(name, {}).setdefault(load, []).append(figures)
             time.sleep(1)
     return rounds
 
@@ -125,8 +125,7 @@ def rows(rounds: Rounds) -> Iterator[list[str]]:
     for name in names:
         for server, measurements in rounds.items():
             if name in measurements:
-                found = measurements[name]
-                yield [server, name, *(median(found, *column) for column in COLUMNS.values())]
+                yield [server, name, *(median(measurements[name], *column) for column in COLUMNS.values())]
 
 
 def process_rows(rounds: Rounds) -> Iterator[list[str]]:

@@ -92,9 +92,9 @@ def main() -> None:
     wanted = parser.parse_args()
     order = DatasetOrder(per_class=wanted.per_class, checkpoint=CHECKPOINT)
     rounds = [(measure(order, 1), measure(order, 2)) for _ in range(wanted.rounds)]
-    one, two = (statistics.median(each[which][0] for each in rounds) for which in (0, 1))
-    cpu = [statistics.median(each[which][1] for each in rounds) for which in (0, 1)]
-    same = len({sums for each in rounds for *_, sums in each}) == 1
+    one, two = (statistics.median(measured[which][0] for measured in rounds) for which in (0, 1))
+    cpu = [statistics.median(measured[which][1] for measured in rounds) for which in (0, 1)]
+    same = len({sums for measured in rounds for *_, sums in measured}) == 1
     print(f"{order.digits} digits, medians of {wanted.rounds}: {one:.1f} s by one worker, {two:.1f} s by two")  # noqa: T201
     print(f"processor time: {cpu[0]:.1f} s by one, {cpu[1]:.1f} s by two together")  # noqa: T201
     print(f"{one / two:.2f} times as fast; the files are {'the same' if same else 'NOT THE SAME'}")  # noqa: T201

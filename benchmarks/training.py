@@ -9,6 +9,7 @@ graph. Then the share of this machine's matrix product peak, and the time by ope
 
 import argparse
 import contextlib
+import itertools
 import re
 import resource
 import shlex
@@ -115,11 +116,11 @@ def iterations(way: Way, count: int) -> list[float]:
 
 
 def peer(command: str) -> float:
-    result = subprocess.run(shlex.split(command), capture_output=True, text=True, check=True).stdout  # noqa: S603
-    found = re.search(r"tot (\d+) ms/iter", result)
-    if found is None:
-        raise SystemExit(f"the peer did not print its milliseconds per iteration: {result}")
-    return float(found[1])
+    output = subprocess.run(shlex.split(command), capture_output=True, text=True, check=True).stdout  # noqa: S603
+    match = re.search(r"tot (\d+) ms/iter", output)
+    if match is None:
+        raise SystemExit(f"the peer did not print its milliseconds per iteration: {output}")
+    return float(match[1])
 
 
 def gemm_peak(dtype: torch.dtype) -> float:
@@ -172,11 +173,11 @@ def summary(times: dict[str, list[list[float]]], peak: float, device: torch.devi
         "", "ms per iteration, each round", "median", "spread", "images/s", "s per epoch", "of peak", title=title
     )
     for name, rounds in times.items():
-        ms = statistics.median(statistics.median(each) for each in rounds)
-        every = sorted(one for each in rounds for one in each)
+        ms = statistics.median(statistics.median(times_of_round) for times_of_round in rounds)
+        every = sorted(itertools.chain.from_iterable(rounds))
         table.add_row(
             name,
-            " ".join(f"{statistics.median(each):.4g}" for each in rounds),
+            " ".join(f"{statistics.median(times_of_round):.4g}" for times_of_round in rounds),
             f"{ms:.4g}",
             f"{every[len(every) // 10]:.4g}-{every[-1 - len(every) // 10]:.4g}",
             f"{1e5 / ms:.0f}",

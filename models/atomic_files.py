@@ -8,8 +8,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-TEMPORARY, DELETED = ".tmp", ".deleted"  # how the names of hidden files and folders end that a process is to remove
-OLD_SECONDS = 3600  # after which no process still works at them
+TEMPORARY, DELETED = ".tmp", ".deleted"  # endings of the names of hidden files and folders that may be removed
+OLD_SECONDS = 3600  # unchanged for this time, they belong to no living process
 
 
 def write_durably(path: Path, data: bytes) -> None:
@@ -34,10 +34,10 @@ def write_durably(path: Path, data: bytes) -> None:
 
 
 def remove_old_temporary(folder: Path, seconds: float = OLD_SECONDS) -> list[str]:
-    """Delete what a killed process left directly in `folder`: hidden temporary files, and folders half deleted.
+    """Delete hidden temporary files and partly deleted folders that killed processes left directly in `folder`.
 
-    Only what was not changed for `seconds`. Returns the names of what was removed. Raises OSError if the folder cannot
-    be listed; what cannot be removed stays.
+    Keeps everything changed in the last `seconds`, and files that cannot be deleted. Returns the deleted names.
+    Raises OSError if the folder cannot be listed.
     """
     removed = []
     for path in folder.iterdir() if folder.is_dir() else ():
@@ -72,7 +72,7 @@ def make_private(folder: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make renames inside `folder` survive a power cut. Windows does so without being asked."""
+    """Make renames inside `folder` durable: they survive a power cut. Windows needs no call for this."""
     if not hasattr(os, "O_DIRECTORY"):
         return
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

@@ -49,7 +49,8 @@ def _groups(filesystem: Path) -> Iterator[tuple[Hierarchy, PurePosixPath]]:
 def _levels(hierarchy: Hierarchy, group: PurePosixPath) -> list[PurePosixPath]:
     """The folder of a group and of each one above it, up to the mount point.
 
-    A container often has only its own group mounted, or a path that is valid outside of it: then the mount point is it.
+    In a container, often only its group is mounted, or the path of the group is valid only on the host: then the group
+    is at the mount point.
     """
     below = group.relative_to(hierarchy.root) if group.is_relative_to(hierarchy.root) else PurePosixPath()
     if ".." in below.parts:

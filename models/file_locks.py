@@ -1,7 +1,7 @@
 """A lock on an open file, which ends when it is closed or its process ends.
 
-Linux and macOS lock the file, and Windows its first byte. A system with neither has no lock: `acgan up`, `serve` and
-`worker`, which need one, do not start there.
+Linux and macOS lock the file, and Windows its first byte. Other systems have no lock: `acgan up`, `serve` and `worker`,
+which need one, do not start there.
 """
 
 import importlib

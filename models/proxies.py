@@ -1,4 +1,4 @@
-"""Which proxy a request goes through, by the variables that all programs read: http_proxy, HTTPS_PROXY, NO_PROXY, ...
+"""Finds the proxy of a request, from the variables that many programs read: http_proxy, HTTPS_PROXY, NO_PROXY, ...
 
 Requests to this machine never go through a proxy: no variable changes that. Free of libraries.
 """
@@ -14,7 +14,7 @@ from urllib.request import getproxies, proxy_bypass
 from models.bounded_reading import printable
 
 LOCALHOST = "localhost"
-NUMERIC = re.compile(r"[0-9a-fx.]+")  # what inet_aton may read: 127.1, 0x7f.1
+NUMERIC = re.compile(r"[0-9a-fx.]+")  # forms that inet_aton accepts: 127.1, 0x7f.1
 SYSTEM = "the proxy of the system settings"
 HIDDEN = "***"
 EXEMPT = (LOCALHOST, f".{LOCALHOST}", "127.0.0.1", "127.0.0.0/8", "::1", "[::1]")
@@ -51,7 +51,7 @@ class Proxy(NamedTuple):
         except ValueError:
             is_valid = False
         if not is_valid:
-            raise InvalidProxy(f"{self} is no address of a proxy: correct it, or unset {self.variable}")
+            raise InvalidProxy(f"{self} is not the address of a proxy: correct it, or unset {self.variable}")
         if self.scheme not in schemes:
             raise InvalidProxy(
                 f"{self} names a kind of proxy that cannot be used here: unset {self.variable}, or name one of "
@@ -104,7 +104,7 @@ def proxy_for(url: str) -> Proxy | None:
 
 
 def _named(variables: dict[str, str], scheme: str) -> Proxy | None:
-    """Lower case comes first, also if it is empty. HTTP_PROXY is a request's header in a CGI program, so not read."""
+    """Prefer a name in lower case, even if its value is empty. In a CGI program, HTTP_PROXY is a header and ignored."""
     for kind in (scheme, "all"):
         lower, upper = f"{kind}_proxy", f"{kind}_proxy".upper()
         name = lower if lower in variables else upper
@@ -137,7 +137,7 @@ def _is_in_network(host: str, network: str) -> bool:
 
 
 def exempt_this_machine() -> None:
-    """Name the loopback in NO_PROXY, for libraries that read the variables themselves. Keeps what it names already."""
+    """Add the loopback to NO_PROXY, for libraries that read the variables themselves. Keeps the other entries."""
     for variable in ("no_proxy", "NO_PROXY"):
         named = {**os.environ}.get(variable, {**os.environ}.get("NO_PROXY", ""))
         entries = [entry.strip() for entry in named.split(",") if entry.strip()]
@@ -146,7 +146,7 @@ def exempt_this_machine() -> None:
 
 
 def missing_certificates(*variables: str) -> str | None:
-    """Say which of these variables names a file or folder of certificates that does not exist. None if none does."""
+    """Return a message if one of these variables names certificates that do not exist; otherwise None."""
     for variable in variables or CERTIFICATES:
         named = {**os.environ}.get(variable)
         if named and not os.path.exists(named):

@@ -63,7 +63,7 @@ WON_DISCRIMINATOR, WON_GENERATOR, EXPLODED = 0.15, 4.0, 20.0
 
 
 def check_hope(epoch: int, generator: Loss, discriminator: Loss) -> None:
-    """Check from an epoch's mean losses that the run can still learn. Raises Won or LossExploded."""
+    """Check from an epoch's mean losses that the run can still learn. Raises DiscriminatorWon or LossExploded."""
     if discriminator.generation_loss < WON_DISCRIMINATOR and generator.generation_loss > WON_GENERATOR:
         raise DiscriminatorWon(epoch)
     if discriminator.generation_loss > EXPLODED:
@@ -107,7 +107,7 @@ class EpochResult(Record):
     """Result of one finished epoch."""
 
     epoch: int = Field(description="From 1.")
-    seconds: float = Field(description="Training and evaluation together.")
+    seconds: float = Field(description="Seconds of the epoch's training and evaluation.")
     losses: EpochLosses
 
 

@@ -21,7 +21,7 @@ ALLOCATION_FAILED = (  # in messages of errors that torch raises as RuntimeError
 
 
 def limit_threads() -> None:
-    """Let torch start no more threads than the CPU quota allows, which it does not read. OMP_NUM_THREADS overrides."""
+    """Limit torch's threads to the CPU quota, which torch does not read. OMP_NUM_THREADS takes precedence."""
     if "OMP_NUM_THREADS" not in os.environ and processors() < torch.get_num_threads():
         torch.set_num_threads(processors())
 

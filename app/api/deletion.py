@@ -1,4 +1,4 @@
-"""Deletes jobs, checkpoints and generated data sets, and refuses with a reason if they are in use.
+"""Deletes jobs, checkpoints and generated data sets, unless they are in use.
 
 All processes that use the same store see a deletion at once. A request that reads a deleted checkpoint at that moment
 gets 404 or 503, because every file is checked against its manifest.
@@ -30,7 +30,7 @@ class InUse(Exception):
 
 
 class Use(NamedTuple):
-    """A reason not to delete. `folder` is the folder of a checkpoint or data set; None means all of the job."""
+    """A reason not to delete. `folder` is that of a checkpoint or data set; None if it concerns the whole job."""
 
     job: str
     folder: str | None
@@ -41,7 +41,7 @@ class Use(NamedTuple):
 
 
 def refuse_used(uses: list[Use], job: str, folder: str | None = None) -> None:
-    """Raises InUse if one of the uses concerns the job, or a folder of it."""
+    """Raises InUse if one of the uses concerns the job, or the given folder of the job."""
     for use in uses:
         if use.concerns(job, folder):
             what = f"job {job} is kept: " if folder is None and use.folder else ""
@@ -53,7 +53,7 @@ def refuse_used(uses: list[Use], job: str, folder: str | None = None) -> None:
 
 
 async def find_uses(model_manager: ModelManager, jobs: JobClient) -> list[Use]:
-    """Return the uses of everything that must not be deleted now. Raises StoreUnavailable and OSError."""
+    """Return the uses of all jobs, checkpoints and data sets that are in use. Raises StoreUnavailable and OSError."""
     return await find_job_uses(jobs) + await anyio.to_thread.run_sync(find_store_uses, model_manager)
 
 
@@ -87,7 +87,7 @@ def drawing_checkpoint(job: AnyJob) -> str | None:
 
 
 def find_store_uses(model_manager: ModelManager) -> list[Use]:
-    """Return the uses as served, pinned, newest, loading or being read. Raises OSError."""
+    """Return the uses of checkpoints that are served, pinned, newest, being loaded or being read. Raises OSError."""
     store = model_manager.store
     uses = [
         (parsed(model_manager.serving), "is served: serve another checkpoint first, with PUT /serving"),

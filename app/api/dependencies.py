@@ -62,7 +62,7 @@ async def within_budget(services: ServicesDep) -> None:
 async def check_budget(services: Services, new: DatasetOrder | None = None, resumed: Job | None = None) -> None:
     """Refuse work that the store has no room for. `new` is the order of a new data set, `resumed` a job that had ended.
 
-    Orders of data sets that are not finished have their room reserved. Raises StoreFull, StoreUnavailable.
+    Space for data sets that are ordered and not finished counts as used. Raises StoreFull, StoreUnavailable.
     """
     redis = services.jobs.redis
     ids, ordered = await read_unfinished(redis), await read_unfinished_datasets(redis)
@@ -98,7 +98,8 @@ WithinBudget = Depends(within_budget)
 async def no_null(request: Request) -> None:
     """Raises RequestValidationError if the body is `null`, which FastAPI treats like a missing body.
 
-    A faulty program may send it, and hours of training with default values would follow.
+    A faulty program may send `null`; without this
+    check, hours of training with default values would follow.
     """
     if (await request.body()).strip() == b"null":
         text = "should be a JSON object or omitted, not null"
@@ -112,7 +113,7 @@ EXAMPLE_ID = "20260131-120000123-00001c-9f3a61c2d4e58b07"
 
 
 def checked(job_id: str, what: str = "job", listed: str = "/jobs") -> str:
-    """Raises JobNotFound if this does not look like an id. `what` and `listed` are used in the message."""
+    """Raises JobNotFound if the text does not have the form of an id. `what` and `listed` appear in the message."""
     if not re.match(JOB_ID_PATTERN, job_id):
         raise JobNotFound(
             f"there is no {what} {job_id[:80]!r}: ids look like {EXAMPLE_ID}, and GET {listed} lists them"

@@ -95,7 +95,7 @@ class Events:
         return is_behind
 
     async def _position(self) -> str:
-        """Return the position in the stream. The first call, by the reader or a follower, sets it to the newest."""
+        """Return the position in the stream. The first call, by reader or follower, starts at the newest entry."""
         if self.position is None:
             newest = await self._newest_id()
             self.position = self.position or newest  # another task may have set it meanwhile
@@ -132,7 +132,7 @@ class Events:
     async def follow(self, job_id: str, last_id: str | None, caller: str = "") -> AsyncIterator[AsyncIterator[Event]]:
         """Open the stream of one job's events: those after `last_id`, or first the whole record.
 
-        With shares, a caller never gets more streams than are still free.
+        If callers share the streams, none gets more streams than are still free.
 
         The stream ends when the job ends, after ten minutes, if Redis fails, or if the follower lags too far.
         Raises TooManyFollowers, NothingFollows, JobNotFound, StoreUnavailable.
@@ -174,7 +174,7 @@ class Events:
         return past
 
     async def _record(self, job_id: str) -> Event:
-        """Return the whole record with the id of the last event in it, read in one transaction to avoid duplicates."""
+        """Return the record and the id of the last event in it, read in one transaction to avoid duplicates."""
         async with self.asking.pipeline(transaction=True) as pipeline:
             pipeline.xrevrange(EVENTS, count=1)
             pipeline.hgetall(job_key(job_id))

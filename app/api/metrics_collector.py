@@ -64,12 +64,12 @@ def families(standing: Standing) -> Iterator[Metric]:
     for runs_on, number in standing.ready.items():
         depth.add_metric([runs_on], number)
     yield depth
-    workers = GaugeMetricFamily("acgan_workers", "Workers seen in the last minute, by kind.", labels=["kind"])
+    workers = GaugeMetricFamily("acgan_workers", "Live workers, by kind.", labels=["kind"])
     for kind, number in standing.workers.items():
         workers.add_metric([kind], number)
     yield workers
     yield GaugeMetricFamily(
-        "acgan_jobs_delayed", "Jobs that wait for a retry after their worker was lost.", standing.delayed
+        "acgan_jobs_delayed", "Jobs that wait for their back-off after their worker was lost.", standing.delayed
     )
     yield GaugeMetricFamily(
         "acgan_oldest_queued_job_seconds",

@@ -35,7 +35,7 @@ class Address:
         return cls(exhibit, seed, query.index, named, fixed=checkpoint == exhibit.id)
 
     def told(self, media_type: str, about: str) -> "ResponseMeta":
-        """Return the metadata of a response; `about` holds all that determines its bytes apart from the address."""
+        """Return the metadata of a response; `about` is everything else that determines its bytes."""
         headers = {"X-Checkpoint": self.exhibit.id, "X-Seed": str(self.seed), "X-Index": str(self.index)}
         key = f"{name_of(self.exhibit)} {self.seed} {self.index} {about}"
         return ResponseMeta(media_type, headers, conditional.name(key.encode()) if self.named else None, self.fixed)

@@ -1,4 +1,4 @@
-"""The command line. Each command is in its own file of `app.cli.commands`, or in that of its family (`PANELS`).
+"""The command line. Each command has a file in `app.cli.commands`, or shares one with related commands (`PANELS`).
 
 A command imports the heavy modules that it needs when it runs, so that `--help` is fast.
 """

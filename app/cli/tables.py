@@ -29,46 +29,47 @@ def jobs_table(jobs: list[AnyJobView]) -> Table:
     return table
 
 
-def datasets_table(found: list[DatasetView | UnreadableJobView]) -> Table:
+def datasets_table(datasets: list[DatasetView | UnreadableJobView]) -> Table:
     table = Table(box=None, pad_edge=False)
     for heading in ("data set", "status", "drawn", "per class", "seed", "checkpoint"):
         table.add_column(heading, no_wrap=True, justify="right" if heading in ("drawn", "per class") else "left")
-    for each in found:
-        if isinstance(each, UnreadableJobView):
-            table.add_row(cell(each.id), cell(each.status), "-", "-", "-", cell(each.trouble))
+    for dataset in datasets:
+        if isinstance(dataset, UnreadableJobView):
+            table.add_row(cell(dataset.id), cell(dataset.status), "-", "-", "-", cell(dataset.trouble))
             continue
-        of = 10 * (each.order.per_class + each.order.test_per_class)
-        drawn = of if each.status is JobStatus.SUCCEEDED else each.progress.drawn if each.progress else 0
+        ordered = 10 * (dataset.order.per_class + dataset.order.test_per_class)
+        done = dataset.status is JobStatus.SUCCEEDED
+        drawn = ordered if done else dataset.progress.drawn if dataset.progress else 0
         table.add_row(
-            cell(each.id),
-            cell(each.status.value, COLOURS.get(each.status, "default")),
-            f"{drawn:,}/{of:,}",
-            f"{each.order.per_class:,} + {each.order.test_per_class:,}",
-            str(each.order.seed),
-            cell(each.order.checkpoint),
+            cell(dataset.id),
+            cell(dataset.status.value, COLOURS.get(dataset.status, "default")),
+            f"{drawn:,}/{ordered:,}",
+            f"{dataset.order.per_class:,} + {dataset.order.test_per_class:,}",
+            str(dataset.order.seed),
+            cell(dataset.order.checkpoint),
         )
     return table
 
 
-def checkpoints_table(found: CheckpointList) -> Table:
+def checkpoints_table(listing: CheckpointList) -> Table:
     table = Table(box=None, pad_edge=False)
     for heading in ("checkpoint", "labels", "variety", "Frechet", "MB", ""):
         justify = "left" if heading in ("checkpoint", "") else "right"
         table.add_column(heading, no_wrap=bool(heading), justify=justify)  # type: ignore[arg-type]
-    for each in found.checkpoints:
+    for checkpoint in listing.checkpoints:
         table.add_row(
-            cell(each.id),
-            accuracy(each.metrics),
-            figure(each, "variety"),
-            figure(each, "frechet_distance"),
-            f"{each.size / 1e6:.1f}",
-            "served" if each.id == found.serving else "refused" if each.refused else "",
+            cell(checkpoint.id),
+            accuracy(checkpoint.metrics),
+            figure(checkpoint, "variety"),
+            figure(checkpoint, "frechet_distance"),
+            f"{checkpoint.size / 1e6:.1f}",
+            "served" if checkpoint.id == listing.serving else "refused" if checkpoint.refused else "",
         )
-    for other in found.unusable:
+    for other in listing.unusable:
         what = "written by another version" if other.written_by_another_version else "damaged"
         table.add_row(cell(other.id), "-", "-", "-", "-", what)
-    if found.serving not in {each.id for each in found.checkpoints}:
-        table.caption = cell(f"{found.serving or 'nothing'} is served")
+    if listing.serving not in {checkpoint.id for checkpoint in listing.checkpoints}:
+        table.caption = cell(f"{listing.serving or 'nothing'} is served")
         table.caption_justify = "left"
     return table
 

@@ -8,7 +8,7 @@ OF_FILES = {b"accept-ranges", b"vary"}  # partial or compressed responses, whose
 
 
 class JSONNewlineMiddleware:
-    """Inside `RouteCacheMiddleware`, so that cached routes skip it. Problems have a newline already."""
+    """Placed inside `RouteCacheMiddleware`, so that cached routes skip it. Problems have a newline already."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

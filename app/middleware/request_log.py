@@ -87,5 +87,5 @@ def log_request(scope: Scope, route: str, status: int, seconds: float) -> None:
 def audit(scope: Scope) -> dict[str, str]:
     """Return the log fields of a refused request: the client's address, the path without query, the key's digest."""
     client, key = scope.get("client"), offered(scope["headers"])
-    found = {"peer": str(client[0]) if client else "unknown", "path": shown(scope["path"], PATH)}
-    return found | ({"key_digest": digest_of(key)[:PREFIX].decode()} if key else {})
+    fields = {"peer": str(client[0]) if client else "unknown", "path": shown(scope["path"], PATH)}
+    return fields | ({"key_digest": digest_of(key)[:PREFIX].decode()} if key else {})

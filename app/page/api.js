@@ -29,8 +29,8 @@ async function ask(path, { method = "GET", body, headers = {}, signal } = {}) {
     throw new Problem(0, "The service does not answer. Check that it is running and that this browser can reach it.");
   }
   if (answer.ok) return answer;
-  const told = await answer.json().catch(() => ({}));
-  throw new Problem(answer.status, told.detail || `The service returned the status ${answer.status}.`, told.errors);
+  const problem = await answer.json().catch(() => ({}));
+  throw new Problem(answer.status, problem.detail || `The service returned the status ${answer.status}.`, problem.errors);
 }
 
 async function call(path, options = {}) {
@@ -92,16 +92,16 @@ export function wanted(why) {
   return asking;
 }
 
-/** Follow a run: calls `told` with the whole record now and after every change, until the run ends or `signal` aborts. */
-export async function follow(id, told, signal) {
-  if (!key.readingNeedsIt() && (await stream(id, told, signal))) return;
-  await poll(id, told, signal);
+/** Follow a run: calls `onChange` with the whole record now and after every change, until the run ends or `signal` aborts. */
+export async function follow(id, onChange, signal) {
+  if (!key.readingNeedsIt() && (await stream(id, onChange, signal))) return;
+  await poll(id, onChange, signal);
 }
 
 export const ENDED = ["succeeded", "failed", "cancelled"];
 
 /** Resolves to true when the run has ended, to false if the event stream is not available. */
-function stream(id, told, signal) {
+function stream(id, onChange, signal) {
   return new Promise((resolve) => {
     const source = new EventSource(`/jobs/${id}/events`);
     let job = null;
@@ -115,11 +115,11 @@ function stream(id, told, signal) {
       source.addEventListener(kind, async (event) => {
         if (kind !== "job" && job === null) return;
         job = change(JSON.parse(event.data));
-        if (!ENDED.includes(job.status)) return told(job);
+        if (!ENDED.includes(job.status)) return onChange(job);
         source.close();
         try {
           if (kind !== "job") job = await get(`/jobs/${id}`, signal); // the error and the time of the end
-          told(job);
+          onChange(job);
           resolve(true);
         } catch {
           resolve(signal.aborted);
@@ -129,15 +129,15 @@ function stream(id, told, signal) {
     on("progress", (progress) => ({ ...job, progress }));
     on("status", ({ status }) => ({ ...job, status, trouble: status === "cancelling" ? job.trouble : null }));
     on("trouble", (data) => ({ ...job, ...data }));
-    on("epoch", (epoch) => ({ ...job, epochs: [...job.epochs.filter((each) => each.epoch < epoch.epoch), epoch] }));
+    on("epoch", (epoch) => ({ ...job, epochs: [...job.epochs.filter((other) => other.epoch < epoch.epoch), epoch] }));
   });
 }
 
-async function poll(id, told, signal) {
+async function poll(id, onChange, signal) {
   while (!signal.aborted) {
     try {
       const job = await get(`/jobs/${id}`, signal);
-      told(job);
+      onChange(job);
       if (ENDED.includes(job.status)) return;
     } catch (error) {
       if (error.status === 401 || error.status === 404 || signal.aborted) throw error;

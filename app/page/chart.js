@@ -9,19 +9,19 @@ const WIDTH = 360, HEIGHT = 200, LEFT = 38, RIGHT = 10, TOP = 10, BOTTOM = 24;
 export function ticks(low, high, most = 5) {
   const rough = (high - low) / most || 1;
   const power = 10 ** Math.floor(Math.log10(rough));
-  const step = power * [1, 2, 5, 10].find((each) => each * power >= rough);
-  const found = [];
-  for (let at = Math.ceil(low / step - 1e-9); at * step <= high + step * 1e-9; at++) found.push(at * step);
-  return found;
+  const step = power * [1, 2, 5, 10].find((factor) => factor * power >= rough);
+  const values = [];
+  for (let at = Math.ceil(low / step - 1e-9); at * step <= high + step * 1e-9; at++) values.push(at * step);
+  return values;
 }
 
 /**
  * Create a chart; `chart.draw(lines, epochs, epoch)` updates it.
  * lines: [{ name, look: "accent" | "ink", dashed, points: [[epoch, value], ...] }].
- * `pick(epoch)` is called when the user clicks or drags to an epoch. With `told`, a legend below the chart shows the
+ * `pick(epoch)` is called when the user clicks or drags to an epoch. With `showValues`, a legend below the chart shows the
  * lines and their values in that epoch.
  */
-export function chart(title, hint, pick, { format = figure, bounds = null, told = false } = {}) {
+export function chart(title, hint, pick, { format = figure, bounds = null, showValues = false } = {}) {
   const picture = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img" });
   const values = h("div");
   const element = h("figure", { class: "chart" }, h("figcaption", {}, h("b", {}, title), hint && h("span", {}, hint)), picture, values);
@@ -42,8 +42,8 @@ export function chart(title, hint, pick, { format = figure, bounds = null, told 
     last = Math.max(1, epochs);
     lines = lines.filter((line) => line.points.length);
     const all = lines.flatMap((line) => line.points.map((point) => point[1]));
-    if (told) values.replaceChildren(legend(lines, (line) => value(line, epoch, format)));
-    picture.setAttribute("aria-label", spoken(title, lines, epoch, format));
+    if (showValues) values.replaceChildren(legend(lines, (line) => value(line, epoch, format)));
+    picture.setAttribute("aria-label", description(title, lines, epoch, format));
     if (!all.length) return picture.replaceChildren();
     const [low, high] = range(all, bounds);
     const x = (at) => LEFT + (last === 1 ? 0.5 : (at - 1) / (last - 1)) * (WIDTH - LEFT - RIGHT);
@@ -79,21 +79,21 @@ function grid(low, high, last, x, y, format) {
 function curve(line, epoch, x, y) {
   const look = `${line.look}${line.dashed ? " dashed" : ""}`;
   const points = line.points.map(([at, value]) => `${x(at).toFixed(1)},${y(value).toFixed(1)}`).join(" ");
-  const here = line.points.find(([at]) => at === epoch);
+  const point = line.points.find(([at]) => at === epoch);
   return [
     svg("polyline", { class: look, points }),
-    here && svg("circle", { class: look, cx: x(here[0]), cy: y(here[1]), r: 3.2 }),
+    point && svg("circle", { class: look, cx: x(point[0]), cy: y(point[1]), r: 3.2 }),
   ].filter(Boolean);
 }
 
 function value(line, epoch, format) {
-  const here = line.points.find(([at]) => at === epoch);
-  return here ? format(here[1]) : "unknown";
+  const point = line.points.find(([at]) => at === epoch);
+  return point ? format(point[1]) : "unknown";
 }
 
-function spoken(title, lines, epoch, format) {
-  const told = lines.map((line) => `${line.name} ${value(line, epoch, format)}`);
-  return lines.length ? `${title}, in epoch ${epoch}: ${told.join(", ")}.` : `${title}: no data yet.`;
+function description(title, lines, epoch, format) {
+  const values = lines.map((line) => `${line.name} ${value(line, epoch, format)}`);
+  return lines.length ? `${title}, in epoch ${epoch}: ${values.join(", ")}.` : `${title}: no data yet.`;
 }
 
 /** Create a legend of the lines [{ name, look, dashed }]; `of(line)` returns the text after each name. */

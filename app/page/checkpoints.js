@@ -1,7 +1,7 @@
 // Checkpoints: list them, show which one is served, and change it.
 
 import { get, put } from "/page/api.js";
-import { button, facts, h, notice, title, whisper } from "/page/dom.js";
+import { button, facts, h, notice, title, announce } from "/page/dom.js";
 import { name } from "/page/main.js";
 import { ago, bytes, figure, percent } from "/page/words.js";
 
@@ -17,44 +17,44 @@ export async function show(root, _at, signal) {
     const [choice, { checkpoints, unusable = [] }] = await Promise.all([get("/serving", signal), get("/checkpoints", signal)]);
     if (signal.aborted) return;
     served.replaceChildren(...serving(choice, checkpoints, serve));
-    const open = new Set([...list.querySelectorAll("details[open]")].map((each) => each.dataset.job));
-    const groups = grouped(checkpoints).map(([job, found], at) => group(job, found, choice, serve, list.children.length ? open.has(job) : at === 0 || found.some((each) => each.id === choice.serving)));
-    const others = unusable.map((each) => notice(`${each.id} cannot be used: ${each.reason}`));
+    const open = new Set([...list.querySelectorAll("details[open]")].map((group) => group.dataset.job));
+    const groups = grouped(checkpoints).map(([job, ofJob], at) => group(job, ofJob, choice, serve, list.children.length ? open.has(job) : at === 0 || ofJob.some(({ id }) => id === choice.serving)));
+    const others = unusable.map(({ id, reason }) => notice(`${id} cannot be used: ${reason}`));
     list.replaceChildren(...others, ...(groups.length ? groups : [notice("No checkpoint has been published yet. A run publishes one after each epoch.", h("a", { class: "button primary", href: "#/new" }, "Start a run"))]));
   };
   const serve = async (order) => {
     const now = await put("/serving", order);
-    whisper(`${now.serving} is served.`);
+    announce(`${now.serving} is served.`);
     await update();
   };
   await update();
 }
 
 function serving(choice, checkpoints, serve) {
-  const now = checkpoints.find((each) => each.id === choice.serving);
-  const before = checkpoints.slice(checkpoints.indexOf(now) + 1).find((each) => each.refused === null);
-  const follow = (policy, text) => button(text, () => serve({ policy }), { "aria-pressed": String(choice.policy === policy), disabled: choice.policy === policy });
+  const now = checkpoints.find(({ id }) => id === choice.serving);
+  const before = checkpoints.slice(checkpoints.indexOf(now) + 1).find(({ refused }) => refused === null);
+  const policyButton = (policy, text) => button(text, () => serve({ policy }), { "aria-pressed": String(choice.policy === policy), disabled: choice.policy === policy });
   const back = now && before && button("Roll back", () => serve({ policy: "pinned", checkpoint: before.id }), { title: `Pin ${before.id}` });
   return [
     h("p", { class: "standing" }, "Current model: ", choice.serving ? h("b", {}, choice.serving) : "none", ". ", POLICIES[choice.policy]),
-    h("div", { class: "actions" }, follow("newest", "Follow the newest"), follow("best", "Follow the best"), back),
+    h("div", { class: "actions" }, policyButton("newest", "Serve the newest"), policyButton("best", "Serve the best"), back),
     before && h("p", { class: "hint" }, `Rolling back pins ${before.id}. Requests in progress are not interrupted.`),
   ].filter(Boolean);
 }
 
 function grouped(checkpoints) {
   const runs = new Map();
-  for (const each of checkpoints) runs.set(each.job, [...(runs.get(each.job) ?? []), each]);
+  for (const checkpoint of checkpoints) runs.set(checkpoint.job, [...(runs.get(checkpoint.job) ?? []), checkpoint]);
   return [...runs];
 }
 
-function group(job, found, choice, serve, open) {
-  const own = job === "pretrained";
-  const told = own ? "Bundled model" : `${found[0].config.name ?? job}`;
-  const link = own ? null : h("p", {}, h("a", { href: `#/runs/${job}` }, "Show run"));
+function group(job, checkpoints, choice, serve, open) {
+  const isBundled = job === "pretrained";
+  const heading = isBundled ? "Bundled model" : `${checkpoints[0].config.name ?? job}`;
+  const link = isBundled ? null : h("p", {}, h("a", { href: `#/runs/${job}` }, "Show run"));
   return h("details", { class: "group", open, "data-job": job },
-    h("summary", {}, h("b", {}, told), h("span", { class: "hint" }, ` ${found.length} · ${ago(found[0].created_at)}`)),
-    link, h("ol", {}, found.map((each) => entry(each, choice, serve))));
+    h("summary", {}, h("b", {}, heading), h("span", { class: "hint" }, ` ${checkpoints.length} · ${ago(checkpoints[0].created_at)}`)),
+    link, h("ol", {}, checkpoints.map((checkpoint) => entry(checkpoint, choice, serve))));
 }
 
 function entry(checkpoint, choice, serve) {

@@ -3,8 +3,8 @@
 import { follow, get } from "/page/api.js";
 import { chart, legend } from "/page/chart.js";
 import { FIGURES, LOSSES, ROWS, points } from "/page/curves.js";
-import { h, notice, say, title } from "/page/dom.js";
-import { hands } from "/page/ink.js";
+import { h, notice, showError, title } from "/page/dom.js";
+import { plotCanvas } from "/page/ink.js";
 import { go, name, note } from "/page/main.js";
 import { badge } from "/page/runs.js";
 import { named, standing } from "/page/words.js";
@@ -16,7 +16,7 @@ export async function show(root, { query }, signal) {
   const { jobs } = await get("/jobs?limit=100&epochs=last", signal);
   const ids = ["a", "b"].map((side) => query.get(side) ?? "");
   const choosers = ids.map((id, side) => chooser(jobs, id, side, (chosen) => {
-    const both = ids.map((each, at) => (at === side ? chosen : each));
+    const both = ids.map((other, at) => (at === side ? chosen : other));
     go(`/compare?a=${both[0]}&b=${both[1]}`);
   }));
   root.append(title("Compare runs"), h("div", { class: "pair" }, choosers));
@@ -24,25 +24,25 @@ export async function show(root, { query }, signal) {
 
   const pair = [null, null];
   let epoch = Number(query.get("epoch")) || null;
-  let row = ROWS.find((each) => each.name === query.get("row")) ?? ROWS[1];
+  let row = ROWS.find(({ name: text }) => text === query.get("row")) ?? ROWS[1];
   const slider = h("input", { type: "range", min: 1, value: 1, "aria-label": "Epoch", oninput: () => choose(Number(slider.value)) });
   const at = h("h2", { id: "epoch-title" });
   const rows = h("select", { id: "row", onchange: () => {
-    row = ROWS.find((each) => each.name === rows.value);
+    row = ROWS.find(({ name: text }) => text === rows.value);
     note({ row: rows.value });
     look();
-  } }, ROWS.map((each) => h("option", {}, each.name)));
+  } }, ROWS.map(({ name: text }) => h("option", {}, text)));
   rows.value = row.name;
-  const pictures = ids.map(() => hands(20));
+  const pictures = ids.map(() => plotCanvas(20));
   const names = h("div");
   const charts = h("div", { class: "charts" });
-  const told = h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Differences" });
+  const table = h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Differences" });
   root.append(
     names,
     h("section", { "aria-labelledby": "epoch-title" }, h("div", { class: "epoch" }, at, slider),
-      h("div", { class: "pair" }, pictures.map((each) => h("div", { class: "paper" }, each)))),
+      h("div", { class: "pair" }, pictures.map((picture) => h("div", { class: "paper" }, picture)))),
     h("section", {}, h("div", { class: "title" }, h("h2", {}, "Losses and quality"), h("span", { class: "filter" }, h("label", { for: "row" }, "Losses of"), rows)), charts),
-    h("section", {}, h("h2", {}, "Differences"), told));
+    h("section", {}, h("h2", {}, "Differences"), table));
 
   const choose = (wanted) => {
     epoch = wanted;
@@ -50,7 +50,7 @@ export async function show(root, { query }, signal) {
     look();
   };
   const curves = [
-    ...LOSSES.map((loss) => curve(loss.title, loss.hint, {}, (job) => job.epochs.map((each) => [each.epoch, each.losses[row.network][row.split][loss.name]]))),
+    ...LOSSES.map((loss) => curve(loss.title, loss.hint, {}, (job) => job.epochs.map((record) => [record.epoch, record.losses[row.network][row.split][loss.name]]))),
     ...FIGURES.map(({ title: text, hint, options, lines }) => {
       const figure = lines[0].figure === "frechet_distance_raw" ? "frechet_distance" : lines[0].figure;
       return curve(text, hint, options, (job) => points(job.epochs, figure));
@@ -72,13 +72,13 @@ export async function show(root, { query }, signal) {
     slider.disabled = longest < 2;
     at.textContent = `Epoch ${shown}`;
     names.replaceChildren(legend(pair.map((job, side) => ({ name: named(job), look: LOOKS[side] }))));
-    for (const each of curves) each.show(longest, shown);
+    for (const diagram of curves) diagram.show(longest, shown);
     pair.forEach((job, side) => {
-      const found = job.epochs.find((each) => each.epoch === shown) ?? job.epochs.at(-1);
-      const text = found ? `Digits of ${named(job)}, epoch ${found.epoch}` : "";
-      if (found) pictures[side].draw(found.samples, { text }, signal).catch(say);
+      const record = job.epochs.find((one) => one.epoch === shown) ?? job.epochs.at(-1);
+      const text = record ? `Digits of ${named(job)}, epoch ${record.epoch}` : "";
+      if (record) pictures[side].draw(record.samples, { text }, signal).catch(showError);
     });
-    told.replaceChildren(differences(pair));
+    table.replaceChildren(differences(pair));
   }
 
   ids.forEach((id, side) => follow(id, (job) => {
@@ -86,7 +86,7 @@ export async function show(root, { query }, signal) {
     pair[side] = job;
     choosers[side].state.replaceChildren(badge(job.status), " ", standing(job));
     if (before?.epochs.length !== job.epochs.length || before?.status !== job.status) look();
-  }, signal).catch(say));
+  }, signal).catch(showError));
 }
 
 function chooser(jobs, id, side, chosen) {

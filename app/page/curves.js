@@ -48,18 +48,18 @@ export function lossCharts(pick) {
   return LOSSES.map((loss) => {
     const made = chart(loss.title, loss.hint, pick);
     made.show = (epochs, total, epoch) =>
-      made.draw(ROWS.map((row) => ({ ...row, points: epochs.map((each) => [each.epoch, each.losses[row.network][row.split][loss.name]]) })), total, epoch);
+      made.draw(ROWS.map((row) => ({ ...row, points: epochs.map((record) => [record.epoch, record.losses[row.network][row.split][loss.name]]) })), total, epoch);
     return made;
   });
 }
 
 export function points(epochs, figure) {
-  return epochs.filter((each) => each.metrics?.[figure] !== undefined).map((each) => [each.epoch, each.metrics[figure]]);
+  return epochs.filter(({ metrics }) => metrics?.[figure] !== undefined).map(({ epoch, metrics }) => [epoch, metrics[figure]]);
 }
 
 export function figureCharts(pick) {
   return FIGURES.map(({ title, hint, options, lines }) => {
-    const made = chart(title, hint, pick, { ...options, told: true });
+    const made = chart(title, hint, pick, { ...options, showValues: true });
     made.show = (epochs, total, epoch) => made.draw(lines.map((line) => ({ ...line, points: points(epochs, line.figure) })), total, epoch);
     return made;
   });

@@ -1,7 +1,7 @@
 // Generated data sets: a form to order one, and a list with progress and files.
 
 import { ENDED, get, key, post } from "/page/api.js";
-import { button, h, notice, pause, prose, say, title, whisper } from "/page/dom.js";
+import { button, h, notice, pause, prose, showError, title, announce } from "/page/dom.js";
 import { name, note } from "/page/main.js";
 import { ago, bytes, duration, number, sentence } from "/page/words.js";
 
@@ -39,10 +39,10 @@ export async function show(root, { query }, signal) {
     try {
       const body = { per_class: Number(many.input.value), test_per_class: Number(tests.input.value), seed: Number(seed.input.value) };
       const { id } = await post("/datasets", sure.value ? { ...body, verify: Number(sure.value) } : body);
-      whisper(`Data set ${id} is queued.`);
+      announce(`Data set ${id} is queued.`);
       await update();
     } catch (problem) {
-      say(problem);
+      showError(problem);
     } finally {
       send.disabled = false;
     }
@@ -60,7 +60,7 @@ export async function show(root, { query }, signal) {
     const shown = JSON.stringify(datasets);
     if (shown === update.shown) return;
     update.shown = shown;
-    list.replaceChildren(...(datasets.length ? datasets.map((each) => entry(each, update)) : [h("p", { class: "nothing" }, "No data sets yet.")]));
+    list.replaceChildren(...(datasets.length ? datasets.map((dataset) => entry(dataset, update)) : [h("p", { class: "nothing" }, "No data sets yet.")]));
   }
 }
 

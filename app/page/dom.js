@@ -35,8 +35,8 @@ export function notice(text, ...beside) {
 }
 
 export function facts(pairs) {
-  const told = pairs.filter(([, value]) => value !== null && value !== undefined);
-  return h("dl", { class: "facts" }, told.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
+  const known = pairs.filter(([, value]) => value !== null && value !== undefined);
+  return h("dl", { class: "facts" }, known.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
 }
 
 export function button(text, onclick, attributes = {}) {
@@ -51,7 +51,7 @@ function guarded(action) {
     try {
       await action(event);
     } catch (error) {
-      say(error);
+      showError(error);
     } finally {
       pressed.removeAttribute("aria-busy");
     }
@@ -61,21 +61,21 @@ function guarded(action) {
 let silence;
 
 /** Show an error as a message that screen readers announce. */
-export function say(error) {
+export function showError(error) {
   if (error.name === "AbortError") return;
-  const close = h("button", { type: "button", class: "quiet", "aria-label": "Close", onclick: hush }, "×");
-  document.getElementById("said").replaceChildren(h("div", { class: "toast" }, h("p", {}, error.message), close));
+  const close = h("button", { type: "button", class: "quiet", "aria-label": "Close", onclick: clearError }, "×");
+  document.getElementById("alert").replaceChildren(h("div", { class: "toast" }, h("p", {}, error.message), close));
   clearTimeout(silence);
-  silence = setTimeout(hush, 15000);
+  silence = setTimeout(clearError, 15000);
 }
 
-export function hush() {
-  document.getElementById("said").replaceChildren();
+export function clearError() {
+  document.getElementById("alert").replaceChildren();
 }
 
 /** Announce a text to screen readers only. */
-export function whisper(text) {
-  document.getElementById("whispered").textContent = text;
+export function announce(text) {
+  document.getElementById("announcement").textContent = text;
 }
 
 /** Wait; rejects with an AbortError if `signal` aborts. */

@@ -1,8 +1,8 @@
 // Draw digits. Every picture has a permanent link that returns the same digits.
 
 import { file, get } from "/page/api.js";
-import { button, h, notice, say, title, whisper } from "/page/dom.js";
-import { freshSeed, handField, sheet } from "/page/ink.js";
+import { button, h, notice, showError, title, announce } from "/page/dom.js";
+import { freshSeed, seedField, sheet } from "/page/ink.js";
 import { name, note } from "/page/main.js";
 
 const MOST = { one: 1000, all: 100 };
@@ -22,30 +22,30 @@ export async function show(root, { query }, signal) {
   const trouble = h("div");
   const paper = h("div", { class: "paper sheet" }, picture);
   const by = h("p", { class: "hint" });
-  const told = h("input", { type: "text", id: "address", readonly: true, spellcheck: "false", onfocus: () => told.select() });
+  const link = h("input", { type: "text", id: "address", readonly: true, spellcheck: "false", onfocus: () => link.select() });
   const labels = h("fieldset", { class: "digits" }, h("legend", {}, "Digit"),
     [..."0123456789", "all"].map((label) => h("label", {}, h("input", { type: "radio", name: "label", value: label, checked: label === wanted.label, onchange: () => set({ label }) }), h("span", {}, label))));
   const many = h("input", { type: "number", id: "n", min: 1, value: wanted.n, oninput: () => set({ n: many.value }) });
   const checkpoints = h("select", { id: "checkpoint", onchange: () => set({ checkpoint: checkpoints.value }) },
-    ["latest", "best"].map((each) => h("option", { value: each }, each === "latest" ? "Current model" : "Best model")));
+    ["latest", "best"].map((value) => h("option", { value }, value === "latest" ? "Current model" : "Best model")));
 
   const form = h("form", { class: "controls", onsubmit: (event) => event.preventDefault() },
     labels,
     h("div", { class: "field" }, h("label", { for: "n" }, "Number of digits"), many),
-    handField(wanted.seed, (seed) => set({ seed })),
+    seedField(wanted.seed, (seed) => set({ seed })),
     h("div", { class: "field" }, h("label", { for: "checkpoint" }, "Checkpoint"), checkpoints));
   const copy = button("Copy", async () => {
-    await copied(told);
+    await copied(link);
     copy.textContent = "Copied";
-    whisper("The link is copied.");
+    announce("The link is copied.");
     setTimeout(() => { copy.textContent = "Copy"; }, 2000);
   });
   const downloads = h("div", { class: "actions" }, "Download:", ["png", "zip", "npy"].map((form_) => button(form_.toUpperCase(), () => download(form_))));
-  const fixed = h("div", { class: "field" }, h("label", { for: "address" }, "Permanent link to these digits"), h("div", { class: "row" }, told, copy));
+  const fixed = h("div", { class: "field" }, h("label", { for: "address" }, "Permanent link to these digits"), h("div", { class: "row" }, link, copy));
   const drawn = h("div", { class: "drawn" }, paper, h("div", {}, fixed, downloads, by));
   root.append(title("Draw"), form, trouble, drawn);
 
-  fill(checkpoints, wanted.checkpoint, signal).catch(say);
+  fill(checkpoints, wanted.checkpoint, signal).catch(showError);
   draw();
 
   function set(changes) {
@@ -62,27 +62,27 @@ export async function show(root, { query }, signal) {
 
   /** Draw the current selection, after a short delay; a later call replaces an earlier one. */
   async function draw() {
-    const { label, n, seed: hand, checkpoint } = wanted;
+    const { label, n, seed, checkpoint } = wanted;
     many.max = label === "all" ? MOST.all : MOST.one;
-    note({ label, n, seed: hand, checkpoint: checkpoint === "latest" ? null : checkpoint });
-    const mine = (draw.newest = Symbol("wish"));
+    note({ label, n, seed, checkpoint: checkpoint === "latest" ? null : checkpoint });
+    const request = (draw.newest = Symbol("request"));
     await new Promise((resolve) => setTimeout(resolve, 120)); // until the user has typed the whole number
-    if (mine !== draw.newest || signal.aborted) return;
+    if (request !== draw.newest || signal.aborted) return;
     const path = label === "all" ? "/digits" : `/digits/${label}`;
-    const parameters = new URLSearchParams({ n, seed: hand });
+    const parameters = new URLSearchParams({ n, seed });
     const text = label === "all" ? `${n} times the digits 0 to 9, one latent vector per row` : `${n} times the digit ${label}`;
     try {
       const headers = await picture.draw(`${path}?${parameters}&checkpoint=${encodeURIComponent(checkpoint)}`, text, signal);
-      if (mine !== draw.newest) return;
+      if (request !== draw.newest) return;
       const drawnBy = headers.get("X-Checkpoint");
       address = `${path}?n=${n}&seed=${headers.get("X-Seed")}&checkpoint=${drawnBy}`;
-      told.value = location.origin + address;
+      link.value = location.origin + address;
       by.replaceChildren("Drawn by ", h("a", { href: "#/checkpoints" }, drawnBy), ".");
       ready(true);
       trouble.replaceChildren();
-      whisper(`${text}, drawn by ${drawnBy}.`);
+      announce(`${text}, drawn by ${drawnBy}.`);
     } catch (problem) {
-      if (signal.aborted || mine !== draw.newest) return;
+      if (signal.aborted || request !== draw.newest) return;
       ready(false);
       const start = problem.status === 503 ? h("a", { class: "button primary", href: "#/new" }, "Start a run") : null;
       const mistakes = (problem.mistakes ?? []).map(({ field, message }) => `${FIELDS[field] ?? field} ${message}.`);
@@ -96,12 +96,12 @@ export async function show(root, { query }, signal) {
 }
 
 async function fill(select, chosen, signal) {
-  if (![...select.options].some((each) => each.value === chosen)) select.append(h("option", { value: chosen }, chosen));
+  if (![...select.options].some((option) => option.value === chosen)) select.append(h("option", { value: chosen }, chosen));
   select.value = chosen;
   const { checkpoints } = await get("/checkpoints", signal);
-  const known = new Set([...select.options].map((each) => each.value));
-  const others = checkpoints.filter((each) => each.refused === null && !known.has(each.id));
-  select.append(...others.map((each) => h("option", { value: each.id }, each.id)));
+  const known = new Set([...select.options].map((option) => option.value));
+  const others = checkpoints.filter(({ id, refused }) => refused === null && !known.has(id));
+  select.append(...others.map(({ id }) => h("option", { value: id }, id)));
   select.value = chosen;
 }
 

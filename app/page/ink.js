@@ -42,26 +42,26 @@ async function plot(path, signal) {
  * Create a canvas of an epoch's plot: one class per row, one latent vector per column.
  * `await canvas.draw(path, { real, text }, signal)`: with `real`, the right half shows real digits.
  */
-export function hands(most = 40) {
+export function plotCanvas(most = 40) {
   const canvas = h("canvas", { class: "ink", role: "img", width: 1, height: 1 });
   let newest = 0;
   canvas.draw = async (path, { real = false, text }, signal) => {
-    const mine = ++newest;
+    const request = ++newest;
     const bitmap = await plot(path, signal);
-    if (mine !== newest || signal.aborted) return;
+    if (request !== newest || signal.aborted) return;
     const room = canvas.parentElement.clientWidth;
     const columns = Math.max(8, Math.min(most, Math.floor(room / (room < 600 ? 24 : CELL))));
     const generated = real ? Math.ceil(columns / 2) : columns;
     canvas.width = columns * CELL + (real ? CELL / 2 : 0);
     canvas.height = CLASSES * CELL;
     const context = canvas.getContext("2d");
-    for (let hand = 0; hand < columns; hand++) {
-      const isReal = hand >= generated;
-      const from = isReal ? hand - generated : hand;
-      const left = hand * CELL + (isReal ? CELL / 2 : 0);
+    for (let column = 0; column < columns; column++) {
+      const isReal = column >= generated;
+      const from = isReal ? column - generated : column;
+      const left = column * CELL + (isReal ? CELL / 2 : 0);
       for (let label = 0; label < CLASSES; label++) {
-        const column = isReal ? PLOT_REAL + label : label;
-        context.drawImage(bitmap, column * CELL, from * CELL, CELL, CELL, left, label * CELL, CELL, CELL);
+        const plotColumn = isReal ? PLOT_REAL + label : label;
+        context.drawImage(bitmap, plotColumn * CELL, from * CELL, CELL, CELL, left, label * CELL, CELL, CELL);
       }
     }
     canvas.setAttribute("aria-label", text);
@@ -70,7 +70,7 @@ export function hands(most = 40) {
 }
 
 /** Create a field for the seed; calls `chosen` with each seed that the user enters or generates. */
-export function handField(seed, chosen) {
+export function seedField(seed, chosen) {
   const input = h("input", { type: "number", id: "seed", min: 0, max: Number.MAX_SAFE_INTEGER, value: seed, oninput: () => chosen(input.value) });
   const another = button("New seed", () => { input.value = freshSeed(); chosen(input.value); });
   return h("div", { class: "field" }, h("label", { for: "seed" }, "Seed"), h("div", { class: "row" }, input, another));

@@ -1,7 +1,7 @@
 // The router. The URL holds the whole state of a view, as in #/runs/ID?epoch=3, so a reload loses nothing.
 
 import { key, wanted } from "/page/api.js";
-import { h, hush, notice, whisper } from "/page/dom.js";
+import { h, clearError, notice, announce } from "/page/dom.js";
 
 const VIEWS = { "": "runs", new: "order", runs: "run", compare: "compare", draw: "draw", play: "play", datasets: "datasets", checkpoints: "checkpoints" };
 
@@ -29,16 +29,16 @@ export function go(address) {
   location.hash = address;
 }
 
-let here = new AbortController();
+let current = new AbortController();
 
 async function show() {
-  here.abort();
-  here = new AbortController();
-  const { signal } = here;
+  current.abort();
+  current = new AbortController();
+  const { signal } = current;
   const at = place();
   const main = document.getElementById("main");
   mark(at.view);
-  hush();
+  clearError();
   name("");
   if (!(at.view in VIEWS)) return main.replaceChildren(notice("This page does not exist.", h("a", { href: "#/" }, "Show runs")));
   try {
@@ -51,17 +51,17 @@ async function show() {
     await view.show(root, at, signal);
   } catch (error) {
     if (signal.aborted || error.name === "AbortError") return;
-    whisper(error.message);
+    announce(error.message);
     const again = h("button", { type: "button", onclick: show }, "Try again");
     main.replaceChildren(notice(error.message, again));
   }
 }
 
 function mark(view) {
-  const current = view === "runs" || view === "compare" ? "" : view;
+  const section = view === "runs" || view === "compare" ? "" : view;
   for (const link of document.querySelectorAll("header a[href^='#/']")) {
     const target = link.getAttribute("href").slice(2);
-    if (target === current && !link.classList.contains("mark")) link.setAttribute("aria-current", "page");
+    if (target === section && !link.classList.contains("mark")) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
 }

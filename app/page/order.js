@@ -1,7 +1,7 @@
 // The form that starts a run. It is built from the API's schema and shows an estimate of the time.
 
 import { get, post } from "/page/api.js";
-import { h, notice, prose, say, title } from "/page/dom.js";
+import { h, notice, prose, showError, title } from "/page/dom.js";
 import { go, name, note } from "/page/main.js";
 import { count, duration, number } from "/page/words.js";
 
@@ -17,47 +17,47 @@ export async function show(root, { query }, signal) {
   const presets = document_.paths["/train"].post.requestBody.content["application/json"].examples;
 
   const fields = Object.entries(properties).map(([key, schema]) => field(key, schema, query.get(key)));
-  const byName = new Map(fields.map((each) => [each.key, each]));
+  const byName = new Map(fields.map((one) => [one.key, one]));
   const cost = h("p", { class: "cost", "aria-live": "polite" });
   const wrong = h("div");
   const send = h("button", { class: "primary big" }, "Start the run");
-  const beginnings = Object.entries(presets).map(([text, { value }]) => ({ value, button: h("button", { type: "button", onclick: () => preset(value) }, text[0].toUpperCase() + text.slice(1)) }));
+  const presetButtons = Object.entries(presets).map(([text, { value }]) => ({ value, button: h("button", { type: "button", onclick: () => preset(value) }, text[0].toUpperCase() + text.slice(1)) }));
   const form = h("form", { novalidate: true }, h("div", {},
     h("fieldset", { class: "presets" }, h("legend", {}, "Presets"),
-      beginnings.map((each) => each.button)),
+      presetButtons.map(({ button }) => button)),
     FIRST.map((key) => byName.get(key)?.element),
-    h("details", { open: fields.some((each) => !FIRST.includes(each.key) && query.has(each.key)) },
-      h("summary", {}, "More options"), h("div", { class: "fields" }, fields.filter((each) => !FIRST.includes(each.key)).map((each) => each.element)))),
+    h("details", { open: fields.some(({ key }) => !FIRST.includes(key) && query.has(key)) },
+      h("summary", {}, "More options"), h("div", { class: "fields" }, fields.filter(({ key }) => !FIRST.includes(key)).map(({ element }) => element)))),
     h("div", { class: "bill" }, h("h2", {}, "Estimated time"), cost, wrong, send));
   root.append(title("Start a run"), form);
 
-  const body = () => Object.fromEntries(fields.map((each) => [each.key, each.read()]).filter(([, value]) => value !== undefined));
+  const body = () => Object.fromEntries(fields.map(({ key, read }) => [key, read()]).filter(([, value]) => value !== undefined));
   let once = random(); // a request that is sent twice starts one run
   const changed = () => {
     once = random();
-    note(Object.fromEntries(fields.map((each) => [each.key, each.text()])));
-    for (const each of beginnings) each.button.setAttribute("aria-pressed", fields.every((own) => own.key === "name" || own.is(each.value[own.key])));
+    note(Object.fromEntries(fields.map(({ key, text }) => [key, text()])));
+    for (const { button, value } of presetButtons) button.setAttribute("aria-pressed", fields.every(({ key, is }) => key === "name" || is(value[key])));
     cost.replaceChildren(...(form.querySelector(":invalid") ? ["Some fields are invalid."] : estimate({ ...defaults(properties), ...body() }, recent.jobs)));
   };
   const preset = (values) => {
-    for (const each of fields) each.write(values[each.key]);
+    for (const { key, write } of fields) write(values[key]);
     changed();
   };
   form.addEventListener("input", changed);
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     send.disabled = true;
-    fields.forEach((each) => each.complain(""));
+    fields.forEach(({ showMistake }) => showMistake(""));
     wrong.replaceChildren();
     try {
       const job = await post("/train", body(), { "Idempotency-Key": once });
       go(`/runs/${job.id}`);
     } catch (problem) {
-      const named = (problem.mistakes ?? []).map((mistake) => placed(mistake, byName)).filter(([each]) => each);
-      const told = named.map(([each, message]) => each.complain(message));
+      const named = (problem.mistakes ?? []).map((mistake) => placed(mistake, byName)).filter(([input]) => input);
+      const sentences = named.map(([input, message]) => input.showMistake(message));
       if (named.length) named[0][0].focus();
       else wrong.replaceChildren(notice(problem.message));
-      say(told.length ? new Error(told.join(" ")) : problem);
+      showError(sentences.length ? new Error(sentences.join(" ")) : problem);
     } finally {
       send.disabled = false;
     }
@@ -67,8 +67,8 @@ export async function show(root, { query }, signal) {
 
 /** Return the field that an error refers to. An error about two fields starts with the name of the first. */
 function placed({ field: where, message }, byName) {
-  const own = byName.get(where.split(".").at(-1));
-  if (own) return [own, message];
+  const input = byName.get(where.split(".").at(-1));
+  if (input) return [input, message];
   const [first, ...rest] = message.split(" ");
   return [byName.get(first), rest.join(" ")];
 }
@@ -79,14 +79,14 @@ function defaults(properties) {
 
 /** Create the form field of a schema property, with functions that read and write its value. */
 function field(key, schema, given) {
-  const kind = schema.anyOf?.find((each) => each.type !== "null") ?? schema;
+  const kind = schema.anyOf?.find(({ type }) => type !== "null") ?? schema;
   const id = `field-${key}`;
   const common = { id, name: key, "aria-describedby": `${id}-about ${id}-wrong` };
   const initial = given ?? (schema.default === undefined ? "" : String(schema.default));
   const fallback = schema.default ?? "all";
   let input;
   if (kind.enum) {
-    input = h("select", common, kind.enum.map((each) => h("option", { value: each }, each)));
+    input = h("select", common, kind.enum.map((value) => h("option", { value }, value)));
   } else if (kind.type === "string") {
     input = h("input", { ...common, type: "text", maxlength: kind.maxLength, autocomplete: "off" });
   } else {
@@ -94,10 +94,10 @@ function field(key, schema, given) {
     input = h("input", { ...common, type: "number", step, min: kind.minimum ?? kind.exclusiveMinimum, max: kind.maximum, placeholder: fallback, inputmode: step === 1 ? "numeric" : "decimal" });
   }
   const empty = h("span"); // shows the default while the field is empty
-  const tellEmpty = () => { empty.textContent = input.type === "number" && input.value === "" && !input.validity.badInput ? ` Empty means ${fallback}.` : ""; };
+  const showDefault = () => { empty.textContent = input.type === "number" && input.value === "" && !input.validity.badInput ? ` Empty means ${fallback}.` : ""; };
   input.value = initial;
-  input.addEventListener("input", tellEmpty);
-  tellEmpty();
+  input.addEventListener("input", showDefault);
+  showDefault();
   const wrong = h("p", { class: "wrong", id: `${id}-wrong` });
   const label = key === "adam_lr" ? "Learning rate" : key === "adam_beta_1" ? "Adam's beta 1" : key[0].toUpperCase() + key.slice(1).replaceAll("_", " ");
   const element = h("div", { class: "field" }, h("label", { for: id }, label), input, h("p", { class: "hint", id: `${id}-about` }, prose(schema.description ?? ""), empty), wrong);
@@ -116,9 +116,9 @@ function field(key, schema, given) {
     is: (value) => input.value === String(value ?? schema.default ?? ""),
     write(value) {
       input.value = value ?? schema.default ?? "";
-      tellEmpty();
+      showDefault();
     },
-    complain(message) {
+    showMistake(message) {
       wrong.textContent = message && `${label} ${message}.`;
       input.setAttribute("aria-invalid", Boolean(message));
       return wrong.textContent;
@@ -142,8 +142,8 @@ function estimate(config, jobs) {
   const ahead = waiting ? ` ${count(waiting, "unfinished run")} ${waiting === 1 ? "is" : "are"} ahead of it.` : "";
   if (!timed.length) return [h("b", {}, `Perhaps ${duration(total / UNKNOWN_PACE)}`), `for ${what} on two processor cores. A GPU is faster. No run has finished an epoch yet.${ahead}`];
   const { job, like } = timed[0];
-  const alike = timed.filter((each) => each.like === like && each.job.device === job.device).slice(0, MOST);
-  const pace = median(alike.map((each) => each.pace));
+  const alike = timed.filter((other) => other.like === like && other.job.device === job.device).slice(0, MOST);
+  const pace = median(alike.map((other) => other.pace));
   const by = alike.length === 1 ? ["based on ", h("a", { href: `#/runs/${job.id}` }, job.config.name || job.id)] : [`based on the last ${alike.length} similar runs`];
   return [h("b", {}, `About ${duration(total / pace)}`), `for ${what}, `, ...by, ` (${number(Math.round(pace))} images per second).${ahead}`];
 }
@@ -154,5 +154,5 @@ function median(values) {
 }
 
 function random() {
-  return Array.from(crypto.getRandomValues(new Uint32Array(4)), (each) => each.toString(36)).join("-");
+  return Array.from(crypto.getRandomValues(new Uint32Array(4)), (value) => value.toString(36)).join("-");
 }

@@ -1,7 +1,7 @@
 // Draw a number, and morph one digit into another, with the latent vector of a seed. The URL holds the seed.
 
-import { h, notice, title, whisper } from "/page/dom.js";
-import { freshSeed, handField, sheet } from "/page/ink.js";
+import { h, notice, title, announce } from "/page/dom.js";
+import { freshSeed, seedField, sheet } from "/page/ink.js";
 import { name, note } from "/page/main.js";
 
 const SETTLE = 150; // milliseconds after the last key press
@@ -23,7 +23,7 @@ export async function show(root, { query }, signal) {
   root.append(
     title("Play"),
     h("form", { class: "controls", onsubmit: (event) => event.preventDefault() },
-      handField(wanted.seed, (seed) => set({ seed }))),
+      seedField(wanted.seed, (seed) => set({ seed }))),
     h("section", {}, h("h2", {}, "Number"),
       h("div", { class: "field" }, h("label", { for: "number" }, "Up to 40 digits"), number), line.element),
     h("section", {}, h("h2", {}, "Morph"),
@@ -38,15 +38,15 @@ export async function show(root, { query }, signal) {
   /** Draw both pictures, after a short delay; a later call replaces an earlier one. */
   async function draw() {
     note(wanted);
-    const mine = (draw.newest = Symbol("wish"));
+    const request = (draw.newest = Symbol("request"));
     await new Promise((resolve) => setTimeout(resolve, SETTLE));
-    if (mine !== draw.newest || signal.aborted) return;
-    const hand = encodeURIComponent(wanted.seed);
+    if (request !== draw.newest || signal.aborted) return;
+    const seed = encodeURIComponent(wanted.seed);
     await Promise.all([
-      line.draw(`/numbers/${encodeURIComponent(wanted.number || " ")}?seed=${hand}&scale=3`, `The number ${wanted.number}, drawn with seed ${wanted.seed}`, signal),
-      film.draw(`/morph/${wanted.first}/${wanted.last}?seed=${hand}&scale=6&format=webp`, `A ${wanted.first} that changes into a ${wanted.last} and back`, signal),
+      line.draw(`/numbers/${encodeURIComponent(wanted.number || " ")}?seed=${seed}&scale=3`, `The number ${wanted.number}, drawn with seed ${wanted.seed}`, signal),
+      film.draw(`/morph/${wanted.first}/${wanted.last}?seed=${seed}&scale=6&format=webp`, `A ${wanted.first} that changes into a ${wanted.last} and back`, signal),
     ]);
-    whisper(`Drawn with seed ${wanted.seed}.`);
+    announce(`Drawn with seed ${wanted.seed}.`);
   }
 }
 
@@ -78,7 +78,7 @@ function drawing() {
 }
 
 function choice(id, text, chosen, chose) {
-  const select = h("select", { id, onchange: () => chose(select.value) }, DIGITS.map((each) => h("option", { value: each }, each)));
+  const select = h("select", { id, onchange: () => chose(select.value) }, DIGITS.map((digit) => h("option", { value: digit }, digit)));
   select.value = chosen;
   return h("div", { class: "field" }, h("label", { for: id }, text), select);
 }

@@ -3,10 +3,10 @@
 import { ENDED, follow } from "/page/api.js";
 import { legend } from "/page/chart.js";
 import { LOSSES, ROWS, figureCharts, lossCharts } from "/page/curves.js";
-import { facts, h, notice, prose, say, title, whisper } from "/page/dom.js";
-import { CLASSES, hands } from "/page/ink.js";
+import { facts, h, notice, prose, showError, title, announce } from "/page/dom.js";
+import { CLASSES, plotCanvas } from "/page/ink.js";
 import { name, note } from "/page/main.js";
-import { badge, progress, verbs } from "/page/runs.js";
+import { badge, progress, controls } from "/page/runs.js";
 import { KINDS, done, duration, figure, named, number, percent, sentence, standing, when } from "/page/words.js";
 
 const STEP = 450; // milliseconds per epoch during playback
@@ -61,15 +61,15 @@ export async function show(root, { id, query }, signal) {
   signal.addEventListener("abort", () => observer.disconnect());
 
   function draw() {
-    const at = known().find((each) => each.epoch === epoch());
+    const at = known().find((record) => record.epoch === epoch());
     if (!at) return;
     const text = `Digits of epoch ${at.epoch}: the classes 0 to 9 from top to bottom, one latent vector per column${real ? "; on the right, real digits" : ""}.`;
-    view.picture.draw(at.samples, { real, text }, signal).catch(say);
+    view.picture.draw(at.samples, { real, text }, signal).catch(showError);
   }
 
   /** Show the selected epoch. */
   function look() {
-    const epochs = known(), at = epoch(), shown = epochs.find((each) => each.epoch === at);
+    const epochs = known(), at = epoch(), shown = epochs.find((record) => record.epoch === at);
     view.learned.hidden = !shown;
     view.later.hidden = Boolean(shown);
     view.later.textContent = ENDED.includes(job.status) ? "No epoch has finished." : "Curves and digits appear after the first epoch.";
@@ -85,9 +85,9 @@ export async function show(root, { id, query }, signal) {
     view.draw.href = `#/draw?checkpoint=${shown.checkpoint}`;
     view.draw.hidden = shown.refused !== null;
     view.refused.replaceChildren(...(shown.refused ? [notice(`Epoch ${at} is not served: ${shown.refused}.`)] : []));
-    for (const each of charts) each.show(epochs, Math.min(total, Math.max(epochs.at(-1).epoch, 2)), at);
+    for (const chart of charts) chart.show(epochs, Math.min(total, Math.max(epochs.at(-1).epoch, 2)), at);
     view.table.replaceChildren(table(shown));
-    const judged = epochs.some((each) => Object.keys(each.metrics).length);
+    const judged = epochs.some(({ metrics }) => Object.keys(metrics).length);
     view.judged.hidden = !judged;
     view.unjudged.hidden = judged;
     view.classes.replaceChildren(...(shown.metrics.label_accuracy === undefined ? [] : [classes(shown.metrics)]));
@@ -95,7 +95,7 @@ export async function show(root, { id, query }, signal) {
   }
 
   let status = "", seen = 0;
-  const told = (now) => {
+  const update = (now) => {
     job = now;
     view.standing.textContent = standing(job);
     view.bar.set(done(job), "Progress of the run");
@@ -106,22 +106,22 @@ export async function show(root, { id, query }, signal) {
     if (status !== job.status) {
       view.head.replaceChildren(head(job, changed));
       view.recipe.replaceChildren(about(job));
-      whisper(`The run is ${job.status}.`);
+      announce(`The run is ${job.status}.`);
     }
     const last = known().at(-1)?.epoch ?? 0;
-    if (seen !== last && seen) whisper(`Epoch ${last} is done.`);
+    if (seen !== last && seen) announce(`Epoch ${last} is done.`);
     if (seen !== last || status !== job.status) look();
     seen = last;
     status = job.status;
   };
   const changed = (now) => {
     const over = ENDED.includes(job.status) && !ENDED.includes(now.status);
-    told(now);
+    update(now);
     if (over) watch();
   };
-  const watch = () => follow(id, told, signal).catch(say);
+  const watch = () => follow(id, update, signal).catch(showError);
   await new Promise((resolve, reject) => {
-    follow(id, (now) => (told(now), resolve()), signal).then(resolve, (error) => (job ? say(error) : reject(error)));
+    follow(id, (now) => (update(now), resolve()), signal).then(resolve, (error) => (job ? showError(error) : reject(error)));
   });
 }
 
@@ -131,7 +131,7 @@ function layout(root, id) {
     bar: progress(), standing: h("p", { class: "standing" }), trouble: h("div"), refused: h("div", { class: "refused" }),
     later: h("p", { class: "hint" }), learned: h("div", { hidden: true }),
     epoch: h("h2", { id: "epoch-title" }), took: h("span", { class: "hint" }),
-    picture: hands(), play: h("button", { type: "button" }, "Play"),
+    picture: plotCanvas(), play: h("button", { type: "button" }, "Play"),
     slider: h("input", { type: "range", min: 1, max: 1, value: 1, "aria-label": "Epoch" }),
     real: h("input", { type: "checkbox", id: "real" }),
     plot: h("a", {}, "Full plot"), draw: h("a", {}, "Draw with this checkpoint"),
@@ -157,7 +157,7 @@ function layout(root, id) {
 
 function head(job, changed) {
   const beside = h("a", { class: "button", href: `#/compare?a=${job.id}` }, "Compare");
-  return title(named(job), badge(job.status), h("div", { class: "actions" }, verbs(job, changed), beside));
+  return title(named(job), badge(job.status), h("div", { class: "actions" }, controls(job, changed), beside));
 }
 
 /** The table of losses, as the original Keras script prints it. */
@@ -173,13 +173,13 @@ function table(epoch) {
 
 /** Accuracy and variety of each class. */
 function classes(metrics) {
-  const row = (text, figures) => h("tr", {}, h("th", { scope: "row" }, text), figures.map((each) => h("td", {}, each)));
+  const row = (text, figures) => h("tr", {}, h("th", { scope: "row" }, text), figures.map((value) => h("td", {}, value)));
   const labels = Array.from({ length: CLASSES }, (_, label) => label);
   const of = (figure, format) => labels.map((label) => format(metrics[`${figure}_${label}`] ?? NaN));
   return h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Metrics per class" },
     h("table", {}, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "class"), labels.map((label) => h("th", { scope: "col" }, label)))),
       h("tbody", {}, row("recognised", of("label_accuracy", (value) => percent(value))), row("variety", of("variety", figure)))),
-    h("p", { class: "hint" }, `Fréchet distance of the weights to serve: ${figure(metrics.frechet_distance)}. `, prose("The policy `best` serves the checkpoint with the smallest one.")));
+    h("p", { class: "hint" }, `Fréchet distance of the better weights, last or averaged: ${figure(metrics.frechet_distance)}. `, prose("The policy `best` serves the checkpoint with the smallest one.")));
 }
 
 function about(job) {

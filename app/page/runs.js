@@ -115,7 +115,7 @@ function entry(job, chosen, pick) {
     bar.set(done(now), `${named(now)}: progress`);
     bar.hidden = ENDED.includes(now.status);
     figures.textContent = [recipe(now.config), last(now), ago(now.created_at)].filter(Boolean).join(" · ");
-    if (shown !== now.status) actions.replaceChildren(...verbs(now, row.update));
+    if (shown !== now.status) actions.replaceChildren(...controls(now, row.update));
     shown = now.status;
   };
   return row;
@@ -141,17 +141,17 @@ export function progress() {
 }
 
 /** Create the buttons for a run in its status; `changed` is called with the new record. */
-export function verbs(job, changed) {
-  const tell = (verb, text, attributes = {}) => button(text, async () => changed(await post(`/jobs/${job.id}/${verb}`)), attributes);
+export function controls(job, changed) {
+  const control = (verb, text, attributes = {}) => button(text, async () => changed(await post(`/jobs/${job.id}/${verb}`)), attributes);
   const again = button("Duplicate", async () => go(`/runs/${(await post(`/jobs/${job.id}/retry`)).id}`), { title: "Start a new run with the same configuration" });
   switch (job.status) {
     case "queued":
-      return [tell("front", "Move to front", { title: "Run this job next, regardless of its priority" }), tell("cancel", "Cancel")];
+      return [control("front", "Move to front", { title: "Run this job next, regardless of its priority" }), control("cancel", "Cancel")];
     case "running":
-      return [tell("cancel", "Cancel")];
+      return [control("cancel", "Cancel")];
     case "failed":
     case "cancelled":
-      return [tell("resume", "Resume", { class: "primary" }), again];
+      return [control("resume", "Resume", { class: "primary" }), again];
     case "succeeded":
       return [again];
   }

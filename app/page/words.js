@@ -57,10 +57,10 @@ export function sentence(text) {
 
 /** Summarize the configuration of a run in one line. */
 export function recipe(config) {
-  const told = [count(config.epochs, "epoch"), config.dataset === "mnist" ? "MNIST" : "printed digits"];
-  if (config.recipe !== "seed") told.unshift(`recipe ${config.recipe}`);
-  if (config.train_examples) told.push(`${number(config.train_examples)} images`);
-  return told.join(" · ");
+  const parts = [count(config.epochs, "epoch"), config.dataset === "mnist" ? "MNIST" : "printed digits"];
+  if (config.recipe !== "seed") parts.unshift(`recipe ${config.recipe}`);
+  if (config.train_examples) parts.push(`${number(config.train_examples)} images`);
+  return parts.join(" · ");
 }
 
 /** Return the progress of a run, 0 to 1. */

@@ -11,7 +11,7 @@ NUMBER = r"^[0-9]{1,40}$"
 
 
 class HandQuery(BaseModel):
-    """The address of a latent, and the look of the picture."""
+    """The address of a latent, and the appearance of the picture."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -50,7 +50,8 @@ class MorphQuery(FilmQuery):
     to_seed: Seed | None = Field(None, description="Random seed of the last digit. If omitted, `seed`.")
     steps: Annotated[int, Field(ge=2, le=60)] = Field(16, description="Number of digits, including both ends.")
     format: Literal["png", "gif", "webp"] = Field(
-        "gif", description="`gif` or `webp`: an endless animation to the last digit and back. `png`: a strip, one way."
+        "gif",
+        description="`gif` or `webp`: an endless animation to the last digit and back. `png`: a strip of one way.",
     )
 
 

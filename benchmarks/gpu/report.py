@@ -25,11 +25,11 @@ def of_part(lines: Sequence[Line], *names: str) -> list[Line]:
     return [line for line in lines if line["part"] in names]
 
 
-def found(lines: Sequence[Line], part: str, name: str) -> Line:
-    """Return the result of a measurement; empty if it failed or did not run."""
+def figures_of(lines: Sequence[Line], part: str, name: str) -> Line:
+    """Return the figures of a measurement; empty if it failed or did not run."""
     for line in of_part(lines, part):
         if line["name"] == name and line.get("ok"):
-            value = line["found"]
+            value = line["value"]
             return value if isinstance(value, dict) else {"value": value}
     return {}
 
@@ -44,7 +44,7 @@ def titled(title: str, block: str) -> str:
 
 def machine(lines: Sequence[Line]) -> str:
     known = next((line for line in of_part(lines, "machine") if line["name"] == "versions"), {})
-    product, copy = found(lines, "machine", "bf16 product"), found(lines, "machine", "copy")
+    product, copy = figures_of(lines, "machine", "bf16 product"), figures_of(lines, "machine", "copy")
     title = f"### {known.get('device', 'unknown machine')}, torch {known.get('torch', '?')}"
     versions = ", ".join(
         f"{name} {known[name]}" for name in ("cuda", "cudnn", "triton", "python", "cores") if known.get(name)
@@ -52,7 +52,7 @@ def machine(lines: Sequence[Line]) -> str:
     data = "MNIST" if known.get("dataset") == "mnist" else "printed digits, because MNIST was missing"
     text = f"`python -m benchmarks.gpu`; {versions}. Training data: {data}."
     if product and copy:
-        disk = found(lines, "machine", "50 MiB written and fsynced").get("ms", "?")
+        disk = figures_of(lines, "machine", "50 MiB written and fsynced").get("ms", "?")
         text += f" Upper bounds: {product['tflops']} TFLOP/s (bf16 product), {copy['gb_per_s']} GB/s (copy)."
         text += f" The disk takes {disk} ms for 50 MiB with fsync."
     return f"{title}\n\n{text}"
@@ -61,12 +61,12 @@ def machine(lines: Sequence[Line]) -> str:
 def parts(lines: Sequence[Line]) -> str:
     rows = []
     for part in PARTS:
-        own = of_part(lines, part.name)
-        ended = next((line for line in own if line["name"] == "part ended"), None)
-        if ended is None and not own:
+        part_lines = of_part(lines, part.name)
+        ended = next((line for line in part_lines if line["name"] == "part ended"), None)
+        if ended is None and not part_lines:
             continue
-        peak = max((line.get("gpu_peak_mib", 0) for line in own), default=0)
-        used = max((line.get("gpu_used_mib", 0) for line in own), default=0)
+        peak = max((line.get("gpu_peak_mib", 0) for line in part_lines), default=0)
+        used = max((line.get("gpu_used_mib", 0) for line in part_lines), default=0)
         end = ended or {"exit": "not run"}
         rows.append([part.name, end["exit"], end.get("seconds"), part.seconds, end.get("peak_rss_mib"), peak, used])
     headings = ["part", "exit", "s", "limit, s", "process, MiB", "GPU tensors, MiB", "GPU in use, MiB"]
@@ -93,7 +93,7 @@ def reason(line: Line) -> str:
 def ways(lines: Sequence[Line]) -> str:
     rows = []
     for line in of_part(lines, "table", "compiled"):
-        way = line.get("found")
+        way = line.get("value")
         if line.get("ok") and isinstance(way, dict) and "ms_range" in way:
             low, high = way["ms_range"]
             share = "" if way["share_of_peak"] is None else f"{way['share_of_peak']:.1%}"
@@ -101,7 +101,7 @@ def ways(lines: Sequence[Line]) -> str:
             rows.append([way_name(way), *figures, way["first_s"], line.get("gpu_peak_mib")])
     headings = ["iteration", "ms", "range", "s per epoch, training only", "TFLOP/s", "of the measured peak"]
     made = table([*headings, "first iteration, s", "GPU, MiB"], rows)
-    host = found(lines, "table", "host time")
+    host = figures_of(lines, "table", "host time")
     return made + (f"\n\nPython takes {host['ms']} ms to launch an iteration." if host else "")
 
 
@@ -115,7 +115,7 @@ def way_name(way: Line) -> str:
 def kernels(lines: Sequence[Line]) -> str:
     blocks = []
     for recipe in ("seed", "sharp"):
-        profiled = found(lines, "table", f"kernels {recipe}")
+        profiled = figures_of(lines, "table", f"kernels {recipe}")
         if profiled:
             rows = [[us, launches, f"`{name}`"] for us, launches, name in profiled["first"][:FEW_KERNELS]]
             title = f"Kernels of an iteration, `{recipe}`: {profiled['launches']} launches, {profiled['us']} us."
@@ -124,7 +124,7 @@ def kernels(lines: Sequence[Line]) -> str:
 
 
 def epoch_end(lines: Sequence[Line]) -> str:
-    ends = {recipe: found(lines, "smoke", f"{recipe}: end of an epoch") for recipe in ("seed", "sharp")}
+    ends = {recipe: figures_of(lines, "smoke", f"{recipe}: end of an epoch") for recipe in ("seed", "sharp")}
     ends = {recipe: end for recipe, end in ends.items() if end}
     names = dict.fromkeys(name for end in ends.values() for name in end["ms"])
     rows: list[list[object]] = [[name, *(end["ms"].get(name) for end in ends.values())] for name in names]
@@ -143,7 +143,7 @@ def tests(lines: Sequence[Line]) -> str:
 
 
 def original(lines: Sequence[Line]) -> str:
-    run = found(lines, "original", "100 epochs")
+    run = figures_of(lines, "original", "100 epochs")
     if not run:
         return ""
     stopped = " (stopped at its limit)" if run["stopped"] else ""
@@ -163,7 +163,7 @@ def sharp(lines: Sequence[Line]) -> str:
     text += f"best is epoch {trained['best']}, Frechet distance {trained['frechet_distance']} by the choosing judge."
     rows = []
     for effort in ("quick", "full"):
-        if figures := found(lines, "sharp", f"evaluation, {effort}"):
+        if figures := figures_of(lines, "sharp", f"evaluation, {effort}"):
             variety = f"{min(figures['variety']):.2f} - {max(figures['variety']):.2f}"
             shares = [f"{figures[name]:.2%}" for name in ("gan_train", "label_accuracy", "copies")]
             rows.append([effort, *shares, round(figures["frechet_distance"], 3), variety])

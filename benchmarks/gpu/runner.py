@@ -1,4 +1,4 @@
-"""Runs the parts one after the other, each in its own process and within its own limit. Free of torch."""
+"""Runs the parts one after the other, each in a separate process and within a separate limit. Free of torch."""
 
 import contextlib
 import os

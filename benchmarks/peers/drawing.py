@@ -37,7 +37,7 @@ def draw_sheets(orders: list[Order]) -> list[bytes]:
     labels = torch.cat([torch.full((order.n,), order.label) for order in orders])
     digits = np.split(engine(noise, labels), np.cumsum([order.n for order in orders])[:-1])
     encode = encode_png if settings.PNG == "ours" else encode_by_default
-    return [encode(sheet(each)) for each in digits]
+    return [encode(sheet(images)) for images in digits]
 
 
 def draw_noise(order: Order, latent_size: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Full evaluation of a generator, in minutes: each figure beside the one that real digits of the same data reach.
+"""Full evaluation of a generator, in minutes: each figure is given beside that of real digits.
 
 Digits are evaluated as they are served, rounded to bytes. The reporting judge is never used to choose a generator.
 """

@@ -34,8 +34,8 @@ SEEDS: dict[Role, int] = {"reporting": 1, "choosing": 2}
 class Judge:
     """A classifier with statistics of real digits: moments of the test digits' features, and each class's variety.
 
-    The variety is that of the training digits, because a generator learns to draw those: MNIST's reporting judge finds
-    5 % more variety in their ones than in those of the test split.
+    The variety is that of the training digits, because a generator learns to draw those. The splits differ: MNIST's
+    reporting judge finds 5 % more variety in the digits 1 of the training split than in those of the test split.
     """
 
     classifier: Classifier

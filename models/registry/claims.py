@@ -88,7 +88,7 @@ class JobClaims(CheckpointReader):
             return b""
 
     def _deleted_of(self, data: bytes | None) -> int:
-        """Return the highest token of all deleted jobs. If it is damaged, return the highest token ever issued."""
+        """Return the highest token of all deleted jobs; if its file is damaged, the highest token ever issued."""
         try:
             return 0 if data is None else parse_token(data, DELETED)
         except FenceDamaged:
@@ -115,7 +115,7 @@ class JobClaims(CheckpointReader):
 
     @contextmanager
     def _cleared(self, job: str) -> Iterator[None]:
-        """If a late write is rejected inside, delete its files in case the job was deleted meanwhile."""
+        """If the block's write is rejected because the job was deleted meanwhile, delete the written files."""
         try:
             yield
         except FenceRejected:

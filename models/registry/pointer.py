@@ -70,7 +70,7 @@ def newest(manifests: Iterable[Manifest]) -> Latest:
 def interpret(
     data: bytes, stands: Callable[[CheckpointId], bool], manifests: Callable[[], Iterable[Manifest]]
 ) -> Latest:
-    """Parse a pointer. `manifests` is called only if it is damaged."""
+    """Parse a pointer. `manifests` is called only if the pointer is damaged."""
     try:
         pointer = parse(data, Pointer, POINTER)
         checkpoint = None if pointer.checkpoint is None else _parse_id(pointer.checkpoint)

@@ -70,7 +70,7 @@ class Usage:
 
 
 def apply_retention(store: CheckpointStore, limit: int, unfinished: Collection[str] | None = None) -> list[str]:
-    """Delete in the order above until the store has at most `limit` bytes or no more files may be deleted.
+    """Delete in the order above until the store has at most `limit` bytes or no deletion is permitted.
 
     `unfinished` are the jobs that have not ended; if it is None, no state is deleted. Returns the ids of the deleted
     checkpoints and the descriptions of the deleted states. Raises OSError.

@@ -1,4 +1,4 @@
-"""The checkpoint store: atomic publication, verification before use, a total order, no changes. Without torch.
+"""The checkpoint store. Checkpoints are published atomically, verified before use, ordered, and never changed.
 
     <job>/<epoch>/   generator.safetensors, generator_average.safetensors, discriminator.safetensors,
                      samples.png, manifest.json

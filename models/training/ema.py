@@ -1,4 +1,4 @@
-"""Average of the generator's weights over its last iterations. It draws better than the weights of any one iteration.
+"""Average of the generator's weights over its last iterations, which often draws better digits than the last weights.
 
 The average is exponential (Yazici et al. 2018, arXiv 1806.04498). It starts at zero, like Adam's moments, so its bias
 is known and is divided out (Kingma and Ba 2014, section 3). Training does not use it.

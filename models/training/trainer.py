@@ -68,8 +68,9 @@ class Trainer:
         """Train from the current position to the last epoch. Yields the result of each epoch.
 
         Calls `on_progress` at most once per second and once per two iterations, and after the caller has taken an
-        epoch's result. Calls `check` after every iteration and every batch of an evaluation. An exception in either
-        ends the run. `state` may be called in both, and between epochs. Raises TrainingFailed.
+        epoch's result. Calls `check` after every iteration and every batch of an evaluation. An exception in
+        one of these callbacks ends the run. `state` may be called in both callbacks, and between epochs. Raises
+        TrainingFailed.
         """
         self.check = check or self.check
         evaluation = EVALUATION_COST * len(self.dataset.test_labels) / self.config.batch_size
@@ -114,7 +115,7 @@ class Trainer:
             self.iteration += 1
             self.check()
             if pace.iteration_done(self.iteration):
-                self.mean_losses()  # raises Diverged
+                self.mean_losses()  # raises NonFiniteLoss
                 if on_progress is not None:
                     on_progress(pace.progress())
         generator, discriminator = self.mean_losses()

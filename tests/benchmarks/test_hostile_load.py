@@ -5,25 +5,25 @@ from collections import Counter
 from pathlib import Path
 
 from app.server.embedded_redis import free_port
-from benchmarks.hostile_load import REQUESTS, Result, attack, service, table
+from benchmarks.hostile_load import REQUESTS, LoadFigures, attack, service, table
 
 
 def test_no_malformed_request_causes_a_server_error_and_livez_is_answered(tmp_path: Path, redis_url: str) -> None:
     port = free_port()
     with service(tmp_path, port, redis_url):
-        result = asyncio.run(attack(port, 20 * len(REQUESTS), callers=10))
-    assert result.statuses.total() == 20 * len(REQUESTS)
-    assert result.server_errors == 0, result.statuses
-    assert all(status in (0, 307) or 400 <= status < 500 for status in result.statuses), result.statuses
-    assert result.statuses[0] <= 20 * 4, result.statuses  # a connection that is reset while it still sends
-    assert result.livez_failures == 0
-    assert len(result.livez_seconds) > 1
+        figures = asyncio.run(attack(port, 20 * len(REQUESTS), callers=10))
+    assert figures.statuses.total() == 20 * len(REQUESTS)
+    assert figures.server_errors == 0, figures.statuses
+    assert all(status in (0, 307) or 400 <= status < 500 for status in figures.statuses), figures.statuses
+    assert figures.statuses[0] <= 20 * 4, figures.statuses  # a connection that is reset while it still sends
+    assert figures.livez_failures == 0
+    assert len(figures.livez_seconds) > 1
 
 
 def test_the_table_shows_the_measurements() -> None:
-    result = Result(Counter({400: 3, 0: 1, 503: 2}), [0.001] * 99 + [0.5], 0)
-    assert result.server_errors == 2
-    printed = table(result)
+    figures = LoadFigures(Counter({400: 3, 0: 1, 503: 2}), [0.001] * 99 + [0.5], 0)
+    assert figures.server_errors == 2
+    printed = table(figures)
     assert "| responses with status none | 1 |" in printed
     assert "| responses with status 503 | 2 |" in printed
     assert "| `/livez` p50 | 1.0 ms |" in printed

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import scale
-from benchmarks.own_redis import OwnRedis, connect
+from benchmarks.archive import scale
 from benchmarks.processes import tree
 from benchmarks.records import EPOCHS, fill
+from benchmarks.redis_server import RedisServer, connect
 from tests.conftest import RunningRedis
 from worker.jobs.consumer import JobConsumer
 from worker.jobs.model import Job, JobStatus
@@ -22,10 +22,10 @@ def test_every_table_is_filled_in(tmp_path: Path, capsys: pytest.CaptureFixture[
     before = {process.pid for process in tree(os.getpid())}
     scale.main([*TINY, "--folder", str(tmp_path)])
 
-    result = capsys.readouterr().out
-    tables = [table.splitlines() for table in result.split("\n\n")[1:]]
+    output = capsys.readouterr().out
+    tables = [table.splitlines() for table in output.split("\n\n")[1:]]
     assert [len(table) - 2 for table in tables] == [1, 3, 1, 1, 1, 3, 7]
-    assert not re.search(r"\bnan\b|\|  \|", result)
+    assert not re.search(r"\bnan\b|\|  \|", output)
     left = [
         Path(f"/proc/{process.pid}/cmdline").read_text() for process in tree(os.getpid()) if process.pid not in before
     ]
@@ -57,9 +57,9 @@ def test_copies_are_listed_under_their_originals(
 
 
 def test_a_redis_that_is_killed_keeps_its_acknowledged_writes(tmp_path: Path) -> None:
-    with OwnRedis(tmp_path) as server:
+    with RedisServer(tmp_path) as server:
         with connect(server.url) as client:
-            client.set("told", "kept")
+            client.set("acknowledged", "kept")
         server.restart()
         with connect(server.url) as client:
-            assert client.get("told") == "kept"
+            assert client.get("acknowledged") == "kept"

@@ -135,7 +135,7 @@ def choose(page: Page, service: Service, job: str) -> None:
     assert service.client.get("/serving").json() == {"policy": "pinned", "checkpoint": before, "serving": before}
     page.locator(f"[data-id='{job}-e001']").get_by_role("button", name="Serve this").click()
     expect(page.locator(".served")).to_contain_text(f"Current model: {job}-e001")
-    page.get_by_role("button", name="Follow the newest").click()
+    page.get_by_role("button", name="Serve the newest").click()
     expect(page.locator(".served")).to_contain_text(f"Current model: {newest}")
 
 

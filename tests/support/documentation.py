@@ -36,14 +36,14 @@ def commands() -> Iterator[Command]:
 def in_table(line: str) -> Iterator[str]:
     """Read "`acgan cancel`, `resume`, `front JOB`" as three commands, each with the argument of the last one."""
     first, *others = re.findall(r"`([^`]+)`", line.split("|")[1])
-    result = [first]
+    texts = [first]
     for other in others:
         same = other if other.startswith("acgan ") else f"acgan serving {other}"
-        result.append(
+        texts.append(
             same if same.startswith("acgan serving") == first.startswith("acgan serving") else f"acgan {other}"
         )
-    job = " JOB" if result[-1].endswith(" JOB") else ""
-    yield from (text if text.endswith(job) else text + job for text in result)
+    job = " JOB" if texts[-1].endswith(" JOB") else ""
+    yield from (text if text.endswith(job) else text + job for text in texts)
 
 
 def python_blocks(page: str) -> Iterator[str]:

@@ -62,9 +62,9 @@ class Hostile:
                 connection.sendall(http(b"", "400 Bad Request"))
                 return
             self.requests.append(head.decode(errors="replace"))
-            found = self.answers.get(head.split(b" ")[1].decode().partition("?")[0], http(b"{}", "404 Not Found"))
-            found = found() if callable(found) else found
-            for data in [found] if isinstance(found, bytes) else found:
+            response = self.answers.get(head.split(b" ")[1].decode().partition("?")[0], http(b"{}", "404 Not Found"))
+            response = response() if callable(response) else response
+            for data in [response] if isinstance(response, bytes) else response:
                 connection.sendall(data)
                 self.sent += len(data)
 
@@ -88,8 +88,8 @@ def hostile(answers: Mapping[str, Answer | Callable[[], Answer]]) -> Iterator[Ho
 
 def job(**changes: Any) -> dict[str, Any]:
     config = TrainingConfig(epochs=1)
-    found = Job(id=JOB_ID, status=JobStatus.SUCCEEDED, config=config, created_at=datetime.now(UTC))
-    return {**JobView.of(found).model_dump(mode="json"), **changes}
+    record = Job(id=JOB_ID, status=JobStatus.SUCCEEDED, config=config, created_at=datetime.now(UTC))
+    return {**JobView.of(record).model_dump(mode="json"), **changes}
 
 
 def record(data: bytes, **changes: Any) -> dict[str, Any]:
@@ -100,7 +100,7 @@ def record(data: bytes, **changes: Any) -> dict[str, Any]:
 
 
 def manifest(files: Mapping[str, Any], **order: Any) -> dict[str, Any]:
-    found = DatasetManifest(
+    described = DatasetManifest(
         generator_sha256="0" * 64,
         device="cpu",
         code_version="test",
@@ -108,7 +108,7 @@ def manifest(files: Mapping[str, Any], **order: Any) -> dict[str, Any]:
         created_at=datetime.now(UTC),
         files={},
     )
-    return {**found.model_dump(mode="json"), "files": dict(files)}
+    return {**described.model_dump(mode="json"), "files": dict(files)}
 
 
 def dataset(**changes: Any) -> dict[str, Any]:

@@ -36,8 +36,8 @@ def train(folder: Path, config: TrainingConfig, data_dir: Path | None, lines: Co
 
     history = folder / "history"
     history.mkdir(exist_ok=True)
-    for result in trainer.run(check=keep_state):
-        (history / f"{result.epoch}.json").write_text(result.losses.model_dump_json())
+    for epoch in trainer.run(check=keep_state):
+        (history / f"{epoch.epoch}.json").write_text(epoch.losses.model_dump_json())
     lines.send(f"done {digest(trainer, history)}")
 
 

@@ -23,10 +23,10 @@ class Service:
         self.home = home
         self.port = free_port()
         self.log = home.parent / f"{home.name}.log"
-        ours = {name: value for name, value in os.environ.items() if not name.startswith("ACGAN_")}
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("ACGAN_")}
         # Tests train for seconds, and their generators must be served.
-        untaught = {"ACGAN_JUDGE": "false", "ACGAN_PRETRAINED": "false"}
-        self.environment = {**ours, **untaught, **environment}
+        unjudged = {"ACGAN_JUDGE": "false", "ACGAN_PRETRAINED": "false"}
+        self.environment = {**inherited, **unjudged, **environment}
         self.client = httpx2.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=10)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
@@ -41,8 +41,8 @@ class Service:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             try:
-                if found := answer():
-                    return found
+                if value := answer():
+                    return value
             except httpx2.TransportError:
                 pass
             assert self.process.poll() is None, f"acgan up ended:\n{self.log.read_text()}"
@@ -79,7 +79,7 @@ class Service:
 
     def processes(self) -> dict[int, str]:
         """Every living process of this service: its command, environment or folder contains the service's home."""
-        found = {}
+        processes = {}
         for entry in Path("/proc").iterdir():
             try:
                 command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
@@ -87,8 +87,8 @@ class Service:
             except (OSError, UnicodeDecodeError):
                 continue
             if command and entry.name != str(os.getpid()) and str(self.home) in known_by:
-                found[int(entry.name)] = command
-        return found
+                processes[int(entry.name)] = command
+        return processes
 
     def find(self, part: str) -> int:
         """The process id of a part: `-server 127.0.0.1` (Redis), `app.cli worker`, `app.cli serve`."""

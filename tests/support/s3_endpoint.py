@@ -136,7 +136,7 @@ class Endpoint:
 
     def serve(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         self.requests.append((environ["REQUEST_METHOD"], environ["PATH_INFO"]))
-        fault = next((each for each in self.faults if each.concerns(environ)), None)
+        fault = next((fault for fault in self.faults if fault.concerns(environ)), None)
         if fault is None:
             return self.answer(environ, start)
         fault.happened += 1

@@ -7,10 +7,11 @@ system's folder, and after some runs its disk is full. A failed test's `tmp_path
 import os
 import shutil
 import tempfile
+from multiprocessing.util import Finalize
 
 import pytest
 
-FOLDER = pytest.StashKey[str]()
+LAST = -1000  # after multiprocessing has removed its own folders in this one
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -20,9 +21,4 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
     folder = tempfile.mkdtemp(prefix="acgan-tests-")
     os.environ["TMPDIR"] = tempfile.tempdir = folder
-    config.stash[FOLDER] = folder
-
-
-def pytest_unconfigure(config: pytest.Config) -> None:
-    if folder := config.stash.get(FOLDER, None):
-        shutil.rmtree(folder, ignore_errors=True)
+    Finalize(None, shutil.rmtree, args=[folder], kwargs={"ignore_errors": True}, exitpriority=LAST)

@@ -29,4 +29,4 @@ def test_tests_of_the_listed_files_come_first_and_others_keep_their_order(
     ]
     monkeypatch.setattr(slow_files, "slow_files", lambda: [Path("/slowest.py"), Path("/slow.py")])
     slow_files.pytest_collection_modifyitems(items)
-    assert [each.name for each in items] == ["t", "s1", "s2", "a1", "b"]
+    assert [item.name for item in items] == ["t", "s1", "s2", "a1", "b"]

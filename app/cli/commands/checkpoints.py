@@ -10,7 +10,7 @@ from app.cli.service import service
 
 
 def checkpoints(as_json: AsJson = False, url: Url = None, key: Key = None) -> None:
-    """List the checkpoints of the service, newest first, and which one is served."""
+    """List the checkpoints of the service, newest first, and mark the one that is served."""
     with service(url, key) as client:
         listing = client.checkpoints()
     if as_json:
@@ -27,14 +27,14 @@ def serving(
         str | None,
         typer.Argument(
             metavar="newest|best|CHECKPOINT",
-            help="`newest`, `best`, or the id of a checkpoint to pin. If omitted, print the choice.",
+            help="`newest`, `best`, or the id of a checkpoint to pin. If omitted, print the policy.",
         ),
     ] = None,
     as_json: AsJson = False,
     url: Url = None,
     key: Key = None,
 ) -> None:
-    """Print or choose the served checkpoint. To roll back, name the previous one."""
+    """Print or choose the served checkpoint. To roll back, pass the id of the previous one."""
     with service(url, key) as client:
         match choice:
             case None:

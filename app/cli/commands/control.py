@@ -20,7 +20,7 @@ def resume(job_id: JobArgument, as_json: AsJson = False, url: Url = None, key: K
 
 
 def retry(job_id: JobArgument, as_json: AsJson = False, url: Url = None, key: Key = None) -> None:
-    """Run a job's recipe again from the start, as a new job."""
+    """Start a new job with the recipe of an earlier one."""
     with service(url, key) as client:
         job = client.retry(job_id)
     print_record(job, as_json, f"job {job.id} is accepted: follow it with `acgan follow {job.id}`")

@@ -33,7 +33,7 @@ def digits(
     as_json: AsJson = False,
     home: Home = None,
 ) -> None:
-    """Draw digits on the terminal or into a PNG, without a service, with a checkpoint in the home or a file."""
+    """Draw digits on the terminal or into a PNG, with a checkpoint in the home folder or a file. Needs no service."""
     settings = read_settings(home=home)
     check_output_file(out)
 

@@ -51,7 +51,10 @@ def wait_for_files(client: "Client", generated: "DatasetView", as_json: bool) ->
                 time.sleep(ASK_SECONDS)
                 generated = client.dataset(generated.id)
     except KeyboardInterrupt:
-        fail(f"stopped waiting; its job continues: `acgan download {generated.id}` waits for it again", INTERRUPTED)
+        fail(
+            f"stopped waiting; the job continues: `acgan download {generated.id}` waits for the data set again",
+            INTERRUPTED,
+        )
     exit_unless_succeeded("data set", generated)
     return generated
 

@@ -16,7 +16,9 @@ def history(
     csv: Annotated[
         bool, typer.Option("--csv", help="CSV, one line per epoch; the default for a file named .csv. Otherwise JSON.")
     ] = False,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="The file to write. If omitted, print it.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The file to write. If omitted, print the history.")
+    ] = None,
     as_json: AsJson = False,
     url: Url = None,
     key: Key = None,

@@ -17,7 +17,7 @@ def key(
     ] = "train",
     as_json: AsJson = False,
 ) -> None:
-    """Create an API key. It is shown once: the service stores only its entry in ACGAN_API_KEYS."""
+    """Create an API key and its entry for ACGAN_API_KEYS. The key is shown once and not stored."""
     from app.security.api_keys import Role, make_key
 
     with fail_on(ValueError):

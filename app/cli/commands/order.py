@@ -19,12 +19,13 @@ def order(
     checkpoint: Annotated[str, typer.Option(help="The generator: `latest`, `best`, or a checkpoint's id.")] = "latest",
     verify: Annotated[
         float | None,
-        typer.Option(help="0 to 1: minimum confidence of the judge in each digit; other digits are drawn again."),
+        typer.Option(help="0 to 1: least probability of a digit's label by the judge; other digits are drawn again."),
     ] = None,
     priority: Annotated[int, typer.Option(help="0 to 9. Jobs with a higher priority start first.")] = 0,
     runs_on: RunsOnOption = "any",
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Wait until it is complete, and download it into this folder.")
+        Path | None,
+        typer.Option("--out", "-o", help="Wait until the data set is complete, then download it into this folder."),
     ] = None,
     as_json: AsJson = False,
     url: Url = None,

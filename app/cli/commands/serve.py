@@ -10,7 +10,7 @@ logger = logging.getLogger(__name__)
 
 
 def serve(host: Host = None, port: Port = None, home: Home = None) -> None:
-    """Run only the API. It queues jobs in the Redis at ACGAN_REDIS_URL."""
+    """Run only the API, which stores jobs in the Redis at ACGAN_REDIS_URL."""
     require_posix()
     from app.main import create_app
     from app.server.server import Server

@@ -46,7 +46,7 @@ def train(
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON per epoch.")] = False,
     home: Home = None,
 ) -> None:
-    """Train without a service, like the original Keras script: a table, a plot and the weights each epoch."""
+    """Train like the original Keras script: each epoch prints a table, and writes a plot and weights."""
     options = given(locals())
     with fail_on(ValidationError):
         config = TrainingConfig(**options)

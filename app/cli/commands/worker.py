@@ -7,7 +7,7 @@ from app.cli.options import Device, Home
 
 
 def worker(home: Home = None, device: Device = None) -> None:
-    """Run one worker, for jobs in the Redis at ACGAN_REDIS_URL. Run one per GPU: `--device cuda:0`, `cuda:1`."""
+    """Run one worker for the jobs in the Redis at ACGAN_REDIS_URL. Run one for each GPU, with `--device cuda:1` etc."""
     require_posix()
     from worker.observability import log_config
 

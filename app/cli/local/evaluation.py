@@ -42,10 +42,10 @@ def evaluate_here(
         judge = find_judge(data, "reporting", settings.judges_dir, device)
         examiner = Evaluator(data, judge, QUICK if quick else FULL, status.update)
         real = find_real(examiner, settings.judges_dir)
-        found, neighbours = evaluate(name, prepare(generator, device), examiner, real)
+        evaluation, neighbours = evaluate(name, prepare(generator, device), examiner, real)
     if picture is not None:
-        picture.write_bytes(draw_evaluation(found, neighbours))
-    return found
+        picture.write_bytes(draw_evaluation(evaluation, neighbours))
+    return evaluation
 
 
 def find_real(examiner: Evaluator, cache: Path) -> Figures:
@@ -67,18 +67,18 @@ def find_real(examiner: Evaluator, cache: Path) -> Figures:
     return real
 
 
-def tabulate(found: Evaluation) -> Table:
+def tabulate(evaluation: Evaluation) -> Table:
     """Return a table of the figures, next to those of real digits."""
-    name = Text(printable(found.checkpoint))
-    table = Table(title=name + f", {found.generator.digits} digits", title_justify="left")
-    for heading in ("", name, f"real {found.dataset}"):
+    name = Text(printable(evaluation.checkpoint))
+    table = Table(title=name + f", {evaluation.generator.digits} digits", title_justify="left")
+    for heading in ("", name, f"real {evaluation.dataset}"):
         table.add_column(heading, justify="left" if not heading else "right")
-    ours, real = rows(found.generator), rows(found.real)
-    for figure in ours:
-        table.add_row(figure, ours[figure], real[figure])
+    generated, real = rows(evaluation.generator), rows(evaluation.real)
+    for figure in generated:
+        table.add_row(figure, generated[figure], real[figure])
     table.caption = (
-        f"The judge classifies {found.judge_accuracy:.2%} of real test digits correctly. Took {found.seconds:.0f} s. "
-        "Column real: training digits compared with test digits."
+        f"The judge classifies {evaluation.judge_accuracy:.2%} of real test digits correctly. "
+        f"Took {evaluation.seconds:.0f} s. The column of real digits compares training digits with test digits."
     )
     return table
 
@@ -100,5 +100,5 @@ def rows(figures: Figures) -> dict[str, str]:
         "variety, mean": f"{sum(figures.variety) / 10:.3f}",
         "  lowest, highest": f"{figures.variety[least]:.3f} ({least}), {figures.variety[most]:.3f} ({most})",
         "nearest training digit, grey levels": f"{figures.nearest_distance:.0f}",
-        "  as near as a copy": f"{figures.copies:.2%}",
+        "    copies": f"{figures.copies:.2%}",
     }

@@ -16,13 +16,13 @@ PAIRS = 5  # per class, of a digit and its nearest training digit
 INK, GREY, ACCENT = (32, 33, 36), (150, 150, 155), (38, 99, 235)
 
 
-def draw_evaluation(found: Evaluation, neighbours: Neighbours) -> bytes:
+def draw_evaluation(evaluation: Evaluation, neighbours: Neighbours) -> bytes:
     """Return the charts as a PNG."""
     width, height = 3 * PANEL + 4 * MARGIN + CELL, PANEL + TITLE + 2 * MARGIN
     canvas = Image.new("RGB", (width, height), "white")
     pen = ImageDraw.Draw(canvas)
     lefts = [MARGIN, 2 * MARGIN + PANEL, 3 * MARGIN + 2 * PANEL + CELL]
-    figures = found.generator
+    figures = evaluation.generator
     titles = (
         "digits closest to a training digit (at right)",
         f"label (rows), recognised as (columns): {figures.label_accuracy:.2%}",
@@ -44,7 +44,7 @@ def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 def pairs(neighbours: Neighbours) -> Image.Image:
     """Return one row per class: the digits closest to a training digit, each followed by that training digit."""
-    labels, digits, nearest = (each.cpu().numpy() for each in neighbours)
+    labels, digits, nearest = (tensor.cpu().numpy() for tensor in neighbours)
     first = np.concatenate([np.flatnonzero(labels == label)[:PAIRS] for label in range(NUM_CLASSES)])
     both = np.stack((digits[first], nearest[first]), 1).reshape(-1, IMAGE_SIZE, IMAGE_SIZE)
     return Image.fromarray(sheet(both, columns=2 * PAIRS, invert=True)).resize((PANEL, PANEL))

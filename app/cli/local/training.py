@@ -42,13 +42,13 @@ class LocalEpoch(EpochResult):
     """A finished epoch in the history."""
 
     metrics: dict[str, float] = Field({}, description="Quality figures; empty if none were computed.")
-    refused: str | None = Field(None, description="Why a service would not serve it; null if it would.")
+    refused: str | None = Field(None, description="Why a service would not serve this generator; null if it would.")
 
 
 class History(Record):
     config: TrainingConfig
     dataset_checksum: str
-    warnings: list[str] = Field([], description="Reasons why it may differ from an uninterrupted run's.")
+    warnings: list[str] = Field([], description="Reasons why the result may differ from that of an uninterrupted run.")
     epochs: list[LocalEpoch]
 
 
@@ -68,7 +68,7 @@ class Folder:
     saved_at: float | None = None
     writer: BackgroundWriter = field(default_factory=BackgroundWriter)
 
-    def go_on(self, trainer: Trainer) -> None:
+    def resume(self, trainer: Trainer) -> None:
         """Resume the run in the folder. Raises InvalidState or OSError, which name the file."""
         try:
             trainer.load_state(training_state.from_bytes(read_bounded(self.out / STATE, STATE_LIMIT)))
@@ -81,13 +81,13 @@ class Folder:
             self.epochs = [epoch for epoch in history.epochs if epoch.epoch < trainer.epoch]
             self.reported = len(self.epochs)
 
-    def keep(self, trainer: Trainer, result: EpochResult, assessor: QualityGate | None) -> None:
-        """Judge an epoch and start to write its files. Raises OSError if those of an earlier epoch failed."""
-        epoch = snapshot_epoch(trainer, result, assessor)
+    def keep(self, trainer: Trainer, epoch: EpochResult, assessor: QualityGate | None) -> None:
+        """Judge an epoch and start to write its files. Raises OSError if files of an earlier epoch failed."""
+        snapshot = snapshot_epoch(trainer, epoch, assessor)
         history = History(
             config=trainer.config, dataset_checksum=trainer.dataset.checksum, warnings=trainer.warnings, epochs=[]
         )
-        self.writer.start(partial(self.write, epoch, history))
+        self.writer.start(partial(self.write, snapshot, history))
 
     def write(self, snapshot: EpochSnapshot, about: History) -> None:
         """Write an epoch's files under the names of the original example, then history and table. Raises OSError.
@@ -126,8 +126,8 @@ class Folder:
         write_durably(self.out / STATE, training_state.to_bytes(trainer.state()))
         self.saved_at = time.monotonic()
 
-    def save_now_and_then(self, trainer: Trainer) -> None:
-        """Save the state if none was saved for `save_seconds`, or ever: a run that is killed can then be resumed."""
+    def save_if_due(self, trainer: Trainer) -> None:
+        """Save the state if `save_seconds` have passed since the last time, so that a killed run can be resumed."""
         if self.saved_at is None or time.monotonic() - self.saved_at >= self.save_seconds:
             self.save(trainer)
 
@@ -154,7 +154,7 @@ def train_here(
     with explain_out_of_memory(device, config.batch_size):
         trainer = Trainer(config, dataset, device)
         if resume:
-            folder.go_on(trainer)
+            folder.resume(trainer)
         for warning in trainer.warnings:
             console.print(f"warning: {warning}", markup=False, highlight=False)
         where = f", from iteration {trainer.iteration} of epoch {trainer.epoch}" if resume else ""
@@ -183,11 +183,11 @@ def train_into(folder: Folder, trainer: Trainer, assessor: QualityGate | None, c
 
         def report(progress: RunProgress) -> None:
             show(bar, task, progress)
-            folder.save_now_and_then(trainer)
+            folder.save_if_due(trainer)
 
         try:
-            for result in trainer.run(report, check):
-                folder.keep(trainer, result, assessor)
+            for epoch in trainer.run(report, check):
+                folder.keep(trainer, epoch, assessor)
             folder.finish_writing()
         except Stopped:
             folder.save(trainer)
@@ -196,7 +196,7 @@ def train_into(folder: Folder, trainer: Trainer, assessor: QualityGate | None, c
 
 @contextmanager
 def interruptible() -> Iterator[Check]:
-    """Let Ctrl-C, SIGTERM and SIGHUP end a run between two iterations: the check raises Stopped.
+    """Yield a check that raises Stopped after Ctrl-C, SIGTERM or SIGHUP, so that a run ends between two iterations.
 
     Under `nohup`, SIGHUP is still ignored.
     """

@@ -27,7 +27,7 @@ def run(context: PartContext) -> None:
 
 
 def versions(context: PartContext) -> dict[str, object]:
-    found: dict[str, object] = {
+    entries: dict[str, object] = {
         "device": describe(context.device),
         "acgan": code_version(),
         "python": platform.python_version(),
@@ -39,12 +39,12 @@ def versions(context: PartContext) -> dict[str, object]:
         "dataset": dataset_name(),
     }
     if data_dir() is None:
-        found["dataset_note"] = "ACGAN_DATA_DIR names no folder with MNIST: all parts used printed digits"
+        entries["dataset_note"] = "ACGAN_DATA_DIR names no folder with MNIST: all parts used printed digits"
     if context.on_gpu:
         properties = torch.cuda.get_device_properties(context.device)
-        found |= {"cudnn": torch.backends.cudnn.version(), "gpu_gib": properties.total_memory >> 30}
-        found["capability"] = f"{properties.major}.{properties.minor}"
-    return found
+        entries |= {"cudnn": torch.backends.cudnn.version(), "gpu_gib": properties.total_memory >> 30}
+        entries["capability"] = f"{properties.major}.{properties.minor}"
+    return entries
 
 
 def show_driver() -> None:

@@ -52,7 +52,7 @@ def summarize(
     for path in [out / "history.json", out / "history.csv", *plots[-1:]]:
         if path.exists():
             shutil.copy(path, context.out / f"original_{path.name}")
-    found: dict[str, object] = {
+    figures: dict[str, object] = {
         "epochs": len(epochs),
         "stopped": stopped,
         "wall_s": round(wall, 2),
@@ -61,7 +61,7 @@ def summarize(
     }
     if epochs:
         trained = [epoch.seconds for epoch in epochs]
-        found["s_per_epoch_with_everything"] = round(wall / len(epochs), 4)
-        found["s_per_epoch_training_and_evaluation"] = round(statistics.median(trained), 4)
-        found["last"] = epochs[-1].metrics
-    return found
+        figures["s_per_epoch_with_everything"] = round(wall / len(epochs), 4)
+        figures["s_per_epoch_training_and_evaluation"] = round(statistics.median(trained), 4)
+        figures["last"] = epochs[-1].metrics
+    return figures

@@ -76,28 +76,28 @@ class Training:
         """Train until all epochs are done, or until only the time for the evaluation remains."""
         judged = {*range(0, self.epochs, max(1, self.epochs // 10)), *range(self.epochs - LAST_EPOCHS, self.epochs + 1)}
         reserve = 0.0 if self.context.tiny else EVALUATION_SECONDS
-        for result in self.trainer.run():
+        for epoch in self.trainer.run():
             late = self.context.seconds_left < reserve
-            if result.epoch in judged or late:
-                self.judge(result)
+            if epoch.epoch in judged or late:
+                self.judge(epoch)
             if late:
                 break
         self.write_result()
         return self.best
 
-    def judge(self, result: EpochResult) -> None:
+    def judge(self, epoch: EpochResult) -> None:
         average = self.trainer.averaged_generator()
         verdict = self.assessor.verdict(self.trainer.generator.eval(), average)
         elapsed = round(time.monotonic() - self.context.started, 1)
         figures = {**verdict.metrics, "refused": verdict.refused, "averaged": verdict.averaged}
-        line: Line = {"epoch": result.epoch, "seconds": round(result.seconds, 3), "elapsed": elapsed, **figures}
+        line: Line = {"epoch": epoch.epoch, "seconds": round(epoch.seconds, 3), "elapsed": elapsed, **figures}
         self.history.append(line)
         self.context.log.write("epoch", **line)
         (self.context.out / "sharp_history.json").write_text(json.dumps(self.history, indent=1))
         distance = verdict.metrics.get("frechet_distance")
         if distance is not None and (self.best is None or distance < self.best.frechet_distance):
             generator = average if verdict.averaged else self.trainer.generator
-            self.best = Best(result.epoch, distance, copy.deepcopy(generator).eval())
+            self.best = Best(epoch.epoch, distance, copy.deepcopy(generator).eval())
             (self.context.out / "sharp_generator.safetensors").write_bytes(weights.to_bytes(self.best.generator))
 
     def write_result(self) -> None:
@@ -117,6 +117,6 @@ def evaluate(
     data = dataset.to(context.device)
     judge = find_judge(data, "reporting", context.out / "cache", context.device)
     figures, _ = Evaluator(data, judge, effort).examine_generator(prepare(best.generator, context.device))
-    found = figures.model_dump(mode="json", exclude={"confusion"})
-    (context.out / f"sharp_evaluation_{name}.json").write_text(json.dumps(found, indent=1))
-    return found
+    evaluation = figures.model_dump(mode="json", exclude={"confusion"})
+    (context.out / f"sharp_evaluation_{name}.json").write_text(json.dumps(evaluation, indent=1))
+    return evaluation

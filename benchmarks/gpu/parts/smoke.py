@@ -109,17 +109,17 @@ def train(trainer: Trainer, first: int, stop: int) -> None:
         trainer.step(1, iteration % trainer.batches)
 
 
-def compare(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> dict[str, object]:
+def compare(first: dict[str, Tensor], second: dict[str, Tensor]) -> dict[str, object]:
     """Raise DifferentResults, with the three largest differences, unless the tensors are equal bit for bit."""
     different = {
-        name: float((tensor.double() - theirs[name].double()).abs().max())
-        for name, tensor in ours.items()
-        if not torch.equal(tensor, theirs[name])
+        name: float((tensor.double() - second[name].double()).abs().max())
+        for name, tensor in first.items()
+        if not torch.equal(tensor, second[name])
     }
     if different:
         worst = sorted(different.items(), key=lambda item: -item[1])[:3]
-        raise DifferentResults(f"{len(different)} of {len(ours)} tensors differ, most of all {worst}")
-    return {"tensors": len(ours), "equal": "bit for bit"}
+        raise DifferentResults(f"{len(different)} of {len(first)} tensors differ, most of all {worst}")
+    return {"tensors": len(first), "equal": "bit for bit"}
 
 
 def end_of_epoch(context: PartContext, dataset: Dataset, recipe: RecipeName) -> dict[str, object]:
@@ -128,21 +128,21 @@ def end_of_epoch(context: PartContext, dataset: Dataset, recipe: RecipeName) -> 
     The training waits for the evaluation, the snapshot, and sometimes for a state. Files are written in parallel.
     """
     trainer = context.make_trainer(dataset, recipe=recipe)
-    result = next(trainer.run())
+    trained = next(trainer.run())
     digits = 20 if context.tiny else DIGITS
     latent_size, cache = trainer.config.latent_size, context.out / "cache"
     assessor = find_quality_gate(trainer.dataset, latent_size, context.device, cache, digits)
-    epoch, state = snapshot_epoch(trainer, result, assessor), trainer.state()
+    epoch, state = snapshot_epoch(trainer, trained, assessor), trainer.state()
     folded, average = prepare(trainer.generator.eval(), context.device), trainer.averaged_generator()
     steps: dict[str, Callable[[], object]] = {
         "evaluation": lambda: trainer.evaluate(1),
-        "snapshot, all of it": lambda: snapshot_epoch(trainer, result, assessor),
+        "snapshot, all of it": lambda: snapshot_epoch(trainer, trained, assessor),
         "  averaging": trainer.averaged_generator,
         "  folding": lambda: prepare(trainer.generator, context.device),
         "  verdict": lambda: assessor.verdict(folded, average),
         "  plot": lambda: epoch_plot(folded, trainer.dataset, 1, trainer.config.seed),
         "  weights to the host": lambda: [
-            weights.snapshot(each) for each in (trainer.generator, trainer.discriminator)
+            weights.snapshot(network) for network in (trainer.generator, trainer.discriminator)
         ],
         "state to the host": trainer.state,
         "written in parallel: png": lambda: encode_png(epoch.plot),

@@ -1,11 +1,11 @@
 """The training iteration for a GPU: the same numbers as `iteration`, up to rounding, from fewer and larger kernels.
 
 Differences from the plain iteration:
-    weights are converted once per step, not per use (`working_weights`);
+    weights are converted once per step, not per use (working_weights.py);
     strided layers pad their kernels instead of padding or cutting maps: a row and a column of zeros shift a kernel as
     Keras' `same` does;
-    bias, leaky ReLU and dropout are one kernel (`fused_kernels`); both heads are one product, and losses have their
-    gradients in closed form (`fused_losses`);
+    bias, leaky ReLU and dropout are one kernel (kernels.py); both heads are one product, and losses have their
+    gradients in closed form (losses.py);
     3 x 3 maps are upsampled by one product, without the convolution's products with padding; layers of one channel,
     for which cuDNN has no fast convolution, are products too;
     the embedding is a product with one-hot labels, whose gradient needs no atomic additions;
@@ -87,7 +87,7 @@ class FusedIteration(Iteration):
         return batch
 
     # ----------------------------------------------------------------------------
-    # The networks, layer by layer as in `networks`.
+    # The networks, layer by layer as in models/networks/acgan.py.
 
     def generate(self, noise: Tensor, one_hot: Tensor, training: bool) -> Tensor:
         """Draw images (N, 1, 28, 28) from noise (N, L) and one-hot labels (N, 10)."""

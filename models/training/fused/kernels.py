@@ -42,7 +42,7 @@ class Kernels(Protocol):
 
     def score_discriminator(
         self, logits: Tensor, real: Tensor, fake: Tensor, gp_weight: float, adc: bool
-    ) -> Score: ...  # as in fused_losses
+    ) -> Score: ...  # as in losses.py
 
     def score_generator(self, logits: Tensor, labels: Tensor, target: float, adc: bool) -> Score: ...
 

@@ -1,4 +1,4 @@
-"""The objectives of `losses` with their gradients in closed form, for all logits of a step at once.
+"""The objectives of models/training/losses.py with their gradients in closed form, for all logits of a step at once.
 
 Logits are (N, 1 + C): D's, then the classes'. Labels are rows of an identity matrix, y (N, 10). With p the sigmoid of
 D's logit z, t its target and q the softmax of the class logits c:
@@ -30,7 +30,7 @@ def score_discriminator(logits: Tensor, real: Tensor, fake: Tensor, gp_weight: f
         logits: (2B, 11), or (3B, 21) if `adc`.
         real: one-hot labels of the real images, (B, 10).
         fake: of the fakes, (B, 10). Ignored unless `adc`.
-        gp_weight: of the penalty on the slope at real images; used with `adc` only.
+        gp_weight: weight of the gradient penalty; used with `adc` only.
         adc: whether there are two classes for each digit.
     """
     batch, gradient = len(real), torch.zeros_like(logits)

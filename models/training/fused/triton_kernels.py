@@ -1,4 +1,4 @@
-"""Triton kernels of the fused iteration. Their reference, in torch operations, is `fused_kernels.TorchKernels`.
+"""Triton kernels of the fused iteration. Their reference, in torch operations, is `kernels.TorchKernels`.
 
 Each replaces several kernels whose time is memory traffic. Triton compiles them at the first launch, which needs a C
 compiler on the host. With TRITON_INTERPRET=1 they run on a CPU.
@@ -61,7 +61,7 @@ def _activate_backward(gradient, y, result, n, slope, scale, dropout: tl.constex
 
 @on_its_device
 def activate(x: Tensor, bias: Tensor, bits: Tensor | None, slope: float, scale: float, threshold: int) -> Tensor:
-    """See `fused_kernels.TorchKernels.activate`; x must be channels last."""
+    """See `kernels.TorchKernels.activate`; x must be channels last."""
     y, n = torch.empty_like(x), x.numel()
     random = x if bits is None else bits
     _activate[(triton.cdiv(n, BLOCK),)](
@@ -72,7 +72,7 @@ def activate(x: Tensor, bias: Tensor, bits: Tensor | None, slope: float, scale: 
 
 @on_its_device
 def activate_backward(gradient: Tensor, y: Tensor, slope: float, scale: float, dropout: bool) -> Tensor:
-    """See `fused_kernels.TorchKernels.activate_backward`; both tensors must have the same layout."""
+    """See `kernels.TorchKernels.activate_backward`; both tensors must have the same layout."""
     result, n = torch.empty_like(y), y.numel()
     _activate_backward[(triton.cdiv(n, BLOCK),)](gradient, y, result, n, slope, scale, dropout=dropout, block=BLOCK)
     return result
@@ -114,7 +114,7 @@ def _unfold(y, columns, n, channels, size: tl.constexpr, taps: tl.constexpr, blo
 
 @on_its_device
 def fold(columns: Tensor, size: int, taps: int) -> Tensor:
-    """See `fused_kernels.TorchKernels.fold`; columns must be contiguous. The result is channels last."""
+    """See `kernels.TorchKernels.fold`; columns must be contiguous. The result is channels last."""
     images, channels, total = len(columns), columns.shape[-1], size + taps - 1
     y = columns.new_empty(images, total, total, channels)
     n = y.numel()
@@ -133,7 +133,7 @@ def unfold(y: Tensor, size: int, taps: int) -> Tensor:
 
 
 # ----------------------------------------------------------------------------
-# The objectives with their gradients (the equations are in `fused_losses`), in one program: a few hundred rows of at
+# The objectives with their gradients (the equations are in losses.py), in one program: a few hundred rows of at
 # most 21 logits.
 
 

@@ -40,8 +40,8 @@ def test_a_number_is_the_digits_of_one_seed(client: TestClient) -> None:
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "image/png"
     assert [answer.headers[name] for name in ("X-Checkpoint", "X-Seed", "X-Index")] == [f"{NEW}-e001", "4", "9"]
-    hand = [digits_of(client, f"/digits/{label}?seed=4&index=9")[0] for label in (0, 0, 3, 1, 4, 1, 5)]
-    assert np.array_equal(pixels(answer.content), set_number(np.stack(hand), scale=2, invert=True))
+    expected = [digits_of(client, f"/digits/{label}?seed=4&index=9")[0] for label in (0, 0, 3, 1, 4, 1, 5)]
+    assert np.array_equal(pixels(answer.content), set_number(np.stack(expected), scale=2, invert=True))
 
 
 def test_a_number_without_a_seed_can_be_drawn_again(client: TestClient) -> None:

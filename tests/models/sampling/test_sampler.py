@@ -102,7 +102,7 @@ def test_a_digit_is_the_same_on_any_number_of_threads(generator: FoldedGenerator
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 9), st.integers(0, 1000))
-def test_one_seed_is_one_style(generator: FoldedGenerator, label: int, index: int) -> None:
+def test_one_index_of_a_seed_is_one_latent_for_every_label(generator: FoldedGenerator, label: int, index: int) -> None:
     noise, labels = SampleRange(label, 1, 3, index).cut(0, 1, 100)
     assert torch.equal(noise, latents(3, index, 1, 100))
     assert labels.tolist() == [label]

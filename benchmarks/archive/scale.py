@@ -1,8 +1,9 @@
-"""Capacity of one Redis and one API: python -m benchmarks.scale [--records 100000] [--workers 10 100 1000]
+"""Measured the capacity of one Redis and one API with 1,000 simulated workers; figures: docs/scale.md.
 
-A separate Redis with the settings of `acgan up` is filled with ended jobs. Simulated workers then use it with the
-service's own scripts, at full speed and at their usual rate. A real `acgan serve` returns lists of jobs. Everything
-runs on the same processors; the processor time of Redis' thread for each script does not depend on other processes.
+python -m benchmarks.archive.scale [--records 100000] [--workers 10 100 1000] repeats it. A separate Redis with the
+settings of `acgan up` is filled with ended jobs. Simulated workers then use it with the service's own scripts, at full
+speed and at their usual rate. A real `acgan serve` returns lists of jobs. Everything runs on the same processors; the
+processor time of Redis' thread for each script does not depend on other processes.
 """
 
 import argparse
@@ -18,18 +19,18 @@ from typing import NamedTuple
 
 import redis
 
-from benchmarks.fleet import Drill, Fleet, Rounds, Tally, reconcile
-from benchmarks.idling import Idle, idle
-from benchmarks.listing import PATIENCE_SECONDS, Listed, ask_all
+from benchmarks.archive.event_cost import EventCost, measure_events
+from benchmarks.archive.idle_worker import IdleWorker, measure_idle_worker
+from benchmarks.archive.job_lists import PATIENCE_SECONDS, ListTimes, request_all
+from benchmarks.archive.simulated_workers import Drill, Rounds, SimulatedWorkers, Tally, reconcile
 from benchmarks.load import percentile
-from benchmarks.own_redis import OwnRedis, Work, connect, read
 from benchmarks.records import accept, fill, multiply
+from benchmarks.redis_server import RedisServer, Work, connect, read
 from benchmarks.serving import markdown
-from benchmarks.telling import Told, tell_all
 from worker.jobs.keys import EVENTS, JOBS
 
 ACCEPTED = 50  # jobs that are submitted; the other waiting jobs are copies of them
-HAMMERED = ("claim", "renew", "report")
+FULL_SPEED = ("claim", "renew", "report")
 IDLE_PERIODS = 6  # times --seconds; at five seconds this covers two rounds of the reconciler
 EVENT_RATES = [0.0, 100.0, 1000.0]
 
@@ -63,7 +64,7 @@ def progress(line: str) -> None:
 # The measurements.
 
 
-def fill_in(server: OwnRedis, records: int) -> Iterator[list[str]]:
+def fill_in(server: RedisServer, records: int) -> Iterator[list[str]]:
     """Create the ended jobs. Redis does not wait for the disk until all exist."""
     with connect(server.url) as client:
         client.config_set("appendfsync", "no")
@@ -95,7 +96,7 @@ def let_wait(url: str, count: int) -> None:
         multiply(url, count - accepted, client.zrevrange(JOBS, 0, accepted - 1))
 
 
-def rewrite(server: OwnRedis) -> float:
+def rewrite(server: RedisServer) -> float:
     """Let Redis rewrite its file. Returns the seconds that it takes."""
     with connect(server.url) as client:
         while rewrites(client):
@@ -108,16 +109,16 @@ def rewrite(server: OwnRedis) -> float:
 
 
 def rewrites(client: "redis.Redis") -> bool:
-    told = client.info("persistence")
-    return bool(told["aof_rewrite_in_progress"] or told["aof_rewrite_scheduled"])
+    persistence = client.info("persistence")
+    return bool(persistence["aof_rewrite_in_progress"] or persistence["aof_rewrite_scheduled"])
 
 
 def measure(url: str, workers: int, given: argparse.Namespace) -> Measured:
     drills = {}
-    with Fleet(url, workers) as fleet:
-        for kind in (*HAMMERED, "live"):
+    with SimulatedWorkers(url, workers) as simulated:
+        for kind in (*FULL_SPEED, "live"):
             progress(f"{workers} workers: {kind}")
-            drills[kind] = fleet.run(Drill(kind, given.seconds * (2 if kind == "live" else 1), given.slower))
+            drills[kind] = simulated.run(Drill(kind, given.seconds * (2 if kind == "live" else 1), given.slower))
     progress(f"{workers} workers are lost")
     return Measured(workers, drills, reconcile(url, workers))
 
@@ -130,13 +131,13 @@ def ms(seconds: list[float], share: float) -> str:
     return f"{1e3 * percentile(seconds, share):.1f}" if seconds else ""
 
 
-def hammered(found: list[Measured]) -> Iterator[list[str]]:
+def full_speed_table(measured: list[Measured]) -> Iterator[list[str]]:
     yield [
         *("workers", "script", "per second", "p50 ms", "p99 ms", "timeouts", "µs inside", "µs of Redis' thread each"),
         *("capacity of one processor, per second", "Redis' share of one", "clients' share"),
     ]
-    for workers, drills, _ in found:
-        for kind in HAMMERED:
+    for workers, drills, _ in measured:
+        for kind in FULL_SPEED:
             tally, work = drills[kind]
             times = tally.took.get(kind, [])
             yield [
@@ -146,12 +147,12 @@ def hammered(found: list[Measured]) -> Iterator[list[str]]:
             ]
 
 
-def lived(found: list[Measured], slower: float) -> Iterator[list[str]]:
+def usual_rate_table(measured: list[Measured], slower: float) -> Iterator[list[str]]:
     yield [
         *("workers", "scripts per second", "events per second", "Redis' share of a processor", "kB/s in", "kB/s out"),
         *("kB/s to the file", "renew p50, p99 ms", "late p50, p99 ms", "timeouts"),
     ]
-    for workers, drills, _ in found:
+    for workers, drills, _ in measured:
         tally, work = drills["live"]
         scripts, events = (slower * count / work.seconds for count in (work.scripts, work.calls.get("xadd", 0)))
         rates = (slower * rate / 1e3 for rate in (work.received, work.sent, work.file))
@@ -165,41 +166,41 @@ def lived(found: list[Measured], slower: float) -> Iterator[list[str]]:
         ]
 
 
-def reconciled(found: list[Measured]) -> Iterator[list[str]]:
+def reconciliation_table(measured: list[Measured]) -> Iterator[list[str]]:
     yield [
         "workers",
         "nothing lost: p50, p99 ms",
         "all lost at once: rounds, ms in total",
         "queued again after the back-off: rounds, ms in total",
     ]
-    for workers, _, rounds in found:
+    for workers, _, rounds in measured:
         after = (f"{len(times)}, {1e3 * sum(times):.1f}" for times in (rounds.lost, rounds.due))
         yield [str(workers), f"{ms(rounds.nothing, 0.5)}, {ms(rounds.nothing, 0.99)}", *after]
 
 
-def listed(found: dict[str, Listed | None]) -> Iterator[list[str]]:
+def lists_table(lists: dict[str, ListTimes | None]) -> Iterator[list[str]]:
     yield [
         *("request", "responses", "p50 ms", "p99 ms", "without waiting for a processor: p50, p99 ms"),
         *("the API's processor ms", "Redis'", "kB"),
     ]
-    for what, each in found.items():
-        if each is None:
-            yield [what, "0", f"> {1e3 * PATIENCE_SECONDS:.0f}", "-", "-", "-", "-", "-"]
+    for request, times in lists.items():
+        if times is None:
+            yield [request, "0", f"> {1e3 * PATIENCE_SECONDS:.0f}", "-", "-", "-", "-", "-"]
             continue
         yield [
-            *(what, str(each.answers), f"{each.p50:.1f}", f"{each.p99:.1f}"),
-            f"{each.undisturbed_p50:.1f}, {each.undisturbed_p99:.1f}",
-            *(f"{each.server:.1f}", f"{each.redis:.2f}", f"{each.size / 1e3:.1f}"),
+            *(request, str(times.answers), f"{times.p50:.1f}", f"{times.p99:.1f}"),
+            f"{times.undisturbed_p50:.1f}, {times.undisturbed_p99:.1f}",
+            *(f"{times.server:.1f}", f"{times.redis:.2f}", f"{times.size / 1e3:.1f}"),
         ]
 
 
-def idled(found: Idle) -> Iterator[list[str]]:
+def idle_worker_table(worker: IdleWorker) -> Iterator[list[str]]:
     yield ["a real worker, idle: connections", "commands per second", "bytes per second in", "out", "the most frequent"]
-    rates = (f"{each:.0f}" for each in (found.received, found.sent))
-    yield [str(found.connections), f"{found.commands:.1f}", *rates, found.most]
+    rates = (f"{rate:.0f}" for rate in (worker.received, worker.sent))
+    yield [str(worker.connections), f"{worker.commands:.1f}", *rates, worker.most]
 
 
-def told(found: list[Told]) -> Iterator[list[str]]:
+def events_table(costs: list[EventCost]) -> Iterator[list[str]]:
     yield [
         "events per second",
         "reads of the stream per second",
@@ -207,31 +208,38 @@ def told(found: list[Told]) -> Iterator[list[str]]:
         "Redis' share",
         "kB/s out",
     ]
-    for each in found:
+    for cost in costs:
         yield [
-            *(f"{each.events:.0f}", f"{each.reads:.0f}", f"{each.server:.3f}", f"{each.redis:.3f}"),
-            f"{each.sent / 1e3:.0f}",
+            *(f"{cost.events:.0f}", f"{cost.reads:.0f}", f"{cost.server:.3f}", f"{cost.redis:.3f}"),
+            f"{cost.sent / 1e3:.0f}",
         ]
 
 
 def main(arguments: list[str] | None = None) -> None:
     given = parse_arguments(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that child processes are ended
-    with tempfile.TemporaryDirectory(dir=given.folder) as folder, OwnRedis(Path(folder)) as server:
+    with tempfile.TemporaryDirectory(dir=given.folder) as folder, RedisServer(Path(folder)) as server:
         about = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {server.version}"
         progress(f"creating {given.records} jobs")
         records = markdown(fill_in(server, given.records))
         progress("lists")
-        lists = markdown(listed(ask_all(server.url, Path(folder), given.answers, given.answer_seconds)))
+        lists = markdown(lists_table(request_all(server.url, Path(folder), given.answers, given.answer_seconds)))
         progress("a real idle worker")
-        idler = markdown(idled(idle(server.url, Path(folder), IDLE_PERIODS * given.seconds)))
+        idle_worker = markdown(
+            idle_worker_table(measure_idle_worker(server.url, Path(folder), IDLE_PERIODS * given.seconds))
+        )
         let_wait(server.url, given.waiting)
-        found = [measure(server.url, workers, given) for workers in given.workers]
+        measured = [measure(server.url, workers, given) for workers in given.workers]
         progress("events")
-        events = markdown(told(tell_all(server.url, Path(folder), EVENT_RATES, given.seconds)))
+        events = markdown(events_table(measure_events(server.url, Path(folder), EVENT_RATES, given.seconds)))
     pace = f"; usual rate slowed down {given.slower:g} times, results multiplied" if given.slower != 1 else ""
-    tables = [records, markdown(hammered(found)), markdown(lived(found, given.slower)), markdown(reconciled(found))]
-    sys.stdout.write(f"{about}{pace}\n\n" + "\n\n".join([*tables, idler, events, lists]) + "\n")
+    tables = [
+        records,
+        markdown(full_speed_table(measured)),
+        markdown(usual_rate_table(measured, given.slower)),
+        markdown(reconciliation_table(measured)),
+    ]
+    sys.stdout.write(f"{about}{pace}\n\n" + "\n\n".join([*tables, idle_worker, events, lists]) + "\n")
 
 
 if __name__ == "__main__":

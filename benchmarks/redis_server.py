@@ -13,7 +13,7 @@ from benchmarks.processes import stop
 START_SECONDS = 300.0  # reading a large file takes a while
 
 
-class OwnRedis:
+class RedisServer:
     """Context manager for a server on a free loopback port that writes every change to its file in `folder`."""
 
     def __init__(self, folder: Path) -> None:
@@ -25,9 +25,9 @@ class OwnRedis:
     @property
     def version(self) -> str:
         with connect(self.url) as client:
-            result: dict[str, Any] = client.info("server")
-        name = result.get("server_name", "redis")
-        return f"{name} {result.get(f'{name}_version')}"
+            info: dict[str, Any] = client.info("server")
+        name = info.get("server_name", "redis")
+        return f"{name} {info.get(f'{name}_version')}"
 
     def start(self) -> None:
         with (self.folder / "redis.log").open("ab") as log:
@@ -50,7 +50,7 @@ class OwnRedis:
         self.start()
         return time.monotonic() - began
 
-    def __enter__(self) -> "OwnRedis":
+    def __enter__(self) -> "RedisServer":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -69,7 +69,7 @@ def answers(client: "redis.Redis") -> bool:
 
 
 # ----------------------------------------------------------------------------
-# Counters of its work.
+# Counters of the server's work.
 
 
 class Reading(NamedTuple):
@@ -88,19 +88,19 @@ class Reading(NamedTuple):
 
 
 def read(client: "redis.Redis") -> Reading:
-    result: dict[str, Any] = client.info("everything")
-    commands = {name.removeprefix("cmdstat_"): each for name, each in result.items() if name.startswith("cmdstat_")}
+    info: dict[str, Any] = client.info("everything")
+    commands = {name.removeprefix("cmdstat_"): stat for name, stat in info.items() if name.startswith("cmdstat_")}
     return Reading(
         time.monotonic(),
-        {name: int(each["calls"]) for name, each in commands.items()},
+        {name: int(stat["calls"]) for name, stat in commands.items()},
         float(commands.get("evalsha", {}).get("usec", 0)),
-        float(result["used_cpu_user_main_thread"]) + float(result["used_cpu_sys_main_thread"]),
-        int(result["eventloop_duration_sum"]) / 1e6,
-        int(result["eventloop_cycles"]),
-        int(result["total_net_input_bytes"]),
-        int(result["total_net_output_bytes"]),
-        int(result["used_memory"]),
-        int(result["aof_current_size"]),
+        float(info["used_cpu_user_main_thread"]) + float(info["used_cpu_sys_main_thread"]),
+        int(info["eventloop_duration_sum"]) / 1e6,
+        int(info["eventloop_cycles"]),
+        int(info["total_net_input_bytes"]),
+        int(info["total_net_output_bytes"]),
+        int(info["used_memory"]),
+        int(info["aof_current_size"]),
     )
 
 
@@ -130,13 +130,13 @@ def between(first: Reading, last: Reading) -> Work:
     seconds = last.at - first.at
     calls = {name: count - first.calls.get(name, 0) for name, count in last.calls.items()}
     scripts = calls.get("evalsha", 0)
-    each = 1e6 / scripts if scripts else 0.0
+    usec_a_script = 1e6 / scripts if scripts else 0.0
     return Work(
         seconds,
         scripts,
-        (last.script_usec - first.script_usec) * each / 1e6,
-        (last.cpu - first.cpu) * each,
-        (last.busy - first.busy) * each,
+        (last.script_usec - first.script_usec) * usec_a_script / 1e6,
+        (last.cpu - first.cpu) * usec_a_script,
+        (last.busy - first.busy) * usec_a_script,
         (last.cpu - first.cpu) / seconds,
         (last.busy - first.busy) / seconds,
         (last.loops - first.loops) / seconds,

@@ -1,6 +1,6 @@
 """The upper bound without a server: this project's drawing alone, and drawing and encoding, on all cores.
 
-python -m benchmarks.limit GENERATOR [SECONDS] prints JSON.
+python -m benchmarks.upper_bound GENERATOR [SECONDS] prints JSON.
 """
 
 import json
@@ -42,7 +42,7 @@ def measure(work: Callable[[int], object], n: int, seconds: float) -> dict[str, 
 def main() -> None:
     seconds = float(sys.argv[2]) if len(sys.argv) > 2 else 5.0
     generator = prepare(generator_from_bytes(Path(sys.argv[1]).read_bytes()), torch.device("cpu"))
-    found = {}
+    figures = {}
     for n in (1, 40, BATCH):
 
         def draw(seed: int, n: int = n) -> object:
@@ -51,9 +51,9 @@ def main() -> None:
         def encode(seed: int, n: int = n) -> object:
             return encode_png(sheet(draw_digits(generator, 7, n, seed)))
 
-        found[f"drawing, n={n}"] = measure(draw, n, seconds)
-        found[f"drawing and encoding, n={n}"] = measure(encode, n, seconds)
-    print(json.dumps(found))  # noqa: T201
+        figures[f"drawing, n={n}"] = measure(draw, n, seconds)
+        figures[f"drawing and encoding, n={n}"] = measure(encode, n, seconds)
+    print(json.dumps(figures))  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""Simulated workers with a real Redis client: each has a JobConsumer, and so a connection, and waits for replies.
+"""Measured the requests of simulated workers to Redis, for scale.py; figures: docs/scale.md, "Load on Redis".
 
-They are threads in a few processes, since Redis replies faster than one interpreter can send requests.
+Each worker has a JobConsumer, and thus a separate connection, and waits for replies. The workers are threads in a few
+processes, since Redis replies faster than one interpreter can send requests.
 """
 
 import multiprocessing
@@ -13,8 +14,8 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import NamedTuple
 
-from benchmarks.own_redis import Work, between, connect, read
 from benchmarks.records import ManyAtOnce, epoch_record, progress
+from benchmarks.redis_server import Work, between, connect, read
 from worker.jobs.consumer import Claim, JobConsumer
 from worker.jobs.errors import StoreUnavailable
 from worker.jobs.model import JobStatus
@@ -121,7 +122,7 @@ class Worker:
     def reconcile(self) -> None:
         self.reconciler.once()
 
-    def hammer(self, kind: str, until: float) -> None:
+    def repeat(self, kind: str, until: float) -> None:
         act: Callable[[], None] = getattr(self, "take" if kind == "claim" else kind)
         while time.monotonic() < until:
             held = len(self.claims)
@@ -164,7 +165,7 @@ class Worker:
         if drill.kind == "live":
             self.live(until, drill.slower)
         else:
-            self.hammer(drill.kind, until)
+            self.repeat(drill.kind, until)
 
 
 # ----------------------------------------------------------------------------
@@ -208,7 +209,7 @@ def exercise(workers: list[Worker], drill: Drill, pipe: Connection) -> Tally:
     return tally
 
 
-class Fleet:
+class SimulatedWorkers:
     """Context manager that runs simulated workers and ends them."""
 
     def __init__(self, url: str, workers: int, processes: int = 2) -> None:
@@ -218,12 +219,12 @@ class Fleet:
         self.pipes: list[Connection] = []
         self.crews = []
         for number in range(processes):
-            first, end = (workers * each // processes for each in (number, number + 1))
-            ours, theirs = context.Pipe()
-            self.crews.append(context.Process(target=crew, args=(url, first, end - first, theirs), daemon=True))
+            first, end = (workers * index // processes for index in (number, number + 1))
+            parent_end, child_end = context.Pipe()
+            self.crews.append(context.Process(target=crew, args=(url, first, end - first, child_end), daemon=True))
             self.crews[-1].start()
-            theirs.close()
-            self.pipes.append(ours)
+            child_end.close()
+            self.pipes.append(parent_end)
 
     def run(self, drill: Drill) -> tuple[Tally, Work]:
         """Return the workers' tally and the work of Redis in that time. The workers hand their jobs back afterwards.
@@ -232,9 +233,9 @@ class Fleet:
         """
         tally = Tally()
         with connect(self.url) as client:
-            self._tell(drill)
+            self._send(drill)
             first = read(client)
-            self._tell("go", answered=False)
+            self._send("go", answered=False)
             time.sleep(drill.seconds)
             work = between(first, read(client))
         for pipe in self.pipes:
@@ -243,13 +244,13 @@ class Fleet:
             pipe.recv()
         return tally, work
 
-    def _tell(self, word: Drill | str | None, answered: bool = True) -> None:
+    def _send(self, word: Drill | str | None, answered: bool = True) -> None:
         for pipe in self.pipes:
             pipe.send(word)
         for pipe in self.pipes if answered else ():
             pipe.recv()
 
-    def __enter__(self) -> "Fleet":
+    def __enter__(self) -> "SimulatedWorkers":
         return self
 
     def __exit__(self, *failure: object) -> None:
@@ -292,10 +293,10 @@ def reconcile(url: str, workers: int, idle_rounds: int = 50, backoff_seconds: fl
         return len(consumer.reconcile(backoff_seconds)), time.monotonic() - began
 
     def until_done() -> list[float]:
-        rounds, found = [], 0
-        while found < workers:
-            told, seconds = round_seconds()
-            found += told
+        rounds, queued = [], 0
+        while queued < workers:
+            queued_now, seconds = round_seconds()
+            queued += queued_now
             rounds.append(seconds)
         return rounds
 

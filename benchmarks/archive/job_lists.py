@@ -1,4 +1,7 @@
-"""Lists of jobs from a real `acgan serve`, requested by one client at a time: time and size of each response."""
+"""Measured lists of jobs from a real `acgan serve`, for scale.py; figures: docs/scale.md, "Lists".
+
+One client at a time requests them: time and size of each response.
+"""
 
 import http.client
 import random
@@ -12,15 +15,15 @@ from typing import NamedTuple
 
 from app.server.embedded_redis import free_port
 from benchmarks.load import percentile
-from benchmarks.own_redis import connect
 from benchmarks.processes import Running, running
+from benchmarks.redis_server import connect
 from benchmarks.servers import ROOT, get
 from worker.jobs.keys import JOBS
 
 PATIENCE_SECONDS = 60.0
 
 
-class Listed(NamedTuple):
+class ListTimes(NamedTuple):
     """Responses to one kind of request. Times are in ms, `size` is the bytes of one response."""
 
     answers: int
@@ -51,7 +54,7 @@ def serving(url: str, folder: Path) -> Iterator[Running]:
         yield process
 
 
-def questions(url: str) -> dict[str, list[str]]:
+def requests(url: str) -> dict[str, list[str]]:
     """Return paths by kind of request. Those of one kind name different jobs."""
     with connect(url) as client:
         jobs = client.zrange(JOBS, 0, -1)
@@ -68,14 +71,14 @@ def questions(url: str) -> dict[str, list[str]]:
     }
 
 
-def ask_all(url: str, folder: Path, answers: int, seconds: float) -> dict[str, Listed | None]:
+def request_all(url: str, folder: Path, answers: int, seconds: float) -> dict[str, ListTimes | None]:
     """Send each kind of request `answers` times or for `seconds`, and at least once."""
     with connect(url) as client:
         redis_pid = int(client.info("server")["process_id"])
     with serving(url, folder) as server:
         caller = Caller(server, redis_pid)
         with closing(caller.connection):
-            return {what: caller.ask(paths, answers, seconds) for what, paths in questions(url).items()}
+            return {request: caller.measure_all(paths, answers, seconds) for request, paths in requests(url).items()}
 
 
 class Turns(NamedTuple):
@@ -90,7 +93,7 @@ class Turns(NamedTuple):
         return cls(int(ran) / 1e9, int(stood) / 1e9)
 
 
-class Taken(NamedTuple):
+class Measurement(NamedTuple):
     """One response: seconds, and bytes."""
 
     took: float
@@ -105,33 +108,33 @@ class Caller:
         self.connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE_SECONDS)
         self.pids = (server.pid, redis_pid, "self")
 
-    def ask(self, paths: list[str], answers: int, seconds: float) -> Listed | None:
+    def measure_all(self, paths: list[str], answers: int, seconds: float) -> ListTimes | None:
         """Measure one kind of request; None if even the first response takes more than a minute."""
         path, began = cycle(paths), time.monotonic()
         try:
-            taken = [self.measure(next(path))]
-            while len(taken) <= answers and time.monotonic() - began < seconds:
-                taken.append(self.measure(next(path)))
+            measured = [self.measure(next(path))]
+            while len(measured) <= answers and time.monotonic() - began < seconds:
+                measured.append(self.measure(next(path)))
         except TimeoutError:
             self.connection.close()
             return None
-        taken = taken[1:] or taken  # the first one includes one-time work
-        count = len(taken)
-        times, undisturbed = [[1e3 * each[n] for each in taken] for n in (0, 1)]
-        server, redis = (1e3 * sum(each[n] for each in taken) / count for n in (2, 3))
+        measured = measured[1:] or measured  # the first one includes one-time work
+        count = len(measured)
+        times, undisturbed = [[1e3 * one[n] for one in measured] for n in (0, 1)]
+        server, redis = (1e3 * sum(one[n] for one in measured) / count for n in (2, 3))
         p50, p99 = (percentile(times, share) for share in (0.5, 0.99))
         quiet50, quiet99 = (percentile(undisturbed, share) for share in (0.5, 0.99))
-        return Listed(count, p50, p99, quiet50, quiet99, server, redis, taken[-1].size)
+        return ListTimes(count, p50, p99, quiet50, quiet99, server, redis, measured[-1].size)
 
-    def measure(self, path: str) -> Taken:
+    def measure(self, path: str) -> Measurement:
         before, asked = [Turns.of(pid) for pid in self.pids], time.perf_counter()
-        size = self.take(path)
+        size = self.request(path)
         took, after = time.perf_counter() - asked, [Turns.of(pid) for pid in self.pids]
         stood = sum(last.stood - first.stood for first, last in zip(before, after, strict=True))
         server, redis, _ = (last.ran - first.ran for first, last in zip(before, after, strict=True))
-        return Taken(took, took - min(took, stood), server, redis, size)
+        return Measurement(took, took - min(took, stood), server, redis, size)
 
-    def take(self, path: str) -> int:
+    def request(self, path: str) -> int:
         self.connection.request("GET", path)
         answer = self.connection.getresponse()
         body = answer.read()

@@ -1,4 +1,4 @@
-"""The requests to Redis of a real, idle `acgan worker`."""
+"""Measured the requests of an idle `acgan worker` to Redis, for scale.py; figures: docs/scale.md, "Load on Redis"."""
 
 import os
 import subprocess
@@ -7,15 +7,15 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.own_redis import between, connect, read
 from benchmarks.processes import stop
+from benchmarks.redis_server import between, connect, read
 from benchmarks.servers import ROOT
 
 START_SECONDS = 120.0
-OURS = frozenset({"info", "client|list"})
+BY_THIS_BENCHMARK = frozenset({"info", "client|list"})
 
 
-class Idle(NamedTuple):
+class IdleWorker(NamedTuple):
     connections: int
     commands: float  # per second
     received: float  # bytes per second
@@ -23,10 +23,10 @@ class Idle(NamedTuple):
     most: str  # the most frequent commands, with their number per second
 
 
-def idle(url: str, folder: Path, seconds: float) -> Idle:
+def measure_idle_worker(url: str, folder: Path, seconds: float) -> IdleWorker:
     """Run a worker for this time. No job may be waiting."""
-    result = {"HOME": str(folder / "worker"), "STORE": "", "DEVICE": "cpu", "REDIS_URL": url, "LOG_FORMAT": "json"}
-    env = {**os.environ, "PYTHONPATH": str(ROOT), **{f"ACGAN_{name}": value for name, value in result.items()}}
+    variables = {"HOME": str(folder / "worker"), "STORE": "", "DEVICE": "cpu", "REDIS_URL": url, "LOG_FORMAT": "json"}
+    env = {**os.environ, "PYTHONPATH": str(ROOT), **{f"ACGAN_{name}": value for name, value in variables.items()}}
     with connect(url) as client, (folder / "worker.log").open("wb") as log:
         before, listening = len(client.client_list()), read(client).calls.get("brpop", 0)
         process = subprocess.Popen(
@@ -45,7 +45,7 @@ def idle(url: str, folder: Path, seconds: float) -> Idle:
             connections = len(client.client_list()) - before
         finally:
             stop(process)
-    calls = {name: count / work.seconds for name, count in work.calls.items() if name not in OURS}
+    calls = {name: count / work.seconds for name, count in work.calls.items() if name not in BY_THIS_BENCHMARK}
     often = sorted(calls, key=lambda name: -calls[name])[:4]
     most = ", ".join(f"{name} {calls[name]:.2f}" for name in often)
-    return Idle(connections, sum(calls.values()), work.received, work.sent, most)
+    return IdleWorker(connections, sum(calls.values()), work.received, work.sent, most)
