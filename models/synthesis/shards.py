@@ -14,8 +14,6 @@ from models.registry.store import SHARD_PREFIX, CheckpointStore
 from models.synthesis.builder import part_path, unpack_part
 from models.synthesis.order import Part, Provenance, part_limit
 
-BYTES_A_DIGIT = 1000  # upper limit: 784 pixels, which compression may enlarge a little, and a byte of redraws
-
 
 class Shards:
     """The shards of one job. Every method raises OSError."""

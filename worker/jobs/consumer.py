@@ -26,6 +26,7 @@ from worker.jobs.keys import (
     LOOPS,
     PULSES,
     STORES,
+    THINNED,
     WORKERS,
     epochs_key,
     index_key,
@@ -46,7 +47,6 @@ LOST = "its worker does not respond: the run resumes from its last saved state w
 LONGEST_BACKOFF_SECONDS = 360.0
 CLAIM_ATTEMPTS = 3
 CLAIM_SECONDS = 8.0  # for the response to a claim: a slow Redis must not prevent it
-THINNED = "thinned:"  # fields of a record, one for each epoch
 MENDED_AT_ONCE = 500  # jobs: each batch blocks Redis
 
 

@@ -1,7 +1,7 @@
 """Every Redis key.
 
     acgan:jobs               sorted set: every job id, by the order of acceptance
-    acgan:jobs:{kind}        sorted set: job ids of one kind, `runs` or `datasets`
+    acgan:jobs:{kind}        sorted set: job ids of one kind, `runs` (kind `training`) or `datasets`
     acgan:jobs:{kind}:{st..} sorted set: job ids of one kind and status
     acgan:queue, :cpu, :gpu  sorted sets: the ids that wait for any worker, or for one kind, by priority and turn
     acgan:turns              hash: the current turn, and the turn of each caller's next job (`line_up` in lua/)
@@ -43,9 +43,10 @@ STORES = "acgan:stores"
 EVENTS = "acgan:events"
 RATES = "acgan:rate"
 CELERY_PREFIX = "acgan:celery:"  # of Celery's own keys
-LISTS = {JobKind.TRAINING: f"{JOBS}:runs", JobKind.DATASET: f"{JOBS}:datasets"}
+LISTS = {kind: f"{JOBS}:{kind}s" for kind in JobKind} | {JobKind.TRAINING: f"{JOBS}:runs"}
 JOB_PREFIX = "acgan:job:"
 EPOCHS_SUFFIX = ":epochs"
+THINNED = "thinned:"  # fields of a record, one for each epoch
 
 
 def job_key(job_id: str) -> str:

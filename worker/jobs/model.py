@@ -33,7 +33,7 @@ def taken_by(kind: RunsOn) -> tuple[RunsOn, ...]:
 
 
 class JobKind(StrEnum):
-    """Every kind of job. worker/runner.py has a handler for each, and worker/jobs/keys.py a list of its jobs."""
+    """Every kind of job. worker/runner.py has a handler for each."""
 
     TRAINING = "training"
     DATASET = "dataset"

@@ -20,7 +20,7 @@ local function kind(id) -- records of earlier versions do not contain it
   return redis.call('HGET', record(id), 'kind') or (has_order and KIND.DATASET or KIND.TRAINING)
 end
 local function list(id)
-  return LISTS[kind(id)] or JOBS .. ':' .. kind(id) -- a newer version may have more kinds
+  return LISTS[kind(id)] or JOBS .. ':' .. kind(id) .. 's' -- a newer version may have more kinds
 end
 local function list_of_status(id, status) -- takes any status: a newer version may have more
   return list(id) .. ':' .. status
