@@ -24,10 +24,12 @@ from worker.handlers.dataset_drawing import drawing, prepare_generator, read_gen
 from worker.jobs.consumer import LeaseLost
 from worker.jobs.errors import StoreUnavailable
 from worker.lifecycle.context import JobContext
+from worker.lifecycle.retry import pause
 from worker.lifecycle.shutdown import Interrupted
 
 logger = logging.getLogger(__name__)
 
+POLL_SECONDS = 0.1
 WORTH_HELP = 4  # missing parts; fewer are drawn before other workers have started
 Result = TypeVar("Result")
 
@@ -52,7 +54,7 @@ def make_dataset(context: JobContext) -> None:
         origin = Provenance(generator_sha256=sha256, device=describe(device), code_version=version)
         discard_damaged(workshop)
         context.record(lambda: context.jobs.record_runtime(context.claim, job.config, origin.device))
-        share = Share(shards, workshop, origin, partial(send_shards, context, order, origin))
+        share = Share(shards, workshop, origin, partial(send_shards, context, order, origin), context.check)
         report = reporter(context, order)
 
         def place(write: Callable[[], None]) -> None:
@@ -92,6 +94,7 @@ class Share:
     workshop: Path
     origin: Provenance
     send: Callable[[Iterable[Part]], None]
+    check: Callable[[], None]
 
     def __call__(self, missing: list[Part]) -> Iterator[Part]:
         """Yield each part once. The caller draws it, unless its file is already in the workshop."""
@@ -99,8 +102,21 @@ class Share:
         yield from self.fetch(left)
         if len(left) >= WORTH_HELP:
             attempt(self.shards.job, "other workers cannot be asked to draw parts", lambda: self.send(left.values()))
+        is_helped = False
         while left:
+            began = time.monotonic()
             yield left.popitem()[1]
+            took, before = time.monotonic() - began, len(left)
+            yield from self.fetch(left)
+            is_helped = is_helped or len(left) < before
+            if is_helped and len(left) == 1:  # another worker probably draws it now
+                yield from self.wait(left, took)
+
+    def wait(self, left: dict[str, Part], seconds: float) -> Iterator[Part]:
+        """Wait for shards no longer than drawing one takes. Yields their parts."""
+        until = time.monotonic() + seconds
+        while left and time.monotonic() < until:
+            pause(POLL_SECONDS, self.check)
             yield from self.fetch(left)
 
     def fetch(self, left: dict[str, Part]) -> Iterator[Part]:

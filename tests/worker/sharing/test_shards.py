@@ -1,15 +1,18 @@
 """A data set with the help of other workers has the files that one worker makes."""
 
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from models.registry.store import CheckpointStore, Manifest
-from models.synthesis.order import DatasetOrder
+from models.synthesis.order import DatasetOrder, Part
 from models.synthesis.shards import Shards
 from tests.worker.sharing.conftest import ORDER, PARTS, Event, Messages, accept, check, part_names, status
 from worker.celery_app import ShardMessage
+from worker.handlers.dataset import Share
 from worker.handlers.dataset_drawing import read_generator
 from worker.handlers.shards import draw_shard
 from worker.jobs.model import JobStatus
@@ -134,3 +137,32 @@ def test_a_worker_with_another_store_draws_nothing(
     assert stored == []
     assert not (tmp_path / "elsewhere" / "checkpoints" / job_id).exists()
     check(settings, job_id, alone, 0)
+
+
+def test_the_owner_waits_for_the_last_shard_no_longer_than_drawing_it_takes(
+    settings: WorkerSettings,
+    alone: dict[str, str],
+    messages: Messages,
+    when_owner_has_drawn: Callable[[int, Event], list[int]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The other worker draws it then, in most cases."""
+    waited, threads = list[float](), list[threading.Thread]()
+    wait = Share.wait
+
+    def help_late(self: Share, left: dict[str, Part], seconds: float) -> Iterator[Part]:
+        threads.append(threading.Thread(target=messages.draw, args=(settings, 1)))
+        threads[0].start()
+        yield from wait(self, left, max(seconds, 60))
+        waited.append(seconds)
+
+    monkeypatch.setattr(Share, "wait", help_late)
+    job_id = accept(settings)
+    when_owner_has_drawn(1, lambda: messages.draw(settings, 3))
+    drawn = when_owner_has_drawn(2, lambda: time.sleep(0.5))
+    run_next_job(settings, messages)
+    threads[0].join()
+    assert drawn == [ORDER.parts[number].first for number in (5, 4, 3)], "the last one by the other worker"
+    assert len(waited) == 1
+    assert 0.5 < waited[0] < 60
+    check(settings, job_id, alone, 4)
