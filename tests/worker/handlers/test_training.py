@@ -21,7 +21,7 @@ from worker.handlers import training
 from worker.handlers.checkpointing import CheckpointPublisher
 from worker.jobs.client import Order
 from worker.jobs.consumer import Claim, JobConsumer, LeaseLost
-from worker.jobs.errors import StoreUnavailable
+from worker.jobs.errors import StoreUnavailable, store_errors
 from worker.jobs.keys import QUEUE, epochs_key, job_key
 from worker.jobs.model import Job, JobStatus
 from worker.lifecycle import shutdown
@@ -232,7 +232,7 @@ def test_critical_writes_wait_for_redis(mortal_redis: RunningRedis) -> None:
         tries.append(1)
         if len(tries) == 2:
             mortal_redis.start()
-        with mortal_redis.client() as client:
+        with store_errors(), mortal_redis.client() as client:
             client.set("told", "yes")
 
     mortal_redis.kill()
