@@ -11,10 +11,7 @@ from app.api.errors import STATUS, add_error_handlers, answer_known
 from app.api.event_stream import Events
 from app.api.openapi import describe
 from app.api.routes import checkpoints, compositions, datasets, digits, health, jobs, static, training
-from app.inference.epoch_timeline import Evolution
-from app.inference.known_store import KnownStore
-from app.inference.model_manager import ModelManager
-from app.inference.service import Drawing
+from app.inference.service import InferenceService
 from app.middleware.authentication import AuthenticationMiddleware
 from app.middleware.body_limit import BodyLimit
 from app.middleware.forwarded_headers import ForwardedHeaders
@@ -26,8 +23,6 @@ from app.middleware.route_cache import RouteCacheMiddleware
 from app.security.api_keys import Keyring
 from app.security.rate_limit import LocalRate, SharedRate
 from app.settings import AppSettings
-from models.devices import processors
-from models.registry import bundled
 from models.torch_device import find_device
 from models.version import code_version
 from worker.celery_app import make_celery
@@ -46,27 +41,19 @@ def create_app(settings: AppSettings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         store = settings.open_store()
-        threads = settings.drawing_threads or (1 if device.type == "cuda" else processors())
-        first = bundled.checkpoint() if settings.pretrained else None
-        known = KnownStore(store, settings.home / "stores", settings.store_name)
-        cached, limit = settings.cached_checkpoints, settings.store_limit
-        model_manager = ModelManager(store, device, cached, settings.stock, first, limit, known)
         supervisor = Supervisor()
-        drawing = Drawing(model_manager, threads, settings.drawing_wait_seconds, settings.file_cache, supervisor)
+        inference = InferenceService(store, device, settings, supervisor)
         has_shares = keyring is not None and len(keyring.names) > 1
         jobs = JobClient.connect(settings.redis_url, settings.queue_limit, has_shares)
         events = Events(settings.redis_url, jobs, settings.event_streams, has_shares)
         work_rate = SharedRate(settings.works, jobs.redis) if settings.works else None
-        evolution, celery = Evolution(store, device), make_celery(settings)
-        app.state.services = Services(
-            jobs, celery, store, model_manager, drawing, events, evolution, supervisor, work_rate
-        )
-        await model_manager.refresh()
-        supervisor.start_task("model following", model_manager.follow)
+        celery = make_celery(settings)
+        app.state.services = Services(jobs, celery, store, inference, events, supervisor, work_rate)
+        await inference.start(supervisor)
         supervisor.start_task("events", events.read)
         yield
         await supervisor.cancel_tasks(CANCEL_AGAIN_SECONDS)
-        drawing.batcher.close()
+        inference.close()
         await events.close()
         await jobs.close()
 

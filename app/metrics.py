@@ -9,6 +9,7 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 import worker.observability.prometheus  # noqa: F401  # must be imported before the first metric
+from models.sampling.formats import FORMATS
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # they double the series of counters and have no use here
 
@@ -73,7 +74,7 @@ STOCK_MISSES = Counter(
 )
 
 _bytes = Counter("acgan_drawing_bytes", "Bytes of files of digits returned.", ["format"], registry=REGISTRY)
-DRAWING_BYTES = {form: _bytes.labels(form) for form in ("png", "zip", "npy")}
+DRAWING_BYTES = {form: _bytes.labels(form) for form in FORMATS}
 _loads = Counter("acgan_generator_loads", "Attempts to load a generator, by outcome.", ["outcome"], registry=REGISTRY)
 LOADS = {
     outcome: _loads.labels(outcome) for outcome in ("ok", "damaged", "missing", "invalid", "refused", "unreadable")

@@ -1,6 +1,5 @@
 """A home with one checkpoint: a copy of a store's latest, or a random generator of the original recipe's shape."""
 
-from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
@@ -33,16 +32,5 @@ def draw_weights() -> bytes:
 
 def invent() -> Manifest:
     split = SplitLosses(**dict.fromkeys(("train", "test"), Loss(loss=2, generation_loss=1, auxiliary_loss=1)))
-    return Manifest(
-        id=str(CheckpointId("20260101-000000-random", 1)),
-        job="20260101-000000-random",
-        epoch=1,
-        created_at=datetime.now(UTC),
-        config=TrainingConfig(),
-        losses=EpochLosses(generator=split, discriminator=split),
-        dataset_checksum="none",
-        device="cpu",
-        code_version="benchmark",
-        fence=0,
-        files={},
-    )
+    losses = EpochLosses(generator=split, discriminator=split)
+    return Manifest.for_epoch(CheckpointId("20260101-000000-random", 1), TrainingConfig(), "none", "cpu", losses, {})

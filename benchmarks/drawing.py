@@ -10,7 +10,8 @@ from PIL import Image
 
 from models.networks.acgan import Generator
 from models.networks.precision import to_channels_last
-from models.sampling.images import ENCODER, encode_png, sheet
+from models.sampling.grid import sheet
+from models.sampling.png import ENCODER, encode_png
 from models.sampling.sampler import SampleRange, draw_batch, draw_digits, prepare
 
 ROUNDS = 7

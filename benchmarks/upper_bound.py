@@ -14,7 +14,8 @@ import torch
 
 from models.devices import processors
 from models.networks.weights import generator_from_bytes
-from models.sampling.images import encode_png, sheet
+from models.sampling.grid import sheet
+from models.sampling.png import encode_png
 from models.sampling.sampler import BATCH, draw_digits, prepare
 
 

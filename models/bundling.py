@@ -5,7 +5,6 @@ python -m models.bundling RUN EPOCH [raw|averaged]
 
 import shutil
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
@@ -18,7 +17,6 @@ from models.networks.acgan import Generator
 from models.records import EpochLosses, Record
 from models.registry.bundled import JOB, STORE
 from models.registry.store import GENERATOR, CheckpointId, Manifest
-from models.version import code_version
 
 
 class Epoch(Record):
@@ -48,20 +46,14 @@ def bundle(run: Path, number: int, which: str | None = None) -> Manifest:
     which = which or min(("averaged", "raw"), key=lambda each: epoch.metrics[f"frechet_distance_{each}"])
     name = f"params_generator_{'average_' if which == 'averaged' else ''}epoch_{number:03d}.safetensors"
     generator = weights.generator_from_bytes((run / name).read_bytes())
-    manifest = Manifest(
-        id=str(CheckpointId(JOB, number)),
-        job=JOB,
-        epoch=number,
-        created_at=datetime.now(UTC),
-        config=history.config,
+    manifest = Manifest.for_epoch(
+        CheckpointId(JOB, number),
+        history.config,
+        history.dataset_checksum,
+        "cpu",
+        epoch.losses,
+        judged(generator),
         seconds=epoch.seconds,
-        losses=epoch.losses,
-        metrics=judged(generator),
-        dataset_checksum=history.dataset_checksum,
-        device="cpu",
-        code_version=code_version(),
-        fence=0,
-        files={},
     )
     shutil.rmtree(STORE.root / JOB, ignore_errors=True)
     published = STORE.publish(manifest, {GENERATOR: weights.to_bytes(generator.half())})

@@ -1,19 +1,21 @@
 """The one table of hyperparameters, with the defaults of the original Keras script. Free of torch."""
 
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from models.data.catalog import DATASETS
+from models.training.recipes import RECIPES
 
 NUM_CLASSES = 10
 IMAGE_SIZE = 28
 
-MIRRORS = (  # of MNIST
-    "https://ossci-datasets.s3.amazonaws.com/mnist/",
-    "https://storage.googleapis.com/cvdf-datasets/mnist/",
-)
-
-DatasetName = Literal["mnist", "printed"]
-RecipeName = Literal["seed", "sharp"]
+if TYPE_CHECKING:
+    DatasetName = str
+    RecipeName = str
+else:
+    DatasetName = Literal[tuple(DATASETS)]
+    RecipeName = Literal[tuple(RECIPES)]
 Precision = Literal["auto", "fp32", "bf16"]
 
 
@@ -32,7 +34,7 @@ class TrainingConfig(BaseModel):
 
     recipe: RecipeName = Field(
         "seed",
-        description="`seed` is the original Keras script's recipe; `sharp` draws digits that vary as real ones do.",
+        description="; ".join(f"`{name}` {recipe.description}" for name, recipe in RECIPES.items()) + ".",
     )
     epochs: Annotated[int, Field(ge=1, le=1000), WHOLE] = Field(
         100, description="Passes over the training images. Digits are readable after about 5, good after about 15."
@@ -53,7 +55,10 @@ class TrainingConfig(BaseModel):
         1337, description="Random seed of weights, noise, drawn labels and dropout: the same seed gives the same run."
     )
     dataset: DatasetName = Field(
-        "mnist", description="Training data: `mnist`, or `printed`, digits drawn from a font, which needs no network."
+        "mnist",
+        description="Training data: "
+        + ", or ".join(f"`{name}`, {data.description}" for name, data in DATASETS.items())
+        + ".",
     )
     train_examples: Annotated[int, Field(ge=2, le=60_000), WHOLE] | None = Field(
         None, description="Train on the first N images only, for a quick test. At least one batch."

@@ -10,7 +10,7 @@ from pydantic import ByteSize, Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from models.atomic_files import make_private, remove_old_temporary
-from models.config import MIRRORS
+from models.data.catalog import DATASETS
 from models.registry.storage.filesystem import FolderShelf
 from models.registry.store import CheckpointStore
 
@@ -110,7 +110,8 @@ class WorkerSettings(BaseSettings):
         description="Folder with MNIST, recognised by content: four IDX files, gzipped or not, or Keras' mnist.npz.",
     )
     mnist_mirrors: str = Field(
-        " ".join(MIRRORS), description="Addresses to download MNIST from if no folder has it, separated by spaces."
+        " ".join(DATASETS["mnist"].mirrors),
+        description="Addresses to download MNIST from if no folder has it, separated by spaces.",
     )
     judge: bool = Field(
         True,
@@ -202,7 +203,7 @@ class WorkerSettings(BaseSettings):
 
     @property
     def cache_dir(self) -> Path:
-        return self.home / "cache" / "mnist"
+        return self.home / "cache"
 
     @property
     def judges_dir(self) -> Path:

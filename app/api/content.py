@@ -1,34 +1,23 @@
-"""Formats of digits: content negotiation and encoding."""
+"""Content negotiation: chooses a format of digits."""
 
-from collections.abc import Sequence
-from typing import Literal
+from models.sampling.formats import FORMATS
 
-import numpy as np
-
-from app.schemas.jobs import SheetQuery
-from models.config import IMAGE_SIZE, NUM_CLASSES
-from models.sampling.images import encode_npy, encode_png, encode_zip, sheet
-from models.sampling.sampler import SampleRange
-
-Format = Literal["png", "zip", "npy"]
-
-MEDIA_TYPES: dict[Format, str] = {"png": "image/png", "zip": "application/zip", "npy": "application/x-npy"}
+MEDIA_TYPES = [form.media_type for form in FORMATS.values()]
+SUPPORTED = f"supported formats are {', '.join(MEDIA_TYPES)}: accept one of them, or set ?format="
 
 
 class NotAcceptable(Exception):
     """The service supports none of the formats that the request accepts."""
 
 
-def negotiate(accept: str) -> Format:
+def negotiate(accept: str) -> str:
     """Choose the format that `Accept` weights highest, png if several are equal. Raises NotAcceptable."""
     if accept == "*/*":
         return "png"
-    liked = {form: quality(accept, media_type) for form, media_type in MEDIA_TYPES.items()}
-    best = max(liked, key=lambda form: liked[form])
+    liked = {name: quality(accept, form.media_type) for name, form in FORMATS.items()}
+    best = max(liked, key=lambda name: liked[name])
     if liked[best] == 0:
-        raise NotAcceptable(
-            f"supported formats are {', '.join(MEDIA_TYPES.values())}: accept one of them, or set ?format="
-        )
+        raise NotAcceptable(SUPPORTED)
     return best
 
 
@@ -47,29 +36,3 @@ def quality(accept: str, media_type: str) -> float:
         except (KeyError, ValueError):
             continue
     return max(liked)[1]
-
-
-def write(
-    form: Format, query: SheetQuery, series: SampleRange, digits: np.ndarray, indices: Sequence[int] | None = None
-) -> bytes:
-    """Encode digits of shape (series.digits, 28, 28) in a format.
-
-    `indices` are the digits' indices within the seed if they are not consecutive.
-    """
-    if form == "npy":
-        by_class = digits.reshape(-1, NUM_CLASSES, IMAGE_SIZE, IMAGE_SIZE) if series.label is None else digits
-        return encode_npy(by_class)
-    if form == "zip":
-        names = [name(series, place, indices) for place in range(len(digits))]
-        return encode_zip(
-            (names[place], sheet(digits[place : place + 1], 1, query.scale, query.padding, query.invert))
-            for place in range(len(digits))
-        )
-    return encode_png(sheet(digits, query.columns, query.scale, query.padding, query.invert))
-
-
-def name(series: SampleRange, place: int, indices: Sequence[int] | None = None) -> str:
-    """Return a digit's file name: label, seed and index."""
-    if series.label is not None:
-        return f"{series.label}-{series.seed}-{indices[place] if indices else series.index + place}.png"
-    return f"{place % NUM_CLASSES}-{series.seed}-{series.index + place // NUM_CLASSES}.png"

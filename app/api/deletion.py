@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import anyio.to_thread
 
-from app.inference.model_manager import ModelManager
+from app.inference.service import ModelManager
 from models.registry.removal import delete_folder, delete_run
 from models.registry.serving_policy import pinned, read_choice
 from models.registry.storage.base import Folder

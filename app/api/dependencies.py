@@ -9,9 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from structlog.contextvars import bind_contextvars
 
 from app.api.event_stream import Events
-from app.inference.epoch_timeline import Evolution
-from app.inference.model_manager import ModelManager
-from app.inference.service import Drawing
+from app.inference.service import InferenceService
 from app.middleware.authentication import caller_of
 from app.security.api_keys import Role
 from app.security.caller import CALLER, require, require_own, role_of
@@ -31,10 +29,8 @@ class Services(NamedTuple):
     jobs: JobClient
     celery: Celery
     store: CheckpointStore
-    model_manager: ModelManager
-    drawing: Drawing
+    inference: InferenceService
     events: Events
-    evolution: Evolution
     supervisor: Supervisor
     work_rate: SharedRate | None = None
 
@@ -69,7 +65,7 @@ async def check_budget(services: Services, new: DatasetOrder | None = None, resu
     if resumed and resumed.order:
         ordered[resumed.id] = resumed.order.digits
     reserved = {job: digits * BYTES_A_DIGIT for job, digits in ordered.items()}
-    await services.model_manager.budget.check(ids, new.digits * BYTES_A_DIGIT if new else 0, reserved)
+    await services.inference.models.budget.check(ids, new.digits * BYTES_A_DIGIT if new else 0, reserved)
 
 
 async def caller(request: Request) -> str | None:
@@ -98,8 +94,7 @@ WithinBudget = Depends(within_budget)
 async def no_null(request: Request) -> None:
     """Raises RequestValidationError if the body is `null`, which FastAPI treats like a missing body.
 
-    A faulty program may send `null`; without this
-    check, hours of training with default values would follow.
+    A faulty program may send `null`; without this check, hours of training with default values would follow.
     """
     if (await request.body()).strip() == b"null":
         text = "should be a JSON object or omitted, not null"

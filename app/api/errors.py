@@ -14,17 +14,15 @@ from starlette.routing import Match
 from app.api.content import NotAcceptable
 from app.api.deletion import InUse
 from app.api.event_stream import NothingFollows, TooManyFollowers
-from app.inference.batcher import Busy
-from app.inference.model_manager import NothingPublished
-from app.inference.verified import NotVerified
+from app.inference.service import Busy, NothingPublished, NotVerified
 from app.problems.problem import Mistake, full_stop, problem, sentence
 from app.problems.ranges import NoSuchRange
 from app.problems.redis_diagnosis import explain_error
 from app.problems.refusals import TOO_LONG
 from app.problems.validation_messages import but_is, reason, shown
+from app.schemas.checkpoints import POLICIES
 from app.schemas.compositions import NUMBER
 from app.schemas.datasets import FILE_NAME
-from app.schemas.jobs import POLICIES
 from app.security.caller import NotAllowed
 from app.security.rate_limit import TooFast
 from models.bounded_reading import FileInvalid

@@ -45,13 +45,14 @@ class Scrape:
 
 
 def drawing(services: Services) -> Iterator[Metric]:
-    served, pending = services.model_manager.served, services.drawing.batcher.pending
-    serving = {"checkpoint": served.exhibit.id} if served else None
-    yield InfoMetricFamily("acgan_serving", "The checkpoint being served.", serving)
-    yield GaugeMetricFamily("acgan_drawing_queue_digits", "Requested digits that wait to be drawn.", pending)
+    inference, serving = services.inference, services.inference.models.serving
+    yield InfoMetricFamily(
+        "acgan_serving", "The checkpoint being served.", {"checkpoint": serving} if serving else None
+    )
+    yield GaugeMetricFamily("acgan_drawing_queue_digits", "Requested digits that wait to be drawn.", inference.pending)
     stock = GaugeMetricFamily("acgan_stock_digits", "Pre-generated digits.", labels=["label"])
     for label in range(NUM_CLASSES):
-        stock.add_metric([str(label)], served.stock.level(label) if served else 0)
+        stock.add_metric([str(label)], inference.stock_level(label))
     yield stock
 
 

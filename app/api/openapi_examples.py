@@ -4,10 +4,14 @@ from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
+from app.api.content import SUPPORTED
+from app.problems.problem import sentence
 from app.problems.redis_diagnosis import GONE
 from app.problems.refusals import FOREIGN_ORIGIN
+from app.schemas.checkpoints import CheckpointList, CheckpointView, Serving
 from app.schemas.datasets import DatasetList, DatasetView
-from app.schemas.jobs import CheckpointList, CheckpointView, JobHistory, JobList, JobView, Readiness, Serving
+from app.schemas.health import Readiness
+from app.schemas.jobs import JobHistory, JobList, JobView
 from models.config import TrainingConfig
 from models.records import EpochLosses, Loss, Progress, SplitLosses, to_csv
 from models.registry.store import DISCRIMINATOR, GENERATOR, SAMPLES, CheckpointId, FileRecord, Manifest
@@ -142,10 +146,7 @@ ERRORS = (
     ErrorExample(
         406,
         "The service supports none of the formats in `Accept`.",
-        {
-            "no format": "Supported formats are image/png, application/zip, application/x-npy: accept one of them, or "
-            "set ?format=."
-        },
+        {"no format": sentence(SUPPORTED)},
     ),
     ErrorExample(
         408, "The request did not arrive in time.", {"late": "The request took more than 10 seconds to arrive."}

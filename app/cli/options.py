@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from models.config import TrainingConfig
+from models.data.catalog import DATASETS
 
 Home = Annotated[Path | None, typer.Option(help="Folder for checkpoints, Redis and caches [ACGAN_HOME, or .acgan].")]
 RunsOnOption = Annotated[
@@ -27,6 +28,8 @@ def option(field: str) -> Any:
     default = "all" if described.default is None else described.default
     return typer.Option(help=f"{described.description} (default: {default})")
 
+
+TRAINING_DATA = " or ".join(f"`{name}`" for name in DATASETS)
 
 Recipe = Annotated[str | None, option("recipe")]
 Epochs = Annotated[int | None, option("epochs")]

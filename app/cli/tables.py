@@ -3,8 +3,9 @@
 from rich.table import Table
 
 from app.cli.output import cell
+from app.schemas.checkpoints import CheckpointList, CheckpointView
 from app.schemas.datasets import DatasetView
-from app.schemas.jobs import AnyJobView, CheckpointList, CheckpointView, UnreadableJobView
+from app.schemas.jobs import AnyJobView, UnreadableJobView
 from worker.jobs.model import JobStatus
 
 COLOURS = {JobStatus.SUCCEEDED: "green", JobStatus.FAILED: "red", JobStatus.RUNNING: "cyan"}

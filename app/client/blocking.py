@@ -15,8 +15,10 @@ from app.client.deadline import limit_reads, reads_within, stream
 from app.client.downloading import arriving, files_of, is_whole
 from app.client.errors import Unavailable, Unreachable
 from app.client.following import Change, Follower
+from app.schemas.checkpoints import CheckpointList, CheckpointView, Serving
 from app.schemas.datasets import DatasetList, DatasetView
-from app.schemas.jobs import CheckpointList, CheckpointView, JobHistory, JobList, JobView, Readiness, Serving
+from app.schemas.health import Readiness
+from app.schemas.jobs import JobHistory, JobList, JobView
 from models.config import TrainingConfig
 from worker.jobs.model import JobStatus
 

@@ -11,8 +11,10 @@ import httpx2
 
 from app.client.answers import LIST_LIMIT, RECORD_LIMIT, Drawn, content, pixels, text, view
 from app.client.errors import Misconfigured
+from app.schemas.checkpoints import CheckpointList, CheckpointView, Serving
 from app.schemas.datasets import DatasetList, DatasetView
-from app.schemas.jobs import CheckpointList, CheckpointView, JobHistory, JobList, JobView, Readiness, Serving
+from app.schemas.health import Readiness
+from app.schemas.jobs import JobHistory, JobList, JobView
 from models.config import TrainingConfig
 from models.synthesis.order import MANIFEST, MANIFEST_LIMIT, DatasetManifest
 from models.version import code_version

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 
 from app import metrics
-from app.inference.sample_buffer import SampleBuffer, Taken
+from app.inference.sample_buffer import SampleBuffer
 from models.config import IMAGE_SIZE
 from models.networks.inference import FoldedGenerator
-from models.sampling.sampler import BATCH, STEP, SampleBatch, SampleRange, draw_batch
+from models.sampling.sampler import BATCH, STEP, SampleBatch, SampleRange, Samples, draw_batch
 from worker.observability.background_loops import Beat, Supervisor
 
 logger = logging.getLogger(__name__)
@@ -62,22 +62,22 @@ class Slice(NamedTuple):
     stop: int
 
 
-class BufferTarget:
-    """A request for any digits of a label, served from the stock."""
+class PendingTake:
+    """A request for any digits of a label, which waits until the stock has enough."""
 
-    def __init__(self, n: int, encode: Callable[[SampleRange, np.ndarray], bytes]) -> None:
+    def __init__(self, n: int, encode: Callable[[Samples], bytes]) -> None:
         self.n = n
         self.encode = encode
         self.answer: asyncio.Future[tuple[SampleRange, bytes]] = asyncio.get_running_loop().create_future()
 
-    def encoded(self, taken: Taken) -> tuple[SampleRange, bytes] | Exception:
+    def encoded(self, taken: Samples) -> tuple[SampleRange, bytes] | Exception:
         try:
-            return taken.series, self.encode(*taken)
+            return taken.series, self.encode(taken)
         except Exception as error:  # delivered to the waiting request
             return error
 
 
-class Shop(NamedTuple):
+class BufferTarget(NamedTuple):
     """A generator and the stock of its digits."""
 
     generator: FoldedGenerator
@@ -88,7 +88,7 @@ Answer = tuple[asyncio.Future[Any], Any]  # with its result or exception
 
 
 class Batcher:
-    """Draws waiting requests, oldest first. If none wait, one of the threads fills the stock of `shop`.
+    """Draws waiting requests, oldest first. If none wait, one of the threads fills the stock of `find_target`.
 
     Belongs to the event loop in which it was created.
     """
@@ -97,20 +97,20 @@ class Batcher:
         self,
         threads: int,
         patience_seconds: float,
-        shop: Callable[[], Shop | None],
+        find_target: Callable[[], BufferTarget | None],
         supervisor: Supervisor | None = None,
     ) -> None:
         self.threads = threads
         self.patience_seconds = patience_seconds
-        self.shop = shop
+        self.find_target = find_target
         self.pending = 0  # digits that wait
         self.seconds_each = 0.0  # moving average of a thread's time per digit; 0 before the first
         self._loop = asyncio.get_running_loop()
-        self._waiting: deque[DrawRequest | Shop] = (
+        self._waiting: deque[DrawRequest | BufferTarget] = (
             deque()
-        )  # a shop at most once, if its stock is short of ordered digits
+        )  # a target at most once, if its stock is short of ordered digits
         self._changed = threading.Condition()
-        self._short: set[Shop] = set()
+        self._short: set[BufferTarget] = set()
         self._idling = 0  # threads that fill the stock
         self._idle_from = 0.0
         self._ordered_at = -math.inf
@@ -142,20 +142,20 @@ class Batcher:
         return file
 
     async def order(
-        self, shop: Shop, label: int, n: int, encode: Callable[[SampleRange, np.ndarray], bytes]
+        self, target: BufferTarget, label: int, n: int, encode: Callable[[Samples], bytes]
     ) -> tuple[SampleRange, bytes]:
         """Wait until the stock has n digits for the caller, and encode them. Raises Busy like `draw`."""
-        ordered = BufferTarget(n, encode)
+        ordered = PendingTake(n, encode)
         with self._changed:
             self._admit(n)
             self._ordered_at = time.monotonic()
-            taken = shop.stock.order(label, n, ordered)
+            taken = target.stock.order(label, n, ordered)
             if taken is not None:
                 self.pending -= n
-                return taken.series, encode(*taken)
-            if shop not in self._short:
-                self._short.add(shop)
-                self._waiting.append(shop)
+                return taken.series, encode(taken)
+            if target not in self._short:
+                self._short.add(target)
+                self._waiting.append(target)
             self._changed.notify()
         return await ordered.answer
 
@@ -198,12 +198,12 @@ class Batcher:
 
     def _find_idle_work(self) -> Callable[[], None] | None:
         """Fill the stock: with all threads soon after requests that exceeded it, else with one if the CPU is free."""
-        shop, now = self.shop(), time.monotonic()
-        if shop is None or (now - self._ordered_at > LOOK_SECONDS and (self._idling or now < self._idle_from)):
+        target, now = self.find_target(), time.monotonic()
+        if target is None or (now - self._ordered_at > LOOK_SECONDS and (self._idling or now < self._idle_from)):
             return None
-        plan = shop.stock.plan_ahead()
+        plan = target.stock.plan_ahead()
         self._idling += bool(plan)
-        return partial(self._draw_ahead, shop, plan) if plan else None
+        return partial(self._draw_ahead, target, plan) if plan else None
 
     def _take(self, generator: FoldedGenerator) -> list[Slice]:
         """Take a batch of the oldest requests for one generator; leave the other threads a share of a short queue."""
@@ -240,28 +240,28 @@ class Batcher:
                     complete.append(wanted)
         self._hand_over([(wanted.answer, wanted.encoded()) for wanted in complete])
 
-    def _draw_plan(self, shop: Shop, plan: list[SampleRange]) -> None:
+    def _draw_plan(self, target: BufferTarget, plan: list[SampleRange]) -> None:
         """Draw digits for the stock, and deliver those that requests wait for."""
         try:
-            digits = self._draw_parts(shop.generator, [(series, 0, series.n) for series in plan])
-            met = shop.stock.put(plan, digits)
+            digits = self._draw_parts(target.generator, [(series, 0, series.n) for series in plan])
+            met = target.stock.put(plan, digits)
         except Exception as error:  # delivered to the waiting requests
             logger.exception("drawing for the stock failed")
-            waited = shop.stock.give_up(plan)
+            waited = target.stock.give_up(plan)
             self._meet([(ordered, error) for ordered in waited])
         else:
             self._meet([(ordered, ordered.encoded(taken)) for ordered, taken in met])
 
-    def _draw_ahead(self, shop: Shop, plan: list[SampleRange]) -> None:
+    def _draw_ahead(self, target: BufferTarget, plan: list[SampleRange]) -> None:
         """Draw a batch for the stock without a request; pause idle work if other programs need the processor."""
         begun, computed = time.monotonic(), time.thread_time()
         try:
-            self._draw_plan(shop, plan)
+            self._draw_plan(target, plan)
         finally:
             took, computed = time.monotonic() - begun, time.thread_time() - computed
             with self._changed:
                 self._idling -= 1
-                if took > FAIR * computed and shop.generator.device.type == "cpu":
+                if took > FAIR * computed and target.generator.device.type == "cpu":
                     self._idle_from = begun + PATIENCE * took
 
     def _draw_parts(self, generator: FoldedGenerator, parts: list[tuple[SampleBatch, int, int]]) -> np.ndarray:
@@ -276,7 +276,7 @@ class Batcher:
         self.seconds_each += (each - self.seconds_each) * (0.1 if self.seconds_each else 1.0)
         return digits
 
-    def _meet(self, answers: list[tuple[BufferTarget, tuple[SampleRange, bytes] | Exception]]) -> None:
+    def _meet(self, answers: list[tuple[PendingTake, tuple[SampleRange, bytes] | Exception]]) -> None:
         with self._changed:
             self.pending -= sum(ordered.n for ordered, _ in answers)
         self._hand_over([(ordered.answer, found) for ordered, found in answers])

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import anyio.to_thread
 import numpy as np
 import torch
+from cachetools import LRUCache
 
 from app.inference.bounded_executor import BoundedExecutor
-from app.inference.memory import Memory
 from models.config import IMAGE_SIZE, NUM_CLASSES
 from models.networks.inference import FoldedGenerator
 from models.networks.weights import InvalidWeights, generator_from_bytes
@@ -18,14 +18,14 @@ WAITING = 2  # an epoch takes a few tenths of a second
 KEPT = 8_000_000  # bytes: a thousand epochs with ten digits each
 
 
-class Evolution:
+class EpochTimeline:
     """Loads one generator at a time, in a separate thread, and caches only the digits."""
 
     def __init__(self, store: CheckpointStore, device: torch.device) -> None:
         self.store = store
         self.device = device
-        self.studio = BoundedExecutor(WAITING)
-        self._drawn = Memory[tuple[str, int, int], np.ndarray](KEPT)  # used only in the studio's thread
+        self.executor = BoundedExecutor(WAITING)
+        self._drawn = LRUCache[tuple[str, int, int], np.ndarray](KEPT, lambda digits: digits.nbytes)  # in one thread
 
     async def epochs(self, job: str, most: int) -> list[Manifest]:
         """Return at most `most` of a run's checkpoints in order, evenly spaced, including the first and the last.
@@ -58,7 +58,7 @@ class Evolution:
             torch.set_num_threads(1)  # the drawing threads keep theirs
             return np.stack([self._hand(epoch, seed, index)[label] for epoch in epochs])
 
-        return await self.studio.make(work)
+        return await self.executor.make(work)
 
     def _hand(self, epoch: Manifest, seed: int, index: int) -> np.ndarray:
         """Draw all ten classes at once: loading the generator takes longer than drawing them."""
@@ -66,7 +66,7 @@ class Evolution:
         drawn = self._drawn.get(key)
         if drawn is None:
             drawn = self._draw_hand(epoch, SampleRange(None, 1, seed, index))
-            self._drawn.keep(key, drawn, drawn.nbytes)
+            self._drawn[key] = drawn
         return drawn
 
     def _draw_hand(self, epoch: Manifest, series: SampleRange) -> np.ndarray:

@@ -1,12 +1,12 @@
 """Deduplicates concurrent loads of a key, with a deadline for callers, and remembers recent failures."""
 
 import asyncio
-import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
 import anyio
 import anyio.to_thread
+from cachetools import TTLCache
 
 from models.registry.manifest import CheckpointDamaged
 from models.registry.storage.base import Unreachable
@@ -26,7 +26,7 @@ class Loads(Generic[Key, Value]):
     def __init__(self, load: Callable[[Key], Value]) -> None:
         self._load = load
         self._tasks: dict[Key, asyncio.Task[Value]] = {}
-        self._problems: dict[Key, tuple[float, str]] = {}
+        self._problems: TTLCache[Key, str] = TTLCache(MOST_PROBLEMS, REMEMBERED_SECONDS)
         self._limiter: anyio.CapacityLimiter | None = None
 
     def loading(self) -> list[Key]:
@@ -35,16 +35,16 @@ class Loads(Generic[Key, Value]):
 
     def problems(self) -> list[str]:
         """Return the failures of the last minute, at most four."""
-        since = time.monotonic() - REMEMBERED_SECONDS
-        return [problem for when, problem in list(self._problems.values()) if when > since]
+        return [problem for key in list(self._problems) if (problem := self._problems.get(key))]
 
     async def get(self, key: Key) -> Value:
         """Load a key. Raises the error of the load, and Unreachable if it takes longer than ten seconds."""
         task = self._tasks.get(key) or self._start(key)
         done, _ = await asyncio.wait([task], timeout=LOAD_SECONDS)
         if not done:
-            self._note(key, f"{key} cannot be loaded: the store did not answer within {LOAD_SECONDS:g} s")
-            raise Unreachable(self._problems[key][1])
+            problem = f"{key} cannot be loaded: the store did not answer within {LOAD_SECONDS:g} s"
+            self._problems[key] = problem
+            raise Unreachable(problem)
         return task.result()
 
     def _start(self, key: Key) -> asyncio.Task[Value]:
@@ -62,10 +62,4 @@ class Loads(Generic[Key, Value]):
         if error is None:
             self._problems.pop(key, None)
         elif isinstance(error, OSError | CheckpointDamaged):
-            self._note(key, f"{key} cannot be loaded: {error}")
-
-    def _note(self, key: Key, problem: str) -> None:
-        self._problems.pop(key, None)
-        self._problems[key] = (time.monotonic(), problem)
-        while len(self._problems) > MOST_PROBLEMS:
-            del self._problems[next(iter(self._problems))]
+            self._problems[key] = f"{key} cannot be loaded: {error}"

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from threading import Lock
@@ -11,6 +10,7 @@ from typing import NamedTuple
 import anyio
 import anyio.to_thread
 import torch
+from cachetools import LRUCache
 
 from app import metrics
 from app.inference.known_store import KnownStore
@@ -66,7 +66,7 @@ class LoadedModel(NamedTuple):
 class ActiveModel(NamedTuple):
     """The generator that `latest` refers to and its stock. Replaced together, so that digits match the checkpoint."""
 
-    exhibit: LoadedModel
+    model: LoadedModel
     stock: SampleBuffer
 
 
@@ -95,20 +95,19 @@ class ModelManager:
         self.store = store
         self.first = first
         self.device = device
-        self.cached = cached
         self.stock_limit = stock
         self.served: ActiveModel | None = None
         self.target = TargetFinder(known or KnownStore(store), first)
         self.loads: Loads[CheckpointId, LoadedModel] = Loads(self._recall)
         self._trouble: str | None = None
-        self._others: OrderedDict[CheckpointId, LoadedModel] = OrderedDict()
+        self._others = LRUCache[CheckpointId, LoadedModel](cached)
         self._lock = Lock()
         self._limiter = anyio.CapacityLimiter(1)
 
     @property
     def serving(self) -> str | None:
         """The id of the checkpoint being served."""
-        return self.served.exhibit.id if self.served else None
+        return self.served.model.id if self.served else None
 
     @property
     def trouble(self) -> str | None:
@@ -151,7 +150,7 @@ class ModelManager:
 
         If it is damaged, the current generator stays; at the start, an older checkpoint is served.
         """
-        served = self.served.exhibit.manifest if self.served else None
+        served = self.served.model.manifest if self.served else None
         try:
             wanted, problems = self.target.find(served)
         except Unreachable:
@@ -160,14 +159,14 @@ class ModelManager:
             raise
         if wanted is not None and not (served and served.checkpoint == wanted):
             is_start = served is None or served.checkpoint == self.first
-            exhibit = self._first_good(self._candidates(wanted) if is_start else [wanted], problems)
-            if exhibit is not None and not (served and exhibit.manifest.checkpoint == served.checkpoint):
-                self._serve(exhibit)
+            model = self._first_good(self._candidates(wanted) if is_start else [wanted], problems)
+            if model is not None and not (served and model.manifest.checkpoint == served.checkpoint):
+                self._serve(model)
         self._report("; ".join(problems + self.budget.problems()) or None)
 
-    def _serve(self, exhibit: LoadedModel) -> None:
-        self.served = ActiveModel(exhibit, SampleBuffer(self.stock_limit, self.served.stock if self.served else None))
-        logger.info("serving %s", exhibit.id)
+    def _serve(self, model: LoadedModel) -> None:
+        self.served = ActiveModel(model, SampleBuffer(self.stock_limit, self.served.stock if self.served else None))
+        logger.info("serving %s", model.id)
 
     def _candidates(self, wanted: CheckpointId) -> Iterator[CheckpointId]:
         """Yield the candidates at the start: the wanted one, then the others from the newest, then the bundled one."""
@@ -180,11 +179,11 @@ class ModelManager:
 
     def _first_good(self, candidates: Iterable[CheckpointId], problems: list[str]) -> LoadedModel | None:
         """Load the first usable candidate. If the first one fails, append the reason to `problems`."""
-        exhibit, hanging = None, 0
+        model, hanging = None, 0
         reasons: list[str] = []
         for checkpoint in candidates:
             try:
-                exhibit = self._recall(checkpoint)
+                model = self._recall(checkpoint)
                 break
             except (CheckpointDamaged, CheckpointNotFound, InvalidWeights, NotServable, OSError) as error:
                 reasons.append(f"not serving {checkpoint}: {error}")
@@ -192,7 +191,7 @@ class ModelManager:
                 if hanging == MOST_HANGING:
                     break
         problems += reasons[:1]
-        return exhibit
+        return model
 
     async def choose(self, choice: ServingPolicy) -> None:
         """Change the serving policy in every process that uses the store.
@@ -220,10 +219,10 @@ class ModelManager:
         """
         served = self._served() if name in ROLES else self.served
         checkpoint = self.target.best if name in ROLES else CheckpointId.parse(name)
-        if served and (name == "latest" or served.exhibit.manifest.checkpoint == checkpoint):
-            return served.exhibit
+        if served and (name == "latest" or served.model.manifest.checkpoint == checkpoint):
+            return served.model
         if checkpoint is None:  # nothing is published, so `best` is the served one
-            return self._served().exhibit
+            return self._served().model
         return await self.loads.get(checkpoint)
 
     def _served(self) -> ActiveModel:
@@ -238,16 +237,13 @@ class ModelManager:
     def _recall(self, checkpoint: CheckpointId) -> LoadedModel:
         """Return a generator from the cache; load it first if necessary."""
         with self._lock:
-            exhibit = self._others.get(checkpoint)
-        if exhibit is None:
+            model = self._others.get(checkpoint)
+        if model is None:
             with counted():
-                exhibit = self._load(checkpoint)
+                model = self._load(checkpoint)
         with self._lock:
-            self._others[checkpoint] = exhibit
-            self._others.move_to_end(checkpoint)
-            while len(self._others) > self.cached:
-                self._others.popitem(last=False)
-        return exhibit
+            self._others[checkpoint] = model
+        return model
 
     def _load(self, checkpoint: CheckpointId) -> LoadedModel:
         torch.set_num_threads(1)  # the drawing threads keep theirs

@@ -14,16 +14,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from models.config import IMAGE_SIZE, NUM_CLASSES
-from models.sampling.sampler import BATCH, STEP, SampleRange, fresh_seed
+from models.sampling.sampler import BATCH, STEP, SampleRange, Samples, fresh_seed
 
 FEW = 4 * BATCH  # initial target per label, before any request needed more
 SURPLUS = 4 * BATCH  # digits that a shelf may hold beyond its limit: those drawn together with orders
 AHEAD = 4  # digits drawn per ordered digit if the batch has room, because requests often come in groups
-
-
-class Taken(NamedTuple):
-    series: SampleRange
-    digits: np.ndarray
 
 
 class Order(NamedTuple):
@@ -81,7 +76,7 @@ class Shelf:
         self.end += len(batch)
         return True
 
-    def meet(self) -> list[tuple[Any, Taken]]:
+    def meet(self) -> list[tuple[Any, Samples]]:
         """Fill the oldest orders from the available digits. Returns the filled orders."""
         met = []
         while self.orders and self.end - self.begin >= self.orders[0].n:
@@ -90,7 +85,7 @@ class Shelf:
             met.append((who, self.take(n)))
         return met
 
-    def take(self, n: int) -> Taken:
+    def take(self, n: int) -> Samples:
         series, taken = (
             SampleRange(self.label, n, self.seed, self.begin),
             np.empty((n, IMAGE_SIZE, IMAGE_SIZE), np.uint8),
@@ -98,7 +93,7 @@ class Shelf:
         for part, place in self.places(self.begin, n):
             taken[part] = self.digits[place]
         self.begin += n
-        return Taken(series, taken)
+        return Samples(series, taken)
 
     def places(self, index: int, n: int) -> list[tuple[slice, slice]]:
         """Return the positions of n digits in the ring buffer, as pairs of slices of the digits and of the buffer."""
@@ -122,7 +117,7 @@ class SampleBuffer:
         self._numbers = itertools.count()
         self._lock = threading.Lock()
 
-    def take(self, label: int, n: int) -> Taken | None:
+    def take(self, label: int, n: int) -> Samples | None:
         """Take n digits; returns None if there are fewer, or if other requests wait."""
         shelf = self.shelves[label]
         with self._lock:
@@ -135,7 +130,7 @@ class SampleBuffer:
         """Return whether a request for n digits should order them; a larger one fills a batch by itself."""
         return n <= BATCH // 4 and self.limit >= BATCH
 
-    def order(self, label: int, n: int, who: Any) -> Taken | None:
+    def order(self, label: int, n: int, who: Any) -> Samples | None:
         """Leave an order, which `put` fills, and return None; or return the digits if they are available now."""
         shelf = self.shelves[label]
         with self._lock:
@@ -169,7 +164,7 @@ class SampleBuffer:
             shelf = max(self.shelves, key=lambda shelf: shelf.lacking)
             return [shelf.plan(BATCH)] if shelf.lacking > 0 and self.limit >= BATCH else []
 
-    def put(self, plan: list[SampleRange], digits: np.ndarray) -> list[tuple[Any, Taken]]:
+    def put(self, plan: list[SampleRange], digits: np.ndarray) -> list[tuple[Any, Samples]]:
         """Store the digits of a plan; plans may finish in any order. Returns the orders that are filled now."""
         met, place = [], 0
         with self._lock:

@@ -1,60 +1,149 @@
-"""Serves requests for digits: from the stock if the request has no seed, else by drawing."""
+"""The only module of this package that others import. It serves digits, and knows the generators that draw them."""
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Awaitable, Callable, Sequence
 
 import anyio.to_thread
 import numpy as np
+import torch
+from cachetools import LRUCache
 
 from app import metrics
-from app.inference.batcher import Batcher, Shop
+from app.inference.batcher import Batcher, BufferTarget, Busy, File
 from app.inference.bounded_executor import BoundedExecutor
-from app.inference.memory import Memory
-from app.inference.model_manager import LoadedModel, ModelManager
-from models.sampling.sampler import SampleRange, fresh_seed
+from app.inference.epoch_timeline import EpochTimeline
+from app.inference.known_store import KnownStore
+from app.inference.model_manager import ROLES, LoadedModel, ModelManager, NothingPublished
+from app.inference.verified import NotVerified, Verified, draw_verified
+from app.settings import AppSettings
+from models.devices import processors
+from models.evaluation.verifier import Verifier, find_verifier
+from models.networks.inference import FoldedGenerator
+from models.registry import bundled
+from models.registry.store import CheckpointStore, Manifest
+from models.sampling.sampler import SampleBatch, SampleRange, Samples, fresh_seed
 from worker.observability.background_loops import Supervisor
+
+__all__ = [
+    "ROLES",
+    "Busy",
+    "InferenceService",
+    "LoadedModel",
+    "ModelManager",
+    "NotVerified",
+    "NothingPublished",
+]
 
 FILMS_WAITING = 8  # an animation takes a few hundredths of a second
 SMALL = 128  # up to this number, digits are encoded directly, which is faster than a thread
 
-Encode = Callable[[SampleRange, np.ndarray], bytes]
+Encode = Callable[[Samples], bytes]
 
 
-class Drawing:
+class InferenceService:
+    """Belongs to one event loop."""
+
     def __init__(
-        self,
-        model_manager: ModelManager,
-        threads: int,
-        patience_seconds: float,
-        file_bytes: int,
-        supervisor: Supervisor | None = None,
+        self, store: CheckpointStore, device: torch.device, settings: AppSettings, supervisor: Supervisor
     ) -> None:
-        self.model_manager = model_manager
-        self.files = Memory[str, bytes](file_bytes)  # recent files by ETag
-        self.batcher = Batcher(threads, patience_seconds, self._shop, supervisor)
-        self.studio = BoundedExecutor(FILMS_WAITING)
+        threads = settings.drawing_threads or (1 if device.type == "cuda" else processors())
+        first = bundled.checkpoint() if settings.pretrained else None
+        known = KnownStore(store, settings.home / "stores", settings.store_name)
+        cached, limit = settings.cached_checkpoints, settings.store_limit
+        self.models = ModelManager(store, device, cached, settings.stock, first, limit, known)
+        self._files = LRUCache[str, bytes](settings.file_cache, len)  # by ETag
+        self._batcher = Batcher(threads, settings.drawing_wait_seconds, self._target, supervisor)
+        self._films = BoundedExecutor(FILMS_WAITING)
+        self._timeline = EpochTimeline(store, device)
 
-    async def draw(self, exhibit: LoadedModel, series: SampleRange, encode: Encode) -> bytes:
+    async def start(self, supervisor: Supervisor) -> None:
+        """Load the generator to serve, then follow publications."""
+        await self.models.refresh()
+        supervisor.start_task("model following", self.models.follow)
+
+    def close(self) -> None:
+        self._batcher.close()
+
+    # ----------------------------------------------------------------------------
+    # Digits.
+
+    async def draw(self, model: LoadedModel, series: SampleRange, encode: Encode) -> bytes:
         """Draw a series and return its file. Raises Busy."""
-        return await self.batcher.draw(exhibit.generator, series, partial(encode, series))
+        return await self.draw_batch(model.generator, series, lambda digits: encode(Samples(series, digits)))
 
-    async def draw_any(self, exhibit: LoadedModel, label: int, n: int, encode: Encode) -> tuple[SampleRange, bytes]:
+    async def draw_batch(
+        self, generator: FoldedGenerator, batch: SampleBatch, encode: Callable[[np.ndarray], File]
+    ) -> File:
+        """Draw any digits, and encode them in a drawing thread. Raises Busy."""
+        return await self._batcher.draw(generator, batch, encode)
+
+    async def draw_any(self, model: LoadedModel, label: int, n: int, encode: Encode) -> tuple[SampleRange, bytes]:
         """Return any n digits of a label: from the stock, or else drawn with a new seed. Raises Busy."""
-        served = self.model_manager.served
-        stock = served.stock if served and served.exhibit is exhibit else None
+        served = self.models.served
+        stock = served.stock if served and served.model is model else None
         taken = stock.take(label, n) if stock else None
         if taken is not None:
             metrics.STOCK_HITS.inc()
-            self.batcher.look()
+            self._batcher.look()
             if n <= SMALL:
-                return taken.series, encode(*taken)
-            return taken.series, await anyio.to_thread.run_sync(encode, *taken)
+                return taken.series, encode(taken)
+            return taken.series, await anyio.to_thread.run_sync(encode, taken)
         metrics.STOCK_MISSES.inc()
         if stock and stock.takes_orders(n):
-            return await self.batcher.order(Shop(exhibit.generator, stock), label, n, encode)
+            return await self._batcher.order(BufferTarget(model.generator, stock), label, n, encode)
         series = SampleRange(label, n, fresh_seed())
-        return series, await self.draw(exhibit, series, encode)
+        return series, await self.draw(model, series, encode)
 
-    def _shop(self) -> Shop | None:
-        served = self.model_manager.served
-        return Shop(served.exhibit.generator, served.stock) if served else None
+    async def find_verifier(self, model: LoadedModel) -> Verifier:
+        """Return the judge for the training data of a generator. Raises NotVerified if there is none."""
+        dataset = model.manifest.config.dataset
+        verifier = await anyio.to_thread.run_sync(find_verifier, dataset, model.generator.device)
+        if verifier is None:
+            raise NotVerified(f"this package has no judge for {dataset} digits: omit verify")
+        return verifier
+
+    async def draw_verified(
+        self, model: LoadedModel, verifier: Verifier, series: SampleRange, least: float
+    ) -> Verified:
+        """Draw digits of a seed whose label has at least the probability `least`. Raises Busy, NotVerified."""
+        return await draw_verified(self._batcher, model, verifier, series, least)
+
+    async def cached(self, tag: str | None, make: Callable[[], Awaitable[bytes]]) -> bytes:
+        """Return the file with this ETag from memory, or the result of `make`."""
+        file = None if tag is None else self._files.get(tag)
+        if file is None:
+            file = await make()
+            if tag is not None and len(file) <= self._files.maxsize:
+                self._files[tag] = file
+        return file
+
+    # ----------------------------------------------------------------------------
+    # Animations, and the epochs of a run.
+
+    async def render(self, work: Callable[[], bytes]) -> bytes:
+        """Encode an animation in a thread of its own, one at a time. Raises Busy."""
+        return await self._films.make(work)
+
+    async def epochs(self, job: str, most: int) -> list[Manifest]:
+        """Return at most `most` of a run's checkpoints. Raises CheckpointNotFound, CheckpointDamaged."""
+        return await self._timeline.epochs(job, most)
+
+    async def draw_epochs(self, epochs: Sequence[Manifest], label: int, seed: int, index: int) -> np.ndarray:
+        """Draw one digit with each epoch: uint8 (epochs, 28, 28). Raises Busy, CheckpointDamaged."""
+        return await self._timeline.draw(epochs, label, seed, index)
+
+    # ----------------------------------------------------------------------------
+    # Metrics.
+
+    @property
+    def pending(self) -> int:
+        """Requested digits that wait to be drawn."""
+        return self._batcher.pending
+
+    def stock_level(self, label: int) -> int:
+        """The number of pre-generated digits."""
+        served = self.models.served
+        return served.stock.level(label) if served else 0
+
+    def _target(self) -> BufferTarget | None:
+        served = self.models.served
+        return BufferTarget(served.model.generator, served.stock) if served else None

@@ -2,12 +2,11 @@
 
 from typing import NamedTuple
 
-import anyio.to_thread
 import numpy as np
 
 from app.inference.batcher import Batcher
 from app.inference.model_manager import LoadedModel
-from models.evaluation.verifier import TOGETHER, Verifier, find_verifier
+from models.evaluation.verifier import TOGETHER, Verifier
 from models.sampling.sampler import BATCH, SampleRange
 
 TRIES, MORE_TRIES = 4, 64  # at most 4 n + 64 digits are drawn for n verified ones
@@ -23,17 +22,8 @@ class Verified(NamedTuple):
     refused: int  # rejected digits before the last accepted one
 
 
-async def verifier_of(exhibit: LoadedModel) -> Verifier:
-    """Return the judge for the training data of a generator. Raises NotVerified if there is none."""
-    dataset = exhibit.manifest.config.dataset
-    verifier = await anyio.to_thread.run_sync(find_verifier, dataset, exhibit.generator.device)
-    if verifier is None:
-        raise NotVerified(f"this package has no judge for {dataset} digits: omit verify")
-    return verifier
-
-
 async def draw_verified(
-    batcher: Batcher, exhibit: LoadedModel, verifier: Verifier, series: SampleRange, least: float
+    batcher: Batcher, model: LoadedModel, verifier: Verifier, series: SampleRange, least: float
 ) -> Verified:
     """Draw `series.n` digits of a seed, from `series.index` on, whose label has at least the probability `least`.
 
@@ -51,7 +41,7 @@ async def draw_verified(
         missing = n - len(kept)
         together = min(2 * BATCH, -(-(missing + missing // 8) // TOGETHER) * TOGETHER, most - tried)
         part = SampleRange(label, together, series.seed, series.index + tried)
-        digits, good = await batcher.draw(exhibit.generator, part, judge)
+        digits, good = await batcher.draw(model.generator, part, judge)
         places = np.flatnonzero(good)[:missing]
         kept += list(digits[places])
         indices += [part.index + int(place) for place in places]

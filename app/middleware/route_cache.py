@@ -3,10 +3,9 @@
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, NamedTuple
 
+from cachetools import LRUCache
 from fastapi import Request, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
-
-from app.inference.memory import Memory
 
 Words = tuple[str, bytes, str]  # path, query and `Accept`, unparsed
 AnswerError = Callable[[Request, Exception], Awaitable[Response]]
@@ -17,12 +16,13 @@ class Known(NamedTuple):
 
     route: Any  # for metrics
     answer: Callable[[Request], Awaitable[Response]]
+    size: int  # bytes, approximately
 
 
 class RouteCacheMiddleware:
     """An inner middleware: authentication, metrics and limits apply before it."""
 
-    known = Memory[Words, Known](limit=4_000_000)  # bytes, approximately
+    known = LRUCache[Words, Known](4_000_000, lambda known: known.size)
 
     def __init__(self, app: ASGIApp, errors: Iterable[type[Exception]], answer_error: AnswerError) -> None:
         """`answer_error` makes the responses to exceptions of the classes `errors`."""
@@ -48,8 +48,8 @@ class RouteCacheMiddleware:
     def keep(cls, request: Request, answer: Callable[[Request], Awaitable[Response]]) -> None:
         """Use `answer` for all later requests with the same path, query and `Accept`."""
         path, query, accept = words(request)
-        weight = 600 + len(path) + 2 * len(query) + len(accept)
-        cls.known.keep((path, query, accept), Known(request.scope["route"], answer), weight)
+        size = 600 + len(path) + 2 * len(query) + len(accept)
+        cls.known[path, query, accept] = Known(request.scope["route"], answer, size)
 
 
 def words(request: Request) -> Words:

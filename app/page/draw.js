@@ -40,12 +40,13 @@ export async function show(root, { query }, signal) {
     announce("The link is copied.");
     setTimeout(() => { copy.textContent = "Copy"; }, 2000);
   });
-  const downloads = h("div", { class: "actions" }, "Download:", ["png", "zip", "npy"].map((form_) => button(form_.toUpperCase(), () => download(form_))));
+  const downloads = h("div", { class: "actions" }, "Download:");
   const fixed = h("div", { class: "field" }, h("label", { for: "address" }, "Permanent link to these digits"), h("div", { class: "row" }, link, copy));
   const drawn = h("div", { class: "drawn" }, paper, h("div", {}, fixed, downloads, by));
   root.append(title("Draw"), form, trouble, drawn);
 
   fill(checkpoints, wanted.checkpoint, signal).catch(showError);
+  formats(signal).then((names) => downloads.append(...names.map((format) => button(format.toUpperCase(), () => download(format))))).catch(showError);
   draw();
 
   function set(changes) {
@@ -93,6 +94,13 @@ export async function show(root, { query }, signal) {
   function ready(is) {
     drawn.hidden = !is;
   }
+}
+
+/** Return the names of the file formats, from the API's schema. */
+async function formats(signal) {
+  const { paths } = await get("/openapi.json", signal);
+  const { schema } = paths["/digits"].get.parameters.find(({ name: parameter }) => parameter === "format");
+  return schema.anyOf.find((part) => part.enum).enum;
 }
 
 async function fill(select, chosen, signal) {

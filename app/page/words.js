@@ -55,9 +55,11 @@ export function sentence(text) {
   return text[0].toUpperCase() + text.slice(1) + (/[.?!]$/.test(text) ? "" : ".");
 }
 
+const DATA = { mnist: "MNIST", printed: "printed digits" };
+
 /** Summarize the configuration of a run in one line. */
 export function recipe(config) {
-  const parts = [count(config.epochs, "epoch"), config.dataset === "mnist" ? "MNIST" : "printed digits"];
+  const parts = [count(config.epochs, "epoch"), DATA[config.dataset] ?? config.dataset];
   if (config.recipe !== "seed") parts.unshift(`recipe ${config.recipe}`);
   if (config.train_examples) parts.push(`${number(config.train_examples)} images`);
   return parts.join(" · ");

@@ -1,11 +1,16 @@
 """Query parameters of numbers, morphs and evolutions."""
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.schemas.jobs import CheckpointName, Index, Seed
-from models.sampling.animation import ENCODER
+from app.schemas.digits import CheckpointName, Index, Seed
+from models.sampling.animation import ANIMATIONS, ENCODER
+
+if TYPE_CHECKING:
+    PictureName = str
+else:
+    PictureName = Literal["png", *ANIMATIONS]
 
 NUMBER = r"^[0-9]{1,40}$"
 
@@ -37,7 +42,7 @@ class FilmQuery(HandQuery):
     milliseconds: Annotated[int, Field(ge=20, le=1000, multiple_of=10)] = Field(
         60, description="Duration of each digit in an animation, in milliseconds."
     )
-    format: Literal["png", "gif", "webp"] = Field("gif", description="`png` (a strip), or `gif` or `webp` (animated).")
+    format: PictureName = Field("gif", description="`png` (a strip), or `gif` or `webp` (animated).")
 
     @property
     def film(self) -> str:
@@ -49,7 +54,7 @@ class MorphQuery(FilmQuery):
     checkpoint: CheckpointName = "latest"
     to_seed: Seed | None = Field(None, description="Random seed of the last digit. If omitted, `seed`.")
     steps: Annotated[int, Field(ge=2, le=60)] = Field(16, description="Number of digits, including both ends.")
-    format: Literal["png", "gif", "webp"] = Field(
+    format: PictureName = Field(
         "gif",
         description="`gif` or `webp`: an endless animation to the last digit and back. `png`: a strip of one way.",
     )
@@ -62,5 +67,5 @@ class EvolutionQuery(FilmQuery):
     epochs: Annotated[int, Field(ge=2, le=60)] = Field(
         20, description="Maximum number of epochs. They are evenly spaced and include the first and the last."
     )
-    format: Literal["png", "gif", "webp"] = Field("png", description="`png` (a strip), or `gif` or `webp` (animated).")
+    format: PictureName = Field("png", description="`png` (a strip), or `gif` or `webp` (animated).")
     columns: Annotated[int, Field(ge=1, le=60)] = Field(10, description="Epochs per row of the strip.")

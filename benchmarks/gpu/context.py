@@ -15,8 +15,8 @@ import torch
 
 from benchmarks.gpu.results import ResultLog
 from models.config import DatasetName, TrainingConfig
+from models.data.catalog import DATASETS
 from models.data.dataset import Dataset, load_dataset
-from models.data.mnist_search import KNOWN
 from models.torch_device import find_device
 from models.training.fused.iteration import FusedIteration
 from models.training.fused.kernels import TritonKernels
@@ -130,7 +130,7 @@ class PartContext:
 def data_dir() -> Path | None:
     """Return the folder that ACGAN_DATA_DIR names, if MNIST's four files are in it."""
     folder = Path(os.environ.get("ACGAN_DATA_DIR", ""))
-    complete = all((folder / name).exists() or (folder / f"{name}.gz").exists() for name in KNOWN)
+    complete = all((folder / name).exists() or (folder / f"{name}.gz").exists() for name in DATASETS["mnist"].files)
     return folder if complete else None
 
 

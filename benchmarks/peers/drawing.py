@@ -14,7 +14,8 @@ from torch import Tensor
 from benchmarks.peers import settings
 from benchmarks.peers.eager import load_eager
 from models.networks.weights import generator_from_bytes
-from models.sampling.images import encode_png, sheet
+from models.sampling.grid import sheet
+from models.sampling.png import encode_png
 from models.sampling.sampler import draw, latents, prepare, to_pixels
 
 Engine = Callable[[Tensor, Tensor], np.ndarray]  # noise (N, L), labels (N,) -> uint8 (N, 28, 28)

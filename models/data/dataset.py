@@ -9,8 +9,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from models.config import MIRRORS, DatasetName, TrainingConfig
-from models.data.mnist import DatasetUnavailable, load_mnist
+from models.config import DatasetName, TrainingConfig
+from models.data.catalog import DATASETS
+from models.data.idx_source import DatasetUnavailable, load_idx
 from models.data.printed import load_printed
 
 
@@ -43,20 +44,24 @@ class Dataset:
 
 
 def load_dataset(
-    config: TrainingConfig, data_dir: Path | None, cache: Path, mirrors: Sequence[str] = MIRRORS
+    config: TrainingConfig, data_dir: Path | None, cache: Path, mnist_mirrors: Sequence[str] | None = None
 ) -> Dataset:
     """Load the data set that `config` names, cut to its first `train_examples` and `test_examples`.
+
+    `cache` has a folder for each data set. `mnist_mirrors` replaces the catalog's mirrors of MNIST.
 
     Raises:
         DatasetUnavailable: if it cannot be read or downloaded.
     """
-    if config.dataset == "printed":
-        splits = load_printed(config.train_examples, config.test_examples)
+    name, data = config.dataset, DATASETS[config.dataset]
+    if data.files:
+        mirrors = data.mirrors if mnist_mirrors is None or name != "mnist" else mnist_mirrors
+        splits = load_idx(data, data_dir, cache / name, mirrors)
     else:
-        splits = load_mnist(data_dir, cache, mirrors)
+        splits = load_printed(config.train_examples, config.test_examples)
     train_images, train_labels, test_images, test_labels = (torch.from_numpy(array) for array in splits)
     return Dataset(
-        config.dataset,
+        name,
         train_images[: config.train_examples],
         train_labels[: config.train_examples],
         test_images[: config.test_examples],
@@ -69,4 +74,4 @@ def to_unit_range(pixels: Tensor) -> Tensor:
     return (pixels.unsqueeze(1) - 127.5).div_(127.5)
 
 
-__all__ = ["MIRRORS", "Dataset", "DatasetUnavailable", "load_dataset", "to_unit_range"]
+__all__ = ["Dataset", "DatasetUnavailable", "load_dataset", "to_unit_range"]

@@ -23,13 +23,13 @@ class BoundedFile:
 
     def __init__(self, file: BinaryIO, limit: int, name: str) -> None:
         self.file = file
-        self.left = limit
+        self.limit = self.left = limit
         self.name = name
 
     def write(self, data: bytes) -> int:
         self.left -= len(data)
         if self.left < 0:
-            raise FileTooLarge(f"{printable(self.name)} is larger than MNIST")
+            raise FileTooLarge(f"{printable(self.name)} is larger than {self.limit:,} bytes")
         return self.file.write(data)
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from models.evaluation.quality_gate import QualityGate, Verdict
 from models.networks.weights import snapshot
 from models.records import EpochResult
-from models.sampling.images import epoch_plot
+from models.sampling.epoch_plot import epoch_plot
 from models.sampling.sampler import prepare
 from models.training.trainer import Trainer
 

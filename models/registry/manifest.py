@@ -2,7 +2,8 @@
 
 import hashlib
 import re
-from datetime import datetime
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Annotated, NamedTuple, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -10,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from models.config import TrainingConfig
 from models.records import EpochLosses
 from models.registry.storage.base import Folder
+from models.version import code_version
 
 GENERATOR = "generator.safetensors"
 FILE_NAME = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$"  # without a path: a manifest cannot name files of other folders
@@ -135,6 +137,42 @@ class Manifest(BaseModel):
         description="Position of its job in the order of first claims: checkpoints of later jobs replace earlier ones.",
     )
     files: dict[FileName, FileRecord]
+
+    @classmethod
+    def for_epoch(
+        cls,
+        checkpoint: CheckpointId,
+        config: TrainingConfig,
+        dataset_checksum: str,
+        device: str,
+        losses: EpochLosses | None,
+        metrics: dict[str, float],
+        *,
+        seconds: float = 0.0,
+        draws: str = GENERATOR,
+        refused: str | None = None,
+        warnings: Sequence[str] = (),
+        fence: int = 0,
+    ) -> Self:
+        """Describe an epoch that ends now. The store adds files and numbers when it publishes the checkpoint."""
+        return cls(
+            id=str(checkpoint),
+            job=checkpoint.job,
+            epoch=checkpoint.epoch,
+            created_at=datetime.now(UTC),
+            config=config,
+            seconds=seconds,
+            losses=losses,
+            metrics=metrics,
+            draws=draws,
+            refused=refused,
+            dataset_checksum=dataset_checksum,
+            device=device,
+            code_version=code_version(),
+            warnings=list(warnings),
+            fence=fence,
+            files={},
+        )
 
     @property
     def order(self) -> Order:

@@ -4,8 +4,9 @@ The latent depends on seed and index only, so `index` 3 of label 4 and of label 
 """
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -74,6 +75,21 @@ class SampleRange:
         first = start // NUM_CLASSES
         noise = latents(self.seed, self.index + first, (stop - 1) // NUM_CLASSES - first + 1, latent_size)
         return noise[places // NUM_CLASSES - first], places % NUM_CLASSES
+
+
+class Samples(NamedTuple):
+    """Digits of a series, uint8 (series.digits, 28, 28), with their indices if these are not consecutive."""
+
+    series: SampleRange
+    digits: np.ndarray
+    indices: Sequence[int] | None = None
+
+    def name(self, position: int) -> str:
+        """Return a digit's file name without its extension: label, seed and index."""
+        label, seed, index = self.series.label, self.series.seed, self.series.index
+        if label is None:
+            return f"{position % NUM_CLASSES}-{seed}-{index + position // NUM_CLASSES}"
+        return f"{label}-{seed}-{self.indices[position] if self.indices else index + position}"
 
 
 # ----------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from models.data.dataset import to_unit_range
 from models.networks.acgan import Discriminator, Generator, initialize
 from models.networks.precision import SettledPrecision, autocast, to_channels_last
 from models.training.ema import Average
-from models.training.losses import NEARBY, real_log_odds, slope
+from models.training.losses import NEARBY, ONE_SIDED, TWO_SIDED, real_log_odds, slope
 from models.training.optimizers import make_adam, set_rate
 from models.training.randomness import Purpose, derive_seed
 from models.training.recipes import RECIPES
@@ -26,7 +26,8 @@ class Iteration:
         self.device = device
         self.recipe = RECIPES[config.recipe]
         self.generator = Generator(config.latent_size)
-        self.discriminator = Discriminator(self.recipe.classes, self.recipe.dropout)
+        self.objectives = TWO_SIDED if self.recipe.adc else ONE_SIDED
+        self.discriminator = Discriminator(self.objectives.classes, self.recipe.dropout)
         for network, purpose in (
             (self.generator, Purpose.GENERATOR_WEIGHTS),
             (self.discriminator, Purpose.DISCRIMINATOR_WEIGHTS),
@@ -95,7 +96,7 @@ class Iteration:
         with self.autocast():
             real_logits, class_logits = self.discriminator(torch.cat((images, fakes.to(images.dtype))))
         classes = torch.cat((labels, fake_labels))
-        objective = self.recipe.discriminator_objective(real_logits, class_logits, classes)
+        objective = self.objectives.discriminator(real_logits, class_logits, classes)
         loss = objective.loss
         if self.recipe.flatness:
             slopes = self.slopes(images, labels, real_logits, class_logits)
@@ -123,7 +124,7 @@ class Iteration:
         self.generator_adam.zero_grad()
         with self.autocast():
             real_logits, class_logits = self.discriminator(self.generator(noise, labels))
-        objective = self.recipe.generator_objective(real_logits, class_logits, labels, self.recipe.target)
+        objective = self.objectives.generator(real_logits, class_logits, labels, self.recipe.target)
         objective.loss.backward()
         self.generator_adam.step()
         self.discriminator.requires_grad_(True)

@@ -3,6 +3,7 @@
 Both work on logits, in float32. D(x) is the probability that x is real, C(x) the distribution over its class.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -135,3 +136,22 @@ NEARBY = 0.02  # standard deviation of the noise that is added to an image to ma
 def slope(here: Tensor, nearby: Tensor) -> Tensor:
     """Return the mean squared slope of a function from its values (N,) at images and at their neighbours."""
     return (here - nearby).square().mean() / NEARBY**2
+
+
+# ----------------------------------------------------------------------------
+# The objectives of a recipe.
+
+
+class Objectives(NamedTuple):
+    """The functions that score a batch, and the number of classes C of the auxiliary head."""
+
+    classes: int
+    discriminator: Callable[[Tensor, Tensor, Tensor], Objective]  # logits (2B,) and (2B, C), labels (2B,), real first
+    generator: Callable[[Tensor, Tensor, Tensor, float], Objective]  # logits (N,) and (N, C), labels (N,), target
+    test: Callable[[Tensor, Tensor, Tensor, Tensor], Objective]  # logits (N,) and (N, C), labels (N,), is_real (N,)
+
+
+ONE_SIDED = Objectives(NUM_CLASSES, discriminator_objective, generator_objective, discriminator_test_objective)
+TWO_SIDED = Objectives(
+    2 * NUM_CLASSES, two_sided_discriminator_objective, two_sided_generator_objective, two_sided_test_objective
+)

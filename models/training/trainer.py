@@ -241,7 +241,7 @@ class Trainer:
                 real_logits, class_logits = self.discriminator(torch.cat((real_images, fakes)))
             classes = torch.cat((real_labels, fake_labels))
             is_real = torch.arange(len(classes), device=self.device) < len(real_labels)
-            sums += self.recipe.test_objective(real_logits, class_logits, classes, is_real).row() * len(classes)
+            sums += self.compute.objectives.test(real_logits, class_logits, classes, is_real).row() * len(classes)
             each()
         return Loss.of((sums / (2 * len(labels))).tolist())
 
@@ -252,6 +252,6 @@ class Trainer:
             noise, labels = self.compute.draw_latents(min(batch, n - done))
             with self.compute.autocast():
                 real_logits, class_logits = self.discriminator(self.generator(noise, labels))
-            sums += self.recipe.generator_objective(real_logits, class_logits, labels, 1.0).row() * len(labels)
+            sums += self.compute.objectives.generator(real_logits, class_logits, labels, 1.0).row() * len(labels)
             each()
         return Loss.of((sums / n).tolist())

@@ -14,7 +14,7 @@ from models.networks.acgan import Generator, initialize
 from models.networks.weights import generator_from_bytes, to_bytes
 from models.registry import bundled
 from models.registry.store import GENERATOR, SAMPLES, CheckpointStore
-from models.sampling.images import encode_png
+from models.sampling.png import encode_png
 from tests.models.registry.test_store import NEW, OLD, manifest
 from tests.support.api_clients import local_client
 from worker.jobs.consumer import JobConsumer

@@ -113,7 +113,7 @@ def test_a_response_is_counted_in_the_bucket_of_its_duration(
         time.sleep(0.12)
         return SampleRange(7, 1, seed=0), b""
 
-    monkeypatch.setattr("app.inference.service.Drawing.draw_any", slow)
+    monkeypatch.setattr("app.inference.service.InferenceService.draw_any", slow)
     before = Scrape(client)
     client.get("/digits/7")
     for bound, count in (("0.1", 0), ("1.0", 1)):
@@ -128,7 +128,7 @@ def test_an_unexpected_error_is_counted_as_500_and_names_the_request(
     async def broken(*_: object) -> bytes:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("app.inference.service.Drawing.draw_any", broken)
+    monkeypatch.setattr("app.inference.service.InferenceService.draw_any", broken)
     before = Scrape(client)
     answer = client.get("/digits/7", headers={"X-Request-ID": "mine-1"})
     assert answer.status_code == 500

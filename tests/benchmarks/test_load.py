@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks.load import Ask, Tally, burst, closed_loop, open_loop, percentile, picture_size, run
 from benchmarks.processes import alive, cpu_seconds, memory, stop, tree
 from benchmarks.servers import get
-from models.sampling.images import encode_png
+from models.sampling.png import encode_png
 
 PNG = encode_png(np.zeros((112, 280), np.uint8))
 ASK = Ask((get("/digits/7?n=40"),), picture=(280, 112))

@@ -11,7 +11,7 @@ from app.settings import AppSettings
 from benchmarks.page import DESK, VIEWS, first_and_again
 from models.records import Progress
 from models.registry.store import GENERATOR, SAMPLES, CheckpointStore
-from models.sampling.images import encode_png
+from models.sampling.png import encode_png
 from tests.app.conftest import fresh_weights
 from tests.models.registry.test_store import manifest
 from tests.support.api_clients import local_client

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from models.data.mnist import read_idx
+from models.data.idx import read_idx
 from models.registry.store import CheckpointId
 from tests.faults.world import is_alive, outcome, running_world
 from tests.support.running_service import Service, running

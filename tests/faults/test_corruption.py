@@ -106,16 +106,16 @@ def test_for_any_damage_to_manifest_or_pointer_a_complete_generator_is_served(
     store: CheckpointStore, model_manager: ModelManager, name: str, change: Callable[[Bytes, int], Bytes], part: float
 ) -> None:
     assert model_manager.served is not None
-    sums = {model_manager.served.exhibit.checksum}
+    sums = {model_manager.served.model.checksum}
     publish(store, NEW, 1, seed=2)
     fresh = ModelManager(store, torch.device("cpu"), cached=2)
     asyncio.run(fresh.refresh())
     assert fresh.served is not None
-    sums.add(fresh.served.exhibit.checksum)
+    sums.add(fresh.served.model.checksum)
     path = POINTER if name == POINTER else f"{NEW}/001/{MANIFEST}"
     data = Bytes(inside(store, path))
     damage_inside(store, path, bytes(change(data, int(part * len(data)))))
     for each in (model_manager, ModelManager(store, torch.device("cpu"), cached=2)):
         asyncio.run(each.refresh())
         assert each.served is not None, each.trouble
-        assert each.served.exhibit.checksum in sums
+        assert each.served.model.checksum in sums

@@ -14,6 +14,7 @@ from benchmarks.gpu.context import data_dir
 from models.config import RecipeName, TrainingConfig
 from models.data.dataset import Dataset, load_dataset
 from models.torch_device import find_device
+from models.training.recipes import RECIPES
 
 CPU = torch.device("cpu")
 NO_MIRROR = "http://127.0.0.1:9/"  # no test downloads anything
@@ -41,7 +42,7 @@ def gpu(device: torch.device) -> torch.device:
     return device
 
 
-@pytest.fixture(params=["seed", "sharp"])
+@pytest.fixture(params=RECIPES)
 def recipe(request: pytest.FixtureRequest) -> RecipeName:
     name: RecipeName = request.param
     return name

@@ -18,7 +18,7 @@ from models.networks.acgan import Generator
 from models.networks.inference import FoldedGenerator
 from models.networks.weights import generator_from_bytes
 from models.registry import bundled
-from models.sampling.images import epoch_plot
+from models.sampling.epoch_plot import epoch_plot
 from models.sampling.sampler import SampleRange, prepare
 from models.training import training_state
 from models.training.trainer import Trainer

@@ -11,11 +11,14 @@ from pathlib import Path
 import pytest
 
 from models.bounded_reading import FileTooLarge
+from models.data.catalog import DATASETS
 from models.data.downloads import DownloadFailed, download
-from models.data.mnist import DatasetUnavailable, load_mnist
+from models.data.idx_source import DatasetUnavailable, load_idx
 from models.proxies import InvalidProxy, Proxy, exempt_this_machine, is_this_machine, proxy_for, without_credentials
 
 DEAD = "http://127.0.0.1:9"
+
+MNIST = DATASETS["mnist"]
 
 
 @pytest.fixture(autouse=True)
@@ -189,11 +192,11 @@ def test_an_unusable_proxy_in_front_of_a_mirror_is_reported_in_a_sentence(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(DatasetUnavailable, match=named) as unavailable:
-        load_mnist(None, tmp_path, ["http://mirror.invalid"])
+        load_idx(MNIST, None, tmp_path, ["http://mirror.invalid"])
     assert "secret" not in str(unavailable.value)
 
 
 def test_missing_certificates_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "none.pem"))
     with pytest.raises(DatasetUnavailable, match=r"REQUESTS_CA_BUNDLE=.*none\.pem names no file"):
-        load_mnist(None, tmp_path / "cache", ["https://mirror.invalid"])
+        load_idx(MNIST, None, tmp_path / "cache", ["https://mirror.invalid"])

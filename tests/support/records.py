@@ -1,6 +1,6 @@
 """Records that tests fill in the same way: an epoch's losses, and the manifest of a checkpoint with them."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from models.config import TrainingConfig
 from models.records import EpochLosses, Loss, SplitLosses
@@ -14,16 +14,6 @@ def losses(loss: float = 2.0) -> EpochLosses:
 
 
 def manifest(job: str, epoch: int = 1, age_seconds: float = 0, fence: int = 1) -> Manifest:
-    return Manifest(
-        id=str(CheckpointId(job, epoch)),
-        job=job,
-        epoch=epoch,
-        created_at=datetime.now(UTC) - timedelta(seconds=age_seconds),
-        config=TrainingConfig(),
-        losses=losses(),
-        dataset_checksum="sha256:0",
-        device="cpu",
-        code_version="test",
-        fence=fence,
-        files={},
-    )
+    made = Manifest.for_epoch(CheckpointId(job, epoch), TrainingConfig(), "sha256:0", "cpu", losses(), {}, fence=fence)
+    created_at = made.created_at - timedelta(seconds=age_seconds)
+    return made.model_copy(update={"created_at": created_at, "code_version": "test"})

@@ -7,7 +7,6 @@ published and recorded: otherwise a run that resumes from it would lose an epoch
 import logging
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 
 from models.evaluation.epoch_snapshot import EpochSnapshot, snapshot_epoch
 from models.evaluation.quality_gate import QualityGate
@@ -25,12 +24,11 @@ from models.registry.store import (
     CheckpointNotFound,
     Manifest,
 )
-from models.sampling.images import encode_png
+from models.sampling.png import encode_png
 from models.torch_device import describe
 from models.training import training_state
 from models.training.background_writer import BackgroundWriter
 from models.training.trainer import Trainer
-from models.version import code_version
 from worker.jobs.errors import StoreUnavailable
 from worker.jobs.model import EpochRecord
 from worker.lifecycle.context import JobContext
@@ -88,23 +86,18 @@ class CheckpointPublisher:
 
     def manifest(self, snapshot: EpochSnapshot) -> Manifest:
         trainer, result, verdict = self.trainer, snapshot.result, snapshot.verdict
-        return Manifest(
-            id=str(CheckpointId(self.job_id, result.epoch)),
-            job=self.job_id,
-            epoch=result.epoch,
-            created_at=datetime.now(UTC),
-            config=trainer.config,
+        return Manifest.for_epoch(
+            CheckpointId(self.job_id, result.epoch),
+            trainer.config,
+            trainer.dataset.checksum,
+            describe(trainer.device),
+            result.losses,
+            verdict.metrics,
             seconds=result.seconds,
-            losses=result.losses,
-            metrics=verdict.metrics,
             draws=AVERAGE if verdict.averaged else GENERATOR,
             refused=verdict.refused,
-            dataset_checksum=trainer.dataset.checksum,
-            device=describe(trainer.device),
-            code_version=code_version(),
-            warnings=list(trainer.warnings),
+            warnings=trainer.warnings,
             fence=self.context.claim.fence,
-            files={},
         )
 
     def restore(self) -> list[EpochRecord]:

@@ -9,8 +9,8 @@ from fastapi.openapi.models import Example
 from app.api.deletion import delete_checkpoint
 from app.api.dependencies import ServicesDep
 from app.api.guarded_route import GuardedRoute
-from app.inference.model_manager import ROLES
-from app.schemas.jobs import CheckpointList, CheckpointView, Serving, ServingOrder, UnusableCheckpoint
+from app.inference.service import ROLES
+from app.schemas.checkpoints import CheckpointList, CheckpointView, Serving, ServingOrder, UnusableCheckpoint
 from models.registry.serving_policy import ServingPolicy
 from models.registry.store import CheckpointId
 
@@ -26,9 +26,9 @@ EXAMPLES: dict[str, Example] = {
 @router.get("/checkpoints")
 async def checkpoints(services: ServicesDep) -> CheckpointList:
     """List all checkpoints, newest first, which one is served, and the unusable ones."""
-    manifests, unusable = await anyio.to_thread.run_sync(services.model_manager.survey)
+    manifests, unusable = await anyio.to_thread.run_sync(services.inference.models.survey)
     return CheckpointList(
-        serving=services.model_manager.serving,
+        serving=services.inference.models.serving,
         checkpoints=[CheckpointView.of(manifest) for manifest in reversed(manifests)],
         unusable=[UnusableCheckpoint.of(found) for found in unusable],
     )
@@ -38,22 +38,22 @@ async def checkpoints(services: ServicesDep) -> CheckpointList:
 async def checkpoint(services: ServicesDep, checkpoint: str) -> CheckpointView:
     """Return a checkpoint, given its id, `latest` or `best`: its recipe, losses and the checksums of its files."""
     if checkpoint in ROLES:
-        return CheckpointView.of((await services.model_manager.find(checkpoint)).manifest)
-    manifest = await anyio.to_thread.run_sync(services.model_manager.manifest, CheckpointId.parse(checkpoint))
+        return CheckpointView.of((await services.inference.models.find(checkpoint)).manifest)
+    manifest = await anyio.to_thread.run_sync(services.inference.models.manifest, CheckpointId.parse(checkpoint))
     return CheckpointView.of(manifest)
 
 
 @router.delete("/checkpoints/{checkpoint}", status_code=204)
 async def delete(services: ServicesDep, checkpoint: str) -> None:
     """Delete a checkpoint's files. 409 if it is served, pinned, the newest or being read, or if a job needs it."""
-    await delete_checkpoint(services.model_manager, services.jobs, CheckpointId.parse(checkpoint))
+    await delete_checkpoint(services.inference.models, services.jobs, CheckpointId.parse(checkpoint))
 
 
 @router.get("/serving")
 async def serving(services: ServicesDep) -> Serving:
     """Return the serving policy, which decides what `latest` is, and the served checkpoint."""
-    choice = await services.model_manager.choice()
-    return Serving(**dict(choice), serving=services.model_manager.serving)
+    choice = await services.inference.models.choice()
+    return Serving(**dict(choice), serving=services.inference.models.serving)
 
 
 @router.put("/serving")
@@ -62,5 +62,5 @@ async def serve(services: ServicesDep, order: Annotated[ServingOrder, Body(opena
 
     Requests in progress finish with the generator that they started with. Other processes switch within a second.
     """
-    await services.model_manager.choose(ServingPolicy(**order.model_dump()))
+    await services.inference.models.choose(ServingPolicy(**order.model_dump()))
     return await serving(services)

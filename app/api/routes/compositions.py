@@ -8,26 +8,31 @@ from fastapi import APIRouter, Path, Query, Response
 
 from app.api.dependencies import JobId, ServicesDep
 from app.api.guarded_route import GuardedRoute
-from app.api.routes.digits import IfNoneMatch
-from app.api.sample_addresses import BUILD, Address, ResponseMeta, answer
+from app.api.sample_addresses import BUILD, Address, answer_address
 from app.problems import conditional
+from app.problems.conditional import IfNoneMatch
 from app.schemas.compositions import NUMBER, EvolutionQuery, FilmQuery, MorphQuery, NumberQuery
-from models.sampling.animation import back_and_forth, encode_film
-from models.sampling.images import encode_png, sheet
+from models.sampling.animation import ANIMATIONS, back_and_forth, encode_film
+from models.sampling.grid import sheet
 from models.sampling.interpolation import Ends, morph
 from models.sampling.number_layout import set_number
+from models.sampling.png import encode_png
 from models.sampling.sampler import SampleRange, fresh_seed
 
 router = APIRouter(tags=["digits"], route_class=GuardedRoute)
 
-PICTURES = {"png": "image/png", "gif": "image/gif", "webp": "image/webp"}
-UNCHANGED: dict[int | str, dict[str, Any]] = {304: {"description": "Not modified."}}
+PICTURES = {"png": "image/png"} | {name: animation.media_type for name, animation in ANIMATIONS.items()}
+
+
+def responses(description: str, *media_types: str) -> dict[int | str, dict[str, Any]]:
+    content: dict[str, dict[str, Any]] = {media_type: {} for media_type in media_types}
+    return {200: {"content": content, "description": description}, 304: {"description": "Not modified."}}
 
 
 @router.get(
     "/numbers/{number}",
     response_class=Response,
-    responses={200: {"content": {"image/png": {}}, "description": "The number, white on black."}, **UNCHANGED},
+    responses=responses("The number, white on black.", "image/png"),
 )
 async def numbers(
     services: ServicesDep,
@@ -39,7 +44,7 @@ async def numbers(
 
     The digits have the same pixels as those of `/digits/{label}` with the same `seed` and `index`.
     """
-    address = Address.of(await services.model_manager.find(query.checkpoint), query, query.checkpoint)
+    address = Address.of(await services.inference.models.find(query.checkpoint), query, query.checkpoint)
     labels = [int(digit) for digit in number]
 
     def encode(digits: np.ndarray) -> bytes:
@@ -47,19 +52,17 @@ async def numbers(
 
     async def make() -> bytes:
         every = SampleRange(None, 1, address.seed, address.index)  # all ten classes with one latent vector
-        return await services.drawing.batcher.draw(address.exhibit.generator, every, encode)
+        return await services.inference.draw_batch(address.model.generator, every, encode)
 
-    told = address.told("image/png", f"number {number} {query.look}")
-    return await answer(services.drawing, told, if_none_match, make)
+    validators = address.validators(f"{address.seed} {address.index} number {number} {query.look}")
+    headers = {**address.headers, "Content-Type": "image/png"}
+    return await answer_address(services.inference, validators, if_none_match, make, headers)
 
 
 @router.get(
     "/morph/{first}/{last}",
     response_class=Response,
-    responses={
-        200: {"content": {media_type: {} for media_type in PICTURES.values()}, "description": "Animation or strip."},
-        **UNCHANGED,
-    },
+    responses=responses("Animation or strip.", *PICTURES.values()),
 )
 async def morphs(
     services: ServicesDep,
@@ -72,17 +75,18 @@ async def morphs(
 
     The first and the last digit have the same pixels as those of `/digits/{label}` with the same seed and index.
     """
-    address = Address.of(await services.model_manager.find(query.checkpoint), query, query.checkpoint)
+    address = Address.of(await services.inference.models.find(query.checkpoint), query, query.checkpoint)
     to_seed = address.seed if query.to_seed is None else query.to_seed
     ends = Ends((first, last), (address.seed, to_seed), address.index)
 
     async def make() -> bytes:
-        generator, stations = morph(address.exhibit.generator, ends, query.steps)
-        digits = await services.drawing.batcher.draw(generator, stations, np.copy)
-        return await services.drawing.studio.make(partial(show_morph, digits, query))
+        generator, stations = morph(address.model.generator, ends, query.steps)
+        digits = await services.inference.draw_batch(generator, stations, np.copy)
+        return await services.inference.render(partial(show_morph, digits, query))
 
-    about = f"morph {ends} {query.steps} {query.film} {query.look}"
-    return await answer(services.drawing, address.told(PICTURES[query.format], about), if_none_match, make)
+    about = f"{address.seed} {address.index} morph {ends} {query.steps} {query.film} {query.look}"
+    headers = {**address.headers, "Content-Type": PICTURES[query.format]}
+    return await answer_address(services.inference, address.validators(about), if_none_match, make, headers)
 
 
 def show_morph(digits: np.ndarray, query: MorphQuery) -> bytes:
@@ -99,10 +103,7 @@ def frames(digits: np.ndarray, query: FilmQuery) -> np.ndarray:
 @router.get(
     "/jobs/{job_id}/evolution/{label}",
     response_class=Response,
-    responses={
-        200: {"content": {media_type: {} for media_type in PICTURES.values()}, "description": "One digit per epoch."},
-        **UNCHANGED,
-    },
+    responses=responses("One digit per epoch.", *PICTURES.values()),
 )
 async def evolution(
     services: ServicesDep,
@@ -116,22 +117,25 @@ async def evolution(
     `X-Epochs` lists the epochs. They include refused epochs, which are not served otherwise. If an epoch's weights are
     not finite, its digit is black.
     """
-    epochs = await services.evolution.epochs(job_id, query.epochs)
+    epochs = await services.inference.epochs(job_id, query.epochs)
     seed = fresh_seed() if query.seed is None else query.seed
 
     async def make() -> bytes:
-        digits = await services.evolution.draw(epochs, label, seed, query.index)
-        return await services.drawing.studio.make(partial(show_evolution, digits, query))
+        digits = await services.inference.draw_epochs(epochs, label, seed, query.index)
+        return await services.inference.render(partial(show_evolution, digits, query))
 
     drawn_by = [epoch.files[epoch.draws].sha256 for epoch in epochs if epoch.draws in epoch.files]
-    about = f"{services.model_manager.device.type} {drawn_by} {label} {seed} {query.index} {query.columns} {query.film}"
+    about = (
+        f"{services.inference.models.device.type} {drawn_by} {label} {seed} {query.index} {query.columns} {query.film}"
+    )
     headers = {
         "X-Epochs": ",".join(str(epoch.epoch) for epoch in epochs),
         "X-Seed": str(seed),
         "X-Index": str(query.index),
+        "Content-Type": PICTURES[query.format],
     }
-    tag = None if query.seed is None else conditional.name(f"evolution {BUILD} {about} {query.look}".encode())
-    return await answer(services.drawing, ResponseMeta(PICTURES[query.format], headers, tag), if_none_match, make)
+    key = None if query.seed is None else f"evolution {BUILD} {about} {query.look}".encode()
+    return await answer_address(services.inference, conditional.validators(key), if_none_match, make, headers)
 
 
 def show_evolution(digits: np.ndarray, query: EvolutionQuery) -> bytes:

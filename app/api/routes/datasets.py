@@ -23,9 +23,9 @@ from app.api.dependencies import (
     checked,
 )
 from app.api.guarded_route import GuardedRoute
-from app.api.routes.digits import IfNoneMatch
 from app.api.routes.training import IdempotencyKey, accepted
 from app.problems import conditional, ranges
+from app.problems.conditional import IfNoneMatch
 from app.schemas.datasets import FILE_NAME, DatasetList, DatasetView, WantedDataset
 from app.schemas.jobs import JobsQuery, UnreadableJobView
 from models.registry.storage.base import Folder
@@ -68,10 +68,10 @@ async def order(
     A worker generates it as a job in the same queue as runs.
     """
     await services.jobs.ping()
-    exhibit = await services.model_manager.find(wanted.checkpoint)
-    dataset = wanted.order(exhibit.id)
+    model = await services.inference.models.find(wanted.checkpoint)
+    dataset = wanted.order(model.id)
     await check_budget(services, dataset)
-    recipe = exhibit.manifest.config
+    recipe = model.manifest.config
     entry = Order(recipe, wanted.priority, wanted.runs_on, caller, dataset=dataset, idempotency_key=idempotency_key)
     job = await services.jobs.create(entry)
     await accepted(job, services, response)
@@ -138,26 +138,26 @@ async def dataset_file(
     """Download a file of a data set. With `Range` an interrupted download can be resumed."""
     store = services.store
 
-    def look() -> tuple[str, int] | None:
-        """Return the ETag of the file and its size in bytes, or None if there is no such file."""
+    def look() -> tuple[dict[str, str], int] | None:
+        """Return the validators of the file and its size in bytes, or None if there is no such file."""
         try:
             told = read_bytes(store.shelf, f"{job_id}/{DATASET}/{MANIFEST}")
         except FileNotFoundError:
             return None
         manifest = parse(told, DatasetManifest, f"the manifest of data set {job_id}")
-        tag = conditional.name(manifest.model_dump_json().encode() + file.encode())
+        validators = conditional.validators(manifest.model_dump_json().encode() + file.encode())
         if file == MANIFEST:
-            return tag, len(told)
-        return (tag, manifest.files[file].size) if file in manifest.files else None
+            return validators, len(told)
+        return (validators, manifest.files[file].size) if file in manifest.files else None
 
     there = await anyio.to_thread.run_sync(look)
     if there is None:
         raise JobNotFound(f"data set {job_id} has no {file}, or not yet: see GET /datasets/{job_id}")
-    tag, size = there
-    headers = {"ETag": tag, "Cache-Control": "no-cache", "Accept-Ranges": "bytes"}
-    if conditional.is_known(tag, if_none_match):
-        return Response(status_code=304, headers=headers)
-    cut = ranges.wanted(range_, size) if if_range in (None, tag) else None
+    validators, size = there
+    headers = {**validators, "Accept-Ranges": "bytes"}
+    if unchanged := conditional.not_modified(headers, if_none_match):
+        return unchanged
+    cut = ranges.wanted(range_, size) if if_range in (None, headers["ETag"]) else None
     pieces = Pieces(store, job_id, file, cut or ranges.Cut(0, size))
     first = await anyio.to_thread.run_sync(pieces.read)
     headers |= {"Content-Length": str(pieces.length)} | ({"Content-Range": cut.told(size)} if cut else {})
@@ -210,4 +210,4 @@ async def delete(services: ServicesDep, job_id: DatasetId) -> None:
     409 while the data set is being drawn or downloaded.
     """
     await found(services, job_id)
-    await delete_dataset(services.model_manager, services.jobs, job_id)
+    await delete_dataset(services.inference.models, services.jobs, job_id)

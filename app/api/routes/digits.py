@@ -7,25 +7,25 @@ import anyio.to_thread
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 
 from app import metrics
-from app.api.content import MEDIA_TYPES, Format, negotiate, write
+from app.api.content import MEDIA_TYPES, negotiate
 from app.api.dependencies import Services, ServicesDep, services
 from app.api.guarded_route import GuardedRoute
-from app.api.sample_addresses import FOR_EVER, name_of
-from app.inference.model_manager import LoadedModel
-from app.inference.verified import draw_verified, verifier_of
+from app.api.sample_addresses import Address, answer_address
+from app.inference.service import InferenceService
 from app.middleware.route_cache import RouteCacheMiddleware
 from app.problems import conditional
-from app.schemas.jobs import AllDigitsQuery, DigitsQuery, SheetQuery
-from models.sampling.sampler import SampleRange, fresh_seed
+from app.problems.conditional import IfNoneMatch
+from app.schemas.digits import AllDigitsQuery, DigitsQuery, SheetQuery
+from models.sampling.formats import FORMATS, Look
+from models.sampling.sampler import SampleRange, Samples
 
 ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {
-        "content": {media_type: {} for media_type in MEDIA_TYPES.values()},
-        "description": "A sheet of 28 x 28 pixel digits, row by row; an archive of one file per digit; or an array.",
+        "content": {media_type: {} for media_type in MEDIA_TYPES},
+        "description": "Digits of 28 x 28 pixels, in the format that `format` or `Accept` selects.",
     },
     304: {"description": "The digits have not changed."},
 }
-IfNoneMatch = Annotated[str | None, Header(max_length=1000)]
 Accept = Annotated[str, Header(max_length=1000)]
 
 
@@ -34,7 +34,13 @@ class Question(NamedTuple):
 
     label: int | None
     query: SheetQuery
-    form: Format
+    form: str
+    look: Look
+
+    @classmethod
+    def of(cls, label: int | None, query: SheetQuery, accept: str) -> "Question":
+        """Raises NotAcceptable."""
+        return cls(label, query, query.format or negotiate(accept), query.look)
 
 
 router = APIRouter(tags=["digits"], route_class=GuardedRoute)
@@ -54,7 +60,7 @@ async def digits(
     The headers `X-Checkpoint`, `X-Seed` and `X-Index` identify the digits: a request with these values returns the
     same ones. With `verify`, `X-Refused` is the number of rejected digits.
     """
-    question = Question(label, query, query.format or negotiate(accept))
+    question = Question.of(label, query, accept)
     RouteCacheMiddleware.keep(request, partial(answer_again, question))
     return await answer(services, question, if_none_match)
 
@@ -71,7 +77,7 @@ async def all_digits(
 
     The shape of the numpy array is (n, 10, 28, 28).
     """
-    question = Question(None, query, query.format or negotiate(accept))
+    question = Question.of(None, query, accept)
     RouteCacheMiddleware.keep(request, partial(answer_again, question))
     return await answer(services, question, if_none_match)
 
@@ -81,60 +87,60 @@ async def answer_again(question: Question, request: Request) -> Response:
 
 
 async def answer(services: Services, question: Question, if_none_match: str | None) -> Response:
-    label, query, form = question
-    exhibit = await services.model_manager.find(query.checkpoint)
-    if isinstance(query, DigitsQuery) and query.verify is not None:
-        return await answer_verified(services, exhibit, question, query.verify, if_none_match)
-    encode = partial(write, form, query)
-    if query.seed is None and query.index == 0 and label is not None:
-        series, file = await services.drawing.draw_any(exhibit, label, query.n, encode)
-        return respond(file, exhibit, series, form, {"Cache-Control": "no-store"})
-    if query.seed is None:
-        series = SampleRange(label, query.n, fresh_seed(), query.index)
-        file = await services.drawing.draw(exhibit, series, encode)
-        return respond(file, exhibit, series, form, {"Cache-Control": "no-store"})
+    label, query, form, look = question
+    inference = services.inference
+    model = await inference.models.find(query.checkpoint)
 
-    series = SampleRange(label, query.n, query.seed, query.index)
-    tag = etag(exhibit, form, series, query)
-    fixed = query.checkpoint == exhibit.id
-    headers = {"ETag": tag, "Cache-Control": FOR_EVER if fixed else "no-cache"}
-    if conditional.is_known(tag, if_none_match):
-        return Response(status_code=304, headers=headers)
-    drawn = services.drawing.files.get(tag)
-    if drawn is None:
-        drawn = await services.drawing.draw(exhibit, series, encode)
-        services.drawing.files.keep(tag, drawn, len(drawn))
-    return respond(drawn, exhibit, series, form, headers)
+    def encode(samples: Samples) -> bytes:
+        return FORMATS[form].encode(samples, look)
+
+    verify = query.verify if isinstance(query, DigitsQuery) else None
+    if verify is None and query.seed is None and query.index == 0 and label is not None:
+        series, file = await inference.draw_any(model, label, query.n, encode)
+        address = Address(model, series.seed, series.index, named=False, fixed=False)
+        return count(form, Response(file, headers=address.validators("") | headers_of(form, address)))
+    address = Address.of(model, query, query.checkpoint)
+    if verify is not None:
+        return await answer_verified(inference, question, address, verify, if_none_match)
+    series = SampleRange(label, query.n, address.seed, query.index)
+
+    async def make() -> bytes:
+        return await inference.draw(model, series, encode)
+
+    validators = address.validators(describe(question, series))
+    found = await answer_address(inference, validators, if_none_match, make, headers_of(form, address))
+    return count(form, found)
 
 
 async def answer_verified(
-    services: Services, exhibit: LoadedModel, question: Question, least: float, if_none_match: str | None
+    inference: InferenceService, question: Question, address: Address, least: float, if_none_match: str | None
 ) -> Response:
     """Return digits that pass the judge; `X-Refused` is the number of rejected ones."""
-    label, query, form = question
-    verifier = await verifier_of(exhibit)
-    series = SampleRange(label, query.n, fresh_seed() if query.seed is None else query.seed, query.index)
-    headers = {"Cache-Control": "no-store"}
-    if query.seed is not None:
-        tag = etag(exhibit, form, series, query, f" verify {least} {verifier.checksum}")
-        headers = {"ETag": tag, "Cache-Control": FOR_EVER if query.checkpoint == exhibit.id else "no-cache"}
-        if conditional.is_known(tag, if_none_match):
-            return Response(status_code=304, headers=headers)
-    found = await draw_verified(services.drawing.batcher, exhibit, verifier, series, least)
-    encode = partial(write, form, query, series, found.digits, found.indices)
-    file = await anyio.to_thread.run_sync(encode)
-    first = SampleRange(label, query.n, series.seed, found.indices[0])
-    return respond(file, exhibit, first, form, {**headers, "X-Refused": str(found.refused)})
+    label, query, form, look = question
+    series = SampleRange(label, query.n, address.seed, query.index)
+    verifier = await inference.find_verifier(address.model)
+    validators = address.validators(f"{describe(question, series)} verify {least} {verifier.checksum}")
+    if unchanged := conditional.not_modified(validators, if_none_match):
+        return unchanged
+    verified = await inference.draw_verified(address.model, verifier, series, least)
+    samples = Samples(series, verified.digits, verified.indices)
+    file = await anyio.to_thread.run_sync(FORMATS[form].encode, samples, look)
+    about = {"X-Index": str(verified.indices[0]), "X-Refused": str(verified.refused)}
+    return count(form, Response(file, headers=validators | headers_of(form, address) | about))
 
 
-def respond(file: bytes, exhibit: LoadedModel, series: SampleRange, form: Format, headers: dict[str, str]) -> Response:
-    metrics.DRAWING_BYTES[form].inc(len(file))
-    address = {"X-Checkpoint": exhibit.id, "X-Seed": str(series.seed), "X-Index": str(series.index), "Vary": "Accept"}
-    return Response(file, media_type=MEDIA_TYPES[form], headers={**headers, **address})
+def describe(question: Question, series: SampleRange) -> str:
+    """Return all that determines the bytes of a response apart from the generator."""
+    _, _, form, (columns, scale, padding, invert) = question
+    look = f"{columns} {scale} {padding} {invert}" if FORMATS[form].has_look else ""
+    return f"{form} {series} {look}"
 
 
-def etag(exhibit: LoadedModel, form: Format, series: SampleRange, query: SheetQuery, more: str = "") -> str:
-    """Return the ETag of a response before it is drawn, from everything that determines its bytes."""
-    look = "" if form == "npy" else f"{query.columns} {query.scale} {query.padding} {query.invert}"
-    key = f"{name_of(exhibit)} {form} {series} {look}{more}"
-    return conditional.name(key.encode())
+def headers_of(form: str, address: Address) -> dict[str, str]:
+    return {**address.headers, "Content-Type": FORMATS[form].media_type, "Vary": "Accept"}
+
+
+def count(form: str, response: Response) -> Response:
+    if response.body:  # there is none if the client has the digits
+        metrics.DRAWING_BYTES[form].inc(len(response.body))
+    return response

@@ -11,7 +11,7 @@ from app.api.dependencies import ServicesDep
 from app.api.guarded_route import GuardedRoute
 from app.api.metrics_collector import Scrape
 from app.problems.redis_diagnosis import DISK_FULL, explain_error
-from app.schemas.jobs import Readiness
+from app.schemas.health import Readiness
 from worker.jobs.client import UnsafeRedisConfig
 from worker.jobs.errors import StoreUnavailable
 
@@ -41,7 +41,7 @@ async def readyz(services: ServicesDep, request: Request, response: Response) ->
     Digits need no Redis, and jobs need no generator, so one of the two is enough. After SIGTERM the process is not
     ready, but answers requests until it exits.
     """
-    model_manager, draining = services.model_manager, request.app.state.draining
+    model_manager, draining = services.inference.models, request.app.state.draining
     worker_loops: dict[str, str] = {}
     try:
         await services.jobs.ping()

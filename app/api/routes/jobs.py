@@ -12,6 +12,7 @@ from app.api.event_stream import Event
 from app.api.guarded_route import GuardedRoute
 from app.middleware.authentication import caller_of
 from app.problems import conditional
+from app.problems.conditional import FOR_EVER, IfNoneMatch
 from app.schemas.jobs import AnyJobView, EpochView, JobHistory, JobList, JobsQuery, view_of
 from models.records import to_csv
 from models.registry.store import SAMPLES, CheckpointId
@@ -30,16 +31,13 @@ async def jobs(services: ServicesDep, query: Annotated[JobsQuery, Query()]) -> J
 
 
 @router.get("/jobs/{job_id}", response_model=AnyJobView, responses={304: {"description": "Not modified."}})
-async def job(
-    services: ServicesDep, job_id: JobId, if_none_match: Annotated[str | None, Header(max_length=1000)] = None
-) -> Response:
+async def job(services: ServicesDep, job_id: JobId, if_none_match: IfNoneMatch = None) -> Response:
     """Return a run: its status, its progress and the losses of each finished epoch."""
     body = view_of(await services.jobs.read(job_id)).model_dump_json().encode()
-    tag = conditional.name(body)
-    headers = {"ETag": tag, "Cache-Control": "no-cache"}
-    if conditional.is_known(tag, if_none_match):
-        return Response(status_code=304, headers=headers)
-    return Response(body, media_type="application/json", headers=headers)
+    headers = conditional.validators(body)
+    return conditional.not_modified(headers, if_none_match) or Response(
+        body, media_type="application/json", headers=headers
+    )
 
 
 @router.get("/jobs/{job_id}/history.json")
@@ -109,4 +107,4 @@ async def samples(services: ServicesDep, job_id: JobId, epoch: Annotated[int, Pa
         return services.store.read(manifest, SAMPLES)
 
     png = await anyio.to_thread.run_sync(read)
-    return Response(png, media_type="image/png", headers={"Cache-Control": "public, max-age=31536000, immutable"})
+    return Response(png, media_type="image/png", headers={"Cache-Control": FOR_EVER})

@@ -9,10 +9,9 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
-from typing import Annotated
 
 import anyio.to_thread
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import APIRouter, Request, Response
 from starlette.exceptions import HTTPException
 
 from app.api.guarded_route import GuardedRoute
@@ -44,10 +43,9 @@ class File:
     @classmethod
     def of(cls, data: bytes, media_type: str, policy: str) -> "File":
         headers = {
+            **conditional.validators(data),
             "Content-Type": media_type,
-            "ETag": conditional.name(data),
             "Vary": "Accept-Encoding",
-            "Cache-Control": "no-cache",  # browsers revalidate, and get 304
             "Content-Security-Policy": policy,
             "Referrer-Policy": "no-referrer",
             "X-Content-Type-Options": "nosniff",
@@ -79,51 +77,46 @@ DOCS = folder("app", "page/docs", DOCS_POLICY) | folder("fastapi_swagger", "reso
 
 router = APIRouter(include_in_schema=False, route_class=GuardedRoute)
 
-IfNoneMatch = Annotated[str | None, Header(max_length=1000)]
-AcceptEncoding = Annotated[str, Header(max_length=1000)]
 TAKES_GZIP = re.compile(r"(?:^|,)\s*gzip\s*(?:;\s*q=(?!0(?:[.]0*)?\s*(?:,|$))[^,]*)?(?:,|$)", re.IGNORECASE)
 
 
 @router.get("/")
-async def page(if_none_match: IfNoneMatch = None, accept_encoding: AcceptEncoding = "") -> Response:
-    return await answer(PAGE.get("index.html"), if_none_match, accept_encoding)
+async def page(request: Request) -> Response:
+    return await answer(request, PAGE.get("index.html"))
 
 
 @router.get("/page/{name}")
-async def page_file(name: str, if_none_match: IfNoneMatch = None, accept_encoding: AcceptEncoding = "") -> Response:
-    return await answer(PAGE.get(name), if_none_match, accept_encoding)
+async def page_file(request: Request, name: str) -> Response:
+    return await answer(request, PAGE.get(name))
 
 
 @router.get("/docs")
-async def docs(if_none_match: IfNoneMatch = None, accept_encoding: AcceptEncoding = "") -> Response:
-    return await answer(DOCS.get("docs.html"), if_none_match, accept_encoding)
+async def docs(request: Request) -> Response:
+    return await answer(request, DOCS.get("docs.html"))
 
 
 @router.get("/docs/{name}")
-async def docs_file(name: str, if_none_match: IfNoneMatch = None, accept_encoding: AcceptEncoding = "") -> Response:
-    return await answer(DOCS.get(name), if_none_match, accept_encoding)
+async def docs_file(request: Request, name: str) -> Response:
+    return await answer(request, DOCS.get(name))
 
 
 @router.get("/openapi.json")
-async def openapi(
-    request: Request, if_none_match: IfNoneMatch = None, accept_encoding: AcceptEncoding = ""
-) -> Response:
+async def openapi(request: Request) -> Response:
     """Return the OpenAPI document. The page builds its form from it; gzip reduces it to a tenth."""
     state = request.app.state
     if not hasattr(state, "openapi"):
         document = json.dumps(request.app.openapi(), ensure_ascii=False, separators=(",", ":"))
         state.openapi = File.of(f"{document}\n".encode(), "application/json", NOTHING)
-    return await answer(state.openapi, if_none_match, accept_encoding)
+    return await answer(request, state.openapi)
 
 
-async def answer(file: File | None, if_none_match: str | None, accept_encoding: str) -> Response:
+async def answer(request: Request, file: File | None) -> Response:
     if file is None:
         raise HTTPException(404)
-    if TAKES_GZIP.search(accept_encoding):
+    if TAKES_GZIP.search(request.headers.get("accept-encoding", "")):
         file = await packed(file)
-    if conditional.is_known(file.headers["ETag"], if_none_match):
-        return Response(status_code=304, headers=file.headers)
-    return Response(file.data, headers=file.headers)
+    unchanged = conditional.not_modified(file.headers, request.headers.get("if-none-match"))
+    return unchanged or Response(file.data, headers=file.headers)
 
 
 async def packed(file: File) -> File:

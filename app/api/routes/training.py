@@ -98,7 +98,7 @@ async def check_drawing(services: Services, job: Job) -> None:
         return
     checkpoint = CheckpointId.parse(job.order.checkpoint)
     try:
-        await anyio.to_thread.run_sync(services.model_manager.manifest, checkpoint)
+        await anyio.to_thread.run_sync(services.inference.models.manifest, checkpoint)
     except CheckpointNotFound:
         raise InvalidTransition(
             f"data set {job.id} cannot be drawn: its checkpoint {checkpoint} was deleted. Order it with another one"
@@ -131,7 +131,7 @@ async def delete(services: ServicesDep, job_id: JobId) -> None:
     409 if one of its checkpoints is served, pinned, the newest publication or being read, or if a job that has not
     ended needs one. If a deletion was interrupted, repeat it.
     """
-    count = await delete_job(services.model_manager, services.jobs, job_id)
+    count = await delete_job(services.inference.models, services.jobs, job_id)
     logger.info("deleted job %s with %d checkpoints", job_id, count)
 
 

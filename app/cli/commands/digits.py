@@ -42,7 +42,8 @@ def digits(
     from models.devices import DeviceUnavailable
     from models.networks.weights import InvalidWeights
     from models.registry.store import CheckpointDamaged, CheckpointNotFound
-    from models.sampling.images import encode_png, sheet
+    from models.sampling.grid import sheet
+    from models.sampling.png import encode_png
 
     kinds = (NoGenerator, CheckpointDamaged, CheckpointNotFound, DeviceUnavailable, InvalidWeights, OSError)
     with fail_on(*kinds):

@@ -7,7 +7,7 @@ import typer
 from pydantic import ValidationError
 
 from app.cli.errors import check_output_file, error_console, fail_on, read_settings
-from app.cli.options import AsJson, Home
+from app.cli.options import TRAINING_DATA, AsJson, Home
 from app.cli.output import console, escape_json, write_line
 
 
@@ -16,7 +16,7 @@ def evaluate(
         str,
         typer.Argument(metavar="CHECKPOINT", help="`latest`, a checkpoint's id, or a generator's .safetensors file."),
     ] = "latest",
-    dataset: Annotated[str, typer.Option(help="The training data of the generator: `mnist` or `printed`.")] = "mnist",
+    dataset: Annotated[str, typer.Option(help=f"The generator's training data: {TRAINING_DATA}.")] = "mnist",
     quick: Annotated[bool, typer.Option("--quick", help="Use a fifth of the digits: faster, less precise.")] = False,
     as_json: AsJson = False,
     picture: Annotated[Path | None, typer.Option(help="Write charts of the result into this PNG.")] = None,
@@ -28,7 +28,7 @@ def evaluate(
 
     from app.cli.local.drawing import NoGenerator
     from app.cli.local.evaluation import evaluate_here, tabulate
-    from models.data.mnist import DatasetUnavailable
+    from models.data.idx_source import DatasetUnavailable
     from models.devices import DeviceUnavailable
     from models.networks.weights import InvalidWeights
     from models.registry.store import CheckpointDamaged, CheckpointNotFound

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from app.cli.errors import error_console, fail_on, keras_errors, read_settings
-from app.cli.options import Home
+from app.cli.options import TRAINING_DATA, Home
 from app.cli.output import print_json, print_sentence
 
 
@@ -16,7 +16,7 @@ def import_keras(
         typer.Argument(metavar="FOLDER", help="Folder with params_generator_epoch_001.hdf5 (.h5, .weights.h5), ..."),
     ],
     name: Annotated[str | None, typer.Option(help="Name of the run. Default: the folder's name.")] = None,
-    dataset: Annotated[str, typer.Option(help="The training data of the run: `mnist` or `printed`.")] = "mnist",
+    dataset: Annotated[str, typer.Option(help=f"The training data of the run: {TRAINING_DATA}.")] = "mnist",
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON per checkpoint.")] = False,
     home: Home = None,
 ) -> None:
@@ -29,7 +29,7 @@ def import_keras(
 
     from app.cli.local.keras_import import NothingToImport, counts_from_zero, import_here
     from models.config import TrainingConfig
-    from models.data.mnist import DatasetUnavailable
+    from models.data.idx_source import DatasetUnavailable
     from models.devices import DeviceUnavailable
 
     with fail_on(ValidationError):

@@ -12,9 +12,7 @@ from app.cli.service import service
 
 
 def start(
-    recipe_name: Annotated[
-        str | None, typer.Option("--recipe", help="`seed` (the original recipe) or `sharp`.")
-    ] = None,
+    recipe: options.Recipe = None,
     epochs: options.Epochs = None,
     batch_size: options.BatchSize = None,
     latent_size: options.LatentSize = None,
@@ -34,7 +32,7 @@ def start(
     key: Key = None,
 ) -> None:
     """Start a run on the service. Without options it uses the original recipe."""
-    fields = options.given(locals() | {"recipe": recipe_name})
+    fields = options.given(locals())
     if priority:
         fields["priority"] = priority
     if runs_on != "any":

@@ -59,7 +59,7 @@ def train(
         take_folder(out, resume)  # before the imports that take a while
 
     from app.cli.local.training import Stopped, train_here
-    from models.data.mnist import DatasetUnavailable
+    from models.data.idx_source import DatasetUnavailable
     from models.devices import DeviceOutOfMemory, DeviceUnavailable
     from models.records import TrainingFailed
     from models.training.training_state import InvalidState

@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from models.config import IMAGE_SIZE, NUM_CLASSES
 from models.evaluation.evaluator import Evaluation, Neighbours
-from models.sampling.images import sheet
+from models.sampling.grid import sheet
 
 MARGIN, TITLE = 24, 56
 PANEL = 22 * IMAGE_SIZE // 2  # height and width of each panel

@@ -16,9 +16,9 @@ from models.interop.keras import KerasWeightsError, load_discriminator, load_gen
 from models.networks import weights
 from models.networks.acgan import Generator
 from models.registry.store import DISCRIMINATOR, GENERATOR, SAMPLES, CheckpointId, Manifest
-from models.sampling.images import encode_png, epoch_plot
+from models.sampling.epoch_plot import epoch_plot
+from models.sampling.png import encode_png
 from models.torch_device import describe, find_device
-from models.version import code_version
 from worker.jobs.model import job_id_of
 
 NAMES = "params_generator_epoch_NNN.hdf5, .h5 or .weights.h5"
@@ -112,20 +112,14 @@ class Importer:
         """Judge an epoch's generator and publish it. Raises KerasWeightsError, OSError."""
         generator = load_generator(epoch.generator)
         verdict = self.judge(generator.to(self.device))
-        manifest = Manifest(
-            id=str(CheckpointId(self.job, epoch.number)),
-            job=self.job,
-            epoch=epoch.number,
-            created_at=datetime.now(UTC),
-            config=self.config,
+        manifest = Manifest.for_epoch(
+            CheckpointId(self.job, epoch.number),
+            self.config,
+            self.dataset.checksum,
+            describe(self.device),
             losses=None,
             metrics=verdict.metrics,
             refused=verdict.refused,
-            dataset_checksum=self.dataset.checksum,
-            device=describe(self.device),
-            code_version=code_version(),
-            fence=0,
-            files={},
         )
         files = {
             GENERATOR: weights.to_bytes(generator),

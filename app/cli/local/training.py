@@ -24,7 +24,7 @@ from models.evaluation.quality_gate import QualityGate, find_quality_gate, sampl
 from models.networks.weights import state_to_bytes
 from models.records import EpochResult, Record, to_csv
 from models.records import Progress as RunProgress
-from models.sampling.images import encode_png
+from models.sampling.png import encode_png
 from models.torch_device import describe, explain_out_of_memory, find_device
 from models.training import training_state
 from models.training.background_writer import BackgroundWriter

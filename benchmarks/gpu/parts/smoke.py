@@ -13,7 +13,8 @@ from models.data.dataset import Dataset
 from models.evaluation.epoch_snapshot import snapshot_epoch
 from models.evaluation.quality_gate import DIGITS, find_quality_gate
 from models.networks import weights
-from models.sampling.images import encode_png, epoch_plot
+from models.sampling.epoch_plot import epoch_plot
+from models.sampling.png import encode_png
 from models.sampling.sampler import prepare
 from models.training import training_state
 from models.training.recipes import RECIPES

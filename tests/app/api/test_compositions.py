@@ -193,7 +193,7 @@ def test_the_etag_of_an_evolution_is_known_before_it_is_drawn(
     know = {"If-None-Match": first.headers["ETag"]}
     for other in ("seed=5", "seed=4&index=1", "seed=4&epochs=2", "seed=4&format=gif", "seed=4&invert=true"):
         assert client.get(f"{path}?{other}", headers=know).status_code == 200
-    monkeypatch.setattr("app.inference.epoch_timeline.Evolution.draw", None)
+    monkeypatch.setattr("app.inference.epoch_timeline.EpochTimeline.draw", None)
     assert client.get(f"{path}?seed=4", headers=know).status_code == 304
     monkeypatch.undo()
     publish(run, NEW, 5, seed=6)

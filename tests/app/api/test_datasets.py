@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 from app.main import create_app
 from app.settings import AppSettings
 from models.atomic_files import write_durably
-from models.data.mnist import read_idx
+from models.data.idx import read_idx
 from models.evaluation.verifier import find_verifier
 from models.registry.store import CheckpointId, CheckpointStore
 from models.synthesis.order import FILES

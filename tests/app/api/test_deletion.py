@@ -73,7 +73,7 @@ def test_jobs_without_room_are_refused_and_trouble_gives_the_reason(
 def test_an_order_beyond_the_budget_is_refused(client: TestClient) -> None:
     answer = client.post("/datasets", json={"per_class": 500_000, "test_per_class": 1})
     assert answer.status_code == 202
-    huge = client.app.state.services.model_manager.budget  # type: ignore[attr-defined]
+    huge = client.app.state.services.inference.models.budget  # type: ignore[attr-defined]
     huge.limit = 2_100_000_000  # the first order has 2 GB of it reserved
     assert client.post("/datasets", json={"per_class": 500_000, "test_per_class": 1}).status_code == 409
     assert client.post("/datasets", json={"per_class": 10}).status_code == 202

@@ -11,7 +11,7 @@ from app.api.errors import STATUS
 from app.api.openapi_examples import ANSWERS, CHECKPOINT, ERRORS, JOB
 from app.main import create_app
 from app.problems.problem import Problem
-from app.schemas import datasets, jobs
+from app.schemas import checkpoints, datasets, health, jobs
 from app.security.api_keys import make_key
 from app.server.protocol import ErrorResponses
 from app.settings import AppSettings
@@ -60,7 +60,7 @@ def test_every_json_response_has_an_example(document: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("name", list(ANSWERS))
 def test_every_example_validates_against_its_schema(name: str) -> None:
-    model = getattr(jobs, name, None) or getattr(datasets, name)
+    model = next(getattr(module, name) for module in (jobs, checkpoints, health, datasets) if hasattr(module, name))
     assert model.model_validate(ANSWERS[name]).model_dump(mode="json") == ANSWERS[name]
 
 

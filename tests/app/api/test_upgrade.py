@@ -25,7 +25,7 @@ from models.config import TrainingConfig
 from models.data.dataset import load_dataset
 from models.networks.weights import to_bytes
 from models.registry.store import MANIFEST, SAMPLES, CheckpointStore
-from models.sampling.images import encode_png
+from models.sampling.png import encode_png
 from models.training import training_state
 from models.training.trainer import Trainer
 from tests.fixtures.record_release import generator

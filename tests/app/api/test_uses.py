@@ -103,10 +103,10 @@ def test_a_checkpoint_that_is_read_or_loaded_is_kept_with_its_job(
     with services.store.reading(CheckpointId(first, 1).folder):
         for path in (f"/jobs/{first}", f"/checkpoints/{first}-e001"):
             refused(client, path, f"{first}-e001 is being read")
-    services.model_manager.loads._tasks[CheckpointId(first, 2)] = None
+    services.inference.models.loads._tasks[CheckpointId(first, 2)] = None
     for path in (f"/jobs/{first}", f"/checkpoints/{first}-e002"):
         refused(client, path, f"{first}-e002 is being read")
-    del services.model_manager.loads._tasks[CheckpointId(first, 2)]
+    del services.inference.models.loads._tasks[CheckpointId(first, 2)]
     assert store.epochs(first) == [1, 2]
     assert client.delete(f"/checkpoints/{first}-e001").status_code == 204
     assert client.delete(f"/jobs/{first}").status_code == 204
@@ -197,7 +197,7 @@ def test_a_pin_between_the_check_and_the_deletion_is_kept(
 
     async def pin_first(job_id: str) -> int:
         token = await begin(job_id)
-        await client.app.state.services.model_manager.choose(pins.pop())  # type: ignore[attr-defined]
+        await client.app.state.services.inference.models.choose(pins.pop())  # type: ignore[attr-defined]
         return int(token)
 
     pins = [ServingPolicy(policy="pinned", checkpoint=f"{first}-e001")]

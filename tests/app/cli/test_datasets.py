@@ -14,7 +14,7 @@ import pytest
 
 from app.client import AsyncClient, Client, Refused
 from app.settings import AppSettings
-from models.data.mnist import read_idx
+from models.data.idx import read_idx
 from models.registry.store import CheckpointStore
 from tests.app.cli.test_cli import acgan
 from tests.support.serving import serving

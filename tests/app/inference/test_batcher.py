@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from app.inference.batcher import Batcher, Busy, Shop
+from app.inference.batcher import Batcher, BufferTarget, Busy
 from app.inference.sample_buffer import FEW, SampleBuffer
 from models.networks.acgan import Generator
 from models.networks.inference import FoldedGenerator
-from models.sampling.sampler import SampleRange, draw_series, prepare
+from models.sampling.sampler import SampleRange, Samples, draw_series, prepare
 
 Result = TypeVar("Result")
 
@@ -27,10 +27,10 @@ def generator() -> FoldedGenerator:
 def with_batcher(
     use: Callable[[Batcher], Coroutine[Any, Any, Result]],
     patience: float = 60.0,
-    shop: Callable[[], Shop | None] = lambda: None,
+    target: Callable[[], BufferTarget | None] = lambda: None,
 ) -> Result:
     async def run() -> Result:
-        batcher = Batcher(2, patience, shop)
+        batcher = Batcher(2, patience, target)
         try:
             return await use(batcher)
         finally:
@@ -112,7 +112,7 @@ def test_the_buffer_is_filled_while_no_request_waits(generator: FoldedGenerator)
             batcher.look()
             await asyncio.sleep(0.05)
 
-    with_batcher(use, shop=lambda: Shop(generator, stock))
+    with_batcher(use, target=lambda: BufferTarget(generator, stock))
     for label in range(10):
         taken = stock.take(label, FEW)
         assert taken is not None
@@ -120,14 +120,14 @@ def test_the_buffer_is_filled_while_no_request_waits(generator: FoldedGenerator)
 
 
 def test_a_request_that_finds_the_buffer_empty_still_gets_its_digits(generator: FoldedGenerator) -> None:
-    shop = Shop(generator, SampleBuffer(limit=1024))
+    target = BufferTarget(generator, SampleBuffer(limit=1024))
 
-    def show(_series: SampleRange, digits: np.ndarray) -> bytes:
-        return digits.tobytes()
+    def show(samples: Samples) -> bytes:
+        return samples.digits.tobytes()
 
     async def use(batcher: Batcher) -> list[tuple[SampleRange, bytes]]:
         asked = [(label % 10, 1 + label % 16) for label in range(200)]
-        return await asyncio.gather(*(batcher.order(shop, label, n, show) for label, n in asked))
+        return await asyncio.gather(*(batcher.order(target, label, n, show) for label, n in asked))
 
     answers = with_batcher(use)
     places: set[tuple[int | None, int]] = set()
@@ -144,17 +144,17 @@ def test_an_order_that_cannot_be_drawn_gets_an_error_and_delays_no_other(generat
         def __call__(self, noise: Tensor, labels: Tensor) -> Tensor:
             raise RuntimeError("no digits of these")
 
-    def fail(_series: SampleRange, _digits: np.ndarray) -> bytes:
+    def fail(_samples: Samples) -> bytes:
         raise ValueError("no file of these")
 
-    broken = Shop(Broken(Generator(10), torch.device("cpu")), SampleBuffer(limit=1024))
-    good = Shop(generator, SampleBuffer(limit=1024))
+    broken = BufferTarget(Broken(Generator(10), torch.device("cpu")), SampleBuffer(limit=1024))
+    good = BufferTarget(generator, SampleBuffer(limit=1024))
 
     async def use(batcher: Batcher) -> tuple[Any, ...]:
         answers = await asyncio.gather(
             batcher.order(broken, 3, 1, fail),
             batcher.order(good, 3, 1, fail),
-            batcher.order(good, 3, 2, lambda series, digits: digits.tobytes()),
+            batcher.order(good, 3, 2, lambda samples: samples.digits.tobytes()),
             return_exceptions=True,
         )
         assert batcher.pending == 0

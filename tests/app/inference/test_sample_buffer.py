@@ -98,7 +98,7 @@ def test_orders_are_met_oldest_first_with_their_own_digits_in_any_order_of_batch
     def draw_one() -> None:
         plan = planned.pop(chance.randrange(len(planned)))
         assert sum(series.n for series in plan) <= BATCH
-        for who, (series, pixels) in stock.put(plan, drawn(plan)):
+        for who, (series, pixels, _) in stock.put(plan, drawn(plan)):
             label, n = orders[who]
             assert waiting[label].popleft() == who
             assert (series.label, series.n) == (label, n)

@@ -284,7 +284,7 @@ JSON = {"Content-Type": "application/json"}
 def test_probes_show_no_addresses(store: CheckpointStore) -> None:
     settings = AppSettings(redis_url="redis://:secret@redis.internal.example:6379/0", api_keys=RING)
     with local_client(create_app(settings)) as client:
-        client.app.state.services.model_manager._trouble = (  # type: ignore[attr-defined]
+        client.app.state.services.inference.models._trouble = (  # type: ignore[attr-defined]
             "s3://bucket/prefix at https://minio.example:9000/x, 10.0.0.7:6379, [fd00::7]:80 and redis:6379 are away"
         )
         readiness = client.get("/readyz").json()

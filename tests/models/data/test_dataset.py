@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from models.config import TrainingConfig
 from models.data.dataset import load_dataset, to_unit_range
-from models.data.mnist import read_idx
+from models.data.idx import read_idx
 from models.data.printed import load_printed
 from tests.conftest import NOWHERE
 

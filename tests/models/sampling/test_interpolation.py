@@ -7,7 +7,7 @@ from PIL import Image, ImageSequence
 
 from models.networks.acgan import Generator, initialize
 from models.networks.inference import FoldedGenerator
-from models.sampling.animation import FilmFormat, back_and_forth, encode_film
+from models.sampling.animation import back_and_forth, encode_film
 from models.sampling.interpolation import Ends, morph, spherical
 from models.sampling.sampler import draw, draw_digits, latents, prepare
 
@@ -69,7 +69,7 @@ def test_the_extremes_of_a_latents_range_can_be_interpolated() -> None:
 
 
 @pytest.mark.parametrize("form", ["gif", "webp"])
-def test_an_animation_is_lossless(form: FilmFormat) -> None:
+def test_an_animation_is_lossless(form: str) -> None:
     pictures = np.random.default_rng(1).integers(256, size=(5, 28, 28), dtype=np.uint8)
     seen, durations = film(encode_film(back_and_forth(pictures), form, 80))
     assert np.array_equal(seen, pictures[[0, 1, 2, 3, 4, 3, 2, 1]])

@@ -15,6 +15,7 @@ from models.config import Precision, RecipeName, TrainingConfig
 from models.data.dataset import Dataset
 from models.networks.cuda_graph import CudaGraphStep
 from models.training.iteration import Iteration
+from models.training.recipes import RECIPES
 from models.training.trainer import Trainer
 from tests.models.simulated_cuda.device import CUDA, OperationLog, simulated_cuda
 
@@ -105,7 +106,6 @@ def check_failed_capture() -> dict[str, Any]:
     return {"log": logged.getvalue(), "kernels": log.kernels}
 
 
-RECIPES: tuple[RecipeName, ...] = ("seed", "sharp")
 PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
 COMBINATIONS = [(recipe, precision) for recipe in RECIPES for precision in PRECISIONS]
 CHECKS: dict[str, Callable[[], Any]] = {

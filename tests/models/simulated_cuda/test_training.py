@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from models.training.recipes import RECIPES
 from tests.models.simulated_cuda.device import COMPILER, build_guard
-from tests.models.simulated_cuda.iteration import FAULTS, PRECISIONS, RECIPES
+from tests.models.simulated_cuda.iteration import FAULTS, PRECISIONS
 
 pytestmark = pytest.mark.skipif(COMPILER is None, reason="no C++ compiler, which the simulated device needs")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.data.mnist import read_idx
+from models.data.idx import read_idx
 from models.synthesis.builder import make
 from models.synthesis.order import FILES, PART, PARTS, DatasetOrder, Provenance, read_manifest
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from models.config import RecipeName, TrainingConfig
 from models.training.fused.iteration import FusedIteration
 from models.training.iteration import Iteration
+from models.training.recipes import RECIPES
 from tests.models.training.test_fast_paths import injected_dropout
 
 BATCH = 6
@@ -38,7 +39,7 @@ def train(iteration: Iteration, steps: int) -> tuple[list[Tensor], dict[str, Ten
     return rows, gradients
 
 
-@pytest.mark.parametrize("recipe", ["seed", "sharp"])
+@pytest.mark.parametrize("recipe", RECIPES)
 def test_it_computes_the_same_as_the_plain_iteration(recipe: RecipeName) -> None:
     config = TrainingConfig(recipe=recipe)
     plain, fused = Iteration(config, "fp32", CPU), FusedIteration(config, "fp32", CPU)
@@ -50,7 +51,7 @@ def test_it_computes_the_same_as_the_plain_iteration(recipe: RecipeName) -> None
         assert (gradient - expected[name]).norm() < 1e-12 * expected[name].norm(), name
 
 
-@pytest.mark.parametrize("recipe", ["seed", "sharp"])
+@pytest.mark.parametrize("recipe", RECIPES)
 def test_it_changes_the_same_tensors_as_the_plain_iteration(recipe: RecipeName) -> None:
     """Weights, moments and moving statistics after three iterations. Adam divides by small numbers: hence the bound."""
     config = TrainingConfig(recipe=recipe)

@@ -14,6 +14,7 @@ from torch import Tensor
 from models.config import TrainingConfig
 from models.training.fused.iteration import FusedIteration
 from models.training.fused.kernels import TorchKernels, TritonKernels
+from models.training.recipes import RECIPES
 
 P = 0.3
 
@@ -77,7 +78,7 @@ def run() -> dict[str, float]:
     for adc in (False, True):
         for batch in (7, 100, 130):
             found[f"scores adc={adc} {batch}"] = difference(scores(triton, batch, adc), scores(torchs, batch, adc))
-    for recipe in ("seed", "sharp"):
+    for recipe in RECIPES:
         found[f"iteration {recipe}"] = difference(iteration(triton, recipe), iteration(torchs, recipe))
     return found
 

@@ -1,4 +1,4 @@
-"""Finds MNIST's files in a folder by their content, because names, compression and layout differ between sources.
+"""Finds IDX files in a folder by their content, because names, compression and layout differ between sources.
 
 Recognises IDX files and NumPy arrays, plain, gzipped up to three times, or in a zip archive (such as Keras' mnist.npz),
 in the folder or up to three levels below it (torchvision: MNIST/raw/). Verifies SHA-256.
@@ -11,7 +11,7 @@ import itertools
 import os
 import zipfile
 import zlib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,39 +33,23 @@ from models.bounded_reading import (
     read_bounded,
     read_head,
 )
+from models.data.catalog import IdxFile
+from models.data.idx import IDX, idx_header
 
-
-class KnownFile(NamedTuple):
-    sha256: str  # of the plain IDX file
-    shape: tuple[int, ...]  # of unsigned bytes
-
-
-KNOWN = {
-    "train-images-idx3-ubyte": KnownFile(
-        "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db", (60_000, 28, 28)
-    ),
-    "train-labels-idx1-ubyte": KnownFile("65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5", (60_000,)),
-    "t10k-images-idx3-ubyte": KnownFile(
-        "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7", (10_000, 28, 28)
-    ),
-    "t10k-labels-idx1-ubyte": KnownFile("ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2", (10_000,)),
-}
-
-UNPACKED_LIMIT = 48_100_000  # bytes; the largest file has 47,040,016, and gzip adds less than the margin
+UNPACKED_LIMIT = 48_100_000  # bytes; a file of 60,000 images has 47,040,016, and gzip adds less than the margin
 ARCHIVE_LIMIT = 64_000_000  # bytes; mnist.npz has 11.5 million, and 54.9 million if it is not compressed
 DIRECTORY_LIMIT = 1 << 16  # bytes of an archive's table of contents: a few hundred members
 HEAD_SIZE = 8192  # bytes; enough for an IDX or NumPy header inside three layers of gzip
 LAYERS = 3
 LEVELS = 3  # of subfolders that are searched
 ENTRIES = 10_000  # files and folders that are searched
-IDX = b"\x00\x00\x08"
 NPY = b"\x93NUMPY"
 SKIPPED = ("lost+found", "System Volume Information")  # folders in empty volumes
 
 
 @dataclass
 class Search:
-    """The content of a folder: MNIST's files by name, and every other file with its kind."""
+    """The content of a folder: the wanted files by name, and every other file with its kind."""
 
     found: dict[str, bytes] = field(default_factory=dict)
     others: dict[str, str] = field(default_factory=dict)
@@ -89,8 +73,8 @@ class Candidate(NamedTuple):
     read: Callable[[], bytes]
 
 
-def search_folder(folder: Path, wanted: Collection[str] = KNOWN.keys()) -> Search:
-    """Find the wanted files (names of KNOWN) in a folder and its subfolders, until all are found.
+def search_folder(folder: Path, wanted: Mapping[str, IdxFile]) -> Search:
+    """Find the wanted files in a folder and its subfolders, until all are found.
 
     Hidden files are skipped. Raises OSError if the folder itself cannot be listed.
     """
@@ -148,12 +132,7 @@ def _entries(parent: Path, folder: Path, search: Search) -> list[os.DirEntry[str
 # The content of a file.
 
 
-def idx_header(shape: tuple[int, ...]) -> bytes:
-    """Return the header of an IDX file of unsigned bytes."""
-    return IDX + bytes([len(shape)]) + b"".join(size.to_bytes(4, "big") for size in shape)
-
-
-def _examine(candidate: Candidate, name: str, wanted: Collection[str], search: Search) -> None:
+def _examine(candidate: Candidate, name: str, wanted: Mapping[str, IdxFile], search: Search) -> None:
     """Add a file to `found` or `others`. Reads only its head, unless its shape is wanted."""
     head, layers = candidate.head, 0
     while head.startswith(GZIP) and layers < LAYERS:
@@ -162,18 +141,18 @@ def _examine(candidate: Candidate, name: str, wanted: Collection[str], search: S
     if array is None:
         search.others[name] = foreign_kind(candidate.head) or "" if not layers else "gzip of something else, or damaged"
         return
-    matching = [known for known in wanted if KNOWN[known].shape == array.shape]
+    matching = [known for known, file in wanted.items() if file.shape == array.shape]
     if not matching:
-        search.others[name] = f"bytes of shape {array.shape}, so not MNIST"
+        search.others[name] = f"bytes of another shape, {array.shape}"
     elif matching[0] not in search.found:
         data = candidate.read()
         for _ in range(layers):
             data = gunzip_bounded(data, UNPACKED_LIMIT, name)
         plain = idx_header(array.shape) + data[array.start :]
-        if hashlib.sha256(plain).hexdigest() == KNOWN[matching[0]].sha256:
+        if hashlib.sha256(plain).hexdigest() == wanted[matching[0]].sha256:
             search.found[matching[0]] = plain
         else:
-            search.others[name] = f"shape {array.shape}: there, but not MNIST: its checksum is wrong"
+            search.others[name] = f"shape {array.shape}, but another checksum: other data"
 
 
 class ArrayHeader(NamedTuple):
@@ -218,7 +197,7 @@ def _candidates(path: Path) -> Iterator[tuple[str, Candidate]]:
 
 
 def _check_directory(data: bytes) -> None:
-    """Raises BadZipFile if the table of contents is much larger than MNIST's. Does not parse it."""
+    """Raises BadZipFile if the table of contents is too large. Does not parse it."""
     end = data.rfind(b"PK\5\6")
     size = int.from_bytes(data[end + 12 : end + 16], "little")
     if end < 0 or size > DIRECTORY_LIMIT or b"PK\6\7" in data[max(end - 20, 0) : end]:

@@ -14,25 +14,29 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.data.mnist import DatasetUnavailable, load_mnist
-from models.data.mnist_search import KNOWN, idx_header, search_folder
+from models.data.catalog import DATASETS
+from models.data.idx import idx_header
+from models.data.idx_search import search_folder
+from models.data.idx_source import DatasetUnavailable, load_idx
 from tests.conftest import NOWHERE
 
+DATA = DATASETS["mnist"]
+FILES = DATA.files
 MNIST = os.environ.get("ACGAN_DATA_DIR")
 needs_mnist = pytest.mark.skipif(MNIST is None, reason="ACGAN_DATA_DIR names no folder with MNIST")
 
 Files = dict[str, bytes]
-KEYS = dict(zip(("x_train", "y_train", "x_test", "y_test"), KNOWN, strict=True))  # of Keras' mnist.npz
+KEYS = dict(zip(("x_train", "y_train", "x_test", "y_test"), FILES, strict=True))  # of Keras' mnist.npz
 
 
 @pytest.fixture(scope="module")
 def mnist() -> Files:
     """The four plain files."""
-    return dict(search_folder(Path(str(MNIST))).found)
+    return dict(search_folder(Path(str(MNIST)), FILES).found)
 
 
 def arrays(mnist: Files) -> dict[str, np.ndarray]:
-    shaped = ((key, name, KNOWN[name].shape) for key, name in KEYS.items())
+    shaped = ((key, name, FILES[name].shape) for key, name in KEYS.items())
     return {
         key: np.frombuffer(mnist[name], np.uint8, offset=4 + 4 * len(shape)).reshape(shape)
         for key, name, shape in shaped
@@ -103,7 +107,7 @@ LAYOUTS: dict[str, Callable[[Path, Files], None]] = {
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_mnist_is_found_in_every_layout(layout: str, mnist: Files, tmp_path: Path) -> None:
     LAYOUTS[layout](tmp_path, mnist)
-    loaded = load_mnist(tmp_path, tmp_path / "cache", [NOWHERE])
+    loaded = load_idx(DATA, tmp_path, tmp_path / "cache", [NOWHERE])
     for key, array in zip(KEYS, loaded, strict=True):
         assert np.array_equal(array, arrays(mnist)[key])
     assert loaded[1][:8].tolist() == [5, 0, 4, 1, 9, 2, 1, 3]
@@ -116,17 +120,17 @@ def fashion(shape: tuple[int, ...]) -> bytes:
 OTHERS: dict[str, tuple[Callable[[Path], object], str]] = {
     "Fashion-MNIST": (
         lambda at: each(
-            {name: fashion(known.shape) for name, known in KNOWN.items()}, lambda n: at / f"{n}.gz", fast_gzip
+            {name: fashion(known.shape) for name, known in FILES.items()}, lambda n: at / f"{n}.gz", fast_gzip
         ),
-        r"train-images-idx3-ubyte\.gz \(shape \(60000, 28, 28\): there, but not MNIST: its checksum is wrong\)",
+        r"train-images-idx3-ubyte\.gz \(shape \(60000, 28, 28\), but another checksum: other data\)",
     ),
     "other sizes": (
         lambda at: put(at / "train-images-idx3-ubyte", fashion((112_800, 28, 28))),
-        r"train-images-idx3-ubyte \(bytes of shape \(112800, 28, 28\), so not MNIST\)",
+        r"train-images-idx3-ubyte \(bytes of another shape, \(112800, 28, 28\)\)",
     ),
     "another npz": (
-        lambda at: np.savez(at / "mnist.npz", x_train=np.zeros(KNOWN["t10k-images-idx3-ubyte"].shape, np.uint8)),
-        r"mnist\.npz/x_train\.npy \(shape \(10000, 28, 28\): there, but not MNIST",
+        lambda at: np.savez(at / "mnist.npz", x_train=np.zeros(FILES["t10k-images-idx3-ubyte"].shape, np.uint8)),
+        r"mnist\.npz/x_train\.npy \(shape \(10000, 28, 28\), but another checksum",
     ),
     "a pickled npz": (lambda at: np.savez(at / "mnist.npz", x_train=np.array([{}])), r"mnist\.npz/x_train\.npy"),
     "other files": (lambda at: put(at / "photo\x1b[31m.jpg", b"\xff\xd8\xff"), r"photo\\x1b\[31m\.jpg"),
@@ -160,7 +164,7 @@ def test_a_configured_folder_with_other_files_ends_the_run(other: str, tmp_path:
         return b""
 
     with Mirror(answer) as mirror, pytest.raises(DatasetUnavailable, match=words) as caught:
-        load_mnist(folder, tmp_path / "cache", [mirror])
+        load_idx(DATA, folder, tmp_path / "cache", [mirror])
     assert str(caught.value).startswith(f"ACGAN_DATA_DIR={folder}")
     assert '"dataset": "printed"' in str(caught.value)
     assert asked == []
@@ -171,7 +175,7 @@ def test_a_configured_folder_is_not_completed_from_elsewhere(mnist: Files, tmp_p
     each(mnist, lambda name: tmp_path / "cache" / name)
     put(tmp_path / "mine" / "labels", mnist["train-labels-idx1-ubyte"])
     with pytest.raises(DatasetUnavailable, match="train-images-idx3-ubyte, t10k-images") as caught:
-        load_mnist(tmp_path / "mine", tmp_path / "cache", [NOWHERE])
+        load_idx(DATA, tmp_path / "mine", tmp_path / "cache", [NOWHERE])
     assert "It holds: train-labels-idx1-ubyte." in str(caught.value)
 
 
@@ -184,14 +188,14 @@ def test_an_empty_folder_falls_back_on_the_cache_with_a_message(
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "mine" / ".gitkeep").touch()
     with caplog.at_level(logging.INFO):
-        assert len(load_mnist(tmp_path / "mine", tmp_path / "cache", [NOWHERE])[0]) == 60_000
+        assert len(load_idx(DATA, tmp_path / "mine", tmp_path / "cache", [NOWHERE])[0]) == 60_000
     assert f"ACGAN_DATA_DIR={tmp_path / 'mine'} is empty" in caplog.text
 
 
 def test_missing_mnist_names_the_three_places_and_what_to_do(tmp_path: Path) -> None:
     for folder, place in ((None, "ACGAN_DATA_DIR (not set)"), (tmp_path, f"ACGAN_DATA_DIR={tmp_path} (empty)")):
         with pytest.raises(DatasetUnavailable) as caught:
-            load_mnist(folder, tmp_path / "cache", [NOWHERE])
+            load_idx(DATA, folder, tmp_path / "cache", [NOWHERE])
         text = str(caught.value)
         assert place in text
         assert f"the cache {tmp_path / 'cache'} (the files are not there)" in text
@@ -205,7 +209,7 @@ def test_a_gzip_bomb_is_unpacked_no_further_than_mnist(header: bytes, tmp_path: 
     assert len(bomb) < 4_000_000
     tracemalloc.start()
     with pytest.raises(DatasetUnavailable, match=r"train-images-idx3-ubyte\.gz"):
-        load_mnist(tmp_path, tmp_path / "cache", [NOWHERE])
+        load_idx(DATA, tmp_path, tmp_path / "cache", [NOWHERE])
     assert tracemalloc.get_traced_memory()[1] < 200_000_000
     tracemalloc.stop()
 
@@ -217,7 +221,7 @@ def test_a_zip_bomb_is_unpacked_no_further_than_mnist(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "mnist.npz", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("x_train.npy", header.getvalue() + bytes(200_000_000))
     with pytest.raises(DatasetUnavailable, match="unpacks to more than"):
-        load_mnist(tmp_path, tmp_path / "cache", [NOWHERE])
+        load_idx(DATA, tmp_path, tmp_path / "cache", [NOWHERE])
 
 
 class Mirror:
@@ -255,9 +259,9 @@ def test_a_mirror_may_use_any_compression_and_the_cache_serves_afterwards(
     pack: Callable[[bytes], bytes], mnist: Files, tmp_path: Path
 ) -> None:
     with Mirror(lambda path: pack(mnist[path.strip("/").removesuffix(".gz")])) as mirror:
-        assert len(load_mnist(None, tmp_path, [NOWHERE, mirror])[0]) == 60_000
-    assert {path.name for path in tmp_path.iterdir()} == set(KNOWN)
-    assert len(load_mnist(None, tmp_path, [])[0]) == 60_000
+        assert len(load_idx(DATA, None, tmp_path, [NOWHERE, mirror])[0]) == 60_000
+    assert {path.name for path in tmp_path.iterdir()} == set(FILES)
+    assert len(load_idx(DATA, None, tmp_path, [])[0]) == 60_000
 
 
 def test_an_endless_download_is_aborted_and_leaves_no_file(tmp_path: Path) -> None:
@@ -265,8 +269,11 @@ def test_an_endless_download_is_aborted_and_leaves_no_file(tmp_path: Path) -> No
         while True:
             yield bytes(1 << 20)
 
-    with Mirror(lambda path: zeros()) as mirror, pytest.raises(DatasetUnavailable, match="is larger than MNIST"):
-        load_mnist(None, tmp_path, [mirror])
+    with (
+        Mirror(lambda path: zeros()) as mirror,
+        pytest.raises(DatasetUnavailable, match="larger than 48,100,000 bytes"),
+    ):
+        load_idx(DATA, None, tmp_path, [mirror])
     with Mirror(lambda path: b"<html>login") as mirror, pytest.raises(DatasetUnavailable, match="a web page"):
-        load_mnist(None, tmp_path, [mirror])
+        load_idx(DATA, None, tmp_path, [mirror])
     assert list(tmp_path.iterdir()) == []

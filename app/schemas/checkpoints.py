@@ -1,0 +1,81 @@
+"""Request and response bodies of checkpoints and of the serving policy."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from models.registry import bundled
+from models.registry.serving_policy import ServingPolicy
+from models.registry.store import Manifest, Unusable
+
+
+class CheckpointView(Manifest):
+    size: int = Field(description="Size of all files, in bytes.")
+    links: dict[str, str]
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> "CheckpointView":
+        links = {
+            "self": f"/checkpoints/{manifest.id}",
+            "digits": f"/digits/{{label}}?n=40&checkpoint={manifest.id}",
+        }
+        if manifest.job != bundled.JOB:  # the bundled checkpoint belongs to no job of this service
+            links["job"] = f"/jobs/{manifest.job}"
+            links["samples"] = f"/jobs/{manifest.job}/epochs/{manifest.epoch}/samples.png"
+        return cls(**dict(manifest), size=manifest.total_size, links=links)
+
+
+class UnusableCheckpoint(BaseModel):
+    """A checkpoint that exists and cannot be used."""
+
+    id: str
+    job: str
+    epoch: int
+    reason: str = Field(description="The error in its manifest.")
+    written_by_another_version: bool = Field(
+        description="If true, the checkpoint is intact and is never deleted. Another version of acgan can use it."
+    )
+
+    @classmethod
+    def of(cls, found: Unusable) -> "UnusableCheckpoint":
+        job, epoch = found.checkpoint
+        return cls(
+            id=str(found.checkpoint),
+            job=job,
+            epoch=epoch,
+            reason=found.reason,
+            written_by_another_version=not found.understood,
+        )
+
+
+class CheckpointList(BaseModel):
+    serving: str | None = Field(description="Id of the checkpoint that `latest` refers to in this process.")
+    checkpoints: list[CheckpointView] = Field(description="Newest first.")
+    unusable: list[UnusableCheckpoint] = Field([], description="Checkpoints that cannot be used, with the reason.")
+
+
+class Serving(ServingPolicy):
+    """The serving policy, and the checkpoint that `latest` refers to."""
+
+    serving: str | None = Field(description="Id of the checkpoint being served by this process.")
+
+
+class Follow(BaseModel):
+    """Follow the newest or the best publication."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    policy: Literal["newest", "best"]
+
+
+class Pin(BaseModel):
+    """Serve one checkpoint permanently."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    policy: Literal["pinned"]
+    checkpoint: Annotated[str, Field(max_length=100)]
+
+
+ServingOrder = Annotated[Follow | Pin, Field(discriminator="policy")]
+POLICIES = ("newest", "best", "pinned")

@@ -1,0 +1,61 @@
+"""File formats of digits, one row each: schemas, negotiation, metrics and the page read this table.
+
+Files contain no time, so the same digits give the same bytes.
+"""
+
+import io
+import zipfile
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from models.config import IMAGE_SIZE, NUM_CLASSES
+from models.sampling.grid import sheet
+from models.sampling.png import encode_png
+from models.sampling.sampler import Samples
+
+
+class Look(NamedTuple):
+    """How digits are shown: the parameters of a sheet."""
+
+    columns: int | None = None
+    scale: int = 1
+    padding: int = 0
+    invert: bool = False
+
+
+def write_png(samples: Samples, look: Look) -> bytes:
+    return encode_png(sheet(samples.digits, *look))
+
+
+def write_zip(samples: Samples, look: Look) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for position, digit in enumerate(samples.digits):
+            entry = zipfile.ZipInfo(f"{samples.name(position)}.png")
+            entry.external_attr = 0o644 << 16
+            archive.writestr(entry, encode_png(sheet(digit[None], *look._replace(columns=1))))
+    return buffer.getvalue()
+
+
+def write_npy(samples: Samples, look: Look) -> bytes:
+    """Write (n, 28, 28), or (n, 10, 28, 28) for digits of all classes, in numpy's own format, without pickle."""
+    by_class = (-1, NUM_CLASSES, IMAGE_SIZE, IMAGE_SIZE) if samples.series.label is None else samples.digits.shape
+    buffer = io.BytesIO()
+    np.save(buffer, samples.digits.reshape(by_class), allow_pickle=False)
+    return buffer.getvalue()
+
+
+class Format(NamedTuple):
+    media_type: str
+    description: str
+    encode: Callable[[Samples, Look], bytes]
+    has_look: bool = True  # whether the file depends on the look
+
+
+FORMATS = {
+    "png": Format("image/png", "one sheet", write_png),
+    "zip": Format("application/zip", "one PNG per digit", write_zip),
+    "npy": Format("application/x-npy", "numpy array", write_npy, has_look=False),
+}
