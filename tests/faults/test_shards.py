@@ -15,8 +15,10 @@ from models.registry import bundled
 from models.synthesis.order import MANIFEST, DatasetManifest, DatasetOrder
 from models.synthesis.shards import Shards
 from tests.faults.world import PACE, TINY, World, assert_legal, parent, running_world
+from worker.celery_app import make_celery, notify_workers
 from worker.jobs.client import Order
 from worker.jobs.model import JobStatus
+from worker.settings import WorkerSettings
 
 ORDER = DatasetOrder(per_class=900, test_per_class=100, seed=4, checkpoint=str(bundled.checkpoint()))
 SMALL_PARTS = str(Path(__file__).parent / "small_parts")
@@ -100,6 +102,7 @@ def test_a_job_waits_for_one_shard_at_most(world: World, alone: Files) -> None:
     job_id, _owner, helper = both_draw(world)
     drawn = helped(world)
     run = world.accept(epochs=1)
+    notify_workers(make_celery(WorkerSettings(redis_url=world.redis.url)))  # as the API does
     trainer = world.until_running(run, 30)
     assert parent(trainer) == helper.pid
     assert helped(world) - drawn <= 1, world.story()
