@@ -1,7 +1,13 @@
 # `make up` and `make test` need only Python >= 3.11 with venv.
 PYTHON ?= python3
 # Another package index for torch, for example PyTorch's index for the CPU: make up TORCH_INDEX=...
+# If it is not set and uv is on PATH, uv chooses the build of torch for this machine.
 TORCH_INDEX ?=
+UV ?= $(shell command -v uv)
+SYSTEM ?= $(shell uname -sm)
+GPU ?= $(wildcard /dev/nvidiactl /dev/dxg)
+# If set (`.ci/run`), packages must have the hashes of requirements-dev.lock; torch is not locked.
+LOCKED ?=
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
@@ -15,14 +21,15 @@ help:
 up: .venv/.local
 	$(BIN)/acgan up
 
-# Each of PROCESSES test processes runs whole files, the slowest files first. PYTEST_FLAGS adds options to pytest:
-# `.ci/run` passes --allowed-skips. One in LONG of the tests marked `long` runs, each day other ones; `make test LONG=1`
-# runs all of them.
+# Each of PROCESSES test processes runs whole files, the slowest files first. There is one process more than
+# processors, because a third of the time a test waits for a lease, a lock or another process. PYTEST_FLAGS adds options
+# to pytest: `.ci/run` passes --allowed-skips. One in LONG of the tests marked `long` runs, each day other ones;
+# `make test LONG=1` runs all of them.
 #
 # Three settings save processor time. Each process has one thread: with small batches, more threads save no time. Python
 # stores compiled modules, because tests start many processes. glibc keeps the memory of freed tensors, because returning
 # the pages to the kernel and getting them back takes the time of copying the tensors.
-PROCESSES ?= 2
+PROCESSES ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 PYTEST_FLAGS ?=
 LONG ?= 6
 ONE_THREAD := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive PYTHONDONTWRITEBYTECODE=
@@ -61,6 +68,7 @@ lint: .venv/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m tests.plain_english
+	$(BIN)/python -m tests.lock_files
 
 format: .venv/.dev
 	$(BIN)/ruff check --fix .
@@ -81,7 +89,8 @@ bench-serve: .venv/.local .venv-peers/.installed
 		$(if $(STORE),--store '$(STORE)') $(if $(JSON),--json '$(JSON)')
 
 image:
-	docker build --build-arg TORCH_INDEX="$(TORCH_INDEX)" --tag acgan .
+	docker build --build-arg TORCH_INDEX="$(TORCH_INDEX)" --build-arg REVISION="$(shell git rev-parse HEAD)" \
+		--tag acgan .
 
 clean:
 	rm -rf .venv .venv-peers build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
@@ -91,10 +100,26 @@ clean:
 		{ echo "acgan needs Python 3.11 or newer; choose one: make PYTHON=python3.12 ..." >&2; exit 1; }
 	$(PYTHON) -m venv .venv
 
+define CUDA_WARNING
+PyTorch for Linux on x86-64 includes CUDA: pip downloads about 3 GB, if it finds no smaller build on this machine.
+This machine has no NVIDIA device. To download 200 MB instead, press Ctrl-C, and either install uv or run
+`make up TORCH_INDEX=...` with the index for the CPU that pytorch.org/get-started/locally names.
+endef
+export CUDA_WARNING
+ifneq ($(TORCH_INDEX),)
+TORCH = $(BIN)/pip install --no-deps --index-url $(TORCH_INDEX) -c constraints.txt torch
+else ifneq ($(UV),)
+TORCH = $(UV) pip install --python $(BIN)/python --torch-backend=auto -c constraints.txt torch || \
+	echo "uv cannot install torch; pip installs it from the default index"
+else ifeq ($(SYSTEM)$(GPU),Linux x86_64)
+TORCH = $(BIN)/python -c 'import torch' 2> /dev/null || { echo "$$CUDA_WARNING"; [ ! -t 1 ] || sleep 10; }
+endif
+
 .venv/.local: .venv/bin/pip pyproject.toml constraints.txt
-	@echo "Installing PyTorch and other packages into .venv. This takes minutes, happens once, and prints no progress."
-	$(if $(TORCH_INDEX),$(BIN)/pip install --quiet --no-deps --index-url $(TORCH_INDEX) -c constraints.txt torch)
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[local,keras]'
+	@echo "Installing PyTorch and other packages into .venv. This takes minutes and happens once."
+	$(if $(LOCKED),$(BIN)/pip install --quiet --require-hashes --no-deps -r requirements-dev.lock)
+	@$(TORCH)
+	$(BIN)/pip install -c constraints.txt -e '.[local,keras]'
 	@touch $@
 
 .venv/.dev: .venv/.local

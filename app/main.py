@@ -5,13 +5,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
 
 from app.api.dependencies import Services
-from app.api.errors import STATUS, add_error_handlers, answer_known
+from app.api.errors import EXPECTED, add_error_handlers, answer_known
 from app.api.event_stream import Events
 from app.api.openapi import describe
-from app.api.routes import checkpoints, compositions, datasets, digits, health, jobs, static, training
+from app.api.routes import checkpoints, compositions, datasets, digits, health, jobs, problems, static, training
 from app.inference.service import InferenceService
+from app.middleware import cors
 from app.middleware.authentication import AuthenticationMiddleware
 from app.middleware.body_limit import BodyLimit
 from app.middleware.forwarded_headers import ForwardedHeaders
@@ -19,6 +21,7 @@ from app.middleware.head import HeadAsGet
 from app.middleware.json_newline import JSONNewlineMiddleware
 from app.middleware.origin import OriginCheck
 from app.middleware.request_log import RequestLogMiddleware
+from app.middleware.root_path import RootPath
 from app.middleware.route_cache import RouteCacheMiddleware
 from app.security.api_keys import Keyring
 from app.security.rate_limit import LocalRate, SharedRate
@@ -70,7 +73,7 @@ def create_app(settings: AppSettings) -> FastAPI:
     app.state.draining = False  # set by app/server/server.py after SIGTERM
     add_error_handlers(app)
     add_middleware(app, settings, keyring)
-    for group in (training, jobs, digits, compositions, datasets, checkpoints, health, static):
+    for group in (training, jobs, digits, compositions, datasets, checkpoints, health, problems, static):
         app.include_router(group.router)
     describe(app, needed=keyring is not None, for_reading=settings.reading_needs_key)
     return app
@@ -79,7 +82,7 @@ def create_app(settings: AppSettings) -> FastAPI:
 def add_middleware(app: FastAPI, settings: AppSettings, keyring: Keyring | None) -> None:
     """Add the middleware from the innermost to the outermost."""
     app.add_middleware(JSONNewlineMiddleware)
-    app.add_middleware(RouteCacheMiddleware, errors=STATUS, answer_error=answer_known)
+    app.add_middleware(RouteCacheMiddleware, errors=EXPECTED, answer_error=answer_known)
     app.add_middleware(HeadAsGet)
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
     if keyring or settings.reads:
@@ -91,7 +94,11 @@ def add_middleware(app: FastAPI, settings: AppSettings, keyring: Keyring | None)
         logger.warning(
             "keys without a role have the role admin: %s; `acgan key NAME --role` sets a role", ", ".join(names)
         )
-    app.add_middleware(OriginCheck, allowed=settings.hosts)
+    app.add_middleware(OriginCheck, allowed=settings.hosts, trusted_origins=settings.trusted_origins)
+    if settings.trusted_origins:
+        app.add_middleware(CORSMiddleware, allow_origins=settings.trusted_origins, **cors.OPTIONS)
     app.add_middleware(RequestLogMiddleware)
+    if settings.root_path or settings.forwarded_allow_ips:
+        app.add_middleware(RootPath, root_path=settings.root_path)
     if settings.forwarded_allow_ips:
         app.add_middleware(ForwardedHeaders, proxies=settings.proxies)

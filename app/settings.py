@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 from pydantic import AliasChoices, ByteSize, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from app.schemas.links import read_root_path
 from app.security.api_keys import Keyring
 from app.security.frequency import read_frequency
-from app.security.host_names import read_names
+from app.security.host_names import read_names, read_origins
 from worker.settings import WorkerSettings
 
 if TYPE_CHECKING:  # slow imports that only the API needs
@@ -45,7 +46,16 @@ class AppSettings(WorkerSettings):
         "",
         validation_alias=AliasChoices("ACGAN_FORWARDED_ALLOW_IPS", "FORWARDED_ALLOW_IPS"),
         description="Addresses or networks of trusted proxies, separated by spaces or commas; `*` for every address. "
-        "The API reads `X-Forwarded-For`, `-Proto` and `-Host` only in requests from them.",
+        "The API reads `X-Forwarded-For`, `-Proto`, `-Host` and `-Prefix` only in requests from them.",
+    )
+    root_path: str = Field(
+        "",
+        description="Path under which a proxy serves the API, such as `/acgan`. The proxy may remove or keep it.",
+    )
+    cors_origins: str = Field(
+        "",
+        description="Origins of web pages that may call the API from a browser, separated by spaces or commas, as in "
+        "`https://example.com`. Browsers send no credentials but the API key that the page adds.",
     )
     max_body_bytes: int = Field(65536, ge=1024, description="Maximum size of a request body, in bytes.")
     max_header_bytes: int = Field(
@@ -101,6 +111,17 @@ class AppSettings(WorkerSettings):
     def complete_url(cls, url: str) -> str:
         return url if "://" in url else f"http://{url}"
 
+    @field_validator("root_path")
+    @classmethod
+    def check_root_path(cls, path: str) -> str:
+        return read_root_path(path)
+
+    @field_validator("cors_origins")
+    @classmethod
+    def check_origins(cls, origins: str) -> str:
+        read_origins(origins)
+        return origins
+
     @field_validator("allowed_hosts")
     @classmethod
     def check_names(cls, names: str) -> str:
@@ -149,6 +170,10 @@ class AppSettings(WorkerSettings):
 
         names = read_names(self.allowed_hosts)
         return AllowedHosts(names) if names or self.api_keys is None else None
+
+    @property
+    def trusted_origins(self) -> list[str]:
+        return read_origins(self.cors_origins)
 
     @property
     def proxies(self) -> "Proxies":

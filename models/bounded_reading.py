@@ -25,6 +25,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from models.errors import AcganError, InvalidInput, NotFound, Unavailable
+
 Record = TypeVar("Record", bound=BaseModel)
 
 CHECKSUM = "checksum"  # field of a record with its checksum
@@ -39,35 +41,35 @@ PADDING = re.compile(rb"\0+")
 WINDOW = 31  # zlib: a gzip member with a window of up to 32 KiB
 
 
-class FileFault(OSError):
+class FileFault(AcganError, OSError, code="file-fault"):
     """A file cannot be used. The message is a sentence that names it."""
 
 
-class FileMissing(FileFault, FileNotFoundError):
+class FileMissing(FileFault, NotFound, FileNotFoundError, code="file-missing"):
     """There is no such file."""
 
 
-class FileUnreadable(FileFault):
+class FileUnreadable(FileFault, Unavailable, code="file-unreadable"):
     """The file exists but cannot be read."""
 
 
-class FileInvalid(FileFault):
+class FileInvalid(FileFault, InvalidInput, code="file-invalid"):
     """The file was read, but cannot be used. The message names the file and the reason."""
 
 
-class FileTooLarge(FileInvalid):
+class FileTooLarge(FileInvalid, code="file-too-large"):
     """The file is larger, or unpacks to more, than such a file may be."""
 
 
-class FileTorn(FileInvalid):
+class FileTorn(FileInvalid, code="file-torn"):
     """The file ends early or does not have its format."""
 
 
-class FileDamaged(FileInvalid):
+class FileDamaged(FileInvalid, code="file-damaged"):
     """The file has its format, but a checksum is wrong or its parts do not match."""
 
 
-class FileNotUnderstood(FileInvalid):
+class FileNotUnderstood(FileInvalid, code="file-not-understood"):
     """The file is intact, but of another kind, or of a version that this one does not read."""
 
 

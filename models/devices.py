@@ -8,15 +8,16 @@ import subprocess
 import sys
 
 from models.cpu_quota import cpu_quota
+from models.errors import Unavailable
 
 NAME = re.compile(r"auto|cpu|cuda(:\d+)?")
 
 
-class DeviceUnavailable(Exception):
+class DeviceUnavailable(Unavailable, code="device-unavailable"):
     """The requested device does not exist or lacks a feature. The message names the alternatives."""
 
 
-class DeviceOutOfMemory(Exception):
+class DeviceOutOfMemory(Unavailable, code="device-out-of-memory"):
     """A job needs more memory than its device has free. The message gives the free memory and a remedy."""
 
 
@@ -56,7 +57,7 @@ def settle_device(name: str) -> str:
     if name == "cpu" or (name == "auto" and count_gpus() == 0):
         return "cpu"
     asked = subprocess.run(  # noqa: S603
-        [sys.executable, "-c", "from models.devices import main; main()", name],
+        [sys.executable, "-P", "-c", "from models.devices import main; main()", name],
         capture_output=True,
         text=True,
         check=False,

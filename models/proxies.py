@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from models.bounded_reading import printable
+from models.errors import InvalidInput
 
 LOCALHOST = "localhost"
 NUMERIC = re.compile(r"[0-9a-fx.]+")  # forms that inet_aton accepts: 127.1, 0x7f.1
@@ -21,7 +22,7 @@ EXEMPT = (LOCALHOST, f".{LOCALHOST}", "127.0.0.1", "127.0.0.0/8", "::1", "[::1]"
 CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 
 
-class InvalidProxy(ValueError):
+class InvalidProxy(InvalidInput, code="invalid-proxy"):
     """A proxy variable names no proxy that can be used. The message is a sentence without credentials."""
 
 

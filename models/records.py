@@ -7,23 +7,21 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
+from models.errors import TrainingFailed
+
 
 class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-class TrainingFailed(Exception):
-    """This run cannot succeed, however long it trains. The message gives the reason and a remedy."""
-
-
-class NonFiniteLoss(TrainingFailed):
+class NonFiniteLoss(TrainingFailed, code="non-finite-loss"):
     """Losses or weights are no longer finite."""
 
     def __init__(self, what: str) -> None:
         super().__init__(f"the {what} are no longer finite: the run has diverged; try again with a lower adam_lr")
 
 
-class DiscriminatorWon(TrainingFailed):
+class DiscriminatorWon(TrainingFailed, code="discriminator-won"):
     """The discriminator recognises every generated digit, and the generator no longer learns from it."""
 
     def __init__(self, epoch: int) -> None:
@@ -33,7 +31,7 @@ class DiscriminatorWon(TrainingFailed):
         )
 
 
-class LossExploded(TrainingFailed):
+class LossExploded(TrainingFailed, code="loss-exploded"):
     """Losses are finite but far too large."""
 
     def __init__(self, epoch: int) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 import redis
 import torch
@@ -24,6 +25,10 @@ from worker.jobs.client import JobClient
 PLUGINS = (failures, long_tests, skips, slow_files, temporary_files)
 DATA_DIR = os.environ.get("ACGAN_DATA_DIR")
 NOWHERE = "http://127.0.0.1:9/"  # a mirror that refuses at once: tests use no network
+
+# On a busy machine an example may take any time; what is tested has its own deadlines.
+hypothesis.settings.register_profile("tests", deadline=None)
+hypothesis.settings.load_profile("tests")
 
 # A shell's background jobs ignore SIGINT, and their child processes would too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -46,12 +51,16 @@ def pytest_make_parametrize_id(val: object) -> str | None:
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    set_environment(monkeypatch, tmp_path / "home")
+
+
+def set_environment(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
     """Every test has its own home and none of the developer's variables, except for the location of MNIST."""
     for name in [name for name in os.environ if name.startswith("ACGAN_")]:
         monkeypatch.delenv(name)
     if DATA_DIR:
         monkeypatch.setenv("ACGAN_DATA_DIR", str(Path(DATA_DIR).resolve()))
-    monkeypatch.setenv("ACGAN_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("ACGAN_HOME", str(home))
     monkeypatch.setenv("ACGAN_MNIST_MIRRORS", NOWHERE)
     monkeypatch.setenv("ACGAN_JUDGE", "false")  # tests train for seconds, and their generators must be served
     monkeypatch.setenv("ACGAN_PRETRAINED", "false")

@@ -8,22 +8,13 @@ from functools import partial
 from structlog.contextvars import bound_contextvars
 
 from models import torch_device
-from models.data.dataset import DatasetUnavailable
-from models.devices import DeviceOutOfMemory, DeviceUnavailable
-from models.networks.weights import InvalidWeights
-from models.records import TrainingFailed
+from models.errors import AcganError
 from models.registry.job_entry import fingerprint
 from models.registry.storage.base import StoreReplaced, Unreachable
 from models.registry.storage.reading import Unreadable
 from models.registry.store import (
-    CheckpointDamaged,
-    CheckpointNotFound,
     CheckpointStore,
     FenceRejected,
-    JobConflict,
-    StateDeleted,
-    StateNotUnderstood,
-    TokensExhausted,
 )
 from models.torch_device import find_device
 from worker.celery_app import SendShard
@@ -45,22 +36,6 @@ from worker.settings import WorkerSettings
 logger = logging.getLogger(__name__)
 
 NEW_STORE_HINT = "To begin a new store there, delete the field of its address from the hash acgan:stores in Redis"
-
-FAILURES = (  # their messages suffice, without a traceback
-    CheckpointDamaged,
-    CheckpointNotFound,
-    DatasetUnavailable,
-    DeviceOutOfMemory,
-    DeviceUnavailable,
-    TrainingFailed,
-    InvalidWeights,
-    JobConflict,
-    OSError,
-    StateDeleted,
-    StateNotUnderstood,
-    TokensExhausted,
-)
-
 
 Handler = Callable[[JobContext], None]
 
@@ -150,7 +125,7 @@ def execute(context: JobContext) -> tuple[JobStatus, str]:
     except Cancelled:
         logger.info("job %s is cancelled", job_id)
         return JobStatus.CANCELLED, ""
-    except FAILURES as error:
+    except (AcganError, OSError) as error:  # the message suffices, without a traceback
         logger.error("job %s failed: %s", job_id, str(error))  # not the exception: its frames hold the job's memory
         return JobStatus.FAILED, str(error)
     except (LeaseLost, FenceRejected):

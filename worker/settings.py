@@ -167,6 +167,21 @@ class WorkerSettings(BaseSettings):
             make_private(self.home)
             remove_old_temporary(self.home)
 
+    def absolute_paths(self) -> dict[str, str]:
+        """Return the variables that name folders, independent of the working directory, for another process."""
+        folders = {"ACGAN_HOME": str(self.home.resolve())}
+        if self.store is not None:
+            folders["ACGAN_STORE"] = self.store_address
+        if self.data_dir is not None:
+            folders["ACGAN_DATA_DIR"] = str(self.data_dir.absolute())
+        return folders
+
+    def make_working_folder(self) -> Path:
+        """Create the empty folder in which worker and API run, because Celery imports from it. Raises OSError."""
+        folder = self.home.resolve() / "run"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return folder
+
     def open_store(self) -> CheckpointStore:
         """Open the store, without a request. Raises ValueError if the address is invalid, such as without a bucket."""
         self.protect_home()

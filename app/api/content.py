@@ -1,12 +1,13 @@
 """Content negotiation: chooses a format of digits."""
 
+from models.errors import InvalidInput
 from models.sampling.formats import FORMATS
 
 MEDIA_TYPES = [form.media_type for form in FORMATS.values()]
 SUPPORTED = f"supported formats are {', '.join(MEDIA_TYPES)}: accept one of them, or set ?format="
 
 
-class NotAcceptable(Exception):
+class NotAcceptable(InvalidInput, code="not-acceptable"):
     """The service supports none of the formats that the request accepts."""
 
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import anyio.to_thread
 
 from app.inference.service import ModelManager
+from models.errors import Conflict
 from models.registry.removal import delete_folder, delete_run
 from models.registry.serving_policy import pinned, read_choice
 from models.registry.storage.base import Folder
@@ -25,7 +26,7 @@ from worker.jobs.model import ENDED
 logger = logging.getLogger(__name__)
 
 
-class InUse(Exception):
+class InUse(Conflict, code="in-use"):
     """The request would delete something in use. The message names the use and what to do."""
 
 

@@ -14,6 +14,7 @@ from app.middleware.authentication import caller_of
 from app.security.api_keys import Role
 from app.security.caller import CALLER, require, require_own, role_of
 from app.security.rate_limit import SharedRate
+from models.errors import NotFound
 from models.registry.retention import BYTES_A_DIGIT
 from models.registry.store import CheckpointStore
 from models.synthesis.order import DatasetOrder
@@ -107,12 +108,15 @@ NoNull = Depends(no_null)
 EXAMPLE_ID = "20260131-120000123-00001c-9f3a61c2d4e58b07"
 
 
-def checked(job_id: str, what: str = "job", listed: str = "/jobs") -> str:
-    """Raises JobNotFound if the text does not have the form of an id. `what` and `listed` appear in the message."""
+class DatasetNotFound(NotFound, code="dataset-not-found"):
+    """No generated data set has this id."""
+
+
+def checked(job_id: str, missing: type[NotFound] = JobNotFound) -> str:
+    """Raises JobNotFound, or DatasetNotFound as `missing`, if this does not have the form of an id."""
     if not re.match(JOB_ID_PATTERN, job_id):
-        raise JobNotFound(
-            f"there is no {what} {job_id[:80]!r}: ids look like {EXAMPLE_ID}, and GET {listed} lists them"
-        )
+        what = "job" if missing is JobNotFound else "data set"
+        raise missing(f"there is no {what} {job_id[:80]!r} (ids look like {EXAMPLE_ID})")
     return job_id
 
 
@@ -126,7 +130,7 @@ async def job_id(job_id: IdInPath) -> str:
 
 async def dataset_id(job_id: IdInPath) -> str:
     """Return the id of a generated data set, which is the id of its job."""
-    bind_contextvars(job=checked(job_id, "data set", "/datasets"))
+    bind_contextvars(job=checked(job_id, DatasetNotFound))
     return job_id
 
 

@@ -1,4 +1,4 @@
-"""Maps every error to an HTTP status and an RFC 9457 problem, whose detail says what to do."""
+"""Answers every error of a route with an RFC 9457 problem, whose detail says what to do."""
 
 import logging
 from difflib import get_close_matches
@@ -11,69 +11,33 @@ from fastapi.responses import JSONResponse, RedirectResponse
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from app.api.content import NotAcceptable
-from app.api.deletion import InUse
-from app.api.event_stream import NothingFollows, TooManyFollowers
-from app.inference.service import Busy, NothingPublished, NotVerified
-from app.problems.problem import Mistake, full_stop, problem, sentence
-from app.problems.ranges import NoSuchRange
+from app.api.event_stream import NothingFollows
+from app.problems.problem import Mistake, answer, answer_error, full_stop
 from app.problems.redis_diagnosis import explain_error
 from app.problems.refusals import TOO_LONG
 from app.problems.validation_messages import but_is, reason, shown
 from app.schemas.checkpoints import POLICIES
 from app.schemas.compositions import NUMBER
 from app.schemas.datasets import FILE_NAME
-from app.security.caller import NotAllowed
-from app.security.rate_limit import TooFast
 from models.bounded_reading import FileInvalid
-from models.networks.weights import InvalidWeights
-from models.registry.retention import StoreFull
-from models.registry.store import (
-    CheckpointDamaged,
-    CheckpointNotFound,
-    CheckpointNotUnderstood,
-    NotServable,
-    StateDeleted,
-    StateNotUnderstood,
-)
-from worker.jobs.client import IdempotencyConflict, InvalidTransition, JobNotFound, QueueFull, UnsafeRedisConfig
+from models.errors import AcganError
 from worker.jobs.errors import StoreUnavailable
 
 logger = logging.getLogger(__name__)
 
-STATUS: dict[type[Exception], int] = {
-    NotAllowed: 403,
-    JobNotFound: 404,
-    CheckpointNotFound: 404,
-    NotAcceptable: 406,
-    InvalidTransition: 409,
-    NotServable: 409,
-    CheckpointNotUnderstood: 409,
-    InUse: 409,
-    StateDeleted: 409,
-    StateNotUnderstood: 409,
-    StoreFull: 409,
-    FileInvalid: 503,
-    NotVerified: 409,
-    NoSuchRange: 416,
-    IdempotencyConflict: 422,
-    QueueFull: 429,
-    TooFast: 429,
-    Busy: 503,
-    TooManyFollowers: 503,
-    UnsafeRedisConfig: 503,
-    NothingPublished: 503,
-    CheckpointDamaged: 503,
-    InvalidWeights: 503,
-    StoreUnavailable: 503,
-    OSError: 503,
+EXPECTED = (AcganError, StoreUnavailable, OSError)
+HTTP = {  # statuses of exceptions of Starlette and FastAPI: the code of the problem and its message
+    400: ("unreadable-body", "the body cannot be read"),
+    404: ("path-not-found", "there is nothing at this path"),
+    405: ("method-not-allowed", "this path does not support this method"),
+    413: ("body-too-long", TOO_LONG),
 }
-
+UNREADABLE = "The checkpoints cannot be read at the moment: retry later, or inform the operator."
 MISTAKES = 10  # explained in one response
 
 
 def add_error_handlers(app: FastAPI) -> None:
-    for error in STATUS:
+    for error in EXPECTED:
         app.add_exception_handler(error, answer_known)
     app.add_exception_handler(NothingFollows, answer_nothing)
     app.add_exception_handler(RequestValidationError, answer_invalid)
@@ -82,15 +46,14 @@ def add_error_handlers(app: FastAPI) -> None:
 
 
 async def answer_known(request: Request, error: Exception) -> JSONResponse:
-    known = next(kind for kind in type(error).__mro__ if kind in STATUS)
-    if known is StoreUnavailable:
+    if isinstance(error, StoreUnavailable):
         logger.warning("%s %s: Redis: %s", request.method, request.url.path, error)
-        assert isinstance(error, StoreUnavailable)
-        return problem(503, explain_error(error, request.app.state.redis_folder))
-    if known is OSError:
+        return answer("redis-unavailable", explain_error(error, request.app.state.redis_folder))
+    if isinstance(error, OSError) and not isinstance(error, FileInvalid):  # not shown: it may contain an address
         logger.error("%s %s: %s", request.method, request.url.path, error)
-        return problem(503, "The checkpoints cannot be read at the moment: retry later, or inform the operator.")
-    return problem(STATUS[known], sentence(str(error)), headers=when(error))
+        return answer("store-unavailable", UNREADABLE)
+    assert isinstance(error, AcganError)
+    return answer_error(error)
 
 
 async def answer_nothing(_request: Request, _error: Exception) -> Response:
@@ -105,15 +68,15 @@ async def answer_invalid(request: Request, error: Exception) -> JSONResponse:
     detail = " ".join(f"{each.field}: {full_stop(each.message)}" for each in mistakes)
     if len(errors) > MISTAKES:
         detail += f" There are {len(errors) - MISTAKES} more errors."
-    return problem(422, detail, mistakes)
+    return answer("invalid-input", detail, mistakes)
 
 
 async def answer_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 404 and (path := without_slash(request)):
         return RedirectResponse(path)
-    detail = HINTS.get(error.status_code, str(error.detail))
-    return problem(error.status_code, sentence(detail), headers=dict(error.headers or {}))
+    code, message = HTTP.get(error.status_code, ("invalid-input", str(error.detail)))
+    return answer(code, message, headers=dict(error.headers or {}))
 
 
 def without_slash(request: Request) -> str | None:
@@ -133,22 +96,7 @@ async def answer_unexpected(request: Request, _error: Exception) -> JSONResponse
     name = request.scope["request_id"]  # set here, because this response bypasses our middleware
     detail = f"An internal error occurred. The log has the details under request {name}. Please report it."
     headers = {"X-Request-ID": name, "Connection": "close"}  # uvicorn closes the connection
-    return problem(500, detail, headers=headers)
-
-
-def when(error: Exception) -> dict[str, str]:
-    """Return the headers of an error: its own `Retry-After`, or `Content-Range` with the size of the file."""
-    if isinstance(error, NoSuchRange):
-        return {"Content-Range": f"bytes */{error.size}"}
-    return {"Retry-After": str(error.retry_after)} if isinstance(error, Busy | TooFast) else {}
-
-
-HINTS = {
-    400: 'the body cannot be read: send a JSON object such as {"epochs": 5}',
-    404: "there is nothing at this path: GET /docs lists all paths",
-    405: "this path does not support this method: GET /docs lists the methods",
-    413: TOO_LONG,
-}
+    return answer("internal-error", detail, headers=headers)
 
 
 def known_fields(request: Request) -> list[str]:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from typing import Any, NamedTuple
 
+from models.errors import Unavailable
 from models.records import Progress
 from worker.jobs.client import JobClient
 from worker.jobs.codec import decode as decode_record
@@ -28,12 +29,12 @@ LOOKED_THROUGH = 1000  # events of all jobs, searched on a reconnect; if there a
 AGAIN_SECONDS = 1.0  # before a retry when Redis does not answer
 
 
-class TooManyFollowers(Exception):
+class TooManyFollowers(Unavailable, code="too-many-streams"):
     """The maximum number of streams of this process is reached."""
 
 
 class NothingFollows(Exception):
-    """The job has ended, and the client has received its last event."""
+    """The job has ended, and the client has received its last event. No error: the response is 204."""
 
 
 class Event(NamedTuple):
@@ -138,11 +139,11 @@ class Events:
         Raises TooManyFollowers, NothingFollows, JobNotFound, StoreUnavailable.
         """
         if self.streams >= self.limit:
-            raise TooManyFollowers(f"{self.limit} streams are open already: poll GET /jobs/{job_id} instead")
+            raise TooManyFollowers(f"{self.limit} streams are open already", job=job_id)
         if self.has_shares and self.streams_of[caller] >= self.limit - self.streams:
             raise TooManyFollowers(
-                f"you use too many of the {self.limit} streams: a caller never gets more than are still free. "
-                f"Poll GET /jobs/{job_id} instead"
+                f"you use too many of the {self.limit} streams: a caller never gets more than are still free.",
+                job=job_id,
             )
         inbox: Inbox = asyncio.Queue()
         self.streams += 1

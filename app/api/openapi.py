@@ -6,8 +6,8 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from app.api.openapi_examples import ANSWERS, ERRORS, TEXTS, problem_of
-from app.middleware.authentication import PROBES, READING
+from app.api.openapi_examples import ANSWERS, ERRORS, TEXTS
+from app.middleware.authentication import PROBES, READING, is_public
 from app.problems.problem import RETRY_AFTER, Problem
 
 SCHEMES = {
@@ -38,7 +38,7 @@ def describe(app: FastAPI, needed: bool, for_reading: bool) -> None:
             for path, methods in document["paths"].items():
                 for method, operation in methods.items():
                     operation["summary"] = heading(operation.get("description", operation["summary"]))
-                    keys = method.upper() not in READING or (for_reading and path not in PROBES)
+                    keys = method.upper() not in READING or (for_reading and path not in PROBES and not is_public(path))
                     if keys:
                         operation["security"] = WAYS if needed else [{}, *WAYS]
                     add_errors(operation, {*errors_of(path, method, operation), *((401,) if keys else ())})
@@ -84,8 +84,8 @@ def name(status: int) -> str:
     return f"Error{status}"
 
 
-def response_of(status: int, meaning: str, details: dict[str, str]) -> dict[str, Any]:
-    examples = {title: {"value": problem_of(status, detail)} for title, detail in details.items()}
+def response_of(status: int, meaning: str, examples_: dict[str, Problem]) -> dict[str, Any]:
+    examples = {title: {"value": problem.model_dump(exclude_none=True)} for title, problem in examples_.items()}
     response: dict[str, Any] = {
         "description": meaning,
         "content": {"application/problem+json": {"schema": {"$ref": f"{SCHEMAS}Problem"}, "examples": examples}},

@@ -1,13 +1,13 @@
 """Examples for the OpenAPI document: a running job, its checkpoint, and each error response."""
 
 from datetime import UTC, datetime, timedelta
-from http import HTTPStatus
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from app.api.content import SUPPORTED
-from app.problems.problem import sentence
+from app.problems.problem import Mistake, Problem, ProblemDescription
+from app.problems.ranges import NoSuchRange
 from app.problems.redis_diagnosis import GONE
-from app.problems.refusals import FOREIGN_ORIGIN
+from app.problems.refusals import FOREIGN_ORIGIN, TOO_LONG
 from app.schemas.checkpoints import CheckpointList, CheckpointView, Serving
 from app.schemas.datasets import DatasetList, DatasetView
 from app.schemas.health import Readiness
@@ -16,6 +16,7 @@ from models.config import TrainingConfig
 from models.records import EpochLosses, Loss, Progress, SplitLosses, to_csv
 from models.registry.store import DISCRIMINATOR, GENERATOR, SAMPLES, CheckpointId, FileRecord, Manifest
 from models.synthesis.order import DatasetOrder
+from worker.jobs.client import QueueFull
 from worker.jobs.model import EpochRecord, Job, JobKind, JobStatus
 
 JOB = "20260131-120000-00001c"
@@ -85,6 +86,7 @@ ANSWERS = {  # by the name of the schema
         DatasetList(datasets=[DatasetView.of(ORDERED)], next=None),
         Serving(serving=CHECKPOINT),
         Readiness(ready=True, redis="up", serving=CHECKPOINT),
+        ProblemDescription.of("job-not-found"),
     )
 }
 TEXTS = {
@@ -100,116 +102,114 @@ TEXTS = {
 
 
 class ErrorExample(NamedTuple):
-    """A status, its meaning, and examples of the problem's detail."""
+    """A status, its meaning, and examples of its problems by title."""
 
     status: int
     meaning: str
-    details: dict[str, str]
+    problems: dict[str, Problem]
 
+
+EPOCHS = Mistake(field="body.epochs", message="should be at least 1, not 0")
 
 ERRORS = (
     ErrorExample(
         400,
         "The request, or its body, cannot be read.",
         {
-            "no JSON object": 'The body cannot be read: send a JSON object such as {"epochs": 5}.',
-            "no HTTP": "This is not a valid HTTP/1.1 request with exactly one Host. GET /docs describes the API.",
+            "no JSON object": Problem.of("unreadable-body", "the body cannot be read"),
+            "no HTTP": Problem.of(
+                "malformed-request",
+                "This is not a valid HTTP/1.1 request with exactly one Host. GET /docs describes the API.",
+            ),
         },
     ),
     ErrorExample(
         401,
         "The request has no key or an unknown one, and the service requires keys.",
-        {
-            "no key": "This needs a key: send `Authorization: Bearer KEY`. The operator of the service makes keys with "
-            "`acgan key NAME`."
-        },
+        {"no key": Problem.of("key-required", "this needs a key")},
     ),
     ErrorExample(
         403,
         "The role of the key does not allow it, or a web page of another origin sent the request.",
         {
-            "role": "The key 'ana' has the role read, and this needs the role train: ask the operator of the service "
-            "for such a key.",
-            "not your job": f"Job {JOB} was started with the key 'ben': only that key, or a key with the role admin, "
-            "can change it.",
-            "another origin": FOREIGN_ORIGIN,
+            "role": Problem.of(
+                "not-allowed",
+                "the key 'ana' has the role read, and this needs the role train: ask the operator of the service for "
+                "such a key",
+            ),
+            "not your job": Problem.of(
+                "not-allowed",
+                f"job {JOB} was started with the key 'ben': only that key, or a key with the role admin, can change it",
+            ),
+            "another origin": Problem.of("foreign-origin", FOREIGN_ORIGIN),
         },
     ),
     ErrorExample(
         404,
         "The job, checkpoint or file does not exist.",
         {
-            "no job": f"There is no job {JOB}: see GET /jobs.",
-            "no checkpoint": f"There is no checkpoint {CHECKPOINT}: see GET /checkpoints.",
+            "no job": Problem.of("job-not-found", f"there is no job {JOB}"),
+            "no checkpoint": Problem.of("checkpoint-not-found", f"there is no checkpoint {CHECKPOINT}"),
         },
     ),
     ErrorExample(
         406,
         "The service supports none of the formats in `Accept`.",
-        {"no format": sentence(SUPPORTED)},
+        {"no format": Problem.of("not-acceptable", SUPPORTED)},
     ),
     ErrorExample(
-        408, "The request did not arrive in time.", {"late": "The request took more than 10 seconds to arrive."}
+        408,
+        "The request did not arrive in time.",
+        {"late": Problem.of("request-timeout", "the request took more than 10 seconds to arrive")},
     ),
     ErrorExample(
         409,
         "The state of the job or checkpoint does not allow it.",
-        {"ended": f"Job {JOB} has succeeded already: there is nothing to cancel."},
+        {"ended": Problem.of("invalid-transition", f"job {JOB} has succeeded already: there is nothing to cancel")},
     ),
-    ErrorExample(
-        413,
-        "The body is too long.",
-        {"long": "The body is too long: a training request is a small JSON object, see GET /docs."},
-    ),
+    ErrorExample(413, "The body is too long.", {"long": Problem.of("body-too-long", TOO_LONG)}),
     ErrorExample(
         416,
         "The requested `Range` is outside of the file.",
-        {"beyond its end": "The requested range is outside of the file, which has 9912422 bytes."},
+        {"beyond its end": Problem.of("range-not-satisfiable", str(NoSuchRange(9912422)))},
     ),
     ErrorExample(
         421,
         "The host name of the request is not allowed.",
         {
-            "no such name": "The host name 'rebind.test' is not allowed: use localhost or the IP address of the "
-            "service, or add the name to ACGAN_ALLOWED_HOSTS and restart the service."
+            "no such name": Problem.of(
+                "host-not-allowed",
+                "the host name 'rebind.test' is not allowed: use localhost or the IP address of the service, or add "
+                "the name to ACGAN_ALLOWED_HOSTS and restart the service",
+            )
         },
     ),
     ErrorExample(
         422,
         "A field, parameter or header is invalid; `errors` lists each error.",
-        {"field": "body.epochs: should be at least 1, not 0."},
+        {"field": Problem.of("invalid-input", f"{EPOCHS.field}: {EPOCHS.message}", [EPOCHS])},
     ),
     ErrorExample(
         429,
         "Too many jobs wait, or you send too many requests. Retry after the seconds in `Retry-After`.",
-        {"queue": "100 jobs wait already: retry when some of them have run."},
+        {"queue": Problem.of("queue-full", str(QueueFull(100)))},
     ),
     ErrorExample(
         431,
         "The headers are too many or too long.",
         {
-            "headers": "The headers are too many or too long: send at most 100 headers, and 16384 bytes with the "
-            "request line."
+            "headers": Problem.of(
+                "headers-too-long",
+                "the headers are too many or too long: send at most 100 headers, and 16384 bytes with the request line",
+            )
         },
     ),
     ErrorExample(
         503,
         "A part of the service is unavailable or overloaded. Retry after the seconds in `Retry-After`.",
         {
-            "no Redis": GONE,
-            "crowded": "The service has too many connections: retry later.",
+            "no Redis": Problem.of("redis-unavailable", GONE),
+            "crowded": Problem.of("too-many-connections", "the service has too many connections: retry later"),
         },
     ),
 )
-
-
-def problem_of(status: int, detail: str) -> dict[str, Any]:
-    field, _, message = detail.partition(": ")
-    mistakes = {"errors": [{"field": field, "message": message.rstrip(".")}]} if status == 422 else {}
-    return {
-        "type": "about:blank",
-        "title": HTTPStatus(status).phrase,
-        "status": status,
-        "detail": detail,
-        **mistakes,
-    }

@@ -3,6 +3,7 @@
 A command imports the heavy modules that it needs when it runs, so that `--help` is fast.
 """
 
+import os
 from collections.abc import Callable
 from typing import Annotated
 
@@ -97,6 +98,7 @@ for panel, commands in PANELS.items():
 def main() -> None:
     """Run a command. Output that cannot be written (closed pipe, encoding, full disk) causes no traceback."""
     protect_streams()
+    os.environ["PYTHONSAFEPATH"] = "1"  # Python processes that this one starts import nothing from the user's folder
     try:
         cli(prog_name="acgan")
     except OSError as error:

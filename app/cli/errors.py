@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any, NoReturn, get_args
 import typer
 from pydantic import SecretStr, ValidationError
 
+from app.cli.hints import with_hint
 from app.cli.output import SafeConsole
 from app.problems.validation_messages import but_is, reason
 from models.bounded_reading import printable
+from models.errors import AcganError
 from worker.observability.redaction import mask
 
 if TYPE_CHECKING:  # takes a while to load
@@ -32,10 +34,6 @@ OTHER_SYSTEM = (
 error_console = SafeConsole(stderr=True)
 
 
-class LibraryMissing(Exception):
-    """The library that reads and writes Keras files is not installed."""
-
-
 def print_error(sentence: str) -> None:
     """Print one sentence on stderr."""
     error_console.print(f"acgan: {printable(sentence)}", style="red", highlight=False, soft_wrap=True)
@@ -48,8 +46,9 @@ def fail(sentence: str, code: int = USER_ERROR) -> NoReturn:
 
 
 @contextmanager
-def fail_on(*kinds: type[Exception]) -> Iterator[None]:
-    """End the command with one sentence and exit code 2 if an error of these `kinds` is raised."""
+def fail_on(*others: type[Exception]) -> Iterator[None]:
+    """End the command with one sentence and exit code 2 if an AcganError or one of the `others` is raised."""
+    kinds: tuple[type[Exception], ...] = (AcganError, *others)
     try:
         yield
     except kinds as error:
@@ -57,6 +56,8 @@ def fail_on(*kinds: type[Exception]) -> Iterator[None]:
 
 
 def error_sentence(error: Exception) -> str:
+    if isinstance(error, AcganError):
+        return with_hint(error.code, str(error))
     if not isinstance(error, ValidationError):
         return str(error)
     first = error.errors()[0]
@@ -94,17 +95,12 @@ def require_posix() -> None:
             fail(OTHER_SYSTEM.format(name=name))
 
 
-def keras_errors(needed: bool) -> tuple[type[Exception], ...]:
-    """Return the errors of the Keras reader and writer. Ends the command if its library is not installed."""
-    if not needed:
-        return ()
-
-    with fail_on(LibraryMissing):
-        try:
-            from models.interop.keras import KerasWeightsError
-        except ModuleNotFoundError as error:
-            raise LibraryMissing(f"Keras weights need the package {error.name}: pip install 'acgan[keras]'") from None
-    return (KerasWeightsError,)
+def require_keras() -> None:
+    """End the command with one sentence if the library that reads and writes Keras files is not installed."""
+    try:
+        import_module("models.interop.keras")
+    except ModuleNotFoundError as error:
+        fail(f"Keras weights need the package {error.name}: pip install 'acgan[keras]'")
 
 
 def check_output_file(file: Path | None) -> None:

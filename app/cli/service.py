@@ -5,9 +5,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from app.cli.errors import CANCELLED, FAILED, UNAVAILABLE, fail, read_settings
+from app.cli.hints import HINTS, with_hint
 
 if TYPE_CHECKING:  # takes a while to load
-    from app.client import Client, Refused
+    from app.client import Client, ClientError
     from app.schemas.datasets import DatasetView
     from app.schemas.jobs import JobView
 
@@ -17,7 +18,7 @@ def service(url: str | None, key: str | None) -> Iterator["Client"]:
     """Yield a client. Its errors end the command with one sentence and exit code 2, or 4 if a later try may succeed."""
     settings = read_settings(url=url, key=key)
 
-    from app.client import Client, ClientError, Refused, Unavailable, Unreachable
+    from app.client import Client, ClientError, Unavailable, Unreachable
 
     secret = settings.key.get_secret_value() if settings.key else None
     try:
@@ -25,25 +26,28 @@ def service(url: str | None, key: str | None) -> Iterator["Client"]:
             yield client
     except (Unreachable, Unavailable) as error:
         again = f" (retry in {error.retry_after:.0f} s)" if isinstance(error, Unavailable) else ""
-        fail(f"{error}{again}", UNAVAILABLE)
+        fail(f"{in_terms_of_commands(error)}{again}", UNAVAILABLE)
     except ClientError as error:
-        fail(with_option_names(error) if isinstance(error, Refused) else str(error))
+        fail(in_terms_of_commands(error))
 
 
-def with_option_names(error: "Refused") -> str:
-    """Return the service's message with options in place of fields, and commands in place of paths."""
-    if error.status == 401:
-        return f"{error} Pass it as --key KEY or in ACGAN_KEY."
-    message = str(error)
-    for mistake in error.mistakes:
-        where, _, field = mistake["field"].rpartition(".")
-        if where in ("body", "query"):
-            message = message.replace(f"{where}.{field}: ", f"--{field.replace('_', '-')} ")
-    message = message.removeprefix("body: ")
-    for address, command in (("/jobs", "jobs"), ("/checkpoints", "checkpoints")):
-        message = message.replace(f"see GET {address}", f"see `acgan {command}`")
-        message = message.replace(f"GET {address} lists", f"`acgan {command}` lists")
-    return message
+def in_terms_of_commands(error: "ClientError") -> str:
+    """Return the message; of a response of the service, with options in place of fields and commands as hints."""
+    from app.client.errors import Refused, shortened
+
+    if not isinstance(error, Refused):
+        return str(error)
+    if error.mistakes:
+        return shortened(" ".join(f"{option(mistake['field'])}{mistake['message']}." for mistake in error.mistakes))
+    if error.code in HINTS:
+        return with_hint(error.code, str(error).removesuffix(error.hint).rstrip(" :"))
+    return str(error)
+
+
+def option(field: str) -> str:
+    """Return the option of a field such as `body.batch_size`; an empty string for the body itself."""
+    where, _, name = field.rpartition(".")
+    return f"--{name.replace('_', '-')} " if where in ("body", "query") else f"{field}: " if field != "body" else ""
 
 
 def exit_unless_succeeded(what: str, ended: "JobView | DatasetView") -> None:

@@ -14,7 +14,7 @@ import httpx2
 from pydantic import BaseModel, ValidationError
 
 from app.client.connecting import Route
-from app.client.errors import Misconfigured, NotUnderstood, Refused, Unavailable, Unreachable
+from app.client.errors import Misconfigured, NotUnderstood, Unreachable, refused_as
 from models.config import IMAGE_SIZE, NUM_CLASSES
 
 if TYPE_CHECKING:  # takes a while to load, and only `pixels` needs it
@@ -30,7 +30,6 @@ LONGEST_RETRY = 86_400.0
 PAUSE_SECONDS = 0.5
 LARGEST_INTEGER = 2**63
 MOST_DIGITS = 1000
-LATER = (429, 503)  # statuses with a time to retry
 RETRY_AFTER = re.compile(r"[0-9]{1,9}")
 NUMBER = re.compile(r"[0-9]{1,16}")
 CHECKPOINT = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,99}")
@@ -105,7 +104,7 @@ def in_a_sentence(route: Route) -> Iterator[None]:
 
 
 def check(response: httpx2.Response, by: str = "") -> None:
-    """Raises Refused, Unavailable, NotUnderstood for an error status. `by` names the proxy. The body must be read."""
+    """Raises a Refused or NotUnderstood for an error status. `by` names the proxy. The body must be read."""
     if response.status_code < 300:
         return
     try:
@@ -117,9 +116,9 @@ def check(response: httpx2.Response, by: str = "") -> None:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         where = f"{response.url.scheme}://{response.url.netloc.decode(errors='replace')}{by}"
         raise NotUnderstood(f"{where} answers {response.status_code}, but not like an acgan service") from None
-    if response.status_code in LATER:
-        raise Unavailable(response.status_code, detail, named, retry_after(response.headers.get("Retry-After", "")))
-    raise Refused(response.status_code, detail, named)
+    hint, wait = problem.get("hint"), retry_after(response.headers.get("Retry-After", ""))
+    kind = refused_as(response.status_code, problem.get("type"))
+    raise kind(response.status_code, detail, named, hint if isinstance(hint, str) else "", wait)
 
 
 def retry_after(text: str) -> float:

@@ -17,6 +17,7 @@ import torch
 from app import metrics
 from app.inference.sample_buffer import SampleBuffer
 from models.config import IMAGE_SIZE
+from models.errors import Unavailable
 from models.networks.inference import FoldedGenerator
 from models.sampling.sampler import BATCH, STEP, SampleBatch, SampleRange, Samples, draw_batch
 from worker.observability.background_loops import Beat, Supervisor
@@ -31,7 +32,7 @@ LOOK_SECONDS = 1.0  # between two searches for idle work
 PATIENCE = 10  # after a batch above FAIR, idle work pauses for this multiple of its wall time
 
 
-class Busy(Exception):
+class Busy(Unavailable, code="overloaded"):
     """The queue is too long: the request would wait longer than the limit."""
 
     retry_after = 1

@@ -42,10 +42,7 @@ class EpochTimeline:
             except CheckpointNotFound:  # deleted since it was listed
                 continue
         if not found:
-            raise CheckpointNotFound(
-                f"job {job} has no checkpoint: its first epoch has not ended, or the job does not exist: "
-                "see GET /jobs and GET /checkpoints"
-            )
+            raise CheckpointNotFound(f"job {job} does not exist or has no checkpoint: its first epoch has not ended")
         return found
 
     async def draw(self, epochs: Sequence[Manifest], label: int, seed: int, index: int) -> np.ndarray:

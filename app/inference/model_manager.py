@@ -18,6 +18,7 @@ from app.inference.loads import Loads
 from app.inference.sample_buffer import SampleBuffer
 from app.inference.serving_target import TargetFinder
 from app.inference.store_budget import Budget
+from models.errors import AcganError, Unavailable
 from models.networks.inference import FoldedGenerator
 from models.networks.weights import InvalidWeights, generator_from_bytes
 from models.registry import bundled
@@ -43,8 +44,12 @@ MOST_HANGING = 2  # candidates without an answer of the store, before a start gi
 AWAY = "the store does not answer"
 
 
-class NothingPublished(Exception):
+class NothingPublished(Unavailable, code="nothing-published"):
     """No generator has been published yet."""
+
+
+class NothingUsable(Unavailable, code="nothing-usable"):
+    """No published generator can be loaded. The message gives the reason."""
 
 
 class LoadedModel(NamedTuple):
@@ -185,7 +190,7 @@ class ModelManager:
             try:
                 model = self._recall(checkpoint)
                 break
-            except (CheckpointDamaged, CheckpointNotFound, InvalidWeights, NotServable, OSError) as error:
+            except (AcganError, OSError) as error:
                 reasons.append(f"not serving {checkpoint}: {error}")
                 hanging += isinstance(error, Unreachable) and not isinstance(error, Unreadable)
                 if hanging == MOST_HANGING:
@@ -215,7 +220,8 @@ class ModelManager:
     async def find(self, name: str) -> LoadedModel:
         """Return the generator for `latest`, `best` or a checkpoint's id.
 
-        Raises NothingPublished, CheckpointNotFound, CheckpointDamaged, InvalidWeights, NotServable or OSError.
+        Raises NothingPublished, NothingUsable, CheckpointNotFound, CheckpointDamaged, InvalidWeights, NotServable or
+        OSError.
         """
         served = self._served() if name in ROLES else self.served
         checkpoint = self.target.best if name in ROLES else CheckpointId.parse(name)
@@ -227,11 +233,9 @@ class ModelManager:
 
     def _served(self) -> ActiveModel:
         if self.served is None and self.trouble:
-            raise NothingPublished(f"no generator can be served: {self.trouble}")
+            raise NothingUsable(f"no generator can be served: {self.trouble}")
         if self.served is None:
-            raise NothingPublished(
-                "no generator has been published yet: start a run with POST /train and retry after its first epoch"
-            )
+            raise NothingPublished("no generator has been published yet")
         return self.served
 
     def _recall(self, checkpoint: CheckpointId) -> LoadedModel:

@@ -6,13 +6,14 @@ import numpy as np
 
 from app.inference.batcher import Batcher
 from app.inference.model_manager import LoadedModel
+from models.errors import Conflict
 from models.evaluation.verifier import TOGETHER, Verifier
 from models.sampling.sampler import BATCH, SampleRange
 
 TRIES, MORE_TRIES = 4, 64  # at most 4 n + 64 digits are drawn for n verified ones
 
 
-class NotVerified(Exception):
+class NotVerified(Conflict, code="not-verified"):
     """Too few digits passed, or there is no judge for the training data. The message says what to do."""
 
 

@@ -9,7 +9,8 @@ from structlog.contextvars import bind_contextvars
 
 from app.middleware.cache_control import keep_private
 from app.middleware.forwarded_headers import plain_address
-from app.problems.problem import problem, sentence
+from app.problems.codes import PREFIX as PROBLEMS
+from app.problems.problem import answer_error
 from app.problems.refusals import answer_no_key
 from app.security.api_keys import Keyring, Role
 from app.security.caller import CALLER, KEYED, ROLE, NotAllowed, require
@@ -17,7 +18,7 @@ from app.security.rate_limit import LocalRate, TooFast
 
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 PROBES = frozenset({"/livez", "/readyz"})
-PAGE = ("/", "/page/")  # public: static files that ask the user for the key
+PUBLIC = ("/page/", PROBLEMS)  # with `/`: static files that ask the user for the key, and descriptions of errors
 
 
 class AuthenticationMiddleware:
@@ -42,24 +43,21 @@ class AuthenticationMiddleware:
             if entry is not None:
                 scope[CALLER], scope[ROLE] = entry.name, entry.role
                 bind_contextvars(caller=entry.name)
-            elif not reading or (self.read_needs_key and not is_page(path)):
+            elif not reading or (self.read_needs_key and not is_public(path)):
                 return await answer_no_key(was_wrong=bool(key))(scope, receive, send)
         try:
             if not reading:
                 require(scope, Role.TRAIN)
             elif self.reads is not None:
                 self.reads.admit(caller_of(scope))
-        except NotAllowed as error:
-            return await problem(403, sentence(str(error)))(scope, receive, send)
-        except TooFast as error:
-            headers = {"Retry-After": str(error.retry_after)}
-            return await problem(429, sentence(str(error)), headers=headers)(scope, receive, send)
-        is_private = self.read_needs_key and not is_page(path)
+        except (NotAllowed, TooFast) as error:
+            return await answer_error(error)(scope, receive, send)
+        is_private = self.read_needs_key and not is_public(path)
         return await self.app(scope, receive, keep_private(send, path) if is_private else send)
 
 
-def is_page(path: str) -> bool:
-    return path == PAGE[0] or path.startswith(PAGE[1])
+def is_public(path: str) -> bool:
+    return path == "/" or path.startswith(PUBLIC)
 
 
 def offered(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:

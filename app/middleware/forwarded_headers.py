@@ -1,4 +1,4 @@
-"""Reads the client's address, scheme and host from the `X-Forwarded-*` headers of trusted proxies."""
+"""Reads `X-Forwarded-*` headers of trusted proxies: the client's address, the scheme, the host and the path prefix."""
 
 from functools import lru_cache
 
@@ -7,7 +7,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.security.host_names import Address, read_address, read_host
 from app.security.trusted_proxies import Proxies
 
-FORWARDED_HOST = "acgan.forwarded_host"  # in the scope: the host in the client's request to the proxy
+# In the scope: the host in the client's request to the proxy, and the path under which the proxy serves the API.
+FORWARDED_HOST, FORWARDED_PREFIX = "acgan.forwarded_host", "acgan.forwarded_prefix"
 SCHEMES = ("http", "https")
 
 
@@ -29,6 +30,8 @@ class ForwardedHeaders:
                 scope["scheme"] = schemes[-1]
             if hosts := values(headers, b"x-forwarded-host"):
                 scope[FORWARDED_HOST] = hosts[-1]
+            if prefixes := values(headers, b"x-forwarded-prefix"):
+                scope[FORWARDED_PREFIX] = prefixes[-1]
         await self.app(scope, receive, send)
 
     def caller(self, chain: list[str]) -> Address | None:

@@ -1,12 +1,15 @@
 // Calls of the API. Every error becomes a Problem with one sentence; if a key is needed, a dialog asks for it once.
 
 const KEY = "acgan.key";
-const READING = "acgan.reading"; // set if a read request was answered with 401
+const READING = "acgan.reading"; // set if a read request needed a key
+
+const TYPES = "/problems/"; // the beginning of a problem's `type`, whose end is the code of the error
+const NEEDS_KEY = ["key-required", "key-unknown"];
 
 export class Problem extends Error {
-  constructor(status, detail, mistakes = []) {
+  constructor(detail, code = "", mistakes = []) {
     super(detail);
-    this.status = status;
+    this.code = code;
     this.mistakes = mistakes;
   }
 }
@@ -26,11 +29,12 @@ async function ask(path, { method = "GET", body, headers = {}, signal } = {}) {
     answer = await fetch(path, { method, headers: sent, signal, body: body === undefined ? undefined : JSON.stringify(body) });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Problem(0, "The service does not answer. Check that it is running and that this browser can reach it.");
+    throw new Problem("The service does not answer. Check that it is running and that this browser can reach it.");
   }
   if (answer.ok) return answer;
   const problem = await answer.json().catch(() => ({}));
-  throw new Problem(answer.status, problem.detail || `The service returned the status ${answer.status}.`, problem.errors);
+  const code = String(problem.type ?? "").replace(TYPES, "");
+  throw new Problem(problem.detail || `The service returned the status ${answer.status}.`, code, problem.errors);
 }
 
 async function call(path, options = {}) {
@@ -40,7 +44,7 @@ async function call(path, options = {}) {
       const answer = await ask(path, options);
       return answer;
     } catch (problem) {
-      if (problem.status !== 401) throw problem;
+      if (!NEEDS_KEY.includes(problem.code)) throw problem;
       if ((options.method ?? "GET") === "GET") sessionStorage.setItem(READING, "yes");
       if (key.get() === used && !(await wanted(problem.message))) throw problem;
     }
@@ -92,55 +96,98 @@ export function wanted(why) {
   return asking;
 }
 
+export const ENDED = ["succeeded", "failed", "cancelled"];
+const SILENT_MS = 45000; // without an event or a comment: the service sends one every 15 s, so the connection is dead
+const LONGEST_PAUSE_MS = 10000;
+
 /** Follow a run: calls `onChange` with the whole record now and after every change, until the run ends or `signal` aborts. */
 export async function follow(id, onChange, signal) {
-  if (!key.readingNeedsIt() && (await stream(id, onChange, signal))) return;
-  await poll(id, onChange, signal);
+  if (!(await stream(id, onChange, signal))) await poll(id, onChange, signal);
 }
 
-export const ENDED = ["succeeded", "failed", "cancelled"];
-
 /** Resolves to true when the run has ended, to false if the event stream is not available. */
-function stream(id, onChange, signal) {
-  return new Promise((resolve) => {
-    const source = new EventSource(`/jobs/${id}/events`);
-    let job = null;
-    const end = (answer) => {
-      source.close();
-      resolve(answer);
-    };
-    signal.addEventListener("abort", () => end(true));
-    source.onerror = () => source.readyState === EventSource.CLOSED && end(job !== null && ENDED.includes(job.status));
-    const on = (kind, change) =>
-      source.addEventListener(kind, async (event) => {
-        if (kind !== "job" && job === null) return;
-        job = change(JSON.parse(event.data));
-        if (!ENDED.includes(job.status)) return onChange(job);
-        source.close();
-        try {
-          if (kind !== "job") job = await get(`/jobs/${id}`, signal); // the error and the time of the end
-          onChange(job);
-          resolve(true);
-        } catch {
-          resolve(signal.aborted);
-        }
-      });
-    on("job", (data) => data);
-    on("progress", (progress) => ({ ...job, progress }));
-    on("status", ({ status }) => ({ ...job, status, trouble: status === "cancelling" ? job.trouble : null }));
-    on("trouble", (data) => ({ ...job, ...data }));
-    on("epoch", (epoch) => ({ ...job, epochs: [...job.epochs.filter((other) => other.epoch < epoch.epoch), epoch] }));
-  });
+async function stream(id, onChange, signal) {
+  let job = null;
+  let lastId = "";
+  let pause = 0;
+  while (!signal.aborted) {
+    try {
+      for await (const event of events(`jobs/${id}/events`, lastId, signal)) {
+        pause = 0;
+        lastId = event.id || lastId;
+        job = changed(job, event.kind, event.data);
+        if (job === null) continue;
+        const ended = ENDED.includes(job.status) || event.kind === "over";
+        if (ended && event.kind !== "job") job = await get(`jobs/${id}`, signal); // with the error and the time of the end
+        onChange(job);
+        if (ended) return true;
+      }
+    } catch (error) {
+      if (signal.aborted) return true;
+      if (!(error instanceof Problem) || error.status === 401 || error.status === 404) throw error;
+      if (error.status > 0) return false;
+    }
+    pause = Math.min(2 * pause || 500, LONGEST_PAUSE_MS);
+    await new Promise((resolve) => setTimeout(resolve, pause));
+  }
+  return true;
+}
+
+/** The record of a job after an event; null before the first whole record. */
+function changed(job, kind, data) {
+  if (kind === "job") return data;
+  if (job === null) return null;
+  switch (kind) {
+    case "progress":
+      return { ...job, progress: data };
+    case "status":
+      return { ...job, status: data.status, trouble: data.status === "cancelling" ? job.trouble : null };
+    case "trouble":
+      return { ...job, ...data };
+    case "epoch":
+      return { ...job, epochs: [...job.epochs.filter((other) => other.epoch < data.epoch), data] };
+    default:
+      return job;
+  }
+}
+
+/** Server-sent events, read with `fetch`: EventSource cannot send the key as a header. */
+async function* events(path, lastId, signal) {
+  const headers = { Accept: "text/event-stream", ...(lastId && { "Last-Event-ID": lastId }) };
+  const answer = await call(path, { headers, signal });
+  if (answer.status === 204) return yield { kind: "over" }; // the run has ended, and `lastId` is its last event
+  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  let timer;
+  let text = "";
+  try {
+    for (;;) {
+      timer = setTimeout(() => reader.cancel(), SILENT_MS);
+      const { value, done } = await reader.read();
+      clearTimeout(timer);
+      if (done) return;
+      const blocks = (text + value).split("\n\n");
+      text = blocks.pop();
+      for (const block of blocks) {
+        const fields = Object.fromEntries(block.split("\n").map((line) => [line.split(":", 1)[0], line.replace(/^[^:]*: ?/, "")]));
+        if (fields.data) yield { id: fields.id, kind: fields.event, data: JSON.parse(fields.data) };
+      }
+    }
+  } catch (error) {
+    throw signal.aborted || error instanceof Problem ? error : new Problem(0, "The connection to the service was lost.");
+  } finally {
+    clearTimeout(timer);
+    reader.cancel().catch(() => {});
+  }
 }
 
 async function poll(id, onChange, signal) {
   while (!signal.aborted) {
     try {
-      const job = await get(`/jobs/${id}`, signal);
+      const job = await get(`jobs/${id}`, signal);
       onChange(job);
       if (ENDED.includes(job.status)) return;
     } catch (error) {
-      if (error.status === 401 || error.status === 404 || signal.aborted) throw error;
+      if ([...NEEDS_KEY, "job-not-found"].includes(error.code) || signal.aborted) throw error;
     }
     await new Promise((resolve) => setTimeout(resolve, 2000));
   }

@@ -1,9 +1,9 @@
 // Checkpoints: list them, show which one is served, and change it.
 
-import { get, put } from "/page/api.js";
-import { button, facts, h, notice, title, announce } from "/page/dom.js";
-import { name } from "/page/main.js";
-import { ago, bytes, figure, percent } from "/page/words.js";
+import { get, put } from "./api.js";
+import { button, facts, h, notice, title, announce } from "./dom.js";
+import { name } from "./main.js";
+import { ago, bytes, figure, percent } from "./words.js";
 
 const POLICIES = { newest: "Every new checkpoint is served.", best: "The checkpoint with the best metrics is served.", pinned: "This checkpoint is pinned: new ones are not served." };
 
@@ -14,7 +14,7 @@ export async function show(root, _at, signal) {
   root.append(title("Checkpoints"), served, list);
 
   const update = async () => {
-    const [choice, { checkpoints, unusable = [] }] = await Promise.all([get("/serving", signal), get("/checkpoints", signal)]);
+    const [choice, { checkpoints, unusable = [] }] = await Promise.all([get("serving", signal), get("checkpoints", signal)]);
     if (signal.aborted) return;
     served.replaceChildren(...serving(choice, checkpoints, serve));
     const open = new Set([...list.querySelectorAll("details[open]")].map((group) => group.dataset.job));
@@ -23,7 +23,7 @@ export async function show(root, _at, signal) {
     list.replaceChildren(...others, ...(groups.length ? groups : [notice("No checkpoint has been published yet. A run publishes one after each epoch.", h("a", { class: "button primary", href: "#/new" }, "Start a run"))]));
   };
   const serve = async (order) => {
-    const now = await put("/serving", order);
+    const now = await put("serving", order);
     announce(`${now.serving} is served.`);
     await update();
   };

@@ -1,19 +1,19 @@
 // Two runs next to each other: their digits, losses, quality and differences.
 
-import { follow, get } from "/page/api.js";
-import { chart, legend } from "/page/chart.js";
-import { FIGURES, LOSSES, ROWS, points } from "/page/curves.js";
-import { h, notice, showError, title } from "/page/dom.js";
-import { plotCanvas } from "/page/ink.js";
-import { go, name, note } from "/page/main.js";
-import { badge } from "/page/runs.js";
-import { named, standing } from "/page/words.js";
+import { follow, get } from "./api.js";
+import { chart, legend } from "./chart.js";
+import { FIGURES, LOSSES, ROWS, points } from "./curves.js";
+import { h, notice, showError, title } from "./dom.js";
+import { plotCanvas } from "./ink.js";
+import { go, name, note } from "./main.js";
+import { badge } from "./runs.js";
+import { named, standing } from "./words.js";
 
 const LOOKS = ["accent", "ink"];
 
 export async function show(root, { query }, signal) {
   name("Compare runs");
-  const { jobs } = await get("/jobs?limit=100&epochs=last", signal);
+  const { jobs } = await get("jobs?limit=100&epochs=last", signal);
   const ids = ["a", "b"].map((side) => query.get(side) ?? "");
   const choosers = ids.map((id, side) => chooser(jobs, id, side, (chosen) => {
     const both = ids.map((other, at) => (at === side ? chosen : other));

@@ -1,6 +1,6 @@
 // Charts of a run's epochs: the three losses in the four rows of the original Keras script, and the quality metrics.
 
-import { chart } from "/page/chart.js";
+import { chart } from "./chart.js";
 
 export const ROWS = [
   { name: "generator (train)", network: "generator", split: "train", look: "accent" },

@@ -1,9 +1,9 @@
 // Generated data sets: a form to order one, and a list with progress and files.
 
-import { ENDED, get, key, post } from "/page/api.js";
-import { button, h, notice, pause, prose, showError, title, announce } from "/page/dom.js";
-import { name, note } from "/page/main.js";
-import { ago, bytes, duration, number, sentence } from "/page/words.js";
+import { ENDED, get, key, post } from "./api.js";
+import { button, h, notice, pause, prose, showError, title, announce } from "./dom.js";
+import { name, note } from "./main.js";
+import { ago, bytes, duration, number, sentence } from "./words.js";
 
 const CLASSES = 10, BYTES = 410, AGAIN = 1500; // bytes of a digit, compressed; milliseconds between requests
 const SURE = { "": "none", 0.5: "probability at least 0.5", 0.99: "probability at least 0.99" };
@@ -38,7 +38,7 @@ export async function show(root, { query }, signal) {
     send.disabled = true;
     try {
       const body = { per_class: Number(many.input.value), test_per_class: Number(tests.input.value), seed: Number(seed.input.value) };
-      const { id } = await post("/datasets", sure.value ? { ...body, verify: Number(sure.value) } : body);
+      const { id } = await post("datasets", sure.value ? { ...body, verify: Number(sure.value) } : body);
       announce(`Data set ${id} is queued.`);
       await update();
     } catch (problem) {
@@ -56,7 +56,7 @@ export async function show(root, { query }, signal) {
   }
 
   async function update() {
-    const { datasets } = await get("/datasets", signal);
+    const { datasets } = await get("datasets", signal);
     const shown = JSON.stringify(datasets);
     if (shown === update.shown) return;
     update.shown = shown;
@@ -71,7 +71,7 @@ function field(id, text, value, least = 1) {
 
 function entry(dataset, update) {
   const { id, order, status, progress } = dataset;
-  const control = (verb, text) => button(text, async () => { await post(`/jobs/${id}/${verb}`); await update(); });
+  const control = (verb, text) => button(text, async () => { await post(`jobs/${id}/${verb}`); await update(); });
   const running = !ENDED.includes(status);
   return h("article", { class: "job dataset", "data-id": id },
     h("div", {},

@@ -1,9 +1,9 @@
 // Draw digits. Every picture has a permanent link that returns the same digits.
 
-import { file, get } from "/page/api.js";
-import { button, h, notice, showError, title, announce } from "/page/dom.js";
-import { freshSeed, seedField, sheet } from "/page/ink.js";
-import { name, note } from "/page/main.js";
+import { file, get } from "./api.js";
+import { button, h, notice, showError, title, announce } from "./dom.js";
+import { freshSeed, seedField, sheet } from "./ink.js";
+import { name, note } from "./main.js";
 
 const MOST = { one: 1000, all: 100 };
 const FIELDS = { "query.n": "Number of digits", "query.seed": "Seed" }; // labels on this page
@@ -69,7 +69,7 @@ export async function show(root, { query }, signal) {
     const request = (draw.newest = Symbol("request"));
     await new Promise((resolve) => setTimeout(resolve, 120)); // until the user has typed the whole number
     if (request !== draw.newest || signal.aborted) return;
-    const path = label === "all" ? "/digits" : `/digits/${label}`;
+    const path = label === "all" ? "digits" : `digits/${label}`;
     const parameters = new URLSearchParams({ n, seed });
     const text = label === "all" ? `${n} times the digits 0 to 9, one latent vector per row` : `${n} times the digit ${label}`;
     try {
@@ -77,7 +77,7 @@ export async function show(root, { query }, signal) {
       if (request !== draw.newest) return;
       const drawnBy = headers.get("X-Checkpoint");
       address = `${path}?n=${n}&seed=${headers.get("X-Seed")}&checkpoint=${drawnBy}`;
-      link.value = location.origin + address;
+      link.value = new URL(address, document.baseURI).href;
       by.replaceChildren("Drawn by ", h("a", { href: "#/checkpoints" }, drawnBy), ".");
       ready(true);
       trouble.replaceChildren();
@@ -85,7 +85,7 @@ export async function show(root, { query }, signal) {
     } catch (problem) {
       if (signal.aborted || request !== draw.newest) return;
       ready(false);
-      const start = problem.status === 503 ? h("a", { class: "button primary", href: "#/new" }, "Start a run") : null;
+      const start = problem.code === "nothing-published" ? h("a", { class: "button primary", href: "#/new" }, "Start a run") : null;
       const mistakes = (problem.mistakes ?? []).map(({ field, message }) => `${FIELDS[field] ?? field} ${message}.`);
       trouble.replaceChildren(notice(mistakes.join(" ") || problem.message, start));
     }
@@ -106,7 +106,7 @@ async function formats(signal) {
 async function fill(select, chosen, signal) {
   if (![...select.options].some((option) => option.value === chosen)) select.append(h("option", { value: chosen }, chosen));
   select.value = chosen;
-  const { checkpoints } = await get("/checkpoints", signal);
+  const { checkpoints } = await get("checkpoints", signal);
   const known = new Set([...select.options].map((option) => option.value));
   const others = checkpoints.filter(({ id, refused }) => refused === null && !known.has(id));
   select.append(...others.map(({ id }) => h("option", { value: id }, id)));

@@ -1,7 +1,7 @@
 // Pictures of digits: sheets from the API, and the plots of epochs rearranged for the screen.
 
-import { file } from "/page/api.js";
-import { button, h } from "/page/dom.js";
+import { file } from "./api.js";
+import { button, h } from "./dom.js";
 
 export const CLASSES = 10;
 const SEEDS = 1e6; // random seeds are below this; users can enter any other

@@ -1,7 +1,7 @@
 // The router. The URL holds the whole state of a view, as in #/runs/ID?epoch=3, so a reload loses nothing.
 
-import { key, wanted } from "/page/api.js";
-import { h, clearError, notice, announce } from "/page/dom.js";
+import { key, wanted } from "./api.js";
+import { h, clearError, notice, announce } from "./dom.js";
 
 const VIEWS = { "": "runs", new: "order", runs: "run", compare: "compare", draw: "draw", play: "play", datasets: "datasets", checkpoints: "checkpoints" };
 
@@ -42,8 +42,8 @@ async function show() {
   name("");
   if (!(at.view in VIEWS)) return main.replaceChildren(notice("This page does not exist.", h("a", { href: "#/" }, "Show runs")));
   try {
-    for (const part of PARTS[VIEWS[at.view]] ?? []) import(`/page/${part}.js`).catch(() => {}); // importing the view reports the error
-    const view = await import(`/page/${VIEWS[at.view]}.js`);
+    for (const part of PARTS[VIEWS[at.view]] ?? []) import(`./${part}.js`).catch(() => {}); // importing the view reports the error
+    const view = await import(`./${VIEWS[at.view]}.js`);
     if (signal.aborted) return;
     const root = h("div", { class: `view ${VIEWS[at.view]}` });
     main.replaceChildren(root);

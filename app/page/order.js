@@ -1,9 +1,9 @@
 // The form that starts a run. It is built from the API's schema and shows an estimate of the time.
 
-import { get, post } from "/page/api.js";
-import { h, notice, prose, showError, title } from "/page/dom.js";
-import { go, name, note } from "/page/main.js";
-import { count, duration, number } from "/page/words.js";
+import { get, post } from "./api.js";
+import { h, notice, prose, showError, title } from "./dom.js";
+import { go, name, note } from "./main.js";
+import { count, duration, number } from "./words.js";
 
 const FIRST = ["name", "recipe", "dataset", "epochs"]; // the others are under "More options"
 const ALL = { train_examples: 60000, test_examples: 10000 };
@@ -12,7 +12,7 @@ const UNKNOWN_PACE = 400; // images per second on two slow cores: docs say two t
 
 export async function show(root, { query }, signal) {
   name("Start a run");
-  const [document_, recent] = await Promise.all([get("/openapi.json", signal), get("/jobs?limit=20&epochs=last", signal).catch(() => ({ jobs: [] }))]);
+  const [document_, recent] = await Promise.all([get("openapi.json", signal), get("jobs?limit=20&epochs=last", signal).catch(() => ({ jobs: [] }))]);
   const { properties } = document_.components.schemas.TrainingOrder;
   const presets = document_.paths["/train"].post.requestBody.content["application/json"].examples;
 
@@ -50,7 +50,7 @@ export async function show(root, { query }, signal) {
     fields.forEach(({ showMistake }) => showMistake(""));
     wrong.replaceChildren();
     try {
-      const job = await post("/train", body(), { "Idempotency-Key": once });
+      const job = await post("train", body(), { "Idempotency-Key": once });
       go(`/runs/${job.id}`);
     } catch (problem) {
       const named = (problem.mistakes ?? []).map((mistake) => placed(mistake, byName)).filter(([input]) => input);

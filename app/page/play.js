@@ -1,8 +1,8 @@
 // Draw a number, and morph one digit into another, with the latent vector of a seed. The URL holds the seed.
 
-import { h, notice, title, announce } from "/page/dom.js";
-import { freshSeed, seedField, sheet } from "/page/ink.js";
-import { name, note } from "/page/main.js";
+import { h, notice, title, announce } from "./dom.js";
+import { freshSeed, seedField, sheet } from "./ink.js";
+import { name, note } from "./main.js";
 
 const SETTLE = 150; // milliseconds after the last key press
 const DIGITS = [..."0123456789"];
@@ -43,8 +43,8 @@ export async function show(root, { query }, signal) {
     if (request !== draw.newest || signal.aborted) return;
     const seed = encodeURIComponent(wanted.seed);
     await Promise.all([
-      line.draw(`/numbers/${encodeURIComponent(wanted.number || " ")}?seed=${seed}&scale=3`, `The number ${wanted.number}, drawn with seed ${wanted.seed}`, signal),
-      film.draw(`/morph/${wanted.first}/${wanted.last}?seed=${seed}&scale=6&format=webp`, `A ${wanted.first} that changes into a ${wanted.last} and back`, signal),
+      line.draw(`numbers/${encodeURIComponent(wanted.number || " ")}?seed=${seed}&scale=3`, `The number ${wanted.number}, drawn with seed ${wanted.seed}`, signal),
+      film.draw(`morph/${wanted.first}/${wanted.last}?seed=${seed}&scale=6&format=webp`, `A ${wanted.first} that changes into a ${wanted.last} and back`, signal),
     ]);
     announce(`Drawn with seed ${wanted.seed}.`);
   }

@@ -1,13 +1,13 @@
 // One run, live. The selected epoch determines the digits, losses and metrics on the page.
 
-import { ENDED, follow } from "/page/api.js";
-import { legend } from "/page/chart.js";
-import { LOSSES, ROWS, figureCharts, lossCharts } from "/page/curves.js";
-import { facts, h, notice, prose, showError, title, announce } from "/page/dom.js";
-import { CLASSES, plotCanvas } from "/page/ink.js";
-import { name, note } from "/page/main.js";
-import { badge, progress, controls } from "/page/runs.js";
-import { KINDS, done, duration, figure, named, number, percent, sentence, standing, when } from "/page/words.js";
+import { ENDED, follow } from "./api.js";
+import { legend } from "./chart.js";
+import { LOSSES, ROWS, figureCharts, lossCharts } from "./curves.js";
+import { facts, h, notice, prose, showError, title, announce } from "./dom.js";
+import { CLASSES, plotCanvas } from "./ink.js";
+import { name, note } from "./main.js";
+import { badge, progress, controls } from "./runs.js";
+import { KINDS, done, duration, figure, named, number, percent, sentence, standing, when } from "./words.js";
 
 const STEP = 450; // milliseconds per epoch during playback
 

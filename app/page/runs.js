@@ -1,10 +1,10 @@
 // All runs, newest first, and digits by the current model.
 
-import { ENDED, get, post } from "/page/api.js";
-import { button, h, pause, prose, title } from "/page/dom.js";
-import { sheet } from "/page/ink.js";
-import { go, name, note } from "/page/main.js";
-import { ago, done, named, percent, recipe, sentence, standing } from "/page/words.js";
+import { ENDED, get, post } from "./api.js";
+import { button, h, pause, prose, title } from "./dom.js";
+import { sheet } from "./ink.js";
+import { go, name, note } from "./main.js";
+import { ago, done, named, percent, recipe, sentence, standing } from "./words.js";
 
 const PAGE = 10, AGAIN = 2500;
 const STATES = ["queued", "running", "succeeded", "failed", "cancelled"];
@@ -47,7 +47,7 @@ export async function show(root, { query }, signal) {
   offer();
 
   const status = query.get("status") ? `&status=${query.get("status")}` : "";
-  const first = `/jobs?limit=${PAGE}&epochs=last${status}`;
+  const first = `jobs?limit=${PAGE}&epochs=last${status}`;
   let older = [];
   const update = async (answer) => {
     const shown = [...answer.jobs, ...older];
@@ -142,8 +142,8 @@ export function progress() {
 
 /** Create the buttons for a run in its status; `changed` is called with the new record. */
 export function controls(job, changed) {
-  const control = (verb, text, attributes = {}) => button(text, async () => changed(await post(`/jobs/${job.id}/${verb}`)), attributes);
-  const again = button("Duplicate", async () => go(`/runs/${(await post(`/jobs/${job.id}/retry`)).id}`), { title: "Start a new run with the same configuration" });
+  const control = (verb, text, attributes = {}) => button(text, async () => changed(await post(`jobs/${job.id}/${verb}`)), attributes);
+  const again = button("Duplicate", async () => go(`/runs/${(await post(`jobs/${job.id}/retry`)).id}`), { title: "Start a new run with the same configuration" });
   switch (job.status) {
     case "queued":
       return [control("front", "Move to front", { title: "Run this job next, regardless of its priority" }), control("cancel", "Cancel")];
@@ -163,10 +163,10 @@ function hero(signal) {
   const by = h("figcaption", {});
   const figure = h("figure", { class: "hero" }, h("a", { href: "#/draw", "aria-label": "Draw digits" }, picture), by);
   const draw = async () => {
-    const { serving } = await get("/serving", signal);
+    const { serving } = await get("serving", signal);
     if (serving === null) return figure.remove();
     const [n, columns] = innerWidth > 640 ? [6, 20] : [3, 10];
-    await picture.draw(`/digits?n=${n}&columns=${columns}&seed=3`, `The digits 0 to 9, each with ${n} latent vectors`, signal);
+    await picture.draw(`digits?n=${n}&columns=${columns}&seed=3`, `The digits 0 to 9, each with ${n} latent vectors`, signal);
     by.append("Nobody wrote these. ", h("a", { href: "#/draw" }, "Draw your own"), ` with ${serving}.`);
   };
   draw().catch((problem) => figure.replaceChildren(h("p", { class: "hint" }, problem.message)));

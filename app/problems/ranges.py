@@ -3,8 +3,10 @@
 import re
 from typing import NamedTuple
 
+from models.errors import InvalidInput
 
-class NoSuchRange(Exception):
+
+class NoSuchRange(InvalidInput, code="range-not-satisfiable"):
     """The requested range is outside of the file. The message gives the size of the file."""
 
     def __init__(self, size: int) -> None:

@@ -2,23 +2,24 @@
 
 from fastapi.responses import JSONResponse
 
-from app.problems.problem import problem, sentence
+from app.problems.problem import answer
 
 FOREIGN_ORIGIN = (
     "A web page of another origin sent this request, which is not allowed: use the page of this service or a program."
 )
-TOO_LONG = "the body is too long: a training request is a small JSON object, see GET /docs"
+TOO_LONG = "the body is too long"
 
 
 def answer_no_key(was_wrong: bool) -> JSONResponse:
-    what = "This key is unknown" if was_wrong else "This needs a key"
-    detail = f"{what}: send `Authorization: Bearer KEY`. The operator of the service makes keys with `acgan key NAME`."
-    return problem(401, detail, headers={"WWW-Authenticate": "Bearer"})
+    headers = {"WWW-Authenticate": "Bearer"}
+    if was_wrong:
+        return answer("key-unknown", "this key is unknown", headers=headers)
+    return answer("key-required", "this needs a key", headers=headers)
 
 
 def answer_bad_host() -> JSONResponse:
     detail = "A request needs exactly one Host header: a name or an address, with an optional port."
-    return problem(400, detail, headers={"Connection": "close"})
+    return answer("malformed-request", detail, headers={"Connection": "close"})
 
 
 def answer_wrong_host(name: str) -> JSONResponse:
@@ -26,16 +27,16 @@ def answer_wrong_host(name: str) -> JSONResponse:
         f"The host name {name[:100]!r} is not allowed: use localhost or the IP address of the service, or add the "
         "name to ACGAN_ALLOWED_HOSTS and restart the service."
     )
-    return problem(421, detail)
+    return answer("host-not-allowed", detail)
 
 
 def answer_foreign_origin() -> JSONResponse:
-    return problem(403, FOREIGN_ORIGIN)
+    return answer("foreign-origin", FOREIGN_ORIGIN)
 
 
 def answer_too_many_parameters(limit: int) -> JSONResponse:
-    return problem(422, f"The query has more than {limit} parameters: GET /docs lists the valid ones.")
+    return answer("invalid-input", f"The query has more than {limit} parameters: GET /docs lists the valid ones.")
 
 
 def answer_too_long() -> JSONResponse:
-    return problem(413, sentence(TOO_LONG), headers={"Connection": "close"})
+    return answer("body-too-long", TOO_LONG, headers={"Connection": "close"})

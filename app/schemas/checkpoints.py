@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.schemas.links import Link
 from models.registry import bundled
 from models.registry.serving_policy import ServingPolicy
 from models.registry.store import Manifest, Unusable
@@ -11,7 +12,7 @@ from models.registry.store import Manifest, Unusable
 
 class CheckpointView(Manifest):
     size: int = Field(description="Size of all files, in bytes.")
-    links: dict[str, str]
+    links: dict[str, Link]
 
     @classmethod
     def of(cls, manifest: Manifest) -> "CheckpointView":

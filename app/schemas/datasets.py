@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import BaseModel, Field
 
 from app.schemas.jobs import JobsQuery, UnreadableJobView
+from app.schemas.links import Link
 from models.config import WHOLE
 from models.records import Record
 from models.synthesis.order import FILES, MANIFEST, DatasetOrder
@@ -35,10 +36,10 @@ class DatasetProgress(Record):
 
 
 class DatasetLinks(Record):
-    self: str
-    job: str = Field(description="The job that generates it. Cancel, resume and follow it like any other job.")
-    events: str
-    checkpoint: str
+    self: Link
+    job: Link = Field(description="The job that generates it. Cancel, resume and follow it like any other job.")
+    events: Link
+    checkpoint: Link
 
 
 class DatasetView(Record):
@@ -53,7 +54,7 @@ class DatasetView(Record):
     progress: DatasetProgress | None = Field(description="Null until the first digits are drawn.")
     error: str | None
     links: DatasetLinks
-    files: dict[str, str] = Field(description="URL of each file. Empty until all files exist, and after deletion.")
+    files: dict[str, Link] = Field(description="URL of each file. Empty until all files exist, and after deletion.")
 
     @classmethod
     def of(cls, job: Job, made: bool = False) -> "DatasetView":
@@ -85,7 +86,7 @@ class DatasetList(BaseModel):
     datasets: list[Annotated[DatasetView | UnreadableJobView, Field(union_mode="left_to_right")]] = Field(
         description="Newest first."
     )
-    next: str | None = Field(description="URL of the next page, with older data sets; null on the last page.")
+    next: Link | None = Field(description="URL of the next page, with older data sets; null on the last page.")
 
     @classmethod
     def of(cls, page: list[DatasetView | UnreadableJobView], more: bool, query: JobsQuery) -> "DatasetList":

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from app.schemas.links import Link
 from models.config import WHOLE, TrainingConfig
 from models.records import Record
 from worker.jobs.codec import AnyJob, UnreadableJob
@@ -27,7 +28,7 @@ Label = Annotated[str, Field(max_length=100, json_schema_extra={"pattern": CLEAN
 
 
 class EpochView(EpochRecord):
-    samples: str = Field(description="URL of the epoch's plot.")
+    samples: Link = Field(description="URL of the epoch's plot.")
 
     @classmethod
     def of(cls, job_id: str, epoch: EpochRecord) -> "EpochView":
@@ -57,9 +58,9 @@ class TrainingOrder(TrainingConfig):
 
 
 class JobLinks(Record):
-    self: str
-    events: str
-    digits: str | None = Field(
+    self: Link
+    events: Link
+    digits: Link | None = Field(
         description="URL of digits drawn by this run's last checkpoint. Replace `{label}` with a digit."
     )
 
@@ -94,7 +95,7 @@ def view_of(job: AnyJob) -> AnyJobView:
 
 class JobList(BaseModel):
     jobs: list[Annotated[AnyJobView, Field(union_mode="left_to_right")]] = Field(description="Newest first.")
-    next: str | None = Field(description="URL of the next page, with older jobs; null on the last page.")
+    next: Link | None = Field(description="URL of the next page, with older jobs; null on the last page.")
 
     @classmethod
     def of(cls, found: list[AnyJob], query: "JobsQuery") -> "JobList":

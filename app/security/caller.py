@@ -4,13 +4,14 @@ from collections.abc import MutableMapping
 from typing import Any
 
 from app.security.api_keys import Role
+from models.errors import InvalidInput
 
 CALLER = "acgan.caller"  # in the scope: the name of the request's key
 ROLE = "acgan.role"  # in the scope: the role of that key
 KEYED = "acgan.keyed"  # in the scope: True if this service has keys
 
 
-class NotAllowed(Exception):
+class NotAllowed(InvalidInput, code="not-allowed"):
     """The role of the request's key does not allow it. The message names the required role."""
 
 

@@ -74,3 +74,20 @@ def read_names(text: str) -> list[str]:
                 f"`digits.example.com *.example.net`, but {name[:80]!r} is not one"
             )
     return names
+
+
+def read_origins(text: str) -> list[str]:
+    """Parse origins such as `https://example.com:8443`, separated by spaces or commas. Raises ValueError.
+
+    `*` and `null` are refused: any web page could then use the API.
+    """
+    origins = [origin.lower() for origin in text.replace(",", " ").split()]
+    for origin in origins:
+        scheme, separator, netloc = origin.partition("://")
+        host = read_host(netloc) if separator and netloc else None
+        if host is None or scheme not in PORTS or host.port == PORTS[scheme]:
+            raise ValueError(
+                "should be origins as browsers send them, separated by spaces or commas, as in `https://example.com "
+                f"http://localhost:3000`, without a path and without the usual port, but {origin[:80]!r} is not one"
+            )
+    return origins

@@ -13,6 +13,7 @@ from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from limits.limits import GRANULARITIES
 
 from app.security.frequency import read_frequency
+from models.errors import Unavailable
 from worker.jobs.errors import store_errors
 from worker.jobs.keys import RATES
 
@@ -20,8 +21,10 @@ LONGEST_WAIT = 120  # the largest Retry-After, in seconds
 CALLERS = 10_000  # counted in one process; beyond them, the least recent one is forgotten
 
 
-class TooFast(Exception):
+class TooFast(Unavailable, code="rate-limited"):
     """The caller exceeded its rate limit."""
+
+    retry_after: int
 
     def __init__(self, rate: RateLimitItem, seconds: float) -> None:
         self.retry_after = min(math.floor(seconds) + 1, LONGEST_WAIT)

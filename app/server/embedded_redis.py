@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from app.problems.redis_diagnosis import NO_ROOM
 from models.atomic_files import make_private
+from models.errors import Unavailable
 
 CONFIG = """\
 bind 127.0.0.1
@@ -33,7 +34,7 @@ LIST_DAMAGED = "AOF MANIFEST FILE ERROR"
 MENDABLE = ("Bad file format", "Unexpected end of file")
 
 
-class NoRedisServer(Exception):
+class NoRedisServer(Unavailable, code="no-redis-server"):
     """No server binary was found. The message says how to install one."""
 
 

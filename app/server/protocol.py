@@ -16,12 +16,14 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from app import metrics
 from app.middleware.request_log import PATH, logger
-from app.problems.problem import problem
+from app.problems.problem import answer
+from app.problems.refusals import TOO_LONG
 from app.problems.validation_messages import shown
 from app.settings import Bounds
 
 STATUS = slice(9, 12)  # position of the status in the first line of a response
 MALFORMED = "This is not a valid HTTP/1.1 request with exactly one Host. GET /docs describes the API."
+UPGRADE = "A request with a body cannot request an upgrade to another protocol."
 VERSIONS = ("1.0", "1.1")
 CHUNKED_OVERHEAD = 8  # maximum bytes on the wire per byte of a body: a chunk of one byte takes six
 
@@ -45,14 +47,15 @@ class ErrorResponses(NamedTuple):
 
     @classmethod
     def of(cls, bounds: Bounds) -> "ErrorResponses":
+        seconds = f"{bounds.request_seconds:g}"
         head = f"at most {bounds.headers} headers, and {bounds.header_bytes} bytes with the request line"
         return cls(
-            malformed=on_the_wire(problem(400, MALFORMED)),
-            late=on_the_wire(problem(408, f"The request took more than {bounds.request_seconds:g} seconds to arrive.")),
-            long_body=on_the_wire(problem(413, "The body is too long: a training request is a small JSON object.")),
-            long_head=on_the_wire(problem(431, f"The headers are too many or too long: send {head}.")),
-            upgrade=on_the_wire(problem(400, "A request with a body cannot request an upgrade to another protocol.")),
-            crowded=on_the_wire(problem(503, "The service has too many connections: retry later.")),
+            malformed=on_the_wire(answer("malformed-request", MALFORMED)),
+            late=on_the_wire(answer("request-timeout", f"the request took more than {seconds} seconds to arrive")),
+            long_body=on_the_wire(answer("body-too-long", TOO_LONG)),
+            long_head=on_the_wire(answer("headers-too-long", f"the headers are too many or too long: send {head}")),
+            upgrade=on_the_wire(answer("malformed-request", UPGRADE)),
+            crowded=on_the_wire(answer("too-many-connections", "the service has too many connections: retry later")),
         )
 
 

@@ -23,6 +23,7 @@ from app.server.embedded_redis import explain, prepare
 from app.server.log_rotation import rotate
 from app.settings import AppSettings
 from models.devices import count_gpus, processors, settle_device
+from models.errors import Unavailable
 from models.file_locks import try_lock
 from worker.jobs.consumer import JobConsumer
 from worker.jobs.errors import StoreUnavailable
@@ -39,24 +40,26 @@ PR_SET_PDEATHSIG = 1
 LOCAL = ("127.0.0.1", "0.0.0.0")  # noqa: S104
 
 
-class CannotStart(Exception):
+class CannotStart(Unavailable, code="cannot-start"):
     """The service cannot start. The message names the reason and what to do."""
 
 
 class Part:
-    """A child process in a separate session, so that Ctrl-C reaches only the supervisor."""
+    """A child process in a folder of its own, and in a separate session: Ctrl-C reaches only the supervisor."""
 
     def __init__(
         self,
         name: str,
         command: list[str],
         environment: Mapping[str, str],
+        folder: Path,
         log: Path | None = None,
         explain: Callable[[str], str | None] = lambda _said: None,
     ) -> None:
         self.name = name
         self.command = command
         self.environment = {**os.environ, **environment}
+        self.folder = folder
         self.log = log
         self.explain = explain
         self.begun = 0  # size of the log when this process started
@@ -68,6 +71,7 @@ class Part:
         try:
             return subprocess.Popen(  # noqa: S603
                 self.command,
+                cwd=self.folder,
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -128,6 +132,7 @@ def up(settings: AppSettings, announce: Callable[[str], None]) -> None:
     with naming_what_is_refused(home):
         settings.protect_home()
         (home / "logs").mkdir(parents=True, exist_ok=True)
+        folder = settings.make_working_folder()
         lock = hold(home)
     check_port(settings.host, settings.port)
     workers = environments(settings)
@@ -137,7 +142,7 @@ def up(settings: AppSettings, announce: Callable[[str], None]) -> None:
 
     parts: list[Part] = []
     environment = {
-        "ACGAN_HOME": str(home),
+        **settings.absolute_paths(),
         "ACGAN_HOST": settings.host,
         "ACGAN_PORT": str(settings.port),
         "ACGAN_DRAIN_SECONDS": "0",  # no load balancer could remove it from rotation meanwhile
@@ -149,12 +154,13 @@ def up(settings: AppSettings, announce: Callable[[str], None]) -> None:
                 server = prepare(home / "redis")
                 environment["ACGAN_REDIS_URL"] = server.url
                 log = home / "logs" / "redis.log"
-                parts.append(Part("redis", server.command, {}, log, partial(explain, folder=home / "redis")))
+                parts.append(Part("redis", server.command, {}, folder, log, partial(explain, folder=home / "redis")))
                 wait_for("Redis", lambda: answers(server.url), parts, stopping)
-            ourselves = [sys.executable, "-m", "app.cli"]
+            ourselves = [sys.executable, "-P", "-m", "app.cli"]
             for name, variables in workers.items():
-                parts.append(Part(name, [*ourselves, "worker"], environment | variables, home / "logs" / f"{name}.log"))
-            parts.append(Part("api", [*ourselves, "serve"], environment))
+                log = home / "logs" / f"{name}.log"
+                parts.append(Part(name, [*ourselves, "worker"], environment | variables, folder, log))
+            parts.append(Part("api", [*ourselves, "serve"], environment, folder))
         wait_for("the API", lambda: listens(settings.host, settings.port), parts, stopping)
         if not stopping.is_set():
             announce(http_address("localhost" if settings.host in LOCAL else settings.host, settings.port))

@@ -6,7 +6,8 @@ from typing import BinaryIO
 from urllib.parse import urlsplit
 
 from models.bounded_reading import FileTooLarge, printable
-from models.proxies import Proxy, missing_certificates, proxy_for
+from models.errors import Unavailable
+from models.proxies import InvalidProxy, Proxy, missing_certificates, proxy_for
 
 PIECE = 1 << 16  # bytes
 SILENCE_SECONDS = 10.0  # for a connection, and between two pieces
@@ -14,7 +15,7 @@ SECONDS = 300.0  # for a file of at most some ten megabytes
 SCHEMES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
 
 
-class DownloadFailed(OSError):
+class DownloadFailed(Unavailable, OSError, code="download-failed"):
     """A file was not downloaded. The message names the proxy or the variable that is the cause, if one is."""
 
 
@@ -65,7 +66,7 @@ def _usable_proxy(address: str) -> Proxy | None:
     try:
         if proxy is not None:
             proxy.check(SCHEMES)
-    except ValueError as error:
+    except InvalidProxy as error:
         raise DownloadFailed(str(error)) from None
     missing = missing_certificates("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
     if missing and urlsplit(address).scheme == "https":

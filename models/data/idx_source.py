@@ -16,16 +16,17 @@ from models.data.catalog import IdxFile, TrainingData
 from models.data.downloads import DownloadFailed, download
 from models.data.idx import read_idx
 from models.data.idx_search import LEVELS, UNPACKED_LIMIT, Search, search_folder
+from models.errors import NotFound
 
 logger = logging.getLogger(__name__)
 
 WAYS_OUT = (
     "Put the four IDX files (gzipped or not), or an .npz as Keras' mnist.npz, in a folder and name it in "
-    'ACGAN_DATA_DIR, or train on printed digits, which need no files: "dataset": "printed", or --dataset printed.'
+    "ACGAN_DATA_DIR, or train on printed digits, which need no files: `dataset: printed`."
 )
 
 
-class DatasetUnavailable(Exception):
+class DatasetUnavailable(NotFound, code="training-data-not-found"):
     """The training data were not found. The message names the places that were searched and what to do."""
 
 

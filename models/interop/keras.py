@@ -12,6 +12,7 @@ from torch import Tensor
 
 from models.bounded_reading import FileFault, printable
 from models.config import NUM_CLASSES
+from models.errors import InvalidInput
 from models.interop.hdf5 import ArrayFile, StoredArray, open_arrays
 from models.interop.keras_layers import (
     DISCRIMINATOR,
@@ -36,7 +37,7 @@ DEFAULT_LATENT_SIZE = 100
 COPIES_LIMIT = 8  # of the same network in a file
 
 
-class KerasWeightsError(Exception):
+class KerasWeightsError(InvalidInput, code="invalid-keras-weights"):
     """The original script does not write such a file. The message names the file and the reason."""
 
 

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.errors import Unavailable
 from models.networks.acgan import Generator
 from models.sampling.sampler import to_pixels
 from models.version import code_version
@@ -17,7 +18,7 @@ from models.version import code_version
 OPSET = 18
 
 
-class OnnxMissing(Exception):
+class OnnxMissing(Unavailable, code="onnx-missing"):
     """The libraries that write ONNX are not installed."""
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from models.bounded_reading import FileFault, printable, read_bounded
 from models.config import NUM_CLASSES
+from models.errors import InvalidInput
 from models.networks.acgan import Discriminator, Generator
 from models.networks.safetensors_header import Header, read_header
 
@@ -23,7 +24,7 @@ INTEGERS = ("I32", "I64", "U32", "U64")
 Network = TypeVar("Network", bound=nn.Module)
 
 
-class InvalidWeights(Exception):
+class InvalidWeights(InvalidInput, code="invalid-weights"):
     """The bytes are not the weights of the requested network. The message gives the reason."""
 
 

@@ -108,7 +108,7 @@ class CheckpointReader:
         try:
             data = read_bytes(self.shelf, f"{checkpoint.folder}/{MANIFEST}")
         except FileNotFoundError:
-            raise CheckpointNotFound(f"there is no checkpoint {checkpoint}: see GET /checkpoints") from None
+            raise CheckpointNotFound(f"there is no checkpoint {checkpoint}") from None
         except FileInvalid as error:
             raise CheckpointDamaged(f"the manifest of {checkpoint} cannot be read: {error}") from error
         return check_manifest(data, checkpoint)
@@ -131,7 +131,7 @@ class CheckpointReader:
                 data = self.shelf.read_again(path, record.size)
         except FileNotFoundError:
             if not self.stands(manifest.checkpoint):
-                raise CheckpointNotFound(f"{manifest.id} was deleted while it was read: see GET /checkpoints") from None
+                raise CheckpointNotFound(f"{manifest.id} was deleted while it was read") from None
             raise CheckpointDamaged(f"{name} of {manifest.id} is missing") from None
         except FileInvalid as error:
             raise CheckpointDamaged(f"{name} of {manifest.id} is damaged: its size differs") from error

@@ -9,6 +9,7 @@ from typing import Annotated, NamedTuple, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from models.config import TrainingConfig
+from models.errors import Conflict, NotFound, Unavailable
 from models.records import EpochLosses
 from models.registry.storage.base import Folder
 from models.version import code_version
@@ -17,19 +18,19 @@ GENERATOR = "generator.safetensors"
 FILE_NAME = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$"  # without a path: a manifest cannot name files of other folders
 
 
-class CheckpointNotFound(Exception):
+class CheckpointNotFound(NotFound, code="checkpoint-not-found"):
     """No checkpoint has this id."""
 
 
-class CheckpointDamaged(Exception):
+class CheckpointDamaged(Unavailable, code="checkpoint-damaged"):
     """A file of the checkpoint does not match its manifest. The message names the file and the difference."""
 
 
-class CheckpointNotUnderstood(CheckpointDamaged):
+class CheckpointNotUnderstood(CheckpointDamaged, code="checkpoint-not-understood"):
     """Another version wrote the manifest. It is intact, but this version neither uses nor deletes it."""
 
 
-class NotServable(Exception):
+class NotServable(Conflict, code="checkpoint-refused"):
     """The checkpoint exists, but was refused by the quality gate. The message gives the reason."""
 
 
@@ -37,19 +38,19 @@ class FenceRejected(Exception):
     """Another worker has claimed the job with a higher fence token."""
 
 
-class TokensExhausted(Exception):
+class TokensExhausted(Unavailable, code="fence-tokens-exhausted"):
     """The counter of fence tokens is beyond the highest token that a store accepts."""
 
 
-class JobConflict(Exception):
+class JobConflict(Conflict, code="job-conflict"):
     """Another job has the same id, or the config or training data of the job have changed."""
 
 
-class StateNotUnderstood(Exception):
+class StateNotUnderstood(Conflict, code="state-not-understood"):
     """Another version of the program saved the job's resume state. It is kept and not overwritten."""
 
 
-class StateDeleted(Exception):
+class StateDeleted(Conflict, code="state-deleted"):
     """The job's resume state was deleted to stay within ACGAN_STORE_LIMIT."""
 
 
@@ -67,7 +68,9 @@ class CheckpointId(NamedTuple):
         """Parse an id. Raises CheckpointNotFound if the text is not an id."""
         match = re.fullmatch(r"([0-9a-z][0-9a-z-]{0,63})-e(\d{3,4})", text)
         if match is None:
-            raise CheckpointNotFound(f"there is no checkpoint {text[:80]!r}: ids look like 20260131-120000-1a2b3c-e005")
+            raise CheckpointNotFound(
+                f"there is no checkpoint {text[:80]!r} (ids look like 20260131-120000-1a2b3c-e005)"
+            )
         return cls(match[1], int(match[2]))
 
     @property

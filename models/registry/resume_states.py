@@ -67,10 +67,7 @@ class ResumeStates(JobClaims):
         """
         record = self._state_record(job)
         if record is not None and record.deleted:
-            raise StateDeleted(
-                f"the resume state of {job} was deleted to stay within ACGAN_STORE_LIMIT: repeat the run with "
-                f"POST /jobs/{job}/retry"
-            )
+            raise StateDeleted(f"the resume state of {job} was deleted to stay within ACGAN_STORE_LIMIT", job=job)
         return record
 
     def _state_record(self, job: str) -> StateRecord | None:
@@ -106,6 +103,6 @@ def not_understood(job: str, reason: str) -> StateNotUnderstood:
     """Return the error for a resume state that is intact, but that this version cannot read."""
     return StateNotUnderstood(
         f"the resume state of {job} was saved by another version of acgan, and this version does not understand it "
-        f"({printable(reason)}). The state is kept: resume the job with that version, or run its recipe again with "
-        f"POST /jobs/{job}/retry"
+        f"({printable(reason)}). The state is kept: resume the job with that version, or run its recipe again",
+        job=job,
     )

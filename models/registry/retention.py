@@ -13,6 +13,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 from models.bounded_reading import FileInvalid
+from models.errors import Conflict
 from models.registry.resume_states import STATE_FILE
 from models.registry.serving_policy import best, pinned, read_choice
 from models.registry.storage.base import StoredFile
@@ -23,7 +24,7 @@ TEMPORARY_SECONDS = 3600  # an older temporary file is no longer being written
 BYTES_A_DIGIT = 400  # in a generated data set
 
 
-class StoreFull(Exception):
+class StoreFull(Conflict, code="store-full"):
     """The files that must not be deleted exceed the budget. The message gives the bytes."""
 
 

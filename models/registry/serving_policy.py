@@ -38,7 +38,7 @@ def write_choice(store: CheckpointStore, choice: ServingPolicy, must_exist: bool
 
     def step() -> None:
         if choice.checkpoint and must_exist and not store.stands(CheckpointId.parse(choice.checkpoint)):
-            raise CheckpointNotFound(f"there is no checkpoint {choice.checkpoint}: see GET /checkpoints")
+            raise CheckpointNotFound(f"there is no checkpoint {choice.checkpoint}")
         store.shelf.write(CHOICE, seal(choice))
 
     store.shelf.alone(step)

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from models.bounded_reading import FileMissing, parse_record, printable, read_bounded
 from models.config import IMAGE_SIZE, NUM_CLASSES, WHOLE
+from models.errors import InvalidInput
 
 if TYPE_CHECKING:  # numpy is slow to import, and code that only orders a data set does not need it
     pass
@@ -135,7 +136,7 @@ class DatasetManifest(Provenance):
 FILES = [name for split in DatasetOrder().splits for name in (split.images, split.labels, split.redraws)]
 
 
-class InvalidFiles(ValueError):
+class InvalidFiles(InvalidInput, code="invalid-dataset-files"):
     """A manifest names files, sizes or checksums that no data set can have. The message says which."""
 
 

@@ -11,16 +11,16 @@ import torch
 
 from models.config import NUM_CLASSES
 from models.devices import processors
+from models.errors import TrainingFailed
 from models.evaluation.verifier import Verifier
 from models.networks.inference import FoldedGenerator
-from models.records import TrainingFailed
 from models.sampling.sampler import BATCH, SampleRange, draw_batch
 from models.synthesis.order import DatasetOrder
 
 TRIES = 20  # largest number of redraws of one digit
 
 
-class Unreadable(TrainingFailed):
+class Unreadable(TrainingFailed, code="digits-not-recognised"):
     """The judge refuses too many of the generator's digits for a label."""
 
 

@@ -13,12 +13,13 @@ from torch import Tensor
 
 from models.bounded_reading import FileInvalid
 from models.config import TrainingConfig
+from models.errors import InvalidInput
 from models.networks.safetensors_header import read_header
 from models.records import Record
 from models.training.environment import ComputeEnvironment
 
 
-class InvalidState(Exception):
+class InvalidState(InvalidInput, code="invalid-state"):
     """The bytes are not the state of this run. The message gives the reason."""
 
 

@@ -15,7 +15,9 @@ from models.networks.weights import generator_from_bytes, to_bytes
 from models.registry import bundled
 from models.registry.store import GENERATOR, SAMPLES, CheckpointStore
 from models.sampling.png import encode_png
+from tests.conftest import RunningRedis, set_environment
 from tests.models.registry.test_store import NEW, OLD, manifest
+from tests.support import prepared_generators
 from tests.support.api_clients import local_client
 from worker.jobs.consumer import JobConsumer
 
@@ -31,6 +33,12 @@ def publish(store: CheckpointStore, job: str, epoch: int, seed: int) -> str:
     """Publish a generator with fresh weights. Returns its id."""
     samples = encode_png(np.zeros((1120, 588), np.uint8))
     return store.publish(manifest(job, epoch), {GENERATOR: fresh_weights(seed), SAMPLES: samples}).id
+
+
+@pytest.fixture(scope="session", autouse=True)
+def kept_generators() -> Iterator[None]:
+    with prepared_generators.kept():
+        yield
 
 
 @pytest.fixture
@@ -57,10 +65,24 @@ def settings(redis_url: str) -> AppSettings:
 
 @pytest.fixture
 def store(settings: AppSettings) -> CheckpointStore:
-    store = CheckpointStore(settings.store_dir)
+    return publish_two(CheckpointStore(settings.store_dir))
+
+
+def publish_two(store: CheckpointStore) -> CheckpointStore:
     publish(store, OLD, 1, seed=1)
     publish(store, NEW, 1, seed=2)
     return store
+
+
+@pytest.fixture(scope="module")
+def shared_client(shared_redis: RunningRedis, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    """One API for the tests of a module that publish nothing. Before each that uses `redis_url`, its Redis is empty."""
+    with pytest.MonkeyPatch.context() as patch:
+        set_environment(patch, tmp_path_factory.mktemp("shared") / "home")
+        settings = AppSettings(redis_url=shared_redis.url)
+        publish_two(CheckpointStore(settings.store_dir))
+        with local_client(create_app(settings), raise_server_exceptions=False) as client:
+            yield client
 
 
 @pytest.fixture

@@ -59,7 +59,7 @@ def visiting(browser: Browser, address: str, **options: object) -> Iterator[Page
     page.on("console", record_message)
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.on("request", see)
-    page.goto("/")
+    page.goto("./")
     yield page
     context.close()
     assert complaints == []

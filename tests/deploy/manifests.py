@@ -10,7 +10,7 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 KUBERNETES = ROOT / "deploy" / "kubernetes"
-BUILDS = ("base", *(f"overlays/{name}" for name in ("gpu", "keda", "gpu-keda", "s3", "s3-gpu-keda")))
+BUILDS = ("base", *(f"overlays/{name}" for name in ("gpu", "keda", "gpu-keda", "s3", "s3-gpu-keda", "ingress")))
 PARTS = ("kustomization.yaml",)
 
 Manifest = dict[str, Any]

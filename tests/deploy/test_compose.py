@@ -4,12 +4,15 @@ import os
 import re
 import shutil
 import subprocess
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from app.server.embedded_redis import free_port
 from app.server.server import GRACE_SECONDS
 from app.settings import AppSettings
 from tests.deploy.manifests import ROOT
@@ -20,11 +23,9 @@ OTHERS = {"FORWARDED_ALLOW_IPS", "OMP_NUM_THREADS"} | AWS  # read by uvicorn, to
 FILES = {path.name: yaml.safe_load(path.read_text()) for path in sorted(ROOT.glob("docker-compose*.yml"))}
 TOGETHER = (
     ("docker-compose.yml", "docker-compose.override.yml"),
-    ("docker-compose.yml", "docker-compose.override.yml", "docker-compose.gpu.yml"),
     ("docker-compose.yml", "docker-compose.scale.yml"),
-    ("docker-compose.yml", "docker-compose.scale.yml", "docker-compose.gpu.yml"),
     ("docker-compose.yml", "docker-compose.override.yml", "docker-compose.s3.yml"),
-    ("docker-compose.yml", "docker-compose.scale.yml", "docker-compose.gpu.yml", "docker-compose.s3.yml"),
+    ("docker-compose.yml", "docker-compose.scale.yml", "docker-compose.s3.yml"),
 )
 HAPROXY = (ROOT / "deploy" / "haproxy" / "haproxy.cfg").read_text()
 
@@ -42,7 +43,7 @@ def services(*names: str) -> dict[str, dict[str, Any]]:
 
 
 def test_every_variable_is_a_setting() -> None:
-    assert len(FILES) == 5
+    assert len(FILES) == 4
     named = {name for message in services(*FILES).values() for name in message["environment"]}
     assert named - SETTINGS == OTHERS
 
@@ -54,7 +55,7 @@ def test_exactly_one_service_publishes_the_port(names: tuple[str, ...]) -> None:
     assert ports == {door: ["127.0.0.1:${ACGAN_PORT:-8000}:8000"]}
 
 
-@pytest.mark.parametrize("service", ["api", "worker", "edge"])
+@pytest.mark.parametrize("service", ["api", "worker", "worker-gpu", "edge"])
 def test_services_run_without_privileges_on_a_read_only_file_system(service: str) -> None:
     message = services(*FILES)[service]
     assert message["read_only"] is True
@@ -66,13 +67,58 @@ def test_services_run_without_privileges_on_a_read_only_file_system(service: str
     assert "user" in message or user[1] == "10001"
 
 
-def test_only_the_worker_gets_a_gpu_and_does_not_start_without_it() -> None:
-    made = services("docker-compose.yml", "docker-compose.gpu.yml")
-    (device,) = made["worker"]["deploy"]["resources"]["reservations"]["devices"]
+def test_only_the_worker_of_the_profile_gets_a_gpu_and_does_not_start_without_it() -> None:
+    made = services("docker-compose.yml")
+    gpu = made["worker-gpu"]
+    (device,) = gpu["deploy"]["resources"]["reservations"]["devices"]
     assert device == {"driver": "nvidia", "count": 1, "capabilities": ["gpu", "compute", "utility"]}
-    assert made["worker"]["environment"]["ACGAN_DEVICE"] == "cuda"  # not `auto`, which would train on the CPU
-    assert "ACGAN_DEVICE" not in made["api"]["environment"]
-    assert "deploy" not in made["api"]
+    assert gpu["environment"]["ACGAN_DEVICE"] == "cuda"  # not `auto`, which would train on the CPU
+    assert gpu["profiles"] == ["gpu"]
+    for service in ("api", "worker"):
+        assert "ACGAN_DEVICE" not in made[service]["environment"]
+        assert not {"deploy", "profiles"} & made[service].keys()
+
+
+def test_the_gpu_worker_is_like_the_other_worker() -> None:
+    for names in TOGETHER:
+        made = services(*names)
+        differences = {key for key, value in made["worker-gpu"].items() if made["worker"].get(key) != value}
+        assert differences <= {"profiles", "deploy", "environment"}
+        others = made["worker-gpu"]["environment"].keys() - made["worker"]["environment"].keys()
+        assert others == {"ACGAN_DEVICE"}
+
+
+def test_health_checks_start_no_python() -> None:
+    """A Python process for each check would take a tenth of a second of processor time, `celery inspect` a second."""
+    assert [service for service, message in services(*FILES).items() if "healthcheck" in message] == ["redis"]
+    image = (ROOT / "Dockerfile").read_text()
+    assert 'CMD ["healthcheck"]' in image
+    assert "COPY deploy/healthcheck /usr/local/bin/healthcheck" in image
+    assert (ROOT / "deploy" / "healthcheck").stat().st_mode & 0o111
+
+
+@pytest.mark.parametrize(("part", "status", "code"), [("api", 200, 0), ("api", 503, 1), ("worker", 200, 0), ("", 0, 1)])
+def test_the_health_check_asks_the_api_or_the_worker(part: str, status: int, code: int) -> None:
+    paths: list[str] = []
+
+    class Answers(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            paths.append(self.path)
+            self.send_response(status)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    ports = {"api": free_port(), "worker": free_port()}
+    environment = {"ACGAN_PORT": str(ports["api"]), "ACGAN_METRICS_PORT": str(ports["worker"]), "PATH": "/nowhere"}
+    with HTTPServer(("127.0.0.1", ports.get(part, 0)), Answers) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,)).start()
+        command = ["/bin/bash", str(ROOT / "deploy" / "healthcheck")]
+        done = subprocess.run(command, env=environment, check=False, capture_output=True, timeout=10)
+        server.shutdown()
+    assert done.returncode == code, done.stderr
+    assert paths == {"api": ["/readyz"], "worker": ["/metrics"], "": []}[part]
 
 
 def test_the_image_requires_cuda_and_assigns_no_gpu() -> None:
@@ -148,10 +194,10 @@ def test_the_old_compose_accepts_the_files(names: tuple[str, ...], tmp_path: Pat
 
 @needs_compose
 def test_the_old_compose_keeps_the_workers_gpu(tmp_path: Path) -> None:
-    made = yaml.safe_load(composed(TOGETHER[1], tmp_path, {}).stdout)["services"]
-    (device,) = made["worker"]["deploy"]["resources"]["reservations"]["devices"]
+    made = yaml.safe_load(composed(TOGETHER[0], tmp_path, {"COMPOSE_PROFILES": "gpu"}).stdout)["services"]
+    (device,) = made["worker-gpu"]["deploy"]["resources"]["reservations"]["devices"]
     assert (device["driver"], device["count"]) == ("nvidia", 1)
-    assert made["worker"]["environment"]["ACGAN_DEVICE"] == "cuda"
+    assert made["worker-gpu"]["environment"]["ACGAN_DEVICE"] == "cuda"
     assert "deploy" not in made["api"]
 
 

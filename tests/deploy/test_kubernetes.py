@@ -39,6 +39,7 @@ VERSIONS = ("1.30", "1.37")  # the oldest version that is supported, and the new
 OTHERS = {
     "HOME",
     "OMP_NUM_THREADS",
+    "REDIS_HOST",
     "REDIS_PASSWORD",
     "REDISCLI_AUTH",
     "AWS_ACCESS_KEY_ID",
@@ -100,7 +101,7 @@ def test_the_gpu_overlay_gives_each_worker_a_gpu_and_the_api_none() -> None:
     assert toleration["key"] == "nvidia.com/gpu"
     assert "tolerations" not in templates["acgan-api"]["spec"]
     names = list(variables(worker))
-    assert names.index("REDIS_PASSWORD") < names.index("ACGAN_REDIS_URL")  # which is built from it
+    assert max(map(names.index, ("REDIS_HOST", "REDIS_PASSWORD"))) < names.index("ACGAN_REDIS_URL")  # built from both
 
 
 @needs_kustomize
@@ -113,7 +114,7 @@ def test_with_keda_no_other_object_sets_the_number_of_workers() -> None:
     names = [trigger["name"] for trigger in scaled["spec"]["triggers"]]
     assert re.findall(r"\w+", scaled["spec"]["advanced"]["scalingModifiers"]["formula"]) == names
     (service,) = [each for each in of_kind("Service", made) if each["metadata"]["name"] == "acgan-api"]
-    address = f"http://acgan-api.acgan.svc.cluster.local:{service['spec']['ports'][0]['port']}/metrics"
+    address = f"http://acgan-api.acgan.svc:{service['spec']['ports'][0]['port']}/metrics"
     assert {trigger["metadata"]["url"] for trigger in scaled["spec"]["triggers"]} == {address}
 
 
@@ -163,7 +164,8 @@ def test_the_settings_are_valid(name: str, monkeypatch: pytest.MonkeyPatch) -> N
     (container,) = containers(pods(base())[name])
     for variable, value in (settings_env() | variables(container)).items():
         if variable.startswith("ACGAN_"):
-            monkeypatch.setenv(variable, value.replace("$(REDIS_PASSWORD)", "abc123"))
+            value = value.replace("$(REDIS_PASSWORD)", "abc123").replace("$(REDIS_HOST)", "acgan-redis")
+            monkeypatch.setenv(variable, value)
     settings = AppSettings()
     assert settings.redis_url == "redis://:abc123@acgan-redis:6379/0"
     mounts = {mount["mountPath"] for mount in container["volumeMounts"]}

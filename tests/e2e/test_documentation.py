@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 
 from tests.conftest import DATA_DIR
 from tests.support.documentation import Command, commands, python_blocks
+from tests.support.forks import run_acgan
 from tests.support.running_service import Service, running
 
 SMALL = {"dataset": "printed", "batch_size": 10, "train_examples": 20, "test_examples": 10}
@@ -31,6 +33,9 @@ REFUSED = {
     "curl 'localhost:8000/digits/7?n=1001'": 422,
     "curl -X DELETE localhost:8000/checkpoints/20261124-094951-00001c-e001": 409,  # here it is the one that is served
 }
+LOADS_TORCH = re.compile(
+    r"(\.venv/bin/)?acgan (digits|train|export|import-keras) [^|>]*$"
+)  # run by the server that forks
 COMMANDS = list({command.text.removeprefix(".venv/bin/"): command for command in commands()}.values())
 
 
@@ -57,6 +62,9 @@ class Reader:
 
     def types(self, text: str) -> subprocess.CompletedProcess[str]:
         result = self.translate(text)
+        if LOADS_TORCH.match(result):
+            words = shlex.split(result)[1:]
+            return run_acgan(*words, environment=self.environment, folder=self.folder)
         if result.startswith("curl "):
             result = result.replace("curl ", "curl -sS -w '\\nanswered with %{http_code}' ", 1)
         return subprocess.run(
@@ -75,7 +83,7 @@ class Reader:
         result = re.sub(r"\d{8}-\d{6}-00001c-e\d{3}", self.checkpoint, result)
         result = re.sub(r"\d{8}-\d{6}-00001d", self.dataset, result)
         result = re.sub(r"\d{8}-\d{6}-00001c|\bJOB\b(?<!\$JOB)", lambda _: self.job_for(text), result)
-        result = result.replace('{"epochs": 2}', json.dumps({"epochs": 2, **SMALL}))
+        result = result.replace('{"epochs": 2}', json.dumps({"epochs": 1, **SMALL}))
         result = result.replace('{"per_class": 6000, "seed": 1}', '{"per_class": 2, "test_per_class": 1}')
         result = re.sub(r"acgan start (--follow )?--epochs \d+( --dataset.*)?", rf"acgan start \1{SMALLER}", result)
         result = result.replace("--recipe sharp --name", "--name")

@@ -167,7 +167,7 @@ def test_an_unavailable_data_set_fails_the_job_with_what_to_do(tmp_path: Path) -
         assert "ACGAN_DATA_DIR" in job["error"]
         assert "the cache" in job["error"]
         assert "the public mirrors" in job["error"]
-        assert '"dataset": "printed"' in job["error"]
+        assert "`dataset: printed`" in job["error"]
         assert service.client.get("/digits/7").status_code == 503
 
 

@@ -59,7 +59,7 @@ def test_a_worker_whose_device_is_missing_does_not_start(
 def test_on_a_machine_without_gpus_a_command_that_needs_one_names_what_is_missing(
     command: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The worker of docker-compose.gpu.yml and of the Kubernetes overlay starts like this."""
+    """The worker of Compose's profile gpu and of the Kubernetes overlay starts like this."""
     monkeypatch.setenv("ACGAN_REDIS_URL", redis_url)
     monkeypatch.setenv("ACGAN_DEVICE", "cuda")
     ended = subprocess.run(

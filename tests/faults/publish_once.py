@@ -1,11 +1,9 @@
-"""Publish one checkpoint, between two marks that a trace of system calls shows:
-
-python -m tests.faults.publish_once STORE EPOCH
-"""
+"""Publish one checkpoint, between two marks that a trace of system calls shows."""
 
 import os
 import sys
 from contextlib import suppress
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 from models.registry.store import DISCRIMINATOR, GENERATOR, SAMPLES, CheckpointStore, Manifest
@@ -25,17 +23,15 @@ def mark(name: str) -> None:
         os.stat(name)
 
 
-def main() -> None:
-    store, epoch = CheckpointStore(Path(sys.argv[1])), int(sys.argv[2])
+def publish_when_traced(root: Path, epoch: int, start: Connection) -> None:
+    """Publish when the tracer is attached. The exit code is 0 only if publishing succeeded."""
+    store = CheckpointStore(root)
+    start.send("ready")
+    start.recv()
     mark(BEGIN)
     try:
         store.publish(manifest(epoch, fence=1), FILES)
-    except OSError as error:
+    except OSError:
         mark(END)
-        sys.exit(f"not published: {error}")
+        sys.exit(1)
     mark(END)
-    print("published")  # noqa: T201
-
-
-if __name__ == "__main__":
-    main()

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ from app.inference.model_manager import ModelManager
 from models.registry.store import GENERATOR, MANIFEST, POINTER, CheckpointStore
 from tests.app.conftest import publish
 from tests.models.registry.test_store import NEW, OLD, damage_inside, inside
+from tests.support import prepared_generators
 from tests.support.s3_endpoint import Endpoint, open_store
 
 Bytes = bytearray
@@ -54,6 +55,12 @@ REGIONS: dict[str, Callable[[int, int], int]] = {  # of a file of this size, wit
     "the last tensor": lambda size, _header: size - 100,
     "the last byte": lambda size, _header: size - 1,
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def kept_generators() -> Iterator[None]:
+    with prepared_generators.kept():
+        yield
 
 
 @pytest.fixture

@@ -17,11 +17,14 @@ FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(LIBRARIES)
 
 
-def run_acgan(*words: str) -> subprocess.CompletedProcess[str]:
-    """Run an `acgan` command to its end, as `subprocess.run` does, with this process's environment and folder."""
-    with tempfile.TemporaryDirectory() as folder:
-        outputs = [Path(folder) / "stdout", Path(folder) / "stderr"]
-        process = FORKS.Process(target=_command, args=(words, dict(os.environ), Path.cwd(), outputs))
+def run_acgan(
+    *words: str, environment: dict[str, str] | None = None, folder: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run an `acgan` command to its end, as `subprocess.run` does; by default in this environment and folder."""
+    where = environment or dict(os.environ), folder or Path.cwd()
+    with tempfile.TemporaryDirectory() as temporary:
+        outputs = [Path(temporary) / "stdout", Path(temporary) / "stderr"]
+        process = FORKS.Process(target=_command, args=(words, *where, outputs))
         process.start()
         process.join()
         assert process.exitcode is not None

@@ -132,6 +132,6 @@ def as_json(value: Any) -> bytes:
     return http(json.dumps(value).encode())
 
 
-def problem(status: int, detail: Any, errors: Any = None, **headers: str) -> bytes:
-    body = {"type": "about:blank", "title": "No", "status": status, "detail": detail, "errors": errors}
+def problem(status: int, detail: Any, errors: Any = None, kind: Any = "about:blank", **headers: str) -> bytes:
+    body = {"type": kind, "title": "No", "status": status, "detail": detail, "errors": errors}
     return http(json.dumps(body).encode(), f"{status} No", "application/problem+json", **headers)

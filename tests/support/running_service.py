@@ -5,8 +5,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,9 +17,14 @@ from tests.support.failures import describe_job, explained, last_lines
 
 Answer = TypeVar("Answer")
 
+CHECKOUT = (sys.executable, "-m", "app.cli")
+
 
 class Service:
-    def __init__(self, home: Path, environment: dict[str, str]) -> None:
+    def __init__(
+        self, home: Path, environment: dict[str, str], program: Sequence[str] = CHECKOUT, folder: Path | None = None
+    ) -> None:
+        """Start `program up`. With a `folder`, start it there, and give it the home as a relative path."""
         self.home = home
         self.port = free_port()
         self.log = home.parent / f"{home.name}.log"
@@ -30,7 +35,8 @@ class Service:
         self.client = httpx2.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=10)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "app.cli", "up", "--home", str(home), "--port", str(self.port)],
+                [*program, "up", "--home", os.path.relpath(home, folder) if folder else home, "--port", str(self.port)],
+                cwd=folder,
                 env=self.environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -103,9 +109,13 @@ class Service:
         return time.monotonic() - started
 
 
+def running(home: Path, **environment: str) -> AbstractContextManager[Service]:
+    return stopped_at_the_end(Service(home, environment))
+
+
 @contextmanager
-def running(home: Path, **environment: str) -> Iterator[Service]:
-    service = Service(home, environment)
+def stopped_at_the_end(service: Service) -> Iterator[Service]:
+    """Wait until the API answers."""
     try:
         with explained(service):
             service.until("the API answers", lambda: service.client.get("/livez").status_code == 200)

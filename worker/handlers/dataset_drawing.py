@@ -5,10 +5,10 @@ from contextlib import contextmanager
 
 import torch
 
+from models.errors import TrainingFailed
 from models.evaluation.verifier import Verifier, find_verifier
 from models.networks.inference import FoldedGenerator
 from models.networks.weights import generator_from_bytes
-from models.records import TrainingFailed
 from models.registry import bundled
 from models.registry.store import CheckpointId, CheckpointStore, Manifest
 from models.sampling.sampler import prepare

@@ -9,11 +9,9 @@ import logging
 import torch
 from structlog.contextvars import bound_contextvars
 
-from models.devices import DeviceUnavailable
+from models.errors import AcganError
 from models.networks.inference import FoldedGenerator
-from models.networks.weights import InvalidWeights
-from models.records import TrainingFailed
-from models.registry.store import CheckpointDamaged, CheckpointNotFound, FenceRejected
+from models.registry.store import FenceRejected
 from models.synthesis.builder import pack_part
 from models.synthesis.order import Provenance
 from models.synthesis.shards import Shards
@@ -30,16 +28,7 @@ from worker.settings import WorkerSettings
 
 logger = logging.getLogger(__name__)
 
-FAILURES = (  # their messages suffice: the owner has the same error, or draws the part
-    CheckpointDamaged,
-    CheckpointNotFound,
-    DeviceUnavailable,
-    FenceRejected,
-    InvalidWeights,
-    OSError,
-    TrainingFailed,
-    StoreUnavailable,
-)
+FAILURES = (AcganError, FenceRejected, OSError, StoreUnavailable)  # the owner has the same error, or draws the part
 
 _prepared: dict[tuple[str, torch.device], FoldedGenerator] = {}  # the generator of the last shard
 

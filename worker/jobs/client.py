@@ -12,6 +12,7 @@ import redis.asyncio
 from redis.backoff import NoBackoff
 
 from models.config import TrainingConfig
+from models.errors import Conflict, NotFound, Unavailable
 from models.synthesis.order import DatasetOrder
 from worker.jobs import scripts
 from worker.jobs.codec import BEING_DELETED, AnyJob, UnreadableJob, decode, encode, present, with_trouble
@@ -36,41 +37,41 @@ from worker.jobs.redis_client import heedful
 LOOKED_AT = 1000  # waiting jobs, at most, among which the oldest is searched
 
 
-class JobNotFound(Exception):
+class JobNotFound(NotFound, code="job-not-found"):
     """No job has this id."""
 
 
-class QueueFull(Exception):
+class QueueFull(Unavailable, code="queue-full"):
     """The queue has no free place."""
 
+    message = "{limit} jobs wait already: retry when some of them have run"
+
     def __init__(self, limit: int) -> None:
-        super().__init__(f"{limit} jobs wait already: retry when some of them have run")
+        super().__init__(self.message.format(limit=limit), limit=limit)
 
 
-class ShareTaken(QueueFull):
+class ShareTaken(QueueFull, code="queue-share-used"):
     """The caller's waiting jobs have reached its share of the queue."""
 
-    def __init__(self, limit: int) -> None:
-        Exception.__init__(
-            self,
-            f"your jobs take too many of the {limit} places for waiting jobs: a caller never gets more places than "
-            "are still free, so that others can queue jobs. Retry when some of your jobs have run",
-        )
+    message = (
+        "your jobs take too many of the {limit} places for waiting jobs: a caller never gets more places than are "
+        "still free, so that others can queue jobs. Retry when some of your jobs have run"
+    )
 
 
-class IdempotencyConflict(Exception):
+class IdempotencyConflict(Conflict, code="idempotency-conflict"):
     """An idempotency key was sent with a different request than before."""
 
 
-class InvalidTransition(Exception):
+class InvalidTransition(Conflict, code="invalid-transition"):
     """The job's state does not allow the operation. The message names the states that do."""
 
 
-class NotUnderstood(InvalidTransition):
+class NotUnderstood(InvalidTransition, code="record-not-understood"):
     """This version does not understand the job's record. The message gives the reason."""
 
 
-class UnsafeRedisConfig(Exception):
+class UnsafeRedisConfig(Unavailable, code="redis-unsafe"):
     """This Redis may lose jobs. The message names the setting to change."""
 
 
@@ -191,7 +192,7 @@ class JobClient:
                 raise ShareTaken(self.queue_limit)
             case "other":
                 raise IdempotencyConflict(
-                    f"this Idempotency-Key was used for another request, now job {about[0]}: use a new one"
+                    f"this idempotency key was used for another request, now job {about[0]}: use a new one"
                 )
             case "known":
                 return await self.get(about[0])
@@ -206,7 +207,7 @@ class JobClient:
         """Return a job, also one that this version does not understand. Raises JobNotFound."""
         jobs = await self._read([job_id])
         if not jobs:
-            raise JobNotFound(f"there is no job {job_id}: see GET /jobs")
+            raise JobNotFound(f"there is no job {job_id}")
         return jobs[0]
 
     async def newest(
@@ -224,7 +225,7 @@ class JobClient:
         below = "+inf"  # places, which unlike ranks do not change when jobs are accepted
         if before is not None:
             if (place := await client.zscore(JOBS, before)) is None:
-                raise JobNotFound(f"there is no job {before}: see GET /jobs")
+                raise JobNotFound(f"there is no job {before}")
             below = f"({place:.0f}"
         found: list[AnyJob] = []
         while len(found) < limit:
@@ -297,7 +298,7 @@ class JobClient:
     async def _delete_step(self, job_id: str, step: str) -> int:
         answer = await self._delete(args=[job_id, step])
         if answer is None:
-            raise JobNotFound(f"there is no job {job_id}: see GET /jobs")
+            raise JobNotFound(f"there is no job {job_id}")
         status, token = answer
         if status not in ENDED:
             raise InvalidTransition(

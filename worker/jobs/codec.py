@@ -16,12 +16,12 @@ Hash = Mapping[str, str]
 
 SILENT_SECONDS = 10.0  # a worker renews its lease about once a second
 LACKS: dict[RunsOn, str] = {
-    "any": "no worker is available: start one with `acgan worker`",
-    "cpu": "no worker without a GPU is available: start one with `acgan worker --device cpu`",
-    "gpu": "no worker with a GPU is available: start one with `acgan worker --device cuda`",
+    "any": "no worker is available: start one",
+    "cpu": "no worker without a GPU is available: start one whose ACGAN_DEVICE is cpu",
+    "gpu": "no worker with a GPU is available: start one whose ACGAN_DEVICE is cuda",
 }
 BEING_DELETED = (
-    "it is being deleted: if it stays listed, the deletion was interrupted, and DELETE /jobs/{id} finishes it"
+    "it is being deleted: if it stays listed, the deletion was interrupted, and deleting the job again finishes it"
 )
 
 

@@ -41,7 +41,7 @@ logger = logging.getLogger(__name__)
 LOSSES = 3  # a job fails after this number of lost workers in a row without saved progress
 GIVEN_UP = (
     f"{LOSSES} workers in a row were lost while they ran it, and none had saved any progress (out of memory, or a "
-    "crash?): see the worker's log, then POST /jobs/{id}/resume"
+    "crash?): see the worker's log, then resume the job"
 )
 LOST = "its worker does not respond: the run resumes from its last saved state when a worker takes it"
 LONGEST_BACKOFF_SECONDS = 360.0

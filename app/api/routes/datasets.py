@@ -13,6 +13,7 @@ from app.api.deletion import delete_dataset
 from app.api.dependencies import (
     Caller,
     DatasetId,
+    DatasetNotFound,
     MayStart,
     NoNull,
     OwnsJob,
@@ -28,6 +29,7 @@ from app.problems import conditional, ranges
 from app.problems.conditional import IfNoneMatch
 from app.schemas.datasets import FILE_NAME, DatasetList, DatasetView, WantedDataset
 from app.schemas.jobs import JobsQuery, UnreadableJobView
+from models.errors import NotFound
 from models.registry.storage.base import Folder
 from models.registry.storage.reading import parse, read_bytes
 from models.registry.store import DATASET, CheckpointStore
@@ -38,6 +40,11 @@ from worker.jobs.model import Job, JobKind
 
 TRAIN_IMAGES = "train-images-idx3-ubyte.gz"
 PIECE = 2**20  # bytes
+
+
+class DatasetFileNotFound(NotFound, code="dataset-file-not-found"):
+    """The data set has no such file, or not yet."""
+
 
 router = APIRouter(tags=["datasets"], route_class=GuardedRoute)
 
@@ -83,7 +90,7 @@ async def order(
 async def datasets(services: ServicesDep, query: Annotated[JobsQuery, Query()]) -> DatasetList:
     """List the generated data sets, newest first."""
     if query.before is not None:
-        checked(query.before, "data set", "/datasets")
+        checked(query.before, DatasetNotFound)
     found = await services.jobs.newest(query.limit + 1, query.status, query.before, JobKind.DATASET)
     page = await views(services, found[: query.limit])
     return DatasetList.of(page, len(found) > query.limit, query)
@@ -109,9 +116,9 @@ async def found(services: Services, job_id: str) -> Job:
     try:
         job = await services.jobs.get(job_id)
     except JobNotFound:
-        raise JobNotFound(f"there is no data set {job_id}: see GET /datasets") from None
+        raise DatasetNotFound(f"there is no data set {job_id}") from None
     if job.kind != JobKind.DATASET:
-        raise JobNotFound(f"job {job_id} is a run, not a data set: see GET /jobs/{job_id}, or GET /datasets")
+        raise DatasetNotFound(f"job {job_id} is a run, not a data set")
     return job
 
 
@@ -152,7 +159,7 @@ async def dataset_file(
 
     there = await anyio.to_thread.run_sync(look)
     if there is None:
-        raise JobNotFound(f"data set {job_id} has no {file}, or not yet: see GET /datasets/{job_id}")
+        raise DatasetFileNotFound(f"data set {job_id} has no {file}, or not yet", job=job_id)
     validators, size = there
     headers = {**validators, "Accept-Ranges": "bytes"}
     if unchanged := conditional.not_modified(headers, if_none_match):

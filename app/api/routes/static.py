@@ -7,15 +7,16 @@ import gzip
 import json
 import re
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from importlib import resources
 
 import anyio.to_thread
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
 from app.api.guarded_route import GuardedRoute
 from app.problems import conditional
+from app.schemas.links import prefix
 
 MEDIA_TYPES = {
     "css": "text/css; charset=utf-8",
@@ -103,11 +104,14 @@ async def docs_file(request: Request, name: str) -> Response:
 @router.get("/openapi.json")
 async def openapi(request: Request) -> Response:
     """Return the OpenAPI document. The page builds its form from it; gzip reduces it to a tenth."""
-    state = request.app.state
-    if not hasattr(state, "openapi"):
-        document = json.dumps(request.app.openapi(), ensure_ascii=False, separators=(",", ":"))
-        state.openapi = File.of(f"{document}\n".encode(), "application/json", NOTHING)
-    return await answer(request, state.openapi)
+    return await answer(request, openapi_file(request.app, prefix.get()))
+
+
+@lru_cache(maxsize=8)  # prefixes come from the settings or from trusted proxies
+def openapi_file(app: FastAPI, path: str) -> File:
+    document = app.openapi() | {"servers": [{"url": path or "/"}]}
+    text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+    return File.of(f"{text}\n".encode(), "application/json", NOTHING)
 
 
 async def answer(request: Request, file: File | None) -> Response:

@@ -37,16 +37,12 @@ def digits(
     settings = read_settings(home=home)
     check_output_file(out)
 
-    from app.cli.local.drawing import NoGenerator, draw_here
+    from app.cli.local.drawing import draw_here
     from app.cli.terminal import columns_that_fit, has_greys, in_characters, ink_for
-    from models.devices import DeviceUnavailable
-    from models.networks.weights import InvalidWeights
-    from models.registry.store import CheckpointDamaged, CheckpointNotFound
     from models.sampling.grid import sheet
     from models.sampling.png import encode_png
 
-    kinds = (NoGenerator, CheckpointDamaged, CheckpointNotFound, DeviceUnavailable, InvalidWeights, OSError)
-    with fail_on(*kinds):
+    with fail_on(OSError):
         drawn = draw_here(settings, checkpoint, label, n, seed, index)
         if out is not None:
             out.write_bytes(encode_png(sheet(drawn.digits, columns, scale)))

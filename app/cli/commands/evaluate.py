@@ -26,15 +26,9 @@ def evaluate(
     settings = read_settings(home=home)
     check_output_file(picture)
 
-    from app.cli.local.drawing import NoGenerator
     from app.cli.local.evaluation import evaluate_here, tabulate
-    from models.data.idx_source import DatasetUnavailable
-    from models.devices import DeviceUnavailable
-    from models.networks.weights import InvalidWeights
-    from models.registry.store import CheckpointDamaged, CheckpointNotFound
 
-    kinds = (NoGenerator, CheckpointDamaged, CheckpointNotFound, DatasetUnavailable, DeviceUnavailable, InvalidWeights)
-    with fail_on(*kinds, OSError, ValidationError):
+    with fail_on(OSError, ValidationError):
         evaluation = evaluate_here(settings, checkpoint, dataset, quick, picture, error_console)
     if as_json:
         write_line(escape_json(evaluation.model_dump_json(indent=2)))

@@ -5,15 +5,12 @@ from typing import Annotated, Literal
 
 import typer
 
-from app.cli.errors import check_output_file, fail_on, keras_errors, read_settings
+from app.cli.errors import check_output_file, fail_on, read_settings, require_keras
 from app.cli.options import AsJson, Home
 from app.cli.output import print_json, print_sentence
+from models.errors import InvalidInput
 
 SUFFIXES: dict[str, Literal["onnx", "keras"]] = {".onnx": "onnx", ".hdf5": "keras", ".h5": "keras"}
-
-
-class NoSuchForm(Exception):
-    """Neither `--format` nor the file name determines the format."""
 
 
 def export(
@@ -34,18 +31,16 @@ def export(
 ) -> None:
     """Write a generator as ONNX, or as a weights file for the original Keras model. Needs no service."""
     settings = read_settings(home=home)
-    with fail_on(NoSuchForm):
+    with fail_on():
         wanted = form_of(form, out)
     check_output_file(out)
 
-    from app.cli.local.drawing import NoGenerator
-    from app.cli.local.export import export_here
-    from models.interop.onnx import OnnxMissing
-    from models.networks.weights import InvalidWeights
-    from models.registry.store import CheckpointDamaged, CheckpointNotFound
+    if wanted == "keras":
+        require_keras()
 
-    kinds = (NoGenerator, OnnxMissing, CheckpointDamaged, CheckpointNotFound, InvalidWeights, OSError)
-    with fail_on(*kinds, *keras_errors(wanted == "keras")):
+    from app.cli.local.export import export_here
+
+    with fail_on(OSError):
         exported = export_here(settings, checkpoint, wanted, discriminator, out)
     if as_json:
         print_json({"checkpoint": exported.checkpoint, "format": wanted, "file": str(out), "bytes": exported.size})
@@ -54,11 +49,11 @@ def export(
 
 
 def form_of(form: str | None, out: Path) -> Literal["onnx", "keras"]:
-    """Raises NoSuchForm."""
+    """Return the format that the option or the file name determines. Raises InvalidInput if neither does."""
     if form is None and out.suffix.lower() in SUFFIXES:
         return SUFFIXES[out.suffix.lower()]
     match form:
         case "onnx" | "keras":
             return form
     message = f"there is no format {form!r}" if form else f"the name of {out} determines no format"
-    raise NoSuchForm(f"{message}: use --format onnx or --format keras")
+    raise InvalidInput(f"{message}: use --format onnx or --format keras")

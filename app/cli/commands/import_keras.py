@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli.errors import error_console, fail_on, keras_errors, read_settings
+from app.cli.errors import error_console, fail_on, read_settings, require_keras
 from app.cli.options import TRAINING_DATA, Home
 from app.cli.output import print_json, print_sentence
 
@@ -22,25 +22,22 @@ def import_keras(
 ) -> None:
     """Convert weights of the original Keras script (Keras 2 and 3) into checkpoints, and serve the last good one."""
     settings = read_settings(home=home)
-    kinds = keras_errors(needed=True)
+    require_keras()
 
     from pydantic import ValidationError
     from rich.progress import Progress
 
-    from app.cli.local.keras_import import NothingToImport, counts_from_zero, import_here
+    from app.cli.local.keras_import import counts_from_zero, import_here
     from models.config import TrainingConfig
-    from models.data.idx_source import DatasetUnavailable
-    from models.devices import DeviceUnavailable
 
     with fail_on(ValidationError):
         label = TrainingConfig.model_validate({"dataset": dataset, "name": name or folder.resolve().name[:100] or None})
-    kinds += (NothingToImport, DatasetUnavailable, DeviceUnavailable, OSError)
-    with fail_on(*kinds):
+    with fail_on(OSError):
         if counts_from_zero(folder):
             error_console.print(
                 "The files number the epochs from 000: file 000 becomes epoch 1, and so on.", highlight=False
             )
-    with fail_on(*kinds), Progress(console=error_console, transient=True) as bar:
+    with fail_on(OSError), Progress(console=error_console, transient=True) as bar:
         reading, writing = bar.add_task("reading", total=None), bar.add_task("judging and publishing", total=None)
 
         def checked(done: int, total: int) -> None:

@@ -14,14 +14,13 @@ def serve(host: Host = None, port: Port = None, home: Home = None) -> None:
     require_posix()
     from app.main import create_app
     from app.server.server import Server
-    from app.server.supervisor import CannotStart, check_port, is_loopback
-    from models.devices import DeviceUnavailable
+    from app.server.supervisor import check_port, is_loopback
     from worker.observability import log_config
     from worker.observability.addresses import host_port, http_address
 
     settings = read_settings(host=host, port=port, home=home)
     log_config.configure(settings)
-    with fail_on(DeviceUnavailable, CannotStart):
+    with fail_on():
         check_port(settings.host, settings.port)
         app = create_app(settings)
     address = http_address(settings.host, settings.port)

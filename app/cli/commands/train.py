@@ -53,19 +53,15 @@ def train(
     settings = read_settings(home=home)
     settings.protect_home()  # downloaded training data is stored there
 
-    from app.cli.local.folder import FolderTaken, take_folder
+    from app.cli.local.folder import take_folder
 
-    with fail_on(FolderTaken):
+    with fail_on():
         take_folder(out, resume)  # before the imports that take a while
 
     from app.cli.local.training import Stopped, train_here
-    from models.data.idx_source import DatasetUnavailable
-    from models.devices import DeviceOutOfMemory, DeviceUnavailable
-    from models.records import TrainingFailed
-    from models.training.training_state import InvalidState
+    from models.devices import DeviceOutOfMemory
 
-    kinds = (DatasetUnavailable, DeviceUnavailable, FolderTaken, TrainingFailed, InvalidState, OSError)
-    with fail_on(*kinds):
+    with fail_on(OSError):
         try:
             on_epoch = print_epoch_json if as_json else None
             train_here(config, settings, out, error_console if as_json else console, resume, on_epoch)

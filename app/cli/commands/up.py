@@ -8,10 +8,7 @@ from app.cli.output import console
 def up(host: Host = None, port: Port = None, home: Home = None, workers: Workers = None) -> None:
     """Start Redis, workers and the API on this machine. Ctrl-C stops them all."""
     require_posix()
-    from app.server.embedded_redis import NoRedisServer
-    from app.server.supervisor import CannotStart
     from app.server.supervisor import up as run
-    from models.devices import DeviceUnavailable
     from worker.observability import log_config
 
     def announce(address: str) -> None:
@@ -30,5 +27,5 @@ def up(host: Host = None, port: Port = None, home: Home = None, workers: Workers
 
     settings = read_settings(host=host, port=port, home=home, workers=workers)
     log_config.configure(settings)
-    with fail_on(CannotStart, DeviceUnavailable, NoRedisServer):
+    with fail_on():
         run(settings, announce)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from app.settings import AppSettings
+from models.errors import NotFound
 from models.networks.acgan import Generator
 from models.networks.weights import generator_from_bytes, load_generator
 from models.registry import bundled
@@ -18,7 +19,7 @@ LATEST = "latest"
 WEIGHTS_SUFFIXES = (".safetensors", ".hdf5", ".h5", ".pt", ".pth")
 
 
-class NoGenerator(Exception):
+class NoGenerator(NotFound, code="no-generator"):
     """There is no generator. The message explains how to get one."""
 
 

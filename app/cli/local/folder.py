@@ -3,10 +3,12 @@
 import os
 from pathlib import Path
 
+from models.errors import Conflict
+
 HISTORY, TABLE, STATE = "history.json", "history.csv", "resume.safetensors"
 
 
-class FolderTaken(Exception):
+class FolderTaken(Conflict, code="folder-taken"):
     """The folder holds another run, holds no run to resume, or is not writable."""
 
 

@@ -11,6 +11,7 @@ from app.settings import AppSettings
 from models.bounded_reading import printable
 from models.config import DatasetName, TrainingConfig
 from models.data.dataset import Dataset, load_dataset
+from models.errors import InvalidInput
 from models.evaluation.quality_gate import NOT_FINITE, Verdict, find_quality_gate, is_finite
 from models.interop.keras import KerasWeightsError, load_discriminator, load_generator
 from models.networks import weights
@@ -27,7 +28,7 @@ LAST_EPOCH = 1000
 ReportProgress = Callable[[int, int], None]
 
 
-class NothingToImport(Exception):
+class NothingToImport(InvalidInput, code="nothing-to-import"):
     """The folder holds no run of the original script, or more than one. The message names the folder or the file."""
 
 

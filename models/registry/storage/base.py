@@ -11,20 +11,22 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import ClassVar, NamedTuple, Protocol, TypeVar
 
+from models.errors import Unavailable
+
 Result = TypeVar("Result")
 
 MANIFEST = "manifest.json"  # a folder without it does not count as one
 
 
-class Unreachable(TimeoutError):
+class Unreachable(Unavailable, TimeoutError, code="store-unavailable"):
     """The storage does not respond, or is temporarily unavailable. Writers retry."""
 
 
-class StoreReplaced(Unreachable):
+class StoreReplaced(Unreachable, code="store-replaced"):
     """The store is no longer the one that this process used: renamed, emptied, replaced, or not mounted."""
 
 
-class FenceDamaged(Exception):
+class FenceDamaged(Unavailable, code="fence-damaged"):
     """A job's fence is not a number. The message names the file."""
 
 

@@ -27,7 +27,7 @@ TOKEN_BYTES, HIGHEST_TOKEN = 32, 2**53 - 2**20  # above that, Redis' numbers are
 RECORD_BYTES = 2**20  # a manifest has about 2,000
 
 
-class Unreadable(FileUnreadable, Unreachable):
+class Unreadable(FileUnreadable, Unreachable, code="store-file-unreadable"):
     """A file of the store exists, but cannot be read at the moment."""
 
 

@@ -15,6 +15,8 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 from app.main import create_app
 from app.settings import AppSettings
 from models.registry.store import CheckpointStore
+from tests.app.conftest import publish_two
+from tests.conftest import RunningRedis, set_environment
 from tests.support.api_clients import local_client
 
 EXAMPLES = int(os.environ.get("EXAMPLES", "200"))  # for each operation
@@ -27,23 +29,29 @@ OPERATIONS = [
 ]
 
 
-@pytest.fixture
-def described(settings: AppSettings, store: CheckpointStore) -> Iterator[BaseSchema]:
-    app = create_app(settings.model_copy(update={"work_rate": "off", "allowed_hosts": SCHEMATHESIS_HOST}))
-    with local_client(app):
-        yield schemathesis.openapi.from_asgi("/openapi.json", app)
+@pytest.fixture(scope="module")
+def described(shared_redis: RunningRedis, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BaseSchema]:
+    """The document of one API, whose Redis is empty before each request and whose store has two checkpoints."""
+    with pytest.MonkeyPatch.context() as patch:
+        set_environment(patch, tmp_path_factory.mktemp("described") / "home")
+        settings = AppSettings(redis_url=shared_redis.url, work_rate="off", allowed_hosts=SCHEMATHESIS_HOST)
+        publish_two(CheckpointStore(settings.store_dir))
+        app = create_app(settings)
+        with local_client(app):
+            yield schemathesis.openapi.from_asgi("/openapi.json", app)
 
 
+@pytest.mark.parametrize("count", [EXAMPLES // 4, pytest.param(EXAMPLES, marks=pytest.mark.long)])
 @pytest.mark.parametrize(("path", "method"), OPERATIONS)
 @pytest.mark.timeout(60 + 3 * EXAMPLES)
 def test_every_response_conforms_to_the_document(
-    described: BaseSchema, settings: AppSettings, path: str, method: str
+    described: BaseSchema, redis_url: str, path: str, method: str, count: int
 ) -> None:
-    client = redis.Redis.from_url(settings.redis_url)
+    client = redis.Redis.from_url(redis_url)
     operation = described[path][method.upper()]
 
     @given(operation.as_strategy())
-    @limits(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+    @limits(max_examples=count, deadline=None, suppress_health_check=list(HealthCheck))
     def ask(case: "schemathesis.Case[Any]") -> None:
         client.flushdb()  # an earlier request may have used the same key for something else, or filled the queue
         answer = case.call()

@@ -7,6 +7,7 @@ import redis
 from starlette.testclient import TestClient
 
 from app.main import create_app
+from app.problems.codes import PROBLEMS
 from app.settings import AppSettings
 from models.registry.store import CheckpointStore
 from tests.conftest import RunningRedis
@@ -97,6 +98,11 @@ MISTAKES: list[tuple[str, str, dict[str, Any], int, str]] = [
 ]
 
 
+@pytest.fixture(scope="module")
+def client(shared_client: TestClient) -> TestClient:
+    return shared_client
+
+
 @pytest.mark.parametrize(
     ("method", "path", "request_", "status", "message"),
     MISTAKES,
@@ -111,6 +117,7 @@ def test_a_mistake_gets_a_problem_with_a_sentence(
     problem = answer.json()
     assert problem["status"] == status
     assert problem["title"]
+    assert problem["type"].removeprefix("/problems/") in PROBLEMS
     assert message in problem["detail"]
     assert problem["detail"].endswith((".", "?"))
     assert answer.text.endswith("}\n")
@@ -172,6 +179,7 @@ def test_a_redis_that_may_lose_jobs_receives_none(mortal_redis: RunningRedis) ->
         for path in ("/train", f"{job}/resume", f"{job}/retry"):
             refused = client.post(path)
             assert refused.status_code == 503
+            assert refused.json()["type"] == "/problems/redis-unsafe"
             assert "set maxmemory-policy to noeviction" in refused.json()["detail"]
         assert "noeviction" in client.get("/readyz").json()["redis"]
         assert len(client.get("/jobs").json()["jobs"]) == 1
@@ -212,6 +220,7 @@ def test_the_openapi_page_documents_every_path(client: TestClient, store: Checkp
         "GET /morph/{first}/{last}",
         "GET /checkpoints/{checkpoint}",
         "DELETE /checkpoints/{checkpoint}",
+        "GET /problems/{code}",
         "GET /livez",
         "GET /readyz",
         "GET /metrics",

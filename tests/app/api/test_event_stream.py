@@ -167,6 +167,7 @@ def test_the_number_of_streams_is_limited_and_a_closed_one_frees_its_slot(redis_
             assert refused.status_code == 503
             assert int(refused.headers["Retry-After"]) > 0
             assert refused.headers["Content-Type"] == "application/problem+json"
+            assert refused.json()["type"] == "/problems/too-many-streams"
             assert f"GET /jobs/{job_id}" in refused.json()["detail"]
             others.close()
 

@@ -16,6 +16,11 @@ from worker.jobs.consumer import Claim, JobConsumer
 from worker.jobs.model import ENDED, JobStatus
 
 
+@pytest.fixture
+def client(shared_client: TestClient, redis_url: str) -> TestClient:
+    return shared_client
+
+
 def accept(client: TestClient, **body: Any) -> str:
     answer = client.post("/train", json=body)
     assert answer.status_code == 202, answer.text

@@ -12,6 +12,11 @@ HIDDEN = ["\x00", "\x1b[31mred", "a\nb", "a\rb", "tab\tbed", "\x7f", "\x9b31m", 
 BIDI = ["\u202e", "\u202a", "\u2066", "\u2069", "\u200e", "\u200f", "\u061c"]
 
 
+@pytest.fixture
+def client(shared_client: TestClient, redis_url: str) -> TestClient:
+    return shared_client
+
+
 @pytest.mark.parametrize("name", [*HIDDEN, *(f"a{mark}b" for mark in BIDI)], ids=ascii)
 def test_control_characters_and_direction_overrides_are_refused(client: TestClient, name: str) -> None:
     answer = client.post("/train", json={"name": name})

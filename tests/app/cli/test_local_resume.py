@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -30,46 +31,61 @@ def threads() -> Iterator[None]:
     reset_threads()
 
 
-def resumed(out: Path, name: str, value: str | int) -> str:
-    """Stop a run after its first epoch, change its recorded environment, and resume it. Returns the output."""
-    config, settings = small("printed", epochs=3), AppSettings(judge=False)
+CONFIG = small("printed")  # two epochs
+
+
+@pytest.fixture(scope="module")
+def stopped_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that stopped after its first epoch."""
 
     def stop(epoch: LocalEpoch) -> None:
         raise Stopped
 
+    folder = tmp_path_factory.mktemp("stopped") / "run"
     with pytest.raises(Stopped):
-        train_here(config, settings, out, Console(quiet=True), False, stop)
+        train_here(CONFIG, AppSettings(judge=False), folder, Console(quiet=True), False, stop)
+    return folder
+
+
+def resumed(stopped: Path, out: Path, name: str, value: str | int) -> str:
+    """Change the recorded environment of a copy of the stopped run, and resume it. Returns the output."""
+    shutil.copytree(stopped, out)
     state = training_state.from_bytes((out / "resume.safetensors").read_bytes())
     assert state.environment is not None
     began = state.environment.model_copy(update={name: value})
     (out / "resume.safetensors").write_bytes(training_state.to_bytes(replace(state, environment=began)))
     printed = io.StringIO()
-    train_here(config, settings, out, Console(file=printed, width=500), True)
+    train_here(CONFIG, AppSettings(judge=False), out, Console(file=printed, width=500), True)
     return printed.getvalue()
 
 
 @pytest.mark.parametrize(
     ("name", "value"), [("build", "[b]another build"), ("cpu", "another cpu"), ("code", "0.0.1"), ("device", "cuda:0")]
 )
-def test_a_run_resumed_in_another_environment_reports_it(tmp_path: Path, name: str, value: str) -> None:
-    printed = resumed(tmp_path / "run", name, value)
+def test_a_run_resumed_in_another_environment_reports_it(
+    stopped_run: Path, tmp_path: Path, name: str, value: str
+) -> None:
+    printed = resumed(stopped_run, tmp_path / "run", name, value)
     history = json.loads((tmp_path / "run" / "history.json").read_text())
     (warning,) = history["warnings"]
     assert value in warning
     assert f"warning: {warning}" in printed
-    assert [epoch["epoch"] for epoch in history["epochs"]] == [1, 2, 3]
+    assert [epoch["epoch"] for epoch in history["epochs"]] == [1, 2]
 
 
-def test_a_resumed_run_uses_its_original_number_of_threads(tmp_path: Path) -> None:
+def test_a_resumed_run_uses_its_original_number_of_threads(stopped_run: Path, tmp_path: Path) -> None:
     number = torch.get_num_threads() + 1
-    printed = resumed(tmp_path / "run", "threads", number)
+    printed = resumed(stopped_run, tmp_path / "run", "threads", number)
     assert f"({number} threads)" in printed
     assert "warning" not in printed
     assert json.loads((tmp_path / "run" / "history.json").read_text())["warnings"] == []
 
 
+SHORT_EPOCHS = ["--train-examples", "12", "--test-examples", "4"]
+
+
 def stopped_by(sign: signal.Signals, out: Path, *before: str) -> tuple[int, str]:
-    command = [*before, sys.executable, "-m", "app.cli", *words_of(out, "printed"), "--epochs", "50"]
+    command = [*before, sys.executable, "-m", "app.cli", *words_of(out, "printed"), "--epochs", "50", *SHORT_EPOCHS]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
         deadline = time.monotonic() + 120
         while not (out / "history.json").exists() and process.poll() is None and time.monotonic() < deadline:

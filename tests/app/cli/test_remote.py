@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from app.client import REFUSED, Client
 from app.security.api_keys import make_key
 from app.server.embedded_redis import free_port
 from app.settings import AppSettings
@@ -169,7 +170,7 @@ def test_following_survives_a_restart_and_ends_with_ctrl_c(settings: AppSettings
         (["start", "--train-examples", "50"], "acgan: train_examples is 50, less than one batch"),
         (["start", "--recipe", "blunt"], "'seed' or 'sharp'"),
         (["follow", NOBODY], "see `acgan jobs`"),
-        (["cancel", "nonsense"], "`acgan jobs` lists them"),
+        (["cancel", "nonsense"], "see `acgan jobs`"),
         (["jobs", "--status", "tired"], "--status should be"),
         (["jobs", "--limit", "0"], "--limit should be"),
         (["serving", "nonsense"], "ids look like"),
@@ -193,6 +194,17 @@ def test_a_missing_and_a_busy_service_exit_with_4(redis_url: str) -> None:
         answer = acgan("start", "--url", address)
     assert answer.returncode == 4
     assert "retry in 60 s" in answer.stderr
+
+
+def test_a_service_without_a_generator_is_explained_with_commands(redis_url: str) -> None:
+    with serving(AppSettings(redis_url=redis_url, pretrained=False)) as address:
+        answer = acgan("order", "--url", address)
+        with Client(address) as client, pytest.raises(REFUSED["nothing-published"]) as refused:
+            client.digits(7)
+    assert answer.returncode == 4
+    assert "No generator has been published yet: start a run with `acgan start`" in answer.stderr
+    assert "/train" not in answer.stderr
+    assert refused.value.hint == "start a run with POST /train and retry after its first epoch."
 
 
 def test_a_key_is_read_from_the_environment_and_requested_if_it_is_missing(

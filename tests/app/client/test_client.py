@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from pydantic import SecretStr
 
-from app.client import AsyncClient, Change, Client, NotUnderstood, Refused, Unavailable, Unreachable
+from app.client import REFUSED, AsyncClient, Change, Client, NotUnderstood, Refused, Unavailable, Unreachable
 from app.schemas.jobs import TrainingOrder
 from app.security.api_keys import make_key
 from app.server.embedded_redis import free_port
@@ -245,7 +245,8 @@ def test_an_error_carries_the_services_own_sentence(service_client: Client) -> N
     with pytest.raises(Refused, match="GET /jobs") as refused:
         next(service_client.follow(NOBODY))
     assert refused.value.status == 404
-    with pytest.raises(Refused, match="ids look like"):
+    assert (refused.value.code, refused.value.hint) == ("job-not-found", "see GET /jobs.")
+    with pytest.raises(REFUSED["job-not-found"], match="ids look like"):
         service_client.job("nonsense")
 
 
@@ -264,6 +265,7 @@ def test_an_overloaded_service_says_when_to_retry(redis_url: str) -> None:
         client.train()
         with pytest.raises(Unavailable) as unavailable:
             client.train()
+    assert type(unavailable.value) is REFUSED["queue-full"]
     assert (unavailable.value.status, unavailable.value.retry_after) == (429, 60)
 
 

@@ -11,7 +11,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.client import AsyncClient, Client, Misconfigured, NotUnderstood, Refused, Unavailable
+from app.client import (
+    REFUSED,
+    AsyncClient,
+    Client,
+    Conflict,
+    InvalidInput,
+    Misconfigured,
+    NotAllowed,
+    NotFound,
+    NotUnderstood,
+    Refused,
+    Unavailable,
+)
 from app.client.answers import PROBLEM_LIMIT
 from tests.app.cli.test_cli import acgan
 from tests.support.hostile_server import (
@@ -176,6 +188,28 @@ def test_problems_of_any_form_end_no_command_in_a_traceback(errors: Any) -> None
     assert result.returncode == 2
     assert result.stderr.count("\n") == 1
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "raised"),
+    [
+        (404, "/problems/job-not-found", REFUSED["job-not-found"]),
+        (404, "/problems/of-a-newer-service", NotFound),
+        (404, "about:blank", NotFound),
+        (409, "/problems/job-not-found", Conflict),  # not the status of this code
+        (500, "/problems/of-a-newer-service", Refused),
+        (503, EVIL, Unavailable),
+        (422, {}, InvalidInput),
+        (403, None, NotAllowed),
+    ],
+)
+def test_the_code_or_else_the_status_of_a_refusal_decides_on_its_class(
+    status: int, kind: Any, raised: type[Refused]
+) -> None:
+    with hostile({PATHS["job"]: problem(status, "no", kind=kind)}) as server, pytest.raises(Refused) as refused:
+        ask(server.url, "job")
+    assert type(refused.value) is raised
+    assert refused.value.code == raised.code
 
 
 @pytest.mark.parametrize("key", ["secret\n", "secret\r\nX-Other: 1", "sécret", "secret\x00"])

@@ -166,7 +166,7 @@ def test_a_configured_folder_with_other_files_ends_the_run(other: str, tmp_path:
     with Mirror(answer) as mirror, pytest.raises(DatasetUnavailable, match=words) as caught:
         load_idx(DATA, folder, tmp_path / "cache", [mirror])
     assert str(caught.value).startswith(f"ACGAN_DATA_DIR={folder}")
-    assert '"dataset": "printed"' in str(caught.value)
+    assert "`dataset: printed`" in str(caught.value)
     assert asked == []
 
 
@@ -200,7 +200,7 @@ def test_missing_mnist_names_the_three_places_and_what_to_do(tmp_path: Path) -> 
         assert place in text
         assert f"the cache {tmp_path / 'cache'} (the files are not there)" in text
         assert NOWHERE in text
-        assert '"dataset": "printed"' in text
+        assert "`dataset: printed`" in text
 
 
 @pytest.mark.parametrize("header", [b"", idx_header((60_000, 28, 28)), idx_header((60_000,))])

@@ -184,7 +184,7 @@ def test_a_waiting_job_that_no_worker_takes_says_so(ask: Ask[Any], consumer: Job
         return {ask(lambda jobs: jobs.get(job_id)).trouble, *(job.trouble for job in ask(lambda jobs: jobs.newest(9)))}
 
     consumer.seen("cpu", 30)
-    assert trouble() == {"no worker with a GPU is available: start one with `acgan worker --device cuda`"}
+    assert trouble() == {"no worker with a GPU is available: start one whose ACGAN_DEVICE is cuda"}
     consumer.seen("gpu", 30)
     assert trouble() == {None}
     consumer.gone("gpu")

@@ -158,7 +158,7 @@ def test_every_line_of_a_run_names_job_epoch_and_token(worker: Worker, finished:
 
 def test_killing_a_training_process_loses_neither_counts_nor_the_port(worker: Worker, finished: Job) -> None:
     before = worker.figures()
-    job_id = worker.accept(epochs=50, train_examples=400)
+    job_id = worker.accept(epochs=50, batch_size=4, train_examples=400)
     saves = before["acgan_worker_save_seconds_count"]
     worker.until("its state is saved", lambda: worker.figures()["acgan_worker_save_seconds_count"] > saves)
     worker.until("it is measured", lambda: worker.figures()["acgan_worker_images_per_second"] > 0)

@@ -153,15 +153,15 @@ def test_trailers_are_not_headers(address: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sent", "status"),
+    ("sent", "status", "kind"),
     [
-        (b"NO REQUEST\r\n\r\n", 400),
-        (HEAD + b"X: " + 100_000 * b"x" + b"\r\n\r\n", 431),
-        (POST + b"Transfer-Encoding: chunked\r\n\r\n" + 200_000 * b"1\r\n \r\n", 413),
-        (HEAD, 408),
+        (b"NO REQUEST\r\n\r\n", 400, "/problems/malformed-request"),
+        (HEAD + b"X: " + 100_000 * b"x" + b"\r\n\r\n", 431, "/problems/headers-too-long"),
+        (POST + b"Transfer-Encoding: chunked\r\n\r\n" + 200_000 * b"1\r\n \r\n", 413, "/problems/body-too-long"),
+        (HEAD, 408, "/problems/request-timeout"),
     ],
 )
-def test_refusals_are_counted(short_timeouts: str, sent: bytes, status: int) -> None:
+def test_refusals_have_a_code_and_are_counted(short_timeouts: str, sent: bytes, status: int, kind: str) -> None:
     def counted() -> float:
         figures = httpx2.get(f"{short_timeouts}/metrics", timeout=10).text
         found = re.search(rf'^acgan_http_refusals_total{{status="{status}"}} (\S+)', figures, re.MULTILINE)
@@ -169,7 +169,9 @@ def test_refusals_are_counted(short_timeouts: str, sent: bytes, status: int) -> 
         return float(found[1])
 
     before = counted()
-    assert send_raw(short_timeouts, sent).statuses == [status]
+    reply = send_raw(short_timeouts, sent)
+    assert reply.statuses == [status]
+    assert problem(reply)["type"] == kind
     assert counted() == before + 1
 
 

@@ -118,6 +118,7 @@ def test_if_all_connections_are_being_answered_the_next_gets_a_503(settings: App
         reply = send_raw(address, b"")
         assert reply.statuses == [503]
         assert reply.closed
+        assert problem(reply)["type"] == "/problems/too-many-connections"
         assert b"retry-after: 5" in reply.data.lower()
         opened.pop().close()
         until("there is room", lambda: send_raw(address, HEAD + b"Connection: close\r\n\r\n").statuses == [200])

@@ -1,0 +1,49 @@
+"""Serves the API under a prefix such as `/acgan`, behind proxies that remove the prefix and proxies that keep it."""
+
+from starlette.datastructures import MutableHeaders
+from starlette.responses import RedirectResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.middleware.forwarded_headers import FORWARDED_PREFIX
+from app.schemas.links import prefix, read_root_path
+
+
+class RootPath:
+    """Removes the prefix from the path of each request and adds it to links and to the `Location` header.
+
+    The prefix is `root_path`, or `X-Forwarded-Prefix` of a trusted proxy. The rest of the application sees paths
+    without it. Only `ForwardedHeaders` may be outside of this middleware.
+    """
+
+    def __init__(self, app: ASGIApp, root_path: str = "") -> None:
+        self.app = app
+        self.root_path = root_path
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = self.root_path if scope["type"] != "http" else self.prefix_of(scope)
+        if scope["type"] != "http" or not path:
+            return await self.app(scope, receive, send)
+        if scope["path"] == path:  # relative addresses in the page need the final slash
+            return await RedirectResponse(f"{path}/")(scope, receive, send)
+        if scope["path"].startswith(f"{path}/"):
+            scope = {**scope, "path": scope["path"][len(path) :], "raw_path": scope["raw_path"][len(path) :]}
+
+        async def send_with_prefix(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(raw=message["headers"])
+                location = headers.get("location", "")
+                if location.startswith("/") and not location.startswith("//"):
+                    headers["location"] = path + location
+            await send(message)
+
+        token = prefix.set(path)
+        try:
+            await self.app(scope, receive, send_with_prefix)
+        finally:
+            prefix.reset(token)
+
+    def prefix_of(self, scope: Scope) -> str:
+        try:
+            return read_root_path(scope.get(FORWARDED_PREFIX, "")) or self.root_path
+        except ValueError:
+            return self.root_path
