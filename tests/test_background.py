@@ -10,7 +10,6 @@ SOURCES = sorted(path for layer in ("app", "worker", "models") for path in (ROOT
 STARTS = re.compile(r"\b(Thread|Timer|create_task|ensure_future|ThreadPoolExecutor|start_new_thread|TaskGroup)\(")
 REASONS = {
     "worker/observability/background_loops.py": "the supervisor itself",
-    "worker/handlers/helping.py": "a timer that ends a process whose drawing hangs",
     "app/inference/loads.py": "one load each, with a deadline; callers wait for the result and get its error",
     "models/training/background_writer.py": "one write at a time; the trainer raises its error, the run shows a hang",
     "models/data/downloads.py": "one download, with a deadline; the caller gets its error",

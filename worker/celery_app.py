@@ -1,21 +1,48 @@
-"""The Celery app. A message carries no job, it only notifies workers: a lost or duplicate one does no harm."""
+"""The Celery app. Lost and duplicate messages of both kinds do no harm.
 
-from collections.abc import Sequence
+`train` carries no job, it only notifies workers that one waits. `draw_shard` asks a worker for one part of a data set;
+a worker receives it only if no message of the first kind waits.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from celery import Celery
 
-from worker.jobs.keys import CELERY_PREFIX, queue_name
-from worker.jobs.model import RUNS_ON, RunsOn
+from models.synthesis.order import Provenance
+from worker.jobs.keys import CELERY_PREFIX, queue_name, shard_queue_name
+from worker.jobs.model import KINDS_OF_WORKERS, RUNS_ON, RunsOn, kind_of, taken_by
 from worker.settings import WorkerSettings, celery_address
 
 TRAIN = "acgan.train"
+DRAW_SHARD = "acgan.draw_shard"
+
+
+class ShardMessage(NamedTuple):
+    """A request to draw one part of a data set. A worker that would draw other bytes ignores it."""
+
+    job: str
+    number: int  # of the part in the order, from 0
+    fence: int  # token of the owner's claim
+    generator_sha256: str
+    code_version: str
+    device_type: str  # `cpu` or `cuda`
+
+    @property
+    def origin(self) -> Provenance:
+        return Provenance(
+            generator_sha256=self.generator_sha256, device=self.device_type, code_version=self.code_version
+        )
+
+
+SendShard = Callable[[ShardMessage], None]
 
 
 def make_celery(settings: WorkerSettings) -> Celery:
     celery = Celery("acgan", broker=celery_address(settings.redis_url), include=["worker.tasks"])
     celery.conf.update(
         task_default_queue=queue_name("any"),
-        task_queues={queue_name(runs_on): {} for runs_on in RUNS_ON},
+        task_queues={name: {} for name in [*map(queue_name, RUNS_ON), *map(shard_queue_name, KINDS_OF_WORKERS)]},
         task_ignore_result=True,  # results are in the job's record
         task_serializer="json",
         accept_content=["json"],
@@ -30,6 +57,7 @@ def make_celery(settings: WorkerSettings) -> Celery:
         broker_connection_max_retries=None,
         broker_transport_options={
             "global_keyprefix": CELERY_PREFIX,
+            "queue_order_strategy": "priority",  # that of `listen_for`
             "socket_timeout": 10.0,
             "socket_connect_timeout": 2.0,
             "socket_keepalive": True,
@@ -39,12 +67,21 @@ def make_celery(settings: WorkerSettings) -> Celery:
     return celery
 
 
-def listen_for(celery: Celery, takes: Sequence[RunsOn]) -> None:
-    """Let the worker of this process read the queues of these kinds of jobs only."""
-    celery.amqp.queues.select([queue_name(runs_on) for runs_on in takes])
+def listen_for(celery: Celery, kind: RunsOn) -> None:
+    """Let the worker of this process read the queues of its kind, `cpu` or `gpu`: notifications before shards."""
+    celery.amqp.queues.select([*map(queue_name, taken_by(kind)), shard_queue_name(kind)])
 
 
 def notify_workers(celery: Celery, runs_on: RunsOn = "any") -> None:
     """Notify the workers that a job waits. Raises kombu's OperationalError if Redis is unavailable."""
+    _send(celery, TRAIN, queue_name(runs_on))
+
+
+def send_shard(celery: Celery, shard: ShardMessage) -> None:
+    """Ask workers with the device type of its owner to draw a shard. Raises OperationalError as `notify_workers`."""
+    _send(celery, DRAW_SHARD, shard_queue_name(kind_of(shard.device_type)), shard._asdict())
+
+
+def _send(celery: Celery, task: str, queue: str, arguments: dict[str, Any] | None = None) -> None:
     once_more = {"max_retries": 1, "interval_start": 0.0}  # a connection from before Redis' restart fails once
-    celery.send_task(TRAIN, queue=queue_name(runs_on), retry=True, retry_policy=once_more)
+    celery.send_task(task, kwargs=arguments, queue=queue, retry=True, retry_policy=once_more)

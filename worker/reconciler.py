@@ -1,7 +1,7 @@
 """Recovers from lost messages, workers and responses within seconds: a thread in each Celery parent.
 
-It queues jobs whose worker was lost, sends a message if jobs wait or an owner accepts helpers and no message is queued,
-and ends a worker that is alive but receives no messages.
+It queues jobs whose worker was lost, sends a message if jobs wait and no message is queued, and ends a worker that is
+alive but receives no messages.
 """
 
 import logging
@@ -11,11 +11,10 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from math import ceil
 
-import redis
 from kombu.exceptions import OperationalError
 
-from worker.handlers.sharing import Sharing
 from worker.jobs.consumer import JobConsumer
+from worker.jobs.errors import StoreUnavailable
 from worker.jobs.model import RunsOn, taken_by
 from worker.lifecycle.heartbeat import LEAST_SILENT_ROUNDS, START_SECONDS, Pulses
 from worker.observability import metrics
@@ -58,7 +57,6 @@ class Reconciler:
         )
         self.supervisor = supervisor or Supervisor()
         self.reporter = LoopReporter(consumer)
-        self.sharing = Sharing(consumer.redis)
         self.notify_workers = notify_workers
         self.idle = idle
         self.seconds = seconds
@@ -91,14 +89,14 @@ class Reconciler:
                 if not lists_are_whole:
                     self.rebuild_indexes()
                     lists_are_whole = True
-            except (redis.RedisError, OperationalError, OSError) as error:
+            except (StoreUnavailable, OperationalError, OSError) as error:
                 self.deaf_rounds = 0
                 lists_are_whole = False  # the next Redis may be another one, with data of an older version
                 logger.warning("Redis does not answer: %s", error)
                 trouble = f"Redis: {error}"
             beat(trouble)
             self._over.wait(self.seconds)
-        with suppress(redis.RedisError):
+        with suppress(StoreUnavailable):
             self.consumer.gone(self.kind)
 
     def once(self) -> None:
@@ -120,8 +118,6 @@ class Reconciler:
         for runs_on, number in waiting.items():
             for _ in range(number - self.consumer.notifications(runs_on) if number else 0):
                 self.notify_workers(runs_on)
-        if not any(waiting.values()) and self.idle():
-            self.call_for_help()
         claims = self.consumer.claims()
         heard_nothing = sum(waiting.values()) > 0 and self.idle() and claims == self.claims_seen
         self.deaf_rounds = self.deaf_rounds + 1 if heard_nothing else 0
@@ -137,9 +133,3 @@ class Reconciler:
     def rebuild_indexes(self) -> None:
         if self.consumer.rebuild_indexes():
             logger.warning("the lists of jobs by status were incomplete and have been rebuilt")
-
-    def call_for_help(self) -> None:
-        """Notify an idle worker if an owner of a data set accepts helpers."""
-        shared = self.sharing.find(taken_by(self.kind))
-        if shared and not self.consumer.notifications(shared.runs_on):
-            self.notify_workers(shared.runs_on)

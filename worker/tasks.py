@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any
 
 import billiard
-import redis
 from billiard.exceptions import WorkerLostError
 from celery import current_app
 from celery.signals import (
@@ -23,11 +22,13 @@ from celery.worker import state
 from kombu.exceptions import OperationalError
 
 from models.devices import DeviceUnavailable, settle_device
-from worker.celery_app import TRAIN, listen_for, make_celery, notify_workers
+from worker.celery_app import DRAW_SHARD, TRAIN, ShardMessage, listen_for, make_celery, notify_workers, send_shard
 from worker.jobs.consumer import JobConsumer
-from worker.jobs.model import kind_of, taken_by
+from worker.jobs.errors import StoreUnavailable
+from worker.jobs.model import kind_of
 from worker.lifecycle import shutdown
 from worker.lifecycle.heartbeat import is_alive, start_pulse
+from worker.lifecycle.lease import STALLED_SECONDS
 from worker.observability import exporter, log_config, metrics
 from worker.observability.metrics_channel import NAME as LINE
 from worker.observability.metrics_channel import Sender
@@ -54,11 +55,19 @@ celery.Worker = Worker
 
 @celery.task(name=TRAIN)  # type: ignore[untyped-decorator]
 def train() -> None:
-    """Run the next job, or help another worker. If the job is handed back, notify the other workers."""
-    from worker.handlers.training import run_next_job  # here, so that the parent process does not import torch
+    """Run the next job. If the job is handed back, notify the other workers."""
+    from worker.runner import run_next_job  # here, so that the parent process does not import torch
 
-    if (handed_back := run_next_job(settings, partial(notify_workers, celery))) is not None:
+    if (handed_back := run_next_job(settings, partial(send_shard, celery))) is not None:
         notify_workers(celery, handed_back.runs_on)
+
+
+@celery.task(name=DRAW_SHARD, time_limit=STALLED_SECONDS)  # type: ignore[untyped-decorator]
+def draw_shard(**shard: Any) -> None:
+    """Draw one part of a data set that another worker makes. If drawing hangs, Celery replaces the process."""
+    from worker.handlers import shards  # here, so that the parent process does not import torch
+
+    shards.draw_shard(settings, ShardMessage(**shard))
 
 
 reconciler = Reconciler(
@@ -82,7 +91,7 @@ def settle_what_it_takes(**_: object) -> None:
         sys.exit(MISTAKE)
     os.environ["ACGAN_DEVICE"] = device  # the training process reads it
     reconciler.kind = kind_of(device)
-    listen_for(celery, taken_by(reconciler.kind))
+    listen_for(celery, reconciler.kind)
 
 
 @setup_logging.connect  # type: ignore[untyped-decorator]
@@ -115,7 +124,7 @@ def release_ended() -> None:
         if released := reconciler.consumer.release_ended(os.getpid(), is_alive):
             logger.warning("job %s: its training process has ended unexpectedly", ", ".join(released))
             reconciler.once()
-    except (redis.RedisError, OperationalError) as error:
+    except (StoreUnavailable, OperationalError) as error:
         logger.warning("the lease of a lost training process cannot be released and stays until it expires: %s", error)
 
 

@@ -17,7 +17,7 @@ from models.registry.removal import delete_folder, delete_run
 from models.registry.serving_policy import pinned, read_choice
 from models.registry.storage.base import Folder
 from models.registry.store import DATASET, CheckpointDamaged, CheckpointId, CheckpointNotFound, CheckpointNotUnderstood
-from models.synthesis.shards import Contributions
+from models.synthesis.shards import Shards
 from worker.jobs.client import JobClient, JobNotFound
 from worker.jobs.codec import AnyJob, UnreadableJob
 from worker.jobs.listing import read_not_ended
@@ -54,7 +54,7 @@ def refuse_used(uses: list[Use], job: str, folder: str | None = None) -> None:
 
 
 async def find_uses(model_manager: ModelManager, jobs: JobClient) -> list[Use]:
-    """Return the uses of all jobs, checkpoints and data sets that are in use. Raises RedisError and OSError."""
+    """Return the uses of all jobs, checkpoints and data sets that are in use. Raises StoreUnavailable and OSError."""
     return await find_job_uses(jobs) + await anyio.to_thread.run_sync(find_store_uses, model_manager)
 
 
@@ -120,8 +120,8 @@ async def delete_job(model_manager: ModelManager, jobs: JobClient, job_id: str) 
     """Delete a job that has ended, with all its files. Returns the number of deleted checkpoints.
 
     The record is marked, then the files are deleted, then the record. After an interruption the record still exists
-    and reports it in `trouble`, and the call can be repeated. Raises InUse, JobNotFound, InvalidTransition, RedisError
-    and OSError.
+    and reports it in `trouble`, and the call can be repeated. Raises InUse, JobNotFound, InvalidTransition,
+    StoreUnavailable and OSError.
     """
     await jobs.read(job_id)
     refuse_used(await find_uses(model_manager, jobs), job_id)
@@ -141,7 +141,7 @@ async def delete_job(model_manager: ModelManager, jobs: JobClient, job_id: str) 
 async def delete_checkpoint(model_manager: ModelManager, jobs: JobClient, checkpoint: CheckpointId) -> None:
     """Delete a checkpoint's files, even if they are damaged.
 
-    Raises InUse, CheckpointNotFound, CheckpointNotUnderstood, RedisError and OSError.
+    Raises InUse, CheckpointNotFound, CheckpointNotUnderstood, StoreUnavailable and OSError.
     """
     uses = await find_uses(model_manager, jobs)
     refuse_used(
@@ -166,11 +166,11 @@ def check_exists(model_manager: ModelManager, checkpoint: CheckpointId) -> None:
 
 
 async def delete_dataset(model_manager: ModelManager, jobs: JobClient, job_id: str) -> None:
-    """Delete the files of a data set whose job has ended. Raises InUse, RedisError and OSError."""
+    """Delete the files of a data set whose job has ended. Raises InUse, StoreUnavailable and OSError."""
     refuse_used(await find_uses(model_manager, jobs), job_id, DATASET)
     folder, check = Folder(job_id, DATASET), check_of(model_manager, job_id, DATASET)
     await anyio.to_thread.run_sync(delete_folder, model_manager.store, folder, check)
-    await anyio.to_thread.run_sync(Contributions(model_manager.store, job_id).clear)
+    await anyio.to_thread.run_sync(Shards(model_manager.store, job_id).clear)
 
 
 def check_of(model_manager: ModelManager, job: str, folder: str | None = None) -> Callable[[], None]:

@@ -46,20 +46,20 @@ ServicesDep = Annotated[Services, Depends(services)]
 
 
 async def within_work_rate(request: Request, response: Response, services: ServicesDep) -> None:
-    """Add the RateLimit headers to the response. Raises TooFast, RedisError."""
+    """Add the RateLimit headers to the response. Raises TooFast, StoreUnavailable."""
     if services.work_rate is not None:
         response.headers.update(await services.work_rate.admit(caller_of(request.scope)))
 
 
 async def within_budget(services: ServicesDep) -> None:
-    """Raises StoreFull, RedisError."""
+    """Raises StoreFull, StoreUnavailable."""
     await check_budget(services)
 
 
 async def check_budget(services: Services, new: DatasetOrder | None = None, resumed: Job | None = None) -> None:
     """Refuse work that the store has no room for. `new` is the order of a new data set, `resumed` a job that had ended.
 
-    Space for data sets that are ordered and not finished counts as used. Raises StoreFull, RedisError.
+    Space for data sets that are ordered and not finished counts as used. Raises StoreFull, StoreUnavailable.
     """
     redis = services.jobs.redis
     ids, ordered = await read_unfinished(redis), await read_unfinished_datasets(redis)
@@ -80,7 +80,7 @@ async def may_start(request: Request) -> None:
 
 
 async def owns_job(request: Request, services: ServicesDep) -> None:
-    """Raises NotAllowed if the job in the path was started with another key, JobNotFound, RedisError."""
+    """Raises NotAllowed if the job in the path was started with another key, JobNotFound, StoreUnavailable."""
     if role_of(request.scope) is not Role.ADMIN:
         job = await services.jobs.get(checked(request.path_params["job_id"]))
         require_own(request.scope, job.id, job.caller)

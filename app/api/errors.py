@@ -5,7 +5,6 @@ from difflib import get_close_matches
 from typing import Any
 from urllib.parse import quote
 
-import redis
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse
@@ -22,10 +21,11 @@ from app.schemas.compositions import NUMBER
 from app.schemas.datasets import FILE_NAME
 from models.bounded_reading import FileInvalid
 from models.errors import AcganError
+from worker.jobs.errors import StoreUnavailable
 
 logger = logging.getLogger(__name__)
 
-EXPECTED = (AcganError, redis.RedisError, OSError)
+EXPECTED = (AcganError, OSError)
 HTTP = {  # statuses of exceptions of Starlette and FastAPI: the code of the problem and its message
     400: ("unreadable-body", "the body cannot be read"),
     404: ("path-not-found", "there is nothing at this path"),
@@ -46,7 +46,7 @@ def add_error_handlers(app: FastAPI) -> None:
 
 
 async def answer_known(request: Request, error: Exception) -> JSONResponse:
-    if isinstance(error, redis.RedisError):
+    if isinstance(error, StoreUnavailable):
         logger.warning("%s %s: Redis: %s", request.method, request.url.path, error)
         return answer("redis-unavailable", explain_error(error, request.app.state.redis_folder))
     if isinstance(error, OSError) and not isinstance(error, FileInvalid):  # not shown: it may contain an address

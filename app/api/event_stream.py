@@ -8,17 +8,15 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from typing import Any, NamedTuple
 
-import redis
-import redis.asyncio
-
 from models.errors import Unavailable
 from models.records import Progress
 from worker.jobs.client import JobClient
 from worker.jobs.codec import decode as decode_record
 from worker.jobs.codec import present, with_trouble
+from worker.jobs.errors import StoreUnavailable, store_errors
 from worker.jobs.keys import EVENTS, WORKERS, epochs_key, job_key
 from worker.jobs.model import ENDED, EpochRecord
-from worker.jobs.redis_client import heedful
+from worker.jobs.redis_client import connect_reader
 
 logger = logging.getLogger(__name__)
 
@@ -29,13 +27,6 @@ AT_ONCE = 100  # events per read from Redis
 GATHERING_SECONDS = 0.05  # between reads, so that events are read in batches: single reads are the largest cost
 LOOKED_THROUGH = 1000  # events of all jobs, searched on a reconnect; if there are more, the whole record is sent
 AGAIN_SECONDS = 1.0  # before a retry when Redis does not answer
-
-
-def connect(url: str, socket_timeout: float) -> "redis.asyncio.Redis":
-    """Connect lazily. Replaces bytes that are not UTF-8, so that one bad entry does not stop the reader."""
-    return redis.asyncio.Redis.from_url(
-        url, decode_responses=True, encoding_errors="replace", socket_timeout=socket_timeout
-    )
 
 
 class TooManyFollowers(Unavailable, code="too-many-streams"):
@@ -60,7 +51,7 @@ Inbox = asyncio.Queue[Event | None]
 class Events:
     def __init__(self, url: str, jobs: JobClient, limit: int, has_shares: bool = False) -> None:
         seconds = BLOCK_SECONDS + 5
-        self.redis: Any = heedful(connect(url, seconds))
+        self.redis: Any = connect_reader(url, seconds)
         self.jobs = jobs
         self.asking: Any = jobs.redis  # has a shorter timeout than the reader's connection, which blocks
         self.limit = limit
@@ -76,27 +67,33 @@ class Events:
         while True:
             beat()
             try:
-                position = await self._position()
+                with store_errors():
+                    is_behind = await self._deliver()
                 away = False
-                answer = await self.redis.xread({EVENTS: position}, block=int(1e3 * BLOCK_SECONDS), count=AT_ONCE)
-                entries: list[Any] = answer[0][1] if answer else []
-                behind = len(entries) == AT_ONCE
-                if behind and await self._is_forgotten(position):
-                    self.let_go()
-                    continue
-                followed = set(self.inboxes.values())
-                for entry_id, fields in entries:
-                    self.position = entry_id
-                    if fields.get("job") in followed and (event := decode(entry_id, fields)) is not None:
-                        self._hand_out(fields["job"], event)
-                if not behind:
+                if not is_behind:
                     await asyncio.sleep(GATHERING_SECONDS)
-            except redis.RedisError as error:
+            except StoreUnavailable as error:
                 if not away:  # logged once, not every second
                     logger.warning("no events are sent until Redis answers: %s", error)
                 away = True
                 self.let_go()
                 await asyncio.sleep(AGAIN_SECONDS)
+
+    async def _deliver(self) -> bool:
+        """Read and deliver events once. Returns whether more may be waiting."""
+        position = await self._position()
+        answer = await self.redis.xread({EVENTS: position}, block=int(1e3 * BLOCK_SECONDS), count=AT_ONCE)
+        entries: list[Any] = answer[0][1] if answer else []
+        is_behind = len(entries) == AT_ONCE
+        if is_behind and await self._is_forgotten(position):
+            self.let_go()
+            return True
+        followed = set(self.inboxes.values())
+        for entry_id, fields in entries:
+            self.position = entry_id
+            if fields.get("job") in followed and (event := decode(entry_id, fields)) is not None:
+                self._hand_out(fields["job"], event)
+        return is_behind
 
     async def _position(self) -> str:
         """Return the position in the stream. The first call, by reader or follower, starts at the newest entry."""
@@ -139,7 +136,7 @@ class Events:
         If callers share the streams, none gets more streams than are still free.
 
         The stream ends when the job ends, after ten minutes, if Redis fails, or if the follower lags too far.
-        Raises TooManyFollowers, NothingFollows, JobNotFound, RedisError.
+        Raises TooManyFollowers, NothingFollows, JobNotFound, StoreUnavailable.
         """
         if self.streams >= self.limit:
             raise TooManyFollowers(f"{self.limit} streams are open already", job=job_id)
@@ -153,8 +150,9 @@ class Events:
         self.streams_of[caller] += 1
         self.inboxes[inbox] = job_id  # before past events are read, so that none is missed
         try:
-            await self._position()
-            past = await self._past(job_id, last_id)
+            with store_errors():
+                await self._position()
+                past = await self._past(job_id, last_id)
             yield self._stream(past, inbox)
         finally:
             self.inboxes.pop(inbox, None)

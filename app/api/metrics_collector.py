@@ -4,7 +4,6 @@ import asyncio
 import logging
 from collections.abc import Iterator
 
-import redis
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
 
@@ -12,6 +11,7 @@ from app import metrics
 from app.api.dependencies import Services
 from models.config import NUM_CLASSES
 from worker.jobs.client import Standing
+from worker.jobs.errors import StoreUnavailable
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ class Scrape:
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 return cls(services, await services.jobs.standing())
-        except (redis.RedisError, TimeoutError, OSError) as error:
+        except (StoreUnavailable, TimeoutError, OSError) as error:
             logger.debug("the metrics of Redis are omitted: %s", error)
             return cls(services, None)
 

@@ -17,7 +17,7 @@ from models.records import EpochLosses, Loss, Progress, SplitLosses, to_csv
 from models.registry.store import DISCRIMINATOR, GENERATOR, SAMPLES, CheckpointId, FileRecord, Manifest
 from models.synthesis.order import DatasetOrder
 from worker.jobs.client import QueueFull
-from worker.jobs.model import EpochRecord, Job, JobStatus
+from worker.jobs.model import EpochRecord, Job, JobKind, JobStatus
 
 JOB = "20260131-120000-00001c"
 CHECKPOINT = str(CheckpointId(JOB, 1))
@@ -63,6 +63,7 @@ MANIFEST = Manifest(
 
 ORDERED = Job(
     id="20260131-130000-00001d",
+    kind_name=JobKind.DATASET.value,
     status=JobStatus.RUNNING,
     config=CONFIG,
     order=DatasetOrder(checkpoint=CHECKPOINT),

@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-import redis
+from worker.jobs.errors import StoreUnavailable
 
 GONE = "Redis does not answer. It stores the jobs; digits are still served. Retry later."
 REFUSES = "Redis refuses commands: it is full or read-only. Retry later, or inform the operator."
@@ -14,11 +14,11 @@ LEAST_ROOM = 2**20  # bytes: the append-only file grows by more than this in a b
 NO_ROOM = ("No space left on device", "Disk quota exceeded")
 
 
-def explain_error(error: redis.RedisError, folder: Path) -> str:
+def explain_error(error: StoreUnavailable, folder: Path) -> str:
     """Return the cause of an error. `folder` is the data folder of the server that `acgan up` starts, if any."""
-    if any(reason in str(error) for reason in NO_ROOM) or (has_no_room(folder) and not _is_memory(error)):
+    if any(reason in str(error) for reason in NO_ROOM) or (has_no_room(folder) and not error.is_memory_full):
         return DISK_FULL
-    return REFUSES if isinstance(error, redis.ResponseError) else GONE
+    return REFUSES if error.refuses else GONE
 
 
 def has_no_room(folder: Path) -> bool:
@@ -27,7 +27,3 @@ def has_no_room(folder: Path) -> bool:
         return shutil.disk_usage(folder).free < LEAST_ROOM
     except OSError:
         return False
-
-
-def _is_memory(error: redis.RedisError) -> bool:
-    return isinstance(error, redis.exceptions.OutOfMemoryError) or str(error).startswith("OOM")

@@ -14,6 +14,7 @@ from limits.limits import GRANULARITIES
 
 from app.security.frequency import read_frequency
 from models.errors import Unavailable
+from worker.jobs.errors import store_errors
 from worker.jobs.keys import RATES
 
 LONGEST_WAIT = 120  # the largest Retry-After, in seconds
@@ -102,7 +103,11 @@ class SharedRate:
         self.limiter = SlidingWindowCounterRateLimiter(self.storage)
 
     async def admit(self, caller: str) -> dict[str, str]:
-        """Count a request and return its RateLimit headers. Raises TooFast, RedisError."""
+        """Count a request and return its RateLimit headers. Raises TooFast, StoreUnavailable."""
+        with store_errors():
+            return await self._admit(caller)
+
+    async def _admit(self, caller: str) -> dict[str, str]:
         if await self.limiter.hit(self.rate, caller):
             return await self._headers(caller)
         seconds = self.rate.get_expiry()

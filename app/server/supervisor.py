@@ -26,6 +26,7 @@ from models.devices import count_gpus, processors, settle_device
 from models.errors import Unavailable
 from models.file_locks import try_lock
 from worker.jobs.consumer import JobConsumer
+from worker.jobs.errors import StoreUnavailable
 from worker.observability.addresses import OPENABLE, host_port, http_address
 
 logger = logging.getLogger(__name__)
@@ -180,7 +181,7 @@ def release(url: str, backoff_seconds: float, worker: int) -> None:
         if released := consumer.release_ended(worker, lambda _pid: False):
             logger.warning("job %s: its worker has ended; the job is queued again", ", ".join(released))
             consumer.reconcile(backoff_seconds)
-    except redis.RedisError as error:
+    except StoreUnavailable as error:
         logger.warning("the lease of the lost worker could not be released, and stays until it expires: %s", error)
     finally:
         consumer.close()

@@ -14,11 +14,10 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import NamedTuple
 
-import redis
-
 from benchmarks.records import ManyAtOnce, epoch_record, progress
 from benchmarks.redis_server import Work, between, connect, read
 from worker.jobs.consumer import Claim, JobConsumer
+from worker.jobs.errors import StoreUnavailable
 from worker.jobs.model import JobStatus
 from worker.reconciler import Reconciler
 
@@ -79,7 +78,7 @@ class Worker:
         began = time.monotonic()
         try:
             act()
-        except redis.RedisError:
+        except StoreUnavailable:
             self.tally.errors += 1
             time.sleep(0.1)
         else:
@@ -92,7 +91,7 @@ class Worker:
     def begin(self, kind: str) -> None:
         """Connect, and claim a job if the drill needs one."""
         while True:
-            with suppress(redis.RedisError):
+            with suppress(StoreUnavailable):
                 if kind == "claim":
                     self.consumer.claims()
                     return

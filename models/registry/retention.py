@@ -1,8 +1,8 @@
 """The byte budget of the store, and the deletions that keep it. Without torch.
 
-Deletes in this order: temporary files, resume states of ended jobs, epochs of the oldest runs except each run's last.
-Never deletes training data, generated data sets, or checkpoints that are served, pinned, best or being read. JSON
-records, a few kB each, are not counted.
+Deletes in this order: temporary files, and shards of ended jobs that are an hour old; resume states of ended jobs;
+epochs of the oldest runs except each run's last. Never deletes training data, generated data sets, or checkpoints that
+are served, pinned, best or being read. JSON records, a few kB each, are not counted.
 """
 
 import re
@@ -42,6 +42,7 @@ class Usage:
         self.states: defaultdict[str, list[StoredFile]] = defaultdict(list)
         self.checkpoints: defaultdict[CheckpointId, int] = defaultdict(int)
         self.datasets: defaultdict[str, int] = defaultdict(int)
+        self.old_shards: list[StoredFile] = []
         for file in files:
             if file.placed:
                 self._add(file)
@@ -52,6 +53,7 @@ class Usage:
                 self.states[job].append(file)
             case [job, name] if name.startswith(SHARD_PREFIX):
                 self.datasets[job] += file.size
+                self.old_shards += [file] if file.age > TEMPORARY_SECONDS else []
             case [job, folder, *_] if folder == DATASET:
                 self.datasets[job] += file.size
             case [job, folder, name] if re.fullmatch(r"\d{3,4}", folder) and not name.endswith(".json"):
@@ -79,6 +81,10 @@ def apply_retention(store: CheckpointStore, limit: int, unfinished: Collection[s
     if old := [file for file in usage.temporary if file.age > TEMPORARY_SECONDS]:
         store.shelf.clear(old)
         total -= sum(file.size for file in old)
+    for shard in usage.old_shards:
+        if unfinished is not None and shard.name.partition("/")[0] not in unfinished:
+            store.shelf.delete(shard.name)
+            total -= shard.size
     for deletion in deletions(store, usage, unfinished) if total > limit else ():
         if total <= limit:
             break

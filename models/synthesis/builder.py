@@ -7,8 +7,8 @@
 
 Labels repeat from 0 to 9, so each digit has an address: example k of a split is digit `first + k // 10` of label
 k % 10. A digit that the judge refuses is drawn again `stride` indices further, at an index that no other example uses;
-the redraws file holds how often. Images are drawn and stored part by part: after an interruption only the parts that
-are missing or damaged are drawn, and the files are the same.
+the redraws file holds how often. Images are drawn and stored part by part: after an interruption only the parts are
+drawn that are missing, damaged, or drawn by another generator, code version or device type. The files are the same.
 """
 
 import hashlib
@@ -16,6 +16,7 @@ import os
 import shutil
 import struct
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -47,7 +48,7 @@ DEFLATE_END = b"\x03\x00"
 # (n, first index) -> n digits of each class, labels 0 to 9 repeated, uint8 (n * 10, 28, 28), and redraws (n * 10,)
 Draw = Callable[[int, int], "tuple[np.ndarray, np.ndarray]"]
 
-# The missing parts -> each of them once, as soon as this worker must draw it or another worker has drawn it
+# The missing parts -> each of them once: this worker draws it, unless its file is then in the folder
 Share = Callable[[list["Part"]], Iterator["Part"]]
 
 # Calls a function that makes the data set visible, if the job is still held.
@@ -73,28 +74,32 @@ def make(
     """
     if read_manifest(folder) is not None:
         return
-    done, missing = 0, list[Part]()
+    done, missing, helpers = 0, list[Part](), Counter[str]()
     for part in order.parts:
-        if read_part(part_path(folder, part), part) is None:
+        if (kept := read_part(part_path(folder, part), part, origin)) is None:
             missing.append(part)
         else:
+            helpers.update(kept.origin.helpers)
             done += part.digits
             yield done
     for part in share(missing):
-        if read_part(part_path(folder, part), part) is None:
-            write_durably(part_path(folder, part), pack_part(*draw(part.n, part.first)))
+        if (kept := read_part(part_path(folder, part), part, origin)) is None:
+            write_durably(part_path(folder, part), pack_part(origin, *draw(part.n, part.first)))
+        else:
+            helpers.update(kept.origin.helpers)
         done += part.digits
         yield done
     files: dict[str, DatasetFile] = {}
     for split in order.splits:
-        files[split.images] = write_images(folder, split)
+        files[split.images] = write_images(folder, split, origin)
         yield done
         files[split.labels] = write_bytes(folder, split, split.labels, bytes(range(NUM_CLASSES)) * split.n)
         if order.verify is not None:
-            redraws = b"".join(kept_part(folder, part).redraws for part in split.parts)
+            redraws = b"".join(kept_part(folder, part, origin).redraws for part in split.parts)
             files[split.redraws] = write_bytes(folder, split, split.redraws, redraws)
         yield done
-    manifest = DatasetManifest(order=order, created_at=datetime.now(UTC), files=files, **dict(origin))
+    made_by = dict(origin) | {"helpers": dict(helpers)}
+    manifest = DatasetManifest(order=order, created_at=datetime.now(UTC), files=files, **made_by)
     place(lambda: write_durably(folder / MANIFEST, manifest.model_dump_json(indent=2).encode()))
     shutil.rmtree(folder / PARTS, ignore_errors=True)
 
@@ -104,6 +109,7 @@ def part_path(folder: Path, part: Part) -> Path:
 
 
 class KeptPart(NamedTuple):
+    origin: Provenance
     redraws: bytes
     deflated: bytes  # the pixels
     pixels: bytes
@@ -115,44 +121,50 @@ def deflate(data: bytes) -> bytes:
     return stream.compress(data) + stream.flush(zlib.Z_FULL_FLUSH)
 
 
-def pack_part(digits: "np.ndarray", redraws: "np.ndarray") -> bytes:
-    """Serialise a part: a checksum of the rest, one byte for each digit (its redraws), the deflated pixels."""
+def pack_part(origin: Provenance, digits: "np.ndarray", redraws: "np.ndarray") -> bytes:
+    """Serialise a part: a line of JSON (its origin), then a checksum of the rest, redraws, and deflated pixels.
+
+    `redraws` takes one byte for each digit.
+    """
     pixels, redrawn = digits.tobytes(), redraws.astype("uint8").tobytes()
-    return struct.pack("<I", zlib.crc32(pixels, zlib.crc32(redrawn))) + redrawn + deflate(pixels)
+    head = origin.model_dump_json().encode() + b"\n"
+    return head + struct.pack("<I", zlib.crc32(pixels, zlib.crc32(redrawn))) + redrawn + deflate(pixels)
 
 
-def read_part(path: Path, part: Part) -> KeptPart | None:
-    """Read a part; None if it is missing or damaged."""
+def read_part(path: Path, part: Part, origin: Provenance) -> KeptPart | None:
+    """Read a part; None if it is missing, damaged, or drawn by another generator, code version or device type."""
     try:
-        return unpack_part(read_bounded(path, part_limit(part)), part)
+        return unpack_part(read_bounded(path, part_limit(part)), part, origin)
     except (FileMissing, FileTooLarge):
         return None
 
 
-def unpack_part(data: bytes, part: Part) -> KeptPart | None:
-    """Parse a part; None if it is damaged."""
+def unpack_part(data: bytes, part: Part, origin: Provenance) -> KeptPart | None:
+    """Parse a part; None if it is damaged, or drawn by another generator, code version or device type."""
     size = part.digits * IMAGE_SIZE**2
-    redraws, deflated = data[4 : 4 + part.digits], data[4 + part.digits :]
+    head, _, body = data.partition(b"\n")
+    redraws, deflated = body[4 : 4 + part.digits], body[4 + part.digits :]
     try:
+        drawn_by = Provenance.model_validate_json(head)
         pixels = zlib.decompressobj(-zlib.MAX_WBITS).decompress(deflated, size + 1)
-    except zlib.error:
+    except (ValueError, zlib.error):
         return None
-    intact = len(pixels) == size and data[:4] == struct.pack("<I", zlib.crc32(pixels, zlib.crc32(redraws)))
-    return KeptPart(redraws, deflated, pixels) if intact else None
+    intact = len(pixels) == size and body[:4] == struct.pack("<I", zlib.crc32(pixels, zlib.crc32(redraws)))
+    return KeptPart(drawn_by, redraws, deflated, pixels) if intact and drawn_by.draws_like(origin) else None
 
 
-def kept_part(folder: Path, part: Part) -> KeptPart:
-    kept = read_part(part_path(folder, part), part)
+def kept_part(folder: Path, part: Part, origin: Provenance) -> KeptPart:
+    kept = read_part(part_path(folder, part), part, origin)
     if kept is None:
         raise OSError(f"part {part.name} was damaged after it was drawn: resume the job to draw it again")
     return kept
 
 
-def write_images(folder: Path, split: Split) -> DatasetFile:
+def write_images(folder: Path, split: Split, origin: Provenance) -> DatasetFile:
     with GzipWriter(folder / split.images) as file:
         file.add(struct.pack(">IIII", 0x0803, split.n * NUM_CLASSES, IMAGE_SIZE, IMAGE_SIZE))
         for part in split.parts:
-            kept = kept_part(folder, part)
+            kept = kept_part(folder, part, origin)
             file.add(kept.pixels, kept.deflated)
     return file.record(split)
 

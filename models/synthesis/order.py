@@ -103,12 +103,22 @@ class DatasetFile(BaseModel):
 
 
 class Provenance(BaseModel):
-    """The generator, devices and code that drew a data set."""
+    """The generator, devices and code that drew a data set, or a part of it."""
 
     generator_sha256: str
     device: str
     helpers: dict[str, int] = Field({}, description="Devices of helping workers: parts drawn on each.")
     code_version: str
+
+    @property
+    def device_type(self) -> str:
+        """`cpu` or `cuda`."""
+        return self.device.partition(" ")[0].partition(":")[0]
+
+    def draws_like(self, other: "Provenance") -> bool:
+        """Whether both draw the same bytes for a part."""
+        mine = (self.generator_sha256, self.code_version, self.device_type)
+        return mine == (other.generator_sha256, other.code_version, other.device_type)
 
 
 class DatasetManifest(Provenance):

@@ -1,63 +1,73 @@
-"""Parts of a generated data set that helping workers drew for the worker that makes it. They are files in the store.
+"""Shards: parts of a generated data set that other workers drew for the worker that makes it, as files in the store.
 
-    <job>/part-<name>      same bytes as in the workshop (the folder in which the data set is made)
-
-The parts stay in the store until the data set is published, so any worker on any machine can continue with them.
+<job>/part-<name>      same bytes as in the workshop (the folder in which the data set is made)
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 from models.atomic_files import write_durably
 from models.bounded_reading import FileTooLarge
 from models.registry.storage.base import FenceDamaged
-from models.registry.storage.reading import RECORD_BYTES, read_bytes
+from models.registry.storage.reading import read_bytes
 from models.registry.store import SHARD_PREFIX, CheckpointStore
 from models.synthesis.builder import part_path, unpack_part
-from models.synthesis.order import Part
-
-BYTES_A_DIGIT = 1000  # upper limit: 784 pixels, which compression may enlarge a little, and a byte of redraws
+from models.synthesis.order import Part, Provenance, part_limit
 
 
-class Contributions:
-    """The stored parts of one job. Every method raises OSError."""
+class Shards:
+    """The shards of one job. Every method raises OSError."""
 
     def __init__(self, store: CheckpointStore, job: str) -> None:
+        self.store = store
         self.shelf = store.shelf
         self.job = job
 
     def reach(self, fence: int) -> bool:
-        """Return whether the worker with this fence token reads the same store. It does not if each has a folder."""
+        """Return whether the worker with this fence token uses the same store. It does not if each has a folder."""
         try:
             return self.shelf.fence(self.job).token == fence
         except FenceDamaged:
             return False
 
     def names(self) -> set[str]:
-        """List the stored parts, intact or not."""
+        """List the parts whose shard is stored, intact or not."""
         return {name.removeprefix(SHARD_PREFIX) for name in self.shelf.names(self.job) if name.startswith(SHARD_PREFIX)}
 
-    def leave(self, part: Part, data: bytes) -> None:
-        self.shelf.write(self._name(part.name), data)
+    def write(self, part: Part, data: bytes, fence: int, is_wanted: Callable[[], bool] = lambda: True) -> bool:
+        """Store a shard, and delete it again unless the job still wants it then. Returns whether it is stored.
 
-    def bring(self, part: Part, workshop: Path) -> bool:
-        """Copy a part into the workshop. Returns whether it was stored and intact."""
+        The check follows the write: a job that ends after the check deletes all shards itself. Raises FenceRejected.
+        """
+        stored = False
         try:
-            data = read_bytes(self.shelf, self._name(part.name), part.digits * BYTES_A_DIGIT + RECORD_BYTES)
+            self.store.write_held(self.job, fence, lambda: self.shelf.write(self._path(part.name), data))
+            stored = is_wanted() and not self.store.has_dataset(self.job)
+        finally:
+            if not stored:
+                self.drop(part.name)
+                self.store.clear_unknown(self.job)
+        return stored
+
+    def fetch(self, part: Part, workshop: Path, origin: Provenance) -> bool:
+        """Copy a shard into the workshop. Returns whether it was stored and intact; a damaged one is deleted."""
+        try:
+            data = read_bytes(self.shelf, self._path(part.name), part_limit(part))
         except (FileNotFoundError, FileTooLarge):
-            return False
-        if unpack_part(data, part) is None:
-            return False
-        write_durably(part_path(workshop, part), data)
-        if self.shelf.shares_workshops:  # otherwise a worker that continues on another machine needs it
+            data = b""
+        intact = unpack_part(data, part, origin) is not None
+        if intact:
+            write_durably(part_path(workshop, part), data)
+        if not intact or self.shelf.shares_workshops:  # else a worker that continues on another machine needs it
             self.drop(part.name)
-        return True
+        return intact
 
     def drop(self, name: str) -> None:
-        self.shelf.delete(self._name(name))
+        self.shelf.delete(self._path(name))
 
     def clear(self) -> None:
         for name in self.names():
             self.drop(name)
 
-    def _name(self, name: str) -> str:
+    def _path(self, name: str) -> str:
         return f"{self.job}/{SHARD_PREFIX}{name}"

@@ -7,7 +7,7 @@ from app.settings import AppSettings
 from models.registry.store import CheckpointStore
 from tests.browser.conftest import visiting
 from tests.support.serving import serving
-from worker.handlers.training import run_next_job
+from worker.runner import run_next_job
 
 pytestmark = pytest.mark.browser
 

@@ -15,7 +15,7 @@ from app.settings import AppSettings
 from models.registry.store import CheckpointStore
 from tests.support.other_system import MODULES
 from tests.support.serving import serving
-from worker.handlers.training import run_next_job
+from worker.runner import run_next_job
 
 CLIENT = Path(__file__).parents[2] / "client"
 LARGEST = 20_000_000  # bytes, with all dependencies

@@ -13,7 +13,7 @@ from tests.faults.processes import is_alive, parent
 from tests.faults.set_clock import RedisWithClock
 from tests.faults.world import World
 from worker.jobs.keys import EVENTS, JOBS, LEASES, PULSES, QUEUE, WORKERS, index_key, job_key
-from worker.jobs.model import JobStatus
+from worker.jobs.model import JobKind, JobStatus
 
 NOT_UTF8 = b"\xff\xfe\x00\xc3"
 CLOCKS = ["+3600", "-3600", "+1d", "-1d", "+10y", "-10y"]
@@ -131,18 +131,18 @@ class Disturbances:
 
     def add_undecodable_records(self, _job_id: str) -> None:
         """A job, workers and processes whose names are not UTF-8, for some seconds."""
-        name, runs = b"20260101-000000-" + NOT_UTF8, index_key(False)
+        name, runs = b"20260101-000000-" + NOT_UTF8, index_key(JobKind.TRAINING)
         record = {"status": "queued", "config": NOT_UTF8, "created_at": NOT_UTF8}
         with self.world.redis.client() as client:
             highest = float(client.incr("acgan:sequence"))
             client.hset(job_key("").encode() + name, mapping=record)
-            for key in (JOBS, runs, index_key(False, JobStatus.QUEUED), QUEUE):
+            for key in (JOBS, runs, index_key(JobKind.TRAINING, JobStatus.QUEUED), QUEUE):
                 client.zadd(key, {name: highest if key != QUEUE else -1.0})
             for key in (WORKERS, PULSES, LEASES):
                 client.zadd(key, {NOT_UTF8: time.time() + 2})
         self.world.pause(self.random.uniform(1.5, 4.0))
         with self.world.redis.client() as client:
-            for key in (JOBS, runs, index_key(False, JobStatus.QUEUED), QUEUE):
+            for key in (JOBS, runs, index_key(JobKind.TRAINING, JobStatus.QUEUED), QUEUE):
                 client.zrem(key, name)
             for key in (WORKERS, PULSES, LEASES):
                 client.zrem(key, NOT_UTF8)

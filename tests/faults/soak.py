@@ -26,6 +26,7 @@ from tests.faults.invariants import INVARIANTS, Report, verified
 from tests.faults.set_clock import LIBRARY, RedisWithClock
 from tests.faults.witness import Caller, Follower
 from tests.faults.world import PACE, RECOVERY_SECONDS, Outcome, World, outcome, running_world
+from worker.jobs.errors import StoreUnavailable
 from worker.jobs.model import Job, JobStatus
 
 QUIET_SECONDS = (0.0, 2.0)  # between the start of training and the next fault
@@ -209,7 +210,7 @@ def run(world: World, undisturbed: Outcome, given: argparse.Namespace) -> tuple[
     try:
         while time.monotonic() < ends or soak.faults.total() < given.count:
             soak.one_job(given.faults)
-    except (AssertionError, redis.RedisError) as error:
+    except (AssertionError, redis.RedisError, StoreUnavailable) as error:
         soak.wrong("jobs lost", error)
     soak.end()
     api.end()

@@ -13,6 +13,7 @@ from app.server.embedded_redis import explain
 from tests.conftest import RunningRedis
 from tests.faults.world import Outcome, World, check, running_world
 from tests.support.disks import mounted_disk
+from worker.jobs.errors import StoreUnavailable
 from worker.jobs.model import JobStatus
 
 pytestmark = pytest.mark.faults
@@ -77,7 +78,7 @@ def test_an_embedded_redis_on_a_full_disk_reports_it(small_disk: Path) -> None:
         fill(small_disk)
         with running.client() as client, pytest.raises(redis.RedisError) as refused:
             client.mset({str(number): "x" * 100_000 for number in range(40)})
-        assert explain_error(refused.value, folder) == DISK_FULL
+        assert explain_error(StoreUnavailable.of(refused.value), folder) == DISK_FULL
         last_words = running.process.communicate(timeout=10)[0].decode()
         assert "is full" in str(explain(last_words, folder))
         assert f"{folder.resolve()}" in str(explain(last_words, folder))

@@ -6,11 +6,11 @@ import time
 from typing import Any
 
 import pytest
-import redis
 
 from tests.faults.places import BOTH
 from tests.faults.world import PACE, RECOVERY_SECONDS, Outcome, World, check
 from worker.celery_app import make_celery, notify_workers
+from worker.jobs.errors import StoreUnavailable
 from worker.jobs.model import JobStatus
 from worker.settings import WorkerSettings
 
@@ -133,7 +133,7 @@ def test_a_redis_that_refuses_writes_for_a_while_loses_no_job(world: World, undi
         for _ in range(20):
             try:
                 world.accept()
-            except redis.RedisError:
+            except StoreUnavailable:
                 refused += 1
             time.sleep(0.2)
         client.config_set("maxmemory", 0)

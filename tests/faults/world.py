@@ -35,6 +35,7 @@ from tests.faults.witness import ServedWatcher
 from tests.support.failures import HasJobs, explained
 from tests.support.s3_endpoint import Endpoint, open_store
 from worker.jobs.client import JobClient, Order
+from worker.jobs.errors import StoreUnavailable
 from worker.jobs.model import ENDED, Job, JobStatus
 
 Answer = TypeVar("Answer")
@@ -162,7 +163,7 @@ class World(HasJobs):
         while time.monotonic() < deadline:
             if self.supervised and all(process.poll() is not None for process in self.workers):
                 self.start_worker()
-            with contextlib.suppress(redis.RedisError):
+            with contextlib.suppress(redis.RedisError, StoreUnavailable):
                 if found := answer():
                     return found
             time.sleep(0.05)

@@ -12,8 +12,8 @@ from benchmarks.records import ask_desk
 from models.config import TrainingConfig
 from tests.conftest import RunningRedis
 from tests.surface import collect
-from worker.handlers.training import run_next_job
 from worker.jobs.client import Order
+from worker.runner import run_next_job
 from worker.settings import WorkerSettings
 
 

@@ -7,15 +7,12 @@ import redis
 
 from benchmarks.records import ask_desk
 from models.config import TrainingConfig
-from models.registry import bundled
-from models.synthesis.order import DatasetOrder
 from tests.conftest import RunningRedis
 from tests.worker.conftest import until
-from worker.handlers.sharing import Shared, Sharing
 from worker.jobs.client import Order
 from worker.jobs.consumer import JobConsumer
 from worker.jobs.keys import index_key, notifications_key
-from worker.jobs.model import JobStatus, RunsOn
+from worker.jobs.model import JobKind, JobStatus, RunsOn
 from worker.reconciler import DEAF_ROUNDS, EXIT_CODE, Reconciler
 
 
@@ -34,8 +31,8 @@ class Parts:
     def notify_workers(self, runs_on: RunsOn) -> None:
         self.consumer.redis.lpush(notifications_key(runs_on), "knock")
 
-    def accept(self, dataset: DatasetOrder | None = None) -> None:
-        ask_desk(self.url, lambda jobs: jobs.create(Order(TrainingConfig(), dataset=dataset)))
+    def accept(self) -> None:
+        ask_desk(self.url, lambda jobs: jobs.create(Order(TrainingConfig())))
 
 
 @pytest.fixture
@@ -100,7 +97,7 @@ def test_lists_are_rebuilt_in_a_redis_that_is_new_to_it(
     mortal_redis: RunningRedis, caplog: pytest.LogCaptureFixture
 ) -> None:
     """At the start, and after an outage of Redis, which another may have replaced: no other round rebuilds them."""
-    parts, queued = Parts(mortal_redis.url), index_key(False, JobStatus.QUEUED)
+    parts, queued = Parts(mortal_redis.url), index_key(JobKind.TRAINING, JobStatus.QUEUED)
     parts.accept()
     parts.consumer.redis.delete(queued)
     parts.idle, parts.reconciler.seconds = False, 0.02
@@ -116,20 +113,3 @@ def test_lists_are_rebuilt_in_a_redis_that_is_new_to_it(
     until(lambda: parts.consumer.redis.exists(queued) == 1)
     parts.reconciler.stop()
     parts.reconciler.join()
-
-
-def test_it_notifies_workers_of_a_data_set_that_needs_help(parts: Parts) -> None:
-    """Once, and not if this worker is busy: other workers have their own reconcilers."""
-    order = DatasetOrder(checkpoint=str(bundled.checkpoint()))
-    parts.accept(order)
-    claim = parts.consumer.claim()
-    assert claim
-    Sharing(parts.consumer.redis).welcome(Shared.of(claim, "1"), ["a", "b"])
-    parts.idle = False
-    parts.reconciler.once()
-    assert parts.consumer.notifications() == 0
-    parts.idle = True
-    for _ in range(2 * DEAF_ROUNDS):
-        parts.reconciler.once()
-    assert parts.consumer.notifications() == 1
-    assert parts.ends == []

@@ -8,8 +8,6 @@ import logging
 import time
 from collections.abc import Callable
 
-import redis
-
 from models.evaluation.epoch_snapshot import EpochSnapshot, snapshot_epoch
 from models.evaluation.quality_gate import QualityGate
 from models.networks.weights import state_to_bytes
@@ -24,7 +22,6 @@ from models.registry.store import (
     CheckpointDamaged,
     CheckpointId,
     CheckpointNotFound,
-    CheckpointStore,
     Manifest,
 )
 from models.sampling.png import encode_png
@@ -32,9 +29,9 @@ from models.torch_device import describe
 from models.training import training_state
 from models.training.background_writer import BackgroundWriter
 from models.training.trainer import Trainer
-from worker.jobs.consumer import JobConsumer
+from worker.jobs.errors import StoreUnavailable
 from worker.jobs.model import EpochRecord
-from worker.lifecycle.lease import Lease
+from worker.lifecycle.context import JobContext
 from worker.observability import metrics
 from worker.observability.background_loops import Supervisor
 
@@ -46,23 +43,13 @@ WRITE_SECONDS = 120.0  # for the publication of one epoch; a writer that takes l
 
 
 class CheckpointPublisher:
-    def __init__(
-        self,
-        consumer: JobConsumer,
-        lease: Lease,
-        trainer: Trainer,
-        store: CheckpointStore,
-        save_seconds: float,
-        assessor: QualityGate | None = None,
-    ) -> None:
+    def __init__(self, context: JobContext, trainer: Trainer, assessor: QualityGate | None = None) -> None:
         """Without an assessor, digits are not judged: they have no metrics, and every generator is served."""
-        self.assessor = assessor
-        self.save_seconds = save_seconds
-        self.consumer = consumer
-        self.lease = lease
-        self.job_id = lease.claim.job.id
+        self.context = context
         self.trainer = trainer
-        self.store = store
+        self.assessor = assessor
+        self.job_id = context.job.id
+        self.store = context.storage
         self.saved_at = time.monotonic()
         self.writer = BackgroundWriter()
         self.supervisor = Supervisor()
@@ -92,7 +79,7 @@ class CheckpointPublisher:
         """Write an epoch's checkpoint. Uses no device. Raises LeaseLost, FenceRejected, OSError."""
         began = time.monotonic()
         manifest, files = self.manifest(snapshot), files_of(snapshot)
-        self.lease.check_held()
+        self.context.lease.check_held()
         published = self.store.publish(manifest, files)
         metrics.tell(metrics.PUBLISH_SECONDS, snapshot.seconds + time.monotonic() - began)
         return published
@@ -110,7 +97,7 @@ class CheckpointPublisher:
             draws=AVERAGE if verdict.averaged else GENERATOR,
             refused=verdict.refused,
             warnings=trainer.warnings,
-            fence=self.lease.claim.fence,
+            fence=self.context.claim.fence,
         )
 
     def restore(self) -> list[EpochRecord]:
@@ -122,7 +109,7 @@ class CheckpointPublisher:
         try:
             data = self.store.load_state(self.job_id)
             if data is None:
-                if self.lease.claim.has_results:
+                if self.context.claim.has_results:
                     self.start_again(MISSING_STATE)
                 return []
             state = self.parse_state(data)
@@ -155,13 +142,13 @@ class CheckpointPublisher:
 
         They are missing if Redis restarted with older data. Raises CheckpointDamaged, CheckpointNotFound.
         """
-        told = self.lease.claim.told
+        told = self.context.claim.told
         lost = (CheckpointId(self.job_id, number) for number in range(1, epoch) if number not in told)
         manifests = [self.store.manifest(checkpoint) for checkpoint in lost]
         return [record_of(manifest) for manifest in manifests]
 
     def save_now_and_then(self) -> None:
-        if time.monotonic() - self.saved_at >= self.save_seconds:
+        if time.monotonic() - self.saved_at >= self.context.settings.save_seconds:
             self.save()
 
     def save(self) -> None:
@@ -173,15 +160,15 @@ class CheckpointPublisher:
         self.writer.wait()
         began = time.monotonic()
         state = self.trainer.state()
-        self.lease.check_held()
+        self.context.lease.check_held()
         try:
-            self.store.save_state(self.job_id, training_state.to_bytes(state), self.lease.claim.fence)
+            self.store.save_state(self.job_id, training_state.to_bytes(state), self.context.claim.fence)
             metrics.tell(metrics.SAVE_SECONDS, time.monotonic() - began)
-            self.consumer.saved(self.lease.claim, state.position.epoch, state.position.iteration)
+            self.context.jobs.saved(self.context.claim, state.position.epoch, state.position.iteration)
         except OSError as error:
             metrics.tell(metrics.SAVES_FAILED)
             logger.warning("job %s: its state could not be saved: %s", self.job_id, error)
-        except redis.RedisError as error:
+        except StoreUnavailable as error:
             logger.warning("job %s: its state is saved, but Redis could not record this: %s", self.job_id, error)
         self.saved_at = time.monotonic()
 

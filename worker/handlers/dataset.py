@@ -2,105 +2,168 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+from typing import TypeVar
 
-import redis
+from kombu.exceptions import OperationalError
 
 from models.records import Progress
-from models.registry.store import CheckpointStore
+from models.registry.store import FenceRejected
 from models.synthesis.builder import make
 from models.synthesis.dataset_integrity import damage_in_store, discard_damaged
-from models.synthesis.order import DatasetOrder, Provenance
-from models.synthesis.shards import Contributions
+from models.synthesis.order import DatasetOrder, Part, Provenance
+from models.synthesis.shards import Shards
 from models.torch_device import describe, find_device
 from models.version import code_version
-from worker.handlers.dataset_drawing import drawing, read_generator
-from worker.handlers.hosting import Host
-from worker.handlers.sharing import Shared, Sharing
-from worker.jobs.consumer import Claim, JobConsumer
-from worker.jobs.model import RunsOn
-from worker.lifecycle.lease import Lease
-from worker.lifecycle.retry import retry_until_stored
-from worker.lifecycle.storage_retry import StorageRetrier
-from worker.settings import WorkerSettings
+from worker.celery_app import ShardMessage
+from worker.handlers.dataset_drawing import drawing, prepare_generator, read_generator
+from worker.jobs.consumer import LeaseLost
+from worker.jobs.errors import StoreUnavailable
+from worker.lifecycle.context import JobContext
+from worker.lifecycle.retry import pause
+from worker.lifecycle.shutdown import Interrupted
 
 logger = logging.getLogger(__name__)
 
+POLL_SECONDS = 0.1
+WORTH_HELP = 4  # missing parts; fewer are drawn before other workers have started
+Result = TypeVar("Result")
 
-def make_dataset(
-    consumer: JobConsumer,
-    lease: Lease,
-    store: CheckpointStore,
-    settings: WorkerSettings,
-    notify_workers: Callable[[RunsOn], None] = lambda _: None,
-) -> None:
-    """Draw the parts of the data set that are missing, one at a time, with the help of idle workers.
 
-    `notify_workers` notifies an idle worker. Raises LeaseLost, Cancelled and Interrupted between two parts, and keeps
-    those that are drawn; CheckpointNotFound, CheckpointDamaged, InvalidWeights, TrainingFailed, and OSError.
+def make_dataset(context: JobContext) -> None:
+    """Draw the parts of the data set that are missing, one at a time, while other workers draw shards.
+
+    Raises LeaseLost, Cancelled and Interrupted between two parts, and keeps those that are drawn; CheckpointNotFound,
+    CheckpointDamaged, InvalidWeights, TrainingFailed, and OSError.
     """
-
-    stubborn = StorageRetrier(consumer, lease)
-    check = stubborn.check
-    check()
-    claim, order = lease.claim, lease.claim.job.order
+    context.check()
+    job, order, storage = context.job, context.job.order, context.storage
     assert order is not None
-    job, contributions = claim.job.id, Contributions(store, claim.job.id)
-    if not stubborn("the data set cannot be started", lambda: is_made(store, claim)):
-        device = find_device(settings.device)
-        manifest, weights = stubborn("the data set cannot be started", lambda: read_generator(store, order))
+    shards, workshop = Shards(storage, job.id), storage.dataset_workshop(job.id)
+    with cleared(shards):
+        if context.retry_storage("the data set cannot be started", lambda: is_made(context)):
+            return
+        device = find_device(context.settings.device)
+        read = partial(read_generator, storage, order)
+        manifest, weights = context.retry_storage("the data set cannot be started", read)
         sha256, version = manifest.files[manifest.draws].sha256, code_version()
         origin = Provenance(generator_sha256=sha256, device=describe(device), code_version=version)
-        report, workshop = reporter(consumer, claim, order), store.dataset_workshop(job)
         discard_damaged(workshop)
-        with (
-            drawing(order, manifest, weights, device) as draw,
-            Host(
-                consumer=consumer,
-                sharing=Sharing(consumer.redis),
-                shared=Shared.of(claim, version),
-                contributions=contributions,
-                workshop=workshop,
-                origin=origin,
-                seconds=settings.lease_seconds,
-                check=check,
-                notify_workers=notify_workers,
-            ) as host,
-        ):
-            retry_until_stored(lambda: consumer.record_runtime(claim, claim.job.config, origin.device), check)
+        context.record(lambda: context.jobs.record_runtime(context.claim, job.config, origin.device))
+        share = Share(shards, workshop, origin, partial(send_shards, context, order, origin), context.check)
+        report = reporter(context, order)
 
-            def place(write: Callable[[], None]) -> None:
-                held = partial(store.write_held, job, claim.fence, write)
-                stubborn("the data set cannot be published", held)
+        def place(write: Callable[[], None]) -> None:
+            held = partial(storage.write_held, job.id, context.claim.fence, write)
+            context.retry_storage("the data set cannot be published", held)
 
-            for done in make(workshop, order, origin, draw, share=host, place=place):
+        with drawing(order, manifest, prepare_generator(weights, device), device) as draw:
+            for done in make(workshop, order, origin, draw, share, place):
                 report(done)
-                check()
-        stubborn("the data set cannot be published", lambda: store.publish_dataset(job, claim.fence))
+                context.check()
+        publish = partial(storage.publish_dataset, job.id, context.claim.fence)
+        context.retry_storage("the data set cannot be published", publish)
+
+
+@contextmanager
+def cleared(shards: Shards) -> Iterator[None]:
+    """Delete the shards at the end, unless another worker continues with them."""
+    is_over = True
     try:
-        contributions.clear()
-    except OSError as error:  # leftover files do not affect the data set
-        logger.warning("job %s: leftover parts of helpers could not be deleted: %s", job, error)
+        yield
+    except (FenceRejected, Interrupted, LeaseLost):
+        is_over = False
+        raise
+    finally:
+        if is_over:
+            attempt(shards.job, "leftover shards could not be deleted", shards.clear)
 
 
-def is_made(store: CheckpointStore, claim: Claim) -> bool:
+@dataclass(frozen=True)
+class Share:
+    """Decides which part this worker draws next: the last one that is missing. Other workers begin at the first.
+
+    Their help is optional: if Redis or the store does not respond, this worker draws all parts.
+    """
+
+    shards: Shards
+    workshop: Path
+    origin: Provenance
+    send: Callable[[Iterable[Part]], None]
+    check: Callable[[], None]
+
+    def __call__(self, missing: list[Part]) -> Iterator[Part]:
+        """Yield each part once. The caller draws it, unless its file is already in the workshop."""
+        left = {part.name: part for part in missing}
+        yield from self.fetch(left)
+        if len(left) >= WORTH_HELP:
+            attempt(self.shards.job, "other workers cannot be asked to draw parts", lambda: self.send(left.values()))
+        is_helped = False
+        while left:
+            began = time.monotonic()
+            yield left.popitem()[1]
+            took, before = time.monotonic() - began, len(left)
+            yield from self.fetch(left)
+            is_helped = is_helped or len(left) < before
+            if is_helped and len(left) == 1:  # another worker probably draws it now
+                yield from self.wait(left, took)
+
+    def wait(self, left: dict[str, Part], seconds: float) -> Iterator[Part]:
+        """Wait for shards no longer than drawing one takes. Yields their parts."""
+        until = time.monotonic() + seconds
+        while left and time.monotonic() < until:
+            pause(POLL_SECONDS, self.check)
+            yield from self.fetch(left)
+
+    def fetch(self, left: dict[str, Part]) -> Iterator[Part]:
+        """Copy the shards that are stored and intact into the workshop. Yields their parts, removed from `left`."""
+        stored = attempt(self.shards.job, "shards cannot be listed", self.shards.names) or set()
+        for name in sorted(stored & left.keys()):
+            get = partial(self.shards.fetch, left[name], self.workshop, self.origin)
+            if attempt(self.shards.job, f"shard {name} cannot be fetched", get):
+                yield left.pop(name)
+            else:
+                logger.warning("job %s: shard %s is damaged, or another generator drew it", self.shards.job, name)
+
+
+def send_shards(context: JobContext, order: DatasetOrder, origin: Provenance, parts: Iterable[Part]) -> None:
+    """Ask other workers to draw these parts. Raises OperationalError."""
+    numbers = {part.name: number for number, part in enumerate(order.parts)}
+    for part in parts:
+        made_by = origin.generator_sha256, origin.code_version, origin.device_type
+        context.send_shard(ShardMessage(context.job.id, numbers[part.name], context.claim.fence, *made_by))
+
+
+def attempt(job: str, trouble: str, step: Callable[[], Result]) -> Result | None:
+    """Run a step that involves other workers. If it fails, log this and return None."""
+    try:
+        return step()
+    except (OperationalError, OSError) as error:
+        logger.warning("job %s: %s: %s", job, trouble, error)
+        return None
+
+
+def is_made(context: JobContext) -> bool:
     """Whether the data set is in the store and intact. A damaged one is deleted, so that it is made again.
 
     Raises FileNotUnderstood if another version wrote its manifest, FenceRejected, and other OSErrors.
     """
-    job = claim.job.id
+    job, store = context.job.id, context.storage
     if not store.has_dataset(job):
         return False
     damage = damage_in_store(store, job)
     if damage is None:
         return True
     logger.warning("job %s: the data set is made again: %s", job, damage)
-    store.write_held(job, claim.fence, lambda: store.delete_dataset(job))
+    store.write_held(job, context.claim.fence, lambda: store.delete_dataset(job))
     return False
 
 
-def reporter(consumer: JobConsumer, claim: Claim, order: DatasetOrder) -> Callable[[int], None]:
+def reporter(context: JobContext, order: DatasetOrder) -> Callable[[int], None]:
     """Return a function that records progress after each part: as one epoch whose iterations are digits."""
     began, first = time.monotonic(), 0
 
@@ -113,9 +176,9 @@ def reporter(consumer: JobConsumer, claim: Claim, order: DatasetOrder) -> Callab
             epoch=1, epochs=1, batch=done, batches=order.digits, images_per_second=round(rate, 1), eta_seconds=left
         )
         try:
-            consumer.saved(claim, 1, done)
-            consumer.report(claim, progress)
-        except redis.RedisError as error:  # not a reason to fail the job
-            logger.warning("job %s: its progress could not be recorded: %s", claim.job.id, error)
+            context.jobs.saved(context.claim, 1, done)
+            context.jobs.report(context.claim, progress)
+        except StoreUnavailable as error:  # not a reason to fail the job
+            logger.warning("job %s: its progress could not be recorded: %s", context.job.id, error)
 
     return report

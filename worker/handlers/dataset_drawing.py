@@ -1,4 +1,4 @@
-"""Drawing the digits of a data set: the same code for the owner of the job and for helpers."""
+"""Drawing the digits of a data set: the same code for the owner of the job and for other workers."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,6 +7,7 @@ import torch
 
 from models.errors import TrainingFailed
 from models.evaluation.verifier import Verifier, find_verifier
+from models.networks.inference import FoldedGenerator
 from models.networks.weights import generator_from_bytes
 from models.registry import bundled
 from models.registry.store import CheckpointId, CheckpointStore, Manifest
@@ -23,10 +24,16 @@ def read_generator(store: CheckpointStore, order: DatasetOrder) -> tuple[Manifes
     return manifest, shelf.read(manifest, manifest.draws)
 
 
+def prepare_generator(weights: bytes, device: torch.device) -> FoldedGenerator:
+    """Raises InvalidWeights."""
+    return prepare(generator_from_bytes(weights), device)
+
+
 @contextmanager
-def drawing(order: DatasetOrder, manifest: Manifest, weights: bytes, device: torch.device) -> Iterator[DatasetDrawer]:
-    """Prepare the generator and its judge on the device. Raises InvalidWeights, TrainingFailed."""
-    generator = prepare(generator_from_bytes(weights), device)
+def drawing(
+    order: DatasetOrder, manifest: Manifest, generator: FoldedGenerator, device: torch.device
+) -> Iterator[DatasetDrawer]:
+    """Provide a function that draws parts with a prepared generator and its judge. Raises TrainingFailed."""
     verifier = verifier_for(manifest, order, device)
     with drawing_threads(device) as pool:
         yield DatasetDrawer(generator, order, verifier, pool)

@@ -15,7 +15,8 @@ from models.config import TrainingConfig
 from models.errors import Conflict, NotFound, Unavailable
 from models.synthesis.order import DatasetOrder
 from worker.jobs import scripts
-from worker.jobs.codec import BEING_DELETED, AnyJob, UnreadableJob, decode, present, with_trouble
+from worker.jobs.codec import BEING_DELETED, AnyJob, UnreadableJob, decode, encode, present, with_trouble
+from worker.jobs.errors import raises_store_unavailable
 from worker.jobs.keys import (
     DELAYED,
     JOBS,
@@ -30,7 +31,7 @@ from worker.jobs.keys import (
     queue_key,
 )
 from worker.jobs.loop_states import summarize
-from worker.jobs.model import ENDED, RUNS_ON, Job, JobStatus, RunsOn, accepted_at, job_id_of
+from worker.jobs.model import ENDED, RUNS_ON, Job, JobKind, JobStatus, RunsOn, accepted_at, job_id_of
 from worker.jobs.redis_client import heedful
 
 LOOKED_AT = 1000  # waiting jobs, at most, among which the oldest is searched
@@ -92,7 +93,7 @@ def check_eviction(info: Mapping[str, object]) -> None:
 
 
 class Order(NamedTuple):
-    """A request for a run; or for a data set, with `config` of the run that trained its generator."""
+    """A request for a job. Of a data set, `config` is that of the run that trained its generator."""
 
     config: TrainingConfig
     priority: int = 0
@@ -103,17 +104,20 @@ class Order(NamedTuple):
     idempotency_key: str | None = None
 
     @property
+    def kind(self) -> JobKind:
+        return JobKind.DATASET if self.dataset else JobKind.TRAINING
+
+    @property
     def fields(self) -> dict[str, str]:
         """Return the first fields of the record."""
-        fields = {"config": self.config.model_dump_json(), "priority": str(self.priority), "runs_on": self.runs_on}
-        if self.dataset:
-            fields["order"] = self.dataset.model_dump_json()
         named = {"caller": self.caller, "retry_of": self.retry_of}
-        return fields | {name: value for name, value in named.items() if value}
+        return encode(self.kind, self.config, self.priority, self.runs_on, self.dataset, named)
 
     @property
     def fingerprint(self) -> str:
-        return hashlib.sha256(json.dumps(self.fields).encode()).hexdigest()
+        """Return a checksum of the request. It omits the kind, as earlier versions did."""
+        fields = {name: value for name, value in self.fields.items() if name != "kind"}
+        return hashlib.sha256(json.dumps(fields).encode()).hexdigest()
 
 
 def understood(job: AnyJob) -> Job:
@@ -138,8 +142,9 @@ class Standing(NamedTuple):
     workers: dict[RunsOn, int]  # seen recently, by device
 
 
+@raises_store_unavailable
 class JobClient:
-    """Calls raise redis.RedisError if Redis does not respond within about a second."""
+    """Calls raise StoreUnavailable if Redis does not respond within about a second."""
 
     def __init__(self, client: "redis.asyncio.Redis", queue_limit: int = 100, has_shares: bool = False) -> None:
         self.redis = client
@@ -206,9 +211,13 @@ class JobClient:
         return jobs[0]
 
     async def newest(
-        self, limit: int, status: JobStatus | None = None, before: str | None = None, datasets: bool = False
+        self,
+        limit: int,
+        status: JobStatus | None = None,
+        before: str | None = None,
+        kind: JobKind = JobKind.TRAINING,
     ) -> list[AnyJob]:
-        """List the runs or data sets that were accepted last, newest first.
+        """List the jobs of one kind that were accepted last, newest first.
 
         If given, only those of one status, and only those accepted before the job `before`.
         """
@@ -220,7 +229,7 @@ class JobClient:
             below = f"({place:.0f}"
         found: list[AnyJob] = []
         while len(found) < limit:
-            listed = index_key(datasets, status)
+            listed = index_key(kind, status)
             page = await client.zrevrangebyscore(listed, below, "-inf", start=0, num=limit, withscores=True)
             if not page:
                 break

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from models.config import TrainingConfig
 from models.records import Progress
 from models.synthesis.order import DatasetOrder
-from worker.jobs.model import EpochRecord, Job, JobStatus, RunsOn
+from worker.jobs.model import EpochRecord, Job, JobKind, JobStatus, RunsOn
 
 Hash = Mapping[str, str]
 
@@ -31,6 +31,7 @@ class UnreadableJob(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     id: str
+    kind: str = Field(JobKind.TRAINING, exclude=True)
     status: str = Field(description="As stored. It may be a status that this version does not know.")
     config: dict[str, Any] = Field(description="As stored; empty if it is not a JSON object.")
     created_at: datetime | None = None
@@ -54,6 +55,31 @@ class UnreadableJob(BaseModel):
 AnyJob = Job | UnreadableJob
 
 
+def encode(
+    kind: JobKind,
+    config: TrainingConfig,
+    priority: int,
+    runs_on: RunsOn,
+    order: DatasetOrder | None,
+    named: Mapping[str, str | None],
+) -> dict[str, str]:
+    """Return the first fields of a record. `named` are further fields; those without a value are omitted."""
+    fields = {
+        "kind": kind.value,
+        "config": config.model_dump_json(),
+        "priority": str(priority),
+        "runs_on": runs_on,
+        "order": order and order.model_dump_json(),
+        **named,
+    }
+    return {name: value for name, value in fields.items() if value}
+
+
+def kind_name(fields: Hash) -> str:
+    """Return the kind of a job as it is stored. Records of earlier versions do not contain it."""
+    return fields.get("kind") or (JobKind.DATASET if "order" in fields else JobKind.TRAINING)
+
+
 def decode(job_id: str, fields: Hash, epochs: Hash) -> AnyJob:
     """Decode a record. If this version does not understand it, return it as it is stored."""
     try:
@@ -69,6 +95,7 @@ def decode_job(job_id: str, fields: Hash, epochs: Hash) -> Job:
     """
     return Job(
         id=job_id,
+        kind_name=JobKind(kind_name(fields)).value,
         status=JobStatus(fields["status"]),
         config=TrainingConfig.model_validate_json(fields["config"], extra="ignore"),
         created_at=_time(fields["created_at"]),
@@ -133,6 +160,7 @@ def _unreadable(job_id: str, fields: Hash, epochs: Hash, reason: str) -> Unreada
     priority = fields.get("priority", "0")
     return UnreadableJob(
         id=job_id,
+        kind=kind_name(fields),
         status=fields.get("status", "unknown"),
         config=_object(fields.get("config")) or {},
         created_at=_any_time(fields.get("created_at")),

@@ -19,12 +19,14 @@ from models.registry.manifest import CheckpointId
 from worker.jobs import scripts
 from worker.jobs.client import check_eviction
 from worker.jobs.codec import UnreadableJob, decode, decode_job, pairs
+from worker.jobs.errors import raises_store_unavailable
 from worker.jobs.keys import (
     FENCE,
     JOBS,
     LOOPS,
     PULSES,
     STORES,
+    THINNED,
     WORKERS,
     epochs_key,
     index_key,
@@ -32,7 +34,7 @@ from worker.jobs.keys import (
     notifications_key,
     queue_key,
 )
-from worker.jobs.model import RUNS_ON, EpochRecord, Job, JobStatus, RunsOn, before
+from worker.jobs.model import RUNS_ON, EpochRecord, Job, JobKind, JobStatus, RunsOn, before
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +47,6 @@ LOST = "its worker does not respond: the run resumes from its last saved state w
 LONGEST_BACKOFF_SECONDS = 360.0
 CLAIM_ATTEMPTS = 3
 CLAIM_SECONDS = 8.0  # for the response to a claim: a slow Redis must not prevent it
-THINNED = "thinned:"  # fields of a record, one for each epoch
 MENDED_AT_ONCE = 500  # jobs: each batch blocks Redis
 
 
@@ -85,8 +86,9 @@ def ourselves() -> str:
     return process_name(os.getpid())
 
 
+@raises_store_unavailable
 class JobConsumer:
-    """Calls raise redis.RedisError if Redis does not respond within two seconds. Claims wait longer and are retried."""
+    """Calls raise StoreUnavailable if Redis does not respond within two seconds. Claims wait longer and are retried."""
 
     def __init__(self, client: "redis.Redis", patient: "redis.Redis | None" = None) -> None:
         """`patient` is a client with a longer timeout, for claims."""
@@ -261,6 +263,13 @@ class JobConsumer:
         if checkpoints:
             self._thinned(args=[part for checkpoint in checkpoints for part in checkpoint])
 
+    def running(self, job_id: str, fence: int) -> Job | None:
+        """Return the job if it runs under this token, else None; also if this version does not understand it."""
+        fields: Any = self.redis.hgetall(job_key(job_id))
+        job = decode(job_id, fields, {})
+        holds = fields.get("fence") == str(fence)
+        return job if isinstance(job, Job) and job.status == JobStatus.RUNNING and holds else None
+
     def thinned(self, job_id: str) -> set[int]:
         """Return the epochs whose checkpoints were deleted to stay within the store's budget."""
         fields: Any = self.redis.hkeys(job_key(job_id))
@@ -295,8 +304,8 @@ class JobConsumer:
 
         They differ in a Redis with data of an older version. Returns whether they were rebuilt.
         """
-        kinds = [index_key(datasets) for datasets in (False, True)]
-        statuses = [index_key(datasets, status) for datasets in (False, True) for status in JobStatus]
+        kinds = [index_key(kind) for kind in JobKind]
+        statuses = [index_key(kind, status) for kind in JobKind for status in JobStatus]
         with self.redis.pipeline(transaction=True) as pipeline:
             for ids in (JOBS, *kinds, *statuses):
                 pipeline.zcard(ids)

@@ -1,13 +1,12 @@
 """Every Redis key.
 
     acgan:jobs               sorted set: every job id, by the order of acceptance
-    acgan:jobs:{kind}        sorted set: job ids of one kind, `runs` or `datasets`
+    acgan:jobs:{kind}        sorted set: job ids of one kind, `runs` (kind `training`) or `datasets`
     acgan:jobs:{kind}:{st..} sorted set: job ids of one kind and status
     acgan:queue, :cpu, :gpu  sorted sets: the ids that wait for any worker, or for one kind, by priority and turn
     acgan:turns              hash: the current turn, and the turn of each caller's next job (`line_up` in lua/)
     acgan:delayed            sorted set: the ids that wait after their worker was lost, by the end of the wait
     acgan:leases             sorted set: the ids that a worker runs, by the expiry of its lease
-    acgan:helping            sorted set: the ids of data sets whose owners accept helpers, by the tokens of their claims
     acgan:sequence           counter of accepted jobs, for the order of acceptance and the ids
     acgan:fence              counter of claims: every claim gets a token higher than all earlier ones
     acgan:workers            sorted set: every worker, as `kind host:process`, by the time it was last seen; it expires
@@ -17,28 +16,24 @@
     acgan:events             stream: the last ten thousand changes of all jobs
     acgan:idempotency:{...}  hash: fingerprint of a caller's request and the id of its job; for a day
     acgan:rate:{...}         counters of each caller's recent requests; for two windows of the rate
-    acgan:job:{id}           hash: status, config, priority, runs_on, caller, turn, order, retry_of, created_at,
+    acgan:job:{id}           hash: kind, status, config, priority, runs_on, caller, turn, order, retry_of, created_at,
                              started_at, ended_at, progress, device, worker, error, trouble, warnings, fence; claim,
                              parent, lease, seen_at (of the claim: its name, the worker's parent process, the length of
                              the lease, and when the worker was last seen); deleting (when the deletion of its files
-                             began); saved, lost, saved_when_lost (to count lost workers); of a data set also code,
-                             part_seconds, and helped:{device}; thinned:{epoch} (when its checkpoint was deleted to stay
-                             within the store's budget)
+                             began); saved, lost, saved_when_lost (to count lost workers); thinned:{epoch} (when its
+                             checkpoint was deleted to stay within the store's budget)
     acgan:job:{id}:epochs    hash: epoch number -> its record, so that an epoch that is written twice is stored once
-    acgan:job:{id}:parts     sorted set: the missing parts of a data set, by the time until which a worker draws them;
-                             while its owner accepts helpers (worker/handlers/sharing.py)
 
 A job's record does not expire, because its checkpoints do not either. A hundred epochs take about 120 KB.
 """
 
-from worker.jobs.model import JobStatus, RunsOn
+from worker.jobs.model import JobKind, JobStatus, RunsOn
 
 JOBS = "acgan:jobs"
 QUEUE = "acgan:queue"
 TURNS = "acgan:turns"
 DELAYED = "acgan:delayed"
 LEASES = "acgan:leases"
-HELPING = "acgan:helping"
 SEQUENCE = "acgan:sequence"
 FENCE = "acgan:fence"
 WORKERS = "acgan:workers"
@@ -48,11 +43,10 @@ STORES = "acgan:stores"
 EVENTS = "acgan:events"
 RATES = "acgan:rate"
 CELERY_PREFIX = "acgan:celery:"  # of Celery's own keys
-RUNS = f"{JOBS}:runs"
-DATASETS = f"{JOBS}:datasets"
+LISTS = {kind: f"{JOBS}:{kind}s" for kind in JobKind} | {JobKind.TRAINING: f"{JOBS}:runs"}
 JOB_PREFIX = "acgan:job:"
 EPOCHS_SUFFIX = ":epochs"
-PARTS_SUFFIX = ":parts"
+THINNED = "thinned:"  # fields of a record, one for each epoch
 
 
 def job_key(job_id: str) -> str:
@@ -63,10 +57,6 @@ def epochs_key(job_id: str) -> str:
     return job_key(job_id) + EPOCHS_SUFFIX
 
 
-def parts_key(job_id: str) -> str:
-    return job_key(job_id) + PARTS_SUFFIX
-
-
 def idempotency_key(caller: str | None, key: str) -> str:
     return f"acgan:idempotency:{caller or ''}:{key}"
 
@@ -75,14 +65,18 @@ def queue_key(runs_on: RunsOn) -> str:
     return QUEUE if runs_on == "any" else f"{QUEUE}:{runs_on}"
 
 
-def index_key(datasets: bool, status: JobStatus | None = None) -> str:
-    kind = DATASETS if datasets else RUNS
-    return f"{kind}:{status.value}" if status else kind
+def index_key(kind: JobKind, status: JobStatus | None = None) -> str:
+    return f"{LISTS[kind]}:{status.value}" if status else LISTS[kind]
 
 
 def queue_name(runs_on: RunsOn) -> str:
     """Return the name of the Celery queue for messages about jobs of any worker, or of one kind of worker."""
     return "acgan-training" if runs_on == "any" else f"acgan-training-{runs_on}"
+
+
+def shard_queue_name(kind: RunsOn) -> str:
+    """Return the name of the Celery queue for shards of data sets whose owner is a worker of this kind."""
+    return f"acgan-shards-{kind}"
 
 
 def notifications_key(runs_on: RunsOn) -> str:

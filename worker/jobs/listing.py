@@ -5,25 +5,27 @@ import redis.asyncio
 from pydantic import ValidationError
 
 from models.synthesis.order import DatasetOrder
+from worker.jobs.errors import store_errors
 from worker.jobs.keys import JOBS, index_key, job_key
-from worker.jobs.model import ENDED, JobStatus
+from worker.jobs.model import ENDED, JobKind, JobStatus
 
 OPEN = [status for status in JobStatus if status not in ENDED]
 MOST_LATER = 1000  # jobs accepted after another; further ones are ignored
 
 
 def index_keys() -> list[str]:
-    """Return the keys of the lists of runs and data sets in each state that is not final."""
-    return [index_key(datasets, status) for datasets in (False, True) for status in OPEN]
+    """Return the keys of the lists of each kind of job in each state that is not final."""
+    return [index_key(kind, status) for kind in JobKind for status in OPEN]
 
 
 def ended_keys() -> list[str]:
-    """Return the keys of the lists of runs and data sets in each final state."""
-    return [index_key(datasets, status) for datasets in (False, True) for status in ENDED]
+    """Return the keys of the lists of each kind of job in each final state."""
+    return [index_key(kind, status) for kind in JobKind for status in ENDED]
 
 
+@store_errors()
 def not_ended(client: "redis.Redis") -> set[str]:
-    """List every job that has not ended, including those in a state of another version. Raises redis.RedisError.
+    """List every job that has not ended, including those in a state of another version. Raises StoreUnavailable.
 
     Takes Redis about 60 ms for 100,000 jobs.
     """
@@ -32,27 +34,30 @@ def not_ended(client: "redis.Redis") -> set[str]:
 
 async def read_not_ended(client: "redis.asyncio.Redis") -> list[str]:
     """Asynchronous version of `not_ended`."""
-    return [str(job_id) for job_id in await client.zdiff([JOBS, *ended_keys()])]
+    with store_errors():
+        return [str(job_id) for job_id in await client.zdiff([JOBS, *ended_keys()])]
 
 
 async def read_unfinished(client: "redis.asyncio.Redis") -> set[str]:
-    """List every queued, running or cancelling job. Raises redis.RedisError."""
-    async with client.pipeline(transaction=True) as pipeline:
-        for key in index_keys():
-            pipeline.zrange(key, 0, -1)
-        return {str(job_id) for found in await pipeline.execute() for job_id in found}
+    """List every queued, running or cancelling job. Raises StoreUnavailable."""
+    with store_errors():
+        async with client.pipeline(transaction=True) as pipeline:
+            for key in index_keys():
+                pipeline.zrange(key, 0, -1)
+            return {str(job_id) for found in await pipeline.execute() for job_id in found}
 
 
 async def read_unfinished_datasets(client: "redis.asyncio.Redis") -> dict[str, int]:
-    """Return the number of digits of each unfinished data set, by job. Raises redis.RedisError."""
-    async with client.pipeline(transaction=True) as pipeline:
-        for status in OPEN:
-            pipeline.zrange(index_key(True, status), 0, -1)
-        ids = [str(job_id) for found in await pipeline.execute() for job_id in found]
-    async with client.pipeline(transaction=False) as pipeline:
-        for job_id in ids:
-            pipeline.hget(job_key(job_id), "order")
-        orders = await pipeline.execute()
+    """Return the number of digits of each unfinished data set, by job. Raises StoreUnavailable."""
+    with store_errors():
+        async with client.pipeline(transaction=True) as pipeline:
+            for status in OPEN:
+                pipeline.zrange(index_key(JobKind.DATASET, status), 0, -1)
+            ids = [str(job_id) for found in await pipeline.execute() for job_id in found]
+        async with client.pipeline(transaction=False) as pipeline:
+            for job_id in ids:
+                pipeline.hget(job_key(job_id), "order")
+            orders = await pipeline.execute()
     return {job_id: digits for job_id, order in zip(ids, orders, strict=True) if (digits := _digits_of(order))}
 
 
@@ -64,8 +69,9 @@ def _digits_of(order: str | None) -> int:
         return 0
 
 
+@store_errors()
 def accepted_after(client: "redis.Redis", job_id: str) -> list[str]:
-    """Return the ids of the jobs that were accepted after this one, in order. Raises redis.RedisError."""
+    """Return the ids of the jobs that were accepted after this one, in order. Raises StoreUnavailable."""
     place = client.zscore(JOBS, job_id)
     found = [] if place is None else client.zrangebyscore(JOBS, f"({place:.0f}", "+inf", start=0, num=MOST_LATER)
     return [str(later) for later in found]

@@ -19,6 +19,7 @@ RANDOM_BITS = 64
 # Workers that may run a job: any, or only those without or with a GPU. Each has a separate queue.
 RunsOn = Literal["any", "cpu", "gpu"]
 RUNS_ON: tuple[RunsOn, ...] = get_args(RunsOn)
+KINDS_OF_WORKERS: tuple[RunsOn, ...] = ("cpu", "gpu")
 
 
 def kind_of(device: str) -> RunsOn:
@@ -29,6 +30,13 @@ def kind_of(device: str) -> RunsOn:
 def taken_by(kind: RunsOn) -> tuple[RunsOn, ...]:
     """Return the queues that a worker of this kind reads."""
     return ("any", kind)
+
+
+class JobKind(StrEnum):
+    """Every kind of job. worker/runner.py has a handler for each."""
+
+    TRAINING = "training"
+    DATASET = "dataset"
 
 
 class JobStatus(StrEnum):
@@ -72,6 +80,7 @@ class Job(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     id: str
+    kind_name: str = Field(JobKind.TRAINING.value, exclude=True)  # of JobKind, which would enter the schema of the API
     status: JobStatus
     config: TrainingConfig
     created_at: datetime
@@ -100,6 +109,10 @@ class Job(BaseModel):
     last_seen_at: datetime | None = Field(
         None, description="When its worker was last seen, if the worker no longer responds; else null."
     )
+
+    @property
+    def kind(self) -> JobKind:
+        return JobKind(self.kind_name)
 
 
 def job_id_of(accepted_at: datetime, place: int, random_bits: int | None = None) -> str:

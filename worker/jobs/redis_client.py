@@ -21,6 +21,15 @@ class _Heedful:
             raise redis.ConnectionError(f"the connection was reset: {error}") from error
 
 
+def connect_reader(url: str, seconds: float) -> "redis.asyncio.Redis":
+    """Return a client for reads that block for less than `seconds`. It connects at the first call.
+
+    Replaces bytes that are not UTF-8, so that one bad entry does not stop the reader.
+    """
+    client = redis.asyncio.Redis.from_url(url, decode_responses=True, encoding_errors="replace", socket_timeout=seconds)
+    return heedful(client)
+
+
 def heedful(client: "redis.asyncio.Redis") -> "redis.asyncio.Redis":
     """Let a client raise redis.ConnectionError for reset connections on every event loop. Returns the client.
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from importlib.resources import files
 
 from worker.jobs import keys
-from worker.jobs.model import ENDED, RUNS_ON, JobStatus
+from worker.jobs.model import ENDED, RUNS_ON, JobKind, JobStatus
 
 LUA = files("worker.jobs") / "lua"
 
@@ -26,12 +26,15 @@ def table(entries: Mapping[str, str | bool]) -> str:
 
 
 def prelude() -> str:
-    """Return the Lua constants: each key of worker/jobs/keys.py under its Python name, QUEUES, STATUS and ENDED.
+    """Return the Lua constants: each key of worker/jobs/keys.py under its Python name, and these tables.
 
-    QUEUES: `any`, `cpu` or `gpu` -> key of the queue. STATUS: name of a status -> its value. ENDED: set of values.
+    QUEUES: `any`, `cpu` or `gpu` -> key of the queue. KIND, STATUS: name -> value. LISTS: kind -> key of its list.
+    ENDED: set of statuses.
     """
     constants = {name: literal(key) for name, key in vars(keys).items() if name.isupper() and isinstance(key, str)}
     constants["QUEUES"] = table({runs_on: keys.queue_key(runs_on) for runs_on in RUNS_ON})
+    constants["KIND"] = table({kind.name: kind.value for kind in JobKind})
+    constants["LISTS"] = table({kind.value: keys.index_key(kind) for kind in JobKind})
     constants["STATUS"] = table({status.name: status.value for status in JobStatus})
     constants["ENDED"] = table({status.value: True for status in JobStatus if status in ENDED})
     return "".join(f"local {name} = {value}\n" for name, value in constants.items())
@@ -77,10 +80,3 @@ PULSE = script("pulse", "loop_report")
 HELD_BY = script("held_by")
 RELEASE = script("release")
 INDEX = script("index")
-
-# Scripts of a data set that several workers draw (worker/handlers/sharing.py).
-PARTS_WELCOME = script("parts_welcome", "held")
-PARTS_DECLINE = script("parts_decline")
-PARTS_FIND = script("parts_find", "parts")
-PARTS_TAKE = script("parts_take", "held", "parts")
-PARTS_HAND_OVER = script("parts_hand_over", "held")

@@ -12,9 +12,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-import redis
-
 from worker.jobs.consumer import JobConsumer, process_name
+from worker.jobs.errors import StoreUnavailable
 from worker.jobs.loop_states import encode
 from worker.observability.background_loops import Beat, Supervisor
 from worker.observability.loop_reports import LoopReporter
@@ -34,7 +33,7 @@ def start_pulse(consumer: JobConsumer, seconds: float = PULSE_SECONDS) -> None:
         wait = threading.Event()
         while not wait.wait(seconds):
             beat()
-            with suppress(redis.RedisError):
+            with suppress(StoreUnavailable):
                 consumer.pulse(encode(reporter.states()))
 
     Supervisor().start_thread("pulse", run)
@@ -84,7 +83,7 @@ class Pulses:
         self._last: dict[int, tuple[float | None, int]] = {}
 
     def end_silent_children(self) -> None:
-        """Check once. Raises RedisError."""
+        """Check once. Raises StoreUnavailable."""
         pulses = {pid: self.consumer.last_pulse(process_name(pid)) for pid in self.children()}
         seen: dict[int, tuple[float | None, int]] = {}
         for pid, pulse in pulses.items():

@@ -10,9 +10,8 @@ import os
 import threading
 from collections.abc import Callable
 
-import redis
-
 from worker.jobs.consumer import Claim, JobConsumer, LeaseLost, clock
+from worker.jobs.errors import StoreUnavailable
 from worker.jobs.model import JobStatus
 from worker.observability import metrics
 from worker.observability.background_loops import Beat, Supervisor
@@ -96,8 +95,8 @@ class Lease:
         except LeaseLost:
             logger.warning("job %s now belongs to another worker", self.claim.job.id)
             return False
-        except Exception as error:  # usually RedisError; no error may end this thread unnoticed
-            if not isinstance(error, redis.RedisError):
+        except Exception as error:  # usually StoreUnavailable; no error may end this thread unnoticed
+            if not isinstance(error, StoreUnavailable):
                 logger.exception("job %s: renewing the lease failed", self.claim.job.id)
             if clock() - self.renewed > self.seconds:
                 logger.error("job %s: its lease expired without a response of Redis: %s", self.claim.job.id, error)

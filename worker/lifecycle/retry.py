@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable
 
-import redis
+from worker.jobs.errors import StoreUnavailable
 
 logger = logging.getLogger(__name__)
 
@@ -20,12 +20,12 @@ def pause(seconds: float, check: Callable[[], None]) -> None:
 
 
 def retry_until_stored(write: Callable[[], None], check: Callable[[], None] = lambda: None) -> None:
-    """Call `write` until it succeeds, for up to ten minutes. Raises RedisError after that, and what `check` raises."""
+    """Call `write` until it succeeds. Raises StoreUnavailable after ten minutes, and what `check` raises."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
             return write()
-        except redis.RedisError as error:
+        except StoreUnavailable as error:
             if time.monotonic() > deadline:
                 raise
             logger.warning("writing to Redis failed; retrying: %s", error)

@@ -4,9 +4,8 @@ import logging
 import threading
 from collections.abc import Callable
 
-import redis
-
 from worker.jobs.consumer import JobConsumer
+from worker.jobs.errors import StoreUnavailable
 from worker.jobs.loop_states import REPORTER, RUNNING, encode
 from worker.observability.background_loops import Beat, Supervisor, report_process
 
@@ -41,11 +40,11 @@ class LoopReporter:
             beat()
             try:
                 self.once()
-            except redis.RedisError as error:
+            except StoreUnavailable as error:
                 beat(f"Redis: {error}")
 
     def once(self) -> None:
-        """Report once. Raises RedisError."""
+        """Report once. Raises StoreUnavailable."""
         self.consumer.report_loops(encode(self.states()))
 
     def states(self) -> dict[str, str]:

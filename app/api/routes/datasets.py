@@ -36,7 +36,7 @@ from models.registry.store import DATASET, CheckpointStore
 from models.synthesis.order import MANIFEST, DatasetManifest
 from worker.jobs.client import JobNotFound, Order
 from worker.jobs.codec import AnyJob, UnreadableJob
-from worker.jobs.model import Job
+from worker.jobs.model import Job, JobKind
 
 TRAIN_IMAGES = "train-images-idx3-ubyte.gz"
 PIECE = 2**20  # bytes
@@ -91,7 +91,7 @@ async def datasets(services: ServicesDep, query: Annotated[JobsQuery, Query()]) 
     """List the generated data sets, newest first."""
     if query.before is not None:
         checked(query.before, DatasetNotFound)
-    found = await services.jobs.newest(query.limit + 1, query.status, query.before, datasets=True)
+    found = await services.jobs.newest(query.limit + 1, query.status, query.before, JobKind.DATASET)
     page = await views(services, found[: query.limit])
     return DatasetList.of(page, len(found) > query.limit, query)
 
@@ -117,7 +117,7 @@ async def found(services: Services, job_id: str) -> Job:
         job = await services.jobs.get(job_id)
     except JobNotFound:
         raise DatasetNotFound(f"there is no data set {job_id}") from None
-    if job.order is None:
+    if job.kind != JobKind.DATASET:
         raise DatasetNotFound(f"job {job_id} is a run, not a data set")
     return job
 

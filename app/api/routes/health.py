@@ -4,7 +4,6 @@ import logging
 import re
 from contextlib import suppress
 
-import redis
 from fastapi import APIRouter, Request, Response
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
@@ -14,6 +13,7 @@ from app.api.metrics_collector import Scrape
 from app.problems.redis_diagnosis import DISK_FULL, explain_error
 from app.schemas.health import Readiness
 from worker.jobs.client import UnsafeRedisConfig
+from worker.jobs.errors import StoreUnavailable
 
 logger = logging.getLogger(__name__)
 
@@ -46,13 +46,13 @@ async def readyz(services: ServicesDep, request: Request, response: Response) ->
     try:
         await services.jobs.ping()
         redis_state = "up"
-        with suppress(redis.RedisError):  # a report that cannot be read makes no difference to callers
+        with suppress(StoreUnavailable):  # a report that cannot be read makes no difference to callers
             worker_loops = await services.jobs.worker_loops()
     except UnsafeRedisConfig as error:
         redis_state = f"down: {error}"
-    except redis.RedisError as error:  # not shown, because its text may contain an address
+    except StoreUnavailable as error:  # not shown, because its text may contain an address
         logger.debug("Redis failed: %s", error)
-        refuses = "it refuses commands" if isinstance(error, redis.ResponseError) else "it does not answer"
+        refuses = "it refuses commands" if error.refuses else "it does not answer"
         full = explain_error(error, request.app.state.redis_folder) == DISK_FULL
         redis_state = f"down: {DISK_FULL if full else refuses}"
     ready = not draining and (redis_state == "up" or model_manager.serving is not None)

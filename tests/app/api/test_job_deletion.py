@@ -12,7 +12,7 @@ from tests.app.conftest import publish
 from tests.support.api_clients import local_client
 from worker.jobs.consumer import JobConsumer
 from worker.jobs.keys import JOBS, epochs_key, index_key, job_key
-from worker.jobs.model import JobStatus
+from worker.jobs.model import JobKind, JobStatus
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_an_ended_job_is_deleted_with_all_its_files(
     assert store.load_state(job_id) is None
     assert store.epochs(newer) == [1, 2]
     assert consumer.redis.exists(job_key(job_id), epochs_key(job_id)) == 0
-    for key in (JOBS, index_key(False), index_key(False, JobStatus.SUCCEEDED)):
+    for key in (JOBS, index_key(JobKind.TRAINING), index_key(JobKind.TRAINING, JobStatus.SUCCEEDED)):
         assert consumer.redis.zscore(key, job_id) is None
     assert client.delete(f"/jobs/{job_id}").status_code == 404
 

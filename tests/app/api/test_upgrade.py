@@ -31,8 +31,8 @@ from models.training.trainer import Trainer
 from tests.fixtures.record_release import generator
 from tests.support.api_clients import local_client
 from tests.support.serving import following, serving, until
-from worker.handlers.training import run_next_job
 from worker.jobs.consumer import JobConsumer
+from worker.runner import run_next_job
 
 FIXTURE = json.loads((Path(__file__).parents[2] / "fixtures" / "release_before.json").read_text())
 JOBS: dict[str, str] = FIXTURE["jobs"]

@@ -7,23 +7,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
 from starlette.testclient import TestClient
 
 from app.main import create_app
 from app.settings import AppSettings
 from models.registry.serving_policy import ServingPolicy
-from models.registry.storage.base import Folder
+from models.registry.storage.base import Folder, StoreReplaced
 from models.registry.store import DATASET, CheckpointId, CheckpointStore, FenceRejected
-from models.synthesis.shards import Contributions
+from models.synthesis.shards import Shards
 from tests.app.conftest import publish
 from tests.models.registry.test_removal import PART
 from tests.support.api_clients import local_client
 from tests.support.stores import publish as publish_as
-from worker.handlers.training import run_next_job
 from worker.jobs.consumer import Claim, JobConsumer, LeaseLost
+from worker.jobs.errors import StoreUnavailable
 from worker.jobs.keys import JOBS, job_key
 from worker.jobs.model import JobStatus
+from worker.runner import run_next_job
 
 SMALL = {"per_class": 1, "test_per_class": 1}
 
@@ -241,7 +241,7 @@ def test_an_interrupted_deletion_stays_listed_is_not_resumed_and_can_be_repeated
         raise OSError(5, "Input/output error")
 
     async def lose(_: str) -> None:
-        raise redis.ConnectionError("gone")
+        raise StoreUnavailable("gone")
 
     with monkeypatch.context() as broken:
         match when:
@@ -311,8 +311,8 @@ def test_a_worker_that_holds_an_old_claim_writes_neither_record_nor_store(
     assert start(client) != job
 
 
-def test_a_late_helper_leaves_no_folder(store: CheckpointStore) -> None:
-    contributions = Contributions(store, "20260101-000000-aaaaaa")
-    contributions.leave(PART, b"late")
-    contributions.drop(PART.name)
+def test_a_late_shard_leaves_no_folder(store: CheckpointStore) -> None:
+    shards = Shards(store, "20260101-000000-aaaaaa")
+    with pytest.raises(StoreReplaced):
+        shards.write(PART, b"late", 1)
     assert everything_of(store, "20260101-000000-aaaaaa") == []

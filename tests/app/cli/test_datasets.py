@@ -18,7 +18,7 @@ from models.data.idx import read_idx
 from models.registry.store import CheckpointStore
 from tests.app.cli.test_cli import acgan
 from tests.support.serving import serving
-from worker.handlers.training import run_next_job
+from worker.runner import run_next_job
 
 FOUR = {f"{split}-{what}-ubyte.gz" for split in ("train", "t10k") for what in ("images-idx3", "labels-idx1")}
 

@@ -149,7 +149,7 @@ def test_no_secret_is_logged_at_debug_with_redis_and_without(
     with serving(tmp_path, **fields) as (api, client), running(tmp_path / "w", "worker", **fields) as worker:
         until("the worker is ready", lambda: " ready." in worker.text, 60)
         ask_with_secrets(client)
-        until("the job is taken", lambda: "worker.handlers.training" in worker.text, 60)
+        until("the job is taken", lambda: "worker.runner" in worker.text, 60)
         mortal_redis.kill()
         ask_with_secrets(client)
         until(

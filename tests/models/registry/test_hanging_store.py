@@ -14,8 +14,8 @@ from models.registry.serving_policy import best, read_choice
 from models.registry.storage.base import Unreachable
 from models.registry.storage.filesystem import FolderShelf
 from models.registry.store import GENERATOR, CheckpointId, CheckpointStore, FileRecord
-from models.synthesis.order import DatasetOrder
-from models.synthesis.shards import Contributions
+from models.synthesis.order import DatasetOrder, Provenance
+from models.synthesis.shards import Shards
 from tests.models.registry.test_store import FILES, NEW
 from tests.support import records
 
@@ -23,6 +23,7 @@ SECONDS = 0.3
 RECORD = FileRecord.of(FILES[GENERATOR])
 FIRST = CheckpointId(NEW, 1)
 CALLS = ["open", "stat", "lstat", "scandir", "listdir"]
+ORIGIN = Provenance(generator_sha256="", device="cpu", code_version="")
 PART = DatasetOrder(checkpoint=str(FIRST)).parts[0]
 
 READS: dict[str, Callable[[CheckpointStore], object]] = {
@@ -41,9 +42,9 @@ READS: dict[str, Callable[[CheckpointStore], object]] = {
     "the token of a job": lambda store: store.shelf.fence(NEW),
     "whether there is a data set": lambda store: store.has_dataset(NEW),
     "a file of a data set": lambda store: store.read_dataset(NEW, "images"),
-    "which parts were drawn": lambda store: Contributions(store, NEW).names(),
-    "a part that was drawn": lambda store: Contributions(store, NEW).bring(PART, store.root.with_name("workshop")),
-    "whether a helper uses the same store": lambda store: Contributions(store, NEW).reach(1),
+    "which parts were drawn": lambda store: Shards(store, NEW).names(),
+    "a part that was drawn": lambda store: Shards(store, NEW).fetch(PART, store.root.with_name("workshop"), ORIGIN),
+    "whether a helper uses the same store": lambda store: Shards(store, NEW).reach(1),
     "what is chosen": lambda store: read_choice(store),
     "the best checkpoint": lambda store: best(store),
     "the room that is left": lambda store: check_room(store, 1, []),

@@ -25,7 +25,7 @@ from models.registry.store import (
     FenceRejected,
 )
 from models.synthesis.order import DatasetOrder
-from models.synthesis.shards import Contributions
+from models.synthesis.shards import Shards
 from tests.models.registry.test_store import FILES
 from tests.support import records
 from tests.support.s3_endpoint import Fault, open_store
@@ -45,7 +45,7 @@ def make_everything(store: CheckpointStore, job: str, fence: int) -> None:
     """Write everything that a job can leave: checkpoints, a state, parts, a data set, and staged files."""
     run(store, job, fence, 1, 2)
     store.save_state(job, b"state", fence)
-    Contributions(store, job).leave(PART, b"part")
+    Shards(store, job).write(PART, b"part", fence)
     workshop = store.dataset_workshop(job)
     write_durably(workshop / "t10k-images-idx3-ubyte.gz", b"digits")
     write_durably(workshop / MANIFEST, b"{}")

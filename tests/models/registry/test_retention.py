@@ -9,6 +9,7 @@ import pytest
 from models.registry.retention import StoreFull, Usage, apply_retention, check_room
 from models.registry.serving_policy import CHOICE
 from models.registry.store import GENERATOR, CheckpointId, CheckpointStore, StateDeleted
+from models.synthesis.shards import Shards
 from tests.models.registry.test_store import FILES, NEW, OLD
 from tests.support import records
 from tests.support.stores import of_a_newer_version
@@ -71,6 +72,19 @@ def test_temporary_files_are_deleted_after_an_hour(store: CheckpointStore) -> No
     apply_retention(store, 10**9)
     assert not any(path.exists() for path in left)
     assert not left[1].parent.exists()
+
+
+def test_shards_of_ended_jobs_are_deleted_after_an_hour(store: CheckpointStore) -> None:
+    """A worker may be lost before it deletes them."""
+    for job in (ENDED, RUNNING):
+        for name, age in (("train-0000000", 3700), ("train-0000500", 3500)):
+            store.shelf.write(f"{job}/part-{name}", b"shard")
+            os.utime(store.root / job / f"part-{name}", (time.time() - age,) * 2)
+    apply_retention(store, 10**6)
+    assert len(Shards(store, ENDED).names()) == 2
+    apply_retention(store, 10**6, {RUNNING})
+    assert Shards(store, ENDED).names() == {"train-0000500"}
+    assert len(Shards(store, RUNNING).names()) == 2
 
 
 def test_checkpoints_being_read_or_of_another_version_stay(store: CheckpointStore) -> None:

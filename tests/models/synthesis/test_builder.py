@@ -90,11 +90,32 @@ def test_a_damaged_part_is_drawn_again(made: Path, tmp_path: Path, damage: bytes
     list(itertools.islice(make(tmp_path / "again", ORDER, ORIGIN, Drawer()), 3))
     part = sorted((tmp_path / "again" / PARTS).iterdir())[1]
     data = part.read_bytes()
-    part.write_bytes(bytes([data[0] ^ 1]) + data[1:] if damage is None else damage)
+    part.write_bytes(data[:-9] + bytes([data[-9] ^ 1]) + data[-8:] if damage is None else damage)
     second = Drawer()
     list(make(tmp_path / "again", ORDER, ORIGIN, second))
     assert (PART, PART) in second.drawn
     assert contents(tmp_path / "again") == contents(made)
+
+
+@pytest.mark.parametrize(
+    "change", [{"generator_sha256": "1" * 64}, {"code_version": "newer"}, {"device": "cuda:0 (NVIDIA H100)"}], ids=str
+)
+def test_parts_that_were_drawn_otherwise_are_drawn_again(made: Path, tmp_path: Path, change: dict[str, str]) -> None:
+    drawer, other = Drawer(), ORIGIN.model_copy(update=change)
+    list(itertools.islice(make(tmp_path / "again", ORDER, other, Drawer()), 3))
+    list(make(tmp_path / "again", ORDER, ORIGIN, drawer))
+    assert len(drawer.drawn) == len(ORDER.parts)
+    assert contents(tmp_path / "again") == contents(made)
+
+
+def test_parts_of_helpers_count_also_after_an_interruption(tmp_path: Path) -> None:
+    helper = ORIGIN.model_copy(update={"device": "cpu (4 threads)", "helpers": {"cpu (4 threads)": 1}})
+    list(itertools.islice(make(tmp_path, ORDER, helper, Drawer()), 3))
+    list(make(tmp_path, ORDER, ORIGIN, Drawer()))
+    manifest = read_manifest(tmp_path)
+    assert manifest
+    assert manifest.helpers == {"cpu (4 threads)": 3}
+    assert manifest.device == ORIGIN.device
 
 
 def test_a_sparse_file_in_place_of_a_part_is_drawn_again_unread(made: Path, tmp_path: Path) -> None:

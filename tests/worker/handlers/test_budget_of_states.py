@@ -7,10 +7,10 @@ from models.config import TrainingConfig
 from models.registry.retention import Usage
 from models.registry.store import CheckpointStore, StateDeleted
 from tests.worker.lifecycle.test_storage_retry import record
-from worker.handlers.training import run_next_job
 from worker.jobs.client import Order
 from worker.jobs.consumer import JobConsumer
 from worker.jobs.model import JobStatus
+from worker.runner import run_next_job
 from worker.settings import WorkerSettings
 
 

@@ -15,9 +15,9 @@ from models.training.trainer import Trainer
 from tests.conftest import small
 from tests.worker.handlers.test_training import accept, read_job
 from worker.handlers.checkpointing import CheckpointPublisher
-from worker.handlers.training import run_next_job
 from worker.jobs.consumer import Claim, JobConsumer
 from worker.jobs.model import EpochRecord, JobStatus
+from worker.runner import run_next_job
 from worker.settings import WorkerSettings
 
 

@@ -13,10 +13,10 @@ from models.registry.store import CheckpointStore
 from models.synthesis.dataset_integrity import discard_damaged
 from models.synthesis.order import MANIFEST, DatasetOrder
 from tests.worker.lifecycle.test_storage_retry import record
-from worker.handlers.training import run_next_job
 from worker.jobs.client import Order
 from worker.jobs.consumer import Claim, JobConsumer
 from worker.jobs.model import JobStatus
+from worker.runner import run_next_job
 from worker.settings import WorkerSettings
 
 ORDER = DatasetOrder(per_class=3, test_per_class=2, seed=4, checkpoint=str(bundled.checkpoint()))

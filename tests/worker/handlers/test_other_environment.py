@@ -12,9 +12,9 @@ from models.registry.store import CheckpointId, CheckpointStore
 from models.training import training_state
 from tests.worker.handlers.test_training import accept, read_job
 from worker.handlers.checkpointing import CheckpointPublisher
-from worker.handlers.training import run_next_job
 from worker.jobs.model import JobStatus
 from worker.lifecycle import shutdown
+from worker.runner import run_next_job
 from worker.settings import WorkerSettings
 
 MORE_THREADS = torch.get_num_threads() + 1

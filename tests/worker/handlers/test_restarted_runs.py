@@ -12,8 +12,8 @@ from models.registry.manifest import FileRecord
 from models.registry.store import RESUME, CheckpointStore
 from tests.worker.handlers.test_budget_of_states import cancel_after_a_save
 from tests.worker.lifecycle.test_storage_retry import record
-from worker.handlers.training import run_next_job
 from worker.jobs.model import JobStatus
+from worker.runner import run_next_job
 from worker.settings import WorkerSettings
 
 

@@ -19,13 +19,14 @@ from models.training.trainer import Trainer
 from tests.conftest import RunningRedis, small
 from worker.handlers import training
 from worker.handlers.checkpointing import CheckpointPublisher
-from worker.handlers.training import run_next_job
 from worker.jobs.client import Order
 from worker.jobs.consumer import Claim, JobConsumer, LeaseLost
+from worker.jobs.errors import StoreUnavailable, store_errors
 from worker.jobs.keys import QUEUE, epochs_key, job_key
 from worker.jobs.model import Job, JobStatus
 from worker.lifecycle import shutdown
 from worker.lifecycle.retry import retry_until_stored
+from worker.runner import run_next_job
 from worker.settings import WorkerSettings
 
 
@@ -231,7 +232,7 @@ def test_critical_writes_wait_for_redis(mortal_redis: RunningRedis) -> None:
         tries.append(1)
         if len(tries) == 2:
             mortal_redis.start()
-        with mortal_redis.client() as client:
+        with store_errors(), mortal_redis.client() as client:
             client.set("told", "yes")
 
     mortal_redis.kill()
@@ -243,7 +244,7 @@ def test_critical_writes_wait_for_redis(mortal_redis: RunningRedis) -> None:
 
 def test_waiting_for_redis_ends_when_the_worker_shuts_down() -> None:
     def write() -> None:
-        raise redis.ConnectionError
+        raise StoreUnavailable("gone")
 
     shutdown._requested.set()
     with pytest.raises(shutdown.Interrupted):

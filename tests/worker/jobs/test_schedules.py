@@ -31,7 +31,7 @@ from worker.jobs.client import Order
 from worker.jobs.consumer import Claim, JobConsumer, LeaseLost
 from worker.jobs.keys import DELAYED, LEASES, QUEUE, index_key, job_key
 from worker.jobs.listing import accepted_after
-from worker.jobs.model import ENDED, EpochRecord, JobStatus
+from worker.jobs.model import ENDED, EpochRecord, JobKind, JobStatus
 
 SCHEDULES = int(os.environ.get("SCHEDULES", "200"))
 JOB_IDS = ["20260101-000000-000001", "20260101-000000-000002"]
@@ -190,11 +190,11 @@ class Schedule(RuleBasedStateMachine):
     def every_job_is_in_the_list_of_its_status_and_in_no_other(self) -> None:
         if not hasattr(self, "redis"):
             return
-        listed = {status: set(self.redis.zrange(index_key(False, status), 0, -1)) for status in JobStatus}
+        listed = {status: set(self.redis.zrange(index_key(JobKind.TRAINING, status), 0, -1)) for status in JobStatus}
         for job_id in JOB_IDS:
             status = JobStatus(self.redis.hget(job_key(job_id), "status"))
             assert [named for named, ids in listed.items() if job_id in ids] == [status]
-        assert set(self.redis.zrange(index_key(False), 0, -1)) == set(JOB_IDS)
+        assert set(self.redis.zrange(index_key(JobKind.TRAINING), 0, -1)) == set(JOB_IDS)
 
     @invariant()
     def latest_only_moves_forwards(self) -> None:

@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from worker.jobs import keys, scripts
-from worker.jobs.model import ENDED, RUNS_ON, JobStatus
+from worker.jobs.model import ENDED, RUNS_ON, JobKind, JobStatus
 
 ROOT = Path(__file__).parents[3]
 FILES = sorted((ROOT / "worker").rglob("*.lua"))
@@ -38,7 +38,7 @@ def test_a_lua_file_writes_no_key_and_no_status(path: Path) -> None:
     text = path.read_text()
     assert keys.JOB_PREFIX.partition(":")[0] not in text
     assert not STATUS_WORD.search(code_of(text))
-    for suffix in (keys.EPOCHS_SUFFIX, keys.PARTS_SUFFIX, *(f":{runs_on}" for runs_on in RUNS_ON)):
+    for suffix in (keys.EPOCHS_SUFFIX, *(f":{runs_on}" for runs_on in RUNS_ON)):
         assert suffix not in text
     assert not re.search(r"['\"](runs|datasets)\b", text)
 
@@ -76,8 +76,10 @@ def test_the_constants_are_those_of_python(redis_url: str) -> None:
         assert entries_of("STATUS") == {f"{status.name}={status.value}" for status in JobStatus}
         assert entries_of("ENDED") == {f"{status.value}=true" for status in ENDED}
         assert entries_of("QUEUES") == {f"{runs_on}={keys.queue_key(runs_on)}" for runs_on in RUNS_ON}
-        plain = set(INJECTED) - {"STATUS", "ENDED", "QUEUES"}
-        assert plain >= {"JOBS", "LEASES", "RUNS", "JOB_PREFIX"}
+        assert entries_of("KIND") == {f"{kind.name}={kind.value}" for kind in JobKind}
+        assert entries_of("LISTS") == {f"{kind.value}={keys.index_key(kind)}" for kind in JobKind}
+        plain = set(INJECTED) - {"STATUS", "ENDED", "QUEUES", "KIND", "LISTS"}
+        assert plain >= {"JOBS", "LEASES", "JOB_PREFIX"}
         assert {name: value_of(name) for name in plain} == {name: getattr(keys, name) for name in plain}
 
 

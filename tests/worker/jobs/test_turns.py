@@ -12,7 +12,7 @@ from worker.jobs.client import IdempotencyConflict, JobClient, JobNotFound, Orde
 from worker.jobs.codec import LACKS
 from worker.jobs.consumer import Claim, JobConsumer
 from worker.jobs.keys import TURNS, WORKERS, index_key, notifications_key
-from worker.jobs.model import Job, JobStatus, RunsOn, taken_by
+from worker.jobs.model import Job, JobKind, JobStatus, RunsOn, taken_by
 from worker.reconciler import Reconciler
 
 
@@ -233,7 +233,7 @@ def test_lists_that_an_older_version_did_not_keep_are_created(ask: Ask[Any], con
     client: Any = consumer.redis
     for key in client.keys("acgan:jobs:*"):
         client.delete(key)
-    client.zadd(index_key(False, JobStatus.FAILED), {ids[2]: 3})
+    client.zadd(index_key(JobKind.TRAINING, JobStatus.FAILED), {ids[2]: 3})
     assert consumer.rebuild_indexes() is True
     assert consumer.rebuild_indexes() is False
     assert ask(lambda jobs: jobs.newest(9, JobStatus.FAILED)) == []

@@ -10,9 +10,9 @@ from models.registry.store import GENERATOR, MANIFEST, CheckpointId, CheckpointS
 from tests.models.registry.test_store import FILES, NEW
 from tests.support import records
 from tests.worker.conftest import Ask, accept
-from worker.handlers.training import checkpoints_among
 from worker.jobs.consumer import JobConsumer
 from worker.jobs.model import Job, JobStatus
+from worker.lifecycle.budget import checkpoints_among
 from worker.lifecycle.checkpoint_verification import find_damage
 
 

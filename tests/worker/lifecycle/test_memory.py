@@ -13,8 +13,8 @@ from models.devices import DeviceOutOfMemory
 from models.torch_device import explain_out_of_memory
 from models.training.trainer import Trainer
 from tests.faults.world import running_world
-from worker.handlers.training import run_next_job
 from worker.jobs.model import JobStatus
+from worker.runner import run_next_job
 from worker.settings import WorkerSettings
 
 CPU = torch.device("cpu")

@@ -13,17 +13,17 @@ from models.config import TrainingConfig
 from models.registry.store import FENCE, POINTER, CheckpointStore
 from tests.faults.invariants import violations
 from tests.worker.conftest import until
-from worker.handlers.training import run_next_job
 from worker.jobs.client import Order
 from worker.jobs.consumer import JobConsumer
 from worker.jobs.model import Job, JobStatus
-from worker.lifecycle import storage_retry
+from worker.lifecycle import context
+from worker.runner import run_next_job
 from worker.settings import WorkerSettings
 
 
 @pytest.fixture
 def settings(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> WorkerSettings:
-    monkeypatch.setattr(storage_retry, "DISK_SECONDS", 0.2)
+    monkeypatch.setattr(context, "DISK_SECONDS", 0.2)
     return WorkerSettings(redis_url=redis_url)
 
 

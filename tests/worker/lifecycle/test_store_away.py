@@ -20,18 +20,18 @@ from models.registry.store import CheckpointStore
 from tests.faults.invariants import violations
 from tests.worker.handlers.test_budget_of_states import cancel_after_a_save
 from tests.worker.lifecycle.test_storage_retry import record, until_trouble
-from worker.handlers.training import run_next_job
 from worker.jobs.client import Order
 from worker.jobs.consumer import JobConsumer
 from worker.jobs.keys import FENCE, STORES
 from worker.jobs.model import JobStatus
-from worker.lifecycle import storage_retry
+from worker.lifecycle import context
+from worker.runner import run_next_job
 from worker.settings import WorkerSettings
 
 
 @pytest.fixture
 def settings(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> WorkerSettings:
-    monkeypatch.setattr(storage_retry, "DISK_SECONDS", 0.2)
+    monkeypatch.setattr(context, "DISK_SECONDS", 0.2)
     return WorkerSettings(redis_url=redis_url)
 
 

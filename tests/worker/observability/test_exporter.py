@@ -144,7 +144,9 @@ def test_jobs_iterations_and_checkpoints_are_counted(worker: Worker, finished: J
 
 
 def test_every_line_of_a_run_names_job_epoch_and_token(worker: Worker, finished: Job) -> None:
-    lines = [line for line in worker.lines() if line["logger"].startswith("worker.handlers.training")]
+    lines = [
+        line for line in worker.lines() if line["logger"].startswith(("worker.handlers.training", "worker.runner"))
+    ]
     result = [(line["job"], line["epoch"]) for line in lines if "component" in line["event"]]
     assert result == [(finished.id, 1), (finished.id, 2)]
     about = [line for line in lines if finished.id in line["event"]]

@@ -12,14 +12,15 @@ end
 local function epochs(id)
   return JOB_PREFIX .. id .. EPOCHS_SUFFIX
 end
-local function parts(id)
-  return JOB_PREFIX .. id .. PARTS_SUFFIX
-end
 local function add_event(id, kind, data)
   redis.call('XADD', EVENTS, 'MAXLEN', '~', 10000, '*', 'job', id, 'kind', kind, 'data', data)
 end
+local function kind(id) -- records of earlier versions do not contain it
+  local has_order = redis.call('HEXISTS', record(id), 'order') == 1
+  return redis.call('HGET', record(id), 'kind') or (has_order and KIND.DATASET or KIND.TRAINING)
+end
 local function list(id)
-  return redis.call('HEXISTS', record(id), 'order') == 1 and DATASETS or RUNS
+  return LISTS[kind(id)] or JOBS .. ':' .. kind(id) .. 's' -- a newer version may have more kinds
 end
 local function list_of_status(id, status) -- takes any status: a newer version may have more
   return list(id) .. ':' .. status

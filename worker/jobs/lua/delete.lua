@@ -14,9 +14,9 @@ if ENDED[status] then
     redis.call('HDEL', record(id), 'deleting')
   else
     leave(id)
-    local lists = {LEASES, HELPING, list_of_status(id, status), list(id), JOBS}
+    local lists = {LEASES, list_of_status(id, status), list(id), JOBS}
     for _, key in ipairs(lists) do redis.call('ZREM', key, id) end
-    redis.call('DEL', record(id), epochs(id), parts(id))
+    redis.call('DEL', record(id), epochs(id))
   end
 end
 return {status, job[2] or '0'}

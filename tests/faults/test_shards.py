@@ -7,18 +7,18 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from models.config import TrainingConfig
 from models.registry import bundled
 from models.synthesis.order import MANIFEST, DatasetManifest, DatasetOrder
-from models.synthesis.shards import Contributions
-from tests.faults.world import TINY, World, assert_legal, parent, running_world
+from models.synthesis.shards import Shards
+from tests.faults.world import PACE, TINY, World, assert_legal, parent, running_world
+from worker.celery_app import make_celery, notify_workers
 from worker.jobs.client import Order
-from worker.jobs.keys import parts_key
 from worker.jobs.model import JobStatus
+from worker.settings import WorkerSettings
 
 ORDER = DatasetOrder(per_class=900, test_per_class=100, seed=4, checkpoint=str(bundled.checkpoint()))
 SMALL_PARTS = str(Path(__file__).parent / "small_parts")
@@ -70,17 +70,15 @@ def files(world: World, job_id: str) -> Files:
     }
 
 
-def helped(world: World, job_id: str) -> int:
-    """The number of parts that helpers have drawn."""
-    with world.redis.client() as client:
-        fields: Any = client.hgetall(f"acgan:job:{job_id}")
-    return sum(int(n) for name, n in fields.items() if name.startswith("helped:"))
+def helped(world: World) -> int:
+    """The number of shards that workers have drawn for others."""
+    return world.log.read_text().count("helping with data set")
 
 
 def both_draw(world: World) -> tuple[str, "subprocess.Popen[bytes]", "subprocess.Popen[bytes]"]:
-    """Order, and wait until a helper has delivered a part. Returns the job, its owner's worker, and the other."""
+    """Order, and wait until a shard is drawn. Returns the job, its owner's worker, and the other."""
     job_id = order(world)
-    world.until("a helper draws", lambda: helped(world, job_id))
+    world.until("another worker draws", lambda: helped(world))
     owner = parent(world.until_running(job_id))
     workers = sorted(world.workers, key=lambda worker: worker.pid != owner)
     world.note("owner, helper", [worker.pid for worker in workers])
@@ -93,19 +91,24 @@ def check(world: World, job_id: str, alone: Files, claims: int = 1) -> None:
     assert files(world, job_id) == alone, world.story()
     assert job.progress
     assert job.progress.batch == ORDER.digits
-    assert sum(manifest(world, job_id).helpers.values()) == helped(world, job_id) > 0
-    world.until("no part is left", lambda: not Contributions(world.store, job_id).names(), 5)
+    assert 0 < sum(manifest(world, job_id).helpers.values()) <= helped(world)
+    world.until("no shard is left", lambda: not Shards(world.store, job_id).names(), 5)
     with world.redis.client() as client:
         assert int(str(client.get("acgan:fence"))) == claims
-        assert client.exists("acgan:helping", parts_key(job_id)) == 0
         assert_legal(client)
 
 
-def test_an_idle_worker_helps_until_a_job_waits(world: World, alone: Files) -> None:
+def test_a_job_waits_for_one_shard_at_most(world: World, alone: Files) -> None:
     job_id, _owner, helper = both_draw(world)
+    drawn = helped(world)
     run = world.accept(epochs=1)
+    notify_workers(make_celery(WorkerSettings(redis_url=world.redis.url)))  # as the API does
     trainer = world.until_running(run, 30)
     assert parent(trainer) == helper.pid
+    assert helped(world) - drawn <= 1, world.story()
+    accepted = world.job(run)
+    assert accepted.started_at
+    assert (accepted.started_at - accepted.created_at).total_seconds() < 2 * PACE
     assert world.job(job_id).status == JobStatus.RUNNING
     check(world, job_id, alone, claims=2)
     assert world.until_ended(run).status == JobStatus.SUCCEEDED
@@ -115,7 +118,7 @@ def test_an_idle_worker_helps_until_a_job_waits(world: World, alone: Files) -> N
 def test_a_data_set_is_completed_when_a_helper_is_lost_or_shuts_down(
     world: World, alone: Files, sign: signal.Signals
 ) -> None:
-    """A helper owns no job: nothing is queued again, and the owner of the data set draws what is missing."""
+    """It holds no job: nothing is queued again, and the owner of the data set draws what is missing."""
     job_id, _owner, helper = both_draw(world)
     if sign == signal.SIGKILL:
         os.killpg(helper.pid, sign)
@@ -130,10 +133,8 @@ def test_a_data_set_is_completed_when_its_owner_is_killed(world: World, alone: F
     """The helper takes the job over, and continues with the parts that both have drawn."""
     job_id, owner, helper = both_draw(world)
     os.killpg(owner.pid, signal.SIGKILL)
-    drawn = helped(world, job_id)
     world.until("the other worker has the job", lambda: parent(world.trainer(job_id) or 0) == helper.pid)
     check(world, job_id, alone, claims=2)
-    assert helped(world, job_id) >= drawn
 
 
 @pytest.mark.long
@@ -146,7 +147,6 @@ def test_no_worker_waits_for_a_helper_that_hangs(world: World, alone: Files) -> 
         assert world.job(job_id).worker is not None
     finally:
         world.kill(drawer, signal.SIGCONT)
-    world.until("the helper has left", lambda: world.log.read_text().count("helped with ") >= 1, 30)
     check(world, job_id, alone)
     assert owner.poll() is None
 
@@ -156,7 +156,7 @@ def test_a_data_set_is_cancelled_while_both_draw_and_resumed(world: World, alone
     job_id, *_ = both_draw(world)
     world.ask(lambda jobs: jobs.cancel(job_id))
     assert world.until_ended(job_id, 30).status == JobStatus.CANCELLED
-    world.until("the helper has left", lambda: world.log.read_text().count("helped with ") >= 1, 30)
+    world.until("no shard is left", lambda: not Shards(world.store, job_id).names(), 5)
     drawn = world.job(job_id).progress
     assert drawn
     assert 0 < drawn.batch < ORDER.digits
