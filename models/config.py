@@ -52,7 +52,8 @@ class TrainingConfig(BaseModel):
         0.5, description="Adam's decay of the first moment (Radford et al. 2015)."
     )
     seed: Annotated[int, Field(ge=0, lt=2**53), WHOLE] = Field(
-        1337, description="Random seed of weights, noise, drawn labels and dropout: the same seed gives the same run."
+        1337,
+        description="Random seed of weights, noise, labels of fakes and dropout: the same seed gives the same run.",
     )
     dataset: DatasetName = Field(
         "mnist",

@@ -23,8 +23,8 @@ from worker.observability.loop_reports import LoopReporter
 
 logger = logging.getLogger(__name__)
 
-DEAF_ROUNDS = 4  # in a row in which jobs waited, messages were sent, and an idle worker claimed none
-UNSEEN_ROUNDS = 4  # after which a worker that was not seen is removed from the list
+DEAF_ROUNDS = 4  # rounds in a row in which jobs waited and messages were sent, but this idle worker claimed no job
+UNSEEN_ROUNDS = 4  # rounds rounds after which a worker that was not seen is removed from the list
 EXIT_CODE = 75  # EX_TEMPFAIL: the supervisor restarts the worker
 
 

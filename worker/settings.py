@@ -85,8 +85,8 @@ class WorkerSettings(BaseSettings):
     home: Path = Field(Path(".acgan"), description="Folder for checkpoints, the embedded Redis and caches.")
     redis_url: str = Field(
         "redis://127.0.0.1:6379/0",
-        description="Redis or Valkey, 7 or newer: `redis://`, `rediss://` (TLS), or `unix://` and a path. If it is not "
-        "set, `acgan up` starts its own.",
+        description="Redis or Valkey, 7 or newer: `redis://`, `rediss://` (TLS), or `unix://` and a path. If it is "
+        "not set, `acgan up` starts a Redis.",
     )
     store: str | Path | None = Field(
         None,
@@ -103,7 +103,8 @@ class WorkerSettings(BaseSettings):
     )
     store_limit: ByteSize = Field(
         ByteSize(20_000_000_000),
-        description="Bytes of checkpoints to keep, as in `20GB`; above it, the oldest runs keep only their last epoch.",
+        description="Bytes that the store may hold, as in `20GB`. If it exceeds them, resume states of ended jobs "
+        "and epochs of the oldest runs are deleted.",
     )
     data_dir: Path | None = Field(
         None,
@@ -123,7 +124,10 @@ class WorkerSettings(BaseSettings):
         description="Seconds that a worker may run a job without contact to Redis before another worker takes it over.",
     )
     save_seconds: float = Field(
-        60.0, gt=0, description="Seconds between two saves of a run's state: the most that a lost worker costs."
+        60.0,
+        gt=0,
+        description="Seconds between two saves of a run's state. If a worker is lost, at most this much "
+        "of the run is repeated.",
     )
     reconcile_seconds: float = Field(
         15.0, gt=0, description="Seconds between two checks of each worker for jobs without a live worker."
@@ -135,13 +139,15 @@ class WorkerSettings(BaseSettings):
     )
     metrics_port: int = Field(0, ge=0, le=65535, description="Port of a worker's Prometheus metrics; 0 for none.")
     metrics_host: str = Field(
-        "127.0.0.1", description="Address of that port; `0.0.0.0` for all addresses of this machine."
+        "127.0.0.1",
+        description="Address that the metrics port listens on; `0.0.0.0` for all addresses of this machine.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Lowest level that is logged: `debug`, `info`, `warning` or `error`."
     )
     log_format: Literal["auto", "json", "text"] = Field(
-        "auto", description="`json`, one object per line; `text`, for people; `auto`, text on a terminal and else JSON."
+        "auto",
+        description="`json`, one object per line; `text`, for people; `auto`: text on a terminal, otherwise JSON.",
     )
     device: str = Field("auto", description="Device for training and drawing: `auto`, `cpu`, `cuda` or `cuda:1`.")
 
@@ -183,7 +189,10 @@ class WorkerSettings(BaseSettings):
         return folder
 
     def open_store(self) -> CheckpointStore:
-        """Open the store, without a request. Raises ValueError if the address is invalid, such as without a bucket."""
+        """Open the store without sending a request.
+
+        Raises ValueError if the address is invalid, for example without a bucket.
+        """
         self.protect_home()
         if not self.is_far:
             with contextlib.suppress(OSError):

@@ -57,7 +57,7 @@ async def answer_known(request: Request, error: Exception) -> JSONResponse:
 
 
 async def answer_nothing(_request: Request, _error: Exception) -> Response:
-    """Return 204, which is no error: browsers reconnect after any other end of an event stream."""
+    """Return 204, which is not an error: after any other status, browsers would reconnect to the stream."""
     return Response(status_code=204)
 
 

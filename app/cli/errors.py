@@ -28,7 +28,8 @@ UNAVAILABLE = 4  # the service does not respond, or not yet
 INTERRUPTED = 130  # Ctrl-C
 
 OTHER_SYSTEM = (
-    "the service runs on Linux and macOS (on Windows, in WSL): this system has no {name}. All other commands work here."
+    "the service runs on Linux, macOS and (in WSL) Windows, but this system has no {name}. All other commands work "
+    "here."
 )
 
 error_console = SafeConsole(stderr=True)

@@ -79,7 +79,7 @@ class PendingTake:
 
 
 class BufferTarget(NamedTuple):
-    """A generator and the stock of its digits."""
+    """A generator, and its pre-generated digits."""
 
     generator: FoldedGenerator
     stock: SampleBuffer
@@ -182,7 +182,7 @@ class Batcher:
             work()
 
     def _next(self) -> Callable[[], None] | None:
-        """Find a batch: of the oldest requests, or else of digits for the stock."""
+        """Find work for a thread: a batch for the oldest requests, or else digits for the stock."""
         while self._waiting:
             first = self._waiting[0]
             if isinstance(first, DrawRequest):
@@ -198,7 +198,7 @@ class Batcher:
         return self._find_idle_work()
 
     def _find_idle_work(self) -> Callable[[], None] | None:
-        """Fill the stock: with all threads soon after requests that exceeded it, else with one if the CPU is free."""
+        """Fill the stock: with all threads if requests recently exceeded it; else with one, if the CPU is free."""
         target, now = self.find_target(), time.monotonic()
         if target is None or (now - self._ordered_at > LOOK_SECONDS and (self._idling or now < self._idle_from)):
             return None

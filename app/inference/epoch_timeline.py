@@ -52,7 +52,7 @@ class EpochTimeline:
         """
 
         def work() -> np.ndarray:
-            torch.set_num_threads(1)  # the drawing threads keep theirs
+            torch.set_num_threads(1)  # in this thread; the drawing threads keep their number
             return np.stack([self._hand(epoch, seed, index)[label] for epoch in epochs])
 
         return await self.executor.make(work)

@@ -1,4 +1,4 @@
-"""Remembers in the home that a store was here, so that a start without it is not taken for a first start."""
+"""Records in the home which stores existed, so that a start without one is not treated as a first start."""
 
 import hashlib
 from pathlib import Path
@@ -12,9 +12,8 @@ from models.registry.store import CheckpointStore
 
 class KnownStore:
     def __init__(self, store: CheckpointStore, folder: Path | None = None, name: str = "") -> None:
-        """`folder` keeps one file for each known store, `name` is the store's address. Without a folder none is kept.
-
-        Like every other process, this one also notices a store that is replaced while it runs.
+        """`folder` has one file for each known store; without a folder nothing is recorded. `name` is the store's
+        address. A store that is replaced while this process runs is detected too.
         """
         self.store = store
         self.name = name

@@ -30,7 +30,7 @@ class Loads(Generic[Key, Value]):
         self._limiter: anyio.CapacityLimiter | None = None
 
     def loading(self) -> list[Key]:
-        """What is being loaded."""
+        """The keys that are being loaded."""
         return list(self._tasks)
 
     def problems(self) -> list[str]:

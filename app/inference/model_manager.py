@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 
 ROLES = ("latest", "best")  # the served and the best generator; requests name any other one by its id
 FOLLOW_SECONDS = 1.0
-MOST_HANGING = 2  # candidates without an answer of the store, before a start gives up
+MOST_HANGING = 2  # candidates that may fail because the store does not respond, before the start gives up
 AWAY = "the store does not answer"
 
 
@@ -53,7 +53,10 @@ class NothingUsable(Unavailable, code="nothing-usable"):
 
 
 class LoadedModel(NamedTuple):
-    """A verified generator in memory. It is immutable, so requests can use it while another one becomes the current."""
+    """A verified generator in memory.
+
+    It is immutable: a request can use it while another generator becomes the served one.
+    """
 
     manifest: Manifest
     generator: FoldedGenerator
@@ -227,7 +230,7 @@ class ModelManager:
         checkpoint = self.target.best if name in ROLES else CheckpointId.parse(name)
         if served and (name == "latest" or served.model.manifest.checkpoint == checkpoint):
             return served.model
-        if checkpoint is None:  # nothing is published, so `best` is the served one
+        if checkpoint is None:  # nothing is published: `best` is the served generator
             return self._served().model
         return await self.loads.get(checkpoint)
 
@@ -262,7 +265,7 @@ class ModelManager:
         return bundled.STORE if checkpoint == self.first else self.store
 
     def forget(self, job: str, epoch: int | None = None) -> None:
-        """Drop the generator of a checkpoint that was deleted, or those of all of a job's."""
+        """Drop the generator of a deleted checkpoint, or those of all checkpoints of a deleted job."""
         with self._lock:
             for checkpoint in [each for each in self._others if each.job == job and epoch in (None, each.epoch)]:
                 del self._others[checkpoint]

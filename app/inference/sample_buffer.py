@@ -1,8 +1,7 @@
 """Pre-generated digits of the current model, used for requests without a seed. Each digit is returned only once.
 
-The digits of a label are a series of one seed, so each one has an address. A request that finds too few digits leaves
-an order, which the next batch fills. One full batch, with digits that the stock needs anyway, costs less than a
-batch for each request.
+The digits of a label are a series of one seed, so each one has an address. A request that finds too few digits waits
+for the next batch, which also draws digits for later requests: one full batch costs less than a batch for each request.
 """
 
 import itertools
@@ -17,7 +16,7 @@ from models.config import IMAGE_SIZE, NUM_CLASSES
 from models.sampling.sampler import BATCH, STEP, SampleRange, Samples, fresh_seed
 
 FEW = 4 * BATCH  # initial target per label, before any request needed more
-SURPLUS = 4 * BATCH  # digits that a shelf may hold beyond its limit: those drawn together with orders
+SURPLUS = 4 * BATCH  # digits of a label that may be stored beyond the limit: those drawn together with requested ones
 AHEAD = 4  # digits drawn per ordered digit if the batch has room, because requests often come in groups
 
 

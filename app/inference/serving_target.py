@@ -75,7 +75,7 @@ class TargetFinder:
             return found or own or latest.checkpoint or self.first
         wanted = self.best if choice.policy == "best" else latest.checkpoint
         if wanted is None and own:
-            problems.append(f"the store has no checkpoint any more: {own} is still served from memory")
+            problems.append(f"the store no longer has a checkpoint: {own} is still served from memory")
         went_back = latest.trouble and served and latest.order and latest.order < served.order
         return own if own and (wanted is None or went_back) else wanted or self.first
 

@@ -49,7 +49,7 @@ async def draw_verified(
         tried += together
     if len(kept) < n:
         raise NotVerified(
-            f"only {len(kept)} of {tried} digits drawn for {label} are a {label} with a probability of at least "
-            f"{least:g}, and {n} were requested: lower verify, use another seed, or omit verify"
+            f"the judge accepted only {len(kept)} of {tried} digits for the label {label} with a probability of at "
+            f"least {least:g}, but {n} were requested: lower verify, use another seed, or omit verify"
         )
     return Verified(np.stack(kept), indices, indices[-1] + 1 - series.index - n)

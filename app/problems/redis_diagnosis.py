@@ -7,9 +7,7 @@ from worker.jobs.errors import StoreUnavailable
 
 GONE = "Redis does not answer. It stores the jobs; digits are still served. Retry later."
 REFUSES = "Redis refuses commands: it is full or read-only. Retry later, or inform the operator."
-DISK_FULL = (
-    "The disk that Redis writes to is full. Jobs are accepted again when it has free space. Digits are still served."
-)
+DISK_FULL = "The disk of Redis is full. Jobs are accepted again when the disk has free space. Digits are still served."
 LEAST_ROOM = 2**20  # bytes: the append-only file grows by more than this in a busy minute
 NO_ROOM = ("No space left on device", "Disk quota exceeded")
 

@@ -5,7 +5,7 @@ from fastapi.responses import JSONResponse
 from app.problems.problem import answer
 
 FOREIGN_ORIGIN = (
-    "A web page of another origin sent this request, which is not allowed: use the page of this service or a program."
+    "A web page of another origin sent this request, which is not allowed. Use this service's own page, or a program."
 )
 TOO_LONG = "the body is too long"
 

@@ -27,7 +27,7 @@ class Dataset:
 
     @cached_property
     def checksum(self) -> str:
-        """SHA-256 over images and labels of both splits: it identifies exactly the bytes that the run trains on."""
+        """SHA-256 of the images and labels of both splits: it identifies the bytes that the run trains on."""
         digest = hashlib.sha256()
         for tensor in (self.train_images, self.train_labels, self.test_images, self.test_labels):
             digest.update(tensor.cpu().contiguous().numpy().data)

@@ -1,4 +1,7 @@
-"""Downloads of training data: each has a bound on its bytes, on a silence and on its time, and knows of proxies."""
+"""Downloads training data.
+
+Each download has limits on its bytes, on the time without data and on the total time, and uses the configured proxies.
+"""
 
 import threading
 from pathlib import Path
@@ -16,7 +19,7 @@ SCHEMES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
 
 
 class DownloadFailed(Unavailable, OSError, code="download-failed"):
-    """A file was not downloaded. The message names the proxy or the variable that is the cause, if one is."""
+    """A file was not downloaded. If a proxy or an environment variable is the cause, the message names it."""
 
 
 class BoundedFile:
@@ -35,7 +38,7 @@ class BoundedFile:
 
 
 def download(address: str, path: Path, limit: int, seconds: float = SECONDS) -> None:
-    """Download a file of at most `limit` bytes within `seconds`, however slowly its server sends.
+    """Download a file of at most `limit` bytes within `seconds`, also if the server sends slowly.
 
     Raises DownloadFailed, FileTooLarge, OSError or ValueError.
     """

@@ -63,7 +63,10 @@ def draw_digit(label: int, shape: np.ndarray) -> np.ndarray:
 
 @cache
 def glyph(label: int, stroke: int) -> Image.Image:
-    """Draw the large digit, centred by its box (MNIST's by their mass) and blurred against aliasing."""
+    """Draw the large digit, blurred against aliasing.
+
+    It is centred by its bounding box; MNIST's digits are centred by mass.
+    """
     font = ImageFont.load_default(size=GLYPH_SIZE * 0.8)
     image = Image.new("L", (GLYPH_SIZE, GLYPH_SIZE))
     draw = ImageDraw.Draw(image)

@@ -1,4 +1,4 @@
-"""Layout of numbers: digits of one handwriting side by side, spaced as in handwriting instead of cell by cell.
+"""Layout of numbers: digits side by side, spaced by their ink instead of cell by cell.
 
 The ink of all digits has the same baseline, and neighbours are as close as their ink permits. Digits are moved by whole
 pixels, so each shows the pixels of its address.
@@ -51,7 +51,9 @@ def ink_box(digit: np.ndarray) -> tuple[int, int]:
     return (int(rows[0]), int(rows[-1]) + 1) if len(rows) else (MARGIN, IMAGE_SIZE - MARGIN)
 
 
-Outline = tuple[np.ndarray, np.ndarray]  # for each row above the baseline: first column with ink, first one after it
+Outline = tuple[
+    np.ndarray, np.ndarray
+]  # for each row, counted upwards from the baseline: first column with ink, first column after the ink
 
 
 def outline(digit: np.ndarray) -> Outline:

@@ -1,6 +1,6 @@
 """A digit is an address: digit `index` of (generator, label, seed) has the same pixels on every machine.
 
-The latent depends on seed and index only, so `index` 3 of label 4 and of label 8 share a handwriting style.
+The latent depends on seed and index only: `index` 3 of label 4 and of label 8 are drawn from the same latent.
 """
 
 import random
@@ -17,7 +17,7 @@ from models.networks.acgan import Generator
 from models.networks.inference import FoldedGenerator
 
 BATCH = 64  # digits drawn at once, at most
-STEP = 8  # multiples of it as batch lengths round alike on every processor seen so far; otherwise all are BATCH long
+STEP = 8  # batch lengths are its multiples, which gave equal pixels on every processor; if not, all are BATCH
 
 
 def latents(seed: int, index: int, n: int, latent_size: int) -> Tensor:

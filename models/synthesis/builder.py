@@ -6,9 +6,10 @@
     <folder>/parts/             the digits drawn so far; deleted after the manifest is written
 
 Labels repeat from 0 to 9, so each digit has an address: example k of a split is digit `first + k // 10` of label
-k % 10. A digit that the judge refuses is drawn again `stride` indices further, at an index that no other example uses;
-the redraws file holds how often. Images are drawn and stored part by part: after an interruption only the parts are
-drawn that are missing, damaged, or drawn by another generator, code version or device type. The files are the same.
+k % 10. A digit that the judge refuses is drawn again at an index that is higher by `stride` and that no other example
+uses; the redraws file counts these redraws. Images are drawn and stored part by part: after an interruption only the
+parts are drawn that are missing, damaged, or drawn by another generator, code version or device type. The files are the
+same.
 """
 
 import hashlib
@@ -42,7 +43,9 @@ from models.synthesis.order import (
     read_manifest,
 )
 
-GZIP_HEAD = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"  # no name, no time: the same digits are the same bytes
+GZIP_HEAD = (
+    b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"  # without name and time, so that the same digits give the same bytes
+)
 DEFLATE_END = b"\x03\x00"
 
 # (n, first index) -> n digits of each class, labels 0 to 9 repeated, uint8 (n * 10, 28, 28), and redraws (n * 10,)
@@ -69,8 +72,8 @@ def make(
 ) -> Iterator[int]:
     """Make a data set, or its missing files. Yields the number of digits so far after each part.
 
-    `place` is called with a function that writes the manifest, and may raise instead of calling it.
-    If the caller takes no further step, the next call uses what was made. Raises OSError if the disk is full.
+    `place` is called with a function that writes the manifest; it may raise an error instead of calling that function.
+    If the caller stops the iteration, the next call reuses the finished files. Raises OSError if the disk is full.
     """
     if read_manifest(folder) is not None:
         return

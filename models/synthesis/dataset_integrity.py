@@ -1,4 +1,4 @@
-"""Whether the files of a generated data set are what its manifest says. Free of torch."""
+"""Checks that the files of a generated data set match its manifest. Free of torch."""
 
 import hashlib
 from collections.abc import Callable
@@ -14,9 +14,10 @@ PIECE = 1 << 24  # bytes that are read at once
 
 
 def find_damage(manifest: DatasetManifest, sizes: dict[str, int], read: Callable[[str, int, int], bytes]) -> str | None:
-    """Compare sizes, then checksums, with the manifest. Returns what differs first, None if nothing does.
+    """Compare sizes, then checksums, with the manifest. Returns the first difference; None if there is none.
 
-    `sizes` are in bytes by name of file; `read` gets a name and the first and the last byte + 1. Raises OSError.
+    `sizes` maps file names to bytes; `read` gets a name, the first byte and the byte after the last one. Raises
+    OSError.
     """
     for name, file in manifest.files.items():
         if sizes.get(name) != file.size:
@@ -31,7 +32,7 @@ def find_damage(manifest: DatasetManifest, sizes: dict[str, int], read: Callable
 
 
 def damage_in_store(store: CheckpointStore, job: str) -> str | None:
-    """Verify a published data set. Returns what is damaged, None if nothing is.
+    """Verify a published data set. Returns a description of the damage; None if the data set is intact.
 
     Raises FileNotUnderstood if another version wrote its manifest, and other OSErrors.
     """
@@ -48,7 +49,10 @@ def damage_in_store(store: CheckpointStore, job: str) -> str | None:
 
 
 def damage_in_folder(folder: Path, manifest: DatasetManifest) -> str | None:
-    """Verify the files of a data set in a folder of this machine. Returns what is damaged, None if nothing is."""
+    """Verify the files of a data set in a folder of this machine.
+
+    Returns the damage; None if the data set is intact.
+    """
     sizes: dict[str, int] = {}
     for name in manifest.files:
         try:

@@ -1,4 +1,4 @@
-"""Generated data sets: the order, the files that it leads to, and their manifest. Free of torch."""
+"""Generated data sets: the order, its files, and their manifest. Free of torch."""
 
 from datetime import datetime
 from pathlib import Path
@@ -34,10 +34,13 @@ class DatasetOrder(BaseModel):
         1, description="Random seed. The same seed always gives the same digits."
     )
     checkpoint: Annotated[str, Field(max_length=100)] = Field(
-        "latest", description="Checkpoint that draws: `latest`, `best`, or an id. Resolved when the order is accepted."
+        "latest",
+        description="Checkpoint that draws: `latest`, `best` or an id. Becomes an id when the order is accepted.",
     )
     verify: Annotated[float, Field(ge=0, le=1)] | None = Field(
-        None, description="Least probability that the judge must give to the label of a digit; others are drawn again."
+        None,
+        description="Least probability that the judge must give to the label of a digit; digits below it are "
+        "drawn again.",
     )
 
     @property
@@ -92,9 +95,11 @@ class Part(NamedTuple):
 
 
 class DatasetFile(BaseModel):
-    sha256: str = Field(description="Of the file as stored.")
+    sha256: str = Field(description="SHA-256 of the file as stored.")
     size: int = Field(description="In bytes.")
-    unpacked_sha256: str = Field(description="Of the uncompressed content, which does not depend on the compressor.")
+    unpacked_sha256: str = Field(
+        description="SHA-256 of the uncompressed content, which does not depend on the compressor."
+    )
     examples: int
     first_index: int = Field(
         description="Example k is digit first_index + k // 10 of label k % 10; if it was drawn again r times, "
@@ -122,7 +127,7 @@ class Provenance(BaseModel):
 
 
 class DatasetManifest(Provenance):
-    """Description of a generated data set: its order, origin and files."""
+    """Description of a generated data set: its order, provenance and files."""
 
     model_config = ConfigDict(extra="ignore")
 

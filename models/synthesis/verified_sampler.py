@@ -47,8 +47,8 @@ class DatasetDrawer:
         if len(places):
             label = places[0] % NUM_CLASSES
             raise Unreadable(
-                f"none of {TRIES + 1} digits drawn for a {label} is recognised as a {label} with a probability of "
-                f"{self.order.verify:g} or more: order with a lower verify, or another checkpoint"
+                f"the judge recognised none of {TRIES + 1} digits for the label {label} with a probability of at "
+                f"least {self.order.verify:g}: lower verify, or use another checkpoint"
             )
         return digits, redraws
 
@@ -72,8 +72,8 @@ class DatasetDrawer:
 def drawing_threads(device: torch.device) -> Iterator[ThreadPoolExecutor]:
     """Provide threads that draw batches in parallel, on a CPU one for each processor.
 
-    Several threads for one small batch would wait for each other: it takes ten times as long if other programs use the
-    processors too.
+    Several threads for one small batch would wait for each other: such a batch takes ten times as long if other
+    programs use the processors too.
     """
     before, threads = torch.get_num_threads(), processors() if device.type == "cpu" else 1
     try:

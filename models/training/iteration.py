@@ -106,7 +106,7 @@ class Iteration:
         return objective.row()
 
     def slopes(self, images: Tensor, labels: Tensor, real_logits: Tensor, class_logits: Tensor) -> Tensor:
-        """Return the sum of both heads' mean squared slopes at B real images, whose logits are the first B of 2B."""
+        """Return both heads' mean squared gradients at B real images, added; their logits are the first B of 2B."""
         with self.autocast():
             neighbours = images + NEARBY * torch.randn_like(images)
             real_nearby, class_nearby = self.discriminator(neighbours)

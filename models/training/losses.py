@@ -127,14 +127,15 @@ def two_sided_test_objective(real_logits: Tensor, class_logits: Tensor, labels: 
 
 
 # ----------------------------------------------------------------------------
-# Penalty on the slope of the discriminator at real images (R1: Mescheder et al. 2018, arXiv 1801.04406), which keeps it
-# from winning: E |grad|^2, by differences (Lin et al. 2025, arXiv 2501.08316), without second derivatives.
+# Gradient penalty of the discriminator at real images (R1: Mescheder et al. 2018, arXiv 1801.04406): E |grad|^2. It
+# keeps the discriminator from winning. Differences estimate it, without second derivatives (Lin et al. 2025, arXiv
+# 2501.08316).
 
 NEARBY = 0.02  # standard deviation of the noise that is added to an image to make its neighbour
 
 
 def slope(here: Tensor, nearby: Tensor) -> Tensor:
-    """Return the mean squared slope of a function from its values (N,) at images and at their neighbours."""
+    """Estimate a function's mean squared gradient from its values (N,) at images and at their neighbours."""
     return (here - nearby).square().mean() / NEARBY**2
 
 

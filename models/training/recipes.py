@@ -1,8 +1,8 @@
 """The training recipes: `seed`, exactly the original one, and `sharp`, whose digits vary as real ones do.
 
-An Auxiliary Classifier GAN draws digits that are easy to classify: labels are right almost at once, and each class is a
-few digits repeated. `docs/quality.md` has the effect of each change. This module imports nothing, because the config
-reads the names.
+The original Auxiliary Classifier GAN draws digits that are easy to classify: their labels are soon right, but the
+digits of a class look alike. `docs/quality.md` gives the effect of each change. This module imports nothing, because
+the config reads the names.
 """
 
 from typing import NamedTuple
@@ -18,7 +18,7 @@ class Recipe(NamedTuple):
     generator_batches: int  # fakes of a generator step, in batches
     batch_statistics: bool  # whether the discriminator's fakes use batch statistics, as in the generator's step
     shuffled: bool  # whether the order of real images changes every epoch
-    flatness: float  # weight of the penalty on the discriminator's slope at real images
+    flatness: float  # weight of the gradient penalty of the discriminator
     lr_scale: float  # of adam_lr
     lr_falls: bool  # whether the rate falls to about 0 over the second half of a run
 

@@ -38,7 +38,7 @@ from worker.observability.background_loops import Supervisor
 logger = logging.getLogger(__name__)
 
 EPOCH_WRITER = "epoch writer"
-MISSING_STATE = "its record names finished epochs or a saved state, and the store has no saved state of it"
+MISSING_STATE = "its record names finished epochs or a saved state, but the store has no saved state"
 WRITE_SECONDS = 120.0  # for the publication of one epoch; a writer that takes longer counts as stuck
 
 
@@ -56,14 +56,14 @@ class CheckpointPublisher:
         self.writing = self.supervisor.watch(EPOCH_WRITER, WRITE_SECONDS)
 
     def __enter__(self) -> "CheckpointPublisher":
-        """Inside, the states of the process's background loops include the writer thread."""
+        """While this context is active, the report of background loops includes the writer thread."""
         return self
 
     def __exit__(self, *_: object) -> None:
         self.supervisor.stop()
 
     def start_to_publish(self, result: EpochResult, publish: Callable[[EpochSnapshot], None]) -> None:
-        """Judge the epoch's digits and call `publish` on the writer thread. Raises what an earlier `publish` raised.
+        """Judge the epoch's digits and call `publish` on the writer thread. Raises the error of an earlier `publish`.
 
         `publish` must also record the epoch: after it returns, states of later epochs may be saved.
         """
@@ -152,10 +152,9 @@ class CheckpointPublisher:
             self.save()
 
     def save(self) -> None:
-        """Wait until every earlier epoch is recorded, then save the run's state.
-
-        If the store cannot write it, this is logged and the previous saved state stays. Raises LeaseLost and
-        FenceRejected, and what publishing raised: the state is then not saved.
+        """Wait until every earlier epoch is recorded, then save the run's state. If the store cannot write the state,
+        log this and keep the previous one. Raises LeaseLost, FenceRejected, and the error of a failed publication; then
+        the state is not saved.
         """
         self.writer.wait()
         began = time.monotonic()

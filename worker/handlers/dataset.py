@@ -148,7 +148,7 @@ def attempt(job: str, trouble: str, step: Callable[[], Result]) -> Result | None
 
 
 def is_made(context: JobContext) -> bool:
-    """Whether the data set is in the store and intact. A damaged one is deleted, so that it is made again.
+    """Return whether the data set is in the store and intact. Delete a damaged data set, so that it is made again.
 
     Raises FileNotUnderstood if another version wrote its manifest, FenceRejected, and other OSErrors.
     """
@@ -169,7 +169,9 @@ def reporter(context: JobContext, order: DatasetOrder) -> Callable[[int], None]:
 
     def report(done: int) -> None:
         nonlocal first
-        first = first or done  # excludes earlier parts and the first, whose drawing time is not known
+        first = (
+            first or done
+        )  # excludes parts of earlier claims and the first part, because their drawing time is unknown
         rate = (done - first) / max(1e-3, time.monotonic() - began)
         left = (order.digits - done) / rate if rate else 0.0
         progress = Progress(

@@ -34,7 +34,7 @@ from worker.jobs.loop_states import summarize
 from worker.jobs.model import ENDED, RUNS_ON, Job, JobKind, JobStatus, RunsOn, accepted_at, job_id_of
 from worker.jobs.redis_client import heedful
 
-LOOKED_AT = 1000  # waiting jobs, at most, among which the oldest is searched
+LOOKED_AT = 1000  # how many waiting jobs are searched for the oldest
 
 
 class JobNotFound(NotFound, code="job-not-found"):
@@ -54,8 +54,8 @@ class ShareTaken(QueueFull, code="queue-share-used"):
     """The caller's waiting jobs have reached its share of the queue."""
 
     message = (
-        "your jobs take too many of the {limit} places for waiting jobs: a caller never gets more places than are "
-        "still free, so that others can queue jobs. Retry when some of your jobs have run"
+        "you have too many waiting jobs: of {limit} places, one caller never gets more than are still free, so that "
+        "others can queue jobs. Retry when some of your jobs have run"
     )
 
 
@@ -204,7 +204,7 @@ class JobClient:
         return understood(await self.read(job_id))
 
     async def read(self, job_id: str) -> AnyJob:
-        """Return a job, also one that this version does not understand. Raises JobNotFound."""
+        """Return a job, even if this version does not understand its record. Raises JobNotFound."""
         jobs = await self._read([job_id])
         if not jobs:
             raise JobNotFound(f"there is no job {job_id}")
@@ -222,7 +222,7 @@ class JobClient:
         If given, only those of one status, and only those accepted before the job `before`.
         """
         client: Any = self.redis
-        below = "+inf"  # places, which unlike ranks do not change when jobs are accepted
+        below = "+inf"  # positions by order of acceptance: unlike ranks, they do not change when jobs are accepted
         if before is not None:
             if (place := await client.zscore(JOBS, before)) is None:
                 raise JobNotFound(f"there is no job {before}")

@@ -127,7 +127,10 @@ def present(workers: Sequence[tuple[str, float]], now: float) -> list[str]:
 
 
 def with_trouble(job: AnyJob, workers: Sequence[str], now: float) -> AnyJob:
-    """Set `trouble` if no worker can take the job or its worker does not respond: the record does not contain this."""
+    """Set `trouble` if no worker can claim the job, or if its worker does not respond.
+
+    The stored record does not contain this.
+    """
     if isinstance(job, UnreadableJob):
         return job
     match job.status:
@@ -138,7 +141,7 @@ def with_trouble(job: AnyJob, workers: Sequence[str], now: float) -> AnyJob:
         case JobStatus.RUNNING | JobStatus.CANCELLING if job.last_seen_at is not None:
             silence = datetime.fromtimestamp(now, UTC) - job.last_seen_at
             if silence < timedelta(seconds=-1):  # a clock that was ahead wrote it
-                unknown = "its worker does not respond: the time when it was last seen is in the future"
+                unknown = "its worker does not respond: the time of its last contact is in the future"
                 return job.model_copy(update={"trouble": unknown, "last_seen_at": datetime.fromtimestamp(now, UTC)})
             if silence > timedelta(seconds=SILENT_SECONDS):
                 silent = f"its worker does not respond: it was last seen at {job.last_seen_at:%Y-%m-%dT%H:%M:%SZ}"
@@ -170,8 +173,8 @@ def _unreadable(job_id: str, fields: Hash, epochs: Hash, reason: str) -> Unreada
         device=fields.get("device"),
         worker=fields.get("worker"),
         error=fields.get("error"),
-        trouble=f"this version does not understand the record ({reason}): it does not run or resume the "
-        "job, and leaves it to the version that wrote it",
+        trouble=f"this version does not understand the record ({reason}): only the version that wrote it can run or "
+        "resume the job",
         priority=int(priority) if priority.lstrip("-").isdecimal() else 0,
         runs_on=fields.get("runs_on", "any"),
         caller=fields.get("caller"),

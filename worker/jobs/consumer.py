@@ -1,4 +1,4 @@
-"""The worker's access to job records, synchronous: it claims a job, and then only this worker writes its record."""
+"""The worker's synchronous access to job records. A worker claims a job; then only this worker writes its record."""
 
 import json
 import logging
@@ -40,8 +40,8 @@ logger = logging.getLogger(__name__)
 
 LOSSES = 3  # a job fails after this number of lost workers in a row without saved progress
 GIVEN_UP = (
-    f"{LOSSES} workers in a row were lost while they ran it, and none had saved any progress (out of memory, or a "
-    "crash?): see the worker's log, then resume the job"
+    f"{LOSSES} workers in a row were lost while they ran the job, without saving any progress (out of memory, or a "
+    "crash?): see the workers' logs, then resume the job"
 )
 LOST = "its worker does not respond: the run resumes from its last saved state when a worker takes it"
 LONGEST_BACKOFF_SECONDS = 360.0
@@ -116,7 +116,7 @@ class JobConsumer:
             return redis.Redis.from_url(
                 url,
                 decode_responses=True,
-                encoding_errors="surrogateescape",  # a key that is not UTF-8 stays the same key when it is sent back
+                encoding_errors="surrogateescape",  # a key that is not UTF-8 is sent back unchanged
                 socket_timeout=seconds,
                 socket_connect_timeout=2.0,
                 retry=Retry(NoBackoff(), 0),
@@ -163,7 +163,7 @@ class JobConsumer:
         return dict(pairs(held))
 
     def last_pulse(self, process: str) -> float | None:
-        """Return when a training process (`host:pid`) was last seen, in seconds by Redis' clock; None if never."""
+        """Return when a training process (`host:pid`) was last seen, in seconds by Redis' clock; None if never seen."""
         score: float | None = self.redis.zscore(PULSES, process)
         return score
 
@@ -221,7 +221,7 @@ class JobConsumer:
         return Claim(job, int(fence), {each.epoch: each for each in job.epochs}, asked_at, stored.get("saved", ""))
 
     def tell_waiting(self, takes: Sequence[RunsOn], trouble: str) -> None:
-        """Set the reason why no worker claims the waiting jobs as their trouble; an empty `trouble` clears it."""
+        """Set `trouble` of the waiting jobs: the reason why no worker claims them. An empty text clears it."""
         self._waiting_trouble(args=[trouble, *takes])
 
     def store_identity(self, address: str) -> str | None:
@@ -259,7 +259,7 @@ class JobConsumer:
         self._put(claim, kind="epoch", data=epoch.model_dump_json(), number=epoch.epoch)
 
     def note_thinned(self, checkpoints: Sequence[CheckpointId]) -> None:
-        """Mark checkpoints in the records of their jobs as deleted to stay within the store's budget."""
+        """Record that checkpoints were deleted to stay within the store's budget."""
         if checkpoints:
             self._thinned(args=[part for checkpoint in checkpoints for part in checkpoint])
 

@@ -75,7 +75,7 @@ class EpochRecord(EpochResult):
 
 
 class Job(BaseModel):
-    """One accepted job. All times are from the clock of Redis, because the clocks of hosts may differ."""
+    """One accepted job. All times are by Redis' clock, because the clocks of hosts may differ."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -90,9 +90,9 @@ class Job(BaseModel):
     epochs: list[EpochRecord] = Field([], description="One entry per finished epoch.")
     device: str | None = Field(None, description="Device that the job runs on, or ran on last.")
     worker: str | None = Field(None, description="Host and process id of its current or last worker.")
-    error: str | None = Field(None, description="Why it failed, in a sentence.")
+    error: str | None = Field(None, description="The reason why the job failed, in a sentence.")
     trouble: str | None = Field(
-        None, description="Why it does not progress at the moment, such as a full disk or no available worker."
+        None, description="The problem that delays the job at the moment, such as a full disk or no available worker."
     )
     priority: int = Field(0, description="Jobs with a higher priority start first.")
     runs_on: RunsOn = Field("any", description="Workers that may run it.")
@@ -103,8 +103,8 @@ class Job(BaseModel):
     retry_of: str | None = Field(None, description="Id of the job whose configuration this one repeats.")
     warnings: list[str] = Field(
         [],
-        description="Why the result may differ from that of an uninterrupted run: for example, the run restarted from "
-        "the beginning, or was resumed with another version of torch.",
+        description="Reasons why the result may differ from that of an uninterrupted run: for example, the run was "
+        "restarted from the beginning, or resumed with another version of torch.",
     )
     last_seen_at: datetime | None = Field(
         None, description="When its worker was last seen, if the worker no longer responds; else null."

@@ -10,7 +10,8 @@ import redis.asyncio
 class _Heedful:
     """Converts the RuntimeError that uvloop raises if a connection was reset while it was idle.
 
-    redis-py does not handle it. As redis.ConnectionError, which asyncio's event loop causes, it is retried or handled.
+    redis-py does not handle this error. redis.ConnectionError, which asyncio's event loop raises in this case, is
+    retried or handled.
     """
 
     async def send_packed_command(self, command: bytes | str | Iterable[bytes], check_health: bool = True) -> None:

@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 PULSE_SECONDS = 1.0
 START_SECONDS = 300.0  # until the first report of a process
-LEAST_SILENT_ROUNDS = 3  # a parent that was stopped itself must not end its child for that
+LEAST_SILENT_ROUNDS = 3  # if the parent itself was stopped, the child's old heartbeat is no reason to end it
 
 
 def start_pulse(consumer: JobConsumer, seconds: float = PULSE_SECONDS) -> None:
@@ -62,8 +62,8 @@ class Pulses:
     """Ends training processes of this worker that have sent no heartbeat to Redis for `rounds` checks in a row.
 
     A process that has not sent one yet has more time: `start_rounds`. A process that still renews the lease of a job is
-    not ended, since only its heartbeats fail. A heartbeat that Redis has lost counts as unchanged. Checks during which
-    Redis is unavailable do not count.
+    not ended, because then only its heartbeats fail. If Redis has lost a heartbeat, the heartbeat counts as unchanged.
+    Checks during which Redis is unavailable do not count.
     """
 
     def __init__(

@@ -38,7 +38,7 @@ class Loop:
         self.clock = clock
         self.failures = 0  # in a row
         self.error: str | None = None
-        self.is_idle = False  # True: it has nothing to do, so no beat is expected
+        self.is_idle = False  # True if the loop has nothing to do, so that no beat is expected
         self.last_beat = clock()
 
     def beat(self, trouble: str | None = None) -> None:

@@ -1,6 +1,6 @@
 """The worker's Prometheus port: one thread serves requests, one counts what the training process sends.
 
-Both run in the Celery parent, and a supervisor restarts them if they fail. If the port is taken, the worker logs an
+Both run in the Celery parent, as supervised background loops. If the port is taken, the worker logs an
 error and runs without metrics.
 """
 

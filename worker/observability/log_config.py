@@ -64,7 +64,7 @@ class Formatter(ProcessorFormatter):
 
 
 def as_sentence(_logger: Any, _name: str, fields: Fields) -> str:
-    """Format a line for people: the sentence, then the fields whose values the sentence does not contain."""
+    """Format a line for people: the message, then the fields whose values are not in the message."""
     time, level, logger, event, trace = (
         fields.pop(name, "") for name in ("timestamp", "level", "logger", "event", "exception")
     )

@@ -26,7 +26,9 @@ JOBS_ENDED = Counter(
     "acgan_worker_jobs_ended", "Jobs ended, by status; those handed back are `queued`.", ["status"], registry=REGISTRY
 )
 LEASES_LOST = Counter("acgan_worker_leases_lost", "Jobs that another worker took over.", registry=REGISTRY)
-BUSY = Gauge("acgan_worker_busy", "Whether it runs a job or draws another worker's data set.", registry=REGISTRY)
+BUSY = Gauge(
+    "acgan_worker_busy", "Whether the worker runs a job or draws parts of another worker's data set.", registry=REGISTRY
+)
 PARTS_HELPED = Counter(
     "acgan_worker_parts_helped", "Parts of up to 5000 digits drawn for data sets of other workers.", registry=REGISTRY
 )

@@ -1,6 +1,6 @@
 """The channel for metrics from the training process to its parent: a pair of sockets that the child inherits.
 
-The pair has no address, so no other process can send metrics or block them.
+The pair has no address, so no other process can send metrics or block the channel.
 """
 
 import contextlib

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 HIDDEN = "***"
-SHORTEST = 4  # masking shorter ones would hide half the log, and they are not secret
+SHORTEST = 4  # shorter texts are not secret, and masking them would hide half the log
 
 NAMES = r"(?:proxy-)?authorization|(?:x-)?api[-_]?keys?|(?:set-)?cookie|password|passwd|requirepass|secret"
 NAMED = re.compile(rf"^(?:{NAMES})$", re.IGNORECASE)

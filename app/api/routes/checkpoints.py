@@ -26,7 +26,7 @@ EXAMPLES: dict[str, Example] = {
 
 @router.get("/checkpoints")
 async def checkpoints(services: ServicesDep) -> CheckpointList:
-    """List all checkpoints, newest first, which one is served, and the unusable ones."""
+    """List all checkpoints, newest first; the one that is served; and those that cannot be used."""
     manifests, unusable = await anyio.to_thread.run_sync(services.inference.models.survey)
     return CheckpointList(
         serving=services.inference.models.serving,
@@ -52,7 +52,7 @@ async def delete(services: ServicesDep, checkpoint: str) -> None:
 
 @router.get("/serving")
 async def serving(services: ServicesDep, response: Response) -> Serving:
-    """Return the serving policy, which decides what `latest` is, and the served checkpoint.
+    """Return the serving policy, which selects the checkpoint for `latest`, and the served checkpoint.
 
     The `ETag` is that of the policy, for `If-Match`: it does not change when `serving` does.
     """

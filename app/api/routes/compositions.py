@@ -90,7 +90,7 @@ async def morphs(
 
 
 def show_morph(digits: np.ndarray, query: MorphQuery) -> bytes:
-    """Encode a morph: an animation to the last digit and back, or as PNG a strip one way."""
+    """Encode a morph: an animation to the last digit and back, or, as PNG, a strip from the first digit to the last."""
     if query.format == "png":
         return encode_png(sheet(digits, len(digits), query.scale, query.padding, query.invert))
     return encode_film(back_and_forth(frames(digits, query)), query.format, query.milliseconds)
@@ -112,7 +112,7 @@ async def evolution(
     query: Annotated[EvolutionQuery, Query()],
     if_none_match: IfNoneMatch = None,
 ) -> Response:
-    """Draw one digit with the checkpoint of every epoch of a run, in order: how the run learned to write it.
+    """Draw one digit with the checkpoint of every epoch of a run, in order. It shows how the digit changed in training.
 
     `X-Epochs` lists the epochs. They include refused epochs, which are not served otherwise. If an epoch's weights are
     not finite, its digit is black.

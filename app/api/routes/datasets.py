@@ -70,7 +70,7 @@ async def order(
     wanted: Annotated[WantedDataset, Body(openapi_examples=EXAMPLES)] = AS_MANY_AS_MNIST,
     idempotency_key: IdempotencyKey = None,
 ) -> DatasetView:
-    """Generate a data set: digits with one seed, in the four files of MNIST. An empty body: as large as MNIST.
+    """Generate a data set: digits of one seed, in the four files of MNIST. With an empty body, it is as large as MNIST.
 
     A worker generates it as a job in the same queue as runs.
     """

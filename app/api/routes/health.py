@@ -46,7 +46,7 @@ async def readyz(services: ServicesDep, request: Request, response: Response) ->
     try:
         await services.jobs.ping()
         redis_state = "up"
-        with suppress(StoreUnavailable):  # a report that cannot be read makes no difference to callers
+        with suppress(StoreUnavailable):  # an unreadable report is the same as none for callers
             worker_loops = await services.jobs.worker_loops()
     except UnsafeRedisConfig as error:
         redis_state = f"down: {error}"

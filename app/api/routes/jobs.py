@@ -78,7 +78,7 @@ async def events(
     """Follow a run as server-sent events: first `job`, the whole record; then `progress`, `epoch`, `status`, `trouble`.
 
     The stream ends when the run ends, and after ten minutes. Reconnect with `Last-Event-ID`, as browsers do, to get the
-    events in between. If the run has ended and no event is left, the response is 204.
+    events since then. If the run has ended and no event is left, the response is 204.
     """
     async for event in stream:
         yield ServerSentEvent(data=view(job_id, event), event=event.kind, id=event.id)

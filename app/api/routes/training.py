@@ -68,9 +68,8 @@ async def train(
 
 @router.post("/jobs/{job_id}/cancel", status_code=202, dependencies=[OwnsJob])
 async def cancel(services: ServicesDep, job_id: JobId) -> AnyJobView:
-    """Stop a run. This takes a second, or an iteration if that is longer.
-
-    Its checkpoints stay, and `resume` continues it from that point.
+    """Stop a run. This takes a second, or one iteration if that takes longer. The checkpoints of the run stay, and
+    `resume` continues the run from that point.
     """
     return view_of(await services.jobs.cancel(job_id))
 
@@ -109,7 +108,7 @@ async def check_drawing(services: Services, job: Job) -> None:
 
 @router.post("/jobs/{job_id}/retry", status_code=202, dependencies=[OwnsJob, WithinWorkRate])
 async def retry(services: ServicesDep, response: Response, caller: Caller, job_id: JobId) -> JobView:
-    """Run a job's recipe again from the start, as a new job whose `retry_of` is the old one."""
+    """Start a new job with the recipe of an earlier one. `retry_of` of the new job is the id of the earlier one."""
     await services.jobs.ping()
     job = await services.jobs.get(job_id)
     await check_budget(services, job.order)

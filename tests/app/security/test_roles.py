@@ -164,7 +164,7 @@ def test_one_key_does_not_fill_the_queue(redis_url: str, store: CheckpointStore)
         assert fill(client, "ben", 12) == 3 * [202] + 9 * [429]
         assert fill(client, "root", 12)[0] == 202
         refused = client.post("/train", json=TINY, headers=key("ana"))
-        assert "Your jobs take too many" in refused.json()["detail"]
+        assert "You have too many waiting jobs" in refused.json()["detail"]
         assert refused.headers["Retry-After"]
         job = client.get("/jobs", headers=key("ana")).json()["jobs"][-1]["id"]
         client.post(f"/jobs/{job}/cancel", headers=key("ana")).raise_for_status()
