@@ -72,7 +72,7 @@ def test_a_response_with_too_few_accepted_digits_gives_the_reason(client: TestCl
     assert answer.status_code == 409
     result = answer.json()["detail"]
     assert result.startswith(
-        f"Only 0 of {4 * 2 + MORE_TRIES} digits drawn for 7 are a 7 with a probability of at least 1,"
+        f"The judge accepted only 0 of {4 * 2 + MORE_TRIES} digits for the label 7 with a probability of at least 1,"
     )
     assert "omit verify" in result
 
