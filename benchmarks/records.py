@@ -116,7 +116,7 @@ def run_through(consumer: ManyAtOnce, claim: Claim, chance: random.Random) -> No
         consumer.add_epoch(claim, epoch_record(claim.job.id, epoch, chance))
     consumer.saved(claim, EPOCHS, 600)
     consumer.report(claim, progress(EPOCHS, 600))
-    claim.told.clear()  # nothing was lost, so nothing is reported again
+    claim.reported.clear()  # nothing was lost, so nothing is reported again
     if claim.fence % FAILED_EVERY == 0:
         consumer.finish(claim, JobStatus.FAILED, "the losses are no longer finite: the run has diverged")
     else:

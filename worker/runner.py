@@ -198,7 +198,7 @@ def drop_state(context: JobContext) -> None:
     """Delete the saved state of the run, and late writes of workers that lost it."""
     try:
         context.storage.drop_state(context.job.id)
-        context.storage.shelf.sweep(context.job.id)
+        context.storage.storage.sweep(context.job.id)
     except OSError as error:  # leftover files do not affect the run, which has succeeded
         logger.warning("job %s: its saved state could not be deleted: %s", context.job.id, error)
 
@@ -217,5 +217,5 @@ def trouble_of(context: JobContext, status: JobStatus) -> str:
         return ""
     job_id, thinned, check = context.job.id, set[int](), context.lease.check_held
     retry_until_stored(lambda: thinned.update(context.jobs.thinned(job_id)), check)
-    damage = find_damage(context.storage, job_id, context.claim.told.keys() - thinned, check)
+    damage = find_damage(context.storage, job_id, context.claim.reported.keys() - thinned, check)
     return "; ".join(filter(None, (damage, store_trouble(context.storage))))

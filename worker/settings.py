@@ -11,7 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from models.atomic_files import make_private, remove_old_temporary
 from models.data.catalog import DATASETS
-from models.registry.storage.filesystem import FolderShelf
+from models.registry.storage.filesystem import FilesystemStorage
 from models.registry.store import CheckpointStore
 
 OBJECT_STORAGE = ("s3://", "gs://", "az://")
@@ -197,13 +197,13 @@ class WorkerSettings(BaseSettings):
         if not self.is_far:
             with contextlib.suppress(OSError):
                 remove_old_temporary(self.store_dir)
-            return CheckpointStore(FolderShelf(self.store_dir, self.store_seconds))
+            return CheckpointStore(FilesystemStorage(self.store_dir, self.store_seconds))
         from models.registry.storage.cache import Cache
-        from models.registry.storage.object_store import ObjectShelf  # obstore is an extra
+        from models.registry.storage.object_store import ObjectStorage  # obstore is an extra
 
         cache = Cache(self.home / "cache" / "store", self.store_cache)
         address, workshops = self.store_name, self.home / "workshops"
-        return CheckpointStore(ObjectShelf.connect(address, self.store_seconds, cache, workshops))
+        return CheckpointStore(ObjectStorage.connect(address, self.store_seconds, cache, workshops))
 
     @property
     def is_far(self) -> bool:

@@ -8,7 +8,7 @@ from fastapi import Response
 
 from app.inference.service import InferenceService, LoadedModel
 from app.problems import conditional
-from app.schemas.compositions import HandQuery
+from app.schemas.compositions import SeedQuery
 from app.schemas.digits import SheetQuery
 from models.sampling.png import ENCODER
 from models.sampling.sampler import fresh_seed
@@ -28,7 +28,7 @@ class Address:
     fixed: bool  # whether the request has a checkpoint id, which always refers to the same checkpoint
 
     @classmethod
-    def of(cls, model: LoadedModel, query: HandQuery | SheetQuery, checkpoint: str) -> "Address":
+    def of(cls, model: LoadedModel, query: SeedQuery | SheetQuery, checkpoint: str) -> "Address":
         named, seed = query.seed is not None, fresh_seed() if query.seed is None else query.seed
         return cls(model, seed, query.index, named, fixed=checkpoint == model.id)
 

@@ -142,7 +142,7 @@ class Batcher:
         file: File = await wanted.answer
         return file
 
-    async def order(
+    async def take_or_wait(
         self, target: BufferTarget, label: int, n: int, encode: Callable[[Samples], bytes]
     ) -> tuple[SampleRange, bytes]:
         """Wait until the stock has n digits for the caller, and encode them. Raises Busy like `draw`."""
@@ -150,7 +150,7 @@ class Batcher:
         with self._changed:
             self._admit(n)
             self._ordered_at = time.monotonic()
-            taken = target.stock.order(label, n, ordered)
+            taken = target.stock.wait_for(label, n, ordered)
             if taken is not None:
                 self.pending -= n
                 return taken.series, encode(taken)

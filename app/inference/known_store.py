@@ -39,9 +39,9 @@ class KnownStore:
 
     def _has_content(self) -> bool:
         try:
-            return bool(read_bytes(self.store.shelf, IDENTITY))
+            return bool(read_bytes(self.store.storage, IDENTITY))
         except FileNotFoundError:
-            return bool(self.store.shelf.folders())
+            return bool(self.store.storage.folders())
 
     def _note(self, file: Path) -> None:
         """Note that the store exists. A home that cannot be written to does not stop the API."""

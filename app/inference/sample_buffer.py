@@ -17,16 +17,18 @@ from models.sampling.sampler import BATCH, STEP, SampleRange, Samples, fresh_see
 
 FEW = 4 * BATCH  # initial target per label, before any request needed more
 SURPLUS = 4 * BATCH  # digits of a label that may be stored beyond the limit: those drawn together with requested ones
-AHEAD = 4  # digits drawn per ordered digit if the batch has room, because requests often come in groups
+AHEAD = (
+    4  # digits drawn per digit that a request waits for, if the batch has room, because requests often come in groups
+)
 
 
-class Order(NamedTuple):
+class WaitingTake(NamedTuple):
     number: int  # ascending in time
     n: int
-    who: Any
+    waiter: Any
 
 
-class Shelf:
+class LabelBuffer:
     """The stock of one label."""
 
     def __init__(self, label: int, wanted: int, limit: int) -> None:
@@ -35,8 +37,8 @@ class Shelf:
         self.capacity = limit + SURPLUS
         pages = mmap.mmap(-1, self.capacity * IMAGE_SIZE**2)  # separate from the heap, which it would fragment
         self.digits = np.frombuffer(pages, np.uint8).reshape(-1, IMAGE_SIZE, IMAGE_SIZE)  # index i at i % capacity
-        self.orders: deque[Order] = deque()
-        self.ordered = 0  # digits
+        self.waiting: deque[WaitingTake] = deque()
+        self.awaited = 0  # digits
         self.clear()
 
     def clear(self) -> None:
@@ -53,8 +55,8 @@ class Shelf:
 
     @property
     def short(self) -> int:
-        """The number of ordered digits that are neither available nor being drawn."""
-        return max(0, self.ordered - (self.planned - self.begin))
+        """The number of digits that requests wait for and that are neither available nor being drawn."""
+        return max(0, self.awaited - (self.planned - self.begin))
 
     def plan(self, n: int) -> SampleRange:
         series = SampleRange(self.label, n, self.seed, self.planned)
@@ -65,7 +67,7 @@ class Shelf:
         if series.seed == self.seed:  # otherwise it belongs to an abandoned series
             self.early[series.index] = digits
 
-    def lay(self) -> bool:
+    def append_next(self) -> bool:
         """Append the next batch of the series if it has been drawn. Returns whether it has."""
         batch = self.early.pop(self.end, None)
         if batch is None:
@@ -75,24 +77,24 @@ class Shelf:
         self.end += len(batch)
         return True
 
-    def meet(self) -> list[tuple[Any, Samples]]:
-        """Fill the oldest orders from the available digits. Returns the filled orders."""
-        met = []
-        while self.orders and self.end - self.begin >= self.orders[0].n:
-            _, n, who = self.orders.popleft()
-            self.ordered -= n
-            met.append((who, self.take(n)))
-        return met
+    def fill_waiting(self) -> list[tuple[Any, Samples]]:
+        """Serve the oldest waiting requests from the available digits. Returns the waiters with their digits."""
+        filled = []
+        while self.waiting and self.end - self.begin >= self.waiting[0].n:
+            _, n, waiter = self.waiting.popleft()
+            self.awaited -= n
+            filled.append((waiter, self.take(n)))
+        return filled
 
     def take(self, n: int) -> Samples:
-        series, taken = (
+        series, digits = (
             SampleRange(self.label, n, self.seed, self.begin),
             np.empty((n, IMAGE_SIZE, IMAGE_SIZE), np.uint8),
         )
         for part, place in self.places(self.begin, n):
-            taken[part] = self.digits[place]
+            digits[part] = self.digits[place]
         self.begin += n
-        return Samples(series, taken)
+        return Samples(series, digits)
 
     def places(self, index: int, n: int) -> list[tuple[slice, slice]]:
         """Return the positions of n digits in the ring buffer, as pairs of slices of the digits and of the buffer."""
@@ -103,91 +105,93 @@ class Shelf:
 
 
 class SampleBuffer:
-    """One shelf per label. A request that finds too few digits doubles the target, up to `limit`.
+    """One buffer per label. A request that finds too few digits doubles the target, up to `limit`.
 
     A new stock starts with half of the targets of the one before.
     """
 
     def __init__(self, limit: int, before: "SampleBuffer | None" = None) -> None:
         self.limit = limit
-        self.shelves: list[Shelf]
-        wanted = [shelf.wanted // 2 for shelf in before.shelves] if before else [0] * NUM_CLASSES
-        self.shelves = [Shelf(label, min(limit, max(FEW, wanted[label])), limit) for label in range(NUM_CLASSES)]
+        self.buffers: list[LabelBuffer]
+        wanted = [buffer.wanted // 2 for buffer in before.buffers] if before else [0] * NUM_CLASSES
+        self.buffers = [LabelBuffer(label, min(limit, max(FEW, wanted[label])), limit) for label in range(NUM_CLASSES)]
         self._numbers = itertools.count()
         self._lock = threading.Lock()
 
     def take(self, label: int, n: int) -> Samples | None:
         """Take n digits; returns None if there are fewer, or if other requests wait."""
-        shelf = self.shelves[label]
+        buffer = self.buffers[label]
         with self._lock:
-            if not shelf.orders and shelf.end - shelf.begin >= n:
-                return shelf.take(n)
-            shelf.wanted = min(self.limit, 2 * shelf.wanted)
+            if not buffer.waiting and buffer.end - buffer.begin >= n:
+                return buffer.take(n)
+            buffer.wanted = min(self.limit, 2 * buffer.wanted)
             return None
 
-    def takes_orders(self, n: int) -> bool:
-        """Return whether a request for n digits should order them; a larger one fills a batch by itself."""
+    def may_wait(self, n: int) -> bool:
+        """Return whether a request for n digits should wait for them; a larger one fills a batch by itself."""
         return n <= BATCH // 4 and self.limit >= BATCH
 
-    def order(self, label: int, n: int, who: Any) -> Samples | None:
-        """Leave an order, which `put` fills, and return None; or return the digits if they are available now."""
-        shelf = self.shelves[label]
+    def wait_for(self, label: int, n: int, waiter: Any) -> Samples | None:
+        """Return n digits, or None if there are fewer: `put` then returns the waiter with its digits."""
+        buffer = self.buffers[label]
         with self._lock:
-            if not shelf.orders and shelf.end - shelf.begin >= n:
-                return shelf.take(n)
-            shelf.orders.append(Order(next(self._numbers), n, who))
-            shelf.ordered += n
+            if not buffer.waiting and buffer.end - buffer.begin >= n:
+                return buffer.take(n)
+            buffer.waiting.append(WaitingTake(next(self._numbers), n, waiter))
+            buffer.awaited += n
             return None
 
     def is_short(self) -> bool:
-        """Return whether ordered digits exist that are not being drawn."""
-        return any(shelf.short for shelf in self.shelves)
+        """Return whether requests wait for digits that are not being drawn."""
+        return any(buffer.short for buffer in self.buffers)
 
     def plan(self) -> list[SampleRange]:
-        """Plan a batch for the orders, oldest first, and some more digits that may be requested soon."""
+        """Plan a batch for the waiting requests, oldest first, and some more digits that may be requested soon."""
         with self._lock:
-            short = sorted((shelf for shelf in self.shelves if shelf.short), key=lambda shelf: shelf.orders[0].number)
-            needed = sum(shelf.short for shelf in short)
+            short = sorted(
+                (buffer for buffer in self.buffers if buffer.short), key=lambda buffer: buffer.waiting[0].number
+            )
+            needed = sum(buffer.short for buffer in short)
             room = min(BATCH, -(-AHEAD * needed // STEP) * STEP)
             plan = []
-            for place, shelf in enumerate(short):
-                share = min(room, max(shelf.short, room // (len(short) - place)))
+            for place, buffer in enumerate(short):
+                share = min(room, max(buffer.short, room // (len(short) - place)))
                 if share:
-                    plan.append(shelf.plan(share))
+                    plan.append(buffer.plan(share))
                 room -= share
             return plan
 
     def plan_ahead(self) -> list[SampleRange]:
-        """Plan a batch for the shelf with the largest missing share; empty if none is missing."""
+        """Plan a batch for the buffer with the largest missing share; empty if none is missing."""
         with self._lock:
-            shelf = max(self.shelves, key=lambda shelf: shelf.lacking)
-            return [shelf.plan(BATCH)] if shelf.lacking > 0 and self.limit >= BATCH else []
+            buffer = max(self.buffers, key=lambda buffer: buffer.lacking)
+            return [buffer.plan(BATCH)] if buffer.lacking > 0 and self.limit >= BATCH else []
 
     def put(self, plan: list[SampleRange], digits: np.ndarray) -> list[tuple[Any, Samples]]:
-        """Store the digits of a plan; plans may finish in any order. Returns the orders that are filled now."""
-        met, place = [], 0
+        """Store the digits of a plan; plans may finish in any order. Returns the waiters that now have their digits."""
+        filled, place = [], 0
         with self._lock:
             for series in plan:
                 assert series.label is not None
-                shelf = self.shelves[series.label]
-                shelf.accept(series, digits[place : place + series.n])
+                buffer = self.buffers[series.label]
+                buffer.accept(series, digits[place : place + series.n])
                 place += series.n
-                while shelf.lay():
-                    met += shelf.meet()
-        return met
+                while buffer.append_next():
+                    filled += buffer.fill_waiting()
+        return filled
 
     def give_up(self, plan: list[SampleRange]) -> list[Any]:
-        """Start a new series for each label of a plan that failed. Returns the orders of these labels."""
+        """Start a new series for each label of a plan that failed. Returns the waiters of these labels."""
         with self._lock:
-            shelves = [self.shelves[series.label] for series in plan if series.label is not None]
-            waited = [order.who for shelf in shelves for order in shelf.orders]
-            for shelf in shelves:
-                shelf.orders.clear()
-                shelf.ordered = 0
-                shelf.clear()
-            return waited
+            buffers = [self.buffers[series.label] for series in plan if series.label is not None]
+            waiters = [take.waiter for buffer in buffers for take in buffer.waiting]
+            for buffer in buffers:
+                buffer.waiting.clear()
+                buffer.awaited = 0
+                buffer.clear()
+            return waiters
 
     def level(self, label: int) -> int:
         """Return the number of available digits."""
-        shelf = self.shelves[label]
-        return shelf.end - shelf.begin
+        buffer = self.buffers[label]
+        return buffer.end - buffer.begin

@@ -88,8 +88,8 @@ class InferenceService:
                 return taken.series, encode(taken)
             return taken.series, await anyio.to_thread.run_sync(encode, taken)
         metrics.STOCK_MISSES.inc()
-        if stock and stock.takes_orders(n):
-            return await self._batcher.order(BufferTarget(model.generator, stock), label, n, encode)
+        if stock and stock.may_wait(n):
+            return await self._batcher.take_or_wait(BufferTarget(model.generator, stock), label, n, encode)
         series = SampleRange(label, n, fresh_seed())
         return series, await self.draw(model, series, encode)
 

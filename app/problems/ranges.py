@@ -20,7 +20,7 @@ class Cut(NamedTuple):
     start: int
     end: int
 
-    def told(self, size: int) -> str:
+    def content_range(self, size: int) -> str:
         return f"bytes {self.start}-{self.end - 1}/{size}"
 
 

@@ -15,7 +15,7 @@ else:
 NUMBER = r"^[0-9]{1,40}$"
 
 
-class HandQuery(BaseModel):
+class SeedQuery(BaseModel):
     """The address of a latent, and the appearance of the picture."""
 
     model_config = ConfigDict(extra="forbid")
@@ -34,11 +34,11 @@ class HandQuery(BaseModel):
         return f"{self.scale} {self.padding} {self.invert}"
 
 
-class NumberQuery(HandQuery):
+class NumberQuery(SeedQuery):
     checkpoint: CheckpointName = "latest"
 
 
-class FilmQuery(HandQuery):
+class FilmQuery(SeedQuery):
     milliseconds: Annotated[int, Field(ge=20, le=1000, multiple_of=10)] = Field(
         60, description="Duration of each digit in an animation, in milliseconds."
     )

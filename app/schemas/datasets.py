@@ -60,17 +60,17 @@ class DatasetView(Record):
     def of(cls, job: Job, made: bool = False) -> "DatasetView":
         """Return the view of a job; `made` is true if its files exist."""
         assert job.order is not None
-        here, told = f"/datasets/{job.id}", job.progress
+        here, progress = f"/datasets/{job.id}", job.progress
         names = [name for name in FILES if job.order.verify is not None or "redraws" not in name]
         return cls(
             **job.model_dump(include={"id", "status", "created_at", "started_at", "ended_at", "error"}),
             order=job.order,
-            progress=told
+            progress=progress
             and DatasetProgress(
-                drawn=told.batch,
-                digits=told.batches,
-                digits_per_second=told.images_per_second,
-                eta_seconds=told.eta_seconds,
+                drawn=progress.batch,
+                digits=progress.batches,
+                digits_per_second=progress.images_per_second,
+                eta_seconds=progress.eta_seconds,
             ),
             links=DatasetLinks(
                 self=here,

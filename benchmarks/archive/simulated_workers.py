@@ -112,7 +112,7 @@ class Worker:
 
     def end_epoch(self) -> None:
         claim = self.claims[0]
-        self.consumer.add_epoch(claim, epoch_record(claim.job.id, len(claim.told) % 100 + 1, self.chance))
+        self.consumer.add_epoch(claim, epoch_record(claim.job.id, len(claim.reported) % 100 + 1, self.chance))
 
     def end_job(self) -> None:
         self.consumer.finish(self.claims[0], JobStatus.SUCCEEDED)
@@ -155,7 +155,7 @@ class Worker:
         with connect(self.url) as client, client.pipeline(transaction=False) as pipeline:
             back = ManyAtOnce(pipeline)
             for claim in self.claims:
-                claim.told.clear()
+                claim.reported.clear()
                 back.finish(claim, JobStatus.QUEUED)
             pipeline.execute()
         self.claims.clear()

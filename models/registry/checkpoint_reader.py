@@ -18,7 +18,7 @@ from models.registry.manifest import (
 )
 from models.registry.pointer import POINTER, Latest, interpret, newest
 from models.registry.storage.base import MANIFEST, ArtifactStorage, Folder
-from models.registry.storage.filesystem import FolderShelf
+from models.registry.storage.filesystem import FilesystemStorage
 from models.registry.storage.reading import (
     RECORD_BYTES,
     Unreadable,
@@ -38,7 +38,7 @@ class Unusable(NamedTuple):
 
 class CheckpointReader:
     def __init__(self, place: ArtifactStorage | Path) -> None:
-        self.shelf: ArtifactStorage = FolderShelf(place) if isinstance(place, Path) else place
+        self.storage: ArtifactStorage = FilesystemStorage(place) if isinstance(place, Path) else place
         self.being_read: Counter[Folder] = Counter()  # by this process, at the moment
         self._counting = Lock()
 
@@ -64,7 +64,7 @@ class CheckpointReader:
         Raises Unreachable if the store does not respond or is gone.
         """
         try:
-            return self._interpret(read_bytes(self.shelf, POINTER))
+            return self._interpret(read_bytes(self.storage, POINTER))
         except FileNotFoundError:
             return self._interpret(None)
         except FileInvalid:
@@ -85,9 +85,9 @@ class CheckpointReader:
 
     def survey(self, job: str | None = None) -> tuple[list[Manifest], list[Unusable]]:
         """Read every manifest. Returns the usable ones, oldest first, and the others with the reason."""
-        folders = [folder for folder in self.shelf.folders(job) if folder.name.isdecimal()]
+        folders = [folder for folder in self.storage.folders(job) if folder.name.isdecimal()]
         usable, others = [], []
-        for folder, data in self.shelf.read_each(folders, MANIFEST, RECORD_BYTES):
+        for folder, data in self.storage.read_each(folders, MANIFEST, RECORD_BYTES):
             checkpoint = CheckpointId(folder.job, int(folder.name))
             try:
                 usable.append(check_manifest(data, checkpoint))
@@ -97,16 +97,16 @@ class CheckpointReader:
 
     def epochs(self, job: str) -> list[int]:
         """Return the epochs of a job that have checkpoints, in order."""
-        return sorted(int(folder.name) for folder in self.shelf.folders(job) if folder.name.isdecimal())
+        return sorted(int(folder.name) for folder in self.storage.folders(job) if folder.name.isdecimal())
 
     def stands(self, checkpoint: CheckpointId) -> bool:
         """Return whether the checkpoint exists. Its files may be damaged."""
-        return checkpoint.folder in self.shelf.folders(checkpoint.job)
+        return checkpoint.folder in self.storage.folders(checkpoint.job)
 
     def manifest(self, checkpoint: CheckpointId) -> Manifest:
         """Read a manifest. Raises CheckpointNotFound, CheckpointDamaged, CheckpointNotUnderstood, Unreadable."""
         try:
-            data = read_bytes(self.shelf, f"{checkpoint.folder}/{MANIFEST}")
+            data = read_bytes(self.storage, f"{checkpoint.folder}/{MANIFEST}")
         except FileNotFoundError:
             raise CheckpointNotFound(f"there is no checkpoint {checkpoint}") from None
         except FileInvalid as error:
@@ -126,9 +126,9 @@ class CheckpointReader:
     def _read_checked(self, manifest: Manifest, name: str) -> bytes:
         path, record = f"{manifest.checkpoint.folder}/{name}", manifest.files[name]
         try:
-            data = read_bytes(self.shelf, path, record.size)
+            data = read_bytes(self.storage, path, record.size)
             if FileRecord.of(data) != record:
-                data = self.shelf.read_again(path, record.size)
+                data = self.storage.read_again(path, record.size)
         except FileNotFoundError:
             if not self.stands(manifest.checkpoint):
                 raise CheckpointNotFound(f"{manifest.id} was deleted while it was read") from None

@@ -55,15 +55,15 @@ class JobClaims(CheckpointReader):
                 )
             self.check_identity(create=True)
             self._enter(job, held, computes, accepted_later=accepted_later)
-            self.shelf.raise_fence(job, fence, held)
+            self.storage.raise_fence(job, fence, held)
             self._raise_highest(fence)
-            self.shelf.sweep(job)
+            self.storage.sweep(job)
 
-        self.shelf.alone(step)
+        self.storage.alone(step)
 
     def _fence_to_raise(self, job: str, token: int) -> Fence:
         try:
-            held = self.shelf.fence(job)
+            held = self.storage.fence(job)
         except FenceDamaged:
             held = Fence(max((each.fence for each in self.manifests(job)), default=0))
         if held.token > token:
@@ -72,7 +72,7 @@ class JobClaims(CheckpointReader):
         return held
 
     def _raise_highest(self, fence: int) -> None:
-        self.shelf.change(FENCE, lambda old: str(fence).encode() if fence > self._highest_of(old) else None)
+        self.storage.change(FENCE, lambda old: str(fence).encode() if fence > self._highest_of(old) else None)
 
     def highest_fence(self) -> int:
         """Return the highest token that was issued for this store; 0 before the first claim. Raises Unreadable."""
@@ -81,7 +81,7 @@ class JobClaims(CheckpointReader):
     def _read_root(self, name: str) -> bytes | None:
         """Read a token file. Returns None if it does not exist, b"" if it is too large. Raises Unreadable."""
         try:
-            return read_bytes(self.shelf, name, TOKEN_BYTES)
+            return read_bytes(self.storage, name, TOKEN_BYTES)
         except FileNotFoundError:
             return None
         except FileTooLarge:
@@ -105,13 +105,13 @@ class JobClaims(CheckpointReader):
         no file of the job, only the highest token of all deleted jobs.
         """
         try:
-            token = max(token, self.shelf.fence(job).token)
+            token = max(token, self.storage.fence(job).token)
         except FenceDamaged:
             token = max([token, *(each.fence for each in self.manifests(job))])
         self._raise_highest(token)
-        self.shelf.change(DELETED, lambda old: self._deleted_with(token, old))
+        self.storage.change(DELETED, lambda old: self._deleted_with(token, old))
         self._entries.pop(job, None)
-        self.shelf.hide_job(job)
+        self.storage.hide_job(job)
 
     @contextmanager
     def _cleared(self, job: str) -> Iterator[None]:
@@ -127,15 +127,15 @@ class JobClaims(CheckpointReader):
         """Delete late writes for a job that was deleted. Does nothing for a job that is in the store."""
 
         def step() -> bool:
-            names = self.shelf.names(job)
-            is_known = ENTRY in names or FENCE in names or not self._is_new(job, self.shelf.fence(job))
+            names = self.storage.names(job)
+            is_known = ENTRY in names or FENCE in names or not self._is_new(job, self.storage.fence(job))
             if not is_known:
                 self._entries.pop(job, None)
-                self.shelf.hide_job(job)
+                self.storage.hide_job(job)
             return is_known
 
-        if not self.shelf.alone(step):
-            self.shelf.clear_job(job)
+        if not self.storage.alone(step):
+            self.storage.clear_job(job)
 
     def _highest_of(self, data: bytes | None) -> int:
         """Parse the store's fence. If it is missing or damaged, return the highest fence of its jobs."""
@@ -146,9 +146,9 @@ class JobClaims(CheckpointReader):
             pass
         manifests = self.manifests()
         tokens = [manifest.fence for manifest in manifests]
-        for job in {folder.job for folder in self.shelf.folders()}:
+        for job in {folder.job for folder in self.storage.folders()}:
             try:
-                tokens.append(self.shelf.fence(job).token)
+                tokens.append(self.storage.fence(job).token)
             except FenceDamaged:
                 continue
         return max((token for token in tokens if token <= HIGHEST_TOKEN), default=0)
@@ -164,14 +164,14 @@ class JobClaims(CheckpointReader):
         Raises StoreReplaced if it is another store, and OSError.
         """
         try:
-            found = read_record(self.shelf, IDENTITY, Identity).id
+            found = read_record(self.storage, IDENTITY, Identity).id
         except FileNotFoundError:
             found = None
         except FileInvalid as error:
             return f"the store cannot be recognised: {error}"
         if found is None and self._identity is None and create:
-            self.shelf.change(IDENTITY, lambda old: seal(Identity.new()) if old is None else None)
-            found = read_record(self.shelf, IDENTITY, Identity).id
+            self.storage.change(IDENTITY, lambda old: seal(Identity.new()) if old is None else None)
+            found = read_record(self.storage, IDENTITY, Identity).id
         if self._identity is not None and found != self._identity:
             what = (
                 "no longer has an identity: it was emptied"
@@ -184,12 +184,12 @@ class JobClaims(CheckpointReader):
 
     def _has_identity(self) -> bool:
         try:
-            return bool(read_bytes(self.shelf, IDENTITY))
+            return bool(read_bytes(self.storage, IDENTITY))
         except FileNotFoundError:
             return False
 
     def _is_new(self, job: str, held: Fence) -> bool:
-        return held.token == 0 and not self.shelf.folders(job)
+        return held.token == 0 and not self.storage.folders(job)
 
     def _enter(
         self,
@@ -211,7 +211,7 @@ class JobClaims(CheckpointReader):
                 "provide the data that it began with, or start a new run"
             )
         if after != known:
-            self.shelf.change(f"{job}/{ENTRY}", lambda old: seal(after) if known or old is None else None)
+            self.storage.change(f"{job}/{ENTRY}", lambda old: seal(after) if known or old is None else None)
             if known is None:
                 self._move_pointer(lambda latest: latest.pointer(max(self._number_of(latest), after.number)))
                 return self._enter(job, held, computes, checksum)  # another process may have created it
@@ -220,7 +220,7 @@ class JobClaims(CheckpointReader):
 
     def _entry(self, job: str) -> JobEntry | None:
         try:
-            return self._entries.get(job) or read_record(self.shelf, f"{job}/{ENTRY}", JobEntry)
+            return self._entries.get(job) or read_record(self.storage, f"{job}/{ENTRY}", JobEntry)
         except FileNotFoundError:
             return None
         except FileNotUnderstood as error:
@@ -228,7 +228,7 @@ class JobClaims(CheckpointReader):
                 f"job {job} belongs to another version of acgan, and its files are kept: {error}"
             ) from error
         except FileInvalid:
-            self.shelf.delete(f"{job}/{ENTRY}")
+            self.storage.delete(f"{job}/{ENTRY}")
             return None
 
     def _number_of_job(self, job: str) -> int | None:
@@ -241,7 +241,7 @@ class JobClaims(CheckpointReader):
         except JobConflict:
             return None
         if entry is None:
-            return 0 if self.shelf.folders(job) else None
+            return 0 if self.storage.folders(job) else None
         return entry.number
 
     def _first_entry(self, job: str, held: Fence, accepted_later: Sequence[str]) -> JobEntry:
@@ -266,7 +266,7 @@ class JobClaims(CheckpointReader):
             is_same = latest.trouble is None and latest.number == pointer.number
             return None if is_same and pointer == latest.pointer(pointer.number) else seal(pointer)
 
-        self.shelf.change(POINTER, change)
+        self.storage.change(POINTER, change)
 
     def _held(self, job: str, token: int) -> Fence:
         """Return the fence if it equals `token`.
@@ -275,7 +275,7 @@ class JobClaims(CheckpointReader):
         mounted.
         """
         try:
-            fence = self.shelf.fence(job)
+            fence = self.storage.fence(job)
         except FenceDamaged as error:
             raise FenceRejected(f"a worker must claim job {job} again: {error}") from error
         if fence.token > token:

@@ -21,8 +21,8 @@ def delete_run(store: CheckpointStore, job: str, token: int = 0, check: Callable
         store.hide_deleted(job, token)
         return count
 
-    count = store.shelf.alone(step)
-    store.shelf.clear_job(job)
+    count = store.storage.alone(step)
+    store.storage.clear_job(job)
     return count
 
 
@@ -32,6 +32,6 @@ def delete_folder(store: CheckpointStore, folder: Folder, check: Callable[[], No
     def step() -> None:
         store.check_identity()
         check()
-        store.shelf.remove(folder)
+        store.storage.remove(folder)
 
-    store.shelf.alone(step)
+    store.storage.alone(step)

@@ -31,16 +31,16 @@ class ResumeStates(JobClaims):
         name = f"resume-{record.sha256[:16]}.safetensors"
         if fence is not None:
             self._held(job, fence)
-        self.shelf.write(f"{job}/{name}", data)
+        self.storage.write(f"{job}/{name}", data)
 
         def step() -> None:
             if fence is not None:
                 self._held(job, fence)
-            self.shelf.write(f"{job}/{RESUME}", seal(StateRecord(sha256=record.sha256, size=record.size)))
+            self.storage.write(f"{job}/{RESUME}", seal(StateRecord(sha256=record.sha256, size=record.size)))
             self._delete_states(job, but=name)
 
         with self._cleared(job):
-            self.shelf.alone(step)
+            self.storage.alone(step)
 
     def load_state(self, job: str) -> bytes | None:
         """Return the saved state; None if there is none.
@@ -51,7 +51,7 @@ class ResumeStates(JobClaims):
         if record is None:
             return None
         try:
-            data = read_bytes(self.shelf, f"{job}/resume-{record.sha256[:16]}.safetensors", record.size)
+            data = read_bytes(self.storage, f"{job}/resume-{record.sha256[:16]}.safetensors", record.size)
         except FileNotFoundError:
             raise CheckpointDamaged(f"the resume state of {job} is missing, although {RESUME} refers to it") from None
         except FileInvalid as error:
@@ -81,22 +81,22 @@ class ResumeStates(JobClaims):
             raise CheckpointDamaged(f"the resume state of {job} cannot be found: {RESUME} is damaged") from error
 
     def _read_state_record(self, job: str) -> StateRecord:
-        return read_record(self.shelf, f"{job}/{RESUME}", StateRecord)
+        return read_record(self.storage, f"{job}/{RESUME}", StateRecord)
 
     def drop_state(self, job: str) -> None:
         """Delete the state of a job that has succeeded."""
-        self.shelf.delete(f"{job}/{RESUME}")
+        self.storage.delete(f"{job}/{RESUME}")
         self._delete_states(job)
 
     def delete_state(self, job: str) -> None:
         """Delete the state of a job that failed or was cancelled, and record that there was one."""
-        self.shelf.write(f"{job}/{RESUME}", seal(StateRecord(deleted=True)))
+        self.storage.write(f"{job}/{RESUME}", seal(StateRecord(deleted=True)))
         self._delete_states(job)
 
     def _delete_states(self, job: str, but: str = "") -> None:
-        for name in self.shelf.names(job):
+        for name in self.storage.names(job):
             if STATE_FILE.fullmatch(name) and name != but:
-                self.shelf.delete(f"{job}/{name}")
+                self.storage.delete(f"{job}/{name}")
 
 
 def not_understood(job: str, reason: str) -> StateNotUnderstood:

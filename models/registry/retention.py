@@ -76,14 +76,14 @@ def apply_retention(store: CheckpointStore, limit: int, unfinished: Collection[s
     `unfinished` are the jobs that have not ended; if it is None, no state is deleted. Returns the ids of the deleted
     checkpoints and the descriptions of the deleted states. Raises OSError.
     """
-    usage = Usage(store.shelf.files())
+    usage = Usage(store.storage.files())
     total, deleted = usage.total, []
     if old := [file for file in usage.temporary if file.age > TEMPORARY_SECONDS]:
-        store.shelf.clear(old)
+        store.storage.clear(old)
         total -= sum(file.size for file in old)
     for shard in usage.old_shards:
         if unfinished is not None and shard.name.partition("/")[0] not in unfinished:
-            store.shelf.delete(shard.name)
+            store.storage.delete(shard.name)
             total -= shard.size
     for deletion in deletions(store, usage, unfinished) if total > limit else ():
         if total <= limit:
@@ -105,7 +105,7 @@ def check_room(
 
     `reserved` maps the jobs of unfinished data sets to their final sizes: bytes that are not stored yet count too.
     """
-    usage = Usage(store.shelf.files())
+    usage = Usage(store.storage.files())
     outstanding = usage.outstanding(reserved or {})
     total = usage.total - sum(file.size for file in usage.temporary if file.age > TEMPORARY_SECONDS)
     if total + outstanding + needed <= limit:
@@ -130,7 +130,7 @@ def deletions(store: CheckpointStore, usage: Usage, unfinished: Collection[str] 
                 yield Deletion(f"the resume state of {job}", size, lambda job=job: store.delete_state(job))  # type: ignore[misc]
     for manifest in old_epochs(store):
         size = usage.checkpoints[manifest.checkpoint]
-        yield Deletion(manifest.id, size, lambda gone=manifest: store.shelf.remove(gone.checkpoint.folder))  # type: ignore[misc]
+        yield Deletion(manifest.id, size, lambda gone=manifest: store.storage.remove(gone.checkpoint.folder))  # type: ignore[misc]
 
 
 def old_epochs(store: CheckpointStore) -> Iterator[Manifest]:

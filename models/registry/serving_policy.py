@@ -26,7 +26,7 @@ class ServingPolicy(BaseModel):
 def read_choice(store: CheckpointStore) -> ServingPolicy | None:
     """Return the stored policy; None if there is none. Raises FileInvalid, Unreadable or Unreachable."""
     try:
-        return read_record(store.shelf, CHOICE, ServingPolicy)
+        return read_record(store.storage, CHOICE, ServingPolicy)
     except FileNotFoundError:
         return None
 
@@ -54,9 +54,9 @@ def write_choice(
             raise PolicyChanged("the serving policy was changed meanwhile")
         if choice.checkpoint and must_exist and not store.stands(CheckpointId.parse(choice.checkpoint)):
             raise CheckpointNotFound(f"there is no checkpoint {choice.checkpoint}")
-        store.shelf.write(CHOICE, seal(choice))
+        store.storage.write(CHOICE, seal(choice))
 
-    store.shelf.alone(step)
+    store.storage.alone(step)
 
 
 def pinned(store: CheckpointStore, choice: ServingPolicy | None) -> CheckpointId | None:

@@ -40,7 +40,7 @@ from models.registry.pointer import POINTER, Pointer
 from models.registry.resume_states import RESUME, ResumeStates
 from models.registry.storage import base
 from models.registry.storage.base import Folder
-from models.registry.storage.filesystem import FolderShelf
+from models.registry.storage.filesystem import FilesystemStorage
 from models.registry.storage.reading import seal
 
 __all__ = [
@@ -95,7 +95,7 @@ class CheckpointStore(ResumeStates):
         self._held(manifest.job, manifest.fence)
         checkpoint = manifest.checkpoint
         records = {name: FileRecord.of(data) for name, data in files.items()}
-        staged = self.shelf.stage(checkpoint.folder, manifest.fence, dict(files))
+        staged = self.storage.stage(checkpoint.folder, manifest.fence, dict(files))
 
         def step() -> Manifest:
             fence = self._held(manifest.job, manifest.fence)
@@ -105,20 +105,20 @@ class CheckpointStore(ResumeStates):
                 number = self._number_of(self.find_latest()) + 1
                 numbers = {"number": number, "job_number": entry.number or None}
                 made = manifest.model_copy(update={"files": records, **numbers})
-                self.shelf.complete(staged, MANIFEST, seal(made))
-                self.shelf.place(staged, checkpoint.folder, fence)
+                self.storage.complete(staged, MANIFEST, seal(made))
+                self.storage.place(staged, checkpoint.folder, fence)
             now = standing or made
             self._move_pointer(lambda latest: latest.moved(now, max(self._number_of(latest), now.number or 0)))
             return now
 
         try:
             with self._cleared(manifest.job):
-                published = self.shelf.alone(step)
+                published = self.storage.alone(step)
         except BaseException:
-            self.shelf.discard(staged)
+            self.storage.discard(staged)
             raise
         if published.files is not records:  # the existing checkpoint is kept
-            self.shelf.discard(staged)
+            self.storage.discard(staged)
         return published
 
     def _intact(self, checkpoint: CheckpointId) -> Manifest | None:
@@ -138,12 +138,12 @@ class CheckpointStore(ResumeStates):
 
     def dataset_workshop(self, job: str) -> Path:
         """Return the folder in which the files of a data set are made. Files of an earlier attempt are still there."""
-        return self.shelf.workshop(Folder(job, DATASET))
+        return self.storage.workshop(Folder(job, DATASET))
 
     def publish_dataset(self, job: str, fence: int) -> None:
         """Publish the files in the workshop. Raises OSError, FenceRejected."""
         with self._cleared(job):
-            self.shelf.deliver(Folder(job, DATASET), fence, lambda: self._held(job, fence))
+            self.storage.deliver(Folder(job, DATASET), fence, lambda: self._held(job, fence))
 
     def write_held(self, job: str, fence: int, write: Callable[[], None]) -> None:
         """Call `write`, which makes a data set visible, if `fence` is the highest. Raises OSError, FenceRejected."""
@@ -153,23 +153,23 @@ class CheckpointStore(ResumeStates):
             write()
 
         with self._cleared(job):
-            self.shelf.alone(step)
+            self.storage.alone(step)
 
     def has_dataset(self, job: str) -> bool:
-        return Folder(job, DATASET) in self.shelf.folders(job)
+        return Folder(job, DATASET) in self.storage.folders(job)
 
     def read_dataset(self, job: str, name: str, start: int = 0, end: int | None = None) -> bytes:
         """Read a file of a data set, or bytes `start` to `end`. Raises FileNotFoundError."""
-        return self.shelf.read(f"{job}/{DATASET}/{name}", start, end)
+        return self.storage.read(f"{job}/{DATASET}/{name}", start, end)
 
     def delete_dataset(self, job: str) -> None:
-        self.shelf.remove(Folder(job, DATASET))
+        self.storage.remove(Folder(job, DATASET))
 
     @property
     def root(self) -> Path:
-        assert isinstance(self.shelf, FolderShelf), "object storage has no folder"
-        return self.shelf.root
+        assert isinstance(self.storage, FilesystemStorage), "object storage has no folder"
+        return self.storage.root
 
     def folder(self, checkpoint: CheckpointId) -> Path:
-        assert isinstance(self.shelf, FolderShelf), "object storage has no folder"
-        return self.shelf.path(checkpoint.folder)
+        assert isinstance(self.storage, FilesystemStorage), "object storage has no folder"
+        return self.storage.path(checkpoint.folder)

@@ -38,13 +38,15 @@ def damage_in_store(store: CheckpointStore, job: str) -> str | None:
     """
     folder = Folder(job, DATASET)
     try:
-        manifest = read_record(store.shelf, f"{folder}/{MANIFEST}", DatasetManifest)
+        manifest = read_record(store.storage, f"{folder}/{MANIFEST}", DatasetManifest)
     except FileNotUnderstood:
         raise
     except (FileMissing, FileInvalid) as error:
         return str(error)
     prefix = f"{folder}/"
-    sizes = {file.name.removeprefix(prefix): file.size for file in store.shelf.files() if file.name.startswith(prefix)}
+    sizes = {
+        file.name.removeprefix(prefix): file.size for file in store.storage.files() if file.name.startswith(prefix)
+    }
     return find_damage(manifest, sizes, lambda name, start, end: store.read_dataset(job, name, start, end))
 
 

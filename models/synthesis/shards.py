@@ -20,19 +20,21 @@ class Shards:
 
     def __init__(self, store: CheckpointStore, job: str) -> None:
         self.store = store
-        self.shelf = store.shelf
+        self.storage = store.storage
         self.job = job
 
     def reach(self, fence: int) -> bool:
         """Return whether the worker with this fence token uses the same store. It does not if each has a folder."""
         try:
-            return self.shelf.fence(self.job).token == fence
+            return self.storage.fence(self.job).token == fence
         except FenceDamaged:
             return False
 
     def names(self) -> set[str]:
         """List the parts whose shard is stored, intact or not."""
-        return {name.removeprefix(SHARD_PREFIX) for name in self.shelf.names(self.job) if name.startswith(SHARD_PREFIX)}
+        return {
+            name.removeprefix(SHARD_PREFIX) for name in self.storage.names(self.job) if name.startswith(SHARD_PREFIX)
+        }
 
     def write(self, part: Part, data: bytes, fence: int, is_wanted: Callable[[], bool] = lambda: True) -> bool:
         """Store a shard, and delete it again unless the job still wants it then. Returns whether it is stored.
@@ -41,7 +43,7 @@ class Shards:
         """
         stored = False
         try:
-            self.store.write_held(self.job, fence, lambda: self.shelf.write(self._path(part.name), data))
+            self.store.write_held(self.job, fence, lambda: self.storage.write(self._path(part.name), data))
             stored = is_wanted() and not self.store.has_dataset(self.job)
         finally:
             if not stored:
@@ -52,18 +54,18 @@ class Shards:
     def fetch(self, part: Part, workshop: Path, origin: Provenance) -> bool:
         """Copy a shard into the workshop. Returns whether it was stored and intact; a damaged one is deleted."""
         try:
-            data = read_bytes(self.shelf, self._path(part.name), part_limit(part))
+            data = read_bytes(self.storage, self._path(part.name), part_limit(part))
         except (FileNotFoundError, FileTooLarge):
             data = b""
         intact = unpack_part(data, part, origin) is not None
         if intact:
             write_durably(part_path(workshop, part), data)
-        if not intact or self.shelf.shares_workshops:  # else a worker that continues on another machine needs it
+        if not intact or self.storage.shares_workshops:  # else a worker that continues on another machine needs it
             self.drop(part.name)
         return intact
 
     def drop(self, name: str) -> None:
-        self.shelf.delete(self._path(name))
+        self.storage.delete(self._path(name))
 
     def clear(self) -> None:
         for name in self.names():

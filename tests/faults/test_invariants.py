@@ -59,7 +59,7 @@ def test_no_violation_is_found_in_a_good_service(good: tuple[CheckpointStore, Jo
 def test_lost_epochs_behind_a_success_are_found(good: tuple[CheckpointStore, Job]) -> None:
     store, mine = good
     (store.folder(CheckpointId(mine.id, 1)) / GENERATOR).write_bytes(b"damaged")
-    store.shelf.remove(CheckpointId(mine.id, 2).folder)
+    store.storage.remove(CheckpointId(mine.id, 2).folder)
     assert len(violations(store, [mine])) == 2
     assert violations(store, [mine.model_copy(update={"trouble": "the store is away"})]) == []
     fewer = mine.model_copy(update={"epochs": mine.epochs[:1]})

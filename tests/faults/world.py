@@ -25,7 +25,7 @@ from models.config import TrainingConfig
 from models.networks import weights
 from models.registry.manifest import Order as PublicationOrder
 from models.registry.storage.base import Unreachable
-from models.registry.storage.object_store import ObjectShelf
+from models.registry.storage.object_store import ObjectStorage
 from models.registry.store import GENERATOR, CheckpointId, CheckpointStore
 from tests.conftest import RunningRedis
 from tests.faults.invariants import Report, Serving, check_all
@@ -243,9 +243,9 @@ class World(HasJobs):
             process.wait()
         self.workers.clear()
         self.redis.kill()
-        if isinstance(self.store.shelf, ObjectShelf):  # the endpoint keeps it in memory
-            for page in obstore.list(self.store.shelf.objects):
-                obstore.delete(self.store.shelf.objects, [meta["path"] for meta in page])
+        if isinstance(self.store.storage, ObjectStorage):  # the endpoint keeps it in memory
+            for page in obstore.list(self.store.storage.objects):
+                obstore.delete(self.store.storage.objects, [meta["path"] for meta in page])
 
     def story(self) -> str:
         """The history, for the reader of a failure."""
@@ -327,10 +327,10 @@ def check(world: World, jobs: list[str], undisturbed: Outcome, status: JobStatus
 
 def staged_files(store: CheckpointStore, job_id: str) -> list[str]:
     """List files of a job that were staged and never moved into place."""
-    if not isinstance(store.shelf, ObjectShelf):
+    if not isinstance(store.storage, ObjectStorage):
         return [str(path) for path in (store.root / job_id).glob(".*")]
-    placed = set(store.shelf._seen(job_id).ledger.folders.values())
-    return [place for place in store.shelf._list(job_id)[0] if place not in placed]
+    placed = set(store.storage._seen(job_id).ledger.folders.values())
+    return [place for place in store.storage._list(job_id)[0] if place not in placed]
 
 
 def assert_legal(client: "redis.Redis") -> None:

@@ -23,7 +23,7 @@ import httpx2
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from models.registry.storage.cache import Cache
-from models.registry.storage.object_store import ObjectShelf
+from models.registry.storage.object_store import ObjectStorage
 from models.registry.store import CheckpointStore
 
 Kind = Literal["refuse", "lose", "hang", "tear", "hold", "slow", "cut"]
@@ -197,5 +197,5 @@ def cut(environ: dict[str, Any]) -> list[bytes]:
 
 def open_store(address: str, folder: Path, cache: int = 10**8, seconds: float = SECONDS) -> CheckpointStore:
     """A store over the endpoint that the environment names."""
-    shelf = ObjectShelf.connect(address, seconds, Cache(folder / "cache", cache), folder / "workshops")
-    return CheckpointStore(shelf)
+    storage = ObjectStorage.connect(address, seconds, Cache(folder / "cache", cache), folder / "workshops")
+    return CheckpointStore(storage)

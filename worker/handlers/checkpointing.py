@@ -142,8 +142,8 @@ class CheckpointPublisher:
 
         They are missing if Redis restarted with older data. Raises CheckpointDamaged, CheckpointNotFound.
         """
-        told = self.context.claim.told
-        lost = (CheckpointId(self.job_id, number) for number in range(1, epoch) if number not in told)
+        reported = self.context.claim.reported
+        lost = (CheckpointId(self.job_id, number) for number in range(1, epoch) if number not in reported)
         manifests = [self.store.manifest(checkpoint) for checkpoint in lost]
         return [record_of(manifest) for manifest in manifests]
 

@@ -19,9 +19,9 @@ from models.synthesis.verified_sampler import DatasetDrawer, drawing_threads
 def read_generator(store: CheckpointStore, order: DatasetOrder) -> tuple[Manifest, bytes]:
     """Read the generator: its manifest and its weights. Raises CheckpointNotFound, CheckpointDamaged, OSError."""
     checkpoint = CheckpointId.parse(order.checkpoint)
-    shelf = bundled.STORE if checkpoint.job == bundled.JOB else store
-    manifest = shelf.manifest(checkpoint)
-    return manifest, shelf.read(manifest, manifest.draws)
+    storage = bundled.STORE if checkpoint.job == bundled.JOB else store
+    manifest = storage.manifest(checkpoint)
+    return manifest, storage.read(manifest, manifest.draws)
 
 
 def prepare_generator(weights: bytes, device: torch.device) -> FoldedGenerator:

@@ -59,14 +59,16 @@ class Claim(NamedTuple):
 
     job: Job
     fence: int
-    told: dict[int, EpochRecord]  # the record's epochs, including those that Redis loses in a restart with older data
+    reported: dict[
+        int, EpochRecord
+    ]  # the record's epochs, including those that Redis loses in a restart with older data
     asked_at: float = 0.0  # by `clock`; the lease began later
     saved: str = ""  # `epoch:iteration` of the saved state in the record
 
     @property
     def has_results(self) -> bool:
         """Whether the record names checkpoints or a saved state, so that the store must have files of it."""
-        return bool(self.told or self.saved)
+        return bool(self.reported or self.saved)
 
 
 def clock() -> float:
@@ -242,8 +244,8 @@ class JobConsumer:
 
     def report(self, claim: Claim, progress: Progress) -> None:
         """Store the progress of the job. Raises LeaseLost."""
-        told = progress.model_dump_json()
-        self._put(claim, "progress", told, kind="progress", data=told)
+        data = progress.model_dump_json()
+        self._put(claim, "progress", data, kind="progress", data=data)
 
     def saved(self, claim: Claim, epoch: int, iteration: int) -> None:
         """Record the position up to which the run's state is saved. Raises LeaseLost."""
@@ -255,7 +257,7 @@ class JobConsumer:
 
     def add_epoch(self, claim: Claim, epoch: EpochRecord) -> None:
         """Add a finished epoch to the record. Raises LeaseLost."""
-        claim.told[epoch.epoch] = epoch
+        claim.reported[epoch.epoch] = epoch
         self._put(claim, kind="epoch", data=epoch.model_dump_json(), number=epoch.epoch)
 
     def note_thinned(self, checkpoints: Sequence[CheckpointId]) -> None:
@@ -281,7 +283,7 @@ class JobConsumer:
         If Redis restarted with older data, this first adds the epochs that the record lacks.
         """
         known = self.redis.hkeys(epochs_key(claim.job.id))
-        for epoch in [each for each in claim.told.values() if str(each.epoch) not in known]:
+        for epoch in [each for each in claim.reported.values() if str(each.epoch) not in known]:
             self.add_epoch(claim, epoch)
         args = [claim.job.id, claim.fence, status.value, error, trouble, *before(status)]
         self._still_ours(claim, self._finish(args=args))
@@ -296,8 +298,8 @@ class JobConsumer:
             lease_seconds,
             LOST,
         ]
-        told = self._reconcile(args=args)
-        return list(zip(told[::2], told[1::2], strict=True))
+        changes = self._reconcile(args=args)
+        return list(zip(changes[::2], changes[1::2], strict=True))
 
     def rebuild_indexes(self) -> bool:
         """Rebuild the lists of jobs by kind and status if their numbers differ from the number of jobs.
@@ -309,8 +311,8 @@ class JobConsumer:
         with self.redis.pipeline(transaction=True) as pipeline:
             for ids in (JOBS, *kinds, *statuses):
                 pipeline.zcard(ids)
-            jobs, *told = pipeline.execute()
-        if sum(told[: len(kinds)]) == sum(told[len(kinds) :]) == jobs:
+            jobs, *counts = pipeline.execute()
+        if sum(counts[: len(kinds)]) == sum(counts[len(kinds) :]) == jobs:
             return False
         for first in range(0, jobs, MENDED_AT_ONCE):
             listed: list[str] = self.redis.zrange(JOBS, first, first + MENDED_AT_ONCE - 1)  # type: ignore[assignment]

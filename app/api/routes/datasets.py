@@ -148,13 +148,13 @@ async def dataset_file(
     def look() -> tuple[dict[str, str], int] | None:
         """Return the validators of the file and its size in bytes, or None if there is no such file."""
         try:
-            told = read_bytes(store.shelf, f"{job_id}/{DATASET}/{MANIFEST}")
+            data = read_bytes(store.storage, f"{job_id}/{DATASET}/{MANIFEST}")
         except FileNotFoundError:
             return None
-        manifest = parse(told, DatasetManifest, f"the manifest of data set {job_id}")
+        manifest = parse(data, DatasetManifest, f"the manifest of data set {job_id}")
         validators = conditional.validators(manifest.model_dump_json().encode() + file.encode())
         if file == MANIFEST:
-            return validators, len(told)
+            return validators, len(data)
         return (validators, manifest.files[file].size) if file in manifest.files else None
 
     there = await anyio.to_thread.run_sync(look)
@@ -167,7 +167,7 @@ async def dataset_file(
     cut = ranges.wanted(range_, size) if if_range in (None, headers["ETag"]) else None
     pieces = Pieces(store, job_id, file, cut or ranges.Cut(0, size))
     first = await anyio.to_thread.run_sync(pieces.read)
-    headers |= {"Content-Length": str(pieces.length)} | ({"Content-Range": cut.told(size)} if cut else {})
+    headers |= {"Content-Length": str(pieces.length)} | ({"Content-Range": cut.content_range(size)} if cut else {})
     media_type = "application/json" if file == MANIFEST else "application/gzip"
     return Download(store, job_id, pieces.after(first), 206 if cut else 200, headers, media_type)
 

@@ -27,7 +27,7 @@ for _flag in ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY"):  # those that the system h
 AT_ONCE = 64  # files per time limit
 
 
-class FolderShelf:
+class FilesystemStorage:
     """Folders are staged as `<job>/.<folder>.<token>`, and placed by a rename."""
 
     def __init__(self, root: Path, seconds: float = READ_SECONDS) -> None:

@@ -42,7 +42,7 @@ FRESH_SECONDS = 1.0  # for which a ledger is reused for reads: the objects that 
 PAUSE_SECONDS = 0.02  # longest wait before the first retry after a conflict; doubled each time
 
 
-class ObjectShelf:
+class ObjectStorage:
     def __init__(self, objects: "ObjectStore", cache: Cache, workshops: Path) -> None:
         """`workshops` is a folder on this machine in which large files are made."""
         self.objects = objects
@@ -53,7 +53,7 @@ class ObjectShelf:
         self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="objects")
 
     @classmethod
-    def connect(cls, address: str, seconds: float, cache: Cache, workshops: Path) -> "ObjectShelf":
+    def connect(cls, address: str, seconds: float, cache: Cache, workshops: Path) -> "ObjectStorage":
         """Open `address`, such as `s3://bucket/prefix`, without a request. obstore finds the credentials.
 
         A request fails, with its retries, after `seconds`.

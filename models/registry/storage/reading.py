@@ -31,10 +31,10 @@ class Unreadable(FileUnreadable, Unreachable, code="store-file-unreadable"):
     """A file of the store exists, but cannot be read at the moment."""
 
 
-def read_bytes(shelf: ArtifactStorage, name: str, limit: int = RECORD_BYTES) -> bytes:
+def read_bytes(storage: ArtifactStorage, name: str, limit: int = RECORD_BYTES) -> bytes:
     """Read a file of at most `limit` bytes. Raises FileMissing, Unreadable, Unreachable and FileTooLarge."""
     try:
-        return shelf.read(name, limit=limit)
+        return storage.read(name, limit=limit)
     except (FileFault, Unreachable):
         raise
     except FileNotFoundError as error:
@@ -47,15 +47,15 @@ def reason(error: OSError) -> str:
     return error.strerror or str(error) or type(error).__name__
 
 
-def read_record(shelf: ArtifactStorage, name: str, kind: type[Record]) -> Record:
+def read_record(storage: ArtifactStorage, name: str, kind: type[Record]) -> Record:
     """Read and check one JSON record. Raises FileMissing, Unreadable, Unreachable and FileInvalid."""
-    return parse(read_bytes(shelf, name), kind, name)
+    return parse(read_bytes(storage, name), kind, name)
 
 
-def read_token(shelf: ArtifactStorage, name: str) -> int:
+def read_token(storage: ArtifactStorage, name: str) -> int:
     """Read a fence token. Raises FileMissing, Unreadable, Unreachable and FenceDamaged."""
     try:
-        return parse_token(read_bytes(shelf, name, TOKEN_BYTES), name)
+        return parse_token(read_bytes(storage, name, TOKEN_BYTES), name)
     except FileTooLarge as error:
         raise FenceDamaged(str(error)) from error
 

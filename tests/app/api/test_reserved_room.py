@@ -14,7 +14,7 @@ ROOM = 1001 * 10 * BYTES_A_DIGIT
 
 def test_room_for_one_data_set_is_reserved_for_one_order(settings: AppSettings, store: CheckpointStore) -> None:
     publish(store, NEW, 2, seed=3)
-    limit = Usage(store.shelf.files()).total + ROOM + ROOM // 2
+    limit = Usage(store.storage.files()).total + ROOM + ROOM // 2
     with local_client(create_app(settings.model_copy(update={"store_limit": limit}))) as client:
         first = client.post("/datasets", json=BODY).json()["id"]
         second = client.post("/datasets", json=BODY)

@@ -246,9 +246,9 @@ def test_an_interrupted_deletion_stays_listed_is_not_resumed_and_can_be_repeated
     with monkeypatch.context() as broken:
         match when:
             case "before the files":
-                broken.setattr(services.store.shelf, "hide_job", fail)
+                broken.setattr(services.store.storage, "hide_job", fail)
             case "in the middle of the files":
-                broken.setattr(services.store.shelf, "clear_job", fail)
+                broken.setattr(services.store.storage, "clear_job", fail)
             case "after the files":
                 broken.setattr(services.jobs, "end_deletion", lose)
         assert client.delete(f"/jobs/{job}").status_code == 503
@@ -275,7 +275,7 @@ from models.registry.removal import delete_run
 from worker.jobs.client import JobClient
 token = asyncio.run(JobClient.connect({settings.redis_url!r}).begin_deletion({job!r}))
 store = CheckpointStore(Path({str(store.root)!r}))
-store.shelf.clear_job = lambda job: os.kill(os.getpid(), signal.SIGKILL)
+store.storage.clear_job = lambda job: os.kill(os.getpid(), signal.SIGKILL)
 delete_run(store, {job!r}, token)
 """
     assert subprocess.run([sys.executable, "-c", killed], check=False).returncode == -9

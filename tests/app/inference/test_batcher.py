@@ -127,7 +127,7 @@ def test_a_request_that_finds_the_buffer_empty_still_gets_its_digits(generator: 
 
     async def use(batcher: Batcher) -> list[tuple[SampleRange, bytes]]:
         asked = [(label % 10, 1 + label % 16) for label in range(200)]
-        return await asyncio.gather(*(batcher.order(target, label, n, show) for label, n in asked))
+        return await asyncio.gather(*(batcher.take_or_wait(target, label, n, show) for label, n in asked))
 
     answers = with_batcher(use)
     places: set[tuple[int | None, int]] = set()
@@ -152,9 +152,9 @@ def test_an_order_that_cannot_be_drawn_gets_an_error_and_delays_no_other(generat
 
     async def use(batcher: Batcher) -> tuple[Any, ...]:
         answers = await asyncio.gather(
-            batcher.order(broken, 3, 1, fail),
-            batcher.order(good, 3, 1, fail),
-            batcher.order(good, 3, 2, lambda samples: samples.digits.tobytes()),
+            batcher.take_or_wait(broken, 3, 1, fail),
+            batcher.take_or_wait(good, 3, 1, fail),
+            batcher.take_or_wait(good, 3, 2, lambda samples: samples.digits.tobytes()),
             return_exceptions=True,
         )
         assert batcher.pending == 0

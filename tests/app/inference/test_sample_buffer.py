@@ -72,15 +72,15 @@ def test_the_buffer_of_another_generator_has_another_seed_and_starts_with_half()
         stock.take(3, 8000)
     following = SampleBuffer(8192, stock)
     fill(following)
-    assert following.level(3) == stock.shelves[3].wanted // 2 == 8 * FEW
+    assert following.level(3) == stock.buffers[3].wanted // 2 == 8 * FEW
     assert following.level(4) == FEW
-    assert following.shelves[3].seed != stock.shelves[3].seed
+    assert following.buffers[3].seed != stock.buffers[3].seed
 
 
 def test_a_buffer_of_size_zero_is_never_filled_and_takes_no_orders() -> None:
     stock = SampleBuffer(limit=0)
     assert fill(stock) == 0
-    assert not stock.takes_orders(1)
+    assert not stock.may_wait(1)
 
 
 @given(
@@ -108,7 +108,7 @@ def test_orders_are_met_oldest_first_with_their_own_digits_in_any_order_of_batch
             given_out.update(addresses)
 
     for who, (label, n) in enumerate(orders):
-        if stock.order(label, n, who) is None:
+        if stock.wait_for(label, n, who) is None:
             waiting[label].append(who)
         if chance.random() < 0.3 and (plan := stock.plan()):
             planned.append(plan)
@@ -120,28 +120,28 @@ def test_orders_are_met_oldest_first_with_their_own_digits_in_any_order_of_batch
     while planned:
         draw_one()
     assert not any(waiting.values())
-    assert not any(shelf.orders for shelf in stock.shelves)
+    assert not any(buffer.waiting for buffer in stock.buffers)
 
 
 def test_a_batch_first_has_the_digits_that_are_waited_for_and_then_more_of_the_same_label() -> None:
     stock = SampleBuffer(limit=1024)
-    stock.order(3, 1, "one")
+    stock.wait_for(3, 1, "one")
     assert [(series.label, series.n) for series in stock.plan()] == [(3, 8)]
-    stock.order(3, 12, "twelve")
-    stock.order(5, 12, "twelve")
+    stock.wait_for(3, 12, "twelve")
+    stock.wait_for(5, 12, "twelve")
     assert [(series.label, series.n, series.index) for series in stock.plan()] == [(3, 32, 8), (5, 32, 0)]
 
 
 def test_a_failed_draw_is_reported_to_its_caller_and_the_label_continues_with_another_series() -> None:
     stock = SampleBuffer(limit=1024)
-    stock.order(3, 1, "one")
+    stock.wait_for(3, 1, "one")
     lost = stock.plan()
-    stock.order(3, 16, "two")
+    stock.wait_for(3, 16, "two")
     late = stock.plan()
     assert stock.give_up(lost) == ["one", "two"]
     assert stock.put(late, drawn(late)) == []
     assert stock.level(3) == 0
-    stock.order(3, 1, "three")
+    stock.wait_for(3, 1, "three")
     plan = stock.plan()
     ((who, taken),) = stock.put(plan, drawn(plan))
     assert who == "three"

@@ -12,7 +12,7 @@ from app.main import create_app
 from app.settings import AppSettings
 from models.registry import bundled
 from models.registry.storage.base import Unreachable
-from models.registry.storage.filesystem import FolderShelf
+from models.registry.storage.filesystem import FilesystemStorage
 from models.registry.store import CheckpointStore
 from tests.app.api.test_digits import until
 from tests.app.conftest import publish
@@ -76,18 +76,18 @@ def test_an_api_draws_even_if_its_store_cannot_be_read_at_the_start(
 ) -> None:
     """A folder that does not answer, as on a network disk."""
     settings = settings.model_copy(update={"pretrained": True})
-    really_read = FolderShelf.read
+    really_read = FilesystemStorage.read
 
-    def read(self: FolderShelf, *arguments: Any, **options: Any) -> bytes:
+    def read(self: FilesystemStorage, *arguments: Any, **options: Any) -> bytes:
         if self.root == store.root:
             raise Unreachable("no answer")
         return really_read(self, *arguments, **options)
 
-    monkeypatch.setattr(FolderShelf, "read", read)
+    monkeypatch.setattr(FilesystemStorage, "read", read)
     with local_client(create_app(settings)) as client:
         assert served(client) == str(bundled.checkpoint())
         assert "does not answer" in trouble(client)
-        monkeypatch.setattr(FolderShelf, "read", really_read)
+        monkeypatch.setattr(FilesystemStorage, "read", really_read)
         until(lambda: served(client) == NEWEST)
         newer = publish(store, NEW, 2, seed=3)
         until(lambda: served(client) == newer)

@@ -17,7 +17,7 @@ from app.problems.ranges import Cut, NoSuchRange, wanted
 )
 def test_a_valid_range_is_parsed(asked: str, cut: Cut) -> None:
     assert wanted(asked, 100) == cut
-    assert cut.told(100) == f"bytes {cut.start}-{cut.end - 1}/100"
+    assert cut.content_range(100) == f"bytes {cut.start}-{cut.end - 1}/100"
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 from models.registry.retention import apply_retention, check_room
 from models.registry.serving_policy import best, read_choice
 from models.registry.storage.base import Unreachable
-from models.registry.storage.filesystem import FolderShelf
+from models.registry.storage.filesystem import FilesystemStorage
 from models.registry.store import GENERATOR, CheckpointId, CheckpointStore, FileRecord
 from models.synthesis.order import DatasetOrder, Provenance
 from models.synthesis.shards import Shards
@@ -39,7 +39,7 @@ READS: dict[str, Callable[[CheckpointStore], object]] = {
     "whether there is a state": lambda store: store.check_state(NEW),
     "the identity": lambda store: store.check_identity(),
     "the highest token": lambda store: store.highest_fence(),
-    "the token of a job": lambda store: store.shelf.fence(NEW),
+    "the token of a job": lambda store: store.storage.fence(NEW),
     "whether there is a data set": lambda store: store.has_dataset(NEW),
     "a file of a data set": lambda store: store.read_dataset(NEW, "images"),
     "which parts were drawn": lambda store: Shards(store, NEW).names(),
@@ -57,11 +57,11 @@ READS: dict[str, Callable[[CheckpointStore], object]] = {
 
 @pytest.fixture
 def store(tmp_path: Path) -> CheckpointStore:
-    made = CheckpointStore(FolderShelf(tmp_path / "store", seconds=SECONDS))
+    made = CheckpointStore(FilesystemStorage(tmp_path / "store", seconds=SECONDS))
     made.take(NEW, 1)
     made.publish(records.manifest(NEW, 1, fence=1), FILES)
     made.save_state(NEW, b"state", 1)
-    return CheckpointStore(FolderShelf(tmp_path / "store", seconds=SECONDS))
+    return CheckpointStore(FilesystemStorage(tmp_path / "store", seconds=SECONDS))
 
 
 @pytest.fixture

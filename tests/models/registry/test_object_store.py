@@ -10,7 +10,7 @@ import pytest
 from models.registry.retention import apply_retention
 from models.registry.storage.base import Unreachable
 from models.registry.storage.cache import Cache
-from models.registry.storage.object_store import ObjectShelf
+from models.registry.storage.object_store import ObjectStorage
 from models.registry.store import (
     GENERATOR,
     MANIFEST,
@@ -40,8 +40,8 @@ def store(address: str, tmp_path: Path) -> CheckpointStore:
 
 
 def objects(store: CheckpointStore) -> list[str]:
-    assert isinstance(store.shelf, ObjectShelf)
-    return sorted(str(meta["path"]) for page in obstore.list(store.shelf.objects) for meta in page)
+    assert isinstance(store.storage, ObjectStorage)
+    return sorted(str(meta["path"]) for page in obstore.list(store.storage.objects) for meta in page)
 
 
 def check_whole(store: CheckpointStore, *checkpoints: CheckpointId) -> None:
@@ -76,7 +76,7 @@ def test_the_next_worker_cleans_up_and_keeps_published_checkpoints(store: Checkp
     store.take(JOB, 1)
     store.publish(records.manifest(JOB, 1), FILES)
     before = objects(store)
-    store.shelf.stage(TWO.folder, 1, {**FILES, MANIFEST: b"{}"})
+    store.storage.stage(TWO.folder, 1, {**FILES, MANIFEST: b"{}"})
     assert objects(store) != before
     store.take(JOB, 2)
     assert objects(store) == before
@@ -89,7 +89,7 @@ def test_another_machine_resumes(store: CheckpointStore, address: str, tmp_path:
     store.save_state(JOB, large)
     elsewhere = open_store(address, tmp_path / "elsewhere")
     assert elsewhere.load_state(JOB) == large
-    assert len(elsewhere.shelf.names(JOB)) == 2
+    assert len(elsewhere.storage.names(JOB)) == 2
     elsewhere.drop_state(JOB)
     assert store.load_state(JOB) is None
     assert objects(store) == []
@@ -123,14 +123,14 @@ def test_a_damaged_copy_is_fetched_again(store: CheckpointStore, tmp_path: Path)
 
 
 def test_a_damaged_object_can_be_replaced_after_it_was_cached(store: CheckpointStore) -> None:
-    assert isinstance(store.shelf, ObjectShelf)
+    assert isinstance(store.storage, ObjectStorage)
     found = store.publish(records.manifest(JOB, 1, fence=0), FILES)
-    key = store.shelf._key(f"{ONE.folder}/{GENERATOR}")
-    obstore.put(store.shelf.objects, key, b"rubbish")
+    key = store.storage._key(f"{ONE.folder}/{GENERATOR}")
+    obstore.put(store.storage.objects, key, b"rubbish")
     for _ in range(2):
         with pytest.raises(CheckpointDamaged):
             store.read(found, GENERATOR)
-    obstore.put(store.shelf.objects, key, FILES[GENERATOR])
+    obstore.put(store.storage.objects, key, FILES[GENERATOR])
     check_whole(store, ONE)
 
 
@@ -269,12 +269,12 @@ def test_a_write_that_arrives_after_the_job_was_taken_over_publishes_nothing(
 def test_without_conditions_a_late_write_would_publish_and_lower_the_fence(
     address: str, endpoint: Endpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put = ObjectShelf._put
-    monkeypatch.setattr(ObjectShelf, "_put", lambda shelf, name, data, _mode="overwrite": put(shelf, name, data))
+    put = ObjectStorage._put
+    monkeypatch.setattr(ObjectStorage, "_put", lambda storage, name, data, _mode="overwrite": put(storage, name, data))
     heir, told = write_late(address, endpoint, tmp_path, "ledgers")
     assert told == []
     assert heir.epochs(JOB) == [1, 2]
-    assert heir.shelf.fence(JOB).token == 1
+    assert heir.storage.fence(JOB).token == 1
 
 
 def test_of_workers_that_take_a_job_over_at_once_the_highest_token_wins(
@@ -310,7 +310,7 @@ def test_of_workers_that_take_a_job_over_at_once_the_highest_token_wins(
 def test_settings_open_the_store_of_their_address(address: str, tmp_path: Path) -> None:
     far = WorkerSettings(store=address)
     assert far.is_far
-    assert isinstance(far.open_store().shelf, ObjectShelf)
+    assert isinstance(far.open_store().storage, ObjectStorage)
     assert far.open_store().latest() is None
     near = WorkerSettings(store=tmp_path / "folder")
     assert near.open_store().root == near.store_dir == tmp_path / "folder"

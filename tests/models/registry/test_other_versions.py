@@ -85,7 +85,7 @@ def test_a_pointer_of_a_version_without_checksums_whose_text_changed_is_replaced
         rewrite(store, POINTER, False, **fields)
         assert POINTER in (store.find_latest().trouble or "")
         run(store, LATE, 2, 1)
-        store.shelf.remove(CheckpointId(LATE, 1).folder)
+        store.storage.remove(CheckpointId(LATE, 1).folder)
         run(store, LATE, 2, 1)
         assert store.find_latest().trouble is None
 

@@ -44,7 +44,7 @@ def of_user(folder: Path) -> Pin:
 
 
 def of_store(folder: Path) -> Pin:
-    return read_record(CheckpointStore(folder).shelf, "pin.json", Pin)
+    return read_record(CheckpointStore(folder).storage, "pin.json", Pin)
 
 
 def sparse(path: Path) -> None:
@@ -125,8 +125,8 @@ def test_a_folder_that_cannot_be_listed_does_not_count_as_empty(
     with monkeypatch.context() as broken:
         broken.setattr(os, "scandir", refuse)
         with pytest.raises(OSError, match="Permission denied"):
-            store.shelf.files()
-    assert store.shelf.files() == []
+            store.storage.files()
+    assert store.storage.files() == []
 
 
 def test_tokens_beyond_the_exact_range_of_redis_are_invalid(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from models.registry.job_entry import fingerprint
 from models.registry.removal import delete_folder, delete_run
 from models.registry.serving_policy import ServingPolicy, write_choice
 from models.registry.storage.base import Folder
-from models.registry.storage.object_store import ObjectShelf
+from models.registry.storage.object_store import ObjectStorage
 from models.registry.store import (
     DATASET,
     MANIFEST,
@@ -36,8 +36,10 @@ PART = DatasetOrder(checkpoint=f"{LATE}-e001", per_class=10, test_per_class=1).p
 
 def names_of(store: CheckpointStore, job: str) -> list[str]:
     """Every file and folder of the store whose name contains the job's id."""
-    if isinstance(store.shelf, ObjectShelf):
-        return [str(meta["path"]) for page in obstore.list(store.shelf.objects) for meta in page if job in meta["path"]]
+    if isinstance(store.storage, ObjectStorage):
+        return [
+            str(meta["path"]) for page in obstore.list(store.storage.objects) for meta in page if job in meta["path"]
+        ]
     return [str(path) for path in store.root.rglob("*") if job in str(path.relative_to(store.root))]
 
 
@@ -50,7 +52,7 @@ def make_everything(store: CheckpointStore, job: str, fence: int) -> None:
     write_durably(workshop / "t10k-images-idx3-ubyte.gz", b"digits")
     write_durably(workshop / MANIFEST, b"{}")
     store.publish_dataset(job, fence)
-    store.shelf.stage(Folder(job, "003"), fence, FILES)
+    store.storage.stage(Folder(job, "003"), fence, FILES)
 
 
 def test_a_deleted_job_leaves_nothing(open_it: Callable[[], CheckpointStore]) -> None:
@@ -98,18 +100,18 @@ def test_files_that_a_late_worker_wrote_before_its_rejection_are_deleted(
     run(api, LATE, 1, 1)
     for write in (lambda: publish(late, EARLY, 2, 5), lambda: late.save_state(EARLY, b"later", 5)):
         run(late, EARLY, 5, 1)
-        alone = late.shelf.alone
+        alone = late.storage.alone
 
         def delete_first(step: Callable[[], object]) -> object:
-            late.shelf.alone = alone  # type: ignore[method-assign]  # noqa: B023
+            late.storage.alone = alone  # type: ignore[method-assign]  # noqa: B023
             delete_run(api, EARLY, 4)  # the token of the record may be older than the store's
             return alone(step)  # noqa: B023
 
-        late.shelf.alone = delete_first  # type: ignore[method-assign, assignment]
+        late.storage.alone = delete_first  # type: ignore[method-assign, assignment]
         with pytest.raises(FenceRejected):
             write()
         assert names_of(api, EARLY) == []
-        (api.shelf.delete("deleted"))  # so that the test can claim it again
+        (api.storage.delete("deleted"))  # so that the test can claim it again
 
 
 def test_a_claim_that_is_older_than_a_deletion_is_claimed_again_and_runs(
@@ -133,12 +135,12 @@ def test_a_damaged_list_of_deletions_does_not_count_as_empty(
     store = open_it()
     run(store, EARLY, 7, 1)
     delete_run(store, EARLY, 7)
-    store.shelf.write("deleted", content)
+    store.storage.write("deleted", content)
     with pytest.raises(FenceRejected):
         store.take(EARLY, 7)
     run(store, LATE, 8, 1)
     delete_run(store, LATE, 8)
-    assert store.shelf.read("deleted") == b"8"
+    assert store.storage.read("deleted") == b"8"
 
 
 def test_a_deletion_interrupted_by_a_disk_error_is_never_visible_in_part_and_can_be_repeated(
@@ -156,8 +158,8 @@ def test_a_deletion_interrupted_by_a_disk_error_is_never_visible_in_part_and_can
         with pytest.raises(OSError, match="Input/output"):
             delete_run(store, EARLY, 1)
     assert store.survey() == ([], [])
-    assert store.shelf.folders(EARLY) == []
-    assert [file.placed for file in store.shelf.files() if EARLY in file.name].count(True) == 0
+    assert store.storage.folders(EARLY) == []
+    assert [file.placed for file in store.storage.files() if EARLY in file.name].count(True) == 0
     delete_run(store, EARLY, 1)
     assert names_of(store, EARLY) == []
 
@@ -220,10 +222,10 @@ def test_a_checkpoint_whose_files_cannot_be_deleted_is_gone_and_its_files_count_
     with monkeypatch.context() as broken:
         broken.setattr(shutil, "rmtree", lambda *_, **__: None)
         delete_folder(store, Folder(EARLY, "001"))
-    left = [file for file in store.shelf.files() if file.name.endswith(".safetensors")]
+    left = [file for file in store.storage.files() if file.name.endswith(".safetensors")]
     assert left
     assert not any(file.placed for file in left)
-    store.shelf.clear(left + [file for file in store.shelf.files() if not file.placed])
+    store.storage.clear(left + [file for file in store.storage.files() if not file.placed])
     assert not [path for path in (store.root / EARLY).iterdir() if path.is_dir()]
 
 
@@ -253,5 +255,5 @@ def test_a_data_set_is_invisible_until_it_is_held(open_it: Callable[[], Checkpoi
     written: list[bool] = []
     store.write_held(EARLY, 2, lambda: written.append(True))
     assert written == [True]
-    assert DATASET not in [folder.name for folder in store.shelf.folders(EARLY)]
+    assert DATASET not in [folder.name for folder in store.storage.folders(EARLY)]
     assert records.manifest(EARLY, 1, fence=2).fence == 2

@@ -33,7 +33,7 @@ def store(tmp_path: Path) -> CheckpointStore:
 
 
 def total(store: CheckpointStore) -> int:
-    return Usage(store.shelf.files()).total
+    return Usage(store.storage.files()).total
 
 
 def test_everything_is_counted(store: CheckpointStore) -> None:
@@ -78,7 +78,7 @@ def test_shards_of_ended_jobs_are_deleted_after_an_hour(store: CheckpointStore) 
     """A worker may be lost before it deletes them."""
     for job in (ENDED, RUNNING):
         for name, age in (("train-0000000", 3700), ("train-0000500", 3500)):
-            store.shelf.write(f"{job}/part-{name}", b"shard")
+            store.storage.write(f"{job}/part-{name}", b"shard")
             os.utime(store.root / job / f"part-{name}", (time.time() - age,) * 2)
     apply_retention(store, 10**6)
     assert len(Shards(store, ENDED).names()) == 2

@@ -5,7 +5,7 @@ import obstore
 import pytest
 
 from models.registry.retention import apply_retention
-from models.registry.storage.object_store import ObjectShelf
+from models.registry.storage.object_store import ObjectStorage
 from models.registry.store import (
     GENERATOR,
     MANIFEST,
@@ -37,15 +37,15 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> CheckpointStore:
 
 def inside(store: CheckpointStore, name: str) -> bytes:
     """The files in the folder or bucket."""
-    if isinstance(store.shelf, ObjectShelf):
-        return bytes(obstore.get(store.shelf.objects, store.shelf._key(name)).bytes())
+    if isinstance(store.storage, ObjectStorage):
+        return bytes(obstore.get(store.storage.objects, store.storage._key(name)).bytes())
     return (store.root / name).read_bytes()
 
 
 def damage_inside(store: CheckpointStore, name: str, data: bytes | None) -> None:
     """Replace a file, or delete it, without the store."""
-    if isinstance(store.shelf, ObjectShelf):
-        objects, key = store.shelf.objects, store.shelf._key(name)
+    if isinstance(store.storage, ObjectStorage):
+        objects, key = store.storage.objects, store.storage._key(name)
         obstore.delete(objects, key) if data is None else obstore.put(objects, key, data)
     elif data is None:
         (store.root / name).unlink()

@@ -12,7 +12,7 @@ from models.bounded_reading import FileDamaged, FileTorn
 from models.config import TrainingConfig
 from models.registry.storage.base import StoreReplaced, Unreachable
 from models.registry.storage.deadline import Deadline
-from models.registry.storage.filesystem import FolderShelf
+from models.registry.storage.filesystem import FilesystemStorage
 from models.registry.storage.reading import Unreadable, parse, read_bytes, seal
 from models.registry.store import (
     FENCE,
@@ -245,7 +245,7 @@ def test_a_pipe_in_place_of_a_file_is_an_error_at_once(folder: CheckpointStore) 
 def test_a_read_that_hangs_ends_after_its_time_limit(folder: CheckpointStore, monkeypatch: pytest.MonkeyPatch) -> None:
     released = threading.Event()
     found = publish(folder, EARLY, 1)
-    hanging = FolderShelf(folder.root, seconds=0.2)
+    hanging = FilesystemStorage(folder.root, seconds=0.2)
     monkeypatch.setattr(hanging, "_read", lambda *_: released.wait(20))
     with pytest.raises(Unreachable, match=r"did not answer within 0\.2 s"):
         CheckpointStore(hanging).read(found, GENERATOR)
@@ -264,10 +264,10 @@ def test_reads_that_hang_do_not_accumulate() -> None:
 def test_five_faults_of_a_file_are_distinguished(folder: CheckpointStore) -> None:
     folder.root.mkdir()
     with pytest.raises(FileNotFoundError):
-        read_bytes(folder.shelf, "it")
+        read_bytes(folder.storage, "it")
     (folder.root / "it").mkdir()
     with pytest.raises(Unreadable, match="it cannot be read: is not a regular file"):
-        read_bytes(folder.shelf, "it")
+        read_bytes(folder.storage, "it")
     with pytest.raises(FileTorn):
         parse(b'{"seed": 1', TrainingConfig, "it")
     sealed = seal(TrainingConfig(seed=1))

@@ -42,11 +42,11 @@ def test_cancelled_runs_leave_no_more_states_than_the_limit(
     long = config.model_copy(update={"epochs": 1000})
     store = CheckpointStore(settings.store_dir)
     first = cancel_after_a_save(settings, long, monkeypatch)
-    limit = Usage(store.shelf.files()).total * 3 // 2
+    limit = Usage(store.storage.files()).total * 3 // 2
     limited = settings.model_copy(update={"store_limit": limit})
     for _ in range(2):
         last = cancel_after_a_save(limited, long, monkeypatch)
-    assert Usage(store.shelf.files()).total <= limit
+    assert Usage(store.storage.files()).total <= limit
     with pytest.raises(StateDeleted):
         store.load_state(first)
     assert store.load_state(last) is not None

@@ -312,7 +312,7 @@ def test_a_lease_begins_when_the_claim_was_sent(ask: Ask[Any], consumer: JobCons
     accept(ask)
     claim = consumer.claim(30)
     assert claim is not None
-    lease = Lease(consumer, Claim(claim.job, claim.fence, claim.told, claim.asked_at - 29), 30)
+    lease = Lease(consumer, Claim(claim.job, claim.fence, claim.reported, claim.asked_at - 29), 30)
     assert lease.renewed == claim.asked_at - 29
     with lease:
         until(lambda: lease.renewed > claim.asked_at)

@@ -41,7 +41,7 @@ def test_nothing_is_reported_if_all_files_verify(store: CheckpointStore) -> None
 def test_damaged_and_missing_checkpoints_are_named(store: CheckpointStore) -> None:
     damage(store, 1, GENERATOR)
     damage(store, 2, MANIFEST)
-    store.shelf.remove(CheckpointId(NEW, 3).folder)
+    store.storage.remove(CheckpointId(NEW, 3).folder)
     sentence = report_of(store, 1, 2, 3)
     assert "epoch 1: generator.safetensors" in sentence
     assert "epoch 2: the manifest" in sentence
@@ -60,7 +60,7 @@ def test_a_store_that_does_not_answer_is_named(store: CheckpointStore, monkeypat
     def hang(*_: object, **__: object) -> bytes:
         raise Unreachable("the store did not answer within 30 s")
 
-    monkeypatch.setattr(store.shelf, "read", hang)
+    monkeypatch.setattr(store.storage, "read", hang)
     assert report_of(store, 1, 2) == "the checkpoints could not be verified: the store did not answer within 30 s"
 
 

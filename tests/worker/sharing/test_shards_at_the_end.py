@@ -11,7 +11,7 @@ from kombu.exceptions import OperationalError
 
 from benchmarks.records import ask_desk
 from models.registry.removal import delete_run
-from models.registry.storage.object_store import ObjectShelf
+from models.registry.storage.object_store import ObjectStorage
 from models.synthesis.builder import pack_part
 from models.synthesis.shards import Shards
 from tests.conftest import RunningRedis
@@ -224,6 +224,6 @@ def test_workers_on_other_hosts_deliver_through_the_bucket(
     assert names_of_shards(settings, job_id) == set(stored) == set(part_names())
     run_next_job(second)
     check(settings, job_id, alone, PARTS)
-    shelf = settings.open_store().shelf
-    assert isinstance(shelf, ObjectShelf)
-    assert shelf.names(job_id) == ["job.json"]
+    storage = settings.open_store().storage
+    assert isinstance(storage, ObjectStorage)
+    assert storage.names(job_id) == ["job.json"]
