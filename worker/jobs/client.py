@@ -102,10 +102,11 @@ class Order(NamedTuple):
     retry_of: str | None = None
     dataset: DatasetOrder | None = None
     idempotency_key: str | None = None
+    given_kind: JobKind | None = None  # if None, `dataset` decides
 
     @property
     def kind(self) -> JobKind:
-        return JobKind.DATASET if self.dataset else JobKind.TRAINING
+        return self.given_kind or (JobKind.DATASET if self.dataset else JobKind.TRAINING)
 
     @property
     def fields(self) -> dict[str, str]:

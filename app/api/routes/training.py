@@ -113,7 +113,7 @@ async def retry(services: ServicesDep, response: Response, caller: Caller, job_i
     job = await services.jobs.get(job_id)
     await check_budget(services, job.order)
     await check_drawing(services, job)
-    again = Order(job.config, job.priority, job.runs_on, caller, retry_of=job.id, dataset=job.order)
+    again = Order(job.config, job.priority, job.runs_on, caller, job.id, job.order, given_kind=job.kind)
     return await accepted(await services.jobs.create(again), services, response)
 
 
