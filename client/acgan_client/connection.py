@@ -151,7 +151,9 @@ def missing_certificates(*variables: str) -> str | None:
     for variable in variables or CERTIFICATES:
         named = {**os.environ}.get(variable)
         if named and not os.path.exists(named):
-            return f"{variable}={printable(named)[:300]} names no file that exists: correct it, or unset {variable}"
+            return (
+                f"{variable}={printable(named)[:300]} names a file that does not exist: correct it, or unset {variable}"
+            )
     return None
 
 

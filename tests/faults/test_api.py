@@ -99,7 +99,7 @@ def test_a_hundred_concurrent_requests_with_one_key_create_one_job_and_another_r
     assert len({answer.json()["id"] for answer in answers}) == 1
     other = httpx2.post(f"{api.url}/train", json={**TINY, "seed": 7}, headers=KEY)
     assert other.status_code == 422
-    assert "Idempotency-Key" in other.json()["detail"]
+    assert other.json()["type"] == "/problems/idempotency-conflict"
     assert len(world.ask(lambda jobs: jobs.newest(100))) == 1
 
 

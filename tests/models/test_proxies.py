@@ -198,5 +198,5 @@ def test_an_unusable_proxy_in_front_of_a_mirror_is_reported_in_a_sentence(
 
 def test_missing_certificates_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "none.pem"))
-    with pytest.raises(DatasetUnavailable, match=r"REQUESTS_CA_BUNDLE=.*none\.pem names no file"):
+    with pytest.raises(DatasetUnavailable, match=r"REQUESTS_CA_BUNDLE=.*none\.pem names a file that does not exist"):
         load_idx(MNIST, None, tmp_path / "cache", ["https://mirror.invalid"])

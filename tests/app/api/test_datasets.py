@@ -113,7 +113,7 @@ def test_a_threshold_that_no_digit_reaches_fails_the_job_with_the_reason(
     run_next_job(settings)
     made = client.get(f"/datasets/{data_set}").json()
     assert made["status"] == "failed"
-    assert "with a probability of 1 lower verify" in made["error"]
+    assert "with a probability of at least 1: lower verify" in made["error"]
 
 
 @pytest.mark.parametrize("how", ["cancelled", "queued"])

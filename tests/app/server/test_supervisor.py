@@ -75,7 +75,7 @@ runpy.run_module("app.cli", run_name="__main__")
 def test_a_system_without_posix_gets_a_sentence(command: str) -> None:
     result = subprocess.run([sys.executable, "-c", WITHOUT_POSIX, command], capture_output=True, text=True, check=False)
     assert result.returncode == 2
-    assert "Linux and macOS" in result.stderr
+    assert "Linux, macOS" in result.stderr
     assert "Traceback" not in result.stderr
 
 
