@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
-from starlette.middleware.cors import CORSMiddleware
 
 from app.api.dependencies import Services
 from app.api.errors import EXPECTED, add_error_handlers, answer_known
@@ -96,7 +95,7 @@ def add_middleware(app: FastAPI, settings: AppSettings, keyring: Keyring | None)
         )
     app.add_middleware(OriginCheck, allowed=settings.hosts, trusted_origins=settings.trusted_origins)
     if settings.trusted_origins:
-        app.add_middleware(CORSMiddleware, allow_origins=settings.trusted_origins, **cors.OPTIONS)
+        app.add_middleware(cors.CrossOrigin, allow_origins=settings.trusted_origins, **cors.OPTIONS)
     app.add_middleware(RequestLogMiddleware)
     if settings.root_path or settings.forwarded_allow_ips:
         app.add_middleware(RootPath, root_path=settings.root_path)

@@ -16,6 +16,7 @@ from models.registry.store import (
     CheckpointStore,
     FenceRejected,
 )
+from models.synthesis.shards import Shards
 from models.torch_device import find_device
 from worker.celery_app import SendShard
 from worker.handlers.dataset import make_dataset
@@ -85,6 +86,8 @@ def run(context: JobContext) -> Job | None:
         clear_leftovers(context)
         return None
     metrics.tell(metrics.JOBS_ENDED, 1, status.value)
+    if status != JobStatus.QUEUED and context.job.kind == JobKind.DATASET:
+        drop_shards(context)  # not earlier: other workers store shards until the record shows the end
     if status == JobStatus.SUCCEEDED:
         drop_state(context)  # not earlier: if `finish` fails, the next worker resumes from it
     keep_within_budget(context)  # after the record shows that the job has ended
@@ -125,6 +128,10 @@ def execute(context: JobContext) -> tuple[JobStatus, str]:
     except Cancelled:
         logger.info("job %s is cancelled", job_id)
         return JobStatus.CANCELLED, ""
+    except StoreUnavailable as error:
+        logger.exception("job %s failed: Redis did not accept its record", job_id)
+        reason = "is full" if error.is_memory_full else "refused it" if error.refuses else "did not respond"
+        return JobStatus.FAILED, f"the record of the job could not be written for ten minutes, because Redis {reason}"
     except (AcganError, OSError) as error:  # the message suffices, without a traceback
         logger.error("job %s failed: %s", job_id, str(error))  # not the exception: its frames hold the job's memory
         return JobStatus.FAILED, str(error)
@@ -192,6 +199,14 @@ def store_trouble(store: CheckpointStore) -> str:
     except OSError as error:
         return f"the store could not be verified: {error}"
     return "; ".join(filter(None, found))
+
+
+def drop_shards(context: JobContext) -> None:
+    """Delete the shards of a data set that has ended."""
+    try:
+        Shards(context.storage, context.job.id).clear()
+    except OSError as error:
+        logger.warning("job %s: leftover shards could not be deleted: %s", context.job.id, error)
 
 
 def drop_state(context: JobContext) -> None:

@@ -67,7 +67,8 @@ def draw_shard(**shard: Any) -> None:
     """Draw one part of a data set that another worker makes. If drawing hangs, Celery replaces the process."""
     from worker.handlers import shards  # here, so that the parent process does not import torch
 
-    shards.draw_shard(settings, ShardMessage(**shard))
+    if shard.keys() >= set(ShardMessage._fields):  # else another version sent it
+        shards.draw_shard(settings, ShardMessage(**{name: shard[name] for name in ShardMessage._fields}))
 
 
 reconciler = Reconciler(

@@ -93,7 +93,7 @@ def without_slash(request: Request) -> str | None:
 
 async def answer_unexpected(request: Request, _error: Exception) -> JSONResponse:
     """Return 500 with the request id; uvicorn logs the traceback."""
-    name = request.scope["request_id"]  # set here, because this response bypasses our middleware
+    name = request.scope.get("request_id", "unknown")  # set here, because this response bypasses our middleware
     detail = f"An internal error occurred. The log has the details under request {name}. Please report it."
     headers = {"X-Request-ID": name, "Connection": "close"}  # uvicorn closes the connection
     return answer("internal-error", detail, headers=headers)

@@ -32,19 +32,16 @@ class GuardedRoute(APIRoute):
 
         async def guarded(request: Request) -> Response:
             require(request.scope, needed)
-            if self.body_field is not None and has_body(request) and not is_json(request):
+            bounded = BoundedRequest(request.scope, request.receive)
+            if self.body_field is not None and not is_json(request) and await bounded.body():
                 raise UnsupportedMediaType("the body is not declared as JSON")
-            return await handle(BoundedRequest(request.scope, request.receive))
+            return await handle(bounded)
 
         return guarded
 
 
 class UnsupportedMediaType(InvalidInput, code="unsupported-media-type"):
     """The body is not declared as JSON."""
-
-
-def has_body(request: Request) -> bool:
-    return request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
 
 
 def is_json(request: Request) -> bool:

@@ -2,6 +2,10 @@
 
 from typing import Any
 
+from starlette.datastructures import MutableHeaders
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import Message, Receive, Scope, Send
+
 OPTIONS: dict[str, Any] = {
     "allow_methods": ["GET", "HEAD", "POST", "PUT", "DELETE"],
     "allow_headers": [
@@ -34,3 +38,17 @@ OPTIONS: dict[str, Any] = {
     ],
     "max_age": 600,
 }
+
+
+class CrossOrigin(CORSMiddleware):
+    """Adds `Vary: Origin` to every response, so that no cache returns one without permission to an allowed page."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_vary(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(raw=message["headers"])
+                if "origin" not in headers.get("vary", "").lower():
+                    headers.add_vary_header("Origin")
+            await send(message)
+
+        await super().__call__(scope, receive, send_with_vary)

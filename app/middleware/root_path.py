@@ -11,7 +11,7 @@ from app.schemas.links import prefix, read_root_path
 class RootPath:
     """Removes the prefix from the path of each request and adds it to links and to the `Location` header.
 
-    The prefix is `root_path`, or `X-Forwarded-Prefix` of a trusted proxy. The rest of the application sees paths
+    The prefix is `root_path`, or else `X-Forwarded-Prefix` of a trusted proxy. The rest of the application sees paths
     without it. Only `ForwardedHeaders` may be outside of this middleware.
     """
 
@@ -26,7 +26,8 @@ class RootPath:
         if scope["path"] == path:  # relative addresses in the page need the final slash
             return await RedirectResponse(f"{path}/")(scope, receive, send)
         if scope["path"].startswith(f"{path}/"):
-            scope = {**scope, "path": scope["path"][len(path) :], "raw_path": scope["raw_path"][len(path) :]}
+            scope["path"] = scope["path"][len(path) :]  # in place: the handler of unexpected errors reads this scope
+            scope["raw_path"] = scope.get("raw_path", b"")[len(path) :]
 
         async def send_with_prefix(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -43,7 +44,9 @@ class RootPath:
             prefix.reset(token)
 
     def prefix_of(self, scope: Scope) -> str:
-        try:
-            return read_root_path(scope.get(FORWARDED_PREFIX, "")) or self.root_path
-        except ValueError:
+        if self.root_path:  # no header changes what the operator has set
             return self.root_path
+        try:
+            return read_root_path(scope.get(FORWARDED_PREFIX, ""))
+        except ValueError:
+            return ""

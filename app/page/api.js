@@ -5,12 +5,14 @@ const READING = "acgan.reading"; // set if a read request needed a key
 
 const TYPES = "/problems/"; // the beginning of a problem's `type`, whose end is the code of the error
 const NEEDS_KEY = ["key-required", "key-unknown"];
+const FINAL = [...NEEDS_KEY, "not-allowed", "job-not-found"]; // a later request would have the same answer
 
 export class Problem extends Error {
-  constructor(detail, code = "", mistakes = []) {
+  constructor(detail, code = "", mistakes = [], answered = false) {
     super(detail);
     this.code = code;
     this.mistakes = mistakes;
+    this.answered = answered; // whether the service sent it; otherwise the connection failed
   }
 }
 
@@ -34,7 +36,7 @@ async function ask(path, { method = "GET", body, headers = {}, signal } = {}) {
   if (answer.ok) return answer;
   const problem = await answer.json().catch(() => ({}));
   const code = String(problem.type ?? "").replace(TYPES, "");
-  throw new Problem(problem.detail || `The service returned the status ${answer.status}.`, code, problem.errors);
+  throw new Problem(problem.detail || `The service returned the status ${answer.status}.`, code, problem.errors, true);
 }
 
 async function call(path, options = {}) {
@@ -124,8 +126,8 @@ async function stream(id, onChange, signal) {
       }
     } catch (error) {
       if (signal.aborted) return true;
-      if (!(error instanceof Problem) || error.status === 401 || error.status === 404) throw error;
-      if (error.status > 0) return false;
+      if (!(error instanceof Problem) || FINAL.includes(error.code)) throw error;
+      if (error.answered) return false;
     }
     pause = Math.min(2 * pause || 500, LONGEST_PAUSE_MS);
     await new Promise((resolve) => setTimeout(resolve, pause));
@@ -173,7 +175,7 @@ async function* events(path, lastId, signal) {
       }
     }
   } catch (error) {
-    throw signal.aborted || error instanceof Problem ? error : new Problem(0, "The connection to the service was lost.");
+    throw signal.aborted || error instanceof Problem ? error : new Problem("The connection to the service was lost.");
   } finally {
     clearTimeout(timer);
     reader.cancel().catch(() => {});
@@ -187,7 +189,7 @@ async function poll(id, onChange, signal) {
       onChange(job);
       if (ENDED.includes(job.status)) return;
     } catch (error) {
-      if ([...NEEDS_KEY, "job-not-found"].includes(error.code) || signal.aborted) throw error;
+      if (FINAL.includes(error.code) || signal.aborted) throw error;
     }
     await new Promise((resolve) => setTimeout(resolve, 2000));
   }

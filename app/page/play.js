@@ -63,9 +63,8 @@ function drawing() {
     async draw(path, text, signal) {
       try {
         const headers = await picture.draw(path, text, signal);
-        const fixed = `${path}&checkpoint=${headers.get("X-Checkpoint")}`;
-        link.href = fixed;
-        link.textContent = location.origin + fixed;
+        const fixed = new URL(`${path}&checkpoint=${headers.get("X-Checkpoint")}`, document.baseURI).href;
+        link.href = link.textContent = fixed;
         trouble.replaceChildren();
         paper.hidden = under.hidden = false;
       } catch (problem) {

@@ -8,6 +8,25 @@ from pydantic import PlainSerializer
 
 PATTERN = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
 LONGEST = 200  # characters
+ROUTES = frozenset(
+    [
+        "checkpoints",
+        "datasets",
+        "digits",
+        "docs",
+        "jobs",
+        "livez",
+        "metrics",
+        "morph",
+        "numbers",
+        "openapi.json",
+        "page",
+        "problems",
+        "readyz",
+        "serving",
+        "train",
+    ]
+)  # the first parts of the API's own paths
 
 prefix: ContextVar[str] = ContextVar("prefix", default="")  # of the links in responses to the current request
 
@@ -22,6 +41,10 @@ def read_root_path(text: str) -> str:
     if not is_known or any(part in (".", "..") for part in path.split("/")):
         raise ValueError(
             "should be a path such as /acgan: letters, digits, `.`, `_`, `~` and `-` between single slashes"
+        )
+    if path.split("/")[1:] and path.split("/")[1] in ROUTES:  # a proxy may remove the prefix, which is then ambiguous
+        raise ValueError(
+            f"should be a path such as /acgan that does not begin with /{path.split('/')[1]}, a path of the API"
         )
     return path
 

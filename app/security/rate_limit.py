@@ -121,5 +121,8 @@ class SharedRate:
         raise TooFast(self.rate, Window(previous, previous_left, current, max(0.0, left - seconds)).wait(self.rate))
 
     async def _headers(self, caller: str) -> dict[str, str]:
-        window = await self.limiter.get_window_stats(self.rate, caller)
+        try:
+            window = await self.limiter.get_window_stats(self.rate, caller)
+        except redis.RedisError:  # the request was counted, so it is answered without the headers
+            return {}
         return rate_headers(self.rate, window.remaining, window.reset_time - time.time())

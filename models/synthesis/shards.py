@@ -39,7 +39,8 @@ class Shards:
     def write(self, part: Part, data: bytes, fence: int, is_wanted: Callable[[], bool] = lambda: True) -> bool:
         """Store a shard, and delete it again unless the job still wants it then. Returns whether it is stored.
 
-        The check follows the write: a job that ends after the check deletes all shards itself. Raises FenceRejected.
+        The check follows the write, and a worker deletes the shards of a job after its record shows the end. Raises
+        FenceRejected.
         """
         stored = False
         try:

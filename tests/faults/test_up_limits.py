@@ -14,7 +14,7 @@ from app.server.supervisor import CannotStart, naming_what_is_refused
 from tests.faults.test_disk import fill
 from tests.faults.world import TINY
 from tests.support.disks import mounted_disk
-from tests.support.running_service import Service, running
+from tests.support.running_service import Service, running, stopped_at_the_end
 
 pytestmark = pytest.mark.faults
 
@@ -64,15 +64,13 @@ def accepted(service: Service) -> str | None:
     return answer.json()["id"] if answer.status_code == 202 else None
 
 
-def test_with_few_open_files_every_caller_is_answered_and_jobs_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_with_few_open_files_every_caller_is_answered_and_jobs_run(tmp_path: Path) -> None:
     limited = f'ulimit -n {FILES}; exec {sys.executable} "$@"'
     script = tmp_path / "python"
     script.write_text(f"#!/bin/bash\n{limited}\n")
     script.chmod(0o755)
-    monkeypatch.setattr(sys, "executable", str(script))
-    with running(tmp_path / "home", ACGAN_DEVICE="cpu") as service:
+    limited_service = Service(tmp_path / "home", {"ACGAN_DEVICE": "cpu"}, (str(script), "-m", "app.cli"))
+    with stopped_at_the_end(limited_service) as service:
         job_id = service.train(**{**TINY, "epochs": 1})
         answers = ask_at_once(f"http://127.0.0.1:{service.port}", CALLERS)
         assert set(answers) <= {"200", "503"}, answers

@@ -5,10 +5,12 @@ draw other bytes. If the message is lost or fails, the owner of the job draws th
 """
 
 import logging
+from contextlib import suppress
 
 import torch
 from structlog.contextvars import bound_contextvars
 
+from models import torch_device
 from models.errors import AcganError
 from models.networks.inference import FoldedGenerator
 from models.registry.store import FenceRejected
@@ -47,8 +49,12 @@ def draw_shard(settings: WorkerSettings, message: ShardMessage) -> None:
         logger.info("part %d of data set %s is not drawn: this worker is shutting down", message.number, message.job)
     except FAILURES as error:
         logger.warning("part %d of data set %s is not drawn: %s", message.number, message.job, error)
+    except Exception:  # for example, too little memory on the device: the owner draws the part
+        logger.exception("part %d of data set %s is not drawn", message.number, message.job)
     finally:
         consumer.close()
+        with suppress(AcganError):
+            torch_device.release(find_device(settings.device))
 
 
 def _draw(settings: WorkerSettings, message: ShardMessage, job: Job, consumer: JobConsumer) -> bool:

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Body, Response
 from fastapi.openapi.models import Example
 
 from app.api.deletion import delete_checkpoint
-from app.api.dependencies import ServicesDep
+from app.api.dependencies import Services, ServicesDep
 from app.api.guarded_route import GuardedRoute
 from app.inference.service import ROLES
 from app.problems import conditional
@@ -56,7 +56,10 @@ async def serving(services: ServicesDep, response: Response) -> Serving:
 
     The `ETag` is that of the policy, for `If-Match`: it does not change when `serving` does.
     """
-    policy = await services.inference.models.choice()
+    return view_of(await services.inference.models.choice(), services, response)
+
+
+def view_of(policy: ServingPolicy, services: Services, response: Response) -> Serving:
     response.headers.update({"ETag": tag_of(policy), "Cache-Control": "no-store"})
     return Serving(**dict(policy), serving=services.inference.models.serving)
 
@@ -74,8 +77,9 @@ async def serve(
     `If-Match`, the policy changes only if it is still the one with this `ETag`; otherwise 412.
     """
     expected = None if if_match is None else lambda policy: conditional.is_named(tag_of(policy), if_match)
-    await services.inference.models.choose(ServingPolicy(**order.model_dump()), expected)
-    return await serving(services, response)
+    policy = ServingPolicy(**order.model_dump())
+    await services.inference.models.choose(policy, expected)
+    return view_of(policy, services, response)  # not what is stored now: another caller may have changed it
 
 
 def tag_of(policy: ServingPolicy) -> str:

@@ -60,3 +60,4 @@ def test_every_kind_of_json_is_read(client: TestClient, content_type: str) -> No
 
 def test_a_request_without_a_body_needs_no_type(client: TestClient) -> None:
     assert client.post("/train", headers={"Content-Type": "text/plain"}).status_code == 202
+    assert client.post("/train", content=iter([b""])).status_code == 202  # chunked

@@ -41,6 +41,10 @@ def test_a_page_of_an_allowed_origin_may_send_a_key_and_read_the_address_of_digi
     assert cross.post("/train", json={"epochs": 1}, headers=headers).status_code == 202
 
 
+def test_a_response_to_a_request_without_an_origin_is_not_reused_for_an_allowed_page(cross: TestClient) -> None:
+    assert "Origin" in cross.get("/digits/7?n=1&seed=1", headers={"Authorization": f"Bearer {KEY}"}).headers["Vary"]
+
+
 def test_a_refusal_can_be_read_by_the_page(cross: TestClient) -> None:
     answer = cross.post("/train", json={}, headers={"Origin": ALLOWED, "Sec-Fetch-Site": "cross-site"})
     assert (answer.status_code, answer.headers[ALLOW]) == (401, ALLOWED)

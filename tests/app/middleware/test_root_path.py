@@ -6,7 +6,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from app.main import create_app
-from app.schemas.links import read_root_path
+from app.schemas.links import ROUTES, read_root_path
 from app.settings import AppSettings
 from models.registry.store import CheckpointStore
 from tests.support.api_clients import local_client
@@ -99,6 +99,33 @@ def test_a_setting_that_is_no_path_is_refused(path: str) -> None:
 )
 def test_a_path_is_read(text: str, path: str) -> None:
     assert read_root_path(text) == path
+
+
+def test_an_unexpected_error_is_a_problem_below_the_prefix(settings: AppSettings, store: CheckpointStore) -> None:
+    app = create_app(settings.model_copy(update={"root_path": "/acgan"}))
+
+    @app.get("/fault")
+    def fault() -> None:
+        raise ValueError("a fault")
+
+    with local_client(app, raise_server_exceptions=False) as client:
+        problem = client.get("/acgan/fault").json()
+    assert (problem["status"], problem["type"]) == (500, "/problems/internal-error")
+    assert "unknown" not in problem["detail"]
+
+
+def test_no_prefix_begins_with_a_path_of_the_api(client: TestClient) -> None:
+    paths = {*client.get("/openapi.json").json()["paths"], "/docs", "/openapi.json", "/page/main.js"}
+    assert {path.split("/")[1] for path in paths} == ROUTES
+    with pytest.raises(ValueError, match="a path of the API"):
+        read_root_path("/digits/a")
+
+
+def test_no_header_changes_the_prefix_of_the_settings(settings: AppSettings, store: CheckpointStore) -> None:
+    changes = {"root_path": "/acgan", "forwarded_allow_ips": "*"}
+    with local_client(create_app(settings.model_copy(update=changes))) as client:
+        started = client.post("/train", json=RUN, headers={"X-Forwarded-Prefix": "/other"})
+    assert started.headers["Location"].startswith("/acgan/jobs/")
 
 
 def test_probes_answer_with_and_without_the_prefix(prefixed: TestClient) -> None:

@@ -16,7 +16,7 @@ if ENDED[status] then
     leave(id)
     local lists = {LEASES, list_of_status(id, status), list(id), JOBS}
     for _, key in ipairs(lists) do redis.call('ZREM', key, id) end
-    redis.call('DEL', record(id), epochs(id))
+    redis.call('DEL', record(id), epochs(id), record(id) .. ':parts') -- the last one is of earlier versions
   end
 end
 return {status, job[2] or '0'}
