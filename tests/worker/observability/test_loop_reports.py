@@ -192,12 +192,13 @@ def test_a_stopped_process_is_ended_even_if_redis_lost_its_report(consumer: JobC
 
 def test_a_process_that_never_reports_has_a_longer_limit(consumer: JobConsumer) -> None:
     ended: list[int] = []
-    pulses = Pulses(consumer, lambda: [os.getpid()], rounds=2, start_rounds=5, end=ended.append)
+    pid = 2**22 + 1  # beyond the highest id of a process: in this one, a thread of an earlier test may still report
+    pulses = Pulses(consumer, lambda: [pid], rounds=2, start_rounds=5, end=ended.append)
     for _ in range(5):
         pulses.end_silent_children()
         assert ended == []
     pulses.end_silent_children()
-    assert ended == [os.getpid()]
+    assert ended == [pid]
 
 
 # ----------------------------------------------------------------------------
