@@ -24,7 +24,7 @@ from models.registry.store import GENERATOR, CheckpointStore
 from models.synthesis.order import DatasetFile, DatasetManifest, DatasetOrder
 from tests.app.conftest import fresh_weights
 from tests.models.registry.test_store import NEW, OLD, manifest
-from tests.support.api_clients import local_client
+from tests.support.api_clients import let_routes_raise, local_client
 from worker.jobs.keys import job_key
 
 ROOT = Path(__file__).parents[3]
@@ -182,16 +182,12 @@ def delete_a_waiting_job(world: World) -> httpx2.Response:
 
 
 def raised(error: Exception) -> Callable[[World], httpx2.Response]:
-    """A request to a route that raises an error."""
+    """A request whose route raises an error."""
 
     def ask(world: World) -> httpx2.Response:
         app = create_app(world.settings)
-
-        @app.get("/raises")
-        def raises() -> None:
-            raise error
-
-        return world.stack.enter_context(local_client(app, raise_server_exceptions=False)).get("/raises")
+        let_routes_raise(app, error)
+        return world.stack.enter_context(local_client(app, raise_server_exceptions=False)).get("/jobs")
 
     return ask
 

@@ -9,7 +9,7 @@ from app.main import create_app
 from app.schemas.links import ROUTES, read_root_path
 from app.settings import AppSettings
 from models.registry.store import CheckpointStore
-from tests.support.api_clients import local_client
+from tests.support.api_clients import let_routes_raise, local_client
 
 RUN = {"epochs": 1}
 REFUSED = [
@@ -103,13 +103,9 @@ def test_a_path_is_read(text: str, path: str) -> None:
 
 def test_an_unexpected_error_is_a_problem_below_the_prefix(settings: AppSettings, store: CheckpointStore) -> None:
     app = create_app(settings.model_copy(update={"root_path": "/acgan"}))
-
-    @app.get("/fault")
-    def fault() -> None:
-        raise ValueError("a fault")
-
+    let_routes_raise(app, ValueError("a fault"))
     with local_client(app, raise_server_exceptions=False) as client:
-        problem = client.get("/acgan/fault").json()
+        problem = client.get("/acgan/jobs").json()
     assert (problem["status"], problem["type"]) == (500, "/problems/internal-error")
     assert "unknown" not in problem["detail"]
 
