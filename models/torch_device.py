@@ -122,5 +122,10 @@ def describe_peak(device: torch.device) -> str | None:
 def release(device: torch.device) -> None:
     """Return the memory of unreferenced objects, cycles included, to the device."""
     gc.collect()
+    free_cache(device)
+
+
+def free_cache(device: torch.device) -> None:
+    """Return memory that torch keeps for later tensors to the device, for other processes that use it."""
     if device.type == "cuda":
         torch.cuda.empty_cache()

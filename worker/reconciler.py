@@ -24,7 +24,7 @@ from worker.observability.loop_reports import LoopReporter
 logger = logging.getLogger(__name__)
 
 DEAF_ROUNDS = 4  # rounds in a row in which jobs waited and messages were sent, but this idle worker claimed no job
-UNSEEN_ROUNDS = 4  # rounds rounds after which a worker that was not seen is removed from the list
+UNSEEN_ROUNDS = 4  # rounds after which a worker that was not seen is removed from the list
 EXIT_CODE = 75  # EX_TEMPFAIL: the supervisor restarts the worker
 
 

@@ -12,10 +12,7 @@ from models.errors import AcganError
 from models.registry.job_entry import fingerprint
 from models.registry.storage.base import StoreReplaced, Unreachable
 from models.registry.storage.reading import Unreadable
-from models.registry.store import (
-    CheckpointStore,
-    FenceRejected,
-)
+from models.registry.store import CheckpointStore, FenceRejected
 from models.synthesis.shards import Shards
 from models.torch_device import find_device
 from worker.celery_app import SendShard

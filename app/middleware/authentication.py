@@ -4,11 +4,12 @@ import ipaddress
 from collections.abc import Iterable, MutableMapping
 from typing import Any
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 from structlog.contextvars import bind_contextvars
 
 from app.middleware.cache_control import keep_private
 from app.middleware.forwarded_headers import plain_address
+from app.middleware.response_headers import with_headers
 from app.problems.codes import PREFIX as PROBLEMS
 from app.problems.problem import answer_error
 from app.problems.refusals import answer_no_key
@@ -54,21 +55,9 @@ class AuthenticationMiddleware:
         except (NotAllowed, TooFast) as error:
             return await answer_error(error)(scope, receive, send)
         if limits:
-            send = with_headers(send, limits)
+            send = with_headers(send, lambda headers: headers.update(limits))
         is_private = self.read_needs_key and not is_public(path)
         return await self.app(scope, receive, keep_private(send, path) if is_private else send)
-
-
-def with_headers(send: Send, headers: dict[str, str]) -> Send:
-    """Return a `send` that adds headers to the response."""
-    written = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-
-    async def send_more(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            message = {**message, "headers": [*message["headers"], *written]}
-        await send(message)
-
-    return send_more
 
 
 def is_public(path: str) -> bool:

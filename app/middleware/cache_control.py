@@ -1,6 +1,9 @@
 """`Cache-Control` of responses that need a key: shared caches must not store them, and no cache stores records."""
 
-from starlette.types import Message, Send
+from starlette.datastructures import MutableHeaders
+from starlette.types import Send
+
+from app.middleware.response_headers import with_headers
 
 CONTROL = b"cache-control"
 STATIC = ("/docs", "/openapi.json")  # the same for every key
@@ -10,14 +13,11 @@ RECORDS = (b"application/json", b"application/problem+json", b"text/")  # jobs, 
 def keep_private(send: Send, path: str) -> Send:
     """Wrap `send` to replace `public` with `private`, and to send records with `no-store`."""
 
-    async def send_private(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            headers = message["headers"]
-            control = control_of(dict(headers), is_static=path.startswith(STATIC))
-            message = {**message, "headers": [*(one for one in headers if one[0] != CONTROL), (CONTROL, control)]}
-        await send(message)
+    def change(headers: MutableHeaders) -> None:
+        control = control_of(dict(headers.raw), is_static=path.startswith(STATIC))
+        headers["Cache-Control"] = control.decode("latin-1")
 
-    return send_private
+    return with_headers(send, change)
 
 
 def control_of(headers: dict[bytes, bytes], is_static: bool) -> bytes:

@@ -4,7 +4,9 @@ from typing import Any
 
 from starlette.datastructures import MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
+
+from app.middleware.response_headers import with_headers
 
 OPTIONS: dict[str, Any] = {
     "allow_methods": ["GET", "HEAD", "POST", "PUT", "DELETE"],
@@ -44,11 +46,9 @@ class CrossOrigin(CORSMiddleware):
     """Adds `Vary: Origin` to every response, so that no cache returns one without permission to an allowed page."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_with_vary(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(raw=message["headers"])
-                if "origin" not in headers.get("vary", "").lower():
-                    headers.add_vary_header("Origin")
-            await send(message)
+        await super().__call__(scope, receive, with_headers(send, vary_by_origin))
 
-        await super().__call__(scope, receive, send_with_vary)
+
+def vary_by_origin(headers: MutableHeaders) -> None:
+    if "origin" not in headers.get("vary", "").lower():
+        headers.add_vary_header("Origin")

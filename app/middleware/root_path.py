@@ -2,9 +2,10 @@
 
 from starlette.datastructures import MutableHeaders
 from starlette.responses import RedirectResponse
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.middleware.forwarded_headers import FORWARDED_PREFIX
+from app.middleware.response_headers import with_headers
 from app.schemas.links import prefix, read_root_path
 
 
@@ -29,17 +30,14 @@ class RootPath:
             scope["path"] = scope["path"][len(path) :]  # in place: the handler of unexpected errors reads this scope
             scope["raw_path"] = scope.get("raw_path", b"")[len(path) :]
 
-        async def send_with_prefix(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(raw=message["headers"])
-                location = headers.get("location", "")
-                if location.startswith("/") and not location.startswith("//"):
-                    headers["location"] = path + location
-            await send(message)
+        def add_prefix(headers: MutableHeaders) -> None:
+            location = headers.get("location", "")
+            if location.startswith("/") and not location.startswith("//"):
+                headers["location"] = path + location
 
         token = prefix.set(path)
         try:
-            await self.app(scope, receive, send_with_prefix)
+            await self.app(scope, receive, with_headers(send, add_prefix))
         finally:
             prefix.reset(token)
 

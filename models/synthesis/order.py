@@ -2,15 +2,12 @@
 
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import Annotated, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from models.bounded_reading import FileMissing, parse_record, read_bounded
 from models.config import IMAGE_SIZE, NUM_CLASSES, WHOLE
-
-if TYPE_CHECKING:  # numpy is slow to import, and code that only orders a data set does not need it
-    pass
 
 MANIFEST = "manifest.json"
 MANIFEST_LIMIT = 1 << 20  # bytes; one has 3 KB

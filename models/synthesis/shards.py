@@ -45,7 +45,7 @@ class Shards:
         stored = False
         try:
             self.store.write_held(self.job, fence, lambda: self.storage.write(self._path(part.name), data))
-            stored = is_wanted() and not self.store.has_dataset(self.job)
+            stored = is_wanted()
         finally:
             if not stored:
                 self.drop(part.name)

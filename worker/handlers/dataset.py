@@ -3,7 +3,6 @@
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,7 +11,6 @@ from typing import TypeVar
 from kombu.exceptions import OperationalError
 
 from models.records import Progress
-from models.registry.store import FenceRejected
 from models.synthesis.builder import make
 from models.synthesis.dataset_integrity import damage_in_store, discard_damaged
 from models.synthesis.order import DatasetOrder, Part, Provenance
@@ -21,11 +19,9 @@ from models.torch_device import describe, find_device
 from models.version import code_version
 from worker.celery_app import ShardMessage
 from worker.handlers.dataset_drawing import drawing, prepare_generator, read_generator
-from worker.jobs.consumer import LeaseLost
 from worker.jobs.errors import StoreUnavailable
 from worker.lifecycle.context import JobContext
 from worker.lifecycle.retry import pause
-from worker.lifecycle.shutdown import Interrupted
 
 logger = logging.getLogger(__name__)
 
@@ -44,43 +40,28 @@ def make_dataset(context: JobContext) -> None:
     job, order, storage = context.job, context.job.order, context.storage
     assert order is not None
     shards, workshop = Shards(storage, job.id), storage.dataset_workshop(job.id)
-    with cleared(shards):
-        if context.retry_storage("the data set cannot be started", lambda: is_made(context)):
-            return
-        device = find_device(context.settings.device)
-        read = partial(read_generator, storage, order)
-        manifest, weights = context.retry_storage("the data set cannot be started", read)
-        sha256, version = manifest.files[manifest.draws].sha256, code_version()
-        origin = Provenance(generator_sha256=sha256, device=describe(device), code_version=version)
-        discard_damaged(workshop)
-        context.record(lambda: context.jobs.record_runtime(context.claim, job.config, origin.device))
-        share = Share(shards, workshop, origin, partial(send_shards, context, order, origin), context.check)
-        report = reporter(context, order)
+    if context.retry_storage("the data set cannot be started", lambda: is_made(context)):
+        return
+    device = find_device(context.settings.device)
+    read = partial(read_generator, storage, order)
+    manifest, weights = context.retry_storage("the data set cannot be started", read)
+    sha256, version = manifest.files[manifest.draws].sha256, code_version()
+    origin = Provenance(generator_sha256=sha256, device=describe(device), code_version=version)
+    discard_damaged(workshop)
+    context.record(lambda: context.jobs.record_runtime(context.claim, job.config, origin.device))
+    share = Share(shards, workshop, origin, partial(send_shards, context, order, origin), context.check)
+    report = reporter(context, order)
 
-        def place(write: Callable[[], None]) -> None:
-            held = partial(storage.write_held, job.id, context.claim.fence, write)
-            context.retry_storage("the data set cannot be published", held)
+    def place(write: Callable[[], None]) -> None:
+        held = partial(storage.write_held, job.id, context.claim.fence, write)
+        context.retry_storage("the data set cannot be published", held)
 
-        with drawing(order, manifest, prepare_generator(weights, device), device) as draw:
-            for done in make(workshop, order, origin, draw, share, place):
-                report(done)
-                context.check()
-        publish = partial(storage.publish_dataset, job.id, context.claim.fence)
-        context.retry_storage("the data set cannot be published", publish)
-
-
-@contextmanager
-def cleared(shards: Shards) -> Iterator[None]:
-    """Delete the shards at the end, unless another worker continues with them."""
-    is_over = True
-    try:
-        yield
-    except (FenceRejected, Interrupted, LeaseLost):
-        is_over = False
-        raise
-    finally:
-        if is_over:
-            attempt(shards.job, "leftover shards could not be deleted", shards.clear)
+    with drawing(order, manifest, prepare_generator(weights, device), device) as draw:
+        for done in make(workshop, order, origin, draw, share, place):
+            report(done)
+            context.check()
+    publish = partial(storage.publish_dataset, job.id, context.claim.fence)
+    context.retry_storage("the data set cannot be published", publish)
 
 
 @dataclass(frozen=True)
@@ -169,9 +150,8 @@ def reporter(context: JobContext, order: DatasetOrder) -> Callable[[int], None]:
 
     def report(done: int) -> None:
         nonlocal first
-        first = (
-            first or done
-        )  # excludes parts of earlier claims and the first part, because their drawing time is unknown
+        # Excludes parts of earlier claims and the first part, because their drawing time is unknown.
+        first = first or done
         rate = (done - first) / max(1e-3, time.monotonic() - began)
         left = (order.digits - done) / rate if rate else 0.0
         progress = Progress(

@@ -22,7 +22,6 @@ from models.version import code_version
 from worker.celery_app import ShardMessage
 from worker.handlers.dataset_drawing import drawing, prepare_generator, read_generator
 from worker.jobs.consumer import JobConsumer
-from worker.jobs.errors import StoreUnavailable
 from worker.jobs.model import Job
 from worker.lifecycle import shutdown
 from worker.observability import metrics
@@ -30,7 +29,7 @@ from worker.settings import WorkerSettings
 
 logger = logging.getLogger(__name__)
 
-FAILURES = (AcganError, FenceRejected, OSError, StoreUnavailable)  # the owner has the same error, or draws the part
+FAILURES = (AcganError, FenceRejected, OSError)  # the owner has the same error, or draws the part
 
 _prepared: dict[tuple[str, torch.device], FoldedGenerator] = {}  # the generator of the last shard
 
@@ -54,7 +53,7 @@ def draw_shard(settings: WorkerSettings, message: ShardMessage) -> None:
     finally:
         consumer.close()
         with suppress(AcganError):
-            torch_device.release(find_device(settings.device))
+            torch_device.free_cache(find_device(settings.device))
 
 
 def _draw(settings: WorkerSettings, message: ShardMessage, job: Job, consumer: JobConsumer) -> bool:

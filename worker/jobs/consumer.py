@@ -59,9 +59,8 @@ class Claim(NamedTuple):
 
     job: Job
     fence: int
-    reported: dict[
-        int, EpochRecord
-    ]  # the record's epochs, including those that Redis loses in a restart with older data
+    # The epochs of the record, including those that Redis loses in a restart with older data.
+    reported: dict[int, EpochRecord]
     asked_at: float = 0.0  # by `clock`; the lease began later
     saved: str = ""  # `epoch:iteration` of the saved state in the record
 

@@ -208,7 +208,7 @@ class AsyncClient(AsyncTransport):
         return await self._send(get(digits_path(label), pixels, {**query, "format": "npy"}))
 
     async def numbers(self, number: str, **query: Unpack[NumbersQuery]) -> Drawn:
-        """Draw a number of up to 40 decimal digits in one style, as a PNG."""
+        """Draw a number of up to 40 decimal digits with one seed, as a PNG."""
         return await self._send(get(at("numbers", number), Drawn.of, query))
 
     async def morph(self, first: int, last: int, **query: Unpack[MorphQuery]) -> Drawn:

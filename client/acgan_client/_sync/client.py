@@ -207,7 +207,7 @@ class Client(Transport):
         return self._send(get(digits_path(label), pixels, {**query, "format": "npy"}))
 
     def numbers(self, number: str, **query: Unpack[NumbersQuery]) -> Drawn:
-        """Draw a number of up to 40 decimal digits in one style, as a PNG."""
+        """Draw a number of up to 40 decimal digits with one seed, as a PNG."""
         return self._send(get(at("numbers", number), Drawn.of, query))
 
     def morph(self, first: int, last: int, **query: Unpack[MorphQuery]) -> Drawn:

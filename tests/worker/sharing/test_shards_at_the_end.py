@@ -42,7 +42,7 @@ from worker.settings import WorkerSettings
 
 
 @pytest.mark.parametrize("place", ["folder", "bucket"])
-@pytest.mark.parametrize("end", ["success", "cancellation", "deletion", "next claim"])
+@pytest.mark.parametrize("end", ["success", "failure", "cancellation", "deletion", "next claim"])
 def test_a_shard_that_is_written_after_the_end_of_the_job_leaves_no_file(
     settings: WorkerSettings,
     endpoint: Endpoint,
@@ -68,11 +68,14 @@ def test_a_shard_that_is_written_after_the_end_of_the_job_leaves_no_file(
             assert has_begun.wait(60)
 
     monkeypatch.setattr("worker.handlers.shards.pack_part", pack_late)
-    if end != "success":
+    if end == "failure":
+        when_owner_has_drawn(2, fail)
+    elif end != "success":
         when_owner_has_drawn(2, lambda: ask_desk(settings.redis_url, lambda jobs: jobs.cancel(job_id)))
         when_owner_has_drawn(3, lambda: time.sleep(2))  # until the owner reads it
     run_next_job(settings, send)
-    assert status(settings, job_id) == (JobStatus.SUCCEEDED if end == "success" else JobStatus.CANCELLED)
+    ended = {"success": JobStatus.SUCCEEDED, "failure": JobStatus.FAILED}.get(end, JobStatus.CANCELLED)
+    assert status(settings, job_id) == ended
     if end == "deletion":
         delete(settings, job_id)
     if end == "next claim":
@@ -85,6 +88,10 @@ def test_a_shard_that_is_written_after_the_end_of_the_job_leaves_no_file(
     assert names_of_shards(settings, job_id) == set()
     if end == "deletion":
         assert names_of(settings.open_store(), job_id) == []
+
+
+def fail() -> None:
+    raise OSError("the disk of this machine is broken")
 
 
 def delete(settings: WorkerSettings, job_id: str) -> None:
