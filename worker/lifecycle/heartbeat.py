@@ -7,7 +7,6 @@ lease. By the time its parent ends it, its lease has expired and another process
 import logging
 import os
 import signal
-import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -25,18 +24,22 @@ START_SECONDS = 300.0  # until the first report of a process
 LEAST_SILENT_ROUNDS = 3  # if the parent itself was stopped, the child's old heartbeat is no reason to end it
 
 
-def start_pulse(consumer: JobConsumer, seconds: float = PULSE_SECONDS) -> None:
-    """In the training process: send a heartbeat and the states of its background loops to Redis every second."""
+def start_pulse(consumer: JobConsumer, seconds: float = PULSE_SECONDS) -> Supervisor:
+    """In the training process: send a heartbeat and the states of its background loops to Redis every second.
+
+    The heartbeats end when the supervisor that is returned is stopped.
+    """
     reporter = LoopReporter(consumer)
+    supervisor = Supervisor()
 
     def run(beat: Beat) -> None:
-        wait = threading.Event()
-        while not wait.wait(seconds):
+        while not supervisor.wait(seconds):
             beat()
             with suppress(StoreUnavailable):
                 consumer.pulse(encode(reporter.states()))
 
-    Supervisor().start_thread("pulse", run)
+    supervisor.start_thread("pulse", run)
+    return supervisor
 
 
 def is_alive(pid: int) -> bool:

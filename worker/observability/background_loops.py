@@ -146,8 +146,12 @@ class Supervisor:
         loop.is_idle = True
         return loop
 
+    def wait(self, seconds: float) -> bool:
+        """Wait between two rounds of a thread. Returns whether the loop must end, because `stop` was called."""
+        return self._stopping.wait(seconds)
+
     def stop(self) -> None:
-        """Stop restarting loops, and remove them from the report of the process."""
+        """Stop restarting loops, and remove them from the report of the process. Loops that use `wait` end."""
         self._stopping.set()
         _supervisors.discard(self)
 

@@ -119,9 +119,13 @@ def test_the_pulse_continues_after_an_exception_and_carries_the_loops(
     consumer: JobConsumer, ask: Ask[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(consumer, "pulse", fail_once(consumer.pulse))
-    start_pulse(consumer, 0.05)
-    until(lambda: consumer.last_pulse(ourselves()) is not None)
-    until(lambda: shown(ask, "pulse") == RUNNING)
+    pulse = start_pulse(consumer, 0.05)
+    try:
+        until(lambda: consumer.last_pulse(ourselves()) is not None)
+        until(lambda: shown(ask, "pulse") == RUNNING)
+    finally:
+        pulse.stop()
+    until(lambda: "pulse" not in {thread.name for thread in threading.enumerate()})
 
 
 def test_a_process_without_pulse_that_renews_its_lease_is_not_ended(
@@ -192,7 +196,7 @@ def test_a_stopped_process_is_ended_even_if_redis_lost_its_report(consumer: JobC
 
 def test_a_process_that_never_reports_has_a_longer_limit(consumer: JobConsumer) -> None:
     ended: list[int] = []
-    pid = 2**22 + 1  # beyond the highest id of a process: in this one, a thread of an earlier test may still report
+    pid = 2**22 + 1  # beyond the highest id of a process
     pulses = Pulses(consumer, lambda: [pid], rounds=2, start_rounds=5, end=ended.append)
     for _ in range(5):
         pulses.end_silent_children()
