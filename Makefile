@@ -11,7 +11,7 @@ LOCKED ?=
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help up test test-browser test-bucket test-faults test-containers soak lint format bench bench-train bench-serve image clean
+.PHONY: help up test test-browser test-integrations test-bucket test-faults test-containers soak lint format bench bench-train bench-serve image clean
 
 help:
 	@echo "make up            install into .venv, then start Redis, a worker and the API on port 8000 (ACGAN_PORT)"
@@ -41,6 +41,11 @@ test: .venv/.dev
 # Tests of the page in a real Chromium, which must be on PATH.
 test-browser: .venv/.dev
 	$(ONE_THREAD) $(BIN)/pytest -m browser $(PYTEST_FLAGS)
+
+# Tests with libraries that read our files or call the service: Keras, torchvision, MLflow and others. They have an
+# environment of their own, because they need gigabytes and their requirements exclude some of ours.
+test-integrations: .venv-integrations/.installed
+	$(ONE_THREAD) .venv-integrations/bin/pytest -m integrations $(PYTEST_FLAGS)
 
 # Tests that need root, strace or haproxy: failing system calls, full disks, cut networks, replicas behind a proxy; and
 # every test marked `long`. `.ci/run` sets FAULTS and LONG, because its `make test` has run a sample.
@@ -93,7 +98,7 @@ image:
 		--tag acgan .
 
 clean:
-	rm -rf .venv .venv-peers build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .venv-peers .venv-integrations build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
 .venv/bin/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -122,8 +127,15 @@ endif
 	$(BIN)/pip install -c constraints.txt -e '.[local,keras]'
 	@touch $@
 
+INTEGRATED_EXTRAS := local,keras,onnx
 .venv/.dev: .venv/.local
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[local,keras,onnx,cloud,dev]'
+	@touch $@
+
+.venv-integrations/.installed: .venv/bin/pip pyproject.toml tests/integrations/requirements.txt
+	.venv/bin/python -m venv .venv-integrations
+	$(if $(TORCH_INDEX),.venv-integrations/bin/pip install --quiet --no-deps --index-url $(TORCH_INDEX) -c constraints.txt torch)
+	.venv-integrations/bin/pip install --quiet -r tests/integrations/requirements.txt -e '.[$(INTEGRATED_EXTRAS)]'
 	@touch $@
 
 .venv-peers/.installed: .venv/bin/pip benchmarks/peers/requirements.txt
