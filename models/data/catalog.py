@@ -8,12 +8,17 @@ class IdxFile(NamedTuple):
     shape: tuple[int, ...]  # of unsigned bytes
 
 
+DIGITS = tuple("0123456789")
+LETTERS = tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+
+
 class TrainingData(NamedTuple):
-    """Ten classes of 28 x 28 grey images."""
+    """Labelled grey images of 28 x 28 pixels. A label is the index of its class."""
 
     title: str
     description: str
     files: dict[str, IdxFile]  # images and labels for training, then for tests; if empty, `printed.py` draws them
+    classes: tuple[str, ...] = DIGITS
     mirrors: tuple[str, ...] = ()  # addresses that each file's name and `.gz` are appended to
 
 
@@ -42,5 +47,11 @@ DATASETS = {
     ),
     "printed": TrainingData(
         title="printed digits", description="digits drawn from a font, which needs no network", files={}
+    ),
+    "printed_letters": TrainingData(
+        title="printed letters",
+        description="26 capital letters drawn from a font, which needs no network",
+        files={},
+        classes=LETTERS,
     ),
 }
