@@ -9,7 +9,6 @@ class IdxFile(NamedTuple):
 
 
 DIGITS = tuple("0123456789")
-LETTERS = tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
 
 class TrainingData(NamedTuple):
@@ -47,11 +46,5 @@ DATASETS = {
     ),
     "printed": TrainingData(
         title="printed digits", description="digits drawn from a font, which needs no network", files={}
-    ),
-    "printed_letters": TrainingData(
-        title="printed letters",
-        description="26 capital letters drawn from a font, which needs no network",
-        files={},
-        classes=LETTERS,
     ),
 }
