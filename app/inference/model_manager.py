@@ -18,6 +18,7 @@ from app.inference.loads import Loads
 from app.inference.sample_buffer import SampleBuffer
 from app.inference.serving_target import TargetFinder
 from app.inference.store_budget import Budget
+from models.data.catalog import DEFAULT
 from models.errors import AcganError, Unavailable
 from models.networks.inference import FoldedGenerator
 from models.networks.weights import InvalidWeights, generator_from_bytes
@@ -205,10 +206,13 @@ class ModelManager:
         """Change the serving policy in every process that uses the store.
 
         Raises PolicyChanged if `expected` is false for the stored policy, and OSError. Raises CheckpointNotFound,
-        CheckpointDamaged, InvalidWeights or NotServable if the pinned checkpoint cannot be served.
+        CheckpointDamaged, InvalidWeights or NotServable if the pinned checkpoint cannot be served, and
+        CheckpointNotFound if the data set has no checkpoint to serve.
         """
         if choice.checkpoint:
             await self.find(choice.checkpoint)
+        elif choice.dataset != DEFAULT and not await anyio.to_thread.run_sync(self.store.latest, choice.dataset):
+            raise CheckpointNotFound(f"no checkpoint that was trained on {choice.dataset} may be served yet")
         in_package = self.first is not None and choice.checkpoint == str(self.first)
         await anyio.to_thread.run_sync(write_choice, self.store, choice, not in_package, expected)
         await self.refresh()

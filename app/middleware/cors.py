@@ -32,6 +32,7 @@ OPTIONS: dict[str, Any] = {
         "Retry-After",
         "WWW-Authenticate",
         "X-Checkpoint",
+        "X-Dataset",
         "X-Epochs",
         "X-Index",
         "X-Refused",

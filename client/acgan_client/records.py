@@ -268,6 +268,7 @@ class Serving(Record):
 
     policy: str = "newest"
     checkpoint: str | None = None
+    dataset: str = "mnist"
     serving: str | None
 
 

@@ -21,6 +21,8 @@ class TrainingData(NamedTuple):
     mirrors: tuple[str, ...] = ()  # addresses that each file's name and `.gz` are appended to
 
 
+DEFAULT = "mnist"
+
 DATASETS = {
     "mnist": TrainingData(
         title="MNIST",

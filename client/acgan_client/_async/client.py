@@ -240,10 +240,16 @@ class AsyncClient(AsyncTransport):
         return await self._send(get_record("/serving", Serving, options))
 
     async def serve(
-        self, policy: Policy, checkpoint: CheckpointRef | None = None, **options: Unpack[Options]
+        self,
+        policy: Policy = "newest",
+        checkpoint: CheckpointRef | None = None,
+        *,
+        dataset: str | None = None,
+        **options: Unpack[Options],
     ) -> Serving:
-        """Serve the newest checkpoint, the best, or, with `pinned`, the given one."""
-        body = {"policy": policy, **({"checkpoint": id_of(checkpoint)} if checkpoint else {})}
+        """Serve the newest checkpoint of a data set, the best, or, with `pinned`, the given one."""
+        named = {"checkpoint": checkpoint and id_of(checkpoint), "dataset": dataset}
+        body = {"policy": policy, **{name: value for name, value in named.items() if value}}
         return await self._send(change("PUT", "/serving", parser(Serving), options, body))
 
     async def readiness(self, **options: Unpack[Options]) -> Readiness:

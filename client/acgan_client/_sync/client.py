@@ -236,9 +236,17 @@ class Client(Transport):
     def serving(self, **options: Unpack[Options]) -> Serving:
         return self._send(get_record("/serving", Serving, options))
 
-    def serve(self, policy: Policy, checkpoint: CheckpointRef | None = None, **options: Unpack[Options]) -> Serving:
-        """Serve the newest checkpoint, the best, or, with `pinned`, the given one."""
-        body = {"policy": policy, **({"checkpoint": id_of(checkpoint)} if checkpoint else {})}
+    def serve(
+        self,
+        policy: Policy = "newest",
+        checkpoint: CheckpointRef | None = None,
+        *,
+        dataset: str | None = None,
+        **options: Unpack[Options],
+    ) -> Serving:
+        """Serve the newest checkpoint of a data set, the best, or, with `pinned`, the given one."""
+        named = {"checkpoint": checkpoint and id_of(checkpoint), "dataset": dataset}
+        body = {"policy": policy, **{name: value for name, value in named.items() if value}}
         return self._send(change("PUT", "/serving", parser(Serving), options, body))
 
     def readiness(self, **options: Unpack[Options]) -> Readiness:
