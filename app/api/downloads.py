@@ -5,6 +5,7 @@ The last piece is read, and the checksum compared, before it is sent: a client n
 
 import base64
 import hashlib
+import re
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from app.problems import conditional, ranges
 from app.problems.conditional import IfNoneMatch
 
 PIECE = 2**20  # bytes
+SHA256 = re.compile("[0-9a-f]{64}")
 
 
 class Conditions(NamedTuple):
@@ -73,6 +75,8 @@ async def deliver(content: Content, asked: Conditions, check: Callable[[], Await
     Raises the errors of `check`, of reading, and the content's `fault`. After the response has begun, these errors end
     the connection.
     """
+    if not SHA256.fullmatch(content.sha256):
+        raise content.fault(f"the manifest has no SHA-256 of {content.name}")
     digest = base64.b64encode(bytes.fromhex(content.sha256)).decode()
     headers = {**content.headers, "Accept-Ranges": "bytes", "Repr-Digest": f"sha-256=:{digest}:"}
     if unchanged := conditional.not_modified(headers, asked.if_none_match):

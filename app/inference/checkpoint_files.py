@@ -101,7 +101,7 @@ class CheckpointFiles:
 
 
 def busy(asked: int) -> Busy:
-    error = Busy(f"the service converts other checkpoints: {asked} conversions run or wait")
+    error = Busy(f"the service converts other checkpoints: {asked} conversions run or wait: retry later")
     error.retry_after = CONVERSION_SECONDS
     return error
 

@@ -94,7 +94,7 @@ def headers_of(manifest: Manifest, file: str, tag: str, cache_control: str) -> d
 async def checkpoint_export(
     services: ServicesDep,
     checkpoint: str,
-    file: Annotated[str, Path(examples=list(EXPORTS))],
+    file: Annotated[str, Path(description=f"One of {', '.join(EXPORTS)}.", examples=["generator.hdf5"])],
     asked: ConditionsDep,
     weights: Annotated[
         Weights | None,
