@@ -4,6 +4,10 @@ import asyncio
 import base64
 import hashlib
 import json
+import os
+import pty
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -113,8 +117,25 @@ def test_a_command_deletes_only_what_is_confirmed_and_not_in_use(address: str, t
     for kind, missing in (("job", f"there is no job {OLD}"), ("dataset", f"there is no data set {OLD}")):
         done = acgan("delete", kind, OLD, "--yes", "--url", address)
         assert (done.returncode, missing in done.stderr.lower()) == (2, True), done.stderr
-    done = acgan("delete", "checkpoint", ID, "--yes", "--url", address)
+    kept = at_a_terminal("n", "delete", "checkpoint", ID, "--url", address)
+    assert (kept.returncode, "nothing was deleted" in kept.stderr) == (2, True), kept.stderr
+    assert f"Delete checkpoint {ID}? [y/N]" in kept.stderr
+    with Client(address) as client:
+        assert client.checkpoint(ID).id == ID
+    done = at_a_terminal("y", "delete", "checkpoint", ID, "--url", address)
     assert (done.returncode, done.stdout.strip()) == (0, f"deleted checkpoint {ID}"), done.stderr
+
+
+def at_a_terminal(answer: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run a command whose input is a terminal, on which somebody types an answer."""
+    ours, theirs = pty.openpty()
+    os.write(ours, f"{answer}\n".encode())
+    command = [sys.executable, "-m", "app.cli", *words]
+    try:
+        return subprocess.run(command, stdin=theirs, capture_output=True, text=True, check=False, timeout=60)
+    finally:
+        os.close(ours)
+        os.close(theirs)
 
 
 # ----------------------------------------------------------------------------
