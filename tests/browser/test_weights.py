@@ -30,10 +30,11 @@ expect.set_options(timeout=SLOW)
 
 
 @pytest.fixture
-def job(settings: AppSettings, store: CheckpointStore, consumer: JobConsumer) -> str:
+def job(settings: AppSettings, store: CheckpointStore) -> str:
     """An ended run with two checkpoints, the newest of the store."""
     with local_client(create_app(settings)) as client:
         job: str = client.post("/train", json={"epochs": 2, "name": "two epochs"}).json()["id"]
+    consumer = JobConsumer.connect(settings.redis_url)
     claim = consumer.claim()
     assert claim
     store.take(job, claim.fence)
@@ -42,6 +43,7 @@ def job(settings: AppSettings, store: CheckpointStore, consumer: JobConsumer) ->
         store.publish(made, {GENERATOR: fresh_weights(2), SAMPLES: b"no picture"})
         consumer.add_epoch(claim, epoch_record(epoch).model_copy(update={"checkpoint": made.id}))
     consumer.finish(claim, JobStatus.SUCCEEDED)
+    consumer.close()
     return job
 
 
@@ -85,9 +87,7 @@ def test_weights_are_downloaded_and_checkpoints_and_runs_deleted(browser: Browse
         expect(page.locator(f"[data-id='{job}-e002']").get_by_role("button", name="Delete")).to_have_count(0)  # served
 
 
-def test_a_run_is_deleted_unless_it_is_in_use(
-    browser: Browser, settings: AppSettings, job: str, consumer: JobConsumer
-) -> None:
+def test_a_run_is_deleted_unless_it_is_in_use(browser: Browser, settings: AppSettings, job: str) -> None:
     with serving(settings) as address:
         again = httpx2.post(f"{address}/jobs/{job}/retry").json()["id"]
         httpx2.post(f"{address}/jobs/{again}/cancel").raise_for_status()
