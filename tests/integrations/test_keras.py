@@ -12,7 +12,10 @@ from models.interop.exports import to_format
 from models.interop.formats import FORMATS, Form
 from models.networks.acgan import Discriminator, Generator
 
-pytestmark = pytest.mark.integrations
+pytestmark = [
+    pytest.mark.integrations,
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),  # Keras 3.15 with torch
+]
 LATENT = 10
 
 
