@@ -1,7 +1,6 @@
 """Downloads files of data sets and checkpoints. Each is checked, and appears under its name only when complete."""
 
 import base64
-import binascii
 import hashlib
 import os
 import re
@@ -9,7 +8,7 @@ import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 import httpx2
 
@@ -33,6 +32,7 @@ WEIGHTS_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")  # of a file of a
 WEIGHTS_LIMIT = 1 << 29  # bytes; those of the largest latents have 24 million
 MOST_FILES = 50
 DIGEST = re.compile(r"sha-256=:([A-Za-z0-9+/]{43}=):")
+LENGTH = re.compile(r"[0-9]{1,18}")
 PART = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")
 IMAGE_BYTES = 28 * 28 + 3  # of one packed digit: incompressible pixels grow by less than a thousandth
 SLOWEST = 10_000  # bytes per second
@@ -87,16 +87,13 @@ def target(to: Path | str, name: str) -> Path:
     return Path(to) / name if Path(to).is_dir() else Path(to)
 
 
-def recorded(response: httpx2.Response) -> FileRecord:
+def recorded(response: httpx2.Response | None) -> FileRecord:
     """Return the size and SHA-256 that the headers of a response state. Raises NotUnderstood if they do not."""
-    length, digest = response.headers.get("Content-Length", ""), response.headers.get("Repr-Digest", "")
-    match = DIGEST.fullmatch(digest.strip())
-    if match is None or not (length.isdecimal() and int(length) <= WEIGHTS_LIMIT):
-        raise NotUnderstood("the service sent a file without a checksum or a possible size")
-    try:
-        return FileRecord(sha256=base64.b64decode(match[1], validate=True).hex(), size=int(length))
-    except binascii.Error as error:
-        raise NotUnderstood("the service sent a file without a checksum") from error
+    headers = response.headers if response is not None else {}
+    length, match = headers.get("Content-Length", ""), DIGEST.fullmatch(headers.get("Repr-Digest", "").strip())
+    if match is None or not LENGTH.fullmatch(length):
+        raise NotUnderstood("the service sent a file without its size or SHA-256")
+    return FileRecord(sha256=base64.b64decode(match[1]).hex(), size=int(length))
 
 
 def is_whole(path: Path, record: FileRecord | DatasetFile) -> bool:
@@ -107,60 +104,64 @@ def is_whole(path: Path, record: FileRecord | DatasetFile) -> bool:
         return hashlib.file_digest(file, "sha256").hexdigest() == record.sha256
 
 
+def beside(path: Path) -> Path:
+    """Return a new hidden name in the same folder, for a file that is not complete."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+
+
+def open_new(path: Path) -> BinaryIO:
+    """Create a file to write. Raises FileExistsError if there is one, or a link."""
+    return os.fdopen(os.open(path, NEW, 0o666), "wb")
+
+
 class Arrival:
     """A partial download, in a new file beside the final path."""
 
-    def __init__(self, path: Path, record: FileRecord | DatasetFile | None) -> None:
-        """If `record` is None, the headers of the first response give size and SHA-256."""
+    def __init__(self, path: Path, limit: int) -> None:
+        """`limit` is the largest size in bytes."""
         self.path = path
-        self.record = record
-        self.so_far = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+        self.limit = limit
+        self.so_far = beside(path)
         self.sha256 = hashlib.sha256()
         self.size = 0
-        self.file = os.fdopen(os.open(self.so_far, NEW, 0o666), "wb")
-        self._tag = ""
+        self.file = open_new(self.so_far)
+        self.first: httpx2.Response | None = None  # the response that began the file
         self._body: Body | None = None
 
     @property
     def seconds(self) -> float:
         """The time limit for the file."""
-        return PATIENCE_SECONDS + (self.record.size if self.record else 0) / SLOWEST
+        return PATIENCE_SECONDS + self.limit / SLOWEST
 
     @property
     def headers(self) -> dict[str, str]:
         """The headers of the next request: after a lost connection, it asks for the rest of the same version."""
-        return {"Range": f"bytes={self.size}-", "If-Range": self._tag} if self.size and self._tag else {}
+        tag = self.first.headers.get("ETag", "") if self.first else ""
+        return {"Range": f"bytes={self.size}-", "If-Range": tag} if self.size and tag else {}
 
-    def expect(self, response: httpx2.Response) -> bool:
-        """Expect the body of this response: at most the recorded size, within a time limit for that size.
+    def expect(self, response: httpx2.Response) -> None:
+        """Expect the body of this response: with what arrived before, at most `limit` bytes, within a time limit.
 
-        Returns False if the response is no file, but an error. Raises NotUnderstood for another part of a file.
+        Call it for every response. Raises NotUnderstood for another part of a file than the one that was requested.
         """
-        if response.status_code >= 300:
-            return False
         if response.status_code == 206:
-            self._continue(response)
-        elif response.status_code == 200:
+            self._check_part(response.headers.get("Content-Range", ""))
+        elif response.status_code < 300:
             self._begin(response)
-        else:
-            raise NotUnderstood(f"the service answers {response.status_code} to a request for a file")
-        assert self.record is not None
-        self._body = Body(response, self.record.size - self.size, self.seconds, keeps=False)
-        return True
+        self._body = Body(response, self.limit - self.size, self.seconds, keeps=False)
 
     def _begin(self, response: httpx2.Response) -> None:
-        if self.record is None:
-            self.record = recorded(response)
-        self._tag = response.headers.get("ETag", "")
+        if response.status_code != 200:
+            raise NotUnderstood(f"the service answers {response.status_code} to a request for a file")
+        self.first = response
         self.sha256, self.size = hashlib.sha256(), 0
         self.file.seek(0)
         self.file.truncate()
 
-    def _continue(self, response: httpx2.Response) -> None:
-        assert self.record is not None
-        part = PART.fullmatch(response.headers.get("Content-Range", ""))
-        expected = (self.size, self.record.size - 1, self.record.size)
-        if part is None or tuple(map(int, part.groups())) != expected:
+    def _check_part(self, named: str) -> None:
+        part = PART.fullmatch(named)
+        start, end, whole = map(int, part.groups()) if part else (-1, -1, -1)
+        if not self.size or (start, end) != (self.size, whole - 1) or whole > self.limit:
             raise NotUnderstood("the service sent another part of a file than the one that was requested")
 
     def take(self, data: bytes) -> None:
@@ -176,22 +177,17 @@ class Arrival:
 def arriving(path: Path, record: FileRecord | DatasetFile | None) -> Iterator[Arrival]:
     """Download a file piece by piece. The file exists when the block ends. If the block fails, no part of it remains.
 
-    A link at its path is replaced, and never written through. Raises NotUnderstood if the file is damaged.
+    If `record` is None, the headers of the response give the SHA-256. A link at its path is replaced, and never written
+    through. Raises NotUnderstood if the file is damaged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    arrival = Arrival(path, record)
+    arrival = Arrival(path, record.size if record else WEIGHTS_LIMIT)
     try:
         with arrival.file:
             yield arrival
-        if arrival.record is None or arrival.sha256.hexdigest() != arrival.record.sha256:
+        if arrival.sha256.hexdigest() != (record or recorded(arrival.first)).sha256:
             raise NotUnderstood(f"{path.name} arrived damaged: download it again")
         arrival.so_far.replace(path)
     finally:
         with suppress(OSError):
             arrival.so_far.unlink(missing_ok=True)
-
-
-def request_of(arrival: Arrival, query: Mapping[str, Any], seconds: float | None) -> dict[str, Any]:
-    """Return the arguments of httpx2 for the next request. `seconds` limits each step of it."""
-    timeout = {} if seconds is None else {"timeout": seconds}
-    return {"params": {name: value for name, value in query.items() if value}, "headers": arrival.headers, **timeout}

@@ -31,7 +31,7 @@ from acgan_client.calls import (
     submit,
 )
 from acgan_client.deadlines import async_sleep, async_stream
-from acgan_client.downloads import MANIFEST, MANIFEST_LIMIT, files_of, is_whole
+from acgan_client.downloads import MANIFEST, MANIFEST_LIMIT, arriving, files_of, is_whole
 from acgan_client.errors import JobFailed, Unavailable, Unreachable
 from acgan_client.following import Change, Follower, Wait
 from acgan_client.pictures import Drawn, Picture, pixels
@@ -298,5 +298,6 @@ class AsyncClient(AsyncWeights):
         for file, record in files_of(await self._send(call)).items():
             path = Path(folder) / file
             if not is_whole(path, record):
-                await self._fetch(at("datasets", name, file), path, record)
+                with in_a_sentence(self.route), arriving(path, record) as arrival:
+                    await self._receive(at("datasets", name, file), arrival)
             yield path

@@ -32,7 +32,7 @@ from acgan_client.calls import (
     submit,
 )
 from acgan_client.deadlines import sleep, stream
-from acgan_client.downloads import MANIFEST, MANIFEST_LIMIT, files_of, is_whole
+from acgan_client.downloads import MANIFEST, MANIFEST_LIMIT, arriving, files_of, is_whole
 from acgan_client.errors import JobFailed, Unavailable, Unreachable
 from acgan_client.following import Change, Follower, Wait
 from acgan_client.pictures import Drawn, Picture, pixels
@@ -293,5 +293,6 @@ class Client(Weights):
         for file, record in files_of(self._send(call)).items():
             path = Path(folder) / file
             if not is_whole(path, record):
-                self._fetch(at("datasets", name, file), path, record)
+                with in_a_sentence(self.route), arriving(path, record) as arrival:
+                    self._receive(at("datasets", name, file), arrival)
             yield path

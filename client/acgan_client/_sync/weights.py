@@ -6,7 +6,7 @@ from pathlib import Path
 
 from acgan_client._sync.transport import Transport
 from acgan_client.calls import CheckpointRef, Form, Network, WeightsOf, at, get_record, id_of
-from acgan_client.downloads import MANIFEST, MANIFEST_LIMIT, files_of_checkpoint, is_whole, target
+from acgan_client.downloads import MANIFEST, MANIFEST_LIMIT, arriving, files_of_checkpoint, is_whole, target
 from acgan_client.records import CheckpointManifest
 
 SUFFIXES: dict[Form, str] = {"onnx": ".onnx", "keras": ".hdf5", "keras3": ".weights.h5"}
@@ -51,7 +51,9 @@ class Weights(Transport):
         """
         name = f"{network}{SUFFIXES[format]}"
         path = at("checkpoints", id_of(checkpoint), "exports", name)
-        return self._fetch(path, target(to, name), None, {"weights": weights}, CONVERSION_SECONDS)
+        with arriving(target(to, name), None) as arrival:
+            self._receive(path, arrival, CONVERSION_SECONDS, **({"weights": weights} if weights else {}))
+        return arrival.path
 
     def _manifest(self, checkpoint: CheckpointRef) -> CheckpointManifest:
         call = get_record(at("checkpoints", id_of(checkpoint), MANIFEST), CheckpointManifest, {}, MANIFEST_LIMIT)
@@ -61,4 +63,6 @@ class Weights(Transport):
         record = files_of_checkpoint(manifest).get(name)  # None for the manifest, or for a file that does not exist
         if record is not None and is_whole(path, record):
             return path
-        return self._fetch(at("checkpoints", manifest.id, name), path, record)
+        with arriving(path, record) as arrival:
+            self._receive(at("checkpoints", manifest.id, name), arrival)
+        return path
