@@ -127,7 +127,7 @@ def test_a_command_deletes_only_what_is_confirmed_and_not_in_use(address: str, t
 
 
 def at_a_terminal(answer: str, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run a command whose input is a terminal, on which somebody types an answer."""
+    """Run a command whose input is a terminal with an answer."""
     ours, theirs = pty.openpty()
     os.write(ours, f"{answer}\n".encode())
     command = [sys.executable, "-m", "app.cli", *words]
