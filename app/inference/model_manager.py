@@ -258,14 +258,15 @@ class ModelManager:
 
     def _load(self, checkpoint: CheckpointId) -> LoadedModel:
         torch.set_num_threads(1)  # the drawing threads keep theirs
-        store = self._store_of(checkpoint)
+        store = self.store_of(checkpoint)
         manifest = store.manifest(checkpoint)
         if manifest.refused is not None:
             raise NotServable(f"{checkpoint} is not served: {manifest.refused}")
         generator = generator_from_bytes(store.read(manifest, manifest.draws))
         return LoadedModel(manifest, prepare(generator, self.device))
 
-    def _store_of(self, checkpoint: CheckpointId) -> CheckpointStore:
+    def store_of(self, checkpoint: CheckpointId) -> CheckpointStore:
+        """Return the store of a checkpoint: that of the package for the bundled one."""
         return bundled.STORE if checkpoint == self.first else self.store
 
     def forget(self, job: str, epoch: int | None = None) -> None:
@@ -276,7 +277,7 @@ class ModelManager:
 
     def manifest(self, checkpoint: CheckpointId) -> Manifest:
         """Raises CheckpointNotFound or CheckpointDamaged."""
-        return self._store_of(checkpoint).manifest(checkpoint)
+        return self.store_of(checkpoint).manifest(checkpoint)
 
     def survey(self) -> tuple[list[Manifest], list[Unusable]]:
         """Return all usable checkpoints, oldest first, the bundled one as the oldest; and the unusable ones."""

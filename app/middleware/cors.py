@@ -29,6 +29,7 @@ OPTIONS: dict[str, Any] = {
         "Location",
         "RateLimit",
         "RateLimit-Policy",
+        "Repr-Digest",
         "Retry-After",
         "WWW-Authenticate",
         "X-Checkpoint",

@@ -21,6 +21,8 @@ class CheckpointView(Manifest):
         links = {
             "self": f"/checkpoints/{manifest.id}",
             "digits": f"/digits/{{label}}?n=40&checkpoint={manifest.id}",
+            "files": f"/checkpoints/{manifest.id}/{{file}}",
+            "exports": f"/checkpoints/{manifest.id}/exports/{{file}}",
         }
         if manifest.job != bundled.JOB:  # the bundled checkpoint belongs to no job of this service
             links["job"] = f"/jobs/{manifest.job}"

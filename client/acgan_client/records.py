@@ -245,6 +245,11 @@ class Checkpoint(Record):
     shown: ClassVar = ("id", "metrics", "refused", "size")
 
 
+class CheckpointManifest(Record):
+    id: str
+    files: dict[str, FileRecord]
+
+
 class UnusableCheckpoint(Record):
     """A checkpoint that exists and cannot be used."""
 

@@ -138,6 +138,21 @@ class CheckpointReader:
         with self.reading(manifest.checkpoint.folder):
             return self._read_checked(manifest, name)
 
+    def read_part(self, manifest: Manifest, name: str, start: int, end: int) -> bytes:
+        """Return bytes `start` to `end` of a file, or fewer if it ends earlier. They are not checked.
+
+        Raises CheckpointDamaged, CheckpointNotFound, Unreadable, Unreachable.
+        """
+        try:
+            return self.storage.read(f"{manifest.checkpoint.folder}/{name}", start, end)
+        except FileNotFoundError:
+            raise self._missing(manifest, name) from None
+
+    def _missing(self, manifest: Manifest, name: str) -> CheckpointDamaged | CheckpointNotFound:
+        if not self.stands(manifest.checkpoint):
+            return CheckpointNotFound(f"{manifest.id} was deleted while it was read")
+        return CheckpointDamaged(f"{name} of {manifest.id} is missing")
+
     def _read_checked(self, manifest: Manifest, name: str) -> bytes:
         path, record = f"{manifest.checkpoint.folder}/{name}", manifest.files[name]
         try:
@@ -145,9 +160,7 @@ class CheckpointReader:
             if FileRecord.of(data) != record:
                 data = self.storage.read_again(path, record.size)
         except FileNotFoundError:
-            if not self.stands(manifest.checkpoint):
-                raise CheckpointNotFound(f"{manifest.id} was deleted while it was read") from None
-            raise CheckpointDamaged(f"{name} of {manifest.id} is missing") from None
+            raise self._missing(manifest, name) from None
         except FileInvalid as error:
             raise CheckpointDamaged(f"{name} of {manifest.id} is damaged: its size differs") from error
         if FileRecord.of(data) != record:
