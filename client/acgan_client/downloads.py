@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 import httpx2
 
@@ -57,25 +58,36 @@ def is_whole(path: Path, record: DatasetFile) -> bool:
         return hashlib.file_digest(file, "sha256").hexdigest() == record.sha256
 
 
+def beside(path: Path) -> Path:
+    """Return a new hidden name in the same folder, for a file that is not complete."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+
+
+def open_new(path: Path) -> BinaryIO:
+    """Create a file to write. Raises FileExistsError if there is one, or a link."""
+    return os.fdopen(os.open(path, NEW, 0o666), "wb")
+
+
 class Arrival:
     """A partial download, in a new file beside the final path."""
 
-    def __init__(self, path: Path, record: DatasetFile) -> None:
+    def __init__(self, path: Path, limit: int) -> None:
+        """`limit` is the largest size in bytes."""
         self.path = path
-        self.record = record
-        self.so_far = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+        self.limit = limit
+        self.so_far = beside(path)
         self.sha256 = hashlib.sha256()
-        self.file = os.fdopen(os.open(self.so_far, NEW, 0o666), "wb")
+        self.file = open_new(self.so_far)
         self._body: Body | None = None
 
     @property
     def seconds(self) -> float:
         """The time limit for the file."""
-        return PATIENCE_SECONDS + self.record.size / SLOWEST
+        return PATIENCE_SECONDS + self.limit / SLOWEST
 
     def expect(self, response: httpx2.Response) -> None:
-        """Expect the body of this response: at most the recorded size, within a time limit for that size."""
-        self._body = Body(response, self.record.size, self.seconds, keeps=False)
+        """Expect the body of this response: at most `limit` bytes, within a time limit for that size."""
+        self._body = Body(response, self.limit, self.seconds, keeps=False)
 
     def take(self, data: bytes) -> None:
         """Append data. Raises NotUnderstood if the file is too large, Unreachable if it takes too long."""
@@ -92,7 +104,7 @@ def arriving(path: Path, record: DatasetFile) -> Iterator[Arrival]:
     A link at its path is replaced, and never written through. Raises NotUnderstood if the file is damaged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    arrival = Arrival(path, record)
+    arrival = Arrival(path, record.size)
     try:
         with arrival.file:
             yield arrival

@@ -7,8 +7,9 @@ from typing import Annotated, Any
 import anyio.to_thread
 from fastapi import APIRouter, Body, Header, Path, Query, Response
 from fastapi.responses import StreamingResponse
-from starlette.types import Receive, Scope, Send
 
+from app.api.archives import ArchiveResponse
+from app.api.dataset_download import DatasetDownload
 from app.api.deletion import delete_dataset
 from app.api.dependencies import (
     Caller,
@@ -27,13 +28,15 @@ from app.api.guarded_route import GuardedRoute
 from app.api.routes.training import IdempotencyKey, accepted
 from app.problems import conditional, ranges
 from app.problems.conditional import IfNoneMatch
-from app.schemas.datasets import FILE_NAME, DatasetList, DatasetView, WantedDataset
+from app.schemas.datasets import FILE_NAME, ArchiveQuery, DatasetList, DatasetView, WantedDataset
 from app.schemas.jobs import JobsQuery, UnreadableJobView
 from models.errors import NotFound
-from models.registry.storage.base import Folder
 from models.registry.storage.reading import parse, read_bytes
 from models.registry.store import DATASET, CheckpointStore
+from models.synthesis.layouts.source import DatasetSource
+from models.synthesis.layouts.table import LAYOUTS
 from models.synthesis.order import MANIFEST, DatasetManifest
+from models.version import code_version
 from worker.jobs.client import JobNotFound, Order
 from worker.jobs.codec import AnyJob, UnreadableJob
 from worker.jobs.model import Job, JobKind
@@ -123,6 +126,33 @@ async def found(services: Services, job_id: str) -> Job:
 
 
 @router.get(
+    "/datasets/{job_id}/archive",
+    response_class=StreamingResponse,
+    responses={
+        200: {"content": {"application/zip": {}}, "description": "A zip archive, or for `keras` an npz file."},
+        304: {"description": "Not modified."},
+    },
+)
+async def dataset_archive(
+    services: ServicesDep,
+    job_id: DatasetId,
+    query: Annotated[ArchiveQuery, Query()],
+    if_none_match: IfNoneMatch = None,
+) -> Response:
+    """Download a data set as one file, in the layout that a library expects."""
+    store, layout = services.store, LAYOUTS[query.layout]
+    manifest, _ = await anyio.to_thread.run_sync(read_manifest, store, job_id, layout.file)
+    libraries = await anyio.to_thread.run_sync(layout.libraries)
+    about = f"{manifest.model_dump_json()} {query.layout} {code_version()} {libraries}"
+    validators = conditional.validators(about.encode())
+    if unchanged := conditional.not_modified(validators, if_none_match):
+        return unchanged
+    pieces = layout.write(DatasetSource(manifest, partial(store.read_dataset, job_id)))
+    headers = {**validators, "Content-Disposition": f'attachment; filename="{layout.file}"'}
+    return ArchiveResponse(services.archives, store, job_id, pieces, headers)
+
+
+@router.get(
     "/datasets/{job_id}/{file}",
     response_class=StreamingResponse,
     responses={
@@ -144,23 +174,12 @@ async def dataset_file(
 ) -> Response:
     """Download a file of a data set. With `Range` an interrupted download can be resumed."""
     store = services.store
-
-    def look() -> tuple[dict[str, str], int] | None:
-        """Return the validators of the file and its size in bytes, or None if there is no such file."""
-        try:
-            data = read_bytes(store.storage, f"{job_id}/{DATASET}/{MANIFEST}")
-        except FileNotFoundError:
-            return None
-        manifest = parse(data, DatasetManifest, f"the manifest of data set {job_id}")
-        validators = conditional.validators(manifest.model_dump_json().encode() + file.encode())
-        if file == MANIFEST:
-            return validators, len(data)
-        return (validators, manifest.files[file].size) if file in manifest.files else None
-
-    there = await anyio.to_thread.run_sync(look)
-    if there is None:
-        raise DatasetFileNotFound(f"data set {job_id} has no {file}, or not yet", job=job_id)
-    validators, size = there
+    manifest, size = await anyio.to_thread.run_sync(read_manifest, store, job_id, file)
+    if file != MANIFEST:
+        if file not in manifest.files:
+            raise no_file(job_id, file)
+        size = manifest.files[file].size
+    validators = conditional.validators(manifest.model_dump_json().encode() + file.encode())
     headers = {**validators, "Accept-Ranges": "bytes"}
     if unchanged := conditional.not_modified(headers, if_none_match):
         return unchanged
@@ -169,19 +188,20 @@ async def dataset_file(
     first = await anyio.to_thread.run_sync(pieces.read)
     headers |= {"Content-Length": str(pieces.length)} | ({"Content-Range": cut.content_range(size)} if cut else {})
     media_type = "application/json" if file == MANIFEST else "application/gzip"
-    return Download(store, job_id, pieces.after(first), 206 if cut else 200, headers, media_type)
+    return DatasetDownload(store, job_id, pieces.after(first), 206 if cut else 200, headers, media_type)
 
 
-class Download(StreamingResponse):
-    """Prevents deletion of the data set until the last byte has been sent."""
+def read_manifest(store: CheckpointStore, job_id: str, wanted: str) -> tuple[DatasetManifest, int]:
+    """Return the manifest of a data set and its size in bytes. Raises DatasetFileNotFound, FileInvalid, OSError."""
+    try:
+        data = read_bytes(store.storage, f"{job_id}/{DATASET}/{MANIFEST}")
+    except FileNotFoundError:
+        raise no_file(job_id, wanted) from None
+    return parse(data, DatasetManifest, f"the manifest of data set {job_id}"), len(data)
 
-    def __init__(self, store: CheckpointStore, job_id: str, *content: Any) -> None:
-        super().__init__(*content)
-        self.being_read = partial(store.reading, Folder(job_id, DATASET))
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with self.being_read():
-            await super().__call__(scope, receive, send)
+def no_file(job_id: str, name: str) -> DatasetFileNotFound:
+    return DatasetFileNotFound(f"data set {job_id} has no {name}, or not yet", job=job_id)
 
 
 class Pieces:

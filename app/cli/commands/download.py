@@ -2,17 +2,18 @@
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from app.cli.errors import INTERRUPTED, check_output_folder, fail, writing
-from app.cli.options import AsJson, Key, Url
+from app.cli.errors import INTERRUPTED, check_layout, check_output_folder, fail, writing
+from app.cli.options import AsJson, Key, LayoutOption, Url
 from app.cli.output import console, print_json, print_sentence
 from app.cli.service import exit_unless_succeeded, service
 
 if TYPE_CHECKING:  # takes a while to load
     from acgan_client import Client, Dataset
+    from acgan_client.archives import Layout
 
 ASK_SECONDS = 1.0
 DatasetArgument = Annotated[
@@ -23,14 +24,16 @@ DatasetArgument = Annotated[
 def download(
     dataset_id: DatasetArgument,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the files.")] = Path(),
+    layout: LayoutOption = "mnist",
     as_json: AsJson = False,
     url: Url = None,
     key: Key = None,
 ) -> None:
     """Download the files of a data set and check each. Waits until the data set is complete; Ctrl-C ends the wait."""
+    check_layout(layout)
     check_output_folder(out)
     with service(url, key) as client:
-        download_files(client, wait_for_files(client, client.dataset(dataset_id), as_json), out, as_json)
+        download_files(client, wait_for_files(client, client.dataset(dataset_id), as_json), out, layout, as_json)
 
 
 def wait_for_files(client: "Client", generated: "Dataset", as_json: bool) -> "Dataset":
@@ -57,9 +60,9 @@ def wait_for_files(client: "Client", generated: "Dataset", as_json: bool) -> "Da
     return generated
 
 
-def download_files(client: "Client", generated: "Dataset", out: Path, as_json: bool) -> None:
+def download_files(client: "Client", generated: "Dataset", out: Path, layout: str, as_json: bool) -> None:
     with writing(out):
-        for path in client.download(generated.id, out):
+        for path in client.download(generated.id, out, cast("Layout", layout)):
             if not as_json:
                 print_sentence(str(path))
     if as_json:

@@ -10,6 +10,7 @@ from acgan_client import calls
 from acgan_client.calls import Answer, Call
 from acgan_client.connection import Route, complete
 from acgan_client.deadlines import Deadline, async_reads_within, async_sleep, async_stream, limit_reads
+from acgan_client.downloads import Arrival
 from acgan_client.errors import Unreachable
 from acgan_client.responses import PAUSE_SECONDS, RECORD_LIMIT, Body, check, in_a_sentence
 
@@ -83,3 +84,13 @@ class AsyncTransport:
             async for data in response.aiter_raw():
                 body.take(data)
         return body.whole()
+
+    async def _receive(self, path: str, arrival: Arrival, **query: str) -> None:
+        """Receive a file piece by piece. Call it `in_a_sentence`."""
+        async with async_stream(self.http, "GET", path, params=query) as response:
+            arrival.expect(response)
+            if response.status_code != 200:
+                check(await self._read(response), self.route.by)
+            async with async_reads_within(arrival.seconds):
+                async for data in response.aiter_raw():
+                    arrival.take(data)

@@ -11,6 +11,7 @@ from acgan_client import calls
 from acgan_client.calls import Answer, Call
 from acgan_client.connection import Route, complete
 from acgan_client.deadlines import Deadline, limit_reads, reads_within, sleep, stream
+from acgan_client.downloads import Arrival
 from acgan_client.errors import Unreachable
 from acgan_client.responses import PAUSE_SECONDS, RECORD_LIMIT, Body, check, in_a_sentence
 
@@ -84,3 +85,13 @@ class Transport:
             for data in response.iter_raw():
                 body.take(data)
         return body.whole()
+
+    def _receive(self, path: str, arrival: Arrival, **query: str) -> None:
+        """Receive a file piece by piece. Call it `in_a_sentence`."""
+        with stream(self.http, "GET", path, params=query) as response:
+            arrival.expect(response)
+            if response.status_code != 200:
+                check(self._read(response), self.route.by)
+            with reads_within(arrival.seconds):
+                for data in response.iter_raw():
+                    arrival.take(data)
