@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from app.api.archives import ArchiveLimits
+from app.api.dataset_downloads import ArchiveLimits
 from app.api.dependencies import Services
 from app.api.errors import EXPECTED, add_error_handlers, answer_known
 from app.api.event_stream import Events

@@ -8,7 +8,7 @@ from fastapi import Depends, Path, Request, Response
 from fastapi.exceptions import RequestValidationError
 from structlog.contextvars import bind_contextvars
 
-from app.api.archives import ArchiveLimits
+from app.api.dataset_downloads import ArchiveLimits
 from app.api.event_stream import Events
 from app.inference.service import InferenceService
 from app.middleware.authentication import caller_of

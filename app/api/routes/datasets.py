@@ -8,8 +8,7 @@ import anyio.to_thread
 from fastapi import APIRouter, Body, Header, Path, Query, Response
 from fastapi.responses import StreamingResponse
 
-from app.api.archives import ArchiveResponse
-from app.api.dataset_download import DatasetDownload
+from app.api.dataset_downloads import ArchiveResponse, DatasetDownload
 from app.api.deletion import delete_dataset
 from app.api.dependencies import (
     Caller,

@@ -45,7 +45,7 @@ dataset_info:
 
 # Generated digits
 
-{digits:,} images of digits, 28 x 28 pixels, white on black. A generator drew them: nobody wrote these.
+{digits:,} images of digits, 28 x 28 pixels, white on black. A generative adversarial network drew them.
 
 - Checkpoint: `{order.checkpoint}`, SHA-256 `{manifest.generator_sha256}`
 - Seed: {order.seed}

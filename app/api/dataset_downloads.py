@@ -1,21 +1,39 @@
-"""Archives of data sets: written while they are sent, in threads of their own, and a limited number at once."""
+"""Responses with files of a data set, which is not deleted meanwhile.
+
+Archives are written while they are sent, in threads of their own, and a limited number at once.
+"""
 
 import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from functools import partial
+from typing import Any
 
 import anyio
 import anyio.to_thread
+from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from app.api.dataset_download import DatasetDownload
 from models.errors import Unavailable
-from models.registry.store import CheckpointStore
+from models.registry.storage.base import Folder
+from models.registry.store import DATASET, CheckpointStore
 
 logger = logging.getLogger(__name__)
 
 AT_ONCE = 8  # one that is being sent takes about 10 MB of memory
 THREADS = 2
+
+
+class DatasetDownload(StreamingResponse):
+    """Prevents deletion of the data set until the last byte has been sent."""
+
+    def __init__(self, store: CheckpointStore, job_id: str, *content: Any) -> None:
+        super().__init__(*content)
+        self.being_read = partial(store.reading, Folder(job_id, DATASET))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self.being_read():
+            await super().__call__(scope, receive, send)
 
 
 class TooManyArchives(Unavailable, code="too-many-archives"):
