@@ -5,7 +5,7 @@ README.md and of each Parquet file: huggingface.co/docs/hub/datasets-manual-conf
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from models.config import IMAGE_SIZE, NUM_CLASSES
@@ -81,14 +81,20 @@ def pyarrow() -> Any:
 
 
 def members(source: DatasetSource) -> Iterator[Member]:
-    yield Member("README.md", [read_me(source.manifest).encode()])
+    sizes = dict.fromkeys(SPLITS, 0)
     for split, name in zip(source.manifest.order.splits, SPLITS, strict=True):
-        yield Member(f"data/{name}-00000-of-00001.parquet", write_parquet(source, split), is_packed=True)
+
+        def count(size: int, name: str = name) -> None:
+            sizes[name] += size
+
+        yield Member(f"data/{name}-00000-of-00001.parquet", write_parquet(source, split, count), is_packed=True)
+    yield Member("README.md", [read_me(source.manifest, sizes).encode()])  # with sizes that are known only now
 
 
-def read_me(manifest: DatasetManifest) -> str:
+def read_me(manifest: DatasetManifest, sizes: dict[str, int]) -> str:
+    """Return README.md. `sizes` are the bytes of each split in memory."""
     order = manifest.order
-    sizes = zip(SPLITS, order.splits, strict=True)
+    splits = zip(sizes.items(), order.splits, strict=True)
     return README.format(
         manifest=manifest,
         order=order,
@@ -96,12 +102,18 @@ def read_me(manifest: DatasetManifest) -> str:
         verify="not required" if order.verify is None else order.verify,
         files="\n".join(f"  - split: {name}\n    path: data/{name}-*" for name in SPLITS),
         classes="\n".join(f"          '{label}': '{name}'" for label, name in enumerate(CLASSES)),
-        splits="\n".join(f"  - name: {name}\n    num_examples: {split.n * NUM_CLASSES}" for name, split in sizes),
+        splits="\n".join(
+            f"  - name: {name}\n    num_bytes: {size}\n    num_examples: {split.n * NUM_CLASSES}"
+            for (name, size), split in splits
+        ),
     )
 
 
-def write_parquet(source: DatasetSource, split: Split) -> Iterator[bytes]:
-    """Yield a Parquet file with the columns `image` and `label`, one row group of BLOCK digits at a time."""
+def write_parquet(source: DatasetSource, split: Split, count: Callable[[int], None]) -> Iterator[bytes]:
+    """Yield a Parquet file with the columns `image` and `label`, one row group of BLOCK digits at a time.
+
+    Calls `count` with the size of each group in memory, in bytes.
+    """
     arrow = pyarrow()
     image = arrow.struct([("bytes", arrow.binary()), ("path", arrow.string())])
     described = {"huggingface": json.dumps({"info": {"features": FEATURES}})}
@@ -114,6 +126,7 @@ def write_parquet(source: DatasetSource, split: Split) -> Iterator[bytes]:
                 [arrow.array(encoded(pixels), arrow.binary()), arrow.nulls(len(labels), arrow.string())], fields=image
             )
             table = arrow.Table.from_arrays([files, arrow.array(list(labels), arrow.int64())], schema=schema)
+            count(table.nbytes)
             writer.write_table(table, row_group_size=BLOCK)
             yield sink.taken()
     yield sink.taken()

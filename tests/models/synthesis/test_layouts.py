@@ -139,8 +139,15 @@ def test_without_the_library_the_error_comes_before_the_first_byte(
 
 
 def test_the_description_names_the_checkpoint_the_seed_and_the_sizes(folder: Path) -> None:
-    text = huggingface.read_me(source_of(folder).manifest)
-    for line in ("num_examples: 1230", "num_examples: 300", "- Checkpoint: `latest`", "- Seed: 4", "judge: 0.5"):
+    text = huggingface.read_me(source_of(folder).manifest, {"train": 5, "test": 3})
+    for line in (
+        "num_bytes: 5",
+        "num_examples: 1230",
+        "num_examples: 300",
+        "- Checkpoint: `latest`",
+        "- Seed: 4",
+        "judge: 0.5",
+    ):
         assert line in text
 
 
