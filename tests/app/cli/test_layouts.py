@@ -129,7 +129,9 @@ def test_unknown_layouts_and_data_sets_are_refused(address: str) -> None:
         assert missing.json()["type"] == "/problems/dataset-file-not-found"
 
 
-def test_a_limited_number_of_archives_is_sent_at_once(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_limited_number_of_archives_is_sent_at_once(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("app.api.dataset_downloads.AT_ONCE", 1)
     with httpx2.Client(base_url=address) as client:
         with client.stream("GET", f"{ARCHIVE}?layout=keras") as first:
@@ -138,7 +140,7 @@ def test_a_limited_number_of_archives_is_sent_at_once(address: str, monkeypatch:
             assert second.json()["type"] == "/problems/too-many-archives"
             assert second.json()["hint"].endswith(f"GET /datasets/{JOB} lists.")
             with Client(address) as other, pytest.raises(problems.TooManyArchives):
-                list(other.download(JOB, Path("none"), "keras"))
+                list(other.download(JOB, tmp_path, "keras"))
         until("the first has ended", lambda: client.get(f"{ARCHIVE}?layout=keras").status_code == 200)
 
 
