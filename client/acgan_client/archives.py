@@ -57,33 +57,38 @@ def contents_of(layout: str) -> Contents:
 
 
 class ArchiveArrival(Arrival):
-    """A partial download of an archive; afterwards `files` are the paths of the files of the data set."""
+    """A partial download of an archive."""
 
-    files: tuple[Path, ...] = ()
+    def __init__(self, folder: Path, layout: str, order: DatasetOrder) -> None:
+        self.contents = contents_of(layout)
+        self.folder = folder
+        self.files: tuple[Path, ...] = ()
+        folder.mkdir(parents=True, exist_ok=True)
+        super().__init__(folder / (self.contents.kept_as or f"{layout}.zip"), OTHER_BYTES + order.digits * DIGIT_BYTES)
+
+    def unpack(self) -> None:
+        """Write the files of the data set: `files`. Raises NotUnderstood if the archive is damaged.
+
+        Files that exist with the same content are kept. Raises Misconfigured if another file has the name README.md.
+        """
+        self.file.close()
+        with self.so_far.open("rb") as file:
+            if not self.contents.kept_as:
+                self.files = unpack(file, self.contents.names, self.folder, self.limit)
+                return
+            for _ in pieces_of(file, self.contents.names, self.limit):
+                pass
+        self.so_far.replace(self.path)
+        self.files = (self.path,)
 
 
 @contextmanager
 def arriving_archive(folder: Path, layout: str, order: DatasetOrder) -> Iterator[ArchiveArrival]:
-    """Download an archive piece by piece. Its files exist when the block ends. If the block fails, no part remains.
-
-    Files that exist with the same content are kept. Raises NotUnderstood if the archive is damaged, Misconfigured if a
-    file of another origin has the name README.md.
-    """
-    contents, limit = contents_of(layout), OTHER_BYTES + order.digits * DIGIT_BYTES
-    folder.mkdir(parents=True, exist_ok=True)
-    arrival = ArchiveArrival(folder / (contents.kept_as or f"{layout}.zip"), limit)
+    """Download an archive piece by piece, and unpack it in the block. No part of it remains."""
+    arrival = ArchiveArrival(folder, layout, order)
     try:
         with arrival.file:
             yield arrival
-        with arrival.so_far.open("rb") as file:
-            if contents.kept_as:
-                for _ in pieces_of(file, contents.names, limit):
-                    pass
-            else:
-                arrival.files = unpack(file, contents.names, folder, limit)
-        if contents.kept_as:
-            arrival.so_far.replace(arrival.path)
-            arrival.files = (arrival.path,)
     finally:
         with suppress(OSError):
             arrival.so_far.unlink(missing_ok=True)

@@ -31,7 +31,7 @@ from acgan_client.calls import (
     last_id,
     submit,
 )
-from acgan_client.deadlines import async_sleep, async_stream
+from acgan_client.deadlines import async_run_blocking, async_sleep, async_stream
 from acgan_client.downloads import MANIFEST, MANIFEST_LIMIT, arriving, files_of, is_whole
 from acgan_client.errors import JobFailed, Unavailable, Unreachable
 from acgan_client.following import Change, Follower, Wait
@@ -304,6 +304,7 @@ class AsyncClient(AsyncTransport):
         if layout != "mnist":
             with in_a_sentence(self.route), arriving_archive(Path(folder), layout, manifest.order) as whole:
                 await self._receive(at("datasets", name, "archive"), whole, layout=layout)
+                await async_run_blocking(whole.unpack)
             for path in whole.files:
                 yield path
             return

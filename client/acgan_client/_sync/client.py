@@ -32,7 +32,7 @@ from acgan_client.calls import (
     last_id,
     submit,
 )
-from acgan_client.deadlines import sleep, stream
+from acgan_client.deadlines import run_blocking, sleep, stream
 from acgan_client.downloads import MANIFEST, MANIFEST_LIMIT, arriving, files_of, is_whole
 from acgan_client.errors import JobFailed, Unavailable, Unreachable
 from acgan_client.following import Change, Follower, Wait
@@ -299,6 +299,7 @@ class Client(Transport):
         if layout != "mnist":
             with in_a_sentence(self.route), arriving_archive(Path(folder), layout, manifest.order) as whole:
                 self._receive(at("datasets", name, "archive"), whole, layout=layout)
+                run_blocking(whole.unpack)
             for path in whole.files:
                 yield path
             return
