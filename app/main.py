@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
+from app.api.dataset_archives import ArchiveLimits
 from app.api.dependencies import Services
 from app.api.errors import EXPECTED, add_error_handlers, answer_known
 from app.api.event_stream import Events
@@ -61,7 +62,8 @@ def create_app(settings: AppSettings) -> FastAPI:
         events = Events(settings.redis_url, jobs, settings.event_streams, has_shares)
         work_rate = SharedRate(settings.works, jobs.redis) if settings.works else None
         celery = make_celery(settings)
-        app.state.services = Services(jobs, celery, store, inference, events, supervisor, work_rate)
+        limits = ArchiveLimits()
+        app.state.services = Services(jobs, celery, store, inference, events, supervisor, limits, work_rate)
         await inference.start(supervisor)
         supervisor.start_task("events", events.read)
         yield
