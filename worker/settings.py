@@ -184,7 +184,8 @@ class WorkerSettings(BaseSettings):
     @classmethod
     def know_how(cls, tracing: bool) -> bool:
         if tracing and not all(map(is_installed, TRACING)):
-            raise ValueError("needs OpenTelemetry's SDK and exporter: pip install 'acgan[tracing]'")
+            packages = "OpenTelemetry's SDK and exporter are installed (pip install 'acgan[tracing]')"
+            raise ValueError(f"should be off until {packages}")
         return tracing
 
     def protect_home(self) -> None:

@@ -38,13 +38,13 @@ def make_provider(service: str, exporter: Any = None) -> TracerProvider | None:
     return provider
 
 
-class LastWarning(logging.Handler):
-    """Keeps the last message of a logger instead of logging each."""
+class FirstMessage(logging.Handler):
+    """Keeps the first message of an export, which names the cause; the later ones name the retries."""
 
     message = ""
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.message = record.getMessage()
+        self.message = self.message or record.getMessage()
 
 
 class ReportingExporter:
@@ -53,15 +53,16 @@ class ReportingExporter:
     def __init__(self, exporter: Any) -> None:
         self.exporter = exporter
         self.fails = False
-        self.reasons = LastWarning()
+        self.reason = FirstMessage()
         library = logging.getLogger(EXPORTER)
-        library.handlers, library.propagate = [self.reasons], False
+        library.handlers, library.propagate = [self.reason], False
 
     def export(self, spans: Sequence[Any]) -> Any:
+        self.reason.message = ""
         result = self.exporter.export(spans)
         fails = result is not SpanExportResult.SUCCESS
         if fails and not self.fails:
-            logger.warning("spans are lost until the collector of traces accepts them: %s", self.reasons.message)
+            logger.warning("spans are lost until the collector of traces accepts them: %s", self.reason.message)
         elif self.fails and not fails:
             logger.info("the collector of traces accepts spans again")
         self.fails = fails

@@ -14,7 +14,7 @@ from worker.settings import WorkerSettings
 
 if TYPE_CHECKING:  # slow to load
     from opentelemetry.context import Context
-    from opentelemetry.trace import Tracer, TracerProvider
+    from opentelemetry.trace import TracerProvider
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -25,15 +25,17 @@ JOB, ATTEMPT, EPOCH, PART = "acgan.job", "acgan.attempt", "acgan.epoch", "acgan.
 FLUSH_SECONDS = 3.0  # for the spans that are left at the end of a process
 
 _provider: Any = None  # of the SDK; None if tracing is off
+_tracer: Any = None  # of the provider
 
 
 def start(settings: WorkerSettings, service: str) -> "TracerProvider | None":
     """Begin to export spans of this process, under this name of a service. Returns None if tracing is off."""
-    global _provider
+    global _provider, _tracer
     if settings.tracing:
         from worker.observability import trace_export
 
         _provider = trace_export.make_provider(service)
+        _tracer = _provider and _provider.get_tracer("acgan")
     provider: TracerProvider | None = _provider
     return provider
 
@@ -73,7 +75,7 @@ def _measured(name: str, attributes: Attributes, parent: str | None) -> Iterator
     from opentelemetry.trace import StatusCode
 
     context = None if parent is None else _context(parent)
-    with _tracer().start_as_current_span(
+    with _tracer.start_as_current_span(
         name,
         context,
         attributes=attributes,
@@ -91,7 +93,7 @@ def _measured(name: str, attributes: Attributes, parent: str | None) -> Iterator
 def record(name: str, began: datetime, ended: datetime, attributes: Attributes, parent: str) -> None:
     """Add a span of the past."""
     if _provider is not None:
-        past = _tracer().start_span(name, _context(parent), attributes=attributes, start_time=_nanoseconds(began))
+        past = _tracer.start_span(name, _context(parent), attributes=attributes, start_time=_nanoseconds(began))
         past.end(_nanoseconds(ended))
 
 
@@ -140,11 +142,6 @@ def trace_id() -> str:
 
     current = get_current_span().get_span_context()
     return format_trace_id(current.trace_id) if current.is_valid else ""
-
-
-def _tracer() -> "Tracer":
-    tracer: Tracer = _provider.get_tracer("acgan")
-    return tracer
 
 
 def _context(traceparent: str) -> "Context":

@@ -9,7 +9,7 @@ if status == STATUS.FAILED or status == STATUS.CANCELLED then
   if ARGV[3] == '1' and caller and exceeds_share(caller, tonumber(ARGV[2])) then return 'share' end
   status = STATUS.QUEUED
   redis.call('HDEL', record(id), 'ended_at', 'error', 'lost', 'trouble')
-  if ARGV[4] ~= '' then redis.call('HSETNX', record(id), 'traceparent', ARGV[4]) end
+  if (ARGV[4] or '') ~= '' then redis.call('HSETNX', record(id), 'traceparent', ARGV[4]) end
   become(id, status)
   line_up(id)
 end
