@@ -50,7 +50,9 @@ def create_app(settings: AppSettings) -> FastAPI:
         events = Events(settings.redis_url, jobs, settings.event_streams, has_shares)
         work_rate = SharedRate(settings.works, jobs.redis) if settings.works else None
         celery = make_celery(settings)
-        app.state.services = Services(jobs, celery, store, inference, events, supervisor, work_rate)
+        app.state.services = Services(
+            jobs, celery, store, inference, events, supervisor, work_rate, settings.webhook_receivers
+        )
         await inference.start(supervisor)
         supervisor.start_task("events", events.read)
         yield

@@ -34,6 +34,7 @@ class Services(NamedTuple):
     events: Events
     supervisor: Supervisor
     work_rate: SharedRate | None = None
+    webhook_hosts: frozenset[str] = frozenset()
 
 
 async def services(request: Request) -> Services:

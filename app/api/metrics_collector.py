@@ -77,4 +77,7 @@ def families(standing: Standing) -> Iterator[Metric]:
         "Seconds since the oldest waiting job was accepted; 0 if none waits.",
         standing.oldest,
     )
+    yield GaugeMetricFamily(
+        "acgan_webhooks_waiting", "Messages about ends of jobs that are not delivered yet.", standing.undelivered
+    )
     yield CounterMetricFamily("acgan_jobs_accepted", "Jobs in Redis, in any state.", standing.accepted)

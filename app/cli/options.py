@@ -12,6 +12,10 @@ Home = Annotated[Path | None, typer.Option(help="Folder for checkpoints, Redis a
 RunsOnOption = Annotated[
     str, typer.Option("--runs-on", help="`any` worker, or only workers without a GPU (`cpu`) or with one (`gpu`).")
 ]
+WebhookOption = Annotated[
+    str | None,
+    typer.Option("--webhook", metavar="URL", help="https address that receives a message when the job ends."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Host = Annotated[str | None, typer.Option(help="Address to listen on [ACGAN_HOST, or 127.0.0.1].")]
 Port = Annotated[int | None, typer.Option(help="Port to listen on [ACGAN_PORT, or 8000].")]

@@ -64,6 +64,11 @@ PROBLEMS = {
         409, "Another version saved the job's resume state.", "POST /jobs/{job}/retry runs the recipe again"
     ),
     "idempotency-conflict": ProblemType(422, "The `Idempotency-Key` was used for a different request."),
+    "webhook-not-allowed": ProblemType(
+        422,
+        "The service sends no webhooks, or none to this host.",
+        "its operator allows hosts with ACGAN_WEBHOOK_HOSTS",
+    ),
     "queue-full": ProblemType(429, "Too many jobs wait."),
     "queue-share-used": ProblemType(429, "Too many jobs of this caller wait."),
     "too-many-streams": ProblemType(

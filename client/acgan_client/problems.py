@@ -117,6 +117,12 @@ class IdempotencyConflict(InvalidInput):
     code = "idempotency-conflict"
 
 
+class WebhookNotAllowed(InvalidInput):
+    """The service sends no webhooks, or none to this host."""
+
+    code = "webhook-not-allowed"
+
+
 class QueueFull(Unavailable):
     """Too many jobs wait."""
 

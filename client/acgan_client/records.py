@@ -149,6 +149,7 @@ class Job(Record):
     runs_on: str = "any"
     caller: str | None = None
     order: DatasetOrder | None = None
+    webhook_host: str | None = None
     retry_of: str | None = None
     warnings: list[str] = []
     last_seen_at: datetime | None = None

@@ -100,6 +100,7 @@ class Job(BaseModel):
     order: DatasetOrder | None = Field(
         None, description="The data set that it generates; `config` is then the configuration of the generator."
     )
+    webhook_host: str | None = Field(None, description="Host that receives a message at each end of the job.")
     retry_of: str | None = Field(None, description="Id of the job whose configuration this one repeats.")
     warnings: list[str] = Field(
         [],

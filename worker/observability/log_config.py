@@ -15,7 +15,7 @@ from structlog.processors import JSONRenderer, TimeStamper, format_exc_info
 from structlog.stdlib import ExtraAdder, ProcessorFormatter, add_log_level, add_logger_name
 
 from models.bounded_reading import printable
-from worker.observability.redaction import hide_password_of, mask, mask_fields
+from worker.observability.redaction import hide, hide_password_of, mask, mask_fields
 from worker.settings import WorkerSettings
 
 Fields = MutableMapping[str, Any]
@@ -28,6 +28,8 @@ TALKATIVE = ("uvicorn", "uvicorn.error", "uvicorn.asgi", "asyncio", "multiproces
 def configure(settings: WorkerSettings) -> None:
     """Log to stderr, in the format and from the lowest level that the settings name."""
     hide_password_of(settings.redis_url)
+    if settings.webhook_secret:
+        hide(*settings.webhook_secret.get_secret_value().split())
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
     handler = logging.StreamHandler()
     handler.setFormatter(make_formatter(json=wants_json(settings)))
