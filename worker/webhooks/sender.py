@@ -8,10 +8,13 @@ import logging
 import random
 import ssl
 import threading
+import time
 from collections.abc import Collection, Sequence
+from functools import partial
 
 from worker.jobs.errors import StoreUnavailable
 from worker.jobs.outbox import Message, Outbox
+from worker.lifecycle.retry import retry_until_stored
 from worker.observability import metrics
 from worker.observability.background_loops import Beat, Supervisor
 from worker.settings import WorkerSettings
@@ -26,6 +29,7 @@ SECONDS = 10.0  # for an attempt, from the name to the status
 LEASE_SECONDS = 3 * SECONDS
 POLL_SECONDS = 1.0
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 3600.0  # seconds between two attempts
+REST_SECONDS = 30.0  # after a time limit: a silent receiver must not delay the messages of others
 GIVE_UP_SECONDS = 24 * 3600.0
 GONE = 410
 
@@ -57,6 +61,7 @@ class Sender:
         self.context = context
         self.resolve = resolve
         self.seconds = seconds
+        self._resting: dict[str, float] = {}  # host -> until when it is not asked, in monotonic seconds
         self._over = threading.Event()
 
     @classmethod
@@ -102,7 +107,7 @@ class Sender:
             logger.warning("job %s: the receiver of its webhook is gone (410); %s ends", message.job, message.id)
         else:
             logger.info("job %s: message %s is delivered, attempt %d", message.job, message.id, message.attempt)
-        self.outbox.finish(message)
+        retry_until_stored(partial(self.outbox.finish, message))  # else it would be sent again
         return "gone" if status == GONE else "delivered"
 
     def _put_back(self, message: Message, failure: str, outcome: str) -> str:
@@ -122,6 +127,8 @@ class Sender:
             raise Failed(f"its address {error}") from None
         if url.host not in self.hosts:
             raise AddressRefused("its host is not one that the operator allows")
+        if self._resting.get(url.host, 0.0) > time.monotonic():
+            raise Failed("the receiver did not answer an attempt that was made shortly before")
         body = body_of(message)
         try:
             addresses = find_addresses(url.host, url.port, self.hosts, limit.left, self.resolve)
@@ -130,6 +137,7 @@ class Sender:
         except ssl.SSLCertVerificationError as error:
             raise Failed(f"the certificate of the receiver is not valid: {error.verify_message}") from None
         except TimeoutError:
+            self._resting[url.host] = time.monotonic() + REST_SECONDS
             raise Failed(f"the receiver did not answer within {self.seconds:g} s") from None
         except NoAnswer:
             raise Failed("the receiver sent no answer in the form of HTTP/1.1") from None

@@ -16,9 +16,11 @@ import pytest
 import redis
 
 from models.version import code_version
-from tests.support.webhook_receiver import NAME, SECRET, Handler, status
+from tests.conftest import RunningRedis
+from tests.support.webhook_receiver import NAME, SECRET, Handler, Receiver, status
 from tests.worker.conftest import until
 from tests.worker.webhooks.conftest import LOCAL, Office
+from worker.jobs.consumer import JobConsumer
 from worker.jobs.keys import MESSAGE_PREFIX, OUTBOX, job_key
 from worker.jobs.loop_states import RUNNING
 from worker.jobs.model import JobStatus
@@ -179,6 +181,16 @@ def test_an_answer_that_never_ends_fails_at_the_time_limit(office: Office, caplo
     assert "the receiver did not answer within 0.4 s" in caplog.text
 
 
+def test_a_silent_receiver_does_not_delay_the_messages_of_others(office: Office) -> None:
+    silent, other = office.cancelled(office.receiver.url(NAME)), office.cancelled()
+    office.cancelled(office.receiver.url(NAME))
+    office.receiver.answers.append(raw(*[b"H"] * 200, pause=0.05))
+    sender = office.sender((NAME, LOCAL), resolve=lambda *_: [LOCAL], seconds=0.3)
+    assert [sender.once(), sender.once(), sender.once(), sender.once()] == ["failed", "delivered", "failed", None]
+    asked = [json.loads(each.body)["data"]["id"] for each in office.receiver.received]
+    assert asked == [silent.id, other.id]
+
+
 def test_a_resolver_that_hangs_fails_at_the_time_limit(office: Office, caplog: pytest.LogCaptureFixture) -> None:
     office.cancelled()
     over = threading.Event()
@@ -296,6 +308,30 @@ def test_a_sender_that_is_killed_after_the_request_leaves_the_message_to_another
     assert first.headers["webhook-id"] == second.headers["webhook-id"]
     assert first.body == second.body
     assert office.messages() == []
+
+
+def test_a_delivered_message_is_not_sent_again_after_an_outage_of_redis(
+    mortal_redis: RunningRedis, receiver: Receiver
+) -> None:
+    """Redis is lost between the response and the record of it."""
+    office = Office(mortal_redis.ask, JobConsumer.connect(mortal_redis.url), receiver)
+    office.cancelled()
+
+    def answer(handler: Handler) -> None:
+        mortal_redis.kill()
+        status(204)(handler)
+
+    receiver.answers.append(answer)
+    sent: list[str | None] = []
+    sender = threading.Thread(target=lambda: sent.append(office.sender().once()))
+    sender.start()
+    until(lambda: mortal_redis.process.poll() is not None)
+    mortal_redis.start()
+    sender.join(30)
+    assert sent == ["delivered"]
+    office.make_due()
+    assert office.sender().once() is None
+    assert len(receiver.received) == 1
 
 
 def test_neither_the_secret_nor_the_query_is_logged(office: Office, caplog: pytest.LogCaptureFixture) -> None:
