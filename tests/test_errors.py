@@ -34,6 +34,9 @@ INTERNAL = {
     "_Refused",
     "Changed",
     "InvalidFigure",
+    "AddressRefused",
+    "AttemptFailed",
+    "NoAnswer",
 }
 
 EXCEPTIONS = {  # codes with another status than that of their family

@@ -3,6 +3,7 @@
 import ipaddress
 import ssl
 import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -54,6 +55,15 @@ def status(code: int, **headers: str) -> Callable[[Handler], None]:
         for name, value in {"Content-Length": "0", **headers}.items():
             handler.send_header(name, value)
         handler.end_headers()
+
+    return answer
+
+
+def raw(*pieces: bytes, pause: float = 0.0) -> Callable[[Handler], None]:
+    def answer(handler: Handler) -> None:
+        for piece in pieces:
+            handler.wfile.write(piece)
+            time.sleep(pause)
 
     return answer
 

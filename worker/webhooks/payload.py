@@ -29,11 +29,11 @@ class JobEnd(BaseModel):
     def of(cls, message: Message) -> "JobEnd":
         is_dataset = message.kind == JobKind.DATASET
         checkpoint = str(CheckpointId(message.job, message.epoch)) if message.epoch and not is_dataset else None
-        links = {"job": f"/jobs/{message.job}"}
+        links = {"job": link("jobs", message.job)}
         if checkpoint:
-            links["checkpoint"] = f"/checkpoints/{checkpoint}"
+            links["checkpoint"] = link("checkpoints", checkpoint)
         if is_dataset:
-            links["dataset"] = f"/datasets/{message.job}"
+            links["dataset"] = link("datasets", message.job)
         return cls(
             id=message.job,
             name=message.name,
@@ -43,6 +43,10 @@ class JobEnd(BaseModel):
             dataset=message.job if is_dataset else None,
             links=links,
         )
+
+
+def link(kind: str, name: str) -> str:
+    return f"/{kind}/{name}"
 
 
 class Payload(BaseModel):

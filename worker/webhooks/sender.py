@@ -34,7 +34,7 @@ GIVE_UP_SECONDS = 24 * 3600.0
 GONE = 410
 
 
-class Failed(Exception):
+class AttemptFailed(Exception):
     """An attempt failed. The message, a part of a sentence, contains no part of the address or of a response."""
 
 
@@ -101,7 +101,7 @@ class Sender:
     def _send(self, message: Message) -> str:
         try:
             status = self._attempt(message)
-        except (AddressRefused, Failed) as failure:
+        except (AddressRefused, AttemptFailed) as failure:
             return self._put_back(message, str(failure), "refused" if isinstance(failure, AddressRefused) else "failed")
         if status == GONE:
             logger.warning("job %s: the receiver of its webhook is gone (410); %s ends", message.job, message.id)
@@ -119,30 +119,30 @@ class Sender:
         return outcome
 
     def _attempt(self, message: Message) -> int:
-        """Return the status 2xx or 410. Raises AddressRefused and Failed."""
+        """Return the status 2xx or 410. Raises AddressRefused and AttemptFailed."""
         limit = TimeLimit(self.seconds)
         try:
             url = read_webhook_url(message.url)
         except ValueError as error:
-            raise Failed(f"its address {error}") from None
+            raise AttemptFailed(f"its address {error}") from None
         if url.host not in self.hosts:
             raise AddressRefused("its host is not one that the operator allows")
         if self._resting.get(url.host, 0.0) > time.monotonic():
-            raise Failed("the receiver did not answer an attempt that was made shortly before")
+            raise AttemptFailed("the receiver did not answer an attempt that was made shortly before")
         body = body_of(message)
         try:
             addresses = find_addresses(url.host, url.port, self.hosts, limit.left, self.resolve)
             headers = headers_of(message, body, self.secrets)
             status = post(url, addresses, headers, body, self.context, limit)
         except ssl.SSLCertVerificationError as error:
-            raise Failed(f"the certificate of the receiver is not valid: {error.verify_message}") from None
+            raise AttemptFailed(f"the certificate of the receiver is not valid: {error.verify_message}") from None
         except TimeoutError:
             self._resting[url.host] = time.monotonic() + REST_SECONDS
-            raise Failed(f"the receiver did not answer within {self.seconds:g} s") from None
+            raise AttemptFailed(f"the receiver did not answer within {self.seconds:g} s") from None
         except NoAnswer:
-            raise Failed("the receiver sent no answer in the form of HTTP/1.1") from None
+            raise AttemptFailed("the receiver sent no answer in the form of HTTP/1.1") from None
         except OSError as error:
-            raise Failed(f"the receiver cannot be reached: {reason_of(error)}") from None
+            raise AttemptFailed(f"the receiver cannot be reached: {reason_of(error)}") from None
         if status == GONE or status // 100 == 2:
             return status
-        raise Failed(f"the receiver answered {status}")
+        raise AttemptFailed(f"the receiver answered {status}")
