@@ -12,7 +12,6 @@ import time
 from datetime import datetime
 
 import pytest
-import redis
 
 from models.version import code_version
 from tests.conftest import RunningRedis
@@ -217,7 +216,7 @@ def test_the_loop_sends_what_is_due_and_reports_an_outage_of_redis(office: Offic
         office.cancelled()
         until(lambda: len(office.receiver.received) == 1)
         assert supervisor.report() == {"webhooks": RUNNING}
-        sender.outbox = Outbox(redis.Redis(port=9, socket_timeout=0.2), 30.0, 3600.0, 86400.0)
+        sender.outbox = Outbox.connect("redis://127.0.0.1:9/0", 30.0, 3600.0, 86400.0)
         until(lambda: supervisor.report()["webhooks"].startswith("Redis: "))
         sender.outbox = office.outbox()
         until(lambda: supervisor.report()["webhooks"] == RUNNING)
