@@ -32,7 +32,9 @@ def check_webhook_form(address: str) -> str:
 
 
 Webhook = Annotated[
-    str, Field(max_length=LONGEST, json_schema_extra={"format": "uri"}), AfterValidator(check_webhook_form)
+    str,
+    Field(max_length=LONGEST, json_schema_extra={"format": "uri", "pattern": r"^https://[^@#\s]+$"}),
+    AfterValidator(check_webhook_form),
 ]
 WEBHOOK = Field(
     None,

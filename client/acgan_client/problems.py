@@ -75,6 +75,12 @@ class HostNotAllowed(NotAllowed):
     code = "host-not-allowed"
 
 
+class WebhookNotAllowed(NotAllowed):
+    """The service sends no webhooks, or none to this host."""
+
+    code = "webhook-not-allowed"
+
+
 class RateLimited(Unavailable):
     """The caller sends too many requests."""
 
@@ -115,12 +121,6 @@ class IdempotencyConflict(InvalidInput):
     """The `Idempotency-Key` was used for a different request."""
 
     code = "idempotency-conflict"
-
-
-class WebhookNotAllowed(InvalidInput):
-    """The service sends no webhooks, or none to this host."""
-
-    code = "webhook-not-allowed"
 
 
 class QueueFull(Unavailable):

@@ -51,7 +51,7 @@ def test_a_job_without_a_receiver(client: TestClient) -> None:
 )
 def test_a_host_that_is_not_exactly_one_of_the_list_is_refused(client: TestClient, path: str, url: str) -> None:
     answer = client.post(path, json={"webhook": url})
-    assert (answer.status_code, answer.json()["type"]) == (422, "/problems/webhook-not-allowed")
+    assert (answer.status_code, answer.json()["type"]) == (403, "/problems/webhook-not-allowed")
     assert "is not one of the hosts to which this service sends webhooks" in answer.json()["detail"]
 
 
@@ -70,7 +70,7 @@ def test_an_address_of_another_form_is_refused_and_not_shown(client: TestClient,
 def test_without_hosts_in_the_settings_no_receiver_is_accepted(settings: AppSettings) -> None:
     with local_client(create_app(settings)) as client:
         answer = client.post("/train", json={"webhook": URL})
-    assert answer.status_code == 422
+    assert answer.status_code == 403
     sentence = "This service sends no webhooks, because its operator allows no receiver"
     assert answer.json()["detail"].startswith(sentence)
     assert "abcdef" not in answer.text

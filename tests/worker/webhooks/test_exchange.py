@@ -25,8 +25,8 @@ def test_localhost_is_refused_without_its_address_in_the_list(office: Office) ->
 
 
 def test_a_host_that_is_no_longer_listed_is_refused(office: Office) -> None:
-    office.cancelled()
-    assert office.sender((NAME,)).once() == "refused"
+    office.cancelled(office.receiver.url(NAME))
+    assert office.sender((LOCAL,), resolve=lambda *_: [LOCAL]).once() == "refused"
     assert office.receiver.names == []
 
 
