@@ -41,6 +41,7 @@ INTERNAL = {
 
 EXCEPTIONS = {  # codes with another status than that of their family
     "webhook-not-allowed": 403,
+    "extra-missing": 501,
     "file-invalid": 503,
     "invalid-weights": 503,
     "checkpoint-not-understood": 409,

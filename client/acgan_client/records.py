@@ -246,6 +246,11 @@ class Checkpoint(Record):
     shown: ClassVar = ("id", "metrics", "refused", "size")
 
 
+class CheckpointManifest(Record):
+    id: str
+    files: dict[str, FileRecord]
+
+
 class UnusableCheckpoint(Record):
     """A checkpoint that exists and cannot be used."""
 
@@ -269,6 +274,7 @@ class Serving(Record):
 
     policy: str = "newest"
     checkpoint: str | None = None
+    dataset: str = "mnist"
     serving: str | None
 
 
