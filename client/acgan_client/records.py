@@ -1,6 +1,5 @@
-"""The records that the service sends. Fields that a newer service adds are kept in `model_extra`.
-
-A value that a newer service adds to a list of names, such as a status, is accepted too.
+"""The records that the service sends. A newer service may add fields, which are kept in `model_extra`,
+and values to a list of names, such as a status.
 """
 
 import re
