@@ -10,8 +10,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from app import metrics
 from app.api.dependencies import Services
 from models.config import NUM_CLASSES
-from worker.jobs.client import Standing
 from worker.jobs.errors import StoreUnavailable
+from worker.jobs.model import Standing
 
 logger = logging.getLogger(__name__)
 

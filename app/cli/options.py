@@ -7,6 +7,7 @@ import typer
 
 from models.config import TrainingConfig
 from models.data.catalog import DATASETS
+from models.synthesis.layouts.table import LAYOUTS
 
 Home = Annotated[Path | None, typer.Option(help="Folder for checkpoints, Redis and caches [ACGAN_HOME, or .acgan].")]
 RunsOnOption = Annotated[
@@ -15,6 +16,9 @@ RunsOnOption = Annotated[
 WebhookOption = Annotated[
     str | None,
     typer.Option("--webhook", metavar="URL", help="https address that receives a message when the job ends."),
+]
+LayoutOption = Annotated[
+    str, typer.Option("--layout", help=f"Arrangement of the files: {', '.join(f'`{name}`' for name in LAYOUTS)}.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Host = Annotated[str | None, typer.Option(help="Address to listen on [ACGAN_HOST, or 127.0.0.1].")]

@@ -32,7 +32,7 @@ from worker.jobs.keys import (
     queue_key,
 )
 from worker.jobs.loop_states import summarize
-from worker.jobs.model import ENDED, RUNS_ON, Job, JobKind, JobStatus, RunsOn, accepted_at, job_id_of
+from worker.jobs.model import ENDED, RUNS_ON, Job, JobKind, JobStatus, RunsOn, Standing, accepted_at, job_id_of
 from worker.jobs.redis_client import heedful
 
 LOOKED_AT = 1000  # how many waiting jobs are searched for the oldest
@@ -105,6 +105,7 @@ class Order(NamedTuple):
     idempotency_key: str | None = None
     webhook: str | None = None  # address of the messages about its ends
     given_kind: JobKind | None = None  # if None, `dataset` decides
+    traceparent: str = ""  # context of the trace that continues in the worker
 
     @property
     def kind(self) -> JobKind:
@@ -114,12 +115,13 @@ class Order(NamedTuple):
     def fields(self) -> dict[str, str]:
         """Return the first fields of the record."""
         named = {"caller": self.caller, "retry_of": self.retry_of, "webhook": self.webhook}
+        named |= {"traceparent": self.traceparent}
         return encode(self.kind, self.config, self.priority, self.runs_on, self.dataset, named)
 
     @property
     def fingerprint(self) -> str:
-        """Return a checksum of the request. It omits the kind, as earlier versions did."""
-        fields = {name: value for name, value in self.fields.items() if name != "kind"}
+        """Return a checksum of the request. It omits the trace, and the kind, as earlier versions did."""
+        fields = {name: value for name, value in self.fields.items() if name not in ("kind", "traceparent")}
         return hashlib.sha256(json.dumps(fields).encode()).hexdigest()
 
 
@@ -132,18 +134,6 @@ def understood(job: AnyJob) -> Job:
 
 def wording(status: str) -> str:
     return f"has {status} already" if status in (JobStatus.SUCCEEDED, JobStatus.FAILED) else f"is {status}"
-
-
-class Standing(NamedTuple):
-    """Numbers of jobs and workers. `oldest` is the number of seconds since the oldest waiting job was accepted."""
-
-    accepted: int
-    ready: dict[RunsOn, int]  # jobs that a worker may claim now
-    delayed: int
-    running: int
-    undelivered: int  # messages about ends of jobs
-    oldest: float
-    workers: dict[RunsOn, int]  # seen recently, by device
 
 
 @raises_store_unavailable
@@ -264,10 +254,13 @@ class JobClient:
             raise InvalidTransition(f"job {job_id} has {status} already: there is nothing to cancel")
         return await self.read(job_id)
 
-    async def resume(self, job_id: str) -> Job:
-        """Queue a failed or cancelled job again. Raises JobNotFound, QueueFull, InvalidTransition, NotUnderstood."""
+    async def resume(self, job_id: str, traceparent: str = "") -> Job:
+        """Queue a failed or cancelled job again. `traceparent` applies if its record has none.
+
+        Raises JobNotFound, QueueFull, InvalidTransition, NotUnderstood.
+        """
         await self.get(job_id)  # a worker of this version does not run a record that it does not understand
-        status = await self._resume(args=[job_id, self.queue_limit, int(self.has_shares)])
+        status = await self._resume(args=[job_id, self.queue_limit, int(self.has_shares), traceparent])
         if status == "deleting":
             raise InvalidTransition(f"job {job_id} cannot be resumed: {BEING_DELETED}")
         if status in ("full", "share"):

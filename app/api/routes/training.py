@@ -29,6 +29,7 @@ from models.registry.store import CheckpointDamaged, CheckpointId, CheckpointNot
 from worker.celery_app import notify_workers
 from worker.jobs.client import InvalidTransition, Order
 from worker.jobs.model import Job
+from worker.observability import tracing
 
 router = APIRouter(tags=["training"], route_class=GuardedRoute)
 logger = logging.getLogger(__name__)
@@ -71,6 +72,7 @@ async def train(
         caller,
         idempotency_key=idempotency_key,
         webhook=wanted.webhook,
+        traceparent=tracing.traceparent(),
     )
     return await accepted(await services.jobs.create(order), services, response)
 
@@ -91,7 +93,8 @@ async def resume(services: ServicesDep, response: Response, job_id: JobId) -> Jo
     job = await services.jobs.get(job_id)
     await check_budget(services, resumed=job)
     await check_drawing(services, job)
-    return await accepted(await services.jobs.resume(job_id), services, response)
+    tracing.link(job.traceparent)
+    return await accepted(await services.jobs.resume(job_id, tracing.traceparent()), services, response)
 
 
 def check_state(store: CheckpointStore, job_id: str) -> None:
@@ -123,6 +126,8 @@ async def retry(services: ServicesDep, response: Response, caller: Caller, job_i
     await check_budget(services, job.order)
     await check_drawing(services, job)
     again = Order(job.config, job.priority, job.runs_on, caller, job.id, job.order, given_kind=job.kind)
+    again = again._replace(traceparent=tracing.traceparent())
+    tracing.link(job.traceparent)
     return await accepted(await services.jobs.create(again), services, response)
 
 
@@ -146,6 +151,7 @@ async def delete(services: ServicesDep, job_id: JobId) -> None:
 async def accepted(job: Job, services: Services, response: Response) -> JobView:
     """Notify the workers of a queued job, set the Location header, and return the view of the job."""
     bind_contextvars(job=job.id)
+    tracing.note({tracing.JOB: job.id})
     try:
         await anyio.to_thread.run_sync(notify_workers, services.celery, job.runs_on)
     except OperationalError as error:  # the job is stored: the next notification, or a worker's next poll, finds it
