@@ -66,7 +66,9 @@ def create_app(settings: AppSettings) -> FastAPI:
         work_rate = SharedRate(settings.works, jobs.redis) if settings.works else None
         celery = make_celery(settings)
         limits = ArchiveLimits()
-        app.state.services = Services(jobs, celery, store, inference, events, supervisor, limits, work_rate)
+        app.state.services = Services(
+            jobs, celery, store, inference, events, supervisor, limits, work_rate, settings.webhook_receivers
+        )
         await inference.start(supervisor)
         supervisor.start_task("events", events.read)
         yield

@@ -30,6 +30,7 @@ from app.problems import conditional
 from app.problems.conditional import IfNoneMatch
 from app.schemas.datasets import FILE_NAME, ArchiveQuery, DatasetList, DatasetView, WantedDataset
 from app.schemas.jobs import JobsQuery, UnreadableJobView
+from app.security.webhook_hosts import check_webhook
 from models.errors import NotFound
 from models.registry.storage.base import Folder
 from models.registry.storage.reading import parse, read_bytes
@@ -78,13 +79,23 @@ async def order(
 
     A worker generates it as a job in the same queue as runs.
     """
+    check_webhook(wanted.webhook, services.webhook_hosts)
     await services.jobs.ping()
     model = await services.inference.models.find(wanted.checkpoint)
     dataset = wanted.order(model.id)
     await check_budget(services, dataset)
     recipe = model.manifest.config
-    entry = Order(recipe, wanted.priority, wanted.runs_on, caller, dataset=dataset, idempotency_key=idempotency_key)
-    job = await services.jobs.create(entry._replace(traceparent=tracing.traceparent()))
+    entry = Order(
+        recipe,
+        wanted.priority,
+        wanted.runs_on,
+        caller,
+        dataset=dataset,
+        idempotency_key=idempotency_key,
+        webhook=wanted.webhook,
+        traceparent=tracing.traceparent(),
+    )
+    job = await services.jobs.create(entry)
     await accepted(job, services, response)
     response.headers["Location"] = f"/datasets/{job.id}"
     return DatasetView.of(job)

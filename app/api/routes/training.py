@@ -24,6 +24,7 @@ from app.api.dependencies import (
 )
 from app.api.guarded_route import GuardedRoute
 from app.schemas.jobs import AnyJobView, JobView, TrainingOrder, view_of
+from app.security.webhook_hosts import check_webhook
 from models.registry.store import CheckpointDamaged, CheckpointId, CheckpointNotFound, CheckpointStore
 from worker.celery_app import notify_workers
 from worker.jobs.client import InvalidTransition, Order
@@ -62,9 +63,17 @@ async def train(
     idempotency_key: IdempotencyKey = None,
 ) -> JobView:
     """Start a run. An empty body starts the original recipe: 100 epochs on MNIST."""
+    check_webhook(wanted.webhook, services.webhook_hosts)
     await services.jobs.ping()  # if Redis may lose jobs, no worker would run it
-    order = Order(wanted.config, wanted.priority, wanted.runs_on, caller, idempotency_key=idempotency_key)
-    order = order._replace(traceparent=tracing.traceparent())
+    order = Order(
+        wanted.config,
+        wanted.priority,
+        wanted.runs_on,
+        caller,
+        idempotency_key=idempotency_key,
+        webhook=wanted.webhook,
+        traceparent=tracing.traceparent(),
+    )
     return await accepted(await services.jobs.create(order), services, response)
 
 
