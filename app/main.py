@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from app.api.dependencies import Services
 from app.api.errors import EXPECTED, add_error_handlers, answer_known
 from app.api.event_stream import Events
-from app.api.openapi import describe
+from app.api.openapi.document import describe, operation_id
 from app.api.routes import checkpoints, compositions, datasets, digits, health, jobs, problems, static, training
 from app.inference.service import InferenceService
 from app.middleware import cors
@@ -64,6 +64,7 @@ def create_app(settings: AppSettings) -> FastAPI:
         summary="Train and serve a class-conditional digit generator.",
         version=code_version(),
         lifespan=lifespan,
+        generate_unique_id_function=operation_id,
         redirect_slashes=False,  # FastAPI's redirects contain the client's Host; ours are relative
         openapi_url=None,  # app/api/routes/static.py serves it with an ETag
     )

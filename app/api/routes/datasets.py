@@ -9,7 +9,7 @@ from fastapi import APIRouter, Body, Header, Path, Query, Response
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from app.api.deletion import delete_dataset
+from app.api import deletion
 from app.api.dependencies import (
     Caller,
     DatasetId,
@@ -24,6 +24,7 @@ from app.api.dependencies import (
     checked,
 )
 from app.api.guarded_route import GuardedRoute
+from app.api.openapi.headers import NEW_JOB
 from app.api.routes.training import IdempotencyKey, accepted
 from app.problems import conditional, ranges
 from app.problems.conditional import IfNoneMatch
@@ -50,10 +51,9 @@ router = APIRouter(tags=["datasets"], route_class=GuardedRoute)
 
 CONTENT: dict[str, dict[str, Any]] = {
     "application/gzip": {},
-    "application/json": {
-        "example": {"order": {"per_class": 6000, "seed": 1}, "files": {TRAIN_IMAGES: {"size": 9912422}}}
-    },
+    "application/json": {},
 }
+PART: dict[str, dict[str, Any]] = {"application/gzip": {}, "application/json": {}}
 AS_MANY_AS_MNIST = WantedDataset()
 EXAMPLES = {
     "as large as MNIST": {"value": {}},
@@ -62,8 +62,8 @@ EXAMPLES = {
 }
 
 
-@router.post("/datasets", status_code=202, dependencies=[MayStart, WithinWorkRate, NoNull])
-async def order(
+@router.post("/datasets", status_code=202, responses=NEW_JOB, dependencies=[MayStart, WithinWorkRate, NoNull])
+async def order_dataset(
     services: ServicesDep,
     response: Response,
     caller: Caller,
@@ -87,7 +87,7 @@ async def order(
 
 
 @router.get("/datasets")
-async def datasets(services: ServicesDep, query: Annotated[JobsQuery, Query()]) -> DatasetList:
+async def list_datasets(services: ServicesDep, query: Annotated[JobsQuery, Query()]) -> DatasetList:
     """List the generated data sets, newest first."""
     if query.before is not None:
         checked(query.before, DatasetNotFound)
@@ -97,7 +97,7 @@ async def datasets(services: ServicesDep, query: Annotated[JobsQuery, Query()]) 
 
 
 @router.get("/datasets/{job_id}")
-async def dataset(services: ServicesDep, job_id: DatasetId) -> DatasetView:
+async def get_dataset(services: ServicesDep, job_id: DatasetId) -> DatasetView:
     """Return the progress of a data set, and the URLs of its files when it is complete."""
     job = await found(services, job_id)
     return DatasetView.of(job, await anyio.to_thread.run_sync(services.store.has_dataset, job.id))
@@ -127,14 +127,15 @@ async def found(services: Services, job_id: str) -> Job:
     response_class=StreamingResponse,
     responses={
         200: {
+            "model": DatasetManifest,
             "content": CONTENT,
             "description": "A gzipped IDX file, or `manifest.json`, which describes all files.",
         },
         304: {"description": "Not modified."},
-        206: {"content": CONTENT, "description": "The part of the file that `Range` requests."},
+        206: {"content": PART, "description": "The part of the file that `Range` requests."},
     },
 )
-async def dataset_file(
+async def download_dataset_file(
     services: ServicesDep,
     job_id: DatasetId,
     file: Annotated[str, Path(pattern=FILE_NAME, examples=[TRAIN_IMAGES])],
@@ -211,10 +212,10 @@ class Pieces:
 
 
 @router.delete("/datasets/{job_id}", status_code=204, dependencies=[OwnsJob])
-async def delete(services: ServicesDep, job_id: DatasetId) -> None:
+async def delete_dataset(services: ServicesDep, job_id: DatasetId) -> None:
     """Delete the files of a data set. Its job stays, and a retry of the job generates the files again.
 
     409 while the data set is being drawn or downloaded.
     """
     await found(services, job_id)
-    await delete_dataset(services.inference.models, services.jobs, job_id)
+    await deletion.delete_dataset(services.inference.models, services.jobs, job_id)

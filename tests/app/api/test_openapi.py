@@ -7,16 +7,17 @@ import pytest
 from pydantic import SecretStr
 from starlette.testclient import TestClient
 
-from app.api.openapi_examples import ANSWERS, CHECKPOINT, ERRORS, JOB
+from app.api.openapi.examples import ANSWERS, CHECKPOINT, ERRORS, JOB
 from app.main import create_app
 from app.problems import problem as problems
-from app.problems.codes import PROBLEMS
+from app.problems.codes import PREFIX, PROBLEMS
 from app.problems.problem import Problem
-from app.schemas import checkpoints, datasets, health, jobs
+from app.schemas import checkpoints, datasets, events, health, jobs
 from app.security.api_keys import make_key
 from app.server.protocol import ErrorResponses
 from app.settings import AppSettings
 from models.registry.store import CheckpointStore
+from models.synthesis import order
 from tests.client.test_client import work
 from tests.support.api_clients import local_client
 from worker.jobs.consumer import JobConsumer
@@ -54,7 +55,7 @@ def test_every_json_response_has_an_example(document: dict[str, Any]) -> None:
         for called, operation in operations(document)
         for status, response in operation["responses"].items()
         for media_type, content in response.get("content", {}).items()
-        if status.startswith("2") and media_type in ("application/json", "text/csv", "text/event-stream")
+        if status in ("200", "202") and media_type in ("application/json", "text/csv", "text/event-stream")
         if "example" not in content
     ]
     assert without == ["get /livez 200 application/json"]
@@ -62,7 +63,7 @@ def test_every_json_response_has_an_example(document: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("name", list(ANSWERS))
 def test_every_example_validates_against_its_schema(name: str) -> None:
-    modules = (jobs, checkpoints, health, datasets, problems)
+    modules = (jobs, checkpoints, health, datasets, events, order, problems)
     model = next(getattr(module, name) for module in modules if hasattr(module, name))
     assert model.model_validate(ANSWERS[name]).model_dump(mode="json") == ANSWERS[name]
 
@@ -79,15 +80,25 @@ def test_every_body_has_examples_that_are_accepted(client: TestClient, document:
 
 def test_every_error_is_described_with_its_own_examples(document: dict[str, Any]) -> None:
     assert {kind.status for kind in PROBLEMS.values()} - NOT_IN_DOCUMENT == set(EXAMPLES)
-    for error in ERRORS:
-        described = document["components"]["responses"][f"Error{error.status}"]
-        examples = described["content"]["application/problem+json"]["examples"]
-        assert list(examples) == list(error.problems)
-        for title, example in examples.items():
-            problem = Problem.model_validate(example["value"])
-            assert problem == error.problems[title]
-            assert problem.status == error.status
-        assert ("Retry-After" in described.get("headers", {})) is (error.status in (429, 503))
+    components, shown = document["components"], set()
+    for called, operation in operations(document):
+        for status, response in operation["responses"].items():
+            if "$ref" not in response:
+                continue
+            described = components["responses"][response["$ref"].rpartition("/")[2]]
+            content = described["content"]["application/problem+json"]
+            _, narrowed = components["schemas"][content["schema"]["$ref"].rpartition("/")[2]]["allOf"]
+            for title, example in content.get("examples", {}).items():
+                problem = Problem.model_validate(example["value"])
+                assert problem == EXAMPLES[int(status)][title]
+                assert problem.status == int(status)
+                assert problem.type in narrowed["properties"]["type"]["enum"]
+                shown.add((int(status), title))
+            assert {PROBLEMS[kind.removeprefix(PREFIX)].status for kind in narrowed["properties"]["type"]["enum"]} == {
+                int(status)
+            }, called
+            assert ("Retry-After" in described["headers"]) is (status in ("429", "503"))
+    assert shown == {(status, title) for status, examples in EXAMPLES.items() for title in examples}
     for called, operation in operations(document):
         assert {"400", "408", "431", "503"} <= set(operation["responses"]), called
         assert "4XX" not in operation["responses"]
