@@ -69,6 +69,7 @@ RECORDS: dict[str, type[BaseModel]] = {
     "EpochRecord": records.Epoch,
     "EpochView": records.Epoch,
     "JobView": records.Job,
+    "ServingView": records.Serving,
     "UnreadableJobView": records.UnreadableJob,
 }
 REQUESTS = {"Follow", "Pin", "TrainingOrder", "WantedDataset"}

@@ -9,7 +9,7 @@ from fastapi.routing import APIRoute
 
 from app.api.openapi.error_responses import SCHEMAS, add_error, add_problem, errors_of
 from app.api.openapi.examples import ANSWERS, TEXTS
-from app.api.openapi.headers import HEADERS, headers_of, sends
+from app.api.openapi.headers import headers_of, sends, used
 from app.middleware.authentication import PROBES, READING, is_public
 
 INFO = {
@@ -51,7 +51,7 @@ def complete(document: dict[str, Any], needed: bool, for_reading: bool) -> None:
     document["info"] |= INFO
     document["tags"] = [{"name": name, "description": description} for name, description in TAGS.items()]
     components = document["components"]
-    components |= {"securitySchemes": SCHEMES, "headers": HEADERS, "responses": {}}
+    components |= {"securitySchemes": SCHEMES, "responses": {}}
     add_problem(components)
     for unused in UNUSED:
         components["schemas"].pop(unused, None)
@@ -68,6 +68,9 @@ def complete(document: dict[str, Any], needed: bool, for_reading: bool) -> None:
             for status in sorted({*errors_of(path, method, operation), *((401,) if keys else ())}):
                 add_error(components, path, operation, status)
             add_examples(operation)
+    operations = [operation for methods in document["paths"].values() for operation in methods.values()]
+    own = [response for operation in operations for response in operation["responses"].values()]
+    components["headers"] = used([*own, *components["responses"].values()])
 
 
 def operation_id(route: APIRoute) -> str:

@@ -8,7 +8,7 @@ from app.problems.problem import Mistake, Problem, ProblemDescription
 from app.problems.ranges import NoSuchRange
 from app.problems.redis_diagnosis import GONE
 from app.problems.refusals import FOREIGN_ORIGIN, TOO_LONG
-from app.schemas.checkpoints import CheckpointList, CheckpointView, Serving
+from app.schemas.checkpoints import CheckpointList, CheckpointView, ServingView
 from app.schemas.datasets import DatasetList, DatasetView
 from app.schemas.events import JobEvent, ProgressEvent
 from app.schemas.health import Readiness
@@ -88,7 +88,7 @@ ANSWERS = {  # by the name of the schema
         CheckpointList(serving=CHECKPOINT, checkpoints=[CheckpointView.of(MANIFEST)]),
         DatasetView.of(ORDERED),
         DatasetList(datasets=[DatasetView.of(ORDERED)], next=None),
-        Serving(serving=CHECKPOINT),
+        ServingView(serving=CHECKPOINT),
         Readiness(ready=True, redis="up", serving=CHECKPOINT),
         ProblemDescription.of("job-not-found"),
         JobEvent(ProgressEvent(event="progress", id="1769860900123-0", data=PROGRESS)),

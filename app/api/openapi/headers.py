@@ -3,7 +3,7 @@
 A route declares only those of its own, with `sends`. `headers_of` derives the others from the rest of the operation.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from app.middleware.authentication import PROBES, READING
@@ -22,6 +22,7 @@ def number(description: str, example: int) -> dict[str, Any]:
 HEADERS: dict[str, dict[str, Any]] = {
     "Accept-Ranges": header("`bytes`: requests with `Range` are supported.", "bytes", enum=["bytes"]),
     "Cache-Control": header("How long caches may keep the response.", "no-cache"),
+    "Content-Disposition": header("The name for the file on disk.", 'attachment; filename="generator.safetensors"'),
     "Content-Range": header("The part of the file that the body has, and the size of the file.", "bytes 0-99/9912422"),
     "ETag": header("The version, for `If-None-Match`, `If-Match` and `If-Range`.", '"f0e4c2f76c58916e"'),
     "Location": header("The address of the new job or data set.", "/jobs/20260131-120000-00001c"),
@@ -65,6 +66,12 @@ def headers_of(path: str, method: str, operation: dict[str, Any], status: int, i
         yield "Accept-Ranges"
     if status == 206:
         yield "Content-Range"
+
+
+def used(responses: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return the rows of HEADERS to which responses refer."""
+    names = {name for response in responses for name in response.get("headers", {})}
+    return {name: header for name, header in HEADERS.items() if name in names}
 
 
 def headers_of_error(status: int) -> Iterator[str]:

@@ -12,7 +12,7 @@ from app.api.guarded_route import GuardedRoute
 from app.api.openapi.headers import sends
 from app.inference.service import ROLES
 from app.problems import conditional
-from app.schemas.checkpoints import CheckpointList, CheckpointView, Serving, ServingOrder, UnusableCheckpoint
+from app.schemas.checkpoints import CheckpointList, CheckpointView, ServingOrder, ServingView, UnusableCheckpoint
 from models.registry.serving_policy import ServingPolicy
 from models.registry.store import CheckpointId
 
@@ -53,7 +53,7 @@ async def delete_checkpoint(services: ServicesDep, checkpoint: str) -> None:
 
 
 @router.get("/serving", responses=POLICY)
-async def get_serving(services: ServicesDep, response: Response) -> Serving:
+async def get_serving(services: ServicesDep, response: Response) -> ServingView:
     """Return the serving policy, which selects the checkpoint for `latest`, and the served checkpoint.
 
     The `ETag` is that of the policy, for `If-Match`: it does not change when `serving` does.
@@ -61,9 +61,9 @@ async def get_serving(services: ServicesDep, response: Response) -> Serving:
     return view_of(await services.inference.models.choice(), services, response)
 
 
-def view_of(policy: ServingPolicy, services: Services, response: Response) -> Serving:
+def view_of(policy: ServingPolicy, services: Services, response: Response) -> ServingView:
     response.headers.update({"ETag": tag_of(policy), "Cache-Control": "no-store"})
-    return Serving(**dict(policy), serving=services.inference.models.serving)
+    return ServingView(**dict(policy), serving=services.inference.models.serving)
 
 
 @router.put("/serving", responses=POLICY)
@@ -72,7 +72,7 @@ async def set_serving(
     response: Response,
     order: Annotated[ServingOrder, Body(openapi_examples=EXAMPLES)],
     if_match: conditional.IfMatch = None,
-) -> Serving:
+) -> ServingView:
     """Serve the newest publication, the best one, or a pinned one. To roll back, pin the previous one.
 
     Requests in progress finish with the generator that they started with. Other processes switch within a second. With

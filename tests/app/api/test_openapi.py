@@ -1,5 +1,7 @@
 """The OpenAPI document: true examples, and every error of every operation."""
 
+import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -7,6 +9,7 @@ import pytest
 from pydantic import SecretStr
 from starlette.testclient import TestClient
 
+from app.api.content import MEDIA_TYPES
 from app.api.openapi.examples import ANSWERS, CHECKPOINT, ERRORS, JOB
 from app.main import create_app
 from app.problems import problem as problems
@@ -47,6 +50,26 @@ def test_every_operation_has_a_short_summary(document: dict[str, Any]) -> None:
     for called, heading in headings.items():
         assert " " in heading, called
         assert len(heading) < 110, called
+
+
+def test_operations_have_short_names_and_described_tags(document: dict[str, Any]) -> None:
+    names = [operation["operationId"] for _, operation in operations(document)]
+    assert len(set(names)) == len(names)
+    assert [name for name in names if not re.fullmatch(r"[a-z]+(_[a-z]+){1,3}", name)] == []
+    described = {tag["name"] for tag in document["tags"] if tag["description"]}
+    assert {tag for _, operation in operations(document) for tag in operation["tags"]} == described
+
+
+def test_the_document_has_no_keywords_of_later_versions(document: dict[str, Any]) -> None:
+    assert document["openapi"].startswith("3.1.")
+    assert "itemSchema" not in json.dumps(document)
+
+
+def test_binary_bodies_are_declared_for_generators(document: dict[str, Any]) -> None:
+    content = document["paths"]["/digits/{label}"]["get"]["responses"]["200"]["content"]
+    assert {media_type: each["schema"] for media_type, each in content.items()} == {
+        media_type: {"type": "string", "format": "binary", "contentMediaType": media_type} for media_type in MEDIA_TYPES
+    }
 
 
 def test_every_json_response_has_an_example(document: dict[str, Any]) -> None:
