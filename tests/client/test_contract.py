@@ -11,18 +11,22 @@ import pytest
 from pydantic import BaseModel
 
 from acgan_client import Client, Refused, records
+from acgan_client._sync.weights import SUFFIXES
 from acgan_client.calls import (
     DigitsQuery,
     EvolutionQuery,
     MorphQuery,
+    Network,
     NumbersQuery,
     Options,
     OrderFields,
     PixelsQuery,
     TrainFields,
+    WeightsOf,
 )
 from app.main import create_app
 from app.settings import AppSettings
+from models.interop.formats import EXPORTS, FORMATS
 from tests.support.hostile_server import problem
 from worker.jobs import model
 
@@ -56,6 +60,9 @@ CALLS: dict[str, Callable[[Client], Any]] = {
     "datasets": lambda client: client.datasets(),
     "delete_dataset": lambda client: client.delete_dataset("d"),
     "download": lambda client: list(client.download("d", Path())),
+    "download_checkpoint": lambda client: list(client.download_checkpoint("c", Path())),
+    "download_checkpoint_file": lambda client: client.download_checkpoint_file("c", "a", Path()),
+    "export": lambda client: client.export("c", "onnx", Path()),
 }
 OF_SEVERAL_CALLS = {"iter_jobs", "iter_checkpoints", "iter_datasets", "wait", "close"}
 LEFT_OUT = {
@@ -74,6 +81,7 @@ RECORDS: dict[str, type[BaseModel]] = {
 }
 REQUESTS = {"Follow", "Pin", "TrainingOrder", "WantedDataset"}
 ERRORS = {"Mistake", "Problem", "ProblemDescription"}
+FILES = {"Manifest"}  # which the client stores without reading it
 EVENTS = {"RecordEvent", "ProgressEvent", "EpochEvent", "StatusEvent", "StatusChange", "TroubleEvent", "TroubleChange"}
 
 
@@ -116,7 +124,7 @@ def test_every_operation_has_a_method_or_is_left_out(document: dict[str, Any]) -
 
 
 def test_every_method_is_compared() -> None:
-    methods = {name for name, value in vars(Client).items() if inspect.isfunction(value) and not name.startswith("_")}
+    methods = {name for name, _ in inspect.getmembers(Client, inspect.isfunction) if not name.startswith("_")}
     assert methods | {"close"} == set(CALLS) | OF_SEVERAL_CALLS
 
 
@@ -171,12 +179,16 @@ def test_the_parameters_of_lists_and_arrays_exist(document: dict[str, Any]) -> N
     assert set(keyword) - {"self", "options"} == set(parameters(found["GET /jobs"]))
     keyword = inspect.signature(Client.datasets).parameters
     assert set(keyword) - {"self", "options"} == set(parameters(found["GET /datasets"])) - {"epochs"}
+    export = found["GET /checkpoints/{checkpoint}/exports/{file}"]
+    assert choices(parameters(export)["weights"]) == set(get_args(WeightsOf))
+    assert set(SUFFIXES) == set(FORMATS)
+    assert {f"{network}{suffix}" for network in get_args(Network) for suffix in SUFFIXES.values()} >= set(EXPORTS)
     assert set(get_type_hints(PixelsQuery)) - OURS < set(parameters(found["GET /digits/{label}"]))
 
 
 def test_every_field_of_a_response_exists_in_the_records(document: dict[str, Any]) -> None:
     schemas = {name: each for name, each in document["components"]["schemas"].items() if "properties" in each}
-    for name in set(schemas) - REQUESTS - ERRORS - EVENTS:  # `follow` returns events as `Change`
+    for name in set(schemas) - REQUESTS - ERRORS - EVENTS - FILES:  # `follow` returns events as `Change`
         record = RECORDS.get(name) or getattr(records, name)
         assert set(schemas[name]["properties"]) <= set(record.model_fields), name
         needed = {field for field, info in record.model_fields.items() if info.is_required()}

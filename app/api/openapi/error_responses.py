@@ -25,6 +25,7 @@ NOT_FOUND = (
     (r"/datasets/\{job_id\}", ("dataset-not-found", "job-not-found")),
     (r"/datasets/\{job_id\}/\{file\}", ("dataset-not-found", "dataset-file-not-found")),
     (r"/checkpoints/\{checkpoint\}|/serving", ("checkpoint-not-found",)),
+    (r"/checkpoints/\{checkpoint\}/.+", ("checkpoint-not-found", "checkpoint-file-not-found")),
     (r"/problems/\{code\}", ("path-not-found",)),
 )
 
@@ -49,14 +50,19 @@ def errors_of(path: str, method: str, operation: dict[str, Any]) -> Iterator[int
     if "{" in path or digits or path in ("/jobs", "/datasets") or (changes and path == "/serving"):
         yield 404
     if "206" in operation["responses"]:
-        yield 416
+        yield from (416, 501) if "/exports/" in path else (416,)
     if changes and path == "/serving":
         yield 412
     if path.startswith("/digits"):
         yield 406  # these have several formats
-    is_history = path.startswith("/jobs/{job_id}/history")  # 409 if another version wrote the record
-    if digits or is_history or "datasets" in operation.get("tags", ()) or changes:
+    if changes or can_conflict(path, operation):
         yield 409
+
+
+def can_conflict(path: str, operation: dict[str, Any]) -> bool:
+    """Return whether a request that changes nothing can have 409: what it reads has a state or a version."""
+    is_read = path.startswith("/jobs/{job_id}/history") or "/exports/" in path
+    return is_read or not {"digits", "datasets"}.isdisjoint(operation.get("tags", ()))
 
 
 def codes_of(path: str, status: int) -> tuple[str, ...]:

@@ -84,6 +84,7 @@ ANSWERS = {  # by the name of the schema
         JobView.of(RUNNING),
         JobList(jobs=[JobView.of(RUNNING)], next=f"/jobs?limit=1&before={JOB}"),
         JobHistory.of(RUNNING),
+        MANIFEST,
         CheckpointView.of(MANIFEST),
         CheckpointList(serving=CHECKPOINT, checkpoints=[CheckpointView.of(MANIFEST)]),
         DatasetView.of(ORDERED),
@@ -222,6 +223,16 @@ ERRORS = (
             "headers": Problem.of(
                 "headers-too-long",
                 "the headers are too many or too long: send at most 100 headers, and 16384 bytes with the request line",
+            )
+        },
+    ),
+    ErrorExample(
+        501,
+        "The service is installed without a library that the format needs.",
+        {
+            "no ONNX": Problem.of(
+                "extra-missing",
+                "the format onnx needs libraries that are not installed (onnxscript): pip install 'acgan[onnx]'",
             )
         },
     ),

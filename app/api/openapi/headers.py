@@ -28,17 +28,19 @@ HEADERS: dict[str, dict[str, Any]] = {
     "Location": header("The address of the new job or data set.", "/jobs/20260131-120000-00001c"),
     "RateLimit": header("Requests left and the seconds until that number is reset.", '"default";r=59;t=60'),
     "RateLimit-Policy": header("The rate limit: requests per number of seconds.", '"default";q=60;w=60'),
+    "Repr-Digest": header("The SHA-256 of the whole file (RFC 9530).", "sha-256=:<44 characters of base64>:"),
     "Retry-After": number("Seconds to wait before a retry.", 5),
     "Vary": header("The request headers that the response depends on.", "Accept"),
     "WWW-Authenticate": header("The scheme of keys.", "Bearer"),
     "X-Checkpoint": header("Id of the checkpoint that drew the digits.", "20260131-120000-00001c-e001"),
+    "X-Dataset": header("The training data of the generator that drew the digits.", "mnist"),
     "X-Epochs": header("The epochs that are shown, separated by commas.", "1,2,5,10", pattern="^[0-9]+(,[0-9]+)*$"),
     "X-Index": number("Index of the first digit within the seed.", 0),
     "X-Refused": number("Number of digits that the judge rejected, if the request has `verify`.", 2),
     "X-Request-ID": header("Id of the request, which the log has too: the client's or a new one.", "8f14e45fceea167a"),
     "X-Seed": number("Random seed of the digits.", 4),
 }
-ADDRESS = ("X-Checkpoint", "X-Seed", "X-Index")
+ADDRESS = ("X-Checkpoint", "X-Dataset", "X-Seed", "X-Index")
 RATE = ("RateLimit", "RateLimit-Policy")
 OF_ERRORS = {401: ("WWW-Authenticate",), 416: ("Content-Range",), 429: ("Retry-After",), 503: ("Retry-After",)}
 COUNTED = frozenset({404, 406, 409, 416, 422, 429, 503})  # errors of requests that a rate limit may count
@@ -62,7 +64,7 @@ def headers_of(path: str, method: str, operation: dict[str, Any], status: int, i
         yield "ETag"
     if (has_validators and status in (200, 206, 304)) or is_private:
         yield "Cache-Control"
-    if has_ranges and status in (200, 206, 304):
+    if has_ranges and status in (200, 206):
         yield "Accept-Ranges"
     if status == 206:
         yield "Content-Range"

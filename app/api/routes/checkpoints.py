@@ -22,6 +22,7 @@ POLICY: dict[int | str, dict[str, Any]] = {200: sends("ETag", "Cache-Control")}
 EXAMPLES: dict[str, Example] = {
     "the newest": {"value": {"policy": "newest"}},
     "the best": {"value": {"policy": "best"}},
+    "the newest of a data set": {"value": {"policy": "newest", "dataset": "printed"}},
     "a given one": {"value": {"policy": "pinned", "checkpoint": "20260131-120000-00001c-e001"}},
 }
 
@@ -73,7 +74,7 @@ async def set_serving(
     order: Annotated[ServingOrder, Body(openapi_examples=EXAMPLES)],
     if_match: conditional.IfMatch = None,
 ) -> ServingView:
-    """Serve the newest publication, the best one, or a pinned one. To roll back, pin the previous one.
+    """Serve the newest publication of a data set, the best one, or a pinned one. To roll back, pin the previous one.
 
     Requests in progress finish with the generator that they started with. Other processes switch within a second. With
     `If-Match`, the policy changes only if it is still the one with this `ETag`; otherwise 412.

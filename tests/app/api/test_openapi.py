@@ -19,6 +19,7 @@ from app.schemas import checkpoints, datasets, events, health, jobs
 from app.security.api_keys import make_key
 from app.server.protocol import ErrorResponses
 from app.settings import AppSettings
+from models.registry import store as registry
 from models.registry.store import CheckpointStore
 from models.synthesis import order
 from tests.client.test_client import work
@@ -86,7 +87,7 @@ def test_every_json_response_has_an_example(document: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("name", list(ANSWERS))
 def test_every_example_validates_against_its_schema(name: str) -> None:
-    modules = (jobs, checkpoints, health, datasets, events, order, problems)
+    modules = (jobs, checkpoints, health, datasets, events, order, registry, problems)
     model = next(getattr(module, name) for module in modules if hasattr(module, name))
     assert model.model_validate(ANSWERS[name]).model_dump(mode="json") == ANSWERS[name]
 

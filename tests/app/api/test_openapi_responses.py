@@ -136,6 +136,14 @@ def ask_datasets(recorder: Recorder, settings: AppSettings) -> None:
 def ask_the_rest(recorder: Recorder) -> None:
     recorder.ask("GET /checkpoints", 200)
     recorder.ask("GET /checkpoints/{checkpoint}", 200, checkpoint="latest")
+    for operation, name in (
+        ("GET /checkpoints/{checkpoint}/{file}", "manifest.json"),
+        ("GET /checkpoints/{checkpoint}/exports/{file}", "generator.hdf5"),
+    ):
+        file = {"checkpoint": "latest", "file": name}
+        tag = recorder.ask(operation, 200, **file).headers["ETag"]
+        recorder.ask(operation, 304, headers={"If-None-Match": tag}, **file)
+        recorder.ask(operation, 206, headers={"Range": "bytes=1-4"}, **file)
     recorder.ask("DELETE /checkpoints/{checkpoint}", 204, checkpoint=f"{OLD}-e001")
     recorder.ask("GET /serving", 200)
     recorder.ask("PUT /serving", 200, json={"policy": "best"})
@@ -161,6 +169,8 @@ def ask_for_errors(recorder: Recorder) -> None:
     recorder.ask("PUT /serving", 412, json={"policy": "best"}, headers={"If-Match": '"another"'})
     recorder.ask("PUT /serving", 404, json={"policy": "pinned", "checkpoint": f"{UNKNOWN}-e001"})
     recorder.ask("GET /checkpoints/{checkpoint}", 404, checkpoint="nothing")
+    recorder.ask("GET /checkpoints/{checkpoint}/{file}", 404, checkpoint="latest", file="nothing")
+    recorder.ask("GET /checkpoints/{checkpoint}/exports/{file}", 404, checkpoint="nothing", file="generator.hdf5")
     recorder.ask("POST /train", 415, headers={"Content-Type": "text/plain"}, json=SMALL)
     recorder.ask("POST /train", 403, headers={"Sec-Fetch-Site": "cross-site"})
     recorder.ask("GET /jobs", 421, headers={"Host": "rebind.test"})
