@@ -23,7 +23,7 @@ NOT_FOUND = (
     (r"/(digits|numbers|morph)(/.+)?", ("checkpoint-not-found",)),
     (r"/datasets", ("dataset-not-found", "checkpoint-not-found")),
     (r"/datasets/\{job_id\}", ("dataset-not-found", "job-not-found")),
-    (r"/datasets/\{job_id\}/\{file\}", ("dataset-not-found", "dataset-file-not-found")),
+    (r"/datasets/\{job_id\}/(archive|\{file\})", ("dataset-not-found", "dataset-file-not-found")),
     (r"/checkpoints/\{checkpoint\}|/serving", ("checkpoint-not-found",)),
     (r"/checkpoints/\{checkpoint\}/.+", ("checkpoint-not-found", "checkpoint-file-not-found")),
     (r"/problems/\{code\}", ("path-not-found",)),

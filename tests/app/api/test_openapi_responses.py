@@ -130,6 +130,10 @@ def ask_datasets(recorder: Recorder, settings: AppSettings) -> None:
     recorder.ask(file, 206, file="manifest.json", headers={"Range": "bytes=1-4"}, **found)
     recorder.ask(file, 416, file="manifest.json", headers={"Range": "bytes=99999999-"}, **found)
     recorder.ask(file, 404, file="train-images-idx3-ubyte.gz", job_id=UNKNOWN)
+    archive = "GET /datasets/{job_id}/archive"
+    tag = recorder.ask(archive, 200, "?layout=keras", **found).headers["ETag"]
+    recorder.ask(archive, 304, "?layout=keras", headers={"If-None-Match": tag}, **found)
+    recorder.ask(archive, 404, "?layout=keras", job_id=UNKNOWN)
     recorder.ask("DELETE /datasets/{job_id}", 204, **found)
 
 
