@@ -344,6 +344,7 @@ class DatasetFile(Record):
 class DatasetManifest(Record):
     generator_sha256: str
     device: str
+    helpers: dict[str, int] = {}
     code_version: str
     order: DatasetOrder
     created_at: datetime

@@ -2,14 +2,14 @@
 
 import hashlib
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
 import anyio.to_thread
 from fastapi import APIRouter, Body, Path, Query, Response
 from fastapi.responses import StreamingResponse
 
+from app.api import deletion
 from app.api.dataset_archives import ArchiveResponse
-from app.api.deletion import delete_dataset
 from app.api.dependencies import (
     Caller,
     DatasetId,
@@ -25,6 +25,7 @@ from app.api.dependencies import (
 )
 from app.api.downloads import ConditionsDep, Content, deliver, described, of_bytes
 from app.api.guarded_route import GuardedRoute
+from app.api.openapi.headers import NEW_JOB, sends
 from app.api.routes.training import IdempotencyKey, accepted
 from app.problems import conditional
 from app.problems.conditional import IfNoneMatch
@@ -53,12 +54,7 @@ class DatasetFileNotFound(NotFound, code="dataset-file-not-found"):
 
 router = APIRouter(tags=["datasets"], route_class=GuardedRoute)
 
-CONTENT: dict[str, dict[str, Any]] = {
-    "application/gzip": {},
-    "application/json": {
-        "example": {"order": {"per_class": 6000, "seed": 1}, "files": {TRAIN_IMAGES: {"size": 9912422}}}
-    },
-}
+CONTENT = ("application/gzip", "application/json")
 AS_MANY_AS_MNIST = WantedDataset()
 EXAMPLES = {
     "as large as MNIST": {"value": {}},
@@ -67,8 +63,8 @@ EXAMPLES = {
 }
 
 
-@router.post("/datasets", status_code=202, dependencies=[MayStart, WithinWorkRate, NoNull])
-async def order(
+@router.post("/datasets", status_code=202, responses=NEW_JOB, dependencies=[MayStart, WithinWorkRate, NoNull])
+async def order_dataset(
     services: ServicesDep,
     response: Response,
     caller: Caller,
@@ -102,7 +98,7 @@ async def order(
 
 
 @router.get("/datasets")
-async def datasets(services: ServicesDep, query: Annotated[JobsQuery, Query()]) -> DatasetList:
+async def list_datasets(services: ServicesDep, query: Annotated[JobsQuery, Query()]) -> DatasetList:
     """List the generated data sets, newest first."""
     if query.before is not None:
         checked(query.before, DatasetNotFound)
@@ -112,7 +108,7 @@ async def datasets(services: ServicesDep, query: Annotated[JobsQuery, Query()]) 
 
 
 @router.get("/datasets/{job_id}")
-async def dataset(services: ServicesDep, job_id: DatasetId) -> DatasetView:
+async def get_dataset(services: ServicesDep, job_id: DatasetId) -> DatasetView:
     """Return the progress of a data set, and the URLs of its files when it is complete."""
     job = await found(services, job_id)
     return DatasetView.of(job, await anyio.to_thread.run_sync(services.store.has_dataset, job.id))
@@ -141,11 +137,15 @@ async def found(services: Services, job_id: str) -> Job:
     "/datasets/{job_id}/archive",
     response_class=StreamingResponse,
     responses={
-        200: {"content": {"application/zip": {}}, "description": "A zip archive, or for `keras` an npz file."},
+        200: {
+            "content": {"application/zip": {}},
+            "description": "A zip archive, or for `keras` an npz file.",
+            **sends("Content-Disposition"),
+        },
         304: {"description": "Not modified."},
     },
 )
-async def dataset_archive(
+async def download_dataset_archive(
     services: ServicesDep,
     job_id: DatasetId,
     query: Annotated[ArchiveQuery, Query()],
@@ -167,9 +167,9 @@ async def dataset_archive(
 @router.get(
     "/datasets/{job_id}/{file}",
     response_class=StreamingResponse,
-    responses=described("A gzipped IDX file, or `manifest.json`, which describes all files.", CONTENT),
+    responses=described("A gzipped IDX file, or `manifest.json`, which describes all files.", CONTENT, DatasetManifest),
 )
-async def dataset_file(
+async def download_dataset_file(
     services: ServicesDep,
     job_id: DatasetId,
     file: Annotated[str, Path(pattern=FILE_NAME, examples=[TRAIN_IMAGES])],
@@ -212,10 +212,10 @@ def no_file(job_id: str, name: str) -> DatasetFileNotFound:
 
 
 @router.delete("/datasets/{job_id}", status_code=204, dependencies=[OwnsJob])
-async def delete(services: ServicesDep, job_id: DatasetId) -> None:
+async def delete_dataset(services: ServicesDep, job_id: DatasetId) -> None:
     """Delete the files of a data set. Its job stays, and a retry of the job generates the files again.
 
     409 while the data set is being drawn or downloaded.
     """
     await found(services, job_id)
-    await delete_dataset(services.inference.models, services.jobs, job_id)
+    await deletion.delete_dataset(services.inference.models, services.jobs, job_id)

@@ -98,7 +98,7 @@ export async function show(root, { query }, signal) {
 async function formats(signal) {
   const { paths } = await get("openapi.json", signal);
   const { schema } = paths["/digits"].get.parameters.find(({ name: parameter }) => parameter === "format");
-  return schema.anyOf.find((part) => part.enum).enum;
+  return schema.enum;
 }
 
 async function fill(select, chosen, signal) {
