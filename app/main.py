@@ -2,8 +2,9 @@
 
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
+import anyio.to_thread
 from fastapi import FastAPI
 
 from app.api.dependencies import Services
@@ -11,6 +12,7 @@ from app.api.errors import EXPECTED, add_error_handlers, answer_known
 from app.api.event_stream import Events
 from app.api.openapi import describe
 from app.api.routes import checkpoints, compositions, datasets, digits, health, jobs, problems, static, training
+from app.api.uploads import Uploads
 from app.inference.service import InferenceService
 from app.middleware import cors
 from app.middleware.authentication import AuthenticationMiddleware
@@ -50,7 +52,12 @@ def create_app(settings: AppSettings) -> FastAPI:
         events = Events(settings.redis_url, jobs, settings.event_streams, has_shares)
         work_rate = SharedRate(settings.works, jobs.redis) if settings.works else None
         celery = make_celery(settings)
-        app.state.services = Services(jobs, celery, store, inference, events, supervisor, work_rate)
+        uploads = Uploads(store.storage.incoming, settings.upload_limit, settings.upload_stall_seconds)
+        app.state.services = Services(
+            jobs, celery, store, inference, events, supervisor, uploads, work_rate, settings.judge
+        )
+        with suppress(OSError):
+            await anyio.to_thread.run_sync(uploads.remove_unfinished)
         await inference.start(supervisor)
         supervisor.start_task("events", events.read)
         yield

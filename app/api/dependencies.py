@@ -9,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from structlog.contextvars import bind_contextvars
 
 from app.api.event_stream import Events
+from app.api.uploads import Uploads
 from app.inference.service import InferenceService
 from app.middleware.authentication import caller_of
 from app.security.api_keys import Role
@@ -33,7 +34,9 @@ class Services(NamedTuple):
     inference: InferenceService
     events: Events
     supervisor: Supervisor
+    uploads: Uploads
     work_rate: SharedRate | None = None
+    judges_imports: bool = True
 
 
 async def services(request: Request) -> Services:
@@ -56,9 +59,12 @@ async def within_budget(services: ServicesDep) -> None:
     await check_budget(services)
 
 
-async def check_budget(services: Services, new: DatasetOrder | None = None, resumed: Job | None = None) -> None:
-    """Refuse work that the store has no room for. `new` is the order of a new data set, `resumed` a job that had ended.
+async def check_budget(
+    services: Services, uploaded: int = 0, new: DatasetOrder | None = None, resumed: Job | None = None
+) -> None:
+    """Refuse work that the store has no room for.
 
+    `uploaded` are the bytes that uploads will add, `new` is a new data set, `resumed` a job that had ended.
     Space for data sets that are ordered and not finished counts as used. Raises StoreFull, StoreUnavailable.
     """
     redis = services.jobs.redis
@@ -66,7 +72,8 @@ async def check_budget(services: Services, new: DatasetOrder | None = None, resu
     if resumed and resumed.order:
         ordered[resumed.id] = resumed.order.digits
     reserved = {job: digits * BYTES_A_DIGIT for job, digits in ordered.items()}
-    await services.inference.models.budget.check(ids, new.digits * BYTES_A_DIGIT if new else 0, reserved)
+    needed = uploaded + (new.digits * BYTES_A_DIGIT if new else 0)
+    await services.inference.models.budget.check(ids, needed, reserved)
 
 
 async def caller(request: Request) -> str | None:

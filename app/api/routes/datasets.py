@@ -77,7 +77,7 @@ async def order(
     await services.jobs.ping()
     model = await services.inference.models.find(wanted.checkpoint)
     dataset = wanted.order(model.id)
-    await check_budget(services, dataset)
+    await check_budget(services, new=dataset)
     recipe = model.manifest.config
     entry = Order(recipe, wanted.priority, wanted.runs_on, caller, dataset=dataset, idempotency_key=idempotency_key)
     job = await services.jobs.create(entry)

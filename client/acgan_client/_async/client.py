@@ -12,6 +12,7 @@ from acgan_client.calls import (
     CheckpointRef,
     DigitsQuery,
     EvolutionQuery,
+    ImportFields,
     JobRef,
     MorphQuery,
     NumbersQuery,
@@ -29,6 +30,7 @@ from acgan_client.calls import (
     id_of,
     last_id,
     submit,
+    upload,
 )
 from acgan_client.deadlines import async_reads_within, async_sleep, async_stream
 from acgan_client.downloads import MANIFEST, MANIFEST_LIMIT, arriving, files_of, is_whole
@@ -229,6 +231,13 @@ class AsyncClient(AsyncTransport):
 
     async def checkpoint(self, checkpoint: CheckpointRef, **options: Unpack[Options]) -> Checkpoint:
         return await self._send(get_record(at("checkpoints", id_of(checkpoint)), Checkpoint, options))
+
+    async def import_checkpoint(self, file: bytes | Path | str, **fields: Unpack[ImportFields]) -> Checkpoint:
+        """Import a generator from a safetensors file: its path, or its bytes. The service judges and publishes it.
+
+        If the service has a checkpoint with the same weights, nothing is published, and that checkpoint is returned.
+        """
+        return await self._send(upload("/checkpoints", Checkpoint, file, fields))
 
     async def delete_checkpoint(
         self, checkpoint: CheckpointRef | UnusableCheckpoint, **options: Unpack[Options]

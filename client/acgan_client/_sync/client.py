@@ -13,6 +13,7 @@ from acgan_client.calls import (
     CheckpointRef,
     DigitsQuery,
     EvolutionQuery,
+    ImportFields,
     JobRef,
     MorphQuery,
     NumbersQuery,
@@ -30,6 +31,7 @@ from acgan_client.calls import (
     id_of,
     last_id,
     submit,
+    upload,
 )
 from acgan_client.deadlines import reads_within, sleep, stream
 from acgan_client.downloads import MANIFEST, MANIFEST_LIMIT, arriving, files_of, is_whole
@@ -228,6 +230,13 @@ class Client(Transport):
 
     def checkpoint(self, checkpoint: CheckpointRef, **options: Unpack[Options]) -> Checkpoint:
         return self._send(get_record(at("checkpoints", id_of(checkpoint)), Checkpoint, options))
+
+    def import_checkpoint(self, file: bytes | Path | str, **fields: Unpack[ImportFields]) -> Checkpoint:
+        """Import a generator from a safetensors file: its path, or its bytes. The service judges and publishes it.
+
+        If the service has a checkpoint with the same weights, nothing is published, and that checkpoint is returned.
+        """
+        return self._send(upload("/checkpoints", Checkpoint, file, fields))
 
     def delete_checkpoint(self, checkpoint: CheckpointRef | UnusableCheckpoint, **options: Unpack[Options]) -> None:
         """Delete a checkpoint that is neither served nor needed."""

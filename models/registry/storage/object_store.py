@@ -219,6 +219,11 @@ class ObjectStorage:
             if place not in placed:
                 self._delete_folder(f"{job}/{place}")
 
+    def incoming(self) -> Path:
+        folder = self.cache.folder.with_name("uploads")
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return folder
+
     # ----------------------------------------------------------------------------
     # Exclusive steps: after a conflict the step is repeated.
 
