@@ -123,6 +123,7 @@ class Uploads:
             if len(pending) >= PIECE or not more:
                 with space_needed():
                     await anyio.to_thread.run_sync(write_all, file, bytes(pending), limiter=self._threads)
+                progress.written = progress.received
                 pending.clear()
 
     async def _next_piece(self, request: Request) -> tuple[bytes, bool]:
@@ -165,15 +166,16 @@ class Uploads:
 
 
 class Progress:
-    """The size of an upload in bytes, as declared and as received."""
+    """The bytes of an upload."""
 
     def __init__(self, declared: int) -> None:
         self.declared = declared
-        self.received = 0
+        self.received = self.written = 0
 
     @property
     def outstanding(self) -> int:
-        return max(0, self.declared - self.received)
+        """The bytes that are not in the file yet."""
+        return max(0, self.declared - self.written)
 
 
 def check_type(request: Request, media_types: Collection[str]) -> None:

@@ -180,7 +180,7 @@ def upload(path: str, model: type[Parsed], file: bytes | Path | str, query: Mapp
 
 
 def read_file(file: bytes | Path | str) -> bytes:
-    """Return the content of a file that is to be sent. Raises Misconfigured."""
+    """Return the content of a file to send. Raises Misconfigured."""
     if isinstance(file, bytes):
         return file
     try:

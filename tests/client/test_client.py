@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -20,19 +21,21 @@ from acgan_client import (
     Change,
     Client,
     JobStatus,
+    Misconfigured,
     NotUnderstood,
     Refused,
     TrainingConfig,
     Unavailable,
     Unreachable,
 )
-from acgan_client.problems import PROBLEMS
+from acgan_client.problems import PROBLEMS, InvalidUpload
 from app.schemas.jobs import TrainingOrder
 from app.security.api_keys import make_key
 from app.server.embedded_redis import free_port
 from app.settings import AppSettings
 from models.registry.store import CheckpointStore
 from tests.app.api.test_event_stream import NOBODY, claim, progress
+from tests.app.conftest import fresh_weights
 from tests.conftest import RunningRedis
 from tests.models.registry.test_store import NEW, OLD
 from tests.support.serving import serving
@@ -105,6 +108,19 @@ def test_the_served_checkpoint_is_read_and_chosen(service_client: Client) -> Non
     assert service_client.serving().policy == "newest"
     assert service_client.readiness().ready
     assert service_client.samples(NEW, 1).file[:4] == b"\x89PNG"
+
+
+def test_a_generator_is_imported_from_its_file_or_its_bytes(service_client: Client, tmp_path: Path) -> None:
+    file = tmp_path / "generator.safetensors"
+    file.write_bytes(fresh_weights(7))
+    made = service_client.import_checkpoint(file, name="mine", dataset="printed")
+    assert (made.config.name, made.config.dataset, made.losses) == ("mine", "printed", None)
+    assert service_client.import_checkpoint(fresh_weights(7)) == made
+    assert service_client.serving().serving == made.id
+    with pytest.raises(InvalidUpload, match="not a safetensors file"):
+        service_client.import_checkpoint(b"nothing")
+    with pytest.raises(Misconfigured, match="there is no file"):
+        service_client.import_checkpoint(tmp_path / "none")
 
 
 def test_a_run_is_followed_to_its_end(service_client: Client, consumer: JobConsumer) -> None:
@@ -227,6 +243,8 @@ def test_every_call_has_an_async_form(address: str, consumer: JobConsumer) -> No
             assert (await client.digits(7, seed=1)).seed == 1
             newest = (await client.checkpoints()).checkpoints[0]
             assert await client.checkpoint(newest.id) == newest
+            imported = await client.import_checkpoint(fresh_weights(7))
+            assert (await client.import_checkpoint(fresh_weights(7))).id == imported.id
             assert (await client.serve("pinned", newest.id)).policy == "pinned"
             assert (await client.serving()).serving == newest.id
             assert (await client.readiness()).ready

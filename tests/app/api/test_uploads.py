@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from app.security.api_keys import Role, make_key
 from app.server.embedded_redis import free_port
 from app.settings import AppSettings
+from models.registry.retention import Usage
 from models.registry.storage.filesystem import FilesystemStorage
 from models.registry.store import CheckpointStore
 from tests.app.conftest import fresh_weights, publish_two
@@ -188,7 +189,7 @@ def test_two_uploads_at_a_time_and_no_more(api: Api) -> None:
 
 
 def test_what_does_not_fit_into_the_store_is_refused_unread(usual: AppSettings) -> None:
-    stored = sum(file.size for file in FilesystemStorage(usual.store_dir).files())
+    stored = Usage(FilesystemStorage(usual.store_dir).files()).total
     with serving(usual.model_copy(update={"store_limit": stored + 1000})) as address:
         reply = send_raw(address, head(KEY, TYPE, EXPECT, CLOSE, size=1_000_000))
         assert reply.statuses == [409], reply.data
