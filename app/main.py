@@ -4,6 +4,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
+import anyio
 import anyio.to_thread
 from fastapi import FastAPI
 
@@ -36,6 +37,7 @@ from worker.observability.background_loops import Supervisor
 logger = logging.getLogger(__name__)
 
 CANCEL_AGAIN_SECONDS = 0.1
+CLEANUP_SECONDS = 5.0
 
 
 def create_app(settings: AppSettings) -> FastAPI:
@@ -56,8 +58,8 @@ def create_app(settings: AppSettings) -> FastAPI:
         app.state.services = Services(
             jobs, celery, store, inference, events, supervisor, uploads, work_rate, settings.judge
         )
-        with suppress(OSError):
-            await anyio.to_thread.run_sync(uploads.remove_unfinished)
+        with suppress(OSError), anyio.move_on_after(CLEANUP_SECONDS):  # a store may hang
+            await anyio.to_thread.run_sync(uploads.remove_unfinished, abandon_on_cancel=True)
         await inference.start(supervisor)
         supervisor.start_task("events", events.read)
         yield

@@ -151,7 +151,8 @@ class Uploads:
 
     def _create(self) -> tuple[Path, FileIO]:
         descriptor, path = tempfile.mkstemp(dir=self.folder(), prefix=PREFIX, suffix=TEMPORARY)
-        try_lock(descriptor)
+        with suppress(OSError):  # some network mounts have no locks: an old file is deleted after an hour
+            try_lock(descriptor)
         return Path(path), FileIO(descriptor, "r+b")
 
     def remove_unfinished(self) -> list[str]:

@@ -222,9 +222,16 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        if self.phase is Phase.BODY and self not in self.line.waiting and not self.transport.is_closing():
-            self._wait()
+        if self.phase is Phase.BODY and not self.transport.is_closing():
+            self._ignore_rest()
         self._rest()
+
+    def _ignore_rest(self) -> None:
+        """Wait for the rest of a body after the response, unless the client has not begun to send it."""
+        if self.expect_100_continue and not self.surely:
+            self.leave()
+        elif self not in self.line.waiting:
+            self._wait()
 
     def _rest(self) -> None:
         """Wait for the next request if this one has been received and its response sent, in either order."""
