@@ -141,7 +141,7 @@ class Uploads:
 
     @asynccontextmanager
     async def _temporary_file(self) -> AsyncIterator[FileIO]:
-        with space_needed():
+        with space_needed(), anyio.CancelScope(shield=True):  # so that no file is created and forgotten
             path, file = await anyio.to_thread.run_sync(self._create, limiter=self._threads)
         try:
             yield file

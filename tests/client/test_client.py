@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -21,14 +20,13 @@ from acgan_client import (
     Change,
     Client,
     JobStatus,
-    Misconfigured,
     NotUnderstood,
     Refused,
     TrainingConfig,
     Unavailable,
     Unreachable,
 )
-from acgan_client.problems import PROBLEMS, InvalidUpload
+from acgan_client.problems import PROBLEMS
 from app.schemas.jobs import TrainingOrder
 from app.security.api_keys import make_key
 from app.server.embedded_redis import free_port
@@ -108,19 +106,6 @@ def test_the_served_checkpoint_is_read_and_chosen(service_client: Client) -> Non
     assert service_client.serving().policy == "newest"
     assert service_client.readiness().ready
     assert service_client.samples(NEW, 1).file[:4] == b"\x89PNG"
-
-
-def test_a_generator_is_imported_from_its_file_or_its_bytes(service_client: Client, tmp_path: Path) -> None:
-    file = tmp_path / "generator.safetensors"
-    file.write_bytes(fresh_weights(7))
-    made = service_client.import_checkpoint(file, name="mine", dataset="printed")
-    assert (made.config.name, made.config.dataset, made.losses) == ("mine", "printed", None)
-    assert service_client.import_checkpoint(fresh_weights(7)) == made
-    assert service_client.serving().serving == made.id
-    with pytest.raises(InvalidUpload, match="not a safetensors file"):
-        service_client.import_checkpoint(b"nothing")
-    with pytest.raises(Misconfigured, match="there is no file"):
-        service_client.import_checkpoint(tmp_path / "none")
 
 
 def test_a_run_is_followed_to_its_end(service_client: Client, consumer: JobConsumer) -> None:
