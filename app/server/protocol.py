@@ -208,6 +208,8 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.scope["method"] == "POST" and self.scope["path"].endswith(UPLOADS):
             self.body_bytes = bounds.upload_bytes
             self.scope[ADMIT] = partial(self._admit_body, self.messages)  # type: ignore[literal-required]
+            if self.expect_100_continue:  # a client that is refused sends no body: the next request would be read as it
+                self.cycle.keep_alive = False
 
     def _admit_body(self, message: int) -> None:
         """End the time limit of a body: until the response, the application limits the time between its pieces."""
@@ -222,16 +224,9 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        if self.phase is Phase.BODY and not self.transport.is_closing():
-            self._ignore_rest()
-        self._rest()
-
-    def _ignore_rest(self) -> None:
-        """Wait for the rest of a body after the response, unless the client has not begun to send it."""
-        if self.expect_100_continue and not self.surely:
-            self.leave()
-        elif self not in self.line.waiting:
+        if self.phase is Phase.BODY and self not in self.line.waiting and not self.transport.is_closing():
             self._wait()
+        self._rest()
 
     def _rest(self) -> None:
         """Wait for the next request if this one has been received and its response sent, in either order."""
