@@ -3,6 +3,7 @@
 import re
 from typing import Annotated, NamedTuple
 
+import anyio.to_thread
 from celery import Celery
 from fastapi import Depends, Path, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -110,6 +111,12 @@ async def no_null(request: Request) -> None:
 
 
 NoNull = Depends(no_null)
+
+
+async def check_room(services: Services, size: int) -> None:
+    """Raises StoreReplaced if the store is missing, StoreFull if it has no room for an upload, StoreUnavailable."""
+    await anyio.to_thread.run_sync(services.inference.models.check_store)
+    await check_budget(services, uploaded=size)
 
 
 EXAMPLE_ID = "20260131-120000123-00001c-9f3a61c2d4e58b07"

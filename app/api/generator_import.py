@@ -53,7 +53,7 @@ def import_generator(models: ModelManager, received: ReceivedFile, query: Import
     generator = parse(data)
     with _one_at_a_time:
         torch.set_num_threads(1)  # the drawing threads keep theirs
-        models.store.check_identity()
+        models.check_store()
         if existing := find_same(models, data, generator):
             return Imported(existing, is_new=False)
         config = TrainingConfig(epochs=1, latent_size=generator.latent_size, **query.model_dump())

@@ -150,7 +150,9 @@ class Uploads:
                 await anyio.to_thread.run_sync(remove, path, file, limiter=self._threads)
 
     def _create(self) -> tuple[Path, FileIO]:
-        descriptor, path = tempfile.mkstemp(dir=self.folder(), prefix=PREFIX, suffix=TEMPORARY)
+        folder = self.folder()
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor, path = tempfile.mkstemp(dir=folder, prefix=PREFIX, suffix=TEMPORARY)
         with suppress(OSError):  # some network mounts have no locks: an old file is deleted after an hour
             try_lock(descriptor)
         return Path(path), FileIO(descriptor, "r+b")

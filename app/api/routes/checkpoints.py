@@ -9,7 +9,7 @@ from fastapi import APIRouter, Body, Query, Request, Response
 from fastapi.openapi.models import Example
 
 from app.api.deletion import delete_checkpoint
-from app.api.dependencies import Services, ServicesDep, check_budget
+from app.api.dependencies import Services, ServicesDep, check_room
 from app.api.generator_import import import_generator
 from app.api.guarded_route import GuardedRoute
 from app.inference.service import ROLES
@@ -69,7 +69,7 @@ async def import_checkpoint(
     422 if the file does not hold a generator of this architecture, or if the quality gate refuses its digits. If a
     checkpoint has the same weights, nothing is published, and the response is 200 with this checkpoint.
     """
-    async with services.uploads.receive(request, SAFETENSORS, partial(check_budget, services)) as received:
+    async with services.uploads.receive(request, SAFETENSORS, partial(check_room, services)) as received:
         work = partial(import_generator, services.inference.models, received, query, services.judges_imports)
         manifest, is_new = await anyio.to_thread.run_sync(work)
     await services.inference.models.refresh()

@@ -144,7 +144,7 @@ class ArtifactStorage(Protocol):
         ...
 
     def incoming(self) -> Path:
-        """Return the local folder for temporary files that are being received. Creates it if needed."""
+        """Return the local folder for temporary files that are being received. It may not exist yet."""
         ...
 
     # ----------------------------------------------------------------------------

@@ -206,7 +206,6 @@ class FilesystemStorage:
 
     def incoming(self) -> Path:
         self._check_root()
-        self.root.mkdir(parents=True, exist_ok=True)
         return self.root
 
     # ----------------------------------------------------------------------------

@@ -220,9 +220,7 @@ class ObjectStorage:
                 self._delete_folder(f"{job}/{place}")
 
     def incoming(self) -> Path:
-        folder = self.cache.folder.with_name("uploads")
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return folder
+        return self.cache.folder.with_name("uploads")
 
     # ----------------------------------------------------------------------------
     # Exclusive steps: after a conflict the step is repeated.

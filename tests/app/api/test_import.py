@@ -100,6 +100,18 @@ def test_other_files_are_refused_with_the_reason(client: TestClient) -> None:
     assert client.get("/checkpoints").json() == before
 
 
+@pytest.mark.usefixtures("store")
+def test_a_missing_store_is_not_replaced_by_a_new_one(settings: AppSettings) -> None:
+    for is_there in (True, False):
+        with local_client(create_app(settings)) as client:
+            if not is_there:
+                answer = upload(client, fresh_weights(7))
+                assert (answer.status_code, answer.json()["type"]) == (503, "/problems/store-unavailable")
+                assert not settings.store_dir.exists()
+        if is_there:
+            settings.store_dir.rename(settings.home / "elsewhere")
+
+
 @pytest.fixture
 def judging(settings: AppSettings, store: CheckpointStore) -> Iterator[TestClient]:
     with local_client(create_app(settings.model_copy(update={"judge": True})), raise_server_exceptions=False) as client:
