@@ -8,12 +8,24 @@ import anyio
 import anyio.to_thread
 from fastapi import FastAPI
 
+from app.api.dataset_archives import ArchiveLimits
 from app.api.dependencies import Services
 from app.api.errors import EXPECTED, add_error_handlers, answer_known
 from app.api.event_stream import Events
 from app.api.openapi import describe
-from app.api.routes import checkpoints, compositions, datasets, digits, health, jobs, problems, static, training
-from app.api.uploads import Uploads
+from app.api.routes import (
+    checkpoints,
+    compositions,
+    datasets,
+    digits,
+    health,
+    jobs,
+    problems,
+    static,
+    training,
+    weights,
+)
+from app.api.uploads.receiving import Uploads
 from app.inference.service import InferenceService
 from app.middleware import cors
 from app.middleware.authentication import AuthenticationMiddleware
@@ -56,7 +68,7 @@ def create_app(settings: AppSettings) -> FastAPI:
         celery = make_celery(settings)
         uploads = Uploads(store.storage.incoming, settings.upload_limit, settings.upload_stall_seconds)
         app.state.services = Services(
-            jobs, celery, store, inference, events, supervisor, uploads, work_rate, settings.judge
+            jobs, celery, store, inference, events, supervisor, uploads, ArchiveLimits(), work_rate, settings.judge
         )
         with suppress(OSError), anyio.move_on_after(CLEANUP_SECONDS):  # a store may hang
             await anyio.to_thread.run_sync(uploads.remove_unfinished, abandon_on_cancel=True)
@@ -81,7 +93,7 @@ def create_app(settings: AppSettings) -> FastAPI:
     app.state.draining = False  # set by app/server/server.py after SIGTERM
     add_error_handlers(app)
     add_middleware(app, settings, keyring)
-    for group in (training, jobs, digits, compositions, datasets, checkpoints, health, problems, static):
+    for group in (training, jobs, digits, compositions, datasets, checkpoints, weights, health, problems, static):
         app.include_router(group.router)
     describe(app, needed=keyring is not None, for_reading=settings.reading_needs_key)
     return app

@@ -14,6 +14,7 @@ NOTE = "# Written by client/make_sync.py: change the file of the same name in _a
 NAMES = {
     "AsyncClient": "Client",
     "AsyncTransport": "Transport",
+    "AsyncWeights": "Weights",
     "AsyncBaseTransport": "BaseTransport",
     "AsyncIterator": "Iterator",
     "__aenter__": "__enter__",
@@ -21,6 +22,7 @@ NAMES = {
     "aclose": "close",
     "aiter_raw": "iter_raw",
     "async_pieces": "pieces",
+    "async_run_blocking": "run_blocking",
     "async_reads_within": "reads_within",
     "async_sleep": "sleep",
     "async_stream": "stream",

@@ -9,8 +9,9 @@ from fastapi import Depends, Path, Request, Response
 from fastapi.exceptions import RequestValidationError
 from structlog.contextvars import bind_contextvars
 
+from app.api.dataset_archives import ArchiveLimits
 from app.api.event_stream import Events
-from app.api.uploads import Uploads
+from app.api.uploads.receiving import Uploads
 from app.inference.service import InferenceService
 from app.middleware.authentication import caller_of
 from app.security.api_keys import Role
@@ -36,6 +37,7 @@ class Services(NamedTuple):
     events: Events
     supervisor: Supervisor
     uploads: Uploads
+    archives: ArchiveLimits
     work_rate: SharedRate | None = None
     judges_imports: bool = True
 

@@ -1,7 +1,7 @@
 """Limits on the size of request bodies, with or without a declared length, and on the number of query parameters.
 
 FastAPI's `max_body_size` also limits bodies, but returns plain text instead of a problem. Bodies of `UPLOADS` are
-files, which app/api/uploads.py limits.
+files, which app/api/uploads/receiving.py limits.
 """
 
 from starlette.exceptions import HTTPException

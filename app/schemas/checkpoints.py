@@ -2,11 +2,12 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from app.schemas.jobs import Label
 from app.schemas.links import Link
 from models.config import DatasetName, RecipeName
+from models.data.catalog import DEFAULT
 from models.registry import bundled
 from models.registry.serving_policy import ServingPolicy
 from models.registry.store import Manifest, Unusable
@@ -21,6 +22,8 @@ class CheckpointView(Manifest):
         links = {
             "self": f"/checkpoints/{manifest.id}",
             "digits": f"/digits/{{label}}?n=40&checkpoint={manifest.id}",
+            "files": f"/checkpoints/{manifest.id}/{{file}}",
+            "exports": f"/checkpoints/{manifest.id}/exports/{{file}}",
         }
         if manifest.job != bundled.JOB:  # the bundled checkpoint belongs to no job of this service
             if manifest.losses is not None:  # an imported checkpoint belongs to none either
@@ -64,7 +67,7 @@ class ImportQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     name: Label | None = Field(None, description="A label of the checkpoint: one line of text.")
-    dataset: DatasetName = Field("mnist", description="Training data of the generator. Its judge is used.")
+    dataset: DatasetName = Field(DEFAULT, description="Training data of the generator. Its judge is used.")
     recipe: RecipeName = Field("seed", description="Recipe that trained the generator.")
 
 
@@ -75,11 +78,16 @@ class Serving(ServingPolicy):
 
 
 class Follow(BaseModel):
-    """Follow the newest or the best publication."""
+    """Follow the newest or the best publication of a data set."""
 
     model_config = ConfigDict(extra="forbid")
 
-    policy: Literal["newest", "best"]
+    policy: Literal["newest", "best"] = "newest"
+    dataset: DatasetName = Field(
+        DEFAULT,
+        description="Training data of the generator. While nothing was published for `mnist`, a generator of `printed` "
+        "digits is served if there is one.",
+    )
 
 
 class Pin(BaseModel):
@@ -91,5 +99,10 @@ class Pin(BaseModel):
     checkpoint: Annotated[str, Field(max_length=100)]
 
 
-ServingOrder = Annotated[Follow | Pin, Field(discriminator="policy")]
+def kind_of(body: object) -> str:
+    policy = body.get("policy") if isinstance(body, dict) else getattr(body, "policy", None)
+    return "pin" if policy == "pinned" else "follow"
+
+
+ServingOrder = Annotated[Annotated[Follow, Tag("follow")] | Annotated[Pin, Tag("pin")], Discriminator(kind_of)]
 POLICIES = ("newest", "best", "pinned")

@@ -1,6 +1,12 @@
 """An exception class for each kind of problem, by the code at the end of its `type`."""
 
 from acgan_client.errors import FAMILIES, Conflict, InvalidInput, NotAllowed, NotFound, Refused, Unavailable
+from acgan_client.upload_problems import GeneratorRefused as GeneratorRefused
+from acgan_client.upload_problems import InvalidUpload as InvalidUpload
+from acgan_client.upload_problems import TooManyUploads as TooManyUploads
+from acgan_client.upload_problems import UnsupportedFileType as UnsupportedFileType
+from acgan_client.upload_problems import UploadTimeout as UploadTimeout
+from acgan_client.upload_problems import UploadTooLarge as UploadTooLarge
 
 
 class MalformedRequest(InvalidInput):
@@ -43,42 +49,6 @@ class UnsupportedMediaType(InvalidInput):
     """The body is not declared as JSON."""
 
     code = "unsupported-media-type"
-
-
-class UploadTooLarge(InvalidInput):
-    """The uploaded file is larger than the service allows."""
-
-    code = "upload-too-large"
-
-
-class UploadTimeout(Refused):
-    """The upload of a file stopped before its end."""
-
-    code = "upload-timeout"
-
-
-class UnsupportedFileType(InvalidInput):
-    """The body is not declared as a file of a supported type."""
-
-    code = "unsupported-file-type"
-
-
-class InvalidUpload(InvalidInput):
-    """The uploaded file is damaged, or of another kind than the request needs."""
-
-    code = "invalid-upload"
-
-
-class GeneratorRefused(InvalidInput):
-    """The quality gate refuses the uploaded generator."""
-
-    code = "generator-refused"
-
-
-class TooManyUploads(Unavailable):
-    """The service receives as many files as it may at a time."""
-
-    code = "too-many-uploads"
 
 
 class HeadersTooLong(InvalidInput):
@@ -225,6 +195,18 @@ class DatasetFileNotFound(NotFound):
     code = "dataset-file-not-found"
 
 
+class ParquetMissing(Unavailable):
+    """The service lacks the library that writes Parquet files."""
+
+    code = "parquet-missing"
+
+
+class TooManyArchives(Unavailable):
+    """Too many archives are being downloaded."""
+
+    code = "too-many-archives"
+
+
 class RangeNotSatisfiable(InvalidInput):
     """The requested `Range` is outside of the file."""
 
@@ -319,6 +301,24 @@ class ResponseTimeout(Unavailable):
     """The response took too long to begin."""
 
     code = "response-timeout"
+
+
+class CheckpointFileNotFound(NotFound):
+    """The checkpoint has no such file."""
+
+    code = "checkpoint-file-not-found"
+
+
+class NotConvertible(Conflict):
+    """The format has no place for this network."""
+
+    code = "not-convertible"
+
+
+class ExtraMissing(Refused):
+    """The service is installed without a library that the format needs."""
+
+    code = "extra-missing"
 
 
 FAMILY_CODES = {kind.code: kind for kind in (Conflict, InvalidInput, NotAllowed, NotFound, Unavailable)}

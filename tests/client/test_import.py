@@ -15,8 +15,8 @@ __all__ = ["address", "service_client"]
 def test_a_generator_is_imported_from_its_file_or_its_bytes(service_client: Client, tmp_path: Path) -> None:
     file = tmp_path / "generator.safetensors"
     file.write_bytes(fresh_weights(7))
-    made = service_client.import_checkpoint(file, name="mine", dataset="printed")
-    assert (made.config.name, made.config.dataset, made.losses) == ("mine", "printed", None)
+    made = service_client.import_checkpoint(file, name="mine", recipe="sharp")
+    assert (made.config.name, made.config.recipe, made.losses) == ("mine", "sharp", None)
     assert service_client.import_checkpoint(fresh_weights(7)) == made
     assert service_client.serving().serving == made.id
     with pytest.raises(InvalidUpload, match="not a safetensors file"):

@@ -27,7 +27,9 @@ NOT_TYPED = {
     r"acgan up": "runs beside all of these",
     r"acgan worker --device cuda": "needs a GPU",
     r"docker ": "needs Docker",
+    r".*acgan download DATASET --layout huggingface": "needs pyarrow: tests/integrations runs it",
     r".*acgan evaluate": "takes minutes: tests/app/cli/test_local.py runs it",
+    r"acgan delete": "deletes what the other commands need: tests/client/test_weights.py runs it",
     r".*models.bundling": "changes the package",
 }
 REFUSED = {
@@ -117,11 +119,11 @@ class Reader:
             (self.folder / "seeds").mkdir(exist_ok=True)
             file = self.folder / "seeds" / "params_generator_epoch_001.hdf5"
             assert self.types(f"acgan export {self.checkpoint} -o {file}").returncode == 0
-        if "generator.safetensors" in text:  # the bundled one: the service has it, so nothing is published
+        if "mine.safetensors" in text:  # the bundled one: the service has it, so nothing is published
             first = bundled.checkpoint()
             assert first, "the package has no generator"
             manifest = bundled.STORE.manifest(first)
-            (self.folder / "generator.safetensors").write_bytes(bundled.STORE.read(manifest, manifest.draws))
+            (self.folder / "mine.safetensors").write_bytes(bundled.STORE.read(manifest, manifest.draws))
 
     def free_the_worker(self) -> None:
         for status in ("queued", "running"):

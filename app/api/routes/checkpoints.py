@@ -10,8 +10,8 @@ from fastapi.openapi.models import Example
 
 from app.api.deletion import delete_checkpoint
 from app.api.dependencies import Services, ServicesDep, check_room
-from app.api.generator_import import import_generator
 from app.api.guarded_route import GuardedRoute
+from app.api.uploads.generator_import import import_generator
 from app.inference.service import ROLES
 from app.problems import conditional
 from app.schemas.checkpoints import (
@@ -40,6 +40,7 @@ FILE_BODY = {
 EXAMPLES: dict[str, Example] = {
     "the newest": {"value": {"policy": "newest"}},
     "the best": {"value": {"policy": "best"}},
+    "the newest of a data set": {"value": {"policy": "newest", "dataset": "printed"}},
     "a given one": {"value": {"policy": "pinned", "checkpoint": "20260131-120000-00001c-e001"}},
 }
 
@@ -116,7 +117,7 @@ async def serve(
     order: Annotated[ServingOrder, Body(openapi_examples=EXAMPLES)],
     if_match: conditional.IfMatch = None,
 ) -> Serving:
-    """Serve the newest publication, the best one, or a pinned one. To roll back, pin the previous one.
+    """Serve the newest publication of a data set, the best one, or a pinned one. To roll back, pin the previous one.
 
     Requests in progress finish with the generator that they started with. Other processes switch within a second. With
     `If-Match`, the policy changes only if it is still the one with this `ETag`; otherwise 412.

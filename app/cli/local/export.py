@@ -1,18 +1,17 @@
 """`acgan export`: writes a checkpoint's networks in formats of other programs."""
 
-import io
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from app.cli.local.drawing import NoGenerator, find_generator, weights_file
 from app.settings import AppSettings
 from models.atomic_files import write_durably
-from models.networks.acgan import Discriminator, Generator
+from models.interop.exports import to_format
+from models.interop.formats import FORMATS, Form
+from models.networks.acgan import Discriminator
 from models.networks.weights import discriminator_from_bytes, load_discriminator
 from models.registry import bundled
 from models.registry.store import DISCRIMINATOR, CheckpointId
-
-Form = Literal["onnx", "keras"]
 
 
 class Exported(NamedTuple):
@@ -21,34 +20,16 @@ class Exported(NamedTuple):
 
 
 def export_here(settings: AppSettings, checkpoint: str, form: Form, discriminator: bool, out: Path) -> Exported:
-    """Write a generator as ONNX, or a network as the original script's `.hdf5`. The file is complete or absent.
+    """Write a generator, or a discriminator for Keras, in a format of another program. The file is complete or absent.
 
-    Raises NoGenerator, OnnxMissing, KerasWeightsError, OSError, and the errors of a bad checkpoint.
+    Raises NoGenerator, ExtraMissing, NotConvertible, OSError, and the errors of a bad checkpoint.
     """
-    if discriminator:
-        if form == "onnx":
-            raise NoGenerator("only generators can be written as ONNX: omit --discriminator, or use --format keras")
-        network, name = find_discriminator(settings, checkpoint)
-        data = to_hdf5(network)
-    else:
-        generator, name = find_generator(settings, checkpoint)
-        data = to_hdf5(generator) if form == "keras" else to_onnx(generator, name)
+    if discriminator and "discriminator" not in FORMATS[form].networks:
+        raise NoGenerator("only generators can be written as ONNX: omit --discriminator, or use --format keras")
+    network, name = (find_discriminator if discriminator else find_generator)(settings, checkpoint)
+    data = to_format(network, form, name)
     write_durably(out, data)
     return Exported(name, len(data))
-
-
-def to_onnx(generator: Generator, name: str) -> bytes:
-    from models.interop.onnx import to_onnx
-
-    return to_onnx(generator, name)
-
-
-def to_hdf5(network: Generator | Discriminator) -> bytes:
-    from models.interop.keras import save_weights
-
-    buffer = io.BytesIO()
-    save_weights(network, buffer)
-    return buffer.getvalue()
 
 
 def find_discriminator(settings: AppSettings, name: str) -> tuple[Discriminator, str]:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 from pydantic import BaseModel
 
-from acgan_client._sync.transport import Transport
+from acgan_client._sync.weights import Weights
+from acgan_client.archives import Layout, arriving_archive
 from acgan_client.calls import (
     STREAM_SECONDS,
     CheckpointRef,
@@ -33,7 +34,7 @@ from acgan_client.calls import (
     submit,
     upload,
 )
-from acgan_client.deadlines import reads_within, sleep, stream
+from acgan_client.deadlines import run_blocking, sleep, stream
 from acgan_client.downloads import MANIFEST, MANIFEST_LIMIT, arriving, files_of, is_whole
 from acgan_client.errors import JobFailed, Unavailable, Unreachable
 from acgan_client.following import Change, Follower, Wait
@@ -59,7 +60,7 @@ if TYPE_CHECKING:  # optional
     import numpy as np
 
 
-class Client(Transport):
+class Client(Weights):
     """Sends requests to the service at `url`, with the API key `key` if it requires one.
 
     If omitted, they are ACGAN_URL (or http://127.0.0.1:8000) and ACGAN_KEY of the environment. `timeout_seconds` limits
@@ -245,9 +246,17 @@ class Client(Transport):
     def serving(self, **options: Unpack[Options]) -> Serving:
         return self._send(get_record("/serving", Serving, options))
 
-    def serve(self, policy: Policy, checkpoint: CheckpointRef | None = None, **options: Unpack[Options]) -> Serving:
-        """Serve the newest checkpoint, the best, or, with `pinned`, the given one."""
-        body = {"policy": policy, **({"checkpoint": id_of(checkpoint)} if checkpoint else {})}
+    def serve(
+        self,
+        policy: Policy = "newest",
+        checkpoint: CheckpointRef | None = None,
+        *,
+        dataset: str | None = None,
+        **options: Unpack[Options],
+    ) -> Serving:
+        """Serve the newest checkpoint of a data set, the best, or, with `pinned`, the given one."""
+        named = {"checkpoint": checkpoint and id_of(checkpoint), "dataset": dataset}
+        body = {"policy": policy, **{name: value for name, value in named.items() if value}}
         return self._send(change("PUT", "/serving", parser(Serving), options, body))
 
     def readiness(self, **options: Unpack[Options]) -> Readiness:
@@ -291,23 +300,29 @@ class Client(Transport):
         """Delete the files of a generated data set."""
         self._send(change("DELETE", at("datasets", id_of(dataset)), ignored, options, repeatable=False))
 
-    def download(self, dataset: JobRef, folder: Path | str) -> Iterator[Path]:
-        """Download the files of a data set into a folder, check each against its SHA-256, and yield its path.
+    def download(self, dataset: JobRef, folder: Path | str, layout: Layout = "mnist") -> Iterator[Path]:
+        """Download a data set into a folder, in the layout that a library reads, and yield the path of each file.
 
-        Files that are already complete are kept. Raises Refused until the data set is complete. Raises NotUnderstood,
-        and leaves no partial file, if a file is damaged or the service names files that no data set has.
+        `mnist`: the gzipped IDX files, each checked against its SHA-256; files that are already complete are kept.
+        `torchvision`, `keras` and `huggingface`: one archive, checked and unpacked; files with the same content are
+        kept. Raises Refused until the data set is complete. Raises NotUnderstood, and leaves no partial file, if a file
+        is damaged or the service names files that no data set has. Raises Misconfigured instead of replacing another
+        README.md.
         """
         name = id_of(dataset)
         call = get_record(at("datasets", name, MANIFEST), DatasetManifest, {}, MANIFEST_LIMIT)
-        for file, record in files_of(self._send(call)).items():
+        manifest = self._send(call)
+        files = files_of(manifest)
+        if layout != "mnist":
+            with in_a_sentence(self.route), arriving_archive(Path(folder), layout, manifest.order) as whole:
+                self._receive(at("datasets", name, "archive"), whole, layout=layout)
+                run_blocking(whole.unpack)
+            for path in whole.files:
+                yield path
+            return
+        for file, record in files.items():
             path = Path(folder) / file
             if not is_whole(path, record):
                 with in_a_sentence(self.route), arriving(path, record) as arrival:
-                    with stream(self.http, "GET", at("datasets", name, file)) as response:
-                        arrival.expect(response)
-                        if response.status_code != 200:
-                            check(self._read(response), self.route.by)
-                        with reads_within(arrival.seconds):
-                            for data in response.iter_raw():
-                                arrival.take(data)
+                    self._receive(at("datasets", name, file), arrival)
             yield path

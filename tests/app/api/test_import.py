@@ -27,11 +27,11 @@ def upload(client: TestClient, data: bytes, **query: str) -> httpx2.Response:
 
 
 def test_an_imported_generator_is_served_and_listed(client: TestClient, store: CheckpointStore) -> None:
-    answer = upload(client, fresh_weights(7), name=" mine ", recipe="sharp", dataset="printed")
+    answer = upload(client, fresh_weights(7), name=" mine ", recipe="sharp")
     made = answer.json()
     assert answer.status_code == 201, made
     assert answer.headers["Location"] == made["links"]["self"] == f"/checkpoints/{made['id']}"
-    assert (made["config"]["name"], made["config"]["recipe"], made["config"]["dataset"]) == ("mine", "sharp", "printed")
+    assert (made["config"]["name"], made["config"]["recipe"], made["config"]["dataset"]) == ("mine", "sharp", "mnist")
     assert (made["losses"], made["refused"], "job" in made["links"]) == (None, None, False)
     assert client.get(answer.headers["Location"]).json() == made
     assert client.get("/serving").json()["serving"] == made["id"]
@@ -84,6 +84,7 @@ INVALID: dict[str, tuple[Callable[[], bytes], str]] = {
     "cut off": (lambda: fresh_weights(7)[:-1], "ends early"),
     "trailing bytes": (lambda: fresh_weights(7) + b"more", "4 bytes follow its last tensor"),
     "a discriminator": (lambda: to_bytes(Discriminator()), "holds no generator"),
+    "other classes": (lambda: to_bytes(Generator(100, 7)), "has 7 classes"),
     "a missing tensor": (lambda: changed(dense__bias=None), "weights are missing: dense.bias"),
     "another name": (lambda: changed(extra=torch.zeros(1)), "unexpected weights: extra"),
     "another shape": (lambda: changed(dense__bias=torch.zeros(3)), "dense.bias has shape (3,)"),

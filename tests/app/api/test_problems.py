@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -20,7 +21,9 @@ from app.problems.problem import ProblemDescription
 from app.security.api_keys import Role, make_key
 from app.settings import AppSettings
 from models.errors import Conflict, NotFound, Unavailable
-from models.registry.store import GENERATOR, CheckpointStore
+from models.networks.acgan import Discriminator
+from models.networks.weights import to_bytes
+from models.registry.store import DISCRIMINATOR, GENERATOR, CheckpointStore
 from models.synthesis.order import DatasetFile, DatasetManifest, DatasetOrder
 from tests.app.conftest import fresh_weights
 from tests.models.registry.test_store import NEW, OLD, manifest
@@ -44,6 +47,7 @@ ELSEWHERE = {
     "upload-timeout": "app/api/test_uploads.py",
     "too-many-streams": "app/api/test_event_stream.py",
     "overloaded": "app/api/test_digits.py",
+    "too-many-archives": "app/cli/test_layouts.py",
     "redis-unsafe": "app/api/test_errors.py",
     "replica-lost": "deploy/test_proxy_problems.py",
     "no-replica": "deploy/test_proxy_problems.py",
@@ -107,6 +111,18 @@ def no_weights(world: World) -> httpx2.Response:
     return world.ask("GET", f"/digits/7?checkpoint={OLD}-e002")
 
 
+def an_export(world: World, file: str) -> httpx2.Response:
+    files = {GENERATOR: fresh_weights(1), DISCRIMINATOR: to_bytes(Discriminator(20))}
+    world.store.publish(manifest(OLD, 2), files)
+    return world.ask("GET", f"/checkpoints/{OLD}-e002/exports/{file}")
+
+
+def without_onnx(world: World) -> httpx2.Response:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "onnxscript", None)
+        return an_export(world, "generator.onnx")
+
+
 def refused_by_the_gate(world: World) -> httpx2.Response:
     refused = manifest(OLD, 2).model_copy(update={"refused": "its digits are blank"})
     world.store.publish(refused, {GENERATOR: fresh_weights(1)})
@@ -145,6 +161,14 @@ def a_data_set(world: World, data: bytes | None = None) -> None:
 def beyond_the_end(world: World) -> httpx2.Response:
     a_data_set(world)
     return world.ask("GET", f"/datasets/{NOBODY}/{TRAIN_LABELS}", headers={"Range": "bytes=9-"})
+
+
+def without_the_library_for_parquet(world: World) -> httpx2.Response:
+    a_data_set(world)
+    patch = world.stack.enter_context(pytest.MonkeyPatch.context())
+    for module in ("pyarrow", "pyarrow.parquet"):
+        patch.setitem(sys.modules, module, None)
+    return world.ask("GET", f"/datasets/{NOBODY}/archive?layout=huggingface")
 
 
 def a_torn_record(world: World) -> httpx2.Response:
@@ -247,6 +271,9 @@ CAUSES: dict[str, Callable[[World], httpx2.Response]] = {
     "queue-full": lambda world: twice(world.api(queue_limit=1)),
     "queue-share-used": lambda world: twice(world.api(queue_limit=2, api_keys=KEYS), headers=key(ANA)),
     "checkpoint-not-found": lambda world: world.ask("GET", f"/checkpoints/{NOBODY}-e001"),
+    "checkpoint-file-not-found": lambda world: world.ask("GET", f"/checkpoints/{OLD}-e001/{DISCRIMINATOR}"),
+    "not-convertible": lambda world: an_export(world, "discriminator.hdf5"),
+    "extra-missing": without_onnx,
     "checkpoint-refused": refused_by_the_gate,
     "checkpoint-not-understood": of_another_version,
     "checkpoint-damaged": a_damaged_generator,
@@ -255,6 +282,7 @@ CAUSES: dict[str, Callable[[World], httpx2.Response]] = {
     "nothing-usable": nothing_usable,
     "dataset-not-found": lambda world: world.ask("GET", f"/datasets/{NOBODY}"),
     "dataset-file-not-found": lambda world: world.ask("GET", f"/datasets/{NOBODY}/{TRAIN_LABELS}"),
+    "parquet-missing": without_the_library_for_parquet,
     "range-not-satisfiable": beyond_the_end,
     "not-acceptable": lambda world: world.ask("GET", "/digits/7", headers={"Accept": "text/html"}),
     "not-verified": lambda world: world.ask("GET", "/digits/7?n=40&verify=1"),

@@ -7,11 +7,12 @@ from typing import NamedTuple
 
 import torch
 
-from app.api.uploads import ReceivedFile, space_needed
+from app.api.uploads.receiving import ReceivedFile, space_needed
 from app.inference.service import ModelManager
 from app.schemas.checkpoints import ImportQuery
 from models.bounded_reading import HDF5
-from models.config import TrainingConfig
+from models.config import DatasetName, TrainingConfig
+from models.data.catalog import DATASETS
 from models.errors import InvalidInput
 from models.evaluation.quality_gate import QualityGate, Verdict, packaged_quality_gate
 from models.networks.acgan import Generator
@@ -51,6 +52,7 @@ def import_generator(models: ModelManager, received: ReceivedFile, query: Import
     """
     data = read(received)
     generator = parse(data)
+    check_classes(generator, query.dataset)
     with _one_at_a_time:
         torch.set_num_threads(1)  # the drawing threads keep theirs
         models.check_store()
@@ -80,6 +82,11 @@ def parse(data: bytes) -> Generator:
         return generator_from_bytes(data)
     except InvalidWeights as error:
         raise InvalidUpload(str(error)) from error
+
+
+def check_classes(generator: Generator, dataset: DatasetName) -> None:
+    if generator.classes != (expected := len(DATASETS[dataset].classes)):
+        raise InvalidUpload(f"the generator has {generator.classes} classes, and the data set {dataset} has {expected}")
 
 
 def find_same(models: ModelManager, data: bytes, generator: Generator) -> Manifest | None:
