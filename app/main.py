@@ -37,6 +37,7 @@ from app.middleware.origin import OriginCheck
 from app.middleware.request_log import RequestLogMiddleware
 from app.middleware.root_path import RootPath
 from app.middleware.route_cache import RouteCacheMiddleware
+from app.middleware.telemetry import telemetry_config
 from app.security.api_keys import Keyring
 from app.security.rate_limit import LocalRate, SharedRate
 from app.settings import AppSettings
@@ -44,6 +45,7 @@ from models.torch_device import find_device
 from models.version import code_version
 from worker.celery_app import make_celery
 from worker.jobs.client import JobClient
+from worker.observability import tracing
 from worker.observability.background_loops import Supervisor
 
 logger = logging.getLogger(__name__)
@@ -79,6 +81,7 @@ def create_app(settings: AppSettings) -> FastAPI:
         inference.close()
         await events.close()
         await jobs.close()
+        await anyio.to_thread.run_sync(tracing.stop)
 
     app = FastAPI(
         title="acgan",
@@ -86,6 +89,7 @@ def create_app(settings: AppSettings) -> FastAPI:
         version=code_version(),
         lifespan=lifespan,
         redirect_slashes=False,  # FastAPI's redirects contain the client's Host; ours are relative
+        telemetry=telemetry_config(tracing.start(settings, "acgan-api")),
         openapi_url=None,  # app/api/routes/static.py serves it with an ETag
     )
     app.state.bounds = settings.bounds

@@ -41,6 +41,7 @@ from models.version import code_version
 from worker.jobs.client import JobNotFound, Order
 from worker.jobs.codec import AnyJob, UnreadableJob
 from worker.jobs.model import Job, JobKind
+from worker.observability import tracing
 
 TRAIN_IMAGES = "train-images-idx3-ubyte.gz"
 
@@ -83,7 +84,7 @@ async def order(
     await check_budget(services, new=dataset)
     recipe = model.manifest.config
     entry = Order(recipe, wanted.priority, wanted.runs_on, caller, dataset=dataset, idempotency_key=idempotency_key)
-    job = await services.jobs.create(entry)
+    job = await services.jobs.create(entry._replace(traceparent=tracing.traceparent()))
     await accepted(job, services, response)
     response.headers["Location"] = f"/datasets/{job.id}"
     return DatasetView.of(job)

@@ -73,7 +73,8 @@ def folder(package: str, part: str, policy: str) -> dict[str, File]:
     return found
 
 
-PAGE = folder("app", "page", PAGE_POLICY)
+VIEWS = folder("app", "page/views", PAGE_POLICY)
+PAGE = folder("app", "page", PAGE_POLICY) | {f"views/{name}": file for name, file in VIEWS.items()}
 DOCS = folder("app", "page/docs", DOCS_POLICY) | folder("fastapi_swagger", "resources", DOCS_POLICY)
 
 router = APIRouter(include_in_schema=False, route_class=GuardedRoute)
@@ -86,7 +87,7 @@ async def page(request: Request) -> Response:
     return await answer(request, PAGE.get("index.html"))
 
 
-@router.get("/page/{name}")
+@router.get("/page/{name:path}")
 async def page_file(request: Request, name: str) -> Response:
     return await answer(request, PAGE.get(name))
 

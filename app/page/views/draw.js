@@ -1,9 +1,9 @@
 // Draw digits. Every picture has a permanent link that returns the same digits.
 
-import { file, get } from "./api.js";
-import { button, h, notice, save, showError, title, announce } from "./dom.js";
-import { freshSeed, seedField, sheet } from "./ink.js";
-import { name, note } from "./main.js";
+import { file, get } from "../api.js";
+import { button, h, notice, save, showError, title, announce } from "../dom.js";
+import { freshSeed, seedField, sheet } from "../canvas.js";
+import { name, note } from "../main.js";
 
 const MOST = { one: 1000, all: 100 };
 const FIELDS = { "query.n": "Number of digits", "query.seed": "Seed" }; // labels on this page
