@@ -2,8 +2,9 @@
 
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
+import anyio
 import anyio.to_thread
 from fastapi import FastAPI
 
@@ -24,6 +25,7 @@ from app.api.routes import (
     training,
     weights,
 )
+from app.api.uploads.receiving import Uploads
 from app.inference.service import InferenceService
 from app.middleware import cors
 from app.middleware.authentication import AuthenticationMiddleware
@@ -49,6 +51,7 @@ from worker.observability.background_loops import Supervisor
 logger = logging.getLogger(__name__)
 
 CANCEL_AGAIN_SECONDS = 0.1
+CLEANUP_SECONDS = 5.0
 
 
 def create_app(settings: AppSettings) -> FastAPI:
@@ -65,10 +68,22 @@ def create_app(settings: AppSettings) -> FastAPI:
         events = Events(settings.redis_url, jobs, settings.event_streams, has_shares)
         work_rate = SharedRate(settings.works, jobs.redis) if settings.works else None
         celery = make_celery(settings)
-        limits = ArchiveLimits()
+        uploads = Uploads(store.storage.incoming, settings.upload_limit, settings.upload_stall_seconds)
         app.state.services = Services(
-            jobs, celery, store, inference, events, supervisor, limits, work_rate, settings.webhook_receivers
+            jobs,
+            celery,
+            store,
+            inference,
+            events,
+            supervisor,
+            uploads,
+            ArchiveLimits(),
+            work_rate,
+            webhook_hosts=settings.webhook_receivers,
+            judges_imports=settings.judge,
         )
+        with suppress(OSError), anyio.move_on_after(CLEANUP_SECONDS):  # a store may hang
+            await anyio.to_thread.run_sync(uploads.remove_unfinished, abandon_on_cancel=True)
         await inference.start(supervisor)
         supervisor.start_task("events", events.read)
         yield

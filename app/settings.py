@@ -22,6 +22,7 @@ class Bounds(NamedTuple):
     header_bytes: int  # of the request line and the headers together
     headers: int
     body_bytes: int
+    upload_bytes: int  # of a body that is a file
     request_seconds: float  # for the headers of a request to arrive, and again for its body
     send_seconds: float  # for a client to read anything of a response
     connections: int
@@ -58,6 +59,12 @@ class AppSettings(WorkerSettings):
         "`https://example.com`. Browsers send no credentials but the API key that the page adds.",
     )
     max_body_bytes: int = Field(65536, ge=1024, description="Maximum size of a request body, in bytes.")
+    upload_limit: ByteSize = Field(
+        ByteSize(64 << 20), ge=1024, description="Maximum size of an uploaded file, in bytes, as in `64MiB`."
+    )
+    upload_stall_seconds: float = Field(
+        10.0, gt=0, description="Seconds without a byte of an uploaded file after which the upload fails."
+    )
     max_header_bytes: int = Field(
         16384, ge=1024, description="Maximum size of the request line and headers together, in bytes."
     )
@@ -187,6 +194,7 @@ class AppSettings(WorkerSettings):
             header_bytes=self.max_header_bytes,
             headers=self.max_headers,
             body_bytes=self.max_body_bytes,
+            upload_bytes=self.upload_limit,
             request_seconds=self.request_seconds,
             send_seconds=self.send_seconds,
             connections=self.connections,

@@ -33,6 +33,7 @@ CHECKSUM = "checksum"  # field of a record with its checksum
 GZIP = b"\x1f\x8b"
 ZIP = b"PK\x03\x04"
 HDF5 = b"\x89HDF\r\n\x1a\n"
+ONNX = re.compile(rb"\x08[\x01-\x20][\x12\x3a]")  # a protobuf: ir_version, then producer_name or graph
 LFS_POINTER = b"version https://git-lfs"
 HEAD = 512  # bytes from which the kind of a file is recognised
 PIECE = 1 << 20  # bytes unpacked per step
@@ -222,6 +223,8 @@ def foreign_kind(head: bytes) -> str | None:
         return "a pickle (PyTorch's .pt); a pickle can run code, so it is never read: save the weights as safetensors"
     if head.startswith(HDF5):
         return "an HDF5 file, such as Keras writes: import-keras reads these"
+    if ONNX.match(head):
+        return "an ONNX model: save the weights as safetensors"
     if head.startswith(ZIP):
         return "a zip archive: unpack it first (a .keras file holds model.weights.h5)"
     if head.startswith(GZIP):

@@ -53,7 +53,10 @@ EXCEPTIONS = {  # codes with another status than that of their family
     "queue-share-used": 429,
     "range-not-satisfiable": 416,
     "rate-limited": 429,
+    "unsupported-file-type": 415,
     "unsupported-media-type": 415,
+    "upload-timeout": 408,
+    "upload-too-large": 413,
 }
 
 

@@ -3,6 +3,7 @@
 import re
 from typing import Annotated, NamedTuple
 
+import anyio.to_thread
 from celery import Celery
 from fastapi import Depends, Path, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -10,6 +11,7 @@ from structlog.contextvars import bind_contextvars
 
 from app.api.dataset_archives import ArchiveLimits
 from app.api.event_stream import Events
+from app.api.uploads.receiving import Uploads
 from app.inference.service import InferenceService
 from app.middleware.authentication import caller_of
 from app.security.api_keys import Role
@@ -34,9 +36,11 @@ class Services(NamedTuple):
     inference: InferenceService
     events: Events
     supervisor: Supervisor
+    uploads: Uploads
     archives: ArchiveLimits
     work_rate: SharedRate | None = None
     webhook_hosts: frozenset[str] = frozenset()
+    judges_imports: bool = True
 
 
 async def services(request: Request) -> Services:
@@ -59,9 +63,12 @@ async def within_budget(services: ServicesDep) -> None:
     await check_budget(services)
 
 
-async def check_budget(services: Services, new: DatasetOrder | None = None, resumed: Job | None = None) -> None:
-    """Refuse work that the store has no room for. `new` is the order of a new data set, `resumed` a job that had ended.
+async def check_budget(
+    services: Services, uploaded: int = 0, new: DatasetOrder | None = None, resumed: Job | None = None
+) -> None:
+    """Refuse work that the store has no room for.
 
+    `uploaded` are the bytes that uploads will add, `new` is a new data set, `resumed` a job that had ended.
     Space for data sets that are ordered and not finished counts as used. Raises StoreFull, StoreUnavailable.
     """
     redis = services.jobs.redis
@@ -69,7 +76,8 @@ async def check_budget(services: Services, new: DatasetOrder | None = None, resu
     if resumed and resumed.order:
         ordered[resumed.id] = resumed.order.digits
     reserved = {job: digits * BYTES_A_DIGIT for job, digits in ordered.items()}
-    await services.inference.models.budget.check(ids, new.digits * BYTES_A_DIGIT if new else 0, reserved)
+    needed = uploaded + (new.digits * BYTES_A_DIGIT if new else 0)
+    await services.inference.models.budget.check(ids, needed, reserved)
 
 
 async def caller(request: Request) -> str | None:
@@ -106,6 +114,12 @@ async def no_null(request: Request) -> None:
 
 
 NoNull = Depends(no_null)
+
+
+async def check_room(services: Services, size: int) -> None:
+    """Raises StoreReplaced if the store is missing, StoreFull if it has no room for an upload, StoreUnavailable."""
+    await anyio.to_thread.run_sync(services.inference.models.check_store)
+    await check_budget(services, uploaded=size)
 
 
 EXAMPLE_ID = "20260131-120000123-00001c-9f3a61c2d4e58b07"

@@ -3,7 +3,7 @@
 from rich.table import Table
 
 from acgan_client import Checkpoint, Dataset, Job, JobStatus, UnreadableJob
-from acgan_client.records import CheckpointList
+from acgan_client.checkpoint_records import CheckpointList
 from app.cli.output import cell
 
 COLOURS = {JobStatus.SUCCEEDED: "green", JobStatus.FAILED: "red", JobStatus.RUNNING: "cyan"}

@@ -275,6 +275,10 @@ class ModelManager:
             for checkpoint in [each for each in self._others if each.job == job and epoch in (None, each.epoch)]:
                 del self._others[checkpoint]
 
+    def check_store(self) -> None:
+        """Raises StoreReplaced if the store is missing, or another one than before, and OSError."""
+        self.target.known.check()
+
     def manifest(self, checkpoint: CheckpointId) -> Manifest:
         """Raises CheckpointNotFound or CheckpointDamaged."""
         return self.store_of(checkpoint).manifest(checkpoint)

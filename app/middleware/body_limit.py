@@ -1,6 +1,7 @@
 """Limits on the size of request bodies, with or without a declared length, and on the number of query parameters.
 
-FastAPI's `max_body_size` also limits bodies, but returns plain text instead of a problem.
+FastAPI's `max_body_size` also limits bodies, but returns plain text instead of a problem. Bodies of `UPLOADS` are
+files, which app/api/uploads/receiving.py limits.
 """
 
 from starlette.exceptions import HTTPException
@@ -9,6 +10,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.problems.refusals import answer_too_long, answer_too_many_parameters
 
 PARAMETERS = 40  # more than twice the maximum of any route
+UPLOADS = ("/checkpoints",)  # paths of the routes that receive files by POST
+ADMIT = "acgan.admit_body"  # in the scope: a function that ends the server's own time limit of the body
 
 
 class BodyLimit:
@@ -21,6 +24,8 @@ class BodyLimit:
             return await self.app(scope, receive, send)
         if scope["query_string"].count(b"&") >= PARAMETERS:
             return await answer_too_many_parameters(PARAMETERS)(scope, receive, send)
+        if scope["method"] == "POST" and scope["path"] in UPLOADS:
+            return await self.app(scope, receive, send)
         declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
         if declared.isdigit() and int(declared) > self.limit:
             return await answer_too_long()(scope, receive, send)

@@ -35,6 +35,12 @@ PROBLEMS = {
         "The body is not declared as JSON.",
         'send a JSON object such as {{"epochs": 5}}, with the header Content-Type: application/json',
     ),
+    "upload-too-large": ProblemType(413, "The uploaded file is larger than the service allows."),
+    "upload-timeout": ProblemType(408, "The upload of a file stopped before its end."),
+    "unsupported-file-type": ProblemType(415, "The body is not declared as a file of a supported type."),
+    "invalid-upload": ProblemType(422, "The uploaded file is damaged, or of another kind than the request needs."),
+    "generator-refused": ProblemType(422, "The quality gate refuses the uploaded generator."),
+    "too-many-uploads": ProblemType(503, "The service receives as many files as it may at a time."),
     "headers-too-long": ProblemType(431, "The headers are too many or too long."),
     # Callers.
     "key-required": ProblemType(

@@ -4,8 +4,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
+from app.schemas.jobs import Label
 from app.schemas.links import Link
-from models.config import DatasetName
+from models.config import DatasetName, RecipeName
 from models.data.catalog import DEFAULT
 from models.registry import bundled
 from models.registry.serving_policy import ServingPolicy
@@ -25,7 +26,8 @@ class CheckpointView(Manifest):
             "exports": f"/checkpoints/{manifest.id}/exports/{{file}}",
         }
         if manifest.job != bundled.JOB:  # the bundled checkpoint belongs to no job of this service
-            links["job"] = f"/jobs/{manifest.job}"
+            if manifest.losses is not None:  # an imported checkpoint belongs to none either
+                links["job"] = f"/jobs/{manifest.job}"
             links["samples"] = f"/jobs/{manifest.job}/epochs/{manifest.epoch}/samples.png"
         return cls(**dict(manifest), size=manifest.total_size, links=links)
 
@@ -57,6 +59,16 @@ class CheckpointList(BaseModel):
     serving: str | None = Field(description="Id of the checkpoint that `latest` refers to in this process.")
     checkpoints: list[CheckpointView] = Field(description="Newest first.")
     unusable: list[UnusableCheckpoint] = Field([], description="Checkpoints that cannot be used, with the reason.")
+
+
+class ImportQuery(BaseModel):
+    """What is known about an imported generator besides its weights."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Label | None = Field(None, description="A label of the checkpoint: one line of text.")
+    dataset: DatasetName = Field(DEFAULT, description="Training data of the generator. Its judge is used.")
+    recipe: RecipeName = Field("seed", description="Recipe that trained the generator.")
 
 
 class ServingView(ServingPolicy):

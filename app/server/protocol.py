@@ -8,6 +8,7 @@ in the queue.
 
 import asyncio
 from enum import Enum, auto
+from functools import partial
 from typing import Any, NamedTuple
 
 import httptools
@@ -15,6 +16,7 @@ from fastapi import Response
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from app import metrics
+from app.middleware.body_limit import ADMIT, UPLOADS
 from app.middleware.request_log import PATH, logger
 from app.problems.problem import answer
 from app.problems.refusals import TOO_LONG
@@ -132,6 +134,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self.refusal = line.refusals.malformed
         self.piece = 0  # bytes of the last chunk received
         self.surely = self.at_most = 0  # lower and upper bound on the bytes of these headers, or of this body
+        self.body_bytes = line.bounds.body_bytes  # maximum size of this body
+        self.messages = 0
         self.answering: RequestResponseCycle | None = None
         self.unsent = 0
         self.unsent_since = self.loop.time()
@@ -165,12 +169,13 @@ class BoundedProtocol(HttpToolsProtocol):
             trails = self.phase is Phase.BODY and len(self.headers) > bounds.headers
             if trails or (self.phase is Phase.HEAD and self.surely > bounds.header_bytes):
                 self._refuse(refusals.long_head)
-            elif self.phase is Phase.BODY and self.surely > bounds.header_bytes + CHUNKED_OVERHEAD * bounds.body_bytes:
+            elif self.phase is Phase.BODY and self.surely > bounds.header_bytes + CHUNKED_OVERHEAD * self.body_bytes:
                 self._refuse(refusals.long_body)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self.phase = Phase.HEAD
+        self.messages += 1
         self.surely, self.at_most = 0, self.piece
         self._wait()
 
@@ -187,10 +192,29 @@ class BoundedProtocol(HttpToolsProtocol):
             self.refusal = self.line.refusals.upgrade
             raise Refused
         super().on_headers_complete()
+        self._expect_body()
         self.phase = Phase.BODY
         self.surely = 0
         self.headers = []  # receives the trailers of a chunked body, which must not reach the routes
         self._wait()
+
+    def _expect_body(self) -> None:
+        """Set the limit of the body. Until a route admits a file, flow control stops it after a few pieces.
+
+        Of a file that is refused, the rest is read and ignored, so that the client receives the response.
+        """
+        bounds = self.line.bounds
+        self.body_bytes = bounds.body_bytes
+        if self.scope["method"] == "POST" and self.scope["path"].endswith(UPLOADS):
+            self.body_bytes = bounds.upload_bytes
+            self.scope[ADMIT] = partial(self._admit_body, self.messages)  # type: ignore[literal-required]
+            if self.expect_100_continue:  # a client that is refused sends no body: the next request would be read as it
+                self.cycle.keep_alive = False
+
+    def _admit_body(self, message: int) -> None:
+        """End the time limit of a body: until the response, the application limits the time between its pieces."""
+        if self.phase is Phase.BODY and self.messages == message:
+            self.line.waiting.pop(self, None)
 
     def on_message_complete(self) -> None:
         self.phase = Phase.RECEIVED
@@ -200,6 +224,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
+        if self.phase is Phase.BODY and self not in self.line.waiting and not self.transport.is_closing():
+            self._wait()
         self._rest()
 
     def _rest(self) -> None:

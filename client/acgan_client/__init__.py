@@ -13,6 +13,7 @@ acgan_client.problems has one for each kind of error response.
 
 from acgan_client._async.client import AsyncClient
 from acgan_client._sync.client import Client
+from acgan_client.checkpoint_records import Checkpoint
 from acgan_client.errors import (
     ClientError,
     Conflict,
@@ -29,7 +30,7 @@ from acgan_client.errors import (
 )
 from acgan_client.following import Change
 from acgan_client.pictures import Drawn, Picture
-from acgan_client.records import Checkpoint, Dataset, Epoch, Job, JobStatus, TrainingConfig, UnreadableJob
+from acgan_client.records import Dataset, Epoch, Job, JobStatus, TrainingConfig, UnreadableJob
 from acgan_client.version import __version__
 
 __all__ = [

@@ -1,7 +1,8 @@
 """Requests as values: the method, the path, and how to read the response. Both forms of the client send them."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Generic, Literal, TypedDict, TypeVar
 from urllib.parse import quote
 from uuid import uuid4
@@ -9,8 +10,9 @@ from uuid import uuid4
 import httpx2
 from pydantic import BaseModel
 
-from acgan_client.errors import Misconfigured, NotUnderstood
-from acgan_client.records import Checkpoint, Dataset, Job, UnreadableJob, UnusableCheckpoint
+from acgan_client.checkpoint_records import Checkpoint, UnusableCheckpoint
+from acgan_client.errors import Misconfigured, NotUnderstood, printable
+from acgan_client.records import Dataset, Job, UnreadableJob
 from acgan_client.responses import RECORD_LIMIT, parser
 from acgan_client.version import __version__
 
@@ -27,6 +29,9 @@ WeightsOf = Literal["average", "trained"]
 
 STREAM_SECONDS = 45.0  # without an event; the service sends one every 15, so the connection is dead
 TRIES, LONGEST_PAUSE_SECONDS = 3, 10.0
+LARGEST_FILE = 1 << 30  # bytes that are sent
+STEP_SECONDS, UPLOAD_SECONDS = 30.0, 120.0  # to send a piece of a file; for the response to it
+SLOWEST = 10_000  # bytes per second
 
 # ----------------------------------------------------------------------------
 # Fields and parameters, as in the API. A test compares them with its OpenAPI document.
@@ -69,6 +74,14 @@ class OrderFields(Options, total=False):
     priority: int
     runs_on: RunsOn
     webhook: str | None
+
+
+class ImportFields(Options, total=False):
+    """What is known about a generator besides its weights. What is omitted has the default of the service."""
+
+    name: str | None
+    dataset: Literal["mnist", "printed"]
+    recipe: Literal["seed", "sharp"]
 
 
 class PictureQuery(Options, total=False):
@@ -127,6 +140,7 @@ class Call(Generic[Answer]):
     read: Callable[[httpx2.Response], Answer]
     query: Mapping[str, Any] = field(default_factory=dict)
     body: Any = None
+    content: bytes | None = None  # a file as the body, in place of `body`
     headers: Mapping[str, str] = field(default_factory=dict)
     repeatable: bool = True  # whether the request is idempotent
     limit: int = RECORD_LIMIT  # bytes of the response
@@ -135,7 +149,10 @@ class Call(Generic[Answer]):
     def options(self, seconds: float | None) -> dict[str, Any]:
         """Return the arguments of httpx2. `seconds` limits each step instead of the client's own timeout."""
         timeout = {} if seconds is None else {"timeout": seconds}
-        return {"params": self.query, "json": self.body, "headers": dict(self.headers), **timeout}
+        options = {"params": self.query, "headers": dict(self.headers), **timeout}
+        if self.content is None:
+            return {**options, "json": self.body}
+        return {"timeout": upload_timeout(len(self.content)), **options}
 
 
 def get(
@@ -159,6 +176,32 @@ def submit(path: str, model: type[Parsed], fields: Mapping[str, Any], idempotenc
     body, seconds = without_options(fields)
     key = {"Idempotency-Key": idempotency_key or uuid4().hex}
     return Call("POST", path, parser(model), body=body, headers=key, timeout_seconds=seconds)
+
+
+def upload(path: str, model: type[Parsed], file: bytes | Path | str, query: Mapping[str, Any]) -> Call[Parsed]:
+    """Return a POST of a file: its bytes, or its path. Raises Misconfigured if it cannot be read."""
+    asked, content = get_record(path, model, query), read_file(file)
+    named = {"Content-Type": "application/octet-stream", "Content-Length": str(len(content))}
+    return replace(asked, method="POST", headers=named, content=content)
+
+
+def read_file(file: bytes | Path | str) -> bytes:
+    """Return the content of a file to send. Raises Misconfigured."""
+    if isinstance(file, bytes):
+        return file
+    try:
+        if not Path(file).is_file():
+            raise Misconfigured(f"there is no file {printable(str(file))}")
+        if Path(file).stat().st_size > LARGEST_FILE:
+            raise Misconfigured(f"{printable(str(file))} is larger than {LARGEST_FILE:,} bytes")
+        return Path(file).read_bytes()
+    except OSError as error:
+        raise Misconfigured(f"{printable(str(file))} cannot be read: {error.strerror}") from error
+
+
+def upload_timeout(size: int) -> httpx2.Timeout:
+    """Return the limits of an upload: the response may take as long as a slow connection needs for the file."""
+    return httpx2.Timeout(STEP_SECONDS, read=UPLOAD_SECONDS + size / SLOWEST)
 
 
 def change(

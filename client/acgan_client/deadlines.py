@@ -12,6 +12,7 @@ import httpcore2
 import httpx2
 
 LONGEST_HEAD_SECONDS = 600.0  # for a client without a timeout
+PIECE = 1 << 16  # bytes that are sent at once
 LATE = "the response takes too long"
 
 _ends: ContextVar[float | None] = ContextVar("ends", default=None)  # of time.monotonic(), for reads of this thread
@@ -141,6 +142,17 @@ async def async_stream(
         yield response
     finally:
         await response.aclose()
+
+
+def pieces(data: bytes) -> Iterator[bytes]:
+    """Yield a body in pieces, each of which has a time limit of its own."""
+    for start in range(0, len(data), PIECE):
+        yield data[start : start + PIECE]
+
+
+async def async_pieces(data: bytes) -> AsyncIterator[bytes]:
+    for piece in pieces(data):
+        yield piece
 
 
 def run_blocking(work: Callable[[], None]) -> None:

@@ -12,15 +12,9 @@ from typing import BinaryIO
 
 import httpx2
 
+from acgan_client.checkpoint_records import CheckpointManifest
 from acgan_client.errors import Misconfigured, NotUnderstood, printable
-from acgan_client.records import (
-    NUM_CLASSES,
-    CheckpointManifest,
-    DatasetFile,
-    DatasetManifest,
-    DatasetOrder,
-    FileRecord,
-)
+from acgan_client.records import NUM_CLASSES, DatasetFile, DatasetManifest, DatasetOrder, FileRecord
 from acgan_client.responses import Body
 
 MANIFEST = "manifest.json"

@@ -1,6 +1,12 @@
 """An exception class for each kind of problem, by the code at the end of its `type`."""
 
 from acgan_client.errors import FAMILIES, Conflict, InvalidInput, NotAllowed, NotFound, Refused, Unavailable
+from acgan_client.upload_problems import GeneratorRefused as GeneratorRefused
+from acgan_client.upload_problems import InvalidUpload as InvalidUpload
+from acgan_client.upload_problems import TooManyUploads as TooManyUploads
+from acgan_client.upload_problems import UnsupportedFileType as UnsupportedFileType
+from acgan_client.upload_problems import UploadTimeout as UploadTimeout
+from acgan_client.upload_problems import UploadTooLarge as UploadTooLarge
 
 
 class MalformedRequest(InvalidInput):

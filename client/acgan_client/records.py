@@ -203,88 +203,15 @@ class JobList(Record):
     next: str | None
 
 
-class JobHistory(Record):
-    job: str
-    config: TrainingConfig
-    epochs: list[Epoch]
-
-
-# ----------------------------------------------------------------------------
-# Checkpoints.
-
-
 class FileRecord(Record):
     sha256: str
     size: int
 
 
-class Checkpoint(Record):
-    """A published checkpoint. `refused` says why it is not served; null if it may be."""
-
-    id: str
+class JobHistory(Record):
     job: str
-    epoch: int
-    created_at: datetime
     config: TrainingConfig
-    seconds: float = 0.0
-    losses: EpochLosses | None = None
-    metrics: dict[str, float] = {}
-    draws: str = ""
-    refused: str | None = None
-    dataset_checksum: str
-    device: str
-    code_version: str
-    warnings: list[str] = []
-    fence: int
-    number: int | None = None
-    job_number: int | None = None
-    files: dict[str, FileRecord]
-    size: int
-    links: dict[str, str]
-
-    shown: ClassVar = ("id", "metrics", "refused", "size")
-
-
-class CheckpointManifest(Record):
-    id: str
-    files: dict[str, FileRecord]
-
-
-class UnusableCheckpoint(Record):
-    """A checkpoint that exists and cannot be used."""
-
-    id: str
-    job: str
-    epoch: int
-    reason: str
-    written_by_another_version: bool
-
-
-class CheckpointList(Record):
-    """All checkpoints, newest first. `serving` is the one that `latest` refers to."""
-
-    serving: str | None
-    checkpoints: list[Checkpoint]
-    unusable: list[UnusableCheckpoint] = []
-
-
-class Serving(Record):
-    """The serving policy, and the checkpoint that `latest` refers to."""
-
-    policy: str = "newest"
-    checkpoint: str | None = None
-    dataset: str = "mnist"
-    serving: str | None
-
-
-class Readiness(Record):
-    ready: bool
-    draining: bool = False
-    redis: str
-    serving: str | None
-    trouble: str | None = None
-    loops: dict[str, str] = {}
-    worker_loops: dict[str, str] = {}
+    epochs: list[Epoch]
 
 
 # ----------------------------------------------------------------------------

@@ -9,9 +9,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from models.config import DatasetName
 from models.data.dataset import Dataset
 from models.evaluation.classifier import look
-from models.evaluation.judge import Judge, find_judge
+from models.evaluation.judge import Judge, bundled_judge, find_judge
 from models.evaluation.metrics import Moments, frechet, pairwise_mean
 from models.networks.acgan import Generator
 from models.networks.inference import FoldedGenerator, all_finite
@@ -133,3 +134,9 @@ def find_quality_gate(
 ) -> QualityGate:
     """Make an assessor with the choosing judge of this data set. If no judge exists, it is trained on `device`."""
     return QualityGate(find_judge(dataset, "choosing", cache, device), latent_size, device, digits)
+
+
+def packaged_quality_gate(name: DatasetName, latent_size: int, device: torch.device) -> QualityGate | None:
+    """Make an assessor with the package's choosing judge of a data set, which need not be at hand; None without one."""
+    judge = bundled_judge(name, "choosing")
+    return QualityGate(judge, latent_size, device) if judge else None

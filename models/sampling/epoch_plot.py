@@ -16,8 +16,10 @@ from models.sampling.sampler import SampleRange, draw_series, prepare
 PLOT_ROWS = 40
 
 
-def epoch_plot(generator: Generator | FoldedGenerator, dataset: Dataset, epoch: int, seed: int) -> np.ndarray:
+def epoch_plot(generator: Generator | FoldedGenerator, dataset: Dataset | None, epoch: int, seed: int) -> np.ndarray:
     """Draw the plot of an epoch, counted from 1: uint8 (1120, 28 (2 K + 1)), with the generator in inference mode.
+
+    Without the data set, only the generated images: uint8 (1120, 28 K).
 
     The latents are the first 40 addresses of `seed`, so all plots of a run show the same latents. A folded generator
     must come from `prepare`: then the plot has the pixels of the digits that are served.
@@ -25,9 +27,11 @@ def epoch_plot(generator: Generator | FoldedGenerator, dataset: Dataset, epoch: 
     folded = generator
     if not isinstance(folded, FoldedGenerator):
         folded = prepare(folded, folded.dense.weight.device)
-    classes = dataset.class_count
+    classes = folded.classes
     every = SampleRange(None, PLOT_ROWS, seed, classes=classes)
     generated = draw_series(folded, every).reshape(PLOT_ROWS, classes, IMAGE_SIZE, -1)
+    if dataset is None:
+        return generated.swapaxes(1, 2).reshape(PLOT_ROWS * IMAGE_SIZE, -1)
     white = np.full((PLOT_ROWS, 1, IMAGE_SIZE, IMAGE_SIZE), 255, np.uint8)
     real = real_columns(dataset, epoch).reshape(classes, PLOT_ROWS, IMAGE_SIZE, -1).swapaxes(0, 1)
     cells = np.concatenate((generated, white, real), axis=1)  # (40, 2 K + 1, 28, 28)

@@ -33,6 +33,7 @@ from app.server.embedded_redis import free_port
 from app.settings import AppSettings
 from models.registry.store import CheckpointStore
 from tests.app.api.test_event_stream import NOBODY, claim, progress
+from tests.app.conftest import fresh_weights
 from tests.conftest import RunningRedis
 from tests.models.registry.test_store import NEW, OLD
 from tests.support.serving import serving
@@ -227,6 +228,8 @@ def test_every_call_has_an_async_form(address: str, consumer: JobConsumer) -> No
             assert (await client.digits(7, seed=1)).seed == 1
             newest = (await client.checkpoints()).checkpoints[0]
             assert await client.checkpoint(newest.id) == newest
+            imported = await client.import_checkpoint(fresh_weights(7))
+            assert (await client.import_checkpoint(fresh_weights(7))).id == imported.id
             assert (await client.serve("pinned", newest.id)).policy == "pinned"
             assert (await client.serving()).serving == newest.id
             assert (await client.readiness()).ready

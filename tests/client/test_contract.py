@@ -10,11 +10,12 @@ import httpx2
 import pytest
 from pydantic import BaseModel
 
-from acgan_client import Client, Refused, records
+from acgan_client import Client, Refused, checkpoint_records, records
 from acgan_client._sync.weights import SUFFIXES
 from acgan_client.calls import (
     DigitsQuery,
     EvolutionQuery,
+    ImportFields,
     MorphQuery,
     Network,
     NumbersQuery,
@@ -51,6 +52,7 @@ CALLS: dict[str, Callable[[Client], Any]] = {
     "evolution": lambda client: client.evolution("a", 7),
     "checkpoints": lambda client: client.checkpoints(),
     "checkpoint": lambda client: client.checkpoint("c"),
+    "import_checkpoint": lambda client: client.import_checkpoint(b""),
     "delete_checkpoint": lambda client: client.delete_checkpoint("c"),
     "serving": lambda client: client.serving(),
     "serve": lambda client: client.serve("newest"),
@@ -72,12 +74,12 @@ LEFT_OUT = {
     "GET /metrics": "for Prometheus",
 }
 RECORDS: dict[str, type[BaseModel]] = {
-    "CheckpointView": records.Checkpoint,
+    "CheckpointView": checkpoint_records.Checkpoint,
     "DatasetView": records.Dataset,
     "EpochRecord": records.Epoch,
     "EpochView": records.Epoch,
     "JobView": records.Job,
-    "ServingView": records.Serving,
+    "ServingView": checkpoint_records.Serving,
     "UnreadableJobView": records.UnreadableJob,
 }
 REQUESTS = {"Follow", "Pin", "TrainingOrder", "WantedDataset"}
@@ -156,6 +158,7 @@ def literals(annotation: Any) -> set[str]:
 FIELDS = {
     "POST /train": TrainFields,
     "POST /datasets": OrderFields,
+    "POST /checkpoints": ImportFields,
     "GET /digits/{label}": DigitsQuery,
     "GET /numbers/{number}": NumbersQuery,
     "GET /morph/{first}/{last}": MorphQuery,
@@ -166,7 +169,8 @@ FIELDS = {
 @pytest.mark.parametrize("name", FIELDS)
 def test_fields_are_those_of_the_operation(document: dict[str, Any], name: str) -> None:
     operation = operations(document)[name]
-    described = body(document, operation) if "requestBody" in operation else parameters(operation)
+    has_fields = "application/json" in operation.get("requestBody", {}).get("content", {})
+    described = body(document, operation) if has_fields else parameters(operation)
     typed = {field: kind for field, kind in get_type_hints(FIELDS[name]).items() if field not in OURS}
     assert set(typed) == set(described)
     assert {field: literals(kind) for field, kind in typed.items()} == {

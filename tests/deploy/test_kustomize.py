@@ -143,7 +143,7 @@ def test_the_ingress_keeps_the_prefix_that_the_api_expects(monkeypatch: pytest.M
     assert host is not None
     assert host in AllowedHosts(read_names(settings["ACGAN_ALLOWED_HOSTS"]))
     size = ingress["metadata"]["annotations"]["nginx.ingress.kubernetes.io/proxy-body-size"]
-    assert int(size.removesuffix("k")) * 1024 == AppSettings().max_body_bytes
+    assert int(size.removesuffix("m")) << 20 == AppSettings().upload_limit
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
     assert AppSettings().forwarded_allow_ips == "10.0.0.0/8"

@@ -1,22 +1,42 @@
 """Routes of the published checkpoints and of the serving policy."""
 
+import logging
+from functools import partial
 from typing import Annotated, Any
 
 import anyio.to_thread
-from fastapi import APIRouter, Body, Response
+from fastapi import APIRouter, Body, Query, Request, Response
 from fastapi.openapi.models import Example
 
 from app.api import deletion
-from app.api.dependencies import Services, ServicesDep
+from app.api.dependencies import Services, ServicesDep, check_room
 from app.api.guarded_route import GuardedRoute
 from app.api.openapi.headers import sends
+from app.api.uploads.generator_import import import_generator
 from app.inference.service import ROLES
 from app.problems import conditional
-from app.schemas.checkpoints import CheckpointList, CheckpointView, ServingOrder, ServingView, UnusableCheckpoint
+from app.schemas.checkpoints import (
+    CheckpointList,
+    CheckpointView,
+    ImportQuery,
+    ServingOrder,
+    ServingView,
+    UnusableCheckpoint,
+)
 from models.registry.serving_policy import ServingPolicy
 from models.registry.store import CheckpointId
 
 router = APIRouter(tags=["checkpoints"], route_class=GuardedRoute)
+logger = logging.getLogger(__name__)
+
+SAFETENSORS = ("application/octet-stream", "application/vnd.safetensors")
+FILE_BODY = {
+    "requestBody": {
+        "required": True,
+        "description": "The safetensors file itself.",
+        "content": {media_type: {"schema": {"type": "string", "format": "binary"}} for media_type in SAFETENSORS},
+    }
+}
 
 POLICY: dict[int | str, dict[str, Any]] = {200: sends("ETag", "Cache-Control")}
 EXAMPLES: dict[str, Example] = {
@@ -36,6 +56,38 @@ async def list_checkpoints(services: ServicesDep) -> CheckpointList:
         checkpoints=[CheckpointView.of(manifest) for manifest in reversed(manifests)],
         unusable=[UnusableCheckpoint.of(found) for found in unusable],
     )
+
+
+@router.post(
+    "/checkpoints",
+    status_code=201,
+    openapi_extra=FILE_BODY,
+    responses={
+        200: {
+            "model": CheckpointView,
+            "description": "A checkpoint with the same weights, which existed.",
+            **sends("Location"),
+        },
+        201: sends("Location"),
+    },
+)
+async def import_checkpoint(
+    request: Request, response: Response, services: ServicesDep, query: Annotated[ImportQuery, Query()]
+) -> CheckpointView:
+    """Import a generator from a safetensors file, which is the body. It is judged and published like a run's epoch.
+
+    422 if the file does not hold a generator of this architecture, or if the quality gate refuses its digits. If a
+    checkpoint has the same weights, nothing is published, and the response is 200 with this checkpoint.
+    """
+    async with services.uploads.receive(request, SAFETENSORS, partial(check_room, services)) as received:
+        work = partial(import_generator, services.inference.models, received, query, services.judges_imports)
+        manifest, is_new = await anyio.to_thread.run_sync(work)
+    await services.inference.models.refresh()
+    if is_new:
+        logger.info("imported %s", manifest.id)
+    response.status_code = 201 if is_new else 200
+    response.headers["Location"] = f"/checkpoints/{manifest.id}"
+    return CheckpointView.of(manifest)
 
 
 @router.get("/checkpoints/{checkpoint}")

@@ -79,7 +79,7 @@ async def order_dataset(
     await services.jobs.ping()
     model = await services.inference.models.find(wanted.checkpoint)
     dataset = wanted.order(model.id)
-    await check_budget(services, dataset)
+    await check_budget(services, new=dataset)
     recipe = model.manifest.config
     entry = Order(
         recipe,

@@ -126,7 +126,7 @@ async def retry_job(services: ServicesDep, response: Response, caller: Caller, j
     """Start a new job with the recipe of an earlier one. `retry_of` of the new job is the id of the earlier one."""
     await services.jobs.ping()
     job = await services.jobs.get(job_id)
-    await check_budget(services, job.order)
+    await check_budget(services, new=job.order)
     await check_drawing(services, job)
     again = Order(job.config, job.priority, job.runs_on, caller, job.id, job.order, given_kind=job.kind)
     again = again._replace(traceparent=tracing.traceparent())

@@ -10,16 +10,13 @@ from app.schemas.jobs import clean
 from app.settings import AppSettings
 from models.bounded_reading import printable
 from models.config import DatasetName, TrainingConfig
-from models.data.dataset import Dataset, load_dataset
+from models.data.dataset import load_dataset
 from models.errors import InvalidInput
-from models.evaluation.quality_gate import NOT_FINITE, Verdict, find_quality_gate, is_finite
+from models.evaluation.quality_gate import find_quality_gate
 from models.interop.keras import KerasWeightsError, load_discriminator, load_generator
-from models.networks import weights
-from models.networks.acgan import Generator
-from models.registry.store import DISCRIMINATOR, GENERATOR, SAMPLES, CheckpointId, Manifest
-from models.sampling.epoch_plot import epoch_plot
-from models.sampling.png import encode_png
-from models.torch_device import describe, find_device
+from models.registry.imports import Importer
+from models.registry.store import Manifest
+from models.torch_device import find_device
 from worker.jobs.model import job_id_of
 
 NAMES = "params_generator_epoch_NNN.hdf5, .h5 or .weights.h5"
@@ -96,44 +93,11 @@ def check_files(epochs: list[SeedEpoch], report: ReportProgress) -> int:
     return next(iter(sizes))
 
 
-class Importer:
-    """Publishes the epochs of one run of the original script under a new job id."""
-
-    def __init__(self, settings: AppSettings, config: TrainingConfig, dataset: Dataset) -> None:
-        self.store = settings.open_store()
-        self.device = find_device(settings.device)
-        self.config = config
-        self.dataset = dataset
-        self.job = job_id_of(datetime.now(UTC), 0)
-        self.assessor = None
-        if settings.judge:
-            self.assessor = find_quality_gate(dataset, config.latent_size, self.device, settings.judges_dir)
-
-    def publish(self, epoch: SeedEpoch) -> Manifest:
-        """Judge an epoch's generator and publish it. Raises KerasWeightsError, OSError."""
-        generator = load_generator(epoch.generator)
-        verdict = self.judge(generator.to(self.device))
-        manifest = Manifest.for_epoch(
-            CheckpointId(self.job, epoch.number),
-            self.config,
-            self.dataset.checksum,
-            describe(self.device),
-            losses=None,
-            metrics=verdict.metrics,
-            refused=verdict.refused,
-        )
-        files = {
-            GENERATOR: weights.to_bytes(generator),
-            SAMPLES: encode_png(epoch_plot(generator.eval(), self.dataset, epoch.number, self.config.seed)),
-        }
-        if epoch.discriminator:
-            files[DISCRIMINATOR] = weights.to_bytes(load_discriminator(epoch.discriminator))
-        return self.store.publish(manifest, files)
-
-    def judge(self, generator: Generator) -> Verdict:
-        if self.assessor is not None:
-            return self.assessor.verdict(generator)
-        return Verdict(False, {}, None if is_finite(generator) else NOT_FINITE)
+def publish_epoch(importer: Importer, epoch: SeedEpoch) -> Manifest:
+    """Judge an epoch's generator and publish it. Raises KerasWeightsError, OSError."""
+    generator = load_generator(epoch.generator)
+    discriminator = load_discriminator(epoch.discriminator) if epoch.discriminator else None
+    return importer.publish(epoch.number, generator, importer.judge(generator), discriminator)
 
 
 def checked_name(name: str | None) -> str | None:
@@ -162,9 +126,11 @@ def import_here(
     latent_size = check_files(epochs, checked)
     config = TrainingConfig(epochs=epochs[-1].number, latent_size=latent_size, dataset=dataset, name=name)
     data = load_dataset(config, settings.data_dir, settings.cache_dir, settings.mirrors)
-    importer = Importer(settings, config, data)
+    device = find_device(settings.device)
+    gate = find_quality_gate(data, latent_size, device, settings.judges_dir) if settings.judge else None
+    importer = Importer(settings.open_store(), job_id_of(datetime.now(UTC), 0), config, device, gate, data)
     manifests = []
     for epoch in epochs:
-        manifests.append(importer.publish(epoch))
+        manifests.append(publish_epoch(importer, epoch))
         published(len(manifests))
     return manifests

@@ -58,7 +58,7 @@ function grouped(checkpoints) {
 function group(job, checkpoints, choice, actions, open) {
   const isBundled = job === "pretrained";
   const heading = isBundled ? "Bundled model" : `${checkpoints[0].config.name ?? job}`;
-  const link = isBundled ? null : h("p", {}, h("a", { href: `#/runs/${job}` }, "Show run"));
+  const link = !checkpoints[0].links.job ? null : h("p", {}, h("a", { href: `#/runs/${job}` }, "Show run"));
   return h("details", { class: "group", open, "data-job": job },
     h("summary", {}, h("b", {}, heading), h("span", { class: "hint" }, ` ${checkpoints.length} · ${ago(checkpoints[0].created_at)}`)),
     link, h("ol", {}, checkpoints.map((checkpoint) => entry(checkpoint, choice, isBundled, actions))));

@@ -9,7 +9,7 @@ import httpx2
 from acgan_client import calls
 from acgan_client.calls import Answer, Call
 from acgan_client.connection import Route, complete
-from acgan_client.deadlines import Deadline, async_reads_within, async_sleep, async_stream, limit_reads
+from acgan_client.deadlines import Deadline, async_pieces, async_reads_within, async_sleep, async_stream, limit_reads
 from acgan_client.downloads import Arrival
 from acgan_client.errors import Unreachable
 from acgan_client.responses import PAUSE_SECONDS, RECORD_LIMIT, Body, check, in_a_sentence
@@ -69,9 +69,10 @@ class AsyncTransport:
         raise AssertionError("the last try returns or raises")
 
     async def _ask(self, call: Call[Any], seconds: float | None) -> httpx2.Response:
+        file = {} if call.content is None else {"content": async_pieces(call.content)}
         async with (
             async_reads_within(seconds),
-            async_stream(self.http, call.method, call.path, **call.options(seconds)) as response,
+            async_stream(self.http, call.method, call.path, **call.options(seconds), **file) as response,
         ):
             return await self._read(response, call.limit)
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from acgan_client._async.transport import AsyncTransport
 from acgan_client.calls import CheckpointRef, Form, Network, WeightsOf, at, get_record, id_of
+from acgan_client.checkpoint_records import CheckpointManifest
 from acgan_client.downloads import MANIFEST, MANIFEST_LIMIT, arriving, files_of_checkpoint, is_whole, target
-from acgan_client.records import CheckpointManifest
 
 SUFFIXES: dict[Form, str] = {"onnx": ".onnx", "keras": ".hdf5", "keras3": ".weights.h5"}
 CONVERSION_SECONDS = 150.0

@@ -14,6 +14,7 @@ from acgan_client.calls import (
     CheckpointRef,
     DigitsQuery,
     EvolutionQuery,
+    ImportFields,
     JobRef,
     MorphQuery,
     NumbersQuery,
@@ -31,15 +32,15 @@ from acgan_client.calls import (
     id_of,
     last_id,
     submit,
+    upload,
 )
+from acgan_client.checkpoint_records import Checkpoint, CheckpointList, Readiness, Serving, UnusableCheckpoint
 from acgan_client.deadlines import run_blocking, sleep, stream
 from acgan_client.downloads import MANIFEST, MANIFEST_LIMIT, arriving, files_of, is_whole
 from acgan_client.errors import JobFailed, Unavailable, Unreachable
 from acgan_client.following import Change, Follower, Wait
 from acgan_client.pictures import Drawn, Picture, pixels
 from acgan_client.records import (
-    Checkpoint,
-    CheckpointList,
     Dataset,
     DatasetList,
     DatasetManifest,
@@ -47,10 +48,7 @@ from acgan_client.records import (
     JobHistory,
     JobList,
     JobStatus,
-    Readiness,
-    Serving,
     UnreadableJob,
-    UnusableCheckpoint,
 )
 from acgan_client.responses import LIST_LIMIT, check, ignored, in_a_sentence, parser, text
 
@@ -229,6 +227,13 @@ class Client(Weights):
 
     def checkpoint(self, checkpoint: CheckpointRef, **options: Unpack[Options]) -> Checkpoint:
         return self._send(get_record(at("checkpoints", id_of(checkpoint)), Checkpoint, options))
+
+    def import_checkpoint(self, file: bytes | Path | str, **fields: Unpack[ImportFields]) -> Checkpoint:
+        """Import a generator from a safetensors file: its path, or its bytes. The service judges and publishes it.
+
+        If the service has a checkpoint with the same weights, nothing is published, and that checkpoint is returned.
+        """
+        return self._send(upload("/checkpoints", Checkpoint, file, fields))
 
     def delete_checkpoint(self, checkpoint: CheckpointRef | UnusableCheckpoint, **options: Unpack[Options]) -> None:
         """Delete a checkpoint that is neither served nor needed."""

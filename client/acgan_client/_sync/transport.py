@@ -10,7 +10,7 @@ import httpx2
 from acgan_client import calls
 from acgan_client.calls import Answer, Call
 from acgan_client.connection import Route, complete
-from acgan_client.deadlines import Deadline, limit_reads, reads_within, sleep, stream
+from acgan_client.deadlines import Deadline, limit_reads, pieces, reads_within, sleep, stream
 from acgan_client.downloads import Arrival
 from acgan_client.errors import Unreachable
 from acgan_client.responses import PAUSE_SECONDS, RECORD_LIMIT, Body, check, in_a_sentence
@@ -70,9 +70,10 @@ class Transport:
         raise AssertionError("the last try returns or raises")
 
     def _ask(self, call: Call[Any], seconds: float | None) -> httpx2.Response:
+        file = {} if call.content is None else {"content": pieces(call.content)}
         with (
             reads_within(seconds),
-            stream(self.http, call.method, call.path, **call.options(seconds)) as response,
+            stream(self.http, call.method, call.path, **call.options(seconds), **file) as response,
         ):
             return self._read(response, call.limit)
 

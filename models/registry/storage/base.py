@@ -143,6 +143,10 @@ class ArtifactStorage(Protocol):
         """Delete all files that were staged for a job and not placed."""
         ...
 
+    def incoming(self) -> Path:
+        """Return the local folder for temporary files that are being received. It may not exist yet."""
+        ...
+
     # ----------------------------------------------------------------------------
     # Exclusive steps.
 

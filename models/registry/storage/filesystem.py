@@ -204,6 +204,10 @@ class FilesystemStorage:
         for leftover in (self.root / job).glob(".*"):
             shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink(missing_ok=True)
 
+    def incoming(self) -> Path:
+        self._check_root()
+        return self.root
+
     # ----------------------------------------------------------------------------
     # Exclusive steps.
 

@@ -219,6 +219,9 @@ class ObjectStorage:
             if place not in placed:
                 self._delete_folder(f"{job}/{place}")
 
+    def incoming(self) -> Path:
+        return self.cache.folder.with_name("uploads")
+
     # ----------------------------------------------------------------------------
     # Exclusive steps: after a conflict the step is repeated.
 

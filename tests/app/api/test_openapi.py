@@ -94,7 +94,9 @@ def test_every_example_validates_against_its_schema(name: str) -> None:
 
 def test_every_body_has_examples_that_are_accepted(client: TestClient, document: dict[str, Any]) -> None:
     for called, operation in operations(document):
-        for content in operation.get("requestBody", {}).get("content", {}).values():
+        for media_type, content in operation.get("requestBody", {}).get("content", {}).items():
+            if media_type != "application/json":
+                continue  # a file
             method, _, path = called.partition(" ")
             assert content["examples"], called
             for title, example in content["examples"].items():

@@ -42,6 +42,9 @@ ELSEWHERE = {
     "request-timeout": "app/server/protocol/test_requests.py",
     "headers-too-long": "app/server/protocol/test_requests.py",
     "too-many-connections": "app/server/protocol/test_timeouts.py",
+    "too-many-uploads": "app/api/test_uploads.py",
+    "generator-refused": "app/api/test_import.py",
+    "upload-timeout": "app/api/test_uploads.py",
     "too-many-streams": "app/api/test_event_stream.py",
     "overloaded": "app/api/test_digits.py",
     "too-many-archives": "app/cli/test_layouts.py",
@@ -134,6 +137,10 @@ def nothing_usable(world: World) -> httpx2.Response:
 
 def nothing_published(world: World) -> httpx2.Response:
     return world.api(pretrained=False, home=world.settings.home / "other").get("/digits/7")
+
+
+def uploaded(world: World, data: bytes, kind: str = "application/octet-stream", **changes: Any) -> httpx2.Response:
+    return world.api(**changes).post("/checkpoints", content=data, headers={"Content-Type": kind})
 
 
 def a_data_set(world: World, data: bytes | None = None) -> None:
@@ -243,6 +250,9 @@ CAUSES: dict[str, Callable[[World], httpx2.Response]] = {
     "unsupported-media-type": lambda world: world.ask(
         "POST", "/train", content="{}", headers={"Content-Type": "text/plain"}
     ),
+    "unsupported-file-type": lambda world: uploaded(world, b"{}", "application/json"),
+    "upload-too-large": lambda world: uploaded(world, bytes(2000), upload_limit=1024),
+    "invalid-upload": lambda world: uploaded(world, b"no weights"),
     "precondition-failed": lambda world: world.ask(
         "PUT", "/serving", json={"policy": "newest"}, headers={"If-Match": '"another"'}
     ),

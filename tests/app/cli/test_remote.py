@@ -20,6 +20,7 @@ from app.settings import AppSettings
 from models.registry.store import CheckpointStore
 from tests.app.api.test_event_stream import NOBODY, claim, progress
 from tests.app.cli.test_cli import acgan
+from tests.app.conftest import fresh_weights
 from tests.client.test_client import work
 from tests.models.registry.test_store import NEW, OLD
 from tests.support.serving import serving
@@ -87,6 +88,19 @@ def test_checkpoints_are_listed_and_the_served_one_is_chosen(address: str) -> No
     assert run_json("serving", "best")["policy"] == "best"
     assert "newest: " in acgan("serving", "newest").stdout
     assert run_json("serving")["policy"] == "newest"
+
+
+@pytest.mark.usefixtures("address")
+def test_a_generator_is_imported(tmp_path: Path) -> None:
+    file = tmp_path / "generator.safetensors"
+    file.write_bytes(fresh_weights(7))
+    made = run_json("import", str(file), "--name", "mine")
+    assert made["config"]["name"] == "mine"
+    again = acgan("import", str(file))
+    assert again.stdout.strip() == f"checkpoint {made['id']}"
+    file.write_bytes(b"\x89HDF\r\n\x1a\n")
+    refused = acgan("import", str(file))
+    assert (refused.returncode, "convert it with `acgan import-keras`" in refused.stderr) == (2, True), refused.stderr
 
 
 @pytest.mark.parametrize(

@@ -220,6 +220,7 @@ def test_openapi_says_which_calls_need_a_key(redis_url: str) -> None:
     changes = {"post /train", *(f"post /jobs/{{job_id}}/{verb}" for verb in VERBS), "put /serving"}
     changes |= {
         "post /datasets",
+        "post /checkpoints",
         "delete /datasets/{job_id}",
         "delete /jobs/{job_id}",
         "delete /checkpoints/{checkpoint}",

@@ -1,0 +1,1 @@
+"""Files that clients send: their reception, and what is made of them."""

@@ -1,0 +1,111 @@
+"""Imports an uploaded generator: parses its file, judges its digits and publishes it. Blocks: it needs a thread."""
+
+import hashlib
+from datetime import UTC, datetime
+from threading import Lock
+from typing import NamedTuple
+
+import torch
+
+from app.api.uploads.receiving import ReceivedFile, space_needed
+from app.inference.service import ModelManager
+from app.schemas.checkpoints import ImportQuery
+from models.bounded_reading import HDF5
+from models.config import DatasetName, TrainingConfig
+from models.data.catalog import DATASETS
+from models.errors import InvalidInput
+from models.evaluation.quality_gate import QualityGate, Verdict, packaged_quality_gate
+from models.networks.acgan import Generator
+from models.networks.weights import FILE_LIMIT, InvalidWeights, generator_from_bytes, to_bytes
+from models.registry.imports import Importer
+from models.registry.store import Manifest
+from worker.jobs.model import job_id_of
+
+SHOWN = {  # figures in the message of a refusal
+    "label_accuracy": "label accuracy",
+    "label_accuracy_worst": "of the worst class",
+    "variety": "variety",
+    "variety_least": "of the least varied class",
+    "frechet_distance": "Frechet distance",
+}
+
+_one_at_a_time = Lock()
+
+
+class InvalidUpload(InvalidInput, code="invalid-upload"):
+    """The uploaded file cannot be used. The message gives the reason."""
+
+
+class GeneratorRefused(InvalidInput, code="generator-refused"):
+    """The quality gate refuses the uploaded generator. The message gives the reason and the figures."""
+
+
+class Imported(NamedTuple):
+    manifest: Manifest
+    is_new: bool  # False if the store held the same weights already
+
+
+def import_generator(models: ModelManager, received: ReceivedFile, query: ImportQuery, judges: bool) -> Imported:
+    """Publish the generator in a safetensors file, unless a checkpoint with the same weights exists.
+
+    If `judges` is true, its digits are judged. Raises InvalidUpload, GeneratorRefused, DiskFull, and OSError.
+    """
+    data = read(received)
+    generator = parse(data)
+    check_classes(generator, query.dataset)
+    with _one_at_a_time:
+        torch.set_num_threads(1)  # the drawing threads keep theirs
+        models.check_store()
+        if existing := find_same(models, data, generator):
+            return Imported(existing, is_new=False)
+        config = TrainingConfig(epochs=1, latent_size=generator.latent_size, **query.model_dump())
+        gate = find_gate(config, models.device) if judges else None
+        job = job_id_of(datetime.now(UTC), 0)
+        importer = Importer(models.store, job, config, models.device, gate, dataset=None)
+        verdict = importer.judge(generator)
+        if verdict.refused is not None:
+            raise GeneratorRefused(f"the generator is not imported: {verdict.refused}{figures(verdict)}")
+        with space_needed():
+            return Imported(importer.publish(1, generator, verdict), is_new=True)
+
+
+def read(received: ReceivedFile) -> bytes:
+    if received.size > FILE_LIMIT:
+        raise InvalidUpload(f"the file has {received.size:,} bytes, and a generator has at most {FILE_LIMIT:,}")
+    return received.read()
+
+
+def parse(data: bytes) -> Generator:
+    if data.startswith(HDF5):
+        raise InvalidUpload("the file is an HDF5 file, such as Keras writes: convert it with `acgan import-keras`")
+    try:
+        return generator_from_bytes(data)
+    except InvalidWeights as error:
+        raise InvalidUpload(str(error)) from error
+
+
+def check_classes(generator: Generator, dataset: DatasetName) -> None:
+    if generator.classes != (expected := len(DATASETS[dataset].classes)):
+        raise InvalidUpload(f"the generator has {generator.classes} classes, and the data set {dataset} has {expected}")
+
+
+def find_same(models: ModelManager, data: bytes, generator: Generator) -> Manifest | None:
+    """Return the newest servable checkpoint that draws with this file, or with these weights in the store's form."""
+    checksums = {hashlib.sha256(each).hexdigest() for each in (data, to_bytes(generator))}
+    for manifest in reversed(models.survey()[0]):
+        if manifest.refused is None and manifest.files[manifest.draws].sha256 in checksums:
+            return manifest
+    return None
+
+
+def find_gate(config: TrainingConfig, device: torch.device) -> QualityGate:
+    gate = packaged_quality_gate(config.dataset, config.latent_size, device)
+    if gate is None:
+        raise InvalidUpload(f"this package has no judge for {config.dataset} digits: it cannot judge the generator")
+    return gate
+
+
+def figures(verdict: Verdict) -> str:
+    """Return the figures of a verdict for a message; an empty string if the generator was not judged."""
+    shown = [f"{name} {verdict.metrics[key]:.4g}" for key, name in SHOWN.items() if key in verdict.metrics]
+    return f". Its figures: {', '.join(shown)}" if shown else ""

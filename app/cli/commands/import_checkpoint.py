@@ -1,0 +1,28 @@
+"""`acgan import`: sends a generator's file to the service."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from app.cli.options import TRAINING_DATA, AsJson, Key, Url
+from app.cli.output import print_record
+from app.cli.service import service
+
+
+def import_checkpoint(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A generator: generator.safetensors of a checkpoint.")],
+    name: Annotated[str | None, typer.Option(help="A label of the checkpoint.")] = None,
+    dataset: Annotated[str, typer.Option(help=f"The training data of the generator: {TRAINING_DATA}.")] = "mnist",
+    recipe: Annotated[str, typer.Option(help="The recipe that trained it: `seed` or `sharp`.")] = "seed",
+    as_json: AsJson = False,
+    url: Url = None,
+    key: Key = None,
+) -> None:
+    """Send a generator's weights to the service, which judges their digits and publishes a checkpoint."""
+    fields: dict[str, Any] = {"name": name, "dataset": dataset, "recipe": recipe}
+    with service(url, key) as client:
+        imported = client.import_checkpoint(file, **fields)
+    accuracy = imported.metrics.get("label_accuracy")
+    figures = f": {accuracy:.1%} of its digits are recognised" if accuracy is not None else ""
+    print_record(imported, as_json, f"checkpoint {imported.id}{figures}")
