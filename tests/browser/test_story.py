@@ -132,7 +132,12 @@ def choose(page: Page, service: Service, job: str) -> None:
     page.get_by_role("button", name="Roll back").click()
     before = f"{job}-e{number - 1:03d}"
     expect(page.locator(".served")).to_contain_text(f"Current model: {before}")
-    assert service.client.get("/serving").json() == {"policy": "pinned", "checkpoint": before, "serving": before}
+    assert service.client.get("/serving").json() == {
+        "policy": "pinned",
+        "checkpoint": before,
+        "dataset": "mnist",
+        "serving": before,
+    }
     page.locator(f"[data-id='{job}-e001']").get_by_role("button", name="Serve this").click()
     expect(page.locator(".served")).to_contain_text(f"Current model: {job}-e001")
     page.get_by_role("button", name="Serve the newest").click()

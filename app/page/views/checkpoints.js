@@ -1,12 +1,16 @@
 // Checkpoints: list them, show which one is served, and change it.
 
 import { get, put, remove } from "../api.js";
-import { button, confirmed, facts, h, notice, title, announce } from "../dom.js";
+import { button, confirmed, facts, h, notice, showError, title, announce } from "../dom.js";
 import { name } from "../main.js";
 import { fill } from "../downloads.js";
 import { ago, bytes, figure, percent } from "../format.js";
 
-const POLICIES = { newest: "Every new checkpoint is served.", best: "The checkpoint with the best metrics is served.", pinned: "This checkpoint is pinned: new ones are not served." };
+const POLICIES = {
+  newest: (dataset) => `Every new checkpoint of ${dataset} is served.`,
+  best: (dataset) => `The checkpoint of ${dataset} with the best metrics is served.`,
+  pinned: () => "This checkpoint is pinned: new ones are not served.",
+};
 
 export async function show(root, _at, signal) {
   name("Checkpoints");
@@ -39,14 +43,23 @@ export async function show(root, _at, signal) {
 
 function serving(choice, checkpoints, serve) {
   const now = checkpoints.find(({ id }) => id === choice.serving);
-  const before = checkpoints.slice(checkpoints.indexOf(now) + 1).find(({ refused }) => refused === null);
-  const policyButton = (policy, text) => button(text, () => serve({ policy }), { "aria-pressed": String(choice.policy === policy), disabled: choice.policy === policy });
+  const dataset = now?.config.dataset ?? choice.dataset;
+  const before = checkpoints.slice(checkpoints.indexOf(now) + 1).find(({ refused, config }) => refused === null && config.dataset === dataset);
+  const policyButton = (policy, text) => button(text, () => serve({ policy, dataset }), { "aria-pressed": String(choice.policy === policy), disabled: choice.policy === policy });
   const back = now && before && button("Roll back", () => serve({ policy: "pinned", checkpoint: before.id }), { title: `Pin ${before.id}` });
   return [
-    h("p", { class: "standing" }, "Current model: ", choice.serving ? h("b", {}, choice.serving) : "none", ". ", POLICIES[choice.policy]),
-    h("div", { class: "actions" }, policyButton("newest", "Serve the newest"), policyButton("best", "Serve the best"), back),
+    h("p", { class: "standing" }, "Current model: ", choice.serving ? h("b", {}, choice.serving) : "none", ". ", POLICIES[choice.policy](dataset)),
+    h("div", { class: "actions" }, policyButton("newest", "Serve the newest"), policyButton("best", "Serve the best"), back, datasetSelect(checkpoints, dataset, serve)),
     before && h("p", { class: "hint" }, `Rolling back pins ${before.id}. Requests in progress are not interrupted.`),
   ].filter(Boolean);
+}
+
+/** A choice of the training data whose newest checkpoint is served, if there are several. */
+function datasetSelect(checkpoints, dataset, serve) {
+  const names = [...new Set(checkpoints.filter(({ refused }) => refused === null).map(({ config }) => config.dataset))].sort();
+  if (names.length < 2) return null;
+  const select = h("select", { onchange: () => serve({ policy: "newest", dataset: select.value }).catch(showError) }, names.map((each) => h("option", { selected: each === dataset }, each)));
+  return h("label", { class: "inline" }, "Training data ", select);
 }
 
 function grouped(checkpoints) {
@@ -60,7 +73,7 @@ function group(job, checkpoints, choice, actions, open) {
   const heading = isBundled ? "Bundled model" : `${checkpoints[0].config.name ?? job}`;
   const link = !checkpoints[0].links.job ? null : h("p", {}, h("a", { href: `#/runs/${job}` }, "Show run"));
   return h("details", { class: "group", open, "data-job": job },
-    h("summary", {}, h("b", {}, heading), h("span", { class: "hint" }, ` ${checkpoints.length} · ${ago(checkpoints[0].created_at)}`)),
+    h("summary", {}, h("b", {}, heading), h("span", { class: "hint" }, ` ${checkpoints[0].config.dataset} · ${checkpoints.length} · ${ago(checkpoints[0].created_at)}`)),
     link, h("ol", {}, checkpoints.map((checkpoint) => entry(checkpoint, choice, isBundled, actions))));
 }
 
