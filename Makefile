@@ -127,7 +127,7 @@ endif
 	$(BIN)/pip install -c constraints.txt -e '.[local,keras]'
 	@touch $@
 
-INTEGRATED_EXTRAS := local,keras,onnx
+INTEGRATED_EXTRAS := local,keras,onnx,tracking
 .venv/.dev: .venv/.local
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[local,keras,onnx,cloud,dev]'
 	@touch $@

@@ -197,7 +197,7 @@ def test_a_missing_library_is_named(tmp_path: Path, library: str, words: list[st
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["-o", "digits.png"], "use --format onnx or --format keras"),
+        (["-o", "digits.png"], "use --format onnx, keras or huggingface"),
         (["-o", "x", "--format", "tflite"], "there is no format 'tflite'"),
         (["-o", "x.onnx"], "no checkpoint has been published"),
         (["none.safetensors", "-o", "x.onnx"], "there is no file none.safetensors"),
