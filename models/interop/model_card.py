@@ -52,8 +52,7 @@ def model_card(source: Source, files: Mapping[str, str]) -> str:
         "![Samples: one column for each class; the digits of a row have the same random input](samples.png)",
         "## Use\n\nDownload the folder, and run this in it. It needs torch and safetensors:",
         f"```python\n{SNIPPET}```",
-        "The same label, seed and index give the same digit. `acgan digits 7 -n 8 --seed 4` draws the same digits, "
-        "apart from a few pixels that differ by one grey level.",
+        "The same label, seed and index give the same digit, as in acgan; a few pixels differ by one grey level.",
         table("file", "content", files),
     ]
     if source.config is not None:

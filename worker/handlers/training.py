@@ -23,6 +23,7 @@ from worker.lifecycle.context import JobContext
 from worker.lifecycle.lease import Cancelled
 from worker.lifecycle.retry import retry_until_stored
 from worker.observability import metrics
+from worker.tracking.sender import Shortfall
 from worker.tracking.session import TrackingSession
 from worker.tracking.tracker import Outcome, TrackingTarget
 
@@ -89,10 +90,10 @@ def track(context: JobContext, trainer: Trainer) -> TrackingSession:
     """Report the run to the configured trackers. What they do not receive becomes a warning in the job's record."""
     settings, claim = context.settings, context.claim
 
-    def warn(missing: str) -> None:
-        logger.warning("job %s: %s", claim.job.id, missing)
+    def warn(missing: Shortfall) -> None:
+        logger.warning("job %s: %s: %s", claim.job.id, *missing)
         with suppress(StoreUnavailable, LeaseLost):  # the run itself is complete
-            context.jobs.add_warning(claim, missing)
+            context.jobs.add_warning(claim, f"{missing.what}: the worker's log has the reason")
 
     target = TrackingTarget(settings.home, settings.mlflow_address)
     return TrackingSession(settings.trackers, claim.job.id, trainer, target, warn, OUTCOMES)

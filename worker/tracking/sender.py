@@ -5,6 +5,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from models.bounded_reading import printable
 from worker.observability.background_loops import Beat, Supervisor
@@ -20,6 +21,13 @@ IDLE_SECONDS = 5.0  # between two signs of life of a thread that waits
 MESSAGE_LIMIT = 300  # characters
 
 Connect = Callable[[int], Tracker]
+
+
+class Shortfall(NamedTuple):
+    """What a tracker did not receive."""
+
+    what: str  # a sentence, without addresses
+    reason: str  # may name the address of a server, without its password
 
 
 class Sender:
@@ -59,8 +67,8 @@ class Sender:
             self.outcome = outcome
             self._changed.notify()
 
-    def join(self, deadline: float) -> str | None:
-        """Wait until everything is sent, at most until `deadline` (monotonic). Returns a sentence on what is missing.
+    def join(self, deadline: float) -> Shortfall | None:
+        """Wait until everything is sent, at most until `deadline` (monotonic). Returns what is missing, if anything.
 
         After the deadline the thread ends as soon as its current call returns.
         """
@@ -69,13 +77,17 @@ class Sender:
             self.is_abandoned = True
             missing = [*self.lost_figures, *(each.epoch for each in self.waiting if not each.is_sent)]
             pictures = [*self.lost_pictures, *(each.epoch for each in self.waiting if each.picture is not None)]
-        reason = self.error or "it does not respond"
+            is_alive = self._thread.is_alive()
         if missing:
-            return f"the tracker {self.name} did not receive the figures of {epochs(missing)}: {reason}"
-        if pictures:
-            reason = self.error or ("it was too slow" if self.is_ended else "it does not respond")
-            return f"the tracker {self.name} did not receive the pictures of {epochs(pictures)}: {reason}"
-        return None if self.is_ended else f"the tracker {self.name} did not record the end of the run: {reason}"
+            what = f"did not receive the figures of {epochs(missing)}"
+        elif pictures:
+            what = f"did not receive the pictures of {epochs(pictures)}"
+        elif not self.is_ended:
+            what = "did not record the end of the run"
+        else:
+            return None
+        reason = self.error or ("it does not respond" if is_alive else "it was too slow")
+        return Shortfall(f"the tracker {self.name} {what}", reason)
 
     def _run(self, beat: Beat) -> None:
         pause = FIRST_PAUSE_SECONDS
@@ -88,7 +100,7 @@ class Sender:
                 self._failed(error)
                 if self.outcome is not None:  # this was the last attempt
                     return
-                beat(self.error)
+                beat(f"it failed ({type(error).__name__}): the log has the reason")  # probes show it: no address
                 self._wait_for_end(pause)
                 pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
@@ -126,7 +138,8 @@ class Sender:
                 self.waiting.popleft()
 
     def _failed(self, error: Exception) -> None:
-        message = printable(mask(f"{type(error).__name__}: {error}"))[:MESSAGE_LIMIT]
+        cause = cause_of(error)
+        message = printable(mask(f"{type(cause).__name__}: {cause}"))[:MESSAGE_LIMIT]
         if message != self.error:  # once for each reason
             logger.warning("the tracker %s failed, and the run continues: %s", self.name, message)
         self.error = message
@@ -134,6 +147,15 @@ class Sender:
     def _wait_for_end(self, seconds: float) -> None:
         with self._changed:
             self._changed.wait_for(lambda: self.outcome is not None, seconds)
+
+
+def cause_of(error: BaseException) -> BaseException:
+    """Return the first error of the network or the disk that led to this one; without one, the error itself."""
+    cause, earlier = error, error.__cause__ or error.__context__
+    while earlier is not None:
+        cause = earlier if isinstance(earlier, OSError) else cause
+        earlier = earlier.__cause__ or earlier.__context__
+    return cause
 
 
 def epochs(numbers: Sequence[int]) -> str:

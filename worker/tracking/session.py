@@ -12,7 +12,7 @@ from models.training.trainer import Trainer
 from models.version import code_version
 from worker.observability.background_loops import Supervisor
 from worker.tracker_catalog import load_tracker
-from worker.tracking.sender import Sender
+from worker.tracking.sender import Sender, Shortfall
 from worker.tracking.tracker import Outcome, TrackedEpoch, TrackedRun, Tracker, TrackingTarget, figures_of
 
 FLUSH_SECONDS = 10.0  # at the end of a run, for all trackers together
@@ -21,8 +21,8 @@ FLUSH_SECONDS = 10.0  # at the end of a run, for all trackers together
 class TrackingSession:
     """Context manager around the training. Without trackers it does nothing, and no method waits or raises.
 
-    The exit gives the trackers `FLUSH_SECONDS` to receive what waits, and calls `warn` with a sentence for each tracker
-    that does not have everything.
+    The exit gives the trackers `FLUSH_SECONDS` to receive what waits, and calls `warn` for each tracker that does
+    not have everything.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class TrackingSession:
         run_id: str,
         trainer: Trainer,
         target: TrackingTarget,
-        warn: Callable[[str], None],
+        warn: Callable[[Shortfall], None],
         outcomes: Mapping[type[BaseException], Outcome],
     ) -> None:
         """`outcomes` names how a run ended if one of these exceptions ends it; any other one means `failed`."""

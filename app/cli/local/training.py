@@ -29,6 +29,7 @@ from models.torch_device import describe, explain_out_of_memory, find_device
 from models.training import training_state
 from models.training.background_writer import BackgroundWriter
 from models.training.trainer import Check, Trainer
+from worker.tracking.sender import Shortfall
 from worker.tracking.session import TrackingSession
 from worker.tracking.tracker import TrackingTarget
 
@@ -180,8 +181,8 @@ def train_here(
 def track(settings: AppSettings, out: Path, resume: bool, trainer: Trainer, console: Console) -> TrackingSession:
     """Report the run to the chosen trackers. What they do not receive is printed at the end. Raises OSError."""
 
-    def warn(missing: str) -> None:
-        console.print(f"warning: {missing}", markup=False, highlight=False)
+    def warn(missing: Shortfall) -> None:
+        console.print(f"warning: {missing.what}: {missing.reason}", markup=False, highlight=False)
 
     run_id = tracked_id(out, resume) if settings.trackers else ""
     target = TrackingTarget(out, settings.mlflow_address)

@@ -179,6 +179,7 @@ def test_a_discriminator_unknown_to_the_original_script_is_not_exported_for_it(t
         ("onnxscript", ["export", "{weights}", "-o", "g.onnx"], "pip install 'acgan[onnx]'"),
         ("h5py", ["export", "{weights}", "-o", "g.hdf5"], "pip install 'acgan[keras]'"),
         ("h5py", ["import-keras", "."], "pip install 'acgan[keras]'"),
+        ("mlflow", ["train", "--report-to", "mlflow"], "pip install 'acgan[tracking]'"),
     ],
 )
 def test_a_missing_library_is_named(tmp_path: Path, library: str, words: list[str], message: str) -> None:

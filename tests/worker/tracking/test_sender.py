@@ -39,7 +39,10 @@ class Recorded:
     def send_figures(self, epoch: TrackedEpoch) -> None:
         if self.failures > 0:
             self.failures -= 1
-            raise ConnectionError("http://me:secret@host is down")
+            try:
+                raise ConnectionError("http://me:secret@host is down")
+            except ConnectionError as error:
+                raise RuntimeError("a request failed") from error
         self.figures.append(epoch.epoch)
 
     def send_picture(self, epoch: int, picture: np.ndarray) -> None:
@@ -66,7 +69,8 @@ def put(sender: Sender, first: int, last: int) -> None:
 
 def finish(sender: Sender, seconds: float = 30) -> str | None:
     sender.end("succeeded")
-    return sender.join(time.monotonic() + seconds)
+    missing = sender.join(time.monotonic() + seconds)
+    return missing and ": ".join(missing)
 
 
 def test_epochs_arrive_in_order_and_the_end_is_recorded(supervisor: Supervisor) -> None:
