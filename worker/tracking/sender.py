@@ -45,7 +45,7 @@ class Sender:
         self.error: str | None = None  # the last one
         self.outcome: Outcome | None = None  # set when the run has ended
         self.is_ended = False  # whether the tracker has everything
-        self.is_abandoned = False  # whether nobody waits for the thread any more
+        self.is_abandoned = False  # whether the run no longer waits for the thread
         self._changed = threading.Condition()
         self._thread = supervisor.start_thread(f"tracker {name}", self._run)
 
