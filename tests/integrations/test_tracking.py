@@ -37,6 +37,7 @@ def patience() -> Iterator[None]:
     """On a busy machine, importing MLflow can take longer than a run of three small epochs."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(session, "FLUSH_SECONDS", 120.0)
+        patch.setattr(session, "STOPPED_FLUSH_SECONDS", 120.0)
         yield
 
 

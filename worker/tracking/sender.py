@@ -126,14 +126,15 @@ class Sender:
         if not epoch.is_sent:
             tracker.send_figures(epoch)
             epoch.is_sent, self.next_epoch = True, epoch.epoch + 1
-        if (picture := epoch.picture) is not None:
+        with self._changed:  # `put` does not drop a picture that is on its way
+            picture, epoch.picture = epoch.picture, None
+        if picture is not None:
             try:
                 tracker.send_picture(epoch.epoch, picture)
             except Exception as error:  # figures matter more: a store that takes no files does not hold them up
                 self._failed(error)
                 self.lost_pictures.append(epoch.epoch)
         with self._changed:
-            epoch.picture = None
             if self.waiting and self.waiting[0] is epoch:
                 self.waiting.popleft()
 

@@ -16,12 +16,13 @@ from worker.tracking.sender import Sender, Shortfall
 from worker.tracking.tracker import Outcome, TrackedEpoch, TrackedRun, Tracker, TrackingTarget, figures_of
 
 FLUSH_SECONDS = 10.0  # at the end of a run, for all trackers together
+STOPPED_FLUSH_SECONDS = 2.0  # if the process is about to end, or another one has the run: `acgan up` kills after 7 s
 
 
 class TrackingSession:
     """Context manager around the training. Without trackers it does nothing, and no method waits or raises.
 
-    The exit gives the trackers `FLUSH_SECONDS` to receive what waits, and calls `warn` for each tracker that does
+    The exit gives the trackers a few seconds to receive what waits, and calls `warn` for each tracker that does
     not have everything.
     """
 
@@ -51,7 +52,8 @@ class TrackingSession:
         outcome: Outcome = "succeeded"
         if error is not None:
             outcome = next((each for kind, each in self.outcomes.items() if isinstance(error, kind)), "failed")
-        deadline = time.monotonic() + FLUSH_SECONDS
+        is_urgent = outcome in ("stopped", "unknown")
+        deadline = time.monotonic() + (STOPPED_FLUSH_SECONDS if is_urgent else FLUSH_SECONDS)
         for sender in self.senders:
             sender.end(outcome)
         for missing in [sender.join(deadline) for sender in self.senders]:
