@@ -8,6 +8,7 @@ SYSTEM ?= $(shell uname -sm)
 GPU ?= $(wildcard /dev/nvidiactl /dev/dxg)
 # If set (`.ci/run`), packages must have the hashes of requirements-dev.lock; torch is not locked.
 LOCKED ?=
+LOCKED_BUILD = $(if $(LOCKED),--no-build-isolation)  # builds with the locked setuptools
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
@@ -124,12 +125,12 @@ endif
 	@echo "Installing PyTorch and other packages into .venv. This takes minutes and happens once."
 	$(if $(LOCKED),$(BIN)/pip install --quiet --require-hashes --no-deps -r requirements-dev.lock)
 	@$(TORCH)
-	$(BIN)/pip install -c constraints.txt -e '.[local,keras]'
+	$(BIN)/pip install $(LOCKED_BUILD) -c constraints.txt -e '.[local,keras]'
 	@touch $@
 
 INTEGRATED_EXTRAS := local,keras,onnx,tracking
 .venv/.dev: .venv/.local
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[local,keras,onnx,cloud,dev]'
+	$(BIN)/pip install --quiet $(LOCKED_BUILD) -c constraints.txt -e '.[local,keras,onnx,cloud,dev]'
 	@touch $@
 
 .venv-integrations/.installed: .venv/bin/pip pyproject.toml tests/integrations/requirements.txt

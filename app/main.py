@@ -10,7 +10,18 @@ from app.api.dependencies import Services
 from app.api.errors import EXPECTED, add_error_handlers, answer_known
 from app.api.event_stream import Events
 from app.api.openapi import describe
-from app.api.routes import checkpoints, compositions, datasets, digits, health, jobs, problems, static, training
+from app.api.routes import (
+    checkpoints,
+    compositions,
+    datasets,
+    digits,
+    health,
+    jobs,
+    problems,
+    static,
+    training,
+    weights,
+)
 from app.inference.service import InferenceService
 from app.middleware import cors
 from app.middleware.authentication import AuthenticationMiddleware
@@ -72,7 +83,7 @@ def create_app(settings: AppSettings) -> FastAPI:
     app.state.draining = False  # set by app/server/server.py after SIGTERM
     add_error_handlers(app)
     add_middleware(app, settings, keyring)
-    for group in (training, jobs, digits, compositions, datasets, checkpoints, health, problems, static):
+    for group in (training, jobs, digits, compositions, datasets, checkpoints, weights, health, problems, static):
         app.include_router(group.router)
     describe(app, needed=keyring is not None, for_reading=settings.reading_needs_key)
     return app

@@ -7,7 +7,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from models.data.catalog import DATASETS
 from models.training.recipes import RECIPES
 
-NUM_CLASSES = 10
+NUM_CLASSES = 10  # of the original script
+MOST_CLASSES = 100
 IMAGE_SIZE = 28
 
 if TYPE_CHECKING:

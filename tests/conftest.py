@@ -30,8 +30,9 @@ NOWHERE = "http://127.0.0.1:9/"  # a mirror that refuses at once: tests use no n
 hypothesis.settings.register_profile("tests", deadline=None)
 hypothesis.settings.load_profile("tests")
 
-# A shell's background jobs ignore SIGINT, and their child processes would too.
+# A shell's background jobs ignore SIGINT, and commands of nohup SIGHUP; their child processes would too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 NEEDS_BF16 = pytest.mark.skipif(
     not multiplies_bf16(torch.device("cpu")), reason="this processor does not compute bfloat16 itself"

@@ -37,6 +37,7 @@ INTERNAL = {
 }
 
 EXCEPTIONS = {  # codes with another status than that of their family
+    "extra-missing": 501,
     "file-invalid": 503,
     "invalid-weights": 503,
     "checkpoint-not-understood": 409,

@@ -48,7 +48,7 @@ class Worker(celery.Worker):  # type: ignore[misc, name-defined]
     def install_platform_tweaks(self, worker: Any) -> None:
         """Set Celery's signal handlers, except its restart on SIGHUP."""
         super().install_platform_tweaks(worker)
-        shutdown.end_on_hangup()
+        shutdown.handle_one_signal_at_a_time()
 
 
 celery.Worker = Worker

@@ -72,14 +72,20 @@ def errors_of(path: str, method: str, operation: dict[str, Any]) -> Iterator[int
         yield 422
     if "{" in path or digits or path in ("/jobs", "/datasets") or (changes and path == "/serving"):
         yield 404
-    if path == "/datasets/{job_id}/{file}":
-        yield 416
+    if path.endswith("/{file}"):
+        yield from (416, 501) if "/exports/" in path else (416,)
     if changes and path == "/serving":
         yield 412
     if path.startswith("/digits"):
         yield 406  # these have several formats
     is_history = path.startswith("/jobs/{job_id}/history")  # 409 if another version wrote the record
-    if digits or is_history or "datasets" in operation.get("tags", ()) or (changes and path != "/train"):
+    if (
+        digits
+        or is_history
+        or "/exports/" in path
+        or "datasets" in operation.get("tags", ())
+        or (changes and path != "/train")
+    ):
         yield 409
 
 

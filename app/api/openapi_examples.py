@@ -215,6 +215,16 @@ ERRORS = (
         },
     ),
     ErrorExample(
+        501,
+        "The service is installed without a library that the format needs.",
+        {
+            "no ONNX": Problem.of(
+                "extra-missing",
+                "the format onnx needs libraries that are not installed (onnxscript): pip install 'acgan[onnx]'",
+            )
+        },
+    ),
+    ErrorExample(
         503,
         "A part of the service is unavailable or overloaded. Retry after the seconds in `Retry-After`.",
         {

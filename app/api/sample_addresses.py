@@ -34,7 +34,12 @@ class Address:
 
     @property
     def headers(self) -> dict[str, str]:
-        return {"X-Checkpoint": self.model.id, "X-Seed": str(self.seed), "X-Index": str(self.index)}
+        return {
+            "X-Checkpoint": self.model.id,
+            "X-Dataset": self.model.manifest.config.dataset,
+            "X-Seed": str(self.seed),
+            "X-Index": str(self.index),
+        }
 
     def validators(self, about: str) -> dict[str, str]:
         """Return the validators of a response; `about` is everything else that determines its bytes."""

@@ -13,6 +13,7 @@ from app.cli.commands import (
     checkpoints,
     control,
     datasets,
+    delete,
     digits,
     download,
     evaluate,
@@ -64,6 +65,7 @@ PANELS: dict[str, dict[str, Callable[..., None]]] = {
         "order": order.order,
         "datasets": datasets.datasets,
         "download": download.download,
+        "delete": delete.delete,
     },
 }
 

@@ -1,6 +1,7 @@
 """What to do about an error, with the names of commands and options; by the code of the error."""
 
 HINTS = {
+    "checkpoint-file-not-found": "`acgan checkpoints --json` lists the files",
     "checkpoint-not-found": "see `acgan checkpoints`",
     "dataset-not-found": "see `acgan datasets`",
     "job-not-found": "see `acgan jobs`",

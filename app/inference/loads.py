@@ -61,5 +61,10 @@ class Loads(Generic[Key, Value]):
         error = task.exception()
         if error is None:
             self._problems.pop(key, None)
-        elif isinstance(error, OSError | CheckpointDamaged):
+        else:
+            self.report(key, error)
+
+    def report(self, key: Key, error: BaseException) -> None:
+        """Remember an error of the store or of a checkpoint for a minute; others are not problems of the service."""
+        if isinstance(error, OSError | CheckpointDamaged):
             self._problems[key] = f"{key} cannot be loaded: {error}"

@@ -18,6 +18,7 @@ from app.inference.loads import Loads
 from app.inference.sample_buffer import SampleBuffer
 from app.inference.serving_target import TargetFinder
 from app.inference.store_budget import Budget
+from models.data.catalog import DEFAULT
 from models.errors import AcganError, Unavailable
 from models.networks.inference import FoldedGenerator
 from models.networks.weights import InvalidWeights, generator_from_bytes
@@ -205,10 +206,13 @@ class ModelManager:
         """Change the serving policy in every process that uses the store.
 
         Raises PolicyChanged if `expected` is false for the stored policy, and OSError. Raises CheckpointNotFound,
-        CheckpointDamaged, InvalidWeights or NotServable if the pinned checkpoint cannot be served.
+        CheckpointDamaged, InvalidWeights or NotServable if the pinned checkpoint cannot be served, and
+        CheckpointNotFound if the data set has no checkpoint to serve.
         """
         if choice.checkpoint:
             await self.find(choice.checkpoint)
+        elif choice.dataset != DEFAULT and not await anyio.to_thread.run_sync(self.store.latest, choice.dataset):
+            raise CheckpointNotFound(f"no checkpoint that was trained on {choice.dataset} may be served yet")
         in_package = self.first is not None and choice.checkpoint == str(self.first)
         await anyio.to_thread.run_sync(write_choice, self.store, choice, not in_package, expected)
         await self.refresh()
@@ -254,14 +258,15 @@ class ModelManager:
 
     def _load(self, checkpoint: CheckpointId) -> LoadedModel:
         torch.set_num_threads(1)  # the drawing threads keep theirs
-        store = self._store_of(checkpoint)
+        store = self.store_of(checkpoint)
         manifest = store.manifest(checkpoint)
         if manifest.refused is not None:
             raise NotServable(f"{checkpoint} is not served: {manifest.refused}")
         generator = generator_from_bytes(store.read(manifest, manifest.draws))
         return LoadedModel(manifest, prepare(generator, self.device))
 
-    def _store_of(self, checkpoint: CheckpointId) -> CheckpointStore:
+    def store_of(self, checkpoint: CheckpointId) -> CheckpointStore:
+        """Return the store of a checkpoint: that of the package for the bundled one."""
         return bundled.STORE if checkpoint == self.first else self.store
 
     def forget(self, job: str, epoch: int | None = None) -> None:
@@ -272,7 +277,7 @@ class ModelManager:
 
     def manifest(self, checkpoint: CheckpointId) -> Manifest:
         """Raises CheckpointNotFound or CheckpointDamaged."""
-        return self._store_of(checkpoint).manifest(checkpoint)
+        return self.store_of(checkpoint).manifest(checkpoint)
 
     def survey(self) -> tuple[list[Manifest], list[Unusable]]:
         """Return all usable checkpoints, oldest first, the bundled one as the oldest; and the unusable ones."""

@@ -10,6 +10,14 @@ from cachetools import LRUCache
 from app import metrics
 from app.inference.batcher import Batcher, BufferTarget, Busy, File
 from app.inference.bounded_executor import BoundedExecutor
+from app.inference.checkpoint_files import (
+    CheckpointFileNotFound,
+    CheckpointFiles,
+    Weights,
+    require_file,
+    source_of,
+    version_of,
+)
 from app.inference.epoch_timeline import EpochTimeline
 from app.inference.known_store import KnownStore
 from app.inference.model_manager import ROLES, LoadedModel, ModelManager, NothingPublished
@@ -26,11 +34,16 @@ from worker.observability.background_loops import Supervisor
 __all__ = [
     "ROLES",
     "Busy",
+    "CheckpointFileNotFound",
     "InferenceService",
     "LoadedModel",
     "ModelManager",
     "NotVerified",
     "NothingPublished",
+    "Weights",
+    "require_file",
+    "source_of",
+    "version_of",
 ]
 
 FILMS_WAITING = 8  # an animation takes a few hundredths of a second
@@ -50,7 +63,8 @@ class InferenceService:
         known = KnownStore(store, settings.home / "stores", settings.store_name)
         cached, limit = settings.cached_checkpoints, settings.store_limit
         self.models = ModelManager(store, device, cached, settings.stock, first, limit, known)
-        self._files = LRUCache[str, bytes](settings.file_cache, len)  # by ETag
+        self.files = CheckpointFiles(self.models)
+        self._drawn = LRUCache[str, bytes](settings.file_cache, len)  # by ETag
         self._batcher = Batcher(threads, settings.drawing_wait_seconds, self._target, supervisor)
         self._films = BoundedExecutor(FILMS_WAITING)
         self._timeline = EpochTimeline(store, device)
@@ -109,11 +123,11 @@ class InferenceService:
 
     async def cached(self, tag: str | None, make: Callable[[], Awaitable[bytes]]) -> bytes:
         """Return the file with this ETag from memory, or the result of `make`."""
-        file = None if tag is None else self._files.get(tag)
+        file = None if tag is None else self._drawn.get(tag)
         if file is None:
             file = await make()
-            if tag is not None and len(file) <= self._files.maxsize:
-                self._files[tag] = file
+            if tag is not None and len(file) <= self._drawn.maxsize:
+                self._drawn[tag] = file
         return file
 
     # ----------------------------------------------------------------------------

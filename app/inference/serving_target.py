@@ -4,18 +4,20 @@ The current checkpoint stays until a better one is found. A pointer, a policy or
 is reported as a problem, and does not stop the service.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from app.inference.known_store import KnownStore
 from models.bounded_reading import FileInvalid
-from models.registry.pointer import Latest
-from models.registry.serving_policy import CHOICE, ServingPolicy, best, pinned, read_choice
+from models.data.catalog import DEFAULT
+from models.registry.pointer import Latest, Newest
+from models.registry.serving_policy import CHOICE, ServingPolicy, best, drawn_dataset, pinned, read_choice
 from models.registry.storage.reading import Unreadable
 from models.registry.store import CheckpointId, Manifest
 
 
 class Target(NamedTuple):
-    """The checkpoint to serve, None if none was ever published, and the problems of the store."""
+    """The checkpoint to serve, None if none was published for this data set, and the problems of the store."""
 
     checkpoint: CheckpointId | None
     problems: list[str]
@@ -28,7 +30,9 @@ class TargetFinder:
         self.store = known.store
         self.first = first
         self.best: CheckpointId | None = None
-        self._latest: CheckpointId | None = None
+        self.dataset = DEFAULT  # whose digits are drawn
+        self.published: Mapping[str, Newest] = {}  # the newest checkpoint of each data set
+        self._followed: tuple[str, Newest | None] = "", None  # data set and newest checkpoint when `best` was found
         self._choice: ServingPolicy | None = None
 
     @property
@@ -45,7 +49,9 @@ class TargetFinder:
         if latest.trouble:
             problems.append(latest.trouble)
         self.read_choice(problems)
-        self._follow_best(latest)
+        self.published = latest.datasets or {}
+        self.dataset = drawn_dataset(self.choice, self.published)
+        self._follow_best(self.published.get(self.dataset))
         return Target(self._wanted(latest, served, problems), problems)
 
     def read_choice(self, problems: list[str]) -> ServingPolicy:
@@ -60,24 +66,25 @@ class TargetFinder:
         self._choice = found or self._choice
         return self.choice
 
-    def _follow_best(self, latest: Latest) -> None:
+    def _follow_best(self, newest: Newest | None) -> None:
         gone = self.best is not None and not self.store.stands(self.best)
-        if latest.checkpoint != self._latest or gone:
-            self.best, self._latest = best(self.store), latest.checkpoint
+        if gone or self._followed != (self.dataset, newest):
+            self.best, self._followed = best(self.store, self.dataset), (self.dataset, newest)
 
     def _wanted(self, latest: Latest, served: Manifest | None, problems: list[str]) -> CheckpointId | None:
-        choice = self.choice
+        choice, newest = self.choice, self.published.get(self.dataset)
+        last = newest and newest.checkpoint
         own = served.checkpoint if served and served.checkpoint != self.first else None  # from the store
         if choice.policy == "pinned":
             found = self._pinned(choice)
             if found is None:
                 problems.append(f"the pinned checkpoint {choice.checkpoint} does not exist")
-            return found or own or latest.checkpoint or self.first
-        wanted = self.best if choice.policy == "best" else latest.checkpoint
+            return found or own or last or self.first
+        wanted = self.best if choice.policy == "best" else last
         if wanted is None and own:
             problems.append(f"the store no longer has a checkpoint: {own} is still served from memory")
-        went_back = latest.trouble and served and latest.order and latest.order < served.order
-        return own if own and (wanted is None or went_back) else wanted or self.first
+        is_older = newest and served and served.config.dataset == self.dataset and newest.order < served.order
+        return own if own and (wanted is None or (latest.trouble and is_older)) else wanted or self.first
 
     def _pinned(self, choice: ServingPolicy) -> CheckpointId | None:
         if self.first and choice.checkpoint == str(self.first):

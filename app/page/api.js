@@ -65,6 +65,10 @@ export async function put(path, body) {
   return (await call(path, { method: "PUT", body })).json();
 }
 
+export async function remove(path) {
+  await call(path, { method: "DELETE" });
+}
+
 /** Fetch a file. An <img> cannot send the key and does not expose the headers. */
 export async function file(path, signal) {
   const answer = await call(path, { signal });

@@ -1,8 +1,9 @@
 // Checkpoints: list them, show which one is served, and change it.
 
-import { get, put } from "./api.js";
-import { button, facts, h, notice, title, announce } from "./dom.js";
+import { get, put, remove } from "./api.js";
+import { button, confirmed, facts, h, notice, title, announce } from "./dom.js";
 import { name } from "./main.js";
+import { fill } from "./weights.js";
 import { ago, bytes, figure, percent } from "./words.js";
 
 const POLICIES = { newest: "Every new checkpoint is served.", best: "The checkpoint with the best metrics is served.", pinned: "This checkpoint is pinned: new ones are not served." };
@@ -18,13 +19,19 @@ export async function show(root, _at, signal) {
     if (signal.aborted) return;
     served.replaceChildren(...serving(choice, checkpoints, serve));
     const open = new Set([...list.querySelectorAll("details[open]")].map((group) => group.dataset.job));
-    const groups = grouped(checkpoints).map(([job, ofJob], at) => group(job, ofJob, choice, serve, list.children.length ? open.has(job) : at === 0 || ofJob.some(({ id }) => id === choice.serving)));
-    const others = unusable.map(({ id, reason }) => notice(`${id} cannot be used: ${reason}`));
+    const groups = grouped(checkpoints).map(([job, ofJob], at) => group(job, ofJob, choice, { serve, erase, signal }, list.children.length ? open.has(job) : at === 0 || ofJob.some(({ id }) => id === choice.serving)));
+    const others = unusable.map(({ id, reason, written_by_another_version: foreign }) => notice(`${id} cannot be used: ${reason}`, !foreign && button("Delete", () => erase(id))));
     list.replaceChildren(...others, ...(groups.length ? groups : [notice("No checkpoint has been published yet. A run publishes one after each epoch.", h("a", { class: "button primary", href: "#/new" }, "Start a run"))]));
   };
   const serve = async (order) => {
     const now = await put("serving", order);
     announce(`${now.serving} is served.`);
+    await update();
+  };
+  const erase = async (id) => {
+    if (!(await confirmed("Delete this checkpoint?", `${id} is deleted with all its files. This cannot be undone.`, "Delete checkpoint"))) return;
+    await remove(`checkpoints/${id}`);
+    announce(`${id} is deleted.`);
     await update();
   };
   await update();
@@ -48,21 +55,23 @@ function grouped(checkpoints) {
   return [...runs];
 }
 
-function group(job, checkpoints, choice, serve, open) {
+function group(job, checkpoints, choice, actions, open) {
   const isBundled = job === "pretrained";
   const heading = isBundled ? "Bundled model" : `${checkpoints[0].config.name ?? job}`;
   const link = isBundled ? null : h("p", {}, h("a", { href: `#/runs/${job}` }, "Show run"));
   return h("details", { class: "group", open, "data-job": job },
     h("summary", {}, h("b", {}, heading), h("span", { class: "hint" }, ` ${checkpoints.length} · ${ago(checkpoints[0].created_at)}`)),
-    link, h("ol", {}, checkpoints.map((checkpoint) => entry(checkpoint, choice, serve))));
+    link, h("ol", {}, checkpoints.map((checkpoint) => entry(checkpoint, choice, isBundled, actions))));
 }
 
-function entry(checkpoint, choice, serve) {
+function entry(checkpoint, choice, isBundled, { serve, erase, signal }) {
   const isServed = checkpoint.id === choice.serving;
   const isPinned = choice.policy === "pinned" && choice.checkpoint === checkpoint.id;
   const { metrics } = checkpoint;
   const state = isServed ? h("span", { class: "badge running" }, isPinned ? "served, pinned" : "served") : checkpoint.refused ? h("span", { class: "badge failed" }, "refused") : null;
   const may = checkpoint.refused === null;
+  const downloads = h("details", { class: "weights" }, h("summary", {}, "Download"));
+  downloads.addEventListener("toggle", () => fill(downloads, checkpoint, signal), { once: true });
   return h("li", { class: "checkpoint", "data-id": checkpoint.id },
     h("div", { class: "what" },
       h("h3", {}, `Epoch ${checkpoint.epoch} `, state), h("p", { class: "hint" }, h("code", {}, checkpoint.id)),
@@ -72,8 +81,9 @@ function entry(checkpoint, choice, serve) {
         ["variety", metrics.variety === undefined ? null : figure(metrics.variety)],
         ["Fréchet distance", metrics.frechet_distance === undefined ? null : figure(metrics.frechet_distance)],
         ["size", bytes(checkpoint.size)],
-      ])),
+      ]), downloads),
     h("div", { class: "actions" },
       may && !isPinned && button(isServed ? "Pin" : "Serve this", () => serve({ policy: "pinned", checkpoint: checkpoint.id })),
-      may && h("a", { class: "button", href: `#/draw?checkpoint=${checkpoint.id}` }, "Draw")));
+      may && h("a", { class: "button", href: `#/draw?checkpoint=${checkpoint.id}` }, "Draw"),
+      !isBundled && !isServed && !isPinned && button("Delete", () => erase(checkpoint.id))));
 }

@@ -1,7 +1,7 @@
 // Generated data sets: a form to order one, and a list with progress and files.
 
-import { ENDED, get, key, post } from "./api.js";
-import { button, h, notice, pause, prose, showError, title, announce } from "./dom.js";
+import { ENDED, get, key, post, remove } from "./api.js";
+import { button, confirmed, h, notice, pause, prose, showError, title, announce } from "./dom.js";
 import { name, note } from "./main.js";
 import { ago, bytes, duration, number, sentence } from "./words.js";
 
@@ -72,6 +72,14 @@ function field(id, text, value, least = 1) {
 function entry(dataset, update) {
   const { id, order, status, progress } = dataset;
   const control = (verb, text) => button(text, async () => { await post(`jobs/${id}/${verb}`); await update(); });
+  const made = Object.keys(dataset.files).length > 0;
+  const erase = async () => {
+    const detail = made ? "The files are deleted. The order stays in this list." : "The order is removed from this list. This cannot be undone.";
+    if (!(await confirmed(made ? "Delete the files of this data set?" : "Remove this data set?", detail, made ? "Delete files" : "Remove data set"))) return;
+    await remove(made ? `datasets/${id}` : `jobs/${id}`);
+    announce(`Data set ${id} is deleted.`);
+    await update();
+  };
   const running = !ENDED.includes(status);
   return h("article", { class: "job dataset", "data-id": id },
     h("div", {},
@@ -83,7 +91,8 @@ function entry(dataset, update) {
       files(dataset)),
     h("div", { class: "actions" },
       running && status !== "cancelling" && control("cancel", "Cancel"),
-      (status === "failed" || status === "cancelled") && control("resume", "Resume")));
+      (status === "failed" || status === "cancelled") && control("resume", "Resume"),
+      !running && button(made ? "Delete files" : "Remove", erase)));
 }
 
 /** Links to the files; if reading needs a key, which a link cannot send, the command that downloads them. */

@@ -58,6 +58,28 @@ function guarded(action) {
   };
 }
 
+/** Ask in a dialog. Resolves to true if the button `verb` was pressed. */
+export function confirmed(question, detail, verb) {
+  return new Promise((resolve) => {
+    const dialog = h("dialog", { "aria-labelledby": "confirm-title" }, h("form", { method: "dialog" },
+      h("h2", { id: "confirm-title" }, question), h("p", {}, detail),
+      h("p", { class: "actions" }, h("button", { value: "yes", class: "primary" }, verb), h("button", { value: "no", autofocus: true }, "Keep"))));
+    dialog.addEventListener("close", () => {
+      dialog.remove();
+      resolve(dialog.returnValue === "yes");
+    }, { once: true });
+    document.body.append(dialog);
+    dialog.showModal();
+  });
+}
+
+/** Save a blob as a file of the user. */
+export function save(blob, name) {
+  const link = h("a", { href: URL.createObjectURL(blob), download: name });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60000);
+}
+
 let silence;
 
 /** Show an error as a message that screen readers announce. */

@@ -1,7 +1,7 @@
 // Draw digits. Every picture has a permanent link that returns the same digits.
 
 import { file, get } from "./api.js";
-import { button, h, notice, showError, title, announce } from "./dom.js";
+import { button, h, notice, save, showError, title, announce } from "./dom.js";
 import { freshSeed, seedField, sheet } from "./ink.js";
 import { name, note } from "./main.js";
 
@@ -56,9 +56,7 @@ export async function show(root, { query }, signal) {
 
   async function download(form_) {
     const { blob } = await file(`${address}&format=${form_}`, signal);
-    const link = h("a", { href: URL.createObjectURL(blob), download: `${wanted.label === "all" ? "digits" : `${wanted.label}s`}-${wanted.seed}.${form_}` });
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 60000);
+    save(blob, `${wanted.label === "all" ? "digits" : `${wanted.label}s`}-${wanted.seed}.${form_}`);
   }
 
   /** Draw the current selection, after a short delay; a later call replaces an earlier one. */

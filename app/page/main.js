@@ -6,7 +6,7 @@ import { h, clearError, notice, announce } from "./dom.js";
 const VIEWS = { "": "runs", new: "order", runs: "run", compare: "compare", draw: "draw", play: "play", datasets: "datasets", checkpoints: "checkpoints" };
 
 // The modules of each view besides the common ones: loaded in parallel, because each round trip takes time.
-const PARTS = { runs: ["ink"], run: ["chart", "curves", "ink", "runs"], compare: ["chart", "curves", "ink", "runs"], draw: ["ink"], play: ["ink"] };
+const PARTS = { runs: ["ink"], run: ["chart", "curves", "ink", "runs"], compare: ["chart", "curves", "ink", "runs"], draw: ["ink"], play: ["ink"], checkpoints: ["weights"] };
 
 export function place() {
   const [path, query = ""] = location.hash.replace(/^#\/?/, "").split("?");

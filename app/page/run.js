@@ -5,7 +5,7 @@ import { legend } from "./chart.js";
 import { LOSSES, ROWS, figureCharts, lossCharts } from "./curves.js";
 import { facts, h, notice, prose, showError, title, announce } from "./dom.js";
 import { CLASSES, plotCanvas } from "./ink.js";
-import { name, note } from "./main.js";
+import { go, name, note } from "./main.js";
 import { badge, progress, controls } from "./runs.js";
 import { KINDS, done, duration, figure, named, number, percent, sentence, standing, when } from "./words.js";
 
@@ -84,6 +84,7 @@ export async function show(root, { id, query }, signal) {
     view.plot.href = shown.samples;
     view.draw.href = `#/draw?checkpoint=${shown.checkpoint}`;
     view.draw.hidden = shown.refused !== null;
+    offerWeights(shown.checkpoint);
     view.refused.replaceChildren(...(shown.refused ? [notice(`Epoch ${at} is not served: ${shown.refused}.`)] : []));
     for (const chart of charts) chart.show(epochs, Math.min(total, Math.max(epochs.at(-1).epoch, 2)), at);
     view.table.replaceChildren(table(shown));
@@ -92,6 +93,19 @@ export async function show(root, { id, query }, signal) {
     view.unjudged.hidden = judged;
     view.classes.replaceChildren(...(shown.metrics.label_accuracy === undefined ? [] : [classes(shown.metrics)]));
     draw();
+  }
+
+  /** Offer the downloads of a checkpoint, which are listed when the user opens them. */
+  function offerWeights(id) {
+    if (view.weights.dataset.id === id) return;
+    view.weights.dataset.id = id;
+    const details = h("details", {}, h("summary", {}, "Download weights"));
+    const list = async () => {
+      const { fill, find } = await import("./weights.js");
+      fill(details, await find(id, signal), signal);
+    };
+    details.addEventListener("toggle", () => list().catch(showError), { once: true });
+    view.weights.replaceChildren(details);
   }
 
   let status = "", seen = 0;
@@ -134,7 +148,7 @@ function layout(root, id) {
     picture: plotCanvas(), play: h("button", { type: "button" }, "Play"),
     slider: h("input", { type: "range", min: 1, max: 1, value: 1, "aria-label": "Epoch" }),
     real: h("input", { type: "checkbox", id: "real" }),
-    plot: h("a", {}, "Full plot"), draw: h("a", {}, "Draw with this checkpoint"),
+    weights: h("div", { class: "weights" }), plot: h("a", {}, "Full plot"), draw: h("a", {}, "Draw with this checkpoint"),
     losses: h("div", { class: "charts" }), figures: h("div", { class: "charts" }),
     table: h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Losses of the epoch" }),
     judged: h("div"), unjudged: h("p", { class: "hint" }, "Quality metrics are disabled (ACGAN_JUDGE=false)."),
@@ -146,7 +160,7 @@ function layout(root, id) {
       h("div", { class: "epoch" }, h("div", {}, view.epoch, view.took), view.slider, view.play),
       h("div", { class: "paper" }, view.picture),
       h("p", { class: "under" }, "The latent vectors are the same in every epoch, so you can watch the digits improve.",
-        h("label", { for: "real" }, view.real, " show real digits"), view.draw, view.plot)),
+        h("label", { for: "real" }, view.real, " show real digits"), view.draw, view.plot), view.weights),
     view.refused,
     h("section", {}, h("h2", {}, "Losses"), legend(ROWS), view.losses, view.table),
     h("section", {}, h("h2", {}, "Quality"), view.judged, view.unjudged));
@@ -157,7 +171,7 @@ function layout(root, id) {
 
 function head(job, changed) {
   const beside = h("a", { class: "button", href: `#/compare?a=${job.id}` }, "Compare");
-  return title(named(job), badge(job.status), h("div", { class: "actions" }, controls(job, changed), beside));
+  return title(named(job), badge(job.status), h("div", { class: "actions" }, controls(job, changed, () => go("/")), beside));
 }
 
 /** The table of losses, as the original Keras script prints it. */

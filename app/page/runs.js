@@ -1,7 +1,7 @@
 // All runs, newest first, and digits by the current model.
 
-import { ENDED, get, post } from "./api.js";
-import { button, h, pause, prose, title } from "./dom.js";
+import { ENDED, get, post, remove } from "./api.js";
+import { announce, button, confirmed, h, pause, prose, title } from "./dom.js";
 import { sheet } from "./ink.js";
 import { go, name, note } from "./main.js";
 import { ago, done, named, percent, recipe, sentence, standing } from "./words.js";
@@ -54,13 +54,20 @@ export async function show(root, { query }, signal) {
     const known = new Set(shown.map((job) => job.id));
     for (const [id, row] of rows) if (!known.has(id)) row.remove(), rows.delete(id);
     shown.forEach((job, at) => {
-      if (!rows.has(job.id)) rows.set(job.id, entry(job, chosen.has(job.id), pick));
+      if (!rows.has(job.id)) rows.set(job.id, entry(job, chosen.has(job.id), pick, gone));
       const row = rows.get(job.id);
       row.update(job);
       if (list.children[at] !== row) list.insertBefore(row, list.children[at] ?? null);
     });
     if (!shown.length) list.replaceChildren(nothing(status));
     else list.querySelector(".nothing")?.remove();
+  };
+  const gone = (id) => {
+    [newest, older] = [newest, older].map((jobs) => jobs.filter((job) => job.id !== id));
+    chosen.delete(id);
+    note({ compare: [...chosen].join(",") });
+    offer();
+    update({ jobs: newest });
   };
   let next = null;
   const offerMore = () => more.replaceChildren(...(next ? [button("Older runs", async () => {
@@ -95,7 +102,7 @@ export async function show(root, { query }, signal) {
   }
 }
 
-function entry(job, chosen, pick) {
+function entry(job, chosen, pick, gone) {
   const box = h("input", { type: "checkbox", checked: chosen, "aria-label": `Compare ${named(job)}`, onchange: () => pick(job.id, box) });
   const link = h("a", { href: `#/runs/${job.id}` }, named(job));
   const state = h("span", { class: "state" });
@@ -115,7 +122,7 @@ function entry(job, chosen, pick) {
     bar.set(done(now), `${named(now)}: progress`);
     bar.hidden = ENDED.includes(now.status);
     figures.textContent = [recipe(now.config), last(now), ago(now.created_at)].filter(Boolean).join(" · ");
-    if (shown !== now.status) actions.replaceChildren(...controls(now, row.update));
+    if (shown !== now.status) actions.replaceChildren(...controls(now, row.update, () => gone(now.id)));
     shown = now.status;
   };
   return row;
@@ -140,10 +147,16 @@ export function progress() {
   return bar;
 }
 
-/** Create the buttons for a run in its status; `changed` is called with the new record. */
-export function controls(job, changed) {
+/** Create the buttons for a run in its status; `changed` is called with the new record, `deleted` without one. */
+export function controls(job, changed, deleted) {
   const control = (verb, text, attributes = {}) => button(text, async () => changed(await post(`jobs/${job.id}/${verb}`)), attributes);
   const again = button("Duplicate", async () => go(`/runs/${(await post(`jobs/${job.id}/retry`)).id}`), { title: "Start a new run with the same configuration" });
+  const erase = button("Delete", async () => {
+    if (!(await confirmed(`Delete ${named(job)}?`, "Its record, checkpoints and files are deleted. This cannot be undone.", "Delete run"))) return;
+    await remove(`jobs/${job.id}`);
+    announce(`${named(job)} is deleted.`);
+    deleted();
+  });
   switch (job.status) {
     case "queued":
       return [control("front", "Move to front", { title: "Run this job next, regardless of its priority" }), control("cancel", "Cancel")];
@@ -151,9 +164,9 @@ export function controls(job, changed) {
       return [control("cancel", "Cancel")];
     case "failed":
     case "cancelled":
-      return [control("resume", "Resume", { class: "primary" }), again];
+      return [control("resume", "Resume", { class: "primary" }), again, erase];
     case "succeeded":
-      return [again];
+      return [again, erase];
   }
   return [];
 }

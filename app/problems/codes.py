@@ -71,6 +71,9 @@ PROBLEMS = {
     ),
     # Checkpoints, data sets and digits.
     "checkpoint-not-found": ProblemType(404, "No checkpoint has this id.", "see GET /checkpoints"),
+    "checkpoint-file-not-found": ProblemType(
+        404, "The checkpoint has no such file.", "see GET /checkpoints/{checkpoint}"
+    ),
     "checkpoint-refused": ProblemType(409, "The checkpoint failed the quality gate and is not served."),
     "checkpoint-not-understood": ProblemType(409, "Another version wrote the checkpoint."),
     "checkpoint-damaged": ProblemType(503, "A file of the checkpoint is missing or damaged."),
@@ -83,6 +86,8 @@ PROBLEMS = {
     "dataset-file-not-found": ProblemType(404, "The data set has no such file, or not yet.", "see GET /datasets/{job}"),
     "range-not-satisfiable": ProblemType(416, "The requested `Range` is outside of the file."),
     "not-acceptable": ProblemType(406, "The service supports none of the formats in `Accept`."),
+    "not-convertible": ProblemType(409, "The format has no place for this network."),
+    "extra-missing": ProblemType(501, "The service is installed without a library that the format needs."),
     "not-verified": ProblemType(409, "Too few digits can be verified, or no judge exists for them."),
     "precondition-failed": ProblemType(
         412, "The serving policy changed after the version in `If-Match`.", "see GET /serving"

@@ -2,9 +2,11 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from app.schemas.links import Link
+from models.config import DatasetName
+from models.data.catalog import DEFAULT
 from models.registry import bundled
 from models.registry.serving_policy import ServingPolicy
 from models.registry.store import Manifest, Unusable
@@ -19,6 +21,8 @@ class CheckpointView(Manifest):
         links = {
             "self": f"/checkpoints/{manifest.id}",
             "digits": f"/digits/{{label}}?n=40&checkpoint={manifest.id}",
+            "files": f"/checkpoints/{manifest.id}/{{file}}",
+            "exports": f"/checkpoints/{manifest.id}/exports/{{file}}",
         }
         if manifest.job != bundled.JOB:  # the bundled checkpoint belongs to no job of this service
             links["job"] = f"/jobs/{manifest.job}"
@@ -62,11 +66,16 @@ class Serving(ServingPolicy):
 
 
 class Follow(BaseModel):
-    """Follow the newest or the best publication."""
+    """Follow the newest or the best publication of a data set."""
 
     model_config = ConfigDict(extra="forbid")
 
-    policy: Literal["newest", "best"]
+    policy: Literal["newest", "best"] = "newest"
+    dataset: DatasetName = Field(
+        DEFAULT,
+        description="Training data of the generator. While nothing was published for `mnist`, a generator of `printed` "
+        "digits is served if there is one.",
+    )
 
 
 class Pin(BaseModel):
@@ -78,5 +87,10 @@ class Pin(BaseModel):
     checkpoint: Annotated[str, Field(max_length=100)]
 
 
-ServingOrder = Annotated[Follow | Pin, Field(discriminator="policy")]
+def kind_of(body: object) -> str:
+    policy = body.get("policy") if isinstance(body, dict) else getattr(body, "policy", None)
+    return "pin" if policy == "pinned" else "follow"
+
+
+ServingOrder = Annotated[Annotated[Follow, Tag("follow")] | Annotated[Pin, Tag("pin")], Discriminator(kind_of)]
 POLICIES = ("newest", "best", "pinned")

@@ -11,7 +11,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -27,6 +26,7 @@ from models.errors import Unavailable
 from models.file_locks import try_lock
 from worker.jobs.consumer import JobConsumer
 from worker.jobs.errors import StoreUnavailable
+from worker.lifecycle.signal_flag import SignalFlag
 from worker.observability.addresses import OPENABLE, host_port, http_address
 
 logger = logging.getLogger(__name__)
@@ -136,7 +136,7 @@ def up(settings: AppSettings, announce: Callable[[str], None]) -> None:
         lock = hold(home)
     check_port(settings.host, settings.port)
     workers = environments(settings)
-    stopping = threading.Event()
+    stopping = SignalFlag()
     for sign in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(sign, lambda *_: stopping.set())
 
@@ -220,7 +220,7 @@ def stop(parts: list[Part]) -> None:
             part.end_by(time.monotonic() + REDIS_GRACE_SECONDS)
 
 
-def watch(parts: list[Part], stopping: threading.Event, lost: Callable[[int], None] = lambda _pid: None) -> None:
+def watch(parts: list[Part], stopping: SignalFlag, lost: Callable[[int], None] = lambda _pid: None) -> None:
     """Restart each part that ends, until `stopping` is set. Calls `lost` with the process id of each ended worker."""
     while not stopping.wait(0.2):
         for part in parts:
@@ -260,7 +260,7 @@ def naming_what_is_refused(home: Path) -> Iterator[None]:
         raise CannotStart(reason) from error
 
 
-def wait_for(what: str, ready: Callable[[], bool], parts: list[Part], stopping: threading.Event) -> None:
+def wait_for(what: str, ready: Callable[[], bool], parts: list[Part], stopping: SignalFlag) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not stopping.is_set() and not ready():
         for part in parts:

@@ -21,6 +21,9 @@ JobRef = str | Job | UnreadableJob | Dataset  # a job, or its id
 CheckpointRef = str | Checkpoint
 Policy = Literal["newest", "best", "pinned"]
 RunsOn = Literal["any", "cpu", "gpu"]
+Form = Literal["onnx", "keras", "keras3"]  # formats of other programs
+Network = Literal["generator", "discriminator"]
+WeightsOf = Literal["average", "trained"]
 
 STREAM_SECONDS = 45.0  # without an event; the service sends one every 15, so the connection is dead
 TRIES, LONGEST_PAUSE_SECONDS = 3, 10.0

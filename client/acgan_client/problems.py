@@ -285,6 +285,24 @@ class ResponseTimeout(Unavailable):
     code = "response-timeout"
 
 
+class CheckpointFileNotFound(NotFound):
+    """The checkpoint has no such file."""
+
+    code = "checkpoint-file-not-found"
+
+
+class NotConvertible(Conflict):
+    """The format has no place for this network."""
+
+    code = "not-convertible"
+
+
+class ExtraMissing(Refused):
+    """The service is installed without a library that the format needs."""
+
+    code = "extra-missing"
+
+
 FAMILY_CODES = {kind.code: kind for kind in (Conflict, InvalidInput, NotAllowed, NotFound, Unavailable)}
 PROBLEMS: dict[str, type[Refused]] = FAMILY_CODES | {
     kind.code: kind for family in (Refused, *FAMILY_CODES.values()) for kind in family.__subclasses__() if kind.code

@@ -245,6 +245,11 @@ class Checkpoint(Record):
     shown: ClassVar = ("id", "metrics", "refused", "size")
 
 
+class CheckpointManifest(Record):
+    id: str
+    files: dict[str, FileRecord]
+
+
 class UnusableCheckpoint(Record):
     """A checkpoint that exists and cannot be used."""
 
@@ -268,6 +273,7 @@ class Serving(Record):
 
     policy: str = "newest"
     checkpoint: str | None = None
+    dataset: str = "mnist"
     serving: str | None
 
 

@@ -8,14 +8,20 @@ class IdxFile(NamedTuple):
     shape: tuple[int, ...]  # of unsigned bytes
 
 
+DIGITS = tuple("0123456789")
+
+
 class TrainingData(NamedTuple):
-    """Ten classes of 28 x 28 grey images."""
+    """Labelled grey images of 28 x 28 pixels. A label is the index of its class."""
 
     title: str
     description: str
     files: dict[str, IdxFile]  # images and labels for training, then for tests; if empty, `printed.py` draws them
+    classes: tuple[str, ...] = DIGITS
     mirrors: tuple[str, ...] = ()  # addresses that each file's name and `.gz` are appended to
 
+
+DEFAULT = "mnist"
 
 DATASETS = {
     "mnist": TrainingData(

@@ -1,4 +1,4 @@
-"""Training data: bytes on one device, 28 x 28 grey digits, 0 (background) to 255 (ink)."""
+"""Training data: bytes on one device, grey images of 28 x 28 pixels, 0 (background) to 255 (ink)."""
 
 import hashlib
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from models.config import DatasetName, TrainingConfig
-from models.data.catalog import DATASETS
+from models.data.catalog import DATASETS, DIGITS
 from models.data.idx_source import DatasetUnavailable, load_idx
 from models.data.printed import load_printed
 
@@ -24,6 +24,11 @@ class Dataset:
     train_labels: Tensor
     test_images: Tensor
     test_labels: Tensor
+    classes: tuple[str, ...] = DIGITS  # names, by label
+
+    @property
+    def class_count(self) -> int:
+        return len(self.classes)
 
     @cached_property
     def checksum(self) -> str:
@@ -58,7 +63,7 @@ def load_dataset(
         mirrors = data.mirrors if mnist_mirrors is None or name != "mnist" else mnist_mirrors
         splits = load_idx(data, data_dir, cache / name, mirrors)
     else:
-        splits = load_printed(config.train_examples, config.test_examples)
+        splits = load_printed(config.train_examples, config.test_examples, data.classes)
     train_images, train_labels, test_images, test_labels = (torch.from_numpy(array) for array in splits)
     return Dataset(
         name,
@@ -66,6 +71,7 @@ def load_dataset(
         train_labels[: config.train_examples],
         test_images[: config.test_examples],
         test_labels[: config.test_examples],
+        data.classes,
     )
 
 

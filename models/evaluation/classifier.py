@@ -1,4 +1,4 @@
-"""A small classifier of digits. Judges are such classifiers, and so are the pupils trained on generated digits."""
+"""A small classifier of images. Judges are such classifiers, and so are the pupils trained on generated digits."""
 
 import math
 from collections.abc import Callable
@@ -30,9 +30,9 @@ LOOKING_BATCH = 500
 
 
 class Classifier(nn.Module):
-    """Maps images (N, 1, 28, 28) in [-1, 1] to features (N, F), after the last ReLU, and class logits (N, 10)."""
+    """Maps images (N, 1, 28, 28) in [-1, 1] to features (N, F), after the last ReLU, and class logits (N, K)."""
 
-    def __init__(self, role: Role = "reporting") -> None:
+    def __init__(self, role: Role = "reporting", classes: int = NUM_CLASSES) -> None:
         super().__init__()
         layers, before = list[nn.Module](), 1
         for shape in SHAPES[role]:
@@ -44,7 +44,7 @@ class Classifier(nn.Module):
             layers += [convolution, nn.BatchNorm2d(width), nn.ReLU()]
             before = width
         self.look = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        self.classify = nn.Linear(before, NUM_CLASSES)
+        self.classify = nn.Linear(before, classes)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         features = self.look(images)
@@ -180,7 +180,7 @@ def warp(images: Tensor, distortions: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Looks:
-    """Output of a classifier: features, float32 (N, F), and the probabilities of the classes (N, 10)."""
+    """Output of a classifier: features, float32 (N, F), and the probabilities of the classes (N, K)."""
 
     features: Tensor
     probabilities: Tensor

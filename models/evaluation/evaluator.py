@@ -13,7 +13,6 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from models.config import NUM_CLASSES
 from models.data.dataset import Dataset
 from models.evaluation import classifier, metrics
 from models.evaluation.classifier import Classifier, Looks, look
@@ -85,23 +84,23 @@ class Evaluator:
 
     def examine_generator(self, generator: FoldedGenerator) -> tuple[Figures, Neighbours]:
         def draw(n: int, seed: int) -> Tensor:
-            drawn = [draw_digits(generator, label, n, seed) for label in range(NUM_CLASSES)]
+            drawn = [draw_digits(generator, label, n, seed) for label in range(self.dataset.class_count)]
             return torch.cat([torch.from_numpy(digits) for digits in drawn]).to(self.dataset.test_images.device)
 
-        self.report_step(f"drawing {self.effort.digits * NUM_CLASSES} digits to evaluate")
+        self.report_step(f"drawing {self.effort.digits * self.dataset.class_count} digits to evaluate")
         digits = draw(self.effort.digits, SEED)
-        self.report_step(f"drawing {self.effort.lessons * NUM_CLASSES} digits to train pupils on")
+        self.report_step(f"drawing {self.effort.lessons * self.dataset.class_count} digits to train pupils on")
         lessons = draw(self.effort.lessons, TAUGHT_SEED)
-        return self.examine(digits, by_class(digits), lessons, by_class(lessons))
+        return self.examine(digits, self.by_class(digits), lessons, self.by_class(lessons))
 
     def examine_real(self) -> Figures:
         """Evaluate the real digits: test digits for accuracy, variety and copies; else training against test digits."""
         train, labels = self.dataset.train_images, self.dataset.train_labels
         chosen = torch.cat(
-            [(labels == label).nonzero().flatten()[: self.effort.digits] for label in range(NUM_CLASSES)]
+            [(labels == label).nonzero().flatten()[: self.effort.digits] for label in range(self.dataset.class_count)]
         )
         taught = torch.cat(
-            [(labels == label).nonzero().flatten()[: self.effort.lessons] for label in range(NUM_CLASSES)]
+            [(labels == label).nonzero().flatten()[: self.effort.lessons] for label in range(self.dataset.class_count)]
         )
         compared, _ = self.examine(train[chosen], labels[chosen], train[taught], labels[taught])
         test = self.dataset.test_images, self.dataset.test_labels
@@ -126,7 +125,7 @@ class Evaluator:
 
     def recognised(self, seen: Looks, labels: Tensor) -> dict[str, object]:
         """Measure how many digits are recognised as their label."""
-        counts = metrics.confusion(labels, seen.classes).cpu()
+        counts = metrics.confusion(labels, seen.classes, self.dataset.class_count).cpu()
         right = counts.diagonal()
         return {
             "digits": len(labels),
@@ -150,7 +149,8 @@ class Evaluator:
 
     def varied(self, seen: Looks, labels: Tensor) -> dict[str, object]:
         """Measure how much the digits of each class vary, compared with real ones."""
-        varied = [metrics.mean_distance(features) for features in metrics.split_by_class(seen.features, labels)]
+        parts = metrics.split_by_class(seen.features, labels, self.dataset.class_count)
+        varied = [metrics.mean_distance(features) for features in parts]
         return {"variety": [mine / float(theirs) for mine, theirs in zip(varied, self.judge.distances, strict=True)]}
 
     def taught(self, lessons: Tensor, labels: Tensor) -> dict[str, object]:
@@ -158,7 +158,7 @@ class Evaluator:
         scores = []
         for number in range(1, self.effort.pupils + 1):
             self.report_step(f"training pupil {number} of {self.effort.pupils} on {len(lessons)} digits")
-            pupil = Classifier("reporting")
+            pupil = Classifier("reporting", self.dataset.class_count)
             classifier.train(pupil, lessons, labels, seed=100 + number, epochs=self.effort.epochs, augment=False)
             scores.append(classifier.accuracy(pupil, self.dataset.test_images, self.dataset.test_labels))
         return {"gan_train": sum(scores) / len(scores), "gan_trains": scores, "lessons": len(lessons)}
@@ -177,16 +177,16 @@ class Evaluator:
         }
         return near, Neighbours(classes[order], some[order], self.dataset.train_images[places[order]])
 
+    def by_class(self, digits: Tensor) -> Tensor:
+        """Return the labels of digits that are sorted by class, with equally many of each."""
+        classes = self.dataset.class_count
+        return torch.arange(classes, device=digits.device).repeat_interleave(len(digits) // classes)
+
     @cached_property
     def close(self) -> Tensor:
         """Distance below which a digit counts as a copy. By chance, a share CLOSE of the test digits is that near."""
         train, test = (images.flatten(1).float() for images in (self.dataset.train_images, self.dataset.test_images))
         return metrics.nearest(test[:NEIGHBOURS], train)[0].quantile(CLOSE)
-
-
-def by_class(digits: Tensor) -> Tensor:
-    """Return the labels of digits that are sorted by class, with equally many of each."""
-    return torch.arange(NUM_CLASSES, device=digits.device).repeat_interleave(len(digits) // NUM_CLASSES)
 
 
 class Evaluation(Record):

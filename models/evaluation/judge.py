@@ -18,6 +18,7 @@ from torch import Tensor
 from models.atomic_files import write_durably
 from models.bounded_reading import FileFault, FileMissing, read_bounded
 from models.config import DatasetName
+from models.data.catalog import DATASETS
 from models.data.dataset import Dataset
 from models.evaluation import classifier
 from models.evaluation.classifier import Classifier, Role, look
@@ -41,7 +42,7 @@ class Judge:
     classifier: Classifier
     role: Role
     real: Moments
-    distances: Tensor  # (10,) mean distance between two training digits of a class
+    distances: Tensor  # (K,) mean distance between two training digits of a class
     accuracy: float  # on the test split, 0-1
 
     def to(self, device: torch.device) -> "Judge":
@@ -51,7 +52,7 @@ class Judge:
 
 def train_judge(dataset: Dataset, role: Role) -> Judge:
     """Train a judge on the training split, on the data set's device. Takes minutes on a CPU."""
-    student = Classifier(role)
+    student = Classifier(role, dataset.class_count)
     classifier.train(student, dataset.train_images, dataset.train_labels, SEEDS[role])
     return with_real(student, role, dataset)
 
@@ -63,7 +64,8 @@ def with_real(student: Classifier, role: Role, dataset: Dataset) -> Judge:
             parameter.copy_(parameter.half())
     seen, labels = look(student, dataset.test_images), dataset.test_labels
     trained = look(student, dataset.train_images).features
-    distances = [mean_distance(features) for features in split_by_class(trained, dataset.train_labels)]
+    parts = split_by_class(trained, dataset.train_labels, dataset.class_count)
+    distances = [mean_distance(features) for features in parts]
     accuracy = float((seen.classes == labels).float().mean())
     return Judge(student, role, Moments.of(seen.features), torch.tensor(distances), accuracy)
 
@@ -83,7 +85,7 @@ def find_judge(dataset: Dataset, role: Role, cache: Path, device: torch.device) 
     path = cache / f"{dataset.checksum.removeprefix('sha256:')[:16]}-{role}.safetensors"
     if (stored := stored_judge(path, role)) is not None:
         return stored.to(device)
-    logger.info("training a judge for %s digits on device %s; this happens once", dataset.name, device)
+    logger.info("training a judge for %s on device %s; this happens once", DATASETS[dataset.name].title, device)
     data = to_bytes(train_judge(dataset.to(device), role))
     write_durably(path, data)
     return from_bytes(data, role).to(device)  # as the next process reads it, so both compute the same figures
@@ -121,7 +123,7 @@ def from_bytes(data: bytes, role: Role) -> Judge:
     """Raises FileInvalid, SafetensorError, KeyError, ValueError or RuntimeError if the bytes are not a judge."""
     about = read_header(data, "the judge").metadata
     tensors = load(data)
-    student = Classifier(role)
+    student = Classifier(role, len(tensors["real.distances"]))
     prefix = "classifier."
     student.load_state_dict({name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)})
     real = Moments(tensors["real.mean"].double(), tensors["real.covariance"].double())

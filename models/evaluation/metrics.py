@@ -6,8 +6,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from models.config import NUM_CLASSES
-
 ROWS = 1000  # rows whose distances to all others are in memory at once
 
 
@@ -99,14 +97,14 @@ def nearest(of: Tensor, among: Tensor) -> tuple[Tensor, Tensor]:
     return torch.cat([each.values for each in found]), torch.cat([each.indices for each in found])
 
 
-def confusion(labels: Tensor, classes: Tensor) -> Tensor:
-    """Count requested labels (rows) against recognised classes (columns): int64 (10, 10)."""
-    return _count(labels.long() * NUM_CLASSES + classes.long(), NUM_CLASSES**2).view(NUM_CLASSES, -1)
+def confusion(labels: Tensor, recognised: Tensor, classes: int) -> Tensor:
+    """Count requested labels (rows) against recognised classes (columns): int64 (K, K)."""
+    return _count(labels.long() * classes + recognised.long(), classes**2).view(classes, -1)
 
 
-def split_by_class(features: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
-    """Split features (N, F) by class into ten tensors (n, F) that keep the order. Reads from the device once."""
-    sizes = _count(labels.long(), NUM_CLASSES)
+def split_by_class(features: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, ...]:
+    """Split features (N, F) by class into K tensors (n, F) that keep the order. Reads from the device once."""
+    sizes = _count(labels.long(), classes)
     parts: tuple[Tensor, ...] = features[labels.argsort(stable=True)].split(sizes.tolist())
     return parts
 

@@ -9,7 +9,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from models.config import NUM_CLASSES
 from models.data.dataset import Dataset
 from models.evaluation.classifier import look
 from models.evaluation.judge import Judge, find_judge
@@ -37,20 +36,20 @@ class Quality(NamedTuple):
 
     def metrics(self) -> dict[str, float]:
         figures = {
-            "label_accuracy": sum(self.recognised) / NUM_CLASSES,
+            "label_accuracy": sum(self.recognised) / len(self.recognised),
             "label_accuracy_worst": min(self.recognised),
-            "variety": sum(self.variety) / NUM_CLASSES,
+            "variety": sum(self.variety) / len(self.variety),
             "variety_least": min(self.variety),
             "frechet_distance": self.frechet_distance,
         }
-        for label in range(NUM_CLASSES):
+        for label in range(len(self.recognised)):
             figures[f"label_accuracy_{label}"] = self.recognised[label]
             figures[f"variety_{label}"] = self.variety[label]
         return {name: round(figure, 4) for name, figure in figures.items()}
 
     def refusal(self) -> str | None:
         """Return why the generator is not served; None if it may be served."""
-        for label in range(NUM_CLASSES):
+        for label in range(len(self.recognised)):
             if not self.recognised[label] >= RECOGNISED:
                 share = f"{self.recognised[label]:.0%} of its digits for {label} are recognised"
                 return f"{share}, below the {RECOGNISED:.0%} that serving requires"
@@ -87,8 +86,9 @@ class QualityGate:
         self.judge = judge.to(device)
         self.real = judge.real.cpu()
         self.device = device
-        self.labels = torch.arange(NUM_CLASSES, device=device).repeat_interleave(digits)
-        self.noise = latents(SEED, 0, digits, latent_size).to(device).repeat(NUM_CLASSES, 1)
+        self.classes = len(judge.distances)
+        self.labels = torch.arange(self.classes, device=device).repeat_interleave(digits)
+        self.noise = latents(SEED, 0, digits, latent_size).to(device).repeat(self.classes, 1)
 
     def verdict(self, raw: Generator | FoldedGenerator, averaged: Generator | FoldedGenerator | None = None) -> Verdict:
         """Judge an epoch's generator and, if given, the one with averaged weights. The verdict is that of the better
@@ -107,8 +107,8 @@ class QualityGate:
     def assess(self, generator: Generator | FoldedGenerator) -> Quality:
         """Draw the addresses and compute their figures. Reads all figures from the device at once."""
         seen = look(self.judge.classifier, self.draw(self.fold(generator)))
-        recognised = (seen.classes == self.labels).view(NUM_CLASSES, -1).float().mean(1)
-        by_class = seen.features.view(NUM_CLASSES, -1, seen.features.shape[1])  # the labels are in order
+        recognised = (seen.classes == self.labels).view(self.classes, -1).float().mean(1)
+        by_class = seen.features.view(self.classes, -1, seen.features.shape[1])  # the labels are in order
         distances = torch.stack([pairwise_mean(features) for features in by_class])
         figures = (recognised.double(), distances, *Moments.of(seen.features))
         read = torch.cat([figure.flatten() for figure in figures]).cpu()

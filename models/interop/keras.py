@@ -1,4 +1,7 @@
-"""The weights files of the original Keras script: those of Keras 2 and 3 are read, those of Keras 2 are written."""
+"""The weights files of the original Keras script: those of Keras 2 and 3 are read, those of Keras 2 are written.
+
+models/interop/keras_3.py writes those of Keras 3.
+"""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -13,6 +16,7 @@ from torch import Tensor
 from models.bounded_reading import FileFault, printable
 from models.config import NUM_CLASSES
 from models.errors import InvalidInput
+from models.interop.formats import NotConvertible
 from models.interop.hdf5 import ArrayFile, StoredArray, open_arrays
 from models.interop.keras_layers import (
     DISCRIMINATOR,
@@ -150,11 +154,9 @@ def _to_torch(weight: KerasWeight, array: np.ndarray) -> Tensor:
 def save_weights(network: Generator | Discriminator, path: str | Path | BinaryIO) -> None:
     """Write a file that the original script's `build_generator` or `build_discriminator` reads with `load_weights`.
 
-    Raises KerasWeightsError for a discriminator with more classes than that of the original script.
+    Raises NotConvertible for a discriminator with more classes than that of the original script.
     """
-    if isinstance(network, Discriminator) and network.auxiliary.out_features != NUM_CLASSES:
-        classes = network.auxiliary.out_features
-        raise KerasWeightsError(f"this discriminator has {classes} classes, that of the original script {NUM_CLASSES}")
+    check_classes(network)
     with h5py.File(path, "w") as file:
         file.attrs["backend"] = b"tensorflow"
         file.attrs["keras_version"] = b"2.2.4"
@@ -165,8 +167,20 @@ def save_weights(network: Generator | Discriminator, path: str | Path | BinaryIO
             names = [f"{weight.layer}/{weight.kind}:0".encode() for weight, _ in weights]
             group.attrs["weight_names"] = np.asarray(names, dtype="S") if names else np.asarray([], dtype="S1")
             for encoded, (weight, tensor) in zip(names, weights, strict=True):
-                array = tensor.detach().cpu().numpy().transpose(np.argsort(weight.axes))
-                group.create_dataset(encoded.decode(), data=np.ascontiguousarray(array))
+                group.create_dataset(encoded.decode(), data=to_keras(weight, tensor))
+
+
+def check_classes(network: Generator | Discriminator) -> None:
+    """Raises NotConvertible for a discriminator with more classes than that of the original script."""
+    if isinstance(network, Discriminator) and network.auxiliary.out_features != NUM_CLASSES:
+        classes = network.auxiliary.out_features
+        raise NotConvertible(f"this discriminator has {classes} classes, that of the original script {NUM_CLASSES}")
+
+
+def to_keras(weight: KerasWeight, tensor: Tensor) -> np.ndarray:
+    """Return a tensor as float32 in the order of axes that Keras uses."""
+    array = tensor.detach().cpu().float().numpy().transpose(np.argsort(weight.axes))
+    return np.ascontiguousarray(array)
 
 
 def _keras_layers(network: Generator | Discriminator) -> Iterator[tuple[str, list[tuple[KerasWeight, Tensor]]]]:
@@ -193,8 +207,10 @@ __all__ = [
     "DISCRIMINATOR",
     "GENERATOR",
     "KerasWeightsError",
+    "check_classes",
     "from_keras",
     "load_discriminator",
     "load_generator",
     "save_weights",
+    "to_keras",
 ]

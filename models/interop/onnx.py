@@ -10,16 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.errors import Unavailable
+from models.interop.formats import check_libraries
 from models.networks.acgan import Generator
 from models.sampling.sampler import to_pixels
 from models.version import code_version
 
 OPSET = 18
-
-
-class OnnxMissing(Unavailable, code="onnx-missing"):
-    """The libraries that write ONNX are not installed."""
 
 
 class Plain(nn.Module):
@@ -66,12 +62,9 @@ def to_onnx(generator: Generator, name: str) -> bytes:
 
     Inputs: `noise`, float32 (N, L), uniform in [-1, 1); `labels`, int64 (N,), 0-9; for any N. Outputs: `images`,
     float32 (N, 1, 28, 28) in [-1, 1], and `pixels`, uint8 (N, 28, 28), as they are served. `name` goes into the
-    metadata. Raises OnnxMissing.
+    metadata. Raises ExtraMissing.
     """
-    try:
-        import onnxscript  # noqa: F401  # torch's exporter needs it, and onnx
-    except ImportError:
-        raise OnnxMissing("ONNX needs two more libraries: pip install 'acgan[onnx]'") from None
+    check_libraries("onnx")
     example = (torch.zeros(2, generator.latent_size), torch.zeros(2, dtype=torch.int64))
     batch = torch.export.Dim("N", min=1)
     with quietly():

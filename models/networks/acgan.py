@@ -1,6 +1,6 @@
 """The two networks of the original Keras script, weight for weight. Keras' layouts are kept if they affect the result.
 
-Shapes: N batch, L latent size, 10 classes, images (N, 1, 28, 28) in [-1, 1].
+Shapes: N batch, L latent size, K classes (10 in the original), images (N, 1, 28, 28) in [-1, 1].
 """
 
 import math
@@ -19,10 +19,11 @@ from models.networks.layers import BatchNorm, Convolution, Dropout, UpsampleSame
 class Generator(nn.Module):
     """(z, y) -> image: the noise is multiplied by the embedding of its class, then upsampled 3 -> 7 -> 14 -> 28."""
 
-    def __init__(self, latent_size: int = 100) -> None:
+    def __init__(self, latent_size: int = 100, classes: int = NUM_CLASSES) -> None:
         super().__init__()
         self.latent_size = latent_size
-        self.embedding = nn.Embedding(NUM_CLASSES, latent_size)
+        self.classes = classes
+        self.embedding = nn.Embedding(classes, latent_size)
         self.dense = nn.Linear(latent_size, 3 * 3 * 384)
         self.upsample_7 = UpsampleValid(384, 192)
         self.norm_7 = BatchNorm(192, eps=1e-3, momentum=0.01)
@@ -35,7 +36,7 @@ class Generator(nn.Module):
 
         Args:
             noise: (N, L) in [-1, 1].
-            labels: (N,) integers 0-9.
+            labels: (N,) integers from 0 to K - 1.
 
         Returns:
             (N, 1, 28, 28) in [-1, 1].
@@ -56,7 +57,7 @@ class Discriminator(nn.Module):
     """image -> (real or fake, class): four convolutions, 28 -> 14 -> 14 -> 7 -> 7, and two linear heads, in logits."""
 
     def __init__(self, classes: int = NUM_CLASSES, dropout: float = 0.3) -> None:
-        """`classes` is the number of classes of the auxiliary head, C below."""
+        """`classes` is the number C of outputs of the auxiliary head: K, or 2 K with two outputs for each class."""
         super().__init__()
         self.conv_1 = nn.Conv2d(1, 32, 3, stride=2)
         self.conv_2 = nn.Conv2d(32, 64, 3, padding=1)

@@ -42,6 +42,7 @@ class FoldedGenerator:
         last = (weights["upsample_28.weight"] * scale_14.view(-1, 1, 1, 1)).flatten(1)  # (96, 25)
         self.device = device
         self.latent_size = generator.latent_size
+        self.classes = generator.classes
         self.step = 1  # the length of every batch must be a multiple of it
         self.embedding = place(weights["embedding.weight"], device)
         self.dense = place(weights["dense.weight"].t(), device), place(weights["dense.bias"], device)

@@ -10,7 +10,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from models.bounded_reading import FileFault, printable, read_bounded
-from models.config import NUM_CLASSES
+from models.config import MOST_CLASSES
 from models.errors import InvalidInput
 from models.networks.acgan import Discriminator, Generator
 from models.networks.safetensors_header import Header, read_header
@@ -65,28 +65,34 @@ def load_discriminator(path: Path) -> Discriminator:
 
 
 def generator_from_bytes(data: bytes, name: str = "the file") -> Generator:
-    """Rebuild a generator with a latent size of 1 to 1000, in inference mode; `name` is the file's, for messages.
+    """Rebuild a generator with 2 to 100 classes and a latent size of 1 to 1000, in inference mode.
+
+    `name` is the file's, for messages.
 
     Raises InvalidWeights.
     """
     header = _read_header(data, name)
     embedding = header.tensors.get("embedding.weight")
-    if embedding is None or len(embedding.shape) != 2 or embedding.shape[0] != NUM_CLASSES:
-        raise InvalidWeights(f"{printable(name)} holds no generator: the embedding of the ten classes is missing")
-    latent_size = embedding.shape[1]
+    if embedding is None or len(embedding.shape) != 2:
+        raise InvalidWeights(f"{printable(name)} holds no generator: the embedding of the classes is missing")
+    classes, latent_size = embedding.shape
+    if not 2 <= classes <= MOST_CLASSES:
+        raise InvalidWeights(
+            f"{printable(name)} holds no generator: it has {classes:,} classes, instead of 2 to {MOST_CLASSES}"
+        )
     if not 1 <= latent_size <= LATENT_LIMIT:
         raise InvalidWeights(
             f"{printable(name)} holds no generator: its latents have {latent_size:,} numbers, instead of 1 to "
             f"{LATENT_LIMIT:,}"
         )
-    return _fill(lambda: Generator(latent_size), data, header, name)
+    return _fill(lambda: Generator(latent_size, classes), data, header, name)
 
 
 def discriminator_from_bytes(data: bytes, name: str = "the file") -> Discriminator:
     """Rebuild a discriminator in inference mode; `name` is the file's, for messages. Raises InvalidWeights."""
     header = _read_header(data, name)
     head = header.tensors.get("auxiliary.weight")
-    if head is None or len(head.shape) != 2 or head.shape[0] not in (NUM_CLASSES, 2 * NUM_CLASSES):
+    if head is None or len(head.shape) != 2 or not 2 <= head.shape[0] <= 2 * MOST_CLASSES:
         raise InvalidWeights(f"{printable(name)} holds no discriminator: its auxiliary head is missing")
     classes = head.shape[0]
     return _fill(lambda: Discriminator(classes), data, header, name)

@@ -1,7 +1,7 @@
 """Reads checkpoints: the newest one, all manifests, and files, which are verified before use. Without torch."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
@@ -16,7 +16,7 @@ from models.registry.manifest import (
     FileRecord,
     Manifest,
 )
-from models.registry.pointer import POINTER, Latest, interpret, newest
+from models.registry.pointer import POINTER, Latest, Newest, interpret, newest
 from models.registry.storage.base import MANIFEST, ArtifactStorage, Folder
 from models.registry.storage.filesystem import FilesystemStorage
 from models.registry.storage.reading import (
@@ -41,6 +41,7 @@ class CheckpointReader:
         self.storage: ArtifactStorage = FilesystemStorage(place) if isinstance(place, Path) else place
         self.being_read: Counter[Folder] = Counter()  # by this process, at the moment
         self._counting = Lock()
+        self._upgraded: tuple[bytes, Mapping[str, Newest]] = b"", {}  # a pointer of an earlier version, completed
 
     @contextmanager
     def reading(self, folder: Folder) -> Iterator[None]:
@@ -54,9 +55,13 @@ class CheckpointReader:
                 self.being_read[folder] -= 1
                 self.being_read += Counter()  # removes zeros
 
-    def latest(self) -> CheckpointId | None:
-        """Return the newest checkpoint that may be served; None before the first publication."""
-        return self.find_latest().checkpoint
+    def latest(self, dataset: str | None = None) -> CheckpointId | None:
+        """Return the newest checkpoint that may be served, of one data set or of all; None if there is none."""
+        latest = self.find_latest()
+        if dataset is None:
+            return latest.checkpoint
+        found = (latest.datasets or {}).get(dataset)
+        return found and found.checkpoint
 
     def find_latest(self) -> Latest:
         """Read the pointer. If it is invalid, find the newest checkpoint, and set `trouble` to the reason.
@@ -74,10 +79,20 @@ class CheckpointReader:
 
     def _interpret(self, pointer: bytes | None) -> Latest:
         if pointer is not None:
-            return interpret(pointer, self.stands, self.manifests)
+            return self._completed(interpret(pointer, self.stands, self.manifests), pointer)
         found = newest(self.manifests())
         trouble = f"{POINTER} is missing, although checkpoints exist" if found.checkpoint else None
         return found._replace(trouble=trouble)
+
+    def _completed(self, latest: Latest, pointer: bytes) -> Latest:
+        """Add the newest checkpoint of each data set if an earlier version wrote the pointer."""
+        if latest.datasets is not None:
+            return latest
+        known, datasets = self._upgraded
+        # Found once: a process that follows publications reads the pointer every second.
+        if known != pointer or not all(self.stands(each.checkpoint) for each in datasets.values()):
+            self._upgraded = pointer, newest(self.manifests()).datasets or {}
+        return latest._replace(datasets=self._upgraded[1])
 
     def manifests(self, job: str | None = None) -> list[Manifest]:
         """Return the manifests of all usable checkpoints, of one job or of all, oldest first."""
@@ -123,6 +138,21 @@ class CheckpointReader:
         with self.reading(manifest.checkpoint.folder):
             return self._read_checked(manifest, name)
 
+    def read_part(self, manifest: Manifest, name: str, start: int, end: int) -> bytes:
+        """Return bytes `start` to `end` of a file, or fewer if it ends earlier. They are not checked.
+
+        Raises CheckpointDamaged, CheckpointNotFound, Unreadable, Unreachable.
+        """
+        try:
+            return self.storage.read(f"{manifest.checkpoint.folder}/{name}", start, end)
+        except FileNotFoundError:
+            raise self._missing(manifest, name) from None
+
+    def _missing(self, manifest: Manifest, name: str) -> CheckpointDamaged | CheckpointNotFound:
+        if not self.stands(manifest.checkpoint):
+            return CheckpointNotFound(f"{manifest.id} was deleted while it was read")
+        return CheckpointDamaged(f"{name} of {manifest.id} is missing")
+
     def _read_checked(self, manifest: Manifest, name: str) -> bytes:
         path, record = f"{manifest.checkpoint.folder}/{name}", manifest.files[name]
         try:
@@ -130,9 +160,7 @@ class CheckpointReader:
             if FileRecord.of(data) != record:
                 data = self.storage.read_again(path, record.size)
         except FileNotFoundError:
-            if not self.stands(manifest.checkpoint):
-                raise CheckpointNotFound(f"{manifest.id} was deleted while it was read") from None
-            raise CheckpointDamaged(f"{name} of {manifest.id} is missing") from None
+            raise self._missing(manifest, name) from None
         except FileInvalid as error:
             raise CheckpointDamaged(f"{name} of {manifest.id} is damaged: its size differs") from error
         if FileRecord.of(data) != record:

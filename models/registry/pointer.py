@@ -1,4 +1,6 @@
-"""The pointer `latest.json` to the newest checkpoint, with the publication counter. Without torch.
+"""The pointer `latest.json` to the newest checkpoints, with the publication counter. Without torch.
+
+It names the newest checkpoint of all, and the newest of each training data set.
 
 If the pointer is missing, unreadable or damaged, or names a checkpoint that does not exist, the newest existing
 checkpoint is used, `trouble` gives the reason, and the next publication writes a correct pointer. If another version
@@ -6,7 +8,7 @@ wrote the pointer, `trouble` gives this reason, but no publication replaces it.
 """
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import NamedTuple
 
@@ -19,17 +21,45 @@ from models.registry.storage.reading import parse
 POINTER = "latest.json"
 
 
+class DatasetPointer(BaseModel):
+    """The newest checkpoint that was trained on one data set and may be served."""
+
+    model_config = ConfigDict(frozen=True)
+
+    checkpoint: str
+    published_at: datetime
+    job_number: int | None = None
+
+
 class Pointer(BaseModel):
     model_config = ConfigDict(frozen=True)
 
-    checkpoint: str | None  # None before the first publication that may be served
+    checkpoint: str | None  # of any data set; None before the first publication that may be served
     published_at: datetime | None = None
     number: int | None = None  # the store's publication counter; None if an earlier version wrote the pointer
     job_number: int | None = None  # of the checkpoint's job
+    datasets: dict[str, DatasetPointer] | None = None  # by name; None if an earlier version wrote the pointer
+
+
+class Newest(NamedTuple):
+    """The newest checkpoint of one data set that may be served."""
+
+    checkpoint: CheckpointId
+    order: Order
+    published_at: datetime
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> "Newest":
+        return cls(manifest.checkpoint, manifest.order, manifest.created_at)
+
+    def pointer(self) -> DatasetPointer:
+        return DatasetPointer(
+            checkpoint=str(self.checkpoint), published_at=self.published_at, job_number=self.order.job_number
+        )
 
 
 class Latest(NamedTuple):
-    """The newest checkpoint that may be served, the counter, and the fault of the pointer, if any."""
+    """The newest checkpoints that may be served, the counter, and the fault of the pointer, if any."""
 
     checkpoint: CheckpointId | None = None
     order: Order | None = None
@@ -37,34 +67,43 @@ class Latest(NamedTuple):
     trouble: str | None = None
     published_at: datetime | None = None
     foreign: bool = False  # another version wrote the pointer: it is not replaced
+    datasets: Mapping[str, Newest] | None = None  # by name; None if an earlier version wrote the pointer
 
     def pointer(self, number: int | None) -> Pointer:
-        """Return the pointer to the same checkpoint, with this counter."""
+        """Return the pointer to the same checkpoints, with this counter."""
+        datasets = self.datasets
         return Pointer(
             checkpoint=None if self.checkpoint is None else str(self.checkpoint),
             published_at=self.published_at,
             number=number,
             job_number=self.order and self.order.job_number,
+            datasets=None if datasets is None else {name: datasets[name].pointer() for name in sorted(datasets)},
         )
 
     def moved(self, manifest: Manifest, number: int) -> Pointer:
         """Return the pointer after a publication: to the manifest's checkpoint if it is newer and may be served."""
-        if manifest.refused is not None or (self.order is not None and manifest.order <= self.order):
+        if manifest.refused is not None:
             return self.pointer(number)
-        return self._replace(
-            checkpoint=manifest.checkpoint, order=manifest.order, published_at=manifest.created_at
-        ).pointer(number)
+        name, moved = manifest.config.dataset, self
+        known = (self.datasets or {}).get(name)
+        if self.datasets is not None and (known is None or manifest.order > known.order):
+            moved = moved._replace(datasets={**self.datasets, name: Newest.of(manifest)})
+        if self.order is None or manifest.order > self.order:
+            moved = moved._replace(
+                checkpoint=manifest.checkpoint, order=manifest.order, published_at=manifest.created_at
+            )
+        return moved.pointer(number)
 
 
 def newest(manifests: Iterable[Manifest]) -> Latest:
     """Compute the pointer's content from the manifests."""
     found = list(manifests)
     number = max((max(each.number or 0, each.job_number or 0) for each in found), default=0)
-    servable = [each for each in found if each.refused is None]
+    servable = sorted((each for each in found if each.refused is None), key=lambda each: each.order)
     if not servable:
-        return Latest(number=number)
-    last = max(servable, key=lambda each: each.order)
-    return Latest(last.checkpoint, last.order, number, published_at=last.created_at)
+        return Latest(number=number, datasets={})
+    last, datasets = servable[-1], {each.config.dataset: Newest.of(each) for each in servable}
+    return Latest(last.checkpoint, last.order, number, published_at=last.created_at, datasets=datasets)
 
 
 def interpret(
@@ -74,13 +113,20 @@ def interpret(
     try:
         pointer = parse(data, Pointer, POINTER)
         checkpoint = None if pointer.checkpoint is None else _parse_id(pointer.checkpoint)
-        if checkpoint is not None and not stands(checkpoint):
-            raise FileDamaged(f"{POINTER} names {checkpoint}, which does not exist")
+        datasets = None if pointer.datasets is None else {n: _newest(each) for n, each in pointer.datasets.items()}
+        for named in {checkpoint, *(each.checkpoint for each in (datasets or {}).values())}:
+            if named is not None and not stands(named):
+                raise FileDamaged(f"{POINTER} names {named}, which does not exist")
     except FileInvalid as error:
         foreign = isinstance(error, FileNotUnderstood) and not _is_damaged(data)
         return newest(manifests())._replace(trouble=str(error), foreign=foreign)
     order = checkpoint and Order(pointer.job_number or 0, *checkpoint)
-    return Latest(checkpoint, order, pointer.number, published_at=pointer.published_at)
+    return Latest(checkpoint, order, pointer.number, published_at=pointer.published_at, datasets=datasets)
+
+
+def _newest(pointer: DatasetPointer) -> Newest:
+    checkpoint = _parse_id(pointer.checkpoint)
+    return Newest(checkpoint, Order(pointer.job_number or 0, *checkpoint), pointer.published_at)
 
 
 def _parse_id(text: str) -> CheckpointId:

@@ -139,7 +139,10 @@ def old_epochs(store: CheckpointStore) -> Iterator[Manifest]:
         choice = read_choice(store)
     except FileInvalid:
         return
-    kept = {store.latest(), best(store), pinned(store, choice)}
+    latest = store.find_latest()
+    kept = {latest.checkpoint, pinned(store, choice)}
+    for dataset, newest in (latest.datasets or {}).items():
+        kept |= {newest.checkpoint, best(store, dataset)}
     for _job, run in groupby(store.manifests(), key=lambda manifest: manifest.job):
         for manifest in list(run)[:-1]:
             is_read = manifest.checkpoint.folder in store.being_read

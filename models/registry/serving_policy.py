@@ -1,26 +1,32 @@
-"""The serving policy selects the checkpoint that `latest` means in requests for digits. Without torch."""
+"""The serving policy selects the checkpoint that `latest` means in requests for digits. Without torch.
 
-from collections.abc import Callable
+The newest and the best checkpoint are those of one data set.
+"""
+
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
+from models.data.catalog import DEFAULT
 from models.errors import Conflict
 from models.registry.storage.reading import read_record, seal
 from models.registry.store import CheckpointId, CheckpointNotFound, CheckpointStore, Manifest
 
 CHOICE = "serving.json"
+SUBSTITUTE = "printed"  # drawn while no checkpoint of MNIST was published
 FIGURE = "frechet_distance"  # metric that determines `best`: smaller is better
 
 
 class ServingPolicy(BaseModel):
-    """The serving policy: the newest checkpoint, the best one, or a pinned one."""
+    """The serving policy: the newest checkpoint of a data set, the best one, or a pinned one."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     policy: Literal["newest", "best", "pinned"] = "newest"
     checkpoint: str | None = None
+    dataset: str = Field(DEFAULT, description="Training data of the newest or best checkpoint.")
 
 
 def read_choice(store: CheckpointStore) -> ServingPolicy | None:
@@ -69,10 +75,23 @@ def pinned(store: CheckpointStore, choice: ServingPolicy | None) -> CheckpointId
     return None
 
 
-def best(store: CheckpointStore) -> CheckpointId | None:
-    """Return the best checkpoint that has quality metrics and is not refused; if there is none, the newest."""
-    judged = [each for each in store.manifests() if FIGURE in each.metrics and each.refused is None]
-    return min(judged, key=_figure).checkpoint if judged else store.latest()
+def drawn_dataset(choice: ServingPolicy, published: Collection[str]) -> str:
+    """Return the data set whose digits are drawn, given those that have a checkpoint: MNIST, if none is chosen.
+
+    While nothing was published for MNIST, printed digits are drawn if there are any.
+    """
+    is_substituted = choice.dataset == DEFAULT and DEFAULT not in published and SUBSTITUTE in published
+    return SUBSTITUTE if is_substituted else choice.dataset
+
+
+def best(store: CheckpointStore, dataset: str) -> CheckpointId | None:
+    """Return the best checkpoint of a data set that has quality metrics and is not refused; else the newest."""
+    judged = [
+        each
+        for each in store.manifests()
+        if FIGURE in each.metrics and each.refused is None and each.config.dataset == dataset
+    ]
+    return min(judged, key=_figure).checkpoint if judged else store.latest(dataset)
 
 
 def _figure(manifest: Manifest) -> float:

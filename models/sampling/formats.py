@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from models.config import IMAGE_SIZE, NUM_CLASSES
+from models.config import IMAGE_SIZE
 from models.sampling.grid import sheet
 from models.sampling.png import encode_png
 from models.sampling.sampler import Samples
@@ -40,8 +40,9 @@ def write_zip(samples: Samples, look: Look) -> bytes:
 
 
 def write_npy(samples: Samples, look: Look) -> bytes:
-    """Write (n, 28, 28), or (n, 10, 28, 28) for digits of all classes, in numpy's own format, without pickle."""
-    by_class = (-1, NUM_CLASSES, IMAGE_SIZE, IMAGE_SIZE) if samples.series.label is None else samples.digits.shape
+    """Write (n, 28, 28), or (n, K, 28, 28) for digits of all classes, in numpy's own format, without pickle."""
+    series = samples.series
+    by_class = (-1, series.classes, IMAGE_SIZE, IMAGE_SIZE) if series.label is None else samples.digits.shape
     buffer = io.BytesIO()
     np.save(buffer, samples.digits.reshape(by_class), allow_pickle=False)
     return buffer.getvalue()

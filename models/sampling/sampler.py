@@ -61,10 +61,11 @@ class SampleRange:
     n: int
     seed: int
     index: int = 0
+    classes: int = NUM_CLASSES  # of the generator
 
     @property
     def digits(self) -> int:
-        return self.n if self.label is not None else self.n * NUM_CLASSES
+        return self.n if self.label is not None else self.n * self.classes
 
     def cut(self, start: int, stop: int, latent_size: int) -> tuple[Tensor, Tensor]:
         """Return noise (stop - start, L) and labels (stop - start,) of the digits start ... stop - 1 of the series."""
@@ -72,9 +73,9 @@ class SampleRange:
             noise = latents(self.seed, self.index + start, stop - start, latent_size)
             return noise, torch.full((stop - start,), self.label)
         places = torch.arange(start, stop)
-        first = start // NUM_CLASSES
-        noise = latents(self.seed, self.index + first, (stop - 1) // NUM_CLASSES - first + 1, latent_size)
-        return noise[places // NUM_CLASSES - first], places % NUM_CLASSES
+        first, last = start // self.classes, (stop - 1) // self.classes
+        noise = latents(self.seed, self.index + first, last - first + 1, latent_size)
+        return noise[places // self.classes - first], places % self.classes
 
 
 class Samples(NamedTuple):
@@ -86,9 +87,9 @@ class Samples(NamedTuple):
 
     def name(self, position: int) -> str:
         """Return a digit's file name without its extension: label, seed and index."""
-        label, seed, index = self.series.label, self.series.seed, self.series.index
+        label, seed, index, classes = self.series.label, self.series.seed, self.series.index, self.series.classes
         if label is None:
-            return f"{position % NUM_CLASSES}-{seed}-{index + position // NUM_CLASSES}"
+            return f"{position % classes}-{seed}-{index + position // classes}"
         return f"{label}-{seed}-{self.indices[position] if self.indices else index + position}"
 
 
@@ -105,7 +106,7 @@ def prepare(generator: Generator, device: torch.device) -> FoldedGenerator:
 
 def is_steady(generator: FoldedGenerator) -> bool:
     """Return whether digits drawn in batches of different lengths are equal to the last bit."""
-    noise, labels = SampleRange(None, BATCH, 0).cut(0, BATCH, generator.latent_size)
+    noise, labels = SampleRange(None, BATCH, 0, classes=generator.classes).cut(0, BATCH, generator.latent_size)
     noise, labels = noise.to(generator.device), labels.to(generator.device)
     together = generator(noise, labels)
     equal = [(generator(noise[:n], labels[:n]) == together[:n]).all() for n in (STEP, BATCH // 2 + STEP)]

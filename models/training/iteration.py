@@ -20,14 +20,21 @@ class Iteration:
     `tensors` names every tensor that an iteration changes. It changes them in place.
     """
 
-    def __init__(self, config: TrainingConfig, precision: SettledPrecision, device: torch.device) -> None:
+    def __init__(
+        self,
+        config: TrainingConfig,
+        precision: SettledPrecision,
+        device: torch.device,
+        classes: int = NUM_CLASSES,
+    ) -> None:
         self.config = config
         self.precision = precision
         self.device = device
+        self.classes = classes
         self.recipe = RECIPES[config.recipe]
-        self.generator = Generator(config.latent_size)
+        self.generator = Generator(config.latent_size, classes)
         self.objectives = TWO_SIDED if self.recipe.adc else ONE_SIDED
-        self.discriminator = Discriminator(self.objectives.classes, self.recipe.dropout)
+        self.discriminator = Discriminator(self.objectives.sides * classes, self.recipe.dropout)
         for network, purpose in (
             (self.generator, Purpose.GENERATOR_WEIGHTS),
             (self.discriminator, Purpose.DISCRIMINATOR_WEIGHTS),
@@ -69,9 +76,9 @@ class Iteration:
         self.average.update()
 
     def draw_latents(self, n: int) -> tuple[Tensor, Tensor]:
-        """Draw new noise (n, L), uniform in [-1, 1), and labels (n,), uniform over the ten classes."""
+        """Draw new noise (n, L), uniform in [-1, 1), and labels (n,), uniform over the classes."""
         noise = torch.empty(n, self.config.latent_size, device=self.device).uniform_(-1, 1)
-        return noise, torch.randint(NUM_CLASSES, (n,), device=self.device)
+        return noise, torch.randint(self.classes, (n,), device=self.device)
 
     def discriminator_step(self, images: Tensor, labels: Tensor, noise: Tensor, fake_labels: Tensor) -> Tensor:
         """Train the discriminator on B real images and their classes, and on B fakes.

@@ -10,8 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.config import NUM_CLASSES
-
 SOFT_ONE = 0.95  # one-sided label smoothing, Salimans et al. 2016 (arXiv 1606.03498), section 3.4
 
 
@@ -50,8 +48,8 @@ def discriminator_objective(real_logits: Tensor, class_logits: Tensor, labels: T
 
     Args:
         real_logits: (2B,), the real half first.
-        class_logits: (2B, 10).
-        labels: (2B,) classes 0-9; those of the fakes are ignored. (B,), for the real images only, is enough.
+        class_logits: (2B, K).
+        labels: (2B,) classes; those of the fakes are ignored. (B,), for the real images only, is enough.
     """
     batch = len(real_logits) // 2
     on_class = F.cross_entropy(class_logits[:batch], labels[:batch])
@@ -91,18 +89,18 @@ def discriminator_test_objective(
 
 
 # ----------------------------------------------------------------------------
-# Two classes for each digit, a real and a generated one (ADC-GAN, Hou et al. 2021, arXiv 2107.10060).
+# Two outputs for each class, a real and a generated one (ADC-GAN, Hou et al. 2021, arXiv 2107.10060).
 #     L_D = 1/2 BCE(D(x_real), 0.95) + 1/2 BCE(D(x_fake), 0) + CE(C(x_real), y real) + CE(C(x_fake), y generated)
 #     L_G = BCE(D(G(z, y)), 1) + log C(y generated | G(z, y)) - log C(y real | G(z, y))
 # A generator that only maximises C(x) draws digits that are easy to classify. Here its gradient vanishes if
-# real and generated digits of a class are alike. Classes 0-9 are the real ones, 10-19 the generated ones.
+# real and generated digits of a class are alike. Outputs 0 to K - 1 are the real ones, K to 2 K - 1 the generated ones.
 
 
 def two_sided_discriminator_objective(real_logits: Tensor, class_logits: Tensor, labels: Tensor) -> Objective:
-    """Score B real images followed by B fakes: logits (2B,) and (2B, 20), labels (2B,) 0-9."""
-    on_real, on_fake = class_logits.chunk(2)  # (B, 20), (B, 20)
+    """Score B real images followed by B fakes: logits (2B,) and (2B, 2K), labels (2B,)."""
+    on_real, on_fake = class_logits.chunk(2)  # (B, 2K), (B, 2K)
     of_real, of_fake = labels.chunk(2)
-    auxiliary = F.cross_entropy(on_real, of_real) + F.cross_entropy(on_fake, of_fake + NUM_CLASSES)
+    auxiliary = F.cross_entropy(on_real, of_real) + F.cross_entropy(on_fake, of_fake + class_logits.shape[1] // 2)
     return Objective(told_apart(real_logits), auxiliary)
 
 
@@ -114,14 +112,14 @@ def two_sided_generator_objective(
 
 
 def real_log_odds(class_logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the log-odds (N,) of "a real y" against "a generated y", from class logits (N, 20)."""
+    """Return the log-odds (N,) of "a real y" against "a generated y", from class logits (N, 2K)."""
     real, generated = class_logits.chunk(2, dim=1)
     return (real - generated).gather(1, labels.unsqueeze(1)).squeeze(1)
 
 
 def two_sided_test_objective(real_logits: Tensor, class_logits: Tensor, labels: Tensor, is_real: Tensor) -> Objective:
-    """Score N images with targets `is_real` (N,) in {0, 1} and `labels` (N,) 0-9: fakes count as classes 10-19."""
-    sides = labels + torch.where(is_real.bool(), 0, NUM_CLASSES)
+    """Score N images with targets `is_real` (N,) in {0, 1} and `labels` (N,): fakes have the outputs from K."""
+    sides = labels + torch.where(is_real.bool(), 0, class_logits.shape[1] // 2)
     generation = F.binary_cross_entropy_with_logits(real_logits, is_real.float())
     return Objective(generation, F.cross_entropy(class_logits, sides))
 
@@ -144,15 +142,13 @@ def slope(here: Tensor, nearby: Tensor) -> Tensor:
 
 
 class Objectives(NamedTuple):
-    """The functions that score a batch, and the number of classes C of the auxiliary head."""
+    """The functions that score a batch, and the number of outputs that the auxiliary head has for each class."""
 
-    classes: int
+    sides: int
     discriminator: Callable[[Tensor, Tensor, Tensor], Objective]  # logits (2B,) and (2B, C), labels (2B,), real first
     generator: Callable[[Tensor, Tensor, Tensor, float], Objective]  # logits (N,) and (N, C), labels (N,), target
     test: Callable[[Tensor, Tensor, Tensor, Tensor], Objective]  # logits (N,) and (N, C), labels (N,), is_real (N,)
 
 
-ONE_SIDED = Objectives(NUM_CLASSES, discriminator_objective, generator_objective, discriminator_test_objective)
-TWO_SIDED = Objectives(
-    2 * NUM_CLASSES, two_sided_discriminator_objective, two_sided_generator_objective, two_sided_test_objective
-)
+ONE_SIDED = Objectives(1, discriminator_objective, generator_objective, discriminator_test_objective)
+TWO_SIDED = Objectives(2, two_sided_discriminator_objective, two_sided_generator_objective, two_sided_test_objective)

@@ -50,7 +50,7 @@ class Trainer:
 
         self.recipe = RECIPES[config.recipe]
         kind = FusedIteration if device.type == "cuda" else Iteration
-        self.compute = kind(self.config, self.precision, device)
+        self.compute = kind(self.config, self.precision, device, dataset.class_count)
         self.generator, self.discriminator = self.compute.generator, self.compute.discriminator
         self.iterate: Callable[[Tensor, Tensor], None] = self.compute
         if device.type == "cuda":

@@ -208,7 +208,7 @@ def test_a_refused_checkpoint_shows_the_reason_and_cannot_be_served(
         page.goto("/#/checkpoints")
         entry = page.locator(f"[data-id='{NEW}-e002']")
         expect(entry).to_contain_text("Not served: its digits for 4 have collapsed.")
-        expect(entry.get_by_role("button")).to_have_count(0)
+        expect(entry.get_by_role("button", name="Serve this")).to_have_count(0)
         expect(page.locator(".served")).to_contain_text(f"Current model: {NEW}-e001")
         page.get_by_role("button", name="Roll back").click()
         expect(page.locator(".served")).to_contain_text(f"Current model: {OLD}-e001")

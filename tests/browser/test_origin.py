@@ -35,6 +35,10 @@ FORM = """(address) => {
     document.forms[0].submit()
 }"""
 READ = "() => fetch('/jobs').then(async a => [a.status, await a.text()])"
+DRAW = """(address) => fetch(address + '/digits/7?n=3').then(
+    async answer => [answer.status, (await answer.blob()).type, answer.headers.get('X-Seed')], () => 'none')"""
+TRAIN = """(address) => fetch(address + '/train', {method: 'POST', headers: {'Content-Type': 'application/json'},
+    body: '{}'}).then(answer => [answer.status, answer.headers.get('Location')], () => 'none')"""
 START = "() => fetch('/train', {method: 'POST'}).then(a => a.status)"
 
 
@@ -66,6 +70,25 @@ def page_at(browser: Browser, address: str) -> Iterator[Page]:
     page.goto(address)
     yield page
     rebound.close()
+
+
+def test_a_page_of_an_allowed_origin_draws_and_starts_a_run_and_another_does_not(
+    browser: Browser, redis_url: str, store: CheckpointStore, evil_port: int
+) -> None:
+    """The two pages differ in their host only."""
+    allowed, other = f"http://127.0.0.1:{evil_port}", f"http://localhost:{evil_port}"
+    with serving(AppSettings(redis_url=redis_url, cors_origins=allowed)) as address:
+        with page_at(browser, other) as page:
+            assert page.evaluate(DRAW, address) == page.evaluate(TRAIN, address) == "none"
+        assert httpx2.get(f"{address}/jobs").json()["jobs"] == []
+        with page_at(browser, allowed) as page:
+            status, kind, seed = page.evaluate(DRAW, address)
+            started, location = page.evaluate(TRAIN, address)
+        drawn = httpx2.get(f"{address}/digits/7?n=3&seed={seed}")
+        assert (status, kind, started) == (200, "image/png", 202)
+        assert drawn.headers["X-Seed"] == seed
+        (job,) = httpx2.get(f"{address}/jobs").json()["jobs"]
+        assert location.endswith(job["id"])
 
 
 @pytest.mark.parametrize("keys", [None, SecretStr(str(ENTRY))], ids=["without keys", "with keys"])

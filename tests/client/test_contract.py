@@ -11,18 +11,22 @@ import pytest
 from pydantic import BaseModel
 
 from acgan_client import Client, Refused, records
+from acgan_client._sync.weights import SUFFIXES
 from acgan_client.calls import (
     DigitsQuery,
     EvolutionQuery,
     MorphQuery,
+    Network,
     NumbersQuery,
     Options,
     OrderFields,
     PixelsQuery,
     TrainFields,
+    WeightsOf,
 )
 from app.main import create_app
 from app.settings import AppSettings
+from models.interop.formats import EXPORTS, FORMATS
 from tests.support.hostile_server import problem
 from worker.jobs import model
 
@@ -56,6 +60,9 @@ CALLS: dict[str, Callable[[Client], Any]] = {
     "datasets": lambda client: client.datasets(),
     "delete_dataset": lambda client: client.delete_dataset("d"),
     "download": lambda client: list(client.download("d", Path())),
+    "download_checkpoint": lambda client: list(client.download_checkpoint("c", Path())),
+    "download_checkpoint_file": lambda client: client.download_checkpoint_file("c", "a", Path()),
+    "export": lambda client: client.export("c", "onnx", Path()),
 }
 OF_SEVERAL_CALLS = {"iter_jobs", "iter_checkpoints", "iter_datasets", "wait", "close"}
 LEFT_OUT = {
@@ -114,7 +121,7 @@ def test_every_operation_has_a_method_or_is_left_out(document: dict[str, Any]) -
 
 
 def test_every_method_is_compared() -> None:
-    methods = {name for name, value in vars(Client).items() if inspect.isfunction(value) and not name.startswith("_")}
+    methods = {name for name, _ in inspect.getmembers(Client, inspect.isfunction) if not name.startswith("_")}
     assert methods | {"close"} == set(CALLS) | OF_SEVERAL_CALLS
 
 
@@ -169,6 +176,10 @@ def test_the_parameters_of_lists_and_arrays_exist(document: dict[str, Any]) -> N
     assert set(keyword) - {"self", "options"} == set(parameters(found["GET /jobs"]))
     keyword = inspect.signature(Client.datasets).parameters
     assert set(keyword) - {"self", "options"} == set(parameters(found["GET /datasets"])) - {"epochs"}
+    export = found["GET /checkpoints/{checkpoint}/exports/{file}"]
+    assert choices(parameters(export)["weights"]) == set(get_args(WeightsOf))
+    assert set(SUFFIXES) == set(FORMATS)
+    assert {f"{network}{suffix}" for network in get_args(Network) for suffix in SUFFIXES.values()} >= set(EXPORTS)
     assert set(get_type_hints(PixelsQuery)) - OURS < set(parameters(found["GET /digits/{label}"]))
 
 

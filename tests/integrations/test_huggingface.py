@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from app.cli.local.export import export_folder
+from app.cli.local.export_folder import export_folder
 from app.settings import AppSettings
 from models.registry import bundled
 

@@ -5,14 +5,16 @@ Celery's warm shutdown waits for the running task, so the parent process forward
 
 import os
 import signal
-import threading
 from contextlib import suppress
+from types import FrameType
 
 from billiard import active_children
 
+from worker.lifecycle.signal_flag import SignalFlag
+
 OF_THE_GROUP = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-_requested = threading.Event()
+_requested = SignalFlag()
 
 
 class Interrupted(Exception):
@@ -42,9 +44,31 @@ def pass_on() -> None:
             os.kill(pid, signal.SIGUSR2)
 
 
-def end_on_hangup() -> None:
-    """In the parent process: treat SIGHUP like SIGTERM. Celery would rerun its command line, which is not valid."""
-    signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+def handle_one_signal_at_a_time() -> None:
+    """In the parent process: use Celery's handlers of SIGTERM, and of SIGQUIT for a second Ctrl-C, but not nested.
+
+    A signal that arrives while another is handled is ignored: Celery's handlers take locks, and the second one would
+    wait for ever for the first. SIGHUP is treated like SIGTERM: Celery would run its command line again, which is not
+    valid.
+    """
+    warm, cold = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGQUIT)
+    assert callable(warm)
+    assert callable(cold)
+    is_handling = is_stopping = False
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        nonlocal is_handling, is_stopping
+        if is_handling:
+            return
+        is_handling = True
+        try:
+            (cold if is_stopping and number == signal.SIGINT else warm)(number, frame)
+            is_stopping = True
+        finally:
+            is_handling = False
+
+    for sign in OF_THE_GROUP:
+        signal.signal(sign, handle)
 
 
 def check() -> None:

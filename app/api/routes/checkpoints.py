@@ -20,6 +20,7 @@ router = APIRouter(tags=["checkpoints"], route_class=GuardedRoute)
 EXAMPLES: dict[str, Example] = {
     "the newest": {"value": {"policy": "newest"}},
     "the best": {"value": {"policy": "best"}},
+    "the newest of a data set": {"value": {"policy": "newest", "dataset": "printed"}},
     "a given one": {"value": {"policy": "pinned", "checkpoint": "20260131-120000-00001c-e001"}},
 }
 
@@ -71,7 +72,7 @@ async def serve(
     order: Annotated[ServingOrder, Body(openapi_examples=EXAMPLES)],
     if_match: conditional.IfMatch = None,
 ) -> Serving:
-    """Serve the newest publication, the best one, or a pinned one. To roll back, pin the previous one.
+    """Serve the newest publication of a data set, the best one, or a pinned one. To roll back, pin the previous one.
 
     Requests in progress finish with the generator that they started with. Other processes switch within a second. With
     `If-Match`, the policy changes only if it is still the one with this `ETag`; otherwise 412.

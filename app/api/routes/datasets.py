@@ -1,13 +1,12 @@
 """Routes of generated data sets: thousands of digits, as the four files of MNIST."""
 
-from collections.abc import Iterator
+import hashlib
 from functools import partial
 from typing import Annotated, Any
 
 import anyio.to_thread
-from fastapi import APIRouter, Body, Header, Path, Query, Response
+from fastapi import APIRouter, Body, Path, Query, Response
 from fastapi.responses import StreamingResponse
-from starlette.types import Receive, Scope, Send
 
 from app.api.deletion import delete_dataset
 from app.api.dependencies import (
@@ -23,10 +22,10 @@ from app.api.dependencies import (
     check_budget,
     checked,
 )
+from app.api.downloads import ConditionsDep, Content, deliver, described, of_bytes
 from app.api.guarded_route import GuardedRoute
 from app.api.routes.training import IdempotencyKey, accepted
-from app.problems import conditional, ranges
-from app.problems.conditional import IfNoneMatch
+from app.problems import conditional
 from app.schemas.datasets import FILE_NAME, DatasetList, DatasetView, WantedDataset
 from app.schemas.jobs import JobsQuery, UnreadableJobView
 from models.errors import NotFound
@@ -39,7 +38,6 @@ from worker.jobs.codec import AnyJob, UnreadableJob
 from worker.jobs.model import Job, JobKind
 
 TRAIN_IMAGES = "train-images-idx3-ubyte.gz"
-PIECE = 2**20  # bytes
 
 
 class DatasetFileNotFound(NotFound, code="dataset-file-not-found"):
@@ -125,89 +123,40 @@ async def found(services: Services, job_id: str) -> Job:
 @router.get(
     "/datasets/{job_id}/{file}",
     response_class=StreamingResponse,
-    responses={
-        200: {
-            "content": CONTENT,
-            "description": "A gzipped IDX file, or `manifest.json`, which describes all files.",
-        },
-        304: {"description": "Not modified."},
-        206: {"content": CONTENT, "description": "The part of the file that `Range` requests."},
-    },
+    responses=described("A gzipped IDX file, or `manifest.json`, which describes all files.", CONTENT),
 )
 async def dataset_file(
     services: ServicesDep,
     job_id: DatasetId,
     file: Annotated[str, Path(pattern=FILE_NAME, examples=[TRAIN_IMAGES])],
-    if_none_match: IfNoneMatch = None,
-    range_: Annotated[str | None, Header(alias="Range", include_in_schema=False)] = None,
-    if_range: Annotated[str | None, Header(include_in_schema=False)] = None,
+    asked: ConditionsDep,
 ) -> Response:
     """Download a file of a data set. With `Range` an interrupted download can be resumed."""
-    store = services.store
-
-    def look() -> tuple[dict[str, str], int] | None:
-        """Return the validators of the file and its size in bytes, or None if there is no such file."""
-        try:
-            data = read_bytes(store.storage, f"{job_id}/{DATASET}/{MANIFEST}")
-        except FileNotFoundError:
-            return None
-        manifest = parse(data, DatasetManifest, f"the manifest of data set {job_id}")
-        validators = conditional.validators(manifest.model_dump_json().encode() + file.encode())
-        if file == MANIFEST:
-            return validators, len(data)
-        return (validators, manifest.files[file].size) if file in manifest.files else None
-
-    there = await anyio.to_thread.run_sync(look)
-    if there is None:
-        raise DatasetFileNotFound(f"data set {job_id} has no {file}, or not yet", job=job_id)
-    validators, size = there
-    headers = {**validators, "Accept-Ranges": "bytes"}
-    if unchanged := conditional.not_modified(headers, if_none_match):
-        return unchanged
-    cut = ranges.wanted(range_, size) if if_range in (None, headers["ETag"]) else None
-    pieces = Pieces(store, job_id, file, cut or ranges.Cut(0, size))
-    first = await anyio.to_thread.run_sync(pieces.read)
-    headers |= {"Content-Length": str(pieces.length)} | ({"Content-Range": cut.content_range(size)} if cut else {})
-    media_type = "application/json" if file == MANIFEST else "application/gzip"
-    return Download(store, job_id, pieces.after(first), 206 if cut else 200, headers, media_type)
+    return await deliver(await anyio.to_thread.run_sync(content_of, services.store, job_id, file), asked)
 
 
-class Download(StreamingResponse):
-    """Prevents deletion of the data set until the last byte has been sent."""
-
-    def __init__(self, store: CheckpointStore, job_id: str, *content: Any) -> None:
-        super().__init__(*content)
-        self.being_read = partial(store.reading, Folder(job_id, DATASET))
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with self.being_read():
-            await super().__call__(scope, receive, send)
-
-
-class Pieces:
-    """A file, or a range of it, read piece by piece."""
-
-    def __init__(self, store: CheckpointStore, job_id: str, file: str, cut: ranges.Cut) -> None:
-        self.store = store
-        self.job_id = job_id
-        self.file = file
-        self.at, self.end = cut
-        self.length = self.end - self.at
-
-    def read(self) -> bytes:
-        """Return the next piece. Raises FileNotFoundError, and OSError if the file is shorter than recorded."""
-        until = min(self.end, self.at + PIECE)
-        piece = self.store.read_dataset(self.job_id, self.file, self.at, until)
-        if len(piece) != until - self.at:
-            raise OSError(f"{self.file} of data set {self.job_id} is shorter than in its manifest")
-        self.at = until
-        return piece
-
-    def after(self, piece: bytes) -> Iterator[bytes]:
-        """Yield `piece`, then the rest of the file. Starlette reads each piece in a thread."""
-        yield piece
-        while self.at < self.end:
-            yield self.read()
+def content_of(store: CheckpointStore, job_id: str, file: str) -> Content:
+    """Find a file of a data set. Raises DatasetFileNotFound, FileInvalid, Unreachable."""
+    missing = DatasetFileNotFound(f"data set {job_id} has no {file}, or not yet", job=job_id)
+    try:
+        data = read_bytes(store.storage, f"{job_id}/{DATASET}/{MANIFEST}")
+    except FileNotFoundError:
+        raise missing from None
+    manifest = parse(data, DatasetManifest, f"the manifest of data set {job_id}")
+    headers = conditional.validators(manifest.model_dump_json().encode() + file.encode())
+    if file == MANIFEST:
+        return of_bytes(file, data, hashlib.sha256(data).hexdigest(), "application/json", headers)
+    if file not in manifest.files:
+        raise missing
+    return Content(
+        f"{file} of data set {job_id}",
+        manifest.files[file].size,
+        manifest.files[file].sha256,
+        partial(store.read_dataset, job_id, file),
+        "application/gzip",
+        headers,
+        being_read=partial(store.reading, Folder(job_id, DATASET)),
+    )
 
 
 @router.delete("/datasets/{job_id}", status_code=204, dependencies=[OwnsJob])

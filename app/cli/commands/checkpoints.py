@@ -30,6 +30,10 @@ def serving(
             help="`newest`, `best`, or the id of a checkpoint to pin. If omitted, print the policy.",
         ),
     ] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Training data of the newest or best checkpoint. If omitted, mnist."),
+    ] = None,
     as_json: AsJson = False,
     url: Url = None,
     key: Key = None,
@@ -37,10 +41,10 @@ def serving(
     """Print or choose the served checkpoint. To roll back, pass the id of the previous one."""
     with service(url, key) as client:
         match choice:
-            case None:
+            case None if dataset is None:
                 policy = client.serving()
-            case "newest" | "best":
-                policy = client.serve(choice)
+            case None | "newest" | "best":
+                policy = client.serve(choice or "newest", dataset=dataset)
             case _:
                 policy = client.serve("pinned", choice)
     print_record(policy, as_json, f"{policy.policy}: {policy.serving or 'nothing'} is served")

@@ -1,4 +1,4 @@
-"""`acgan download`: waits for a generated data set and downloads its files."""
+"""`acgan download`: waits for a generated data set and downloads its files, or downloads those of a checkpoint."""
 
 import time
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from app.cli.commands.download_checkpoint import Wanted, download_checkpoint, is_checkpoint
 from app.cli.errors import INTERRUPTED, check_output_folder, fail, writing
 from app.cli.options import AsJson, Key, Url
 from app.cli.output import console, print_json, print_sentence
@@ -15,22 +16,53 @@ if TYPE_CHECKING:  # takes a while to load
     from acgan_client import Client, Dataset
 
 ASK_SECONDS = 1.0
-DatasetArgument = Annotated[
-    str, typer.Argument(metavar="DATASET", help="Id of the data set; `acgan datasets` lists them.")
+Name = Annotated[
+    str,
+    typer.Argument(
+        metavar="DATASET|CHECKPOINT", help="Id of a data set (`acgan datasets`) or of a checkpoint; `latest`; `best`."
+    ),
+]
+Files = Annotated[
+    list[str] | None, typer.Option("--file", help="Only this file of the checkpoint. Can be repeated. [default: all]")
+]
+OfForm = Annotated[
+    str | None, typer.Option("--format", help="Convert the checkpoint's generator: `onnx`, `keras`, `keras3`.")
+]
+OfDiscriminator = Annotated[
+    bool, typer.Option("--discriminator", help="Convert the discriminator instead (keras, keras3).")
+]
+WeightsOf = Annotated[
+    str | None, typer.Option("--weights", help="Convert the `average` or the `trained` weights. [default: the served]")
 ]
 
 
 def download(
-    dataset_id: DatasetArgument,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the files.")] = Path(),
+    name: Name,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder for the files. [default: ., or the checkpoint's id]")
+    ] = None,
+    file: Files = None,
+    form: OfForm = None,
+    discriminator: OfDiscriminator = False,
+    weights: WeightsOf = None,
     as_json: AsJson = False,
     url: Url = None,
     key: Key = None,
 ) -> None:
-    """Download the files of a data set and check each. Waits until the data set is complete; Ctrl-C ends the wait."""
-    check_output_folder(out)
+    """Download the files of a data set or a checkpoint, and check each.
+
+    Waits until a data set is complete; Ctrl-C ends the wait.
+    """
+    wanted = Wanted(file or [], form, discriminator, weights)
+    if not is_checkpoint(name) and any(wanted):
+        fail("--file, --format, --discriminator and --weights are for checkpoints")
+    folder = out or Path()
+    check_output_folder(folder)
     with service(url, key) as client:
-        download_files(client, wait_for_files(client, client.dataset(dataset_id), as_json), out, as_json)
+        if is_checkpoint(name):
+            download_checkpoint(client, name, wanted, out, as_json)
+        else:
+            download_files(client, wait_for_files(client, client.dataset(name), as_json), folder, as_json)
 
 
 def wait_for_files(client: "Client", generated: "Dataset", as_json: bool) -> "Dataset":

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 from pydantic import BaseModel
 
-from acgan_client._async.transport import AsyncTransport
+from acgan_client._async.weights import AsyncWeights
 from acgan_client.calls import (
     STREAM_SECONDS,
     CheckpointRef,
@@ -30,7 +30,7 @@ from acgan_client.calls import (
     last_id,
     submit,
 )
-from acgan_client.deadlines import async_reads_within, async_sleep, async_stream
+from acgan_client.deadlines import async_sleep, async_stream
 from acgan_client.downloads import MANIFEST, MANIFEST_LIMIT, arriving, files_of, is_whole
 from acgan_client.errors import JobFailed, Unavailable, Unreachable
 from acgan_client.following import Change, Follower, Wait
@@ -56,7 +56,7 @@ if TYPE_CHECKING:  # optional
     import numpy as np
 
 
-class AsyncClient(AsyncTransport):
+class AsyncClient(AsyncWeights):
     """Sends requests to the service at `url`, with the API key `key` if it requires one.
 
     If omitted, they are ACGAN_URL (or http://127.0.0.1:8000) and ACGAN_KEY of the environment. `timeout_seconds` limits
@@ -240,10 +240,16 @@ class AsyncClient(AsyncTransport):
         return await self._send(get_record("/serving", Serving, options))
 
     async def serve(
-        self, policy: Policy, checkpoint: CheckpointRef | None = None, **options: Unpack[Options]
+        self,
+        policy: Policy = "newest",
+        checkpoint: CheckpointRef | None = None,
+        *,
+        dataset: str | None = None,
+        **options: Unpack[Options],
     ) -> Serving:
-        """Serve the newest checkpoint, the best, or, with `pinned`, the given one."""
-        body = {"policy": policy, **({"checkpoint": id_of(checkpoint)} if checkpoint else {})}
+        """Serve the newest checkpoint of a data set, the best, or, with `pinned`, the given one."""
+        named = {"checkpoint": checkpoint and id_of(checkpoint), "dataset": dataset}
+        body = {"policy": policy, **{name: value for name, value in named.items() if value}}
         return await self._send(change("PUT", "/serving", parser(Serving), options, body))
 
     async def readiness(self, **options: Unpack[Options]) -> Readiness:
@@ -299,11 +305,5 @@ class AsyncClient(AsyncTransport):
             path = Path(folder) / file
             if not is_whole(path, record):
                 with in_a_sentence(self.route), arriving(path, record) as arrival:
-                    async with async_stream(self.http, "GET", at("datasets", name, file)) as response:
-                        arrival.expect(response)
-                        if response.status_code != 200:
-                            check(await self._read(response), self.route.by)
-                        async with async_reads_within(arrival.seconds):
-                            async for data in response.aiter_raw():
-                                arrival.take(data)
+                    await self._receive(at("datasets", name, file), arrival)
             yield path

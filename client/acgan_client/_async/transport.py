@@ -10,6 +10,7 @@ from acgan_client import calls
 from acgan_client.calls import Answer, Call
 from acgan_client.connection import Route, complete
 from acgan_client.deadlines import Deadline, async_reads_within, async_sleep, async_stream, limit_reads
+from acgan_client.downloads import Arrival
 from acgan_client.errors import Unreachable
 from acgan_client.responses import PAUSE_SECONDS, RECORD_LIMIT, Body, check, in_a_sentence
 
@@ -83,3 +84,28 @@ class AsyncTransport:
             async for data in response.aiter_raw():
                 body.take(data)
         return body.whole()
+
+    async def _receive(self, path: str, arrival: Arrival, seconds: float | None = None, **query: str) -> None:
+        """Receive a file piece by piece. After a lost connection, request the rest, up to twice.
+
+        `seconds` limits each step of a request instead of the client's own timeout.
+        """
+        timeout = {} if seconds is None else {"timeout": seconds}
+        for left in reversed(range(calls.TRIES)):
+            try:
+                with in_a_sentence(self.route):
+                    await self._receive_once(path, arrival, {"params": query, **timeout})
+                break
+            except Unreachable as error:
+                if not left or isinstance(error.__cause__, httpx2.ConnectError | httpx2.ProxyError):
+                    raise
+            await async_sleep(PAUSE_SECONDS)
+
+    async def _receive_once(self, path: str, arrival: Arrival, options: dict[str, Any]) -> None:
+        async with async_stream(self.http, "GET", path, headers=arrival.headers, **options) as response:
+            arrival.expect(response)
+            if response.status_code >= 300:
+                check(await self._read(response), self.route.by)
+            async with async_reads_within(arrival.seconds):
+                async for data in response.aiter_raw():
+                    arrival.take(data)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 from pydantic import BaseModel
 
-from acgan_client._sync.transport import Transport
+from acgan_client._sync.weights import Weights
 from acgan_client.calls import (
     STREAM_SECONDS,
     CheckpointRef,
@@ -31,7 +31,7 @@ from acgan_client.calls import (
     last_id,
     submit,
 )
-from acgan_client.deadlines import reads_within, sleep, stream
+from acgan_client.deadlines import sleep, stream
 from acgan_client.downloads import MANIFEST, MANIFEST_LIMIT, arriving, files_of, is_whole
 from acgan_client.errors import JobFailed, Unavailable, Unreachable
 from acgan_client.following import Change, Follower, Wait
@@ -57,7 +57,7 @@ if TYPE_CHECKING:  # optional
     import numpy as np
 
 
-class Client(Transport):
+class Client(Weights):
     """Sends requests to the service at `url`, with the API key `key` if it requires one.
 
     If omitted, they are ACGAN_URL (or http://127.0.0.1:8000) and ACGAN_KEY of the environment. `timeout_seconds` limits
@@ -236,9 +236,17 @@ class Client(Transport):
     def serving(self, **options: Unpack[Options]) -> Serving:
         return self._send(get_record("/serving", Serving, options))
 
-    def serve(self, policy: Policy, checkpoint: CheckpointRef | None = None, **options: Unpack[Options]) -> Serving:
-        """Serve the newest checkpoint, the best, or, with `pinned`, the given one."""
-        body = {"policy": policy, **({"checkpoint": id_of(checkpoint)} if checkpoint else {})}
+    def serve(
+        self,
+        policy: Policy = "newest",
+        checkpoint: CheckpointRef | None = None,
+        *,
+        dataset: str | None = None,
+        **options: Unpack[Options],
+    ) -> Serving:
+        """Serve the newest checkpoint of a data set, the best, or, with `pinned`, the given one."""
+        named = {"checkpoint": checkpoint and id_of(checkpoint), "dataset": dataset}
+        body = {"policy": policy, **{name: value for name, value in named.items() if value}}
         return self._send(change("PUT", "/serving", parser(Serving), options, body))
 
     def readiness(self, **options: Unpack[Options]) -> Readiness:
@@ -294,11 +302,5 @@ class Client(Transport):
             path = Path(folder) / file
             if not is_whole(path, record):
                 with in_a_sentence(self.route), arriving(path, record) as arrival:
-                    with stream(self.http, "GET", at("datasets", name, file)) as response:
-                        arrival.expect(response)
-                        if response.status_code != 200:
-                            check(self._read(response), self.route.by)
-                        with reads_within(arrival.seconds):
-                            for data in response.iter_raw():
-                                arrival.take(data)
+                    self._receive(at("datasets", name, file), arrival)
             yield path

@@ -33,8 +33,14 @@ MAPS = ((32, 14), (64, 14), (128, 7), (256, 7))  # channels and size of the disc
 class FusedIteration(Iteration):
     """Trains the same networks as `Iteration`, with the same random numbers."""
 
-    def __init__(self, config: TrainingConfig, precision: SettledPrecision, device: torch.device) -> None:
-        super().__init__(config, precision, device)
+    def __init__(
+        self,
+        config: TrainingConfig,
+        precision: SettledPrecision,
+        device: torch.device,
+        classes: int = NUM_CLASSES,
+    ) -> None:
+        super().__init__(config, precision, device, classes)
         full = self.generator.dense.weight.dtype
         self.dtype = torch.bfloat16 if precision == "bf16" else full
         self.generator_weights = WorkingWeights(
@@ -49,7 +55,7 @@ class FusedIteration(Iteration):
         norms = self.generator.norm_7, self.generator.norm_14
         self.batches_tracked = [norm.get_buffer("num_batches_tracked") for norm in norms]
         self.kernels = select_kernels(device, self.dtype)
-        self.one_hot = torch.eye(NUM_CLASSES, dtype=full, device=device)
+        self.one_hot = torch.eye(classes, dtype=full, device=device)
 
     def discriminator_step(self, images: Tensor, labels: Tensor, noise: Tensor, fake_labels: Tensor) -> Tensor:
         self.generator_weights.refresh()
@@ -90,7 +96,7 @@ class FusedIteration(Iteration):
     # The networks, layer by layer as in models/networks/acgan.py.
 
     def generate(self, noise: Tensor, one_hot: Tensor, training: bool) -> Tensor:
-        """Draw images (N, 1, 28, 28) from noise (N, L) and one-hot labels (N, 10)."""
+        """Draw images (N, 1, 28, 28) from noise (N, L) and one-hot labels (N, K)."""
         w, network = self.generator_weights, self.generator
         h = noise * (one_hot @ w["embedding.weight"])  # (N, L)
         h = F.relu(F.linear(h.to(self.dtype), w["dense.weight"], w["dense.bias"]))

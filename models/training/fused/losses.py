@@ -1,6 +1,6 @@
 """The objectives of models/training/losses.py with their gradients in closed form, for all logits of a step at once.
 
-Logits are (N, 1 + C): D's, then the classes'. Labels are rows of an identity matrix, y (N, 10). With p the sigmoid of
+Logits are (N, 1 + C): D's, then the classes'. Labels are rows of an identity matrix, y (N, K). With p the sigmoid of
 D's logit z, t its target and q the softmax of the class logits c:
 
     generation   mean of -t log p - (1 - t) log (1 - p)     gradient (p - t) / N with respect to z
@@ -27,11 +27,11 @@ def score_discriminator(logits: Tensor, real: Tensor, fake: Tensor, gp_weight: f
     """Score B real images followed by B fakes and, if `adc`, by B neighbours of the real images.
 
     Args:
-        logits: (2B, 11), or (3B, 21) if `adc`.
-        real: one-hot labels of the real images, (B, 10).
-        fake: of the fakes, (B, 10). Ignored unless `adc`.
+        logits: (2B, 1 + K), or (3B, 1 + 2K) if `adc`.
+        real: one-hot labels of the real images, (B, K).
+        fake: of the fakes, (B, K). Ignored unless `adc`.
         gp_weight: weight of the gradient penalty; used with `adc` only.
-        adc: whether there are two classes for each digit.
+        adc: whether there are two outputs for each class.
     """
     batch, gradient = len(real), torch.zeros_like(logits)
     targets = logits.new_zeros(2 * batch)
@@ -49,8 +49,8 @@ def score_generator(logits: Tensor, labels: Tensor, target: float, adc: bool) ->
     """Score N fakes by how real they look, with this target, and whether their class is recognised.
 
     Args:
-        logits: (N, 11), or (N, 21) if `adc`.
-        labels: one-hot, (N, 10).
+        logits: (N, 1 + K), or (N, 1 + 2K) if `adc`.
+        labels: one-hot, (N, K).
         target: of D's logit.
         adc: whether the auxiliary term is the mean log-odds of "generated" against "real".
     """
@@ -80,7 +80,7 @@ def classify(c: Tensor, y: Tensor, gradient: Tensor, divisor: int) -> Tensor:
 
 
 def both_sides(real: Tensor, fake: Tensor) -> Tensor:
-    """One-hot labels (2B, 20) of two classes for each digit: 0-9 are the real ones, 10-19 the generated ones."""
+    """One-hot labels (2B, 2K) of two outputs for each class, first the K real ones, then the K generated ones."""
     none = torch.zeros_like(real)
     return torch.cat((torch.cat((real, none), 1), torch.cat((none, fake), 1)))
 
@@ -89,13 +89,13 @@ def add_penalty(logits: Tensor, real: Tensor, gradient: Tensor, weight: float) -
     """Add the gradient of weight / 2 times the mean of |f(x) - f(x')|^2 / NEARBY^2.
 
     x are the real images, x' their neighbours, and f D's logit and the log-odds of "real" against "generated",
-    c[y] - c[10 + y].
+    c[y] - c[K + y].
     """
     batch = len(real)
-    signs = torch.cat((real, -real), 1)  # (B, 20)
-    difference = logits[:batch] - logits[2 * batch :]  # (B, 21)
+    signs = torch.cat((real, -real), 1)  # (B, 2K)
+    difference = logits[:batch] - logits[2 * batch :]  # (B, 1 + 2K)
     log_odds = (difference[:, 1:] * signs).sum(1, keepdim=True)  # (B, 1)
-    slope = torch.cat((difference[:, :1], log_odds * signs), 1)  # (B, 21)
+    slope = torch.cat((difference[:, :1], log_odds * signs), 1)  # (B, 1 + 2K)
     slope *= weight / (batch * NEARBY**2)
     gradient[:batch] += slope
     torch.neg(slope, out=gradient[2 * batch :])

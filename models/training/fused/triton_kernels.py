@@ -28,7 +28,8 @@ def on_its_device(launch: Launch) -> Launch:
 
 
 BLOCK = 1024  # elements of one program
-ROWS, COLUMNS = 64, 32  # of logits that are scored together; COLUMNS is at least 1 + C
+LOGITS = 2048  # scored together: rows times columns, both powers of two
+FEWEST_COLUMNS = 32
 
 
 # ----------------------------------------------------------------------------
@@ -133,15 +134,15 @@ def unfold(y: Tensor, size: int, taps: int) -> Tensor:
 
 
 # ----------------------------------------------------------------------------
-# The objectives with their gradients (the equations are in losses.py), in one program: a few hundred rows of at
-# most 21 logits.
+# The objectives with their gradients (the equations are in losses.py), in one program: a few hundred rows of
+# 11 or 21 logits for ten classes.
 
 
 @triton.jit
-def _one_hot(labels, row, column, shift, mask):
-    """Rows of one-hot labels (*, 10), their first class in the column `shift`."""
+def _one_hot(labels, row, column, shift, classes, mask):
+    """Rows of one-hot labels (*, K), their first class in the column `shift`."""
     k = column - shift
-    return tl.load(labels + row * 10 + k, mask=mask & (k >= 0) & (k < 10), other=0.0)
+    return tl.load(labels + row * classes + k, mask=mask & (k >= 0) & (k < classes), other=0.0)
 
 
 @triton.jit
@@ -174,7 +175,7 @@ def _store_row(row, generation, auxiliary):
 
 @triton.jit
 def _score_discriminator(
-    logits, real, fake, row_out, gradient, batch, width, rows, soft_one, slope_weight,
+    logits, real, fake, row_out, gradient, batch, classes, width, rows, soft_one, slope_weight,
     adc: tl.constexpr, block: tl.constexpr, columns: tl.constexpr,
 ):  # fmt: skip
     column = tl.arange(0, columns)[None, :]
@@ -191,9 +192,9 @@ def _score_discriminator(
         generation += tl.where(r < 2 * batch, loss, 0.0)
         by_z = tl.where(r < 2 * batch, slope / (2 * batch), 0.0)[:, None]
 
-        y = _one_hot(real, row, column, 1, is_real)
+        y = _one_hot(real, row, column, 1, classes, is_real)
         if adc:
-            y += _one_hot(fake, row - batch, column, 11, is_fake)
+            y += _one_hot(fake, row - batch, column, 1 + classes, classes, is_fake)
             classified = is_real | is_fake
         else:
             classified = is_real
@@ -208,7 +209,8 @@ def _score_discriminator(
                 here & paired, x - tl.load(logits + partner * width + column, mask=here & paired, other=0.0), 0.0
             )
             owner = tl.where(is_real, row, row - 2 * batch)
-            signs = _one_hot(real, owner, column, 1, here & paired) - _one_hot(real, owner, column, 11, here & paired)
+            signs = _one_hot(real, owner, column, 1, classes, here & paired)
+            signs -= _one_hot(real, owner, column, 1 + classes, classes, here & paired)
             log_odds = tl.sum(difference * signs, axis=1)[:, None]
             by_x += slope_weight * tl.where(column == 0, difference, log_odds * signs)
         tl.store(gradient + row * width + column, by_x, mask=(row < rows) & (column < width))
@@ -217,7 +219,7 @@ def _score_discriminator(
 
 @triton.jit
 def _score_generator(
-    logits, labels, row_out, gradient, width, rows, target,
+    logits, labels, row_out, gradient, classes, width, rows, target,
     adc: tl.constexpr, block: tl.constexpr, columns: tl.constexpr,
 ):  # fmt: skip
     column = tl.arange(0, columns)[None, :]
@@ -232,14 +234,21 @@ def _score_generator(
         loss, slope = _binary_cross_entropy(z, target)
         generation += tl.where(r < rows, loss, 0.0)
         if adc:
-            by_class = _one_hot(labels, row, column, 11, here) - _one_hot(labels, row, column, 1, here)
+            by_class = _one_hot(labels, row, column, 1 + classes, classes, here)
+            by_class -= _one_hot(labels, row, column, 1, classes, here)
             loss = tl.sum(x * by_class, axis=1)
         else:
-            loss, by_class = _cross_entropy(x, _one_hot(labels, row, column, 1, here), here & (column >= 1))
+            loss, by_class = _cross_entropy(x, _one_hot(labels, row, column, 1, classes, here), here & (column >= 1))
         auxiliary += tl.where(r < rows, loss, 0.0)
         by_x = tl.where(column == 0, slope[:, None], by_class) / rows
         tl.store(gradient + row * width + column, by_x, mask=here)
     _store_row(row_out, tl.sum(generation, axis=0) / rows, tl.sum(auxiliary, axis=0) / rows)
+
+
+def block_shape(width: int) -> dict[str, int]:
+    """Return the rows and columns of logits that are scored together, for rows of `width` logits."""
+    columns = max(FEWEST_COLUMNS, triton.next_power_of_2(width))
+    return {"block": max(LOGITS // columns, 1), "columns": columns}
 
 
 @on_its_device
@@ -247,10 +256,10 @@ def score_discriminator(
     logits: Tensor, real: Tensor, fake: Tensor, soft_one: float, slope_weight: float, adc: bool
 ) -> tuple[Tensor, Tensor]:
     row, gradient = logits.new_empty(3), torch.empty_like(logits)
-    rows, width = logits.shape
+    (batch, classes), (rows, width) = real.shape, logits.shape
     _score_discriminator[(1,)](
-        logits, real, fake, row, gradient, len(real), width, rows, soft_one, slope_weight,
-        adc=adc, block=ROWS, columns=COLUMNS,
+        logits, real, fake, row, gradient, batch, classes, width, rows, soft_one, slope_weight,
+        adc=adc, **block_shape(width),
     )  # fmt: skip
     return row, gradient
 
@@ -259,5 +268,8 @@ def score_discriminator(
 def score_generator(logits: Tensor, labels: Tensor, target: float, adc: bool) -> tuple[Tensor, Tensor]:
     row, gradient = logits.new_empty(3), torch.empty_like(logits)
     rows, width = logits.shape
-    _score_generator[(1,)](logits, labels, row, gradient, width, rows, target, adc=adc, block=ROWS, columns=COLUMNS)
+    classes = labels.shape[1]
+    _score_generator[(1,)](
+        logits, labels, row, gradient, classes, width, rows, target, adc=adc, **block_shape(width)
+    )  # fmt: skip
     return row, gradient

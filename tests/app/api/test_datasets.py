@@ -70,7 +70,7 @@ def test_an_order_produces_files_in_the_format_of_mnist(client: TestClient, sett
 def test_files_support_ranges_and_have_names(
     client: TestClient, settings: AppSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.api.routes.datasets.PIECE", 1000)
+    monkeypatch.setattr("app.api.downloads.PIECE", 1000)
     data_set = ordered(client)
     run_next_job(settings)
     path = f"/datasets/{data_set}/train-images-idx3-ubyte.gz"

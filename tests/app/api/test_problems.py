@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -20,7 +21,9 @@ from app.problems.problem import ProblemDescription
 from app.security.api_keys import Role, make_key
 from app.settings import AppSettings
 from models.errors import Conflict, NotFound, Unavailable
-from models.registry.store import GENERATOR, CheckpointStore
+from models.networks.acgan import Discriminator
+from models.networks.weights import to_bytes
+from models.registry.store import DISCRIMINATOR, GENERATOR, CheckpointStore
 from models.synthesis.order import DatasetFile, DatasetManifest, DatasetOrder
 from tests.app.conftest import fresh_weights
 from tests.models.registry.test_store import NEW, OLD, manifest
@@ -102,6 +105,18 @@ def a_folder_in_place_of_a_manifest(world: World) -> httpx2.Response:
 def no_weights(world: World) -> httpx2.Response:
     world.store.publish(manifest(OLD, 2), {GENERATOR: b"no weights"})
     return world.ask("GET", f"/digits/7?checkpoint={OLD}-e002")
+
+
+def an_export(world: World, file: str) -> httpx2.Response:
+    files = {GENERATOR: fresh_weights(1), DISCRIMINATOR: to_bytes(Discriminator(20))}
+    world.store.publish(manifest(OLD, 2), files)
+    return world.ask("GET", f"/checkpoints/{OLD}-e002/exports/{file}")
+
+
+def without_onnx(world: World) -> httpx2.Response:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "onnxscript", None)
+        return an_export(world, "generator.onnx")
 
 
 def refused_by_the_gate(world: World) -> httpx2.Response:
@@ -237,6 +252,9 @@ CAUSES: dict[str, Callable[[World], httpx2.Response]] = {
     "queue-full": lambda world: twice(world.api(queue_limit=1)),
     "queue-share-used": lambda world: twice(world.api(queue_limit=2, api_keys=KEYS), headers=key(ANA)),
     "checkpoint-not-found": lambda world: world.ask("GET", f"/checkpoints/{NOBODY}-e001"),
+    "checkpoint-file-not-found": lambda world: world.ask("GET", f"/checkpoints/{OLD}-e001/{DISCRIMINATOR}"),
+    "not-convertible": lambda world: an_export(world, "discriminator.hdf5"),
+    "extra-missing": without_onnx,
     "checkpoint-refused": refused_by_the_gate,
     "checkpoint-not-understood": of_another_version,
     "checkpoint-damaged": a_damaged_generator,

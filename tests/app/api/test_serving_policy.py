@@ -3,7 +3,14 @@
 import pytest
 from starlette.testclient import TestClient
 
+from app.main import create_app
+from app.settings import AppSettings
+from models.config import TrainingConfig
+from models.registry.store import GENERATOR, CheckpointStore
+from tests.app.conftest import fresh_weights, publish
 from tests.models.registry.test_store import NEW, OLD
+from tests.support.api_clients import local_client
+from tests.support.records import manifest
 
 PIN_OLD = {"policy": "pinned", "checkpoint": f"{OLD}-e001"}
 PIN_NEW = {"policy": "pinned", "checkpoint": f"{NEW}-e001"}
@@ -61,3 +68,55 @@ def test_every_kind_of_json_is_read(client: TestClient, content_type: str) -> No
 def test_a_request_without_a_body_needs_no_type(client: TestClient) -> None:
     assert client.post("/train", headers={"Content-Type": "text/plain"}).status_code == 202
     assert client.post("/train", content=iter([b""])).status_code == 202  # chunked
+
+
+# ----------------------------------------------------------------------------
+# Each training data set has its own newest checkpoint.
+
+
+def publish_printed(store: CheckpointStore, job: str = "20361127-120000-abcdef") -> str:
+    """Publish a generator that was trained on printed digits. Returns its id."""
+    made = manifest(job).model_copy(update={"config": TrainingConfig(dataset="printed")})
+    return store.publish(made, {GENERATOR: fresh_weights(3)}).id
+
+
+def drawn(client: TestClient) -> dict[str, str]:
+    assert client.portal
+    client.portal.call(client.app.state.services.inference.models.refresh)  # type: ignore[call-arg, attr-defined]
+    headers = client.get("/digits/7?n=2").headers
+    return {name: headers[name] for name in ("X-Checkpoint", "X-Dataset")}
+
+
+def test_a_run_on_another_data_set_does_not_change_what_is_served(client: TestClient, store: CheckpointStore) -> None:
+    before = drawn(client)
+    printed = publish_printed(store)
+    assert drawn(client) == before == {"X-Checkpoint": f"{NEW}-e001", "X-Dataset": "mnist"}
+    chosen = client.put("/serving", json={"dataset": "printed"})
+    assert (chosen.status_code, chosen.json()["policy"], chosen.json()["dataset"]) == (200, "newest", "printed")
+    assert drawn(client) == {"X-Checkpoint": printed, "X-Dataset": "printed"}
+    assert client.get("/serving").json()["serving"] == client.get("/checkpoints/latest").json()["id"] == printed
+    client.put("/serving", json={"policy": "best", "dataset": "mnist"})
+    assert drawn(client) == before
+
+
+def test_a_data_set_without_a_checkpoint_cannot_be_served(client: TestClient) -> None:
+    refused = client.put("/serving", json={"policy": "newest", "dataset": "printed"})
+    assert (refused.status_code, refused.json()["type"]) == (404, "/problems/checkpoint-not-found")
+    assert "no checkpoint that was trained on printed" in refused.json()["detail"]
+    assert client.put("/serving", json={"dataset": "letters"}).status_code == 422
+
+
+def test_printed_digits_are_served_until_mnist_is_published(settings: AppSettings) -> None:
+    store = CheckpointStore(settings.store_dir)
+    printed = publish_printed(store)
+    with local_client(create_app(settings), raise_server_exceptions=False) as client:
+        assert drawn(client) == {"X-Checkpoint": printed, "X-Dataset": "printed"}
+        publish(store, OLD, 1, seed=1)
+        assert drawn(client) == {"X-Checkpoint": f"{OLD}-e001", "X-Dataset": "mnist"}
+
+
+def test_the_newest_of_each_data_set_cannot_be_deleted(client: TestClient, store: CheckpointStore) -> None:
+    printed = publish_printed(store)
+    refused = client.delete(f"/checkpoints/{printed}")
+    assert refused.status_code == 409
+    assert "newest" in refused.json()["detail"]

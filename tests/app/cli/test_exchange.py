@@ -69,12 +69,12 @@ def test_a_folder_of_the_original_script_is_imported_served_and_exported_unchang
         assert client.get(f"/checkpoints/{last['id']}").json()["losses"] is None
         assert client.get(f"/jobs/{last['job']}/epochs/12/samples.png").status_code == 200
 
-    for words, name in ([], "g.hdf5"), (["--discriminator"], "d.hdf5"):
+    for words, name in ([], "g.hdf5"), (["--discriminator"], "d.weights.h5"):
         result = acgan("export", last["id"], *words, "-o", str(tmp_path / name))
         assert result.returncode == 0, result.stderr
     ours, theirs = load_generator(tmp_path / "g.hdf5"), load_generator(folder / "params_generator_epoch_012.hdf5")
     assert all(torch.equal(tensor, theirs.state_dict()[name]) for name, tensor in ours.state_dict().items())
-    assert torch.equal(load_discriminator(tmp_path / "d.hdf5").conv_1.weight, before["conv_1.weight"])
+    assert torch.equal(load_discriminator(tmp_path / "d.weights.h5").conv_1.weight, before["conv_1.weight"])
 
 
 def test_a_generator_below_the_quality_gate_is_imported_and_not_served(
@@ -198,7 +198,9 @@ def test_a_missing_library_is_named(tmp_path: Path, library: str, words: list[st
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["-o", "digits.png"], "use --format onnx, keras or huggingface"),
+        (["-o", "digits.png"], "use --format onnx, keras, keras3 or huggingface"),
+        (["-o", "x.h5", "--format", "keras3"], "Keras 3 reads its own format from files *.weights.h5"),
+        (["-o", "x.weights.h5", "--format", "keras"], "and no other from them: rename x.weights.h5"),
         (["-o", "x", "--format", "tflite"], "there is no format 'tflite'"),
         (["-o", "x.onnx"], "no checkpoint has been published"),
         (["none.safetensors", "-o", "x.onnx"], "there is no file none.safetensors"),

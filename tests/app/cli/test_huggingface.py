@@ -14,7 +14,7 @@ import yaml
 from PIL import Image
 from safetensors import safe_open
 
-from app.cli.local.export import FolderNotEmpty, export_folder
+from app.cli.local.export_folder import FolderNotEmpty, export_folder
 from app.settings import AppSettings
 from models.interop import portable_generator
 from models.interop.huggingface import FILES

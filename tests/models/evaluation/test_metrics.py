@@ -93,14 +93,14 @@ def test_the_nearest_neighbour_is_found_in_several_chunks() -> None:
 
 
 def test_confusion_counts_requested_labels_by_rows() -> None:
-    counts = confusion(torch.tensor([3, 3, 3, 7]), torch.tensor([3, 8, 8, 7]))
+    counts = confusion(torch.tensor([3, 3, 3, 7]), torch.tensor([3, 8, 8, 7]), 10)
     assert counts[3].tolist() == [0, 0, 0, 1, 0, 0, 0, 0, 2, 0]
     assert counts.sum() == 4
 
 
 def test_features_are_split_by_class_in_order() -> None:
     labels = torch.tensor([2, 0, 2, 9, 0, 2], dtype=torch.uint8)
-    parts = split_by_class(torch.arange(6.0)[:, None], labels)
+    parts = split_by_class(torch.arange(6.0)[:, None], labels, 10)
     assert [part.flatten().tolist() for part in parts] == [[1, 4], [], [0, 2, 5], [], [], [], [], [], [], [3]]
 
 

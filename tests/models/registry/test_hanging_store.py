@@ -46,7 +46,7 @@ READS: dict[str, Callable[[CheckpointStore], object]] = {
     "a part that was drawn": lambda store: Shards(store, NEW).fetch(PART, store.root.with_name("workshop"), ORIGIN),
     "whether a helper uses the same store": lambda store: Shards(store, NEW).reach(1),
     "what is chosen": lambda store: read_choice(store),
-    "the best checkpoint": lambda store: best(store),
+    "the best checkpoint": lambda store: best(store, "mnist"),
     "the room that is left": lambda store: check_room(store, 1, []),
     "what may be deleted": lambda store: apply_retention(store, 1),
     "the claim of a job": lambda store: store.take(NEW, 7),

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from models.data.printed import draw_digit
+from models.data.printed import draw_character
 from models.sampling.number_layout import GAP, HEIGHT, INK, MARGIN, set_number
 
 MIDDLE = np.full(7, 0.5)
@@ -44,7 +44,7 @@ def test_one_digit_can_overhang_another() -> None:
 def test_no_two_digits_touch() -> None:
     rng = np.random.default_rng(1)
     for _ in range(50):
-        pair = np.stack([draw_digit(int(label), rng.random(7)) for label in rng.integers(10, size=2)])
+        pair = np.stack([draw_character(str(label), rng.random(7)) for label in rng.integers(10, size=2)])
         assert (set_number(pair) >= INK).sum() == (pair >= INK).sum()
 
 
@@ -56,7 +56,7 @@ def test_empty_and_single_digits_are_laid_out_too() -> None:
 
 @pytest.mark.parametrize("scale", [1, 3])
 def test_scale_padding_and_invert(scale: int) -> None:
-    digits = np.stack([draw_digit(label, MIDDLE) for label in (3, 1, 4)])
+    digits = np.stack([draw_character(digit, MIDDLE) for digit in "314"])
     plain, other = set_number(digits), set_number(digits, scale, padding=5, invert=True)
     assert np.array_equal(255 - other[5:-5, 5:-5], plain.repeat(scale, 0).repeat(scale, 1))
     assert (other[:5] == 255).all()

@@ -17,7 +17,7 @@ from models.config import NUM_CLASSES
 from models.data.dataset import Dataset
 from models.evaluation import classifier, evaluator, judge
 from models.evaluation.classifier import Classifier, ClassifierTraining, look
-from models.evaluation.evaluator import EvaluationBudget, Evaluator, by_class
+from models.evaluation.evaluator import EvaluationBudget, Evaluator
 from models.evaluation.judge import Judge, find_judge
 from models.evaluation.metrics import Moments
 from models.evaluation.verifier import TOGETHER_ON_GPU, Verifier
@@ -155,8 +155,9 @@ def check_examination() -> dict[str, Any]:
     ):
         examiner = Evaluator(make_dataset(CUDA), make_judge(), EvaluationBudget(EACH, EACH, pupils=1, epochs=1))
         digits = torch.zeros(EACH * NUM_CLASSES, 28, 28, dtype=torch.uint8, device=CUDA)
+        labels = examiner.by_class(digits)
         with mock.patch.object(evaluator.Figures, "model_validate", dict):
-            figures, _ = examiner.examine(digits, by_class(digits), digits, by_class(digits))
+            figures, _ = examiner.examine(digits, labels, digits, labels)
     return {"reads": log.reads, "figures": sorted(figures)}
 
 

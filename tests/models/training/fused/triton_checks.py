@@ -4,6 +4,7 @@ With TRITON_INTERPRET=1, `python -m tests.models.training.fused.triton_checks ru
 Triton's interpreter; `... compile` compiles them to machine code for an H100.
 """
 
+import itertools
 import json
 import sys
 from typing import Any
@@ -46,11 +47,11 @@ def folds(kernels: TorchKernels | TritonKernels) -> list[Tensor]:
     return [y.detach(), columns.grad]
 
 
-def scores(kernels: TorchKernels | TritonKernels, batch: int, adc: bool) -> list[Tensor]:
+def scores(kernels: TorchKernels | TritonKernels, batch: int, adc: bool, classes: int = 10) -> list[Tensor]:
     """Loss rows and gradients of both steps."""
     random = torch.Generator().manual_seed(batch)
-    real, fake = torch.eye(10)[torch.randint(10, (2, batch), generator=random)]
-    width = 21 if adc else 11
+    real, fake = torch.eye(classes)[torch.randint(classes, (2, batch), generator=random)]
+    width = 1 + (2 * classes if adc else classes)
     logits = 3 * torch.randn((3 if adc else 2) * batch, width, generator=random)
     logits[0, 0], logits[1, 0], logits[2, 1] = 90.0, -90.0, 90.0  # values at which a careless formula overflows
     discriminator = kernels.score_discriminator(logits, real, fake, 0.01, adc)
@@ -78,6 +79,10 @@ def run() -> dict[str, float]:
     for adc in (False, True):
         for batch in (7, 100, 130):
             found[f"scores adc={adc} {batch}"] = difference(scores(triton, batch, adc), scores(torchs, batch, adc))
+        for classes in (2, 26, 100):
+            found[f"scores adc={adc} of {classes} classes"] = difference(
+                scores(triton, 70, adc, classes), scores(torchs, 70, adc, classes)
+            )
     for recipe in RECIPES:
         found[f"iteration {recipe}"] = difference(iteration(triton, recipe), iteration(torchs, recipe))
     return found
@@ -103,7 +108,8 @@ def compile_all() -> dict[str, int]:
         sizes_of = {"channels": "i32", "n": "i32", "columns": dtype, "y": dtype}
         constants = {"size": 3, "taps": 5, "block": kernels.BLOCK}
         signatures += [(kernels._fold, sizes_of, constants), (kernels._unfold, sizes_of, constants)]
-    common = dict.fromkeys(("logits", "row_out", "gradient"), "*fp32") | {"width": "i32", "rows": "i32"}
+    numbers = dict.fromkeys(("classes", "width", "rows"), "i32")
+    common = dict.fromkeys(("logits", "row_out", "gradient"), "*fp32") | numbers
     discriminator = common | {
         "real": "*fp32",
         "fake": "*fp32",
@@ -112,8 +118,8 @@ def compile_all() -> dict[str, int]:
         "slope_weight": "fp32",
     }
     generator = common | {"labels": "*fp32", "target": "fp32"}
-    for adc in (False, True):
-        constants = {"adc": adc, "block": kernels.ROWS, "columns": kernels.COLUMNS}
+    for adc, classes in itertools.product((False, True), (10, 100)):
+        constants = {"adc": adc, **kernels.block_shape(1 + (2 * classes if adc else classes))}
         signatures.append((kernels._score_discriminator, discriminator, constants))
         signatures.append((kernels._score_generator, generator, constants))
 

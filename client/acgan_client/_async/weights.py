@@ -1,0 +1,67 @@
+"""The calls that download the files of checkpoints, as they are stored or in formats of other programs."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from acgan_client._async.transport import AsyncTransport
+from acgan_client.calls import CheckpointRef, Form, Network, WeightsOf, at, get_record, id_of
+from acgan_client.downloads import MANIFEST, MANIFEST_LIMIT, arriving, files_of_checkpoint, is_whole, target
+from acgan_client.records import CheckpointManifest
+
+SUFFIXES: dict[Form, str] = {"onnx": ".onnx", "keras": ".hdf5", "keras3": ".weights.h5"}
+CONVERSION_SECONDS = 150.0
+
+
+class AsyncWeights(AsyncTransport):
+    """The part of the client that writes weights into files."""
+
+    async def download_checkpoint(self, checkpoint: CheckpointRef, folder: Path | str) -> AsyncIterator[Path]:
+        """Download all files of a checkpoint into a folder, check each against its SHA-256, and yield its path.
+
+        Otherwise as `download_checkpoint_file`.
+        """
+        manifest = await self._manifest(checkpoint)
+        for name in [MANIFEST, *files_of_checkpoint(manifest)]:
+            yield await self._weights(manifest, name, Path(folder) / name)
+
+    async def download_checkpoint_file(self, checkpoint: CheckpointRef, name: str, to: Path | str = ".") -> Path:
+        """Download a file of a checkpoint, as in `generator.safetensors`, and check it against its SHA-256.
+
+        `checkpoint` may also be `latest` or `best`; `to` is the file to write, or a folder for it. A file that is
+        already complete is kept. After a lost connection the download continues. Returns the path. Raises
+        NotUnderstood, and leaves no partial file, if the file is damaged.
+        """
+        path = target(to, name)
+        return await self._weights(await self._manifest(checkpoint), name, path)
+
+    async def export(
+        self,
+        checkpoint: CheckpointRef,
+        format: Form,  # noqa: A002  # the name that the API has
+        to: Path | str = ".",
+        *,
+        network: Network = "generator",
+        weights: WeightsOf | None = None,
+    ) -> Path:
+        """Download a network in the format of another program: ONNX, Keras 2 (`keras`) or Keras 3 (`keras3`).
+
+        `weights` are the trained or the averaged ones of the generator; by default those that are served. Otherwise as
+        `download_checkpoint_file`.
+        """
+        name = f"{network}{SUFFIXES[format]}"
+        path = at("checkpoints", id_of(checkpoint), "exports", name)
+        with arriving(target(to, name), None) as arrival:
+            await self._receive(path, arrival, CONVERSION_SECONDS, **({"weights": weights} if weights else {}))
+        return arrival.path
+
+    async def _manifest(self, checkpoint: CheckpointRef) -> CheckpointManifest:
+        call = get_record(at("checkpoints", id_of(checkpoint), MANIFEST), CheckpointManifest, {}, MANIFEST_LIMIT)
+        return await self._send(call)
+
+    async def _weights(self, manifest: CheckpointManifest, name: str, path: Path) -> Path:
+        record = files_of_checkpoint(manifest).get(name)  # None for the manifest, or for a file that does not exist
+        if record is not None and is_whole(path, record):
+            return path
+        with arriving(path, record) as arrival:
+            await self._receive(at("checkpoints", manifest.id, name), arrival)
+        return path

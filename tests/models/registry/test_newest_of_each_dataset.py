@@ -1,0 +1,112 @@
+"""Each training data set has its own newest and best checkpoint, also in stores that an earlier version wrote."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from models.config import TrainingConfig
+from models.registry.job_entry import fingerprint
+from models.registry.pointer import POINTER
+from models.registry.retention import apply_retention
+from models.registry.serving_policy import ServingPolicy, best, drawn_dataset
+from models.registry.store import CheckpointId, CheckpointStore, Manifest
+from tests.models.registry.test_store import FILES, damage_inside, inside
+from tests.support import records
+
+DIGITS, PRINTED, LATER = "20260101-000000-aaaaaa", "20260102-000000-aaaaaa", "20260103-000000-aaaaaa"
+
+
+@pytest.fixture
+def store(open_it: Callable[[], CheckpointStore]) -> CheckpointStore:
+    return open_it()
+
+
+def run(
+    store: CheckpointStore, job: str, fence: int, dataset: str, distance: float = 1.0, refused: str | None = None
+) -> Manifest:
+    """Claim a job that trains on a data set, and publish its first epoch."""
+    config = TrainingConfig(dataset=dataset)
+    store.take(job, fence, fingerprint(config))
+    made = records.manifest(job, 1, age_seconds=10_000, fence=fence)
+    fields = {"config": config, "metrics": {"frechet_distance": distance}, "refused": refused}
+    return store.publish(made.model_copy(update=fields), FILES)
+
+
+def test_a_publication_moves_the_newest_of_its_own_data_set(store: CheckpointStore) -> None:
+    run(store, DIGITS, 1, "mnist")
+    run(store, PRINTED, 2, "printed")
+    assert store.latest("mnist") == CheckpointId(DIGITS, 1)
+    assert store.latest("printed") == store.latest() == CheckpointId(PRINTED, 1)
+    assert store.latest("letters") is None
+    run(store, LATER, 3, "mnist", refused="collapsed")
+    assert store.latest("mnist") == CheckpointId(DIGITS, 1)
+
+
+def test_the_best_is_that_of_its_own_data_set(store: CheckpointStore) -> None:
+    run(store, DIGITS, 1, "mnist", distance=0.5)
+    run(store, LATER, 2, "mnist", distance=0.9)
+    run(store, PRINTED, 3, "printed", distance=0.1)
+    assert best(store, "mnist") == CheckpointId(DIGITS, 1)
+    assert best(store, "printed") == CheckpointId(PRINTED, 1)
+    assert best(store, "letters") is None
+
+
+def as_before(store: CheckpointStore) -> None:
+    """Rewrite the pointer as a version does that has one for all data sets."""
+    fields = json.loads(inside(store, POINTER))
+    del fields["datasets"], fields["checksum"]
+    damage_inside(store, POINTER, json.dumps(fields).encode())
+
+
+def test_a_pointer_of_an_earlier_version_is_completed(open_it: Callable[[], CheckpointStore]) -> None:
+    store = open_it()
+    run(store, DIGITS, 1, "mnist")
+    run(store, PRINTED, 2, "printed")
+    as_before(store)
+    reader = open_it()
+    assert reader.find_latest().trouble is None
+    assert reader.latest("mnist") == CheckpointId(DIGITS, 1)
+    assert reader.latest("printed") == CheckpointId(PRINTED, 1)
+    run(reader, LATER, 3, "printed")
+    written = json.loads(inside(reader, POINTER))["datasets"]
+    assert {name: each["checkpoint"] for name, each in written.items()} == {
+        "mnist": f"{DIGITS}-e001",
+        "printed": f"{LATER}-e001",
+    }
+
+
+def test_a_newest_checkpoint_that_does_not_exist_is_reported_and_replaced(store: CheckpointStore) -> None:
+    run(store, DIGITS, 1, "mnist")
+    run(store, PRINTED, 2, "printed")
+    store.storage.remove(CheckpointId(DIGITS, 1).folder)
+    latest = store.find_latest()
+    assert f"names {DIGITS}-e001, which does not exist" in (latest.trouble or "")
+    assert set(latest.datasets or {}) == {"printed"}
+    run(store, LATER, 3, "printed")
+    assert store.find_latest().trouble is None
+    assert store.latest("mnist") is None
+
+
+def test_retention_keeps_the_newest_of_every_data_set(store: CheckpointStore) -> None:
+    run(store, DIGITS, 1, "mnist")
+    run(store, PRINTED, 2, "printed")
+    second = records.manifest(DIGITS, 2, age_seconds=10_000, fence=1).model_copy(update={"refused": "collapsed"})
+    store.publish(second, FILES)
+    assert apply_retention(store, 0) == []
+    assert store.stands(CheckpointId(DIGITS, 1))
+
+
+@pytest.mark.parametrize(
+    ("chosen", "published", "drawn"),
+    [
+        ("mnist", [], "mnist"),
+        ("mnist", ["printed"], "printed"),
+        ("mnist", ["mnist", "printed"], "mnist"),
+        ("mnist", ["letters"], "mnist"),
+        ("printed", ["mnist", "printed"], "printed"),
+        ("printed", ["mnist"], "printed"),
+    ],
+)
+def test_printed_digits_replace_mnist_until_it_is_published(chosen: str, published: list[str], drawn: str) -> None:
+    assert drawn_dataset(ServingPolicy(dataset=chosen), published) == drawn
