@@ -128,14 +128,15 @@ endif
 	$(BIN)/pip install $(LOCKED_BUILD) -c constraints.txt -e '.[local,keras]'
 	@touch $@
 
-INTEGRATED_EXTRAS := local,keras,onnx,tracking
+INTEGRATED_EXTRAS := local,keras,onnx,parquet,cloud,dev,tracing,tracking
 .venv/.dev: .venv/.local
-	$(BIN)/pip install --quiet $(LOCKED_BUILD) -c constraints.txt -e '.[local,keras,onnx,cloud,dev]'
+	$(BIN)/pip install --quiet $(LOCKED_BUILD) -c constraints.txt -e '.[local,keras,onnx,parquet,cloud,dev]'
 	@touch $@
 
 .venv-integrations/.installed: .venv/bin/pip pyproject.toml tests/integrations/requirements.txt
 	.venv/bin/python -m venv .venv-integrations
-	$(if $(TORCH_INDEX),.venv-integrations/bin/pip install --quiet --no-deps --index-url $(TORCH_INDEX) -c constraints.txt torch)
+	$(if $(TORCH_INDEX),.venv-integrations/bin/pip install --quiet --no-deps --index-url $(TORCH_INDEX) -c constraints.txt torch \
+		$$(grep '^torchvision' tests/integrations/requirements.txt))
 	.venv-integrations/bin/pip install --quiet -r tests/integrations/requirements.txt -e '.[$(INTEGRATED_EXTRAS)]'
 	@touch $@
 

@@ -4,8 +4,10 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import anyio.to_thread
 from fastapi import FastAPI
 
+from app.api.dataset_archives import ArchiveLimits
 from app.api.dependencies import Services
 from app.api.errors import EXPECTED, add_error_handlers, answer_known
 from app.api.event_stream import Events
@@ -33,6 +35,7 @@ from app.middleware.origin import OriginCheck
 from app.middleware.request_log import RequestLogMiddleware
 from app.middleware.root_path import RootPath
 from app.middleware.route_cache import RouteCacheMiddleware
+from app.middleware.telemetry import telemetry_config
 from app.security.api_keys import Keyring
 from app.security.rate_limit import LocalRate, SharedRate
 from app.settings import AppSettings
@@ -40,6 +43,7 @@ from models.torch_device import find_device
 from models.version import code_version
 from worker.celery_app import make_celery
 from worker.jobs.client import JobClient
+from worker.observability import tracing
 from worker.observability.background_loops import Supervisor
 
 logger = logging.getLogger(__name__)
@@ -61,7 +65,8 @@ def create_app(settings: AppSettings) -> FastAPI:
         events = Events(settings.redis_url, jobs, settings.event_streams, has_shares)
         work_rate = SharedRate(settings.works, jobs.redis) if settings.works else None
         celery = make_celery(settings)
-        app.state.services = Services(jobs, celery, store, inference, events, supervisor, work_rate)
+        limits = ArchiveLimits()
+        app.state.services = Services(jobs, celery, store, inference, events, supervisor, limits, work_rate)
         await inference.start(supervisor)
         supervisor.start_task("events", events.read)
         yield
@@ -69,6 +74,7 @@ def create_app(settings: AppSettings) -> FastAPI:
         inference.close()
         await events.close()
         await jobs.close()
+        await anyio.to_thread.run_sync(tracing.stop)
 
     app = FastAPI(
         title="acgan",
@@ -76,6 +82,7 @@ def create_app(settings: AppSettings) -> FastAPI:
         version=code_version(),
         lifespan=lifespan,
         redirect_slashes=False,  # FastAPI's redirects contain the client's Host; ours are relative
+        telemetry=telemetry_config(tracing.start(settings, "acgan-api")),
         openapi_url=None,  # app/api/routes/static.py serves it with an ETag
     )
     app.state.bounds = settings.bounds

@@ -21,6 +21,7 @@ NAMES = {
     "__aexit__": "__exit__",
     "aclose": "close",
     "aiter_raw": "iter_raw",
+    "async_run_blocking": "run_blocking",
     "async_reads_within": "reads_within",
     "async_sleep": "sleep",
     "async_stream": "stream",

@@ -77,11 +77,17 @@ def notify_workers(celery: Celery, runs_on: RunsOn = "any") -> None:
     _send(celery, TRAIN, queue_name(runs_on))
 
 
-def send_shard(celery: Celery, shard: ShardMessage) -> None:
+def send_shard(celery: Celery, shard: ShardMessage, headers: dict[str, str] | None = None) -> None:
     """Ask workers with the device type of its owner to draw a shard. Raises OperationalError as `notify_workers`."""
-    _send(celery, DRAW_SHARD, shard_queue_name(kind_of(shard.device_type)), shard._asdict())
+    _send(celery, DRAW_SHARD, shard_queue_name(kind_of(shard.device_type)), shard._asdict(), headers)
 
 
-def _send(celery: Celery, task: str, queue: str, arguments: dict[str, Any] | None = None) -> None:
+def _send(
+    celery: Celery,
+    task: str,
+    queue: str,
+    arguments: dict[str, Any] | None = None,
+    headers: dict[str, str] | None = None,
+) -> None:
     once_more = {"max_retries": 1, "interval_start": 0.0}  # a connection from before Redis' restart fails once
-    celery.send_task(task, kwargs=arguments, queue=queue, retry=True, retry_policy=once_more)
+    celery.send_task(task, kwargs=arguments, queue=queue, headers=headers, retry=True, retry_policy=once_more)

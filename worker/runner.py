@@ -26,9 +26,10 @@ from worker.lifecycle import shutdown
 from worker.lifecycle.budget import keep_within_budget
 from worker.lifecycle.checkpoint_verification import find_damage
 from worker.lifecycle.context import JobContext
+from worker.lifecycle.job_trace import claim_span, note_end
 from worker.lifecycle.lease import Cancelled, Lease
 from worker.lifecycle.retry import retry_until_stored
-from worker.observability import metrics
+from worker.observability import metrics, tracing
 from worker.settings import WorkerSettings
 
 logger = logging.getLogger(__name__)
@@ -71,12 +72,14 @@ def run(context: JobContext) -> Job | None:
     """Run a claimed job and record how it ended. Returns the job if it was handed back to the queue."""
     metrics.tell(metrics.JOBS_TAKEN)
     try:
-        with job_log_context(context.claim), context.lease:
+        with job_log_context(context.claim), claim_span(context.claim), context.lease:
             keep_within_budget(context)
             status, error = execute(context)
-            trouble = trouble_of(context, status)
-            end = partial(context.jobs.finish, context.claim, status, error, trouble)
-            retry_until_stored(end, context.lease.check_held)
+            note_end(status)
+            with tracing.span("end"):
+                trouble = trouble_of(context, status)
+                end = partial(context.jobs.finish, context.claim, status, error, trouble)
+                retry_until_stored(end, context.lease.check_held)
     except (LeaseLost, FenceRejected) as lost:
         metrics.tell(metrics.LEASES_LOST)
         logger.warning("job %s now belongs to another worker; leaving it", lost)
@@ -116,7 +119,8 @@ def execute(context: JobContext) -> tuple[JobStatus, str]:
     job_id = context.job.id
     logger.info("job %s starts, with token %d", job_id, context.claim.fence)
     try:
-        acquire_storage(context)
+        with tracing.span("claim storage"):
+            acquire_storage(context)
         with measured_memory(context):
             HANDLERS[context.job.kind](context)
     except shutdown.Interrupted:

@@ -16,6 +16,7 @@ from models.registry.store import CheckpointStore
 from worker.tracker_catalog import read_trackers
 
 OBJECT_STORAGE = ("s3://", "gs://", "az://")
+TRACING = ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")  # modules of the extra `tracing`
 
 
 SCHEMES = {
@@ -74,6 +75,13 @@ def _number(database: str) -> str:
     if not (database.isascii() and database.isdecimal()):
         raise ValueError(f"the database in a Redis address must be a number: use {FORMS}")
     return str(int(database))
+
+
+def is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # of a package that contains it
+        return False
 
 
 class WorkerSettings(BaseSettings):
@@ -156,6 +164,11 @@ class WorkerSettings(BaseSettings):
         "auto",
         description="`json`, one object per line; `text`, for people; `auto`: text on a terminal, otherwise JSON.",
     )
+    tracing: bool = Field(
+        False,
+        description="Whether traces are exported to an OpenTelemetry collector, which `OTEL_EXPORTER_OTLP_ENDPOINT` "
+        "names.",
+    )
     device: str = Field("auto", description="Device for training and drawing: `auto`, `cpu`, `cuda` or `cuda:1`.")
     report_to: str = Field(
         "",
@@ -189,6 +202,14 @@ class WorkerSettings(BaseSettings):
             if find_spec("obstore") is None:
                 raise ValueError(f"{where} needs obstore: pip install 'acgan[cloud]'")
         return where
+
+    @field_validator("tracing")
+    @classmethod
+    def know_how(cls, tracing: bool) -> bool:
+        if tracing and not all(map(is_installed, TRACING)):
+            packages = "OpenTelemetry's SDK and exporter are installed (pip install 'acgan[tracing]')"
+            raise ValueError(f"should be off until {packages}")
+        return tracing
 
     def protect_home(self) -> None:
         """Make the home accessible to its owner only; create it if needed. Ignores errors."""

@@ -8,13 +8,14 @@ from typing import Any
 
 import billiard
 from billiard.exceptions import WorkerLostError
-from celery import current_app
+from celery import current_app, current_task
 from celery.signals import (
     celeryd_after_setup,
     celeryd_init,
     setup_logging,
     task_failure,
     worker_process_init,
+    worker_process_shutdown,
     worker_ready,
     worker_shutting_down,
 )
@@ -29,7 +30,7 @@ from worker.jobs.model import kind_of
 from worker.lifecycle import shutdown
 from worker.lifecycle.heartbeat import is_alive, start_pulse
 from worker.lifecycle.lease import STALLED_SECONDS
-from worker.observability import exporter, log_config, metrics
+from worker.observability import exporter, log_config, metrics, tracing
 from worker.observability.metrics_channel import NAME as LINE
 from worker.observability.metrics_channel import Sender
 from worker.reconciler import Reconciler
@@ -59,8 +60,13 @@ def train() -> None:
     """Run the next job. If the job is handed back, notify the other workers."""
     from worker.runner import run_next_job  # here, so that the parent process does not import torch
 
-    if (handed_back := run_next_job(settings, partial(send_shard, celery))) is not None:
+    if (handed_back := run_next_job(settings, ask_to_draw)) is not None:
         notify_workers(celery, handed_back.runs_on)
+
+
+def ask_to_draw(shard: ShardMessage) -> None:
+    """Raises OperationalError."""
+    send_shard(celery, shard, tracing.headers())
 
 
 @celery.task(name=DRAW_SHARD, time_limit=STALLED_SECONDS)  # type: ignore[untyped-decorator]
@@ -69,7 +75,8 @@ def draw_shard(**shard: Any) -> None:
     from worker.handlers import shards  # here, so that the parent process does not import torch
 
     if shard.keys() >= set(ShardMessage._fields):  # else another version sent it
-        shards.draw_shard(settings, ShardMessage(**{name: shard[name] for name in ShardMessage._fields}))
+        message = ShardMessage(**{name: shard[name] for name in ShardMessage._fields})
+        shards.draw_shard(settings, message, str(current_task.request.get(tracing.TRACEPARENT) or ""))
 
 
 reconciler = Reconciler(
@@ -139,9 +146,15 @@ def begin_to_reconcile(**_: object) -> None:
 @worker_process_init.connect  # type: ignore[untyped-decorator]
 def listen_for_the_end(**_: object) -> None:
     shutdown.listen()
+    tracing.start(settings, "acgan-worker")
     start_pulse(JobConsumer.connect(settings.redis_url))
     if isinstance(sender := current_app.conf.get(LINE), Sender):
         metrics.speak_to_parent(sender)
+
+
+@worker_process_shutdown.connect  # type: ignore[untyped-decorator]
+def export_the_last_spans(**_: object) -> None:
+    tracing.stop()
 
 
 @worker_shutting_down.connect  # type: ignore[untyped-decorator]

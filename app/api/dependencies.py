@@ -8,6 +8,7 @@ from fastapi import Depends, Path, Request, Response
 from fastapi.exceptions import RequestValidationError
 from structlog.contextvars import bind_contextvars
 
+from app.api.dataset_archives import ArchiveLimits
 from app.api.event_stream import Events
 from app.inference.service import InferenceService
 from app.middleware.authentication import caller_of
@@ -33,6 +34,7 @@ class Services(NamedTuple):
     inference: InferenceService
     events: Events
     supervisor: Supervisor
+    archives: ArchiveLimits
     work_rate: SharedRate | None = None
 
 

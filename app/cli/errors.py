@@ -15,6 +15,7 @@ from app.cli.output import SafeConsole
 from app.problems.validation_messages import but_is, reason
 from models.bounded_reading import printable
 from models.errors import AcganError
+from models.synthesis.layouts.table import LAYOUTS
 from worker.observability.redaction import mask
 
 if TYPE_CHECKING:  # takes a while to load
@@ -102,6 +103,12 @@ def require_keras() -> None:
         import_module("models.interop.keras")
     except ModuleNotFoundError as error:
         fail(f"Keras weights need the package {error.name}: pip install 'acgan[keras]'")
+
+
+def check_layout(layout: str) -> None:
+    """End the command if there is no such layout of data sets."""
+    if layout not in LAYOUTS:
+        fail(f"--layout should be one of {', '.join(LAYOUTS)}, not {layout!r}")
 
 
 def check_output_file(file: Path | None) -> None:

@@ -7,10 +7,14 @@ import typer
 
 from models.config import TrainingConfig
 from models.data.catalog import DATASETS
+from models.synthesis.layouts.table import LAYOUTS
 
 Home = Annotated[Path | None, typer.Option(help="Folder for checkpoints, Redis and caches [ACGAN_HOME, or .acgan].")]
 RunsOnOption = Annotated[
     str, typer.Option("--runs-on", help="`any` worker, or only workers without a GPU (`cpu`) or with one (`gpu`).")
+]
+LayoutOption = Annotated[
+    str, typer.Option("--layout", help=f"Arrangement of the files: {', '.join(f'`{name}`' for name in LAYOUTS)}.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Host = Annotated[str | None, typer.Option(help="Address to listen on [ACGAN_HOST, or 127.0.0.1].")]

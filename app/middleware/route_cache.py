@@ -7,6 +7,8 @@ from cachetools import LRUCache
 from fastapi import Request, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.middleware.telemetry import name_span
+
 Words = tuple[str, bytes, str]  # path, query and `Accept`, unparsed
 AnswerError = Callable[[Request, Exception], Awaitable[Response]]
 
@@ -38,6 +40,7 @@ class RouteCacheMiddleware:
         if known is None:
             return await self.app(scope, receive, send)
         scope["route"] = known.route
+        name_span(scope["method"], known.route.path)
         try:
             response = await known.answer(request)
         except self.errors as error:

@@ -22,7 +22,7 @@ export async function show(root, { query }, signal) {
     h("div", { class: "field" }, h("label", { for: "verify" }, "Verification"), sure), h("div", { class: "actions" }, send));
   const list = h("div", { "aria-live": "polite" });
   root.append(title("Data sets"),
-    h("p", {}, "Generate digits with the current model, as four files in the MNIST format, which every MNIST loader reads."),
+    h("p", {}, "Generate digits with the current model, as four files in the MNIST format."),
     form, size, list);
   changed();
   await watch();

@@ -84,6 +84,16 @@ PROBLEMS = {
     ),
     "dataset-not-found": ProblemType(404, "No generated data set has this id.", "see GET /datasets"),
     "dataset-file-not-found": ProblemType(404, "The data set has no such file, or not yet.", "see GET /datasets/{job}"),
+    "parquet-missing": ProblemType(
+        503,
+        "The service lacks the library that writes Parquet files.",
+        "choose another `layout`, or inform the operator",
+    ),
+    "too-many-archives": ProblemType(
+        503,
+        "Too many archives are being downloaded.",
+        "retry later, or download each file that GET /datasets/{job} lists",
+    ),
     "range-not-satisfiable": ProblemType(416, "The requested `Range` is outside of the file."),
     "not-acceptable": ProblemType(406, "The service supports none of the formats in `Accept`."),
     "not-convertible": ProblemType(409, "The format has no place for this network."),

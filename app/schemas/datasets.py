@@ -1,16 +1,22 @@
 """Request and response bodies of generated data sets."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from app.schemas.jobs import JobsQuery, UnreadableJobView
 from app.schemas.links import Link
 from models.config import WHOLE
 from models.records import Record
+from models.synthesis.layouts.table import LAYOUTS
 from models.synthesis.order import FILES, MANIFEST, DatasetOrder
 from worker.jobs.model import Job, JobStatus, RunsOn
+
+if TYPE_CHECKING:
+    LayoutName = str
+else:
+    LayoutName = Literal[tuple(LAYOUTS)]
 
 FILE_NAME = f"^({'|'.join(name.replace('.', '[.]') for name in [*FILES, MANIFEST])})$"
 
@@ -26,6 +32,14 @@ class WantedDataset(DatasetOrder):
     def order(self, checkpoint: str) -> DatasetOrder:
         """Return the order with the id of the checkpoint that `latest` or `best` refers to now."""
         return DatasetOrder(**{**self.model_dump(include=set(DatasetOrder.model_fields)), "checkpoint": checkpoint})
+
+
+class ArchiveQuery(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    layout: LayoutName = Field(
+        "mnist", description=", ".join(f"`{name}`: {layout.description}" for name, layout in LAYOUTS.items()) + "."
+    )
 
 
 class DatasetProgress(Record):

@@ -1,12 +1,13 @@
 """Total time limits for responses. httpx2 limits single reads only: a server that sends slowly is never too late."""
 
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import httpcore2
 import httpx2
 
@@ -140,6 +141,15 @@ async def async_stream(
         yield response
     finally:
         await response.aclose()
+
+
+def run_blocking(work: Callable[[], None]) -> None:
+    work()
+
+
+async def async_run_blocking(work: Callable[[], None]) -> None:
+    """Run a function that takes a while, so that other tasks continue."""
+    await anyio.to_thread.run_sync(work)
 
 
 def sleep(seconds: float) -> None:

@@ -189,6 +189,18 @@ class DatasetFileNotFound(NotFound):
     code = "dataset-file-not-found"
 
 
+class ParquetMissing(Unavailable):
+    """The service lacks the library that writes Parquet files."""
+
+    code = "parquet-missing"
+
+
+class TooManyArchives(Unavailable):
+    """Too many archives are being downloaded."""
+
+    code = "too-many-archives"
+
+
 class RangeNotSatisfiable(InvalidInput):
     """The requested `Range` is outside of the file."""
 

@@ -66,6 +66,7 @@ CALLS: dict[str, Callable[[Client], Any]] = {
 }
 OF_SEVERAL_CALLS = {"iter_jobs", "iter_checkpoints", "iter_datasets", "wait", "close"}
 LEFT_OUT = {
+    "GET /datasets/{job_id}/archive": "the second request of `download`; tests/app/cli/test_layouts.py sends it",
     "GET /problems/{code}": "the documentation of an error, which the class has too",
     "GET /livez": "for the process manager; `readiness` says more",
     "GET /metrics": "for Prometheus",

@@ -32,7 +32,7 @@ from models.training.trainer import Trainer
 from worker.jobs.errors import StoreUnavailable
 from worker.jobs.model import EpochRecord
 from worker.lifecycle.context import JobContext
-from worker.observability import metrics
+from worker.observability import metrics, tracing
 from worker.observability.background_loops import Supervisor
 
 logger = logging.getLogger(__name__)
@@ -67,10 +67,11 @@ class CheckpointPublisher:
 
         `publish` must also record the epoch: after it returns, states of later epochs may be saved.
         """
-        snapshot = snapshot_epoch(self.trainer, result, self.assessor)
+        with tracing.span("snapshot"):
+            snapshot = snapshot_epoch(self.trainer, result, self.assessor)
 
         def write() -> None:
-            with self.writing.working():
+            with self.writing.working(), tracing.span("publish", {tracing.EPOCH: result.epoch}):
                 publish(snapshot)
 
         self.writer.start(write)
@@ -156,6 +157,10 @@ class CheckpointPublisher:
         log this and keep the previous one. Raises LeaseLost, FenceRejected, and the error of a failed publication; then
         the state is not saved.
         """
+        with tracing.span("save state"):
+            self._save()
+
+    def _save(self) -> None:
         self.writer.wait()
         began = time.monotonic()
         state = self.trainer.state()

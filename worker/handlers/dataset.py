@@ -22,6 +22,7 @@ from worker.handlers.dataset_drawing import drawing, prepare_generator, read_gen
 from worker.jobs.errors import StoreUnavailable
 from worker.lifecycle.context import JobContext
 from worker.lifecycle.retry import pause
+from worker.observability import tracing
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +45,8 @@ def make_dataset(context: JobContext) -> None:
         return
     device = find_device(context.settings.device)
     read = partial(read_generator, storage, order)
-    manifest, weights = context.retry_storage("the data set cannot be started", read)
+    with tracing.span("load generator"):
+        manifest, weights = context.retry_storage("the data set cannot be started", read)
     sha256, version = manifest.files[manifest.draws].sha256, code_version()
     origin = Provenance(generator_sha256=sha256, device=describe(device), code_version=version)
     discard_damaged(workshop)
@@ -57,11 +59,12 @@ def make_dataset(context: JobContext) -> None:
         context.retry_storage("the data set cannot be published", held)
 
     with drawing(order, manifest, prepare_generator(weights, device), device) as draw:
-        for done in make(workshop, order, origin, draw, share, place):
+        for done in make(workshop, order, origin, tracing.traced("draw part", draw), share, place):
             report(done)
             context.check()
     publish = partial(storage.publish_dataset, job.id, context.claim.fence)
-    context.retry_storage("the data set cannot be published", publish)
+    with tracing.span("publish"):
+        context.retry_storage("the data set cannot be published", publish)
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from worker.handlers.dataset_drawing import drawing, prepare_generator, read_gen
 from worker.jobs.consumer import JobConsumer
 from worker.jobs.model import Job
 from worker.lifecycle import shutdown
-from worker.observability import metrics
+from worker.observability import metrics, tracing
 from worker.settings import WorkerSettings
 
 logger = logging.getLogger(__name__)
@@ -34,16 +34,23 @@ FAILURES = (AcganError, FenceRejected, OSError)  # the owner has the same error,
 _prepared: dict[tuple[str, torch.device], FoldedGenerator] = {}  # the generator of the last shard
 
 
-def draw_shard(settings: WorkerSettings, message: ShardMessage) -> None:
-    """Draw the part of a message and store it, if its job wants it. Logs errors that the owner handles."""
+def draw_shard(settings: WorkerSettings, message: ShardMessage, traceparent: str = "") -> None:
+    """Draw the part of a message and store it, if its job wants it. Logs errors that the owner handles.
+
+    `traceparent` is the context of the owner's trace.
+    """
     consumer = JobConsumer.connect(settings.redis_url)
     try:
         with bound_contextvars(job=message.job, fence=message.fence):
             shutdown.check()
             job = consumer.running(message.job, message.fence)
-            if job is not None and _draw(settings, message, job, consumer):
-                metrics.tell(metrics.PARTS_HELPED)
-                logger.info("helping with data set %s: part %d is drawn", message.job, message.number)
+            if job is None:
+                return
+            attributes: tracing.Attributes = {tracing.JOB: job.id, tracing.PART: message.number}
+            with tracing.span("draw shard", attributes, traceparent):
+                if _draw(settings, message, job, consumer):
+                    metrics.tell(metrics.PARTS_HELPED)
+                    logger.info("helping with data set %s: part %d is drawn", message.job, message.number)
     except shutdown.Interrupted:
         logger.info("part %d of data set %s is not drawn: this worker is shutting down", message.number, message.job)
     except FAILURES as error:

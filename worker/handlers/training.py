@@ -15,6 +15,7 @@ from models.torch_device import describe, find_device
 from models.training.environment import reset_threads
 from models.training.trainer import Trainer
 from worker.handlers.checkpointing import CheckpointPublisher, record_of
+from worker.handlers.traced_trainer import TracedTrainer
 from worker.jobs.consumer import LeaseLost
 from worker.jobs.errors import StoreUnavailable
 from worker.lifecycle import shutdown
@@ -22,7 +23,7 @@ from worker.lifecycle.budget import keep_within_budget
 from worker.lifecycle.context import JobContext
 from worker.lifecycle.lease import Cancelled
 from worker.lifecycle.retry import retry_until_stored
-from worker.observability import metrics
+from worker.observability import metrics, tracing
 from worker.tracking.sender import Shortfall
 from worker.tracking.session import TrackingSession
 from worker.tracking.tracker import Outcome, TrackingTarget
@@ -45,17 +46,21 @@ def train(context: JobContext) -> None:
     check()
     device = find_device(settings.device)
     reset_threads()
-    dataset = load_dataset(claim.job.config, settings.data_dir, settings.cache_dir, settings.mirrors)
+    with tracing.span("load data"):
+        dataset = load_dataset(claim.job.config, settings.data_dir, settings.cache_dir, settings.mirrors)
     check()
-    trainer = Trainer(claim.job.config, dataset, device)
+    trainer = TracedTrainer(claim.job.config, dataset, device)
     context.record(lambda: jobs.record_runtime(claim, trainer.config, describe(device)))
     assessor = None
     if settings.judge:
         digits = sample_count(trainer.batches)
-        assessor = find_quality_gate(dataset, trainer.config.latent_size, device, settings.judges_dir, digits)
+        with tracing.span("load judge"):
+            assessor = find_quality_gate(dataset, trainer.config.latent_size, device, settings.judges_dir, digits)
     check()
     publisher = CheckpointPublisher(context, trainer, assessor)
-    for lost in context.retry_storage("the run cannot continue", publisher.restore):
+    with tracing.span("load state"):
+        restored = context.retry_storage("the run cannot continue", publisher.restore)
+    for lost in restored:
         context.record(partial(jobs.add_epoch, claim, lost))
     for warning in trainer.warnings:
         context.record(partial(jobs.add_warning, claim, warning))
@@ -79,8 +84,11 @@ def train(context: JobContext) -> None:
     publish = partial(publish_and_record, context, publisher, meter, tracking)
     with tracking, publisher, publisher.writer:
         try:
-            for result in trainer.run(report, check_both):
-                publisher.start_to_publish(result, publish)
+            results = trainer.run(report, check_both)
+            while trainer.epoch <= trainer.config.epochs:
+                with tracing.span("epoch", {tracing.EPOCH: trainer.epoch}):
+                    publisher.start_to_publish(next(results), publish)
+            next(results, None)  # reports the end of the last epoch
         except (shutdown.Interrupted, Cancelled):
             publisher.save()
             raise
@@ -111,9 +119,13 @@ def publish_and_record(
     Raises LeaseLost, FenceRejected, Cancelled, Interrupted, OSError; the epoch is then not recorded.
     """
     claim, result = context.claim, snapshot.result
-    published = context.retry_storage(f"epoch {result.epoch} cannot be published", partial(publisher.publish, snapshot))
+    write = partial(publisher.publish, snapshot)
+    with tracing.span("write checkpoint"):
+        published = context.retry_storage(f"epoch {result.epoch} cannot be published", write)
     record = record_of(published)
-    retry_until_stored(partial(context.jobs.add_epoch, claim, record), context.lease.check_held)
+    with tracing.span("record epoch"):
+        retry_until_stored(partial(context.jobs.add_epoch, claim, record), context.lease.check_held)
+    tracing.note({"acgan.checkpoint": record.checkpoint, "acgan.refused": record.refused is not None})
     meter.epoch_ended(record)
     tracking.report(result, record.metrics, snapshot.plot)
     if record.refused:

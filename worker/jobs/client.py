@@ -103,6 +103,7 @@ class Order(NamedTuple):
     dataset: DatasetOrder | None = None
     idempotency_key: str | None = None
     given_kind: JobKind | None = None  # if None, `dataset` decides
+    traceparent: str = ""  # context of the trace that continues in the worker
 
     @property
     def kind(self) -> JobKind:
@@ -111,13 +112,13 @@ class Order(NamedTuple):
     @property
     def fields(self) -> dict[str, str]:
         """Return the first fields of the record."""
-        named = {"caller": self.caller, "retry_of": self.retry_of}
+        named = {"caller": self.caller, "retry_of": self.retry_of, "traceparent": self.traceparent}
         return encode(self.kind, self.config, self.priority, self.runs_on, self.dataset, named)
 
     @property
     def fingerprint(self) -> str:
-        """Return a checksum of the request. It omits the kind, as earlier versions did."""
-        fields = {name: value for name, value in self.fields.items() if name != "kind"}
+        """Return a checksum of the request. It omits the trace, and the kind, as earlier versions did."""
+        fields = {name: value for name, value in self.fields.items() if name not in ("kind", "traceparent")}
         return hashlib.sha256(json.dumps(fields).encode()).hexdigest()
 
 
@@ -261,10 +262,13 @@ class JobClient:
             raise InvalidTransition(f"job {job_id} has {status} already: there is nothing to cancel")
         return await self.read(job_id)
 
-    async def resume(self, job_id: str) -> Job:
-        """Queue a failed or cancelled job again. Raises JobNotFound, QueueFull, InvalidTransition, NotUnderstood."""
+    async def resume(self, job_id: str, traceparent: str = "") -> Job:
+        """Queue a failed or cancelled job again. `traceparent` applies if its record has none.
+
+        Raises JobNotFound, QueueFull, InvalidTransition, NotUnderstood.
+        """
         await self.get(job_id)  # a worker of this version does not run a record that it does not understand
-        status = await self._resume(args=[job_id, self.queue_limit, int(self.has_shares)])
+        status = await self._resume(args=[job_id, self.queue_limit, int(self.has_shares), traceparent])
         if status == "deleting":
             raise InvalidTransition(f"job {job_id} cannot be resumed: {BEING_DELETED}")
         if status in ("full", "share"):

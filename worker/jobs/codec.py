@@ -112,6 +112,7 @@ def decode_job(job_id: str, fields: Hash, epochs: Hash) -> Job:
         caller=fields.get("caller"),
         order=DatasetOrder.model_validate_json(fields["order"], extra="ignore") if "order" in fields else None,
         retry_of=fields.get("retry_of"),
+        traceparent=fields.get("traceparent"),
         warnings=json.loads(fields.get("warnings", "[]")),
         last_seen_at=_time(fields["seen_at"]) if "seen_at" in fields else None,
     )

@@ -63,6 +63,7 @@ class Claim(NamedTuple):
     reported: dict[int, EpochRecord]
     asked_at: float = 0.0  # by `clock`; the lease began later
     saved: str = ""  # `epoch:iteration` of the saved state in the record
+    attempt: int = 1  # number of this claim of the job
 
     @property
     def has_results(self) -> bool:
@@ -219,7 +220,8 @@ class JobConsumer:
         fence, fields, epochs = answer
         stored = pairs(fields)
         job = decode_job(job_id, stored, pairs(epochs))
-        return Claim(job, int(fence), {each.epoch: each for each in job.epochs}, asked_at, stored.get("saved", ""))
+        reported, attempt = {each.epoch: each for each in job.epochs}, int(stored.get("attempts", 1))
+        return Claim(job, int(fence), reported, asked_at, stored.get("saved", ""), attempt)
 
     def tell_waiting(self, takes: Sequence[RunsOn], trouble: str) -> None:
         """Set `trouble` of the waiting jobs: the reason why no worker claims them. An empty text clears it."""

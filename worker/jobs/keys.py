@@ -17,7 +17,8 @@
     acgan:idempotency:{...}  hash: fingerprint of a caller's request and the id of its job; for a day
     acgan:rate:{...}         counters of each caller's recent requests; for two windows of the rate
     acgan:job:{id}           hash: kind, status, config, priority, runs_on, caller, turn, order, retry_of, created_at,
-                             started_at, ended_at, progress, device, worker, error, trouble, warnings, fence; claim,
+                             started_at, ended_at, progress, device, worker, error, trouble, warnings, fence, attempts
+                             (number of claims), traceparent (the trace that the job belongs to); claim,
                              parent, lease, seen_at (of the claim: its name, the worker's parent process, the length of
                              the lease, and when the worker was last seen); deleting (when the deletion of its files
                              began); saved, lost, saved_when_lost (to count lost workers); thinned:{epoch} (when its

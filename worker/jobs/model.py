@@ -101,6 +101,7 @@ class Job(BaseModel):
         None, description="The data set that it generates; `config` is then the configuration of the generator."
     )
     retry_of: str | None = Field(None, description="Id of the job whose configuration this one repeats.")
+    traceparent: str | None = Field(None, exclude=True)  # the trace of the request for it, unverified; not in the API
     warnings: list[str] = Field(
         [],
         description="Reasons why the result may differ from that of an uninterrupted run: for example, the run was "

@@ -15,6 +15,7 @@ from structlog.processors import JSONRenderer, TimeStamper, format_exc_info
 from structlog.stdlib import ExtraAdder, ProcessorFormatter, add_log_level, add_logger_name
 
 from models.bounded_reading import printable
+from worker.observability import tracing
 from worker.observability.redaction import hide_password_of, mask, mask_fields
 from worker.settings import WorkerSettings
 
@@ -46,7 +47,7 @@ def wants_json(settings: WorkerSettings, stream: TextIO | None = None) -> bool:
 def make_formatter(json: bool) -> logging.Formatter:
     time = TimeStamper(fmt="iso", utc=True) if json else TimeStamper(fmt="%Y-%m-%d %H:%M:%S", utc=False)
     return Formatter(
-        foreign_pre_chain=[merge_contextvars, ExtraAdder(FIELDS), add_log_level, add_logger_name, time],
+        foreign_pre_chain=[merge_contextvars, add_trace, ExtraAdder(FIELDS), add_log_level, add_logger_name, time],
         processors=[
             ProcessorFormatter.remove_processors_meta,
             format_exc_info,
@@ -54,6 +55,13 @@ def make_formatter(json: bool) -> logging.Formatter:
             JSONRenderer(default=str) if json else as_sentence,
         ],
     )
+
+
+def add_trace(_logger: Any, _name: str, fields: Fields) -> Fields:
+    """A structlog processor: add the id of the current trace, if there is one."""
+    if trace_id := tracing.trace_id():
+        fields["trace_id"] = trace_id
+    return fields
 
 
 class Formatter(ProcessorFormatter):

@@ -8,6 +8,7 @@ import anyio.to_thread
 from fastapi import APIRouter, Body, Path, Query, Response
 from fastapi.responses import StreamingResponse
 
+from app.api.dataset_archives import ArchiveResponse
 from app.api.deletion import delete_dataset
 from app.api.dependencies import (
     Caller,
@@ -26,16 +27,21 @@ from app.api.downloads import ConditionsDep, Content, deliver, described, of_byt
 from app.api.guarded_route import GuardedRoute
 from app.api.routes.training import IdempotencyKey, accepted
 from app.problems import conditional
-from app.schemas.datasets import FILE_NAME, DatasetList, DatasetView, WantedDataset
+from app.problems.conditional import IfNoneMatch
+from app.schemas.datasets import FILE_NAME, ArchiveQuery, DatasetList, DatasetView, WantedDataset
 from app.schemas.jobs import JobsQuery, UnreadableJobView
 from models.errors import NotFound
 from models.registry.storage.base import Folder
 from models.registry.storage.reading import parse, read_bytes
 from models.registry.store import DATASET, CheckpointStore
+from models.synthesis.layouts.source import DatasetSource
+from models.synthesis.layouts.table import LAYOUTS
 from models.synthesis.order import MANIFEST, DatasetManifest
+from models.version import code_version
 from worker.jobs.client import JobNotFound, Order
 from worker.jobs.codec import AnyJob, UnreadableJob
 from worker.jobs.model import Job, JobKind
+from worker.observability import tracing
 
 TRAIN_IMAGES = "train-images-idx3-ubyte.gz"
 
@@ -78,7 +84,7 @@ async def order(
     await check_budget(services, dataset)
     recipe = model.manifest.config
     entry = Order(recipe, wanted.priority, wanted.runs_on, caller, dataset=dataset, idempotency_key=idempotency_key)
-    job = await services.jobs.create(entry)
+    job = await services.jobs.create(entry._replace(traceparent=tracing.traceparent()))
     await accepted(job, services, response)
     response.headers["Location"] = f"/datasets/{job.id}"
     return DatasetView.of(job)
@@ -121,6 +127,33 @@ async def found(services: Services, job_id: str) -> Job:
 
 
 @router.get(
+    "/datasets/{job_id}/archive",
+    response_class=StreamingResponse,
+    responses={
+        200: {"content": {"application/zip": {}}, "description": "A zip archive, or for `keras` an npz file."},
+        304: {"description": "Not modified."},
+    },
+)
+async def dataset_archive(
+    services: ServicesDep,
+    job_id: DatasetId,
+    query: Annotated[ArchiveQuery, Query()],
+    if_none_match: IfNoneMatch = None,
+) -> Response:
+    """Download a data set as one file, in the layout that a library expects."""
+    store, layout = services.store, LAYOUTS[query.layout]
+    manifest, _ = await anyio.to_thread.run_sync(read_manifest, store, job_id, layout.file)
+    libraries = await anyio.to_thread.run_sync(layout.libraries)
+    about = f"{manifest.model_dump_json()} {query.layout} {code_version()} {libraries}"
+    validators = conditional.validators(about.encode())
+    if unchanged := conditional.not_modified(validators, if_none_match):
+        return unchanged
+    pieces = layout.write(DatasetSource(manifest, partial(store.read_dataset, job_id)))
+    headers = {**validators, "Content-Disposition": f'attachment; filename="{layout.file}"'}
+    return ArchiveResponse(services.archives, store, job_id, pieces, headers)
+
+
+@router.get(
     "/datasets/{job_id}/{file}",
     response_class=StreamingResponse,
     responses=described("A gzipped IDX file, or `manifest.json`, which describes all files.", CONTENT),
@@ -137,17 +170,12 @@ async def dataset_file(
 
 def content_of(store: CheckpointStore, job_id: str, file: str) -> Content:
     """Find a file of a data set. Raises DatasetFileNotFound, FileInvalid, Unreachable."""
-    missing = DatasetFileNotFound(f"data set {job_id} has no {file}, or not yet", job=job_id)
-    try:
-        data = read_bytes(store.storage, f"{job_id}/{DATASET}/{MANIFEST}")
-    except FileNotFoundError:
-        raise missing from None
-    manifest = parse(data, DatasetManifest, f"the manifest of data set {job_id}")
+    manifest, data = read_manifest(store, job_id, file)
     headers = conditional.validators(manifest.model_dump_json().encode() + file.encode())
     if file == MANIFEST:
         return of_bytes(file, data, hashlib.sha256(data).hexdigest(), "application/json", headers)
     if file not in manifest.files:
-        raise missing
+        raise no_file(job_id, file)
     return Content(
         f"{file} of data set {job_id}",
         manifest.files[file].size,
@@ -157,6 +185,19 @@ def content_of(store: CheckpointStore, job_id: str, file: str) -> Content:
         headers,
         being_read=partial(store.reading, Folder(job_id, DATASET)),
     )
+
+
+def read_manifest(store: CheckpointStore, job_id: str, wanted: str) -> tuple[DatasetManifest, bytes]:
+    """Return the manifest of a data set, parsed and as stored. Raises DatasetFileNotFound, FileInvalid, OSError."""
+    try:
+        data = read_bytes(store.storage, f"{job_id}/{DATASET}/{MANIFEST}")
+    except FileNotFoundError:
+        raise no_file(job_id, wanted) from None
+    return parse(data, DatasetManifest, f"the manifest of data set {job_id}"), data
+
+
+def no_file(job_id: str, name: str) -> DatasetFileNotFound:
+    return DatasetFileNotFound(f"data set {job_id} has no {name}, or not yet", job=job_id)
 
 
 @router.delete("/datasets/{job_id}", status_code=204, dependencies=[OwnsJob])

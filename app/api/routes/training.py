@@ -28,6 +28,7 @@ from models.registry.store import CheckpointDamaged, CheckpointId, CheckpointNot
 from worker.celery_app import notify_workers
 from worker.jobs.client import InvalidTransition, Order
 from worker.jobs.model import Job
+from worker.observability import tracing
 
 router = APIRouter(tags=["training"], route_class=GuardedRoute)
 logger = logging.getLogger(__name__)
@@ -63,6 +64,7 @@ async def train(
     """Start a run. An empty body starts the original recipe: 100 epochs on MNIST."""
     await services.jobs.ping()  # if Redis may lose jobs, no worker would run it
     order = Order(wanted.config, wanted.priority, wanted.runs_on, caller, idempotency_key=idempotency_key)
+    order = order._replace(traceparent=tracing.traceparent())
     return await accepted(await services.jobs.create(order), services, response)
 
 
@@ -82,7 +84,8 @@ async def resume(services: ServicesDep, response: Response, job_id: JobId) -> Jo
     job = await services.jobs.get(job_id)
     await check_budget(services, resumed=job)
     await check_drawing(services, job)
-    return await accepted(await services.jobs.resume(job_id), services, response)
+    tracing.link(job.traceparent)
+    return await accepted(await services.jobs.resume(job_id, tracing.traceparent()), services, response)
 
 
 def check_state(store: CheckpointStore, job_id: str) -> None:
@@ -114,6 +117,8 @@ async def retry(services: ServicesDep, response: Response, caller: Caller, job_i
     await check_budget(services, job.order)
     await check_drawing(services, job)
     again = Order(job.config, job.priority, job.runs_on, caller, job.id, job.order, given_kind=job.kind)
+    again = again._replace(traceparent=tracing.traceparent())
+    tracing.link(job.traceparent)
     return await accepted(await services.jobs.create(again), services, response)
 
 
@@ -137,6 +142,7 @@ async def delete(services: ServicesDep, job_id: JobId) -> None:
 async def accepted(job: Job, services: Services, response: Response) -> JobView:
     """Notify the workers of a queued job, set the Location header, and return the view of the job."""
     bind_contextvars(job=job.id)
+    tracing.note({tracing.JOB: job.id})
     try:
         await anyio.to_thread.run_sync(notify_workers, services.celery, job.runs_on)
     except OperationalError as error:  # the job is stored: the next notification, or a worker's next poll, finds it

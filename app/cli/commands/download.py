@@ -2,18 +2,19 @@
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from app.cli.commands.download_checkpoint import Wanted, download_checkpoint, is_checkpoint
-from app.cli.errors import INTERRUPTED, check_output_folder, fail, writing
-from app.cli.options import AsJson, Key, Url
+from app.cli.errors import INTERRUPTED, check_layout, check_output_folder, fail, writing
+from app.cli.options import AsJson, Key, LayoutOption, Url
 from app.cli.output import console, print_json, print_sentence
 from app.cli.service import exit_unless_succeeded, service
 
 if TYPE_CHECKING:  # takes a while to load
     from acgan_client import Client, Dataset
+    from acgan_client.archives import Layout
 
 ASK_SECONDS = 1.0
 Name = Annotated[
@@ -41,6 +42,7 @@ def download(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder for the files. [default: ., or the checkpoint's id]")
     ] = None,
+    layout: LayoutOption = "mnist",
     file: Files = None,
     form: OfForm = None,
     discriminator: OfDiscriminator = False,
@@ -56,13 +58,17 @@ def download(
     wanted = Wanted(file or [], form, discriminator, weights)
     if not is_checkpoint(name) and any(wanted):
         fail("--file, --format, --discriminator and --weights are for checkpoints")
+    if is_checkpoint(name) and layout != "mnist":
+        fail("--layout is for data sets")
+    check_layout(layout)
     folder = out or Path()
     check_output_folder(folder)
     with service(url, key) as client:
         if is_checkpoint(name):
             download_checkpoint(client, name, wanted, out, as_json)
         else:
-            download_files(client, wait_for_files(client, client.dataset(name), as_json), folder, as_json)
+            complete = wait_for_files(client, client.dataset(name), as_json)
+            download_files(client, complete, folder, layout, as_json)
 
 
 def wait_for_files(client: "Client", generated: "Dataset", as_json: bool) -> "Dataset":
@@ -89,9 +95,9 @@ def wait_for_files(client: "Client", generated: "Dataset", as_json: bool) -> "Da
     return generated
 
 
-def download_files(client: "Client", generated: "Dataset", out: Path, as_json: bool) -> None:
+def download_files(client: "Client", generated: "Dataset", out: Path, layout: str, as_json: bool) -> None:
     with writing(out):
-        for path in client.download(generated.id, out):
+        for path in client.download(generated.id, out, cast("Layout", layout)):
             if not as_json:
                 print_sentence(str(path))
     if as_json:

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 import typer
 
 from app.cli.commands.download import download_files, wait_for_files
-from app.cli.errors import check_output_folder
-from app.cli.options import AsJson, Key, RunsOnOption, Url
+from app.cli.errors import check_layout, check_output_folder, fail
+from app.cli.options import AsJson, Key, LayoutOption, RunsOnOption, Url
 from app.cli.output import print_record
 from app.cli.service import service
 
@@ -27,11 +27,15 @@ def order(
         Path | None,
         typer.Option("--out", "-o", help="Wait until the data set is complete, then download it into this folder."),
     ] = None,
+    layout: LayoutOption = "mnist",
     as_json: AsJson = False,
     url: Url = None,
     key: Key = None,
 ) -> None:
-    """Generate a data set: thousands of digits, as the four files that every MNIST loader reads."""
+    """Generate a data set: thousands of digits, in MNIST's file format or another layout."""
+    check_layout(layout)
+    if out is None and layout != "mnist":
+        fail("--layout needs --out: a data set gets its layout when it is downloaded")
     check_output_folder(out)
     fields: dict[str, Any] = {
         "per_class": per_class,
@@ -45,7 +49,7 @@ def order(
     with service(url, key) as client:
         ordered = client.order(**fields)
         if out is not None:
-            download_files(client, wait_for_files(client, ordered, as_json), out, as_json)
+            download_files(client, wait_for_files(client, ordered, as_json), out, layout, as_json)
             return
     print_record(
         ordered,

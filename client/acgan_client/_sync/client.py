@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 from pydantic import BaseModel
 
 from acgan_client._sync.weights import Weights
+from acgan_client.archives import Layout, arriving_archive
 from acgan_client.calls import (
     STREAM_SECONDS,
     CheckpointRef,
@@ -31,7 +32,7 @@ from acgan_client.calls import (
     last_id,
     submit,
 )
-from acgan_client.deadlines import sleep, stream
+from acgan_client.deadlines import run_blocking, sleep, stream
 from acgan_client.downloads import MANIFEST, MANIFEST_LIMIT, arriving, files_of, is_whole
 from acgan_client.errors import JobFailed, Unavailable, Unreachable
 from acgan_client.following import Change, Follower, Wait
@@ -290,15 +291,27 @@ class Client(Weights):
         """Delete the files of a generated data set."""
         self._send(change("DELETE", at("datasets", id_of(dataset)), ignored, options, repeatable=False))
 
-    def download(self, dataset: JobRef, folder: Path | str) -> Iterator[Path]:
-        """Download the files of a data set into a folder, check each against its SHA-256, and yield its path.
+    def download(self, dataset: JobRef, folder: Path | str, layout: Layout = "mnist") -> Iterator[Path]:
+        """Download a data set into a folder, in the layout that a library reads, and yield the path of each file.
 
-        Files that are already complete are kept. Raises Refused until the data set is complete. Raises NotUnderstood,
-        and leaves no partial file, if a file is damaged or the service names files that no data set has.
+        `mnist`: the gzipped IDX files, each checked against its SHA-256; files that are already complete are kept.
+        `torchvision`, `keras` and `huggingface`: one archive, checked and unpacked; files with the same content are
+        kept. Raises Refused until the data set is complete. Raises NotUnderstood, and leaves no partial file, if a file
+        is damaged or the service names files that no data set has. Raises Misconfigured instead of replacing another
+        README.md.
         """
         name = id_of(dataset)
         call = get_record(at("datasets", name, MANIFEST), DatasetManifest, {}, MANIFEST_LIMIT)
-        for file, record in files_of(self._send(call)).items():
+        manifest = self._send(call)
+        files = files_of(manifest)
+        if layout != "mnist":
+            with in_a_sentence(self.route), arriving_archive(Path(folder), layout, manifest.order) as whole:
+                self._receive(at("datasets", name, "archive"), whole, layout=layout)
+                run_blocking(whole.unpack)
+            for path in whole.files:
+                yield path
+            return
+        for file, record in files.items():
             path = Path(folder) / file
             if not is_whole(path, record):
                 with in_a_sentence(self.route), arriving(path, record) as arrival:

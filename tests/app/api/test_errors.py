@@ -215,6 +215,7 @@ def test_the_openapi_page_documents_every_path(client: TestClient, store: Checkp
         "GET /datasets/{job_id}",
         "DELETE /datasets/{job_id}",
         "DELETE /jobs/{job_id}",
+        "GET /datasets/{job_id}/archive",
         "GET /datasets/{job_id}/{file}",
         "GET /numbers/{number}",
         "GET /morph/{first}/{last}",

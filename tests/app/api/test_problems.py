@@ -44,6 +44,7 @@ ELSEWHERE = {
     "too-many-connections": "app/server/protocol/test_timeouts.py",
     "too-many-streams": "app/api/test_event_stream.py",
     "overloaded": "app/api/test_digits.py",
+    "too-many-archives": "app/cli/test_layouts.py",
     "redis-unsafe": "app/api/test_errors.py",
     "replica-lost": "deploy/test_proxy_problems.py",
     "no-replica": "deploy/test_proxy_problems.py",
@@ -155,6 +156,14 @@ def beyond_the_end(world: World) -> httpx2.Response:
     return world.ask("GET", f"/datasets/{NOBODY}/{TRAIN_LABELS}", headers={"Range": "bytes=9-"})
 
 
+def without_the_library_for_parquet(world: World) -> httpx2.Response:
+    a_data_set(world)
+    patch = world.stack.enter_context(pytest.MonkeyPatch.context())
+    for module in ("pyarrow", "pyarrow.parquet"):
+        patch.setitem(sys.modules, module, None)
+    return world.ask("GET", f"/datasets/{NOBODY}/archive?layout=huggingface")
+
+
 def a_torn_record(world: World) -> httpx2.Response:
     a_data_set(world, b'{"files": ')
     return world.ask("GET", f"/datasets/{NOBODY}/{TRAIN_LABELS}")
@@ -263,6 +272,7 @@ CAUSES: dict[str, Callable[[World], httpx2.Response]] = {
     "nothing-usable": nothing_usable,
     "dataset-not-found": lambda world: world.ask("GET", f"/datasets/{NOBODY}"),
     "dataset-file-not-found": lambda world: world.ask("GET", f"/datasets/{NOBODY}/{TRAIN_LABELS}"),
+    "parquet-missing": without_the_library_for_parquet,
     "range-not-satisfiable": beyond_the_end,
     "not-acceptable": lambda world: world.ask("GET", "/digits/7", headers={"Accept": "text/html"}),
     "not-verified": lambda world: world.ask("GET", "/digits/7?n=40&verify=1"),

@@ -87,8 +87,9 @@ def test_a_command_waits_for_its_order_and_downloads_it(address: str, settings: 
     listed = acgan("datasets")
     assert ("30/30" in listed.stdout, "succeeded" in listed.stdout) == (True, True)
     (listing,) = json.loads(acgan("datasets", "--json").stdout)["datasets"]
-    again = acgan("download", listing["id"], "--json", "-o", str(tmp_path / "again"))
+    again = acgan("download", listing["id"], "--json", "--layout", "keras", "-o", str(tmp_path / "again"))
     assert json.loads(again.stdout)["id"] == listing["id"]
+    assert [path.name for path in (tmp_path / "again").iterdir()] == ["mnist.npz"]
 
 
 def test_a_command_that_is_interrupted_while_it_waits_leaves_the_order_alone(address: str, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
--- ARGV: id, bound, 1 if shares count. Queue a job again that failed or was cancelled.
+-- ARGV: id, bound, 1 if shares count, context of a trace or ''. Queue a job again that failed or was cancelled.
 -- Returns 'full', 'share', 'deleting', its new state, or nil if there is no such job.
 local id = ARGV[1]
 local status = redis.call('HGET', record(id), 'status')
@@ -9,6 +9,7 @@ if status == STATUS.FAILED or status == STATUS.CANCELLED then
   if ARGV[3] == '1' and caller and exceeds_share(caller, tonumber(ARGV[2])) then return 'share' end
   status = STATUS.QUEUED
   redis.call('HDEL', record(id), 'ended_at', 'error', 'lost', 'trouble')
+  if (ARGV[4] or '') ~= '' then redis.call('HSETNX', record(id), 'traceparent', ARGV[4]) end
   become(id, status)
   line_up(id)
 end

@@ -1,0 +1,1 @@
+"""Layouts of generated data sets: the arrangements of files that the readers of other libraries expect."""

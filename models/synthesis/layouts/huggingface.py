@@ -1,0 +1,141 @@
+"""A folder that `datasets.load_dataset(folder)` of Hugging Face reads: a Parquet file per split, and a README.md.
+
+The images are PNG in a struct of `bytes` and `path`, as `datasets.Image` expects. The features are in the metadata of
+README.md and of each Parquet file: huggingface.co/docs/hub/datasets-manual-configuration.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from models.config import IMAGE_SIZE, NUM_CLASSES
+from models.errors import Unavailable
+from models.synthesis.layouts.archive import Member, Sink, write_zip
+from models.synthesis.layouts.source import DatasetSource
+from models.synthesis.order import DatasetManifest, Split
+
+SPLITS = ("train", "test")
+BLOCK = 1000  # digits in a row group
+CLASSES = [str(label) for label in range(NUM_CLASSES)]
+FEATURES = {"image": {"_type": "Image"}, "label": {"names": CLASSES, "_type": "ClassLabel"}}
+
+README = """\
+---
+pretty_name: Generated digits
+task_categories:
+- image-classification
+tags:
+- synthetic
+configs:
+- config_name: default
+  data_files:
+{files}
+dataset_info:
+  features:
+  - name: image
+    dtype: image
+  - name: label
+    dtype:
+      class_label:
+        names:
+{classes}
+  splits:
+{splits}
+---
+
+# Generated digits
+
+{digits:,} images of digits, 28 x 28 pixels, white on black. A generative adversarial network drew them.
+
+- Checkpoint: `{order.checkpoint}`, SHA-256 `{manifest.generator_sha256}`
+- Seed: {order.seed}
+- Least probability of the label by the judge: {verify}
+- Created: {manifest.created_at:%Y-%m-%d}, with acgan {manifest.code_version}
+
+Example k of the training split is digit k // 10 of label k % 10 of the seed. The indices of the test digits follow.
+"""
+
+
+class ParquetMissing(Unavailable, code="parquet-missing"):
+    """The library that writes Parquet is not installed."""
+
+
+def write(source: DatasetSource) -> Iterator[bytes]:
+    """Yield a zip archive. Raises ParquetMissing at once, and the errors of `DatasetSource.images`."""
+    pyarrow()
+    return write_zip(members(source))
+
+
+def libraries() -> str:
+    from models.sampling.png import ENCODER
+
+    return f"pyarrow {pyarrow().__version__} {ENCODER}"
+
+
+def pyarrow() -> Any:
+    try:
+        import pyarrow.parquet
+    except ImportError:
+        raise ParquetMissing("the library for Parquet files is not installed (pip install 'acgan[parquet]')") from None
+    return pyarrow
+
+
+def members(source: DatasetSource) -> Iterator[Member]:
+    sizes = dict.fromkeys(SPLITS, 0)
+    for split, name in zip(source.manifest.order.splits, SPLITS, strict=True):
+
+        def count(size: int, name: str = name) -> None:
+            sizes[name] += size
+
+        yield Member(f"data/{name}-00000-of-00001.parquet", write_parquet(source, split, count), is_packed=True)
+    yield Member("README.md", [read_me(source.manifest, sizes).encode()])  # with sizes that are known only now
+
+
+def read_me(manifest: DatasetManifest, sizes: dict[str, int]) -> str:
+    """Return README.md. `sizes` are the bytes of each split in memory."""
+    order = manifest.order
+    splits = zip(sizes.items(), order.splits, strict=True)
+    return README.format(
+        manifest=manifest,
+        order=order,
+        digits=order.digits,
+        verify="not required" if order.verify is None else order.verify,
+        files="\n".join(f"  - split: {name}\n    path: data/{name}-*" for name in SPLITS),
+        classes="\n".join(f"          '{label}': '{name}'" for label, name in enumerate(CLASSES)),
+        splits="\n".join(
+            f"  - name: {name}\n    num_bytes: {size}\n    num_examples: {split.n * NUM_CLASSES}"
+            for (name, size), split in splits
+        ),
+    )
+
+
+def write_parquet(source: DatasetSource, split: Split, count: Callable[[int], None]) -> Iterator[bytes]:
+    """Yield a Parquet file with the columns `image` and `label`, one row group of BLOCK digits at a time.
+
+    Calls `count` with the size of each group in memory, in bytes.
+    """
+    arrow = pyarrow()
+    image = arrow.struct([("bytes", arrow.binary()), ("path", arrow.string())])
+    described = {"huggingface": json.dumps({"info": {"features": FEATURES}})}
+    schema = arrow.schema([("image", image), ("label", arrow.int64())], metadata=described)
+    blocks = zip(source.images(split, BLOCK), source.labels(split, BLOCK), strict=True)
+    sink = Sink()
+    with arrow.parquet.ParquetWriter(sink, schema, compression="none", use_dictionary=["label"]) as writer:
+        for pixels, labels in blocks:
+            files = arrow.StructArray.from_arrays(
+                [arrow.array(encoded(pixels), arrow.binary()), arrow.nulls(len(labels), arrow.string())], fields=image
+            )
+            table = arrow.Table.from_arrays([files, arrow.array(list(labels), arrow.int64())], schema=schema)
+            count(table.nbytes)
+            writer.write_table(table, row_group_size=BLOCK)
+            yield sink.taken()
+    yield sink.taken()
+
+
+def encoded(pixels: bytes) -> list[bytes]:
+    """Return each digit of 784 bytes as a PNG file."""
+    import numpy as np
+
+    from models.sampling.png import encode_png
+
+    return [encode_png(digit) for digit in np.frombuffer(pixels, np.uint8).reshape(-1, IMAGE_SIZE, IMAGE_SIZE)]
