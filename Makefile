@@ -12,7 +12,7 @@ LOCKED_BUILD = $(if $(LOCKED),--no-build-isolation)  # builds with the locked se
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help up test test-browser test-integrations test-bucket test-faults test-containers soak lint format bench bench-train bench-serve image clean
+.PHONY: help up test test-browser test-integrations test-bucket test-faults test-containers soak lint lint-openapi format bench bench-train bench-serve image clean
 
 help:
 	@echo "make up            install into .venv, then start Redis, a worker and the API on port 8000 (ACGAN_PORT)"
@@ -45,7 +45,7 @@ test-browser: .venv/.dev
 
 # Tests with libraries that read our files or call the service: Keras, torchvision, MLflow and others. They have an
 # environment of their own, because they need gigabytes and their requirements exclude some of ours.
-test-integrations: .venv-integrations/.installed
+test-integrations: .venv-integrations/.installed $(if $(NPM),.openapi-tools/.installed)
 	$(ONE_THREAD) .venv-integrations/bin/pytest -m integrations $(PYTEST_FLAGS)
 
 # Tests that need root, strace or haproxy: failing system calls, full disks, cut networks, replicas behind a proxy; and
@@ -75,6 +75,21 @@ lint: .venv/.dev
 	$(BIN)/lint-imports
 	$(BIN)/python -m tests.plain_english
 	$(BIN)/python -m tests.lock_files
+	@$(MAKE) --no-print-directory lint-openapi
+
+# spectral and redocly check the OpenAPI document. They, and the generator of the TypeScript client for the integration
+# tests, are npm packages, in the exact versions of tests/openapi_tools/package-lock.json.
+NPM ?= $(shell command -v npm)
+NODE_BIN := .openapi-tools/node_modules/.bin
+lint-openapi: .venv/.dev $(if $(NPM),.openapi-tools/.installed)
+ifeq ($(NPM),)
+	@echo "lint: npm is not on PATH; the check of the OpenAPI document by spectral and redocly is left out"
+else
+	$(BIN)/python -m tests.openapi_tools .openapi-tools/openapi.json
+	$(NODE_BIN)/spectral lint --fail-severity warn --ruleset tests/openapi_tools/spectral.yaml .openapi-tools/openapi.json
+	REDOCLY_TELEMETRY=off REDOCLY_SUPPRESS_UPDATE_NOTICE=true $(NODE_BIN)/redocly lint \
+		--config tests/openapi_tools/redocly.yaml .openapi-tools/openapi.json
+endif
 
 format: .venv/.dev
 	$(BIN)/ruff check --fix .
@@ -99,7 +114,7 @@ image:
 		--tag acgan .
 
 clean:
-	rm -rf .venv .venv-peers .venv-integrations build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .venv-peers .venv-integrations .openapi-tools build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
 .venv/bin/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -138,6 +153,12 @@ INTEGRATED_EXTRAS := local,keras,onnx,parquet,cloud,dev,tracing,tracking
 	$(if $(TORCH_INDEX),.venv-integrations/bin/pip install --quiet --no-deps --index-url $(TORCH_INDEX) -c constraints.txt torch \
 		$$(grep '^torchvision' tests/integrations/requirements.txt))
 	.venv-integrations/bin/pip install --quiet -r tests/integrations/requirements.txt -e '.[$(INTEGRATED_EXTRAS)]'
+	@touch $@
+
+.openapi-tools/.installed: tests/openapi_tools/package.json tests/openapi_tools/package-lock.json
+	@mkdir -p .openapi-tools
+	cp $^ .openapi-tools
+	npm ci --prefix .openapi-tools --ignore-scripts --no-audit --no-fund
 	@touch $@
 
 .venv-peers/.installed: .venv/bin/pip benchmarks/peers/requirements.txt

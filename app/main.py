@@ -11,7 +11,7 @@ from app.api.dataset_archives import ArchiveLimits
 from app.api.dependencies import Services
 from app.api.errors import EXPECTED, add_error_handlers, answer_known
 from app.api.event_stream import Events
-from app.api.openapi import describe
+from app.api.openapi.document import describe, operation_id
 from app.api.routes import (
     checkpoints,
     compositions,
@@ -66,7 +66,9 @@ def create_app(settings: AppSettings) -> FastAPI:
         work_rate = SharedRate(settings.works, jobs.redis) if settings.works else None
         celery = make_celery(settings)
         limits = ArchiveLimits()
-        app.state.services = Services(jobs, celery, store, inference, events, supervisor, limits, work_rate)
+        app.state.services = Services(
+            jobs, celery, store, inference, events, supervisor, limits, work_rate, settings.webhook_receivers
+        )
         await inference.start(supervisor)
         supervisor.start_task("events", events.read)
         yield
@@ -81,6 +83,7 @@ def create_app(settings: AppSettings) -> FastAPI:
         summary="Train and serve a class-conditional digit generator.",
         version=code_version(),
         lifespan=lifespan,
+        generate_unique_id_function=operation_id,
         redirect_slashes=False,  # FastAPI's redirects contain the client's Host; ours are relative
         telemetry=telemetry_config(tracing.start(settings, "acgan-api")),
         openapi_url=None,  # app/api/routes/static.py serves it with an ETag

@@ -34,9 +34,13 @@ INTERNAL = {
     "_Refused",
     "Changed",
     "InvalidFigure",
+    "AddressRefused",
+    "AttemptFailed",
+    "NoAnswer",
 }
 
 EXCEPTIONS = {  # codes with another status than that of their family
+    "webhook-not-allowed": 403,
     "extra-missing": 501,
     "file-invalid": 503,
     "invalid-weights": 503,

@@ -3,10 +3,10 @@
 import contextlib
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
-from pydantic import AliasChoices, ByteSize, Field, field_validator
+from pydantic import AliasChoices, ByteSize, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from models.atomic_files import make_private, remove_old_temporary
@@ -14,6 +14,7 @@ from models.data.catalog import DATASETS
 from models.registry.storage.filesystem import FilesystemStorage
 from models.registry.store import CheckpointStore
 from worker.tracker_catalog import read_trackers
+from worker.webhook_url import read_webhook_hosts, read_webhook_secrets, reason_of
 
 OBJECT_STORAGE = ("s3://", "gs://", "az://")
 TRACING = ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")  # modules of the extra `tracing`
@@ -187,6 +188,53 @@ class WorkerSettings(BaseSettings):
         read_trackers(names)
         return names
 
+    webhook_hosts: str = Field(
+        "",
+        description="Host names and IP addresses to which a request may send a message at its job's end, separated by "
+        "spaces or commas. If this is empty, no messages are sent.",
+    )
+    webhook_secret: SecretStr | None = Field(
+        None,
+        description="Secret that signs these messages: `whsec_` and base64. Several, separated by spaces, each sign.",
+    )
+    webhook_ca: Path | None = Field(
+        None, description="File with the certificates (PEM) that sign those of the receivers, instead of the system's."
+    )
+
+    @field_validator("webhook_hosts")
+    @classmethod
+    def check_webhook_hosts(cls, hosts: str) -> str:
+        read_webhook_hosts(hosts)
+        return hosts
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def check_webhook_secret(cls, secret: SecretStr | None) -> SecretStr | None:
+        if secret is not None:
+            read_webhook_secrets(secret.get_secret_value())
+        return secret
+
+    @field_validator("webhook_ca")
+    @classmethod
+    def check_webhook_ca(cls, path: Path | None) -> Path | None:
+        if path is not None:
+            import ssl  # few processes need it
+
+            try:
+                ssl.create_default_context(cafile=path)
+            except OSError as error:  # ssl.SSLError too
+                raise ValueError(f"{path} cannot be read as certificates in the form PEM: {reason_of(error)}") from None
+        return path
+
+    @model_validator(mode="after")
+    def check_webhooks(self) -> Self:
+        if self.webhook_hosts and not (self.webhook_secret and self.webhook_secret.get_secret_value()):
+            raise ValueError(
+                "ACGAN_WEBHOOK_HOSTS requires ACGAN_WEBHOOK_SECRET, which is not set: "
+                '`echo "whsec_$(openssl rand -base64 32)"` makes a secret'
+            )
+        return self
+
     @field_validator("redis_url")
     @classmethod
     def check_redis_url(cls, url: str) -> str:
@@ -224,6 +272,8 @@ class WorkerSettings(BaseSettings):
             folders["ACGAN_STORE"] = self.store_address
         if self.data_dir is not None:
             folders["ACGAN_DATA_DIR"] = str(self.data_dir.absolute())
+        if self.webhook_ca is not None:
+            folders["ACGAN_WEBHOOK_CA"] = str(self.webhook_ca.absolute())
         return folders
 
     def make_working_folder(self) -> Path:
@@ -248,6 +298,11 @@ class WorkerSettings(BaseSettings):
         cache = Cache(self.home / "cache" / "store", self.store_cache)
         address, workshops = self.store_name, self.home / "workshops"
         return CheckpointStore(ObjectStorage.connect(address, self.store_seconds, cache, workshops))
+
+    @property
+    def webhook_receivers(self) -> frozenset[str]:
+        """The hosts of `webhook_hosts` in lower case."""
+        return read_webhook_hosts(self.webhook_hosts)
 
     @property
     def is_far(self) -> bool:

@@ -36,6 +36,7 @@ from worker.observability.metrics_channel import Sender
 from worker.reconciler import Reconciler
 from worker.settings import WorkerSettings
 from worker.tracker_catalog import TrackerMissing, require_libraries
+from worker.webhooks.sender import Sender as WebhookSender
 
 logger = logging.getLogger(__name__)
 
@@ -88,6 +89,7 @@ reconciler = Reconciler(
     lease_seconds=settings.lease_seconds,
     children=shutdown.children,
 )
+webhooks = WebhookSender.of(settings)
 
 
 @celeryd_init.connect  # type: ignore[untyped-decorator]
@@ -141,6 +143,8 @@ def release_ended() -> None:
 @worker_ready.connect  # type: ignore[untyped-decorator]
 def begin_to_reconcile(**_: object) -> None:
     reconciler.start()
+    if webhooks is not None:
+        webhooks.start(reconciler.supervisor)
 
 
 @worker_process_init.connect  # type: ignore[untyped-decorator]
@@ -160,4 +164,6 @@ def export_the_last_spans(**_: object) -> None:
 @worker_shutting_down.connect  # type: ignore[untyped-decorator]
 def hand_the_job_back(**_: object) -> None:
     reconciler.stop()
+    if webhooks is not None:
+        webhooks.stop()
     shutdown.pass_on()

@@ -36,6 +36,7 @@ class Services(NamedTuple):
     supervisor: Supervisor
     archives: ArchiveLimits
     work_rate: SharedRate | None = None
+    webhook_hosts: frozenset[str] = frozenset()
 
 
 async def services(request: Request) -> Services:

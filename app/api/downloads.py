@@ -6,16 +6,19 @@ The last piece is read, and the checksum compared, before it is sent: a client n
 import base64
 import hashlib
 import re
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Annotated, Any, NamedTuple
 
 import anyio.to_thread
 from fastapi import Depends, Header, Response
 from fastapi.responses import StreamingResponse
+from pydantic import BaseModel
 from starlette.types import Receive, Scope, Send
 
+from app.api.openapi.headers import sends
 from app.problems import conditional, ranges
 from app.problems.conditional import IfNoneMatch
 
@@ -60,12 +63,20 @@ def of_bytes(name: str, data: bytes, sha256: str, media_type: str, headers: dict
     return Content(name, len(data), sha256, lambda start, end: data[start:end], media_type, headers)
 
 
-def described(file: str, media_types: dict[str, dict[str, Any]]) -> dict[int | str, dict[str, Any]]:
-    """Return the responses of a route that sends files, for OpenAPI. `file` describes what it sends."""
+def described(
+    file: str, media_types: Iterable[str], model: type[BaseModel] | None = None, headers: Iterable[str] = ()
+) -> dict[int | str, dict[str, Any]]:
+    """Return the responses of a route that sends files, for OpenAPI.
+
+    `file` describes what it sends, `model` its JSON files. `headers` are those that also a 304 has.
+    """
+    json: dict[str, Any] = {"model": model} if model else {}
+    content: dict[str, dict[str, Any]] = {media_type: {} for media_type in media_types}
+    sent = sends("Repr-Digest", *headers)
     return {
-        200: {"content": media_types, "description": file},
-        206: {"content": media_types, "description": "The part of the file that `Range` requests."},
-        304: {"description": "Not modified."},
+        200: {**json, "content": deepcopy(content), "description": file, **sent},
+        206: {"content": content, "description": "The part of the file that `Range` requests.", **sent},
+        304: {"description": "Not modified.", **sends(*headers)},
     }
 
 
@@ -78,9 +89,9 @@ async def deliver(content: Content, asked: Conditions, check: Callable[[], Await
     if not SHA256.fullmatch(content.sha256):
         raise content.fault(f"the manifest has no SHA-256 of {content.name}")
     digest = base64.b64encode(bytes.fromhex(content.sha256)).decode()
-    headers = {**content.headers, "Accept-Ranges": "bytes", "Repr-Digest": f"sha-256=:{digest}:"}
-    if unchanged := conditional.not_modified(headers, asked.if_none_match):
+    if unchanged := conditional.not_modified(content.headers, asked.if_none_match):
         return unchanged
+    headers = {**content.headers, "Accept-Ranges": "bytes", "Repr-Digest": f"sha-256=:{digest}:"}
     cut = ranges.wanted(asked.range, content.size) if asked.if_range in (None, headers["ETag"]) else None
     pieces = Pieces(content, cut or ranges.Cut(0, content.size))
     if check is not None:

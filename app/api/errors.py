@@ -33,6 +33,7 @@ HTTP = {  # statuses of exceptions of Starlette and FastAPI: the code of the pro
     413: ("body-too-long", TOO_LONG),
 }
 UNREADABLE = "The checkpoints cannot be read at the moment: retry later, or inform the operator."
+SECRET_FIELDS = ("webhook",)  # their values are not shown
 MISTAKES = 10  # explained in one response
 
 
@@ -143,4 +144,5 @@ def mistake(found: dict[str, Any], request: Request) -> Mistake:
                 field="body",
                 message='send a JSON object such as {"epochs": 5}, with the header Content-Type: application/json',
             )
-    return Mistake(field=field, message=reason(found) + but_is(found.get("input")))
+    shown_value = "" if loc[-1] in SECRET_FIELDS else but_is(found.get("input"))
+    return Mistake(field=field, message=reason(found) + shown_value)

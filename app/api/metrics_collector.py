@@ -10,8 +10,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from app import metrics
 from app.api.dependencies import Services
 from models.config import NUM_CLASSES
-from worker.jobs.client import Standing
 from worker.jobs.errors import StoreUnavailable
+from worker.jobs.model import Standing
 
 logger = logging.getLogger(__name__)
 
@@ -76,5 +76,8 @@ def families(standing: Standing) -> Iterator[Metric]:
         "acgan_oldest_queued_job_seconds",
         "Seconds since the oldest waiting job was accepted; 0 if none waits.",
         standing.oldest,
+    )
+    yield GaugeMetricFamily(
+        "acgan_webhooks_waiting", "Messages about ends of jobs that are not delivered yet.", standing.undelivered
     )
     yield CounterMetricFamily("acgan_jobs_accepted", "Jobs in Redis, in any state.", standing.accepted)

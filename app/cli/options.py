@@ -13,6 +13,10 @@ Home = Annotated[Path | None, typer.Option(help="Folder for checkpoints, Redis a
 RunsOnOption = Annotated[
     str, typer.Option("--runs-on", help="`any` worker, or only workers without a GPU (`cpu`) or with one (`gpu`).")
 ]
+WebhookOption = Annotated[
+    str | None,
+    typer.Option("--webhook", metavar="URL", help="https address that receives a message when the job ends."),
+]
 LayoutOption = Annotated[
     str, typer.Option("--layout", help=f"Arrangement of the files: {', '.join(f'`{name}`' for name in LAYOUTS)}.")
 ]

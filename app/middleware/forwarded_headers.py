@@ -4,8 +4,8 @@ from functools import lru_cache
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.security.host_names import Address, read_address, read_host
 from app.security.trusted_proxies import Proxies
+from models.host_names import Address, read_address, read_host
 
 # In the scope: the host in the client's request to the proxy, and the path under which the proxy serves the API.
 FORWARDED_HOST, FORWARDED_PREFIX = "acgan.forwarded_host", "acgan.forwarded_prefix"

@@ -10,7 +10,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.middleware.authentication import PROBES, READING
 from app.middleware.forwarded_headers import FORWARDED_HOST
 from app.problems.refusals import answer_bad_host, answer_foreign_origin, answer_wrong_host
-from app.security.host_names import PORTS, AllowedHosts, Host, read_host
+from app.security.host_names import PORTS, AllowedHosts
+from models.host_names import Host, read_host
 
 OWN_SITES = frozenset({b"same-origin", b"none"})
 NULL = b"null"

@@ -1,7 +1,7 @@
 // Line charts over epochs as SVG, with a text alternative for screen readers.
 
 import { h, svg } from "./dom.js";
-import { figure } from "./words.js";
+import { figure } from "./format.js";
 
 const WIDTH = 360, HEIGHT = 200, LEFT = 38, RIGHT = 10, TOP = 10, BOTTOM = 24;
 

@@ -3,10 +3,17 @@
 import { key, wanted } from "./api.js";
 import { h, clearError, notice, announce } from "./dom.js";
 
-const VIEWS = { "": "runs", new: "order", runs: "run", compare: "compare", draw: "draw", play: "play", datasets: "datasets", checkpoints: "checkpoints" };
+const VIEWS = { "": "runs", new: "new_run", runs: "run", compare: "compare", draw: "draw", play: "play", datasets: "datasets", checkpoints: "checkpoints" };
 
 // The modules of each view besides the common ones: loaded in parallel, because each round trip takes time.
-const PARTS = { runs: ["ink"], run: ["chart", "curves", "ink", "runs"], compare: ["chart", "curves", "ink", "runs"], draw: ["ink"], play: ["ink"], checkpoints: ["weights"] };
+const PARTS = {
+  runs: ["canvas"],
+  run: ["chart", "curves", "canvas", "views/runs"],
+  compare: ["chart", "curves", "canvas", "views/runs"],
+  draw: ["canvas"],
+  play: ["canvas"],
+  checkpoints: ["downloads"],
+};
 
 export function place() {
   const [path, query = ""] = location.hash.replace(/^#\/?/, "").split("?");
@@ -43,7 +50,7 @@ async function show() {
   if (!(at.view in VIEWS)) return main.replaceChildren(notice("This page does not exist.", h("a", { href: "#/" }, "Show runs")));
   try {
     for (const part of PARTS[VIEWS[at.view]] ?? []) import(`./${part}.js`).catch(() => {}); // importing the view reports the error
-    const view = await import(`./${VIEWS[at.view]}.js`);
+    const view = await import(`./views/${VIEWS[at.view]}.js`);
     if (signal.aborted) return;
     const root = h("div", { class: `view ${VIEWS[at.view]}` });
     main.replaceChildren(root);

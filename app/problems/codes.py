@@ -48,6 +48,11 @@ PROBLEMS = {
         SEND_KEY,
     ),
     "not-allowed": ProblemType(403, "The role of the key does not allow it, or the job belongs to another key."),
+    "webhook-not-allowed": ProblemType(
+        403,
+        "The service sends no webhooks, or none to this host.",
+        "its operator allows hosts with ACGAN_WEBHOOK_HOSTS",
+    ),
     "foreign-origin": ProblemType(403, "A web page of another origin requested a change."),
     "host-not-allowed": ProblemType(421, "The host name of the request is not allowed."),
     "rate-limited": ProblemType(429, "The caller sends too many requests."),

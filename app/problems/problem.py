@@ -1,11 +1,12 @@
 """The body of every error: a problem of RFC 9457 with a sentence that says what to do."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Any, Self
 
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
+from pydantic.config import JsonDict, JsonValue
 
 from app.problems.codes import PREFIX, PROBLEMS
 from models.errors import AcganError, Unavailable
@@ -14,6 +15,13 @@ Data = Mapping[str, object] | None  # the values that a hint names
 
 STOPS = (".", "?", "!")
 RETRY_AFTER = {429: "60", 503: "5"}  # seconds
+
+
+def schema_of_types(codes: Iterable[str]) -> JsonDict:
+    """Return the schema of the `type` of problems with these codes. Generators of clients read `x-enum-varnames`."""
+    known = list(codes)
+    names: list[JsonValue] = [code.upper().replace("-", "_") for code in known]
+    return {"enum": [PREFIX + code for code in known], "x-enum-varnames": names}
 
 
 class Mistake(BaseModel):
@@ -28,7 +36,7 @@ class Problem(BaseModel):
 
     type: str = Field(
         description="The address of a description of this kind of error. It ends with the code of the error.",
-        json_schema_extra={"enum": [PREFIX + code for code in PROBLEMS]},
+        json_schema_extra=schema_of_types(PROBLEMS),
     )
     title: str = Field(examples=["Not Found"])
     status: int = Field(examples=[404])

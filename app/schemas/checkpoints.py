@@ -59,7 +59,7 @@ class CheckpointList(BaseModel):
     unusable: list[UnusableCheckpoint] = Field([], description="Checkpoints that cannot be used, with the reason.")
 
 
-class Serving(ServingPolicy):
+class ServingView(ServingPolicy):
     """The serving policy, and the checkpoint that `latest` refers to."""
 
     serving: str | None = Field(description="Id of the checkpoint being served by this process.")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.schemas.jobs import JobsQuery, UnreadableJobView
+from app.schemas.jobs import WEBHOOK, JobsQuery, UnreadableJobView, Webhook
 from app.schemas.links import Link
 from models.config import WHOLE
 from models.records import Record
@@ -28,6 +28,7 @@ class WantedDataset(DatasetOrder):
         0, description="Jobs with a higher priority start first. Runs and data sets share one queue."
     )
     runs_on: RunsOn = Field("any", description="Workers that may generate it.")
+    webhook: Webhook | None = WEBHOOK
 
     def order(self, checkpoint: str) -> DatasetOrder:
         """Return the order with the id of the checkpoint that `latest` or `best` refers to now."""

@@ -10,6 +10,7 @@ from models.config import WHOLE, TrainingConfig
 from models.records import Record
 from worker.jobs.codec import AnyJob, UnreadableJob
 from worker.jobs.model import EpochRecord, Job, JobStatus, RunsOn
+from worker.webhook_url import LONGEST, read_webhook_url
 
 HIDDEN = (  # control characters, line and paragraph separators, and marks that change the direction of text
     "\\u0000-\\u001f\\u007f-\\u009f\\u061c\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069"
@@ -24,6 +25,23 @@ def clean(label: str) -> str | None:
     return label.strip() or None
 
 
+def check_webhook_form(address: str) -> str:
+    """Raises ValueError if this is not an https address that can receive messages."""
+    read_webhook_url(address)
+    return address
+
+
+Webhook = Annotated[
+    str,
+    Field(max_length=LONGEST, json_schema_extra={"format": "uri", "pattern": r"^https://[^@#\s]+$"}),
+    AfterValidator(check_webhook_form),
+]
+WEBHOOK = Field(
+    None,
+    description="An https address that receives a signed message when the job ends. The operator of the service "
+    "decides which hosts are allowed.",
+    examples=["https://hooks.example.com/acgan"],
+)
 Label = Annotated[str, Field(max_length=100, json_schema_extra={"pattern": CLEAN}), AfterValidator(clean)]
 
 
@@ -51,6 +69,8 @@ class TrainingOrder(TrainingConfig):
     runs_on: RunsOn = Field(
         "any", description="Workers that may run the job: any worker, only those without a GPU, or only those with one."
     )
+
+    webhook: Webhook | None = WEBHOOK
 
     @property
     def config(self) -> TrainingConfig:

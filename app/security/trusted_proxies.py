@@ -2,7 +2,7 @@
 
 import ipaddress
 
-from app.security.host_names import Address
+from models.host_names import Address
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 

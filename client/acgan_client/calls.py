@@ -55,6 +55,7 @@ class TrainFields(Options, total=False):
     name: str | None
     priority: int
     runs_on: RunsOn
+    webhook: str | None
 
 
 class OrderFields(Options, total=False):
@@ -67,6 +68,7 @@ class OrderFields(Options, total=False):
     verify: float | None
     priority: int
     runs_on: RunsOn
+    webhook: str | None
 
 
 class PictureQuery(Options, total=False):

@@ -75,6 +75,12 @@ class HostNotAllowed(NotAllowed):
     code = "host-not-allowed"
 
 
+class WebhookNotAllowed(NotAllowed):
+    """The service sends no webhooks, or none to this host."""
+
+    code = "webhook-not-allowed"
+
+
 class RateLimited(Unavailable):
     """The caller sends too many requests."""
 

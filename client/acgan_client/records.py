@@ -1,6 +1,5 @@
-"""The records that the service sends. Fields that a newer service adds are kept in `model_extra`.
-
-A value that a newer service adds to a list of names, such as a status, is accepted too.
+"""The records that the service sends. A newer service may add fields, which are kept in `model_extra`,
+and values to a list of names, such as a status.
 """
 
 import re
@@ -149,6 +148,7 @@ class Job(Record):
     runs_on: str = "any"
     caller: str | None = None
     order: DatasetOrder | None = None
+    webhook_host: str | None = None
     retry_of: str | None = None
     warnings: list[str] = []
     last_seen_at: datetime | None = None
@@ -344,6 +344,7 @@ class DatasetFile(Record):
 class DatasetManifest(Record):
     generator_sha256: str
     device: str
+    helpers: dict[str, int] = {}
     code_version: str
     order: DatasetOrder
     created_at: datetime

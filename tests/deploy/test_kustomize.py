@@ -8,8 +8,9 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from app.security.host_names import AllowedHosts, read_host, read_names
+from app.security.host_names import AllowedHosts, read_names
 from app.settings import AppSettings
+from models.host_names import read_host
 from tests.deploy.manifests import (
     KUBERNETES,
     ROOT,

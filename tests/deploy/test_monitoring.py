@@ -14,7 +14,8 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
-from app.security.host_names import AllowedHosts, read_host, read_names
+from app.security.host_names import AllowedHosts, read_names
+from models.host_names import read_host
 from tests.deploy.manifests import KUBERNETES, ROOT, documents, settings_env
 from worker.observability import metrics as worker_metrics
 

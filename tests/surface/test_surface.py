@@ -38,7 +38,8 @@ def test_a_run_stores_the_same_keys_and_files(
     shared_redis: RunningRedis, redis_url: str, config: TrainingConfig, tmp_path: Path
 ) -> None:
     settings = WorkerSettings(redis_url=redis_url)
-    job = ask_desk(redis_url, lambda jobs: jobs.create(Order(config, caller="ana", idempotency_key="once"))).id
+    order = Order(config, caller="ana", idempotency_key="once", webhook="https://hooks.example.com/")
+    job = ask_desk(redis_url, lambda jobs: jobs.create(order)).id
     run_next_job(settings)
     with shared_redis.client() as client:
         keys = {f"{key}: {client.type(key)}" for key in client.scan_iter("*")}

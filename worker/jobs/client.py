@@ -22,6 +22,7 @@ from worker.jobs.keys import (
     JOBS,
     LEASES,
     LOOPS,
+    OUTBOX,
     SEQUENCE,
     WORKERS,
     epochs_key,
@@ -31,7 +32,7 @@ from worker.jobs.keys import (
     queue_key,
 )
 from worker.jobs.loop_states import summarize
-from worker.jobs.model import ENDED, RUNS_ON, Job, JobKind, JobStatus, RunsOn, accepted_at, job_id_of
+from worker.jobs.model import ENDED, RUNS_ON, Job, JobKind, JobStatus, RunsOn, Standing, accepted_at, job_id_of
 from worker.jobs.redis_client import heedful
 
 LOOKED_AT = 1000  # how many waiting jobs are searched for the oldest
@@ -102,6 +103,7 @@ class Order(NamedTuple):
     retry_of: str | None = None
     dataset: DatasetOrder | None = None
     idempotency_key: str | None = None
+    webhook: str | None = None  # address of the messages about its ends
     given_kind: JobKind | None = None  # if None, `dataset` decides
     traceparent: str = ""  # context of the trace that continues in the worker
 
@@ -112,7 +114,8 @@ class Order(NamedTuple):
     @property
     def fields(self) -> dict[str, str]:
         """Return the first fields of the record."""
-        named = {"caller": self.caller, "retry_of": self.retry_of, "traceparent": self.traceparent}
+        named = {"caller": self.caller, "retry_of": self.retry_of, "webhook": self.webhook}
+        named |= {"traceparent": self.traceparent}
         return encode(self.kind, self.config, self.priority, self.runs_on, self.dataset, named)
 
     @property
@@ -131,17 +134,6 @@ def understood(job: AnyJob) -> Job:
 
 def wording(status: str) -> str:
     return f"has {status} already" if status in (JobStatus.SUCCEEDED, JobStatus.FAILED) else f"is {status}"
-
-
-class Standing(NamedTuple):
-    """Numbers of jobs and workers. `oldest` is the number of seconds since the oldest waiting job was accepted."""
-
-    accepted: int
-    ready: dict[RunsOn, int]  # jobs that a worker may claim now
-    delayed: int
-    running: int
-    oldest: float
-    workers: dict[RunsOn, int]  # seen recently, by device
 
 
 @raises_store_unavailable
@@ -316,12 +308,12 @@ class JobClient:
         places = [queue_key(runs_on) for runs_on in RUNS_ON] + [DELAYED]
         async with self.redis.pipeline(transaction=True) as pipeline:
             pipeline.time()
-            for ids in (JOBS, LEASES, *places):
+            for ids in (JOBS, LEASES, OUTBOX, *places):
                 pipeline.zcard(ids)
             pipeline.zrange(WORKERS, 0, -1, withscores=True)
             for ids in places:
                 pipeline.zrange(ids, 0, LOOKED_AT - 1)
-            (seconds, _), accepted, running, *counts = await pipeline.execute()
+            (seconds, _), accepted, running, undelivered, *counts = await pipeline.execute()
         (*ready, delayed), workers, waiting = counts[: len(places)], counts[len(places)], counts[len(places) + 1 :]
         accepted_times = (accepted_at(job_id) for ids in waiting for job_id in ids)
         oldest = min((time.timestamp() for time in accepted_times if time is not None), default=seconds)
@@ -331,6 +323,7 @@ class JobClient:
             ready=dict(zip(RUNS_ON, ready, strict=True)),
             delayed=delayed,
             running=running,
+            undelivered=undelivered,
             oldest=max(0.0, seconds - oldest),
             workers={"cpu": kinds["cpu"], "gpu": kinds["gpu"]},
         )

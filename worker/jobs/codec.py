@@ -11,6 +11,7 @@ from models.config import TrainingConfig
 from models.records import Progress
 from models.synthesis.order import DatasetOrder
 from worker.jobs.model import EpochRecord, Job, JobKind, JobStatus, RunsOn
+from worker.webhook_url import read_webhook_url
 
 Hash = Mapping[str, str]
 
@@ -111,6 +112,7 @@ def decode_job(job_id: str, fields: Hash, epochs: Hash) -> Job:
         runs_on=fields.get("runs_on", "any"),
         caller=fields.get("caller"),
         order=DatasetOrder.model_validate_json(fields["order"], extra="ignore") if "order" in fields else None,
+        webhook_host=read_webhook_url(fields["webhook"]).host if "webhook" in fields else None,
         retry_of=fields.get("retry_of"),
         traceparent=fields.get("traceparent"),
         warnings=json.loads(fields.get("warnings", "[]")),

@@ -13,6 +13,8 @@
     acgan:pulses             sorted set: every training process, as `host:process`, by the time it was last seen
     acgan:loops              hash: process, as `host:process`, -> time of its report and the states of its loops
     acgan:stores             hash: address of a store -> its identity, so that no worker creates a new store there
+    acgan:outbox             sorted set: messages about ends of jobs that are not delivered yet, by the next attempt
+    acgan:message:{id}       hash: job, url, status, ended_at, epoch and attempts of such a message
     acgan:events             stream: the last ten thousand changes of all jobs
     acgan:idempotency:{...}  hash: fingerprint of a caller's request and the id of its job; for a day
     acgan:rate:{...}         counters of each caller's recent requests; for two windows of the rate
@@ -22,7 +24,8 @@
                              parent, lease, seen_at (of the claim: its name, the worker's parent process, the length of
                              the lease, and when the worker was last seen); deleting (when the deletion of its files
                              began); saved, lost, saved_when_lost (to count lost workers); thinned:{epoch} (when its
-                             checkpoint was deleted to stay within the store's budget)
+                             checkpoint was deleted to stay within the store's budget);
+                             webhook (address of the messages about its ends, may be secret), ends (number of messages)
     acgan:job:{id}:epochs    hash: epoch number -> its record, so that an epoch that is written twice is stored once
 
 A job's record does not expire, because its checkpoints do not either. A hundred epochs take about 120 KB.
@@ -42,6 +45,8 @@ PULSES = "acgan:pulses"
 LOOPS = "acgan:loops"
 STORES = "acgan:stores"
 EVENTS = "acgan:events"
+OUTBOX = "acgan:outbox"
+MESSAGE_PREFIX = "acgan:message:"
 RATES = "acgan:rate"
 CELERY_PREFIX = "acgan:celery:"  # of the keys of Celery
 LISTS = {kind: f"{JOBS}:{kind}s" for kind in JobKind} | {JobKind.TRAINING: f"{JOBS}:runs"}

@@ -3,7 +3,7 @@
 import secrets
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -100,6 +100,7 @@ class Job(BaseModel):
     order: DatasetOrder | None = Field(
         None, description="The data set that it generates; `config` is then the configuration of the generator."
     )
+    webhook_host: str | None = Field(None, description="Host that receives a message at each end of the job.")
     retry_of: str | None = Field(None, description="Id of the job whose configuration this one repeats.")
     traceparent: str | None = Field(None, exclude=True)  # the trace of the request for it, unverified; not in the API
     warnings: list[str] = Field(
@@ -136,3 +137,15 @@ def accepted_at(job_id: str) -> datetime | None:
         return datetime.strptime(job_id[:15], "%Y%m%d-%H%M%S").replace(tzinfo=UTC)
     except ValueError:
         return None
+
+
+class Standing(NamedTuple):
+    """Numbers of jobs and workers. `oldest` is the number of seconds since the oldest waiting job was accepted."""
+
+    accepted: int
+    ready: dict[RunsOn, int]  # jobs that a worker may claim now
+    delayed: int
+    running: int
+    undelivered: int  # messages about ends of jobs
+    oldest: float
+    workers: dict[RunsOn, int]  # seen recently, by device

@@ -72,6 +72,10 @@ WRITE = script("write", "held")
 FINISH = script("finish", "held")
 THINNED = script("thinned")
 
+# Scripts of the sender of messages about ends of jobs.
+CLAIM_MESSAGE = script("claim_message")
+SETTLE_MESSAGE = script("settle_message")
+
 # Scripts of the reconciler and the supervisor of a worker.
 RECONCILE = script("reconcile")
 SEEN = script("seen")

@@ -16,7 +16,7 @@ from structlog.stdlib import ExtraAdder, ProcessorFormatter, add_log_level, add_
 
 from models.bounded_reading import printable
 from worker.observability import tracing
-from worker.observability.redaction import hide_password_of, mask, mask_fields
+from worker.observability.redaction import hide, hide_password_of, mask, mask_fields
 from worker.settings import WorkerSettings
 
 Fields = MutableMapping[str, Any]
@@ -29,6 +29,8 @@ TALKATIVE = ("uvicorn", "uvicorn.error", "uvicorn.asgi", "asyncio", "multiproces
 def configure(settings: WorkerSettings) -> None:
     """Log to stderr, in the format and from the lowest level that the settings name."""
     hide_password_of(settings.redis_url)
+    if settings.webhook_secret:
+        hide(*settings.webhook_secret.get_secret_value().split())
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
     handler = logging.StreamHandler()
     handler.setFormatter(make_formatter(json=wants_json(settings)))

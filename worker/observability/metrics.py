@@ -63,7 +63,15 @@ PUBLISH_SECONDS = Histogram(
 
 JOBS_REQUEUED = Counter("acgan_worker_jobs_requeued", "Jobs queued again by this reconciler.", registry=REGISTRY)
 WORKERS_LOST = Counter("acgan_worker_workers_lost", "Lost workers found by this reconciler.", registry=REGISTRY)
+WEBHOOKS = Counter(
+    "acgan_worker_webhooks",
+    "Attempts to deliver a message about a job's end, by outcome.",
+    ["outcome"],
+    registry=REGISTRY,
+)
 
+for _outcome in ("delivered", "failed", "refused", "gone", "given_up"):
+    WEBHOOKS.labels(_outcome)
 for _status in (*ENDED, JobStatus.QUEUED):
     JOBS_ENDED.labels(_status.value)
 

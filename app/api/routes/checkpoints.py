@@ -1,22 +1,24 @@
 """Routes of the published checkpoints and of the serving policy."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import anyio.to_thread
 from fastapi import APIRouter, Body, Response
 from fastapi.openapi.models import Example
 
-from app.api.deletion import delete_checkpoint
+from app.api import deletion
 from app.api.dependencies import Services, ServicesDep
 from app.api.guarded_route import GuardedRoute
+from app.api.openapi.headers import sends
 from app.inference.service import ROLES
 from app.problems import conditional
-from app.schemas.checkpoints import CheckpointList, CheckpointView, Serving, ServingOrder, UnusableCheckpoint
+from app.schemas.checkpoints import CheckpointList, CheckpointView, ServingOrder, ServingView, UnusableCheckpoint
 from models.registry.serving_policy import ServingPolicy
 from models.registry.store import CheckpointId
 
 router = APIRouter(tags=["checkpoints"], route_class=GuardedRoute)
 
+POLICY: dict[int | str, dict[str, Any]] = {200: sends("ETag", "Cache-Control")}
 EXAMPLES: dict[str, Example] = {
     "the newest": {"value": {"policy": "newest"}},
     "the best": {"value": {"policy": "best"}},
@@ -26,7 +28,7 @@ EXAMPLES: dict[str, Example] = {
 
 
 @router.get("/checkpoints")
-async def checkpoints(services: ServicesDep) -> CheckpointList:
+async def list_checkpoints(services: ServicesDep) -> CheckpointList:
     """List all checkpoints, newest first; the one that is served; and those that cannot be used."""
     manifests, unusable = await anyio.to_thread.run_sync(services.inference.models.survey)
     return CheckpointList(
@@ -37,7 +39,7 @@ async def checkpoints(services: ServicesDep) -> CheckpointList:
 
 
 @router.get("/checkpoints/{checkpoint}")
-async def checkpoint(services: ServicesDep, checkpoint: str) -> CheckpointView:
+async def get_checkpoint(services: ServicesDep, checkpoint: str) -> CheckpointView:
     """Return a checkpoint, given its id, `latest` or `best`: its recipe, losses and the checksums of its files."""
     if checkpoint in ROLES:
         return CheckpointView.of((await services.inference.models.find(checkpoint)).manifest)
@@ -46,13 +48,13 @@ async def checkpoint(services: ServicesDep, checkpoint: str) -> CheckpointView:
 
 
 @router.delete("/checkpoints/{checkpoint}", status_code=204)
-async def delete(services: ServicesDep, checkpoint: str) -> None:
+async def delete_checkpoint(services: ServicesDep, checkpoint: str) -> None:
     """Delete a checkpoint's files. 409 if it is served, pinned, the newest or being read, or if a job needs it."""
-    await delete_checkpoint(services.inference.models, services.jobs, CheckpointId.parse(checkpoint))
+    await deletion.delete_checkpoint(services.inference.models, services.jobs, CheckpointId.parse(checkpoint))
 
 
-@router.get("/serving")
-async def serving(services: ServicesDep, response: Response) -> Serving:
+@router.get("/serving", responses=POLICY)
+async def get_serving(services: ServicesDep, response: Response) -> ServingView:
     """Return the serving policy, which selects the checkpoint for `latest`, and the served checkpoint.
 
     The `ETag` is that of the policy, for `If-Match`: it does not change when `serving` does.
@@ -60,18 +62,18 @@ async def serving(services: ServicesDep, response: Response) -> Serving:
     return view_of(await services.inference.models.choice(), services, response)
 
 
-def view_of(policy: ServingPolicy, services: Services, response: Response) -> Serving:
+def view_of(policy: ServingPolicy, services: Services, response: Response) -> ServingView:
     response.headers.update({"ETag": tag_of(policy), "Cache-Control": "no-store"})
-    return Serving(**dict(policy), serving=services.inference.models.serving)
+    return ServingView(**dict(policy), serving=services.inference.models.serving)
 
 
-@router.put("/serving")
-async def serve(
+@router.put("/serving", responses=POLICY)
+async def set_serving(
     services: ServicesDep,
     response: Response,
     order: Annotated[ServingOrder, Body(openapi_examples=EXAMPLES)],
     if_match: conditional.IfMatch = None,
-) -> Serving:
+) -> ServingView:
     """Serve the newest publication of a data set, the best one, or a pinned one. To roll back, pin the previous one.
 
     Requests in progress finish with the generator that they started with. Other processes switch within a second. With

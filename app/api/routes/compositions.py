@@ -1,5 +1,6 @@
 """Routes that return pictures made of digits: numbers, morphs and evolutions."""
 
+from collections.abc import Iterable
 from functools import partial
 from typing import Annotated, Any
 
@@ -8,6 +9,7 @@ from fastapi import APIRouter, Path, Query, Response
 
 from app.api.dependencies import JobId, ServicesDep
 from app.api.guarded_route import GuardedRoute
+from app.api.openapi.headers import ADDRESS, sends
 from app.api.sample_addresses import BUILD, Address, answer_address
 from app.problems import conditional
 from app.problems.conditional import IfNoneMatch
@@ -24,17 +26,22 @@ router = APIRouter(tags=["digits"], route_class=GuardedRoute)
 PICTURES = {"png": "image/png"} | {name: animation.media_type for name, animation in ANIMATIONS.items()}
 
 
-def responses(description: str, *media_types: str) -> dict[int | str, dict[str, Any]]:
+def responses(
+    description: str, media_types: Iterable[str], headers: Iterable[str] = ADDRESS
+) -> dict[int | str, dict[str, Any]]:
     content: dict[str, dict[str, Any]] = {media_type: {} for media_type in media_types}
-    return {200: {"content": content, "description": description}, 304: {"description": "Not modified."}}
+    return {
+        200: {"content": content, "description": description, **sends(*headers)},
+        304: {"description": "Not modified."},
+    }
 
 
 @router.get(
     "/numbers/{number}",
     response_class=Response,
-    responses=responses("The number, white on black.", "image/png"),
+    responses=responses("The number, white on black.", ["image/png"]),
 )
-async def numbers(
+async def draw_number(
     services: ServicesDep,
     number: Annotated[str, Path(pattern=NUMBER, description="Up to 40 decimal digits.", examples=["31415"])],
     query: Annotated[NumberQuery, Query()],
@@ -62,9 +69,9 @@ async def numbers(
 @router.get(
     "/morph/{first}/{last}",
     response_class=Response,
-    responses=responses("Animation or strip.", *PICTURES.values()),
+    responses=responses("Animation or strip.", PICTURES.values()),
 )
-async def morphs(
+async def draw_morph(
     services: ServicesDep,
     first: Annotated[int, Path(ge=0, le=9, description="The first digit.")],
     last: Annotated[int, Path(ge=0, le=9, description="The last digit.")],
@@ -103,9 +110,9 @@ def frames(digits: np.ndarray, query: FilmQuery) -> np.ndarray:
 @router.get(
     "/jobs/{job_id}/evolution/{label}",
     response_class=Response,
-    responses=responses("One digit per epoch.", *PICTURES.values()),
+    responses=responses("One digit per epoch.", PICTURES.values(), ["X-Epochs", "X-Seed", "X-Index"]),
 )
-async def evolution(
+async def draw_evolution(
     services: ServicesDep,
     job_id: JobId,
     label: Annotated[int, Path(ge=0, le=9, description="The digit.")],

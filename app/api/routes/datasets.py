@@ -2,14 +2,14 @@
 
 import hashlib
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
 import anyio.to_thread
 from fastapi import APIRouter, Body, Path, Query, Response
 from fastapi.responses import StreamingResponse
 
+from app.api import deletion
 from app.api.dataset_archives import ArchiveResponse
-from app.api.deletion import delete_dataset
 from app.api.dependencies import (
     Caller,
     DatasetId,
@@ -25,11 +25,13 @@ from app.api.dependencies import (
 )
 from app.api.downloads import ConditionsDep, Content, deliver, described, of_bytes
 from app.api.guarded_route import GuardedRoute
+from app.api.openapi.headers import NEW_JOB, sends
 from app.api.routes.training import IdempotencyKey, accepted
 from app.problems import conditional
 from app.problems.conditional import IfNoneMatch
 from app.schemas.datasets import FILE_NAME, ArchiveQuery, DatasetList, DatasetView, WantedDataset
 from app.schemas.jobs import JobsQuery, UnreadableJobView
+from app.security.webhook_hosts import check_webhook
 from models.errors import NotFound
 from models.registry.storage.base import Folder
 from models.registry.storage.reading import parse, read_bytes
@@ -52,12 +54,7 @@ class DatasetFileNotFound(NotFound, code="dataset-file-not-found"):
 
 router = APIRouter(tags=["datasets"], route_class=GuardedRoute)
 
-CONTENT: dict[str, dict[str, Any]] = {
-    "application/gzip": {},
-    "application/json": {
-        "example": {"order": {"per_class": 6000, "seed": 1}, "files": {TRAIN_IMAGES: {"size": 9912422}}}
-    },
-}
+CONTENT = ("application/gzip", "application/json")
 AS_MANY_AS_MNIST = WantedDataset()
 EXAMPLES = {
     "as large as MNIST": {"value": {}},
@@ -66,8 +63,8 @@ EXAMPLES = {
 }
 
 
-@router.post("/datasets", status_code=202, dependencies=[MayStart, WithinWorkRate, NoNull])
-async def order(
+@router.post("/datasets", status_code=202, responses=NEW_JOB, dependencies=[MayStart, WithinWorkRate, NoNull])
+async def order_dataset(
     services: ServicesDep,
     response: Response,
     caller: Caller,
@@ -78,20 +75,30 @@ async def order(
 
     A worker generates it as a job in the same queue as runs.
     """
+    check_webhook(wanted.webhook, services.webhook_hosts)
     await services.jobs.ping()
     model = await services.inference.models.find(wanted.checkpoint)
     dataset = wanted.order(model.id)
     await check_budget(services, dataset)
     recipe = model.manifest.config
-    entry = Order(recipe, wanted.priority, wanted.runs_on, caller, dataset=dataset, idempotency_key=idempotency_key)
-    job = await services.jobs.create(entry._replace(traceparent=tracing.traceparent()))
+    entry = Order(
+        recipe,
+        wanted.priority,
+        wanted.runs_on,
+        caller,
+        dataset=dataset,
+        idempotency_key=idempotency_key,
+        webhook=wanted.webhook,
+        traceparent=tracing.traceparent(),
+    )
+    job = await services.jobs.create(entry)
     await accepted(job, services, response)
     response.headers["Location"] = f"/datasets/{job.id}"
     return DatasetView.of(job)
 
 
 @router.get("/datasets")
-async def datasets(services: ServicesDep, query: Annotated[JobsQuery, Query()]) -> DatasetList:
+async def list_datasets(services: ServicesDep, query: Annotated[JobsQuery, Query()]) -> DatasetList:
     """List the generated data sets, newest first."""
     if query.before is not None:
         checked(query.before, DatasetNotFound)
@@ -101,7 +108,7 @@ async def datasets(services: ServicesDep, query: Annotated[JobsQuery, Query()]) 
 
 
 @router.get("/datasets/{job_id}")
-async def dataset(services: ServicesDep, job_id: DatasetId) -> DatasetView:
+async def get_dataset(services: ServicesDep, job_id: DatasetId) -> DatasetView:
     """Return the progress of a data set, and the URLs of its files when it is complete."""
     job = await found(services, job_id)
     return DatasetView.of(job, await anyio.to_thread.run_sync(services.store.has_dataset, job.id))
@@ -130,11 +137,15 @@ async def found(services: Services, job_id: str) -> Job:
     "/datasets/{job_id}/archive",
     response_class=StreamingResponse,
     responses={
-        200: {"content": {"application/zip": {}}, "description": "A zip archive, or for `keras` an npz file."},
+        200: {
+            "content": {"application/zip": {}},
+            "description": "A zip archive, or for `keras` an npz file.",
+            **sends("Content-Disposition"),
+        },
         304: {"description": "Not modified."},
     },
 )
-async def dataset_archive(
+async def download_dataset_archive(
     services: ServicesDep,
     job_id: DatasetId,
     query: Annotated[ArchiveQuery, Query()],
@@ -156,9 +167,9 @@ async def dataset_archive(
 @router.get(
     "/datasets/{job_id}/{file}",
     response_class=StreamingResponse,
-    responses=described("A gzipped IDX file, or `manifest.json`, which describes all files.", CONTENT),
+    responses=described("A gzipped IDX file, or `manifest.json`, which describes all files.", CONTENT, DatasetManifest),
 )
-async def dataset_file(
+async def download_dataset_file(
     services: ServicesDep,
     job_id: DatasetId,
     file: Annotated[str, Path(pattern=FILE_NAME, examples=[TRAIN_IMAGES])],
@@ -201,10 +212,10 @@ def no_file(job_id: str, name: str) -> DatasetFileNotFound:
 
 
 @router.delete("/datasets/{job_id}", status_code=204, dependencies=[OwnsJob])
-async def delete(services: ServicesDep, job_id: DatasetId) -> None:
+async def delete_dataset(services: ServicesDep, job_id: DatasetId) -> None:
     """Delete the files of a data set. Its job stays, and a retry of the job generates the files again.
 
     409 while the data set is being drawn or downloaded.
     """
     await found(services, job_id)
-    await delete_dataset(services.inference.models, services.jobs, job_id)
+    await deletion.delete_dataset(services.inference.models, services.jobs, job_id)

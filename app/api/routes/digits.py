@@ -10,6 +10,7 @@ from app import metrics
 from app.api.content import MEDIA_TYPES, negotiate
 from app.api.dependencies import Services, ServicesDep, services
 from app.api.guarded_route import GuardedRoute
+from app.api.openapi.headers import ADDRESS, sends
 from app.api.sample_addresses import Address, answer_address
 from app.inference.service import InferenceService
 from app.middleware.route_cache import RouteCacheMiddleware
@@ -19,13 +20,18 @@ from app.schemas.digits import AllDigitsQuery, DigitsQuery, SheetQuery
 from models.sampling.formats import FORMATS, Look
 from models.sampling.sampler import SampleRange, Samples
 
-ANSWERS: dict[int | str, dict[str, Any]] = {
-    200: {
-        "content": {media_type: {} for media_type in MEDIA_TYPES},
-        "description": "Digits of 28 x 28 pixels, in the format that `format` or `Accept` selects.",
-    },
-    304: {"description": "The digits have not changed."},
-}
+
+def responses(*headers: str) -> dict[int | str, dict[str, Any]]:
+    return {
+        200: {
+            "content": {media_type: {} for media_type in MEDIA_TYPES},
+            "description": "Digits of 28 x 28 pixels, in the format that `format` or `Accept` selects.",
+            **sends(*ADDRESS, "Vary", *headers),
+        },
+        304: {"description": "The digits have not changed."},
+    }
+
+
 Accept = Annotated[str, Header(max_length=1000)]
 
 
@@ -46,8 +52,8 @@ class Question(NamedTuple):
 router = APIRouter(tags=["digits"], route_class=GuardedRoute)
 
 
-@router.get("/digits/{label}", response_class=Response, responses=ANSWERS)
-async def digits(
+@router.get("/digits/{label}", response_class=Response, responses=responses("X-Refused"))
+async def draw_digits(
     request: Request,
     services: ServicesDep,
     label: Annotated[int, Path(ge=0, le=9, description="The digit.")],
@@ -65,8 +71,8 @@ async def digits(
     return await answer(services, question, if_none_match)
 
 
-@router.get("/digits", response_class=Response, responses=ANSWERS)
-async def all_digits(
+@router.get("/digits", response_class=Response, responses=responses())
+async def draw_all_digits(
     request: Request,
     services: ServicesDep,
     query: Annotated[AllDigitsQuery, Query()],

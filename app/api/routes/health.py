@@ -29,13 +29,13 @@ router = APIRouter(tags=["operations"], route_class=GuardedRoute)
 
 
 @router.get("/livez")
-async def livez() -> dict[str, str]:
+async def get_liveness() -> dict[str, str]:
     """Return 200 as long as the process runs."""
     return {"status": "alive"}
 
 
 @router.get("/readyz", responses={503: {"model": Readiness}})
-async def readyz(services: ServicesDep, request: Request, response: Response) -> Readiness:
+async def get_readiness(services: ServicesDep, request: Request, response: Response) -> Readiness:
     """Return whether this process is ready for requests, and which parts are unavailable.
 
     Digits need no Redis, and jobs need no generator, so one of the two is enough. After SIGTERM the process is not
@@ -84,7 +84,7 @@ def without_addresses_in(states: dict[str, str]) -> dict[str, str]:
     response_class=Response,
     responses={200: {"content": {"text/plain": {}}, "description": "Prometheus text format."}},
 )
-async def metrics(services: ServicesDep) -> Response:
+async def get_metrics(services: ServicesDep) -> Response:
     """Return the metrics of this process and, if Redis answers, of the queue."""
     metrics_text = generate_latest(await Scrape.take(services))
     return Response(metrics_text, headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})

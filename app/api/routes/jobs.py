@@ -10,9 +10,11 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from app.api.dependencies import JobId, ServicesDep, checked
 from app.api.event_stream import Event
 from app.api.guarded_route import GuardedRoute
+from app.api.openapi.headers import sends
 from app.middleware.authentication import caller_of
 from app.problems import conditional
 from app.problems.conditional import FOR_EVER, IfNoneMatch
+from app.schemas.events import JobEvent
 from app.schemas.jobs import AnyJobView, EpochView, JobHistory, JobList, JobsQuery, view_of
 from models.records import to_csv
 from models.registry.store import SAMPLES, CheckpointId
@@ -22,7 +24,7 @@ router = APIRouter(tags=["jobs"], route_class=GuardedRoute)
 
 
 @router.get("/jobs")
-async def jobs(services: ServicesDep, query: Annotated[JobsQuery, Query()]) -> JobList:
+async def list_jobs(services: ServicesDep, query: Annotated[JobsQuery, Query()]) -> JobList:
     """List runs, newest first."""
     if query.before is not None:
         checked(query.before)
@@ -31,7 +33,7 @@ async def jobs(services: ServicesDep, query: Annotated[JobsQuery, Query()]) -> J
 
 
 @router.get("/jobs/{job_id}", response_model=AnyJobView, responses={304: {"description": "Not modified."}})
-async def job(services: ServicesDep, job_id: JobId, if_none_match: IfNoneMatch = None) -> Response:
+async def get_job(services: ServicesDep, job_id: JobId, if_none_match: IfNoneMatch = None) -> Response:
     """Return a run: its status, its progress and the losses of each finished epoch."""
     body = view_of(await services.jobs.read(job_id)).model_dump_json().encode()
     headers = conditional.validators(body)
@@ -41,7 +43,7 @@ async def job(services: ServicesDep, job_id: JobId, if_none_match: IfNoneMatch =
 
 
 @router.get("/jobs/{job_id}/history.json")
-async def history(services: ServicesDep, job_id: JobId) -> JobHistory:
+async def get_history(services: ServicesDep, job_id: JobId) -> JobHistory:
     """Download a run's configuration, with the losses and metrics of each finished epoch, as JSON."""
     return JobHistory.of(await services.jobs.get(job_id))
 
@@ -51,7 +53,7 @@ async def history(services: ServicesDep, job_id: JobId) -> JobHistory:
     response_class=Response,
     responses={200: {"content": {"text/csv": {"schema": {"type": "string"}}}, "description": "One line per epoch."}},
 )
-async def history_csv(services: ServicesDep, job_id: JobId) -> Response:
+async def get_history_csv(services: ServicesDep, job_id: JobId) -> Response:
     """Download the losses and metrics of each finished epoch as CSV, for spreadsheets and data frames."""
     return Response(to_csv((await services.jobs.get(job_id)).epochs), media_type="text/csv")
 
@@ -69,9 +71,12 @@ async def followed(
 @router.get(
     "/jobs/{job_id}/events",
     response_class=EventSourceResponse,
-    responses={204: {"description": "The run has ended, and `Last-Event-ID` is its last event."}},
+    responses={
+        200: {"model": JobEvent, **sends("Cache-Control")},
+        204: {"description": "The run has ended, and `Last-Event-ID` is its last event."},
+    },
 )
-async def events(
+async def follow_job(
     job_id: JobId,
     stream: Annotated[AsyncIterator[Event], Depends(followed)],
 ) -> AsyncIterator[ServerSentEvent]:
@@ -97,9 +102,9 @@ def view(job_id: str, event: Event) -> Any:
 @router.get(
     "/jobs/{job_id}/epochs/{epoch}/samples.png",
     response_class=Response,
-    responses={200: {"content": {"image/png": {}}, "description": "588 x 1120 pixels."}},
+    responses={200: {"content": {"image/png": {}}, "description": "588 x 1120 pixels.", **sends("Cache-Control")}},
 )
-async def samples(services: ServicesDep, job_id: JobId, epoch: Annotated[int, Path(ge=1, le=1000)]) -> Response:
+async def get_epoch_plot(services: ServicesDep, job_id: JobId, epoch: Annotated[int, Path(ge=1, le=1000)]) -> Response:
     """Return an epoch's plot: ten columns of generated digits, a white column, ten columns of real digits."""
 
     def read() -> bytes:

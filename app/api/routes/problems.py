@@ -13,7 +13,7 @@ router = APIRouter(tags=["operations"], route_class=GuardedRoute)
 
 
 @router.get("/problems/{code}")
-async def problem(code: Annotated[str, Path(examples=["job-not-found"])]) -> ProblemDescription:
+async def get_problem(code: Annotated[str, Path(examples=["job-not-found"])]) -> ProblemDescription:
     """Describe a kind of error, given its code."""
     if code not in PROBLEMS:
         raise HTTPException(404)

@@ -74,6 +74,7 @@ def folder(package: str, part: str, policy: str) -> dict[str, File]:
 
 
 PAGE = folder("app", "page", PAGE_POLICY)
+VIEWS = folder("app", "page/views", PAGE_POLICY)
 DOCS = folder("app", "page/docs", DOCS_POLICY) | folder("fastapi_swagger", "resources", DOCS_POLICY)
 
 router = APIRouter(include_in_schema=False, route_class=GuardedRoute)
@@ -89,6 +90,11 @@ async def page(request: Request) -> Response:
 @router.get("/page/{name}")
 async def page_file(request: Request, name: str) -> Response:
     return await answer(request, PAGE.get(name))
+
+
+@router.get("/page/views/{name}")
+async def view_file(request: Request, name: str) -> Response:
+    return await answer(request, VIEWS.get(name))
 
 
 @router.get("/docs")

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Body, Header, Response
 from kombu.exceptions import OperationalError
 from structlog.contextvars import bind_contextvars
 
-from app.api.deletion import delete_job
+from app.api import deletion
 from app.api.dependencies import (
     Caller,
     JobId,
@@ -23,7 +23,9 @@ from app.api.dependencies import (
     check_budget,
 )
 from app.api.guarded_route import GuardedRoute
+from app.api.openapi.headers import NEW_JOB
 from app.schemas.jobs import AnyJobView, JobView, TrainingOrder, view_of
+from app.security.webhook_hosts import check_webhook
 from models.registry.store import CheckpointDamaged, CheckpointId, CheckpointNotFound, CheckpointStore
 from worker.celery_app import notify_workers
 from worker.jobs.client import InvalidTransition, Order
@@ -53,8 +55,10 @@ IdempotencyKey = Annotated[
 ]
 
 
-@router.post("/train", status_code=202, dependencies=[MayStart, WithinWorkRate, NoNull, WithinBudget])
-async def train(
+@router.post(
+    "/train", status_code=202, responses=NEW_JOB, dependencies=[MayStart, WithinWorkRate, NoNull, WithinBudget]
+)
+async def start_run(
     services: ServicesDep,
     response: Response,
     caller: Caller,
@@ -62,22 +66,30 @@ async def train(
     idempotency_key: IdempotencyKey = None,
 ) -> JobView:
     """Start a run. An empty body starts the original recipe: 100 epochs on MNIST."""
+    check_webhook(wanted.webhook, services.webhook_hosts)
     await services.jobs.ping()  # if Redis may lose jobs, no worker would run it
-    order = Order(wanted.config, wanted.priority, wanted.runs_on, caller, idempotency_key=idempotency_key)
-    order = order._replace(traceparent=tracing.traceparent())
+    order = Order(
+        wanted.config,
+        wanted.priority,
+        wanted.runs_on,
+        caller,
+        idempotency_key=idempotency_key,
+        webhook=wanted.webhook,
+        traceparent=tracing.traceparent(),
+    )
     return await accepted(await services.jobs.create(order), services, response)
 
 
 @router.post("/jobs/{job_id}/cancel", status_code=202, dependencies=[OwnsJob])
-async def cancel(services: ServicesDep, job_id: JobId) -> AnyJobView:
+async def cancel_job(services: ServicesDep, job_id: JobId) -> AnyJobView:
     """Stop a run. This takes a second, or one iteration if that takes longer. The checkpoints of the run stay, and
     `resume` continues the run from that point.
     """
     return view_of(await services.jobs.cancel(job_id))
 
 
-@router.post("/jobs/{job_id}/resume", status_code=202, dependencies=[OwnsJob, WithinWorkRate])
-async def resume(services: ServicesDep, response: Response, job_id: JobId) -> JobView:
+@router.post("/jobs/{job_id}/resume", status_code=202, responses=NEW_JOB, dependencies=[OwnsJob, WithinWorkRate])
+async def resume_job(services: ServicesDep, response: Response, job_id: JobId) -> JobView:
     """Resume a run that failed or was cancelled. It continues as if it had not been interrupted."""
     await services.jobs.ping()
     await anyio.to_thread.run_sync(check_state, services.store, job_id)
@@ -109,8 +121,8 @@ async def check_drawing(services: Services, job: Job) -> None:
         logger.warning("data set %s: %s", job.id, error)
 
 
-@router.post("/jobs/{job_id}/retry", status_code=202, dependencies=[OwnsJob, WithinWorkRate])
-async def retry(services: ServicesDep, response: Response, caller: Caller, job_id: JobId) -> JobView:
+@router.post("/jobs/{job_id}/retry", status_code=202, responses=NEW_JOB, dependencies=[OwnsJob, WithinWorkRate])
+async def retry_job(services: ServicesDep, response: Response, caller: Caller, job_id: JobId) -> JobView:
     """Start a new job with the recipe of an earlier one. `retry_of` of the new job is the id of the earlier one."""
     await services.jobs.ping()
     job = await services.jobs.get(job_id)
@@ -123,19 +135,19 @@ async def retry(services: ServicesDep, response: Response, caller: Caller, job_i
 
 
 @router.post("/jobs/{job_id}/front", status_code=202, dependencies=[OwnsJob])
-async def move_to_front(services: ServicesDep, job_id: JobId) -> AnyJobView:
+async def move_job_to_front(services: ServicesDep, job_id: JobId) -> AnyJobView:
     """Move a waiting job to the front of the queue, regardless of priority."""
     return view_of(await services.jobs.move_to_front(job_id))
 
 
 @router.delete("/jobs/{job_id}", status_code=204, dependencies=[OwnsJob])
-async def delete(services: ServicesDep, job_id: JobId) -> None:
+async def delete_job(services: ServicesDep, job_id: JobId) -> None:
     """Delete a job that has ended, with its checkpoints and its resume state. This cannot be undone.
 
     409 if one of its checkpoints is served, pinned, the newest publication or being read, or if a job that has not
     ended needs one. If a deletion was interrupted, repeat it.
     """
-    count = await delete_job(services.inference.models, services.jobs, job_id)
+    count = await deletion.delete_job(services.inference.models, services.jobs, job_id)
     logger.info("deleted job %s with %d checkpoints", job_id, count)
 
 

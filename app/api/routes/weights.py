@@ -2,7 +2,7 @@
 
 import hashlib
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
 import anyio.to_thread
 from fastapi import APIRouter, Path, Query, Response
@@ -21,19 +21,16 @@ router = APIRouter(tags=["checkpoints"], route_class=GuardedRoute)
 
 MEDIA_TYPES = {".json": "application/json", ".png": "image/png"}
 BINARY = "application/octet-stream"
-STORED: dict[str, dict[str, Any]] = {
-    BINARY: {},
-    "image/png": {},
-    "application/json": {"example": {"id": "20260131-120000-1a2b3c-e005", "files": {GENERATOR: {"size": 10654104}}}},
-}
+STORED = (BINARY, "image/png", "application/json")
+HEADERS = ("Content-Disposition", "X-Checkpoint")
 
 
 @router.get(
     "/checkpoints/{checkpoint}/{file}",
     response_class=StreamingResponse,
-    responses=described("The file, as it is stored.", STORED),
+    responses=described("The file, as it is stored.", STORED, Manifest, HEADERS),
 )
-async def checkpoint_file(
+async def download_checkpoint_file(
     services: ServicesDep,
     checkpoint: str,
     file: Annotated[str, Path(examples=[GENERATOR])],
@@ -89,9 +86,9 @@ def headers_of(manifest: Manifest, file: str, tag: str, cache_control: str) -> d
 @router.get(
     "/checkpoints/{checkpoint}/exports/{file}",
     response_class=StreamingResponse,
-    responses=described("The converted network.", {BINARY: {}, HDF5: {}}),
+    responses=described("The converted network.", (BINARY, HDF5), headers=HEADERS),
 )
-async def checkpoint_export(
+async def export_checkpoint(
     services: ServicesDep,
     checkpoint: str,
     file: Annotated[str, Path(description=f"One of {', '.join(EXPORTS)}.", examples=["generator.hdf5"])],

@@ -7,7 +7,7 @@ import typer
 
 from app.cli.commands.download import download_files, wait_for_files
 from app.cli.errors import check_layout, check_output_folder, fail
-from app.cli.options import AsJson, Key, LayoutOption, RunsOnOption, Url
+from app.cli.options import AsJson, Key, LayoutOption, RunsOnOption, Url, WebhookOption
 from app.cli.output import print_record
 from app.cli.service import service
 
@@ -23,6 +23,7 @@ def order(
     ] = None,
     priority: Annotated[int, typer.Option(help="0 to 9. Jobs with a higher priority start first.")] = 0,
     runs_on: RunsOnOption = "any",
+    webhook: WebhookOption = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="Wait until the data set is complete, then download it into this folder."),
@@ -46,6 +47,8 @@ def order(
         "priority": priority,
         "runs_on": runs_on,
     }
+    if webhook is not None:
+        fields["webhook"] = webhook
     with service(url, key) as client:
         ordered = client.order(**fields)
         if out is not None:

@@ -6,7 +6,7 @@ import typer
 
 from app.cli import options
 from app.cli.commands.follow import follow_to_the_end
-from app.cli.options import AsJson, Key, RunsOnOption, Url
+from app.cli.options import AsJson, Key, RunsOnOption, Url, WebhookOption
 from app.cli.output import print_record
 from app.cli.service import service
 
@@ -26,6 +26,7 @@ def start(
     name: Annotated[str | None, typer.Option(help="Name of the run.")] = None,
     priority: Annotated[int, typer.Option(help="0 to 9. Jobs with a higher priority start first.")] = 0,
     runs_on: RunsOnOption = "any",
+    webhook: WebhookOption = None,
     watch: Annotated[bool, typer.Option("--follow", help="Follow the run until it ends.")] = False,
     as_json: AsJson = False,
     url: Url = None,
@@ -37,6 +38,8 @@ def start(
         fields["priority"] = priority
     if runs_on != "any":
         fields["runs_on"] = runs_on
+    if webhook is not None:
+        fields["webhook"] = webhook
     with service(url, key) as client:
         job = client.train(**fields)
         if watch:

@@ -1,5 +1,7 @@
 """The OpenAPI document: true examples, and every error of every operation."""
 
+import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -7,16 +9,19 @@ import pytest
 from pydantic import SecretStr
 from starlette.testclient import TestClient
 
-from app.api.openapi_examples import ANSWERS, CHECKPOINT, ERRORS, JOB
+from app.api.content import MEDIA_TYPES
+from app.api.openapi.examples import ANSWERS, CHECKPOINT, ERRORS, JOB
 from app.main import create_app
 from app.problems import problem as problems
-from app.problems.codes import PROBLEMS
+from app.problems.codes import PREFIX, PROBLEMS
 from app.problems.problem import Problem
-from app.schemas import checkpoints, datasets, health, jobs
+from app.schemas import checkpoints, datasets, events, health, jobs
 from app.security.api_keys import make_key
 from app.server.protocol import ErrorResponses
 from app.settings import AppSettings
+from models.registry import store as registry
 from models.registry.store import CheckpointStore
+from models.synthesis import order
 from tests.client.test_client import work
 from tests.support.api_clients import local_client
 from worker.jobs.consumer import JobConsumer
@@ -48,13 +53,33 @@ def test_every_operation_has_a_short_summary(document: dict[str, Any]) -> None:
         assert len(heading) < 110, called
 
 
+def test_operations_have_short_names_and_described_tags(document: dict[str, Any]) -> None:
+    names = [operation["operationId"] for _, operation in operations(document)]
+    assert len(set(names)) == len(names)
+    assert [name for name in names if not re.fullmatch(r"[a-z]+(_[a-z]+){1,3}", name)] == []
+    described = {tag["name"] for tag in document["tags"] if tag["description"]}
+    assert {tag for _, operation in operations(document) for tag in operation["tags"]} == described
+
+
+def test_the_document_has_no_keywords_of_later_versions(document: dict[str, Any]) -> None:
+    assert document["openapi"].startswith("3.1.")
+    assert "itemSchema" not in json.dumps(document)
+
+
+def test_binary_bodies_are_declared_for_generators(document: dict[str, Any]) -> None:
+    content = document["paths"]["/digits/{label}"]["get"]["responses"]["200"]["content"]
+    assert {media_type: each["schema"] for media_type, each in content.items()} == {
+        media_type: {"type": "string", "format": "binary", "contentMediaType": media_type} for media_type in MEDIA_TYPES
+    }
+
+
 def test_every_json_response_has_an_example(document: dict[str, Any]) -> None:
     without = [
         f"{called} {status} {media_type}"
         for called, operation in operations(document)
         for status, response in operation["responses"].items()
         for media_type, content in response.get("content", {}).items()
-        if status.startswith("2") and media_type in ("application/json", "text/csv", "text/event-stream")
+        if status in ("200", "202") and media_type in ("application/json", "text/csv", "text/event-stream")
         if "example" not in content
     ]
     assert without == ["get /livez 200 application/json"]
@@ -62,7 +87,7 @@ def test_every_json_response_has_an_example(document: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("name", list(ANSWERS))
 def test_every_example_validates_against_its_schema(name: str) -> None:
-    modules = (jobs, checkpoints, health, datasets, problems)
+    modules = (jobs, checkpoints, health, datasets, events, order, registry, problems)
     model = next(getattr(module, name) for module in modules if hasattr(module, name))
     assert model.model_validate(ANSWERS[name]).model_dump(mode="json") == ANSWERS[name]
 
@@ -79,15 +104,25 @@ def test_every_body_has_examples_that_are_accepted(client: TestClient, document:
 
 def test_every_error_is_described_with_its_own_examples(document: dict[str, Any]) -> None:
     assert {kind.status for kind in PROBLEMS.values()} - NOT_IN_DOCUMENT == set(EXAMPLES)
-    for error in ERRORS:
-        described = document["components"]["responses"][f"Error{error.status}"]
-        examples = described["content"]["application/problem+json"]["examples"]
-        assert list(examples) == list(error.problems)
-        for title, example in examples.items():
-            problem = Problem.model_validate(example["value"])
-            assert problem == error.problems[title]
-            assert problem.status == error.status
-        assert ("Retry-After" in described.get("headers", {})) is (error.status in (429, 503))
+    components, shown = document["components"], set()
+    for called, operation in operations(document):
+        for status, response in operation["responses"].items():
+            if "$ref" not in response:
+                continue
+            described = components["responses"][response["$ref"].rpartition("/")[2]]
+            content = described["content"]["application/problem+json"]
+            _, narrowed = components["schemas"][content["schema"]["$ref"].rpartition("/")[2]]["allOf"]
+            for title, example in content.get("examples", {}).items():
+                problem = Problem.model_validate(example["value"])
+                assert problem == EXAMPLES[int(status)][title]
+                assert problem.status == int(status)
+                assert problem.type in narrowed["properties"]["type"]["enum"]
+                shown.add((int(status), title))
+            assert {PROBLEMS[kind.removeprefix(PREFIX)].status for kind in narrowed["properties"]["type"]["enum"]} == {
+                int(status)
+            }, called
+            assert ("Retry-After" in described["headers"]) is (status in ("429", "503"))
+    assert shown == {(status, title) for status, examples in EXAMPLES.items() for title in examples}
     for called, operation in operations(document):
         assert {"400", "408", "431", "503"} <= set(operation["responses"]), called
         assert "4XX" not in operation["responses"]

@@ -258,6 +258,7 @@ CAUSES: dict[str, Callable[[World], httpx2.Response]] = {
     "state-deleted": lambda world: resumed(world, b'{"deleted": true}'),
     "state-not-understood": lambda world: resumed(world, b'{"deleted": "perhaps"}'),
     "idempotency-conflict": the_same_key_again,
+    "webhook-not-allowed": lambda world: world.ask("POST", "/train", json={"webhook": "https://hooks.example.com/"}),
     "queue-full": lambda world: twice(world.api(queue_limit=1)),
     "queue-share-used": lambda world: twice(world.api(queue_limit=2, api_keys=KEYS), headers=key(ANA)),
     "checkpoint-not-found": lambda world: world.ask("GET", f"/checkpoints/{NOBODY}-e001"),

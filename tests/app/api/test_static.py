@@ -9,7 +9,7 @@ import pytest
 from starlette.testclient import TestClient
 
 FOLDER = Path(__file__).parents[3] / "app" / "page"
-FILES = sorted(path for path in FOLDER.iterdir() if path.is_file())
+FILES = sorted(path for folder in (FOLDER, FOLDER / "views") for path in folder.iterdir() if path.is_file())
 KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 DOCS = ["/docs", "/docs/docs.js", "/docs/swagger-ui.css", "/docs/swagger-ui-bundle.js"]
 
@@ -22,7 +22,7 @@ def client(shared_client: TestClient) -> TestClient:
 @pytest.mark.parametrize("encoding", ["", "gzip, deflate, br"])
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_every_file_has_its_media_type(client: TestClient, path: Path, encoding: str) -> None:
-    address = "/" if path.name == "index.html" else f"/page/{path.name}"
+    address = "/" if path.name == "index.html" else f"/page/{path.relative_to(FOLDER).as_posix()}"
     answer = client.get(address, headers={"Accept-Encoding": encoding})
     assert answer.status_code == 200
     assert answer.content == path.read_bytes()
@@ -89,23 +89,26 @@ def test_no_other_file_is_served(client: TestClient, address: str) -> None:
     assert client.get(address).status_code == 404
 
 
-def imports_of(path: Path) -> set[str]:
-    return set(re.findall(r'^import .* from "./(\w+)[.]js";$', path.read_text(), re.MULTILINE))
+def imports_of(name: str) -> set[str]:
+    """The modules that a module imports, by path from the page's folder."""
+    path = FOLDER / f"{name}.js"
+    found = re.findall(r'^import .* from "([./\w]+)[.]js";$', path.read_text(), re.MULTILINE)
+    return {(path.parent / each).resolve().relative_to(FOLDER).as_posix() for each in found}
 
 
 def test_all_modules_of_a_view_are_requested_at_once() -> None:
     page, main = (FOLDER / name for name in ("index.html", "main.js"))
     anyway = {"main", *re.findall(r'modulepreload" href="page/(\w+)[.]js"', page.read_text())}
     views = set(re.findall(r': "(\w+)"', re.findall(r"^const VIEWS = .*$", main.read_text(), re.MULTILINE)[0]))
-    result = re.findall(r"^const PARTS = .*$", main.read_text(), re.MULTILINE)[0]
-    parts = {view: set(re.findall(r"\w+", names)) for view, names in re.findall(r"(\w+): \[(.*?)\]", result)}
-    assert views >= {"runs", "run", "order", *parts}
+    result = re.findall(r"^const PARTS = \{(.*?)^\};$", main.read_text(), re.MULTILINE | re.DOTALL)[0]
+    parts = {view: set(re.findall(r'"([\w/]+)"', names)) for view, names in re.findall(r"(\w+): \[(.*?)\]", result)}
+    assert views >= {"runs", "run", "new_run", *parts}
     for view in views:
-        needed, found = {view}, set[str]()
+        needed, found = {f"views/{view}"}, set[str]()
         while found != needed:
             found = set(needed)
-            needed |= {name for each in found for name in imports_of(FOLDER / f"{each}.js")}
-        assert parts.get(view, set()) == needed - {view} - anyway, view
+            needed |= {name for each in found for name in imports_of(each)}
+        assert parts.get(view, set()) == needed - {f"views/{view}"} - anyway, view
 
 
 def test_a_wheel_has_every_file() -> None:

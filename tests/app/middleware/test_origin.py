@@ -11,9 +11,10 @@ from pydantic import SecretStr
 from app.middleware.forwarded_headers import FORWARDED_HOST, ForwardedHeaders
 from app.middleware.origin import OriginCheck
 from app.security.api_keys import make_key
-from app.security.host_names import AllowedHosts, Host, read_host, read_names
+from app.security.host_names import AllowedHosts, read_names
 from app.security.trusted_proxies import Proxies
 from app.settings import AppSettings
+from models.host_names import Host, read_host
 from models.registry.store import CheckpointStore
 from tests.app.cli.test_cli import settings_errors
 from tests.support.raw_http import send_raw

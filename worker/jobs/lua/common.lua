@@ -25,13 +25,26 @@ end
 local function list_of_status(id, status) -- takes any status: a newer version may have more
   return list(id) .. ':' .. status
 end
--- Set a status. Only this function does, so that it keeps the lists by status right and notifies followers.
+local function message(id, number) -- the id of a message about an end of the job
+  return 'msg_' .. id .. '_' .. number
+end
+local function announce(id, status) -- the end of a job, to the address that its order names
+  local url, last = redis.call('HGET', record(id), 'webhook'), 0
+  if not url then return end
+  for _, epoch in ipairs(redis.call('HKEYS', epochs(id))) do last = math.max(last, number(epoch)) end
+  local new = message(id, redis.call('HINCRBY', record(id), 'ends', 1))
+  redis.call('HSET', MESSAGE_PREFIX .. new, 'job', id, 'url', url, 'status', status, 'ended_at', now, 'epoch', last)
+  redis.call('ZADD', OUTBOX, now, new)
+end
+-- Set a status. Only this function does, so that it keeps the lists by status right, notifies followers, and
+-- announces an end in the same step.
 local function become(id, status)
   local place, before = redis.call('ZSCORE', JOBS, id), redis.call('HGET', record(id), 'status')
   if before then redis.call('ZREM', list_of_status(id, before), id) end
   redis.call('HSET', record(id), 'status', status)
   if place then redis.call('ZADD', list_of_status(id, status), place, id) end
   add_event(id, 'status', status)
+  if ENDED[status] then announce(id, status) end
 end
 local function queue(id)
   return QUEUES[redis.call('HGET', record(id), 'runs_on')] or QUEUE -- a newer version may have more kinds

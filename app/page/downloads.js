@@ -2,7 +2,7 @@
 
 import { file, get, key } from "./api.js";
 import { button, h, save } from "./dom.js";
-import { bytes } from "./words.js";
+import { bytes } from "./format.js";
 
 const EXPORTS = { ONNX: "generator.onnx", "Keras 2": "generator.hdf5", "Keras 3": "generator.weights.h5" };
 

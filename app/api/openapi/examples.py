@@ -8,14 +8,15 @@ from app.problems.problem import Mistake, Problem, ProblemDescription
 from app.problems.ranges import NoSuchRange
 from app.problems.redis_diagnosis import GONE
 from app.problems.refusals import FOREIGN_ORIGIN, TOO_LONG
-from app.schemas.checkpoints import CheckpointList, CheckpointView, Serving
+from app.schemas.checkpoints import CheckpointList, CheckpointView, ServingView
 from app.schemas.datasets import DatasetList, DatasetView
+from app.schemas.events import JobEvent, ProgressEvent
 from app.schemas.health import Readiness
 from app.schemas.jobs import JobHistory, JobList, JobView
 from models.config import TrainingConfig
 from models.records import EpochLosses, Loss, Progress, SplitLosses, to_csv
 from models.registry.store import DISCRIMINATOR, GENERATOR, SAMPLES, CheckpointId, FileRecord, Manifest
-from models.synthesis.order import DatasetOrder
+from models.synthesis.order import DatasetFile, DatasetManifest, DatasetOrder
 from worker.jobs.client import QueueFull
 from worker.jobs.model import EpochRecord, Job, JobKind, JobStatus
 
@@ -34,13 +35,14 @@ LOSSES = EpochLosses(
 )
 METRICS = {"label_accuracy": 0.9916, "label_accuracy_worst": 0.97, "variety": 0.84, "frechet_distance": 4.32}
 CONFIG = TrainingConfig(epochs=2, precision="fp32", name="first try")
+PROGRESS = Progress(epoch=2, epochs=2, batch=150, batches=600, images_per_second=410.0, eta_seconds=109.8)
 RUNNING = Job(
     id=JOB,
     status=JobStatus.RUNNING,
     config=CONFIG,
     created_at=BEGAN,
     started_at=BEGAN + timedelta(seconds=1),
-    progress=Progress(epoch=2, epochs=2, batch=150, batches=600, images_per_second=410.0, eta_seconds=109.8),
+    progress=PROGRESS,
     epochs=[EpochRecord(epoch=1, seconds=161.3, losses=LOSSES, checkpoint=CHECKPOINT, metrics=METRICS)],
     device="cpu (2 threads)",
     worker="laptop:4711",
@@ -74,25 +76,35 @@ ORDERED = Job(
     worker="laptop:4711",
 )
 
+LABELS = DatasetFile(sha256="5f" * 32, size=28881, unpacked_sha256="a3" * 32, examples=60000, first_index=0)
+
 ANSWERS = {  # by the name of the schema
     type(model).__name__: model.model_dump(mode="json")
     for model in (
         JobView.of(RUNNING),
         JobList(jobs=[JobView.of(RUNNING)], next=f"/jobs?limit=1&before={JOB}"),
         JobHistory.of(RUNNING),
+        MANIFEST,
         CheckpointView.of(MANIFEST),
         CheckpointList(serving=CHECKPOINT, checkpoints=[CheckpointView.of(MANIFEST)]),
         DatasetView.of(ORDERED),
         DatasetList(datasets=[DatasetView.of(ORDERED)], next=None),
-        Serving(serving=CHECKPOINT),
+        ServingView(serving=CHECKPOINT),
         Readiness(ready=True, redis="up", serving=CHECKPOINT),
         ProblemDescription.of("job-not-found"),
+        JobEvent(ProgressEvent(event="progress", id="1769860900123-0", data=PROGRESS)),
+        DatasetManifest(
+            generator_sha256=FileRecord.of(GENERATOR.encode()).sha256,
+            device="cpu (2 threads)",
+            code_version="0.1.0",
+            order=DatasetOrder(checkpoint=CHECKPOINT),
+            created_at=BEGAN + timedelta(hours=1, minutes=1),
+            files={"train-labels-idx1-ubyte.gz": LABELS},
+        ),
     )
 }
 TEXTS = {
     "text/csv": to_csv(RUNNING.epochs),
-    "text/event-stream": 'event: progress\ndata: {"epoch": 2, "epochs": 2, "batch": 150, "batches": 600, '
-    '"images_per_second": 410.0, "eta_seconds": 109.8}\nid: 1769860900123-0\n\n',
     "text/plain": 'acgan_jobs{status="running"} 1.0\n',
 }
 

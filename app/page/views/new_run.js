@@ -1,9 +1,9 @@
 // The form that starts a run. It is built from the API's schema and shows an estimate of the time.
 
-import { get, post } from "./api.js";
-import { h, notice, prose, showError, title } from "./dom.js";
-import { go, name, note } from "./main.js";
-import { count, duration, number } from "./words.js";
+import { get, post } from "../api.js";
+import { h, notice, prose, showError, title } from "../dom.js";
+import { go, name, note } from "../main.js";
+import { count, duration, number } from "../format.js";
 
 const FIRST = ["name", "recipe", "dataset", "epochs"]; // the others are under "More options"
 const ALL = { train_examples: 60000, test_examples: 10000 };

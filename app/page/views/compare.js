@@ -1,13 +1,13 @@
 // Two runs next to each other: their digits, losses, quality and differences.
 
-import { follow, get } from "./api.js";
-import { chart, legend } from "./chart.js";
-import { FIGURES, LOSSES, ROWS, points } from "./curves.js";
-import { h, notice, showError, title } from "./dom.js";
-import { plotCanvas } from "./ink.js";
-import { go, name, note } from "./main.js";
+import { follow, get } from "../api.js";
+import { chart, legend } from "../chart.js";
+import { FIGURES, LOSSES, ROWS, points } from "../curves.js";
+import { h, notice, showError, title } from "../dom.js";
+import { plotCanvas } from "../canvas.js";
+import { go, name, note } from "../main.js";
 import { badge } from "./runs.js";
-import { named, standing } from "./words.js";
+import { named, standing } from "../format.js";
 
 const LOOKS = ["accent", "ink"];
 

@@ -1,8 +1,8 @@
 // Draw a number, and morph one digit into another, with the latent vector of a seed. The URL holds the seed.
 
-import { h, notice, title, announce } from "./dom.js";
-import { freshSeed, seedField, sheet } from "./ink.js";
-import { name, note } from "./main.js";
+import { h, notice, title, announce } from "../dom.js";
+import { freshSeed, seedField, sheet } from "../canvas.js";
+import { name, note } from "../main.js";
 
 const SETTLE = 150; // milliseconds after the last key press
 const DIGITS = [..."0123456789"];

@@ -1,10 +1,10 @@
 // Checkpoints: list them, show which one is served, and change it.
 
-import { get, put, remove } from "./api.js";
-import { button, confirmed, facts, h, notice, title, announce } from "./dom.js";
-import { name } from "./main.js";
-import { fill } from "./weights.js";
-import { ago, bytes, figure, percent } from "./words.js";
+import { get, put, remove } from "../api.js";
+import { button, confirmed, facts, h, notice, title, announce } from "../dom.js";
+import { name } from "../main.js";
+import { fill } from "../downloads.js";
+import { ago, bytes, figure, percent } from "../format.js";
 
 const POLICIES = { newest: "Every new checkpoint is served.", best: "The checkpoint with the best metrics is served.", pinned: "This checkpoint is pinned: new ones are not served." };
 

@@ -1,10 +1,10 @@
 // All runs, newest first, and digits by the current model.
 
-import { ENDED, get, post, remove } from "./api.js";
-import { announce, button, confirmed, h, pause, prose, title } from "./dom.js";
-import { sheet } from "./ink.js";
-import { go, name, note } from "./main.js";
-import { ago, done, named, percent, recipe, sentence, standing } from "./words.js";
+import { ENDED, get, post, remove } from "../api.js";
+import { announce, button, confirmed, h, pause, prose, title } from "../dom.js";
+import { sheet } from "../canvas.js";
+import { go, name, note } from "../main.js";
+import { ago, done, named, percent, recipe, sentence, standing } from "../format.js";
 
 const PAGE = 10, AGAIN = 2500;
 const STATES = ["queued", "running", "succeeded", "failed", "cancelled"];

@@ -1,13 +1,13 @@
 // One run, live. The selected epoch determines the digits, losses and metrics on the page.
 
-import { ENDED, follow } from "./api.js";
-import { legend } from "./chart.js";
-import { LOSSES, ROWS, figureCharts, lossCharts } from "./curves.js";
-import { facts, h, notice, prose, showError, title, announce } from "./dom.js";
-import { CLASSES, plotCanvas } from "./ink.js";
-import { go, name, note } from "./main.js";
+import { ENDED, follow } from "../api.js";
+import { legend } from "../chart.js";
+import { LOSSES, ROWS, figureCharts, lossCharts } from "../curves.js";
+import { facts, h, notice, prose, showError, title, announce } from "../dom.js";
+import { CLASSES, plotCanvas } from "../canvas.js";
+import { go, name, note } from "../main.js";
 import { badge, progress, controls } from "./runs.js";
-import { KINDS, done, duration, figure, named, number, percent, sentence, standing, when } from "./words.js";
+import { KINDS, done, duration, figure, named, number, percent, sentence, standing, when } from "../format.js";
 
 const STEP = 450; // milliseconds per epoch during playback
 
@@ -101,7 +101,7 @@ export async function show(root, { id, query }, signal) {
     view.weights.dataset.id = id;
     const details = h("details", {}, h("summary", {}, "Download weights"));
     const list = async () => {
-      const { fill, find } = await import("./weights.js");
+      const { fill, find } = await import("../downloads.js");
       fill(details, await find(id, signal), signal);
     };
     details.addEventListener("toggle", () => list().catch(showError), { once: true });

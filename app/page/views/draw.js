@@ -1,9 +1,9 @@
 // Draw digits. Every picture has a permanent link that returns the same digits.
 
-import { file, get } from "./api.js";
-import { button, h, notice, save, showError, title, announce } from "./dom.js";
-import { freshSeed, seedField, sheet } from "./ink.js";
-import { name, note } from "./main.js";
+import { file, get } from "../api.js";
+import { button, h, notice, save, showError, title, announce } from "../dom.js";
+import { freshSeed, seedField, sheet } from "../canvas.js";
+import { name, note } from "../main.js";
 
 const MOST = { one: 1000, all: 100 };
 const FIELDS = { "query.n": "Number of digits", "query.seed": "Seed" }; // labels on this page
@@ -98,7 +98,7 @@ export async function show(root, { query }, signal) {
 async function formats(signal) {
   const { paths } = await get("openapi.json", signal);
   const { schema } = paths["/digits"].get.parameters.find(({ name: parameter }) => parameter === "format");
-  return schema.anyOf.find((part) => part.enum).enum;
+  return schema.enum;
 }
 
 async function fill(select, chosen, signal) {

@@ -1,0 +1,1 @@
+"""The OpenAPI document: what FastAPI does not know about the operations."""

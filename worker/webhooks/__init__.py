@@ -1,0 +1,1 @@
+"""Sends a message at a job's end, as the specification of Standard Webhooks requires (standardwebhooks.com)."""
