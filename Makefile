@@ -143,7 +143,7 @@ endif
 	$(BIN)/pip install $(LOCKED_BUILD) -c constraints.txt -e '.[local,keras]'
 	@touch $@
 
-INTEGRATED_EXTRAS := local,keras,onnx,parquet,cloud,dev,tracing
+INTEGRATED_EXTRAS := local,keras,onnx,parquet,cloud,dev,tracing,tracking
 .venv/.dev: .venv/.local
 	$(BIN)/pip install --quiet $(LOCKED_BUILD) -c constraints.txt -e '.[local,keras,onnx,parquet,cloud,dev]'
 	@touch $@

@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from pydantic import AliasChoices, ByteSize, Field, SecretStr, field_validator, model_validator
-from pydantic_settings import SettingsConfigDict
 
 from app.schemas.links import read_root_path
 from app.security.api_keys import Keyring
@@ -29,8 +28,6 @@ class Bounds(NamedTuple):
 
 
 class AppSettings(WorkerSettings):
-    model_config = SettingsConfigDict(validate_by_name=True, validate_by_alias=True)
-
     url: str = Field("http://127.0.0.1:8000", description="URL of the service that client commands use.")
     key: SecretStr | None = Field(None, description="API key that client commands send.")
     host: str = Field("127.0.0.1", description="Address to listen on; `0.0.0.0` for all interfaces.")

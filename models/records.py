@@ -115,7 +115,7 @@ class EpochResult(Record):
 
 def to_csv(epochs: Sequence[EpochResult]) -> str:
     """Format finished epochs as CSV (RFC 4180): a header and one line for each. Missing figures are empty fields."""
-    rows = [dict(_flatten(epoch.model_dump(mode="json"))) for epoch in epochs]
+    rows = [dict(flatten(epoch.model_dump(mode="json"))) for epoch in epochs]
     columns = dict.fromkeys(name for row in rows for name in row)
     written = io.StringIO()
     writer = csv.DictWriter(written, list(columns) or ["epoch", "seconds"])
@@ -124,10 +124,10 @@ def to_csv(epochs: Sequence[EpochResult]) -> str:
     return written.getvalue()
 
 
-def _flatten(fields: Mapping[str, object], path: str = "") -> Iterator[tuple[str, object]]:
-    """Name each number by its path, as in `generator_test_loss`, without `losses` and `metrics`."""
+def flatten(fields: Mapping[str, object], path: str = "") -> Iterator[tuple[str, object]]:
+    """Yield each number with its path, as in `generator_test_loss`, without `losses` and `metrics`."""
     for name, value in fields.items():
         if isinstance(value, Mapping):
-            yield from _flatten(value, path if name in ("losses", "metrics") else f"{path}{name}_")
+            yield from flatten(value, path if name in ("losses", "metrics") else f"{path}{name}_")
         else:
             yield f"{path}{name}", value

@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 ROOT = Path(__file__).parents[1]
 IMAGE, DEV = ROOT / "requirements.lock", ROOT / "requirements-dev.lock"
 IMAGE_EXTRAS = ("cloud",)
+UNLOCKED_EXTRAS = ("tracking",)  # mlflow-skinny excludes the version of cachetools that the locks have
 NOT_LOCKED = {"torch", "triton"}
 # What torch needs on every platform. It would be in the locks if torch were.
 OF_TORCH = ("filelock", "fsspec", "jinja2", "networkx", "sympy", "typing-extensions")
@@ -40,12 +41,17 @@ def entries(text: str) -> dict[str, str]:
 
 
 def required(extras: tuple[str, ...] | None) -> set[str]:
-    """The names of the packages that pyproject.toml lists; with None, those of all extras."""
+    """The names of the packages that pyproject.toml lists; with None, those of all extras that are locked."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     groups = project["optional-dependencies"]
-    lines = [*project["dependencies"], *(line for extra in extras or groups for line in groups[extra])]
+    lines = [*project["dependencies"], *(line for extra in extras or locked_extras() for line in groups[extra])]
     names = {normal(match[0]) for line in lines if (match := re.match(r"[A-Za-z0-9._-]+", line))}
     return names - NOT_LOCKED
+
+
+def locked_extras() -> tuple[str, ...]:
+    groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    return tuple(extra for extra in groups if extra not in UNLOCKED_EXTRAS)
 
 
 def differences(constraints: str, image: str, dev: str) -> Iterator[str]:
@@ -84,7 +90,7 @@ def compiled(extras: tuple[str, ...] | None) -> dict[str, str]:
             "--override",
             str(without),
         ]
-        chosen = ["--all-extras"] if extras is None else [word for extra in extras for word in ("--extra", extra)]
+        chosen = [word for extra in extras or locked_extras() for word in ("--extra", extra)]
         form = ["--universal", "--python-version", "3.11", "--generate-hashes", "--no-header", "--no-annotate", "-q"]
         done = subprocess.run([*command, *chosen, *form], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
     return entries(done.stdout)

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
-from pydantic import ByteSize, Field, SecretStr, field_validator, model_validator
+from pydantic import AliasChoices, ByteSize, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from models.atomic_files import make_private, remove_old_temporary
 from models.data.catalog import DATASETS
 from models.registry.storage.filesystem import FilesystemStorage
 from models.registry.store import CheckpointStore
+from worker.tracker_catalog import read_trackers
 from worker.webhook_url import read_webhook_hosts, read_webhook_secrets, reason_of
 
 OBJECT_STORAGE = ("s3://", "gs://", "az://")
@@ -88,7 +89,13 @@ class WorkerSettings(BaseSettings):
     """Settings from environment variables that begin with ACGAN_, read once at the start."""
 
     model_config = SettingsConfigDict(
-        env_prefix="ACGAN_", env_ignore_empty=True, frozen=True, extra="ignore", hide_input_in_errors=True
+        env_prefix="ACGAN_",
+        env_ignore_empty=True,
+        frozen=True,
+        extra="ignore",
+        hide_input_in_errors=True,
+        validate_by_name=True,
+        validate_by_alias=True,
     )
 
     home: Path = Field(Path(".acgan"), description="Folder for checkpoints, the embedded Redis and caches.")
@@ -164,6 +171,22 @@ class WorkerSettings(BaseSettings):
         "names.",
     )
     device: str = Field("auto", description="Device for training and drawing: `auto`, `cpu`, `cuda` or `cuda:1`.")
+    report_to: str = Field(
+        "",
+        description="Experiment trackers that receive the figures of each epoch, separated by spaces or commas: "
+        "`tensorboard`, `mlflow`.",
+    )
+    mlflow_tracking_uri: str = Field(
+        "",
+        validation_alias=AliasChoices("ACGAN_MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_URI"),
+        description="Address of the MLflow server. If it is not set, runs are written to `mlruns` in the home.",
+    )
+
+    @field_validator("report_to")
+    @classmethod
+    def check_trackers(cls, names: str) -> str:
+        read_trackers(names)
+        return names
 
     webhook_hosts: str = Field(
         "",
@@ -308,6 +331,14 @@ class WorkerSettings(BaseSettings):
     @property
     def judges_dir(self) -> Path:
         return self.home / "cache" / "judges"
+
+    @property
+    def trackers(self) -> list[str]:
+        return read_trackers(self.report_to)
+
+    @property
+    def mlflow_address(self) -> str:
+        return self.mlflow_tracking_uri or (self.home / "mlruns").absolute().as_uri()
 
     @property
     def mirrors(self) -> list[str]:

@@ -35,6 +35,7 @@ from worker.observability.metrics_channel import NAME as LINE
 from worker.observability.metrics_channel import Sender
 from worker.reconciler import Reconciler
 from worker.settings import WorkerSettings
+from worker.tracker_catalog import TrackerMissing, require_libraries
 from worker.webhooks.sender import Sender as WebhookSender
 
 logger = logging.getLogger(__name__)
@@ -93,10 +94,11 @@ webhooks = WebhookSender.of(settings)
 
 @celeryd_init.connect  # type: ignore[untyped-decorator]
 def settle_what_it_takes(**_: object) -> None:
-    """Determine the device and the queues. A worker without its configured device does not start."""
+    """Determine the device and the queues. A worker without its configured device or trackers does not start."""
     try:
         device = settle_device(settings.device)
-    except DeviceUnavailable as error:
+        require_libraries(settings.trackers)
+    except (DeviceUnavailable, TrackerMissing) as error:
         sys.stderr.write(f"acgan: {error}\n")
         sys.exit(MISTAKE)
     os.environ["ACGAN_DEVICE"] = device  # the training process reads it

@@ -178,7 +178,11 @@ class Trainer:
     def set_position(self, position: Position) -> None:
         """Set the position in the run and the learning rate of its epoch."""
         self.epoch, self.iteration, self.seconds = position.epoch, position.iteration, position.seconds
-        self.compute.set_rate(self.config.adam_lr * self.recipe.lr_factor(self.epoch, self.config.epochs))
+        self.compute.set_rate(self.learning_rate(self.epoch))
+
+    def learning_rate(self, epoch: int) -> float:
+        """Return Adam's learning rate in an epoch."""
+        return self.config.adam_lr * self.recipe.lr_factor(epoch, self.config.epochs)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return every tensor that training changes, by name. Training changes them in place."""

@@ -1,6 +1,7 @@
 """Runs a training: connects the trainer, which has no notion of jobs, to the job's record and its checkpoints."""
 
 import logging
+from contextlib import suppress
 from functools import partial
 
 from structlog.contextvars import bind_contextvars
@@ -9,10 +10,13 @@ from models.data.dataset import load_dataset
 from models.evaluation.epoch_snapshot import EpochSnapshot
 from models.evaluation.quality_gate import find_quality_gate, sample_count
 from models.records import Progress
+from models.registry.manifest import FenceRejected
 from models.torch_device import describe, find_device
 from models.training.environment import reset_threads
+from models.training.trainer import Trainer
 from worker.handlers.checkpointing import CheckpointPublisher, record_of
 from worker.handlers.traced_trainer import TracedTrainer
+from worker.jobs.consumer import LeaseLost
 from worker.jobs.errors import StoreUnavailable
 from worker.lifecycle import shutdown
 from worker.lifecycle.budget import keep_within_budget
@@ -20,8 +24,18 @@ from worker.lifecycle.context import JobContext
 from worker.lifecycle.lease import Cancelled
 from worker.lifecycle.retry import retry_until_stored
 from worker.observability import metrics, tracing
+from worker.tracking.sender import Shortfall
+from worker.tracking.session import TrackingSession
+from worker.tracking.tracker import Outcome, TrackingTarget
 
 logger = logging.getLogger(__name__)
+
+OUTCOMES: dict[type[BaseException], Outcome] = {
+    shutdown.Interrupted: "stopped",
+    Cancelled: "cancelled",
+    LeaseLost: "unknown",
+    FenceRejected: "unknown",
+}
 
 
 def train(context: JobContext) -> None:
@@ -66,8 +80,9 @@ def train(context: JobContext) -> None:
         check()
         publisher.writer.check()
 
-    publish = partial(publish_and_record, context, publisher, meter)
-    with publisher, publisher.writer:
+    tracking = track(context, trainer)
+    publish = partial(publish_and_record, context, publisher, meter, tracking)
+    with tracking, publisher, publisher.writer:
         try:
             results = trainer.run(report, check_both)
             while trainer.epoch <= trainer.config.epochs:
@@ -79,10 +94,27 @@ def train(context: JobContext) -> None:
             raise
 
 
+def track(context: JobContext, trainer: Trainer) -> TrackingSession:
+    """Report the run to the configured trackers. What they do not receive becomes a warning in the job's record."""
+    settings, claim = context.settings, context.claim
+
+    def warn(missing: Shortfall) -> None:
+        logger.warning("job %s: %s: %s", claim.job.id, *missing)
+        with suppress(StoreUnavailable, LeaseLost):  # the run itself is complete
+            context.jobs.add_warning(claim, f"{missing.what}: the worker's log has the reason")
+
+    target = TrackingTarget(settings.home, settings.mlflow_address)
+    return TrackingSession(settings.trackers, claim.job.id, trainer, target, warn, OUTCOMES)
+
+
 def publish_and_record(
-    context: JobContext, publisher: CheckpointPublisher, meter: metrics.Meter, snapshot: EpochSnapshot
+    context: JobContext,
+    publisher: CheckpointPublisher,
+    meter: metrics.Meter,
+    tracking: TrackingSession,
+    snapshot: EpochSnapshot,
 ) -> None:
-    """Publish an epoch's checkpoint, then add the epoch to the record. Runs on the writer thread.
+    """Publish an epoch's checkpoint, add the epoch to the record, and report it. Runs on the writer thread.
 
     Raises LeaseLost, FenceRejected, Cancelled, Interrupted, OSError; the epoch is then not recorded.
     """
@@ -95,6 +127,7 @@ def publish_and_record(
         retry_until_stored(partial(context.jobs.add_epoch, claim, record), context.lease.check_held)
     tracing.note({"acgan.checkpoint": record.checkpoint, "acgan.refused": record.refused is not None})
     meter.epoch_ended(record)
+    tracking.report(result, record.metrics, snapshot.plot)
     if record.refused:
         logger.warning("job %s: epoch %d is not served: %s", claim.job.id, result.epoch, record.refused)
     logger.info("job %s: epoch %d\n%s", claim.job.id, result.epoch, result.losses.table())

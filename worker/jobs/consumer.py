@@ -321,7 +321,7 @@ class JobConsumer:
         return True
 
     def add_warning(self, claim: Claim, warning: str) -> None:
-        """Add a reason why the result may differ from that of an uninterrupted run to the record. Raises LeaseLost."""
+        """Add a sentence to the record's warnings, once. Raises LeaseLost."""
         if warning not in claim.job.warnings:
             claim.job.warnings.append(warning)
             self._put(claim, "warnings", json.dumps(claim.job.warnings))

@@ -106,7 +106,8 @@ class Job(BaseModel):
     warnings: list[str] = Field(
         [],
         description="Reasons why the result may differ from that of an uninterrupted run: for example, the run was "
-        "restarted from the beginning, or resumed with another version of torch.",
+        "restarted from the beginning, or resumed with another version of torch. Also names epochs that an experiment "
+        "tracker did not receive.",
     )
     last_seen_at: datetime | None = Field(
         None, description="When its worker was last seen, if the worker no longer responds; else null."

@@ -24,6 +24,7 @@ from app.cli.options import (
 )
 from app.cli.output import console, print_json
 from models.config import TrainingConfig
+from worker.tracker_catalog import require_libraries
 
 if TYPE_CHECKING:  # takes a while to load
     from app.cli.local.training import LocalEpoch
@@ -43,6 +44,10 @@ def train(
     test_examples: TestExamples = None,
     precision: PrecisionOption = None,
     resume: Annotated[bool, typer.Option("--resume", help="Resume the run in the folder.")] = False,
+    report_to: Annotated[
+        list[str] | None,
+        typer.Option(help="Also send each epoch to `tensorboard` or `mlflow`; may be repeated [ACGAN_REPORT_TO]."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON per epoch.")] = False,
     home: Home = None,
 ) -> None:
@@ -50,7 +55,9 @@ def train(
     options = given(locals())
     with fail_on(ValidationError):
         config = TrainingConfig(**options)
-    settings = read_settings(home=home)
+    settings = read_settings(home=home, report_to=" ".join(report_to) if report_to else None)
+    with fail_on():
+        require_libraries(settings.trackers)
     settings.protect_home()  # downloaded training data is stored there
 
     from app.cli.local.folder import take_folder

@@ -11,7 +11,7 @@ from models.errors import NotFound
 from models.networks.acgan import Generator
 from models.networks.weights import generator_from_bytes, load_generator
 from models.registry import bundled
-from models.registry.store import CheckpointId, CheckpointNotFound
+from models.registry.store import CheckpointId, CheckpointNotFound, Manifest
 from models.sampling.sampler import draw_digits, fresh_seed, prepare
 from models.torch_device import find_device
 
@@ -43,8 +43,14 @@ def find_generator(settings: AppSettings, name: str) -> tuple[Generator, str]:
     `latest` is the generator that comes with the package until a checkpoint is published. Raises NoGenerator, and the
     errors of a bad file or checkpoint.
     """
+    generator, manifest = load_with_manifest(settings, name)
+    return generator, name if manifest is None else manifest.id
+
+
+def load_with_manifest(settings: AppSettings, name: str) -> tuple[Generator, Manifest | None]:
+    """Load a generator as `find_generator` does, with its manifest; None for a file of weights."""
     if (path := weights_file(name)) is not None:
-        return load_generator(path), name
+        return load_generator(path), None
     store, first = settings.open_store(), bundled.checkpoint() if settings.pretrained else None
     checkpoint = store.latest() or first if name == LATEST else CheckpointId.parse(name)
     if checkpoint is None:
@@ -56,7 +62,7 @@ def find_generator(settings: AppSettings, name: str) -> tuple[Generator, str]:
         store = bundled.STORE
     manifest = store.manifest(checkpoint)
     data = store.read(manifest, manifest.draws)
-    return generator_from_bytes(data, f"{manifest.draws} of {checkpoint}"), str(checkpoint)
+    return generator_from_bytes(data, f"{manifest.draws} of {checkpoint}"), manifest
 
 
 def weights_file(name: str) -> Path | None:

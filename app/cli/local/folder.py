@@ -1,15 +1,43 @@
 """The folder of `acgan train`. Does not import torch, so that a bad folder is reported before the slow import."""
 
 import os
+import re
+from contextlib import suppress
 from pathlib import Path
+from uuid import uuid4
 
+from pydantic import Field
+
+from models.atomic_files import write_durably
+from models.bounded_reading import FileMissing, parse_record, read_bounded
 from models.errors import Conflict
+from models.records import Record
 
 HISTORY, TABLE, STATE = "history.json", "history.csv", "resume.safetensors"
+TRACKING = "tracking.json"
+TRACKING_LIMIT = 4096  # bytes
 
 
 class FolderTaken(Conflict, code="folder-taken"):
     """The folder holds another run, holds no run to resume, or is not writable."""
+
+
+class TrackedAs(Record):
+    """The file that keeps the id of a run for trackers, so that a resumed run continues there."""
+
+    run: str = Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}$")
+
+
+def tracked_id(out: Path, resume: bool) -> str:
+    """Return the id under which trackers know the run in the folder. A new one is stored. Raises OSError."""
+    file = out / TRACKING
+    if resume:
+        with suppress(FileMissing):  # the first part of the run had no trackers
+            return parse_record(TrackedAs, read_bounded(file, TRACKING_LIMIT), TRACKING_LIMIT, str(file)).run
+    name = re.sub(r"[^A-Za-z0-9_-]+", "-", out.resolve().name)[:50]
+    tracked = TrackedAs(run=f"{name or 'run'}-{uuid4().hex[:8]}")
+    write_durably(file, tracked.model_dump_json().encode())
+    return tracked.run
 
 
 def take_folder(out: Path, resume: bool) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import Field
 from rich.console import Console
 
-from app.cli.local.folder import HISTORY, STATE, TABLE
+from app.cli.local.folder import HISTORY, STATE, TABLE, tracked_id
 from app.cli.progress import print_epoch, progress_bar, show
 from app.settings import AppSettings
 from models.atomic_files import write_durably
@@ -29,6 +29,9 @@ from models.torch_device import describe, explain_out_of_memory, find_device
 from models.training import training_state
 from models.training.background_writer import BackgroundWriter
 from models.training.trainer import Check, Trainer
+from worker.tracking.sender import Shortfall
+from worker.tracking.session import TrackingSession
+from worker.tracking.tracker import TrackingTarget
 
 STATE_LIMIT = 512 << 20  # bytes; with the largest latent vectors a state has about 150 MB
 HISTORY_LIMIT = 64 << 20  # bytes; a thousand epochs have about 2 MB
@@ -67,6 +70,7 @@ class Folder:
     reported: int = 0  # epochs that `on_epoch` was called for, or that an earlier process trained
     saved_at: float | None = None
     writer: BackgroundWriter = field(default_factory=BackgroundWriter)
+    tracking: TrackingSession | None = None
 
     def resume(self, trainer: Trainer) -> None:
         """Resume the run in the folder. Raises InvalidState or OSError, which name the file."""
@@ -107,6 +111,8 @@ class Folder:
         write_durably(self.out / HISTORY, json.dumps(history.model_dump(mode="json"), indent=2).encode())
         write_durably(self.out / TABLE, to_csv(history.epochs).encode())
         self.epochs = history.epochs
+        if self.tracking is not None:
+            self.tracking.report(snapshot.result, verdict.metrics, snapshot.plot)
 
     def report(self) -> None:
         """Call `on_epoch` for each epoch whose files are on disk by now. Raises OSError if they cannot be written."""
@@ -167,8 +173,20 @@ def train_here(
         if settings.judge:
             digits = sample_count(trainer.batches)
             assessor = find_quality_gate(dataset, config.latent_size, device, settings.judges_dir, digits)
-        train_into(folder, trainer, assessor, console)
+        with track(settings, out, resume, trainer, console) as folder.tracking:
+            train_into(folder, trainer, assessor, console)
     (out / STATE).unlink(missing_ok=True)
+
+
+def track(settings: AppSettings, out: Path, resume: bool, trainer: Trainer, console: Console) -> TrackingSession:
+    """Report the run to the chosen trackers. What they do not receive is printed at the end. Raises OSError."""
+
+    def warn(missing: Shortfall) -> None:
+        console.print(f"warning: {missing.what}: {missing.reason}", markup=False, highlight=False)
+
+    run_id = tracked_id(out, resume) if settings.trackers else ""
+    target = TrackingTarget(out, settings.mlflow_address)
+    return TrackingSession(settings.trackers, run_id, trainer, target, warn, {Stopped: "stopped"})
 
 
 def train_into(folder: Folder, trainer: Trainer, assessor: QualityGate | None, console: Console) -> None:

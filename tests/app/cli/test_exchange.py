@@ -179,6 +179,7 @@ def test_a_discriminator_unknown_to_the_original_script_is_not_exported_for_it(t
         ("onnxscript", ["export", "{weights}", "-o", "g.onnx"], "pip install 'acgan[onnx]'"),
         ("h5py", ["export", "{weights}", "-o", "g.hdf5"], "pip install 'acgan[keras]'"),
         ("h5py", ["import-keras", "."], "pip install 'acgan[keras]'"),
+        ("mlflow", ["train", "--report-to", "mlflow"], "pip install 'acgan[tracking]'"),
     ],
 )
 def test_a_missing_library_is_named(tmp_path: Path, library: str, words: list[str], message: str) -> None:
@@ -197,7 +198,7 @@ def test_a_missing_library_is_named(tmp_path: Path, library: str, words: list[st
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["-o", "digits.png"], "use --format onnx, keras or keras3"),
+        (["-o", "digits.png"], "use --format onnx, keras, keras3 or huggingface"),
         (["-o", "x.h5", "--format", "keras3"], "Keras 3 reads its own format from files *.weights.h5"),
         (["-o", "x.weights.h5", "--format", "keras"], "and no other from them: rename x.weights.h5"),
         (["-o", "x", "--format", "tflite"], "there is no format 'tflite'"),
