@@ -12,8 +12,10 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
+from models.data.catalog import DEFAULT
 from models.registry.job_entry import fingerprint
-from models.registry.pointer import newest
+from models.registry.pointer import Latest, newest
+from models.registry.serving_policy import ServingPolicy, drawn_dataset
 from models.registry.store import CheckpointDamaged, CheckpointId, CheckpointNotFound, CheckpointStore, Manifest
 from worker.jobs.model import Job, JobStatus
 
@@ -24,10 +26,11 @@ class Serving(NamedTuple):
     served: str | None
     trouble: str | None
     policy: str = "newest"
+    dataset: str = DEFAULT
 
     @classmethod
     def of(cls, readiness: dict[str, Any], choice: dict[str, Any]) -> "Serving":
-        return cls(readiness["serving"], readiness["trouble"], choice["policy"])
+        return cls(readiness["serving"], readiness["trouble"], choice["policy"], choice["dataset"])
 
 
 INVARIANTS = {
@@ -125,11 +128,18 @@ def check_serving(store: CheckpointStore, serving: Serving, report: Report) -> N
     has_trouble = serving.trouble is not None
     latest, should_be = store.find_latest(), newest(store.manifests())
     report.check("c", f"trouble is null, and {latest.trouble}" if latest.trouble and not has_trouble else None)
-    is_behind = latest.checkpoint != should_be.checkpoint and not has_trouble
-    report.check("b", f"latest names {latest.checkpoint}, and {should_be.checkpoint} is newer" if is_behind else None)
-    wanted = str(should_be.checkpoint) if should_be.checkpoint is not None else serving.served
+    named, newer = checkpoints_of(latest), checkpoints_of(should_be)
+    is_behind = named != newer and not has_trouble
+    report.check("b", f"latest names {named}, and {newer} are the newest" if is_behind else None)
+    dataset = drawn_dataset(ServingPolicy(dataset=serving.dataset), (should_be.datasets or {}).keys())
+    wanted = newer.get(dataset, serving.served)
     is_other = serving.served != wanted and not has_trouble
     report.check("bc", f"{serving.served} is served, not {wanted}, and trouble is null" if is_other else None)
+
+
+def checkpoints_of(latest: Latest) -> dict[str, str]:
+    """The newest checkpoint of each training data set."""
+    return {name: str(each.checkpoint) for name, each in (latest.datasets or {}).items()}
 
 
 def check_still_served(serving: Serving, before: Sequence[str], report: Report) -> None:

@@ -100,3 +100,14 @@ def test_a_useless_pointer_is_found(good: tuple[CheckpointStore, Job]) -> None:
     (store.root / POINTER).unlink()
     assert violations(store, [], Serving(SERVED, None)) != []
     assert violations(store, [], Serving(SERVED, "it is missing")) == []
+
+
+def test_a_served_checkpoint_of_another_data_set_is_found(good: tuple[CheckpointStore, Job]) -> None:
+    store, mine = good
+    config = TrainingConfig(dataset="printed")
+    store.take(NEW + "1", 4)
+    made = records.manifest(NEW + "1", 1, fence=4).model_copy(update={"config": config})
+    printed = store.publish(made, FILES).id
+    assert violations(store, [mine], Serving(SERVED, None)) == []
+    assert violations(store, [mine], Serving(printed, None)) != []
+    assert violations(store, [mine], Serving(printed, None, dataset="printed")) == []
