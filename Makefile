@@ -145,7 +145,7 @@ endif
 
 INTEGRATED_EXTRAS := local,keras,onnx,parquet,cloud,dev,tracing,tracking
 .venv/.dev: .venv/.local
-	$(BIN)/pip install --quiet $(LOCKED_BUILD) -c constraints.txt -e '.[local,keras,onnx,parquet,cloud,dev]'
+	$(BIN)/pip install --quiet $(LOCKED_BUILD) -c constraints.txt -e '.[local,keras,onnx,parquet,tracing,cloud,dev]'
 	@touch $@
 
 .venv-integrations/.installed: .venv/bin/pip pyproject.toml tests/integrations/requirements.txt

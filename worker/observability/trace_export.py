@@ -11,7 +11,7 @@ from typing import Any
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExportResult
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
 from models.version import code_version
 
@@ -47,7 +47,7 @@ class FirstMessage(logging.Handler):
         self.message = self.message or record.getMessage()
 
 
-class ReportingExporter:
+class ReportingExporter(SpanExporter):
     """Logs the first failed export and the next that succeeds. The library would log each attempt."""
 
     def __init__(self, exporter: Any) -> None:
