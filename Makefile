@@ -143,22 +143,25 @@ endif
 	$(BIN)/pip install $(LOCKED_BUILD) -c constraints.txt -e '.[local,keras]'
 	@touch $@
 
-INTEGRATED_EXTRAS := local,keras,onnx,parquet,cloud,dev,tracing,tracking
+INTEGRATED_EXTRAS := local,keras,onnx,parquet,cloud,tracing,tracking
 .venv/.dev: .venv/.local
 	$(BIN)/pip install --quiet $(LOCKED_BUILD) -c constraints.txt -e '.[local,keras,onnx,parquet,tracing,cloud,dev]'
 	@touch $@
 
-.venv-integrations/.installed: .venv/bin/pip pyproject.toml tests/integrations/requirements.txt
+EXCLUDED := cachetools|typer# MLflow and openapi-python-client need earlier versions
+.venv-integrations/.installed: .venv/bin/pip pyproject.toml constraints.txt tests/integrations/requirements.txt
 	.venv/bin/python -m venv .venv-integrations
 	$(if $(TORCH_INDEX),.venv-integrations/bin/pip install --quiet --no-deps --index-url $(TORCH_INDEX) -c constraints.txt torch \
 		$$(grep '^torchvision' tests/integrations/requirements.txt))
-	.venv-integrations/bin/pip install --quiet -r tests/integrations/requirements.txt -e '.[$(INTEGRATED_EXTRAS)]'
+	grep -vE '^($(EXCLUDED))==' constraints.txt > .venv-integrations/constraints.txt
+	.venv-integrations/bin/pip install --quiet -c .venv-integrations/constraints.txt \
+		-r tests/integrations/requirements.txt -e '.[$(INTEGRATED_EXTRAS)]'
 	@touch $@
 
 .openapi-tools/.installed: tests/openapi_tools/package.json tests/openapi_tools/package-lock.json
 	@mkdir -p .openapi-tools
 	cp $^ .openapi-tools
-	npm ci --prefix .openapi-tools --ignore-scripts --no-audit --no-fund
+	$(NPM) ci --prefix .openapi-tools --ignore-scripts --no-audit --no-fund
 	@touch $@
 
 .venv-peers/.installed: .venv/bin/pip benchmarks/peers/requirements.txt

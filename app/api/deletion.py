@@ -90,13 +90,15 @@ def drawing_checkpoint(job: AnyJob) -> str | None:
 def find_store_uses(model_manager: ModelManager) -> list[Use]:
     """Return the uses of checkpoints that are served, pinned, newest, being loaded or being read. Raises OSError."""
     store = model_manager.store
-    latest = store.find_latest()
-    newests = {latest.checkpoint, *(each.checkpoint for each in (latest.datasets or {}).values())}
+    dataset = model_manager.target.dataset
     uses = [
         (parsed(model_manager.serving), "is served: serve another checkpoint first, with PUT /serving"),
         (pinned(store, read_choice(store)), "is pinned: choose another first, with PUT /serving"),
         (pinned(store, model_manager.target.choice), "is pinned: choose another first, with PUT /serving"),
-        *((newest, "is the newest publication: it can be deleted when another is published") for newest in newests),
+        (
+            store.latest(dataset),
+            f"is the newest of {dataset}: it can be deleted when another of {dataset} is published",
+        ),
         *((checkpoint, "is being read: retry in a moment") for checkpoint in model_manager.loads.loading()),
     ]
     found = [Use(*checkpoint.folder, f"{checkpoint} {why}") for checkpoint, why in uses if checkpoint is not None]

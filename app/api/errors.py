@@ -16,7 +16,7 @@ from app.problems.problem import Mistake, answer, answer_error, full_stop
 from app.problems.redis_diagnosis import explain_error
 from app.problems.refusals import TOO_LONG
 from app.problems.validation_messages import but_is, reason, shown
-from app.schemas.checkpoints import POLICIES
+from app.schemas.checkpoints import ORDER_TAGS
 from app.schemas.compositions import NUMBER
 from app.schemas.datasets import FILE_NAME
 from models.bounded_reading import FileInvalid
@@ -116,7 +116,7 @@ def known_fields(request: Request) -> list[str]:
 def mistake(found: dict[str, Any], request: Request) -> Mistake:
     """Convert one of pydantic's errors to a message for the caller."""
     loc = [shown(str(part)) for part in found["loc"]]
-    inner = [part for part in loc[1:-1] if part not in POLICIES]  # the tag of a union is not a field
+    inner = [part for part in loc[1:-1] if part not in ORDER_TAGS]  # the tag of a union is not a field
     field = ".".join(loc[:1] + inner + loc[1:][-1:])
     match found["type"]:
         case "json_invalid":
@@ -137,7 +137,7 @@ def mistake(found: dict[str, Any], request: Request) -> Mistake:
         case "union_tag_invalid" | "union_tag_not_found":
             return Mistake(
                 field="body.policy",
-                message="should be 'newest', 'best' or 'pinned'" + but_is(found.get("ctx", {}).get("tag")),
+                message="should be 'newest', 'best' or 'pinned'" + but_is(found["input"].get("policy")),
             )
         case "model_attributes_type" | "dict_type" | "model_type":
             return Mistake(

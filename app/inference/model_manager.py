@@ -18,7 +18,7 @@ from app.inference.loads import Loads
 from app.inference.sample_buffer import SampleBuffer
 from app.inference.serving_target import TargetFinder
 from app.inference.store_budget import Budget
-from models.data.catalog import DEFAULT
+from models.data.catalog import DATASETS, DEFAULT
 from models.errors import AcganError, Unavailable
 from models.networks.inference import FoldedGenerator
 from models.networks.weights import InvalidWeights, generator_from_bytes
@@ -211,11 +211,14 @@ class ModelManager:
         """
         if choice.checkpoint:
             await self.find(choice.checkpoint)
-        elif choice.dataset != DEFAULT and not await anyio.to_thread.run_sync(self.store.latest, choice.dataset):
+        elif (named := choice.dataset) and not ((named == DEFAULT and self.first) or await self._has_newest(named)):
             raise CheckpointNotFound(f"no checkpoint that was trained on {choice.dataset} may be served yet")
         in_package = self.first is not None and choice.checkpoint == str(self.first)
         await anyio.to_thread.run_sync(write_choice, self.store, choice, not in_package, expected)
         await self.refresh()
+
+    async def _has_newest(self, dataset: str) -> bool:
+        return await anyio.to_thread.run_sync(self.store.latest, dataset) is not None
 
     async def choice(self) -> ServingPolicy:
         """Return the stored serving policy; if it cannot be read, the one in effect."""
@@ -263,6 +266,10 @@ class ModelManager:
         if manifest.refused is not None:
             raise NotServable(f"{checkpoint} is not served: {manifest.refused}")
         generator = generator_from_bytes(store.read(manifest, manifest.draws))
+        if generator.classes != (classes := len(DATASETS[manifest.config.dataset].classes)):
+            raise InvalidWeights(
+                f"{manifest.draws} of {checkpoint} has {generator.classes} classes, its training data {classes}"
+            )
         return LoadedModel(manifest, prepare(generator, self.device))
 
     def store_of(self, checkpoint: CheckpointId) -> CheckpointStore:

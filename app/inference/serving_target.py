@@ -50,7 +50,7 @@ class TargetFinder:
             problems.append(latest.trouble)
         self.read_choice(problems)
         self.published = latest.datasets or {}
-        self.dataset = drawn_dataset(self.choice, self.published)
+        self.dataset = self._dataset(served)
         self._follow_best(self.published.get(self.dataset))
         return Target(self._wanted(latest, served, problems), problems)
 
@@ -66,6 +66,15 @@ class TargetFinder:
         self._choice = found or self._choice
         return self.choice
 
+    def _dataset(self, served: Manifest | None) -> str:
+        """Return the training data of the generator to serve.
+
+        If all checkpoints of MNIST are lost while one is served, printed digits do not replace it.
+        """
+        dataset = drawn_dataset(self.choice, self.published)
+        is_lost = served is not None and served.checkpoint != self.first and served.config.dataset == DEFAULT
+        return DEFAULT if is_lost and self.choice.dataset is None else dataset
+
     def _follow_best(self, newest: Newest | None) -> None:
         gone = self.best is not None and not self.store.stands(self.best)
         if gone or self._followed != (self.dataset, newest):
@@ -80,10 +89,11 @@ class TargetFinder:
             if found is None:
                 problems.append(f"the pinned checkpoint {choice.checkpoint} does not exist")
             return found or own or last or self.first
+        own = own if served and served.config.dataset == self.dataset else None
         wanted = self.best if choice.policy == "best" else last
         if wanted is None and own:
             problems.append(f"the store no longer has a checkpoint: {own} is still served from memory")
-        is_older = newest and served and served.config.dataset == self.dataset and newest.order < served.order
+        is_older = own and newest and served and newest.order < served.order
         return own if own and (wanted is None or (latest.trouble and is_older)) else wanted or self.first
 
     def _pinned(self, choice: ServingPolicy) -> CheckpointId | None:

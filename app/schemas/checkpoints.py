@@ -75,6 +75,7 @@ class ServingView(ServingPolicy):
     """The serving policy, and the checkpoint that `latest` refers to."""
 
     serving: str | None = Field(description="Id of the checkpoint being served by this process.")
+    serving_dataset: str | None = Field(description="Training data of this checkpoint.")
 
 
 class Follow(BaseModel):
@@ -83,8 +84,8 @@ class Follow(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     policy: Literal["newest", "best"] = "newest"
-    dataset: DatasetName = Field(
-        DEFAULT,
+    dataset: DatasetName | None = Field(
+        None,
         description="Training data of the generator. While nothing was published for `mnist`, a generator of `printed` "
         "digits is served if there is one.",
     )
@@ -99,10 +100,19 @@ class Pin(BaseModel):
     checkpoint: Annotated[str, Field(max_length=100)]
 
 
-def kind_of(body: object) -> str:
-    policy = body.get("policy") if isinstance(body, dict) else getattr(body, "policy", None)
-    return "pin" if policy == "pinned" else "follow"
+def kind_of(body: object) -> str | None:
+    """Return the tag of the model for a body of `PUT /serving`; None if it names neither a policy nor a data set."""
+    fields = body if isinstance(body, dict) else vars(body)
+    match fields.get("policy"):
+        case "pinned":
+            return "pin"
+        case "newest" | "best":
+            return "follow"
+        case None if "dataset" in fields:
+            return "follow"
+    return None
 
 
+ORDER_TAGS = ("follow", "pin")
 ServingOrder = Annotated[Annotated[Follow, Tag("follow")] | Annotated[Pin, Tag("pin")], Discriminator(kind_of)]
 POLICIES = ("newest", "best", "pinned")

@@ -63,8 +63,9 @@ class Serving(Record):
 
     policy: str = "newest"
     checkpoint: str | None = None
-    dataset: str = "mnist"
+    dataset: str | None = None
     serving: str | None
+    serving_dataset: str | None = None
 
 
 class Readiness(Record):

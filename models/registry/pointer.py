@@ -119,9 +119,19 @@ def interpret(
                 raise FileDamaged(f"{POINTER} names {named}, which does not exist")
     except FileInvalid as error:
         foreign = isinstance(error, FileNotUnderstood) and not _is_damaged(data)
-        return newest(manifests())._replace(trouble=str(error), foreign=foreign)
+        found = newest(manifests())
+        number = max(found.number or 0, number_of(data))  # deleted checkpoints keep their numbers
+        return found._replace(trouble=str(error), foreign=foreign, number=number)
     order = checkpoint and Order(pointer.job_number or 0, *checkpoint)
     return Latest(checkpoint, order, pointer.number, published_at=pointer.published_at, datasets=datasets)
+
+
+def number_of(data: bytes) -> int:
+    """Return the publication counter of a pointer; 0 if it cannot be read."""
+    try:
+        return parse(data, Pointer, POINTER).number or 0
+    except FileInvalid:
+        return 0
 
 
 def _newest(pointer: DatasetPointer) -> Newest:

@@ -19,6 +19,7 @@ def delete_run(store: CheckpointStore, job: str, token: int = 0, check: Callable
         check()
         count = len(store.epochs(job))
         store.hide_deleted(job, token)
+        store.renew_pointer()
         return count
 
     count = store.storage.alone(step)
@@ -33,5 +34,6 @@ def delete_folder(store: CheckpointStore, folder: Folder, check: Callable[[], No
         store.check_identity()
         check()
         store.storage.remove(folder)
+        store.renew_pointer()
 
     store.storage.alone(step)

@@ -26,7 +26,11 @@ class ServingPolicy(BaseModel):
 
     policy: Literal["newest", "best", "pinned"] = "newest"
     checkpoint: str | None = None
-    dataset: str = Field(DEFAULT, description="Training data of the newest or best checkpoint.")
+    dataset: str | None = Field(
+        None,
+        description="Training data of the newest or best checkpoint. If null, `mnist`; but `printed` while only that "
+        "has a checkpoint to serve.",
+    )
 
 
 def read_choice(store: CheckpointStore) -> ServingPolicy | None:
@@ -76,12 +80,17 @@ def pinned(store: CheckpointStore, choice: ServingPolicy | None) -> CheckpointId
 
 
 def drawn_dataset(choice: ServingPolicy, published: Collection[str]) -> str:
-    """Return the data set whose digits are drawn, given those that have a checkpoint: MNIST, if none is chosen.
+    """Return the training data of the generator to serve, given those that have a checkpoint."""
+    if choice.dataset is not None:
+        return choice.dataset
+    return SUBSTITUTE if DEFAULT not in published and SUBSTITUTE in published else DEFAULT
 
-    While nothing was published for MNIST, printed digits are drawn if there are any.
-    """
-    is_substituted = choice.dataset == DEFAULT and DEFAULT not in published and SUBSTITUTE in published
-    return SUBSTITUTE if is_substituted else choice.dataset
+
+def newest_drawn(store: CheckpointStore) -> CheckpointId | None:
+    """Return the newest checkpoint to serve if no policy was chosen; None if nothing was published for digits."""
+    newest = store.find_latest().datasets or {}
+    found = newest.get(drawn_dataset(ServingPolicy(), newest))
+    return found and found.checkpoint
 
 
 def best(store: CheckpointStore, dataset: str) -> CheckpointId | None:

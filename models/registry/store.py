@@ -121,6 +121,10 @@ class CheckpointStore(ResumeStates):
             self.storage.discard(staged)
         return published
 
+    def renew_pointer(self) -> None:
+        """After a deletion: let the pointer name the newest checkpoints that exist. Raises OSError."""
+        self._move_pointer(lambda latest: latest.pointer(self._number_of(latest)))
+
     def _intact(self, checkpoint: CheckpointId) -> Manifest | None:
         """Verify an existing checkpoint. Returns its manifest; None if a file is damaged."""
         try:

@@ -135,8 +135,9 @@ def choose(page: Page, service: Service, job: str) -> None:
     assert service.client.get("/serving").json() == {
         "policy": "pinned",
         "checkpoint": before,
-        "dataset": "mnist",
+        "dataset": None,
         "serving": before,
+        "serving_dataset": service.client.get(f"/jobs/{job}").json()["config"]["dataset"],
     }
     page.locator(f"[data-id='{job}-e001']").get_by_role("button", name="Serve this").click()
     expect(page.locator(".served")).to_contain_text(f"Current model: {job}-e001")

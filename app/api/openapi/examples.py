@@ -89,7 +89,7 @@ ANSWERS = {  # by the name of the schema
         CheckpointList(serving=CHECKPOINT, checkpoints=[CheckpointView.of(MANIFEST)]),
         DatasetView.of(ORDERED),
         DatasetList(datasets=[DatasetView.of(ORDERED)], next=None),
-        ServingView(serving=CHECKPOINT),
+        ServingView(serving=CHECKPOINT, serving_dataset="mnist"),
         Readiness(ready=True, redis="up", serving=CHECKPOINT),
         ProblemDescription.of("job-not-found"),
         JobEvent(ProgressEvent(event="progress", id="1769860900123-0", data=PROGRESS)),

@@ -101,7 +101,8 @@ async def get_checkpoint(services: ServicesDep, checkpoint: str) -> CheckpointVi
 
 @router.delete("/checkpoints/{checkpoint}", status_code=204)
 async def delete_checkpoint(services: ServicesDep, checkpoint: str) -> None:
-    """Delete a checkpoint's files. 409 if it is served, pinned, the newest or being read, or if a job needs it."""
+    """Delete a checkpoint's files. 409 if it is served, pinned, the newest of the training data being served, or
+    being read, or if a job needs it."""
     await deletion.delete_checkpoint(services.inference.models, services.jobs, CheckpointId.parse(checkpoint))
 
 
@@ -116,7 +117,9 @@ async def get_serving(services: ServicesDep, response: Response) -> ServingView:
 
 def view_of(policy: ServingPolicy, services: Services, response: Response) -> ServingView:
     response.headers.update({"ETag": tag_of(policy), "Cache-Control": "no-store"})
-    return ServingView(**dict(policy), serving=services.inference.models.serving)
+    served = services.inference.models.served
+    dataset = served and served.model.manifest.config.dataset
+    return ServingView(**dict(policy), serving=served and served.model.id, serving_dataset=dataset)
 
 
 @router.put("/serving", responses=POLICY)

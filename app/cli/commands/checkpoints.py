@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from app.cli.errors import fail
 from app.cli.options import AsJson, Key, Url
 from app.cli.output import print_json, print_record, print_table
 from app.cli.service import service
@@ -44,7 +45,10 @@ def serving(
             case None if dataset is None:
                 policy = client.serving()
             case None | "newest" | "best":
-                policy = client.serve(choice or "newest", dataset=dataset)
+                kept = client.serving().policy if choice is None else choice
+                policy = client.serve("best" if kept == "best" else "newest", dataset=dataset)
+            case _ if dataset is not None:
+                fail("--dataset is for newest and best")
             case _:
                 policy = client.serve("pinned", choice)
     print_record(policy, as_json, f"{policy.policy}: {policy.serving or 'nothing'} is served")

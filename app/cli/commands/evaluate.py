@@ -16,7 +16,10 @@ def evaluate(
         str,
         typer.Argument(metavar="CHECKPOINT", help="`latest`, a checkpoint's id, or a generator's .safetensors file."),
     ] = "latest",
-    dataset: Annotated[str, typer.Option(help=f"The generator's training data: {TRAINING_DATA}.")] = "mnist",
+    dataset: Annotated[
+        str | None,
+        typer.Option(help=f"The generator's training data: {TRAINING_DATA}. By default the checkpoint's."),
+    ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Use a fifth of the digits: faster, less precise.")] = False,
     as_json: AsJson = False,
     picture: Annotated[Path | None, typer.Option(help="Write charts of the result into this PNG.")] = None,

@@ -7,10 +7,12 @@ from typing import NamedTuple
 import numpy as np
 
 from app.settings import AppSettings
+from models.config import NUM_CLASSES
 from models.errors import NotFound
 from models.networks.acgan import Generator
 from models.networks.weights import generator_from_bytes, load_generator
 from models.registry import bundled
+from models.registry.serving_policy import newest_drawn
 from models.registry.store import CheckpointId, CheckpointNotFound, Manifest
 from models.sampling.sampler import draw_digits, fresh_seed, prepare
 from models.torch_device import find_device
@@ -50,9 +52,9 @@ def find_generator(settings: AppSettings, name: str) -> tuple[Generator, str]:
 def load_with_manifest(settings: AppSettings, name: str) -> tuple[Generator, Manifest | None]:
     """Load a generator as `find_generator` does, with its manifest; None for a file of weights."""
     if (path := weights_file(name)) is not None:
-        return load_generator(path), None
+        return of_digits(load_generator(path), name), None
     store, first = settings.open_store(), bundled.checkpoint() if settings.pretrained else None
-    checkpoint = store.latest() or first if name == LATEST else CheckpointId.parse(name)
+    checkpoint = newest_drawn(store) or first if name == LATEST else CheckpointId.parse(name)
     if checkpoint is None:
         raise NoGenerator(
             f"no checkpoint has been published in {settings.store_name} yet: start a run, or pass a generator's file "
@@ -62,7 +64,14 @@ def load_with_manifest(settings: AppSettings, name: str) -> tuple[Generator, Man
         store = bundled.STORE
     manifest = store.manifest(checkpoint)
     data = store.read(manifest, manifest.draws)
-    return generator_from_bytes(data, f"{manifest.draws} of {checkpoint}"), manifest
+    return of_digits(generator_from_bytes(data, f"{manifest.draws} of {checkpoint}"), str(checkpoint)), manifest
+
+
+def of_digits(generator: Generator, name: str) -> Generator:
+    """Return the generator if it has ten classes. Raises NoGenerator."""
+    if generator.classes != NUM_CLASSES:
+        raise NoGenerator(f"{name} has {generator.classes} classes; a generator of digits has {NUM_CLASSES}")
+    return generator
 
 
 def weights_file(name: str) -> Path | None:

@@ -8,12 +8,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from app.cli.local.drawing import find_generator
+from app.cli.local.drawing import load_with_manifest
 from app.cli.local.evaluation_picture import draw_evaluation
 from app.settings import AppSettings
 from models.atomic_files import write_durably
 from models.bounded_reading import FileFault, FileMissing, parse_record, printable, read_bounded
 from models.config import TrainingConfig
+from models.data.catalog import DEFAULT
 from models.data.dataset import load_dataset
 from models.evaluation.evaluator import FULL, QUICK, Evaluation, Evaluator, Figures, evaluate
 from models.evaluation.judge import find_judge
@@ -26,15 +27,17 @@ FIGURES_LIMIT = 1 << 20  # bytes; the figures of real digits have 2 KB
 
 
 def evaluate_here(
-    settings: AppSettings, checkpoint: str, dataset: str, quick: bool, picture: Path | None, console: Console
+    settings: AppSettings, checkpoint: str, dataset: str | None, quick: bool, picture: Path | None, console: Console
 ) -> Evaluation:
     """Evaluate a generator. The current step is shown on `console`.
 
     Raises NoGenerator, DatasetUnavailable, DeviceUnavailable, OSError, ValidationError for an unknown `dataset`, and
     the errors of a bad checkpoint.
     """
+    generator, manifest = load_with_manifest(settings, checkpoint)
+    name = checkpoint if manifest is None else manifest.id
+    dataset = dataset or (DEFAULT if manifest is None else manifest.config.dataset)
     config = TrainingConfig.model_validate({"dataset": dataset})
-    generator, name = find_generator(settings, checkpoint)
     device = find_device(settings.device)
     with console.status("loading") as status:
         data = load_dataset(config, settings.data_dir, settings.cache_dir, settings.mirrors).to(device)
@@ -85,8 +88,9 @@ def tabulate(evaluation: Evaluation) -> Table:
 
 def rows(figures: Figures) -> dict[str, str]:
     low, high = figures.label_accuracy_interval
-    worst = min(range(10), key=lambda label: figures.label_accuracies[label])
-    least, most = (pick(range(10), key=lambda label: figures.variety[label]) for pick in (min, max))
+    classes = range(len(figures.variety))
+    worst = min(classes, key=lambda label: figures.label_accuracies[label])
+    least, most = (pick(classes, key=lambda label: figures.variety[label]) for pick in (min, max))
     return {
         "label accuracy": f"{figures.label_accuracy:.2%}",
         "  95 % interval": f"{low:.2%} - {high:.2%}",
@@ -97,7 +101,7 @@ def rows(figures: Figures) -> dict[str, str]:
         "kernel distance": f"{figures.kernel_distance:.4f}",
         "density": f"{figures.density:.3f}",
         "coverage": f"{figures.coverage:.3f}",
-        "variety, mean": f"{sum(figures.variety) / 10:.3f}",
+        "variety, mean": f"{sum(figures.variety) / len(classes):.3f}",
         "  lowest, highest": f"{figures.variety[least]:.3f} ({least}), {figures.variety[most]:.3f} ({most})",
         "nearest training digit, grey levels": f"{figures.nearest_distance:.0f}",
         "    copies": f"{figures.copies:.2%}",

@@ -11,6 +11,7 @@ from models.interop.formats import FORMATS, Form
 from models.networks.acgan import Discriminator
 from models.networks.weights import discriminator_from_bytes, load_discriminator
 from models.registry import bundled
+from models.registry.serving_policy import newest_drawn
 from models.registry.store import DISCRIMINATOR, CheckpointId
 
 
@@ -37,7 +38,7 @@ def find_discriminator(settings: AppSettings, name: str) -> tuple[Discriminator,
     if (path := weights_file(name)) is not None:
         return load_discriminator(path), name
     store = settings.open_store()
-    checkpoint = store.latest() if name == "latest" else CheckpointId.parse(name)
+    checkpoint = newest_drawn(store) if name == "latest" else CheckpointId.parse(name)
     if checkpoint is None or checkpoint.job == bundled.JOB:
         raise NoGenerator("the generator that comes with the package has no discriminator: name another checkpoint")
     manifest = store.manifest(checkpoint)

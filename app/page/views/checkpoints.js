@@ -7,8 +7,8 @@ import { fill } from "../downloads.js";
 import { ago, bytes, figure, percent } from "../format.js";
 
 const POLICIES = {
-  newest: (dataset) => `Every new checkpoint of ${dataset} is served.`,
-  best: (dataset) => `The checkpoint of ${dataset} with the best metrics is served.`,
+  newest: (dataset, until) => `Every new checkpoint of ${dataset} is served${until}.`,
+  best: (dataset, until) => `The checkpoint of ${dataset} with the best metrics is served${until}.`,
   pinned: () => "This checkpoint is pinned: new ones are not served.",
 };
 
@@ -43,12 +43,13 @@ export async function show(root, _at, signal) {
 
 function serving(choice, checkpoints, serve) {
   const now = checkpoints.find(({ id }) => id === choice.serving);
-  const dataset = now?.config.dataset ?? choice.dataset;
+  const dataset = choice.serving_dataset ?? choice.dataset ?? "mnist";
+  const until = choice.dataset === null && dataset !== "mnist" ? " until one of mnist is published" : "";
   const before = checkpoints.slice(checkpoints.indexOf(now) + 1).find(({ refused, config }) => refused === null && config.dataset === dataset);
-  const policyButton = (policy, text) => button(text, () => serve({ policy, dataset }), { "aria-pressed": String(choice.policy === policy), disabled: choice.policy === policy });
+  const policyButton = (policy, text) => button(text, () => serve({ policy, dataset: choice.dataset }), { "aria-pressed": String(choice.policy === policy), disabled: choice.policy === policy });
   const back = now && before && button("Roll back", () => serve({ policy: "pinned", checkpoint: before.id }), { title: `Pin ${before.id}` });
   return [
-    h("p", { class: "standing" }, "Current model: ", choice.serving ? h("b", {}, choice.serving) : "none", ". ", POLICIES[choice.policy](dataset)),
+    h("p", { class: "standing" }, "Current model: ", choice.serving ? h("b", {}, choice.serving) : "none", ". ", POLICIES[choice.policy](dataset, until)),
     h("div", { class: "actions" }, policyButton("newest", "Serve the newest"), policyButton("best", "Serve the best"), back, datasetSelect(checkpoints, dataset, serve)),
     before && h("p", { class: "hint" }, `Rolling back pins ${before.id}. Requests in progress are not interrupted.`),
   ].filter(Boolean);

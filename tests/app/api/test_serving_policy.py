@@ -6,7 +6,7 @@ from starlette.testclient import TestClient
 from app.main import create_app
 from app.settings import AppSettings
 from models.config import TrainingConfig
-from models.registry.store import GENERATOR, CheckpointStore
+from models.registry.store import GENERATOR, CheckpointId, CheckpointStore
 from tests.app.conftest import fresh_weights, publish
 from tests.models.registry.test_store import NEW, OLD
 from tests.support.api_clients import local_client
@@ -76,6 +76,7 @@ def test_a_request_without_a_body_needs_no_type(client: TestClient) -> None:
 
 def publish_printed(store: CheckpointStore, job: str = "20361127-120000-abcdef") -> str:
     """Publish a generator that was trained on printed digits. Returns its id."""
+    store.take(job, 1)
     made = manifest(job).model_copy(update={"config": TrainingConfig(dataset="printed")})
     return store.publish(made, {GENERATOR: fresh_weights(3)}).id
 
@@ -102,8 +103,25 @@ def test_a_run_on_another_data_set_does_not_change_what_is_served(client: TestCl
 def test_a_data_set_without_a_checkpoint_cannot_be_served(client: TestClient) -> None:
     refused = client.put("/serving", json={"policy": "newest", "dataset": "printed"})
     assert (refused.status_code, refused.json()["type"]) == (404, "/problems/checkpoint-not-found")
-    assert "no checkpoint that was trained on printed" in refused.json()["detail"]
-    assert client.put("/serving", json={"dataset": "letters"}).status_code == 422
+    assert "checkpoint that was trained on printed may be served yet" in refused.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "message"),
+    [
+        ({"dataset": "letters"}, "body.dataset", "should be"),
+        ({"policy": "nothing"}, "body.policy", "should be 'newest', 'best' or 'pinned', not 'nothing'"),
+        ({"policy": "pinned"}, "body.checkpoint", "is missing"),
+        ({}, "body.policy", "should be 'newest', 'best' or 'pinned'"),
+    ],
+)
+def test_a_wrong_policy_is_refused_with_the_field(
+    client: TestClient, body: dict[str, str], field: str, message: str
+) -> None:
+    refused = client.put("/serving", json=body)
+    assert refused.status_code == 422
+    assert refused.json()["errors"][0]["field"] == field
+    assert refused.json()["errors"][0]["message"].startswith(message)
 
 
 def test_printed_digits_are_served_until_mnist_is_published(settings: AppSettings) -> None:
@@ -115,8 +133,32 @@ def test_printed_digits_are_served_until_mnist_is_published(settings: AppSetting
         assert drawn(client) == {"X-Checkpoint": f"{OLD}-e001", "X-Dataset": "mnist"}
 
 
-def test_the_newest_of_each_data_set_cannot_be_deleted(client: TestClient, store: CheckpointStore) -> None:
+def test_mnist_can_be_chosen_before_a_run_publishes_it(settings: AppSettings) -> None:
+    printed = publish_printed(CheckpointStore(settings.store_dir))
+    settings = settings.model_copy(update={"pretrained": True})
+    with local_client(create_app(settings), raise_server_exceptions=False) as client:
+        assert drawn(client)["X-Checkpoint"] == printed
+        chosen = client.put("/serving", json={"dataset": "mnist"}).json()
+        assert (chosen["dataset"], chosen["serving_dataset"]) == ("mnist", "mnist")
+        assert drawn(client)["X-Checkpoint"].startswith("pretrained-")
+
+
+def test_printed_digits_do_not_replace_a_lost_checkpoint_of_mnist(settings: AppSettings) -> None:
+    store = CheckpointStore(settings.store_dir)
+    mnist = publish(store, OLD, 1, seed=1)
+    publish_printed(store)
+    with local_client(create_app(settings), raise_server_exceptions=False) as client:
+        assert drawn(client)["X-Checkpoint"] == mnist
+        store.storage.remove(CheckpointId.parse(mnist).folder)
+        assert drawn(client) == {"X-Checkpoint": mnist, "X-Dataset": "mnist"}
+        assert "no longer has a checkpoint" in client.get("/readyz").json()["trouble"]
+
+
+def test_the_newest_of_another_data_set_can_be_deleted(client: TestClient, store: CheckpointStore) -> None:
     printed = publish_printed(store)
-    refused = client.delete(f"/checkpoints/{printed}")
+    assert client.delete(f"/checkpoints/{printed}").status_code == 204
+    latest = store.find_latest()
+    assert (latest.trouble, set(latest.datasets or {})) == (None, {"mnist"})
+    refused = client.delete(f"/checkpoints/{NEW}-e001")
     assert refused.status_code == 409
-    assert "newest" in refused.json()["detail"]
+    assert drawn(client)["X-Dataset"] == "mnist"

@@ -33,9 +33,11 @@ def served(client: TestClient) -> str:
 
 
 def test_rolling_back_is_one_call(client: TestClient, store: CheckpointStore) -> None:
-    assert client.get("/serving").json() == {"policy": "newest", "checkpoint": None, "serving": f"{NEW}-e001"}
+    of_mnist = {"dataset": None, "serving_dataset": "mnist"}
+    newest = {"policy": "newest", "checkpoint": None, "serving": f"{NEW}-e001"}
+    assert client.get("/serving").json() == newest | of_mnist
     result = client.put("/serving", json={"policy": "pinned", "checkpoint": f"{OLD}-e001"})
-    assert result.json() == {"policy": "pinned", "checkpoint": f"{OLD}-e001", "serving": f"{OLD}-e001"}
+    assert result.json() == {"policy": "pinned", "checkpoint": f"{OLD}-e001", "serving": f"{OLD}-e001"} | of_mnist
     assert served(client) == f"{OLD}-e001"
     newer = publish(store, NEW, 2, seed=3)
     assert client.get("/checkpoints").json()["serving"] == f"{OLD}-e001"

@@ -100,13 +100,16 @@ def test_retention_keeps_the_newest_of_every_data_set(store: CheckpointStore) ->
 @pytest.mark.parametrize(
     ("chosen", "published", "drawn"),
     [
-        ("mnist", [], "mnist"),
-        ("mnist", ["printed"], "printed"),
-        ("mnist", ["mnist", "printed"], "mnist"),
-        ("mnist", ["letters"], "mnist"),
+        (None, [], "mnist"),
+        (None, ["printed"], "printed"),
+        (None, ["mnist", "printed"], "mnist"),
+        (None, ["letters"], "mnist"),
+        ("mnist", ["printed"], "mnist"),
         ("printed", ["mnist", "printed"], "printed"),
         ("printed", ["mnist"], "printed"),
     ],
 )
-def test_printed_digits_replace_mnist_until_it_is_published(chosen: str, published: list[str], drawn: str) -> None:
+def test_printed_digits_replace_mnist_until_it_is_published(
+    chosen: str | None, published: list[str], drawn: str
+) -> None:
     assert drawn_dataset(ServingPolicy(dataset=chosen), published) == drawn
