@@ -61,6 +61,10 @@ class Outbox:
         """Remove a message for ever: it is delivered, or its receiver wants none."""
         self._settle(args=[message.id, message.attempt, 1, 0, 0, ""])
 
+    def postpone(self, message: Message, pause: float) -> None:
+        """Let the message wait for `pause` seconds, because no attempt was made: none is counted."""
+        self._settle(args=[message.id, message.attempt, 2, pause, 0, ""])
+
     def put_back(self, message: Message, pause: float, trouble: str) -> bool:
         """Let the message wait for `pause` seconds. If it is too old, remove it and add `trouble` to its job.
 
