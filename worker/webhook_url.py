@@ -82,4 +82,6 @@ def read_webhook_secrets(text: str) -> list[bytes]:
                 f'bytes, as `echo "{SECRET_PREFIX}$(openssl rand -base64 32)"` prints it'
             )
         secrets.append(key)
+    if not secrets:
+        raise ValueError("should be one secret or more, separated by spaces")
     return secrets
