@@ -13,8 +13,9 @@ from models.atomic_files import make_private, remove_old_temporary
 from models.data.catalog import DATASETS
 from models.registry.storage.filesystem import FilesystemStorage
 from models.registry.store import CheckpointStore
+from worker.connection_errors import reason_of
 from worker.tracker_catalog import absolute_address, read_trackers
-from worker.webhook_url import read_webhook_hosts, read_webhook_secrets, reason_of
+from worker.webhook_url import read_webhook_hosts, read_webhook_secrets
 
 OBJECT_STORAGE = ("s3://", "gs://", "az://")
 TRACING = ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")  # modules of the extra `tracing`

@@ -34,7 +34,7 @@ DATABRICKS = "databricks"  # a name of MLflow, not of a folder
 def read_trackers(text: str) -> list[str]:
     """Parse names that are separated by spaces or commas. Returns each once. Raises ValueError for an unknown name."""
     names = list(dict.fromkeys(text.replace(",", " ").split()))
-    if unknown := [name for name in names if name not in TRACKERS]:
+    if not TRACKERS.keys() >= set(names):
         raise ValueError(f"should be names of trackers ({' or '.join(TRACKERS)})")
     return names
 

@@ -8,9 +8,9 @@ import redis
 
 from worker.jobs import scripts
 from worker.jobs.codec import pairs
-from worker.jobs.consumer import JobConsumer
 from worker.jobs.errors import raises_store_unavailable
 from worker.jobs.model import JobKind
+from worker.jobs.redis_client import connect_client
 
 
 class Message(NamedTuple):
@@ -47,7 +47,7 @@ class Outbox:
 
     @classmethod
     def connect(cls, url: str, lease_seconds: float, longest_pause: float, give_up_seconds: float) -> "Outbox":
-        return cls(JobConsumer.connect(url).redis, lease_seconds, longest_pause, give_up_seconds)
+        return cls(connect_client(url), lease_seconds, longest_pause, give_up_seconds)
 
     def claim(self) -> Message | None:
         """Claim the message that is due first, or return None. Another sender gets it when the lease ends."""

@@ -12,13 +12,14 @@ import time
 from collections.abc import Collection, Sequence
 from functools import partial
 
+from worker.connection_errors import reason_of
 from worker.jobs.errors import StoreUnavailable
 from worker.jobs.outbox import Message, Outbox
 from worker.lifecycle.retry import retry_until_stored
 from worker.observability import metrics
 from worker.observability.background_loops import Beat, Supervisor
 from worker.settings import WorkerSettings
-from worker.webhook_url import read_webhook_secrets, read_webhook_url, reason_of
+from worker.webhook_url import read_webhook_secrets, read_webhook_url
 from worker.webhooks.addresses import AddressRefused, Resolve, find_addresses, look_up
 from worker.webhooks.exchange import NoAnswer, TimeLimit, post
 from worker.webhooks.payload import body_of, headers_of
@@ -54,7 +55,7 @@ def pause_after(attempt: int) -> float:
     return min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(attempt - 1, 20)) * random.uniform(0.5, 1.0)
 
 
-class Sender:
+class WebhookSender:
     """`hosts` are the receivers that the operator allows, and `secrets` the keys that sign."""
 
     def __init__(
@@ -76,7 +77,7 @@ class Sender:
         self._over = threading.Event()
 
     @classmethod
-    def of(cls, settings: WorkerSettings) -> "Sender | None":
+    def of(cls, settings: WorkerSettings) -> "WebhookSender | None":
         """Return the sender that the settings describe; None if they allow no receiver."""
         if not settings.webhook_receivers or settings.webhook_secret is None:
             return None

@@ -125,9 +125,10 @@ def test_an_invalid_secret_is_refused_without_showing_it(secret: str) -> None:
     assert secret.removeprefix("whsec_") not in str(refused.value)
 
 
-def test_a_blank_secret_is_refused() -> None:
+def test_a_blank_secret_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACGAN_WEBHOOK_SECRET", "  ")
     with pytest.raises(ValidationError, match="should be one secret or more"):
-        WorkerSettings(webhook_hosts="hooks.example.com", webhook_secret="  ")
+        WorkerSettings(webhook_hosts="hooks.example.com")
 
 
 def test_several_secrets_are_read() -> None:

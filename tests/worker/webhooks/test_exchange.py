@@ -107,7 +107,7 @@ def test_a_rest_of_the_receiver_counts_no_attempt_and_gives_up_no_message(office
     assert sender.once() == "postponed"
     assert counted() == before
     assert (office.messages(), office.fields(message)["attempts"]) == ([message], "0")
-    seconds: tuple[int, int] = office.redis.time()  # type: ignore[assignment]
+    seconds: tuple[int, int] = office.redis.time()
     wait = float(office.redis.zscore(OUTBOX, message)) - seconds[0]  # type: ignore[arg-type]
     assert 0 < wait <= REST_SECONDS + 1
     assert office.record(job).trouble is None
