@@ -13,8 +13,9 @@ from models.atomic_files import make_private, remove_old_temporary
 from models.data.catalog import DATASETS
 from models.registry.storage.filesystem import FilesystemStorage
 from models.registry.store import CheckpointStore
-from worker.tracker_catalog import read_trackers
-from worker.webhook_url import read_webhook_hosts, read_webhook_secrets, reason_of
+from worker.connection_errors import reason_of
+from worker.tracker_catalog import absolute_address, read_trackers
+from worker.webhook_url import read_webhook_hosts, read_webhook_secrets
 
 OBJECT_STORAGE = ("s3://", "gs://", "az://")
 TRACING = ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")  # modules of the extra `tracing`
@@ -223,7 +224,7 @@ class WorkerSettings(BaseSettings):
             try:
                 ssl.create_default_context(cafile=path)
             except OSError as error:  # ssl.SSLError too
-                raise ValueError(f"{path} cannot be read as certificates in the form PEM: {reason_of(error)}") from None
+                raise ValueError(f"should be a file with certificates in the form PEM ({reason_of(error)})") from None
         return path
 
     @model_validator(mode="after")
@@ -274,6 +275,8 @@ class WorkerSettings(BaseSettings):
             folders["ACGAN_DATA_DIR"] = str(self.data_dir.absolute())
         if self.webhook_ca is not None:
             folders["ACGAN_WEBHOOK_CA"] = str(self.webhook_ca.absolute())
+        if self.mlflow_tracking_uri:
+            folders["ACGAN_MLFLOW_TRACKING_URI"] = self.mlflow_address
         return folders
 
     def make_working_folder(self) -> Path:
@@ -338,7 +341,7 @@ class WorkerSettings(BaseSettings):
 
     @property
     def mlflow_address(self) -> str:
-        return self.mlflow_tracking_uri or (self.home / "mlruns").absolute().as_uri()
+        return absolute_address(self.mlflow_tracking_uri or (self.home / "mlruns").absolute().as_uri())
 
     @property
     def mirrors(self) -> list[str]:

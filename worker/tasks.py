@@ -36,7 +36,7 @@ from worker.observability.metrics_channel import Sender
 from worker.reconciler import Reconciler
 from worker.settings import WorkerSettings
 from worker.tracker_catalog import TrackerMissing, require_libraries
-from worker.webhooks.sender import Sender as WebhookSender
+from worker.webhooks.sender import WebhookSender
 
 logger = logging.getLogger(__name__)
 

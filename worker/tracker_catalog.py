@@ -5,7 +5,9 @@ Loads no library of a tracker: these are in the extra `tracking`.
 
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 from models.errors import Unavailable
 
@@ -26,12 +28,23 @@ TRACKERS = {
 }
 
 
+DATABRICKS = "databricks"  # a name of MLflow, not of a folder
+
+
 def read_trackers(text: str) -> list[str]:
     """Parse names that are separated by spaces or commas. Returns each once. Raises ValueError for an unknown name."""
     names = list(dict.fromkeys(text.replace(",", " ").split()))
-    if unknown := [name for name in names if name not in TRACKERS]:
-        raise ValueError(f"there is no tracker {unknown[0]!r}: use {' or '.join(TRACKERS)}")
+    if not TRACKERS.keys() >= set(names):
+        raise ValueError(f"should be names of trackers ({' or '.join(TRACKERS)})")
     return names
+
+
+def absolute_address(address: str) -> str:
+    """Return an address of MLflow. That of a folder becomes independent of the working directory."""
+    scheme, colon, path = address.partition(":")
+    if address == DATABRICKS or (colon and (scheme != "file" or path.startswith("//"))):
+        return address
+    return Path(unquote(path) if colon else address).absolute().as_uri()
 
 
 def require_libraries(names: list[str]) -> None:

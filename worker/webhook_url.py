@@ -15,12 +15,6 @@ SECRET_PREFIX = "whsec_"  # noqa: S105  # of the secrets of Standard Webhooks
 SECRET_BYTES = range(24, 65)
 
 
-def reason_of(error: OSError) -> str:
-    """Return what went wrong in a connection or a file of certificates: OpenSSL's errors have a reason of their own."""
-    reason = getattr(error, "reason", None)
-    return str(reason).replace("_", " ").lower() if reason else error.strerror or type(error).__name__
-
-
 class WebhookUrl(NamedTuple):
     """An https address. `target`, its path and query, may be secret: it appears in no log and no response."""
 
@@ -82,4 +76,6 @@ def read_webhook_secrets(text: str) -> list[bytes]:
                 f'bytes, as `echo "{SECRET_PREFIX}$(openssl rand -base64 32)"` prints it'
             )
         secrets.append(key)
+    if not secrets:
+        raise ValueError("should be one secret or more, separated by spaces")
     return secrets

@@ -24,7 +24,7 @@ from worker.runner import run_next_job
 from worker.settings import WorkerSettings
 from worker.tracker_catalog import load_tracker
 from worker.tracking import session
-from worker.tracking.tracker import figures_of
+from worker.tracking.tracker import TrackedEpoch, TrackedRun, TrackingTarget, figures_of
 
 pytestmark = [pytest.mark.integrations, pytest.mark.filterwarnings("default")]
 
@@ -149,6 +149,18 @@ def test_mlflow_reads_the_history_each_epoch_once(tracked: Path, config: Trainin
     for number in (1, 2, 3):
         picture = Path(client.download_artifacts(run.info.run_id, f"samples/epoch-{number:03d}.png"))
         assert picture.read_bytes() == (tracked / f"plot_epoch_{number:03d}_generated.png").read_bytes()
+
+
+def test_mlflow_gets_the_values_of_a_run_that_started_again(tmp_path: Path) -> None:
+    tracker_of = load_tracker("mlflow")
+    target = TrackingTarget(tmp_path, (tmp_path / "mlruns").as_uri())
+    for values in ([1.0, 2.0], [3.0, 2.0], [3.0, 2.0]):
+        tracker = tracker_of(TrackedRun("run-1", "run-1", {}, {}), target, 1)
+        for epoch, value in enumerate(values, 1):
+            tracker.send_figures(TrackedEpoch(epoch, {"loss": value}, None))
+    client = mlflow_client(target.mlflow_uri)
+    history = client.get_metric_history(only_run(client).info.run_id, "loss")
+    assert sorted((metric.step, metric.value) for metric in history) == [(1, 1.0), (1, 3.0), (2, 2.0)]
 
 
 @pytest.fixture

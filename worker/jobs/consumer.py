@@ -10,8 +10,6 @@ from typing import Any, NamedTuple
 from uuid import uuid4
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from models.config import TrainingConfig
 from models.records import Progress
@@ -35,6 +33,7 @@ from worker.jobs.keys import (
     queue_key,
 )
 from worker.jobs.model import RUNS_ON, EpochRecord, Job, JobKind, JobStatus, RunsOn, before
+from worker.jobs.redis_client import connect_client
 
 logger = logging.getLogger(__name__)
 
@@ -114,17 +113,7 @@ class JobConsumer:
 
     @classmethod
     def connect(cls, url: str) -> "JobConsumer":
-        def client(seconds: float) -> "redis.Redis":
-            return redis.Redis.from_url(
-                url,
-                decode_responses=True,
-                encoding_errors="surrogateescape",  # a key that is not UTF-8 is sent back unchanged
-                socket_timeout=seconds,
-                socket_connect_timeout=2.0,
-                retry=Retry(NoBackoff(), 0),
-            )
-
-        return cls(client(2.0), client(CLAIM_SECONDS))
+        return cls(connect_client(url), connect_client(url, CLAIM_SECONDS))
 
     def check_eviction(self) -> None:
         """Raises UnsafeRedisConfig if this Redis may lose jobs."""

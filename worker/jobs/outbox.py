@@ -8,9 +8,9 @@ import redis
 
 from worker.jobs import scripts
 from worker.jobs.codec import pairs
-from worker.jobs.consumer import JobConsumer
 from worker.jobs.errors import raises_store_unavailable
 from worker.jobs.model import JobKind
+from worker.jobs.redis_client import connect_client
 
 
 class Message(NamedTuple):
@@ -47,7 +47,7 @@ class Outbox:
 
     @classmethod
     def connect(cls, url: str, lease_seconds: float, longest_pause: float, give_up_seconds: float) -> "Outbox":
-        return cls(JobConsumer.connect(url).redis, lease_seconds, longest_pause, give_up_seconds)
+        return cls(connect_client(url), lease_seconds, longest_pause, give_up_seconds)
 
     def claim(self) -> Message | None:
         """Claim the message that is due first, or return None. Another sender gets it when the lease ends."""
@@ -60,6 +60,10 @@ class Outbox:
     def finish(self, message: Message) -> None:
         """Remove a message for ever: it is delivered, or its receiver wants none."""
         self._settle(args=[message.id, message.attempt, 1, 0, 0, ""])
+
+    def postpone(self, message: Message, pause: float) -> None:
+        """Let the message wait for `pause` seconds, because no attempt was made: none is counted."""
+        self._settle(args=[message.id, message.attempt, 2, pause, 0, ""])
 
     def put_back(self, message: Message, pause: float, trouble: str) -> bool:
         """Let the message wait for `pause` seconds. If it is too old, remove it and add `trouble` to its job.

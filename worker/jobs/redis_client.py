@@ -1,10 +1,24 @@
-"""asyncio connections to Redis that raise the same error for a lost connection on every event loop."""
+"""Connections to Redis. Those of asyncio raise the same error for a lost connection on every event loop."""
 
 from collections.abc import Iterable
 from typing import Any
 
 import redis
 import redis.asyncio
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+
+def connect_client(url: str, seconds: float = 2.0) -> "redis.Redis":
+    """Return a client without retries. It connects at the first call; a response may take `seconds`."""
+    return redis.Redis.from_url(
+        url,
+        decode_responses=True,
+        encoding_errors="surrogateescape",  # a key that is not UTF-8 is sent back unchanged
+        socket_timeout=seconds,
+        socket_connect_timeout=2.0,
+        retry=Retry(NoBackoff(), 0),
+    )
 
 
 class _Heedful:

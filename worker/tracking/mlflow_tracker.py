@@ -35,17 +35,19 @@ STATUSES: dict[Outcome, str] = {
 
 
 class MlflowTracker:
-    """One MLflow run for each job, found by its tag. Figures that the run already has are not sent again."""
+    """One MLflow run for each job, found by its tag. Values that the run already has are not sent again."""
 
     def __init__(self, run: TrackedRun, target: TrackingTarget, first_epoch: int) -> None:
         self.client = MlflowClient(tracking_uri=target.mlflow_uri)
         found = self._find(run) or self._create(run)
         self.run_id: str = found.info.run_id
         self._add_parameters(run, found)
-        self.known = {
-            name: {metric.step for metric in self.client.get_metric_history(self.run_id, name)}
-            for name in found.data.metrics
-        }
+        self.known = {name: self._values(name) for name in found.data.metrics}
+
+    def _values(self, name: str) -> dict[int, float]:
+        """Return the newest value of a metric for each step."""
+        history = sorted(self.client.get_metric_history(self.run_id, name), key=lambda metric: metric.timestamp)
+        return {metric.step: metric.value for metric in history}
 
     def _experiment(self) -> str:
         name = MLFLOW_EXPERIMENT_NAME.get() or EXPERIMENT
@@ -75,7 +77,7 @@ class MlflowTracker:
         metrics = [
             Metric(name, value, milliseconds, epoch.epoch)
             for name, value in epoch.figures.items()
-            if epoch.epoch not in self.known.get(name, ())
+            if self.known.get(name, {}).get(epoch.epoch) != value
         ]
         if metrics:
             self.client.log_batch(self.run_id, metrics=metrics, synchronous=True)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from models.bounded_reading import printable
 from worker.observability.background_loops import Beat, Supervisor
 from worker.observability.redaction import mask
-from worker.tracking.tracker import Outcome, TrackedEpoch, Tracker
+from worker.tracking.tracker import UNFINISHED, Outcome, TrackedEpoch, Tracker
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ class Shortfall(NamedTuple):
     reason: str  # may name the address of a server, without its password
 
 
-class Sender:
+class TrackerSender:
     """A queue of epochs and the thread that empties it. `put` never waits."""
 
     def __init__(self, name: str, connect: Connect, first_epoch: int, supervisor: Supervisor) -> None:
@@ -70,7 +70,8 @@ class Sender:
     def join(self, deadline: float) -> Shortfall | None:
         """Wait until everything is sent, at most until `deadline` (monotonic). Returns what is missing, if anything.
 
-        After the deadline the thread ends as soon as its current call returns.
+        After the deadline the thread ends as soon as its current call returns. A missing end of a run that may continue
+        is only logged.
         """
         self._thread.join(max(0.0, deadline - time.monotonic()))
         with self._changed:
@@ -87,7 +88,11 @@ class Sender:
         else:
             return None
         reason = self.error or ("it does not respond" if is_alive else "it was too slow")
-        return Shortfall(f"the tracker {self.name} {what}", reason)
+        shortfall = Shortfall(f"the tracker {self.name} {what}", reason)
+        if not (missing or pictures) and self.outcome in UNFINISHED:
+            logger.info("%s: %s", *shortfall)
+            return None
+        return shortfall
 
     def _run(self, beat: Beat) -> None:
         pause = FIRST_PAUSE_SECONDS

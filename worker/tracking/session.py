@@ -12,8 +12,8 @@ from models.training.trainer import Trainer
 from models.version import code_version
 from worker.observability.background_loops import Supervisor
 from worker.tracker_catalog import load_tracker
-from worker.tracking.sender import Sender, Shortfall
-from worker.tracking.tracker import Outcome, TrackedEpoch, TrackedRun, Tracker, TrackingTarget, figures_of
+from worker.tracking.sender import Shortfall, TrackerSender
+from worker.tracking.tracker import UNFINISHED, Outcome, TrackedEpoch, TrackedRun, Tracker, TrackingTarget, figures_of
 
 FLUSH_SECONDS = 10.0  # at the end of a run, for all trackers together
 STOPPED_FLUSH_SECONDS = 2.0  # if the process is about to end, or another one has the run: `acgan up` kills after 7 s
@@ -42,7 +42,8 @@ class TrackingSession:
         self.supervisor = Supervisor()
         run = describe_run(run_id, trainer)
         self.senders = [
-            Sender(name, partial(connect, name, run, target), trainer.epoch, self.supervisor) for name in trackers
+            TrackerSender(name, partial(connect, name, run, target), trainer.epoch, self.supervisor)
+            for name in trackers
         ]
 
     def __enter__(self) -> "TrackingSession":
@@ -52,7 +53,7 @@ class TrackingSession:
         outcome: Outcome = "succeeded"
         if error is not None:
             outcome = next((each for kind, each in self.outcomes.items() if isinstance(error, kind)), "failed")
-        is_urgent = outcome in ("stopped", "unknown")
+        is_urgent = outcome in UNFINISHED
         deadline = time.monotonic() + (STOPPED_FLUSH_SECONDS if is_urgent else FLUSH_SECONDS)
         for sender in self.senders:
             sender.end(outcome)

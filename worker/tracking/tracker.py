@@ -12,6 +12,7 @@ from models.records import EpochResult, flatten
 
 # `stopped`: the run waits to be resumed. `unknown`: another process continues the run, and its status is not ours.
 Outcome = Literal["succeeded", "failed", "cancelled", "stopped", "unknown"]
+UNFINISHED: tuple[Outcome, ...] = ("stopped", "unknown")  # the run may continue: its end is not final
 
 Parameter = str | int | float | bool
 

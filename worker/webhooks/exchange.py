@@ -55,11 +55,11 @@ def post(
 
 
 def connect(addresses: Sequence[str], port: int, limit: TimeLimit) -> socket.socket:
-    """Connect to the first address that answers. Raises OSError."""
+    """Connect to the first address that answers. Each gets an equal part of the rest of the time. Raises OSError."""
     failure: OSError = ConnectionError("it has no address")
-    for address in addresses:
+    for tried, address in enumerate(addresses):
         try:
-            return socket.create_connection((address, port), limit.left)
+            return socket.create_connection((address, port), limit.left / (len(addresses) - tried))
         except OSError as error:
             failure = error
     raise failure

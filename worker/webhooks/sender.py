@@ -12,13 +12,14 @@ import time
 from collections.abc import Collection, Sequence
 from functools import partial
 
+from worker.connection_errors import reason_of
 from worker.jobs.errors import StoreUnavailable
 from worker.jobs.outbox import Message, Outbox
 from worker.lifecycle.retry import retry_until_stored
 from worker.observability import metrics
 from worker.observability.background_loops import Beat, Supervisor
 from worker.settings import WorkerSettings
-from worker.webhook_url import read_webhook_secrets, read_webhook_url, reason_of
+from worker.webhook_url import read_webhook_secrets, read_webhook_url
 from worker.webhooks.addresses import AddressRefused, Resolve, find_addresses, look_up
 from worker.webhooks.exchange import NoAnswer, TimeLimit, post
 from worker.webhooks.payload import body_of, headers_of
@@ -34,6 +35,17 @@ GIVE_UP_SECONDS = 24 * 3600.0
 GONE = 410
 
 
+POSTPONED = "postponed"
+
+
+class ReceiverRests(Exception):
+    """The receiver did not answer a recent attempt, and gets none for some seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
+
+
 class AttemptFailed(Exception):
     """An attempt failed. The message, a part of a sentence, contains no part of the address or of a response."""
 
@@ -43,7 +55,7 @@ def pause_after(attempt: int) -> float:
     return min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(attempt - 1, 20)) * random.uniform(0.5, 1.0)
 
 
-class Sender:
+class WebhookSender:
     """`hosts` are the receivers that the operator allows, and `secrets` the keys that sign."""
 
     def __init__(
@@ -61,11 +73,11 @@ class Sender:
         self.context = context
         self.resolve = resolve
         self.seconds = seconds
-        self._resting: dict[str, float] = {}  # host -> until when it is not asked, in monotonic seconds
+        self._resting: dict[tuple[str, int], float] = {}  # host, port -> until when, in monotonic seconds
         self._over = threading.Event()
 
     @classmethod
-    def of(cls, settings: WorkerSettings) -> "Sender | None":
+    def of(cls, settings: WorkerSettings) -> "WebhookSender | None":
         """Return the sender that the settings describe; None if they allow no receiver."""
         if not settings.webhook_receivers or settings.webhook_secret is None:
             return None
@@ -95,12 +107,16 @@ class Sender:
         if message is None:
             return None
         outcome = self._send(message)
-        metrics.tell(metrics.WEBHOOKS, 1, outcome)
+        if outcome != POSTPONED:  # no attempt was made
+            metrics.tell(metrics.WEBHOOKS, 1, outcome)
         return outcome
 
     def _send(self, message: Message) -> str:
         try:
             status = self._attempt(message)
+        except ReceiverRests as rest:
+            self.outbox.postpone(message, rest.seconds)
+            return POSTPONED
         except (AddressRefused, AttemptFailed) as failure:
             return self._put_back(message, str(failure), "refused" if isinstance(failure, AddressRefused) else "failed")
         if status == GONE:
@@ -119,7 +135,7 @@ class Sender:
         return outcome
 
     def _attempt(self, message: Message) -> int:
-        """Return the status 2xx or 410. Raises AddressRefused and AttemptFailed."""
+        """Return the status 2xx or 410. Raises AddressRefused, ReceiverRests and AttemptFailed."""
         limit = TimeLimit(self.seconds)
         try:
             url = read_webhook_url(message.url)
@@ -127,8 +143,9 @@ class Sender:
             raise AttemptFailed(f"its address {error}") from None
         if url.host not in self.hosts:
             raise AddressRefused("its host is not one that the operator allows")
-        if self._resting.get(url.host, 0.0) > time.monotonic():
-            raise AttemptFailed("the receiver did not answer an attempt that was made shortly before")
+        rest = self._resting.get((url.host, url.port), 0.0) - time.monotonic()
+        if rest > 0:
+            raise ReceiverRests(rest)
         body = body_of(message)
         try:
             addresses = find_addresses(url.host, url.port, self.hosts, limit.left, self.resolve)
@@ -137,7 +154,7 @@ class Sender:
         except ssl.SSLCertVerificationError as error:
             raise AttemptFailed(f"the certificate of the receiver is not valid: {error.verify_message}") from None
         except TimeoutError:
-            self._resting[url.host] = time.monotonic() + REST_SECONDS
+            self._resting[url.host, url.port] = time.monotonic() + REST_SECONDS
             raise AttemptFailed(f"the receiver did not answer within {self.seconds:g} s") from None
         except NoAnswer:
             raise AttemptFailed("the receiver sent no answer in the form of HTTP/1.1") from None

@@ -23,6 +23,8 @@ class FolderNotEmpty(Conflict, code="folder-not-empty"):
 def export_folder(settings: AppSettings, checkpoint: str, out: Path) -> Exported:
     """Write a generator as a folder for Hugging Face, in place of an earlier export. Each file is complete or absent.
 
+    The sample picture is drawn on the CPU, so that it is the same with and without a GPU.
+
     Raises FolderNotEmpty, NoGenerator, OSError, and the errors of a bad checkpoint.
     """
     check_folder(out)
@@ -31,7 +33,7 @@ def export_folder(settings: AppSettings, checkpoint: str, out: Path) -> Exported
         source = Source(Path(checkpoint).name, None, None, {})
     else:
         source = Source(manifest.id, manifest.config, manifest.epoch, manifest.metrics)
-    files = huggingface.to_files(generator, prepare(generator, find_device(settings.device)), source)
+    files = huggingface.to_files(generator, prepare(generator, find_device("cpu")), source)
     for name, data in files.items():
         write_durably(out / name, data)
     return Exported(source.name if manifest else checkpoint, sum(map(len, files.values())))

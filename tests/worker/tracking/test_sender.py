@@ -12,7 +12,7 @@ from tests.worker.conftest import until
 from worker.observability.background_loops import Supervisor
 from worker.tracker_catalog import TRACKERS, TrackerMissing, read_trackers, require_libraries
 from worker.tracking import sender as sender_module
-from worker.tracking.sender import PICTURES, Sender
+from worker.tracking.sender import PICTURES, TrackerSender
 from worker.tracking.tracker import Outcome, TrackedEpoch
 
 PICTURE = np.zeros((2, 2), np.uint8)
@@ -24,6 +24,8 @@ class Recorded:
     def __init__(self) -> None:
         self.gate = threading.Event()
         self.gate.set()
+        self.is_ending = threading.Event()
+        self.is_ending.set()
         self.failures = 0
         self.takes_pictures = True
         self.firsts: list[int] = []
@@ -51,6 +53,7 @@ class Recorded:
         self.pictures.append(epoch)
 
     def end(self, outcome: Outcome) -> None:
+        self.is_ending.wait()
         self.ended.append(outcome)
 
 
@@ -62,12 +65,12 @@ def supervisor(monkeypatch: pytest.MonkeyPatch) -> Iterator[Supervisor]:
     supervisor.stop()
 
 
-def put(sender: Sender, first: int, last: int) -> None:
+def put(sender: TrackerSender, first: int, last: int) -> None:
     for epoch in range(first, last + 1):
         sender.put(TrackedEpoch(epoch, {"loss": 1.0}, PICTURE))
 
 
-def finish(sender: Sender, seconds: float = 30) -> str | None:
+def finish(sender: TrackerSender, seconds: float = 30) -> str | None:
     sender.end("succeeded")
     missing = sender.join(time.monotonic() + seconds)
     return missing and ": ".join(missing)
@@ -75,7 +78,7 @@ def finish(sender: Sender, seconds: float = 30) -> str | None:
 
 def test_epochs_arrive_in_order_and_the_end_is_recorded(supervisor: Supervisor) -> None:
     tracker = Recorded()
-    sender = Sender("mlflow", tracker.connect, 4, supervisor)
+    sender = TrackerSender("mlflow", tracker.connect, 4, supervisor)
     put(sender, 4, 6)
     assert finish(sender) is None
     assert (tracker.firsts, tracker.figures, tracker.pictures) == ([4], [4, 5, 6], [4, 5, 6])
@@ -87,7 +90,7 @@ def test_a_tracker_that_fails_for_a_while_receives_everything_once(
 ) -> None:
     tracker = Recorded()
     tracker.failures = 3
-    sender = Sender("mlflow", tracker.connect, 1, supervisor)
+    sender = TrackerSender("mlflow", tracker.connect, 1, supervisor)
     put(sender, 1, 2)
     until(lambda: tracker.pictures == [1, 2])
     assert finish(sender) is None
@@ -100,7 +103,7 @@ def test_a_tracker_that_fails_for_a_while_receives_everything_once(
 def test_a_tracker_that_stays_down_delays_the_end_by_one_attempt(supervisor: Supervisor) -> None:
     tracker = Recorded()
     tracker.failures = 10**9
-    sender = Sender("mlflow", tracker.connect, 1, supervisor)
+    sender = TrackerSender("mlflow", tracker.connect, 1, supervisor)
     put(sender, 1, 1)
     until(lambda: len(tracker.firsts) > 1)
     missing = finish(sender)
@@ -112,7 +115,7 @@ def test_a_tracker_that_stays_down_delays_the_end_by_one_attempt(supervisor: Sup
 def test_the_oldest_pictures_are_dropped_and_no_figures(supervisor: Supervisor) -> None:
     tracker = Recorded()
     tracker.gate.clear()
-    sender = Sender("mlflow", tracker.connect, 1, supervisor)
+    sender = TrackerSender("mlflow", tracker.connect, 1, supervisor)
     put(sender, 1, PICTURES + 3)
     tracker.gate.set()
     missing = finish(sender)
@@ -124,7 +127,7 @@ def test_the_oldest_pictures_are_dropped_and_no_figures(supervisor: Supervisor) 
 def test_a_tracker_that_refuses_pictures_receives_the_figures(supervisor: Supervisor) -> None:
     tracker = Recorded()
     tracker.takes_pictures = False
-    sender = Sender("mlflow", tracker.connect, 1, supervisor)
+    sender = TrackerSender("mlflow", tracker.connect, 1, supervisor)
     put(sender, 1, 2)
     missing = finish(sender)
     assert (tracker.figures, tracker.ended, tracker.firsts) == ([1, 2], ["succeeded"], [1])
@@ -134,7 +137,7 @@ def test_a_tracker_that_refuses_pictures_receives_the_figures(supervisor: Superv
 def test_a_tracker_that_hangs_is_abandoned(supervisor: Supervisor) -> None:
     tracker = Recorded()
     tracker.gate.clear()
-    sender = Sender("mlflow", tracker.connect, 1, supervisor)
+    sender = TrackerSender("mlflow", tracker.connect, 1, supervisor)
     put(sender, 1, 3)
     missing = finish(sender, seconds=0.05)
     assert missing is not None
@@ -144,9 +147,27 @@ def test_a_tracker_that_hangs_is_abandoned(supervisor: Supervisor) -> None:
     assert (tracker.figures, tracker.ended) == ([], [])
 
 
+@pytest.mark.parametrize(("outcome", "is_reported"), [("stopped", False), ("unknown", False), ("failed", True)])
+def test_a_missing_end_is_reported_unless_the_run_may_continue(
+    supervisor: Supervisor, caplog: pytest.LogCaptureFixture, outcome: Outcome, is_reported: bool
+) -> None:
+    caplog.set_level("INFO")
+    tracker = Recorded()
+    sender = TrackerSender("mlflow", tracker.connect, 1, supervisor)
+    put(sender, 1, 1)
+    until(lambda: not sender.waiting)
+    tracker.is_ending.clear()
+    sender.end(outcome)
+    missing = sender.join(time.monotonic() + 0.05)
+    tracker.is_ending.set()
+    sentence = "the tracker mlflow did not record the end of the run"
+    assert (missing is not None and missing.what == sentence) == is_reported
+    assert (f"{sentence}: it does not respond" in caplog.messages) != is_reported
+
+
 def test_names_of_trackers_are_checked_before_a_library_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert read_trackers("mlflow, tensorboard mlflow") == ["mlflow", "tensorboard"]
-    with pytest.raises(ValueError, match="there is no tracker 'wandb': use tensorboard or mlflow"):
+    with pytest.raises(ValueError, match=r"should be names of trackers \(tensorboard or mlflow\)"):
         read_trackers("wandb")
     monkeypatch.setitem(TRACKERS, "mlflow", TRACKERS["mlflow"]._replace(library="not_installed"))
     with pytest.raises(TrackerMissing, match=r"pip install 'acgan\[tracking\]'"):

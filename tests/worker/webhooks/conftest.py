@@ -15,7 +15,7 @@ from worker.jobs.keys import MESSAGE_PREFIX, OUTBOX
 from worker.jobs.model import Job
 from worker.jobs.outbox import Outbox
 from worker.webhook_url import read_webhook_secrets
-from worker.webhooks.sender import Sender
+from worker.webhooks.sender import WebhookSender
 
 LOCAL = "127.0.0.1"
 
@@ -62,10 +62,10 @@ class Office:
     def outbox(self, lease_seconds: float = 30.0, give_up_seconds: float = 86400.0) -> Outbox:
         return Outbox(self.redis, lease_seconds, 3600.0, give_up_seconds)
 
-    def sender(self, hosts: tuple[str, ...] = (LOCAL,), outbox: Outbox | None = None, **options: Any) -> Sender:
+    def sender(self, hosts: tuple[str, ...] = (LOCAL,), outbox: Outbox | None = None, **options: Any) -> WebhookSender:
         context = ssl.create_default_context(cafile=self.receiver.ca)
         secrets = read_webhook_secrets(SECRET)
-        return Sender(outbox or self.outbox(), frozenset(hosts), secrets, context, **options)
+        return WebhookSender(outbox or self.outbox(), frozenset(hosts), secrets, context, **options)
 
     def messages(self) -> list[str]:
         found: Any = self.redis.zrange(OUTBOX, 0, -1)

@@ -125,6 +125,12 @@ def test_an_invalid_secret_is_refused_without_showing_it(secret: str) -> None:
     assert secret.removeprefix("whsec_") not in str(refused.value)
 
 
+def test_a_blank_secret_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACGAN_WEBHOOK_SECRET", "  ")
+    with pytest.raises(ValidationError, match="should be one secret or more"):
+        WorkerSettings(webhook_hosts="hooks.example.com")
+
+
 def test_several_secrets_are_read() -> None:
     assert len(read_webhook_secrets(f"{SECRET} {SECRET}")) == 2
 
@@ -141,5 +147,5 @@ def test_a_file_that_holds_no_certificates_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "ca.pem"
     for make in (lambda: None, lambda: path.write_text("no certificate")):
         make()
-        with pytest.raises(ValidationError, match=r"ca.pem cannot be read as certificates in the form PEM: \w"):
+        with pytest.raises(ValidationError, match=r"should be a file with certificates in the form PEM \(\w.*\)"):
             WorkerSettings(webhook_ca=path)

@@ -1,12 +1,19 @@
 """Where a message is sent, over real HTTPS, and which answers count as delivered."""
 
 import json
+import socket
 import threading
+import time
+from contextlib import ExitStack
 
 import pytest
 
 from tests.support.webhook_receiver import NAME, Handler, raw, status
 from tests.worker.webhooks.conftest import LOCAL, Office
+from worker.jobs.keys import MESSAGE_PREFIX, OUTBOX
+from worker.observability import metrics
+from worker.webhooks.exchange import TimeLimit, connect
+from worker.webhooks.sender import REST_SECONDS
 
 METADATA = "169.254.169.254"
 
@@ -78,9 +85,55 @@ def test_a_silent_receiver_does_not_delay_the_messages_of_others(office: Office)
     office.cancelled(office.receiver.url(NAME))
     office.receiver.answers.append(raw(*[b"H"] * 200, pause=0.05))
     sender = office.sender((NAME, LOCAL), resolve=lambda *_: [LOCAL], seconds=0.3)
-    assert [sender.once(), sender.once(), sender.once(), sender.once()] == ["failed", "delivered", "failed", None]
+    assert [sender.once(), sender.once(), sender.once(), sender.once()] == ["failed", "delivered", "postponed", None]
     asked = [json.loads(each.body)["data"]["id"] for each in office.receiver.received]
     assert asked == [silent.id, other.id]
+
+
+def counted() -> dict[str, float]:
+    (metric,) = metrics.WEBHOOKS.collect()
+    return {sample.labels["outcome"]: sample.value for sample in metric.samples if sample.name.endswith("_total")}
+
+
+def test_a_rest_of_the_receiver_counts_no_attempt_and_gives_up_no_message(office: Office) -> None:
+    office.cancelled()
+    office.receiver.answers.append(raw(*[b"H"] * 200, pause=0.05))
+    sender = office.sender(seconds=0.3)
+    assert sender.once() == "failed"
+    office.redis.delete(OUTBOX)
+    job, before = office.cancelled(), counted()
+    (message,) = office.messages()
+    office.redis.hset(MESSAGE_PREFIX + message, "ended_at", time.time() - 25 * 3600)
+    assert sender.once() == "postponed"
+    assert counted() == before
+    assert (office.messages(), office.fields(message)["attempts"]) == ([message], "0")
+    seconds: tuple[int, int] = office.redis.time()
+    wait = float(office.redis.zscore(OUTBOX, message)) - seconds[0]  # type: ignore[arg-type]
+    assert 0 < wait <= REST_SECONDS + 1
+    assert office.record(job).trouble is None
+    office.make_due()
+    assert office.sender().once() == "delivered"  # another worker's: for it the receiver does not rest
+
+
+def test_a_rest_is_that_of_one_port(office: Office) -> None:
+    office.cancelled()
+    sender = office.sender()
+    sender._resting[LOCAL, office.receiver.port + 1] = time.monotonic() + REST_SECONDS
+    assert sender.once() == "delivered"
+
+
+def test_a_silent_address_leaves_time_for_the_next_one() -> None:
+    """A full queue of connections leaves requests for further ones without an answer."""
+    with socket.create_server((LOCAL, 0)) as server, socket.socket() as silent, ExitStack() as stack:
+        port = server.getsockname()[1]
+        silent.bind(("127.0.0.2", port))
+        silent.listen(0)
+        for _ in range(2):
+            client = stack.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(("127.0.0.2", port))
+        with connect(["127.0.0.2", LOCAL], port, TimeLimit(1.0)) as connection:
+            assert connection.getpeername() == (LOCAL, port)
 
 
 def test_a_resolver_that_hangs_fails_at_the_time_limit(office: Office, caplog: pytest.LogCaptureFixture) -> None:

@@ -141,9 +141,9 @@ SEND_ONE = """
 import ssl, sys
 from worker.jobs.consumer import JobConsumer
 from worker.jobs.outbox import Outbox
-from worker.webhooks.sender import Sender
+from worker.webhooks.sender import WebhookSender
 outbox = Outbox(JobConsumer.connect(sys.argv[1]).redis, 1.0, 3600.0, 86400.0)
-Sender(outbox, {"127.0.0.1"}, [b"0" * 24], ssl.create_default_context(cafile=sys.argv[2])).once()
+WebhookSender(outbox, {"127.0.0.1"}, [b"0" * 24], ssl.create_default_context(cafile=sys.argv[2])).once()
 """
 
 
