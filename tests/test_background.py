@@ -15,6 +15,7 @@ REASONS = {
     "models/data/downloads.py": "one download, with a deadline; the caller gets its error",
     "models/registry/storage/deadline.py": "one read each, with a deadline; the caller gets its error",
     "models/registry/storage/object_store.py": "requests to a bucket; the caller waits for them and gets their errors",
+    "worker/webhooks/addresses.py": "one name resolution, with a deadline; the caller gets its error",
     "models/synthesis/verified_sampler.py": "drawing; the caller waits for it and gets its error",
 }
 
