@@ -50,6 +50,12 @@ def large(data: bytes, length: int) -> bytes:
     return data[:-22] + end + struct.pack("<4sLQL", b"PK\6\7", 0, len(data) - 22, 1) + data[-22:]
 
 
+def two_records(data: bytes, length: int) -> bytes:
+    """With a second such record: zipfile reads the one that the locator names, which is not the last one."""
+    before, end = large(data, length)[: -20 - 22], struct.pack("<4sQ2H2L4Q", b"PK\6\6", 44, 45, 45, 0, 0, 4, 4, 100, 0)
+    return before + end + struct.pack("<4sLQL", b"PK\6\7", 0, len(data) - 22, 1) + data[-22:]
+
+
 HOSTILE: dict[str, Callable[[tuple[str, ...]], bytes]] = {
     "no archive": lambda names: b"no archive",
     "an empty response": lambda names: b"",
@@ -69,6 +75,7 @@ HOSTILE: dict[str, Callable[[tuple[str, ...]], bytes]] = {
     "many entries": lambda names: sized(archive(names), 60_000, 100),
     "a long directory": lambda names: sized(archive(names), 4, 2**31),
     "a long directory of a large archive": lambda names: large(archive(names), 2**60),
+    "a small directory beside a long one": lambda names: two_records(archive(names), 2**60),
 }
 
 
