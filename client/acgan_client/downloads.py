@@ -23,7 +23,8 @@ MOST = 500_000  # digits of each class
 NAME = re.compile(r"(train|t10k)-(images-idx3|labels-idx1|redraws-idx1)-ubyte\.gz")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 WEIGHTS_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")  # of a file of a checkpoint, without a path
-CHECKPOINT_FILES = {"generator.safetensors", "generator_average.safetensors", "discriminator.safetensors", "samples.png"}
+WEIGHTS = ("generator.safetensors", "generator_average.safetensors", "discriminator.safetensors")
+CHECKPOINT_FILES = {*WEIGHTS, "samples.png"}
 WEIGHTS_LIMIT = 1 << 29  # bytes; those of the largest latents have 24 million
 MOST_FILES = 50
 DIGEST = re.compile(r"sha-256=:([A-Za-z0-9+/]{43}=):")
