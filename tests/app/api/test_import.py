@@ -75,7 +75,7 @@ def test_weights_are_imported_again_if_they_are_damaged_or_were_for_other_data(
 
 
 def test_an_import_without_a_storage_limit_needs_no_redis(settings: AppSettings, store: CheckpointStore) -> None:
-    away = settings.model_copy(update={"redis_url": "redis://127.0.0.1:9/0"})
+    away = settings.model_copy(update={"redis_url": "redis://127.0.0.1:9/0", "work_rate": "off", "store_limit": None})
     with local_client(create_app(away)) as client:
         made = upload(client, fresh_weights(7))
     assert made.status_code == 201, made.json()
