@@ -71,13 +71,15 @@ async def check_budget(
     `uploaded` are the bytes that uploads will add, `new` is a new data set, `resumed` a job that had ended.
     Space for data sets that are ordered and not finished counts as used. Raises StoreFull, StoreUnavailable.
     """
-    redis = services.jobs.redis
+    budget, redis = services.inference.models.budget, services.jobs.redis
+    if budget.limit is None:
+        return
     ids, ordered = await read_unfinished(redis), await read_unfinished_datasets(redis)
     if resumed and resumed.order:
         ordered[resumed.id] = resumed.order.digits
     reserved = {job: digits * BYTES_A_DIGIT for job, digits in ordered.items()}
     needed = uploaded + (new.digits * BYTES_A_DIGIT if new else 0)
-    await services.inference.models.budget.check(ids, needed, reserved)
+    await budget.check(ids, needed, reserved)
 
 
 async def caller(request: Request) -> str | None:

@@ -59,12 +59,13 @@ class CheckpointFiles:
 
         Raises CheckpointFileNotFound, CheckpointNotFound, CheckpointDamaged, OSError.
         """
-        await anyio.to_thread.run_sync(self._read, manifest, file, limiter=self._verifying)
+        await self._read(manifest, file)
 
-    def _read(self, manifest: Manifest, file: str) -> bytes:
+    async def _read(self, manifest: Manifest, file: str) -> bytes:
         require_file(manifest, file)
+        read = self.models.store_of(manifest.checkpoint).read
         try:
-            return self.models.store_of(manifest.checkpoint).read(manifest, file)
+            return await anyio.to_thread.run_sync(read, manifest, file, limiter=self._verifying)
         except (CheckpointDamaged, OSError) as error:
             self.models.loads.report(manifest.checkpoint, error)
             raise
@@ -88,15 +89,16 @@ class CheckpointFiles:
             async with self._converting:
                 found = self._converted.get(tag)
                 if found is None:
-                    found = await anyio.to_thread.run_sync(self._convert, manifest, file, network, form)
+                    found = await self._convert(manifest, file, network, form)
                     if len(found.data) <= KEPT_BYTES:
                         self._converted[tag] = found
                 return found
         finally:
             self._asked -= 1
 
-    def _convert(self, manifest: Manifest, file: str, network: Network, form: Form) -> Converted:
-        data = convert(self._read(manifest, file), network, form, manifest.id)
+    async def _convert(self, manifest: Manifest, file: str, network: Network, form: Form) -> Converted:
+        stored = await self._read(manifest, file)
+        data = await anyio.to_thread.run_sync(convert, stored, network, form, manifest.id)
         return Converted(data, hashlib.sha256(data).hexdigest())
 
 

@@ -6,11 +6,11 @@ import { bytes } from "./format.js";
 
 const EXPORTS = { ONNX: "generator.onnx", "Keras 2": "generator.hdf5", "Keras 3": "generator.weights.h5" };
 
-/** Find a checkpoint by its id. */
-export const find = (id, signal) => get(`checkpoints/${id}`, signal);
+/** Request a checkpoint by its id. */
+export const getCheckpoint = (id, signal) => get(`checkpoints/${id}`, signal);
 
 /** Add the downloads of a checkpoint to an element. */
-export function fill(element, { id, files }, signal) {
+export function listDownloads(element, { id, files }, signal) {
   const listed = [["manifest.json", null], ...Object.entries(files)];
   const row = ([name, known]) => h("li", {}, stored(id, name, signal), known && h("span", { class: "hint" }, ` ${bytes(known.size)}`));
   const exported = ([text, name]) => saving(text, `checkpoints/${id}/exports/${name}`, `${id}-${name}`, signal);

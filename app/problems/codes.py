@@ -95,11 +95,6 @@ PROBLEMS = {
     ),
     "dataset-not-found": ProblemType(404, "No generated data set has this id.", "see GET /datasets"),
     "dataset-file-not-found": ProblemType(404, "The data set has no such file, or not yet.", "see GET /datasets/{job}"),
-    "parquet-missing": ProblemType(
-        503,
-        "The service lacks the library that writes Parquet files.",
-        "choose another `layout`, or inform the operator",
-    ),
     "too-many-archives": ProblemType(
         503,
         "Too many archives are being downloaded.",
@@ -108,7 +103,12 @@ PROBLEMS = {
     "range-not-satisfiable": ProblemType(416, "The requested `Range` is outside of the file."),
     "not-acceptable": ProblemType(406, "The service supports none of the formats in `Accept`."),
     "not-convertible": ProblemType(409, "The format has no place for this network."),
-    "extra-missing": ProblemType(501, "The service is installed without a library that the format needs."),
+    "extra-missing": ProblemType(
+        501,
+        "The service is installed without a library that the format needs.",
+        "it is missing on the machine of the service: choose another format, or inform the operator",
+    ),
+    "conversion-failed": ProblemType(503, "The process that converts a network ended without a result."),
     "not-verified": ProblemType(409, "Too few digits can be verified, or no judge exists for them."),
     "precondition-failed": ProblemType(
         412, "The serving policy changed after the version in `If-Match`.", "see GET /serving"
@@ -117,6 +117,7 @@ PROBLEMS = {
     # The service.
     "store-full": ProblemType(409, "The storage limit leaves no room for new work."),
     "store-unavailable": ProblemType(503, "The checkpoints cannot be read or written."),
+    "disk-full": ProblemType(503, "The disk of the store has no room for the uploaded file."),
     "file-invalid": ProblemType(503, "A record of the store is damaged, or another version wrote it."),
     "redis-unavailable": ProblemType(503, "Redis, which stores the jobs, does not answer or refuses commands."),
     "redis-unsafe": ProblemType(503, "Redis is configured to delete jobs when its memory is full."),

@@ -167,7 +167,10 @@ def check_directory(file: BinaryIO) -> None:
     tail = file.read()
     mark, _, _, _, entries, length, _, comment = END.unpack(tail[-END.size :])
     if LOCATOR_MARK in tail[: -END.size]:
-        _, _, _, _, _, _, _, entries, length, _ = END_64.unpack(tail[: END_64.size])
+        _, record_size, _, _, _, _, _, entries, length, _ = END_64.unpack(tail[: END_64.size])
+        _, _, at, _ = LOCATOR.unpack(tail[END_64.size : -END.size])
+        if record_size != END_64.size - 12 or at != size - len(tail):  # 12: its mark and the field itself
+            raise NotUnderstood(STRANGE)
     if mark != END_MARK or comment or entries > ENTRIES or length > DIRECTORY_BYTES:
         raise NotUnderstood(STRANGE)
 

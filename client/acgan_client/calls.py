@@ -10,7 +10,7 @@ from uuid import uuid4
 import httpx2
 from pydantic import BaseModel
 
-from acgan_client.checkpoint_records import Checkpoint, UnusableCheckpoint
+from acgan_client.checkpoint_records import Checkpoint, ImportedCheckpoint, UnusableCheckpoint
 from acgan_client.errors import Misconfigured, NotUnderstood, printable
 from acgan_client.records import Dataset, Job, UnreadableJob
 from acgan_client.responses import RECORD_LIMIT, parser
@@ -29,7 +29,7 @@ WeightsOf = Literal["average", "trained"]
 
 STREAM_SECONDS = 45.0  # without an event; the service sends one every 15, so the connection is dead
 TRIES, LONGEST_PAUSE_SECONDS = 3, 10.0
-LARGEST_FILE = 1 << 30  # bytes that are sent
+LARGEST_FILE = 1 << 28  # bytes that are sent: the file is read into memory
 STEP_SECONDS, UPLOAD_SECONDS = 30.0, 120.0  # to send a piece of a file; for the response to it
 SLOWEST = 10_000  # bytes per second
 
@@ -178,11 +178,19 @@ def submit(path: str, model: type[Parsed], fields: Mapping[str, Any], idempotenc
     return Call("POST", path, parser(model), body=body, headers=key, timeout_seconds=seconds)
 
 
-def upload(path: str, model: type[Parsed], file: bytes | Path | str, query: Mapping[str, Any]) -> Call[Parsed]:
+def upload(
+    path: str, read: Callable[[httpx2.Response], Answer], file: bytes | Path | str, query: Mapping[str, Any]
+) -> Call[Answer]:
     """Return a POST of a file: its bytes, or its path. Raises Misconfigured if it cannot be read."""
-    asked, content = get_record(path, model, query), read_file(file)
+    asked, content = get(path, read, query), read_file(file)
     named = {"Content-Type": "application/octet-stream", "Content-Length": str(len(content))}
     return replace(asked, method="POST", headers=named, content=content)
+
+
+def imported(response: httpx2.Response) -> ImportedCheckpoint:
+    """Read the response to an imported file. Raises NotUnderstood."""
+    checkpoint = parser(ImportedCheckpoint)(response)
+    return checkpoint.model_copy(update={"is_new": response.status_code == 201})
 
 
 def read_file(file: bytes | Path | str) -> bytes:

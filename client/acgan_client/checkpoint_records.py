@@ -35,6 +35,12 @@ class Checkpoint(Record):
     shown: ClassVar = ("id", "metrics", "refused", "size")
 
 
+class ImportedCheckpoint(Checkpoint):
+    """A checkpoint with imported weights. `is_new` is false if the service had one with the same weights."""
+
+    is_new: bool = Field(True, exclude=True)
+
+
 class CheckpointManifest(Record):
     id: str
     files: dict[str, FileRecord]

@@ -4,12 +4,14 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 import anyio.to_thread
 import httpcore2
 import httpx2
+
+Result = TypeVar("Result")
 
 LONGEST_HEAD_SECONDS = 600.0  # for a client without a timeout
 PIECE = 1 << 16  # bytes that are sent at once
@@ -155,13 +157,13 @@ async def async_pieces(data: bytes) -> AsyncIterator[bytes]:
         yield piece
 
 
-def run_blocking(work: Callable[[], None]) -> None:
-    work()
+def run_blocking(work: Callable[[], Result]) -> Result:
+    return work()
 
 
-async def async_run_blocking(work: Callable[[], None]) -> None:
+async def async_run_blocking(work: Callable[[], Result]) -> Result:
     """Run a function that takes a while, so that other tasks continue."""
-    await anyio.to_thread.run_sync(work)
+    return await anyio.to_thread.run_sync(work)
 
 
 def sleep(seconds: float) -> None:

@@ -23,6 +23,8 @@ MOST = 500_000  # digits of each class
 NAME = re.compile(r"(train|t10k)-(images-idx3|labels-idx1|redraws-idx1)-ubyte\.gz")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 WEIGHTS_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")  # of a file of a checkpoint, without a path
+WEIGHTS = ("generator.safetensors", "generator_average.safetensors", "discriminator.safetensors")
+CHECKPOINT_FILES = {*WEIGHTS, "samples.png"}
 WEIGHTS_LIMIT = 1 << 29  # bytes; those of the largest latents have 24 million
 MOST_FILES = 50
 DIGEST = re.compile(r"sha-256=:([A-Za-z0-9+/]{43}=):")
@@ -59,16 +61,20 @@ def file_limit(order: DatasetOrder, split: str, what: str) -> int:
 
 
 def files_of_checkpoint(manifest: CheckpointManifest) -> Mapping[str, FileRecord]:
-    """Return the files of a manifest. Raises NotUnderstood for names, sizes or checksums that no checkpoint has."""
+    """Return the files of a manifest that this client knows: a newer service may have more, which are not written.
+
+    Raises NotUnderstood for names, sizes or checksums that no checkpoint has.
+    """
     strange = "the manifest of the checkpoint names files that no checkpoint has"
     for name, file in manifest.files.items():
         if WEIGHTS_NAME.fullmatch(name) is None or name == MANIFEST:
             raise NotUnderstood(f"{strange}: a file {printable(name[:100])!r}")
         if not 0 <= file.size <= WEIGHTS_LIMIT or SHA256.fullmatch(file.sha256) is None:
             raise NotUnderstood(f"{strange}: {name} of {file.size:,} bytes, or a checksum that is no SHA-256")
-    if not 1 <= len(manifest.files) <= MOST_FILES:
-        raise NotUnderstood(f"{strange}: {len(manifest.files)} files")
-    return manifest.files
+    known = {name: file for name, file in manifest.files.items() if name in CHECKPOINT_FILES}
+    if not known or len(manifest.files) > MOST_FILES:
+        raise NotUnderstood(f"{strange}: {len(manifest.files)} files, of which this client knows {len(known)}")
+    return known
 
 
 def target(to: Path | str, name: str) -> Path:

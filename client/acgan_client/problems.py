@@ -201,12 +201,6 @@ class DatasetFileNotFound(NotFound):
     code = "dataset-file-not-found"
 
 
-class ParquetMissing(Unavailable):
-    """The service lacks the library that writes Parquet files."""
-
-    code = "parquet-missing"
-
-
 class TooManyArchives(Unavailable):
     """Too many archives are being downloaded."""
 
@@ -253,6 +247,12 @@ class StoreUnavailable(Unavailable):
     """The checkpoints cannot be read or written."""
 
     code = "store-unavailable"
+
+
+class DiskFull(Unavailable):
+    """The disk of the store has no room for the uploaded file."""
+
+    code = "disk-full"
 
 
 class FileInvalid(Unavailable):
@@ -325,6 +325,12 @@ class ExtraMissing(Refused):
     """The service is installed without a library that the format needs."""
 
     code = "extra-missing"
+
+
+class ConversionFailed(Unavailable):
+    """The process that converts a network ended without a result."""
+
+    code = "conversion-failed"
 
 
 FAMILY_CODES = {kind.code: kind for kind in (Conflict, InvalidInput, NotAllowed, NotFound, Unavailable)}

@@ -13,7 +13,7 @@ from typing import get_args
 import pytest
 
 from acgan_client import AsyncClient, Client, Misconfigured, NotUnderstood
-from acgan_client.archives import CONTENTS, Layout
+from acgan_client.archives import CONTENTS, Layout, check_directory
 from tests.client.test_hostile_server import DATA, MANIFEST, everything
 from tests.support.hostile_server import IMAGES, JOB_ID, Answer, as_json, endless, hostile, http, manifest, record
 
@@ -50,6 +50,12 @@ def large(data: bytes, length: int) -> bytes:
     return data[:-22] + end + struct.pack("<4sLQL", b"PK\6\7", 0, len(data) - 22, 1) + data[-22:]
 
 
+def two_records(data: bytes, length: int) -> bytes:
+    """With a second such record. Newer versions of zipfile read the one that the locator names, not the last one."""
+    before, end = large(data, length)[: -20 - 22], struct.pack("<4sQ2H2L4Q", b"PK\6\6", 44, 45, 45, 0, 0, 4, 4, 100, 0)
+    return before + end + struct.pack("<4sLQL", b"PK\6\7", 0, len(data) - 22, 1) + data[-22:]
+
+
 HOSTILE: dict[str, Callable[[tuple[str, ...]], bytes]] = {
     "no archive": lambda names: b"no archive",
     "an empty response": lambda names: b"",
@@ -69,6 +75,7 @@ HOSTILE: dict[str, Callable[[tuple[str, ...]], bytes]] = {
     "many entries": lambda names: sized(archive(names), 60_000, 100),
     "a long directory": lambda names: sized(archive(names), 4, 2**31),
     "a long directory of a large archive": lambda names: large(archive(names), 2**60),
+    "a small directory beside a long one": lambda names: two_records(archive(names), 2**60),
 }
 
 
@@ -99,6 +106,12 @@ def test_another_archive_leaves_no_file(kind: str, layout: Layout, tmp_path: Pat
     with hostile(sent(http(data))) as server, pytest.raises(NotUnderstood):
         download(server.url, tmp_path / "mine", layout)
     assert {name for name in everything(tmp_path) if (tmp_path / name).is_file()} == set()
+
+
+@pytest.mark.parametrize("end", [large, two_records])
+def test_a_long_directory_is_refused_before_it_is_read(end: Callable[[bytes, int], bytes]) -> None:
+    with pytest.raises(NotUnderstood):
+        check_directory(io.BytesIO(end(archive(CONTENTS["keras"].names), 2**60)))
 
 
 def test_a_link_in_an_archive_becomes_a_file_with_its_text(tmp_path: Path) -> None:

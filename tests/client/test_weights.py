@@ -195,6 +195,7 @@ def test_another_part_than_the_requested_one_is_refused(
         {"../evil": {"sha256": "0" * 64, "size": 1}},
         {".bashrc": {"sha256": "0" * 64, "size": 1}},
         {"manifest.json": {"sha256": "0" * 64, "size": 1}},
+        {"Makefile": {"sha256": "0" * 64, "size": 1}},
         {GENERATOR: {"sha256": "0" * 64, "size": 10**12}},
         {GENERATOR: {"sha256": "none", "size": 1}},
         {f"f{number}": {"sha256": "0" * 64, "size": 1} for number in range(60)},
@@ -205,6 +206,21 @@ def test_files_that_no_checkpoint_has_are_refused(files: dict[str, Any], tmp_pat
     with hostile({MANIFEST: manifest(**files)}) as server, Client(server.url) as client, refused:
         list(client.download_checkpoint(ID, tmp_path))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_files_that_this_client_does_not_know_are_not_written(tmp_path: Path) -> None:
+    record = {"sha256": hashlib.sha256(DATA).hexdigest(), "size": len(DATA)}
+    unknown = ("Makefile", "conftest.py", "README.md", "setup.py")
+    listed = json.dumps({"id": ID, "files": dict.fromkeys((*unknown, GENERATOR), record)}).encode()
+    digest = base64.b64encode(hashlib.sha256(listed).digest()).decode()
+    sent: dict[str, Answer | Callable[[], Answer]] = {
+        MANIFEST: http(listed, Repr_Digest=f"sha-256=:{digest}:"),
+        FILE: http(DATA),
+        **{f"/checkpoints/{ID}/{name}": http(DATA) for name in unknown},
+    }
+    with hostile(sent) as server, Client(server.url) as client:
+        list(client.download_checkpoint(ID, tmp_path))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [GENERATOR, "manifest.json"]
 
 
 def test_an_export_is_checked_against_the_digest_of_the_response(tmp_path: Path) -> None:

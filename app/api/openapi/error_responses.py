@@ -49,14 +49,20 @@ def errors_of(path: str, method: str, operation: dict[str, Any]) -> Iterator[int
         yield 422
     if "{" in path or digits or path in ("/jobs", "/datasets") or (changes and path == "/serving"):
         yield 404
-    if "206" in operation["responses"]:
-        yield from (416, 501) if "/exports/" in path else (416,)
+    yield from errors_of_files(path, operation)
     if changes and path == "/serving":
         yield 412
     if path.startswith("/digits"):
         yield 406  # these have several formats
     if changes or can_conflict(path, operation):
         yield 409
+
+
+def errors_of_files(path: str, operation: dict[str, Any]) -> Iterator[int]:
+    if "206" in operation["responses"]:
+        yield 416
+    if "/exports/" in path or path.endswith("/archive"):
+        yield 501
 
 
 def can_conflict(path: str, operation: dict[str, Any]) -> bool:

@@ -18,7 +18,7 @@ from models.evaluation.quality_gate import QualityGate, Verdict, packaged_qualit
 from models.networks.acgan import Generator
 from models.networks.weights import FILE_LIMIT, InvalidWeights, generator_from_bytes, to_bytes
 from models.registry.imports import Importer
-from models.registry.store import Manifest
+from models.registry.store import CheckpointDamaged, CheckpointNotFound, Manifest
 from worker.jobs.model import job_id_of
 
 SHOWN = {  # figures in the message of a refusal
@@ -56,7 +56,7 @@ def import_generator(models: ModelManager, received: ReceivedFile, query: Import
     with _one_at_a_time:
         torch.set_num_threads(1)  # the drawing threads keep theirs
         models.check_store()
-        if existing := find_same(models, data, generator):
+        if existing := find_same(models, data, generator, query.dataset):
             return Imported(existing, is_new=False)
         config = TrainingConfig(epochs=1, latent_size=generator.latent_size, **query.model_dump())
         gate = find_gate(config, models.device) if judges else None
@@ -89,13 +89,26 @@ def check_classes(generator: Generator, dataset: DatasetName) -> None:
         raise InvalidUpload(f"the generator has {generator.classes} classes, and the data set {dataset} has {expected}")
 
 
-def find_same(models: ModelManager, data: bytes, generator: Generator) -> Manifest | None:
-    """Return the newest servable checkpoint that draws with this file, or with these weights in the store's form."""
+def find_same(models: ModelManager, data: bytes, generator: Generator, dataset: DatasetName) -> Manifest | None:
+    """Return the newest servable checkpoint of a data set that draws with this file, if it is intact.
+
+    The same weights in the form of the store count as this file.
+    """
     checksums = {hashlib.sha256(each).hexdigest() for each in (data, to_bytes(generator))}
     for manifest in reversed(models.survey()[0]):
-        if manifest.refused is None and manifest.files[manifest.draws].sha256 in checksums:
+        drawn = manifest.files.get(manifest.draws)
+        is_same = drawn is not None and drawn.sha256 in checksums and manifest.config.dataset == dataset
+        if is_same and manifest.refused is None and is_intact(models, manifest):
             return manifest
     return None
+
+
+def is_intact(models: ModelManager, manifest: Manifest) -> bool:
+    try:
+        models.store_of(manifest.checkpoint).read(manifest, manifest.draws)
+    except (CheckpointDamaged, CheckpointNotFound):
+        return False
+    return True
 
 
 def find_gate(config: TrainingConfig, device: torch.device) -> QualityGate:

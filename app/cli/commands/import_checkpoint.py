@@ -25,4 +25,5 @@ def import_checkpoint(
         imported = client.import_checkpoint(file, **fields)
     accuracy = imported.metrics.get("label_accuracy")
     figures = f": {accuracy:.1%} of its digits are recognised" if accuracy is not None else ""
-    print_record(imported, as_json, f"checkpoint {imported.id}{figures}")
+    known = "" if imported.is_new else ", which existed with the same weights"
+    print_record(imported, as_json, f"checkpoint {imported.id}{known}{figures}")

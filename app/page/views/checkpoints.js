@@ -3,7 +3,7 @@
 import { get, put, remove } from "../api.js";
 import { button, confirmed, facts, h, notice, showError, title, announce } from "../dom.js";
 import { name } from "../main.js";
-import { fill } from "../downloads.js";
+import { listDownloads } from "../downloads.js";
 import { ago, bytes, figure, percent } from "../format.js";
 
 const POLICIES = {
@@ -85,7 +85,7 @@ function entry(checkpoint, choice, isBundled, { serve, erase, signal }) {
   const state = isServed ? h("span", { class: "badge running" }, isPinned ? "served, pinned" : "served") : checkpoint.refused ? h("span", { class: "badge failed" }, "refused") : null;
   const may = checkpoint.refused === null;
   const downloads = h("details", { class: "weights" }, h("summary", {}, "Download"));
-  downloads.addEventListener("toggle", () => fill(downloads, checkpoint, signal), { once: true });
+  downloads.addEventListener("toggle", () => listDownloads(downloads, checkpoint, signal), { once: true });
   return h("li", { class: "checkpoint", "data-id": checkpoint.id },
     h("div", { class: "what" },
       h("h3", {}, `Epoch ${checkpoint.epoch} `, state), h("p", { class: "hint" }, h("code", {}, checkpoint.id)),

@@ -101,8 +101,8 @@ export async function show(root, { id, query }, signal) {
     view.weights.dataset.id = id;
     const details = h("details", {}, h("summary", {}, "Download weights"));
     const list = async () => {
-      const { fill, find } = await import("../downloads.js");
-      fill(details, await find(id, signal), signal);
+      const { getCheckpoint, listDownloads } = await import("../downloads.js");
+      listDownloads(details, await getCheckpoint(id, signal), signal);
     };
     details.addEventListener("toggle", () => list().catch(showError), { once: true });
     view.weights.replaceChildren(details);

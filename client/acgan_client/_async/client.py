@@ -1,6 +1,7 @@
 """The calls of the service: a method for each."""
 
 from collections.abc import AsyncIterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
@@ -29,11 +30,19 @@ from acgan_client.calls import (
     get,
     get_record,
     id_of,
+    imported,
     last_id,
     submit,
     upload,
 )
-from acgan_client.checkpoint_records import Checkpoint, CheckpointList, Readiness, Serving, UnusableCheckpoint
+from acgan_client.checkpoint_records import (
+    Checkpoint,
+    CheckpointList,
+    ImportedCheckpoint,
+    Readiness,
+    Serving,
+    UnusableCheckpoint,
+)
 from acgan_client.deadlines import async_run_blocking, async_sleep, async_stream
 from acgan_client.downloads import MANIFEST, MANIFEST_LIMIT, arriving, files_of, is_whole
 from acgan_client.errors import JobFailed, Unavailable, Unreachable
@@ -229,12 +238,13 @@ class AsyncClient(AsyncWeights):
     async def checkpoint(self, checkpoint: CheckpointRef, **options: Unpack[Options]) -> Checkpoint:
         return await self._send(get_record(at("checkpoints", id_of(checkpoint)), Checkpoint, options))
 
-    async def import_checkpoint(self, file: bytes | Path | str, **fields: Unpack[ImportFields]) -> Checkpoint:
+    async def import_checkpoint(self, file: bytes | Path | str, **fields: Unpack[ImportFields]) -> ImportedCheckpoint:
         """Import a generator from a safetensors file: its path, or its bytes. The service judges and publishes it.
 
-        If the service has a checkpoint with the same weights, nothing is published, and that checkpoint is returned.
+        If the service has a checkpoint with the same weights, nothing is published, and that checkpoint is returned:
+        then `is_new` is false.
         """
-        return await self._send(upload("/checkpoints", Checkpoint, file, fields))
+        return await self._send(await async_run_blocking(partial(upload, "/checkpoints", imported, file, fields)))
 
     async def delete_checkpoint(
         self, checkpoint: CheckpointRef | UnusableCheckpoint, **options: Unpack[Options]
@@ -321,7 +331,7 @@ class AsyncClient(AsyncWeights):
             return
         for file, record in files.items():
             path = Path(folder) / file
-            if not is_whole(path, record):
+            if not await async_run_blocking(partial(is_whole, path, record)):
                 with in_a_sentence(self.route), arriving(path, record) as arrival:
                     await self._receive(at("datasets", name, file), arrival)
             yield path

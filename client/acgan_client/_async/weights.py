@@ -1,11 +1,13 @@
 """The calls that download the files of checkpoints, as they are stored or in formats of other programs."""
 
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 from acgan_client._async.transport import AsyncTransport
 from acgan_client.calls import CheckpointRef, Form, Network, WeightsOf, at, get_record, id_of
 from acgan_client.checkpoint_records import CheckpointManifest
+from acgan_client.deadlines import async_run_blocking
 from acgan_client.downloads import MANIFEST, MANIFEST_LIMIT, arriving, files_of_checkpoint, is_whole, target
 
 SUFFIXES: dict[Form, str] = {"onnx": ".onnx", "keras": ".hdf5", "keras3": ".weights.h5"}
@@ -60,7 +62,7 @@ class AsyncWeights(AsyncTransport):
 
     async def _weights(self, manifest: CheckpointManifest, name: str, path: Path) -> Path:
         record = files_of_checkpoint(manifest).get(name)  # None for the manifest, or for a file that does not exist
-        if record is not None and is_whole(path, record):
+        if record is not None and await async_run_blocking(partial(is_whole, path, record)):
             return path
         with arriving(path, record) as arrival:
             await self._receive(at("checkpoints", manifest.id, name), arrival)

@@ -2,6 +2,7 @@
 """The calls of the service: a method for each."""
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
@@ -30,11 +31,19 @@ from acgan_client.calls import (
     get,
     get_record,
     id_of,
+    imported,
     last_id,
     submit,
     upload,
 )
-from acgan_client.checkpoint_records import Checkpoint, CheckpointList, Readiness, Serving, UnusableCheckpoint
+from acgan_client.checkpoint_records import (
+    Checkpoint,
+    CheckpointList,
+    ImportedCheckpoint,
+    Readiness,
+    Serving,
+    UnusableCheckpoint,
+)
 from acgan_client.deadlines import run_blocking, sleep, stream
 from acgan_client.downloads import MANIFEST, MANIFEST_LIMIT, arriving, files_of, is_whole
 from acgan_client.errors import JobFailed, Unavailable, Unreachable
@@ -228,12 +237,13 @@ class Client(Weights):
     def checkpoint(self, checkpoint: CheckpointRef, **options: Unpack[Options]) -> Checkpoint:
         return self._send(get_record(at("checkpoints", id_of(checkpoint)), Checkpoint, options))
 
-    def import_checkpoint(self, file: bytes | Path | str, **fields: Unpack[ImportFields]) -> Checkpoint:
+    def import_checkpoint(self, file: bytes | Path | str, **fields: Unpack[ImportFields]) -> ImportedCheckpoint:
         """Import a generator from a safetensors file: its path, or its bytes. The service judges and publishes it.
 
-        If the service has a checkpoint with the same weights, nothing is published, and that checkpoint is returned.
+        If the service has a checkpoint with the same weights, nothing is published, and that checkpoint is returned:
+        then `is_new` is false.
         """
-        return self._send(upload("/checkpoints", Checkpoint, file, fields))
+        return self._send(run_blocking(partial(upload, "/checkpoints", imported, file, fields)))
 
     def delete_checkpoint(self, checkpoint: CheckpointRef | UnusableCheckpoint, **options: Unpack[Options]) -> None:
         """Delete a checkpoint that is neither served nor needed."""
@@ -318,7 +328,7 @@ class Client(Weights):
             return
         for file, record in files.items():
             path = Path(folder) / file
-            if not is_whole(path, record):
+            if not run_blocking(partial(is_whole, path, record)):
                 with in_a_sentence(self.route), arriving(path, record) as arrival:
                     self._receive(at("datasets", name, file), arrival)
             yield path

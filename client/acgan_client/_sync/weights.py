@@ -2,11 +2,13 @@
 """The calls that download the files of checkpoints, as they are stored or in formats of other programs."""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from acgan_client._sync.transport import Transport
 from acgan_client.calls import CheckpointRef, Form, Network, WeightsOf, at, get_record, id_of
 from acgan_client.checkpoint_records import CheckpointManifest
+from acgan_client.deadlines import run_blocking
 from acgan_client.downloads import MANIFEST, MANIFEST_LIMIT, arriving, files_of_checkpoint, is_whole, target
 
 SUFFIXES: dict[Form, str] = {"onnx": ".onnx", "keras": ".hdf5", "keras3": ".weights.h5"}
@@ -61,7 +63,7 @@ class Weights(Transport):
 
     def _weights(self, manifest: CheckpointManifest, name: str, path: Path) -> Path:
         record = files_of_checkpoint(manifest).get(name)  # None for the manifest, or for a file that does not exist
-        if record is not None and is_whole(path, record):
+        if record is not None and run_blocking(partial(is_whole, path, record)):
             return path
         with arriving(path, record) as arrival:
             self._receive(at("checkpoints", manifest.id, name), arrival)

@@ -30,6 +30,13 @@ class Cache:
             path.unlink(missing_ok=True)
         return None
 
+    def part(self, key: str, start: int, end: int | None) -> bytes | None:
+        """Return bytes `start` to `end` of the copy, as `get` verified or `keep` wrote it; None if there is none."""
+        with suppress(OSError), self._path(key).open("rb") as file:
+            file.seek(SUM + start)
+            return file.read(-1 if end is None else end - start)
+        return None
+
     def keep(self, key: str, data: bytes) -> None:
         """Store a copy, unless it alone exceeds the budget, and delete the least recently used ones."""
         if SUM + len(data) > self.limit:

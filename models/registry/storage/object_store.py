@@ -67,7 +67,9 @@ class ObjectStorage:
     def read(self, name: str, start: int = 0, end: int | None = None, limit: int | None = None) -> bytes:
         whole = start == 0 and end is None
         key = self._key(name, FRESH_SECONDS if whole else math.inf)
-        kept = self.cache.get(key, limit) if whole and _is_in_folder(name) else None
+        kept = None
+        if _is_in_folder(name):
+            kept = self.cache.get(key, limit) if whole else self.cache.part(key, start, end)
         return self._fetch(name, key, start, end, limit) if kept is None else kept
 
     def read_each(self, folders: list[Folder], name: str, limit: int) -> list[tuple[Folder, bytes | OSError]]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from models.config import IMAGE_SIZE, NUM_CLASSES
-from models.errors import Unavailable
+from models.interop.formats import ExtraMissing
 from models.synthesis.layouts.archive import Member, Sink, write_zip
 from models.synthesis.layouts.source import DatasetSource
 from models.synthesis.order import DatasetManifest, Split
@@ -56,12 +56,8 @@ Example k of the training split is digit k // 10 of label k % 10 of the seed. Th
 """
 
 
-class ParquetMissing(Unavailable, code="parquet-missing"):
-    """The library that writes Parquet is not installed."""
-
-
 def write(source: DatasetSource) -> Iterator[bytes]:
-    """Yield a zip archive. Raises ParquetMissing at once, and the errors of `DatasetSource.images`."""
+    """Yield a zip archive. Raises ExtraMissing at once, and the errors of `DatasetSource.images`."""
     pyarrow()
     return write_zip(members(source))
 
@@ -76,7 +72,8 @@ def pyarrow() -> Any:
     try:
         import pyarrow.parquet
     except ImportError:
-        raise ParquetMissing("the library for Parquet files is not installed (pip install 'acgan[parquet]')") from None
+        message = "the layout huggingface needs a library that is not installed (pyarrow): pip install 'acgan[parquet]'"
+        raise ExtraMissing(message) from None
     return pyarrow
 
 

@@ -15,7 +15,7 @@ from models.networks.weights import to_bytes
 from models.registry.store import GENERATOR, CheckpointId, CheckpointStore
 from tests.app.conftest import fresh_weights
 from tests.conftest import RunningRedis
-from tests.models.registry.test_store import NEW
+from tests.models.registry.test_store import NEW, damage_inside
 from tests.support.api_clients import local_client
 from tests.support.s3_endpoint import Endpoint
 
@@ -59,6 +59,27 @@ def test_the_same_weights_again_return_the_same_checkpoint(client: TestClient) -
         assert (again.status_code, again.json()) == (200, first.json())
         assert again.headers["Location"] == first.headers["Location"]
     assert len(client.get("/checkpoints").json()["checkpoints"]) == 3
+
+
+def test_weights_are_imported_again_if_they_are_damaged_or_were_for_other_data(
+    client: TestClient, store: CheckpointStore
+) -> None:
+    made = [upload(client, fresh_weights(7), dataset=dataset) for dataset in ("mnist", "printed", "mnist")]
+    assert [answer.status_code for answer in made] == [201, 201, 200]
+    first, other, again = (answer.json()["id"] for answer in made)
+    assert first == again != other
+    damage_inside(store, f"{CheckpointId.parse(first).folder}/{GENERATOR}", b"damaged")
+    repaired = upload(client, fresh_weights(7))
+    assert repaired.status_code == 201
+    assert repaired.json()["id"] != first
+
+
+def test_an_import_without_a_storage_limit_needs_no_redis(settings: AppSettings, store: CheckpointStore) -> None:
+    away = settings.model_copy(update={"redis_url": "redis://127.0.0.1:9/0", "work_rate": "off", "store_limit": None})
+    with local_client(create_app(away)) as client:
+        made = upload(client, fresh_weights(7))
+    assert made.status_code == 201, made.json()
+    assert store.manifest(CheckpointId.parse(made.json()["id"]))
 
 
 def widened(data: bytes) -> bytes:

@@ -1,5 +1,6 @@
 """Each code of a problem is that of a real response, and its address describes it."""
 
+import errno
 import hashlib
 import json
 import sys
@@ -123,6 +124,21 @@ def without_onnx(world: World) -> httpx2.Response:
         return an_export(world, "generator.onnx")
 
 
+def a_converter_that_fails(world: World) -> httpx2.Response:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("models.interop.exports.sys.executable", "/bin/false")
+        return an_export(world, "generator.onnx")
+
+
+def a_full_disk(world: World) -> httpx2.Response:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "no space left on the device")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("app.api.uploads.receiving.write_all", full)
+        return uploaded(world, fresh_weights(1))
+
+
 def refused_by_the_gate(world: World) -> httpx2.Response:
     refused = manifest(OLD, 2).model_copy(update={"refused": "its digits are blank"})
     world.store.publish(refused, {GENERATOR: fresh_weights(1)})
@@ -163,12 +179,17 @@ def beyond_the_end(world: World) -> httpx2.Response:
     return world.ask("GET", f"/datasets/{NOBODY}/{TRAIN_LABELS}", headers={"Range": "bytes=9-"})
 
 
-def without_the_library_for_parquet(world: World) -> httpx2.Response:
+def test_a_layout_without_its_library_is_refused_like_a_format(world: World) -> None:
     a_data_set(world)
     patch = world.stack.enter_context(pytest.MonkeyPatch.context())
     for module in ("pyarrow", "pyarrow.parquet"):
         patch.setitem(sys.modules, module, None)
-    return world.ask("GET", f"/datasets/{NOBODY}/archive?layout=huggingface")
+    answer = world.ask("GET", f"/datasets/{NOBODY}/archive?layout=huggingface")
+    problem = answer.json()
+    assert (problem["type"], answer.status_code) == ("/problems/extra-missing", 501)
+    assert "pip install 'acgan[parquet]'" in problem["detail"]
+    assert "on the machine of the service" in problem["detail"]
+    assert "Retry-After" not in answer.headers
 
 
 def a_torn_record(world: World) -> httpx2.Response:
@@ -275,6 +296,8 @@ CAUSES: dict[str, Callable[[World], httpx2.Response]] = {
     "checkpoint-file-not-found": lambda world: world.ask("GET", f"/checkpoints/{OLD}-e001/{DISCRIMINATOR}"),
     "not-convertible": lambda world: an_export(world, "discriminator.hdf5"),
     "extra-missing": without_onnx,
+    "conversion-failed": a_converter_that_fails,
+    "disk-full": a_full_disk,
     "checkpoint-refused": refused_by_the_gate,
     "checkpoint-not-understood": of_another_version,
     "checkpoint-damaged": a_damaged_generator,
@@ -283,7 +306,6 @@ CAUSES: dict[str, Callable[[World], httpx2.Response]] = {
     "nothing-usable": nothing_usable,
     "dataset-not-found": lambda world: world.ask("GET", f"/datasets/{NOBODY}"),
     "dataset-file-not-found": lambda world: world.ask("GET", f"/datasets/{NOBODY}/{TRAIN_LABELS}"),
-    "parquet-missing": without_the_library_for_parquet,
     "range-not-satisfiable": beyond_the_end,
     "not-acceptable": lambda world: world.ask("GET", "/digits/7", headers={"Accept": "text/html"}),
     "not-verified": lambda world: world.ask("GET", "/digits/7?n=40&verify=1"),

@@ -18,6 +18,7 @@ from app.settings import AppSettings
 from models.networks.acgan import Discriminator, Generator
 from models.networks.weights import to_bytes
 from models.registry import bundled
+from models.registry.storage.object_store import ObjectStorage
 from models.registry.store import AVERAGE, DISCRIMINATOR, GENERATOR, SAMPLES, CheckpointStore
 from tests.conftest import RunningRedis, set_environment
 from tests.models.registry.test_store import NEW, OLD, damage_inside, manifest
@@ -158,7 +159,23 @@ def test_a_file_that_is_damaged_while_it_is_sent_does_not_arrive_completely(
     monkeypatch.setattr(CheckpointStore, "read", damage_after_the_check)
     answer = world.client.get(f"/checkpoints/{made.id}/{GENERATOR}")
     assert int(answer.headers["Content-Length"]) == len(data)
-    assert answer.content == data[: len(data) - len(data) % 500]  # the last piece is withheld
+    from_cache = isinstance(world.store.storage, ObjectStorage)  # the copy that was verified
+    assert answer.content == (data if from_cache else data[: len(data) - len(data) % 500])  # the last piece is withheld
+
+
+@pytest.mark.parametrize("how", ["bytes", "shorter", "missing"])
+def test_a_file_that_is_damaged_after_it_was_read_is_sent_as_it_was_verified_or_refused(world: World, how: str) -> None:
+    data, job = b"weights" * 300, f"20260304-000000-{how}"
+    made = world.store.publish(manifest(job), {GENERATOR: data})
+    path = f"/checkpoints/{made.id}/{GENERATOR}"
+    assert world.client.get(path).content == data
+    damage_inside(world.store, f"{job}/001/{GENERATOR}", {"bytes": b"?" * len(data), "shorter": b"?"}.get(how))
+    whole, part = world.client.get(path), world.client.get(path, headers={"Range": "bytes=10-1999"})
+    if isinstance(world.store.storage, ObjectStorage):  # the cache has the verified copy
+        assert (whole.status_code, whole.content == data) == (200, True)
+        assert (part.status_code, part.content == data[10:2000]) == (206, True)
+    else:
+        assert (whole.status_code, part.status_code) == (503, 503)
 
 
 def test_a_checkpoint_is_not_deleted_while_it_is_downloaded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

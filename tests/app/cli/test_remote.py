@@ -97,7 +97,7 @@ def test_a_generator_is_imported(tmp_path: Path) -> None:
     made = run_json("import", str(file), "--name", "mine")
     assert made["config"]["name"] == "mine"
     again = acgan("import", str(file))
-    assert again.stdout.strip() == f"checkpoint {made['id']}"
+    assert again.stdout.strip() == f"checkpoint {made['id']}, which existed with the same weights"
     file.write_bytes(b"\x89HDF\r\n\x1a\n")
     refused = acgan("import", str(file))
     assert (refused.returncode, "convert it with `acgan import-keras`" in refused.stderr) == (2, True), refused.stderr

@@ -14,9 +14,9 @@ import pytest
 
 from models.bounded_reading import FileDamaged, FileInvalid
 from models.data.idx import read_idx
+from models.interop.formats import ExtraMissing
 from models.synthesis.builder import make
 from models.synthesis.layouts import huggingface
-from models.synthesis.layouts.huggingface import ParquetMissing
 from models.synthesis.layouts.source import DatasetSource, regrouped
 from models.synthesis.layouts.table import LAYOUTS
 from models.synthesis.order import FILES, DatasetOrder, read_manifest
@@ -134,7 +134,7 @@ def test_without_the_library_the_error_comes_before_the_first_byte(
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     for call in (lambda: LAYOUTS["huggingface"].write(source_of(folder)), LAYOUTS["huggingface"].libraries):
-        with pytest.raises(ParquetMissing, match=r"acgan\[parquet\]"):
+        with pytest.raises(ExtraMissing, match=r"acgan\[parquet\]"):
             call()
 
 
