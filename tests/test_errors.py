@@ -35,6 +35,7 @@ INTERNAL = {
     "Changed",
     "InvalidFigure",
     "AddressRefused",
+    "ReceiverRests",
     "AttemptFailed",
     "NoAnswer",
 }
