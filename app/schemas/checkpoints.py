@@ -83,12 +83,20 @@ class Follow(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    policy: Literal["newest", "best"] = "newest"
+    policy: Literal["newest", "best"]
     dataset: DatasetName | None = Field(
         None,
-        description="Training data of the generator. While nothing was published for `mnist`, a generator of `printed` "
-        "digits is served if there is one.",
+        description="Training data of the generator. If null, `mnist`; while nothing was published for it, a generator "
+        "of `printed` digits is served if there is one.",
     )
+
+
+class FollowDataset(BaseModel):
+    """Follow the newest publication of a data set."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    dataset: DatasetName = Field(description="Training data of the generator.")
 
 
 class Pin(BaseModel):
@@ -103,16 +111,18 @@ class Pin(BaseModel):
 def kind_of(body: object) -> str | None:
     """Return the tag of the model for a body of `PUT /serving`; None if it names neither a policy nor a data set."""
     fields = body if isinstance(body, dict) else vars(body)
+    if "policy" not in fields and "dataset" in fields:
+        return "of_dataset"
     match fields.get("policy"):
         case "pinned":
             return "pin"
         case "newest" | "best":
             return "follow"
-        case None if "dataset" in fields:
-            return "follow"
     return None
 
 
-ORDER_TAGS = ("follow", "pin")
-ServingOrder = Annotated[Annotated[Follow, Tag("follow")] | Annotated[Pin, Tag("pin")], Discriminator(kind_of)]
-POLICIES = ("newest", "best", "pinned")
+ORDER_TAGS = ("follow", "of_dataset", "pin")
+ServingOrder = Annotated[
+    Annotated[Follow, Tag("follow")] | Annotated[FollowDataset, Tag("of_dataset")] | Annotated[Pin, Tag("pin")],
+    Discriminator(kind_of),
+]

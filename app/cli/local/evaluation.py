@@ -34,14 +34,15 @@ def evaluate_here(
     Raises NoGenerator, DatasetUnavailable, DeviceUnavailable, OSError, ValidationError for an unknown `dataset`, and
     the errors of a bad checkpoint.
     """
+    config = TrainingConfig.model_validate({"dataset": dataset or DEFAULT})
     generator, manifest = load_with_manifest(settings, checkpoint)
     name = checkpoint if manifest is None else manifest.id
-    dataset = dataset or (DEFAULT if manifest is None else manifest.config.dataset)
-    config = TrainingConfig.model_validate({"dataset": dataset})
+    if dataset is None and manifest is not None:
+        config = TrainingConfig(dataset=manifest.config.dataset)
     device = find_device(settings.device)
     with console.status("loading") as status:
         data = load_dataset(config, settings.data_dir, settings.cache_dir, settings.mirrors).to(device)
-        status.update(f"loading the judge of {dataset} digits, or training it, which takes minutes")
+        status.update(f"loading the judge of {config.dataset} digits, or training it, which takes minutes")
         judge = find_judge(data, "reporting", settings.judges_dir, device)
         examiner = Evaluator(data, judge, QUICK if quick else FULL, status.update)
         real = find_real(examiner, settings.judges_dir)
