@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from app.cli.commands.download_checkpoint import Wanted, download_checkpoint, is_checkpoint
+from app.cli.checkpoint_download import Wanted, download_checkpoint, is_checkpoint
 from app.cli.errors import INTERRUPTED, check_layout, check_output_folder, fail, writing
 from app.cli.options import AsJson, Key, LayoutOption, Url
 from app.cli.output import console, print_json, print_sentence

@@ -197,6 +197,9 @@ def test_the_openapi_page_documents_every_path(client: TestClient, store: Checkp
     assert client.get("/docs").status_code == 200
     described = client.get("/openapi.json").json()
     assert {f"{method.upper()} {path}" for path, methods in described["paths"].items() for method in methods} == {
+        "POST /checkpoints",
+        "GET /checkpoints/{checkpoint}/{file}",
+        "GET /checkpoints/{checkpoint}/exports/{file}",
         "POST /train",
         "GET /jobs",
         "GET /jobs/{job_id}",

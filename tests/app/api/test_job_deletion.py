@@ -68,7 +68,7 @@ def test_a_job_whose_checkpoint_is_in_use_is_kept(
     store = CheckpointStore(settings.store_dir)
     pinned, newest = run(client, consumer, store), run(client, consumer, store)
     client.put("/serving", json={"policy": "pinned", "checkpoint": f"{pinned}-e001"}).raise_for_status()
-    for job_id, use in ((pinned, "served"), (newest, "the newest publication")):
+    for job_id, use in ((pinned, "served"), (newest, "the newest of mnist")):
         answer = client.delete(f"/jobs/{job_id}")
         assert answer.status_code == 409
         assert use in answer.json()["detail"]

@@ -13,6 +13,7 @@ from app.security.api_keys import make_key
 from app.settings import AppSettings
 from models.registry.store import CheckpointStore
 from tests.app.api.test_event_stream import accept, claim, progress
+from tests.app.conftest import fresh_weights
 from tests.models.registry.test_store import NEW, OLD
 from tests.support.api_clients import local_client
 from tests.support.serving import following, serving
@@ -42,7 +43,7 @@ class Recorder:
     def ask(self, operation: str, status: int, query: str = "", **options: Any) -> Any:
         """Send a request. `options` without those of httpx are the parameters of the path."""
         method, _, template = operation.partition(" ")
-        known = {name: options.pop(name) for name in ("json", "headers") if name in options}
+        known = {name: options.pop(name) for name in ("json", "content", "headers") if name in options}
         answer = self.client.request(method, template.format(**options) + query, **known)
         assert answer.status_code == status, (operation, answer.text)
         names = {name.lower() for name in answer.headers} - OF_HTTP
@@ -148,6 +149,9 @@ def ask_the_rest(recorder: Recorder) -> None:
         tag = recorder.ask(operation, 200, **file).headers["ETag"]
         recorder.ask(operation, 304, headers={"If-None-Match": tag}, **file)
         recorder.ask(operation, 206, headers={"Range": "bytes=1-4"}, **file)
+    as_file = {"Content-Type": "application/octet-stream"}
+    for status in (201, 200):
+        recorder.ask("POST /checkpoints", status, content=fresh_weights(9), headers=as_file)
     recorder.ask("DELETE /checkpoints/{checkpoint}", 204, checkpoint=f"{OLD}-e001")
     recorder.ask("GET /serving", 200)
     recorder.ask("PUT /serving", 200, json={"policy": "best"})
