@@ -46,7 +46,7 @@ def test_the_snippet_of_the_card_draws_the_digits_of_acgan(folder: Path, good: G
     """In a process that cannot import acgan. Drawn in another order of operations, a rounded pixel may differ by 1."""
     (snippet,) = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
     program = f"{ALONE}{snippet}sys.stdout.buffer.write(bytes(digits.flatten().tolist()))"
-    drawn = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, check=True)
+    drawn = subprocess.run([sys.executable, "-B", "-c", program], cwd=folder, capture_output=True, check=True)
     digits = np.frombuffer(drawn.stdout, np.uint8).reshape(8, 28, 28)
     expected = draw_digits(prepare(good, CPU), 7, 8, seed=4)
     difference = np.abs(digits.astype(int) - expected)
