@@ -46,7 +46,7 @@ test-browser: .venv/.dev
 # Tests with libraries that read our files or call the service: Keras, torchvision, MLflow and others. They have an
 # environment of their own, because they need gigabytes and their requirements exclude some of ours.
 test-integrations: .venv-integrations/.installed $(if $(NPM),.openapi-tools/.installed)
-	$(ONE_THREAD) .venv-integrations/bin/pytest -m integrations $(PYTEST_FLAGS)
+	$(ONE_THREAD) .venv-integrations/bin/pytest -m integrations tests/integrations $(PYTEST_FLAGS)
 
 # Tests that need root, strace or haproxy: failing system calls, full disks, cut networks, replicas behind a proxy; and
 # every test marked `long`. `.ci/run` sets FAULTS and LONG, because its `make test` has run a sample.
