@@ -29,12 +29,13 @@ from models.registry.store import CheckpointId
 router = APIRouter(tags=["checkpoints"], route_class=GuardedRoute)
 logger = logging.getLogger(__name__)
 
-SAFETENSORS = ("application/octet-stream", "application/vnd.safetensors")
-FILE_BODY = {
+OCTETS = "application/octet-stream"
+SAFETENSORS = (OCTETS, "application/vnd.safetensors")
+FILE_BODY = {  # not with both media types: generators of clients know only the first
     "requestBody": {
         "required": True,
         "description": "The safetensors file itself.",
-        "content": {media_type: {"schema": {"type": "string", "format": "binary"}} for media_type in SAFETENSORS},
+        "content": {OCTETS: {"schema": {"type": "string", "format": "binary"}}},
     }
 }
 
