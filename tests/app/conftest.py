@@ -29,10 +29,12 @@ def fresh_weights(seed: int) -> bytes:
     return to_bytes(generator)
 
 
-def publish(store: CheckpointStore, job: str, epoch: int, seed: int) -> str:
+def publish(store: CheckpointStore, job: str, epoch: int, seed: int, dataset: str = "mnist") -> str:
     """Publish a generator with fresh weights. Returns its id."""
     samples = encode_png(np.zeros((1120, 588), np.uint8))
-    return store.publish(manifest(job, epoch), {GENERATOR: fresh_weights(seed), SAMPLES: samples}).id
+    made = manifest(job, epoch)
+    made = made.model_copy(update={"config": made.config.model_copy(update={"dataset": dataset})})
+    return store.publish(made, {GENERATOR: fresh_weights(seed), SAMPLES: samples}).id
 
 
 @pytest.fixture(scope="session", autouse=True)

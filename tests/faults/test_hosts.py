@@ -146,7 +146,7 @@ def deployment(tmp_path: Path, endpoint: Endpoint) -> Iterator[Deployment]:
         }
         with running_world(tmp_path / "world", environment=given, endpoint=endpoint, server=redis) as world:
             world.supervised, world.within = True, made.within("worker")
-            publish(world.store, OLD, 1, seed=1)
+            publish(world.store, OLD, 1, seed=1, dataset="printed")  # as its runs
             api = HostedApi(world, made, "api", {"ACGAN_HOME": str(tmp_path / "api"), "ACGAN_STOCK": "0"})
             try:
                 world.start_worker()
