@@ -18,6 +18,7 @@ from benchmarks.records import Answer, ask_desk
 from models.config import DatasetName, TrainingConfig
 from models.data.dataset import Dataset, load_dataset
 from models.networks.precision import multiplies_bf16
+from models.training.environment import reset_threads
 from tests.support import failures, long_tests, skips, slow_files, temporary_files
 from tests.support.s3_endpoint import Endpoint
 from worker.jobs.client import JobClient
@@ -51,8 +52,10 @@ def pytest_make_parametrize_id(val: object) -> str | None:
 
 
 @pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     set_environment(monkeypatch, tmp_path / "home")
+    yield
+    reset_threads()  # a resumed run, or its API, may have set another number
 
 
 def set_environment(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:

@@ -95,7 +95,9 @@ def test_invented_paths_and_methods_create_no_series(client: TestClient) -> None
         "/",
         "/docs",
         "/openapi.json",
+        "/page/schemas",
         "/page/{name}",
+        "/page/views/{name}",
         "/docs/{name}",
         UNMATCHED,
     }

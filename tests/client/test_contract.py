@@ -82,7 +82,7 @@ RECORDS: dict[str, type[BaseModel]] = {
     "ServingView": checkpoint_records.Serving,
     "UnreadableJobView": records.UnreadableJob,
 }
-REQUESTS = {"Follow", "Pin", "TrainingOrder", "WantedDataset"}
+REQUESTS = {"Follow", "FollowDataset", "Pin", "TrainingOrder", "WantedDataset"}
 ERRORS = {"Mistake", "Problem", "ProblemDescription"}
 FILES = {"Manifest"}  # which the client stores without reading it
 EVENTS = {"RecordEvent", "ProgressEvent", "EpochEvent", "StatusEvent", "StatusChange", "TroubleEvent", "TroubleChange"}

@@ -71,6 +71,7 @@ def complete(document: dict[str, Any], needed: bool, for_reading: bool) -> None:
     operations = [operation for methods in document["paths"].values() for operation in methods.values()]
     own = [response for operation in operations for response in operation["responses"].values()]
     components["headers"] = used([*own, *components["responses"].values()])
+    remove_titles([document["paths"], components])
 
 
 def operation_id(route: APIRoute) -> str:
@@ -91,6 +92,19 @@ def remove_null(parameters: Iterable[dict[str, Any]]) -> None:
         if len(types) == 1:
             del schema["anyOf"]
             schema |= types[0]
+
+
+def remove_titles(node: Any) -> None:
+    """Remove the titles that pydantic derives from the names of fields: they say nothing, and the page loads them."""
+    if isinstance(node, list):
+        for each in node:
+            remove_titles(each)
+    elif isinstance(node, dict):
+        if isinstance(node.get("title"), str) and node.get("type") != "object":
+            del node["title"]
+        for name, value in node.items():
+            if name not in ("example", "examples", "default", "const", "enum"):
+                remove_titles(value)
 
 
 def add_media_types(operation: dict[str, Any]) -> None:

@@ -87,6 +87,12 @@ async def page(request: Request) -> Response:
     return await answer(request, PAGE.get("index.html"))
 
 
+@router.get("/page/schemas")
+async def page_schema(request: Request) -> Response:
+    """Return the parts of the OpenAPI document from which the page builds its forms: a tenth of it."""
+    return await answer(request, page_document(request.app))
+
+
 @router.get("/page/{name}")
 async def page_file(request: Request, name: str) -> Response:
     return await answer(request, PAGE.get(name))
@@ -109,7 +115,7 @@ async def docs_file(request: Request, name: str) -> Response:
 
 @router.get("/openapi.json")
 async def openapi(request: Request) -> Response:
-    """Return the OpenAPI document. The page builds its form from it; gzip reduces it to a tenth."""
+    """Return the OpenAPI document; gzip reduces it to a tenth."""
     return await answer(request, openapi_file(request.app, prefix.get()))
 
 
@@ -117,6 +123,15 @@ async def openapi(request: Request) -> Response:
 def openapi_file(app: FastAPI, path: str) -> File:
     document = app.openapi() | {"servers": [{"url": path or "/"}]}
     text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+    return File.of(f"{text}\n".encode(), "application/json", NOTHING)
+
+
+@lru_cache(maxsize=8)
+def page_document(app: FastAPI) -> File:
+    document = app.openapi()
+    paths = {path: document["paths"][path] for path in ("/train", "/digits")}
+    order = {"schemas": {"TrainingOrder": document["components"]["schemas"]["TrainingOrder"]}}
+    text = json.dumps({"paths": paths, "components": order}, ensure_ascii=False, separators=(",", ":"))
     return File.of(f"{text}\n".encode(), "application/json", NOTHING)
 
 

@@ -96,7 +96,7 @@ export async function show(root, { query }, signal) {
 
 /** Return the names of the file formats, from the API's schema. */
 async function formats(signal) {
-  const { paths } = await get("openapi.json", signal);
+  const { paths } = await get("page/schemas", signal);
   const { schema } = paths["/digits"].get.parameters.find(({ name: parameter }) => parameter === "format");
   return schema.enum;
 }

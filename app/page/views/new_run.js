@@ -12,7 +12,7 @@ const UNKNOWN_PACE = 400; // images per second on two slow cores: docs say two t
 
 export async function show(root, { query }, signal) {
   name("Start a run");
-  const [document_, recent] = await Promise.all([get("openapi.json", signal), get("jobs?limit=20&epochs=last", signal).catch(() => ({ jobs: [] }))]);
+  const [document_, recent] = await Promise.all([get("page/schemas", signal), get("jobs?limit=20&epochs=last", signal).catch(() => ({ jobs: [] }))]);
   const { properties } = document_.components.schemas.TrainingOrder;
   const presets = document_.paths["/train"].post.requestBody.content["application/json"].examples;
 
