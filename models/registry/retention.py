@@ -15,7 +15,7 @@ from typing import NamedTuple
 from models.bounded_reading import FileInvalid
 from models.errors import Conflict
 from models.registry.resume_states import STATE_FILE
-from models.registry.serving_policy import best, pinned, read_choice
+from models.registry.serving_policy import best_of, pinned, read_choice
 from models.registry.storage.base import StoredFile
 from models.registry.store import DATASET, SHARD_PREFIX, CheckpointId, CheckpointStore, Manifest
 
@@ -139,11 +139,11 @@ def old_epochs(store: CheckpointStore) -> Iterator[Manifest]:
         choice = read_choice(store)
     except FileInvalid:
         return
-    latest = store.find_latest()
+    latest, manifests = store.find_latest(), store.manifests()
     kept = {latest.checkpoint, pinned(store, choice)}
     for dataset, newest in (latest.datasets or {}).items():
-        kept |= {newest.checkpoint, best(store, dataset)}
-    for _job, run in groupby(store.manifests(), key=lambda manifest: manifest.job):
+        kept |= {newest.checkpoint, best_of(manifests, dataset)}
+    for _job, run in groupby(manifests, key=lambda manifest: manifest.job):
         for manifest in list(run)[:-1]:
             is_read = manifest.checkpoint.folder in store.being_read
             if manifest.checkpoint not in kept and not is_read and _is_old(manifest):

@@ -3,7 +3,7 @@
 The newest and the best checkpoint are those of one data set.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from typing import Literal
 
@@ -95,12 +95,14 @@ def newest_drawn(store: CheckpointStore) -> CheckpointId | None:
 
 def best(store: CheckpointStore, dataset: str) -> CheckpointId | None:
     """Return the best checkpoint of a data set that has quality metrics and is not refused; else the newest."""
-    judged = [
-        each
-        for each in store.manifests()
-        if FIGURE in each.metrics and each.refused is None and each.config.dataset == dataset
-    ]
-    return min(judged, key=_figure).checkpoint if judged else store.latest(dataset)
+    return best_of(store.manifests(), dataset) or store.latest(dataset)
+
+
+def best_of(manifests: Iterable[Manifest], dataset: str) -> CheckpointId | None:
+    """Return the best of these checkpoints that was trained on a data set; None if none of them has metrics."""
+    of_dataset = (each for each in manifests if each.config.dataset == dataset)
+    judged = [each for each in of_dataset if FIGURE in each.metrics and each.refused is None]
+    return min(judged, key=_figure).checkpoint if judged else None
 
 
 def _figure(manifest: Manifest) -> float:

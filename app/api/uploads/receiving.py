@@ -47,7 +47,7 @@ class UnsupportedFileType(InvalidInput, code="unsupported-file-type"):
 
 
 class TooManyUploads(Unavailable, code="too-many-uploads"):
-    """This process is receiving as many files as it may."""
+    """The limit of uploads at the same time is reached."""
 
     retry_after = 10.0
 
