@@ -13,6 +13,8 @@ from worker.jobs.client import JobClient, Order
 from worker.jobs.consumer import JobConsumer
 from worker.jobs.model import Job
 from worker.lifecycle import shutdown
+from worker.lifecycle.lease import Lease
+from worker.settings import WorkerSettings
 
 Answer = TypeVar("Answer")
 Ask = Callable[[Callable[[JobClient], Coroutine[Any, Any, Answer]]], Answer]
@@ -45,3 +47,22 @@ def until(true: Callable[[], bool], seconds: float = 10) -> None:
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def keep_leases(monkeypatch: pytest.MonkeyPatch) -> list[Lease]:
+    """Return a list to which each lease of this process is added when it begins."""
+    leases: list[Lease] = []
+    enter = Lease.__enter__
+
+    def begin(self: Lease) -> Lease:
+        leases.append(self)
+        return enter(self)
+
+    monkeypatch.setattr(Lease, "__enter__", begin)
+    return leases
+
+
+def cancel_during_run(settings: WorkerSettings, job_id: str, leases: list[Lease]) -> None:
+    """Cancel a job that this process runs, and wait until its lease knows. The next check then stops the run."""
+    ask_desk(settings.redis_url, lambda jobs: jobs.cancel(job_id))
+    assert leases[-1]._cancelled.wait(30)

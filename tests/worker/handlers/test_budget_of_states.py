@@ -6,6 +6,7 @@ from benchmarks.records import ask_desk
 from models.config import TrainingConfig
 from models.registry.retention import Usage
 from models.registry.store import CheckpointStore, StateDeleted
+from tests.worker.conftest import cancel_during_run, keep_leases
 from tests.worker.lifecycle.test_storage_retry import record
 from worker.jobs.client import Order
 from worker.jobs.consumer import JobConsumer
@@ -20,16 +21,17 @@ def settings(redis_url: str) -> WorkerSettings:
 
 
 def cancel_after_a_save(settings: WorkerSettings, config: TrainingConfig, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Run a job that is cancelled as soon as its state is saved."""
+    """Run a job that is cancelled as soon as its state is saved. It is stopped before its next iteration."""
     job_id = ask_desk(settings.redis_url, lambda jobs: jobs.create(Order(config))).id
     saved = JobConsumer.saved
 
     def save_and_cancel(self: JobConsumer, *arguments: object) -> None:
         saved(self, *arguments)  # type: ignore[arg-type]
-        ask_desk(settings.redis_url, lambda jobs: jobs.cancel(job_id))
+        cancel_during_run(settings, job_id, leases)
 
     monkeypatch.setattr("models.training.throughput.REPORT_SECONDS", 0.0)
     with monkeypatch.context() as patch:
+        leases = keep_leases(patch)
         patch.setattr(JobConsumer, "saved", save_and_cancel)
         run_next_job(settings)
     assert record(settings, job_id).status == JobStatus.CANCELLED

@@ -13,6 +13,7 @@ from models.registry.store import CheckpointStore, Manifest
 from models.training import training_state
 from models.training.trainer import Trainer
 from tests.conftest import small
+from tests.worker.conftest import cancel_during_run, keep_leases
 from tests.worker.handlers.test_training import accept, read_job
 from worker.handlers.checkpointing import CheckpointPublisher
 from worker.jobs.consumer import Claim, JobConsumer
@@ -82,9 +83,10 @@ def test_a_job_cancelled_while_its_epoch_cannot_be_published_repeats_that_epoch(
     """The disk is full, and the second epoch is being trained: no state past the first epoch may be saved."""
 
     def publish(self: CheckpointPublisher, snapshot: EpochSnapshot) -> Manifest:
-        ask_desk(settings.redis_url, lambda jobs: jobs.cancel(job_id))
+        cancel_during_run(settings, job_id, leases)
         raise OSError(errno.ENOSPC, "no space left on device")
 
+    leases = keep_leases(monkeypatch)
     monkeypatch.setattr(CheckpointPublisher, "publish", publish)
     job_id = accept(settings, config)
     run_next_job(settings)

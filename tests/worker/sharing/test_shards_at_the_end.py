@@ -1,7 +1,6 @@
 """The end of a job leaves no shard, and faults cost only the help of other workers."""
 
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from threading import Thread
@@ -17,6 +16,7 @@ from models.synthesis.shards import Shards
 from tests.conftest import RunningRedis
 from tests.models.registry.test_removal import names_of
 from tests.support.s3_endpoint import Endpoint
+from tests.worker.conftest import cancel_during_run, keep_leases
 from tests.worker.sharing.conftest import (
     ORDER,
     PARTS,
@@ -71,8 +71,8 @@ def test_a_shard_that_is_written_after_the_end_of_the_job_leaves_no_file(
     if end == "failure":
         when_owner_has_drawn(2, fail)
     elif end != "success":
-        when_owner_has_drawn(2, lambda: ask_desk(settings.redis_url, lambda jobs: jobs.cancel(job_id)))
-        when_owner_has_drawn(3, lambda: time.sleep(2))  # until the owner reads it
+        leases = keep_leases(monkeypatch)
+        when_owner_has_drawn(2, lambda: cancel_during_run(settings, job_id, leases))
     run_next_job(settings, send)
     ended = {"success": JobStatus.SUCCEEDED, "failure": JobStatus.FAILED}.get(end, JobStatus.CANCELLED)
     assert status(settings, job_id) == ended
@@ -106,16 +106,17 @@ def test_parts_that_both_have_drawn_stay_for_the_next_claim(
     alone: dict[str, str],
     messages: Messages,
     when_owner_has_drawn: Callable[[int, Event], list[int]],
+    monkeypatch: pytest.MonkeyPatch,
     end: str,
 ) -> None:
     job_id = accept(settings)
+    leases = keep_leases(monkeypatch)
 
     def stop() -> None:
         if end == "shutdown":
             shutdown._requested.set()
         else:
-            ask_desk(settings.redis_url, lambda jobs: jobs.cancel(job_id))
-            time.sleep(2)  # until the owner reads it
+            cancel_during_run(settings, job_id, leases)
 
     when_owner_has_drawn(1, lambda: messages.draw(settings, 2))
     drawn = when_owner_has_drawn(2, stop)
