@@ -63,7 +63,7 @@ def test_a_removed_version_is_gone_and_its_number_is_not_used_again(store: Check
     assert store.training_data.references() == [Reference("letters", 1)]
     assert training_sets.bring(store.training_data, "letters", seed=7).version == 3
     store.training_data.remove(Reference("letters", 1))
-    with pytest.raises(TrainingDataNotFound, match="no training data letters@1; there are .*letters@3"):
+    with pytest.raises(TrainingDataNotFound, match=r"no training data letters@1; there are .*letters@3"):
         store.training_data.find("letters@1")
     with pytest.raises(TrainingDataNotFound):
         store.training_data.remove(Reference("letters", 1))
