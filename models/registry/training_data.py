@@ -193,12 +193,19 @@ class TrainingDataStore:
     # Writing.
 
     def publish(
-        self, name: str, about: Description, splits: Splits, checksum: str, preview: bytes
+        self,
+        name: str,
+        about: Description,
+        splits: Splits,
+        checksum: str,
+        preview: bytes,
+        check: Callable[[], None] = lambda: None,
     ) -> tuple[TrainingDataManifest, bool]:
         """Store training data as the next version of its name; if the newest version has the same content, keep that.
 
         `checksum` is that of the images and labels (`Dataset.checksum`). Returns the manifest of the version, and
-        whether it is new. Raises InvalidName, NameReserved, and OSError; then nothing is stored.
+        whether it is new. `check` is called while no one else can publish. Raises InvalidName, NameReserved, what
+        `check` raises, and OSError; then nothing is stored.
         """
         checked_name(name)
         files = {file: _idx(array) for file, array in zip(ARRAYS, splits, strict=True)} | {PREVIEW: preview}
@@ -219,6 +226,7 @@ class TrainingDataStore:
         staged = self.storage.stage(Folder(PLACE, f"{name}@new"), int(made.created_at.timestamp() * 1e6), files)
 
         def step() -> tuple[TrainingDataManifest, bool]:
+            check()
             last = self.newest(name)
             before = None if last is None else self.manifest(last)
             if before and (before.dataset_checksum, before.classes) == (checksum, made.classes):
