@@ -4,14 +4,14 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from models.bounded_reading import GZIP, ZIP, printable, read_head
-from models.data.importing.containers import Folder, single_file
-from models.data.importing.idx_files import idx_header_of, idx_part, sibling, without_labels
+from models.data.importing.class_folders import tree_source
+from models.data.importing.containers.tars import BZIP2, XZ, Tar, is_tar, unpacked
+from models.data.importing.containers.tree import Folder, single_file
+from models.data.importing.containers.zips import Zip
 from models.data.importing.items import InvalidImages, Limits
-from models.data.importing.row_files import HEAD, kind_of, single_source
+from models.data.importing.row_files.idx_pairs import idx_header_of, idx_part, sibling, without_labels
+from models.data.importing.row_files.selection import HEAD, kind_of, single_source
 from models.data.importing.sources import OpenedSource, of_parts, sentences
-from models.data.importing.tars import BZIP2, XZ, Tar, is_tar, unpacked
-from models.data.importing.trees import tree_source
-from models.data.importing.zips import Zip
 
 
 def open_path(path: Path, limits: Limits, labels: Path | None, scratch: Path | None) -> OpenedSource:

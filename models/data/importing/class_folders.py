@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 from models.bounded_reading import printable
-from models.data.importing.containers import Container, Entry
+from models.data.importing.containers.tree import Container, Entry
 from models.data.importing.decoding import HEAD, is_picture
 from models.data.importing.items import InvalidImages, Item, Limits
 from models.data.importing.names import SPLITS, class_name, listing, natural, settled
-from models.data.importing.row_files import rows_source
+from models.data.importing.row_files.selection import rows_source
 from models.data.importing.sources import OpenedSource, check_classes
 
 PICTURES = tuple(

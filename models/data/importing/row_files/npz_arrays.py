@@ -14,10 +14,10 @@ import numpy as np
 from numpy.lib import format as npy
 
 from models.bounded_reading import printable
+from models.data.importing.containers.zips import ENCRYPTED, METHODS, open_archive
 from models.data.importing.items import InvalidImages, Item, Limits
 from models.data.importing.names import class_number, split_of
 from models.data.importing.sources import DataFile, Part, sentences
-from models.data.importing.zips import ENCRYPTED, METHODS, open_archive
 
 SUFFIX = ".npy"
 PAIRS = (("images", "labels"), ("x", "y"), ("data", "labels"), ("data", "target"), ("arr_0", "arr_1"))

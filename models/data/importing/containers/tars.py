@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from models.bounded_reading import GZIP, printable
-from models.data.importing.containers import PIECE, Entry, Members, spool
+from models.data.importing.containers.tree import PIECE, Entry, Members, spool
 from models.data.importing.items import InvalidImages, Limits
 from models.data.importing.sources import sentences
 

@@ -5,16 +5,16 @@ from contextlib import ExitStack
 from pathlib import PurePath
 
 from models.bounded_reading import GZIP, HDF5, ZIP, foreign_kind, gunzip_head
-from models.data.importing.containers import Container, Entry, data_file
-from models.data.importing.csv_files import csv_part
-from models.data.importing.idx_files import idx_header_of, idx_parts
+from models.data.importing.containers.tars import is_tar
+from models.data.importing.containers.tree import Container, Entry, data_file
 from models.data.importing.items import InvalidImages, Limits
 from models.data.importing.names import listing, natural
-from models.data.importing.npz_files import npz_parts
-from models.data.importing.parquet_files import MAGIC as PARQUET
-from models.data.importing.parquet_files import parquet_part
+from models.data.importing.row_files.csv_rows import csv_part
+from models.data.importing.row_files.idx_pairs import idx_header_of, idx_parts
+from models.data.importing.row_files.npz_arrays import npz_parts
+from models.data.importing.row_files.parquet_rows import MAGIC as PARQUET
+from models.data.importing.row_files.parquet_rows import parquet_part
 from models.data.importing.sources import DataFile, OpenedSource, Part, of_parts
-from models.data.importing.tars import is_tar
 
 HEAD = 1 << 12
 FILES = 1000  # of rows in one data set
