@@ -18,48 +18,10 @@ from models.data.importing.names import SPLITS, class_name, listing, natural, se
 from models.data.importing.row_files.selection import rows_source
 from models.data.importing.sources import OpenedSource, check_classes
 
-PICTURES = tuple(
-    [
-        ".png",
-        ".apng",
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".jfif",
-        ".gif",
-        ".bmp",
-        ".dib",
-        ".webp",
-        ".tif",
-        ".tiff",
-        ".ppm",
-        ".pgm",
-        ".pbm",
-        ".pnm",
-    ]
-)
-OTHERS = tuple(
-    [
-        ".txt",
-        ".md",
-        ".json",
-        ".csv",
-        ".gz",
-        ".npz",
-        ".parquet",
-        ".xml",
-        ".html",
-        ".py",
-        ".zip",
-        ".tar",
-        ".pdf",
-        ".npy",
-        ".db",
-        ".yaml",
-        ".yml",
-        ".ini",
-    ]
-)
+PICTURES = (".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".gif", ".bmp", ".dib", ".webp", ".tif", ".tiff")
+PICTURES += (".ppm", ".pgm", ".pbm", ".pnm")
+OTHERS = (".txt", ".md", ".json", ".xml", ".html", ".yaml", ".py", ".pdf", ".db", ".npy")  # never sniffed
+OTHERS += (".csv", ".gz", ".npz", ".parquet", ".zip", ".tar")
 SNIFFED = 1000  # files without a known suffix whose content is examined
 
 
@@ -70,7 +32,7 @@ def tree_source(container: Container, limits: Limits, stack: ExitStack) -> Opene
     if container.tree.links:
         links = container.tree.links
         notes.append(f"{len(links):,} links or devices in {container.name} were skipped: {listing(links)}")
-    top = _top(container.tree.folders, pictures)
+    top = _top(pictures)
     placed = [entry for entry in pictures if len(entry.folder) > len(top)]
     if not placed:
         if others:
@@ -105,19 +67,16 @@ def _sorted_out(container: Container) -> tuple[list[Entry], list[Entry]]:
     return pictures, others
 
 
-def _top(folders: set[tuple[str, ...]], pictures: list[Entry]) -> tuple[str, ...]:
+def _top(pictures: list[Entry]) -> tuple[str, ...]:
     """Return the folder that contains the class folders or splits, below single folders around everything."""
-    below = defaultdict[tuple[str, ...], list[tuple[str, ...]]](list)
-    for folder in folders:
-        if folder:
-            below[folder[:-1]].append(folder)
     direct = {entry.folder for entry in pictures}
+    below = defaultdict[tuple[str, ...], set[tuple[str, ...]]](set)
+    for folder in direct:
+        for depth in range(len(folder)):
+            below[folder[:depth]].add(folder[: depth + 1])
     top: tuple[str, ...] = ()
-    while len(below[top]) == 1 and top not in direct:
-        child = below[top][0]
-        if child in direct or not below[child]:
-            break
-        top = child
+    while len(below[top]) == 1 and not below[top] & direct:
+        (top,) = below[top]
     return top
 
 

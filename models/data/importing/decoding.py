@@ -7,7 +7,6 @@ that nobody has labelled images in. The size is checked before the pixels are de
 import warnings
 from collections.abc import Callable
 from io import BytesIO
-from typing import cast
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -178,4 +177,4 @@ def _composited(picture: Image.Image) -> np.ndarray:
     mixed = Image.composite(
         Image.fromarray(grey), Image.new("L", picture.size, background), Image.fromarray(np.ascontiguousarray(alpha))
     )
-    return cast("np.ndarray", np.asarray(mixed))
+    return np.asarray(mixed)

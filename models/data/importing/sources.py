@@ -76,7 +76,7 @@ class Part(NamedTuple):
     kind: str  # "CSV", "IDX", "npz" or "parquet"
     name: str  # printable
     split: str | None  # as in names.SPLITS
-    count: int | None
+    length: int | None  # rows, if it is known
     rows: Callable[[int], Iterator[Item]]  # from a row's number; their split is not set
     class_names: tuple[str, ...] | None = None
 
@@ -129,7 +129,7 @@ def of_parts(parts: list[Part], place: str, limits: Limits, notes: tuple[str, ..
     if len(names) > 1:
         raise InvalidImages(f"{parts[0].name} and the other files of {place} do not name the same classes")
     splits = settled([part.split for part in parts])
-    counts = [part.count for part in parts]
+    counts = [part.length for part in parts]
     count = None if None in counts else sum(filter(None, counts))
     files = parts[0].name if len(parts) == 1 else f"{len(parts)} parts in {place}"
     description = f"{parts[0].kind}: {files}"
@@ -141,12 +141,12 @@ def of_parts(parts: list[Part], place: str, limits: Limits, notes: tuple[str, ..
     def read(start: int) -> Iterator[Item]:
         left = start
         for part in parts:
-            if part.count is None:
+            if part.length is None:
                 rows = part.rows(0)
-            elif left < part.count:
+            elif left < part.length:
                 rows, left = part.rows(left), 0
             else:
-                rows, left = iter(()), left - part.count
+                rows, left = iter(()), left - part.length
             for item in rows:
                 if left:
                     left -= 1

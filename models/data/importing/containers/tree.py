@@ -193,7 +193,7 @@ def open_regular(path: Path) -> Iterator[BinaryIO]:
 def spool(pieces: Iterator[bytes], name: str, limit: int, scratch: Path | None, stack: ExitStack) -> BinaryIO:
     """Write to a temporary file that is deleted when the stack is closed. Raises InvalidImages or FileUnreadable."""
     try:
-        file = stack.enter_context(tempfile.TemporaryFile(dir=scratch))
+        file = stack.enter_context(tempfile.TemporaryFile(dir=scratch))  # noqa: SIM115
         size = 0
         for piece in pieces:
             size += len(piece)
@@ -203,9 +203,8 @@ def spool(pieces: Iterator[bytes], name: str, limit: int, scratch: Path | None, 
         file.seek(0)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.ENOENT):
-            raise FileUnreadable(
-                f"{printable(name)} cannot be unpacked to a temporary file: {error.strerror}"
-            ) from error
+            reason = f"cannot be unpacked to a temporary file: {error.strerror}"
+            raise FileUnreadable(f"{printable(name)} {reason}") from error
         raise
     return cast("BinaryIO", file)
 

@@ -54,7 +54,7 @@ def npz_parts(file: DataFile, limits: Limits) -> list[Part]:
         if not pairs:
             names = ", ".join(printable(array.key[:40]) for array in list(arrays.values())[:8]) or "none"
             raise InvalidImages(
-                f"{file.shown} has no arrays x_train and y_train, images and labels, or x and y; its arrays are: {names}"
+                f"{file.shown} has no arrays x_train and y_train, images and labels, or x and y, but: {names}"
             )
         return [_part(file, arrays[images], arrays[labels], archive, limits) for images, labels in pairs]
 
@@ -111,9 +111,7 @@ def _part(file: DataFile, images: Array, labels: Array, archive: zipfile.ZipFile
     with sentences(f"{file.name}/{labels.key}"):
         values = _labels(file, labels, archive)
     if len(values) != images.shape[0]:
-        raise InvalidImages(
-            f"{place} has {images.shape[0]:,} images, and {printable(labels.key)} {len(values):,} labels"
-        )
+        raise InvalidImages(f"{place} has {images.shape[0]:,} images, but there are {len(values):,} labels")
 
     def rows(first: int) -> Iterator[Item]:
         with _archive(file, limits) as opened:
@@ -200,4 +198,5 @@ def _grey(pixels: np.ndarray, size: tuple[int, ...], name: str) -> np.ndarray:
         return picture
     if size[2] == 1:
         return picture[:, :, 0]
-    return np.round(picture[:, :, :3] @ LUMA).astype(np.uint8)
+    grey: np.ndarray = np.round(picture[:, :, :3] @ LUMA).astype(np.uint8)
+    return grey

@@ -8,7 +8,7 @@ from models.bounded_reading import GZIP, HDF5, ZIP, foreign_kind, gunzip_head
 from models.data.importing.containers.tars import is_tar
 from models.data.importing.containers.tree import Container, Entry, data_file
 from models.data.importing.items import InvalidImages, Limits
-from models.data.importing.names import listing, natural
+from models.data.importing.names import SPLITS, listing, natural
 from models.data.importing.row_files.csv_rows import csv_part
 from models.data.importing.row_files.idx_pairs import idx_header_of, idx_parts
 from models.data.importing.row_files.npz_arrays import npz_parts
@@ -96,8 +96,6 @@ def rows_source(container: Container, entries: list[Entry], limits: Limits, stac
 
 def _one_folder(kind: str, files: list[DataFile], place: str) -> list[DataFile]:
     """Raises InvalidImages if the files are in folders that are not splits of one data set, or the files are many."""
-    from models.data.importing.names import SPLITS
-
     folders = {tuple(name for name in file.folder if name.lower() not in SPLITS) for file in files}
     if len(folders) > 1:
         names = listing(["/".join(folder) or "the top folder" for folder in folders])
