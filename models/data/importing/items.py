@@ -1,4 +1,4 @@
-"""Labelled images as a user brings them: what a reader yields, its limits and its error. Imports neither torch nor Pillow.
+"""Labelled images as a user brings them: what a reader yields, its limits and its error. Does not import torch.
 
     with open_source(Path("letters.zip")) as source:
         for item in source.items():
@@ -37,13 +37,14 @@ class Limits(NamedTuple):
     """What one source may have. A source beyond a limit is refused, usually before its first item."""
 
     images: int = 1_000_000  # EMNIST's largest part has 814,255
-    entries: int = (
-        250_000  # files and folders of a folder or archive: the table of contents takes some 200 MB of memory
-    )
+    entries: int = 250_000  # files and folders of a folder or archive: this table takes 160 MB of memory
     unpacked: int = 16 << 30  # bytes of all files, unpacked: 250,000 pictures of 64 KiB
     file: int = 16 << 20  # bytes of one encoded picture: a photograph of 12 megapixels has 5 MB
     pixels: int = 1 << 24  # of one picture: 4096 x 4096 takes 64 MiB with four channels
     classes: int = 100  # the networks' embedding and the plots are made for at most 100
+
+
+LIMITS = Limits()
 
 
 class Source(Protocol):
@@ -86,9 +87,7 @@ class Source(Protocol):
     ) -> None: ...
 
 
-def open_source(
-    path: Path, limits: Limits = Limits(), labels: Path | None = None, scratch: Path | None = None
-) -> Source:
+def open_source(path: Path, limits: Limits = LIMITS, labels: Path | None = None, scratch: Path | None = None) -> Source:
     """Open a folder, an archive or a file of labelled images. The kind is recognised by content, not by name.
 
     Args:
@@ -100,9 +99,8 @@ def open_source(
         scratch: folder for temporary files (unpacked tar archives); the system's if it is None.
 
     Raises:
-        InvalidImages: the source cannot be used.
+        InvalidImages: the source cannot be used, or it is a parquet file and pyarrow is not installed.
         FileFault: a file is missing or cannot be read.
-        ExtraMissing: a parquet file is read without the extra `parquet`.
     """
     from models.data.importing.opening import open_path
 
