@@ -19,7 +19,7 @@ from models.errors import Conflict
 from models.registry.resume_states import STATE_FILE
 from models.registry.serving_policy import best_of, pinned, read_choice
 from models.registry.storage.base import StoredFile
-from models.registry.storage.uploads import UPLOAD, WORK, delete_upload
+from models.registry.storage.uploads import UPLOAD, WORK, delete_upload, forget_upload
 from models.registry.store import DATASET, SHARD_PREFIX, CheckpointId, CheckpointStore, Manifest
 from models.registry.training_data import PLACE as TRAINING_DATA
 
@@ -104,7 +104,7 @@ def apply_retention(
     for job, files in usage.uploads.items() if unfinished is not None else ():
         is_old = min(file.age for file in files) > TEMPORARY_SECONDS
         if is_old and not (job in (unfinished or ()) or has_record(job)):
-            delete_upload(store.storage, job)
+            forget_upload(store.storage, job)
             total -= sum(file.size for file in files)
     for deletion in deletions(store, usage, unfinished) if total > limit else ():
         if total <= limit:

@@ -9,7 +9,7 @@ from app.api.uploads.receiving import ReceivedFile, space_needed
 from app.schemas.training_data_upload import UploadQuery
 from models.config import TrainingConfig
 from models.data.building.order import TrainingDataOrder
-from models.registry.storage.uploads import checksum_of, delete_upload, store_upload
+from models.registry.storage.uploads import checksum_of, forget_upload, store_upload
 from worker.jobs.client import Order
 from worker.jobs.errors import StoreUnavailable
 from worker.jobs.model import Job
@@ -57,7 +57,6 @@ def store(services: Services, job: str, received: ReceivedFile, name: str, query
 def forget(services: Services, job: str) -> None:
     """Delete the file of a job that was not accepted."""
     try:
-        delete_upload(services.store.storage, job)
-        services.store.storage.clear_job(job)
+        forget_upload(services.store.storage, job)
     except OSError as error:
         logger.warning("the file sent for %s, which was not accepted, could not be deleted: %s", job, error)

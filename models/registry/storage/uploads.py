@@ -73,3 +73,9 @@ def delete_upload(storage: ArtifactStorage, job: str) -> None:
     """Delete the file of a job, if it is in the store, and the job's unfinished files. Raises OSError."""
     for name in (UPLOAD, WORK):
         storage.remove(Folder(job, name))
+
+
+def forget_upload(storage: ArtifactStorage, job: str) -> None:
+    """Delete all files of a job that was not accepted. Raises OSError."""
+    storage.alone(lambda: storage.hide_job(job))
+    storage.clear_job(job)
