@@ -91,10 +91,7 @@ def test_one_class_alone_is_a_class(tmp_path: Path, write: Write) -> None:
 def test_splits(tmp_path: Path, folders: list[str], splits: dict[str, str | None]) -> None:
     for top in ("", "top/"):
         files = {f"{top}{split}/{c}/1.png": PNG for split in folders for c in "ab"}
-        path = write_tree(
-            tmp_path / f"set{len(top)}", {f"{top}{split}/{c}/1.png": PNG for split in folders for c in "ab"}
-        )
-        items = items_of(path)
+        items = items_of(write_tree(tmp_path / f"set{len(top)}", files))
         assert {item.name.removeprefix(top).split("/")[0]: item.split for item in items} == splits
         assert [item.label for item in items] == ["a"] * len(folders) + ["b"] * len(folders)
 
