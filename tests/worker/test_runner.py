@@ -1,10 +1,12 @@
 """Each kind of job has a handler and a list of its jobs, also if an earlier version accepted the job."""
 
+import hashlib
 from typing import Any
 
 import pytest
 
 from models.config import TrainingConfig
+from models.data.building.order import TrainingDataOrder
 from models.registry import bundled
 from models.synthesis.order import DatasetOrder
 from tests.worker.conftest import Ask
@@ -17,6 +19,9 @@ from worker.settings import WorkerSettings
 
 ORDERS = {
     JobKind.TRAINING: Order(TrainingConfig()),
+    JobKind.TRAINING_DATA: Order(
+        TrainingConfig(), dataset=TrainingDataOrder(name="letters", size=1, sha256=hashlib.sha256(b"x").hexdigest())
+    ),
     JobKind.DATASET: Order(TrainingConfig(), dataset=DatasetOrder(checkpoint=str(bundled.checkpoint()))),
 }
 
