@@ -152,7 +152,7 @@ def test_what_cannot_be_training_data_is_refused(tmp_path: Path, counts: dict[st
 
 
 def test_a_missing_source_is_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(FileMissing, match="there is no file or folder .*nothing"):
+    with pytest.raises(FileMissing, match=r"there is no file or folder .*nothing"):
         build(tmp_path / "nothing", OPTIONS, tmp_path / "work")
 
 
