@@ -19,6 +19,7 @@ from app.api.routes import (
     datasets,
     digits,
     health,
+    images,
     jobs,
     problems,
     static,
@@ -113,7 +114,7 @@ def create_app(settings: AppSettings) -> FastAPI:
     add_error_handlers(app)
     add_middleware(app, settings, keyring)
     training_routes = (training, training_data, training_data_uploads)
-    groups = (*training_routes, jobs, digits, compositions, datasets, checkpoints, weights)
+    groups = (*training_routes, jobs, digits, compositions, images, datasets, checkpoints, weights)
     for group in (*groups, health, problems, static):
         app.include_router(group.router)
     describe(app, needed=keyring is not None, for_reading=settings.reading_needs_key)

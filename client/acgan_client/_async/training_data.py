@@ -16,7 +16,7 @@ class AsyncTrainingData(AsyncWeights):
     async def add_training_data(
         self,
         name: str,
-        file: bytes | Path | str,
+        images: bytes | Path | str,
         *,
         idempotency_key: str | None = None,
         **fields: Unpack[TrainingDataFields],
@@ -27,5 +27,5 @@ class AsyncTrainingData(AsyncWeights):
         file. Returns the job that reads it: `wait` returns the job when it has ended, and `result` of that names the
         version.
         """
-        call = await async_run_blocking(partial(training_data, name, file, fields, idempotency_key))
+        call = await async_run_blocking(partial(training_data, name, images, fields, idempotency_key))
         return await self._send(call)

@@ -17,7 +17,7 @@ class AsyncTrainingData(Weights):
     def add_training_data(
         self,
         name: str,
-        file: bytes | Path | str,
+        images: bytes | Path | str,
         *,
         idempotency_key: str | None = None,
         **fields: Unpack[TrainingDataFields],
@@ -28,5 +28,5 @@ class AsyncTrainingData(Weights):
         file. Returns the job that reads it: `wait` returns the job when it has ended, and `result` of that names the
         version.
         """
-        call = run_blocking(partial(training_data, name, file, fields, idempotency_key))
+        call = run_blocking(partial(training_data, name, images, fields, idempotency_key))
         return self._send(call)
