@@ -93,7 +93,7 @@ def publish_held(
 ) -> tuple[TrainingDataManifest, bool]:
     """Store the training data, unless this worker has lost the job. Raises FenceRejected, OSError."""
     storage, job, fence = context.storage, context.job.id, context.claim.fence
-    about = Description(built.classes, f"{built.source}, sent as {order.file}", built.options, built.warnings)
+    about = Description(built.classes, built.source, built.options, built.warnings)
     splits = Splits(*built.arrays)
     return storage.training_data.publish(
         order.name, about, splits, built.checksum, preview, lambda: storage.check_held(job, fence)
