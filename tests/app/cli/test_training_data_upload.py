@@ -60,9 +60,8 @@ def test_the_client_sends_a_file_and_follows_its_job(address: str, settings: App
         job = client.add_training_data("letters", path, idempotency_key="mine", seed=4)
         assert job.training_data is not None
         assert (job.training_data.file, job.training_data.options.seed) == ("letters.zip", 4)
-        assert client.add_training_data(
-            "letters", path.read_bytes(), file="letters.zip", idempotency_key="mine", seed=4
-        )
+        again = client.add_training_data("letters", path.read_bytes(), file=path.name, idempotency_key="mine", seed=4)
+        assert again.id == job.id
         assert [each.id for each in client.jobs(kind="training_data").jobs] == [job.id]
         assert [each.id for each in client.iter_jobs(kind="training_data")] == [job.id]
         assert client.jobs().jobs == []
@@ -97,6 +96,10 @@ def test_it_says_how_the_job_ended_or_does_not_wait(address: str, settings: AppS
     accepted = run_acgan("training-data", "add", "letters", str(bad), "--upload", "--no-wait")
     assert accepted.returncode == 0
     assert "is accepted: `acgan follow " in accepted.stdout
+    job_id = accepted.stdout.split()[1]
+    followed = while_a_worker_runs(settings, "follow", job_id)
+    assert followed.returncode == 1
+    assert f"job {job_id} is queued: training data letters of bad.zip" in followed.stdout
     refused = run_acgan("training-data", "add", "mnist", str(bad), "--upload")
     assert refused.returncode == 2
     assert "built-in" in refused.stderr
