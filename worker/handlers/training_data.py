@@ -48,6 +48,7 @@ def make_training_data(context: JobContext) -> None:
         built, preview = context.retry_storage(
             "the training data cannot be built", partial(build, context, order, source, work)
         )
+    context.check()
     with tracing.span("publish"):
         publish = partial(publish_held, context, order, built, preview)
         manifest, is_new = context.retry_storage("the training data cannot be stored", publish)
