@@ -56,7 +56,7 @@ class TrainFields(Options, total=False):
     adam_lr: float
     adam_beta_1: float
     seed: int
-    dataset: Literal["mnist", "printed"]
+    dataset: str
     train_examples: int | None
     test_examples: int | None
     precision: Literal["auto", "fp32", "bf16"]
@@ -83,7 +83,7 @@ class ImportFields(Options, total=False):
     """What is known about a generator besides its weights. What is omitted has the default of the service."""
 
     name: str | None
-    dataset: Literal["mnist", "printed"]
+    dataset: str
     recipe: Literal["seed", "sharp"]
 
 
@@ -206,7 +206,7 @@ def upload(
     return replace(asked, method=method, headers=named | keyed, content=content)
 
 
-def training_data(
+def training_data_file(
     name: str, file: bytes | Path | str, fields: Mapping[str, Any], idempotency_key: str | None
 ) -> Call[Job]:
     """Return a PUT of a file that is to become training data. A path gives the file its name, if it is a plain one.
@@ -285,6 +285,10 @@ def at(*parts: object) -> str:
 
 def digits_path(label: int | None) -> str:
     return "/digits" if label is None else at("digits", label)
+
+
+def images_path(dataset: str, label: str | int | None) -> str:
+    return at("images", dataset) if label is None else at("images", dataset, label)
 
 
 def headers(key: str | None) -> dict[str, str]:

@@ -30,8 +30,10 @@ def test_every_kind_has_a_handler_and_a_list() -> None:
     assert set(HANDLERS) == set(LISTS) == set(ORDERS) == set(JobKind)
 
 
-@pytest.mark.parametrize("kind", JobKind)
-@pytest.mark.parametrize("release", ["this", "the one before"])
+@pytest.mark.parametrize(
+    ("kind", "release"),
+    [*((kind, "this") for kind in JobKind), *((kind, "the one before") for kind in (JobKind.TRAINING, JobKind.DATASET))],
+)
 def test_a_job_goes_to_the_handler_and_the_lists_of_its_kind(
     ask: Ask[Any], consumer: JobConsumer, redis_url: str, monkeypatch: pytest.MonkeyPatch, kind: JobKind, release: str
 ) -> None:

@@ -20,7 +20,7 @@ ANYWHERE = (400, 408, 431, 503)  # returned by the server for any request
 NOT_FOUND = (
     (r"/jobs/\{job_id\}/(epochs|evolution)/.+", ("job-not-found", "checkpoint-not-found")),
     (r"/jobs(/\{job_id\}(/[a-z.]+)?)?", ("job-not-found",)),
-    (r"/train", ("training-data-not-found",)),
+    (r"/train|/checkpoints", ("training-data-not-found",)),
     (r"/(digits|numbers|morph)(/.+)?", ("checkpoint-not-found",)),
     (r"/images/.+", ("checkpoint-not-found", "class-not-found")),
     (r"/datasets", ("dataset-not-found", "checkpoint-not-found")),
@@ -50,7 +50,8 @@ def errors_of(path: str, method: str, operation: dict[str, Any]) -> Iterator[int
         yield 415
     if "requestBody" in operation or operation.get("parameters"):
         yield 422
-    if "{" in path or digits or path in ("/jobs", "/datasets", "/train") or (changes and path == "/serving"):
+    names = path in ("/jobs", "/datasets", "/train") or (changes and path in ("/serving", "/checkpoints"))
+    if "{" in path or digits or names:
         yield 404
     yield from errors_of_files(path, operation)
     if changes and path == "/serving":

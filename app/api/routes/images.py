@@ -50,7 +50,7 @@ async def draw_images(
 
 
 @router.get("/images/{dataset}", response_class=Response, responses=responses("Images"))
-async def draw_images_of_all_classes(
+async def draw_all_images(
     request: Request,
     services: ServicesDep,
     dataset: DatasetInPath,
