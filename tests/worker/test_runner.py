@@ -32,7 +32,10 @@ def test_every_kind_has_a_handler_and_a_list() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "release"),
-    [*((kind, "this") for kind in JobKind), *((kind, "the one before") for kind in (JobKind.TRAINING, JobKind.DATASET))],
+    [
+        *((kind, "this") for kind in JobKind),
+        *((kind, "the one before") for kind in (JobKind.TRAINING, JobKind.DATASET)),
+    ],
 )
 def test_a_job_goes_to_the_handler_and_the_lists_of_its_kind(
     ask: Ask[Any], consumer: JobConsumer, redis_url: str, monkeypatch: pytest.MonkeyPatch, kind: JobKind, release: str
