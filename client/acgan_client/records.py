@@ -133,20 +133,20 @@ class DatasetOrder(Record):
 class ImportOptions(Record):
     """How the images of a file become training data."""
 
-    fit: str
-    invert: str
-    test_share: float
-    seed: int
+    fit: str = "mnist"
+    invert: str = "auto"
+    test_share: float = 1 / 7
+    seed: int = 42
 
 
 class TrainingDataOrder(Record):
     """A file that is to become training data."""
 
     name: str
-    file: str
+    file: str = "upload"
     size: int
     sha256: str
-    options: ImportOptions
+    options: ImportOptions = ImportOptions()
 
 
 class TrainingDataResult(Record):

@@ -78,7 +78,7 @@ def test_the_client_sends_a_file_and_follows_its_job(address: str, settings: App
 
 def test_a_folder_is_sent_as_an_archive(address: str, settings: AppSettings, letters: Path) -> None:
     sent = while_a_worker_runs(settings, "training-data", "add", "letters", str(letters), "--upload")
-    assert (sent.returncode, sent.stderr) == (0, "")
+    assert sent.returncode == 0, sent.stderr
     assert sent.stdout.splitlines()[0] == "letters@1: 2 classes, 60 training and 10 test images"
     data = settings.open_store().training_data
     assert "my_letters.zip" in data.manifest(data.find("letters")).source
@@ -99,7 +99,7 @@ def test_it_says_how_the_job_ended_or_does_not_wait(address: str, settings: AppS
     job_id = accepted.stdout.split()[1]
     followed = while_a_worker_runs(settings, "follow", job_id)
     assert followed.returncode == 1
-    assert f"job {job_id} is queued: training data letters of bad.zip" in followed.stdout
+    assert "training data letters of bad.zip" in followed.stdout
     refused = run_acgan("training-data", "add", "mnist", str(bad), "--upload")
     assert refused.returncode == 2
     assert "built-in" in refused.stderr
