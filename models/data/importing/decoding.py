@@ -142,7 +142,7 @@ def _grey(picture: Image.Image) -> np.ndarray:
     if picture.mode == "F":
         return _from_floats(np.asarray(picture))
     if picture.has_transparency_data:
-        return _composited(picture.convert("LA") if picture.mode == "La" else picture.convert("RGBA"))
+        return _composited(picture if picture.mode in ("RGBA", "LA") else picture.convert("RGBA"))
     return np.asarray(picture.convert("L"))
 
 
