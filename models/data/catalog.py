@@ -18,6 +18,7 @@ class TrainingData(NamedTuple):
     description: str
     files: dict[str, IdxFile]  # images and labels for training, then for tests; if empty, `printed.py` draws them
     classes: tuple[str, ...] = DIGITS
+    sizes: tuple[int, int] = (60_000, 10_000)  # numbers of training and test images
     mirrors: tuple[str, ...] = ()  # addresses that each file's name and `.gz` are appended to
 
 

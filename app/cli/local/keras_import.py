@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
+from app.cli.local.stored_data import reader
 from app.schemas.jobs import clean
 from app.settings import AppSettings
 from models.bounded_reading import printable
@@ -125,7 +126,7 @@ def import_here(
     epochs = find_epochs(folder)
     latent_size = check_files(epochs, checked)
     config = TrainingConfig(epochs=epochs[-1].number, latent_size=latent_size, dataset=dataset, name=name)
-    data = load_dataset(config, settings.data_dir, settings.cache_dir, settings.mirrors)
+    data = load_dataset(config, settings.data_dir, settings.cache_dir, settings.mirrors, reader(settings))
     device = find_device(settings.device)
     gate = find_quality_gate(data, latent_size, device, settings.judges_dir) if settings.judge else None
     importer = Importer(settings.open_store(), job_id_of(datetime.now(UTC), 0), config, device, gate, data)
