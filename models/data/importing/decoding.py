@@ -1,7 +1,7 @@
 """Decodes pictures of PNG, JPEG, GIF, BMP, WebP, TIFF and PPM to grey levels, within limits of memory.
 
 Pillow's classes for each format are used directly: `Image.open` checks sizes against a global limit, and tries formats
-that nobody has labelled images in. The size is checked before the pixels are decoded.
+that labelled images do not have. The size is checked before the pixels are decoded.
 """
 
 import warnings
