@@ -39,7 +39,7 @@ def natural(name: str) -> tuple[Any, ...]:
 
 
 def class_name(text: str, place: str) -> str:
-    """Return a class name normalised to NFC, without spaces around it; a whole number as "7", not "7.0" or "07".
+    """Return a class name normalised to NFC, without spaces around it.
 
     `place` says for messages which file or row has it. Raises InvalidImages if it is empty, long, or not printable.
     """
