@@ -11,6 +11,7 @@ HINTS = {
     "state-deleted": "repeat the run with `acgan retry`",
     "state-not-understood": "`acgan retry` runs the recipe again",
     "training-data-not-found": "see `acgan training-data list`",
+    "training-data-unavailable": "the option is --dataset printed",
 }
 
 
