@@ -201,6 +201,11 @@ class TrainingDataStore:
         manifest, splits = self.load(self.find(dataset))
         return splits, manifest.classes
 
+    def classes_of(self, dataset: str) -> tuple[str, ...]:
+        """Return the names of the classes, also of a built-in set. Raises TrainingDataNotFound, OSError."""
+        built_in = DATASETS.get(dataset)
+        return built_in.classes if built_in else self.manifest(self.find(dataset)).classes
+
     def settled(self, config: TrainingConfig) -> TrainingConfig:
         """Return the config with the version of its training data. Raises TrainingDataNotFound, OSError."""
         if config.dataset in DATASETS:

@@ -62,7 +62,8 @@ def test_a_folder_of_classes_becomes_training_data(shared: Path, tmp_path: Path)
         "seed": 42,
     }
     assert (built.warnings, built.skipped) == ((), 0)
-    assert built.checksum == Dataset("any", *map(torch.from_numpy, arrays), built.classes).checksum
+    train_images, train_labels, test_images, test_labels = map(torch.from_numpy, arrays)
+    assert built.checksum == Dataset("any", train_images, train_labels, test_images, test_labels).checksum
 
 
 def test_a_folder_and_archives_of_it_give_the_same(shared: Path, tmp_path: Path) -> None:
