@@ -79,12 +79,13 @@ def add(
 
     with fail_on():
         checked_name(name)
-    with fail_on(OSError), one_sentence(settings):
+    with fail_on(OSError), one_sentence(settings.home):
         built = build(settings, path, options, labels)
-        if preview is not None:
-            write_preview(built, preview)
-        else:
-            store(settings, name, built, as_json)
+    if preview is not None:
+        write_preview(built, preview)
+        return
+    with fail_on(OSError), one_sentence(settings.store_name):
+        store(settings, name, built, as_json)
 
 
 def build(settings: "AppSettings", path: Path, options: ImportOptions, labels: Path | None) -> "Built":
@@ -106,8 +107,8 @@ def build(settings: "AppSettings", path: Path, options: ImportOptions, labels: P
 
 
 @contextmanager
-def one_sentence(settings: "AppSettings") -> Iterator[None]:
-    """End the command with a sentence that says what continues after Ctrl-C or on a full disk."""
+def one_sentence(where: Path | str) -> Iterator[None]:
+    """End the command with a sentence that says what continues after Ctrl-C, or if `where` is full."""
     try:
         yield
     except KeyboardInterrupt:
@@ -115,7 +116,6 @@ def one_sentence(settings: "AppSettings") -> Iterator[None]:
     except OSError as error:
         if error.errno not in NO_ROOM:
             raise
-        where = error.filename or settings.home
         fail(f"{where} cannot be written: {error.strerror}. Nothing was stored; when there is room, {CONTINUES}")
 
 

@@ -30,6 +30,7 @@ from models.version import code_version
 
 FORMAT = 1  # of chunks; a change of how pictures become images gets the next number
 CLASS_NAME_LENGTH = 100
+MOST_BLANK = 0.5  # share of the images without ink: more mean that the ink was taken for the background
 MOST_SKIPPED = 0.05  # share of the pictures that may be unreadable: more are a mistake, not bad luck
 NAMED = 20  # unreadable pictures that a message names
 NAMED_IN_ERROR = 3
@@ -130,6 +131,13 @@ def _decoders(task: Task, left: int | None, processes: int | None) -> Iterator[D
 def _assemble(source: Source, chunks: ChunkFolder, options: ImportOptions, is_inverted: bool) -> Built:
     images, names, given, skipped = _read(chunks)
     _check_skipped(skipped, len(images))
+    blank = int((~images.any(axis=(1, 2))).sum())
+    if blank > MOST_BLANK * len(images):
+        other = "must not" if is_inverted else "must"
+        raise InvalidImages(
+            f"{blank:,} of {len(images):,} images are blank when they are {'' if is_inverted else 'not '}inverted: "
+            f"perhaps they {other} be inverted"
+        )
     classes = order_classes(set(names), source.class_names)
     indices = {name: index for index, name in enumerate(classes)}
     labels = np.array([indices[name] for name in names], np.uint8)
@@ -144,7 +152,7 @@ def _assemble(source: Source, chunks: ChunkFolder, options: ImportOptions, is_in
         "test_share": None if found.is_given else options.test_share,
         "seed": options.seed,
     }
-    warnings = [*source.notes, *_warnings(found, skipped, unused, arrays)]
+    warnings = [*source.notes, *_warnings(found, skipped, unused, blank)]
     return Built(arrays, classes, source.description, values, tuple(warnings), len(skipped), chunks.folder)
 
 
@@ -208,7 +216,7 @@ def _listed(names: Sequence[str]) -> str:
     return f"{named} and {len(names) - NAMED} more" if len(names) > NAMED else named
 
 
-def _warnings(found: Split, skipped: list[tuple[str, str]], unused: list[str], arrays: Arrays) -> Iterator[str]:
+def _warnings(found: Split, skipped: list[tuple[str, str]], unused: list[str], blank: int) -> Iterator[str]:
     if skipped:
         yield f"pictures skipped, because they cannot be read: {len(skipped):,} ({_reasons(skipped, NAMED)})"
     if unused:
@@ -219,5 +227,5 @@ def _warnings(found: Split, skipped: list[tuple[str, str]], unused: list[str], a
         yield f"images kept that are identical to another one of their split: {found.repeated:,}"
     if found.contradictory:
         yield f"images that are identical to one of another class: {found.contradictory:,}"
-    if blank := sum(int((~images.any(axis=(1, 2))).sum()) for images in (arrays.train_images, arrays.test_images)):
+    if blank:
         yield f"blank images: {blank:,}"

@@ -1,7 +1,7 @@
 """Decodes pictures of PNG, JPEG, GIF, BMP, WebP, TIFF and PPM to grey levels, within limits of memory.
 
 Pillow's classes for each format are used directly: `Image.open` checks sizes against a global limit, and tries formats
-that nobody has labelled images in. The size is checked before the pixels are decoded.
+that labelled images do not have. The size is checked before the pixels are decoded.
 """
 
 import warnings
@@ -142,7 +142,7 @@ def _grey(picture: Image.Image) -> np.ndarray:
     if picture.mode == "F":
         return _from_floats(np.asarray(picture))
     if picture.has_transparency_data:
-        return _composited(picture.convert("LA") if picture.mode == "La" else picture.convert("RGBA"))
+        return _composited(picture if picture.mode in ("RGBA", "LA") else picture.convert("RGBA"))
     return np.asarray(picture.convert("L"))
 
 

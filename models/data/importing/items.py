@@ -37,10 +37,10 @@ class Limits(NamedTuple):
     """What one source may have. A source beyond a limit is refused, usually before its first item."""
 
     images: int = 1_000_000  # EMNIST's largest part has 814,255
-    entries: int = 250_000  # files and folders of a folder or archive: this table takes 160 MB of memory
-    unpacked: int = 16 << 30  # bytes of all files, unpacked: 250,000 pictures of 64 KiB
+    entries: int = 150_000  # files and folders of a folder or archive; their names take 200 MB of memory
+    unpacked: int = 16 << 30  # bytes of all files, unpacked: 150,000 pictures of 100 KiB
     file: int = 16 << 20  # bytes of one encoded picture: a photograph of 12 megapixels has 5 MB
-    pixels: int = 1 << 24  # of one picture: 4096 x 4096 takes 64 MiB with four channels
+    pixels: int = 4096 * 3072  # of one picture: a photograph of 12 megapixels
     classes: int = 100  # the networks' embedding and the plots are made for at most 100
 
 

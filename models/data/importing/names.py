@@ -39,9 +39,9 @@ def natural(name: str) -> tuple[Any, ...]:
 
 
 def class_name(text: str, place: str) -> str:
-    """Return a class name normalised to NFC, without spaces around it; a whole number as "7", not "7.0" or "07".
+    """Return a class name normalised to NFC, without spaces around it.
 
-    `place` is where it was found, for messages. Raises InvalidImages if it is empty, long, or not printable.
+    `place` says for messages which file or row has it. Raises InvalidImages if it is empty, long, or not printable.
     """
     name = unicodedata.normalize("NFC", text).strip()
     if not name:

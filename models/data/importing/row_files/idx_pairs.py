@@ -47,7 +47,7 @@ def idx_parts(files: list[DataFile], limits: Limits) -> list[Part]:
             raise InvalidImages(f"{file.shown} is not an IDX file of unsigned bytes with one or three dimensions")
         found[KINDS[len(header.shape)]].setdefault(KIND_WORDS.sub("", file.name.lower()), file)
     images, labels = found["images"], found["labels"]
-    if len(images) == len(labels) == 1:  # whatever their names
+    if len(images) == len(labels) == 1:  # under any names
         labels = dict(zip(images, labels.values(), strict=True))
     for key in sorted(images.keys() ^ labels.keys()):
         file, missing = (images[key], "labels") if key in images else (labels[key], "images")

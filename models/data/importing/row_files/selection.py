@@ -31,10 +31,12 @@ def kind_of(head: bytes, name: str) -> str | None:
     if head.startswith(ZIP):
         return "npz" if name.lower().endswith(".npz") or _first_member(head).endswith(b".npy") else None
     text = gunzip_head(head, HEAD) if head.startswith(GZIP) else head
-    if is_tar(text, name) or b"\0" in text or not text.strip():
+    if is_tar(text, name) or not text.strip():
         return None
     if name.lower().endswith(CSV_SUFFIXES):
         return "CSV"
+    if b"\0" in text:
+        return None
     first = text.splitlines()[0]
     return "CSV" if first.count(b",") >= 4 and foreign_kind(text) is None else None
 

@@ -62,7 +62,8 @@ def test_a_folder_of_classes_becomes_training_data(shared: Path, tmp_path: Path)
         "seed": 42,
     }
     assert (built.warnings, built.skipped) == ((), 0)
-    assert built.checksum == Dataset("any", *map(torch.from_numpy, arrays), built.classes).checksum
+    train_images, train_labels, test_images, test_labels = map(torch.from_numpy, arrays)
+    assert built.checksum == Dataset("any", train_images, train_labels, test_images, test_labels).checksum
 
 
 def test_a_folder_and_archives_of_it_give_the_same(shared: Path, tmp_path: Path) -> None:
@@ -81,7 +82,7 @@ def test_a_folder_and_archives_of_it_give_the_same(shared: Path, tmp_path: Path)
 def test_options_decide_how_images_are_fitted_and_split(shared: Path, tmp_path: Path) -> None:
     builds = [
         build(shared, ImportOptions.model_validate(given), tmp_path)
-        for given in ({}, {"seed": 1}, {"fit": "resize"}, {"invert": "no"}, {"test_share": 0.5})
+        for given in ({}, {"seed": 1}, {"fit": "resize"}, {"fit": "resize", "invert": "no"}, {"test_share": 0.5})
     ]
     assert len({built.checksum for built in builds}) == 5
     resized, kept, half = builds[2:]
@@ -118,6 +119,11 @@ def test_many_unreadable_pictures_are_an_error(tmp_path: Path) -> None:
         (folder / "a" / f"{number}.png").write_bytes(b"\x89PNG\r\n\x1a\nno picture")
     with pytest.raises(InvalidImages, match=r"5 of 80 pictures cannot be read, and at most 5% .*a/0.png: .*and 2 more"):
         build(folder, OPTIONS, tmp_path / "work")
+
+
+def test_images_that_are_blank_because_of_an_option_are_an_error(shared: Path, tmp_path: Path) -> None:
+    with pytest.raises(InvalidImages, match="90 of 90 images are blank when they are not inverted: perhaps they must"):
+        build(shared, ImportOptions(invert="no"), tmp_path)
 
 
 def test_identical_and_blank_images_are_counted(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ def split_by_seed(images: np.ndarray, labels: np.ndarray, share: float = 0.25, s
     return split(images, labels, [None] * len(labels), CLASSES, share, seed)
 
 
-def given(train: int, test: int) -> list[str | None]:
+def given(train: int, test: int) -> list[str]:
     return ["train"] * train + ["test"] * test
 
 

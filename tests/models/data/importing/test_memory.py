@@ -39,8 +39,7 @@ def read(path: Path) -> str:
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux says how much memory a process used")
 def test_the_largest_pictures_that_are_allowed(tmp_path: Path) -> None:
-    side = 4096
-    grey = np.zeros((side, side), np.uint8)
+    grey = np.zeros((3072, 4096), np.uint8)
     colour = np.dstack([grey] * 4)
     colour[1000:2000, 1000:2000] = 255
     files = {
@@ -57,8 +56,8 @@ def test_the_largest_pictures_that_are_allowed(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux says how much memory a process used")
 def test_many_entries(tmp_path: Path) -> None:
-    """The most entries that are allowed, and more: the archive has a table of contents of 20 MB."""
-    for count, answer in ((250_000, "damaged or cut off"), (260_000, "more than 250,000 files and folders")):
+    """The most entries that are allowed, and more: the archive has a table of contents of 9 MB."""
+    for count, answer in ((150_000, "damaged or cut off"), (160_000, "more than 150,000 files and folders")):
         path = tmp_path / f"{count}.zip"
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr("a/0.png", b"")
@@ -71,11 +70,8 @@ def many_entries(path: Path, count: int) -> None:
     data = path.read_bytes()
     start, end = data.index(b"PK\1\2"), data.index(b"PK\5\6")
     record = data[start:end]
-    name = b"a/0.png"
     entries = b"".join(
-        record[:28] + (14).to_bytes(2, "little") + record[30:46] + b"a/%08d.png" % number
-        for number in range(count)
-        if name in record
+        record[:28] + (14).to_bytes(2, "little") + record[30:46] + b"a/%08d.png" % number for number in range(count)
     )
     locator = b"PK\6\6" + (44).to_bytes(8, "little") + bytes([45, 0, 45, 0]) + bytes(8)
     sizes = [count, count, len(entries), start]
@@ -86,18 +82,15 @@ def many_entries(path: Path, count: int) -> None:
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux says how much memory a process used")
 def test_large_files_of_rows_are_streamed(tmp_path: Path) -> None:
-    count, side = 200_000, 28
+    count = 4000
     write_tree(tmp_path, {"labels-idx1-ubyte": idx_header((count,)) + bytes(count)})
     with (tmp_path / "images-idx3-ubyte").open("wb") as file:
-        file.write(idx_header((count, 64, 64)))
-        file.truncate(16 + count * 64 * 64)  # 800 MB, a hole
+        file.write(idx_header((count, 300, 350)))
+        file.truncate(16 + count * 300 * 350)  # 420 MB, a hole
     with zipfile.ZipFile(tmp_path / "x.npz", "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        for name, shape in (("x", (count, side, side, 3)), ("y", (count,))):
+        for name, shape in (("x", (count, 200, 180, 3)), ("y", (count,))):
             with archive.open(f"{name}.npy", "w") as member:
-                np.lib.format.write_array_header_1_0(
-                    member,
-                    {"descr": "|u1", "fortran_order": False, "shape": shape},  # type: ignore[arg-type]
-                )
+                np.lib.format.write_array_header_1_0(member, {"descr": "|u1", "fortran_order": False, "shape": shape})
                 left = int(np.prod(shape))
                 while left:
                     left -= member.write(bytes(min(left, 1 << 24)))
