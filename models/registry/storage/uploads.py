@@ -8,6 +8,7 @@ The folder belongs to the job that reads the file: the deletion of the job delet
 import hashlib
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from models.bounded_reading import FileDamaged, FileMissing
@@ -32,14 +33,15 @@ def checksum_of(path: Path) -> tuple[int, str]:
 
 
 def store_upload(storage: ArtifactStorage, job: str, order: TrainingDataOrder, path: Path) -> None:
-    """Copy a file of this machine into the store, for this job. Raises OSError; then no file is left."""
+    """Copy a local file into the store, for a job that is not accepted yet. Raises OSError; then no file is left."""
     folder = Folder(job, UPLOAD)
-    staged = storage.stage(folder, time.time_ns(), {CONTENT: path})
     try:
+        staged = storage.stage(folder, time.time_ns(), {CONTENT: path})
         storage.complete(staged, MANIFEST, seal(order))
         storage.alone(lambda: storage.place(staged, folder, storage.fence(job)))
     except BaseException:
-        storage.discard(staged)
+        with suppress(OSError):  # then a worker deletes it after an hour
+            forget_upload(storage, job)
         raise
 
 
