@@ -100,7 +100,7 @@ def test_a_damaged_file_and_a_stop_are_noticed(
 def test_nothing_is_left_of_a_file_that_cannot_be_stored_or_whose_job_is_not_accepted(
     store: CheckpointStore, order: TrainingDataOrder, file: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(OSError, match="missing|cannot be written"):
+    with pytest.raises(OSError, match=r"missing|cannot be written"):
         store_upload(store.storage, NEW, order, tmp_path / "missing")
     assert names(store) == []
     store_upload(store.storage, NEW, order, file)
