@@ -251,7 +251,8 @@ def test_two_hosts_train_on_data_that_one_of_them_was_given(tmp_path: Path, endp
                 assert world.until_ended(job_id).status == JobStatus.SUCCEEDED
                 world.within = made.within("two")
                 other = world.start_worker(second)
-                runs = [world.accept(dataset="letters@1", epochs=2, seed=seed) for seed in range(6)]
+                whole = {"dataset": "letters@1", "epochs": 2, "train_examples": None, "test_examples": None}
+                runs = [world.accept(**whole, seed=seed) for seed in range(6)]
                 ended = [world.until_ended(run) for run in runs]
                 assert [run.status for run in ended] == [JobStatus.SUCCEEDED] * len(runs), world.story()
                 by = {worker_of(run) for run in ended}
