@@ -53,7 +53,8 @@ def load_dataset(
 ) -> Dataset:
     """Load the data set that `config` names, cut to its first `train_examples` and `test_examples`.
 
-    `cache` has a folder for each data set. `mnist_mirrors` replaces the catalog's mirrors of MNIST.
+    `cache` has a folder for each data set, or for the archive of several. `mnist_mirrors` replaces the catalog's mirrors
+    of MNIST.
 
     Raises:
         DatasetUnavailable: if it cannot be read or downloaded.
@@ -61,7 +62,7 @@ def load_dataset(
     name, data = config.dataset, DATASETS[config.dataset]
     if data.files:
         mirrors = data.mirrors if mnist_mirrors is None or name != "mnist" else mnist_mirrors
-        splits = load_idx(data, data_dir, cache / name, mirrors)
+        splits = load_idx(data, data_dir, cache / (data.archive.name if data.archive else name), mirrors)
     else:
         splits = load_printed(config.train_examples, config.test_examples, data.classes)
     train_images, train_labels, test_images, test_labels = (torch.from_numpy(array) for array in splits)
