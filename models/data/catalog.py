@@ -40,8 +40,8 @@ class TrainingData(NamedTuple):
     first_label: int = 0  # in the files
 
 
-# For MNIST, the digests of the plain files are known. For the other sets, only SHA-256 of the files as published is known,
-# from tensorflow/datasets: tensorflow_datasets/url_checksums/{fashion_mnist,kmnist,emnist}.txt.
+# For MNIST, the digests of the plain files are known. For the other sets, only SHA-256 of the files as published is
+# known, from tensorflow/datasets: tensorflow_datasets/url_checksums/{fashion_mnist,kmnist,emnist}.txt.
 
 EMNIST = Archive(
     "emnist",
@@ -154,3 +154,9 @@ DATASETS = {
         transposed=True,
     ),
 }
+
+
+def class_names(dataset: str, classes: int) -> tuple[str, ...]:
+    """Return the names of a data set's classes; numbers from 0 if it is unknown or has another number of classes."""
+    names = DATASETS[dataset].classes if dataset in DATASETS else ()
+    return names if len(names) == classes else tuple(map(str, range(classes)))

@@ -53,8 +53,8 @@ def load_dataset(
 ) -> Dataset:
     """Load the data set that `config` names, cut to its first `train_examples` and `test_examples`.
 
-    `cache` has a folder for each data set, or for the archive of several. `mnist_mirrors` replaces the catalog's mirrors
-    of MNIST.
+    `cache` has a folder for each data set, or for the archive of several. `mnist_mirrors` replaces the catalog's
+    mirrors of MNIST.
 
     Raises:
         DatasetUnavailable: if it cannot be read or downloaded.
