@@ -85,7 +85,8 @@ def find_judge(dataset: Dataset, role: Role, cache: Path, device: torch.device) 
     path = cache / f"{dataset.checksum.removeprefix('sha256:')[:16]}-{role}.safetensors"
     if (stored := stored_judge(path, role)) is not None:
         return stored.to(device)
-    logger.info("training a judge for %s on device %s; this happens once", DATASETS[dataset.name].title, device)
+    title = DATASETS[dataset.name].title if dataset.name in DATASETS else dataset.name
+    logger.info("training a judge for %s on device %s; this happens once", title, device)
     data = to_bytes(train_judge(dataset.to(device), role))
     write_durably(path, data)
     return from_bytes(data, role).to(device)  # as the next process reads it, so both compute the same figures

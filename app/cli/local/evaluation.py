@@ -1,6 +1,7 @@
 """`acgan evaluate`: measures the quality of digits against real ones, without a service."""
 
 import logging
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -8,13 +9,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from app.cli.local.drawing import load_with_manifest
+from app.cli.local.drawing import NoGenerator, load_with_manifest
 from app.cli.local.evaluation_picture import draw_evaluation
 from app.settings import AppSettings
 from models.atomic_files import write_durably
 from models.bounded_reading import FileFault, FileMissing, parse_record, printable, read_bounded
 from models.config import TrainingConfig
-from models.data.catalog import DEFAULT
+from models.data.catalog import DEFAULT, class_names
 from models.data.dataset import load_dataset
 from models.evaluation.evaluator import FULL, QUICK, Evaluation, Evaluator, Figures, evaluate
 from models.evaluation.judge import find_judge
@@ -42,6 +43,11 @@ def evaluate_here(
     device = find_device(settings.device)
     with console.status("loading") as status:
         data = load_dataset(config, settings.data_dir, settings.cache_dir, settings.mirrors).to(device)
+        if generator.classes != data.class_count:
+            raise NoGenerator(
+                f"{printable(name)} has {generator.classes} classes, and {config.dataset} {data.class_count}: it was "
+                "trained on other data"
+            )
         status.update(f"loading the judge of {config.dataset} digits, or training it, which takes minutes")
         judge = find_judge(data, "reporting", settings.judges_dir, device)
         examiner = Evaluator(data, judge, QUICK if quick else FULL, status.update)
@@ -77,7 +83,8 @@ def tabulate(evaluation: Evaluation) -> Table:
     table = Table(title=name + f", {evaluation.generator.digits} digits", title_justify="left")
     for heading in ("", name, f"real {evaluation.dataset}"):
         table.add_column(heading, justify="left" if not heading else "right")
-    generated, real = rows(evaluation.generator), rows(evaluation.real)
+    names = class_names(evaluation.dataset, len(evaluation.generator.variety))
+    generated, real = rows(evaluation.generator, names), rows(evaluation.real, names)
     for figure in generated:
         table.add_row(figure, generated[figure], real[figure])
     table.caption = (
@@ -87,7 +94,8 @@ def tabulate(evaluation: Evaluation) -> Table:
     return table
 
 
-def rows(figures: Figures) -> dict[str, str]:
+def rows(figures: Figures, names: Sequence[str]) -> dict[str, str]:
+    """Return the figures as text. `names` are those of the classes."""
     low, high = figures.label_accuracy_interval
     classes = range(len(figures.variety))
     worst = min(classes, key=lambda label: figures.label_accuracies[label])
@@ -95,7 +103,7 @@ def rows(figures: Figures) -> dict[str, str]:
     return {
         "label accuracy": f"{figures.label_accuracy:.2%}",
         "  95 % interval": f"{low:.2%} - {high:.2%}",
-        "  worst class": f"{figures.label_accuracies[worst]:.2%} ({worst})",
+        "  worst class": f"{figures.label_accuracies[worst]:.2%} ({names[worst]})",
         f"GAN-train, {figures.lessons} digits": f"{figures.gan_train:.2%}",
         "  each pupil": " ".join(f"{score:.2%}" for score in figures.gan_trains),
         "Frechet distance": f"{figures.frechet_distance:.3f}",
@@ -103,7 +111,8 @@ def rows(figures: Figures) -> dict[str, str]:
         "density": f"{figures.density:.3f}",
         "coverage": f"{figures.coverage:.3f}",
         "variety, mean": f"{sum(figures.variety) / len(classes):.3f}",
-        "  lowest, highest": f"{figures.variety[least]:.3f} ({least}), {figures.variety[most]:.3f} ({most})",
+        "  lowest, highest": f"{figures.variety[least]:.3f} ({names[least]}), "
+        f"{figures.variety[most]:.3f} ({names[most]})",
         "nearest training digit, grey levels": f"{figures.nearest_distance:.0f}",
         "    copies": f"{figures.copies:.2%}",
     }

@@ -3,16 +3,18 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from app.cli.local.drawing import NoGenerator, find_generator, weights_file
+from app.cli.local.drawing import NoGenerator, load_with_manifest, weights_file
 from app.settings import AppSettings
 from models.atomic_files import write_durably
+from models.config import NUM_CLASSES
+from models.data.catalog import DATASETS
 from models.interop.exports import to_format
 from models.interop.formats import FORMATS, Form
 from models.networks.acgan import Discriminator
 from models.networks.weights import discriminator_from_bytes, load_discriminator
 from models.registry import bundled
 from models.registry.serving_policy import newest_drawn
-from models.registry.store import DISCRIMINATOR, CheckpointId
+from models.registry.store import DISCRIMINATOR, CheckpointId, Manifest
 
 
 class Exported(NamedTuple):
@@ -27,16 +29,23 @@ def export_here(settings: AppSettings, checkpoint: str, form: Form, discriminato
     """
     if discriminator and "discriminator" not in FORMATS[form].networks:
         raise NoGenerator("only generators can be written as ONNX: omit --discriminator, or use --format keras")
-    network, name = (find_discriminator if discriminator else find_generator)(settings, checkpoint)
-    data = to_format(network, form, name)
+    network, manifest = (find_discriminator if discriminator else load_with_manifest)(settings, checkpoint)
+    name = checkpoint if manifest is None else manifest.id
+    data = to_format(network, form, name, class_count(manifest))
     write_durably(out, data)
     return Exported(name, len(data))
 
 
-def find_discriminator(settings: AppSettings, name: str) -> tuple[Discriminator, str]:
-    """Load a discriminator by name: `latest`, the id of a checkpoint, or a file of weights."""
+def class_count(manifest: Manifest | None) -> int:
+    """Return the number of classes of a checkpoint's training data; that of digits if they are unknown."""
+    known = manifest is not None and manifest.config.dataset in DATASETS
+    return len(DATASETS[manifest.config.dataset].classes) if manifest is not None and known else NUM_CLASSES
+
+
+def find_discriminator(settings: AppSettings, name: str) -> tuple[Discriminator, Manifest | None]:
+    """Load a discriminator by name: `latest`, the id of a checkpoint, or a file of weights; with its manifest."""
     if (path := weights_file(name)) is not None:
-        return load_discriminator(path), name
+        return load_discriminator(path), None
     store = settings.open_store()
     checkpoint = newest_drawn(store) if name == "latest" else CheckpointId.parse(name)
     if checkpoint is None or checkpoint.job == bundled.JOB:
@@ -45,4 +54,4 @@ def find_discriminator(settings: AppSettings, name: str) -> tuple[Discriminator,
     if DISCRIMINATOR not in manifest.files:
         raise NoGenerator(f"{manifest.id} was imported without a discriminator")
     data = store.read(manifest, DISCRIMINATOR)
-    return discriminator_from_bytes(data, f"{DISCRIMINATOR} of {manifest.id}"), manifest.id
+    return discriminator_from_bytes(data, f"{DISCRIMINATOR} of {manifest.id}"), manifest

@@ -10,6 +10,7 @@ from app.schemas.jobs import clean
 from app.settings import AppSettings
 from models.bounded_reading import printable
 from models.config import DatasetName, TrainingConfig
+from models.data.catalog import DATASETS
 from models.data.dataset import load_dataset
 from models.errors import InvalidInput
 from models.evaluation.quality_gate import find_quality_gate
@@ -73,16 +74,19 @@ def _weights_files(folder: Path, network: str) -> dict[int, Path]:
     return files
 
 
-def check_files(epochs: list[SeedEpoch], report: ReportProgress) -> int:
+def check_files(epochs: list[SeedEpoch], report: ReportProgress, classes: int) -> int:
     """Read every file, so that a damaged one is reported before anything is published. Returns the latent size.
 
-    Raises KerasWeightsError.
+    Raises KerasWeightsError, also if a network does not have as many classes as the training data.
     """
     sizes: dict[int, Path] = {}
     for done, epoch in enumerate(epochs, 1):
-        sizes.setdefault(load_generator(epoch.generator).latent_size, epoch.generator)
+        generator = load_generator(epoch.generator)
+        check_class_count(epoch.generator, generator.classes, classes)
+        sizes.setdefault(generator.latent_size, epoch.generator)
         if epoch.discriminator:
-            load_discriminator(epoch.discriminator)
+            discriminator = load_discriminator(epoch.discriminator)
+            check_class_count(epoch.discriminator, discriminator.auxiliary.out_features, classes)
         report(done, len(epochs))
     if len(sizes) > 1:
         (one, path), (other, another) = list(sizes.items())[:2]
@@ -91,6 +95,14 @@ def check_files(epochs: list[SeedEpoch], report: ReportProgress) -> int:
             "put each into a separate folder"
         )
     return next(iter(sizes))
+
+
+def check_class_count(path: Path, classes: int, expected: int) -> None:
+    if classes != expected:
+        raise KerasWeightsError(
+            f"{printable(path)} has {classes} classes, and its training data would have {expected}: name the training "
+            "data of this run"
+        )
 
 
 def publish_epoch(importer: Importer, epoch: SeedEpoch) -> Manifest:
@@ -123,7 +135,7 @@ def import_here(
     """
     name = checked_name(name)
     epochs = find_epochs(folder)
-    latent_size = check_files(epochs, checked)
+    latent_size = check_files(epochs, checked, len(DATASETS[dataset].classes))
     config = TrainingConfig(epochs=epochs[-1].number, latent_size=latent_size, dataset=dataset, name=name)
     data = load_dataset(config, settings.data_dir, settings.cache_dir, settings.mirrors)
     device = find_device(settings.device)
