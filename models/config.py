@@ -5,17 +5,18 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from models.data.catalog import DATASETS
+from models.data.reference import REFERENCE
 from models.training.recipes import RECIPES
 
 NUM_CLASSES = 10  # of the original script
 MOST_CLASSES = 100
 IMAGE_SIZE = 28
+MOST_IMAGES = 1_000_000  # of one split
 
+DatasetName = Annotated[str, Field(pattern=REFERENCE, examples=list(DATASETS))]
 if TYPE_CHECKING:
-    DatasetName = str
     RecipeName = str
 else:
-    DatasetName = Literal[tuple(DATASETS)]
     RecipeName = Literal[tuple(RECIPES)]
 Precision = Literal["auto", "fp32", "bf16"]
 
@@ -59,13 +60,13 @@ class TrainingConfig(BaseModel):
     dataset: DatasetName = Field(
         "mnist",
         description="Training data: "
-        + ", or ".join(f"`{name}`, {data.description}" for name, data in DATASETS.items())
-        + ".",
+        + "; ".join(f"`{name}`, {data.description}" for name, data in DATASETS.items())
+        + "; or the name of your own. `name@2` is its second version; without it, the newest at the start of the run.",
     )
-    train_examples: Annotated[int, Field(ge=2, le=60_000), WHOLE] | None = Field(
+    train_examples: Annotated[int, Field(ge=2, le=MOST_IMAGES), WHOLE] | None = Field(
         None, description="Train on the first N images only, for a quick test. At least one batch."
     )
-    test_examples: Annotated[int, Field(ge=1, le=10_000), WHOLE] | None = Field(
+    test_examples: Annotated[int, Field(ge=1, le=MOST_IMAGES), WHOLE] | None = Field(
         None, description="Compute test losses on the first N images only."
     )
     precision: Precision = Field(
@@ -76,6 +77,14 @@ class TrainingConfig(BaseModel):
     name: Annotated[str, Field(min_length=1, max_length=100)] | None = Field(
         None, description="A name for the run, shown beside the job."
     )
+
+    @model_validator(mode="after")
+    def check_that_the_data_set_has_the_images(self) -> Self:
+        if (data := DATASETS.get(self.dataset)) is not None:
+            for name, size in zip(("train_examples", "test_examples"), data.sizes, strict=True):
+                if (wanted := getattr(self, name)) is not None and wanted > size:
+                    raise ValueError(f"{name} is {wanted}, and {self.dataset} has {size:,} such images")
+        return self
 
     @model_validator(mode="after")
     def check_that_an_epoch_has_a_batch(self) -> Self:

@@ -18,7 +18,7 @@ from app.inference.loads import Loads
 from app.inference.sample_buffer import SampleBuffer
 from app.inference.serving_target import TargetFinder
 from app.inference.store_budget import Budget
-from models.data.catalog import DATASETS, DEFAULT
+from models.data.catalog import DEFAULT
 from models.errors import AcganError, Unavailable
 from models.networks.inference import FoldedGenerator
 from models.networks.weights import InvalidWeights, generator_from_bytes
@@ -266,7 +266,7 @@ class ModelManager:
         if manifest.refused is not None:
             raise NotServable(f"{checkpoint} is not served: {manifest.refused}")
         generator = generator_from_bytes(store.read(manifest, manifest.draws))
-        if generator.classes != (classes := len(DATASETS[manifest.config.dataset].classes)):
+        if generator.classes != (classes := len(manifest.class_names)):
             raise InvalidWeights(
                 f"{manifest.draws} of {checkpoint} has {generator.classes} classes, its training data {classes}"
             )

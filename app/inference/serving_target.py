@@ -72,7 +72,7 @@ class TargetFinder:
         If all checkpoints of MNIST are lost while one is served, printed digits do not replace it.
         """
         dataset = drawn_dataset(self.choice, self.published)
-        is_lost = served is not None and served.checkpoint != self.first and served.config.dataset == DEFAULT
+        is_lost = served is not None and served.checkpoint != self.first and served.dataset_name == DEFAULT
         return DEFAULT if is_lost and self.choice.dataset is None else dataset
 
     def _follow_best(self, newest: Newest | None) -> None:
@@ -89,7 +89,7 @@ class TargetFinder:
             if found is None:
                 problems.append(f"the pinned checkpoint {choice.checkpoint} does not exist")
             return found or own or last or self.first
-        own = own if served and served.config.dataset == self.dataset else None
+        own = own if served and served.dataset_name == self.dataset else None
         wanted = self.best if choice.policy == "best" else last
         if wanted is None and own:
             problems.append(f"the store no longer has a checkpoint: {own} is still served from memory")

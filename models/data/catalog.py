@@ -34,6 +34,7 @@ class TrainingData(NamedTuple):
     description: str
     files: dict[str, IdxFile]  # images and labels for training, then for tests; if empty, `printed.py` draws them
     classes: tuple[str, ...] = DIGITS
+    sizes: tuple[int, int] = (60_000, 10_000)  # numbers of training and test images
     mirrors: tuple[str, ...] = ()  # addresses that each file's name and `.gz` are appended to
     archive: Archive | None = None
     transposed: bool = False  # whether rows and columns of the images in the files are exchanged
@@ -134,6 +135,7 @@ DATASETS = {
         description="handwritten letters, upper and lower case in one class",
         files=_of_emnist("letters", 124_800, 20_800),
         classes=LETTERS,
+        sizes=(124_800, 20_800),
         archive=EMNIST,
         transposed=True,
         first_label=1,
@@ -142,6 +144,7 @@ DATASETS = {
         title="EMNIST digits",
         description="more handwritten digits",
         files=_of_emnist("digits", 240_000, 40_000),
+        sizes=(240_000, 40_000),
         archive=EMNIST,
         transposed=True,
     ),
@@ -150,13 +153,8 @@ DATASETS = {
         description="handwritten digits and letters, in 47 classes of equal size",
         files=_of_emnist("balanced", 112_800, 18_800),
         classes=MERGED,
+        sizes=(112_800, 18_800),
         archive=EMNIST,
         transposed=True,
     ),
 }
-
-
-def class_names(dataset: str, classes: int) -> tuple[str, ...]:
-    """Return the names of a data set's classes; numbers from 0 if it is unknown or has another number of classes."""
-    names = DATASETS[dataset].classes if dataset in DATASETS else ()
-    return names if len(names) == classes else tuple(map(str, range(classes)))

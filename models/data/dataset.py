@@ -1,11 +1,12 @@
 """Training data: bytes on one device, grey images of 28 x 28 pixels, 0 (background) to 255 (ink)."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -48,19 +49,33 @@ class Dataset:
         )
 
 
+ReadStored = Callable[[str], tuple[Sequence[np.ndarray], tuple[str, ...]]]
+
+
 def load_dataset(
-    config: TrainingConfig, data_dir: Path | None, cache: Path, mnist_mirrors: Sequence[str] | None = None
+    config: TrainingConfig,
+    data_dir: Path | None,
+    cache: Path,
+    mnist_mirrors: Sequence[str] | None = None,
+    read_stored: ReadStored | None = None,
 ) -> Dataset:
     """Load the data set that `config` names, cut to its first `train_examples` and `test_examples`.
 
     `cache` has a folder for each data set, or for the archive of several. `mnist_mirrors` replaces the catalog's
-    mirrors of MNIST.
+    mirrors of MNIST. `read_stored` returns the images and labels of both splits, and the names of the classes, of a
+    data set that a user brought.
 
     Raises:
         DatasetUnavailable: if it cannot be read or downloaded.
+        TrainingDataNotFound, OSError: those of `read_stored`.
     """
-    name, data = config.dataset, DATASETS[config.dataset]
-    if data.files:
+    name, data = config.dataset, DATASETS.get(config.dataset)
+    classes = data.classes if data else ()
+    if data is None:
+        if read_stored is None:
+            raise DatasetUnavailable(f"{name} is not built-in training data, and there is no store to read it from")
+        splits, classes = read_stored(name)
+    elif data.files:
         mirrors = data.mirrors if mnist_mirrors is None or name != "mnist" else mnist_mirrors
         splits = load_idx(data, data_dir, cache / (data.archive.name if data.archive else name), mirrors)
     else:
@@ -72,7 +87,7 @@ def load_dataset(
         train_labels[: config.train_examples],
         test_images[: config.test_examples],
         test_labels[: config.test_examples],
-        data.classes,
+        classes,
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from models.config import TrainingConfig
-from models.data.catalog import DATASETS, DIGITS, class_names
+from models.data.catalog import DATASETS, DIGITS
 
 LICENCE = "mit"
 TASK = "unconditional-image-generation"
@@ -35,6 +35,7 @@ class Source(NamedTuple):
     config: TrainingConfig | None  # None if it is unknown, as for a file of weights
     epoch: int | None
     metrics: Mapping[str, float]
+    class_names: tuple[str, ...] = DIGITS
 
     @property
     def public_dataset(self) -> str | None:
@@ -42,8 +43,8 @@ class Source(NamedTuple):
         return self.config.dataset if self.config and self.config.dataset in ON_THE_HUB else None
 
     def classes(self, count: int) -> tuple[str, ...]:
-        """Return the names of a generator's labels; those of digits if the training data are unknown."""
-        return class_names(self.config.dataset if self.config else "mnist", count)
+        """Return the names of a generator's labels; numbers if they are unknown."""
+        return self.class_names if len(self.class_names) == count else tuple(map(str, range(count)))
 
 
 def content(classes: Sequence[str]) -> str:

@@ -3,6 +3,7 @@
 import torch
 
 from models.config import TrainingConfig
+from models.data.catalog import DATASETS
 from models.data.dataset import Dataset
 from models.evaluation.quality_gate import NOT_FINITE, QualityGate, Verdict, is_finite
 from models.networks import weights
@@ -52,6 +53,7 @@ class Importer:
             losses=None,
             metrics=verdict.metrics,
             refused=verdict.refused,
+            classes=self.dataset.classes if self.dataset else DATASETS[self.config.dataset].classes,
         )
         plot = epoch_plot(generator.to(self.device).eval(), self.dataset, epoch, self.config.seed)
         files = {GENERATOR: weights.to_bytes(generator), SAMPLES: encode_png(plot)}

@@ -9,6 +9,8 @@ from typing import Annotated, NamedTuple, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from models.config import TrainingConfig
+from models.data.catalog import DIGITS
+from models.data.reference import name_of
 from models.errors import Conflict, NotFound, Unavailable
 from models.records import EpochLosses
 from models.registry.storage.base import Folder
@@ -128,6 +130,11 @@ class Manifest(BaseModel):
     draws: FileName = Field(GENERATOR, description="File of the served generator: the one with the better digits.")
     refused: str | None = Field(None, description="Reason why it is not served; null if it may be served.")
     dataset_checksum: str
+    classes: tuple[str, ...] | None = Field(
+        None,
+        description="Names of the classes that the generator draws, by label; null in a manifest of an earlier "
+        "version: the ten digits.",
+    )
     device: str
     code_version: str
     warnings: list[str] = Field([], description="Reasons why it may differ from an uninterrupted run's; usually empty.")
@@ -156,6 +163,7 @@ class Manifest(BaseModel):
         refused: str | None = None,
         warnings: Sequence[str] = (),
         fence: int = 0,
+        classes: Sequence[str] = DIGITS,
     ) -> Self:
         """Describe an epoch that ends now. The store adds files and numbers when it publishes the checkpoint."""
         return cls(
@@ -170,12 +178,23 @@ class Manifest(BaseModel):
             draws=draws,
             refused=refused,
             dataset_checksum=dataset_checksum,
+            classes=tuple(classes),
             device=device,
             code_version=code_version(),
             warnings=list(warnings),
             fence=fence,
             files={},
         )
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes that the generator draws, by label."""
+        return self.classes or DIGITS
+
+    @property
+    def dataset_name(self) -> str:
+        """Name of the training data, without its version."""
+        return name_of(self.config.dataset)
 
     @property
     def order(self) -> Order:

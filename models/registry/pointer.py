@@ -84,7 +84,7 @@ class Latest(NamedTuple):
         """Return the pointer after a publication: to the manifest's checkpoint if it is newer and may be served."""
         if manifest.refused is not None:
             return self.pointer(number)
-        name, moved = manifest.config.dataset, self
+        name, moved = manifest.dataset_name, self
         known = (self.datasets or {}).get(name)
         if self.datasets is not None and (known is None or manifest.order > known.order):
             moved = moved._replace(datasets={**self.datasets, name: Newest.of(manifest)})
@@ -102,7 +102,7 @@ def newest(manifests: Iterable[Manifest]) -> Latest:
     servable = sorted((each for each in found if each.refused is None), key=lambda each: each.order)
     if not servable:
         return Latest(number=number, datasets={})
-    last, datasets = servable[-1], {each.config.dataset: Newest.of(each) for each in servable}
+    last, datasets = servable[-1], {each.dataset_name: Newest.of(each) for each in servable}
     return Latest(last.checkpoint, last.order, number, published_at=last.created_at, datasets=datasets)
 
 

@@ -18,6 +18,7 @@ from models.registry.resume_states import STATE_FILE
 from models.registry.serving_policy import best_of, pinned, read_choice
 from models.registry.storage.base import StoredFile
 from models.registry.store import DATASET, SHARD_PREFIX, CheckpointId, CheckpointStore, Manifest
+from models.registry.training_data import PLACE as TRAINING_DATA
 
 GRACE_SECONDS = 600  # a younger checkpoint may be in use by a reader
 TEMPORARY_SECONDS = 3600  # an older temporary file is no longer being written
@@ -42,6 +43,7 @@ class Usage:
         self.states: defaultdict[str, list[StoredFile]] = defaultdict(list)
         self.checkpoints: defaultdict[CheckpointId, int] = defaultdict(int)
         self.datasets: defaultdict[str, int] = defaultdict(int)
+        self.training_data = 0
         self.old_shards: list[StoredFile] = []
         for file in files:
             if file.placed:
@@ -54,6 +56,8 @@ class Usage:
             case [job, name] if name.startswith(SHARD_PREFIX):
                 self.datasets[job] += file.size
                 self.old_shards += [file] if file.age > TEMPORARY_SECONDS else []
+            case [job, _, *_] if job == TRAINING_DATA:
+                self.training_data += file.size
             case [job, folder, *_] if folder == DATASET:
                 self.datasets[job] += file.size
             case [job, folder, name] if re.fullmatch(r"\d{3,4}", folder) and not name.endswith(".json"):
@@ -63,7 +67,7 @@ class Usage:
     def total(self) -> int:
         states = sum(file.size for files in self.states.values() for file in files)
         datasets, checkpoints = sum(self.datasets.values()), sum(self.checkpoints.values())
-        return states + datasets + checkpoints + sum(file.size for file in self.temporary)
+        return states + datasets + checkpoints + self.training_data + sum(file.size for file in self.temporary)
 
     def outstanding(self, reserved: Mapping[str, int]) -> int:
         """Return the bytes that unfinished data sets will still add. `reserved` maps each job to its final size."""

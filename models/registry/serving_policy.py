@@ -99,9 +99,15 @@ def best(store: CheckpointStore, dataset: str) -> CheckpointId | None:
 
 
 def best_of(manifests: Iterable[Manifest], dataset: str) -> CheckpointId | None:
-    """Return the best of these checkpoints that was trained on a data set; None if none of them has metrics."""
-    of_dataset = (each for each in manifests if each.config.dataset == dataset)
-    judged = [each for each in of_dataset if FIGURE in each.metrics and each.refused is None]
+    """Return the best of these checkpoints that was trained on a data set; None if none of them has metrics.
+
+    Only those of its version that has the newest checkpoint count: judges of other versions measure differently.
+    """
+    servable = [each for each in manifests if each.dataset_name == dataset and each.refused is None]
+    last = max(servable, key=lambda each: each.order, default=None)
+    judged = [
+        each for each in servable if FIGURE in each.metrics and last and each.config.dataset == last.config.dataset
+    ]
     return min(judged, key=_figure).checkpoint if judged else None
 
 

@@ -5,6 +5,7 @@
     <job>/job.json   the fingerprint of the job, and its number in the order of jobs
     <job>/resume.json, resume-*.safetensors    the saved state of the run, until it has succeeded
     <job>/dataset/   the files of a generated data set, if the job made one
+    training-data/   training data that users brought (models/registry/training_data.py)
     fence            the highest fence token of all jobs; each job also has its own fence
     deleted          the highest fence token of the deleted jobs: writes with these tokens are rejected
     latest.json      the checkpoint that `latest` names, and the publication counter
@@ -42,6 +43,7 @@ from models.registry.storage import base
 from models.registry.storage.base import Folder
 from models.registry.storage.filesystem import FilesystemStorage
 from models.registry.storage.reading import seal
+from models.registry.training_data import TrainingDataStore
 
 __all__ = [
     "AVERAGE",
@@ -136,6 +138,11 @@ class CheckpointStore(ResumeStates):
         except (CheckpointNotFound, CheckpointDamaged):
             return None
         return manifest
+
+    @property
+    def training_data(self) -> TrainingDataStore:
+        """Training data that users brought."""
+        return TrainingDataStore(self.storage)
 
     # ----------------------------------------------------------------------------
     # Generated data sets.

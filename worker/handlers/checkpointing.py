@@ -99,6 +99,7 @@ class CheckpointPublisher:
             refused=verdict.refused,
             warnings=trainer.warnings,
             fence=self.context.claim.fence,
+            classes=trainer.dataset.classes,
         )
 
     def restore(self) -> list[EpochRecord]:

@@ -10,7 +10,6 @@ from typing import TypeVar
 
 from kombu.exceptions import OperationalError
 
-from models.data.catalog import class_names
 from models.records import Progress
 from models.synthesis.builder import make
 from models.synthesis.dataset_integrity import damage_in_store, discard_damaged
@@ -19,7 +18,7 @@ from models.synthesis.shards import Shards
 from models.torch_device import describe, find_device
 from models.version import code_version
 from worker.celery_app import ShardMessage
-from worker.handlers.dataset_drawing import drawing, prepare_generator, read_generator
+from worker.handlers.dataset_drawing import drawing, names_of, prepare_generator, read_generator
 from worker.jobs.errors import StoreUnavailable
 from worker.lifecycle.context import JobContext
 from worker.lifecycle.retry import pause
@@ -53,7 +52,7 @@ def make_dataset(context: JobContext) -> None:
     discard_damaged(workshop)
     context.record(lambda: context.jobs.record_runtime(context.claim, job.config, origin.device))
     generator = prepare_generator(weights, device)
-    classes = class_names(manifest.config.dataset, generator.classes)
+    classes = names_of(manifest, generator.classes)
     share = Share(shards, workshop, origin, partial(send_shards, context, order, origin), context.check)
     report = reporter(context, sum(part.digits for part in order.parts_of(len(classes))))
 

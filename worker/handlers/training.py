@@ -6,11 +6,12 @@ from functools import partial
 
 from structlog.contextvars import bind_contextvars
 
-from models.data.dataset import load_dataset
+from models.data.dataset import Dataset, load_dataset
 from models.evaluation.epoch_snapshot import EpochSnapshot
 from models.evaluation.quality_gate import find_quality_gate, sample_count
 from models.records import Progress
 from models.registry.manifest import FenceRejected
+from models.registry.training_data import Splits
 from models.torch_device import describe, find_device
 from models.training.environment import reset_threads
 from models.training.trainer import Trainer
@@ -47,7 +48,7 @@ def train(context: JobContext) -> None:
     device = find_device(settings.device)
     reset_threads()
     with tracing.span("load data"):
-        dataset = load_dataset(claim.job.config, settings.data_dir, settings.cache_dir, settings.mirrors)
+        dataset = load_data(context)
     check()
     trainer = TracedTrainer(claim.job.config, dataset, device)
     context.record(lambda: jobs.record_runtime(claim, trainer.config, describe(device)))
@@ -92,6 +93,19 @@ def train(context: JobContext) -> None:
         except (shutdown.Interrupted, Cancelled):
             publisher.save()
             raise
+
+
+def load_data(context: JobContext) -> Dataset:
+    """Load the training data of the job. Raises DatasetUnavailable, TrainingDataNotFound, OSError."""
+    settings, config = context.settings, context.job.config
+    read_stored = partial(read_stored_data, context)
+    return load_dataset(config, settings.data_dir, settings.cache_dir, settings.mirrors, read_stored)
+
+
+def read_stored_data(context: JobContext, dataset: str) -> tuple[Splits, tuple[str, ...]]:
+    """Read training data from the store, and wait while the store does not respond."""
+    read = partial(context.storage.training_data.read_stored, dataset)
+    return context.retry_storage("its training data cannot be read", read)
 
 
 def track(context: JobContext, trainer: Trainer) -> TrackingSession:

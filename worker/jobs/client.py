@@ -106,6 +106,7 @@ class Order(NamedTuple):
     webhook: str | None = None  # address of the messages about its ends
     given_kind: JobKind | None = None  # if None, `dataset` decides
     traceparent: str = ""  # context of the trace that continues in the worker
+    asked: TrainingConfig | None = None  # the config in the request, if `config` says more, such as a version
 
     @property
     def kind(self) -> JobKind:
@@ -121,7 +122,8 @@ class Order(NamedTuple):
     @property
     def fingerprint(self) -> str:
         """Return a checksum of the request. It omits the trace, and the kind, as earlier versions did."""
-        fields = {name: value for name, value in self.fields.items() if name not in ("kind", "traceparent")}
+        wanted = self._replace(config=self.asked or self.config).fields
+        fields = {name: value for name, value in wanted.items() if name not in ("kind", "traceparent")}
         return hashlib.sha256(json.dumps(fields).encode()).hexdigest()
 
 

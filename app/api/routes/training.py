@@ -6,6 +6,7 @@ from typing import Annotated
 
 import anyio.to_thread
 from fastapi import APIRouter, Body, Header, Response
+from fastapi.exceptions import RequestValidationError
 from kombu.exceptions import OperationalError
 from structlog.contextvars import bind_contextvars
 
@@ -26,10 +27,12 @@ from app.api.guarded_route import GuardedRoute
 from app.api.openapi.headers import NEW_JOB
 from app.schemas.jobs import AnyJobView, JobView, TrainingOrder, view_of
 from app.security.webhook_hosts import check_webhook
+from models.config import TrainingConfig
 from models.registry.store import CheckpointDamaged, CheckpointId, CheckpointNotFound, CheckpointStore
+from models.registry.training_data import TrainingDataNotFound
 from worker.celery_app import notify_workers
 from worker.jobs.client import InvalidTransition, Order
-from worker.jobs.model import Job
+from worker.jobs.model import Job, JobKind
 from worker.observability import tracing
 
 router = APIRouter(tags=["training"], route_class=GuardedRoute)
@@ -69,15 +72,25 @@ async def start_run(
     check_webhook(wanted.webhook, services.webhook_hosts)
     await services.jobs.ping()  # if Redis may lose jobs, no worker would run it
     order = Order(
-        wanted.config,
+        await anyio.to_thread.run_sync(settle, services.store, wanted.config),
         wanted.priority,
         wanted.runs_on,
         caller,
         idempotency_key=idempotency_key,
         webhook=wanted.webhook,
         traceparent=tracing.traceparent(),
+        asked=wanted.config,
     )
     return await accepted(await services.jobs.create(order), services, response)
+
+
+def settle(store: CheckpointStore, config: TrainingConfig) -> TrainingConfig:
+    """Return the config with the version of its training data. Raises RequestValidationError, OSError."""
+    try:
+        return store.training_data.settled(config)
+    except TrainingDataNotFound as error:
+        mistake = {"type": "value_error", "loc": ("body", "dataset"), "msg": str(error)}
+        raise RequestValidationError([mistake]) from None
 
 
 @router.post("/jobs/{job_id}/cancel", status_code=202, dependencies=[OwnsJob])
@@ -96,6 +109,7 @@ async def resume_job(services: ServicesDep, response: Response, job_id: JobId) -
     job = await services.jobs.get(job_id)
     await check_budget(services, resumed=job)
     await check_drawing(services, job)
+    await check_training_data(services, job)
     tracing.link(job.traceparent)
     return await accepted(await services.jobs.resume(job_id, tracing.traceparent()), services, response)
 
@@ -121,6 +135,15 @@ async def check_drawing(services: Services, job: Job) -> None:
         logger.warning("data set %s: %s", job.id, error)
 
 
+async def check_training_data(services: Services, job: Job) -> None:
+    """Raises InvalidTransition if the training data of a run was removed."""
+    if job.kind == JobKind.TRAINING:
+        try:
+            await anyio.to_thread.run_sync(services.store.training_data.settled, job.config)
+        except TrainingDataNotFound as error:
+            raise InvalidTransition(f"job {job.id} cannot run again: {error}") from None
+
+
 @router.post("/jobs/{job_id}/retry", status_code=202, responses=NEW_JOB, dependencies=[OwnsJob, WithinWorkRate])
 async def retry_job(services: ServicesDep, response: Response, caller: Caller, job_id: JobId) -> JobView:
     """Start a new job with the recipe of an earlier one. `retry_of` of the new job is the id of the earlier one."""
@@ -128,6 +151,7 @@ async def retry_job(services: ServicesDep, response: Response, caller: Caller, j
     job = await services.jobs.get(job_id)
     await check_budget(services, new=job.order)
     await check_drawing(services, job)
+    await check_training_data(services, job)
     again = Order(job.config, job.priority, job.runs_on, caller, job.id, job.order, given_kind=job.kind)
     again = again._replace(traceparent=tracing.traceparent())
     tracing.link(job.traceparent)

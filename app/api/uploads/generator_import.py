@@ -85,7 +85,8 @@ def parse(data: bytes) -> Generator:
 
 
 def check_classes(generator: Generator, dataset: DatasetName) -> None:
-    if generator.classes != (expected := len(DATASETS[dataset].classes)):
+    data = DATASETS.get(dataset)
+    if data is not None and generator.classes != (expected := len(data.classes)):
         raise InvalidUpload(f"the generator has {generator.classes} classes, and the data set {dataset} has {expected}")
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from app.settings import AppSettings
 from models.config import NUM_CLASSES
-from models.data.catalog import DIGITS, class_names
+from models.data.catalog import DIGITS
 from models.errors import NotFound
 from models.networks.acgan import Generator
 from models.networks.weights import generator_from_bytes, load_generator
@@ -68,7 +68,7 @@ def check_digits(generator: Generator, name: str, manifest: Manifest | None) -> 
     """Raise NoGenerator unless the classes are the ten digits. A file of weights has no names of classes."""
     if generator.classes != NUM_CLASSES:
         raise NoGenerator(f"{name} has {generator.classes} classes; a generator of digits has {NUM_CLASSES}")
-    if manifest is not None and class_names(manifest.config.dataset, NUM_CLASSES) != DIGITS:
+    if manifest is not None and manifest.class_names != DIGITS:
         raise NoGenerator(f"{name} was trained on {manifest.config.dataset}, whose classes are not digits")
 
 

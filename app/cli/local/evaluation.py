@@ -11,11 +11,12 @@ from rich.text import Text
 
 from app.cli.local.drawing import NoGenerator, load_with_manifest
 from app.cli.local.evaluation_picture import draw_evaluation
+from app.cli.local.stored_data import reader
 from app.settings import AppSettings
 from models.atomic_files import write_durably
 from models.bounded_reading import FileFault, FileMissing, parse_record, printable, read_bounded
 from models.config import TrainingConfig
-from models.data.catalog import DEFAULT, class_names
+from models.data.catalog import DEFAULT
 from models.data.dataset import load_dataset
 from models.evaluation.evaluator import FULL, QUICK, Evaluation, Evaluator, Figures, evaluate
 from models.evaluation.judge import find_judge
@@ -42,7 +43,9 @@ def evaluate_here(
         config = TrainingConfig(dataset=manifest.config.dataset)
     device = find_device(settings.device)
     with console.status("loading") as status:
-        data = load_dataset(config, settings.data_dir, settings.cache_dir, settings.mirrors).to(device)
+        data = load_dataset(config, settings.data_dir, settings.cache_dir, settings.mirrors, reader(settings)).to(
+            device
+        )
         if generator.classes != data.class_count:
             raise NoGenerator(
                 f"{printable(name)} has {generator.classes} classes, and {config.dataset} {data.class_count}: it was "
@@ -83,7 +86,7 @@ def tabulate(evaluation: Evaluation) -> Table:
     table = Table(title=name + f", {evaluation.generator.digits} digits", title_justify="left")
     for heading in ("", name, f"real {evaluation.dataset}"):
         table.add_column(heading, justify="left" if not heading else "right")
-    names = class_names(evaluation.dataset, len(evaluation.generator.variety))
+    names = evaluation.classes
     generated, real = rows(evaluation.generator, names), rows(evaluation.real, names)
     for figure in generated:
         table.add_row(figure, generated[figure], real[figure])

@@ -7,7 +7,6 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from models.config import IMAGE_SIZE
-from models.data.catalog import class_names
 from models.evaluation.evaluator import Evaluation, Neighbours
 from models.sampling.grid import sheet
 
@@ -24,19 +23,19 @@ class Chart(NamedTuple):
 
     panel: int
     cell: int
-    names: tuple[str, ...]
+    names: list[str]
 
     @classmethod
-    def of(cls, dataset: str, classes: int) -> "Chart":
-        cell, names = max(PANEL // classes, LEAST_CELL), class_names(dataset, classes)
-        shown = names if max(map(len, names)) <= LONGEST else tuple(map(str, range(classes)))
-        return cls(max(PANEL, cell * classes), cell, shown)
+    def of(cls, names: list[str]) -> "Chart":
+        cell = max(PANEL // len(names), LEAST_CELL)
+        shown = names if max(map(len, names)) <= LONGEST else [str(label) for label in range(len(names))]
+        return cls(max(PANEL, cell * len(names)), cell, shown)
 
 
 def draw_evaluation(evaluation: Evaluation, neighbours: Neighbours) -> bytes:
     """Return the charts as a PNG."""
     figures = evaluation.generator
-    chart = Chart.of(evaluation.dataset, len(figures.variety))
+    chart = Chart.of(evaluation.classes)
     width, height = 2 * chart.panel + PANEL + 4 * MARGIN + chart.cell, chart.panel + TITLE + 2 * MARGIN
     canvas = Image.new("RGB", (width, height), "white")
     pen = ImageDraw.Draw(canvas)

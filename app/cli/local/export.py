@@ -7,7 +7,6 @@ from app.cli.local.drawing import NoGenerator, load_with_manifest, weights_file
 from app.settings import AppSettings
 from models.atomic_files import write_durably
 from models.config import NUM_CLASSES
-from models.data.catalog import DATASETS
 from models.interop.exports import to_format
 from models.interop.formats import FORMATS, Form
 from models.networks.acgan import Discriminator
@@ -31,15 +30,9 @@ def export_here(settings: AppSettings, checkpoint: str, form: Form, discriminato
         raise NoGenerator("only generators can be written as ONNX: omit --discriminator, or use --format keras")
     network, manifest = (find_discriminator if discriminator else load_with_manifest)(settings, checkpoint)
     name = checkpoint if manifest is None else manifest.id
-    data = to_format(network, form, name, class_count(manifest))
+    data = to_format(network, form, name, len(manifest.class_names) if manifest else NUM_CLASSES)
     write_durably(out, data)
     return Exported(name, len(data))
-
-
-def class_count(manifest: Manifest | None) -> int:
-    """Return the number of classes of a checkpoint's training data; that of digits if they are unknown."""
-    known = manifest is not None and manifest.config.dataset in DATASETS
-    return len(DATASETS[manifest.config.dataset].classes) if manifest is not None and known else NUM_CLASSES
 
 
 def find_discriminator(settings: AppSettings, name: str) -> tuple[Discriminator, Manifest | None]:

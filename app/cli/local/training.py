@@ -13,6 +13,7 @@ from pydantic import Field
 from rich.console import Console
 
 from app.cli.local.folder import HISTORY, STATE, TABLE, tracked_id
+from app.cli.local.stored_data import reader
 from app.cli.progress import print_epoch, progress_bar, show
 from app.settings import AppSettings
 from models.atomic_files import write_durably
@@ -156,7 +157,7 @@ def train_here(
     """
     device = find_device(settings.device)
     folder = Folder(out, settings.save_seconds, on_epoch or (lambda epoch: print_epoch(epoch, config.epochs, console)))
-    dataset = load_dataset(config, settings.data_dir, settings.cache_dir, settings.mirrors)
+    dataset = load_dataset(config, settings.data_dir, settings.cache_dir, settings.mirrors, reader(settings))
     with explain_out_of_memory(device, config.batch_size):
         trainer = Trainer(config, dataset, device)
         if resume:

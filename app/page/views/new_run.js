@@ -85,8 +85,9 @@ function field(key, schema, given) {
   const initial = given ?? (schema.default === undefined ? "" : String(schema.default));
   const fallback = schema.default ?? "all";
   let input;
-  if (kind.enum) {
-    input = h("select", common, kind.enum.map((value) => h("option", { value }, value)));
+  const choices = kind.enum ?? (key === "dataset" ? kind.examples : undefined);
+  if (choices) {
+    input = h("select", common, choices.map((value) => h("option", { value }, value)));
   } else if (kind.type === "string") {
     input = h("input", { ...common, type: "text", maxlength: kind.maxLength, autocomplete: "off" });
   } else {

@@ -4,7 +4,11 @@ import pytest
 import redis
 from starlette.testclient import TestClient
 
+from app.settings import AppSettings
 from models.config import TrainingConfig
+from models.data.reference import Reference
+from models.registry.store import CheckpointStore
+from tests.support import training_sets
 
 
 @pytest.mark.parametrize("request_", [{}, {"json": {}}], ids=["no body", "empty object"])
@@ -48,3 +52,36 @@ def test_the_plot_of_an_epoch_is_cached_for_ever(client: TestClient) -> None:
     assert answer.content.startswith(b"\x89PNG")
     assert "immutable" in answer.headers["Cache-Control"]
     assert client.get("/jobs/20260101-000000-aaaaaa/epochs/2/samples.png").status_code == 404
+
+
+def test_a_run_is_accepted_with_the_version_of_its_training_data(client: TestClient, settings: AppSettings) -> None:
+    data = CheckpointStore(settings.store_dir).training_data
+    training_sets.bring(data, "letters")
+    headers = {"Idempotency-Key": "once"}
+    first = client.post("/train", json={"dataset": "letters"}, headers=headers).json()
+    assert first["config"]["dataset"] == "letters@1"
+    training_sets.bring(data, "letters", seed=3)
+    assert client.post("/train", json={"dataset": "letters"}, headers=headers).json()["id"] == first["id"]
+    assert client.post("/train", json={"dataset": "letters"}).json()["config"]["dataset"] == "letters@2"
+    assert client.post("/train", json={"dataset": "letters@1"}).json()["config"]["dataset"] == "letters@1"
+
+
+@pytest.mark.parametrize("name", ["letters", "mnist@1", "nist"])
+def test_training_data_that_do_not_exist_are_a_422_that_names_those_that_do(client: TestClient, name: str) -> None:
+    answer = client.post("/train", json={"dataset": name})
+    assert answer.status_code == 422
+    (mistake,) = answer.json()["errors"]
+    assert mistake["field"] == "body.dataset"
+    assert "there are mnist, printed" in mistake["message"]
+
+
+def test_a_run_is_not_repeated_without_its_training_data(client: TestClient, settings: AppSettings) -> None:
+    data = CheckpointStore(settings.store_dir).training_data
+    training_sets.bring(data, "letters")
+    job = client.post("/train", json={"dataset": "letters"}).json()["id"]
+    client.post(f"/jobs/{job}/cancel")
+    data.remove(Reference("letters", 1))
+    for what in ("resume", "retry"):
+        answer = client.post(f"/jobs/{job}/{what}")
+        assert answer.status_code == 409
+        assert "there is no training data letters@1" in answer.json()["detail"]

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from models.config import MOST_CLASSES, TrainingConfig
-from models.data.catalog import DATASETS, DIGITS, class_names
+from models.data.catalog import DATASETS
 from models.training.recipes import RECIPES
 
 PUBLISHED = [name for name, data in DATASETS.items() if data.files]
@@ -39,12 +39,6 @@ def test_the_classes_of_a_data_set_have_names_that_an_address_can_contain(name: 
     assert 2 <= len(classes) <= MOST_CLASSES
     assert len(set(classes)) == len(classes)
     assert all(re.fullmatch("[A-Za-z0-9-]+", each) for each in classes)
-    assert class_names(name, len(classes)) == classes
-
-
-def test_classes_without_names_are_numbered() -> None:
-    assert class_names("fashion_mnist", 3) == class_names("unknown", 3) == ("0", "1", "2")
-    assert class_names("unknown", 10) == DIGITS
 
 
 def test_the_classes_of_emnist_are_those_of_its_mapping() -> None:
@@ -59,6 +53,7 @@ def test_the_classes_of_emnist_are_those_of_its_mapping() -> None:
 def test_the_files_of_a_data_set_are_images_and_labels_for_training_and_for_tests(name: str) -> None:
     train_images, train_labels, test_images, test_labels = (file.shape for file in DATASETS[name].files.values())
     assert (train_images, test_images) == ((*train_labels, 28, 28), (*test_labels, 28, 28))
+    assert DATASETS[name].sizes == (*train_labels, *test_labels)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

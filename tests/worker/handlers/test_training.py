@@ -11,12 +11,15 @@ import redis
 from benchmarks.records import ask_desk
 from models.config import DatasetName, TrainingConfig
 from models.data.dataset import load_dataset
+from models.data.reference import Reference
 from models.devices import DeviceUnavailable
 from models.evaluation.epoch_snapshot import EpochSnapshot
+from models.networks.weights import generator_from_bytes
 from models.registry.store import CheckpointId, CheckpointStore
 from models.training import training_state
 from models.training.trainer import Trainer
 from tests.conftest import RunningRedis, small
+from tests.support import training_sets
 from worker.handlers import training
 from worker.handlers.checkpointing import CheckpointPublisher
 from worker.jobs.client import Order
@@ -108,6 +111,31 @@ def test_a_run_that_diverges_keeps_its_last_good_state(
     state = training_state.from_bytes(data)
     assert (state.position.epoch, state.position.iteration) == (2, 0)
     assert all(tensor.isfinite().all() for tensor in state.tensors.values())
+
+
+def test_a_run_trains_on_data_that_a_user_brought(settings: WorkerSettings) -> None:
+    store = CheckpointStore(settings.store_dir)
+    made = training_sets.bring(store.training_data, "letters")
+    job_id = accept(settings, small("letters@1"))
+    run_next_job(settings)
+    job = read_job(settings, job_id)
+    assert (job.status, len(job.epochs)) == (JobStatus.SUCCEEDED, 2)
+    manifest = store.manifest(CheckpointId(job_id, 2))
+    assert manifest.classes == ("a", "b", "c")
+    assert generator_from_bytes(store.read(manifest, manifest.draws)).classes == 3
+    assert store.latest("letters") == manifest.checkpoint
+    assert made.train_counts == (20, 20, 20)
+
+
+def test_a_run_whose_training_data_were_removed_fails_with_a_sentence(settings: WorkerSettings) -> None:
+    store = CheckpointStore(settings.store_dir)
+    training_sets.bring(store.training_data, "letters")
+    store.training_data.remove(Reference("letters", 1))
+    job_id = accept(settings, small("letters@1"))
+    run_next_job(settings)
+    job = read_job(settings, job_id)
+    assert job.status == JobStatus.FAILED
+    assert str(job.error).startswith("there is no training data letters@1")
 
 
 def test_an_unexpected_error_fails_the_job_too(

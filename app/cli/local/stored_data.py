@@ -1,0 +1,16 @@
+"""Training data that a user brought, in the store of the settings. The store is opened only if such data are needed."""
+
+from models.config import TrainingConfig
+from models.data.catalog import DATASETS
+from models.data.dataset import ReadStored
+from worker.settings import WorkerSettings
+
+
+def reader(settings: WorkerSettings) -> ReadStored:
+    """Return a function that reads a data set from the store. It raises TrainingDataNotFound and OSError."""
+    return lambda dataset: settings.open_store().training_data.read_stored(dataset)
+
+
+def settled(config: TrainingConfig, settings: WorkerSettings) -> TrainingConfig:
+    """Return the config with the version of its training data. Raises TrainingDataNotFound, OSError."""
+    return config if config.dataset in DATASETS else settings.open_store().training_data.settled(config)
