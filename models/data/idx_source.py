@@ -27,11 +27,10 @@ WAYS_OUT = (
     "ACGAN_DATA_DIR, or train on printed digits, which need no files: `dataset: printed`."
 )
 
-
 ARCHIVE_SECONDS = 3600.0  # for 560 MB: at least 160 kB/s
 
 
-class DatasetUnavailable(NotFound, code="training-data-not-found"):
+class DatasetUnavailable(NotFound, code="training-data-unavailable"):
     """The training data were not found. The message names the places that were searched and what to do."""
 
 

@@ -27,7 +27,7 @@ def test_an_empty_recipe_is_the_original_one() -> None:
         {"adam_beta_1": 1.0},
         {"seed": -1},
         {"seed": 2**53},
-        {"dataset": "cifar"},
+        {"dataset": "Cifar!"},
         {"precision": "fp8"},
         {"train_examples": 60_001},
         {"test_examples": 0},

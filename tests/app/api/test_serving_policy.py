@@ -109,7 +109,7 @@ def test_a_data_set_without_a_checkpoint_cannot_be_served(client: TestClient) ->
 @pytest.mark.parametrize(
     ("body", "field", "message"),
     [
-        ({"dataset": "letters"}, "body.dataset", "should be"),
+        ({"dataset": "Letters"}, "body.dataset", "should match"),
         ({"policy": "nothing"}, "body.policy", "should be 'newest', 'best' or 'pinned', not 'nothing'"),
         ({"policy": "pinned"}, "body.checkpoint", "is missing"),
         ({}, "body.policy", "should be 'newest', 'best' or 'pinned'"),

@@ -19,7 +19,7 @@ from models.networks.acgan import Generator
 from models.networks.weights import load_generator, to_bytes
 from tests.app.cli.test_cli import acgan
 
-SIZES = ["--batch-size", "20", "--train-examples", "800", "--test-examples", "100", "--epochs", "1"]
+SIZES = ["--batch-size", "20", "--train-examples", "400", "--test-examples", "100", "--epochs", "1"]
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     words = ["train", "--dataset", "printed_letters", "--latent-size", "12", "--out", str(out), *SIZES]
     result = acgan(*words)
     assert result.returncode == 0, result.stderr
-    assert "800 images of printed_letters" in result.stdout.replace("\n", " ")
+    assert "400 images of printed_letters" in result.stdout.replace("\n", " ")
     return out
 
 
