@@ -18,7 +18,7 @@ from models.data.catalog import Archive
 logger = logging.getLogger(__name__)
 
 PIECE = 1 << 20  # bytes
-SUMS, SUMS_LIMIT = "SHA256SUMS", 1 << 16  # as `sha256sum` writes it, and at most so many bytes
+SUMS, SUMS_LIMIT = "SHA256SUMS", 1 << 16  # as `sha256sum` writes it; bytes
 MEMBER_LIMIT = 200_000_000  # bytes of a packed member; the largest wanted one has some 50 million
 
 
