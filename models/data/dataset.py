@@ -80,8 +80,8 @@ def load_dataset(
         splits = load_idx(data, data_dir, cache / (data.archive.name if data.archive else name), mirrors)
     else:
         wanted = config.train_examples, config.test_examples
-        fewer = [size if most is None else min(most, size) for most, size in zip(wanted, data.sizes, strict=True)]
-        splits = load_printed(*fewer, data.classes)
+        train, test = (size if most is None else min(most, size) for most, size in zip(wanted, data.sizes, strict=True))
+        splits = load_printed(train, test, data.classes)
     train_images, train_labels, test_images, test_labels = (torch.from_numpy(array) for array in splits)
     return Dataset(
         name,

@@ -12,8 +12,7 @@ from app.cli.local.drawing import NoGenerator, draw_here
 from app.cli.local.evaluation import evaluate_here, tabulate
 from app.settings import AppSettings
 from models.config import IMAGE_SIZE
-from models.data import printed
-from models.data.catalog import LETTERS
+from models.data.catalog import DATASETS, LETTERS
 from models.evaluation.evaluator import EvaluationBudget
 from models.networks.acgan import Generator
 from models.networks.weights import load_generator, to_bytes
@@ -46,8 +45,8 @@ def test_letters_are_trained_judged_plotted_and_evaluated(
     file = trained / "params_generator_epoch_001.safetensors"
     assert load_generator(file).classes == 26
 
-    monkeypatch.setattr(printed, "TRAIN_EXAMPLES", 800)
-    monkeypatch.setattr(printed, "TEST_EXAMPLES", 200)
+    few = DATASETS["printed_letters"]._replace(sizes=(800, 200))
+    monkeypatch.setitem(DATASETS, "printed_letters", few)
     monkeypatch.setattr(local_evaluation, "QUICK", EvaluationBudget(digits=6, lessons=6, pupils=1, epochs=1))
     picture = tmp_path / "quality.png"
     found = evaluate_here(AppSettings(), str(file), "printed_letters", True, picture, Console(quiet=True))
