@@ -15,19 +15,18 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from models.bounded_reading import FileDamaged, FileInvalid
 from models.config import TrainingConfig
-from models.data.building.built import Built
 from models.data.catalog import DATASETS
 from models.data.reference import NAME, Reference, name_of
 from models.errors import Conflict, InvalidInput, NotFound
 from models.registry.manifest import FileName, FileRecord
 from models.registry.storage.base import MANIFEST, ArtifactStorage, Folder
 from models.registry.storage.reading import RECORD_BYTES, parse, read_bytes, seal
-from models.sampling.contact_sheet import contact_sheet
-from models.sampling.png import encode_png
 from models.version import code_version
 
 if TYPE_CHECKING:  # commands that only ask a service do not load it
     import numpy as np
+
+    from models.data.building.built import Built
 
 PLACE = "training-data"  # in the store: like the folder of a job, but never one
 PREVIEW = "preview.png"
@@ -268,7 +267,7 @@ class TrainingDataStore:
             self.storage.discard(staged)
         return manifest, is_new
 
-    def add(self, name: str, built: Built) -> tuple[TrainingDataManifest, bool]:
+    def add(self, name: str, built: "Built") -> tuple[TrainingDataManifest, bool]:
         """Store training data that were built from images. Returns and raises the same as `publish`."""
         about = Description(built.classes, built.source, built.options, built.warnings)
         return self.publish(name, about, Splits(*built.arrays), built.checksum, preview(built))
@@ -298,8 +297,11 @@ class TrainingDataStore:
         self.storage.alone(step)
 
 
-def preview(built: Built) -> bytes:
+def preview(built: "Built") -> bytes:
     """Return the contact sheet of the training images as PNG."""
+    from models.sampling.contact_sheet import contact_sheet
+    from models.sampling.png import encode_png
+
     arrays = built.arrays
     return encode_png(contact_sheet(arrays.train_images, arrays.train_labels, len(built.classes)))
 
