@@ -48,6 +48,7 @@ from app.settings import AppSettings
 from models.torch_device import find_device
 from models.version import code_version
 from worker.celery_app import make_celery
+from worker.jobs.catalog import JobCatalog
 from worker.jobs.client import JobClient
 from worker.observability import tracing
 from worker.observability.background_loops import Supervisor
@@ -90,6 +91,7 @@ def create_app(settings: AppSettings) -> FastAPI:
         uploads = Uploads(store.storage.incoming, settings.upload_limit, settings.upload_stall_seconds)
         app.state.services = Services(
             jobs,
+            JobCatalog(jobs),
             celery,
             store,
             inference,

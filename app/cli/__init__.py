@@ -64,6 +64,7 @@ PANELS: dict[str, dict[str, Callable[..., None]]] = {
         "resume": control.resume,
         "retry": control.retry,
         "front": control.front,
+        "label": control.label,
         "history": history.history,
         "checkpoints": checkpoints.checkpoints,
         "serving": checkpoints.serving,

@@ -28,7 +28,7 @@ def jobs_table(jobs: list[Job | UnreadableJob]) -> Table:
             f"{len(job.epochs)}/{job.config.epochs}",
             accuracy(job.epochs[-1].metrics) if job.epochs else "-",
             cell(f"{job.config.dataset}, {job.config.recipe}"),
-            cell(job.config.name or ""),
+            cell(" ".join([job.name or "", *(f"#{tag}" for tag in job.tags)]).strip()),
         )
     return table
 

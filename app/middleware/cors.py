@@ -9,7 +9,7 @@ from starlette.types import Receive, Scope, Send
 from app.middleware.response_headers import with_headers
 
 OPTIONS: dict[str, Any] = {
-    "allow_methods": ["GET", "HEAD", "POST", "PUT", "DELETE"],
+    "allow_methods": ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"],
     "allow_headers": [
         "Authorization",
         "X-API-Key",

@@ -1,15 +1,18 @@
 """Request and response bodies of runs."""
 
 import re
+from collections.abc import Sequence
 from typing import Annotated, Literal
+from urllib.parse import urlencode
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from app.schemas.links import Link
 from models.config import WHOLE, TrainingConfig
 from models.data.catalog import DATASETS, DIGITS
 from models.data.reference import name_of
 from models.records import Record
+from worker.jobs.catalog import Labels, Selection, Sort
 from worker.jobs.codec import AnyJob, UnreadableJob
 from worker.jobs.model import EpochRecord, Job, JobKind, JobStatus, RunsOn
 from worker.webhook_url import LONGEST, read_webhook_url
@@ -45,6 +48,10 @@ WEBHOOK = Field(
     examples=["https://hooks.example.com/acgan"],
 )
 Label = Annotated[str, Field(max_length=100, json_schema_extra={"pattern": CLEAN}), AfterValidator(clean)]
+
+
+def searched(text: str) -> str:
+    return clean(text) or ""
 
 
 class EpochView(EpochRecord):
@@ -126,19 +133,14 @@ def view_of(job: AnyJob) -> AnyJobView:
 
 
 class JobList(BaseModel):
-    jobs: list[Annotated[AnyJobView, Field(union_mode="left_to_right")]] = Field(description="Newest first.")
-    next: Link | None = Field(description="URL of the next page, with older jobs; null on the last page.")
+    jobs: list[Annotated[AnyJobView, Field(union_mode="left_to_right")]] = Field(description="In the order of `sort`.")
+    next: Link | None = Field(description="URL of the next page; null on the last page.")
 
     @classmethod
-    def of(cls, found: list[AnyJob], query: "AnyJobsQuery") -> "JobList":
-        """List the first `query.limit` jobs. If `found` has one more, there is a next page."""
-        page, following = [view_of(query.shorten(job)) for job in found[: query.limit]], None
-        if len(found) > query.limit:
-            status = f"&status={query.status}" if query.status else ""
-            epochs = "&epochs=last" if query.epochs == "last" else ""
-            kind = "" if query.kind == JobKind.TRAINING else f"&kind={query.kind}"
-            following = f"/jobs?limit={query.limit}{kind}{status}{epochs}&before={page[-1].id}"
-        return cls(jobs=page, next=following)
+    def of(cls, page: Sequence[AnyJob], query: "AnyJobsQuery", last: str | None, at: str | None) -> "JobList":
+        """List the jobs of a page. If there are more, `last` is the id of its last job, and `at` its position."""
+        following = None if last is None else query.following(last, at)
+        return cls(jobs=[view_of(query.shorten(job)) for job in page], next=following)
 
 
 class JobHistory(Record):
@@ -174,3 +176,78 @@ class AnyJobsQuery(JobsQuery):
         JobKind.TRAINING,
         description="Which jobs to list: runs, generated data sets, or files that become training data.",
     )
+    sort: Sort = Field(
+        "newest",
+        description="`newest`; `active`: running and waiting jobs before the others; `name`; `epochs`: those with the "
+        "most finished epochs first; `frechet`: those with the lowest Frechet distance of any epoch first. Equal ones "
+        "are listed newest first.",
+    )
+    search: Annotated[str, Field(max_length=200, json_schema_extra={"pattern": CLEAN}), AfterValidator(searched)] = (
+        Field(
+            "",
+            description="List only jobs that have each of these words in name or tags, or as the beginning of the id.",
+        )
+    )
+    tag: Annotated[str, Field(max_length=30, json_schema_extra={"pattern": CLEAN}), AfterValidator(searched)] = Field(
+        "", description="List only jobs with this tag."
+    )
+    archived: bool | None = Field(None, description="List only archived jobs, or only those that are not.")
+    at: Annotated[str, Field(max_length=400, json_schema_extra={"pattern": CLEAN})] | None = Field(
+        None, description="Position of `before` when the previous page was made; `next` contains it."
+    )
+
+    @model_validator(mode="after")
+    def check_position(self) -> "AnyJobsQuery":
+        is_number = self.at is None or self.sort == "name" or re.fullmatch(r"-?[0-9]{1,19}", self.at)
+        if not is_number or (self.at is not None and self.before is None):
+            raise ValueError("`at` should be as `next` of the previous page has it, with the same `sort` and `before`")
+        return self
+
+    @property
+    def selection(self) -> Selection:
+        chosen = self.model_dump(include={"limit", "status", "sort", "search", "tag", "archived", "before", "at"})
+        return Selection(kind=self.kind, **chosen)
+
+    def following(self, last: str, at: str | None) -> str:
+        """Return the address of the next page."""
+        given = self.model_dump(mode="json", exclude_defaults=True, exclude={"limit", "before", "at"})
+        named = {name: str(value).lower() if isinstance(value, bool) else value for name, value in given.items()}
+        position = {} if at is None or self.sort == "newest" else {"at": at}
+        return "/jobs?" + urlencode({"limit": self.limit, **named, "before": last, **position})
+
+
+# ----------------------------------------------------------------------------
+# Labels.
+
+
+def clean_notes(notes: str) -> str:
+    """Strip notes. Raises ValueError if they have control characters other than tabs and ends of lines."""
+    notes = notes.replace("\r\n", "\n").strip()
+    if re.search(f"[{HIDDEN}]", re.sub(r"[\n\t]", "", notes)):
+        raise ValueError("should be text without control characters")
+    return notes
+
+
+def distinct(tags: list[str | None]) -> list[str]:
+    """Return the tags without blank and repeated ones. Two tags are equal if they differ only in case."""
+    return list({tag.casefold(): tag for tag in reversed(tags) if tag}.values())[::-1]
+
+
+Tag = Annotated[str, Field(max_length=30, json_schema_extra={"pattern": CLEAN}), AfterValidator(clean)]
+
+
+class JobLabels(BaseModel):
+    """Labels of a job. Those that are omitted stay as they are."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Label | None = Field(None, description="Null or a blank name removes it.")
+    notes: Annotated[str, Field(max_length=2000), AfterValidator(clean_notes)] = ""
+    tags: Annotated[list[Tag], Field(max_length=10), AfterValidator(distinct)] = []
+    archived: bool = False
+
+    @property
+    def labels(self) -> Labels:
+        """The labels that were sent."""
+        sent = {name: getattr(self, name) for name in self.model_fields_set}
+        return Labels(**{**sent, **({"name": sent["name"] or ""} if "name" in sent else {})})

@@ -66,6 +66,25 @@ class TrainFields(Options, total=False):
     webhook: str | None
 
 
+class JobLabels(Options, total=False):
+    """Labels of a job. What is omitted stays as it is."""
+
+    name: str | None
+    notes: str
+    tags: Sequence[str]
+    archived: bool
+
+
+class JobsQuery(Options, total=False):
+    """Which jobs to list besides those of a status, and in which order."""
+
+    kind: JobKind | None
+    sort: Literal["newest", "active", "name", "epochs", "frechet"] | None
+    search: str | None
+    tag: str | None
+    archived: bool | None
+
+
 class OrderFields(Options, total=False):
     """A data set to generate. What is omitted has the default of the service."""
 
@@ -254,6 +273,12 @@ def change(
 ) -> Call[Answer]:
     _, seconds = without_options(options)
     return Call(method, path, read, body=body, repeatable=repeatable, timeout_seconds=seconds)
+
+
+def split(fields: Mapping[str, Any]) -> tuple[Options, dict[str, Any]]:
+    """Return the options and the body of a request."""
+    body, seconds = without_options(fields)
+    return {"timeout_seconds": seconds}, body
 
 
 def without_options(fields: Mapping[str, Any]) -> tuple[dict[str, Any], float | None]:

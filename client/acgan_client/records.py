@@ -160,6 +160,13 @@ class TrainingDataResult(Record):
     test_images: int
 
 
+class QueuePlace(Record):
+    """The place of a waiting job. `starts_in_seconds` is None if it is unknown."""
+
+    position: int
+    starts_in_seconds: float | None = None
+
+
 class Job(Record):
     """A run; or a job that generates a data set, or makes training data of a file: then `order` or `training_data`
     says which."""
@@ -185,6 +192,11 @@ class Job(Record):
     webhook_host: str | None = None
     retry_of: str | None = None
     warnings: list[str] = []
+    name: str | None = None
+    notes: str = ""
+    tags: list[str] = []
+    archived: bool = False
+    queue: QueuePlace | None = None
     last_seen_at: datetime | None = None
     links: JobLinks
 

@@ -41,10 +41,12 @@ CALLS: dict[str, Callable[[Client], Any]] = {
     "resume": lambda client: client.resume("a"),
     "retry": lambda client: client.retry("a"),
     "move_to_front": lambda client: client.move_to_front("a"),
+    "update_job": lambda client: client.update_job("a", name="b"),
     "delete_job": lambda client: client.delete_job("a"),
     "history": lambda client: client.history("a"),
     "history_csv": lambda client: client.history_csv("a"),
     "samples": lambda client: client.samples("a", 1),
+    "thumbnail": lambda client: client.thumbnail("a", 1),
     "follow": lambda client: list(client.follow("a")),
     "digits": lambda client: client.digits(),
     "pixels": lambda client: client.pixels(7),
@@ -91,7 +93,7 @@ RECORDS: dict[str, type[BaseModel]] = {
     "TrainingDataView": checkpoint_records.TrainingData,
     "UnreadableJobView": records.UnreadableJob,
 }
-REQUESTS = {"Follow", "FollowDataset", "Pin", "TrainingOrder", "WantedDataset"}
+REQUESTS = {"Follow", "FollowDataset", "JobLabels", "Pin", "TrainingOrder", "WantedDataset"}
 ERRORS = {"Mistake", "Problem", "ProblemDescription"}
 FILES = {"Manifest"}  # which the client stores without reading it
 EVENTS = {"RecordEvent", "ProgressEvent", "EpochEvent", "StatusEvent", "StatusChange", "TroubleEvent", "TroubleChange"}

@@ -208,7 +208,7 @@ class JobClient:
 
     async def read(self, job_id: str) -> AnyJob:
         """Return a job, even if this version does not understand its record. Raises JobNotFound."""
-        jobs = await self._read([job_id])
+        jobs = await self.read_all([job_id])
         if not jobs:
             raise JobNotFound(f"there is no job {job_id}")
         return jobs[0]
@@ -237,11 +237,11 @@ class JobClient:
             if not page:
                 break
             below = f"({page[-1][1]:.0f}"
-            jobs = await self._read([job_id for job_id, _ in page])
+            jobs = await self.read_all([job_id for job_id, _ in page])
             found += [job for job in jobs if status in (None, job.status)]  # the status may have changed since
         return found[:limit]
 
-    async def _read(self, job_ids: list[str]) -> list[AnyJob]:
+    async def read_all(self, job_ids: list[str]) -> list[AnyJob]:
         async with self.redis.pipeline(transaction=True) as pipeline:
             for job_id in job_ids:
                 pipeline.hgetall(job_key(job_id))

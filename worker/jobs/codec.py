@@ -97,7 +97,7 @@ def decode_job(job_id: str, fields: Hash, epochs: Hash) -> Job:
         id=job_id,
         kind_name=JobKind(kind_name(fields)).value,
         status=JobStatus(fields["status"]),
-        config=TrainingConfig.model_validate_json(fields["config"], extra="ignore"),
+        config=(config := TrainingConfig.model_validate_json(fields["config"], extra="ignore")),
         created_at=_time(fields["created_at"]),
         started_at=_time(fields["started_at"]) if "started_at" in fields else None,
         ended_at=_time(fields["ended_at"]) if "ended_at" in fields else None,
@@ -115,8 +115,19 @@ def decode_job(job_id: str, fields: Hash, epochs: Hash) -> Job:
         retry_of=fields.get("retry_of"),
         traceparent=fields.get("traceparent"),
         warnings=json.loads(fields.get("warnings", "[]")),
+        **labels_of(fields, config.name),
         last_seen_at=_time(fields["seen_at"]) if "seen_at" in fields else None,
     )
+
+
+def labels_of(fields: Hash, first_name: str | None) -> dict[str, Any]:
+    """Return the labels of a job. `first_name` is its name until another is set."""
+    return {
+        "name": (fields["name"] or None) if "name" in fields else first_name,
+        "notes": fields.get("notes", ""),
+        "tags": json.loads(fields.get("tags", "[]")),
+        "archived": fields.get("archived") == "1",
+    }
 
 
 def made_of(fields: Hash) -> Iterator[tuple[str, type[BaseModel]]]:

@@ -4,6 +4,10 @@
     acgan:jobs:{kind}        sorted set: job ids of one kind: `runs` (kind `training`), `datasets`, or
                              `imports` (kind `training_data`)
     acgan:jobs:{kind}:{st..} sorted set: job ids of one kind and status
+    acgan:jobs:{kind}:by_... sorted sets: job ids of one kind, by name, number of finished epochs, and lowest Frechet
+                             distance (`rank` in lua/)
+    acgan:lines              hash: job id -> its name and tags, case-folded, for searches. Jobs that a search did not
+                             index yet are in neither
     acgan:queue, :cpu, :gpu  sorted sets: the ids that wait for any worker, or for one kind, by priority and turn
     acgan:turns              hash: the current turn, and the turn of each caller's next job (`line_up` in lua/)
     acgan:delayed            sorted set: the ids that wait after their worker was lost, by the end of the wait
@@ -27,6 +31,7 @@
                              the lease, and when the worker was last seen); deleting (when the deletion of its files
                              began); saved, lost, saved_when_lost (to count lost workers); thinned:{epoch} (when its
                              checkpoint was deleted to stay within the store's budget);
+                             name, notes, tags, archived (labels that were changed after the job was accepted);
                              webhook (address of the messages about its ends, may be secret), ends (number of messages)
     acgan:job:{id}:epochs    hash: epoch number -> its record, so that an epoch that is written twice is stored once
 
@@ -40,6 +45,7 @@ QUEUE = "acgan:queue"
 TURNS = "acgan:turns"
 DELAYED = "acgan:delayed"
 LEASES = "acgan:leases"
+LINES = "acgan:lines"
 SEQUENCE = "acgan:sequence"
 FENCE = "acgan:fence"
 WORKERS = "acgan:workers"
@@ -76,6 +82,10 @@ def queue_key(runs_on: RunsOn) -> str:
 
 def index_key(kind: JobKind, status: JobStatus | None = None) -> str:
     return f"{LISTS[kind]}:{status.value}" if status else LISTS[kind]
+
+
+def order_key(kind: JobKind, order: str) -> str:
+    return f"{LISTS[kind]}:by_{order}"
 
 
 def queue_name(runs_on: RunsOn) -> str:

@@ -90,6 +90,18 @@ class EpochRecord(EpochResult):
     refused: str | None = Field(None, description="Why this epoch's generator is not served; null if it may be.")
 
 
+class QueuePlace(BaseModel):
+    """The place of a waiting job in the queue."""
+
+    model_config = ConfigDict(frozen=True)
+
+    position: int = Field(description="From 1; counts the jobs before it that may take its worker.")
+    starts_in_seconds: float | None = Field(
+        description="Estimated seconds until it starts, from the progress of running jobs and the speed of similar "
+        "runs. Null if that is unknown."
+    )
+
+
 class Job(BaseModel):
     """One accepted job. All times are by Redis' clock, because the clocks of hosts may differ."""
 
@@ -129,6 +141,11 @@ class Job(BaseModel):
         "restarted from the beginning, or resumed with another version of torch. Also names epochs that an experiment "
         "tracker did not receive.",
     )
+    name: str | None = Field(None, description="Its current name. `config.name` is the name that it was given first.")
+    notes: str = Field("", description="Notes of its users.")
+    tags: list[str] = []
+    archived: bool = Field(False, description="Whether it is set aside from the list of the page.")
+    queue: QueuePlace | None = Field(None, description="Its place in the queue, if it waits; events do not have it.")
     last_seen_at: datetime | None = Field(
         None, description="When its worker was last seen, if the worker no longer responds; else null."
     )

@@ -59,8 +59,11 @@ def script(name: str, *shared: str) -> str:
 CREATE = script("create", "caller_share")
 CANCEL = script("cancel")
 RESUME = script("resume", "caller_share")
-DELETE = script("delete")
+DELETE = script("delete", "ranks")
 FRONT = script("front")
+LABEL = script("label", "ranks")
+LIST = script("list", "ranks")
+ADD_RANKS = script("add_ranks", "ranks")
 
 # Scripts with which a worker claims a job, renews its lease, writes its record and ends it.
 NEXT = script("next")
@@ -68,7 +71,7 @@ CLAIM = script("claim")
 LEAVE_ALONE = script("leave_alone")
 WAITING_TROUBLE = script("waiting_trouble")
 RENEW = script("renew", "held")
-WRITE = script("write", "held")
+WRITE = script("write", "held", "ranks")
 FINISH = script("finish", "held")
 THINNED = script("thinned")
 

@@ -11,6 +11,7 @@ from app.api.dependencies import JobId, ServicesDep, checked
 from app.api.event_stream import Event
 from app.api.guarded_route import GuardedRoute
 from app.api.openapi.headers import sends
+from app.api.thumbnails import thumbnail
 from app.middleware.authentication import caller_of
 from app.problems import conditional
 from app.problems.conditional import FOR_EVER, IfNoneMatch
@@ -25,17 +26,18 @@ router = APIRouter(tags=["jobs"], route_class=GuardedRoute)
 
 @router.get("/jobs")
 async def list_jobs(services: ServicesDep, query: Annotated[AnyJobsQuery, Query()]) -> JobList:
-    """List runs, newest first; or the jobs of another kind."""
+    """List runs, or the jobs of another kind: newest first, or in another order."""
     if query.before is not None:
         checked(query.before)
-    found = await services.jobs.newest(query.limit + 1, query.status, query.before, query.kind)
-    return JobList.of(found, query)
+    page = await services.catalog.page(query.selection)
+    return JobList.of(await services.catalog.with_places(page.jobs), query, page.last, page.at)
 
 
 @router.get("/jobs/{job_id}", response_model=AnyJobView, responses={304: {"description": "Not modified."}})
 async def get_job(services: ServicesDep, job_id: JobId, if_none_match: IfNoneMatch = None) -> Response:
     """Return a run: its status, its progress and the losses of each finished epoch."""
-    body = view_of(await services.jobs.read(job_id)).model_dump_json().encode()
+    (job,) = await services.catalog.with_places([await services.jobs.read(job_id)])
+    body = view_of(job).model_dump_json().encode()
     headers = conditional.validators(body)
     return conditional.not_modified(headers, if_none_match) or Response(
         body, media_type="application/json", headers=headers
@@ -112,4 +114,22 @@ async def get_epoch_plot(services: ServicesDep, job_id: JobId, epoch: Annotated[
         return services.store.read(manifest, SAMPLES)
 
     png = await anyio.to_thread.run_sync(read)
+    return Response(png, media_type="image/png", headers={"Cache-Control": FOR_EVER})
+
+
+@router.get(
+    "/jobs/{job_id}/epochs/{epoch}/thumbnail.png",
+    response_class=Response,
+    responses={
+        200: {"content": {"image/png": {}}, "description": "At most 4,000 bytes.", **sends("Cache-Control")},
+    },
+)
+async def get_thumbnail(services: ServicesDep, job_id: JobId, epoch: Annotated[int, Path(ge=1, le=1000)]) -> Response:
+    """Return generated images of an epoch in two rows: the first of its plot, of the first ten classes."""
+
+    def make() -> bytes:
+        manifest = services.store.manifest(CheckpointId(job_id, epoch))
+        return thumbnail(services.store.read(manifest, SAMPLES), len(manifest.class_names))
+
+    png = await anyio.to_thread.run_sync(make)
     return Response(png, media_type="image/png", headers={"Cache-Control": FOR_EVER})

@@ -1,4 +1,4 @@
-"""Routes to start, cancel, resume, retry, reorder and delete jobs."""
+"""Routes to start, cancel, resume, retry, reorder, label and delete jobs."""
 
 import logging
 from contextlib import suppress
@@ -24,13 +24,14 @@ from app.api.dependencies import (
 )
 from app.api.guarded_route import GuardedRoute
 from app.api.openapi.headers import NEW_JOB
-from app.schemas.jobs import AnyJobView, JobView, TrainingOrder, view_of
+from app.schemas.jobs import AnyJobView, JobLabels, JobView, TrainingOrder, view_of
 from app.security.webhook_hosts import check_webhook
 from models.registry.storage.uploads import has_upload
 from models.registry.store import CheckpointDamaged, CheckpointId, CheckpointNotFound, CheckpointStore
 from models.registry.training_data import TrainingDataNotFound
 from worker.celery_app import notify_workers
 from worker.jobs.client import InvalidTransition, Order
+from worker.jobs.errors import StoreUnavailable
 from worker.jobs.model import Job, JobKind
 from worker.observability import tracing
 
@@ -162,7 +163,17 @@ async def retry_job(services: ServicesDep, response: Response, caller: Caller, j
 @router.post("/jobs/{job_id}/front", status_code=202, dependencies=[OwnsJob])
 async def move_job_to_front(services: ServicesDep, job_id: JobId) -> AnyJobView:
     """Move a waiting job to the front of the queue, regardless of priority."""
-    return view_of(await services.jobs.move_to_front(job_id))
+    (job,) = await services.catalog.with_places([await services.jobs.move_to_front(job_id)])
+    return view_of(job)
+
+
+@router.patch("/jobs/{job_id}", dependencies=[OwnsJob, NoNull])
+async def update_job(services: ServicesDep, job_id: JobId, labels: JobLabels) -> AnyJobView:
+    """Change the name, notes or tags of a job, or archive it. The configuration of a run, and its files, stay as they
+    are: they have the name that it was started with.
+    """
+    (job,) = await services.catalog.with_places([await services.catalog.label(job_id, labels.labels)])
+    return view_of(job)
 
 
 @router.delete("/jobs/{job_id}", status_code=204, dependencies=[OwnsJob])
@@ -185,4 +196,6 @@ async def accepted(job: Job, services: Services, response: Response) -> JobView:
     except OperationalError as error:  # the job is stored: the next notification, or a worker's next poll, finds it
         logger.warning("job %s is queued, but no worker could be notified: %s", job.id, error)
     response.headers["Location"] = f"/jobs/{job.id}"
+    with suppress(StoreUnavailable):  # the job is accepted even if its place in the queue is unknown
+        (job,) = await services.catalog.with_places([job])
     return JobView.of(job)

@@ -1,4 +1,8 @@
-"""`acgan cancel`, `resume`, `retry` and `front`: each changes one job."""
+"""`acgan cancel`, `resume`, `retry`, `front` and `label`: each changes one job."""
+
+from typing import Annotated
+
+import typer
 
 from app.cli.options import AsJson, JobArgument, Key, Url
 from app.cli.output import print_record
@@ -31,3 +35,25 @@ def front(job_id: JobArgument, as_json: AsJson = False, url: Url = None, key: Ke
     with service(url, key) as client:
         job = client.move_to_front(job_id)
     print_record(job, as_json, f"job {job.id} is at the front of the queue")
+
+
+def label(
+    job_id: JobArgument,
+    name: Annotated[str | None, typer.Option(help="Its name; '' removes it.")] = None,
+    notes: Annotated[str | None, typer.Option(help="Its notes, at most 2,000 characters.")] = None,
+    tag: Annotated[
+        list[str] | None, typer.Option(help="A tag; may be repeated. Replaces all tags; '' for none.")
+    ] = None,
+    archived: Annotated[bool | None, typer.Option(help="Whether it is archived.")] = None,
+    as_json: AsJson = False,
+    url: Url = None,
+    key: Key = None,
+) -> None:
+    """Change the name, notes or tags of a run, or archive it. Its configuration stays as it is."""
+    given = {"name": name, "notes": notes, "tags": tag, "archived": archived}
+    labels = {field: value for field, value in given.items() if value is not None}
+    if not labels:
+        raise typer.BadParameter("nothing to change: name at least one of --name, --notes, --tag and --archived")
+    with service(url, key) as client:
+        job = client.update_job(job_id, **labels)  # type: ignore[arg-type]
+    print_record(job, as_json, f"job {job.id} is labelled")

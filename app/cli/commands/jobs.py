@@ -1,6 +1,7 @@
 """`acgan jobs`: lists the runs of the service."""
 
-from typing import Annotated
+import shlex
+from typing import Annotated, Literal
 
 import typer
 
@@ -8,28 +9,38 @@ from app.cli.options import AsJson, Key, Url
 from app.cli.output import print_json, print_sentence, print_table
 from app.cli.service import service
 
+Sort = Literal["newest", "active", "name", "epochs", "frechet"]
+SORT = "newest, active (running and waiting ones first), name, epochs (most first), or frechet (best first)."
+
 
 def jobs(
     limit: Annotated[int, typer.Option(help="Maximum number to list, 1 to 100.")] = 20,
     status: Annotated[str | None, typer.Option(help="List only runs with this status, for example `failed`.")] = None,
-    before: Annotated[str | None, typer.Option(help="List only runs accepted before this job.")] = None,
+    before: Annotated[str | None, typer.Option(help="List only the runs that follow this one.")] = None,
+    search: Annotated[str, typer.Option(help="List only runs whose name, tags or id have these words.")] = "",
+    sort: Annotated[Sort, typer.Option(help=SORT)] = "newest",
+    tag: Annotated[str, typer.Option(help="List only runs with this tag.")] = "",
+    archived: Annotated[bool, typer.Option("--archived", help="List archived runs, and no others.")] = False,
     as_json: AsJson = False,
     url: Url = None,
     key: Key = None,
 ) -> None:
-    """List the runs of the service, newest first."""
+    """List the runs of the service, newest first. Archived runs are listed only with `--archived`."""
     with service(url, key) as client:
-        page = client.jobs(limit, status, before)
+        page = client.jobs(limit, status, before, search=search or None, sort=sort, tag=tag or None, archived=archived)
     if as_json:
         print_json(page.model_dump(mode="json"))
         return
+    given = {"status": status, "search": search, "tag": tag, "sort": sort if sort != "newest" else ""}
     if not page.jobs:
-        print_sentence("no matching runs" if status or before else "no runs: start one with `acgan start`")
+        is_filtered = archived or before or status or search or tag
+        print_sentence("no matching runs" if is_filtered else "no runs: start one with `acgan start`")
         return
 
     from app.cli.tables import jobs_table
 
     print_table(jobs_table(page.jobs))
     if page.next:
-        filters = f" --status {status}" if status else ""
+        filters = "".join(f" --{name} {shlex.quote(value)}" for name, value in given.items() if value)
+        filters += " --archived" if archived else ""
         print_sentence(f"there are more: acgan jobs{filters} --before {page.jobs[-1].id}")

@@ -16,8 +16,9 @@ from acgan_client.calls import (
     DigitsQuery,
     EvolutionQuery,
     ImportFields,
-    JobKind,
+    JobLabels,
     JobRef,
+    JobsQuery,
     MorphQuery,
     NumbersQuery,
     Options,
@@ -34,6 +35,7 @@ from acgan_client.calls import (
     id_of,
     imported,
     last_id,
+    split,
     submit,
     upload,
 )
@@ -94,11 +96,10 @@ class AsyncClient(AsyncTrainingData, AsyncWeights):
         status: JobStatus | str | None = None,
         before: str | None = None,
         epochs: Literal["all", "last"] | None = None,
-        kind: JobKind | None = None,
-        **options: Unpack[Options],
+        **selection: Unpack[JobsQuery],
     ) -> JobList:
-        """Return a page of runs, or jobs of another kind, newest first: those accepted before the job `before`."""
-        query = {"limit": limit, "status": status, "before": before, "epochs": epochs, "kind": kind, **options}
+        """Return a page of runs, or jobs of another kind: those after `before`, the last job of the page before."""
+        query = {"limit": limit, "status": status, "before": before, "epochs": epochs, **selection}
         return await self._send(get_record("/jobs", JobList, query, LIST_LIMIT))
 
     async def iter_jobs(
@@ -106,13 +107,12 @@ class AsyncClient(AsyncTrainingData, AsyncWeights):
         status: JobStatus | str | None = None,
         epochs: Literal["all", "last"] | None = "last",
         page_size: int = 100,
-        kind: JobKind | None = None,
-        **options: Unpack[Options],
+        **selection: Unpack[JobsQuery],
     ) -> AsyncIterator[Job | UnreadableJob]:
-        """Yield all runs, or all jobs of another kind, newest first, with all epochs of each, or only the last."""
+        """Yield all runs, or those that are selected, with all epochs of each, or only the last."""
         before = None
         while True:
-            page = await self.jobs(page_size, status, before, epochs, kind, **options)
+            page = await self.jobs(page_size, status, before, epochs, **selection)
             for job in page.jobs:
                 yield job
             if page.next is None:
@@ -135,6 +135,10 @@ class AsyncClient(AsyncTrainingData, AsyncWeights):
     async def move_to_front(self, job: JobRef, **options: Unpack[Options]) -> Job:
         return await self._send(change("POST", at("jobs", id_of(job), "front"), parser(Job), options))
 
+    async def update_job(self, job: JobRef, **labels: Unpack[JobLabels]) -> Job:
+        """Change name, notes or tags of a job, or archive it."""
+        return await self._send(change("PATCH", at("jobs", id_of(job)), parser(Job), *split(labels)))
+
     async def delete_job(self, job: JobRef, **options: Unpack[Options]) -> None:
         """Delete an ended run, with its checkpoints."""
         await self._send(change("DELETE", at("jobs", id_of(job)), ignored, options, repeatable=False))
@@ -148,6 +152,10 @@ class AsyncClient(AsyncTrainingData, AsyncWeights):
     async def samples(self, job: JobRef, epoch: int, **options: Unpack[Options]) -> Picture:
         """Return the plot of an epoch, a PNG."""
         return await self._send(get(at("jobs", id_of(job), "epochs", epoch, "samples.png"), Picture.of, options))
+
+    async def thumbnail(self, job: JobRef, epoch: int, **options: Unpack[Options]) -> Picture:
+        """Return ten generated images of an epoch, a PNG of 140 x 56 pixels."""
+        return await self._send(get(at("jobs", id_of(job), "epochs", epoch, "thumbnail.png"), Picture.of, options))
 
     async def follow(self, job: JobRef) -> AsyncIterator[Change]:
         """Yield every change until the job has ended. The last one has the final record.

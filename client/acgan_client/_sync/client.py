@@ -17,8 +17,9 @@ from acgan_client.calls import (
     DigitsQuery,
     EvolutionQuery,
     ImportFields,
-    JobKind,
+    JobLabels,
     JobRef,
+    JobsQuery,
     MorphQuery,
     NumbersQuery,
     Options,
@@ -35,6 +36,7 @@ from acgan_client.calls import (
     id_of,
     imported,
     last_id,
+    split,
     submit,
     upload,
 )
@@ -95,11 +97,10 @@ class Client(TrainingDataCalls, Weights):
         status: JobStatus | str | None = None,
         before: str | None = None,
         epochs: Literal["all", "last"] | None = None,
-        kind: JobKind | None = None,
-        **options: Unpack[Options],
+        **selection: Unpack[JobsQuery],
     ) -> JobList:
-        """Return a page of runs, or jobs of another kind, newest first: those accepted before the job `before`."""
-        query = {"limit": limit, "status": status, "before": before, "epochs": epochs, "kind": kind, **options}
+        """Return a page of runs, or jobs of another kind: those after `before`, the last job of the page before."""
+        query = {"limit": limit, "status": status, "before": before, "epochs": epochs, **selection}
         return self._send(get_record("/jobs", JobList, query, LIST_LIMIT))
 
     def iter_jobs(
@@ -107,13 +108,12 @@ class Client(TrainingDataCalls, Weights):
         status: JobStatus | str | None = None,
         epochs: Literal["all", "last"] | None = "last",
         page_size: int = 100,
-        kind: JobKind | None = None,
-        **options: Unpack[Options],
+        **selection: Unpack[JobsQuery],
     ) -> Iterator[Job | UnreadableJob]:
-        """Yield all runs, or all jobs of another kind, newest first, with all epochs of each, or only the last."""
+        """Yield all runs, or those that are selected, with all epochs of each, or only the last."""
         before = None
         while True:
-            page = self.jobs(page_size, status, before, epochs, kind, **options)
+            page = self.jobs(page_size, status, before, epochs, **selection)
             for job in page.jobs:
                 yield job
             if page.next is None:
@@ -135,6 +135,10 @@ class Client(TrainingDataCalls, Weights):
 
     def move_to_front(self, job: JobRef, **options: Unpack[Options]) -> Job:
         return self._send(change("POST", at("jobs", id_of(job), "front"), parser(Job), options))
+
+    def update_job(self, job: JobRef, **labels: Unpack[JobLabels]) -> Job:
+        """Change name, notes or tags of a job, or archive it."""
+        return self._send(change("PATCH", at("jobs", id_of(job)), parser(Job), *split(labels)))
 
     def delete_job(self, job: JobRef, **options: Unpack[Options]) -> None:
         """Delete an ended run, with its checkpoints."""

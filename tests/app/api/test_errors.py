@@ -208,6 +208,8 @@ def test_the_openapi_page_documents_every_path(client: TestClient, store: Checkp
         *(f"GET /jobs/{{job_id}}/history.{form}" for form in ("json", "csv")),
         *(f"POST /jobs/{{job_id}}/{verb}" for verb in VERBS),
         "GET /jobs/{job_id}/epochs/{epoch}/samples.png",
+        "GET /jobs/{job_id}/epochs/{epoch}/thumbnail.png",
+        "PATCH /jobs/{job_id}",
         "GET /digits/{label}",
         "GET /digits",
         "GET /images/{dataset}/{label}",

@@ -94,6 +94,7 @@ def ask_jobs(recorder: Recorder) -> None:
     for form in ("json", "csv"):
         recorder.ask(f"GET /jobs/{{job_id}}/history.{form}", 200, **job)
     recorder.ask("POST /jobs/{job_id}/front", 202, **job)
+    recorder.ask("PATCH /jobs/{job_id}", 200, json={"name": "first", "tags": ["a"]}, **job)
     recorder.ask("POST /jobs/{job_id}/cancel", 202, **job)
     follow = "GET /jobs/{job_id}/events"
     (last,) = [line for line in recorder.ask(follow, 200, **job).text.splitlines() if line.startswith("id: ")]
@@ -122,6 +123,7 @@ def ask_digits(recorder: Recorder) -> None:
     recorder.ask("GET /digits/{label}", 200, "?verify=0&seed=4", label=7)
     recorder.ask("GET /images/{dataset}/{label}", 200, "?verify=0&seed=4", dataset="mnist", label=7)
     recorder.ask("GET /jobs/{job_id}/epochs/{epoch}/samples.png", 200, job_id=NEW, epoch=1)
+    recorder.ask("GET /jobs/{job_id}/epochs/{epoch}/thumbnail.png", 200, job_id=NEW, epoch=1)
 
 
 def ask_datasets(recorder: Recorder, settings: AppSettings) -> None:
@@ -192,6 +194,7 @@ def ask_for_errors(recorder: Recorder) -> None:
     recorder.ask("POST /jobs/{job_id}/retry", 404, job_id=UNKNOWN)
     recorder.ask("GET /jobs/{job_id}/evolution/{label}", 404, job_id=UNKNOWN, label=7)
     recorder.ask("GET /jobs/{job_id}/epochs/{epoch}/samples.png", 404, job_id=UNKNOWN, epoch=1)
+    recorder.ask("GET /jobs/{job_id}/epochs/{epoch}/thumbnail.png", 404, job_id=UNKNOWN, epoch=1)
     recorder.ask("GET /digits/{label}", 404, "?checkpoint=nothing", label=7)
     recorder.ask("GET /images/{dataset}", 404, dataset="letters")
     recorder.ask("GET /images/{dataset}/{label}", 404, dataset="mnist", label="a")

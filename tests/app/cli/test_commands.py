@@ -13,7 +13,7 @@ from app.cli import GROUPS, PANELS
 MEMBERS = {f"{group} {name}": command for group, (_, members) in GROUPS.items() for name, command in members.items()}
 COMMANDS = {name: command for commands in PANELS.values() for name, command in commands.items()}
 FAMILIES = {
-    "control": ["cancel", "resume", "retry", "front"],
+    "control": ["cancel", "resume", "retry", "front", "label"],
     "checkpoints": ["checkpoints", "serving"],
     "import_checkpoint": ["import"],  # a keyword of Python
 }

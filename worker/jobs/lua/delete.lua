@@ -14,6 +14,7 @@ if ENDED[status] then
     redis.call('HDEL', record(id), 'deleting')
   else
     leave(id)
+    forget_ranks(id)
     local lists = {LEASES, list_of_status(id, status), list(id), JOBS}
     for _, key in ipairs(lists) do redis.call('ZREM', key, id) end
     for i = 1, number(job[3]) do
