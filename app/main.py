@@ -48,7 +48,7 @@ from app.settings import AppSettings
 from models.torch_device import find_device
 from models.version import code_version
 from worker.celery_app import make_celery
-from worker.jobs.catalog import JobCatalog
+from worker.jobs.lists.catalog import JobCatalog
 from worker.jobs.client import JobClient
 from worker.observability import tracing
 from worker.observability.background_loops import Supervisor

@@ -1,0 +1,1 @@
+"""Lists of jobs for people: searched, filtered and sorted, with places in the queue."""
