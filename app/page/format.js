@@ -56,6 +56,23 @@ export function sentence(text) {
 }
 
 const DATA = { mnist: "MNIST", printed: "printed digits" };
+const DIGITS = [..."0123456789"];
+
+/** Return the names of the classes of training data that certainly has digits; null for any other. */
+export function knownClasses(dataset) {
+  return dataset in DATA ? DIGITS : null;
+}
+
+/** Whether these are the classes that /digits draws. */
+export function areDigits(classes) {
+  return classes.length === DIGITS.length && classes.every((name, label) => name === DIGITS[label]);
+}
+
+/** List the names of classes, in a form that fits into a sentence. */
+export function listed(classes, most = 30) {
+  if (areDigits(classes)) return "0 to 9";
+  return classes.length > most ? `${classes.slice(0, most).join(", ")} and ${classes.length - most} more` : classes.join(", ");
+}
 
 /** Summarize the configuration of a run in one line. */
 export function recipe(config) {

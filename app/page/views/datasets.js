@@ -1,7 +1,7 @@
 // Generated data sets: a form to order one, and a list with progress and files.
 
 import { ENDED, get, key, post, remove } from "../api.js";
-import { button, confirmed, h, notice, pause, prose, showError, title, announce } from "../dom.js";
+import { button, confirmed, dataTabs, h, notice, pause, prose, showError, title, announce } from "../dom.js";
 import { name, note } from "../main.js";
 import { ago, bytes, duration, number, sentence } from "../format.js";
 
@@ -21,7 +21,7 @@ export async function show(root, { query }, signal) {
     many.element, tests.element, seed.element,
     h("div", { class: "field" }, h("label", { for: "verify" }, "Verification"), sure), h("div", { class: "actions" }, send));
   const list = h("div", { "aria-live": "polite" });
-  root.append(title("Data sets"),
+  root.append(title("Generated data sets"), dataTabs("datasets"),
     h("p", {}, "Generate digits with the current model, as four files in the MNIST format."),
     form, size, list);
   changed();
