@@ -63,6 +63,16 @@ export function knownClasses(dataset) {
   return dataset in DATA ? DIGITS : null;
 }
 
+/** Return the name of training data without its version. */
+export function nameOf(dataset) {
+  return dataset.split("@")[0];
+}
+
+/** Return the names of the classes that the generator of a checkpoint draws. */
+export function classesOf({ classes }) {
+  return classes ?? DIGITS; // null in those of earlier versions
+}
+
 /** Whether these are the classes that /digits draws. */
 export function areDigits(classes) {
   return classes.length === DIGITS.length && classes.every((name, label) => name === DIGITS[label]);

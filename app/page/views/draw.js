@@ -5,7 +5,7 @@ import { file, get } from "../api.js";
 import { button, h, notice, save, showError, title, announce } from "../dom.js";
 import { freshSeed, seedField, sheet } from "../canvas.js";
 import { name, note } from "../main.js";
-import { areDigits, listed } from "../format.js";
+import { areDigits, classesOf, listed, nameOf } from "../format.js";
 
 const MOST = { one: 1000, all: 100 };
 const DIGITS = [..."0123456789"];
@@ -16,7 +16,7 @@ export async function show(root, { query }, left) {
   const { signal } = here;
   left.addEventListener("abort", () => here.abort());
   const data = query.get("data") ?? ""; // a name of training data; empty for the digits that the service draws
-  const classes = data ? (await get(`training-data/${encodeURIComponent(data)}`, signal)).classes : DIGITS;
+  const classes = data ? await classesFor(data, query.get("checkpoint"), signal) : DIGITS;
   const nouns = data && !areDigits(classes) ? "images" : "digits";
   const wanted = {
     label: data ? classes.find((text) => text === query.get("label")) ?? classes[0] : query.get("label") ?? "7",
@@ -121,6 +121,12 @@ export async function show(root, { query }, left) {
   }
 }
 
+/** Return the names of the classes: those of a given checkpoint, which may outlive its training data. */
+async function classesFor(data, checkpoint, signal) {
+  if (checkpoint && !["latest", "best"].includes(checkpoint)) return classesOf(await get(`checkpoints/${encodeURIComponent(checkpoint)}`, signal));
+  return (await get(`training-data/${encodeURIComponent(data)}`, signal)).classes;
+}
+
 /** Return the names of the file formats, from the API's schema. */
 async function formats(signal) {
   const { paths } = await get("page/schemas", signal);
@@ -134,7 +140,7 @@ async function fillCheckpoints(select, chosen, data, signal) {
   select.value = chosen;
   const { checkpoints } = await get("checkpoints", signal);
   const known = new Set([...select.options].map((option) => option.value));
-  const fits = ({ config, classes }) => (data ? config.dataset === data || config.dataset.split("@")[0] === data : areDigits(classes ?? DIGITS));
+  const fits = (checkpoint) => (data ? [checkpoint.config.dataset, nameOf(checkpoint.config.dataset)].includes(data) : areDigits(classesOf(checkpoint)));
   const others = checkpoints.filter((checkpoint) => checkpoint.refused === null && !known.has(checkpoint.id) && fits(checkpoint));
   select.append(...others.map(({ id }) => h("option", { value: id }, id)));
   select.value = chosen;
