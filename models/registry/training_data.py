@@ -18,7 +18,7 @@ from models.bounded_reading import FileDamaged, FileInvalid
 from models.config import TrainingConfig
 from models.data.catalog import DATASETS
 from models.data.idx import idx_header, read_idx
-from models.data.reference import NAME, Reference
+from models.data.reference import NAME, Reference, name_of
 from models.errors import Conflict, InvalidInput, NotFound
 from models.registry.manifest import FileName, FileRecord
 from models.registry.storage.base import MANIFEST, ArtifactStorage, Folder
@@ -137,6 +137,18 @@ class TrainingDataStore:
             names = sorted({*DATASETS, *(str(each) for each in known)})
             raise TrainingDataNotFound(f"there is no training data {wanted}; there are {', '.join(names)}")
         return found
+
+    def versions(self, dataset: str) -> list[Reference]:
+        """Return all versions of a name, or the one version that it names, for a removal.
+
+        Raises InvalidName, NameReserved, TrainingDataNotFound, OSError.
+        """
+        checked_name(name_of(dataset))
+        try:
+            wanted = Reference.parse(dataset)
+        except ValueError as error:
+            raise InvalidName(str(error)) from None
+        return [each for each in self.references() if wanted.means(str(each))] or [self.find(dataset)]
 
     def manifest(self, reference: Reference) -> TrainingDataManifest:
         """Raises TrainingDataNotFound, FileInvalid, Unreadable, Unreachable."""

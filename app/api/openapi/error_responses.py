@@ -26,6 +26,7 @@ NOT_FOUND = (
     (r"/datasets/\{job_id\}/(archive|\{file\})", ("dataset-not-found", "dataset-file-not-found")),
     (r"/checkpoints/\{checkpoint\}|/serving", ("checkpoint-not-found",)),
     (r"/checkpoints/\{checkpoint\}/.+", ("checkpoint-not-found", "checkpoint-file-not-found")),
+    (r"/training-data/.+", ("training-data-not-found",)),
     (r"/problems/\{code\}", ("path-not-found",)),
 )
 
