@@ -13,6 +13,7 @@ from redis.backoff import NoBackoff
 
 from models.config import TrainingConfig
 from models.errors import Conflict, NotFound, Unavailable
+from models.registry.uploads import TrainingDataOrder
 from models.synthesis.order import DatasetOrder
 from worker.jobs import scripts
 from worker.jobs.codec import BEING_DELETED, AnyJob, UnreadableJob, decode, encode, present, with_trouble
@@ -32,7 +33,18 @@ from worker.jobs.keys import (
     queue_key,
 )
 from worker.jobs.loop_states import summarize
-from worker.jobs.model import ENDED, RUNS_ON, Job, JobKind, JobStatus, RunsOn, Standing, accepted_at, job_id_of
+from worker.jobs.model import (
+    ENDED,
+    RUNS_ON,
+    Job,
+    JobKind,
+    JobStatus,
+    RunsOn,
+    Standing,
+    accepted_at,
+    job_id_of,
+    kind_of_order,
+)
 from worker.jobs.redis_client import heedful
 
 LOOKED_AT = 1000  # how many waiting jobs are searched for the oldest
@@ -93,15 +105,23 @@ def check_eviction(info: Mapping[str, object]) -> None:
 # The asynchronous client.
 
 
+class NewId(NamedTuple):
+    id: str
+    place: int  # in the order of acceptance
+
+
 class Order(NamedTuple):
-    """A request for a job. Of a data set, `config` is that of the run that trained its generator."""
+    """A request for a job. `dataset` is what it makes, unless it is a run.
+
+    Of a generated data set, `config` is that of the run that trained its generator.
+    """
 
     config: TrainingConfig
     priority: int = 0
     runs_on: RunsOn = "any"
     caller: str | None = None
     retry_of: str | None = None
-    dataset: DatasetOrder | None = None
+    dataset: DatasetOrder | TrainingDataOrder | None = None
     idempotency_key: str | None = None
     webhook: str | None = None  # address of the messages about its ends
     given_kind: JobKind | None = None  # if None, `dataset` decides
@@ -110,7 +130,7 @@ class Order(NamedTuple):
 
     @property
     def kind(self) -> JobKind:
-        return self.given_kind or (JobKind.DATASET if self.dataset else JobKind.TRAINING)
+        return self.given_kind or kind_of_order(self.dataset)
 
     @property
     def fields(self) -> dict[str, str]:
@@ -169,13 +189,20 @@ class JobClient:
         """Raises UnsafeRedisConfig if this Redis may lose jobs."""
         check_eviction(await self.redis.info("memory"))
 
-    async def create(self, order: Order) -> Job:
-        """Accept a job. When this returns, the job is stored in the queue. Raises QueueFull, IdempotencyConflict."""
+    async def new_id(self) -> NewId:
+        """Return the id of a job that is accepted next, so that its files can be stored before it is."""
         async with self.redis.pipeline(transaction=True) as pipeline:
             pipeline.time()
             pipeline.incr(SEQUENCE)
             (seconds, microseconds), place = await pipeline.execute()
-        job_id = job_id_of(datetime.fromtimestamp(seconds, UTC).replace(microsecond=microseconds), place)
+        return NewId(job_id_of(datetime.fromtimestamp(seconds, UTC).replace(microsecond=microseconds), place), place)
+
+    async def create(self, order: Order, new: NewId | None = None) -> Job:
+        """Accept a job. When this returns, the job is stored in the queue. Raises QueueFull, IdempotencyConflict.
+
+        `new` is the id that it gets, unless the idempotency key belongs to another job, which is then returned.
+        """
+        job_id, place = new or await self.new_id()
         before = idempotency_key(order.caller, order.idempotency_key) if order.idempotency_key else ""
         fields = [word for field in order.fields.items() for word in field]
         share = order.caller if self.has_shares and order.caller else ""
