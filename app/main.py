@@ -24,6 +24,7 @@ from app.api.routes import (
     static,
     training,
     training_data,
+    training_data_uploads,
     weights,
 )
 from app.api.training_data_previews import Previews
@@ -111,7 +112,7 @@ def create_app(settings: AppSettings) -> FastAPI:
     app.state.draining = False  # set by app/server/server.py after SIGTERM
     add_error_handlers(app)
     add_middleware(app, settings, keyring)
-    groups = (training, training_data, jobs, digits, compositions, datasets, checkpoints, weights)
+    groups = (training, training_data, training_data_uploads, jobs, digits, compositions, datasets, checkpoints, weights)
     for group in (*groups, health, problems, static):
         app.include_router(group.router)
     describe(app, needed=keyring is not None, for_reading=settings.reading_needs_key)

@@ -9,7 +9,7 @@ from app.schemas.links import Link
 from models.config import WHOLE, TrainingConfig
 from models.records import Record
 from worker.jobs.codec import AnyJob, UnreadableJob
-from worker.jobs.model import EpochRecord, Job, JobStatus, RunsOn
+from worker.jobs.model import EpochRecord, Job, JobKind, JobStatus, RunsOn
 from worker.webhook_url import LONGEST, read_webhook_url
 
 HIDDEN = (  # control characters, line and paragraph separators, and marks that change the direction of text
@@ -118,13 +118,14 @@ class JobList(BaseModel):
     next: Link | None = Field(description="URL of the next page, with older jobs; null on the last page.")
 
     @classmethod
-    def of(cls, found: list[AnyJob], query: "JobsQuery") -> "JobList":
+    def of(cls, found: list[AnyJob], query: "AnyJobsQuery") -> "JobList":
         """List the first `query.limit` jobs. If `found` has one more, there is a next page."""
         page, following = [view_of(query.shorten(job)) for job in found[: query.limit]], None
         if len(found) > query.limit:
             status = f"&status={query.status}" if query.status else ""
             epochs = "&epochs=last" if query.epochs == "last" else ""
-            following = f"/jobs?limit={query.limit}{status}{epochs}&before={page[-1].id}"
+            kind = "" if query.kind == JobKind.TRAINING else f"&kind={query.kind}"
+            following = f"/jobs?limit={query.limit}{kind}{status}{epochs}&before={page[-1].id}"
         return cls(jobs=page, next=following)
 
 
@@ -154,3 +155,10 @@ class JobsQuery(BaseModel):
 
     def shorten(self, job: AnyJob) -> AnyJob:
         return job.model_copy(update={"epochs": job.epochs[-1:]}) if self.epochs == "last" else job
+
+
+class AnyJobsQuery(JobsQuery):
+    kind: JobKind = Field(
+        JobKind.TRAINING,
+        description="Which jobs to list: runs, generated data sets, or files that become training data.",
+    )

@@ -1,9 +1,9 @@
 """The byte budget of the store, and the deletions that keep it. Without torch.
 
-Deletes in this order: temporary files, shards of ended jobs, and files that users sent for jobs that were never accepted,
-each if they are an hour old; resume states of ended jobs, and the files that users sent for them; epochs of the oldest
-runs except each run's last. Never deletes training data, generated data sets, or checkpoints that
-are served, pinned, best or being read. JSON records, a few kB each, are not counted.
+Deletes in this order: files that are an hour old and temporary, shards of ended jobs, or sent by users for jobs that
+were not accepted; resume states of ended jobs, and the files that users sent for them; epochs of the oldest runs except
+each run's last. Never deletes training data, generated data sets, or checkpoints that are served, pinned, best or being
+read. JSON records, a few kB each, are not counted.
 """
 
 import re
@@ -19,9 +19,9 @@ from models.errors import Conflict
 from models.registry.resume_states import STATE_FILE
 from models.registry.serving_policy import best_of, pinned, read_choice
 from models.registry.storage.base import StoredFile
+from models.registry.storage.uploads import UPLOAD, WORK, delete_upload, forget_upload
 from models.registry.store import DATASET, SHARD_PREFIX, CheckpointId, CheckpointStore, Manifest
 from models.registry.training_data import PLACE as TRAINING_DATA
-from models.registry.uploads import UPLOAD, WORK, delete_upload
 
 GRACE_SECONDS = 600  # a younger checkpoint may be in use by a reader
 TEMPORARY_SECONDS = 3600  # an older temporary file is no longer being written
@@ -89,8 +89,8 @@ def apply_retention(
     """Delete in the order above until the store has at most `limit` bytes or no deletion is permitted.
 
     `unfinished` are the jobs that have not ended; if it is None, no state is deleted. `has_record` returns whether a
-    job was accepted and not deleted: the API may have ended between the storing of a file and that. Returns the ids of the deleted
-    checkpoints and the descriptions of the deleted states. Raises OSError.
+    job was accepted and not deleted: the API may have ended between the storing of a file and that. Returns the ids of
+    the deleted checkpoints and the descriptions of the deleted states. Raises OSError.
     """
     usage = Usage(store.storage.files())
     total, deleted = usage.total, []
@@ -103,8 +103,8 @@ def apply_retention(
             total -= shard.size
     for job, files in usage.uploads.items() if unfinished is not None else ():
         is_old = min(file.age for file in files) > TEMPORARY_SECONDS
-        if is_old and job not in unfinished and not has_record(job):
-            delete_upload(store.storage, job)
+        if is_old and not (job in (unfinished or ()) or has_record(job)):
+            forget_upload(store.storage, job)
             total -= sum(file.size for file in files)
     for deletion in deletions(store, usage, unfinished) if total > limit else ():
         if total <= limit:

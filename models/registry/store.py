@@ -5,7 +5,7 @@
     <job>/job.json   the fingerprint of the job, and its number in the order of jobs
     <job>/resume.json, resume-*.safetensors    the saved state of the run, until it has succeeded
     <job>/dataset/   the files of a generated data set, if the job made one
-    <job>/upload/    a file that a user sent, until the job has made training data of it (models/registry/uploads.py)
+    <job>/upload/    a file that a user sent as training data, until the job has read it (storage/uploads.py)
     training-data/   training data that users brought (models/registry/training_data.py)
     fence            the highest fence token of all jobs; each job also has its own fence
     deleted          the highest fence token of the deleted jobs: writes with these tokens are rejected

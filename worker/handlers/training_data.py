@@ -12,17 +12,11 @@ from pathlib import Path
 
 from models.bounded_reading import FileFault
 from models.data.building.built import Built
+from models.data.building.order import TrainingDataOrder, TrainingDataResult
 from models.records import Progress
 from models.registry.storage.base import Folder
+from models.registry.storage.uploads import WORK, checksum_of, delete_upload, fetch_upload
 from models.registry.training_data import Description, Splits, TrainingDataManifest
-from models.registry.uploads import (
-    WORK,
-    TrainingDataOrder,
-    TrainingDataResult,
-    checksum_of,
-    delete_upload,
-    fetch_upload,
-)
 from worker.importing.process import ImportStillRuns, build_in_process
 from worker.importing.program import Request
 from worker.importing.resource_limits import ResourceLimits

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 from models.bounded_reading import printable
 from models.data.building.built import Built
@@ -122,7 +122,7 @@ def watch(process: "subprocess.Popen[bytes]", request: Request, report: Report, 
     return None
 
 
-def messages(pipe: BinaryIO) -> Iterator[Message | None]:
+def messages(pipe: IO[bytes]) -> Iterator[Message | None]:
     """Yield each message, and None ten times a second while there is none. Ends with the pipe. Raises ImportFailed."""
     os.set_blocking(pipe.fileno(), False)
     received = b""

@@ -44,7 +44,7 @@ class Request(BaseModel):
 
 
 class Message(BaseModel):
-    """`progress`: so many of so many images; `done`; `refused`: `text` is a sentence about the file; `full`: the disk."""
+    """`progress`: `done` of `total` images; `refused`: `text` is a sentence about the file; `full`: the disk is."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -115,8 +115,9 @@ def is_disk_full(error: BaseException | None) -> bool:
 
 def build(request: Request, send: Callable[[Message], None]) -> None:
     """Read the source, and write the result. Raises AcganError, MemoryError, OSError."""
-    from models.data.building.build import build as build_arrays
     from models.data.building.contact_sheet import contact_sheet
+
+    from models.data.building.build import build as build_arrays
     from models.data.importing.items import Limits
     from worker.importing.files import write_result
 

@@ -3,7 +3,6 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -12,8 +11,8 @@ import redis.asyncio
 from redis.backoff import NoBackoff
 
 from models.config import TrainingConfig
+from models.data.building.order import TrainingDataOrder
 from models.errors import Conflict, NotFound, Unavailable
-from models.registry.uploads import TrainingDataOrder
 from models.synthesis.order import DatasetOrder
 from worker.jobs import scripts
 from worker.jobs.codec import BEING_DELETED, AnyJob, UnreadableJob, decode, encode, present, with_trouble
@@ -45,7 +44,7 @@ from worker.jobs.model import (
     job_id_of,
     kind_of_order,
 )
-from worker.jobs.redis_client import heedful
+from worker.jobs.redis_client import check_eviction, heedful
 
 LOOKED_AT = 1000  # how many waiting jobs are searched for the oldest
 
@@ -84,30 +83,11 @@ class NotUnderstood(InvalidTransition, code="record-not-understood"):
     """This version does not understand the job's record. The message gives the reason."""
 
 
-class UnsafeRedisConfig(Unavailable, code="redis-unsafe"):
-    """This Redis may lose jobs. The message names the setting to change."""
-
-
-def check_eviction(info: Mapping[str, object]) -> None:
-    """Raises UnsafeRedisConfig if Redis is configured to delete any keys when its memory is full.
-
-    `info` is the response to `INFO memory`.
-    """
-    policy = str(info.get("maxmemory_policy", ""))
-    if policy.startswith("allkeys"):
-        raise UnsafeRedisConfig(
-            f"Redis may delete jobs when it is short of memory (maxmemory-policy {policy}): "
-            "set maxmemory-policy to noeviction"
-        )
-
-
 # ----------------------------------------------------------------------------
 # The asynchronous client.
 
 
-class NewId(NamedTuple):
-    id: str
-    place: int  # in the order of acceptance
+NewId = tuple[str, int]  # of a job, and its place in the order of acceptance
 
 
 class Order(NamedTuple):
@@ -195,7 +175,7 @@ class JobClient:
             pipeline.time()
             pipeline.incr(SEQUENCE)
             (seconds, microseconds), place = await pipeline.execute()
-        return NewId(job_id_of(datetime.fromtimestamp(seconds, UTC).replace(microsecond=microseconds), place), place)
+        return job_id_of(datetime.fromtimestamp(seconds, UTC).replace(microsecond=microseconds), place), place
 
     async def create(self, order: Order, new: NewId | None = None) -> Job:
         """Accept a job. When this returns, the job is stored in the queue. Raises QueueFull, IdempotencyConflict.

@@ -9,8 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from models.config import TrainingConfig
 from models.records import Progress
-from models.registry.uploads import TrainingDataResult
-from worker.jobs.model import ORDERED, EpochRecord, Job, JobKind, JobStatus, RunsOn
+from worker.jobs.model import ORDERED, RESULT, EpochRecord, Job, JobKind, JobStatus, RunsOn
 from worker.webhook_url import read_webhook_url
 
 Hash = Mapping[str, str]
@@ -123,9 +122,9 @@ def decode_job(job_id: str, fields: Hash, epochs: Hash) -> Job:
 
 def made_of(fields: Hash) -> Iterator[tuple[str, type[BaseModel]]]:
     """Yield the fields of a record that say what the job makes and has made, with the model of each."""
-    for field, model in (*ORDERED.values(), ("result", TrainingDataResult)):
-        if field in fields:
-            yield field, model
+    for ordered in (*ORDERED.values(), RESULT):
+        if ordered.field in fields:
+            yield ordered.field, ordered.model
 
 
 def present(workers: Sequence[tuple[str, float]], now: float) -> list[str]:

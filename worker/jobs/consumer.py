@@ -16,7 +16,6 @@ from models.config import TrainingConfig
 from models.records import Progress
 from models.registry.manifest import CheckpointId
 from worker.jobs import scripts
-from worker.jobs.client import check_eviction
 from worker.jobs.codec import UnreadableJob, decode, decode_job, pairs
 from worker.jobs.errors import raises_store_unavailable
 from worker.jobs.keys import (
@@ -34,7 +33,7 @@ from worker.jobs.keys import (
     queue_key,
 )
 from worker.jobs.model import RUNS_ON, EpochRecord, Job, JobKind, JobStatus, RunsOn, before
-from worker.jobs.redis_client import connect_client
+from worker.jobs.redis_client import check_eviction, connect_client
 
 logger = logging.getLogger(__name__)
 

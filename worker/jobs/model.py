@@ -8,8 +8,8 @@ from typing import Literal, NamedTuple, get_args
 from pydantic import BaseModel, ConfigDict, Field
 
 from models.config import TrainingConfig
+from models.data.building.order import TrainingDataOrder, TrainingDataResult
 from models.records import EpochResult, Progress
-from models.registry.uploads import TrainingDataOrder, TrainingDataResult
 from models.synthesis.order import DatasetOrder
 
 # Both forms of ids are valid: the current one, and the earlier one without the 64 random bits.
@@ -52,6 +52,7 @@ ORDERED: dict[JobKind, Ordered] = {
     JobKind.DATASET: Ordered("order", DatasetOrder),
     JobKind.TRAINING_DATA: Ordered("training_data", TrainingDataOrder),
 }
+RESULT = Ordered("result", TrainingDataResult)  # what a job has made
 
 
 class JobStatus(StrEnum):

@@ -157,7 +157,10 @@ class FilesystemStorage:
         shutil.rmtree(beside, ignore_errors=True)
         try:
             for name, data in files.items():
-                (write_durably if isinstance(data, bytes) else copy_durably)(beside / name, data)  # type: ignore[operator]
+                if isinstance(data, Path):
+                    copy_durably(beside / name, data)
+                else:
+                    write_durably(beside / name, data)
         except OSError:
             shutil.rmtree(beside, ignore_errors=True)  # the next attempt may need the space
             raise

@@ -9,13 +9,9 @@ import hashlib
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
-
-from pydantic import BaseModel, ConfigDict, Field
 
 from models.bounded_reading import FileDamaged, FileMissing
-from models.data.building.options import ImportOptions
-from models.data.reference import NAME
+from models.data.building.order import TrainingDataOrder
 from models.registry.storage.base import MANIFEST, ArtifactStorage, Folder
 from models.registry.storage.reading import seal
 
@@ -23,33 +19,6 @@ UPLOAD = "upload"
 WORK = "importing"  # the folder of files that the job has not finished, see `ArtifactStorage.workshop`
 CONTENT = "content"
 PIECE = 8 << 20  # bytes read at once
-FILE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
-
-FileName = Annotated[str, Field(pattern=FILE_NAME)]
-
-
-class TrainingDataOrder(BaseModel):
-    """A file that is to become training data."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str = Field(pattern=rf"^{NAME}$", description="Name of the training data.", examples=["letters"])
-    file: FileName = Field("upload", description="Name of the file, for messages.", examples=["letters.zip"])
-    size: int = Field(ge=0, description="Size of the file in bytes.")
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the file.")
-    options: ImportOptions = ImportOptions()
-
-
-class TrainingDataResult(BaseModel):
-    """The training data that was made of a file."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    dataset: str = Field(description="Name and version of the training data.", examples=["letters@2"])
-    is_new: bool = Field(description="False if the newest version had the same content already.")
-    classes: tuple[str, ...] = Field(description="Names of the classes, by label.")
-    train_images: int = Field(description="Number of training images.")
-    test_images: int = Field(description="Number of test images.")
 
 
 def checksum_of(path: Path) -> tuple[int, str]:
@@ -104,3 +73,9 @@ def delete_upload(storage: ArtifactStorage, job: str) -> None:
     """Delete the file of a job, if it is in the store, and the job's unfinished files. Raises OSError."""
     for name in (UPLOAD, WORK):
         storage.remove(Folder(job, name))
+
+
+def forget_upload(storage: ArtifactStorage, job: str) -> None:
+    """Delete all files of a job that was not accepted. Raises OSError."""
+    storage.alone(lambda: storage.hide_job(job))
+    storage.clear_job(job)
