@@ -1,16 +1,13 @@
 """Training data on the page: brought, chosen, watched and drawn by the names of its classes."""
 
-import io
 import re
-import zipfile
 from pathlib import Path
-from typing import Any
 
 import httpx2
 import numpy as np
 import pytest
 import torch
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, expect
 
 from app.main import create_app
 from app.settings import AppSettings
@@ -22,9 +19,8 @@ from tests.browser.conftest import SLOW, visiting
 from tests.browser.test_eyes import LOOKS, serious
 from tests.models.registry.test_store import manifest
 from tests.support.api_clients import local_client
-from tests.support.running_service import Service
 from tests.support.serving import serving
-from tests.support.training_sets import bars, bring
+from tests.support.training_sets import bring
 from tests.worker.jobs.test_client import epoch_record
 from worker.jobs.consumer import JobConsumer
 from worker.jobs.model import JobStatus
@@ -32,25 +28,7 @@ from worker.jobs.model import JobStatus
 pytestmark = pytest.mark.browser
 expect.set_options(timeout=SLOW)
 
-CLASSES = ("apple", "Bär", "t-shirt")  # one with a space would need no more quoting
-
-
-def pictures(each: int = 24) -> dict[str, bytes]:
-    """PNG files of three classes, named by folder: `apple/000.png`."""
-    images, labels = bars(3 * each, 3)
-    return {f"{CLASSES[label]}/{place:03d}.png": encode_png(image) for place, (image, label) in enumerate(zip(images, labels, strict=True))}
-
-
-def zipped(files: dict[str, bytes]) -> bytes:
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w") as archive:
-        for name, data in files.items():
-            archive.writestr(name, data)
-    return content.getvalue()
-
-
-def chosen(name: str, content: bytes) -> Any:
-    return {"name": name, "mimeType": "application/octet-stream", "buffer": content}
+CLASSES = ("apple", "Bär", "t-shirt")
 
 
 @pytest.fixture

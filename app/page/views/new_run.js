@@ -114,7 +114,7 @@ function defaults(properties) {
 }
 
 /** Create the form field of a schema property, with functions that read and write its value. */
-function field(key, schema, given) {
+export function field(key, schema, given) {
   const kind = schema.anyOf?.find(({ type }) => type !== "null") ?? schema;
   const id = `field-${key}`;
   const common = { id, name: key, "aria-describedby": `${id}-about ${id}-wrong` };
@@ -192,6 +192,6 @@ function median(values) {
   return (sorted[(sorted.length - 1) >> 1] + sorted[sorted.length >> 1]) / 2;
 }
 
-function random() {
+export function random() {
   return Array.from(crypto.getRandomValues(new Uint32Array(4)), (value) => value.toString(36)).join("-");
 }

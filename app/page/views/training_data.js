@@ -2,17 +2,18 @@
 
 import { ENDED, get, post, remove } from "../api.js";
 import { button, confirmed, dataTabs, facts, h, notice, pause, prose, showError, title, announce } from "../dom.js";
-import { name, note } from "../main.js";
+import { name } from "../main.js";
 import { MOST_FILES, ofDrop, ofFolder, packed, send } from "../upload.js";
 import { preview } from "../previews.js";
-import { field } from "./new_run.js";
+import { field, random } from "./new_run.js";
 import { ago, bytes, count, duration, number, sentence } from "../format.js";
 
 const AGAIN = 1000; // milliseconds between requests of a job
+const SHOWN = 10; // jobs
 const ACCEPTED = ".zip,.tar,.tgz,.tar.gz,.tar.bz2,.tar.xz,.npz,.csv,.csv.gz,.gz,.bz2,.xz,.parquet";
 const CONTROLS = { cancel: "Cancel", resume: "Resume" };
 
-export async function show(root, { query }, signal) {
+export async function show(root, _at, signal) {
   name("Training data");
   const list = h("div");
   const update = async () => {
@@ -20,21 +21,22 @@ export async function show(root, { query }, signal) {
     list.replaceChildren(...sets.sort((a, b) => a.built_in - b.built_in).map((set) => entry(set, update, signal)));
   };
   const jobs = h("div", { class: "imports" });
-  const follow = (id) => jobs.append(importing(id, update, signal));
+  const follow = (id, first = false) => jobs[first ? "prepend" : "append"](importing(id, update, signal));
   root.append(title("Training data"), dataTabs("training-data"),
     h("p", {}, "What a run learns from: labelled images of 2 to 100 classes. A file with your own images becomes 28 x 28 grey images, as MNIST was made."),
-    await bring(query, follow, signal), jobs,
+    await bring(follow, signal), jobs,
     h("section", {}, h("h2", {}, "Sets"), list));
-  const started = (query.get("job") ?? "").split(",").filter(Boolean);
-  started.forEach(follow);
-  await update();
+  const [{ jobs: earlier }] = await Promise.all([get(`jobs?kind=training_data&limit=${SHOWN}`, signal), update()]);
+  earlier.filter(({ status }) => status !== "succeeded").forEach(({ id }) => follow(id));
 }
 
 /** The form: a file or folder, the name, and how the images are made. */
-async function bring(query, follow, signal) {
+async function bring(follow, signal) {
   const { parameters } = await get("page/schemas/training-data", signal);
+  const options = parameters.filter(({ name: key }) => key !== "file");
   let chosen = null; // { name, files }
-  const fields = parameters.map(({ name: key, description, schema }) => field(key, { ...schema, description: schema.description ?? description }, null));
+  let once = random(); // a file that is sent twice makes one job
+  const fields = options.map(({ name: key, description, schema }) => field(key, { ...schema, description: schema.description ?? description }, null));
   const label = h("input", { type: "text", id: "data-name", maxlength: 40, pattern: "[a-z0-9_\\-]{1,40}", autocomplete: "off", spellcheck: "false", "aria-describedby": "data-name-about" });
   const file = h("input", { type: "file", id: "data-file", class: "unseen", accept: ACCEPTED, tabindex: -1, "aria-label": "File", onchange: () => take({ name: file.files[0]?.name ?? "", files: [...file.files].map((each) => [each.name, each]) }) });
   const folder = h("input", { type: "file", id: "data-folder", class: "unseen", webkitdirectory: true, tabindex: -1, "aria-label": "Folder", onchange: () => take(ofFolder(folder.files)) });
@@ -48,7 +50,7 @@ async function bring(query, follow, signal) {
   const wrong = h("div");
   const submit = h("button", { class: "primary" }, "Add training data");
   const stop = h("button", { type: "button", hidden: true }, "Cancel upload");
-  const form = h("form", { class: "bring", novalidate: true, onsubmit: start }, zone,
+  const form = h("form", { class: "bring", novalidate: true, oninput: () => { once = random(); }, onsubmit: start }, zone,
     h("div", { class: "field" }, h("label", { for: "data-name" }, "Name of the training data"), label,
       h("p", { class: "hint", id: "data-name-about" }, "1 to 40 of a-z, 0-9, ", h("code", {}, "_"), " and ", h("code", {}, "-"), ". A name that exists gets a new version.")),
     h("details", {}, h("summary", {}, "More options"), h("div", { class: "fields" }, fields.map(({ element }) => element))),
@@ -71,6 +73,7 @@ async function bring(query, follow, signal) {
   function take(found) {
     if (!found.files.length) return;
     chosen = found;
+    once = random();
     const size = found.files.reduce((sum, [, each]) => sum + each.size, 0);
     what.textContent = found.files.length === 1 ? `${found.name}, ${bytes(size)}.` : `${found.name}: ${count(found.files.length, "file")}, ${bytes(size)}. They are sent as one tar archive.`;
     if (found.files.length > MOST_FILES) what.textContent = `${found.name} has more than ${number(MOST_FILES)} files.`;
@@ -94,26 +97,28 @@ async function bring(query, follow, signal) {
       const blob = packed(chosen);
       submit.disabled = true;
       bar.hidden = stop.hidden = false;
-      const options = fields.map(({ key, read }) => [key, read()]).filter(([, value]) => value !== undefined);
-      const given = new URLSearchParams(options);
+      const given = new URLSearchParams(fields.map(({ key, read }) => [key, read()]).filter(([, value]) => value !== undefined));
+      given.set("file", fileName(chosen, blob));
       const progress = (share) => {
         bar.value = share;
         state.textContent = share < 1 ? `Sending ${bytes(blob.size)}: ${Math.floor(100 * share)} %` : "The service stores the file.";
       };
       progress(0);
-      const job = await send("PUT", `training-data/${label.value}${given.size ? `?${given}` : ""}`, blob, { "Content-Type": "application/octet-stream" }, progress, leave.signal);
-      note({ job: [new URLSearchParams(location.hash.split("?")[1]).get("job"), job.id].filter(Boolean).join(",") });
-      follow(job.id);
+      const job = await send("PUT", `training-data/${label.value}?${given}`, blob, { "Content-Type": "application/octet-stream", "Idempotency-Key": once }, progress, leave.signal);
+      once = random();
+      follow(job.id, true);
       announce("The file was sent. A worker reads it.");
       state.textContent = "";
       chosen = null;
       label.value = file.value = folder.value = "";
-      what.textContent = "You can bring more.";
+      what.textContent = "The file was sent. You can choose another.";
     } catch (problem) {
       state.textContent = problem.name === "AbortError" ? "The upload was cancelled." : "";
       if (problem.name === "AbortError") return;
-      const mistakes = (problem.mistakes ?? []).map(({ field: where, message }) => `${where.split(".").at(-1)} ${message}.`);
-      wrong.replaceChildren(notice(prose(mistakes.join(" ") || sentence(problem.message))));
+      const known = (problem.mistakes ?? []).map(({ field: where, message }) => [fields.find(({ key }) => where.endsWith(`.${key}`)), message]).filter(([one]) => one);
+      for (const [one, message] of known) one.showMistake(message);
+      if (known.length) known[0][0].focus();
+      else wrong.replaceChildren(notice(prose(sentence(problem.message))));
       announce(problem.message);
     } finally {
       submit.disabled = false;
@@ -121,6 +126,12 @@ async function bring(query, follow, signal) {
     }
   }
   return form;
+}
+
+/** A name for messages of the service: letters, digits, dots, hyphens and underscores. */
+function fileName({ name: text, files }, blob) {
+  const plain = text.replace(/[^A-Za-z0-9._-]+/g, "-").replace(/^[^A-Za-z0-9]+/, "").slice(0, 90) || "upload";
+  return files.length === 1 && blob === files[0][1] ? plain : `${plain}.tar`;
 }
 
 /** A name of training data that is like the name of a file. */
@@ -162,8 +173,6 @@ function importing(id, ended, signal) {
     const erase = button("Dismiss", async () => {
       if (job.status !== "succeeded") await remove(`jobs/${id}`);
       element.remove();
-      const rest = (new URLSearchParams(location.hash.split("?")[1]).get("job") ?? "").split(",").filter((other) => other !== id);
-      note({ job: rest.join(",") });
     }, { title: job.status === "succeeded" ? "Remove this message" : "Delete the job and the file that was sent" });
     const next = job.result && h("a", { class: "button primary", href: `#/new?dataset=${encodeURIComponent(job.result.dataset)}` }, "Start a run on it");
     actions.replaceChildren(...(ENDED.includes(job.status) ? [next, job.status !== "succeeded" && control("resume"), erase] : [job.status !== "cancelling" && control("cancel")]).filter(Boolean));
@@ -204,7 +213,7 @@ function entry(set, update, signal) {
     announce(`${reference} is removed.`);
     await update();
   };
-  const details = h("details", { class: "under-set" }, h("summary", {}, "Classes and details"), classTable(set),
+  const details = h("details", {}, h("summary", {}, "Classes and details"), classTable(set),
     facts([["source", set.source || null], ["added", set.created_at && ago(set.created_at)], ["size", set.size && bytes(set.size)],
       ...Object.entries(set.options ?? {}).map(([key, value]) => [key.replaceAll("_", " "), value === null ? null : String(value)])]),
     warnings(set.warnings),
