@@ -109,7 +109,7 @@ def watch(process: "subprocess.Popen[bytes]", request: Request, report: Report, 
         check()
         now = time.monotonic()
         if now > until:
-            raise ImportFailed(f"{name_of(request)} was not imported: it takes longer than {minutes(request)} minutes")
+            raise ImportFailed(f"{name_of(request)} was not imported: it takes longer than {duration(request.limits.seconds)}")
         if now - measured > MEASURE_SECONDS:
             measured = now
             check_memory(process, request)
@@ -177,7 +177,7 @@ def how_it_ended(code: int, request: Request) -> str:
     if code >= 0:
         return f"ended with exit code {code} and no result"
     if -code == getattr(signal, "SIGXCPU", 0):
-        return f"used more than {request.limits.processor_seconds / 60:.0f} minutes of processor time"
+        return f"used more than {duration(request.limits.processor_seconds)} of processor time"
     try:
         name = signal.Signals(-code).name
     except ValueError:
@@ -187,11 +187,11 @@ def how_it_ended(code: int, request: Request) -> str:
 
 
 def memory_exceeded(request: Request) -> str:
-    return f"{name_of(request)} was not imported: it needs more than {request.limits.memory / 1e9:.1f} GB of memory"
+    return f"{name_of(request)} was not imported: it needs more than {request.limits.memory // 10**6:,} MB of memory"
 
 
-def minutes(request: Request) -> str:
-    return f"{request.limits.seconds / 60:g}"
+def duration(seconds: float) -> str:
+    return f"{seconds:g} seconds" if seconds < 120 else f"{seconds / 60:.0f} minutes"
 
 
 def name_of(request: Request) -> str:

@@ -35,17 +35,19 @@ class ResourceLimits(NamedTuple):
             return
         lower(resource.RLIMIT_CORE, 0)
         lower(resource.RLIMIT_AS, self.address_space)
-        lower(resource.RLIMIT_CPU, self.processor_seconds)
+        lower(resource.RLIMIT_CPU, self.processor_seconds, self.processor_seconds + 5)  # SIGXCPU, then SIGKILL
         lower(resource.RLIMIT_FSIZE, self.file_size)
         lower(resource.RLIMIT_NOFILE, self.open_files)
 
 
-def lower(kind: int, limit: int) -> None:
+def lower(kind: int, soft: int, hard: int | None = None) -> None:
+    """Set a limit of this process, unless a lower one exists. `hard` is `soft` if it is not given."""
     _, highest = resource.getrlimit(kind)
+    hard = soft if hard is None else hard
     if highest != resource.RLIM_INFINITY:
-        limit = min(limit, highest)
+        soft, hard = min(soft, highest), min(hard, highest)
     with suppress(ValueError, OSError):  # macOS does not limit the address space
-        resource.setrlimit(kind, (limit, limit))
+        resource.setrlimit(kind, (soft, hard))
 
 
 def memory_of_session(leader: int) -> int:

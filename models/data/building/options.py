@@ -1,8 +1,14 @@
-"""How images that a user brings become training data. The descriptions are those of the command and the API."""
+"""How images that a user brings become training data. The descriptions are those of the command and the API.
+
+It imports no library that is slow to load, because the commands read it.
+"""
+
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from models.data.importing.normalise import Invert, Mode
+Mode = Literal["mnist", "resize"]  # as in models/data/importing/normalise.py, which loads Pillow
+Invert = Literal["auto", "yes", "no"]
 
 FIT = (
     "How a picture becomes 28 x 28: `mnist` crops it to its ink, scales that into 20 x 20 and centres it by mass; "

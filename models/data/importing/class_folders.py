@@ -18,9 +18,33 @@ from models.data.importing.names import SPLITS, class_name, listing, natural, se
 from models.data.importing.row_files.selection import rows_source
 from models.data.importing.sources import OpenedSource, check_classes
 
-PICTURES = (".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".gif", ".bmp", ".dib", ".webp", ".tif", ".tiff")
+PICTURES: tuple[str, ...] = (
+    ".png",
+    ".apng",
+    ".jpg",
+    ".jpeg",
+    ".jpe",
+    ".jfif",
+    ".gif",
+    ".bmp",
+    ".dib",
+    ".webp",
+    ".tif",
+    ".tiff",
+)
 PICTURES += (".ppm", ".pgm", ".pbm", ".pnm")
-OTHERS = (".txt", ".md", ".json", ".xml", ".html", ".yaml", ".py", ".pdf", ".db", ".npy")  # never sniffed
+OTHERS: tuple[str, ...] = (
+    ".txt",
+    ".md",
+    ".json",
+    ".xml",
+    ".html",
+    ".yaml",
+    ".py",
+    ".pdf",
+    ".db",
+    ".npy",
+)  # never sniffed
 OTHERS += (".csv", ".gz", ".npz", ".parquet", ".zip", ".tar")
 SNIFFED = 1000  # files without a known suffix whose content is examined
 

@@ -1,5 +1,6 @@
 """What all readers share: the opened source, files with rows, errors of libraries as sentences."""
 
+import errno
 import lzma
 import struct
 import tarfile
@@ -38,7 +39,7 @@ def sentences(name: str) -> Iterator[None]:
     except FileFault:
         raise
     except OSError as error:
-        if error.errno is None:  # not from the system: BadGzipFile, bz2
+        if error.errno in (None, errno.EINVAL):  # not from the system: BadGzipFile, bz2, seek to a wrong place
             raise InvalidImages(f"{printable(name)} is damaged or cut off: {_reason(error)}") from error
         raise FileUnreadable(f"{printable(name)} cannot be read: {error.strerror}") from error
     except MemoryError as error:

@@ -30,7 +30,7 @@ SUFFIXES = (".tar", ".tgz", ".tbz", ".tbz2", ".txz")
 def is_tar(head: bytes, name: str) -> bool:
     """Return whether the first unpacked bytes are those of a tar archive. Old ones are recognised by name only."""
     old = name.lower().endswith(SUFFIXES) or ".tar." in name.lower()
-    return head[MAGIC_PLACE : MAGIC_PLACE + 5] == MAGIC or (old and len(head) >= BLOCK and bool(head.strip(b"\0")))
+    return head[MAGIC_PLACE : MAGIC_PLACE + 5] == MAGIC or (old and len(head) >= BLOCK)
 
 
 def unpacked(file: BinaryIO, head: bytes) -> Iterator[bytes]:

@@ -54,7 +54,7 @@ class Tree:
         if self.entries > limits.entries:
             raise InvalidImages(f"{place} has more than {limits.entries:,} files and folders")
         if self.unpacked > limits.unpacked:
-            raise InvalidImages(f"{place} has more than {limits.unpacked:,} bytes when it is unpacked")
+            raise InvalidImages(f"{place} has files of more than {limits.unpacked:,} bytes, unpacked")
 
 
 class Container(Protocol):
@@ -91,10 +91,10 @@ class Folder:
         place = self.path.joinpath(*folder)
         with sentences(str(place)), os.scandir(place) as entries:
             for entry in entries:
-                self.tree.count(self.name, limits)
+                status = entry.stat(follow_symlinks=False)
+                self.tree.count(self.name, limits, status.st_size * stat.S_ISREG(status.st_mode))
                 if is_skipped(entry.name):
                     continue
-                status = entry.stat(follow_symlinks=False)
                 if stat.S_ISDIR(status.st_mode):
                     yield inside((*folder, entry.name), self.name)
                 elif stat.S_ISREG(status.st_mode):
