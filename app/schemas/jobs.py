@@ -7,6 +7,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from app.schemas.links import Link
 from models.config import WHOLE, TrainingConfig
+from models.data.catalog import DATASETS, DIGITS
+from models.data.reference import name_of
 from models.records import Record
 from worker.jobs.codec import AnyJob, UnreadableJob
 from worker.jobs.model import EpochRecord, Job, JobKind, JobStatus, RunsOn
@@ -81,7 +83,11 @@ class JobLinks(Record):
     self: Link
     events: Link
     digits: Link | None = Field(
-        description="URL of digits drawn by this run's last checkpoint. Replace `{label}` with a digit."
+        description="URL of digits drawn by this run's last checkpoint. Replace `{label}` with a digit. Null if its "
+        "training data are not a built-in set of digits."
+    )
+    images: Link | None = Field(
+        description="URL of images drawn by this run's last checkpoint. Replace `{label}` with the name of a class."
     )
 
 
@@ -93,8 +99,14 @@ class JobView(Job):
     def of(cls, job: Job) -> "JobView":
         here = f"/jobs/{job.id}"
         epochs = [EpochView.of(job.id, epoch) for epoch in job.epochs]
-        digits = f"/digits/{{label}}?n=40&checkpoint={epochs[-1].checkpoint}" if epochs else None
-        return cls(**{**dict(job), "epochs": epochs}, links=JobLinks(self=here, events=f"{here}/events", digits=digits))
+        images = digits = None
+        if epochs:
+            drawn = f"{{label}}?n=40&checkpoint={epochs[-1].checkpoint}"
+            images = f"/images/{name_of(job.config.dataset)}/{drawn}"
+            data = DATASETS.get(job.config.dataset)
+            digits = f"/digits/{drawn}" if data and data.classes == DIGITS else None
+        links = JobLinks(self=here, events=f"{here}/events", digits=digits, images=images)
+        return cls(**{**dict(job), "epochs": epochs}, links=links)
 
 
 class UnreadableJobView(UnreadableJob):
@@ -103,7 +115,7 @@ class UnreadableJobView(UnreadableJob):
     @classmethod
     def of(cls, job: UnreadableJob) -> "UnreadableJobView":
         here = f"/jobs/{job.id}"
-        return cls(**dict(job), links=JobLinks(self=here, events=f"{here}/events", digits=None))
+        return cls(**dict(job), links=JobLinks(self=here, events=f"{here}/events", digits=None, images=None))
 
 
 AnyJobView = JobView | UnreadableJobView

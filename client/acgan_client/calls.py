@@ -53,7 +53,7 @@ class TrainFields(Options, total=False):
     adam_lr: float
     adam_beta_1: float
     seed: int
-    dataset: Literal["mnist", "printed"]
+    dataset: str
     train_examples: int | None
     test_examples: int | None
     precision: Literal["auto", "fp32", "bf16"]
@@ -80,7 +80,7 @@ class ImportFields(Options, total=False):
     """What is known about a generator besides its weights. What is omitted has the default of the service."""
 
     name: str | None
-    dataset: Literal["mnist", "printed"]
+    dataset: str
     recipe: Literal["seed", "sharp"]
 
 
@@ -253,6 +253,10 @@ def at(*parts: object) -> str:
 
 def digits_path(label: int | None) -> str:
     return "/digits" if label is None else at("digits", label)
+
+
+def images_path(dataset: str, label: str | int | None) -> str:
+    return at("images", dataset) if label is None else at("images", dataset, label)
 
 
 def headers(key: str | None) -> dict[str, str]:

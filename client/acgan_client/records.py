@@ -113,6 +113,7 @@ class JobLinks(Record):
     self: str
     events: str
     digits: str | None
+    images: str | None = None
 
 
 class DatasetOrder(Record):

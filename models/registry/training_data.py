@@ -9,16 +9,14 @@ A version is placed atomically, verified when it is read, and never changed: oth
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from models.bounded_reading import FileDamaged, FileInvalid
 from models.config import TrainingConfig
 from models.data.building.built import Built
 from models.data.catalog import DATASETS
-from models.data.idx import idx_header, read_idx
 from models.data.reference import NAME, Reference, name_of
 from models.errors import Conflict, InvalidInput, NotFound
 from models.registry.manifest import FileName, FileRecord
@@ -27,6 +25,9 @@ from models.registry.storage.reading import RECORD_BYTES, parse, read_bytes, sea
 from models.sampling.contact_sheet import contact_sheet
 from models.sampling.png import encode_png
 from models.version import code_version
+
+if TYPE_CHECKING:  # commands that only ask a service do not load it
+    import numpy as np
 
 PLACE = "training-data"  # in the store: like the folder of a job, but never one
 PREVIEW = "preview.png"
@@ -50,10 +51,10 @@ class InvalidName(InvalidInput, code="training-data-name-invalid"):
 class Splits(NamedTuple):
     """Images are uint8 (N, 28, 28), 0 (background) to 255; labels are uint8 (N,), indices of the classes."""
 
-    train_images: np.ndarray
-    train_labels: np.ndarray
-    test_images: np.ndarray
-    test_labels: np.ndarray
+    train_images: "np.ndarray"
+    train_labels: "np.ndarray"
+    test_images: "np.ndarray"
+    test_labels: "np.ndarray"
 
 
 class TrainingDataManifest(BaseModel):
@@ -190,6 +191,8 @@ class TrainingDataStore:
 
     def load(self, reference: Reference) -> tuple[TrainingDataManifest, Splits]:
         """Read all images. Raises TrainingDataNotFound, FileInvalid, Unreadable, Unreachable."""
+        from models.data.idx import read_idx
+
         manifest = self.manifest(reference)
         return manifest, Splits(*(read_idx(self.read(manifest, name)) for name in ARRAYS))
 
@@ -197,6 +200,11 @@ class TrainingDataStore:
         """Return the images and labels of a data set, and the names of its classes. Raises the errors of `load`."""
         manifest, splits = self.load(self.find(dataset))
         return splits, manifest.classes
+
+    def classes_of(self, dataset: str) -> tuple[str, ...]:
+        """Return the names of the classes, also of a built-in set. Raises TrainingDataNotFound, OSError."""
+        built_in = DATASETS.get(dataset)
+        return built_in.classes if built_in else self.manifest(self.find(dataset)).classes
 
     def settled(self, config: TrainingConfig) -> TrainingConfig:
         """Return the config with the version of its training data. Raises TrainingDataNotFound, OSError."""
@@ -305,9 +313,13 @@ def _reference(folder: Folder) -> Reference:
     return Reference.parse(folder.name)
 
 
-def _idx(array: np.ndarray) -> bytes:
+def _idx(array: "np.ndarray") -> bytes:
+    from models.data.idx import idx_header
+
     return idx_header(array.shape) + array.tobytes()
 
 
-def _counts(labels: np.ndarray, classes: int) -> tuple[int, ...]:
+def _counts(labels: "np.ndarray", classes: int) -> tuple[int, ...]:
+    import numpy as np
+
     return tuple(int(count) for count in np.bincount(labels, minlength=classes))

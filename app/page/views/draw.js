@@ -7,7 +7,7 @@ import { freshSeed, seedField, sheet } from "../canvas.js";
 import { name, note } from "../main.js";
 import { areDigits, classesOf, listed, nameOf } from "../format.js";
 
-const MOST = { one: 1000, all: 100 };
+const MOST = 1000; // images in a response
 const DIGITS = [..."0123456789"];
 
 export async function show(root, { query }, left) {
@@ -86,12 +86,12 @@ export async function show(root, { query }, left) {
   /** Draw the current selection, after a short delay; a later call replaces an earlier one. */
   async function draw() {
     const { label, all, n, seed, checkpoint } = wanted;
-    many.max = all ? MOST.all : MOST.one;
+    many.max = all ? Math.floor(MOST / classes.length) : MOST;
     note({ data, ...(data ? { label: all ? null : label, all: all ? "yes" : null } : { label: all ? "all" : label, all: null }), n, seed, checkpoint: checkpoint === "latest" ? null : checkpoint });
     const request = (draw.newest = Symbol("request"));
     await new Promise((resolve) => setTimeout(resolve, 120)); // until the user has typed the whole number
     if (request !== draw.newest || signal.aborted) return;
-    const path = [data ? `images/${encodeURIComponent(data)}` : "digits", ...(all ? [] : [encodeURIComponent(label)])].join("/");
+    const path = [data ? `images/${encodeURIComponent(data)}` : "digits", ...(all ? [] : [encodeURIComponent(inPath(label, classes))])].join("/");
     const parameters = new URLSearchParams({ n, seed });
     const text = all
       ? `${n} times the ${nouns === "digits" ? "digits" : "classes"} ${listed(classes)}, one latent vector per row`
@@ -119,6 +119,11 @@ export async function show(root, { query }, left) {
   function ready(is) {
     drawn.hidden = !is;
   }
+}
+
+/** Return what names a class in a path: its name; or its label, if the name would be read as parts of the path. */
+function inPath(name_, classes) {
+  return /^[.]{1,2}$|[/]/.test(name_) ? String(classes.indexOf(name_)) : name_;
 }
 
 /** Return the names of the classes: those of a given checkpoint, which may outlive its training data. */

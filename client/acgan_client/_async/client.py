@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 from pydantic import BaseModel
 
+from acgan_client._async.training_data import AsyncTrainingData
 from acgan_client._async.weights import AsyncWeights
 from acgan_client.archives import Layout, arriving_archive
 from acgan_client.calls import (
@@ -64,7 +65,7 @@ if TYPE_CHECKING:  # optional
     import numpy as np
 
 
-class AsyncClient(AsyncWeights):
+class AsyncClient(AsyncTrainingData, AsyncWeights):
     """Sends requests to the service at `url`, with the API key `key` if it requires one.
 
     If omitted, they are ACGAN_URL (or http://127.0.0.1:8000) and ACGAN_KEY of the environment. `timeout_seconds` limits
@@ -223,8 +224,11 @@ class AsyncClient(AsyncWeights):
         """Draw an animation from one digit to another."""
         return await self._send(get(at("morph", first, last), Drawn.of, query))
 
-    async def evolution(self, job: JobRef, label: int, **query: Unpack[EvolutionQuery]) -> Picture:
-        """Draw one address with every epoch of a run: a strip as PNG, or an animation."""
+    async def evolution(self, job: JobRef, label: int | str, **query: Unpack[EvolutionQuery]) -> Picture:
+        """Draw one address with every epoch of a run: a strip as PNG, or an animation.
+
+        `label` is the name of a class, or its label.
+        """
         return await self._send(get(at("jobs", id_of(job), "evolution", label), Picture.of, query))
 
     async def checkpoints(self, **options: Unpack[Options]) -> CheckpointList:

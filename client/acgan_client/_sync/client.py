@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 from pydantic import BaseModel
 
+from acgan_client._sync.training_data import TrainingDataCalls
 from acgan_client._sync.weights import Weights
 from acgan_client.archives import Layout, arriving_archive
 from acgan_client.calls import (
@@ -65,7 +66,7 @@ if TYPE_CHECKING:  # optional
     import numpy as np
 
 
-class Client(Weights):
+class Client(TrainingDataCalls, Weights):
     """Sends requests to the service at `url`, with the API key `key` if it requires one.
 
     If omitted, they are ACGAN_URL (or http://127.0.0.1:8000) and ACGAN_KEY of the environment. `timeout_seconds` limits
@@ -222,8 +223,11 @@ class Client(Weights):
         """Draw an animation from one digit to another."""
         return self._send(get(at("morph", first, last), Drawn.of, query))
 
-    def evolution(self, job: JobRef, label: int, **query: Unpack[EvolutionQuery]) -> Picture:
-        """Draw one address with every epoch of a run: a strip as PNG, or an animation."""
+    def evolution(self, job: JobRef, label: int | str, **query: Unpack[EvolutionQuery]) -> Picture:
+        """Draw one address with every epoch of a run: a strip as PNG, or an animation.
+
+        `label` is the name of a class, or its label.
+        """
         return self._send(get(at("jobs", id_of(job), "evolution", label), Picture.of, query))
 
     def checkpoints(self, **options: Unpack[Options]) -> CheckpointList:

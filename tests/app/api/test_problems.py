@@ -26,7 +26,7 @@ from models.networks.acgan import Discriminator
 from models.networks.weights import to_bytes
 from models.registry.store import DISCRIMINATOR, GENERATOR, CheckpointStore
 from models.synthesis.order import DatasetFile, DatasetManifest, DatasetOrder
-from tests.app.conftest import fresh_weights
+from tests.app.conftest import fresh_weights, publish_own
 from tests.models.registry.test_store import NEW, OLD, manifest
 from tests.support.api_clients import let_routes_raise, local_client
 from worker.jobs.keys import job_key
@@ -143,6 +143,11 @@ def refused_by_the_gate(world: World) -> httpx2.Response:
     refused = manifest(OLD, 2).model_copy(update={"refused": "its digits are blank"})
     world.store.publish(refused, {GENERATOR: fresh_weights(1)})
     return world.ask("GET", f"/digits/7?checkpoint={OLD}-e002")
+
+
+def drawn_by_letters(world: World) -> httpx2.Response:
+    letters = publish_own(world.store, NOBODY, "letters@1", ("a", "b"))
+    return world.ask("GET", f"/digits/7?checkpoint={letters}")
 
 
 def nothing_usable(world: World) -> httpx2.Response:
@@ -309,6 +314,11 @@ CAUSES: dict[str, Callable[[World], httpx2.Response]] = {
     "range-not-satisfiable": beyond_the_end,
     "not-acceptable": lambda world: world.ask("GET", "/digits/7", headers={"Accept": "text/html"}),
     "not-verified": lambda world: world.ask("GET", "/digits/7?n=40&verify=1"),
+    "training-data-not-found": lambda world: world.ask("GET", "/training-data/letters"),
+    "training-data-reserved": lambda world: world.ask("DELETE", "/training-data/mnist"),
+    "training-data-name-invalid": lambda world: world.ask("DELETE", "/training-data/Letters"),
+    "class-not-found": lambda world: world.ask("GET", "/images/mnist/a"),
+    "not-digits": drawn_by_letters,
     "in-use": delete_a_waiting_job,
     "store-full": lambda world: world.api(store_limit=1).post("/train"),
     "store-unavailable": a_folder_in_place_of_a_manifest,
