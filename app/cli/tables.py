@@ -111,10 +111,15 @@ def described(view: "TrainingDataView") -> list[str]:
     sizes = f"{view.train_images:,} training and {view.test_images:,} test images"
     sentences = [f"{name}: {len(view.classes)} classes, {sizes}, {source}"]
     if view.options:
-        sentences.append("options: " + ", ".join(f"{name} {value}" for name, value in view.options.items()))
+        sentences.append("options: " + ", ".join(map(option, view.options, view.options.values())))
     if view.newest_checkpoint:
         sentences.append(f"{view.checkpoints} checkpoints, the newest one {view.newest_checkpoint}")
     return sentences
+
+
+def option(name: str, value: str | int | float | None) -> str:
+    name = name.replace("_", " ")
+    return f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {'-' if value is None else value}"
 
 
 def class_counts_table(view: "TrainingDataView") -> Table:

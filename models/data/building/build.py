@@ -102,7 +102,7 @@ def _decode_all(source: Source, chunks: ChunkFolder, task: Task, progress: Progr
             nonlocal done
             for chunk in decoders.collect(WAIT):
                 chunks.write(chunk)
-                done += chunk.count
+                done += chunk.size
             progress(done, source.count)
 
         progress(done, source.count)
@@ -210,15 +210,14 @@ def _listed(names: Sequence[str]) -> str:
 
 def _warnings(found: Split, skipped: list[tuple[str, str]], unused: list[str], arrays: Arrays) -> Iterator[str]:
     if skipped:
-        yield f"{len(skipped):,} pictures were skipped, because they cannot be read: {_reasons(skipped, NAMED)}"
+        yield f"pictures skipped, because they cannot be read: {len(skipped):,} ({_reasons(skipped, NAMED)})"
     if unused:
-        yield f"classes without an image were left out: {_listed(unused)}"
+        yield f"classes left out, because they have no image: {_listed(unused)}"
     if found.dropped:
-        yield f"{found.dropped:,} training images were left out, because they are test images too"
+        yield f"training images left out, because they are test images too: {found.dropped:,}"
     if found.repeated:
-        yield f"{found.repeated:,} images are identical to another one of their split, and were kept"
+        yield f"images kept that are identical to another one of their split: {found.repeated:,}"
     if found.contradictory:
-        yield f"{found.contradictory:,} images are identical to an image of another class"
-    blank = sum(int((~images.any(axis=(1, 2))).sum()) for images in (arrays.train_images, arrays.test_images))
-    if blank:
-        yield f"{blank:,} images are blank"
+        yield f"images that are identical to one of another class: {found.contradictory:,}"
+    if blank := sum(int((~images.any(axis=(1, 2))).sum()) for images in (arrays.train_images, arrays.test_images)):
+        yield f"blank images: {blank:,}"

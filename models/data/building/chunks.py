@@ -39,7 +39,7 @@ class Header(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     first: int
-    count: int
+    size: int
     labels: list[str]
     splits: list[str | None]
     skipped: list[tuple[str, str]]
@@ -47,10 +47,10 @@ class Header(BaseModel):
 
 
 class Chunk(NamedTuple):
-    """Items `first` to `first + count - 1` of a source. Labels and splits are those of the images."""
+    """Items `first` to `first + size - 1` of a source. Labels and splits are those of the images."""
 
     first: int
-    count: int  # of items, including those that were skipped
+    size: int  # number of items, including those that were skipped
     images: np.ndarray  # uint8 (N, 28, 28)
     labels: list[str]
     splits: list[str | None]
@@ -72,7 +72,7 @@ class ChunkFolder:
             except FileDamaged:
                 path.unlink()
                 continue
-            found[chunk.first] = chunk.count
+            found[chunk.first] = chunk.size
         return found
 
     def write(self, chunk: Chunk) -> None:
@@ -100,7 +100,7 @@ def _parse(data: bytes, path: Path) -> Chunk:
             raise ValueError("its parts do not match")
     except (ValidationError, ValueError) as error:
         raise FileDamaged(f"{path} is damaged: import the images again") from error
-    return Chunk(header.first, header.count, images, header.labels, header.splits, header.skipped)
+    return Chunk(header.first, header.size, images, header.labels, header.splits, header.skipped)
 
 
 @contextmanager

@@ -157,7 +157,7 @@ def in_processes(task: Task, number: int) -> Iterator[InProcesses]:
 
 @contextmanager
 def _without_interrupts() -> Iterator[None]:
-    """Processes that start in the block inherit that Ctrl-C does not reach them: the one that started them ends them."""
+    """Keep Ctrl-C from processes that start in the block: the process that started them ends them."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return

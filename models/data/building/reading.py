@@ -2,12 +2,13 @@
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing, suppress
 from pathlib import Path
 
 import numpy as np
 
+from models.bounded_reading import FileMissing, FileUnreadable, printable
 from models.data.building.decoding import Batch
 from models.data.importing.items import InvalidImages, Item, Limits, Source
 from models.data.importing.normalise import to_grey
@@ -19,7 +20,20 @@ SAMPLE_ROWS = 512  # first rows of a table that the sample is taken from: rows c
 
 
 def fingerprint(path: Path) -> str:
-    """Return a checksum of the place, names, sizes and times of a file, or of all files in a folder. Raises OSError."""
+    """Return a checksum of the place, names, sizes and times of a file, or of all files in a folder.
+
+    Raises FileMissing, FileUnreadable.
+    """
+    if not path.exists():
+        raise FileMissing(f"there is no file or folder {printable(path)}")
+    try:
+        return _fingerprint(path)
+    except OSError as error:
+        name = printable(error.filename or path)
+        raise FileUnreadable(f"{name} cannot be read: {error.strerror}") from error
+
+
+def _fingerprint(path: Path) -> str:
     digest = hashlib.sha256(os.fsencode(path.resolve()))
     for name, status in sorted(_files(path)):
         digest.update(os.fsencode(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\0"))
@@ -53,7 +67,7 @@ def sample(source: Source, limits: Limits) -> list[np.ndarray]:
 
 
 def _sampled(source: Source) -> Iterator[Item]:
-    with closing(_generator(source, 0)) as items:
+    with closing(_items(source, 0)) as items:
         first = next(items, None)
         if first is None:
             return
@@ -63,11 +77,11 @@ def _sampled(source: Source) -> Iterator[Item]:
                     yield item
             return
     for number in range(0, source.count, max(1, source.count // SAMPLE)):
-        with closing(_generator(source, number)) as items:
+        with closing(_items(source, number)) as items:
             yield next(items)
 
 
-def _generator(source: Source, start: int) -> Iterator[Item]:
+def _items(source: Source, start: int) -> Generator[Item, None, None]:
     yield from source.items(start)
 
 

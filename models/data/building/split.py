@@ -84,14 +84,16 @@ def choose_test(labels: np.ndarray, groups: np.ndarray, classes: int, share: flo
                 left -= sizes[group]
             if not left:
                 break
-    return is_chosen[groups]
+    is_test: np.ndarray = is_chosen[groups]
+    return is_test
 
 
 def _is_mixed(labels: np.ndarray, groups: np.ndarray) -> np.ndarray:
     """Return whether each group has images of different classes, bool (number of groups,)."""
     label_of_group = np.zeros(groups.max(initial=-1) + 1, labels.dtype)
     label_of_group[groups] = labels
-    return np.bincount(groups, weights=labels != label_of_group[groups]) > 0
+    is_mixed: np.ndarray = np.bincount(groups, weights=labels != label_of_group[groups]) > 0
+    return is_mixed
 
 
 def _mixed(indices: np.ndarray, labels: np.ndarray, is_given: bool, random: np.random.Generator) -> np.ndarray:
