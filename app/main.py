@@ -113,8 +113,8 @@ def create_app(settings: AppSettings) -> FastAPI:
     app.state.draining = False  # set by app/server/server.py after SIGTERM
     add_error_handlers(app)
     add_middleware(app, settings, keyring)
-    drawn = (digits, compositions, images, datasets)
-    groups = (training, training_data, training_data_uploads, jobs, *drawn, checkpoints, weights)
+    training_routes = (training, training_data, training_data_uploads)
+    groups = (*training_routes, jobs, digits, compositions, images, datasets, checkpoints, weights)
     for group in (*groups, health, problems, static):
         app.include_router(group.router)
     describe(app, needed=keyring is not None, for_reading=settings.reading_needs_key)

@@ -23,6 +23,7 @@ from acgan_client.calls import (
     OrderFields,
     PixelsQuery,
     TrainFields,
+    TrainingDataFields,
     WeightsOf,
 )
 from app.main import create_app
@@ -59,6 +60,7 @@ CALLS: dict[str, Callable[[Client], Any]] = {
     "checkpoints": lambda client: client.checkpoints(),
     "checkpoint": lambda client: client.checkpoint("c"),
     "import_checkpoint": lambda client: client.import_checkpoint(b""),
+    "add_training_data": lambda client: client.add_training_data("letters", b""),
     "delete_checkpoint": lambda client: client.delete_checkpoint("c"),
     "serving": lambda client: client.serving(),
     "serve": lambda client: client.serve("newest"),
@@ -166,6 +168,7 @@ FIELDS = {
     "POST /train": TrainFields,
     "POST /datasets": OrderFields,
     "POST /checkpoints": ImportFields,
+    "PUT /training-data/{name}": TrainingDataFields,
     "GET /digits/{label}": DigitsQuery,
     "GET /images/{dataset}/{label}": DigitsQuery,
     "GET /numbers/{number}": NumbersQuery,

@@ -17,6 +17,7 @@ from models.registry import bundled
 from tests.conftest import DATA_DIR
 from tests.support.documentation import Command, commands, python_blocks
 from tests.support.forks import run_acgan
+from tests.support.image_archives import zip_of_pictures
 from tests.support.running_service import Service, running
 
 SMALL = {"dataset": "printed", "batch_size": 10, "train_examples": 20, "test_examples": 10}
@@ -121,6 +122,8 @@ class Reader:
             (self.folder / "seeds").mkdir(exist_ok=True)
             file = self.folder / "seeds" / "params_generator_epoch_001.hdf5"
             assert self.types(f"acgan export {self.checkpoint} -o {file}").returncode == 0
+        if "letters.zip" in text:
+            (self.folder / "letters.zip").write_bytes(zip_of_pictures())
         if "mine.safetensors" in text:  # the bundled one: the service has it, so nothing is published
             first = bundled.checkpoint()
             assert first, "the package has no generator"

@@ -48,6 +48,7 @@ def make_training_data(context: JobContext) -> None:
         built, preview = context.retry_storage(
             "the training data cannot be built", partial(build, context, order, source, work)
         )
+    context.check()
     with tracing.span("publish"):
         publish = partial(publish_held, context, order, built, preview)
         manifest, is_new = context.retry_storage("the training data cannot be stored", publish)
@@ -93,7 +94,7 @@ def publish_held(
 ) -> tuple[TrainingDataManifest, bool]:
     """Store the training data, unless this worker has lost the job. Raises FenceRejected, OSError."""
     storage, job, fence = context.storage, context.job.id, context.claim.fence
-    about = Description(built.classes, f"{built.source}, sent as {order.file}", built.options, built.warnings)
+    about = Description(built.classes, built.source, built.options, built.warnings)
     splits = Splits(*built.arrays)
     return storage.training_data.publish(
         order.name, about, splits, built.checksum, preview, lambda: storage.check_held(job, fence)

@@ -1,1 +1,1 @@
-"""Builds training data from a file that somebody sent, in a process of its own that has limits."""
+"""Builds training data from a file that a user sent, in a process of its own that has limits."""

@@ -109,7 +109,8 @@ def watch(process: "subprocess.Popen[bytes]", request: Request, report: Report, 
         check()
         now = time.monotonic()
         if now > until:
-            raise ImportFailed(f"{name_of(request)} was not imported: it takes longer than {duration(request.limits.seconds)}")
+            limit = duration(request.limits.seconds)
+            raise ImportFailed(f"{name_of(request)} was not imported: it takes longer than {limit}")
         if now - measured > MEASURE_SECONDS:
             measured = now
             check_memory(process, request)

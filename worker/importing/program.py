@@ -115,10 +115,10 @@ def is_disk_full(error: BaseException | None) -> bool:
 
 def build(request: Request, send: Callable[[Message], None]) -> None:
     """Read the source, and write the result. Raises AcganError, MemoryError, OSError."""
-    from models.data.building.contact_sheet import contact_sheet
 
     from models.data.building.build import build as build_arrays
     from models.data.importing.items import Limits
+    from models.registry.training_data import preview
     from worker.importing.files import write_result
 
     def report(done: int, total: int | None) -> None:
@@ -128,7 +128,7 @@ def build(request: Request, send: Callable[[Message], None]) -> None:
     built = build_arrays(
         request.source, request.options, request.work, report, limits=limits, identity=identity, processes=PROCESSES
     )
-    write_result(request.result, built, contact_sheet(built))
+    write_result(request.result, built, preview(built))
 
 
 def parse(line: bytes) -> Message:

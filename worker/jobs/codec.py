@@ -77,8 +77,7 @@ def encode(
 
 def kind_name(fields: Hash) -> str:
     """Return the kind of a job as it is stored. Records of earlier versions do not contain it."""
-    found = (kind for kind, ordered in ORDERED.items() if ordered.field in fields)
-    return fields.get("kind") or next(found, JobKind.TRAINING)
+    return fields.get("kind") or (JobKind.DATASET if "order" in fields else JobKind.TRAINING)
 
 
 def decode(job_id: str, fields: Hash, epochs: Hash) -> AnyJob:

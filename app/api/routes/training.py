@@ -137,9 +137,7 @@ async def check_training_data(services: Services, job: Job) -> None:
 
 async def check_uploaded(services: Services, job: Job) -> None:
     """Raises InvalidTransition if the file that was sent for a job was deleted to stay within the storage limit."""
-    if job.training_data is not None and not await anyio.to_thread.run_sync(
-        has_upload, services.store.storage, job.id
-    ):
+    if job.training_data is not None and not await anyio.to_thread.run_sync(has_upload, services.store.storage, job.id):
         raise InvalidTransition(
             f"job {job.id} cannot run again: the file {job.training_data.file} was deleted. Send it again"
         )

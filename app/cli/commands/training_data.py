@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from app.cli.commands.delete import confirm
 from app.cli.errors import INTERRUPTED, check_output_file, error_console, fail, fail_on, read_settings, writing
-from app.cli.options import AsJson, Home
+from app.cli.options import AsJson, Home, Key, Url
 from app.cli.output import print_json, print_sentence, print_table
 from models.data.building.options import FIT, INVERT, SEED, TEST_SHARE, ImportOptions, Invert, Mode
 
@@ -46,13 +46,32 @@ def add(
         Path | None,
         typer.Option(metavar="FILE", help="Write a picture of the images into this PNG file, and store nothing."),
     ] = None,
+    upload: Annotated[
+        bool, typer.Option("--upload", help="Send the images to a service, which stores them: a worker reads them.")
+    ] = False,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="With --upload: do not wait for the worker.")] = False,
     as_json: AsJson = False,
     home: Home = None,
+    url: Url = None,
+    key: Key = None,
 ) -> None:
-    """Make training data from your own labelled images, and store them as a new version. Needs no service."""
+    """Make training data from your own labelled images, and store them as a new version.
+
+    Without --upload, this machine does it and needs no service. With --upload, exit code 0 if the worker succeeded, 1
+    if it failed, 3 if the job was cancelled.
+    """
+    local = {"--labels": labels, "--preview": preview, "--home": home}
+    remote = {"--url": url, "--key": key, "--no-wait": no_wait or None}
+    if wrong := [option for option, value in (local if upload else remote).items() if value is not None]:
+        fail(f"{', '.join(wrong)}: not {'together with' if upload else 'without'} --upload")
     with fail_on(ValidationError):
         share = {} if test_share is None else {"test_share": test_share}
         options = ImportOptions.model_validate({"fit": fit, "invert": invert, "seed": seed} | share)
+    if upload:
+        from app.cli.training_data_upload import send
+
+        send(name, path, options, (url, key), not no_wait, as_json)
+        return
     settings = read_settings(home=home)
     check_output_file(preview)
 

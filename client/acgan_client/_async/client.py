@@ -16,6 +16,7 @@ from acgan_client.calls import (
     DigitsQuery,
     EvolutionQuery,
     ImportFields,
+    JobKind,
     JobRef,
     MorphQuery,
     NumbersQuery,
@@ -93,10 +94,11 @@ class AsyncClient(AsyncTrainingData, AsyncWeights):
         status: JobStatus | str | None = None,
         before: str | None = None,
         epochs: Literal["all", "last"] | None = None,
+        kind: JobKind | None = None,
         **options: Unpack[Options],
     ) -> JobList:
-        """Return a page of jobs, newest first: those accepted before the job `before`."""
-        query = {"limit": limit, "status": status, "before": before, "epochs": epochs, **options}
+        """Return a page of runs, or jobs of another kind, newest first: those accepted before the job `before`."""
+        query = {"limit": limit, "status": status, "before": before, "epochs": epochs, "kind": kind, **options}
         return await self._send(get_record("/jobs", JobList, query, LIST_LIMIT))
 
     async def iter_jobs(
@@ -104,12 +106,13 @@ class AsyncClient(AsyncTrainingData, AsyncWeights):
         status: JobStatus | str | None = None,
         epochs: Literal["all", "last"] | None = "last",
         page_size: int = 100,
+        kind: JobKind | None = None,
         **options: Unpack[Options],
     ) -> AsyncIterator[Job | UnreadableJob]:
-        """Yield all jobs, newest first. `epochs="all"` for all epochs of each; otherwise only the last."""
+        """Yield all runs, or all jobs of another kind, newest first, with all epochs of each, or only the last."""
         before = None
         while True:
-            page = await self.jobs(page_size, status, before, epochs, **options)
+            page = await self.jobs(page_size, status, before, epochs, kind, **options)
             for job in page.jobs:
                 yield job
             if page.next is None:

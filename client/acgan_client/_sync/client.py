@@ -17,6 +17,7 @@ from acgan_client.calls import (
     DigitsQuery,
     EvolutionQuery,
     ImportFields,
+    JobKind,
     JobRef,
     MorphQuery,
     NumbersQuery,
@@ -94,10 +95,11 @@ class Client(TrainingDataCalls, Weights):
         status: JobStatus | str | None = None,
         before: str | None = None,
         epochs: Literal["all", "last"] | None = None,
+        kind: JobKind | None = None,
         **options: Unpack[Options],
     ) -> JobList:
-        """Return a page of jobs, newest first: those accepted before the job `before`."""
-        query = {"limit": limit, "status": status, "before": before, "epochs": epochs, **options}
+        """Return a page of runs, or jobs of another kind, newest first: those accepted before the job `before`."""
+        query = {"limit": limit, "status": status, "before": before, "epochs": epochs, "kind": kind, **options}
         return self._send(get_record("/jobs", JobList, query, LIST_LIMIT))
 
     def iter_jobs(
@@ -105,12 +107,13 @@ class Client(TrainingDataCalls, Weights):
         status: JobStatus | str | None = None,
         epochs: Literal["all", "last"] | None = "last",
         page_size: int = 100,
+        kind: JobKind | None = None,
         **options: Unpack[Options],
     ) -> Iterator[Job | UnreadableJob]:
-        """Yield all jobs, newest first. `epochs="all"` for all epochs of each; otherwise only the last."""
+        """Yield all runs, or all jobs of another kind, newest first, with all epochs of each, or only the last."""
         before = None
         while True:
-            page = self.jobs(page_size, status, before, epochs, **options)
+            page = self.jobs(page_size, status, before, epochs, kind, **options)
             for job in page.jobs:
                 yield job
             if page.next is None:

@@ -198,6 +198,7 @@ def test_the_openapi_page_documents_every_path(client: TestClient, store: Checkp
     described = client.get("/openapi.json").json()
     assert {f"{method.upper()} {path}" for path, methods in described["paths"].items() for method in methods} == {
         "POST /checkpoints",
+        "PUT /training-data/{name}",
         "GET /checkpoints/{checkpoint}/{file}",
         "GET /checkpoints/{checkpoint}/exports/{file}",
         "POST /train",

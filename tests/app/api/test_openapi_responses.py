@@ -16,6 +16,7 @@ from tests.app.api.test_event_stream import accept, claim, progress
 from tests.app.conftest import fresh_weights
 from tests.models.registry.test_store import NEW, OLD
 from tests.support.api_clients import local_client
+from tests.support.image_archives import zip_of_pictures
 from tests.support.serving import following, serving
 from tests.support.training_sets import bring
 from tests.worker.jobs.test_client import epoch_record
@@ -172,6 +173,7 @@ def ask_the_rest(recorder: Recorder) -> None:
     as_file = {"Content-Type": "application/octet-stream"}
     for status in (201, 200):
         recorder.ask("POST /checkpoints", status, content=fresh_weights(9), headers=as_file)
+    recorder.ask("PUT /training-data/{name}", 202, name="letters", content=zip_of_pictures(), headers=as_file)
     recorder.ask("DELETE /checkpoints/{checkpoint}", 204, checkpoint=f"{OLD}-e001")
     recorder.ask("GET /serving", 200)
     recorder.ask("PUT /serving", 200, json={"policy": "best"})

@@ -162,7 +162,12 @@ def test_other_requests_are_refused(client: TestClient, settings: AppSettings) -
 
 @pytest.mark.parametrize(
     ("data", "sentence"),
-    [(b"no archive", "letters.zip"), (b"", "letters.zip"), (bomb(), "letters.zip"), (zip_of_pictures(("a",)), "one class")],
+    [
+        (b"no archive", "letters.zip"),
+        (b"", "letters.zip"),
+        (bomb(), "a/1.png has 67,108,864 bytes"),
+        (zip_of_pictures(("a",)), "one class"),
+    ],
 )
 def test_a_file_that_cannot_be_used_is_a_failed_job_with_a_sentence(
     client: TestClient, worker: WorkerSettings, settings: AppSettings, data: bytes, sentence: str
