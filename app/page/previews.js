@@ -1,4 +1,4 @@
-// The preview of training data: some of its images, a column for each class.
+// The preview of training data: some of its images, by class.
 
 import { h } from "./dom.js";
 import { sheet } from "./canvas.js";
