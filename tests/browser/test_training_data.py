@@ -66,9 +66,15 @@ def test_classes_are_named_beside_the_picture_of_a_run(browser: Browser, setting
         expect(picture).to_be_visible()
         assert page.locator(".names li").all_inner_texts() == list(CLASSES)
         assert picture.evaluate("canvas => canvas.height") == 28 * len(CLASSES)
-        greys = "canvas => [0, 1, 2].map((row) => canvas.getContext('2d').getImageData(14, 28 * row + 14, 1, 1).data[0])"
+        greys = (
+            "canvas => [0, 1, 2].map((row) => canvas.getContext('2d').getImageData(14, 28 * row + 14, 1, 1).data[0])"
+        )
         assert picture.evaluate(greys) == [80, 160, 240]
-        rows = [box["y"] + box["height"] / 2 for box in (row.bounding_box() for row in page.locator(".names li").all()) if box]
+        rows = [
+            box["y"] + box["height"] / 2
+            for box in (row.bounding_box() for row in page.locator(".names li").all())
+            if box
+        ]
         box = picture.bounding_box()
         assert box and len(rows) == 3
         for row, middle in enumerate(rows):  # each name is beside its row
@@ -191,5 +197,7 @@ def test_axe_finds_no_serious_violation_and_the_views_fit(
             page.wait_for_timeout(300)
             assert serious(page) == [], view
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{view} is too wide"
-        tops = page.locator("header nav a").evaluate_all("links => links.map((link) => link.getBoundingClientRect().top)")
+        tops = page.locator("header nav a").evaluate_all(
+            "links => links.map((link) => link.getBoundingClientRect().top)"
+        )
         assert len(set(tops)) == 1, "the navigation has more than one row"
