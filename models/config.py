@@ -64,8 +64,7 @@ class TrainingConfig(BaseModel):
         + "; or the name of your own. `name@2` is its second version; without it, the newest at the start of the run.",
     )
     train_examples: Annotated[int, Field(ge=2, le=MOST_IMAGES), WHOLE] | None = Field(
-        None,
-        description="Train on the first N images only, for a quick test: at least one batch. All if there are fewer.",
+        None, description="Train on the first N images only, for a quick test; at least one batch. All if it has fewer."
     )
     test_examples: Annotated[int, Field(ge=1, le=MOST_IMAGES), WHOLE] | None = Field(
         None, description="Compute test losses on the first N images only."
