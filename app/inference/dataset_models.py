@@ -1,6 +1,7 @@
 """Finds the generators of any training data: the newest and the best of each, and any checkpoint by its id."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import NamedTuple
 
 import anyio.to_thread
@@ -47,16 +48,20 @@ class DatasetModels:
         served = self.models.served
         if name == "latest" and served and wanted.means(served.model.manifest.config.dataset):
             return served.model
-        checkpoint = await self._select(wanted, name)
+        try:
+            return await self._load(await self._select(wanted, name), wanted, name)
+        except CheckpointNotFound:  # it was deleted since the last look, less than a second ago
+            return await self._load(await anyio.to_thread.run_sync(self._look, wanted, name), wanted, name)
+
+    async def _load(self, checkpoint: CheckpointId, wanted: Reference, role: str) -> LoadedModel:
+        """Load the selected checkpoint; if the newest is damaged, the one before."""
         try:
             return await self.models.find(str(checkpoint))
         except (CheckpointDamaged, InvalidWeights):
             older = await anyio.to_thread.run_sync(self._older, wanted, checkpoint)
-            for each in older[:MOST_TRIED] if name == "latest" else ():
-                try:
+            for each in older[:MOST_TRIED] if role == "latest" else ():
+                with suppress(CheckpointDamaged, CheckpointNotFound, InvalidWeights):
                     return await self.models.find(str(each))
-                except (CheckpointDamaged, CheckpointNotFound, InvalidWeights):
-                    continue
             raise
 
     def _checked(self, model: LoadedModel, wanted: Reference) -> LoadedModel:

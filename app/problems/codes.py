@@ -92,7 +92,7 @@ PROBLEMS = {
     "not-digits": ProblemType(
         409,
         "The checkpoint or the data set draws other classes than the ten digits.",
-        "draw its images with GET /images/{dataset}/{{label}}?checkpoint={checkpoint}",
+        "draw its images with GET /images/{dataset}?checkpoint={checkpoint}",
     ),
     "class-not-found": ProblemType(404, "The data set has no class with this name or label."),
     "nothing-usable": ProblemType(503, "The published generators are damaged or cannot be read."),

@@ -37,6 +37,7 @@ NOT_TYPED = {
 REFUSED = {
     "curl 'localhost:8000/digits/7?n=1001'": 422,
     "curl -X PUT -H 'Content-Type: application/json' localhost:8000/serving -d '{\"dataset\": \"printed\"}'": 404,
+    "curl -X DELETE localhost:8000/training-data/letters": 404,  # there are none
     "curl -X DELETE localhost:8000/checkpoints/20261124-094951-00001c-e001": 409,  # here it is the one that is served
 }
 LOADS_TORCH = re.compile(

@@ -169,7 +169,7 @@ def test_a_checkpoint_of_other_data_is_404_with_the_right_address(client: TestCl
 def test_digits_are_not_drawn_by_other_classes(client: TestClient, path: str) -> None:
     refused = client.get(f"{path}?checkpoint={SECOND}-e001")
     assert (refused.status_code, refused.json()["type"]) == (409, "/problems/not-digits")
-    assert f"GET /images/letters/{{label}}?checkpoint={SECOND}-e001" in refused.json()["detail"]
+    assert f"GET /images/letters?checkpoint={SECOND}-e001" in refused.json()["detail"]
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_other_classes_are_not_served(client: TestClient, body: dict[str, str]) 
     before = client.get("/serving").json()
     refused = client.put("/serving", json=wanted)
     assert (refused.status_code, refused.json()["type"]) == (409, "/problems/not-digits")
-    assert "GET /images/letters/" in refused.json()["detail"]
+    assert "GET /images/letters?checkpoint=" in refused.json()["detail"]
     assert client.get("/serving").json() == before
 
 
@@ -292,8 +292,42 @@ def test_digits_that_a_user_brought_may_be_served(settings: AppSettings, store: 
 
 
 def test_the_bundled_generator_is_that_of_mnist(settings: AppSettings) -> None:
-    with local_client(create_app(settings)) as client:
+    with local_client(create_app(settings.model_copy(update={"pretrained": True}))) as client:
         images = client.get("/images/mnist/7?seed=4").raise_for_status()
         assert images.content == client.get("/digits/7?seed=4").content
         bring(CheckpointStore(settings.store_dir).training_data, "letters")
         assert client.get("/images/letters/a").status_code == 404
+
+
+# ----------------------------------------------------------------------------
+# Data sets on order.
+
+
+def test_a_data_set_of_many_classes_has_at_most_as_many_images_as_one_of_digits(
+    settings: AppSettings, store: CheckpointStore
+) -> None:
+    own = publish_own(store, THIRD, "signs@1", tuple(f"sign {number}" for number in range(100)))
+    with local_client(create_app(settings)) as client:
+        refused = client.post("/datasets", json={"checkpoint": own, "per_class": 99_000, "test_per_class": 1001})
+        assert (refused.status_code, refused.json()["type"]) == (422, "/problems/invalid-input")
+        assert "together should be at most 100,000" in refused.json()["detail"]
+        job = client.post("/datasets", json={"checkpoint": own, "per_class": 99_000, "test_per_class": 1000})
+        assert (job.status_code, job.json()["order"]["checkpoint"]) == (202, own)
+
+
+def test_a_verified_data_set_needs_a_judge(settings: AppSettings, store: CheckpointStore) -> None:
+    with local_client(create_app(settings)) as client:
+        order = {"checkpoint": f"{SECOND}-e001", "per_class": 10, "test_per_class": 10, "verify": 0.9}
+        refused = client.post("/datasets", json=order)
+        assert (refused.status_code, refused.json()["type"]) == (409, "/problems/not-verified")
+        assert client.get("/datasets").json()["datasets"] == []
+
+
+def test_the_room_for_a_data_set_depends_on_its_classes(settings: AppSettings, store: CheckpointStore) -> None:
+    own = publish_own(store, THIRD, "signs@1", tuple(f"sign {number}" for number in range(100)))
+    order = {"per_class": 900, "test_per_class": 100}  # of 100 classes 40 MB, of digits 4 MB
+    used = sum(file.size for file in store.storage.files())
+    with local_client(create_app(settings.model_copy(update={"store_limit": used + 43_000_000}))) as client:
+        assert client.post("/datasets", json={**order, "checkpoint": own}).status_code == 202
+        refused = client.post("/datasets", json=order)
+        assert (refused.status_code, refused.json()["type"]) == (409, "/problems/store-full")

@@ -79,7 +79,7 @@ def test_a_generator_of_brought_data_needs_a_judge_or_a_service_without_one(
     settings: AppSettings, store: CheckpointStore
 ) -> None:
     bring(store.training_data, "letters", ("a", "b", "c"))
-    with local_client(create_app(settings)) as client:
+    with local_client(create_app(settings.model_copy(update={"judge": True}))) as client:
         refused = upload(client, fresh_weights(7, 3), dataset="letters")
         assert (refused.status_code, refused.json()["type"]) == (422, "/problems/invalid-upload")
         assert "no judge for letters@1" in refused.json()["detail"]

@@ -26,7 +26,7 @@ from models.networks.acgan import Discriminator
 from models.networks.weights import to_bytes
 from models.registry.store import DISCRIMINATOR, GENERATOR, CheckpointStore
 from models.synthesis.order import DatasetFile, DatasetManifest, DatasetOrder
-from tests.app.conftest import fresh_weights, publish_own
+from tests.app.conftest import fresh_weights
 from tests.models.registry.test_store import NEW, OLD, manifest
 from tests.support.api_clients import let_routes_raise, local_client
 from worker.jobs.keys import job_key
@@ -38,7 +38,7 @@ JSON = {"Content-Type": "application/json"}
 READER, ANA, BEN = make_key("reader", Role.READ), make_key("ana", Role.TRAIN), make_key("ben", Role.TRAIN)
 KEYS = SecretStr(" ".join(str(entry) for _, entry in (READER, ANA, BEN)))
 
-# Codes that need a server, a crowd or the proxy: the tests in these files meet them.
+# Codes that need a server, a crowd, the proxy or training data: the tests in these files meet them.
 ELSEWHERE = {
     "request-timeout": "app/server/protocol/test_requests.py",
     "headers-too-long": "app/server/protocol/test_requests.py",
@@ -48,6 +48,7 @@ ELSEWHERE = {
     "upload-timeout": "app/api/test_uploads.py",
     "too-many-streams": "app/api/test_event_stream.py",
     "overloaded": "app/api/test_digits.py",
+    **dict.fromkeys(("class-not-found", "not-digits"), "app/api/test_images.py"),
     "too-many-archives": "app/cli/test_layouts.py",
     "redis-unsafe": "app/api/test_errors.py",
     "replica-lost": "deploy/test_proxy_problems.py",
@@ -143,11 +144,6 @@ def refused_by_the_gate(world: World) -> httpx2.Response:
     refused = manifest(OLD, 2).model_copy(update={"refused": "its digits are blank"})
     world.store.publish(refused, {GENERATOR: fresh_weights(1)})
     return world.ask("GET", f"/digits/7?checkpoint={OLD}-e002")
-
-
-def drawn_by_letters(world: World) -> httpx2.Response:
-    letters = publish_own(world.store, NOBODY, "letters@1", ("a", "b"))
-    return world.ask("GET", f"/digits/7?checkpoint={letters}")
 
 
 def nothing_usable(world: World) -> httpx2.Response:
@@ -317,8 +313,6 @@ CAUSES: dict[str, Callable[[World], httpx2.Response]] = {
     "training-data-not-found": lambda world: world.ask("GET", "/training-data/letters"),
     "training-data-reserved": lambda world: world.ask("DELETE", "/training-data/mnist"),
     "training-data-name-invalid": lambda world: world.ask("DELETE", "/training-data/Letters"),
-    "class-not-found": lambda world: world.ask("GET", "/images/mnist/a"),
-    "not-digits": drawn_by_letters,
     "in-use": delete_a_waiting_job,
     "store-full": lambda world: world.api(store_limit=1).post("/train"),
     "store-unavailable": a_folder_in_place_of_a_manifest,
