@@ -76,7 +76,8 @@ def test_classes_are_named_beside_the_picture_of_a_run(browser: Browser, setting
             if box
         ]
         box = picture.bounding_box()
-        assert box and len(rows) == 3
+        assert box
+        assert len(rows) == 3
         for row, middle in enumerate(rows):  # each name is beside its row
             assert abs(middle - (box["y"] + (row + 0.5) * box["height"] / 3)) < box["height"] / 12
         heads = page.get_by_role("region", name="Metrics per class").get_by_role("columnheader")

@@ -135,7 +135,7 @@ def test_a_cancelled_import_ends_within_a_second_and_can_be_resumed(large: World
         child = large.until("a process reads", lambda: progress(large, job_id) and importer(large, job_id))
         large.ask(lambda jobs: jobs.cancel(job_id))
         assert large.until_ended(job_id, LEASE_SECONDS).status == JobStatus.CANCELLED
-        assert not processes_of_session(child)
+        large.until("its processes end", lambda: not processes_of_session(child), 2)
         assert not is_alive(child)
         assert [folder.name for folder in large.store.storage.folders(job_id)] == [UPLOAD]
         assert large.store.training_data.references() == []
@@ -156,7 +156,7 @@ def test_a_worker_that_stops_hands_its_import_back(large: World, many: bytes) ->
         assert large.workers[0].wait(RECOVERY_SECONDS) == 0
         job = large.job(job_id)
         assert (job.status, job.trouble) == (JobStatus.QUEUED, "no worker is available: start one")
-        assert not processes_of_session(child)
+        large.until("its processes end", lambda: not processes_of_session(child), 2)
         large.start_worker()
         assert large.until_ended(job_id).status == JobStatus.SUCCEEDED
     finally:

@@ -18,6 +18,7 @@ except ImportError:  # Windows
 
 GIB = 1 << 30
 PROC = Path("/proc")
+ENDED = "ZX"  # states of processes
 OWN_MEMORY = ("RssAnon:", "RssShmem:")  # pages of files do not count: the kernel drops them when it needs the memory
 
 
@@ -56,13 +57,14 @@ def memory_of_session(leader: int) -> int:
 
 
 def processes_of_session(leader: int) -> list[int]:
+    """Return the processes of a session that run. Those that have ended and were not collected do not count."""
     found = []
     with suppress(OSError):
         for name in os.listdir(PROC):
             if name.isdigit():
                 with suppress(OSError, IndexError):
                     fields = (PROC / name / "stat").read_text().rpartition(")")[2].split()
-                    if fields[3] == str(leader):
+                    if fields[3] == str(leader) and fields[0] not in ENDED:
                         found.append(int(name))
     return found
 

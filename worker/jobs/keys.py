@@ -51,11 +51,8 @@ OUTBOX = "acgan:outbox"
 MESSAGE_PREFIX = "acgan:message:"
 RATES = "acgan:rate"
 CELERY_PREFIX = "acgan:celery:"  # of the keys of Celery
-LISTS = {
-    JobKind.TRAINING: f"{JOBS}:runs",
-    JobKind.DATASET: f"{JOBS}:datasets",
-    JobKind.TRAINING_DATA: f"{JOBS}:imports",
-}
+NAMES_OF_LISTS = {JobKind.TRAINING: "runs", JobKind.TRAINING_DATA: "imports"}  # of other kinds: the plural
+LISTS = {kind: f"{JOBS}:{NAMES_OF_LISTS.get(kind, f'{kind}s')}" for kind in JobKind}
 JOB_PREFIX = "acgan:job:"
 EPOCHS_SUFFIX = ":epochs"
 THINNED = "thinned:"  # fields of a record, one for each epoch
