@@ -25,7 +25,7 @@ export async function show(root, { query }, signal) {
     h("div", { class: "field" }, h("label", { for: "verify" }, "Verification"), sure), h("div", { class: "actions" }, send));
   const list = h("div", { "aria-live": "polite" });
   root.append(title("Generated data sets"), dataTabs("datasets"),
-    h("p", {}, "Generate digits with the current model, as four files in the MNIST format."),
+    h("p", {}, "Generate images with the current model, as four files in the MNIST format."),
     form, size, list);
   changed();
   offerSources().catch(showError);
@@ -46,6 +46,7 @@ export async function show(root, { query }, signal) {
     sets = all.filter((set) => set.newest_checkpoint && !areDigits(set.classes));
     source.append(...sets.map((set) => h("option", { value: set.name }, `images of ${set.name}`)));
     sources.hidden = !sets.length;
+    update.shown = null; // the numbers of classes are known now
   }
 
   async function order(event) {
@@ -77,7 +78,7 @@ export async function show(root, { query }, signal) {
     const shown = JSON.stringify(datasets);
     if (shown === update.shown) return;
     update.shown = shown;
-    list.replaceChildren(...(datasets.length ? datasets.map((dataset) => entry(dataset, update)) : [h("p", { class: "nothing" }, "No data sets yet.")]));
+    list.replaceChildren(...(datasets.length ? datasets.map((dataset) => entry(dataset, update, sets)) : [h("p", { class: "nothing" }, "No data sets yet.")]));
   }
 }
 
@@ -86,8 +87,11 @@ function field(id, text, value, least = 1) {
   return { input, element: h("div", { class: "field" }, h("label", { for: id }, text), input) };
 }
 
-function entry(dataset, update) {
+function entry(dataset, update, sets) {
   const { id, order, status, progress } = dataset;
+  const each = order.per_class + order.test_per_class;
+  const known = sets.find((set) => set.newest_checkpoint === order.checkpoint);
+  const images = progress?.digits ?? each * (known?.classes.length ?? CLASSES);
   const control = (verb, text) => button(text, async () => { await post(`jobs/${id}/${verb}`); await update(); });
   const made = Object.keys(dataset.files).length > 0;
   const erase = async () => {
@@ -100,9 +104,9 @@ function entry(dataset, update) {
   const running = !ENDED.includes(status);
   return h("article", { class: "job dataset", "data-id": id },
     h("div", {},
-      h("h2", {}, `${number(CLASSES * (order.per_class + order.test_per_class))} digits `, h("span", { class: `badge ${status}` }, status)),
+      h("h2", {}, `${number(images)} ${images === CLASSES * each && !known ? "digits" : "images"} `, h("span", { class: `badge ${status}` }, status)),
       h("p", { class: "hint" }, `Seed ${order.seed}, checkpoint `, h("code", {}, order.checkpoint), order.verify === null ? "" : `, verified with probability ${order.verify}`, `. Created ${ago(dataset.created_at)}.`),
-      running && progress && h("progress", { max: progress.digits, value: progress.drawn, "aria-label": "Digits drawn" }),
+      running && progress && h("progress", { max: progress.digits, value: progress.drawn, "aria-label": "Images drawn" }),
       running && progress && h("p", { class: "hint" }, `${number(progress.drawn)} of ${number(progress.digits)}, about ${duration(progress.eta_seconds)} left.`),
       dataset.error && notice(prose(sentence(dataset.error))),
       files(dataset)),
