@@ -118,7 +118,7 @@ async function bring(follow, signal) {
       const known = (problem.mistakes ?? []).map(({ field: where, message }) => [fields.find(({ key }) => where.endsWith(`.${key}`)), message]).filter(([one]) => one);
       for (const [one, message] of known) one.showMistake(message);
       if (known.length) known[0][0].focus();
-      else wrong.replaceChildren(notice(prose(sentence(problem.message))));
+      else wrong.replaceChildren(notice(prose(problem.message)));
       announce(problem.message);
     } finally {
       submit.disabled = false;
