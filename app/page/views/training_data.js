@@ -101,7 +101,7 @@ async function bring(follow, signal) {
       given.set("file", fileName(chosen, blob));
       const progress = (share) => {
         bar.value = share;
-        state.textContent = share < 1 ? `Sending ${bytes(blob.size)}: ${Math.floor(100 * share)} %` : "The service stores the file.";
+        state.textContent = share < 1 ? `Sending ${bytes(blob.size)}: ${Math.floor(100 * share)} %. Stay in this view until it is sent.` : "The service stores the file.";
       };
       progress(0);
       const job = await send("PUT", `training-data/${label.value}?${given}`, blob, { "Content-Type": "application/octet-stream", "Idempotency-Key": once }, progress, leave.signal);
@@ -169,7 +169,10 @@ function importing(id, ended, signal) {
     heading.replaceChildren(`${job.result?.dataset ?? wanted} `, h("span", { class: `badge ${job.status}` }, job.status));
     const problem = job.error ?? job.trouble;
     report.replaceChildren(...(problem ? [notice(prose(sentence(problem)))] : []), ...warnings(job.warnings));
-    const control = (verb) => button(CONTROLS[verb], async () => (await post(`jobs/${id}/${verb}`), watch()));
+    const control = (verb) => button(CONTROLS[verb], async () => {
+      await post(`jobs/${id}/${verb}`);
+      if (verb === "resume") begin(); // otherwise it is being watched
+    });
     const erase = button("Dismiss", async () => {
       if (job.status !== "succeeded") await remove(`jobs/${id}`);
       element.remove();
@@ -179,10 +182,8 @@ function importing(id, ended, signal) {
     announce(`${wanted}: ${job.status}.`);
     if (job.status === "succeeded") ended().catch(showError);
   };
-  watch().catch((error) => {
-    if (error.name === "AbortError") return;
-    report.replaceChildren(notice(error.message));
-  });
+  const begin = () => watch().catch((error) => error.name === "AbortError" || report.replaceChildren(notice(error.message)));
+  begin();
   return element;
 }
 
