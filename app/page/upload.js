@@ -3,7 +3,7 @@
 import { NEEDS_KEY, key, problemOf, wanted } from "./api.js";
 import { tar } from "./tar.js";
 
-export const MOST_FILES = 200_000; // of a folder; the browser keeps a reference to each
+export const MOST_FILES = 150_000; // as the service accepts; the browser keeps a reference to each
 const HIDDEN = /(^|\/)(\.[^/]*|__MACOSX|Thumbs\.db|desktop\.ini)(\/|$)/i;
 
 /** The files of a file input with `webkitdirectory`: [path below the folder, File]. */
