@@ -21,14 +21,16 @@ from app.inference.checkpoint_files import (
 from app.inference.epoch_timeline import EpochTimeline
 from app.inference.known_store import KnownStore
 from app.inference.model_manager import ROLES, LoadedModel, ModelManager, NothingPublished
+from app.inference.style_banks import StyleBanks
 from app.inference.verified import NotVerified, Verified, draw_verified
 from app.settings import AppSettings
 from models.devices import processors
+from models.evaluation.style_bank import SEED
 from models.evaluation.verifier import Verifier, find_verifier
 from models.networks.inference import FoldedGenerator
 from models.registry import bundled
 from models.registry.store import CheckpointStore, Manifest
-from models.sampling.sampler import SampleBatch, SampleRange, Samples, fresh_seed
+from models.sampling.sampler import SampleBatch, SampleList, SampleRange, Samples, fresh_seed
 from worker.observability.background_loops import Supervisor
 
 __all__ = [
@@ -66,6 +68,7 @@ class InferenceService:
         self.files = CheckpointFiles(self.models)
         self._drawn = LRUCache[str, bytes](settings.file_cache, len)  # by ETag
         self._batcher = Batcher(threads, settings.drawing_wait_seconds, self._target, supervisor)
+        self._styles = StyleBanks(self._batcher, cached + 1)  # of the served generator and those in memory
         self._films = BoundedExecutor(FILMS_WAITING)
         self._timeline = EpochTimeline(store, device)
 
@@ -75,6 +78,7 @@ class InferenceService:
         supervisor.start_task("model following", self.models.follow)
 
     def close(self) -> None:
+        self._styles.close()
         self._batcher.close()
 
     # ----------------------------------------------------------------------------
@@ -120,6 +124,18 @@ class InferenceService:
     ) -> Verified:
         """Draw digits of a seed whose label has at least the probability `least`. Raises Busy, NotVerified."""
         return await draw_verified(self._batcher, model, verifier, series, least)
+
+    # ----------------------------------------------------------------------------
+    # Numbers.
+
+    async def style_version(self, model: LoadedModel) -> str:
+        """Return all that determines the choice of digits by style apart from the generator."""
+        return await self._styles.version(model)
+
+    async def choose_digits(self, model: LoadedModel, labels: Sequence[int], seed: int, index: int) -> SampleList:
+        """Choose a digit for each label, all in the style of (seed, index). Raises StyleBankNotReady."""
+        bank = await self._styles.get(model)
+        return SampleList(labels, SEED, bank.choose(labels, seed, index))
 
     async def cached(self, tag: str | None, make: Callable[[], Awaitable[bytes]]) -> bytes:
         """Return the file with this ETag from memory, or the result of `make`."""

@@ -279,6 +279,12 @@ class Overloaded(Unavailable):
     code = "overloaded"
 
 
+class StyleBankNotReady(Unavailable):
+    """The styles of a generator's digits are being measured."""
+
+    code = "style-bank-not-ready"
+
+
 class TooManyConnections(Unavailable):
     """The service has too many connections."""
 
