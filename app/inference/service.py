@@ -77,8 +77,12 @@ class InferenceService:
         await self.models.refresh()
         supervisor.start_task("model following", self.models.follow)
 
-    def close(self) -> None:
+    def let_go(self) -> None:
+        """Answer the requests that would delay the shutdown, because they wait for long work."""
         self._styles.close()
+
+    def close(self) -> None:
+        self.let_go()
         self._batcher.close()
 
     # ----------------------------------------------------------------------------

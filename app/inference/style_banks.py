@@ -22,15 +22,18 @@ from models.sampling.sampler import SampleRange, Samples
 
 logger = logging.getLogger(__name__)
 
-WAIT_SECONDS = 10.0  # that a request waits for a bank; making the bank continues
+WAIT_SECONDS = 20.0  # that a request waits for a bank, which takes 2 s of two idle processors; making it continues
 MOST_MAKING = 4  # banks that are made or wait to be made; each holds its generator
 PAUSE_SECONDS = 0.5  # after the service was too busy to draw a part
+
+
+RETRY = "retry after 5 seconds"
 
 
 class StyleBankNotReady(Unavailable, code="style-bank-not-ready"):
     """The styles of a generator's digits are still being measured."""
 
-    retry_after = 2
+    retry_after = 5
 
 
 class StyleBanks:
@@ -42,6 +45,7 @@ class StyleBanks:
         self._kept = LRUCache[str, StyleBank](kept)
         self._tasks: dict[str, asyncio.Task[StyleBank]] = {}
         self._turn = asyncio.Lock()
+        self._closed = False
 
     async def version(self, model: LoadedModel) -> str:
         """Return all that determines a generator's bank apart from the generator."""
@@ -50,7 +54,7 @@ class StyleBanks:
     async def get(self, model: LoadedModel) -> StyleBank:
         """Return the bank of a generator. Make it first if necessary; concurrent requests wait for the same one.
 
-        Raises StyleBankNotReady after ten seconds, or at once if too many other banks are being made.
+        Raises StyleBankNotReady after twenty seconds, at the shutdown, and at once if too many other banks are made.
         """
         key = f"{model.checksum} {model.manifest.config.dataset}"
         bank = self._kept.get(key)
@@ -58,16 +62,19 @@ class StyleBanks:
             return bank
         task = self._tasks.get(key)
         if task is None:
-            if len(self._tasks) >= MOST_MAKING:
-                raise StyleBankNotReady("the styles of several other generators are being measured: retry later")
+            if self._closed or len(self._tasks) >= MOST_MAKING:
+                raise StyleBankNotReady(
+                    f"the styles of {len(self._tasks)} other generators are being measured: {RETRY}"
+                )
             task = self._start(key, model)
         done, _ = await asyncio.wait([task], timeout=WAIT_SECONDS)
         if not done or task.cancelled():
-            raise StyleBankNotReady("the styles of this generator's digits are being measured: retry after 2 seconds")
+            raise StyleBankNotReady(f"the styles of the digits of {model.id} are being measured: {RETRY}")
         return task.result()
 
     def close(self) -> None:
-        """Stop making banks. Requests that wait for one get StyleBankNotReady."""
+        """Stop making banks: requests that wait for one, and later ones that need another, get StyleBankNotReady."""
+        self._closed = True
         for task in self._tasks.values():
             task.cancel()
 

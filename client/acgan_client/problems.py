@@ -1,5 +1,8 @@
 """An exception class for each kind of problem, by the code at the end of its `type`."""
 
+from acgan_client.drawing_problems import NotVerified as NotVerified
+from acgan_client.drawing_problems import Overloaded as Overloaded
+from acgan_client.drawing_problems import StyleBankNotReady as StyleBankNotReady
 from acgan_client.errors import FAMILIES, Conflict, InvalidInput, NotAllowed, NotFound, Refused, Unavailable
 from acgan_client.upload_problems import GeneratorRefused as GeneratorRefused
 from acgan_client.upload_problems import InvalidUpload as InvalidUpload
@@ -219,12 +222,6 @@ class NotAcceptable(InvalidInput):
     code = "not-acceptable"
 
 
-class NotVerified(Conflict):
-    """Too few digits can be verified, or no judge exists for them."""
-
-    code = "not-verified"
-
-
 class PreconditionFailed(Conflict):
     """The serving policy changed after the version in `If-Match`."""
 
@@ -271,18 +268,6 @@ class RedisUnsafe(Unavailable):
     """Redis is configured to delete jobs when its memory is full."""
 
     code = "redis-unsafe"
-
-
-class Overloaded(Unavailable):
-    """Too many digits or animations wait to be drawn."""
-
-    code = "overloaded"
-
-
-class StyleBankNotReady(Unavailable):
-    """The styles of a generator's digits are being measured."""
-
-    code = "style-bank-not-ready"
 
 
 class TooManyConnections(Unavailable):

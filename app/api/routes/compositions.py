@@ -55,8 +55,8 @@ async def draw_number(
     `X-Digits` has the address of each digit, in their order: `seed:index`, separated by commas. `/digits/{label}` draws
     the same pixels with this seed, this index and `X-Checkpoint`. `X-Seed` and `X-Index` are those of the style.
 
-    The styles of a generator's digits are measured at the first request for a number, which waits for it. If it takes
-    longer than ten seconds, the response is 503.
+    The styles of a generator's digits are measured when the first number needs them, once per process. Requests wait
+    for that; after 20 seconds the response is 503.
     """
     inference = services.inference
     address = Address.of(await inference.models.find(query.checkpoint), query, query.checkpoint)

@@ -139,6 +139,12 @@ def a_full_disk(world: World) -> httpx2.Response:
         return uploaded(world, fresh_weights(1))
 
 
+def a_number_before_its_styles_are_measured(world: World) -> httpx2.Response:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("app.inference.style_banks.WAIT_SECONDS", 0)
+        return world.ask("GET", "/numbers/42")
+
+
 def refused_by_the_gate(world: World) -> httpx2.Response:
     refused = manifest(OLD, 2).model_copy(update={"refused": "its digits are blank"})
     world.store.publish(refused, {GENERATOR: fresh_weights(1)})
@@ -309,6 +315,7 @@ CAUSES: dict[str, Callable[[World], httpx2.Response]] = {
     "range-not-satisfiable": beyond_the_end,
     "not-acceptable": lambda world: world.ask("GET", "/digits/7", headers={"Accept": "text/html"}),
     "not-verified": lambda world: world.ask("GET", "/digits/7?n=40&verify=1"),
+    "style-bank-not-ready": a_number_before_its_styles_are_measured,
     "in-use": delete_a_waiting_job,
     "store-full": lambda world: world.api(store_limit=1).post("/train"),
     "store-unavailable": a_folder_in_place_of_a_manifest,
