@@ -25,12 +25,12 @@ from app.inference.style_banks import StyleBanks
 from app.inference.verified import NotVerified, Verified, draw_verified
 from app.settings import AppSettings
 from models.devices import processors
-from models.evaluation.style_bank import SEED
+from models.evaluation.style_bank import Choice
 from models.evaluation.verifier import Verifier, find_verifier
 from models.networks.inference import FoldedGenerator
 from models.registry import bundled
 from models.registry.store import CheckpointStore, Manifest
-from models.sampling.sampler import SampleBatch, SampleList, SampleRange, Samples, fresh_seed
+from models.sampling.sampler import SampleBatch, SampleRange, Samples, fresh_seed
 from worker.observability.background_loops import Supervisor
 
 __all__ = [
@@ -50,6 +50,7 @@ __all__ = [
 
 FILMS_WAITING = 8  # an animation takes a few hundredths of a second
 SMALL = 128  # up to this number, digits are encoded directly, which is faster than a thread
+SMALL_NUMBER = 16  # the same for the digits of a number, whose layout takes longer
 
 Encode = Callable[[Samples], bytes]
 
@@ -136,10 +137,15 @@ class InferenceService:
         """Return all that determines the choice of digits by style apart from the generator."""
         return await self._styles.version(model)
 
-    async def choose_digits(self, model: LoadedModel, labels: Sequence[int], seed: int, index: int) -> SampleList:
+    async def choose_digits(self, model: LoadedModel, labels: Sequence[int], seed: int, index: int) -> Choice:
         """Choose a digit for each label, all in the style of (seed, index). Raises StyleBankNotReady."""
-        bank = await self._styles.get(model)
-        return SampleList(labels, SEED, bank.choose(labels, seed, index))
+        return (await self._styles.get(model)).choose(labels, seed, index)
+
+    async def encode(self, digits: np.ndarray, encode: Callable[[np.ndarray], bytes]) -> bytes:
+        """Encode digits that are in memory."""
+        if len(digits) <= SMALL_NUMBER:
+            return encode(digits)
+        return await anyio.to_thread.run_sync(encode, digits)
 
     async def cached(self, tag: str | None, make: Callable[[], Awaitable[bytes]]) -> bytes:
         """Return the file with this ETag from memory, or the result of `make`."""

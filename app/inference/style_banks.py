@@ -40,8 +40,9 @@ class StyleBanks:
     """Makes one bank at a time and keeps the last ones that were used. Belongs to one event loop."""
 
     def __init__(self, batcher: Batcher, kept: int) -> None:
-        """`kept` banks are kept, of at most 205 kB each."""
+        """`kept` banks are kept, of at most 4.3 MB each."""
         self._batcher = batcher
+        self._verifiers = LRUCache[str, Verifier | None](kept)  # by the training data of a generator
         self._kept = LRUCache[str, StyleBank](kept)
         self._tasks: dict[str, asyncio.Task[StyleBank]] = {}
         self._turn = asyncio.Lock()
@@ -112,7 +113,12 @@ class StyleBanks:
 
     async def _verifier(self, model: LoadedModel) -> Verifier | None:
         """Find the judge for the training data of a generator; None if the package has none."""
-        return await anyio.to_thread.run_sync(find_verifier, model.manifest.config.dataset, model.generator.device)
+        dataset = model.manifest.config.dataset
+        if dataset not in self._verifiers:
+            found = await anyio.to_thread.run_sync(find_verifier, dataset, model.generator.device)
+            self._verifiers[dataset] = found
+            return found
+        return self._verifiers[dataset]
 
 
 def measure_digits(part: SampleRange, verifier: Verifier | None, digits: np.ndarray) -> Measured:

@@ -1,4 +1,4 @@
-"""The uvicorn server, extended by limits on requests, a drain period and an early end of event streams and of long waits."""
+"""The uvicorn server, extended by limits on requests, a drain period and an early end of streams and long waits."""
 
 import functools
 import gc

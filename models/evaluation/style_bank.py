@@ -1,7 +1,7 @@
 """A bank of digits by style, from which the digits of a number are chosen so that they look written by one hand.
 
-The bank holds addresses, not pixels: it has the first SIZE digits of every class at one fixed seed, without those that
-the judge does not read as what they are, and the style of each. It depends on the generator and the judge only.
+The bank has the first SIZE digits of every class at one fixed seed, without those that the judge does not read as what
+they are, and the style of each. It depends on the generator and the judge only.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,7 @@ from models.config import NUM_CLASSES
 from models.evaluation.style import DESCRIPTORS, Scale, describe
 from models.evaluation.verifier import Verifier
 from models.networks.inference import FoldedGenerator
-from models.sampling.sampler import BATCH, SampleRange, Samples, draw_series
+from models.sampling.sampler import BATCH, SampleList, SampleRange, Samples, draw_series
 
 VERSION = 1  # incremented when the same generator and judge give another bank or another choice
 SEED = 5120  # of the bank's digits
@@ -36,8 +36,9 @@ def parts(size: int = SIZE, classes: int = NUM_CLASSES) -> Iterator[SampleRange]
 
 
 class Measured(NamedTuple):
-    """What a bank needs to know about digits of one class at consecutive indices."""
+    """Digits of one class at consecutive indices, and what a bank needs to know about them."""
 
+    digits: np.ndarray  # uint8 (n, 28, 28)
     descriptors: np.ndarray  # float64 (n, 4)
     probabilities: np.ndarray  # float32 (n,) that the judge gives to their label; 1 without a judge
 
@@ -47,7 +48,7 @@ class Measured(NamedTuple):
         digits, label = samples.digits, samples.series.label
         assert label is not None
         probabilities = verifier.probabilities(digits, label) if verifier else np.ones(len(digits), np.float32)
-        return cls(describe(digits), probabilities)
+        return cls(digits, describe(digits), probabilities)
 
     @classmethod
     def joined(cls, parts: Sequence["Measured"]) -> Self:
@@ -65,17 +66,25 @@ class ClassStyles(NamedTuple):
     """The digits of one class in a bank."""
 
     indices: np.ndarray  # int64 (n,), ascending, within SEED
+    digits: np.ndarray  # uint8 (n, 28, 28)
     styles: np.ndarray  # float64 (n, 4), standardised
 
     @classmethod
     def of(cls, measured: Measured) -> Self:
         indices = measured.readable()
         descriptors = measured.descriptors[indices]
-        return cls(indices, Scale.of(descriptors).apply(descriptors))
+        return cls(indices, measured.digits[indices], Scale.of(descriptors).apply(descriptors))
+
+    def nearest(self, style: np.ndarray) -> np.ndarray:
+        """Return the positions (n,) of the digits, from the nearest to the farthest from a style (4,)."""
+        distances = np.zeros(len(self.styles))
+        for each in range(len(DESCRIPTORS)):  # one by one: sums of the same order on every machine
+            distances += (self.styles[:, each] - style[each]) ** 2
+        return np.argsort(distances, kind="stable")
 
 
 class StyleBank(NamedTuple):
-    """The readable digits of each class with their styles. With 512 digits a class it takes at most 205 kB."""
+    """The readable digits of each class with their styles. With 512 digits a class it takes at most 4.3 MB."""
 
     classes: tuple[ClassStyles, ...]
 
@@ -99,27 +108,28 @@ class StyleBank(NamedTuple):
         chosen: np.ndarray = styles[int(stream.random_raw()) % len(styles)]
         return chosen
 
-    def choose(self, labels: Sequence[int], seed: int, index: int = 0) -> list[int]:
-        """Choose a digit for each label: its index within SEED.
+    def choose(self, labels: Sequence[int], seed: int, index: int = 0) -> "Choice":
+        """Choose a digit for each label.
 
         It is the digit whose style is nearest to the style of (seed, index). If a label occurs again, it is the next
         nearest one, so a number has no digit twice if no label occurs more than LEAST times.
         """
-        style = self.style(seed, index)
-        by_distance = {label: nearest(self.classes[label], style) for label in set(labels)}
-        return [
-            int(by_distance[label][labels[:place].count(label) % len(by_distance[label])])
-            for place, label in enumerate(labels)
-        ]
+        style, positions = self.style(seed, index), list[int]()
+        by_distance = {label: self.classes[label].nearest(style) for label in set(labels)}
+        for place, label in enumerate(labels):
+            nearest = by_distance[label]
+            positions.append(int(nearest[labels[:place].count(label) % len(nearest)]))
+        chosen = list(zip(labels, positions, strict=True))
+        indices = [int(self.classes[label].indices[position]) for label, position in chosen]
+        digits = np.stack([self.classes[label].digits[position] for label, position in chosen])
+        return Choice(SampleList(labels, SEED, indices), digits)
 
 
-def nearest(known: ClassStyles, style: np.ndarray) -> np.ndarray:
-    """Return the indices of the digits of a class, from the nearest to the farthest style."""
-    distances = np.zeros(len(known.styles))
-    for each in range(len(DESCRIPTORS)):
-        distances += (known.styles[:, each] - style[each]) ** 2
-    ordered: np.ndarray = known.indices[np.argsort(distances, kind="stable")]
-    return ordered
+class Choice(NamedTuple):
+    """Digits of one style, uint8 (n, 28, 28), and their addresses."""
+
+    addresses: SampleList
+    digits: np.ndarray
 
 
 def draw_bank(generator: FoldedGenerator, verifier: Verifier | None, size: int = SIZE) -> StyleBank:

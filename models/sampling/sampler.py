@@ -104,7 +104,7 @@ class SampleList:
         return SampleList(labels, self.seed, indices), positions
 
     @property
-    def addresses(self) -> str:
+    def names(self) -> str:
         """The seed and the index of each digit, as in `5120:17,5120:3`."""
         return ",".join(f"{self.seed}:{index}" for index in self.indices)
 

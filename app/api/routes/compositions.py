@@ -64,21 +64,20 @@ async def draw_number(
     validators = address.validators(await describe_number(inference, address, number, query))
     if unchanged := conditional.not_modified(validators, if_none_match):
         return unchanged
-    if query.style == "hand":
-        digits = await inference.choose_digits(address.model, labels, address.seed, address.index)
-    else:
-        digits = SampleList(labels, address.seed, [address.index] * len(labels))
-    distinct, positions = digits.distinct()
 
-    def encode(drawn: np.ndarray) -> bytes:
+    def encode(digits: np.ndarray) -> bytes:
         if query.format == "npy":
-            return encode_npy(drawn[positions])
-        return encode_png(set_number(drawn[positions], query.scale, query.padding, query.invert))
+            return encode_npy(digits)
+        return encode_png(set_number(digits, query.scale, query.padding, query.invert))
 
-    async def make() -> bytes:
-        return await inference.draw_batch(address.model.generator, distinct, encode)
-
-    headers = {**address.headers, "X-Digits": digits.addresses, "Content-Type": NUMBERS[query.format]}
+    if query.style == "hand":
+        addresses, digits = await inference.choose_digits(address.model, labels, address.seed, address.index)
+        make = partial(inference.encode, digits, encode)
+    else:
+        addresses = SampleList(labels, address.seed, [address.index] * len(labels))
+        distinct, positions = addresses.distinct()
+        make = partial(inference.draw_batch, address.model.generator, distinct, lambda drawn: encode(drawn[positions]))
+    headers = {**address.headers, "X-Digits": addresses.names, "Content-Type": NUMBERS[query.format]}
     return await answer_address(inference, validators, if_none_match, make, headers)
 
 

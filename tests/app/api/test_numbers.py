@@ -1,7 +1,7 @@
 """Numbers: in one style of writing, or with the latent vector of one seed."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +47,7 @@ def bundled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
         yield client
 
 
-def addresses(headers: dict[str, str]) -> list[tuple[int, int]]:
+def addresses(headers: Mapping[str, str]) -> list[tuple[int, int]]:
     """The seed and the index of each digit."""
     pairs = [each.split(":") for each in headers["X-Digits"].split(",")]
     return [(int(seed), int(index)) for seed, index in pairs]
