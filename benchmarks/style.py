@@ -1,6 +1,7 @@
 """How alike in style the digits of a row are, and what `GET /numbers` costs: the tables of docs/quality.md.
 
 python -m benchmarks.style [--rows 400] [--sizes 128 256 512 1024]    # the package's generator, without a service
+python -m benchmarks.style --picture docs/images/numbers.png             # 31415926 in the styles of ten seeds
 python -m benchmarks.style --url http://127.0.0.1:8000 [--requests 300]  # a service that has just been started
 
 A row is the ten digits 0 to 9. Prints Markdown.
@@ -11,11 +12,13 @@ import http.client
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import numpy as np
 import torch
+from PIL import Image
 
 from benchmarks.load import percentile
 from models.config import NUM_CLASSES
@@ -27,6 +30,7 @@ from models.evaluation.verifier import Verifier
 from models.networks.inference import FoldedGenerator
 from models.networks.weights import generator_from_bytes
 from models.registry import bundled
+from models.sampling.number_layout import set_number
 from models.sampling.sampler import SampleRange, draw_series, prepare
 
 CPU = torch.device("cpu")
@@ -103,6 +107,18 @@ def compare(rows: int, sizes: Sequence[int]) -> None:
         print_row(f"the same, the number {NUMBER}", style_ratio(digits), *[""] * 5)
 
 
+def draw_picture(path: Path) -> None:
+    """Write the number in the styles of the seeds 0 to 9, in two columns, black on white."""
+    bank, labels = draw_bank(load_generator(), load_judges().choosing), [int(digit) for digit in NUMBER]
+    numbers = [set_number(bank.choose(labels, seed).digits, scale=2, padding=2, invert=True) for seed in range(10)]
+    height, width = (max(number.shape[axis] for number in numbers) for axis in (0, 1))
+    picture = np.full((5 * height, 2 * width), 255, np.uint8)
+    for seed, number in enumerate(numbers):
+        top, left = seed % 5 * height, seed // 5 * width
+        picture[top : top + number.shape[0], left : left + number.shape[1]] = number
+    Image.fromarray(picture).save(path, optimize=True)
+
+
 def ask(connection: http.client.HTTPConnection, path: str) -> float:
     """Return the seconds of a request. Raises RuntimeError if its status is not 200."""
     begun = time.perf_counter()
@@ -132,13 +148,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=400)
     parser.add_argument("--sizes", type=int, nargs="+", default=[128, 256, 512, 1024])
+    parser.add_argument("--picture", type=Path)
     parser.add_argument("--url")
     parser.add_argument("--requests", type=int, default=300)
     asked = parser.parse_args()
     if asked.url:
         measure(asked.url, asked.requests)
+        return
+    torch.set_num_threads(1)
+    if asked.picture:
+        draw_picture(asked.picture)
     else:
-        torch.set_num_threads(1)
         compare(asked.rows, asked.sizes)
 
 

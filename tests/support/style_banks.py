@@ -9,12 +9,12 @@ import pytest
 from app.inference import style_banks
 from models.evaluation.style_bank import parts
 
-DIGITS = 96  # of a class
+FEW = 16  # digits of a class
 
 
 @contextmanager
-def small() -> Iterator[None]:
-    """Within this block, services make banks of 96 digits a class instead of 512."""
+def small(digits: int = FEW) -> Iterator[None]:
+    """Within this block, services make banks of `digits` digits a class instead of 512."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(style_banks, "parts", partial(parts, DIGITS))
+        patch.setattr(style_banks, "parts", partial(parts, digits))
         yield

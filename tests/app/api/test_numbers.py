@@ -20,9 +20,17 @@ from tests.app.api.test_digits import pixels
 from tests.app.conftest import publish_two
 from tests.conftest import set_environment
 from tests.models.registry.test_store import NEW, OLD
+from tests.support import style_banks
 from tests.support.api_clients import local_client
 
+DIGITS = 96  # of a class in a bank: more than must be in it if few are readable
 NOWHERE = "redis://127.0.0.1:9/0"  # drawing needs no Redis
+
+
+@pytest.fixture(scope="module", autouse=True)
+def banks() -> Iterator[None]:
+    with style_banks.small(DIGITS):
+        yield
 
 
 def a_service(folder: Path, publishes: bool) -> TestClient:

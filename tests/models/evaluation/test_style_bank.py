@@ -91,9 +91,9 @@ def test_the_same_generator_and_judge_give_the_same_bank(generator: FoldedGenera
     first, again = (draw_bank(generator, verifier, 80) for _ in range(2))
     for one, other in zip(first.classes, again.classes, strict=True):
         assert all(map(np.array_equal, one, other))
-    one, other = (made.choose([3, 1, 4, 1, 5], 9) for made in (first, again))
-    assert one.addresses == other.addresses
-    assert np.array_equal(one.digits, other.digits)
+    chosen, chosen_again = (made.choose([3, 1, 4, 1, 5], 9) for made in (first, again))
+    assert chosen.addresses == chosen_again.addresses
+    assert np.array_equal(chosen.digits, chosen_again.digits)
 
 
 def test_a_bank_is_small(bank: StyleBank) -> None:
