@@ -29,7 +29,7 @@ def test_an_empty_recipe_is_the_original_one() -> None:
         {"seed": 2**53},
         {"dataset": "Cifar!"},
         {"precision": "fp8"},
-        {"train_examples": 60_001},
+        {"train_examples": 1_000_001},
         {"test_examples": 0},
         {"name": ""},
         {"name": "x" * 101},
