@@ -98,10 +98,7 @@ class StyleBank(NamedTuple):
         return sum(array.nbytes for each in self.classes for array in each)
 
     def style(self, seed: int, index: int = 0) -> np.ndarray:
-        """Choose a style (4,): that of a digit of the bank, each with the same probability.
-
-        It depends on seed and index only, as the latent of an address does.
-        """
+        """Choose a style (4,): that of a digit of the bank, each with the same probability."""
         stream = np.random.Philox(key=CHOICE_KEY | seed)
         stream.advance(index)
         styles = np.concatenate([each.styles for each in self.classes])
