@@ -1,10 +1,15 @@
-"""Tables of jobs, generated data sets and checkpoints."""
+"""Tables of jobs, generated data sets, checkpoints and training data."""
+
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 
 from acgan_client import Checkpoint, Dataset, Job, JobStatus, UnreadableJob
 from acgan_client.checkpoint_records import CheckpointList
 from app.cli.output import cell
+
+if TYPE_CHECKING:  # takes a while to load
+    from app.schemas.training_data import TrainingDataView
 
 COLOURS = {JobStatus.SUCCEEDED: "green", JobStatus.FAILED: "red", JobStatus.RUNNING: "cyan"}
 
@@ -79,3 +84,49 @@ def accuracy(metrics: dict[str, float]) -> str:
 
 def figure(checkpoint: Checkpoint, name: str) -> str:
     return f"{checkpoint.metrics[name]:.2f}" if name in checkpoint.metrics else "-"
+
+
+def training_data_table(data: "list[TrainingDataView]") -> Table:
+    table = Table(box=None, pad_edge=False)
+    for heading in ("name", "versions", "classes", "training", "test", "checkpoints", "source"):
+        is_number = heading in ("classes", "training", "test", "checkpoints")
+        table.add_column(heading, no_wrap=heading != "source", justify="right" if is_number else "left")
+    for each in data:
+        table.add_row(
+            cell(each.name),
+            cell(", ".join(map(str, each.versions)) or "built in"),
+            str(len(each.classes)),
+            f"{each.train_images:,}",
+            f"{each.test_images:,}",
+            str(each.checkpoints),
+            cell(each.description if each.built_in else each.source),
+        )
+    return table
+
+
+def described(view: "TrainingDataView") -> list[str]:
+    """Return training data as sentences: what they are, and how their images were made."""
+    name = view.name if view.version is None else f"{view.name}@{view.version}"
+    source = view.description if view.built_in else f"from {view.source}"
+    sizes = f"{view.train_images:,} training and {view.test_images:,} test images"
+    sentences = [f"{name}: {len(view.classes)} classes, {sizes}, {source}"]
+    if view.options:
+        sentences.append("options: " + ", ".join(map(option, view.options, view.options.values())))
+    if view.newest_checkpoint:
+        sentences.append(f"{view.checkpoints} checkpoints, the newest one {view.newest_checkpoint}")
+    return sentences
+
+
+def option(name: str, value: str | int | float | None) -> str:
+    name = name.replace("_", " ")
+    return f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {'-' if value is None else value}"
+
+
+def class_counts_table(view: "TrainingDataView") -> Table:
+    table = Table(box=None, pad_edge=False)
+    for heading in ("label", "class", "training", "test"):
+        table.add_column(heading, no_wrap=True, justify="left" if heading == "class" else "right")
+    for label, name in enumerate(view.classes):
+        counts = [view.train_counts, view.test_counts]
+        table.add_row(str(label), cell(name), *(f"{each[label]:,}" if each else "-" for each in counts))
+    return table
