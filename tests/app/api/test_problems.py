@@ -52,9 +52,7 @@ ELSEWHERE = {
     **dict.fromkeys(("class-not-found", "not-digits"), "app/api/test_images.py"),
     "too-many-archives": "app/cli/test_layouts.py",
     "redis-unsafe": "app/api/test_errors.py",
-    "replica-lost": "deploy/test_proxy_problems.py",
-    "no-replica": "deploy/test_proxy_problems.py",
-    "response-timeout": "deploy/test_proxy_problems.py",
+    **dict.fromkeys(("replica-lost", "no-replica", "response-timeout"), "deploy/test_proxy_problems.py"),
 }
 
 
