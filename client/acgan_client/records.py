@@ -138,6 +138,8 @@ class Job(Record):
     created_at: datetime
     started_at: datetime | None = None
     ended_at: datetime | None = None
+    seconds_running: float | None = None
+    running_since: datetime | None = None
     progress: Progress | None = None
     epochs: list[Epoch] = []
     device: str | None = None

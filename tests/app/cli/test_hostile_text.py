@@ -226,7 +226,7 @@ def test_output_that_cannot_be_written_is_reported_in_a_sentence(words: list[str
             [sys.executable, "-m", "app.cli", *words, *url], stdout=full, stderr=subprocess.PIPE, check=False
         )
     assert result.returncode == 1
-    assert result.stderr == b"acgan: the output cannot be written: No space left on device\n"
+    assert result.stderr == b"error: the output cannot be written: No space left on device\n"
 
 
 def test_ascii_characters_show_the_same_pixels() -> None:
