@@ -167,6 +167,12 @@ class Job(Record):
         """The checkpoint of the last epoch whose generator may be served; None if there is none yet."""
         return next((epoch.checkpoint for epoch in reversed(self.epochs) if epoch.refused is None), None)
 
+    def _repr_html_(self) -> str:
+        """Show it in a notebook."""
+        from acgan_client.notebook import job_html
+
+        return job_html(self)
+
 
 class UnreadableJob(Record):
     """A job whose record the service, or this client, does not understand. `trouble` says why."""
@@ -204,6 +210,12 @@ class JobList(Record):
     jobs: list[AnyJob]
     next: str | None
 
+    def _repr_html_(self) -> str:
+        """Show it in a notebook."""
+        from acgan_client.notebook import jobs_html
+
+        return jobs_html(self.jobs)
+
 
 class FileRecord(Record):
     sha256: str
@@ -214,6 +226,12 @@ class JobHistory(Record):
     job: str
     config: TrainingConfig
     epochs: list[Epoch]
+
+    def _repr_html_(self) -> str:
+        """Show it in a notebook."""
+        from acgan_client.notebook import curve_html
+
+        return curve_html(self.epochs)
 
 
 # ----------------------------------------------------------------------------
@@ -254,12 +272,24 @@ class Dataset(Record):
     def ended(self) -> bool:
         return self.status in ENDED
 
+    def _repr_html_(self) -> str:
+        """Show it in a notebook."""
+        from acgan_client.notebook import dataset_html
+
+        return dataset_html(self)
+
 
 class DatasetList(Record):
     """A page of generated data sets, newest first. `next` is the URL of the next page."""
 
     datasets: list[Annotated[Dataset | UnreadableJob, Field(union_mode="left_to_right")]]
     next: str | None
+
+    def _repr_html_(self) -> str:
+        """Show it in a notebook."""
+        from acgan_client.notebook import datasets_html
+
+        return datasets_html(self.datasets)
 
 
 class DatasetFile(Record):
