@@ -23,8 +23,10 @@ from app.api.routes import (
     problems,
     static,
     training,
+    training_data,
     weights,
 )
+from app.api.training_data_previews import Previews
 from app.api.uploads.receiving import Uploads
 from app.inference.service import InferenceService
 from app.middleware import cors
@@ -78,6 +80,7 @@ def create_app(settings: AppSettings) -> FastAPI:
             supervisor,
             uploads,
             ArchiveLimits(),
+            Previews(settings.data_dir, settings.cache_dir),
             work_rate,
             webhook_hosts=settings.webhook_receivers,
             judges_imports=settings.judge,
@@ -108,7 +111,8 @@ def create_app(settings: AppSettings) -> FastAPI:
     app.state.draining = False  # set by app/server/server.py after SIGTERM
     add_error_handlers(app)
     add_middleware(app, settings, keyring)
-    for group in (training, jobs, digits, compositions, datasets, checkpoints, weights, health, problems, static):
+    groups = (training, training_data, jobs, digits, compositions, datasets, checkpoints, weights)
+    for group in (*groups, health, problems, static):
         app.include_router(group.router)
     describe(app, needed=keyring is not None, for_reading=settings.reading_needs_key)
     return app

@@ -64,7 +64,7 @@ class TrainingConfig(BaseModel):
         + "; or the name of your own. `name@2` is its second version; without it, the newest at the start of the run.",
     )
     train_examples: Annotated[int, Field(ge=2, le=MOST_IMAGES), WHOLE] | None = Field(
-        None, description="Train on the first N images only, for a quick test. At least one batch."
+        None, description="Train on the first N images only, for a quick test; at least one batch. All if it has fewer."
     )
     test_examples: Annotated[int, Field(ge=1, le=MOST_IMAGES), WHOLE] | None = Field(
         None, description="Compute test losses on the first N images only."
@@ -77,14 +77,6 @@ class TrainingConfig(BaseModel):
     name: Annotated[str, Field(min_length=1, max_length=100)] | None = Field(
         None, description="A name for the run, shown beside the job."
     )
-
-    @model_validator(mode="after")
-    def check_that_the_data_set_has_the_images(self) -> Self:
-        if (data := DATASETS.get(self.dataset)) is not None:
-            for name, size in zip(("train_examples", "test_examples"), data.sizes, strict=True):
-                if (wanted := getattr(self, name)) is not None and wanted > size:
-                    raise ValueError(f"{name} is {wanted}, and {self.dataset} has {size:,} such images")
-        return self
 
     @model_validator(mode="after")
     def check_that_an_epoch_has_a_batch(self) -> Self:

@@ -1,4 +1,4 @@
-"""Deletes jobs, checkpoints and generated data sets, unless they are in use.
+"""Deletes jobs, checkpoints, generated data sets and training data, unless they are in use.
 
 All processes that use the same store see a deletion at once. A request that reads a deleted checkpoint at that moment
 gets 404 or 503, because every file is checked against its manifest.
@@ -17,10 +17,11 @@ from models.registry.removal import delete_folder, delete_run
 from models.registry.serving_policy import pinned, read_choice
 from models.registry.storage.base import Folder
 from models.registry.store import DATASET, CheckpointDamaged, CheckpointId, CheckpointNotFound, CheckpointNotUnderstood
+from models.registry.training_data import TrainingDataNotFound, TrainingDataStore
 from models.synthesis.shards import Shards
 from worker.jobs.client import JobClient, JobNotFound
 from worker.jobs.codec import AnyJob, UnreadableJob
-from worker.jobs.listing import read_not_ended
+from worker.jobs.listing import read_not_ended, read_users_of_training_data
 from worker.jobs.model import ENDED
 
 logger = logging.getLogger(__name__)
@@ -175,6 +176,28 @@ async def delete_dataset(model_manager: ModelManager, jobs: JobClient, job_id: s
     folder, check = Folder(job_id, DATASET), check_of(model_manager, job_id, DATASET)
     await anyio.to_thread.run_sync(delete_folder, model_manager.store, folder, check)
     await anyio.to_thread.run_sync(Shards(model_manager.store, job_id).clear)
+
+
+async def delete_training_data(data: TrainingDataStore, jobs: JobClient, dataset: str) -> None:
+    """Remove all versions of a name, or the one version that it names. If one is in use, none is removed.
+
+    A run that is accepted between the check and the removal fails with a sentence. Raises InUse, InvalidName,
+    NameReserved, TrainingDataNotFound, StoreUnavailable and OSError.
+    """
+    versions = await anyio.to_thread.run_sync(data.versions, dataset)
+    for reference in versions:
+        for job_id in await read_users_of_training_data(jobs.redis, reference):
+            raise InUse(
+                f"training data {reference} is needed by job {job_id}: wait until it has ended, or cancel it first, "
+                f"with POST /jobs/{job_id}/cancel"
+            )
+    removed = 0
+    for reference in versions:
+        with suppress(TrainingDataNotFound):  # another request removed it a moment ago
+            await anyio.to_thread.run_sync(data.remove, reference)
+            removed += 1
+    if not removed:
+        raise TrainingDataNotFound(f"there is no training data {dataset}")
 
 
 def check_of(model_manager: ModelManager, job: str, folder: str | None = None) -> Callable[[], None]:

@@ -11,6 +11,7 @@ from structlog.contextvars import bind_contextvars
 
 from app.api.dataset_archives import ArchiveLimits
 from app.api.event_stream import Events
+from app.api.training_data_previews import Previews
 from app.api.uploads.receiving import Uploads
 from app.inference.service import InferenceService
 from app.middleware.authentication import caller_of
@@ -38,6 +39,7 @@ class Services(NamedTuple):
     supervisor: Supervisor
     uploads: Uploads
     archives: ArchiveLimits
+    previews: Previews
     work_rate: SharedRate | None = None
     webhook_hosts: frozenset[str] = frozenset()
     judges_imports: bool = True

@@ -93,6 +93,11 @@ PROBLEMS = {
     "nothing-published": ProblemType(
         503, "No generator has been published yet.", "start a run with POST /train and retry after its first epoch"
     ),
+    "training-data-not-found": ProblemType(404, "No training data has this name or version.", "see GET /training-data"),
+    "training-data-reserved": ProblemType(
+        409, "The name is that of built-in training data, which is neither replaced nor removed."
+    ),
+    "training-data-name-invalid": ProblemType(422, "The name of training data has another form."),
     "dataset-not-found": ProblemType(404, "No generated data set has this id.", "see GET /datasets"),
     "dataset-file-not-found": ProblemType(404, "The data set has no such file, or not yet.", "see GET /datasets/{job}"),
     "too-many-archives": ProblemType(

@@ -14,6 +14,7 @@ ROUTES = frozenset(
         "datasets",
         "digits",
         "docs",
+        "images",
         "jobs",
         "livez",
         "metrics",
@@ -25,6 +26,7 @@ ROUTES = frozenset(
         "readyz",
         "serving",
         "train",
+        "training-data",
     ]
 )  # the first parts of the API's own paths
 

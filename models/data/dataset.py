@@ -78,7 +78,9 @@ def load_dataset(
         mirrors = data.mirrors if mnist_mirrors is None or name != "mnist" else mnist_mirrors
         splits = load_idx(data, data_dir, cache / name, mirrors)
     else:
-        splits = load_printed(config.train_examples, config.test_examples, data.classes)
+        wanted = config.train_examples, config.test_examples
+        fewer = [size if most is None else min(most, size) for most, size in zip(wanted, data.sizes, strict=True)]
+        splits = load_printed(*fewer, data.classes)
     train_images, train_labels, test_images, test_labels = (torch.from_numpy(array) for array in splits)
     return Dataset(
         name,

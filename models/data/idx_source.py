@@ -26,7 +26,7 @@ WAYS_OUT = (
 )
 
 
-class DatasetUnavailable(NotFound, code="training-data-not-found"):
+class DatasetUnavailable(NotFound, code="training-data-unavailable"):
     """The training data were not found. The message names the places that were searched and what to do."""
 
 

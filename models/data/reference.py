@@ -27,6 +27,10 @@ class Reference(NamedTuple):
         name, _, version = text.partition("@")
         return cls(name, int(version) if version else None)
 
+    def means(self, dataset: str) -> bool:
+        """Return whether this is the data set with a name and version, or, without a version, any of its versions."""
+        return dataset == str(self) or (self.version is None and name_of(dataset) == self.name)
+
     def __str__(self) -> str:
         return self.name if self.version is None else f"{self.name}@{self.version}"
 

@@ -9,21 +9,22 @@ A version is placed atomically, verified when it is read, and never changed: oth
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from models.bounded_reading import FileDamaged, FileInvalid
 from models.config import TrainingConfig
 from models.data.catalog import DATASETS
-from models.data.idx import idx_header, read_idx
-from models.data.reference import NAME, Reference
+from models.data.reference import NAME, Reference, name_of
 from models.errors import Conflict, InvalidInput, NotFound
 from models.registry.manifest import FileName, FileRecord
 from models.registry.storage.base import MANIFEST, ArtifactStorage, Folder
 from models.registry.storage.reading import RECORD_BYTES, parse, read_bytes, seal
 from models.version import code_version
+
+if TYPE_CHECKING:  # commands that only ask a service do not load it
+    import numpy as np
 
 PLACE = "training-data"  # in the store: like the folder of a job, but never one
 PREVIEW = "preview.png"
@@ -47,10 +48,10 @@ class InvalidName(InvalidInput, code="training-data-name-invalid"):
 class Splits(NamedTuple):
     """Images are uint8 (N, 28, 28), 0 (background) to 255; labels are uint8 (N,), indices of the classes."""
 
-    train_images: np.ndarray
-    train_labels: np.ndarray
-    test_images: np.ndarray
-    test_labels: np.ndarray
+    train_images: "np.ndarray"
+    train_labels: "np.ndarray"
+    test_images: "np.ndarray"
+    test_labels: "np.ndarray"
 
 
 class TrainingDataManifest(BaseModel):
@@ -138,6 +139,18 @@ class TrainingDataStore:
             raise TrainingDataNotFound(f"there is no training data {wanted}; there are {', '.join(names)}")
         return found
 
+    def versions(self, dataset: str) -> list[Reference]:
+        """Return all versions of a name, or the one version that it names, for a removal.
+
+        Raises InvalidName, NameReserved, TrainingDataNotFound, OSError.
+        """
+        checked_name(name_of(dataset))
+        try:
+            wanted = Reference.parse(dataset)
+        except ValueError as error:
+            raise InvalidName(str(error)) from None
+        return [each for each in self.references() if wanted.means(str(each))] or [self.find(dataset)]
+
     def manifest(self, reference: Reference) -> TrainingDataManifest:
         """Raises TrainingDataNotFound, FileInvalid, Unreadable, Unreachable."""
         try:
@@ -175,6 +188,8 @@ class TrainingDataStore:
 
     def load(self, reference: Reference) -> tuple[TrainingDataManifest, Splits]:
         """Read all images. Raises TrainingDataNotFound, FileInvalid, Unreadable, Unreachable."""
+        from models.data.idx import read_idx
+
         manifest = self.manifest(reference)
         return manifest, Splits(*(read_idx(self.read(manifest, name)) for name in ARRAYS))
 
@@ -271,9 +286,13 @@ def _reference(folder: Folder) -> Reference:
     return Reference.parse(folder.name)
 
 
-def _idx(array: np.ndarray) -> bytes:
+def _idx(array: "np.ndarray") -> bytes:
+    from models.data.idx import idx_header
+
     return idx_header(array.shape) + array.tobytes()
 
 
-def _counts(labels: np.ndarray, classes: int) -> tuple[int, ...]:
+def _counts(labels: "np.ndarray", classes: int) -> tuple[int, ...]:
+    import numpy as np
+
     return tuple(int(count) for count in np.bincount(labels, minlength=classes))

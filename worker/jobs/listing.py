@@ -1,9 +1,12 @@
-"""Lists of jobs for the store: jobs that have not ended, and jobs accepted after a given one."""
+"""Lists of jobs for the store: jobs that have not ended, those that need training data, and those after a given one."""
+
+import json
 
 import redis
 import redis.asyncio
 from pydantic import ValidationError
 
+from models.data.reference import Reference
 from models.synthesis.order import DatasetOrder
 from worker.jobs.errors import store_errors
 from worker.jobs.keys import JOBS, index_key, job_key
@@ -36,6 +39,47 @@ async def read_not_ended(client: "redis.asyncio.Redis") -> list[str]:
     """Asynchronous version of `not_ended`."""
     with store_errors():
         return [str(job_id) for job_id in await client.zdiff([JOBS, *ended_keys()])]
+
+
+@store_errors()
+def users_of_training_data(client: "redis.Redis", reference: Reference) -> list[str]:
+    """List the jobs that have not ended and need this version of training data, oldest first.
+
+    Data sets on order do not need it: they are drawn by a checkpoint. Raises StoreUnavailable.
+    """
+    ids = sorted(not_ended(client))
+    with client.pipeline(transaction=False) as pipeline:
+        for job_id in ids:
+            pipeline.hmget(job_key(job_id), "kind", "config", "order")
+        return _users(ids, pipeline.execute(), reference)
+
+
+async def read_users_of_training_data(client: "redis.asyncio.Redis", reference: Reference) -> list[str]:
+    """Asynchronous version of `users_of_training_data`."""
+    ids = sorted(await read_not_ended(client))
+    with store_errors():
+        async with client.pipeline(transaction=False) as pipeline:
+            for job_id in ids:
+                pipeline.hmget(job_key(job_id), "kind", "config", "order")
+            return _users(ids, await pipeline.execute(), reference)
+
+
+def _users(ids: list[str], records: list[list[str | None]], reference: Reference) -> list[str]:
+    return [
+        job_id
+        for job_id, (kind, config, order) in zip(ids, records, strict=True)
+        if kind != JobKind.DATASET and order is None and _dataset_of(config) in (reference.name, str(reference))
+    ]
+
+
+def _dataset_of(config: str | None) -> str | None:
+    """Return the training data that a config names, also if this version does not understand the rest of it."""
+    try:
+        found = json.loads(config or "null")
+    except ValueError:
+        return None
+    dataset = found.get("dataset") if isinstance(found, dict) else None
+    return dataset if isinstance(dataset, str) else None
 
 
 async def read_unfinished(client: "redis.asyncio.Redis") -> set[str]:

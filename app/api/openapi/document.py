@@ -24,6 +24,7 @@ TAGS = {
     "jobs": "The record, events, losses and plots of each run.",
     "digits": "Images of digits. A checkpoint, seed and index always give the same pixels.",
     "datasets": "Generated data sets, as the four files of MNIST.",
+    "training-data": "What runs train on: the built-in sets, and those that users brought.",
     "checkpoints": "The published generators, and which of them is served.",
     "operations": "Health probes, metrics and the descriptions of errors.",
 }

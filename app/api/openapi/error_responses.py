@@ -20,12 +20,14 @@ ANYWHERE = (400, 408, 431, 503)  # returned by the server for any request
 NOT_FOUND = (
     (r"/jobs/\{job_id\}/(epochs|evolution)/.+", ("job-not-found", "checkpoint-not-found")),
     (r"/jobs(/\{job_id\}(/[a-z.]+)?)?", ("job-not-found",)),
+    (r"/train", ("training-data-not-found",)),
     (r"/(digits|numbers|morph)(/.+)?", ("checkpoint-not-found",)),
     (r"/datasets", ("dataset-not-found", "checkpoint-not-found")),
     (r"/datasets/\{job_id\}", ("dataset-not-found", "job-not-found")),
     (r"/datasets/\{job_id\}/(archive|\{file\})", ("dataset-not-found", "dataset-file-not-found")),
     (r"/checkpoints/\{checkpoint\}|/serving", ("checkpoint-not-found",)),
     (r"/checkpoints/\{checkpoint\}/.+", ("checkpoint-not-found", "checkpoint-file-not-found")),
+    (r"/training-data/.+", ("training-data-not-found",)),
     (r"/problems/\{code\}", ("path-not-found",)),
 )
 
@@ -47,7 +49,7 @@ def errors_of(path: str, method: str, operation: dict[str, Any]) -> Iterator[int
         yield 415
     if "requestBody" in operation or operation.get("parameters"):
         yield 422
-    if "{" in path or digits or path in ("/jobs", "/datasets") or (changes and path == "/serving"):
+    if "{" in path or digits or path in ("/jobs", "/datasets", "/train") or (changes and path == "/serving"):
         yield 404
     yield from errors_of_files(path, operation)
     if changes and path == "/serving":

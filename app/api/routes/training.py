@@ -6,7 +6,6 @@ from typing import Annotated
 
 import anyio.to_thread
 from fastapi import APIRouter, Body, Header, Response
-from fastapi.exceptions import RequestValidationError
 from kombu.exceptions import OperationalError
 from structlog.contextvars import bind_contextvars
 
@@ -27,7 +26,6 @@ from app.api.guarded_route import GuardedRoute
 from app.api.openapi.headers import NEW_JOB
 from app.schemas.jobs import AnyJobView, JobView, TrainingOrder, view_of
 from app.security.webhook_hosts import check_webhook
-from models.config import TrainingConfig
 from models.registry.store import CheckpointDamaged, CheckpointId, CheckpointNotFound, CheckpointStore
 from models.registry.training_data import TrainingDataNotFound
 from worker.celery_app import notify_workers
@@ -72,7 +70,7 @@ async def start_run(
     check_webhook(wanted.webhook, services.webhook_hosts)
     await services.jobs.ping()  # if Redis may lose jobs, no worker would run it
     order = Order(
-        await anyio.to_thread.run_sync(settle, services.store, wanted.config),
+        await anyio.to_thread.run_sync(services.store.training_data.settled, wanted.config),
         wanted.priority,
         wanted.runs_on,
         caller,
@@ -82,15 +80,6 @@ async def start_run(
         asked=wanted.config,
     )
     return await accepted(await services.jobs.create(order), services, response)
-
-
-def settle(store: CheckpointStore, config: TrainingConfig) -> TrainingConfig:
-    """Return the config with the version of its training data. Raises RequestValidationError, OSError."""
-    try:
-        return store.training_data.settled(config)
-    except TrainingDataNotFound as error:
-        mistake = {"type": "value_error", "loc": ("body", "dataset"), "msg": str(error)}
-        raise RequestValidationError([mistake]) from None
 
 
 @router.post("/jobs/{job_id}/cancel", status_code=202, dependencies=[OwnsJob])

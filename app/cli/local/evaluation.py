@@ -9,7 +9,7 @@ from rich.console import Console
 from app.cli.columns import Column, Table
 from app.cli.local.drawing import load_with_manifest
 from app.cli.local.evaluation_picture import draw_evaluation
-from app.cli.local.stored_data import reader
+from app.cli.local.stored_data import reader, settled
 from app.settings import AppSettings
 from models.atomic_files import write_durably
 from models.bounded_reading import FileFault, FileMissing, parse_record, read_bounded
@@ -34,7 +34,7 @@ def evaluate_here(
     Raises NoGenerator, DatasetUnavailable, DeviceUnavailable, OSError, ValidationError for an unknown `dataset`, and
     the errors of a bad checkpoint.
     """
-    config = TrainingConfig.model_validate({"dataset": dataset or DEFAULT})
+    config = settled(TrainingConfig.model_validate({"dataset": dataset or DEFAULT}), settings)
     generator, manifest = load_with_manifest(settings, checkpoint)
     name = checkpoint if manifest is None else manifest.id
     if dataset is None and manifest is not None:

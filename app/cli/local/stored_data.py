@@ -1,12 +1,16 @@
 """Training data that a user brought, in the store of the settings. The store is opened only if such data are needed."""
 
+from typing import TYPE_CHECKING
+
 from models.config import TrainingConfig
 from models.data.catalog import DATASETS
-from models.data.dataset import ReadStored
 from worker.settings import WorkerSettings
 
+if TYPE_CHECKING:  # takes a while to load
+    from models.data.dataset import ReadStored
 
-def reader(settings: WorkerSettings) -> ReadStored:
+
+def reader(settings: WorkerSettings) -> "ReadStored":
     """Return a function that reads a data set from the store. It raises TrainingDataNotFound and OSError."""
     return lambda dataset: settings.open_store().training_data.read_stored(dataset)
 

@@ -109,7 +109,7 @@ def test_a_data_set_without_a_checkpoint_cannot_be_served(client: TestClient) ->
 @pytest.mark.parametrize(
     ("body", "field", "message"),
     [
-        ({"dataset": "letters"}, "body.dataset", "should be"),
+        ({"policy": "newest", "dataset": 1}, "body.dataset", "should be"),
         ({"policy": "nothing"}, "body.policy", "should be 'newest', 'best' or 'pinned', not 'nothing'"),
         ({"policy": "pinned"}, "body.checkpoint", "is missing"),
         ({}, "body.policy", "should be 'newest', 'best' or 'pinned'"),

@@ -55,10 +55,10 @@ def test_what_is_not_unique_lists_the_candidates(address: str) -> None:
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["cancel", "nobody"], "error: there is no run or data set 'nobody': see `acgan jobs`\n"),
-        (["history", "nobody"], "error: there is no run 'nobody': see `acgan jobs`\n"),
+        (["cancel", "absent"], "error: there is no run or data set 'absent': see `acgan jobs`\n"),
+        (["history", "absent"], "error: there is no run 'absent': see `acgan jobs`\n"),
         (["follow", "latest"], "error: there is no run yet: see `acgan jobs`\n"),
-        (["download", "nobody"], "error: there is no data set 'nobody': see `acgan datasets`\n"),
+        (["download", "absent"], "error: there is no data set 'absent': see `acgan datasets`\n"),
         (["delete", "dataset", "latest", "--yes"], "error: there is no data set yet: see `acgan datasets`\n"),
         (["cancel", ""], "error: there is no run or data set '': see `acgan jobs`\n"),
     ],
@@ -79,14 +79,14 @@ def endless_list() -> Callable[[], bytes]:
     return page
 
 
-@pytest.mark.parametrize("text", ["nobody", "2026013"])
+@pytest.mark.parametrize("text", ["absent", "2026013"])
 def test_the_number_of_requests_is_bounded(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     with hostile({"/jobs": endless_list()}) as server, Client(server.url) as client:
         with pytest.raises(typer.Exit):
             find_job(client, text, RUNS)
         assert len(server.requests) == PAGES
     printed = " ".join(capsys.readouterr().err.split())
-    assert (f"among the newest {PAGE * PAGES:,}" in printed) is (text == "nobody")
+    assert (f"among the newest {PAGE * PAGES:,}" in printed) is (text == "absent")
     assert len(printed) < 1000
 
 

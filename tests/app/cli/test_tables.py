@@ -1,4 +1,4 @@
-"""Tables: on a terminal no line is wrapped, whatever its width; in a pipe the values are complete, between tabs."""
+"""Tables: on a terminal of any width no line is wrapped; in a pipe the values are complete, between tabs."""
 
 import fcntl
 import os
