@@ -1,6 +1,7 @@
 """How every command ends: errors, also those of its options, are one sentence, and Ctrl-C says what continues."""
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import typer
@@ -33,12 +34,19 @@ CLICK_ERROR: type[Any] = next(kind for kind in typer.BadParameter.__mro__ if kin
 class Commands(TyperGroup):
     """The group of all commands."""
 
-    def main(self, args: Any = None, prog_name: Any = None, **options: Any) -> Any:
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> Any:
         """Run a command. Raises SystemExit with its exit code."""
-        standalone = options.pop("standalone_mode", True)
         try:
             try:
-                code = super().main(args, prog_name, standalone_mode=False, **options)
+                code = super().main(args, prog_name, complete_var, False, windows_expand_args, **extra)
             except CLICK_ERROR as error:
                 if type(error).__name__ == "NoArgsIsHelpError":
                     error.show()
@@ -48,7 +56,7 @@ class Commands(TyperGroup):
                 stop(NOTHING)
         except typer.Exit as end:
             code = end.exit_code
-        if not standalone:
+        if not standalone_mode:
             return code
         sys.exit(code if isinstance(code, int) else 0)
 

@@ -46,7 +46,7 @@ RECORDS = [
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
     answers = {"/jobs": {"jobs": RECORDS, "next": None}, "/datasets": {"datasets": [dataset()], "next": None}}
-    checkpoints = {"serving": None, "checkpoints": [], "unusable": []}
+    checkpoints: dict[str, Any] = {"serving": None, "checkpoints": [], "unusable": []}
     with hostile(
         {path: as_json(body) for path, body in answers.items()} | {"/checkpoints": as_json(checkpoints)}
     ) as it:
