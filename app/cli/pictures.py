@@ -34,7 +34,10 @@ def show_picture(picture: "Picture", what: str, out: Path | None, as_json: bool,
     if out is not None:
         with writing(out):
             picture.save(out)
-    address = {name: getattr(picture, name) for name in ("checkpoint", "seed", "index") if hasattr(picture, name)}
+    names = ("checkpoint", "seed", "index")
+    address = {
+        name: getattr(picture, name, about.get(name)) for name in names if hasattr(picture, name) or name in about
+    }
     if as_json:
         print_json({**about, **address, "media_type": picture.media_type, **({"file": str(out)} if out else {})})
         return
@@ -56,6 +59,13 @@ def print_digits(pixels: "np.ndarray") -> None:
 
 
 def in_rows(pixels: "np.ndarray", width: int) -> "Iterable[np.ndarray]":
-    """Yield the parts of a picture that are at most this wide, from left to right."""
-    for start in range(0, pixels.shape[1], width):
-        yield pixels[:, start : start + width]
+    """Yield the parts of a picture that are at most this wide, from left to right; if possible, cut between digits."""
+    is_blank = pixels.min(axis=0) == pixels.max(axis=0)
+    start = 0
+    while start < pixels.shape[1]:
+        end = start + width
+        if end < pixels.shape[1]:
+            blanks = [column for column in range(start + width // 2, end + 1) if is_blank[column]]
+            end = blanks[-1] if blanks else end
+        yield pixels[:, start:end]
+        start = end

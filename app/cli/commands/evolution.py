@@ -1,5 +1,6 @@
 """`acgan evolution`: the film of a run, one digit by the checkpoint of each epoch."""
 
+import random
 from pathlib import Path
 from typing import Annotated
 
@@ -58,6 +59,7 @@ def evolution(
     wanted = chosen_format(out, form, ANIMATIONS)
     if out is None and columns is None:
         columns = 60  # one row, which the terminal divides
+    seed = random.getrandbits(53) if seed is None else seed  # the response does not name one that the service chooses
     query = given(
         seed=seed,
         index=index,
@@ -72,4 +74,10 @@ def evolution(
     with service(url, key) as client:
         job_id = find_job(client, job, RUNS)
         drawn = client.evolution(job_id, label, **query)
-    show_picture(drawn, f"digit {label} of job {job_id}", out, as_json, {"job": job_id, "label": label})
+    show_picture(
+        drawn,
+        f"digit {label} of job {job_id}",
+        out,
+        as_json,
+        {"job": job_id, "label": label, "seed": seed, "index": index},
+    )

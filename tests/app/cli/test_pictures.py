@@ -12,6 +12,7 @@ from PIL import Image
 
 from acgan_client import Client
 from app.cli.picture_files import ANIMATIONS, DIGITS, PICTURES, format_of
+from app.cli.pictures import in_rows
 from app.settings import AppSettings
 from models.errors import InvalidInput
 from models.registry.store import CheckpointStore
@@ -102,7 +103,7 @@ def test_a_number_is_drawn_by_the_service(address: str, tmp_path: Path) -> None:
     about = json.loads(acgan("numbers", "31", "--seed", "4", "--json").stdout)
     assert (about["number"], about["seed"], about["checkpoint"]) == ("31", 4, f"{NEW}-e002")
     *picture, sentence = acgan("numbers", "31", "--seed", "4").stdout.splitlines()
-    assert len(picture) == 14
+    assert len(picture) == 18  # with a margin
     assert sentence.startswith("31: checkpoint")
     assert "digits" in acgan("numbers", "three").stderr
 
@@ -114,7 +115,7 @@ def test_a_morph_and_the_film_of_a_run_have_the_format_of_the_name(address: str,
     with Image.open(file) as picture:
         assert picture.format == suffix.upper()
         assert getattr(picture, "n_frames", 1) == (1 if suffix == "png" else 8)
-    ended = acgan("evolution", NEW[:10], "--digit", "3", "--seed", "4", "-o", str(file))
+    ended = acgan("evolution", NEW, "--digit", "3", "--seed", "4", "-o", str(file))
     assert ended.returncode == 0, ended.stderr
     with Image.open(file) as picture:
         assert picture.format == suffix.upper()
@@ -127,3 +128,11 @@ def test_a_film_is_printed_on_a_terminal_as_digits_side_by_side(address: str) ->
     *picture, sentence = ended.stdout.splitlines()
     assert {len(line) for line in picture} == {56}
     assert sentence == f"digit 3 of job {NEW}: seed 4, index 0"
+
+
+def test_a_wide_picture_is_cut_between_digits() -> None:
+    picture = np.full((2, 30), 255, np.uint8)
+    picture[:, [9, 19]] = 0
+    assert [part.shape[1] for part in in_rows(picture, 12)] == [9, 10, 11]
+    assert [part.shape[1] for part in in_rows(np.eye(20, dtype=np.uint8), 8)] == [8, 8, 4]
+    assert np.array_equal(np.hstack(list(in_rows(picture, 12))), picture)

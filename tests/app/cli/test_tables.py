@@ -116,7 +116,7 @@ def test_age_and_time_left_are_shown() -> None:
     cells = {c.heading: [text.plain for text in c.cells] for c in jobs_table(jobs(resumed, ended), NOW).columns}
     assert cells["age"] == ["3h00m", "3h00m"]
     assert cells["ran"] == ["1h05m", "45s"]  # not three days
-    assert cells["ETA"] == ["1h07m", "-"]
+    assert cells["ETA"] == ["1h06m", "-"]
 
     drawing = {"drawn": 10, "digits": 70, "digits_per_second": 1.0, "eta_seconds": 30.0}
     waiting = dataset(status="running", progress=drawing, created_at=(NOW - timedelta(days=4)).isoformat())
