@@ -58,9 +58,9 @@ ANSWERED: dict[str, bytes] = {
 }
 
 
-def stalled() -> Iterator[bytes]:
+def stalled(kind: bytes) -> Iterator[bytes]:
     """A response whose end never arrives."""
-    yield b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{"
+    yield b"HTTP/1.1 200 OK\r\nContent-Type: " + kind + b"\r\nContent-Length: 1000\r\n\r\n"
     while True:
         time.sleep(60)
         yield b" "
@@ -70,7 +70,8 @@ class Answers(dict[str, bytes]):
     """Some responses; those to all other requests stall."""
 
     def get(self, path: str, _other: object = None) -> Answer:  # type: ignore[override]
-        return self[path] if path in self else stalled()
+        kind = b"text/event-stream" if path.endswith("/events") else b"application/json"
+        return self[path] if path in self else stalled(kind)
 
 
 def test_every_command_is_tested_here_or_does_not_wait() -> None:

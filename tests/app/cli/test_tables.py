@@ -38,7 +38,7 @@ def progress(seconds: float) -> dict[str, Any]:
 
 RECORDS = [
     record(IDS[2], status="running", progress=progress(750), name="数字 with a long name [bold]and brackets[/]"),
-    record(IDS[1], name="short"),
+    record(IDS[1], name="a\ttab"),
     record(IDS[0], status="failed"),
 ]
 
@@ -95,7 +95,7 @@ def test_in_a_pipe_values_are_complete_and_separated_by_tabs(address: str) -> No
     assert heading == ["job", "status", "epochs", "labels", "age", "ran", "ETA", "data", "name"]
     assert [row[0] for row in rows] == IDS[::-1]
     assert [row[6] for row in rows] == ["12m", "-", "-"]
-    assert rows[0][8] == RECORDS[0]["config"]["name"]
+    assert [row[8] for row in rows] == [RECORDS[0]["config"]["name"], "a\\ttab", ""]
     assert re.search(r"  |\x1b|[│┃━]", printed) is None
     for words in (["datasets"], ["checkpoints"]):
         printed = subprocess.run([*command[:3], *words, *command[4:]], capture_output=True, check=True).stdout.decode()
