@@ -98,7 +98,8 @@ class CheckpointFiles:
 
     async def _convert(self, manifest: Manifest, file: str, network: Network, form: Form) -> Converted:
         stored = await self._read(manifest, file)
-        data = await anyio.to_thread.run_sync(convert, stored, network, form, manifest.id)
+        classes = len(manifest.class_names)
+        data = await anyio.to_thread.run_sync(convert, stored, network, form, manifest.id, classes)
         return Converted(data, hashlib.sha256(data).hexdigest())
 
 

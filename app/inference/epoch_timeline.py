@@ -8,7 +8,7 @@ import torch
 from cachetools import LRUCache
 
 from app.inference.bounded_executor import BoundedExecutor
-from models.config import IMAGE_SIZE, NUM_CLASSES
+from models.config import IMAGE_SIZE, MOST_CLASSES
 from models.networks.inference import FoldedGenerator
 from models.networks.weights import InvalidWeights, generator_from_bytes
 from models.registry.store import CheckpointId, CheckpointNotFound, CheckpointStore, Manifest
@@ -58,21 +58,21 @@ class EpochTimeline:
         return await self.executor.make(work)
 
     def _hand(self, epoch: Manifest, seed: int, index: int) -> np.ndarray:
-        """Draw all ten classes at once: loading the generator takes longer than drawing them."""
+        """Draw all classes at once: loading the generator takes longer than drawing them."""
         key = epoch.files[epoch.draws].sha256 if epoch.draws in epoch.files else epoch.id, seed, index
         drawn = self._drawn.get(key)
         if drawn is None:
-            drawn = self._draw_hand(epoch, SampleRange(None, 1, seed, index))
+            drawn = self._draw_hand(epoch, seed, index)
             self._drawn[key] = drawn
         return drawn
 
-    def _draw_hand(self, epoch: Manifest, series: SampleRange) -> np.ndarray:
+    def _draw_hand(self, epoch: Manifest, seed: int, index: int) -> np.ndarray:
         try:
             generator = FoldedGenerator(generator_from_bytes(self.store.read(epoch, epoch.draws)), self.device)
         except InvalidWeights:
-            return np.zeros((NUM_CLASSES, IMAGE_SIZE, IMAGE_SIZE), np.uint8)
+            return np.zeros((MOST_CLASSES, IMAGE_SIZE, IMAGE_SIZE), np.uint8)
         generator.step = BATCH  # gives the same pixels as the value that `prepare` measures, without measuring
-        return draw_series(generator, series)
+        return draw_series(generator, SampleRange(None, 1, seed, index, generator.classes))
 
 
 def thin(epochs: Sequence[int], most: int) -> list[int]:

@@ -13,7 +13,7 @@ from typing import BinaryIO, Literal, NamedTuple
 
 from acgan_client.downloads import Arrival, beside, open_new
 from acgan_client.errors import Misconfigured, NotUnderstood, printable
-from acgan_client.records import DatasetOrder
+from acgan_client.records import DatasetManifest
 
 Layout = Literal["mnist", "torchvision", "keras", "huggingface"]
 
@@ -59,12 +59,14 @@ def contents_of(layout: str) -> Contents:
 class ArchiveArrival(Arrival):
     """A partial download of an archive."""
 
-    def __init__(self, folder: Path, layout: str, order: DatasetOrder) -> None:
+    def __init__(self, folder: Path, layout: str, manifest: DatasetManifest) -> None:
         self.contents = contents_of(layout)
         self.folder = folder
         self.files: tuple[Path, ...] = ()
         folder.mkdir(parents=True, exist_ok=True)
-        super().__init__(folder / (self.contents.kept_as or f"{layout}.zip"), OTHER_BYTES + order.digits * DIGIT_BYTES)
+        super().__init__(
+            folder / (self.contents.kept_as or f"{layout}.zip"), OTHER_BYTES + manifest.images * DIGIT_BYTES
+        )
 
     def unpack(self) -> None:
         """Write the files of the data set: `files`. Raises NotUnderstood if the archive is damaged.
@@ -83,9 +85,9 @@ class ArchiveArrival(Arrival):
 
 
 @contextmanager
-def arriving_archive(folder: Path, layout: str, order: DatasetOrder) -> Iterator[ArchiveArrival]:
+def arriving_archive(folder: Path, layout: str, manifest: DatasetManifest) -> Iterator[ArchiveArrival]:
     """Download an archive piece by piece, and unpack it in the block. No part of it remains."""
-    arrival = ArchiveArrival(folder, layout, order)
+    arrival = ArchiveArrival(folder, layout, manifest)
     try:
         with arrival.file:
             yield arrival

@@ -14,7 +14,7 @@ import httpx2
 
 from acgan_client.checkpoint_records import CheckpointManifest
 from acgan_client.errors import Misconfigured, NotUnderstood, printable
-from acgan_client.records import NUM_CLASSES, DatasetFile, DatasetManifest, DatasetOrder, FileRecord
+from acgan_client.records import MOST_CLASSES, DatasetFile, DatasetManifest, FileRecord
 from acgan_client.responses import Body
 
 MANIFEST = "manifest.json"
@@ -43,7 +43,7 @@ def files_of(manifest: DatasetManifest) -> Mapping[str, DatasetFile]:
         match = NAME.fullmatch(name)
         if match is None:
             raise NotUnderstood(f"{strange}: a file {printable(name[:100])!r}")
-        if not 0 <= file.size <= file_limit(manifest.order, split=match[1], what=match[2]):
+        if not 0 <= file.size <= file_limit(manifest, split=match[1], what=match[2]):
             raise NotUnderstood(f"{strange}: {name} of {file.size:,} bytes")
         if SHA256.fullmatch(file.sha256) is None:
             raise NotUnderstood(f"{strange}: {name} with a checksum that is no SHA-256")
@@ -52,12 +52,12 @@ def files_of(manifest: DatasetManifest) -> Mapping[str, DatasetFile]:
     return manifest.files
 
 
-def file_limit(order: DatasetOrder, split: str, what: str) -> int:
-    """Return the largest size in bytes that a file of an order can have, packed; -1 if the order is impossible."""
-    n = order.per_class if split == "train" else order.test_per_class
-    if not 1 <= n <= MOST:
+def file_limit(manifest: DatasetManifest, split: str, what: str) -> int:
+    """Return the largest size in bytes that a file of a data set can have, packed; -1 if its order is impossible."""
+    n = manifest.order.per_class if split == "train" else manifest.order.test_per_class
+    if not 1 <= n <= MOST or not 2 <= len(manifest.classes) <= MOST_CLASSES:
         return -1
-    return 2048 + n * NUM_CLASSES * (IMAGE_BYTES if what == "images-idx3" else 2)
+    return 2048 + n * len(manifest.classes) * (IMAGE_BYTES if what == "images-idx3" else 2)
 
 
 def files_of_checkpoint(manifest: CheckpointManifest) -> Mapping[str, FileRecord]:

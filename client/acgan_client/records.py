@@ -10,7 +10,8 @@ from typing import Annotated, Any, ClassVar, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
-NUM_CLASSES = 10
+NUM_CLASSES = 10  # of digits
+MOST_CLASSES = 100
 
 
 class Record(BaseModel):
@@ -308,3 +309,8 @@ class DatasetManifest(Record):
     order: DatasetOrder
     created_at: datetime
     files: dict[str, DatasetFile]
+    classes: list[str] = [*"0123456789"]
+
+    @property
+    def images(self) -> int:
+        return (self.order.per_class + self.order.test_per_class) * len(self.classes)

@@ -61,8 +61,9 @@ def load_dataset(
 ) -> Dataset:
     """Load the data set that `config` names, cut to its first `train_examples` and `test_examples`.
 
-    `cache` has a folder for each data set. `mnist_mirrors` replaces the catalog's mirrors of MNIST. `read_stored`
-    returns the images and labels of both splits, and the names of the classes, of a data set that a user brought.
+    `cache` has a folder for each data set, or for the archive of several. `mnist_mirrors` replaces the catalog's
+    mirrors of MNIST. `read_stored` returns the images and labels of both splits, and the names of the classes, of a
+    data set that a user brought.
 
     Raises:
         DatasetUnavailable: if it cannot be read or downloaded.
@@ -76,11 +77,11 @@ def load_dataset(
         splits, classes = read_stored(name)
     elif data.files:
         mirrors = data.mirrors if mnist_mirrors is None or name != "mnist" else mnist_mirrors
-        splits = load_idx(data, data_dir, cache / name, mirrors)
+        splits = load_idx(data, data_dir, cache / (data.archive.name if data.archive else name), mirrors)
     else:
         wanted = config.train_examples, config.test_examples
-        fewer = [size if most is None else min(most, size) for most, size in zip(wanted, data.sizes, strict=True)]
-        splits = load_printed(*fewer, data.classes)
+        train, test = (size if most is None else min(most, size) for most, size in zip(wanted, data.sizes, strict=True))
+        splits = load_printed(train, test, data.classes)
     train_images, train_labels, test_images, test_labels = (torch.from_numpy(array) for array in splits)
     return Dataset(
         name,

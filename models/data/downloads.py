@@ -3,7 +3,9 @@
 Each download has limits on its bytes, on the time without data and on the total time, and uses the configured proxies.
 """
 
+import logging
 import threading
+import time
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import urlsplit
@@ -12,9 +14,12 @@ from models.bounded_reading import FileTooLarge, printable
 from models.errors import Unavailable
 from models.proxies import InvalidProxy, Proxy, missing_certificates, proxy_for
 
+logger = logging.getLogger(__name__)
+
 PIECE = 1 << 16  # bytes
 SILENCE_SECONDS = 10.0  # for a connection, and between two pieces
 SECONDS = 300.0  # for a file of at most some ten megabytes
+PROGRESS_SECONDS = 15.0  # between two messages
 SCHEMES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
 
 
@@ -37,10 +42,11 @@ class BoundedFile:
         return self.file.write(data)
 
 
-def download(address: str, path: Path, limit: int, seconds: float = SECONDS) -> None:
+def download(address: str, path: Path, limit: int, seconds: float = SECONDS, *, is_decoded: bool = True) -> None:
     """Download a file of at most `limit` bytes within `seconds`, also if the server sends slowly.
 
-    Raises DownloadFailed, FileTooLarge, OSError or ValueError.
+    A `Content-Encoding`, as some servers set for .gz, is undone, unless not `is_decoded`: then the bytes are those that
+    the server sends. Progress is logged. Raises DownloadFailed, FileTooLarge, OSError or ValueError.
     """
     proxy = _usable_proxy(address)
     failures: list[BaseException] = []
@@ -49,13 +55,18 @@ def download(address: str, path: Path, limit: int, seconds: float = SECONDS) -> 
 
         def run() -> None:
             try:
-                _fetch(address, bounded, proxy)
+                _fetch(address, bounded, proxy, is_decoded)
             except BaseException as error:
                 failures.append(error)
 
         thread = threading.Thread(target=run, name="download", daemon=True)
         thread.start()
-        thread.join(seconds)
+        end = time.monotonic() + seconds
+        while thread.is_alive() and (left := end - time.monotonic()) > 0:
+            thread.join(min(left, PROGRESS_SECONDS))
+            if thread.is_alive():
+                done = (limit - bounded.left) // 1_000_000
+                logger.info("%s: %d MB so far, of at most %d", printable(address), done, limit // 1_000_000)
         if thread.is_alive():
             bounded.left = 0  # it ends with the next piece
             raise DownloadFailed(f"it took longer than {seconds:g} s")
@@ -77,14 +88,19 @@ def _usable_proxy(address: str) -> Proxy | None:
     return proxy
 
 
-def _fetch(address: str, file: BoundedFile, proxy: Proxy | None) -> None:
+def _fetch(address: str, file: BoundedFile, proxy: Proxy | None, is_decoded: bool) -> None:
     import requests  # here, since only a download needs it
+    import urllib3
 
     proxies = {"no_proxy": "*"} if proxy is None else {"http": proxy.url, "https": proxy.url}
     with requests.get(address, timeout=SILENCE_SECONDS, proxies=proxies, stream=True) as response:
         response.raise_for_status()
-        for piece in response.iter_content(PIECE):
-            file.write(piece)
+        try:
+            raw = response.raw.stream(PIECE, decode_content=False)
+            for piece in response.iter_content(PIECE) if is_decoded else raw:
+                file.write(piece)
+        except urllib3.exceptions.HTTPError as error:  # of `raw`; requests makes OSErrors of its own
+            raise DownloadFailed(f"the connection failed in the middle: {type(error).__name__}") from error
 
 
 def _explained(error: BaseException, proxy: Proxy | None) -> BaseException:

@@ -1,13 +1,15 @@
 """Finds IDX files in a folder by their content, because names, compression and layout differ between sources.
 
 Recognises IDX files and NumPy arrays, plain, gzipped up to three times, or in a zip archive (such as Keras' mnist.npz),
-in the folder or up to three levels below it (torchvision: MNIST/raw/). Verifies SHA-256.
+in the folder or up to three levels below it (torchvision: MNIST/raw/). Verifies SHA-256: of the plain file, of the
+gzip file as published, or of the archive that it is in. A file of which no digest is known needs its published name.
 """
 
 import functools
 import hashlib
 import io
 import itertools
+import math
 import os
 import zipfile
 import zlib
@@ -33,10 +35,12 @@ from models.bounded_reading import (
     read_bounded,
     read_head,
 )
-from models.data.catalog import IdxFile
+from models.data.catalog import DATASETS, Archive, IdxFile
 from models.data.idx import IDX, idx_header
+from models.data.idx_archive import is_archive, read_members
 
 UNPACKED_LIMIT = 48_100_000  # bytes; a file of 60,000 images has 47,040,016, and gzip adds less than the margin
+MARGIN = 1.0225  # the same for files of more images
 ARCHIVE_LIMIT = 64_000_000  # bytes; mnist.npz has 11.5 million, and 54.9 million if it is not compressed
 DIRECTORY_LIMIT = 1 << 16  # bytes of an archive's table of contents: a few hundred members
 HEAD_SIZE = 8192  # bytes; enough for an IDX or NumPy header inside three layers of gzip
@@ -53,6 +57,8 @@ class Search:
 
     found: dict[str, bytes] = field(default_factory=dict)
     others: dict[str, str] = field(default_factory=dict)
+    unknown: list[str] = field(default_factory=list)  # others with the shape of a wanted file, but unknown content
+    unverified: list[str] = field(default_factory=list)  # found by name and shape, because no digest is known
     entries: int = 0
 
     @property
@@ -73,17 +79,28 @@ class Candidate(NamedTuple):
     read: Callable[[], bytes]
 
 
-def search_folder(folder: Path, wanted: Mapping[str, IdxFile]) -> Search:
+def unpacked_limit(wanted: Mapping[str, IdxFile]) -> int:
+    """Return the number of bytes that the largest wanted file may have."""
+    return max(UNPACKED_LIMIT, *(int(MARGIN * math.prod(file.shape)) for file in wanted.values()))
+
+
+def search_folder(folder: Path, wanted: Mapping[str, IdxFile], archive: Archive | None = None) -> Search:
     """Find the wanted files in a folder and its subfolders, until all are found.
 
-    Hidden files are skipped. Raises OSError if the folder itself cannot be listed.
+    If the folder has `archive`, which is recognised by its checksum, the files come from it. Hidden files are skipped.
+    Raises OSError if the folder itself cannot be listed.
     """
-    search = Search()
+    search, limit = Search(), unpacked_limit(wanted)
     for path in _files(folder, search):
         name = printable(path.relative_to(folder))
         try:
-            for member, candidate in _candidates(path):
-                _examine(candidate, f"{name}{member}", wanted, search)
+            if archive is not None and is_archive(path, archive):
+                members = read_members(path, wanted, limit)
+                search.found = {known: gunzip_bounded(data, limit, known) for known, data in members.items()}
+                search.unverified.clear()
+                break
+            for member, candidate in _candidates(path, limit):
+                _examine(candidate, f"{name}{member}", wanted, search, limit)
         except FileFault as error:
             search.others[name] = str(error).removeprefix(f"{printable(path)} ").removeprefix(f"{name} ")
         if len(search.found) == len(wanted):
@@ -132,7 +149,7 @@ def _entries(parent: Path, folder: Path, search: Search) -> list[os.DirEntry[str
 # The content of a file.
 
 
-def _examine(candidate: Candidate, name: str, wanted: Mapping[str, IdxFile], search: Search) -> None:
+def _examine(candidate: Candidate, name: str, wanted: Mapping[str, IdxFile], search: Search, limit: int) -> None:
     """Add a file to `found` or `others`. Reads only its head, unless its shape is wanted."""
     head, layers = candidate.head, 0
     while head.startswith(GZIP) and layers < LAYERS:
@@ -145,14 +162,46 @@ def _examine(candidate: Candidate, name: str, wanted: Mapping[str, IdxFile], sea
     if not matching:
         search.others[name] = f"bytes of another shape, {array.shape}"
     elif matching[0] not in search.found:
-        data = candidate.read()
+        data, packed = candidate.read(), list[str]()
         for _ in range(layers):
-            data = gunzip_bounded(data, UNPACKED_LIMIT, name)
+            packed.append(hashlib.sha256(data).hexdigest())
+            data = gunzip_bounded(data, limit, name)
         plain = idx_header(array.shape) + data[array.start :]
-        if hashlib.sha256(plain).hexdigest() == wanted[matching[0]].sha256:
+        digests = [hashlib.sha256(plain).hexdigest(), *packed]
+        file = wanted[matching[0]]
+        if file.sha256 in digests or file.packed_sha256 in digests:
             search.found[matching[0]] = plain
+        elif file.sha256 is None and file.packed_sha256 is None and _is_named(name, matching[0]):
+            search.found[matching[0]] = plain
+            search.unverified.append(name)
         else:
-            search.others[name] = f"shape {array.shape}, but another checksum: other data"
+            search.others[name] = _why_not(array.shape, digests, matching[0], file, search, name)
+
+
+def _is_named(name: str, known: str) -> bool:
+    """Whether a file has the published name, perhaps with `.gz`, or `.idx` instead of `-idx`."""
+    base = name.rpartition("/")[2].removesuffix(".gz")
+    return base.replace(".idx", "-idx") == known
+
+
+def _why_not(shape: tuple[int, ...], digests: list[str], known: str, file: IdxFile, search: Search, name: str) -> str:
+    """Return why a file with the shape of a wanted one is not that file."""
+    if owner := _owner(digests):
+        return f"{DATASETS[owner].title}'s: train with `dataset: {owner}`"
+    search.unknown.append(name)
+    if file.sha256 is not None:
+        return f"shape {shape}, but another checksum: other data"
+    if file.packed_sha256 is not None:
+        return f"shape {shape}, but not the bytes of {known}.gz as published, the only form with a known checksum"
+    return f"shape {shape}, but not named {known}: without a known checksum the name is required"
+
+
+def _owner(digests: list[str]) -> str | None:
+    """Return the name of the training data that a file with one of these digests belongs to."""
+    for name, data in DATASETS.items():
+        if any(digest in (file.sha256, file.packed_sha256) for file in data.files.values() for digest in digests):
+            return name
+    return None
 
 
 class ArrayHeader(NamedTuple):
@@ -177,11 +226,11 @@ def _array_header(head: bytes) -> ArrayHeader | None:
     return ArrayHeader(shape, file.tell()) if plain else None
 
 
-def _candidates(path: Path) -> Iterator[tuple[str, Candidate]]:
+def _candidates(path: Path, limit: int) -> Iterator[tuple[str, Candidate]]:
     """Yield the file itself, or the members of a zip archive. Raises FileFault."""
     head = read_head(path, HEAD_SIZE)
     if not head.startswith(ZIP):
-        yield "", Candidate(head, lambda: read_bounded(path, UNPACKED_LIMIT))
+        yield "", Candidate(head, lambda: read_bounded(path, limit))
         return
     data = read_bounded(path, ARCHIVE_LIMIT)
     with _zip_faults(path):
@@ -189,11 +238,8 @@ def _candidates(path: Path) -> Iterator[tuple[str, Candidate]]:
         archive = zipfile.ZipFile(io.BytesIO(data))
     for info in archive.infolist():
         if info.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) and not info.flag_bits & 1:
-            read = functools.partial(_read_member, archive, info, path)
-            yield (
-                f"/{printable(info.filename)}",
-                Candidate(read(HEAD_SIZE), functools.partial(read, UNPACKED_LIMIT + 1)),
-            )
+            read = functools.partial(_read_member, archive, info, path, limit)
+            yield f"/{printable(info.filename)}", Candidate(read(HEAD_SIZE), functools.partial(read, limit + 1))
 
 
 def _check_directory(data: bytes) -> None:
@@ -204,11 +250,11 @@ def _check_directory(data: bytes) -> None:
         raise zipfile.BadZipFile("its table of contents is cut off or too large")
 
 
-def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path, length: int) -> bytes:
+def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path, limit: int, length: int) -> bytes:
     with _zip_faults(path), archive.open(info) as member:
         data = member.read(length)
-    if len(data) > UNPACKED_LIMIT:
-        raise FileTooLarge(f"{printable(path)} unpacks to more than {UNPACKED_LIMIT:,} bytes")
+    if len(data) > limit:
+        raise FileTooLarge(f"{printable(path)} unpacks to more than {limit:,} bytes")
     return data
 
 

@@ -13,6 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from models.data.catalog import DIGITS
 from models.data.dataset import Dataset
 from models.evaluation import classifier, metrics
 from models.evaluation.classifier import Classifier, Looks, look
@@ -194,6 +195,7 @@ class Evaluation(Record):
 
     checkpoint: str
     dataset: str
+    classes: list[str] = Field(list(DIGITS), description="The name of each label, from 0.")
     judge_accuracy: float = Field(description="Accuracy of the reporting judge on the real test digits.")
     generator: Figures
     real: Figures
@@ -209,6 +211,7 @@ def evaluate(
     evaluation = Evaluation(
         checkpoint=name,
         dataset=examiner.dataset.name,
+        classes=list(examiner.dataset.classes),
         judge_accuracy=examiner.judge.accuracy,
         generator=figures,
         real=real,

@@ -66,9 +66,9 @@ def density_and_coverage(real: Tensor, generated: Tensor, k: int = 5) -> tuple[f
     Both are near 1 if generated digits are distributed like real ones.
     """
     radius = torch.cat([torch.cdist(rows, real).kthvalue(k + 1, 1).values for rows in real.split(ROWS)])  # 0 to itself
-    inside = [
+    inside = (
         torch.cdist(rows, generated) < reach[:, None] for rows, reach in zip(_cut(real), _cut(radius), strict=True)
-    ]
+    )  # one at a time: for 47 classes, all of them would take a gigabyte
     counts = torch.stack([torch.stack((part.sum(), part.any(1).sum())) for part in inside]).sum(0)
     held, covered = counts.tolist()
     return held / (k * len(generated)), covered / len(real)

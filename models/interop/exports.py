@@ -10,6 +10,7 @@ import subprocess
 import sys
 from contextlib import suppress
 
+from models.config import NUM_CLASSES
 from models.errors import Unavailable
 from models.interop.formats import Form, Network, NotConvertible, check_libraries
 from models.networks.acgan import Discriminator, Generator
@@ -23,23 +24,24 @@ class ConversionFailed(Unavailable, code="conversion-failed"):
     """The process that converts a network ended without a result."""
 
 
-def convert(data: bytes, network: Network, form: Form, name: str) -> bytes:
+def convert(data: bytes, network: Network, form: Form, name: str, classes: int = NUM_CLASSES) -> bytes:
     """Convert the bytes of a `.safetensors` file. The same weights and libraries always give the same bytes.
 
-    `name` is that of the checkpoint; ONNX stores it in its metadata. Raises ExtraMissing, InvalidWeights,
+    `name` is that of the checkpoint; ONNX stores it in its metadata. `classes` is the number of the training data's
+    classes, from which a discriminator of Keras is recognised. Raises ExtraMissing, InvalidWeights,
     NotConvertible, and ConversionFailed if ONNX is not written within two minutes.
     """
     check_libraries(form)
     if form == "onnx":
         return _onnx_in_a_process(data, name)
     read = generator_from_bytes if network == "generator" else discriminator_from_bytes
-    return to_format(read(data, f"the {network} of {name}"), form, name)
+    return to_format(read(data, f"the {network} of {name}"), form, name, classes)
 
 
-def to_format(network: Generator | Discriminator, form: Form, name: str) -> bytes:
-    """Convert a network in this process; `name` as for `convert`.
+def to_format(network: Generator | Discriminator, form: Form, name: str, classes: int = NUM_CLASSES) -> bytes:
+    """Convert a network in this process; `name` and `classes` as for `convert`.
 
-    Raises ExtraMissing, and NotConvertible for a discriminator as ONNX or with more classes than the original script.
+    Raises ExtraMissing, and NotConvertible for a discriminator as ONNX or with another number of classes.
     """
     check_libraries(form)
     if form == "onnx":
@@ -53,7 +55,7 @@ def to_format(network: Generator | Discriminator, form: Form, name: str) -> byte
     from models.interop.keras_3 import save_weights_3
 
     buffer = io.BytesIO()
-    (save_weights_3 if form == "keras3" else save_weights)(network, buffer)
+    (save_weights_3 if form == "keras3" else save_weights)(network, buffer, classes)
     return buffer.getvalue()
 
 

@@ -4,9 +4,10 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from models.config import IMAGE_SIZE, NUM_CLASSES
+from models.config import IMAGE_SIZE
+from models.data.catalog import DIGITS
 from models.interop import portable_generator
-from models.interop.model_card import Source, model_card
+from models.interop.model_card import Source, content, model_card
 from models.networks.acgan import Generator
 from models.networks.inference import FoldedGenerator
 from models.networks.weights import to_bytes
@@ -35,14 +36,15 @@ NORMALISATION = {
 
 def to_files(generator: Generator, folded: FoldedGenerator, source: Source) -> dict[str, bytes]:
     """Return the content of each file of FILES. `folded` is the same generator, prepared to draw."""
-    digits = draw_series(folded, SampleRange(None, ROWS, SEED))
+    classes = source.classes(generator.classes)
+    digits = draw_series(folded, SampleRange(None, ROWS, SEED, classes=generator.classes))
     origin = {"checkpoint": source.name, "acgan": code_version()}
     contents = {
         CONFIG: as_json({**describe(generator, source), **origin}),
         WEIGHTS: with_metadata(to_bytes(generator.float()), {"format": "pt", **origin}),
         CODE: Path(portable_generator.__file__).read_bytes(),
-        PICTURE: encode_png(sheet(digits, NUM_CLASSES, SCALE)),
-        CARD: model_card(source, FILES).encode(),
+        PICTURE: encode_png(sheet(digits, generator.classes, SCALE)),
+        CARD: model_card(source, {**FILES, PICTURE: f"sample {content(classes)}"}, classes).encode(),
     }
     return {name: contents[name] for name in FILES}
 
@@ -66,7 +68,8 @@ def describe(generator: Generator, source: Source) -> dict[str, object]:
         "model_type": MODEL_TYPE,
         "architectures": [type(generator).__name__],
         "latent_size": generator.latent_size,
-        "num_classes": NUM_CLASSES,
+        "num_classes": generator.classes,
+        **({} if (names := source.classes(generator.classes)) == DIGITS else {"class_names": list(names)}),
         "image_size": IMAGE_SIZE,
         "num_channels": 1,
         "torch_dtype": "float32",

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from models.bounded_reading import FileFault, printable
-from models.config import NUM_CLASSES
+from models.config import MOST_CLASSES, NUM_CLASSES
 from models.errors import InvalidInput
 from models.interop.formats import NotConvertible
 from models.interop.hdf5 import ArrayFile, StoredArray, open_arrays
@@ -23,6 +23,7 @@ from models.interop.keras_layers import (
     GENERATOR,
     KerasWeight,
     Stored,
+    auxiliary_classes,
     embedding_shape,
     explain,
     keras_shape,
@@ -52,18 +53,19 @@ class KerasWeightsError(InvalidInput, code="invalid-keras-weights"):
 def load_generator(path: str | Path) -> Generator:
     """Read a generator of the original script, with latents of 1 to 1000 numbers. Returns it in inference mode.
 
+    The script's `num_classes` may be changed, to 2 to 100 classes.
+
     Reads files of `save_weights` and `save` of Keras 2 and 3, also of the combined model. Raises KerasWeightsError,
     which names the file.
     """
     with _open(path) as (file, groups):
-        generator = Generator(_latent_size(file, groups))
-        return _fill(generator, file, groups)
+        return _fill(Generator(*_sizes(file, groups)), file, groups)
 
 
 def load_discriminator(path: str | Path) -> Discriminator:
     """Read a discriminator of the original script, in inference mode; otherwise as `load_generator`."""
     with _open(path) as (file, groups):
-        return _fill(Discriminator(), file, groups)
+        return _fill(Discriminator(auxiliary_classes(groups, MOST_CLASSES) or NUM_CLASSES), file, groups)
 
 
 def from_keras(network: Network, weights: Iterable[tuple[str, np.ndarray]]) -> Network:
@@ -126,11 +128,19 @@ def _read_same(file: ArrayFile, stored: list[StoredArray]) -> np.ndarray:
     return array
 
 
-def _latent_size(file: ArrayFile, groups: list[Stored]) -> int:
-    """Find the latent size: the width of an embedding of ten classes and of the dense layer after it."""
-    embeddings = {shape[1] for group in groups if (shape := embedding_shape(group)) and shape[0] == NUM_CLASSES}
+def _sizes(file: ArrayFile, groups: list[Stored]) -> tuple[int, int]:
+    """Find the latent size and the number of classes: the shape of the embedding, as wide as the dense layer after it.
+
+    An embedding of ten classes, as in the original script, has priority.
+    """
+    shapes = {shape for group in groups if (shape := embedding_shape(group)) and 2 <= shape[0] <= MOST_CLASSES}
     dense = {array.shape[0] for group in groups for array in group.values() if array.shape[1:] == (DENSE_UNITS,)}
+    counts = sorted({classes for classes, size in shapes if size in dense})
+    classes = NUM_CLASSES if NUM_CLASSES in {count for count, _ in shapes} or not counts else counts[0]
+    embeddings = {size for count, size in shapes if count == classes}
     sizes = sorted(embeddings & dense or embeddings) or [DEFAULT_LATENT_SIZE]  # later reported as missing
+    if classes != NUM_CLASSES and len(counts) > 1:
+        raise KerasWeightsError(f"{printable(file.path)} has two generators, with {counts[0]} and {counts[1]} classes")
     if len(embeddings & dense) > 1:
         raise KerasWeightsError(
             f"{printable(file.path)} has two generators, with latent sizes {sizes[0]} and {sizes[1]}"
@@ -140,7 +150,7 @@ def _latent_size(file: ArrayFile, groups: list[Stored]) -> int:
             f"{printable(file.path)} has a generator with latent size {sizes[0]:,}, but only 1 to {LATENT_LIMIT:,} is "
             "supported"
         )
-    return sizes[0]
+    return sizes[0], classes
 
 
 def _to_torch(weight: KerasWeight, array: np.ndarray) -> Tensor:
@@ -151,12 +161,13 @@ def _to_torch(weight: KerasWeight, array: np.ndarray) -> Tensor:
 # Writing, in the layout of Keras 2 `save_weights`: one group for each layer, named in attributes.
 
 
-def save_weights(network: Generator | Discriminator, path: str | Path | BinaryIO) -> None:
+def save_weights(network: Generator | Discriminator, path: str | Path | BinaryIO, classes: int = NUM_CLASSES) -> None:
     """Write a file that the original script's `build_generator` or `build_discriminator` reads with `load_weights`.
 
-    Raises NotConvertible for a discriminator with more classes than that of the original script.
+    `classes` is the number of the training data's classes; the script's `num_classes` must be the same. Raises
+    NotConvertible for a discriminator with another number of classes, such as that of the ADC-GAN.
     """
-    check_classes(network)
+    check_classes(network, classes)
     with h5py.File(path, "w") as file:
         file.attrs["backend"] = b"tensorflow"
         file.attrs["keras_version"] = b"2.2.4"
@@ -170,11 +181,10 @@ def save_weights(network: Generator | Discriminator, path: str | Path | BinaryIO
                 group.create_dataset(encoded.decode(), data=to_keras(weight, tensor))
 
 
-def check_classes(network: Generator | Discriminator) -> None:
-    """Raises NotConvertible for a discriminator with more classes than that of the original script."""
-    if isinstance(network, Discriminator) and network.auxiliary.out_features != NUM_CLASSES:
-        classes = network.auxiliary.out_features
-        raise NotConvertible(f"this discriminator has {classes} classes, that of the original script {NUM_CLASSES}")
+def check_classes(network: Generator | Discriminator, classes: int = NUM_CLASSES) -> None:
+    """Raises NotConvertible for a discriminator with another number of classes than that of the original script."""
+    if isinstance(network, Discriminator) and (heads := network.auxiliary.out_features) != classes:
+        raise NotConvertible(f"this discriminator has {heads} classes, that of the original script {classes}")
 
 
 def to_keras(weight: KerasWeight, tensor: Tensor) -> np.ndarray:

@@ -9,6 +9,7 @@ from typing import BinaryIO
 
 import h5py
 
+from models.config import NUM_CLASSES
 from models.interop.keras import check_classes, to_keras
 from models.interop.keras_layers import pair
 from models.networks.acgan import Discriminator, Generator
@@ -17,14 +18,14 @@ PLACES = {"embedding_1": "layers/embedding", "generation": "layers/dense", "auxi
 VARS = "vars"  # the group of a layer's weights
 
 
-def save_weights_3(network: Generator | Discriminator, path: str | Path | BinaryIO) -> None:
+def save_weights_3(network: Generator | Discriminator, path: str | Path | BinaryIO, classes: int = NUM_CLASSES) -> None:
     """Write a file that `load_weights` of Keras 3 reads into the original script's `build_generator` or
     `build_discriminator`. The same weights always give the same bytes.
 
-    The name of the file has to end in `.weights.h5`, which Keras 3 requires. Raises NotConvertible for a
-    discriminator with more classes than that of the original script.
+    The name of the file has to end in `.weights.h5`, which Keras 3 requires. `classes` and errors are those of
+    `models.interop.keras.save_weights`.
     """
-    check_classes(network)
+    check_classes(network, classes)
     with h5py.File(path, "w") as file:
         file.create_group(VARS)
         for weight, tensor in pair(network, network.state_dict()):

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor, nn
 
-from models.config import NUM_CLASSES
+from models.config import MOST_CLASSES, NUM_CLASSES
 from models.interop.hdf5 import StoredArray
 from models.networks.acgan import Discriminator, Generator
 
@@ -110,6 +110,14 @@ def embedding_shape(group: Stored) -> tuple[int, int] | None:
     return (array.shape[0], array.shape[1]) if array is not None and len(array.shape) == 2 else None
 
 
+def auxiliary_classes(groups: list[Stored], most: int) -> int | None:
+    """Return the classes of the discriminator's layer `auxiliary`, 2 to `most`; None if no group may be this layer."""
+    features = Discriminator().auxiliary.in_features
+    shapes = {array.shape for group in groups for array in group.values()}
+    counts = [shape[1] for shape in shapes if shape[:1] == (features,) and len(shape) == 2 and 2 <= shape[1] <= most]
+    return NUM_CLASSES if NUM_CLASSES in counts else min(counts, default=None)
+
+
 # ----------------------------------------------------------------------------
 # Explanation of why a file is refused.
 
@@ -130,8 +138,10 @@ def explain(network: nn.Module, missing: list[Layer], groups: list[Stored]) -> s
     if shapes & kernels_of(other) and not shapes & kernels_of(network):
         return f"is not a {name} of the original script, but its {type(other).__name__.lower()}"
     classes = {group["embeddings"].shape[0] for group in groups if "embeddings" in group}
-    if isinstance(network, Generator) and classes and NUM_CLASSES not in classes:
-        return f"is not a generator of the original script: it has {min(classes)} classes instead of {NUM_CLASSES}"
+    if isinstance(network, Generator) and classes and not any(2 <= count <= MOST_CLASSES for count in classes):
+        return (
+            f"is not a generator of the original script: it has {min(classes)} classes instead of 2 to {MOST_CLASSES}"
+        )
     weight, shape = missing[0][0]
     return f"is not a {name} of the original script: it holds no {weight.kind} of shape {shape} for {weight.ours}"
 

@@ -4,27 +4,28 @@ https://github.com/huggingface/hub-docs/blob/main/modelcard.md
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from models.config import TrainingConfig
-from models.data.catalog import DATASETS
+from models.data.catalog import DATASETS, DIGITS
 
 LICENCE = "mit"
 TASK = "unconditional-image-generation"
 METRICS = {  # of the quality gate, which the card shows
     "label_accuracy": "Label accuracy",
     "label_accuracy_worst": "Label accuracy of the worst class",
-    "variety": "Variety; 1 is that of real digits",
+    "variety": "Variety; 1 is that of real {content}",
     "variety_least": "Variety of the least varied class",
-    "frechet_distance": "Frechet distance in features of a digit classifier",
+    "frechet_distance": "Frechet distance in features of {classifier}",
 }
 SNIPPET = """\
 from generator import load_generator
 
 generator = load_generator(".")
-digits = generator.draw(7, n=8, seed=4)  # torch.uint8 (8, 28, 28), white on black
+{content} = generator.draw({label}, n=8, seed=4)  # torch.uint8 (8, 28, 28), white on black{comment}
 """
+ON_THE_HUB = ("mnist", "fashion_mnist")  # training data that Hugging Face has under this name
 
 
 class Source(NamedTuple):
@@ -34,25 +35,40 @@ class Source(NamedTuple):
     config: TrainingConfig | None  # None if it is unknown, as for a file of weights
     epoch: int | None
     metrics: Mapping[str, float]
+    class_names: tuple[str, ...] = DIGITS
 
     @property
     def public_dataset(self) -> str | None:
         """The name of the training data, if others can obtain them."""
-        return self.config.dataset if self.config and DATASETS[self.config.dataset].mirrors else None
+        return self.config.dataset if self.config and self.config.dataset in ON_THE_HUB else None
+
+    def classes(self, count: int) -> tuple[str, ...]:
+        """Return the names of a generator's labels; numbers if they are unknown."""
+        return self.class_names if len(self.class_names) == count else tuple(map(str, range(count)))
 
 
-def model_card(source: Source, files: Mapping[str, str]) -> str:
-    """Return the card. `files` are the files of the folder, and what each is."""
+def content(classes: Sequence[str]) -> str:
+    """Return what the images show, in the plural."""
+    return "digits" if tuple(classes) == DIGITS else "images"
+
+
+def model_card(source: Source, files: Mapping[str, str], classes: Sequence[str] = DIGITS) -> str:
+    """Return the card. `files` are the files of the folder, and what each is; `classes` the names of the labels."""
+    are_digits, shown, last = tuple(classes) == DIGITS, content(classes), len(classes) - 1
+    label = min(7, last)
+    comment = "" if are_digits else f", of the class {code(classes[label])}"
+    names = "" if are_digits else f"The labels are: {', '.join(map(code, classes))}. "
     sections = [
-        "---\n" + "".join(f"{line}\n" for line in to_yaml(front_matter(source))) + "---",
-        "# Handwritten digits of an Auxiliary Classifier GAN",
-        f"The generator {code(source.name)} maps a label from 0 to 9 and random numbers to an image of 28 x 28 grey "
-        "pixels. It was trained with acgan, an implementation in PyTorch of the [Auxiliary Classifier "
+        "---\n" + "".join(f"{line}\n" for line in to_yaml(front_matter(source, classes))) + "---",
+        f"# {'Handwritten digits' if are_digits else 'Images'} of an Auxiliary Classifier GAN",
+        f"The generator {code(source.name)} maps a label from 0 to {last} and random numbers to an image of 28 x 28 "
+        f"grey pixels. {names}It was trained with acgan, an implementation in PyTorch of the [Auxiliary Classifier "
         "GAN](https://arxiv.org/abs/1610.09585).",
-        "![Samples: one column for each class; the digits of a row have the same random input](samples.png)",
+        f"![Samples: one column for each class; the {shown} of a row have the same random input](samples.png)",
         "## Use\n\nDownload the folder, and run this in it. It needs torch and safetensors:",
-        f"```python\n{SNIPPET}```",
-        "The same label, seed and index give the same digit, as in acgan; a few pixels differ by one grey level.",
+        f"```python\n{SNIPPET.format(content=shown, label=label, comment=comment)}```",
+        f"The same label, seed and index give the same {shown[:-1]}, as in acgan; a few pixels differ by one grey "
+        "level.",
         table("file", "content", files),
     ]
     if source.config is not None:
@@ -61,23 +77,28 @@ def model_card(source: Source, files: Mapping[str, str]) -> str:
         sections += ["## Training", table("field", "value", {name: code(str(value)) for name, value in fields.items()})]
     if figures := known_metrics(source):
         sections += [
-            "## Quality\n\nFigures of acgan's quality check after the epoch, computed with a classifier of digits:",
-            table("figure", "value", {METRICS[name]: str(value) for name, value in figures.items()}),
+            f"## Quality\n\nFigures of acgan's quality check after the epoch, computed with a classifier of {shown}:",
+            table("figure", "value", {metric(name, classes): str(value) for name, value in figures.items()}),
         ]
     return "\n\n".join(sections) + "\n"
+
+
+def metric(name: str, classes: Sequence[str]) -> str:
+    shown = content(classes)
+    return METRICS[name].format(content=shown, classifier=f"a {shown[:-1]} classifier")
 
 
 def known_metrics(source: Source) -> dict[str, float]:
     return {name: source.metrics[name] for name in METRICS if name in source.metrics}
 
 
-def front_matter(source: Source) -> dict[str, object]:
+def front_matter(source: Source, classes: Sequence[str] = DIGITS) -> dict[str, object]:
     """Return the metadata of the card, in the order in which they are written."""
     fields: dict[str, object] = {
         "license": LICENCE,
         "library_name": "pytorch",
         "pipeline_tag": TASK,
-        "tags": ["acgan", "gan", "pytorch", "image-generation", "digits"],
+        "tags": ["acgan", "gan", "pytorch", "image-generation", *(["digits"] if content(classes) == "digits" else [])],
     }
     if (dataset := source.public_dataset) is not None:
         fields["datasets"] = [dataset]
@@ -90,9 +111,10 @@ def front_matter(source: Source) -> dict[str, object]:
                 "results": [
                     {
                         "task": {"type": TASK},
-                        "dataset": {"name": DATASETS[data].title, "type": data},
+                        "dataset": {"name": DATASETS[data].title if data in DATASETS else data, "type": data},
                         "metrics": [
-                            {"type": name, "value": value, "name": METRICS[name]} for name, value in figures.items()
+                            {"type": name, "value": value, "name": metric(name, classes)}
+                            for name, value in figures.items()
                         ],
                     }
                 ],

@@ -60,7 +60,7 @@ def quietly() -> Iterator[None]:
 def to_onnx(generator: Generator, name: str) -> bytes:
     """Return the generator as ONNX bytes.
 
-    Inputs: `noise`, float32 (N, L), uniform in [-1, 1); `labels`, int64 (N,), 0-9; for any N. Outputs: `images`,
+    Inputs: `noise`, float32 (N, L), uniform in [-1, 1); `labels`, int64 (N,), from 0; for any N. Outputs: `images`,
     float32 (N, 1, 28, 28) in [-1, 1], and `pixels`, uint8 (N, 28, 28), as they are served. `name` goes into the
     metadata. Raises ExtraMissing.
     """

@@ -20,10 +20,10 @@ MASK = 2**64 - 1
 class Generator(nn.Module):
     """(z, y) -> image: the noise is multiplied by the embedding of its class, then upsampled 3 -> 7 -> 14 -> 28."""
 
-    def __init__(self, latent_size: int = 100) -> None:
+    def __init__(self, latent_size: int = 100, num_classes: int = 10) -> None:
         super().__init__()
         self.latent_size = latent_size
-        self.embedding = nn.Embedding(10, latent_size)
+        self.embedding = nn.Embedding(num_classes, latent_size)
         self.dense = nn.Linear(latent_size, 3 * 3 * 384)
         self.upsample_7 = nn.ConvTranspose2d(384, 192, 5)
         self.norm_7 = nn.BatchNorm2d(192, eps=1e-3)
@@ -32,7 +32,7 @@ class Generator(nn.Module):
         self.upsample_28 = nn.ConvTranspose2d(96, 1, 5, stride=2, padding=1)
 
     def forward(self, noise: Tensor, labels: Tensor) -> Tensor:
-        """Map noise (N, L), uniform in [-1, 1), and labels (N,), 0-9, to images (N, 1, 28, 28) in [-1, 1]."""
+        """Map noise (N, L), uniform in [-1, 1), and labels (N,), from 0, to images (N, 1, 28, 28) in [-1, 1]."""
         h = F.relu(self.dense(noise * self.embedding(labels)))
         h = h.view(-1, 3, 3, 384).permute(0, 3, 1, 2)
         h = self.norm_7(F.relu(self.upsample_7(h)))
@@ -41,9 +41,10 @@ class Generator(nn.Module):
 
     @torch.inference_mode()
     def draw(self, label: int, n: int = 1, seed: int = 0, index: int = 0) -> Tensor:
-        """Draw the digits index ... index + n - 1 of (label, seed): uint8 (n, 28, 28), white on black.
+        """Draw the images index ... index + n - 1 of (label, seed): uint8 (n, 28, 28), white on black.
 
-        These are the digits of `acgan digits LABEL -n N --seed SEED`, except for single pixels that differ by 1.
+        For digits, these are the images of `acgan digits LABEL -n N --seed SEED`, except for single pixels that differ
+        by 1.
         """
         device = self.dense.weight.device
         noise = latents(seed, index, n, self.latent_size).to(device)
@@ -55,7 +56,7 @@ class Generator(nn.Module):
 def load_generator(folder: str | Path) -> Generator:
     """Load the generator from a folder with config.json and model.safetensors, in inference mode."""
     config = json.loads((Path(folder) / CONFIG).read_text())
-    generator = Generator(config["latent_size"])
+    generator = Generator(config["latent_size"], config["num_classes"])
     generator.load_state_dict(load_file(Path(folder) / WEIGHTS))
     return generator.eval()
 

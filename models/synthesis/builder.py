@@ -5,8 +5,8 @@
     <folder>/manifest.json      description and checksums; written last
     <folder>/parts/             the digits drawn so far; deleted after the manifest is written
 
-Labels repeat from 0 to 9, so each digit has an address: example k of a split is digit `first + k // 10` of label
-k % 10. A digit that the judge refuses is drawn again at an index that is higher by `stride` and that no other example
+Labels repeat from 0 to K - 1, so each digit has an address: example k of a split is digit `first + k // K` of label
+k % K. A digit that the judge refuses is drawn again at an index that is higher by `stride` and that no other example
 uses; the redraws file counts these redraws. Images are drawn and stored part by part: after an interruption only the
 parts are drawn that are missing, damaged, or drawn by another generator, code version or device type. The files are the
 same.
@@ -18,14 +18,15 @@ import shutil
 import struct
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from models.atomic_files import sync_folder, write_durably
 from models.bounded_reading import FileMissing, FileTooLarge, read_bounded
-from models.config import IMAGE_SIZE, NUM_CLASSES
+from models.config import IMAGE_SIZE
+from models.data.catalog import DIGITS
 
 if TYPE_CHECKING:  # numpy is slow to import, and code that only orders a data set does not need it
     import numpy as np
@@ -48,7 +49,7 @@ GZIP_HEAD = (
 )
 DEFLATE_END = b"\x03\x00"
 
-# (n, first index) -> n digits of each class, labels 0 to 9 repeated, uint8 (n * 10, 28, 28), and redraws (n * 10,)
+# (n, first index) -> n digits of each class, labels 0 to K - 1 repeated, uint8 (n * K, 28, 28), and redraws (n * K,)
 Draw = Callable[[int, int], "tuple[np.ndarray, np.ndarray]"]
 
 # The missing parts -> each of them once: this worker draws it, unless its file is then in the folder
@@ -69,8 +70,11 @@ def make(
     draw: Draw,
     share: Share = iter,
     place: Place = lambda write: write(),
+    classes: Sequence[str] = DIGITS,
 ) -> Iterator[int]:
     """Make a data set, or its missing files. Yields the number of digits so far after each part.
+
+    `classes` are the names of the labels that `draw` draws.
 
     `place` is called with a function that writes the manifest; it may raise an error instead of calling that function.
     If the caller stops the iteration, the next call reuses the finished files. Raises OSError if the disk is full.
@@ -78,7 +82,8 @@ def make(
     if read_manifest(folder) is not None:
         return
     done, missing, helpers = 0, list[Part](), Counter[str]()
-    for part in order.parts:
+    splits = order.splits_of(len(classes))
+    for part in order.parts_of(len(classes)):
         if (kept := read_part(part_path(folder, part), part, origin)) is None:
             missing.append(part)
         else:
@@ -93,16 +98,17 @@ def make(
         done += part.digits
         yield done
     files: dict[str, DatasetFile] = {}
-    for split in order.splits:
+    for split in splits:
         files[split.images] = write_images(folder, split, origin)
         yield done
-        files[split.labels] = write_bytes(folder, split, split.labels, bytes(range(NUM_CLASSES)) * split.n)
+        files[split.labels] = write_bytes(folder, split, split.labels, bytes(range(split.classes)) * split.n)
         if order.verify is not None:
             redraws = b"".join(kept_part(folder, part, origin).redraws for part in split.parts)
             files[split.redraws] = write_bytes(folder, split, split.redraws, redraws)
         yield done
     made_by = dict(origin) | {"helpers": dict(helpers)}
-    manifest = DatasetManifest(order=order, created_at=datetime.now(UTC), files=files, **made_by)
+    named = {"order": order, "created_at": datetime.now(UTC), "files": files, "classes": list(classes)}
+    manifest = DatasetManifest.model_validate({**named, **made_by})
     place(lambda: write_durably(folder / MANIFEST, manifest.model_dump_json(indent=2).encode()))
     shutil.rmtree(folder / PARTS, ignore_errors=True)
 
@@ -165,7 +171,7 @@ def kept_part(folder: Path, part: Part, origin: Provenance) -> KeptPart:
 
 def write_images(folder: Path, split: Split, origin: Provenance) -> DatasetFile:
     with GzipWriter(folder / split.images) as file:
-        file.add(struct.pack(">IIII", 0x0803, split.n * NUM_CLASSES, IMAGE_SIZE, IMAGE_SIZE))
+        file.add(struct.pack(">IIII", 0x0803, split.examples, IMAGE_SIZE, IMAGE_SIZE))
         for part in split.parts:
             kept = kept_part(folder, part, origin)
             file.add(kept.pixels, kept.deflated)
@@ -175,7 +181,7 @@ def write_images(folder: Path, split: Split, origin: Provenance) -> DatasetFile:
 def write_bytes(folder: Path, split: Split, name: str, data: bytes) -> DatasetFile:
     """Write an IDX file with one byte for each example."""
     with GzipWriter(folder / name) as file:
-        file.add(struct.pack(">II", 0x0801, split.n * NUM_CLASSES))
+        file.add(struct.pack(">II", 0x0801, split.examples))
         file.add(data)
     return file.record(split)
 
@@ -225,6 +231,6 @@ class GzipWriter:
             sha256=self.packed.hexdigest(),
             size=self.size,
             unpacked_sha256=self.unpacked.hexdigest(),
-            examples=split.n * NUM_CLASSES,
+            examples=split.examples,
             first_index=split.first,
         )

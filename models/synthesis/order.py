@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from models.bounded_reading import FileMissing, parse_record, read_bounded
 from models.config import IMAGE_SIZE, NUM_CLASSES, WHOLE
+from models.data.catalog import DIGITS
 
 MANIFEST = "manifest.json"
 MANIFEST_LIMIT = 1 << 20  # bytes; one has 3 KB
@@ -19,7 +20,7 @@ MOST = 500_000  # digits of each class: five million in total
 
 
 class DatasetOrder(BaseModel):
-    """Which digits to generate."""
+    """Which digits to generate. The number of classes is that of the checkpoint; the default is that of digits."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -42,11 +43,20 @@ class DatasetOrder(BaseModel):
 
     @property
     def splits(self) -> "list[Split]":
-        return [Split("train", self.per_class, 0), Split("t10k", self.test_per_class, self.per_class)]
+        return self.splits_of(NUM_CLASSES)
+
+    def splits_of(self, classes: int) -> "list[Split]":
+        return [
+            Split("train", self.per_class, 0, classes),
+            Split("t10k", self.test_per_class, self.per_class, classes),
+        ]
 
     @property
     def parts(self) -> "list[Part]":
-        return [part for split in self.splits for part in split.parts]
+        return self.parts_of(NUM_CLASSES)
+
+    def parts_of(self, classes: int) -> "list[Part]":
+        return [part for split in self.splits_of(classes) for part in split.parts]
 
     @property
     def stride(self) -> int:
@@ -62,11 +72,16 @@ class Split(NamedTuple):
     name: str
     n: int  # of each class
     first: int  # index
+    classes: int = NUM_CLASSES
+
+    @property
+    def examples(self) -> int:
+        return self.n * self.classes
 
     @property
     def parts(self) -> "list[Part]":
         starts = range(0, self.n, PART)
-        return [Part(f"{self.name}-{at:07d}", self.first + at, min(PART, self.n - at)) for at in starts]
+        return [Part(f"{self.name}-{at:07d}", self.first + at, min(PART, self.n - at), self.classes) for at in starts]
 
     @property
     def images(self) -> str:
@@ -85,10 +100,11 @@ class Part(NamedTuple):
     name: str
     first: int  # index
     n: int  # of each class
+    classes: int = NUM_CLASSES
 
     @property
     def digits(self) -> int:
-        return self.n * NUM_CLASSES
+        return self.n * self.classes
 
 
 class DatasetFile(BaseModel):
@@ -99,8 +115,8 @@ class DatasetFile(BaseModel):
     )
     examples: int
     first_index: int = Field(
-        description="Example k is digit first_index + k // 10 of label k % 10; if it was drawn again r times, "
-        "its index is r * (per_class + test_per_class) higher."
+        description="With K classes, example k is digit first_index + k // K of label k % K; if it was drawn again r "
+        "times, its index is r * (per_class + test_per_class) higher."
     )
 
 
@@ -131,6 +147,16 @@ class DatasetManifest(Provenance):
     order: DatasetOrder
     created_at: datetime
     files: dict[str, DatasetFile]
+    classes: list[str] = Field(list(DIGITS), description="The name of each label, from 0.")
+
+    @property
+    def splits(self) -> list[Split]:
+        return self.order.splits_of(len(self.classes))
+
+    @property
+    def examples(self) -> int:
+        """The number of images in both splits."""
+        return sum(split.examples for split in self.splits)
 
 
 FILES = [name for split in DatasetOrder().splits for name in (split.images, split.labels, split.redraws)]

@@ -9,7 +9,6 @@ from functools import partial
 import numpy as np
 import torch
 
-from models.config import NUM_CLASSES
 from models.devices import processors
 from models.errors import TrainingFailed
 from models.evaluation.verifier import Verifier
@@ -34,9 +33,9 @@ class DatasetDrawer:
     pool: ThreadPoolExecutor
 
     def __call__(self, n: int, first: int) -> tuple[np.ndarray, np.ndarray]:
-        """Draw all ten classes of n indices: uint8 (n * 10, 28, 28), and redraws (n * 10,). Raises Unreadable."""
-        everywhere = np.arange(n * NUM_CLASSES)
-        digits, redraws = self.draw(n, first, everywhere), np.zeros(n * NUM_CLASSES, np.uint8)
+        """Draw all K classes of n indices: uint8 (n * K, 28, 28), and redraws (n * K,). Raises Unreadable."""
+        everywhere = np.arange(n * self.generator.classes)
+        digits, redraws = self.draw(n, first, everywhere), np.zeros(len(everywhere), np.uint8)
         places = self.refused(digits, everywhere)
         for attempt in range(1, TRIES + 1):
             if not len(places):
@@ -45,7 +44,7 @@ class DatasetDrawer:
             redraws[places] = attempt
             places = self.refused(digits[places], places)
         if len(places):
-            label = places[0] % NUM_CLASSES
+            label = places[0] % self.generator.classes
             raise Unreadable(
                 f"the judge recognised none of {TRIES + 1} digits for the label {label} with a probability of at "
                 f"least {self.order.verify:g}: lower verify, or use another checkpoint"
@@ -53,8 +52,9 @@ class DatasetDrawer:
         return digits, redraws
 
     def draw(self, n: int, first: int, places: np.ndarray) -> np.ndarray:
-        """Draw those of the n * 10 digits from index `first` whose positions are in `places`."""
-        noise, labels = SampleRange(None, n, self.order.seed, first).cut(0, n * NUM_CLASSES, self.generator.latent_size)
+        """Draw those of the n * K digits from index `first` whose positions are in `places`."""
+        series = SampleRange(None, n, self.order.seed, first, self.generator.classes)
+        noise, labels = series.cut(0, series.digits, self.generator.latent_size)
         chosen = noise[places].split(BATCH), labels[places].split(BATCH)
         return np.concatenate(list(self.pool.map(partial(draw_batch, self.generator), *chosen)))
 
@@ -63,7 +63,7 @@ class DatasetDrawer:
         if self.verifier is None or self.order.verify is None:
             return places[:0]
         starts = range(BATCH, len(places), BATCH)
-        parts = np.split(digits, starts), np.split(places % NUM_CLASSES, starts)
+        parts = np.split(digits, starts), np.split(places % self.generator.classes, starts)
         found = np.concatenate(list(self.pool.map(self.verifier.probabilities, *parts)))
         return places[found < self.order.verify]
 

@@ -68,7 +68,7 @@ class Service:
             job = self.job(job_id)
             return job if job["status"] in ("succeeded", "failed", "cancelled") else None
 
-        return self.until(f"job {job_id} ends", ended)
+        return self.until(f"job {job_id} ends", ended, 300)
 
     def worker_log(self) -> str:
         log = self.home / "logs" / "worker.log"

@@ -1,4 +1,4 @@
-"""Training data that a user brought, for tests: small images whose class can be told from their pixels."""
+"""Training data that a user brought, for tests: small images whose pixels determine their class."""
 
 import numpy as np
 import torch

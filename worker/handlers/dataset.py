@@ -18,7 +18,7 @@ from models.synthesis.shards import Shards
 from models.torch_device import describe, find_device
 from models.version import code_version
 from worker.celery_app import ShardMessage
-from worker.handlers.dataset_drawing import drawing, prepare_generator, read_generator
+from worker.handlers.dataset_drawing import drawing, names_of, prepare_generator, read_generator
 from worker.jobs.errors import StoreUnavailable
 from worker.lifecycle.context import JobContext
 from worker.lifecycle.retry import pause
@@ -51,15 +51,17 @@ def make_dataset(context: JobContext) -> None:
     origin = Provenance(generator_sha256=sha256, device=describe(device), code_version=version)
     discard_damaged(workshop)
     context.record(lambda: context.jobs.record_runtime(context.claim, job.config, origin.device))
+    generator = prepare_generator(weights, device)
+    classes = names_of(manifest, generator.classes)
     share = Share(shards, workshop, origin, partial(send_shards, context, order, origin), context.check)
-    report = reporter(context, order)
+    report = reporter(context, sum(part.digits for part in order.parts_of(len(classes))))
 
     def place(write: Callable[[], None]) -> None:
         held = partial(storage.write_held, job.id, context.claim.fence, write)
         context.retry_storage("the data set cannot be published", held)
 
-    with drawing(order, manifest, prepare_generator(weights, device), device) as draw:
-        for done in make(workshop, order, origin, tracing.traced("draw part", draw), share, place):
+    with drawing(order, manifest, generator, device) as draw:
+        for done in make(workshop, order, origin, tracing.traced("draw part", draw), share, place, classes):
             report(done)
             context.check()
     publish = partial(storage.publish_dataset, job.id, context.claim.fence)
@@ -147,7 +149,7 @@ def is_made(context: JobContext) -> bool:
     return False
 
 
-def reporter(context: JobContext, order: DatasetOrder) -> Callable[[int], None]:
+def reporter(context: JobContext, digits: int) -> Callable[[int], None]:
     """Return a function that records progress after each part: as one epoch whose iterations are digits."""
     began, first = time.monotonic(), 0
 
@@ -156,9 +158,9 @@ def reporter(context: JobContext, order: DatasetOrder) -> Callable[[int], None]:
         # Excludes parts of earlier claims and the first part, because their drawing time is unknown.
         first = first or done
         rate = (done - first) / max(1e-3, time.monotonic() - began)
-        left = (order.digits - done) / rate if rate else 0.0
+        left = (digits - done) / rate if rate else 0.0
         progress = Progress(
-            epoch=1, epochs=1, batch=done, batches=order.digits, images_per_second=round(rate, 1), eta_seconds=left
+            epoch=1, epochs=1, batch=done, batches=digits, images_per_second=round(rate, 1), eta_seconds=left
         )
         try:
             context.jobs.saved(context.claim, 1, done)

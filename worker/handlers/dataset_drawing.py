@@ -8,7 +8,7 @@ import torch
 from models.errors import TrainingFailed
 from models.evaluation.verifier import Verifier, find_verifier
 from models.networks.inference import FoldedGenerator
-from models.networks.weights import generator_from_bytes
+from models.networks.weights import InvalidWeights, generator_from_bytes
 from models.registry import bundled
 from models.registry.store import CheckpointId, CheckpointStore, Manifest
 from models.sampling.sampler import prepare
@@ -27,6 +27,15 @@ def read_generator(store: CheckpointStore, order: DatasetOrder) -> tuple[Manifes
 def prepare_generator(weights: bytes, device: torch.device) -> FoldedGenerator:
     """Raises InvalidWeights."""
     return prepare(generator_from_bytes(weights), device)
+
+
+def names_of(manifest: Manifest, classes: int) -> tuple[str, ...]:
+    """Return the names of a generator's classes. Raises InvalidWeights if its manifest has another number of names."""
+    if len(manifest.class_names) != classes:
+        raise InvalidWeights(
+            f"{manifest.draws} of {manifest.id} has {classes} classes, its training data {len(manifest.class_names)}"
+        )
+    return manifest.class_names
 
 
 @contextmanager

@@ -70,8 +70,7 @@ def _draw(settings: WorkerSettings, message: ShardMessage, job: Job, consumer: J
     if order is None or not shards.reach(message.fence):
         logger.info("cannot help with data set %s: its owner uses another store", job.id)
         return False
-    part = order.parts[message.number]
-    if part.name in shards.names():
+    if order.parts[message.number].name in shards.names():
         return False
     manifest, weights = read_generator(store, order)
     origin = Provenance(
@@ -84,6 +83,7 @@ def _draw(settings: WorkerSettings, message: ShardMessage, job: Job, consumer: J
         logger.info("cannot help with data set %s: its owner has another version, generator or device", job.id)
         return False
     generator = _generator(origin.generator_sha256, weights, device)
+    part = order.parts_of(generator.classes)[message.number]
     with drawing(order, manifest, generator, device) as draw:
         data = pack_part(origin, *draw(part.n, part.first))
     return shards.write(part, data, message.fence, lambda: consumer.running(job.id, message.fence) is not None)

@@ -8,6 +8,7 @@ import numpy as np
 
 from app.settings import AppSettings
 from models.config import NUM_CLASSES
+from models.data.catalog import DIGITS
 from models.errors import NotFound
 from models.networks.acgan import Generator
 from models.networks.weights import generator_from_bytes, load_generator
@@ -33,26 +34,22 @@ class Drawn(NamedTuple):
 
 def draw_here(settings: AppSettings, checkpoint: str, label: int, n: int, seed: int | None, index: int) -> Drawn:
     """Draw digits. Raises NoGenerator, DeviceUnavailable, OSError, and the errors of a bad checkpoint."""
-    generator, name = find_generator(settings, checkpoint)
+    generator, manifest = load_with_manifest(settings, checkpoint)
+    name = checkpoint if manifest is None else manifest.id
+    check_digits(generator, name, manifest)
     prepared = prepare(generator, find_device(settings.device))
     seed = fresh_seed() if seed is None else seed
     return Drawn(draw_digits(prepared, label, n, seed, index), name, seed)
 
 
-def find_generator(settings: AppSettings, name: str) -> tuple[Generator, str]:
+def load_with_manifest(settings: AppSettings, name: str) -> tuple[Generator, Manifest | None]:
     """Load a generator by name: `latest`, the id of a checkpoint in the store, or a file of weights.
 
-    `latest` is the generator that comes with the package until a checkpoint is published. Raises NoGenerator, and the
-    errors of a bad file or checkpoint.
+    `latest` is the generator that comes with the package until a checkpoint is published. The manifest is None for a
+    file. Raises NoGenerator, and the errors of a bad file or checkpoint.
     """
-    generator, manifest = load_with_manifest(settings, name)
-    return generator, name if manifest is None else manifest.id
-
-
-def load_with_manifest(settings: AppSettings, name: str) -> tuple[Generator, Manifest | None]:
-    """Load a generator as `find_generator` does, with its manifest; None for a file of weights."""
     if (path := weights_file(name)) is not None:
-        return of_digits(load_generator(path), name), None
+        return load_generator(path), None
     store, first = settings.open_store(), bundled.checkpoint() if settings.pretrained else None
     checkpoint = newest_drawn(store) or first if name == LATEST else CheckpointId.parse(name)
     if checkpoint is None:
@@ -64,14 +61,15 @@ def load_with_manifest(settings: AppSettings, name: str) -> tuple[Generator, Man
         store = bundled.STORE
     manifest = store.manifest(checkpoint)
     data = store.read(manifest, manifest.draws)
-    return of_digits(generator_from_bytes(data, f"{manifest.draws} of {checkpoint}"), str(checkpoint)), manifest
+    return generator_from_bytes(data, f"{manifest.draws} of {checkpoint}"), manifest
 
 
-def of_digits(generator: Generator, name: str) -> Generator:
-    """Return the generator if it has ten classes. Raises NoGenerator."""
+def check_digits(generator: Generator, name: str, manifest: Manifest | None) -> None:
+    """Raise NoGenerator unless the classes are the ten digits. A file of weights has no names of classes."""
     if generator.classes != NUM_CLASSES:
         raise NoGenerator(f"{name} has {generator.classes} classes; a generator of digits has {NUM_CLASSES}")
-    return generator
+    if manifest is not None and manifest.class_names != DIGITS:
+        raise NoGenerator(f"{name} was trained on {manifest.config.dataset}, whose classes are not digits")
 
 
 def weights_file(name: str) -> Path | None:

@@ -1,13 +1,14 @@
 """`acgan evaluate`: measures the quality of digits against real ones, without a service."""
 
 import logging
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
 from rich.console import Console
 
 from app.cli.columns import Column, Table
-from app.cli.local.drawing import load_with_manifest
+from app.cli.local.drawing import NoGenerator, load_with_manifest
 from app.cli.local.evaluation_picture import draw_evaluation
 from app.cli.local.stored_data import reader, settled
 from app.settings import AppSettings
@@ -44,6 +45,11 @@ def evaluate_here(
         data = load_dataset(config, settings.data_dir, settings.cache_dir, settings.mirrors, reader(settings)).to(
             device
         )
+        if generator.classes != data.class_count:
+            raise NoGenerator(
+                f"{printable(name)} has {generator.classes} classes, and {config.dataset} {data.class_count}: it was "
+                "trained on other data"
+            )
         status.update(f"loading the judge of {config.dataset} digits, or training it, which takes minutes")
         judge = find_judge(data, "reporting", settings.judges_dir, device)
         examiner = Evaluator(data, judge, QUICK if quick else FULL, status.update)
@@ -79,7 +85,8 @@ def tabulate(evaluation: Evaluation) -> Table:
     table = Table(
         Column("figure"), Column(digits, right=True), Column(f"real {evaluation.dataset}", right=True, drop=1)
     )
-    generated, real = rows(evaluation.generator), rows(evaluation.real)
+    names = evaluation.classes
+    generated, real = rows(evaluation.generator, names), rows(evaluation.real, names)
     for figure in generated:
         table.add(figure, generated[figure], real[figure])
     table.caption = (
@@ -89,7 +96,8 @@ def tabulate(evaluation: Evaluation) -> Table:
     return table
 
 
-def rows(figures: Figures) -> dict[str, str]:
+def rows(figures: Figures, names: Sequence[str]) -> dict[str, str]:
+    """Return the figures as text. `names` are those of the classes."""
     low, high = figures.label_accuracy_interval
     classes = range(len(figures.variety))
     worst = min(classes, key=lambda label: figures.label_accuracies[label])
@@ -97,7 +105,7 @@ def rows(figures: Figures) -> dict[str, str]:
     return {
         "label accuracy": f"{figures.label_accuracy:.2%}",
         "  95 % interval": f"{low:.2%} - {high:.2%}",
-        "  worst class": f"{figures.label_accuracies[worst]:.2%} ({worst})",
+        "  worst class": f"{figures.label_accuracies[worst]:.2%} ({names[worst]})",
         f"GAN-train, {figures.lessons} digits": f"{figures.gan_train:.2%}",
         "  each pupil": " ".join(f"{score:.2%}" for score in figures.gan_trains),
         "Frechet distance": f"{figures.frechet_distance:.3f}",
@@ -105,7 +113,8 @@ def rows(figures: Figures) -> dict[str, str]:
         "density": f"{figures.density:.3f}",
         "coverage": f"{figures.coverage:.3f}",
         "variety, mean": f"{sum(figures.variety) / len(classes):.3f}",
-        "  lowest, highest": f"{figures.variety[least]:.3f} ({least}), {figures.variety[most]:.3f} ({most})",
+        "  lowest, highest": f"{figures.variety[least]:.3f} ({names[least]}), "
+        f"{figures.variety[most]:.3f} ({names[most]})",
         "nearest training digit, grey levels": f"{figures.nearest_distance:.0f}",
         "    copies": f"{figures.copies:.2%}",
     }

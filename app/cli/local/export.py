@@ -3,16 +3,17 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from app.cli.local.drawing import NoGenerator, find_generator, weights_file
+from app.cli.local.drawing import NoGenerator, load_with_manifest, weights_file
 from app.settings import AppSettings
 from models.atomic_files import write_durably
+from models.config import NUM_CLASSES
 from models.interop.exports import to_format
 from models.interop.formats import FORMATS, Form
 from models.networks.acgan import Discriminator
 from models.networks.weights import discriminator_from_bytes, load_discriminator
 from models.registry import bundled
 from models.registry.serving_policy import newest_drawn
-from models.registry.store import DISCRIMINATOR, CheckpointId
+from models.registry.store import DISCRIMINATOR, CheckpointId, Manifest
 
 
 class Exported(NamedTuple):
@@ -27,16 +28,17 @@ def export_here(settings: AppSettings, checkpoint: str, form: Form, discriminato
     """
     if discriminator and "discriminator" not in FORMATS[form].networks:
         raise NoGenerator("only generators can be written as ONNX: omit --discriminator, or use --format keras")
-    network, name = (find_discriminator if discriminator else find_generator)(settings, checkpoint)
-    data = to_format(network, form, name)
+    network, manifest = (find_discriminator if discriminator else load_with_manifest)(settings, checkpoint)
+    name = checkpoint if manifest is None else manifest.id
+    data = to_format(network, form, name, len(manifest.class_names) if manifest else NUM_CLASSES)
     write_durably(out, data)
     return Exported(name, len(data))
 
 
-def find_discriminator(settings: AppSettings, name: str) -> tuple[Discriminator, str]:
-    """Load a discriminator by name: `latest`, the id of a checkpoint, or a file of weights."""
+def find_discriminator(settings: AppSettings, name: str) -> tuple[Discriminator, Manifest | None]:
+    """Load a discriminator by name: `latest`, the id of a checkpoint, or a file of weights; with its manifest."""
     if (path := weights_file(name)) is not None:
-        return load_discriminator(path), name
+        return load_discriminator(path), None
     store = settings.open_store()
     checkpoint = newest_drawn(store) if name == "latest" else CheckpointId.parse(name)
     if checkpoint is None or checkpoint.job == bundled.JOB:
@@ -45,4 +47,4 @@ def find_discriminator(settings: AppSettings, name: str) -> tuple[Discriminator,
     if DISCRIMINATOR not in manifest.files:
         raise NoGenerator(f"{manifest.id} was imported without a discriminator")
     data = store.read(manifest, DISCRIMINATOR)
-    return discriminator_from_bytes(data, f"{DISCRIMINATOR} of {manifest.id}"), manifest.id
+    return discriminator_from_bytes(data, f"{DISCRIMINATOR} of {manifest.id}"), manifest

@@ -32,7 +32,7 @@ def export_folder(settings: AppSettings, checkpoint: str, out: Path) -> Exported
     if manifest is None:
         source = Source(Path(checkpoint).name, None, None, {})
     else:
-        source = Source(manifest.id, manifest.config, manifest.epoch, manifest.metrics)
+        source = Source(manifest.id, manifest.config, manifest.epoch, manifest.metrics, manifest.class_names)
     files = huggingface.to_files(generator, prepare(generator, find_device("cpu")), source)
     for name, data in files.items():
         write_durably(out / name, data)

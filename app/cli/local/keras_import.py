@@ -11,7 +11,7 @@ from app.schemas.jobs import clean
 from app.settings import AppSettings
 from models.bounded_reading import printable
 from models.config import DatasetName, TrainingConfig
-from models.data.dataset import load_dataset
+from models.data.dataset import Dataset, load_dataset
 from models.errors import InvalidInput
 from models.evaluation.quality_gate import find_quality_gate
 from models.interop.keras import KerasWeightsError, load_discriminator, load_generator
@@ -74,16 +74,20 @@ def _weights_files(folder: Path, network: str) -> dict[int, Path]:
     return files
 
 
-def check_files(epochs: list[SeedEpoch], report: ReportProgress) -> int:
-    """Read every file, so that a damaged one is reported before anything is published. Returns the latent size.
+def check_files(epochs: list[SeedEpoch], report: ReportProgress) -> tuple[int, dict[int, Path]]:
+    """Read every file, so that a damaged one is reported before anything is published.
 
-    Raises KerasWeightsError.
+    Returns the latent size, and the numbers of classes, each with a file. Raises KerasWeightsError.
     """
     sizes: dict[int, Path] = {}
+    classes: dict[int, Path] = {}
     for done, epoch in enumerate(epochs, 1):
-        sizes.setdefault(load_generator(epoch.generator).latent_size, epoch.generator)
+        generator = load_generator(epoch.generator)
+        classes.setdefault(generator.classes, epoch.generator)
+        sizes.setdefault(generator.latent_size, epoch.generator)
         if epoch.discriminator:
-            load_discriminator(epoch.discriminator)
+            discriminator = load_discriminator(epoch.discriminator)
+            classes.setdefault(discriminator.auxiliary.out_features, epoch.discriminator)
         report(done, len(epochs))
     if len(sizes) > 1:
         (one, path), (other, another) = list(sizes.items())[:2]
@@ -91,7 +95,17 @@ def check_files(epochs: list[SeedEpoch], report: ReportProgress) -> int:
             f"these are two runs: {path.name} has latents of {one} numbers, and {another.name} of {other}; "
             "put each into a separate folder"
         )
-    return next(iter(sizes))
+    return next(iter(sizes)), classes
+
+
+def check_class_count(classes: dict[int, Path], data: Dataset) -> None:
+    """Raises KerasWeightsError if a file does not have as many classes as the data."""
+    for count, path in classes.items():
+        if count != data.class_count:
+            raise KerasWeightsError(
+                f"{printable(path)} has {count} classes, and {data.name} has {data.class_count}: name the training "
+                "data of this run"
+            )
 
 
 def publish_epoch(importer: Importer, epoch: SeedEpoch) -> Manifest:
@@ -124,9 +138,10 @@ def import_here(
     """
     name = checked_name(name)
     epochs = find_epochs(folder)
-    latent_size = check_files(epochs, checked)
+    latent_size, classes = check_files(epochs, checked)
     config = TrainingConfig(epochs=epochs[-1].number, latent_size=latent_size, dataset=dataset, name=name)
     data = load_dataset(config, settings.data_dir, settings.cache_dir, settings.mirrors, reader(settings))
+    check_class_count(classes, data)
     device = find_device(settings.device)
     gate = find_quality_gate(data, latent_size, device, settings.judges_dir) if settings.judge else None
     importer = Importer(settings.open_store(), job_id_of(datetime.now(UTC), 0), config, device, gate, data)

@@ -323,7 +323,7 @@ class AsyncClient(AsyncWeights):
         manifest = await self._send(call)
         files = files_of(manifest)
         if layout != "mnist":
-            with in_a_sentence(self.route), arriving_archive(Path(folder), layout, manifest.order) as whole:
+            with in_a_sentence(self.route), arriving_archive(Path(folder), layout, manifest) as whole:
                 await self._receive(at("datasets", name, "archive"), whole, layout=layout)
                 await async_run_blocking(whole.unpack)
             for path in whole.files:

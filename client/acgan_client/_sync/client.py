@@ -320,7 +320,7 @@ class Client(Weights):
         manifest = self._send(call)
         files = files_of(manifest)
         if layout != "mnist":
-            with in_a_sentence(self.route), arriving_archive(Path(folder), layout, manifest.order) as whole:
+            with in_a_sentence(self.route), arriving_archive(Path(folder), layout, manifest) as whole:
                 self._receive(at("datasets", name, "archive"), whole, layout=layout)
                 run_blocking(whole.unpack)
             for path in whole.files:

@@ -8,7 +8,8 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from models.config import IMAGE_SIZE, NUM_CLASSES
+from models.config import IMAGE_SIZE
+from models.data.catalog import DIGITS
 from models.interop.formats import ExtraMissing
 from models.synthesis.layouts.archive import Member, Sink, write_zip
 from models.synthesis.layouts.source import DatasetSource
@@ -16,12 +17,10 @@ from models.synthesis.order import DatasetManifest, Split
 
 SPLITS = ("train", "test")
 BLOCK = 1000  # digits in a row group
-CLASSES = [str(label) for label in range(NUM_CLASSES)]
-FEATURES = {"image": {"_type": "Image"}, "label": {"names": CLASSES, "_type": "ClassLabel"}}
 
 README = """\
 ---
-pretty_name: Generated digits
+pretty_name: Generated {what}
 task_categories:
 - image-classification
 tags:
@@ -43,16 +42,16 @@ dataset_info:
 {splits}
 ---
 
-# Generated digits
+# Generated {what}
 
-{digits:,} images of digits, 28 x 28 pixels, white on black. A generative adversarial network drew them.
+{images}, 28 x 28 pixels, white on black. A generative adversarial network drew them.
 
 - Checkpoint: `{order.checkpoint}`, SHA-256 `{manifest.generator_sha256}`
 - Seed: {order.seed}
 - Least probability of the label by the judge: {verify}
 - Created: {manifest.created_at:%Y-%m-%d}, with acgan {manifest.code_version}
 
-Example k of the training split is digit k // 10 of label k % 10 of the seed. The indices of the test digits follow.
+Example k of the training split is {one} k // {n} of label k % {n} of the seed. The indices of the test {what} follow.
 """
 
 
@@ -79,7 +78,7 @@ def pyarrow() -> Any:
 
 def members(source: DatasetSource) -> Iterator[Member]:
     sizes = dict.fromkeys(SPLITS, 0)
-    for split, name in zip(source.manifest.order.splits, SPLITS, strict=True):
+    for split, name in zip(source.manifest.splits, SPLITS, strict=True):
 
         def count(size: int, name: str = name) -> None:
             sizes[name] += size
@@ -90,20 +89,32 @@ def members(source: DatasetSource) -> Iterator[Member]:
 
 def read_me(manifest: DatasetManifest, sizes: dict[str, int]) -> str:
     """Return README.md. `sizes` are the bytes of each split in memory."""
-    order = manifest.order
-    splits = zip(sizes.items(), order.splits, strict=True)
+    order, are_digits = manifest.order, tuple(manifest.classes) == DIGITS
+    splits = zip(sizes.items(), manifest.splits, strict=True)
     return README.format(
         manifest=manifest,
         order=order,
-        digits=order.digits,
+        n=len(manifest.classes),
+        one="digit" if are_digits else "image",
+        what="digits" if are_digits else "images",
+        images=f"{manifest.examples:,} images" + (" of digits" if are_digits else ""),
         verify="not required" if order.verify is None else order.verify,
         files="\n".join(f"  - split: {name}\n    path: data/{name}-*" for name in SPLITS),
-        classes="\n".join(f"          '{label}': '{name}'" for label, name in enumerate(CLASSES)),
+        classes="\n".join(f"          '{label}': {quoted(name)}" for label, name in enumerate(manifest.classes)),
         splits="\n".join(
-            f"  - name: {name}\n    num_bytes: {size}\n    num_examples: {split.n * NUM_CLASSES}"
+            f"  - name: {name}\n    num_bytes: {size}\n    num_examples: {split.examples}"
             for (name, size), split in splits
         ),
     )
+
+
+def quoted(name: str) -> str:
+    """Return a string of YAML in single quotes."""
+    return "'" + name.replace("'", "''") + "'"
+
+
+def features(classes: list[str]) -> dict[str, Any]:
+    return {"image": {"_type": "Image"}, "label": {"names": classes, "_type": "ClassLabel"}}
 
 
 def write_parquet(source: DatasetSource, split: Split, count: Callable[[int], None]) -> Iterator[bytes]:
@@ -113,7 +124,7 @@ def write_parquet(source: DatasetSource, split: Split, count: Callable[[int], No
     """
     arrow = pyarrow()
     image = arrow.struct([("bytes", arrow.binary()), ("path", arrow.string())])
-    described = {"huggingface": json.dumps({"info": {"features": FEATURES}})}
+    described = {"huggingface": json.dumps({"info": {"features": features(source.manifest.classes)}})}
     schema = arrow.schema([("image", image), ("label", arrow.int64())], metadata=described)
     blocks = zip(source.images(split, BLOCK), source.labels(split, BLOCK), strict=True)
     sink = Sink()

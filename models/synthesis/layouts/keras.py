@@ -6,7 +6,7 @@ The npz format is a zip archive of npy files: numpy.org/doc/stable/reference/gen
 from collections.abc import Iterator
 from itertools import chain
 
-from models.config import IMAGE_SIZE, NUM_CLASSES
+from models.config import IMAGE_SIZE
 from models.synthesis.layouts.archive import DEFLATER, Member, write_zip
 from models.synthesis.layouts.source import DatasetSource
 
@@ -20,8 +20,8 @@ def write(source: DatasetSource) -> Iterator[bytes]:
 
 
 def arrays(source: DatasetSource) -> Iterator[Member]:
-    for split, name in zip(source.manifest.order.splits, ("train", "test"), strict=True):
-        n = split.n * NUM_CLASSES
+    for split, name in zip(source.manifest.splits, ("train", "test"), strict=True):
+        n = split.examples
         images = chain([npy_header((n, IMAGE_SIZE, IMAGE_SIZE))], source.images(split, BLOCK))
         yield Member(f"x_{name}.npy", images)
         yield Member(f"y_{name}.npy", chain([npy_header((n,))], source.labels(split, BLOCK)))

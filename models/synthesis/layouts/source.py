@@ -7,7 +7,7 @@ from math import prod
 from typing import NamedTuple
 
 from models.bounded_reading import PIECE, WINDOW, FileDamaged, FileTorn
-from models.config import IMAGE_SIZE, NUM_CLASSES
+from models.config import IMAGE_SIZE
 from models.synthesis.order import DatasetManifest, Split
 
 
@@ -43,11 +43,11 @@ class DatasetSource(NamedTuple):
 
     def images(self, split: Split, digits: int) -> Iterator[bytes]:
         """Yield the pixels of a split, `digits` digits of 784 bytes at once. Raises the errors of `unpacked`."""
-        return self._values(split.images, (split.n * NUM_CLASSES, IMAGE_SIZE, IMAGE_SIZE), digits)
+        return self._values(split.images, (split.examples, IMAGE_SIZE, IMAGE_SIZE), digits)
 
     def labels(self, split: Split, digits: int) -> Iterator[bytes]:
         """Yield the labels of a split, `digits` bytes at once. Raises the errors of `unpacked`."""
-        return self._values(split.labels, (split.n * NUM_CLASSES,), digits)
+        return self._values(split.labels, (split.examples,), digits)
 
     def _values(self, name: str, shape: tuple[int, ...], digits: int) -> Iterator[bytes]:
         from models.data.idx import idx_header  # loads numpy

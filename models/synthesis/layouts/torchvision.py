@@ -10,7 +10,7 @@ RAW = "MNIST/raw"
 
 def write(source: DatasetSource) -> Iterator[bytes]:
     """Yield a zip archive. Raises the errors of `DatasetSource.unpacked`."""
-    names = [name for split in source.manifest.order.splits for name in (split.images, split.labels)]
+    names = [name for split in source.manifest.splits for name in (split.images, split.labels)]
     return write_zip(Member(f"{RAW}/{name.removesuffix('.gz')}", source.unpacked(name)) for name in names)
 
 

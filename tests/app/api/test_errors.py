@@ -51,7 +51,7 @@ MISTAKES: list[tuple[str, str, dict[str, Any], int, str]] = [
     ("POST", "/train", {"json": {"epochs": "many"}}, 422, "body.epochs: should be a whole number, not 'many'"),
     ("POST", "/train", {"json": {"epoch": 5}}, 422, "body.epoch: there is no such field: do you mean epochs?"),
     ("POST", "/train", {"json": {"zoom": 5}}, 422, "body.zoom: there is no such field: GET /docs lists the"),
-    ("POST", "/train", {"json": {"dataset": "cifar"}}, 404, "there are mnist, printed"),
+    ("POST", "/train", {"json": {"dataset": "cifar"}}, 404, "kmnist, mnist, printed, printed_letters"),
     ("POST", "/train", {"json": {"train_examples": 99}}, 422, "raise train_examples or lower batch_size"),
     ("POST", "/train", {"json": {"priority": 10}}, 422, "body.priority: should be at most 9, not 10"),
     ("POST", "/train", {"json": {"priority": -1}}, 422, "body.priority"),

@@ -70,7 +70,7 @@ def test_a_run_is_accepted_with_the_version_of_its_training_data(client: TestCli
 def test_training_data_that_do_not_exist_are_a_404_that_names_those_that_do(client: TestClient, name: str) -> None:
     answer = client.post("/train", json={"dataset": name})
     assert answer.status_code == 404
-    assert "there are mnist, printed" in answer.json()["detail"]
+    assert "kmnist, mnist, printed, printed_letters" in answer.json()["detail"]
 
 
 def test_a_run_is_not_repeated_without_its_training_data(client: TestClient, settings: AppSettings) -> None:

@@ -89,7 +89,7 @@ def test_train_writes_the_files_of_the_original_script(tmp_path: Path, dataset_n
     ("words", "said"),
     [
         (["train", "--epochs", "0"], "error: --epochs should be at least 1, not 0"),
-        (["train", "--dataset", "cifar"], "there are mnist, printed"),
+        (["train", "--dataset", "cifar"], "kmnist, mnist, printed, printed_letters"),
         (["train", "--train-examples", "50"], "raise train_examples or lower batch_size"),
         (["digits", "7", "-o", "x.png"], "no checkpoint has been published"),
         (["digits", "7", "-o", "x.png", "--checkpoint", "none.safetensors"], "there is no file none.safetensors"),
@@ -109,7 +109,7 @@ def test_train_writes_the_files_of_the_original_script(tmp_path: Path, dataset_n
         (["serve", "--port", "99999"], "port (ACGAN_PORT) should be at most 65535, not 99999"),
         (["digits", "7", "-o", "x.png", "--checkpoint", "README.md"], "README.md is not a safetensors file"),
         (["evaluate", "nonsense"], "ids look like"),
-        (["evaluate", "--dataset", "cifar"], "there are mnist, printed"),
+        (["evaluate", "--dataset", "cifar"], "kmnist, mnist, printed, printed_letters"),
         (["train", "--recipe", "blunt"], "'seed' or 'sharp'"),
         (["train", "--resume", "--out", "tests"], "tests/ holds no run to resume"),
         (["nonsense"], "No such command"),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.cli.local.drawing import NoGenerator, find_generator
+from app.cli.local.drawing import NoGenerator, load_with_manifest
 from app.cli.local.export import find_discriminator
 from app.settings import AppSettings
 from models.bounded_reading import FileFault
@@ -25,8 +25,8 @@ def test_weights_are_recognized_by_their_content(
     monkeypatch.chdir(tmp_path)
     Path(name).parent.mkdir(exist_ok=True)
     Path(name).write_bytes(to_bytes(Generator(7)))
-    generator, said = find_generator(AppSettings(redis_url=redis_url), name)
-    assert (generator.latent_size, said) == (7, name)
+    generator, manifest = load_with_manifest(AppSettings(redis_url=redis_url), name)
+    assert (generator.latent_size, manifest) == (7, None)
 
 
 def test_latest_means_the_store_even_beside_a_file_of_that_name(
@@ -35,7 +35,7 @@ def test_latest_means_the_store_even_beside_a_file_of_that_name(
     monkeypatch.chdir(tmp_path)
     Path("latest").mkdir()
     with pytest.raises(NoGenerator, match="no checkpoint has been published"):
-        find_generator(AppSettings(redis_url=redis_url), "latest")
+        load_with_manifest(AppSettings(redis_url=redis_url), "latest")
 
 
 @pytest.mark.timeout(60)
@@ -58,7 +58,7 @@ def test_a_file_without_weights_is_named_with_what_it_is(
 ) -> None:
     path = tmp_path / name
     make(path)
-    for find in (find_generator, find_discriminator):
+    for find in (load_with_manifest, find_discriminator):
         with pytest.raises((InvalidWeights, FileFault), match=re.escape(words)) as caught:
             find(AppSettings(redis_url=redis_url), str(path))
         assert str(path) in str(caught.value)

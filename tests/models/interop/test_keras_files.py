@@ -172,7 +172,7 @@ def write_shapes(file: h5py.File, shapes: Shapes, model: str = "") -> None:
         (UPSAMPLING, r"an older version of the script \(Keras 1 to 2\.1\.1"),
         ({"embedding_1/embedding_1_W": (10, 100), "dense_1/dense_1_W": (100, 1024)}, r"Keras 1 to 2\.1\.1"),
         ({"convolution2d_1/convolution2d_1_W": (32, 1, 3, 3)}, "Keras 1 on Theano"),
-        ({**NO_NORM, "embedding_1/embeddings": (47, 100)}, "47 classes instead of 10"),
+        ({**NO_NORM, "embedding_1/embeddings": (101, 100)}, "101 classes instead of 2 to 100"),
         ({**NO_NORM, "norm/gamma": (7,), "norm/beta": (7,)}, r"holds no gamma of shape \(192,\)"),
         ({"embedding_1/embeddings": (10, 10**6), "dense_1/kernel": (10**6, 3456)}, "latent size 1,000,000"),
         ({"dense_1/kernel": (100, 10)}, r"it holds no embeddings of shape \(10, 100\)"),
