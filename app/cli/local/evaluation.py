@@ -13,7 +13,7 @@ from app.cli.local.evaluation_picture import draw_evaluation
 from app.cli.local.stored_data import reader, settled
 from app.settings import AppSettings
 from models.atomic_files import write_durably
-from models.bounded_reading import FileFault, FileMissing, parse_record, read_bounded
+from models.bounded_reading import FileFault, FileMissing, parse_record, printable, read_bounded
 from models.config import TrainingConfig
 from models.data.catalog import DEFAULT
 from models.data.dataset import load_dataset
