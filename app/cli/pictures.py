@@ -47,6 +47,16 @@ def show_picture(picture: "Picture", what: str, out: Path | None, as_json: bool,
     print_sentence(f"{what}{f': {by}' if by else ''}{f', in {out}' if out else ''}")
 
 
+def print_sheet(digits: "np.ndarray", columns: int | None, scale: int) -> None:
+    """Print digits, uint8 (n, 28, 28), in rows of `columns`, or of as many as fit the terminal."""
+    from app.cli.terminal import columns_that_fit, has_greys, in_characters, ink_for
+    from models.sampling.grid import sheet
+
+    picture = sheet(digits, columns or columns_that_fit(console), scale)
+    drawing = in_characters(picture, has_greys(console), ink_for(console.encoding))
+    console.print(drawing, crop=False, soft_wrap=True)
+
+
 def print_digits(pixels: "np.ndarray") -> None:
     """Print a picture (height, width) in rows that fit the terminal. Its cells of 28 columns stay whole."""
     import numpy as np

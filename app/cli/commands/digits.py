@@ -6,10 +6,11 @@ from typing import Annotated
 import typer
 
 from app.cli.completion import local_checkpoints, one_of
-from app.cli.errors import check_output_file, fail, fail_on, read_settings
+from app.cli.errors import fail_on, read_settings
 from app.cli.options import AsJson, Home
-from app.cli.output import console, print_json, print_sentence
-from app.cli.picture_files import DIGITS, format_of
+from app.cli.output import print_json, print_sentence
+from app.cli.picture_files import DIGITS
+from app.cli.pictures import chosen_format, print_sheet
 
 
 def digits(
@@ -49,16 +50,10 @@ def digits(
 ) -> None:
     """Draw digits on the terminal or into a file, with a checkpoint in the home folder or a file. Needs no service."""
     settings = read_settings(home=home)
-    with fail_on():
-        wanted = format_of(out, form, DIGITS)
-    if form is not None and out is None:
-        fail("--format needs --out: digits on a terminal have no format")
-    check_output_file(out)
+    wanted = chosen_format(out, form, DIGITS)
 
     from app.cli.local.drawing import draw_here
-    from app.cli.terminal import columns_that_fit, has_greys, in_characters, ink_for
     from models.sampling.formats import FORMATS, Look
-    from models.sampling.grid import sheet
     from models.sampling.sampler import SampleRange, Samples
 
     with fail_on(OSError):
@@ -71,9 +66,7 @@ def digits(
         print_json({**about, **({"file": str(out)} if out else {"digits": drawn.digits.tolist()})})
         return
     if out is None:
-        picture = sheet(drawn.digits, columns or columns_that_fit(console), scale)
-        drawing = in_characters(picture, has_greys(console), ink_for(console.encoding))
-        console.print(drawing, crop=False, soft_wrap=True)
+        print_sheet(drawn.digits, columns, scale)
     digit = "digit" if n == 1 else "digits"
     where = f", in {out}" if out else ""
     print_sentence(f"{n} {digit} of {label} by {drawn.checkpoint}, seed {drawn.seed}{where}")
