@@ -19,11 +19,13 @@ from app.api.routes import (
     datasets,
     digits,
     health,
+    images,
     jobs,
     problems,
     static,
     training,
     training_data,
+    training_data_uploads,
     weights,
 )
 from app.api.training_data_previews import Previews
@@ -52,6 +54,21 @@ from worker.observability.background_loops import Supervisor
 
 logger = logging.getLogger(__name__)
 
+GROUPS = (
+    training,
+    training_data,
+    training_data_uploads,
+    jobs,
+    digits,
+    compositions,
+    images,
+    datasets,
+    checkpoints,
+    weights,
+    health,
+    problems,
+    static,
+)
 CANCEL_AGAIN_SECONDS = 0.1
 CLEANUP_SECONDS = 5.0
 
@@ -111,8 +128,7 @@ def create_app(settings: AppSettings) -> FastAPI:
     app.state.draining = False  # set by app/server/server.py after SIGTERM
     add_error_handlers(app)
     add_middleware(app, settings, keyring)
-    groups = (training, training_data, jobs, digits, compositions, datasets, checkpoints, weights)
-    for group in (*groups, health, problems, static):
+    for group in GROUPS:
         app.include_router(group.router)
     describe(app, needed=keyring is not None, for_reading=settings.reading_needs_key)
     return app

@@ -14,6 +14,7 @@ NOTE = "# Written by client/make_sync.py: change the file of the same name in _a
 NAMES = {
     "AsyncClient": "Client",
     "AsyncTransport": "Transport",
+    "AsyncTrainingData": "TrainingDataCalls",
     "AsyncWeights": "Weights",
     "AsyncBaseTransport": "BaseTransport",
     "AsyncIterator": "Iterator",

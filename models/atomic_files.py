@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 TEMPORARY, DELETED = ".tmp", ".deleted"  # endings of the names of hidden files and folders that may be removed
+PIECE = 1 << 20  # bytes copied at once
 OLD_SECONDS = 3600  # unchanged for this time, they belong to no living process
 
 
@@ -30,6 +31,18 @@ def write_durably(path: Path, data: bytes) -> None:
     except BaseException:
         os.unlink(temporary)
         raise
+    sync_folder(path.parent)
+
+
+def copy_durably(path: Path, source: Path) -> None:
+    """Write the content of the file `source` to `path`, which does not exist yet, in pieces. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with source.open("rb") as content, path.open("xb") as file:
+        if hasattr(os, "fchmod"):
+            os.fchmod(file.fileno(), 0o644)
+        shutil.copyfileobj(content, file, PIECE)
+        file.flush()
+        os.fsync(file.fileno())
     sync_folder(path.parent)
 
 

@@ -38,6 +38,7 @@ INTERNAL = {
     "ReceiverRests",
     "AttemptFailed",
     "NoAnswer",
+    "ImportStillRuns",
 }
 
 EXCEPTIONS = {  # codes with another status than that of their family

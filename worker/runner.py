@@ -13,11 +13,11 @@ from models.registry.job_entry import fingerprint
 from models.registry.storage.base import StoreReplaced, Unreachable
 from models.registry.storage.reading import Unreadable
 from models.registry.store import CheckpointStore, FenceRejected
-from models.synthesis.shards import Shards
 from models.torch_device import find_device
 from worker.celery_app import SendShard
-from worker.handlers.dataset import make_dataset
+from worker.handlers.dataset import drop_shards, make_dataset
 from worker.handlers.training import train
+from worker.handlers.training_data import drop_upload, make_training_data
 from worker.jobs.consumer import Claim, JobConsumer, LeaseLost
 from worker.jobs.errors import StoreUnavailable
 from worker.jobs.listing import accepted_after
@@ -37,8 +37,15 @@ logger = logging.getLogger(__name__)
 NEW_STORE_HINT = "To begin a new store there, delete the field of its address from the hash acgan:stores in Redis"
 
 Handler = Callable[[JobContext], None]
+Cleanup = Callable[[JobContext, JobStatus], None]
 
-HANDLERS: dict[JobKind, Handler] = {JobKind.TRAINING: train, JobKind.DATASET: make_dataset}
+HANDLERS: dict[JobKind, Handler] = {
+    JobKind.TRAINING: train,
+    JobKind.DATASET: make_dataset,
+    JobKind.TRAINING_DATA: make_training_data,
+}
+# Called when the record shows the end of a job, because others use the files until then.
+CLEANUPS: dict[JobKind, Cleanup] = {JobKind.DATASET: drop_shards, JobKind.TRAINING_DATA: drop_upload}
 
 
 def run_next_job(settings: WorkerSettings, send_shard: SendShard = lambda _: None) -> Job | None:
@@ -86,8 +93,8 @@ def run(context: JobContext) -> Job | None:
         clear_leftovers(context)
         return None
     metrics.tell(metrics.JOBS_ENDED, 1, status.value)
-    if status != JobStatus.QUEUED and context.job.kind == JobKind.DATASET:
-        drop_shards(context)  # not earlier: other workers store shards until the record shows the end
+    if status != JobStatus.QUEUED and (clean_up := CLEANUPS.get(context.job.kind)) is not None:
+        clean_up(context, status)
     if status == JobStatus.SUCCEEDED:
         drop_state(context)  # not earlier: if `finish` fails, the next worker resumes from it
     keep_within_budget(context)  # after the record shows that the job has ended
@@ -174,7 +181,7 @@ def acquire_storage(context: JobContext) -> None:
 
     def take() -> None:
         try:
-            computes = fingerprint(claim.job.config, claim.job.order)
+            computes = fingerprint(claim.job.config, claim.job.ordered)
             storage.take(claim.job.id, claim.fence, computes, claim.has_results, later, known[0])
         except StoreReplaced as error:
             raise StoreReplaced(f"{error}. {NEW_STORE_HINT}" if known[0] else str(error)) from error
@@ -200,14 +207,6 @@ def store_trouble(store: CheckpointStore) -> str:
     except OSError as error:
         return f"the store could not be verified: {error}"
     return "; ".join(filter(None, found))
-
-
-def drop_shards(context: JobContext) -> None:
-    """Delete the shards of a data set that has ended."""
-    try:
-        Shards(context.storage, context.job.id).clear()
-    except OSError as error:
-        logger.warning("job %s: leftover shards could not be deleted: %s", context.job.id, error)
 
 
 def drop_state(context: JobContext) -> None:

@@ -1,6 +1,7 @@
 """FastAPI dependencies of the routes: services, authorization, limits and ids."""
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, NamedTuple
 
 import anyio.to_thread
@@ -13,14 +14,15 @@ from app.api.dataset_archives import ArchiveLimits
 from app.api.event_stream import Events
 from app.api.training_data_previews import Previews
 from app.api.uploads.receiving import Uploads
-from app.inference.service import InferenceService
+from app.inference.service import InferenceService, ModelManager
 from app.middleware.authentication import caller_of
 from app.security.api_keys import Role
 from app.security.caller import CALLER, require, require_own, role_of
 from app.security.rate_limit import SharedRate
+from models.config import NUM_CLASSES
 from models.errors import NotFound
 from models.registry.retention import BYTES_A_DIGIT
-from models.registry.store import CheckpointStore
+from models.registry.store import CheckpointDamaged, CheckpointId, CheckpointNotFound, CheckpointStore
 from models.synthesis.order import DatasetOrder
 from worker.jobs.client import JobClient, JobNotFound
 from worker.jobs.listing import read_unfinished, read_unfinished_datasets
@@ -78,10 +80,25 @@ async def check_budget(
         return
     ids, ordered = await read_unfinished(redis), await read_unfinished_datasets(redis)
     if resumed and resumed.order:
-        ordered[resumed.id] = resumed.order.digits
-    reserved = {job: digits * BYTES_A_DIGIT for job, digits in ordered.items()}
-    needed = uploaded + (new.digits * BYTES_A_DIGIT if new else 0)
-    await budget.check(ids, needed, reserved)
+        ordered[resumed.id] = resumed.order
+    orders = ordered | ({"": new} if new else {})
+    sizes = await anyio.to_thread.run_sync(sizes_of, services.inference.models, orders)
+    needed = uploaded + sizes.pop("", 0)
+    await budget.check(ids, needed, sizes)
+
+
+def sizes_of(models: ModelManager, orders: Mapping[str, DatasetOrder]) -> dict[str, int]:
+    """Return the bytes that each data set will have."""
+    classes = {order.checkpoint: class_count(models, order.checkpoint) for order in orders.values()}
+    return {job: order.stride * classes[order.checkpoint] * BYTES_A_DIGIT for job, order in orders.items()}
+
+
+def class_count(models: ModelManager, checkpoint: str) -> int:
+    """Return the number of classes that a checkpoint draws; that of digits if it was deleted or cannot be read."""
+    try:
+        return len(models.manifest(CheckpointId.parse(checkpoint)).class_names)
+    except (CheckpointNotFound, CheckpointDamaged, OSError):  # without an answer of the store, work is accepted
+        return NUM_CLASSES
 
 
 async def caller(request: Request) -> str | None:

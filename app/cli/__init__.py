@@ -1,5 +1,7 @@
 """The command line. Each command has a file in `app.cli.commands`, or shares one with related commands (`PANELS`).
 
+Commands with two words, as `acgan training-data add`, have the file of their group (`GROUPS`).
+
 A command imports the heavy modules that it needs when it runs, so that `--help` is fast.
 """
 
@@ -21,6 +23,7 @@ from app.cli.commands import (
     export,
     follow,
     history,
+    images,
     import_checkpoint,
     import_keras,
     jobs,
@@ -31,6 +34,7 @@ from app.cli.commands import (
     serve,
     start,
     train,
+    training_data,
     up,
     worker,
 )
@@ -71,11 +75,25 @@ PANELS: dict[str, dict[str, Callable[..., None]]] = {
         "numbers": numbers.numbers,
         "morph": morph.morph,
         "evolution": evolution.evolution,
+        "images": images.images,
         "order": order.order,
         "datasets": datasets.datasets,
         "download": download.download,
         "delete": delete.delete,
     },
+}
+
+# Groups of commands, as `acgan training-data add`: their help, and their commands in the order of it.
+GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
+    "training-data": (
+        "Your own labelled images as training data. Needs no service.",
+        {
+            "add": training_data.add,
+            "list": training_data.list_,
+            "show": training_data.show,
+            "remove": training_data.remove,
+        },
+    ),
 }
 
 cli = typer.Typer(
@@ -105,6 +123,11 @@ def acgan(
 for panel, commands in PANELS.items():
     for name, command in commands.items():
         cli.command(name, rich_help_panel=panel)(command)
+for name, (about, members) in GROUPS.items():
+    group = typer.Typer(name=name, help=about, no_args_is_help=True)
+    for member, command in members.items():
+        group.command(member)(command)
+    cli.add_typer(group, rich_help_panel="Commands without a service")
 
 
 def main() -> None:

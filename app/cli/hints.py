@@ -10,6 +10,7 @@ HINTS = {
     "nothing-published": "start a run with `acgan start`, and retry after its first epoch",
     "state-deleted": "repeat the run with `acgan retry`",
     "state-not-understood": "`acgan retry` runs the recipe again",
+    "training-data-not-found": "see `acgan training-data list`",
     "training-data-unavailable": "the option is --dataset printed",
 }
 

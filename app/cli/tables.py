@@ -1,12 +1,18 @@
-"""Tables of jobs, generated data sets and checkpoints. Each column says when a narrow terminal leaves it out."""
+"""Tables of jobs, generated data sets, checkpoints and training data. Each column says when a narrow terminal leaves it
+out.
+"""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 from acgan_client import Checkpoint, Dataset, Job, JobStatus, UnreadableJob
 from acgan_client.checkpoint_records import CheckpointList
 from app.cli.columns import Column, Table
+
+if TYPE_CHECKING:  # takes a while to load
+    from app.schemas.training_data import TrainingDataView
 
 COLOURS = {JobStatus.SUCCEEDED: "green", JobStatus.FAILED: "red", JobStatus.RUNNING: "cyan"}
 SHORTEST_ID = 18  # characters: date and time to the millisecond
@@ -157,3 +163,54 @@ def shortest_prefix(ids: list[str]) -> int:
 
 def shared_length(one: str, other: str) -> int:
     return next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+
+
+def training_data_table(data: "list[TrainingDataView]") -> Table:
+    table = Table(
+        Column("name", shortest=12, rank=4),
+        Column("versions", drop=5),
+        Column("classes", right=True, drop=6),
+        Column("training", right=True),
+        Column("test", right=True, drop=3),
+        Column("checkpoints", right=True, drop=2),
+        Column("source", shortest=12, rank=0, drop=1),
+    )
+    for each in data:
+        table.add(
+            each.name,
+            ", ".join(map(str, each.versions)) or "built in",
+            str(len(each.classes)),
+            f"{each.train_images:,}",
+            f"{each.test_images:,}",
+            str(each.checkpoints),
+            each.description if each.built_in else each.source or "",
+        )
+    return table
+
+
+def described(view: "TrainingDataView") -> list[str]:
+    """Return training data as sentences: what they are, and how their images were made."""
+    name = view.name if view.version is None else f"{view.name}@{view.version}"
+    source = view.description if view.built_in else f"from {view.source}"
+    sizes = f"{view.train_images:,} training and {view.test_images:,} test images"
+    sentences = [f"{name}: {len(view.classes)} classes, {sizes}, {source}"]
+    if view.options:
+        sentences.append("options: " + ", ".join(map(option, view.options, view.options.values())))
+    if view.newest_checkpoint:
+        sentences.append(f"{view.checkpoints} checkpoints, the newest one {view.newest_checkpoint}")
+    return sentences
+
+
+def option(name: str, value: str | int | float | None) -> str:
+    name = name.replace("_", " ")
+    return f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {'-' if value is None else value}"
+
+
+def class_counts_table(view: "TrainingDataView") -> Table:
+    table = Table(
+        Column("label", right=True), Column("class"), Column("training", right=True), Column("test", right=True)
+    )
+    for label, name in enumerate(view.classes):
+        counts = [view.train_counts, view.test_counts]
+        table.add(str(label), name, *(f"{each[label]:,}" if each else "-" for each in counts))
+    return table

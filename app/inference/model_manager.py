@@ -16,9 +16,9 @@ from app import metrics
 from app.inference.known_store import KnownStore
 from app.inference.loads import Loads
 from app.inference.sample_buffer import SampleBuffer
-from app.inference.serving_target import TargetFinder
+from app.inference.serving_target import TargetFinder, require_digits
 from app.inference.store_budget import Budget
-from models.data.catalog import DEFAULT
+from models.data.catalog import DEFAULT, DIGITS
 from models.errors import AcganError, Unavailable
 from models.networks.inference import FoldedGenerator
 from models.networks.weights import InvalidWeights, generator_from_bytes
@@ -178,9 +178,11 @@ class ModelManager:
         logger.info("serving %s", model.id)
 
     def _candidates(self, wanted: CheckpointId) -> Iterator[CheckpointId]:
-        """Yield the candidates at the start: the wanted one, then the others from the newest, then the bundled one."""
+        """Yield the candidates at the start, which draw digits: the wanted one, then those of the same data set and of
+        others, each from the newest, then the bundled one."""
         yield wanted
-        for manifest in reversed(self.store.manifests()):
+        others = [each for each in reversed(self.store.manifests()) if each.class_names == DIGITS]
+        for manifest in sorted(others, key=lambda each: each.dataset_name != self.target.dataset):
             if manifest.refused is None and manifest.checkpoint != wanted:
                 yield manifest.checkpoint
         if self.first:
@@ -192,7 +194,9 @@ class ModelManager:
         reasons: list[str] = []
         for checkpoint in candidates:
             try:
-                model = self._recall(checkpoint)
+                found = self._recall(checkpoint)
+                require_digits(found.manifest)
+                model = found
                 break
             except (AcganError, OSError) as error:
                 reasons.append(f"not serving {checkpoint}: {error}")
@@ -206,19 +210,24 @@ class ModelManager:
         """Change the serving policy in every process that uses the store.
 
         Raises PolicyChanged if `expected` is false for the stored policy, and OSError. Raises CheckpointNotFound,
-        CheckpointDamaged, InvalidWeights or NotServable if the pinned checkpoint cannot be served, and
-        CheckpointNotFound if the data set has no checkpoint to serve.
+        CheckpointDamaged, InvalidWeights or NotServable if the pinned checkpoint cannot be served, CheckpointNotFound
+        if the data set has no checkpoint to serve, and NotDigits if either draws other classes.
         """
         if choice.checkpoint:
-            await self.find(choice.checkpoint)
-        elif (named := choice.dataset) and not ((named == DEFAULT and self.first) or await self._has_newest(named)):
-            raise CheckpointNotFound(f"no checkpoint that was trained on {choice.dataset} may be served yet")
+            await self.find_digits(choice.checkpoint)
+        elif choice.dataset:
+            await anyio.to_thread.run_sync(self._check_dataset, choice.dataset)
         in_package = self.first is not None and choice.checkpoint == str(self.first)
         await anyio.to_thread.run_sync(write_choice, self.store, choice, not in_package, expected)
         await self.refresh()
 
-    async def _has_newest(self, dataset: str) -> bool:
-        return await anyio.to_thread.run_sync(self.store.latest, dataset) is not None
+    def _check_dataset(self, dataset: str) -> None:
+        """Raises CheckpointNotFound if a data set has no checkpoint to serve, NotDigits if it is not one of digits."""
+        found = [each for each in self.store.manifests() if each.dataset_name == dataset and each.refused is None]
+        if found:
+            require_digits(found[-1])
+        elif not (dataset == DEFAULT and self.first):
+            raise CheckpointNotFound(f"no checkpoint that was trained on {dataset} may be served yet")
 
     async def choice(self) -> ServingPolicy:
         """Return the stored serving policy; if it cannot be read, the one in effect."""
@@ -240,6 +249,12 @@ class ModelManager:
         if checkpoint is None:  # nothing is published: `best` is the served generator
             return self._served().model
         return await self.loads.get(checkpoint)
+
+    async def find_digits(self, name: str) -> LoadedModel:
+        """Return the generator as `find` does. Raises its errors, and NotDigits if it draws other classes."""
+        model = await self.find(name)
+        require_digits(model.manifest)
+        return model
 
     def _served(self) -> ActiveModel:
         if self.served is None and self.trouble:

@@ -18,6 +18,7 @@ from app.inference.checkpoint_files import (
     source_of,
     version_of,
 )
+from app.inference.dataset_models import DatasetModels
 from app.inference.epoch_timeline import EpochTimeline
 from app.inference.known_store import KnownStore
 from app.inference.model_manager import ROLES, LoadedModel, ModelManager, NothingPublished
@@ -63,6 +64,7 @@ class InferenceService:
         known = KnownStore(store, settings.home / "stores", settings.store_name)
         cached, limit = settings.cached_checkpoints, settings.store_limit
         self.models = ModelManager(store, device, cached, settings.stock, first, limit, known)
+        self.datasets = DatasetModels(self.models)
         self.files = CheckpointFiles(self.models)
         self._drawn = LRUCache[str, bytes](settings.file_cache, len)  # by ETag
         self._batcher = Batcher(threads, settings.drawing_wait_seconds, self._target, supervisor)
@@ -104,7 +106,7 @@ class InferenceService:
         metrics.STOCK_MISSES.inc()
         if stock and stock.may_wait(n):
             return await self._batcher.take_or_wait(BufferTarget(model.generator, stock), label, n, encode)
-        series = SampleRange(label, n, fresh_seed())
+        series = SampleRange(label, n, fresh_seed(), classes=len(model.manifest.class_names))
         return series, await self.draw(model, series, encode)
 
     async def find_verifier(self, model: LoadedModel) -> Verifier:
@@ -112,7 +114,7 @@ class InferenceService:
         dataset = model.manifest.config.dataset
         verifier = await anyio.to_thread.run_sync(find_verifier, dataset, model.generator.device)
         if verifier is None:
-            raise NotVerified(f"this package has no judge for {dataset} digits: omit verify")
+            raise NotVerified(f"this package has no judge for {dataset}: omit verify")
         return verifier
 
     async def draw_verified(
@@ -142,7 +144,7 @@ class InferenceService:
         return await self._timeline.epochs(job, most)
 
     async def draw_epochs(self, epochs: Sequence[Manifest], label: int, seed: int, index: int) -> np.ndarray:
-        """Draw one digit with each epoch: uint8 (epochs, 28, 28). Raises Busy, CheckpointDamaged."""
+        """Draw one image with each epoch: uint8 (epochs, 28, 28). Raises Busy, CheckpointDamaged."""
         return await self._timeline.draw(epochs, label, seed, index)
 
     # ----------------------------------------------------------------------------

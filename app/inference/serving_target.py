@@ -9,11 +9,27 @@ from typing import NamedTuple
 
 from app.inference.known_store import KnownStore
 from models.bounded_reading import FileInvalid
-from models.data.catalog import DEFAULT
+from models.data.catalog import DEFAULT, DIGITS
+from models.errors import Conflict
 from models.registry.pointer import Latest, Newest
 from models.registry.serving_policy import CHOICE, ServingPolicy, best, drawn_dataset, pinned, read_choice
 from models.registry.storage.reading import Unreadable
 from models.registry.store import CheckpointId, Manifest
+
+
+class NotDigits(Conflict, code="not-digits"):
+    """The checkpoint, or the data set, draws other classes than the ten digits."""
+
+
+def require_digits(manifest: Manifest) -> None:
+    """Raises NotDigits if the classes of a checkpoint are not the ten digits."""
+    if manifest.class_names != DIGITS:
+        dataset = manifest.dataset_name
+        raise NotDigits(
+            f"{manifest.id} draws the classes of {dataset}, which are not the ten digits",
+            dataset=dataset,
+            checkpoint=manifest.id,
+        )
 
 
 class Target(NamedTuple):

@@ -89,6 +89,12 @@ PROBLEMS = {
     "checkpoint-not-understood": ProblemType(409, "Another version wrote the checkpoint."),
     "checkpoint-damaged": ProblemType(503, "A file of the checkpoint is missing or damaged."),
     "invalid-weights": ProblemType(503, "The file of the checkpoint does not hold the weights of a generator."),
+    "not-digits": ProblemType(
+        409,
+        "The checkpoint or the data set draws other classes than the ten digits.",
+        "draw its images with GET /images/{dataset}?checkpoint={checkpoint}",
+    ),
+    "class-not-found": ProblemType(404, "The data set has no class with this name or label."),
     "nothing-usable": ProblemType(503, "The published generators are damaged or cannot be read."),
     "nothing-published": ProblemType(
         503, "No generator has been published yet.", "start a run with POST /train and retry after its first epoch"

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 from app.schemas.jobs import Label
 from app.schemas.links import Link
 from models.config import DatasetName, RecipeName
-from models.data.catalog import DEFAULT
+from models.data.catalog import DEFAULT, DIGITS
 from models.registry import bundled
 from models.registry.serving_policy import ServingPolicy
 from models.registry.store import Manifest, Unusable
@@ -21,10 +21,12 @@ class CheckpointView(Manifest):
     def of(cls, manifest: Manifest) -> "CheckpointView":
         links = {
             "self": f"/checkpoints/{manifest.id}",
-            "digits": f"/digits/{{label}}?n=40&checkpoint={manifest.id}",
+            "images": f"/images/{manifest.dataset_name}/{{label}}?n=40&checkpoint={manifest.id}",
             "files": f"/checkpoints/{manifest.id}/{{file}}",
             "exports": f"/checkpoints/{manifest.id}/exports/{{file}}",
         }
+        if manifest.class_names == DIGITS:
+            links["digits"] = f"/digits/{{label}}?n=40&checkpoint={manifest.id}"
         if manifest.job != bundled.JOB:  # the bundled checkpoint belongs to no job of this service
             if manifest.losses is not None:  # an imported checkpoint belongs to none either
                 links["job"] = f"/jobs/{manifest.job}"

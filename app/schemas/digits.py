@@ -60,5 +60,19 @@ class DigitsQuery(SheetQuery):
     )
 
 
+class ImagesQuery(DigitsQuery):
+    checkpoint: CheckpointName = Field(
+        "latest",
+        description="The generator: `latest` or `best` of the data set, or the id of one of its checkpoints.",
+    )
+
+
 class AllDigitsQuery(SheetQuery):
     n: Annotated[int, Field(ge=1, le=100)] = Field(1, description="Number of digits of each class.")
+
+
+class AllImagesQuery(AllDigitsQuery):
+    checkpoint: CheckpointName = Field(
+        "latest",
+        description="The generator: `latest` or `best` of the data set, or the id of one of its checkpoints.",
+    )

@@ -7,9 +7,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from app.schemas.links import Link
 from models.config import WHOLE, TrainingConfig
+from models.data.catalog import DATASETS, DIGITS
+from models.data.reference import name_of
 from models.records import Record
 from worker.jobs.codec import AnyJob, UnreadableJob
-from worker.jobs.model import EpochRecord, Job, JobStatus, RunsOn
+from worker.jobs.model import EpochRecord, Job, JobKind, JobStatus, RunsOn
 from worker.webhook_url import LONGEST, read_webhook_url
 
 HIDDEN = (  # control characters, line and paragraph separators, and marks that change the direction of text
@@ -81,7 +83,11 @@ class JobLinks(Record):
     self: Link
     events: Link
     digits: Link | None = Field(
-        description="URL of digits drawn by this run's last checkpoint. Replace `{label}` with a digit."
+        description="URL of digits drawn by this run's last checkpoint. Replace `{label}` with a digit. Null if its "
+        "training data are not a built-in set of digits."
+    )
+    images: Link | None = Field(
+        description="URL of images drawn by this run's last checkpoint. Replace `{label}` with the name of a class."
     )
 
 
@@ -93,8 +99,14 @@ class JobView(Job):
     def of(cls, job: Job) -> "JobView":
         here = f"/jobs/{job.id}"
         epochs = [EpochView.of(job.id, epoch) for epoch in job.epochs]
-        digits = f"/digits/{{label}}?n=40&checkpoint={epochs[-1].checkpoint}" if epochs else None
-        return cls(**{**dict(job), "epochs": epochs}, links=JobLinks(self=here, events=f"{here}/events", digits=digits))
+        images = digits = None
+        if epochs:
+            drawn = f"{{label}}?n=40&checkpoint={epochs[-1].checkpoint}"
+            images = f"/images/{name_of(job.config.dataset)}/{drawn}"
+            data = DATASETS.get(job.config.dataset)
+            digits = f"/digits/{drawn}" if data and data.classes == DIGITS else None
+        links = JobLinks(self=here, events=f"{here}/events", digits=digits, images=images)
+        return cls(**{**dict(job), "epochs": epochs}, links=links)
 
 
 class UnreadableJobView(UnreadableJob):
@@ -103,7 +115,7 @@ class UnreadableJobView(UnreadableJob):
     @classmethod
     def of(cls, job: UnreadableJob) -> "UnreadableJobView":
         here = f"/jobs/{job.id}"
-        return cls(**dict(job), links=JobLinks(self=here, events=f"{here}/events", digits=None))
+        return cls(**dict(job), links=JobLinks(self=here, events=f"{here}/events", digits=None, images=None))
 
 
 AnyJobView = JobView | UnreadableJobView
@@ -118,13 +130,14 @@ class JobList(BaseModel):
     next: Link | None = Field(description="URL of the next page, with older jobs; null on the last page.")
 
     @classmethod
-    def of(cls, found: list[AnyJob], query: "JobsQuery") -> "JobList":
+    def of(cls, found: list[AnyJob], query: "AnyJobsQuery") -> "JobList":
         """List the first `query.limit` jobs. If `found` has one more, there is a next page."""
         page, following = [view_of(query.shorten(job)) for job in found[: query.limit]], None
         if len(found) > query.limit:
             status = f"&status={query.status}" if query.status else ""
             epochs = "&epochs=last" if query.epochs == "last" else ""
-            following = f"/jobs?limit={query.limit}{status}{epochs}&before={page[-1].id}"
+            kind = "" if query.kind == JobKind.TRAINING else f"&kind={query.kind}"
+            following = f"/jobs?limit={query.limit}{kind}{status}{epochs}&before={page[-1].id}"
         return cls(jobs=page, next=following)
 
 
@@ -154,3 +167,10 @@ class JobsQuery(BaseModel):
 
     def shorten(self, job: AnyJob) -> AnyJob:
         return job.model_copy(update={"epochs": job.epochs[-1:]}) if self.epochs == "last" else job
+
+
+class AnyJobsQuery(JobsQuery):
+    kind: JobKind = Field(
+        JobKind.TRAINING,
+        description="Which jobs to list: runs, generated data sets, or files that become training data.",
+    )

@@ -25,7 +25,7 @@ maxmemory-policy noeviction
 daemonize no
 """
 
-
+CONFIG_NAME = "redis.conf"
 APPENDED = "appendonlydir"
 LIST = "appendonly.aof.manifest"
 DAMAGED = re.compile(r"(?:reading the append only file|Checking RDB file|obtain the AOF file) ([\w.-]*\w)")
@@ -67,10 +67,22 @@ def prepare(folder: Path) -> EmbeddedRedis:
     """Write a configuration into `folder`, which also holds the persistent data."""
     make_private(folder)
     port, password = free_port(), secrets.token_urlsafe(24)
-    config = folder / "redis.conf"
+    config = folder / CONFIG_NAME
     config.touch(mode=0o600)
     config.write_text(CONFIG.format(port=port, password=password, folder=quoted(folder.resolve())))
     return EmbeddedRedis([find_server(), str(config.resolve())], f"redis://:{password}@127.0.0.1:{port}/0")
+
+
+def embedded_url(folder: Path) -> str | None:
+    """Return the URL of the server whose configuration was last written into `folder`; None if there is none.
+
+    The server may have stopped since.
+    """
+    try:
+        words = dict(line.partition(" ")[::2] for line in (folder / CONFIG_NAME).read_text().splitlines())
+        return f"redis://:{words['requirepass']}@127.0.0.1:{int(words['port'])}/0"
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 def explain(text: str, folder: Path) -> str | None:

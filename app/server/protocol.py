@@ -16,7 +16,7 @@ from fastapi import Response
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from app import metrics
-from app.middleware.body_limit import ADMIT, UPLOADS
+from app.middleware.body_limit import ADMIT, is_upload
 from app.middleware.request_log import PATH, logger
 from app.problems.problem import answer
 from app.problems.refusals import TOO_LONG
@@ -205,7 +205,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """
         bounds = self.line.bounds
         self.body_bytes = bounds.body_bytes
-        if self.scope["method"] == "POST" and self.scope["path"].endswith(UPLOADS):
+        if is_upload(self.scope["method"], self.scope["path"]):
             self.body_bytes = bounds.upload_bytes
             self.scope[ADMIT] = partial(self._admit_body, self.messages)  # type: ignore[literal-required]
             if self.expect_100_continue:  # a client that is refused sends no body: the next request would be read as it

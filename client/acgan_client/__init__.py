@@ -13,7 +13,7 @@ acgan_client.problems has one for each kind of error response.
 
 from acgan_client._async.client import AsyncClient
 from acgan_client._sync.client import Client
-from acgan_client.checkpoint_records import Checkpoint, ImportedCheckpoint
+from acgan_client.checkpoint_records import Checkpoint, ImportedCheckpoint, TrainingData
 from acgan_client.errors import (
     ClientError,
     Conflict,
@@ -55,6 +55,7 @@ __all__ = [
     "Picture",
     "Refused",
     "TrainingConfig",
+    "TrainingData",
     "Unavailable",
     "Unreachable",
     "UnreadableJob",

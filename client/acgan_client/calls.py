@@ -1,5 +1,6 @@
 """Requests as values: the method, the path, and how to read the response. Both forms of the client send them."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,6 +22,7 @@ Parsed = TypeVar("Parsed", bound=BaseModel)
 
 JobRef = str | Job | UnreadableJob | Dataset  # a job, or its id
 CheckpointRef = str | Checkpoint
+JobKind = Literal["training", "dataset", "training_data"]
 Policy = Literal["newest", "best", "pinned"]
 RunsOn = Literal["any", "cpu", "gpu"]
 Form = Literal["onnx", "keras", "keras3"]  # formats of other programs
@@ -31,6 +33,7 @@ STREAM_SECONDS = 45.0  # without an event; the service sends one every 15, so th
 TRIES, LONGEST_PAUSE_SECONDS = 3, 10.0
 LARGEST_FILE = 1 << 28  # bytes that are sent: the file is read into memory
 STEP_SECONDS, UPLOAD_SECONDS = 30.0, 120.0  # to send a piece of a file; for the response to it
+FILE_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"  # of a file in a message of the service
 SLOWEST = 10_000  # bytes per second
 
 # ----------------------------------------------------------------------------
@@ -53,7 +56,7 @@ class TrainFields(Options, total=False):
     adam_lr: float
     adam_beta_1: float
     seed: int
-    dataset: Literal["mnist", "printed"]
+    dataset: str
     train_examples: int | None
     test_examples: int | None
     precision: Literal["auto", "fp32", "bf16"]
@@ -80,8 +83,18 @@ class ImportFields(Options, total=False):
     """What is known about a generator besides its weights. What is omitted has the default of the service."""
 
     name: str | None
-    dataset: Literal["mnist", "printed"]
+    dataset: str
     recipe: Literal["seed", "sharp"]
+
+
+class TrainingDataFields(Options, total=False):
+    """How a file becomes training data. What is omitted has the default of the service."""
+
+    file: str  # its name, for messages
+    fit: Literal["mnist", "resize"]
+    invert: Literal["auto", "yes", "no"]
+    test_share: float
+    seed: int
 
 
 class PictureQuery(Options, total=False):
@@ -179,12 +192,31 @@ def submit(path: str, model: type[Parsed], fields: Mapping[str, Any], idempotenc
 
 
 def upload(
-    path: str, read: Callable[[httpx2.Response], Answer], file: bytes | Path | str, query: Mapping[str, Any]
+    path: str,
+    read: Callable[[httpx2.Response], Answer],
+    file: bytes | Path | str,
+    query: Mapping[str, Any],
+    method: str = "POST",
+    idempotency_key: str | None = None,
 ) -> Call[Answer]:
-    """Return a POST of a file: its bytes, or its path. Raises Misconfigured if it cannot be read."""
+    """Return a request that sends a file: its bytes, or its path. Raises Misconfigured if it cannot be read."""
     asked, content = get(path, read, query), read_file(file)
     named = {"Content-Type": "application/octet-stream", "Content-Length": str(len(content))}
-    return replace(asked, method="POST", headers=named, content=content)
+    keyed = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
+    return replace(asked, method=method, headers=named | keyed, content=content)
+
+
+def training_data_file(
+    name: str, file: bytes | Path | str, fields: Mapping[str, Any], idempotency_key: str | None
+) -> Call[Job]:
+    """Return a PUT of a file that is to become training data. A path gives the file its name, if it is a plain one.
+
+    Raises Misconfigured if the file cannot be read.
+    """
+    given = "" if isinstance(file, bytes) else Path(file).name
+    named = {"file": given} if re.fullmatch(FILE_NAME, given) else {}
+    key = idempotency_key or uuid4().hex
+    return upload(at("training-data", name), parser(Job), file, {**named, **fields}, "PUT", key)
 
 
 def imported(response: httpx2.Response) -> ImportedCheckpoint:
@@ -253,6 +285,10 @@ def at(*parts: object) -> str:
 
 def digits_path(label: int | None) -> str:
     return "/digits" if label is None else at("digits", label)
+
+
+def images_path(dataset: str, label: str | int | None) -> str:
+    return at("images", dataset) if label is None else at("images", dataset, label)
 
 
 def headers(key: str | None) -> dict[str, str]:

@@ -1,4 +1,7 @@
-"""The records of checkpoints and of what is served. As in records.py, a newer service may add fields."""
+"""The records of checkpoints, of what is served, and of training data.
+
+As in records.py, a newer service may add fields.
+"""
 
 from datetime import datetime
 from typing import ClassVar
@@ -22,6 +25,7 @@ class Checkpoint(Record):
     draws: str = ""
     refused: str | None = None
     dataset_checksum: str
+    classes: list[str] | None = None
     device: str
     code_version: str
     warnings: list[str] = Field([])
@@ -84,6 +88,44 @@ class Serving(Record):
     dataset: str | None = None
     serving: str | None
     serving_dataset: str | None = None
+
+
+class TrainingDataLinks(Record):
+    self: str
+    preview: str
+    images: str | None
+
+
+class TrainingData(Record):
+    """Training data that a run can name. A built-in set has no `version`."""
+
+    name: str
+    version: int | None
+    versions: list[int]
+    built_in: bool
+    title: str
+    description: str
+    classes: list[str]
+    train_images: int
+    test_images: int
+    train_counts: list[int] | None
+    test_counts: list[int] | None
+    source: str
+    options: dict[str, str | int | float | None] = Field({})
+    warnings: list[str] = Field([])
+    created_at: datetime | None
+    size: int | None
+    checkpoints: int
+    newest_checkpoint: str | None
+    links: TrainingDataLinks
+
+    shown: ClassVar = ("name", "version", "classes", "newest_checkpoint")
+
+
+class TrainingDataList(Record):
+    """The built-in sets, then the newest version of each set that users brought."""
+
+    training_data: list[TrainingData]
 
 
 class Readiness(Record):

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Self
 import httpx2
 
 from acgan_client.errors import Misconfigured, NotUnderstood
-from acgan_client.records import NUM_CLASSES
 
 if TYPE_CHECKING:  # optional
     import numpy as np
@@ -21,6 +20,7 @@ if TYPE_CHECKING:  # optional
 
 IMAGE_SIZE = 28
 MOST_DIGITS = 1000
+MOST_CLASSES = 100
 MOST_PIXELS = 2**26
 NPY_HEADER = 10_000  # maximum bytes
 NUMBER = re.compile(r"[0-9]{1,16}")
@@ -67,7 +67,7 @@ class Picture:
         return image
 
     def array(self) -> "np.ndarray":
-        """Return pixels as uint8: an npy file as (n, 28, 28) or (n, 10, 28, 28), a picture as (height, width).
+        """Return pixels as uint8: an npy file as (n, 28, 28) or (n, K, 28, 28), a picture as (height, width).
 
         Raises Misconfigured without numpy and Pillow, NotUnderstood for another array.
         """
@@ -129,7 +129,8 @@ def pixels(response: httpx2.Response) -> "np.ndarray":
 
 
 def digits_of(content: bytes) -> "np.ndarray":
-    """Return the digits of an npy file, uint8 (n, 28, 28) or (n, 10, 28, 28). Raises ValueError for any other array."""
+    """Return the digits of an npy file: uint8 (n, 28, 28), or (n, K, 28, 28) of K classes. Raises ValueError for any
+    other array."""
     with optional("numpy"):
         import numpy as np
 
@@ -138,10 +139,10 @@ def digits_of(content: bytes) -> "np.ndarray":
         raise ValueError("the array has another version of the format")
     shape, in_columns, kind = np.lib.format.read_array_header_1_0(file, max_header_size=NPY_HEADER)
     body = file.read()
-    is_sheet = len(shape) == 3 or (len(shape) == 4 and shape[1] == NUM_CLASSES)
+    is_sheet = len(shape) == 3 or (len(shape) == 4 and 0 < shape[1] <= MOST_CLASSES)
     is_known = is_sheet and 0 <= shape[0] <= MOST_DIGITS and shape[-2:] == (IMAGE_SIZE, IMAGE_SIZE)
     if not is_known or in_columns or kind != np.uint8 or len(body) != math.prod(shape):
-        raise ValueError(f"expected digits, uint8 (n, 28, 28) or (n, 10, 28, 28), but received {kind} {shape}")
+        raise ValueError(f"expected digits, uint8 (n, 28, 28) or (n, K, 28, 28), but received {kind} {shape}")
     return np.frombuffer(bytearray(body), np.uint8).reshape(shape)
 
 

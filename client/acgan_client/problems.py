@@ -1,5 +1,12 @@
 """An exception class for each kind of problem, by the code at the end of its `type`."""
 
+from acgan_client.data_problems import ClassNotFound as ClassNotFound
+from acgan_client.data_problems import DatasetFileNotFound as DatasetFileNotFound
+from acgan_client.data_problems import DatasetNotFound as DatasetNotFound
+from acgan_client.data_problems import NotDigits as NotDigits
+from acgan_client.data_problems import TrainingDataNameInvalid as TrainingDataNameInvalid
+from acgan_client.data_problems import TrainingDataNotFound as TrainingDataNotFound
+from acgan_client.data_problems import TrainingDataReserved as TrainingDataReserved
 from acgan_client.errors import FAMILIES, Conflict, InvalidInput, NotAllowed, NotFound, Refused, Unavailable
 from acgan_client.upload_problems import GeneratorRefused as GeneratorRefused
 from acgan_client.upload_problems import InvalidUpload as InvalidUpload
@@ -187,18 +194,6 @@ class NothingPublished(Unavailable):
     """No generator has been published yet."""
 
     code = "nothing-published"
-
-
-class DatasetNotFound(NotFound):
-    """No generated data set has this id."""
-
-    code = "dataset-not-found"
-
-
-class DatasetFileNotFound(NotFound):
-    """The data set has no such file, or not yet."""
-
-    code = "dataset-file-not-found"
 
 
 class TooManyArchives(Unavailable):

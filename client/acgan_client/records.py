@@ -114,6 +114,7 @@ class JobLinks(Record):
     self: str
     events: str
     digits: str | None
+    images: str | None = None
 
 
 class DatasetOrder(Record):
@@ -130,8 +131,38 @@ class DatasetOrder(Record):
         return (self.per_class + self.test_per_class) * NUM_CLASSES
 
 
+class ImportOptions(Record):
+    """How the images of a file become training data."""
+
+    fit: str = "mnist"
+    invert: str = "auto"
+    test_share: float = 1 / 7
+    seed: int = 42
+
+
+class TrainingDataOrder(Record):
+    """A file that is to become training data."""
+
+    name: str
+    file: str = "upload"
+    size: int
+    sha256: str
+    options: ImportOptions = ImportOptions()
+
+
+class TrainingDataResult(Record):
+    """The training data that a job made: `dataset` is its name and version."""
+
+    dataset: str
+    is_new: bool
+    classes: list[str]
+    train_images: int
+    test_images: int
+
+
 class Job(Record):
-    """A run, or the job that generates a data set: then `order` says which."""
+    """A run; or a job that generates a data set, or makes training data of a file: then `order` or `training_data`
+    says which."""
 
     id: str
     status: JobStatus
@@ -151,6 +182,8 @@ class Job(Record):
     runs_on: str = "any"
     caller: str | None = None
     order: DatasetOrder | None = None
+    training_data: TrainingDataOrder | None = None
+    result: TrainingDataResult | None = None
     webhook_host: str | None = None
     retry_of: str | None = None
     warnings: list[str] = []

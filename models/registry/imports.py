@@ -3,7 +3,6 @@
 import torch
 
 from models.config import TrainingConfig
-from models.data.catalog import DATASETS
 from models.data.dataset import Dataset
 from models.evaluation.quality_gate import NOT_FINITE, QualityGate, Verdict, is_finite
 from models.networks import weights
@@ -53,7 +52,7 @@ class Importer:
             losses=None,
             metrics=verdict.metrics,
             refused=verdict.refused,
-            classes=self.dataset.classes if self.dataset else DATASETS[self.config.dataset].classes,
+            classes=self.dataset.classes if self.dataset else self.store.training_data.classes_of(self.config.dataset),
         )
         plot = epoch_plot(generator.to(self.device).eval(), self.dataset, epoch, self.config.seed)
         files = {GENERATOR: weights.to_bytes(generator), SAMPLES: encode_png(plot)}

@@ -1,14 +1,16 @@
 """The byte budget of the store, and the deletions that keep it. Without torch.
 
-Deletes in this order: temporary files, and shards of ended jobs that are an hour old; resume states of ended jobs;
-epochs of the oldest runs except each run's last. Never deletes training data, generated data sets, or checkpoints that
-are served, pinned, best or being read. JSON records, a few kB each, are not counted.
+Deletes in this order: files that are an hour old and temporary, shards of ended jobs, or sent by users for jobs that
+were not accepted; resume states of ended jobs, and the files that users sent for them; epochs of the oldest runs except
+each run's last. Never deletes training data, generated data sets, or checkpoints that are served, pinned, best or being
+read. JSON records, a few kB each, are not counted.
 """
 
 import re
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import partial
 from itertools import groupby
 from typing import NamedTuple
 
@@ -17,6 +19,7 @@ from models.errors import Conflict
 from models.registry.resume_states import STATE_FILE
 from models.registry.serving_policy import best_of, pinned, read_choice
 from models.registry.storage.base import StoredFile
+from models.registry.storage.uploads import UPLOAD, WORK, delete_upload, forget_upload
 from models.registry.store import DATASET, SHARD_PREFIX, CheckpointId, CheckpointStore, Manifest
 from models.registry.training_data import PLACE as TRAINING_DATA
 
@@ -43,6 +46,7 @@ class Usage:
         self.states: defaultdict[str, list[StoredFile]] = defaultdict(list)
         self.checkpoints: defaultdict[CheckpointId, int] = defaultdict(int)
         self.datasets: defaultdict[str, int] = defaultdict(int)
+        self.uploads: defaultdict[str, list[StoredFile]] = defaultdict(list)
         self.training_data = 0
         self.old_shards: list[StoredFile] = []
         for file in files:
@@ -58,6 +62,8 @@ class Usage:
                 self.old_shards += [file] if file.age > TEMPORARY_SECONDS else []
             case [job, _, *_] if job == TRAINING_DATA:
                 self.training_data += file.size
+            case [job, folder, *_] if folder in (UPLOAD, WORK):
+                self.uploads[job].append(file)
             case [job, folder, *_] if folder == DATASET:
                 self.datasets[job] += file.size
             case [job, folder, name] if re.fullmatch(r"\d{3,4}", folder) and not name.endswith(".json"):
@@ -65,7 +71,7 @@ class Usage:
 
     @property
     def total(self) -> int:
-        states = sum(file.size for files in self.states.values() for file in files)
+        states = sum(file.size for kind in (self.states, self.uploads) for files in kind.values() for file in files)
         datasets, checkpoints = sum(self.datasets.values()), sum(self.checkpoints.values())
         return states + datasets + checkpoints + self.training_data + sum(file.size for file in self.temporary)
 
@@ -74,11 +80,17 @@ class Usage:
         return sum(max(0, size - self.datasets[job]) for job, size in reserved.items())
 
 
-def apply_retention(store: CheckpointStore, limit: int, unfinished: Collection[str] | None = None) -> list[str]:
+def apply_retention(
+    store: CheckpointStore,
+    limit: int,
+    unfinished: Collection[str] | None = None,
+    has_record: Callable[[str], bool] = lambda _job: True,
+) -> list[str]:
     """Delete in the order above until the store has at most `limit` bytes or no deletion is permitted.
 
-    `unfinished` are the jobs that have not ended; if it is None, no state is deleted. Returns the ids of the deleted
-    checkpoints and the descriptions of the deleted states. Raises OSError.
+    `unfinished` are the jobs that have not ended; if it is None, no state is deleted. `has_record` returns whether a
+    job was accepted and not deleted: the API may have ended between the storing of a file and that. Returns the ids of
+    the deleted checkpoints and the descriptions of the deleted states. Raises OSError.
     """
     usage = Usage(store.storage.files())
     total, deleted = usage.total, []
@@ -89,6 +101,11 @@ def apply_retention(store: CheckpointStore, limit: int, unfinished: Collection[s
         if unfinished is not None and shard.name.partition("/")[0] not in unfinished:
             store.storage.delete(shard.name)
             total -= shard.size
+    for job, files in usage.uploads.items() if unfinished is not None else ():
+        is_old = min(file.age for file in files) > TEMPORARY_SECONDS
+        if is_old and not (job in (unfinished or ()) or has_record(job)):
+            forget_upload(store.storage, job)
+            total -= sum(file.size for file in files)
     for deletion in deletions(store, usage, unfinished) if total > limit else ():
         if total <= limit:
             break
@@ -132,6 +149,10 @@ def deletions(store: CheckpointStore, usage: Usage, unfinished: Collection[str] 
             if job not in unfinished:
                 size = sum(file.size for file in files)
                 yield Deletion(f"the resume state of {job}", size, lambda job=job: store.delete_state(job))  # type: ignore[misc]
+        for job, files in sorted(usage.uploads.items()):
+            if job not in unfinished:
+                size = sum(file.size for file in files)
+                yield Deletion(f"the file that was sent for {job}", size, partial(delete_upload, store.storage, job))
     for manifest in old_epochs(store):
         size = usage.checkpoints[manifest.checkpoint]
         yield Deletion(manifest.id, size, lambda gone=manifest: store.storage.remove(gone.checkpoint.folder))  # type: ignore[misc]

@@ -5,6 +5,7 @@
     <job>/job.json   the fingerprint of the job, and its number in the order of jobs
     <job>/resume.json, resume-*.safetensors    the saved state of the run, until it has succeeded
     <job>/dataset/   the files of a generated data set, if the job made one
+    <job>/upload/    a file that a user sent as training data, until the job has read it (storage/uploads.py)
     training-data/   training data that users brought (models/registry/training_data.py)
     fence            the highest fence token of all jobs; each job also has its own fence
     deleted          the highest fence token of the deleted jobs: writes with these tokens are rejected
@@ -165,6 +166,10 @@ class CheckpointStore(ResumeStates):
 
         with self._cleared(job):
             self.storage.alone(step)
+
+    def check_held(self, job: str, fence: int) -> None:
+        """Raises FenceRejected if `fence` is not the highest token of the job, and OSError."""
+        self._held(job, fence)
 
     def has_dataset(self, job: str) -> bool:
         return Folder(job, DATASET) in self.storage.folders(job)

@@ -26,6 +26,8 @@ from models.version import code_version
 if TYPE_CHECKING:  # commands that only ask a service do not load it
     import numpy as np
 
+    from models.data.building.built import Built
+
 PLACE = "training-data"  # in the store: like the folder of a job, but never one
 PREVIEW = "preview.png"
 TRAIN_IMAGES, TRAIN_LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
@@ -198,6 +200,11 @@ class TrainingDataStore:
         manifest, splits = self.load(self.find(dataset))
         return splits, manifest.classes
 
+    def classes_of(self, dataset: str) -> tuple[str, ...]:
+        """Return the names of the classes, also of a built-in set. Raises TrainingDataNotFound, OSError."""
+        built_in = DATASETS.get(dataset)
+        return built_in.classes if built_in else self.manifest(self.find(dataset)).classes
+
     def settled(self, config: TrainingConfig) -> TrainingConfig:
         """Return the config with the version of its training data. Raises TrainingDataNotFound, OSError."""
         if config.dataset in DATASETS:
@@ -208,12 +215,19 @@ class TrainingDataStore:
     # Writing.
 
     def publish(
-        self, name: str, about: Description, splits: Splits, checksum: str, preview: bytes
+        self,
+        name: str,
+        about: Description,
+        splits: Splits,
+        checksum: str,
+        preview: bytes,
+        check: Callable[[], None] = lambda: None,
     ) -> tuple[TrainingDataManifest, bool]:
         """Store training data as the next version of its name; if the newest version has the same content, keep that.
 
         `checksum` is that of the images and labels (`Dataset.checksum`). Returns the manifest of the version, and
-        whether it is new. Raises InvalidName, NameReserved, and OSError; then nothing is stored.
+        whether it is new. `check` is called while no one else can publish. Raises InvalidName, NameReserved, what
+        `check` raises, and OSError; then nothing is stored.
         """
         checked_name(name)
         files = {file: _idx(array) for file, array in zip(ARRAYS, splits, strict=True)} | {PREVIEW: preview}
@@ -234,6 +248,7 @@ class TrainingDataStore:
         staged = self.storage.stage(Folder(PLACE, f"{name}@new"), int(made.created_at.timestamp() * 1e6), files)
 
         def step() -> tuple[TrainingDataManifest, bool]:
+            check()
             last = self.newest(name)
             before = None if last is None else self.manifest(last)
             if before and (before.dataset_checksum, before.classes) == (checksum, made.classes):
@@ -251,6 +266,11 @@ class TrainingDataStore:
         if not is_new:
             self.storage.discard(staged)
         return manifest, is_new
+
+    def add(self, name: str, built: "Built") -> tuple[TrainingDataManifest, bool]:
+        """Store training data that were built from images. Returns and raises the same as `publish`."""
+        about = Description(built.classes, built.source, built.options, built.warnings)
+        return self.publish(name, about, Splits(*built.arrays), built.checksum, preview(built))
 
     def _next_version(self, name: str, last: Reference | None) -> int:
         """Return a version that was never used, also not by removed data. Call this only inside a step of `alone`."""
@@ -275,6 +295,15 @@ class TrainingDataStore:
             self.storage.remove(Folder(PLACE, str(reference)))
 
         self.storage.alone(step)
+
+
+def preview(built: "Built") -> bytes:
+    """Return the contact sheet of the training images as PNG."""
+    from models.sampling.contact_sheet import contact_sheet
+    from models.sampling.png import encode_png
+
+    arrays = built.arrays
+    return encode_png(contact_sheet(arrays.train_images, arrays.train_labels, len(built.classes)))
 
 
 def _is_reference(name: str) -> bool:

@@ -23,8 +23,8 @@ from worker.jobs.consumer import JobConsumer
 
 
 @cache
-def fresh_weights(seed: int) -> bytes:
-    generator = Generator()
+def fresh_weights(seed: int, classes: int = 10) -> bytes:
+    generator = Generator(classes=classes)
     initialize(generator, torch.Generator().manual_seed(seed))
     return to_bytes(generator)
 
@@ -35,6 +35,22 @@ def publish(store: CheckpointStore, job: str, epoch: int, seed: int, dataset: st
     made = manifest(job, epoch)
     made = made.model_copy(update={"config": made.config.model_copy(update={"dataset": dataset})})
     return store.publish(made, {GENERATOR: fresh_weights(seed), SAMPLES: samples}).id
+
+
+def publish_own(
+    store: CheckpointStore,
+    job: str,
+    dataset: str,
+    classes: tuple[str, ...],
+    epoch: int = 1,
+    metrics: dict[str, float] | None = None,
+    age_seconds: float = 0,
+) -> str:
+    """Publish a generator of other classes than the digits, with fresh weights. Returns its id."""
+    made = manifest(job, epoch, age_seconds)
+    config = made.config.model_copy(update={"dataset": dataset})
+    made = made.model_copy(update={"config": config, "classes": classes, "metrics": metrics or {}})
+    return store.publish(made, {GENERATOR: fresh_weights(epoch, len(classes))}).id
 
 
 @pytest.fixture(scope="session", autouse=True)

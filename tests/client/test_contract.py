@@ -23,6 +23,7 @@ from acgan_client.calls import (
     OrderFields,
     PixelsQuery,
     TrainFields,
+    TrainingDataFields,
     WeightsOf,
 )
 from app.main import create_app
@@ -49,10 +50,17 @@ CALLS: dict[str, Callable[[Client], Any]] = {
     "pixels": lambda client: client.pixels(7),
     "numbers": lambda client: client.numbers("42"),
     "morph": lambda client: client.morph(3, 8),
+    "images": lambda client: client.images("letters", "a"),
+    "image_pixels": lambda client: client.image_pixels("letters"),
+    "training_data": lambda client: client.training_data(),
+    "training_data_set": lambda client: client.training_data_set("letters"),
+    "training_data_preview": lambda client: client.training_data_preview("letters"),
+    "delete_training_data": lambda client: client.delete_training_data("letters"),
     "evolution": lambda client: client.evolution("a", 7),
     "checkpoints": lambda client: client.checkpoints(),
     "checkpoint": lambda client: client.checkpoint("c"),
     "import_checkpoint": lambda client: client.import_checkpoint(b""),
+    "add_training_data": lambda client: client.add_training_data("letters", b""),
     "delete_checkpoint": lambda client: client.delete_checkpoint("c"),
     "serving": lambda client: client.serving(),
     "serve": lambda client: client.serve("newest"),
@@ -80,6 +88,7 @@ RECORDS: dict[str, type[BaseModel]] = {
     "EpochView": records.Epoch,
     "JobView": records.Job,
     "ServingView": checkpoint_records.Serving,
+    "TrainingDataView": checkpoint_records.TrainingData,
     "UnreadableJobView": records.UnreadableJob,
 }
 REQUESTS = {"Follow", "FollowDataset", "Pin", "TrainingOrder", "WantedDataset"}
@@ -159,7 +168,9 @@ FIELDS = {
     "POST /train": TrainFields,
     "POST /datasets": OrderFields,
     "POST /checkpoints": ImportFields,
+    "PUT /training-data/{name}": TrainingDataFields,
     "GET /digits/{label}": DigitsQuery,
+    "GET /images/{dataset}/{label}": DigitsQuery,
     "GET /numbers/{number}": NumbersQuery,
     "GET /morph/{first}/{last}": MorphQuery,
     "GET /jobs/{job_id}/evolution/{label}": EvolutionQuery,

@@ -17,6 +17,7 @@ from models.registry import bundled
 from tests.conftest import DATA_DIR
 from tests.support.documentation import Command, commands, python_blocks
 from tests.support.forks import run_acgan
+from tests.support.image_archives import zip_of_pictures
 from tests.support.running_service import Service, running
 
 SMALL = {"dataset": "printed", "batch_size": 10, "train_examples": 20, "test_examples": 10}
@@ -36,6 +37,7 @@ NOT_TYPED = {
 REFUSED = {
     "curl 'localhost:8000/digits/7?n=1001'": 422,
     "curl -X PUT -H 'Content-Type: application/json' localhost:8000/serving -d '{\"dataset\": \"printed\"}'": 404,
+    "curl -X DELETE localhost:8000/training-data/letters": 404,  # there are none
     "curl -X DELETE localhost:8000/checkpoints/20261124-094951-00001c-e001": 409,  # here it is the one that is served
 }
 LOADS_TORCH = re.compile(
@@ -121,6 +123,8 @@ class Reader:
             (self.folder / "seeds").mkdir(exist_ok=True)
             file = self.folder / "seeds" / "params_generator_epoch_001.hdf5"
             assert self.types(f"acgan export {self.checkpoint} -o {file}").returncode == 0
+        if "letters.zip" in text:
+            (self.folder / "letters.zip").write_bytes(zip_of_pictures())
         if "mine.safetensors" in text:  # the bundled one: the service has it, so nothing is published
             first = bundled.checkpoint()
             assert first, "the package has no generator"

@@ -12,12 +12,16 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
+from models.bounded_reading import FileFault
 from models.data.catalog import DEFAULT
+from models.data.reference import Reference
 from models.registry.job_entry import fingerprint
 from models.registry.pointer import Latest, newest
 from models.registry.serving_policy import SUBSTITUTE, ServingPolicy, drawn_dataset
+from models.registry.storage.uploads import UPLOAD
 from models.registry.store import CheckpointDamaged, CheckpointId, CheckpointNotFound, CheckpointStore, Manifest
-from worker.jobs.model import Job, JobStatus
+from models.registry.training_data import TrainingDataNotFound
+from worker.jobs.model import Job, JobKind, JobStatus
 
 
 class Serving(NamedTuple):
@@ -106,11 +110,36 @@ def check_job(store: CheckpointStore, job: Job, report: Report) -> None:
         report.check("e", None if has_config else f"{manifest.id} has another config than job {job.id}")
         has_losses = manifest.losses == epoch.losses
         report.check("e", None if has_losses else f"{manifest.id} has other losses than the record of job {job.id}")
-    if job.status == JobStatus.SUCCEEDED and job.order is None:
+    if job.kind == JobKind.TRAINING_DATA:
+        check_training_data(store, job, report)
+    if job.status == JobStatus.SUCCEEDED and job.kind == JobKind.TRAINING:
         numbers = [epoch.epoch for epoch in job.epochs]
         is_whole = numbers == list(range(1, job.config.epochs + 1))
         wrong = f"job {job.id} succeeded with the epochs {numbers} of {job.config.epochs}"
         report.check("e", None if is_whole else wrong)
+
+
+def check_training_data(store: CheckpointStore, job: Job, report: Report) -> None:
+    """Check a and e for a job that makes training data of a file, and that nothing of the file is left too long."""
+    order, made = job.training_data, job.result
+    succeeded = job.status == JobStatus.SUCCEEDED
+    report.check("e", None if succeeded == (made is not None) else f"job {job.id} is {job.status} with result {made}")
+    left = [folder.name for folder in store.storage.folders(job.id)]
+    wanted = [] if succeeded else [UPLOAD]
+    report.check("e", None if left == wanted else f"job {job.id} is {job.status}, and its folders are {left}")
+    if made is not None and order is not None:
+        name = made.dataset.partition("@")[0]
+        report.check("e", None if name == order.name else f"job {job.id} made {made.dataset} instead of {order.name}")
+        try:
+            manifest, splits = store.training_data.load(Reference.parse(made.dataset))
+        except TrainingDataNotFound:
+            return  # removed since
+        except FileFault as error:
+            report.check("a", f"job {job.id} names {made.dataset}: {error}")
+            return
+        counts = len(splits.train_labels), len(splits.test_labels)
+        is_own = counts == (made.train_images, made.test_images) and manifest.classes == made.classes
+        report.check("ae", None if is_own else f"{made.dataset} has {counts} images, unlike the record of job {job.id}")
 
 
 def verified(store: CheckpointStore, checkpoint: CheckpointId) -> Manifest:

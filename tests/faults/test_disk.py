@@ -1,6 +1,7 @@
 """A disk that fills up during a run: no published checkpoint is harmed, and the run continues when there is room."""
 
 import contextlib
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,9 +11,13 @@ import redis
 
 from app.problems.redis_diagnosis import DISK_FULL, explain_error
 from app.server.embedded_redis import explain
+from models.data.reference import Reference
+from models.registry.store import CheckpointStore
 from tests.conftest import RunningRedis
 from tests.faults.world import Outcome, World, check, running_world
+from tests.support.class_folders import write_classes
 from tests.support.disks import mounted_disk
+from tests.support.forks import run_acgan
 from worker.jobs.errors import StoreUnavailable
 from worker.jobs.model import JobStatus
 
@@ -91,3 +96,27 @@ def fill(disk: Path) -> None:
         while True:
             file.write(bytes(MEGABYTE))
             file.flush()
+
+
+def test_training_data_are_stored_completely_or_not_at_all(tmp_path: Path) -> None:
+    """The disk of the decoded images is full first, then that of the store."""
+    images = write_classes(tmp_path / "images", {"a": 1500, "b": 1500})  # 2.4 MB of decoded images
+    with mounted_disk(tmp_path / "home", 4) as home, mounted_disk(tmp_path / "store", 8) as store:
+        environment = {**os.environ, "ACGAN_HOME": str(home), "ACGAN_STORE": str(store)}
+        data = CheckpointStore(store).training_data
+        for disk, size in ((home, 3 * MEGABYTE), (store, 6 * MEGABYTE)):
+            (disk / "filler").write_bytes(bytes(size))
+            refused = run_acgan("training-data", "add", "letters", str(images), environment=environment)
+            assert refused.returncode == 2
+            said = refused.stderr.replace("\n", " ")
+            assert f"acgan: {disk}" in said
+            assert "cannot be written: No space left on device. Nothing was stored" in said
+            assert data.references() == []
+            assert [path for path in store.rglob("*idx*") if path.is_file()] == []
+            assert list(home.rglob("*.tmp")) == []
+            (disk / "filler").unlink()
+        finished = {path: path.stat().st_mtime_ns for path in home.rglob("*.chunk")}
+        assert len(finished) == 6
+        added = run_acgan("training-data", "add", "letters", str(images), environment=environment)
+        assert added.returncode == 0, added.stderr
+        assert data.load(Reference("letters", 1))[0].train_counts == (1286, 1286)

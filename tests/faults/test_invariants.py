@@ -6,10 +6,14 @@ from pathlib import Path
 import pytest
 
 from models.config import TrainingConfig
+from models.data.building.order import TrainingDataOrder, TrainingDataResult
+from models.registry.storage.uploads import store_upload
 from models.registry.store import GENERATOR, POINTER, CheckpointId, CheckpointStore
+from models.registry.training_data import PREVIEW, TRAIN_LABELS
 from tests.faults.invariants import Serving, violations
-from tests.models.registry.test_store import FILES, NEW, OLD
+from tests.models.registry.test_store import FILES, NEW, OLD, damage_inside
 from tests.support import records
+from tests.support.training_sets import bring
 from worker.jobs.model import EpochRecord, Job, JobStatus
 
 
@@ -111,3 +115,42 @@ def test_a_served_checkpoint_of_another_data_set_is_found(good: tuple[Checkpoint
     assert violations(store, [mine], Serving(SERVED, None)) == []
     assert violations(store, [mine], Serving(printed, None)) != []
     assert violations(store, [mine], Serving(printed, None, dataset="printed")) == []
+
+
+def import_job(**changes: object) -> Job:
+    order = TrainingDataOrder(name="letters", size=1, sha256="0" * 64)
+    result = TrainingDataResult(
+        dataset="letters@1", is_new=True, classes=("a", "b", "c"), train_images=60, test_images=30
+    )
+    changes = {"kind_name": "training_data", "training_data": order, "result": result, **changes}
+    return job(f"{NEW}9", epochs=0, **changes)
+
+
+def test_wrong_results_of_imports_are_found(store: CheckpointStore) -> None:
+    made = bring(store.training_data, "letters")
+    good = import_job()
+    assert violations(store, [good]) == []
+    assert good.result is not None
+    wrong = {
+        "other counts": good.result.model_copy(update={"train_images": 61}),
+        "other classes": good.result.model_copy(update={"classes": ("a", "b", "d")}),
+        "another name": good.result.model_copy(update={"dataset": "digits@1"}),
+        "no result": None,
+    }
+    for what, result in wrong.items():
+        assert len(violations(store, [import_job(result=result)])) == 1, what
+    assert len(violations(store, [import_job(status=JobStatus.FAILED)])) == 2  # a result, and no file to resume with
+    damage_inside(store, f"{made.folder}/{PREVIEW}", b"damaged")
+    assert violations(store, [good]) == []  # pictures for people are not read
+    damage_inside(store, f"{made.folder}/{TRAIN_LABELS}", b"damaged")
+    assert len(violations(store, [good])) == 1
+
+
+def test_a_file_that_is_left_after_an_import_is_found(store: CheckpointStore, tmp_path: Path) -> None:
+    bring(store.training_data, "letters")
+    done = import_job()
+    (tmp_path / "file").write_bytes(b"x")
+    assert done.training_data is not None
+    store_upload(store.storage, done.id, done.training_data, tmp_path / "file")
+    assert violations(store, [done]) == [f"e: job {done.id} is succeeded, and its folders are ['upload']"]
+    assert violations(store, [import_job(status=JobStatus.FAILED, result=None)]) == []

@@ -36,7 +36,7 @@ from tests.support.failures import HasJobs, explained
 from tests.support.s3_endpoint import Endpoint, open_store
 from worker.jobs.client import JobClient, Order
 from worker.jobs.errors import StoreUnavailable
-from worker.jobs.model import ENDED, Job, JobStatus
+from worker.jobs.model import ENDED, Job, JobKind, JobStatus
 
 Answer = TypeVar("Answer")
 
@@ -223,7 +223,9 @@ class World(HasJobs):
 
     def check_invariants(self, job_id: str | None = None) -> Report:
         """Check one job or every job of this world, and the served checkpoints of its API, if it has one."""
-        jobs = [self.job(job_id)] if job_id else self.ask(lambda jobs: jobs.newest(100))
+        kinds = (JobKind.TRAINING, JobKind.TRAINING_DATA)
+        of_kind = [self.ask(lambda jobs, kind=kind: jobs.newest(100, kind=kind)) for kind in kinds]  # type: ignore[misc]
+        jobs = [self.job(job_id)] if job_id else [job for jobs in of_kind for job in jobs]
         known = [job for job in jobs if isinstance(job, Job)]
         return check_all(self.store, known, self.serving(), self.served.series)
 

@@ -1,4 +1,4 @@
-"""Training data that a user brought, for tests: small images whose pixels determine their class."""
+"""Training data that a user brought, for tests: small images whose pixels show the class."""
 
 import numpy as np
 import torch

@@ -49,8 +49,15 @@ def commands() -> dict[str, Any]:
     """Each command with its arguments and options, as `--help` lists them."""
     from app.cli import cli
 
-    group: Any = typer.main.get_command(cli)
-    return {name: [parameter(each) for each in command.params] for name, command in sorted(group.commands.items())}
+    return {name: [parameter(each) for each in command.params] for name, command in sorted(leaves(cli).items())}
+
+
+def leaves(cli: typer.Typer) -> dict[str, Any]:
+    """The commands by name; those of a group as `group command`."""
+    top: Any = typer.main.get_command(cli)
+    groups = {name: command.commands for name, command in top.commands.items() if hasattr(command, "commands")}
+    plain = {name: command for name, command in top.commands.items() if name not in groups}
+    return plain | {f"{name} {member}": each for name, members in groups.items() for member, each in members.items()}
 
 
 def parameter(param: Any) -> dict[str, Any]:

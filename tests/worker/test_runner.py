@@ -1,10 +1,12 @@
 """Each kind of job has a handler and a list of its jobs, also if an earlier version accepted the job."""
 
+import hashlib
 from typing import Any
 
 import pytest
 
 from models.config import TrainingConfig
+from models.data.building.order import TrainingDataOrder
 from models.registry import bundled
 from models.synthesis.order import DatasetOrder
 from tests.worker.conftest import Ask
@@ -17,6 +19,9 @@ from worker.settings import WorkerSettings
 
 ORDERS = {
     JobKind.TRAINING: Order(TrainingConfig()),
+    JobKind.TRAINING_DATA: Order(
+        TrainingConfig(), dataset=TrainingDataOrder(name="letters", size=1, sha256=hashlib.sha256(b"x").hexdigest())
+    ),
     JobKind.DATASET: Order(TrainingConfig(), dataset=DatasetOrder(checkpoint=str(bundled.checkpoint()))),
 }
 
@@ -25,8 +30,13 @@ def test_every_kind_has_a_handler_and_a_list() -> None:
     assert set(HANDLERS) == set(LISTS) == set(ORDERS) == set(JobKind)
 
 
-@pytest.mark.parametrize("kind", JobKind)
-@pytest.mark.parametrize("release", ["this", "the one before"])
+@pytest.mark.parametrize(
+    ("kind", "release"),
+    [
+        *((kind, "this") for kind in JobKind),
+        *((kind, "the one before") for kind in (JobKind.TRAINING, JobKind.DATASET)),
+    ],
+)
 def test_a_job_goes_to_the_handler_and_the_lists_of_its_kind(
     ask: Ask[Any], consumer: JobConsumer, redis_url: str, monkeypatch: pytest.MonkeyPatch, kind: JobKind, release: str
 ) -> None:

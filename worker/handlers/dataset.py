@@ -20,6 +20,7 @@ from models.version import code_version
 from worker.celery_app import ShardMessage
 from worker.handlers.dataset_drawing import drawing, names_of, prepare_generator, read_generator
 from worker.jobs.errors import StoreUnavailable
+from worker.jobs.model import JobStatus
 from worker.lifecycle.context import JobContext
 from worker.lifecycle.retry import pause
 from worker.observability import tracing
@@ -114,6 +115,14 @@ class Share:
                 yield left.pop(name)
             else:
                 logger.warning("job %s: shard %s is damaged, or another generator drew it", self.shards.job, name)
+
+
+def drop_shards(context: JobContext, _status: JobStatus) -> None:
+    """Delete the shards of a data set that has ended: other workers stored shards until the record showed the end."""
+    try:
+        Shards(context.storage, context.job.id).clear()
+    except OSError as error:
+        logger.warning("job %s: leftover shards could not be deleted: %s", context.job.id, error)
 
 
 def send_shards(context: JobContext, order: DatasetOrder, origin: Provenance, parts: Iterable[Part]) -> None:

@@ -3,7 +3,6 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -12,6 +11,7 @@ import redis.asyncio
 from redis.backoff import NoBackoff
 
 from models.config import TrainingConfig
+from models.data.building.order import TrainingDataOrder
 from models.errors import Conflict, NotFound, Unavailable
 from models.synthesis.order import DatasetOrder
 from worker.jobs import scripts
@@ -32,8 +32,19 @@ from worker.jobs.keys import (
     queue_key,
 )
 from worker.jobs.loop_states import summarize
-from worker.jobs.model import ENDED, RUNS_ON, Job, JobKind, JobStatus, RunsOn, Standing, accepted_at, job_id_of
-from worker.jobs.redis_client import heedful
+from worker.jobs.model import (
+    ENDED,
+    RUNS_ON,
+    Job,
+    JobKind,
+    JobStatus,
+    RunsOn,
+    Standing,
+    accepted_at,
+    job_id_of,
+    kind_of_order,
+)
+from worker.jobs.redis_client import check_eviction, heedful
 
 LOOKED_AT = 1000  # how many waiting jobs are searched for the oldest
 
@@ -72,36 +83,25 @@ class NotUnderstood(InvalidTransition, code="record-not-understood"):
     """This version does not understand the job's record. The message gives the reason."""
 
 
-class UnsafeRedisConfig(Unavailable, code="redis-unsafe"):
-    """This Redis may lose jobs. The message names the setting to change."""
-
-
-def check_eviction(info: Mapping[str, object]) -> None:
-    """Raises UnsafeRedisConfig if Redis is configured to delete any keys when its memory is full.
-
-    `info` is the response to `INFO memory`.
-    """
-    policy = str(info.get("maxmemory_policy", ""))
-    if policy.startswith("allkeys"):
-        raise UnsafeRedisConfig(
-            f"Redis may delete jobs when it is short of memory (maxmemory-policy {policy}): "
-            "set maxmemory-policy to noeviction"
-        )
-
-
 # ----------------------------------------------------------------------------
 # The asynchronous client.
 
 
+NewId = tuple[str, int]  # of a job, and its place in the order of acceptance
+
+
 class Order(NamedTuple):
-    """A request for a job. Of a data set, `config` is that of the run that trained its generator."""
+    """A request for a job. `dataset` is what it makes, unless it is a run.
+
+    Of a generated data set, `config` is that of the run that trained its generator.
+    """
 
     config: TrainingConfig
     priority: int = 0
     runs_on: RunsOn = "any"
     caller: str | None = None
     retry_of: str | None = None
-    dataset: DatasetOrder | None = None
+    dataset: DatasetOrder | TrainingDataOrder | None = None
     idempotency_key: str | None = None
     webhook: str | None = None  # address of the messages about its ends
     given_kind: JobKind | None = None  # if None, `dataset` decides
@@ -110,7 +110,7 @@ class Order(NamedTuple):
 
     @property
     def kind(self) -> JobKind:
-        return self.given_kind or (JobKind.DATASET if self.dataset else JobKind.TRAINING)
+        return self.given_kind or kind_of_order(self.dataset)
 
     @property
     def fields(self) -> dict[str, str]:
@@ -169,13 +169,20 @@ class JobClient:
         """Raises UnsafeRedisConfig if this Redis may lose jobs."""
         check_eviction(await self.redis.info("memory"))
 
-    async def create(self, order: Order) -> Job:
-        """Accept a job. When this returns, the job is stored in the queue. Raises QueueFull, IdempotencyConflict."""
+    async def new_id(self) -> NewId:
+        """Return the id of a job that is accepted next, so that its files can be stored before it is."""
         async with self.redis.pipeline(transaction=True) as pipeline:
             pipeline.time()
             pipeline.incr(SEQUENCE)
             (seconds, microseconds), place = await pipeline.execute()
-        job_id = job_id_of(datetime.fromtimestamp(seconds, UTC).replace(microsecond=microseconds), place)
+        return job_id_of(datetime.fromtimestamp(seconds, UTC).replace(microsecond=microseconds), place), place
+
+    async def create(self, order: Order, new: NewId | None = None) -> Job:
+        """Accept a job. When this returns, the job is stored in the queue. Raises QueueFull, IdempotencyConflict.
+
+        `new` is the id that it gets, unless the idempotency key belongs to another job, which is then returned.
+        """
+        job_id, place = new or await self.new_id()
         before = idempotency_key(order.caller, order.idempotency_key) if order.idempotency_key else ""
         fields = [word for field in order.fields.items() for word in field]
         share = order.caller if self.has_shares and order.caller else ""

@@ -1,7 +1,7 @@
 """Conversion of hashes in Redis to job records. A record that this version does not understand is still readable."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,8 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from models.config import TrainingConfig
 from models.records import Progress
-from models.synthesis.order import DatasetOrder
-from worker.jobs.model import HELD, EpochRecord, Job, JobKind, JobStatus, RunsOn
+from worker.jobs.model import HELD, ORDERED, RESULT, EpochRecord, Job, JobKind, JobStatus, RunsOn
 from worker.webhook_url import read_webhook_url
 
 Hash = Mapping[str, str]
@@ -61,7 +60,7 @@ def encode(
     config: TrainingConfig,
     priority: int,
     runs_on: RunsOn,
-    order: DatasetOrder | None,
+    order: BaseModel | None,
     named: Mapping[str, str | None],
 ) -> dict[str, str]:
     """Return the first fields of a record. `named` are further fields; those without a value are omitted."""
@@ -70,7 +69,7 @@ def encode(
         "config": config.model_dump_json(),
         "priority": str(priority),
         "runs_on": runs_on,
-        "order": order and order.model_dump_json(),
+        **({ORDERED[kind].field: order.model_dump_json()} if order else {}),
         **named,
     }
     return {name: value for name, value in fields.items() if value}
@@ -114,13 +113,20 @@ def decode_job(job_id: str, fields: Hash, epochs: Hash) -> Job:
         priority=int(fields.get("priority", 0)),
         runs_on=fields.get("runs_on", "any"),
         caller=fields.get("caller"),
-        order=DatasetOrder.model_validate_json(fields["order"], extra="ignore") if "order" in fields else None,
+        **{field: model.model_validate_json(fields[field], extra="ignore") for field, model in made_of(fields)},
         webhook_host=read_webhook_url(fields["webhook"]).host if "webhook" in fields else None,
         retry_of=fields.get("retry_of"),
         traceparent=fields.get("traceparent"),
         warnings=json.loads(fields.get("warnings", "[]")),
         last_seen_at=_time(fields["seen_at"]) if "seen_at" in fields else None,
     )
+
+
+def made_of(fields: Hash) -> Iterator[tuple[str, type[BaseModel]]]:
+    """Yield the fields of a record that say what the job makes and has made, with the model of each."""
+    for ordered in (*ORDERED.values(), RESULT):
+        if ordered.field in fields:
+            yield ordered.field, ordered.model
 
 
 def present(workers: Sequence[tuple[str, float]], now: float) -> list[str]:

@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 from uuid import uuid4
 
 import redis
+from pydantic import BaseModel
 
 from models.config import TrainingConfig
 from models.records import Progress
 from models.registry.manifest import CheckpointId
 from worker.jobs import scripts
-from worker.jobs.client import check_eviction
 from worker.jobs.codec import UnreadableJob, decode, decode_job, pairs
 from worker.jobs.errors import raises_store_unavailable
 from worker.jobs.keys import (
@@ -33,7 +33,7 @@ from worker.jobs.keys import (
     queue_key,
 )
 from worker.jobs.model import RUNS_ON, EpochRecord, Job, JobKind, JobStatus, RunsOn, before
-from worker.jobs.redis_client import connect_client
+from worker.jobs.redis_client import check_eviction, connect_client
 
 logger = logging.getLogger(__name__)
 
@@ -241,6 +241,10 @@ class JobConsumer:
         """Record the position up to which the run's state is saved. Raises LeaseLost."""
         self._put(claim, "saved", f"{epoch}:{iteration}")
 
+    def record_result(self, claim: Claim, result: BaseModel) -> None:
+        """Store what the job has made. Raises LeaseLost."""
+        self._put(claim, "result", result.model_dump_json())
+
     def set_trouble(self, claim: Claim, trouble: str) -> None:
         """Set the problem that delays the job; empty to clear it. Raises LeaseLost."""
         self._put(claim, "trouble", trouble, kind="trouble", data=trouble)
@@ -254,6 +258,10 @@ class JobConsumer:
         """Record that checkpoints were deleted to stay within the store's budget."""
         if checkpoints:
             self._thinned(args=[part for checkpoint in checkpoints for part in checkpoint])
+
+    def has_record(self, job_id: str) -> bool:
+        """Return whether the job was accepted and not deleted since."""
+        return bool(self.redis.exists(job_key(job_id)))
 
     def running(self, job_id: str, fence: int) -> Job | None:
         """Return the job if it runs under this token, else None; also if this version does not understand it."""

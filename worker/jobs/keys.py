@@ -1,7 +1,8 @@
 """Every Redis key.
 
     acgan:jobs               sorted set: every job id, by the order of acceptance
-    acgan:jobs:{kind}        sorted set: job ids of one kind, `runs` (kind `training`) or `datasets`
+    acgan:jobs:{kind}        sorted set: job ids of one kind: `runs` (kind `training`), `datasets`, or
+                             `imports` (kind `training_data`)
     acgan:jobs:{kind}:{st..} sorted set: job ids of one kind and status
     acgan:queue, :cpu, :gpu  sorted sets: the ids that wait for any worker, or for one kind, by priority and turn
     acgan:turns              hash: the current turn, and the turn of each caller's next job (`line_up` in lua/)
@@ -20,7 +21,8 @@
     acgan:rate:{...}         counters of each caller's recent requests; for two windows of the rate
     acgan:job:{id}           hash: kind, status, config, priority, runs_on, caller, turn, order, retry_of, created_at,
                              started_at, ended_at, progress, device, worker, error, trouble, warnings, fence, attempts
-                             (number of claims), traceparent (the trace that the job belongs to); claim,
+                             (number of claims), traceparent (the trace that the job belongs to); training_data,
+                             result (what becomes of a file, and what became of it); claim,
                              parent, lease, seen_at (of the claim: its name, the worker's parent process, the length of
                              the lease, and when the worker was last seen); deleting (when the deletion of its files
                              began); saved, lost, saved_when_lost (to count lost workers); thinned:{epoch} (when its
@@ -51,7 +53,8 @@ OUTBOX = "acgan:outbox"
 MESSAGE_PREFIX = "acgan:message:"
 RATES = "acgan:rate"
 CELERY_PREFIX = "acgan:celery:"  # of the keys of Celery
-LISTS = {kind: f"{JOBS}:{kind}s" for kind in JobKind} | {JobKind.TRAINING: f"{JOBS}:runs"}
+NAMES_OF_LISTS = {JobKind.TRAINING: "runs", JobKind.TRAINING_DATA: "imports"}  # of other kinds: the plural
+LISTS = {kind: f"{JOBS}:{NAMES_OF_LISTS.get(kind, f'{kind}s')}" for kind in JobKind}
 JOB_PREFIX = "acgan:job:"
 EPOCHS_SUFFIX = ":epochs"
 THINNED = "thinned:"  # fields of a record, one for each epoch

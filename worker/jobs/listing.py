@@ -91,8 +91,8 @@ async def read_unfinished(client: "redis.asyncio.Redis") -> set[str]:
             return {str(job_id) for found in await pipeline.execute() for job_id in found}
 
 
-async def read_unfinished_datasets(client: "redis.asyncio.Redis") -> dict[str, int]:
-    """Return the number of digits of each unfinished data set, by job. Raises StoreUnavailable."""
+async def read_unfinished_datasets(client: "redis.asyncio.Redis") -> dict[str, DatasetOrder]:
+    """Return the orders of unfinished data sets that this version understands, by job. Raises StoreUnavailable."""
     with store_errors():
         async with client.pipeline(transaction=True) as pipeline:
             for status in OPEN:
@@ -102,15 +102,14 @@ async def read_unfinished_datasets(client: "redis.asyncio.Redis") -> dict[str, i
             for job_id in ids:
                 pipeline.hget(job_key(job_id), "order")
             orders = await pipeline.execute()
-    return {job_id: digits for job_id, order in zip(ids, orders, strict=True) if (digits := _digits_of(order))}
+    return {job_id: order for job_id, text in zip(ids, orders, strict=True) if (order := _order(text))}
 
 
-def _digits_of(order: str | None) -> int:
-    """Return the number of digits; 0 if this version does not understand the order."""
+def _order(text: str | None) -> DatasetOrder | None:
     try:
-        return DatasetOrder.model_validate_json(order or "").digits
+        return DatasetOrder.model_validate_json(text or "")
     except ValidationError:
-        return 0
+        return None
 
 
 @store_errors()

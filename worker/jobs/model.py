@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple, get_args
 from pydantic import BaseModel, ConfigDict, Field
 
 from models.config import TrainingConfig
+from models.data.building.order import TrainingDataOrder, TrainingDataResult
 from models.records import EpochResult, Progress
 from models.synthesis.order import DatasetOrder
 
@@ -37,6 +38,21 @@ class JobKind(StrEnum):
 
     TRAINING = "training"
     DATASET = "dataset"
+    TRAINING_DATA = "training_data"
+
+
+class Ordered(NamedTuple):
+    """How the record of a job says what it makes, besides the configuration."""
+
+    field: str  # of `Job` and of its hash in Redis
+    model: type[BaseModel]
+
+
+ORDERED: dict[JobKind, Ordered] = {
+    JobKind.DATASET: Ordered("order", DatasetOrder),
+    JobKind.TRAINING_DATA: Ordered("training_data", TrainingDataOrder),
+}
+RESULT = Ordered("result", TrainingDataResult)  # what a job has made
 
 
 class JobStatus(StrEnum):
@@ -107,6 +123,10 @@ class Job(BaseModel):
     order: DatasetOrder | None = Field(
         None, description="The data set that it generates; `config` is then the configuration of the generator."
     )
+    training_data: TrainingDataOrder | None = Field(
+        None, description="The file of which it makes training data; `config` is then of no importance."
+    )
+    result: TrainingDataResult | None = Field(None, description="The training data that it made; null until then.")
     webhook_host: str | None = Field(None, description="Host that receives a message at each end of the job.")
     retry_of: str | None = Field(None, description="Id of the job whose configuration this one repeats.")
     traceparent: str | None = Field(None, exclude=True)  # the trace of the request for it, unverified; not in the API
@@ -123,6 +143,18 @@ class Job(BaseModel):
     @property
     def kind(self) -> JobKind:
         return JobKind(self.kind_name)
+
+    @property
+    def ordered(self) -> BaseModel | None:
+        """What the job makes, according to its kind (`ORDERED`); None if it is a run."""
+        found = ORDERED.get(self.kind)
+        made: BaseModel | None = found and getattr(self, found.field)
+        return made
+
+
+def kind_of_order(order: BaseModel | None) -> JobKind:
+    """Return the kind of a job that makes this. Without an order it is a run."""
+    return next((kind for kind, ordered in ORDERED.items() if isinstance(order, ordered.model)), JobKind.TRAINING)
 
 
 def job_id_of(accepted_at: datetime, place: int, random_bits: int | None = None) -> str:

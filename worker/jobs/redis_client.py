@@ -1,12 +1,31 @@
 """Connections to Redis. Those of asyncio raise the same error for a lost connection on every event loop."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import redis
 import redis.asyncio
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+
+from models.errors import Unavailable
+
+
+class UnsafeRedisConfig(Unavailable, code="redis-unsafe"):
+    """This Redis may lose jobs. The message names the setting to change."""
+
+
+def check_eviction(info: Mapping[str, object]) -> None:
+    """Raises UnsafeRedisConfig if Redis is configured to delete any keys when its memory is full.
+
+    `info` is the response to `INFO memory`.
+    """
+    policy = str(info.get("maxmemory_policy", ""))
+    if policy.startswith("allkeys"):
+        raise UnsafeRedisConfig(
+            f"Redis may delete jobs when it is short of memory (maxmemory-policy {policy}): "
+            "set maxmemory-policy to noeviction"
+        )
 
 
 def connect_client(url: str, seconds: float = 2.0) -> "redis.Redis":

@@ -24,7 +24,8 @@ def checkpoints_among(deleted: list[str]) -> list[CheckpointId]:
 def keep_within_budget(context: JobContext) -> None:
     """Delete what exceeds the budget, in the order of models/registry/retention.py. Logs errors."""
     try:
-        deleted = apply_retention(context.storage, context.settings.store_limit, not_ended(context.jobs.redis))
+        unfinished, has_record = not_ended(context.jobs.redis), context.jobs.has_record
+        deleted = apply_retention(context.storage, context.settings.store_limit, unfinished, has_record)
         for name in deleted:
             logger.info("deleted %s to stay within ACGAN_STORE_LIMIT", name)
         context.jobs.note_thinned(checkpoints_among(deleted))

@@ -23,6 +23,7 @@ TAGS = {
     "training": "Start, cancel, resume, retry, reorder and delete runs.",
     "jobs": "The record, events, losses and plots of each run.",
     "digits": "Images of digits. A checkpoint, seed and index always give the same pixels.",
+    "images": "Images of any training data that has a checkpoint, by the name of the class.",
     "datasets": "Generated data sets, as the four files of MNIST.",
     "training-data": "What runs train on: the built-in sets, and those that users brought.",
     "checkpoints": "The published generators, and which of them is served.",

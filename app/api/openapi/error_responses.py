@@ -20,8 +20,9 @@ ANYWHERE = (400, 408, 431, 503)  # returned by the server for any request
 NOT_FOUND = (
     (r"/jobs/\{job_id\}/(epochs|evolution)/.+", ("job-not-found", "checkpoint-not-found")),
     (r"/jobs(/\{job_id\}(/[a-z.]+)?)?", ("job-not-found",)),
-    (r"/train", ("training-data-not-found",)),
+    (r"/train|/checkpoints", ("training-data-not-found",)),
     (r"/(digits|numbers|morph)(/.+)?", ("checkpoint-not-found",)),
+    (r"/images/.+", ("checkpoint-not-found", "class-not-found")),
     (r"/datasets", ("dataset-not-found", "checkpoint-not-found")),
     (r"/datasets/\{job_id\}", ("dataset-not-found", "job-not-found")),
     (r"/datasets/\{job_id\}/(archive|\{file\})", ("dataset-not-found", "dataset-file-not-found")),
@@ -38,7 +39,7 @@ def errors_of(path: str, method: str, operation: dict[str, Any]) -> Iterator[int
     They are derived from its path, parameters and tags, so a new route needs no entry here.
     """
     yield from ANYWHERE
-    digits, changes = "digits" in operation.get("tags", ()), method.upper() not in READING
+    digits, changes = is_drawn(operation), method.upper() not in READING
     if path not in PROBES:
         yield 421
         yield 429
@@ -49,12 +50,13 @@ def errors_of(path: str, method: str, operation: dict[str, Any]) -> Iterator[int
         yield 415
     if "requestBody" in operation or operation.get("parameters"):
         yield 422
-    if "{" in path or digits or path in ("/jobs", "/datasets", "/train") or (changes and path == "/serving"):
+    names = path in ("/jobs", "/datasets", "/train") or (changes and path in ("/serving", "/checkpoints"))
+    if "{" in path or digits or names:
         yield 404
     yield from errors_of_files(path, operation)
     if changes and path == "/serving":
         yield 412
-    if path.startswith("/digits"):
+    if path.startswith(("/digits", "/images")):
         yield 406  # these have several formats
     if changes or can_conflict(path, operation):
         yield 409
@@ -70,7 +72,11 @@ def errors_of_files(path: str, operation: dict[str, Any]) -> Iterator[int]:
 def can_conflict(path: str, operation: dict[str, Any]) -> bool:
     """Return whether a request that changes nothing can have 409: what it reads has a state or a version."""
     is_read = path.startswith("/jobs/{job_id}/history") or "/exports/" in path
-    return is_read or not {"digits", "datasets"}.isdisjoint(operation.get("tags", ()))
+    return is_read or is_drawn(operation) or "datasets" in operation.get("tags", ())
+
+
+def is_drawn(operation: dict[str, Any]) -> bool:
+    return not {"digits", "images"}.isdisjoint(operation.get("tags", ()))
 
 
 def codes_of(path: str, status: int) -> tuple[str, ...]:

@@ -13,9 +13,12 @@ from app.schemas.datasets import DatasetList, DatasetView
 from app.schemas.events import JobEvent, ProgressEvent
 from app.schemas.health import Readiness
 from app.schemas.jobs import JobHistory, JobList, JobView
+from app.schemas.training_data import TrainingDataList, TrainingDataView
 from models.config import TrainingConfig
+from models.data.reference import Reference
 from models.records import EpochLosses, Loss, Progress, SplitLosses, to_csv
 from models.registry.store import DISCRIMINATOR, GENERATOR, SAMPLES, CheckpointId, FileRecord, Manifest
+from models.registry.training_data import PREVIEW, TrainingDataManifest
 from models.synthesis.order import DatasetFile, DatasetManifest, DatasetOrder
 from worker.jobs.client import QueueFull
 from worker.jobs.model import EpochRecord, Job, JobKind, JobStatus
@@ -78,6 +81,25 @@ ORDERED = Job(
 
 LABELS = DatasetFile(sha256="5f" * 32, size=28881, unpacked_sha256="a3" * 32, examples=60000, first_index=0)
 
+BUILT_IN = TrainingDataView.of_built_in("mnist", [MANIFEST])
+LETTERS = TrainingDataView.of_brought(
+    Reference("letters"),
+    TrainingDataManifest(
+        name="letters",
+        version=2,
+        created_at=BEGAN,
+        classes=("a", "b"),
+        train_counts=(480, 500),
+        test_counts=(60, 60),
+        source="letters.zip",
+        dataset_checksum="sha256:9d1c41f0b2aa6b1e",
+        code_version="0.1.0",
+        files={PREVIEW: FileRecord.of(PREVIEW.encode())},
+    ),
+    [1, 2],
+    [],
+)
+
 ANSWERS = {  # by the name of the schema
     type(model).__name__: model.model_dump(mode="json")
     for model in (
@@ -87,6 +109,8 @@ ANSWERS = {  # by the name of the schema
         MANIFEST,
         CheckpointView.of(MANIFEST),
         CheckpointList(serving=CHECKPOINT, checkpoints=[CheckpointView.of(MANIFEST)]),
+        LETTERS,
+        TrainingDataList(training_data=[BUILT_IN, LETTERS]),
         DatasetView.of(ORDERED),
         DatasetList(datasets=[DatasetView.of(ORDERED)], next=None),
         ServingView(serving=CHECKPOINT, serving_dataset="mnist"),

@@ -33,6 +33,7 @@ HEADERS: dict[str, dict[str, Any]] = {
     "Vary": header("The request headers that the response depends on.", "Accept"),
     "WWW-Authenticate": header("The scheme of keys.", "Bearer"),
     "X-Checkpoint": header("Id of the checkpoint that drew the digits.", "20260131-120000-00001c-e001"),
+    "X-Class": header("The name of the class, in percent-encoding.", "sneaker"),
     "X-Dataset": header("The training data of the generator that drew the digits.", "mnist"),
     "X-Epochs": header("The epochs that are shown, separated by commas.", "1,2,5,10", pattern="^[0-9]+(,[0-9]+)*$"),
     "X-Index": number("Index of the first digit within the seed.", 0),

@@ -1,11 +1,12 @@
 """Routes that return pictures made of digits: numbers, morphs and evolutions."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Annotated, Any
 
 import numpy as np
 from fastapi import APIRouter, Path, Query, Response
+from fastapi.exceptions import RequestValidationError
 
 from app.api.dependencies import JobId, ServicesDep
 from app.api.guarded_route import GuardedRoute
@@ -14,6 +15,7 @@ from app.api.sample_addresses import BUILD, Address, answer_address
 from app.problems import conditional
 from app.problems.conditional import IfNoneMatch
 from app.schemas.compositions import NUMBER, EvolutionQuery, FilmQuery, MorphQuery, NumberQuery
+from models.data.class_names import ClassNotFound, label_of
 from models.sampling.animation import ANIMATIONS, back_and_forth, encode_film
 from models.sampling.grid import sheet
 from models.sampling.interpolation import Ends, morph
@@ -51,7 +53,7 @@ async def draw_number(
 
     The digits have the same pixels as those of `/digits/{label}` with the same `seed` and `index`.
     """
-    address = Address.of(await services.inference.models.find(query.checkpoint), query, query.checkpoint)
+    address = Address.of(await services.inference.models.find_digits(query.checkpoint), query, query.checkpoint)
     labels = [int(digit) for digit in number]
 
     def encode(digits: np.ndarray) -> bytes:
@@ -82,7 +84,7 @@ async def draw_morph(
 
     The first and the last digit have the same pixels as those of `/digits/{label}` with the same seed and index.
     """
-    address = Address.of(await services.inference.models.find(query.checkpoint), query, query.checkpoint)
+    address = Address.of(await services.inference.models.find_digits(query.checkpoint), query, query.checkpoint)
     to_seed = address.seed if query.to_seed is None else query.to_seed
     ends = Ends((first, last), (address.seed, to_seed), address.index)
 
@@ -110,30 +112,33 @@ def frames(digits: np.ndarray, query: FilmQuery) -> np.ndarray:
 @router.get(
     "/jobs/{job_id}/evolution/{label}",
     response_class=Response,
-    responses=responses("One digit per epoch.", PICTURES.values(), ["X-Epochs", "X-Seed", "X-Index"]),
+    responses=responses("One image per epoch.", PICTURES.values(), ["X-Epochs", "X-Seed", "X-Index"]),
 )
 async def draw_evolution(
     services: ServicesDep,
     job_id: JobId,
-    label: Annotated[int, Path(ge=0, le=9, description="The digit.")],
+    label: Annotated[
+        str, Path(max_length=300, description="The name of a class of the run, or its label.", examples=["7"])
+    ],
     query: Annotated[EvolutionQuery, Query()],
     if_none_match: IfNoneMatch = None,
 ) -> Response:
-    """Draw one digit with the checkpoint of every epoch of a run, in order. It shows how the digit changed in training.
+    """Draw one image with the checkpoint of every epoch of a run, in order. It shows how it changed in training.
 
     `X-Epochs` lists the epochs. They include refused epochs, which are not served otherwise. If an epoch's weights are
-    not finite, its digit is black.
+    not finite, its image is black.
     """
     epochs = await services.inference.epochs(job_id, query.epochs)
+    drawn = find_label(label, epochs[0].class_names)
     seed = fresh_seed() if query.seed is None else query.seed
 
     async def make() -> bytes:
-        digits = await services.inference.draw_epochs(epochs, label, seed, query.index)
+        digits = await services.inference.draw_epochs(epochs, drawn, seed, query.index)
         return await services.inference.render(partial(show_evolution, digits, query))
 
     drawn_by = [epoch.files[epoch.draws].sha256 for epoch in epochs if epoch.draws in epoch.files]
     about = (
-        f"{services.inference.models.device.type} {drawn_by} {label} {seed} {query.index} {query.columns} {query.film}"
+        f"{services.inference.models.device.type} {drawn_by} {drawn} {seed} {query.index} {query.columns} {query.film}"
     )
     headers = {
         "X-Epochs": ",".join(str(epoch.epoch) for epoch in epochs),
@@ -143,6 +148,15 @@ async def draw_evolution(
     }
     key = None if query.seed is None else f"evolution {BUILD} {about} {query.look}".encode()
     return await answer_address(services.inference, conditional.validators(key), if_none_match, make, headers)
+
+
+def find_label(text: str, classes: Sequence[str]) -> int:
+    """Return the label of a class of a run. Raises RequestValidationError."""
+    try:
+        return label_of(text, classes)
+    except ClassNotFound as error:
+        mistake = {"type": "value_error", "loc": ("path", "label"), "msg": str(error)}
+        raise RequestValidationError([mistake]) from None
 
 
 def show_evolution(digits: np.ndarray, query: EvolutionQuery) -> bytes:

@@ -32,19 +32,21 @@ from app.problems.conditional import IfNoneMatch
 from app.schemas.datasets import FILE_NAME, ArchiveQuery, DatasetList, DatasetView, WantedDataset
 from app.schemas.jobs import JobsQuery, UnreadableJobView
 from app.security.webhook_hosts import check_webhook
-from models.errors import NotFound
+from models.config import NUM_CLASSES
+from models.errors import InvalidInput, NotFound
 from models.registry.storage.base import Folder
 from models.registry.storage.reading import parse, read_bytes
 from models.registry.store import DATASET, CheckpointStore
 from models.synthesis.layouts.source import DatasetSource
 from models.synthesis.layouts.table import LAYOUTS
-from models.synthesis.order import MANIFEST, DatasetManifest
+from models.synthesis.order import MANIFEST, MOST, DatasetManifest, DatasetOrder
 from models.version import code_version
 from worker.jobs.client import JobNotFound, Order
 from worker.jobs.codec import AnyJob, UnreadableJob
 from worker.jobs.model import Job, JobKind
 from worker.observability import tracing
 
+MOST_IMAGES = 2 * MOST * NUM_CLASSES  # in a data set: of digits, its fields have the limits
 TRAIN_IMAGES = "train-images-idx3-ubyte.gz"
 
 
@@ -79,6 +81,9 @@ async def order_dataset(
     await services.jobs.ping()
     model = await services.inference.models.find(wanted.checkpoint)
     dataset = wanted.order(model.id)
+    check_size(dataset, len(model.manifest.class_names))
+    if dataset.verify is not None:
+        await services.inference.find_verifier(model)
     await check_budget(services, new=dataset)
     recipe = model.manifest.config
     entry = Order(
@@ -95,6 +100,15 @@ async def order_dataset(
     await accepted(job, services, response)
     response.headers["Location"] = f"/datasets/{job.id}"
     return DatasetView.of(job)
+
+
+def check_size(order: DatasetOrder, classes: int) -> None:
+    """Raises InvalidInput if a data set of many classes would be larger than the largest one of digits."""
+    if order.stride * classes > MOST_IMAGES:
+        raise InvalidInput(
+            f"body.per_class: the checkpoint draws {classes} classes, and a data set has at most {MOST_IMAGES:,} "
+            f"images: `per_class` and `test_per_class` together should be at most {MOST_IMAGES // classes:,}"
+        )
 
 
 @router.get("/datasets")

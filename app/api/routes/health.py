@@ -12,8 +12,8 @@ from app.api.guarded_route import GuardedRoute
 from app.api.metrics_collector import Scrape
 from app.problems.redis_diagnosis import DISK_FULL, explain_error
 from app.schemas.health import Readiness
-from worker.jobs.client import UnsafeRedisConfig
 from worker.jobs.errors import StoreUnavailable
+from worker.jobs.redis_client import UnsafeRedisConfig
 
 logger = logging.getLogger(__name__)
 

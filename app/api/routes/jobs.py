@@ -15,7 +15,7 @@ from app.middleware.authentication import caller_of
 from app.problems import conditional
 from app.problems.conditional import FOR_EVER, IfNoneMatch
 from app.schemas.events import JobEvent
-from app.schemas.jobs import AnyJobView, EpochView, JobHistory, JobList, JobsQuery, view_of
+from app.schemas.jobs import AnyJobsQuery, AnyJobView, EpochView, JobHistory, JobList, view_of
 from models.records import to_csv
 from models.registry.store import SAMPLES, CheckpointId
 from worker.jobs.model import EpochRecord
@@ -24,11 +24,11 @@ router = APIRouter(tags=["jobs"], route_class=GuardedRoute)
 
 
 @router.get("/jobs")
-async def list_jobs(services: ServicesDep, query: Annotated[JobsQuery, Query()]) -> JobList:
-    """List runs, newest first."""
+async def list_jobs(services: ServicesDep, query: Annotated[AnyJobsQuery, Query()]) -> JobList:
+    """List runs, newest first; or the jobs of another kind."""
     if query.before is not None:
         checked(query.before)
-    found = await services.jobs.newest(query.limit + 1, query.status, query.before)
+    found = await services.jobs.newest(query.limit + 1, query.status, query.before, query.kind)
     return JobList.of(found, query)
 
 

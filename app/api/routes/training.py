@@ -26,6 +26,7 @@ from app.api.guarded_route import GuardedRoute
 from app.api.openapi.headers import NEW_JOB
 from app.schemas.jobs import AnyJobView, JobView, TrainingOrder, view_of
 from app.security.webhook_hosts import check_webhook
+from models.registry.storage.uploads import has_upload
 from models.registry.store import CheckpointDamaged, CheckpointId, CheckpointNotFound, CheckpointStore
 from models.registry.training_data import TrainingDataNotFound
 from worker.celery_app import notify_workers
@@ -99,6 +100,7 @@ async def resume_job(services: ServicesDep, response: Response, job_id: JobId) -
     await check_budget(services, resumed=job)
     await check_drawing(services, job)
     await check_training_data(services, job)
+    await check_uploaded(services, job)
     tracing.link(job.traceparent)
     return await accepted(await services.jobs.resume(job_id, tracing.traceparent()), services, response)
 
@@ -133,11 +135,21 @@ async def check_training_data(services: Services, job: Job) -> None:
             raise InvalidTransition(f"job {job.id} cannot run again: {error}") from None
 
 
+async def check_uploaded(services: Services, job: Job) -> None:
+    """Raises InvalidTransition if the file that was sent for a job was deleted to stay within the storage limit."""
+    if job.training_data is not None and not await anyio.to_thread.run_sync(has_upload, services.store.storage, job.id):
+        raise InvalidTransition(
+            f"job {job.id} cannot run again: the file {job.training_data.file} was deleted. Send it again"
+        )
+
+
 @router.post("/jobs/{job_id}/retry", status_code=202, responses=NEW_JOB, dependencies=[OwnsJob, WithinWorkRate])
 async def retry_job(services: ServicesDep, response: Response, caller: Caller, job_id: JobId) -> JobView:
     """Start a new job with the recipe of an earlier one. `retry_of` of the new job is the id of the earlier one."""
     await services.jobs.ping()
     job = await services.jobs.get(job_id)
+    if job.training_data is not None:
+        raise InvalidTransition(f"the file of job {job_id} belongs to it alone: resume the job, or send the file again")
     await check_budget(services, new=job.order)
     await check_drawing(services, job)
     await check_training_data(services, job)

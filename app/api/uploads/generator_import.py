@@ -1,6 +1,7 @@
 """Imports an uploaded generator: parses its file, judges its digits and publishes it. Blocks: it needs a thread."""
 
 import hashlib
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from threading import Lock
 from typing import NamedTuple
@@ -12,7 +13,6 @@ from app.inference.service import ModelManager
 from app.schemas.checkpoints import ImportQuery
 from models.bounded_reading import HDF5
 from models.config import DatasetName, TrainingConfig
-from models.data.catalog import DATASETS
 from models.errors import InvalidInput
 from models.evaluation.quality_gate import QualityGate, Verdict, packaged_quality_gate
 from models.networks.acgan import Generator
@@ -48,17 +48,19 @@ class Imported(NamedTuple):
 def import_generator(models: ModelManager, received: ReceivedFile, query: ImportQuery, judges: bool) -> Imported:
     """Publish the generator in a safetensors file, unless a checkpoint with the same weights exists.
 
-    If `judges` is true, its digits are judged. Raises InvalidUpload, GeneratorRefused, DiskFull, and OSError.
+    If `judges` is true, its digits are judged. Raises InvalidUpload, TrainingDataNotFound, GeneratorRefused, DiskFull,
+    and OSError.
     """
     data = read(received)
     generator = parse(data)
-    check_classes(generator, query.dataset)
+    data_sets = models.store.training_data
+    config = data_sets.settled(TrainingConfig(epochs=1, latent_size=generator.latent_size, **query.model_dump()))
+    check_classes(generator, config.dataset, data_sets.classes_of(config.dataset))
     with _one_at_a_time:
         torch.set_num_threads(1)  # the drawing threads keep theirs
         models.check_store()
-        if existing := find_same(models, data, generator, query.dataset):
+        if existing := find_same(models, data, generator, config.dataset):
             return Imported(existing, is_new=False)
-        config = TrainingConfig(epochs=1, latent_size=generator.latent_size, **query.model_dump())
         gate = find_gate(config, models.device) if judges else None
         job = job_id_of(datetime.now(UTC), 0)
         importer = Importer(models.store, job, config, models.device, gate, dataset=None)
@@ -84,10 +86,11 @@ def parse(data: bytes) -> Generator:
         raise InvalidUpload(str(error)) from error
 
 
-def check_classes(generator: Generator, dataset: DatasetName) -> None:
-    data = DATASETS.get(dataset)
-    if data is not None and generator.classes != (expected := len(data.classes)):
-        raise InvalidUpload(f"the generator has {generator.classes} classes, and the data set {dataset} has {expected}")
+def check_classes(generator: Generator, dataset: DatasetName, classes: Sequence[str]) -> None:
+    if generator.classes != len(classes):
+        raise InvalidUpload(
+            f"the generator has {generator.classes} classes, and the data set {dataset} has {len(classes)}"
+        )
 
 
 def find_same(models: ModelManager, data: bytes, generator: Generator, dataset: DatasetName) -> Manifest | None:
@@ -115,7 +118,7 @@ def is_intact(models: ModelManager, manifest: Manifest) -> bool:
 def find_gate(config: TrainingConfig, device: torch.device) -> QualityGate:
     gate = packaged_quality_gate(config.dataset, config.latent_size, device)
     if gate is None:
-        raise InvalidUpload(f"this package has no judge for {config.dataset} digits: it cannot judge the generator")
+        raise InvalidUpload(f"this package has no judge for {config.dataset}: it cannot judge the generator")
     return gate
 
 

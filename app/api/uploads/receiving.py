@@ -61,6 +61,7 @@ class ReceivedFile(NamedTuple):
 
     file: FileIO
     size: int  # bytes
+    path: Path
 
     def read(self) -> bytes:
         self.file.seek(0)
@@ -95,9 +96,9 @@ class Uploads:
             if admit := request.scope.get(ADMIT):
                 admit()
             await check_room(sum(each.outstanding for each in self._expected))
-            async with self._temporary_file() as file:
+            async with self._temporary_file() as (path, file):
                 await self._fill(file, request, progress)
-                yield ReceivedFile(file, progress.received)
+                yield ReceivedFile(file, progress.received, path)
         finally:
             self._expected.remove(progress)
 
@@ -140,11 +141,11 @@ class Uploads:
         return message.get("body", b""), message.get("more_body", False)
 
     @asynccontextmanager
-    async def _temporary_file(self) -> AsyncIterator[FileIO]:
+    async def _temporary_file(self) -> AsyncIterator[tuple[Path, FileIO]]:
         with space_needed(), anyio.CancelScope(shield=True):  # so that no file is created and forgotten
             path, file = await anyio.to_thread.run_sync(self._create, limiter=self._threads)
         try:
-            yield file
+            yield path, file
         finally:
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(remove, path, file, limiter=self._threads)

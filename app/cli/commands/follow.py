@@ -31,11 +31,20 @@ def follow_to_the_end(client: "Client", job_id: str, as_json: bool) -> None:
     ):
         job = print_changes(client, job_id) if as_json else show_changes(client, job_id)
     exit_unless_succeeded("job", job)
-    if not as_json:
+    if not as_json and job.result:
+        print_sentence(f"job {job_id} succeeded: training data {job.result.dataset}")
+    elif not as_json:
         draw = f"draw with its last generator: acgan digits 7 --checkpoint {job.checkpoint}"
         hint = draw if job.checkpoint else "none is served"
         print_sentence(f"job {job_id} succeeded: {count_epochs(len(job.epochs))}; {hint}")
     raise typer.Exit
+
+
+def described(job: "Job") -> str:
+    """Return what a job makes, in a few words."""
+    if made := job.training_data:
+        return f"training data {made.name} of {made.file}"
+    return f"{count_epochs(job.config.epochs)} of {job.config.dataset}, recipe {job.config.recipe}"
 
 
 def count_epochs(count: int) -> str:
@@ -72,10 +81,8 @@ def show_changes(client: "Client", job_id: str) -> "Job":
             job = change.job
             if job.status.value != reported_status and not job.ended:
                 reported_status = job.status.value
-                what = f"{count_epochs(job.config.epochs)} of {job.config.dataset}, recipe {job.config.recipe}"
-                print_sentence(
-                    f"job {job_id} is {reported_status}: {what}" + (f", on {job.device}" if job.device else "")
-                )
+                on = f", on {job.device}" if job.device else ""
+                print_sentence(f"job {job_id} is {reported_status}: {described(job)}{on}")
             if change.kind in ("job", "trouble") and job.trouble:
                 print_note(job.trouble)
             if change.epoch:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 from pydantic import BaseModel
 
+from acgan_client._async.training_data import AsyncTrainingData
 from acgan_client._async.weights import AsyncWeights
 from acgan_client.archives import Layout, arriving_archive
 from acgan_client.calls import (
@@ -15,6 +16,7 @@ from acgan_client.calls import (
     DigitsQuery,
     EvolutionQuery,
     ImportFields,
+    JobKind,
     JobRef,
     MorphQuery,
     NumbersQuery,
@@ -64,7 +66,7 @@ if TYPE_CHECKING:  # optional
     import numpy as np
 
 
-class AsyncClient(AsyncWeights):
+class AsyncClient(AsyncTrainingData, AsyncWeights):
     """Sends requests to the service at `url`, with the API key `key` if it requires one.
 
     If omitted, they are ACGAN_URL (or http://127.0.0.1:8000) and ACGAN_KEY of the environment. `timeout_seconds` limits
@@ -92,10 +94,11 @@ class AsyncClient(AsyncWeights):
         status: JobStatus | str | None = None,
         before: str | None = None,
         epochs: Literal["all", "last"] | None = None,
+        kind: JobKind | None = None,
         **options: Unpack[Options],
     ) -> JobList:
-        """Return a page of jobs, newest first: those accepted before the job `before`."""
-        query = {"limit": limit, "status": status, "before": before, "epochs": epochs, **options}
+        """Return a page of runs, or jobs of another kind, newest first: those accepted before the job `before`."""
+        query = {"limit": limit, "status": status, "before": before, "epochs": epochs, "kind": kind, **options}
         return await self._send(get_record("/jobs", JobList, query, LIST_LIMIT))
 
     async def iter_jobs(
@@ -103,12 +106,13 @@ class AsyncClient(AsyncWeights):
         status: JobStatus | str | None = None,
         epochs: Literal["all", "last"] | None = "last",
         page_size: int = 100,
+        kind: JobKind | None = None,
         **options: Unpack[Options],
     ) -> AsyncIterator[Job | UnreadableJob]:
-        """Yield all jobs, newest first. `epochs="all"` for all epochs of each; otherwise only the last."""
+        """Yield all runs, or all jobs of another kind, newest first, with all epochs of each, or only the last."""
         before = None
         while True:
-            page = await self.jobs(page_size, status, before, epochs, **options)
+            page = await self.jobs(page_size, status, before, epochs, kind, **options)
             for job in page.jobs:
                 yield job
             if page.next is None:
@@ -223,8 +227,11 @@ class AsyncClient(AsyncWeights):
         """Draw an animation from one digit to another."""
         return await self._send(get(at("morph", first, last), Drawn.of, query))
 
-    async def evolution(self, job: JobRef, label: int, **query: Unpack[EvolutionQuery]) -> Picture:
-        """Draw one address with every epoch of a run: a strip as PNG, or an animation."""
+    async def evolution(self, job: JobRef, label: int | str, **query: Unpack[EvolutionQuery]) -> Picture:
+        """Draw one address with every epoch of a run: a strip as PNG, or an animation.
+
+        `label` is the name of a class, or its label.
+        """
         return await self._send(get(at("jobs", id_of(job), "evolution", label), Picture.of, query))
 
     async def checkpoints(self, **options: Unpack[Options]) -> CheckpointList:

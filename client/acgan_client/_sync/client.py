@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 from pydantic import BaseModel
 
+from acgan_client._sync.training_data import TrainingDataCalls
 from acgan_client._sync.weights import Weights
 from acgan_client.archives import Layout, arriving_archive
 from acgan_client.calls import (
@@ -16,6 +17,7 @@ from acgan_client.calls import (
     DigitsQuery,
     EvolutionQuery,
     ImportFields,
+    JobKind,
     JobRef,
     MorphQuery,
     NumbersQuery,
@@ -65,7 +67,7 @@ if TYPE_CHECKING:  # optional
     import numpy as np
 
 
-class Client(Weights):
+class Client(TrainingDataCalls, Weights):
     """Sends requests to the service at `url`, with the API key `key` if it requires one.
 
     If omitted, they are ACGAN_URL (or http://127.0.0.1:8000) and ACGAN_KEY of the environment. `timeout_seconds` limits
@@ -93,10 +95,11 @@ class Client(Weights):
         status: JobStatus | str | None = None,
         before: str | None = None,
         epochs: Literal["all", "last"] | None = None,
+        kind: JobKind | None = None,
         **options: Unpack[Options],
     ) -> JobList:
-        """Return a page of jobs, newest first: those accepted before the job `before`."""
-        query = {"limit": limit, "status": status, "before": before, "epochs": epochs, **options}
+        """Return a page of runs, or jobs of another kind, newest first: those accepted before the job `before`."""
+        query = {"limit": limit, "status": status, "before": before, "epochs": epochs, "kind": kind, **options}
         return self._send(get_record("/jobs", JobList, query, LIST_LIMIT))
 
     def iter_jobs(
@@ -104,12 +107,13 @@ class Client(Weights):
         status: JobStatus | str | None = None,
         epochs: Literal["all", "last"] | None = "last",
         page_size: int = 100,
+        kind: JobKind | None = None,
         **options: Unpack[Options],
     ) -> Iterator[Job | UnreadableJob]:
-        """Yield all jobs, newest first. `epochs="all"` for all epochs of each; otherwise only the last."""
+        """Yield all runs, or all jobs of another kind, newest first, with all epochs of each, or only the last."""
         before = None
         while True:
-            page = self.jobs(page_size, status, before, epochs, **options)
+            page = self.jobs(page_size, status, before, epochs, kind, **options)
             for job in page.jobs:
                 yield job
             if page.next is None:
@@ -222,8 +226,11 @@ class Client(Weights):
         """Draw an animation from one digit to another."""
         return self._send(get(at("morph", first, last), Drawn.of, query))
 
-    def evolution(self, job: JobRef, label: int, **query: Unpack[EvolutionQuery]) -> Picture:
-        """Draw one address with every epoch of a run: a strip as PNG, or an animation."""
+    def evolution(self, job: JobRef, label: int | str, **query: Unpack[EvolutionQuery]) -> Picture:
+        """Draw one address with every epoch of a run: a strip as PNG, or an animation.
+
+        `label` is the name of a class, or its label.
+        """
         return self._send(get(at("jobs", id_of(job), "evolution", label), Picture.of, query))
 
     def checkpoints(self, **options: Unpack[Options]) -> CheckpointList:

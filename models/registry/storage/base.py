@@ -105,8 +105,11 @@ class ArtifactStorage(Protocol):
         """List the placed folders of one job or of all."""
         ...
 
-    def stage(self, folder: Folder, token: int, files: Mapping[str, bytes]) -> str:
-        """Write the files of a folder without making them visible. Returns a handle. On an error, no file is left."""
+    def stage(self, folder: Folder, token: int, files: Mapping[str, bytes | Path]) -> str:
+        """Write the files of a folder without making them visible. Returns a handle. On an error, no file is left.
+
+        A path names a file of this machine, whose content is copied; it may be larger than the memory.
+        """
         ...
 
     def complete(self, staged: str, name: str, data: bytes) -> None:

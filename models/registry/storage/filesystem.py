@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
-from models.atomic_files import DELETED, sync_folder, write_durably
+from models.atomic_files import DELETED, copy_durably, sync_folder, write_durably
 from models.bounded_reading import FileTooLarge
 from models.file_locks import try_lock
 from models.registry.storage.base import MANIFEST, Fence, Folder, Result, StoredFile, StoreReplaced
@@ -151,13 +151,16 @@ class FilesystemStorage:
         folders = [Folder(path.parent.parent.name, path.parent.name) for path in found]
         return [folder for folder in folders if not (folder.job.startswith(".") or folder.name.startswith("."))]
 
-    def stage(self, folder: Folder, token: int, files: Mapping[str, bytes]) -> str:
+    def stage(self, folder: Folder, token: int, files: Mapping[str, bytes | Path]) -> str:
         self._check_root()
         beside = self.path(folder).with_name(f".{folder.name}.{token}")
         shutil.rmtree(beside, ignore_errors=True)
         try:
             for name, data in files.items():
-                write_durably(beside / name, data)
+                if isinstance(data, Path):
+                    copy_durably(beside / name, data)
+                else:
+                    write_durably(beside / name, data)
         except OSError:
             shutil.rmtree(beside, ignore_errors=True)  # the next attempt may need the space
             raise

@@ -198,6 +198,7 @@ def test_the_openapi_page_documents_every_path(client: TestClient, store: Checkp
     described = client.get("/openapi.json").json()
     assert {f"{method.upper()} {path}" for path, methods in described["paths"].items() for method in methods} == {
         "POST /checkpoints",
+        "PUT /training-data/{name}",
         "GET /checkpoints/{checkpoint}/{file}",
         "GET /checkpoints/{checkpoint}/exports/{file}",
         "POST /train",
@@ -209,6 +210,12 @@ def test_the_openapi_page_documents_every_path(client: TestClient, store: Checkp
         "GET /jobs/{job_id}/epochs/{epoch}/samples.png",
         "GET /digits/{label}",
         "GET /digits",
+        "GET /images/{dataset}/{label}",
+        "GET /images/{dataset}",
+        "GET /training-data",
+        "GET /training-data/{name}",
+        "GET /training-data/{name}/preview.png",
+        "DELETE /training-data/{name}",
         "GET /serving",
         "PUT /serving",
         "GET /checkpoints",

@@ -18,6 +18,7 @@ from tests.conftest import RunningRedis
 from tests.models.registry.test_store import NEW, damage_inside
 from tests.support.api_clients import local_client
 from tests.support.s3_endpoint import Endpoint
+from tests.support.training_sets import bring
 
 FILE = {"Content-Type": "application/vnd.safetensors"}
 
@@ -72,6 +73,27 @@ def test_weights_are_imported_again_if_they_are_damaged_or_were_for_other_data(
     repaired = upload(client, fresh_weights(7))
     assert repaired.status_code == 201
     assert repaired.json()["id"] != first
+
+
+def test_a_generator_of_brought_data_needs_a_judge_or_a_service_without_one(
+    settings: AppSettings, store: CheckpointStore
+) -> None:
+    bring(store.training_data, "letters", ("a", "b", "c"))
+    with local_client(create_app(settings.model_copy(update={"judge": True}))) as client:
+        refused = upload(client, fresh_weights(7, 3), dataset="letters")
+        assert (refused.status_code, refused.json()["type"]) == (422, "/problems/invalid-upload")
+        assert "no judge for letters@1" in refused.json()["detail"]
+        unknown = upload(client, fresh_weights(7, 3), dataset="numbers")
+        assert (unknown.status_code, unknown.json()["type"]) == (404, "/problems/training-data-not-found")
+        wrong = upload(client, fresh_weights(7), dataset="letters")
+        assert "has 10 classes, and the data set letters@1 has 3" in wrong.json()["detail"]
+    with local_client(create_app(settings.model_copy(update={"judge": False}))) as client:
+        made = upload(client, fresh_weights(7, 3), dataset="letters").json()
+        assert (made["config"]["dataset"], made["classes"]) == ("letters@1", ["a", "b", "c"])
+        assert upload(client, fresh_weights(7, 3), dataset="letters").status_code == 200
+        drawn = client.get("/images/letters/c").raise_for_status()
+        assert drawn.headers["X-Checkpoint"] == made["id"]
+        assert client.get("/digits/7").headers["X-Checkpoint"] == f"{NEW}-e001"
 
 
 def test_an_import_without_a_storage_limit_needs_no_redis(settings: AppSettings, store: CheckpointStore) -> None:

@@ -16,7 +16,9 @@ from tests.app.api.test_event_stream import accept, claim, progress
 from tests.app.conftest import fresh_weights
 from tests.models.registry.test_store import NEW, OLD
 from tests.support.api_clients import local_client
+from tests.support.image_archives import zip_of_pictures
 from tests.support.serving import following, serving
+from tests.support.training_sets import bring
 from tests.worker.jobs.test_client import epoch_record
 from worker.jobs.consumer import JobConsumer
 from worker.jobs.model import JobStatus
@@ -110,12 +112,15 @@ def ask_digits(recorder: Recorder) -> None:
         ("GET /digits", "?seed=4", {}),
         ("GET /numbers/{number}", "?seed=4", {"number": 42}),
         ("GET /morph/{first}/{last}", "?seed=4&steps=2&format=png", {"first": 3, "last": 8}),
+        ("GET /images/{dataset}/{label}", "?seed=4", {"dataset": "mnist", "label": 7}),
+        ("GET /images/{dataset}", "?seed=4", {"dataset": "mnist"}),
         (evolution, "?seed=4", {"job_id": NEW, "label": 7}),
     ):
         tag = recorder.ask(operation, 200, query, **options).headers["ETag"]
         recorder.ask(operation, 304, query, headers={"If-None-Match": tag}, **options)
     recorder.ask("GET /digits/{label}", 200, "?n=2", label=7)
     recorder.ask("GET /digits/{label}", 200, "?verify=0&seed=4", label=7)
+    recorder.ask("GET /images/{dataset}/{label}", 200, "?verify=0&seed=4", dataset="mnist", label=7)
     recorder.ask("GET /jobs/{job_id}/epochs/{epoch}/samples.png", 200, job_id=NEW, epoch=1)
 
 
@@ -138,6 +143,22 @@ def ask_datasets(recorder: Recorder, settings: AppSettings) -> None:
     recorder.ask("DELETE /datasets/{job_id}", 204, **found)
 
 
+def ask_training_data(recorder: Recorder, store: CheckpointStore) -> None:
+    bring(store.training_data, "letters")
+    for operation, options in (
+        ("GET /training-data", {}),
+        ("GET /training-data/{name}", {"name": "letters"}),
+        ("GET /training-data/{name}/preview.png", {"name": "letters@1"}),
+    ):
+        tag = recorder.ask(operation, 200, **options).headers["ETag"]
+        recorder.ask(operation, 304, headers={"If-None-Match": tag}, **options)
+    recorder.ask("DELETE /training-data/{name}", 409, name="mnist")
+    recorder.ask("DELETE /training-data/{name}", 422, name="Letters")
+    recorder.ask("DELETE /training-data/{name}", 204, name="letters")
+    for operation in ("GET /training-data/{name}", "GET /training-data/{name}/preview.png"):
+        recorder.ask(operation, 404, name="letters")
+
+
 def ask_the_rest(recorder: Recorder) -> None:
     recorder.ask("GET /checkpoints", 200)
     recorder.ask("GET /checkpoints/{checkpoint}", 200, checkpoint="latest")
@@ -152,6 +173,7 @@ def ask_the_rest(recorder: Recorder) -> None:
     as_file = {"Content-Type": "application/octet-stream"}
     for status in (201, 200):
         recorder.ask("POST /checkpoints", status, content=fresh_weights(9), headers=as_file)
+    recorder.ask("PUT /training-data/{name}", 202, name="letters", content=zip_of_pictures(), headers=as_file)
     recorder.ask("DELETE /checkpoints/{checkpoint}", 204, checkpoint=f"{OLD}-e001")
     recorder.ask("GET /serving", 200)
     recorder.ask("PUT /serving", 200, json={"policy": "best"})
@@ -171,6 +193,11 @@ def ask_for_errors(recorder: Recorder) -> None:
     recorder.ask("GET /jobs/{job_id}/evolution/{label}", 404, job_id=UNKNOWN, label=7)
     recorder.ask("GET /jobs/{job_id}/epochs/{epoch}/samples.png", 404, job_id=UNKNOWN, epoch=1)
     recorder.ask("GET /digits/{label}", 404, "?checkpoint=nothing", label=7)
+    recorder.ask("GET /images/{dataset}", 404, dataset="letters")
+    recorder.ask("GET /images/{dataset}/{label}", 404, dataset="mnist", label="a")
+    recorder.ask("GET /images/{dataset}/{label}", 406, dataset="mnist", label=7, headers={"Accept": "text/html"})
+    recorder.ask("GET /images/{dataset}/{label}", 422, "?n=0", dataset="mnist", label=7)
+    recorder.ask("GET /images/{dataset}/{label}", 409, "?verify=1&n=40&seed=4", dataset="mnist", label=7)
     recorder.ask("GET /digits/{label}", 406, label=7, headers={"Accept": "text/html"})
     recorder.ask("GET /digits/{label}", 422, "?n=0", label=7)
     recorder.ask("GET /digits/{label}", 409, "?verify=1&n=40&seed=4", label=7)
@@ -191,6 +218,7 @@ def test_real_responses_have_the_declared_headers(settings: AppSettings, store: 
         ask_jobs(recorder)
         ask_digits(recorder)
         ask_datasets(recorder, limited)
+        ask_training_data(recorder, store)
         ask_the_rest(recorder)
         ask_for_errors(recorder)
     successes = {key: names for key, names in recorder.sent.items() if key[1] < "4"}

@@ -38,7 +38,7 @@ JSON = {"Content-Type": "application/json"}
 READER, ANA, BEN = make_key("reader", Role.READ), make_key("ana", Role.TRAIN), make_key("ben", Role.TRAIN)
 KEYS = SecretStr(" ".join(str(entry) for _, entry in (READER, ANA, BEN)))
 
-# Codes that need a server, a crowd or the proxy: the tests in these files meet them.
+# Codes that need a server, a crowd, the proxy or training data: the tests in these files meet them.
 ELSEWHERE = {
     "request-timeout": "app/server/protocol/test_requests.py",
     "headers-too-long": "app/server/protocol/test_requests.py",
@@ -48,6 +48,7 @@ ELSEWHERE = {
     "upload-timeout": "app/api/test_uploads.py",
     "too-many-streams": "app/api/test_event_stream.py",
     "overloaded": "app/api/test_digits.py",
+    **dict.fromkeys(("class-not-found", "not-digits"), "app/api/test_images.py"),
     "too-many-archives": "app/cli/test_layouts.py",
     "redis-unsafe": "app/api/test_errors.py",
     "replica-lost": "deploy/test_proxy_problems.py",
@@ -309,6 +310,9 @@ CAUSES: dict[str, Callable[[World], httpx2.Response]] = {
     "range-not-satisfiable": beyond_the_end,
     "not-acceptable": lambda world: world.ask("GET", "/digits/7", headers={"Accept": "text/html"}),
     "not-verified": lambda world: world.ask("GET", "/digits/7?n=40&verify=1"),
+    "training-data-not-found": lambda world: world.ask("GET", "/training-data/letters"),
+    "training-data-reserved": lambda world: world.ask("DELETE", "/training-data/mnist"),
+    "training-data-name-invalid": lambda world: world.ask("DELETE", "/training-data/Letters"),
     "in-use": delete_a_waiting_job,
     "store-full": lambda world: world.api(store_limit=1).post("/train"),
     "store-unavailable": a_folder_in_place_of_a_manifest,

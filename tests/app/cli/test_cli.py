@@ -10,7 +10,7 @@ import pytest
 import typer
 from PIL import Image
 
-from app.cli import PANELS, read_settings
+from app.cli import GROUPS, PANELS, read_settings
 from models.config import DatasetName
 from models.networks.weights import discriminator_from_bytes, generator_from_bytes
 from tests.support.forks import run_acgan
@@ -154,5 +154,5 @@ def test_the_version_is_printed() -> None:
 def test_help_names_every_command() -> None:
     result = acgan("--help")
     assert result.returncode == 0
-    for command in COMMANDS:
+    for command in [*COMMANDS, *GROUPS]:
         assert f" {command} " in result.stdout

@@ -1,5 +1,6 @@
 """The files of the commands: each command is in that of its name or of its family, and all end with errors alike."""
 
+import builtins
 import re
 from collections.abc import Callable
 from keyword import iskeyword
@@ -7,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from app.cli import PANELS
+from app.cli import GROUPS, PANELS
 
+MEMBERS = {f"{group} {name}": command for group, (_, members) in GROUPS.items() for name, command in members.items()}
 COMMANDS = {name: command for commands in PANELS.values() for name, command in commands.items()}
 FAMILIES = {
     "control": ["cancel", "resume", "retry", "front"],
@@ -27,8 +29,16 @@ def test_a_command_is_in_the_file_of_its_name_or_of_its_family(name: str, comman
     assert command.__name__ == (module if iskeyword(name) else name.replace("-", "_"))
 
 
+@pytest.mark.parametrize(("name", "command"), MEMBERS.items(), ids=MEMBERS)
+def test_a_command_of_a_group_is_in_the_file_of_the_group(name: str, command: Callable[..., None]) -> None:
+    group, _, member = name.partition(" ")
+    assert command.__module__ == f"app.cli.commands.{group.replace('-', '_')}"
+    assert command.__name__ == (f"{member}_" if hasattr(builtins, member) else member)
+
+
 def test_every_file_holds_a_command() -> None:
-    assert {path.stem for path in FILES} == {command.__module__.rpartition(".")[2] for command in COMMANDS.values()}
+    commands = [*COMMANDS.values(), *MEMBERS.values()]
+    assert {path.stem for path in FILES} == {command.__module__.rpartition(".")[2] for command in commands}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

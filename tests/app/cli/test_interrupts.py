@@ -32,6 +32,7 @@ WAITING = {
     "numbers": (["numbers", "31"], "nothing was changed"),
     "morph": (["morph", "3", "8"], "nothing was changed"),
     "evolution": (["evolution", JOB_ID], "nothing was changed"),
+    "images": (["images", "mnist", "-o", "x.png"], "nothing was changed"),
     "order": (["order"], "`acgan datasets` lists it"),
     "datasets": (["datasets"], "nothing was changed"),
     "download a data set": (

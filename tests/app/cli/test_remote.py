@@ -13,17 +13,18 @@ import pytest
 from pydantic import SecretStr
 
 from acgan_client import Client
-from acgan_client.problems import PROBLEMS
+from acgan_client.problems import PROBLEMS, TrainingDataNotFound
 from app.security.api_keys import make_key
 from app.server.embedded_redis import free_port
 from app.settings import AppSettings
 from models.registry.store import CheckpointStore
 from tests.app.api.test_event_stream import NOBODY, claim, progress
 from tests.app.cli.test_cli import acgan
-from tests.app.conftest import fresh_weights
+from tests.app.conftest import fresh_weights, publish_own
 from tests.client.test_client import work
 from tests.models.registry.test_store import NEW, OLD
 from tests.support.serving import serving
+from tests.support.training_sets import bring
 from tests.worker.jobs.test_client import epoch_record
 from worker.jobs.consumer import JobConsumer
 from worker.jobs.model import JobStatus
@@ -234,3 +235,28 @@ def test_a_key_is_read_from_the_environment_and_requested_if_it_is_missing(
         assert "ACGAN_KEY" in refused.stderr
         monkeypatch.setenv("ACGAN_KEY", key)
         assert run_json("start", "--url", address)["status"] == "queued"
+
+
+def test_images_of_any_training_data_are_drawn_into_a_file(
+    address: str, store: CheckpointStore, tmp_path: Path
+) -> None:
+    own = publish_own(store, "20360101-000000-aaaaaa", "letters@1", ("a", "\u00c4", "c"))
+    file = tmp_path / "images.png"
+    drawn = run_json("images", "letters", "\u00e4", "-n", "4", "--seed", "5", "--columns", "2", "-o", str(file))
+    assert (drawn["checkpoint"], drawn["seed"], drawn["index"]) == (own, 5, 0)
+    with Client(address) as client:
+        assert file.read_bytes() == client.images("letters", 1, n=4, seed=5, columns=2).file
+        assert client.image_pixels("letters", n=2, seed=5).shape == (2, 3, 28, 28)
+        bring(store.training_data, "letters", ("a", "\u00c4", "c"))
+        (found,) = [each for each in client.training_data() if each.name == "letters"]
+        assert found == client.training_data_set("letters")
+        assert (found.classes, found.newest_checkpoint) == (["a", "\u00c4", "c"], own)
+        assert client.training_data_preview("letters").media_type == "image/png"
+        client.delete_training_data("letters")
+        with pytest.raises(TrainingDataNotFound):
+            client.training_data_set("letters")
+    all_classes = acgan("images", "letters", "-o", str(tmp_path / "all.npy"))
+    assert f"1 of all classes by {own}" in all_classes.stdout
+    for words in (["letters", "b", "-o", str(file)], ["letters", "a", "-o", str(tmp_path / "a.gif")]):
+        refused = acgan("images", *words)
+        assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1)

@@ -10,9 +10,10 @@ import redis
 from models.config import TrainingConfig
 from tests.conftest import RunningRedis
 from tests.worker.conftest import Ask, accept
-from worker.jobs.client import IdempotencyConflict, InvalidTransition, JobClient, JobNotFound, Order, UnsafeRedisConfig
+from worker.jobs.client import IdempotencyConflict, InvalidTransition, JobClient, JobNotFound, Order
 from worker.jobs.consumer import Claim, JobConsumer, LeaseLost
 from worker.jobs.model import JobStatus
+from worker.jobs.redis_client import UnsafeRedisConfig
 
 # ----------------------------------------------------------------------------
 # Leases, and jobs whose worker is lost.

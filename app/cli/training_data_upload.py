@@ -1,0 +1,103 @@
+"""Sends images to a service for `acgan training-data add --upload`, and shows the job that reads them."""
+
+import os
+import re
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from app.cli.errors import fail_on, print_error, stop
+from app.cli.output import console, print_json, print_record, print_sentence
+from app.cli.service import exit_unless_succeeded, service
+from models.data.building.options import ImportOptions
+
+if TYPE_CHECKING:  # takes a while to load
+    from acgan_client import Client, Job
+
+
+def send(
+    name: str, path: Path, options: ImportOptions, address: tuple[str | None, str | None], waits: bool, as_json: bool
+) -> None:
+    """Send a file, or a folder as a zip archive, and wait for the result. `address` is URL and key."""
+    with fail_on(OSError), packed(path) as file, service(*address) as client:
+        given = path.resolve().name
+        named = plain(given if file == path else f"{given}.zip")
+        job = client.add_training_data(name, file, file=named, **options.model_dump())
+        if not waits:
+            print_record(job, as_json, f"job {job.id} is accepted: `acgan follow {job.id}` follows it")
+            return
+        ended = wait(client, job, as_json)
+    exit_unless_succeeded("job", ended)
+    if as_json:
+        print_json(ended.model_dump(mode="json"))
+        return
+    made = ended.result
+    assert made is not None
+    known = "" if made.is_new else " has these images already"
+    print_sentence(
+        f"{made.dataset}{known}: {len(made.classes)} classes, {made.train_images:,} training and {made.test_images:,} "
+        "test images"
+    )
+    for warning in ended.warnings:
+        print_sentence(f"note: {warning}")
+
+
+def plain(name: str) -> str:
+    """Return a file's name as a service accepts it: letters, digits, `.`, `_` and `-`, of which a letter is first."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", name).lstrip("._-")[-100:].lstrip("._-") or "images"
+
+
+def wait(client: "Client", job: "Job", as_json: bool) -> "Job":
+    """Show the progress until the job has ended. Returns its last record."""
+    from app.cli.progress import bar
+
+    try:
+        with bar(console, "Images", "images/s") as shown:
+            task, trouble = shown.add_task("", total=None, rate=0.0), None
+            for change in client.follow(job):
+                job = change.job
+                if job.trouble and job.trouble != trouble:
+                    print_error(job.trouble)
+                trouble = job.trouble
+                if job.progress:
+                    progress = job.progress
+                    rate = progress.images_per_second
+                    shown.update(task, completed=progress.batch, total=progress.batches, rate=rate)
+    except KeyboardInterrupt:
+        stop(f"the job continues: `acgan follow {job.id}` follows it again, `acgan cancel {job.id}` cancels it")
+    return client.job(job.id)
+
+
+@contextmanager
+def packed(path: Path) -> Iterator[Path]:
+    """Yield the file, or for a folder a temporary zip archive of it without hidden files and links. Raises OSError."""
+    if not path.is_dir():
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="acgan-") as folder:
+        archive = Path(folder) / "images.zip"
+        pack(path, archive)
+        yield archive
+
+
+def pack(folder: Path, archive: Path) -> None:
+    """Write a zip archive of a folder. The same files give the same bytes: their times are left out."""
+    with zipfile.ZipFile(archive, "w") as made:  # not compressed: pictures are already
+        for path in files_in(folder):
+            entry = zipfile.ZipInfo(path.relative_to(folder).as_posix())
+            with path.open("rb") as source, made.open(entry, "w", force_zip64=True) as target:
+                while piece := source.read(1 << 20):
+                    target.write(piece)
+
+
+def files_in(folder: Path) -> Iterator[Path]:
+    """Yield the files of a folder in a fixed order."""
+    for parent, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            path = Path(parent, name)
+            if not name.startswith(".") and path.is_file() and not path.is_symlink():
+                yield path

@@ -1,0 +1,1 @@
+"""Builds training data from labelled images: decodes them in processes, splits them, and checks the result."""

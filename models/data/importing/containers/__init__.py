@@ -1,0 +1,1 @@
+"""Trees of files: a folder, a zip archive or a tar archive."""

@@ -1,0 +1,66 @@
+"""Opens a source of any kind: recognises it by its first bytes."""
+
+from contextlib import ExitStack
+from pathlib import Path
+
+from models.bounded_reading import GZIP, ZIP, printable, read_head
+from models.data.importing.class_folders import tree_source
+from models.data.importing.containers.tars import BZIP2, XZ, Tar, is_tar, unpacked
+from models.data.importing.containers.tree import Folder, single_file
+from models.data.importing.containers.zips import Zip
+from models.data.importing.items import InvalidImages, Limits
+from models.data.importing.row_files.idx_pairs import idx_header_of, idx_part, sibling, without_labels
+from models.data.importing.row_files.selection import HEAD, kind_of, single_source
+from models.data.importing.sources import OpenedSource, of_parts, sentences
+
+
+def open_path(path: Path, limits: Limits, labels: Path | None, scratch: Path | None) -> OpenedSource:
+    """See items.open_source."""
+    with ExitStack() as stack:
+        source = _opened(path, limits, labels, scratch, stack)
+        source.stack = stack.pop_all()
+        return source
+
+
+def _opened(path: Path, limits: Limits, labels: Path | None, scratch: Path | None, stack: ExitStack) -> OpenedSource:
+    if path.is_dir():
+        _refuse_labels(path, labels)
+        return tree_source(Folder(path, limits), limits, stack)
+    head = read_head(path, HEAD)
+    if idx_header_of(head) is not None:
+        return _idx_pair(path, labels, limits)
+    _refuse_labels(path, labels)
+    if head.startswith(ZIP) and kind_of(head, path.name) is None:
+        return tree_source(Zip(path, limits, scratch, stack), limits, stack)
+    if head.startswith(b"PK\5\6"):
+        raise InvalidImages(f"{printable(path.name)} is an empty zip archive")
+    if is_tar(_first(path, head), path.name):
+        return tree_source(Tar(path, head, limits, scratch, stack), limits, stack)
+    return single_source(single_file(path), head, limits)
+
+
+def _refuse_labels(path: Path, labels: Path | None) -> None:
+    if labels is not None:
+        raise InvalidImages(
+            f"{printable(path.name)} is not an IDX file of images, and only such a file has its labels in another file"
+        )
+
+
+def _idx_pair(path: Path, labels: Path | None, limits: Limits) -> OpenedSource:
+    """Return a file of images with its labels: those that the user names, or a file beside it."""
+    if labels is None:
+        name = sibling(path.name)
+        plain = None if name is None else path.with_name(name)
+        beside = [] if plain is None else [plain, plain.with_suffix(""), plain.with_name(f"{plain.name}.gz")]
+        labels = next((file for file in beside if file.is_file()), None)
+    if labels is None:
+        raise without_labels(path.name)
+    return of_parts([idx_part(single_file(path), single_file(labels), limits)], path.name, limits)
+
+
+def _first(path: Path, head: bytes) -> bytes:
+    """Return the first unpacked bytes of a file; none if it cannot be unpacked."""
+    if not head.startswith((GZIP, BZIP2, XZ)):
+        return head
+    with path.open("rb") as file, sentences(path.name):
+        return next(unpacked(file, head), b"")[:HEAD]

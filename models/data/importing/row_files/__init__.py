@@ -1,0 +1,1 @@
+"""Files with one image a row: IDX, npz, CSV and parquet."""
