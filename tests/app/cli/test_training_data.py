@@ -122,7 +122,7 @@ def test_a_preview_is_written_and_nothing_is_stored(letters: Path, tmp_path: Pat
 def test_a_mistake_is_one_sentence(letters: Path, stored: TrainingDataStore, words: list[str], said: str) -> None:
     result = acgan("training-data", *words, folder=letters.parent)
     assert (result.returncode, result.stdout) == (2, "")
-    assert result.stderr.startswith("acgan: ")
+    assert result.stderr.startswith("error: ")
     assert said in result.stderr.replace("\n", " ")
     assert stored.references() == []
 
