@@ -28,6 +28,7 @@ CHECKPOINT = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,99}")
 ADDRESSES = re.compile(r"([0-9]{1,16}:[0-9]{1,16}(,(?=.)|$)){1,40}")
 MEDIA_TYPE = re.compile(r"[ -~]{0,100}")
 FORMATS = {"image/png": "PNG", "image/gif": "GIF", "image/webp": "WEBP"}
+ANIMATIONS = ("image/gif", "image/webp")
 NPY = "application/x-npy"
 
 
@@ -83,6 +84,14 @@ class Picture:
     def _repr_png_(self) -> bytes | None:
         """Show it in a notebook."""
         return self.file if self.media_type == "image/png" else None
+
+    def _repr_html_(self) -> str | None:
+        """Show an animation in a notebook."""
+        if self.media_type not in ANIMATIONS:
+            return None
+        from acgan_client.notebook import picture_html
+
+        return picture_html(self.file, self.media_type, repr(self))
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {self.media_type}, {len(self.file):,} bytes>"
