@@ -5,8 +5,10 @@ from typing import Annotated, Literal
 
 import typer
 
+from app.cli.completion import one_of, runs
 from app.cli.options import AsJson, Key, Url
-from app.cli.output import print_json, print_sentence, print_table
+from app.cli.output import print_json, print_sentence
+from app.cli.references import RUNS, find_job
 from app.cli.service import service
 
 Sort = Literal["newest", "active", "name", "epochs", "frechet"]
@@ -15,8 +17,16 @@ SORT = "newest, active (running and waiting ones first), name, epochs (most firs
 
 def jobs(
     limit: Annotated[int, typer.Option(help="Maximum number to list, 1 to 100.")] = 20,
-    status: Annotated[str | None, typer.Option(help="List only runs with this status, for example `failed`.")] = None,
-    before: Annotated[str | None, typer.Option(help="List only the runs that follow this one.")] = None,
+    status: Annotated[
+        str | None,
+        typer.Option(
+            help="List only runs with this status, for example `failed`.",
+            autocompletion=one_of("queued", "running", "cancelling", "succeeded", "failed", "cancelled"),
+        ),
+    ] = None,
+    before: Annotated[
+        str | None, typer.Option(help="List only the runs that follow this one.", autocompletion=runs)
+    ] = None,
     search: Annotated[str, typer.Option(help="List only runs whose name, tags or id have these words.")] = "",
     sort: Annotated[Sort, typer.Option(help=SORT)] = "newest",
     tag: Annotated[str, typer.Option(help="List only runs with this tag.")] = "",
@@ -27,7 +37,8 @@ def jobs(
 ) -> None:
     """List the runs of the service, newest first. Archived runs are listed only with `--archived`."""
     with service(url, key) as client:
-        page = client.jobs(limit, status, before, search=search or None, sort=sort, tag=tag or None, archived=archived)
+        earlier = find_job(client, before, RUNS) if before else None
+        page = client.jobs(limit, status, earlier, search=search or None, sort=sort, tag=tag or None, archived=archived)
     if as_json:
         print_json(page.model_dump(mode="json"))
         return
@@ -37,6 +48,7 @@ def jobs(
         print_sentence("no matching runs" if is_filtered else "no runs: start one with `acgan start`")
         return
 
+    from app.cli.columns import print_table
     from app.cli.tables import jobs_table
 
     print_table(jobs_table(page.jobs))
