@@ -48,8 +48,8 @@ from app.settings import AppSettings
 from models.torch_device import find_device
 from models.version import code_version
 from worker.celery_app import make_celery
-from worker.jobs.lists.catalog import JobCatalog
 from worker.jobs.client import JobClient
+from worker.jobs.lists.catalog import JobCatalog
 from worker.observability import tracing
 from worker.observability.background_loops import Supervisor
 

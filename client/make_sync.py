@@ -13,6 +13,7 @@ SOURCE, RESULT = PACKAGE / "_async", PACKAGE / "_sync"
 NOTE = "# Written by client/make_sync.py: change the file of the same name in _async instead.\n"
 NAMES = {
     "AsyncClient": "Client",
+    "AsyncLabels": "Labels",
     "AsyncTransport": "Transport",
     "AsyncTrainingData": "TrainingDataCalls",
     "AsyncWeights": "Weights",

@@ -24,9 +24,9 @@ from models.errors import NotFound
 from models.registry.retention import BYTES_A_DIGIT
 from models.registry.store import CheckpointDamaged, CheckpointId, CheckpointNotFound, CheckpointStore
 from models.synthesis.order import DatasetOrder
-from worker.jobs.lists.catalog import JobCatalog
 from worker.jobs.client import JobClient, JobNotFound
 from worker.jobs.listing import read_unfinished, read_unfinished_datasets
+from worker.jobs.lists.catalog import JobCatalog
 from worker.jobs.model import JOB_ID_PATTERN, Job
 from worker.observability.background_loops import Supervisor
 

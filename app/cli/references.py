@@ -96,6 +96,8 @@ def page(
 
 
 def name_of(job: "Job | UnreadableJob | Dataset") -> str:
+    if hasattr(job, "name"):
+        return job.name or ""
     config = getattr(job, "config", None)
     name = config.get("name") if isinstance(config, dict) else getattr(config, "name", None)
     return name if isinstance(name, str) else ""

@@ -70,6 +70,10 @@ export async function put(path, body) {
   return (await call(path, { method: "PUT", body })).json();
 }
 
+export async function patch(path, body) {
+  return (await call(path, { method: "PATCH", body })).json();
+}
+
 export async function remove(path) {
   await call(path, { method: "DELETE" });
 }

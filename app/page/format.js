@@ -47,7 +47,7 @@ export function figure(value) {
 }
 
 export function named(job) {
-  return job.config.name || `Run ${job.id}`;
+  return ("name" in job ? job.name : job.config.name) || `Run ${job.id}`;
 }
 
 /** Convert a message to a sentence: a capital letter first, a full stop last. */
@@ -103,10 +103,18 @@ export function done(job) {
 /** The workers that may run a job, by its `runs_on`. */
 export const KINDS = { any: "a worker", cpu: "a worker without a GPU", gpu: "a worker with a GPU" };
 
+/** Describe the place of a waiting run. */
+function place(queue) {
+  if (!queue) return "";
+  const starts = queue.starts_in_seconds;
+  const words = starts === null ? "" : starts < 5 ? " · starts within seconds" : ` · starts in about ${duration(starts)}`;
+  return ` · ${queue.position === 1 ? "next" : `number ${number(queue.position)}`} in the queue${words}`;
+}
+
 /** Describe the state of a run in a sentence. */
 export function standing(job) {
   const at = job.progress;
-  if (job.status === "queued") return `Waiting for ${KINDS[job.runs_on]}${at ? " to resume it" : ""}.`;
+  if (job.status === "queued") return `Waiting for ${KINDS[job.runs_on]}${at ? " to resume it" : ""}${place(job.queue)}.`;
   if (job.status === "running" && !at) return "Starting.";
   if (job.status === "running") {
     const left = at.eta_seconds > 0.5 ? `about ${duration(at.eta_seconds)} left` : "nearly done";

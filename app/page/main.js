@@ -7,7 +7,7 @@ const VIEWS = { "": "runs", new: "new_run", runs: "run", compare: "compare", dra
 
 // The modules of each view besides the common ones: loaded in parallel, because each round trip takes time.
 const PARTS = {
-  runs: ["canvas"],
+  runs: ["canvas", "run_row"],
   run: ["chart", "curves", "canvas", "views/runs"],
   compare: ["chart", "curves", "canvas", "views/runs"],
   draw: ["canvas"],
@@ -30,7 +30,7 @@ export function note(changes) {
     else query.set(name, value);
   }
   const path = location.hash.split("?")[0] || "#/";
-  history.replaceState(null, "", query.size ? `${path}?${query}` : path);
+  history.replaceState(history.state, "", query.size ? `${path}?${query}` : path);
 }
 
 export function go(address) {

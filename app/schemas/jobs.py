@@ -12,8 +12,8 @@ from models.config import WHOLE, TrainingConfig
 from models.data.catalog import DATASETS, DIGITS
 from models.data.reference import name_of
 from models.records import Record
-from worker.jobs.lists.catalog import Labels, Selection, Sort
 from worker.jobs.codec import AnyJob, UnreadableJob
+from worker.jobs.lists.catalog import Labels, Selection, Sort
 from worker.jobs.model import EpochRecord, Job, JobKind, JobStatus, RunsOn
 from worker.webhook_url import LONGEST, read_webhook_url
 

@@ -1,137 +1,212 @@
-// All runs, newest first, and digits by the current model.
+// All runs: running and waiting ones first, or as they are searched, sorted and filtered; and digits by the current model.
 
-import { ENDED, get, post, remove } from "../api.js";
-import { announce, button, confirmed, h, pause, prose, title } from "../dom.js";
+import { get, patch, post, remove } from "../api.js";
+import { announce, button, confirmed, h, pause, showError, title } from "../dom.js";
 import { sheet } from "../canvas.js";
 import { go, name, note } from "../main.js";
-import { ago, done, knownClasses, named, percent, recipe, sentence, standing } from "../format.js";
+import { count, named } from "../format.js";
+import { entry } from "../run_row.js";
 
-const PAGE = 10, AGAIN = 2500;
-const STATES = ["queued", "running", "succeeded", "failed", "cancelled"];
+const PAGE = 10, MORE = 50, AT_ONCE = 100; // runs of the first page, of later ones, and of a request at most
+const AGAIN = 2500, ALL_AGAIN = 10; // milliseconds until the first page is read again, and rounds until all rows are
+const TYPED = 250; // milliseconds after the last key press
+const SHOWN = { "": "all", queued: "queued", running: "running", succeeded: "succeeded", failed: "failed", cancelled: "cancelled", archived: "archived" };
+const ORDERS = { "": "running first", newest: "newest first", name: "by name", epochs: "most epochs first", frechet: "best Frechet distance first" };
 
 export async function show(root, { query }, signal) {
   name("");
   const chosen = new Set((query.get("compare") ?? "").split(",").filter(Boolean));
+  const rows = new Map();
+  let shown = [], next = null;
   const list = h("ol", { class: "jobs" });
   const more = h("div", { class: "actions" });
-  const compare = h("a", { class: "button", id: "compare" }, "Compare");
-  const filter = h("select", { id: "status", onchange: () => go(filter.value ? `/?status=${filter.value}` : "/") },
-    h("option", { value: "" }, "all"), STATES.map((state) => h("option", {}, state)));
-  filter.value = query.get("status") ?? "";
-  root.append(
-    hero(signal),
-    title("Runs", h("span", { class: "filter" }, h("label", { for: "status" }, "Show"), filter), compare),
-    list,
-    more,
-  );
+  const compare = h("a", { class: "button", id: "compare" });
+  const change = button("Archive", () => archive()), erase = button("Delete", () => eraseAll());
+  const both = h("span", { class: "actions", id: "selection" }, change, erase);
+  const chip = h("span", {});
+  const tools = toolbar(query, () => choose());
+  root.append(hero(signal), title("Runs", compare, both), h("div", { class: "tools" }, tools.element, chip), list, more);
 
-  const rows = new Map();
-  const pick = (id, box) => {
-    if (box.checked) chosen.add(id);
+  // The selection.
+
+  const offer = () => {
+    const ids = [...chosen];
+    compare.textContent = ids.length > 1 ? "Compare selected runs" : "Select two runs to compare";
+    if (ids.length > 1) compare.href = `#/compare?a=${ids[0]}&b=${ids[1]}${ids.length > 2 ? `&runs=${ids.join(",")}` : ""}`;
+    else compare.removeAttribute("href");
+    compare.classList.toggle("primary", ids.length > 1);
+    both.hidden = ids.length === 0;
+    change.textContent = tools.values().status === "archived" ? `Restore ${ids.length}` : `Archive ${ids.length}`;
+    erase.textContent = `Delete ${ids.length}`;
+    note({ compare: ids.join(",") });
+  };
+  const pick = (id, isChosen) => {
+    if (isChosen) chosen.add(id);
     else chosen.delete(id);
-    for (const first of [...chosen].slice(0, -2)) {
-      chosen.delete(first);
-      const other = rows.get(first);
-      if (other) other.box.checked = false;
-    }
-    note({ compare: [...chosen].join(",") });
     offer();
   };
-  const offer = () => {
-    const [a, b] = [...chosen];
-    compare.textContent = b ? "Compare selected runs" : "Select two runs to compare";
-    if (b) compare.href = `#/compare?a=${a}&b=${b}`;
-    else compare.removeAttribute("href");
-    compare.classList.toggle("primary", Boolean(b));
+  const each = async (action) => { // the first error is shown after all were tried
+    const errors = [];
+    let count = 0;
+    for (const id of [...chosen]) {
+      try {
+        await action(id);
+        count++;
+        chosen.delete(id);
+        if (rows.has(id)) rows.get(id).box.checked = false;
+      } catch (error) {
+        errors.push(error);
+      }
+    }
+    await reload(shown.length);
+    offer();
+    if (errors.length) showError(errors[0]);
+    return count;
   };
-  offer();
+  async function archive() {
+    const archived = tools.values().status !== "archived";
+    const changed = await each((id) => patch(`jobs/${id}`, { archived }));
+    announce(`${count(changed, "run")} ${archived ? "archived" : "restored"}.`);
+  }
+  async function eraseAll() {
+    const many = chosen.size === 1 ? "this run" : `these ${chosen.size} runs`;
+    if (!(await confirmed(`Delete ${many}?`, "Records, checkpoints and files are deleted. This cannot be undone.", "Delete"))) return;
+    announce(`${count(await each((id) => remove(`jobs/${id}`)), "run")} deleted.`);
+  }
 
-  const status = query.get("status") ? `&status=${query.get("status")}` : "";
-  const first = `jobs?limit=${PAGE}&epochs=last${status}`;
-  let older = [];
-  const update = async (answer) => {
-    const shown = [...answer.jobs, ...older];
-    const known = new Set(shown.map((job) => job.id));
+  // The list.
+
+  const address = (limit) => {
+    const { search, sort, status, tag } = tools.values();
+    const filters = { search, tag, status: status === "archived" ? "" : status };
+    const given = Object.entries(filters).filter(([, value]) => value).map(([key, value]) => `&${key}=${encodeURIComponent(value)}`);
+    return `jobs?limit=${limit}&epochs=last&archived=${status === "archived"}&sort=${sort || "active"}${given.join("")}`;
+  };
+  const on = { pick, tag: (tag) => choose({ tag }), edit, gone: (id) => {
+    chosen.delete(id);
+    offer();
+    draw(shown.filter((job) => job.id !== id));
+  } };
+  function draw(jobs) {
+    shown = jobs;
+    const known = new Set(jobs.map((job) => job.id));
     for (const [id, row] of rows) if (!known.has(id)) row.remove(), rows.delete(id);
-    shown.forEach((job, at) => {
-      if (!rows.has(job.id)) rows.set(job.id, entry(job, chosen.has(job.id), pick, gone));
+    jobs.forEach((job, at) => {
+      if (!rows.has(job.id)) rows.set(job.id, entry(job, chosen.has(job.id), on));
       const row = rows.get(job.id);
       row.update(job);
       if (list.children[at] !== row) list.insertBefore(row, list.children[at] ?? null);
     });
-    if (!shown.length) list.replaceChildren(nothing(status));
+    if (!jobs.length) list.replaceChildren(nothing(tools.isFiltered()));
     else list.querySelector(".nothing")?.remove();
-  };
-  const gone = (id) => {
-    [newest, older] = [newest, older].map((jobs) => jobs.filter((job) => job.id !== id));
-    chosen.delete(id);
-    note({ compare: [...chosen].join(",") });
-    offer();
-    update({ jobs: newest });
-  };
-  let next = null;
-  const offerMore = () => more.replaceChildren(...(next ? [button("Older runs", async () => {
-    const answer = await get(next, signal);
-    older.push(...answer.jobs);
+    more.replaceChildren(...(next ? [button(tools.values().sort ? "More runs" : "Older runs", add)] : []));
+  }
+  async function read(wanted) {
+    const jobs = [];
+    let following = address(Math.min(wanted, AT_ONCE));
+    do {
+      const answer = await get(following, signal);
+      jobs.push(...answer.jobs);
+      following = answer.next;
+    } while (following && jobs.length < wanted);
+    return [jobs, following];
+  }
+  async function reload(wanted) {
+    const request = (reload.newest = Symbol("request"));
+    const [jobs, following] = await read(Math.max(wanted, PAGE));
+    if (request !== reload.newest) return;
+    next = following;
+    draw(jobs);
+  }
+  async function add() {
+    const before = shown.length;
+    const answer = await get(next.replace(/limit=\d+/, `limit=${MORE}`), signal);
     next = answer.next;
-    await update({ jobs: newest });
-    offerMore();
-  })] : []));
+    const known = new Set(shown.map((job) => job.id));
+    draw([...shown, ...answer.jobs.filter((job) => !known.has(job.id))]);
+    list.children[before]?.querySelector("a").focus({ preventScroll: true });
+    remember();
+  }
+  async function choose(changes = {}) {
+    tools.set(changes);
+    const values = tools.values();
+    note(values);
+    chip.replaceChildren(...(values.tag ? [button(`Tag: ${values.tag} ×`, () => choose({ tag: "" }), { class: "tag", "aria-label": `Show runs without the tag ${values.tag} too` })] : []));
+    await reload(PAGE);
+    announce(shown.length ? `${next ? "More than " : ""}${count(shown.length, "run")} found.` : "No run found.");
+  }
+  async function edit(job, row) {
+    const { relabelled } = await import("../run_labels.js");
+    const changed = await relabelled(job);
+    if (!changed) return;
+    row.update(changed);
+    announce(`${named(changed)} is saved.`);
+    await reload(shown.length);
+  }
 
-  let answer = await get(first, signal);
-  let newest = answer.jobs;
-  next = answer.next;
-  offerMore();
-  await update(answer);
+  // The position in the list belongs to the entry of the browser's history, so that Back finds it.
+
+  const remember = () => history.replaceState({ ...history.state, runs: { count: shown.length, y: scrollY } }, "");
+  const kept = history.state?.runs;
+  offer();
+  if (tools.values().tag) chip.append(button(`Tag: ${tools.values().tag} ×`, () => choose({ tag: "" }), { class: "tag" }));
+  await reload(kept?.count ?? PAGE);
+  if (kept) scrollTo(0, kept.y);
+  let later;
+  addEventListener("scroll", () => {
+    clearTimeout(later);
+    later = setTimeout(() => signal.aborted || remember(), 100);
+  }, { passive: true, signal });
+  list.addEventListener("click", (event) => event.target.closest("a") && remember(), { capture: true, signal });
   keepUp();
 
   async function keepUp() {
-    while (!signal.aborted) {
+    for (let round = 1; !signal.aborted; round++) {
       await pause(AGAIN, signal).catch(() => {});
       if (signal.aborted || document.hidden) continue;
       try {
-        answer = await get(first, signal);
+        if (round % ALL_AGAIN === 0) await reload(shown.length);
+        else await freshen();
       } catch {
         continue; // the list keeps its last state; the next action of the user reports the error
       }
-      const fresh = new Set(answer.jobs.map((job) => job.id));
-      older = [...newest.filter((job) => !fresh.has(job.id) && older.length), ...older].filter((job) => !fresh.has(job.id));
-      newest = answer.jobs;
-      await update(answer);
     }
+  }
+  async function freshen() {
+    const asked = address(PAGE);
+    const answer = await get(asked, signal);
+    if (asked !== address(PAGE)) return;
+    if (shown.length <= PAGE) next = answer.next;
+    const fresh = new Set(answer.jobs.map((job) => job.id));
+    const others = answer.next ? shown.filter((job) => !fresh.has(job.id)) : [];
+    draw(shown.length <= PAGE ? answer.jobs : [...answer.jobs, ...others]);
   }
 }
 
-function entry(job, chosen, pick, gone) {
-  const box = h("input", { type: "checkbox", checked: chosen, "aria-label": `Compare ${named(job)}`, onchange: () => pick(job.id, box) });
-  const link = h("a", { href: `#/runs/${job.id}` }, named(job));
-  const state = h("span", { class: "state" });
-  const line = h("p", {});
-  const bar = progress();
-  const figures = h("p", { class: "hint" });
-  const actions = h("div", { class: "actions" });
-  const row = h("li", { class: "job" }, box, h("div", { class: "what" }, h("h2", {}, link, state), line, bar, figures), actions);
-  row.box = box;
-  let shown = "";
-  row.update = (now) => {
-    row.dataset.status = now.status;
-    if (state.dataset.status !== now.status) state.replaceChildren(badge(now.status));
-    state.dataset.status = now.status;
-    const wrong = now.trouble ?? now.error;
-    line.replaceChildren(...(wrong ? prose(sentence(wrong)) : [standing(now)]));
-    bar.set(done(now), `${named(now)}: progress`);
-    bar.hidden = ENDED.includes(now.status);
-    figures.textContent = [recipe(now.config), last(now), ago(now.created_at)].filter(Boolean).join(" · ");
-    if (shown !== now.status) actions.replaceChildren(...controls(now, row.update, () => gone(now.id)));
-    shown = now.status;
+/** Create the fields that choose what is listed. `values` returns them, as in the URL; `change` is called after one changes. */
+function toolbar(query, change) {
+  let tag = query.get("tag") ?? "", timer;
+  const option = ([value, text]) => h("option", { value }, text);
+  const search = h("input", { type: "search", id: "search", placeholder: "Name, tag or id", maxlength: 200, value: query.get("search") ?? "", autocomplete: "off", oninput: () => {
+    clearTimeout(timer);
+    timer = setTimeout(() => change().catch(showError), TYPED);
+  } });
+  const select = (id, options) => {
+    const made = h("select", { id, onchange: () => change().catch(showError) }, Object.entries(options).map(option));
+    made.value = query.get(id) in options ? query.get(id) : "";
+    return made;
   };
-  return row;
-}
-
-function last(job) {
-  const metrics = job.epochs.at(-1)?.metrics;
-  const noun = knownClasses(job.config.dataset) ? "digits" : "images";
-  return metrics?.label_accuracy === undefined ? null : `${percent(metrics.label_accuracy)} of its ${noun} recognised`;
+  const sort = select("sort", ORDERS), status = select("status", SHOWN);
+  const field = (text, input) => h("span", { class: "filter" }, h("label", { for: input.id }, text), input);
+  const values = () => ({ search: search.value.trim(), sort: sort.value, status: status.value, tag });
+  return {
+    element: h("div", { class: "actions", role: "search" }, field("Search", search), field("Sort", sort), field("Show", status)),
+    values,
+    isFiltered: () => Boolean(values().search || values().status || tag),
+    set: (changes) => {
+      tag = changes.tag ?? tag;
+    },
+  };
 }
 
 export function badge(status) {
@@ -187,7 +262,7 @@ function hero(signal) {
   return figure;
 }
 
-function nothing(status) {
-  const text = status ? "No run has this status." : "No runs yet. A first run takes minutes, and you can watch it learn.";
-  return h("li", { class: "nothing" }, h("p", {}, text), !status && h("a", { class: "button primary", href: "#/new" }, "Start a run"));
+function nothing(isFiltered) {
+  const text = isFiltered ? "No run matches." : "No runs yet. A first run takes minutes, and you can watch it learn.";
+  return h("li", { class: "nothing" }, h("p", {}, text), !isFiltered && h("a", { class: "button primary", href: "#/new" }, "Start a run"));
 }

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 from pydantic import BaseModel
 
+from acgan_client._async.labels import AsyncLabels
 from acgan_client._async.training_data import AsyncTrainingData
 from acgan_client._async.weights import AsyncWeights
 from acgan_client.archives import Layout, arriving_archive
@@ -16,7 +17,6 @@ from acgan_client.calls import (
     DigitsQuery,
     EvolutionQuery,
     ImportFields,
-    JobLabels,
     JobRef,
     JobsQuery,
     MorphQuery,
@@ -35,7 +35,6 @@ from acgan_client.calls import (
     id_of,
     imported,
     last_id,
-    split,
     submit,
     upload,
 )
@@ -68,7 +67,7 @@ if TYPE_CHECKING:  # optional
     import numpy as np
 
 
-class AsyncClient(AsyncTrainingData, AsyncWeights):
+class AsyncClient(AsyncLabels, AsyncTrainingData, AsyncWeights):
     """Sends requests to the service at `url`, with the API key `key` if it requires one.
 
     If omitted, they are ACGAN_URL (or http://127.0.0.1:8000) and ACGAN_KEY of the environment. `timeout_seconds` limits
@@ -135,10 +134,6 @@ class AsyncClient(AsyncTrainingData, AsyncWeights):
     async def move_to_front(self, job: JobRef, **options: Unpack[Options]) -> Job:
         return await self._send(change("POST", at("jobs", id_of(job), "front"), parser(Job), options))
 
-    async def update_job(self, job: JobRef, **labels: Unpack[JobLabels]) -> Job:
-        """Change name, notes or tags of a job, or archive it."""
-        return await self._send(change("PATCH", at("jobs", id_of(job)), parser(Job), *split(labels)))
-
     async def delete_job(self, job: JobRef, **options: Unpack[Options]) -> None:
         """Delete an ended run, with its checkpoints."""
         await self._send(change("DELETE", at("jobs", id_of(job)), ignored, options, repeatable=False))
@@ -152,10 +147,6 @@ class AsyncClient(AsyncTrainingData, AsyncWeights):
     async def samples(self, job: JobRef, epoch: int, **options: Unpack[Options]) -> Picture:
         """Return the plot of an epoch, a PNG."""
         return await self._send(get(at("jobs", id_of(job), "epochs", epoch, "samples.png"), Picture.of, options))
-
-    async def thumbnail(self, job: JobRef, epoch: int, **options: Unpack[Options]) -> Picture:
-        """Return ten generated images of an epoch, a PNG of 140 x 56 pixels."""
-        return await self._send(get(at("jobs", id_of(job), "epochs", epoch, "thumbnail.png"), Picture.of, options))
 
     async def follow(self, job: JobRef) -> AsyncIterator[Change]:
         """Yield every change until the job has ended. The last one has the final record.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 from pydantic import BaseModel
 
+from acgan_client._sync.labels import Labels
 from acgan_client._sync.training_data import TrainingDataCalls
 from acgan_client._sync.weights import Weights
 from acgan_client.archives import Layout, arriving_archive
@@ -17,7 +18,6 @@ from acgan_client.calls import (
     DigitsQuery,
     EvolutionQuery,
     ImportFields,
-    JobLabels,
     JobRef,
     JobsQuery,
     MorphQuery,
@@ -36,7 +36,6 @@ from acgan_client.calls import (
     id_of,
     imported,
     last_id,
-    split,
     submit,
     upload,
 )
@@ -69,7 +68,7 @@ if TYPE_CHECKING:  # optional
     import numpy as np
 
 
-class Client(TrainingDataCalls, Weights):
+class Client(Labels, TrainingDataCalls, Weights):
     """Sends requests to the service at `url`, with the API key `key` if it requires one.
 
     If omitted, they are ACGAN_URL (or http://127.0.0.1:8000) and ACGAN_KEY of the environment. `timeout_seconds` limits
@@ -135,10 +134,6 @@ class Client(TrainingDataCalls, Weights):
 
     def move_to_front(self, job: JobRef, **options: Unpack[Options]) -> Job:
         return self._send(change("POST", at("jobs", id_of(job), "front"), parser(Job), options))
-
-    def update_job(self, job: JobRef, **labels: Unpack[JobLabels]) -> Job:
-        """Change name, notes or tags of a job, or archive it."""
-        return self._send(change("PATCH", at("jobs", id_of(job)), parser(Job), *split(labels)))
 
     def delete_job(self, job: JobRef, **options: Unpack[Options]) -> None:
         """Delete an ended run, with its checkpoints."""

@@ -9,11 +9,11 @@ from models.config import TrainingConfig
 from models.records import Progress
 from tests.worker.conftest import Ask, accept
 from tests.worker.jobs.test_client import epoch_record
-from worker.jobs.lists import catalog
-from worker.jobs.lists.catalog import JobCatalog, Labels, Selection
 from worker.jobs.client import JobClient, JobNotFound, Order
 from worker.jobs.consumer import Claim, JobConsumer
 from worker.jobs.keys import JOBS, LINES, WORKERS, job_key, order_key
+from worker.jobs.lists import catalog
+from worker.jobs.lists.catalog import JobCatalog, Labels, Selection
 from worker.jobs.model import Job, JobKind, JobStatus, QueuePlace
 
 

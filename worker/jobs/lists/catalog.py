@@ -13,8 +13,8 @@ from worker.jobs import scripts
 from worker.jobs.client import JobClient, JobNotFound
 from worker.jobs.codec import AnyJob, UnreadableJob
 from worker.jobs.errors import raises_store_unavailable
-from worker.jobs.lists.estimates import forecast
 from worker.jobs.keys import JOBS, LINES, job_key, order_key
+from worker.jobs.lists.estimates import forecast
 from worker.jobs.model import Job, JobKind, JobStatus
 
 Some = TypeVar("Some", bound=Job | UnreadableJob)

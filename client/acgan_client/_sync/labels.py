@@ -1,0 +1,22 @@
+# Written by client/make_sync.py: change the file of the same name in _async instead.
+"""The calls about how a list shows jobs: their labels and small pictures."""
+
+from typing import Unpack
+
+from acgan_client._sync.transport import Transport
+from acgan_client.calls import JobLabels, JobRef, Options, at, change, get, id_of, split
+from acgan_client.pictures import Picture
+from acgan_client.records import Job
+from acgan_client.responses import parser
+
+
+class Labels(Transport):
+    """The part of the client that labels jobs."""
+
+    def update_job(self, job: JobRef, **labels: Unpack[JobLabels]) -> Job:
+        """Change name, notes or tags of a job, or archive it."""
+        return self._send(change("PATCH", at("jobs", id_of(job)), parser(Job), *split(labels)))
+
+    def thumbnail(self, job: JobRef, epoch: int, **options: Unpack[Options]) -> Picture:
+        """Return ten generated images of an epoch, a PNG of 140 x 56 pixels."""
+        return self._send(get(at("jobs", id_of(job), "epochs", epoch, "thumbnail.png"), Picture.of, options))
