@@ -83,6 +83,7 @@ class JobsQuery(Options, total=False):
     search: str | None
     tag: str | None
     archived: bool | None
+    at: str | None  # the position of `before`; `next` of a page contains it
 
 
 class OrderFields(Options, total=False):

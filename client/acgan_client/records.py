@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 NUM_CLASSES = 10  # of digits
@@ -203,6 +203,14 @@ class Job(Record):
     links: JobLinks
 
     shown: ClassVar = ("id", "status", "progress", "error", "trouble")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _first_name(cls, fields: Any) -> Any:
+        """Take the name from the configuration if the service is older than the field."""
+        if isinstance(fields, dict) and "name" not in fields and isinstance(fields.get("config"), dict):
+            return {**fields, "name": fields["config"].get("name")}
+        return fields
 
     @property
     def ended(self) -> bool:

@@ -16,6 +16,8 @@ from acgan_client.calls import (
     DigitsQuery,
     EvolutionQuery,
     ImportFields,
+    JobLabels,
+    JobsQuery,
     MorphQuery,
     Network,
     NumbersQuery,
@@ -167,6 +169,7 @@ def literals(annotation: Any) -> set[str]:
 
 
 FIELDS = {
+    "PATCH /jobs/{job_id}": JobLabels,
     "POST /train": TrainFields,
     "POST /datasets": OrderFields,
     "POST /checkpoints": ImportFields,
@@ -193,10 +196,11 @@ def test_fields_are_those_of_the_operation(document: dict[str, Any], name: str) 
 
 def test_the_parameters_of_lists_and_arrays_exist(document: dict[str, Any]) -> None:
     found = operations(document)
-    keyword = inspect.signature(Client.jobs).parameters
-    assert set(keyword) - {"self", "options"} == set(parameters(found["GET /jobs"]))
-    keyword = inspect.signature(Client.datasets).parameters
-    assert set(keyword) - {"self", "options"} == set(parameters(found["GET /datasets"])) - {"epochs"}
+    keyword = {*inspect.signature(Client.jobs).parameters, *get_type_hints(JobsQuery)} - OURS
+    assert keyword - {"self", "selection"} == set(parameters(found["GET /jobs"]))
+    assert literals(get_type_hints(JobsQuery)["sort"]) == choices(parameters(found["GET /jobs"])["sort"])
+    keyword = set(inspect.signature(Client.datasets).parameters)
+    assert keyword - {"self", "options"} == set(parameters(found["GET /datasets"])) - {"epochs"}
     export = found["GET /checkpoints/{checkpoint}/exports/{file}"]
     assert choices(parameters(export)["weights"]) == set(get_args(WeightsOf))
     assert set(SUFFIXES) == set(FORMATS)

@@ -5,7 +5,6 @@ import { announce, button, confirmed, h, pause, showError, title } from "../dom.
 import { sheet } from "../canvas.js";
 import { go, name, note } from "../main.js";
 import { count, named } from "../format.js";
-import { entry } from "../run_row.js";
 
 const PAGE = 10, MORE = 50, AT_ONCE = 100; // runs of the first page, of later ones, and of a request at most
 const AGAIN = 2500, ALL_AGAIN = 10; // milliseconds until the first page is read again, and rounds until all rows are
@@ -17,7 +16,8 @@ export async function show(root, { query }, signal) {
   name("");
   const chosen = new Set((query.get("compare") ?? "").split(",").filter(Boolean));
   const rows = new Map();
-  let shown = [], next = null;
+  const loading = import("../run_row.js"); // not before: other views use the functions below
+  let shown = [], next = null, entry;
   const list = h("ol", { class: "jobs" });
   const more = h("div", { class: "actions" });
   const compare = h("a", { class: "button", id: "compare" });
@@ -150,6 +150,7 @@ export async function show(root, { query }, signal) {
   const kept = history.state?.runs;
   offer();
   if (tools.values().tag) chip.append(button(`Tag: ${tools.values().tag} ×`, () => choose({ tag: "" }), { class: "tag" }));
+  ({ entry } = await loading);
   await reload(kept?.count ?? PAGE);
   if (kept) scrollTo(0, kept.y);
   let later;

@@ -82,7 +82,7 @@ def test_labels_have_limits(client: TestClient, labels: dict[str, Any], mistake:
 
 
 def test_labels_need_a_job_and_a_body(client: TestClient) -> None:
-    assert "there is no job" in refusal(client.patch("/jobs/20200101-000000-aaaaaa", json={"name": "x"}), 404)
+    assert "There is no job" in refusal(client.patch("/jobs/20200101-000000-aaaaaa", json={"name": "x"}), 404)
     job_id = accept(client)
     content = {"content": "null", "headers": {"Content-Type": "application/json"}}
     refusal(client.patch(f"/jobs/{job_id}", **content), 422)  # type: ignore[arg-type]

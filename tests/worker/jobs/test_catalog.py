@@ -160,7 +160,7 @@ def test_a_deleted_job_leaves_the_index(ask: Ask[Any], consumer: JobConsumer) ->
     ask(lambda jobs: jobs.cancel(job.id))
     ask(lambda jobs: jobs.end_deletion(job.id))
     assert consumer.redis.hkeys(LINES) != []
-    assert job.id not in consumer.redis.hkeys(LINES)  # type: ignore[operator]
+    assert job.id not in consumer.redis.hkeys(LINES)
     for sort in ("name", "epochs", "frechet"):
         assert consumer.redis.zcard(order_key(JobKind.TRAINING, sort)) == 1
         assert select(ask, sort=sort) == ["stays"]

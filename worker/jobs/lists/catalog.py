@@ -15,7 +15,7 @@ from worker.jobs.codec import AnyJob, UnreadableJob
 from worker.jobs.errors import raises_store_unavailable
 from worker.jobs.keys import JOBS, LINES, job_key, order_key
 from worker.jobs.lists.estimates import forecast
-from worker.jobs.model import Job, JobKind, JobStatus
+from worker.jobs.model import Job, JobKind, JobStatus, QueuePlace
 
 Some = TypeVar("Some", bound=Job | UnreadableJob)
 Sort = Literal["newest", "active", "name", "epochs", "frechet"]
@@ -126,14 +126,14 @@ class JobCatalog:
             return selection.at + SEPARATOR + job_id if selection.sort == "name" else selection.at
         rank: Any = None
         if selection.sort == "name":
-            line: Any = await client.hget(LINES, job_id)  # type: ignore[misc]
+            line: Any = await client.hget(LINES, job_id)
             rank = line and line.partition(SEPARATOR)[0] + SEPARATOR + job_id
         elif selection.sort in ("epochs", "frechet"):
             rank = await client.zscore(order_key(selection.kind, selection.sort), job_id)
         else:
             rank = await client.zscore(JOBS, job_id)
             if rank is not None and selection.sort == "active" and selection.status is None:
-                status: Any = await client.hget(job_key(job_id), "status")  # type: ignore[misc]
+                status: Any = await client.hget(job_key(job_id), "status")
                 rank += OPEN_FIRST.get(status, 0) * SEGMENT
         if rank is None:
             raise JobNotFound(f"there is no job {job_id}")
@@ -144,7 +144,10 @@ class JobCatalog:
         if not any(isinstance(job, Job) and job.status == JobStatus.QUEUED for job in jobs):
             return [*jobs]
         places = await forecast(self.jobs.redis)
-        return [job.model_copy(update={"queue": places[job.id]}) if job.id in places else job for job in jobs]
+        return [self._placed(job, places.get(job.id)) for job in jobs]
+
+    def _placed(self, job: Some, place: QueuePlace | None) -> Some:
+        return job.model_copy(update={"queue": place}) if place and isinstance(job, Job) else job
 
     # ----------------------------------------------------------------------------
     # The index.
