@@ -206,7 +206,7 @@ class AnyJobsQuery(JobsQuery):
     @property
     def selection(self) -> Selection:
         chosen = self.model_dump(include={"limit", "status", "sort", "search", "tag", "archived", "before", "at"})
-        return Selection(kind=self.kind, **chosen)
+        return Selection(kind=self.kind, only_last_epoch=self.epochs == "last", **chosen)
 
     def following(self, last: str, at: str | None) -> str:
         """Return the address of the next page."""

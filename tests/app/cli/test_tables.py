@@ -29,7 +29,7 @@ WIDTHS = (20, 40, 60, 80, 100, 200)
 def record(job_id: str, **changes: Any) -> dict[str, Any]:
     fields = job(id=job_id, created_at=(NOW - timedelta(hours=3)).isoformat())
     config = {**fields["config"], "epochs": 100, "name": changes.pop("name", None)}
-    return {**fields, "config": config, **changes}
+    return {**fields, "config": config, "name": config["name"], **changes}
 
 
 def progress(seconds: float) -> dict[str, Any]:

@@ -238,6 +238,21 @@ def test_the_next_page_begins_where_the_last_one_ended(ask: Ask[Any], consumer: 
         page(ask, Selection(5, sort="name", before=first.last))
 
 
+def test_a_list_may_have_only_the_last_epoch_of_each_job(ask: Ask[Any], consumer: JobConsumer) -> None:
+    accept(ask, name="long")
+    accept(ask, name="without epochs")
+    claim = finish_epochs(consumer, *range(1, 13))
+    short, whole = page(ask, Selection(9, only_last_epoch=True)), page(ask, Selection(9))
+    assert [len(job.epochs) for job in whole.jobs] == [0, 12]
+    assert [job.epochs for job in short.jobs] == [job.epochs[-1:] for job in whole.jobs]
+    without: dict[str, list[Any]] = {"epochs": []}
+    assert [job.model_copy(update=without) for job in short.jobs] == [
+        job.model_copy(update=without) for job in whole.jobs
+    ]
+    assert short.jobs[1].epochs[0].epoch == 12
+    consumer.finish(claim, JobStatus.SUCCEEDED)
+
+
 # ----------------------------------------------------------------------------
 # The queue.
 
