@@ -77,9 +77,11 @@ async function load(picture) {
   try {
     const { blob } = await file(address);
     if (picture.dataset.address !== address) return;
-    URL.revokeObjectURL(picture.src);
-    picture.src = URL.createObjectURL(blob);
+    const url = URL.createObjectURL(blob);
+    picture.src = url;
     picture.hidden = false;
+    await picture.decode();
+    URL.revokeObjectURL(url);
   } catch {
     picture.hidden = true; // its checkpoint was deleted, or cannot be read: the run's page says so
   }
