@@ -107,7 +107,7 @@ export async function show(root, { query }, signal) {
     do {
       const answer = await get(following, signal);
       jobs.push(...answer.jobs);
-      following = answer.next;
+      following = answer.next?.replace(/limit=\d+/, `limit=${Math.max(1, Math.min(AT_ONCE, wanted - jobs.length))}`) ?? null;
     } while (following && jobs.length < wanted);
     return [jobs, following];
   }
