@@ -22,7 +22,7 @@ Sort = Literal["newest", "active", "name", "epochs", "frechet"]
 
 SEPARATOR, AROUND_TAGS = "\x1f", "\x1e"
 UNNAMED = "\U0010ffff"  # sorts after every name
-LOOKED_AT = 1000  # jobs that one script looks at: a few milliseconds of Redis
+LOOKED_AT = 2500  # jobs that one script looks at: a few milliseconds of Redis
 INDEXED_AT_ONCE = 50  # jobs; each has up to a thousand epochs
 CHECKED_AT_ONCE = 1000  # ids that are checked for being indexed
 SEGMENT = 2**40  # of the ranks of `active`, as in lua/list.lua

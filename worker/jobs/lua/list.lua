@@ -34,7 +34,21 @@ local function chunk(key, base, from) -- pairs of id and rank
   end
   return pairs_found
 end
-local function matches(id, omitted)
+local function lines_of(found) -- all at once, which is much faster
+  if (tag == '' and #ARGV == 8) or #found == 0 then return {} end
+  local ids = {}
+  for i, each in ipairs(found) do ids[i] = each[1] end
+  return redis.call('HMGET', LINES, unpack(ids))
+end
+local function has_words(id, line)
+  if tag ~= '' and not string.find(line, '\30' .. tag .. '\30', 1, true) then return false end
+  for i = 9, #ARGV do
+    if not string.find(line, ARGV[i], 1, true) and string.sub(id, 1, #ARGV[i]) ~= ARGV[i] then return false end
+  end
+  return true
+end
+local function matches(id, omitted, line)
+  if not has_words(id, line or '') then return false end
   local job = redis.call('HMGET', record(id), 'status', 'archived')
   if not job[1] then
     if order ~= 'newest' and order ~= 'active' then forget_ranks(id) end -- an older version deleted the job
@@ -42,12 +56,6 @@ local function matches(id, omitted)
   end
   if (omitted or {})[job[1]] or (status ~= '' and job[1] ~= status) then return false end
   if archived ~= '' and (job[2] == '1') ~= (archived == '1') then return false end
-  if tag == '' and #ARGV == 8 then return true end
-  local line = redis.call('HGET', LINES, id) or ''
-  if tag ~= '' and not string.find(line, '\30' .. tag .. '\30', 1, true) then return false end
-  for i = 9, #ARGV do
-    if not string.find(line, ARGV[i], 1, true) and string.sub(id, 1, #ARGV[i]) ~= ARGV[i] then return false end
-  end
   return true
 end
 local answer, looked, last = {''}, 0, start or ''
@@ -59,13 +67,14 @@ for _, segment in ipairs(segments()) do
   local passed = order == 'active' and status == '' and from and from < base
   while not passed do
     local found = chunk(key, base, from)
-    for _, each in ipairs(found) do
+    local lines = lines_of(found)
+    for i, each in ipairs(found) do
       if looked >= most or (#answer - 1) / 2 >= wanted then
         answer[1] = last
         return answer
       end
       looked, last, from = looked + 1, each[2], order == 'name' and each[2] or tonumber(each[2])
-      if matches(each[1], omitted) then
+      if matches(each[1], omitted, lines[i]) then
         table.insert(answer, each[1])
         table.insert(answer, each[2])
       end
