@@ -7,21 +7,20 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from acgan_client.training_data_records import (
+    ImportOptions as ImportOptions,
+)
+from acgan_client.training_data_records import (
+    Record,
+    TrainingDataOrder,
+    TrainingDataResult,
+)
 
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 NUM_CLASSES = 10  # of digits
 MOST_CLASSES = 100
-
-
-class Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False, defer_build=True)
-
-    shown: ClassVar[tuple[str, ...]] = ()  # fields in the repr; empty for all
-
-    def __repr_args__(self) -> Any:
-        fields = super().__repr_args__()
-        return [(name, value) for name, value in fields if name in self.shown] if self.shown else fields
 
 
 class JobStatus(StrEnum):
@@ -129,35 +128,6 @@ class DatasetOrder(Record):
     @property
     def digits(self) -> int:
         return (self.per_class + self.test_per_class) * NUM_CLASSES
-
-
-class ImportOptions(Record):
-    """How the images of a file become training data."""
-
-    fit: str = "mnist"
-    invert: str = "auto"
-    test_share: float = 1 / 7
-    seed: int = 42
-
-
-class TrainingDataOrder(Record):
-    """A file that is to become training data."""
-
-    name: str
-    file: str = "upload"
-    size: int
-    sha256: str
-    options: ImportOptions = ImportOptions()
-
-
-class TrainingDataResult(Record):
-    """The training data that a job made: `dataset` is its name and version."""
-
-    dataset: str
-    is_new: bool
-    classes: list[str]
-    train_images: int
-    test_images: int
 
 
 class QueuePlace(Record):

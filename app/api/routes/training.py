@@ -47,6 +47,11 @@ EXAMPLES = {
     "without downloading MNIST": {"value": {"epochs": 2, "dataset": "printed", "train_examples": 6000}},
 }
 
+LABELS = {
+    "name and tags": {"value": {"name": "wide batch", "tags": ["keep"]}},
+    "archive": {"value": {"archived": True}},
+}
+
 IdempotencyKey = Annotated[
     str | None,
     Header(
@@ -168,7 +173,9 @@ async def move_job_to_front(services: ServicesDep, job_id: JobId) -> AnyJobView:
 
 
 @router.patch("/jobs/{job_id}", dependencies=[OwnsJob, NoNull])
-async def update_job(services: ServicesDep, job_id: JobId, labels: JobLabels) -> AnyJobView:
+async def update_job(
+    services: ServicesDep, job_id: JobId, labels: Annotated[JobLabels, Body(openapi_examples=LABELS)]
+) -> AnyJobView:
     """Change the name, notes or tags of a job, or archive it. The configuration of a run, and its files, stay as they
     are: they have the name that it was started with.
     """
