@@ -13,7 +13,9 @@ from acgan_client.training_data_records import (
     ImportOptions as ImportOptions,
 )
 from acgan_client.training_data_records import (
-    Record,
+    Record as Record,
+)
+from acgan_client.training_data_records import (
     TrainingDataOrder,
     TrainingDataResult,
 )
