@@ -56,7 +56,8 @@ def train(context: JobContext) -> None:
     if settings.judge:
         digits = sample_count(trainer.batches)
         with tracing.span("load judge"):
-            assessor = find_quality_gate(dataset, trainer.config.latent_size, device, settings.judges_dir, digits)
+            latent_size = trainer.config.latent_size
+            assessor = find_quality_gate(dataset, latent_size, device, settings.judges_dir, digits, check)
     check()
     publisher = CheckpointPublisher(context, trainer, assessor)
     with tracing.span("load state"):
