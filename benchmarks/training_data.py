@@ -16,7 +16,7 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -120,7 +120,11 @@ def adding(home: Path, source: Path) -> Iterator["subprocess.Popen[str]"]:
 
 def chunks(home: Path) -> dict[str, int]:
     """The finished parts of an import and their inodes, which change if one is written again."""
-    return {path.name: path.stat().st_ino for path in home.glob("imports/*/*.chunk")}
+    found = dict[str, int]()
+    for path in home.glob("imports/*/*.chunk"):
+        with suppress(FileNotFoundError):  # the command deletes them when the result is stored
+            found[path.name] = path.stat().st_ino
+    return found
 
 
 def add(what: str, home: Path, source: Path) -> Measured:

@@ -137,7 +137,7 @@ def test_the_command_refuses_it_with_a_sentence(tmp_path: Path, stored: Training
     assert (result.returncode, result.stdout) == (2, "")
     (sentence,) = said(result.stderr)
     assert case.sentence in sentence
-    assert sentence.startswith("acgan: ")
+    assert sentence.startswith("error: ")
     assert stored.references() == []
     assert leftovers(tmp_path / "home") == []
     assert sorted(path for path in tmp_path.iterdir() if path.name != "home") == before
@@ -145,7 +145,7 @@ def test_the_command_refuses_it_with_a_sentence(tmp_path: Path, stored: Training
 
 def said(text: str) -> list[str]:
     """The sentences of a command, each of which may be wrapped into several lines."""
-    return " ".join(text.split()).replace(" acgan: ", "\nacgan: ").split("\n")
+    return " ".join(text.split()).replace(" error: ", "\nerror: ").split("\n")
 
 
 @pytest.mark.parametrize("name", ACCEPTED)
@@ -165,7 +165,7 @@ def test_an_empty_class_folder_is_named(tmp_path: Path, stored: TrainingDataStor
     write_classes(tmp_path / "letters", {"a": EACH, "b": EACH, "c": 0})
     result = run_acgan("training-data", "add", "letters", "letters", folder=tmp_path)
     assert result.returncode == 2
-    assert said(result.stderr) == ["acgan: class c has no images: add images, or remove the folder"]
+    assert said(result.stderr) == ["error: class c has no images: add images, or remove the folder"]
     assert stored.references() == []
 
 
