@@ -111,6 +111,6 @@ def _check_least(labels: np.ndarray, classes: Sequence[str], least: int, what: s
     if few:
         more = f" and {len(few) - NAMED} more classes have too few" if len(few) > NAMED else ""
         raise InvalidImages(
-            f"each class needs at least {least} {what}, and class {', '.join(few[:NAMED])}{more}: add {needed}, or leave "
-            "the class out"
+            f"each class needs at least {least} {what}, and class {', '.join(few[:NAMED])}{more}: add {needed}, or "
+            "leave the class out"
         )
