@@ -24,6 +24,7 @@ class CheckpointView(Manifest):
             "images": f"/images/{manifest.dataset_name}/{{label}}?n=40&checkpoint={manifest.id}",
             "files": f"/checkpoints/{manifest.id}/{{file}}",
             "exports": f"/checkpoints/{manifest.id}/exports/{{file}}",
+            "evaluations": f"/evaluations?checkpoint={manifest.id}",
         }
         if manifest.class_names == DIGITS:
             links["digits"] = f"/digits/{{label}}?n=40&checkpoint={manifest.id}"
