@@ -9,7 +9,7 @@ from app.schemas.links import Link
 from models.config import DatasetName, RecipeName
 from models.data.catalog import DEFAULT, DIGITS
 from models.registry import bundled
-from models.registry.serving_policy import ServingPolicy
+from models.registry.serving_policy import Judged, ServingPolicy
 from models.registry.store import Manifest, Unusable
 
 
@@ -87,6 +87,9 @@ class Follow(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     policy: Literal["newest", "best"]
+    by: Judged = Field(
+        "epoch", description="What `best` goes by: the metrics of each epoch, or the Frechet distance of evaluations."
+    )
     dataset: DatasetName | None = Field(
         None,
         description="Training data of the generator. If null, `mnist`; while nothing was published for it, a generator "

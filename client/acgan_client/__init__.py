@@ -28,6 +28,7 @@ from acgan_client.errors import (
     Unreachable,
     WaitTimeout,
 )
+from acgan_client.evaluation_records import Evaluation
 from acgan_client.following import Change
 from acgan_client.pictures import Drawn, Picture
 from acgan_client.records import Dataset, Epoch, Job, JobStatus, TrainingConfig, UnreadableJob
@@ -43,6 +44,7 @@ __all__ = [
     "Dataset",
     "Drawn",
     "Epoch",
+    "Evaluation",
     "ImportedCheckpoint",
     "InvalidInput",
     "Job",

@@ -72,6 +72,7 @@ class Serving(Record):
     """The serving policy, and the checkpoint that `latest` refers to."""
 
     policy: str = "newest"
+    by: str = "epoch"
     checkpoint: str | None = None
     dataset: str | None = None
     serving: str | None

@@ -150,6 +150,13 @@ class TrainingDataOrder(Record):
     options: ImportOptions = ImportOptions()
 
 
+class EvaluationOrder(Record):
+    """Which generator is evaluated, and with how many digits."""
+
+    checkpoint: str = "latest"
+    effort: str = "full"
+
+
 class TrainingDataResult(Record):
     """The training data that a job made: `dataset` is its name and version."""
 
@@ -181,6 +188,7 @@ class Job(Record):
     caller: str | None = None
     order: DatasetOrder | None = None
     training_data: TrainingDataOrder | None = None
+    evaluation: EvaluationOrder | None = None
     result: TrainingDataResult | None = None
     webhook_host: str | None = None
     retry_of: str | None = None

@@ -68,8 +68,8 @@ def train(
     """Train a classifier on digits, uint8 (N, 28, 28), and their classes (N,), on the device of the digits.
 
     Uses AdamW with a learning rate that rises and falls once (Smith and Topin 2017, arXiv 1708.07120). With `augment`,
-    each digit is rotated, scaled, slanted and shifted a little. `seed` determines weights and random numbers. `check` is
-    called before each batch, and ends the training by raising.
+    each digit is rotated, scaled, slanted and shifted a little. `seed` determines weights and random numbers.
+    `check` is called before each batch, and ends the training by raising.
     """
     training = ClassifierTraining(classifier, pixels, labels, seed, epochs or EPOCHS, batch, augment)
     for _ in range(training.epochs):

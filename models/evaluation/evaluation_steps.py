@@ -18,7 +18,7 @@ Figures = dict[str, Any]
 
 
 class Steps(Protocol):
-    def __call__(self, name: str, compute: Callable[[], Figures]) -> Figures:
+    def __call__(self, name: str, compute: Callable[[], Figures], /) -> Figures:
         """Return the figures of a step, which are JSON values; `compute` is called if they are not known."""
         ...
 

@@ -54,7 +54,7 @@ class Judge:
 def train_judge(dataset: Dataset, role: Role, check: Callable[[], None] = lambda: None) -> Judge:
     """Train a judge on the training split, on the data set's device. Takes minutes on a CPU."""
     student = Classifier(role, dataset.class_count)
-    classifier.train(student, dataset.train_images, dataset.train_labels, SEEDS[role], check=check)
+    classifier.train(student, dataset.train_images, dataset.train_labels, seed=SEEDS[role], check=check)
     return with_real(student, role, dataset, check)
 
 

@@ -12,10 +12,11 @@ from datetime import UTC, datetime
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from models.bounded_reading import FileMissing
 from models.evaluation.evaluation_records import Effort, Evaluation
 from models.registry.manifest import CheckpointDamaged, CheckpointId, FileRecord, Manifest
 from models.registry.storage.base import MANIFEST, ArtifactStorage, Folder
-from models.registry.storage.reading import FileMissing, parse, read_bytes, read_record, seal
+from models.registry.storage.reading import parse, read_bytes, read_record, seal
 from models.registry.store import CheckpointStore
 
 EVALUATION = "evaluation"
@@ -140,4 +141,4 @@ def best_evaluated(
     found = [each for each in found if last and servable[each.checkpoint].config.dataset == last.config.dataset]
     full = [each for each in found if each.effort == "full"]
     chosen = min(full or found, key=lambda each: each.frechet_distance, default=None)
-    return chosen and CheckpointId.parse(chosen.checkpoint)
+    return None if chosen is None else CheckpointId.parse(chosen.checkpoint)

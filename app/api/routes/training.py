@@ -120,11 +120,8 @@ async def check_drawing(services: Services, job: Job) -> None:
     try:
         await anyio.to_thread.run_sync(services.inference.models.manifest, checkpoint)
     except CheckpointNotFound:
-        raise InvalidTransition(
-            f"job {job.id} cannot run again: its checkpoint {checkpoint} was deleted. Order it with another one"
-            if job.order is None
-            else f"data set {job.id} cannot be drawn: its checkpoint {checkpoint} was deleted. Order it with another one"
-        ) from None
+        what = f"data set {job.id} cannot be drawn" if job.order else f"job {job.id} cannot run again"
+        raise InvalidTransition(f"{what}: its checkpoint {checkpoint} was deleted. Order it with another one") from None
     except (OSError, CheckpointDamaged) as error:
         logger.warning("job %s: %s", job.id, error)
 

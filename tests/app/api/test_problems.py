@@ -307,6 +307,7 @@ CAUSES: dict[str, Callable[[World], httpx2.Response]] = {
     "nothing-usable": nothing_usable,
     "dataset-not-found": lambda world: world.ask("GET", f"/datasets/{NOBODY}"),
     "dataset-file-not-found": lambda world: world.ask("GET", f"/datasets/{NOBODY}/{TRAIN_LABELS}"),
+    "evaluation-not-found": lambda world: world.ask("GET", f"/evaluations/{NOBODY}"),
     "range-not-satisfiable": beyond_the_end,
     "not-acceptable": lambda world: world.ask("GET", "/digits/7", headers={"Accept": "text/html"}),
     "not-verified": lambda world: world.ask("GET", "/digits/7?n=40&verify=1"),
