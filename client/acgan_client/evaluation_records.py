@@ -47,7 +47,7 @@ class EvaluationResult(Record):
     checkpoint: str
     dataset: str
     dataset_checksum: str
-    classes: list[str] = [*"0123456789"]
+    classes: list[str]
     effort: str | None
     judge_accuracy: float
     judge_accuracy_interval: Interval

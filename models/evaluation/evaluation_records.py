@@ -4,7 +4,6 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from models.data.catalog import DIGITS
 from models.records import Record
 
 CLOSE = 0.01  # share of test digits that count as copies by chance
@@ -69,7 +68,7 @@ class Evaluation(Record):
     checkpoint: str
     dataset: str
     dataset_checksum: str = Field(description="SHA-256 of the real images and labels.")
-    classes: list[str] = Field(list(DIGITS), description="The name of each label, from 0.")
+    classes: list[str] = Field(description="The name of each label, from 0.")
     effort: Effort | None = Field(description="Null for another number of digits.")
     judge_accuracy: float = Field(description="Accuracy of the reporting judge on the real test digits.")
     judge_accuracy_interval: Interval = Field(description="Wilson's 95 % interval.")

@@ -32,8 +32,8 @@ class ServingPolicy(BaseModel):
     checkpoint: str | None = None
     by: Judged = Field(
         "epoch",
-        description="What `best` goes by: the metrics of each epoch, or evaluations. A checkpoint without an evaluation "
-        "is then not the best, unless none has one.",
+        description="What `best` goes by: the metrics of each epoch, or the Frechet distance of evaluations. Then a "
+        "checkpoint without an evaluation is not the best, unless none has one.",
         exclude_if=lambda by: by == "epoch",  # an older version does not read it
     )
     dataset: str | None = Field(

@@ -5,6 +5,7 @@ import { button, confirmed, facts, h, notice, showError, title, announce } from 
 import { name } from "../main.js";
 import { listDownloads } from "../downloads.js";
 import { ago, bytes, figure, percent } from "../format.js";
+import { evaluationOf } from "./evaluation.js";
 
 const POLICIES = {
   newest: (dataset, until) => `Every new checkpoint of ${dataset} is served${until}.`,
@@ -95,7 +96,7 @@ function entry(checkpoint, choice, isBundled, { serve, erase, signal }) {
         ["variety", metrics.variety === undefined ? null : figure(metrics.variety)],
         ["Fréchet distance", metrics.frechet_distance === undefined ? null : figure(metrics.frechet_distance)],
         ["size", bytes(checkpoint.size)],
-      ]), downloads),
+      ]), downloads, evaluationOf(checkpoint, signal)),
     h("div", { class: "actions" },
       may && !isPinned && button(isServed ? "Pin" : "Serve this", () => serve({ policy: "pinned", checkpoint: checkpoint.id })),
       may && h("a", { class: "button", href: `#/draw?checkpoint=${checkpoint.id}` }, "Draw"),

@@ -1,4 +1,4 @@
-"""The calls that import a checkpoint, and download the files of checkpoints, as they are stored or in formats of other programs."""
+"""The calls that import a checkpoint, and that download its files as they are stored or in other formats."""
 
 from collections.abc import AsyncIterator
 from functools import partial

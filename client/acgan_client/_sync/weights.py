@@ -1,5 +1,5 @@
 # Written by client/make_sync.py: change the file of the same name in _async instead.
-"""The calls that import a checkpoint, and download the files of checkpoints, as they are stored or in formats of other programs."""
+"""The calls that import a checkpoint, and that download its files as they are stored or in other formats."""
 
 from collections.abc import Iterator
 from functools import partial

@@ -1,4 +1,4 @@
-"""Intervals of figures: they equal the jackknife as it is defined, and contain the true value as often as they claim."""
+"""Intervals of figures: they equal the jackknife as it is defined, and contain the true value as often as said."""
 
 import math
 

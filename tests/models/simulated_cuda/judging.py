@@ -15,7 +15,7 @@ from torch import Tensor
 
 from models.config import NUM_CLASSES
 from models.data.dataset import Dataset
-from models.evaluation import classifier, judge
+from models.evaluation import classifier, evaluation_records, judge
 from models.evaluation.classifier import Classifier, ClassifierTraining, look
 from models.evaluation.evaluator import EvaluationBudget, Evaluator
 from models.evaluation.judge import Judge, find_judge
