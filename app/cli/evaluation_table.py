@@ -2,23 +2,20 @@
 
 from collections.abc import Sequence
 
-from rich.table import Table
-from rich.text import Text
-
-from models.bounded_reading import printable
+from app.cli.columns import Column, Table
 from models.evaluation.evaluation_records import Evaluation, Figures, Interval
 
 
 def tabulate(evaluation: Evaluation) -> Table:
     """Return a table of the figures, next to those of real digits."""
-    name = Text(printable(evaluation.checkpoint))
-    table = Table(title=name + f", {evaluation.generator.digits} digits", title_justify="left")
-    for heading in ("", name, f"real {evaluation.dataset}"):
-        table.add_column(heading, justify="left" if not heading else "right")
+    digits = f"{evaluation.checkpoint}, {evaluation.generator.digits} digits"
+    table = Table(
+        Column("figure"), Column(digits, right=True), Column(f"real {evaluation.dataset}", right=True, drop=1)
+    )
     names = evaluation.classes
     generated, real = rows(evaluation.generator, names), rows(evaluation.real, names)
-    for figure in generated:
-        table.add_row(figure, generated[figure], real[figure])
+    for (figure, value), of_real in zip(generated.items(), real.values(), strict=True):
+        table.add(figure, value, of_real)
     table.caption = (
         f"The judge classifies {evaluation.judge_accuracy:.2%} of real test digits correctly "
         f"({between(evaluation.judge_accuracy_interval, '.2%')}). Ranges are 95 % intervals. "
@@ -41,6 +38,7 @@ def rows(figures: Figures, names: Sequence[str]) -> dict[str, str]:
         "  worst class": f"({names[worst]}) "
         + with_interval(figures.label_accuracies[worst], figures.label_accuracies_intervals[worst], ".2%"),
         f"GAN-train, {figures.lessons} digits": with_interval(figures.gan_train, figures.gan_train_interval, ".2%"),
+        "  digits of each pupil": f"{figures.lessons}",
         "  each pupil": " ".join(f"{score:.2%}" for score in figures.gan_trains),
         "Frechet distance": with_interval(figures.frechet_distance, figures.frechet_distance_interval, ".3f"),
         "kernel distance": with_interval(figures.kernel_distance, figures.kernel_distance_interval, ".4f"),

@@ -30,7 +30,7 @@ from acgan_client.errors import (
 )
 from acgan_client.evaluation_records import Evaluation
 from acgan_client.following import Change
-from acgan_client.pictures import Drawn, Picture
+from acgan_client.pictures import Drawn, DrawnNumber, Picture
 from acgan_client.records import Dataset, Epoch, Job, JobStatus, TrainingConfig, UnreadableJob
 from acgan_client.version import __version__
 
@@ -43,6 +43,7 @@ __all__ = [
     "Conflict",
     "Dataset",
     "Drawn",
+    "DrawnNumber",
     "Epoch",
     "Evaluation",
     "ImportedCheckpoint",

@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from pydantic import ValidationError
 
+from app.cli.completion import local_checkpoints, one_of
 from app.cli.errors import check_output_file, error_console, fail, fail_on, read_settings
 from app.cli.options import TRAINING_DATA, AsJson, Home, Key, RunsOnOption, Url, WebhookOption
-from app.cli.output import console, escape_json, write_line
+from app.cli.output import escape_json, write_line
+from app.cli.picture_files import PICTURES, format_of
 from app.cli.service import exit_unless_succeeded
 from app.cli.service import service as ask_service
+from models.data.catalog import DATASETS
 
 if TYPE_CHECKING:  # takes a while to load
     from models.evaluation.evaluation_records import Evaluation
@@ -19,11 +22,18 @@ if TYPE_CHECKING:  # takes a while to load
 def evaluate(
     checkpoint: Annotated[
         str,
-        typer.Argument(metavar="CHECKPOINT", help="`latest`, a checkpoint's id, or a generator's .safetensors file."),
+        typer.Argument(
+            metavar="CHECKPOINT",
+            help="`latest`, a checkpoint's id, or a generator's .safetensors file.",
+            autocompletion=local_checkpoints,
+        ),
     ] = "latest",
     dataset: Annotated[
         str | None,
-        typer.Option(help=f"The generator's training data: {TRAINING_DATA}. By default the checkpoint's."),
+        typer.Option(
+            autocompletion=one_of(*DATASETS),
+            help=f"The generator's training data: {TRAINING_DATA}. By default the checkpoint's.",
+        ),
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Use a fifth of the digits: faster, less precise.")] = False,
     as_json: AsJson = False,
@@ -42,6 +52,8 @@ def evaluate(
 
     With --service a worker evaluates, and the command waits for the figures: the job continues if the command ends.
     """
+    with fail_on():
+        format_of(picture, None, PICTURES)
     check_output_file(picture)
     if service:
         if dataset is not None:
@@ -77,9 +89,10 @@ def evaluate_there(
 
 
 def show(evaluation: "Evaluation", as_json: bool) -> None:
+    from app.cli.columns import print_table
     from app.cli.evaluation_table import tabulate
 
     if as_json:
         write_line(escape_json(evaluation.model_dump_json(indent=2)))
     else:
-        console.print(tabulate(evaluation))
+        print_table(tabulate(evaluation))

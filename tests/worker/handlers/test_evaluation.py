@@ -85,10 +85,13 @@ def test_a_job_has_the_figures_of_the_command(settings: AppSettings, store: Chec
             assert f"{name}_interval" in Figures.model_fields, name
             low, high = getattr(found.generator, f"{name}_interval")
             assert low <= getattr(found.generator, name) <= high
-    table = Console(width=160)
-    with table.capture() as printed:
-        table.print(tabulate(found))
-    assert "95 % intervals" in printed.get()
+    table = tabulate(found)
+    assert table.caption is not None
+    assert "95 % intervals" in table.caption
+    printed = {row[0].strip(): row[1:] for row in table.rows()}
+    low, high = found.generator.frechet_distance_interval
+    assert f"{low:.3f} - {high:.3f}" in printed["Frechet distance"][0]
+    assert printed["digits of each pupil"] == ["3000", "60"]
 
 
 def test_an_evaluation_that_was_stopped_keeps_its_finished_steps(
