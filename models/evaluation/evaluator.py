@@ -114,7 +114,7 @@ class Evaluator:
         return compared.model_copy(update=of_test)
 
     def examine(self, digits: Tensor, labels: Tensor, lessons: Lessons, name: str) -> tuple[Figures, Neighbours]:
-        """Evaluate digits. `lessons` is called if a pupil is to be trained; `name` is that of the kept steps."""
+        """Evaluate digits. `lessons` is called if a pupil must be trained; `name` is that of the kept steps."""
         near, neighbours = self.nearest(digits, labels)
         seen = look(self.judge.classifier, digits, self.check)
         figures = self.recognised(seen, labels) | self.varied(seen, labels)
@@ -188,7 +188,7 @@ class Evaluator:
 
         def train(number: int) -> dict[str, float]:
             trained.add(number)
-            if not drawn:  # once, and only if a pupil is to be trained
+            if not drawn:  # once, and only if a pupil must be trained
                 drawn.append(lessons())
             return {"accuracy": self.teach(number, *drawn[0]), "lessons": len(drawn[0][0])}
 
