@@ -212,8 +212,9 @@ class AsyncClient(AsyncTrainingData, AsyncWeights, AsyncEvaluations):
         return record
 
     async def _current(self, job: JobRef, **options: Unpack[Options]) -> AnyEnded:
-        read = {Dataset: self.dataset, Evaluation: self.evaluation}.get(type(job), self.job)
-        return await read(job, **options)
+        if isinstance(job, Evaluation):
+            return await self.evaluation(job, **options)
+        return await (self.dataset(job, **options) if isinstance(job, Dataset) else self.job(job, **options))
 
     # ----------------------------------------------------------------------------
     # Digits and checkpoints.

@@ -209,8 +209,9 @@ class Client(TrainingDataCalls, Weights, Evaluations):
         return record
 
     def _current(self, job: JobRef, **options: Unpack[Options]) -> AnyEnded:
-        read = {Dataset: self.dataset, Evaluation: self.evaluation}.get(type(job), self.job)
-        return read(job, **options)
+        if isinstance(job, Evaluation):
+            return self.evaluation(job, **options)
+        return self.dataset(job, **options) if isinstance(job, Dataset) else self.job(job, **options)
 
     # ----------------------------------------------------------------------------
     # Digits and checkpoints.

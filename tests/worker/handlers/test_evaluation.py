@@ -100,11 +100,11 @@ def test_an_evaluation_that_was_stopped_keeps_its_finished_steps(
     job_id = order(settings, checkpoint)
     train, trained = classifier.train, list[int]()
 
-    def stop_at_the_last_pupil(*args: Any, seed: int, **more: Any) -> Any:
-        trained.append(seed)
+    def stop_at_the_last_pupil(*args: Any, **named: Any) -> Any:
+        trained.append(named["seed"])
         if trained == [1, 101, 101]:  # the judge, the pupil of real digits, that of generated ones
             shutdown._requested.set()
-        return train(*args, seed=seed, **more)
+        return train(*args, **named)
 
     monkeypatch.setattr(classifier, "train", stop_at_the_last_pupil)
     try:

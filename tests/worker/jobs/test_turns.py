@@ -281,7 +281,7 @@ def test_an_evaluation_whose_worker_was_lost_still_waits_behind_runs(ask: Ask[Jo
     assert claimed_in_turn(consumer) == ["run", "lost", "other evaluation"]
 
 
-def test_an_evaluation_can_be_moved_to_the_front(ask: Ask[Job], consumer: JobConsumer) -> None:
+def test_an_evaluation_can_be_moved_to_the_front(ask: Ask[Any], consumer: JobConsumer) -> None:
     order(ask, "run", priority=9)
     moved = evaluation(ask, "evaluation")
     ask(lambda jobs: jobs.move_to_front(moved))
