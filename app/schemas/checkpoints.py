@@ -77,6 +77,7 @@ class ImportQuery(BaseModel):
 class ServingView(ServingPolicy):
     """The serving policy, and the checkpoint that `latest` refers to."""
 
+    by: Judged = Field("epoch", description="What `best` goes by: the metrics of each epoch, or evaluations.")
     serving: str | None = Field(description="Id of the checkpoint being served by this process.")
     serving_dataset: str | None = Field(description="Training data of this checkpoint.")
 

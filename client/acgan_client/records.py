@@ -151,8 +151,6 @@ class TrainingDataOrder(Record):
 
 
 class EvaluationOrder(Record):
-    """Which generator is evaluated, and with how many digits."""
-
     checkpoint: str = "latest"
     effort: str = "full"
 
@@ -262,18 +260,6 @@ class JobList(Record):
 class FileRecord(Record):
     sha256: str
     size: int
-
-
-class JobHistory(Record):
-    job: str
-    config: TrainingConfig
-    epochs: list[Epoch]
-
-    def _repr_html_(self) -> str:
-        """Show it in a notebook."""
-        from acgan_client.notebook import curve_html
-
-        return curve_html(self.epochs)
 
 
 # ----------------------------------------------------------------------------

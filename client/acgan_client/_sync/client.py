@@ -40,6 +40,7 @@ from acgan_client.calls import (
 from acgan_client.checkpoint_records import (
     Checkpoint,
     CheckpointList,
+    JobHistory,
     Readiness,
     Serving,
     UnusableCheckpoint,
@@ -55,7 +56,6 @@ from acgan_client.records import (
     DatasetList,
     DatasetManifest,
     Job,
-    JobHistory,
     JobList,
     JobStatus,
     UnreadableJob,
