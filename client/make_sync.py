@@ -15,6 +15,7 @@ NAMES = {
     "AsyncClient": "Client",
     "AsyncTransport": "Transport",
     "AsyncTrainingData": "TrainingDataCalls",
+    "AsyncEvaluations": "Evaluations",
     "AsyncWeights": "Weights",
     "AsyncBaseTransport": "BaseTransport",
     "AsyncIterator": "Iterator",

@@ -12,7 +12,7 @@ const PARTS = {
   compare: ["chart", "curves", "canvas", "views/runs"],
   draw: ["canvas"],
   play: ["canvas"],
-  checkpoints: ["downloads"],
+  checkpoints: ["downloads", "views/evaluation"],
   training_data: ["canvas", "previews", "upload", "tar", "views/new_run"],
 };
 

@@ -150,6 +150,11 @@ class TrainingDataOrder(Record):
     options: ImportOptions = ImportOptions()
 
 
+class EvaluationOrder(Record):
+    checkpoint: str = "latest"
+    effort: str = "full"
+
+
 class TrainingDataResult(Record):
     """The training data that a job made: `dataset` is its name and version."""
 
@@ -183,6 +188,7 @@ class Job(Record):
     caller: str | None = None
     order: DatasetOrder | None = None
     training_data: TrainingDataOrder | None = None
+    evaluation: EvaluationOrder | None = None
     result: TrainingDataResult | None = None
     webhook_host: str | None = None
     retry_of: str | None = None
@@ -254,18 +260,6 @@ class JobList(Record):
 class FileRecord(Record):
     sha256: str
     size: int
-
-
-class JobHistory(Record):
-    job: str
-    config: TrainingConfig
-    epochs: list[Epoch]
-
-    def _repr_html_(self) -> str:
-        """Show it in a notebook."""
-        from acgan_client.notebook import curve_html
-
-        return curve_html(self.epochs)
 
 
 # ----------------------------------------------------------------------------

@@ -195,15 +195,18 @@ class Looks:
 
 
 @torch.inference_mode()
-def look(classifier: Classifier, pixels: Tensor) -> Looks:
+def look(classifier: Classifier, pixels: Tensor, check: Callable[[], None] = lambda: None) -> Looks:
     """Classify digits, uint8 (N, 28, 28), on the classifier's device, always in float32."""
     device = next(classifier.parameters()).device
-    seen = [classifier(to_unit_range(part)) for part in pixels.to(device).split(LOOKING_BATCH)]
+    seen = []
+    for part in pixels.to(device).split(LOOKING_BATCH):
+        check()
+        seen.append(classifier(to_unit_range(part)))
     features, logits = (torch.cat(parts).float() for parts in zip(*seen, strict=True))
     return Looks(features, logits.softmax(1))
 
 
-def accuracy(classifier: Classifier, pixels: Tensor, labels: Tensor) -> float:
+def accuracy(classifier: Classifier, pixels: Tensor, labels: Tensor, check: Callable[[], None] = lambda: None) -> float:
     """Return the share of digits that are classified correctly, 0-1."""
-    classes = look(classifier, pixels).classes
+    classes = look(classifier, pixels, check).classes
     return float((classes == labels.to(classes.device)).float().mean())

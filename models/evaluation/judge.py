@@ -6,6 +6,7 @@ choosing judge of printed digits.
 """
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -57,16 +58,16 @@ def train_judge(dataset: Dataset, role: Role, check: Check = lambda: None) -> Ju
     """
     student = Classifier(role, dataset.class_count)
     classifier.train(student, dataset.train_images, dataset.train_labels, SEEDS[role], check=check)
-    return with_real(student, role, dataset)
+    return with_real(student, role, dataset, check)
 
 
-def with_real(student: Classifier, role: Role, dataset: Dataset) -> Judge:
+def with_real(student: Classifier, role: Role, dataset: Dataset, check: Callable[[], None] = lambda: None) -> Judge:
     """Make a judge: round the classifier to the precision of its file, then measure the real digits with it."""
     for parameter in student.state_dict().values():
         if parameter.is_floating_point():
             parameter.copy_(parameter.half())
-    seen, labels = look(student, dataset.test_images), dataset.test_labels
-    trained = look(student, dataset.train_images).features
+    seen, labels = look(student, dataset.test_images, check), dataset.test_labels
+    trained = look(student, dataset.train_images, check).features
     parts = split_by_class(trained, dataset.train_labels, dataset.class_count)
     distances = [mean_distance(features) for features in parts]
     accuracy = float((seen.classes == labels).float().mean())

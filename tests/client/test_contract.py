@@ -10,10 +10,11 @@ import httpx2
 import pytest
 from pydantic import BaseModel
 
-from acgan_client import Client, Refused, checkpoint_records, records
+from acgan_client import Client, Refused, checkpoint_records, evaluation_records, records
 from acgan_client._sync.weights import SUFFIXES
 from acgan_client.calls import (
     DigitsQuery,
+    EvaluationFields,
     EvolutionQuery,
     ImportFields,
     MorphQuery,
@@ -60,6 +61,11 @@ CALLS: dict[str, Callable[[Client], Any]] = {
     "checkpoints": lambda client: client.checkpoints(),
     "checkpoint": lambda client: client.checkpoint("c"),
     "import_checkpoint": lambda client: client.import_checkpoint(b""),
+    "evaluate": lambda client: client.evaluate(),
+    "evaluation": lambda client: client.evaluation("a"),
+    "evaluations": lambda client: client.evaluations(),
+    "evaluation_result": lambda client: client.evaluation_result("a"),
+    "evaluation_picture": lambda client: client.evaluation_picture("a"),
     "add_training_data": lambda client: client.add_training_data("letters", b""),
     "delete_checkpoint": lambda client: client.delete_checkpoint("c"),
     "serving": lambda client: client.serving(),
@@ -74,7 +80,7 @@ CALLS: dict[str, Callable[[Client], Any]] = {
     "download_checkpoint_file": lambda client: client.download_checkpoint_file("c", "a", Path()),
     "export": lambda client: client.export("c", "onnx", Path()),
 }
-OF_SEVERAL_CALLS = {"iter_jobs", "iter_checkpoints", "iter_datasets", "wait", "close"}
+OF_SEVERAL_CALLS = {"iter_jobs", "iter_checkpoints", "iter_datasets", "iter_evaluations", "wait", "close"}
 LEFT_OUT = {
     "GET /datasets/{job_id}/archive": "the second request of `download`; tests/app/cli/test_layouts.py sends it",
     "GET /problems/{code}": "the documentation of an error, which the class has too",
@@ -84,6 +90,8 @@ LEFT_OUT = {
 RECORDS: dict[str, type[BaseModel]] = {
     "CheckpointView": checkpoint_records.Checkpoint,
     "DatasetView": records.Dataset,
+    "Evaluation": evaluation_records.EvaluationResult,
+    "EvaluationView": evaluation_records.Evaluation,
     "EpochRecord": records.Epoch,
     "EpochView": records.Epoch,
     "JobView": records.Job,
@@ -91,7 +99,7 @@ RECORDS: dict[str, type[BaseModel]] = {
     "TrainingDataView": checkpoint_records.TrainingData,
     "UnreadableJobView": records.UnreadableJob,
 }
-REQUESTS = {"Follow", "FollowDataset", "Pin", "TrainingOrder", "WantedDataset"}
+REQUESTS = {"Follow", "FollowDataset", "Pin", "TrainingOrder", "WantedDataset", "WantedEvaluation"}
 ERRORS = {"Mistake", "Problem", "ProblemDescription"}
 FILES = {"Manifest"}  # which the client stores without reading it
 EVENTS = {"RecordEvent", "ProgressEvent", "EpochEvent", "StatusEvent", "StatusChange", "TroubleEvent", "TroubleChange"}
@@ -167,6 +175,7 @@ def literals(annotation: Any) -> set[str]:
 FIELDS = {
     "POST /train": TrainFields,
     "POST /datasets": OrderFields,
+    "POST /evaluations": EvaluationFields,
     "POST /checkpoints": ImportFields,
     "PUT /training-data/{name}": TrainingDataFields,
     "GET /digits/{label}": DigitsQuery,
@@ -195,6 +204,8 @@ def test_the_parameters_of_lists_and_arrays_exist(document: dict[str, Any]) -> N
     assert set(keyword) - {"self", "options"} == set(parameters(found["GET /jobs"]))
     keyword = inspect.signature(Client.datasets).parameters
     assert set(keyword) - {"self", "options"} == set(parameters(found["GET /datasets"])) - {"epochs"}
+    keyword = inspect.signature(Client.evaluations).parameters
+    assert set(keyword) - {"self", "options"} == set(parameters(found["GET /evaluations"])) - {"epochs"}
     export = found["GET /checkpoints/{checkpoint}/exports/{file}"]
     assert choices(parameters(export)["weights"]) == set(get_args(WeightsOf))
     assert set(SUFFIXES) == set(FORMATS)
@@ -205,7 +216,8 @@ def test_the_parameters_of_lists_and_arrays_exist(document: dict[str, Any]) -> N
 def test_every_field_of_a_response_exists_in_the_records(document: dict[str, Any]) -> None:
     schemas = {name: each for name, each in document["components"]["schemas"].items() if "properties" in each}
     for name in set(schemas) - REQUESTS - ERRORS - EVENTS - FILES:  # `follow` returns events as `Change`
-        record = RECORDS.get(name) or getattr(records, name, None) or getattr(checkpoint_records, name)
+        modules = records, evaluation_records, checkpoint_records
+        record = RECORDS.get(name) or next(found for each in modules if (found := getattr(each, name, None)))
         assert set(schemas[name]["properties"]) <= set(record.model_fields), name
         needed = {field for field, info in record.model_fields.items() if info.is_required()}
         assert needed <= set(schemas[name].get("required", ())), name

@@ -35,6 +35,7 @@ NOT_TYPED = {
     r"docker ": "needs Docker",
     r".*acgan download DATASET --layout huggingface": "needs pyarrow: tests/integrations runs it",
     r".*acgan evaluate": "takes minutes: tests/app/cli/test_local.py runs it",
+    r"curl .*localhost:8000/evaluations": "a worker takes minutes: tests/app/api/test_evaluations.py sends it",
     r"acgan delete": "deletes what the other commands need: tests/client/test_weights.py runs it",
     r".*--report-to": "needs the extra tracking: tests/integrations/test_tracking.py runs it",
     r".*models.bundling": "changes the package",

@@ -22,7 +22,8 @@
     acgan:job:{id}           hash: kind, status, config, priority, runs_on, caller, turn, order, retry_of, created_at,
                              started_at, ended_at, progress, device, worker, error, trouble, warnings, fence, attempts
                              (number of claims), traceparent (the trace that the job belongs to); training_data,
-                             result (what becomes of a file, and what became of it); claim,
+                             result (what becomes of a file, and what became of it);
+                             evaluation (what is evaluated); claim,
                              parent, lease, seen_at (of the claim: its name, the worker's parent process, the length of
                              the lease, and when the worker was last seen); deleting (when the deletion of its files
                              began); saved, lost, saved_when_lost (to count lost workers); thinned:{epoch} (when its

@@ -5,6 +5,7 @@ import { button, confirmed, facts, h, notice, showError, title, announce } from 
 import { name } from "../main.js";
 import { listDownloads } from "../downloads.js";
 import { ago, areDigits, bytes, classesOf, figure, nameOf, percent } from "../format.js";
+import { evaluationOf } from "./evaluation.js";
 
 const POLICIES = {
   newest: (dataset, until) => `Every new checkpoint of ${dataset} is served${until}.`,
@@ -97,7 +98,7 @@ function entry(checkpoint, choice, isBundled, { serve, erase, signal }) {
         ["variety", metrics.variety === undefined ? null : figure(metrics.variety)],
         ["Fréchet distance", metrics.frechet_distance === undefined ? null : figure(metrics.frechet_distance)],
         ["size", bytes(checkpoint.size)],
-      ]), downloads),
+      ]), downloads, evaluationOf(checkpoint, signal)),
     h("div", { class: "actions" },
       may && digits && !isPinned && button(isServed ? "Pin" : "Serve this", () => serve({ policy: "pinned", checkpoint: checkpoint.id })),
       may && h("a", { class: "button", href: `#/draw?${data}checkpoint=${checkpoint.id}` }, "Draw"),
