@@ -4,7 +4,7 @@ const KEY = "acgan.key";
 const READING = "acgan.reading"; // set if a read request needed a key
 
 const TYPES = "/problems/"; // the beginning of a problem's `type`, whose end is the code of the error
-const NEEDS_KEY = ["key-required", "key-unknown"];
+export const NEEDS_KEY = ["key-required", "key-unknown"];
 const FINAL = [...NEEDS_KEY, "not-allowed", "job-not-found"]; // a later request would have the same answer
 
 export class Problem extends Error {
@@ -31,12 +31,17 @@ async function ask(path, { method = "GET", body, headers = {}, signal } = {}) {
     answer = await fetch(path, { method, headers: sent, signal, body: body === undefined ? undefined : JSON.stringify(body) });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Problem("The service does not answer. Check that it is running and that this browser can reach it.");
+    throw problemOf(0, {});
   }
   if (answer.ok) return answer;
-  const problem = await answer.json().catch(() => ({}));
-  const code = String(problem.type ?? "").replace(TYPES, "");
-  throw new Problem(problem.detail || `The service returned the status ${answer.status}.`, code, problem.errors, true);
+  throw problemOf(answer.status, await answer.json().catch(() => ({})));
+}
+
+/** The Problem of a response with an error status; the status is 0 if there was no response. */
+export function problemOf(status, body) {
+  if (!status) return new Problem("The service does not answer. Check that it is running and that this browser can reach it.");
+  const code = String(body.type ?? "").replace(TYPES, "");
+  return new Problem(body.detail || `The service returned the status ${status}.`, code, body.errors, true);
 }
 
 async function call(path, options = {}) {

@@ -1,11 +1,10 @@
-// Pictures of digits: sheets from the API, and the plots of epochs rearranged for the screen.
+// Pictures of digits or other images: sheets from the API, and the plots of epochs rearranged for the screen.
 
 import { file } from "./api.js";
 import { button, h } from "./dom.js";
 
-export const CLASSES = 10;
 const SEEDS = 1e6; // random seeds are below this; users can enter any other
-const CELL = 28, PLOT_REAL = 11; // in cells: generated digits are columns 0 to 9, real ones 11 to 20
+const CELL = 28; // pixels; a plot has a column of generated images for each of K classes, a white one, and K of real images
 
 /** Create an <img>. `await sheet.draw(path, text)` loads it with `text` as alt, and resolves to the response headers. */
 export function sheet() {
@@ -40,7 +39,7 @@ async function plot(path, signal) {
 
 /**
  * Create a canvas of an epoch's plot: one class per row, one latent vector per column.
- * `await canvas.draw(path, { real, text }, signal)`: with `real`, the right half shows real digits.
+ * `await canvas.draw(path, { real, text }, signal)`: with `real`, the right half shows real images.
  */
 export function plotCanvas(most = 40) {
   const canvas = h("canvas", { class: "ink", role: "img", width: 1, height: 1 });
@@ -49,18 +48,19 @@ export function plotCanvas(most = 40) {
     const request = ++newest;
     const bitmap = await plot(path, signal);
     if (request !== newest || signal.aborted) return;
+    const classes = (bitmap.width / CELL - 1) / 2;
     const room = canvas.parentElement.clientWidth;
     const columns = Math.max(8, Math.min(most, Math.floor(room / (room < 600 ? 24 : CELL))));
     const generated = real ? Math.ceil(columns / 2) : columns;
     canvas.width = columns * CELL + (real ? CELL / 2 : 0);
-    canvas.height = CLASSES * CELL;
+    canvas.height = classes * CELL;
     const context = canvas.getContext("2d");
     for (let column = 0; column < columns; column++) {
       const isReal = column >= generated;
       const from = isReal ? column - generated : column;
       const left = column * CELL + (isReal ? CELL / 2 : 0);
-      for (let label = 0; label < CLASSES; label++) {
-        const plotColumn = isReal ? PLOT_REAL + label : label;
+      for (let label = 0; label < classes; label++) {
+        const plotColumn = isReal ? classes + 1 + label : label;
         context.drawImage(bitmap, plotColumn * CELL, from * CELL, CELL, CELL, left, label * CELL, CELL, CELL);
       }
     }

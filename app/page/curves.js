@@ -12,25 +12,25 @@ export const ROWS = [
 export const LOSSES = [
   { name: "loss", title: "Loss", hint: "sum of the two others, in nats" },
   { name: "generation_loss", title: "Generation loss", hint: "real or fake" },
-  { name: "auxiliary_loss", title: "Auxiliary loss", hint: "class of the digit" },
+  { name: "auxiliary_loss", title: "Auxiliary loss", hint: "class of the image" },
 ];
 
 const share = (value) => `${Number((100 * value).toFixed(1))} %`;
 
 export const FIGURES = [
   {
-    title: "Label accuracy", hint: "share of digits that are recognised",
+    title: "Label accuracy", hint: "share of images that are recognised",
     options: { format: share, bounds: [0, 1] },
     lines: [
-      { name: "all digits", figure: "label_accuracy", look: "accent" },
+      { name: "all classes", figure: "label_accuracy", look: "accent" },
       { name: "the worst class", figure: "label_accuracy_worst", look: "ink" },
     ],
   },
   {
-    title: "Variety", hint: "1 for real digits",
+    title: "Variety", hint: "1 for real images",
     options: {},
     lines: [
-      { name: "all digits", figure: "variety", look: "accent" },
+      { name: "all classes", figure: "variety", look: "accent" },
       { name: "the least varied class", figure: "variety_least", look: "ink" },
     ],
   },

@@ -30,6 +30,12 @@ export function title(text, ...beside) {
   return h("div", { class: "title" }, h("h1", {}, text), ...beside);
 }
 
+/** The two views of data: what runs learn from, and what generators made. */
+export function dataTabs(current) {
+  const tab = (view, text) => h("a", { href: `#/${view}`, "aria-current": view === current && "page" }, text);
+  return h("nav", { class: "tabs", "aria-label": "Data" }, tab("training-data", "Training data"), tab("datasets", "Generated data sets"));
+}
+
 export function notice(text, ...beside) {
   return h("div", { class: "notice" }, h("p", {}, text), ...beside);
 }

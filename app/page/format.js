@@ -56,6 +56,33 @@ export function sentence(text) {
 }
 
 const DATA = { mnist: "MNIST", printed: "printed digits" };
+const DIGITS = [..."0123456789"];
+
+/** Return the names of the classes of training data that certainly has digits; null for any other. */
+export function knownClasses(dataset) {
+  return dataset in DATA ? DIGITS : null;
+}
+
+/** Return the name of training data without its version. */
+export function nameOf(dataset) {
+  return dataset.split("@")[0];
+}
+
+/** Return the names of the classes that the generator of a checkpoint draws. */
+export function classesOf({ classes }) {
+  return classes ?? DIGITS; // null in those of earlier versions
+}
+
+/** Whether these are the classes that /digits draws. */
+export function areDigits(classes) {
+  return classes.length === DIGITS.length && classes.every((name, label) => name === DIGITS[label]);
+}
+
+/** List the names of classes, in a form that fits into a sentence. */
+export function listed(classes, most = 30) {
+  if (areDigits(classes)) return "0 to 9";
+  return classes.length > most ? `${classes.slice(0, most).join(", ")} and ${classes.length - most} more` : classes.join(", ");
+}
 
 /** Summarize the configuration of a run in one line. */
 export function recipe(config) {

@@ -3,7 +3,7 @@
 import { key, wanted } from "./api.js";
 import { h, clearError, notice, announce } from "./dom.js";
 
-const VIEWS = { "": "runs", new: "new_run", runs: "run", compare: "compare", draw: "draw", play: "play", datasets: "datasets", checkpoints: "checkpoints" };
+const VIEWS = { "": "runs", new: "new_run", runs: "run", compare: "compare", draw: "draw", play: "play", datasets: "datasets", "training-data": "training_data", checkpoints: "checkpoints" };
 
 // The modules of each view besides the common ones: loaded in parallel, because each round trip takes time.
 const PARTS = {
@@ -13,6 +13,7 @@ const PARTS = {
   draw: ["canvas"],
   play: ["canvas"],
   checkpoints: ["downloads"],
+  training_data: ["canvas", "previews", "upload", "tar", "views/new_run"],
 };
 
 export function place() {
@@ -65,7 +66,7 @@ async function show() {
 }
 
 function mark(view) {
-  const section = view === "runs" || view === "compare" ? "" : view;
+  const section = { runs: "", compare: "", datasets: "training-data" }[view] ?? view;
   for (const link of document.querySelectorAll("header a[href^='#/']")) {
     const target = link.getAttribute("href").slice(2);
     if (target === section && !link.classList.contains("mark")) link.setAttribute("aria-current", "page");

@@ -96,6 +96,7 @@ def test_invented_paths_and_methods_create_no_series(client: TestClient) -> None
         "/docs",
         "/openapi.json",
         "/page/schemas",
+        "/page/schemas/training-data",
         "/page/{name}",
         "/page/views/{name}",
         "/docs/{name}",

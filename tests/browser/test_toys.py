@@ -44,7 +44,8 @@ def test_a_data_set_is_ordered_watched_cancelled_and_downloaded(
     browser: Browser, settings: AppSettings, store: CheckpointStore
 ) -> None:
     with serving(settings) as address, visiting(browser, address) as page:
-        page.get_by_role("link", name="Data sets").click()
+        page.get_by_role("link", name="Data", exact=True).click()
+        page.get_by_role("link", name="Generated data sets").click()
         expect(page.get_by_text("70,000 digits, about 29 MB.")).to_be_visible()
         page.get_by_label("Training digits per class").fill("2")
         page.get_by_label("Test digits per class").fill("1")

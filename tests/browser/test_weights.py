@@ -116,7 +116,8 @@ def test_a_data_set_is_deleted_first_its_files_then_its_order(
         made = httpx2.post(f"{address}/datasets", json={"per_class": 1, "test_per_class": 1}).json()["id"]
         run_next_job(settings)
         with visiting(browser, address) as page:
-            page.get_by_role("link", name="Data sets").click()
+            page.get_by_role("link", name="Data", exact=True).click()
+            page.get_by_role("link", name="Generated data sets").click()
             entry = page.locator(".dataset")
             entry.get_by_role("button", name="Delete files").click()
             confirm(page, "Delete files")

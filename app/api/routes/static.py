@@ -93,6 +93,12 @@ async def page_schema(request: Request) -> Response:
     return await answer(request, page_document(request.app))
 
 
+@router.get("/page/schemas/training-data")
+async def training_data_schema(request: Request) -> Response:
+    """Return the options of `PUT /training-data/{name}`, of which the page builds its form."""
+    return await answer(request, training_data_document(request.app))
+
+
 @router.get("/page/{name}")
 async def page_file(request: Request, name: str) -> Response:
     return await answer(request, PAGE.get(name))
@@ -132,6 +138,14 @@ def page_document(app: FastAPI) -> File:
     paths = {path: document["paths"][path] for path in ("/train", "/digits")}
     order = {"schemas": {"TrainingOrder": document["components"]["schemas"]["TrainingOrder"]}}
     text = json.dumps({"paths": paths, "components": order}, ensure_ascii=False, separators=(",", ":"))
+    return File.of(f"{text}\n".encode(), "application/json", NOTHING)
+
+
+@lru_cache(maxsize=8)
+def training_data_document(app: FastAPI) -> File:
+    parameters = app.openapi()["paths"]["/training-data/{name}"]["put"]["parameters"]
+    options = [each for each in parameters if each["in"] == "query"]
+    text = json.dumps({"parameters": options}, ensure_ascii=False, separators=(",", ":"))
     return File.of(f"{text}\n".encode(), "application/json", NOTHING)
 
 

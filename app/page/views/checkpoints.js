@@ -4,7 +4,7 @@ import { get, put, remove } from "../api.js";
 import { button, confirmed, facts, h, notice, showError, title, announce } from "../dom.js";
 import { name } from "../main.js";
 import { listDownloads } from "../downloads.js";
-import { ago, bytes, figure, percent } from "../format.js";
+import { ago, areDigits, bytes, classesOf, figure, nameOf, percent } from "../format.js";
 
 const POLICIES = {
   newest: (dataset, until) => `Every new checkpoint of ${dataset} is served${until}.`,
@@ -43,9 +43,9 @@ export async function show(root, _at, signal) {
 
 function serving(choice, checkpoints, serve) {
   const now = checkpoints.find(({ id }) => id === choice.serving);
-  const dataset = choice.serving_dataset ?? choice.dataset ?? "mnist";
+  const dataset = nameOf(choice.serving_dataset ?? choice.dataset ?? "mnist");
   const until = choice.dataset === null && dataset !== "mnist" ? " until one of mnist is published" : "";
-  const before = checkpoints.slice(checkpoints.indexOf(now) + 1).find(({ refused, config }) => refused === null && config.dataset === dataset);
+  const before = checkpoints.slice(checkpoints.indexOf(now) + 1).find(({ refused, config }) => refused === null && nameOf(config.dataset) === dataset);
   const policyButton = (policy, text) => button(text, () => serve({ policy, dataset: choice.dataset }), { "aria-pressed": String(choice.policy === policy), disabled: choice.policy === policy });
   const back = now && before && button("Roll back", () => serve({ policy: "pinned", checkpoint: before.id }), { title: `Pin ${before.id}` });
   return [
@@ -57,7 +57,8 @@ function serving(choice, checkpoints, serve) {
 
 /** A choice of the training data whose newest checkpoint is served, if there are several. */
 function datasetSelect(checkpoints, dataset, serve) {
-  const names = [...new Set(checkpoints.filter(({ refused }) => refused === null).map(({ config }) => config.dataset))].sort();
+  const servable = checkpoints.filter((checkpoint) => checkpoint.refused === null && areDigits(classesOf(checkpoint)));
+  const names = [...new Set(servable.map(({ config }) => nameOf(config.dataset)))].sort();
   if (names.length < 2) return null;
   const select = h("select", { onchange: () => serve({ policy: "newest", dataset: select.value }).catch(showError) }, names.map((each) => h("option", { selected: each === dataset }, each)));
   return h("label", { class: "inline" }, "Training data ", select);
@@ -83,7 +84,8 @@ function entry(checkpoint, choice, isBundled, { serve, erase, signal }) {
   const isPinned = choice.policy === "pinned" && choice.checkpoint === checkpoint.id;
   const { metrics } = checkpoint;
   const state = isServed ? h("span", { class: "badge running" }, isPinned ? "served, pinned" : "served") : checkpoint.refused ? h("span", { class: "badge failed" }, "refused") : null;
-  const may = checkpoint.refused === null;
+  const may = checkpoint.refused === null, digits = areDigits(classesOf(checkpoint));
+  const data = digits ? "" : `data=${encodeURIComponent(checkpoint.config.dataset)}&`;
   const downloads = h("details", { class: "weights" }, h("summary", {}, "Download"));
   downloads.addEventListener("toggle", () => listDownloads(downloads, checkpoint, signal), { once: true });
   return h("li", { class: "checkpoint", "data-id": checkpoint.id },
@@ -97,7 +99,7 @@ function entry(checkpoint, choice, isBundled, { serve, erase, signal }) {
         ["size", bytes(checkpoint.size)],
       ]), downloads),
     h("div", { class: "actions" },
-      may && !isPinned && button(isServed ? "Pin" : "Serve this", () => serve({ policy: "pinned", checkpoint: checkpoint.id })),
-      may && h("a", { class: "button", href: `#/draw?checkpoint=${checkpoint.id}` }, "Draw"),
+      may && digits && !isPinned && button(isServed ? "Pin" : "Serve this", () => serve({ policy: "pinned", checkpoint: checkpoint.id })),
+      may && h("a", { class: "button", href: `#/draw?${data}checkpoint=${checkpoint.id}` }, "Draw"),
       !isBundled && !isServed && !isPinned && button("Delete", () => erase(checkpoint.id))));
 }

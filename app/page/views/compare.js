@@ -7,7 +7,7 @@ import { h, notice, showError, title } from "../dom.js";
 import { plotCanvas } from "../canvas.js";
 import { go, name, note } from "../main.js";
 import { badge } from "./runs.js";
-import { named, standing } from "../format.js";
+import { knownClasses, named, standing } from "../format.js";
 
 const LOOKS = ["accent", "ink"];
 
@@ -75,7 +75,7 @@ export async function show(root, { query }, signal) {
     for (const diagram of curves) diagram.show(longest, shown);
     pair.forEach((job, side) => {
       const record = job.epochs.find((one) => one.epoch === shown) ?? job.epochs.at(-1);
-      const text = record ? `Digits of ${named(job)}, epoch ${record.epoch}` : "";
+      const text = record ? `${knownClasses(job.config.dataset) ? "Digits" : "Images"} of ${named(job)}, epoch ${record.epoch}` : "";
       if (record) pictures[side].draw(record.samples, { text }, signal).catch(showError);
     });
     table.replaceChildren(differences(pair));

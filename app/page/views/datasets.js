@@ -1,9 +1,9 @@
 // Generated data sets: a form to order one, and a list with progress and files.
 
 import { ENDED, get, key, post, remove } from "../api.js";
-import { button, confirmed, h, notice, pause, prose, showError, title, announce } from "../dom.js";
+import { button, confirmed, dataTabs, h, notice, pause, prose, showError, title, announce } from "../dom.js";
 import { name, note } from "../main.js";
-import { ago, bytes, duration, number, sentence } from "../format.js";
+import { ago, areDigits, bytes, duration, number, sentence } from "../format.js";
 
 const CLASSES = 10, BYTES = 410, AGAIN = 1500; // bytes of a digit, compressed; milliseconds between requests
 const SURE = { "": "none", 0.5: "probability at least 0.5", 0.99: "probability at least 0.99" };
@@ -15,22 +15,38 @@ export async function show(root, { query }, signal) {
   const seed = field("seed", "Seed", query.get("seed") ?? "1", 0);
   const sure = h("select", { id: "verify", onchange: changed }, Object.entries(SURE).map(([value, text]) => h("option", { value }, text)));
   sure.value = query.get("verify") ?? "";
+  let sets = []; // of training data that has a checkpoint and other classes than the digits
+  const source = h("select", { id: "source", onchange: changed }, h("option", { value: "" }, "the digits that are served"));
+  const sources = h("div", { class: "field", hidden: true }, h("label", { for: "source" }, "Generate"), source);
   const size = h("p", { class: "hint", "aria-live": "polite" });
   const send = h("button", { class: "primary" }, "Generate data set");
   const form = h("form", { class: "controls", novalidate: true, oninput: changed, onsubmit: order },
-    many.element, tests.element, seed.element,
+    sources, many.element, tests.element, seed.element,
     h("div", { class: "field" }, h("label", { for: "verify" }, "Verification"), sure), h("div", { class: "actions" }, send));
   const list = h("div", { "aria-live": "polite" });
-  root.append(title("Data sets"),
-    h("p", {}, "Generate digits with the current model, as four files in the MNIST format."),
+  root.append(title("Generated data sets"), dataTabs("datasets"),
+    h("p", {}, "Generate images with the current model, as four files in the MNIST format."),
     form, size, list);
   changed();
+  offerSources().catch(showError);
   await watch();
 
   function changed() {
     note({ per_class: many.input.value, test_per_class: tests.input.value, seed: seed.input.value, verify: sure.value });
-    const digits = CLASSES * (Number(many.input.value) + Number(tests.input.value));
-    size.textContent = `${number(digits)} digits, about ${bytes(digits * BYTES)}.`;
+    const images = (chosen()?.classes.length ?? CLASSES) * (Number(many.input.value) + Number(tests.input.value));
+    size.textContent = `${number(images)} ${chosen() ? "images" : "digits"}, about ${bytes(images * BYTES)}.`;
+  }
+
+  function chosen() {
+    return sets.find((set) => set.name === source.value);
+  }
+
+  async function offerSources() {
+    const { training_data: all } = await get("training-data", signal);
+    sets = all.filter((set) => set.newest_checkpoint && !areDigits(set.classes));
+    source.append(...sets.map((set) => h("option", { value: set.name }, `images of ${set.name}`)));
+    sources.hidden = !sets.length;
+    update.shown = null; // the numbers of classes are known now
   }
 
   async function order(event) {
@@ -38,7 +54,9 @@ export async function show(root, { query }, signal) {
     send.disabled = true;
     try {
       const body = { per_class: Number(many.input.value), test_per_class: Number(tests.input.value), seed: Number(seed.input.value) };
-      const { id } = await post("datasets", sure.value ? { ...body, verify: Number(sure.value) } : body);
+      if (sure.value) body.verify = Number(sure.value);
+      if (chosen()) body.checkpoint = chosen().newest_checkpoint;
+      const { id } = await post("datasets", body);
       announce(`Data set ${id} is queued.`);
       await update();
     } catch (problem) {
@@ -60,7 +78,7 @@ export async function show(root, { query }, signal) {
     const shown = JSON.stringify(datasets);
     if (shown === update.shown) return;
     update.shown = shown;
-    list.replaceChildren(...(datasets.length ? datasets.map((dataset) => entry(dataset, update)) : [h("p", { class: "nothing" }, "No data sets yet.")]));
+    list.replaceChildren(...(datasets.length ? datasets.map((dataset) => entry(dataset, update, sets)) : [h("p", { class: "nothing" }, "No data sets yet.")]));
   }
 }
 
@@ -69,8 +87,11 @@ function field(id, text, value, least = 1) {
   return { input, element: h("div", { class: "field" }, h("label", { for: id }, text), input) };
 }
 
-function entry(dataset, update) {
+function entry(dataset, update, sets) {
   const { id, order, status, progress } = dataset;
+  const each = order.per_class + order.test_per_class;
+  const known = sets.find((set) => set.newest_checkpoint === order.checkpoint);
+  const images = progress?.digits ?? each * (known?.classes.length ?? CLASSES);
   const control = (verb, text) => button(text, async () => { await post(`jobs/${id}/${verb}`); await update(); });
   const made = Object.keys(dataset.files).length > 0;
   const erase = async () => {
@@ -83,9 +104,9 @@ function entry(dataset, update) {
   const running = !ENDED.includes(status);
   return h("article", { class: "job dataset", "data-id": id },
     h("div", {},
-      h("h2", {}, `${number(CLASSES * (order.per_class + order.test_per_class))} digits `, h("span", { class: `badge ${status}` }, status)),
+      h("h2", {}, `${number(images)} ${images === CLASSES * each && !known ? "digits" : "images"} `, h("span", { class: `badge ${status}` }, status)),
       h("p", { class: "hint" }, `Seed ${order.seed}, checkpoint `, h("code", {}, order.checkpoint), order.verify === null ? "" : `, verified with probability ${order.verify}`, `. Created ${ago(dataset.created_at)}.`),
-      running && progress && h("progress", { max: progress.digits, value: progress.drawn, "aria-label": "Digits drawn" }),
+      running && progress && h("progress", { max: progress.digits, value: progress.drawn, "aria-label": "Images drawn" }),
       running && progress && h("p", { class: "hint" }, `${number(progress.drawn)} of ${number(progress.digits)}, about ${duration(progress.eta_seconds)} left.`),
       dataset.error && notice(prose(sentence(dataset.error))),
       files(dataset)),

@@ -3,10 +3,10 @@
 import { get, post } from "../api.js";
 import { h, notice, prose, showError, title } from "../dom.js";
 import { go, name, note } from "../main.js";
-import { count, duration, number } from "../format.js";
+import { count, duration, listed, number } from "../format.js";
 
 const FIRST = ["name", "recipe", "dataset", "epochs"]; // the others are under "More options"
-const ALL = { train_examples: 60000, test_examples: 10000 };
+const ALL = 60000; // training images of MNIST
 const MOST = 5; // runs that an estimate is based on
 const UNKNOWN_PACE = 400; // images per second on two slow cores: docs say two to three minutes for an epoch of 60,000
 
@@ -16,6 +16,7 @@ export async function show(root, { query }, signal) {
   const { properties } = document_.components.schemas.TrainingOrder;
   const presets = document_.paths["/train"].post.requestBody.content["application/json"].examples;
 
+  const sizes = new Map(); // of training data: [numbers of training and test images], by name
   const fields = Object.entries(properties).map(([key, schema]) => field(key, schema, query.get(key)));
   const byName = new Map(fields.map((one) => [one.key, one]));
   const cost = h("p", { class: "cost", "aria-live": "polite" });
@@ -37,12 +38,15 @@ export async function show(root, { query }, signal) {
     once = random();
     note(Object.fromEntries(fields.map(({ key, text }) => [key, text()])));
     for (const { button, value } of presetButtons) button.setAttribute("aria-pressed", fields.every(({ key, is }) => key === "name" || is(value[key])));
-    cost.replaceChildren(...(form.querySelector(":invalid") ? ["Some fields are invalid."] : estimate({ ...defaults(properties), ...body() }, recent.jobs)));
+    cost.replaceChildren(...(form.querySelector(":invalid") ? ["Some fields are invalid."] : estimate({ ...defaults(properties), ...body() }, recent.jobs, sizes)));
   };
   const preset = (values) => {
+    const before = byName.get("dataset").input.value;
     for (const { key, write } of fields) write(values[key]);
+    if (byName.get("dataset").input.value !== before) byName.get("dataset").input.dispatchEvent(new Event("change"));
     changed();
   };
+  offerTrainingData(byName.get("dataset"), query.has("dataset"), sizes, changed, signal).catch(showError);
   form.addEventListener("input", changed);
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
@@ -73,12 +77,44 @@ function placed({ field: where, message }, byName) {
   return [byName.get(first), rest.join(" ")];
 }
 
+/** Offer the sets that users brought. Images of the chosen set are loaded when the user looks at the field. */
+async function offerTrainingData({ input, element }, isGiven, sizes, changed, signal) {
+  const text = h("p", { class: "hint", "aria-live": "polite" });
+  const picture = h("div", { class: "preview" });
+  element.append(text, picture);
+  const { training_data: sets } = await get("training-data", signal);
+  for (const { name: set, train_images: train } of sets) sizes.set(set, train);
+  const chosen = input.value;
+  const known = new Set([...input.options].map(({ value }) => value));
+  input.append(...sets.filter((set) => !known.has(set.name)).map((set) => h("option", { value: set.name }, set.name)));
+  input.value = chosen;
+  let shown = "";
+  const describe = async () => {
+    if (shown === input.value) return;
+    shown = input.value;
+    const set = sets.find(({ name: other }) => other === shown) ?? (await get(`training-data/${encodeURIComponent(shown)}`, signal));
+    if (set.name !== shown && `${set.name}@${set.version}` !== shown) return;
+    sizes.set(shown, set.train_images);
+    text.textContent = `${set.classes.length} classes: ${listed(set.classes)}. ${number(set.train_images)} training images, ${number(set.test_images)} for tests.`;
+    const { preview } = await import("../previews.js");
+    await preview(picture, set, signal);
+  };
+  const look = () => describe().then(changed).catch((problem) => {
+    text.textContent = problem.message;
+    picture.replaceChildren();
+  });
+  input.addEventListener("focus", look, { once: true });
+  input.addEventListener("change", look);
+  if (isGiven) await look();
+  else changed();
+}
+
 function defaults(properties) {
-  return Object.fromEntries(Object.entries(properties).map(([key, schema]) => [key, schema.default ?? ALL[key]]));
+  return Object.fromEntries(Object.entries(properties).map(([key, schema]) => [key, schema.default]));
 }
 
 /** Create the form field of a schema property, with functions that read and write its value. */
-function field(key, schema, given) {
+export function field(key, schema, given) {
   const kind = schema.anyOf?.find(({ type }) => type !== "null") ?? schema;
   const id = `field-${key}`;
   const common = { id, name: key, "aria-describedby": `${id}-about ${id}-wrong` };
@@ -88,6 +124,7 @@ function field(key, schema, given) {
   const choices = kind.enum ?? (key === "dataset" ? kind.examples : undefined);
   if (choices) {
     input = h("select", common, choices.map((value) => h("option", { value }, value)));
+    if (key === "dataset" && given && !choices.includes(given)) input.append(h("option", { value: given }, given));
   } else if (kind.type === "string") {
     input = h("input", { ...common, type: "text", maxlength: kind.maxLength, autocomplete: "off" });
   } else {
@@ -104,7 +141,7 @@ function field(key, schema, given) {
   const element = h("div", { class: "field" }, h("label", { for: id }, label), input, h("p", { class: "hint", id: `${id}-about` }, prose(schema.description ?? ""), empty), wrong);
   const isDefault = () => (input.value === "" && !input.validity.badInput) || input.value === String(schema.default);
   return {
-    key, element,
+    key, element, input,
     focus() {
       element.closest("details")?.setAttribute("open", "");
       input.focus();
@@ -128,11 +165,12 @@ function field(key, schema, given) {
 }
 
 /** Estimate the time: the median speed of the last runs that are most similar, on the device of the newest of them. */
-function estimate(config, jobs) {
-  const images = Math.min(config.train_examples, ALL.train_examples);
+function estimate(config, jobs, sizes) {
+  const all = (dataset) => sizes.get(dataset) ?? sizes.get(dataset.split("@")[0]) ?? ALL;
+  const images = Math.min(config.train_examples ?? Infinity, all(config.dataset));
   const total = config.epochs * images;
   const timed = jobs.filter((job) => job.epochs.length).map((job) => {
-    const seen = job.config.train_examples ?? ALL.train_examples;
+    const seen = job.config.train_examples ?? all(job.config.dataset);
     const whole = seen / job.epochs.at(-1).seconds; // includes the work at the end of an epoch, a smaller share in longer epochs
     const pace = seen >= images / 4 ? whole : Math.max(whole, 0.9 * (job.progress?.images_per_second ?? 0));
     const like = (job.config.recipe === config.recipe) + (job.config.batch_size === config.batch_size) + (seen >= images / 4);
@@ -154,6 +192,6 @@ function median(values) {
   return (sorted[(sorted.length - 1) >> 1] + sorted[sorted.length >> 1]) / 2;
 }
 
-function random() {
+export function random() {
   return Array.from(crypto.getRandomValues(new Uint32Array(4)), (value) => value.toString(36)).join("-");
 }

@@ -1,13 +1,13 @@
 // One run, live. The selected epoch determines the digits, losses and metrics on the page.
 
-import { ENDED, follow } from "../api.js";
+import { ENDED, follow, get } from "../api.js";
 import { legend } from "../chart.js";
 import { LOSSES, ROWS, figureCharts, lossCharts } from "../curves.js";
 import { facts, h, notice, prose, showError, title, announce } from "../dom.js";
-import { CLASSES, plotCanvas } from "../canvas.js";
+import { plotCanvas } from "../canvas.js";
 import { go, name, note } from "../main.js";
 import { badge, progress, controls } from "./runs.js";
-import { KINDS, done, duration, figure, named, number, percent, sentence, standing, when } from "../format.js";
+import { KINDS, areDigits, done, duration, figure, knownClasses, listed, named, number, percent, sentence, standing, when } from "../format.js";
 
 const STEP = 450; // milliseconds per epoch during playback
 
@@ -17,6 +17,8 @@ export async function show(root, { id, query }, signal) {
   let wanted = Number(query.get("epoch")) || null; // null follows the newest
   let real = query.has("real");
   view.real.checked = real;
+  let names = null; // of the classes, by label; null if unknown
+  const noun = () => (names && areDigits(names) ? "digits" : "images");
 
   const known = () => job?.epochs ?? [];
   const epoch = () => Math.min(wanted ?? Infinity, known().at(-1)?.epoch ?? 0);
@@ -63,7 +65,8 @@ export async function show(root, { id, query }, signal) {
   function draw() {
     const at = known().find((record) => record.epoch === epoch());
     if (!at) return;
-    const text = `Digits of epoch ${at.epoch}: the classes 0 to 9 from top to bottom, one latent vector per column${real ? "; on the right, real digits" : ""}.`;
+    const which = names ? `the classes ${listed(names)}` : "one class per row";
+    const text = `${noun() === "digits" ? "Digits" : "Images"} of epoch ${at.epoch}: ${which} from top to bottom, one latent vector per column${real ? `; on the right, real ${noun()}` : ""}.`;
     view.picture.draw(at.samples, { real, text }, signal).catch(showError);
   }
 
@@ -72,7 +75,7 @@ export async function show(root, { id, query }, signal) {
     const epochs = known(), at = epoch(), shown = epochs.find((record) => record.epoch === at);
     view.learned.hidden = !shown;
     view.later.hidden = Boolean(shown);
-    view.later.textContent = ENDED.includes(job.status) ? "No epoch has finished." : "Curves and digits appear after the first epoch.";
+    view.later.textContent = ENDED.includes(job.status) ? "No epoch has finished." : `Curves and ${noun()} appear after the first epoch.`;
     if (!shown) return;
     const total = Math.max(job.progress?.epochs ?? 0, job.config.epochs);
     view.slider.max = epochs.at(-1).epoch;
@@ -82,7 +85,7 @@ export async function show(root, { id, query }, signal) {
     view.epoch.textContent = `Epoch ${at}`;
     view.took.textContent = `of ${total}, in ${duration(shown.seconds)}`;
     view.plot.href = shown.samples;
-    view.draw.href = `#/draw?checkpoint=${shown.checkpoint}`;
+    view.draw.href = `#/draw?${noun() === "digits" ? "" : `data=${encodeURIComponent(job.config.dataset)}&`}checkpoint=${shown.checkpoint}`;
     view.draw.hidden = shown.refused !== null;
     offerWeights(shown.checkpoint);
     view.refused.replaceChildren(...(shown.refused ? [notice(`Epoch ${at} is not served: ${shown.refused}.`)] : []));
@@ -91,7 +94,7 @@ export async function show(root, { id, query }, signal) {
     const judged = epochs.some(({ metrics }) => Object.keys(metrics).length);
     view.judged.hidden = !judged;
     view.unjudged.hidden = judged;
-    view.classes.replaceChildren(...(shown.metrics.label_accuracy === undefined ? [] : [classes(shown.metrics)]));
+    view.classes.replaceChildren(...(shown.metrics.label_accuracy === undefined ? [] : [classes(shown.metrics, names)]));
     draw();
   }
 
@@ -108,9 +111,21 @@ export async function show(root, { id, query }, signal) {
     view.weights.replaceChildren(details);
   }
 
+  /** Request the names of the classes, unless the training data has digits. */
+  async function nameClasses() {
+    names = knownClasses(job.config.dataset);
+    names ??= (await get(`training-data/${encodeURIComponent(job.config.dataset)}`, signal)).classes;
+    const digits = areDigits(names);
+    view.names.replaceChildren(...(digits ? [] : names.map((text) => h("li", { title: text }, text))));
+    for (const place of view.nouns) place.textContent = noun();
+    if (status) look();
+  }
+
   let status = "", seen = 0;
   const update = (now) => {
+    const first = job === null;
     job = now;
+    if (first) nameClasses().catch((problem) => problem.code === "training-data-not-found" || showError(problem)); // it may have been removed
     view.standing.textContent = standing(job);
     view.bar.set(done(job), "Progress of the run");
     const share = ENDED.includes(job.status) ? "" : `${Math.floor(100 * done(job))} % · `;
@@ -145,7 +160,7 @@ function layout(root, id) {
     bar: progress(), standing: h("p", { class: "standing" }), trouble: h("div"), refused: h("div", { class: "refused" }),
     later: h("p", { class: "hint" }), learned: h("div", { hidden: true }),
     epoch: h("h2", { id: "epoch-title" }), took: h("span", { class: "hint" }),
-    picture: plotCanvas(), play: h("button", { type: "button" }, "Play"),
+    picture: plotCanvas(), names: h("ol", { class: "names", "aria-hidden": "true" }), nouns: [h("span"), h("span")], play: h("button", { type: "button" }, "Play"),
     slider: h("input", { type: "range", min: 1, max: 1, value: 1, "aria-label": "Epoch" }),
     real: h("input", { type: "checkbox", id: "real" }),
     weights: h("div", { class: "weights" }), plot: h("a", {}, "Full plot"), draw: h("a", {}, "Draw with this checkpoint"),
@@ -158,9 +173,9 @@ function layout(root, id) {
   view.learned.append(
     h("section", { "aria-labelledby": "epoch-title" },
       h("div", { class: "epoch" }, h("div", {}, view.epoch, view.took), view.slider, view.play),
-      h("div", { class: "paper" }, view.picture),
-      h("p", { class: "under" }, "The latent vectors are the same in every epoch, so you can watch the digits improve.",
-        h("label", { for: "real" }, view.real, " show real digits"), view.draw, view.plot), view.weights),
+      h("div", { class: "paper named" }, view.names, h("div", {}, view.picture)),
+      h("p", { class: "under" }, h("span", {}, "The latent vectors are the same in every epoch, so you can watch the ", view.nouns[0], " improve."),
+        h("label", { for: "real" }, view.real, " show real ", view.nouns[1]), view.draw, view.plot), view.weights),
     view.refused,
     h("section", {}, h("h2", {}, "Losses"), legend(ROWS), view.losses, view.table),
     h("section", {}, h("h2", {}, "Quality"), view.judged, view.unjudged));
@@ -186,12 +201,12 @@ function table(epoch) {
 }
 
 /** Accuracy and variety of each class. */
-function classes(metrics) {
+function classes(metrics, names) {
   const row = (text, figures) => h("tr", {}, h("th", { scope: "row" }, text), figures.map((value) => h("td", {}, value)));
-  const labels = Array.from({ length: CLASSES }, (_, label) => label);
+  const labels = Object.keys(metrics).map((name) => name.match(/^label_accuracy_(\d+)$/)?.[1]).filter((label) => label !== undefined).map(Number).sort((a, b) => a - b);
   const of = (figure, format) => labels.map((label) => format(metrics[`${figure}_${label}`] ?? NaN));
   return h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Metrics per class" },
-    h("table", {}, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "class"), labels.map((label) => h("th", { scope: "col" }, label)))),
+    h("table", {}, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "class"), labels.map((label) => h("th", { scope: "col" }, names?.[label] ?? label)))),
       h("tbody", {}, row("recognised", of("label_accuracy", (value) => percent(value))), row("variety", of("variety", figure)))),
     h("p", { class: "hint" }, `Fréchet distance of the better weights, last or averaged: ${figure(metrics.frechet_distance)}. `, prose("The policy `best` serves the checkpoint with the smallest one.")));
 }

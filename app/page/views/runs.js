@@ -4,7 +4,7 @@ import { ENDED, get, post, remove } from "../api.js";
 import { announce, button, confirmed, h, pause, prose, title } from "../dom.js";
 import { sheet } from "../canvas.js";
 import { go, name, note } from "../main.js";
-import { ago, done, named, percent, recipe, sentence, standing } from "../format.js";
+import { ago, done, knownClasses, named, percent, recipe, sentence, standing } from "../format.js";
 
 const PAGE = 10, AGAIN = 2500;
 const STATES = ["queued", "running", "succeeded", "failed", "cancelled"];
@@ -130,7 +130,8 @@ function entry(job, chosen, pick, gone) {
 
 function last(job) {
   const metrics = job.epochs.at(-1)?.metrics;
-  return metrics?.label_accuracy === undefined ? null : `${percent(metrics.label_accuracy)} of its digits recognised`;
+  const noun = knownClasses(job.config.dataset) ? "digits" : "images";
+  return metrics?.label_accuracy === undefined ? null : `${percent(metrics.label_accuracy)} of its ${noun} recognised`;
 }
 
 export function badge(status) {

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from PIL import Image
 from starlette.testclient import TestClient
 
 from app.main import create_app
@@ -191,6 +192,9 @@ def test_the_evolution_of_a_class_by_name(client: TestClient) -> None:
     last = [client.get(f"/images/letters/pears?seed=4&index=2&checkpoint={FIRST}-e00{epoch}") for epoch in (1, 2, 3)]
     np.testing.assert_array_equal(pixels(answer.content), np.hstack([pixels(each.content) for each in last]))
     assert client.get(path.replace("PEARS", "3")).content == client.get(path.replace("PEARS", "0")).content
+    film = client.get(f"{path}&format=gif").raise_for_status()
+    with Image.open(io.BytesIO(film.content)) as picture:
+        assert (picture.format, getattr(picture, "n_frames", 1)) == ("GIF", 3)
     refused = client.get(path.replace("PEARS", "9"))
     assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "path.label")
 

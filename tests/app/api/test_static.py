@@ -111,6 +111,12 @@ def test_all_modules_of_a_view_are_requested_at_once() -> None:
         assert parts.get(view, set()) == needed - {f"views/{view}"} - anyway, view
 
 
+def test_the_page_loads_only_the_schemas_of_a_form(client: TestClient) -> None:
+    options = client.get("/page/schemas/training-data").raise_for_status().json()["parameters"]
+    assert {"file", "fit", "invert", "test_share", "seed"} <= {option["name"] for option in options}
+    assert {option["in"] for option in options} == {"query"}
+
+
 def test_a_wheel_has_every_file() -> None:
     project = tomllib.loads((FOLDER.parents[1] / "pyproject.toml").read_text())
     globs = project["tool"]["setuptools"]["package-data"]["app"]

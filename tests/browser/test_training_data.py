@@ -1,0 +1,204 @@
+"""Training data on the page: brought, chosen, watched and drawn by the names of its classes."""
+
+import re
+from pathlib import Path
+
+import httpx2
+import numpy as np
+import pytest
+import torch
+from playwright.sync_api import Browser, expect
+
+from app.main import create_app
+from app.settings import AppSettings
+from models.networks.acgan import Generator, initialize
+from models.networks.weights import to_bytes
+from models.registry.store import GENERATOR, SAMPLES, CheckpointStore
+from models.sampling.png import encode_png
+from tests.browser.conftest import SLOW, visiting
+from tests.browser.test_eyes import LOOKS, serious
+from tests.models.registry.test_store import manifest
+from tests.support.api_clients import local_client
+from tests.support.serving import serving
+from tests.support.training_sets import bring
+from tests.worker.jobs.test_client import epoch_record
+from worker.jobs.consumer import JobConsumer
+from worker.jobs.model import JobStatus
+
+pytestmark = pytest.mark.browser
+expect.set_options(timeout=SLOW)
+
+CLASSES = ("apple", "Bär", "t-shirt")
+OPEN = "all => { for (const details of all) details.open = true; }"
+
+
+@pytest.fixture
+def letters(settings: AppSettings, store: CheckpointStore) -> str:
+    """A store with digits, and training data `letters` with an ended run of one epoch. Returns the id of the run."""
+    bring(store.training_data, "letters", CLASSES)
+    with local_client(create_app(settings)) as client:
+        job: str = client.post("/train", json={"name": "three", "dataset": "letters", "epochs": 1}).json()["id"]
+    consumer = JobConsumer.connect(settings.redis_url)
+    claim = consumer.claim()
+    assert claim
+    store.take(job, claim.fence)
+    generator = Generator(classes=len(CLASSES))
+    initialize(generator, torch.Generator().manual_seed(5))
+    made = manifest(job, 1)
+    config = made.config.model_copy(update={"dataset": "letters@1"})
+    made = made.model_copy(update={"fence": claim.fence, "config": config, "classes": CLASSES})
+    plot = np.zeros((1120, 28 * (2 * len(CLASSES) + 1)), np.uint8)
+    for label in range(len(CLASSES)):
+        plot[:, 28 * label : 28 * label + 28] = 80 * (label + 1)
+    store.publish(made, {GENERATOR: to_bytes(generator), SAMPLES: encode_png(plot)})
+    metrics = {f"label_accuracy_{label}": 0.9 for label in range(3)} | {f"variety_{label}": 0.8 for label in range(3)}
+    metrics |= {"label_accuracy": 0.9, "label_accuracy_worst": 0.9, "variety": 0.8, "frechet_distance": 5.0}
+    consumer.add_epoch(claim, epoch_record(1).model_copy(update={"checkpoint": made.id, "metrics": metrics}))
+    consumer.finish(claim, JobStatus.SUCCEEDED)
+    consumer.close()
+    return job
+
+
+def test_classes_are_named_beside_the_picture_of_a_run(browser: Browser, settings: AppSettings, letters: str) -> None:
+    with serving(settings) as address, visiting(browser, address, viewport={"width": 1200, "height": 900}) as page:
+        page.goto(f"/#/runs/{letters}")
+        picture = page.get_by_role("img", name="Images of epoch 1: the classes apple, Bär, t-shirt from top to bottom")
+        expect(picture).to_be_visible()
+        assert page.locator(".names li").all_inner_texts() == list(CLASSES)
+        assert picture.evaluate("canvas => canvas.height") == 28 * len(CLASSES)
+        greys = (
+            "canvas => [0, 1, 2].map((row) => canvas.getContext('2d').getImageData(14, 28 * row + 14, 1, 1).data[0])"
+        )
+        assert picture.evaluate(greys) == [80, 160, 240]
+        rows = [
+            box["y"] + box["height"] / 2
+            for box in (row.bounding_box() for row in page.locator(".names li").all())
+            if box
+        ]
+        box = picture.bounding_box()
+        assert box
+        assert len(rows) == 3
+        for row, middle in enumerate(rows):  # each name is beside its row
+            assert abs(middle - (box["y"] + (row + 0.5) * box["height"] / 3)) < box["height"] / 12
+        heads = page.get_by_role("region", name="Metrics per class").get_by_role("columnheader")
+        expect(heads).to_have_text(["class", *CLASSES])
+        page.get_by_label("show real images").check()
+        expect(page.get_by_role("img", name=re.compile("real images"))).to_be_visible()
+        page.get_by_role("link", name="Draw with this checkpoint").click()
+        expect(page.get_by_role("img", name="40 times the class apple")).to_be_visible()
+
+
+def test_images_are_drawn_by_name_and_digits_as_before(browser: Browser, settings: AppSettings, letters: str) -> None:
+    with serving(settings) as address, visiting(browser, address) as page:
+        page.goto("/#/draw?n=12&seed=4")
+        expect(page.get_by_role("img", name="12 times the digit 7")).to_be_visible()
+        source = page.get_by_label("Training data")
+        source.select_option("letters")
+        expect(page.get_by_role("img", name="12 times the class apple")).to_be_visible()
+        expect(source).to_be_focused()
+        page.get_by_text("Bär", exact=True).click()
+        expect(page.get_by_role("img", name="12 times the class Bär")).to_be_visible()
+        link = page.get_by_label("Permanent link")
+        expect(link).to_have_value(f"{address}/images/letters/B%C3%A4r?n=12&seed=4&checkpoint={letters}-e001")
+        answer = httpx2.get(link.input_value())
+        assert (answer.status_code, answer.headers["content-type"]) == (200, "image/png")
+        page.reload()
+        expect(page.get_by_role("img", name="12 times the class Bär")).to_be_visible()
+        page.get_by_text("all", exact=True).click()
+        page.get_by_label("Number of images").fill("2")
+        expect(page.get_by_role("img", name="2 times the classes apple, Bär, t-shirt")).to_be_visible()
+        expect(page.get_by_label("Checkpoint").locator("option")).to_have_text(
+            ["Newest model", "Best model", f"{letters}-e001"]
+        )
+        with page.expect_download() as download:
+            page.get_by_role("button", name="NPY").click()
+        assert np.load(Path(download.value.path())).shape == (2, 3, 28, 28)
+        source.select_option("")
+        expect(page.get_by_role("img", name="2 times the digit 7")).to_be_visible()
+        expect(link).to_have_value(re.compile(r"/digits/7\?n=2&seed=4&checkpoint="))
+        assert f"{letters}-e001" not in page.get_by_label("Checkpoint").locator("option").all_inner_texts()
+
+
+def test_a_checkpoint_of_other_classes_is_drawn_but_not_served(
+    browser: Browser, settings: AppSettings, letters: str
+) -> None:
+    with serving(settings) as address, visiting(browser, address) as page:
+        page.goto("/#/checkpoints")
+        entry = page.locator(f"[data-id='{letters}-e001']")
+        expect(entry.get_by_role("link", name="Draw")).to_be_attached()
+        expect(entry.get_by_role("button", name="Serve this")).to_have_count(0)
+        expect(page.locator(".served")).not_to_contain_text(letters)
+
+
+def test_the_form_offers_own_data_with_preview_and_classes_by_keyboard(
+    browser: Browser, settings: AppSettings, letters: str
+) -> None:
+    with serving(settings) as address, visiting(browser, address) as page:
+        page.goto("/#/new")
+        choice = page.get_by_label("Dataset")
+        expect(choice.locator("option[value=letters]")).to_be_attached()
+        page.get_by_label("Recipe").focus()
+        page.keyboard.press("Tab")
+        expect(choice).to_be_focused()
+        page.keyboard.type("letters")
+        expect(choice).to_have_value("letters")
+        field = page.locator(".field", has=choice)
+        expect(field).to_contain_text("3 classes: apple, Bär, t-shirt. 60 training images, 30 for tests.")
+        expect(field.get_by_role("img", name="Images of letters: the classes apple, Bär, t-shirt")).to_be_visible()
+        expect(page.locator(".cost")).to_contain_text("100 epochs of 60 images")
+        page.get_by_label("Epochs").fill("1")
+        page.get_by_label("Epochs").press("Enter")
+        page.wait_for_url("**/#/runs/**")
+        job = httpx2.get(f"{address}/jobs/{page.url.rpartition('/')[2]}").json()
+        assert job["config"]["dataset"] == "letters@1"
+
+
+def test_a_set_is_listed_with_its_counts_and_removed_after_a_question(
+    browser: Browser, settings: AppSettings, store: CheckpointStore
+) -> None:
+    bring(store.training_data, "letters", CLASSES)
+    bring(store.training_data, "letters", CLASSES, seed=3)
+    with serving(settings) as address, visiting(browser, address) as page:
+        page.get_by_role("link", name="Data", exact=True).click()
+        entry = page.locator("[data-name='letters']")
+        expect(entry).to_contain_text("60 training images, 30 for tests · 3 classes · no checkpoint yet")
+        expect(entry.get_by_role("img", name="Images of letters")).to_be_visible()
+        entry.get_by_text("Classes and details").click()
+        expect(entry.get_by_role("columnheader")).to_have_text(["class", *CLASSES])
+        entry.get_by_role("button", name="Remove letters@1").click()
+        page.get_by_role("dialog").get_by_role("button", name="Keep").click()
+        assert httpx2.get(f"{address}/training-data/letters@1").status_code == 200
+        entry.get_by_role("button", name="Remove letters@1").click()
+        page.get_by_role("dialog").get_by_role("button", name="Remove training data").click()
+        expect(entry.get_by_role("button", name="Remove letters@1")).to_have_count(0)
+        assert httpx2.get(f"{address}/training-data/letters").json()["versions"] == [2]
+        entry.get_by_role("button", name="Remove").click()
+        page.get_by_role("dialog").get_by_role("button", name="Remove training data").click()
+        expect(entry).to_have_count(0)
+        assert httpx2.get(f"{address}/training-data/letters").status_code == 404
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_axe_finds_no_serious_violation_and_the_views_fit(
+    browser: Browser, settings: AppSettings, letters: str, look: str
+) -> None:
+    views = {
+        "training-data": ".preview img[src]",
+        f"runs/{letters}": ".names li",
+        "draw?data=letters&n=8&seed=1": ".sheet img[src]",
+        "new?dataset=letters": ".preview img[src]",
+        "datasets": ".tabs",
+        "checkpoints": ".checkpoint",
+    }
+    with serving(settings) as address, visiting(browser, address, **LOOKS[look]) as page:
+        for view, ready in views.items():
+            page.goto(f"/#/{view}")
+            expect(page.locator(ready).first).to_be_attached()
+            page.locator("[data-name=letters] details, .bring details, .new_run details").evaluate_all(OPEN)
+            page.wait_for_timeout(300)
+            assert serious(page) == [], view
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{view} is too wide"
+        tops = page.locator("header nav a").evaluate_all(
+            "links => links.map((link) => link.getBoundingClientRect().top)"
+        )
+        assert len(set(tops)) == 1, "the navigation has more than one row"
