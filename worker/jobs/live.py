@@ -16,10 +16,11 @@ from worker.jobs import scripts
 from worker.jobs.client import JobNotFound
 from worker.jobs.consumer import Claim, LeaseLost
 from worker.jobs.errors import raises_store_unavailable
-from worker.jobs.model import ENDED
+from worker.jobs.model import JobStatus
 
 ENTRIES = 600  # losses that are kept: those of at least the last ten minutes
 EXPIRES_SECONDS = 3600
+RUNS = (JobStatus.RUNNING, JobStatus.CANCELLING)
 
 
 class RecentLosses(NamedTuple):
@@ -76,7 +77,7 @@ def decode_live(answer: list[Any]) -> Live:
         place, _, text = entry.partition(" ")
         if int(place) > int(after):
             found.append(LiveLosses.model_validate({**json.loads(text), "number": int(place)}))
-    phase = Progress.model_validate_json(progress).phase if progress and status not in ENDED else None
+    phase = Progress.model_validate_json(progress).phase if progress and status in RUNS else None
     number, epoch, batch, png = sample or ("0", "0", "0", "")
     drawn = Sample(int(number), int(epoch), int(batch), base64.b64decode(png)) if sample else None
     return Live(phase, int(newest), found, drawn)
