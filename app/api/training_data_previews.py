@@ -70,7 +70,7 @@ class Previews:
                 continue
             if len(found) == len(wanted):
                 images, labels = (read_idx(found[file]) for file in wanted)
-                return images, labels
+                return images.transpose(0, 2, 1) if data.transposed else images, labels - data.first_label
         return None
 
 

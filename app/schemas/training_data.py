@@ -77,7 +77,7 @@ class TrainingDataView(Record):
             test_images=data.sizes[1],
             train_counts=None,
             test_counts=None,
-            source=" ".join(data.mirrors) or "drawn by this program",
+            source=data.archive.address if data.archive else " ".join(data.mirrors) or "drawn by this program",
             created_at=None,
             size=None,
             **_trained(Reference(name), manifests),

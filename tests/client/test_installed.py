@@ -37,7 +37,7 @@ MISTAKES = {
     "n=4, seed=1, checkpoint=checkpoint)": "number=4, seed=1, checkpoint=checkpoint)",
     "change.job.progress)": "change.job.progres)",
     "checkpoint=checkpoint)": "checkpoint=done.checkpoint)",
-    'dataset="printed"': 'dataset="letters"',
+    'dataset="printed"': "dataset=7",
 }
 
 

@@ -10,7 +10,7 @@ import { areDigits, classesOf, listed, nameOf } from "../format.js";
 const MOST = 1000; // images in a response
 const DIGITS = [..."0123456789"];
 
-export async function show(root, { query }, left) {
+export async function show(root, { query }, left, isChange = false) {
   name("Draw");
   const here = new AbortController(); // aborted too if the user chooses other training data
   const { signal } = here;
@@ -61,15 +61,14 @@ export async function show(root, { query }, left) {
   root.append(title("Draw"), form, trouble, drawn);
 
   fillCheckpoints(checkpoints, wanted.checkpoint, data, signal).catch(showError);
-  fillSources(sources, source, data, signal).catch(showError);
+  fillSources(sources, source, data, signal).then(() => isChange && source.focus()).catch(showError);
   formats(signal).then((names) => downloads.append(...names.map((format) => button(format.toUpperCase(), () => download(format))))).catch(showError);
   draw();
 
   async function change(to) {
     here.abort();
     root.replaceChildren();
-    await show(root, { query: new URLSearchParams({ data: to, n: wanted.n, seed: wanted.seed }) }, left);
-    root.querySelector("#data").focus();
+    await show(root, { query: new URLSearchParams({ data: to, n: wanted.n, seed: wanted.seed }) }, left, true);
   }
 
   function set(changes) {

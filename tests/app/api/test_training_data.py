@@ -112,23 +112,30 @@ def test_nothing_is_downloaded_for_a_preview(settings: AppSettings, store: Check
     assert not (settings.cache_dir / "mnist").exists()
 
 
+@pytest.mark.parametrize("transposed", [False, True])
 def test_the_preview_of_mnist_is_made_from_its_files(
-    settings: AppSettings, store: CheckpointStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    settings: AppSettings, store: CheckpointStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, transposed: bool
 ) -> None:
+    """As EMNIST's, the images of a file may be transposed, and its labels start at 1."""
+    first = 1 if transposed else 0
     images = np.full((10_000, 28, 28), 7, np.uint8)
-    labels = np.arange(10_000, dtype=np.uint8) % 10
+    images[:, 1, 0] = 99
+    labels = (np.arange(10_000) % 10 + first).astype(np.uint8)
     images[:10] += np.arange(10, dtype=np.uint8)[:, None, None]
     files, rows = {}, dict(DATASETS["mnist"].files)
     for name, array in (("t10k-images-idx3-ubyte", images), ("t10k-labels-idx1-ubyte", labels)):
         files[name] = idx_header(array.shape) + array.tobytes()
         rows[name] = rows[name]._replace(sha256=hashlib.sha256(files[name]).hexdigest())
         (tmp_path / name).write_bytes(files[name])
-    monkeypatch.setitem(DATASETS, "mnist", DATASETS["mnist"]._replace(files=rows))
+    monkeypatch.setitem(
+        DATASETS, "mnist", DATASETS["mnist"]._replace(files=rows, transposed=transposed, first_label=first)
+    )
     with local_client(create_app(settings.model_copy(update={"data_dir": tmp_path}))) as client:
         picture = pixels(client.get("/training-data/mnist/preview.png").raise_for_status().content)
     assert picture.shape == (168, 280)
     assert [int(value) for value in picture[0, ::28]] == list(range(7, 17))
-    assert set(picture[28:].ravel()) == {7}
+    assert set(picture[28:].ravel()) == {7, 99}
+    assert (picture[29, 0], picture[28, 1]) == ((7, 99) if transposed else (99, 7))
 
 
 # ----------------------------------------------------------------------------
