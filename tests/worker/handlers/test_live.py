@@ -48,6 +48,7 @@ def test_the_bits_are_those_of_a_run_that_shows_nothing(
         run_next_job(settings)
         job = read_job(settings, job_id)
         assert job.status == "succeeded", job.error
+        assert job.progress
         store = settings.open_store()
         manifests = [store.manifest(CheckpointId(job_id, epoch)) for epoch in (1, 2)]
         weights.append([store.read(each, name) for each in manifests for name in sorted(each.files)])
@@ -55,9 +56,9 @@ def test_the_bits_are_those_of_a_run_that_shows_nothing(
         if shows:
             assert all(sample and len(sample.png) <= LONGEST for _, sample in added)
             assert {losses.epoch for losses, _ in added if losses} == {1, 2}
-            assert job.progress and job.progress.live == len(added)
+            assert job.progress.live == len(added)
         else:
-            assert job.progress and job.progress.live is None
+            assert job.progress.live is None
         assert job.progress.phase == "saving"
         added.clear()
     assert weights[0] == weights[1]

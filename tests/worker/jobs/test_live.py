@@ -38,7 +38,9 @@ def test_a_reader_gets_what_it_does_not_know(ask: Ask[Any], consumer: JobConsume
     assert writer.add(claim, recent(2), Sample(0, 1, 2, b"first")) == 1
     assert writer.add(claim, recent(4), None) == 2
     assert writer.add(claim, None, Sample(0, 1, 5, b"second")) == 3
-    consumer.report(claim, Progress(epoch=1, epochs=2, batch=5, batches=600, images_per_second=1, eta_seconds=1, phase="testing"))
+    consumer.report(
+        claim, Progress(epoch=1, epochs=2, batch=5, batches=600, images_per_second=1, eta_seconds=1, phase="testing")
+    )
     every = read(ask, claim.job.id)
     assert (every.phase, every.newest, every.sample) == ("testing", 3, Sample(3, 1, 5, b"second"))
     assert [(one.number, one.batch, one.generator) for one in every.losses] == [(1, 2, LOSS), (2, 4, LOSS)]
@@ -66,10 +68,10 @@ def test_the_end_of_the_job_deletes_them(ask: Ask[Any], consumer: JobConsumer, c
     writer.add(claim, recent(2), Sample(0, 1, 2, b"png"))
     consumer.finish(claim, JobStatus.SUCCEEDED)
     assert read(ask, claim.job.id) == Live(None, 0, [], None)
-    assert not [key for key in consumer.redis.scan_iter(f"{job_key(claim.job.id)}:*")]
+    assert not list(consumer.redis.scan_iter(f"{job_key(claim.job.id)}:*"))
     with pytest.raises(LeaseLost):
         writer.add(claim, recent(4), None)
-    assert not [key for key in consumer.redis.scan_iter(f"{job_key(claim.job.id)}:*")]
+    assert not list(consumer.redis.scan_iter(f"{job_key(claim.job.id)}:*"))
 
 
 def test_an_unknown_job_raises_not_found(ask: Ask[Any]) -> None:
