@@ -2,9 +2,10 @@
 
 import { get } from "./api.js";
 import { board, chart } from "./chart.js";
-import { h } from "./dom.js";
+import { h, pause } from "./dom.js";
 import { number } from "./format.js";
 
+const SPREAD = 800; // milliseconds: followers of a run are told at the same moment, and do not all ask then
 const SHOWN = 300; // entries, of about a second each
 const LINES = [
   { name: "generator", look: "accent" },
@@ -66,6 +67,7 @@ export function livePanel(id, signal) {
     try {
       do {
         again = false;
+        if (newest) await pause(Math.random() * SPREAD, signal);
         await request(noun);
       } while (again);
     } finally {

@@ -70,7 +70,7 @@ def ended(settings: AppSettings, store: CheckpointStore) -> Iterator[Ended]:
 
 def test_a_running_job_shows_losses_and_digits_before_its_first_epoch_ends(browser: Browser, service: Service) -> None:
     job = service.client.post("/train", json={"epochs": 30, "train_examples": 20000, "name": "live"}).json()["id"]
-    with visiting(browser, , **DESK) as page:
+    with visiting(browser, str(service.client.base_url), **DESK) as page:
         page.goto(f"/#/runs/{job}")
         picture = page.get_by_role("img", name=re.compile("^The digits 0 to 9. After [0-9,]+ iterations of epoch 1"))
         expect(picture).to_be_visible()
