@@ -1,7 +1,7 @@
 """Cost of what a running job shows between two epochs.
 
-python -m benchmarks.live epochs --rounds 3 --examples 6000: duration of epochs with `ACGAN_LIVE` on and off, alternating,
-for both recipes. python -m benchmarks.live followers --followers 50 --seconds 20: latency of `/livez` while so many
+python -m benchmarks.live epochs --rounds 3 --examples 6000: duration of epochs with `ACGAN_LIVE` on and off,
+alternating, for both recipes. python -m benchmarks.live followers --followers 50 --seconds 20: latency of `/livez` while so many
 followers of a run read its event stream and, after each event with news, `GET /jobs/{id}/live`.
 """
 
@@ -70,7 +70,7 @@ async def follow(client: httpx2.AsyncClient, job: str, counts: list[int]) -> Non
     async with client.stream("GET", f"/jobs/{job}/events", timeout=None) as stream:
         async for line in stream.aiter_lines():
             if line.startswith("data: ") and (number := newest(json.loads(line[6:]))) > after:
-                await asyncio.sleep(random.random() * SPREAD)  # noqa: S311
+                await asyncio.sleep(random.random() * SPREAD)
                 live = (await client.get(f"/jobs/{job}/live?after={after}&limit=300")).json()
                 after = live["newest"]
                 counts.append(number)

@@ -124,10 +124,6 @@ export function chart(title, hint, board, { format = figure, bounds = null, refe
       ...visible.flatMap((line) => curve(line, at, board, x, y)),
     );
   };
-  element.refer = (line) => {
-    reference = line;
-    element.redraw();
-  };
   element.draw = (lines, last, at) => {
     shown = { lines, last: Math.max(axis.first, last), at };
     element.redraw();

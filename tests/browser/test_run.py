@@ -1,7 +1,9 @@
 """The view of a run, live and afterwards, and the comparison of runs, in a real browser."""
 
+import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +27,9 @@ from worker.jobs.consumer import JobConsumer
 from worker.jobs.model import JobStatus
 
 pytestmark = pytest.mark.browser
+
+CURVES = Path("app/page/curves.js")
+JUDGES = Path("models/judges")
 
 DESK = {"viewport": {"width": 1200, "height": 900}}
 
@@ -73,10 +78,10 @@ def test_a_running_job_shows_losses_and_digits_before_its_first_epoch_ends(brows
     with visiting(browser, str(service.client.base_url), **DESK) as page:
         page.goto(f"/#/runs/{job}")
         picture = page.get_by_role("img", name=re.compile("^The digits 0 to 9. After [0-9,]+ iterations of epoch 1"))
-        expect(picture).to_be_visible()
+        expect(picture).to_be_visible(timeout=SLOW)
         assert picture.evaluate("image => [image.naturalWidth, image.naturalHeight]") == [280, 28]
         losses = page.get_by_role("img", name=re.compile("^Live losses, at iteration"))
-        expect(losses).to_have_accessible_name(re.compile(r"generator \d.*, discriminator \d"))
+        expect(losses).to_have_accessible_name(re.compile(r"generator \d.*, discriminator \d"), timeout=SLOW)
         first = picture.get_attribute("alt")
         expect(page.locator(".standing")).to_contain_text("Training")
         page.wait_for_function(
@@ -164,6 +169,12 @@ SAME_CLASS = """async () => {
     return Array.from({ length: 10 }, (_, label) => Array.from({ length: 6 }, (_, place) =>
         shown(left + place * 28, label * 28) === real(label * 28, place * 28)));
 }"""
+
+
+def test_the_line_of_real_digits_is_at_their_figure() -> None:
+    (stored,) = JUDGES.glob("*-real-6000-3.json")
+    figure = round(json.loads(stored.read_text())["label_accuracy"], 4)
+    assert f"REAL = {{ mnist: {{ label_accuracy: {figure} }} }}" in CURVES.read_text()
 
 
 def test_an_auxiliary_loss_below_zero_is_explained(browser: Browser, ended: Ended) -> None:

@@ -63,9 +63,6 @@ class File:
         return File(data, self.headers | named)
 
 
-REAL = "-real-6000-3.json"  # of the full evaluation
-
-
 def folder(package: str, part: str, policy: str) -> dict[str, File]:
     """Read every file of a package's folder that has a known media type."""
     found = {}
@@ -76,17 +73,7 @@ def folder(package: str, part: str, policy: str) -> dict[str, File]:
     return found
 
 
-def real_digits() -> File:
-    """Return the figures of MNIST's real test digits by the reporting judge, as the package has them."""
-    found = [entry for entry in (resources.files("models") / "judges").iterdir() if entry.name.endswith(REAL)]
-    figures = json.loads(found[0].read_text(encoding="utf-8")) if found else {}
-    shown = {name: figures[name] for name in ("label_accuracy", "label_accuracies", "confusion") if name in figures}
-    text = json.dumps({"mnist": shown}, separators=(",", ":"))
-    return File.of(f"{text}\n".encode(), "application/json", PAGE_POLICY)
-
-
 PAGE = folder("app", "page", PAGE_POLICY)
-PAGE["real-digits.json"] = real_digits()
 VIEWS = folder("app", "page/views", PAGE_POLICY)
 DOCS = folder("app", "page/docs", DOCS_POLICY) | folder("fastapi_swagger", "resources", DOCS_POLICY)
 

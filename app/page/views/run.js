@@ -2,7 +2,7 @@
 
 import { ENDED, follow, get } from "../api.js";
 import { board, boardControls } from "../chart.js";
-import { LOSSES, ROWS, classCharts, figureCharts, lossCharts } from "../curves.js";
+import { LOSSES, REAL, ROWS, classCharts, figureCharts, lossCharts } from "../curves.js";
 import { facts, h, notice, prose, showError, title, announce } from "../dom.js";
 import { livePanel, phase } from "../live.js";
 import { plotCanvas } from "../canvas.js";
@@ -34,7 +34,7 @@ export async function show(root, { id, query }, signal) {
   const charts = [];
   view.quality.append(boardControls(shared));
   const makeCharts = () => {
-    const figures = figureCharts(shared), losses = lossCharts(shared, job.config.recipe);
+    const figures = figureCharts(shared, REAL[job.config.dataset]), losses = lossCharts(shared, job.config.recipe);
     view.figures.append(...figures);
     view.losses.append(...losses);
     charts.push(...figures, ...losses);
@@ -126,14 +126,6 @@ export async function show(root, { id, query }, signal) {
     draw();
   }
 
-  /** Add lines of real digits to the charts. */
-  async function addReferences() {
-    if (job.config.dataset !== "mnist") return;
-    const real = (await get("page/real-digits.json", signal)).mnist;
-    if (real.label_accuracy === undefined) return;
-    charts.find((made) => made.figure === "label_accuracy")?.refer({ name: "real digits", value: real.label_accuracy });
-  }
-
   /** Offer the downloads of a checkpoint, which are listed when the user opens them. */
   function offerWeights(id) {
     if (view.weights.dataset.id === id) return;
@@ -173,7 +165,7 @@ export async function show(root, { id, query }, signal) {
     const first = job === null;
     job = now;
     if (first) nameClasses().catch((problem) => problem.code === "training-data-not-found" || showError(problem)); // it may have been removed
-    if (first) makeCharts(), addReferences().catch(() => {}); // the charts are complete without them
+    if (first) makeCharts();
     heard = Date.now();
     showHeard();
     view.standing.textContent = [phase(job), standing(job)].filter(Boolean).join(" · ");
