@@ -46,12 +46,17 @@ def measure_epochs(url: str, folder: Path, rounds: int, examples: int) -> None:
                 config = TrainingConfig(
                     recipe=recipe, epochs=1, dataset="printed", train_examples=examples, test_examples=100
                 )
-                job = ask_desk(url, lambda jobs, config=config: jobs.create(Order(config)))
-                run_next_job(settings)
-                seconds[shows].append(ask_desk(url, lambda jobs, job=job: jobs.get(job.id)).epochs[0].seconds)
+                seconds[shows].append(run_epoch(settings, config))
         on, off = (statistics.median(seconds[shows]) for shows in (True, False))
         each = {("on" if shows else "off"): [round(one, 2) for one in found] for shows, found in seconds.items()}
         sys.stdout.write(f"{recipe}: on {on:.2f} s, off {off:.2f} s, {100 * (on / off - 1):+.2f} %; {each}\n")
+
+
+def run_epoch(settings: WorkerSettings, config: TrainingConfig) -> float:
+    """Run a job of one epoch in this process. Returns the seconds of the epoch."""
+    job = ask_desk(settings.redis_url, lambda jobs: jobs.create(Order(config)))
+    run_next_job(settings)
+    return ask_desk(settings.redis_url, lambda jobs: jobs.get(job.id)).epochs[0].seconds
 
 
 def write(consumer: JobConsumer, claim: Claim, over: threading.Event) -> None:

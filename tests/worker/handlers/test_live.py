@@ -12,7 +12,7 @@ from models.sampling.png import PNG_SIGNATURE
 from tests.worker.handlers.test_training import accept, read_job
 from worker.handlers import live_report
 from worker.handlers.live_report import LossWindow
-from worker.jobs import live
+from worker.jobs.consumer import Claim
 from worker.jobs.live import LiveWriter, RecentLosses, Sample
 from worker.runner import run_next_job
 from worker.settings import WorkerSettings
@@ -29,7 +29,7 @@ def added(monkeypatch: pytest.MonkeyPatch) -> Added:
     entries: Added = []
     add = LiveWriter.add
 
-    def record(self: LiveWriter, claim: live.Claim, losses: RecentLosses | None, sample: Sample | None) -> int:
+    def record(self: LiveWriter, claim: Claim, losses: RecentLosses | None, sample: Sample | None) -> int:
         entries.append((losses, sample))
         return add(self, claim, losses, sample)
 
