@@ -48,9 +48,7 @@ def train(context: JobContext) -> None:
     check()
     device = find_device(settings.device)
     reset_threads()
-    if claim.job.progress is not None:  # of an earlier worker
-        loading = claim.job.progress.model_copy(update={"phase": "loading", "live": None})
-        context.record(lambda: jobs.report(claim, loading))
+    report_loading(context)
     with tracing.span("load data"):
         dataset = load_data(context)
     check()
@@ -102,6 +100,13 @@ def train(context: JobContext) -> None:
         except (shutdown.Interrupted, Cancelled):
             publisher.save()
             raise
+
+
+def report_loading(context: JobContext) -> None:
+    """Set the phase of a run whose record has the progress of an earlier worker."""
+    if (progress := context.job.progress) is not None:
+        loading = progress.model_copy(update={"phase": "loading", "live": None})
+        context.record(lambda: context.jobs.report(context.claim, loading))
 
 
 def load_data(context: JobContext) -> Dataset:
