@@ -135,6 +135,10 @@ class WorkerSettings(BaseSettings):
         True,
         description="Whether the digits of each epoch are judged, and generators that fail are not served.",
     )
+    live: bool = Field(
+        True,
+        description="Whether running jobs show losses of their last iterations and, every five seconds, ten digits.",
+    )
     lease_seconds: float = Field(
         30.0,
         ge=1,

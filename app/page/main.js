@@ -8,7 +8,7 @@ const VIEWS = { "": "runs", new: "new_run", runs: "run", compare: "compare", dra
 // The modules of each view besides the common ones: loaded in parallel, because each round trip takes time.
 const PARTS = {
   runs: ["canvas"],
-  run: ["chart", "curves", "canvas", "views/runs"],
+  run: ["chart", "curves", "canvas", "live", "views/runs"],
   compare: ["chart", "curves", "canvas", "views/runs"],
   draw: ["canvas"],
   play: ["canvas"],

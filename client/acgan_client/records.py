@@ -94,6 +94,8 @@ class Progress(Record):
     batches: int
     images_per_second: float
     eta_seconds: float
+    phase: str | None = None
+    live: int | None = None
 
 
 class Epoch(Record):

@@ -62,9 +62,10 @@ def watch(page: Page) -> None:
     page.evaluate("window.same = true")
     expect(loss).to_have_accessible_name(re.compile("in epoch 4"))
     assert page.evaluate("window.same"), "the page was reloaded: its curves did not grow by themselves"
-    for curve in page.locator(".charts").first.locator("polyline").all():
+    losses = page.get_by_role("region", name="Losses", exact=True)
+    for curve in losses.locator("polyline").all():
         assert len((curve.get_attribute("points") or "").split()) >= 4
-    assert page.locator(".charts").first.locator("polyline").count() == 12  # four rows, three losses
+    assert losses.locator("polyline").count() == 12  # four rows, three losses
     assert page.title().endswith("a story · acgan")
     expect(page.locator(".standing")).to_contain_text("left")
     page.reload()

@@ -10,7 +10,7 @@ import httpx2
 import pytest
 from pydantic import BaseModel
 
-from acgan_client import Client, Refused, checkpoint_records, evaluation_records, records
+from acgan_client import Client, Refused, checkpoint_records, evaluation_records, live_records, records
 from acgan_client._sync.weights import SUFFIXES
 from acgan_client.calls import (
     DigitsQuery,
@@ -45,6 +45,7 @@ CALLS: dict[str, Callable[[Client], Any]] = {
     "delete_job": lambda client: client.delete_job("a"),
     "history": lambda client: client.history("a"),
     "history_csv": lambda client: client.history_csv("a"),
+    "live": lambda client: client.live("a"),
     "samples": lambda client: client.samples("a", 1),
     "follow": lambda client: list(client.follow("a")),
     "digits": lambda client: client.digits(),
@@ -95,6 +96,7 @@ RECORDS: dict[str, type[BaseModel]] = {
     "EpochRecord": records.Epoch,
     "EpochView": records.Epoch,
     "JobView": records.Job,
+    "LiveView": live_records.Live,
     "ServingView": checkpoint_records.Serving,
     "TrainingDataView": checkpoint_records.TrainingData,
     "UnreadableJobView": records.UnreadableJob,

@@ -32,6 +32,9 @@
                              seconds_running (how long workers held it, in all finished claims), running_since (start of
                              the current claim)
     acgan:job:{id}:epochs    hash: epoch number -> its record, so that an epoch that is written twice is stored once
+    acgan:job:{id}:live      list: the losses of the last minutes of a running job, as JSON; it expires
+    acgan:job:{id}:sample    hash: entries (number of losses so far), number (of the entry with which a picture of ten
+                             digits was drawn), epoch, batch, png (in base64) of a running job; it expires
 
 A job's record does not expire, because its checkpoints do not either. A hundred epochs take about 120 KB.
 """
@@ -58,6 +61,8 @@ NAMES_OF_LISTS = {JobKind.TRAINING: "runs", JobKind.TRAINING_DATA: "imports"}  #
 LISTS = {kind: f"{JOBS}:{NAMES_OF_LISTS.get(kind, f'{kind}s')}" for kind in JobKind}
 JOB_PREFIX = "acgan:job:"
 EPOCHS_SUFFIX = ":epochs"
+LIVE_SUFFIX = ":live"
+SAMPLE_SUFFIX = ":sample"
 THINNED = "thinned:"  # fields of a record, one for each epoch
 
 

@@ -62,6 +62,7 @@ CANCEL = script("cancel")
 RESUME = script("resume", "caller_share")
 DELETE = script("delete")
 FRONT = script("front")
+READ_LIVE = script("read_live")
 
 # Scripts with which a worker claims a job, renews its lease, writes its record and ends it.
 NEXT = script("next")
@@ -71,6 +72,7 @@ WAITING_TROUBLE = script("waiting_trouble")
 RENEW = script("renew", "held")
 WRITE = script("write", "held")
 FINISH = script("finish", "held")
+LIVE = script("live", "held")
 THINNED = script("thinned")
 
 # Scripts of the sender of messages about ends of jobs.

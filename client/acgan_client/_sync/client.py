@@ -50,6 +50,7 @@ from acgan_client.downloads import MANIFEST, MANIFEST_LIMIT, arriving, files_of,
 from acgan_client.errors import JobFailed, Unavailable, Unreachable
 from acgan_client.evaluation_records import Evaluation
 from acgan_client.following import Change, Follower, Wait
+from acgan_client.live_records import Live
 from acgan_client.pictures import Drawn, DrawnNumber, Picture, pixels
 from acgan_client.records import (
     Dataset,
@@ -147,6 +148,10 @@ class Client(TrainingDataCalls, Weights, Evaluations):
 
     def history_csv(self, job: JobRef, **options: Unpack[Options]) -> str:
         return self._send(get(at("jobs", id_of(job), "history.csv"), text, options))
+
+    def live(self, job: JobRef, after: int = 0, **options: Unpack[Options]) -> Live:
+        """Return losses of a running job's last iterations and a sample of ten images, if newer than `after`."""
+        return self._send(get_record(at("jobs", id_of(job), "live"), Live, {"after": after, **options}))
 
     def samples(self, job: JobRef, epoch: int, **options: Unpack[Options]) -> Picture:
         """Return the plot of an epoch, a PNG."""

@@ -205,6 +205,7 @@ def test_the_openapi_page_documents_every_path(client: TestClient, store: Checkp
         "GET /jobs",
         "GET /jobs/{job_id}",
         "GET /jobs/{job_id}/events",
+        "GET /jobs/{job_id}/live",
         *(f"GET /jobs/{{job_id}}/history.{form}" for form in ("json", "csv")),
         *(f"POST /jobs/{{job_id}}/{verb}" for verb in VERBS),
         "GET /jobs/{job_id}/epochs/{epoch}/samples.png",

@@ -94,6 +94,7 @@ def ask_jobs(recorder: Recorder) -> None:
     recorder.ask("GET /jobs/{job_id}", 304, headers={"If-None-Match": tag}, **job)
     for form in ("json", "csv"):
         recorder.ask(f"GET /jobs/{{job_id}}/history.{form}", 200, **job)
+    recorder.ask("GET /jobs/{job_id}/live", 200, **job)
     recorder.ask("POST /jobs/{job_id}/front", 202, **job)
     recorder.ask("POST /jobs/{job_id}/cancel", 202, **job)
     follow = "GET /jobs/{job_id}/events"

@@ -60,7 +60,10 @@ local function become(id, status, at)
   redis.call('HSET', record(id), 'status', status)
   if place then redis.call('ZADD', list_of_status(id, status), place, id) end
   add_event(id, 'status', status)
-  if ENDED[status] then announce(id, status) end
+  if ENDED[status] then
+    redis.call('DEL', record(id) .. LIVE_SUFFIX, record(id) .. SAMPLE_SUFFIX)
+    announce(id, status)
+  end
 end
 local function queue(id)
   return QUEUES[redis.call('HGET', record(id), 'runs_on')] or QUEUE -- a newer version may have more kinds
