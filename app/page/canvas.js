@@ -3,6 +3,7 @@
 import { file } from "./api.js";
 import { button, h } from "./dom.js";
 
+export const DRAWINGS = { draw: "Digits", play: "Numbers and morphs" }; // views, and the texts of their tabs
 const SEEDS = 1e6; // random seeds are below this; users can enter any other
 const CELL = 28; // pixels; a plot has a column of generated images for each of K classes, a white one, and K of real images
 

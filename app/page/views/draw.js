@@ -2,8 +2,8 @@
 // permanent link that returns the same images.
 
 import { file, get } from "../api.js";
-import { button, h, notice, save, showError, title, announce } from "../dom.js";
-import { freshSeed, seedField, sheet } from "../canvas.js";
+import { button, h, notice, save, showError, tabs, title, announce } from "../dom.js";
+import { DRAWINGS, freshSeed, seedField, sheet } from "../canvas.js";
 import { name, note } from "../main.js";
 import { areDigits, classesOf, listed, nameOf } from "../format.js";
 
@@ -58,7 +58,7 @@ export async function show(root, { query }, left, isChange = false) {
   const downloads = h("div", { class: "actions" }, "Download:");
   const fixed = h("div", { class: "field" }, h("label", { for: "address" }, `Permanent link to these ${nouns}`), h("div", { class: "row" }, link, copy));
   const drawn = h("div", { class: "drawn" }, paper, h("div", {}, fixed, downloads, by));
-  root.append(title("Draw"), form, trouble, drawn);
+  root.append(title("Draw"), !data && tabs("Draw", DRAWINGS, "draw"), form, trouble, drawn);
 
   fillCheckpoints(checkpoints, wanted.checkpoint, data, signal).catch(showError);
   fillSources(sources, source, data, signal).then(() => isChange && source.focus()).catch(showError);

@@ -1,14 +1,14 @@
 // Draw a number, and morph one digit into another, with the latent vector of a seed. The URL holds the seed.
 
-import { h, notice, title, announce } from "../dom.js";
-import { freshSeed, seedField, sheet } from "../canvas.js";
+import { h, notice, tabs, title, announce } from "../dom.js";
+import { DRAWINGS, freshSeed, seedField, sheet } from "../canvas.js";
 import { name, note } from "../main.js";
 
 const SETTLE = 150; // milliseconds after the last key press
 const DIGITS = [..."0123456789"];
 
 export async function show(root, { query }, signal) {
-  name("Play");
+  name("Draw numbers");
   const wanted = {
     number: query.get("number") ?? "31415926",
     first: query.get("first") ?? "3",
@@ -21,7 +21,7 @@ export async function show(root, { query }, signal) {
   const line = drawing(), film = drawing();
 
   root.append(
-    title("Play"),
+    title("Draw"), tabs("Draw", DRAWINGS, "play"),
     h("form", { class: "controls", onsubmit: (event) => event.preventDefault() },
       seedField(wanted.seed, (seed) => set({ seed }))),
     h("section", {}, h("h2", {}, "Number"),

@@ -1,8 +1,8 @@
-// All runs, newest first, and digits by the current model.
+// The first screen, and all runs, newest first.
 
 import { ENDED, get, post, remove } from "../api.js";
 import { announce, button, confirmed, h, pause, prose, title } from "../dom.js";
-import { sheet } from "../canvas.js";
+import { firstScreen } from "../home.js";
 import { go, name, note } from "../main.js";
 import { ago, done, knownClasses, named, percent, recipe, sentence, standing } from "../format.js";
 
@@ -18,13 +18,6 @@ export async function show(root, { query }, signal) {
   const filter = h("select", { id: "status", onchange: () => go(filter.value ? `/?status=${filter.value}` : "/") },
     h("option", { value: "" }, "all"), STATES.map((state) => h("option", {}, state)));
   filter.value = query.get("status") ?? "";
-  root.append(
-    hero(signal),
-    title("Runs", h("span", { class: "filter" }, h("label", { for: "status" }, "Show"), filter), compare),
-    list,
-    more,
-  );
-
   const rows = new Map();
   const pick = (id, box) => {
     if (box.checked) chosen.add(id);
@@ -83,6 +76,12 @@ export async function show(root, { query }, signal) {
   next = answer.next;
   offerMore();
   await update(answer);
+  root.append( // not before: the first screen is one row tall if there are runs, and nothing moves later
+    firstScreen(Boolean(status || newest.length), signal),
+    title("Runs", h("span", { class: "filter" }, h("label", { for: "status" }, "Show"), filter), compare),
+    list,
+    more,
+  );
   keepUp();
 
   async function keepUp() {
@@ -172,22 +171,7 @@ export function controls(job, changed, deleted) {
   return [];
 }
 
-function hero(signal) {
-  const picture = sheet();
-  const by = h("figcaption", {});
-  const figure = h("figure", { class: "hero" }, h("a", { href: "#/draw", "aria-label": "Draw digits" }, picture), by);
-  const draw = async () => {
-    const { serving } = await get("serving", signal);
-    if (serving === null) return figure.remove();
-    const [n, columns] = innerWidth > 640 ? [6, 20] : [3, 10];
-    await picture.draw(`digits?n=${n}&columns=${columns}&seed=3`, `The digits 0 to 9, each with ${n} latent vectors`, signal);
-    by.append("Nobody wrote these. ", h("a", { href: "#/draw" }, "Draw your own"), ` with ${serving}.`);
-  };
-  draw().catch((problem) => figure.replaceChildren(h("p", { class: "hint" }, problem.message)));
-  return figure;
-}
-
 function nothing(status) {
   const text = status ? "No run has this status." : "No runs yet. A first run takes minutes, and you can watch it learn.";
-  return h("li", { class: "nothing" }, h("p", {}, text), !status && h("a", { class: "button primary", href: "#/new" }, "Start a run"));
+  return h("li", { class: "nothing" }, h("p", {}, text), !status && h("a", { class: "button", href: "#/new" }, "Train"));
 }
