@@ -12,6 +12,7 @@ REASONS = {
     "worker/importing/program.py": "ends the process when the worker does; an error of it has the same effect",
     "worker/observability/background_loops.py": "the supervisor itself",
     "app/inference/loads.py": "one load each, with a deadline; callers wait for the result and get its error",
+    "app/inference/style_banks.py": "one bank each, with a deadline; callers wait for the result and get its error",
     "models/training/background_writer.py": "one write at a time; the trainer raises its error, the run shows a hang",
     "models/data/downloads.py": "one download, with a deadline; the caller gets its error",
     "models/registry/storage/deadline.py": "one read each, with a deadline; the caller gets its error",

@@ -99,7 +99,7 @@ def settle_what_it_takes(**_: object) -> None:
         device = settle_device(settings.device)
         require_libraries(settings.trackers)
     except (DeviceUnavailable, TrackerMissing) as error:
-        sys.stderr.write(f"acgan: {error}\n")
+        sys.stderr.write(f"error: {error}\n")
         sys.exit(MISTAKE)
     os.environ["ACGAN_DEVICE"] = device  # the training process reads it
     reconciler.kind = kind_of(device)

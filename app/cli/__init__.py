@@ -19,6 +19,7 @@ from app.cli.commands import (
     digits,
     download,
     evaluate,
+    evolution,
     export,
     follow,
     history,
@@ -27,6 +28,8 @@ from app.cli.commands import (
     import_keras,
     jobs,
     key,
+    morph,
+    numbers,
     order,
     serve,
     start,
@@ -36,6 +39,7 @@ from app.cli.commands import (
     worker,
 )
 from app.cli.errors import print_error, read_settings
+from app.cli.group import Commands
 from app.cli.output import OUTPUT_FAILED, console, finish_streams, is_output_failure, protect_streams
 from models.version import code_version
 
@@ -68,6 +72,9 @@ PANELS: dict[str, dict[str, Callable[..., None]]] = {
         "checkpoints": checkpoints.checkpoints,
         "serving": checkpoints.serving,
         "import": import_checkpoint.import_checkpoint,
+        "numbers": numbers.numbers,
+        "morph": morph.morph,
+        "evolution": evolution.evolution,
         "images": images.images,
         "order": order.order,
         "datasets": datasets.datasets,
@@ -91,6 +98,7 @@ GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
 
 cli = typer.Typer(
     name="acgan",
+    cls=Commands,
     help="Train and serve a class-conditional digit generator.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

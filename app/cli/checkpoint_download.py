@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from app.cli.errors import check_output_folder, fail, fail_on, writing
+from app.cli.errors import check_output_folder, fail, fail_on, interruptible, writing
 from app.cli.output import print_json, print_sentence
 from models.errors import InvalidInput
 from models.interop.formats import FORMATS, Form
@@ -50,7 +50,8 @@ def download_checkpoint(client: "Client", name: str, wanted: Wanted, out: Path |
     folder = out or Path(checkpoint)
     check_output_folder(folder)
     paths = list[Path]()
-    with writing(folder):
+    resume = f"complete files are kept in {folder}/: the same command starts the download of {checkpoint} again"
+    with writing(folder), interruptible(resume):
         folder.mkdir(parents=True, exist_ok=True)
         if form is not None:
             network = "discriminator" if wanted.discriminator else "generator"

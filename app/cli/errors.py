@@ -37,14 +37,34 @@ error_console = SafeConsole(stderr=True)
 
 
 def print_error(sentence: str) -> None:
-    """Print one sentence on stderr."""
-    error_console.print(f"acgan: {printable(sentence)}", style="red", highlight=False, soft_wrap=True)
+    """Print `error:` and one sentence on stderr."""
+    error_console.print(f"error: {printable(sentence)}", style="red", highlight=False, soft_wrap=True)
+
+
+def print_note(sentence: str) -> None:
+    """Print one sentence on stderr that is no error."""
+    error_console.print(printable(sentence), style="yellow", highlight=False, soft_wrap=True)
 
 
 def fail(sentence: str, code: int = USER_ERROR) -> NoReturn:
     """End the command with one sentence on stderr. Raises typer.Exit with the exit code."""
     print_error(sentence)
     raise typer.Exit(code) from None
+
+
+def stop(sentence: str) -> NoReturn:
+    """End the command after Ctrl-C, with one sentence on stderr that says what continues. Raises typer.Exit."""
+    print_note(f"stopped: {sentence}")
+    raise typer.Exit(INTERRUPTED) from None
+
+
+@contextmanager
+def interruptible(sentence: str) -> Iterator[None]:
+    """End the command with one sentence, and exit code 130, on Ctrl-C."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        stop(sentence)
 
 
 @contextmanager

@@ -15,12 +15,10 @@ from typing import Any, NoReturn, TextIO
 from pydantic import BaseModel
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
-from rich.table import Table
 from rich.text import Text
 
 from models.bounded_reading import printable
 
-WIDE = 1000  # columns of a table in a pipe, so that no row is wrapped
 READER_GONE = 141  # the exit code of a program that SIGPIPE terminated
 OUTPUT_FAILED = 1
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
@@ -90,11 +88,6 @@ console = SafeConsole()
 
 def print_sentence(sentence: str) -> None:
     console.print(printable(sentence), highlight=False, soft_wrap=True)
-
-
-def print_table(table: Table) -> None:
-    """Print a table. In pipes no row is wrapped, so that grep finds whole rows."""
-    (console if console.is_terminal else SafeConsole(width=WIDE)).print(table)
 
 
 def print_record(record: BaseModel, as_json: bool, sentence: str) -> None:

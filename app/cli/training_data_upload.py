@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.cli.errors import INTERRUPTED, fail, fail_on, print_error
+from app.cli.errors import fail_on, print_error, stop
 from app.cli.output import console, print_json, print_record, print_sentence
 from app.cli.service import exit_unless_succeeded, service
 from models.data.building.options import ImportOptions
@@ -67,7 +67,7 @@ def wait(client: "Client", job: "Job", as_json: bool) -> "Job":
                     rate = progress.images_per_second
                     shown.update(task, completed=progress.batch, total=progress.batches, rate=rate)
     except KeyboardInterrupt:
-        fail(f"stopped waiting; the job continues: `acgan follow {job.id}` follows it again", INTERRUPTED)
+        stop(f"the job continues: `acgan follow {job.id}` follows it again, `acgan cancel {job.id}` cancels it")
     return client.job(job.id)
 
 

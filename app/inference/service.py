@@ -22,9 +22,11 @@ from app.inference.dataset_models import DatasetModels
 from app.inference.epoch_timeline import EpochTimeline
 from app.inference.known_store import KnownStore
 from app.inference.model_manager import ROLES, LoadedModel, ModelManager, NothingPublished
+from app.inference.style_banks import StyleBanks
 from app.inference.verified import NotVerified, Verified, draw_verified
 from app.settings import AppSettings
 from models.devices import processors
+from models.evaluation.style_bank import Choice
 from models.evaluation.verifier import Verifier, find_verifier
 from models.networks.inference import FoldedGenerator
 from models.registry import bundled
@@ -49,6 +51,7 @@ __all__ = [
 
 FILMS_WAITING = 8  # an animation takes a few hundredths of a second
 SMALL = 128  # up to this number, digits are encoded directly, which is faster than a thread
+SMALL_NUMBER = 16  # the same for the digits of a number, whose layout takes longer
 
 Encode = Callable[[Samples], bytes]
 
@@ -68,6 +71,7 @@ class InferenceService:
         self.files = CheckpointFiles(self.models)
         self._drawn = LRUCache[str, bytes](settings.file_cache, len)  # by ETag
         self._batcher = Batcher(threads, settings.drawing_wait_seconds, self._target, supervisor)
+        self._styles = StyleBanks(self._batcher, cached + 1)  # of the served generator and those in memory
         self._films = BoundedExecutor(FILMS_WAITING)
         self._timeline = EpochTimeline(store, device)
 
@@ -76,7 +80,12 @@ class InferenceService:
         await self.models.refresh()
         supervisor.start_task("model following", self.models.follow)
 
+    def let_go(self) -> None:
+        """Answer the requests that would delay the shutdown, because they wait for long work."""
+        self._styles.close()
+
     def close(self) -> None:
+        self.let_go()
         self._batcher.close()
 
     # ----------------------------------------------------------------------------
@@ -122,6 +131,23 @@ class InferenceService:
     ) -> Verified:
         """Draw digits of a seed whose label has at least the probability `least`. Raises Busy, NotVerified."""
         return await draw_verified(self._batcher, model, verifier, series, least)
+
+    # ----------------------------------------------------------------------------
+    # Numbers.
+
+    async def style_version(self, model: LoadedModel) -> str:
+        """Return all that determines the choice of digits by style apart from the generator."""
+        return await self._styles.version(model)
+
+    async def choose_digits(self, model: LoadedModel, labels: Sequence[int], seed: int, index: int) -> Choice:
+        """Choose a digit for each label, all in the style of (seed, index). Raises StyleBankNotReady."""
+        return (await self._styles.get(model)).choose(labels, seed, index)
+
+    async def encode(self, digits: np.ndarray, encode: Callable[[np.ndarray], bytes]) -> bytes:
+        """Encode digits that are in memory."""
+        if len(digits) <= SMALL_NUMBER:
+            return encode(digits)
+        return await anyio.to_thread.run_sync(encode, digits)
 
     async def cached(self, tag: str | None, make: Callable[[], Awaitable[bytes]]) -> bytes:
         """Return the file with this ETag from memory, or the result of `make`."""

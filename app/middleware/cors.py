@@ -34,6 +34,7 @@ OPTIONS: dict[str, Any] = {
         "WWW-Authenticate",
         "X-Checkpoint",
         "X-Dataset",
+        "X-Digits",
         "X-Epochs",
         "X-Index",
         "X-Refused",

@@ -133,6 +133,11 @@ PROBLEMS = {
     "redis-unavailable": ProblemType(503, "Redis, which stores the jobs, does not answer or refuses commands."),
     "redis-unsafe": ProblemType(503, "Redis is configured to delete jobs when its memory is full."),
     "overloaded": ProblemType(503, "Too many digits or animations wait to be drawn."),
+    "style-bank-not-ready": ProblemType(
+        503,
+        "The styles of a generator's digits are being measured.",
+        "a number with style=latent needs none",
+    ),
     "too-many-connections": ProblemType(503, "The service has too many connections."),
     "internal-error": ProblemType(500, "An error in the service: its log has the details."),
     # Answers of the proxy of docker-compose.scale.yml only (deploy/haproxy/haproxy.cfg).

@@ -16,7 +16,7 @@ NUMBER = r"^[0-9]{1,40}$"
 
 
 class SeedQuery(BaseModel):
-    """The address of a latent, and the appearance of the picture."""
+    """Seed and index, and the appearance of the picture."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -35,7 +35,18 @@ class SeedQuery(BaseModel):
 
 
 class NumberQuery(SeedQuery):
+    index: Index = Field(0, description="Index of the style (`hand`) or of the latent vector (`latent`) in the seed.")
     checkpoint: CheckpointName = "latest"
+    style: Literal["hand", "latent"] = Field(
+        "hand",
+        description="`hand`: all digits in one style of writing, which the seed chooses. `latent`: all digits drawn "
+        "from the latent vector of the seed; they are not alike in style.",
+    )
+    format: Literal["png", "npy"] = Field(
+        "png",
+        description="`png`: the number as one picture. `npy`: its digits before they are laid out, as a numpy array, "
+        "uint8 (n, 28, 28); `scale`, `padding` and `invert` have no effect.",
+    )
 
 
 class FilmQuery(SeedQuery):

@@ -1,4 +1,4 @@
-"""The uvicorn server, extended by limits on requests, a drain period and an early end of event streams."""
+"""The uvicorn server, extended by limits on requests, a drain period and an early end of streams and long waits."""
 
 import functools
 import gc
@@ -13,7 +13,7 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 
-from app.api.event_stream import Events
+from app.api.dependencies import Services
 from app.server.protocol import BoundedProtocol, WaitQueue
 
 try:
@@ -30,7 +30,7 @@ TICKS_A_LOOK = 5  # ticks of uvicorn, 0.1 s each, between two checks of the conn
 
 
 class Server(uvicorn.Server):
-    """Closes event streams before it shuts down, because they would delay the shutdown.
+    """Ends event streams and long waits before it shuts down, because they would delay the shutdown.
 
     After SIGTERM it reports not to be ready and serves requests for `drain_seconds`, so that load balancers notice.
     Every response then closes its connection, so that the next request goes to another replica. Ctrl-C or a second
@@ -104,8 +104,9 @@ class Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        events: Events = self.app.state.services.events
-        events.let_go()
+        services: Services = self.app.state.services
+        services.events.let_go()
+        services.inference.let_go()
         await super().shutdown(sockets)
 
 

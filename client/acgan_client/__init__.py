@@ -29,7 +29,7 @@ from acgan_client.errors import (
     WaitTimeout,
 )
 from acgan_client.following import Change
-from acgan_client.pictures import Drawn, Picture
+from acgan_client.pictures import Drawn, DrawnNumber, Picture
 from acgan_client.records import Dataset, Epoch, Job, JobStatus, TrainingConfig, UnreadableJob
 from acgan_client.version import __version__
 
@@ -42,6 +42,7 @@ __all__ = [
     "Conflict",
     "Dataset",
     "Drawn",
+    "DrawnNumber",
     "Epoch",
     "ImportedCheckpoint",
     "InvalidInput",

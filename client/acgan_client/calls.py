@@ -123,6 +123,8 @@ class DigitsQuery(PixelsQuery, total=False):
 
 class NumbersQuery(PictureQuery, total=False):
     checkpoint: str
+    style: Literal["hand", "latent"]
+    format: Literal["png", "npy"]
 
 
 class MorphQuery(PictureQuery, total=False):

@@ -38,6 +38,12 @@ class Checkpoint(Record):
 
     shown: ClassVar = ("id", "metrics", "refused", "size")
 
+    def _repr_html_(self) -> str:
+        """Show it in a notebook."""
+        from acgan_client.notebook import checkpoints_html
+
+        return checkpoints_html([self], None)
+
 
 class ImportedCheckpoint(Checkpoint):
     """A checkpoint with imported weights. `is_new` is false if the service had one with the same weights."""
@@ -66,6 +72,12 @@ class CheckpointList(Record):
     serving: str | None
     checkpoints: list[Checkpoint]
     unusable: list[UnusableCheckpoint] = Field([])
+
+    def _repr_html_(self) -> str:
+        """Show it in a notebook."""
+        from acgan_client.notebook import checkpoints_html
+
+        return checkpoints_html(self.checkpoints, self.serving)
 
 
 class Serving(Record):

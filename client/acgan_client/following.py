@@ -34,6 +34,10 @@ class Change:
     job: Job
     epoch: Epoch | None = None  # the finished epoch, if `kind` is "epoch"
 
+    def _repr_html_(self) -> str:
+        """Show the run in a notebook."""
+        return self.job._repr_html_()
+
 
 class Patience:
     """The pauses between attempts, and the end of an attempt to reach a service that stays away."""

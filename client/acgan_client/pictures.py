@@ -25,8 +25,10 @@ MOST_PIXELS = 2**26
 NPY_HEADER = 10_000  # maximum bytes
 NUMBER = re.compile(r"[0-9]{1,16}")
 CHECKPOINT = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,99}")
+ADDRESSES = re.compile(r"([0-9]{1,16}:[0-9]{1,16}(,(?=.)|$)){1,40}")
 MEDIA_TYPE = re.compile(r"[ -~]{0,100}")
 FORMATS = {"image/png": "PNG", "image/gif": "GIF", "image/webp": "WEBP"}
+ANIMATIONS = ("image/gif", "image/webp")
 NPY = "application/x-npy"
 
 
@@ -83,6 +85,14 @@ class Picture:
         """Show it in a notebook."""
         return self.file if self.media_type == "image/png" else None
 
+    def _repr_html_(self) -> str | None:
+        """Show an animation in a notebook."""
+        if self.media_type not in ANIMATIONS:
+            return None
+        from acgan_client.notebook import picture_html
+
+        return picture_html(self.file, self.media_type, repr(self))
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {self.media_type}, {len(self.file):,} bytes>"
 
@@ -105,6 +115,25 @@ class Drawn(Picture):
     def __repr__(self) -> str:
         address = f"checkpoint={self.checkpoint!r}, seed={self.seed}, index={self.index}"
         return f"{super().__repr__()[:-1]}, {address}>"
+
+
+@dataclass(frozen=True, repr=False)
+class DrawnNumber(Drawn):
+    """A number. `digits` has the seed and index of each of its digits, which draw it alone with `checkpoint`.
+
+    `seed` and `index` are those of the number. `digits` is empty if a service of an earlier version drew it.
+    """
+
+    digits: tuple[tuple[int, int], ...] = ()
+
+    @classmethod
+    def of(cls, response: httpx2.Response) -> Self:
+        drawn, addresses = Drawn.of(response), response.headers.get("X-Digits", "")
+        if addresses and not ADDRESSES.fullmatch(addresses):
+            raise NotUnderstood(f"{response.url} answers, but without the addresses of its digits")
+        pairs = [each.split(":") for each in addresses.split(",") if each]
+        digits = tuple((int(seed), int(index)) for seed, index in pairs)
+        return cls(drawn.file, drawn.media_type, drawn.checkpoint, drawn.seed, drawn.index, digits)
 
 
 def media_type_of(response: httpx2.Response) -> str:

@@ -7,6 +7,9 @@ from acgan_client.data_problems import NotDigits as NotDigits
 from acgan_client.data_problems import TrainingDataNameInvalid as TrainingDataNameInvalid
 from acgan_client.data_problems import TrainingDataNotFound as TrainingDataNotFound
 from acgan_client.data_problems import TrainingDataReserved as TrainingDataReserved
+from acgan_client.drawing_problems import NotVerified as NotVerified
+from acgan_client.drawing_problems import Overloaded as Overloaded
+from acgan_client.drawing_problems import StyleBankNotReady as StyleBankNotReady
 from acgan_client.errors import FAMILIES, Conflict, InvalidInput, NotAllowed, NotFound, Refused, Unavailable
 from acgan_client.upload_problems import GeneratorRefused as GeneratorRefused
 from acgan_client.upload_problems import InvalidUpload as InvalidUpload
@@ -214,12 +217,6 @@ class NotAcceptable(InvalidInput):
     code = "not-acceptable"
 
 
-class NotVerified(Conflict):
-    """Too few digits can be verified, or no judge exists for them."""
-
-    code = "not-verified"
-
-
 class PreconditionFailed(Conflict):
     """The serving policy changed after the version in `If-Match`."""
 
@@ -266,12 +263,6 @@ class RedisUnsafe(Unavailable):
     """Redis is configured to delete jobs when its memory is full."""
 
     code = "redis-unsafe"
-
-
-class Overloaded(Unavailable):
-    """Too many digits or animations wait to be drawn."""
-
-    code = "overloaded"
 
 
 class TooManyConnections(Unavailable):

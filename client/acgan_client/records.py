@@ -170,6 +170,8 @@ class Job(Record):
     created_at: datetime
     started_at: datetime | None = None
     ended_at: datetime | None = None
+    seconds_running: float | None = None
+    running_since: datetime | None = None
     progress: Progress | None = None
     epochs: list[Epoch] = []
     device: str | None = None
@@ -198,6 +200,12 @@ class Job(Record):
     def checkpoint(self) -> str | None:
         """The checkpoint of the last epoch whose generator may be served; None if there is none yet."""
         return next((epoch.checkpoint for epoch in reversed(self.epochs) if epoch.refused is None), None)
+
+    def _repr_html_(self) -> str:
+        """Show it in a notebook."""
+        from acgan_client.notebook import job_html
+
+        return job_html(self)
 
 
 class UnreadableJob(Record):
@@ -236,6 +244,12 @@ class JobList(Record):
     jobs: list[AnyJob]
     next: str | None
 
+    def _repr_html_(self) -> str:
+        """Show it in a notebook."""
+        from acgan_client.notebook import jobs_html
+
+        return jobs_html(self.jobs)
+
 
 class FileRecord(Record):
     sha256: str
@@ -246,6 +260,12 @@ class JobHistory(Record):
     job: str
     config: TrainingConfig
     epochs: list[Epoch]
+
+    def _repr_html_(self) -> str:
+        """Show it in a notebook."""
+        from acgan_client.notebook import curve_html
+
+        return curve_html(self.epochs)
 
 
 # ----------------------------------------------------------------------------
@@ -286,12 +306,24 @@ class Dataset(Record):
     def ended(self) -> bool:
         return self.status in ENDED
 
+    def _repr_html_(self) -> str:
+        """Show it in a notebook."""
+        from acgan_client.notebook import dataset_html
+
+        return dataset_html(self)
+
 
 class DatasetList(Record):
     """A page of generated data sets, newest first. `next` is the URL of the next page."""
 
     datasets: list[Annotated[Dataset | UnreadableJob, Field(union_mode="left_to_right")]]
     next: str | None
+
+    def _repr_html_(self) -> str:
+        """Show it in a notebook."""
+        from acgan_client.notebook import datasets_html
+
+        return datasets_html(self.datasets)
 
 
 class DatasetFile(Record):

@@ -43,8 +43,13 @@ def write_npy(samples: Samples, look: Look) -> bytes:
     """Write (n, 28, 28), or (n, K, 28, 28) for digits of all classes, in numpy's own format, without pickle."""
     series = samples.series
     by_class = (-1, series.classes, IMAGE_SIZE, IMAGE_SIZE) if series.label is None else samples.digits.shape
+    return encode_npy(samples.digits.reshape(by_class))
+
+
+def encode_npy(digits: np.ndarray) -> bytes:
+    """Encode an array in numpy's own format, without pickle."""
     buffer = io.BytesIO()
-    np.save(buffer, samples.digits.reshape(by_class), allow_pickle=False)
+    np.save(buffer, digits, allow_pickle=False)
     return buffer.getvalue()
 
 

@@ -78,6 +78,37 @@ class SampleRange:
         return noise[places // self.classes - first], places % self.classes
 
 
+@dataclass(frozen=True, slots=True)
+class SampleList:
+    """Digits of one seed, each with a label and an index of its own."""
+
+    labels: Sequence[int]
+    seed: int
+    indices: Sequence[int]
+
+    @property
+    def digits(self) -> int:
+        return len(self.labels)
+
+    def cut(self, start: int, stop: int, latent_size: int) -> tuple[Tensor, Tensor]:
+        """Return noise (stop - start, L) and labels (stop - start,) of the digits start ... stop - 1 of the list."""
+        noise = [latents(self.seed, index, 1, latent_size) for index in self.indices[start:stop]]
+        return torch.cat(noise), torch.tensor(self.labels[start:stop])
+
+    def distinct(self) -> tuple["SampleList", list[int]]:
+        """Return a list without the digits that occur again, and the position of each digit of this one in it."""
+        addresses = list(zip(self.labels, self.indices, strict=True))
+        places = {address: place for place, address in enumerate(dict.fromkeys(addresses))}
+        labels, indices = zip(*places, strict=True)
+        positions = [places[address] for address in addresses]
+        return SampleList(labels, self.seed, indices), positions
+
+    @property
+    def names(self) -> str:
+        """The seed and the index of each digit, as in `5120:17,5120:3`."""
+        return ",".join(f"{self.seed}:{index}" for index in self.indices)
+
+
 class Samples(NamedTuple):
     """Digits of a series, uint8 (series.digits, 28, 28), with their indices if these are not consecutive."""
 

@@ -17,7 +17,7 @@ from models.registry.store import GENERATOR, SAMPLES, CheckpointStore
 from models.sampling.png import encode_png
 from tests.conftest import RunningRedis, set_environment
 from tests.models.registry.test_store import NEW, OLD, manifest
-from tests.support import prepared_generators
+from tests.support import prepared_generators, style_banks
 from tests.support.api_clients import local_client
 from worker.jobs.consumer import JobConsumer
 
@@ -55,7 +55,7 @@ def publish_own(
 
 @pytest.fixture(scope="session", autouse=True)
 def kept_generators() -> Iterator[None]:
-    with prepared_generators.kept():
+    with prepared_generators.kept(), style_banks.small():
         yield
 
 

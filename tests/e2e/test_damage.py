@@ -36,5 +36,5 @@ def test_a_damaged_append_only_file_is_reported_and_digits_are_served(tmp_path: 
     command = [sys.executable, "-m", "app.cli", "up", "--home", str(home), "--port", str(service.port)]
     again = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert again.returncode == 2
-    assert again.stderr.startswith(f"acgan: {result}")
+    assert again.stderr.startswith(f"error: {result}")
     assert again.stderr.count("\n") == 1

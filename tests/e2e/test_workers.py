@@ -50,7 +50,7 @@ def test_a_worker_whose_device_is_missing_does_not_start(
         [sys.executable, "-m", *WITHOUT_IT[command]], capture_output=True, text=True, timeout=120, check=False
     )
     assert ended.returncode == 2
-    assert f"acgan: ACGAN_DEVICE=cuda:63, but {MISSING}" in ended.stderr
+    assert f"error: ACGAN_DEVICE=cuda:63, but {MISSING}" in ended.stderr
     assert "Traceback" not in ended.stderr
 
 
@@ -67,7 +67,7 @@ def test_on_a_machine_without_gpus_a_command_that_needs_one_names_what_is_missin
     )
     assert ended.returncode == 2
     missing = "this machine has 0 CUDA devices" if torch.version.cuda else MISSING
-    sentence = f"acgan: ACGAN_DEVICE=cuda, but {missing}: use auto or cpu"
+    sentence = f"error: ACGAN_DEVICE=cuda, but {missing}: use auto or cpu"
     assert " ".join(ended.stderr.split()) == sentence
 
 
@@ -81,4 +81,4 @@ def test_up_with_a_missing_device_does_not_start(tmp_path: Path, monkeypatch: py
         check=False,
     )
     assert ended.returncode == 2
-    assert f"acgan: ACGAN_DEVICE=cuda:63, but {MISSING}" in ended.stderr
+    assert f"error: ACGAN_DEVICE=cuda:63, but {MISSING}" in ended.stderr

@@ -109,7 +109,7 @@ def test_training_data_are_stored_completely_or_not_at_all(tmp_path: Path) -> No
             refused = run_acgan("training-data", "add", "letters", str(images), environment=environment)
             assert refused.returncode == 2
             said = refused.stderr.replace("\n", " ")
-            assert f"acgan: {disk}" in said
+            assert f"error: {disk}" in said
             assert "cannot be written: No space left on device. Nothing was stored" in said
             assert data.references() == []
             assert [path for path in store.rglob("*idx*") if path.is_file()] == []

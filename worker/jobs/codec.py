@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from models.config import TrainingConfig
 from models.records import Progress
-from worker.jobs.model import ORDERED, RESULT, EpochRecord, Job, JobKind, JobStatus, RunsOn
+from worker.jobs.model import HELD, ORDERED, RESULT, EpochRecord, Job, JobKind, JobStatus, RunsOn
 from worker.webhook_url import read_webhook_url
 
 Hash = Mapping[str, str]
@@ -93,14 +93,17 @@ def decode_job(job_id: str, fields: Hash, epochs: Hash) -> Job:
 
     Raises KeyError, ValueError or TypeError if this version does not understand the record.
     """
+    status = JobStatus(fields["status"])
     return Job(
         id=job_id,
         kind_name=JobKind(kind_name(fields)).value,
-        status=JobStatus(fields["status"]),
+        status=status,
         config=TrainingConfig.model_validate_json(fields["config"], extra="ignore"),
         created_at=_time(fields["created_at"]),
         started_at=_time(fields["started_at"]) if "started_at" in fields else None,
         ended_at=_time(fields["ended_at"]) if "ended_at" in fields else None,
+        seconds_running=float(fields["seconds_running"]) if "seconds_running" in fields else None,
+        running_since=_time(fields["running_since"]) if "running_since" in fields and status in HELD else None,
         progress=Progress.model_validate_json(fields["progress"]) if "progress" in fields else None,
         epochs=[EpochRecord.model_validate_json(epochs[number]) for number in sorted(epochs, key=int)],
         device=fields.get("device"),

@@ -27,7 +27,9 @@
                              the lease, and when the worker was last seen); deleting (when the deletion of its files
                              began); saved, lost, saved_when_lost (to count lost workers); thinned:{epoch} (when its
                              checkpoint was deleted to stay within the store's budget);
-                             webhook (address of the messages about its ends, may be secret), ends (number of messages)
+                             webhook (address of the messages about its ends, may be secret), ends (number of messages);
+                             seconds_running (how long workers held it, in all finished claims), running_since (start of
+                             the current claim)
     acgan:job:{id}:epochs    hash: epoch number -> its record, so that an epoch that is written twice is stored once
 
 A job's record does not expire, because its checkpoints do not either. A hundred epochs take about 120 KB.

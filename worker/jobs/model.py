@@ -75,6 +75,7 @@ TRANSITIONS: dict[JobStatus, frozenset[JobStatus]] = {
 
 
 ENDED = frozenset({JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED})
+HELD = frozenset({JobStatus.RUNNING, JobStatus.CANCELLING})  # by a worker
 
 
 def before(status: JobStatus) -> list[JobStatus]:
@@ -102,6 +103,12 @@ class Job(BaseModel):
     created_at: datetime
     started_at: datetime | None = None
     ended_at: datetime | None = None
+    seconds_running: float | None = Field(
+        None,
+        description="Seconds that workers ran it, without waiting times and without the current attempt. Null if it "
+        "has not started, and for jobs of an earlier version.",
+    )
+    running_since: datetime | None = Field(None, description="When its current worker took it; null if none runs it.")
     progress: Progress | None = Field(None, description="Progress; null before the first iterations.")
     epochs: list[EpochRecord] = Field([], description="One entry per finished epoch.")
     device: str | None = Field(None, description="Device that the job runs on, or ran on last.")

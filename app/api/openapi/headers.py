@@ -35,6 +35,11 @@ HEADERS: dict[str, dict[str, Any]] = {
     "X-Checkpoint": header("Id of the checkpoint that drew the digits.", "20260131-120000-00001c-e001"),
     "X-Class": header("The name of the class, in percent-encoding.", "sneaker"),
     "X-Dataset": header("The training data of the generator that drew the digits.", "mnist"),
+    "X-Digits": header(
+        "The address of each digit: seed and index, separated by commas.",
+        "5120:17,5120:301",
+        pattern="^[0-9]+:[0-9]+(,[0-9]+:[0-9]+)*$",
+    ),
     "X-Epochs": header("The epochs that are shown, separated by commas.", "1,2,5,10", pattern="^[0-9]+(,[0-9]+)*$"),
     "X-Index": number("Index of the first digit within the seed.", 0),
     "X-Refused": number("Number of digits that the judge rejected, if the request has `verify`.", 2),

@@ -12,20 +12,23 @@ from app.api.dependencies import JobId, ServicesDep
 from app.api.guarded_route import GuardedRoute
 from app.api.openapi.headers import ADDRESS, sends
 from app.api.sample_addresses import BUILD, Address, answer_address
+from app.inference.service import InferenceService
 from app.problems import conditional
 from app.problems.conditional import IfNoneMatch
 from app.schemas.compositions import NUMBER, EvolutionQuery, FilmQuery, MorphQuery, NumberQuery
 from models.data.class_names import ClassNotFound, label_of
 from models.sampling.animation import ANIMATIONS, back_and_forth, encode_film
+from models.sampling.formats import FORMATS, encode_npy
 from models.sampling.grid import sheet
 from models.sampling.interpolation import Ends, morph
 from models.sampling.number_layout import set_number
 from models.sampling.png import encode_png
-from models.sampling.sampler import SampleRange, fresh_seed
+from models.sampling.sampler import SampleList, fresh_seed
 
 router = APIRouter(tags=["digits"], route_class=GuardedRoute)
 
 PICTURES = {"png": "image/png"} | {name: animation.media_type for name, animation in ANIMATIONS.items()}
+NUMBERS = {name: FORMATS[name].media_type for name in ("png", "npy")}
 
 
 def responses(
@@ -41,7 +44,7 @@ def responses(
 @router.get(
     "/numbers/{number}",
     response_class=Response,
-    responses=responses("The number, white on black.", ["image/png"]),
+    responses=responses("The number, white on black, or its digits.", NUMBERS.values(), [*ADDRESS, "X-Digits"]),
 )
 async def draw_number(
     services: ServicesDep,
@@ -49,23 +52,42 @@ async def draw_number(
     query: Annotated[NumberQuery, Query()],
     if_none_match: IfNoneMatch = None,
 ) -> Response:
-    """Draw a number with one latent vector for all of its digits. The spacing follows the shapes of the digits.
+    """Draw a number in one style of writing, which `seed` and `index` choose. The spacing follows the digits' shapes.
 
-    The digits have the same pixels as those of `/digits/{label}` with the same `seed` and `index`.
+    `X-Digits` has the address of each digit, in their order: `seed:index`, separated by commas. `/digits/{label}` draws
+    the same pixels with this seed, this index and `X-Checkpoint`. `X-Seed` and `X-Index` are those of the style.
+
+    The styles of a generator's digits are measured when the first number needs them, once per process. Requests wait
+    for that; after 20 seconds the response is 503.
     """
-    address = Address.of(await services.inference.models.find_digits(query.checkpoint), query, query.checkpoint)
+    inference = services.inference
+    address = Address.of(await inference.models.find_digits(query.checkpoint), query, query.checkpoint)
     labels = [int(digit) for digit in number]
+    validators = address.validators(await describe_number(inference, address, number, query))
+    if unchanged := conditional.not_modified(validators, if_none_match):
+        return unchanged
 
     def encode(digits: np.ndarray) -> bytes:
-        return encode_png(set_number(digits[labels], query.scale, query.padding, query.invert))
+        if query.format == "npy":
+            return encode_npy(digits)
+        return encode_png(set_number(digits, query.scale, query.padding, query.invert))
 
-    async def make() -> bytes:
-        every = SampleRange(None, 1, address.seed, address.index)  # all ten classes with one latent vector
-        return await services.inference.draw_batch(address.model.generator, every, encode)
+    if query.style == "hand":
+        addresses, digits = await inference.choose_digits(address.model, labels, address.seed, address.index)
+        make = partial(inference.encode, digits, encode)
+    else:
+        addresses = SampleList(labels, address.seed, [address.index] * len(labels))
+        distinct, positions = addresses.distinct()
+        make = partial(inference.draw_batch, address.model.generator, distinct, lambda drawn: encode(drawn[positions]))
+    headers = {**address.headers, "X-Digits": addresses.names, "Content-Type": NUMBERS[query.format]}
+    return await answer_address(inference, validators, if_none_match, make, headers)
 
-    validators = address.validators(f"{address.seed} {address.index} number {number} {query.look}")
-    headers = {**address.headers, "Content-Type": "image/png"}
-    return await answer_address(services.inference, validators, if_none_match, make, headers)
+
+async def describe_number(inference: InferenceService, address: Address, number: str, query: NumberQuery) -> str:
+    """Return all that determines the bytes of a number apart from the generator."""
+    look = query.look if query.format == "png" else query.format
+    about = f"{address.seed} {address.index} number {number} {look}"
+    return about if query.style == "latent" else f"{about} hand {await inference.style_version(address.model)}"
 
 
 @router.get(

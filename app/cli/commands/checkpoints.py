@@ -4,9 +4,10 @@ from typing import Annotated
 
 import typer
 
+from app.cli.completion import served_choices
 from app.cli.errors import fail
 from app.cli.options import AsJson, Key, Url
-from app.cli.output import print_json, print_record, print_table
+from app.cli.output import print_json, print_record
 from app.cli.service import service
 
 
@@ -18,6 +19,7 @@ def checkpoints(as_json: AsJson = False, url: Url = None, key: Key = None) -> No
         print_json(listing.model_dump(mode="json"))
         return
 
+    from app.cli.columns import print_table
     from app.cli.tables import checkpoints_table
 
     print_table(checkpoints_table(listing))
@@ -28,6 +30,7 @@ def serving(
         str | None,
         typer.Argument(
             metavar="newest|best|CHECKPOINT",
+            autocompletion=served_choices,
             help="`newest`, `best`, or the id of a checkpoint to pin. If omitted, print the policy.",
         ),
     ] = None,

@@ -2,32 +2,37 @@
 
 from app.cli.options import AsJson, JobArgument, Key, Url
 from app.cli.output import print_record
+from app.cli.references import find_job
 from app.cli.service import service
 
 
-def cancel(job_id: JobArgument, as_json: AsJson = False, url: Url = None, key: Key = None) -> None:
+def cancel(job: JobArgument, as_json: AsJson = False, url: Url = None, key: Key = None) -> None:
     """Stop a run. Its published checkpoints stay, and it can be resumed."""
     with service(url, key) as client:
-        job = client.cancel(job_id)
-    print_record(job, as_json, f"job {job.id} is {job.status.value}: resume it with `acgan resume {job.id}`")
+        changed = client.cancel(find_job(client, job))
+    print_record(
+        changed, as_json, f"job {changed.id} is {changed.status.value}: resume it with `acgan resume {changed.id}`"
+    )
 
 
-def resume(job_id: JobArgument, as_json: AsJson = False, url: Url = None, key: Key = None) -> None:
+def resume(job: JobArgument, as_json: AsJson = False, url: Url = None, key: Key = None) -> None:
     """Resume a run that failed or was cancelled, from its last saved state."""
     with service(url, key) as client:
-        job = client.resume(job_id)
-    print_record(job, as_json, f"job {job.id} is {job.status.value}: follow it with `acgan follow {job.id}`")
+        changed = client.resume(find_job(client, job))
+    print_record(
+        changed, as_json, f"job {changed.id} is {changed.status.value}: follow it with `acgan follow {changed.id}`"
+    )
 
 
-def retry(job_id: JobArgument, as_json: AsJson = False, url: Url = None, key: Key = None) -> None:
+def retry(job: JobArgument, as_json: AsJson = False, url: Url = None, key: Key = None) -> None:
     """Start a new job with the recipe of an earlier one."""
     with service(url, key) as client:
-        job = client.retry(job_id)
-    print_record(job, as_json, f"job {job.id} is accepted: follow it with `acgan follow {job.id}`")
+        changed = client.retry(find_job(client, job))
+    print_record(changed, as_json, f"job {changed.id} is accepted: follow it with `acgan follow {changed.id}`")
 
 
-def front(job_id: JobArgument, as_json: AsJson = False, url: Url = None, key: Key = None) -> None:
+def front(job: JobArgument, as_json: AsJson = False, url: Url = None, key: Key = None) -> None:
     """Move a waiting run to the front of the queue."""
     with service(url, key) as client:
-        job = client.move_to_front(job_id)
-    print_record(job, as_json, f"job {job.id} is at the front of the queue")
+        changed = client.move_to_front(find_job(client, job))
+    print_record(changed, as_json, f"job {changed.id} is at the front of the queue")

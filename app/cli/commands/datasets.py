@@ -5,7 +5,8 @@ from typing import Annotated
 import typer
 
 from app.cli.options import AsJson, Key, Url
-from app.cli.output import print_json, print_sentence, print_table
+from app.cli.output import print_json, print_sentence
+from app.cli.references import DATASETS, find_job
 from app.cli.service import service
 
 
@@ -18,7 +19,8 @@ def datasets(
 ) -> None:
     """List the generated data sets, newest first."""
     with service(url, key) as client:
-        page = client.datasets(limit, before)
+        earlier = find_job(client, before, DATASETS) if before else None
+        page = client.datasets(limit, earlier)
     if as_json:
         print_json(page.model_dump(mode="json"))
         return
@@ -26,6 +28,7 @@ def datasets(
         print_sentence("no data sets: generate one with `acgan order`")
         return
 
+    from app.cli.columns import print_table
     from app.cli.tables import datasets_table
 
     print_table(datasets_table(page.datasets))

@@ -6,9 +6,11 @@ from typing import Annotated
 
 import typer
 
+from app.cli.completion import what_can_be_deleted
 from app.cli.errors import fail
 from app.cli.options import AsJson, Key, Url
 from app.cli.output import print_json, print_sentence
+from app.cli.references import BOTH, DATASETS, find_job
 from app.cli.service import service
 
 
@@ -27,17 +29,26 @@ WHAT = {
 
 def delete(
     kind: Annotated[Kind, typer.Argument(help="What to delete.")],
-    name: Annotated[str, typer.Argument(metavar="ID", help="Id of the job, checkpoint or data set.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="ID",
+            help="Id of a checkpoint; id, beginning of an id, or name of a job; `latest`.",
+            autocompletion=what_can_be_deleted,
+        ),
+    ],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     as_json: AsJson = False,
     url: Url = None,
     key: Key = None,
 ) -> None:
     """Delete an ended job, a checkpoint, or the files of a data set. What is in use is kept."""
-    what = WHAT[kind].format(id=name)
-    if not yes:
-        confirm(f"delete {what}?")
     with service(url, key) as client:
+        if kind is not Kind.CHECKPOINT:
+            name = find_job(client, name, DATASETS if kind is Kind.DATASET else BOTH)
+        what = WHAT[kind].format(id=name)
+        if not yes:
+            confirm(f"delete {what}?")
         call = {
             Kind.JOB: client.delete_job,
             Kind.CHECKPOINT: client.delete_checkpoint,

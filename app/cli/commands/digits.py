@@ -5,15 +5,27 @@ from typing import Annotated
 
 import typer
 
-from app.cli.errors import check_output_file, fail_on, read_settings
+from app.cli.completion import local_checkpoints, one_of
+from app.cli.errors import fail_on, read_settings
 from app.cli.options import AsJson, Home
-from app.cli.output import console, print_json, print_sentence
+from app.cli.output import print_json, print_sentence
+from app.cli.picture_files import DIGITS
+from app.cli.pictures import chosen_format, print_sheet
 
 
 def digits(
     label: Annotated[int, typer.Argument(min=0, max=9, metavar="DIGIT", help="The digit, 0 to 9.")],
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="The PNG to write. If omitted, print to the terminal.")
+        Path | None,
+        typer.Option("--out", "-o", help="The file to write: .png, .zip or .npy. If omitted, print to the terminal."),
+    ] = None,
+    form: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            help="`png` (one sheet), `zip` (one PNG per digit), `npy` (numpy array). If omitted, the suffix decides.",
+            autocompletion=one_of(*DIGITS),
+        ),
     ] = None,
     n: Annotated[int, typer.Option("-n", min=1, max=1000, help="Number of digits.")] = 1,
     seed: Annotated[
@@ -24,7 +36,10 @@ def digits(
     ] = None,
     index: Annotated[int, typer.Option(min=0, help="Position of the first digit in the sequence of the seed.")] = 0,
     checkpoint: Annotated[
-        str, typer.Option(help="`latest`, a checkpoint's id, or a generator's .safetensors file.")
+        str,
+        typer.Option(
+            help="`latest`, a checkpoint's id, or a generator's .safetensors file.", autocompletion=local_checkpoints
+        ),
     ] = "latest",
     columns: Annotated[int | None, typer.Option(min=1, help="Digits per row.")] = None,
     scale: Annotated[
@@ -33,27 +48,25 @@ def digits(
     as_json: AsJson = False,
     home: Home = None,
 ) -> None:
-    """Draw digits on the terminal or into a PNG, with a checkpoint in the home folder or a file. Needs no service."""
+    """Draw digits on the terminal or into a file, with a checkpoint in the home folder or a file. Needs no service."""
     settings = read_settings(home=home)
-    check_output_file(out)
+    wanted = chosen_format(out, form, DIGITS)
 
     from app.cli.local.drawing import draw_here
-    from app.cli.terminal import columns_that_fit, has_greys, in_characters, ink_for
-    from models.sampling.grid import sheet
-    from models.sampling.png import encode_png
+    from models.sampling.formats import FORMATS, Look
+    from models.sampling.sampler import SampleRange, Samples
 
     with fail_on(OSError):
         drawn = draw_here(settings, checkpoint, label, n, seed, index)
         if out is not None:
-            out.write_bytes(encode_png(sheet(drawn.digits, columns, scale)))
+            samples = Samples(SampleRange(label, n, drawn.seed, index), drawn.digits)
+            out.write_bytes(FORMATS[wanted].encode(samples, Look(columns, scale)))
     if as_json:
         about = {"label": label, "n": n, "checkpoint": drawn.checkpoint, "seed": drawn.seed, "index": index}
         print_json({**about, **({"file": str(out)} if out else {"digits": drawn.digits.tolist()})})
         return
     if out is None:
-        picture = sheet(drawn.digits, columns or columns_that_fit(console), scale)
-        drawing = in_characters(picture, has_greys(console), ink_for(console.encoding))
-        console.print(drawing, crop=False, soft_wrap=True)
+        print_sheet(drawn.digits, columns, scale)
     digit = "digit" if n == 1 else "digits"
     where = f", in {out}" if out else ""
     print_sentence(f"{n} {digit} of {label} by {drawn.checkpoint}, seed {drawn.seed}{where}")

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from app.cli.checkpoint_download import Wanted, download_checkpoint, is_checkpoint
-from app.cli.errors import INTERRUPTED, check_layout, check_output_folder, fail, writing
+from app.cli.completion import datasets_or_checkpoints, one_of
+from app.cli.errors import check_layout, check_output_folder, fail, interruptible, writing
 from app.cli.options import AsJson, Key, LayoutOption, Url
 from app.cli.output import console, print_json, print_sentence
+from app.cli.references import DATASETS, find_job
 from app.cli.service import exit_unless_succeeded, service
+from models.interop.formats import FORMATS
 
 if TYPE_CHECKING:  # takes a while to load
     from acgan_client import Client, Dataset
@@ -20,20 +23,32 @@ ASK_SECONDS = 1.0
 Name = Annotated[
     str,
     typer.Argument(
-        metavar="DATASET|CHECKPOINT", help="Id of a data set (`acgan datasets`) or of a checkpoint; `latest`; `best`."
+        metavar="DATASET|CHECKPOINT",
+        help="Id of a data set (`acgan datasets`) or its beginning; id of a checkpoint, `latest` or `best`.",
+        autocompletion=datasets_or_checkpoints,
     ),
 ]
 Files = Annotated[
     list[str] | None, typer.Option("--file", help="Only this file of the checkpoint. Can be repeated. [default: all]")
 ]
 OfForm = Annotated[
-    str | None, typer.Option("--format", help="Convert the checkpoint's generator: `onnx`, `keras`, `keras3`.")
+    str | None,
+    typer.Option(
+        "--format",
+        autocompletion=one_of(*FORMATS),
+        help="Convert the checkpoint's generator: `onnx`, `keras`, `keras3`.",
+    ),
 ]
 OfDiscriminator = Annotated[
     bool, typer.Option("--discriminator", help="Convert the discriminator instead (keras, keras3).")
 ]
 WeightsOf = Annotated[
-    str | None, typer.Option("--weights", help="Convert the `average` or the `trained` weights. [default: the served]")
+    str | None,
+    typer.Option(
+        "--weights",
+        autocompletion=one_of("average", "trained"),
+        help="Convert the `average` or the `trained` weights. [default: the served]",
+    ),
 ]
 
 
@@ -67,13 +82,16 @@ def download(
         if is_checkpoint(name):
             download_checkpoint(client, name, wanted, out, as_json)
         else:
-            complete = wait_for_files(client, client.dataset(name), as_json)
+            complete = wait_for_files(
+                client, client.dataset(find_job(client, name, DATASETS, has_latest=False)), as_json
+            )
             download_files(client, complete, folder, layout, as_json)
 
 
 def wait_for_files(client: "Client", generated: "Dataset", as_json: bool) -> "Dataset":
     """Show progress until the files are complete. Raises typer.Exit if the job fails or is cancelled, or on Ctrl-C."""
-    try:
+    again = f"`acgan download {generated.id}` waits for it and downloads it, `acgan cancel {generated.id}` cancels it"
+    with interruptible(f"the service continues with the data set: {again}"):
         from app.cli.progress import digits_bar
 
         if not as_json and not generated.ended:
@@ -86,17 +104,13 @@ def wait_for_files(client: "Client", generated: "Dataset", as_json: bool) -> "Da
                     bar.update(task, completed=progress.drawn, total=progress.digits, rate=progress.digits_per_second)
                 time.sleep(ASK_SECONDS)
                 generated = client.dataset(generated.id)
-    except KeyboardInterrupt:
-        fail(
-            f"stopped waiting; the job continues: `acgan download {generated.id}` waits for the data set again",
-            INTERRUPTED,
-        )
     exit_unless_succeeded("data set", generated)
     return generated
 
 
 def download_files(client: "Client", generated: "Dataset", out: Path, layout: str, as_json: bool) -> None:
-    with writing(out):
+    resume = f"complete files are kept in {out}/: `acgan download {generated.id} -o {out}` downloads the others"
+    with writing(out), interruptible(resume):
         for path in client.download(generated.id, out, cast("Layout", layout)):
             if not as_json:
                 print_sentence(str(path))

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from app.cli.completion import local_checkpoints, one_of
 from app.cli.errors import check_output_file, check_output_folder, fail, fail_on, read_settings
 from app.cli.options import AsJson, Home
 from app.cli.output import print_json, print_sentence
@@ -29,12 +30,17 @@ def export(
     out: Annotated[Path, typer.Option("--out", "-o", help="The file to write, for example digits.onnx, or a folder.")],
     checkpoint: Annotated[
         str,
-        typer.Argument(metavar="CHECKPOINT", help="`latest`, a checkpoint's id, or a .safetensors file."),
+        typer.Argument(
+            metavar="CHECKPOINT",
+            help="`latest`, a checkpoint's id, or a .safetensors file.",
+            autocompletion=local_checkpoints,
+        ),
     ] = "latest",
     form: Annotated[
         str | None,
         typer.Option(
             "--format",
+            autocompletion=one_of(*FORMATS, "huggingface"),
             help="`onnx`, `keras` (Keras 2), `keras3`, or `huggingface`, a folder. If omitted, the suffix decides: "
             ".onnx, .hdf5, .weights.h5.",
         ),

@@ -4,31 +4,32 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from app.cli.errors import INTERRUPTED, fail, print_error
+from app.cli.errors import interruptible, print_note
 from app.cli.options import AsJson, JobArgument, Key, Url
 from app.cli.output import console, print_json, print_sentence
+from app.cli.references import find_job
 from app.cli.service import exit_unless_succeeded, service
 
 if TYPE_CHECKING:  # takes a while to load
     from acgan_client import Change, Client, Job
 
 
-def follow(job_id: JobArgument, as_json: AsJson = False, url: Url = None, key: Key = None) -> None:
+def follow(job: JobArgument, as_json: AsJson = False, url: Url = None, key: Key = None) -> None:
     """Follow a run until it ends: progress, and the table and figures of each epoch.
 
     Reconnects if the service restarts. Exit code 0 if the run succeeded, 1 if it failed, 3 if it was cancelled. Ctrl-C
     stops following; the run continues.
     """
     with service(url, key) as client:
-        follow_to_the_end(client, job_id, as_json)
+        follow_to_the_end(client, find_job(client, job), as_json)
 
 
 def follow_to_the_end(client: "Client", job_id: str, as_json: bool) -> None:
     """Raises typer.Exit with the exit code for the result of the run, and the errors of `follow`."""
-    try:
+    with interruptible(
+        f"the run continues: `acgan follow {job_id}` follows it again, `acgan cancel {job_id}` cancels it"
+    ):
         job = print_changes(client, job_id) if as_json else show_changes(client, job_id)
-    except KeyboardInterrupt:
-        fail(f"stopped following; the run continues: `acgan follow {job_id}` follows it again", INTERRUPTED)
     exit_unless_succeeded("job", job)
     if not as_json and job.result:
         print_sentence(f"job {job_id} succeeded: training data {job.result.dataset}")
@@ -83,7 +84,7 @@ def show_changes(client: "Client", job_id: str) -> "Job":
                 on = f", on {job.device}" if job.device else ""
                 print_sentence(f"job {job_id} is {reported_status}: {described(job)}{on}")
             if change.kind in ("job", "trouble") and job.trouble:
-                print_error(job.trouble)
+                print_note(job.trouble)
             if change.epoch:
                 print_epoch(change.epoch, job.config.epochs, console)
             if job.progress:

@@ -5,14 +5,16 @@ from typing import Annotated
 
 import typer
 
-from app.cli.errors import writing
+from app.cli.errors import fail_on, writing
 from app.cli.options import AsJson, JobArgument, Key, Url
 from app.cli.output import escape_json, in_lines, print_sentence, write_line
+from app.cli.picture_files import format_of
+from app.cli.references import RUNS, find_job
 from app.cli.service import service
 
 
 def history(
-    job_id: JobArgument,
+    job: JobArgument,
     csv: Annotated[
         bool, typer.Option("--csv", help="CSV, one line per epoch; the default for a file named .csv. Otherwise JSON.")
     ] = False,
@@ -24,8 +26,11 @@ def history(
     key: Key = None,
 ) -> None:
     """Print a run's recipe and the losses and figures of every epoch, as JSON or CSV."""
-    csv = (csv or (out is not None and out.suffix.lower() == ".csv")) and not as_json
+    with fail_on():
+        form = format_of(out, "json" if as_json and out is None else "csv" if csv else None, ("json", "csv"))
+    csv = form == "csv"
     with service(url, key) as client:
+        job_id = find_job(client, job, RUNS)
         text = client.history_csv(job_id) if csv else client.history(job_id).model_dump_json(indent=2)
     if out is None:
         lines = text.replace("\r\n", "\n").rstrip("\n")

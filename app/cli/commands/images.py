@@ -5,12 +5,12 @@ from typing import Annotated, Any
 
 import typer
 
-from app.cli.errors import check_output_file, fail, writing
+from app.cli.errors import writing
 from app.cli.options import AsJson, Key, Url
 from app.cli.output import print_json, print_sentence
+from app.cli.picture_files import DIGITS
+from app.cli.pictures import chosen_format
 from app.cli.service import service
-
-FORMATS = ("png", "zip", "npy")
 
 
 def images(
@@ -37,10 +37,7 @@ def images(
     key: Key = None,
 ) -> None:
     """Draw images of a class of any training data into a file. The service draws them."""
-    suffix = out.suffix.lower().removeprefix(".")
-    if suffix not in FORMATS:
-        fail(f"{out} should end with {', '.join(f'.{name}' for name in FORMATS)}")
-    check_output_file(out)
+    suffix = chosen_format(out, None, DIGITS)
     wanted: dict[str, Any] = {"n": n, "seed": seed, "index": index, "checkpoint": checkpoint, "format": suffix}
     with service(url, key) as client:
         drawn = client.images(dataset, label, **wanted, columns=columns, scale=scale)

@@ -5,16 +5,24 @@ from typing import Annotated, Any
 
 import typer
 
+from app.cli.completion import one_of
 from app.cli.options import TRAINING_DATA, AsJson, Key, Url
 from app.cli.output import print_record
 from app.cli.service import service
+from models.data.catalog import DATASETS
+from models.training.recipes import RECIPES
 
 
 def import_checkpoint(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A generator: generator.safetensors of a checkpoint.")],
     name: Annotated[str | None, typer.Option(help="A label of the checkpoint.")] = None,
-    dataset: Annotated[str, typer.Option(help=f"The training data of the generator: {TRAINING_DATA}.")] = "mnist",
-    recipe: Annotated[str, typer.Option(help="The recipe that trained it: `seed` or `sharp`.")] = "seed",
+    dataset: Annotated[
+        str,
+        typer.Option(help=f"The training data of the generator: {TRAINING_DATA}.", autocompletion=one_of(*DATASETS)),
+    ] = "mnist",
+    recipe: Annotated[
+        str, typer.Option(help="The recipe that trained it: `seed` or `sharp`.", autocompletion=one_of(*RECIPES))
+    ] = "seed",
     as_json: AsJson = False,
     url: Url = None,
     key: Key = None,

@@ -5,9 +5,11 @@ from typing import Annotated
 
 import typer
 
+from app.cli.completion import one_of
 from app.cli.errors import error_console, fail_on, read_settings, require_keras
 from app.cli.options import TRAINING_DATA, Home
 from app.cli.output import print_json, print_sentence
+from models.data.catalog import DATASETS
 
 
 def import_keras(
@@ -16,7 +18,9 @@ def import_keras(
         typer.Argument(metavar="FOLDER", help="Folder with params_generator_epoch_001.hdf5 (.h5, .weights.h5), ..."),
     ],
     name: Annotated[str | None, typer.Option(help="Name of the run. Default: the folder's name.")] = None,
-    dataset: Annotated[str, typer.Option(help=f"The training data of the run: {TRAINING_DATA}.")] = "mnist",
+    dataset: Annotated[
+        str, typer.Option(help=f"The training data of the run: {TRAINING_DATA}.", autocompletion=one_of(*DATASETS))
+    ] = "mnist",
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON per checkpoint.")] = False,
     home: Home = None,
 ) -> None:

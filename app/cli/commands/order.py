@@ -7,7 +7,7 @@ import typer
 
 from app.cli.commands.download import download_files, wait_for_files
 from app.cli.errors import check_layout, check_output_folder, fail
-from app.cli.options import AsJson, Key, LayoutOption, RunsOnOption, Url, WebhookOption
+from app.cli.options import AsJson, Key, LayoutOption, RunsOnOption, ServedCheckpoint, Url, WebhookOption
 from app.cli.output import print_record
 from app.cli.service import service
 
@@ -16,7 +16,7 @@ def order(
     per_class: Annotated[int, typer.Option(help="Training digits per class, 1 to 500,000.")] = 6000,
     test_per_class: Annotated[int, typer.Option(help="Test digits per class, 1 to 500,000.")] = 1000,
     seed: Annotated[int, typer.Option(help="Random seed. The same seed always generates the same digits.")] = 1,
-    checkpoint: Annotated[str, typer.Option(help="The generator: `latest`, `best`, or a checkpoint's id.")] = "latest",
+    checkpoint: ServedCheckpoint = "latest",
     verify: Annotated[
         float | None,
         typer.Option(help="0 to 1: least probability of a digit's label by the judge; other digits are drawn again."),

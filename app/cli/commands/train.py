@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from pydantic import ValidationError
 
-from app.cli.errors import FAILED, INTERRUPTED, error_console, fail, fail_on, read_settings
+from app.cli.errors import FAILED, error_console, fail, fail_on, read_settings, stop
 from app.cli.options import (
     AdamBeta1,
     AdamLr,
@@ -77,7 +77,7 @@ def train(
             on_epoch = print_epoch_json if as_json else None
             train_here(config, settings, out, error_console if as_json else console, resume, on_epoch)
         except Stopped:
-            fail(f"stopped; the same command with --resume continues in {out}/", INTERRUPTED)
+            stop(f"the same command with --resume continues in {out}/")
         except DeviceOutOfMemory as error:
             fail(str(error), FAILED)
 

@@ -11,9 +11,9 @@ import typer
 from pydantic import ValidationError
 
 from app.cli.commands.delete import confirm
-from app.cli.errors import INTERRUPTED, check_output_file, error_console, fail, fail_on, read_settings, writing
+from app.cli.errors import check_output_file, error_console, fail, fail_on, read_settings, stop, writing
 from app.cli.options import AsJson, Home, Key, Url
-from app.cli.output import print_json, print_sentence, print_table
+from app.cli.output import print_json, print_sentence
 from models.data.building.options import FIT, INVERT, SEED, TEST_SHARE, ImportOptions, Invert, Mode
 
 if TYPE_CHECKING:  # takes a while to load
@@ -112,7 +112,7 @@ def one_sentence(where: Path | str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        fail(f"stopped; {CONTINUES}", INTERRUPTED)
+        stop(CONTINUES)
     except OSError as error:
         if error.errno not in NO_ROOM:
             raise
@@ -166,6 +166,7 @@ def list_(as_json: AsJson = False, home: Home = None) -> None:
         print_json(listing.model_dump(mode="json"))
         return
 
+    from app.cli.columns import print_table
     from app.cli.tables import training_data_table
 
     print_table(training_data_table(listing.training_data))
@@ -187,6 +188,7 @@ def show(
         print_json(view.model_dump(mode="json"))
         return
 
+    from app.cli.columns import print_table
     from app.cli.tables import class_counts_table, described
 
     for sentence in described(view):

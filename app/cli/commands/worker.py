@@ -2,7 +2,7 @@
 
 import os
 
-from app.cli.errors import fail_on, print_error, read_settings, require_posix, writing
+from app.cli.errors import fail_on, print_note, read_settings, require_posix, writing
 from app.cli.options import Device, Home
 
 
@@ -22,7 +22,7 @@ def worker(home: Home = None, device: Device = None) -> None:
     from worker.tasks import celery
 
     if not answers(settings.redis_url):
-        print_error("Redis does not respond yet, waiting for it: start it, or set ACGAN_REDIS_URL")
+        print_note("Redis does not respond yet, waiting for it: start it, or set ACGAN_REDIS_URL")
     else:
         with fail_on():
             JobConsumer.connect(settings.redis_url).check_eviction()

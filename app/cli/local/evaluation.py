@@ -6,9 +6,8 @@ from importlib import resources
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
+from app.cli.columns import Column, Table
 from app.cli.local.drawing import NoGenerator, load_with_manifest
 from app.cli.local.evaluation_picture import draw_evaluation
 from app.cli.local.stored_data import reader, settled
@@ -82,14 +81,14 @@ def find_real(examiner: Evaluator, cache: Path) -> Figures:
 
 def tabulate(evaluation: Evaluation) -> Table:
     """Return a table of the figures, next to those of real digits."""
-    name = Text(printable(evaluation.checkpoint))
-    table = Table(title=name + f", {evaluation.generator.digits} digits", title_justify="left")
-    for heading in ("", name, f"real {evaluation.dataset}"):
-        table.add_column(heading, justify="left" if not heading else "right")
+    digits = f"{evaluation.checkpoint}, {evaluation.generator.digits} digits"
+    table = Table(
+        Column("figure"), Column(digits, right=True), Column(f"real {evaluation.dataset}", right=True, drop=1)
+    )
     names = evaluation.classes
     generated, real = rows(evaluation.generator, names), rows(evaluation.real, names)
     for figure in generated:
-        table.add_row(figure, generated[figure], real[figure])
+        table.add(figure, generated[figure], real[figure])
     table.caption = (
         f"The judge classifies {evaluation.judge_accuracy:.2%} of real test digits correctly. "
         f"Took {evaluation.seconds:.0f} s. The column of real digits compares training digits with test digits."

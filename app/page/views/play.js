@@ -1,4 +1,4 @@
-// Draw a number, and morph one digit into another, with the latent vector of a seed. The URL holds the seed.
+// Draw a number in the style that a seed chooses, and morph one digit into another with the latent vector of the seed, which is in the URL.
 
 import { h, notice, tabs, title, announce } from "../dom.js";
 import { DRAWINGS, freshSeed, seedField, sheet } from "../canvas.js";

@@ -49,7 +49,7 @@ from acgan_client.deadlines import async_run_blocking, async_sleep, async_stream
 from acgan_client.downloads import MANIFEST, MANIFEST_LIMIT, arriving, files_of, is_whole
 from acgan_client.errors import JobFailed, Unavailable, Unreachable
 from acgan_client.following import Change, Follower, Wait
-from acgan_client.pictures import Drawn, Picture, pixels
+from acgan_client.pictures import Drawn, DrawnNumber, Picture, pixels
 from acgan_client.records import (
     Dataset,
     DatasetList,
@@ -219,9 +219,9 @@ class AsyncClient(AsyncTrainingData, AsyncWeights):
         """Draw digits as an array: uint8 (n, 28, 28), or of all ten classes (n, 10, 28, 28)."""
         return await self._send(get(digits_path(label), pixels, {**query, "format": "npy"}))
 
-    async def numbers(self, number: str, **query: Unpack[NumbersQuery]) -> Drawn:
-        """Draw a number of up to 40 decimal digits with one seed, as a PNG."""
-        return await self._send(get(at("numbers", number), Drawn.of, query))
+    async def numbers(self, number: str, **query: Unpack[NumbersQuery]) -> DrawnNumber:
+        """Draw a number of up to 40 decimal digits in one style of writing, as a PNG; as npy, its digits."""
+        return await self._send(get(at("numbers", number), DrawnNumber.of, query))
 
     async def morph(self, first: int, last: int, **query: Unpack[MorphQuery]) -> Drawn:
         """Draw an animation from one digit to another."""

@@ -88,7 +88,7 @@ def test_train_writes_the_files_of_the_original_script(tmp_path: Path, dataset_n
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["train", "--epochs", "0"], "acgan: --epochs should be at least 1, not 0"),
+        (["train", "--epochs", "0"], "error: --epochs should be at least 1, not 0"),
         (["train", "--dataset", "cifar"], "kmnist, mnist, printed, printed_letters"),
         (["train", "--train-examples", "50"], "raise train_examples or lower batch_size"),
         (["digits", "7", "-o", "x.png"], "no checkpoint has been published"),

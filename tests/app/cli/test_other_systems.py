@@ -53,7 +53,7 @@ def test_commands_that_need_no_service_work(tmp_path: Path, monkeypatch: pytest.
 def test_commands_that_run_the_service_exit_with_a_sentence(command: str) -> None:
     result = acgan(command)
     assert (result.returncode, result.stdout) == (2, "")
-    assert result.stderr.startswith("acgan: the service runs on Linux, macOS and (in WSL) Windows")
+    assert result.stderr.startswith("error: the service runs on Linux, macOS and (in WSL) Windows")
     assert result.stderr.count("\n") == 1
 
 

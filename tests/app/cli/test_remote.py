@@ -182,10 +182,10 @@ def test_following_survives_a_restart_and_ends_with_ctrl_c(settings: AppSettings
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["start", "--epochs", "0"], "acgan: --epochs should be at least 1"),
-        (["start", "--train-examples", "50"], "acgan: train_examples is 50, less than one batch"),
+        (["start", "--epochs", "0"], "error: --epochs should be at least 1"),
+        (["start", "--train-examples", "50"], "error: train_examples is 50, less than one batch"),
         (["start", "--recipe", "blunt"], "'seed' or 'sharp'"),
-        (["start", "--webhook", "https://hooks.example.com/"], "acgan: This service sends no webhooks"),
+        (["start", "--webhook", "https://hooks.example.com/"], "error: This service sends no webhooks"),
         (["order", "--webhook", "http://hooks.example.com/"], "--webhook should be an address such as https://"),
         (["follow", NOBODY], "see `acgan jobs`"),
         (["cancel", "nonsense"], "see `acgan jobs`"),

@@ -122,7 +122,7 @@ def test_a_preview_is_written_and_nothing_is_stored(letters: Path, tmp_path: Pat
 def test_a_mistake_is_one_sentence(letters: Path, stored: TrainingDataStore, words: list[str], said: str) -> None:
     result = acgan("training-data", *words, folder=letters.parent)
     assert (result.returncode, result.stdout) == (2, "")
-    assert result.stderr.startswith("acgan: ")
+    assert result.stderr.startswith("error: ")
     assert said in result.stderr.replace("\n", " ")
     assert stored.references() == []
 
@@ -217,7 +217,7 @@ def test_ctrl_c_ends_with_a_sentence(large: Path, home: Path, stored: TrainingDa
         os.killpg(process.pid, signal.SIGINT)  # as the terminal does: all processes get it
         output, complaint = process.communicate(timeout=60)
     assert (process.returncode, output) == (130, "")
-    assert complaint == "acgan: stopped; the same command continues with the images that are decoded\n"
+    assert complaint == "stopped: the same command continues with the images that are decoded\n"
     assert stored.references() == []
     assert chunks(home)
 

@@ -93,5 +93,5 @@ def test_acgan_train_prints_the_sentence_and_exits_with_1(tmp_path: Path) -> Non
     command = [sys.executable, "-c", TRAIN, "train", "--dataset", "printed", *sizes, "--out", str(tmp_path / "run")]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ended.returncode == 1, ended.stderr
-    assert re.match("acgan: " + SENTENCE.format(20), ended.stderr.replace("\n", " "))
+    assert re.match("error: " + SENTENCE.format(20), ended.stderr.replace("\n", " "))
     assert "Traceback" not in ended.stderr

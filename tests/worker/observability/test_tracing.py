@@ -51,6 +51,6 @@ def test_a_command_without_the_extra_ends_with_a_sentence(command: str) -> None:
     )
     assert ended.returncode == 2
     assert ended.stderr == (
-        "acgan: tracing (ACGAN_TRACING) should be off until OpenTelemetry's SDK and exporter are installed "
+        "error: tracing (ACGAN_TRACING) should be off until OpenTelemetry's SDK and exporter are installed "
         "(pip install 'acgan[tracing]'), not 'on'\n"
     )

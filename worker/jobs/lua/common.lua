@@ -36,10 +36,26 @@ local function announce(id, status) -- the end of a job, to the address that its
   redis.call('HSET', MESSAGE_PREFIX .. new, 'job', id, 'url', url, 'status', status, 'ended_at', now, 'epoch', last)
   redis.call('ZADD', OUTBOX, now, new)
 end
--- Set a status. Only this function does, so that it keeps the lists by status right, notifies followers, and
--- announces an end in the same step.
-local function become(id, status)
+-- Count the time that a worker holds the job, for a change of its status at the time `at`. A record of an earlier
+-- version lacks `seconds_running`, because the time before the upgrade is unknown.
+local function count_time(id, before, status, at)
+  local held = before == STATUS.RUNNING or before == STATUS.CANCELLING
+  if status == STATUS.RUNNING then
+    redis.call('HSET', record(id), 'running_since', at)
+  elseif held and status ~= STATUS.CANCELLING then
+    local since = redis.call('HGET', record(id), 'running_since')
+    if since and redis.call('HEXISTS', record(id), 'seconds_running') == 1 then
+      local seconds = string.format('%.3f', math.max(0, number(at) - number(since)))
+      redis.call('HINCRBYFLOAT', record(id), 'seconds_running', seconds)
+    end
+    redis.call('HDEL', record(id), 'running_since')
+  end
+end
+-- Set a status, at the time `at` or now. Only this function does, so that it keeps the lists by status right, notifies
+-- followers, and announces an end in the same step.
+local function become(id, status, at)
   local place, before = redis.call('ZSCORE', JOBS, id), redis.call('HGET', record(id), 'status')
+  count_time(id, before, status, at or now)
   if before then redis.call('ZREM', list_of_status(id, before), id) end
   redis.call('HSET', record(id), 'status', status)
   if place then redis.call('ZADD', list_of_status(id, status), place, id) end

@@ -46,7 +46,7 @@ for _, id in ipairs(redis.call('ZRANGE', LEASES, '-inf', '(' .. now, 'BYSCORE', 
   end
   if status then
     if status ~= STATUS.QUEUED then redis.call('HSET', record(id), 'ended_at', now) end
-    become(id, status)
+    become(id, status, job[5] or '0') -- after it was last seen, the worker did not run it
     table.insert(changed, id)
     table.insert(changed, status)
   end
