@@ -6,6 +6,7 @@ import { sheet } from "./canvas.js";
 
 const FIRST = "31415926", SEED = 3; // a fixed seed: browsers keep the picture
 const SETTLE = 150; // milliseconds after the last key press
+const PATIENCE = 400, AGAIN = 5000; // milliseconds: a new generator's handwriting is measured first, which takes seconds
 const WORDS = "A neural network that learned to write digits";
 
 /** Create the first screen; `isShort` makes it one row tall. */
@@ -41,11 +42,20 @@ export function firstScreen(isShort, signal) {
     trouble.textContent = "";
     number.setAttribute("aria-invalid", "false");
     if (!digits) return;
+    const path = `numbers/${digits}?seed=${SEED}&scale=2`, text = `${digits}, written by the network`;
+    const isNewest = () => request === write.newest && !signal.aborted;
+    let isWritten = false;
+    setTimeout(() => { // digits of several styles until those of one style are there
+      if (!isWritten && isNewest()) picture.draw(`${path}&style=latent`, text, signal, () => !isWritten && isNewest()).catch(() => {});
+    }, PATIENCE);
     try {
-      await picture.draw(`numbers/${digits}?seed=${SEED}&scale=2`, `${digits}, written by the network`, signal);
-      if (delay) announce(`${digits} is written.`);
+      await picture.draw(path, text, signal, isNewest);
+      isWritten = true;
+      if (delay && isNewest()) announce(`${digits} is written.`);
     } catch (problem) {
-      if (request === write.newest && !signal.aborted) fail(problem);
+      if (!isNewest()) return;
+      if (problem.code !== "style-bank-not-ready") return fail(problem);
+      setTimeout(() => isNewest() && write(0), AGAIN);
     }
   }
 
