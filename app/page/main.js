@@ -10,7 +10,7 @@ const PARTS = {
   runs: ["canvas", "home"],
   run: ["chart", "curves", "canvas", "home", "views/runs"],
   compare: ["chart", "curves", "canvas", "home", "views/runs"],
-  draw: ["canvas"],
+  draw: ["canvas", "digit", "keys"],
   play: ["canvas"],
   checkpoints: ["downloads"],
   training_data: ["canvas", "previews", "upload", "tar", "views/new_run"],

@@ -14,6 +14,8 @@ export async function show(root, { query }, signal) {
     first: query.get("first") ?? "3",
     last: query.get("last") ?? "8",
     seed: query.get("seed") ?? freshSeed(),
+    index: query.get("index"), // of the latent vector, for a morph that starts from a digit of a sheet
+    checkpoint: query.get("checkpoint"),
   };
   const number = h("input", { type: "text", id: "number", inputmode: "numeric", maxlength: 40, pattern: "[0-9]{1,40}", autocomplete: "off", value: wanted.number, oninput: () => set({ number: number.value.trim() }) });
   const first = choice("first", "From", wanted.first, (value) => set({ first: value }));
@@ -23,7 +25,7 @@ export async function show(root, { query }, signal) {
   root.append(
     title("Draw"), tabs("Draw", DRAWINGS, "play"),
     h("form", { class: "controls", onsubmit: (event) => event.preventDefault() },
-      seedField(wanted.seed, (seed) => set({ seed }))),
+      seedField(wanted.seed, (seed) => set({ seed, index: null }))),
     h("section", {}, h("h2", {}, "Number"),
       h("div", { class: "field" }, h("label", { for: "number" }, "Up to 40 digits"), number), line.element),
     h("section", {}, h("h2", {}, "Morph"),
@@ -41,10 +43,11 @@ export async function show(root, { query }, signal) {
     const request = (draw.newest = Symbol("request"));
     await new Promise((resolve) => setTimeout(resolve, SETTLE));
     if (request !== draw.newest || signal.aborted) return;
-    const seed = encodeURIComponent(wanted.seed);
+    const seed = encodeURIComponent(wanted.seed) + (wanted.index ? `&index=${encodeURIComponent(wanted.index)}` : "");
+    const by = wanted.checkpoint ? `&checkpoint=${encodeURIComponent(wanted.checkpoint)}` : "";
     await Promise.all([
-      line.draw(`numbers/${encodeURIComponent(wanted.number || " ")}?seed=${seed}&scale=3`, `The number ${wanted.number}, drawn with seed ${wanted.seed}`, signal),
-      film.draw(`morph/${wanted.first}/${wanted.last}?seed=${seed}&scale=6&format=webp`, `A ${wanted.first} that changes into a ${wanted.last} and back`, signal),
+      line.draw(`numbers/${encodeURIComponent(wanted.number || " ")}?seed=${seed}&scale=3${by}`, `The number ${wanted.number}, drawn with seed ${wanted.seed}`, signal),
+      film.draw(`morph/${wanted.first}/${wanted.last}?seed=${seed}&scale=6&format=webp${by}`, `A ${wanted.first} that changes into a ${wanted.last} and back`, signal),
     ]);
     announce(`Drawn with seed ${wanted.seed}.`);
   }
@@ -63,7 +66,7 @@ function drawing() {
     async draw(path, text, signal) {
       try {
         const headers = await picture.draw(path, text, signal);
-        const fixed = new URL(`${path}&checkpoint=${headers.get("X-Checkpoint")}`, document.baseURI).href;
+        const fixed = new URL(`${path.replace(/&checkpoint=.*/, "")}&checkpoint=${headers.get("X-Checkpoint")}`, document.baseURI).href;
         link.href = link.textContent = fixed;
         trouble.replaceChildren();
         paper.hidden = under.hidden = false;
