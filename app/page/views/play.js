@@ -5,6 +5,7 @@ import { DRAWINGS, freshSeed, seedField, sheet } from "../canvas.js";
 import { name, note } from "../main.js";
 
 const SETTLE = 150; // milliseconds after the last key press
+const AGAIN = 5000; // milliseconds: a new generator's handwriting is measured first, which takes seconds
 const DIGITS = [..."0123456789"];
 
 export async function show(root, { query }, signal) {
@@ -60,10 +61,12 @@ function drawing() {
   const link = h("a", { target: "_blank", rel: "noopener" });
   const under = h("p", { class: "hint" }, "Permanent link: ", link);
   const trouble = h("div");
+  let newest = null;
   const element = h("div", { class: "drawing" }, paper, under, trouble);
   return {
     element,
     async draw(path, text, signal) {
+      newest = Symbol("request");
       try {
         const headers = await picture.draw(path, text, signal);
         const fixed = new URL(`${path.replace(/&checkpoint=.*/, "")}&checkpoint=${headers.get("X-Checkpoint")}`, document.baseURI).href;
@@ -74,6 +77,9 @@ function drawing() {
         if (signal.aborted) return;
         paper.hidden = under.hidden = true;
         trouble.replaceChildren(notice(problem.message));
+        if (problem.code !== "style-bank-not-ready") return;
+        const request = newest;
+        setTimeout(() => request === newest && !signal.aborted && this.draw(path, text, signal), AGAIN);
       }
     },
   };
