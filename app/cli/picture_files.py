@@ -8,6 +8,7 @@ from models.errors import InvalidInput
 # Of `acgan digits`: those of models/sampling/formats.py, which takes a while to load. A test compares them.
 DIGITS = ("png", "zip", "npy")
 PICTURES = ("png",)
+NUMBERS = ("png", "npy")
 ANIMATIONS = ("gif", "webp", "png")
 NAMES = {"jpg": "jpeg", "tif": "tiff"}
 KNOWN = {

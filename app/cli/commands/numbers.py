@@ -16,7 +16,7 @@ from app.cli.options import (
     ServedSeed,
     Url,
 )
-from app.cli.picture_files import PICTURES
+from app.cli.picture_files import NUMBERS
 from app.cli.pictures import chosen_format, given, show_picture
 from app.cli.service import service
 
@@ -24,7 +24,12 @@ from app.cli.service import service
 def numbers(
     number: Annotated[str, typer.Argument(metavar="NUMBER", help="Up to 40 decimal digits, for example 31415.")],
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="The PNG to write. If omitted, print to the terminal.")
+        Path | None,
+        typer.Option("--out", "-o", help="The file to write: .png, or .npy with the digits. If omitted, print them."),
+    ] = None,
+    style: Annotated[
+        str | None,
+        typer.Option(help="`hand`: one style of writing, the default. `latent`: one latent vector for all digits."),
     ] = None,
     seed: ServedSeed = None,
     index: IndexOption = 0,
@@ -36,9 +41,18 @@ def numbers(
     url: Url = None,
     key: Key = None,
 ) -> None:
-    """Draw a number: its digits side by side, as a person writes them."""
-    chosen_format(out, None, PICTURES)
-    query = given(seed=seed, index=index, checkpoint=checkpoint, scale=scale, padding=padding, invert=invert)
+    """Draw a number: its digits side by side, in one style of writing."""
+    form = chosen_format(out, None, NUMBERS)
+    query = given(
+        style=style,
+        format=None if form == "png" else form,
+        seed=seed,
+        index=index,
+        checkpoint=checkpoint,
+        scale=scale,
+        padding=padding,
+        invert=invert,
+    )
     with service(url, key) as client:
         drawn = client.numbers(number, **query)
     show_picture(drawn, number, out, as_json, {"number": number})

@@ -100,6 +100,12 @@ def test_a_number_is_drawn_by_the_service(address: str, tmp_path: Path) -> None:
     assert ended.stdout == f"31: checkpoint {NEW}-e002, seed 4, index 0, in {file}\n"
     with Client(address) as client:
         assert file.read_bytes() == client.numbers("31", seed=4, scale=2).file
+    assert acgan("numbers", "31", "--seed", "4", "-o", str(tmp_path / "31.npy")).returncode == 0
+    assert np.load(tmp_path / "31.npy").shape == (2, 28, 28)
+    assert acgan("numbers", "31", "--style", "latent", "--seed", "4", "-o", str(file)).returncode == 0
+    with Client(address) as client:
+        assert file.read_bytes() == client.numbers("31", seed=4, style="latent").file
+    assert acgan("numbers", "31", "--style", "roman").returncode != 0
     about = json.loads(acgan("numbers", "31", "--seed", "4", "--json").stdout)
     assert (about["number"], about["seed"], about["checkpoint"]) == ("31", 4, f"{NEW}-e002")
     *picture, sentence = acgan("numbers", "31", "--seed", "4").stdout.splitlines()
