@@ -42,7 +42,7 @@ export function firstScreen(isShort, signal) {
     trouble.textContent = "";
     number.setAttribute("aria-invalid", "false");
     if (!digits) return;
-    const path = `numbers/${digits}?seed=${SEED}&scale=2`, text = `${digits}, written by the network`;
+    const path = `numbers/${digits}?seed=${SEED}&scale=4`, text = `${digits}, written by the network`;
     const isNewest = () => request === write.newest && !signal.aborted;
     let isWritten = false;
     setTimeout(() => { // digits of several styles until those of one style are there

@@ -57,14 +57,17 @@ def test_the_first_screen_is_one_row_once_runs_exist(
 ) -> None:
     with serving(settings) as address, visiting(browser, address, viewport={"width": 1200, "height": 900}) as page:
         tall = page.locator(".home").bounding_box()
-        assert tall and tall["height"] > 200
+        assert tall
+        assert tall["height"] > 200
         page.request.post("/train", data={"epochs": 1})
         page.reload()
         expect(page.locator(".job")).to_have_count(1)
         short = page.locator(".home").bounding_box()
-        assert short and short["height"] <= 80
+        assert short
+        assert short["height"] <= 80
         row = page.locator(".job").bounding_box()
-        assert row and row["height"] >= 72
+        assert row
+        assert row["height"] >= 72
 
 
 def test_without_a_network_the_first_thing_to_do_is_to_train(browser: Browser, settings: AppSettings) -> None:
@@ -153,7 +156,8 @@ def test_the_navigation_is_one_row_on_a_phone_and_the_page_fits_at_200_percent(
         for width in (360, 600):  # 600: a window of 1200 pixels at 200 %
             with visiting(browser, address, viewport={"width": width, "height": 700}) as page:
                 tops = [box["y"] for link in page.locator("header nav a").all() if (box := link.bounding_box())]
-                assert len(tops) == 5 and max(tops) - min(tops) < 2
+                assert len(tops) == 5
+                assert max(tops) - min(tops) < 2
                 for view in ("", "draw", "play", "new", "checkpoints"):
                     page.goto(f"/#/{view}")
                     expect(page.locator("main h1").first).to_be_visible()
