@@ -7,9 +7,9 @@ const VIEWS = { "": "runs", new: "new_run", runs: "run", compare: "compare", dra
 
 // The modules of each view besides the common ones: loaded in parallel, because each round trip takes time.
 const PARTS = {
-  runs: ["canvas", "home"],
-  run: ["chart", "curves", "canvas", "home", "views/runs"],
-  compare: ["chart", "curves", "canvas", "home", "views/runs"],
+  runs: ["canvas"],
+  run: ["chart", "curves", "canvas", "views/runs"],
+  compare: ["chart", "curves", "canvas", "views/runs"],
   draw: ["canvas", "digit", "keys"],
   play: ["canvas"],
   checkpoints: ["downloads"],
