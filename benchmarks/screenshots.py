@@ -1,7 +1,7 @@
 """Pictures of the page for the documentation: light, dark and phone.
 
-python -m benchmarks.screenshots [--url http://127.0.0.1:8000] [--out docs/images] opens the page of a running service in
-a Chromium on PATH. The first screen is in page-light.png, drawing in page-dark.png, and the first screen of a phone in
+python -m benchmarks.screenshots [--url http://127.0.0.1:8000] [--out docs/images] opens the page of a running service
+in a Chromium on PATH. The first screen is in page-light.png, drawing in page-dark.png, and the first screen of a phone in
 page-phone.png.
 """
 
@@ -46,9 +46,7 @@ def main() -> None:
             page.goto(f"{options.url}/#/{shot.view}")
             page.locator(shot.ready).first.wait_for()
             page.wait_for_timeout(SETTLED)
-            path = options.out / f"{name}.png"
-            page.screenshot(path=path)
-            print(f"{path}: {path.stat().st_size / 1000:.0f} kB")
+            page.screenshot(path=options.out / f"{name}.png")
         browser.close()
 
 
