@@ -1,8 +1,8 @@
 """Pictures of the page for the documentation: light, dark and phone.
 
 python -m benchmarks.screenshots [--url http://127.0.0.1:8000] [--out docs/images] opens the page of a running service
-in a Chromium on PATH. The first screen is in page-light.png, drawing in page-dark.png, and the first screen of a phone in
-page-phone.png.
+in a Chromium on PATH. The first screen is in page-light.png, drawing in page-dark.png, and the first screen of a phone
+in page-phone.png.
 """
 
 import argparse

@@ -40,6 +40,9 @@ export async function show(root, { query }, signal) {
   const changed = () => {
     once = random();
     note({ ...Object.fromEntries(fields.map(({ key, text }) => [key, text()])), recipe: byName.get("recipe").input.value }); // always the recipe: without it, a reload would suggest one
+    update();
+  };
+  const update = () => {
     for (const { button, value } of presetButtons) button.setAttribute("aria-pressed", fields.every(({ key, is }) => key === "name" || is(value[key])));
     cost.replaceChildren(...(form.querySelector(":invalid") ? ["Some fields are invalid."] : estimate({ ...defaults(properties), ...body() }, recent.jobs, sizes)));
   };
@@ -52,7 +55,7 @@ export async function show(root, { query }, signal) {
     if (byName.get("dataset").input.value !== before) byName.get("dataset").input.dispatchEvent(new Event("change"));
     changed();
   };
-  offerTrainingData(byName.get("dataset"), query.has("dataset"), sizes, changed, signal).catch(showError);
+  offerTrainingData(byName.get("dataset"), query.has("dataset"), sizes, update, signal).catch(showError);
   form.addEventListener("input", changed);
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
@@ -72,7 +75,7 @@ export async function show(root, { query }, signal) {
       send.disabled = false;
     }
   });
-  changed();
+  update();
 }
 
 /** Return the field that an error refers to. An error about two fields starts with the name of the first. */
