@@ -10,7 +10,7 @@ const PARTS = {
   runs: ["canvas"],
   run: ["chart", "curves", "canvas", "live", "views/runs"],
   compare: ["chart", "curves", "canvas", "views/runs"],
-  draw: ["canvas"],
+  draw: ["canvas", "digit", "keys"],
   play: ["canvas"],
   checkpoints: ["downloads", "views/evaluation"],
   training_data: ["canvas", "previews", "upload", "tar", "views/new_run"],
@@ -66,7 +66,7 @@ async function show() {
 }
 
 function mark(view) {
-  const section = { runs: "", compare: "", datasets: "training-data" }[view] ?? view;
+  const section = { runs: "", compare: "", datasets: "training-data", play: "draw" }[view] ?? view;
   for (const link of document.querySelectorAll("header a[href^='#/']")) {
     const target = link.getAttribute("href").slice(2);
     if (target === section && !link.classList.contains("mark")) link.setAttribute("aria-current", "page");

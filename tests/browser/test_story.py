@@ -36,7 +36,7 @@ def test_a_new_user_trains_draws_and_compares(
 
 def start(page: Page, dataset: DatasetName) -> str:
     """Fill in the form: it shows an estimate of the duration, and a mistake in a sentence beside its field."""
-    page.get_by_role("link", name="Start a run").first.click()
+    page.get_by_role("link", name="Train", exact=True).first.click()
     page.get_by_role("button", name="a quick test").click()
     expect(page.get_by_label("Epochs")).to_have_value("2")
     expect(page.locator(".cost")).to_contain_text("2 epochs of 6,000 images")

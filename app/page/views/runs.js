@@ -1,4 +1,4 @@
-// All runs, newest first, and digits by the current model.
+// The first screen, and all runs, newest first.
 
 import { ENDED, get, post, remove } from "../api.js";
 import { announce, button, confirmed, h, pause, prose, title } from "../dom.js";
@@ -7,6 +7,10 @@ import { go, name, note } from "../main.js";
 import { ago, done, knownClasses, named, percent, recipe, sentence, standing } from "../format.js";
 
 const PAGE = 10, AGAIN = 2500;
+const FIRST = "31415926", SEED = 3; // a fixed seed: browsers keep the picture
+const SETTLE = 150; // milliseconds after the last key press
+const PATIENCE = 1000, LATER = 5000; // milliseconds: a new generator's handwriting is measured first, which takes seconds
+const WORDS = "A neural network that learned to write digits";
 const STATES = ["queued", "running", "succeeded", "failed", "cancelled"];
 
 export async function show(root, { query }, signal) {
@@ -18,13 +22,6 @@ export async function show(root, { query }, signal) {
   const filter = h("select", { id: "status", onchange: () => go(filter.value ? `/?status=${filter.value}` : "/") },
     h("option", { value: "" }, "all"), STATES.map((state) => h("option", {}, state)));
   filter.value = query.get("status") ?? "";
-  root.append(
-    hero(signal),
-    title("Runs", h("span", { class: "filter" }, h("label", { for: "status" }, "Show"), filter), compare),
-    list,
-    more,
-  );
-
   const rows = new Map();
   const pick = (id, box) => {
     if (box.checked) chosen.add(id);
@@ -83,6 +80,12 @@ export async function show(root, { query }, signal) {
   next = answer.next;
   offerMore();
   await update(answer);
+  root.append( // not before: the first screen is one row tall if there are runs, and nothing moves later
+    firstScreen(Boolean(status || newest.length), signal),
+    title("Runs", h("span", { class: "filter" }, h("label", { for: "status" }, "Show"), filter), compare),
+    list,
+    more,
+  );
   keepUp();
 
   async function keepUp() {
@@ -172,22 +175,64 @@ export function controls(job, changed, deleted) {
   return [];
 }
 
-function hero(signal) {
-  const picture = sheet();
-  const by = h("figcaption", {});
-  const figure = h("figure", { class: "hero" }, h("a", { href: "#/draw", "aria-label": "Draw digits" }, picture), by);
-  const draw = async () => {
-    const { serving } = await get("serving", signal);
-    if (serving === null) return figure.remove();
-    const [n, columns] = innerWidth > 640 ? [6, 20] : [3, 10];
-    await picture.draw(`digits?n=${n}&columns=${columns}&seed=3`, `The digits 0 to 9, each with ${n} latent vectors`, signal);
-    by.append("Nobody wrote these. ", h("a", { href: "#/draw" }, "Draw your own"), ` with ${serving}.`);
-  };
-  draw().catch((problem) => figure.replaceChildren(h("p", { class: "hint" }, problem.message)));
-  return figure;
-}
-
 function nothing(status) {
   const text = status ? "No run has this status." : "No runs yet. A first run takes minutes, and you can watch it learn.";
-  return h("li", { class: "nothing" }, h("p", {}, text), !status && h("a", { class: "button primary", href: "#/new" }, "Start a run"));
+  return h("li", { class: "nothing" }, h("p", {}, text), !status && h("a", { class: "button", href: "#/new" }, "Train"));
+}
+
+/** Create the first screen; `isShort` makes it one row tall. */
+function firstScreen(isShort, signal) {
+  const picture = sheet();
+  const trouble = h("p", { class: "wrong", id: "written-wrong" });
+  const number = h("input", { type: "text", id: "written", inputmode: "numeric", maxlength: 40, autocomplete: "off", value: FIRST, "aria-label": "Type a number", "aria-describedby": "written-wrong", oninput: () => write() });
+  const draw = h("a", { class: "button primary", href: "#/draw" }, "Draw"), train = h("a", { class: "button", href: "#/new" }, "Train");
+  const element = h("section", { class: `home ${isShort ? "short" : ""}`, "aria-label": "Handwritten numbers" },
+    h("h1", { class: "headline" }, WORDS),
+    h("div", { class: "try" }, !isShort && h("p", {}, "Type a number. The network writes it."), number, trouble),
+    h("div", { class: "written" }, picture),
+    h("div", { class: "actions" }, draw, train));
+  begin().catch(fail);
+  return element;
+
+  async function begin() {
+    const { serving } = await get("serving", signal);
+    if (serving !== null) return write(0);
+    number.disabled = true;
+    draw.classList.remove("primary");
+    train.classList.add("primary");
+    trouble.textContent = "No network has learned to write yet.";
+  }
+
+  /** Write the number, after a short delay; a later call replaces an earlier one. */
+  async function write(delay = SETTLE) {
+    const request = (write.newest = Symbol("request"));
+    await new Promise((resolve) => setTimeout(resolve, delay));
+    if (request !== write.newest || signal.aborted) return;
+    const digits = number.value.replaceAll(/\s/g, "");
+    if (!/^[0-9]{0,40}$/.test(digits)) return fail(new Error("Digits only: 0 to 9."));
+    trouble.textContent = "";
+    number.setAttribute("aria-invalid", "false");
+    if (!digits) return;
+    const path = `numbers/${digits}?seed=${SEED}&scale=4`, text = `${digits}, written by the network`;
+    const isNewest = () => request === write.newest && !signal.aborted;
+    let isWritten = false;
+    setTimeout(() => { // digits of several styles until those of one style are there
+      if (!isWritten && isNewest()) picture.draw(`${path}&style=latent`, text, signal, () => !isWritten && isNewest()).catch(() => {});
+    }, PATIENCE);
+    try {
+      await picture.draw(path, text, signal, isNewest);
+      isWritten = true;
+      if (delay && isNewest()) announce(`${digits} is written.`);
+    } catch (problem) {
+      if (!isNewest()) return;
+      if (problem.code !== "style-bank-not-ready") return fail(problem);
+      setTimeout(() => isNewest() && write(0), LATER);
+    }
+  }
+
+  function fail(problem) {
+    if (problem.name === "AbortError") return;
+    trouble.textContent = problem.message;
+    number.setAttribute("aria-invalid", "true");
+  }
 }
