@@ -136,8 +136,7 @@ class WorkerSettings(BaseSettings):
         description="Whether the digits of each epoch are judged, and generators that fail are not served.",
     )
     live: bool = Field(
-        True,
-        description="Whether running jobs show losses of their last iterations and, every five seconds, ten digits.",
+        True, description="Whether running jobs show losses as they train and, every five seconds, digits."
     )
     lease_seconds: float = Field(
         30.0,
