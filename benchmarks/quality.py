@@ -13,7 +13,7 @@ from rich.console import Console
 
 from app.cli.local.evaluation import evaluate_here
 from app.settings import AppSettings
-from models.evaluation.evaluator import Figures
+from models.evaluation.evaluation_records import Figures
 from models.registry import bundled
 
 HEADINGS = (

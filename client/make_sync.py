@@ -16,6 +16,7 @@ NAMES = {
     "AsyncLabels": "Labels",
     "AsyncTransport": "Transport",
     "AsyncTrainingData": "TrainingDataCalls",
+    "AsyncEvaluations": "Evaluations",
     "AsyncWeights": "Weights",
     "AsyncBaseTransport": "BaseTransport",
     "AsyncIterator": "Iterator",

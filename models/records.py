@@ -4,6 +4,7 @@ import csv
 import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
@@ -43,7 +44,10 @@ class Loss(Record):
 
     loss: FiniteFloat = Field(description="Sum of the two terms, the quantity that is minimised.")
     generation_loss: FiniteFloat = Field(description="Binary cross-entropy of real against fake.")
-    auxiliary_loss: FiniteFloat = Field(description="Cross-entropy of the class.")
+    auxiliary_loss: FiniteFloat = Field(
+        description="Cross-entropy of the class. Of a generator with the recipe `sharp` it is a difference of two, "
+        "and can be negative."
+    )
 
     @classmethod
     def of(cls, row: list[float]) -> "Loss":
@@ -90,6 +94,21 @@ class EpochLosses(Record):
         return "\n".join(lines)
 
 
+class LiveLosses(Record):
+    """Mean losses of the last iterations of a run, with dropout and batch statistics, over at least a second."""
+
+    number: int = Field(description="Counts the entries of the run, from 1.")
+    epoch: int = Field(description="The epoch of the last of these iterations, from 1.")
+    batch: int = Field(description="Iterations done in this epoch.")
+    batches: int = Field(description="Iterations per epoch.")
+    iterations: int = Field(description="Number of iterations that the means cover.")
+    generator: Loss
+    discriminator: Loss
+
+
+Phase = Literal["loading", "training", "testing", "judging", "saving"]
+
+
 class Progress(Record):
     """Progress of a run."""
 
@@ -99,6 +118,14 @@ class Progress(Record):
     batches: int = Field(description="Iterations per epoch.")
     images_per_second: float = Field(description="Real images per second, averaged over about half a minute.")
     eta_seconds: float = Field(description="Estimated seconds until the run ends.")
+    phase: Phase | None = Field(
+        None,
+        description="What the run does: it loads its data, trains, computes the test losses, judges the digits of the "
+        "epoch, or saves its state. Null if its worker does not report it.",
+    )
+    live: int | None = Field(
+        None, description="Number of the newest entry of `GET /jobs/{id}/live`; null if the run has none."
+    )
 
 
 class EpochResult(Record):

@@ -16,6 +16,7 @@ from models.registry.store import CheckpointStore, FenceRejected
 from models.torch_device import find_device
 from worker.celery_app import SendShard
 from worker.handlers.dataset import drop_shards, make_dataset
+from worker.handlers.evaluation import drop_steps, evaluate_checkpoint
 from worker.handlers.training import train
 from worker.handlers.training_data import drop_upload, make_training_data
 from worker.jobs.consumer import Claim, JobConsumer, LeaseLost
@@ -43,9 +44,14 @@ HANDLERS: dict[JobKind, Handler] = {
     JobKind.TRAINING: train,
     JobKind.DATASET: make_dataset,
     JobKind.TRAINING_DATA: make_training_data,
+    JobKind.EVALUATION: evaluate_checkpoint,
 }
 # Called when the record shows the end of a job, because others use the files until then.
-CLEANUPS: dict[JobKind, Cleanup] = {JobKind.DATASET: drop_shards, JobKind.TRAINING_DATA: drop_upload}
+CLEANUPS: dict[JobKind, Cleanup] = {
+    JobKind.DATASET: drop_shards,
+    JobKind.TRAINING_DATA: drop_upload,
+    JobKind.EVALUATION: drop_steps,
+}
 
 
 def run_next_job(settings: WorkerSettings, send_shard: SendShard = lambda _: None) -> Job | None:

@@ -135,6 +135,7 @@ class WorkerSettings(BaseSettings):
         True,
         description="Whether the digits of each epoch are judged, and generators that fail are not served.",
     )
+    live: bool = Field(True, description="Whether running jobs show their last losses and, every five seconds, digits.")
     lease_seconds: float = Field(
         30.0,
         ge=1,

@@ -72,20 +72,26 @@ async def find_job_uses(jobs: JobClient) -> list[Use]:
 
 def job_uses(job: AnyJob) -> Iterator[Use]:
     yield Use(job.id, None, f"job {job.id} is {job.status}: cancel it first, with POST /jobs/{job.id}/cancel")
-    drawn_by = drawing_checkpoint(job)
-    if drawn_by is not None:
+    needed = needed_checkpoint(job)
+    if needed is not None:
         with suppress(CheckpointNotFound):
-            checkpoint = CheckpointId.parse(drawn_by)
-            why = f"data set {job.id} is being drawn with {checkpoint}: wait until it has ended, or cancel it first"
-            yield Use(*checkpoint.folder, why)
+            checkpoint = CheckpointId.parse(needed)
+            is_evaluated = not isinstance(job, UnreadableJob) and job.evaluation is not None
+            use = f"{checkpoint} is being evaluated by job {job.id}" if is_evaluated else drawn(job.id, checkpoint)
+            yield Use(*checkpoint.folder, f"{use}: wait until it has ended, or cancel it first")
 
 
-def drawing_checkpoint(job: AnyJob) -> str | None:
-    """Return the checkpoint that draws the data set of a job; None if the job is a run."""
+def drawn(job_id: str, checkpoint: CheckpointId) -> str:
+    return f"data set {job_id} is being drawn with {checkpoint}"
+
+
+def needed_checkpoint(job: AnyJob) -> str | None:
+    """Return the checkpoint that draws the data set of a job, or that it evaluates; None if the job is a run."""
     if isinstance(job, UnreadableJob):
         found = (job.order or {}).get("checkpoint")
         return found if isinstance(found, str) else None
-    return None if job.order is None else job.order.checkpoint
+    order = job.order or job.evaluation
+    return None if order is None else order.checkpoint
 
 
 def find_store_uses(model_manager: ModelManager) -> list[Use]:

@@ -8,7 +8,7 @@ from app.cli.errors import CANCELLED, FAILED, UNAVAILABLE, fail, read_settings
 from app.cli.hints import HINTS, with_hint
 
 if TYPE_CHECKING:  # takes a while to load
-    from acgan_client import Client, ClientError, Dataset, Job
+    from acgan_client import Client, ClientError, Dataset, Evaluation, Job
 
 
 @contextmanager
@@ -48,7 +48,7 @@ def option(field: str) -> str:
     return f"--{name.replace('_', '-')} " if where in ("body", "query") else f"{field}: " if field != "body" else ""
 
 
-def exit_unless_succeeded(what: str, ended: "Job | Dataset") -> None:
+def exit_unless_succeeded(what: str, ended: "Job | Dataset | Evaluation") -> None:
     """Raises typer.Exit with the exit code for the result if a run or data set failed or was cancelled."""
     from acgan_client import JobStatus
 

@@ -3,14 +3,19 @@
 import { file } from "./api.js";
 import { button, h } from "./dom.js";
 
+export const DRAWINGS = { draw: "Digits", play: "Numbers and morphs" }; // views, and the texts of their tabs
 const SEEDS = 1e6; // random seeds are below this; users can enter any other
 const CELL = 28; // pixels; a plot has a column of generated images for each of K classes, a white one, and K of real images
 
-/** Create an <img>. `await sheet.draw(path, text)` loads it with `text` as alt, and resolves to the response headers. */
+/**
+ * Create an <img>. `await sheet.draw(path, text)` loads it with `text` as alt, and resolves to the response headers. The
+ * picture stays as it is if `isWanted` is false when the new one has arrived.
+ */
 export function sheet() {
   const picture = h("img", { class: "ink", alt: "" });
-  picture.draw = async (path, text, signal) => {
+  picture.draw = async (path, text, signal, isWanted = () => true) => {
     const { blob, headers } = await file(path, signal);
+    if (!isWanted()) return headers;
     const address = URL.createObjectURL(blob);
     picture.alt = text;
     picture.src = address;
@@ -24,7 +29,8 @@ export function sheet() {
 const KEPT = 120; // plots, about 200 kB each
 const plots = new Map();
 
-async function plot(path, signal) {
+/** Request a picture; the newest ones are kept. */
+export async function bitmapOf(path, signal) {
   if (!plots.has(path)) {
     const { blob } = await file(path, signal);
     plots.set(path, await createImageBitmap(blob));
@@ -39,19 +45,19 @@ async function plot(path, signal) {
 
 /**
  * Create a canvas of an epoch's plot: one class per row, one latent vector per column.
- * `await canvas.draw(path, { real, text }, signal)`: with `real`, the right half shows real images.
+ * `await canvas.draw(path, { real, text }, signal)`: with `real`, as real.js returns it, the right side shows real images.
  */
 export function plotCanvas(most = 40) {
   const canvas = h("canvas", { class: "ink", role: "img", width: 1, height: 1 });
   let newest = 0;
-  canvas.draw = async (path, { real = false, text }, signal) => {
+  canvas.draw = async (path, { real = null, text }, signal) => {
     const request = ++newest;
-    const bitmap = await plot(path, signal);
+    const bitmap = await bitmapOf(path, signal);
     if (request !== newest || signal.aborted) return;
     const classes = (bitmap.width / CELL - 1) / 2;
     const room = canvas.parentElement.clientWidth;
     const columns = Math.max(8, Math.min(most, Math.floor(room / (room < 600 ? 24 : CELL))));
-    const generated = real ? Math.ceil(columns / 2) : columns;
+    const generated = real ? columns - Math.min(real.count, Math.floor(columns / 2)) : columns;
     canvas.width = columns * CELL + (real ? CELL / 2 : 0);
     canvas.height = classes * CELL;
     const context = canvas.getContext("2d");
@@ -60,8 +66,8 @@ export function plotCanvas(most = 40) {
       const from = isReal ? column - generated : column;
       const left = column * CELL + (isReal ? CELL / 2 : 0);
       for (let label = 0; label < classes; label++) {
-        const plotColumn = isReal ? classes + 1 + label : label;
-        context.drawImage(bitmap, plotColumn * CELL, from * CELL, CELL, CELL, left, label * CELL, CELL, CELL);
+        if (isReal) real.draw(context, label, from, left, label * CELL);
+        else context.drawImage(bitmap, label * CELL, from * CELL, CELL, CELL, left, label * CELL, CELL, CELL);
       }
     }
     canvas.setAttribute("aria-label", text);

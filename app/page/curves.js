@@ -1,6 +1,7 @@
 // Charts of a run's epochs: the three losses in the four rows of the original Keras script, and the quality metrics.
 
 import { chart } from "./chart.js";
+import { h } from "./dom.js";
 
 export const ROWS = [
   { name: "generator (train)", network: "generator", split: "train", look: "accent" },
@@ -15,11 +16,21 @@ export const LOSSES = [
   { name: "auxiliary_loss", title: "Auxiliary loss", hint: "class of the image" },
 ];
 
+/** Explains an auxiliary loss below 0, which a cross-entropy cannot be; null for recipes that have none. */
+export function belowZero(recipe) {
+  if (recipe !== "sharp") return null;
+  return "With the recipe sharp, the generator's is a difference of two cross-entropies: of its images as real ones of their class, minus "
+    + "as generated ones of their class. Below 0, the discriminator more often takes them for real ones.";
+}
+
 const share = (value) => `${Number((100 * value).toFixed(1))} %`;
+
+/** Figures of real test images, by the judge that reports: models/judges/*-real-6000-3.json. */
+export const REAL = { mnist: { label_accuracy: 0.9954 } };
 
 export const FIGURES = [
   {
-    title: "Label accuracy", hint: "share of images that are recognised",
+    title: "Label accuracy", hint: "share of images that are recognised", name: "label_accuracy",
     options: { format: share, bounds: [0, 1] },
     lines: [
       { name: "all classes", figure: "label_accuracy", look: "accent" },
@@ -27,16 +38,16 @@ export const FIGURES = [
     ],
   },
   {
-    title: "Variety", hint: "1 for real images",
-    options: {},
+    title: "Variety", hint: "relative to real images", name: "variety",
+    options: { reference: { name: "real images", value: 1 } },
     lines: [
       { name: "all classes", figure: "variety", look: "accent" },
       { name: "the least varied class", figure: "variety_least", look: "ink" },
     ],
   },
   {
-    title: "Fréchet distance", hint: "smaller is better",
-    options: {},
+    title: "Fréchet distance", hint: "smaller is better", name: "frechet_distance",
+    options: { log: true },
     lines: [
       { name: "last weights", figure: "frechet_distance_raw", look: "ink" },
       { name: "averaged weights", figure: "frechet_distance_averaged", look: "accent" },
@@ -44,9 +55,10 @@ export const FIGURES = [
   },
 ];
 
-export function lossCharts(pick) {
+export function lossCharts(board, recipe) {
   return LOSSES.map((loss) => {
-    const made = chart(loss.title, loss.hint, pick);
+    const explained = loss.name === "auxiliary_loss" ? belowZero(recipe) : null;
+    const made = chart(loss.title, loss.hint, board, { note: explained && h("p", { class: "hint" }, explained) });
     made.show = (epochs, total, epoch) =>
       made.draw(ROWS.map((row) => ({ ...row, points: epochs.map((record) => [record.epoch, record.losses[row.network][row.split][loss.name]]) })), total, epoch);
     return made;
@@ -57,10 +69,30 @@ export function points(epochs, figure) {
   return epochs.filter(({ metrics }) => metrics?.[figure] !== undefined).map(({ epoch, metrics }) => [epoch, metrics[figure]]);
 }
 
-export function figureCharts(pick) {
-  return FIGURES.map(({ title, hint, options, lines }) => {
-    const made = chart(title, hint, pick, { ...options, showValues: true });
+/** Create the charts of quality. `real` has figures of real images, by name. */
+export function figureCharts(board, real = {}) {
+  return FIGURES.map(({ title, hint, name, options, lines }) => {
+    const reference = name in real ? { name: "real images", value: real[name] } : options.reference;
+    const made = chart(title, hint, board, { ...options, reference });
     made.show = (epochs, total, epoch) => made.draw(lines.map((line) => ({ ...line, points: points(epochs, line.figure) })), total, epoch);
     return made;
   });
+}
+
+/** Create the charts of each class, one line each. */
+export function classCharts(board, names, labels) {
+  const figures = [["Recognised", "share of the images of a class", "label_accuracy", { format: share, bounds: [0, 1] }], ["Variety of a class", "relative to real images", "variety", {}]];
+  return figures.map(([title, hint, figure, options]) => {
+    const made = chart(title, hint, board, options);
+    made.show = (epochs, total, epoch) =>
+      made.draw(labels.map((label, place) => ({ name: names?.[label] ?? String(label), ...hue(place), points: points(epochs, `${figure}_${label}`) })), total, epoch);
+    return made;
+  });
+}
+
+const HUES = 6;
+
+/** Return the look of one of many lines: a colour, and dashes after the first six. */
+export function hue(place) {
+  return { look: `hue-${place % HUES}`, dashed: Math.floor(place / HUES) % 2 === 1 };
 }

@@ -32,8 +32,13 @@ export function title(text, ...beside) {
 
 /** The two views of data: what runs learn from, and what generators made. */
 export function dataTabs(current) {
-  const tab = (view, text) => h("a", { href: `#/${view}`, "aria-current": view === current && "page" }, text);
-  return h("nav", { class: "tabs", "aria-label": "Data" }, tab("training-data", "Training data"), tab("datasets", "Generated data sets"));
+  return tabs("Data", { "training-data": "Training data", datasets: "Generated data sets" }, current);
+}
+
+/** Links to the views of one subject: their names in addresses, and their texts. */
+export function tabs(subject, views, current, query = "") {
+  const tab = ([view, text]) => h("a", { href: `#/${view}${query}`, "aria-current": view === current && "page" }, text);
+  return h("nav", { class: "tabs", "aria-label": subject }, Object.entries(views).map(tab));
 }
 
 export function notice(text, ...beside) {

@@ -100,6 +100,12 @@ export function done(job) {
   return Math.min(1, (at.epoch - 1 + at.batch / at.batches) / at.epochs);
 }
 
+/** Describe how long a run worked on its epochs, without the time that it waited or was stopped. Lists have only its last epoch. */
+export function spent(job) {
+  const known = job.epochs.reduce((sum, { seconds }) => sum + seconds, 0), last = job.epochs.at(-1)?.epoch ?? 0;
+  return job.epochs.length === last ? duration(known) : `about ${duration((known / job.epochs.length) * last)}`;
+}
+
 /** The workers that may run a job, by its `runs_on`. */
 export const KINDS = { any: "a worker", cpu: "a worker without a GPU", gpu: "a worker with a GPU" };
 
@@ -123,8 +129,7 @@ export function standing(job) {
   }
   const epochs = job.epochs.length ? job.epochs.at(-1).epoch : 0;
   if (job.status === "succeeded") {
-    const took = (new Date(job.ended_at) - new Date(job.started_at)) / 1000;
-    return `All ${count(epochs, "epoch")} done, in ${duration(took)}.`;
+    return `All ${count(epochs, "epoch")} done, in ${spent(job)}.`;
   }
   const so = `${epochs} of ${count(job.config.epochs, "epoch")} done`;
   if (job.status === "cancelling") return `Stopping within seconds; ${so}.`;

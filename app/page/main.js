@@ -8,11 +8,11 @@ const VIEWS = { "": "runs", new: "new_run", runs: "run", compare: "compare", dra
 // The modules of each view besides the common ones: loaded in parallel, because each round trip takes time.
 const PARTS = {
   runs: ["canvas", "run_row"],
-  run: ["chart", "curves", "canvas", "views/runs"],
+  run: ["chart", "curves", "canvas", "live", "views/runs"],
   compare: ["chart", "curves", "canvas", "views/runs"],
-  draw: ["canvas"],
+  draw: ["canvas", "digit", "keys"],
   play: ["canvas"],
-  checkpoints: ["downloads"],
+  checkpoints: ["downloads", "views/evaluation"],
   training_data: ["canvas", "previews", "upload", "tar", "views/new_run"],
 };
 
@@ -66,7 +66,7 @@ async function show() {
 }
 
 function mark(view) {
-  const section = { runs: "", compare: "", datasets: "training-data" }[view] ?? view;
+  const section = { runs: "", compare: "", datasets: "training-data", play: "draw" }[view] ?? view;
   for (const link of document.querySelectorAll("header a[href^='#/']")) {
     const target = link.getAttribute("href").slice(2);
     if (target === section && !link.classList.contains("mark")) link.setAttribute("aria-current", "page");

@@ -105,6 +105,9 @@ PROBLEMS = {
     ),
     "training-data-name-invalid": ProblemType(422, "The name of training data has another form."),
     "dataset-not-found": ProblemType(404, "No generated data set has this id.", "see GET /datasets"),
+    "evaluation-not-found": ProblemType(
+        404, "No evaluation has this id, or it has no result yet.", "see GET /evaluations"
+    ),
     "dataset-file-not-found": ProblemType(404, "The data set has no such file, or not yet.", "see GET /datasets/{job}"),
     "too-many-archives": ProblemType(
         503,

@@ -9,7 +9,7 @@ from app.schemas.links import Link
 from models.config import DatasetName, RecipeName
 from models.data.catalog import DEFAULT, DIGITS
 from models.registry import bundled
-from models.registry.serving_policy import ServingPolicy
+from models.registry.serving_policy import Judged, ServingPolicy
 from models.registry.store import Manifest, Unusable
 
 
@@ -24,6 +24,7 @@ class CheckpointView(Manifest):
             "images": f"/images/{manifest.dataset_name}/{{label}}?n=40&checkpoint={manifest.id}",
             "files": f"/checkpoints/{manifest.id}/{{file}}",
             "exports": f"/checkpoints/{manifest.id}/exports/{{file}}",
+            "evaluations": f"/evaluations?checkpoint={manifest.id}",
         }
         if manifest.class_names == DIGITS:
             links["digits"] = f"/digits/{{label}}?n=40&checkpoint={manifest.id}"
@@ -76,6 +77,7 @@ class ImportQuery(BaseModel):
 class ServingView(ServingPolicy):
     """The serving policy, and the checkpoint that `latest` refers to."""
 
+    by: Judged = Field("epoch", description="What `best` goes by: the metrics of each epoch, or evaluations.")
     serving: str | None = Field(description="Id of the checkpoint being served by this process.")
     serving_dataset: str | None = Field(description="Training data of this checkpoint.")
 
@@ -86,6 +88,9 @@ class Follow(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     policy: Literal["newest", "best"]
+    by: Judged = Field(
+        "epoch", description="What `best` goes by: the metrics of each epoch, or the Frechet distance of evaluations."
+    )
     dataset: DatasetName | None = Field(
         None,
         description="Training data of the generator. If null, `mnist`; while nothing was published for it, a generator "

@@ -174,7 +174,7 @@ class JobsQuery(BaseModel):
 class AnyJobsQuery(JobsQuery):
     kind: JobKind = Field(
         JobKind.TRAINING,
-        description="Which jobs to list: runs, generated data sets, or files that become training data.",
+        description="Which jobs to list: runs, generated data sets, files that become training data, or evaluations.",
     )
     sort: Sort = Field(
         "newest",

@@ -28,6 +28,7 @@ from acgan_client.errors import (
     Unreachable,
     WaitTimeout,
 )
+from acgan_client.evaluation_records import Evaluation
 from acgan_client.following import Change
 from acgan_client.pictures import Drawn, DrawnNumber, Picture
 from acgan_client.records import Dataset, Epoch, Job, JobStatus, TrainingConfig, UnreadableJob
@@ -44,6 +45,7 @@ __all__ = [
     "Drawn",
     "DrawnNumber",
     "Epoch",
+    "Evaluation",
     "ImportedCheckpoint",
     "InvalidInput",
     "Job",

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from acgan_client.checkpoint_records import Checkpoint, ImportedCheckpoint, UnusableCheckpoint
 from acgan_client.errors import Misconfigured, NotUnderstood, printable
+from acgan_client.evaluation_records import Evaluation
 from acgan_client.records import Dataset, Job, UnreadableJob
 from acgan_client.responses import RECORD_LIMIT, parser
 from acgan_client.version import __version__
@@ -20,10 +21,11 @@ from acgan_client.version import __version__
 Answer = TypeVar("Answer")
 Parsed = TypeVar("Parsed", bound=BaseModel)
 
-JobRef = str | Job | UnreadableJob | Dataset  # a job, or its id
+JobRef = str | Job | UnreadableJob | Dataset | Evaluation  # a job, or its id
 CheckpointRef = str | Checkpoint
-JobKind = Literal["training", "dataset", "training_data"]
+JobKind = Literal["training", "dataset", "training_data", "evaluation"]
 Policy = Literal["newest", "best", "pinned"]
+Judged = Literal["epoch", "evaluation"]
 RunsOn = Literal["any", "cpu", "gpu"]
 Form = Literal["onnx", "keras", "keras3"]  # formats of other programs
 Network = Literal["generator", "discriminator"]
@@ -94,6 +96,16 @@ class OrderFields(Options, total=False):
     seed: int
     checkpoint: str
     verify: float | None
+    priority: int
+    runs_on: RunsOn
+    webhook: str | None
+
+
+class EvaluationFields(Options, total=False):
+    """A checkpoint to evaluate. What is omitted has the default of the service."""
+
+    checkpoint: str
+    effort: Literal["full", "quick"]
     priority: int
     runs_on: RunsOn
     webhook: str | None
@@ -300,7 +312,7 @@ def id_of(record: JobRef | CheckpointRef | UnusableCheckpoint) -> str:
     return record if isinstance(record, str) else record.id
 
 
-def last_id(page: Sequence[Job | Dataset | UnreadableJob], before: str | None) -> str:
+def last_id(page: Sequence[Job | Dataset | Evaluation | UnreadableJob], before: str | None) -> str:
     """Return the id with which the next page begins. Raises NotUnderstood if a page leads to itself."""
     if not page or page[-1].id == before:
         raise NotUnderstood("the service sent a page that leads to itself")

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from acgan_client.records import EpochLosses, FileRecord, Record, TrainingConfig
+from acgan_client.records import Epoch, EpochLosses, FileRecord, Record, TrainingConfig
 
 
 class Checkpoint(Record):
@@ -84,6 +84,7 @@ class Serving(Record):
     """The serving policy, and the checkpoint that `latest` refers to."""
 
     policy: str = "newest"
+    by: str = "epoch"
     checkpoint: str | None = None
     dataset: str | None = None
     serving: str | None
@@ -136,3 +137,15 @@ class Readiness(Record):
     trouble: str | None = None
     loops: dict[str, str] = Field({})
     worker_loops: dict[str, str] = Field({})
+
+
+class JobHistory(Record):
+    job: str
+    config: TrainingConfig
+    epochs: list[Epoch]
+
+    def _repr_html_(self) -> str:
+        """Show it in a notebook."""
+        from acgan_client.notebook import curve_html
+
+        return curve_html(self.epochs)

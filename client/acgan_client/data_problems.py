@@ -43,3 +43,9 @@ class DatasetFileNotFound(NotFound):
     """The data set has no such file, or not yet."""
 
     code = "dataset-file-not-found"
+
+
+class EvaluationNotFound(NotFound):
+    """No evaluation has this id, or it has no result yet."""
+
+    code = "evaluation-not-found"

@@ -21,6 +21,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from acgan_client.evaluation_records import Evaluation
     from acgan_client.records import Dataset, Job
 
 LONGEST_MESSAGE = 2000  # characters
@@ -59,7 +60,7 @@ class Misconfigured(ClientError):
 class JobFailed(ClientError):
     """The job that `wait` waited for failed or was cancelled. `job` is its final record."""
 
-    def __init__(self, job: "Job | Dataset") -> None:
+    def __init__(self, job: "Job | Dataset | Evaluation") -> None:
         super().__init__(f"job {job.id} is {job.status}{f': {job.error}' if job.error else ''}")
         self.job = job
 

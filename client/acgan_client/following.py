@@ -10,6 +10,7 @@ import httpx2
 from acgan_client.calls import LONGEST_PAUSE_SECONDS, Call, at
 from acgan_client.deadlines import Deadline
 from acgan_client.errors import ClientError, NotUnderstood, Unavailable, WaitTimeout
+from acgan_client.evaluation_records import Evaluation
 from acgan_client.records import Dataset, Epoch, Job, JobStatus, Progress, Record
 from acgan_client.responses import PAUSE_SECONDS, RECORD_LIMIT, ignored, parse
 
@@ -79,7 +80,7 @@ class Wait:
         self.deadline = Deadline(timeout_seconds)
         self.patience = Patience(patience_seconds, LONGEST_POLL_SECONDS)
 
-    def pause(self, record: Job | Dataset) -> float:
+    def pause(self, record: Job | Dataset | Evaluation) -> float:
         """Return the seconds until the next request, while the job has not ended. Raises WaitTimeout."""
         self.status = record.status.value
         self.patience.answered()

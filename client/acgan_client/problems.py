@@ -3,6 +3,7 @@
 from acgan_client.data_problems import ClassNotFound as ClassNotFound
 from acgan_client.data_problems import DatasetFileNotFound as DatasetFileNotFound
 from acgan_client.data_problems import DatasetNotFound as DatasetNotFound
+from acgan_client.data_problems import EvaluationNotFound as EvaluationNotFound
 from acgan_client.data_problems import NotDigits as NotDigits
 from acgan_client.data_problems import TrainingDataNameInvalid as TrainingDataNameInvalid
 from acgan_client.data_problems import TrainingDataNotFound as TrainingDataNotFound

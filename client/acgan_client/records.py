@@ -95,6 +95,8 @@ class Progress(Record):
     batches: int
     images_per_second: float
     eta_seconds: float
+    phase: str | None = None
+    live: int | None = None
 
 
 class Epoch(Record):
@@ -139,6 +141,11 @@ class QueuePlace(Record):
     starts_in_seconds: float | None = None
 
 
+class EvaluationOrder(Record):
+    checkpoint: str = "latest"
+    effort: str = "full"
+
+
 class Job(Record):
     """A run; or a job that generates a data set, or makes training data of a file: then `order` or `training_data`
     says which."""
@@ -162,6 +169,7 @@ class Job(Record):
     caller: str | None = None
     order: DatasetOrder | None = None
     training_data: TrainingDataOrder | None = None
+    evaluation: EvaluationOrder | None = None
     result: TrainingDataResult | None = None
     webhook_host: str | None = None
     retry_of: str | None = None
@@ -246,18 +254,6 @@ class JobList(Record):
 class FileRecord(Record):
     sha256: str
     size: int
-
-
-class JobHistory(Record):
-    job: str
-    config: TrainingConfig
-    epochs: list[Epoch]
-
-    def _repr_html_(self) -> str:
-        """Show it in a notebook."""
-        from acgan_client.notebook import curve_html
-
-        return curve_html(self.epochs)
 
 
 # ----------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from models.networks.cuda_graph import CudaGraphStep
 from models.networks.precision import autocast, settle_precision
 
 Role = Literal["reporting", "choosing"]
+Check = Callable[[], None]  # raises if the training must stop
 
 # Convolutions as (kernel, stride, channels), each followed by batch normalisation and ReLU; None halves the map.
 Layer = tuple[int, int, int] | None
@@ -63,15 +64,17 @@ def train(
     epochs: int | None = None,
     batch: int = BATCH,
     augment: bool = True,
+    check: Check = lambda: None,
 ) -> Classifier:
     """Train a classifier on digits, uint8 (N, 28, 28), and their classes (N,), on the device of the digits.
 
     Uses AdamW with a learning rate that rises and falls once (Smith and Topin 2017, arXiv 1708.07120). With `augment`,
-    each digit is rotated, scaled, slanted and shifted a little. `seed` determines weights and random numbers.
+    each digit is rotated, scaled, slanted and shifted a little. `seed` determines weights and random numbers. Before
+    each batch, `check` is called; what it raises ends the training.
     """
     training = ClassifierTraining(classifier, pixels, labels, seed, epochs or EPOCHS, batch, augment)
     for _ in range(training.epochs):
-        training.train_epoch()
+        training.train_epoch(check)
     training.graphs.clear()  # otherwise garbage collection frees this cycle, possibly during another capture
     return classifier.eval()
 
@@ -103,8 +106,9 @@ class ClassifierTraining:
         self.uses_graphs = self.device.type == "cuda"
         self.graphs: dict[int, CudaGraphStep] = {}  # by length of batch: an epoch's last may be shorter
 
-    def train_epoch(self) -> None:
+    def train_epoch(self, check: Check = lambda: None) -> None:
         for batch in self.draw_batches():
+            check()
             self.step(*batch)
 
     def draw_batches(self) -> list[tuple[Tensor, ...]]:
@@ -191,15 +195,18 @@ class Looks:
 
 
 @torch.inference_mode()
-def look(classifier: Classifier, pixels: Tensor) -> Looks:
+def look(classifier: Classifier, pixels: Tensor, check: Callable[[], None] = lambda: None) -> Looks:
     """Classify digits, uint8 (N, 28, 28), on the classifier's device, always in float32."""
     device = next(classifier.parameters()).device
-    seen = [classifier(to_unit_range(part)) for part in pixels.to(device).split(LOOKING_BATCH)]
+    seen = []
+    for part in pixels.to(device).split(LOOKING_BATCH):
+        check()
+        seen.append(classifier(to_unit_range(part)))
     features, logits = (torch.cat(parts).float() for parts in zip(*seen, strict=True))
     return Looks(features, logits.softmax(1))
 
 
-def accuracy(classifier: Classifier, pixels: Tensor, labels: Tensor) -> float:
+def accuracy(classifier: Classifier, pixels: Tensor, labels: Tensor, check: Callable[[], None] = lambda: None) -> float:
     """Return the share of digits that are classified correctly, 0-1."""
-    classes = look(classifier, pixels).classes
+    classes = look(classifier, pixels, check).classes
     return float((classes == labels.to(classes.device)).float().mean())

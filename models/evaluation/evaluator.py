@@ -3,30 +3,31 @@
 Digits are evaluated as they are served, rounded to bytes. The reporting judge is never used to choose a generator.
 """
 
+import itertools
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import NamedTuple
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
-from models.data.catalog import DIGITS
 from models.data.dataset import Dataset
-from models.evaluation import classifier, metrics
+from models.evaluation import classifier, metrics, resampling
 from models.evaluation.classifier import Classifier, Looks, look
+from models.evaluation.evaluation_records import CLOSE, Effort, Evaluation, Figures
+from models.evaluation.evaluation_steps import Steps, compute_always
 from models.evaluation.judge import Judge
-from models.evaluation.metrics import Moments
+from models.evaluation.metrics import Check, Moments, go_on
 from models.networks.inference import FoldedGenerator
-from models.records import Record
 from models.sampling.sampler import draw_digits
 
 SEED = 2**52  # of the evaluated digits
 TAUGHT_SEED = 2**52 + 1  # of the digits that pupils learn from
+DRAWN_AT_ONCE = 500  # digits, between two checks
 NEIGHBOURS = 1000  # digits whose nearest training digit is searched
-CLOSE = 0.01  # share of test digits that count as copies by chance
 
 
 ReportStep = Callable[[str], None]
@@ -41,29 +42,13 @@ class EvaluationBudget(NamedTuple):
     epochs: int = 4
 
 
-FULL, QUICK = EvaluationBudget(), EvaluationBudget(digits=200, lessons=1000, pupils=1, epochs=4)
+EFFORTS: dict[Effort, EvaluationBudget] = {
+    "full": EvaluationBudget(),
+    "quick": EvaluationBudget(digits=200, lessons=1000, pupils=1, epochs=4),
+}
+FULL, QUICK = EFFORTS["full"], EFFORTS["quick"]
 
-
-class Figures(Record):
-    """Quality figures of digits. Accuracies, shares and their intervals are 0-1."""
-
-    digits: int = Field(description="Number of evaluated digits.")
-    label_accuracy: float = Field(description="Share of digits that the judge recognises as their label.")
-    label_accuracy_interval: tuple[float, float] = Field(description="Wilson's 95 % interval.")
-    label_accuracies: list[float] = Field(description="Of each class.")
-    confusion: list[list[int]] = Field(description="Requested label (rows) against recognised class (columns).")
-    gan_train: float = Field(
-        description="Mean accuracy, on real test digits, of classifiers (pupils) trained on these digits."
-    )
-    gan_trains: list[float] = Field(description="Of each pupil.")
-    lessons: int = Field(description="Digits that each pupil was trained on.")
-    frechet_distance: float = Field(description="Distance to the real test digits, in the judge's features.")
-    kernel_distance: float = Field(description="Distance to them by the kernel (x.y / F + 1)^3, unbiased.")
-    density: float
-    coverage: float
-    variety: list[float] = Field(description="Mean distance within each class, divided by that of training digits.")
-    nearest_distance: float = Field(description="Median distance in grey levels to the nearest training digit.")
-    copies: float = Field(description=f"Share nearer to a training digit than {1 - CLOSE:.0%} of the test digits are.")
+Lessons = Callable[[], tuple[Tensor, Tensor]]  # digits, and their labels
 
 
 class Neighbours(NamedTuple):
@@ -76,23 +61,40 @@ class Neighbours(NamedTuple):
 
 @dataclass(frozen=True)
 class Evaluator:
-    """Computes the quality figures of digits. `report_step` is called with a sentence for each step."""
+    """Computes the quality figures of digits.
+
+    `report_step` is called with a sentence for each step. `check` is called often, and ends the evaluation by raising.
+    `steps` may keep the figures of finished steps.
+    """
 
     dataset: Dataset
     judge: Judge
     effort: EvaluationBudget = FULL
     report_step: ReportStep = lambda _: None
+    check: Check = go_on
+    steps: Steps = compute_always
+
+    @property
+    def step_count(self) -> int:
+        """The number of reported steps of one generator, or of the real digits."""
+        return 4 + self.effort.pupils * self.effort.epochs
 
     def examine_generator(self, generator: FoldedGenerator) -> tuple[Figures, Neighbours]:
         def draw(n: int, seed: int) -> Tensor:
-            drawn = [draw_digits(generator, label, n, seed) for label in range(self.dataset.class_count)]
+            drawn = []
+            for label in range(self.dataset.class_count):
+                for index in range(0, n, DRAWN_AT_ONCE):
+                    self.check()
+                    drawn.append(draw_digits(generator, label, min(DRAWN_AT_ONCE, n - index), seed, index))
             return torch.cat([torch.from_numpy(digits) for digits in drawn]).to(self.dataset.test_images.device)
+
+        def draw_lessons() -> tuple[Tensor, Tensor]:
+            lessons = draw(self.effort.lessons, TAUGHT_SEED)
+            return lessons, self.by_class(lessons)
 
         self.report_step(f"drawing {self.effort.digits * self.dataset.class_count} digits to evaluate")
         digits = draw(self.effort.digits, SEED)
-        self.report_step(f"drawing {self.effort.lessons * self.dataset.class_count} digits to train pupils on")
-        lessons = draw(self.effort.lessons, TAUGHT_SEED)
-        return self.examine(digits, self.by_class(digits), lessons, self.by_class(lessons))
+        return self.examine(digits, self.by_class(digits), draw_lessons, "generated")
 
     def examine_real(self) -> Figures:
         """Evaluate the real digits: test digits for accuracy, variety and copies; else training against test digits."""
@@ -103,17 +105,22 @@ class Evaluator:
         taught = torch.cat(
             [(labels == label).nonzero().flatten()[: self.effort.lessons] for label in range(self.dataset.class_count)]
         )
-        compared, _ = self.examine(train[chosen], labels[chosen], train[taught], labels[taught])
+        self.report_step("choosing real digits")
+        lessons = train[taught], labels[taught]
+        compared, _ = self.examine(train[chosen], labels[chosen], lambda: lessons, "real")
         test = self.dataset.test_images, self.dataset.test_labels
         near, _ = self.nearest(*test)
         of_test = self.recognised(self.real, test[1]) | self.varied(self.real, test[1]) | near
         return compared.model_copy(update=of_test)
 
-    def examine(self, digits: Tensor, labels: Tensor, lessons: Tensor, taught: Tensor) -> tuple[Figures, Neighbours]:
+    def examine(self, digits: Tensor, labels: Tensor, lessons: Lessons, name: str) -> tuple[Figures, Neighbours]:
+        """Evaluate digits. `lessons` is called if a pupil must be trained; `name` is that of the kept steps."""
         near, neighbours = self.nearest(digits, labels)
-        seen = look(self.judge.classifier, digits)
-        figures = self.recognised(seen, labels) | self.compared(seen) | self.varied(seen, labels)
-        figures |= self.taught(lessons, taught) | near
+        seen = look(self.judge.classifier, digits, self.check)
+        figures = self.recognised(seen, labels) | self.varied(seen, labels)
+        self.report_step("comparing the digits with real ones")
+        figures |= self.steps(f"{name}-compared", lambda: self.compared(seen, labels))
+        figures |= self.taught(lessons, name) | near
         return Figures.model_validate(figures), neighbours
 
     # ----------------------------------------------------------------------------
@@ -122,7 +129,7 @@ class Evaluator:
     @cached_property
     def real(self) -> Looks:
         """The judge's output for the real test digits."""
-        return look(self.judge.classifier, self.dataset.test_images)
+        return look(self.judge.classifier, self.dataset.test_images, self.check)
 
     def recognised(self, seen: Looks, labels: Tensor) -> dict[str, object]:
         """Measure how many digits are recognised as their label."""
@@ -133,36 +140,86 @@ class Evaluator:
             "label_accuracy": float(right.sum() / counts.sum()),
             "label_accuracy_interval": metrics.wilson(int(right.sum()), int(counts.sum())),
             "label_accuracies": (right / counts.sum(1)).tolist(),
+            "label_accuracies_intervals": [
+                metrics.wilson(int(share), int(n)) for share, n in zip(right, counts.sum(1), strict=True)
+            ],
             "confusion": counts.tolist(),
         }
 
-    def compared(self, seen: Looks) -> dict[str, object]:
+    def compared(self, seen: Looks, labels: Tensor) -> dict[str, object]:
         """Compare the distribution of the features with that of real digits."""
-        self.report_step("comparing the digits with real ones")
-        real, drawn = self.real.features, seen.features
-        density, coverage = metrics.density_and_coverage(real, drawn)
+        real, drawn, groups, check = self.real.features, seen.features, resampling.groups_of(labels), self.check
+        frechet = metrics.frechet(Moments.of(drawn), Moments.of(real))
+        kernel = metrics.kernel_distance(drawn, real, check)
+        both = metrics.density_and_coverage(real, drawn, check=check)
+        intervals = resampling.density_and_coverage_intervals(both, drawn, real, groups, check)
         return {
-            "frechet_distance": metrics.frechet(Moments.of(drawn), Moments.of(real)),
-            "kernel_distance": metrics.kernel_distance(drawn, real),
-            "density": density,
-            "coverage": coverage,
+            "frechet_distance": frechet,
+            "frechet_distance_interval": resampling.frechet_interval(frechet, drawn, real, groups, check),
+            "kernel_distance": kernel,
+            "kernel_distance_interval": resampling.kernel_interval(kernel, drawn, real, groups, check),
+            "density": both[0],
+            "density_interval": intervals[0],
+            "coverage": both[1],
+            "coverage_interval": intervals[1],
         }
 
     def varied(self, seen: Looks, labels: Tensor) -> dict[str, object]:
         """Measure how much the digits of each class vary, compared with real ones."""
         parts = metrics.split_by_class(seen.features, labels, self.dataset.class_count)
-        varied = [metrics.mean_distance(features) for features in parts]
-        return {"variety": [mine / float(theirs) for mine, theirs in zip(varied, self.judge.distances, strict=True)]}
+        groups = metrics.split_by_class(resampling.groups_of(labels), labels, self.dataset.class_count)
+        ratios, without = list[float](), list[list[float]]()
+        for features, group, theirs in zip(parts, groups, self.judge.distances.tolist(), strict=True):
+            ratios.append(metrics.mean_distance(features) / theirs)
+            without.append((resampling.distances_without(features, group, self.check) / theirs).tolist())
+        mean = sum(ratios) / len(ratios)
+        means = [sum(each) / len(each) for each in zip(*without, strict=True)]
+        return {
+            "variety": ratios,
+            "variety_intervals": [resampling.interval(*each) for each in zip(ratios, without, strict=True)],
+            "variety_mean": mean,
+            "variety_mean_interval": resampling.interval(mean, means),
+        }
 
-    def taught(self, lessons: Tensor, labels: Tensor) -> dict[str, object]:
+    def taught(self, lessons: Lessons, name: str) -> dict[str, object]:
         """Train classifiers on the digits, test them on real ones (Shmelkov et al. 2018; Ravuri and Vinyals 2019)."""
-        scores = []
+        drawn, trained, found = list[tuple[Tensor, Tensor]](), set[int](), []
+        self.report_step(f"collecting {self.effort.lessons * self.dataset.class_count} digits to train pupils on")
+
+        def train(number: int) -> dict[str, float]:
+            trained.add(number)
+            if not drawn:  # once, and only if a pupil must be trained
+                drawn.append(lessons())
+            return {"accuracy": self.teach(number, *drawn[0]), "lessons": len(drawn[0][0])}
+
         for number in range(1, self.effort.pupils + 1):
-            self.report_step(f"training pupil {number} of {self.effort.pupils} on {len(lessons)} digits")
-            pupil = Classifier("reporting", self.dataset.class_count)
-            classifier.train(pupil, lessons, labels, seed=100 + number, epochs=self.effort.epochs, augment=False)
-            scores.append(classifier.accuracy(pupil, self.dataset.test_images, self.dataset.test_labels))
-        return {"gan_train": sum(scores) / len(scores), "gan_trains": scores, "lessons": len(lessons)}
+            found.append(self.steps(f"{name}-pupil-{number}", partial(train, number)))
+            for _ in range(0 if number in trained else self.effort.epochs):
+                self.report_step(f"pupil {number} of {self.effort.pupils} was trained before")
+        scores = [float(each["accuracy"]) for each in found]
+        mean, tests = sum(scores) / len(scores), len(self.dataset.test_labels)
+        return {
+            "gan_train": mean,
+            "gan_train_interval": metrics.wilson(mean * tests, tests),
+            "gan_trains": scores,
+            "lessons": int(found[0]["lessons"]),
+        }
+
+    def teach(self, number: int, lessons: Tensor, labels: Tensor) -> float:
+        """Train one pupil. Returns its accuracy on the real test digits."""
+        pupil, batches = Classifier("reporting", self.dataset.class_count), math.ceil(len(labels) / classifier.BATCH)
+        done = itertools.count()
+
+        def check() -> None:
+            self.check()
+            if (batch := next(done)) % batches == 0:
+                epoch = f"epoch {batch // batches + 1} of {self.effort.epochs}"
+                self.report_step(f"training pupil {number} of {self.effort.pupils} on {len(lessons)} digits, {epoch}")
+
+        classifier.train(
+            pupil, lessons, labels, seed=100 + number, epochs=self.effort.epochs, augment=False, check=check
+        )
+        return classifier.accuracy(pupil, self.dataset.test_images, self.dataset.test_labels, self.check)
 
     def nearest(self, digits: Tensor, labels: Tensor) -> tuple[dict[str, object], Neighbours]:
         """Measure how many digits are copies of training digits. Test digits, which are no copies, set the scale."""
@@ -170,11 +227,14 @@ class Evaluator:
         train = self.dataset.train_images.flatten(1).float()
         chosen = torch.linspace(0, len(digits) - 1, min(NEIGHBOURS, len(digits)), device=digits.device).long()
         some, classes = digits[chosen], labels[chosen].long()
-        distances, places = metrics.nearest(some.flatten(1).float(), train)
+        distances, places = metrics.nearest(some.flatten(1).float(), train, self.check)
         order = (classes * 1e6 + distances).argsort()  # distances are below 28 * 255
+        copied = distances < self.close
         near: dict[str, object] = {
             "nearest_distance": float(distances.median()),
-            "copies": float((distances < self.close).float().mean()),
+            "nearest_distance_interval": resampling.median_interval(distances),
+            "copies": float(copied.float().mean()),
+            "copies_interval": metrics.wilson(int(copied.sum()), len(copied)),
         }
         return near, Neighbours(classes[order], some[order], self.dataset.train_images[places[order]])
 
@@ -190,31 +250,24 @@ class Evaluator:
         return metrics.nearest(test[:NEIGHBOURS], train)[0].quantile(CLOSE)
 
 
-class Evaluation(Record):
-    """Figures of a generator and of real digits."""
-
-    checkpoint: str
-    dataset: str
-    classes: list[str] = Field(list(DIGITS), description="The name of each label, from 0.")
-    judge_accuracy: float = Field(description="Accuracy of the reporting judge on the real test digits.")
-    generator: Figures
-    real: Figures
-    seconds: float
-
-
 def evaluate(
     name: str, generator: FoldedGenerator, examiner: Evaluator, real: Figures
 ) -> tuple[Evaluation, Neighbours]:
     """Evaluate a generator. Takes minutes on a CPU."""
     began = time.monotonic()
     figures, neighbours = examiner.examine_generator(generator)
+    tests = len(examiner.dataset.test_labels)
     evaluation = Evaluation(
         checkpoint=name,
         dataset=examiner.dataset.name,
+        dataset_checksum=examiner.dataset.checksum,
         classes=list(examiner.dataset.classes),
+        effort=next((effort for effort, budget in EFFORTS.items() if budget == examiner.effort), None),
         judge_accuracy=examiner.judge.accuracy,
+        judge_accuracy_interval=metrics.wilson(round(examiner.judge.accuracy * tests), tests),
         generator=figures,
         real=real,
+        device=examiner.dataset.test_images.device.type,
         seconds=time.monotonic() - began,
     )
     return evaluation, neighbours

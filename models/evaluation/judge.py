@@ -6,6 +6,7 @@ choosing judge of printed digits.
 """
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -21,7 +22,7 @@ from models.config import DatasetName
 from models.data.catalog import DATASETS
 from models.data.dataset import Dataset
 from models.evaluation import classifier
-from models.evaluation.classifier import Classifier, Role, look
+from models.evaluation.classifier import Check, Classifier, Role, look
 from models.evaluation.metrics import Moments, mean_distance, split_by_class
 from models.networks.safetensors_header import read_header
 
@@ -50,20 +51,23 @@ class Judge:
         return Judge(self.classifier.to(device), self.role, real, self.distances, self.accuracy)
 
 
-def train_judge(dataset: Dataset, role: Role) -> Judge:
-    """Train a judge on the training split, on the data set's device. Takes minutes on a CPU."""
+def train_judge(dataset: Dataset, role: Role, check: Check = lambda: None) -> Judge:
+    """Train a judge on the training split, on the data set's device. Takes minutes on a CPU.
+
+    `check` is called before each batch; what it raises ends the training.
+    """
     student = Classifier(role, dataset.class_count)
-    classifier.train(student, dataset.train_images, dataset.train_labels, SEEDS[role])
-    return with_real(student, role, dataset)
+    classifier.train(student, dataset.train_images, dataset.train_labels, SEEDS[role], check=check)
+    return with_real(student, role, dataset, check)
 
 
-def with_real(student: Classifier, role: Role, dataset: Dataset) -> Judge:
+def with_real(student: Classifier, role: Role, dataset: Dataset, check: Callable[[], None] = lambda: None) -> Judge:
     """Make a judge: round the classifier to the precision of its file, then measure the real digits with it."""
     for parameter in student.state_dict().values():
         if parameter.is_floating_point():
             parameter.copy_(parameter.half())
-    seen, labels = look(student, dataset.test_images), dataset.test_labels
-    trained = look(student, dataset.train_images).features
+    seen, labels = look(student, dataset.test_images, check), dataset.test_labels
+    trained = look(student, dataset.train_images, check).features
     parts = split_by_class(trained, dataset.train_labels, dataset.class_count)
     distances = [mean_distance(features) for features in parts]
     accuracy = float((seen.classes == labels).float().mean())
@@ -74,11 +78,12 @@ def with_real(student: Classifier, role: Role, dataset: Dataset) -> Judge:
 # Finding a judge: in the package, in the cache, or by training it.
 
 
-def find_judge(dataset: Dataset, role: Role, cache: Path, device: torch.device) -> Judge:
+def find_judge(dataset: Dataset, role: Role, cache: Path, device: torch.device, check: Check = lambda: None) -> Judge:
     """Return the judge of a data set, on `device`. If the package has none, train it there and store it in the cache.
 
     The data set may be on any device; it is moved once, if a judge is trained. The package's judges were trained on
-    whole data sets and are used for parts of them too.
+    whole data sets and are used for parts of them too. `check` is called before each batch of a training, which ends
+    if it raises an error.
     """
     if (bundled := bundled_judge(dataset.name, role)) is not None:
         return bundled.to(device)
@@ -87,7 +92,7 @@ def find_judge(dataset: Dataset, role: Role, cache: Path, device: torch.device) 
         return stored.to(device)
     title = DATASETS[dataset.name].title if dataset.name in DATASETS else dataset.name
     logger.info("training a judge for %s on device %s; this happens once", title, device)
-    data = to_bytes(train_judge(dataset.to(device), role))
+    data = to_bytes(train_judge(dataset.to(device), role, check))
     write_durably(path, data)
     return from_bytes(data, role).to(device)  # as the next process reads it, so both compute the same figures
 

@@ -1,12 +1,19 @@
 """Quality figures, as pure functions of a judge's output. Features are (N, F), distances are Euclidean."""
 
 import math
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 ROWS = 1000  # rows whose distances to all others are in memory at once
+
+Check = Callable[[], None]  # called between parts of a long computation, which ends if it raises
+
+
+def go_on() -> None:
+    """The check of a computation that nothing ends early."""
 
 
 class Moments(NamedTuple):
@@ -40,7 +47,7 @@ def frechet(a: Moments, b: Moments) -> float:
     return float(apart + a.covariance.trace() + b.covariance.trace() - 2 * product)
 
 
-def kernel_distance(a: Tensor, b: Tensor) -> float:
+def kernel_distance(a: Tensor, b: Tensor, check: Check = go_on) -> float:
     """Squared maximum mean discrepancy under (x.y / F + 1)^3, unbiased (Binkowski et al. 2018, arXiv 1801.01401)."""
     a, b = a.double(), b.double()
     n, m = len(a), len(b)
@@ -49,7 +56,7 @@ def kernel_distance(a: Tensor, b: Tensor) -> float:
         return (x @ y.t() / x.shape[1] + 1) ** 3
 
     def sums(x: Tensor, y: Tensor) -> Tensor:
-        return torch.stack([kernel(rows, y).sum() for rows in x.split(ROWS)]).sum()
+        return torch.stack([kernel(rows, y).sum() for rows in _cut(x, check)]).sum()
 
     def diagonal(x: Tensor) -> Tensor:
         return ((x.square().sum(1) / x.shape[1] + 1) ** 3).sum()
@@ -58,25 +65,27 @@ def kernel_distance(a: Tensor, b: Tensor) -> float:
     return float(within - 2 * sums(a, b) / (n * m))
 
 
-def density_and_coverage(real: Tensor, generated: Tensor, k: int = 5) -> tuple[float, float]:
+def density_and_coverage(real: Tensor, generated: Tensor, k: int = 5, check: Check = go_on) -> tuple[float, float]:
     """Return density and coverage of the generated digits (Naeem et al. 2020, arXiv 2002.09797).
 
     A real digit's neighbourhood reaches to its k-th nearest real digit. Density is the mean number of neighbourhoods
     that a generated digit is in, divided by k; coverage is the share of neighbourhoods with at least one of them.
     Both are near 1 if generated digits are distributed like real ones.
     """
-    radius = torch.cat([torch.cdist(rows, real).kthvalue(k + 1, 1).values for rows in real.split(ROWS)])  # 0 to itself
+    radius = torch.cat([torch.cdist(rows, real).kthvalue(k + 1, 1).values for rows in _cut(real, check)])  # 0 to itself
     inside = (
-        torch.cdist(rows, generated) < reach[:, None] for rows, reach in zip(_cut(real), _cut(radius), strict=True)
+        torch.cdist(rows, generated) < reach[:, None]
+        for rows, reach in zip(_cut(real, check), radius.split(ROWS), strict=True)
     )  # one at a time: for 47 classes, all of them would take a gigabyte
     counts = torch.stack([torch.stack((part.sum(), part.any(1).sum())) for part in inside]).sum(0)
     held, covered = counts.tolist()
     return held / (k * len(generated)), covered / len(real)
 
 
-def _cut(x: Tensor) -> tuple[Tensor, ...]:
-    parts: tuple[Tensor, ...] = x.split(ROWS)
-    return parts
+def _cut(x: Tensor, check: Check) -> Iterator[Tensor]:
+    for rows in x.split(ROWS):
+        check()
+        yield rows
 
 
 def mean_distance(features: Tensor) -> float:
@@ -91,9 +100,9 @@ def pairwise_mean(features: Tensor) -> Tensor:
     return total / (n * (n - 1))
 
 
-def nearest(of: Tensor, among: Tensor) -> tuple[Tensor, Tensor]:
+def nearest(of: Tensor, among: Tensor, check: Check = go_on) -> tuple[Tensor, Tensor]:
     """Find for each row of (N, F) the nearest row of (M, F): distances (N,) and indices (N,)."""
-    found = [torch.cdist(rows, among).min(1) for rows in of.split(ROWS)]
+    found = [torch.cdist(rows, among).min(1) for rows in _cut(of, check)]
     return torch.cat([each.values for each in found]), torch.cat([each.indices for each in found])
 
 
@@ -114,7 +123,7 @@ def _count(values: Tensor, n: int) -> Tensor:
     return torch.zeros(n, dtype=torch.int64, device=values.device).scatter_add_(0, values, torch.ones_like(values))
 
 
-def wilson(right: int, n: int, z: float = 1.96) -> tuple[float, float]:
+def wilson(right: float, n: int, z: float = 1.96) -> tuple[float, float]:
     """Return the interval that contains the true share with a probability of 95 % (Wilson 1927)."""
     share, spread = right / n, z**2 / n
     middle = (share + spread / 2) / (1 + spread)

@@ -3,6 +3,7 @@
 The judge gets digits of the same addresses every epoch, drawn as they are served: folded, rounded to bytes.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from models.config import DatasetName
 from models.data.dataset import Dataset
-from models.evaluation.classifier import look
+from models.evaluation.classifier import Check, look
 from models.evaluation.judge import Judge, bundled_judge, find_judge
 from models.evaluation.metrics import Moments, frechet, pairwise_mean
 from models.networks.acgan import Generator
@@ -48,14 +49,14 @@ class Quality(NamedTuple):
             figures[f"variety_{label}"] = self.variety[label]
         return {name: round(figure, 4) for name, figure in figures.items()}
 
-    def refusal(self) -> str | None:
-        """Return why the generator is not served; None if it may be served."""
-        for label in range(len(self.recognised)):
+    def refusal(self, names: Sequence[str] | None = None) -> str | None:
+        """Return why the generator is not served; None if it may be served. `names` are those of the classes."""
+        for label, name in enumerate(names or map(str, range(len(self.recognised)))):
             if not self.recognised[label] >= RECOGNISED:
-                share = f"{self.recognised[label]:.0%} of its digits for {label} are recognised"
+                share = f"{self.recognised[label]:.0%} of its digits for {name} are recognised"
                 return f"{share}, below the {RECOGNISED:.0%} that serving requires"
             if not self.variety[label] >= VARIED:
-                share = f"its digits for {label} vary {self.variety[label]:.2f} times as much as real ones"
+                share = f"its digits for {name} vary {self.variety[label]:.2f} times as much as real ones"
                 return f"{share}, below {VARIED}: it has collapsed and is not served"
         return None
 
@@ -83,11 +84,20 @@ def is_finite(generator: Generator) -> bool:
 class QualityGate:
     """Judges generators of one latent size on one device. Folded generators are used as they are."""
 
-    def __init__(self, judge: Judge, latent_size: int, device: torch.device, digits: int = DIGITS) -> None:
+    def __init__(
+        self,
+        judge: Judge,
+        latent_size: int,
+        device: torch.device,
+        digits: int = DIGITS,
+        names: Sequence[str] | None = None,
+    ) -> None:
+        """`names` are those of the classes; without them, messages have the labels."""
         self.judge = judge.to(device)
         self.real = judge.real.cpu()
         self.device = device
         self.classes = len(judge.distances)
+        self.names = names
         self.labels = torch.arange(self.classes, device=device).repeat_interleave(digits)
         self.noise = latents(SEED, 0, digits, latent_size).to(device).repeat(self.classes, 1)
 
@@ -103,7 +113,7 @@ class QualityGate:
         if averaged is not None:
             for name, quality in zip(("raw", "averaged"), qualities, strict=True):
                 metrics[f"frechet_distance_{name}"] = round(quality.frechet_distance, 4)
-        return Verdict(better == 1, metrics, qualities[better].refusal())
+        return Verdict(better == 1, metrics, qualities[better].refusal(self.names))
 
     def assess(self, generator: Generator | FoldedGenerator) -> Quality:
         """Draw the addresses and compute their figures. Reads all figures from the device at once."""
@@ -130,10 +140,19 @@ class QualityGate:
 
 
 def find_quality_gate(
-    dataset: Dataset, latent_size: int, device: torch.device, cache: Path, digits: int = DIGITS
+    dataset: Dataset,
+    latent_size: int,
+    device: torch.device,
+    cache: Path,
+    digits: int = DIGITS,
+    check: Check = lambda: None,
 ) -> QualityGate:
-    """Make an assessor with the choosing judge of this data set. If no judge exists, it is trained on `device`."""
-    return QualityGate(find_judge(dataset, "choosing", cache, device), latent_size, device, digits)
+    """Make an assessor with the choosing judge of this data set. If no judge exists, it is trained on `device`.
+
+    Raises what `check` raises, which is called while the judge is trained.
+    """
+    judge = find_judge(dataset, "choosing", cache, device, check)
+    return QualityGate(judge, latent_size, device, digits, dataset.classes)
 
 
 def packaged_quality_gate(name: DatasetName, latent_size: int, device: torch.device) -> QualityGate | None:

@@ -16,6 +16,8 @@ from typing import NamedTuple
 
 from models.bounded_reading import FileInvalid
 from models.errors import Conflict
+from models.registry.evaluations import EVALUATION
+from models.registry.evaluations import WORK as EVALUATING
 from models.registry.resume_states import STATE_FILE
 from models.registry.serving_policy import best_of, pinned, read_choice
 from models.registry.storage.base import StoredFile
@@ -64,7 +66,7 @@ class Usage:
                 self.training_data += file.size
             case [job, folder, *_] if folder in (UPLOAD, WORK):
                 self.uploads[job].append(file)
-            case [job, folder, *_] if folder == DATASET:
+            case [job, folder, *_] if folder in (DATASET, EVALUATION, EVALUATING):
                 self.datasets[job] += file.size
             case [job, folder, name] if re.fullmatch(r"\d{3,4}", folder) and not name.endswith(".json"):
                 self.checkpoints[CheckpointId(job, int(folder))] += file.size

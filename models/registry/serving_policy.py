@@ -11,12 +11,16 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from models.data.catalog import DEFAULT
 from models.errors import Conflict
+from models.registry.evaluations import best_evaluated, listed_evaluations
 from models.registry.storage.reading import read_record, seal
 from models.registry.store import CheckpointId, CheckpointNotFound, CheckpointStore, Manifest
 
 CHOICE = "serving.json"
 SUBSTITUTE = "printed"  # drawn while no checkpoint of MNIST was published
 FIGURE = "frechet_distance"  # metric that determines `best`: smaller is better
+
+
+Judged = Literal["epoch", "evaluation"]
 
 
 class ServingPolicy(BaseModel):
@@ -26,6 +30,12 @@ class ServingPolicy(BaseModel):
 
     policy: Literal["newest", "best", "pinned"] = "newest"
     checkpoint: str | None = None
+    by: Judged = Field(
+        "epoch",
+        description="What `best` goes by: the metrics of each epoch, or the Frechet distance of evaluations. Then a "
+        "checkpoint without an evaluation is not the best, unless none has one.",
+        exclude_if=lambda by: by == "epoch",  # an older version does not read it
+    )
     dataset: str | None = Field(
         None,
         description="Training data of the newest or best checkpoint. If null, `mnist`; but `printed` while only that "
@@ -93,9 +103,14 @@ def newest_drawn(store: CheckpointStore) -> CheckpointId | None:
     return found and found.checkpoint
 
 
-def best(store: CheckpointStore, dataset: str) -> CheckpointId | None:
-    """Return the best checkpoint of a data set that has quality metrics and is not refused; else the newest."""
-    return best_of(store.manifests(), dataset) or store.latest(dataset)
+def best(store: CheckpointStore, dataset: str, by: Judged = "epoch") -> CheckpointId | None:
+    """Return the best checkpoint of a data set that has quality metrics and is not refused; else the newest.
+
+    By evaluations, if `by` says so and there are any. Raises OSError.
+    """
+    manifests = store.manifests()
+    found = best_evaluated(manifests, listed_evaluations(store.storage), dataset) if by == "evaluation" else None
+    return found or best_of(manifests, dataset) or store.latest(dataset)
 
 
 def best_of(manifests: Iterable[Manifest], dataset: str) -> CheckpointId | None:

@@ -5,6 +5,7 @@
     <job>/job.json   the fingerprint of the job, and its number in the order of jobs
     <job>/resume.json, resume-*.safetensors    the saved state of the run, until it has succeeded
     <job>/dataset/   the files of a generated data set, if the job made one
+    <job>/evaluation/  the result of an evaluation, if the job made one (models/registry/evaluations.py)
     <job>/upload/    a file that a user sent as training data, until the job has read it (storage/uploads.py)
     training-data/   training data that users brought (models/registry/training_data.py)
     fence            the highest fence token of all jobs; each job also has its own fence

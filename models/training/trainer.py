@@ -59,6 +59,7 @@ class Trainer:
         self.warnings: list[str] = []  # reasons why the result may differ from an uninterrupted run's
         self.check: Check = lambda: None
         self.order: tuple[int, Tensor] | None = None  # of an epoch's images
+        self.means: tuple[Loss, Loss] | None = None  # of generator and discriminator, as `mean_losses` last read them
         self.begin_epoch(1)
 
     # ----------------------------------------------------------------------------
@@ -127,7 +128,8 @@ class Trainer:
         """Return the mean losses of generator and discriminator in this epoch so far. Raises NonFiniteLoss."""
         rows = torch.stack((self.compute.generator_losses, self.compute.discriminator_losses)) / self.iteration
         generator, discriminator = rows.tolist()
-        return Loss.of(generator), Loss.of(discriminator)
+        self.means = Loss.of(generator), Loss.of(discriminator)
+        return self.means
 
     # ----------------------------------------------------------------------------
     # State: a resumed run equals the uninterrupted one to the last bit, on the same build, device and thread count.

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, BrowserType, ConsoleMessage, Page, Request, sync_playwright
 
-from tests.app.conftest import settings, store  # noqa: F401  # fixtures
+from tests.app.conftest import kept_generators, settings, store  # noqa: F401  # fixtures
 from tests.e2e.test_service import DATA
 from tests.support.running_service import Service, running
 

@@ -99,7 +99,7 @@ def test_a_key_is_requested_kept_for_the_tab_and_sent(
         page.get_by_label("Key", exact=True).fill(key)
         page.get_by_role("button", name="Use key").click()
         expect(page.get_by_text("No runs yet")).to_be_visible()
-        expect(page.locator(".hero img[src]")).to_be_visible()  # pictures are requested with the key too
+        expect(page.locator(".home img[src]")).to_be_visible()  # pictures are requested with the key too
         page.goto("/#/new?epochs=1")
         page.get_by_role("button", name="Start the run").click()
         expect(page.get_by_text("Waiting for a worker.")).to_be_visible()

@@ -82,7 +82,7 @@ def test_the_documentation_of_the_api_loads(browser: Browser, edge: str) -> None
 
 
 def start(page: Page, dataset: DatasetName) -> str:
-    page.get_by_role("link", name="Start a run").first.click()
+    page.get_by_role("link", name="Train", exact=True).first.click()
     page.get_by_role("button", name="a quick test").click()
     page.get_by_label("Dataset").select_option(dataset)
     page.get_by_label("Epochs").fill("1")

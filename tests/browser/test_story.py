@@ -36,7 +36,7 @@ def test_a_new_user_trains_draws_and_compares(
 
 def start(page: Page, dataset: DatasetName) -> str:
     """Fill in the form: it shows an estimate of the duration, and a mistake in a sentence beside its field."""
-    page.get_by_role("link", name="Start a run").first.click()
+    page.get_by_role("link", name="Train", exact=True).first.click()
     page.get_by_role("button", name="a quick test").click()
     expect(page.get_by_label("Epochs")).to_have_value("2")
     expect(page.locator(".cost")).to_contain_text("2 epochs of 6,000 images")
@@ -62,9 +62,10 @@ def watch(page: Page) -> None:
     page.evaluate("window.same = true")
     expect(loss).to_have_accessible_name(re.compile("in epoch 4"))
     assert page.evaluate("window.same"), "the page was reloaded: its curves did not grow by themselves"
-    for curve in page.locator(".charts").first.locator("polyline").all():
+    losses = page.get_by_role("region", name="Losses", exact=True)
+    for curve in losses.locator("polyline").all():
         assert len((curve.get_attribute("points") or "").split()) >= 4
-    assert page.locator(".charts").first.locator("polyline").count() == 12  # four rows, three losses
+    assert losses.locator("polyline").count() == 12  # four rows, three losses
     assert page.title().endswith("a story · acgan")
     expect(page.locator(".standing")).to_contain_text("left")
     page.reload()
@@ -134,6 +135,7 @@ def choose(page: Page, service: Service, job: str) -> None:
     expect(page.locator(".served")).to_contain_text(f"Current model: {before}")
     assert service.client.get("/serving").json() == {
         "policy": "pinned",
+        "by": "epoch",
         "checkpoint": before,
         "dataset": None,
         "serving": before,

@@ -16,7 +16,8 @@ def test_a_number_and_an_animation_use_one_seed_and_have_urls(
     browser: Browser, settings: AppSettings, store: CheckpointStore
 ) -> None:
     with serving(settings) as address, visiting(browser, address) as page:
-        page.get_by_role("link", name="Play").click()
+        page.get_by_role("navigation").get_by_role("link", name="Draw").click()
+        page.get_by_role("link", name="Numbers and morphs").click()
         expect(page.get_by_role("img", name="The number 31415926")).to_be_visible()
         page.get_by_label("Up to 40 digits").fill("0042")
         page.get_by_label("Seed", exact=True).fill("4")

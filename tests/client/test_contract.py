@@ -10,10 +10,19 @@ import httpx2
 import pytest
 from pydantic import BaseModel
 
-from acgan_client import Client, Refused, checkpoint_records, records
+from acgan_client import (
+    Client,
+    Refused,
+    checkpoint_records,
+    evaluation_records,
+    live_records,
+    records,
+    training_data_records,
+)
 from acgan_client._sync.weights import SUFFIXES
 from acgan_client.calls import (
     DigitsQuery,
+    EvaluationFields,
     EvolutionQuery,
     ImportFields,
     JobLabels,
@@ -47,6 +56,7 @@ CALLS: dict[str, Callable[[Client], Any]] = {
     "delete_job": lambda client: client.delete_job("a"),
     "history": lambda client: client.history("a"),
     "history_csv": lambda client: client.history_csv("a"),
+    "live": lambda client: client.live("a"),
     "samples": lambda client: client.samples("a", 1),
     "thumbnail": lambda client: client.thumbnail("a", 1),
     "follow": lambda client: list(client.follow("a")),
@@ -64,6 +74,11 @@ CALLS: dict[str, Callable[[Client], Any]] = {
     "checkpoints": lambda client: client.checkpoints(),
     "checkpoint": lambda client: client.checkpoint("c"),
     "import_checkpoint": lambda client: client.import_checkpoint(b""),
+    "evaluate": lambda client: client.evaluate(),
+    "evaluation": lambda client: client.evaluation("a"),
+    "evaluations": lambda client: client.evaluations(),
+    "evaluation_result": lambda client: client.evaluation_result("a"),
+    "evaluation_picture": lambda client: client.evaluation_picture("a"),
     "add_training_data": lambda client: client.add_training_data("letters", b""),
     "delete_checkpoint": lambda client: client.delete_checkpoint("c"),
     "serving": lambda client: client.serving(),
@@ -78,7 +93,7 @@ CALLS: dict[str, Callable[[Client], Any]] = {
     "download_checkpoint_file": lambda client: client.download_checkpoint_file("c", "a", Path()),
     "export": lambda client: client.export("c", "onnx", Path()),
 }
-OF_SEVERAL_CALLS = {"iter_jobs", "iter_checkpoints", "iter_datasets", "wait", "close"}
+OF_SEVERAL_CALLS = {"iter_jobs", "iter_checkpoints", "iter_datasets", "iter_evaluations", "wait", "close"}
 LEFT_OUT = {
     "GET /datasets/{job_id}/archive": "the second request of `download`; tests/app/cli/test_layouts.py sends it",
     "GET /problems/{code}": "the documentation of an error, which the class has too",
@@ -88,14 +103,17 @@ LEFT_OUT = {
 RECORDS: dict[str, type[BaseModel]] = {
     "CheckpointView": checkpoint_records.Checkpoint,
     "DatasetView": records.Dataset,
+    "Evaluation": evaluation_records.EvaluationResult,
+    "EvaluationView": evaluation_records.Evaluation,
     "EpochRecord": records.Epoch,
     "EpochView": records.Epoch,
     "JobView": records.Job,
+    "LiveView": live_records.Live,
     "ServingView": checkpoint_records.Serving,
     "TrainingDataView": checkpoint_records.TrainingData,
     "UnreadableJobView": records.UnreadableJob,
 }
-REQUESTS = {"Follow", "FollowDataset", "JobLabels", "Pin", "TrainingOrder", "WantedDataset"}
+REQUESTS = {"Follow", "FollowDataset", "JobLabels", "Pin", "TrainingOrder", "WantedDataset", "WantedEvaluation"}
 ERRORS = {"Mistake", "Problem", "ProblemDescription"}
 FILES = {"Manifest"}  # which the client stores without reading it
 EVENTS = {"RecordEvent", "ProgressEvent", "EpochEvent", "StatusEvent", "StatusChange", "TroubleEvent", "TroubleChange"}
@@ -172,6 +190,7 @@ FIELDS = {
     "PATCH /jobs/{job_id}": JobLabels,
     "POST /train": TrainFields,
     "POST /datasets": OrderFields,
+    "POST /evaluations": EvaluationFields,
     "POST /checkpoints": ImportFields,
     "PUT /training-data/{name}": TrainingDataFields,
     "GET /digits/{label}": DigitsQuery,
@@ -201,6 +220,8 @@ def test_the_parameters_of_lists_and_arrays_exist(document: dict[str, Any]) -> N
     assert literals(get_type_hints(JobsQuery)["sort"]) == choices(parameters(found["GET /jobs"])["sort"])
     keyword = set(inspect.signature(Client.datasets).parameters)
     assert keyword - {"self", "options"} == set(parameters(found["GET /datasets"])) - {"epochs"}
+    keyword = set(inspect.signature(Client.evaluations).parameters)
+    assert keyword - {"self", "options"} == set(parameters(found["GET /evaluations"])) - {"epochs"}
     export = found["GET /checkpoints/{checkpoint}/exports/{file}"]
     assert choices(parameters(export)["weights"]) == set(get_args(WeightsOf))
     assert set(SUFFIXES) == set(FORMATS)
@@ -211,7 +232,8 @@ def test_the_parameters_of_lists_and_arrays_exist(document: dict[str, Any]) -> N
 def test_every_field_of_a_response_exists_in_the_records(document: dict[str, Any]) -> None:
     schemas = {name: each for name, each in document["components"]["schemas"].items() if "properties" in each}
     for name in set(schemas) - REQUESTS - ERRORS - EVENTS - FILES:  # `follow` returns events as `Change`
-        record = RECORDS.get(name) or getattr(records, name, None) or getattr(checkpoint_records, name)
+        modules = records, evaluation_records, checkpoint_records, training_data_records
+        record = RECORDS.get(name) or next(found for each in modules if (found := getattr(each, name, None)))
         assert set(schemas[name]["properties"]) <= set(record.model_fields), name
         needed = {field for field, info in record.model_fields.items() if info.is_required()}
         assert needed <= set(schemas[name].get("required", ())), name

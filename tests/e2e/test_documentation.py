@@ -13,7 +13,11 @@ from typing import Any
 
 import pytest
 
+from app.cli.training_data_upload import pack
+from models.data.catalog import DIGITS
 from models.registry import bundled
+from models.registry.store import CheckpointStore
+from tests.app.conftest import publish_own
 from tests.conftest import DATA_DIR
 from tests.support.documentation import Command, commands, python_blocks
 from tests.support.forks import run_acgan
@@ -21,6 +25,7 @@ from tests.support.image_archives import zip_of_pictures
 from tests.support.running_service import Service, running
 
 SMALL = {"dataset": "printed", "batch_size": 10, "train_examples": 20, "test_examples": 10}
+TINY_OPTDIGITS = "--dataset optdigits --epochs 1 --batch-size 10 --train-examples 20 --test-examples 10"
 SMALLER = "--epochs 1 --dataset printed --batch-size 10 --train-examples 20 --test-examples 10"
 NOT_TYPED = {
     r"make up": "`acgan up`, which it starts when it has installed, runs beside all of these",
@@ -30,9 +35,11 @@ NOT_TYPED = {
     r"docker ": "needs Docker",
     r".*acgan download DATASET --layout huggingface": "needs pyarrow: tests/integrations runs it",
     r".*acgan evaluate": "takes minutes: tests/app/cli/test_local.py runs it",
+    r"curl .*localhost:8000/evaluations": "a worker takes minutes: tests/app/api/test_evaluations.py sends it",
     r"acgan delete": "deletes what the other commands need: tests/client/test_weights.py runs it",
     r".*--report-to": "needs the extra tracking: tests/integrations/test_tracking.py runs it",
     r".*models.bundling": "changes the package",
+    r"(\.venv/bin/)?pip install": "needs a package index, and changes the environment",
 }
 REFUSED = {
     "curl 'localhost:8000/digits/7?n=1001'": 422,
@@ -43,6 +50,18 @@ REFUSED = {
 LOADS_TORCH = re.compile(
     r"(\.venv/bin/)?acgan (digits|train|export|import-keras) [^|>]*$"
 )  # run by the server that forks
+LOAD_DIGITS = """
+from types import SimpleNamespace
+
+import numpy as np
+
+
+def load_digits():
+    random, target = np.random.default_rng(1), np.arange(200) % 10
+    images = random.integers(1, 17, (200, 8, 8)).astype(float)  # as scikit-learn's: 0 to 16, the border is empty
+    images[:, [0, -1]] = images[:, :, [0, -1]] = 0
+    return SimpleNamespace(images=images, target=target)
+"""
 COMMANDS = list({command.text.removeprefix(".venv/bin/"): command for command in commands()}.values())
 
 
@@ -56,6 +75,7 @@ class Reader:
         service.until_ended(self.finished)
         ordered = service.client.post("/datasets", json={"per_class": 2, "test_per_class": 1}).raise_for_status().json()
         self.dataset = ordered["id"]
+        self.is_published = False
         service.until_ended(self.dataset)
         self.checkpoint = service.client.get("/digits/7").raise_for_status().headers["x-checkpoint"]
         self.environment = {
@@ -94,6 +114,7 @@ class Reader:
         result = result.replace('{"per_class": 6000, "seed": 1}', '{"per_class": 2, "test_per_class": 1}')
         result = re.sub(r"acgan start (--follow )?--epochs \d+( --dataset.*)?", rf"acgan start \1{SMALLER}", result)
         result = result.replace("--recipe sharp --name", "--name")
+        result = re.sub(r"--dataset optdigits --recipe sharp --epochs \d+", TINY_OPTDIGITS, result)
         result = result.replace("--per-class 6000", "--per-class 2 --test-per-class 1").replace("DATASET", self.dataset)
         result = re.sub(
             r"acgan train (--recipe sharp )?(--epochs \d+ )?--out run", rf"acgan train \1{SMALLER} --out run", result
@@ -123,6 +144,12 @@ class Reader:
             (self.folder / "seeds").mkdir(exist_ok=True)
             file = self.folder / "seeds" / "params_generator_epoch_001.hdf5"
             assert self.types(f"acgan export {self.checkpoint} -o {file}").returncode == 0
+        if text.endswith("python write_digits.py"):
+            write_program(self.folder)
+        if "optdigits.zip" in text:
+            pack(self.folder / "optdigits", self.folder / "optdigits.zip")
+        if "images/optdigits" in text or "acgan images optdigits" in text:
+            self.publish_optdigits()
         if "letters.zip" in text:
             (self.folder / "letters.zip").write_bytes(zip_of_pictures())
         if "mine.safetensors" in text:  # the bundled one: the service has it, so nothing is published
@@ -131,10 +158,26 @@ class Reader:
             manifest = bundled.STORE.manifest(first)
             (self.folder / "mine.safetensors").write_bytes(bundled.STORE.read(manifest, manifest.draws))
 
+    def publish_optdigits(self) -> None:
+        """Publish a generator of these training data: the run that a command started has ended with a refused one."""
+        if not self.is_published:
+            store = CheckpointStore(self.service.home / "checkpoints")
+            publish_own(store, "20261124-094951-0000aa", "optdigits@1", DIGITS)
+            self.is_published = True
+
     def free_the_worker(self) -> None:
         for status in ("queued", "running"):
             for job in self.service.client.get("/jobs", params={"status": status}).raise_for_status().json()["jobs"]:
                 self.service.client.post(f"/jobs/{job['id']}/cancel")
+
+
+def write_program(folder: Path) -> None:
+    """Write the program of the documentation, and 200 images in place of those of scikit-learn, which is not here."""
+    (program,) = python_blocks("docs/your-own-images.md")
+    (folder / "write_digits.py").write_text(program)
+    (folder / "sklearn").mkdir()
+    (folder / "sklearn" / "__init__.py").touch()
+    (folder / "sklearn" / "datasets.py").write_text(LOAD_DIGITS)
 
 
 @pytest.fixture(scope="module")

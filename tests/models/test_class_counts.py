@@ -50,7 +50,9 @@ def test_every_class_has_images(letters: Dataset) -> None:
 def test_a_run_trains_is_judged_and_plotted(letters: Dataset, letter_judge: Judge, recipe: str) -> None:
     trainer = Trainer(config_of(recipe), letters, CPU)
     (result,) = trainer.run()
-    found = snapshot_epoch(trainer, result, QualityGate(letter_judge, 12, CPU, digits=3))
+    found = snapshot_epoch(trainer, result, QualityGate(letter_judge, 12, CPU, 3, letters.classes))
+    assert found.verdict.refused
+    assert " digits for A " in found.verdict.refused
     assert found.plot.shape == (40 * IMAGE_SIZE, (2 * 26 + 1) * IMAGE_SIZE)
     assert {"label_accuracy_25", "variety_25"} <= found.verdict.metrics.keys()
     assert "label_accuracy_26" not in found.verdict.metrics

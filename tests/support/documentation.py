@@ -8,7 +8,10 @@ from typing import NamedTuple
 ROOT = Path(__file__).parents[2]
 PAGES = (
     "README.md",
-    *(f"docs/{name}.md" for name in ("guide", "from-keras", "api", "commands", "operations", "quality")),
+    *(
+        f"docs/{name}.md"
+        for name in ("guide", "from-keras", "api", "commands", "operations", "quality", "your-own-images")
+    ),
 )
 PROGRAMS = ("curl", "make", "docker", "acgan", ".venv/bin/acgan", ".venv/bin/python", ".venv/bin/pip")
 

@@ -149,9 +149,8 @@ class CheckpointPublisher:
         manifests = [self.store.manifest(checkpoint) for checkpoint in lost]
         return [record_of(manifest) for manifest in manifests]
 
-    def save_now_and_then(self) -> None:
-        if time.monotonic() - self.saved_at >= self.context.settings.save_seconds:
-            self.save()
+    def is_save_due(self) -> bool:
+        return time.monotonic() - self.saved_at >= self.context.settings.save_seconds
 
     def save(self) -> None:
         """Wait until every earlier epoch is recorded, then save the run's state. If the store cannot write the state,

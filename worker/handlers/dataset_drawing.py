@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import torch
 
 from models.errors import TrainingFailed
+from models.evaluation.evaluation_records import EvaluationOrder
 from models.evaluation.verifier import Verifier, find_verifier
 from models.networks.inference import FoldedGenerator
 from models.networks.weights import InvalidWeights, generator_from_bytes
@@ -16,7 +17,7 @@ from models.synthesis.order import DatasetOrder
 from models.synthesis.verified_sampler import DatasetDrawer, drawing_threads
 
 
-def read_generator(store: CheckpointStore, order: DatasetOrder) -> tuple[Manifest, bytes]:
+def read_generator(store: CheckpointStore, order: DatasetOrder | EvaluationOrder) -> tuple[Manifest, bytes]:
     """Read the generator: its manifest and its weights. Raises CheckpointNotFound, CheckpointDamaged, OSError."""
     checkpoint = CheckpointId.parse(order.checkpoint)
     storage = bundled.STORE if checkpoint.job == bundled.JOB else store

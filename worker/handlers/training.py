@@ -16,6 +16,7 @@ from models.torch_device import describe, find_device
 from models.training.environment import reset_threads
 from models.training.trainer import Trainer
 from worker.handlers.checkpointing import CheckpointPublisher, record_of
+from worker.handlers.live_report import LiveReport
 from worker.handlers.traced_trainer import TracedTrainer
 from worker.jobs.consumer import LeaseLost
 from worker.jobs.errors import StoreUnavailable
@@ -47,6 +48,7 @@ def train(context: JobContext) -> None:
     check()
     device = find_device(settings.device)
     reset_threads()
+    report_loading(context)
     with tracing.span("load data"):
         dataset = load_data(context)
     check()
@@ -56,7 +58,8 @@ def train(context: JobContext) -> None:
     if settings.judge:
         digits = sample_count(trainer.batches)
         with tracing.span("load judge"):
-            assessor = find_quality_gate(dataset, trainer.config.latent_size, device, settings.judges_dir, digits)
+            latent_size = trainer.config.latent_size
+            assessor = find_quality_gate(dataset, latent_size, device, settings.judges_dir, digits, check)
     check()
     publisher = CheckpointPublisher(context, trainer, assessor)
     with tracing.span("load state"):
@@ -67,15 +70,16 @@ def train(context: JobContext) -> None:
         context.record(partial(jobs.add_warning, claim, warning))
     context.record(lambda: jobs.record_runtime(claim, trainer.config, describe(device)))  # restoring may change threads
     meter = metrics.Meter((trainer.epoch - 1) * trainer.batches + trainer.iteration)
+    live = LiveReport(context, trainer)
+    trainer.on_phase = live.enter
 
     def report(progress: Progress) -> None:
         meter.progressed(progress)
         bind_contextvars(epoch=progress.epoch)
-        publisher.save_now_and_then()
-        try:
-            jobs.report(claim, progress)
-        except StoreUnavailable as error:  # not a reason to fail the run
-            logger.warning("job %s: its progress could not be recorded: %s", claim.job.id, error)
+        if publisher.is_save_due():
+            with live.during("saving"):
+                publisher.save()
+        live.report(progress)
 
     def check_both() -> None:
         check()
@@ -88,11 +92,21 @@ def train(context: JobContext) -> None:
             results = trainer.run(report, check_both)
             while trainer.epoch <= trainer.config.epochs:
                 with tracing.span("epoch", {tracing.EPOCH: trainer.epoch}):
-                    publisher.start_to_publish(next(results), publish)
+                    result = next(results)
+                    with live.during("judging"):
+                        publisher.start_to_publish(result, publish)
             next(results, None)  # reports the end of the last epoch
+            live.enter("saving")
         except (shutdown.Interrupted, Cancelled):
             publisher.save()
             raise
+
+
+def report_loading(context: JobContext) -> None:
+    """Set the phase of a run whose record has the progress of an earlier worker."""
+    if (progress := context.job.progress) is not None:
+        loading = progress.model_copy(update={"phase": "loading", "live": None})
+        context.record(lambda: context.jobs.report(context.claim, loading))
 
 
 def load_data(context: JobContext) -> Dataset:

@@ -8,12 +8,11 @@ from typing import Any, NamedTuple
 
 import redis
 import redis.asyncio
+from pydantic import BaseModel
 from redis.backoff import NoBackoff
 
 from models.config import TrainingConfig
-from models.data.building.order import TrainingDataOrder
 from models.errors import Conflict, NotFound, Unavailable
-from models.synthesis.order import DatasetOrder
 from worker.jobs import scripts
 from worker.jobs.codec import BEING_DELETED, AnyJob, UnreadableJob, decode, encode, present, with_trouble
 from worker.jobs.errors import raises_store_unavailable
@@ -101,7 +100,7 @@ class Order(NamedTuple):
     runs_on: RunsOn = "any"
     caller: str | None = None
     retry_of: str | None = None
-    dataset: DatasetOrder | TrainingDataOrder | None = None
+    dataset: BaseModel | None = None
     idempotency_key: str | None = None
     webhook: str | None = None  # address of the messages about its ends
     given_kind: JobKind | None = None  # if None, `dataset` decides

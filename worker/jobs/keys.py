@@ -26,7 +26,8 @@
     acgan:job:{id}           hash: kind, status, config, priority, runs_on, caller, turn, order, retry_of, created_at,
                              started_at, ended_at, progress, device, worker, error, trouble, warnings, fence, attempts
                              (number of claims), traceparent (the trace that the job belongs to); training_data,
-                             result (what becomes of a file, and what became of it); claim,
+                             result (what becomes of a file, and what became of it);
+                             evaluation (what is evaluated); claim,
                              parent, lease, seen_at (of the claim: its name, the worker's parent process, the length of
                              the lease, and when the worker was last seen); deleting (when the deletion of its files
                              began); saved, lost, saved_when_lost (to count lost workers); thinned:{epoch} (when its
@@ -36,6 +37,9 @@
                              the current claim);
                              name, notes, tags, archived (labels that were changed after the job was accepted)
     acgan:job:{id}:epochs    hash: epoch number -> its record, so that an epoch that is written twice is stored once
+    acgan:job:{id}:live      list: the losses of the last minutes of a running job, as JSON; it expires
+    acgan:job:{id}:sample    hash: entries (number of losses so far), number (of the entry with which a picture of ten
+                             digits was drawn), epoch, batch, png (in base64) of a running job; it expires
 
 A job's record does not expire, because its checkpoints do not either. A hundred epochs take about 120 KB.
 """
@@ -63,6 +67,8 @@ NAMES_OF_LISTS = {JobKind.TRAINING: "runs", JobKind.TRAINING_DATA: "imports"}  #
 LISTS = {kind: f"{JOBS}:{NAMES_OF_LISTS.get(kind, f'{kind}s')}" for kind in JobKind}
 JOB_PREFIX = "acgan:job:"
 EPOCHS_SUFFIX = ":epochs"
+LIVE_SUFFIX = ":live"
+SAMPLE_SUFFIX = ":sample"
 THINNED = "thinned:"  # fields of a record, one for each epoch
 
 

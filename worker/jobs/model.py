@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from models.config import TrainingConfig
 from models.data.building.order import TrainingDataOrder, TrainingDataResult
+from models.evaluation.evaluation_records import EvaluationOrder
 from models.records import EpochResult, Progress
 from models.synthesis.order import DatasetOrder
 
@@ -39,6 +40,7 @@ class JobKind(StrEnum):
     TRAINING = "training"
     DATASET = "dataset"
     TRAINING_DATA = "training_data"
+    EVALUATION = "evaluation"
 
 
 class Ordered(NamedTuple):
@@ -51,7 +53,9 @@ class Ordered(NamedTuple):
 ORDERED: dict[JobKind, Ordered] = {
     JobKind.DATASET: Ordered("order", DatasetOrder),
     JobKind.TRAINING_DATA: Ordered("training_data", TrainingDataOrder),
+    JobKind.EVALUATION: Ordered("evaluation", EvaluationOrder),
 }
+LAST = frozenset({JobKind.EVALUATION})  # these wait behind the other jobs of their priority
 RESULT = Ordered("result", TrainingDataResult)  # what a job has made
 
 
@@ -137,6 +141,9 @@ class Job(BaseModel):
     )
     training_data: TrainingDataOrder | None = Field(
         None, description="The file of which it makes training data; `config` is then of no importance."
+    )
+    evaluation: EvaluationOrder | None = Field(
+        None, description="The checkpoint that it evaluates; `config` then names the training data."
     )
     result: TrainingDataResult | None = Field(None, description="The training data that it made; null until then.")
     webhook_host: str | None = Field(None, description="Host that receives a message at each end of the job.")

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from importlib.resources import files
 
 from worker.jobs import keys
-from worker.jobs.model import ENDED, RUNS_ON, JobKind, JobStatus
+from worker.jobs.model import ENDED, LAST, RUNS_ON, JobKind, JobStatus
 
 LUA = files("worker.jobs") / "lua"
 
@@ -29,7 +29,7 @@ def prelude() -> str:
     """Return the Lua constants: each key of worker/jobs/keys.py under its Python name, and these tables.
 
     QUEUES: `any`, `cpu` or `gpu` -> key of the queue. KIND, STATUS: name -> value. LISTS: kind -> key of its list.
-    ENDED: set of statuses.
+    ENDED: set of statuses. LAST: set of kinds that wait behind the other jobs of their priority.
     """
     constants = {name: literal(key) for name, key in vars(keys).items() if name.isupper() and isinstance(key, str)}
     constants["QUEUES"] = table({runs_on: keys.queue_key(runs_on) for runs_on in RUNS_ON})
@@ -37,6 +37,7 @@ def prelude() -> str:
     constants["LISTS"] = table({kind.value: keys.index_key(kind) for kind in JobKind})
     constants["STATUS"] = table({status.name: status.value for status in JobStatus})
     constants["ENDED"] = table({status.value: True for status in JobStatus if status in ENDED})
+    constants["LAST"] = table({kind.value: True for kind in JobKind if kind in LAST})
     return "".join(f"local {name} = {value}\n" for name, value in constants.items())
 
 
@@ -64,6 +65,7 @@ FRONT = script("front")
 LABEL = script("label", "ranks")
 LIST = script("list", "ranks")
 ADD_RANKS = script("add_ranks", "ranks")
+READ_LIVE = script("read_live")
 
 # Scripts with which a worker claims a job, renews its lease, writes its record and ends it.
 NEXT = script("next")
@@ -73,6 +75,7 @@ WAITING_TROUBLE = script("waiting_trouble")
 RENEW = script("renew", "held")
 WRITE = script("write", "held", "ranks")
 FINISH = script("finish", "held")
+LIVE = script("live", "held")
 THINNED = script("thinned")
 
 # Scripts of the sender of messages about ends of jobs.

@@ -26,6 +26,8 @@ NOT_FOUND = (
     (r"/datasets", ("dataset-not-found", "checkpoint-not-found")),
     (r"/datasets/\{job_id\}", ("dataset-not-found", "job-not-found")),
     (r"/datasets/\{job_id\}/(archive|\{file\})", ("dataset-not-found", "dataset-file-not-found")),
+    (r"/evaluations", ("evaluation-not-found", "checkpoint-not-found", "training-data-not-found")),
+    (r"/evaluations/.+", ("evaluation-not-found",)),
     (r"/checkpoints/\{checkpoint\}|/serving", ("checkpoint-not-found",)),
     (r"/checkpoints/\{checkpoint\}/.+", ("checkpoint-not-found", "checkpoint-file-not-found")),
     (r"/training-data/.+", ("training-data-not-found",)),
@@ -50,7 +52,9 @@ def errors_of(path: str, method: str, operation: dict[str, Any]) -> Iterator[int
         yield 415
     if "requestBody" in operation or operation.get("parameters"):
         yield 422
-    names = path in ("/jobs", "/datasets", "/train") or (changes and path in ("/serving", "/checkpoints"))
+    names = path in ("/jobs", "/datasets", "/train", "/evaluations") or (
+        changes and path in ("/serving", "/checkpoints")
+    )
     if "{" in path or digits or names:
         yield 404
     yield from errors_of_files(path, operation)

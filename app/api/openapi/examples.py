@@ -4,18 +4,21 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from app.api.content import SUPPORTED
+from app.api.openapi.evaluation_example import example
 from app.problems.problem import Mistake, Problem, ProblemDescription
 from app.problems.ranges import NoSuchRange
 from app.problems.redis_diagnosis import GONE
 from app.problems.refusals import FOREIGN_ORIGIN, TOO_LONG
 from app.schemas.checkpoints import CheckpointList, CheckpointView, ServingView
 from app.schemas.datasets import DatasetList, DatasetView
+from app.schemas.evaluations import EvaluationList, EvaluationView
 from app.schemas.events import JobEvent, ProgressEvent
 from app.schemas.health import Readiness
 from app.schemas.jobs import JobHistory, JobList, JobView
 from app.schemas.training_data import TrainingDataList, TrainingDataView
 from models.config import TrainingConfig
 from models.data.reference import Reference
+from models.evaluation.evaluation_records import EvaluationOrder
 from models.records import EpochLosses, Loss, Progress, SplitLosses, to_csv
 from models.registry.store import DISCRIMINATOR, GENERATOR, SAMPLES, CheckpointId, FileRecord, Manifest
 from models.registry.training_data import PREVIEW, TrainingDataManifest
@@ -79,6 +82,16 @@ ORDERED = Job(
     worker="laptop:4711",
 )
 
+EVALUATED = ORDERED.model_copy(
+    update={
+        "kind_name": JobKind.EVALUATION.value,
+        "order": None,
+        "evaluation": EvaluationOrder(checkpoint=CHECKPOINT),
+        "progress": Progress(epoch=1, epochs=1, batch=12, batches=16, images_per_second=0.0, eta_seconds=80.0),
+    }
+)
+EVALUATION = example(CHECKPOINT)
+
 LABELS = DatasetFile(sha256="5f" * 32, size=28881, unpacked_sha256="a3" * 32, examples=60000, first_index=0)
 
 BUILT_IN = TrainingDataView.of_built_in("mnist", [MANIFEST])
@@ -113,6 +126,9 @@ ANSWERS = {  # by the name of the schema
         TrainingDataList(training_data=[BUILT_IN, LETTERS]),
         DatasetView.of(ORDERED),
         DatasetList(datasets=[DatasetView.of(ORDERED)], next=None),
+        EVALUATION,
+        EvaluationView.of(EVALUATED),
+        EvaluationList(evaluations=[EvaluationView.of(EVALUATED)], next=None),
         ServingView(serving=CHECKPOINT, serving_dataset="mnist"),
         Readiness(ready=True, redis="up", serving=CHECKPOINT),
         ProblemDescription.of("job-not-found"),

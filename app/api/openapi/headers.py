@@ -25,7 +25,9 @@ HEADERS: dict[str, dict[str, Any]] = {
     "Content-Disposition": header("The name for the file on disk.", 'attachment; filename="generator.safetensors"'),
     "Content-Range": header("The part of the file that the body has, and the size of the file.", "bytes 0-99/9912422"),
     "ETag": header("The version, for `If-None-Match`, `If-Match` and `If-Range`.", '"f0e4c2f76c58916e"'),
-    "Location": header("The address of the new job, data set or checkpoint.", "/jobs/20260131-120000-00001c"),
+    "Location": header(
+        "The address of the new job, data set, evaluation or checkpoint.", "/jobs/20260131-120000-00001c"
+    ),
     "RateLimit": header("Requests left and the seconds until that number is reset.", '"default";r=59;t=60'),
     "RateLimit-Policy": header("The rate limit: requests per number of seconds.", '"default";q=60;w=60'),
     "Repr-Digest": header("The SHA-256 of the whole file (RFC 9530).", "sha-256=:<44 characters of base64>:"),

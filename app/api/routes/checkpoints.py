@@ -43,6 +43,7 @@ POLICY: dict[int | str, dict[str, Any]] = {200: sends("ETag", "Cache-Control")}
 EXAMPLES: dict[str, Example] = {
     "the newest": {"value": {"policy": "newest"}},
     "the best": {"value": {"policy": "best"}},
+    "the best by its evaluation": {"value": {"policy": "best", "by": "evaluation"}},
     "the newest of a data set": {"value": {"policy": "newest", "dataset": "printed"}},
     "a given one": {"value": {"policy": "pinned", "checkpoint": "20260131-120000-00001c-e001"}},
 }

@@ -17,8 +17,10 @@ from app.problems import conditional
 from app.problems.conditional import FOR_EVER, IfNoneMatch
 from app.schemas.events import JobEvent
 from app.schemas.jobs import AnyJobsQuery, AnyJobView, EpochView, JobHistory, JobList, view_of
+from app.schemas.live import LiveQuery, LiveView
 from models.records import to_csv
 from models.registry.store import SAMPLES, CheckpointId
+from worker.jobs.live import LiveReader
 from worker.jobs.model import EpochRecord
 
 router = APIRouter(tags=["jobs"], route_class=GuardedRoute)
@@ -42,6 +44,19 @@ async def get_job(services: ServicesDep, job_id: JobId, if_none_match: IfNoneMat
     return conditional.not_modified(headers, if_none_match) or Response(
         body, media_type="application/json", headers=headers
     )
+
+
+@router.get("/jobs/{job_id}/live", responses={200: sends("Cache-Control")})
+async def get_live(
+    services: ServicesDep, job_id: JobId, query: Annotated[LiveQuery, Query()], response: Response
+) -> LiveView:
+    """Return what a running job shows between two epochs: losses of its last iterations, and a sample of ten images.
+
+    A run adds losses about every second, and a sample about every five seconds, unless `ACGAN_LIVE=false`. `live` of
+    its progress, which `events` sends, is the number of the newest entry. All of it is deleted when the job ends.
+    """
+    response.headers["Cache-Control"] = "no-store"
+    return LiveView.of(await LiveReader(services.jobs.redis).read(job_id, query.after, query.limit))
 
 
 @router.get("/jobs/{job_id}/history.json")

@@ -41,7 +41,7 @@ logger = logging.getLogger(__name__)
 SEEDS_RECIPE = TrainingOrder()
 EXAMPLES = {
     "the original recipe": {"value": {}},
-    "reasonable digits": {"value": {"epochs": 5}},
+    "good digits soonest": {"value": {"recipe": "sharp", "epochs": 5}},
     "digits that vary like real ones": {"value": {"recipe": "sharp", "epochs": 15}},
     "a quick test": {"value": {"epochs": 2, "train_examples": 6000, "test_examples": 1000, "name": "first try"}},
     "without downloading MNIST": {"value": {"epochs": 2, "dataset": "printed", "train_examples": 6000}},
@@ -118,23 +118,23 @@ def check_state(store: CheckpointStore, job_id: str) -> None:
 
 
 async def check_drawing(services: Services, job: Job) -> None:
-    """Raises InvalidTransition if the checkpoint of a job's data set was deleted. The worker reports a damaged one."""
-    if job.order is None:
+    """Raises InvalidTransition if the checkpoint that a job needs was deleted. The worker reports a damaged one."""
+    order = job.order or job.evaluation
+    if order is None:
         return
-    checkpoint = CheckpointId.parse(job.order.checkpoint)
+    checkpoint = CheckpointId.parse(order.checkpoint)
     try:
         await anyio.to_thread.run_sync(services.inference.models.manifest, checkpoint)
     except CheckpointNotFound:
-        raise InvalidTransition(
-            f"data set {job.id} cannot be drawn: its checkpoint {checkpoint} was deleted. Order it with another one"
-        ) from None
+        what = f"data set {job.id} cannot be drawn" if job.order else f"job {job.id} cannot run again"
+        raise InvalidTransition(f"{what}: its checkpoint {checkpoint} was deleted. Order it with another one") from None
     except (OSError, CheckpointDamaged) as error:
-        logger.warning("data set %s: %s", job.id, error)
+        logger.warning("job %s: %s", job.id, error)
 
 
 async def check_training_data(services: Services, job: Job) -> None:
-    """Raises InvalidTransition if the training data of a run was removed."""
-    if job.kind == JobKind.TRAINING:
+    """Raises InvalidTransition if the training data of a run or an evaluation was removed."""
+    if job.kind in (JobKind.TRAINING, JobKind.EVALUATION):
         try:
             await anyio.to_thread.run_sync(services.store.training_data.settled, job.config)
         except TrainingDataNotFound as error:
@@ -159,7 +159,7 @@ async def retry_job(services: ServicesDep, response: Response, caller: Caller, j
     await check_budget(services, new=job.order)
     await check_drawing(services, job)
     await check_training_data(services, job)
-    again = Order(job.config, job.priority, job.runs_on, caller, job.id, job.order, given_kind=job.kind)
+    again = Order(job.config, job.priority, job.runs_on, caller, job.id, job.ordered, given_kind=job.kind)
     again = again._replace(traceparent=tracing.traceparent())
     tracing.link(job.traceparent)
     return await accepted(await services.jobs.create(again), services, response)

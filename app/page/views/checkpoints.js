@@ -1,10 +1,13 @@
 // Checkpoints: list them, show which one is served, and change it.
 
 import { get, put, remove } from "../api.js";
-import { button, confirmed, facts, h, notice, showError, title, announce } from "../dom.js";
+import { button, confirmed, facts, h, notice, pause, showError, title, announce } from "../dom.js";
 import { name } from "../main.js";
 import { listDownloads } from "../downloads.js";
 import { ago, areDigits, bytes, classesOf, figure, nameOf, percent } from "../format.js";
+import { evaluationOf } from "./evaluation.js";
+
+const AGAIN = 3000; // milliseconds between two looks at what is served and published, which other tabs and runs change
 
 const POLICIES = {
   newest: (dataset, until) => `Every new checkpoint of ${dataset} is served${until}.`,
@@ -18,14 +21,24 @@ export async function show(root, _at, signal) {
   const list = h("div");
   root.append(title("Checkpoints"), served, list);
 
-  const update = async () => {
-    const [choice, { checkpoints, unusable = [] }] = await Promise.all([get("serving", signal), get("checkpoints", signal)]);
-    if (signal.aborted) return;
+  let shown = "", lastServed = null;
+  const update = async (mayWait = false) => {
+    const answers = await Promise.all([get("serving", signal), get("checkpoints", signal)]);
+    const now = JSON.stringify(answers);
+    if (signal.aborted || now === shown || (mayWait && isBusy(root))) return;
+    const focused = placeOf(document.activeElement, root);
+    shown = now;
+    const [choice, { checkpoints, unusable = [] }] = answers;
     served.replaceChildren(...serving(choice, checkpoints, serve));
     const open = new Set([...list.querySelectorAll("details[open]")].map((group) => group.dataset.job));
+    const files = new Set([...list.querySelectorAll(".weights[open]")].map((details) => details.closest("[data-id]").dataset.id));
     const groups = grouped(checkpoints).map(([job, ofJob], at) => group(job, ofJob, choice, { serve, erase, signal }, list.children.length ? open.has(job) : at === 0 || ofJob.some(({ id }) => id === choice.serving)));
     const others = unusable.map(({ id, reason, written_by_another_version: foreign }) => notice(`${id} cannot be used: ${reason}`, !foreign && button("Delete", () => erase(id))));
-    list.replaceChildren(...others, ...(groups.length ? groups : [notice("No checkpoint has been published yet. A run publishes one after each epoch.", h("a", { class: "button primary", href: "#/new" }, "Start a run"))]));
+    list.replaceChildren(...others, ...(groups.length ? groups : [notice("No checkpoint has been published yet. A run publishes one after each epoch.", h("a", { class: "button primary", href: "#/new" }, "Train"))]));
+    for (const id of files) list.querySelector(`[data-id="${CSS.escape(id)}"] .weights`)?.setAttribute("open", "");
+    if (focused) focus(focused, root);
+    if (mayWait && choice.serving && choice.serving !== lastServed) announce(`${choice.serving} is served now.`);
+    lastServed = choice.serving;
   };
   const serve = async (order) => {
     const now = await put("serving", order);
@@ -39,6 +52,31 @@ export async function show(root, _at, signal) {
     await update();
   };
   await update();
+  keepUp();
+
+  async function keepUp() {
+    while (!signal.aborted) {
+      await pause(AGAIN, signal).catch(() => {});
+      if (!signal.aborted && !document.hidden) await update(true).catch(() => {}); // the next action of the user reports the error
+    }
+  }
+}
+
+/** Whether the user is in the middle of something that a new list would disturb: a choice, or a request. */
+function isBusy(root) {
+  return root.querySelector("select:focus, [aria-busy='true']") !== null;
+}
+
+/** Where the focus is: the run or checkpoint, and the text of the element. */
+function placeOf(element, root) {
+  if (!element || element === root || !root.contains(element)) return null;
+  return { id: element.closest("[data-id]")?.dataset.id, job: element.closest("[data-job]")?.dataset.job, text: element.textContent };
+}
+
+function focus({ id, job, text }, root) {
+  const within = id ? `[data-id="${CSS.escape(id)}"]` : job ? `[data-job="${CSS.escape(job)}"]` : ".served";
+  const found = [...root.querySelectorAll(`${within} :is(a, button, summary)`)].find((other) => other.textContent === text);
+  found?.focus({ preventScroll: true });
 }
 
 function serving(choice, checkpoints, serve) {
@@ -97,7 +135,7 @@ function entry(checkpoint, choice, isBundled, { serve, erase, signal }) {
         ["variety", metrics.variety === undefined ? null : figure(metrics.variety)],
         ["Fréchet distance", metrics.frechet_distance === undefined ? null : figure(metrics.frechet_distance)],
         ["size", bytes(checkpoint.size)],
-      ]), downloads),
+      ]), downloads, evaluationOf(checkpoint, signal)),
     h("div", { class: "actions" },
       may && digits && !isPinned && button(isServed ? "Pin" : "Serve this", () => serve({ policy: "pinned", checkpoint: checkpoint.id })),
       may && h("a", { class: "button", href: `#/draw?${data}checkpoint=${checkpoint.id}` }, "Draw"),

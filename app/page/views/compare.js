@@ -1,115 +1,155 @@
-// Two runs next to each other: their digits, losses, quality and differences.
+// Any number of runs next to each other, aligned by epoch or by time: their images, losses, quality and differences.
 
-import { follow, get } from "../api.js";
-import { chart, legend } from "../chart.js";
-import { FIGURES, LOSSES, ROWS, points } from "../curves.js";
-import { h, notice, showError, title } from "../dom.js";
+import { ENDED, get } from "../api.js";
+import { EPOCHS, board, boardControls, chart, legend } from "../chart.js";
+import { FIGURES, LOSSES, ROWS, belowZero, hue, points } from "../curves.js";
+import { button, h, notice, pause, showError, title } from "../dom.js";
 import { plotCanvas } from "../canvas.js";
 import { go, name, note } from "../main.js";
 import { badge } from "./runs.js";
-import { knownClasses, named, standing } from "../format.js";
+import { duration, figure, knownClasses, named, percent, spent, standing } from "../format.js";
 
-const LOOKS = ["accent", "ink"];
+const AGAIN = 3000; // milliseconds between requests of running runs: event streams are limited
+const TIME = { first: 0, whole: false, text: (seconds) => short(seconds), at: (seconds) => `after ${duration(seconds)}` };
+
+/** The ids in the address: `runs=ID,ID`, or `a=ID&b=ID`. */
+export function chosen(query) {
+  const listed = (query.get("runs") ?? "").split(",");
+  return [...new Set([...listed, query.get("a"), query.get("b")].filter(Boolean))];
+}
 
 export async function show(root, { query }, signal) {
   name("Compare runs");
-  const { jobs } = await get("jobs?limit=100&epochs=last", signal);
-  const ids = ["a", "b"].map((side) => query.get(side) ?? "");
-  const choosers = ids.map((id, side) => chooser(jobs, id, side, (chosen) => {
-    const both = ids.map((other, at) => (at === side ? chosen : other));
-    go(`/compare?a=${both[0]}&b=${both[1]}`);
-  }));
-  root.append(title("Compare runs"), h("div", { class: "pair" }, choosers));
-  if (ids.some((id) => !id)) return root.append(notice("Select two runs to compare."));
+  const ids = chosen(query);
+  const state = { byTime: query.get("by") === "time", at: Number(query.get("epoch") ?? query.get("seconds")) || null };
+  const reach = (runs, by = state.byTime) => go(`/compare?runs=${runs.join(",")}${by ? "&by=time" : ""}`);
+  const [{ jobs: recent }, ...found] = await Promise.all([
+    get("jobs?limit=100&epochs=last", signal),
+    ...ids.map((id) => get(`jobs/${id}`, signal)),
+  ]);
+  root.append(title("Compare runs"), chooser(recent, ids, reach));
+  if (!ids.length) return root.append(notice("Select the runs to compare."));
 
-  const pair = [null, null];
-  let epoch = Number(query.get("epoch")) || null;
+  const runs = found.map((job, place) => ({ job, ...hue(place), picture: plotCanvas(20), caption: h("figcaption"), state: h("p", { class: "hint" }) }));
+  const axis = state.byTime ? TIME : EPOCHS;
+  const choose = (at) => {
+    state.at = at;
+    note(state.byTime ? { seconds: at.toFixed(1) } : { epoch: at });
+    look();
+  };
+  const shared = board(choose, axis);
+  const place = (job, epoch) => (state.byTime ? elapsed(job)(epoch) : epoch);
   let row = ROWS.find(({ name: text }) => text === query.get("row")) ?? ROWS[1];
-  const slider = h("input", { type: "range", min: 1, value: 1, "aria-label": "Epoch", oninput: () => choose(Number(slider.value)) });
-  const at = h("h2", { id: "epoch-title" });
   const rows = h("select", { id: "row", onchange: () => {
     row = ROWS.find(({ name: text }) => text === rows.value);
     note({ row: rows.value });
     look();
   } }, ROWS.map(({ name: text }) => h("option", {}, text)));
   rows.value = row.name;
-  const pictures = ids.map(() => plotCanvas(20));
-  const names = h("div");
+  const slider = h("input", { type: "range", min: axis.first, value: axis.first, step: axis.whole ? 1 : "any", "aria-label": axis.whole ? "Epoch" : "Seconds", oninput: () => choose(Number(slider.value)) });
+  const heading = h("h2", { id: "epoch-title" });
   const charts = h("div", { class: "charts" });
   const table = h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Differences" });
+  const align = (text, by) => button(text, () => reach(ids, by), { "aria-pressed": String(by === state.byTime) });
   root.append(
-    names,
-    h("section", { "aria-labelledby": "epoch-title" }, h("div", { class: "epoch" }, at, slider),
-      h("div", { class: "pair" }, pictures.map((picture) => h("div", { class: "paper" }, picture)))),
-    h("section", {}, h("div", { class: "title" }, h("h2", {}, "Losses and quality"), h("span", { class: "filter" }, h("label", { for: "row" }, "Losses of"), rows)), charts),
+    legend(runs.map(({ job, look, dashed }) => ({ name: named(job), look, dashed }))),
+    h("section", { "aria-labelledby": "epoch-title" }, h("div", { class: "epoch" }, h("div", {}, heading), slider),
+      h("div", { class: "pair" }, runs.map(({ picture, caption }) => h("figure", {}, caption, h("div", { class: "paper" }, picture))))),
+    h("section", {}, h("div", { class: "title" }, h("h2", {}, "Quality and losses"), align("By epoch", false), align("By time", true),
+      boardControls(shared), h("span", { class: "filter" }, h("label", { for: "row" }, "Losses of"), rows)), charts),
     h("section", {}, h("h2", {}, "Differences"), table));
 
-  const choose = (wanted) => {
-    epoch = wanted;
-    note({ epoch });
-    look();
-  };
-  const curves = [
-    ...LOSSES.map((loss) => curve(loss.title, loss.hint, {}, (job) => job.epochs.map((record) => [record.epoch, record.losses[row.network][row.split][loss.name]]))),
-    ...FIGURES.map(({ title: text, hint, options, lines }) => {
-      const figure = lines[0].figure === "frechet_distance_raw" ? "frechet_distance" : lines[0].figure;
-      return curve(text, hint, options, (job) => points(job.epochs, figure));
-    }),
-  ];
-  function curve(text, hint, options, of) {
-    const made = chart(text, hint, choose, options);
-    made.show = (total, shown) => made.draw(pair.map((job, side) => ({ name: named(job), look: LOOKS[side], points: of(job) })), total, shown);
+  const add = (text, hint, options, of) => {
+    const made = chart(text, hint, shared, options);
+    made.show = (last, at) => made.draw(runs.map(({ job, look, dashed }) => ({ name: named(job), look, dashed, points: of(job).map(([epoch, value]) => [place(job, epoch), value]) })), last, at);
+    charts.append(made);
     return made;
-  }
-  charts.append(...curves);
+  };
+  const explained = found.map(({ config }) => belowZero(config.recipe)).find(Boolean);
+  const curves = [
+    ...FIGURES.map(({ title: text, hint, name: of, options }) => add(text, hint, options, (job) => points(job.epochs, of))),
+    ...LOSSES.map((loss) => add(loss.title, loss.hint, { note: loss.name === "auxiliary_loss" && explained && h("p", { class: "hint" }, explained) },
+      (job) => job.epochs.map((record) => [record.epoch, record.losses[row.network][row.split][loss.name]]))),
+  ];
 
   function look() {
-    if (pair.some((job) => job === null)) return;
-    const longest = Math.max(1, ...pair.map((job) => job.epochs.at(-1)?.epoch ?? 0));
-    const shown = Math.min(epoch ?? longest, longest);
+    const longest = Math.max(axis.whole ? 1 : 0, ...runs.map(({ job }) => (job.epochs.length ? place(job, job.epochs.at(-1).epoch) : 0)));
+    const at = Math.min(state.at ?? longest, longest);
     slider.max = longest;
-    slider.value = shown;
-    slider.disabled = longest < 2;
-    at.textContent = `Epoch ${shown}`;
-    names.replaceChildren(legend(pair.map((job, side) => ({ name: named(job), look: LOOKS[side] }))));
-    for (const diagram of curves) diagram.show(longest, shown);
-    pair.forEach((job, side) => {
-      const record = job.epochs.find((one) => one.epoch === shown) ?? job.epochs.at(-1);
-      const text = record ? `${knownClasses(job.config.dataset) ? "Digits" : "Images"} of ${named(job)}, epoch ${record.epoch}` : "";
-      if (record) pictures[side].draw(record.samples, { text }, signal).catch(showError);
-    });
-    table.replaceChildren(differences(pair));
+    slider.value = at;
+    slider.disabled = longest <= axis.first;
+    slider.setAttribute("aria-valuetext", axis.at(at));
+    heading.textContent = axis.whole ? `Epoch ${at}` : `After ${duration(at)}`;
+    for (const made of curves) made.show(longest, at);
+    for (const run of runs) showPicture(run, at);
+    table.replaceChildren(differences(runs.map(({ job }) => job)));
   }
 
-  ids.forEach((id, side) => follow(id, (job) => {
-    const before = pair[side];
-    pair[side] = job;
-    choosers[side].state.replaceChildren(badge(job.status), " ", standing(job));
-    if (before?.epochs.length !== job.epochs.length || before?.status !== job.status) look();
-  }, signal).catch(showError));
+  /** Show the picture of the epoch; with another axis, of the last one that had finished. Without one, the place is blank. */
+  function showPicture({ job, picture, caption, state: standingOf }, at) {
+    const { epochs } = job;
+    const record = axis.whole ? epochs.find((one) => one.epoch === at) : epochs.findLast((one) => place(job, one.epoch) <= at);
+    const link = h("a", { href: `#/runs/${job.id}` }, named(job));
+    const last = epochs.at(-1)?.epoch;
+    const text = record ? `, epoch ${record.epoch}` : last ? `: no epoch ${axis.whole ? at : "so early"}, it has ${last}` : ": no epoch yet";
+    caption.replaceChildren(link, text, " ", badge(job.status), standingOf);
+    standingOf.textContent = standing(job);
+    picture.hidden = !record;
+    if (record) picture.draw(record.samples, { text: `${knownClasses(job.config.dataset) ? "Digits" : "Images"} of ${named(job)}, epoch ${record.epoch}` }, signal).catch(showError);
+  }
+
+  look();
+  while (runs.some(({ job }) => !ENDED.includes(job.status))) {
+    await pause(AGAIN, signal);
+    if (document.hidden) continue;
+    for (const run of runs.filter(({ job }) => !ENDED.includes(job.status))) {
+      run.job = await get(`jobs/${run.job.id}`, signal).catch((problem) => {
+        if (problem.code === "job-not-found" || signal.aborted) throw problem;
+        return run.job; // the next request tells
+      });
+    }
+    look();
+  }
 }
 
-function chooser(jobs, id, side, chosen) {
-  const known = jobs.some((job) => job.id === id) || !id ? [] : [h("option", { value: id }, id)];
-  const options = jobs.map((job) => h("option", { value: job.id }, job.config.name ? `${job.config.name} (${job.id})` : job.id));
-  const select = h("select", { id: `run-${side}`, onchange: () => chosen(select.value) }, h("option", { value: "" }, "select a run"), known, options);
-  select.value = id;
-  const state = h("p", { class: "hint" });
-  const label = h("label", { for: `run-${side}` }, side ? "and" : "Compare");
-  const element = h("div", { class: "field" }, label, select, id && h("p", {}, h("a", { href: `#/runs/${id}` }, "Show run")), state);
-  element.state = state;
-  return element;
+/** Return a function that gives the seconds of work until an epoch of a run had finished. */
+function elapsed(job) {
+  let sum = 0;
+  const until = new Map(job.epochs.map(({ epoch, seconds }) => [epoch, (sum += seconds)]));
+  return (epoch) => until.get(epoch);
 }
 
-/** A table of the differences between two runs in configuration, device and outcome. */
-function differences(pair) {
-  const sides = pair.map((job) => ({
+function short(seconds) {
+  if (seconds >= 3600) return `${Number((seconds / 3600).toFixed(1))} h`;
+  return seconds >= 120 ? `${Math.round(seconds / 60)} min` : `${Math.round(seconds)} s`;
+}
+
+/** The runs that are compared, each with a button that removes it, and a field to add one. */
+function chooser(recent, ids, reach) {
+  const text = (job) => (job.name ? `${job.name} (${job.id})` : job.id);
+  const of = (id) => recent.find((job) => job.id === id);
+  const select = h("select", { id: "add-run", onchange: () => reach([...ids, select.value]) }, h("option", { value: "" }, "select a run"),
+    recent.filter((job) => !ids.includes(job.id)).map((job) => h("option", { value: job.id }, text(job))));
+  const listed = ids.map((id) => h("li", {}, h("a", { href: `#/runs/${id}` }, of(id) ? text(of(id)) : id), " ",
+    button("Remove", () => reach(ids.filter((other) => other !== id)), { class: "quiet small", "aria-label": `Remove ${of(id) ? text(of(id)) : id}` })));
+  return h("div", { class: "chosen" }, h("ul", {}, listed), h("div", { class: "field" }, h("label", { for: "add-run" }, "Add a run"), select));
+}
+
+/** A table of what differs between runs, in configuration, device and outcome. */
+function differences(jobs) {
+  const best = (job, of, choice) => {
+    const values = job.epochs.map(({ metrics }) => metrics?.[of]).filter((value) => value !== undefined);
+    return values.length ? choice(...values) : null;
+  };
+  const shown = (value, text) => (value === null ? null : text(value));
+  const columns = jobs.map((job) => ({
     ...job.config, device: job.device, status: job.status, "epochs done": job.epochs.at(-1)?.epoch ?? 0,
-    "seconds per epoch": job.epochs.at(-1)?.seconds.toFixed(1),
+    "best Fréchet distance": shown(best(job, "frechet_distance", Math.min), figure), "best label accuracy": shown(best(job, "label_accuracy", Math.max), percent),
+    "time of its epochs": job.epochs.length ? spent(job) : null, "seconds per epoch": job.epochs.at(-1)?.seconds.toFixed(1),
   }));
-  const names = Object.keys(sides[0]).filter((key) => key !== "name" && sides[0][key] !== sides[1][key]);
+  const names = [...new Set(columns.flatMap(Object.keys))].filter((key) => key !== "name" && columns.some((column) => column[key] !== columns[0][key]));
+  if (!names.length) return h("p", { class: "hint" }, "None.");
   const cell = (value) => h("td", {}, value === null || value === undefined ? "–" : String(value));
-  const body = names.map((key) => h("tr", {}, h("th", { scope: "row" }, key.replaceAll("_", " ")), cell(sides[0][key]), cell(sides[1][key])));
-  if (!body.length) return h("p", { class: "hint" }, "None.");
-  return h("table", {}, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, ""), pair.map((job) => h("th", { scope: "col" }, named(job))))), h("tbody", {}, body));
+  const body = names.map((key) => h("tr", {}, h("th", { scope: "row" }, key.replaceAll("_", " ")), columns.map((column) => cell(column[key]))));
+  return h("table", {}, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, ""), jobs.map((job) => h("th", { scope: "col" }, named(job))))), h("tbody", {}, body));
 }

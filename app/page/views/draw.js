@@ -2,13 +2,18 @@
 // permanent link that returns the same images.
 
 import { file, get } from "../api.js";
-import { button, h, notice, save, showError, title, announce } from "../dom.js";
-import { freshSeed, seedField, sheet } from "../canvas.js";
+import { button, h, notice, save, showError, tabs, title, announce } from "../dom.js";
+import { showDigit } from "../digit.js";
+import { shortcuts } from "../keys.js";
+import { DRAWINGS, freshSeed, seedField, sheet } from "../canvas.js";
 import { name, note } from "../main.js";
 import { areDigits, classesOf, listed, nameOf } from "../format.js";
 
 const MOST = 1000; // images in a response
 const DIGITS = [..."0123456789"];
+const LARGE = 56, SMALL = 28; // pixels of an image on the page
+const FEW = 100; // images that are shown large
+const OPTIONS = { columns: "Columns", scale: "Scale", padding: "Padding", verify: "Least probability by the judge" };
 
 export async function show(root, { query }, left, isChange = false) {
   name("Draw");
@@ -24,8 +29,9 @@ export async function show(root, { query }, left, isChange = false) {
     n: query.get("n") ?? "40",
     seed: query.get("seed") ?? freshSeed(),
     checkpoint: query.get("checkpoint") ?? "latest",
+    ...Object.fromEntries([...Object.keys(OPTIONS), "invert"].map((key) => [key, query.get(key) ?? ""])),
   };
-  let address = "";
+  let address = "", find = null;
 
   const picture = sheet();
   const trouble = h("div");
@@ -39,6 +45,15 @@ export async function show(root, { query }, left, isChange = false) {
   const many = h("input", { type: "number", id: "n", min: 1, value: wanted.n, oninput: () => set({ n: many.value }) });
   const checkpoints = h("select", { id: "checkpoint", onchange: () => set({ checkpoint: checkpoints.value }) },
     ["latest", "best"].map((value) => h("option", { value }, value === "latest" ? (data ? "Newest model" : "Current model") : "Best model")));
+  const limits = { columns: [1, 1000, 1], scale: [1, 8, 1], padding: [0, 8, 1], verify: [0, 1, "any"] };
+  const option = (key) => {
+    const [min, max, step] = limits[key];
+    const input = h("input", { type: "number", id: key, min, max, step, value: wanted[key], oninput: () => set({ [key]: input.value }) });
+    return h("div", { class: "field" }, h("label", { for: key }, OPTIONS[key]), input);
+  };
+  const invert = h("input", { type: "checkbox", id: "invert", checked: wanted.invert !== "", onchange: () => set({ invert: invert.checked ? "true" : "" }) });
+  const more = h("details", { class: "more", open: [...Object.keys(OPTIONS), "invert"].some((key) => wanted[key] !== "") },
+    h("summary", {}, "More options"), h("div", { class: "controls" }, Object.keys(OPTIONS).map(option), h("label", { class: "inline" }, invert, "Black on white, in the file")));
   const source = h("select", { id: "data", onchange: () => change(source.value).catch(showError) },
     h("option", { value: "" }, "digits that are served"));
   const sources = h("div", { class: "field", hidden: true }, h("label", { for: "data" }, "Training data"), source);
@@ -48,7 +63,11 @@ export async function show(root, { query }, left, isChange = false) {
     labels,
     h("div", { class: "field" }, h("label", { for: "n" }, `Number of ${nouns}`), many),
     seedField(wanted.seed, (seed) => set({ seed })),
-    h("div", { class: "field" }, h("label", { for: "checkpoint" }, "Checkpoint"), checkpoints));
+    h("div", { class: "field" }, h("label", { for: "checkpoint" }, "Checkpoint"), checkpoints), more);
+  const seed = form.querySelector("#seed");
+  const about = button("Details of a digit", () => find && showDigit(find, 0, find.count, signal));
+  if (nouns !== "digits") about.textContent = "Details of an image";
+  picture.addEventListener("click", (event) => find && showDigit(find, find.at(event), find.count, signal));
   const copy = button("Copy", async () => {
     await copied(link);
     copy.textContent = "Copied";
@@ -57,13 +76,23 @@ export async function show(root, { query }, left, isChange = false) {
   });
   const downloads = h("div", { class: "actions" }, "Download:");
   const fixed = h("div", { class: "field" }, h("label", { for: "address" }, `Permanent link to these ${nouns}`), h("div", { class: "row" }, link, copy));
-  const drawn = h("div", { class: "drawn" }, paper, h("div", {}, fixed, downloads, by));
-  root.append(title("Draw"), form, trouble, drawn);
+  const drawn = h("div", { class: "drawn", hidden: true }, paper, h("div", {}, h("p", { class: "hint" }, about, ` Or click one of the ${nouns}. Press ? for keyboard shortcuts.`), fixed, downloads, by));
+  root.append(title("Draw"), !data && tabs("Draw", DRAWINGS, "draw"), form, trouble, drawn);
 
   fillCheckpoints(checkpoints, wanted.checkpoint, data, signal).catch(showError);
   fillSources(sources, source, data, signal).then(() => isChange && source.focus()).catch(showError);
   formats(signal).then((names) => downloads.append(...names.map((format) => button(format.toUpperCase(), () => download(format))))).catch(showError);
   draw();
+  let width = root.clientWidth;
+  addEventListener("resize", () => root.clientWidth !== width && (width = root.clientWidth, draw()), { signal });
+  const choose = (label) => [...labels.querySelectorAll("label")].find((each) => each.textContent === label)?.click();
+  shortcuts([
+    ...(data ? [] : [["0123456789", "draw this digit", choose]]),
+    ["a", "draw all", () => choose("all")],
+    ["n", "new seed", () => seed.closest(".row").querySelector("button").click()],
+    ["d", "details of the first one", () => about.click()],
+    ["c", "copy the permanent link", () => copy.click()],
+  ], signal);
 
   async function change(to) {
     here.abort();
@@ -86,22 +115,32 @@ export async function show(root, { query }, left, isChange = false) {
   async function draw() {
     const { label, all, n, seed, checkpoint } = wanted;
     many.max = all ? Math.floor(MOST / classes.length) : MOST;
-    note({ data, ...(data ? { label: all ? null : label, all: all ? "yes" : null } : { label: all ? "all" : label, all: null }), n, seed, checkpoint: checkpoint === "latest" ? null : checkpoint });
+    note({ data, ...(data ? { label: all ? null : label, all: all ? "yes" : null } : { label: all ? "all" : label, all: null }), n, seed, checkpoint: checkpoint === "latest" ? null : checkpoint, ...chosen() });
     const request = (draw.newest = Symbol("request"));
     await new Promise((resolve) => setTimeout(resolve, 120)); // until the user has typed the whole number
     if (request !== draw.newest || signal.aborted) return;
     const path = [data ? `images/${encodeURIComponent(data)}` : "digits", ...(all ? [] : [encodeURIComponent(inPath(label, classes))])].join("/");
-    const parameters = new URLSearchParams({ n, seed });
+    const options = new URLSearchParams(chosen());
+    const given = options.size ? `&${options}` : "";
+    const total = all ? n * classes.length : Number(n);
+    const size = total > FEW ? SMALL : LARGE;
+    const fitting = Math.max(1, Math.floor(root.clientWidth / size));
+    const columns = Number(options.get("columns")) || Math.min(total, all && fitting > classes.length ? fitting - (fitting % classes.length) : fitting) || 1;
+    const shown = new URLSearchParams({ n, seed, columns, ...(options.has("verify") && { verify: options.get("verify") }) });
+    picture.style.width = `${columns * size}px`;
     const text = all
       ? `${n} times the ${nouns === "digits" ? "digits" : "classes"} ${listed(classes)}, one latent vector per row`
       : `${n} times the ${nouns === "digits" ? "digit" : "class"} ${label}`;
     try {
-      const headers = await picture.draw(`${path}?${parameters}&checkpoint=${encodeURIComponent(checkpoint)}`, text, signal);
+      const headers = await picture.draw(`${path}?${shown}&checkpoint=${encodeURIComponent(checkpoint)}`, text, signal);
       if (request !== draw.newest) return;
+      const refused = Number(headers.get("X-Refused"));
       const drawnBy = headers.get("X-Checkpoint");
-      address = `${path}?n=${n}&seed=${headers.get("X-Seed")}&checkpoint=${drawnBy}`;
+      address = `${path}?n=${n}&seed=${headers.get("X-Seed")}&checkpoint=${drawnBy}${given}`;
       link.value = new URL(address, document.baseURI).href;
-      by.replaceChildren("Drawn by ", h("a", { href: "#/checkpoints" }, drawnBy), ".");
+      by.replaceChildren(...["Drawn by ", h("a", { href: "#/checkpoints" }, drawnBy), ".", refused > 0 && ` The judge refused ${refused}, which later ones of the seed replace.`].filter(Boolean));
+      find = options.has("verify") ? null : finder({ data, classes, all, total, columns, label, seed: headers.get("X-Seed"), checkpoint: drawnBy }, picture);
+      about.disabled = find === null;
       ready(true);
       trouble.replaceChildren();
       announce(`${text}, drawn by ${drawnBy}.`);
@@ -109,15 +148,36 @@ export async function show(root, { query }, left, isChange = false) {
       if (signal.aborted || request !== draw.newest) return;
       ready(false);
       const start = problem.code === "nothing-published" ? h("a", { class: "button primary", href: "#/new" }, "Start a run") : null;
-      const fields = { "query.n": `Number of ${nouns}`, "query.seed": "Seed" }; // labels on this page
+      const fields = { "query.n": `Number of ${nouns}`, "query.seed": "Seed", ...Object.fromEntries(Object.entries(OPTIONS).map(([key, text_]) => [`query.${key}`, text_])) }; // labels on this page
       const mistakes = (problem.mistakes ?? []).map(({ field, message }) => `${fields[field] ?? field} ${message}.`);
       trouble.replaceChildren(notice(mistakes.join(" ") || problem.message, start));
     }
   }
 
+  /** The options that the user chose. */
+  function chosen() {
+    const pairs = [...Object.keys(OPTIONS), "invert"].map((key) => [key, key === "verify" && wanted.all ? "" : wanted[key]]);
+    return Object.fromEntries(pairs.filter(([, value]) => value !== ""));
+  }
+
   function ready(is) {
     drawn.hidden = !is;
   }
+}
+
+/** Return a function that finds the image at a position of the sheet, for the dialog about it. */
+function finder({ data, classes, all, total, columns, label, seed, checkpoint }, picture) {
+  const find = (position) => {
+    const name_ = all ? classes[position % classes.length] : label;
+    const path = `${data ? `images/${encodeURIComponent(data)}` : "digits"}/${encodeURIComponent(inPath(name_, classes))}`;
+    return { path, label: name_, seed, index: all ? Math.floor(position / classes.length) : position, checkpoint, digit: data ? null : name_ };
+  };
+  find.count = total;
+  find.at = ({ offsetX, offsetY }) => {
+    const size = picture.clientWidth / columns;
+    return Math.min(total - 1, Math.floor(offsetY / size) * columns + Math.min(columns - 1, Math.floor(offsetX / size)));
+  };
+  return find;
 }
 
 /** Return what names a class in a path: its name; or its label, if the name would be read as parts of the path. */

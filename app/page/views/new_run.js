@@ -8,16 +8,19 @@ import { count, duration, listed, number } from "../format.js";
 const FIRST = ["name", "recipe", "dataset", "epochs"]; // the others are under "More options"
 const ALL = 60000; // training images of MNIST
 const MOST = 5; // runs that an estimate is based on
-const UNKNOWN_PACE = 400; // images per second on two slow cores: docs say two to three minutes for an epoch of 60,000
+const UNKNOWN_PACES = [500, 125]; // images per second: an epoch of 60,000 takes two to eight minutes on two processor cores
+const GREY = 100000; // training images after which digits are recognisable (docs/quality.md); before that they are grey clouds
+const FAST = 1000; // images per second with which 15 epochs of MNIST take 15 minutes
 
 export async function show(root, { query }, signal) {
-  name("Start a run");
+  name("Train a network");
   const [document_, recent] = await Promise.all([get("page/schemas", signal), get("jobs?limit=20&epochs=last", signal).catch(() => ({ jobs: [] }))]);
   const { properties } = document_.components.schemas.TrainingOrder;
   const presets = document_.paths["/train"].post.requestBody.content["application/json"].examples;
 
+  const suggestion = [...query.keys()].every((key) => ["name", "dataset"].includes(key)) ? suggested(recent.jobs) : {};
   const sizes = new Map(); // of training data: [numbers of training and test images], by name
-  const fields = Object.entries(properties).map(([key, schema]) => field(key, schema, query.get(key)));
+  const fields = Object.entries(properties).map(([key, schema]) => field(key, schema, query.get(key) ?? suggestion[key]));
   const byName = new Map(fields.map((one) => [one.key, one]));
   const cost = h("p", { class: "cost", "aria-live": "polite" });
   const wrong = h("div");
@@ -30,23 +33,29 @@ export async function show(root, { query }, signal) {
     h("details", { open: fields.some(({ key }) => !FIRST.includes(key) && query.has(key)) },
       h("summary", {}, "More options"), h("div", { class: "fields" }, fields.filter(({ key }) => !FIRST.includes(key)).map(({ element }) => element)))),
     h("div", { class: "bill" }, h("h2", {}, "Estimated time"), cost, wrong, send));
-  root.append(title("Start a run"), form);
+  root.append(title("Train a network"), form);
 
   const body = () => Object.fromEntries(fields.map(({ key, read }) => [key, read()]).filter(([, value]) => value !== undefined));
   let once = random(); // a request that is sent twice starts one run
   const changed = () => {
     once = random();
-    note(Object.fromEntries(fields.map(({ key, text }) => [key, text()])));
+    note({ ...Object.fromEntries(fields.map(({ key, text }) => [key, text()])), recipe: byName.get("recipe").input.value }); // always the recipe: without it, a reload would suggest one
+    update();
+  };
+  const update = () => {
     for (const { button, value } of presetButtons) button.setAttribute("aria-pressed", fields.every(({ key, is }) => key === "name" || is(value[key])));
     cost.replaceChildren(...(form.querySelector(":invalid") ? ["Some fields are invalid."] : estimate({ ...defaults(properties), ...body() }, recent.jobs, sizes)));
   };
+  let presetName = ""; // given by a preset; a name that the user typed stays
   const preset = (values) => {
-    const before = byName.get("dataset").input.value;
-    for (const { key, write } of fields) write(values[key]);
+    const before = byName.get("dataset").input.value, typed = byName.get("name").input.value;
+    const keepsName = typed !== "" && typed !== presetName;
+    for (const { key, write } of fields) if (key !== "name" || !keepsName) write(values[key]);
+    presetName = keepsName ? "" : values.name ?? "";
     if (byName.get("dataset").input.value !== before) byName.get("dataset").input.dispatchEvent(new Event("change"));
     changed();
   };
-  offerTrainingData(byName.get("dataset"), query.has("dataset"), sizes, changed, signal).catch(showError);
+  offerTrainingData(byName.get("dataset"), query.has("dataset"), sizes, update, signal).catch(showError);
   form.addEventListener("input", changed);
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
@@ -66,7 +75,7 @@ export async function show(root, { query }, signal) {
       send.disabled = false;
     }
   });
-  changed();
+  update();
 }
 
 /** Return the field that an error refers to. An error about two fields starts with the name of the first. */
@@ -107,6 +116,12 @@ async function offerTrainingData({ input, element }, isGiven, sizes, changed, si
   input.addEventListener("change", look);
   if (isGiven) await look();
   else changed();
+}
+
+/** Return the order that gives good digits soonest: on fast devices, the one whose digits vary as real ones do. */
+function suggested(jobs) {
+  const paces = jobs.map((job) => job.progress?.images_per_second).filter(Boolean);
+  return { recipe: "sharp", epochs: paces.length && median(paces) >= FAST ? 15 : 5 };
 }
 
 function defaults(properties) {
@@ -178,13 +193,17 @@ function estimate(config, jobs, sizes) {
   }).sort((a, b) => b.like - a.like);
   const waiting = jobs.filter((job) => job.status === "queued" || job.status === "running").length;
   const what = `${count(config.epochs, "epoch")} of ${number(images)} images`;
+  const grey = total < GREY ? [h("strong", { class: "caution" }, "A short try: its digits will be grey clouds. It only shows that training works.")] : [];
   const ahead = waiting ? ` ${count(waiting, "unfinished run")} ${waiting === 1 ? "is" : "are"} ahead of it.` : "";
-  if (!timed.length) return [h("b", {}, `Perhaps ${duration(total / UNKNOWN_PACE)}`), `for ${what} on two processor cores. A GPU is faster. No run has finished an epoch yet.${ahead}`];
+  if (!timed.length) {
+    const [least, most] = UNKNOWN_PACES.map((pace) => duration(total / pace));
+    return [h("b", {}, `Perhaps ${least} to ${most}`), `for ${what} on two processor cores. A GPU is faster. No run has finished an epoch yet, so this is a guess.${ahead}`, ...grey];
+  }
   const { job, like } = timed[0];
   const alike = timed.filter((other) => other.like === like && other.job.device === job.device).slice(0, MOST);
   const pace = median(alike.map((other) => other.pace));
-  const by = alike.length === 1 ? ["based on ", h("a", { href: `#/runs/${job.id}` }, job.config.name || job.id)] : [`based on the last ${alike.length} similar runs`];
-  return [h("b", {}, `About ${duration(total / pace)}`), `for ${what}, `, ...by, ` (${number(Math.round(pace))} images per second).${ahead}`];
+  const by = alike.length === 1 ? ["based on ", h("a", { href: `#/runs/${job.id}` }, job.name || job.id)] : [`based on the last ${alike.length} similar runs`];
+  return [h("b", {}, `About ${duration(total / pace)}`), `for ${what}, `, ...by, ` (${number(Math.round(pace))} images per second).${ahead}`, ...grey];
 }
 
 function median(values) {

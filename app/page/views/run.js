@@ -1,18 +1,21 @@
 // One run, live. The selected epoch determines the digits, losses and metrics on the page.
 
 import { ENDED, follow, get } from "../api.js";
-import { legend } from "../chart.js";
-import { LOSSES, ROWS, figureCharts, lossCharts } from "../curves.js";
+import { board, boardControls } from "../chart.js";
+import { LOSSES, REAL, ROWS, classCharts, figureCharts, lossCharts } from "../curves.js";
 import { facts, h, notice, prose, showError, title, announce } from "../dom.js";
+import { livePanel, phase } from "../live.js";
 import { plotCanvas } from "../canvas.js";
 import { go, name, note } from "../main.js";
 import { badge, progress, controls } from "./runs.js";
-import { KINDS, areDigits, done, duration, figure, knownClasses, listed, named, number, percent, sentence, standing, when } from "../format.js";
+import { KINDS, ago, areDigits, done, duration, figure, knownClasses, listed, named, number, percent, sentence, standing, when } from "../format.js";
 
 const STEP = 450; // milliseconds per epoch during playback
+const HEARD = 5000; // milliseconds between updates of the time of the last message
 
 export async function show(root, { id, query }, signal) {
-  const view = layout(root, id);
+  const live = livePanel(id, signal);
+  const view = layout(root, id, live);
   let job = null;
   let wanted = Number(query.get("epoch")) || null; // null follows the newest
   let real = query.has("real");
@@ -27,9 +30,24 @@ export async function show(root, { id, query }, signal) {
     note({ epoch: wanted });
     look();
   };
-  const charts = [...lossCharts(choose), ...figureCharts(choose)];
-  view.losses.append(...charts.slice(0, LOSSES.length));
-  view.figures.append(...charts.slice(LOSSES.length));
+  const shared = board(choose);
+  const charts = [];
+  view.quality.append(boardControls(shared));
+  const makeCharts = () => {
+    const figures = figureCharts(shared, REAL[job.config.dataset]), losses = lossCharts(shared, job.config.recipe);
+    view.figures.append(...figures);
+    view.losses.append(...losses);
+    charts.push(...figures, ...losses);
+  };
+  let ofClasses = [];
+  const makeClassCharts = (metrics) => {
+    const labels = labelsOf(metrics);
+    if (!labels.length || ofClasses.length) return;
+    ofClasses = classCharts(shared, names, labels);
+    view.perClass.append(...ofClasses);
+    charts.push(...ofClasses);
+  };
+  let reals = null; // a promise of the real images
 
   view.slider.addEventListener("input", () => choose(Number(view.slider.value)));
   view.real.addEventListener("change", () => {
@@ -67,7 +85,13 @@ export async function show(root, { id, query }, signal) {
     if (!at) return;
     const which = names ? `the classes ${listed(names)}` : "one class per row";
     const text = `${noun() === "digits" ? "Digits" : "Images"} of epoch ${at.epoch}: ${which} from top to bottom, one latent vector per column${real ? `; on the right, real ${noun()}` : ""}.`;
-    view.picture.draw(at.samples, { real, text }, signal).catch(showError);
+    const show = async () => {
+      if (real && names) reals ??= import("../real.js").then(({ realImages }) => realImages(job.config.dataset, names.length, signal));
+      const beside = real && reals ? await reals.catch((problem) => (view.noReal.textContent = problem.message, null)) : null;
+      view.noReal.hidden = !real || !view.noReal.textContent;
+      await view.picture.draw(at.samples, { real: beside, text: beside || !real ? text : text.replace(/; on the right.*/, ".") }, signal);
+    };
+    show().catch(showError);
   }
 
   /** Show the selected epoch. */
@@ -85,16 +109,20 @@ export async function show(root, { id, query }, signal) {
     view.epoch.textContent = `Epoch ${at}`;
     view.took.textContent = `of ${total}, in ${duration(shown.seconds)}`;
     view.plot.href = shown.samples;
+    view.film.hidden = epochs.length < 2;
+    view.film.href = `jobs/${id}/evolution/0?seed=${job.config.seed}&format=gif`;
     view.draw.href = `#/draw?${noun() === "digits" ? "" : `data=${encodeURIComponent(job.config.dataset)}&`}checkpoint=${shown.checkpoint}`;
     view.draw.hidden = shown.refused !== null;
     offerWeights(shown.checkpoint);
     view.refused.replaceChildren(...(shown.refused ? [notice(`Epoch ${at} is not served: ${shown.refused}.`)] : []));
+    makeClassCharts(shown.metrics);
     for (const chart of charts) chart.show(epochs, Math.min(total, Math.max(epochs.at(-1).epoch, 2)), at);
     view.table.replaceChildren(table(shown));
     const judged = epochs.some(({ metrics }) => Object.keys(metrics).length);
     view.judged.hidden = !judged;
     view.unjudged.hidden = judged;
-    view.classes.replaceChildren(...(shown.metrics.label_accuracy === undefined ? [] : [classes(shown.metrics, names)]));
+    view.ofClasses.hidden = shown.metrics.label_accuracy === undefined;
+    view.classes.replaceChildren(...(view.ofClasses.hidden ? [] : [classes(shown.metrics, names)]));
     draw();
   }
 
@@ -118,20 +146,36 @@ export async function show(root, { id, query }, signal) {
     const digits = areDigits(names);
     view.names.replaceChildren(...(digits ? [] : names.map((text) => h("li", { title: text }, text))));
     for (const place of view.nouns) place.textContent = noun();
+    for (const made of ofClasses) { // their lines have names now
+      charts.splice(charts.indexOf(made), 1);
+      shared.charts.splice(shared.charts.indexOf(made), 1);
+      made.remove();
+    }
+    ofClasses = [];
     if (status) look();
   }
 
-  let status = "", seen = 0;
+  let status = "", seen = 0, heard = Date.now();
+  const showHeard = () => {
+    view.heard.textContent = ["running", "cancelling"].includes(job?.status) ? `Last heard of ${ago(job.last_seen_at ?? heard)}.` : "";
+  };
+  const clock = setInterval(showHeard, HEARD);
+  signal.addEventListener("abort", () => clearInterval(clock));
   const update = (now) => {
     const first = job === null;
     job = now;
     if (first) nameClasses().catch((problem) => problem.code === "training-data-not-found" || showError(problem)); // it may have been removed
-    view.standing.textContent = standing(job);
+    if (first) makeCharts();
+    heard = Date.now();
+    showHeard();
+    view.standing.textContent = [phase(job), standing(job)].filter(Boolean).join(" · ");
+    live.update(job, noun()).catch((problem) => problem.code === "job-not-found" || showError(problem));
     view.bar.set(done(job), "Progress of the run");
     const share = ENDED.includes(job.status) ? "" : `${Math.floor(100 * done(job))} % · `;
     name(share + named(job));
-    const trouble = job.trouble ?? job.error;
-    view.trouble.replaceChildren(...(trouble ? [notice(prose(sentence(trouble)))] : []));
+    const troubles = [job.trouble, job.error, ...(job.warnings ?? [])].filter(Boolean);
+    if (view.trouble.dataset.text !== troubles.join()) view.trouble.replaceChildren(...troubles.map((text) => notice(prose(sentence(text)))));
+    view.trouble.dataset.text = troubles.join();
     if (status !== job.status) {
       view.head.replaceChildren(head(job, changed));
       view.recipe.replaceChildren(about(job));
@@ -154,39 +198,44 @@ export async function show(root, { id, query }, signal) {
   });
 }
 
-function layout(root, id) {
+function layout(root, id, live) {
   const view = {
     head: h("div", { class: "head" }, title(`Run ${id}`)),
-    bar: progress(), standing: h("p", { class: "standing" }), trouble: h("div"), refused: h("div", { class: "refused" }),
+    bar: progress(), standing: h("p", { class: "standing" }), heard: h("p", { class: "hint" }), trouble: h("div", { class: "troubles" }), refused: h("div", { class: "refused" }),
     later: h("p", { class: "hint" }), learned: h("div", { hidden: true }),
     epoch: h("h2", { id: "epoch-title" }), took: h("span", { class: "hint" }),
     picture: plotCanvas(), names: h("ol", { class: "names", "aria-hidden": "true" }), nouns: [h("span"), h("span")], play: h("button", { type: "button" }, "Play"),
     slider: h("input", { type: "range", min: 1, max: 1, value: 1, "aria-label": "Epoch" }),
     real: h("input", { type: "checkbox", id: "real" }),
-    weights: h("div", { class: "weights" }), plot: h("a", {}, "Full plot"), draw: h("a", {}, "Draw with this checkpoint"),
+    weights: h("div", { class: "weights" }), plot: h("a", {}, "Full plot"), film: h("a", { hidden: true }, "Film"),
+    noReal: h("p", { class: "hint", hidden: true }), quality: h("div", { class: "title" }, h("h2", {}, "Quality")), perClass: h("div", { class: "charts" }), draw: h("a", {}, "Draw with this checkpoint"),
     losses: h("div", { class: "charts" }), figures: h("div", { class: "charts" }),
     table: h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Losses of the epoch" }),
     judged: h("div"), unjudged: h("p", { class: "hint" }, "Quality metrics are disabled (ACGAN_JUDGE=false)."),
     classes: h("div"), recipe: h("div"),
   };
-  view.judged.append(view.figures, view.classes);
+  view.ofClasses = h("details", { class: "of-classes" }, h("summary", {}, "Each class"), view.perClass, view.classes, h("p", { class: "hint" },
+    "Which classes are taken for which others is not recorded with each epoch: ", h("code", {}, "acgan evaluate"), " computes the confusion of a checkpoint."));
+  view.judged.append(view.figures, view.ofClasses);
   view.learned.append(
     h("section", { "aria-labelledby": "epoch-title" },
       h("div", { class: "epoch" }, h("div", {}, view.epoch, view.took), view.slider, view.play),
       h("div", { class: "paper named" }, view.names, h("div", {}, view.picture)),
       h("p", { class: "under" }, h("span", {}, "The latent vectors are the same in every epoch, so you can watch the ", view.nouns[0], " improve."),
-        h("label", { for: "real" }, view.real, " show real ", view.nouns[1]), view.draw, view.plot), view.weights),
+        h("label", { for: "real" }, view.real, " show real ", view.nouns[1]), view.draw, view.plot, view.film), view.noReal, view.weights),
     view.refused,
-    h("section", {}, h("h2", {}, "Losses"), legend(ROWS), view.losses, view.table),
-    h("section", {}, h("h2", {}, "Quality"), view.judged, view.unjudged));
-  root.append(view.head, view.bar, view.standing, view.trouble, view.later, view.learned,
+    h("section", { "aria-label": "Quality" }, view.quality, view.judged, view.unjudged),
+    h("section", { "aria-label": "Losses" }, h("h2", {}, "Losses"), view.losses, view.table));
+  root.append(view.head, view.bar, view.standing, view.heard, view.trouble, live, view.later, view.learned,
     h("section", {}, h("h2", {}, "Configuration"), view.recipe));
   return view;
 }
 
 function head(job, changed) {
-  const beside = h("a", { class: "button", href: `#/compare?a=${job.id}` }, "Compare");
-  return title(named(job), badge(job.status), h("div", { class: "actions" }, controls(job, changed, () => go("/")), beside));
+  const beside = h("a", { class: "button", href: `#/compare?runs=${job.id}` }, "Compare");
+  const fields = Object.entries({ ...job.config, priority: job.priority, runs_on: job.runs_on }).filter(([, value]) => value !== null && value !== undefined);
+  const edit = h("a", { class: "button", href: `#/new?${new URLSearchParams(fields)}` }, "Edit and run again");
+  return title(named(job), badge(job.status), h("div", { class: "actions" }, controls(job, changed, () => go("/")), edit, beside));
 }
 
 /** The table of losses, as the original Keras script prints it. */
@@ -200,10 +249,15 @@ function table(epoch) {
   return h("table", {}, h("thead", {}, h("tr", {}, columns.map((column) => h("th", { scope: "col" }, column)))), h("tbody", {}, body));
 }
 
+/** Return the labels of the classes that these metrics judge. */
+function labelsOf(metrics) {
+  return Object.keys(metrics).map((name) => name.match(/^label_accuracy_(\d+)$/)?.[1]).filter((label) => label !== undefined).map(Number).sort((a, b) => a - b);
+}
+
 /** Accuracy and variety of each class. */
 function classes(metrics, names) {
   const row = (text, figures) => h("tr", {}, h("th", { scope: "row" }, text), figures.map((value) => h("td", {}, value)));
-  const labels = Object.keys(metrics).map((name) => name.match(/^label_accuracy_(\d+)$/)?.[1]).filter((label) => label !== undefined).map(Number).sort((a, b) => a - b);
+  const labels = labelsOf(metrics);
   const of = (figure, format) => labels.map((label) => format(metrics[`${figure}_${label}`] ?? NaN));
   return h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Metrics per class" },
     h("table", {}, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "class"), labels.map((label) => h("th", { scope: "col" }, names?.[label] ?? label)))),
@@ -220,5 +274,6 @@ function about(job) {
     ["device", job.device], ["worker", job.worker], ["started by", job.caller],
     ["accepted", when(job.created_at)], ["ended", job.ended_at && when(job.ended_at)],
     ["duplicate of", job.retry_of && h("a", { href: `#/runs/${job.retry_of}` }, job.retry_of)],
-  ]), h("p", { class: "hint" }, "JSON: ", h("a", { href: job.links.self }, job.links.self), ", events: ", h("a", { href: job.links.events }, job.links.events)));
+  ]), h("p", { class: "hint" }, "Record: ", h("a", { href: job.links.self }, "JSON"), ", history: ", h("a", { href: `jobs/${job.id}/history.json`, download: "" }, "JSON"), ", ",
+    h("a", { href: `jobs/${job.id}/history.csv`, download: "" }, "CSV"), ", events: ", h("a", { href: job.links.events }, "stream")));
 }

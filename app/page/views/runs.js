@@ -1,4 +1,4 @@
-// All runs: running and waiting ones first, or as they are searched, sorted and filtered; and digits by the current model.
+// The first screen, and all runs: running and waiting ones first, or as they are searched, sorted and filtered.
 
 import { get, patch, post, remove } from "../api.js";
 import { announce, button, confirmed, h, pause, showError, title } from "../dom.js";
@@ -9,6 +9,10 @@ import { count, named } from "../format.js";
 const PAGE = 10, MORE = 50, AT_ONCE = 100; // runs of the first page, of later ones, and of a request at most
 const AGAIN = 2500, ALL_AGAIN = 10; // milliseconds until the first page is read again, and rounds until all rows are
 const TYPED = 250; // milliseconds after the last key press
+const FIRST = "31415926", SEED = 3; // a fixed seed: browsers keep the picture
+const SETTLE = 150; // milliseconds after the last key press
+const PATIENCE = 1000, LATER = 5000; // milliseconds: a new generator's handwriting is measured first, which takes seconds
+const WORDS = "A neural network that learned to write digits";
 const SHOWN = { "": "all", queued: "queued", running: "running", succeeded: "succeeded", failed: "failed", cancelled: "cancelled", archived: "archived" };
 const ORDERS = { "": "running first", newest: "newest first", name: "by name", epochs: "most epochs first", frechet: "best Frechet distance first" };
 
@@ -25,7 +29,6 @@ export async function show(root, { query }, signal) {
   const both = h("span", { class: "actions", id: "selection" }, change, erase);
   const chip = h("span", {});
   const tools = toolbar(query, () => choose());
-  root.append(hero(signal), title("Runs", compare, both), h("div", { class: "tools" }, tools.element, chip), list, more);
 
   // The selection.
 
@@ -152,6 +155,13 @@ export async function show(root, { query }, signal) {
   if (tools.values().tag) chip.append(button(`Tag: ${tools.values().tag} ×`, () => choose({ tag: "" }), { class: "tag" }));
   ({ entry } = await loading);
   await reload(kept?.count ?? PAGE);
+  root.append( // not before: the first screen is one row tall if there are runs, and nothing moves later
+    firstScreen(Boolean(tools.isFiltered() || shown.length), signal),
+    title("Runs", compare, both),
+    h("div", { class: "tools" }, tools.element, chip),
+    list,
+    more,
+  );
   if (kept) scrollTo(0, kept.y);
   let later;
   addEventListener("scroll", () => {
@@ -248,22 +258,64 @@ export function controls(job, changed, deleted) {
   return [];
 }
 
-function hero(signal) {
-  const picture = sheet();
-  const by = h("figcaption", {});
-  const figure = h("figure", { class: "hero" }, h("a", { href: "#/draw", "aria-label": "Draw digits" }, picture), by);
-  const draw = async () => {
-    const { serving } = await get("serving", signal);
-    if (serving === null) return figure.remove();
-    const [n, columns] = innerWidth > 640 ? [6, 20] : [3, 10];
-    await picture.draw(`digits?n=${n}&columns=${columns}&seed=3`, `The digits 0 to 9, each with ${n} latent vectors`, signal);
-    by.append("Nobody wrote these. ", h("a", { href: "#/draw" }, "Draw your own"), ` with ${serving}.`);
-  };
-  draw().catch((problem) => figure.replaceChildren(h("p", { class: "hint" }, problem.message)));
-  return figure;
-}
-
 function nothing(isFiltered) {
   const text = isFiltered ? "No run matches." : "No runs yet. A first run takes minutes, and you can watch it learn.";
-  return h("li", { class: "nothing" }, h("p", {}, text), !isFiltered && h("a", { class: "button primary", href: "#/new" }, "Start a run"));
+  return h("li", { class: "nothing" }, h("p", {}, text), !isFiltered && h("a", { class: "button", href: "#/new" }, "Train"));
+}
+
+/** Create the first screen; `isShort` makes it one row tall. */
+function firstScreen(isShort, signal) {
+  const picture = sheet();
+  const trouble = h("p", { class: "wrong", id: "written-wrong" });
+  const number = h("input", { type: "text", id: "written", inputmode: "numeric", maxlength: 40, autocomplete: "off", value: FIRST, "aria-label": "Type a number", "aria-describedby": "written-wrong", oninput: () => write() });
+  const draw = h("a", { class: "button primary", href: "#/draw" }, "Draw"), train = h("a", { class: "button", href: "#/new" }, "Train");
+  const element = h("section", { class: `home ${isShort ? "short" : ""}`, "aria-label": "Handwritten numbers" },
+    h("h1", { class: "headline" }, WORDS),
+    h("div", { class: "try" }, !isShort && h("p", {}, "Type a number. The network writes it."), number, trouble),
+    h("div", { class: "written" }, picture),
+    h("div", { class: "actions" }, draw, train));
+  begin().catch(fail);
+  return element;
+
+  async function begin() {
+    const { serving } = await get("serving", signal);
+    if (serving !== null) return write(0);
+    number.disabled = true;
+    draw.classList.remove("primary");
+    train.classList.add("primary");
+    trouble.textContent = "No network has learned to write yet.";
+  }
+
+  /** Write the number, after a short delay; a later call replaces an earlier one. */
+  async function write(delay = SETTLE) {
+    const request = (write.newest = Symbol("request"));
+    await new Promise((resolve) => setTimeout(resolve, delay));
+    if (request !== write.newest || signal.aborted) return;
+    const digits = number.value.replaceAll(/\s/g, "");
+    if (!/^[0-9]{0,40}$/.test(digits)) return fail(new Error("Digits only: 0 to 9."));
+    trouble.textContent = "";
+    number.setAttribute("aria-invalid", "false");
+    if (!digits) return;
+    const path = `numbers/${digits}?seed=${SEED}&scale=4`, text = `${digits}, written by the network`;
+    const isNewest = () => request === write.newest && !signal.aborted;
+    let isWritten = false;
+    setTimeout(() => { // digits of several styles until those of one style are there
+      if (!isWritten && isNewest()) picture.draw(`${path}&style=latent`, text, signal, () => !isWritten && isNewest()).catch(() => {});
+    }, PATIENCE);
+    try {
+      await picture.draw(path, text, signal, isNewest);
+      isWritten = true;
+      if (delay && isNewest()) announce(`${digits} is written.`);
+    } catch (problem) {
+      if (!isNewest()) return;
+      if (problem.code !== "style-bank-not-ready") return fail(problem);
+      setTimeout(() => isNewest() && write(0), LATER);
+    }
+  }
+
+  function fail(problem) {
+    if (problem.name === "AbortError") return;
+    trouble.textContent = problem.message;
+    number.setAttribute("aria-invalid", "true");
+  }
 }

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 from pydantic import BaseModel
 
+from acgan_client._async.evaluations import AsyncEvaluations
 from acgan_client._async.labels import AsyncLabels
 from acgan_client._async.training_data import AsyncTrainingData
 from acgan_client._async.weights import AsyncWeights
@@ -16,9 +17,9 @@ from acgan_client.calls import (
     CheckpointRef,
     DigitsQuery,
     EvolutionQuery,
-    ImportFields,
     JobRef,
     JobsQuery,
+    Judged,
     MorphQuery,
     NumbersQuery,
     Options,
@@ -33,15 +34,13 @@ from acgan_client.calls import (
     get,
     get_record,
     id_of,
-    imported,
     last_id,
     submit,
-    upload,
 )
 from acgan_client.checkpoint_records import (
     Checkpoint,
     CheckpointList,
-    ImportedCheckpoint,
+    JobHistory,
     Readiness,
     Serving,
     UnusableCheckpoint,
@@ -49,14 +48,15 @@ from acgan_client.checkpoint_records import (
 from acgan_client.deadlines import async_run_blocking, async_sleep, async_stream
 from acgan_client.downloads import MANIFEST, MANIFEST_LIMIT, arriving, files_of, is_whole
 from acgan_client.errors import JobFailed, Unavailable, Unreachable
+from acgan_client.evaluation_records import Evaluation
 from acgan_client.following import Change, Follower, Wait
+from acgan_client.live_records import Live
 from acgan_client.pictures import Drawn, DrawnNumber, Picture, pixels
 from acgan_client.records import (
     Dataset,
     DatasetList,
     DatasetManifest,
     Job,
-    JobHistory,
     JobList,
     JobStatus,
     UnreadableJob,
@@ -67,7 +67,10 @@ if TYPE_CHECKING:  # optional
     import numpy as np
 
 
-class AsyncClient(AsyncLabels, AsyncTrainingData, AsyncWeights):
+AnyEnded = Job | Dataset | Evaluation
+
+
+class AsyncClient(AsyncLabels, AsyncTrainingData, AsyncWeights, AsyncEvaluations):
     """Sends requests to the service at `url`, with the API key `key` if it requires one.
 
     If omitted, they are ACGAN_URL (or http://127.0.0.1:8000) and ACGAN_KEY of the environment. `timeout_seconds` limits
@@ -144,6 +147,10 @@ class AsyncClient(AsyncLabels, AsyncTrainingData, AsyncWeights):
     async def history_csv(self, job: JobRef, **options: Unpack[Options]) -> str:
         return await self._send(get(at("jobs", id_of(job), "history.csv"), text, options))
 
+    async def live(self, job: JobRef, after: int = 0, **options: Unpack[Options]) -> Live:
+        """Return losses of a running job's last iterations and a sample of ten images, if newer than `after`."""
+        return await self._send(get_record(at("jobs", id_of(job), "live"), Live, {"after": after, **options}))
+
     async def samples(self, job: JobRef, epoch: int, **options: Unpack[Options]) -> Picture:
         """Return the plot of an epoch, a PNG."""
         return await self._send(get(at("jobs", id_of(job), "epochs", epoch, "samples.png"), Picture.of, options))
@@ -181,10 +188,14 @@ class AsyncClient(AsyncLabels, AsyncTrainingData, AsyncWeights):
     async def wait(self, job: Dataset, *, timeout_seconds: float | None = None, check: bool = True) -> Dataset: ...
     @overload
     async def wait(
+        self, job: Evaluation, *, timeout_seconds: float | None = None, check: bool = True
+    ) -> Evaluation: ...
+    @overload
+    async def wait(
         self, job: str | Job | UnreadableJob, *, timeout_seconds: float | None = None, check: bool = True
     ) -> Job: ...
-    async def wait(self, job: JobRef, *, timeout_seconds: float | None = None, check: bool = True) -> Job | Dataset:
-        """Return the final record of a run or a generated data set, as soon as it has ended.
+    async def wait(self, job: JobRef, *, timeout_seconds: float | None = None, check: bool = True) -> AnyEnded:
+        """Return the final record of a run, a generated data set or an evaluation, as soon as it has ended.
 
         Raises JobFailed if it failed or was cancelled and `check` is true, WaitTimeout after `timeout_seconds`, and
         Unreachable or Unavailable if that lasts for `patience_seconds`.
@@ -204,7 +215,9 @@ class AsyncClient(AsyncLabels, AsyncTrainingData, AsyncWeights):
             raise JobFailed(record)
         return record
 
-    async def _current(self, job: JobRef, **options: Unpack[Options]) -> Job | Dataset:
+    async def _current(self, job: JobRef, **options: Unpack[Options]) -> AnyEnded:
+        if isinstance(job, Evaluation):
+            return await self.evaluation(job, **options)
         return await (self.dataset(job, **options) if isinstance(job, Dataset) else self.job(job, **options))
 
     # ----------------------------------------------------------------------------
@@ -244,14 +257,6 @@ class AsyncClient(AsyncLabels, AsyncTrainingData, AsyncWeights):
     async def checkpoint(self, checkpoint: CheckpointRef, **options: Unpack[Options]) -> Checkpoint:
         return await self._send(get_record(at("checkpoints", id_of(checkpoint)), Checkpoint, options))
 
-    async def import_checkpoint(self, file: bytes | Path | str, **fields: Unpack[ImportFields]) -> ImportedCheckpoint:
-        """Import a generator from a safetensors file: its path, or its bytes. The service judges and publishes it.
-
-        If the service has a checkpoint with the same weights, nothing is published, and that checkpoint is returned:
-        then `is_new` is false.
-        """
-        return await self._send(await async_run_blocking(partial(upload, "/checkpoints", imported, file, fields)))
-
     async def delete_checkpoint(
         self, checkpoint: CheckpointRef | UnusableCheckpoint, **options: Unpack[Options]
     ) -> None:
@@ -267,10 +272,11 @@ class AsyncClient(AsyncLabels, AsyncTrainingData, AsyncWeights):
         checkpoint: CheckpointRef | None = None,
         *,
         dataset: str | None = None,
+        by: Judged | None = None,
         **options: Unpack[Options],
     ) -> Serving:
-        """Serve the newest checkpoint of a data set, the best, or, with `pinned`, the given one."""
-        named = {"checkpoint": checkpoint and id_of(checkpoint), "dataset": dataset}
+        """Serve the newest checkpoint of a data set, the best `by` epochs or evaluations, or the `pinned` one."""
+        named = {"checkpoint": checkpoint and id_of(checkpoint), "dataset": dataset, "by": by}
         body = {"policy": policy, **{name: value for name, value in named.items() if value}}
         return await self._send(change("PUT", "/serving", parser(Serving), options, body))
 

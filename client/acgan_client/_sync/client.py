@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 from pydantic import BaseModel
 
+from acgan_client._sync.evaluations import Evaluations
 from acgan_client._sync.labels import Labels
 from acgan_client._sync.training_data import TrainingDataCalls
 from acgan_client._sync.weights import Weights
@@ -17,9 +18,9 @@ from acgan_client.calls import (
     CheckpointRef,
     DigitsQuery,
     EvolutionQuery,
-    ImportFields,
     JobRef,
     JobsQuery,
+    Judged,
     MorphQuery,
     NumbersQuery,
     Options,
@@ -34,15 +35,13 @@ from acgan_client.calls import (
     get,
     get_record,
     id_of,
-    imported,
     last_id,
     submit,
-    upload,
 )
 from acgan_client.checkpoint_records import (
     Checkpoint,
     CheckpointList,
-    ImportedCheckpoint,
+    JobHistory,
     Readiness,
     Serving,
     UnusableCheckpoint,
@@ -50,14 +49,15 @@ from acgan_client.checkpoint_records import (
 from acgan_client.deadlines import run_blocking, sleep, stream
 from acgan_client.downloads import MANIFEST, MANIFEST_LIMIT, arriving, files_of, is_whole
 from acgan_client.errors import JobFailed, Unavailable, Unreachable
+from acgan_client.evaluation_records import Evaluation
 from acgan_client.following import Change, Follower, Wait
+from acgan_client.live_records import Live
 from acgan_client.pictures import Drawn, DrawnNumber, Picture, pixels
 from acgan_client.records import (
     Dataset,
     DatasetList,
     DatasetManifest,
     Job,
-    JobHistory,
     JobList,
     JobStatus,
     UnreadableJob,
@@ -68,7 +68,10 @@ if TYPE_CHECKING:  # optional
     import numpy as np
 
 
-class Client(Labels, TrainingDataCalls, Weights):
+AnyEnded = Job | Dataset | Evaluation
+
+
+class Client(Labels, TrainingDataCalls, Weights, Evaluations):
     """Sends requests to the service at `url`, with the API key `key` if it requires one.
 
     If omitted, they are ACGAN_URL (or http://127.0.0.1:8000) and ACGAN_KEY of the environment. `timeout_seconds` limits
@@ -145,6 +148,10 @@ class Client(Labels, TrainingDataCalls, Weights):
     def history_csv(self, job: JobRef, **options: Unpack[Options]) -> str:
         return self._send(get(at("jobs", id_of(job), "history.csv"), text, options))
 
+    def live(self, job: JobRef, after: int = 0, **options: Unpack[Options]) -> Live:
+        """Return losses of a running job's last iterations and a sample of ten images, if newer than `after`."""
+        return self._send(get_record(at("jobs", id_of(job), "live"), Live, {"after": after, **options}))
+
     def samples(self, job: JobRef, epoch: int, **options: Unpack[Options]) -> Picture:
         """Return the plot of an epoch, a PNG."""
         return self._send(get(at("jobs", id_of(job), "epochs", epoch, "samples.png"), Picture.of, options))
@@ -179,11 +186,13 @@ class Client(Labels, TrainingDataCalls, Weights):
     @overload
     def wait(self, job: Dataset, *, timeout_seconds: float | None = None, check: bool = True) -> Dataset: ...
     @overload
+    def wait(self, job: Evaluation, *, timeout_seconds: float | None = None, check: bool = True) -> Evaluation: ...
+    @overload
     def wait(
         self, job: str | Job | UnreadableJob, *, timeout_seconds: float | None = None, check: bool = True
     ) -> Job: ...
-    def wait(self, job: JobRef, *, timeout_seconds: float | None = None, check: bool = True) -> Job | Dataset:
-        """Return the final record of a run or a generated data set, as soon as it has ended.
+    def wait(self, job: JobRef, *, timeout_seconds: float | None = None, check: bool = True) -> AnyEnded:
+        """Return the final record of a run, a generated data set or an evaluation, as soon as it has ended.
 
         Raises JobFailed if it failed or was cancelled and `check` is true, WaitTimeout after `timeout_seconds`, and
         Unreachable or Unavailable if that lasts for `patience_seconds`.
@@ -203,7 +212,9 @@ class Client(Labels, TrainingDataCalls, Weights):
             raise JobFailed(record)
         return record
 
-    def _current(self, job: JobRef, **options: Unpack[Options]) -> Job | Dataset:
+    def _current(self, job: JobRef, **options: Unpack[Options]) -> AnyEnded:
+        if isinstance(job, Evaluation):
+            return self.evaluation(job, **options)
         return self.dataset(job, **options) if isinstance(job, Dataset) else self.job(job, **options)
 
     # ----------------------------------------------------------------------------
@@ -243,14 +254,6 @@ class Client(Labels, TrainingDataCalls, Weights):
     def checkpoint(self, checkpoint: CheckpointRef, **options: Unpack[Options]) -> Checkpoint:
         return self._send(get_record(at("checkpoints", id_of(checkpoint)), Checkpoint, options))
 
-    def import_checkpoint(self, file: bytes | Path | str, **fields: Unpack[ImportFields]) -> ImportedCheckpoint:
-        """Import a generator from a safetensors file: its path, or its bytes. The service judges and publishes it.
-
-        If the service has a checkpoint with the same weights, nothing is published, and that checkpoint is returned:
-        then `is_new` is false.
-        """
-        return self._send(run_blocking(partial(upload, "/checkpoints", imported, file, fields)))
-
     def delete_checkpoint(self, checkpoint: CheckpointRef | UnusableCheckpoint, **options: Unpack[Options]) -> None:
         """Delete a checkpoint that is neither served nor needed."""
         self._send(change("DELETE", at("checkpoints", id_of(checkpoint)), ignored, options, repeatable=False))
@@ -264,10 +267,11 @@ class Client(Labels, TrainingDataCalls, Weights):
         checkpoint: CheckpointRef | None = None,
         *,
         dataset: str | None = None,
+        by: Judged | None = None,
         **options: Unpack[Options],
     ) -> Serving:
-        """Serve the newest checkpoint of a data set, the best, or, with `pinned`, the given one."""
-        named = {"checkpoint": checkpoint and id_of(checkpoint), "dataset": dataset}
+        """Serve the newest checkpoint of a data set, the best `by` epochs or evaluations, or the `pinned` one."""
+        named = {"checkpoint": checkpoint and id_of(checkpoint), "dataset": dataset, "by": by}
         body = {"policy": policy, **{name: value for name, value in named.items() if value}}
         return self._send(change("PUT", "/serving", parser(Serving), options, body))
 

@@ -1,13 +1,25 @@
 # Written by client/make_sync.py: change the file of the same name in _async instead.
-"""The calls that download the files of checkpoints, as they are stored or in formats of other programs."""
+"""The calls that import a checkpoint, and that download its files as they are stored or in other formats."""
 
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Unpack
 
 from acgan_client._sync.transport import Transport
-from acgan_client.calls import CheckpointRef, Form, Network, WeightsOf, at, get_record, id_of
-from acgan_client.checkpoint_records import CheckpointManifest
+from acgan_client.calls import (
+    CheckpointRef,
+    Form,
+    ImportFields,
+    Network,
+    WeightsOf,
+    at,
+    get_record,
+    id_of,
+    imported,
+    upload,
+)
+from acgan_client.checkpoint_records import CheckpointManifest, ImportedCheckpoint
 from acgan_client.deadlines import run_blocking
 from acgan_client.downloads import MANIFEST, MANIFEST_LIMIT, arriving, files_of_checkpoint, is_whole, target
 
@@ -16,7 +28,15 @@ CONVERSION_SECONDS = 150.0
 
 
 class Weights(Transport):
-    """The part of the client that writes weights into files."""
+    """The part of the client that sends files of weights, and writes them."""
+
+    def import_checkpoint(self, file: bytes | Path | str, **fields: Unpack[ImportFields]) -> ImportedCheckpoint:
+        """Import a generator from a safetensors file: its path, or its bytes. The service judges and publishes it.
+
+        If the service has a checkpoint with the same weights, nothing is published, and that checkpoint is returned:
+        then `is_new` is false.
+        """
+        return self._send(run_blocking(partial(upload, "/checkpoints", imported, file, fields)))
 
     def download_checkpoint(self, checkpoint: CheckpointRef, folder: Path | str) -> Iterator[Path]:
         """Download all files of a checkpoint into a folder, check each against its SHA-256, and yield its path.

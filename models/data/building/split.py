@@ -44,7 +44,8 @@ def split(
         is_dropped = np.zeros(len(labels), bool)
     train, test = np.flatnonzero(~is_test & ~is_dropped), np.flatnonzero(is_test)
     _check_least(labels[train], classes, LEAST_TRAIN, "training images")
-    _check_least(labels[test], classes, LEAST_TEST, "test images")
+    needed = "images" if is_given else "images that differ from the others of the class"
+    _check_least(labels[test], classes, LEAST_TEST, "test images", needed)
     for name, found in (("training", train), ("test", test)):
         if len(found) > MOST_IMAGES:
             raise InvalidImages(f"there are {len(found):,} {name} images, and at most {MOST_IMAGES:,} are allowed")
@@ -104,12 +105,12 @@ def _mixed(indices: np.ndarray, labels: np.ndarray, is_given: bool, random: np.r
     return indices[order] if is_class_by_class or not is_given else indices
 
 
-def _check_least(labels: np.ndarray, classes: Sequence[str], least: int, what: str) -> None:
+def _check_least(labels: np.ndarray, classes: Sequence[str], least: int, what: str, needed: str = "images") -> None:
     counts = np.bincount(labels, minlength=len(classes))
     few = [f"{name} has {count}" for name, count in zip(classes, counts, strict=True) if count < least]
     if few:
         more = f" and {len(few) - NAMED} more classes have too few" if len(few) > NAMED else ""
         raise InvalidImages(
-            f"each class needs at least {least} {what}, and class {', '.join(few[:NAMED])}{more}: add images, or leave "
-            "the class out"
+            f"each class needs at least {least} {what}, and class {', '.join(few[:NAMED])}{more}: add {needed}, or "
+            "leave the class out"
         )

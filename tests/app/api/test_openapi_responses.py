@@ -13,7 +13,7 @@ from app.security.api_keys import make_key
 from app.settings import AppSettings
 from models.registry.store import CheckpointStore
 from tests.app.api.test_event_stream import accept, claim, progress
-from tests.app.conftest import fresh_weights
+from tests.app.conftest import fresh_weights, publish_own
 from tests.models.registry.test_store import NEW, OLD
 from tests.support.api_clients import local_client
 from tests.support.image_archives import zip_of_pictures
@@ -30,6 +30,7 @@ OF_HTTP = {
     "content-type",
     "x-accel-buffering",
 }  # of HTTP and of proxies
+EVALUATED = "20260130-120000-00000a"
 UNKNOWN = "20260131-120000123-00001c-9f3a61c2d4e58b07"
 SMALL = {"epochs": 2, "dataset": "printed", "train_examples": 600, "test_examples": 600}
 
@@ -93,6 +94,7 @@ def ask_jobs(recorder: Recorder) -> None:
     recorder.ask("GET /jobs/{job_id}", 304, headers={"If-None-Match": tag}, **job)
     for form in ("json", "csv"):
         recorder.ask(f"GET /jobs/{{job_id}}/history.{form}", 200, **job)
+    recorder.ask("GET /jobs/{job_id}/live", 200, **job)
     recorder.ask("POST /jobs/{job_id}/front", 202, **job)
     recorder.ask("PATCH /jobs/{job_id}", 200, json={"name": "first", "tags": ["a"]}, **job)
     recorder.ask("POST /jobs/{job_id}/cancel", 202, **job)
@@ -161,6 +163,20 @@ def ask_training_data(recorder: Recorder, store: CheckpointStore) -> None:
         recorder.ask(operation, 404, name="letters")
 
 
+def ask_evaluations(recorder: Recorder, settings: AppSettings, store: CheckpointStore) -> None:
+    checkpoint = publish_own(store, EVALUATED, str(bring(store.training_data, "bars").reference), ("a", "b", "c"))
+    order = {"checkpoint": checkpoint, "effort": "quick"}
+    found = {"job_id": recorder.ask("POST /evaluations", 202, json=order).json()["id"]}
+    run_next_job(settings)
+    recorder.ask("GET /evaluations", 200, f"?checkpoint={checkpoint}")
+    assert recorder.ask("GET /evaluations/{job_id}", 200, **found).json()["result"] is not None
+    for file in ("result.json", "picture.png"):
+        path = f"GET /evaluations/{{job_id}}/{file}"
+        tag = recorder.ask(path, 200, **found).headers["ETag"]
+        recorder.ask(path, 304, headers={"If-None-Match": tag}, **found)
+        recorder.ask(path, 404, job_id=UNKNOWN)
+
+
 def ask_the_rest(recorder: Recorder) -> None:
     recorder.ask("GET /checkpoints", 200)
     recorder.ask("GET /checkpoints/{checkpoint}", 200, checkpoint="latest")
@@ -222,6 +238,7 @@ def test_real_responses_have_the_declared_headers(settings: AppSettings, store: 
         ask_digits(recorder)
         ask_datasets(recorder, limited)
         ask_training_data(recorder, store)
+        ask_evaluations(recorder, settings, store)
         ask_the_rest(recorder)
         ask_for_errors(recorder)
     successes = {key: names for key, names in recorder.sent.items() if key[1] < "4"}

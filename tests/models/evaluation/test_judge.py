@@ -120,6 +120,25 @@ def test_a_judge_that_is_not_bundled_is_trained_once(
     assert to_bytes(find_judge(printed, "reporting", tmp_path, CPU)) == kept
 
 
+def test_the_training_of_a_judge_can_be_stopped_at_each_batch(
+    printed: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that is training a judge must show progress, and stop if its job is cancelled."""
+    monkeypatch.setattr(classifier, "EPOCHS", 1)
+    calls = list[int]()
+
+    def check() -> None:
+        calls.append(1)
+        if len(calls) == 3:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        find_judge(printed, "reporting", tmp_path, CPU, check)
+    assert list(tmp_path.iterdir()) == []
+    find_judge(printed, "reporting", tmp_path, CPU, check)
+    assert len(calls) == 3 + 10
+
+
 def test_a_judge_is_restored_from_its_bytes() -> None:
     found = bundled_judge("printed", "choosing")
     assert found

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from models.config import NUM_CLASSES
 from models.data.dataset import Dataset
-from models.evaluation import classifier, evaluator, judge
+from models.evaluation import classifier, evaluation_records, judge
 from models.evaluation.classifier import Classifier, ClassifierTraining, look
 from models.evaluation.evaluator import EvaluationBudget, Evaluator
 from models.evaluation.judge import Judge, find_judge
@@ -156,8 +156,8 @@ def check_examination() -> dict[str, Any]:
         examiner = Evaluator(make_dataset(CUDA), make_judge(), EvaluationBudget(EACH, EACH, pupils=1, epochs=1))
         digits = torch.zeros(EACH * NUM_CLASSES, 28, 28, dtype=torch.uint8, device=CUDA)
         labels = examiner.by_class(digits)
-        with mock.patch.object(evaluator.Figures, "model_validate", dict):
-            figures, _ = examiner.examine(digits, labels, digits, labels)
+        with mock.patch.object(evaluation_records.Figures, "model_validate", dict):
+            figures, _ = examiner.examine(digits, labels, lambda: (digits, labels), "generated")
     return {"reads": log.reads, "figures": sorted(figures)}
 
 

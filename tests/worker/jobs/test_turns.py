@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from models.config import TrainingConfig
+from models.evaluation.evaluation_records import EvaluationOrder
 from tests.worker.conftest import Ask
 from worker.jobs.client import IdempotencyConflict, JobClient, JobNotFound, Order, QueueFull
 from worker.jobs.codec import LACKS
@@ -239,3 +240,49 @@ def test_lists_that_an_older_version_did_not_keep_are_created(ask: Ask[Any], con
     assert ask(lambda jobs: jobs.newest(9, JobStatus.FAILED)) == []
     assert [job.id for job in ask(lambda jobs: jobs.newest(9))] == ids[::-1]
     assert [job.id for job in ask(lambda jobs: jobs.newest(9, JobStatus.SUCCEEDED))] == [ids[0]]
+
+
+# ----------------------------------------------------------------------------
+# Evaluations wait behind the other jobs of their priority.
+
+
+def evaluation(ask: Ask[Job], name: str, **fields: Any) -> str:
+    return order(ask, name, dataset=EvaluationOrder(), **fields)
+
+
+def test_evaluations_wait_behind_runs_of_their_priority_and_before_lower_ones(
+    ask: Ask[Job], consumer: JobConsumer
+) -> None:
+    evaluation(ask, "first evaluation", priority=1)
+    evaluation(ask, "second evaluation", priority=1)
+    order(ask, "low", priority=0)
+    order(ask, "same", priority=1)
+    order(ask, "high", priority=2)
+    assert claimed_in_turn(consumer) == ["high", "same", "first evaluation", "second evaluation", "low"]
+
+
+def test_evaluations_take_no_turn_of_a_callers_runs(ask: Ask[Job], consumer: JobConsumer) -> None:
+    for number in range(3):
+        evaluation(ask, f"evaluation {number}", caller="ann")
+    order(ask, "bob", "bob")
+    order(ask, "bob again", "bob")
+    order(ask, "ann", "ann")
+    names = claimed_in_turn(consumer)
+    assert names[:3] == ["bob", "ann", "bob again"]
+    assert names[3:] == ["evaluation 0", "evaluation 1", "evaluation 2"]
+
+
+def test_an_evaluation_whose_worker_was_lost_still_waits_behind_runs(ask: Ask[Job], consumer: JobConsumer) -> None:
+    evaluation(ask, "lost")
+    lost = claim(consumer)
+    evaluation(ask, "other evaluation")
+    order(ask, "run")
+    consumer.finish(lost, JobStatus.QUEUED)
+    assert claimed_in_turn(consumer) == ["run", "lost", "other evaluation"]
+
+
+def test_an_evaluation_can_be_moved_to_the_front(ask: Ask[Any], consumer: JobConsumer) -> None:
+    order(ask, "run", priority=9)
+    moved = evaluation(ask, "evaluation")
+    ask(lambda jobs: jobs.move_to_front(moved))
+    assert claimed_in_turn(consumer) == ["evaluation", "run"]

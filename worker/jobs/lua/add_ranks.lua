@@ -6,6 +6,6 @@ for i = 1, #ARGV, 4 do
   local is_current = (labels[1] or '') == ARGV[i + 1] and (labels[2] or '') == ARGV[i + 2]
   if labels[3] and is_current and redis.call('HEXISTS', LINES, id) == 0 then
     set_line(id, ARGV[i + 3])
-    rank(id, redis.call('HVALS', epochs(id)))
+    set_ranks(id, redis.call('HVALS', epochs(id)))
   end
 end

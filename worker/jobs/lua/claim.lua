@@ -3,18 +3,18 @@
 -- under the same name and gets the same token. Tokens are compared as decimal text: Lua's numbers are exact only up to
 -- 2^53. Returns the token, the job's record and its epochs, or nil if the job can no longer be claimed.
 local id, name = ARGV[1], ARGV[2]
-local job = redis.call('HMGET', record(id), 'status', 'priority', 'turn', 'claim', 'fence')
+local job = redis.call('HMGET', record(id), 'status', 'turn', 'claim', 'fence')
 local function answer(fence)
   return {fence, redis.call('HGETALL', record(id)), redis.call('HGETALL', epochs(id))}
 end
-if (job[1] == STATUS.RUNNING or job[1] == STATUS.CANCELLING) and job[4] == name then
+if (job[1] == STATUS.RUNNING or job[1] == STATUS.CANCELLING) and job[3] == name then
   redis.call('ZADD', LEASES, now + ARGV[4], id)
-  return answer(job[5])
+  return answer(job[4])
 end
 local score = redis.call('ZSCORE', queue(id), id)
-if job[1] ~= STATUS.QUEUED or not score or job[4] == name then return false end -- each name claims once
+if job[1] ~= STATUS.QUEUED or not score or job[3] == name then return false end -- each name claims once
 redis.call('ZREM', queue(id), id)
-local priority, turn = job[2] or '0', number(job[3])
+local priority, turn = rank(id), number(job[2])
 if tonumber(score) == turn - priority * PRIORITY_WEIGHT then redis.call('HSET', TURNS, priority, turn) end
 if waiting() == 0 then redis.call('DEL', TURNS) end
 local highest, lowest = redis.call('GET', FENCE) or '0', ARGV[3]

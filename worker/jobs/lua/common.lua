@@ -60,17 +60,24 @@ local function become(id, status, at)
   redis.call('HSET', record(id), 'status', status)
   if place then redis.call('ZADD', list_of_status(id, status), place, id) end
   add_event(id, 'status', status)
-  if ENDED[status] then announce(id, status) end
+  if ENDED[status] then
+    redis.call('DEL', record(id) .. LIVE_SUFFIX, record(id) .. SAMPLE_SUFFIX)
+    announce(id, status)
+  end
 end
 local function queue(id)
   return QUEUES[redis.call('HGET', record(id), 'runs_on')] or QUEUE -- a newer version may have more kinds
+end
+-- The priority of a job in the queue, as text. Kinds in LAST wait half a step behind the other jobs of their priority.
+local function rank(id)
+  local priority = redis.call('HGET', record(id), 'priority') or '0'
+  return LAST[kind(id)] and tostring(tonumber(priority) - 0.5) or priority
 end
 -- Add a job to its queue. Within one priority callers take turns: a job's turn is one after its caller's last, but
 -- not before the current turn (start-time fair queueing, Goyal et al. 1996). So beside a hundred jobs of one caller,
 -- a single job of another is next, and the jobs of a lone caller run in the order of acceptance.
 local function line_up(id)
-  local job = redis.call('HMGET', record(id), 'priority', 'caller')
-  local priority, caller = job[1] or '0', job[2] or ''
+  local priority, caller = rank(id), redis.call('HGET', record(id), 'caller') or ''
   local served, own = unpack(redis.call('HMGET', TURNS, priority, priority .. ':' .. caller))
   local turn = math.max(tonumber(served or 0), tonumber(own or 0))
   redis.call('HSET', TURNS, priority .. ':' .. caller, turn + 1)
@@ -100,21 +107,21 @@ local function waiting_jobs()
   return ids
 end
 local function go_to_front(id) -- before the jobs of its priority
-  local base, half = -number(redis.call('HGET', record(id), 'priority')) * PRIORITY_WEIGHT, PRIORITY_WEIGHT / 2
-  go_before(id, string.format('%.0f', base - half), string.format('%.0f', base + half), base - 1)
+  local base, range = -tonumber(rank(id)) * PRIORITY_WEIGHT, PRIORITY_WEIGHT / 4
+  go_before(id, string.format('%.0f', base - range), string.format('%.0f', base + range), base - 1)
 end
 -- Move the later jobs of its caller one turn forward, for a job that is cancelled before it ran.
 local function give_back_turn(id)
-  local job = redis.call('HMGET', record(id), 'priority', 'caller', 'turn')
-  local priority, caller, turn = job[1] or '0', job[2] or '', tonumber(job[3])
+  local job = redis.call('HMGET', record(id), 'caller', 'turn')
+  local priority, caller, turn = rank(id), job[1] or '', tonumber(job[2])
   local next_turn = tonumber(redis.call('HGET', TURNS, priority .. ':' .. caller))
   if not turn or not next_turn or turn >= next_turn then return end
   redis.call('HSET', TURNS, priority .. ':' .. caller, next_turn - 1)
   for _, key in pairs(QUEUES) do
     for _, other in ipairs(redis.call('ZRANGE', key, 0, -1)) do
-      local theirs = redis.call('HMGET', record(other), 'priority', 'caller', 'turn')
-      local later = tonumber(theirs[3])
-      if (theirs[1] or '0') == priority and (theirs[2] or '') == caller and later and later > turn then
+      local theirs = redis.call('HMGET', record(other), 'caller', 'turn')
+      local later = tonumber(theirs[2])
+      if rank(other) == priority and (theirs[1] or '') == caller and later and later > turn then
         redis.call('HSET', record(other), 'turn', later - 1)
         local place = later - priority * PRIORITY_WEIGHT
         if tonumber(redis.call('ZSCORE', key, other)) == place then

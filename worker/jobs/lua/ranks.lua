@@ -21,7 +21,7 @@ local function forget_ranks(id)
   redis.call('ZREM', by(id, 'frechet'), id)
 end
 -- Rank a job by its finished epochs, and by the lowest distance of these records of epochs and those ranked before.
-local function rank(id, results)
+local function set_ranks(id, results)
   local place, best = number(redis.call('ZSCORE', JOBS, id)) % PLACES, UNJUDGED
   for _, result in ipairs(results) do
     local distance = tonumber(string.match(result, '"frechet_distance": ?([%d.eE+-]+)') or '')

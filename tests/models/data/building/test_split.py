@@ -112,7 +112,9 @@ def test_the_least_number_of_images_is_enough() -> None:
 def test_a_class_of_identical_images_gives_no_test_images() -> None:
     images = made(100)
     images[:50] = images[0]
-    with pytest.raises(InvalidImages, match="at least 2 test images, and class a has 0"):
+    with pytest.raises(
+        InvalidImages, match="at least 2 test images, and class a has 0: add images that differ from the others"
+    ):
         split_by_seed(images, halves(100))
 
 

@@ -7,7 +7,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from models.config import IMAGE_SIZE
-from models.evaluation.evaluator import Evaluation, Neighbours
+from models.evaluation.evaluation_records import Evaluation
+from models.evaluation.evaluator import Neighbours
 from models.sampling.grid import sheet
 
 MARGIN, TITLE = 24, 56

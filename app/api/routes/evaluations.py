@@ -1,0 +1,210 @@
+"""Routes of evaluations: the quality figures of a checkpoint, computed by a worker."""
+
+import logging
+import re
+from contextlib import suppress
+from functools import partial
+from typing import Annotated
+
+import anyio.to_thread
+from fastapi import APIRouter, Body, Depends, Query, Response
+from structlog.contextvars import bind_contextvars
+
+from app.api.dependencies import (
+    EXAMPLE_ID,
+    Caller,
+    IdInPath,
+    MayStart,
+    NoNull,
+    Services,
+    ServicesDep,
+    WithinBudget,
+    WithinWorkRate,
+)
+from app.api.guarded_route import GuardedRoute
+from app.api.openapi.headers import NEW_JOB
+from app.api.routes.training import IdempotencyKey, accepted
+from app.inference.service import ROLES
+from app.problems import conditional
+from app.problems.conditional import IfNoneMatch
+from app.schemas.evaluations import EvaluationList, EvaluationsQuery, EvaluationView, WantedEvaluation
+from app.schemas.jobs import UnreadableJobView
+from app.security.webhook_hosts import check_webhook
+from models.config import TrainingConfig
+from models.errors import AcganError, NotFound
+from models.evaluation.evaluation_records import Evaluation
+from models.registry.evaluations import PICTURE, RESULT, read_evaluation, read_evaluation_file
+from models.registry.store import CheckpointId, CheckpointStore, Manifest
+from worker.jobs.client import JobNotFound, Order
+from worker.jobs.codec import AnyJob, UnreadableJob
+from worker.jobs.model import JOB_ID_PATTERN, Job, JobKind, JobStatus
+from worker.observability import tracing
+
+logger = logging.getLogger(__name__)
+router = APIRouter(tags=["evaluations"], route_class=GuardedRoute)
+
+PAGE = 100  # jobs that are read at once
+OF_LATEST = WantedEvaluation()
+EXAMPLES = {
+    "the served checkpoint": {"value": {}},
+    "a checkpoint, in a minute or two": {"value": {"checkpoint": "20260131-120000-00001c-e001", "effort": "quick"}},
+}
+
+
+class EvaluationNotFound(NotFound, code="evaluation-not-found"):
+    """No evaluation has this id, or it has no result yet."""
+
+
+async def evaluation_id(job_id: IdInPath) -> str:
+    """Return the id of an evaluation, which is the id of its job. Raises EvaluationNotFound."""
+    bind_contextvars(job=checked(job_id))
+    return job_id
+
+
+def checked(job_id: str) -> str:
+    """Raises EvaluationNotFound if this does not have the form of an id."""
+    if not re.match(JOB_ID_PATTERN, job_id):
+        raise EvaluationNotFound(f"there is no evaluation {job_id[:80]!r} (ids look like {EXAMPLE_ID})")
+    return job_id
+
+
+EvaluationId = Annotated[str, Depends(evaluation_id)]
+
+
+@router.post(
+    "/evaluations", status_code=202, responses=NEW_JOB, dependencies=[MayStart, WithinWorkRate, NoNull, WithinBudget]
+)
+async def evaluate_checkpoint(
+    services: ServicesDep,
+    response: Response,
+    caller: Caller,
+    wanted: Annotated[WantedEvaluation, Body(openapi_examples=EXAMPLES)] = OF_LATEST,
+    idempotency_key: IdempotencyKey = None,
+) -> EvaluationView:
+    """Evaluate a checkpoint as `acgan evaluate` does: each figure with its interval, beside that of real digits.
+
+    A worker computes it as a job, which takes minutes, and waits behind runs and data sets of the same priority.
+    """
+    check_webhook(wanted.webhook, services.webhook_hosts)
+    await services.jobs.ping()
+    manifest = await find_manifest(services, wanted.checkpoint)
+    dataset = manifest.config.dataset
+    entry = Order(
+        await anyio.to_thread.run_sync(services.store.training_data.settled, TrainingConfig(dataset=dataset)),
+        wanted.priority,
+        wanted.runs_on,
+        caller,
+        dataset=wanted.order(manifest.id),
+        idempotency_key=idempotency_key,
+        webhook=wanted.webhook,
+        traceparent=tracing.traceparent(),
+    )
+    job = await services.jobs.create(entry)
+    await accepted(job, services, response)
+    response.headers["Location"] = f"/evaluations/{job.id}"
+    return EvaluationView.of(job)
+
+
+async def find_manifest(services: Services, checkpoint: str) -> Manifest:
+    """Return the manifest of `latest`, `best` or an id. Raises CheckpointNotFound, CheckpointDamaged, OSError."""
+    models = services.inference.models
+    if checkpoint in ROLES:
+        return (await models.find(checkpoint)).manifest
+    return await anyio.to_thread.run_sync(models.manifest, CheckpointId.parse(checkpoint))
+
+
+@router.get("/evaluations")
+async def list_evaluations(services: ServicesDep, query: Annotated[EvaluationsQuery, Query()]) -> EvaluationList:
+    """List the evaluations, newest first, or those of one checkpoint."""
+    if query.before is not None:
+        checked(query.before)
+    found = await newest(services, query)
+    page = await anyio.to_thread.run_sync(partial(views, services.store, found[: query.limit]))
+    return EvaluationList.of(page, len(found) > query.limit, query)
+
+
+async def newest(services: Services, query: EvaluationsQuery) -> list[AnyJob]:
+    """Return the evaluations of a page, and one more if there is one."""
+    found, before = list[AnyJob](), query.before
+    size = query.limit + 1 if query.checkpoint is None else PAGE
+    while len(found) <= query.limit:
+        try:
+            jobs = await services.jobs.newest(size, query.status, before, JobKind.EVALUATION)
+        except JobNotFound:
+            raise EvaluationNotFound(f"there is no evaluation {before}") from None
+        found += [job for job in jobs if query.checkpoint in (None, checkpoint_of(job))]
+        if len(jobs) < size:
+            break
+        before = jobs[-1].id
+    return found[: query.limit + 1]
+
+
+def checkpoint_of(job: AnyJob) -> str | None:
+    return None if isinstance(job, UnreadableJob) or job.evaluation is None else job.evaluation.checkpoint
+
+
+def views(store: CheckpointStore, jobs: list[AnyJob]) -> list[EvaluationView | UnreadableJobView]:
+    return [
+        UnreadableJobView.of(job) if isinstance(job, UnreadableJob) else EvaluationView.of(job, result_of(store, job))
+        for job in jobs
+    ]
+
+
+def result_of(store: CheckpointStore, job: Job) -> Evaluation | None:
+    """Return the figures of an evaluation that has succeeded; None if they are missing or cannot be read."""
+    if job.status != JobStatus.SUCCEEDED:
+        return None
+    with suppress(FileNotFoundError):
+        try:
+            return read_evaluation(store.storage, job.id)
+        except (AcganError, OSError) as error:
+            logger.warning("evaluation %s: %s", job.id, error)
+    return None
+
+
+@router.get("/evaluations/{job_id}")
+async def get_evaluation(services: ServicesDep, job_id: EvaluationId) -> EvaluationView:
+    """Return the progress of an evaluation, and its figures when they are computed."""
+    try:
+        job = await services.jobs.get(job_id)
+    except JobNotFound:
+        raise EvaluationNotFound(f"there is no evaluation {job_id}") from None
+    if job.kind != JobKind.EVALUATION:
+        raise EvaluationNotFound(f"job {job_id} is not an evaluation")
+    return EvaluationView.of(job, await anyio.to_thread.run_sync(result_of, services.store, job))
+
+
+@router.get(
+    "/evaluations/{job_id}/result.json",
+    response_model=Evaluation,
+    responses={304: {"description": "Not modified."}},
+)
+async def get_evaluation_result(
+    services: ServicesDep, job_id: EvaluationId, if_none_match: IfNoneMatch = None
+) -> Response:
+    """Return the figures of an evaluation, as `acgan evaluate --json` prints them."""
+    return await send(services, job_id, RESULT, "application/json", if_none_match)
+
+
+@router.get(
+    "/evaluations/{job_id}/picture.png",
+    response_class=Response,
+    responses={
+        200: {"content": {"image/png": {}}, "description": "Charts of the result."},
+        304: {"description": "Not modified."},
+    },
+)
+async def get_evaluation_picture(
+    services: ServicesDep, job_id: EvaluationId, if_none_match: IfNoneMatch = None
+) -> Response:
+    """Return charts: digits beside their nearest training digits, the confusion of classes, the variety of each."""
+    return await send(services, job_id, PICTURE, "image/png", if_none_match)
+
+
+async def send(services: Services, job_id: str, name: str, media_type: str, if_none_match: str | None) -> Response:
+    try:
+        data = await anyio.to_thread.run_sync(read_evaluation_file, services.store.storage, job_id, name)
+    except FileNotFoundError:
+        raise EvaluationNotFound(f"there is no {name} of an evaluation {job_id}, or not yet", job=job_id) from None
+    headers = conditional.validators(data)
+    return conditional.not_modified(headers, if_none_match) or Response(data, media_type=media_type, headers=headers)

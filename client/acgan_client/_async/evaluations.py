@@ -1,0 +1,61 @@
+"""The calls about evaluations of checkpoints."""
+
+from collections.abc import AsyncIterator
+from typing import Unpack
+
+from acgan_client._async.transport import AsyncTransport
+from acgan_client.calls import CheckpointRef, EvaluationFields, Options, at, get, get_record, id_of, last_id, submit
+from acgan_client.evaluation_records import Evaluation, EvaluationList, EvaluationResult
+from acgan_client.pictures import Picture
+from acgan_client.records import JobStatus, UnreadableJob
+from acgan_client.responses import LIST_LIMIT
+
+
+class AsyncEvaluations(AsyncTransport):
+    """The part of the client that measures the quality of checkpoints."""
+
+    async def evaluate(self, *, idempotency_key: str | None = None, **fields: Unpack[EvaluationFields]) -> Evaluation:
+        """Evaluate a checkpoint. `wait` returns the evaluation with its figures, as `result`."""
+        return await self._send(submit("/evaluations", Evaluation, fields, idempotency_key))
+
+    async def evaluation(self, evaluation: str | Evaluation, **options: Unpack[Options]) -> Evaluation:
+        return await self._send(get_record(at("evaluations", id_of(evaluation)), Evaluation, options))
+
+    async def evaluations(
+        self,
+        limit: int = 20,
+        before: str | None = None,
+        status: JobStatus | str | None = None,
+        checkpoint: CheckpointRef | None = None,
+        **options: Unpack[Options],
+    ) -> EvaluationList:
+        """Return a page of evaluations, newest first, or of those of one checkpoint."""
+        of = checkpoint and id_of(checkpoint)
+        query = {"limit": limit, "status": status, "before": before, "checkpoint": of, **options}
+        return await self._send(get_record("/evaluations", EvaluationList, query, LIST_LIMIT))
+
+    async def iter_evaluations(
+        self,
+        status: JobStatus | str | None = None,
+        page_size: int = 100,
+        checkpoint: CheckpointRef | None = None,
+        **options: Unpack[Options],
+    ) -> AsyncIterator[Evaluation | UnreadableJob]:
+        """Yield all evaluations, newest first, or those of one checkpoint."""
+        before = None
+        while True:
+            page = await self.evaluations(page_size, before, status, checkpoint, **options)
+            for evaluation in page.evaluations:
+                yield evaluation
+            if page.next is None:
+                return
+            before = last_id(page.evaluations, before)
+
+    async def evaluation_result(self, evaluation: str | Evaluation, **options: Unpack[Options]) -> EvaluationResult:
+        """Return the figures of a complete evaluation."""
+        path = at("evaluations", id_of(evaluation), "result.json")
+        return await self._send(get_record(path, EvaluationResult, options))
+
+    async def evaluation_picture(self, evaluation: str | Evaluation, **options: Unpack[Options]) -> Picture:
+        """Return the charts of a complete evaluation, a PNG."""
+        return await self._send(get(at("evaluations", id_of(evaluation), "picture.png"), Picture.of, options))

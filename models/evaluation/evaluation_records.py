@@ -1,0 +1,78 @@
+"""The order and the result of an evaluation. Without torch."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from models.records import Record
+
+CLOSE = 0.01  # share of test digits that count as copies by chance
+
+Effort = Literal["full", "quick"]
+Interval = tuple[float, float]
+
+
+class EvaluationOrder(BaseModel):
+    """Which generator is evaluated, and with how many digits."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    checkpoint: Annotated[str, Field(max_length=100)] = Field(
+        "latest",
+        description="The checkpoint: `latest`, `best` or an id. Becomes an id when the evaluation is accepted.",
+    )
+    effort: Effort = Field("full", description="`quick` uses a fifth of the digits and one pupil: less precise.")
+
+
+class Figures(Record):
+    """Quality figures of digits, each with a 95 % interval. Accuracies, shares and their intervals are 0-1.
+
+    Intervals of accuracies and shares are Wilson's. Those of distances, density, coverage and variety are by the
+    jackknife over ten groups of the evaluated digits. They contain what other digits of the same generator would
+    change, not what other real digits or another judge would.
+    """
+
+    digits: int = Field(description="Number of evaluated digits.")
+    label_accuracy: float = Field(description="Share of digits that the judge recognises as their label.")
+    label_accuracy_interval: Interval
+    label_accuracies: list[float] = Field(description="Of each class.")
+    label_accuracies_intervals: list[Interval] = Field(description="Of each class.")
+    confusion: list[list[int]] = Field(description="Requested label (rows) against recognised class (columns).")
+    gan_train: float = Field(
+        description="Mean accuracy, on real test digits, of classifiers (pupils) trained on these digits."
+    )
+    gan_train_interval: Interval = Field(description="By the number of test digits; `gan_trains` is the spread.")
+    gan_trains: list[float] = Field(description="Of each pupil: one random seed each.")
+    lessons: int = Field(description="Digits that each pupil was trained on.")
+    frechet_distance: float = Field(description="Distance to the real test digits, in the judge's features.")
+    frechet_distance_interval: Interval
+    kernel_distance: float = Field(description="Distance to them by the kernel (x.y / F + 1)^3, unbiased.")
+    kernel_distance_interval: Interval
+    density: float
+    density_interval: Interval
+    coverage: float
+    coverage_interval: Interval
+    variety: list[float] = Field(description="Mean distance within each class, divided by that of training digits.")
+    variety_intervals: list[Interval] = Field(description="Of each class.")
+    variety_mean: float
+    variety_mean_interval: Interval
+    nearest_distance: float = Field(description="Median distance in grey levels to the nearest training digit.")
+    nearest_distance_interval: Interval = Field(description="By the order of the distances.")
+    copies: float = Field(description=f"Share nearer to a training digit than {1 - CLOSE:.0%} of the test digits are.")
+    copies_interval: Interval
+
+
+class Evaluation(Record):
+    """Figures of a generator and of real digits."""
+
+    checkpoint: str
+    dataset: str
+    dataset_checksum: str = Field(description="SHA-256 of the real images and labels.")
+    classes: list[str] = Field(description="The name of each label, from 0.")
+    effort: Effort | None = Field(description="Null for another number of digits.")
+    judge_accuracy: float = Field(description="Accuracy of the reporting judge on the real test digits.")
+    judge_accuracy_interval: Interval = Field(description="Wilson's 95 % interval.")
+    generator: Figures
+    real: Figures
+    device: str = Field(description="Type of the device that computed the figures: `cpu` or `cuda`.")
+    seconds: float

@@ -1,0 +1,109 @@
+"""Intervals of figures of generated digits by the jackknife (Efron and Stein 1981; Quenouille 1956).
+
+The digits are divided into GROUPS groups of equal classes, and a figure is computed again without each of them. If
+t_g is the figure without group g, its variance is (G - 1) / G * sum of (t_g - mean)^2. The figures without a group come
+from sums over pairs of groups, so that each distance is computed once.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from models.evaluation.metrics import ROWS, Moments, frechet
+
+GROUPS = 10
+STUDENT = 2.262  # 97.5 % quantile of Student's t with GROUPS - 1 degrees of freedom
+Interval = tuple[float, float]
+Check = Callable[[], None]
+
+
+def groups_of(labels: Tensor) -> Tensor:
+    """Return the group 0 ... GROUPS - 1 of each digit, int64 (N,). Each class is divided equally."""
+    order = labels.long().argsort(stable=True)
+    groups = torch.empty_like(order)
+    groups[order] = torch.arange(len(order), device=order.device) % GROUPS
+    return groups
+
+
+def interval(value: float, without: Sequence[float]) -> Interval:
+    """Return the 95 % interval of a figure, given the figures without each group."""
+    mean = sum(without) / len(without)
+    spread = sum((each - mean) ** 2 for each in without)
+    half = STUDENT * math.sqrt((len(without) - 1) / len(without) * spread)
+    return value - half, value + half
+
+
+def one_hot(groups: Tensor) -> Tensor:
+    return torch.nn.functional.one_hot(groups, GROUPS).double()
+
+
+def frechet_interval(value: float, drawn: Tensor, real: Tensor, groups: Tensor, check: Check) -> Interval:
+    """Return the interval of the Frechet distance of features `drawn` (N, F) to `real` (M, F)."""
+    target, without = Moments.of(real), []
+    for group in range(GROUPS):
+        check()
+        without.append(frechet(Moments.of(drawn[groups != group]), target))
+    return interval(value, without)
+
+
+def kernel_interval(value: float, drawn: Tensor, real: Tensor, groups: Tensor, check: Check) -> Interval:
+    """Return the interval of `metrics.kernel_distance(drawn, real)`, in which the real digits stay the same."""
+    a, b, member = drawn.double(), real.double(), one_hot(groups)
+    size = a.shape[1]
+    pairs, across = torch.zeros(GROUPS, GROUPS, dtype=a.dtype, device=a.device), member.new_zeros(GROUPS)
+    for rows, mine in zip(a.split(ROWS), member.split(ROWS), strict=True):
+        check()
+        pairs += mine.t() @ ((rows @ a.t() / size + 1) ** 3) @ member
+        across += mine.t() @ ((rows @ b.t() / size + 1) ** 3).sum(1)
+    own = member.t() @ ((a.square().sum(1) / size + 1) ** 3)
+    counts = member.sum(0)
+
+    def part(keep: Tensor) -> Tensor:
+        n = (counts * keep).sum()
+        within = (keep @ pairs @ keep - (own * keep).sum()) / (n * (n - 1))
+        return within - 2 * (across * keep).sum() / (n * len(b))
+
+    everything = torch.ones(GROUPS, dtype=a.dtype, device=a.device)
+    whole = part(everything)  # without the term of the real digits, which cancels
+    changes = [float(part(everything - row) - whole) for row in torch.eye(GROUPS, dtype=a.dtype, device=a.device)]
+    return interval(value, [value + change for change in changes])
+
+
+def density_and_coverage_intervals(
+    values: tuple[float, float], drawn: Tensor, real: Tensor, groups: Tensor, check: Check, k: int = 5
+) -> tuple[Interval, Interval]:
+    """Return the intervals of `metrics.density_and_coverage(real, drawn, k)`."""
+    member = one_hot(groups).float()
+    held, covered = member.new_zeros(GROUPS).double(), member.new_zeros(GROUPS).double()
+    for rows in real.split(ROWS):
+        check()
+        reach = torch.cdist(rows, real).kthvalue(k + 1, 1).values
+        inside = (torch.cdist(rows, drawn) < reach[:, None]).float() @ member  # (rows, GROUPS)
+        held += inside.sum(0)
+        covered += (inside.sum(1, keepdim=True) - inside > 0).sum(0)
+    counts = member.sum(0).double()
+    densities = (held.sum() - held) / (k * (counts.sum() - counts))
+    return interval(values[0], densities.tolist()), interval(values[1], (covered / len(real)).tolist())
+
+
+def distances_without(features: Tensor, groups: Tensor, check: Check) -> Tensor:
+    """Return `metrics.mean_distance` of features (N, F) without each group: float64 (GROUPS,)."""
+    member = one_hot(groups)
+    pairs = torch.zeros(GROUPS, GROUPS, dtype=member.dtype, device=member.device)
+    for rows, mine in zip(features.split(ROWS), member.split(ROWS), strict=True):
+        check()
+        pairs += mine.t() @ torch.cdist(rows, features).double() @ member
+    counts = member.sum(0)
+    left = pairs.sum() - pairs.sum(0) - pairs.sum(1) + pairs.diagonal()
+    n = counts.sum() - counts
+    return left / (n * (n - 1))
+
+
+def median_interval(values: Tensor) -> Interval:
+    """Return the 95 % interval of the median of values (N,), by their order (Conover 1999, section 3.2)."""
+    ordered, n = values.sort().values, len(values)
+    half = 1.96 * math.sqrt(n) / 2
+    low, high = math.floor(n / 2 - half), math.ceil(n / 2 + half)
+    return float(ordered[max(0, low)]), float(ordered[min(n - 1, high)])

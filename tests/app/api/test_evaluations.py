@@ -1,0 +1,102 @@
+"""Evaluations over HTTP: orders, lists, what they need, and what remains of them."""
+
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from app.settings import AppSettings
+from models.registry.store import CheckpointStore
+from tests.app.conftest import publish_own
+from tests.models.registry.test_store import NEW, OLD
+from tests.support.training_sets import bring
+from worker.runner import run_next_job
+
+JOB = "20260129-120000-00000a"
+
+
+@pytest.fixture
+def bars(store: CheckpointStore) -> str:
+    """A checkpoint of small data of three classes, whose judge and pupils are trained in seconds."""
+    return publish_own(store, JOB, str(bring(store.training_data, "bars").reference), ("a", "b", "c"))
+
+
+def order(client: TestClient, status: int = 202, **fields: Any) -> Any:
+    answer = client.post("/evaluations", json=fields)
+    assert answer.status_code == status, answer.text
+    return answer
+
+
+def test_an_evaluation_is_ordered_run_and_read(client: TestClient, settings: AppSettings, bars: str) -> None:
+    answer = order(client, checkpoint=bars, effort="quick")
+    found = answer.json()
+    here = found["links"]["self"]
+    assert (answer.headers["Location"], found["status"], found["result"]) == (here, "queued", None)
+    assert (found["checkpoint"], found["effort"], found["links"]["picture"]) == (bars, "quick", None)
+    assert client.get(f"{here}/result.json").status_code == client.get(f"{here}/picture.png").status_code == 404
+    assert client.delete(f"/checkpoints/{bars}").json()["type"] == "/problems/in-use"
+    assert "being evaluated by job" in client.delete(f"/checkpoints/{bars}").json()["detail"]
+    run_next_job(settings)
+    found = client.get(here).json()
+    assert (found["status"], found["error"]) == ("succeeded", None)
+    assert found["progress"]["done"] == found["progress"]["steps"]
+    assert client.get(found["links"]["result"]).json() == found["result"]
+    assert (
+        found["result"]["generator"]["frechet_distance_interval"][0] < found["result"]["generator"]["frechet_distance"]
+    )
+    assert client.get(found["links"]["picture"]).content.startswith(b"\x89PNG")
+    listed = client.get(client.get(f"/checkpoints/{bars}").json()["links"]["evaluations"]).json()
+    assert [each["id"] for each in listed["evaluations"]] == [found["id"]]
+    assert client.get("/jobs").json()["jobs"] == []
+    (job,) = client.get("/jobs?kind=evaluation").json()["jobs"]
+    assert job["evaluation"] == {"checkpoint": bars, "effort": "quick"}
+    assert client.delete(f"/jobs/{job['id']}").status_code == 204
+    assert client.get(here).json()["type"] == "/problems/evaluation-not-found"
+    assert client.get(f"{here}/result.json").status_code == 404
+
+
+def test_an_order_names_the_checkpoint_that_latest_refers_to_now(client: TestClient) -> None:
+    assert order(client).json()["checkpoint"] == client.get("/checkpoints/latest").json()["id"]
+    assert order(client, checkpoint="best").json()["checkpoint"] == client.get("/checkpoints/best").json()["id"]
+    order(client, 404, checkpoint=f"{JOB}-e009")
+    order(client, 422, effort="thorough")
+
+
+def test_a_repeated_order_with_a_key_is_one_evaluation(client: TestClient) -> None:
+    sent = [client.post("/evaluations", json={}, headers={"Idempotency-Key": "k"}) for _ in range(2)]
+    assert sent[0].json()["id"] == sent[1].json()["id"]
+    other = client.post("/evaluations", json={"effort": "quick"}, headers={"Idempotency-Key": "k"})
+    assert other.json()["type"] == "/problems/idempotency-conflict"
+
+
+def test_the_list_has_pages_and_can_be_of_one_checkpoint(client: TestClient) -> None:
+    ids = [order(client, checkpoint=f"{job}-e001").json()["id"] for job in (OLD, NEW, OLD, NEW, OLD)]
+    first = client.get("/evaluations?limit=2").json()
+    assert [each["id"] for each in first["evaluations"]] == ids[:2:-1]
+    second = client.get(first["next"]).json()
+    assert [each["id"] for each in second["evaluations"]] == [ids[2], ids[1]]
+    of_old = client.get(f"/evaluations?limit=2&checkpoint={OLD}-e001").json()
+    assert [each["id"] for each in of_old["evaluations"]] == [ids[4], ids[2]]
+    rest = client.get(of_old["next"]).json()
+    assert ([each["id"] for each in rest["evaluations"]], rest["next"]) == ([ids[0]], None)
+
+
+def test_a_cancelled_evaluation_is_resumed_and_retried(client: TestClient) -> None:
+    job_id = order(client, checkpoint=f"{OLD}-e001").json()["id"]
+    assert client.post(f"/jobs/{job_id}/cancel").json()["status"] == "cancelled"
+    assert client.post(f"/jobs/{job_id}/resume").json()["status"] == "queued"
+    again = client.post(f"/jobs/{job_id}/retry").json()
+    assert (again["retry_of"], again["evaluation"]["checkpoint"]) == (job_id, f"{OLD}-e001")
+    for each in (job_id, again["id"]):
+        client.post(f"/jobs/{each}/cancel")
+    assert client.delete(f"/checkpoints/{OLD}-e001").status_code == 204
+    refused = client.post(f"/jobs/{job_id}/resume")
+    assert refused.status_code == 409
+    assert "its checkpoint" in refused.json()["detail"]
+
+
+def test_the_serving_policy_says_what_the_best_goes_by(client: TestClient) -> None:
+    assert client.get("/serving").json()["by"] == "epoch"
+    assert client.put("/serving", json={"policy": "best", "by": "evaluation"}).json()["by"] == "evaluation"
+    assert client.get("/serving").json()["by"] == "evaluation"
+    assert client.put("/serving", json={"policy": "best"}).json()["by"] == "epoch"

@@ -1,0 +1,158 @@
+"""A job that evaluates a checkpoint: the figures of the command, and what remains after a stop."""
+
+import json
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from app.cli.evaluation_table import tabulate
+from app.cli.local.evaluation import evaluate_here
+from app.settings import AppSettings
+from benchmarks.records import ask_desk
+from models.config import TrainingConfig
+from models.evaluation import classifier
+from models.evaluation.evaluation_records import EvaluationOrder, Figures
+from models.registry.evaluations import (
+    PICTURE,
+    WORK,
+    best_evaluated,
+    has_evaluation,
+    listed_evaluations,
+    read_evaluation,
+    read_evaluation_file,
+)
+from models.registry.removal import delete_run
+from models.registry.serving_policy import best
+from models.registry.storage.base import Folder
+from models.registry.store import CheckpointStore
+from tests.app.conftest import publish_own
+from tests.models.registry.test_store import OLD
+from tests.support.training_sets import bring
+from worker.jobs.client import Order
+from worker.jobs.consumer import JobConsumer
+from worker.jobs.model import Job, JobStatus
+from worker.lifecycle import shutdown
+from worker.runner import run_next_job
+
+CLASSES = ("a", "b", "c")
+
+
+@pytest.fixture
+def settings(redis_url: str) -> AppSettings:
+    return AppSettings(redis_url=redis_url, device="cpu")
+
+
+@pytest.fixture
+def store(settings: AppSettings) -> CheckpointStore:
+    return settings.open_store()
+
+
+@pytest.fixture
+def checkpoint(store: CheckpointStore) -> str:
+    return publish_own(store, OLD, str(bring(store.training_data, "bars").reference), CLASSES)
+
+
+def order(settings: AppSettings, checkpoint: str) -> str:
+    wanted = EvaluationOrder(checkpoint=checkpoint, effort="quick")
+    config = TrainingConfig(dataset="bars@1")
+    return ask_desk(settings.redis_url, lambda jobs: jobs.create(Order(config, dataset=wanted))).id
+
+
+def job_of(settings: AppSettings, job_id: str) -> Job:
+    return ask_desk(settings.redis_url, lambda jobs: jobs.get(job_id))
+
+
+def figures(evaluation: Any) -> dict[str, Any]:
+    found: dict[str, Any] = evaluation.model_dump(mode="json", exclude={"seconds"})
+    return found
+
+
+def test_a_job_has_the_figures_of_the_command(settings: AppSettings, store: CheckpointStore, checkpoint: str) -> None:
+    job_id = order(settings, checkpoint)
+    run_next_job(settings)
+    job = job_of(settings, job_id)
+    assert (job.status, job.error) == (JobStatus.SUCCEEDED, None)
+    assert job.progress is not None
+    assert job.progress.batch == job.progress.batches
+    found = read_evaluation(store.storage, job_id)
+    assert (found.checkpoint, found.dataset, found.effort) == (checkpoint, "bars@1", "quick")
+    assert figures(found) == figures(evaluate_here(settings, checkpoint, None, True, None, Console(quiet=True)))
+    assert read_evaluation_file(store.storage, job_id, PICTURE).startswith(b"\x89PNG")
+    assert not (store.storage.workshop(Folder(job_id, WORK))).exists()
+    for name, value in Figures.model_fields.items():  # every measured figure has an interval, or is a spread
+        if value.annotation is float:
+            assert f"{name}_interval" in Figures.model_fields, name
+            low, high = getattr(found.generator, f"{name}_interval")
+            assert low <= getattr(found.generator, name) <= high
+    table = tabulate(found)
+    assert table.caption is not None
+    assert "95 % intervals" in table.caption
+    printed = {row[0].strip(): row[1:] for row in table.rows()}
+    low, high = found.generator.frechet_distance_interval
+    assert f"{low:.3f} - {high:.3f}" in printed["Frechet distance"][0]
+    assert printed["digits of each pupil"] == ["3000", "60"]
+
+
+def test_an_evaluation_that_was_stopped_keeps_its_finished_steps(
+    settings: AppSettings, store: CheckpointStore, checkpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = order(settings, checkpoint)
+    train, trained = classifier.train, list[int]()
+
+    def stop_at_the_last_pupil(*args: Any, **named: Any) -> Any:
+        trained.append(named["seed"])
+        if trained == [1, 101, 101]:  # the judge, the pupil of real digits, that of generated ones
+            shutdown._requested.set()
+        return train(*args, **named)
+
+    monkeypatch.setattr(classifier, "train", stop_at_the_last_pupil)
+    try:
+        run_next_job(settings)
+    finally:
+        shutdown._requested.clear()
+    assert job_of(settings, job_id).status == JobStatus.QUEUED
+    assert not has_evaluation(store.storage, job_id)
+    kept = {path.stem for path in store.storage.workshop(Folder(job_id, WORK)).iterdir()}
+    assert "generated-compared" in kept
+    run_next_job(settings)
+    assert job_of(settings, job_id).status == JobStatus.SUCCEEDED
+    assert trained[3:] == [101]
+    expected = figures(evaluate_here(settings, checkpoint, None, True, None, Console(quiet=True)))
+    assert figures(read_evaluation(store.storage, job_id)) == expected
+
+
+def test_steps_of_another_environment_are_computed_again(
+    settings: AppSettings, store: CheckpointStore, checkpoint: str
+) -> None:
+    job_id = order(settings, checkpoint)
+    work = store.storage.workshop(Folder(job_id, WORK))
+    work.mkdir(parents=True)
+    (work / "generated-pupil-1.json").write_text(
+        json.dumps({"identity": "other", "figures": {"accuracy": 1, "lessons": 7}})
+    )
+    run_next_job(settings)
+    assert read_evaluation(store.storage, job_id).generator.lessons == 3000
+
+
+def test_the_best_goes_by_evaluations_only_if_the_policy_says_so(
+    settings: AppSettings, store: CheckpointStore, checkpoint: str
+) -> None:
+    other = publish_own(store, OLD, "bars@1", CLASSES, epoch=2, metrics={"frechet_distance": 0.5})
+    assert str(best(store, "bars")) == other
+    assert str(best(store, "bars", "evaluation")) == other  # none is evaluated
+    job_id = order(settings, checkpoint)
+    run_next_job(settings)
+    (entry,) = listed_evaluations(store.storage)
+    assert (entry.job, entry.checkpoint, entry.effort) == (job_id, checkpoint, "quick")
+    assert str(best(store, "bars")) == other
+    assert str(best(store, "bars", "evaluation")) == checkpoint
+    better = entry.model_copy(update={"checkpoint": other, "frechet_distance": entry.frechet_distance - 1e-6})
+    assert str(best_evaluated(store.manifests(), [entry, better], "bars")) == other
+    full = entry.model_copy(update={"effort": "full", "frechet_distance": 2 * entry.frechet_distance})
+    assert str(best_evaluated(store.manifests(), [better, full], "bars")) == checkpoint
+    consumer = JobConsumer.connect(settings.redis_url)
+    delete_run(store, job_id, consumer.claims())
+    consumer.close()
+    assert listed_evaluations(store.storage) == []
+    assert str(best(store, "bars", "evaluation")) == other

@@ -1,0 +1,146 @@
+"""Evaluates a checkpoint, as `acgan evaluate` does: the job's result is a table of figures and a picture in the store.
+
+The figures of finished steps are kept in a folder. A worker of this machine, or of one that shares the store's folder,
+continues after them; another one begins again.
+"""
+
+import logging
+import shutil
+import time
+from functools import partial
+from pathlib import Path
+
+from models.config import TrainingConfig
+from models.data.dataset import Dataset, load_dataset
+from models.evaluation.evaluation_picture import draw_evaluation
+from models.evaluation.evaluation_steps import StoredSteps
+from models.evaluation.evaluator import EFFORTS, Evaluator, evaluate
+from models.evaluation.judge import find_judge
+from models.evaluation.real_figures import find_real, known_real
+from models.networks.weights import generator_from_bytes
+from models.records import Progress
+from models.registry.evaluations import WORK, has_evaluation, publish_evaluation, read_evaluation
+from models.registry.storage.base import Folder
+from models.registry.store import CheckpointDamaged, Manifest
+from models.sampling.sampler import prepare
+from models.torch_device import describe, find_device
+from models.training.environment import ComputeEnvironment, reset_threads
+from worker.handlers.dataset_drawing import names_of, read_generator
+from worker.handlers.training import read_stored_data
+from worker.jobs.errors import StoreUnavailable
+from worker.jobs.model import JobStatus
+from worker.lifecycle.context import JobContext
+from worker.observability import tracing
+
+logger = logging.getLogger(__name__)
+
+REPORT_SECONDS = 0.5  # between two reports of the progress
+
+
+def evaluate_checkpoint(context: JobContext) -> None:
+    """Compute the figures of the job's checkpoint and store them.
+
+    Raises LeaseLost, Cancelled and Interrupted within a second, and keeps the figures of finished steps. Raises
+    CheckpointNotFound, CheckpointDamaged, InvalidWeights, DatasetUnavailable, TrainingDataNotFound, OSError.
+    """
+    context.check()
+    job, order, storage, settings = context.job, context.job.evaluation, context.storage, context.settings
+    assert order is not None
+    if context.retry_storage("the evaluation cannot start", partial(is_made, context)):
+        return
+    device = find_device(settings.device)
+    reset_threads()
+    with tracing.span("load generator"):
+        read = partial(read_generator, storage, order)
+        manifest, weights = context.retry_storage("the evaluation cannot start", read)
+    context.record(lambda: context.jobs.record_runtime(context.claim, job.config, describe(device)))
+    with tracing.span("load data"):
+        data = load_data(context, manifest).to(device)
+    generator = generator_from_bytes(weights, f"{manifest.draws} of {manifest.id}")
+    names_of(manifest, generator.classes)
+    report = Reporter(context)
+    with tracing.span("load judge"):
+        judge = find_judge(data, "reporting", settings.judges_dir, device, context.check)
+    environment = ComputeEnvironment.current(device).model_dump_json()
+    identity = f"{manifest.files[manifest.draws].sha256} {data.checksum} {order.effort} {environment}"
+    steps = StoredSteps(work_folder(context), identity)
+    examiner = Evaluator(data, judge, EFFORTS[order.effort], report, context.check, steps)
+    is_known = known_real(examiner, settings.judges_dir) is not None
+    report.total = examiner.step_count if is_known else 2 * examiner.step_count + 2
+    compute = partial(find_real, examiner, settings.judges_dir)
+    with tracing.span("evaluate"):
+        real = context.retry_storage("figures cannot be kept", compute)
+        examine = partial(evaluate, manifest.id, prepare(generator, device), examiner, real)
+        evaluation, neighbours = context.retry_storage("figures cannot be kept", examine)
+    picture = draw_evaluation(evaluation, neighbours)
+    context.check()
+    publish = partial(publish_evaluation, storage, job.id, context.claim.fence, order.effort, evaluation, picture)
+    with tracing.span("publish"):
+        context.retry_storage("the evaluation cannot be stored", publish)
+    report.finish()
+
+
+def is_made(context: JobContext) -> bool:
+    """Return whether the result is in the store and intact."""
+    storage, job = context.storage.storage, context.job.id
+    if not has_evaluation(storage, job):
+        return False
+    try:
+        read_evaluation(storage, job)
+    except (CheckpointDamaged, FileNotFoundError) as error:
+        logger.warning("job %s evaluates again: %s", job, error)
+        return False
+    return True
+
+
+def load_data(context: JobContext, manifest: Manifest) -> Dataset:
+    """Load all of the data that the checkpoint was trained on, also if its run used a part of them."""
+    settings, config = context.settings, TrainingConfig(dataset=manifest.config.dataset)
+    read_stored = partial(read_stored_data, context)
+    return load_dataset(config, settings.data_dir, settings.cache_dir, settings.mirrors, read_stored)
+
+
+def work_folder(context: JobContext) -> Path:
+    """Return the local folder of finished steps. Those of an earlier attempt are still there."""
+    return context.storage.storage.workshop(Folder(context.job.id, WORK))
+
+
+def drop_steps(context: JobContext, status: JobStatus) -> None:
+    """Delete the kept steps of an evaluation that has succeeded. After another end it can be resumed."""
+    if status == JobStatus.SUCCEEDED:
+        shutil.rmtree(work_folder(context), ignore_errors=True)
+
+
+class Reporter:
+    """Records the progress, twice a second at most: as one epoch whose iterations are steps."""
+
+    def __init__(self, context: JobContext) -> None:
+        self.context = context
+        self.began = time.monotonic()
+        self.done, self.total, self.saved = -1, 1, 0
+        self.reported = 0.0
+
+    def __call__(self, sentence: str) -> None:
+        """Record that a step begins: the ones before it are done."""
+        logger.info("job %s: %s", self.context.job.id, sentence)
+        self.done += 1
+        if time.monotonic() - self.reported >= REPORT_SECONDS:
+            self.record(min(self.done, self.total - 1))
+
+    def finish(self) -> None:
+        self.record(self.total)
+
+    def record(self, done: int) -> None:
+        self.reported = time.monotonic()
+        left = (self.reported - self.began) / done * (self.total - done) if done else 0.0
+        progress = Progress(
+            epoch=1, epochs=1, batch=done, batches=self.total, images_per_second=0.0, eta_seconds=round(left, 1)
+        )
+        jobs, claim = self.context.jobs, self.context.claim
+        try:
+            if done > self.saved:
+                self.saved = done
+                jobs.saved(claim, 1, done)
+            jobs.report(claim, progress)
+        except StoreUnavailable as error:  # not a reason to fail the job
+            logger.warning("job %s: its progress could not be recorded: %s", self.context.job.id, error)
