@@ -31,11 +31,11 @@ export async function show(root, _at, signal) {
     const [choice, { checkpoints, unusable = [] }] = answers;
     served.replaceChildren(...serving(choice, checkpoints, serve));
     const open = new Set([...list.querySelectorAll("details[open]")].map((group) => group.dataset.job));
-    const files = new Set([...list.querySelectorAll(".weights[open]")].map((details) => details.closest("[data-id]").dataset.id));
+    const parts = [...list.querySelectorAll(".weights[open]")].map((details) => `[data-id="${CSS.escape(details.closest("[data-id]").dataset.id)}"] .weights${details.matches(".evaluation") ? ".evaluation" : ":not(.evaluation)"}`);
     const groups = grouped(checkpoints).map(([job, ofJob], at) => group(job, ofJob, choice, { serve, erase, signal }, list.children.length ? open.has(job) : at === 0 || ofJob.some(({ id }) => id === choice.serving)));
     const others = unusable.map(({ id, reason, written_by_another_version: foreign }) => notice(`${id} cannot be used: ${reason}`, !foreign && button("Delete", () => erase(id))));
     list.replaceChildren(...others, ...(groups.length ? groups : [notice("No checkpoint has been published yet. A run publishes one after each epoch.", h("a", { class: "button primary", href: "#/new" }, "Train"))]));
-    for (const id of files) list.querySelector(`[data-id="${CSS.escape(id)}"] .weights`)?.setAttribute("open", "");
+    for (const part of parts) list.querySelector(part)?.setAttribute("open", "");
     if (focused) focus(focused, root);
     if (mayWait && choice.serving && choice.serving !== lastServed) announce(`${choice.serving} is served now.`);
     lastServed = choice.serving;
