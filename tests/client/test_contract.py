@@ -218,7 +218,7 @@ def test_the_parameters_of_lists_and_arrays_exist(document: dict[str, Any]) -> N
 def test_every_field_of_a_response_exists_in_the_records(document: dict[str, Any]) -> None:
     schemas = {name: each for name, each in document["components"]["schemas"].items() if "properties" in each}
     for name in set(schemas) - REQUESTS - ERRORS - EVENTS - FILES:  # `follow` returns events as `Change`
-        modules = records, evaluation_records, checkpoint_records
+        modules = records, evaluation_records, checkpoint_records, live_records
         record = RECORDS.get(name) or next(found for each in modules if (found := getattr(each, name, None)))
         assert set(schemas[name]["properties"]) <= set(record.model_fields), name
         needed = {field for field, info in record.model_fields.items() if info.is_required()}
