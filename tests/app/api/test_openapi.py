@@ -88,8 +88,8 @@ def test_every_json_response_has_an_example(document: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("name", list(ANSWERS))
 def test_every_example_validates_against_its_schema(name: str) -> None:
-    modules = (jobs, checkpoints, health, datasets, events, order, registry, problems, training_data)
-    modules += (evaluations, evaluation_records, live)
+    modules = [jobs, checkpoints, health, datasets, events, order, registry, problems, training_data]
+    modules += [evaluations, evaluation_records, live]
     model = next(getattr(module, name) for module in modules if hasattr(module, name))
     assert model.model_validate(ANSWERS[name]).model_dump(mode="json") == ANSWERS[name]
 
