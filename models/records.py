@@ -124,7 +124,7 @@ class Progress(Record):
         "epoch, or saves its state. Null if its worker does not report it.",
     )
     live: int | None = Field(
-        None, description="Number of the newest entry of `GET /jobs/{id}/live`; null if the run has none."
+        None, description="Number of the newest entry of its live losses and samples; null if the run has none."
     )
 
 

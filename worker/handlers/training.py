@@ -43,7 +43,6 @@ OUTCOMES: dict[type[BaseException], Outcome] = {
 def train(context: JobContext) -> None:
     """Train all epochs. After each, a writer thread publishes a checkpoint and then records the epoch, while the next
     epoch trains. When this function returns or raises, no write is in progress."""
-
     jobs, claim, settings, check = context.jobs, context.claim, context.settings, context.check
     check()
     device = find_device(settings.device)

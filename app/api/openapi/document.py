@@ -25,6 +25,7 @@ TAGS = {
     "digits": "Images of digits. A checkpoint, seed and index always give the same pixels.",
     "images": "Images of any training data that has a checkpoint, by the name of the class.",
     "datasets": "Generated data sets, as the four files of MNIST.",
+    "evaluations": "Measurements of generators, as jobs.",
     "training-data": "What runs train on: the built-in sets, and those that users brought.",
     "checkpoints": "The published generators, and which of them is served.",
     "operations": "Health probes, metrics and the descriptions of errors.",

@@ -15,11 +15,12 @@ from app.schemas.evaluations import EvaluationList, EvaluationView
 from app.schemas.events import JobEvent, ProgressEvent
 from app.schemas.health import Readiness
 from app.schemas.jobs import JobHistory, JobList, JobView
+from app.schemas.live import LiveView
 from app.schemas.training_data import TrainingDataList, TrainingDataView
 from models.config import TrainingConfig
 from models.data.reference import Reference
 from models.evaluation.evaluation_records import EvaluationOrder
-from models.records import EpochLosses, Loss, Progress, SplitLosses, to_csv
+from models.records import EpochLosses, LiveLosses, Loss, Progress, SplitLosses, to_csv
 from models.registry.store import DISCRIMINATOR, GENERATOR, SAMPLES, CheckpointId, FileRecord, Manifest
 from models.registry.training_data import PREVIEW, TrainingDataManifest
 from models.synthesis.order import DatasetFile, DatasetManifest, DatasetOrder
@@ -42,6 +43,22 @@ LOSSES = EpochLosses(
 METRICS = {"label_accuracy": 0.9916, "label_accuracy_worst": 0.97, "variety": 0.84, "frechet_distance": 4.32}
 CONFIG = TrainingConfig(epochs=2, precision="fp32", name="first try")
 PROGRESS = Progress(epoch=2, epochs=2, batch=150, batches=600, images_per_second=410.0, eta_seconds=109.8)
+LIVE = LiveView(
+    phase="training",
+    newest=41,
+    losses=[
+        LiveLosses(
+            number=41,
+            epoch=2,
+            batch=150,
+            batches=600,
+            iterations=4,
+            generator=LOSSES.generator.train,
+            discriminator=LOSSES.discriminator.train,
+        )
+    ],
+    sample=None,
+)
 RUNNING = Job(
     id=JOB,
     status=JobStatus.RUNNING,
@@ -119,6 +136,7 @@ ANSWERS = {  # by the name of the schema
         JobView.of(RUNNING),
         JobList(jobs=[JobView.of(RUNNING)], next=f"/jobs?limit=1&before={JOB}"),
         JobHistory.of(RUNNING),
+        LIVE,
         MANIFEST,
         CheckpointView.of(MANIFEST),
         CheckpointList(serving=CHECKPOINT, checkpoints=[CheckpointView.of(MANIFEST)]),

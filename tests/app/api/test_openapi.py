@@ -15,10 +15,11 @@ from app.main import create_app
 from app.problems import problem as problems
 from app.problems.codes import PREFIX, PROBLEMS
 from app.problems.problem import Problem
-from app.schemas import checkpoints, datasets, events, health, jobs, training_data
+from app.schemas import checkpoints, datasets, evaluations, events, health, jobs, live, training_data
 from app.security.api_keys import make_key
 from app.server.protocol import ErrorResponses
 from app.settings import AppSettings
+from models.evaluation import evaluation_records
 from models.registry import store as registry
 from models.registry.store import CheckpointStore
 from models.synthesis import order
@@ -87,7 +88,8 @@ def test_every_json_response_has_an_example(document: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("name", list(ANSWERS))
 def test_every_example_validates_against_its_schema(name: str) -> None:
-    modules = (jobs, checkpoints, health, datasets, events, order, registry, problems, training_data)
+    modules = [jobs, checkpoints, health, datasets, events, order, registry, problems, training_data]
+    modules += [evaluations, evaluation_records, live]
     model = next(getattr(module, name) for module in modules if hasattr(module, name))
     assert model.model_validate(ANSWERS[name]).model_dump(mode="json") == ANSWERS[name]
 
