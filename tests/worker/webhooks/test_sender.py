@@ -214,7 +214,7 @@ def test_the_loop_sends_what_is_due_and_reports_an_outage_of_redis(office: Offic
     sender.start(supervisor)
     try:
         office.cancelled()
-        until(lambda: len(office.receiver.received) == 1)
+        until(lambda: len(office.receiver.received) == 1 and office.messages() == [])  # and Redis knows
         assert supervisor.report() == {"webhooks": RUNNING}
         sender.outbox = Outbox.connect("redis://127.0.0.1:9/0", 30.0, 3600.0, 86400.0)
         until(lambda: supervisor.report()["webhooks"].startswith("Redis: "))
