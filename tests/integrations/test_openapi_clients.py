@@ -36,13 +36,13 @@ from generated import AuthenticatedClient
 from generated.api.digits import draw_digits
 from generated.api.jobs import get_job
 from generated.api.training import cancel_job, start_run
-from generated.models import JobNotFoundProblem, JobNotFoundProblemType, JobView, TrainingOrder, TrainingOrderDataset
+from generated.models import JobNotFoundProblem, JobNotFoundProblemType, JobView, TrainingOrder, TrainingOrderRecipe
 from generated.types import File
 
 with AuthenticatedClient(base_url=sys.argv[1], token=sys.argv[2]) as client:
     drawn = draw_digits.sync_detailed(7, client=client, n=7, seed=4)
     assert isinstance(drawn.parsed, File)
-    order = TrainingOrder(epochs=2, dataset=TrainingOrderDataset.PRINTED)
+    order = TrainingOrder(epochs=2, dataset="printed", recipe=TrainingOrderRecipe.SEED)
     started = start_run.sync_detailed(client=client, body=order)
     assert isinstance(started.parsed, JobView)
     cancelled = cancel_job.sync(started.parsed.id, client=client)

@@ -23,6 +23,7 @@ from app.schemas.checkpoints import (
     ServingView,
     UnusableCheckpoint,
 )
+from models.data.catalog import DATASETS
 from models.registry.serving_policy import ServingPolicy
 from models.registry.store import CheckpointId
 
@@ -81,6 +82,8 @@ async def import_checkpoint(
     422 if the file does not hold a generator of this architecture, or if the quality gate refuses its digits. If a
     checkpoint has the same weights, nothing is published, and the response is 200 with this checkpoint.
     """
+    if query.dataset not in DATASETS:  # before the first byte is read
+        await anyio.to_thread.run_sync(services.store.training_data.find, query.dataset)
     async with services.uploads.receive(request, SAFETENSORS, partial(check_room, services)) as received:
         work = partial(import_generator, services.inference.models, received, query, services.judges_imports)
         manifest, is_new = await anyio.to_thread.run_sync(work)

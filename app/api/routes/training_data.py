@@ -13,7 +13,7 @@ from app.problems import conditional
 from app.problems.conditional import IfNoneMatch
 from app.schemas.training_data import TrainingDataList, TrainingDataView
 from models.data.catalog import DATASETS
-from models.data.reference import Reference
+from models.data.reference import REFERENCE, Reference
 from models.registry.store import Manifest
 from models.registry.training_data import PREVIEW, TrainingDataStore
 
@@ -26,6 +26,7 @@ DatasetInPath = Annotated[
         max_length=MOST_CHARACTERS,
         description="A name, such as `letters`, or a name with a version, such as `letters@2`.",
         examples=["mnist"],
+        json_schema_extra={"pattern": REFERENCE},
     ),
 ]
 NOT_MODIFIED: dict[int | str, dict[str, Any]] = {304: {"description": "Not modified."}}

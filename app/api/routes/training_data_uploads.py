@@ -12,6 +12,7 @@ from app.api.routes.training import IdempotencyKey, accepted
 from app.api.uploads.training_data import accept_upload
 from app.schemas.jobs import JobView
 from app.schemas.training_data_upload import UploadQuery
+from models.data.reference import NAME
 from models.registry.training_data import checked_name
 
 router = APIRouter(tags=["training-data"], route_class=GuardedRoute)
@@ -37,6 +38,8 @@ FILE_BODY = {  # not with all media types: generators of clients know only the f
     }
 }
 
+ONLY_NAME = {"pattern": f"^{NAME}$"}  # in the document: the code of other names is training-data-name-invalid
+
 
 @router.put(
     "/training-data/{name}",
@@ -50,7 +53,9 @@ async def add_training_data(
     response: Response,
     services: ServicesDep,
     caller: Caller,
-    name: Annotated[str, Path(description="A name without a version.", examples=["letters"])],
+    name: Annotated[
+        str, Path(description="A name without a version.", examples=["letters"], json_schema_extra=ONLY_NAME)
+    ],
     query: Annotated[UploadQuery, Query()],
     idempotency_key: IdempotencyKey = None,
 ) -> JobView:

@@ -100,7 +100,7 @@ REFUSED = {
     "a form": (head(KEY, b"Content-Type: multipart/form-data; boundary=x\r\n"), 415, "unsupported-file-type"),
     "compressed": (head(KEY, TYPE, b"Content-Encoding: gzip\r\n"), 415, "unsupported-file-type"),
     "an unknown parameter": (head(KEY, TYPE, query=b"?colour=red"), 422, "invalid-input"),
-    "unknown training data": (head(KEY, TYPE, query=b"?dataset=cats"), 422, "invalid-input"),
+    "unknown training data": (head(KEY, TYPE, query=b"?dataset=cats"), 404, "training-data-not-found"),
 }
 
 

@@ -36,7 +36,7 @@ def bash(script: str, home: Path, **environment: str) -> subprocess.CompletedPro
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home folder in which `acgan --install-completion` has run."""
     home = tmp_path_factory.mktemp("user")
-    done = bash("acgan --install-completion", home)
+    done = bash("acgan --install-completion; exit $?", home)  # two commands: bash stays its parent
     assert done.returncode == 0, done.stderr
     assert "completion" in (home / ".bashrc").read_text()
     return home

@@ -224,6 +224,8 @@ def test_openapi_says_which_calls_need_a_key(redis_url: str) -> None:
         "delete /datasets/{job_id}",
         "delete /jobs/{job_id}",
         "delete /checkpoints/{checkpoint}",
+        "put /training-data/{name}",
+        "delete /training-data/{name}",
     }
     needed: list[dict[str, list[str]]] = [{"bearer": []}, {"key": []}]
     assert described() == {call: [{}, *needed] for call in changes}

@@ -9,8 +9,8 @@ const client = createClient<paths>({ baseUrl: "" });
 client.GET("/digits/{label}", { params: { path: { label: 7 }, query: { number: 7 } } });
 // @ts-expect-error: a label is a number
 client.GET("/digits/{label}", { params: { path: { label: "seven" } } });
-// @ts-expect-error: no such data set
-client.POST("/train", { body: { dataset: "letters" } });
+// @ts-expect-error: no such recipe
+client.POST("/train", { body: { recipe: "letters" } });
 
 const { error } = await client.GET("/jobs/{job_id}", { params: { path: { job_id: "a" } } });
 // @ts-expect-error: this operation has no such error

@@ -235,7 +235,7 @@ OTHERS = {
 }
 
 
-@pytest.mark.parametrize("head", OTHERS, ids=lambda head: repr(head[:6]))
+@pytest.mark.parametrize("head", OTHERS, ids=OTHERS.values())
 def test_files_of_other_kinds(tmp_path: Path, head: bytes) -> None:
     (tmp_path / "upload").write_bytes(head)
     assert OTHERS[head] in refused(tmp_path / "upload")
