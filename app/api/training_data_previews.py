@@ -18,11 +18,12 @@ from models.data.idx import read_idx
 from models.data.idx_search import search_folder
 from models.data.printed import draw_split
 from models.registry.training_data import TrainingDataNotFound
+from models.sampling.contact_sheet import first_of_each_class
 from models.sampling.grid import sheet
 from models.sampling.png import encode_png
 
 ROWS = 6  # images of each class
-ENOUGH = 10  # times as many images are drawn: a class that is rare among them has fewer
+ENOUGH = 10  # factor: labels of printed sets are random, so more images are drawn than are shown
 ABSENT_SECONDS = 60.0  # that a search without a result is remembered
 
 
@@ -76,8 +77,5 @@ class Previews:
 
 def contact_sheet(images: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
     """Return a picture with a column for each class: uint8 (28 * ROWS, 28 * classes)."""
-    cells = np.zeros((ROWS, classes, IMAGE_SIZE, IMAGE_SIZE), np.uint8)
-    for label in range(classes):
-        first = images[np.flatnonzero(labels == label)[:ROWS]]
-        cells[: len(first), label] = first
+    cells = first_of_each_class(images, labels, classes, ROWS).swapaxes(0, 1)
     return sheet(cells.reshape(-1, IMAGE_SIZE, IMAGE_SIZE), classes)

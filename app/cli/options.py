@@ -33,6 +33,10 @@ LayoutOption = Annotated[
         autocompletion=one_of(*LAYOUTS),
     ),
 ]
+AnimationOut = Annotated[
+    Path | None,
+    typer.Option("--out", "-o", help="The file to write: .gif, .webp or .png. If omitted, print to the terminal."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Host = Annotated[str | None, typer.Option(help="Address to listen on [ACGAN_HOST, or 127.0.0.1].")]
 Port = Annotated[int | None, typer.Option(help="Port to listen on [ACGAN_PORT, or 8000].")]

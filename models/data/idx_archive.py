@@ -8,7 +8,8 @@ import hashlib
 import logging
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from models.atomic_files import write_durably
@@ -17,7 +18,6 @@ from models.data.catalog import Archive
 
 logger = logging.getLogger(__name__)
 
-PIECE = 1 << 20  # bytes
 SUMS, SUMS_LIMIT = "SHA256SUMS", 1 << 16  # as `sha256sum` writes it; bytes
 MEMBER_LIMIT = 200_000_000  # bytes of a packed member; the largest wanted one has some 50 million
 
@@ -29,17 +29,23 @@ def is_archive(path: Path, archive: Archive) -> bool:
 
 def sha256_of(path: Path) -> str:
     """Return SHA-256 of a file, which is read in pieces. Raises OSError."""
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while piece := file.read(PIECE):
-            digest.update(piece)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def zip_faults(path: Path) -> Iterator[None]:
+    """Raises FileTorn instead of the errors of `zipfile` for a damaged archive."""
+    try:
+        yield
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+        raise FileTorn(f"{printable(path)} is a damaged archive: {printable(error)}") from error
 
 
 def read_members(path: Path, names: Iterable[str], limit: int = MEMBER_LIMIT) -> dict[str, bytes]:
     """Read the gzip files of these names, from any folder of a verified archive. Raises FileFault if one is missing."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zip_faults(path), zipfile.ZipFile(path) as archive:
             members = {info.filename.rpartition("/")[2]: info for info in archive.infolist()}
             data = {}
             for name in names:
@@ -49,8 +55,6 @@ def read_members(path: Path, names: Iterable[str], limit: int = MEMBER_LIMIT) ->
                 data[name] = archive.read(info)
     except KeyError as error:
         raise FileDamaged(f"{printable(path)} has no member {error}") from None
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise FileTorn(f"{printable(path)} is a damaged archive: {printable(error)}") from error
     return data
 
 

@@ -12,9 +12,7 @@ import itertools
 import math
 import os
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -27,7 +25,6 @@ from models.bounded_reading import (
     ZIP,
     FileFault,
     FileTooLarge,
-    FileTorn,
     foreign_kind,
     gunzip_bounded,
     gunzip_head,
@@ -37,7 +34,7 @@ from models.bounded_reading import (
 )
 from models.data.catalog import DATASETS, Archive, IdxFile
 from models.data.idx import IDX, idx_header
-from models.data.idx_archive import is_archive, read_members
+from models.data.idx_archive import is_archive, read_members, zip_faults
 
 UNPACKED_LIMIT = 48_100_000  # bytes; a file of 60,000 images has 47,040,016, and gzip adds less than the margin
 MARGIN = 1.0225  # the same for files of more images
@@ -233,7 +230,7 @@ def _candidates(path: Path, limit: int) -> Iterator[tuple[str, Candidate]]:
         yield "", Candidate(head, lambda: read_bounded(path, limit))
         return
     data = read_bounded(path, ARCHIVE_LIMIT)
-    with _zip_faults(path):
+    with zip_faults(path):
         _check_directory(data)
         archive = zipfile.ZipFile(io.BytesIO(data))
     for info in archive.infolist():
@@ -251,16 +248,8 @@ def _check_directory(data: bytes) -> None:
 
 
 def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path, limit: int, length: int) -> bytes:
-    with _zip_faults(path), archive.open(info) as member:
+    with zip_faults(path), archive.open(info) as member:
         data = member.read(length)
     if len(data) > limit:
         raise FileTooLarge(f"{printable(path)} unpacks to more than {limit:,} bytes")
     return data
-
-
-@contextmanager
-def _zip_faults(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
-        raise FileTorn(f"{printable(path)} is a damaged archive: {printable(error)}") from error

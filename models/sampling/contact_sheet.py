@@ -14,8 +14,14 @@ def contact_sheet(images: np.ndarray, labels: np.ndarray, classes: int, columns:
 
     Returns uint8 (30 `classes` + 2, 30 `columns` + 2), white on black. Cells are black if a class has fewer images.
     """
-    cells = np.zeros((classes, columns, IMAGE_SIZE, IMAGE_SIZE), np.uint8)
-    for label, row in enumerate(cells):
-        shown = images[np.flatnonzero(labels == label)[:columns]]
-        row[: len(shown)] = shown
+    cells = first_of_each_class(images, labels, classes, columns)
     return sheet(cells.reshape(-1, IMAGE_SIZE, IMAGE_SIZE), columns, padding=PADDING)
+
+
+def first_of_each_class(images: np.ndarray, labels: np.ndarray, classes: int, count: int) -> np.ndarray:
+    """Return the first `count` images of each class, uint8 (classes, count, 28, 28); zeros if a class has fewer."""
+    cells = np.zeros((classes, count, IMAGE_SIZE, IMAGE_SIZE), np.uint8)
+    for label, row in enumerate(cells):
+        shown = images[np.flatnonzero(labels == label)[:count]]
+        row[: len(shown)] = shown
+    return cells

@@ -12,7 +12,17 @@ import pytest
 
 from models.registry.store import MANIFEST, CheckpointId
 from tests.faults.places import BOTH
-from tests.faults.world import PACE, RECOVERY_SECONDS, Outcome, World, assert_legal, check, is_alive, parent
+from tests.faults.world import (
+    PACE,
+    RECOVERY_SECONDS,
+    START_SECONDS,
+    Outcome,
+    World,
+    assert_legal,
+    check,
+    is_alive,
+    parent,
+)
 from worker.jobs.client import InvalidTransition
 from worker.jobs.model import ENDED, JobStatus
 
@@ -190,7 +200,7 @@ def test_a_worker_that_shuts_down_saves_the_state_and_hands_its_job_back(
     job_id = world.accept()
     moments = random.Random(seed)
     for _ in range(3):
-        world.until("it runs or has ended", lambda: world.trainer(job_id) or world.ended(job_id), RECOVERY_SECONDS)
+        world.until("it runs or has ended", lambda: world.trainer(job_id) or world.ended(job_id), START_SECONDS)
         world.pause(moments.uniform(0, 1.5))
         worker = world.workers[-1]
         world.kill(worker.pid, signal.SIGTERM)
@@ -230,9 +240,7 @@ def test_a_running_job_is_cancelled_and_resumed(world: World, undisturbed: Outco
     moments, cancelled = random.Random(seed), 0
     world.note("seed", seed)
     for _ in range(5):
-        pid = world.until(
-            "it runs or has ended", lambda: world.trainer(job_id) or world.ended(job_id), RECOVERY_SECONDS
-        )
+        pid = world.until("it runs or has ended", lambda: world.trainer(job_id) or world.ended(job_id), START_SECONDS)
         world.pause(moments.uniform(0, 1.0))
         if pid == -1 or world.job(job_id).status != JobStatus.RUNNING:
             break

@@ -17,7 +17,7 @@ from tests.faults.hosts import HostedApi, HostedRedis, Network, in_thread, missi
 from tests.faults.processes import is_alive, parent
 from tests.faults.test_disk import MEGABYTE, fill
 from tests.faults.test_hosts import served_at
-from tests.faults.world import LEASE_SECONDS, RECOVERY_SECONDS, World, running_world
+from tests.faults.world import LEASE_SECONDS, RECOVERY_SECONDS, START_SECONDS, World, running_world
 from tests.models.registry.test_store import OLD
 from tests.support.disks import mounted_disk
 from tests.support.image_archives import bomb, zip_of_pictures
@@ -111,7 +111,7 @@ def test_an_import_continues_after_its_worker_was_killed(large: World, many: byt
         assert holder is not None
         large.kill(holder)
         large.until("the processes of the killed one end", lambda: not processes_of_session(child))
-        large.until("it runs again", lambda: large.trainer(job_id) not in (None, holder), RECOVERY_SECONDS)
+        large.until("it runs again", lambda: large.trainer(job_id) not in (None, holder), START_SECONDS)
         again = large.until("it reads again", lambda: importer(large, job_id))
         assert again != child
         first = large.until("it continues", lambda: (at := progress(large, job_id)) and at != before and at)

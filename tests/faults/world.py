@@ -42,6 +42,7 @@ Answer = TypeVar("Answer")
 
 PACE = float(os.environ.get("PACE", "1"))
 RECOVERY_SECONDS = 10.0  # multiplied by PACE, as every time passed to `until` and `pause`
+START_SECONDS = 30.0  # for a worker and its training process to start, which is no recovery; import of torch included
 LEASE_SECONDS = 3.0
 TIMES = {
     "ACGAN_LEASE_SECONDS": str(LEASE_SECONDS * PACE),
@@ -169,7 +170,7 @@ class World(HasJobs):
             time.sleep(0.05)
         raise AssertionError(f"{what}: not within {seconds * PACE} s\n{self.story()}")
 
-    def until_running(self, job_id: str, seconds: float = RECOVERY_SECONDS) -> int:
+    def until_running(self, job_id: str, seconds: float = START_SECONDS) -> int:
         return self.until(f"{job_id} runs", lambda: self.trainer(job_id), seconds)
 
     def until_ended(self, job_id: str, seconds: float = 120.0) -> Job:

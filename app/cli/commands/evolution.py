@@ -1,13 +1,13 @@
 """`acgan evolution`: the film of a run, one digit by the checkpoint of each epoch."""
 
 import random
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from app.cli.completion import one_of
 from app.cli.options import (
+    AnimationOut,
     AsJson,
     IndexOption,
     InvertOption,
@@ -27,10 +27,7 @@ from app.cli.service import service
 def evolution(
     job: JobArgument,
     label: Annotated[int, typer.Option("--digit", min=0, max=9, help="The digit, 0 to 9.")] = 7,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", help="The file to write: .gif, .webp or .png. If omitted, print to the terminal."),
-    ] = None,
+    out: AnimationOut = None,
     form: Annotated[
         str | None,
         typer.Option(

@@ -1,12 +1,12 @@
 """`acgan morph`: turns one digit into another on the service."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from app.cli.completion import one_of
 from app.cli.options import (
+    AnimationOut,
     AsJson,
     IndexOption,
     InvertOption,
@@ -25,10 +25,7 @@ from app.cli.service import service
 def morph(
     first: Annotated[int, typer.Argument(metavar="FROM", min=0, max=9, help="The first digit, 0 to 9.")],
     last: Annotated[int, typer.Argument(metavar="TO", min=0, max=9, help="The last digit, 0 to 9.")],
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", help="The file to write: .gif, .webp or .png. If omitted, print to the terminal."),
-    ] = None,
+    out: AnimationOut = None,
     form: Annotated[
         str | None,
         typer.Option(

@@ -99,7 +99,7 @@ def check_files(epochs: list[SeedEpoch], report: ReportProgress) -> tuple[int, d
 
 
 def check_class_count(classes: dict[int, Path], data: Dataset) -> None:
-    """Raises KerasWeightsError if a file does not have as many classes as the data."""
+    """Raises KerasWeightsError if the number of classes of a file differs from that of the data."""
     for count, path in classes.items():
         if count != data.class_count:
             raise KerasWeightsError(

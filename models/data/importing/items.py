@@ -4,7 +4,7 @@
         for item in source.items():
             picture = fit(to_grey(item.content, limits), "mnist", "no")
 
-The readers are in the other modules of this package; docs/training-data.md describes the formats that they accept.
+The readers are in the other modules of this package; docs/image-formats.md describes the formats that they accept.
 """
 
 from collections.abc import Iterator

@@ -9,12 +9,12 @@ import gzip
 import lzma
 import tarfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO
 
 from models.bounded_reading import GZIP, printable
-from models.data.importing.containers.tree import PIECE, Entry, Members, spool
+from models.data.importing.containers.tree import PIECE, Archive, Entry, Members, spool
 from models.data.importing.items import InvalidImages, Limits
 from models.data.importing.sources import sentences
 
@@ -82,12 +82,11 @@ class BoundedReads:
         return self.file.read(size)
 
 
-class Tar:
+class Tar(Archive):
     """A tar archive as a tree."""
 
     def __init__(self, path: Path, head: bytes, limits: Limits, scratch: Path | None, stack: ExitStack) -> None:
-        self.name, self.scratch, self.stack = printable(path.name), scratch, stack
-        self.spooled = dict[str, BinaryIO]()
+        super().__init__(printable(path.name), scratch, stack)
         with sentences(self.name):
             self.file: BinaryIO = stack.enter_context(path.open("rb"))
             if head.startswith((GZIP, BZIP2, XZ)):
@@ -125,17 +124,7 @@ class Tar:
             self.file.seek(entry.handle)
             return self.file.read(min(length, entry.size))
 
-    @contextmanager
-    def open(self, entry: Entry) -> Iterator[BinaryIO]:
-        """Copy a file to a temporary one. It is copied once, so only one at a time may read it."""
-        if entry.path not in self.spooled:
-            copy = spool(self._pieces(entry), f"{self.name}/{entry.path}", entry.size, self.scratch, self.stack)
-            self.spooled[entry.path] = copy
-        file = self.spooled[entry.path]
-        file.seek(0)
-        yield file
-
-    def _pieces(self, entry: Entry) -> Iterator[bytes]:
+    def pieces(self, entry: Entry) -> Iterator[bytes]:
         with sentences(f"{self.name}/{entry.path}"):
             for at in range(0, entry.size, PIECE):
                 self.file.seek(entry.handle + at)

@@ -8,6 +8,7 @@ import errno
 import os
 import stat
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -187,6 +188,29 @@ def open_regular(path: Path) -> Iterator[BinaryIO]:
     with sentences(str(path)):
         file = path.open("rb")
     with file:
+        yield file
+
+
+class Archive(ABC):
+    """Opens files of an archive that is read entry by entry. Temporary copies are deleted when the stack is closed."""
+
+    def __init__(self, name: str, scratch: Path | None, stack: ExitStack) -> None:
+        """`name` is printable."""
+        self.name, self.scratch, self.stack = name, scratch, stack
+        self.spooled = dict[str, BinaryIO]()
+
+    @abstractmethod
+    def pieces(self, entry: Entry) -> Iterator[bytes]:
+        """Yield the content of a file, PIECE bytes at most at a time. Raises InvalidImages or FileFault."""
+
+    @contextmanager
+    def open(self, entry: Entry) -> Iterator[BinaryIO]:
+        """Copy a file to a temporary one. It is copied once, so only one at a time may read it."""
+        if entry.path not in self.spooled:
+            copy = spool(self.pieces(entry), f"{self.name}/{entry.path}", entry.size, self.scratch, self.stack)
+            self.spooled[entry.path] = copy
+        file = self.spooled[entry.path]
+        file.seek(0)
         yield file
 
 

@@ -7,12 +7,12 @@ entries are read: `zipfile` bounds the memory for these, but not for bzip2 and L
 import stat
 import zipfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO
 
 from models.bounded_reading import printable
-from models.data.importing.containers.tree import PIECE, Entry, Members, spool
+from models.data.importing.containers.tree import PIECE, Archive, Entry, Members
 from models.data.importing.items import InvalidImages, Limits
 from models.data.importing.sources import sentences
 
@@ -63,11 +63,11 @@ def _check_directory(file: BinaryIO, name: str, limit: int) -> None:
             raise InvalidImages(f"{printable(name)} has more than {limit:,} files and folders")
 
 
-class Zip:
+class Zip(Archive):
     """A zip archive as a tree."""
 
     def __init__(self, path: Path, limits: Limits, scratch: Path | None, stack: ExitStack) -> None:
-        self.name, self.scratch, self.stack = printable(path.name), scratch, stack
+        super().__init__(printable(path.name), scratch, stack)
         self.limits = limits
         with sentences(self.name):
             file = stack.enter_context(path.open("rb"))
@@ -76,7 +76,6 @@ class Zip:
         for info in self.archive.infolist():
             _add(info, members)
         self.tree = members.tree
-        self.spooled = dict[str, BinaryIO]()
 
     def read(self, entry: Entry, limit: int) -> bytes:
         """Return the content of a file of at most `limit` bytes."""
@@ -90,17 +89,7 @@ class Zip:
         with sentences(f"{self.name}/{entry.path}"), self.archive.open(entry.handle) as member:
             return member.read(length)
 
-    @contextmanager
-    def open(self, entry: Entry) -> Iterator[BinaryIO]:
-        """Unpack a file to a temporary one. It is unpacked once, so only one at a time may read it."""
-        if entry.path not in self.spooled:
-            copy = spool(self._pieces(entry), f"{self.name}/{entry.path}", entry.size, self.scratch, self.stack)
-            self.spooled[entry.path] = copy
-        file = self.spooled[entry.path]
-        file.seek(0)
-        yield file
-
-    def _pieces(self, entry: Entry) -> Iterator[bytes]:
+    def pieces(self, entry: Entry) -> Iterator[bytes]:
         with sentences(f"{self.name}/{entry.path}"), self.archive.open(entry.handle) as member:
             while piece := member.read(PIECE):
                 yield piece
