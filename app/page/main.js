@@ -1,19 +1,19 @@
 // The router. The URL holds the whole state of a view, as in #/runs/ID?epoch=3, so a reload loses nothing.
 
-import { key, wanted } from "./api.js";
-import { h, clearError, notice, announce } from "./dom.js";
+import { key, wanted } from "./common/api.js";
+import { h, clearError, notice, announce } from "./common/dom.js";
 
 const VIEWS = { "": "runs", new: "new_run", runs: "run", compare: "compare", draw: "draw", play: "play", datasets: "datasets", "training-data": "training_data", checkpoints: "checkpoints" };
 
 // The modules of each view besides the common ones: loaded in parallel, because each round trip takes time.
 const PARTS = {
-  runs: ["canvas", "run_row"],
-  run: ["chart", "curves", "canvas", "live", "views/runs"],
-  compare: ["chart", "curves", "canvas", "views/runs"],
-  draw: ["canvas", "digit", "keys"],
-  play: ["canvas"],
-  checkpoints: ["downloads", "views/evaluation"],
-  training_data: ["canvas", "previews", "upload", "tar", "views/new_run"],
+  runs: ["parts/canvas", "parts/run_row"],
+  run: ["parts/chart", "parts/curves", "parts/canvas", "parts/live", "views/runs"],
+  compare: ["parts/chart", "parts/curves", "parts/canvas", "views/runs"],
+  draw: ["parts/canvas", "parts/digit", "common/keys"],
+  play: ["parts/canvas"],
+  checkpoints: ["common/downloads", "views/evaluation"],
+  training_data: ["parts/canvas", "parts/previews", "common/upload", "common/tar", "views/new_run"],
 };
 
 export function place() {

@@ -98,7 +98,7 @@ def test_invented_paths_and_methods_create_no_series(client: TestClient) -> None
         "/page/schemas",
         "/page/schemas/training-data",
         "/page/{name}",
-        "/page/views/{name}",
+        "/page/{part}/{name}",
         "/docs/{name}",
         UNMATCHED,
     }

@@ -28,7 +28,7 @@ from worker.jobs.model import JobStatus
 
 pytestmark = pytest.mark.browser
 
-CURVES = Path("app/page/curves.js")
+CURVES = Path("app/page/parts/curves.js")
 JUDGES = Path("models/judges")
 
 DESK = {"viewport": {"width": 1200, "height": 900}}

@@ -74,7 +74,7 @@ def folder(package: str, part: str, policy: str) -> dict[str, File]:
 
 
 PAGE = folder("app", "page", PAGE_POLICY)
-VIEWS = folder("app", "page/views", PAGE_POLICY)
+FOLDERS = {part: folder("app", f"page/{part}", PAGE_POLICY) for part in ("common", "parts", "views")}
 DOCS = folder("app", "page/docs", DOCS_POLICY) | folder("fastapi_swagger", "resources", DOCS_POLICY)
 
 router = APIRouter(include_in_schema=False, route_class=GuardedRoute)
@@ -104,9 +104,10 @@ async def page_file(request: Request, name: str) -> Response:
     return await answer(request, PAGE.get(name))
 
 
-@router.get("/page/views/{name}")
-async def view_file(request: Request, name: str) -> Response:
-    return await answer(request, VIEWS.get(name))
+@router.get("/page/{part}/{name}")
+async def page_module(request: Request, part: str, name: str) -> Response:
+    """Return a module: `part` is common (used by every view), parts (pieces of views) or views."""
+    return await answer(request, FOLDERS.get(part, {}).get(name))
 
 
 @router.get("/docs")

@@ -1,10 +1,10 @@
 // Checkpoints: list them, show which one is served, and change it.
 
-import { get, put, remove } from "../api.js";
-import { button, confirmed, facts, h, notice, pause, showError, title, announce } from "../dom.js";
+import { get, put, remove } from "../common/api.js";
+import { button, confirmed, facts, h, notice, pause, showError, title, announce } from "../common/dom.js";
 import { name } from "../main.js";
-import { listDownloads } from "../downloads.js";
-import { ago, areDigits, bytes, classesOf, figure, nameOf, percent } from "../format.js";
+import { listDownloads } from "../common/downloads.js";
+import { ago, areDigits, bytes, classesOf, figure, nameOf, percent } from "../common/format.js";
 import { evaluationOf } from "./evaluation.js";
 
 const AGAIN = 3000; // milliseconds between two looks at what is served and published, which other tabs and runs change

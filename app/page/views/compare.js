@@ -1,13 +1,13 @@
 // Any number of runs next to each other, aligned by epoch or by time: their images, losses, quality and differences.
 
-import { ENDED, get } from "../api.js";
-import { EPOCHS, board, boardControls, chart, legend } from "../chart.js";
-import { FIGURES, LOSSES, ROWS, belowZero, hue, points } from "../curves.js";
-import { button, h, notice, pause, showError, title } from "../dom.js";
-import { plotCanvas } from "../canvas.js";
+import { ENDED, get } from "../common/api.js";
+import { EPOCHS, board, boardControls, chart, legend } from "../parts/chart.js";
+import { FIGURES, LOSSES, ROWS, belowZero, hue, points } from "../parts/curves.js";
+import { button, h, notice, pause, showError, title } from "../common/dom.js";
+import { plotCanvas } from "../parts/canvas.js";
 import { go, name, note } from "../main.js";
 import { badge } from "./runs.js";
-import { duration, figure, knownClasses, named, percent, spent, standing } from "../format.js";
+import { duration, figure, knownClasses, named, percent, spent, standing } from "../common/format.js";
 
 const AGAIN = 3000; // milliseconds between requests of running runs: event streams are limited
 const TIME = { first: 0, whole: false, text: (seconds) => short(seconds), at: (seconds) => `after ${duration(seconds)}` };

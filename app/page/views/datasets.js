@@ -1,9 +1,9 @@
 // Generated data sets: a form to order one, and a list with progress and files.
 
-import { ENDED, get, key, post, remove } from "../api.js";
-import { button, confirmed, dataTabs, h, notice, pause, prose, showError, title, announce } from "../dom.js";
+import { ENDED, get, key, post, remove } from "../common/api.js";
+import { button, confirmed, dataTabs, h, notice, pause, prose, showError, title, announce } from "../common/dom.js";
 import { name, note } from "../main.js";
-import { ago, areDigits, bytes, duration, number, sentence } from "../format.js";
+import { ago, areDigits, bytes, duration, number, sentence } from "../common/format.js";
 
 const CLASSES = 10, BYTES = 410, AGAIN = 1500; // bytes of a digit, compressed; milliseconds between requests
 const SURE = { "": "none", 0.5: "probability at least 0.5", 0.99: "probability at least 0.99" };

@@ -1,13 +1,13 @@
 // Draw images of a class: digits by the current model, or by a model of other training data. Every picture has a
 // permanent link that returns the same images.
 
-import { file, get } from "../api.js";
-import { button, h, notice, save, showError, tabs, title, announce } from "../dom.js";
-import { showDigit } from "../digit.js";
-import { shortcuts } from "../keys.js";
-import { DRAWINGS, freshSeed, seedField, sheet } from "../canvas.js";
+import { file, get } from "../common/api.js";
+import { button, h, notice, save, showError, tabs, title, announce } from "../common/dom.js";
+import { showDigit } from "../parts/digit.js";
+import { shortcuts } from "../common/keys.js";
+import { DRAWINGS, freshSeed, seedField, sheet } from "../parts/canvas.js";
 import { name, note } from "../main.js";
-import { areDigits, classesOf, listed, nameOf } from "../format.js";
+import { areDigits, classesOf, listed, nameOf } from "../common/format.js";
 
 const MOST = 1000; // images in a response
 const DIGITS = [..."0123456789"];

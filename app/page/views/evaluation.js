@@ -1,8 +1,8 @@
 // The evaluation of a checkpoint: a button that orders one, its progress, and its figures with their intervals.
 
-import { get, post } from "../api.js";
-import { announce, button, facts, h, pause, showError } from "../dom.js";
-import { figure, percent } from "../format.js";
+import { get, post } from "../common/api.js";
+import { announce, button, facts, h, pause, showError } from "../common/dom.js";
+import { figure, percent } from "../common/format.js";
 
 const POLL_MS = 2000;
 const FIGURES = [

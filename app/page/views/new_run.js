@@ -1,9 +1,9 @@
 // The form that starts a run. It is built from the API's schema and shows an estimate of the time.
 
-import { get, post } from "../api.js";
-import { h, notice, prose, showError, title } from "../dom.js";
+import { get, post } from "../common/api.js";
+import { h, notice, prose, showError, title } from "../common/dom.js";
 import { go, name, note } from "../main.js";
-import { count, duration, listed, number } from "../format.js";
+import { count, duration, listed, number } from "../common/format.js";
 
 const FIRST = ["name", "recipe", "dataset", "epochs"]; // the others are under "More options"
 const ALL = 60000; // training images of MNIST
@@ -105,7 +105,7 @@ async function offerTrainingData({ input, element }, isGiven, sizes, changed, si
     if (set.name !== shown && `${set.name}@${set.version}` !== shown) return;
     sizes.set(shown, set.train_images);
     text.textContent = `${set.classes.length} classes: ${listed(set.classes)}. ${number(set.train_images)} training images, ${number(set.test_images)} for tests.`;
-    const { preview } = await import("../previews.js");
+    const { preview } = await import("../parts/previews.js");
     await preview(picture, set, signal);
   };
   const look = () => describe().then(changed).catch((problem) => {

@@ -1,7 +1,7 @@
 // Draw a number in the style that a seed chooses, and morph one digit into another with the latent vector of the seed, which is in the URL.
 
-import { h, notice, tabs, title, announce } from "../dom.js";
-import { DRAWINGS, freshSeed, seedField, sheet } from "../canvas.js";
+import { h, notice, tabs, title, announce } from "../common/dom.js";
+import { DRAWINGS, freshSeed, seedField, sheet } from "../parts/canvas.js";
 import { name, note } from "../main.js";
 
 const SETTLE = 150; // milliseconds after the last key press

@@ -1,14 +1,14 @@
 // One run, live. The selected epoch determines the digits, losses and metrics on the page.
 
-import { ENDED, follow, get } from "../api.js";
-import { board, boardControls } from "../chart.js";
-import { LOSSES, REAL, ROWS, classCharts, figureCharts, lossCharts } from "../curves.js";
-import { facts, h, notice, prose, showError, title, announce } from "../dom.js";
-import { livePanel, phase } from "../live.js";
-import { plotCanvas } from "../canvas.js";
+import { ENDED, follow, get } from "../common/api.js";
+import { board, boardControls } from "../parts/chart.js";
+import { LOSSES, REAL, ROWS, classCharts, figureCharts, lossCharts } from "../parts/curves.js";
+import { facts, h, notice, prose, showError, title, announce } from "../common/dom.js";
+import { livePanel, phase } from "../parts/live.js";
+import { plotCanvas } from "../parts/canvas.js";
 import { go, name, note } from "../main.js";
 import { badge, progress, controls } from "./runs.js";
-import { KINDS, ago, areDigits, done, duration, figure, knownClasses, listed, named, number, percent, sentence, standing, when } from "../format.js";
+import { KINDS, ago, areDigits, done, duration, figure, knownClasses, listed, named, number, percent, sentence, standing, when } from "../common/format.js";
 
 const STEP = 450; // milliseconds per epoch during playback
 const HEARD = 5000; // milliseconds between updates of the time of the last message
@@ -86,7 +86,7 @@ export async function show(root, { id, query }, signal) {
     const which = names ? `the classes ${listed(names)}` : "one class per row";
     const text = `${noun() === "digits" ? "Digits" : "Images"} of epoch ${at.epoch}: ${which} from top to bottom, one latent vector per column${real ? `; on the right, real ${noun()}` : ""}.`;
     const show = async () => {
-      if (real && names) reals ??= import("../real.js").then(({ realImages }) => realImages(job.config.dataset, names.length, signal));
+      if (real && names) reals ??= import("../parts/real.js").then(({ realImages }) => realImages(job.config.dataset, names.length, signal));
       const beside = real && reals ? await reals.catch((problem) => (view.noReal.textContent = problem.message, null)) : null;
       view.noReal.hidden = !real || !view.noReal.textContent;
       await view.picture.draw(at.samples, { real: beside, text: beside || !real ? text : text.replace(/; on the right.*/, ".") }, signal);
@@ -132,7 +132,7 @@ export async function show(root, { id, query }, signal) {
     view.weights.dataset.id = id;
     const details = h("details", {}, h("summary", {}, "Download weights"));
     const list = async () => {
-      const { getCheckpoint, listDownloads } = await import("../downloads.js");
+      const { getCheckpoint, listDownloads } = await import("../common/downloads.js");
       listDownloads(details, await getCheckpoint(id, signal), signal);
     };
     details.addEventListener("toggle", () => list().catch(showError), { once: true });

@@ -1,10 +1,10 @@
 // The first screen, and all runs: running and waiting ones first, or as they are searched, sorted and filtered.
 
-import { get, patch, post, remove } from "../api.js";
-import { announce, button, confirmed, h, pause, showError, title } from "../dom.js";
-import { sheet } from "../canvas.js";
+import { get, patch, post, remove } from "../common/api.js";
+import { announce, button, confirmed, h, pause, showError, title } from "../common/dom.js";
+import { sheet } from "../parts/canvas.js";
 import { go, name, note } from "../main.js";
-import { count, named } from "../format.js";
+import { count, named } from "../common/format.js";
 
 const PAGE = 10, MORE = 50, AT_ONCE = 100; // runs of the first page, of later ones, and of a request at most
 const AGAIN = 2500, ALL_AGAIN = 10; // milliseconds until the first page is read again, and rounds until all rows are
@@ -20,7 +20,7 @@ export async function show(root, { query }, signal) {
   name("");
   const chosen = new Set((query.get("compare") ?? "").split(",").filter(Boolean));
   const rows = new Map();
-  const loading = import("../run_row.js"); // not before: other views use the functions below
+  const loading = import("../parts/run_row.js"); // not before: other views use the functions below
   let shown = [], next = null, entry;
   const list = h("ol", { class: "jobs" });
   const more = h("div", { class: "actions" });
@@ -139,7 +139,7 @@ export async function show(root, { query }, signal) {
     announce(shown.length ? `${next ? "More than " : ""}${count(shown.length, "run")} found.` : "No run found.");
   }
   async function edit(job, row) {
-    const { relabelled } = await import("../run_labels.js");
+    const { relabelled } = await import("../parts/run_labels.js");
     const changed = await relabelled(job);
     if (!changed) return;
     row.update(changed);

@@ -1,12 +1,12 @@
 // Training data: the sets that a run can name, and a form that brings images of one's own.
 
-import { ENDED, get, post, remove } from "../api.js";
-import { button, confirmed, dataTabs, facts, h, notice, pause, prose, showError, title, announce } from "../dom.js";
+import { ENDED, get, post, remove } from "../common/api.js";
+import { button, confirmed, dataTabs, facts, h, notice, pause, prose, showError, title, announce } from "../common/dom.js";
 import { name } from "../main.js";
-import { MOST_FILES, ofDrop, ofFolder, packed, send } from "../upload.js";
-import { preview } from "../previews.js";
+import { MOST_FILES, ofDrop, ofFolder, packed, send } from "../common/upload.js";
+import { preview } from "../parts/previews.js";
 import { field, random } from "./new_run.js";
-import { ago, bytes, count, duration, number, sentence } from "../format.js";
+import { ago, bytes, count, duration, number, sentence } from "../common/format.js";
 
 const AGAIN = 1000; // milliseconds between requests of a job
 const SHOWN = 10; // jobs

@@ -1,9 +1,9 @@
 // What a running job shows between two epochs: its phase, losses of its last iterations, and ten digits from fixed latents.
 
-import { get } from "./api.js";
+import { get } from "../common/api.js";
 import { board, chart } from "./chart.js";
-import { h, pause } from "./dom.js";
-import { number } from "./format.js";
+import { h, pause } from "../common/dom.js";
+import { number } from "../common/format.js";
 
 const SPREAD = 800; // milliseconds: followers of a run are told at the same moment, and do not all ask then
 const SHOWN = 300; // entries, of about a second each

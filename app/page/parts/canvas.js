@@ -1,7 +1,7 @@
 // Pictures of digits or other images: sheets from the API, and the plots of epochs rearranged for the screen.
 
-import { file } from "./api.js";
-import { button, h } from "./dom.js";
+import { file } from "../common/api.js";
+import { button, h } from "../common/dom.js";
 
 export const DRAWINGS = { draw: "Digits", play: "Numbers and morphs" }; // views, and the texts of their tabs
 const SEEDS = 1e6; // random seeds are below this; users can enter any other

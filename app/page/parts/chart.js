@@ -1,8 +1,8 @@
 // Line charts as SVG, with a text alternative for screen readers. The charts of a board share the pointer, smoothing and
 // the lines that are shown.
 
-import { h, svg } from "./dom.js";
-import { figure } from "./format.js";
+import { h, svg } from "../common/dom.js";
+import { figure } from "../common/format.js";
 
 const WIDTH = 360, HEIGHT = 200, LEFT = 38, RIGHT = 10, TOP = 10, BOTTOM = 24;
 

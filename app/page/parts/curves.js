@@ -1,7 +1,7 @@
 // Charts of a run's epochs: the three losses in the four rows of the original Keras script, and the quality metrics.
 
 import { chart } from "./chart.js";
-import { h } from "./dom.js";
+import { h } from "../common/dom.js";
 
 export const ROWS = [
   { name: "generator (train)", network: "generator", split: "train", look: "accent" },

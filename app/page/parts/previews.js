@@ -1,8 +1,8 @@
 // The preview of training data: some of its images, by class.
 
-import { h } from "./dom.js";
+import { h } from "../common/dom.js";
 import { sheet } from "./canvas.js";
-import { listed } from "./format.js";
+import { listed } from "../common/format.js";
 
 /** Show the preview of a set in an element; if the service has none yet, the sentence that says why. */
 export async function preview(element, set, signal) {

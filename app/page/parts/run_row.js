@@ -1,9 +1,9 @@
 // A row of the list of runs: picture, name, tags, state, progress and what can be done.
 
-import { ENDED, file } from "./api.js";
-import { button, h, prose } from "./dom.js";
-import { ago, done, knownClasses, named, percent, recipe, sentence, standing } from "./format.js";
-import { badge, controls, progress } from "./views/runs.js";
+import { ENDED, file } from "../common/api.js";
+import { button, h, prose } from "../common/dom.js";
+import { ago, done, knownClasses, named, percent, recipe, sentence, standing } from "../common/format.js";
+import { badge, controls, progress } from "../views/runs.js";
 
 /** Create the row of a run. `on` has the functions `pick(id, isChosen)`, `gone(id)`, `tag(text)` and `edit(job, row)`. */
 export function entry(job, isChosen, on) {

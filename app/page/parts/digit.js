@@ -1,6 +1,6 @@
 // The dialog about one image of a sheet: its address, how to get it again, and a morph that starts from it.
 
-import { announce, button, h, showError } from "./dom.js";
+import { announce, button, h, showError } from "../common/dom.js";
 import { sheet } from "./canvas.js";
 
 const PICTURE = "scale=6";

@@ -1,8 +1,8 @@
 // The dialog that changes the labels of a run.
 
-import { patch } from "./api.js";
-import { h } from "./dom.js";
-import { named } from "./format.js";
+import { patch } from "../common/api.js";
+import { h } from "../common/dom.js";
+import { named } from "../common/format.js";
 
 /** Ask for new labels. Resolves to the new record, or to null if the dialog was cancelled. */
 export function relabelled(job) {
