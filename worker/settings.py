@@ -129,7 +129,7 @@ class WorkerSettings(BaseSettings):
     )
     mnist_mirrors: str = Field(
         " ".join(DATASETS["mnist"].mirrors),
-        description="Addresses to download MNIST from if no folder has it, separated by spaces.",
+        description="Addresses, separated by spaces, to download MNIST from if no folder has it.",
     )
     judge: bool = Field(
         True,

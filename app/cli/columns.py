@@ -13,7 +13,7 @@ GAP = "  "
 
 @dataclass
 class Column:
-    """A column. If a terminal is too narrow, the steps with the lowest numbers come first."""
+    """A column. For a narrow terminal, columns are shortened or left out in steps, in the order of their numbers."""
 
     heading: str
     right: bool = False

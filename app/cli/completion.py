@@ -116,7 +116,7 @@ def local_checkpoints(ctx: typer.Context, incomplete: str) -> Values:
 
 
 def weights_files(incomplete: str) -> Values:
-    """Return the folders, and the files of weights, whose path begins so."""
+    """Return the folders, and the files of weights, whose path begins with the text."""
     paths = [Path(name) for name in sorted(glob(f"{escape(incomplete)}*"))]
     names = [
         f"{path}/" if path.is_dir() else str(path) for path in paths if path.is_dir() or path.suffix == ".safetensors"

@@ -30,7 +30,7 @@ def given(**query: Any) -> dict[str, Any]:
 
 
 def show_picture(picture: "Picture", what: str, out: Path | None, as_json: bool, about: dict[str, Any]) -> None:
-    """Write the file, or print the digits of a PNG; then what they are, as a sentence or as JSON."""
+    """Write the file, or print the digits of a PNG; then print what was drawn, as a sentence or as JSON."""
     if out is not None:
         with writing(out):
             picture.save(out)

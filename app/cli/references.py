@@ -53,7 +53,7 @@ def find_job(client: "Client", text: str, lists: tuple[JobList, ...] = BOTH, has
         fail_without(text, lists, all_seen=True)
     found, all_seen = search(client, text, lists)
     if len(found) > 1:
-        fail(f"{text!r} can be {len(found)} jobs: {listed(found)}: pass an id, or more of it")
+        fail(f"{text!r} can be {len(found)} jobs: {listed(found)}: pass the whole id, or a longer beginning of it")
     if not found:
         fail_without(text, lists, all_seen)
     return found[0].id

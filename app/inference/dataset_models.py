@@ -19,7 +19,7 @@ MOST_TRIED = 2  # older checkpoints in place of a damaged one
 
 
 class Selected(NamedTuple):
-    """The best or newest checkpoint, and the newest of the same name when it was selected."""
+    """The best or newest checkpoint of a data set, and the newest one at the time of the selection."""
 
     checkpoint: CheckpointId
     newest: Newest | None
@@ -109,4 +109,4 @@ class DatasetModels:
 
     def _nothing_of(self, wanted: Reference) -> str:
         names = sorted({each.config.dataset for each in self._servable()})
-        return f"no checkpoint of {wanted} may be drawn: there are checkpoints of {', '.join(names) or 'no data set'}"
+        return f"no checkpoint of {wanted} may be served: there are checkpoints of {', '.join(names) or 'no data set'}"

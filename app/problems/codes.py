@@ -103,7 +103,7 @@ PROBLEMS = {
     "training-data-reserved": ProblemType(
         409, "The name is that of built-in training data, which is neither replaced nor removed."
     ),
-    "training-data-name-invalid": ProblemType(422, "The name of training data has another form."),
+    "training-data-name-invalid": ProblemType(422, "This cannot be a name of training data."),
     "dataset-not-found": ProblemType(404, "No generated data set has this id.", "see GET /datasets"),
     "evaluation-not-found": ProblemType(
         404, "No evaluation has this id, or it has no result yet.", "see GET /evaluations"

@@ -12,7 +12,7 @@ from worker.jobs.live import ENTRIES, Live
 class LiveSample(Record):
     """Images of the first ten classes, with the latent of the first row of the epochs' plots."""
 
-    number: int = Field(description="The entry with which they were drawn.")
+    number: int = Field(description="Number of the entry that has this sample.")
     epoch: int
     batch: int = Field(description="Iterations done in this epoch.")
     png: str = Field(description="A PNG of 28 x 280 pixels and at most 4 kB, in base64.")

@@ -55,7 +55,7 @@ class TrainingDataView(Record):
     test_counts: list[int] | None = Field(description="Test images of each class; null if unknown.")
     source: str = Field(description="What the images were read from.")
     options: dict[str, str | int | float | None] = Field({}, description="How the images were fitted and split.")
-    warnings: list[str] = Field([], description="What was left out or may surprise, such as files that were skipped.")
+    warnings: list[str] = Field([], description="What was left out or is unusual, such as files that were skipped.")
     created_at: datetime | None = Field(description="Null for a built-in set.")
     size: int | None = Field(description="Size of its files in the store, in bytes. Null for a built-in set.")
     checkpoints: int = Field(description="Checkpoints trained on it: on any version if the request names none.")
@@ -111,7 +111,7 @@ class TrainingDataView(Record):
 
 class TrainingDataList(BaseModel):
     training_data: list[TrainingDataView] = Field(
-        description="The built-in sets, then the newest version of each set that users brought, by name."
+        description="The built-in sets, then the newest version of each set that users brought, sorted by name."
     )
 
 

@@ -16,7 +16,7 @@ class TrainingDataReserved(Conflict):
 
 
 class TrainingDataNameInvalid(InvalidInput):
-    """The name of training data has another form."""
+    """This cannot be a name of training data."""
 
     code = "training-data-name-invalid"
 

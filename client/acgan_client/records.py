@@ -147,7 +147,7 @@ class EvaluationOrder(Record):
 
 
 class Job(Record):
-    """A run; or a job that generates a data set, or makes training data of a file: then `order` or `training_data`
+    """A run; or a job that generates a data set, or makes training data from a file: then `order` or `training_data`
     says which."""
 
     id: str

@@ -1,4 +1,4 @@
-"""The base of all records, and those of training data that a job makes of a file."""
+"""The base of all records, and those of training data that a job makes from a file."""
 
 from typing import Any, ClassVar
 

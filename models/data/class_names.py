@@ -13,7 +13,7 @@ class ClassNotFound(NotFound, code="class-not-found"):
 
 
 def label_of(text: str, classes: Sequence[str]) -> int:
-    """Return the label of the class with this name; else of the only one whose name differs in upper and lower case.
+    """Return the label of the class with this name; else of the only one whose name differs just in case.
 
     A number that is no name is a label: of the classes `3` and `8`, `8` is the second, and `0` the first. Raises
     ClassNotFound.

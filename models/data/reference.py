@@ -1,4 +1,4 @@
-"""Names of training data: `mnist` for a built-in set; `letters`, or `letters@2` for its second version, for one's own.
+"""Names of training data: `mnist`, a built-in set; `letters`, one that a user brought; `letters@2`, its version 2.
 
 It imports nothing, because the config and the manifests of checkpoints use it.
 """

@@ -28,8 +28,8 @@ class Figures(Record):
     """Quality figures of digits, each with a 95 % interval. Accuracies, shares and their intervals are 0-1.
 
     Intervals of accuracies and shares are Wilson's. Those of distances, density, coverage and variety are by the
-    jackknife over ten groups of the evaluated digits. They contain what other digits of the same generator would
-    change, not what other real digits or another judge would.
+    jackknife over ten groups of the evaluated digits. They show how much a figure varies with other digits of the same
+    generator, not the effect of other real digits or of another judge.
     """
 
     digits: int = Field(description="Number of evaluated digits.")
@@ -41,7 +41,9 @@ class Figures(Record):
     gan_train: float = Field(
         description="Mean accuracy, on real test digits, of classifiers (pupils) trained on these digits."
     )
-    gan_train_interval: Interval = Field(description="By the number of test digits; `gan_trains` is the spread.")
+    gan_train_interval: Interval = Field(
+        description="From the number of test digits; `gan_trains` shows the spread between pupils."
+    )
     gan_trains: list[float] = Field(description="Of each pupil: one random seed each.")
     lessons: int = Field(description="Digits that each pupil was trained on.")
     frechet_distance: float = Field(description="Distance to the real test digits, in the judge's features.")
@@ -57,7 +59,7 @@ class Figures(Record):
     variety_mean: float
     variety_mean_interval: Interval
     nearest_distance: float = Field(description="Median distance in grey levels to the nearest training digit.")
-    nearest_distance_interval: Interval = Field(description="By the order of the distances.")
+    nearest_distance_interval: Interval = Field(description="From the order of the distances.")
     copies: float = Field(description=f"Share nearer to a training digit than {1 - CLOSE:.0%} of the test digits are.")
     copies_interval: Interval
 
@@ -69,7 +71,7 @@ class Evaluation(Record):
     dataset: str
     dataset_checksum: str = Field(description="SHA-256 of the real images and labels.")
     classes: list[str] = Field(description="The name of each label, from 0.")
-    effort: Effort | None = Field(description="Null for another number of digits.")
+    effort: Effort | None = Field(description="Null if the number of digits is that of neither effort.")
     judge_accuracy: float = Field(description="Accuracy of the reporting judge on the real test digits.")
     judge_accuracy_interval: Interval = Field(description="Wilson's 95 % interval.")
     generator: Figures

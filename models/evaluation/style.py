@@ -75,8 +75,8 @@ class Scale(NamedTuple):
 def style_ratio(rows: np.ndarray) -> float:
     """Return how different the digits of a row are in style: 1 as much as those of different rows, 0 not at all.
 
-    It is the variance of the descriptors within a row divided by that at large, both unbiased, averaged over rows and
-    descriptors, each descriptor standardised within its class.
+    It is the variance of the descriptors within a row divided by that over all rows, both unbiased, averaged over rows
+    and descriptors, each descriptor standardised within its class.
 
     Args:
         rows: uint8 (n, K, 28, 28), at least two rows of two digits. Column k of each row is a digit of the k-th class.

@@ -1,7 +1,7 @@
 """A bank of digits by style, from which the digits of a number are chosen so that they look written by one hand.
 
-The bank has the first SIZE digits of every class at one fixed seed, without those that the judge does not read as what
-they are, and the style of each. It depends on the generator and the judge only.
+The bank has the first SIZE digits of every class at one fixed seed, without those whose label the judge does not
+recognise, and the style of each. It depends on the generator and the judge only.
 """
 
 from collections.abc import Iterator, Sequence
@@ -90,7 +90,7 @@ class StyleBank(NamedTuple):
 
     @classmethod
     def of(cls, measured: Sequence[Measured]) -> Self:
-        """Make a bank of what was measured of each class, from index 0 on."""
+        """Make a bank from the measured digits of each class, which begin at index 0."""
         return cls(tuple(ClassStyles.of(each) for each in measured))
 
     @property

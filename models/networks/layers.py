@@ -35,7 +35,7 @@ class Dropout(nn.Dropout):
 
 
 class BatchNorm(nn.BatchNorm2d):
-    """Batch normalisation of maps of either layout."""
+    """Batch normalisation of maps in the memory layout (N, C, H, W) or (H, W, N, C)."""
 
     def forward(self, x: Tensor) -> Tensor:
         if not x.permute(2, 3, 0, 1).is_contiguous():

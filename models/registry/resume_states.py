@@ -89,7 +89,7 @@ class ResumeStates(JobClaims):
         self._delete_states(job)
 
     def delete_state(self, job: str) -> None:
-        """Delete the state of a job that failed or was cancelled, and record that there was one."""
+        """Delete the state of a job that failed or was cancelled, and record that it was deleted."""
         self.storage.write(f"{job}/{RESUME}", seal(StateRecord(deleted=True)))
         self._delete_states(job)
 

@@ -44,7 +44,7 @@ class NameReserved(Conflict, code="training-data-reserved"):
 
 
 class InvalidName(InvalidInput, code="training-data-name-invalid"):
-    """The name of training data has another form."""
+    """This cannot be a name of training data."""
 
 
 class Splits(NamedTuple):
@@ -69,7 +69,7 @@ class TrainingDataManifest(BaseModel):
     test_counts: tuple[int, ...] = Field(description="Number of test images of each class.")
     source: str = Field("", description="What the images were read from.")
     options: dict[str, str | int | float | None] = Field({}, description="How the images were fitted and split.")
-    warnings: list[str] = Field([], description="What was left out or may surprise, such as files that were skipped.")
+    warnings: list[str] = Field([], description="What was left out or is unusual, such as files that were skipped.")
     dataset_checksum: str = Field(description="SHA-256 of all images and labels, as in the manifests of checkpoints.")
     code_version: str
     files: dict[FileName, FileRecord]

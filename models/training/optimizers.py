@@ -43,7 +43,7 @@ def make_adam(network: nn.Module, config: TrainingConfig, device: torch.device) 
 
 
 def set_rate(adam: Adam, lr: float) -> None:
-    """Set the learning rate; in place if it is a tensor, because a graph has captured it."""
+    """Set the learning rate; in place if it is a tensor, because a CUDA graph may have captured it."""
     for group in adam.param_groups:
         if isinstance(group["lr"], Tensor):
             group["lr"].fill_(lr)

@@ -88,7 +88,7 @@ def is_made(context: JobContext) -> bool:
     try:
         read_evaluation(storage, job)
     except (CheckpointDamaged, FileNotFoundError) as error:
-        logger.warning("job %s evaluates again: %s", job, error)
+        logger.warning("job %s evaluates again, because its stored result cannot be used: %s", job, error)
         return False
     return True
 

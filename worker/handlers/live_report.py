@@ -19,7 +19,7 @@ SAMPLE_SECONDS = 5.0
 
 
 class LossWindow:
-    """Means over the last iterations, from the running means of an epoch: they are read from the device anyway."""
+    """Means over the last iterations, computed from the means of the epoch, which are read from the device anyway."""
 
     def __init__(self, epoch: int, iteration: int) -> None:
         self.epoch = epoch
@@ -66,7 +66,7 @@ class LiveReport:
 
     @contextmanager
     def during(self, phase: Phase) -> Iterator[None]:
-        """Report the phase, and at the end the one before it."""
+        """Report the phase in the block. After the block, the next report names the phase before it."""
         before = self.phase
         self.enter(phase)
         try:

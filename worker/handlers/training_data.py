@@ -1,6 +1,6 @@
-"""Makes training data of a file that a user sent: the job's result is a version in the store.
+"""Makes training data from a file that a user sent: the job's result is a version in the store.
 
-Another process reads the file (worker/importing). This one verifies what it made, and stores it.
+Another process reads the file (worker/importing). This module verifies the result of that process, and stores it.
 """
 
 import logging
@@ -61,7 +61,7 @@ def work_folder(context: JobContext) -> Path:
 
 
 def fetch(context: JobContext, order: TrainingDataOrder, work: Path) -> Path:
-    """Return the file, copied to this machine unless it is there. Raises FileMissing, FileDamaged, OSError."""
+    """Return the file, copied to this machine unless it is already there. Raises FileMissing, FileDamaged, OSError."""
     folder = work / "source"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / order.file

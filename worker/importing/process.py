@@ -154,7 +154,7 @@ def check_memory(process: "subprocess.Popen[bytes]", request: Request) -> None:
 
 
 def raise_failure(message: Message | None, code: int, request: Request) -> None:
-    """Raise the error that a message other than `done`, or none, means."""
+    """Raise the error that the last message means, unless it is `done`; None: the process ended without a message."""
     file = name_of(request)
     match message and message.kind:
         case "done":

@@ -57,7 +57,7 @@ def memory_of_session(leader: int) -> int:
 
 
 def processes_of_session(leader: int) -> list[int]:
-    """Return the processes of a session that run. Those that have ended and were not collected do not count."""
+    """Return the processes of a session that run. Zombies do not count."""
     found = []
     with suppress(OSError):
         for name in os.listdir(PROC):

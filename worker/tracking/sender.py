@@ -70,8 +70,8 @@ class TrackerSender:
     def join(self, deadline: float) -> Shortfall | None:
         """Wait until everything is sent, at most until `deadline` (monotonic). Returns what is missing, if anything.
 
-        After the deadline the thread ends as soon as its current call returns. A missing end of a run that may continue
-        is only logged.
+        After the deadline the thread ends as soon as its current call returns. If only the end of a run is missing and
+        the run may continue, this is logged, and None is returned.
         """
         self._thread.join(max(0.0, deadline - time.monotonic()))
         with self._changed:

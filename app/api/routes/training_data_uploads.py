@@ -1,4 +1,4 @@
-"""The route that receives training data of one's own."""
+"""The route that receives training data from users."""
 
 from functools import partial
 from typing import Annotated
@@ -59,7 +59,7 @@ async def add_training_data(
     query: Annotated[UploadQuery, Query()],
     idempotency_key: IdempotencyKey = None,
 ) -> JobView:
-    """Make training data of the labelled images in a file, which is the body, as the next version of a name.
+    """Make training data from the labelled images in a file, the body of the request, as the next version of a name.
 
     The file is a zip or tar archive with one folder a class, or with IDX, npz, CSV or parquet files, or one such file.
     A worker reads it, as a job of its own: `result` of the job then names the version.

@@ -19,8 +19,8 @@ export const LOSSES = [
 /** Explains an auxiliary loss below 0, which a cross-entropy cannot be; null for recipes that have none. */
 export function belowZero(recipe) {
   if (recipe !== "sharp") return null;
-  return "With the recipe sharp, the generator's is a difference of two cross-entropies: of its images as real ones of their class, minus "
-    + "as generated ones of their class. Below 0, the discriminator more often takes them for real ones.";
+  return "With the recipe sharp, the generator's auxiliary loss is the difference of two cross-entropies: one for its images as real images of "
+    + "their class, minus one for them as generated images. Below 0, the discriminator more often takes them for real ones.";
 }
 
 const share = (value) => `${Number((100 * value).toFixed(1))} %`;

@@ -5,7 +5,7 @@ import { board, chart } from "./chart.js";
 import { h, pause } from "../common/dom.js";
 import { number } from "../common/format.js";
 
-const SPREAD = 800; // milliseconds: followers of a run are told at the same moment, and do not all ask then
+const SPREAD = 800; // milliseconds: an event reaches all followers of a run at the same moment, and this spreads their requests
 const SHOWN = 300; // entries, of about a second each
 const LINES = [
   { name: "generator", look: "accent" },
@@ -43,7 +43,7 @@ export function livePanel(id, signal) {
       const address = URL.createObjectURL(new Blob([Uint8Array.from(atob(live.sample.png), (one) => one.charCodeAt(0))], { type: "image/png" }));
       picture.src = address;
       picture.decode().catch(() => {}).then(() => URL.revokeObjectURL(address));
-      under.textContent = `After ${number(live.sample.batch)} iterations of epoch ${live.sample.epoch}, by the weights in training`;
+      under.textContent = `After ${number(live.sample.batch)} iterations of epoch ${live.sample.epoch}, with the weights of that moment`;
       picture.alt = `${noun === "digits" ? "The digits 0 to 9" : "Images of the first classes"}. ${under.textContent}`;
       sample.hidden = false;
     }

@@ -105,7 +105,7 @@ export async function show(root, { query }, signal) {
     for (const run of runs.filter(({ job }) => !ENDED.includes(job.status))) {
       run.job = await get(`jobs/${run.job.id}`, signal).catch((problem) => {
         if (problem.code === "job-not-found" || signal.aborted) throw problem;
-        return run.job; // the next request tells
+        return run.job; // the next request reports it
       });
     }
     look();

@@ -138,7 +138,7 @@ export async function show(root, { query }, left, isChange = false) {
       const drawnBy = headers.get("X-Checkpoint");
       address = `${path}?n=${n}&seed=${headers.get("X-Seed")}&checkpoint=${drawnBy}${given}`;
       link.value = new URL(address, document.baseURI).href;
-      by.replaceChildren(...["Drawn by ", h("a", { href: "#/checkpoints" }, drawnBy), ".", refused > 0 && ` The judge refused ${refused}, which later ones of the seed replace.`].filter(Boolean));
+      by.replaceChildren(...["Drawn by ", h("a", { href: "#/checkpoints" }, drawnBy), ".", refused > 0 && ` In place of ${refused} that the judge refused, there are later ${nouns} of the same seed.`].filter(Boolean));
       find = options.has("verify") ? null : finder({ data, classes, all, total, columns, label, seed: headers.get("X-Seed"), checkpoint: drawnBy }, picture);
       about.disabled = find === null;
       ready(true);

@@ -33,7 +33,7 @@ async function showNewest(body, checkpoint, signal) {
   const [newest] = evaluations;
   const isOpen = newest && !newest.ended_at;
   body.replaceChildren(...[
-    newest ? standing(newest) : h("p", { class: "hint" }, "This checkpoint was not evaluated. A worker takes minutes, after all waiting runs."),
+    newest ? standing(newest) : h("p", { class: "hint" }, "This checkpoint has not been evaluated. An evaluation takes minutes and starts after all waiting runs."),
     newest?.result && table(newest),
     !isOpen && h("div", { class: "actions" }, button("Evaluate", () => order("full")), button("Evaluate quickly", () => order("quick"))),
   ].filter(Boolean));

@@ -23,7 +23,7 @@ export async function show(root, _at, signal) {
   const jobs = h("div", { class: "imports" });
   const follow = (id, first = false) => jobs[first ? "prepend" : "append"](importing(id, update, signal));
   root.append(title("Training data"), dataTabs("training-data"),
-    h("p", {}, "What a run learns from: labelled images of 2 to 100 classes. A file with your own images becomes 28 x 28 grey images, as MNIST was made."),
+    h("p", {}, "What a run learns from: labelled images of 2 to 100 classes. Your own images become grey images of 28 x 28 pixels, in the way that MNIST was made."),
     await bring(follow, signal), jobs,
     h("section", {}, h("h2", {}, "Sets"), list));
   const [{ jobs: earlier }] = await Promise.all([get(`jobs?kind=training_data&limit=${SHOWN}`, signal), update()]);
@@ -52,7 +52,7 @@ async function bring(follow, signal) {
   const stop = h("button", { type: "button", hidden: true }, "Cancel upload");
   const form = h("form", { class: "bring", novalidate: true, oninput: () => { once = random(); }, onsubmit: start }, zone,
     h("div", { class: "field" }, h("label", { for: "data-name" }, "Name of the training data"), label,
-      h("p", { class: "hint", id: "data-name-about" }, "1 to 40 of a-z, 0-9, ", h("code", {}, "_"), " and ", h("code", {}, "-"), ". A name that exists gets a new version.")),
+      h("p", { class: "hint", id: "data-name-about" }, "1 to 40 of the characters a-z, 0-9, ", h("code", {}, "_"), " and ", h("code", {}, "-"), ". A name that exists gets a new version.")),
     h("details", {}, h("summary", {}, "More options"), h("div", { class: "fields" }, fields.map(({ element }) => element))),
     wrong, h("div", { class: "actions" }, submit, stop), bar, state);
 

@@ -64,11 +64,11 @@ class AsyncTrainingData(AsyncTransport):
         idempotency_key: str | None = None,
         **fields: Unpack[TrainingDataFields],
     ) -> Job:
-        """Make training data of the labelled images in a file, as the next version of a name: its path, or its bytes.
+        """Make training data from labelled images, as the next version of a name.
 
-        The file is a zip or tar archive with one folder a class, or with IDX, npz, CSV or parquet files, or one such
-        file. Returns the job that reads it: `wait` returns the job when it has ended, and `result` of that names the
-        version.
+        `images` is the path or the bytes of a file: a zip or tar archive with one folder a class, or with IDX, npz, CSV
+        or parquet files, or one such file. Returns the job that reads it: `wait` returns the job when it has ended, and
+        its `result` names the version.
         """
         call = await async_run_blocking(partial(training_data_file, name, images, fields, idempotency_key))
         return await self._send(call)

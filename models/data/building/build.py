@@ -62,7 +62,7 @@ def build(
             second while images are decoded. What it raises ends the import.
         labels: file of labels, if `path` is an IDX file of images.
         limits: what the source may have.
-        identity: checksum of the source, if `path` has another name or time each time.
+        identity: checksum of the source, if its name or time can differ between calls for the same content.
         processes: number of processes that decode; by default, one for each processor.
 
     Returns:
@@ -187,7 +187,7 @@ def order_classes(found: set[str], fixed: Sequence[str] | None) -> tuple[str, ..
         is_normal = unicodedata.is_normalized("NFC", name) and name.isprintable()
         if not (is_normal and 1 <= len(name) <= CLASS_NAME_LENGTH):
             raise InvalidImages(
-                f"{printable(name)[:120]} is no name of a class: 1 to {CLASS_NAME_LENGTH} printable characters"
+                f"{printable(name)[:120]} is not the name of a class: 1 to {CLASS_NAME_LENGTH} printable characters"
             )
     return tuple(classes)
 

@@ -65,7 +65,7 @@ def decode(batch: Batch, task: Task) -> Chunk:
             skipped.append((item.name, printable(error)[:REASON]))
             continue
         except MemoryError:
-            skipped.append((item.name, "it needs more memory than there is"))
+            skipped.append((item.name, "it needs more memory than is available"))
             continue
         labels.append(item.label)
         splits.append(item.split)
@@ -73,7 +73,7 @@ def decode(batch: Batch, task: Task) -> Chunk:
 
 
 class InThisProcess:
-    """Decodes few pictures sooner than another process starts."""
+    """Decodes a few pictures in this process, which is faster than to start another one."""
 
     def __init__(self, task: Task) -> None:
         self._task = task
@@ -127,8 +127,8 @@ class InProcesses:
             except (EOFError, ConnectionError):
                 names = f"{batch.items[0].name} to {batch.items[-1].name}"
                 raise InvalidImages(
-                    f"the process that decodes the pictures ended at one of {names}: one of them is harmful, or this "
-                    "machine has too little memory"
+                    f"the process that decodes the pictures ended while it decoded {names}: one of them is harmful, or "
+                    "this machine has too little memory"
                 ) from None
             self._idle.append(connection)
             yield Chunk(*fields)

@@ -25,7 +25,7 @@ class TrainingDataOrder(BaseModel):
 
 
 class TrainingDataResult(BaseModel):
-    """The training data that was made of a file."""
+    """The training data that was made from a file."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 

@@ -1,1 +1,1 @@
-"""Readers of labelled images that a user brings, in the formats that people have them in."""
+"""Readers of labelled images that a user brings, in common formats."""

@@ -76,7 +76,7 @@ def decode(content: bytes, limits: Limits) -> np.ndarray:
         except InvalidImages:
             raise
         except MemoryError:
-            raise InvalidImages("it needs more memory than it may") from None
+            raise InvalidImages("it needs more memory than is allowed") from None
         except Exception as error:  # Pillow raises many kinds for damaged files: SyntaxError, struct.error, TypeError
             reason = printable((str(error).splitlines() or [""])[0][:200]) or type(error).__name__
             raise InvalidImages(f"it is damaged or cut off: {reason}") from error

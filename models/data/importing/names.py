@@ -67,7 +67,7 @@ def class_number(text: str, place: str) -> str:
 
 
 def split_of(*names: str) -> str | None:
-    """Return the split that the first name with one of SPLITS' words names: "train-00000-of-00002", "x_test"."""
+    """Return the split of the first name that contains a word of SPLITS: "train-00000-of-00002", "x_test"."""
     for name in names:
         for word in re.split(r"[^a-z0-9]+", name.lower()):
             if word in SPLITS:
@@ -76,10 +76,11 @@ def split_of(*names: str) -> str | None:
 
 
 def settled(splits: Collection[str | None]) -> dict[str | None, str | None]:
-    """Return the split of items for each split that the source names.
+    """Return the split of the items for each split in the names of the source.
 
-    The result is "train" and "test" if the source has both, otherwise None. If there is no test, validation images are
-    the test; else they are training images, and so are those of files that name no split.
+    If the source has training and test images, these are "train" and "test"; otherwise the split of all items is None.
+    Validation images count as test images if there are no others, else as training images. Files without a split in
+    their names have training images.
     """
     test = TEST if TEST in splits else VALIDATION
     is_split = test in splits and len(set(splits)) > 1

@@ -47,7 +47,7 @@ def looks_inverted(greys: Sequence[np.ndarray]) -> bool:
     """Return whether most of the pictures, uint8 (H, W), have dark ink on a bright background.
 
     A picture counts as such if the median of its border is nearer to its brightest pixel than to its darkest. Pictures
-    of one grey level do not count; with as many for as against, the result is False.
+    of one grey level do not count; at a tie, the result is False.
     """
     votes = 0
     for grey in greys:

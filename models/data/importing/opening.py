@@ -42,7 +42,7 @@ def _opened(path: Path, limits: Limits, labels: Path | None, scratch: Path | Non
 def _refuse_labels(path: Path, labels: Path | None) -> None:
     if labels is not None:
         raise InvalidImages(
-            f"{printable(path.name)} is not an IDX file of images, and only such a file has its labels in another file"
+            f"{printable(path.name)} is not an IDX file of images, so it cannot have its labels in another file"
         )
 
 

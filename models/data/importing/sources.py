@@ -43,7 +43,7 @@ def sentences(name: str) -> Iterator[None]:
             raise InvalidImages(f"{printable(name)} is damaged or cut off: {_reason(error)}") from error
         raise FileUnreadable(f"{printable(name)} cannot be read: {error.strerror}") from error
     except MemoryError as error:
-        raise InvalidImages(f"{printable(name)} needs more memory than it may") from error
+        raise InvalidImages(f"{printable(name)} needs more memory than is allowed") from error
     except DAMAGED as error:
         raise InvalidImages(f"{printable(name)} is damaged or cut off: {_reason(error)}") from error
 

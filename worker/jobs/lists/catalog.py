@@ -36,7 +36,7 @@ class Selection(NamedTuple):
     kind: JobKind = JobKind.TRAINING
     status: JobStatus | None = None
     sort: Sort = "newest"
-    search: str = ""  # words that the name, the tags or the beginning of the id have, all of them
+    search: str = ""  # words: each is in the name or the tags, or begins the id
     tag: str = ""
     archived: bool | None = None
     before: str | None = None  # the last job of the previous page

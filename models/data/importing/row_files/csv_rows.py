@@ -89,7 +89,7 @@ def _layout(line: bytes, name: str, limits: Limits) -> Layout:
     side = math.isqrt(columns - 1)
     if side < 2 or side * side != columns - 1:
         raise InvalidImages(
-            f"{name} has {columns - 1:,} columns beside the label, and a square image is needed, such as 784 pixels"
+            f"{name} has {columns - 1:,} columns beside the label, which is no square such as 784 = 28 x 28 pixels"
         )
     if side * side > limits.pixels:
         raise InvalidImages(f"{name} has images of {side:,} x {side:,} pixels, which is too large")

@@ -1,7 +1,7 @@
 """Reads `.npz` files of NumPy: x_train, y_train, x_test, y_test as Keras has them, images and labels, or x and y.
 
 Arrays are read row by row, and a pickle is never read. Images have the shape (N, H, W), (N, H, W, channels), or
-(N, pixels) if they are square. Integers are grey levels from 0 to 255; floats too, or from 0 to 1.
+(N, pixels) if they are square. Integers are grey levels from 0 to 255; floats are from 0 to 255, or all from 0 to 1.
 """
 
 import math
@@ -64,7 +64,7 @@ def _shown(info: zipfile.ZipInfo) -> str:
 
 
 def _pairs(keys: list[str]) -> list[tuple[str, str]]:
-    """Return the keys of images with those of their labels: first those that name a split, else of the whole."""
+    """Return the keys of images and labels: of the splits, if there are such keys, otherwise of the whole data set."""
     for names in PAIRS:
         pairs = []
         for key in keys:
@@ -139,7 +139,9 @@ def _labels(file: DataFile, labels: Array, archive: zipfile.ZipFile) -> np.ndarr
     place = f"{printable(labels.key)} of {file.shown}"
     shape = labels.shape
     if not shape or math.prod(shape) != shape[0] or labels.dtype.kind not in "biufUS":
-        raise InvalidImages(f"{place} has the shape {shape} and type {labels.dtype}, and one label an image is needed")
+        raise InvalidImages(
+            f"{place} has the shape {shape} and type {labels.dtype}, and one label for each image is needed"
+        )
     size = shape[0] * labels.dtype.itemsize
     if size > LABELS_LIMIT:
         raise InvalidImages(f"{place} has {size:,} bytes of labels, and at most {LABELS_LIMIT:,} are allowed")

@@ -170,7 +170,7 @@ def test_numbers_are_ordered_by_value_and_names_by_letter() -> None:
 
 @pytest.mark.parametrize("name", ["x" * 101, "a\x1b[31m", "e\u0301"], ids=["long", "control", "not NFC"])
 def test_a_class_name_that_cannot_be_used_is_refused(name: str) -> None:
-    with pytest.raises(InvalidImages, match="is no name of a class"):
+    with pytest.raises(InvalidImages, match="is not the name of a class"):
         order_classes({"a", name}, ("a", name))
 
 

@@ -95,7 +95,7 @@ def test_idx_files_that_the_user_names(tmp_path: Path) -> None:
     check(tmp_path / "pictures", labels=tmp_path / "classes.gz")
     check(tmp_path / "images-idx3-ubyte")
     assert "its file of labels is needed too" in refused(tmp_path / "pictures")
-    with pytest.raises(InvalidImages, match="only such a file has its labels in another file"):
+    with pytest.raises(InvalidImages, match="so it cannot have its labels in another file"):
         open_source(tmp_path, labels=tmp_path / "classes.gz")
 
 
@@ -197,7 +197,7 @@ def test_bad_npz_files(tmp_path: Path) -> None:
         "has the value -1": {"x": IMAGES.astype(int) * 0 - 1, "y": LABELS},
         "images have (N, H, W)": {"x": IMAGES[:, :, :, None, None], "y": LABELS},
         "numbers are needed": {"x": IMAGES.astype(complex), "y": LABELS},
-        "one label an image is needed": {"x": IMAGES, "y": np.eye(5)},
+        "one label for each image is needed": {"x": IMAGES, "y": np.eye(5)},
         "labels that are not whole numbers": {"x": IMAGES, "y": LABELS + 0.5},
     }
     for reason, arrays in cases.items():
@@ -281,7 +281,7 @@ def test_csv_without_labels_or_square_images(tmp_path: Path) -> None:
     row = ",".join(["0"] * 784)
     path = tmp_path / "x.csv"
     assert "has a header without a column `label`" in refused(write_csv(path, f"{header}\n{row}\n"))
-    assert "783 columns beside the label, and a square image" in refused(write_csv(path, f"{row}\n"))
+    assert "783 columns beside the label, which is no square" in refused(write_csv(path, f"{row}\n"))
     assert "not a CSV file of images" in refused(write_csv(path, "hello\nworld\n"))
     assert "line 1 is very long" in refused(write_csv(path, "0," * (3 << 20)))
 
