@@ -2,8 +2,8 @@
 
 Deletes in this order: files that are an hour old and temporary, shards of ended jobs, or sent by users for jobs that
 were not accepted; resume states of ended jobs, and the files that users sent for them; epochs of the oldest runs except
-each run's last. Never deletes training data, generated data sets, or checkpoints that are served, pinned, best (by their
-epochs or by evaluations) or being read. JSON records, a few kB each, are not counted.
+each run's last. Never deletes training data, generated data sets, or checkpoints that are served, pinned, best (by
+their epochs or by evaluations) or being read. JSON records, a few kB each, are not counted.
 """
 
 import re
