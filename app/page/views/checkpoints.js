@@ -24,12 +24,15 @@ export async function show(root, _at, signal) {
   const names = runNames();
   root.append(title("Checkpoints", h("a", { class: "button", href: "#/compare-checkpoints" }, "Compare two blindly")), served, list);
 
-  let shown = "", lastServed = null;
+  let shown = "", lastServed = null, begun = 0, applied = 0;
   const update = async (mayWait = false, all = false) => {
+    const turn = ++begun;
     const answers = await Promise.all([get("serving", signal), get("checkpoints", signal)]);
     await names.read(answers[1].checkpoints, all, signal);
     const now = JSON.stringify([answers, answers[1].checkpoints.map(names.of)]);
-    if (signal.aborted || now === shown || (mayWait && isBusy(root))) return;
+    if (signal.aborted || turn < applied || (mayWait && isBusy(root))) return;
+    applied = turn;
+    if (now === shown) return;
     const focused = placeOf(document.activeElement, root);
     shown = now;
     const [choice, { checkpoints, unusable = [] }] = answers;
