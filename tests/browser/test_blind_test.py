@@ -186,8 +186,8 @@ def test_images_of_other_classes_are_compared_among_their_own(
         expect(page.get_by_label("The other checkpoint").locator("option")).to_have_count(1)
         expect(page.get_by_label("The other checkpoint")).to_have_value(made[1])
         expect(page.locator(".sides img")).to_have_count(2)
-        page.wait_for_function("() => document.querySelector('.sides img')?.naturalHeight === 7 * 28")  # 18 images
-        assert {checkpoint for checkpoint, _ in sheets.found[-2:]} == set(made)
+        page.wait_for_function("() => document.querySelector('.sides img')?.naturalHeight === 4 * 28")  # 18 images
+        assert {checkpoint for checkpoint, _ in sheets.found} == {FIRST, SECOND, *made}
 
 
 def test_a_checkpoint_that_is_deleted_meanwhile_is_reported(
