@@ -41,7 +41,8 @@ def test_the_command_waits_for_a_worker_that_replaces_a_killed_one(tmp_path: Pat
         output, errors = command.communicate(timeout=300)
         assert command.returncode == 0, errors
         assert figures(output) == figures(evaluate_here(service, checkpoint, tmp_path / "other"))
-        assert Image.open(picture).format == "PNG"
+        with Image.open(picture) as charts:
+            assert charts.format == "PNG"
 
         command, evaluation = begin(service, checkpoint)
         service.client.post(f"/jobs/{evaluation}/cancel").raise_for_status()
