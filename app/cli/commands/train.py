@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from pydantic import ValidationError
 
+from app.cli.display.output import console, print_json
 from app.cli.errors import FAILED, error_console, fail, fail_on, read_settings, stop
 from app.cli.options import (
     AdamBeta1,
@@ -22,7 +23,6 @@ from app.cli.options import (
     TrainExamples,
     given,
 )
-from app.cli.output import console, print_json
 from models.config import TrainingConfig
 from worker.tracker_catalog import require_libraries
 
