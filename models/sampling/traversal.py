@@ -1,6 +1,6 @@
 """Latent traversals: grids of points around an address, in a plane of latents. Each point is an address of its own.
 
-As for morphs (interpolation.py), a latent is mapped to a normal vector g, and back. Two directions u and v are made from
+As for morphs (interpolation.py), a latent is mapped to a normal vector g, and back. Two directions u and v are made of
 random normal vectors: orthogonal to g and to each other, and as long as g. The point (x, y) is
 
     cos(r) g + sin(r) (x u + y v) / r    with r = sqrt(x^2 + y^2),
