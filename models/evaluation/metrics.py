@@ -110,12 +110,11 @@ def nearest_few(of: Tensor, among: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Find the k nearest rows of (M, F) to one row (F,), both uint8: distances (k,) and indices (k,), nearest first.
 
     The distance is that of `nearest`. It is computed without a matrix product, so that of equal rows is exactly 0; of
-    rows at the same distance, the first comes first. ROWS * 10 rows are in memory as float32 at once.
+    rows at the same distance, the first comes first. ROWS rows are in memory as float32 at once.
     """
     one = of[None].float()
     parts = [
-        torch.cdist(one, rows.float(), compute_mode="donot_use_mm_for_euclid_dist")[0]
-        for rows in among.split(10 * ROWS)
+        torch.cdist(one, rows.float(), compute_mode="donot_use_mm_for_euclid_dist")[0] for rows in among.split(ROWS)
     ]
     found = torch.cat(parts).sort(stable=True)
     return found.values[:k], found.indices[:k]
