@@ -8,6 +8,7 @@ from urllib.parse import quote
 import numpy as np
 import torch
 from fastapi import Response
+from fastapi.exceptions import RequestValidationError
 
 from app.api.dependencies import Services
 from app.api.exploration.training_images import TrainingImagesCache
@@ -18,7 +19,6 @@ from app.problems import conditional
 from app.schemas.exploration import FARTHEST, FORMATS, ExplorationQuery, NeighboursQuery, TraversalQuery
 from models.config import IMAGE_SIZE
 from models.data.class_names import label_of
-from models.errors import InvalidInput
 from models.evaluation.metrics import nearest_few
 from models.registry.store import Manifest
 from models.sampling.formats import encode_npy
@@ -129,10 +129,11 @@ async def answer_traversal(
 
 
 def check_reach(points: list[Point]) -> None:
-    """Raises InvalidInput if a point could not be requested by its coordinates."""
+    """Raises RequestValidationError if a point could not be requested by its coordinates."""
+    message = f"all points should be within -{FARTHEST:g} and {FARTHEST:g}"
     for name in Point._fields:
         if any(abs(getattr(point, name)) > FARTHEST for point in points):
-            raise InvalidInput(f"query.{name}: all points should be within -{FARTHEST:g} and {FARTHEST:g}")
+            raise RequestValidationError([{"type": "value_error", "loc": ("query", name), "msg": message}])
 
 
 def encoder(query: ExplorationQuery, columns: int) -> Callable[[np.ndarray], bytes]:

@@ -67,7 +67,7 @@ class TrainingImagesCache:
             size = sum(self.data.manifest(self.data.find(config.dataset)).train_counts)
         if size > MOST_SEARCHED:
             raise Conflict(
-                f"{config.dataset} has {size:,} training images, and the nearest are searched among at most "
+                f"there are {size:,} training images of {config.dataset}, and the nearest are searched among at most "
                 f"{MOST_SEARCHED:,}"
             )
 

@@ -166,7 +166,7 @@ def test_too_many_training_images_are_409(client: TestClient, monkeypatch: pytes
     monkeypatch.setattr(services.training_images, "_kept", None)
     answer = client.get("/images/three/0/neighbours")
     assert answer.status_code == 409
-    assert "three@1 has 60 training images" in answer.json()["detail"]
+    assert "There are 60 training images of three@1" in answer.json()["detail"]
 
 
 def test_searches_are_refused_while_too_many_wait(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -257,5 +257,5 @@ def test_the_etag_of_a_traversal_is_known_before_it_is_drawn(
 def test_points_that_have_no_address_are_refused(client: TestClient) -> None:
     answer = client.get("/digits/3/traversal?x=100&step=1")
     assert answer.status_code == 422
-    assert "query.x: all points should be within -100 and 100" in answer.json()["detail"]
+    assert "query.x: all points should be within -100 and 100" in answer.json()["detail"], answer.text
     assert client.get("/digits/3/traversal?x=98&step=1").status_code == 200
