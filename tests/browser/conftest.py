@@ -39,11 +39,13 @@ def service(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 @contextmanager
-def visiting(browser: Browser, address: str, *, refused: str = "", **options: object) -> Iterator[Page]:
+def visiting(browser: Browser, address: str, **options: object) -> Iterator[Page]:
     """Open the page. On exit, checks that it logged no error and contacted no other host.
 
-    `refused` is a part of the addresses whose requests the service is expected to refuse, which the browser logs.
+    The option `refused` is a part of the addresses whose requests the service is expected to refuse, which the browser
+    logs. The other options are those of the browser's context.
     """
+    refused = str(options.pop("refused", ""))
     complaints: list[str] = []
     elsewhere: list[str] = []
 
