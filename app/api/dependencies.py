@@ -12,6 +12,7 @@ from structlog.contextvars import bind_contextvars
 
 from app.api.dataset_archives import ArchiveLimits
 from app.api.event_stream import Events
+from app.api.exploration.training_images import TrainingImagesCache
 from app.api.training_data_previews import Previews
 from app.api.uploads.receiving import Uploads
 from app.inference.service import InferenceService, ModelManager
@@ -44,6 +45,7 @@ class Services(NamedTuple):
     uploads: Uploads
     archives: ArchiveLimits
     previews: Previews
+    training_images: TrainingImagesCache
     work_rate: SharedRate | None = None
     webhook_hosts: frozenset[str] = frozenset()
     judges_imports: bool = True
