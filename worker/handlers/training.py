@@ -6,6 +6,7 @@ from functools import partial
 
 from structlog.contextvars import bind_contextvars
 
+from models.config import TrainingConfig
 from models.data.dataset import Dataset, load_dataset
 from models.evaluation.epoch_snapshot import EpochSnapshot
 from models.evaluation.quality_gate import find_quality_gate, sample_count
@@ -49,7 +50,7 @@ def train(context: JobContext) -> None:
     reset_threads()
     report_loading(context)
     with tracing.span("load data"):
-        dataset = load_data(context)
+        dataset = load_data(context, context.job.config)
     check()
     trainer = TracedTrainer(claim.job.config, dataset, device)
     context.record(lambda: jobs.record_runtime(claim, trainer.config, describe(device)))
@@ -108,9 +109,9 @@ def report_loading(context: JobContext) -> None:
         context.record(lambda: context.jobs.report(context.claim, loading))
 
 
-def load_data(context: JobContext) -> Dataset:
-    """Load the training data of the job. Raises DatasetUnavailable, TrainingDataNotFound, OSError."""
-    settings, config = context.settings, context.job.config
+def load_data(context: JobContext, config: TrainingConfig) -> Dataset:
+    """Load the training data of a run. Raises DatasetUnavailable, TrainingDataNotFound, OSError."""
+    settings = context.settings
     read_stored = partial(read_stored_data, context)
     return load_dataset(config, settings.data_dir, settings.cache_dir, settings.mirrors, read_stored)
 

@@ -13,14 +13,12 @@ from pathlib import Path
 from models.bounded_reading import FileFault
 from models.data.building.built import Built
 from models.data.building.order import TrainingDataOrder, TrainingDataResult
-from models.records import Progress
 from models.registry.storage.base import Folder
 from models.registry.storage.uploads import WORK, checksum_of, delete_upload, fetch_upload
 from models.registry.training_data import Description, Splits, TrainingDataManifest
 from worker.importing.process import ImportStillRuns, build_in_process
 from worker.importing.program import Request
 from worker.importing.resource_limits import ResourceLimits
-from worker.jobs.errors import StoreUnavailable
 from worker.jobs.model import JobStatus
 from worker.lifecycle.context import JobContext
 from worker.observability import tracing
@@ -129,7 +127,7 @@ def drop_upload(context: JobContext, status: JobStatus) -> None:
 
 
 class Reporter:
-    """Records the progress, twice a second at most: as one epoch whose iterations are pictures."""
+    """Records the progress in pictures, twice a second at most."""
 
     def __init__(self, context: JobContext, clock: Callable[[], float] = time.monotonic) -> None:
         self.context = context
@@ -148,17 +146,8 @@ class Reporter:
         began, before = self.first
         rate = (done - before) / max(1e-3, now - began)
         left = ((total or done) - done) / rate if rate else 0.0
-        progress = Progress(
-            epoch=1, epochs=1, batch=done, batches=total or done, images_per_second=round(rate, 1), eta_seconds=left
-        )
-        jobs, claim = self.context.jobs, self.context.claim
-        try:
-            if done > self.saved:
-                self.saved = done
-                jobs.saved(claim, 1, done)
-            jobs.report(claim, progress)
-        except StoreUnavailable as error:  # not a reason to fail the job
-            logger.warning("job %s: its progress could not be recorded: %s", self.context.job.id, error)
+        self.context.report_items(done, total or done, rate, left, done > self.saved)
+        self.saved = max(done, self.saved)
 
 
 def saved_pictures(saved: str) -> int:
