@@ -15,7 +15,7 @@ from models.data.building.built import Built
 from models.data.building.order import TrainingDataOrder, TrainingDataResult
 from models.registry.storage.base import Folder
 from models.registry.storage.uploads import WORK, checksum_of, delete_upload, fetch_upload
-from models.registry.training_data import Description, Splits, TrainingDataManifest
+from models.registry.training_data import TrainingDataManifest
 from worker.importing.process import ImportStillRuns, build_in_process
 from worker.importing.program import Request
 from worker.importing.resource_limits import ResourceLimits
@@ -92,11 +92,7 @@ def publish_held(
 ) -> tuple[TrainingDataManifest, bool]:
     """Store the training data, unless this worker has lost the job. Raises FenceRejected, OSError."""
     storage, job, fence = context.storage, context.job.id, context.claim.fence
-    about = Description(built.classes, built.source, built.options, built.warnings)
-    splits = Splits(*built.arrays)
-    return storage.training_data.publish(
-        order.name, about, splits, built.checksum, preview, lambda: storage.check_held(job, fence)
-    )
+    return storage.training_data.publish(order.name, built, preview, lambda: storage.check_held(job, fence))
 
 
 def record(context: JobContext, manifest: TrainingDataManifest, is_new: bool) -> None:
