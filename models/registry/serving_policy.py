@@ -98,7 +98,7 @@ def drawn_dataset(choice: ServingPolicy, published: Collection[str]) -> str:
 
 def newest_drawn(store: CheckpointStore) -> CheckpointId | None:
     """Return the newest checkpoint to serve if no policy was chosen; None if nothing was published for digits."""
-    newest = store.find_latest().datasets or {}
+    newest = store.find_latest().datasets
     found = newest.get(drawn_dataset(ServingPolicy(), newest))
     return found and found.checkpoint
 
