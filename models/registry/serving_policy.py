@@ -123,8 +123,4 @@ def best_of(manifests: Iterable[Manifest], dataset: str) -> CheckpointId | None:
     judged = [
         each for each in servable if FIGURE in each.metrics and last and each.config.dataset == last.config.dataset
     ]
-    return min(judged, key=_figure).checkpoint if judged else None
-
-
-def _figure(manifest: Manifest) -> float:
-    return manifest.metrics[FIGURE]
+    return min(judged, key=lambda each: each.metrics[FIGURE]).checkpoint if judged else None

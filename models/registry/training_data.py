@@ -101,7 +101,8 @@ class TrainingDataStore:
 
     def references(self) -> list[Reference]:
         """Return all versions, sorted by name, then version."""
-        return sorted(_reference(folder) for folder in self.storage.folders(PLACE) if _is_reference(folder.name))
+        names = (folder.name for folder in self.storage.folders(PLACE))
+        return sorted(Reference.parse(name) for name in names if _is_reference(name))
 
     def newest(self, name: str) -> Reference | None:
         """Return the newest version of a name; None if there is none."""
@@ -279,10 +280,6 @@ def preview(built: Built) -> bytes:
 def _is_reference(name: str) -> bool:
     _, at, version = name.partition("@")
     return bool(at) and version.isdecimal()
-
-
-def _reference(folder: Folder) -> Reference:
-    return Reference.parse(folder.name)
 
 
 def _idx(array: "np.ndarray") -> bytes:
