@@ -25,6 +25,7 @@ WAITING = {
     "resume": (["resume", JOB_ID], "may have received the request"),
     "retry": (["retry", JOB_ID], "may have received the request"),
     "front": (["front", "latest"], "may have received the request"),
+    "label": (["label", JOB_ID, "--name", "mine"], "may have received the request"),
     "history": (["history", JOB_ID], "nothing was changed"),
     "checkpoints": (["checkpoints"], "nothing was changed"),
     "serving": (["serving", "best"], "`acgan serving` prints it"),

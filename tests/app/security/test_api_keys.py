@@ -221,6 +221,8 @@ def test_openapi_says_which_calls_need_a_key(redis_url: str) -> None:
     changes |= {
         "post /datasets",
         "post /checkpoints",
+        "post /evaluations",
+        "patch /jobs/{job_id}",
         "delete /datasets/{job_id}",
         "delete /jobs/{job_id}",
         "delete /checkpoints/{checkpoint}",
