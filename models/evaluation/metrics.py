@@ -114,7 +114,7 @@ def confusion(labels: Tensor, recognised: Tensor, classes: int) -> Tensor:
 def split_by_class(features: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, ...]:
     """Split features (N, F) by class into K tensors (n, F) that keep the order. Reads from the device once."""
     sizes = _count(labels.long(), classes)
-    parts: tuple[Tensor, ...] = features[labels.argsort(stable=True)].split(sizes.tolist())
+    parts: tuple[Tensor, ...] = features[labels.argsort(stable=True)].split(sizes.cpu().tolist())
     return parts
 
 
