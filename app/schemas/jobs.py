@@ -172,6 +172,12 @@ class JobsQuery(BaseModel):
     def shorten(self, job: AnyJob) -> AnyJob:
         return job.model_copy(update={"epochs": job.epochs[-1:]}) if self.epochs == "last" else job
 
+    def page_after(self, path: str, last: str, **position: str) -> str:
+        """Return the address of the next page: the same query, after the job `last`."""
+        given = self.model_dump(mode="json", exclude_defaults=True, exclude={"limit", "before", "at"})
+        named = {name: str(value).lower() if isinstance(value, bool) else value for name, value in given.items()}
+        return f"{path}?" + urlencode({"limit": self.limit, **named, "before": last, **position})
+
 
 class AnyJobsQuery(JobsQuery):
     kind: JobKind = Field(
@@ -211,11 +217,8 @@ class AnyJobsQuery(JobsQuery):
         return Selection(kind=self.kind, only_last_epoch=self.epochs == "last", **chosen)
 
     def following(self, last: str, at: str | None) -> str:
-        """Return the address of the next page."""
-        given = self.model_dump(mode="json", exclude_defaults=True, exclude={"limit", "before", "at"})
-        named = {name: str(value).lower() if isinstance(value, bool) else value for name, value in given.items()}
-        position = {} if at is None or self.sort == "newest" else {"at": at}
-        return "/jobs?" + urlencode({"limit": self.limit, **named, "before": last, **position})
+        """Return the address of the next page of jobs."""
+        return self.page_after("/jobs", last, **({} if at is None or self.sort == "newest" else {"at": at}))
 
 
 # ----------------------------------------------------------------------------
