@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
-from acgan_client._sync.transport import Transport
+from acgan_client._sync.exploration import Exploration
 from acgan_client.calls import (
     DigitsQuery,
     Options,
@@ -18,17 +18,17 @@ from acgan_client.calls import (
     images_path,
     training_data_file,
 )
-from acgan_client.checkpoint_records import TrainingData, TrainingDataList
 from acgan_client.deadlines import run_blocking
 from acgan_client.pictures import Drawn, Picture, pixels
 from acgan_client.records import Job
+from acgan_client.records.checkpoints import TrainingData, TrainingDataList
 from acgan_client.responses import LIST_LIMIT, ignored
 
 if TYPE_CHECKING:  # optional
     import numpy as np
 
 
-class TrainingDataCalls(Transport):
+class TrainingDataCalls(Exploration):
     """The part of the client that knows training data by name: `letters`, or `letters@2` for its second version."""
 
     def images(self, dataset: str, label: str | int | None = None, **query: Unpack[DigitsQuery]) -> Drawn:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from app.cli import PANELS
+from app.cli.application import PANELS
 from app.server.embedded_redis import free_port
 from tests.app.cli.test_cli import acgan
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from app.cli import PANELS
+from app.cli.application import PANELS
 from tests.app.conftest import fresh_weights
 from tests.models.interop.test_keras import write_like_keras
 from tests.support.hostile_server import JOB_ID, Answer, as_json, dataset, hostile, job

@@ -33,7 +33,8 @@ JOB = "/jobs/20200101-000000-aaaaaa"
 VERBS = ("cancel", "resume", "retry", "front")
 CHANGES = [("POST", "/train"), *(("POST", f"{JOB}/{verb}") for verb in VERBS)]
 OTHER_CHANGES = [("PUT", "/serving"), ("DELETE", "/train"), ("PATCH", JOB)]
-READS = ["/digits/7", "/jobs", "/checkpoints", "/docs", "/openapi.json", "/metrics", "/nowhere"]
+EXPLORED = ["/digits/7/neighbours", "/digits/7/traversal"]
+READS = ["/digits/7", *EXPLORED, "/jobs", "/checkpoints", "/docs", "/openapi.json", "/metrics", "/nowhere"]
 PROBES = ["/livez", "/readyz"]
 MALFORMED = [  # names that are the same in every run, which keys are not
     "a key",
