@@ -19,6 +19,8 @@ from tests.models.registry.test_store import NEW
 from worker.jobs.consumer import JobConsumer
 from worker.jobs.model import JobStatus
 
+EMPTY = np.zeros((1120, 588), np.uint8)
+
 
 @pytest.fixture
 def client(shared_client: TestClient, redis_url: str) -> TestClient:
@@ -171,3 +173,11 @@ def test_a_thumbnail_of_noise_is_small(classes: int) -> None:
 def test_a_plot_of_another_size_is_damaged() -> None:
     with pytest.raises(CheckpointDamaged):
         thumbnail(encode_png(np.zeros((1120, 140), np.uint8)), 10)
+
+
+@pytest.mark.parametrize(
+    "plot", [b"no picture", b"\x89PNG\r\n\x1a\n", encode_png(EMPTY)[:-20]], ids=["text", "start", "torn"]
+)
+def test_a_plot_that_is_no_plot_is_a_damaged_checkpoint(plot: bytes) -> None:
+    with pytest.raises(CheckpointDamaged, match="the plot of this epoch"):
+        thumbnail(plot, 10)
