@@ -27,7 +27,9 @@ def checked(extras: str, pyproject: Path) -> str:
 def added(extras: str, wheel: str, python: str, constraints: Path) -> set[str]:
     """Return the packages that pip would add to the environment of an interpreter, without installing them."""
     command = ["pip", "--python", python, "install", "--dry-run", "--quiet", "--report", "-", "-c", str(constraints)]
-    done = subprocess.run([*command, f"{wheel}[{extras}]"], check=True, stdout=subprocess.PIPE, text=True)  # noqa: S603
+    done = subprocess.run([*command, f"{wheel}[{extras}]"], check=False, stdout=subprocess.PIPE, text=True)  # noqa: S603
+    if done.returncode != 0:
+        sys.exit(f"EXTRAS: pip cannot add {extras}, for the reason above")
     return {each["metadata"]["name"] for each in json.loads(done.stdout)["install"]} - {"acgan"}
 
 
