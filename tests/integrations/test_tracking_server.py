@@ -1,5 +1,7 @@
 """A run reports by HTTP to a real MLflow server, whose figures are in SQLite."""
 
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -39,8 +41,16 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         str(folder / "files"),
     ]
     command = [sys.executable, "-m", "mlflow", "server", *store, "--host", "127.0.0.1", "--port", str(port)]
+    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen([*command, "--workers", "1"], cwd=folder, stdout=log, stderr=log)
+        process = subprocess.Popen(
+            [*command, "--workers", "1"],
+            cwd=folder,
+            env=environment,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
     try:
         url, end = f"http://127.0.0.1:{port}", time.monotonic() + START_SECONDS
         while not is_healthy(url):
@@ -49,7 +59,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             time.sleep(0.2)
         yield url
     finally:
-        process.terminate()
+        os.killpg(process.pid, signal.SIGKILL)  # the server is a child; after SIGTERM it takes 15 s
         process.wait(30)
 
 
