@@ -222,7 +222,7 @@ def test_a_full_disk_delays_an_import_and_nothing_is_half_stored(tmp_path: Path,
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("how", ["refuse", "lose", "cut"])
+@pytest.mark.parametrize("how", ["refuse", "lose"])
 def test_a_bucket_that_fails_delays_an_import_and_nothing_is_half_stored(
     tmp_path: Path, endpoint: Endpoint, how: Kind
 ) -> None:
@@ -233,8 +233,7 @@ def test_a_bucket_that_fails_delays_an_import_and_nothing_is_half_stored(
             job_id = send(api.url, zip_of_pictures())
             with endpoint.fault(how, "PUT"):
                 world.start_worker()
-                trouble = world.until("the record has a trouble", lambda: world.job(job_id).trouble)
-                assert "cannot be" in trouble
+                world.until("the record has a trouble", lambda: "cannot be" in (world.job(job_id).trouble or ""))
                 assert world.job(job_id).status == JobStatus.RUNNING
                 assert world.store.training_data.references() == []
             job = world.until_ended(job_id)
