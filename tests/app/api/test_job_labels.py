@@ -115,10 +115,10 @@ def test_mistakes_in_a_selection_are_named(client: TestClient) -> None:
         ("sort=size", "query.sort"),
         ("search=a%0Ab", "query.search"),
         (f"search={'x' * 201}", "query.search"),
-        ("at=4", "`at` should be as `next`"),
-        (f"sort=epochs&before={job_id}&at=four", "`at` should be as `next`"),
     ):
         assert mistake in refusal(client.get(f"/jobs?{query}"), 422)
+    for query in ("at=4", f"sort=epochs&before={job_id}&at=four"):
+        assert "`at` should be as `next`" in refusal(client.get(f"/jobs?{query}"), 404)
     refusal(client.get("/jobs?sort=epochs&before=20200101-000000-aaaaaa"), 404)
 
 
@@ -176,7 +176,7 @@ def test_a_plot_of_another_size_is_damaged() -> None:
 
 
 @pytest.mark.parametrize(
-    "plot", [b"no picture", b"\x89PNG\r\n\x1a\n", encode_png(EMPTY)[:-20]], ids=["text", "start", "torn"]
+    "plot", [b"no picture", b"\x89PNG\r\n\x1a\n", encode_png(EMPTY)[:60]], ids=["text", "start", "torn"]
 )
 def test_a_plot_that_is_no_plot_is_a_damaged_checkpoint(plot: bytes) -> None:
     with pytest.raises(CheckpointDamaged, match="the plot of this epoch"):
