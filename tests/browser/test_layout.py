@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 from pydantic import SecretStr
 
-from app.security.api_keys import make_key
+from app.security.api_keys import Role, make_key
 from app.settings import AppSettings
 from tests.app.conftest import fresh_weights
 from tests.browser.conftest import SLOW, visiting
@@ -30,9 +30,9 @@ SCREENS: dict[str, dict[str, Any]] = {
 STEADY = ("", "runs/{run}", "draw?label=all&n=4&seed=1")  # nothing moves while they load
 VIEWS = {  # with the element that shows the content
     STEADY[0]: ".job",
-    STEADY[1]: ".chart polyline",
+    STEADY[1]: ".chart circle",
     STEADY[2]: ".sheet img[src]",
-    "compare?runs={all}": ".chart polyline",
+    "compare?runs={all}": ".chart circle",
     "new?batch_size=50": ".cost b",
     "play?number=2718&seed=1": ".drawing img[src]",
     "training-data": ".training",
@@ -111,7 +111,7 @@ def test_axe_finds_nothing_in_open_parts(browser: Browser, world: World, look: s
         page.locator(".job input").first.check()
         assert serious(page) == []
         page.goto(f"/#/{world.path(STEADY[1])}")
-        expect(page.locator(".chart polyline").first).to_be_visible()
+        expect(page.locator(".chart circle").first).to_be_visible()
         assert serious(page) == []
         page.get_by_role("button", name="Name and notes").click()
         expect(page.get_by_role("dialog")).to_be_visible()
@@ -128,7 +128,7 @@ def test_axe_finds_nothing_in_open_parts(browser: Browser, world: World, look: s
 
 def test_an_imported_checkpoint_has_no_link_to_a_run(browser: Browser, world: World) -> None:
     file = {"Content-Type": "application/vnd.safetensors"}
-    made = httpx2.post(f"{world.address}/checkpoints?name=theirs", content=fresh_weights(7), headers=file).json()
+    made = httpx2.post(f"{world.address}/checkpoints?name=theirs", content=fresh_weights(7), headers=file, timeout=60).json()
     with visiting(browser, world.address) as page:
         page.goto("/#/checkpoints")
         imported = page.locator(f"[data-job='{made['job']}']")
@@ -142,7 +142,7 @@ def test_an_imported_checkpoint_has_no_link_to_a_run(browser: Browser, world: Wo
 
 
 def test_two_tabs_with_a_key_see_the_same(browser: Browser, world: World) -> None:
-    key, entry = make_key("ana")
+    key, entry = make_key("ana", Role.ADMIN)
     guarded = world.settings.model_copy(update={"api_keys": SecretStr(str(entry)), "read_needs_key": True})
     first, newest = f"{world.ids.widths[0]}-e001", f"{world.ids.widths[2]}-e002"
     with serving(guarded) as address:
