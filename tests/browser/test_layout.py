@@ -44,7 +44,8 @@ CUT = """(width) => [...document.querySelectorAll("header *, main *")].filter((e
   if (element.closest("svg, .scroll *, .unseen, .skip, details:not([open]) > :not(summary)")) return false;
   const box = element.getBoundingClientRect();
   if (!box.width || !box.height) return false;
-  const hides = !element.matches("input, select, textarea, progress") && getComputedStyle(element).overflowX === "hidden";
+  const isField = element.matches("input, select, textarea, progress");
+  const hides = !isField && getComputedStyle(element).overflowX === "hidden";
   return box.left < -1 || box.right > width + 1 || (hides && element.scrollWidth > element.clientWidth + 1);
 }).map((element) => element.outerHTML.slice(0, 120))"""
 
@@ -62,7 +63,10 @@ class World(NamedTuple):
 def world(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("layout")
     redis = RunningRedis(folder / "redis")
-    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(1) as thread:  # playwright's event loop is in this one
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        ThreadPoolExecutor(1) as thread,
+    ):  # playwright's event loop is in this one
         set_environment(patch, folder / "home")
         settings = AppSettings(redis_url=redis.url)
         ids = thread.submit(fill, settings).result()
@@ -127,8 +131,8 @@ def test_axe_finds_nothing_in_open_parts(browser: Browser, world: World, look: s
 
 
 def test_an_imported_checkpoint_has_no_link_to_a_run(browser: Browser, world: World) -> None:
-    file = {"Content-Type": "application/vnd.safetensors"}
-    made = httpx2.post(f"{world.address}/checkpoints?name=theirs", content=fresh_weights(7), headers=file, timeout=60).json()
+    url, file = f"{world.address}/checkpoints?name=theirs", {"Content-Type": "application/vnd.safetensors"}
+    made = httpx2.post(url, content=fresh_weights(7), headers=file, timeout=60).json()
     with visiting(browser, world.address) as page:
         page.goto("/#/checkpoints")
         imported = page.locator(f"[data-job='{made['job']}']")

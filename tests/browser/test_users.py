@@ -1,4 +1,4 @@
-"""Three users with 300 runs: one who is new, one who compares runs, one who operates the service; and without a mouse."""
+"""Three users with 300 runs: one is new, one compares runs, one operates the service; and a user without a mouse."""
 
 import re
 from collections.abc import Iterator
@@ -40,7 +40,10 @@ def world(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     """A whole service with 300 runs, which judges its digits."""
     folder = tmp_path_factory.mktemp("users")
     redis = RunningRedis(folder / "redis")
-    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(1) as thread:  # playwright's event loop is in this one
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        ThreadPoolExecutor(1) as thread,
+    ):  # playwright's event loop is in this one
         set_environment(patch, folder / "home")
         ids = thread.submit(fill, AppSettings(redis_url=redis.url)).result()
     with running(folder / "home", ACGAN_REDIS_URL=redis.url, ACGAN_JUDGE="true", **DATA) as service:
@@ -99,7 +102,7 @@ def test_a_newcomer_types_draws_trains_and_downloads(
 
 
 def watch_to_the_end(page: Page) -> None:
-    """Losses and ten digits move before the first epoch ends; then the quality says that nobody would recognise them."""
+    """Losses and ten digits move before the first epoch ends; then the quality says that they are not served."""
     losses = page.get_by_role("img", name=re.compile(r"^Live losses, at iteration"))
     expect(losses).to_have_accessible_name(re.compile(r"generator \d.*, discriminator \d"))
     first = losses.get_attribute("aria-label")
@@ -233,7 +236,7 @@ def serve(page: Page, other: Page, ids: Ids) -> None:
 
 
 def see_trouble(page: Page, other: Page, world: World) -> None:
-    """A run in trouble says so in full in the list and in its own view, with the time when it was last heard of."""
+    """A run in trouble says so in full, in the list and in its own view, with the time of its last message."""
     job = world.service.train(name="stuck", runs_on="gpu")
     other.goto(f"/#/runs/{job}")
     expect(other.locator(".troubles")).to_contain_text(re.compile("no worker", re.IGNORECASE))
