@@ -11,12 +11,13 @@ import { badge, progress, controls } from "./runs.js";
 import { KINDS, ago, areDigits, done, duration, figure, knownClasses, listed, named, number, percent, sentence, standing, when } from "../common/format.js";
 
 const STEP = 450; // milliseconds per epoch during playback
+const CLASSES = 10; // until their names are known
 const HEARD = 5000; // milliseconds between updates of the time of the last message
 const AGAIN = 5000, RUNNING = 3; // milliseconds between two looks at what events do not have; while it runs, in every third round
 
 export async function show(root, { id, query }, signal) {
   const live = livePanel(id, signal);
-  const view = layout(root, id, live);
+  const view = layout(live);
   let job = null;
   let wanted = Number(query.get("epoch")) || null; // null follows the newest
   let real = query.has("real");
@@ -90,7 +91,7 @@ export async function show(root, { id, query }, signal) {
       if (real && names) reals ??= import("../parts/real.js").then(({ realImages }) => realImages(job.config.dataset, names.length, signal));
       const beside = real && reals ? await reals.catch((problem) => (view.noReal.textContent = problem.message, null)) : null;
       view.noReal.hidden = !real || !view.noReal.textContent;
-      await view.picture.draw(at.samples, { real: beside, text: beside || !real ? text : text.replace(/; on the right.*/, ".") }, signal);
+      await view.picture.draw(at.samples, { real: beside, text: beside || !real ? text : text.replace(/; on the right.*/, "."), classes: names?.length ?? CLASSES }, signal);
     };
     show().catch(showError);
   }
@@ -166,7 +167,7 @@ export async function show(root, { id, query }, signal) {
     const first = job === null;
     job = { ...now, ...told };
     if (first) nameClasses().catch((problem) => problem.code === "training-data-not-found" || showError(problem)); // it may have been removed
-    if (first) makeCharts();
+    if (first) makeCharts(), root.append(...view.all); // not before, so that nothing moves
     showHeard();
     view.standing.textContent = [phase(job), standing(job)].filter(Boolean).join(" · ");
     live.update(job, noun()).catch((problem) => problem.code === "job-not-found" || showError(problem));
@@ -226,9 +227,9 @@ export async function show(root, { id, query }, signal) {
   keepUp().catch(failed);
 }
 
-function layout(root, id, live) {
+function layout(live) {
   const view = {
-    head: h("div", { class: "head" }, title(`Run ${id}`)),
+    head: h("div", { class: "head" }),
     bar: progress(), standing: h("p", { class: "standing" }), heard: h("p", { class: "hint" }), trouble: h("div", { class: "troubles" }), refused: h("div", { class: "refused" }),
     later: h("p", { class: "hint" }), learned: h("div", { hidden: true }),
     epoch: h("h2", { id: "epoch-title" }), took: h("span", { class: "hint" }),
@@ -254,8 +255,8 @@ function layout(root, id, live) {
     view.refused,
     h("section", { "aria-label": "Quality" }, view.quality, view.judged, view.unjudged),
     h("section", { "aria-label": "Losses" }, h("h2", {}, "Losses"), view.losses, view.table));
-  root.append(view.head, view.bar, view.standing, view.heard, view.trouble, live, view.later, view.learned,
-    h("section", {}, h("h2", {}, "Configuration"), view.recipe));
+  view.all = [view.head, view.bar, view.standing, view.heard, view.trouble, live, view.later, view.learned,
+    h("section", {}, h("h2", {}, "Configuration"), view.recipe)];
   return view;
 }
 
