@@ -87,12 +87,13 @@ def test_nothing_is_cut_and_little_moves(browser: Browser, world: World, screen:
             if view in STEADY:
                 page.reload()
             expect(page.locator(ready).first).to_be_visible()
-            page.locator("details").evaluate_all("all => { for (const each of all) each.open = true; }")
             page.wait_for_timeout(500)
-            assert page.evaluate("document.documentElement.scrollWidth") <= width, view
-            assert page.evaluate(CUT, width) == [], view
             if view in STEADY:
                 assert page.evaluate("window.shift ?? 0") < MOST_SHIFT, view
+            page.locator("details").evaluate_all("all => { for (const each of all) each.open = true; }")
+            page.wait_for_timeout(100)
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, view
+            assert page.evaluate(CUT, width) == [], view
             tops = page.locator("header nav a").evaluate_all("all => all.map((a) => a.getBoundingClientRect().top)")
             assert len(set(tops)) == 1, "the navigation has more than one row"
 
@@ -142,13 +143,12 @@ def test_an_imported_checkpoint_has_no_link_to_a_run(browser: Browser, world: Wo
         ours.locator("summary").first.click()
         ours.get_by_role("link", name="Show run").click()
         expect(page.get_by_role("heading", level=1, name="width 8")).to_be_visible()
-    httpx2.delete(f"{world.address}/checkpoints/{made['id']}")
 
 
 def test_two_tabs_with_a_key_see_the_same(browser: Browser, world: World) -> None:
     key, entry = make_key("ana", Role.ADMIN)
     guarded = world.settings.model_copy(update={"api_keys": SecretStr(str(entry)), "read_needs_key": True})
-    first, newest = f"{world.ids.widths[0]}-e001", f"{world.ids.widths[2]}-e002"
+    first, newest = f"{world.ids.widths[0]}-e001", httpx2.get(f"{world.address}/serving").json()["serving"]
     with serving(guarded) as address:
         pages = [browser.new_context(base_url=address).new_page() for _ in range(2)]
         for page in pages:
@@ -169,3 +169,16 @@ def test_two_tabs_with_a_key_see_the_same(browser: Browser, world: World) -> Non
 def change(page: Page, checkpoint: str, job: str) -> None:
     page.locator(f"[data-job='{job}'] > summary").click()
     page.locator(f"[data-id='{checkpoint}']").get_by_role("button", name="Serve this").click()
+
+
+def test_a_run_that_was_labelled_or_deleted_elsewhere_says_so(browser: Browser, world: World) -> None:
+    job = httpx2.post(f"{world.address}/train", json={"name": "first name"}).json()["id"]
+    httpx2.post(f"{world.address}/jobs/{job}/cancel").raise_for_status()
+    page = browser.new_page(base_url=world.address)
+    page.goto(f"/#/runs/{job}")
+    expect(page.get_by_role("heading", level=1, name="first name")).to_be_visible()
+    httpx2.patch(f"{world.address}/jobs/{job}", json={"name": "second name"}).raise_for_status()
+    expect(page.get_by_role("heading", level=1, name="second name")).to_be_visible()
+    httpx2.delete(f"{world.address}/jobs/{job}").raise_for_status()
+    expect(page.get_by_text("second name was deleted.")).to_be_visible()
+    page.close()
